@@ -1,0 +1,2 @@
+//! `regauthctl`.
+fn main() {}

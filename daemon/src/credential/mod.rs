@@ -1,0 +1,117 @@
+//! Where secrets live and how they come and go.
+//!
+//! A [`Store`] keeps secrets: [`keychain`], [`vault`] or [`memory`]. Its calls may block for as long as a person looks
+//! at a dialogue, so they run on the [`thread`] of their own, with a deadline, and never in a request's way. What
+//! requests use is in memory, in the [`keeper`].
+
+pub mod keychain;
+pub mod memory;
+pub mod thread;
+pub mod vault;
+
+pub mod keeper;
+
+use std::fmt;
+
+use regauth_shared::{RegistryName, Secret};
+
+use crate::host::Host;
+
+/// What keeps secrets. One thread calls it; every call may block.
+pub trait Store: Send {
+    /// Reads an item; `None` when there is none of that name.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store is locked, absent or failed.
+    fn read(&mut self, item: &Item) -> Result<Option<Secret>, StoreError>;
+
+    /// Creates or replaces an item in one step: a kill leaves the old value or the new one.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    fn write(&mut self, item: &Item, secret: &Secret) -> Result<(), StoreError>;
+
+    /// Deletes an item; one that does not exist is deleted already.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    fn delete(&mut self, item: &Item) -> Result<(), StoreError>;
+
+    /// Opens a locked store; a keychain asks in its own window, a vault takes the passphrase.
+    ///
+    /// # Errors
+    /// As [`Store::read`]; a wrong passphrase is [`StoreError::WrongPassphrase`].
+    fn unlock(&mut self, passphrase: Option<&Secret>) -> Result<(), StoreError>;
+
+    /// Whether the store can be used now, without asking a person.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    fn check(&mut self) -> Result<(), StoreError>;
+
+    /// What protects the secrets, in one phrase for `regauthctl status`.
+    fn protection(&self) -> String;
+}
+
+/// The stores there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    /// Secret Service on Linux, Keychain on macOS.
+    Keychain,
+    /// An age file.
+    Vault,
+    /// Gone when the daemon ends.
+    Memory,
+}
+
+impl StoreKind {
+    /// The word for it in flags and files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Keychain => "keychain",
+            Self::Vault => "vault",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+/// The name of something that a store keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Item {
+    /// A registry's credential.
+    Credential(RegistryName),
+    /// The key of the intermediate authority for one host, PKCS#8 PEM with its line endings as spaces.
+    AuthorityKey(Host),
+}
+
+/// The account name in a keychain, the key in a vault: the registry's name, or `authority:host`. A registry's name has
+/// no colon, so the two never meet.
+impl fmt::Display for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Credential(name) => name.fmt(f),
+            Self::AuthorityKey(host) => write!(f, "authority:{host}"),
+        }
+    }
+}
+
+/// What a store could not do. No variant holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// A person must open it.
+    #[error("the store is locked")]
+    Locked,
+    /// The passphrase does not open the vault.
+    #[error("the passphrase does not open the vault")]
+    WrongPassphrase,
+    /// There is no such store here: no session bus, no service on it.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// It did not answer within the deadline.
+    #[error("the store did not answer in time")]
+    NoAnswer,
+    /// It answered with a failure.
+    #[error("the store failed: {0}")]
+    Failed(String),
+}

@@ -1,0 +1,2 @@
+//! `regauthd`.
+fn main() {}

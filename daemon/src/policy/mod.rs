@@ -1,0 +1,3 @@
+//! Who may do what: pure decisions about one request.
+
+pub mod path;

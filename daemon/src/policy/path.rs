@@ -1,0 +1,151 @@
+//! Paths that could be read in more than one way.
+//!
+//! A server may decode `%2e`, `%2f` and `%5c`, take `\` for `/`, drop empty and dot segments, or cut a segment at `;`
+//! before it maps a path to a resource. Where one such reading would fall under another registry or mean another
+//! operation, the request is refused rather than normalised: a guess about the server would decide who gets the
+//! credential.
+
+use std::borrow::Cow;
+
+/// Whether a path has anything in it that servers read differently.
+pub fn readings_differ(path: &str) -> bool {
+    !matches!(canonical(path), Some(Cow::Borrowed(_)))
+}
+
+/// The path as the most lenient server would read it: decoded until nothing changes, backslashes as slashes, path
+/// parameters cut, empty and dot segments resolved. Borrowed when there is only one reading; `None` when it has no
+/// sensible reading at all: it does not begin with `/`, or hides a control character.
+pub fn canonical(path: &str) -> Option<Cow<'_, str>> {
+    if !path.starts_with('/') {
+        return None;
+    }
+    if is_plain(path) {
+        return Some(Cow::Borrowed(path));
+    }
+    let decoded = decode_fully(path.as_bytes().to_vec());
+    if decoded.iter().any(|byte| byte.is_ascii_control()) {
+        return None;
+    }
+    let resolved = resolve_segments(&String::from_utf8_lossy(&decoded));
+    Some(if resolved == path {
+        Cow::Borrowed(path)
+    } else {
+        Cow::Owned(resolved)
+    })
+}
+
+/// The usual case, without allocation: no escape, backslash, parameter, empty or dot segment.
+fn is_plain(path: &str) -> bool {
+    let mut previous = 0;
+    path.bytes().all(|byte| {
+        let odd_segment = previous == b'/' && matches!(byte, b'/' | b'.');
+        previous = byte;
+        !odd_segment && !matches!(byte, b'%' | b'\\' | b';') && !byte.is_ascii_control()
+    })
+}
+
+fn decode_fully(mut bytes: Vec<u8>) -> Vec<u8> {
+    while let Some(decoded) = decode_once(&bytes) {
+        bytes = decoded;
+    }
+    bytes
+}
+
+/// One round of percent-decoding; `None` when there was nothing to decode. Each round shortens the text, so a chain of
+/// rounds ends.
+fn decode_once(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((&byte, tail)) = rest.split_first() {
+        match (byte, escape(tail)) {
+            (b'%', Some(value)) => {
+                decoded.push(value);
+                rest = tail.get(2..).unwrap_or_default();
+            }
+            _ => {
+                decoded.push(byte);
+                rest = tail;
+            }
+        }
+    }
+    (decoded.len() < bytes.len()).then_some(decoded)
+}
+
+fn escape(tail: &[u8]) -> Option<u8> {
+    let digits = std::str::from_utf8(tail.get(..2)?).ok()?;
+    digits
+        .bytes()
+        .all(|byte| byte.is_ascii_hexdigit())
+        .then(|| u8::from_str_radix(digits, 16).ok())?
+}
+
+fn resolve_segments(path: &str) -> String {
+    let path = path.replace('\\', "/");
+    let mut kept: Vec<&str> = Vec::new();
+    let mut ends_open = false;
+    for segment in path.split('/') {
+        let segment = segment.split(';').next().unwrap_or_default();
+        ends_open = matches!(segment, "" | "." | "..");
+        match segment {
+            "" | "." => {}
+            ".." => {
+                kept.pop();
+            }
+            name => kept.push(name),
+        }
+    }
+    let trailing = if ends_open && !kept.is_empty() { "/" } else { "" };
+    format!("/{}{trailing}", kept.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(path: &str, reading: Option<&str>) {
+        assert_eq!(canonical(path).as_deref(), reading, "{path}");
+    }
+
+    #[test]
+    fn plain_paths_have_one_reading() {
+        for path in [
+            "/",
+            "/a",
+            "/a/",
+            "/a/b.c/d-e",
+            "/1/a.",
+            "/a/..b",
+            "/a/@scope/b",
+            "/a+b/~c",
+        ] {
+            assert!(!readings_differ(path), "{path}");
+            check(path, Some(path));
+        }
+    }
+
+    #[test]
+    fn the_lenient_reading_is_found() {
+        check("/a/../b", Some("/b"));
+        check("/a/%2e%2E/b", Some("/b"));
+        check("/a/%252e%252e/b", Some("/b"));
+        check("/a//b", Some("/a/b"));
+        check("/a%2fb", Some("/a/b"));
+        check("/a%5c..%5cb", Some("/b"));
+        check("/a\\..\\b", Some("/b"));
+        check("/a/..;x/b", Some("/b"));
+        check("/a;v=1/b", Some("/a/b"));
+        check("/../../a", Some("/a"));
+        check("/a/.", Some("/a/"));
+        check("/a/%zz", Some("/a/%zz"));
+        check("/caf%C3%A9", Some("/café"));
+    }
+
+    #[test]
+    fn what_has_no_reading_is_none() {
+        check("", None);
+        check("a", None);
+        check("*", None);
+        check("/a%00", None);
+        check("/a%0d%0ab", None);
+    }
+}

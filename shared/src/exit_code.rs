@@ -1,0 +1,20 @@
+//! Exit codes of `regauthctl`, for scripts.
+
+/// Done.
+pub const DONE: u8 = 0;
+/// Failed, for a reason that has no code of its own.
+pub const FAILED: u8 = 1;
+/// Wrong flags or values.
+pub const USAGE: u8 = 2;
+/// No daemon answers on the control socket.
+pub const UNREACHABLE: u8 = 3;
+/// The registry rejected the token.
+pub const TOKEN_REJECTED: u8 = 4;
+/// The store is locked or missing.
+pub const STORE: u8 = 5;
+/// No such registry.
+pub const NOT_FOUND: u8 = 6;
+/// Exists already.
+pub const EXISTS: u8 = 7;
+/// Refused, for safety.
+pub const REFUSED: u8 = 8;

@@ -1,0 +1,167 @@
+//! Where the files lie, given what the environment says. No I/O: the variables come in as a function.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// The folders of one regauth installation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folders {
+    /// Holds `config.toml`.
+    pub config: PathBuf,
+    /// Holds the bundle, the vault, the state.
+    pub state: PathBuf,
+    /// Holds the control socket.
+    pub run: PathBuf,
+    /// The home that was asked for, when one was.
+    pub home: Option<PathBuf>,
+}
+
+impl Folders {
+    /// Everything below one folder: `--home` or `REGAUTH_HOME`.
+    pub fn below(home: &Path) -> Self {
+        Self {
+            config: home.to_path_buf(),
+            state: home.join("state"),
+            run: home.join("run"),
+            home: Some(home.to_path_buf()),
+        }
+    }
+
+    /// The folders by `--home`, `REGAUTH_HOME`, systemd's variables, then the platform's custom.
+    ///
+    /// # Errors
+    /// [`NoHome`] when not even `HOME` is set.
+    pub fn resolve(home: Option<&Path>, variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, NoHome> {
+        let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        if let Some(home) = home.map(Path::to_path_buf).or_else(|| path("REGAUTH_HOME")) {
+            return Ok(Self::below(&home));
+        }
+        let base = platform(path("HOME"), &path);
+        let pick = |given: Option<PathBuf>, usual: Option<PathBuf>| given.or(usual).ok_or(NoHome);
+        Ok(Self {
+            config: pick(path("CONFIGURATION_DIRECTORY"), base.config)?,
+            state: pick(path("STATE_DIRECTORY"), base.state)?,
+            run: pick(path("RUNTIME_DIRECTORY"), base.run)?,
+            home: None,
+        })
+    }
+
+    /// The configuration.
+    pub fn config_file(&self) -> PathBuf {
+        self.config.join("config.toml")
+    }
+
+    /// The system's roots plus our authorities, for clients.
+    pub fn bundle(&self) -> PathBuf {
+        self.state.join("ca-bundle.pem")
+    }
+
+    /// The encrypted vault.
+    pub fn vault(&self) -> PathBuf {
+        self.state.join("vault.age")
+    }
+
+    /// The vault's key, where a file is what protects it.
+    pub fn vault_identity(&self) -> PathBuf {
+        self.state.join("vault-identity.txt")
+    }
+
+    /// The vault's key under a passphrase.
+    pub fn vault_identity_sealed(&self) -> PathBuf {
+        self.state.join("vault-identity.age")
+    }
+
+    /// What the daemon remembers: store, generations, authorities. No secret.
+    pub fn ledger(&self) -> PathBuf {
+        self.state.join("ledger.json")
+    }
+
+    /// The control socket.
+    pub fn socket(&self) -> PathBuf {
+        self.run.join("control.sock")
+    }
+
+    /// The lock that says which daemon owns the socket.
+    pub fn lock(&self) -> PathBuf {
+        self.run.join("daemon.lock")
+    }
+}
+
+struct Usual {
+    config: Option<PathBuf>,
+    state: Option<PathBuf>,
+    run: Option<PathBuf>,
+}
+
+/// macOS keeps all of an application's files in one place and has no runtime folder.
+#[cfg(target_os = "macos")]
+fn platform(home: Option<PathBuf>, _path: &impl Fn(&str) -> Option<PathBuf>) -> Usual {
+    let support = home.map(|home| home.join("Library/Application Support/regauth"));
+    Usual {
+        config: support.clone(),
+        state: support.as_ref().map(|folder| folder.join("state")),
+        run: support.map(|folder| folder.join("run")),
+    }
+}
+
+/// The XDG base directories; without a runtime folder (a bare SSH session, a container) the state folder serves.
+#[cfg(not(target_os = "macos"))]
+fn platform(home: Option<PathBuf>, path: &impl Fn(&str) -> Option<PathBuf>) -> Usual {
+    let under = |variable: &str, usual: &str| {
+        path(variable)
+            .or_else(|| home.as_ref().map(|home| home.join(usual)))
+            .map(|base| base.join("regauth"))
+    };
+    let state = under("XDG_STATE_HOME", ".local/state");
+    let run = path("XDG_RUNTIME_DIR").map(|base| base.join("regauth"));
+    Usual {
+        config: under("XDG_CONFIG_HOME", ".config"),
+        run: run.or_else(|| state.as_ref().map(|folder| folder.join("run"))),
+        state,
+    }
+}
+
+/// There is no place for the files.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("neither --home, REGAUTH_HOME nor HOME says where regauth's files are; set REGAUTH_HOME to a folder")]
+pub struct NoHome;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(home: Option<&str>, variables: &[(&str, &str)]) -> Result<Folders, NoHome> {
+        Folders::resolve(home.map(Path::new), |name| {
+            variables
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| OsString::from(value))
+        })
+    }
+
+    #[test]
+    fn a_home_puts_everything_below_one_folder() {
+        let folders = resolve(Some("/x"), &[("REGAUTH_HOME", "/y"), ("HOME", "/z")]).unwrap();
+        assert_eq!(folders.config_file(), Path::new("/x/config.toml"));
+        assert_eq!(folders.bundle(), Path::new("/x/state/ca-bundle.pem"));
+        assert_eq!(folders.socket(), Path::new("/x/run/control.sock"));
+        assert_eq!(
+            resolve(None, &[("REGAUTH_HOME", "/y")]).unwrap(),
+            Folders::below(Path::new("/y"))
+        );
+    }
+
+    #[test]
+    #[cfg(not(target_os = "macos"))]
+    fn systemd_beats_xdg_beats_home() {
+        let folders = resolve(
+            None,
+            &[("HOME", "/h"), ("XDG_CONFIG_HOME", "/c"), ("STATE_DIRECTORY", "/s")],
+        )
+        .unwrap();
+        assert_eq!(folders.config, Path::new("/c/regauth"));
+        assert_eq!(folders.state, Path::new("/s"));
+        assert_eq!(folders.run, Path::new("/h/.local/state/regauth/run"));
+        assert_eq!(resolve(None, &[]), Err(NoHome));
+    }
+}

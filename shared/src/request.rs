@@ -1,0 +1,226 @@
+//! What `regauthctl` asks of the daemon: one internally tagged JSON object a line.
+//!
+//! `{"v":1,"method":"rotate","name":"corp","token":"…"}`. Unknown methods and fields are errors that name them.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::{ErrorBody, ErrorKind};
+use crate::name::RegistryName;
+use crate::secret::{self, Secret};
+use crate::version;
+
+/// Everything that can be asked over the control socket.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "method", rename_all = "kebab-case")]
+pub enum Request {
+    /// Adds a registry and serves it at once. Answer: [`crate::response::RegistryAdded`].
+    AddRegistry(Box<AddRegistry>),
+    /// Forgets a registry and deletes its secret. Answer: [`crate::response::RegistryRemoved`].
+    RemoveRegistry(ByName),
+    /// All registries. Answer: [`crate::response::RegistryList`].
+    List(Nothing),
+    /// One registry. Answer: [`crate::response::RegistryView`].
+    Show(ByName),
+    /// Replaces a registry's token. Answer: [`crate::response::Rotated`].
+    Rotate(Rotate),
+    /// Asks registries whether their tokens work. Answer: [`crate::response::Verified`].
+    Verify(Verify),
+    /// Opens a registry for writes for a while. Answer: [`crate::response::WritesChanged`].
+    Allow(Allow),
+    /// Closes a registry for writes at once. Answer: [`crate::response::WritesChanged`].
+    Deny(ByName),
+    /// What the daemon is doing. Answer: [`crate::response::Status`].
+    Status(Nothing),
+    /// Reads the configuration and the certificates again. Answer: [`crate::response::Reloaded`].
+    Reload(Nothing),
+    /// Opens a locked store. Answer: [`crate::response::Unlocked`].
+    Unlock(Unlock),
+    /// Drains and ends the daemon. Answer: [`crate::response::Stopping`].
+    Stop(Nothing),
+}
+
+impl Request {
+    /// The request as one line of the protocol, without the line ending. It may hold a secret.
+    ///
+    /// # Errors
+    /// None that can occur: every type here has a JSON form. The serializer's type has one all the same.
+    pub fn to_line(&self) -> Result<String, serde_json::Error> {
+        let mut value = serde_json::to_value(self)?;
+        if let Value::Object(fields) = &mut value {
+            fields.insert("v".to_owned(), Value::from(version::PROTOCOL));
+        }
+        serde_json::to_string(&value)
+    }
+
+    /// Reads one line of the protocol.
+    ///
+    /// # Errors
+    /// An [`ErrorBody`] to send back: malformed JSON, another version, an unknown method or field. None repeats a value
+    /// from the line, since that may be a secret.
+    pub fn from_line(line: &str) -> Result<Self, ErrorBody> {
+        let value: Value = serde_json::from_str(line)
+            .map_err(|_| ErrorBody::new(ErrorKind::Invalid, "the request is not one JSON object on one line"))?;
+        let Value::Object(mut fields) = value else {
+            return Err(ErrorBody::new(ErrorKind::Invalid, "the request is not a JSON object"));
+        };
+        version::check(fields.remove("v").as_ref())?;
+        let method = fields
+            .get("method")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
+        serde_json::from_value(Value::Object(fields)).map_err(|error| {
+            ErrorBody::new(
+                ErrorKind::Invalid,
+                format!("`{method}`: {}", without_values(&error.to_string())),
+            )
+        })
+    }
+}
+
+/// serde quotes string values it did not expect in double quotes or back quotes; field and variant names come in back
+/// quotes after the words below. Everything else that is quoted could be a token, and goes.
+fn without_values(message: &str) -> String {
+    let names_only = ["unknown field", "unknown variant", "missing field", "duplicate field"];
+    let ours = ["a registry name is", "the token "];
+    if names_only.iter().chain(&ours).any(|start| message.starts_with(start)) {
+        return message.to_owned();
+    }
+    message.split(['"', '`']).step_by(2).collect::<Vec<_>>().join("…")
+}
+
+/// A request without fields.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+/// A request about one registry.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ByName {
+    /// The registry.
+    pub name: RegistryName,
+}
+
+/// The fields of `add-registry`. Texts are checked by the daemon, which knows the rules; the command line sends what
+/// was typed.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AddRegistry {
+    /// The new registry's name.
+    pub name: RegistryName,
+    /// `sparse+https://…/` or the `https://….git` URL of a git index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<String>,
+    /// Scopes besides those found in the index's `config.json`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+    /// `cargo` (default), `git`, `pypi`, `npm` or `generic`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// `basic`, `bearer` (default), `raw` or a header template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<String>,
+    /// The user name of the `basic` scheme.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// `allow` or `deny` (default).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writes: Option<String>,
+    /// A PEM file of extra roots for this registry's upstream connections. Absolute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<String>,
+    /// The token, for the source `store`.
+    #[serde(serialize_with = "secret::expose")]
+    pub token: Secret,
+    /// Ask the registry whether it accepts the token before anything is stored.
+    #[serde(default = "yes")]
+    pub verify: bool,
+}
+
+/// The fields of `rotate`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rotate {
+    /// The registry.
+    pub name: RegistryName,
+    /// The new token.
+    #[serde(serialize_with = "secret::expose")]
+    pub token: Secret,
+    /// Ask the registry whether it accepts the token before the old one is replaced.
+    #[serde(default = "yes")]
+    pub verify: bool,
+}
+
+/// The fields of `verify`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Verify {
+    /// One registry, or all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<RegistryName>,
+}
+
+/// The fields of `allow`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Allow {
+    /// The registry.
+    pub name: RegistryName,
+    /// For how long writes stay open, in seconds.
+    pub seconds: u64,
+}
+
+/// The fields of `unlock`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unlock {
+    /// The vault's passphrase; absent for a keychain, which asks in its own window.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "secret::expose_option"
+    )]
+    pub passphrase: Option<Secret>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_an_unknown_field_and_an_unknown_method() {
+        let error = Request::from_line(r#"{"v":1,"method":"show","name":"corp","colour":"red"}"#).unwrap_err();
+        assert!(error.message.contains("colour"), "{}", error.message);
+        let error = Request::from_line(r#"{"v":1,"method":"paint"}"#).unwrap_err();
+        assert!(error.message.contains("paint"), "{}", error.message);
+    }
+
+    #[test]
+    fn never_repeats_a_value() {
+        for line in [
+            r#"{"v":1,"method":"rotate","name":"corp","token":["canary"]}"#,
+            r#"{"v":1,"method":"rotate","name":"corp","token":"canary\nx"}"#,
+            r#"{"v":1,"method":"rotate","name":"corp","token":"x","verify":"canary"}"#,
+            r#"{"v":1,"method":"rotate","name":"canary!","token":"x"}"#,
+            r#"{"v":1,"method":"allow","name":"corp","seconds":"canary"}"#,
+            r#"canary"#,
+            r#"["canary"]"#,
+        ] {
+            let error = Request::from_line(line).unwrap_err();
+            assert!(!format!("{error:?}").contains("canary"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn another_version_is_refused_by_number() {
+        let error = Request::from_line(r#"{"v":2,"method":"status"}"#).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::UnsupportedVersion);
+        assert!(Request::from_line(r#"{"method":"status"}"#).is_err());
+    }
+}

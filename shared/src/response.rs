@@ -1,0 +1,258 @@
+//! What the daemon answers when it did what was asked. No type here can hold a secret: [`crate::Secret`] has no
+//! `Serialize`.
+//!
+//! Times are RFC 3339 in UTC. New fields may appear in a later release; readers ignore what they do not know.
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::RegistryName;
+
+/// The answer to `add-registry`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RegistryAdded {
+    /// The registry as it is now.
+    pub registry: RegistryView,
+    /// Whether the registry was asked and accepted the token.
+    pub verified: bool,
+    /// What a person should know: places on other hosts that were not taken in, and the like.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// The bundle that clients must trust.
+    pub bundle: String,
+    /// The proxy's URL for clients.
+    pub proxy: String,
+}
+
+/// The answer to `remove-registry`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RegistryRemoved {
+    /// The registry that was.
+    pub name: RegistryName,
+    /// What a person should know, such as a secret that could not be deleted yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// The answer to `list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryList {
+    /// All registries by name.
+    pub registries: Vec<RegistryView>,
+}
+
+/// One registry: what is configured and how it is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RegistryView {
+    /// Its name.
+    pub name: RegistryName,
+    /// `cargo`, `git`, `pypi`, `npm` or `generic`.
+    pub kind: String,
+    /// The index, as in the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<String>,
+    /// What it covers.
+    pub scopes: Vec<String>,
+    /// How the secret becomes a header.
+    pub scheme: String,
+    /// The user name of the `basic` scheme.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// Where the credential comes from.
+    pub source: String,
+    /// `allow` or `deny`, as configured.
+    pub writes: String,
+    /// Until when writes are open by `allow`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writes_open_until: Option<String>,
+    /// The credential's state.
+    pub credential: CredentialView,
+    /// When a request last used it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used: Option<String>,
+    /// The registry's last status code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_status: Option<u16>,
+    /// Requests that carried the credential since the daemon started.
+    pub requests: u64,
+}
+
+/// A credential without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CredentialView {
+    /// Whether requests can be served.
+    pub state: CredentialState,
+    /// Counts up at every rotation; 0 when there is none.
+    pub generation: u64,
+    /// When this generation was stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// When it ends, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+}
+
+/// Whether a registry's requests can be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum CredentialState {
+    /// In memory and not known to be bad.
+    Ready,
+    /// The registry answered 401 to this generation.
+    Rejected,
+    /// The store holds it and is locked.
+    Locked,
+    /// The store or source does not have it.
+    Missing,
+    /// A state that a newer daemon knows.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The answer to `rotate`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Rotated {
+    /// The registry.
+    pub name: RegistryName,
+    /// The generation that is used from now on.
+    pub generation: u64,
+    /// Whether the registry was asked and accepted the token.
+    pub verified: bool,
+}
+
+/// The answer to `verify`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verified {
+    /// One line a registry.
+    pub registries: Vec<Verdict>,
+}
+
+/// What a registry said of a token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Verdict {
+    /// The registry.
+    pub name: RegistryName,
+    /// Accepted, rejected, or neither could be told.
+    pub result: VerdictResult,
+    /// What was asked and what came back, in one sentence.
+    pub detail: String,
+}
+
+/// Accepted, rejected, or neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum VerdictResult {
+    /// The registry took the token.
+    Accepted,
+    /// The registry said no.
+    Rejected,
+    /// The registry did not answer, or in a way that tells nothing.
+    Unclear,
+    /// There is no token to ask about: the store is locked or does not have it.
+    NoToken,
+    /// A result that a newer daemon knows.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The answer to `allow` and `deny`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct WritesChanged {
+    /// The registry.
+    pub name: RegistryName,
+    /// Until when writes are open; absent when they are closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_until: Option<String>,
+}
+
+/// The answer to `status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// When it started.
+    pub started: String,
+    /// Where it listens, as `127.0.0.1:9001`.
+    pub listen: String,
+    /// The proxy's URL for clients.
+    pub proxy: String,
+    /// The bundle that clients must trust.
+    pub bundle: String,
+    /// The configuration file.
+    pub config: String,
+    /// What keeps the secrets.
+    pub store: StoreView,
+    /// How many registries there are.
+    pub registries: usize,
+    /// Those that cannot be served, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
+    /// Client connections that are open now.
+    pub connections: u64,
+    /// Requests to configured hosts since the start.
+    pub requests: u64,
+}
+
+/// The store and its health.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StoreView {
+    /// `keychain`, `vault` or `memory`.
+    pub kind: String,
+    /// What protects the secrets, in words.
+    pub protection: String,
+    /// `open`, `locked` or `unavailable`.
+    pub state: String,
+}
+
+/// Something that is wrong now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Problem {
+    /// What happened.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+/// The answer to `reload`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Reloaded {
+    /// How many registries there are now.
+    pub registries: usize,
+    /// What changed only in the file and needs a restart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// The answer to `unlock`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Unlocked {
+    /// The store as it is now.
+    pub store: StoreView,
+    /// Registries that can be served now.
+    pub ready: usize,
+}
+
+/// The answer to `stop`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Stopping {
+    /// Client connections that are being drained.
+    pub connections: u64,
+    /// The process that ends.
+    pub pid: u32,
+}
