@@ -146,68 +146,35 @@ fn answers_of_the_daemon(each: &mut impl EachAnswer) {
 }
 
 pub(crate) fn errors() -> Vec<(&'static str, ErrorBody)> {
-    let hinted = |kind, message: &str, hint: &str| ErrorBody::new(kind, message).hint(hint);
+    let plain = |name, kind, message: &str| (name, ErrorBody::new(kind, message));
+    let hinted = |name, kind, message: &str, hint: &str| (name, ErrorBody::new(kind, message).hint(hint));
+    use ErrorKind::*;
     vec![
-        (
-            "invalid",
-            hinted(
-                ErrorKind::Invalid,
-                "`basic` needs a user name",
-                "add --username me@corp.example",
-            ),
-        ),
-        (
-            "not-found",
-            hinted(
-                ErrorKind::NotFound,
-                "there is no registry `corp`",
-                "regauthctl list shows all",
-            ),
-        ),
-        (
-            "exists",
-            ErrorBody::new(ErrorKind::Exists, "there is a registry `corp` already"),
-        ),
-        (
+        hinted("invalid", Invalid, "`basic` needs a user name", "add --username"),
+        hinted("not-found", NotFound, "there is no registry `corp`", "regauthctl list"),
+        plain("exists", Exists, "there is a registry `corp` already"),
+        hinted(
             "token-rejected",
-            hinted(
-                ErrorKind::TokenRejected,
-                "corp.example answered 401",
-                "nothing was stored; check the token",
-            ),
+            TokenRejected,
+            "corp.example answered 401",
+            "check the token",
         ),
-        (
-            "not-verified",
-            ErrorBody::new(ErrorKind::NotVerified, "corp.example did not answer"),
-        ),
-        (
+        plain("not-verified", NotVerified, "corp.example did not answer"),
+        hinted(
             "store-locked",
-            hinted(
-                ErrorKind::StoreLocked,
-                "the keychain is locked",
-                "regauthctl unlock opens it",
-            ),
+            StoreLocked,
+            "the keychain is locked",
+            "regauthctl unlock",
         ),
-        (
-            "store-unavailable",
-            ErrorBody::new(ErrorKind::StoreUnavailable, "no keychain answers"),
-        ),
-        (
-            "refused",
-            ErrorBody::new(ErrorKind::Refused, "a token never travels over plain http"),
-        ),
-        (
+        plain("store-unavailable", StoreUnavailable, "no keychain answers"),
+        plain("refused", Refused, "a token never travels over plain http"),
+        plain(
             "unsupported-version",
-            ErrorBody::new(
-                ErrorKind::UnsupportedVersion,
-                "the request is in version 2 of the protocol",
-            ),
+            UnsupportedVersion,
+            "this daemon speaks version 1",
         ),
-        (
-            "unreachable",
-            ErrorBody::new(ErrorKind::Unreachable, "no regauthd is running"),
-        ),
-        ("failed", ErrorBody::new(ErrorKind::Failed, "the disk is full")),
+        plain("unreachable", Unreachable, "no regauthd is running"),
+        plain("failed", Failed, "the disk is full"),
     ]
 }
 
