@@ -1,11 +1,16 @@
 //! `config.toml`: a text becomes a valid [`Config`], or every problem of it at once, each with its place.
 //!
 //! Nothing here touches a file, a registry or a store: the daemon reads the text, and a running one keeps its last good
-//! configuration when a new text has problems. Reading walks the tables of the text (`section`, `registries`).
+//! configuration when a new text has problems. Reading walks the tables of the text (`section`, `registries`);
+//! [`ConfigFile`] changes a text and keeps the comments of the person who wrote it.
 
 mod section;
 
 mod registries;
+
+mod edit;
+mod lines;
+mod written;
 
 mod problem;
 
@@ -20,6 +25,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 use url::Url;
 
+pub use edit::ConfigFile;
 pub use problem::{Problem, Problems};
 
 use crate::credential::StoreKind;
