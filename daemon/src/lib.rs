@@ -1,5 +1,6 @@
 //! `regauthd`.
 
+pub mod atomic;
 pub mod host;
 pub mod policy;
 pub mod registry;
