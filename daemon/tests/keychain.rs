@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use regauth_shared::Secret;
 use regauthd::credential::keychain::KeychainStore;
+use regauthd::credential::thread::{Deadlines, StoreThread};
 use regauthd::credential::{Item, Store, StoreError};
 
 const SERVICE: &str = "regauth@/a/test";
@@ -162,6 +163,31 @@ fn a_keyring_that_hangs_is_no_answer_and_recovers() {
             assert_eq!(store.read(&corp()).unwrap().unwrap().expose(), "one");
         }
     });
+}
+
+#[test]
+fn serves_a_runtime_from_its_thread_and_holds_nothing_up_when_it_hangs() {
+    in_session(
+        "serves_a_runtime_from_its_thread_and_holds_nothing_up_when_it_hangs",
+        |session| {
+            let keyring = session.start_keyring(Some(PASSWORD));
+            let deadlines = Deadlines {
+                usual: Duration::from_secs(1),
+                ..Deadlines::default()
+            };
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            let store = StoreThread::new(|| Box::new(open()), deadlines);
+            runtime.block_on(async {
+                store.write(&corp(), &secret("one")).await.unwrap();
+                assert_eq!(store.read(&corp()).await.unwrap().unwrap().expose(), "one");
+                keyring.signal("STOP");
+                assert_eq!(store.read(&corp()).await.unwrap_err(), StoreError::NoAnswer);
+            });
+            let began = Instant::now();
+            drop((store, runtime));
+            assert!(began.elapsed() < Duration::from_secs(1));
+        },
+    );
 }
 
 #[test]
