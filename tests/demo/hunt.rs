@@ -60,7 +60,12 @@ impl Hunt {
 
     /// A socket or a link has a name and nothing more to read.
     fn look_at(&self, path: &Path, is_file: bool, searched: &mut Searched) -> io::Result<()> {
-        let content = if is_file { fs::read(path)? } else { Vec::new() };
+        let content = match is_file.then(|| fs::read(path)) {
+            None => Vec::new(),
+            // The daemon replaces its files by renaming: one may go between the listing and the reading.
+            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Some(content) => content?,
+        };
         searched.files += usize::from(is_file);
         searched.bytes += content.len();
         if self.finds_in(&content) || self.finds_in(path.as_os_str().as_encoded_bytes()) {

@@ -21,6 +21,7 @@ mod project;
 mod registry;
 mod stage;
 mod telling;
+mod tokens;
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {

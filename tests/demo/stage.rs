@@ -135,7 +135,8 @@ struct Folder(PathBuf);
 impl Folder {
     /// Below the platform's temporary folder, or `/tmp` where that name is too long for a Unix socket.
     fn create() -> io::Result<Self> {
-        let usual = std::env::temp_dir();
+        // cargo prints the real path; on macOS the temporary folder is behind a link.
+        let usual = std::env::temp_dir().canonicalize()?;
         let too_long =
             usual.as_os_str().len() + PREFIX.len() + "XXXXXX/regauth/run/control.sock".len() > MAX_SOCKET_PATH;
         let base = if too_long { PathBuf::from("/tmp") } else { usual };

@@ -39,10 +39,13 @@ impl Telling {
         write_out(&format!("\n{}\n", wrapped(text, TEXT_INDENT, TEXT_INDENT)))
     }
 
-    /// A command, as a person would type it.
+    /// A command on each line, as a person would type them.
     pub(crate) fn command(self, text: &str) -> io::Result<()> {
-        let lines = continued(text);
-        write_out(&format!("\n{TEXT_INDENT}{}\n", self.styled(CYAN, &lines)))
+        let lines: String = text
+            .lines()
+            .map(|line| format!("{}\n", self.styled(CYAN, &continued(line))))
+            .collect();
+        write_out(&format!("\n{lines}"))
     }
 
     /// What a command printed, or what a file holds.
@@ -70,7 +73,9 @@ impl Telling {
 
     /// One line of a table without a verdict.
     pub(crate) fn figure(self, what: &str, value: &str) -> io::Result<()> {
-        write_out(&format!("{OUTPUT_INDENT}{what:<44} {value}\n"))
+        let column = format!("{OUTPUT_INDENT}{what:<44} ");
+        let rest = " ".repeat(column.chars().count());
+        write_out(&format!("{column}{}\n", wrapped(value, &rest, &rest).trim_start()))
     }
 
     /// What went wrong, its causes, and the end of the daemon's log where there is one.
@@ -123,8 +128,9 @@ fn wrapped(text: &str, first: &str, rest: &str) -> String {
 
 /// A command line with a shell's continuations, so that it can be pasted as it stands.
 fn continued(text: &str) -> String {
+    let first = format!("{TEXT_INDENT}$ ");
     let rest = format!("{TEXT_INDENT}    ");
-    wrapped(text, "$ ", &rest).replace('\n', " \\\n")
+    wrapped(text, &first, &rest).replace('\n', " \\\n")
 }
 
 const COLUMNS: usize = 90;

@@ -38,8 +38,8 @@ pub(crate) struct Crate {
 /// One request that the registry saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Visit {
-    /// The path.
-    pub(crate) path: String,
+    /// The method and the path.
+    pub(crate) request: String,
     /// What came as `Authorization`.
     pub(crate) authorization: Option<String>,
     /// What it was answered.
@@ -89,7 +89,7 @@ impl Shelf {
             None => plain(StatusCode::NOT_FOUND, "no such file in this registry\n"),
         };
         locked(&self.visits).push(Visit {
-            path: path.to_owned(),
+            request: format!("{} {path}", request.method()),
             authorization: given,
             status: response.status().as_u16(),
         });

@@ -59,7 +59,7 @@ async fn cargo_with_the_token_builds_and_asks_no_other_registry() {
         registry
             .visits()
             .iter()
-            .any(|visit| visit.path.ends_with("/download") && visit.status == 200)
+            .any(|visit| visit.request.ends_with("/download") && visit.status == 200)
     );
     let indexes = fs::read_dir(stage.cargo_home().join("registry/index")).unwrap();
     assert_eq!(indexes.count(), 1);
