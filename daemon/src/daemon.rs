@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use regauth_shared::ErrorBody;
 use regauth_shared::paths::{Folders, NoHome};
+use rustls_pki_types::CertificateDer;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -25,7 +26,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::proxy::accept;
 use crate::proxy::dial::Dialer;
 use crate::proxy::upstream::{Trust, TrustError, Upstream};
-use crate::proxy::worker::{Plane, Workers};
+use crate::proxy::worker::{Counters, Plane, Workers};
 
 /// What the command line says.
 #[derive(Clone, Debug, Default)]
@@ -70,35 +71,13 @@ impl Daemon {
         } else {
             Ledger::read(&folders.ledger())?
         };
-
-        let asked = options.listen.unwrap_or(config.listen);
-        let listener = TcpListener::bind(asked)
-            .await
-            .map_err(|source| StartError::Listen { asked, source })?;
-        let listen = listener
-            .local_addr()
-            .map_err(|source| StartError::Listen { asked, source })?;
+        let (listener, listen) = listen(options.listen.unwrap_or(config.listen)).await?;
         let control = server::bind(&folders.socket()).map_err(|error| StartError::Socket(folders.socket(), error))?;
-
         let Opened { kind, thread } = open::open(&folders, &options, &config).await?;
-        if !options.ephemeral && config.store.is_none() {
-            record_store(&config_file, kind)?;
-        }
-        let (system_roots, problems) = bundle::system_roots();
-        for problem in problems {
-            tracing::warn!(problem, "the system's roots");
-        }
-        let dialer = Dialer::new(&config.upstream, listen);
+        record_store(&config_file, &config, kind, options.ephemeral)?;
+        let system_roots = system_roots();
         let number = Workers::usual_number();
-        let plane = Arc::new(Plane {
-            routes: arc_swap::ArcSwap::default(),
-            strangers: Upstream::new(&dialer, Trust::new(&system_roots, None, None)?, number)?,
-            dialer,
-            listen,
-            drain: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-            counters: crate::proxy::worker::Counters::default(),
-        });
+        let plane = Arc::new(plane(&config, listen, &system_roots, number)?);
         let workers = Workers::start(number, &plane).map_err(StartError::Threads)?;
         let parts = Parts {
             folders,
@@ -174,6 +153,39 @@ impl Daemon {
     }
 }
 
+async fn listen(asked: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { asked, source };
+    let listener = TcpListener::bind(asked).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+fn system_roots() -> Vec<CertificateDer<'static>> {
+    let (roots, problems) = bundle::system_roots();
+    for problem in problems {
+        tracing::warn!(problem, "the system's roots");
+    }
+    roots
+}
+
+fn plane(
+    config: &Config,
+    listen: SocketAddr,
+    roots: &[CertificateDer<'static>],
+    workers: usize,
+) -> Result<Plane, StartError> {
+    let dialer = Dialer::new(&config.upstream, listen);
+    Ok(Plane {
+        routes: arc_swap::ArcSwap::default(),
+        strangers: Upstream::new(&dialer, Trust::new(roots, None, None)?, workers)?,
+        dialer,
+        listen,
+        drain: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+        counters: Counters::default(),
+    })
+}
+
 async fn wait_for_the_end(registrar: &Registrar) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -218,7 +230,10 @@ fn read_config(file: &Path, ephemeral: bool) -> Result<Config, StartError> {
 }
 
 /// The choice of the first start stays until a person changes it.
-fn record_store(file: &Path, kind: StoreKind) -> Result<(), StartError> {
+fn record_store(file: &Path, config: &Config, kind: StoreKind, ephemeral: bool) -> Result<(), StartError> {
+    if ephemeral || config.store.is_some() {
+        return Ok(());
+    }
     let unusable = |error| StartError::ConfigFile(file.to_path_buf(), error);
     let text = std::fs::read_to_string(file).map_err(unusable)?;
     let mut document = ConfigFile::parse(&text).map_err(|problems| StartError::Config(file.to_path_buf(), problems))?;

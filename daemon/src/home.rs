@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn folders_are_private_and_held_by_one_daemon() {
         let home = tempfile::tempdir().unwrap();
-        let folders = Folders::below(home.path());
+        let folders = Folders::below(&home.path().join("regauth"));
         prepare(&folders).unwrap();
         assert_eq!(folders.state.metadata().unwrap().mode() & 0o777, 0o700);
         let lock = Lock::take(&folders).unwrap();

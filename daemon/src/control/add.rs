@@ -1,5 +1,7 @@
 //! `add-registry`: check, ask the registry, store, serve.
 
+use std::fmt::Display;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use regauth_shared::request::AddRegistry;
@@ -11,7 +13,7 @@ use super::probe::{self, Finding, IndexConfig};
 use super::registrar::{Books, Registrar, first_record, hosts, ready, service, store_error};
 use super::show;
 use crate::credential::Item;
-use crate::registry::{Index, InvalidScope, Kind, Registry, Scheme, Scope, Source, Writes};
+use crate::registry::{Index, Kind, Registry, Scheme, Scope, Source, Writes};
 
 /// Adds a registry. The configuration's write is the moment it exists; before it, everything is undone on failure or
 /// at the next start.
@@ -104,18 +106,32 @@ async fn undo(registrar: &Registrar, books: &mut Books, name: &RegistryName) {
 
 /// The registry as the request describes it; every text is checked here.
 fn described(request: &AddRegistry) -> Result<Registry, ErrorBody> {
-    let index: Option<Index> = request
-        .index
-        .as_deref()
-        .map(str::parse)
-        .transpose()
-        .map_err(|error: InvalidScope| invalid("--index", &error))?;
+    let (index, scopes) = places(request)?;
+    let kind: Kind = read("--kind", request.kind.as_deref().unwrap_or("cargo"))?;
+    let writes: Writes = read("--writes", request.writes.as_deref().unwrap_or("deny"))?;
+    let username = request.username.as_deref();
+    let usual = if username.is_some() { "basic" } else { "bearer" };
+    let scheme = Scheme::parse(request.scheme.as_deref().unwrap_or(usual), username)
+        .map_err(|error| invalid("--scheme", &error))?;
+    let ca_file = request.ca_file.as_ref().map(Into::into);
+    Ok(Registry {
+        kind,
+        index,
+        scopes,
+        scheme,
+        source: Source::Store,
+        writes,
+        ca_file,
+        client_identity: None,
+    })
+}
+
+/// The index, and the scopes that were given or that it begins with.
+fn places(request: &AddRegistry) -> Result<(Option<Index>, Vec<Scope>), ErrorBody> {
+    let index: Option<Index> = request.index.as_deref().map(|text| read("--index", text)).transpose()?;
     let mut scopes: Vec<Scope> = Vec::new();
     for text in &request.scopes {
-        push_uncovered(
-            &mut scopes,
-            text.parse().map_err(|error: InvalidScope| invalid("--scope", &error))?,
-        );
+        push_uncovered(&mut scopes, read("--scope", text)?);
     }
     if let Some(index) = &index {
         push_uncovered(&mut scopes, index.scope().map_err(|error| invalid("--index", &error))?);
@@ -126,35 +142,14 @@ fn described(request: &AddRegistry) -> Result<Registry, ErrorBody> {
             "a registry needs --index or --scope",
         ));
     }
-    let kind = request
-        .kind
-        .as_deref()
-        .unwrap_or("cargo")
-        .parse::<Kind>()
-        .map_err(|error| invalid("--kind", &error))?;
-    let writes = request
-        .writes
-        .as_deref()
-        .unwrap_or("deny")
-        .parse::<Writes>()
-        .map_err(|error| invalid("--writes", &error))?;
-    let username = request.username.as_deref();
-    let usual = if username.is_some() { "basic" } else { "bearer" };
-    let scheme = Scheme::parse(request.scheme.as_deref().unwrap_or(usual), username)
-        .map_err(|error| invalid("--scheme", &error))?;
-    Ok(Registry {
-        kind,
-        index,
-        scopes,
-        scheme,
-        source: Source::Store,
-        writes,
-        ca_file: request.ca_file.as_ref().map(Into::into),
-        client_identity: None,
-    })
+    Ok((index, scopes))
 }
 
-fn invalid(flag: &str, error: &dyn std::fmt::Display) -> ErrorBody {
+fn read<T: FromStr<Err: Display>>(flag: &str, text: &str) -> Result<T, ErrorBody> {
+    text.parse().map_err(|error: T::Err| invalid(flag, &error))
+}
+
+fn invalid(flag: &str, error: &dyn Display) -> ErrorBody {
     ErrorBody::new(ErrorKind::Invalid, format!("{flag}: {error}"))
         .hint("`regauthctl add-registry --help` shows examples")
 }

@@ -22,21 +22,9 @@ use crate::registry::Source;
 pub(crate) async fn rotate(registrar: &Registrar, request: Rotate) -> Result<Rotated, ErrorBody> {
     let mut books = registrar.books().await;
     let service = find(&books, &request.name)?;
-    if service.registry.source != Source::Store {
-        return Err(ErrorBody::new(
-            ErrorKind::Refused,
-            format!(
-                "the token of `{}` comes from {}, not from the store",
-                request.name,
-                super::show::source(&service)
-            ),
-        )
-        .hint("replace it there, then `regauthctl reload`"));
-    }
-    let mut verified = false;
+    refuse_other_sources(&service)?;
     if request.verify {
         let finding = probe::ask(&service.upstream, registrar.pool(), &service.registry, &request.token).await;
-        verified = finding.result == VerdictResult::Accepted;
         refuse_unless_accepted(&finding)?;
     }
     let generation = books
@@ -57,23 +45,31 @@ pub(crate) async fn rotate(registrar: &Registrar, request: Rotate) -> Result<Rot
         .map_err(|error| store_error(&error))?;
     books.ledger.registries.insert(request.name.clone(), record);
     let noted = registrar.write_ledger(&books.ledger);
-    service
-        .credential
-        .replace(ready(
-            record.generation,
-            record.since,
-            &service.registry.scheme,
-            request.token,
-        ))
-        .await;
+    let holding = ready(record.generation, record.since, &service.registry.scheme, request.token);
+    service.credential.replace(holding).await;
     // The token is stored and in use; only its number and date would be forgotten.
     noted?;
     tracing::info!(registry = %request.name, generation, "rotated");
     Ok(Rotated {
         name: request.name,
         generation,
-        verified,
+        verified: request.verify,
     })
+}
+
+fn refuse_other_sources(service: &Service) -> Result<(), ErrorBody> {
+    if service.registry.source == Source::Store {
+        return Ok(());
+    }
+    let source = super::show::source(service);
+    Err(ErrorBody::new(
+        ErrorKind::Refused,
+        format!(
+            "the token of `{}` comes from {source}, not from the store",
+            service.name
+        ),
+    )
+    .hint("replace it there, then `regauthctl reload`"))
 }
 
 fn refuse_unless_accepted(finding: &probe::Finding) -> Result<(), ErrorBody> {
