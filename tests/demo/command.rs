@@ -58,7 +58,7 @@ impl Typed {
         stage.telling.command(&stage.shortened(&self.line()))?;
         let ran = self.run_unseen(stage).await?;
         stage.telling.output(&stage.shortened(&ran.printed))?;
-        Ok(ran)
+        Ok(Ran { shown: true, ..ran })
     }
 
     /// Runs the command without a word.
@@ -76,6 +76,7 @@ impl Typed {
             stdout: texts.last().cloned().unwrap_or_default(),
             printed: texts.concat(),
             took: started.elapsed(),
+            shown: false,
         };
         stage.remember(&ran.printed);
         Ok(ran)
@@ -133,11 +134,13 @@ pub(crate) struct Ran {
     pub(crate) printed: String,
     /// From start to end.
     pub(crate) took: Duration,
+    shown: bool,
 }
 
 impl Ran {
-    /// The same, or an error that says what the command printed.
+    /// The same, or an error that says what the command printed, unless that stands above already.
     pub(crate) fn ok(self) -> anyhow::Result<Self> {
+        ensure!(self.success || !self.shown, "`{}` failed", self.line);
         ensure!(self.success, "`{}` failed:\n{}", self.line, self.printed.trim_end());
         Ok(self)
     }
