@@ -71,6 +71,7 @@ fn cargo_builds_from_a_git_index() {
         .git_index()
         .start();
     cargo_with_token(&registry)
+        .config("net.retry = 0")
         .depends_on(SHIP)
         .build()
         .fails()
@@ -111,6 +112,7 @@ fn cargo_builds_with_a_private_git_dependency() {
     let git = GitServer::start(&host, Scheme::basic("x-access-token"), TOKEN);
     git.library("treasure");
     let cargo = Cargo::new()
+        .config("net.retry = 0")
         .trusts(&host.file())
         .depends_on(&format!("treasure.git = \"{}\"", git.url("treasure")));
     cargo.build().fails().says("could not read Username");
@@ -238,12 +240,10 @@ fn nginx_serves_both_protocols_and_big_bodies_both_ways() {
     assert_eq!(curl.get(&download).length, 8 << 20);
     let old = curl.clone().with(&["--http1.1"]).get(&download);
     assert_eq!((old.version.as_str(), old.length), ("1.1", 8 << 20));
-    let file = tempfile::NamedTempFile::new().unwrap();
-    file.as_file().set_len(8 << 20).unwrap();
-    let upload = curl
-        .with(&["--upload-file", file.path().to_str().unwrap()])
-        .get(&registry.upload());
-    assert!(upload.body().contains("\"length\":8388608"), "{}", upload.body());
+    for protocol in ["--http1.1", "--http2"] {
+        let upload = curl.clone().with(&[protocol]).upload(&registry.upload(), 8 << 20);
+        assert!(upload.body().contains("\"length\":8388608"), "{}", upload.body());
+    }
     assert_eq!(
         Curl::new()
             .trusts(&registry.ca())

@@ -8,6 +8,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::client::{self, Outcome, Running};
+use crate::daemon::Daemon;
 
 /// The cargo that runs the tests, without rustup in between, in a clean environment. `home` is its `HOME`.
 pub fn command(home: &Path) -> Command {
@@ -87,6 +88,11 @@ impl Cargo {
     pub fn proxy(self, proxy: &str) -> Self {
         self.git_config(&format!("[http]\n\tproxy = {proxy}"))
             .config(&format!("http.proxy = \"{proxy}\""))
+    }
+
+    /// Sends everything through this daemon and trusts its bundle.
+    pub fn behind(self, daemon: &Daemon) -> Self {
+        self.proxy(&daemon.proxy()).trusts(&daemon.bundle())
     }
 
     /// Adds lines to the git configuration of cargo's git.

@@ -10,7 +10,7 @@ use rcgen::{
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir, TempPath};
 
 /// A company's own CA. Clones are the same CA.
 #[derive(Clone, Debug)]
@@ -96,6 +96,14 @@ impl Certificate {
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         Arc::new(config)
     }
+}
+
+/// Several PEM files as one, for clients that take only one: our bundle and a stranger's root.
+pub fn together(files: &[&Path]) -> TempPath {
+    let text: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file).unwrap()).collect();
+    let file = NamedTempFile::new().unwrap();
+    fs::write(file.path(), text.concat()).unwrap();
+    file.into_temp_path()
 }
 
 /// The certificates of a PEM file, such as a bundle.

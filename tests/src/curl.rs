@@ -4,9 +4,10 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::client::{self, Outcome, Running};
+use crate::daemon::Daemon;
 
 /// curl's arguments so far.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +31,11 @@ impl Curl {
         self.with(&["--proxy", proxy])
     }
 
+    /// Sends everything through this daemon and trusts its bundle.
+    pub fn behind(self, daemon: &Daemon) -> Self {
+        self.proxy(&daemon.proxy()).trusts(&daemon.bundle())
+    }
+
     /// One more request header: `Name: value`.
     pub fn header(self, line: &str) -> Self {
         self.with(&["--header", line])
@@ -48,6 +54,19 @@ impl Curl {
     #[track_caller]
     pub fn get(&self, url: &str) -> Answer {
         self.fetch(url).answered()
+    }
+
+    /// PUT of this many zero bytes, which take no disk, the answer kept.
+    ///
+    /// # Panics
+    /// With curl's words when there is no answer.
+    #[track_caller]
+    pub fn upload(&self, url: &str, length: u64) -> Answer {
+        let file = NamedTempFile::new().unwrap();
+        file.as_file().set_len(length).unwrap();
+        self.clone()
+            .with(&["--upload-file", file.path().to_str().unwrap()])
+            .get(url)
     }
 
     /// GET, whatever comes of it.

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::client::{self, Outcome};
 use crate::gate::Scheme;
+use crate::git_server::GitServer;
 use crate::process::Process;
 use crate::registry::Registry;
 
@@ -165,20 +166,28 @@ impl Daemon {
     /// With regauthctl's words, when that fails.
     #[track_caller]
     pub fn add_with(&self, name: &str, registry: &Registry, more: &[&str]) -> Ctl {
-        let (index, ca) = (registry.index(), registry.ca());
-        let scheme = scheme_arguments(registry.scheme());
-        let scheme = scheme.iter().map(String::as_str);
-        let first = [
-            "add-registry",
-            name,
-            "--index",
-            &index,
-            "--ca-file",
-            ca.to_str().unwrap(),
-            "--token-stdin",
-        ];
-        let arguments: Vec<&str> = first.into_iter().chain(scheme).chain(more.iter().copied()).collect();
-        self.ctl_with_input(&arguments, registry.token()).succeeds()
+        let place = [&["--index", &registry.index()], more].concat();
+        self.try_add(name, &place, registry.scheme(), &registry.ca(), registry.token())
+            .succeeds()
+    }
+
+    /// Adds a git host by its scope, likewise.
+    ///
+    /// # Panics
+    /// With regauthctl's words, when that fails.
+    #[track_caller]
+    pub fn add_git(&self, name: &str, host: &GitServer) -> Ctl {
+        let place = ["--kind", "git", "--scope", &host.scope()];
+        self.try_add(name, &place, host.scheme(), &host.ca(), host.token())
+            .succeeds()
+    }
+
+    /// Adds what `place` says, such as `--index URL`, with any token.
+    pub fn try_add(&self, name: &str, place: &[&str], scheme: &Scheme, ca: &Path, token: &str) -> Ctl {
+        let scheme = scheme_arguments(scheme);
+        let scheme: Vec<&str> = scheme.iter().map(String::as_str).collect();
+        let first = ["add-registry", name, "--token-stdin", "--ca-file", ca.to_str().unwrap()];
+        self.ctl_with_input(&[&first, place, &scheme].concat(), token)
     }
 
     /// Replaces a registry's token.
@@ -294,26 +303,37 @@ fn scheme_arguments(scheme: &Scheme) -> Vec<String> {
     words.into_iter().map(str::to_owned).collect()
 }
 
-/// A program of this workspace, as built from the sources that are here: an old one would prove nothing.
+/// A program of this workspace, built from the sources that are here: an old one would prove nothing.
 fn binary(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let folder = FOLDER.get_or_init(|| {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let mut build = Command::new(env!("CARGO"));
-        build
-            .args(["build", "--quiet", "--package", "regauthd", "--package", "regauthctl"])
-            .current_dir(root);
-        if !cfg!(debug_assertions) {
-            build.arg("--release");
-        }
-        client::run(&mut build).succeeds();
-        // target/debug/deps/scenarios-… is us.
-        let ours = std::env::current_exe().unwrap();
-        ours.parent().unwrap().parent().unwrap().to_owned()
-    });
-    let program = folder.join(name);
+    let program = FOLDER.get_or_init(build).join(name);
     assert!(program.exists(), "{} has not been built", program.display());
     program
+}
+
+/// Builds the programs beside us, where they mostly are already, and says where that is.
+fn build() -> PathBuf {
+    // target/debug/deps/scenarios-…
+    let ours = std::env::current_exe().unwrap();
+    let folder = ours.ancestors().nth(2).unwrap();
+    let mut build = Command::new(env!("CARGO"));
+    build
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "regauthd",
+            "--package",
+            "regauthctl",
+            "--target-dir",
+        ])
+        .arg(folder.parent().unwrap())
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")));
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
+    client::run(&mut build).succeeds();
+    folder.to_owned()
 }
 
 fn logs(home: &Path) -> PathBuf {

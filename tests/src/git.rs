@@ -8,6 +8,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::client::{self, Outcome, Running};
+use crate::daemon::Daemon;
 
 /// A person with git.
 #[derive(Debug)]
@@ -38,6 +39,11 @@ impl Git {
     /// Sends everything through a proxy.
     pub fn proxy(self, proxy: &str) -> Self {
         self.config("http.proxy", proxy)
+    }
+
+    /// Sends everything through this daemon and trusts its bundle.
+    pub fn behind(self, daemon: &Daemon) -> Self {
+        self.proxy(&daemon.proxy()).trusts(&daemon.bundle())
     }
 
     /// Sends this `Authorization` to the URLs below `url`, as people without regauth do.

@@ -39,13 +39,14 @@ impl GitBackend {
         self.folder.path().join("repositories").join(format!("{name}.git"))
     }
 
-    /// The directives of an nginx location that ends in a slash: `/git/` serves `/git/NAME.git`. Bodies are streamed.
+    /// The directives of an nginx location that ends in a slash: `/git/` serves `/git/NAME.git`. Request bodies are
+    /// buffered: unbuffered, nginx 1.22 now and then never sees the end of one without a length on HTTP/2.
     pub fn directives(&self, location: &str) -> String {
         let program = http_backend();
         let [program, home] = [program.as_path(), self.folder.path()].map(Path::display);
         format!(
             "rewrite ^{location}(.*)$ /$1 break;
-             fastcgi_pass unix:{home}/fcgi.sock; fastcgi_request_buffering off; fastcgi_buffering off;
+             fastcgi_pass unix:{home}/fcgi.sock; fastcgi_buffering off;
              fastcgi_param SCRIPT_FILENAME {program}; fastcgi_param PATH_INFO $uri;
              fastcgi_param GIT_PROJECT_ROOT {home}/repositories; fastcgi_param GIT_HTTP_EXPORT_ALL 1;
              fastcgi_param GIT_CONFIG_NOSYSTEM 1; fastcgi_param HOME {home};

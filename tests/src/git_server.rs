@@ -1,7 +1,7 @@
 //! A private git host: repositories behind nginx and a gate, for fetch and push.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
@@ -18,6 +18,8 @@ pub struct GitServer {
     pub nginx: Nginx,
     gate: Gate,
     backend: GitBackend,
+    authority: Authority,
+    token: String,
     _folder: TempDir,
 }
 
@@ -36,8 +38,25 @@ impl GitServer {
             nginx,
             gate,
             backend,
+            authority: authority.clone(),
+            token: token.to_owned(),
             _folder: folder,
         }
+    }
+
+    /// The private root as a PEM file.
+    pub fn ca(&self) -> PathBuf {
+        self.authority.file()
+    }
+
+    /// The scheme.
+    pub fn scheme(&self) -> &Scheme {
+        self.gate.scheme()
+    }
+
+    /// The token it was started with.
+    pub fn token(&self) -> &str {
+        &self.token
     }
 
     /// From now on exactly these tokens are accepted.

@@ -122,8 +122,7 @@ impl Builder {
             (Downloads::Redirected, Some(_)) => "try_files /none @cdn;".to_owned(),
             _ => format!("alias {folder}/crates/;"),
         };
-        let api =
-            format!("proxy_pass http://unix:{folder}/api.sock:/; proxy_http_version 1.1; proxy_request_buffering off;");
+        let api = format!("proxy_pass http://unix:{folder}/api.sock:/; proxy_http_version 1.1;");
         let mut nginx = self
             .origin(&self.host, gate)
             .location("/api/cargo/", &format!("{guard} {api}"))
