@@ -1,9 +1,31 @@
-//! `regauthd`.
+//! `regauthd`: a local daemon that attaches registry credentials to requests for the registries you configured, and to
+//! nothing else.
+//!
+//! In reading order: what things are ([`host`], [`registry`]), who may do what ([`policy`]), how a person says so
+//! ([`config`]); where secrets live ([`credential`]) and what vouches for us to clients ([`authority`]); the data path
+//! ([`proxy`], whose first page is the life of a request); the control side ([`control`]). [`home`], [`ledger`] and
+//! [`atomic`] keep the files. [`daemon`] starts it all and ends it all; [`process`] is what a process with secrets does first.
 
 pub mod host;
-pub mod policy;
 pub mod registry;
 
-pub mod authority;
+pub mod policy;
+
 pub mod config;
+
 pub mod credential;
+
+pub mod authority;
+
+pub mod proxy;
+
+pub mod control;
+
+pub mod atomic;
+pub mod home;
+pub mod ledger;
+
+pub mod daemon;
+pub mod process;
+
+pub use daemon::{Daemon, Options};

@@ -4,7 +4,7 @@
 //! policy, what a request may do there, is in [`crate::policy`].
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -59,6 +59,35 @@ pub enum Kind {
     Generic,
 }
 
+impl Kind {
+    /// The word for it in flags and files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cargo => "cargo",
+            Self::Git => "git",
+            Self::Pypi => "pypi",
+            Self::Npm => "npm",
+            Self::Generic => "generic",
+        }
+    }
+}
+
+impl FromStr for Kind {
+    type Err = InvalidKind;
+
+    fn from_str(text: &str) -> Result<Self, InvalidKind> {
+        [Self::Cargo, Self::Git, Self::Pypi, Self::Npm, Self::Generic]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or(InvalidKind)
+    }
+}
+
+/// The text is not a kind.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a kind is cargo, git, pypi, npm or generic")]
+pub struct InvalidKind;
+
 /// Whether writes are open without `allow`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Writes {
@@ -68,6 +97,32 @@ pub enum Writes {
     /// Always open.
     Allow,
 }
+
+impl Writes {
+    /// The word for it in flags and files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deny => "deny",
+            Self::Allow => "allow",
+        }
+    }
+}
+
+impl FromStr for Writes {
+    type Err = InvalidWrites;
+
+    fn from_str(text: &str) -> Result<Self, InvalidWrites> {
+        [Self::Deny, Self::Allow]
+            .into_iter()
+            .find(|writes| writes.as_str() == text)
+            .ok_or(InvalidWrites)
+    }
+}
+
+/// The text says neither deny nor allow.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("writes are deny or allow")]
+pub struct InvalidWrites;
 
 /// Where a registry's index is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -375,6 +430,43 @@ pub enum Source {
     Command(Command),
 }
 
+/// `store`, `env:VAR` or `file:/path`. A command has no such short form.
+impl FromStr for Source {
+    type Err = InvalidSource;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSource> {
+        match text.split_once(':') {
+            None if text == "store" => Ok(Self::Store),
+            Some(("env", name)) if is_variable_name(name) => Ok(Self::Environment(name.to_owned())),
+            Some(("env", _)) => Err(InvalidSource::BadVariable),
+            Some(("file", path)) if Path::new(path).is_absolute() => Ok(Self::File(path.into())),
+            Some(("file", _)) => Err(InvalidSource::RelativeFile),
+            _ => Err(InvalidSource::Unknown),
+        }
+    }
+}
+
+/// POSIX's set (XBD, section 8.1) with lower case: what every shell can set.
+fn is_variable_name(text: &str) -> bool {
+    !text.starts_with(|c: char| c.is_ascii_digit())
+        && !text.is_empty()
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// Why a text is not a source. The text is not repeated: it may be a token in the wrong place.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSource {
+    /// None of the forms.
+    #[error("a source is \"store\", \"env:VARIABLE\", \"file:/path\" or a table with a command")]
+    Unknown,
+    /// Not something a shell could set.
+    #[error("what follows `env:` is not the name of an environment variable")]
+    BadVariable,
+    /// Relative to what? A daemon has no useful working directory.
+    #[error("what follows `file:` is not an absolute path")]
+    RelativeFile,
+}
+
 /// A program that prints a token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Command {
@@ -462,6 +554,24 @@ mod tests {
             ("https://corp.example/a%2fb/", InvalidScope::AmbiguousPath),
         ] {
             assert_eq!(text.parse::<Scope>(), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn sources_have_a_short_form() {
+        for (text, source) in [
+            ("store", Ok(Source::Store)),
+            ("env:CORP_TOKEN", Ok(Source::Environment("CORP_TOKEN".to_owned()))),
+            ("file:/run/corp.token", Ok(Source::File("/run/corp.token".into()))),
+            ("env:", Err(InvalidSource::BadVariable)),
+            ("env:A-B", Err(InvalidSource::BadVariable)),
+            ("env:1A", Err(InvalidSource::BadVariable)),
+            ("file:corp.token", Err(InvalidSource::RelativeFile)),
+            ("file:~/corp.token", Err(InvalidSource::RelativeFile)),
+            ("keychain", Err(InvalidSource::Unknown)),
+            ("store:x", Err(InvalidSource::Unknown)),
+        ] {
+            assert_eq!(text.parse(), source, "{text}");
         }
     }
 

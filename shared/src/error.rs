@@ -55,6 +55,8 @@ pub enum ErrorKind {
     Refused,
     /// The two programs share no version of the protocol.
     UnsupportedVersion,
+    /// No daemon answers. The daemon never says so: `regauthctl` does, in the same form as every other error.
+    Unreachable,
     /// The operation failed: a disk that is full, a file that cannot be read.
     Failed,
     /// A kind that a newer daemon knows and this program does not.
@@ -73,6 +75,7 @@ impl ErrorKind {
             Self::TokenRejected => TOKEN_REJECTED,
             Self::StoreLocked | Self::StoreUnavailable => STORE,
             Self::Refused => REFUSED,
+            Self::Unreachable => UNREACHABLE,
             Self::NotVerified | Self::UnsupportedVersion | Self::Failed | Self::Unknown => FAILED,
         }
     }

@@ -46,11 +46,10 @@ impl Request {
     /// # Errors
     /// None that can occur: every type here has a JSON form. The serializer's type has one all the same.
     pub fn to_line(&self) -> Result<String, serde_json::Error> {
-        let mut value = serde_json::to_value(self)?;
-        if let Value::Object(fields) = &mut value {
-            fields.insert("v".to_owned(), Value::from(version::PROTOCOL));
-        }
-        serde_json::to_string(&value)
+        serde_json::to_string(&Line {
+            v: version::PROTOCOL,
+            request: self,
+        })
     }
 
     /// Reads one line of the protocol.
@@ -77,6 +76,15 @@ impl Request {
             )
         })
     }
+}
+
+/// Written directly, not by way of a `Value`: no second copy of a token, and the order of the fields does not depend on
+/// serde_json's features.
+#[derive(Serialize)]
+struct Line<'a> {
+    v: u32,
+    #[serde(flatten)]
+    request: &'a Request,
 }
 
 /// serde quotes string values it did not expect in double quotes or back quotes; field and variant names come in back

@@ -39,6 +39,10 @@ impl Secret {
     }
 
     /// The secret in the clear. Only stores, the header rewriter and the request to the daemon may call this.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one door to the secret, which others are told to use"
+    )]
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
@@ -52,8 +56,8 @@ impl fmt::Debug for Secret {
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = SecretString::deserialize(deserializer)?;
-        Self::parse(text.expose_secret()).map_err(serde::de::Error::custom)
+        let text = Self(SecretString::deserialize(deserializer)?);
+        Self::parse(text.expose()).map_err(serde::de::Error::custom)
     }
 }
 

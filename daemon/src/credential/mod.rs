@@ -12,6 +12,7 @@ pub mod vault;
 pub mod keeper;
 
 use std::fmt;
+use std::str::FromStr;
 
 use regauth_shared::{RegistryName, Secret};
 
@@ -75,6 +76,22 @@ impl StoreKind {
         }
     }
 }
+
+impl FromStr for StoreKind {
+    type Err = InvalidStoreKind;
+
+    fn from_str(text: &str) -> Result<Self, InvalidStoreKind> {
+        [Self::Keychain, Self::Vault, Self::Memory]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or(InvalidStoreKind)
+    }
+}
+
+/// The text names no store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a store is keychain, vault or memory")]
+pub struct InvalidStoreKind;
 
 /// The name of something that a store keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,1 +1,312 @@
-//! (to be written)
+//! The vault: secrets in one encrypted file, for machines without a keychain.
+//!
+//! The file is age's format around a JSON map from an item's name to its secret; `age -d -i IDENTITY vault.age` opens
+//! it. Its key is an age identity that lies beside it, comes from systemd, or opens with a passphrase ([`VaultKey`]).
+//! Whoever has the file and the key has the secrets: with the key beside it, the vault protects against backups that
+//! leave the key out and against other users, not against this user's programs.
+
+mod error;
+mod key;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use age::DecryptError;
+use regauth_shared::Secret;
+use regauth_shared::paths::Folders;
+use zeroize::Zeroizing;
+
+use self::error::VaultError;
+use self::key::{Key, Unsealed};
+use super::{Item, Store, StoreError};
+use crate::atomic;
+
+/// What opens the vault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VaultKey {
+    /// An identity file that only its owner can read; the first write creates it.
+    File(PathBuf),
+    /// An identity file that systemd provides (`LoadCredentialEncrypted=vault-identity`).
+    Credential(PathBuf),
+    /// An identity file under a passphrase; [`Store::unlock`] opens it.
+    Passphrase(PathBuf),
+}
+
+impl VaultKey {
+    /// The key that applies: one under a passphrase if there is one, else systemd's, else the plain file.
+    /// `credentials` is systemd's `CREDENTIALS_DIRECTORY`.
+    pub fn find(folders: &Folders, credentials: Option<&Path>) -> Self {
+        let sealed = folders.vault_identity_sealed();
+        if sealed.exists() {
+            return Self::Passphrase(sealed);
+        }
+        let credential = credentials.map(|folder| folder.join(CREDENTIAL));
+        match credential {
+            Some(path) if path.exists() => Self::Credential(path),
+            _ => Self::File(folders.vault_identity()),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::File(path) | Self::Credential(path) | Self::Passphrase(path) => path,
+        }
+    }
+}
+
+/// A [`Store`] in an age file.
+pub struct VaultStore {
+    folders: Folders,
+    source: VaultKey,
+    /// Once it has been read or unlocked.
+    key: Option<Key>,
+    work_factor: u8,
+}
+
+type Secrets = BTreeMap<String, Secret>;
+
+impl VaultStore {
+    /// The vault in these folders. Touches nothing; a vault under a passphrase is locked at first.
+    pub fn new(folders: &Folders, credentials: Option<&Path>) -> Self {
+        Self {
+            folders: folders.clone(),
+            source: VaultKey::find(folders, credentials),
+            key: None,
+            work_factor: WORK_FACTOR,
+        }
+    }
+
+    /// Puts the key under a passphrase, or under a new one, and removes the plain file. A kill in between leaves both;
+    /// the passphrase applies then, and the next unlock removes the plain file.
+    ///
+    /// The plain file's blocks may survive on the disk: that the vault was once protected by a file only is not undone.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when the present passphrase has not been given, [`StoreError::Failed`] when the key is
+    /// systemd's, or the files can't be written.
+    pub fn seal(&mut self, passphrase: &Secret) -> Result<(), StoreError> {
+        if let VaultKey::Credential(path) = &self.source {
+            return Err(VaultError::NotOurs(path.clone()).into());
+        }
+        let key = self.load_or_create_key()?;
+        let path = self.folders.vault_identity_sealed();
+        let sealed = key
+            .seal(passphrase, self.work_factor)
+            .map_err(|error| VaultError::Encrypt(error.to_string()))?;
+        // The only copy of the key is about to be this one.
+        let opened = Key::unseal(&sealed, passphrase).map_err(|error| VaultError::Sealed(path.clone(), error))?;
+        if opened != key {
+            return Err(VaultError::Sealed(path, Unsealed::NoKey).into());
+        }
+        atomic::write(&path, &sealed, PRIVATE).map_err(|error| VaultError::Write(path.clone(), error))?;
+        self.source = VaultKey::Passphrase(path);
+        let plain = self.folders.vault_identity();
+        atomic::remove(&plain).map_err(|error| VaultError::Write(plain, error).into())
+    }
+
+    fn secrets(&mut self) -> Result<Secrets, StoreError> {
+        let path = self.folders.vault();
+        match (self.load_key()?, read_if_exists(&path)?) {
+            (_, None) => Ok(Secrets::new()),
+            (None, Some(_)) => Err(VaultError::KeyMissing {
+                vault: path,
+                key: self.source.path().to_path_buf(),
+            }
+            .into()),
+            (Some(key), Some(bytes)) => {
+                let plain = key.decrypt(&bytes).map_err(|error| self.unopened(error))?;
+                Ok(from_json(&plain).map_err(|place| VaultError::Damaged(path, place))?)
+            }
+        }
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut Secrets)) -> Result<(), StoreError> {
+        // A thread that was given up for stuck may come back in the middle of its write: it must not undo ours.
+        static TURN: Mutex<()> = Mutex::new(());
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut secrets = self.secrets()?;
+        change(&mut secrets);
+        let plain = to_json(&secrets).map_err(|error| VaultError::Encrypt(error.to_string()))?;
+        let bytes = self
+            .load_or_create_key()?
+            .encrypt(&plain)
+            .map_err(|error| VaultError::Encrypt(error.to_string()))?;
+        let path = self.folders.vault();
+        Ok(atomic::write(&path, &bytes, PRIVATE).map_err(|error| VaultError::Write(path, error))?)
+    }
+
+    /// The key; `None` when it is a plain file that does not exist yet.
+    fn load_key(&mut self) -> Result<Option<Key>, StoreError> {
+        if self.key.is_none() {
+            self.key = match &self.source {
+                VaultKey::Passphrase(_) => return Err(StoreError::Locked),
+                // No check of the mode: systemd's access list shows as group bits.
+                VaultKey::Credential(path) => Some(parse_key(path, File::open(path))?),
+                VaultKey::File(path) => read_private_key(path)?,
+            };
+        }
+        Ok(self.key.clone())
+    }
+
+    fn load_or_create_key(&mut self) -> Result<Key, StoreError> {
+        if let Some(key) = self.load_key()? {
+            return Ok(key);
+        }
+        let (path, vault) = (self.folders.vault_identity(), self.folders.vault());
+        if vault.exists() {
+            return Err(VaultError::KeyMissing { vault, key: path }.into());
+        }
+        let key = Key::generate();
+        atomic::create(&path, key.to_text().as_bytes(), PRIVATE).map_err(|error| VaultError::Write(path, error))?;
+        self.key = Some(key.clone());
+        Ok(key)
+    }
+
+    fn unopened(&self, error: DecryptError) -> VaultError {
+        let vault = self.folders.vault();
+        match error {
+            DecryptError::NoMatchingKeys => VaultError::WrongKey {
+                vault,
+                key: self.source.path().to_path_buf(),
+            },
+            error => VaultError::Damaged(vault, error.to_string()),
+        }
+    }
+
+    /// A kill in the middle of [`VaultStore::seal`] leaves the plain file.
+    fn finish_sealing(&self, key: &Key) {
+        let plain = self.folders.vault_identity();
+        let left_over = read_private_key(&plain).is_ok_and(|found| found.as_ref() == Some(key));
+        if let Some(error) = left_over.then(|| atomic::remove(&plain)).and_then(Result::err) {
+            tracing::warn!(path = %plain.display(), %error, "the vault's key still lies in a plain file");
+        }
+    }
+}
+
+impl Store for VaultStore {
+    fn read(&mut self, item: &Item) -> Result<Option<Secret>, StoreError> {
+        Ok(self.secrets()?.remove(&item.to_string()))
+    }
+
+    fn write(&mut self, item: &Item, secret: &Secret) -> Result<(), StoreError> {
+        self.change(|secrets| {
+            secrets.insert(item.to_string(), secret.clone());
+        })
+    }
+
+    fn delete(&mut self, item: &Item) -> Result<(), StoreError> {
+        if self.read(item)?.is_none() {
+            return Ok(());
+        }
+        self.change(|secrets| {
+            secrets.remove(&item.to_string());
+        })
+    }
+
+    fn unlock(&mut self, passphrase: Option<&Secret>) -> Result<(), StoreError> {
+        let VaultKey::Passphrase(path) = &self.source else {
+            return Ok(());
+        };
+        if self.key.is_some() {
+            return Ok(());
+        }
+        let passphrase = passphrase.ok_or(StoreError::Locked)?;
+        let sealed = std::fs::read(path).map_err(|error| VaultError::Read(path.clone(), error))?;
+        let key = Key::unseal(&sealed, passphrase).map_err(|error| match error {
+            Unsealed::WrongPassphrase => StoreError::WrongPassphrase,
+            error => VaultError::Sealed(path.clone(), error).into(),
+        })?;
+        self.finish_sealing(&key);
+        self.key = Some(key);
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<(), StoreError> {
+        self.secrets().map(drop)
+    }
+
+    fn protection(&self) -> String {
+        let key = match &self.source {
+            VaultKey::File(_) => "a file beside it, readable by its owner alone",
+            VaultKey::Credential(_) => "systemd",
+            VaultKey::Passphrase(_) => "a passphrase",
+        };
+        format!("an age file, its key kept by {key}")
+    }
+}
+
+fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>, VaultError> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(VaultError::Read(path.to_path_buf(), error)),
+    }
+}
+
+/// The key in a file that nobody else can read; `None` when there is no such file.
+fn read_private_key(path: &Path) -> Result<Option<Key>, VaultError> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(|error| VaultError::Read(path.to_path_buf(), error))?,
+    };
+    // Of the open file, not of the path: what is checked is what is read.
+    let data = file
+        .metadata()
+        .map_err(|error| VaultError::Read(path.to_path_buf(), error))?;
+    if data.uid() != rustix::process::geteuid().as_raw() {
+        return Err(VaultError::KeyForeign(path.to_path_buf()));
+    }
+    if data.mode() & 0o077 != 0 {
+        return Err(VaultError::KeyExposed(path.to_path_buf()));
+    }
+    parse_key(path, Ok(file)).map(Some)
+}
+
+fn parse_key(path: &Path, file: io::Result<File>) -> Result<Key, VaultError> {
+    let mut text = Zeroizing::new(String::with_capacity(KEY_FILE_CAPACITY));
+    file.and_then(|mut file| file.read_to_string(&mut text))
+        .map_err(|error| VaultError::Read(path.to_path_buf(), error))?;
+    Key::parse(&text).ok_or_else(|| VaultError::KeyInvalid(path.to_path_buf()))
+}
+
+/// What is wrong is told by its place alone: serde's own words may quote a secret.
+fn from_json(plain: &[u8]) -> Result<Secrets, String> {
+    serde_json::from_slice(plain).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        format!("its content is not a JSON map of tokens (line {line}, column {column})")
+    })
+}
+
+fn to_json(secrets: &Secrets) -> serde_json::Result<Zeroizing<Vec<u8>>> {
+    let map: BTreeMap<&str, &str> = secrets
+        .iter()
+        .map(|(name, secret)| (name.as_str(), secret.expose()))
+        .collect();
+    // Printable ASCII at most doubles when escaped; a buffer that never grows leaves no copy behind.
+    let capacity = map
+        .iter()
+        .map(|(name, secret)| 2 * (name.len() + secret.len()) + 6)
+        .sum::<usize>()
+        + 2;
+    let mut plain = Zeroizing::new(Vec::with_capacity(capacity));
+    serde_json::to_writer(&mut *plain, &map)?;
+    Ok(plain)
+}
+
+/// The name of systemd's credential.
+const CREDENTIAL: &str = "vault-identity";
+
+const PRIVATE: u32 = 0o600;
+
+/// The `age` command's own: about a second and 256 MiB.
+const WORK_FACTOR: u8 = 18;
+
+/// More than an identity file with a few comments; a string that doesn't grow leaves no copy behind.
+const KEY_FILE_CAPACITY: usize = 4096;
+
+#[cfg(test)]
+mod tests;

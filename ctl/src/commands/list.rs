@@ -1,0 +1,50 @@
+//! `regauthctl list`.
+
+use regauth_shared::request::Nothing;
+use regauth_shared::response::{RegistryList, RegistryView};
+use regauth_shared::{ErrorBody, Request};
+
+use super::registry;
+use crate::client::Client;
+use crate::moment;
+use crate::output::{self, Report};
+
+/// List all registries
+///
+/// One line a registry: whether it can be served, which generation of its token is used, whether writes are open, which
+/// hosts it covers and when it was last used. Never a secret.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {}
+
+const EXAMPLES: &str = "\
+Examples:
+  regauthctl list
+  regauthctl list --json";
+
+/// Lists the registries.
+pub(crate) fn run(_: Arguments, client: &Client) -> Result<Report, ErrorBody> {
+    Ok(Report::new(client.ask(&Request::List(Nothing {}))?, words))
+}
+
+fn words(list: &RegistryList) -> String {
+    if list.registries.is_empty() {
+        return "No registries yet. Add one: regauthctl add-registry NAME --index URL\n".to_owned();
+    }
+    let heading = ["NAME", "KIND", "STATE", "GENERATION", "WRITES", "HOSTS", "LAST USED"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    rows.extend(list.registries.iter().map(row));
+    output::table(&rows)
+}
+
+fn row(view: &RegistryView) -> Vec<String> {
+    vec![
+        view.name.to_string(),
+        view.kind.clone(),
+        registry::state(view.credential.state).to_owned(),
+        view.credential.generation.to_string(),
+        registry::writes(view),
+        registry::hosts(&view.scopes),
+        view.last_used.as_deref().map_or("never".to_owned(), moment::relative),
+    ]
+}

@@ -1,0 +1,21 @@
+//! One verb a file: its arguments and its function. [`registry`] is how verbs speak of a registry.
+
+pub(crate) mod add_registry;
+pub(crate) mod remove_registry;
+
+pub(crate) mod list;
+pub(crate) mod show;
+
+pub(crate) mod rotate;
+pub(crate) mod verify;
+
+pub(crate) mod allow;
+pub(crate) mod deny;
+
+pub(crate) mod reload;
+pub(crate) mod status;
+pub(crate) mod stop;
+pub(crate) mod unlock;
+
+mod client_configuration;
+mod registry;

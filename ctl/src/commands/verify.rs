@@ -1,0 +1,61 @@
+//! `regauthctl verify`.
+
+use regauth_shared::request::Verify;
+use regauth_shared::response::{VerdictResult, Verified};
+use regauth_shared::{ErrorBody, RegistryName, Request, exit_code};
+
+use crate::client::Client;
+use crate::output::{self, Report};
+
+/// Ask registries whether their tokens work
+///
+/// One line a registry. Exits with 0 if all tokens are accepted, 4 if one is rejected, 5 if there is none to ask about
+/// because the store is locked or does not have it, 1 if a registry did not answer in a way that tells.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// One registry; all of them without it
+    name: Option<RegistryName>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  regauthctl verify
+  regauthctl verify corp";
+
+/// Verifies the tokens.
+pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
+    let reply = client.ask(&Request::Verify(Verify { name: arguments.name }))?;
+    let exit_code = worst(&reply.answer);
+    Ok(Report::new(reply, words).exit_code(exit_code))
+}
+
+fn worst(verified: &Verified) -> u8 {
+    let any = |result| verified.registries.iter().any(|verdict| verdict.result == result);
+    if any(VerdictResult::Rejected) {
+        exit_code::TOKEN_REJECTED
+    } else if any(VerdictResult::NoToken) {
+        exit_code::STORE
+    } else if any(VerdictResult::Unclear) || any(VerdictResult::Unknown) {
+        exit_code::FAILED
+    } else {
+        exit_code::DONE
+    }
+}
+
+fn words(verified: &Verified) -> String {
+    if verified.registries.is_empty() {
+        return "There are no registries to ask.\n".to_owned();
+    }
+    let rows = verified.registries.iter().map(|verdict| {
+        let result = match verdict.result {
+            VerdictResult::Accepted => "accepted",
+            VerdictResult::Rejected => "rejected",
+            VerdictResult::Unclear => "unclear",
+            VerdictResult::NoToken => "no token",
+            _ => "unknown",
+        };
+        vec![verdict.name.to_string(), result.to_owned(), verdict.detail.clone()]
+    });
+    output::table(&rows.collect::<Vec<_>>())
+}

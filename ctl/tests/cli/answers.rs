@@ -1,0 +1,195 @@
+//! What each answer becomes: words, JSON, an exit code.
+
+use std::process::Stdio;
+
+use regauth_shared::frame::MAX_LINE;
+
+use crate::peer::{Home, golden};
+
+const VERBS: [(&str, &[&str]); 10] = [
+    ("remove-registry", &["remove-registry", "corp"]),
+    ("list", &["list"]),
+    ("show", &["show", "corp"]),
+    ("verify", &["verify", "corp"]),
+    ("allow", &["allow", "corp", "--for", "5m"]),
+    ("deny", &["deny", "corp"]),
+    ("status", &["status"]),
+    ("reload", &["reload"]),
+    ("unlock", &["unlock", "--passphrase-stdin"]),
+    ("stop", &["stop"]),
+];
+
+#[test]
+fn every_verb_sends_its_request_and_prints_the_answer_as_json() {
+    for (verb, arguments) in VERBS {
+        let answer = golden(&format!("response/{verb}"));
+        let (home, peer) = Home::answering(std::slice::from_ref(&answer));
+        let run = home.run_with_stdin(&[arguments, &["--json"]].concat(), b"correct horse battery staple\n");
+        let body = answer.strip_prefix(r#"{"ok":"#).unwrap().strip_suffix('}').unwrap();
+        assert_eq!(run.stdout, format!("{body}\n"), "{verb}");
+        assert_eq!(run.stderr, "", "{verb}");
+        assert_eq!(peer.requests(), [golden(&format!("request/{verb}"))], "{verb}");
+    }
+}
+
+#[test]
+fn every_verb_says_its_answer_in_words() {
+    let said = [
+        ("remove-registry", "Removed corp."),
+        ("list", "NAME"),
+        ("show", "https://dl.corp.example:8443/crates/"),
+        ("verify", "old     rejected  old.example answered 401"),
+        ("allow", "Writes to corp are open until 2026-03-04T05:11:07Z"),
+        ("deny", "Writes to corp are closed."),
+        ("status", "regauthd 0.1.0 runs as process 4242"),
+        ("reload", "note: `listen` changes at the next start"),
+        ("unlock", "The vault is open; 2 registries can be served."),
+        ("stop", "regauthd (process 4242) ends; 3 connections left to finish."),
+    ];
+    for ((verb, arguments), (_, words)) in VERBS.into_iter().zip(said) {
+        let (home, _peer) = Home::answering(&[golden(&format!("response/{verb}"))]);
+        let run = home.run_with_stdin(arguments, b"correct horse battery staple");
+        assert!(run.stdout.contains(words), "{verb}: {run:?}");
+        assert_eq!(run.stderr, "", "{verb}");
+    }
+}
+
+#[test]
+fn list_is_a_table() {
+    let (home, _peer) = Home::answering(&[golden("response/list")]);
+    let run = home.run(&["list"]);
+    let lines: Vec<_> = run.stdout.lines().collect();
+    assert_eq!(lines.len(), 3, "{run:?}");
+    let column = lines.first().unwrap().find("HOSTS").unwrap();
+    assert!(
+        lines
+            .iter()
+            .skip(1)
+            .all(|line| line.get(column - 2..column) == Some("  "))
+    );
+    assert!(run.stdout.contains("corp.example, dl.corp.example:8443"), "{run:?}");
+    assert!(run.stdout.contains("never"), "{run:?}");
+}
+
+#[test]
+fn status_says_what_is_wrong_and_what_to_do() {
+    let (home, _peer) = Home::answering(&[golden("response/status-locked")]);
+    let run = home.run(&["status"]);
+    assert!(
+        run.stdout
+            .contains("problem: corp: the registry rejected the token\nhint: regauthctl rotate corp\n")
+    );
+    assert_eq!(run.code, Some(0));
+}
+
+#[test]
+fn every_kind_of_error_has_its_exit_code_and_one_form() {
+    for (kind, code) in [
+        ("invalid", 2),
+        ("not-found", 6),
+        ("exists", 7),
+        ("token-rejected", 4),
+        ("not-verified", 1),
+        ("store-locked", 5),
+        ("store-unavailable", 5),
+        ("refused", 8),
+        ("unsupported-version", 1),
+        ("unreachable", 3),
+        ("failed", 1),
+    ] {
+        let answer = golden(&format!("error/{kind}"));
+        let (home, _peer) = Home::answering(&[answer.clone(), answer.clone()]);
+        let run = home.run(&["show", "corp"]);
+        assert_eq!((run.code, run.stdout.as_str()), (Some(code), ""), "{kind}");
+        assert!(run.stderr.starts_with("error: "), "{kind}: {}", run.stderr);
+        assert_eq!(
+            run.stderr.contains("\nhint: "),
+            answer.contains("hint"),
+            "{kind}: {}",
+            run.stderr
+        );
+        let run = home.run(&["show", "corp", "--json"]);
+        assert_eq!((run.code, run.stderr.as_str()), (Some(code), ""), "{kind}");
+        assert_eq!(run.stdout, format!("{answer}\n"));
+    }
+}
+
+#[test]
+fn an_error_of_a_newer_daemon_is_said_all_the_same() {
+    let answer = r#"{"err":{"kind":"struck-by-lightning","message":"it was bright"}}"#;
+    let (home, _peer) = Home::answering(&[answer.to_owned()]);
+    let run = home.run(&["stop"]);
+    assert_eq!((run.code, run.stderr.as_str()), (Some(1), "error: it was bright\n"));
+}
+
+#[test]
+fn verify_exits_with_the_worst_verdict() {
+    let verdict = |result: &str| format!(r#"{{"name":"a","result":"{result}","detail":"x"}}"#);
+    for (results, code) in [
+        (vec!["accepted"], 0),
+        (vec![], 0),
+        (vec!["accepted", "unclear"], 1),
+        (vec!["accepted", "perhaps"], 1),
+        (vec!["no-token", "unclear"], 5),
+        (vec!["unclear", "no-token", "rejected"], 4),
+    ] {
+        let verdicts: Vec<_> = results.iter().map(|result| verdict(result)).collect();
+        let answer = format!(r#"{{"ok":{{"registries":[{}]}}}}"#, verdicts.join(","));
+        let (home, _peer) = Home::answering(&[answer]);
+        assert_eq!(home.run(&["verify"]).code, Some(code), "{results:?}");
+    }
+}
+
+#[test]
+fn json_keeps_what_only_a_newer_daemon_knows() {
+    let body = r#"{"name":"corp","weather":"fine"}"#;
+    let (home, _peer) = Home::answering(&[format!(r#"{{"ok":{body}}}"#)]);
+    assert_eq!(home.run(&["deny", "corp", "--json"]).stdout, format!("{body}\n"));
+}
+
+#[test]
+fn a_registry_does_not_steer_the_terminal() {
+    let answer = r#"{"err":{"kind":"not-verified","message":"corp.example answered \u001b[2J"}}"#;
+    let (home, _peer) = Home::answering(&[answer.to_owned()]);
+    let run = home.run(&["verify"]);
+    assert_eq!(run.stderr, "error: corp.example answered \u{fffd}[2J\n");
+}
+
+#[test]
+fn an_answer_that_makes_no_sense_is_an_error() {
+    for answer in ["", "{}", r#"{"ok":{"pid":"x"}}"#, "nonsense", "\u{0}"] {
+        let (home, _peer) = Home::answering(&[answer.to_owned()]);
+        let run = home.run(&["stop"]);
+        assert_eq!(run.code, Some(1), "{answer}");
+        assert!(run.stderr.contains("does not understand"), "{answer}: {run:?}");
+    }
+}
+
+#[test]
+fn an_answer_may_be_as_long_as_the_protocol_allows_and_no_longer() {
+    let answer = |length: usize| {
+        let (start, end) = (r#"{"ok":{"name":"corp","x":""#, r#""}}"#);
+        format!("{start}{}{end}", "x".repeat(length - start.len() - end.len()))
+    };
+    let (home, _peer) = Home::answering(&[answer(MAX_LINE), answer(MAX_LINE + 1)]);
+    assert_eq!(home.run(&["deny", "corp"]).code, Some(0));
+    let run = home.run(&["deny", "corp"]);
+    assert_eq!(run.code, Some(1));
+    assert!(run.stderr.contains("longer than"), "{run:?}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let (home, _peer) = Home::answering(&[golden("response/list")]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut child = home.command(&["list"]);
+    let child = child
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}

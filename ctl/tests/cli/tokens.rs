@@ -1,0 +1,210 @@
+//! Where a token may come from, and where it never appears.
+
+use crate::peer::{Home, Run, golden, run};
+
+const CANARY: &str = "CANARY-s3cret";
+
+#[test]
+fn a_token_is_read_from_stdin_and_sent() {
+    let (home, peer) = Home::answering(&[golden("response/rotate")]);
+    let run = home.run_with_stdin(&["rotate", "corp", "--token-stdin"], b"s3cret-token\r\n");
+    assert_eq!(
+        run.stdout,
+        "Rotated corp to generation 4; the registry accepts the token.\n"
+    );
+    assert_eq!(peer.requests(), [golden("request/rotate")]);
+}
+
+#[test]
+fn a_token_is_read_from_a_named_variable_and_sent() {
+    let (home, peer) = Home::answering(&[golden("response/rotate")]);
+    let mut command = home.command(&["rotate", "corp", "--token-env", "CORP_TOKEN"]);
+    command.env("CORP_TOKEN", "s3cret-token");
+    assert_eq!(run(command, b"").code, Some(0));
+    assert_eq!(peer.requests(), [golden("request/rotate")]);
+}
+
+#[test]
+fn every_flag_of_add_registry_is_sent() {
+    let (home, peer) = Home::answering(&[golden("response/add-registry")]);
+    let ca_file = home.path().join("root.pem");
+    std::fs::write(&ca_file, "").unwrap();
+    let mut arguments = vec![
+        "add-registry",
+        "corp",
+        "--index",
+        "sparse+https://corp.example/api/cargo/index/",
+    ];
+    arguments.extend([
+        "--scope",
+        "https://corp.example/api/cargo/",
+        "--kind",
+        "cargo",
+        "--scheme",
+        "basic",
+    ]);
+    arguments.extend([
+        "--username",
+        "me@corp.example",
+        "--writes",
+        "deny",
+        "--ca-file",
+        "root.pem",
+    ]);
+    arguments.extend(["--no-verify", "--token-stdin"]);
+    let mut command = home.command(&arguments);
+    command.current_dir(home.path());
+    assert_eq!(run(command, b"s3cret-token").code, Some(0));
+    let expected = golden("request/add-registry").replace("/etc/corp-root.pem", ca_file.to_str().unwrap());
+    assert_eq!(peer.requests(), [expected]);
+}
+
+#[test]
+fn what_is_not_given_is_not_sent() {
+    let (home, peer) = Home::answering(&[golden("response/add-registry")]);
+    let arguments = ["add-registry", "corp", "--scope", "https://x.example/", "--token-stdin"];
+    home.run_with_stdin(&arguments, b"s3cret-token");
+    let scope = r#""name":"corp","scopes":["https://x.example/"]"#;
+    assert_eq!(
+        peer.requests(),
+        [golden("request/add-registry-least").replace(r#""name":"corp""#, scope)]
+    );
+}
+
+#[test]
+fn after_adding_a_person_knows_what_cargo_needs() {
+    let (home, _peer) = Home::answering(&[golden("response/add-registry")]);
+    let run = add(&home, b"s3cret-token");
+    for line in [
+        "Added corp; the registry accepts the token.",
+        "note: the index downloads from cdn.example, which gets no token",
+        r#"proxy = "http://127.0.0.1:9001""#,
+        r#"cainfo = "/home/me/.local/state/regauth/ca-bundle.pem""#,
+        "git-fetch-with-cli = true",
+        "[registries.corp]",
+        r#"index = "sparse+https://corp.example/api/cargo/index/""#,
+    ] {
+        assert!(run.stdout.lines().any(|said| said == line), "{line}: {run:?}");
+    }
+}
+
+#[test]
+fn after_adding_a_git_host_a_person_knows_what_git_needs() {
+    let answer = golden("response/add-registry").replace(r#""kind":"cargo""#, r#""kind":"git""#);
+    let (home, _peer) = Home::answering(&[answer]);
+    let run = add(&home, b"s3cret-token");
+    assert!(
+        run.stdout.contains(r#"[http "https://corp.example/api/cargo/"]"#),
+        "{run:?}"
+    );
+    assert!(!run.stdout.contains("config.toml"), "{run:?}");
+}
+
+#[test]
+fn what_is_no_token_is_refused_before_anything_is_sent() {
+    for (stdin, message) in [
+        (&b""[..], "the token is empty"),
+        (b"  \n", "the token is empty"),
+        (b"CANARY-s3cret\nsecond", "the token has several lines"),
+        (b" CANARY-s3cret", "begins or ends with blanks"),
+        ("CANARY-s3cret\u{e9}".as_bytes(), "not printable ASCII"),
+        (b"CANARY-s3cret\xff", "not text"),
+        (&[b'x'; 100_000], "longer than 16 KiB"),
+    ] {
+        // Without a daemon: had it been looked for, the exit code were 3.
+        let run = add(&Home::empty(), stdin);
+        assert_eq!(run.code, Some(2), "{message}: {run:?}");
+        assert!(run.stderr.contains(message), "{message}: {run:?}");
+        assert_silent(&run);
+    }
+}
+
+#[test]
+fn a_token_in_the_arguments_is_refused_and_never_repeated() {
+    let attached = format!("--token={CANARY}");
+    for arguments in [
+        &["rotate", "corp", "--token", CANARY][..],
+        &["rotate", "corp", &attached],
+        &["--token", CANARY, "rotate", "corp"],
+        &["add-registry", &attached],
+        &["list", &attached, "--json"],
+    ] {
+        let run = Home::empty().run(arguments);
+        assert_eq!(run.code, Some(2), "{arguments:?}");
+        let said = format!("{}{}", run.stdout, run.stderr);
+        assert!(
+            said.contains("tokens in arguments are visible to every process; use --token-stdin"),
+            "{run:?}"
+        );
+        assert_silent(&run);
+    }
+}
+
+#[test]
+fn a_token_in_the_wrong_place_is_not_repeated() {
+    let attached = format!("--token-stdin={CANARY}");
+    let mistyped = format!("--tokn={CANARY}");
+    for arguments in [
+        &["rotate", "corp", CANARY][..],
+        &["rotate", CANARY],
+        &["rotate", "corp", &attached],
+        &["rotate", "corp", &mistyped],
+        &["rotate", "corp", "--token-env", CANARY],
+        &["allow", "corp", "--for", CANARY],
+    ] {
+        for json in [&[][..], &["--json"]] {
+            let run = Home::empty().run(&[arguments, json].concat());
+            assert_eq!(run.code, Some(2), "{arguments:?}");
+            assert_silent(&run);
+        }
+    }
+}
+
+#[test]
+fn without_a_terminal_the_flags_are_named() {
+    let run = Home::empty().run(&["rotate", "corp"]);
+    assert_eq!(run.code, Some(2));
+    assert!(
+        run.stderr.contains("--token-stdin") && run.stderr.contains("--token-env"),
+        "{run:?}"
+    );
+}
+
+#[test]
+fn a_ca_file_that_cannot_be_read_is_a_usage_error() {
+    for (file, message) in [("/nowhere/x.pem", "cannot read /nowhere/x.pem"), ("/", "/ is a folder")] {
+        let arguments = [
+            "add-registry",
+            "corp",
+            "--scope",
+            "https://x.example/",
+            "--ca-file",
+            file,
+        ];
+        let run = Home::empty().run(&[&arguments[..], &["--token-stdin"]].concat());
+        assert_eq!(run.code, Some(2));
+        assert!(run.stderr.contains(message), "{run:?}");
+    }
+}
+
+#[test]
+fn without_a_terminal_unlock_leaves_it_to_the_daemon_whether_it_needs_a_passphrase() {
+    let (home, peer) = Home::answering(&[golden("error/store-locked")]);
+    assert_eq!(home.run(&["unlock"]).code, Some(5));
+    assert_eq!(peer.requests(), [golden("request/unlock-least")]);
+}
+
+fn add(home: &Home, stdin: &[u8]) -> Run {
+    let arguments = [
+        "add-registry",
+        "corp",
+        "--scope",
+        "https://corp.example/",
+        "--token-stdin",
+    ];
+    home.run_with_stdin(&arguments, stdin)
+}
+
+fn assert_silent(run: &Run) {
+    assert!(!format!("{}{}", run.stdout, run.stderr).contains("CANARY"), "{run:?}");
+}

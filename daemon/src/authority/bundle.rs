@@ -1,0 +1,118 @@
+//! The bundle: one PEM file with the system's roots and ours, for clients that can be told only of one file.
+//!
+//! It composes text; the caller replaces the file. The same certificates give the same text in whatever order the system
+//! lists them, so an unchanged bundle need not be written.
+
+use std::collections::BTreeSet;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::CertificateDer;
+
+use super::root::ORGANIZATION;
+use crate::host::Host;
+
+/// The system's roots, sorted, followed by ours in the order given, each under a line that says what it is (text between
+/// certificates is legal: RFC 7468, section 2).
+pub fn compose<'a>(system_roots: &[CertificateDer<'_>], roots: impl Iterator<Item = (&'a Host, &'a str)>) -> String {
+    let sorted: BTreeSet<&[u8]> = system_roots.iter().map(AsRef::as_ref).collect();
+    let mut bundle = String::from("# Written by regauthd, and written anew whenever a host comes or goes.\n\n");
+    for root in sorted {
+        bundle.push_str(&pem(root));
+    }
+    for (host, root) in roots {
+        bundle.push_str(&format!("\n# regauth authority for {host}\n{}\n", root.trim_end()));
+    }
+    bundle
+}
+
+/// The system's roots, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name, without ours; and what was wrong with them,
+/// in words.
+///
+/// A person who exported the bundle as `SSL_CERT_FILE` and then starts the daemon makes it read its own bundle: with our
+/// roots kept, a removed authority would stay trusted for ever, and we would trust ourselves as upstream.
+pub fn system_roots() -> (Vec<CertificateDer<'static>>, Vec<String>) {
+    let found = rustls_native_certs::load_native_certs();
+    let mut problems: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+    let (ours, roots): (Vec<_>, Vec<_>) = found.certs.into_iter().partition(is_ours);
+    if !ours.is_empty() {
+        problems.push(OWN_BUNDLE.to_owned());
+    }
+    if roots.is_empty() {
+        problems.push(NO_ROOTS.to_owned());
+    }
+    (roots, problems)
+}
+
+fn is_ours(certificate: &CertificateDer<'_>) -> bool {
+    x509_parser::parse_x509_certificate(certificate).is_ok_and(|(_, certificate)| {
+        certificate
+            .subject()
+            .iter_organization()
+            .any(|organization| organization.as_str() == Ok(ORGANIZATION))
+    })
+}
+
+fn pem(der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let mut pem = String::with_capacity(text.len() + text.len() / LINE + 60);
+    pem.push_str("-----BEGIN CERTIFICATE-----\n");
+    for (index, character) in text.chars().enumerate() {
+        if index > 0 && index % LINE == 0 {
+            pem.push('\n');
+        }
+        pem.push(character);
+    }
+    pem.push_str("\n-----END CERTIFICATE-----\n");
+    pem
+}
+
+const OWN_BUNDLE: &str =
+    "SSL_CERT_FILE or SSL_CERT_DIR names regauth's own bundle; its certificates of regauth were left out";
+const NO_ROOTS: &str = "no root certificate was found; clients that use the bundle will trust the registries only";
+
+/// RFC 7468, section 2: lines of 64 characters.
+const LINE: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::pem::PemObject;
+
+    use super::*;
+    use crate::authority::Authority;
+
+    fn der(byte: u8) -> CertificateDer<'static> {
+        vec![byte; 100].into()
+    }
+
+    #[test]
+    fn the_order_of_the_system_does_not_matter() {
+        let (a, b) = (der(1), der(2));
+        let one = compose(&[a.clone(), b.clone()], std::iter::empty());
+        let other = compose(&[b.clone(), a.clone(), b.clone()], std::iter::empty());
+        assert_eq!(one, other);
+        let read: Vec<_> = CertificateDer::pem_slice_iter(one.as_bytes())
+            .map(Result::unwrap)
+            .collect();
+        assert_eq!(read, [a, b]);
+    }
+
+    #[test]
+    fn ours_come_last_and_say_what_they_are() {
+        let host: Host = "corp.example".parse().unwrap();
+        let (authority, _) = Authority::create(&host).unwrap();
+        let root = authority.certificates().root.as_str();
+        let bundle = compose(&[der(1)], std::iter::once((&host, root)));
+        assert!(bundle.ends_with(&format!("\n# regauth authority for corp.example\n{root}")));
+        assert!(bundle.lines().all(|line| line.len() <= 80));
+        assert_eq!(CertificateDer::pem_slice_iter(bundle.as_bytes()).count(), 2);
+    }
+
+    #[test]
+    fn our_own_roots_are_told_from_the_systems() {
+        let (authority, _) = Authority::create(&"corp.example".parse().unwrap()).unwrap();
+        let root = CertificateDer::from_pem_slice(authority.certificates().root.as_bytes()).unwrap();
+        assert!(is_ours(&root));
+        assert!(!is_ours(&der(1)));
+    }
+}

@@ -1,0 +1,110 @@
+//! Doubt: whether certificates that were read back are what they should be, and whether a client would accept them.
+//!
+//! It changes nothing and keeps nothing; [`super::Authority::restore`] acts on what it finds.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use time::{Duration, OffsetDateTime};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::{GeneralName, GeneralSubtree};
+
+use super::AuthorityError;
+use super::leaf::Leaf;
+use super::root::NOWHERE;
+use crate::host::Host;
+
+/// What the authority needs to know of its intermediate.
+pub(super) struct Inspected {
+    pub(super) expires: OffsetDateTime,
+    /// SubjectPublicKeyInfo in DER.
+    pub(super) public_key: Vec<u8>,
+}
+
+/// Refuses a certificate that is permitted more than `host`, or that time has passed by.
+pub(super) fn inspect(der: &CertificateDer<'_>, host: &Host, now: OffsetDateTime) -> Result<Inspected, AuthorityError> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).map_err(|_| AuthorityError::Unreadable)?;
+    if !is_bound_to(&certificate, host) {
+        return Err(AuthorityError::OtherHost);
+    }
+    let validity = certificate.validity();
+    let (begins, expires) = (validity.not_before.to_datetime(), validity.not_after.to_datetime());
+    if now < begins {
+        return Err(AuthorityError::NotYetValid { begins });
+    }
+    if expires - now < NEAR_EXPIRY {
+        return Err(AuthorityError::Expiring { expires });
+    }
+    Ok(Inspected {
+        expires,
+        public_key: certificate.public_key().raw.to_vec(),
+    })
+}
+
+/// The ledger is a file: whoever could slip in a root without constraints would be handed the whole web by our bundle.
+fn is_bound_to(certificate: &X509Certificate<'_>, host: &Host) -> bool {
+    let Ok(Some(constraints)) = certificate.name_constraints() else {
+        return false;
+    };
+    let permitted: Vec<_> = bases(constraints.value.permitted_subtrees.as_deref());
+    let excluded: Vec<_> = bases(constraints.value.excluded_subtrees.as_deref());
+    let excludes = |range: &[u8]| excluded.contains(&&GeneralName::IPAddress(range));
+    match (permitted.as_slice(), host) {
+        ([GeneralName::DNSName(name)], Host::Name(host)) => **name == **host && excludes(ALL_V4) && excludes(ALL_V6),
+        ([GeneralName::IPAddress(range), GeneralName::DNSName(NOWHERE)], Host::Address(IpAddr::V4(host))) => {
+            **range == [host.octets(), [0xff; 4]].concat() && excludes(ALL_V6)
+        }
+        ([GeneralName::IPAddress(range), GeneralName::DNSName(NOWHERE)], Host::Address(IpAddr::V6(host))) => {
+            **range == [host.octets(), [0xff; 16]].concat() && excludes(ALL_V4)
+        }
+        _ => false,
+    }
+}
+
+fn bases<'a, 'b>(subtrees: Option<&'b [GeneralSubtree<'a>]>) -> Vec<&'b GeneralName<'a>> {
+    subtrees
+        .unwrap_or_default()
+        .iter()
+        .map(|subtree| &subtree.base)
+        .collect()
+}
+
+/// Does what a client does with the leaf, so that an authority that no client would accept is found here and not there.
+pub(super) fn prove(
+    host: &Host,
+    root: CertificateDer<'_>,
+    leaf: &Leaf,
+    now: OffsetDateTime,
+) -> Result<(), AuthorityError> {
+    let mut roots = RootCertStore::empty();
+    roots.add(root).map_err(AuthorityError::Broken)?;
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(default_provider()))
+        .build()
+        .map_err(|_| AuthorityError::Unreadable)?;
+    let seconds = u64::try_from(now.unix_timestamp()).unwrap_or_default();
+    let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
+    let certified = leaf.certified();
+    let (end, chain) = certified.cert.split_first().ok_or(AuthorityError::Unreadable)?;
+    verifier
+        .verify_server_cert(end, chain, &server_name(host)?, &[], time)
+        .map_err(AuthorityError::Broken)?;
+    Ok(())
+}
+
+fn server_name(host: &Host) -> Result<ServerName<'static>, AuthorityError> {
+    match host {
+        Host::Name(name) => ServerName::try_from(name.to_string()).map_err(|_| AuthorityError::Unnameable),
+        Host::Address(address) => Ok(ServerName::from(*address)),
+    }
+}
+
+/// An address and a mask, all zeros (RFC 5280, section 4.2.1.10).
+const ALL_V4: &[u8] = &[0; 8];
+const ALL_V6: &[u8] = &[0; 32];
+
+const NEAR_EXPIRY: Duration = Duration::days(30);

@@ -1,0 +1,438 @@
+//! Texts and what becomes of them.
+
+use std::path::PathBuf;
+
+use super::*;
+use crate::registry::{ClientIdentity, Command, Kind, Output, Scheme, Source, Writes};
+
+/// Everything that can be said.
+const FULL: &str = r#"
+listen = "[::1]:0"
+store = "vault"
+drain-timeout = "1m 30s"
+
+[upstream]
+proxy = "http://me:canary@proxy.corp.example:3128"
+no-proxy = ["localhost", ".corp.example", "10.0.0.0"]
+
+[registries.corp]
+kind = "cargo"
+index = "sparse+https://corp.example/api/cargo/index/"
+scopes = ["https://corp.example/api/cargo/", "https://files.corp.example/"]
+scheme = "basic"
+username = "me@corp.example"
+source = "env:CORP_TOKEN"
+writes = "allow"
+ca-file = "/etc/corp-root.pem"
+client-cert = "/etc/me.pem"
+client-key = "/etc/me.key"
+
+[registries.aws.source]
+command = ["aws", "codeartifact", "get-authorization-token"]
+format = "json"
+token = "/authorizationToken"
+expires = "/expiration"
+ttl = "11h"
+timeout = "5s"
+
+[registries.aws]
+kind = "pypi"
+scopes = ["https://aws.example/"]
+scheme = "X-Api-Key: {token}"
+"#;
+
+#[test]
+fn reads_everything_that_can_be_said() {
+    let config = Config::read(FULL).unwrap();
+    assert_eq!(config.listen, "[::1]:0".parse().unwrap());
+    assert_eq!(config.store, Some(StoreKind::Vault));
+    assert_eq!(config.drain_timeout, Duration::from_secs(90));
+    assert_eq!(config.upstream.proxy.unwrap().password(), Some("canary"));
+    assert_eq!(config.upstream.no_proxy.unwrap().len(), 3);
+    let corp = Registry {
+        kind: Kind::Cargo,
+        index: Some("sparse+https://corp.example/api/cargo/index/".parse().unwrap()),
+        scopes: vec![
+            "https://corp.example/api/cargo/".parse().unwrap(),
+            "https://files.corp.example/".parse().unwrap(),
+        ],
+        scheme: Scheme::parse("basic", Some("me@corp.example")).unwrap(),
+        source: Source::Environment("CORP_TOKEN".to_owned()),
+        writes: Writes::Allow,
+        ca_file: Some(PathBuf::from("/etc/corp-root.pem")),
+        client_identity: Some(ClientIdentity {
+            certificate: PathBuf::from("/etc/me.pem"),
+            key: PathBuf::from("/etc/me.key"),
+        }),
+    };
+    assert_eq!(config.registries[&"corp".parse().unwrap()], corp);
+    let aws = &config.registries[&"aws".parse().unwrap()];
+    let source = Source::Command(Command {
+        command: ["aws", "codeartifact", "get-authorization-token"]
+            .map(str::to_owned)
+            .into(),
+        output: Output::Json {
+            token: "/authorizationToken".to_owned(),
+            expires: Some("/expiration".to_owned()),
+        },
+        ttl: Some(Duration::from_secs(11 * 3600)),
+        timeout: Duration::from_secs(5),
+    });
+    assert_eq!(aws.source, source);
+    assert_eq!(aws.scheme.to_string(), "x-api-key: {token}");
+}
+
+#[test]
+fn leaves_out_what_has_a_default() {
+    assert_eq!(Config::read("").unwrap(), Config::default());
+    let config = Config::read("registries.corp.index = \"sparse+https://corp.example/index\"\n").unwrap();
+    let corp = &config.registries[&"corp".parse().unwrap()];
+    assert_eq!(corp.scopes, ["https://corp.example/index/".parse().unwrap()]);
+    assert_eq!((corp.kind, corp.writes), (Kind::Cargo, Writes::Deny));
+    assert_eq!((&corp.scheme, &corp.source), (&Scheme::Bearer, &Source::Store));
+    let config = Config::read("[registries.a]\nscopes = ['https://a']\nsource = { command = ['a'] }\n").unwrap();
+    let Source::Command(command) = &config.registries[&"a".parse().unwrap()].source else {
+        panic!("not a command");
+    };
+    assert_eq!((&command.output, command.ttl), (&Output::Raw, None));
+    assert_eq!(command.timeout, Duration::from_secs(20));
+}
+
+#[test]
+fn the_initial_file_says_what_is_so_anyway() {
+    assert_eq!(Config::read(INITIAL).unwrap(), Config::default());
+    let is_setting = |line: &&str| line.starts_with("# ") && (line.contains(" = ") || line.starts_with("# ["));
+    let settings: Vec<_> = (INITIAL.lines().filter(is_setting)).map(|line| &line[2..]).collect();
+    let config = Config::read(&settings.join("\n")).unwrap();
+    assert_eq!(
+        (config.listen, config.drain_timeout),
+        (DEFAULT_LISTEN, DEFAULT_DRAIN_TIMEOUT)
+    );
+    let corp = &config.registries[&"corp".parse().unwrap()];
+    let keys = settings.iter().skip_while(|line| **line != "[registries.corp]").count() - 1;
+    assert_eq!(keys, registries::REGISTRY.len(), "the example shows every key");
+    assert!(corp.client_identity.is_some());
+}
+
+#[test]
+fn reports_every_problem_at_once_and_in_order() {
+    check(
+        r#"listen = "0.0.0.0:9001"
+store = "keyring"
+colour = "red"
+
+[upstream]
+proxy = "socks5://localhost"
+
+[registries.Corp]
+index = "sparse+http://corp.example/index/"
+
+[registries.corp]
+shceme = "basic"
+writes = true
+"#,
+        &[
+            "1:10: `listen`: listening beyond loopback needs grants, which this version does not have; use 127.0.0.1 \
+             or [::1]",
+            "2:9: `store`: a store is keychain, vault or memory",
+            "3:1: unknown key `colour`",
+            "6:9: `proxy` in [upstream]: expected the URL of a proxy such as \"http://proxy.corp.example:3128\"",
+            "8:13: a registry name is 1 to 64 characters of a-z, 0-9, - and _, and starts with a letter or a digit",
+            "9:9: `index` in [registries.Corp]: plain http would show the token to the network; only https is allowed \
+             (loopback aside)",
+            "11:1: `scopes` in [registries.corp] is missing: a registry needs an index or scopes",
+            "12:1: unknown key `shceme` in [registries.corp]; did you mean `scheme`?",
+            "13:10: `writes` in [registries.corp]: expected a string such as \"deny\", found a boolean",
+        ],
+    );
+}
+
+#[test]
+fn reports_syntax_errors_and_what_is_sure_besides() {
+    check(
+        "store = keychain\ncolour = 1\nlisten = 'x\nlisten = '127.0.0.1:0'\n[registries.corp]\nkind = 'x'\n[upstream\nproxi = ''\n",
+        &[
+            "1:9: string values must be quoted, expected literal string",
+            "2:1: unknown key `colour`",
+            "3:12: invalid literal string, expected `'`",
+            "4:1: duplicate key",
+            "6:8: `kind` in [registries.corp]: a kind is cargo, git, pypi, npm or generic",
+            "7:10: unclosed table, expected `]`",
+        ],
+    );
+    // What a broken line says is not judged, and neither is what may be missing because of it.
+    check(
+        "[registries.a]\nscheme = \"basic\nusername = \"me\"\nindex = \"https://a/\"\n[registries.b]\nindx = 'https://b\n",
+        &[
+            "2:16: invalid basic string, expected `\"`",
+            "6:18: invalid literal string, expected `'`",
+        ],
+    );
+}
+
+#[test]
+fn judges_each_setting() {
+    let listen = "1:10: `listen`: expected an IP address and a port such as \"127.0.0.1:9001\" or \"[::1]:0\"";
+    check("listen = 'localhost:9001'", &[listen]);
+    check("listen = '127.0.0.1'", &[listen]);
+    let string = "1:17: `drain-timeout`: expected a string such as \"30s\", found an integer";
+    check("drain-timeout = 30", &[string]);
+    let duration = "1:17: `drain-timeout`: expected a duration such as \"30s\", \"5m\", \"11h\" or \"2d\"";
+    check("drain-timeout = '30'", &[duration]);
+    check("drain-timeout = 'soon'", &[duration]);
+    check(
+        "upstream = 'http://proxy'",
+        &["1:12: `upstream`: expected a table such as [upstream], found a string"],
+    );
+    check(
+        "[[registries]]\nname = 'corp'",
+        &["1:1: `registries`: expected a table such as [registries.corp], found an array"],
+    );
+    check(
+        "[registries]\ncorp = 'https://corp'",
+        &["2:8: `corp` in [registries]: expected a table, found a string"],
+    );
+    check(
+        "[upstream]\nproxy = 'https://p:1'\nno-proxy = ['a,b', 1]\nlisten = 'x'",
+        &[
+            "2:9: `proxy` in [upstream]: a proxy that itself speaks TLS is not supported; use its http:// URL",
+            "3:13: `no-proxy` in [upstream]: expected one host, .suffix or address range for each string",
+            "3:20: `no-proxy` in [upstream]: expected an array of strings such as [\"localhost\", \".corp.example\"], \
+             found an integer",
+            "4:1: unknown key `listen` in [upstream]; it belongs at the top, before the first [table]",
+        ],
+    );
+    check(
+        "proxy = 'http://p:1/x'\nproxy-url = ''\nscope = ''",
+        &[
+            "1:1: unknown key `proxy`; it belongs in [upstream]",
+            "2:1: unknown key `proxy-url`",
+            "3:1: unknown key `scope`",
+        ],
+    );
+    check(
+        "[upstream]\nproxy = 'http://p:1/x'",
+        &["2:9: `proxy` in [upstream]: a proxy's URL ends after the port"],
+    );
+}
+
+#[test]
+fn judges_each_key_of_a_registry() {
+    for (keys, problem) in KEYS {
+        let text = format!("[registries.corp]\nindex = 'sparse+https://corp.example/index/'\n{keys}\n");
+        let problem = problem.replace("CORP", "[registries.corp]");
+        check(&text, &[&problem.replace("SOURCE", "[registries.corp.source]")]);
+    }
+}
+
+const KEYS: &[(&str, &str)] = &[
+    (
+        "kind = 'rust'",
+        "3:8: `kind` in CORP: a kind is cargo, git, pypi, npm or generic",
+    ),
+    ("writes = 'yes'", "3:10: `writes` in CORP: writes are deny or allow"),
+    (
+        "scopes = []",
+        "3:10: `scopes` in CORP: it must not be empty; without this key it is what lies below the index",
+    ),
+    (
+        "scopes = 'https://a/'",
+        "3:10: `scopes` in CORP: expected an array of strings such as [\"https://corp.example/api/cargo/\"], found a string",
+    ),
+    (
+        "scopes = ['https://a/', 'a']",
+        "3:25: `scopes` in CORP: it is not a URL of the form https://host/path/",
+    ),
+    (
+        "scheme = 'basic'",
+        "1:1: `username` in CORP is missing: the basic scheme needs a user name",
+    ),
+    (
+        "username = 'me'",
+        "3:12: `username` in CORP: only the basic scheme has a user name",
+    ),
+    (
+        "scheme = 'basic'\nusername = 'a:b'",
+        "4:12: `username` in CORP: a user name has no colon and no control characters",
+    ),
+    (
+        "scheme = 'basic'\nusername = 1",
+        "4:12: `username` in CORP: expected a string such as \"me@corp.example\", found an integer",
+    ),
+    (
+        "scheme = 1\nusername = 'me'",
+        "3:10: `scheme` in CORP: expected a string such as \"bearer\", found an integer",
+    ),
+    (
+        "scheme = 'Basic'\nusername = 'me'",
+        "3:10: `scheme` in CORP: a scheme is basic, bearer, raw or a header template such as \"X-Api-Key: {token}\"",
+    ),
+    (
+        "scheme = 'Host: {token}'",
+        "3:10: `scheme` in CORP: that header frames or routes the message and cannot carry a credential",
+    ),
+    (
+        "ca-file = 'root.pem'",
+        "3:11: `ca-file` in CORP: expected an absolute path",
+    ),
+    (
+        "ca-file = '~/root.pem'",
+        "3:11: `ca-file` in CORP: expected an absolute path",
+    ),
+    (
+        "client-cert = '/me.pem'",
+        "1:1: `client-key` in CORP is missing: client-cert and client-key come together",
+    ),
+    (
+        "client-key = '/me.pem'",
+        "1:1: `client-cert` in CORP is missing: client-cert and client-key come together",
+    ),
+    (
+        "source = 'keychain'",
+        "3:10: `source` in CORP: a source is \"store\", \"env:VARIABLE\", \"file:/path\" or a table with a command",
+    ),
+    (
+        "source = 'file:token'",
+        "3:10: `source` in CORP: what follows `file:` is not an absolute path",
+    ),
+    (
+        "source = 1",
+        "3:10: `source` in CORP: expected a string such as \"store\", found an integer",
+    ),
+    (
+        "source = {}",
+        "3:10: `command` in SOURCE is missing: the program and its arguments",
+    ),
+    (
+        "source = { command = 'aws' }",
+        "3:22: `command` in SOURCE: expected an array of strings such as [\"aws\", \"codeartifact\", \"get-authorization-token\"], found a string",
+    ),
+    (
+        "source = { command = [] }",
+        "3:22: `command` in SOURCE: the program comes first, then its arguments; there is no shell",
+    ),
+    (
+        "source = { command = ['a'], format = 'yaml', token = '/t' }",
+        "3:38: `format` in SOURCE: a format is raw or json",
+    ),
+    (
+        "source = { command = ['a'], format = 'json' }",
+        "3:10: `token` in SOURCE is missing: the JSON pointer to the token",
+    ),
+    (
+        "source = { command = ['a'], format = 'json', token = 't' }",
+        "3:54: `token` in SOURCE: expected a JSON pointer such as \"/Credentials/Token\"",
+    ),
+    (
+        "source = { command = ['a'], token = '/t' }",
+        "3:37: `token` in SOURCE: it is a pointer into JSON; add format = \"json\" or remove it",
+    ),
+    (
+        "source = { command = ['a'], ttl = '0s' }",
+        "3:35: `ttl` in SOURCE: it must be longer than zero",
+    ),
+    (
+        "source = { command = ['a'], comand = 1 }",
+        "3:29: unknown key `comand` in SOURCE; did you mean `command`?",
+    ),
+    (
+        "ca_file = '/a'",
+        "3:1: unknown key `ca_file` in CORP; did you mean `ca-file`?",
+    ),
+    (
+        "proxy = 'http://p'",
+        "3:1: unknown key `proxy` in CORP; it belongs in [upstream]",
+    ),
+    (
+        "token = 'x'",
+        "3:1: `token` in CORP: tokens do not belong in this file; use `regauthctl rotate corp`",
+    ),
+    (
+        "api_key = 'x'",
+        "3:1: `api_key` in CORP: tokens do not belong in this file; use `regauthctl rotate corp`",
+    ),
+];
+
+#[test]
+fn a_scope_belongs_to_one_registry() {
+    check(
+        "[registries.b]\nscopes = [\n 'https://corp.example/x',\n 'https://b.example']\n\n[registries.a]\nindex = \
+         'https://CORP.example:443/x/'\n\n[registries.c]\nscopes = ['https://c', 'https://c/']\n",
+        &[
+            "7:9: `index` in [registries.a]: [registries.b] covers the same, in line 3; a scope belongs to one \
+             registry, once",
+            "10:24: `scopes` in [registries.c]: [registries.c] covers the same, in line 10; a scope belongs to one \
+             registry, once",
+        ],
+    );
+    // One inside the other is fine: the longest path wins.
+    let nested = "[registries.a]\nscopes = ['https://a']\n[registries.b]\nscopes = ['https://a/b']\n";
+    assert_eq!(Config::read(nested).unwrap().registries.len(), 2);
+}
+
+#[test]
+fn names_the_file_that_was_read() {
+    let problems = Config::read("x = 1\n\"y z\" = 2").unwrap_err();
+    assert_eq!(
+        problems.in_file("/etc/regauth/config.toml".as_ref()).to_string(),
+        "/etc/regauth/config.toml:1:1: unknown key `x`\n/etc/regauth/config.toml:2:1: unknown key (not shown)"
+    );
+}
+
+#[test]
+fn counts_characters_and_lines_as_an_editor_does() {
+    check(
+        "# ü\r\nlisten = 'ü' # €\r\n\"ü€\" = 1 \r\n",
+        &[
+            "2:10: `listen`: expected an IP address and a port such as \"127.0.0.1:9001\" or \"[::1]:0\"",
+            "3:1: unknown key (not shown)",
+        ],
+    );
+    check(
+        "source = { a = '€', token = 3 }",
+        &["1:1: unknown key `source`; it belongs in [registries.NAME]"],
+    );
+}
+
+#[test]
+fn repeats_no_value_that_may_be_a_secret() {
+    const CANARY: &str = "canary0123456789abcdefghijkl";
+    assert!(!format!("{:?}", Config::read(FULL).unwrap()).contains("canary"));
+    let unseen = |text: &str| {
+        let problems = (Config::read(text).err()).map_or_else(String::new, |found| format!("{found}\n{found:?}"));
+        assert!(!problems.contains("canary"), "{text}\n{problems}");
+    };
+    let lines: Vec<&str> = FULL.lines().collect();
+    for (number, line) in lines.iter().enumerate() {
+        let Some((key, _)) = line.split_once(" = ") else {
+            continue;
+        };
+        for value in [
+            format!("'{CANARY}'"),
+            format!("'https://me:{CANARY}@corp.example/'"),
+            format!("'env:{CANARY}-'"),
+            format!("'file:{CANARY}'"),
+            format!("'X-Key: {CANARY}'"),
+            format!("['{CANARY}']"),
+            format!("{{ {CANARY} = '{CANARY}' }}"),
+            CANARY.to_owned(),
+            format!("'{CANARY}"),
+            format!("\"\\{CANARY}\""),
+            format!("'' '{CANARY}'"),
+            format!("''\n{CANARY}"),
+            format!("''\n{CANARY} = 1\ntoken = '{CANARY}'\npassword-of-mine = '{CANARY}'"),
+            format!("''\n[registries.X{CANARY}]\ntoken = 1"),
+            format!("''\n[registries.'{CANARY} ']\ntoken = 1"),
+        ] {
+            let mut lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+            lines[number] = format!("{key} = {value}");
+            unseen(&lines.join("\n"));
+        }
+    }
+}
+
+fn check(text: &str, problems: &[&str]) {
+    let found = Config::read(text).unwrap_err();
+    let found: Vec<String> = found.as_slice().iter().map(Problem::to_string).collect();
+    assert_eq!(found, problems, "{text}");
+}

@@ -1,0 +1,99 @@
+//! A registry as it is written: only what is not the default, and always what it covers.
+
+use std::path::Path;
+
+use regauth_shared::RegistryName;
+use toml_edit::{Array, DocumentMut, Item, Table, Value};
+
+use super::registries::DEFAULT_TIMEOUT;
+use crate::registry::{Command, Kind, Output, Registry, Scheme, Source, Writes};
+
+/// `[registries.NAME]` and its keys.
+pub(super) fn table(name: &RegistryName, registry: &Registry) -> String {
+    let mut registries = Table::new();
+    registries.set_implicit(true);
+    registries.insert(name.as_str(), Item::Table(keys(registry)));
+    let mut document = DocumentMut::new();
+    document.insert("registries", Item::Table(registries));
+    document.to_string()
+}
+
+/// `{ … }`, for a file whose registries share an inline table.
+pub(super) fn inline(registry: &Registry) -> Value {
+    Value::InlineTable(keys(registry).into_inline_table())
+}
+
+fn keys(registry: &Registry) -> Table {
+    let mut table = Table::new();
+    let mut put = |key: &str, value: Option<Value>| {
+        table.extend(value.map(|value| (key, value)));
+    };
+    put(
+        "kind",
+        (registry.kind != Kind::default()).then(|| registry.kind.as_str().into()),
+    );
+    put("index", registry.index.as_ref().map(|index| index.to_string().into()));
+    put("scopes", Some(Value::Array(strings(&registry.scopes))));
+    put(
+        "scheme",
+        (registry.scheme != Scheme::Bearer).then(|| registry.scheme.to_string().into()),
+    );
+    put("username", registry.scheme.username().map(Value::from));
+    put("source", source(&registry.source));
+    put(
+        "writes",
+        (registry.writes != Writes::default()).then(|| registry.writes.as_str().into()),
+    );
+    put("ca-file", registry.ca_file.as_deref().map(path));
+    let identity = registry.client_identity.as_ref();
+    put("client-cert", identity.map(|identity| path(&identity.certificate)));
+    put("client-key", identity.map(|identity| path(&identity.key)));
+    table
+}
+
+fn source(source: &Source) -> Option<Value> {
+    match source {
+        Source::Store => None,
+        Source::Environment(name) => Some(format!("env:{name}").into()),
+        Source::File(path) => Some(format!("file:{}", path.display()).into()),
+        Source::Command(command) => Some(Value::InlineTable(command_keys(command).into_inline_table())),
+    }
+}
+
+fn command_keys(command: &Command) -> Table {
+    let mut table = Table::new();
+    let mut put = |key: &str, value: Option<Value>| {
+        table.extend(value.map(|value| (key, value)));
+    };
+    put("command", Some(command.command.iter().collect::<Array>().into()));
+    if let Output::Json { token, expires } = &command.output {
+        put("format", Some("json".into()));
+        put("token", Some(token.into()));
+        put("expires", expires.as_ref().map(Value::from));
+    }
+    let duration = |duration| humantime::format_duration(duration).to_string().into();
+    put("ttl", command.ttl.map(duration));
+    put(
+        "timeout",
+        (command.timeout != DEFAULT_TIMEOUT).then(|| duration(command.timeout)),
+    );
+    table
+}
+
+/// More than one stand below each other, where a person can comment on each.
+fn strings<T: ToString>(list: &[T]) -> Array {
+    let mut array: Array = list.iter().map(T::to_string).collect();
+    if array.len() > 1 {
+        array
+            .iter_mut()
+            .for_each(|value| value.decor_mut().set_prefix("\n    "));
+        array.set_trailing("\n");
+        array.set_trailing_comma(true);
+    }
+    array
+}
+
+/// Every path here was read from text, so nothing is lost.
+fn path(path: &Path) -> Value {
+    path.display().to_string().into()
+}

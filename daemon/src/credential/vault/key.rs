@@ -1,0 +1,120 @@
+//! The vault's key: an age identity, in the clear or under a passphrase. No files here, only their contents.
+//!
+//! The formats are those of the `age` command (<https://age-encryption.org/v1>), so that a person who has the files and
+//! what protects them never needs us to get the secrets back.
+
+use std::io::{self, Read, Write};
+use std::iter;
+
+use age::secrecy::{ExposeSecret, SecretString};
+use age::{DecryptError, Decryptor, EncryptError, Encryptor, scrypt, x25519};
+use regauth_shared::Secret;
+use zeroize::Zeroizing;
+
+/// An X25519 identity. Zeroized when dropped.
+#[derive(Clone)]
+pub(super) struct Key(x25519::Identity);
+
+impl Key {
+    pub(super) fn generate() -> Self {
+        Self(x25519::Identity::generate())
+    }
+
+    /// Parses an identity file: comments, blank lines and exactly one key. `None` for anything else, since what is
+    /// wrong with a key should not be described.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let mut lines = text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let key = lines.next()?.parse().ok()?;
+        lines.next().is_none().then_some(Self(key))
+    }
+
+    /// The identity file.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "age hands its key out as a SecretString; the vault is where it is written"
+    )]
+    pub(super) fn to_text(&self) -> Zeroizing<String> {
+        let key = self.0.to_string();
+        let public = self.0.to_public();
+        Zeroizing::new(format!(
+            "# the key to regauth's vault: who has it can read the secrets\n# public key: {public}\n{}\n",
+            key.expose_secret()
+        ))
+    }
+
+    pub(super) fn encrypt(&self, plain: &[u8]) -> Result<Vec<u8>, EncryptError> {
+        age::encrypt(&self.0.to_public(), plain)
+    }
+
+    pub(super) fn decrypt(&self, bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
+        decrypt(Decryptor::new_buffered(bytes)?, &self.0, bytes.len())
+    }
+
+    /// The identity file under a passphrase, with scrypt's `N = 2^work_factor`.
+    pub(super) fn seal(&self, passphrase: &Secret, work_factor: u8) -> Result<Vec<u8>, EncryptError> {
+        let mut recipient = scrypt::Recipient::new(passphrase_of(passphrase));
+        recipient.set_work_factor(work_factor);
+        let mut sealed = Vec::new();
+        let mut writer = Encryptor::with_recipients(iter::once(&recipient as _))?.wrap_output(&mut sealed)?;
+        writer.write_all(self.to_text().as_bytes())?;
+        writer.finish()?;
+        Ok(sealed)
+    }
+
+    /// Opens what [`Key::seal`] or `age -p` made.
+    pub(super) fn unseal(sealed: &[u8], passphrase: &Secret) -> Result<Self, Unsealed> {
+        let decryptor = Decryptor::new_buffered(sealed).map_err(Unsealed::Damaged)?;
+        if !decryptor.is_scrypt() {
+            return Err(Unsealed::NoKey);
+        }
+        let mut identity = scrypt::Identity::new(passphrase_of(passphrase));
+        identity.set_max_work_factor(MAX_WORK_FACTOR);
+        let text = decrypt(decryptor, &identity, sealed.len()).map_err(|error| match error {
+            DecryptError::DecryptionFailed | DecryptError::KeyDecryptionFailed | DecryptError::NoMatchingKeys => {
+                Unsealed::WrongPassphrase
+            }
+            error => Unsealed::Damaged(error),
+        })?;
+        str::from_utf8(&text).ok().and_then(Self::parse).ok_or(Unsealed::NoKey)
+    }
+}
+
+/// Whether both open the same files.
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.to_public() == other.0.to_public()
+    }
+}
+
+/// Why a sealed key stayed closed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unsealed {
+    #[error("the passphrase is wrong")]
+    WrongPassphrase,
+    #[error("it is damaged: {0}")]
+    Damaged(DecryptError),
+    #[error("it holds no age identity under a passphrase")]
+    NoKey,
+}
+
+/// The plaintext is shorter than the file, so the buffer never grows and leaves no copy behind.
+fn decrypt(
+    decryptor: Decryptor<&[u8]>,
+    identity: &dyn age::Identity,
+    capacity: usize,
+) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
+    let mut plain = Zeroizing::new(Vec::with_capacity(capacity));
+    let read: io::Result<usize> = decryptor.decrypt(iter::once(identity))?.read_to_end(&mut plain);
+    read?;
+    Ok(plain)
+}
+
+fn passphrase_of(secret: &Secret) -> SecretString {
+    SecretString::from(secret.expose())
+}
+
+/// What the `age` command accepts: a minute's work, not an hour's.
+const MAX_WORK_FACTOR: u8 = 22;

@@ -1,0 +1,479 @@
+//! The keychain store against a real gnome-keyring on a session bus of its own.
+//!
+//! Each test runs itself again under `dbus-run-session`: in there the environment names a private bus, where nothing
+//! can be started by name, and folders that are thrown away. `secret-tool` says what a person would find.
+
+#![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use regauth_shared::Secret;
+use regauthd::credential::keychain::KeychainStore;
+use regauthd::credential::thread::{Deadlines, StoreThread};
+use regauthd::credential::{Item, Store, StoreError};
+
+const SERVICE: &str = "regauth@/a/test";
+const PASSWORD: &str = "the keyring's";
+
+#[test]
+fn keeps_what_a_person_finds_in_their_keyring() {
+    in_session("keeps_what_a_person_finds_in_their_keyring", |session| {
+        let _keyring = session.start_keyring(Some(PASSWORD));
+        let mut store = open();
+        assert!(store.read(&corp()).unwrap().is_none());
+        store.check().unwrap();
+        store.write(&corp(), &secret("one")).unwrap();
+        store.write(&corp(), &secret("two")).unwrap();
+        store.write(&authority(), &secret("key")).unwrap();
+        assert_eq!(store.read(&corp()).unwrap().unwrap().expose(), "two");
+        assert_eq!(lookup("corp"), "two");
+        assert_eq!(lookup("authority:corp.example"), "key");
+        let all = text(&secret_tool(&["search", "--all", "service", SERVICE]));
+        assert_eq!(all.matches("label = ").count(), 2, "{all}");
+        assert!(all.contains("label = regauth@/a/test: token for corp"), "{all}");
+
+        store.delete(&corp()).unwrap();
+        store.delete(&corp()).unwrap();
+        assert!(store.read(&corp()).unwrap().is_none());
+        assert_eq!(lookup("corp"), "");
+        assert_eq!(lookup("authority:corp.example"), "key");
+    });
+}
+
+#[test]
+fn the_longest_secret_passes_unchanged() {
+    in_session("the_longest_secret_passes_unchanged", |session| {
+        let _keyring = session.start_keyring(Some(PASSWORD));
+        let printable: String = ('!'..='~').cycle().take(16 * 1024).collect();
+        open().write(&corp(), &secret(&printable)).unwrap();
+        assert_eq!(open().read(&corp()).unwrap().unwrap().expose(), printable);
+        assert_eq!(lookup("corp"), printable);
+    });
+}
+
+#[test]
+fn reads_and_replaces_what_a_person_stored_unless_it_is_no_token() {
+    in_session(
+        "reads_and_replaces_what_a_person_stored_unless_it_is_no_token",
+        |session| {
+            let _keyring = session.start_keyring(Some(PASSWORD));
+            let mut store = open();
+            store_by_hand("default", "by hand");
+            assert_eq!(store.read(&corp()).unwrap().unwrap().expose(), "by hand");
+            store.write(&corp(), &secret("ours")).unwrap();
+            assert_eq!(lookup("corp"), "ours");
+            store_by_hand("default", "canary\nbird");
+            let error = store.read(&corp()).unwrap_err().to_string();
+            assert!(error.contains("several lines") && !error.contains("canary"), "{error}");
+        },
+    );
+}
+
+#[test]
+fn a_locked_keyring_is_told_without_a_prompt() {
+    in_session("a_locked_keyring_is_told_without_a_prompt", |session| {
+        let _keyring = session.start_keyring(Some(PASSWORD));
+        let prompts = session.watch_prompts();
+        let mut used = open();
+        used.write(&corp(), &secret("one")).unwrap();
+        lock_login();
+        for mut store in [used, open()] {
+            assert_eq!(store.check(), Err(StoreError::Locked));
+            assert_eq!(store.read(&corp()).unwrap_err(), StoreError::Locked);
+            assert_eq!(store.read(&authority()).unwrap_err(), StoreError::Locked);
+            assert_eq!(store.write(&corp(), &secret("two")), Err(StoreError::Locked));
+            assert_eq!(store.write(&authority(), &secret("two")), Err(StoreError::Locked));
+            assert_eq!(store.delete(&corp()), Err(StoreError::Locked));
+        }
+        assert_eq!(prompts.shown(), 0);
+
+        // Nobody is there to show the prompt, which the service takes for a dismissal.
+        assert_eq!(open().unlock(None), Err(StoreError::Locked));
+        assert_eq!(prompts.shown(), 1);
+    });
+}
+
+#[test]
+fn a_keyring_without_a_password_opens_without_a_person() {
+    in_session("a_keyring_without_a_password_opens_without_a_person", |session| {
+        session.make_keyring_without_password();
+        let keyring = session.start_keyring(None);
+        open().write(&corp(), &secret("one")).unwrap();
+        drop(keyring);
+        for call in ["check", "read", "unlock"] {
+            let _keyring = session.start_keyring(None);
+            let prompts = session.watch_prompts();
+            assert!(is_locked());
+            let mut store = open();
+            match call {
+                "check" => store.check().unwrap(),
+                "read" => drop(store.read(&corp()).unwrap()),
+                _ => store.unlock(None).unwrap(),
+            }
+            assert!(!is_locked());
+            assert_eq!(store.read(&corp()).unwrap().unwrap().expose(), "one");
+            assert_eq!(prompts.shown(), 0);
+        }
+    });
+}
+
+#[test]
+fn works_again_after_the_keyring_was_killed_and_restarted() {
+    in_session("works_again_after_the_keyring_was_killed_and_restarted", |session| {
+        let keyring = session.start_keyring(Some(PASSWORD));
+        let mut store = open();
+        store.write(&corp(), &secret("one")).unwrap();
+
+        drop(keyring);
+        for error in [store.check().unwrap_err(), store.read(&corp()).unwrap_err()] {
+            assert_unavailable(&error, "no Secret Service");
+        }
+
+        let keyring = session.start_keyring(Some(PASSWORD));
+        assert_eq!(store.read(&corp()).unwrap().unwrap().expose(), "one");
+
+        // This time without a call in between that would notice.
+        drop(keyring);
+        let keyring = session.start_keyring(Some(PASSWORD));
+        store.write(&corp(), &secret("two")).unwrap();
+        drop(keyring);
+        let _keyring = session.start_keyring(Some(PASSWORD));
+        assert_eq!(store.read(&corp()).unwrap().unwrap().expose(), "two");
+    });
+}
+
+#[test]
+fn a_keyring_that_hangs_is_no_answer_and_recovers() {
+    in_session("a_keyring_that_hangs_is_no_answer_and_recovers", |session| {
+        let keyring = session.start_keyring(Some(PASSWORD));
+        let mut used = open();
+        used.write(&corp(), &secret("one")).unwrap();
+        let mut fresh = open();
+        keyring.signal("STOP");
+        for store in [&mut used, &mut fresh] {
+            assert_eq!(store.read(&corp()).unwrap_err(), StoreError::NoAnswer);
+        }
+        keyring.signal("CONT");
+        for store in [&mut used, &mut fresh] {
+            assert_eq!(store.read(&corp()).unwrap().unwrap().expose(), "one");
+        }
+    });
+}
+
+#[test]
+fn serves_a_runtime_from_its_thread_and_holds_nothing_up_when_it_hangs() {
+    in_session(
+        "serves_a_runtime_from_its_thread_and_holds_nothing_up_when_it_hangs",
+        |session| {
+            let keyring = session.start_keyring(Some(PASSWORD));
+            let deadlines = Deadlines {
+                usual: Duration::from_secs(1),
+                ..Deadlines::default()
+            };
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            let store = StoreThread::new(|| Box::new(open()), deadlines);
+            runtime.block_on(async {
+                store.write(&corp(), &secret("one")).await.unwrap();
+                assert_eq!(store.read(&corp()).await.unwrap().unwrap().expose(), "one");
+                keyring.signal("STOP");
+                assert_eq!(store.read(&corp()).await.unwrap_err(), StoreError::NoAnswer);
+            });
+            let began = Instant::now();
+            drop((store, runtime));
+            assert!(began.elapsed() < Duration::from_secs(1));
+        },
+    );
+}
+
+#[test]
+fn a_keyring_without_a_default_collection_is_told() {
+    in_session("a_keyring_without_a_default_collection_is_told", |session| {
+        let _keyring = session.start_keyring(None);
+        assert_unavailable(&open().check().unwrap_err(), "no default collection");
+        assert_unavailable(
+            &open().write(&corp(), &secret("one")).unwrap_err(),
+            "no default collection",
+        );
+    });
+}
+
+#[test]
+fn two_items_of_one_name_are_told_and_both_deleted() {
+    in_session("two_items_of_one_name_are_told_and_both_deleted", |session| {
+        let _keyring = session.start_keyring(Some(PASSWORD));
+        let mut store = open();
+        store.write(&corp(), &secret("one")).unwrap();
+        store_by_hand("session", "two");
+        let error = store.read(&corp()).unwrap_err().to_string();
+        assert!(error.contains("2 items"), "{error}");
+        store.delete(&corp()).unwrap();
+        assert!(store.read(&corp()).unwrap().is_none());
+        assert_eq!(lookup("corp"), "");
+    });
+}
+
+#[test]
+fn no_bus_is_unavailable() {
+    let name = "no_bus_is_unavailable";
+    if std::env::var_os(INSIDE).is_some() {
+        return assert_unavailable(&open().check().unwrap_err(), "no D-Bus session bus");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for address in [None, Some("unix:path=/nowhere/bus"), Some("nonsense")] {
+        let mut itself = again(name, Command::new(std::env::current_exe().unwrap()), folder.path());
+        itself.env_remove("DBUS_SESSION_BUS_ADDRESS");
+        itself.envs(address.map(|address| ("DBUS_SESSION_BUS_ADDRESS", address)));
+        assert_passed(&itself.output().unwrap());
+    }
+}
+
+fn open() -> KeychainStore {
+    KeychainStore::new(SERVICE.to_owned())
+}
+
+fn corp() -> Item {
+    Item::Credential("corp".parse().unwrap())
+}
+
+fn authority() -> Item {
+    Item::AuthorityKey("corp.example".parse().unwrap())
+}
+
+fn secret(text: &str) -> Secret {
+    Secret::parse(text).unwrap()
+}
+
+fn assert_unavailable(error: &StoreError, why: &str) {
+    assert!(
+        matches!(error, StoreError::Unavailable(what) if what.contains(why)),
+        "{error}"
+    );
+}
+
+/// Runs a test's body in a session of its own, by running the test again in there.
+fn in_session(name: &str, body: fn(&Session)) {
+    if let Some(folder) = std::env::var_os(INSIDE) {
+        return body(&Session { folder: folder.into() });
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("bus.conf");
+    fs::write(&config, BUS).unwrap();
+    let mut session = Command::new("dbus-run-session");
+    session
+        .arg("--config-file")
+        .arg(config)
+        .arg("--")
+        .arg(std::env::current_exe().unwrap());
+    assert_passed(&again(name, session, folder.path()).output().unwrap());
+}
+
+fn again(name: &str, mut command: Command, folder: &Path) -> Command {
+    for variable in [
+        "HOME",
+        "XDG_DATA_HOME",
+        "XDG_RUNTIME_DIR",
+        "XDG_CONFIG_HOME",
+        "XDG_CACHE_HOME",
+    ] {
+        command.env(variable, folder);
+    }
+    command
+        .args(["--exact", name, "--nocapture"])
+        .env(INSIDE, folder)
+        .env_remove("DISPLAY")
+        .env_remove("WAYLAND_DISPLAY");
+    command
+}
+
+fn assert_passed(output: &Output) {
+    let passed = output.status.success() && text(output).contains("1 passed");
+    assert!(passed, "{}\n{}", text(output), String::from_utf8_lossy(&output.stderr));
+}
+
+struct Session {
+    folder: PathBuf,
+}
+
+impl Session {
+    /// gnome-keyring, its login collection created or unlocked with the password if there is one.
+    fn start_keyring(&self, password: Option<&str>) -> Keyring {
+        let mut child = Command::new("gnome-keyring-daemon")
+            .args(["--foreground", "--components=secrets"])
+            .args(password.map(|_| "--unlock"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(password.unwrap_or_default().as_bytes()).unwrap();
+        drop(stdin);
+        eventually("gnome-keyring has its name", || {
+            let arguments = ["org.freedesktop.DBus.NameHasOwner", "string:org.freedesktop.secrets"];
+            dbus_call("org.freedesktop.DBus", "/org/freedesktop/DBus", &arguments).contains("true")
+        });
+        Keyring(child)
+    }
+
+    /// What a person gets who leaves the password empty when asked for one.
+    fn make_keyring_without_password(&self) {
+        let keyrings = self.folder.join("keyrings");
+        fs::create_dir(&keyrings).unwrap();
+        fs::write(keyrings.join("plain.keyring"), "[keyring]\ndisplay-name=Plain\n").unwrap();
+        fs::write(keyrings.join("default"), "plain").unwrap();
+    }
+
+    /// Listens for prompts that somebody asks to be shown.
+    fn watch_prompts(&self) -> Prompts {
+        let log = self.folder.join("prompts");
+        let monitor = Command::new("dbus-monitor")
+            .arg("interface='org.freedesktop.Secret.Prompt',member='Prompt'")
+            .arg("interface='org.regauth.Mark'")
+            .stdout(File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let prompts = Prompts { monitor, log };
+        prompts.catch_up();
+        prompts
+    }
+}
+
+struct Keyring(Child);
+
+impl Keyring {
+    fn signal(&self, signal: &str) {
+        let status = Command::new("kill")
+            .args(["-s", signal, &self.0.id().to_string()])
+            .status();
+        assert!(status.unwrap().success());
+    }
+}
+
+impl Drop for Keyring {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+struct Prompts {
+    monitor: Child,
+    log: PathBuf,
+}
+
+impl Prompts {
+    fn shown(&self) -> usize {
+        self.catch_up();
+        self.count("member=Prompt")
+    }
+
+    /// The bus keeps the order: once a signal of ours is in the log, everything before it is.
+    fn catch_up(&self) {
+        let before = self.count("org.regauth.Mark");
+        eventually("the monitor has caught up", || {
+            let signal = ["--session", "--type=signal", "/", "org.regauth.Mark.Now"];
+            assert!(Command::new("dbus-send").args(signal).status().unwrap().success());
+            self.count("org.regauth.Mark") > before
+        });
+    }
+
+    fn count(&self, what: &str) -> usize {
+        fs::read_to_string(&self.log).unwrap().matches(what).count()
+    }
+}
+
+impl Drop for Prompts {
+    fn drop(&mut self) {
+        self.monitor.kill().unwrap();
+        self.monitor.wait().unwrap();
+    }
+}
+
+fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < Duration::from_secs(20), "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// What the service says of the default collection.
+fn is_locked() -> bool {
+    let arguments = [
+        "org.freedesktop.DBus.Properties.Get",
+        "string:org.freedesktop.Secret.Collection",
+        "string:Locked",
+    ];
+    let path = "/org/freedesktop/secrets/aliases/default";
+    dbus_call("org.freedesktop.secrets", path, &arguments).contains("boolean true")
+}
+
+fn lock_login() {
+    let arguments = [
+        "org.freedesktop.Secret.Service.Lock",
+        "array:objpath:/org/freedesktop/secrets/collection/login",
+    ];
+    dbus_call("org.freedesktop.secrets", "/org/freedesktop/secrets", &arguments);
+}
+
+fn dbus_call(destination: &str, path: &str, arguments: &[&str]) -> String {
+    let output = Command::new("dbus-send")
+        .args(["--session", "--print-reply"])
+        .arg(format!("--dest={destination}"))
+        .arg(path)
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    text(&output)
+}
+
+fn secret_tool(arguments: &[&str]) -> Output {
+    Command::new("secret-tool")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn lookup(username: &str) -> String {
+    text(&secret_tool(&["lookup", "service", SERVICE, "username", username]))
+}
+
+/// Stores an item for `corp`, as its owner might.
+fn store_by_hand(collection: &str, value: &str) {
+    let mut tool = Command::new("secret-tool")
+        .args(["store", "--label=by hand", "--collection", collection])
+        .args(["service", SERVICE, "username", "corp"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    tool.stdin.take().unwrap().write_all(value.as_bytes()).unwrap();
+    assert!(tool.wait().unwrap().success());
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Set in the inner run, to the session's folder.
+const INSIDE: &str = "REGAUTH_TEST_SESSION";
+
+/// A bus where nothing starts by name: a keyring that is gone stays gone.
+const BUS: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>session</type>
+  <listen>unix:tmpdir=/tmp</listen>
+  <auth>EXTERNAL</auth>
+  <policy context="default">
+    <allow send_destination="*" eavesdrop="true"/>
+    <allow eavesdrop="true"/>
+    <allow own="*"/>
+  </policy>
+</busconfig>"#;

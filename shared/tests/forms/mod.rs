@@ -1,0 +1,309 @@
+//! One value of every message form, with every field set; `-least` has none of the optional ones.
+
+use std::fmt::Debug;
+
+use regauth_shared::request::{AddRegistry, Allow, ByName, Nothing, Rotate, Unlock, Verify};
+use regauth_shared::response::{
+    CredentialState, CredentialView, Problem, RegistryAdded, RegistryList, RegistryRemoved, RegistryView, Reloaded,
+    Rotated, Status, Stopping, StoreView, Unlocked, Verdict, VerdictResult, Verified, WritesChanged,
+};
+use regauth_shared::version::{Greeting, Hello};
+use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// What a test does with each answer; a trait because every answer has a type of its own.
+pub(crate) trait EachAnswer {
+    fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(&mut self, name: &str, answer: T);
+}
+
+pub(crate) fn greeting() -> Greeting {
+    Greeting {
+        hello: Hello {
+            versions: vec![1],
+            daemon: "0.1.0".to_owned(),
+        },
+    }
+}
+
+pub(crate) fn requests() -> Vec<(&'static str, Request)> {
+    vec![
+        ("add-registry", Request::AddRegistry(Box::new(add_registry()))),
+        (
+            "add-registry-least",
+            Request::AddRegistry(Box::new(add_registry_least())),
+        ),
+        ("remove-registry", Request::RemoveRegistry(by_name())),
+        ("list", Request::List(Nothing {})),
+        ("show", Request::Show(by_name())),
+        (
+            "rotate",
+            Request::Rotate(Rotate {
+                name: name("corp"),
+                token: secret("s3cret-token"),
+                verify: true,
+            }),
+        ),
+        (
+            "verify",
+            Request::Verify(Verify {
+                name: Some(name("corp")),
+            }),
+        ),
+        ("verify-least", Request::Verify(Verify { name: None })),
+        (
+            "allow",
+            Request::Allow(Allow {
+                name: name("corp"),
+                seconds: 300,
+            }),
+        ),
+        ("deny", Request::Deny(by_name())),
+        ("status", Request::Status(Nothing {})),
+        ("reload", Request::Reload(Nothing {})),
+        (
+            "unlock",
+            Request::Unlock(Unlock {
+                passphrase: Some(secret("correct horse battery staple")),
+            }),
+        ),
+        ("unlock-least", Request::Unlock(Unlock { passphrase: None })),
+        ("stop", Request::Stop(Nothing {})),
+    ]
+}
+
+pub(crate) fn answers(each: &mut impl EachAnswer) {
+    each.check(
+        "add-registry",
+        RegistryAdded {
+            registry: registry(),
+            verified: true,
+            notes: vec!["the index downloads from cdn.example, which gets no token".to_owned()],
+            bundle: "/home/me/.local/state/regauth/ca-bundle.pem".to_owned(),
+            proxy: "http://127.0.0.1:9001".to_owned(),
+        },
+    );
+    each.check(
+        "remove-registry",
+        RegistryRemoved {
+            name: name("corp"),
+            notes: vec!["the keychain is locked; the secret is deleted when it opens".to_owned()],
+        },
+    );
+    each.check(
+        "list",
+        RegistryList {
+            registries: vec![registry(), registry_least()],
+        },
+    );
+    each.check("list-least", RegistryList { registries: vec![] });
+    each.check("show", registry());
+    each.check("show-least", registry_least());
+    each.check(
+        "rotate",
+        Rotated {
+            name: name("corp"),
+            generation: 4,
+            verified: true,
+        },
+    );
+    each.check("verify", Verified { registries: verdicts() });
+    for (form, open_until) in [("allow", Some("2026-03-04T05:11:07Z".to_owned())), ("deny", None)] {
+        let name = name("corp");
+        each.check(form, WritesChanged { name, open_until });
+    }
+    answers_of_the_daemon(each);
+}
+
+fn answers_of_the_daemon(each: &mut impl EachAnswer) {
+    let problem = Problem {
+        message: "corp: the registry rejected the token".to_owned(),
+        hint: "regauthctl rotate corp".to_owned(),
+    };
+    each.check("status", status("open", vec![]));
+    each.check("status-locked", status("locked", vec![problem]));
+    each.check(
+        "reload",
+        Reloaded {
+            registries: 2,
+            notes: vec!["`listen` changes at the next start".to_owned()],
+        },
+    );
+    each.check(
+        "unlock",
+        Unlocked {
+            store: store("open"),
+            ready: 2,
+        },
+    );
+    each.check(
+        "stop",
+        Stopping {
+            connections: 3,
+            pid: 4242,
+        },
+    );
+}
+
+pub(crate) fn errors() -> Vec<(&'static str, ErrorBody)> {
+    let plain = |name, kind, message: &str| (name, ErrorBody::new(kind, message));
+    let hinted = |name, kind, message: &str, hint: &str| (name, ErrorBody::new(kind, message).hint(hint));
+    use ErrorKind::*;
+    vec![
+        hinted("invalid", Invalid, "`basic` needs a user name", "add --username"),
+        hinted("not-found", NotFound, "there is no registry `corp`", "regauthctl list"),
+        plain("exists", Exists, "there is a registry `corp` already"),
+        hinted(
+            "token-rejected",
+            TokenRejected,
+            "corp.example answered 401",
+            "check the token",
+        ),
+        plain("not-verified", NotVerified, "corp.example did not answer"),
+        hinted(
+            "store-locked",
+            StoreLocked,
+            "the keychain is locked",
+            "regauthctl unlock",
+        ),
+        plain("store-unavailable", StoreUnavailable, "no keychain answers"),
+        plain("refused", Refused, "a token never travels over plain http"),
+        plain(
+            "unsupported-version",
+            UnsupportedVersion,
+            "this daemon speaks version 1",
+        ),
+        plain("unreachable", Unreachable, "no regauthd is running"),
+        plain("failed", Failed, "the disk is full"),
+    ]
+}
+
+fn add_registry() -> AddRegistry {
+    AddRegistry {
+        index: Some("sparse+https://corp.example/api/cargo/index/".to_owned()),
+        scopes: vec!["https://corp.example/api/cargo/".to_owned()],
+        kind: Some("cargo".to_owned()),
+        scheme: Some("basic".to_owned()),
+        username: Some("me@corp.example".to_owned()),
+        writes: Some("deny".to_owned()),
+        ca_file: Some("/etc/corp-root.pem".to_owned()),
+        verify: false,
+        ..add_registry_least()
+    }
+}
+
+fn add_registry_least() -> AddRegistry {
+    AddRegistry {
+        name: name("corp"),
+        index: None,
+        scopes: vec![],
+        kind: None,
+        scheme: None,
+        username: None,
+        writes: None,
+        ca_file: None,
+        token: secret("s3cret-token"),
+        verify: true,
+    }
+}
+
+fn registry() -> RegistryView {
+    RegistryView {
+        name: name("corp"),
+        kind: "cargo".to_owned(),
+        index: Some("sparse+https://corp.example/api/cargo/index/".to_owned()),
+        scopes: vec![
+            "https://corp.example/api/cargo/".to_owned(),
+            "https://dl.corp.example:8443/crates/".to_owned(),
+        ],
+        scheme: "basic".to_owned(),
+        username: Some("me@corp.example".to_owned()),
+        source: "store".to_owned(),
+        writes: "deny".to_owned(),
+        writes_open_until: Some("2026-03-04T05:11:07Z".to_owned()),
+        credential: CredentialView {
+            state: CredentialState::Ready,
+            generation: 3,
+            since: Some("2026-03-01T09:00:00Z".to_owned()),
+            expires: Some("2027-03-01T09:00:00Z".to_owned()),
+        },
+        last_used: Some("2026-03-04T05:06:07Z".to_owned()),
+        last_status: Some(200),
+        requests: 1234,
+    }
+}
+
+fn registry_least() -> RegistryView {
+    RegistryView {
+        name: name("wheels"),
+        kind: "pypi".to_owned(),
+        index: None,
+        scopes: vec!["https://pypi.example/simple/".to_owned()],
+        scheme: "bearer".to_owned(),
+        username: None,
+        source: "env:WHEELS_TOKEN".to_owned(),
+        writes: "allow".to_owned(),
+        writes_open_until: None,
+        credential: CredentialView {
+            state: CredentialState::Missing,
+            generation: 0,
+            since: None,
+            expires: None,
+        },
+        last_used: None,
+        last_status: None,
+        requests: 0,
+    }
+}
+
+fn verdicts() -> Vec<Verdict> {
+    [
+        ("corp", VerdictResult::Accepted, "corp.example answered 200"),
+        ("old", VerdictResult::Rejected, "old.example answered 401"),
+        ("slow", VerdictResult::Unclear, "slow.example did not answer in 10 s"),
+        ("wheels", VerdictResult::NoToken, "the keychain is locked"),
+    ]
+    .map(|(registry, result, detail)| Verdict {
+        name: name(registry),
+        result,
+        detail: detail.to_owned(),
+    })
+    .to_vec()
+}
+
+fn status(store_is: &str, problems: Vec<Problem>) -> Status {
+    Status {
+        version: "0.1.0".to_owned(),
+        pid: 4242,
+        started: "2026-03-04T05:00:00Z".to_owned(),
+        listen: "127.0.0.1:9001".to_owned(),
+        proxy: "http://127.0.0.1:9001".to_owned(),
+        bundle: "/home/me/.local/state/regauth/ca-bundle.pem".to_owned(),
+        config: "/home/me/.config/regauth/config.toml".to_owned(),
+        store: store(store_is),
+        registries: 2,
+        problems,
+        connections: 3,
+        requests: 1234,
+    }
+}
+
+fn store(state: &str) -> StoreView {
+    StoreView {
+        kind: "vault".to_owned(),
+        protection: "encrypted under a passphrase".to_owned(),
+        state: state.to_owned(),
+    }
+}
+
+fn by_name() -> ByName {
+    ByName { name: name("corp") }
+}
+
+fn name(text: &str) -> RegistryName {
+    text.parse().unwrap()
+}
+
+fn secret(text: &str) -> Secret {
+    Secret::parse(text).unwrap()
+}

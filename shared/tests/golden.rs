@@ -1,0 +1,135 @@
+//! The protocol as bytes: one file a message form, checked both ways.
+//!
+//! A change that breaks a file is a new version of the protocol. To rewrite the files on purpose: `REGAUTH_BLESS=1 cargo
+//! test -p regauth-shared`.
+
+#![allow(clippy::unwrap_used, reason = "clippy takes only functions marked #[test] for tests")]
+
+mod forms;
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+
+use regauth_shared::frame::Answer;
+use regauth_shared::response::{CredentialState, VerdictResult};
+use regauth_shared::version::Greeting;
+use regauth_shared::{ErrorBody, ErrorKind, Request};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+#[test]
+fn the_greeting_keeps_its_form() {
+    let line = agrees("hello", &serde_json::to_string(&forms::greeting()).unwrap());
+    assert_eq!(serde_json::from_str::<Greeting>(&line).unwrap(), forms::greeting());
+}
+
+#[test]
+fn requests_keep_their_form() {
+    for (name, request) in forms::requests() {
+        let line = agrees(&format!("request/{name}"), &request.to_line().unwrap());
+        // A request holds a secret, so it has no `PartialEq`: what it writes is what it is.
+        assert_eq!(Request::from_line(&line).unwrap().to_line().unwrap(), line, "{name}");
+    }
+}
+
+#[test]
+fn fields_with_a_default_may_be_left_out() {
+    let short = r#"{"v":1,"method":"add-registry","name":"corp","index":"sparse+https://corp.example/i/","token":"t"}"#;
+    let Request::AddRegistry(fields) = Request::from_line(short).unwrap() else {
+        panic!("another method");
+    };
+    assert!(fields.verify);
+    assert!(fields.scopes.is_empty());
+}
+
+#[test]
+fn answers_keep_their_form() {
+    forms::answers(&mut Both);
+}
+
+#[test]
+fn answers_of_a_newer_daemon_still_parse() {
+    forms::answers(&mut Newer);
+}
+
+#[test]
+fn errors_keep_their_form() {
+    for (name, error) in forms::errors() {
+        let line = agrees(&format!("error/{name}"), &line(&Answer::<Value>::Err(error.clone())));
+        let Answer::Err(parsed) = serde_json::from_str::<Answer<Value>>(&line).unwrap() else {
+            panic!("{name} is not an error");
+        };
+        assert_eq!(parsed, error, "{name}");
+    }
+}
+
+#[test]
+fn what_only_a_newer_daemon_knows_is_unknown() {
+    let error = json!({"kind": "struck-by-lightning", "message": "It was.", "since": "noon"});
+    assert_eq!(
+        serde_json::from_value::<ErrorBody>(error).unwrap(),
+        ErrorBody::new(ErrorKind::Unknown, "It was.")
+    );
+    let state: CredentialState = serde_json::from_value(json!("dreaming")).unwrap();
+    assert_eq!(state, CredentialState::Unknown);
+    let result: VerdictResult = serde_json::from_value(json!("perhaps")).unwrap();
+    assert_eq!(result, VerdictResult::Unknown);
+}
+
+/// Serialises to the file, and the file parses to the same value.
+struct Both;
+
+impl forms::EachAnswer for Both {
+    fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(&mut self, name: &str, answer: T) {
+        let line = agrees(&format!("response/{name}"), &line(&Answer::Ok(&answer)));
+        assert_eq!(parse::<T>(&line), answer, "{name}");
+    }
+}
+
+/// Every object of the file has a field more than we know.
+struct Newer;
+
+impl forms::EachAnswer for Newer {
+    fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(&mut self, name: &str, answer: T) {
+        let mut body = serde_json::to_value(&answer).unwrap();
+        add_unknown_fields(&mut body);
+        assert_eq!(parse::<T>(&json!({"ok": body}).to_string()), answer, "{name}");
+    }
+}
+
+fn add_unknown_fields(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.values_mut().for_each(add_unknown_fields);
+            fields.insert("from-the-future".to_owned(), json!({"x": [1]}));
+        }
+        Value::Array(values) => values.iter_mut().for_each(add_unknown_fields),
+        _ => {}
+    }
+}
+
+fn line<T: Serialize>(answer: &Answer<T>) -> String {
+    serde_json::to_string(answer).unwrap()
+}
+
+fn parse<T: DeserializeOwned>(line: &str) -> T {
+    match serde_json::from_str::<Answer<T>>(line).unwrap() {
+        Answer::Ok(answer) => answer,
+        Answer::Err(error) => panic!("{error:?}"),
+    }
+}
+
+/// The file's line, after comparing it with what we write today.
+fn agrees(name: &str, today: &str) -> String {
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.json"));
+    if std::env::var_os("REGAUTH_BLESS").is_some() {
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, format!("{today}\n")).unwrap();
+    }
+    let golden = std::fs::read_to_string(&file)
+        .unwrap_or_else(|error| panic!("{}: {error}; REGAUTH_BLESS=1 writes it", file.display()));
+    let golden = golden.strip_suffix('\n').unwrap_or(&golden);
+    assert_eq!(golden, today, "{name}");
+    golden.to_owned()
+}
