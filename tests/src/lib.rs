@@ -1,1 +1,34 @@
-//! The harness.
+//! The harness: real parts, started on free ports below temporary folders and ended with their test.
+//!
+//! In reading order: [`poll`] and [`process`] are what everything stands on; [`certificates`], [`nginx`] with its
+//! [`gate`] make an HTTPS origin; [`shelf`], [`api`], [`git_backend`] and [`registry`] make a private registry,
+//! [`git_server`] a private git host; [`honeypot`] is a stranger that records what it is sent; [`cargo`], [`git`] and
+//! [`curl`] are the clients; [`keyring`] is the desktop's keychain; [`daemon`] is regauthd itself and [`leaks`] looks
+//! for secrets where none may be. The harness asserts nothing of its own: the scenarios do.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a harness fails loudly"
+)]
+
+pub mod api;
+pub mod cargo;
+pub mod certificates;
+pub mod client;
+pub mod crates;
+pub mod curl;
+pub mod daemon;
+pub mod gate;
+pub mod git;
+pub mod git_backend;
+pub mod git_server;
+pub mod honeypot;
+pub mod keyring;
+pub mod leaks;
+pub mod nginx;
+pub mod poll;
+pub mod process;
+pub mod registry;
+pub mod serve;
+pub mod shelf;

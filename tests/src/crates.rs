@@ -1,0 +1,154 @@
+//! Small crates with a dependency chain, packaged by real `cargo package`, once a test run.
+
+use std::fs;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+
+use crate::{cargo, client};
+
+/// What a crate is to be.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Names of crates of the same batch, whose functions it calls.
+    pub dependencies: Vec<String>,
+}
+
+/// A packaged crate.
+#[derive(Clone, Debug)]
+pub struct Packaged {
+    /// Its line in the index.
+    pub entry: Value,
+    /// The `.crate` file.
+    pub archive: Vec<u8>,
+}
+
+/// `anchor`, `rope` that needs it, and `ship` that needs `rope`; all 1.0.0.
+pub fn chain() -> &'static [Packaged] {
+    static CHAIN: OnceLock<Vec<Packaged>> = OnceLock::new();
+    CHAIN.get_or_init(|| {
+        package(&[
+            recipe("anchor", &[]),
+            recipe("rope", &["anchor"]),
+            recipe("ship", &["rope"]),
+        ])
+    })
+}
+
+/// Packages a batch of crates. Dependencies come before their dependents.
+pub fn package(recipes: &[Recipe]) -> Vec<Packaged> {
+    let folder = TempDir::new().unwrap();
+    let members: Vec<&str> = recipes.iter().map(|recipe| recipe.name.as_str()).collect();
+    fs::write(
+        folder.path().join("Cargo.toml"),
+        format!("[workspace]\nresolver = \"3\"\nmembers = {members:?}\n"),
+    )
+    .unwrap();
+    for recipe in recipes {
+        write(recipe, recipes, &folder.path().join(&recipe.name));
+    }
+    let mut package = cargo::command(folder.path());
+    package
+        .args([
+            "package",
+            "--workspace",
+            "--no-verify",
+            "--offline",
+            "--exclude-lockfile",
+            "--quiet",
+        ])
+        .current_dir(folder.path());
+    client::run(&mut package).succeeds();
+    let archives = folder.path().join("target/package");
+    recipes
+        .iter()
+        .map(|recipe| packaged(recipe, recipes, &archives))
+        .collect()
+}
+
+/// An index line for an archive: what the registry computes of a published crate.
+pub fn entry(name: &str, version: &str, dependencies: &[Value], features: &Value, archive: &[u8]) -> Value {
+    let checksum: String = Sha256::digest(archive)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    json!({
+        "name": name, "vers": version, "deps": dependencies, "cksum": checksum,
+        "features": features, "yanked": false, "v": 2,
+    })
+}
+
+/// A crate of version 1.0.0.
+pub fn recipe(name: &str, dependencies: &[&str]) -> Recipe {
+    Recipe {
+        name: name.to_owned(),
+        version: "1.0.0".to_owned(),
+        dependencies: dependencies.iter().copied().map(str::to_owned).collect(),
+    }
+}
+
+/// A library that calls its dependencies, so that they must really be there.
+fn write(recipe: &Recipe, batch: &[Recipe], folder: &Path) {
+    let Recipe {
+        name,
+        version,
+        dependencies,
+    } = recipe;
+    let needs: String = dependencies
+        .iter()
+        .map(|other| {
+            format!(
+                "{other} = {{ path = \"../{other}\", version = \"{}\" }}\n",
+                version_of(other, batch)
+            )
+        })
+        .collect();
+    let calls: String = dependencies
+        .iter()
+        .map(|other| format!("{other}::weigh() + "))
+        .collect();
+    fs::create_dir_all(folder.join("src")).unwrap();
+    fs::write(
+        folder.join("Cargo.toml"),
+        format!(
+            "[package]\nname = \"{name}\"\nversion = \"{version}\"\nedition = \"2021\"\nlicense = \"MIT\"\n\
+             description = \"a part\"\nhomepage = \"https://corp.example\"\n[dependencies]\n{needs}"
+        ),
+    )
+    .unwrap();
+    fs::write(
+        folder.join("src/lib.rs"),
+        format!("pub fn weigh() -> u32 {{ {calls}1 }}\n"),
+    )
+    .unwrap();
+}
+
+fn packaged(recipe: &Recipe, batch: &[Recipe], archives: &Path) -> Packaged {
+    let archive = fs::read(archives.join(format!("{}-{}.crate", recipe.name, recipe.version))).unwrap();
+    let dependencies: Vec<Value> = recipe
+        .dependencies
+        .iter()
+        .map(|other| {
+            json!({
+                "name": other, "req": format!("^{}", version_of(other, batch)), "features": [], "optional": false,
+                "default_features": true, "target": null, "kind": "normal", "registry": null, "package": null,
+            })
+        })
+        .collect();
+    Packaged {
+        entry: entry(&recipe.name, &recipe.version, &dependencies, &json!({}), &archive),
+        archive,
+    }
+}
+
+fn version_of<'a>(name: &str, batch: &'a [Recipe]) -> &'a str {
+    let found = batch.iter().find(|recipe| recipe.name == name);
+    &found.unwrap_or_else(|| panic!("{name} is not in the batch")).version
+}

@@ -1,0 +1,184 @@
+//! Real curl, one request at a time, with nothing of this machine's configuration.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+
+use tempfile::{NamedTempFile, TempDir};
+
+use crate::client::{self, Outcome, Running};
+use crate::daemon::Daemon;
+
+/// curl's arguments so far.
+#[derive(Clone, Debug, Default)]
+pub struct Curl {
+    arguments: Vec<String>,
+}
+
+impl Curl {
+    /// curl that trusts nothing and uses no proxy.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Trusts the roots in this file instead of the system's.
+    pub fn trusts(self, roots: &Path) -> Self {
+        self.with(&["--cacert", roots.to_str().unwrap()])
+    }
+
+    /// Sends everything through a proxy.
+    pub fn proxy(self, proxy: &str) -> Self {
+        self.with(&["--proxy", proxy])
+    }
+
+    /// Sends everything through this daemon and trusts its bundle.
+    pub fn behind(self, daemon: &Daemon) -> Self {
+        self.proxy(&daemon.proxy()).trusts(&daemon.bundle())
+    }
+
+    /// One more request header: `Name: value`.
+    pub fn header(self, line: &str) -> Self {
+        self.with(&["--header", line])
+    }
+
+    /// Any arguments of curl's.
+    pub fn with(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().copied().map(str::to_owned));
+        self
+    }
+
+    /// GET, the answer kept.
+    ///
+    /// # Panics
+    /// With curl's words when there is no answer.
+    #[track_caller]
+    pub fn get(&self, url: &str) -> Answer {
+        self.fetch(url).answered()
+    }
+
+    /// PUT of this many zero bytes, which take no disk, the answer kept.
+    ///
+    /// # Panics
+    /// With curl's words when there is no answer.
+    #[track_caller]
+    pub fn upload(&self, url: &str, length: u64) -> Answer {
+        let file = NamedTempFile::new().unwrap();
+        file.as_file().set_len(length).unwrap();
+        self.clone()
+            .with(&["--upload-file", file.path().to_str().unwrap()])
+            .get(url)
+    }
+
+    /// GET, whatever comes of it.
+    pub fn fetch(&self, url: &str) -> Transfer {
+        self.start(url).finish()
+    }
+
+    /// Starts a GET.
+    pub fn start(&self, url: &str) -> Transferring {
+        let folder = TempDir::new().unwrap();
+        let mut curl = client::command("curl", folder.path());
+        curl.args([
+            "-q",
+            "--silent",
+            "--show-error",
+            "--max-time",
+            "110",
+            "--output",
+            "body",
+            "--dump-header",
+            "headers",
+        ])
+        .args(["--write-out", "%{http_code} %{http_version}"])
+        .args(self.arguments.iter().map(OsStr::new))
+        .arg(url)
+        .current_dir(folder.path());
+        Transferring {
+            running: Running::start(&mut curl, b""),
+            folder,
+        }
+    }
+}
+
+/// A curl that was started and has not been waited for.
+#[derive(Debug)]
+pub struct Transferring {
+    running: Running,
+    folder: TempDir,
+}
+
+impl Transferring {
+    /// How many bytes of the body have come so far.
+    pub fn received(&self) -> u64 {
+        fs::metadata(self.folder.path().join("body")).map_or(0, |body| body.len())
+    }
+
+    /// Waits for its end.
+    pub fn finish(self) -> Transfer {
+        let outcome = self.running.finish();
+        Transfer {
+            outcome,
+            folder: self.folder,
+        }
+    }
+}
+
+/// A curl that has ended.
+#[derive(Debug)]
+pub struct Transfer {
+    /// How curl ended and what it said.
+    pub outcome: Outcome,
+    folder: TempDir,
+}
+
+impl Transfer {
+    /// The answer.
+    ///
+    /// # Panics
+    /// With curl's words when there is none.
+    #[track_caller]
+    pub fn answered(self) -> Answer {
+        let Self { outcome, folder } = self;
+        let outcome = outcome.succeeds();
+        let (status, version) = outcome.stdout.split_once(' ').unwrap();
+        let headers = fs::read_to_string(folder.path().join("headers")).unwrap();
+        Answer {
+            status: status.parse().unwrap(),
+            version: version.to_owned(),
+            headers,
+            length: fs::metadata(folder.path().join("body")).map_or(0, |body| body.len()),
+            folder,
+        }
+    }
+}
+
+/// The last answer of a transfer. Interim answers and a proxy's own are in `headers` before it.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The protocol: `1.1` or `2`.
+    pub version: String,
+    /// All status lines and headers, as they came.
+    pub headers: String,
+    /// The body's length.
+    pub length: u64,
+    folder: TempDir,
+}
+
+impl Answer {
+    /// The body as text.
+    pub fn body(&self) -> String {
+        let bytes = fs::read(self.folder.path().join("body")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// A header of the last answer.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let last = self.headers.trim_end().rsplit("\r\n\r\n").next()?;
+        let mut pairs = last.lines().filter_map(|line| line.split_once(':'));
+        pairs
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim())
+    }
+}

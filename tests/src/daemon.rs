@@ -1,0 +1,341 @@
+//! The real `regauthd`, below a temporary home and on a free port, and `regauthctl` to talk to it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::client::{self, Outcome};
+use crate::gate::Scheme;
+use crate::git_server::GitServer;
+use crate::process::Process;
+use crate::registry::Registry;
+
+/// How a daemon is started.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    store: String,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+impl Builder {
+    /// `--store`. Default: `memory`.
+    pub fn store(mut self, store: &str) -> Self {
+        store.clone_into(&mut self.store);
+        self
+    }
+
+    /// One more argument.
+    pub fn arg(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// One more environment variable, such as `DBUS_SESSION_BUS_ADDRESS`.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts it and waits until `regauthctl status` answers.
+    ///
+    /// # Panics
+    /// With its log, when it does not get that far.
+    pub fn start(self) -> Daemon {
+        self.start_in(TempDir::new().unwrap())
+    }
+
+    /// Starts it below a home that has been prepared, such as with a `config.toml`.
+    ///
+    /// # Panics
+    /// With its log, when it does not get that far.
+    pub fn start_in(self, home: TempDir) -> Daemon {
+        let (process, status) = self.launch(home.path(), "127.0.0.1:0");
+        Daemon {
+            process,
+            status,
+            builder: self,
+            home,
+        }
+    }
+
+    /// Runs it in the foreground until it ends, for starts that should be refused.
+    pub fn run(self, home: &Path) -> Outcome {
+        client::run(&mut self.command(home, "127.0.0.1:0"))
+    }
+
+    fn launch(&self, home: &Path, listen: &str) -> (Process, Value) {
+        let log = logs(home);
+        let mut process = Process::spawn("regauthd", &mut self.command(home, listen), &log);
+        let status = process.wait_until("regauthctl status", || {
+            let answer = Ctl::run(home, &["status"], "");
+            answer.succeeded().then_some(answer.json)
+        });
+        (process, status)
+    }
+
+    fn command(&self, home: &Path, listen: &str) -> Command {
+        let mut daemon = client::command(binary("regauthd"), home);
+        daemon
+            .env("REGAUTH_LOG", "trace")
+            .env("RUST_BACKTRACE", "1")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .arg("--home")
+            .arg(home)
+            .args(["--listen", listen, "--store", &self.store])
+            .args(&self.arguments);
+        daemon
+    }
+}
+
+/// A running daemon. Its log is kept at trace and shown when the test fails.
+#[derive(Debug)]
+pub struct Daemon {
+    process: Process,
+    status: Value,
+    builder: Builder,
+    home: TempDir,
+}
+
+impl Daemon {
+    /// How a daemon is started.
+    pub fn builder() -> Builder {
+        Builder {
+            store: "memory".to_owned(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+        }
+    }
+
+    /// A daemon with secrets in memory.
+    pub fn start() -> Self {
+        Self::builder().start()
+    }
+
+    /// The proxy's URL for clients.
+    pub fn proxy(&self) -> String {
+        self.said("proxy").to_owned()
+    }
+
+    /// The bundle that clients trust.
+    pub fn bundle(&self) -> PathBuf {
+        PathBuf::from(self.said("bundle"))
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Its home.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// Everything it has logged, restarts included.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// `regauthctl --json` with these arguments.
+    pub fn ctl(&self, arguments: &[&str]) -> Ctl {
+        Ctl::run(self.home(), arguments, "")
+    }
+
+    /// The same with `input`, such as a token, on its stdin.
+    pub fn ctl_with_input(&self, arguments: &[&str], input: &str) -> Ctl {
+        Ctl::run(self.home(), arguments, input)
+    }
+
+    /// Adds a registry by its index, with its root, its scheme and the token it was started with.
+    ///
+    /// # Panics
+    /// With regauthctl's words, when that fails.
+    #[track_caller]
+    pub fn add(&self, name: &str, registry: &Registry) -> Ctl {
+        self.add_with(name, registry, &[])
+    }
+
+    /// The same with more arguments, such as `--scope`.
+    ///
+    /// # Panics
+    /// With regauthctl's words, when that fails.
+    #[track_caller]
+    pub fn add_with(&self, name: &str, registry: &Registry, more: &[&str]) -> Ctl {
+        let place = [&["--index", &registry.index()], more].concat();
+        self.try_add(name, &place, registry.scheme(), &registry.ca(), registry.token())
+            .succeeds()
+    }
+
+    /// Adds a git host by its scope, likewise.
+    ///
+    /// # Panics
+    /// With regauthctl's words, when that fails.
+    #[track_caller]
+    pub fn add_git(&self, name: &str, host: &GitServer) -> Ctl {
+        let place = ["--kind", "git", "--scope", &host.scope()];
+        self.try_add(name, &place, host.scheme(), &host.ca(), host.token())
+            .succeeds()
+    }
+
+    /// Adds what `place` says, such as `--index URL`, with any token.
+    pub fn try_add(&self, name: &str, place: &[&str], scheme: &Scheme, ca: &Path, token: &str) -> Ctl {
+        let scheme = scheme_arguments(scheme);
+        let scheme: Vec<&str> = scheme.iter().map(String::as_str).collect();
+        let first = ["add-registry", name, "--token-stdin", "--ca-file", ca.to_str().unwrap()];
+        self.ctl_with_input(&[&first, place, &scheme].concat(), token)
+    }
+
+    /// Replaces a registry's token.
+    pub fn rotate(&self, name: &str, token: &str) -> Ctl {
+        self.ctl_with_input(&["rotate", name, "--token-stdin"], token)
+    }
+
+    /// SIGTERM, and its exit status.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.process.stop()
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again on the same home and port. One that still runs is stopped first.
+    pub fn restart(&mut self) {
+        self.process.stop();
+        let listen = self.said("listen").to_owned();
+        (self.process, self.status) = self.builder.launch(self.home.path(), &listen);
+    }
+
+    /// Its memory now.
+    pub fn memory(&self) -> Memory {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let read = |key: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+            let kibibytes: u64 = line.trim_matches([':', ' ', '\t', 'k', 'B']).parse().unwrap();
+            kibibytes * 1024
+        };
+        Memory {
+            resident: read("VmRSS"),
+            peak: read("VmHWM"),
+        }
+    }
+
+    fn said(&self, field: &str) -> &str {
+        self.status[field]
+            .as_str()
+            .unwrap_or_else(|| panic!("status has no {field}: {}", self.status))
+    }
+}
+
+/// A process's memory in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// Resident now.
+    pub resident: u64,
+    /// The most that ever was.
+    pub peak: u64,
+}
+
+/// What `regauthctl --json` answered.
+#[derive(Clone, Debug)]
+pub struct Ctl {
+    /// Its output, as text.
+    pub outcome: Outcome,
+    /// Its exit code.
+    pub exit: i32,
+    /// Its stdout as JSON; null when it is none.
+    pub json: Value,
+}
+
+impl Ctl {
+    /// Runs `regauthctl` for the daemon of this home, which need not run.
+    pub fn run(home: &Path, arguments: &[&str], input: &str) -> Self {
+        let mut ctl = client::command(binary("regauthctl"), home);
+        ctl.arg("--home").arg(home).arg("--json").args(arguments);
+        let outcome = client::run_with_input(&mut ctl, input);
+        let json = serde_json::from_str(&outcome.stdout).unwrap_or(Value::Null);
+        Self {
+            exit: outcome.status.code().unwrap_or(-1),
+            json,
+            outcome,
+        }
+    }
+
+    /// Whether the exit code is 0.
+    pub fn succeeded(&self) -> bool {
+        self.exit == 0
+    }
+
+    /// Passes a success through.
+    ///
+    /// # Panics
+    /// With everything it said, when it failed.
+    #[track_caller]
+    pub fn succeeds(self) -> Self {
+        self.exits(0)
+    }
+
+    /// Passes an exit code through.
+    ///
+    /// # Panics
+    /// With everything it said, when it is another one.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.exit, code, "{}", self.outcome.report());
+        self
+    }
+}
+
+fn scheme_arguments(scheme: &Scheme) -> Vec<String> {
+    let words: Vec<&str> = match scheme {
+        Scheme::Open => vec![],
+        Scheme::Basic { username } => vec!["--scheme", "basic", "--username", username],
+        Scheme::Header { name, prefix } if name == "Authorization" && prefix == "Bearer " => vec!["--scheme", "bearer"],
+        Scheme::Header { name, prefix } if name == "Authorization" && prefix.is_empty() => vec!["--scheme", "raw"],
+        Scheme::Header { name, prefix } => return vec!["--scheme".to_owned(), format!("{name}: {prefix}{{token}}")],
+    };
+    words.into_iter().map(str::to_owned).collect()
+}
+
+/// A program of this workspace, built from the sources that are here: an old one would prove nothing.
+fn binary(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let program = FOLDER.get_or_init(build).join(name);
+    assert!(program.exists(), "{} has not been built", program.display());
+    program
+}
+
+/// Builds the programs beside us, where they mostly are already, and says where that is.
+fn build() -> PathBuf {
+    // target/debug/deps/scenarios-…
+    let ours = std::env::current_exe().unwrap();
+    let folder = ours.ancestors().nth(2).unwrap();
+    let mut build = Command::new(env!("CARGO"));
+    build
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "regauthd",
+            "--package",
+            "regauthctl",
+            "--target-dir",
+        ])
+        .arg(folder.parent().unwrap())
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")));
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
+    client::run(&mut build).succeeds();
+    folder.to_owned()
+}
+
+fn logs(home: &Path) -> PathBuf {
+    home.join("regauthd.log")
+}

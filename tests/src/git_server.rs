@@ -1,0 +1,120 @@
+//! A private git host: repositories behind nginx and a gate, for fetch and push.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::certificates::Authority;
+use crate::client;
+use crate::gate::{Gate, Scheme};
+use crate::git_backend::GitBackend;
+use crate::nginx::Nginx;
+
+/// A running git host. Its requests are in [`GitServer::nginx`].
+#[derive(Debug)]
+pub struct GitServer {
+    /// The web server in front.
+    pub nginx: Nginx,
+    gate: Gate,
+    backend: GitBackend,
+    authority: Authority,
+    token: String,
+    _folder: TempDir,
+}
+
+impl GitServer {
+    /// A git host with a certificate of this authority, that wants a token by this scheme.
+    pub fn start(authority: &Authority, scheme: Scheme, token: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let (gate, backend) = (Gate::new(scheme, folder.path()), GitBackend::start());
+        gate.accept(&[token]);
+        let nginx = Nginx::builder(&authority.issue(&["localhost", "127.0.0.1"]))
+            .http(&gate.declaration())
+            .server(&gate.decision())
+            .location("/git/", &format!("{}{}", gate.guard(), backend.directives("/git/")))
+            .start();
+        Self {
+            nginx,
+            gate,
+            backend,
+            authority: authority.clone(),
+            token: token.to_owned(),
+            _folder: folder,
+        }
+    }
+
+    /// The private root as a PEM file.
+    pub fn ca(&self) -> PathBuf {
+        self.authority.file()
+    }
+
+    /// The scheme.
+    pub fn scheme(&self) -> &Scheme {
+        self.gate.scheme()
+    }
+
+    /// The token it was started with.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// From now on exactly these tokens are accepted.
+    pub fn accept(&self, tokens: &[&str]) {
+        self.gate.accept(tokens);
+    }
+
+    /// `https://localhost:PORT/git/NAME.git`.
+    pub fn url(&self, name: &str) -> String {
+        self.nginx.url(&format!("/git/{name}.git"))
+    }
+
+    /// `https://localhost:PORT/git/`, the scope of all repositories.
+    pub fn scope(&self) -> String {
+        self.nginx.url("/git/")
+    }
+
+    /// Makes a repository that takes pushes, with one commit of these files on `main`.
+    pub fn repository(&self, name: &str, files: &[(&str, &str)]) {
+        let work = TempDir::new().unwrap();
+        for (path, text) in files {
+            let file = work.path().join(path);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        }
+        let bare = self.backend.repository(name);
+        let bare = bare.to_str().unwrap();
+        for arguments in [
+            &["init", "--quiet", "--initial-branch=main"][..],
+            &["add", "--all"],
+            &["commit", "--quiet", "--message", "first"],
+            &["clone", "--quiet", "--bare", ".", bare],
+            &["-C", bare, "config", "http.receivepack", "true"],
+        ] {
+            git(work.path(), arguments);
+        }
+    }
+
+    /// A repository with a library crate of this name, for a git dependency.
+    pub fn library(&self, name: &str) {
+        let manifest = format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2021\"\n");
+        self.repository(
+            name,
+            &[("Cargo.toml", &manifest), ("src/lib.rs", "pub fn secret() {}\n")],
+        );
+    }
+
+    /// The commit a branch is on in the host's own repository.
+    pub fn head(&self, name: &str, branch: &str) -> String {
+        let bare = self.backend.repository(name);
+        git(&bare, &["rev-parse", branch]).trim().to_owned()
+    }
+}
+
+fn git(folder: &Path, arguments: &[&str]) -> String {
+    let mut git = client::command("git", folder);
+    git.args(["-c", "user.name=host", "-c", "user.email=host@corp.example"])
+        .args(arguments)
+        .current_dir(folder);
+    client::run(&mut git).succeeds().stdout
+}

@@ -1,0 +1,197 @@
+//! Hunts a secret where none may be: as it is, in base64 at any alignment and behind any user name, percent-encoded
+//! and in hex; in files, processes and captured texts.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+
+/// A hunt for one secret: look in many places, then [`Hunt::assert_clean`].
+#[derive(Debug)]
+pub struct Hunt {
+    forms: Vec<(&'static str, Vec<u8>)>,
+    looked: usize,
+    found: Vec<Leak>,
+}
+
+/// A secret that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leak {
+    /// Where.
+    pub place: String,
+    /// In which form.
+    pub form: &'static str,
+}
+
+impl Hunt {
+    /// Hunts for `secret`.
+    ///
+    /// # Panics
+    /// When it is too short to be told from chance.
+    pub fn new(secret: &str) -> Self {
+        assert!(secret.len() >= 8, "a sentinel must be longer");
+        let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let mut forms = vec![("plain", secret.as_bytes().to_vec()), ("hex", hex.into_bytes())];
+        forms.extend(in_base64(secret.as_bytes()).into_iter().map(|form| ("base64", form)));
+        let percent = percent_encoded(secret);
+        if percent != secret {
+            forms.push(("percent-encoded", percent.into_bytes()));
+        }
+        Self {
+            forms,
+            looked: 0,
+            found: Vec::new(),
+        }
+    }
+
+    /// Looks in bytes that came from `place`.
+    pub fn look(&mut self, place: &str, bytes: impl AsRef<[u8]>) -> &mut Self {
+        let haystack = bytes.as_ref();
+        self.looked += 1;
+        for (form, needle) in &self.forms {
+            if contains(haystack, needle) {
+                self.found.push(Leak {
+                    place: place.to_owned(),
+                    form,
+                });
+            }
+        }
+        self
+    }
+
+    /// Looks in the names and contents of all files below a folder, apart from those below `except`.
+    ///
+    /// # Panics
+    /// When a file cannot be read.
+    pub fn folder(&mut self, folder: &Path, except: &[PathBuf]) -> &mut Self {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let kind = path.symlink_metadata().unwrap().file_type();
+            if except.contains(&path) {
+                continue;
+            }
+            self.look("the name of a file", path.as_os_str().as_encoded_bytes());
+            if kind.is_dir() {
+                self.folder(&path, except);
+            } else if kind.is_file() {
+                self.look(&path.display().to_string(), fs::read(&path).unwrap());
+            }
+        }
+        self
+    }
+
+    /// Looks in a process's arguments and environment.
+    ///
+    /// # Panics
+    /// When there is no such process.
+    pub fn process(&mut self, pid: u32) -> &mut Self {
+        for what in ["cmdline", "environ"] {
+            let place = format!("/proc/{pid}/{what}");
+            self.look(&place, fs::read(&place).unwrap());
+        }
+        self
+    }
+
+    /// Everything that was found so far.
+    pub fn found(&self) -> &[Leak] {
+        &self.found
+    }
+
+    /// Ends the hunt.
+    ///
+    /// # Panics
+    /// When the secret was found, or nothing was looked at.
+    #[track_caller]
+    pub fn assert_clean(&self) {
+        assert!(self.looked > 0, "nothing was looked at");
+        assert!(self.found.is_empty(), "the secret leaked: {:#?}", self.found);
+    }
+}
+
+/// The part of the encoding that does not depend on what stands before and after, at each of the three alignments.
+fn in_base64(secret: &[u8]) -> Vec<Vec<u8>> {
+    let mut forms = Vec::new();
+    for engine in [&STANDARD, &URL_SAFE] {
+        for before in 0..3 {
+            let text = engine.encode([&b"\0\0"[..before], secret].concat());
+            // 6 bits a character: those with bits of the bytes before, and of what would come after, fall away.
+            let (start, end) = ((before * 8).div_ceil(6), (before + secret.len()) * 8 / 6);
+            forms.push(text.as_bytes()[start..end].to_vec());
+        }
+    }
+    forms.sort();
+    forms.dedup();
+    forms
+}
+
+fn percent_encoded(secret: &str) -> String {
+    let one = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    secret.bytes().map(one).collect()
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    let mut rest = haystack;
+    // memchr-like: jump to the first byte, then compare; logs at trace are megabytes.
+    while let Some(at) = rest.iter().position(|byte| *byte == needle[0]) {
+        if rest[at..].starts_with(needle) {
+            return true;
+        }
+        rest = &rest[at + 1..];
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "s3ntinel/+secret=1";
+
+    #[test]
+    fn finds_every_form() {
+        let basic = STANDARD.encode(format!("me@corp.example:{SECRET}"));
+        for (text, form) in [
+            (format!("Authorization: {SECRET}"), "plain"),
+            (format!("Authorization: Basic {basic}"), "base64"),
+            (STANDARD.encode(format!("u:{SECRET}")), "base64"),
+            (URL_SAFE.encode(format!("us:{SECRET}\n")), "base64"),
+            ("?token=s3ntinel%2F%2Bsecret%3D1".to_owned(), "percent-encoded"),
+        ] {
+            let mut hunt = Hunt::new(SECRET);
+            hunt.look("here", &text);
+            assert!(
+                hunt.found().contains(&Leak {
+                    place: "here".to_owned(),
+                    form
+                }),
+                "{text}: {:?}",
+                hunt.found()
+            );
+        }
+    }
+
+    #[test]
+    fn finds_nothing_where_nothing_is() {
+        Hunt::new(SECRET)
+            .look("here", "s3ntinel/ +secret=1")
+            .process(std::process::id())
+            .assert_clean();
+    }
+
+    #[test]
+    fn looks_into_folders_and_at_their_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let (deep, state) = (folder.path().join("a/b"), folder.path().join("state"));
+        fs::create_dir_all(&deep).unwrap();
+        fs::create_dir(&state).unwrap();
+        fs::write(state.join("vault"), "s3ntinel-secret").unwrap();
+        fs::write(deep.join("s3ntinel-secret"), "x s3ntinel-secret y").unwrap();
+        let mut hunt = Hunt::new("s3ntinel-secret");
+        hunt.folder(folder.path(), &[state]);
+        assert_eq!(hunt.found().len(), 2, "{:?}", hunt.found());
+    }
+}

@@ -1,0 +1,291 @@
+//! A private cargo registry: nginx with a gate in front of a shelf of crates, the web API and, when asked for, a git
+//! index. Everything guarded lies below `/api/cargo/`; the rest of the host is public.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::api;
+use crate::certificates::Authority;
+use crate::crates::{self, Packaged};
+use crate::gate::{Gate, Scheme};
+use crate::git_backend::GitBackend;
+use crate::nginx::{self, Nginx};
+use crate::serve::Server;
+use crate::shelf::Shelf;
+
+/// Where archives come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Downloads {
+    /// The registry itself.
+    Here,
+    /// A redirect to an open CDN on another host, which answers 400 to any credential, as S3 does.
+    Redirected,
+    /// `dl` in config.json names another host, behind the same gate.
+    OnAnotherHost,
+}
+
+/// What a registry is to be.
+#[derive(Debug)]
+pub struct Builder {
+    authority: Authority,
+    scheme: Scheme,
+    token: String,
+    host: String,
+    auth_required: bool,
+    git_index: bool,
+    http1_only: bool,
+    downloads: Downloads,
+    locations: Vec<(String, String)>,
+}
+
+impl Builder {
+    /// Its certificate comes from this authority. Default: one of its own.
+    pub fn authority(mut self, authority: &Authority) -> Self {
+        self.authority = authority.clone();
+        self
+    }
+
+    /// Its host, a name or a loopback address. Default: `localhost`.
+    pub fn host(mut self, host: &str) -> Self {
+        host.clone_into(&mut self.host);
+        self
+    }
+
+    /// Sets `auth-required` in config.json: cargo then wants a token of its own.
+    pub fn auth_required(mut self) -> Self {
+        self.auth_required = true;
+        self
+    }
+
+    /// The index is a git repository instead of sparse files.
+    pub fn git_index(mut self) -> Self {
+        self.git_index = true;
+        self
+    }
+
+    /// Speaks HTTP/1.1 only.
+    pub fn http1_only(mut self) -> Self {
+        self.http1_only = true;
+        self
+    }
+
+    /// Where archives come from. Default: [`Downloads::Here`].
+    pub fn downloads(mut self, downloads: Downloads) -> Self {
+        self.downloads = downloads;
+        self
+    }
+
+    /// One more nginx location, unguarded: `.location("= /api/cargo/moved", "return 302 https://…;")`.
+    pub fn location(mut self, place: &str, directives: &str) -> Self {
+        self.locations.push((place.to_owned(), directives.to_owned()));
+        self
+    }
+
+    /// Starts it with `anchor`, `rope` and `ship` on its shelf.
+    pub fn start(self) -> Registry {
+        let folder = TempDir::new().unwrap();
+        let gate = Gate::new(self.scheme.clone(), folder.path());
+        gate.accept(&[&self.token]);
+        fs::create_dir(folder.path().join("files")).unwrap();
+        let git = self.git_index.then(GitBackend::start);
+        let cdn = self.start_cdn(&gate, folder.path());
+        let nginx = self.start_nginx(&gate, folder.path(), git.as_ref(), cdn.as_ref());
+        let config = self.index_config(&nginx, cdn.as_ref());
+        let shelf = Arc::new(Shelf::new(
+            folder.path(),
+            &config,
+            git.as_ref().map(|git| git.repository("index")),
+        ));
+        let api = api::serve(&folder.path().join("api.sock"), Arc::clone(&shelf));
+        let registry = Registry {
+            nginx,
+            cdn,
+            shelf,
+            gate,
+            git,
+            authority: self.authority,
+            token: self.token,
+            _api: api,
+            folder,
+        };
+        registry.add(crates::chain());
+        registry
+    }
+
+    fn start_nginx(&self, gate: &Gate, folder: &Path, git: Option<&GitBackend>, cdn: Option<&Nginx>) -> Nginx {
+        let (guard, folder) = (gate.guard(), folder.display());
+        let crates = match (self.downloads, cdn) {
+            (Downloads::Redirected, Some(_)) => "try_files /none @cdn;".to_owned(),
+            _ => format!("alias {folder}/crates/;"),
+        };
+        let api = format!("proxy_pass http://unix:{folder}/api.sock:/; proxy_http_version 1.1;");
+        let mut nginx = self
+            .origin(&self.host, gate)
+            .location("/api/cargo/", &format!("{guard} {api}"))
+            .location("/api/cargo/index/", &format!("{guard} alias {folder}/index/;"))
+            .location("/api/cargo/crates/", &format!("{guard} {crates}"))
+            .location("/api/cargo/files/", &format!("{guard} alias {folder}/files/;"))
+            .location("/", "return 200 'public\n';");
+        if let Some(cdn) = cdn {
+            let target = cdn.url("/crates");
+            nginx = nginx.location(
+                "@cdn",
+                &format!("rewrite ^/api/cargo/crates(/.*)$ {target}$1 redirect;"),
+            );
+        }
+        if let Some(git) = git {
+            nginx = nginx.location(GIT, &format!("{guard} {}", git.directives(GIT)));
+        }
+        for (place, directives) in &self.locations {
+            nginx = nginx.location(place, directives);
+        }
+        nginx.start()
+    }
+
+    fn start_cdn(&self, gate: &Gate, folder: &Path) -> Option<Nginx> {
+        let guard = match self.downloads {
+            Downloads::Here => return None,
+            Downloads::Redirected => "if ($http_authorization) { return 400; }".to_owned(),
+            Downloads::OnAnotherHost => gate.guard(),
+        };
+        let directives = format!("{guard} alias {}/crates/;", folder.display());
+        Some(self.origin(CDN, gate).location("/crates/", &directives).start())
+    }
+
+    fn origin(&self, host: &str, gate: &Gate) -> nginx::Builder {
+        let origin = Nginx::builder(&self.authority.issue(&[host]))
+            .host(host)
+            .http(&gate.declaration())
+            .server(&gate.decision());
+        let origin = match gate.scheme() {
+            Scheme::Header { name, .. } => origin.log_header(name),
+            _ => origin,
+        };
+        if self.http1_only { origin.http1_only() } else { origin }
+    }
+
+    fn index_config(&self, nginx: &Nginx, cdn: Option<&Nginx>) -> Value {
+        let dl = match (self.downloads, cdn) {
+            (Downloads::OnAnotherHost, Some(cdn)) => cdn.url("/crates"),
+            _ => nginx.url("/api/cargo/crates"),
+        };
+        let mut config = json!({ "dl": dl, "api": nginx.url("/api/cargo") });
+        if self.auth_required {
+            config["auth-required"] = json!(true);
+        }
+        config
+    }
+}
+
+/// A running registry. What it saw is in [`Registry::nginx`].
+#[derive(Debug)]
+pub struct Registry {
+    /// The web server in front.
+    pub nginx: Nginx,
+    /// The other host that archives come from, when there is one.
+    pub cdn: Option<Nginx>,
+    /// What it has.
+    pub shelf: Arc<Shelf>,
+    gate: Gate,
+    git: Option<GitBackend>,
+    authority: Authority,
+    token: String,
+    _api: Server,
+    folder: TempDir,
+}
+
+impl Registry {
+    /// A registry that wants `token` by this scheme.
+    pub fn builder(scheme: Scheme, token: &str) -> Builder {
+        Builder {
+            authority: Authority::new("Corp Root"),
+            scheme,
+            token: token.to_owned(),
+            host: "localhost".to_owned(),
+            auth_required: false,
+            git_index: false,
+            http1_only: false,
+            downloads: Downloads::Here,
+            locations: Vec::new(),
+        }
+    }
+
+    /// The usual one: Basic for [`USERNAME`], a sparse index, no `auth-required`.
+    pub fn start(token: &str) -> Self {
+        Self::builder(Scheme::basic(USERNAME), token).start()
+    }
+
+    /// The index as cargo's configuration wants it: `sparse+https://…/` or the URL of the git repository.
+    pub fn index(&self) -> String {
+        match self.git {
+            Some(_) => self.nginx.url(&format!("{GIT}index.git")),
+            None => format!("sparse+{}", self.nginx.url("/api/cargo/index/")),
+        }
+    }
+
+    /// `https://localhost:PORT/api/cargo/`: everything that is guarded.
+    pub fn scope(&self) -> String {
+        self.nginx.url("/api/cargo/")
+    }
+
+    /// The private root as a PEM file.
+    pub fn ca(&self) -> std::path::PathBuf {
+        self.authority.file()
+    }
+
+    /// The authority, to issue more certificates.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// The scheme.
+    pub fn scheme(&self) -> &Scheme {
+        self.gate.scheme()
+    }
+
+    /// The token it was started with.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// What cargo must send without regauth: the whole header value for the first token.
+    pub fn credential(&self) -> String {
+        self.scheme().value(&self.token)
+    }
+
+    /// From now on exactly these tokens are accepted.
+    pub fn accept(&self, tokens: &[&str]) {
+        self.gate.accept(tokens);
+    }
+
+    /// Adds crates.
+    pub fn add(&self, crates: &[Packaged]) {
+        for packaged in crates {
+            assert!(self.shelf.add(packaged), "{} is there already", packaged.entry["name"]);
+        }
+    }
+
+    /// Makes a guarded file of `length` zero bytes that takes no disk, and gives its URL.
+    pub fn file(&self, name: &str, length: u64) -> String {
+        let file = File::create(self.folder.path().join("files").join(name)).unwrap();
+        file.set_len(length).unwrap();
+        self.nginx.url(&format!("/api/cargo/files/{name}"))
+    }
+
+    /// The guarded place that takes uploads of any size and answers `{"length": …, "sha256": …}`.
+    pub fn upload(&self) -> String {
+        self.nginx.url("/api/cargo/upload")
+    }
+}
+
+/// The Basic user name of the usual registry.
+pub const USERNAME: &str = "me@corp.example";
+
+const GIT: &str = "/api/cargo/git/";
+
+/// Another host than `localhost`, by name and by certificate.
+const CDN: &str = "127.0.0.1";
