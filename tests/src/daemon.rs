@@ -166,7 +166,8 @@ impl Daemon {
     /// With regauthctl's words, when that fails.
     #[track_caller]
     pub fn add_with(&self, name: &str, registry: &Registry, more: &[&str]) -> Ctl {
-        let place = [&["--index", &registry.index()], more].concat();
+        let index = registry.index();
+        let place = [&["--index", &index], more].concat();
         self.try_add(name, &place, registry.scheme(), &registry.ca(), registry.token())
             .succeeds()
     }
