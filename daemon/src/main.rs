@@ -1,2 +1,98 @@
-//! `regauthd`.
-fn main() {}
+//! `regauthd`: arguments, process hygiene, logs, runtime, daemon, exit code; nothing else.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use regauthd::config::listen_address;
+use regauthd::credential::StoreKind;
+use regauthd::{Daemon, Options, process};
+
+/// Attaches registry credentials to the requests of cargo, git and other build tools, for the registries you configured
+/// and for nothing else.
+///
+/// Runs in the foreground, as systemd and launchd want it. `regauthctl` adds registries and rotates tokens while it runs.
+#[derive(Debug, Parser)]
+#[command(name = "regauthd", version, after_help = EXAMPLES)]
+struct Arguments {
+    /// Keep all files below this folder
+    #[arg(long, value_name = "DIR", env = "REGAUTH_HOME")]
+    home: Option<PathBuf>,
+    /// Read this file instead of config.toml in the configuration folder
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Listen here instead of where config.toml says; port 0 picks a free one
+    #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
+    listen: Option<SocketAddr>,
+    /// What keeps the secrets, where config.toml does not record it yet
+    #[arg(long, value_name = "KIND")]
+    store: Option<Store>,
+    /// Keep nothing: secrets in memory, no configuration written
+    #[arg(long)]
+    ephemeral: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Store {
+    /// Secret Service on Linux, Keychain on macOS
+    Keychain,
+    /// An encrypted file
+    Vault,
+    /// Gone when the daemon ends
+    Memory,
+}
+
+impl From<Store> for StoreKind {
+    fn from(store: Store) -> Self {
+        match store {
+            Store::Keychain => Self::Keychain,
+            Store::Vault => Self::Vault,
+            Store::Memory => Self::Memory,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    process::harden();
+    process::start_logs();
+    let options = Options {
+        home: arguments.home,
+        config: arguments.config,
+        listen: arguments.listen,
+        store: arguments.store.map(StoreKind::from),
+        ephemeral: arguments.ephemeral,
+    };
+    match run(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: Options) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let served = runtime.block_on(async {
+        let daemon = Daemon::start(options).await?;
+        tracing::info!(listen = %daemon.address(), "ready");
+        anyhow::Ok(daemon.run().await?)
+    });
+    // A store that waits for a person must not keep the process.
+    runtime.shutdown_background();
+    served
+}
+
+/// Freed memory is wiped: a token leaves no copy behind in a buffer of a parser, a codec or a header map.
+#[global_allocator]
+static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> = zeroizing_alloc::ZeroAlloc(std::alloc::System);
+
+const EXAMPLES: &str = "\
+Examples:
+  regauthd                                  start with the usual folders
+  regauthd --listen 127.0.0.1:0             on a free port; `regauthctl status` tells which
+  regauthd --home /tmp/try --store vault    all files below one folder
+
+REGAUTH_LOG sets the log level: error, warn, info (default), debug, trace.";

@@ -159,7 +159,7 @@ impl FromStr for Index {
             None => (false, text),
         };
         let mut url = Url::parse(rest).map_err(|_| InvalidScope::NotAUrl)?;
-        Scope::from_url(url.clone())?;
+        rest.parse::<Scope>()?;
         if !sparse {
             return Ok(Self::Git(url));
         }

@@ -9,6 +9,8 @@ pub mod memory;
 pub mod thread;
 pub mod vault;
 
+pub mod open;
+
 pub mod keeper;
 
 use std::fmt;
@@ -98,7 +100,7 @@ pub struct InvalidStoreKind;
 pub enum Item {
     /// A registry's credential.
     Credential(RegistryName),
-    /// The key of the intermediate authority for one host, PKCS#8 PEM with its line endings as spaces.
+    /// The key of the intermediate authority for one host, PKCS#8 DER in base64.
     AuthorityKey(Host),
 }
 

@@ -1,0 +1,272 @@
+//! `add-registry`: check, ask the registry, store, serve.
+
+use std::fmt::Display;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use regauth_shared::request::AddRegistry;
+use regauth_shared::response::{RegistryAdded, VerdictResult};
+use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
+use url::Url;
+
+use super::probe::{self, Finding, IndexConfig};
+use super::registrar::{Books, Registrar, first_record, hosts, ready, service, store_error};
+use super::show;
+use crate::credential::Item;
+use crate::registry::{Index, Kind, Registry, Scheme, Scope, Source, Writes};
+
+/// Adds a registry. The configuration's write is the moment it exists; before it, everything is undone on failure or
+/// at the next start.
+pub(crate) async fn add_registry(registrar: &Registrar, request: AddRegistry) -> Result<RegistryAdded, ErrorBody> {
+    let mut books = registrar.books().await;
+    let name = request.name.clone();
+    if books.services.contains_key(&name) {
+        return Err(
+            ErrorBody::new(ErrorKind::Exists, format!("there is a registry `{name}` already")).hint(format!(
+                "`regauthctl rotate {name}` gives it a new token; `regauthctl remove-registry {name}` makes room"
+            )),
+        );
+    }
+    let mut registry = described(&request)?;
+    refuse_taken_scopes(&books, &registry)?;
+    let upstream = Arc::new(registrar.upstream(&name, &registry)?);
+    let finding = probe::ask(&upstream, registrar.pool(), &registry, &request.token).await;
+    if request.verify {
+        refuse_unless_accepted(&name, &finding)?;
+    }
+    let notes = take_in_places(&mut registry, finding.index.as_ref(), &request);
+    refuse_taken_scopes(&books, &registry)?;
+
+    let record = first_record();
+    books.ledger.pending.insert(name.clone());
+    books.ledger.registries.insert(name.clone(), record);
+    let holding = ready(record.generation, record.since, &registry.scheme, request.token.clone());
+    let added = Arc::new(service(&name, &registry, holding, upstream, Arc::default()));
+    books.services.insert(name.clone(), Arc::clone(&added));
+    if let Err(error) = commit(registrar, &mut books, &request, &registry).await {
+        undo(registrar, &mut books, &name).await;
+        return Err(error);
+    }
+    books.ledger.pending.remove(&name);
+    registrar.write_ledger(&books.ledger)?;
+    registrar.publish(&books);
+    tracing::info!(registry = %name, "added");
+    Ok(RegistryAdded {
+        registry: show::view(&added),
+        verified: finding.result == VerdictResult::Accepted,
+        notes,
+        bundle: registrar.folders.bundle().display().to_string(),
+        proxy: show::proxy_url(registrar),
+    })
+}
+
+async fn commit(
+    registrar: &Registrar,
+    books: &mut Books,
+    request: &AddRegistry,
+    registry: &Registry,
+) -> Result<(), ErrorBody> {
+    registrar.write_ledger(&books.ledger)?;
+    let item = Item::Credential(request.name.clone());
+    registrar
+        .store
+        .write(&item, &request.token)
+        .await
+        .map_err(|error| store_error(&error))?;
+    registrar.ensure_authorities(books).await?;
+    let without = hosts(registry)
+        .into_iter()
+        .find(|host| !books.identities.contains_key(host));
+    if let (Some(_), Some(trouble)) = (without, &books.store_trouble) {
+        return Err(store_error(trouble));
+    }
+    registrar.write_bundle(books)?;
+    registrar.edit_config(|config| config.add_registry(&request.name, registry))
+}
+
+async fn undo(registrar: &Registrar, books: &mut Books, name: &RegistryName) {
+    books.services.remove(name);
+    if registrar.store.delete(&Item::Credential(name.clone())).await.is_ok() {
+        books.ledger.pending.remove(name);
+        books.ledger.registries.remove(name);
+    }
+    let wanted = books
+        .services
+        .values()
+        .flat_map(|service| hosts(&service.registry))
+        .collect();
+    registrar.forget_authorities(books, &wanted).await;
+    if let Err(error) = registrar
+        .write_ledger(&books.ledger)
+        .and_then(|()| registrar.write_bundle(books))
+    {
+        tracing::warn!(error = error.message, "undoing is completed at the next start");
+    }
+}
+
+/// The registry as the request describes it; every text is checked here.
+fn described(request: &AddRegistry) -> Result<Registry, ErrorBody> {
+    let (index, scopes) = places(request)?;
+    let kind: Kind = read("--kind", request.kind.as_deref().unwrap_or("cargo"))?;
+    let writes: Writes = read("--writes", request.writes.as_deref().unwrap_or("deny"))?;
+    let username = request.username.as_deref();
+    let usual = if username.is_some() { "basic" } else { "bearer" };
+    let scheme = Scheme::parse(request.scheme.as_deref().unwrap_or(usual), username)
+        .map_err(|error| invalid("--scheme", &error))?;
+    let ca_file = request.ca_file.as_ref().map(Into::into);
+    Ok(Registry {
+        kind,
+        index,
+        scopes,
+        scheme,
+        source: Source::Store,
+        writes,
+        ca_file,
+        client_identity: None,
+    })
+}
+
+/// The index, and the scopes that were given or that it begins with.
+fn places(request: &AddRegistry) -> Result<(Option<Index>, Vec<Scope>), ErrorBody> {
+    let index: Option<Index> = request.index.as_deref().map(|text| read("--index", text)).transpose()?;
+    let mut scopes: Vec<Scope> = Vec::new();
+    for text in &request.scopes {
+        push_uncovered(&mut scopes, read("--scope", text)?);
+    }
+    if let Some(index) = &index {
+        push_uncovered(&mut scopes, index.scope().map_err(|error| invalid("--index", &error))?);
+    }
+    if scopes.is_empty() {
+        return Err(ErrorBody::new(
+            ErrorKind::Invalid,
+            "a registry needs --index or --scope",
+        ));
+    }
+    Ok((index, scopes))
+}
+
+fn read<T: FromStr<Err: Display>>(flag: &str, text: &str) -> Result<T, ErrorBody> {
+    text.parse().map_err(|error: T::Err| invalid(flag, &error))
+}
+
+fn invalid(flag: &str, error: &dyn Display) -> ErrorBody {
+    ErrorBody::new(ErrorKind::Invalid, format!("{flag}: {error}"))
+        .hint("`regauthctl add-registry --help` shows examples")
+}
+
+/// Of two scopes of one registry, the wider one says it all.
+fn push_uncovered(scopes: &mut Vec<Scope>, scope: Scope) {
+    if !scopes.iter().any(|present| present.covers(&scope)) {
+        scopes.retain(|present| !scope.covers(present));
+        scopes.push(scope);
+    }
+}
+
+fn refuse_taken_scopes(books: &Books, registry: &Registry) -> Result<(), ErrorBody> {
+    for (other, service) in &books.services {
+        if let Some(scope) = registry
+            .scopes
+            .iter()
+            .find(|scope| service.registry.scopes.contains(scope))
+        {
+            return Err(ErrorBody::new(
+                ErrorKind::Exists,
+                format!("the registry `{other}` covers {scope} already"),
+            )
+            .hint(format!(
+                "give a longer path, or `regauthctl remove-registry {other}` first"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn refuse_unless_accepted(name: &RegistryName, finding: &Finding) -> Result<(), ErrorBody> {
+    match finding.result {
+        VerdictResult::Accepted => Ok(()),
+        VerdictResult::Rejected => Err(
+            ErrorBody::new(ErrorKind::TokenRejected, finding.detail.clone()).hint(format!(
+                "nothing was stored; check the token, --scheme and --username, then add `{name}` again"
+            )),
+        ),
+        _ => Err(ErrorBody::new(ErrorKind::NotVerified, finding.detail.clone())
+            .hint("nothing was stored; correct what is wrong and repeat, or add it unasked with --no-verify")),
+    }
+}
+
+/// The index says where downloads and the API are. Places on the index's own host belong to the registry; one on another
+/// host gets the token only when a person says so.
+fn take_in_places(registry: &mut Registry, config: Option<&IndexConfig>, request: &AddRegistry) -> Vec<String> {
+    let mut notes = Vec::new();
+    let Some(home) = registry.index.as_ref().and_then(|index| index.scope().ok()) else {
+        return notes;
+    };
+    let Some(config) = config else {
+        notes.push(format!(
+            "the places of downloads and of the API are not known from here; if they lie outside {home}, add them with \
+             --scope"
+        ));
+        return notes;
+    };
+    for (what, place) in [
+        ("downloads (`dl`)", download_place(&config.dl)),
+        ("the API (`api`)", api_place(config)),
+    ] {
+        let Some(place) = place else { continue };
+        if registry.scopes.iter().any(|scope| scope.covers(&place)) {
+            continue;
+        }
+        if place.origin == home.origin && place.plain == home.plain {
+            push_uncovered(&mut registry.scopes, place);
+        } else {
+            notes.push(format!(
+                "{what} of this registry are at {place}, another host, which does not get the token; if it needs it, \
+                 remove `{}` and add it again with --scope {place}",
+                request.name
+            ));
+        }
+    }
+    if config.auth_required {
+        notes.push(
+            "the index says auth-required: cargo insists on a token of its own and is content with any; give it a \
+             placeholder"
+                .to_owned(),
+        );
+    }
+    notes
+}
+
+/// `dl` up to its first marker, cut at the last slash; without markers cargo appends `/{crate}/{version}/download`.
+fn download_place(dl: &str) -> Option<Scope> {
+    let fixed = match dl.find('{') {
+        Some(marker) => dl.get(..marker)?.rsplit_once('/')?.0,
+        None => dl,
+    };
+    Url::parse(fixed).ok()?;
+    fixed.parse().ok()
+}
+
+/// The API's paths all begin with `/api/v1/` below its base (the Cargo book, "Web API").
+fn api_place(config: &IndexConfig) -> Option<Scope> {
+    let base = config.api.as_deref()?.trim_end_matches('/');
+    format!("{base}/api/v1/").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_of_downloads_is_what_all_of_them_share() {
+        for (dl, place) in [
+            ("https://a.example/api/v1/crates", "https://a.example/api/v1/crates/"),
+            ("https://a.example/dl/{crate}/{version}", "https://a.example/dl/"),
+            ("https://a.example/dl/{crate}-{version}.crate", "https://a.example/dl/"),
+            ("https://a.example/{prefix}/x", "https://a.example/"),
+        ] {
+            assert_eq!(download_place(dl).unwrap().to_string(), place, "{dl}");
+        }
+        assert_eq!(download_place("https://{crate}.example/"), None);
+        assert_eq!(download_place("not a url"), None);
+    }
+}

@@ -1,0 +1,38 @@
+//! One exhaustive match: every request has its verb.
+
+use regauth_shared::frame::Answer;
+use regauth_shared::{ErrorBody, Request};
+use serde::Serialize;
+
+use super::registrar::Registrar;
+use super::{add, life, remove, rotate, show};
+
+/// Carries out one line of the protocol and gives the line to answer.
+pub(crate) async fn dispatch(registrar: &Registrar, line: &str) -> String {
+    match Request::from_line(line) {
+        Ok(request) => carry_out(registrar, request).await,
+        Err(error) => answer::<()>(Err(error)),
+    }
+}
+
+async fn carry_out(registrar: &Registrar, request: Request) -> String {
+    match request {
+        Request::AddRegistry(request) => answer(add::add_registry(registrar, *request).await),
+        Request::RemoveRegistry(request) => answer(remove::remove_registry(registrar, request).await),
+        Request::List(_) => answer(Ok(show::list(registrar).await)),
+        Request::Show(request) => answer(show::show(registrar, request).await),
+        Request::Rotate(request) => answer(rotate::rotate(registrar, request).await),
+        Request::Verify(request) => answer(rotate::verify(registrar, request).await),
+        Request::Allow(request) => answer(rotate::allow(registrar, request).await),
+        Request::Deny(request) => answer(rotate::deny(registrar, request).await),
+        Request::Status(_) => answer(Ok(show::status(registrar).await)),
+        Request::Reload(_) => answer(life::reload(registrar).await),
+        Request::Unlock(request) => answer(life::unlock(registrar, request).await),
+        Request::Stop(_) => answer(Ok(life::stop(registrar))),
+    }
+}
+
+fn answer<T: Serialize>(result: Result<T, ErrorBody>) -> String {
+    // Every answer has a JSON form: texts, numbers, lists of them.
+    serde_json::to_string(&Answer::from(result)).unwrap_or_default()
+}

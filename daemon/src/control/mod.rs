@@ -1,0 +1,17 @@
+//! The control side: what `regauthctl` can ask for.
+//!
+//! [`server`] listens on the Unix socket and frames lines; [`dispatch`] has one exhaustive match. The verbs are written on
+//! the [`registrar`], which alone changes the configuration, the ledger, the store and the routes: [`add`], [`remove`],
+//! [`rotate`] (with verify), [`show`] and [`life`]. [`probe`] asks a registry what it thinks of a token.
+
+pub mod registrar;
+
+mod add;
+mod life;
+mod probe;
+mod remove;
+mod rotate;
+mod show;
+
+pub mod dispatch;
+pub mod server;

@@ -1,0 +1,506 @@
+//! The one place that changes what is served: configuration, ledger, store, authorities and routes together.
+//!
+//! Verbs take the [`Books`] one at a time; requests never wait for them, they read the routes that were last published.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use regauth_shared::paths::Folders;
+use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
+use rustls_pki_types::CertificateDer;
+use time::OffsetDateTime;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio_util::sync::CancellationToken;
+
+use crate::atomic;
+use crate::authority::{Authority, AuthorityError, bundle};
+use crate::config::{Config, ConfigFile};
+use crate::credential::keeper::{Generation, Holding, Slot};
+use crate::credential::thread::StoreThread;
+use crate::credential::{Item, StoreError, StoreKind};
+use crate::host::Host;
+use crate::ledger::{Ledger, Record};
+use crate::proxy::routes::{Routes, Service, Usage};
+use crate::proxy::upstream::{Trust, Upstream};
+use crate::proxy::worker::Plane;
+use crate::registry::{Registry, Scheme, Source};
+
+/// What the verbs work on.
+#[derive(Debug)]
+pub struct Registrar {
+    /// Where the files are.
+    pub folders: Folders,
+    /// The configuration file; not always in the folders.
+    pub config_file: PathBuf,
+    /// What the workers share.
+    pub plane: Arc<Plane>,
+    /// How many workers there are; the control side has the pool after theirs.
+    pub workers: usize,
+    /// What keeps the secrets.
+    pub store: StoreThread,
+    /// Which store that is.
+    pub store_kind: StoreKind,
+    /// The system's roots.
+    pub system_roots: Vec<CertificateDer<'static>>,
+    /// When the daemon started.
+    pub started: OffsetDateTime,
+    /// Cancelled to end the daemon.
+    pub stop: CancellationToken,
+    /// Whether the configuration and the ledger are written: not by `--ephemeral`.
+    pub persistent: bool,
+    books: Mutex<Books>,
+}
+
+/// What is configured and in service.
+#[derive(Debug, Default)]
+pub struct Books {
+    /// What is remembered.
+    pub ledger: Ledger,
+    /// Each registry in service.
+    pub services: BTreeMap<RegistryName, Arc<Service>>,
+    /// How we speak as each host whose authority's key is at hand.
+    pub identities: BTreeMap<Host, Identity>,
+    /// The store's last failure, for `status`.
+    pub store_trouble: Option<StoreError>,
+}
+
+/// An authority, and TLS as its host. The configuration is made once: it holds the sessions that clients resume.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Who signs.
+    pub authority: Arc<Authority>,
+    /// How connections are taken.
+    pub tls: Arc<rustls::ServerConfig>,
+}
+
+/// What a registrar is made of, besides its books.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where the files are.
+    pub folders: Folders,
+    /// The configuration file.
+    pub config_file: PathBuf,
+    /// What the workers share.
+    pub plane: Arc<Plane>,
+    /// How many workers there are.
+    pub workers: usize,
+    /// What keeps the secrets.
+    pub store: StoreThread,
+    /// Which store that is.
+    pub store_kind: StoreKind,
+    /// The system's roots.
+    pub system_roots: Vec<CertificateDer<'static>>,
+    /// Cancelled to end the daemon.
+    pub stop: CancellationToken,
+    /// Whether the configuration and the ledger are written.
+    pub persistent: bool,
+}
+
+impl Registrar {
+    /// Brings the configured registries into service: finishes or undoes what a kill interrupted, loads secrets and
+    /// authorities, publishes the routes, writes the bundle.
+    ///
+    /// A store that is locked or silent does not stop it: those registries answer `store-locked` until it opens.
+    ///
+    /// # Errors
+    /// When a registry's ca-file or client certificate cannot be used, or the state cannot be written.
+    pub async fn open(parts: Parts, config: &Config, ledger: Ledger) -> Result<Self, ErrorBody> {
+        let registrar = Self {
+            folders: parts.folders,
+            config_file: parts.config_file,
+            plane: parts.plane,
+            workers: parts.workers,
+            store: parts.store,
+            store_kind: parts.store_kind,
+            system_roots: parts.system_roots,
+            started: OffsetDateTime::now_utc(),
+            stop: parts.stop,
+            persistent: parts.persistent,
+            books: Mutex::new(Books {
+                ledger,
+                ..Books::default()
+            }),
+        };
+        {
+            let mut books = registrar.books.lock().await;
+            registrar.recover(&mut books, config).await?;
+            registrar.take_in(&mut books, config).await?;
+        }
+        Ok(registrar)
+    }
+
+    /// Reads the configuration and the certificates again, as SIGHUP asks.
+    ///
+    /// # Errors
+    /// When the file has errors; what was in service stays.
+    pub async fn reload(&self) -> Result<(), ErrorBody> {
+        super::life::reload(self).await.map(drop)
+    }
+
+    /// The books, for one verb at a time.
+    pub(crate) async fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().await
+    }
+
+    /// Which pool of upstream connections the control side uses.
+    pub(crate) fn pool(&self) -> usize {
+        self.workers
+    }
+
+    /// What a kill interrupted: a pending name that is configured is done, one that is not is undone.
+    async fn recover(&self, books: &mut Books, config: &Config) -> Result<(), ErrorBody> {
+        if books.ledger.pending.is_empty() {
+            return Ok(());
+        }
+        for name in books.ledger.pending.clone() {
+            if config.registries.contains_key(&name) {
+                books.ledger.pending.remove(&name);
+            } else if self.store.delete(&Item::Credential(name.clone())).await.is_ok() {
+                tracing::info!(registry = %name, "undid what was interrupted");
+                books.ledger.pending.remove(&name);
+                books.ledger.registries.remove(&name);
+            }
+        }
+        let hosts: BTreeSet<Host> = config.registries.values().flat_map(hosts).collect();
+        self.forget_authorities(books, &hosts).await;
+        self.write_ledger(&books.ledger)
+    }
+
+    /// Makes the books say what the configuration says: new registries come in, gone ones leave, changed ones keep
+    /// their credential.
+    pub(crate) async fn take_in(&self, books: &mut Books, config: &Config) -> Result<(), ErrorBody> {
+        let mut services = BTreeMap::new();
+        for (name, registry) in &config.registries {
+            let previous = books.services.get(name).map(Arc::clone);
+            let upstream = Arc::new(self.upstream(name, registry)?);
+            let holding = self.holding(books, name, registry, previous.as_deref()).await;
+            let usage = previous.map_or_else(Arc::default, |service| Arc::clone(&service.usage));
+            let service = service(name, registry, holding, upstream, usage);
+            services.insert(name.clone(), Arc::new(service));
+        }
+        books.services = services;
+        self.ensure_authorities(books).await?;
+        self.publish(books);
+        self.write_bundle(books)
+    }
+
+    /// What is in memory for a registry: what it held before, or what its source has.
+    async fn holding(
+        &self,
+        books: &mut Books,
+        name: &RegistryName,
+        registry: &Registry,
+        previous: Option<&Service>,
+    ) -> Holding {
+        if let Some(previous) = previous
+            && previous.registry.source == registry.source
+            && let Some(generation) = previous.credential.generation()
+        {
+            return ready(
+                generation.number,
+                generation.since,
+                &registry.scheme,
+                generation.secret().clone(),
+            );
+        }
+        match &registry.source {
+            Source::Store => self.stored(books, name, &registry.scheme).await,
+            Source::Environment(variable) => match std::env::var(variable) {
+                Ok(text) => given(&text, &registry.scheme),
+                Err(_) => Holding::Missing(format!("the environment variable {variable} is not set")),
+            },
+            Source::File(path) => match std::fs::read_to_string(path) {
+                Ok(text) => given(&text, &registry.scheme),
+                Err(error) => Holding::Missing(format!("cannot read {}: {error}", path.display())),
+            },
+            Source::Command(_) => Holding::Missing("this release does not run commands for tokens yet".to_owned()),
+        }
+    }
+
+    async fn stored(&self, books: &mut Books, name: &RegistryName, scheme: &Scheme) -> Holding {
+        match self.store.read(&Item::Credential(name.clone())).await {
+            Ok(Some(secret)) => {
+                let record = books.ledger.registries.get(name).copied().unwrap_or_else(first_record);
+                ready(record.generation, record.since, scheme, secret)
+            }
+            Ok(None) => Holding::Missing("the store has no token for it".to_owned()),
+            Err(error) => {
+                tracing::warn!(registry = %name, %error, "its token cannot be read");
+                books.store_trouble = Some(error);
+                Holding::Locked
+            }
+        }
+    }
+
+    /// Tries again what the store did not give so far; called while something is missing.
+    pub async fn retry_store(&self) {
+        let mut books = self.books.lock().await;
+        if books.store_trouble.is_none() || self.store.check().await.is_err() {
+            return;
+        }
+        books.store_trouble = None;
+        let locked: Vec<Arc<Service>> = books
+            .services
+            .values()
+            .filter(|service| matches!(*service.credential.load(), Holding::Locked))
+            .map(Arc::clone)
+            .collect();
+        for service in locked {
+            let holding = self.stored(&mut books, &service.name, &service.registry.scheme).await;
+            service.credential.replace(holding).await;
+        }
+        if let Err(error) = self.ensure_authorities(&mut books).await {
+            tracing::warn!(error = error.message, "authorities");
+        }
+        self.publish(&books);
+        if let Err(error) = self.write_bundle(&books) {
+            tracing::warn!(error = error.message, "bundle");
+        }
+    }
+
+    /// Sees to it that every configured host has an authority: from the ledger and the store, or a new one.
+    pub(crate) async fn ensure_authorities(&self, books: &mut Books) -> Result<(), ErrorBody> {
+        let wanted: BTreeSet<Host> = books
+            .services
+            .values()
+            .flat_map(|service| hosts(&service.registry))
+            .collect();
+        for host in wanted {
+            if !books.identities.contains_key(&host) {
+                self.ensure_authority(books, &host).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The authority of one host. A store that cannot be asked leaves the host without one for now.
+    async fn ensure_authority(&self, books: &mut Books, host: &Host) -> Result<(), ErrorBody> {
+        let item = Item::AuthorityKey(host.clone());
+        let key = match self.store.read(&item).await {
+            Ok(key) => key,
+            Err(error) => {
+                books.store_trouble = Some(error);
+                return Ok(());
+            }
+        };
+        let kept = books.ledger.authorities.get(&host.to_string()).cloned().zip(key);
+        let authority = match kept.map(|(certificates, key)| Authority::restore(host, certificates, &key)) {
+            Some(Ok(authority)) => authority,
+            // The clock is wrong; another authority would be lost on running clients when it is right again.
+            Some(Err(error @ AuthorityError::NotYetValid { .. })) => return Err(authority_error(host, &error)),
+            Some(Err(error)) => {
+                tracing::warn!(%host, %error, "making another authority; clients that run now must be started again");
+                self.create_authority(books, host, &item).await?
+            }
+            None => self.create_authority(books, host, &item).await?,
+        };
+        let authority = Arc::new(authority);
+        let tls = authority
+            .server_config()
+            .map_err(|error| authority_error(host, &error))?;
+        books.identities.insert(host.clone(), Identity { authority, tls });
+        Ok(())
+    }
+
+    async fn create_authority(&self, books: &mut Books, host: &Host, item: &Item) -> Result<Authority, ErrorBody> {
+        let (authority, key) = Authority::create(host).map_err(|error| authority_error(host, &error))?;
+        self.store
+            .write(item, &key)
+            .await
+            .map_err(|error| store_error(&error))?;
+        books
+            .ledger
+            .authorities
+            .insert(host.to_string(), authority.certificates().clone());
+        self.write_ledger(&books.ledger)?;
+        Ok(authority)
+    }
+
+    /// Forgets the authorities of hosts that are not in `wanted`, keys and all.
+    pub(crate) async fn forget_authorities(&self, books: &mut Books, wanted: &BTreeSet<Host>) {
+        let unwanted: Vec<String> = books
+            .ledger
+            .authorities
+            .keys()
+            .filter(|text| !wanted.iter().any(|host| host.to_string() == **text))
+            .cloned()
+            .collect();
+        for text in unwanted {
+            let Ok(host) = text.parse::<Host>() else { continue };
+            if self.store.delete(&Item::AuthorityKey(host.clone())).await.is_ok() {
+                books.identities.remove(&host);
+                books.ledger.authorities.remove(&text);
+            }
+        }
+    }
+
+    /// Puts what the books say in front of the requests.
+    pub(crate) fn publish(&self, books: &Books) {
+        let services: Vec<Arc<Service>> = books.services.values().map(Arc::clone).collect();
+        let routes = Routes::new(&services, |origin| {
+            books
+                .identities
+                .get(&origin.host)
+                .map(|identity| Arc::clone(&identity.tls))
+        });
+        self.plane.routes.store(Arc::new(routes));
+    }
+
+    /// The verified way out for a registry.
+    pub(crate) fn upstream(&self, name: &RegistryName, registry: &Registry) -> Result<Upstream, ErrorBody> {
+        Trust::new(
+            &self.system_roots,
+            registry.ca_file.as_deref(),
+            registry.client_identity.clone(),
+        )
+        .and_then(|trust| Upstream::new(&self.plane.dialer, trust, self.workers + 1))
+        .map_err(|error| {
+            ErrorBody::new(ErrorKind::Invalid, format!("registry `{name}`: {error}"))
+                .hint("--ca-file takes a PEM file with the certificate of the authority that signed the registry's")
+        })
+    }
+
+    /// Writes the bundle, where it changed.
+    pub(crate) fn write_bundle(&self, books: &Books) -> Result<(), ErrorBody> {
+        let roots = books.identities.values().map(|identity| {
+            (
+                identity.authority.host(),
+                identity.authority.certificates().root.as_str(),
+            )
+        });
+        let text = bundle::compose(&self.system_roots, roots);
+        let file = self.folders.bundle();
+        if std::fs::read(&file).is_ok_and(|present| present == text.as_bytes()) {
+            return Ok(());
+        }
+        atomic::write(&file, text.as_bytes(), 0o644).map_err(|error| write_error(&file, &error))
+    }
+
+    /// Writes the ledger.
+    pub(crate) fn write_ledger(&self, ledger: &Ledger) -> Result<(), ErrorBody> {
+        if !self.persistent {
+            return Ok(());
+        }
+        let file = self.folders.ledger();
+        ledger.write(&file).map_err(|error| write_error(&file, &error))
+    }
+
+    /// Changes the configuration file as it is on disk now, a person's edits and comments included. This is the moment
+    /// at which an addition or removal has happened.
+    pub(crate) fn edit_config(&self, edit: impl FnOnce(&mut ConfigFile)) -> Result<(), ErrorBody> {
+        if !self.persistent {
+            return Ok(());
+        }
+        let file = &self.config_file;
+        let text = std::fs::read_to_string(file).map_err(|error| read_error(file, &error))?;
+        let mut document = ConfigFile::parse(&text).map_err(|problems| {
+            ErrorBody::new(ErrorKind::Failed, format!("{} has errors:\n{problems}", file.display()))
+                .hint("correct the file, then repeat")
+        })?;
+        edit(&mut document);
+        // Nothing is written that the next start would refuse.
+        Config::read(&document.to_string()).map_err(|problems| {
+            ErrorBody::new(
+                ErrorKind::Failed,
+                format!("the change does not fit into {}:\n{problems}", file.display()),
+            )
+        })?;
+        atomic::write(file, document.to_string().as_bytes(), 0o600).map_err(|error| write_error(file, &error))
+    }
+
+    /// The configuration as it is on disk now.
+    pub(crate) fn read_config(&self) -> Result<Config, ErrorBody> {
+        let file = &self.config_file;
+        let text = std::fs::read_to_string(file).map_err(|error| read_error(file, &error))?;
+        Config::read(&text).map_err(|problems| {
+            ErrorBody::new(
+                ErrorKind::Invalid,
+                format!("{} has errors:\n{problems}", file.display()),
+            )
+            .hint("the daemon goes on with the configuration it has; correct the file, then `regauthctl reload`")
+        })
+    }
+}
+
+/// A service with its credential.
+pub(crate) fn service(
+    name: &RegistryName,
+    registry: &Registry,
+    holding: Holding,
+    upstream: Arc<Upstream>,
+    usage: Arc<Usage>,
+) -> Service {
+    Service {
+        name: name.clone(),
+        registry: registry.clone(),
+        credential: Arc::new(Slot::new(holding)),
+        upstream,
+        usage,
+    }
+}
+
+/// A generation that requests can use.
+pub(crate) fn ready(number: u64, since: OffsetDateTime, scheme: &Scheme, secret: Secret) -> Holding {
+    Holding::Ready(Arc::new(Generation::new(number, since, scheme, secret)))
+}
+
+fn given(text: &str, scheme: &Scheme) -> Holding {
+    match Secret::parse(text) {
+        Ok(secret) => ready(1, OffsetDateTime::now_utc(), scheme, secret),
+        Err(error) => Holding::Missing(error.to_string()),
+    }
+}
+
+/// The record of a first token.
+pub(crate) fn first_record() -> Record {
+    Record {
+        generation: 1,
+        since: OffsetDateTime::now_utc(),
+    }
+}
+
+/// The hosts that a registry's scopes are on, as far as we speak TLS for them.
+pub(crate) fn hosts(registry: &Registry) -> BTreeSet<Host> {
+    registry
+        .scopes
+        .iter()
+        .filter(|scope| !scope.plain)
+        .map(|scope| scope.origin.host.clone())
+        .collect()
+}
+
+fn authority_error(host: &Host, error: &AuthorityError) -> ErrorBody {
+    ErrorBody::new(ErrorKind::Failed, format!("the authority for {host}: {error}"))
+}
+
+/// A store's failure as an answer.
+pub(crate) fn store_error(error: &StoreError) -> ErrorBody {
+    let (kind, hint) = match error {
+        StoreError::Locked => (ErrorKind::StoreLocked, "open it with `regauthctl unlock`, then repeat"),
+        StoreError::WrongPassphrase => (ErrorKind::StoreLocked, "try again with the right passphrase"),
+        StoreError::Unavailable(_) => (
+            ErrorKind::StoreUnavailable,
+            "start the keychain service, or choose `store = \"vault\"` in config.toml",
+        ),
+        StoreError::NoAnswer => (
+            ErrorKind::StoreUnavailable,
+            "answer the keychain's window if one is open, then repeat",
+        ),
+        StoreError::Failed(_) => (
+            ErrorKind::StoreUnavailable,
+            "`regauthctl status` says which store it is",
+        ),
+    };
+    ErrorBody::new(kind, error.to_string()).hint(hint)
+}
+
+fn write_error(file: &Path, error: &std::io::Error) -> ErrorBody {
+    ErrorBody::new(ErrorKind::Failed, format!("cannot write {}: {error}", file.display()))
+        .hint("nothing was changed; make room or mend the folder's permissions, then repeat")
+}
+
+fn read_error(file: &Path, error: &std::io::Error) -> ErrorBody {
+    ErrorBody::new(ErrorKind::Failed, format!("cannot read {}: {error}", file.display()))
+        .hint("mend the file or its permissions, then repeat")
+}

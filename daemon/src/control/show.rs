@@ -1,0 +1,173 @@
+//! `list`, `show` and `status`: what is configured and how it is doing, never a secret.
+
+use std::sync::Arc;
+
+use regauth_shared::request::ByName;
+use regauth_shared::response::{
+    CredentialState, CredentialView, Problem, RegistryList, RegistryView, Status, StoreView,
+};
+use regauth_shared::{ErrorBody, version};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::registrar::{Books, Registrar, store_error};
+use super::remove::not_found;
+use crate::credential::StoreError;
+use crate::credential::keeper::{Holding, Slot};
+use crate::proxy::routes::Service;
+use crate::registry::Source;
+
+/// All registries.
+pub(crate) async fn list(registrar: &Registrar) -> RegistryList {
+    let books = registrar.books().await;
+    RegistryList {
+        registries: books.services.values().map(|service| view(service)).collect(),
+    }
+}
+
+/// One registry.
+pub(crate) async fn show(registrar: &Registrar, request: ByName) -> Result<RegistryView, ErrorBody> {
+    let books = registrar.books().await;
+    books
+        .services
+        .get(&request.name)
+        .map(|service| view(service))
+        .ok_or_else(|| not_found(&books, &request.name))
+}
+
+/// What the daemon is doing.
+pub(crate) async fn status(registrar: &Registrar) -> Status {
+    let books = registrar.books().await;
+    let plane = &registrar.plane;
+    Status {
+        version: version::PROGRAM.to_owned(),
+        pid: std::process::id(),
+        started: moment(registrar.started),
+        listen: plane.listen.to_string(),
+        proxy: proxy_url(registrar),
+        bundle: registrar.folders.bundle().display().to_string(),
+        config: registrar.config_file.display().to_string(),
+        store: store_view(registrar, &books).await,
+        registries: books.services.len(),
+        problems: problems(&books),
+        connections: plane.counters.connections(),
+        requests: plane.counters.requests(),
+    }
+}
+
+/// A registry as it is shown.
+pub(crate) fn view(service: &Service) -> RegistryView {
+    let registry = &service.registry;
+    RegistryView {
+        name: service.name.clone(),
+        kind: registry.kind.as_str().to_owned(),
+        index: registry.index.as_ref().map(ToString::to_string),
+        scopes: registry.scopes.iter().map(ToString::to_string).collect(),
+        scheme: registry.scheme.to_string(),
+        username: registry.scheme.username().map(str::to_owned),
+        source: source(service),
+        writes: registry.writes.as_str().to_owned(),
+        writes_open_until: service.usage.writes_open_until().map(moment),
+        credential: credential(&service.credential),
+        last_used: service.usage.last_used().map(moment),
+        last_status: service.usage.last_status(),
+        requests: service.usage.requests(),
+    }
+}
+
+/// The store and its health.
+pub(crate) async fn store_view(registrar: &Registrar, books: &Books) -> StoreView {
+    let state = match &books.store_trouble {
+        None => "open",
+        Some(StoreError::Locked | StoreError::WrongPassphrase) => "locked",
+        Some(_) => "unavailable",
+    };
+    StoreView {
+        kind: registrar.store_kind.as_str().to_owned(),
+        protection: registrar
+            .store
+            .protection()
+            .await
+            .unwrap_or_else(|error| error.to_string()),
+        state: state.to_owned(),
+    }
+}
+
+/// The proxy's URL for clients.
+pub(crate) fn proxy_url(registrar: &Registrar) -> String {
+    format!("http://{}", registrar.plane.listen)
+}
+
+/// A moment in RFC 3339, in UTC, to the second.
+pub(crate) fn moment(moment: OffsetDateTime) -> String {
+    let whole = moment.replace_nanosecond(0).unwrap_or(moment);
+    whole
+        .to_offset(time::UtcOffset::UTC)
+        .format(&Rfc3339)
+        .unwrap_or_default()
+}
+
+/// Where a credential comes from, in one word or two.
+pub(crate) fn source(service: &Service) -> String {
+    match &service.registry.source {
+        Source::Store => "store".to_owned(),
+        Source::Environment(variable) => format!("env:{variable}"),
+        Source::File(path) => format!("file:{}", path.display()),
+        Source::Command(_) => "command".to_owned(),
+    }
+}
+
+fn credential(slot: &Arc<Slot>) -> CredentialView {
+    match &*slot.load() {
+        Holding::Ready(generation) => CredentialView {
+            state: if generation.is_rejected() {
+                CredentialState::Rejected
+            } else {
+                CredentialState::Ready
+            },
+            generation: generation.number,
+            since: Some(moment(generation.since)),
+            expires: None,
+        },
+        Holding::Locked => absent(CredentialState::Locked),
+        Holding::Missing(_) => absent(CredentialState::Missing),
+    }
+}
+
+fn absent(state: CredentialState) -> CredentialView {
+    CredentialView {
+        state,
+        generation: 0,
+        since: None,
+        expires: None,
+    }
+}
+
+fn problems(books: &Books) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if let Some(trouble) = &books.store_trouble {
+        let error = store_error(trouble);
+        problems.push(Problem {
+            message: error.message,
+            hint: error.hint.unwrap_or_default(),
+        });
+    }
+    for service in books.services.values() {
+        let name = &service.name;
+        let message = match &*service.credential.load() {
+            Holding::Ready(generation) if generation.is_rejected() => {
+                format!("the registry `{name}` rejects its token")
+            }
+            Holding::Missing(why) => format!("the registry `{name}` has no token: {why}"),
+            Holding::Ready(_) | Holding::Locked => continue,
+        };
+        let hint = match service.registry.source {
+            Source::Store => format!("`regauthctl rotate {name}` gives it a new one"),
+            Source::Environment(_) | Source::File(_) | Source::Command(_) => {
+                "mend its source, then `regauthctl reload`".to_owned()
+            }
+        };
+        problems.push(Problem { message, hint });
+    }
+    problems
+}

@@ -1,0 +1,74 @@
+//! Which store it is: the recorded one, or at first start the keychain if it answers, else the vault.
+
+use std::path::PathBuf;
+
+use regauth_shared::paths::Folders;
+
+use super::keychain::{KeychainStore, service_name};
+use super::memory::MemoryStore;
+use super::thread::{Deadlines, StoreThread};
+use super::vault::VaultStore;
+use super::{Store, StoreKind};
+use crate::config::Config;
+use crate::daemon::{Options, StartError};
+
+/// An opened store.
+#[derive(Debug)]
+pub struct Opened {
+    /// Which one.
+    pub kind: StoreKind,
+    /// The thread that calls it.
+    pub thread: StoreThread,
+}
+
+/// Opens the store that the configuration records; where it records none, chooses one.
+///
+/// # Errors
+/// [`StartError::OtherStore`] when `--store` contradicts the record.
+pub async fn open(folders: &Folders, options: &Options, config: &Config) -> Result<Opened, StartError> {
+    let asked = if options.ephemeral {
+        Some(StoreKind::Memory)
+    } else {
+        options.store
+    };
+    match (config.store.filter(|_| !options.ephemeral), asked) {
+        (Some(recorded), Some(asked)) if recorded != asked => Err(StartError::OtherStore {
+            recorded: recorded.as_str(),
+        }),
+        (Some(kind), _) | (None, Some(kind)) => Ok(Opened {
+            kind,
+            thread: thread(folders, kind),
+        }),
+        (None, None) => Ok(choose(folders).await),
+    }
+}
+
+async fn choose(folders: &Folders) -> Opened {
+    let keychain = thread(folders, StoreKind::Keychain);
+    match keychain.check().await {
+        Ok(()) => Opened {
+            kind: StoreKind::Keychain,
+            thread: keychain,
+        },
+        Err(error) => {
+            tracing::info!(reason = %error, "no keychain here: secrets are kept in the vault, an encrypted file");
+            Opened {
+                kind: StoreKind::Vault,
+                thread: thread(folders, StoreKind::Vault),
+            }
+        }
+    }
+}
+
+fn thread(folders: &Folders, kind: StoreKind) -> StoreThread {
+    let folders = folders.clone();
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let open = move || -> Box<dyn Store> {
+        match kind {
+            StoreKind::Keychain => Box::new(KeychainStore::new(service_name(&folders))),
+            StoreKind::Vault => Box::new(VaultStore::new(&folders, credentials.as_deref())),
+            StoreKind::Memory => Box::new(MemoryStore::new()),
+        }
+    };
+    StoreThread::new(open, Deadlines::default())
+}

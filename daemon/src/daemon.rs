@@ -1,0 +1,297 @@
+//! Starts everything in order, waits for the end, and drains.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use regauth_shared::ErrorBody;
+use regauth_shared::paths::{Folders, NoHome};
+use rustls_pki_types::CertificateDer;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::atomic;
+use crate::authority::bundle;
+use crate::config::{Config, ConfigFile, INITIAL, Problems};
+use crate::control::registrar::{Parts, Registrar};
+use crate::control::server;
+use crate::credential::StoreKind;
+use crate::credential::open::{self, Opened};
+use crate::home::{self, HomeError, Lock};
+use crate::ledger::{Ledger, LedgerError};
+use crate::proxy::accept;
+use crate::proxy::dial::Dialer;
+use crate::proxy::upstream::{Trust, TrustError, Upstream};
+use crate::proxy::worker::{Counters, Plane, Workers};
+
+/// What the command line says.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Everything below one folder.
+    pub home: Option<PathBuf>,
+    /// Another configuration file.
+    pub config: Option<PathBuf>,
+    /// Overrides `listen`.
+    pub listen: Option<SocketAddr>,
+    /// Which store, where none is recorded yet.
+    pub store: Option<StoreKind>,
+    /// Secrets in memory, nothing written but the bundle and the socket.
+    pub ephemeral: bool,
+}
+
+/// A running daemon.
+#[derive(Debug)]
+pub struct Daemon {
+    registrar: Arc<Registrar>,
+    listener: TcpListener,
+    workers: Workers,
+    control: tokio::net::UnixListener,
+    drain_timeout: Duration,
+    _lock: Lock,
+}
+
+impl Daemon {
+    /// Reads the configuration, takes the folders, opens the store and binds both listeners. When this returns, clients
+    /// can connect.
+    ///
+    /// # Errors
+    /// [`StartError`], each with what to do.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        let folders = Folders::resolve(options.home.as_deref(), |name| std::env::var_os(name))?;
+        home::prepare(&folders)?;
+        let lock = Lock::take(&folders)?;
+        let config_file = options.config.clone().unwrap_or_else(|| folders.config_file());
+        let config = read_config(&config_file, options.ephemeral)?;
+        let ledger = if options.ephemeral {
+            Ledger::default()
+        } else {
+            Ledger::read(&folders.ledger())?
+        };
+        let (listener, listen) = listen(options.listen.unwrap_or(config.listen)).await?;
+        let control = server::bind(&folders.socket()).map_err(|error| StartError::Socket(folders.socket(), error))?;
+        let Opened { kind, thread } = open::open(&folders, &options, &config).await?;
+        record_store(&config_file, &config, kind, options.ephemeral)?;
+        let system_roots = system_roots();
+        let number = Workers::usual_number();
+        let plane = Arc::new(plane(&config, listen, &system_roots, number)?);
+        let workers = Workers::start(number, &plane).map_err(StartError::Threads)?;
+        let parts = Parts {
+            folders,
+            config_file,
+            plane,
+            workers: number,
+            store: thread,
+            store_kind: kind,
+            system_roots,
+            stop: CancellationToken::new(),
+            persistent: !options.ephemeral,
+        };
+        let registrar = Arc::new(
+            Registrar::open(parts, &config, ledger)
+                .await
+                .map_err(StartError::Registries)?,
+        );
+        Ok(Self {
+            registrar,
+            listener,
+            workers,
+            control,
+            drain_timeout: config.drain_timeout,
+            _lock: lock,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.registrar.plane.listen
+    }
+
+    /// Serves until SIGTERM, SIGINT or `regauthctl stop`, then drains: no new connections, requests in flight finish, at
+    /// most for `drain-timeout`.
+    ///
+    /// # Errors
+    /// When signals cannot be handled.
+    pub async fn run(self) -> io::Result<()> {
+        let plane = Arc::clone(&self.registrar.plane);
+        let background = TaskTracker::new();
+        let end = CancellationToken::new();
+        let conversations = TaskTracker::new();
+        background.spawn(server::serve(
+            self.control,
+            Arc::clone(&self.registrar),
+            conversations.clone(),
+            end.clone(),
+        ));
+        background.spawn(accept::accept(self.listener, self.workers, plane.drain.clone()));
+        background.spawn(retry_store(Arc::clone(&self.registrar), end.clone()));
+
+        wait_for_the_end(&self.registrar).await?;
+        tracing::info!(connections = plane.counters.connections(), "draining");
+        plane.drain.cancel();
+        plane.tasks.close();
+        if tokio::time::timeout(self.drain_timeout, plane.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                connections = plane.counters.connections(),
+                "the drain timeout has passed, cutting the rest"
+            );
+        }
+        conversations.close();
+        let _ = tokio::time::timeout(LAST_WORDS, conversations.wait()).await;
+        end.cancel();
+        let _ = std::fs::remove_file(self.registrar.folders.socket());
+        if !self.registrar.persistent {
+            let _ = std::fs::remove_file(self.registrar.folders.bundle());
+        }
+        Ok(())
+    }
+}
+
+async fn listen(asked: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { asked, source };
+    let listener = TcpListener::bind(asked).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+fn system_roots() -> Vec<CertificateDer<'static>> {
+    let (roots, problems) = bundle::system_roots();
+    for problem in problems {
+        tracing::warn!(problem, "the system's roots");
+    }
+    roots
+}
+
+fn plane(
+    config: &Config,
+    listen: SocketAddr,
+    roots: &[CertificateDer<'static>],
+    workers: usize,
+) -> Result<Plane, StartError> {
+    let dialer = Dialer::new(&config.upstream, listen);
+    Ok(Plane {
+        routes: arc_swap::ArcSwap::default(),
+        strangers: Upstream::new(&dialer, Trust::new(roots, None, None)?, workers)?,
+        dialer,
+        listen,
+        drain: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+        counters: Counters::default(),
+    })
+}
+
+async fn wait_for_the_end(registrar: &Registrar) -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            () = registrar.stop.cancelled() => return Ok(()),
+            _ = hang_up.recv() => {
+                if let Err(error) = registrar.reload().await {
+                    tracing::error!(error = error.message, "reload");
+                }
+            }
+        }
+    }
+}
+
+async fn retry_store(registrar: Arc<Registrar>, end: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = end.cancelled() => return,
+            () = tokio::time::sleep(RETRY) => registrar.retry_store().await,
+        }
+    }
+}
+
+fn read_config(file: &Path, ephemeral: bool) -> Result<Config, StartError> {
+    let unusable = |error| StartError::ConfigFile(file.to_path_buf(), error);
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if !ephemeral {
+                atomic::write(file, INITIAL.as_bytes(), 0o600).map_err(unusable)?;
+            }
+            INITIAL.to_owned()
+        }
+        Err(error) => return Err(unusable(error)),
+    };
+    home::check_file(file)?;
+    Config::read(&text).map_err(|problems| StartError::Config(file.to_path_buf(), problems))
+}
+
+/// The choice of the first start stays until a person changes it.
+fn record_store(file: &Path, config: &Config, kind: StoreKind, ephemeral: bool) -> Result<(), StartError> {
+    if ephemeral || config.store.is_some() {
+        return Ok(());
+    }
+    let unusable = |error| StartError::ConfigFile(file.to_path_buf(), error);
+    let text = std::fs::read_to_string(file).map_err(unusable)?;
+    let mut document = ConfigFile::parse(&text).map_err(|problems| StartError::Config(file.to_path_buf(), problems))?;
+    document.set_store(kind);
+    atomic::write(file, document.to_string().as_bytes(), 0o600).map_err(unusable)
+}
+
+/// Why the daemon did not start. Each message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is no place for the files.
+    #[error(transparent)]
+    NoHome(#[from] NoHome),
+    /// The folders cannot be used.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The configuration file cannot be read or written.
+    #[error("cannot use {}: {}; mend it, or choose another with --config", .0.display(), .1)]
+    ConfigFile(PathBuf, io::Error),
+    /// The configuration has errors.
+    #[error("{} has errors:\n{}\ncorrect them and start again", .0.display(), .1)]
+    Config(PathBuf, Problems),
+    /// What was remembered cannot be used.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The port is taken, or the address not ours.
+    #[error("cannot listen on {asked}: {source}; choose another with --listen, port 0 picks a free one")]
+    Listen {
+        /// The address.
+        asked: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The control socket cannot be made.
+    #[error("cannot make the control socket {}: {}; a path of at most 100 characters is needed", .0.display(), .1)]
+    Socket(PathBuf, io::Error),
+    /// The store that was asked for is not the recorded one.
+    #[error(
+        "the secrets are in the {recorded}, as config.toml records; start without --store, or change `store` there"
+    )]
+    OtherStore {
+        /// The recorded store.
+        recorded: &'static str,
+    },
+    /// The vault cannot be used.
+    #[error("the vault cannot be used: {0}")]
+    Vault(String),
+    /// The system's roots cannot be used.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// No thread for a worker.
+    #[error("cannot start the worker threads: {0}")]
+    Threads(io::Error),
+    /// A configured registry cannot be brought into service.
+    #[error("{}", .0.message)]
+    Registries(ErrorBody),
+}
+
+const RETRY: Duration = Duration::from_secs(5);
+/// How long conversations on the control socket may take to end after the drain.
+const LAST_WORDS: Duration = Duration::from_millis(300);

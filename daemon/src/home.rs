@@ -1,0 +1,199 @@
+//! The folders of an installation: made private, checked, and owned by one daemon at a time.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use regauth_shared::paths::Folders;
+use rustix::fs::{FlockOperation, flock};
+
+/// Makes the folders that are missing, 0700, and refuses those that others own or may enter.
+///
+/// # Errors
+/// [`HomeError`] with what to do.
+pub fn prepare(folders: &Folders) -> Result<(), HomeError> {
+    for folder in [&folders.config, &folders.state, &folders.run] {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|source| HomeError::Create {
+                folder: folder.clone(),
+                source,
+            })?;
+        check(folder)?;
+    }
+    Ok(())
+}
+
+fn check(folder: &Path) -> Result<(), HomeError> {
+    let metadata = folder.metadata().map_err(|source| HomeError::Create {
+        folder: folder.to_path_buf(),
+        source,
+    })?;
+    let ours = rustix::process::geteuid().as_raw();
+    if metadata.uid() != ours {
+        return Err(HomeError::Owner {
+            folder: folder.to_path_buf(),
+            owner: metadata.uid(),
+            ours,
+        });
+    }
+    let mode = metadata.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(HomeError::Mode {
+            folder: folder.to_path_buf(),
+            mode,
+        });
+    }
+    Ok(())
+}
+
+/// Refuses a file that others own or may change.
+///
+/// # Errors
+/// [`HomeError`] with what to do.
+pub fn check_file(file: &Path) -> Result<(), HomeError> {
+    let Ok(metadata) = file.metadata() else { return Ok(()) };
+    let ours = rustix::process::geteuid().as_raw();
+    // A system's configuration is root's, as /etc is.
+    if metadata.uid() != ours && metadata.uid() != 0 {
+        return Err(HomeError::Owner {
+            folder: file.to_path_buf(),
+            owner: metadata.uid(),
+            ours,
+        });
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return Err(HomeError::Writable {
+            file: file.to_path_buf(),
+            mode: metadata.mode() & 0o777,
+        });
+    }
+    Ok(())
+}
+
+/// The proof that no other daemon uses the same folders; released when dropped, by the kernel if need be.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock.
+    ///
+    /// # Errors
+    /// [`HomeError::Taken`] with the other daemon's process id.
+    pub fn take(folders: &Folders) -> Result<Self, HomeError> {
+        let path = folders.lock();
+        let unusable = |source| HomeError::Create {
+            folder: path.clone(),
+            source,
+        };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(unusable)?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let mut pid = String::new();
+            let _ = file.read_to_string(&mut pid);
+            return Err(HomeError::Taken {
+                folder: folders.run.clone(),
+                pid: pid.trim().to_owned(),
+            });
+        }
+        let record = |file: &mut File| -> io::Result<()> {
+            file.set_len(0)?;
+            file.rewind()?;
+            writeln!(file, "{}", std::process::id())
+        };
+        record(&mut file).map_err(unusable)?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// Why the folders cannot be used. Each message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// It cannot be made or read.
+    #[error("cannot use {}: {source}; make it a folder of your own, or choose another with --home", folder.display())]
+    Create {
+        /// The folder or file.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It belongs to someone else.
+    #[error(
+        "{} belongs to user {owner}, not to user {ours}; run as its owner, or choose another folder with --home",
+        folder.display()
+    )]
+    Owner {
+        /// The folder.
+        folder: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who we are.
+        ours: u32,
+    },
+    /// Others may enter it.
+    #[error("others may enter {} (mode {mode:04o}); run `chmod 700 {}`", folder.display(), folder.display())]
+    Mode {
+        /// The folder.
+        folder: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Others may change it.
+    #[error("others may change {} (mode {mode:04o}); run `chmod 600 {}`", file.display(), file.display())]
+    Writable {
+        /// The file.
+        file: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Another daemon uses it.
+    #[error(
+        "another regauthd (process {pid}) runs with {}; `regauthctl status` asks it, `regauthctl stop` ends it",
+        folder.display()
+    )]
+    Taken {
+        /// The run folder.
+        folder: PathBuf,
+        /// The other daemon's process id.
+        pid: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn folders_are_private_and_held_by_one_daemon() {
+        let home = tempfile::tempdir().unwrap();
+        let folders = Folders::below(&home.path().join("regauth"));
+        prepare(&folders).unwrap();
+        assert_eq!(folders.state.metadata().unwrap().mode() & 0o777, 0o700);
+        let lock = Lock::take(&folders).unwrap();
+        let error = Lock::take(&folders).unwrap_err().to_string();
+        assert!(error.contains(&std::process::id().to_string()), "{error}");
+        drop(lock);
+        Lock::take(&folders).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_others_may_enter_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let error = prepare(&Folders::below(home.path())).unwrap_err().to_string();
+        assert!(error.contains("chmod 700"), "{error}");
+    }
+}

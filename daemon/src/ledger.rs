@@ -1,0 +1,145 @@
+//! What the daemon remembers besides the configuration: generations, authorities, and what it was about to do.
+//!
+//! No secret is in it. A secret and the configuration cannot be written in one step, so the ledger holds the intent: a
+//! name is noted as pending before its secret is written or its registry forgotten, and the configuration decides. After
+//! a kill, a pending name that the configuration has is done, and one that it has not is undone, secret and all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
+
+use regauth_shared::RegistryName;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::atomic;
+use crate::authority::Certificates;
+
+/// The ledger's content.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ledger {
+    version: u32,
+    /// Registries whose addition or removal has begun.
+    #[serde(default)]
+    pub pending: BTreeSet<RegistryName>,
+    /// The generation of each registry's stored credential.
+    #[serde(default)]
+    pub registries: BTreeMap<RegistryName, Record>,
+    /// The certificates of each host's authority; its key is in the store.
+    #[serde(default)]
+    pub authorities: BTreeMap<String, Certificates>,
+}
+
+/// What is remembered of a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// Counts up at every rotation, from 1.
+    pub generation: u64,
+    /// When it was stored.
+    #[serde(with = "time::serde::rfc3339")]
+    pub since: OffsetDateTime,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            version: VERSION,
+            pending: BTreeSet::new(),
+            registries: BTreeMap::new(),
+            authorities: BTreeMap::new(),
+        }
+    }
+}
+
+impl Ledger {
+    /// Reads the ledger; a missing one is empty.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when it cannot be read, is damaged, or is from a newer release.
+    pub fn read(file: &Path) -> Result<Self, LedgerError> {
+        let text = match std::fs::read_to_string(file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(LedgerError::Unreadable(file.display().to_string(), error)),
+        };
+        let version = serde_json::from_str::<Version>(&text).map(|head| head.version);
+        if let Ok(version) = version
+            && version > VERSION
+        {
+            return Err(LedgerError::Newer(file.display().to_string(), version));
+        }
+        serde_json::from_str(&text).map_err(|error| LedgerError::Damaged(file.display().to_string(), error))
+    }
+
+    /// Writes it; a kill leaves the old one or the new one.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn write(&self, file: &Path) -> io::Result<()> {
+        let mut text = serde_json::to_vec_pretty(self)?;
+        text.push(b'\n');
+        atomic::write(file, &text, 0o600)
+    }
+}
+
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
+/// Why the ledger cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The system does not let us.
+    #[error("cannot read {0}: {1}")]
+    Unreadable(String, io::Error),
+    /// It is not what we wrote.
+    #[error("{0} is damaged ({1}); restore it from a backup, or move it away: then tokens must be given again")]
+    Damaged(String, serde_json::Error),
+    /// A newer release wrote it.
+    #[error("{0} was written by a newer regauthd (version {1} of the file); install that release again")]
+    Newer(String, u32),
+}
+
+const VERSION: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ledger.json");
+        assert_eq!(Ledger::read(&file).unwrap(), Ledger::default());
+        let mut ledger = Ledger::default();
+        let name: RegistryName = "corp".parse().unwrap();
+        ledger.pending.insert(name.clone());
+        ledger.registries.insert(
+            name,
+            Record {
+                generation: 3,
+                since: OffsetDateTime::UNIX_EPOCH,
+            },
+        );
+        ledger.write(&file).unwrap();
+        assert_eq!(Ledger::read(&file).unwrap(), ledger);
+    }
+
+    #[test]
+    fn a_newer_or_damaged_ledger_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ledger.json");
+        for (text, says) in [
+            (r#"{"version":2,"new":1}"#, "newer"),
+            ("{", "damaged"),
+            (r#"{"version":1,"x":1}"#, "damaged"),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            let error = Ledger::read(&file).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}

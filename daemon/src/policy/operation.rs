@@ -1,0 +1,112 @@
+//! What a method and path mean: a read or a write, by the registry's kind.
+//!
+//! Everything that is not known to be a read is a write, and writes are closed until someone opens them (invariant 5).
+
+use http::Method;
+
+use crate::registry::Kind;
+
+/// What a request does to the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Leaves it as it is.
+    Read,
+    /// Publishes, yanks, pushes, changes owners, or may.
+    Write,
+}
+
+impl Operation {
+    /// The operation of `method` on `path` with `query`, in the eyes of a registry of this kind.
+    pub fn of(kind: Kind, method: &Method, path: &str, query: Option<&str>) -> Self {
+        let reads = match *method {
+            // The first request of a push is a GET (gitprotocol-http, "Smart Clients").
+            Method::GET | Method::HEAD | Method::OPTIONS => !announces_push(kind, path, query),
+            Method::POST => posts_that_read(kind, path),
+            _ => false,
+        };
+        if reads { Self::Read } else { Self::Write }
+    }
+}
+
+/// Cargo registries may have a git index, so both kinds know git.
+fn announces_push(kind: Kind, path: &str, query: Option<&str>) -> bool {
+    let speaks_git = matches!(kind, Kind::Cargo | Kind::Git);
+    let asks_for_receive = || query.is_some_and(|query| query.split('&').any(is_receive_pack));
+    speaks_git && path.ends_with("/info/refs") && asks_for_receive()
+}
+
+/// Servers decode the parameter: any escape in it could spell the word.
+fn is_receive_pack(parameter: &str) -> bool {
+    parameter == "service=git-receive-pack" || (parameter.contains('%') && parameter != "service=git-upload-pack")
+}
+
+fn posts_that_read(kind: Kind, path: &str) -> bool {
+    match kind {
+        Kind::Cargo | Kind::Git => path.ends_with("/git-upload-pack"),
+        Kind::Npm => {
+            path.ends_with("/-/npm/v1/security/audits/quick") || path.ends_with("/-/npm/v1/security/advisories/bulk")
+        }
+        Kind::Pypi | Kind::Generic => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(kind: Kind, method: &str, target: &str, operation: Operation) {
+        let (path, query) = target
+            .split_once('?')
+            .map_or((target, None), |(path, query)| (path, Some(query)));
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        assert_eq!(
+            Operation::of(kind, &method, path, query),
+            operation,
+            "{kind:?} {method} {target}"
+        );
+    }
+
+    #[test]
+    fn cargo_writes_are_publish_yank_unyank_and_owners() {
+        use Operation::{Read, Write};
+        for (method, target, operation) in [
+            ("GET", "/index/config.json", Read),
+            ("HEAD", "/index/se/rd/serde", Read),
+            ("GET", "/api/v1/crates?q=x", Read),
+            ("GET", "/api/v1/crates/x/owners", Read),
+            ("GET", "/api/v1/crates/x/1.0.0/download", Read),
+            ("PUT", "/api/v1/crates/new", Write),
+            ("DELETE", "/api/v1/crates/x/1.0.0/yank", Write),
+            ("PUT", "/api/v1/crates/x/1.0.0/unyank", Write),
+            ("PUT", "/api/v1/crates/x/owners", Write),
+            ("DELETE", "/api/v1/crates/x/owners", Write),
+            ("POST", "/api/v1/crates/new", Write),
+            ("PROPFIND", "/", Write),
+        ] {
+            check(Kind::Cargo, method, target, operation);
+        }
+    }
+
+    #[test]
+    fn git_writes_are_receive_pack() {
+        use Operation::{Read, Write};
+        for kind in [Kind::Git, Kind::Cargo] {
+            check(kind, "GET", "/r.git/info/refs?service=git-upload-pack", Read);
+            check(kind, "POST", "/r.git/git-upload-pack", Read);
+            check(kind, "GET", "/r.git/info/refs?service=git-receive-pack", Write);
+            check(kind, "GET", "/r.git/info/refs?a=b&service=git-receive-pack", Write);
+            check(kind, "GET", "/r.git/info/refs?service=git-receive%2dpack", Write);
+            check(kind, "POST", "/r.git/git-receive-pack", Write);
+        }
+    }
+
+    #[test]
+    fn other_kinds_write_by_method() {
+        use Operation::{Read, Write};
+        check(Kind::Generic, "POST", "/r.git/git-upload-pack", Write);
+        check(Kind::Pypi, "POST", "/legacy/", Write);
+        check(Kind::Npm, "PUT", "/left-pad", Write);
+        check(Kind::Npm, "POST", "/-/npm/v1/security/advisories/bulk", Read);
+        check(Kind::Generic, "OPTIONS", "/", Read);
+    }
+}

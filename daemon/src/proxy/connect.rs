@@ -1,0 +1,160 @@
+//! Reads the first request of a connection: a CONNECT gives a target, an absolute-form request is plain, all else is
+//! refused.
+//!
+//! The head is read without a byte beyond it, so what follows, TLS as a rule, stays in the socket.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::host::{Host, Origin};
+use crate::proxy::decide::{Route, decide};
+use crate::proxy::refuse::Refusal;
+use crate::proxy::worker::Worker;
+use crate::proxy::{intercept, plain, tunnel};
+
+/// Carries one connection from its first byte to its end.
+pub(crate) async fn serve(worker: Worker, mut stream: TcpStream) {
+    let head = tokio::select! {
+        head = tokio::time::timeout(HEAD, read_head(&mut stream)) => head,
+        () = worker.plane.drain.cancelled() => return,
+    };
+    // A client that is silent or gone is owed no answer.
+    let Ok(Ok(head)) = head else { return };
+    match first_request(&head, &worker) {
+        Ok(First::Connect(target)) => route(worker, stream, target).await,
+        Ok(First::Plain) => plain::serve(worker, stream, head).await,
+        Err(refusal) => refuse(stream, &refusal).await,
+    }
+}
+
+async fn route(worker: Worker, stream: TcpStream, target: Origin) {
+    match decide(&worker.plane.routes.load(), &target) {
+        Route::Tunnel => tunnel::serve(worker, stream, target).await,
+        Route::Intercept(site, tls) => intercept::serve(worker, stream, site, tls).await,
+        Route::Refuse(refusal) => refuse(stream, &refusal).await,
+    }
+}
+
+/// Answers the CONNECT itself with a refusal and ends the connection.
+pub(crate) async fn refuse(mut stream: TcpStream, refusal: &Refusal) {
+    tracing::debug!(code = refusal.code(), "refused");
+    if stream.write_all(refusal.raw_response().as_bytes()).await.is_ok() {
+        let _ = stream.shutdown().await;
+        // Closing with unread bytes would reset the connection and take our answer with it.
+        let _ = tokio::time::timeout(
+            LINGER,
+            tokio::io::copy(&mut stream.take(MAX_HEAD as u64), &mut tokio::io::sink()),
+        )
+        .await;
+    }
+}
+
+enum First {
+    Connect(Origin),
+    Plain,
+}
+
+fn first_request(head: &[u8], worker: &Worker) -> Result<First, Refusal> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    let complete = request.parse(head).map_err(|_| Refusal::BadRequest)?.is_complete();
+    let (Some(method), Some(target), true) = (request.method, request.path, complete) else {
+        return Err(Refusal::BadRequest);
+    };
+    if method != "CONNECT" {
+        return Ok(First::Plain);
+    }
+    let origin = Origin::parse(target, None).map_err(|_| Refusal::BadRequest)?;
+    if is_ours(&origin, worker) || !hosts_agree(request.headers, &origin) {
+        return Err(Refusal::BadRequest);
+    }
+    Ok(First::Connect(origin))
+}
+
+/// A request for our own listener would come back to us, and again.
+pub(crate) fn is_ours(origin: &Origin, worker: &Worker) -> bool {
+    let listen = worker.plane.listen;
+    origin.port == listen.port() && (origin.host.is_loopback() || origin.host == Host::Address(listen.ip()))
+}
+
+/// RFC 9112, section 3.2: one Host, equal to the target; some clients leave its port out.
+fn hosts_agree(headers: &[httparse::Header<'_>], target: &Origin) -> bool {
+    let mut hosts = headers.iter().filter(|header| header.name.eq_ignore_ascii_case("host"));
+    let agrees = |host: &httparse::Header<'_>| {
+        let text = std::str::from_utf8(host.value).unwrap_or_default();
+        Origin::parse(text, Some(target.port)).is_ok_and(|host| host == *target)
+    };
+    hosts.next().is_none_or(agrees) && hosts.next().is_none()
+}
+
+/// Reads up to and including the empty line that ends a request's head.
+async fn read_head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut head = Vec::with_capacity(FIRST_READ);
+    loop {
+        let begin = head.len();
+        head.resize(begin + FIRST_READ, 0);
+        let fresh = head.get_mut(begin..).unwrap_or_default();
+        let peeked = stream.peek(fresh).await?;
+        if peeked == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        head.truncate(begin + peeked);
+        let end = end_of_head(&head, begin);
+        let length = end.unwrap_or(head.len());
+        stream
+            .read_exact(head.get_mut(begin..length).unwrap_or_default())
+            .await?;
+        head.truncate(length);
+        if end.is_some() {
+            return Ok(head);
+        }
+        if head.len() > MAX_HEAD {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+    }
+}
+
+/// Where the head ends; `begin` is where the bytes that were not looked at yet begin.
+fn end_of_head(bytes: &[u8], begin: usize) -> Option<usize> {
+    let from = begin.saturating_sub(3);
+    let tail = bytes.get(from..)?;
+    tail.windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .map(|at| from + at + 4)
+}
+
+/// How long a client may take for its first request's head.
+const HEAD: Duration = Duration::from_secs(20);
+const LINGER: Duration = Duration::from_secs(1);
+const FIRST_READ: usize = 1024;
+const MAX_HEAD: usize = 32 * 1024;
+const MAX_HEADERS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_end_of_a_head_across_reads() {
+        assert_eq!(end_of_head(b"CONNECT a:1 HTTP/1.1\r\n\r\n\x16", 0), Some(24));
+        assert_eq!(end_of_head(b"ab\r\n\r\n", 5), Some(6));
+        assert_eq!(end_of_head(b"ab\r\n\r", 0), None);
+        assert_eq!(end_of_head(b"", 0), None);
+    }
+
+    #[tokio::test]
+    async fn leaves_what_follows_the_head_in_the_socket() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut server, _) = listener.accept().await.unwrap();
+        let head = format!("CONNECT a:1 HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(3000));
+        client.write_all(format!("{head}TLS").as_bytes()).await.unwrap();
+        assert_eq!(read_head(&mut server).await.unwrap(), head.as_bytes());
+        let mut rest = [0; 3];
+        server.read_exact(&mut rest).await.unwrap();
+        assert_eq!(&rest, b"TLS");
+    }
+}

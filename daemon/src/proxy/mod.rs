@@ -1,0 +1,26 @@
+//! The data path. Life of a request, one file a stage; each stage takes what the last one made:
+//!
+//! ```text
+//! accept ─ Connection ─▶ connect ─ Target ─▶ decide ─ Route ─┬▶ tunnel     bytes both ways, never read
+//!                           │                                ├▶ refuse     an answer of our own
+//!                           └─ plain (http://…, forwarded)   └▶ intercept  TLS with a leaf for exactly that host
+//!                                                                  │
+//!                                                        request ◀─┘  one story, top to bottom:
+//!                                  identity ▸ path ▸ scope ▸ operation ▸ one generation ▸ rewrite ▸ upstream
+//! ```
+//!
+//! What the stages decide by is a [`routes::Routes`], replaced whole when a registry is added, rotated or removed.
+
+pub mod accept;
+pub mod connect;
+pub mod decide;
+pub mod dial;
+pub mod intercept;
+pub mod plain;
+pub mod refuse;
+pub mod request;
+pub mod rewrite;
+pub mod routes;
+pub mod tunnel;
+pub mod upstream;
+pub mod worker;

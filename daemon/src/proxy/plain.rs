@@ -1,0 +1,93 @@
+//! Plain `http://` requests in absolute form: forwarded as any proxy would, never with a credential.
+//!
+//! The one exception is a registry that was added with an `http://` scope, which only loopback may have.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::{Authority, Scheme as UriScheme};
+use http::{Method, Request, Response};
+use http_body_util::Either;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+use crate::host::Origin;
+use crate::proxy::connect::is_ours;
+use crate::proxy::refuse::{Body, Refusal};
+use crate::proxy::worker::Worker;
+use crate::proxy::{request, rewrite};
+
+/// Serves a connection whose first request's head is `head` and no CONNECT.
+pub(crate) async fn serve(worker: Worker, stream: TcpStream, head: Vec<u8>) {
+    let drain = worker.plane.drain.clone();
+    let (read, write) = stream.into_split();
+    let stream = tokio::io::join(std::io::Cursor::new(head).chain(read), write);
+    let service = service_fn(move |request| respond(worker.clone(), request));
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut served = std::pin::pin!(served);
+    let ended = tokio::select! {
+        result = served.as_mut() => result,
+        () = drain.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error = &error as &dyn std::error::Error, "plain connection ended");
+    }
+}
+
+async fn respond(worker: Worker, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    Ok(answer(&worker, request)
+        .await
+        .unwrap_or_else(|refusal| refusal.response()))
+}
+
+async fn answer(worker: &Worker, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+    if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+        return Err(Refusal::MethodRefused);
+    }
+    let (origin, authority) = target(&request)?;
+    if is_ours(&origin, worker) {
+        return Err(Refusal::BadRequest);
+    }
+    let site = worker
+        .plane
+        .routes
+        .load()
+        .site(&origin)
+        .filter(|site| site.plain)
+        .map(Arc::clone);
+    if let Some(site) = site {
+        return request::answer(worker, &site, request).await;
+    }
+    let (mut parts, body) = request.into_parts();
+    rewrite::request(&mut parts, &UriScheme::HTTP, &authority);
+    request::forward(
+        worker,
+        &worker.plane.strangers,
+        Request::from_parts(parts, Either::Left(body)),
+    )
+    .await
+}
+
+/// The absolute form (RFC 9112, section 3.2.2), which overrides Host; a browser's request to ourselves has none.
+fn target(request: &Request<Incoming>) -> Result<(Origin, Authority), Refusal> {
+    let uri = request.uri();
+    if uri.scheme() != Some(&UriScheme::HTTP) {
+        return Err(Refusal::BadRequest);
+    }
+    let authority = uri.authority().ok_or(Refusal::BadRequest)?;
+    let origin = Origin::parse(authority.as_str(), Some(80)).map_err(|_| Refusal::BadRequest)?;
+    Ok((origin, authority.clone()))
+}
+
+const IDLE: Duration = Duration::from_secs(300);

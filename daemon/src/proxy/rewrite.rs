@@ -1,0 +1,196 @@
+//! Strips what may not travel and attaches our credential. Pure; besides the stores the one place that sees a secret.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery, Scheme as UriScheme, Uri};
+use http::{Method, Version};
+use regauth_shared::Secret;
+
+use crate::registry::Scheme;
+
+/// A header that carries a credential, made once a generation.
+#[derive(Clone, Debug)]
+pub struct Attachment {
+    name: HeaderName,
+    value: HeaderValue,
+}
+
+impl Attachment {
+    /// The header for `secret` under `scheme`.
+    ///
+    /// A [`Secret`] is printable ASCII and so are a scheme's parts, so every combination is a header value; were it not,
+    /// the value would be empty and the registry would say 401.
+    pub fn new(scheme: &Scheme, secret: &Secret) -> Self {
+        let token = secret.expose();
+        let text = match scheme {
+            Scheme::Basic { username } => format!("Basic {}", STANDARD.encode(format!("{username}:{token}"))),
+            Scheme::Bearer => format!("Bearer {token}"),
+            Scheme::Raw => token.to_owned(),
+            Scheme::Template { prefix, suffix, .. } => format!("{prefix}{token}{suffix}"),
+        };
+        let mut value = HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""));
+        value.set_sensitive(true);
+        Self {
+            name: scheme.header(),
+            value,
+        }
+    }
+
+    /// Puts the header in, in place of whatever stood there.
+    pub fn attach(&self, headers: &mut HeaderMap) {
+        headers.insert(self.name.clone(), self.value.clone());
+    }
+}
+
+/// Makes a client's request into ours: absolute target, no hop-by-hop or `Proxy-*` header, no Host (the upstream client
+/// writes one from the target).
+pub fn request(parts: &mut Parts, scheme: &UriScheme, authority: &Authority) {
+    // RFC 9112, section 3.2.4: `OPTIONS *` has no path.
+    let path = parts
+        .uri
+        .path_and_query()
+        .cloned()
+        .unwrap_or(PathAndQuery::from_static("/"));
+    let mut target = http::uri::Parts::default();
+    target.scheme = Some(scheme.clone());
+    target.authority = Some(authority.clone());
+    target.path_and_query = Some(path);
+    parts.uri = Uri::from_parts(target).unwrap_or_default();
+    // The upstream client speaks what the registry's ALPN offers.
+    parts.version = Version::HTTP_11;
+    strip_hop_by_hop(&mut parts.headers);
+    parts.headers.remove(header::HOST);
+    // Answered on our own side when the body is first read.
+    parts.headers.remove(header::EXPECT);
+    join_cookies(&mut parts.headers);
+}
+
+/// Removes what belongs to the registry's connection with us and not to the client's.
+pub fn response(headers: &mut HeaderMap) {
+    strip_hop_by_hop(headers);
+}
+
+/// Whether a request that failed on a connection that was open already may be sent once more (RFC 9110, section 9.2.2).
+pub fn is_repeatable(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// RFC 9110, section 7.6.1: the standard ones, those that Connection names, and every `Proxy-*`.
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let mut doomed: Vec<HeaderName> = Vec::new();
+    for value in headers.get_all(header::CONNECTION) {
+        let names = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        doomed.extend(
+            names
+                .filter_map(|name| HeaderName::from_bytes(name).ok())
+                .filter(|name| !frames(name)),
+        );
+    }
+    doomed.extend(
+        headers
+            .keys()
+            .filter(|name| name.as_str().starts_with("proxy-"))
+            .cloned(),
+    );
+    for name in doomed {
+        headers.remove(name);
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// A header without which the message would be another one: a client cannot have it dropped by naming it.
+fn frames(name: &HeaderName) -> bool {
+    [header::CONTENT_LENGTH, header::HOST, header::AUTHORIZATION].contains(name)
+}
+
+/// HTTP/2 may split Cookie into crumbs; HTTP/1.1 knows one line only (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(header::COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
+const HOP_BY_HOP: [HeaderName; 6] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("http2-settings"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rewritten(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut request = http::Request::get("/a?b").body(()).unwrap().into_parts().0;
+        for (name, value) in lines {
+            request.headers.append(*name, HeaderValue::from_static(value));
+        }
+        super::request(&mut request, &UriScheme::HTTPS, &Authority::from_static("corp.example"));
+        assert_eq!(request.uri, "https://corp.example/a?b");
+        request.headers
+    }
+
+    #[test]
+    fn strips_hop_by_hop_and_named_headers() {
+        let headers = rewritten(&[
+            ("connection", "close, X-Secret"),
+            ("x-secret", "1"),
+            ("proxy-authorization", "Basic x"),
+            ("proxy-connection", "keep-alive"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("host", "evil.example"),
+            ("expect", "100-continue"),
+            ("accept", "*/*"),
+        ]);
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["accept"]);
+    }
+
+    #[test]
+    fn connection_cannot_name_what_frames_the_message() {
+        let headers = rewritten(&[("connection", "content-length"), ("content-length", "3")]);
+        assert_eq!(headers.get("content-length").unwrap(), "3");
+    }
+
+    #[test]
+    fn cookie_crumbs_become_one_line() {
+        let headers = rewritten(&[("cookie", "a=1"), ("cookie", "b=2")]);
+        assert_eq!(headers.get_all("cookie").iter().collect::<Vec<_>>(), ["a=1; b=2"]);
+    }
+
+    #[test]
+    fn each_scheme_has_its_header() {
+        let secret = Secret::parse("tok").unwrap();
+        for (scheme, username, line) in [
+            ("basic", Some("me"), "authorization: Basic bWU6dG9r"),
+            ("bearer", None, "authorization: Bearer tok"),
+            ("raw", None, "authorization: tok"),
+            ("Authorization: Token {token}", None, "authorization: Token tok"),
+            ("User-Agent: shipyard {token}", None, "user-agent: shipyard tok"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append("authorization", HeaderValue::from_static("client's"));
+            headers.append("user-agent", HeaderValue::from_static("client's"));
+            let attachment = Attachment::new(&Scheme::parse(scheme, username).unwrap(), &secret);
+            attachment.attach(&mut headers);
+            let (name, value) = line.split_once(": ").unwrap();
+            assert_eq!(headers.get_all(name).iter().collect::<Vec<_>>(), [value]);
+            assert!(!format!("{attachment:?}").contains("tok"), "{attachment:?}");
+        }
+    }
+}

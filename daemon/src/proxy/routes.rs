@@ -1,0 +1,186 @@
+//! What the stages decide by: the sites we intercept, and which registry covers which path on them.
+//!
+//! A [`Routes`] is never changed: the control side builds another and puts it in place, so a request sees one state.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU64, Ordering};
+
+use http::uri::Authority;
+use regauth_shared::RegistryName;
+use time::OffsetDateTime;
+
+use crate::credential::keeper::Slot;
+use crate::host::Origin;
+use crate::policy::path;
+use crate::proxy::refuse::Refusal;
+use crate::proxy::upstream::Upstream;
+use crate::registry::{Registry, Scope, Writes};
+
+/// A registry in service.
+#[derive(Debug)]
+pub struct Service {
+    /// Its name.
+    pub name: RegistryName,
+    /// As configured.
+    pub registry: Registry,
+    /// Its credential.
+    pub credential: Arc<Slot>,
+    /// Its verified, pooled connections.
+    pub upstream: Arc<Upstream>,
+    /// How it is being used.
+    pub usage: Arc<Usage>,
+}
+
+/// How a registry is being used; outlives a reload.
+#[derive(Debug, Default)]
+pub struct Usage {
+    requests: AtomicU64,
+    last_used: AtomicI64,
+    last_status: AtomicU16,
+    writes_open_until: AtomicI64,
+}
+
+impl Usage {
+    /// Notes a request that carried the credential, and the registry's answer.
+    pub fn note(&self, status: u16) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.last_used
+            .store(OffsetDateTime::now_utc().unix_timestamp(), Ordering::Relaxed);
+        self.last_status.store(status, Ordering::Relaxed);
+    }
+
+    /// Requests that carried the credential.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// When the last one did.
+    pub fn last_used(&self) -> Option<OffsetDateTime> {
+        moment(self.last_used.load(Ordering::Relaxed))
+    }
+
+    /// The registry's last status code.
+    pub fn last_status(&self) -> Option<u16> {
+        Some(self.last_status.load(Ordering::Relaxed)).filter(|status| *status != 0)
+    }
+
+    /// Opens writes until a moment; `None` closes them at once.
+    pub fn open_writes(&self, until: Option<OffsetDateTime>) {
+        self.writes_open_until
+            .store(until.map_or(0, OffsetDateTime::unix_timestamp), Ordering::Relaxed);
+    }
+
+    /// Until when writes are open, if they are.
+    pub fn writes_open_until(&self) -> Option<OffsetDateTime> {
+        moment(self.writes_open_until.load(Ordering::Relaxed)).filter(|until| *until > OffsetDateTime::now_utc())
+    }
+}
+
+fn moment(seconds: i64) -> Option<OffsetDateTime> {
+    Some(seconds)
+        .filter(|seconds| *seconds != 0)
+        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
+}
+
+impl Service {
+    /// Whether a write may pass now.
+    pub fn writes_are_open(&self) -> bool {
+        self.registry.writes == Writes::Allow || self.usage.writes_open_until().is_some()
+    }
+}
+
+/// A host and port that we intercept, because a scope of some registry is on it.
+#[derive(Debug)]
+pub struct Site {
+    /// The host and port.
+    pub origin: Origin,
+    /// The same, as upstream requests name it.
+    pub authority: Authority,
+    /// Plain HTTP, for a registry on loopback: its requests come in absolute form.
+    pub plain: bool,
+    /// How we speak TLS as this host; absent while the key of its authority is not at hand.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Where requests outside every scope go, without a credential.
+    pub upstream: Arc<Upstream>,
+    /// Longest path first.
+    scopes: Vec<(Scope, Arc<Service>)>,
+}
+
+impl Site {
+    /// The registry that covers a path, if one does: the longest matching scope wins.
+    ///
+    /// # Errors
+    /// [`Refusal::BadRequest`] when another reading of the path would fall to another registry.
+    pub fn covering(&self, raw: &str) -> Result<Option<&Arc<Service>>, Refusal> {
+        let canonical = path::canonical(raw).ok_or(Refusal::BadRequest)?;
+        let (scope, service) = match self.longest(raw) {
+            Some((scope, service)) => (Some(scope), Some(service)),
+            None => (None, None),
+        };
+        if self.longest(&canonical).map(|(scope, _)| scope) != scope {
+            return Err(Refusal::BadRequest);
+        }
+        Ok(service)
+    }
+
+    fn longest(&self, path: &str) -> Option<(&Scope, &Arc<Service>)> {
+        self.scopes
+            .iter()
+            .find(|(scope, _)| scope.covers_path(path))
+            .map(|(scope, service)| (scope, service))
+    }
+}
+
+/// All sites. Cheap to ask, replaced whole.
+#[derive(Debug, Default)]
+pub struct Routes {
+    sites: HashMap<Origin, Arc<Site>>,
+}
+
+impl Routes {
+    /// Groups the scopes of all services by site. `tls` says how we speak as a host.
+    pub fn new(services: &[Arc<Service>], tls: impl Fn(&Origin) -> Option<Arc<rustls::ServerConfig>>) -> Self {
+        let mut sites: HashMap<Origin, Site> = HashMap::new();
+        for service in services {
+            for scope in &service.registry.scopes {
+                let site = sites.entry(scope.origin.clone()).or_insert_with(|| Site {
+                    authority: authority_of(&scope.origin, scope.plain),
+                    origin: scope.origin.clone(),
+                    plain: scope.plain,
+                    tls: if scope.plain { None } else { tls(&scope.origin) },
+                    upstream: Arc::clone(&service.upstream),
+                    scopes: Vec::new(),
+                });
+                site.scopes.push((scope.clone(), Arc::clone(service)));
+            }
+        }
+        for site in sites.values_mut() {
+            site.scopes
+                .sort_by_key(|(scope, _)| std::cmp::Reverse(scope.path().len()));
+        }
+        Self {
+            sites: sites
+                .into_iter()
+                .map(|(origin, site)| (origin, Arc::new(site)))
+                .collect(),
+        }
+    }
+
+    /// The site at an origin, if a registry has a scope there.
+    pub fn site(&self, origin: &Origin) -> Option<&Arc<Site>> {
+        self.sites.get(origin)
+    }
+}
+
+/// The authority as a URL has it: without the scheme's own port, since some servers compare Host to the letter.
+fn authority_of(origin: &Origin, plain: bool) -> Authority {
+    let usual = if plain { 80 } else { 443 };
+    let text = if origin.port == usual {
+        origin.host.to_string()
+    } else {
+        origin.to_string()
+    };
+    // A Host is made of letters, digits, dots, hyphens, colons and brackets: always an authority.
+    Authority::try_from(text).unwrap_or(Authority::from_static("invalid"))
+}

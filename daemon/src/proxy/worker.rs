@@ -1,0 +1,168 @@
+//! The threads that carry connections.
+//!
+//! A connection lives on one worker from accept to end, and so do the upstream connections of its requests: nobody is
+//! woken on another thread. Each worker is a single-threaded runtime; the control side has one of its own, so a slow
+//! verb is never felt by a build.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::proxy::connect;
+use crate::proxy::dial::Dialer;
+use crate::proxy::routes::Routes;
+use crate::proxy::upstream::Upstream;
+
+/// What all workers share.
+#[derive(Debug)]
+pub struct Plane {
+    /// The present routes.
+    pub routes: ArcSwap<Routes>,
+    /// The way to hosts nobody configured.
+    pub dialer: Dialer,
+    /// The same for plain HTTP requests.
+    pub strangers: Upstream,
+    /// Where we listen: a request for that is a loop.
+    pub listen: std::net::SocketAddr,
+    /// Cancelled when the daemon drains.
+    pub drain: CancellationToken,
+    /// Every connection's task.
+    pub tasks: TaskTracker,
+    /// What is counted.
+    pub counters: Counters,
+}
+
+/// What is counted.
+#[derive(Debug, Default)]
+pub struct Counters {
+    connections: AtomicU64,
+    requests: AtomicU64,
+}
+
+impl Counters {
+    /// Connections that are open.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Requests to configured hosts so far.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Counts a request to a configured host.
+    pub(crate) fn count_request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// One worker, as its connections know it.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    /// Which pool of upstream connections is its own.
+    pub index: usize,
+    /// What all workers share.
+    pub plane: Arc<Plane>,
+}
+
+/// An open connection, for as long as it is counted.
+pub(crate) struct Counted(Arc<Plane>);
+
+impl Counted {
+    fn new(plane: &Arc<Plane>) -> Self {
+        plane.counters.connections.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(plane))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.counters.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The running workers, as the listener knows them.
+#[derive(Debug)]
+pub struct Workers {
+    inboxes: Vec<Inbox>,
+}
+
+#[derive(Debug)]
+struct Inbox {
+    connections: mpsc::UnboundedSender<std::net::TcpStream>,
+    open: Arc<AtomicU64>,
+}
+
+impl Workers {
+    /// How many workers suit this machine: half its cores, so that clients and registries on it have the other half.
+    pub fn usual_number() -> usize {
+        let cores = thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        (cores / 2).clamp(1, MOST_WORKERS)
+    }
+
+    /// Starts `number` workers.
+    ///
+    /// # Errors
+    /// When a thread or its runtime cannot be made.
+    pub fn start(number: usize, plane: &Arc<Plane>) -> std::io::Result<Self> {
+        let start = |index| {
+            start(Worker {
+                index,
+                plane: Arc::clone(plane),
+            })
+        };
+        Ok(Self {
+            inboxes: (0..number).map(start).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Hands a connection to the worker with the fewest open ones; the first among equals, so that a lone client finds
+    /// the upstream connections of the one before it.
+    pub fn hand_over(&self, stream: TcpStream) {
+        let least = self
+            .inboxes
+            .iter()
+            .min_by_key(|inbox| inbox.open.load(Ordering::Relaxed));
+        if let (Some(inbox), Ok(stream)) = (least, stream.into_std()) {
+            inbox.open.fetch_add(1, Ordering::Relaxed);
+            // A worker ends only with the process.
+            let _ = inbox.connections.send(stream);
+        }
+    }
+}
+
+fn start(worker: Worker) -> std::io::Result<Inbox> {
+    let (connections, inbox) = mpsc::unbounded_channel();
+    let open = Arc::new(AtomicU64::new(0));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let counted = Arc::clone(&open);
+    thread::Builder::new()
+        .name(format!("worker-{}", worker.index))
+        .spawn(move || runtime.block_on(carry(worker, inbox, counted)))?;
+    Ok(Inbox { connections, open })
+}
+
+async fn carry(worker: Worker, mut inbox: mpsc::UnboundedReceiver<std::net::TcpStream>, open: Arc<AtomicU64>) {
+    while let Some(stream) = inbox.recv().await {
+        let Ok(stream) = TcpStream::from_std(stream) else {
+            continue;
+        };
+        let (worker, open) = (worker.clone(), Arc::clone(&open));
+        let counted = Counted::new(&worker.plane);
+        let tasks = worker.plane.tasks.clone();
+        tasks.spawn(async move {
+            connect::serve(worker, stream).await;
+            open.fetch_sub(1, Ordering::Relaxed);
+            drop(counted);
+        });
+    }
+}
+
+/// One worker carries some 40,000 requests a second; more than a few only spread the pools thin.
+const MOST_WORKERS: usize = 8;
