@@ -6,4 +6,5 @@
     reason = "a scenario fails loudly"
 )]
 
+mod main_job;
 mod without_regauth;

@@ -1,6 +1,8 @@
 //! The real `regauthd`, below a temporary home and on a free port, and `regauthctl` to talk to it.
 
-use std::fs;
+use std::fs::{self, DirBuilder, File};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::OnceLock;
@@ -18,6 +20,7 @@ use crate::registry::Registry;
 #[derive(Clone, Debug)]
 pub struct Builder {
     store: String,
+    config: Option<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
 }
@@ -41,35 +44,48 @@ impl Builder {
         self
     }
 
+    /// Writes this `config.toml` before the first start. Without it, the daemon makes its home itself.
+    pub fn config(mut self, text: &str) -> Self {
+        self.config = Some(text.to_owned());
+        self
+    }
+
     /// Starts it and waits until `regauthctl status` answers.
     ///
     /// # Panics
     /// With its log, when it does not get that far.
     pub fn start(self) -> Daemon {
-        self.start_in(TempDir::new().unwrap())
-    }
-
-    /// Starts it below a home that has been prepared, such as with a `config.toml`.
-    ///
-    /// # Panics
-    /// With its log, when it does not get that far.
-    pub fn start_in(self, home: TempDir) -> Daemon {
-        let (process, status) = self.launch(home.path(), "127.0.0.1:0");
+        let folder = TempDir::new().unwrap();
+        self.prepare(&home_in(&folder));
+        let (process, status) = self.launch(&folder, "127.0.0.1:0");
         Daemon {
             process,
             status,
             builder: self,
-            home,
+            folder,
         }
     }
 
-    /// Runs it in the foreground until it ends, for starts that should be refused.
+    /// Runs it below `home` until it ends by itself, for starts that should be refused.
     pub fn run(self, home: &Path) -> Outcome {
+        self.prepare(home);
         client::run(&mut self.command(home, "127.0.0.1:0"))
     }
 
-    fn launch(&self, home: &Path, listen: &str) -> (Process, Value) {
-        let log = logs(home);
+    fn prepare(&self, home: &Path) {
+        let Some(text) = &self.config else { return };
+        DirBuilder::new().recursive(true).mode(0o700).create(home).unwrap();
+        let mut file = File::options()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(home.join("config.toml"));
+        file.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    fn launch(&self, folder: &TempDir, listen: &str) -> (Process, Value) {
+        let (home, log) = (&home_in(folder), folder.path().join("regauthd.log"));
         let mut process = Process::spawn("regauthd", &mut self.command(home, listen), &log);
         let status = process.wait_until("regauthctl status", || {
             let answer = Ctl::run(home, &["status"], "");
@@ -98,7 +114,7 @@ pub struct Daemon {
     process: Process,
     status: Value,
     builder: Builder,
-    home: TempDir,
+    folder: TempDir,
 }
 
 impl Daemon {
@@ -106,6 +122,7 @@ impl Daemon {
     pub fn builder() -> Builder {
         Builder {
             store: "memory".to_owned(),
+            config: None,
             arguments: Vec::new(),
             environment: Vec::new(),
         }
@@ -131,9 +148,9 @@ impl Daemon {
         self.process.pid()
     }
 
-    /// Its home.
-    pub fn home(&self) -> &Path {
-        self.home.path()
+    /// Its home. The log is not in it.
+    pub fn home(&self) -> PathBuf {
+        home_in(&self.folder)
     }
 
     /// Everything it has logged, restarts included.
@@ -143,12 +160,12 @@ impl Daemon {
 
     /// `regauthctl --json` with these arguments.
     pub fn ctl(&self, arguments: &[&str]) -> Ctl {
-        Ctl::run(self.home(), arguments, "")
+        Ctl::run(&self.home(), arguments, "")
     }
 
     /// The same with `input`, such as a token, on its stdin.
     pub fn ctl_with_input(&self, arguments: &[&str], input: &str) -> Ctl {
-        Ctl::run(self.home(), arguments, input)
+        Ctl::run(&self.home(), arguments, input)
     }
 
     /// Adds a registry by its index, with its root, its scheme and the token it was started with.
@@ -210,7 +227,7 @@ impl Daemon {
     pub fn restart(&mut self) {
         self.process.stop();
         let listen = self.said("listen").to_owned();
-        (self.process, self.status) = self.builder.launch(self.home.path(), &listen);
+        (self.process, self.status) = self.builder.launch(&self.folder, &listen);
     }
 
     /// Its memory now.
@@ -319,15 +336,7 @@ fn build() -> PathBuf {
     let folder = ours.ancestors().nth(2).unwrap();
     let mut build = Command::new(env!("CARGO"));
     build
-        .args([
-            "build",
-            "--quiet",
-            "--package",
-            "regauthd",
-            "--package",
-            "regauthctl",
-            "--target-dir",
-        ])
+        .args(["build", "--quiet", "--workspace", "--target-dir"])
         .arg(folder.parent().unwrap())
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")));
     if !cfg!(debug_assertions) {
@@ -337,6 +346,6 @@ fn build() -> PathBuf {
     folder.to_owned()
 }
 
-fn logs(home: &Path) -> PathBuf {
-    home.join("regauthd.log")
+fn home_in(folder: &TempDir) -> PathBuf {
+    folder.path().join("home")
 }
