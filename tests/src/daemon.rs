@@ -5,15 +5,16 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
-use std::sync::OnceLock;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::client::{self, Outcome};
+use crate::ctl::Ctl;
 use crate::gate::Scheme;
 use crate::git_server::GitServer;
 use crate::process::Process;
+use crate::programs;
 use crate::registry::Registry;
 
 /// How a daemon is started.
@@ -95,7 +96,7 @@ impl Builder {
     }
 
     fn command(&self, home: &Path, listen: &str) -> Command {
-        let mut daemon = client::command(binary("regauthd"), home);
+        let mut daemon = client::command(programs::binary("regauthd"), home);
         daemon
             .env("REGAUTH_LOG", "trace")
             .env("RUST_BACKTRACE", "1")
@@ -260,56 +261,6 @@ pub struct Memory {
     pub peak: u64,
 }
 
-/// What `regauthctl --json` answered.
-#[derive(Clone, Debug)]
-pub struct Ctl {
-    /// Its output, as text.
-    pub outcome: Outcome,
-    /// Its exit code.
-    pub exit: i32,
-    /// Its stdout as JSON; null when it is none.
-    pub json: Value,
-}
-
-impl Ctl {
-    /// Runs `regauthctl` for the daemon of this home, which need not run.
-    pub fn run(home: &Path, arguments: &[&str], input: &str) -> Self {
-        let mut ctl = client::command(binary("regauthctl"), home);
-        ctl.arg("--home").arg(home).arg("--json").args(arguments);
-        let outcome = client::run_with_input(&mut ctl, input);
-        let json = serde_json::from_str(&outcome.stdout).unwrap_or(Value::Null);
-        Self {
-            exit: outcome.status.code().unwrap_or(-1),
-            json,
-            outcome,
-        }
-    }
-
-    /// Whether the exit code is 0.
-    pub fn succeeded(&self) -> bool {
-        self.exit == 0
-    }
-
-    /// Passes a success through.
-    ///
-    /// # Panics
-    /// With everything it said, when it failed.
-    #[track_caller]
-    pub fn succeeds(self) -> Self {
-        self.exits(0)
-    }
-
-    /// Passes an exit code through.
-    ///
-    /// # Panics
-    /// With everything it said, when it is another one.
-    #[track_caller]
-    pub fn exits(self, code: i32) -> Self {
-        assert_eq!(self.exit, code, "{}", self.outcome.report());
-        self
-    }
-}
-
 fn scheme_arguments(scheme: &Scheme) -> Vec<String> {
     let words: Vec<&str> = match scheme {
         Scheme::Open => vec![],
@@ -319,31 +270,6 @@ fn scheme_arguments(scheme: &Scheme) -> Vec<String> {
         Scheme::Header { name, prefix } => return vec!["--scheme".to_owned(), format!("{name}: {prefix}{{token}}")],
     };
     words.into_iter().map(str::to_owned).collect()
-}
-
-/// A program of this workspace, built from the sources that are here: an old one would prove nothing.
-fn binary(name: &str) -> PathBuf {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let program = FOLDER.get_or_init(build).join(name);
-    assert!(program.exists(), "{} has not been built", program.display());
-    program
-}
-
-/// Builds the programs beside us, where they mostly are already, and says where that is.
-fn build() -> PathBuf {
-    // target/debug/deps/scenarios-…
-    let ours = std::env::current_exe().unwrap();
-    let folder = ours.ancestors().nth(2).unwrap();
-    let mut build = Command::new(env!("CARGO"));
-    build
-        .args(["build", "--quiet", "--workspace", "--target-dir"])
-        .arg(folder.parent().unwrap())
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")));
-    if !cfg!(debug_assertions) {
-        build.arg("--release");
-    }
-    client::run(&mut build).succeeds();
-    folder.to_owned()
 }
 
 fn home_in(folder: &TempDir) -> PathBuf {
