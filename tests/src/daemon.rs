@@ -33,6 +33,11 @@ impl Builder {
         self
     }
 
+    /// How much it logs. Default: `trace`, where secrets would show first; a gigabyte body then makes two of log.
+    pub fn log_level(self, level: &str) -> Self {
+        self.env("REGAUTH_LOG", level)
+    }
+
     /// One more argument.
     pub fn arg(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
