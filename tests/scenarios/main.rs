@@ -6,5 +6,10 @@
     reason = "a scenario fails loudly"
 )]
 
-mod main_job;
+mod builds;
+mod leaks;
+mod restart;
+mod rotation;
+mod streams;
+mod tunnel;
 mod without_regauth;
