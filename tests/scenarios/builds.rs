@@ -156,7 +156,8 @@ fn git_fetches_and_pushes_small_and_large() {
         let git = git_with_version(&daemon, version);
         git.clone_from(&server.url("plans")).succeeds();
         for length in [100, 3 << 20] {
-            git.commit_noise(&format!("noise-{length}"), length).succeeds();
+            let name = format!("{}-{length}", version.replace('/', "-"));
+            git.commit_noise(&name, length).succeeds();
             git.push().succeeds();
             assert_eq!(server.head("plans", "main"), git.head(), "{version}");
         }
