@@ -144,6 +144,7 @@ fn git_fetches_and_pushes_small_and_large() {
     let host = Authority::new("Corp Root");
     let server = GitServer::start(&host, Scheme::basic("me"), TOKEN);
     server.repository("plans", &[("README", "secret\n")]);
+    server.branches("plans", 40);
     let daemon = Daemon::start();
     daemon.add_git("code", &server);
     let git = Git::new().behind(&daemon);
@@ -156,8 +157,8 @@ fn git_fetches_and_pushes_small_and_large() {
         let git = git_with_version(&daemon, version);
         git.clone_from(&server.url("plans")).succeeds();
         for length in [100, 3 << 20] {
-            let name = format!("{}-{length}", version.replace('/', "-"));
-            git.commit_noise(&name, length).succeeds();
+            git.commit_noise(&format!("noise-{length}-{}", &version[5..6]), length)
+                .succeeds();
             git.push().succeeds();
             assert_eq!(server.head("plans", "main"), git.head(), "{version}");
         }

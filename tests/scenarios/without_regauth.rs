@@ -201,6 +201,7 @@ fn git_fetches_and_pushes_small_and_large() {
     let scheme = Scheme::basic("me");
     let server = GitServer::start(&host, scheme.clone(), TOKEN);
     server.repository("plans", &[("README", "secret\n")]);
+    server.branches("plans", 40);
     Git::new().trusts(&host.file()).clone_from(&server.url("plans")).fails();
     let git = Git::new()
         .trusts(&host.file())
@@ -211,6 +212,9 @@ fn git_fetches_and_pushes_small_and_large() {
         git.push().succeeds();
         assert_eq!(server.head("plans", "main"), git.head());
     }
+    server
+        .nginx
+        .saw(|seen| seen.status == 200 && seen.header("content-encoding") == Some("gzip"));
     // Chunked on HTTP/1.1; HTTP/2 has no name for it: only the length is missing.
     server
         .nginx
