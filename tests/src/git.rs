@@ -63,6 +63,13 @@ impl Git {
         self.in_work(["commit", "--quiet", "--message", name])
     }
 
+    /// Pushes large packs with their length instead of chunked. Needed on HTTP/2: git 2.47 with libcurl 7.88 now and
+    /// then hangs in a chunked push there, with and without a proxy (git/git#1608: libcurl asks git for
+    /// more after the end).
+    pub fn known_lengths(self) -> Self {
+        self.config("http.postBuffer", "16777216")
+    }
+
     /// `git push origin HEAD`.
     pub fn push(&self) -> Outcome {
         self.in_work(["push", "origin", "HEAD"])
