@@ -107,12 +107,13 @@ impl Lock {
                 pid: pid.trim().to_owned(),
             });
         }
+        // For people to read; a full disk must not keep a daemon from starting that needs to write nothing else.
         let record = |file: &mut File| -> io::Result<()> {
             file.set_len(0)?;
             file.rewind()?;
             writeln!(file, "{}", std::process::id())
         };
-        record(&mut file).map_err(unusable)?;
+        let _ = record(&mut file);
         Ok(Self { _file: file })
     }
 }
@@ -159,7 +160,8 @@ pub enum HomeError {
     },
     /// Another daemon uses it.
     #[error(
-        "another regauthd (process {pid}) runs with {}; `regauthctl status` asks it, `regauthctl stop` ends it",
+        "another regauthd{} runs with {}; `regauthctl status` asks it, `regauthctl stop` ends it",
+        if pid.is_empty() { String::new() } else { format!(" (process {pid})") },
         folder.display()
     )]
     Taken {
