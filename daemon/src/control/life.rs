@@ -36,22 +36,27 @@ pub(crate) async fn reload(registrar: &Registrar) -> Result<Reloaded, ErrorBody>
     })
 }
 
-/// Opens a locked store and brings what it keeps into service.
+/// Opens a locked store and brings what it keeps into service; puts a vault under a passphrase.
 pub(crate) async fn unlock(registrar: &Registrar, request: Unlock) -> Result<Unlocked, ErrorBody> {
-    registrar
-        .store
-        .unlock(request.passphrase.as_ref())
-        .await
-        .map_err(|error| store_error(&error))?;
+    let store = &registrar.store;
+    // Nobody is to be asked to open a keychain that will then refuse a passphrase.
+    if request.passphrase.is_some() || request.set_passphrase.is_none() {
+        let opened = store.unlock(request.passphrase.as_ref()).await;
+        opened.map_err(|error| store_error(&error))?;
+    }
+    if let Some(passphrase) = &request.set_passphrase {
+        store.seal(passphrase).await.map_err(|error| store_error(&error))?;
+        tracing::info!("the vault has a new passphrase");
+    }
     registrar.retry_store().await;
-    let books = registrar.books().await;
-    let ready = books
+    let glance = registrar.glance();
+    let ready = glance
         .services
         .values()
         .filter(|service| matches!(*service.credential.load(), Holding::Ready(_)))
         .count();
     Ok(Unlocked {
-        store: show::store_view(registrar, &books).await,
+        store: show::store_view(registrar, glance.store_trouble.as_ref()),
         ready,
     })
 }
