@@ -6,5 +6,6 @@
     reason = "a scenario fails loudly"
 )]
 
+mod kill;
 mod main_job;
 mod without_regauth;

@@ -19,7 +19,7 @@ use crate::registry::Registry;
 /// How a daemon is started.
 #[derive(Clone, Debug)]
 pub struct Builder {
-    store: String,
+    store: Option<String>,
     config: Option<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
@@ -28,7 +28,13 @@ pub struct Builder {
 impl Builder {
     /// `--store`. Default: `memory`.
     pub fn store(mut self, store: &str) -> Self {
-        store.clone_into(&mut self.store);
+        self.store = Some(store.to_owned());
+        self
+    }
+
+    /// Without `--store`: what config.toml records, or what the first start chooses.
+    pub fn store_of_its_choice(mut self) -> Self {
+        self.store = None;
         self
     }
 
@@ -102,7 +108,8 @@ impl Builder {
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .arg("--home")
             .arg(home)
-            .args(["--listen", listen, "--store", &self.store])
+            .args(["--listen", listen])
+            .args(self.store.iter().flat_map(|store| ["--store", store]))
             .args(&self.arguments);
         daemon
     }
@@ -121,7 +128,7 @@ impl Daemon {
     /// How a daemon is started.
     pub fn builder() -> Builder {
         Builder {
-            store: "memory".to_owned(),
+            store: Some("memory".to_owned()),
             config: None,
             arguments: Vec::new(),
             environment: Vec::new(),
@@ -322,7 +329,10 @@ fn scheme_arguments(scheme: &Scheme) -> Vec<String> {
 }
 
 /// A program of this workspace, built from the sources that are here: an old one would prove nothing.
-fn binary(name: &str) -> PathBuf {
+///
+/// # Panics
+/// With cargo's words, when it cannot be built.
+pub fn binary(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let program = FOLDER.get_or_init(build).join(name);
     assert!(program.exists(), "{} has not been built", program.display());

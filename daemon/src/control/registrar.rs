@@ -254,7 +254,11 @@ impl Registrar {
     async fn stored(&self, books: &mut Books, name: &RegistryName, scheme: &Scheme) -> Holding {
         match self.store.read(&Item::Credential(name.clone())).await {
             Ok(Some(secret)) => {
+                let interrupted = books.ledger.rotations.contains_key(name);
                 let record = books.ledger.settle(name, &secret).unwrap_or_else(first_record);
+                if interrupted && let Err(error) = self.write_ledger(&books.ledger) {
+                    tracing::warn!(error = error.message, "noted at the next start");
+                }
                 ready(record.generation, record.since, scheme, secret)
             }
             Ok(None) => Holding::Missing("the store has no token for it".to_owned()),

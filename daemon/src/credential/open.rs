@@ -8,7 +8,7 @@ use super::keychain::{KeychainStore, service_name};
 use super::memory::MemoryStore;
 use super::thread::{Deadlines, StoreThread};
 use super::vault::VaultStore;
-use super::{Store, StoreKind};
+use super::{Store, StoreError, StoreKind};
 use crate::config::Config;
 use crate::daemon::{Options, StartError};
 
@@ -46,7 +46,8 @@ pub async fn open(folders: &Folders, options: &Options, config: &Config) -> Resu
 async fn choose(folders: &Folders) -> Opened {
     let keychain = thread(folders, StoreKind::Keychain);
     match keychain.check().await {
-        Ok(()) => Opened {
+        // One that is locked is there, and a person can open it.
+        Ok(()) | Err(StoreError::Locked) => Opened {
             kind: StoreKind::Keychain,
             thread: keychain,
         },
