@@ -6,6 +6,8 @@
     reason = "a scenario fails loudly"
 )]
 
+mod keychain;
 mod kill;
 mod main_job;
+mod vault;
 mod without_regauth;
