@@ -86,6 +86,7 @@ impl Daemon {
             workers: number,
             store: thread,
             store_kind: kind,
+            at_start: config.clone(),
             system_roots,
             stop: CancellationToken::new(),
             persistent: !options.ephemeral,
@@ -154,7 +155,7 @@ impl Daemon {
 }
 
 async fn listen(asked: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |source| StartError::Listen { asked, source };
+    let failed = |error| StartError::Listen { asked, error };
     let listener = TcpListener::bind(asked).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
@@ -197,7 +198,7 @@ async fn wait_for_the_end(registrar: &Registrar) -> io::Result<()> {
             () = registrar.stop.cancelled() => return Ok(()),
             _ = hang_up.recv() => {
                 if let Err(error) = registrar.reload().await {
-                    tracing::error!(error = error.message, "reload");
+                    tracing::error!("not reloaded: {}", error.message);
                 }
             }
         }
@@ -260,15 +261,19 @@ pub enum StartError {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// The port is taken, or the address not ours.
-    #[error("cannot listen on {asked}: {source}; choose another with --listen, port 0 picks a free one")]
+    #[error("cannot listen on {asked}: {error}; choose another with --listen, port 0 picks a free one")]
     Listen {
         /// The address.
         asked: SocketAddr,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
     /// The control socket cannot be made.
-    #[error("cannot make the control socket {}: {}; a path of at most 100 characters is needed", .0.display(), .1)]
+    #[error("cannot make the control socket {}: {}; {}", .0.display(), .1, if .1.kind() == io::ErrorKind::InvalidInput {
+        "choose a shorter folder with --home"
+    } else {
+        "move away what is there"
+    })]
     Socket(PathBuf, io::Error),
     /// The store that was asked for is not the recorded one.
     #[error(
@@ -288,7 +293,7 @@ pub enum StartError {
     #[error("cannot start the worker threads: {0}")]
     Threads(io::Error),
     /// A configured registry cannot be brought into service.
-    #[error("{}", .0.message)]
+    #[error("{}; {}", .0.message, .0.hint.as_deref().unwrap_or("correct config.toml and start again"))]
     Registries(ErrorBody),
 }
 

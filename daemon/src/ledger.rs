@@ -122,7 +122,9 @@ pub enum LedgerError {
     #[error("cannot read {0}: {1}")]
     Unreadable(String, io::Error),
     /// It is not what we wrote.
-    #[error("{0} is damaged ({1}); restore it from a backup, or move it away: then tokens must be given again")]
+    #[error(
+        "{0} is damaged ({1}); restore it from a backup, or move it away: then clients that run now must be started again"
+    )]
     Damaged(String, serde_json::Error),
     /// A newer release wrote it.
     #[error("{0} was written by a newer regauthd (version {1} of the file); install that release again")]

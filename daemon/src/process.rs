@@ -36,5 +36,7 @@ pub fn start_logs() {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .with_target(false)
+        // It would be told on standard error, with a panic where that is a file on a full disk.
+        .log_internal_errors(false)
         .init();
 }

@@ -6,6 +6,7 @@
     reason = "a scenario fails loudly"
 )]
 
+mod bad_input;
 mod keychain;
 mod kill;
 mod main_job;

@@ -23,6 +23,7 @@ pub struct Builder {
     config: Option<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    outlives_limits: bool,
 }
 
 impl Builder {
@@ -47,6 +48,13 @@ impl Builder {
     /// One more environment variable, such as `DBUS_SESSION_BUS_ADDRESS`.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A file that reaches the limit that `prlimit --fsize` sets is an error of the write, as a full disk is, and not a
+    /// signal that ends the process.
+    pub fn outlives_file_limits(mut self) -> Self {
+        self.outlives_limits = true;
         self
     }
 
@@ -101,7 +109,14 @@ impl Builder {
     }
 
     fn command(&self, home: &Path, listen: &str) -> Command {
-        let mut daemon = client::command(binary("regauthd"), home);
+        let program = binary("regauthd");
+        let mut daemon = if self.outlives_limits {
+            let mut shell = client::command("sh", home);
+            shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(program);
+            shell
+        } else {
+            client::command(program, home)
+        };
         daemon
             .env("REGAUTH_LOG", "trace")
             .env("RUST_BACKTRACE", "1")
@@ -132,6 +147,7 @@ impl Daemon {
             config: None,
             arguments: Vec::new(),
             environment: Vec::new(),
+            outlives_limits: false,
         }
     }
 

@@ -151,7 +151,10 @@ fn two_passphrases_that_differ_change_nothing() {
     let (home, _peer) = Home::answering(&[golden("response/status"), golden("error/failed")]);
     let mut terminal = Terminal::open();
     let mut child = terminal.run(&home, &["unlock", "--set-passphrase"]);
-    for (prompt, typed) in [("New passphrase of the vault: ", "one\r"), ("The same again: ", "two\r")] {
+    for (prompt, typed) in [
+        ("New passphrase of the vault: ", "one\r"),
+        ("The same again: ", "two\r"),
+    ] {
         terminal.read_until(prompt);
         terminal.wait_for_silence();
         terminal.type_in(typed);

@@ -21,6 +21,7 @@ pub(crate) async fn add_registry(registrar: &Registrar, request: AddRegistry) ->
     let mut books = registrar.books().await;
     let name = request.name.clone();
     refuse_taken_name(&books, &name)?;
+    refuse_unread_changes(registrar, &name)?;
     let mut registry = described(&request)?;
     refuse_taken_scopes(&books, &registry)?;
     let upstream = Arc::new(registrar.upstream(&name, &registry)?);
@@ -164,6 +165,19 @@ fn refuse_taken_name(books: &Books, name: &RegistryName) -> Result<(), ErrorBody
     Err(error.hint(format!(
         "`regauthctl rotate {name}` gives it a new token; `regauthctl remove-registry {name}` makes room"
     )))
+}
+
+/// A file that could not be written to in the end is told before the registry is asked, and what a person has written
+/// there by hand is not written over.
+fn refuse_unread_changes(registrar: &Registrar, name: &RegistryName) -> Result<(), ErrorBody> {
+    if !registrar.persistent || !registrar.read_config()?.registries.contains_key(name) {
+        return Ok(());
+    }
+    let message = format!(
+        "{} has a registry `{name}` that the daemon has not read yet",
+        registrar.config_file.display()
+    );
+    Err(ErrorBody::new(ErrorKind::Exists, message).hint("`regauthctl reload` takes it in"))
 }
 
 fn refuse_taken_scopes(books: &Books, registry: &Registry) -> Result<(), ErrorBody> {

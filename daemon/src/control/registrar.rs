@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::atomic;
 use crate::authority::{Authority, AuthorityError, bundle};
-use crate::config::{Config, ConfigFile};
+use crate::config::{Config, ConfigFile, Problems};
 use crate::credential::keeper::{Generation, Holding, Slot};
 use crate::credential::thread::StoreThread;
 use crate::credential::{Item, StoreError, StoreKind};
@@ -43,6 +43,8 @@ pub struct Registrar {
     pub store: StoreThread,
     /// Which store that is.
     pub store_kind: StoreKind,
+    /// The configuration that the daemon started with; some of it stays until the next start.
+    pub at_start: Config,
     /// The system's roots.
     pub system_roots: Vec<CertificateDer<'static>>,
     /// When the daemon started.
@@ -106,6 +108,8 @@ pub struct Parts {
     pub store: StoreThread,
     /// Which store that is.
     pub store_kind: StoreKind,
+    /// The configuration that the daemon started with; some of it stays until the next start.
+    pub at_start: Config,
     /// The system's roots.
     pub system_roots: Vec<CertificateDer<'static>>,
     /// Cancelled to end the daemon.
@@ -130,6 +134,7 @@ impl Registrar {
             workers: parts.workers,
             store: parts.store,
             store_kind: parts.store_kind,
+            at_start: parts.at_start,
             system_roots: parts.system_roots,
             started: OffsetDateTime::now_utc(),
             stop: parts.stop,
@@ -411,7 +416,7 @@ impl Registrar {
         .and_then(|trust| Upstream::new(&self.plane.dialer, trust, self.workers + 1))
         .map_err(|error| {
             ErrorBody::new(ErrorKind::Invalid, format!("registry `{name}`: {error}"))
-                .hint("--ca-file takes a PEM file with the certificate of the authority that signed the registry's")
+                .hint("ca-file is a PEM file with the certificate of the authority that signed the registry's")
         })
     }
 
@@ -448,17 +453,14 @@ impl Registrar {
         }
         let file = &self.config_file;
         let text = std::fs::read_to_string(file).map_err(|error| read_error(file, &error))?;
-        let mut document = ConfigFile::parse(&text).map_err(|problems| {
-            ErrorBody::new(ErrorKind::Failed, format!("{} has errors:\n{problems}", file.display()))
-                .hint("correct the file, then repeat")
-        })?;
+        Config::read(&text).map_err(|problems| self.errors_in_file(&problems))?;
+        let mut document = ConfigFile::parse(&text).map_err(|problems| self.errors_in_file(&problems))?;
         edit(&mut document);
         // Nothing is written that the next start would refuse.
         Config::read(&document.to_string()).map_err(|problems| {
-            ErrorBody::new(
-                ErrorKind::Failed,
-                format!("the change does not fit into {}:\n{problems}", file.display()),
-            )
+            let message = format!("the change does not fit into {}:\n{problems}", file.display());
+            ErrorBody::new(ErrorKind::Failed, message)
+                .hint("`regauthctl reload` takes in what was written there by hand; correct it, then repeat")
         })?;
         atomic::write(file, document.to_string().as_bytes(), 0o600).map_err(|error| write_error(file, &error))
     }
@@ -467,13 +469,13 @@ impl Registrar {
     pub(crate) fn read_config(&self) -> Result<Config, ErrorBody> {
         let file = &self.config_file;
         let text = std::fs::read_to_string(file).map_err(|error| read_error(file, &error))?;
-        Config::read(&text).map_err(|problems| {
-            ErrorBody::new(
-                ErrorKind::Invalid,
-                format!("{} has errors:\n{problems}", file.display()),
-            )
+        Config::read(&text).map_err(|problems| self.errors_in_file(&problems))
+    }
+
+    fn errors_in_file(&self, problems: &Problems) -> ErrorBody {
+        let message = format!("{} has errors:\n{problems}", self.config_file.display());
+        ErrorBody::new(ErrorKind::Invalid, message)
             .hint("the daemon goes on with the configuration it has; correct the file, then `regauthctl reload`")
-        })
     }
 }
 

@@ -1,5 +1,7 @@
 //! `remove-registry`: forget the registry, delete its secret.
 
+use std::sync::Arc;
+
 use regauth_shared::request::ByName;
 use regauth_shared::response::RegistryRemoved;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
@@ -12,9 +14,15 @@ use crate::registry::Source;
 pub(crate) async fn remove_registry(registrar: &Registrar, request: ByName) -> Result<RegistryRemoved, ErrorBody> {
     let mut books = registrar.books().await;
     let name = request.name;
-    let Some(service) = books.services.get(&name).cloned() else {
+    let service = books.services.get(&name).map(Arc::clone);
+    // Somebody may have taken it out of the file by hand; its token is here still.
+    if service.is_none() && !books.ledger.registries.contains_key(&name) {
         return Err(not_found(&books.services, &name));
-    };
+    }
+    if registrar.persistent {
+        // A file that could not be written to in the end is told before anything is begun.
+        registrar.read_config()?;
+    }
     books.ledger.pending.insert(name.clone());
     let forgotten = registrar.write_ledger(&books.ledger).and_then(|()| {
         registrar.edit_config(|config| {
@@ -23,6 +31,8 @@ pub(crate) async fn remove_registry(registrar: &Registrar, request: ByName) -> R
     });
     if let Err(error) = forgotten {
         books.ledger.pending.remove(&name);
+        // What stays noted on a full disk, the next start finds to be nothing.
+        let _ = registrar.write_ledger(&books.ledger);
         return Err(error);
     }
     books.services.remove(&name);
@@ -34,7 +44,7 @@ pub(crate) async fn remove_registry(registrar: &Registrar, request: ByName) -> R
             store_error(&error).message
         ));
     }
-    if service.registry.source != Source::Store {
+    if service.is_some_and(|service| service.registry.source != Source::Store) {
         notes.push("its token was not in regauth's store; delete it where it came from".to_owned());
     }
     registrar.forget_unused_authorities(&mut books).await;

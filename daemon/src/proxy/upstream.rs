@@ -113,22 +113,21 @@ fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
 }
 
 fn refusal(error: &ClientError) -> Refusal {
-    let mut source: Option<&(dyn StdError + 'static)> = Some(error);
+    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
     let mut refusal = Refusal::UpstreamUnreachable;
-    while let Some(cause) = source {
-        if cause.downcast_ref::<rustls::Error>().is_some() {
+    while let Some(cause) = next {
+        if cause.is::<rustls::Error>() {
             return Refusal::UpstreamUntrusted;
         }
-        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
-            if io.kind() == std::io::ErrorKind::TimedOut {
-                refusal = Refusal::UpstreamTimeout;
-            }
-            // io::Error hides what it wraps from `source()`.
-            if io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
-                return Refusal::UpstreamUntrusted;
-            }
+        let io = cause.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut) {
+            refusal = Refusal::UpstreamTimeout;
         }
-        source = cause.source();
+        // io::Error hides what it wraps from `source()`, and hyper-rustls wraps one in another.
+        next = match io.and_then(std::io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => cause.source(),
+        };
     }
     tracing::debug!(error = error as &dyn StdError, "upstream");
     refusal
