@@ -14,7 +14,7 @@ use tokio_rustls::server::TlsStream;
 use crate::host::Host;
 use crate::proxy::request::{self, Intercepted};
 use crate::proxy::routes::Site;
-use crate::proxy::tunnel::ESTABLISHED;
+use crate::proxy::tunnel::{ESTABLISHED, given_up};
 use crate::proxy::worker::Worker;
 
 /// Accepts the CONNECT and serves requests until the client is done or the daemon drains.
@@ -22,7 +22,10 @@ pub(crate) async fn serve(worker: Worker, mut stream: TcpStream, site: Arc<Site>
     if stream.write_all(ESTABLISHED).await.is_err() {
         return;
     }
-    let handshake = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(tls).accept(stream)).await;
+    let handshake = tokio::select! {
+        handshake = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(tls).accept(stream)) => handshake,
+        () = given_up(&worker) => return,
+    };
     let stream = match handshake {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
