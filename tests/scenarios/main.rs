@@ -10,5 +10,6 @@ mod bad_input;
 mod keychain;
 mod kill;
 mod main_job;
+mod start;
 mod vault;
 mod without_regauth;

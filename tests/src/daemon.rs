@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use crate::client::{self, Outcome};
 use crate::gate::Scheme;
 use crate::git_server::GitServer;
+use crate::poll;
 use crate::process::Process;
 use crate::registry::Registry;
 
@@ -239,6 +240,15 @@ impl Daemon {
     /// SIGTERM, and its exit status.
     pub fn stop(&mut self) -> ExitStatus {
         self.process.stop()
+    }
+
+    /// Waits until it ends without being told here, and its exit status.
+    ///
+    /// # Panics
+    /// With its log, when it goes on.
+    pub fn wait(&mut self) -> ExitStatus {
+        let ended = poll::within(poll::PATIENCE, || self.process.ended());
+        ended.unwrap_or_else(|| panic!("regauthd has not ended; its log:\n{}", self.log()))
     }
 
     /// SIGKILL.
