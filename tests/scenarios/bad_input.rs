@@ -327,7 +327,7 @@ fn a_start_that_cannot_be_says_why_and_what_to_do() {
             vec!["/nowhere/c.toml", "--config"],
         ),
         (
-            vec!["--home", text(&stage.home())],
+            vec!["--home", text(stage.home())],
             vec!["another regauthd", "regauthctl stop"],
         ),
     ] {
@@ -710,7 +710,7 @@ impl Stage {
     /// From now on no file that the daemon writes may be longer, as on a disk that has no more room.
     fn limit_files(&self, bytes: Option<u64>) {
         let limit = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
-        let mut prlimit = client::command("prlimit", &self.home());
+        let mut prlimit = client::command("prlimit", self.home());
         prlimit.args([
             "--pid",
             &self.daemon.pid().to_string(),

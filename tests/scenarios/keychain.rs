@@ -299,7 +299,7 @@ impl Stage {
     }
 
     fn start_rotation(&self) -> Running {
-        let mut ctl = client::command(binary("regauthctl"), &self.daemon.home());
+        let mut ctl = client::command(binary("regauthctl"), self.daemon.home());
         ctl.arg("--home").arg(self.daemon.home());
         ctl.args(["rotate", "corp", "--token-stdin", "--no-verify"]);
         Running::start(&mut ctl, b"another-token")

@@ -183,7 +183,7 @@ impl Stage {
 
     fn start(&self, verb: Verb, after: Option<&Held>) -> Running {
         let [scope, ca] = [self.registry.url("/corp/"), self.ca()];
-        let mut ctl = client::command(binary("regauthctl"), &self.daemon.home());
+        let mut ctl = client::command(binary("regauthctl"), self.daemon.home());
         ctl.arg("--home").arg(self.daemon.home());
         match verb {
             Verb::Add => ctl.args(["add-registry", "corp", "--scope", &scope, "--ca-file", &ca]),
@@ -269,7 +269,7 @@ fn items_of_vault(daemon: &Daemon) -> Vec<String> {
     if !state.join("vault.age").exists() {
         return Vec::new();
     }
-    let mut age = client::command("age", &daemon.home());
+    let mut age = client::command("age", daemon.home());
     age.args(["-d", "-i", "vault-identity.txt", "vault.age"])
         .current_dir(state);
     let opened: Value = serde_json::from_str(&client::run(&mut age).succeeds().stdout).unwrap();

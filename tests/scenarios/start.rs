@@ -42,7 +42,7 @@ fn a_start_with_a_registry_in_the_vault_is_ready_soon() {
         .succeeds();
     assert!(daemon.stop().success());
     let home = daemon.home();
-    assert_ready_soon("a start with a registry", (0..5).map(|_| ready_after(&home)));
+    assert_ready_soon("a start with a registry", (0..5).map(|_| ready_after(home)));
 }
 
 #[test]

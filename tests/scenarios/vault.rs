@@ -126,7 +126,7 @@ fn a_passphrase_locks_the_vault_at_every_start_until_somebody_gives_it() {
     stage.assert_served();
     Hunt::new(PASSPHRASE)
         .look("the daemon's log", stage.daemon.log())
-        .folder(&stage.daemon.home(), &[])
+        .folder(stage.daemon.home(), &[])
         .process(stage.daemon.pid())
         .assert_clean();
 }
