@@ -26,6 +26,12 @@ pub(crate) async fn reload(registrar: &Registrar) -> Result<Reloaded, ErrorBody>
             config.listen
         ));
     }
+    if config.clients != registrar.plane.clients {
+        notes.push(format!(
+            "`clients` is \"{}\" in the file and takes effect at the next start",
+            config.clients.as_str()
+        ));
+    }
     if config.store.is_some_and(|store| store != registrar.store_kind) {
         notes.push("`store` differs in the file and takes effect at the next start".to_owned());
     }

@@ -12,9 +12,11 @@ use time::format_description::well_known::Rfc3339;
 
 use super::registrar::{Books, Registrar, store_error};
 use super::remove::not_found;
+use crate::config::Clients;
 use crate::credential::StoreError;
 use crate::credential::keeper::{Holding, Slot};
 use crate::proxy::routes::Service;
+use crate::proxy::worker::Plane;
 use crate::registry::Source;
 
 /// All registries.
@@ -49,7 +51,8 @@ pub(crate) async fn status(registrar: &Registrar) -> Status {
         config: registrar.config_file.display().to_string(),
         store: store_view(registrar, &books).await,
         registries: books.services.len(),
-        problems: problems(&books),
+        problems: problems(plane, &books),
+        clients: plane.clients.as_str().to_owned(),
         connections: plane.counters.connections(),
         requests: plane.counters.requests(),
     }
@@ -95,7 +98,7 @@ pub(crate) async fn store_view(registrar: &Registrar, books: &Books) -> StoreVie
 
 /// The proxy's URL for clients.
 pub(crate) fn proxy_url(registrar: &Registrar) -> String {
-    format!("http://{}", registrar.plane.listen)
+    format!("http://{}", super::grants::address(registrar.plane.listen))
 }
 
 /// A moment in RFC 3339, in UTC, to the second.
@@ -143,8 +146,19 @@ fn absent(state: CredentialState) -> CredentialView {
     }
 }
 
-fn problems(books: &Books) -> Vec<Problem> {
+fn problems(plane: &Plane, books: &Books) -> Vec<Problem> {
     let mut problems = Vec::new();
+    if plane.clients == Clients::SameUser
+        && let Some(why) = plane.peers.without_proof()
+    {
+        problems.push(Problem {
+            message: format!("every client needs a grant: {why}"),
+            hint:
+                "`regauthctl grant` prints a proxy URL for a client; `clients = \"grants\"` in config.toml says that \
+                this is meant"
+                    .to_owned(),
+        });
+    }
     if let Some(trouble) = &books.store_trouble {
         let error = store_error(trouble);
         problems.push(Problem {

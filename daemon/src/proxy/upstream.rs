@@ -22,7 +22,7 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::proxy::dial::Dialer;
+use crate::proxy::dial::{Dialer, is_forbidden};
 use crate::proxy::refuse::{Body, Refusal};
 use crate::proxy::rewrite;
 use crate::registry::ClientIdentity;
@@ -115,6 +115,9 @@ fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
 fn refusal(error: &ClientError) -> Refusal {
     let mut source: Option<&(dyn StdError + 'static)> = Some(error);
     let mut refusal = Refusal::UpstreamUnreachable;
+    if is_forbidden(error) {
+        return Refusal::PlaceDenied;
+    }
     while let Some(cause) = source {
         if cause.downcast_ref::<rustls::Error>().is_some() {
             return Refusal::UpstreamUntrusted;
