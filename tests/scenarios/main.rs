@@ -6,4 +6,10 @@
     reason = "a scenario fails loudly"
 )]
 
+mod builds;
+mod leaks;
+mod restart;
+mod rotation;
+mod streams;
+mod tunnel;
 mod without_regauth;
