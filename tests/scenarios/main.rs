@@ -7,6 +7,7 @@
 )]
 
 mod builds;
+mod clients;
 mod leaks;
 mod restart;
 mod rotation;
