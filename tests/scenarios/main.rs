@@ -8,6 +8,8 @@
 
 mod builds;
 mod clients;
+mod hostile;
+mod identity;
 mod leaks;
 mod restart;
 mod rotation;
