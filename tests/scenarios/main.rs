@@ -8,6 +8,7 @@
 
 mod builds;
 mod clients;
+mod endurance;
 mod hostile;
 mod identity;
 mod leaks;

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -20,6 +21,7 @@ use crate::registry::Registry;
 /// How a daemon is started.
 #[derive(Clone, Debug)]
 pub struct Builder {
+    under: Vec<String>,
     store: String,
     config: Option<String>,
     arguments: Vec<String>,
@@ -36,6 +38,12 @@ impl Builder {
     /// One more argument.
     pub fn arg(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Runs below a program that executes its arguments, such as `prlimit --nofile=64:64`.
+    pub fn under(mut self, words: &[&str]) -> Self {
+        self.under = words.iter().copied().map(str::to_owned).collect();
         self
     }
 
@@ -96,7 +104,15 @@ impl Builder {
     }
 
     fn command(&self, home: &Path, listen: &str) -> Command {
-        let mut daemon = client::command(programs::binary("regauthd"), home);
+        let program = programs::binary("regauthd");
+        let mut daemon = match self.under.split_first() {
+            None => client::command(program, home),
+            Some((outer, arguments)) => {
+                let mut outer = client::command(outer, home);
+                outer.args(arguments).arg(program);
+                outer
+            }
+        };
         daemon
             .env("REGAUTH_LOG", "trace")
             .env("RUST_BACKTRACE", "1")
@@ -122,6 +138,7 @@ impl Daemon {
     /// How a daemon is started.
     pub fn builder() -> Builder {
         Builder {
+            under: Vec::new(),
             store: "memory".to_owned(),
             config: None,
             arguments: Vec::new(),
@@ -243,6 +260,19 @@ impl Daemon {
             resident: read("VmRSS"),
             peak: read("VmHWM"),
         }
+    }
+
+    /// The processor time that it has taken so far.
+    pub fn processor_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        // proc_pid_stat(5): utime and stime are the 14th and 15th, in hundredths of a second; the 2nd ends with `)`.
+        let after = stat.rsplit(") ").next().unwrap();
+        let ticks = after
+            .split(' ')
+            .skip(11)
+            .take(2)
+            .map(|ticks| ticks.parse::<u64>().unwrap());
+        Duration::from_millis(ticks.sum::<u64>() * 10)
     }
 
     fn said(&self, field: &str) -> &str {

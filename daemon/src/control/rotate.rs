@@ -47,6 +47,7 @@ pub(crate) async fn rotate(registrar: &Registrar, request: Rotate) -> Result<Rot
     let noted = registrar.write_ledger(&books.ledger);
     let holding = ready(record.generation, record.since, &service.registry.scheme, request.token);
     service.credential.replace(holding).await;
+    service.upstream.renew();
     // The token is stored and in use; only its number and date would be forgotten.
     noted?;
     tracing::info!(registry = %request.name, generation, "rotated");

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as _;
@@ -30,13 +31,16 @@ use crate::registry::ClientIdentity;
 
 /// A registry's way out: one pooled client a worker, all with the same trust.
 pub struct Upstream {
-    clients: Vec<Client<HttpsConnector<Dialer>, Body>>,
+    connector: HttpsConnector<Dialer>,
+    clients: ArcSwap<Vec<PooledClient>>,
 }
+
+type PooledClient = Client<HttpsConnector<Dialer>, Body>;
 
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upstream")
-            .field("workers", &self.clients.len())
+            .field("workers", &self.clients.load().len())
             .finish()
     }
 }
@@ -54,22 +58,16 @@ impl Upstream {
             .https_or_http()
             .enable_all_versions()
             .wrap_connector(dialer.clone());
-        let client = || {
-            Client::builder(TokioExecutor::new())
-                .pool_timer(TokioTimer::new())
-                .timer(TokioTimer::new())
-                .pool_idle_timeout(POOL_IDLE)
-                .http1_max_buf_size(H1_BUFFER)
-                .http2_initial_stream_window_size(H2_STREAM_WINDOW)
-                .http2_initial_connection_window_size(H2_CONNECTION_WINDOW)
-                .http2_max_header_list_size(MAX_HEADERS)
-                .http2_keep_alive_interval(KEEP_ALIVE)
-                .http2_keep_alive_timeout(KEEP_ALIVE_ANSWER)
-                .build(connector.clone())
-        };
         Ok(Self {
-            clients: (0..workers.max(1)).map(|_| client()).collect(),
+            clients: ArcSwap::from_pointee(clients(&connector, workers.max(1))),
+            connector,
         })
+    }
+
+    /// Lets go of the connections as soon as they are idle: their buffers still hold the last token.
+    pub fn renew(&self) {
+        let workers = self.clients.load().len();
+        self.clients.store(Arc::new(clients(&self.connector, workers)));
     }
 
     /// Sends a request from a worker and waits for the head of the answer.
@@ -80,10 +78,13 @@ impl Upstream {
     /// # Errors
     /// A [`Refusal`] that says why there is no answer.
     pub async fn send(&self, worker: usize, request: Request<Body>) -> Result<Response<Incoming>, Refusal> {
-        let client = self
-            .clients
-            .get(worker % self.clients.len())
-            .ok_or(Refusal::UpstreamUnreachable)?;
+        let client = {
+            let clients = self.clients.load();
+            clients
+                .get(worker % clients.len())
+                .cloned()
+                .ok_or(Refusal::UpstreamUnreachable)?
+        };
         let again = repeatable(&request);
         let first = within_deadline(client.request(request)).await?;
         match (first, again) {
@@ -94,6 +95,23 @@ impl Upstream {
             (Err(error), _) => Err(refusal(&error)),
         }
     }
+}
+
+fn clients(connector: &HttpsConnector<Dialer>, number: usize) -> Vec<PooledClient> {
+    let client = || {
+        Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .pool_idle_timeout(POOL_IDLE)
+            .http1_max_buf_size(H1_BUFFER)
+            .http2_initial_stream_window_size(H2_STREAM_WINDOW)
+            .http2_initial_connection_window_size(H2_CONNECTION_WINDOW)
+            .http2_max_header_list_size(MAX_HEADERS)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .http2_keep_alive_timeout(KEEP_ALIVE_ANSWER)
+            .build(connector.clone())
+    };
+    (0..number).map(|_| client()).collect()
 }
 
 async fn within_deadline<T>(answer: impl Future<Output = T>) -> Result<T, Refusal> {
