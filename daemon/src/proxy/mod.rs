@@ -21,6 +21,7 @@ pub mod connect;
 pub mod decide;
 pub mod dial;
 pub mod intercept;
+pub mod lanes;
 pub mod pace;
 pub mod peer;
 pub mod plain;

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use crate::proxy::census::InFlight;
+use crate::proxy::lanes::Place;
 
 /// A body with its peer's pace.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub struct Paced {
     pace: Pace,
     moved: u64,
     window: Option<Pin<Box<Sleep>>>,
-    _counted: Option<InFlight>,
+    _counted: Option<(InFlight, Place)>,
 }
 
 /// What is expected of the peer that a body comes from.
@@ -39,11 +40,11 @@ impl Paced {
 
     /// A registry's answer, which counts as in flight until it ends. A registry may think: git hosts send five bytes every
     /// five seconds while they do.
-    pub fn response(body: Incoming, counted: Option<InFlight>) -> Self {
-        Self::new(body, REGISTRY, counted)
+    pub fn response(body: Incoming, counted: (InFlight, Place)) -> Self {
+        Self::new(body, REGISTRY, Some(counted))
     }
 
-    fn new(body: Incoming, pace: Pace, counted: Option<InFlight>) -> Self {
+    fn new(body: Incoming, pace: Pace, counted: Option<(InFlight, Place)>) -> Self {
         Self {
             body,
             pace,

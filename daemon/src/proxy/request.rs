@@ -96,7 +96,8 @@ pub(crate) async fn forward(
     request: Request<Body>,
     counted: InFlight,
 ) -> Result<Response<Body>, Refusal> {
-    let (mut head, body) = upstream.send(worker.index, request).await?.into_parts();
+    let (answer, place) = upstream.send(worker.index, request).await?;
+    let (mut head, body) = answer.into_parts();
     // Upgrade never left, so nobody may answer it (CVE-2021-32714 and its like end in such surprises).
     if head.status.is_informational() {
         return Err(Refusal::UpstreamUnsafe);
@@ -106,7 +107,7 @@ pub(crate) async fn forward(
     head.version = Version::HTTP_11;
     Ok(Response::from_parts(
         head,
-        Either::Left(Paced::response(body, Some(counted))),
+        Either::Left(Paced::response(body, (counted, place))),
     ))
 }
 

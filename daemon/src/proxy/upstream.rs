@@ -25,6 +25,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::proxy::dial::{Dialer, Forbidden};
+use crate::proxy::lanes::{self, Lanes, Place};
 use crate::proxy::refuse::{Body, Refusal};
 use crate::proxy::rewrite;
 use crate::registry::ClientIdentity;
@@ -32,7 +33,7 @@ use crate::registry::ClientIdentity;
 /// A registry's way out: one pooled client a worker, all with the same trust.
 pub struct Upstream {
     connector: HttpsConnector<Dialer>,
-    clients: ArcSwap<Vec<PooledClient>>,
+    clients: ArcSwap<Vec<Lanes<PooledClient>>>,
 }
 
 type PooledClient = Client<HttpsConnector<Dialer>, Body>;
@@ -77,41 +78,45 @@ impl Upstream {
     ///
     /// # Errors
     /// A [`Refusal`] that says why there is no answer.
-    pub async fn send(&self, worker: usize, request: Request<Body>) -> Result<Response<Incoming>, Refusal> {
-        let client = {
+    pub async fn send(&self, worker: usize, request: Request<Body>) -> Result<(Response<Incoming>, Place), Refusal> {
+        let (client, place) = {
             let clients = self.clients.load();
-            clients
-                .get(worker % clients.len())
-                .cloned()
-                .ok_or(Refusal::UpstreamUnreachable)?
+            let lanes = clients.get(worker % clients.len());
+            lanes.and_then(Lanes::enter).ok_or(Refusal::UpstreamUnreachable)?
         };
         let again = repeatable(&request);
         let first = within_deadline(client.request(request)).await?;
         match (first, again) {
-            (Ok(response), _) => Ok(response),
+            (Ok(response), _) => Ok((response, place)),
             (Err(error), Some(request)) if !error.is_connect() => within_deadline(client.request(request))
                 .await?
+                .map(|response| (response, place))
                 .map_err(|error| refusal(&error)),
             (Err(error), _) => Err(refusal(&error)),
         }
     }
 }
 
-fn clients(connector: &HttpsConnector<Dialer>, number: usize) -> Vec<PooledClient> {
-    let client = || {
+fn clients(connector: &HttpsConnector<Dialer>, workers: usize) -> Vec<Lanes<PooledClient>> {
+    let client = |lane| {
+        let stream_window = if lane == 0 {
+            H2_STREAM_WINDOW
+        } else {
+            H2_LATER_STREAM_WINDOW
+        };
         Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
             .http1_max_buf_size(H1_BUFFER)
-            .http2_initial_stream_window_size(H2_STREAM_WINDOW)
-            .http2_initial_connection_window_size(H2_CONNECTION_WINDOW)
+            .http2_initial_stream_window_size(stream_window)
+            .http2_initial_connection_window_size(stream_window * lanes::MOST)
             .http2_max_header_list_size(MAX_HEADERS)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .http2_keep_alive_timeout(KEEP_ALIVE_ANSWER)
             .build(connector.clone())
     };
-    (0..number).map(|_| client()).collect()
+    (0..workers).map(|_| Lanes::new(client)).collect()
 }
 
 async fn within_deadline<T>(answer: impl Future<Output = T>) -> Result<T, Refusal> {
@@ -241,5 +246,6 @@ const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(20);
 const H1_BUFFER: usize = 256 * 1024;
 /// A slow client leaves at most this much of one response in memory.
 const H2_STREAM_WINDOW: u32 = 2 * 1024 * 1024;
-const H2_CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+/// There are later lanes only when hundreds of requests are open: most of them wait.
+const H2_LATER_STREAM_WINDOW: u32 = 256 * 1024;
 const MAX_HEADERS: u32 = 32 * 1024;
