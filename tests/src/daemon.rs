@@ -35,6 +35,11 @@ impl Builder {
         self
     }
 
+    /// How much it logs. Default: `trace`, where secrets would show first; a gigabyte body then makes two of log.
+    pub fn log_level(self, level: &str) -> Self {
+        self.env("REGAUTH_LOG", level)
+    }
+
     /// One more argument.
     pub fn arg(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
@@ -65,13 +70,15 @@ impl Builder {
     /// With its log, when it does not get that far.
     pub fn start(self) -> Daemon {
         let folder = TempDir::new().unwrap();
-        self.prepare(&home_in(&folder));
-        let (process, status) = self.launch(&folder, "127.0.0.1:0");
+        let (home, log) = (folder.path().join("home"), folder.path().join("regauthd.log"));
+        self.prepare(&home);
+        let (process, status) = self.launch(&home, &log, "127.0.0.1:0");
         Daemon {
             process,
             status,
             builder: self,
-            folder,
+            home,
+            _folder: folder,
         }
     }
 
@@ -93,9 +100,8 @@ impl Builder {
         file.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
     }
 
-    fn launch(&self, folder: &TempDir, listen: &str) -> (Process, Value) {
-        let (home, log) = (&home_in(folder), folder.path().join("regauthd.log"));
-        let mut process = Process::spawn("regauthd", &mut self.command(home, listen), &log);
+    fn launch(&self, home: &Path, log: &Path, listen: &str) -> (Process, Value) {
+        let mut process = Process::spawn("regauthd", &mut self.command(home, listen), log);
         let status = process.wait_until("regauthctl status", || {
             let answer = Ctl::run(home, &["status"], "");
             answer.succeeded().then_some(answer.json)
@@ -131,7 +137,8 @@ pub struct Daemon {
     process: Process,
     status: Value,
     builder: Builder,
-    folder: TempDir,
+    home: PathBuf,
+    _folder: TempDir,
 }
 
 impl Daemon {
@@ -167,8 +174,8 @@ impl Daemon {
     }
 
     /// Its home. The log is not in it.
-    pub fn home(&self) -> PathBuf {
-        home_in(&self.folder)
+    pub fn home(&self) -> &Path {
+        &self.home
     }
 
     /// Everything it has logged, restarts included.
@@ -178,12 +185,12 @@ impl Daemon {
 
     /// `regauthctl --json` with these arguments.
     pub fn ctl(&self, arguments: &[&str]) -> Ctl {
-        Ctl::run(&self.home(), arguments, "")
+        Ctl::run(&self.home, arguments, "")
     }
 
     /// The same with `input`, such as a token, on its stdin.
     pub fn ctl_with_input(&self, arguments: &[&str], input: &str) -> Ctl {
-        Ctl::run(&self.home(), arguments, input)
+        Ctl::run(&self.home, arguments, input)
     }
 
     /// Adds a registry by its index, with its root, its scheme and the token it was started with.
@@ -245,7 +252,8 @@ impl Daemon {
     pub fn restart(&mut self) {
         self.process.stop();
         let listen = self.said("listen").to_owned();
-        (self.process, self.status) = self.builder.launch(&self.folder, &listen);
+        let log = self.process.log_file().to_owned();
+        (self.process, self.status) = self.builder.launch(&self.home, &log, &listen);
     }
 
     /// Its memory now.
@@ -300,8 +308,4 @@ fn scheme_arguments(scheme: &Scheme) -> Vec<String> {
         Scheme::Header { name, prefix } => return vec!["--scheme".to_owned(), format!("{name}: {prefix}{{token}}")],
     };
     words.into_iter().map(str::to_owned).collect()
-}
-
-fn home_in(folder: &TempDir) -> PathBuf {
-    folder.path().join("home")
 }

@@ -180,6 +180,8 @@ async fn carry(worker: Worker, mut inbox: mpsc::UnboundedReceiver<Accepted>, ope
             drop((counted, permit));
         });
     }
+    // The listener is gone: the daemon drains. Leaving now would end this worker's connections with its runtime.
+    worker.plane.tasks.wait().await;
 }
 
 /// One worker carries some 40,000 requests a second; more than a few only spread the pools thin.
