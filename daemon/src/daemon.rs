@@ -75,9 +75,7 @@ impl Daemon {
             Ledger::read(&folders.ledger())?
         };
         let grants = read_grants(&folders.grants(), options.ephemeral)?;
-        let asked = options.listen.unwrap_or(config.listen);
-        config.clients.may_listen(asked)?;
-        let (listener, listen) = listen(asked).await?;
+        let (listener, listen) = listen(&options, &config).await?;
         let control = server::bind(&folders.socket()).map_err(|error| StartError::Socket(folders.socket(), error))?;
         let Opened { kind, thread } = open::open(&folders, &options, &config).await?;
         record_store(&config_file, &config, kind, options.ephemeral)?;
@@ -159,7 +157,9 @@ impl Daemon {
     }
 }
 
-async fn listen(asked: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+async fn listen(options: &Options, config: &Config) -> Result<(TcpListener, SocketAddr), StartError> {
+    let asked = options.listen.unwrap_or(config.listen);
+    config.clients.may_listen(asked)?;
     let failed = |source| StartError::Listen { asked, source };
     let listener = TcpListener::bind(asked).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;

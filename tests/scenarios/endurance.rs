@@ -19,6 +19,7 @@ use regauth_tests::registry::{Registry, USERNAME};
 use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
+use tokio::task::JoinSet;
 
 const TOKEN: &str = "t0ken-of-the-company";
 const NOBODY: u32 = 65534;
@@ -160,18 +161,18 @@ fn flood(daemon: &Daemon, host: &str, begin: &[u8], piece: impl Fn(u32) -> Vec<u
         tunnel.write_all(&raw::h2::preface()).await.unwrap();
         tunnel.write_all(begin).await.unwrap();
         let (mut reader, mut writer) = tokio::io::split(tunnel);
-        let reading = tokio::task::spawn(async move {
+        let mut reading = JoinSet::new();
+        reading.spawn(async move {
             let _ = tokio::io::copy(&mut reader, &mut tokio::io::sink()).await;
         });
         let deadline = Instant::now() + Duration::from_secs(5);
         let mut sent = 0;
-        while sent < pieces && Instant::now() < deadline && !reading.is_finished() {
+        while sent < pieces && Instant::now() < deadline && reading.try_join_next().is_none() {
             if writer.write_all(&piece(sent)).await.is_err() {
                 break;
             }
             sent += 1;
         }
-        reading.abort();
         sent
     })
 }

@@ -10,6 +10,7 @@ use regauth_tests::honeypot::{Honeypot, Recorded};
 use regauth_tests::leaks::Hunt;
 use regauth_tests::raw;
 use tokio::io::AsyncWriteExt;
+use tokio::task::JoinSet;
 
 const CANARIES: [&str; 2] = ["canary-of-corp-0123", "canary-of-other-0123"];
 
@@ -81,7 +82,8 @@ impl Stage {
         let stream = raw::connect(&self.daemon, &head(connect)).await.ok()?;
         let stream = raw::handshake(stream, sni, &["h2"]).await.ok()?;
         let (sender, connection) = h2::client::handshake(stream).await.ok()?;
-        let connection = tokio::task::spawn(connection);
+        let mut background = JoinSet::new();
+        background.spawn(connection);
         let mut request = Request::get(match self.authority(authority) {
             Some(authority) => format!("https://{authority}/a"),
             None => "/a".to_owned(),
@@ -89,9 +91,7 @@ impl Stage {
         if let Some(host) = self.authority(host) {
             request = request.header("host", host);
         }
-        let status = ask(sender, request.body(()).unwrap()).await;
-        connection.abort();
-        status
+        ask(sender, request.body(()).unwrap()).await
     }
 }
 

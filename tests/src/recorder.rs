@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpListener;
-use tokio::task::AbortHandle;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use crate::certificates::Authority;
@@ -44,13 +44,10 @@ impl Recorder {
         let port = listener.local_addr().unwrap().port();
         let record = Arc::clone(&seen);
         let task = runtime().spawn(async move {
+            // Dropped with the task, and its connections with it.
+            let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let (acceptor, record) = (acceptor.clone(), Arc::clone(&record));
-                tokio::task::spawn(async move {
-                    if let Ok(stream) = acceptor.accept(stream).await {
-                        listen(stream, &record).await;
-                    }
-                });
+                connections.spawn(serve(stream, acceptor.clone(), Arc::clone(&record)));
             }
         });
         Self {
@@ -74,6 +71,12 @@ impl Recorder {
 impl Drop for Recorder {
     fn drop(&mut self) {
         self.accepting.abort();
+    }
+}
+
+async fn serve(stream: TcpStream, acceptor: TlsAcceptor, record: Arc<Mutex<Vec<Recorded>>>) {
+    if let Ok(stream) = acceptor.accept(stream).await {
+        listen(stream, &record).await;
     }
 }
 
