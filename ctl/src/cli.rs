@@ -12,7 +12,8 @@ use regauth_shared::{ErrorBody, exit_code};
 
 use crate::client::Client;
 use crate::commands::{
-    add_registry, allow, deny, list, reload, remove_registry, rotate, show, status, stop, unlock, verify,
+    add_registry, allow, deny, grant, grants, list, reload, remove_registry, revoke, rotate, show, status, stop,
+    unlock, verify,
 };
 use crate::error;
 use crate::output::{self, Report};
@@ -46,6 +47,9 @@ enum Verb {
     Verify(verify::Arguments),
     Allow(allow::Arguments),
     Deny(deny::Arguments),
+    Grant(grant::Arguments),
+    Grants(grants::Arguments),
+    Revoke(revoke::Arguments),
     Status(status::Arguments),
     Unlock(unlock::Arguments),
     Reload(reload::Arguments),
@@ -55,10 +59,11 @@ enum Verb {
 /// After a verb's own flags.
 const LAST: usize = 100;
 
-const GROUPS: [(&str, &[&str]); 4] = [
+const GROUPS: [(&str, &[&str]); 5] = [
     ("Registries", &["add-registry", "remove-registry", "list", "show"]),
     ("Tokens", &["rotate", "verify"]),
     ("Writes", &["allow", "deny"]),
+    ("Other clients", &["grant", "grants", "revoke"]),
     ("The daemon", &["status", "unlock", "reload", "stop"]),
 ];
 
@@ -99,6 +104,9 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         Verb::Verify(arguments) => verify::run(arguments, &client),
         Verb::Allow(arguments) => allow::run(arguments, &client),
         Verb::Deny(arguments) => deny::run(arguments, &client),
+        Verb::Grant(arguments) => grant::run(arguments, &client),
+        Verb::Grants(arguments) => grants::run(arguments, &client),
+        Verb::Revoke(arguments) => revoke::run(arguments, &client),
         Verb::Status(arguments) => status::run(arguments, &client),
         Verb::Unlock(arguments) => unlock::run(arguments, &client),
         Verb::Reload(arguments) => reload::run(arguments, &client),

@@ -10,6 +10,10 @@
 
 mod bad_input;
 mod builds;
+mod clients;
+mod endurance;
+mod hostile;
+mod identity;
 mod keychain;
 mod kill;
 mod leaks;

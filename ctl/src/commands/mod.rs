@@ -12,6 +12,10 @@ pub(crate) mod verify;
 pub(crate) mod allow;
 pub(crate) mod deny;
 
+pub(crate) mod grant;
+pub(crate) mod grants;
+pub(crate) mod revoke;
+
 pub(crate) mod reload;
 pub(crate) mod status;
 pub(crate) mod stop;
