@@ -184,7 +184,7 @@ fn grants_survive_a_restart_and_end_when_their_time_is_over() {
     }
     let token = long.split(['@', ':']).nth(2).unwrap().to_owned();
     let mut hunt = Hunt::new(&token);
-    hunt.folder(&daemon.home(), &[])
+    hunt.folder(daemon.home(), &[])
         .look("the log", daemon.log())
         .assert_clean();
     daemon.restart();

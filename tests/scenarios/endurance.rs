@@ -132,7 +132,7 @@ fn out_of_descriptors_it_waits_and_recovers() {
     ] {
         let (registry, daemon) = served(builder, 10);
         let pid = daemon.pid().to_string();
-        let mut prlimit = client::command("prlimit", &daemon.home());
+        let mut prlimit = client::command("prlimit", daemon.home());
         client::run(prlimit.args(["--pid", &pid, "--nofile=64:64"])).succeeds();
         let crowd: Vec<TcpStream> = (0..120)
             .map(|_| TcpStream::connect(daemon.proxy().trim_start_matches("http://")).unwrap())

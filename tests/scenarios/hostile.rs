@@ -371,8 +371,8 @@ fn http2_turns_into_one_well_formed_request_or_none() {
         while conversations.join_next().await.is_some() {}
     });
     stage.assert_nothing_malformed();
-    for number in 0..more.len() {
-        assert!(stage.reached(number).len() <= 1, "{:?}", more[number]);
+    for (number, sent) in more.iter().enumerate() {
+        assert!(stage.reached(number).len() <= 1, "{sent:?}");
     }
     assert_eq!(stage.reached(0)[0].body, b"hello");
     assert!(stage.reached(1).is_empty() && stage.reached(6).is_empty());

@@ -251,7 +251,7 @@ fn a_browser_that_was_led_here_gets_nothing() {
     let ours = ours.trim_start_matches("http://");
     for request in [
         format!("GET / HTTP/1.1\r\nHost: {ours}\r\n\r\n"),
-        format!("GET / HTTP/1.1\r\nHost: rebound.example\r\nOrigin: http://rebound.example\r\n\r\n"),
+        "GET / HTTP/1.1\r\nHost: rebound.example\r\nOrigin: http://rebound.example\r\n\r\n".to_string(),
         format!("POST /x HTTP/1.1\r\nHost: {ours}\r\nSec-Fetch-Site: cross-site\r\nContent-Length: 0\r\n\r\n"),
         format!("OPTIONS * HTTP/1.1\r\nHost: {ours}\r\nOrigin: http://a.example\r\n\r\n"),
         format!("GET http://{ours}/ HTTP/1.1\r\nHost: {ours}\r\n\r\n"),
