@@ -19,3 +19,4 @@ pub(crate) mod unlock;
 
 mod client_configuration;
 mod registry;
+mod source;
