@@ -10,53 +10,97 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 use url::Url;
 
 use super::probe::{self, Finding, IndexConfig};
-use super::registrar::{Books, Registrar, first_record, hosts, ready, service, store_error};
+use super::registrar::{Books, Registrar, first_record, hosts, serve_credentials, store_error};
 use super::show;
+use super::supply::{self, Supply};
 use crate::credential::Item;
+use crate::proxy::routes::Service;
 use crate::registry::{Index, Kind, Registry, Scheme, Scope, Source, Writes};
 
 /// Adds a registry. The configuration's write is the moment it exists; before it, everything is undone on failure or
 /// at the next start.
 pub(crate) async fn add_registry(registrar: &Registrar, request: AddRegistry) -> Result<RegistryAdded, ErrorBody> {
     let mut books = registrar.books().await;
+    refuse_taken_name(&books, &request.name)?;
+    let Newcomer {
+        service,
+        verified,
+        notes,
+    } = newcomer(registrar, &books, &request).await?;
     let name = request.name.clone();
-    if books.services.contains_key(&name) {
-        return Err(
-            ErrorBody::new(ErrorKind::Exists, format!("there is a registry `{name}` already")).hint(format!(
-                "`regauthctl rotate {name}` gives it a new token; `regauthctl remove-registry {name}` makes room"
-            )),
-        );
-    }
-    let mut registry = described(&request)?;
-    refuse_taken_scopes(&books, &registry)?;
-    let upstream = Arc::new(registrar.upstream(&name, &registry)?);
-    let finding = probe::ask(&upstream, registrar.pool(), &registry, &request.token).await;
-    if request.verify {
-        refuse_unless_accepted(&name, &finding)?;
-    }
-    let notes = take_in_places(&mut registry, finding.index.as_ref(), &request);
-    refuse_taken_scopes(&books, &registry)?;
-
-    let record = first_record();
     books.ledger.pending.insert(name.clone());
-    books.ledger.registries.insert(name.clone(), record);
-    let holding = ready(record.generation, record.since, &registry.scheme, request.token.clone());
-    let added = Arc::new(service(&name, &registry, holding, upstream, Arc::default()));
-    books.services.insert(name.clone(), Arc::clone(&added));
-    if let Err(error) = commit(registrar, &mut books, &request, &registry).await {
+    if service.registry.source == Source::Store {
+        books.ledger.registries.insert(name.clone(), first_record());
+    }
+    books.services.insert(name.clone(), Arc::clone(&service));
+    serve_credentials(&books);
+    if let Err(error) = commit(registrar, &mut books, &request, &service.registry).await {
         undo(registrar, &mut books, &name).await;
         return Err(error);
     }
     books.ledger.pending.remove(&name);
     registrar.write_ledger(&books.ledger)?;
+    if verified && let Some(generation) = service.credential.generation() {
+        generation.guard().note(true);
+    }
     registrar.publish(&books);
     tracing::info!(registry = %name, "added");
     Ok(RegistryAdded {
-        registry: show::view(&added),
-        verified: finding.result == VerdictResult::Accepted,
+        registry: show::view(&service),
+        verified,
         notes,
         bundle: registrar.folders.bundle().display().to_string(),
         proxy: show::proxy_url(registrar),
+    })
+}
+
+fn refuse_taken_name(books: &Books, name: &RegistryName) -> Result<(), ErrorBody> {
+    if !books.services.contains_key(name) {
+        return Ok(());
+    }
+    Err(
+        ErrorBody::new(ErrorKind::Exists, format!("there is a registry `{name}` already")).hint(format!(
+            "`regauthctl rotate {name}` gives it a new token; `regauthctl remove-registry {name}` makes room"
+        )),
+    )
+}
+
+/// A registry that could be added.
+struct Newcomer {
+    service: Arc<Service>,
+    verified: bool,
+    notes: Vec<String>,
+}
+
+/// Checks the request, gets the token, asks the registry about it and about itself.
+async fn newcomer(registrar: &Registrar, books: &Books, request: &AddRegistry) -> Result<Newcomer, ErrorBody> {
+    let name = &request.name;
+    let mut registry = described(request)?;
+    refuse_taken_scopes(books, &registry)?;
+    let upstream = Arc::new(registrar.upstream(name, &registry)?);
+    let Supply { keeper, first } = supply::supply(registrar, books, &registry, request).await?;
+    let finding = match &first {
+        Ok(secret) => probe::ask(&upstream, registrar.pool(), &registry, secret).await,
+        Err(why) => Finding::without_token(why.clone()),
+    };
+    if request.verify {
+        refuse_unless_accepted(name, &finding)?;
+    }
+    let mut notes = take_in_places(&mut registry, finding.index.as_ref(), request);
+    notes.extend(first.err().map(|why| format!("there is no token yet: {why}")));
+    refuse_taken_scopes(books, &registry)?;
+    let service = Service {
+        name: name.clone(),
+        registry,
+        credential: Arc::default(),
+        keeper,
+        upstream,
+        usage: Arc::default(),
+    };
+    Ok(Newcomer {
+        service: Arc::new(service),
+        verified: finding.result == VerdictResult::Accepted,
+        notes,
     })
 }
 
@@ -67,12 +111,11 @@ async fn commit(
     registry: &Registry,
 ) -> Result<(), ErrorBody> {
     registrar.write_ledger(&books.ledger)?;
-    let item = Item::Credential(request.name.clone());
-    registrar
-        .store
-        .write(&item, &request.token)
-        .await
-        .map_err(|error| store_error(&error))?;
+    if let Some(token) = &request.token {
+        let item = Item::Credential(request.name.clone());
+        let written = registrar.store.write(&item, token).await;
+        written.map_err(|error| store_error(&error))?;
+    }
     registrar.ensure_authorities(books).await?;
     let without = hosts(registry)
         .into_iter()
@@ -86,6 +129,7 @@ async fn commit(
 
 async fn undo(registrar: &Registrar, books: &mut Books, name: &RegistryName) {
     books.services.remove(name);
+    serve_credentials(books);
     if registrar.store.delete(&Item::Credential(name.clone())).await.is_ok() {
         books.ledger.pending.remove(name);
         books.ledger.registries.remove(name);
@@ -119,7 +163,7 @@ fn described(request: &AddRegistry) -> Result<Registry, ErrorBody> {
         index,
         scopes,
         scheme,
-        source: Source::Store,
+        source: supply::source(request)?,
         writes,
         ca_file,
         client_identity: None,
@@ -145,11 +189,11 @@ fn places(request: &AddRegistry) -> Result<(Option<Index>, Vec<Scope>), ErrorBod
     Ok((index, scopes))
 }
 
-fn read<T: FromStr<Err: Display>>(flag: &str, text: &str) -> Result<T, ErrorBody> {
+pub(super) fn read<T: FromStr<Err: Display>>(flag: &str, text: &str) -> Result<T, ErrorBody> {
     text.parse().map_err(|error: T::Err| invalid(flag, &error))
 }
 
-fn invalid(flag: &str, error: &dyn Display) -> ErrorBody {
+pub(super) fn invalid(flag: &str, error: &dyn Display) -> ErrorBody {
     ErrorBody::new(ErrorKind::Invalid, format!("{flag}: {error}"))
         .hint("`regauthctl add-registry --help` shows examples")
 }

@@ -1,11 +1,14 @@
 //! `remove-registry`: forget the registry, delete its secret.
 
+use std::sync::Arc;
+
 use regauth_shared::request::ByName;
 use regauth_shared::response::RegistryRemoved;
-use regauth_shared::{ErrorBody, ErrorKind};
+use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 
-use super::registrar::{Books, Registrar, hosts, store_error};
+use super::registrar::{Books, Registrar, hosts, serve_credentials, store_error};
 use crate::credential::Item;
+use crate::proxy::routes::Service;
 use crate::registry::Source;
 
 /// Removes a registry. From the configuration's write on it does not exist; a secret that the store would not delete is
@@ -16,6 +19,7 @@ pub(crate) async fn remove_registry(registrar: &Registrar, request: ByName) -> R
     let Some(service) = books.services.get(&name).cloned() else {
         return Err(not_found(&books, &name));
     };
+    refuse_while_shared(&books, &name)?;
     books.ledger.pending.insert(name.clone());
     let forgotten = registrar.write_ledger(&books.ledger).and_then(|()| {
         registrar.edit_config(|config| {
@@ -27,6 +31,7 @@ pub(crate) async fn remove_registry(registrar: &Registrar, request: ByName) -> R
         return Err(error);
     }
     books.services.remove(&name);
+    serve_credentials(&books);
     registrar.publish(&books);
     let mut notes = Vec::new();
     match registrar.store.delete(&Item::Credential(name.clone())).await {
@@ -39,7 +44,7 @@ pub(crate) async fn remove_registry(registrar: &Registrar, request: ByName) -> R
             store_error(&error).message
         )),
     }
-    if service.registry.source != Source::Store {
+    if !matches!(service.registry.source, Source::Store | Source::Of(_)) {
         notes.push("its token was not in regauth's store; delete it where it came from".to_owned());
     }
     let wanted = books
@@ -54,13 +59,27 @@ pub(crate) async fn remove_registry(registrar: &Registrar, request: ByName) -> R
     Ok(RegistryRemoved { name, notes })
 }
 
-/// The answer for a name that nobody has, with those that there are.
-pub(crate) fn not_found(books: &Books, name: &regauth_shared::RegistryName) -> ErrorBody {
-    let names: Vec<&str> = books
+fn refuse_while_shared(books: &Books, name: &RegistryName) -> Result<(), ErrorBody> {
+    let uses_it = |service: &&Arc<Service>| matches!(&service.registry.source, Source::Of(owner) if owner == name);
+    let users: Vec<&str> = books
         .services
-        .keys()
-        .map(regauth_shared::RegistryName::as_str)
+        .values()
+        .filter(uses_it)
+        .map(|user| user.name.as_str())
         .collect();
+    if users.is_empty() {
+        return Ok(());
+    }
+    Err(ErrorBody::new(
+        ErrorKind::Refused,
+        format!("the credential of `{name}` is also that of {}", users.join(", ")),
+    )
+    .hint("remove what uses it first, or change `credential-of` there"))
+}
+
+/// The answer for a name that nobody has, with those that there are.
+pub(crate) fn not_found(books: &Books, name: &RegistryName) -> ErrorBody {
+    let names: Vec<&str> = books.services.keys().map(RegistryName::as_str).collect();
     let hint = if names.is_empty() {
         "none is configured; `regauthctl add-registry` adds one".to_owned()
     } else {
