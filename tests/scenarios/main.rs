@@ -6,4 +6,5 @@
     reason = "a scenario fails loudly"
 )]
 
+mod credentials;
 mod without_regauth;
