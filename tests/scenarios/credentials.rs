@@ -8,8 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use regauth_tests::client;
+use regauth_tests::ctl::Ctl;
 use regauth_tests::curl::Curl;
-use regauth_tests::daemon::{Ctl, Daemon};
+use regauth_tests::daemon::Daemon;
 use regauth_tests::gate::Scheme;
 use regauth_tests::leaks::Hunt;
 use regauth_tests::poll;
@@ -389,21 +390,18 @@ fn put(file: &Path, token: &str) {
 #[test]
 fn a_token_in_the_environment_is_used_and_is_nowhere_to_be_found() {
     let registry = bearer(TOKEN);
-    let home = TempDir::new().unwrap();
-    let config = home.path().join("config.toml");
-    let written = |variable: &str| {
-        let (index, ca) = (registry.index(), registry.ca());
-        let text = format!(
-            "store = \"memory\"\n[registries.corp]\nindex = \"{index}\"\nscopes = [\"{}\"]\nca-file = \"{}\"\nsource = \
+    let config = |variable: &str| {
+        let (index, scope, ca) = (registry.index(), registry.scope(), registry.ca());
+        format!(
+            "store = \"memory\"\n[registries.corp]\nindex = \"{index}\"\nscopes = [\"{scope}\"]\nca-file = \"{}\"\nsource = \
              \"env:{variable}\"\n",
-            registry.scope(),
             ca.display()
-        );
-        fs::write(&config, text).unwrap();
-        fs::set_permissions(&config, fs::Permissions::from_mode(0o600)).unwrap();
+        )
     };
-    written("CORP_TOKEN");
-    let daemon = Daemon::builder().env("CORP_TOKEN", TOKEN).start_in(home);
+    let daemon = Daemon::builder()
+        .config(&config("CORP_TOKEN"))
+        .env("CORP_TOKEN", TOKEN)
+        .start();
     let file = registry.file("f", 100);
     assert_eq!(status(&daemon, &file), 200);
     let environment = fs::read(format!("/proc/{}/environ", daemon.pid())).unwrap();
@@ -417,7 +415,7 @@ fn a_token_in_the_environment_is_used_and_is_nowhere_to_be_found() {
         .look("its log", daemon.log())
         .assert_clean();
     daemon.ctl(&["rotate", "corp"]).exits(8);
-    written("OTHER_TOKEN");
+    fs::write(daemon.home().join("config.toml"), config("OTHER_TOKEN")).unwrap();
     daemon.ctl(&["reload"]).succeeds();
     assert_eq!(status(&daemon, &file), 502);
     let problems = daemon.ctl(&["status"]).succeeds().json["problems"].to_string();

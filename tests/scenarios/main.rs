@@ -6,5 +6,11 @@
     reason = "a scenario fails loudly"
 )]
 
+mod builds;
 mod credentials;
+mod leaks;
+mod restart;
+mod rotation;
+mod streams;
+mod tunnel;
 mod without_regauth;

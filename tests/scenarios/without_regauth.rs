@@ -201,20 +201,26 @@ fn git_fetches_and_pushes_small_and_large() {
     let scheme = Scheme::basic("me");
     let server = GitServer::start(&host, scheme.clone(), TOKEN);
     server.repository("plans", &[("README", "secret\n")]);
+    server.branches("plans", 40);
     Git::new().trusts(&host.file()).clone_from(&server.url("plans")).fails();
     let git = Git::new()
         .trusts(&host.file())
-        .authorization(&server.scope(), &scheme.value(TOKEN));
+        .authorization(&server.scope(), &scheme.value(TOKEN))
+        .known_lengths();
     git.clone_from(&server.url("plans")).succeeds();
     for (name, length) in [("small", 100), ("large", 3 << 20)] {
         git.commit_noise(name, length).succeeds();
         git.push().succeeds();
         assert_eq!(server.head("plans", "main"), git.head());
     }
-    // Chunked on HTTP/1.1; HTTP/2 has no name for it: only the length is missing.
     server
         .nginx
-        .saw(|seen| seen.received > 3 << 20 && seen.header("content-length").is_none());
+        .saw(|seen| seen.status == 200 && seen.header("content-encoding") == Some("gzip"));
+    let large = server.nginx.saw(|seen| seen.received > 3 << 20);
+    assert_eq!(
+        (large.protocol.as_str(), large.header("content-length").is_some()),
+        ("HTTP/2.0", true)
+    );
 }
 
 #[test]
@@ -315,15 +321,22 @@ fn a_stranger_is_distrusted_and_its_certificate_known_byte_for_byte() {
 }
 
 #[test]
-fn gnome_keyring_stores_locks_dies_and_comes_back() {
+fn gnome_keyring_stores_locks_falls_silent_dies_and_comes_back() {
     let mut keyring = Keyring::start();
     let store = ["store", "--label", "a token", "service", "regauth", "account", "corp"];
     let lookup = ["lookup", "service", "regauth", "account", "corp"];
     keyring.secret_tool(&store, TOKEN).succeeds();
     assert_eq!(keyring.secret_tool(&lookup, "").succeeds().stdout, TOKEN);
     keyring.lock();
+    keyring
+        .secret_tool(&["store", "--label", "another", "account", "other"], TOKEN)
+        .fails();
     keyring.unlock();
     assert_eq!(keyring.secret_tool(&lookup, "").succeeds().stdout, TOKEN);
+    keyring.fall_silent();
+    assert!(!keyring.answers());
+    keyring.speak_again();
+    assert!(keyring.answers());
     keyring.kill();
     keyring.secret_tool(&lookup, "").fails();
     keyring.restart();
