@@ -25,12 +25,14 @@ fn bearer(token: &str) -> Registry {
 
 /// Adds a registry whose token is not given by hand.
 fn add(daemon: &Daemon, name: &str, registry: &Registry, more: &[&str]) -> Ctl {
-    let (index, ca) = (registry.index(), registry.ca());
+    let (index, scope, ca) = (registry.index(), registry.scope(), registry.ca());
     let first = [
         "add-registry",
         name,
         "--index",
         &index,
+        "--scope",
+        &scope,
         "--ca-file",
         ca.to_str().unwrap(),
     ];
@@ -288,7 +290,13 @@ fn a_thousand_requests_with_a_bad_token_cost_the_registry_a_handful() {
     daemon
         .try_add(
             "corp",
-            &["--index", &registry.index(), "--no-verify"],
+            &[
+                "--index",
+                &registry.index(),
+                "--scope",
+                &registry.scope(),
+                "--no-verify",
+            ],
             registry.scheme(),
             &registry.ca(),
             "stale",
@@ -427,7 +435,7 @@ fn registries_that_share_a_credential_rotate_together() {
     let owner = bearer(TOKEN);
     let user = Registry::builder(Scheme::basic(USERNAME), TOKEN).start();
     let daemon = Daemon::start();
-    daemon.add("corp", &owner);
+    daemon.add_with("corp", &owner, &["--scope", &owner.scope()]);
     let shared = ["--credential-of", "corp", "--scheme", "basic", "--username", USERNAME];
     add(&daemon, "other", &user, &shared).succeeds();
     let files = [owner.file("f", 10), user.file("f", 10)];
