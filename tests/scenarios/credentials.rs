@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use regauth_tests::client;
 use regauth_tests::ctl::Ctl;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
@@ -15,6 +14,7 @@ use regauth_tests::gate::Scheme;
 use regauth_tests::leaks::Hunt;
 use regauth_tests::poll;
 use regauth_tests::registry::{Registry, USERNAME};
+use regauth_tests::storm::storm;
 use tempfile::TempDir;
 
 const TOKEN: &str = "s3ntinel-token-of-corp";
@@ -193,23 +193,7 @@ fn a_command_that_goes_wrong_changes_nothing_and_is_explained() {
         ("exit 0", "the token is empty"),
     ] {
         mint.does(script);
-        let refused = daemon.ctl(&["rotate", "minted"]).exits(1);
-        let error = &refused.json["err"];
-        assert!(error["message"].as_str().unwrap().contains(message), "{error}");
-        let shown = daemon.ctl(&["show", "minted"]).succeeds().json;
-        assert!(
-            shown["credential"]["failure"]["message"]
-                .as_str()
-                .unwrap()
-                .contains(message),
-            "{shown}"
-        );
-        let problems = daemon.ctl(&["status"]).succeeds().json["problems"].to_string();
-        assert!(problems.contains(message), "{problems}");
-        for text in [error.to_string(), shown.to_string(), daemon.log()] {
-            Hunt::new(TOKEN).look("what is said", &text).assert_clean();
-            assert!(!text.contains("s3cret"), "{text}");
-        }
+        is_explained_without_secrets(&daemon, message);
         assert_eq!(status(&daemon, &file), 200, "{script}: the token of before serves");
     }
     mint.does(&format!("echo {TOKEN}-2"));
@@ -222,6 +206,20 @@ fn a_command_that_goes_wrong_changes_nothing_and_is_explained() {
     );
     assert_eq!(status(&daemon, &file), 200);
     assert!(daemon.ctl(&["show", "minted"]).json["credential"]["failure"].is_null());
+}
+
+fn is_explained_without_secrets(daemon: &Daemon, message: &str) {
+    let refused = daemon.ctl(&["rotate", "minted"]).exits(1).json["err"].clone();
+    let shown = daemon.ctl(&["show", "minted"]).succeeds().json["credential"]["failure"].clone();
+    for error in [&refused, &shown] {
+        assert!(error["message"].as_str().unwrap().contains(message), "{error}");
+    }
+    let problems = daemon.ctl(&["status"]).succeeds().json["problems"].to_string();
+    assert!(problems.contains(message), "{problems}");
+    for text in [refused.to_string(), shown.to_string(), daemon.log()] {
+        Hunt::new(TOKEN).look("what is said", &text).assert_clean();
+        assert!(!text.contains("s3cret"), "{text}");
+    }
 }
 
 #[test]
@@ -286,7 +284,7 @@ fn a_rejected_token_is_renewed_once_and_only_what_is_safe_is_repeated() {
 #[test]
 fn a_thousand_requests_with_a_bad_token_cost_the_registry_a_handful() {
     let registry = Registry::start("good");
-    let daemon = Daemon::builder().log_level("info").start();
+    let daemon = Daemon::start();
     daemon
         .try_add(
             "corp",
@@ -304,14 +302,8 @@ fn a_thousand_requests_with_a_bad_token_cost_the_registry_a_handful() {
         .succeeds();
     let before = rejections(&registry);
     let file = registry.file("f", 100);
-    let statuses: Vec<String> = thread::scope(|scope| {
-        let curls: Vec<_> = (0..4)
-            .map(|_| scope.spawn(|| two_hundred_and_fifty(&daemon, &file)))
-            .collect();
-        curls.into_iter().flat_map(|curl| curl.join().unwrap()).collect()
-    });
-    assert_eq!(statuses.len(), 1000);
-    assert!(statuses.iter().all(|status| status == "403 "), "{statuses:?}");
+    let statuses = storm(&daemon, &file, 1000, 4);
+    assert!(statuses.iter().all(|status| *status == 403), "{statuses:?}");
     let cost = rejections(&registry) - before;
     assert!((1..=6).contains(&cost), "{cost} rejections");
     let refused = Curl::new().behind(&daemon).get(&file);
@@ -325,21 +317,8 @@ fn a_thousand_requests_with_a_bad_token_cost_the_registry_a_handful() {
     assert_eq!(status(&daemon, &file), 200, "the registry has changed its mind");
     registry.accept(&["good"]);
     daemon.rotate("corp", "good").succeeds();
-    let statuses = two_hundred_and_fifty(&daemon, &file);
-    assert!(statuses.iter().all(|status| status == "200 "), "{statuses:?}");
-}
-
-/// One curl that asks for many things at once; the status of each, and what curl says of it.
-fn two_hundred_and_fifty(daemon: &Daemon, url: &str) -> Vec<String> {
-    let home = TempDir::new().unwrap();
-    let mut curl = client::command("curl", home.path());
-    curl.args(["-q", "--silent", "--parallel", "--parallel-max", "250"])
-        .args(["--output", "/dev/null", "--write-out", "%{http_code} %{errormsg}\n"])
-        .args(["--proxy", &daemon.proxy(), "--cacert"])
-        .arg(daemon.bundle())
-        .arg(format!("{url}?[1-250]"));
-    let outcome = client::run(&mut curl);
-    outcome.stdout.lines().map(str::to_owned).collect()
+    let statuses = storm(&daemon, &file, 1000, 4);
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
 }
 
 #[test]
