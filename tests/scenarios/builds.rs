@@ -153,17 +153,15 @@ fn git_fetches_and_pushes_small_and_large() {
     git.push().fails().says("regauthctl allow code");
     daemon.ctl(&["allow", "code", "--for", "5m"]).succeeds();
     git.push().succeeds();
-    let chunked = Git::new().behind(&daemon).config("http.version", "HTTP/1.1");
-    for (version, git) in [
-        ("HTTP/2", Git::new().behind(&daemon).known_lengths()),
-        ("HTTP/1.1", chunked),
-    ] {
+    // git's own default: it would hang now and then if we offered it HTTP/2.
+    let chunked = Git::new().behind(&daemon);
+    let known = Git::new().behind(&daemon).known_lengths();
+    for (way, git) in [("chunked", chunked), ("known", known)] {
         git.clone_from(&server.url("plans")).succeeds();
         for length in [100, 3 << 20] {
-            git.commit_noise(&format!("noise-{length}-{}", &version[5..6]), length)
-                .succeeds();
+            git.commit_noise(&format!("noise-{length}-{way}"), length).succeeds();
             git.push().succeeds();
-            assert_eq!(server.head("plans", "main"), git.head(), "{version}");
+            assert_eq!(server.head("plans", "main"), git.head(), "{way}");
         }
     }
     server.nginx.saw(|seen| seen.header("content-encoding") == Some("gzip"));

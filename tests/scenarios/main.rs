@@ -6,11 +6,16 @@
     reason = "a scenario fails loudly"
 )]
 
+mod bad_input;
 mod builds;
 mod credentials;
+mod keychain;
+mod kill;
 mod leaks;
 mod restart;
 mod rotation;
+mod start;
 mod streams;
 mod tunnel;
+mod vault;
 mod without_regauth;

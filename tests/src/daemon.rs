@@ -13,6 +13,7 @@ use crate::client::{self, Outcome};
 use crate::ctl::Ctl;
 use crate::gate::Scheme;
 use crate::git_server::GitServer;
+use crate::poll;
 use crate::process::Process;
 use crate::programs;
 use crate::registry::Registry;
@@ -20,16 +21,23 @@ use crate::registry::Registry;
 /// How a daemon is started.
 #[derive(Clone, Debug)]
 pub struct Builder {
-    store: String,
+    store: Option<String>,
     config: Option<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    outlives_limits: bool,
 }
 
 impl Builder {
     /// `--store`. Default: `memory`.
     pub fn store(mut self, store: &str) -> Self {
-        store.clone_into(&mut self.store);
+        self.store = Some(store.to_owned());
+        self
+    }
+
+    /// Without `--store`: what config.toml records, or what the first start chooses.
+    pub fn store_of_its_choice(mut self) -> Self {
+        self.store = None;
         self
     }
 
@@ -47,6 +55,13 @@ impl Builder {
     /// One more environment variable, such as `DBUS_SESSION_BUS_ADDRESS`.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A file that reaches the limit that `prlimit --fsize` sets is an error of the write, as a full disk is, and not a
+    /// signal that ends the process.
+    pub fn outlives_file_limits(mut self) -> Self {
+        self.outlives_limits = true;
         self
     }
 
@@ -102,14 +117,22 @@ impl Builder {
     }
 
     fn command(&self, home: &Path, listen: &str) -> Command {
-        let mut daemon = client::command(programs::binary("regauthd"), home);
+        let program = programs::binary("regauthd");
+        let mut daemon = if self.outlives_limits {
+            let mut shell = client::command("sh", home);
+            shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(program);
+            shell
+        } else {
+            client::command(program, home)
+        };
         daemon
             .env("REGAUTH_LOG", "trace")
             .env("RUST_BACKTRACE", "1")
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .arg("--home")
             .arg(home)
-            .args(["--listen", listen, "--store", &self.store])
+            .args(["--listen", listen])
+            .args(self.store.iter().flat_map(|store| ["--store", store]))
             .args(&self.arguments);
         daemon
     }
@@ -129,10 +152,11 @@ impl Daemon {
     /// How a daemon is started.
     pub fn builder() -> Builder {
         Builder {
-            store: "memory".to_owned(),
+            store: Some("memory".to_owned()),
             config: None,
             arguments: Vec::new(),
             environment: Vec::new(),
+            outlives_limits: false,
         }
     }
 
@@ -224,6 +248,15 @@ impl Daemon {
     /// SIGTERM, and its exit status.
     pub fn stop(&mut self) -> ExitStatus {
         self.process.stop()
+    }
+
+    /// Waits until it ends without being told here, and its exit status.
+    ///
+    /// # Panics
+    /// With its log, when it goes on.
+    pub fn wait(&mut self) -> ExitStatus {
+        let ended = poll::within(poll::PATIENCE, || self.process.ended());
+        ended.unwrap_or_else(|| panic!("regauthd has not ended; its log:\n{}", self.log()))
     }
 
     /// SIGKILL.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::Empty;
-use hyper::client::conn::http2::{self, SendRequest};
+use hyper::client::conn::http2::{self, Connection, SendRequest};
 use hyper::{Request, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{ClientConfig, RootCertStore};
@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::certificates::read_pem;
 use crate::daemon::Daemon;
@@ -29,8 +30,11 @@ pub fn storm(daemon: &Daemon, url: &str, requests: usize, connections: usize) ->
     let tls = client_config(&daemon.bundle());
     Runtime::new().unwrap().block_on(async {
         let mut senders = Vec::new();
+        let mut open = JoinSet::new();
         for _ in 0..connections {
-            senders.push(connect(&proxy, &uri, Arc::clone(&tls)).await);
+            let (sender, connection) = connect(&proxy, &uri, Arc::clone(&tls)).await;
+            open.spawn(connection);
+            senders.push(sender);
         }
         let mut answers = JoinSet::new();
         for number in 0..requests {
@@ -42,9 +46,10 @@ pub fn storm(daemon: &Daemon, url: &str, requests: usize, connections: usize) ->
     })
 }
 
-type Sender = SendRequest<Empty<Bytes>>;
+type Requests = SendRequest<Empty<Bytes>>;
+type Carrying = Connection<TokioIo<TlsStream<TcpStream>>, Empty<Bytes>, TokioExecutor>;
 
-async fn connect(proxy: &Uri, uri: &Uri, tls: Arc<ClientConfig>) -> Sender {
+async fn connect(proxy: &Uri, uri: &Uri, tls: Arc<ClientConfig>) -> (Requests, Carrying) {
     let mut stream = TcpStream::connect(proxy.authority().unwrap().as_str()).await.unwrap();
     let authority = uri.authority().unwrap();
     let connect = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
@@ -56,11 +61,9 @@ async fn connect(proxy: &Uri, uri: &Uri, tls: Arc<ClientConfig>) -> Sender {
     assert!(head.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&head));
     let name = ServerName::try_from(authority.host().to_owned()).unwrap();
     let stream = TlsConnector::from(tls).connect(name, stream).await.unwrap();
-    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+    http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
         .await
-        .unwrap();
-    tokio::task::spawn(connection);
-    sender
+        .unwrap()
 }
 
 fn client_config(bundle: &Path) -> Arc<ClientConfig> {

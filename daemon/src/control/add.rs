@@ -22,6 +22,7 @@ use crate::registry::{Index, Kind, Registry, Scheme, Scope, Source, Writes};
 pub(crate) async fn add_registry(registrar: &Registrar, request: AddRegistry) -> Result<RegistryAdded, ErrorBody> {
     let mut books = registrar.books().await;
     refuse_taken_name(&books, &request.name)?;
+    refuse_unread_changes(registrar, &request.name)?;
     let Newcomer {
         service,
         verified,
@@ -36,10 +37,13 @@ pub(crate) async fn add_registry(registrar: &Registrar, request: AddRegistry) ->
     serve_credentials(&books);
     if let Err(error) = commit(registrar, &mut books, &request, &service.registry).await {
         undo(registrar, &mut books, &name).await;
+        registrar.publish(&books);
         return Err(error);
     }
     books.ledger.pending.remove(&name);
-    registrar.write_ledger(&books.ledger)?;
+    if let Err(error) = registrar.write_ledger(&books.ledger) {
+        tracing::warn!(error = error.message, "added, and noted as such at the next start");
+    }
     if verified && let Some(generation) = service.credential.generation() {
         generation.guard().note(true);
     }
@@ -52,17 +56,6 @@ pub(crate) async fn add_registry(registrar: &Registrar, request: AddRegistry) ->
         bundle: registrar.folders.bundle().display().to_string(),
         proxy: show::proxy_url(registrar),
     })
-}
-
-fn refuse_taken_name(books: &Books, name: &RegistryName) -> Result<(), ErrorBody> {
-    if !books.services.contains_key(name) {
-        return Ok(());
-    }
-    Err(
-        ErrorBody::new(ErrorKind::Exists, format!("there is a registry `{name}` already")).hint(format!(
-            "`regauthctl rotate {name}` gives it a new token; `regauthctl remove-registry {name}` makes room"
-        )),
-    )
 }
 
 /// A registry that could be added.
@@ -79,14 +72,15 @@ async fn newcomer(registrar: &Registrar, books: &Books, request: &AddRegistry) -
     refuse_taken_scopes(books, &registry)?;
     let upstream = Arc::new(registrar.upstream(name, &registry)?);
     let Supply { keeper, first } = supply::supply(registrar, books, &registry, request).await?;
-    let finding = match &first {
-        Ok(secret) => probe::ask(&upstream, registrar.pool(), &registry, secret).await,
-        Err(why) => Finding::without_token(why.clone()),
+    let index = match &first {
+        Ok(secret) if request.verify => {
+            let finding = probe::ask(&upstream, registrar.pool(), &registry, secret).await;
+            refuse_unless_accepted(name, &finding)?;
+            finding.index
+        }
+        _ => None,
     };
-    if request.verify {
-        refuse_unless_accepted(name, &finding)?;
-    }
-    let mut notes = take_in_places(&mut registry, finding.index.as_ref(), request);
+    let mut notes = take_in_places(&mut registry, index.as_ref(), request);
     notes.extend(first.err().map(|why| format!("there is no token yet: {why}")));
     refuse_taken_scopes(books, &registry)?;
     let service = Service {
@@ -99,7 +93,7 @@ async fn newcomer(registrar: &Registrar, books: &Books, request: &AddRegistry) -
     };
     Ok(Newcomer {
         service: Arc::new(service),
-        verified: finding.result == VerdictResult::Accepted,
+        verified: request.verify,
         notes,
     })
 }
@@ -130,16 +124,10 @@ async fn commit(
 async fn undo(registrar: &Registrar, books: &mut Books, name: &RegistryName) {
     books.services.remove(name);
     serve_credentials(books);
-    if registrar.store.delete(&Item::Credential(name.clone())).await.is_ok() {
-        books.ledger.pending.remove(name);
-        books.ledger.registries.remove(name);
+    if let Err(error) = registrar.delete_credential(books, name).await {
+        tracing::warn!(registry = %name, %error, "its token is deleted when the store opens, if it got there at all");
     }
-    let wanted = books
-        .services
-        .values()
-        .flat_map(|service| hosts(&service.registry))
-        .collect();
-    registrar.forget_authorities(books, &wanted).await;
+    registrar.forget_unused_authorities(books).await;
     if let Err(error) = registrar
         .write_ledger(&books.ledger)
         .and_then(|()| registrar.write_bundle(books))
@@ -204,6 +192,29 @@ fn push_uncovered(scopes: &mut Vec<Scope>, scope: Scope) {
         scopes.retain(|present| !scope.covers(present));
         scopes.push(scope);
     }
+}
+
+fn refuse_taken_name(books: &Books, name: &RegistryName) -> Result<(), ErrorBody> {
+    if !books.services.contains_key(name) {
+        return Ok(());
+    }
+    let error = ErrorBody::new(ErrorKind::Exists, format!("there is a registry `{name}` already"));
+    Err(error.hint(format!(
+        "`regauthctl rotate {name}` gives it a new token; `regauthctl remove-registry {name}` makes room"
+    )))
+}
+
+/// A file that could not be written to in the end is told before the registry is asked, and what a person has written
+/// there by hand is not written over.
+fn refuse_unread_changes(registrar: &Registrar, name: &RegistryName) -> Result<(), ErrorBody> {
+    if !registrar.persistent || !registrar.read_config()?.registries.contains_key(name) {
+        return Ok(());
+    }
+    let message = format!(
+        "{} has a registry `{name}` that the daemon has not read yet",
+        registrar.config_file.display()
+    );
+    Err(ErrorBody::new(ErrorKind::Exists, message).hint("`regauthctl reload` takes it in"))
 }
 
 fn refuse_taken_scopes(books: &Books, registry: &Registry) -> Result<(), ErrorBody> {

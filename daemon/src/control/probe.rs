@@ -30,17 +30,6 @@ pub(crate) struct Finding {
     pub(crate) index: Option<IndexConfig>,
 }
 
-impl Finding {
-    /// The registry was not asked, because there is no token to ask about.
-    pub(crate) fn without_token(detail: String) -> Self {
-        Self {
-            result: VerdictResult::NoToken,
-            detail,
-            index: None,
-        }
-    }
-}
-
 /// A cargo index's `config.json` (the Cargo book, "Index Format").
 #[derive(Debug, Deserialize)]
 pub(crate) struct IndexConfig {

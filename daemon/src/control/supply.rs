@@ -104,7 +104,10 @@ pub(crate) async fn supply(
 }
 
 fn borrowed(books: &Books, owner: &RegistryName) -> Result<Supply, ErrorBody> {
-    let service = books.services.get(owner).ok_or_else(|| not_found(books, owner))?;
+    let service = books
+        .services
+        .get(owner)
+        .ok_or_else(|| not_found(&books.services, owner))?;
     let first = match service.keeper.present() {
         Present::Ready(value) => Ok(value.secret),
         Present::Locked => Err("the store is locked".to_owned()),

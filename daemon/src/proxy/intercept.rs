@@ -15,7 +15,7 @@ use crate::host::Host;
 use crate::proxy::request::{self, Intercepted};
 use crate::proxy::routes::Site;
 use crate::proxy::socket::Socket;
-use crate::proxy::tunnel::ESTABLISHED;
+use crate::proxy::tunnel::{ESTABLISHED, given_up};
 use crate::proxy::worker::Worker;
 
 /// Accepts the CONNECT and serves requests until the client is done or the daemon drains.
@@ -24,7 +24,10 @@ pub(crate) async fn serve(worker: Worker, mut stream: TcpStream, site: Arc<Site>
         return;
     }
     let socket = Socket::new(stream);
-    let handshake = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(tls).accept(socket.clone())).await;
+    let handshake = tokio::select! {
+        handshake = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(tls).accept(socket.clone())) => handshake,
+        () = given_up(&worker) => return,
+    };
     let stream = match handshake {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {

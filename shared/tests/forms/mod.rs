@@ -49,6 +49,13 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
 }
 
 fn requests_with_options() -> Vec<(&'static str, Request)> {
+    let unlock = |passphrase, set_passphrase| {
+        Request::Unlock(Unlock {
+            passphrase,
+            set_passphrase,
+        })
+    };
+    let passphrase = || Some(secret("correct horse battery staple"));
     vec![
         (
             "verify",
@@ -64,13 +71,9 @@ fn requests_with_options() -> Vec<(&'static str, Request)> {
                 seconds: 300,
             }),
         ),
-        (
-            "unlock",
-            Request::Unlock(Unlock {
-                passphrase: Some(secret("correct horse battery staple")),
-            }),
-        ),
-        ("unlock-least", Request::Unlock(Unlock { passphrase: None })),
+        ("unlock", unlock(passphrase(), None)),
+        ("unlock-least", unlock(None, None)),
+        ("unlock-set-passphrase", unlock(None, passphrase())),
     ]
 }
 
