@@ -323,6 +323,10 @@ fn a_start_that_cannot_be_says_why_and_what_to_do() {
             vec!["in use", "--listen"],
         ),
         (
+            vec!["--home", text(&below("c")), "--listen", "0.0.0.0:9001"],
+            vec!["loopback", "clients"],
+        ),
+        (
             vec!["--home", text(&below("b")), "--config", "/nowhere/c.toml"],
             vec!["/nowhere/c.toml", "--config"],
         ),
@@ -344,8 +348,7 @@ fn a_start_that_cannot_be_says_why_and_what_to_do() {
         );
     }
     for arguments in [
-        &["--listen", "0.0.0.0:9001"][..],
-        &["--listen", "somewhere"],
+        &["--listen", "somewhere"][..],
         &["--store", "bank"],
         &["--bogus"],
         &["extra"],
