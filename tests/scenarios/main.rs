@@ -17,3 +17,4 @@ mod rotation;
 mod streams;
 mod tunnel;
 mod without_regauth;
+mod writes;
