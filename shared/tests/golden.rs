@@ -26,7 +26,7 @@ fn the_greeting_keeps_its_form() {
 
 #[test]
 fn requests_keep_their_form() {
-    for (name, request) in forms::requests() {
+    for (name, request) in forms::requests().into_iter().chain(forms::requests_about_grants()) {
         let line = agrees(&format!("request/{name}"), &request.to_line().unwrap());
         // A request holds a secret, so it has no `PartialEq`: what it writes is what it is.
         assert_eq!(Request::from_line(&line).unwrap().to_line().unwrap(), line, "{name}");

@@ -60,6 +60,21 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
             }),
         ),
         ("deny", Request::Deny(by_name())),
+        ("status", Request::Status(Nothing {})),
+        ("reload", Request::Reload(Nothing {})),
+        (
+            "unlock",
+            Request::Unlock(Unlock {
+                passphrase: Some(secret("correct horse battery staple")),
+            }),
+        ),
+        ("unlock-least", Request::Unlock(Unlock { passphrase: None })),
+        ("stop", Request::Stop(Nothing {})),
+    ]
+}
+
+pub(crate) fn requests_about_grants() -> Vec<(&'static str, Request)> {
+    vec![
         (
             "grant",
             Request::Grant(Grant {
@@ -83,16 +98,6 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
                 id: "3f9a1c2e".to_owned(),
             }),
         ),
-        ("status", Request::Status(Nothing {})),
-        ("reload", Request::Reload(Nothing {})),
-        (
-            "unlock",
-            Request::Unlock(Unlock {
-                passphrase: Some(secret("correct horse battery staple")),
-            }),
-        ),
-        ("unlock-least", Request::Unlock(Unlock { passphrase: None })),
-        ("stop", Request::Stop(Nothing {})),
     ]
 }
 
