@@ -39,7 +39,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    AddRegistry(add_registry::Arguments),
+    AddRegistry(Box<add_registry::Arguments>),
     RemoveRegistry(remove_registry::Arguments),
     List(list::Arguments),
     Show(show::Arguments),
@@ -96,7 +96,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         .map_err(|error| error::usage(error.to_string()))?;
     let client = Client::new(&folders);
     match cli.verb {
-        Verb::AddRegistry(arguments) => add_registry::run(arguments, &client),
+        Verb::AddRegistry(arguments) => add_registry::run(*arguments, &client),
         Verb::RemoveRegistry(arguments) => remove_registry::run(arguments, &client),
         Verb::List(arguments) => list::run(arguments, &client),
         Verb::Show(arguments) => show::run(arguments, &client),
@@ -132,7 +132,8 @@ fn command() -> Command {
 }
 
 fn has_flag(arguments: &[OsString], flag: &str) -> bool {
-    let before_a_command = arguments.iter().skip(1).take_while(|argument| *argument != "--");
+    let ours = |argument: &&OsString| *argument != "--" && *argument != "--source-command";
+    let before_a_command = arguments.iter().skip(1).take_while(ours);
     before_a_command.into_iter().any(|argument| {
         let rest = argument.as_encoded_bytes().strip_prefix(flag.as_bytes());
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"="))
@@ -191,10 +192,7 @@ fn in_our_form(rendered: &str) -> ErrorBody {
     let rest: Vec<_> = paragraphs.collect();
     let starting = |start: &str| rest.iter().find_map(|text| text.strip_prefix(start).map(str::to_owned));
     let hint = starting("tip: ").or_else(|| starting("Usage: ").map(|usage| format!("usage: {usage}")));
-    ErrorBody {
-        hint,
-        ..error::usage(message)
-    }
+    error::usage(message).hint(hint.unwrap_or_else(|| "`regauthctl help VERB` says what a verb takes".to_owned()))
 }
 
 #[cfg(test)]
@@ -242,5 +240,7 @@ mod tests {
         assert!(has_flag(&line("regauthctl rotate corp --token=x"), "--token"));
         assert!(!has_flag(&line("regauthctl rotate corp --token-stdin"), "--token"));
         assert!(!has_flag(&line("regauthctl run -- x --token y"), "--token"));
+        let add = line("regauthctl add-registry a --source-command x --token y");
+        assert!(!has_flag(&add, "--token"));
     }
 }

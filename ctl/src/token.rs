@@ -21,6 +21,11 @@ pub(crate) struct TokenFlags {
 }
 
 impl TokenFlags {
+    /// Whether one of them was given.
+    pub(crate) fn given(&self) -> bool {
+        self.token_stdin || self.token_env.is_some()
+    }
+
     /// The token. `prompt` is called when a person is going to be asked, and only then.
     ///
     /// # Errors
@@ -36,7 +41,9 @@ impl TokenFlags {
                     .hint("pipe the token in with --token-stdin, or name a variable with --token-env VAR"));
             }
         };
-        Secret::parse(&text).map_err(|invalid| error::usage(invalid.to_string()))
+        Secret::parse(&text).map_err(|invalid| {
+            error::usage(invalid.to_string()).hint("nothing was sent; give the token as the registry has shown it")
+        })
     }
 }
 

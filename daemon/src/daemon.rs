@@ -1,5 +1,6 @@
 //! Starts everything in order, waits for the end, and drains.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use regauth_shared::ErrorBody;
 use regauth_shared::paths::{Folders, NoHome};
 use rustls_pki_types::CertificateDer;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -20,6 +21,7 @@ use crate::config::{Config, ConfigFile, INITIAL, InvalidListen, Problems};
 use crate::control::registrar::{Parts, Registrar};
 use crate::control::server;
 use crate::credential::StoreKind;
+use crate::credential::environment::Environment;
 use crate::credential::open::{self, Opened};
 use crate::grant::Grants;
 use crate::home::{self, HomeError, Lock};
@@ -30,6 +32,7 @@ use crate::proxy::dial::Dialer;
 use crate::proxy::peer::Peers;
 use crate::proxy::upstream::{Trust, TrustError, Upstream};
 use crate::proxy::worker::{Counters, Plane, Workers};
+use crate::registry::Source;
 
 /// What the command line says.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +47,8 @@ pub struct Options {
     pub store: Option<StoreKind>,
     /// Secrets in memory, nothing written but the bundle and the socket.
     pub ephemeral: bool,
+    /// Tokens that were taken from the environment; those that [`variables`] names.
+    pub environment: Environment,
 }
 
 /// A running daemon.
@@ -90,17 +95,15 @@ impl Daemon {
             workers: number,
             store: thread,
             store_kind: kind,
+            at_start: config.clone(),
             system_roots,
             stop: CancellationToken::new(),
             persistent: !options.ephemeral,
+            environment: options.environment,
         };
-        let registrar = Arc::new(
-            Registrar::open(parts, &config, ledger)
-                .await
-                .map_err(StartError::Registries)?,
-        );
+        let registrar = Registrar::open(parts, &config, ledger).await;
         Ok(Self {
-            registrar,
+            registrar: Arc::new(registrar.map_err(StartError::Registries)?),
             listener,
             workers,
             control,
@@ -115,7 +118,7 @@ impl Daemon {
     }
 
     /// Serves until SIGTERM, SIGINT or `regauthctl stop`, then drains: no new connections, requests in flight finish, at
-    /// most for `drain-timeout`.
+    /// most for `drain-timeout` or until the next signal.
     ///
     /// # Errors
     /// When signals cannot be handled.
@@ -132,19 +135,20 @@ impl Daemon {
         ));
         background.spawn(accept::accept(self.listener, self.workers, plane.drain.clone()));
         background.spawn(retry_store(Arc::clone(&self.registrar), end.clone()));
+        background.spawn(rest_guards(Arc::clone(&self.registrar), end.clone()));
 
-        wait_for_the_end(&self.registrar).await?;
+        let mut signals = Signals::new()?;
+        signals.wait_for_the_end(&self.registrar).await;
         tracing::info!(connections = plane.counters.connections(), "draining");
         plane.drain.cancel();
         plane.tasks.close();
-        if tokio::time::timeout(self.drain_timeout, plane.tasks.wait())
-            .await
-            .is_err()
-        {
-            tracing::warn!(
-                connections = plane.counters.connections(),
-                "the drain timeout has passed, cutting the rest"
-            );
+        let cut = tokio::select! {
+            () = plane.tasks.wait() => None,
+            () = tokio::time::sleep(self.drain_timeout) => Some("the drain timeout has passed, cutting the rest"),
+            () = signals.end() => Some("asked to end again, cutting the rest"),
+        };
+        if let Some(why) = cut {
+            tracing::warn!(connections = plane.counters.connections(), why);
         }
         conversations.close();
         let _ = tokio::time::timeout(LAST_WORDS, conversations.wait()).await;
@@ -160,7 +164,7 @@ impl Daemon {
 async fn listen(options: &Options, config: &Config) -> Result<(TcpListener, SocketAddr), StartError> {
     let asked = options.listen.unwrap_or(config.listen);
     config.clients.may_listen(asked)?;
-    let failed = |source| StartError::Listen { asked, source };
+    let failed = |error| StartError::Listen { asked, error };
     let listener = TcpListener::bind(asked).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
@@ -208,20 +212,41 @@ fn plane(
     })
 }
 
-async fn wait_for_the_end(registrar: &Registrar) -> io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            () = registrar.stop.cancelled() => return Ok(()),
-            _ = hang_up.recv() => {
-                if let Err(error) = registrar.reload().await {
-                    tracing::error!(error = error.message, "reload");
-                }
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Until somebody wants the daemon to end; reloads until then.
+    async fn wait_for_the_end(&mut self, registrar: &Registrar) {
+        loop {
+            tokio::select! {
+                () = registrar.stop.cancelled() => return,
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => {}
             }
+            if let Err(error) = registrar.reload().await {
+                tracing::error!("not reloaded: {}", error.message);
+            }
+        }
+    }
+
+    /// Until a signal asks the daemon to end.
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }
@@ -233,6 +258,31 @@ async fn retry_store(registrar: Arc<Registrar>, end: CancellationToken) {
             () = tokio::time::sleep(RETRY) => registrar.retry_store().await,
         }
     }
+}
+
+async fn rest_guards(registrar: Arc<Registrar>, end: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = end.cancelled() => return,
+            () = tokio::time::sleep(REST) => registrar.rest_guards(),
+        }
+    }
+}
+
+/// The environment variables that the configuration names as sources. A configuration that cannot be read names none: the
+/// start is going to say what is wrong with it.
+pub fn variables(options: &Options) -> Vec<String> {
+    let folders = Folders::resolve(options.home.as_deref(), |name| std::env::var_os(name)).ok();
+    let file = options.config.clone().or_else(|| Some(folders?.config_file()));
+    let text = file.and_then(|file| std::fs::read_to_string(file).ok());
+    let config = text.and_then(|text| Config::read(&text).ok()).unwrap_or_default();
+    let sources = config.registries.into_values().map(|registry| registry.source);
+    let variable = |source| match source {
+        Source::Environment(variable) => Some(variable),
+        _ => None,
+    };
+    let names: BTreeSet<String> = sources.filter_map(variable).collect();
+    names.into_iter().collect()
 }
 
 fn read_config(file: &Path, ephemeral: bool) -> Result<Config, StartError> {
@@ -288,15 +338,19 @@ pub enum StartError {
     #[error(transparent)]
     BeyondLoopback(#[from] InvalidListen),
     /// The port is taken, or the address not ours.
-    #[error("cannot listen on {asked}: {source}; choose another with --listen, port 0 picks a free one")]
+    #[error("cannot listen on {asked}: {error}; choose another with --listen, port 0 picks a free one")]
     Listen {
         /// The address.
         asked: SocketAddr,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
     /// The control socket cannot be made.
-    #[error("cannot make the control socket {}: {}; a path of at most 100 characters is needed", .0.display(), .1)]
+    #[error("cannot make the control socket {}: {}; {}", .0.display(), .1, if .1.kind() == io::ErrorKind::InvalidInput {
+        "choose a shorter folder with --home"
+    } else {
+        "move away what is there"
+    })]
     Socket(PathBuf, io::Error),
     /// The store that was asked for is not the recorded one.
     #[error(
@@ -316,10 +370,12 @@ pub enum StartError {
     #[error("cannot start the worker threads: {0}")]
     Threads(io::Error),
     /// A configured registry cannot be brought into service.
-    #[error("{}", .0.message)]
+    #[error("{}; {}", .0.message, .0.hint.as_deref().unwrap_or("correct config.toml and start again"))]
     Registries(ErrorBody),
 }
 
 const RETRY: Duration = Duration::from_secs(5);
+/// A generation that was not accepted for so long has to prove itself again.
+const REST: Duration = Duration::from_secs(1);
 /// How long conversations on the control socket may take to end after the drain.
 const LAST_WORDS: Duration = Duration::from_millis(300);

@@ -6,6 +6,15 @@
 //! ([`proxy`], whose first page is the life of a request); the control side ([`control`]). [`home`], [`ledger`] and
 //! [`atomic`] keep the files. [`daemon`] starts it all and ends it all; [`process`] is what a process with secrets does first.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::too_many_lines,
+        clippy::unwrap_used,
+        reason = "a table is as long as its cases; clippy takes only functions marked #[test] for tests"
+    )
+)]
+
 pub mod host;
 pub mod registry;
 

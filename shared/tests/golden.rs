@@ -3,7 +3,11 @@
 //! A change that breaks a file is a new version of the protocol. To rewrite the files on purpose: `REGAUTH_BLESS=1 cargo
 //! test -p regauth-shared`.
 
-#![allow(clippy::unwrap_used, reason = "clippy takes only functions marked #[test] for tests")]
+#![allow(
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "a table is as long as its cases; clippy takes only functions marked #[test] for tests"
+)]
 
 mod forms;
 
@@ -26,7 +30,7 @@ fn the_greeting_keeps_its_form() {
 
 #[test]
 fn requests_keep_their_form() {
-    for (name, request) in forms::requests().into_iter().chain(forms::requests_about_grants()) {
+    for (name, request) in forms::requests() {
         let line = agrees(&format!("request/{name}"), &request.to_line().unwrap());
         // A request holds a secret, so it has no `PartialEq`: what it writes is what it is.
         assert_eq!(Request::from_line(&line).unwrap().to_line().unwrap(), line, "{name}");

@@ -14,6 +14,7 @@ use crate::client::{self, Outcome};
 use crate::ctl::Ctl;
 use crate::gate::Scheme;
 use crate::git_server::GitServer;
+use crate::poll;
 use crate::process::Process;
 use crate::programs;
 use crate::registry::Registry;
@@ -22,7 +23,7 @@ use crate::registry::Registry;
 #[derive(Clone, Debug)]
 pub struct Builder {
     under: Vec<String>,
-    store: String,
+    store: Option<String>,
     config: Option<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
@@ -31,7 +32,13 @@ pub struct Builder {
 impl Builder {
     /// `--store`. Default: `memory`.
     pub fn store(mut self, store: &str) -> Self {
-        store.clone_into(&mut self.store);
+        self.store = Some(store.to_owned());
+        self
+    }
+
+    /// Without `--store`: what config.toml records, or what the first start chooses.
+    pub fn store_of_its_choice(mut self) -> Self {
+        self.store = None;
         self
     }
 
@@ -56,6 +63,12 @@ impl Builder {
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// A file that reaches the limit that `prlimit --fsize` sets is an error of the write, as a full disk is, and not a
+    /// signal that ends the process.
+    pub fn outlives_file_limits(self) -> Self {
+        self.under(&["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
     }
 
     /// Writes this `config.toml` before the first start. Without it, the daemon makes its home itself.
@@ -125,7 +138,8 @@ impl Builder {
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .arg("--home")
             .arg(home)
-            .args(["--listen", listen, "--store", &self.store])
+            .args(["--listen", listen])
+            .args(self.store.iter().flat_map(|store| ["--store", store]))
             .args(&self.arguments);
         daemon
     }
@@ -146,7 +160,7 @@ impl Daemon {
     pub fn builder() -> Builder {
         Builder {
             under: Vec::new(),
-            store: "memory".to_owned(),
+            store: Some("memory".to_owned()),
             config: None,
             arguments: Vec::new(),
             environment: Vec::new(),
@@ -241,6 +255,15 @@ impl Daemon {
     /// SIGTERM, and its exit status.
     pub fn stop(&mut self) -> ExitStatus {
         self.process.stop()
+    }
+
+    /// Waits until it ends without being told here, and its exit status.
+    ///
+    /// # Panics
+    /// With its log, when it goes on.
+    pub fn wait(&mut self) -> ExitStatus {
+        let ended = poll::within(poll::PATIENCE, || self.process.ended());
+        ended.unwrap_or_else(|| panic!("regauthd has not ended; its log:\n{}", self.log()))
     }
 
     /// SIGKILL.

@@ -23,3 +23,4 @@ pub(crate) mod unlock;
 
 mod client_configuration;
 mod registry;
+mod source;

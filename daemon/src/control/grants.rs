@@ -24,7 +24,7 @@ pub(crate) async fn grant(registrar: &Registrar, request: request::Grant) -> Res
         .iter()
         .find(|name| !books.services.contains_key(name))
     {
-        return Err(not_found(&books, unknown));
+        return Err(not_found(&books.services, unknown));
     }
     if request.seconds == 0 || request.seconds > LONGEST.as_secs() {
         return Err(ErrorBody::new(

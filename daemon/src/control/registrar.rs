@@ -1,30 +1,37 @@
 //! The one place that changes what is served: configuration, ledger, store, authorities and routes together.
 //!
-//! Verbs take the [`Books`] one at a time; requests never wait for them, they read the routes that were last published.
+//! Verbs take the [`Books`] one at a time and may hold them while a registry or a store is slow. Nobody else waits for
+//! them: requests read the routes that were last published, `list`, `show` and `status` the [`Glance`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use regauth_shared::paths::Folders;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
 use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::atomic;
 use crate::authority::{Authority, AuthorityError, bundle};
-use crate::config::{Config, ConfigFile};
-use crate::credential::keeper::{Generation, Holding, Slot};
+use crate::config::{Config, ConfigFile, Problems};
+use crate::credential::environment::Environment;
+use crate::credential::generation::Value;
+use crate::credential::keeper::{Keeper, Outlet, Present};
+use crate::credential::origin::Origin;
+use crate::credential::slot::{Holding, Slot};
 use crate::credential::thread::StoreThread;
 use crate::credential::{Item, StoreError, StoreKind};
 use crate::host::Host;
 use crate::ledger::{Ledger, Record};
-use crate::proxy::routes::{Routes, Service, Usage};
+use crate::proxy::routes::{Routes, Service};
 use crate::proxy::upstream::{Trust, Upstream};
 use crate::proxy::worker::Plane;
-use crate::registry::{Kind, Registry, Scheme, Source};
+use crate::registry::{Kind, Registry, Source};
 
 /// What the verbs work on.
 #[derive(Debug)]
@@ -41,6 +48,8 @@ pub struct Registrar {
     pub store: StoreThread,
     /// Which store that is.
     pub store_kind: StoreKind,
+    /// The configuration that the daemon started with; some of it stays until the next start.
+    pub at_start: Config,
     /// The system's roots.
     pub system_roots: Vec<CertificateDer<'static>>,
     /// When the daemon started.
@@ -49,7 +58,26 @@ pub struct Registrar {
     pub stop: CancellationToken,
     /// Whether the configuration and the ledger are written: not by `--ephemeral`.
     pub persistent: bool,
+    /// Tokens that were in the environment when the daemon started.
+    pub environment: Environment,
+    /// The tasks that renew credentials.
+    pub renewers: TaskTracker,
     books: Mutex<Books>,
+    glance: ArcSwap<Glance>,
+}
+
+/// The registries in service, by name.
+pub(crate) type Services = BTreeMap<RegistryName, Arc<Service>>;
+
+/// The books as they were last published.
+#[derive(Debug, Default)]
+pub struct Glance {
+    /// Each registry in service.
+    pub services: BTreeMap<RegistryName, Arc<Service>>,
+    /// The store's last failure.
+    pub store_trouble: Option<StoreError>,
+    /// Whether something waits for the store to open.
+    unfinished: bool,
 }
 
 /// What is configured and in service.
@@ -92,12 +120,16 @@ pub struct Parts {
     pub store: StoreThread,
     /// Which store that is.
     pub store_kind: StoreKind,
+    /// The configuration that the daemon started with; some of it stays until the next start.
+    pub at_start: Config,
     /// The system's roots.
     pub system_roots: Vec<CertificateDer<'static>>,
     /// Cancelled to end the daemon.
     pub stop: CancellationToken,
     /// Whether the configuration and the ledger are written.
     pub persistent: bool,
+    /// Tokens that were in the environment when the daemon started.
+    pub environment: Environment,
 }
 
 impl Registrar {
@@ -116,19 +148,24 @@ impl Registrar {
             workers: parts.workers,
             store: parts.store,
             store_kind: parts.store_kind,
+            at_start: parts.at_start,
             system_roots: parts.system_roots,
             started: OffsetDateTime::now_utc(),
             stop: parts.stop,
             persistent: parts.persistent,
+            environment: parts.environment,
+            renewers: TaskTracker::new(),
             books: Mutex::new(Books {
                 ledger,
                 ..Books::default()
             }),
+            glance: ArcSwap::default(),
         };
         {
             let mut books = registrar.books.lock().await;
-            registrar.recover(&mut books, config).await?;
             registrar.take_in(&mut books, config).await?;
+            registrar.finish_pending(&mut books).await?;
+            registrar.publish(&books);
         }
         Ok(registrar)
     }
@@ -146,102 +183,141 @@ impl Registrar {
         self.books.lock().await
     }
 
+    /// What was last published.
+    pub(crate) fn glance(&self) -> Arc<Glance> {
+        self.glance.load_full()
+    }
+
     /// Which pool of upstream connections the control side uses.
     pub(crate) fn pool(&self) -> usize {
         self.workers
     }
 
-    /// What a kill interrupted: a pending name that is configured is done, one that is not is undone.
-    async fn recover(&self, books: &mut Books, config: &Config) -> Result<(), ErrorBody> {
+    /// What a kill or a closed store interrupted: a pending name that is configured is done, one that is not is undone.
+    async fn finish_pending(&self, books: &mut Books) -> Result<(), ErrorBody> {
         if books.ledger.pending.is_empty() {
             return Ok(());
         }
         for name in books.ledger.pending.clone() {
-            if config.registries.contains_key(&name) {
+            if books.services.contains_key(&name) {
                 books.ledger.pending.remove(&name);
-            } else if self.store.delete(&Item::Credential(name.clone())).await.is_ok() {
+            } else if self.delete_credential(books, &name).await.is_ok() {
                 tracing::info!(registry = %name, "undid what was interrupted");
-                books.ledger.pending.remove(&name);
-                books.ledger.registries.remove(&name);
             }
         }
-        let hosts: BTreeSet<Host> = config.registries.values().flat_map(hosts).collect();
-        self.forget_authorities(books, &hosts).await;
+        self.forget_unused_authorities(books).await;
         self.write_ledger(&books.ledger)
+    }
+
+    /// Deletes a registry's secret, and with it the last that is remembered of it.
+    pub(crate) async fn delete_credential(&self, books: &mut Books, name: &RegistryName) -> Result<(), StoreError> {
+        self.store.delete(&Item::Credential(name.clone())).await?;
+        books.ledger.pending.remove(name);
+        books.ledger.registries.remove(name);
+        books.ledger.rotations.remove(name);
+        Ok(())
     }
 
     /// Makes the books say what the configuration says: new registries come in, gone ones leave, changed ones keep
     /// their credential.
     pub(crate) async fn take_in(&self, books: &mut Books, config: &Config) -> Result<(), ErrorBody> {
+        let mut keepers = BTreeMap::new();
+        for (name, registry) in &config.registries {
+            if config.owner(name) == name {
+                keepers.insert(name, self.keeper(books, name, registry).await);
+            }
+        }
         let mut services = BTreeMap::new();
         for (name, registry) in &config.registries {
-            let previous = books.services.get(name).map(Arc::clone);
+            let Some(keeper) = keepers.get(config.owner(name)) else {
+                continue;
+            };
+            let previous = books.services.get(name);
             let upstream = Arc::new(self.upstream(name, registry)?);
-            let holding = self.holding(books, name, registry, previous.as_deref()).await;
-            let usage = previous.map_or_else(Arc::default, |service| Arc::clone(&service.usage));
-            let service = service(name, registry, holding, upstream, usage);
+            let service = Service {
+                name: name.clone(),
+                registry: registry.clone(),
+                credential: previous
+                    .and_then(|previous| slot_to_keep(previous, registry, keeper))
+                    .unwrap_or_default(),
+                keeper: Arc::clone(keeper),
+                upstream,
+                usage: previous.map_or_else(Arc::default, |service| Arc::clone(&service.usage)),
+            };
             services.insert(name.clone(), Arc::new(service));
         }
-        books.services = services;
-        self.ensure_authorities(books).await?;
+        let before = std::mem::replace(&mut books.services, services);
+        if let Err(error) = self.ensure_authorities(books).await {
+            books.services = before;
+            return Err(error);
+        }
+        serve_credentials(books);
         self.publish(books);
         self.write_bundle(books)
     }
 
-    /// What is in memory for a registry: what it held before, or what its source has.
-    async fn holding(
-        &self,
-        books: &mut Books,
-        name: &RegistryName,
-        registry: &Registry,
-        previous: Option<&Service>,
-    ) -> Holding {
-        if let Some(previous) = previous
-            && previous.registry.source == registry.source
-            && let Some(generation) = previous.credential.generation()
-        {
-            return ready(
-                generation.number,
-                generation.since,
-                &registry.scheme,
-                generation.secret().clone(),
-            );
+    /// What holds a registry's own credential: what held it before, where its source is the same, or another.
+    async fn keeper(&self, books: &mut Books, name: &RegistryName, registry: &Registry) -> Arc<Keeper> {
+        let previous = books.services.get(name);
+        let previous = previous.filter(|service| service.registry.source == registry.source);
+        let previous = previous.map(|service| Arc::clone(&service.keeper));
+        if let Some(origin) = Origin::of(&registry.source) {
+            return previous.unwrap_or_else(|| Arc::new(Keeper::renewing(origin, None, &self.renewers)));
         }
-        match &registry.source {
-            Source::Store => self.stored(books, name, &registry.scheme).await,
-            Source::Environment(variable) => match std::env::var(variable) {
-                Ok(text) => given(&text, &registry.scheme),
-                Err(_) => Holding::Missing(format!("the environment variable {variable} is not set")),
-            },
-            Source::File(path) => match std::fs::read_to_string(path) {
-                Ok(text) => given(&text, &registry.scheme),
-                Err(error) => Holding::Missing(format!("cannot read {}: {error}", path.display())),
-            },
-            Source::Command(_) => Holding::Missing("this release does not run commands for tokens yet".to_owned()),
+        let keeper = previous.unwrap_or_else(|| Arc::new(Keeper::fixed()));
+        if keeper.present().value().is_none() {
+            let present = match &registry.source {
+                Source::Environment(variable) => self.in_environment(variable),
+                _ => self.stored(books, name).await,
+            };
+            keeper.replace(present).await;
+        }
+        keeper
+    }
+
+    fn in_environment(&self, variable: &str) -> Present {
+        match self.environment.secret(variable) {
+            Ok(secret) => Present::Ready(first_value(secret)),
+            Err(absent) => Present::Missing(absent.to_string()),
         }
     }
 
-    async fn stored(&self, books: &mut Books, name: &RegistryName, scheme: &Scheme) -> Holding {
+    async fn stored(&self, books: &mut Books, name: &RegistryName) -> Present {
         match self.store.read(&Item::Credential(name.clone())).await {
             Ok(Some(secret)) => {
-                let record = books.ledger.registries.get(name).copied().unwrap_or_else(first_record);
-                ready(record.generation, record.since, scheme, secret)
+                let interrupted = books.ledger.rotations.contains_key(name);
+                let record = books.ledger.settle(name, &secret).unwrap_or_else(first_record);
+                if interrupted && let Err(error) = self.write_ledger(&books.ledger) {
+                    tracing::warn!(error = error.message, "noted at the next start");
+                }
+                Present::Ready(value(record, secret))
             }
-            Ok(None) => Holding::Missing("the store has no token for it".to_owned()),
+            Ok(None) => Present::Missing("the store has no token for it".to_owned()),
             Err(error) => {
                 tracing::warn!(registry = %name, %error, "its token cannot be read");
                 books.store_trouble = Some(error);
-                Holding::Locked
+                Present::Locked
             }
         }
     }
 
-    /// Tries again what the store did not give so far; called while something is missing.
+    /// Called once in a while: generations that are not in use have to prove themselves again.
+    pub(crate) fn rest_guards(&self) {
+        for service in self.glance().services.values() {
+            if let Some(generation) = service.credential.generation() {
+                generation.guard().rest();
+            }
+        }
+    }
+
+    /// Tries again what the store did not give so far, once it can be used again.
     pub async fn retry_store(&self) {
-        let mut books = self.books.lock().await;
-        if books.store_trouble.is_none() || self.store.check().await.is_err() {
+        let glance = self.glance();
+        let nothing_is_missing = glance.store_trouble.is_none() && !glance.unfinished;
+        if nothing_is_missing || self.store.check().await.is_err() {
             return;
         }
+        let mut books = self.books.lock().await;
         books.store_trouble = None;
         let locked: Vec<Arc<Service>> = books
             .services
@@ -250,11 +326,16 @@ impl Registrar {
             .map(Arc::clone)
             .collect();
         for service in locked {
-            let holding = self.stored(&mut books, &service.name, &service.registry.scheme).await;
-            service.credential.replace(holding).await;
+            if service.registry.source == Source::Store {
+                let present = self.stored(&mut books, &service.name).await;
+                service.keeper.replace(present).await;
+            }
         }
         if let Err(error) = self.ensure_authorities(&mut books).await {
             tracing::warn!(error = error.message, "authorities");
+        }
+        if let Err(error) = self.finish_pending(&mut books).await {
+            tracing::warn!(error = error.message, "what was interrupted is finished later");
         }
         self.publish(&books);
         if let Err(error) = self.write_bundle(&books) {
@@ -313,22 +394,29 @@ impl Registrar {
         Ok(())
     }
 
+    /// The ledger comes first: a kill in between leaves a certificate without a key, which is no use to anybody and is
+    /// replaced, and not a key that nobody remembers to delete.
     async fn create_authority(&self, books: &mut Books, host: &Host, item: &Item) -> Result<Authority, ErrorBody> {
         let (authority, key) = Authority::create(host).map_err(|error| authority_error(host, &error))?;
-        self.store
-            .write(item, &key)
-            .await
-            .map_err(|error| store_error(&error))?;
         books
             .ledger
             .authorities
             .insert(host.to_string(), authority.certificates().clone());
         self.write_ledger(&books.ledger)?;
+        self.store
+            .write(item, &key)
+            .await
+            .map_err(|error| store_error(&error))?;
         Ok(authority)
     }
 
-    /// Forgets the authorities of hosts that are not in `wanted`, keys and all.
-    pub(crate) async fn forget_authorities(&self, books: &mut Books, wanted: &BTreeSet<Host>) {
+    /// Forgets the authorities of hosts that no registry is on, keys and all.
+    pub(crate) async fn forget_unused_authorities(&self, books: &mut Books) {
+        let wanted: BTreeSet<Host> = books
+            .services
+            .values()
+            .flat_map(|service| hosts(&service.registry))
+            .collect();
         let unwanted: Vec<String> = books
             .ledger
             .authorities
@@ -345,8 +433,13 @@ impl Registrar {
         }
     }
 
-    /// Puts what the books say in front of the requests.
+    /// Puts what the books say in front of the requests, and of those who look.
     pub(crate) fn publish(&self, books: &Books) {
+        self.glance.store(Arc::new(Glance {
+            services: books.services.clone(),
+            store_trouble: books.store_trouble.clone(),
+            unfinished: !books.ledger.pending.is_empty(),
+        }));
         let services: Vec<Arc<Service>> = books.services.values().map(Arc::clone).collect();
         let routes = Routes::new(&services, |origin| {
             let identity = books.identities.get(&origin.host)?;
@@ -370,7 +463,7 @@ impl Registrar {
         .and_then(|trust| Upstream::new(&self.plane.dialer, trust, self.workers + 1))
         .map_err(|error| {
             ErrorBody::new(ErrorKind::Invalid, format!("registry `{name}`: {error}"))
-                .hint("--ca-file takes a PEM file with the certificate of the authority that signed the registry's")
+                .hint("ca-file is a PEM file with the certificate of the authority that signed the registry's")
         })
     }
 
@@ -407,17 +500,14 @@ impl Registrar {
         }
         let file = &self.config_file;
         let text = std::fs::read_to_string(file).map_err(|error| read_error(file, &error))?;
-        let mut document = ConfigFile::parse(&text).map_err(|problems| {
-            ErrorBody::new(ErrorKind::Failed, format!("{} has errors:\n{problems}", file.display()))
-                .hint("correct the file, then repeat")
-        })?;
+        Config::read(&text).map_err(|problems| self.errors_in_file(&problems))?;
+        let mut document = ConfigFile::parse(&text).map_err(|problems| self.errors_in_file(&problems))?;
         edit(&mut document);
         // Nothing is written that the next start would refuse.
         Config::read(&document.to_string()).map_err(|problems| {
-            ErrorBody::new(
-                ErrorKind::Failed,
-                format!("the change does not fit into {}:\n{problems}", file.display()),
-            )
+            let message = format!("the change does not fit into {}:\n{problems}", file.display());
+            ErrorBody::new(ErrorKind::Failed, message)
+                .hint("`regauthctl reload` takes in what was written there by hand; correct it, then repeat")
         })?;
         atomic::write(file, document.to_string().as_bytes(), 0o600).map_err(|error| write_error(file, &error))
     }
@@ -426,43 +516,50 @@ impl Registrar {
     pub(crate) fn read_config(&self) -> Result<Config, ErrorBody> {
         let file = &self.config_file;
         let text = std::fs::read_to_string(file).map_err(|error| read_error(file, &error))?;
-        Config::read(&text).map_err(|problems| {
-            ErrorBody::new(
-                ErrorKind::Invalid,
-                format!("{} has errors:\n{problems}", file.display()),
-            )
+        Config::read(&text).map_err(|problems| self.errors_in_file(&problems))
+    }
+
+    fn errors_in_file(&self, problems: &Problems) -> ErrorBody {
+        let message = format!("{} has errors:\n{problems}", self.config_file.display());
+        ErrorBody::new(ErrorKind::Invalid, message)
             .hint("the daemon goes on with the configuration it has; correct the file, then `regauthctl reload`")
-        })
     }
 }
 
-/// A service with its credential.
-pub(crate) fn service(
-    name: &RegistryName,
-    registry: &Registry,
-    holding: Holding,
-    upstream: Arc<Upstream>,
-    usage: Arc<Usage>,
-) -> Service {
-    Service {
-        name: name.clone(),
-        registry: registry.clone(),
-        credential: Arc::new(Slot::new(holding)),
-        upstream,
-        usage,
+/// The same slot, so that what is known of its generation stays known, unless it has to become another.
+fn slot_to_keep(previous: &Service, registry: &Registry, keeper: &Arc<Keeper>) -> Option<Arc<Slot>> {
+    let same = previous.registry.scheme == registry.scheme && Arc::ptr_eq(&previous.keeper, keeper);
+    same.then(|| Arc::clone(&previous.credential))
+}
+
+/// Tells every keeper which registries use its credential.
+pub(crate) fn serve_credentials(books: &Books) {
+    let services: Vec<&Arc<Service>> = books.services.values().collect();
+    for service in &services {
+        let users = services
+            .iter()
+            .filter(|user| Arc::ptr_eq(&user.keeper, &service.keeper));
+        let outlets = users.map(|user| Outlet {
+            slot: Arc::clone(&user.credential),
+            scheme: user.registry.scheme.clone(),
+        });
+        service.keeper.serve(outlets.collect());
     }
 }
 
-/// A generation that requests can use.
-pub(crate) fn ready(number: u64, since: OffsetDateTime, scheme: &Scheme, secret: Secret) -> Holding {
-    Holding::Ready(Arc::new(Generation::new(number, since, scheme, secret)))
+/// A value from the store.
+pub(crate) fn value(record: Record, secret: Secret) -> Value {
+    Value {
+        number: record.generation,
+        since: record.since,
+        secret,
+        lifetime: None,
+    }
 }
 
-fn given(text: &str, scheme: &Scheme) -> Holding {
-    match Secret::parse(text) {
-        Ok(secret) => ready(1, OffsetDateTime::now_utc(), scheme, secret),
-        Err(error) => Holding::Missing(error.to_string()),
-    }
+/// The value of a credential that nothing is remembered of.
+pub(crate) fn first_value(secret: Secret) -> Value {
+    value(first_record(), secret)
 }
 
 /// The record of a first token.
@@ -500,6 +597,7 @@ pub(crate) fn store_error(error: &StoreError) -> ErrorBody {
             ErrorKind::StoreUnavailable,
             "answer the keychain's window if one is open, then repeat",
         ),
+        StoreError::Refused(_) => (ErrorKind::Refused, "`regauthctl status` says what protects the secrets"),
         StoreError::Failed(_) => (
             ErrorKind::StoreUnavailable,
             "`regauthctl status` says which store it is",

@@ -5,72 +5,166 @@ use std::time::Duration;
 
 use regauth_shared::request::{Allow, ByName, Rotate, Verify};
 use regauth_shared::response::{Rotated, Verdict, VerdictResult, Verified, WritesChanged};
-use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
+use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
 use time::OffsetDateTime;
+use tokio::sync::MutexGuard;
 
 use super::probe;
-use super::registrar::{Books, Registrar, ready, store_error};
+use super::registrar::{Books, Registrar, Services, store_error, value};
 use super::remove::not_found;
 use super::show::moment;
-use crate::credential::Item;
-use crate::credential::keeper::Holding;
-use crate::ledger::Record;
+use crate::credential::keeper::Present;
+use crate::credential::mark::Mark;
+use crate::credential::origin::Failure;
+use crate::credential::slot::Holding;
+use crate::credential::{Item, StoreError};
+use crate::ledger::{Ledger, Record, Rotation};
 use crate::proxy::routes::Service;
 use crate::registry::Source;
 
-/// Replaces a registry's token: asks the registry, stores, swaps. After the answer no request uses the old one.
+/// Replaces a registry's token. After the answer no request uses the old one.
 pub(crate) async fn rotate(registrar: &Registrar, request: Rotate) -> Result<Rotated, ErrorBody> {
-    let mut books = registrar.books().await;
-    let service = find(&books, &request.name)?;
-    refuse_other_sources(&service)?;
-    if request.verify {
-        let finding = probe::ask(&service.upstream, registrar.pool(), &service.registry, &request.token).await;
-        refuse_unless_accepted(&finding)?;
+    let books = registrar.books().await;
+    let service = find(&books.services, &request.name)?;
+    let name = &request.name;
+    match (&service.registry.source, &request.token) {
+        (Source::Store, Some(token)) => rotate_stored(registrar, books, &service, token.clone(), request.verify).await,
+        (Source::Store, None) => Err(ErrorBody::new(
+            ErrorKind::Invalid,
+            format!("the token of `{name}` is in the store, so a new one has to be given"),
+        )),
+        (Source::Of(owner), _) => Err(ErrorBody::new(
+            ErrorKind::Refused,
+            format!("`{name}` uses the credential of `{owner}`"),
+        )
+        .hint(format!("`regauthctl rotate {owner}` rotates it for both"))),
+        (source @ Source::Environment(_), _) => Err(comes_from(name, source)
+            .hint("the environment is read once: set the variable anew where regauthd is started, and start it again")),
+        (source, Some(_)) => Err(comes_from(name, source).hint(format!(
+            "replace it there; `regauthctl rotate {name}` alone asks for it"
+        ))),
+        (Source::File(_) | Source::Command(_), None) => {
+            // Asking may take long, and other verbs need not wait for it.
+            drop(books);
+            rotate_at_source(registrar, &service, request.verify).await
+        }
     }
-    let generation = books
-        .ledger
-        .registries
-        .get(&request.name)
-        .map_or(0, |record| record.generation)
-        + 1;
+}
+
+fn comes_from(name: &RegistryName, source: &Source) -> ErrorBody {
+    ErrorBody::new(
+        ErrorKind::Refused,
+        format!("the token of `{name}` comes from {source}, not from the store"),
+    )
+}
+
+/// Asks the registry, stores, swaps.
+async fn rotate_stored(
+    registrar: &Registrar,
+    mut books: MutexGuard<'_, Books>,
+    service: &Service,
+    token: Secret,
+    verify: bool,
+) -> Result<Rotated, ErrorBody> {
+    let name = &service.name;
+    if verify {
+        refuse_unless_accepted(&asked(registrar, service, &token).await)?;
+    }
+    let generation = books.ledger.registries.get(name).map_or(0, |record| record.generation) + 1;
     let record = Record {
         generation,
         since: OffsetDateTime::now_utc(),
     };
-    let item = Item::Credential(request.name.clone());
-    registrar
-        .store
-        .write(&item, &request.token)
-        .await
-        .map_err(|error| store_error(&error))?;
-    books.ledger.registries.insert(request.name.clone(), record);
-    let noted = registrar.write_ledger(&books.ledger);
-    let holding = ready(record.generation, record.since, &service.registry.scheme, request.token);
-    service.credential.replace(holding).await;
-    service.upstream.renew();
-    // The token is stored and in use; only its number and date would be forgotten.
-    noted?;
-    tracing::info!(registry = %request.name, generation, "rotated");
-    Ok(Rotated {
-        name: request.name,
-        generation,
-        verified: request.verify,
-    })
+    store(registrar, &mut books.ledger, name, &token, record).await?;
+    service.keeper.replace(Present::Ready(value(record, token))).await;
+    // Whoever shares the credential has connections whose buffers hold the old token.
+    for sharer in books
+        .services
+        .values()
+        .filter(|other| Arc::ptr_eq(&other.keeper, &service.keeper))
+    {
+        sharer.upstream.renew();
+    }
+    Ok(rotated(service, generation, verify, Vec::new()))
 }
 
-fn refuse_other_sources(service: &Service) -> Result<(), ErrorBody> {
-    if service.registry.source == Source::Store {
-        return Ok(());
+/// The store's write is the moment at which the rotation has happened. It is noted before, so that a kill leaves no doubt
+/// which token is there, and after.
+async fn store(
+    registrar: &Registrar,
+    ledger: &mut Ledger,
+    name: &RegistryName,
+    token: &Secret,
+    record: Record,
+) -> Result<(), ErrorBody> {
+    let mark = Mark::of(token, record.since);
+    ledger.rotations.insert(name.clone(), Rotation { record, mark });
+    if let Err(error) = registrar.write_ledger(ledger) {
+        ledger.rotations.remove(name);
+        return Err(error);
     }
-    let source = super::show::source(service);
-    Err(ErrorBody::new(
-        ErrorKind::Refused,
-        format!(
-            "the token of `{}` comes from {source}, not from the store",
-            service.name
-        ),
-    )
-    .hint("replace it there, then `regauthctl reload`"))
+    let written = registrar.store.write(&Item::Credential(name.clone()), token).await;
+    match &written {
+        Ok(()) => {
+            ledger.rotations.remove(name);
+            ledger.registries.insert(name.clone(), record);
+        }
+        // It may still happen: the next start finds out.
+        Err(StoreError::NoAnswer) => {}
+        Err(_) => {
+            ledger.rotations.remove(name);
+        }
+    }
+    if let Err(error) = registrar.write_ledger(ledger) {
+        tracing::warn!(error = error.message, "noted at the next start");
+    }
+    written.map_err(|error| store_error(&error))
+}
+
+/// Reads the file or runs the program again, asks the registry, swaps.
+async fn rotate_at_source(registrar: &Registrar, service: &Service, verify: bool) -> Result<Rotated, ErrorBody> {
+    let source = &service.registry.source;
+    let minted = service
+        .keeper
+        .fetch()
+        .await
+        .map_err(|failure| source_error(service, &failure))?;
+    if verify {
+        refuse_unless_accepted(&asked(registrar, service, &minted.secret).await)?;
+    }
+    let taken = service.keeper.take(minted).await;
+    let note = if taken.is_new {
+        format!("the token comes from {source}, which was asked again")
+    } else {
+        format!("the token comes from {source}, which was asked again and gives the same one as before")
+    };
+    Ok(rotated(service, taken.number, verify, vec![note]))
+}
+
+async fn asked(registrar: &Registrar, service: &Service, token: &Secret) -> probe::Finding {
+    probe::ask(&service.upstream, registrar.pool(), &service.registry, token).await
+}
+
+fn rotated(service: &Service, generation: u64, verified: bool, notes: Vec<String>) -> Rotated {
+    if verified && let Some(generation) = service.credential.generation() {
+        generation.guard().note(true);
+    }
+    tracing::info!(registry = %service.name, generation, "rotated");
+    Rotated {
+        name: service.name.clone(),
+        generation,
+        verified,
+        notes,
+    }
+}
+
+/// A source's failure as an answer.
+pub(crate) fn source_error(service: &Service, failure: &Failure) -> ErrorBody {
+    let name = &service.name;
+    ErrorBody::new(ErrorKind::Failed, failure.message.clone()).hint(match &failure.output {
+        Some(output) => format!("it said: {output}"),
+        None => format!("mend its source; `regauthctl show {name}` says how it is doing"),
+    })
 }
 
 fn refuse_unless_accepted(finding: &probe::Finding) -> Result<(), ErrorBody> {
@@ -85,12 +179,10 @@ fn refuse_unless_accepted(finding: &probe::Finding) -> Result<(), ErrorBody> {
 
 /// Asks registries about the tokens in use.
 pub(crate) async fn verify(registrar: &Registrar, request: Verify) -> Result<Verified, ErrorBody> {
-    let asked: Vec<Arc<Service>> = {
-        let books = registrar.books().await;
-        match &request.name {
-            Some(name) => vec![find(&books, name)?],
-            None => books.services.values().map(Arc::clone).collect(),
-        }
+    let services = &registrar.glance().services;
+    let asked: Vec<Arc<Service>> = match &request.name {
+        Some(name) => vec![find(services, name)?],
+        None => services.values().map(Arc::clone).collect(),
     };
     let mut registries = Vec::new();
     for service in asked {
@@ -119,16 +211,10 @@ async fn verdict(registrar: &Registrar, service: &Service) -> Verdict {
             };
         }
     };
-    let finding = probe::ask(
-        &service.upstream,
-        registrar.pool(),
-        &service.registry,
-        generation.secret(),
-    )
-    .await;
+    let finding = asked(registrar, service, generation.secret()).await;
     match finding.result {
-        VerdictResult::Accepted => generation.note(true),
-        VerdictResult::Rejected => generation.note(false),
+        VerdictResult::Accepted => generation.guard().note(true),
+        VerdictResult::Rejected => generation.guard().note(false),
         _ => {}
     }
     Verdict {
@@ -139,9 +225,8 @@ async fn verdict(registrar: &Registrar, service: &Service) -> Verdict {
 }
 
 /// Opens writes for a while.
-pub(crate) async fn allow(registrar: &Registrar, request: Allow) -> Result<WritesChanged, ErrorBody> {
-    let books = registrar.books().await;
-    let service = find(&books, &request.name)?;
+pub(crate) fn allow(registrar: &Registrar, request: Allow) -> Result<WritesChanged, ErrorBody> {
+    let service = find(&registrar.glance().services, &request.name)?;
     if request.seconds == 0 || request.seconds > LONGEST.as_secs() {
         return Err(ErrorBody::new(
             ErrorKind::Invalid,
@@ -159,9 +244,8 @@ pub(crate) async fn allow(registrar: &Registrar, request: Allow) -> Result<Write
 }
 
 /// Closes writes at once.
-pub(crate) async fn deny(registrar: &Registrar, request: ByName) -> Result<WritesChanged, ErrorBody> {
-    let books = registrar.books().await;
-    let service = find(&books, &request.name)?;
+pub(crate) fn deny(registrar: &Registrar, request: ByName) -> Result<WritesChanged, ErrorBody> {
+    let service = find(&registrar.glance().services, &request.name)?;
     service.usage.open_writes(None);
     if service.writes_are_open() {
         return Err(ErrorBody::new(
@@ -180,12 +264,11 @@ pub(crate) async fn deny(registrar: &Registrar, request: ByName) -> Result<Write
     })
 }
 
-fn find(books: &Books, name: &RegistryName) -> Result<Arc<Service>, ErrorBody> {
-    books
-        .services
+fn find(services: &Services, name: &RegistryName) -> Result<Arc<Service>, ErrorBody> {
+    services
         .get(name)
         .map(Arc::clone)
-        .ok_or_else(|| not_found(books, name))
+        .ok_or_else(|| not_found(services, name))
 }
 
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);

@@ -1,45 +1,51 @@
 //! `list`, `show` and `status`: what is configured and how it is doing, never a secret.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use regauth_shared::request::ByName;
 use regauth_shared::response::{
-    CredentialState, CredentialView, Problem, RegistryList, RegistryView, Status, StoreView,
+    CredentialState, CredentialView, Problem, RegistryList, RegistryView, SourceFailure, Status, StoreView,
 };
 use regauth_shared::{ErrorBody, version};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::registrar::{Books, Registrar, store_error};
+use super::registrar::{Registrar, Services, store_error};
 use super::remove::not_found;
 use crate::config::Clients;
-use crate::credential::StoreError;
-use crate::credential::keeper::{Holding, Slot};
+use crate::credential::slot::Holding;
+use crate::credential::{StoreError, open};
 use crate::proxy::routes::Service;
 use crate::proxy::worker::Plane;
 use crate::registry::Source;
 
 /// All registries.
-pub(crate) async fn list(registrar: &Registrar) -> RegistryList {
-    let books = registrar.books().await;
+pub(crate) fn list(registrar: &Registrar) -> RegistryList {
+    let glance = registrar.glance();
     RegistryList {
-        registries: books.services.values().map(|service| view(service)).collect(),
+        registries: glance.services.values().map(|service| view(service)).collect(),
     }
 }
 
 /// One registry.
-pub(crate) async fn show(registrar: &Registrar, request: ByName) -> Result<RegistryView, ErrorBody> {
-    let books = registrar.books().await;
-    books
-        .services
+pub(crate) fn show(registrar: &Registrar, request: &ByName) -> Result<RegistryView, ErrorBody> {
+    let services = &registrar.glance().services;
+    services
         .get(&request.name)
         .map(|service| view(service))
-        .ok_or_else(|| not_found(&books, &request.name))
+        .ok_or_else(|| not_found(services, &request.name))
 }
 
-/// What the daemon is doing.
+/// What the daemon is doing. The store is asked, shortly: it may have been closed or ended since it was last used.
 pub(crate) async fn status(registrar: &Registrar) -> Status {
-    let books = registrar.books().await;
+    let asked = tokio::time::timeout(PATIENCE, registrar.store.check()).await;
+    let glance = registrar.glance();
+    let trouble = match asked {
+        Ok(Ok(())) => glance.store_trouble.clone(),
+        Ok(Err(trouble)) => Some(trouble),
+        Err(_) => Some(StoreError::NoAnswer),
+    };
     let plane = &registrar.plane;
     Status {
         version: version::PROGRAM.to_owned(),
@@ -49,9 +55,9 @@ pub(crate) async fn status(registrar: &Registrar) -> Status {
         proxy: proxy_url(registrar),
         bundle: registrar.folders.bundle().display().to_string(),
         config: registrar.config_file.display().to_string(),
-        store: store_view(registrar, &books).await,
-        registries: books.services.len(),
-        problems: problems(plane, &books),
+        store: store_view(registrar, trouble.as_ref()),
+        registries: glance.services.len(),
+        problems: problems(plane, &glance.services, trouble.as_ref()),
         clients: plane.clients.as_str().to_owned(),
         connections: plane.counters.connections(),
         requests: plane.counters.requests(),
@@ -68,10 +74,14 @@ pub(crate) fn view(service: &Service) -> RegistryView {
         scopes: registry.scopes.iter().map(ToString::to_string).collect(),
         scheme: registry.scheme.to_string(),
         username: registry.scheme.username().map(str::to_owned),
-        source: source(service),
+        source: registry.source.to_string(),
+        credential_of: match &registry.source {
+            Source::Of(owner) => Some(owner.clone()),
+            _ => None,
+        },
         writes: registry.writes.as_str().to_owned(),
         writes_open_until: service.usage.writes_open_until().map(moment),
-        credential: credential(&service.credential),
+        credential: credential(service),
         last_used: service.usage.last_used().map(moment),
         last_status: service.usage.last_status(),
         requests: service.usage.requests(),
@@ -79,19 +89,15 @@ pub(crate) fn view(service: &Service) -> RegistryView {
 }
 
 /// The store and its health.
-pub(crate) async fn store_view(registrar: &Registrar, books: &Books) -> StoreView {
-    let state = match &books.store_trouble {
+pub(crate) fn store_view(registrar: &Registrar, trouble: Option<&StoreError>) -> StoreView {
+    let state = match trouble {
         None => "open",
         Some(StoreError::Locked | StoreError::WrongPassphrase) => "locked",
         Some(_) => "unavailable",
     };
     StoreView {
         kind: registrar.store_kind.as_str().to_owned(),
-        protection: registrar
-            .store
-            .protection()
-            .await
-            .unwrap_or_else(|error| error.to_string()),
+        protection: open::protection(&registrar.folders, registrar.store_kind),
         state: state.to_owned(),
     }
 }
@@ -110,43 +116,38 @@ pub(crate) fn moment(moment: OffsetDateTime) -> String {
         .unwrap_or_default()
 }
 
-/// Where a credential comes from, in one word or two.
-pub(crate) fn source(service: &Service) -> String {
-    match &service.registry.source {
-        Source::Store => "store".to_owned(),
-        Source::Environment(variable) => format!("env:{variable}"),
-        Source::File(path) => format!("file:{}", path.display()),
-        Source::Command(_) => "command".to_owned(),
-    }
-}
-
-fn credential(slot: &Arc<Slot>) -> CredentialView {
-    match &*slot.load() {
-        Holding::Ready(generation) => CredentialView {
-            state: if generation.is_rejected() {
+fn credential(service: &Service) -> CredentialView {
+    let (state, generation) = match &*service.credential.load() {
+        Holding::Ready(generation) => {
+            let state = if generation.is_over() {
+                CredentialState::Expired
+            } else if generation.guard().is_rejected() {
                 CredentialState::Rejected
             } else {
                 CredentialState::Ready
-            },
-            generation: generation.number,
-            since: Some(moment(generation.since)),
-            expires: None,
-        },
-        Holding::Locked => absent(CredentialState::Locked),
-        Holding::Missing(_) => absent(CredentialState::Missing),
-    }
-}
-
-fn absent(state: CredentialState) -> CredentialView {
+            };
+            (state, Some(Arc::clone(generation)))
+        }
+        Holding::Locked => (CredentialState::Locked, None),
+        Holding::Missing(_) => (CredentialState::Missing, None),
+    };
+    let news = service.keeper.news();
+    let lifetime = generation.as_ref().and_then(|generation| generation.lifetime);
     CredentialView {
         state,
-        generation: 0,
-        since: None,
-        expires: None,
+        generation: generation.as_ref().map_or(0, |generation| generation.number),
+        since: generation.map(|generation| moment(generation.since)),
+        expires: lifetime.map(|lifetime| moment(lifetime.expires())),
+        renews: news.renews.map(moment),
+        failure: news.failure.map(|(failure, at)| SourceFailure {
+            message: failure.message,
+            output: failure.output,
+            at: moment(at),
+        }),
     }
 }
 
-fn problems(plane: &Plane, books: &Books) -> Vec<Problem> {
+fn problems(plane: &Plane, services: &Services, trouble: Option<&StoreError>) -> Vec<Problem> {
     let mut problems = Vec::new();
     if plane.clients == Clients::SameUser
         && let Some(why) = plane.peers.without_proof()
@@ -159,29 +160,47 @@ fn problems(plane: &Plane, books: &Books) -> Vec<Problem> {
                     .to_owned(),
         });
     }
-    if let Some(trouble) = &books.store_trouble {
+    if let Some(trouble) = trouble {
         let error = store_error(trouble);
         problems.push(Problem {
             message: error.message,
             hint: error.hint.unwrap_or_default(),
         });
     }
-    for service in books.services.values() {
-        let name = &service.name;
-        let message = match &*service.credential.load() {
-            Holding::Ready(generation) if generation.is_rejected() => {
-                format!("the registry `{name}` rejects its token")
-            }
-            Holding::Missing(why) => format!("the registry `{name}` has no token: {why}"),
-            Holding::Ready(_) | Holding::Locked => continue,
-        };
-        let hint = match service.registry.source {
-            Source::Store => format!("`regauthctl rotate {name}` gives it a new one"),
-            Source::Environment(_) | Source::File(_) | Source::Command(_) => {
-                "mend its source, then `regauthctl reload`".to_owned()
-            }
-        };
-        problems.push(Problem { message, hint });
-    }
+    problems.extend(services.values().filter_map(|service| problem(service)));
     problems
 }
+
+fn problem(service: &Service) -> Option<Problem> {
+    let name = &service.name;
+    let failure = service.keeper.news().failure;
+    let message = match (&*service.credential.load(), failure) {
+        (Holding::Ready(generation), _) if generation.guard().is_rejected() => {
+            format!("the registry `{name}` rejects its token")
+        }
+        (Holding::Ready(generation), failure) if generation.is_over() => {
+            let why = failure.map_or_else(String::new, |(failure, _)| format!(": {}", failure.message));
+            format!("the token of the registry `{name}` has expired{why}")
+        }
+        (Holding::Ready(_), Some((failure, _))) => {
+            format!(
+                "the token of the registry `{name}` cannot be renewed: {}",
+                failure.message
+            )
+        }
+        (Holding::Missing(why), _) => format!("the registry `{name}` has no token: {why}"),
+        (Holding::Ready(_) | Holding::Locked, _) => return None,
+    };
+    let hint = match &service.registry.source {
+        Source::Store => format!("`regauthctl rotate {name}` gives it a new one"),
+        Source::Environment(_) => "set the variable where regauthd is started, and start it again".to_owned(),
+        Source::File(_) | Source::Command(_) => {
+            format!("mend its source; it is asked again by itself, and at once by `regauthctl rotate {name}`")
+        }
+        Source::Of(owner) => format!("`regauthctl rotate {owner}` gives both a new one"),
+    };
+    Some(Problem { message, hint })
+}
+
+/// How long `status` waits for the store.
+const PATIENCE: Duration = Duration::from_secs(1);

@@ -1,8 +1,14 @@
 //! Where secrets live and how they come and go.
 //!
 //! A [`Store`] keeps secrets: [`keychain`], [`vault`] or [`memory`]. Its calls may block for as long as a person looks
-//! at a dialogue, so they run on the [`thread`] of their own, with a deadline, and never in a request's way. What
-//! requests use is in memory, in the [`keeper`].
+//! at a dialogue, so they run on the [`thread`] of their own, with a deadline, and never in a request's way.
+//!
+//! Other tokens have an [`origin`]: a [`file`], or a [`command`] whose output is [`printed`], with ready-made ones among
+//! the [`preset`]s; or they were taken from the [`environment`]. A [`renewer`] asks for them again before their
+//! [`lifetime`] ends.
+//!
+//! What requests use is in memory: a [`keeper`] puts each [`generation`] into the [`slot`] of every registry that uses the
+//! credential, and a [`guard`] keeps one that the registry rejects from being sent again and again.
 
 pub mod keychain;
 pub mod memory;
@@ -11,7 +17,26 @@ pub mod vault;
 
 pub mod open;
 
+pub mod command;
+pub mod environment;
+pub mod file;
+pub mod origin;
+pub mod preset;
+pub mod printed;
+mod redact;
+
 pub mod keeper;
+pub mod lifetime;
+mod renewer;
+
+pub mod generation;
+pub mod guard;
+pub mod slot;
+
+pub mod mark;
+
+#[cfg(test)]
+pub mod told;
 
 use std::fmt;
 use std::str::FromStr;
@@ -45,6 +70,16 @@ pub trait Store: Send {
     /// # Errors
     /// As [`Store::read`]; a wrong passphrase is [`StoreError::WrongPassphrase`].
     fn unlock(&mut self, passphrase: Option<&Secret>) -> Result<(), StoreError>;
+
+    /// Puts the store under a passphrase, or under another one; from then on it is locked after every start.
+    ///
+    /// # Errors
+    /// As [`Store::read`]; [`StoreError::Refused`] by stores that a passphrase of ours cannot protect.
+    fn seal(&mut self, _passphrase: &Secret) -> Result<(), StoreError> {
+        Err(StoreError::Refused(
+            "only the vault can be put under a passphrase, and this store is another".to_owned(),
+        ))
+    }
 
     /// Whether the store can be used now, without asking a person.
     ///
@@ -130,6 +165,9 @@ pub enum StoreError {
     /// It did not answer within the deadline.
     #[error("the store did not answer in time")]
     NoAnswer,
+    /// It does not do that; why.
+    #[error("{0}")]
+    Refused(String),
     /// It answered with a failure.
     #[error("the store failed: {0}")]
     Failed(String),

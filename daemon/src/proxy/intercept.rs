@@ -16,7 +16,7 @@ use crate::proxy::client::Client;
 use crate::proxy::request::{self, Intercepted};
 use crate::proxy::routes::Site;
 use crate::proxy::socket::Socket;
-use crate::proxy::tunnel::ESTABLISHED;
+use crate::proxy::tunnel::{ESTABLISHED, given_up};
 use crate::proxy::worker::Worker;
 
 /// Accepts the CONNECT and serves requests until the client is done or the daemon drains.
@@ -31,7 +31,10 @@ pub(crate) async fn serve(
         return;
     }
     let socket = Socket::new(stream);
-    let handshake = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(tls).accept(socket.clone())).await;
+    let handshake = tokio::select! {
+        handshake = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(tls).accept(socket.clone())) => handshake,
+        () = given_up(&worker) => return,
+    };
     let stream = match handshake {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {

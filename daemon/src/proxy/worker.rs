@@ -180,7 +180,7 @@ async fn carry(worker: Worker, mut inbox: mpsc::UnboundedReceiver<Accepted>, ope
             drop((counted, permit));
         });
     }
-    // The listener is gone: the daemon drains. Leaving now would end this worker's connections with its runtime.
+    // The listener is gone and nothing more comes in; what it has handed over lives on this thread until it is done.
     worker.plane.tasks.wait().await;
 }
 
