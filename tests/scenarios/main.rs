@@ -25,3 +25,4 @@ mod streams;
 mod tunnel;
 mod vault;
 mod without_regauth;
+mod writes;
