@@ -127,7 +127,7 @@ impl Stage {
         for _ in 0..times {
             self.kill_once(&mut tally);
         }
-        println!("{times} kills: {tally:?}");
+        eprintln!("{times} kills: {tally:?}");
         tally
     }
 
@@ -297,7 +297,7 @@ impl Random {
             Ok(seed) => seed.parse().unwrap(),
             Err(_) => u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() >> 8).unwrap(),
         };
-        println!("REGAUTH_SEED={seed}");
+        eprintln!("REGAUTH_SEED={seed}");
         Self(seed | 1)
     }
 
