@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 use regauth_shared::exit_code;
 use regauth_tests::certificates::Authority;
 use regauth_tests::client::{self, Running};
+use regauth_tests::ctl::Ctl;
 use regauth_tests::curl::{Answer, Curl};
-use regauth_tests::daemon::{Builder, Ctl, Daemon, binary};
+use regauth_tests::daemon::{Builder, Daemon};
 use regauth_tests::honeypot::Honeypot;
 use regauth_tests::keyring::Keyring;
 use regauth_tests::poll;
+use regauth_tests::programs::binary;
 
 const TOKEN: &str = "token-of-the-keychain";
 
@@ -297,7 +299,7 @@ impl Stage {
     }
 
     fn start_rotation(&self) -> Running {
-        let mut ctl = client::command(binary("regauthctl"), &self.daemon.home());
+        let mut ctl = client::command(binary("regauthctl"), self.daemon.home());
         ctl.arg("--home").arg(self.daemon.home());
         ctl.args(["rotate", "corp", "--token-stdin", "--no-verify"]);
         Running::start(&mut ctl, b"another-token")

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use regauth_tests::certificates::Authority;
 use regauth_tests::client::{self, Running};
 use regauth_tests::curl::Curl;
-use regauth_tests::daemon::{Daemon, binary};
+use regauth_tests::daemon::Daemon;
 use regauth_tests::honeypot::Honeypot;
 use regauth_tests::keyring::Keyring;
+use regauth_tests::programs::binary;
 use serde_json::Value;
 
 #[test]
@@ -164,10 +165,12 @@ impl Stage {
             found == after || (found == before && !said_done),
             "{what}: {found:?}, not {before:?} or {after:?}"
         );
-        if found == after {
-            tally.new += 1
-        } else {
-            tally.old += 1
+        // A machine is slower at one time than at another: the moments stay around the one that decides.
+        let factor = if found == after { 0.9 } else { 1.1 };
+        self.lengths[verb as usize] = length.mul_f64(factor).clamp(SHORTEST, LONGEST);
+        match found == after {
+            true => tally.new += 1,
+            false => tally.old += 1,
         }
         self.now = found;
     }
@@ -182,7 +185,7 @@ impl Stage {
 
     fn start(&self, verb: Verb, after: Option<&Held>) -> Running {
         let [scope, ca] = [self.registry.url("/corp/"), self.ca()];
-        let mut ctl = client::command(binary("regauthctl"), &self.daemon.home());
+        let mut ctl = client::command(binary("regauthctl"), self.daemon.home());
         ctl.arg("--home").arg(self.daemon.home());
         match verb {
             Verb::Add => ctl.args(["add-registry", "corp", "--scope", &scope, "--ca-file", &ca]),
@@ -268,7 +271,7 @@ fn items_of_vault(daemon: &Daemon) -> Vec<String> {
     if !state.join("vault.age").exists() {
         return Vec::new();
     }
-    let mut age = client::command("age", &daemon.home());
+    let mut age = client::command("age", daemon.home());
     age.args(["-d", "-i", "vault-identity.txt", "vault.age"])
         .current_dir(state);
     let opened: Value = serde_json::from_str(&client::run(&mut age).succeeds().stdout).unwrap();
@@ -287,6 +290,9 @@ fn items_of_keyring(keyring: &Keyring, daemon: &Daemon) -> Vec<String> {
     items.sort();
     items
 }
+
+const SHORTEST: Duration = Duration::from_millis(5);
+const LONGEST: Duration = Duration::from_secs(1);
 
 /// Xorshift: moments need no better.
 struct Random(u64);

@@ -7,9 +7,14 @@
 )]
 
 mod bad_input;
+mod builds;
 mod keychain;
 mod kill;
-mod main_job;
+mod leaks;
+mod restart;
+mod rotation;
 mod start;
+mod streams;
+mod tunnel;
 mod vault;
 mod without_regauth;

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use regauth_tests::certificates::Authority;
 use regauth_tests::client;
 use regauth_tests::curl::{Curl, Transferring};
-use regauth_tests::daemon::{Daemon, binary};
+use regauth_tests::daemon::Daemon;
 use regauth_tests::honeypot::Honeypot;
 use regauth_tests::poll;
 use regauth_tests::process::Process;
+use regauth_tests::programs::binary;
 use regauth_tests::registry::Registry;
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
@@ -41,7 +42,7 @@ fn a_start_with_a_registry_in_the_vault_is_ready_soon() {
         .succeeds();
     assert!(daemon.stop().success());
     let home = daemon.home();
-    assert_ready_soon("a start with a registry", (0..5).map(|_| ready_after(&home)));
+    assert_ready_soon("a start with a registry", (0..5).map(|_| ready_after(home)));
 }
 
 #[test]

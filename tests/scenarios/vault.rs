@@ -7,8 +7,9 @@ use std::process::Stdio;
 use regauth_shared::exit_code;
 use regauth_tests::certificates::Authority;
 use regauth_tests::client;
+use regauth_tests::ctl::Ctl;
 use regauth_tests::curl::Curl;
-use regauth_tests::daemon::{Ctl, Daemon};
+use regauth_tests::daemon::Daemon;
 use regauth_tests::honeypot::Honeypot;
 use regauth_tests::leaks::Hunt;
 use serde_json::Value;
@@ -124,7 +125,7 @@ fn a_passphrase_locks_the_vault_at_every_start_until_somebody_gives_it() {
     stage.assert_served();
     Hunt::new(PASSPHRASE)
         .look("the daemon's log", stage.daemon.log())
-        .folder(&stage.daemon.home(), &[])
+        .folder(stage.daemon.home(), &[])
         .process(stage.daemon.pid())
         .assert_clean();
 }

@@ -5,16 +5,17 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
-use std::sync::OnceLock;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::client::{self, Outcome};
+use crate::ctl::Ctl;
 use crate::gate::Scheme;
 use crate::git_server::GitServer;
 use crate::poll;
 use crate::process::Process;
+use crate::programs;
 use crate::registry::Registry;
 
 /// How a daemon is started.
@@ -38,6 +39,11 @@ impl Builder {
     pub fn store_of_its_choice(mut self) -> Self {
         self.store = None;
         self
+    }
+
+    /// How much it logs. Default: `trace`, where secrets would show first; a gigabyte body then makes two of log.
+    pub fn log_level(self, level: &str) -> Self {
+        self.env("REGAUTH_LOG", level)
     }
 
     /// One more argument.
@@ -71,13 +77,15 @@ impl Builder {
     /// With its log, when it does not get that far.
     pub fn start(self) -> Daemon {
         let folder = TempDir::new().unwrap();
-        self.prepare(&home_in(&folder));
-        let (process, status) = self.launch(&folder, "127.0.0.1:0");
+        let (home, log) = (folder.path().join("home"), folder.path().join("regauthd.log"));
+        self.prepare(&home);
+        let (process, status) = self.launch(&home, &log, "127.0.0.1:0");
         Daemon {
             process,
             status,
             builder: self,
-            folder,
+            home,
+            _folder: folder,
         }
     }
 
@@ -99,9 +107,8 @@ impl Builder {
         file.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
     }
 
-    fn launch(&self, folder: &TempDir, listen: &str) -> (Process, Value) {
-        let (home, log) = (&home_in(folder), folder.path().join("regauthd.log"));
-        let mut process = Process::spawn("regauthd", &mut self.command(home, listen), &log);
+    fn launch(&self, home: &Path, log: &Path, listen: &str) -> (Process, Value) {
+        let mut process = Process::spawn("regauthd", &mut self.command(home, listen), log);
         let status = process.wait_until("regauthctl status", || {
             let answer = Ctl::run(home, &["status"], "");
             answer.succeeded().then_some(answer.json)
@@ -110,7 +117,7 @@ impl Builder {
     }
 
     fn command(&self, home: &Path, listen: &str) -> Command {
-        let program = binary("regauthd");
+        let program = programs::binary("regauthd");
         let mut daemon = if self.outlives_limits {
             let mut shell = client::command("sh", home);
             shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(program);
@@ -137,7 +144,8 @@ pub struct Daemon {
     process: Process,
     status: Value,
     builder: Builder,
-    folder: TempDir,
+    home: PathBuf,
+    _folder: TempDir,
 }
 
 impl Daemon {
@@ -173,8 +181,8 @@ impl Daemon {
     }
 
     /// Its home. The log is not in it.
-    pub fn home(&self) -> PathBuf {
-        home_in(&self.folder)
+    pub fn home(&self) -> &Path {
+        &self.home
     }
 
     /// Everything it has logged, restarts included.
@@ -184,12 +192,12 @@ impl Daemon {
 
     /// `regauthctl --json` with these arguments.
     pub fn ctl(&self, arguments: &[&str]) -> Ctl {
-        Ctl::run(&self.home(), arguments, "")
+        Ctl::run(&self.home, arguments, "")
     }
 
     /// The same with `input`, such as a token, on its stdin.
     pub fn ctl_with_input(&self, arguments: &[&str], input: &str) -> Ctl {
-        Ctl::run(&self.home(), arguments, input)
+        Ctl::run(&self.home, arguments, input)
     }
 
     /// Adds a registry by its index, with its root, its scheme and the token it was started with.
@@ -260,7 +268,8 @@ impl Daemon {
     pub fn restart(&mut self) {
         self.process.stop();
         let listen = self.said("listen").to_owned();
-        (self.process, self.status) = self.builder.launch(&self.folder, &listen);
+        let log = self.process.log_file().to_owned();
+        (self.process, self.status) = self.builder.launch(&self.home, &log, &listen);
     }
 
     /// Its memory now.
@@ -293,56 +302,6 @@ pub struct Memory {
     pub peak: u64,
 }
 
-/// What `regauthctl --json` answered.
-#[derive(Clone, Debug)]
-pub struct Ctl {
-    /// Its output, as text.
-    pub outcome: Outcome,
-    /// Its exit code.
-    pub exit: i32,
-    /// Its stdout as JSON; null when it is none.
-    pub json: Value,
-}
-
-impl Ctl {
-    /// Runs `regauthctl` for the daemon of this home, which need not run.
-    pub fn run(home: &Path, arguments: &[&str], input: &str) -> Self {
-        let mut ctl = client::command(binary("regauthctl"), home);
-        ctl.arg("--home").arg(home).arg("--json").args(arguments);
-        let outcome = client::run_with_input(&mut ctl, input);
-        let json = serde_json::from_str(&outcome.stdout).unwrap_or(Value::Null);
-        Self {
-            exit: outcome.status.code().unwrap_or(-1),
-            json,
-            outcome,
-        }
-    }
-
-    /// Whether the exit code is 0.
-    pub fn succeeded(&self) -> bool {
-        self.exit == 0
-    }
-
-    /// Passes a success through.
-    ///
-    /// # Panics
-    /// With everything it said, when it failed.
-    #[track_caller]
-    pub fn succeeds(self) -> Self {
-        self.exits(0)
-    }
-
-    /// Passes an exit code through.
-    ///
-    /// # Panics
-    /// With everything it said, when it is another one.
-    #[track_caller]
-    pub fn exits(self, code: i32) -> Self {
-        assert_eq!(self.exit, code, "{}", self.outcome.report());
-        self
-    }
-}
-
 fn scheme_arguments(scheme: &Scheme) -> Vec<String> {
     let words: Vec<&str> = match scheme {
         Scheme::Open => vec![],
@@ -352,36 +311,4 @@ fn scheme_arguments(scheme: &Scheme) -> Vec<String> {
         Scheme::Header { name, prefix } => return vec!["--scheme".to_owned(), format!("{name}: {prefix}{{token}}")],
     };
     words.into_iter().map(str::to_owned).collect()
-}
-
-/// A program of this workspace, built from the sources that are here: an old one would prove nothing.
-///
-/// # Panics
-/// With cargo's words, when it cannot be built.
-pub fn binary(name: &str) -> PathBuf {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let program = FOLDER.get_or_init(build).join(name);
-    assert!(program.exists(), "{} has not been built", program.display());
-    program
-}
-
-/// Builds the programs beside us, where they mostly are already, and says where that is.
-fn build() -> PathBuf {
-    // target/debug/deps/scenarios-…
-    let ours = std::env::current_exe().unwrap();
-    let folder = ours.ancestors().nth(2).unwrap();
-    let mut build = Command::new(env!("CARGO"));
-    build
-        .args(["build", "--quiet", "--workspace", "--target-dir"])
-        .arg(folder.parent().unwrap())
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")));
-    if !cfg!(debug_assertions) {
-        build.arg("--release");
-    }
-    client::run(&mut build).succeeds();
-    folder.to_owned()
-}
-
-fn home_in(folder: &TempDir) -> PathBuf {
-    folder.path().join("home")
 }

@@ -26,7 +26,7 @@ use crate::ledger::{Ledger, Record};
 use crate::proxy::routes::{Routes, Service, Usage};
 use crate::proxy::upstream::{Trust, Upstream};
 use crate::proxy::worker::Plane;
-use crate::registry::{Registry, Scheme, Source};
+use crate::registry::{Kind, Registry, Scheme, Source};
 
 /// What the verbs work on.
 #[derive(Debug)]
@@ -91,6 +91,9 @@ pub struct Identity {
     pub authority: Arc<Authority>,
     /// How connections are taken.
     pub tls: Arc<rustls::ServerConfig>,
+    /// The same where only git comes: large pushes over HTTP/2 can hang in git and libcurl themselves
+    /// (<https://github.com/git/git/issues/1608>).
+    pub tls_for_git: Arc<rustls::ServerConfig>,
 }
 
 /// What a registrar is made of, besides its books.
@@ -346,7 +349,14 @@ impl Registrar {
         let tls = authority
             .server_config()
             .map_err(|error| authority_error(host, &error))?;
-        books.identities.insert(host.clone(), Identity { authority, tls });
+        let mut tls_for_git = (*tls).clone();
+        tls_for_git.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let identity = Identity {
+            authority,
+            tls,
+            tls_for_git: Arc::new(tls_for_git),
+        };
+        books.identities.insert(host.clone(), identity);
         Ok(())
     }
 
@@ -398,10 +408,13 @@ impl Registrar {
         }));
         let services: Vec<Arc<Service>> = books.services.values().map(Arc::clone).collect();
         let routes = Routes::new(&services, |origin| {
-            books
-                .identities
-                .get(&origin.host)
-                .map(|identity| Arc::clone(&identity.tls))
+            let identity = books.identities.get(&origin.host)?;
+            let on_site = |service: &&Arc<Service>| service.registry.scopes.iter().any(|scope| scope.origin == *origin);
+            let only_git = services
+                .iter()
+                .filter(on_site)
+                .all(|service| service.registry.kind == Kind::Git);
+            Some(Arc::clone(if only_git { &identity.tls_for_git } else { &identity.tls }))
         });
         self.plane.routes.store(Arc::new(routes));
     }

@@ -6,6 +6,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,23 +114,23 @@ fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
 }
 
 fn refusal(error: &ClientError) -> Refusal {
-    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
+    tracing::debug!(error = error as &dyn StdError, "upstream");
     let mut refusal = Refusal::UpstreamUnreachable;
+    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(cause) = next {
         if cause.is::<rustls::Error>() {
             return Refusal::UpstreamUntrusted;
         }
-        let io = cause.downcast_ref::<std::io::Error>();
-        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut) {
+        let io = cause.downcast_ref::<io::Error>();
+        if io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) {
             refusal = Refusal::UpstreamTimeout;
         }
-        // io::Error hides what it wraps from `source()`, and hyper-rustls wraps one in another.
-        next = match io.and_then(std::io::Error::get_ref) {
-            Some(wrapped) => Some(wrapped),
-            None => cause.source(),
-        };
+        // `source()` of an io::Error passes over what it wraps.
+        let wrapped = io
+            .and_then(io::Error::get_ref)
+            .map(|inner| inner as &(dyn StdError + 'static));
+        next = wrapped.or_else(|| cause.source());
     }
-    tracing::debug!(error = error as &dyn StdError, "upstream");
     refusal
 }
 

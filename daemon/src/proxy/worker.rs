@@ -162,7 +162,7 @@ async fn carry(worker: Worker, mut inbox: mpsc::UnboundedReceiver<std::net::TcpS
             drop(counted);
         });
     }
-    // The listener is gone and nothing more comes in; what it has handed over lives on this thread until it is done.
+    // The listener is gone: the daemon drains. Leaving now would end this worker's connections with its runtime.
     worker.plane.tasks.wait().await;
 }
 

@@ -3,7 +3,7 @@
 
 use regauth_shared::exit_code::{FAILED, STORE};
 use regauth_tests::client;
-use regauth_tests::daemon::Ctl;
+use regauth_tests::ctl::Ctl;
 use regauth_tests::honeypot::Honeypot;
 
 use super::{FIRST, Stage, TOKEN, hint, message};
@@ -65,7 +65,7 @@ impl Stage {
     }
 
     fn limit_files(&self, soft: &str) {
-        let mut prlimit = client::command("prlimit", &self.home());
+        let mut prlimit = client::command("prlimit", self.home());
         prlimit
             .arg(format!("--fsize={soft}:unlimited"))
             .args(["--pid", &self.daemon.pid().to_string()]);

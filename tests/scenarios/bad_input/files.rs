@@ -6,8 +6,9 @@ use std::path::Path;
 
 use regauth_shared::exit_code::{EXISTS, FAILED, NOT_FOUND, REFUSED, UNREACHABLE, USAGE};
 use regauth_tests::client::{self, Outcome};
-use regauth_tests::daemon::{Daemon, binary};
+use regauth_tests::daemon::Daemon;
 use regauth_tests::leaks::Hunt;
+use regauth_tests::programs::binary;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -154,10 +155,7 @@ fn a_port_a_home_or_a_file_that_is_taken_is_named_with_what_to_do() {
         &[&home[..], &["--config", "/nowhere/c.toml"]].concat(),
         ["/nowhere/c.toml", "--config"],
     );
-    refuses_to_start(
-        &["--home", text(&stage.home())],
-        ["another regauthd", "regauthctl stop"],
-    );
+    refuses_to_start(&["--home", text(stage.home())], ["another regauthd", "regauthctl stop"]);
     stage.assert_served(FIRST);
 }
 

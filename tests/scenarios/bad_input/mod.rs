@@ -10,12 +10,13 @@ mod files;
 mod registries;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use regauth_tests::certificates::Authority;
 use regauth_tests::client;
+use regauth_tests::ctl::Ctl;
 use regauth_tests::curl::Curl;
-use regauth_tests::daemon::{Ctl, Daemon};
+use regauth_tests::daemon::Daemon;
 use regauth_tests::honeypot::Honeypot;
 use regauth_tests::leaks::Hunt;
 use regauth_tests::poll;
@@ -52,7 +53,7 @@ impl Stage {
         stage
     }
 
-    fn home(&self) -> PathBuf {
+    fn home(&self) -> &Path {
         self.daemon.home()
     }
 
