@@ -187,7 +187,7 @@ fn assert_ready_soon(what: &str, times: impl Iterator<Item = Duration>) {
     let mut times: Vec<Duration> = times.collect();
     times.sort();
     let median = times[times.len() / 2];
-    println!("{what}: median {median:?} of {times:?}");
+    eprintln!("{what}: median {median:?} of {times:?}");
     assert!(
         median < Duration::from_secs(1),
         "{what}: median {median:?} of {times:?}"

@@ -1,0 +1,149 @@
+//! What is typed wrong: names, URLs, flags, values, tokens.
+
+use regauth_shared::exit_code::{EXISTS, NOT_FOUND, USAGE};
+
+use super::{Stage, TOKEN, words};
+
+#[test]
+fn what_is_no_url_of_a_registry_is_a_usage_error_that_says_what_would_be_right() {
+    let stage = Stage::start();
+    let add = words("add-registry new --token-stdin");
+    for (url, says) in NO_SCOPES {
+        let sparse = format!("sparse+{url}");
+        stage.refuses_with(TOKEN, &[&add[..], &["--scope", url]].concat(), USAGE, says);
+        stage.refuses_with(TOKEN, &[&add[..], &["--index", url]].concat(), USAGE, "--index: ");
+        stage.refuses_with(TOKEN, &[&add[..], &["--index", &sparse]].concat(), USAGE, "--index: ");
+    }
+}
+
+#[test]
+fn what_is_no_name_is_a_usage_error_and_not_repeated() {
+    let stage = Stage::start();
+    let long = "x".repeat(65);
+    for name in ["Corp", "a.b", "a b", "../x", "-x", "_x", "", "ä", &long] {
+        let add = words("add-registry --token-stdin --scope https://a.example/ --");
+        stage.refuses_with(TOKEN, &[&add[..], &[name]].concat(), USAGE, "a registry name is");
+    }
+}
+
+#[test]
+fn a_wrong_flag_or_value_of_add_registry_is_a_usage_error() {
+    let stage = Stage::start();
+    for (flags, says) in [
+        (&["--scheme", "digest"][..], "basic, bearer, raw"),
+        (&["--scheme", "basic"], "needs a user name"),
+        (&["--scheme", "bearer", "--username", "me"], "only the basic scheme"),
+        (&["--scheme", "basic", "--username", "a:b"], "colon"),
+        (&["--scheme", "Host: {token}"], "cannot carry a credential"),
+        (&["--scheme", "X-Key: token"], "no {token}"),
+        (&["--kind", "maven"], "possible values"),
+        (&["--writes", "perhaps"], "possible values"),
+        (&["--ca-file", "/nowhere.pem"], "cannot read /nowhere.pem"),
+        (&["--ca-file", "/"], "is a folder"),
+        (&["--token", TOKEN], "--token-stdin"),
+        (&["--token=sentinel-in-the-wrong-place"], "--token-stdin"),
+        (&["--no-verfy"], "--no-verify"),
+        (&[TOKEN], "unexpected argument"),
+    ] {
+        let add = words("add-registry new --scope https://a.example/ --token-stdin");
+        stage.refuses_with(TOKEN, &[&add[..], flags].concat(), USAGE, says);
+    }
+    let token_for_a_name = format!("add-registry new --scope https://a.example/ --token-env {TOKEN}");
+    stage.refuses(&token_for_a_name, USAGE, "give the variable's name, not its value");
+}
+
+#[test]
+fn a_line_that_makes_no_sense_is_a_usage_error() {
+    let stage = Stage::start();
+    for (line, says) in [
+        ("add-registry new --token-stdin", "--index"),
+        ("add-registry", "NAME"),
+        ("rotate corp", "--token-stdin"),
+        ("rotate corp sentinel-in-the-wrong-place", "unexpected argument"),
+        ("rotate corp --token-stdin --token-env HOME", "cannot be used with"),
+        ("show", "NAME"),
+        ("allow corp --for soon", "a number with a unit"),
+        ("allow corp --for 0s", "a number with a unit"),
+        ("allow corp --for 48h", "24 hours"),
+        ("lst", "list"),
+        ("list --colour", "unexpected argument"),
+        ("unlock --set-passphrase", "--passphrase-stdin"),
+        ("--home", "a value is required"),
+        ("", "subcommand"),
+    ] {
+        stage.refuses(line, USAGE, says);
+    }
+}
+
+#[test]
+fn a_token_that_is_none_is_a_usage_error_and_the_old_one_stays() {
+    let stage = Stage::start();
+    let long = "x".repeat(20_000);
+    for (token, says) in [
+        ("", "is empty"),
+        ("\n", "is empty"),
+        ("sentinel-in-the-wrong-place\nanother", "several lines"),
+        ("sentinel-in-the-wrong-place\n\n", "several lines"),
+        (" sentinel-in-the-wrong-place", "blanks"),
+        ("sentinel-in-the-wrong-place\u{e9}", "printable ASCII"),
+        ("sentinel-in-the-wrong-place\0", "printable ASCII"),
+        (&long, "16 KiB"),
+    ] {
+        let rotate = words("rotate corp --token-stdin --no-verify");
+        stage.refuses_with(token, &rotate, USAGE, says);
+        let add = words("add-registry new --scope https://a.example/ --token-stdin --no-verify");
+        stage.refuses_with(token, &add, USAGE, says);
+    }
+}
+
+#[test]
+fn an_unknown_registry_is_not_found_by_any_verb_and_those_that_exist_are_named() {
+    let stage = Stage::start();
+    for line in [
+        "show nobody",
+        "remove-registry nobody",
+        "rotate nobody --token-stdin",
+        "verify nobody",
+        "allow nobody --for 5m",
+        "deny nobody",
+    ] {
+        stage.refuses(line, NOT_FOUND, "there are: corp");
+    }
+}
+
+#[test]
+fn a_name_or_a_scope_that_is_taken_exists_already() {
+    let stage = Stage::start();
+    let add = "add-registry corp --token-stdin --scope https://a.example/";
+    stage.refuses(add, EXISTS, "regauthctl rotate corp");
+    let add = format!("add-registry new --token-stdin --scope {}", stage.registry.url("/corp"));
+    stage.refuses(&add, EXISTS, "`corp` covers");
+}
+
+/// What is no URL of a registry, and what is said of it.
+const NO_SCOPES: &[(&str, &str)] = &[
+    ("ssh://git@corp.example/x/", "https"),
+    ("git@corp.example:x", "https://host/path/"),
+    ("http://corp.example/x/", "only https"),
+    (
+        "https://me:sentinel-in-the-wrong-place@a.example/",
+        "user name or password",
+    ),
+    (
+        "https://sentinel-in-the-wrong-place@a.example/",
+        "user name or password",
+    ),
+    ("https://a.example/?token=sentinel-in-the-wrong-place", "query"),
+    ("https://corp.example/x/#part", "fragment"),
+    ("https://corp.example/x/../y/", "more than one way"),
+    ("https://corp.example/%2e%2e/", "more than one way"),
+    ("https://corp.example//x/", "more than one way"),
+    ("https://corp.example:0/", "https://host/path/"),
+    ("https://corp.example:99999/", "https://host/path/"),
+    ("https://*.corp.example/", "https://host/path/"),
+    ("https://", "https://host/path/"),
+    ("ftp://corp.example/", "https://host/path/"),
+    ("corp.example/x", "https://host/path/"),
+    (TOKEN, "https://host/path/"),
+    ("", "https://host/path/"),
+];

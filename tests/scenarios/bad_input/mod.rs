@@ -1,0 +1,161 @@
+//! What people and disks do wrong: every mistake has its exit code and a sentence that says what to do; nothing is lost,
+//! nothing is half stored, and no token is in any output.
+//!
+//! [`arguments`] are what is typed, [`files`] what is written and where, [`registries`] what answers, and [`disk`] what
+//! is full.
+
+mod arguments;
+mod disk;
+mod files;
+mod registries;
+
+use std::fs;
+use std::path::Path;
+
+use regauth_tests::certificates::Authority;
+use regauth_tests::client;
+use regauth_tests::ctl::Ctl;
+use regauth_tests::curl::Curl;
+use regauth_tests::daemon::Daemon;
+use regauth_tests::honeypot::Honeypot;
+use regauth_tests::leaks::Hunt;
+use regauth_tests::poll;
+use serde_json::{Map, Value};
+
+/// On stdin wherever a token is wanted, and in places where it does not belong.
+const TOKEN: &str = "sentinel-in-the-wrong-place";
+
+/// The token of `corp`.
+const FIRST: &str = "the-first-token";
+
+/// A daemon with a vault and one registry, `corp`, that takes any token.
+struct Stage {
+    daemon: Daemon,
+    registry: Honeypot,
+    authority: Authority,
+}
+
+impl Stage {
+    fn start() -> Self {
+        let authority = Authority::new("Corp Root");
+        let registry = Honeypot::builder(&authority, "localhost").start();
+        let daemon = Daemon::builder().store("vault").outlives_file_limits().start();
+        let stage = Self {
+            daemon,
+            registry,
+            authority,
+        };
+        let add = format!(
+            "add-registry corp --token-stdin --scope {}",
+            stage.registry.url("/corp/")
+        );
+        stage.ctl(&stage.trusting(&add), FIRST).succeeds();
+        stage
+    }
+
+    fn home(&self) -> &Path {
+        self.daemon.home()
+    }
+
+    /// The line with the company's root as `--ca-file`.
+    fn trusting(&self, line: &str) -> String {
+        format!("{line} --ca-file {}", self.authority.file().display())
+    }
+
+    /// `regauthctl` with the words of a line.
+    fn ctl(&self, line: &str, token: &str) -> Ctl {
+        self.daemon.ctl_with_input(&words(line), token)
+    }
+
+    /// A mistake, with the token on stdin.
+    #[track_caller]
+    fn refuses(&self, line: &str, exit: u8, says: &str) -> Ctl {
+        self.refuses_with(TOKEN, &words(line), exit, says)
+    }
+
+    /// A mistake: its exit code, a message and what to do, for people and for programs; and nothing has changed.
+    #[track_caller]
+    fn refuses_with(&self, token: &str, arguments: &[&str], exit: u8, says: &str) -> Ctl {
+        let before = self.everything();
+        let ctl = self.daemon.ctl_with_input(arguments, token);
+        let report = ctl.outcome.report();
+        assert_eq!(ctl.exit, i32::from(exit), "{report}");
+        let [message, hint] = [message(&ctl), hint(&ctl)];
+        assert!(!message.is_empty() && !hint.is_empty(), "{report}");
+        assert!(format!("{message}\n{hint}").contains(says), "{says:?}: {report}");
+        Hunt::new(TOKEN)
+            .look("stdout", &ctl.outcome.stdout)
+            .look("stderr", &ctl.outcome.stderr)
+            .look("the daemon's log", self.daemon.log())
+            .assert_clean();
+        assert_eq!(self.everything(), before, "{arguments:?} has changed something");
+        ctl
+    }
+
+    /// All that must not change: what the daemon says, its files, and what is in the store.
+    fn everything(&self) -> Vec<String> {
+        let read = |name: &str| fs::read_to_string(self.home().join(name)).unwrap_or_default();
+        let mut list = self.daemon.ctl(&["list"]).succeeds().json;
+        for registry in list["registries"].as_array_mut().unwrap() {
+            let fields = registry.as_object_mut().unwrap();
+            fields.retain(|field, _| !["last-used", "last-status", "requests"].contains(&field.as_str()));
+        }
+        let (items, ledger) = (self.items().to_string(), read("state/ledger.json"));
+        let bundle = read("state/ca-bundle.pem");
+        vec![list.to_string(), read("config.toml"), ledger, items, bundle]
+    }
+
+    /// The same once what a full disk has left undone is finished, which takes seconds at most.
+    fn settled(&self) -> Vec<String> {
+        poll::wait_for("an end of what is pending", || {
+            let everything = self.everything();
+            let ledger = &everything[2];
+            let idle = ledger.contains("\"pending\": []") && !ledger.contains("rotations");
+            idle.then_some(everything)
+        })
+    }
+
+    fn names(&self) -> Vec<String> {
+        let list = self.daemon.ctl(&["list"]).succeeds().json;
+        let registries = list["registries"].as_array().unwrap().iter();
+        registries
+            .map(|registry| registry["name"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// What `age -d` gets out of the vault, without the keys of authorities.
+    fn items(&self) -> Value {
+        let state = self.home().join("state");
+        let mut age = client::command("age", &state);
+        age.args(["-d", "-i", "vault-identity.txt", "vault.age"])
+            .current_dir(&state);
+        let opened = client::run(&mut age).succeeds().stdout;
+        let mut items: Map<String, Value> = serde_json::from_str(&opened).unwrap();
+        items.retain(|name, _| !name.starts_with("authority:"));
+        Value::Object(items)
+    }
+
+    #[track_caller]
+    fn assert_served(&self, token: &str) {
+        let answer = Curl::new().behind(&self.daemon).get(&self.registry.url("/corp/"));
+        assert_eq!(answer.status, 200, "{}", answer.body());
+        let sent = self.registry.requests().pop().unwrap().header("authorization");
+        assert_eq!(sent, Some(format!("Bearer {token}")));
+    }
+}
+
+fn message(ctl: &Ctl) -> &str {
+    ctl.json["err"]["message"].as_str().unwrap_or_default()
+}
+
+fn hint(ctl: &Ctl) -> &str {
+    ctl.json["err"]["hint"].as_str().unwrap_or_default()
+}
+
+fn words(line: &str) -> Vec<&str> {
+    line.split_whitespace().collect()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
