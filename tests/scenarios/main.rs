@@ -6,4 +6,5 @@
     reason = "a scenario fails loudly"
 )]
 
+mod provider;
 mod without_regauth;

@@ -305,7 +305,10 @@ fn scheme_arguments(scheme: &Scheme) -> Vec<String> {
 }
 
 /// A program of this workspace, built from the sources that are here: an old one would prove nothing.
-fn binary(name: &str) -> PathBuf {
+///
+/// # Panics
+/// When it cannot be built.
+pub fn binary(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let program = FOLDER.get_or_init(build).join(name);
     assert!(program.exists(), "{} has not been built", program.display());
