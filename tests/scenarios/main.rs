@@ -7,4 +7,10 @@
 )]
 
 mod provider;
+mod builds;
+mod leaks;
+mod restart;
+mod rotation;
+mod streams;
+mod tunnel;
 mod without_regauth;

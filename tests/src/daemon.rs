@@ -1,6 +1,7 @@
 //! The real `regauthd`, below a temporary home and on a free port, and `regauthctl` to talk to it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::OnceLock;
@@ -46,7 +47,7 @@ impl Builder {
     /// # Panics
     /// With its log, when it does not get that far.
     pub fn start(self) -> Daemon {
-        self.start_in(TempDir::new().unwrap())
+        self.start_in(home())
     }
 
     /// Starts it below a home that has been prepared, such as with a `config.toml`.
@@ -232,6 +233,15 @@ impl Daemon {
             .as_str()
             .unwrap_or_else(|| panic!("status has no {field}: {}", self.status))
     }
+}
+
+/// A temporary folder that a daemon accepts as its home: for its owner alone.
+///
+/// # Panics
+/// When there is no room for one.
+pub fn home() -> TempDir {
+    let private = fs::Permissions::from_mode(0o700);
+    tempfile::Builder::new().permissions(private).tempdir().unwrap()
 }
 
 /// A process's memory in bytes.

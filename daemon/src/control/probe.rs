@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Either, Full, Limited};
+use hyper::body::Incoming;
 use regauth_shared::Secret;
 use regauth_shared::response::VerdictResult;
 use serde::Deserialize;
@@ -47,44 +48,59 @@ pub(crate) async fn ask(upstream: &Arc<Upstream>, pool: usize, registry: &Regist
     let Some(url) = question(registry) else {
         return unclear("the registry has no scope to ask about".to_owned());
     };
-    let mut request = Request::new(Either::Right(Full::new(Bytes::new())));
-    let Ok(uri) = url.as_str().parse() else {
-        return unclear(format!("{url} cannot be asked"));
+    let asking = Asking { upstream, pool, url: &url };
+    let answer = match asking.get(Some(&Attachment::new(&registry.scheme, secret))).await {
+        Ok(answer) => answer,
+        Err(refusal) => return unclear(no_answer(&url, &refusal)),
     };
-    *request.uri_mut() = uri;
-    request.headers_mut().insert(http::header::USER_AGENT, USER_AGENT);
-    request
-        .headers_mut()
-        .insert(http::header::ACCEPT, http::HeaderValue::from_static("*/*"));
-    Attachment::new(&registry.scheme, secret).attach(request.headers_mut());
-    let answer = match tokio::time::timeout(PATIENCE, upstream.send(pool, request)).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(refusal)) => return unclear(no_answer(&url, &refusal)),
-        Err(_) => return unclear(no_answer(&url, &Refusal::UpstreamTimeout)),
-    };
-    let (result, detail) = judge(&url, answer.status());
+    let status = answer.status();
+    let (result, detail) = judge(&url, status);
+    if registry.index.is_none() && result != VerdictResult::Accepted && status != StatusCode::UNAUTHORIZED {
+        return asking.without_token(status, detail).await;
+    }
     let wants_index = result == VerdictResult::Accepted && matches!(registry.index, Some(Index::Sparse(_)));
     if !wants_index {
-        return Finding {
-            result,
-            detail,
-            index: None,
-        };
+        return Finding { result, detail, index: None };
     }
     let body = tokio::time::timeout(PATIENCE, Limited::new(answer.into_body(), MOST).collect()).await;
-    let index = body
-        .ok()
-        .and_then(Result::ok)
-        .and_then(|body| serde_json::from_slice(&body.to_bytes()).ok());
+    let index = body.ok().and_then(Result::ok).and_then(|body| serde_json::from_slice(&body.to_bytes()).ok());
     match index {
-        Some(index) => Finding {
-            result,
-            detail,
-            index: Some(index),
-        },
-        None => unclear(format!(
-            "GET {url} did not give a cargo index's config.json; is this the index's URL?"
-        )),
+        Some(index) => Finding { result, detail, index: Some(index) },
+        None => unclear(format!("GET {url} did not give a cargo index's config.json; is this the index's URL?")),
+    }
+}
+
+/// One question to one registry.
+struct Asking<'a> {
+    upstream: &'a Upstream,
+    pool: usize,
+    url: &'a Url,
+}
+
+impl Asking<'_> {
+    async fn get(&self, attachment: Option<&Attachment>) -> Result<Response<Incoming>, Refusal> {
+        let mut request = Request::new(Either::Right(Full::new(Bytes::new())));
+        *request.uri_mut() = self.url.as_str().parse().map_err(|_| Refusal::BadRequest)?;
+        request.headers_mut().insert(header::USER_AGENT, USER_AGENT);
+        request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+        if let Some(attachment) = attachment {
+            attachment.attach(request.headers_mut());
+        }
+        let answer = tokio::time::timeout(PATIENCE, self.upstream.send(self.pool, request)).await;
+        answer.unwrap_or(Err(Refusal::UpstreamTimeout))
+    }
+
+    /// A scope is a place that need not be a page: a git host answers 404 there, a file server 403. When the same
+    /// question without the token is answered 401, it was the token that made the difference.
+    async fn without_token(&self, with: StatusCode, detail: String) -> Finding {
+        match self.get(None).await {
+            Ok(answer) if answer.status() == StatusCode::UNAUTHORIZED => Finding {
+                result: VerdictResult::Accepted,
+                detail: format!("GET {} answered 401 without the token and {} with it", self.url, with.as_u16()),
+                index: None,
+            },
+            _ => unclear(detail),
+        }
     }
 }
 
@@ -145,6 +161,6 @@ fn unclear(detail: String) -> Finding {
     }
 }
 
-const USER_AGENT: http::HeaderValue = http::HeaderValue::from_static(concat!("regauth/", env!("CARGO_PKG_VERSION")));
+const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("regauth/", env!("CARGO_PKG_VERSION")));
 const PATIENCE: Duration = Duration::from_secs(20);
 const MOST: usize = 64 * 1024;

@@ -6,6 +6,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,24 +114,21 @@ fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
 }
 
 fn refusal(error: &ClientError) -> Refusal {
-    let mut source: Option<&(dyn StdError + 'static)> = Some(error);
+    tracing::debug!(error = error as &dyn StdError, "upstream");
     let mut refusal = Refusal::UpstreamUnreachable;
-    while let Some(cause) = source {
-        if cause.downcast_ref::<rustls::Error>().is_some() {
+    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(cause) = next {
+        if cause.is::<rustls::Error>() {
             return Refusal::UpstreamUntrusted;
         }
-        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
-            if io.kind() == std::io::ErrorKind::TimedOut {
-                refusal = Refusal::UpstreamTimeout;
-            }
-            // io::Error hides what it wraps from `source()`.
-            if io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
-                return Refusal::UpstreamUntrusted;
-            }
+        let io = cause.downcast_ref::<io::Error>();
+        if io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) {
+            refusal = Refusal::UpstreamTimeout;
         }
-        source = cause.source();
+        // `source()` of an io::Error passes over what it wraps.
+        let wrapped = io.and_then(io::Error::get_ref).map(|inner| inner as &(dyn StdError + 'static));
+        next = wrapped.or_else(|| cause.source());
     }
-    tracing::debug!(error = error as &dyn StdError, "upstream");
     refusal
 }
 

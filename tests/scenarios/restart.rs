@@ -1,0 +1,77 @@
+//! Adding, removing and restarting disturb no running client.
+
+use regauth_tests::cargo::Cargo;
+use regauth_tests::curl::Curl;
+use regauth_tests::daemon::Daemon;
+use regauth_tests::gate::Scheme;
+use regauth_tests::registry::{Registry, USERNAME};
+
+const TOKEN: &str = "t0ken-that-stays";
+
+#[test]
+fn a_client_that_trusts_the_bundle_of_before_works_after_a_restart() {
+    let registry = Registry::builder(Scheme::basic(USERNAME), TOKEN).start();
+    let mut daemon = Daemon::builder().store("vault").start();
+    daemon.add("corp", &registry);
+    let before = daemon.home().join("before.pem");
+    std::fs::copy(daemon.bundle(), &before).unwrap();
+    let url = registry.nginx.url("/api/cargo/index/config.json");
+    for kill in [false, true] {
+        if kill {
+            daemon.kill();
+        }
+        daemon.restart();
+        let curl = Curl::new().proxy(&daemon.proxy()).trusts(&before);
+        assert_eq!(curl.get(&url).status, 200);
+    }
+    assert_eq!(std::fs::read(&before).unwrap(), std::fs::read(daemon.bundle()).unwrap());
+}
+
+#[test]
+fn a_cargo_that_started_before_a_restart_finishes_after_it() {
+    let registry = Registry::builder(Scheme::basic(USERNAME), TOKEN).start();
+    let mut daemon = Daemon::builder().store("vault").start();
+    daemon.add("corp", &registry);
+    let cargo = Cargo::new()
+        .registry("corp", &registry.index())
+        .behind(&daemon)
+        .depends_on(r#"ship = { version = "1", registry = "corp" }"#);
+    let running = cargo.start(["build"]);
+    registry.nginx.saw(|seen| seen.uri.contains("/sh/ip/ship"));
+    daemon.restart();
+    running.finish().succeeds();
+}
+
+#[test]
+fn a_transfer_in_flight_outlives_add_remove_reload_and_drain() {
+    let registry = Registry::builder(Scheme::basic(USERNAME), TOKEN).start();
+    let other = Registry::builder(Scheme::bearer(), "another-t0ken").start();
+    let mut daemon = Daemon::start();
+    daemon.add_with("corp", &registry, &["--scope", &registry.scope()]);
+    let length = 24 << 20;
+    let url = registry.file("long", length);
+    let slow = Curl::new().behind(&daemon).with(&["--limit-rate", "8M"]).start(&url);
+    regauth_tests::poll::wait_for("the transfer is under way", || (slow.received() > 0).then_some(()));
+    daemon.add("other", &other);
+    daemon.ctl(&["reload"]).succeeds();
+    daemon.ctl(&["remove-registry", "other"]).succeeds();
+    daemon.ctl(&["remove-registry", "corp"]).succeeds();
+    assert!(daemon.stop().success());
+    let answer = slow.finish().answered();
+    assert_eq!((answer.status, answer.length), (200, length));
+}
+
+#[test]
+fn a_removed_registry_is_a_stranger_at_once() {
+    let registry = Registry::builder(Scheme::basic(USERNAME), TOKEN).start();
+    let daemon = Daemon::start();
+    daemon.add("corp", &registry);
+    daemon.ctl(&["remove-registry", "corp"]).succeeds();
+    let curl = Curl::new().proxy(&daemon.proxy()).trusts(&registry.ca());
+    assert_eq!(
+        curl.get(&registry.nginx.url("/api/cargo/index/config.json")).status,
+        401
+    );
+    let text = std::fs::read_to_string(daemon.bundle()).unwrap();
+    assert!(!text.contains("regauth authority"), "the bundle has no authority left");
+}

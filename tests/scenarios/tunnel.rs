@@ -1,0 +1,140 @@
+//! A host that nobody configured is a tunnel, and plain HTTP is forwarded: neither ever gets a credential.
+
+use regauth_tests::certificates::{Authority, read_pem, together};
+use regauth_tests::client;
+use regauth_tests::curl::Curl;
+use regauth_tests::daemon::Daemon;
+use regauth_tests::honeypot::Honeypot;
+use regauth_tests::registry::Registry;
+
+const TOKEN: &str = "canary-of-the-tunnel";
+
+#[test]
+fn a_stranger_shows_its_own_certificate_byte_for_byte() {
+    let elsewhere = Authority::new("Elsewhere");
+    let stranger = Honeypot::builder(&elsewhere, "localhost").start();
+    let registry = Registry::start(TOKEN);
+    let daemon = Daemon::start();
+    daemon.add("corp", &registry);
+    let mut openssl = client::command("openssl", daemon.home());
+    openssl.args([
+        "s_client",
+        "-showcerts",
+        "-proxy",
+        daemon.proxy().trim_start_matches("http://"),
+    ]);
+    openssl.args(["-connect", &stranger.authority(), "-servername", "localhost"]);
+    let seen = client::run_with_input(&mut openssl, "").stdout;
+    let file = daemon.home().join("seen.pem");
+    std::fs::write(&file, seen).unwrap();
+    assert_eq!(&read_pem(&file)[0], stranger.certificate().leaf());
+}
+
+#[test]
+fn a_stranger_gets_no_credential_on_either_protocol() {
+    let elsewhere = Authority::new("Elsewhere");
+    let stranger = Honeypot::builder(&elsewhere, "localhost").start();
+    let registry = Registry::start(TOKEN);
+    let daemon = Daemon::start();
+    daemon.add("corp", &registry);
+    for (protocol, version) in [("--http1.1", "1.1"), ("--http2", "2")] {
+        let curl = Curl::new()
+            .proxy(&daemon.proxy())
+            .trusts(&elsewhere.file())
+            .with(&[protocol]);
+        let answer = curl.get(&stranger.url("/api/cargo/index/config.json"));
+        assert_eq!((answer.status, answer.version.as_str()), (200, version));
+    }
+    for request in stranger.wait_for_requests(2) {
+        assert!(
+            !request.text().contains(TOKEN) && request.header("authorization").is_none(),
+            "{request:?}"
+        );
+    }
+}
+
+#[test]
+fn a_redirect_to_another_host_takes_no_credential_along() {
+    let elsewhere = Authority::new("Elsewhere");
+    let cdn = Honeypot::builder(&elsewhere, "127.0.0.2").start();
+    let registry = Registry::builder(regauth_tests::gate::Scheme::bearer(), TOKEN)
+        .location("/api/cargo/away", &format!("return 302 {};", cdn.url("/caught")))
+        .start();
+    let daemon = Daemon::start();
+    daemon.add("corp", &registry);
+    let roots = together(&[&daemon.bundle(), &elsewhere.file()]);
+    let curl = Curl::new().proxy(&daemon.proxy()).trusts(&roots).with(&["--location"]);
+    assert_eq!(curl.get(&registry.nginx.url("/api/cargo/away")).status, 200);
+    let caught = &cdn.wait_for_requests(1)[0];
+    assert!(
+        !caught.text().contains(TOKEN) && caught.header("authorization").is_none(),
+        "{caught:?}"
+    );
+}
+
+#[test]
+fn plain_http_is_forwarded_without_a_credential() {
+    let elsewhere = Authority::new("Elsewhere");
+    let plain = Honeypot::builder(&elsewhere, "127.0.0.1").plain().start();
+    let registry = Registry::start(TOKEN);
+    let daemon = Daemon::start();
+    daemon.add("corp", &registry);
+    let curl = Curl::new()
+        .proxy(&daemon.proxy())
+        .header("Proxy-Authorization: Basic eDp5")
+        .header("X-Mine: 1");
+    assert_eq!(curl.get(&plain.url("/api/cargo/index/config.json")).status, 200);
+    let seen = &plain.wait_for_requests(1)[0];
+    assert_eq!(seen.header("x-mine").as_deref(), Some("1"));
+    assert_eq!(seen.header("host"), Some(plain.authority()));
+    for absent in ["authorization", "proxy-authorization", "proxy-connection"] {
+        assert_eq!(seen.header(absent), None, "{absent}");
+    }
+}
+
+#[test]
+fn requests_to_the_proxy_itself_are_refused() {
+    let daemon = Daemon::start();
+    let origin_form = Curl::new().get(&format!("{}/", daemon.proxy()));
+    assert_eq!(
+        (origin_form.status, origin_form.header("regauth-error")),
+        (400, Some("bad-request"))
+    );
+    let looped = Curl::new().proxy(&daemon.proxy()).get(&format!("{}/", daemon.proxy()));
+    assert_eq!(looped.status, 400);
+}
+
+#[test]
+fn a_host_that_cannot_be_reached_is_named_as_such() {
+    let daemon = Daemon::start();
+    let gone = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let answer = Curl::new().proxy(&daemon.proxy()).fetch(&format!("https://{gone}/"));
+    answer.outcome.fails().says("502");
+}
+
+#[test]
+fn an_upstream_nobody_vouches_for_gets_nothing() {
+    let [right, wrong] = [Authority::new("Corp Root"), Authority::new("Someone Else")];
+    let imposter = Honeypot::builder(&wrong, "localhost").start();
+    let daemon = Daemon::start();
+    let scope = imposter.url("/");
+    let place = ["--scope", &scope, "--no-verify"];
+    daemon
+        .try_add(
+            "corp",
+            &place,
+            &regauth_tests::gate::Scheme::bearer(),
+            &right.file(),
+            TOKEN,
+        )
+        .succeeds();
+    let answer = Curl::new().behind(&daemon).get(&imposter.url("/"));
+    assert_eq!(
+        (answer.status, answer.header("regauth-error")),
+        (502, Some("upstream-untrusted"))
+    );
+    assert!(imposter.requests().is_empty());
+}
