@@ -12,10 +12,10 @@ use regauth_shared::{ErrorBody, exit_code};
 
 use crate::client::Client;
 use crate::commands::{
-    add_registry, allow, deny, list, reload, remove_registry, rotate, show, status, stop, unlock, verify,
+    add_registry, allow, deny, env, list, reload, remove_registry, rotate, setup, show, status, stop, unlock, verify,
 };
-use crate::error;
 use crate::output::{self, Report};
+use crate::{error, setup as clients};
 
 /// Add registries to a running regauthd and rotate their tokens
 ///
@@ -46,6 +46,8 @@ enum Verb {
     Verify(verify::Arguments),
     Allow(allow::Arguments),
     Deny(deny::Arguments),
+    Setup(setup::Arguments),
+    Env(env::Arguments),
     Status(status::Arguments),
     Unlock(unlock::Arguments),
     Reload(reload::Arguments),
@@ -55,10 +57,11 @@ enum Verb {
 /// After a verb's own flags.
 const LAST: usize = 100;
 
-const GROUPS: [(&str, &[&str]); 4] = [
+const GROUPS: [(&str, &[&str]); 5] = [
     ("Registries", &["add-registry", "remove-registry", "list", "show"]),
     ("Tokens", &["rotate", "verify"]),
     ("Writes", &["allow", "deny"]),
+    ("Clients", &["setup", "env"]),
     ("The daemon", &["status", "unlock", "reload", "stop"]),
 ];
 
@@ -91,14 +94,20 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         .map_err(|error| error::usage(error.to_string()))?;
     let client = Client::new(&folders);
     match cli.verb {
-        Verb::AddRegistry(arguments) => add_registry::run(arguments, &client),
-        Verb::RemoveRegistry(arguments) => remove_registry::run(arguments, &client),
+        Verb::AddRegistry(arguments) => {
+            add_registry::run(arguments, &client).map(|report| report.and(&clients::refresh(&folders, &client)))
+        }
+        Verb::RemoveRegistry(arguments) => {
+            remove_registry::run(arguments, &client).map(|report| report.and(&clients::refresh(&folders, &client)))
+        }
         Verb::List(arguments) => list::run(arguments, &client),
         Verb::Show(arguments) => show::run(arguments, &client),
         Verb::Rotate(arguments) => rotate::run(arguments, &client),
         Verb::Verify(arguments) => verify::run(arguments, &client),
         Verb::Allow(arguments) => allow::run(arguments, &client),
         Verb::Deny(arguments) => deny::run(arguments, &client),
+        Verb::Setup(arguments) => setup::run(arguments, &client, &folders),
+        Verb::Env(arguments) => env::run(arguments, &client, &folders),
         Verb::Status(arguments) => status::run(arguments, &client),
         Verb::Unlock(arguments) => unlock::run(arguments, &client),
         Verb::Reload(arguments) => reload::run(arguments, &client),
@@ -222,6 +231,10 @@ mod tests {
             assert!(!lines.is_empty(), "{} has no examples", verb.get_name());
             for line in lines {
                 let line = line.split(" | ").last().unwrap();
+                let Some(line) = line.trim_start().strip_prefix("regauthctl") else {
+                    continue;
+                };
+                let line = format!("regauthctl{line}");
                 let arguments = line.split_whitespace().map(OsString::from).collect();
                 assert!(parse(arguments).is_ok(), "{line}");
             }

@@ -4,12 +4,15 @@
 //! In reading order: `cli` turns arguments into one of the `commands`; a command may ask for a `token`, at the
 //! `terminal` or elsewhere; it asks the daemon through the `client`; `output` says what came of it. What goes wrong is
 //! one form from end to end, the protocol's `ErrorBody`; `error` makes those that arise here. `provider` is what cargo
-//! asks for a token, and gets a placeholder from.
+//! asks for a token, and gets a placeholder from. `setup` edits the configuration of clients, and `environment` is what
+//! they can be told instead.
 
 mod cli;
 mod commands;
 
+mod environment;
 mod provider;
+mod setup;
 
 mod terminal;
 mod token;

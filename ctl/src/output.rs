@@ -110,7 +110,13 @@ pub(crate) fn complain(error: &ErrorBody) {
 /// An answer may quote a registry, and a registry must not steer the terminal. A tab does not.
 fn printable(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() && !matches!(c, '\n' | '\t') { '\u{fffd}' } else { c })
+        .map(|c| {
+            if c.is_control() && !matches!(c, '\n' | '\t') {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
         .collect()
 }
 

@@ -21,7 +21,7 @@ use url::Url;
 
 use crate::client::Client;
 use crate::output::{self, print_to_stderr};
-use crate::{error, terminal};
+use crate::{error, setup, terminal};
 
 /// Talks to cargo on stdin and stdout until cargo closes them.
 pub(crate) fn run() -> ExitCode {
@@ -53,6 +53,7 @@ impl Credential for Provider {
 
 /// A registry of the daemon's.
 struct Known {
+    folders: Folders,
     client: Client,
     name: RegistryName,
     scheme: String,
@@ -68,7 +69,8 @@ enum Unknown {
 
 impl Known {
     fn find(registry: &RegistryInfo, args: &[&str]) -> Result<Self, Unknown> {
-        let client = Client::new(&folders(args).map_err(Unknown::NobodyToAsk)?);
+        let folders = folders(args).map_err(Unknown::NobodyToAsk)?;
+        let client = Client::new(&folders);
         let list = client.ask::<RegistryList>(&Request::List(Nothing {}));
         let list = list.map_err(Unknown::NobodyToAsk)?.answer;
         let found = list
@@ -77,6 +79,7 @@ impl Known {
             .find(|view| serves(view, registry.index_url))
             .ok_or(Unknown::Stranger)?;
         Ok(Self {
+            folders,
             client,
             name: found.name,
             scheme: found.scheme,
@@ -104,9 +107,10 @@ impl Known {
         let name = self.name.clone();
         let removed: RegistryRemoved = self.client.ask(&Request::RemoveRegistry(ByName { name }))?.answer;
         print_to_stderr(&format!(
-            "regauth: forgot {} and deleted its token\n{}",
+            "regauth: forgot {} and deleted its token\n{}{}",
             removed.name,
-            output::notes(&removed.notes)
+            output::notes(&removed.notes),
+            setup::refresh(&self.folders, &self.client)
         ));
         Ok(CredentialResponse::Logout)
     }
@@ -152,7 +156,11 @@ fn folders(args: &[&str]) -> Result<Folders, ErrorBody> {
     let home = match args {
         [] => None,
         ["--home", home] => Some(Path::new(home)),
-        _ => return Err(error::usage("the only argument that cargo-credential-regauth takes is --home DIR")),
+        _ => {
+            return Err(error::usage(
+                "the only argument that cargo-credential-regauth takes is --home DIR",
+            ));
+        }
     };
     let variable = |name: &str| -> Option<OsString> { std::env::var_os(name) };
     Folders::resolve(home, variable).map_err(|error| error::usage(error.to_string()))
@@ -206,7 +214,11 @@ mod tests {
 
     #[test]
     fn a_registry_is_known_by_its_index_however_it_is_written() {
-        let corp = view("cargo", Some("sparse+https://corp.example/index/"), "https://corp.example/index/");
+        let corp = view(
+            "cargo",
+            Some("sparse+https://corp.example/index/"),
+            "https://corp.example/index/",
+        );
         for (index, known) in [
             ("sparse+https://corp.example/index/", true),
             ("sparse+https://CORP.example:443/index", true),

@@ -88,10 +88,7 @@ fn cargo_builds_from_a_git_index() {
     let registry = Registry::builder(Scheme::basic(USERNAME), TOKEN).git_index().start();
     let daemon = Daemon::start();
     daemon.add_with("corp", &registry, &["--scope", &registry.scope()]);
-    cargo(&registry, &daemon)
-        
-        .build()
-        .succeeds();
+    cargo(&registry, &daemon).build().succeeds();
     carried(&registry);
 }
 
@@ -103,7 +100,6 @@ fn cargo_builds_with_a_private_git_dependency() {
     let daemon = Daemon::start();
     daemon.add_git("code", &git);
     Cargo::new()
-        
         .behind(&daemon)
         .depends_on(&format!("treasure.git = \"{}\"", git.url("treasure")))
         .build()

@@ -6,9 +6,9 @@
     reason = "a scenario fails loudly"
 )]
 
-mod provider;
 mod builds;
 mod leaks;
+mod provider;
 mod restart;
 mod rotation;
 mod streams;

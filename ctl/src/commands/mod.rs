@@ -12,6 +12,9 @@ pub(crate) mod verify;
 pub(crate) mod allow;
 pub(crate) mod deny;
 
+pub(crate) mod env;
+pub(crate) mod setup;
+
 pub(crate) mod reload;
 pub(crate) mod status;
 pub(crate) mod stop;

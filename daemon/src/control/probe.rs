@@ -48,7 +48,11 @@ pub(crate) async fn ask(upstream: &Arc<Upstream>, pool: usize, registry: &Regist
     let Some(url) = question(registry) else {
         return unclear("the registry has no scope to ask about".to_owned());
     };
-    let asking = Asking { upstream, pool, url: &url };
+    let asking = Asking {
+        upstream,
+        pool,
+        url: &url,
+    };
     let answer = match asking.get(Some(&Attachment::new(&registry.scheme, secret))).await {
         Ok(answer) => answer,
         Err(refusal) => return unclear(no_answer(&url, &refusal)),
@@ -60,13 +64,26 @@ pub(crate) async fn ask(upstream: &Arc<Upstream>, pool: usize, registry: &Regist
     }
     let wants_index = result == VerdictResult::Accepted && matches!(registry.index, Some(Index::Sparse(_)));
     if !wants_index {
-        return Finding { result, detail, index: None };
+        return Finding {
+            result,
+            detail,
+            index: None,
+        };
     }
     let body = tokio::time::timeout(PATIENCE, Limited::new(answer.into_body(), MOST).collect()).await;
-    let index = body.ok().and_then(Result::ok).and_then(|body| serde_json::from_slice(&body.to_bytes()).ok());
+    let index = body
+        .ok()
+        .and_then(Result::ok)
+        .and_then(|body| serde_json::from_slice(&body.to_bytes()).ok());
     match index {
-        Some(index) => Finding { result, detail, index: Some(index) },
-        None => unclear(format!("GET {url} did not give a cargo index's config.json; is this the index's URL?")),
+        Some(index) => Finding {
+            result,
+            detail,
+            index: Some(index),
+        },
+        None => unclear(format!(
+            "GET {url} did not give a cargo index's config.json; is this the index's URL?"
+        )),
     }
 }
 
@@ -82,7 +99,9 @@ impl Asking<'_> {
         let mut request = Request::new(Either::Right(Full::new(Bytes::new())));
         *request.uri_mut() = self.url.as_str().parse().map_err(|_| Refusal::BadRequest)?;
         request.headers_mut().insert(header::USER_AGENT, USER_AGENT);
-        request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+        request
+            .headers_mut()
+            .insert(header::ACCEPT, HeaderValue::from_static("*/*"));
         if let Some(attachment) = attachment {
             attachment.attach(request.headers_mut());
         }
@@ -96,7 +115,11 @@ impl Asking<'_> {
         match self.get(None).await {
             Ok(answer) if answer.status() == StatusCode::UNAUTHORIZED => Finding {
                 result: VerdictResult::Accepted,
-                detail: format!("GET {} answered 401 without the token and {} with it", self.url, with.as_u16()),
+                detail: format!(
+                    "GET {} answered 401 without the token and {} with it",
+                    self.url,
+                    with.as_u16()
+                ),
                 index: None,
             },
             _ => unclear(detail),

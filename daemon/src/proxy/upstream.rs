@@ -126,7 +126,9 @@ fn refusal(error: &ClientError) -> Refusal {
             refusal = Refusal::UpstreamTimeout;
         }
         // `source()` of an io::Error passes over what it wraps.
-        let wrapped = io.and_then(io::Error::get_ref).map(|inner| inner as &(dyn StdError + 'static));
+        let wrapped = io
+            .and_then(io::Error::get_ref)
+            .map(|inner| inner as &(dyn StdError + 'static));
         next = wrapped.or_else(|| cause.source());
     }
     refusal
