@@ -12,10 +12,11 @@ use regauth_shared::{ErrorBody, exit_code};
 
 use crate::client::Client;
 use crate::commands::{
-    add_registry, allow, deny, env, list, reload, remove_registry, rotate, setup, show, status, stop, unlock, verify,
+    add_registry, allow, completions, deny, env, list, man, reload, remove_registry, rotate, run as run_command, setup,
+    show, status, stop, unlock, verify,
 };
 use crate::output::{self, Report};
-use crate::{error, setup as clients};
+use crate::{completion, error, setup as clients};
 
 /// Add registries to a running regauthd and rotate their tokens
 ///
@@ -33,7 +34,22 @@ struct Cli {
     json: bool,
 
     #[command(subcommand)]
-    verb: Verb,
+    verb: Any,
+}
+
+#[derive(Subcommand)]
+enum Any {
+    #[command(flatten)]
+    Asking(Verb),
+    #[command(flatten)]
+    Alone(Alone),
+}
+
+/// What needs neither a daemon nor a folder.
+#[derive(Subcommand)]
+enum Alone {
+    Completions(completions::Arguments),
+    Man(man::Arguments),
 }
 
 #[derive(Subcommand)]
@@ -48,6 +64,7 @@ enum Verb {
     Deny(deny::Arguments),
     Setup(setup::Arguments),
     Env(env::Arguments),
+    Run(run_command::Arguments),
     Status(status::Arguments),
     Unlock(unlock::Arguments),
     Reload(reload::Arguments),
@@ -57,12 +74,13 @@ enum Verb {
 /// After a verb's own flags.
 const LAST: usize = 100;
 
-const GROUPS: [(&str, &[&str]); 5] = [
+const GROUPS: [(&str, &[&str]); 6] = [
     ("Registries", &["add-registry", "remove-registry", "list", "show"]),
     ("Tokens", &["rotate", "verify"]),
     ("Writes", &["allow", "deny"]),
-    ("Clients", &["setup", "env"]),
+    ("Clients", &["setup", "env", "run"]),
     ("The daemon", &["status", "unlock", "reload", "stop"]),
+    ("For packagers", &["completions", "man"]),
 ];
 
 const EXIT_CODES: &str = "\
@@ -73,6 +91,9 @@ or missing, 6 not found, 7 exists already, 8 refused.
 
 /// Does what the arguments say; the exit code.
 pub(crate) fn run(arguments: Vec<OsString>) -> u8 {
+    if completion::answer(&arguments, Cli::command) {
+        return exit_code::DONE;
+    }
     // Known before the line is understood, since what is wrong with it has to be said in the right form.
     let json = has_flag(&arguments, "--json");
     if has_flag(&arguments, "--token") {
@@ -90,10 +111,16 @@ fn parse(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
 }
 
 fn execute(cli: Cli) -> Result<Report, ErrorBody> {
+    let verb = match cli.verb {
+        Any::Alone(Alone::Completions(arguments)) => return completions::run(&arguments),
+        Any::Alone(Alone::Man(arguments)) => return man::run(&arguments, Cli::command()),
+        Any::Asking(Verb::Run(arguments)) if arguments.is_private() => return run_command::privately(&arguments),
+        Any::Asking(verb) => verb,
+    };
     let folders = Folders::resolve(cli.home.as_deref(), |name| std::env::var_os(name))
         .map_err(|error| error::usage(error.to_string()))?;
     let client = Client::new(&folders);
-    match cli.verb {
+    match verb {
         Verb::AddRegistry(arguments) => {
             add_registry::run(arguments, &client).map(|report| report.and(&clients::refresh(&folders, &client)))
         }
@@ -108,6 +135,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         Verb::Deny(arguments) => deny::run(arguments, &client),
         Verb::Setup(arguments) => setup::run(arguments, &client, &folders),
         Verb::Env(arguments) => env::run(arguments, &client, &folders),
+        Verb::Run(arguments) => run_command::run(&arguments, &client, &folders),
         Verb::Status(arguments) => status::run(arguments, &client),
         Verb::Unlock(arguments) => unlock::run(arguments, &client),
         Verb::Reload(arguments) => reload::run(arguments, &client),

@@ -4,9 +4,10 @@
 use std::path::Path;
 
 use clap::ValueEnum;
+use regauth_shared::response::RegistryView;
 use serde_json::Value as Json;
 
-use crate::setup::Facts;
+use crate::setup::{Facts, PROVIDER};
 
 /// A variable and what it is to be; `None` takes it out.
 pub(crate) type Variable = (String, Option<String>);
@@ -44,7 +45,8 @@ pub(crate) fn variables(facts: &Facts) -> Vec<Variable> {
     }
     // Any [http] setting switches cargo to a git that knows no credential helpers, for all hosts.
     set("CARGO_NET_GIT_FETCH_WITH_CLI", "true");
-    let provider = facts.provider.join(" ");
+    // Cargo splits the list at blanks, so there is no room for arguments: REGAUTH_HOME says where the daemon is.
+    let provider = provider(facts);
     set(
         "CARGO_REGISTRY_GLOBAL_CREDENTIAL_PROVIDERS",
         &format!("cargo:token {provider}"),
@@ -53,6 +55,25 @@ pub(crate) fn variables(facts: &Facts) -> Vec<Variable> {
         set("REGAUTH_HOME", &home.display().to_string());
     }
     variables
+}
+
+/// What cargo has to be told of each registry, where no file of its own names it.
+pub(crate) fn registries(facts: &Facts) -> Vec<Variable> {
+    let of = |(view, index): (&RegistryView, &str)| {
+        let name = view.name.as_str().to_ascii_uppercase().replace('-', "_");
+        [("INDEX", index), ("CREDENTIAL_PROVIDER", provider(facts))]
+            .map(|(key, value)| (format!("CARGO_REGISTRIES_{name}_{key}"), Some(value.to_owned())))
+    };
+    facts.cargo_indexes().flat_map(of).collect()
+}
+
+fn provider(facts: &Facts) -> &str {
+    let program = facts.provider.first().map_or(PROVIDER, String::as_str);
+    if program.contains(char::is_whitespace) {
+        PROVIDER
+    } else {
+        program
+    }
 }
 
 /// The caller's `NO_PROXY`, under both its names, without what would send a registry past the proxy. It beats every

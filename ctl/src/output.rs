@@ -15,7 +15,7 @@ use crate::error::failed;
 /// What a command has to say when the daemon did what was asked.
 pub(crate) struct Report {
     text: String,
-    body: Box<RawValue>,
+    body: Option<Box<RawValue>>,
     exit_code: u8,
 }
 
@@ -24,7 +24,7 @@ impl Report {
     pub(crate) fn new<T>(reply: Reply<T>, words: impl FnOnce(&T) -> String) -> Self {
         Self {
             text: words(&reply.answer),
-            body: reply.body,
+            body: Some(reply.body),
             exit_code: exit_code::DONE,
         }
     }
@@ -37,9 +37,26 @@ impl Report {
         let body = to_raw_value(answer).map_err(|error| failed(format!("the answer has no JSON form: {error}")))?;
         Ok(Self {
             text,
-            body,
+            body: Some(body),
             exit_code: exit_code::DONE,
         })
+    }
+
+    /// Nothing to say, in no form: another program has said it all.
+    pub(crate) fn silent(exit_code: u8) -> Self {
+        Self {
+            text: String::new(),
+            body: None,
+            exit_code,
+        }
+    }
+
+    /// A text for another program, such as a shell: it has no other form.
+    pub(crate) fn script(text: String) -> Self {
+        Self {
+            text,
+            ..Self::silent(exit_code::DONE)
+        }
     }
 
     /// The same with more lines for a person; `--json` stays as it is.
@@ -60,10 +77,10 @@ impl Report {
 pub(crate) fn conclude(result: Result<Report, ErrorBody>, json: bool) -> u8 {
     match result {
         Ok(report) => {
-            let text = if json {
-                format!("{}\n", report.body)
-            } else {
-                printable(&report.text)
+            let text = match report.body {
+                Some(body) if json => format!("{body}\n"),
+                Some(_) => printable(&report.text),
+                None => report.text,
             };
             print(&text, report.exit_code)
         }

@@ -41,6 +41,8 @@ pub struct Options {
     pub store: Option<StoreKind>,
     /// Secrets in memory, nothing written but the bundle and the socket.
     pub ephemeral: bool,
+    /// Ends when whoever started it does: nobody waits for a long drain.
+    pub until_eof: bool,
 }
 
 /// A running daemon.
@@ -71,6 +73,7 @@ impl Daemon {
         } else {
             Ledger::read(&folders.ledger())?
         };
+        let until_eof = options.until_eof;
         let (listener, listen) = listen(options.listen.unwrap_or(config.listen)).await?;
         let control = server::bind(&folders.socket()).map_err(|error| StartError::Socket(folders.socket(), error))?;
         let Opened { kind, thread } = open::open(&folders, &options, &config).await?;
@@ -100,7 +103,7 @@ impl Daemon {
             listener,
             workers,
             control,
-            drain_timeout: config.drain_timeout,
+            drain_timeout: if until_eof { LAST_WORDS } else { config.drain_timeout },
             _lock: lock,
         })
     }
@@ -108,6 +111,11 @@ impl Daemon {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.registrar.plane.listen
+    }
+
+    /// Cancelled, it ends the daemon as SIGTERM does.
+    pub fn stop(&self) -> CancellationToken {
+        self.registrar.stop.clone()
     }
 
     /// Serves until SIGTERM, SIGINT or `regauthctl stop`, then drains: no new connections, requests in flight finish, at

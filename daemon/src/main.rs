@@ -31,6 +31,9 @@ struct Arguments {
     /// Keep nothing: secrets in memory, no configuration written
     #[arg(long)]
     ephemeral: bool,
+    /// End when standard input ends, and remove --home: a daemon that cannot outlive what started it
+    #[arg(long, requires_all = ["ephemeral", "home"])]
+    until_eof: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -63,8 +66,14 @@ fn main() -> ExitCode {
         listen: arguments.listen,
         store: arguments.store.map(StoreKind::from),
         ephemeral: arguments.ephemeral,
+        until_eof: arguments.until_eof,
     };
-    match run(options) {
+    let throw_away = options.home.clone().filter(|_| options.until_eof);
+    let served = run(options);
+    if let Some(home) = throw_away {
+        let _ = std::fs::remove_dir_all(home);
+    }
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -75,8 +84,13 @@ fn main() -> ExitCode {
 
 fn run(options: Options) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let until_eof = options.until_eof;
     let served = runtime.block_on(async {
         let daemon = Daemon::start(options).await?;
+        if until_eof {
+            let stop = daemon.stop();
+            process::at_end_of_input(move || stop.cancel());
+        }
         tracing::info!(listen = %daemon.address(), "ready");
         anyhow::Ok(daemon.run().await?)
     });

@@ -11,6 +11,8 @@ mod leaks;
 mod provider;
 mod restart;
 mod rotation;
+mod run;
+mod setup;
 mod streams;
 mod tunnel;
 mod without_regauth;

@@ -3,7 +3,7 @@
 //! In reading order: [`poll`] and [`process`] are what everything stands on; [`certificates`], [`nginx`] with its
 //! [`gate`] make an HTTPS origin; [`shelf`], [`api`], [`git_backend`] and [`registry`] make a private registry,
 //! [`git_server`] a private git host; [`honeypot`] is a stranger that records what it is sent; [`cargo`], [`git`] and
-//! [`curl`] are the clients; [`keyring`] is the desktop's keychain; [`daemon`] is regauthd itself and [`leaks`] looks
+//! [`curl`] are the clients, [`hand`] is the person who sets them up; [`keyring`] is the desktop's keychain; [`daemon`] is regauthd itself and [`leaks`] looks
 //! for secrets where none may be. The harness asserts nothing of its own: the scenarios do.
 #![allow(
     clippy::unwrap_used,
@@ -23,6 +23,7 @@ pub mod gate;
 pub mod git;
 pub mod git_backend;
 pub mod git_server;
+pub mod hand;
 pub mod honeypot;
 pub mod keyring;
 pub mod leaks;

@@ -108,7 +108,7 @@ fn words(added: &RegistryAdded) -> String {
 }
 
 /// The path as the daemon can use it, from whatever folder it runs in. Links stay: what they point to may change.
-fn readable(file: &Path) -> Result<String, ErrorBody> {
+pub(super) fn readable(file: &Path) -> Result<String, ErrorBody> {
     let cannot = |error| error::usage(format!("--ca-file: cannot read {}: {error}", file.display()));
     let metadata = File::open(file).and_then(|file| file.metadata()).map_err(cannot)?;
     if metadata.is_dir() {

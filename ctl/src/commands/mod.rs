@@ -13,7 +13,11 @@ pub(crate) mod allow;
 pub(crate) mod deny;
 
 pub(crate) mod env;
+pub(crate) mod run;
 pub(crate) mod setup;
+
+pub(crate) mod completions;
+pub(crate) mod man;
 
 pub(crate) mod reload;
 pub(crate) mod status;
@@ -22,3 +26,4 @@ pub(crate) mod unlock;
 
 mod client_configuration;
 mod registry;
+mod run_registries;

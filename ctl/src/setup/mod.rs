@@ -29,7 +29,7 @@ use serde::Serialize;
 use crate::client::Client;
 use crate::error;
 use document::Document;
-pub(crate) use facts::Facts;
+pub(crate) use facts::{Facts, PROVIDER, beside_us, on_path};
 pub(crate) use record::Place;
 use record::{FileRecord, Record};
 pub(crate) use tool::Tool;
