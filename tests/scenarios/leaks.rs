@@ -133,7 +133,7 @@ fn a_day(daemon: &mut Daemon, hunts: &mut [Hunt]) {
             .look("the log", first_log.as_bytes())
             .look("the log after the restart", daemon.log())
             .look("what a stranger saw", format!("{:?}", stranger.requests()))
-            .folder(daemon.home(), &[])
+            .folder(&daemon.home(), &[])
             .folder(cargo.home(), &[]);
     }
     assert!(first_log.len() > 10_000, "the log is at trace");

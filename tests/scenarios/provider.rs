@@ -1,9 +1,10 @@
 //! Cargo with `cargo-credential-regauth`: everything that cargo does with a registry, and no token in cargo's hands.
 
 use regauth_tests::cargo::Cargo;
-use regauth_tests::daemon::{Daemon, binary};
+use regauth_tests::daemon::Daemon;
 use regauth_tests::gate::Scheme;
 use regauth_tests::leaks::Hunt;
+use regauth_tests::programs::binary;
 use regauth_tests::registry::{Registry, USERNAME};
 
 const TOKEN: &str = "t0ken-of-the-daemon";

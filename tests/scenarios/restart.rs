@@ -75,3 +75,21 @@ fn a_removed_registry_is_a_stranger_at_once() {
     let text = std::fs::read_to_string(daemon.bundle()).unwrap();
     assert!(!text.contains("regauth authority"), "the bundle has no authority left");
 }
+
+#[test]
+fn a_restart_keeps_the_port_and_forgets_what_was_in_memory_only() {
+    let registry = Registry::builder(Scheme::basic(USERNAME), TOKEN).start();
+    let mut daemon = Daemon::start();
+    daemon.add("corp", &registry);
+    let proxy = daemon.proxy();
+    daemon.restart();
+    assert_eq!(daemon.proxy(), proxy);
+    let answer = Curl::new()
+        .behind(&daemon)
+        .get(&registry.nginx.url("/api/cargo/index/config.json"));
+    assert_eq!(
+        (answer.status, answer.header("regauth-error")),
+        (502, Some("credential-unavailable"))
+    );
+    assert_eq!(daemon.ctl(&["show", "corp"]).json["credential"]["state"], "missing");
+}

@@ -5,11 +5,12 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use regauth_tests::cargo::Cargo;
 use regauth_tests::certificates::Authority;
-use regauth_tests::daemon::{Daemon, binary};
+use regauth_tests::daemon::Daemon;
 use regauth_tests::gate::Scheme;
 use regauth_tests::git::Git;
 use regauth_tests::git_server::GitServer;
 use regauth_tests::hand::Hand;
+use regauth_tests::programs::binary;
 use regauth_tests::registry::{Registry, USERNAME};
 
 const TOKEN: &str = "t0ken-of-the-daemon";

@@ -315,15 +315,22 @@ fn a_stranger_is_distrusted_and_its_certificate_known_byte_for_byte() {
 }
 
 #[test]
-fn gnome_keyring_stores_locks_dies_and_comes_back() {
+fn gnome_keyring_stores_locks_falls_silent_dies_and_comes_back() {
     let mut keyring = Keyring::start();
     let store = ["store", "--label", "a token", "service", "regauth", "account", "corp"];
     let lookup = ["lookup", "service", "regauth", "account", "corp"];
     keyring.secret_tool(&store, TOKEN).succeeds();
     assert_eq!(keyring.secret_tool(&lookup, "").succeeds().stdout, TOKEN);
     keyring.lock();
+    keyring
+        .secret_tool(&["store", "--label", "another", "account", "other"], TOKEN)
+        .fails();
     keyring.unlock();
     assert_eq!(keyring.secret_tool(&lookup, "").succeeds().stdout, TOKEN);
+    keyring.fall_silent();
+    assert!(!keyring.answers());
+    keyring.speak_again();
+    assert!(keyring.answers());
     keyring.kill();
     keyring.secret_tool(&lookup, "").fails();
     keyring.restart();

@@ -1,24 +1,27 @@
 //! The real `regauthd`, below a temporary home and on a free port, and `regauthctl` to talk to it.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, DirBuilder, File};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
-use std::sync::OnceLock;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::client::{self, Outcome};
+use crate::ctl::Ctl;
 use crate::gate::Scheme;
 use crate::git_server::GitServer;
 use crate::process::Process;
+use crate::programs;
 use crate::registry::Registry;
 
 /// How a daemon is started.
 #[derive(Clone, Debug)]
 pub struct Builder {
     store: String,
+    config: Option<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
 }
@@ -42,35 +45,48 @@ impl Builder {
         self
     }
 
+    /// Writes this `config.toml` before the first start. Without it, the daemon makes its home itself.
+    pub fn config(mut self, text: &str) -> Self {
+        self.config = Some(text.to_owned());
+        self
+    }
+
     /// Starts it and waits until `regauthctl status` answers.
     ///
     /// # Panics
     /// With its log, when it does not get that far.
     pub fn start(self) -> Daemon {
-        self.start_in(home())
-    }
-
-    /// Starts it below a home that has been prepared, such as with a `config.toml`.
-    ///
-    /// # Panics
-    /// With its log, when it does not get that far.
-    pub fn start_in(self, home: TempDir) -> Daemon {
-        let (process, status) = self.launch(home.path(), "127.0.0.1:0");
+        let folder = TempDir::new().unwrap();
+        self.prepare(&home_in(&folder));
+        let (process, status) = self.launch(&folder, "127.0.0.1:0");
         Daemon {
             process,
             status,
             builder: self,
-            home,
+            folder,
         }
     }
 
-    /// Runs it in the foreground until it ends, for starts that should be refused.
+    /// Runs it below `home` until it ends by itself, for starts that should be refused.
     pub fn run(self, home: &Path) -> Outcome {
+        self.prepare(home);
         client::run(&mut self.command(home, "127.0.0.1:0"))
     }
 
-    fn launch(&self, home: &Path, listen: &str) -> (Process, Value) {
-        let log = logs(home);
+    fn prepare(&self, home: &Path) {
+        let Some(text) = &self.config else { return };
+        DirBuilder::new().recursive(true).mode(0o700).create(home).unwrap();
+        let mut file = File::options()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(home.join("config.toml"));
+        file.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    fn launch(&self, folder: &TempDir, listen: &str) -> (Process, Value) {
+        let (home, log) = (&home_in(folder), folder.path().join("regauthd.log"));
         let mut process = Process::spawn("regauthd", &mut self.command(home, listen), &log);
         let status = process.wait_until("regauthctl status", || {
             let answer = Ctl::run(home, &["status"], "");
@@ -80,7 +96,7 @@ impl Builder {
     }
 
     fn command(&self, home: &Path, listen: &str) -> Command {
-        let mut daemon = client::command(binary("regauthd"), home);
+        let mut daemon = client::command(programs::binary("regauthd"), home);
         daemon
             .env("REGAUTH_LOG", "trace")
             .env("RUST_BACKTRACE", "1")
@@ -99,7 +115,7 @@ pub struct Daemon {
     process: Process,
     status: Value,
     builder: Builder,
-    home: TempDir,
+    folder: TempDir,
 }
 
 impl Daemon {
@@ -107,6 +123,7 @@ impl Daemon {
     pub fn builder() -> Builder {
         Builder {
             store: "memory".to_owned(),
+            config: None,
             arguments: Vec::new(),
             environment: Vec::new(),
         }
@@ -132,9 +149,9 @@ impl Daemon {
         self.process.pid()
     }
 
-    /// Its home.
-    pub fn home(&self) -> &Path {
-        self.home.path()
+    /// Its home. The log is not in it.
+    pub fn home(&self) -> PathBuf {
+        home_in(&self.folder)
     }
 
     /// Everything it has logged, restarts included.
@@ -144,12 +161,12 @@ impl Daemon {
 
     /// `regauthctl --json` with these arguments.
     pub fn ctl(&self, arguments: &[&str]) -> Ctl {
-        Ctl::run(self.home(), arguments, "")
+        Ctl::run(&self.home(), arguments, "")
     }
 
     /// The same with `input`, such as a token, on its stdin.
     pub fn ctl_with_input(&self, arguments: &[&str], input: &str) -> Ctl {
-        Ctl::run(self.home(), arguments, input)
+        Ctl::run(&self.home(), arguments, input)
     }
 
     /// Adds a registry by its index, with its root, its scheme and the token it was started with.
@@ -211,7 +228,7 @@ impl Daemon {
     pub fn restart(&mut self) {
         self.process.stop();
         let listen = self.said("listen").to_owned();
-        (self.process, self.status) = self.builder.launch(self.home.path(), &listen);
+        (self.process, self.status) = self.builder.launch(&self.folder, &listen);
     }
 
     /// Its memory now.
@@ -235,15 +252,6 @@ impl Daemon {
     }
 }
 
-/// A temporary folder that a daemon accepts as its home: for its owner alone.
-///
-/// # Panics
-/// When there is no room for one.
-pub fn home() -> TempDir {
-    let private = fs::Permissions::from_mode(0o700);
-    tempfile::Builder::new().permissions(private).tempdir().unwrap()
-}
-
 /// A process's memory in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
@@ -251,56 +259,6 @@ pub struct Memory {
     pub resident: u64,
     /// The most that ever was.
     pub peak: u64,
-}
-
-/// What `regauthctl --json` answered.
-#[derive(Clone, Debug)]
-pub struct Ctl {
-    /// Its output, as text.
-    pub outcome: Outcome,
-    /// Its exit code.
-    pub exit: i32,
-    /// Its stdout as JSON; null when it is none.
-    pub json: Value,
-}
-
-impl Ctl {
-    /// Runs `regauthctl` for the daemon of this home, which need not run.
-    pub fn run(home: &Path, arguments: &[&str], input: &str) -> Self {
-        let mut ctl = client::command(binary("regauthctl"), home);
-        ctl.arg("--home").arg(home).arg("--json").args(arguments);
-        let outcome = client::run_with_input(&mut ctl, input);
-        let json = serde_json::from_str(&outcome.stdout).unwrap_or(Value::Null);
-        Self {
-            exit: outcome.status.code().unwrap_or(-1),
-            json,
-            outcome,
-        }
-    }
-
-    /// Whether the exit code is 0.
-    pub fn succeeded(&self) -> bool {
-        self.exit == 0
-    }
-
-    /// Passes a success through.
-    ///
-    /// # Panics
-    /// With everything it said, when it failed.
-    #[track_caller]
-    pub fn succeeds(self) -> Self {
-        self.exits(0)
-    }
-
-    /// Passes an exit code through.
-    ///
-    /// # Panics
-    /// With everything it said, when it is another one.
-    #[track_caller]
-    pub fn exits(self, code: i32) -> Self {
-        assert_eq!(self.exit, code, "{}", self.outcome.report());
-        self
-    }
 }
 
 fn scheme_arguments(scheme: &Scheme) -> Vec<String> {
@@ -314,42 +272,6 @@ fn scheme_arguments(scheme: &Scheme) -> Vec<String> {
     words.into_iter().map(str::to_owned).collect()
 }
 
-/// A program of this workspace, built from the sources that are here: an old one would prove nothing.
-///
-/// # Panics
-/// When it cannot be built.
-pub fn binary(name: &str) -> PathBuf {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let program = FOLDER.get_or_init(build).join(name);
-    assert!(program.exists(), "{} has not been built", program.display());
-    program
-}
-
-/// Builds the programs beside us, where they mostly are already, and says where that is.
-fn build() -> PathBuf {
-    // target/debug/deps/scenarios-…
-    let ours = std::env::current_exe().unwrap();
-    let folder = ours.ancestors().nth(2).unwrap();
-    let mut build = Command::new(env!("CARGO"));
-    build
-        .args([
-            "build",
-            "--quiet",
-            "--package",
-            "regauthd",
-            "--package",
-            "regauthctl",
-            "--target-dir",
-        ])
-        .arg(folder.parent().unwrap())
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")));
-    if !cfg!(debug_assertions) {
-        build.arg("--release");
-    }
-    client::run(&mut build).succeeds();
-    folder.to_owned()
-}
-
-fn logs(home: &Path) -> PathBuf {
-    home.join("regauthd.log")
+fn home_in(folder: &TempDir) -> PathBuf {
+    folder.path().join("home")
 }

@@ -7,7 +7,8 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::client::{self, Outcome};
-use crate::daemon::{Daemon, binary};
+use crate::daemon::Daemon;
+use crate::programs::binary;
 
 /// A person's home and shell.
 #[derive(Debug)]

@@ -83,6 +83,19 @@ impl Keyring {
         self.keyring.signal(Signal::STOP);
     }
 
+    /// Whether it answers a call, in a while that is long for a computer.
+    pub fn answers(&self) -> bool {
+        let mut ping = command(&self.folder, "dbus-send");
+        ping.args([
+            "--session",
+            "--print-reply",
+            "--reply-timeout=500",
+            "--dest=org.freedesktop.secrets",
+        ]);
+        ping.args(["/org/freedesktop/secrets", "org.freedesktop.DBus.Peer.Ping"]);
+        client::run(&mut ping).status.success()
+    }
+
     /// Ends the silence; the calls that wait are answered.
     pub fn speak_again(&self) {
         self.keyring.signal(Signal::CONT);

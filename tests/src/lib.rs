@@ -1,9 +1,10 @@
 //! The harness: real parts, started on free ports below temporary folders and ended with their test.
 //!
-//! In reading order: [`poll`] and [`process`] are what everything stands on; [`certificates`], [`nginx`] with its
-//! [`gate`] make an HTTPS origin; [`shelf`], [`api`], [`git_backend`] and [`registry`] make a private registry,
-//! [`git_server`] a private git host; [`honeypot`] is a stranger that records what it is sent; [`cargo`], [`git`] and
-//! [`curl`] are the clients, [`hand`] is the person who sets them up; [`keyring`] is the desktop's keychain; [`daemon`] is regauthd itself and [`leaks`] looks
+//! In reading order: [`poll`], [`process`] and [`client`] are what everything stands on; [`certificates`] and [`nginx`]
+//! with its [`gate`] make an HTTPS origin; [`crates`], [`shelf`], [`api`], [`git_backend`] and [`registry`] make a
+//! private registry, [`git_server`] a private git host; [`honeypot`] is a stranger that records what it is sent, both
+//! by [`serve`]; [`cargo`], [`git`] and [`curl`] are the clients, and [`hand`] is the person who sets them up;
+//! [`keyring`] is the desktop's keychain; [`daemon`] and [`ctl`] are regauth itself, from [`programs`]; [`leaks`] looks
 //! for secrets where none may be. The harness asserts nothing of its own: the scenarios do.
 #![allow(
     clippy::unwrap_used,
@@ -17,6 +18,7 @@ pub mod cargo;
 pub mod certificates;
 pub mod client;
 pub mod crates;
+pub mod ctl;
 pub mod curl;
 pub mod daemon;
 pub mod gate;
@@ -30,6 +32,7 @@ pub mod leaks;
 pub mod nginx;
 pub mod poll;
 pub mod process;
+pub mod programs;
 pub mod registry;
 pub mod serve;
 pub mod shelf;

@@ -119,6 +119,8 @@ impl Process {
     fn terminate(&mut self, limit: Duration) -> Option<ExitStatus> {
         if self.ended().is_none() {
             self.signal(Signal::TERM);
+            // One that was stopped takes no signal before it goes on.
+            self.signal(Signal::CONT);
             poll::within(limit, || has_exited(self.id()).then_some(()))?;
             self.ended = Some(self.reap());
         }

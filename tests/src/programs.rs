@@ -1,0 +1,35 @@
+//! The programs of this workspace, as they are built from the sources that are here.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::client;
+
+/// Where `regauthd` or `regauthctl` is. It is built first: an old one would prove nothing.
+///
+/// # Panics
+/// With cargo's words, when it cannot be built.
+pub fn binary(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let program = FOLDER.get_or_init(build).join(name);
+    assert!(program.exists(), "{} has not been built", program.display());
+    program
+}
+
+/// Builds the programs beside us, where they mostly are already, and says where that is.
+fn build() -> PathBuf {
+    // target/debug/deps/scenarios-…
+    let ours = std::env::current_exe().unwrap();
+    let folder = ours.ancestors().nth(2).unwrap();
+    let mut build = Command::new(env!("CARGO"));
+    build
+        .args(["build", "--quiet", "--workspace", "--target-dir"])
+        .arg(folder.parent().unwrap())
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")));
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
+    client::run(&mut build).succeeds();
+    folder.to_owned()
+}
