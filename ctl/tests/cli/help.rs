@@ -70,7 +70,7 @@ fn a_mistyped_line_is_an_error_in_the_usual_form() {
         ),
         (
             &["add-registry", "corp"],
-            "error: the following required arguments were not provided: <--index",
+            "error: a registry needs a NAME and --index or --scope",
         ),
     ] {
         let run = Home::empty().run(arguments);
