@@ -12,8 +12,8 @@ use regauth_shared::{ErrorBody, exit_code};
 
 use crate::client::Client;
 use crate::commands::{
-    add_registry, allow, completions, deny, env, list, man, reload, remove_registry, rotate, run as run_command, setup,
-    show, status, stop, unlock, verify,
+    add_registry, allow, completions, deny, doctor, env, list, man, reload, remove_registry, rotate,
+    run as run_command, setup, show, status, stop, unlock, verify,
 };
 use crate::output::{self, Report};
 use crate::{completion, error, setup as clients};
@@ -40,7 +40,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Any {
     #[command(flatten)]
-    Asking(Verb),
+    Asking(Box<Verb>),
     #[command(flatten)]
     Alone(Alone),
 }
@@ -65,6 +65,7 @@ enum Verb {
     Setup(setup::Arguments),
     Env(env::Arguments),
     Run(run_command::Arguments),
+    Doctor(doctor::Arguments),
     Status(status::Arguments),
     Unlock(unlock::Arguments),
     Reload(reload::Arguments),
@@ -78,7 +79,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ("Registries", &["add-registry", "remove-registry", "list", "show"]),
     ("Tokens", &["rotate", "verify"]),
     ("Writes", &["allow", "deny"]),
-    ("Clients", &["setup", "env", "run"]),
+    ("Clients", &["setup", "env", "run", "doctor"]),
     ("The daemon", &["status", "unlock", "reload", "stop"]),
     ("For packagers", &["completions", "man"]),
 ];
@@ -114,9 +115,13 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
     let verb = match cli.verb {
         Any::Alone(Alone::Completions(arguments)) => return completions::run(&arguments),
         Any::Alone(Alone::Man(arguments)) => return man::run(&arguments, Cli::command()),
-        Any::Asking(Verb::Run(arguments)) if arguments.is_private() => return run_command::privately(&arguments),
-        Any::Asking(verb) => verb,
+        Any::Asking(verb) => *verb,
     };
+    if let Verb::Run(arguments) = &verb
+        && arguments.is_private()
+    {
+        return run_command::privately(arguments);
+    }
     let folders = Folders::resolve(cli.home.as_deref(), |name| std::env::var_os(name))
         .map_err(|error| error::usage(error.to_string()))?;
     let client = Client::new(&folders);
@@ -136,6 +141,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         Verb::Setup(arguments) => setup::run(arguments, &client, &folders),
         Verb::Env(arguments) => env::run(arguments, &client, &folders),
         Verb::Run(arguments) => run_command::run(&arguments, &client, &folders),
+        Verb::Doctor(arguments) => doctor::run(&arguments, &client, &folders),
         Verb::Status(arguments) => status::run(arguments, &client),
         Verb::Unlock(arguments) => unlock::run(arguments, &client),
         Verb::Reload(arguments) => reload::run(arguments, &client),
@@ -266,6 +272,22 @@ mod tests {
                 let arguments = line.split_whitespace().map(OsString::from).collect();
                 assert!(parse(arguments).is_ok(), "{line}");
             }
+        }
+    }
+
+    #[test]
+    fn every_example_for_ci_is_understood() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/ci");
+        for file in std::fs::read_dir(folder).unwrap() {
+            let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+            let text = text
+                .replace("\\\n", "")
+                .replace('"', "")
+                .replace("$CORP_INDEX", "sparse+https://x/");
+            let start = text.find("regauthctl run").unwrap();
+            let line = text[start..].lines().next().unwrap();
+            let parsed = parse(line.split_whitespace().map(OsString::from).collect());
+            assert!(parsed.is_ok(), "{line}");
         }
     }
 

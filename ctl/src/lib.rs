@@ -12,6 +12,7 @@ mod cli;
 mod commands;
 mod completion;
 
+mod doctor;
 mod environment;
 mod handover;
 mod interview;

@@ -1,7 +1,5 @@
 //! What a process that holds secrets does before anything else.
 
-use std::io::IsTerminal;
-
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing_subscriber::EnvFilter;
 

@@ -7,6 +7,7 @@
 )]
 
 mod builds;
+mod doctor;
 mod leaks;
 mod provider;
 mod restart;

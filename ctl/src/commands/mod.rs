@@ -12,6 +12,7 @@ pub(crate) mod verify;
 pub(crate) mod allow;
 pub(crate) mod deny;
 
+pub(crate) mod doctor;
 pub(crate) mod env;
 pub(crate) mod run;
 pub(crate) mod setup;

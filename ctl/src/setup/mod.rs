@@ -192,6 +192,20 @@ pub(crate) fn refresh(folders: &Folders, client: &Client) -> String {
         .collect()
 }
 
+/// Clients that would be set up otherwise by now. Files that a person has edited since are theirs to judge.
+pub(crate) fn outdated(folders: &Folders, facts: &Facts) -> Vec<&'static str> {
+    let is_outdated = |record: &&Record| {
+        let plan = Plan::to_set_up(record.tool, &record.place, facts, folders);
+        plan.is_ok_and(|plan| !plan.outcome().files.is_empty())
+    };
+    let records = Record::all(folders);
+    records
+        .iter()
+        .filter(is_outdated)
+        .map(|record| record.tool.name())
+        .collect()
+}
+
 fn refreshed(record: &Record, facts: &Facts, folders: &Folders) -> Result<Outcome, ErrorBody> {
     if !record.place.is_there() {
         return Err(error::failed("the project's folder is gone"));

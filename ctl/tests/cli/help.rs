@@ -2,7 +2,7 @@
 
 use crate::peer::{Home, command, golden, run};
 
-const VERBS: [&str; 17] = [
+const VERBS: [&str; 18] = [
     "add-registry",
     "remove-registry",
     "list",
@@ -14,6 +14,7 @@ const VERBS: [&str; 17] = [
     "setup",
     "env",
     "run",
+    "doctor",
     "status",
     "unlock",
     "reload",
