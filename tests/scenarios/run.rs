@@ -227,55 +227,48 @@ fn a_token_that_the_registry_rejects_runs_nothing() {
 #[test]
 fn a_container_is_enough() {
     let job = Job::new();
-    let programs = TempDir::new().unwrap();
-    fs::set_permissions(programs.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    for name in ["regauthctl", "regauthd", "cargo-credential-regauth"] {
-        fs::copy(binary(name), programs.path().join(name)).unwrap();
-    }
-    let ca = programs.path().join("ca.pem");
-    fs::copy(job.registry.ca(), &ca).unwrap();
-    fs::set_permissions(&ca, fs::Permissions::from_mode(0o644)).unwrap();
+    let installed = installed(&job);
     let url = job.registry.nginx.url("/api/cargo/index/config.json");
-    let contained = "mount -o remount,bind,ro / && ! touch /tmp/x 2>/dev/null && exec \"$@\"";
-    let mut run = Command::new("setpriv");
-    run.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"])
-        .args([
-            "unshare",
-            "--user",
-            "--map-root-user",
-            "--mount",
-            "--",
-            "sh",
-            "-c",
-            contained,
-            "sh",
-        ])
-        .arg(programs.path().join("regauthctl"))
+    let script = format!("echo \"home $REGAUTH_HOME\"; curl -sf {url}");
+    let mut run = contained();
+    run.arg(installed.path().join("regauthctl"))
         .args(["run", "--registry", &format!("corp={}", job.registry.index())])
-        .args([
-            "--scheme",
-            "basic",
-            "--username",
-            USERNAME,
-            "--token-env",
-            "CORP_TOKEN",
-            "--ca-file",
-        ])
-        .arg(&ca)
-        .args([
-            "--",
-            "sh",
-            "-c",
-            &format!("echo \"home $REGAUTH_HOME\"; curl -sf {url}"),
-        ])
-        .env_clear()
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .args(["--scheme", "basic", "--username", USERNAME, "--token-env", "CORP_TOKEN"])
+        .arg("--ca-file")
+        .arg(installed.path().join("ca.pem"))
+        .args(["--", "sh", "-c", &script])
         .env("CORP_TOKEN", TOKEN)
-        .env("TMPDIR", job.temporary.path())
-        .current_dir("/");
+        .env("TMPDIR", job.temporary.path());
     let said = client::run(&mut run).succeeds().says("auth-required").stdout;
     let home = said.lines().find_map(|line| line.strip_prefix("home ")).unwrap();
     assert!(home.starts_with("/dev/shm/") && !Path::new(home).exists(), "{home}");
+}
+
+/// The programs and the registry's root, where everybody can read them.
+fn installed(job: &Job) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    for name in ["regauthctl", "regauthd", "cargo-credential-regauth"] {
+        fs::copy(binary(name), folder.path().join(name)).unwrap();
+    }
+    let ca = folder.path().join("ca.pem");
+    fs::copy(job.registry.ca(), &ca).unwrap();
+    fs::set_permissions(&ca, fs::Permissions::from_mode(0o644)).unwrap();
+    folder
+}
+
+/// What runs a command as a careful container does.
+fn contained() -> Command {
+    let script = "mount -o remount,bind,ro / && ! touch /tmp/x 2>/dev/null && exec \"$@\"";
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"])
+        .args(["unshare", "--user", "--map-root-user", "--mount", "--"])
+        .args(["sh", "-c", script, "sh"])
+        .env_clear()
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .current_dir("/");
+    command
 }
 
 #[test]
