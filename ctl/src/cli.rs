@@ -226,10 +226,7 @@ fn in_our_form(rendered: &str) -> ErrorBody {
     let rest: Vec<_> = paragraphs.collect();
     let starting = |start: &str| rest.iter().find_map(|text| text.strip_prefix(start).map(str::to_owned));
     let hint = starting("tip: ").or_else(|| starting("Usage: ").map(|usage| format!("usage: {usage}")));
-    ErrorBody {
-        hint,
-        ..error::usage(message)
-    }
+    error::usage(message).hint(hint.unwrap_or_else(|| "`regauthctl help VERB` says what a verb takes".to_owned()))
 }
 
 #[cfg(test)]

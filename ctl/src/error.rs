@@ -10,6 +10,11 @@ pub(crate) fn usage(message: impl Into<String>) -> ErrorBody {
     ErrorBody::new(ErrorKind::Invalid, message)
 }
 
+/// What regauth does not do; exit code 8.
+pub(crate) fn refused(message: impl Into<String>) -> ErrorBody {
+    ErrorBody::new(ErrorKind::Refused, message)
+}
+
 /// No daemon answers; exit code 3.
 pub(crate) fn unreachable(message: impl Into<String>) -> ErrorBody {
     ErrorBody::new(ErrorKind::Unreachable, message)

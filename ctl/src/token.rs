@@ -36,7 +36,9 @@ impl TokenFlags {
                     .hint("pipe the token in with --token-stdin, or name a variable with --token-env VAR"));
             }
         };
-        Secret::parse(&text).map_err(|invalid| error::usage(invalid.to_string()))
+        Secret::parse(&text).map_err(|invalid| {
+            error::usage(invalid.to_string()).hint("nothing was sent; give the token as the registry has shown it")
+        })
     }
 }
 

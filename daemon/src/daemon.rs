@@ -10,7 +10,7 @@ use regauth_shared::ErrorBody;
 use regauth_shared::paths::{Folders, NoHome};
 use rustls_pki_types::CertificateDer;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -89,6 +89,7 @@ impl Daemon {
             workers: number,
             store: thread,
             store_kind: kind,
+            at_start: config.clone(),
             system_roots,
             stop: CancellationToken::new(),
             persistent: !options.ephemeral,
@@ -119,7 +120,7 @@ impl Daemon {
     }
 
     /// Serves until SIGTERM, SIGINT or `regauthctl stop`, then drains: no new connections, requests in flight finish, at
-    /// most for `drain-timeout`.
+    /// most for `drain-timeout` or until the next signal.
     ///
     /// # Errors
     /// When signals cannot be handled.
@@ -137,18 +138,18 @@ impl Daemon {
         background.spawn(accept::accept(self.listener, self.workers, plane.drain.clone()));
         background.spawn(retry_store(Arc::clone(&self.registrar), end.clone()));
 
-        wait_for_the_end(&self.registrar).await?;
+        let mut signals = Signals::new()?;
+        signals.wait_for_the_end(&self.registrar).await;
         tracing::info!(connections = plane.counters.connections(), "draining");
         plane.drain.cancel();
         plane.tasks.close();
-        if tokio::time::timeout(self.drain_timeout, plane.tasks.wait())
-            .await
-            .is_err()
-        {
-            tracing::warn!(
-                connections = plane.counters.connections(),
-                "the drain timeout has passed, cutting the rest"
-            );
+        let cut = tokio::select! {
+            () = plane.tasks.wait() => None,
+            () = tokio::time::sleep(self.drain_timeout) => Some("the drain timeout has passed, cutting the rest"),
+            () = signals.end() => Some("asked to end again, cutting the rest"),
+        };
+        if let Some(why) = cut {
+            tracing::warn!(connections = plane.counters.connections(), why);
         }
         conversations.close();
         let _ = tokio::time::timeout(LAST_WORDS, conversations.wait()).await;
@@ -162,7 +163,7 @@ impl Daemon {
 }
 
 async fn listen(asked: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |source| StartError::Listen { asked, source };
+    let failed = |error| StartError::Listen { asked, error };
     let listener = TcpListener::bind(asked).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
@@ -194,20 +195,41 @@ fn plane(
     })
 }
 
-async fn wait_for_the_end(registrar: &Registrar) -> io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            () = registrar.stop.cancelled() => return Ok(()),
-            _ = hang_up.recv() => {
-                if let Err(error) = registrar.reload().await {
-                    tracing::error!(error = error.message, "reload");
-                }
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Until somebody wants the daemon to end; reloads until then.
+    async fn wait_for_the_end(&mut self, registrar: &Registrar) {
+        loop {
+            tokio::select! {
+                () = registrar.stop.cancelled() => return,
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => {}
             }
+            if let Err(error) = registrar.reload().await {
+                tracing::error!("not reloaded: {}", error.message);
+            }
+        }
+    }
+
+    /// Until a signal asks the daemon to end.
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }
@@ -268,15 +290,19 @@ pub enum StartError {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// The port is taken, or the address not ours.
-    #[error("cannot listen on {asked}: {source}; choose another with --listen, port 0 picks a free one")]
+    #[error("cannot listen on {asked}: {error}; choose another with --listen, port 0 picks a free one")]
     Listen {
         /// The address.
         asked: SocketAddr,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
     /// The control socket cannot be made.
-    #[error("cannot make the control socket {}: {}; a path of at most 100 characters is needed", .0.display(), .1)]
+    #[error("cannot make the control socket {}: {}; {}", .0.display(), .1, if .1.kind() == io::ErrorKind::InvalidInput {
+        "choose a shorter folder with --home"
+    } else {
+        "move away what is there"
+    })]
     Socket(PathBuf, io::Error),
     /// The store that was asked for is not the recorded one.
     #[error(
@@ -296,7 +322,7 @@ pub enum StartError {
     #[error("cannot start the worker threads: {0}")]
     Threads(io::Error),
     /// A configured registry cannot be brought into service.
-    #[error("{}", .0.message)]
+    #[error("{}; {}", .0.message, .0.hint.as_deref().unwrap_or("correct config.toml and start again"))]
     Registries(ErrorBody),
 }
 

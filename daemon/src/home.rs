@@ -18,9 +18,9 @@ pub fn prepare(folders: &Folders) -> Result<(), HomeError> {
             .recursive(true)
             .mode(0o700)
             .create(folder)
-            .map_err(|source| HomeError::Create {
+            .map_err(|error| HomeError::Create {
                 folder: folder.clone(),
-                source,
+                error,
             })?;
         check(folder)?;
     }
@@ -28,9 +28,9 @@ pub fn prepare(folders: &Folders) -> Result<(), HomeError> {
 }
 
 fn check(folder: &Path) -> Result<(), HomeError> {
-    let metadata = folder.metadata().map_err(|source| HomeError::Create {
+    let metadata = folder.metadata().map_err(|error| HomeError::Create {
         folder: folder.to_path_buf(),
-        source,
+        error,
     })?;
     let ours = rustix::process::geteuid().as_raw();
     if metadata.uid() != ours {
@@ -87,9 +87,9 @@ impl Lock {
     /// [`HomeError::Taken`] with the other daemon's process id.
     pub fn take(folders: &Folders) -> Result<Self, HomeError> {
         let path = folders.lock();
-        let unusable = |source| HomeError::Create {
+        let unusable = |error| HomeError::Create {
             folder: path.clone(),
-            source,
+            error,
         };
         let mut file = OpenOptions::new()
             .read(true)
@@ -107,12 +107,13 @@ impl Lock {
                 pid: pid.trim().to_owned(),
             });
         }
+        // For people to read; a full disk must not keep a daemon from starting that needs to write nothing else.
         let record = |file: &mut File| -> io::Result<()> {
             file.set_len(0)?;
             file.rewind()?;
             writeln!(file, "{}", std::process::id())
         };
-        record(&mut file).map_err(unusable)?;
+        let _ = record(&mut file);
         Ok(Self { _file: file })
     }
 }
@@ -121,12 +122,12 @@ impl Lock {
 #[derive(Debug, thiserror::Error)]
 pub enum HomeError {
     /// It cannot be made or read.
-    #[error("cannot use {}: {source}; make it a folder of your own, or choose another with --home", folder.display())]
+    #[error("cannot use {}: {error}; make it a folder of your own, or choose another with --home", folder.display())]
     Create {
         /// The folder or file.
         folder: PathBuf,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
     /// It belongs to someone else.
     #[error(
@@ -159,7 +160,8 @@ pub enum HomeError {
     },
     /// Another daemon uses it.
     #[error(
-        "another regauthd (process {pid}) runs with {}; `regauthctl status` asks it, `regauthctl stop` ends it",
+        "another regauthd{} runs with {}; `regauthctl status` asks it, `regauthctl stop` ends it",
+        if pid.is_empty() { String::new() } else { format!(" (process {pid})") },
         folder.display()
     )]
     Taken {

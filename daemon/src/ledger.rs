@@ -2,18 +2,20 @@
 //!
 //! No secret is in it. A secret and the configuration cannot be written in one step, so the ledger holds the intent: a
 //! name is noted as pending before its secret is written or its registry forgotten, and the configuration decides. After
-//! a kill, a pending name that the configuration has is done, and one that it has not is undone, secret and all.
+//! a kill, a pending name that the configuration has is done, and one that it has not is undone, secret and all. A rotation
+//! is noted likewise, and the secret that the store has decides.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
-use regauth_shared::RegistryName;
+use regauth_shared::{RegistryName, Secret};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::atomic;
 use crate::authority::Certificates;
+use crate::credential::mark::Mark;
 
 /// The ledger's content.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +28,9 @@ pub struct Ledger {
     /// The generation of each registry's stored credential.
     #[serde(default)]
     pub registries: BTreeMap<RegistryName, Record>,
+    /// Rotations that have begun: whether the store has the new credential, its mark tells.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rotations: BTreeMap<RegistryName, Rotation>,
     /// The certificates of each host's authority; its key is in the store.
     #[serde(default)]
     pub authorities: BTreeMap<String, Certificates>,
@@ -42,12 +47,23 @@ pub struct Record {
     pub since: OffsetDateTime,
 }
 
+/// A generation that is about to be stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rotation {
+    /// What the record will be.
+    pub record: Record,
+    /// Of the new credential, salted with the record's moment.
+    pub mark: Mark,
+}
+
 impl Default for Ledger {
     fn default() -> Self {
         Self {
             version: VERSION,
             pending: BTreeSet::new(),
             registries: BTreeMap::new(),
+            rotations: BTreeMap::new(),
             authorities: BTreeMap::new(),
         }
     }
@@ -73,6 +89,16 @@ impl Ledger {
         serde_json::from_str(&text).map_err(|error| LedgerError::Damaged(file.display().to_string(), error))
     }
 
+    /// The record of a credential that the store gave back. Where a rotation was interrupted, it tells which one this is.
+    pub fn settle(&mut self, name: &RegistryName, secret: &Secret) -> Option<Record> {
+        if let Some(rotation) = self.rotations.remove(name)
+            && rotation.mark == Mark::of(secret, rotation.record.since)
+        {
+            self.registries.insert(name.clone(), rotation.record);
+        }
+        self.registries.get(name).copied()
+    }
+
     /// Writes it; a kill leaves the old one or the new one.
     ///
     /// # Errors
@@ -96,7 +122,9 @@ pub enum LedgerError {
     #[error("cannot read {0}: {1}")]
     Unreadable(String, io::Error),
     /// It is not what we wrote.
-    #[error("{0} is damaged ({1}); restore it from a backup, or move it away: then tokens must be given again")]
+    #[error(
+        "{0} is damaged ({1}); restore it from a backup, or move it away: then clients that run now must be started again"
+    )]
     Damaged(String, serde_json::Error),
     /// A newer release wrote it.
     #[error("{0} was written by a newer regauthd (version {1} of the file); install that release again")]
@@ -126,6 +154,23 @@ mod tests {
         );
         ledger.write(&file).unwrap();
         assert_eq!(Ledger::read(&file).unwrap(), ledger);
+    }
+
+    #[test]
+    fn the_secret_decides_whether_an_interrupted_rotation_has_happened() {
+        let name: RegistryName = "corp".parse().unwrap();
+        let [old, new] = ["old", "new"].map(|text| Secret::parse(text).unwrap());
+        let since = OffsetDateTime::UNIX_EPOCH;
+        for (stored, generation) in [(&old, 1), (&new, 2)] {
+            let mut ledger = Ledger::default();
+            let record = Record { generation: 1, since };
+            ledger.registries.insert(name.clone(), record);
+            let record = Record { generation: 2, since };
+            let mark = Mark::of(&new, since);
+            ledger.rotations.insert(name.clone(), Rotation { record, mark });
+            assert_eq!(ledger.settle(&name, stored).unwrap().generation, generation);
+            assert!(ledger.rotations.is_empty());
+        }
     }
 
     #[test]

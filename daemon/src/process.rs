@@ -1,5 +1,7 @@
 //! What a process that holds secrets does before anything else.
 
+use std::io::IsTerminal;
+
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing_subscriber::EnvFilter;
 
@@ -34,12 +36,15 @@ pub fn at_end_of_input(end: impl FnOnce() + Send + 'static) {
     });
 }
 
-/// Logs to standard error, at the level that REGAUTH_LOG says.
+/// Logs to standard error, at the level that REGAUTH_LOG says; in colour only to a terminal.
 pub fn start_logs() {
     let filter = EnvFilter::try_from_env("REGAUTH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .with_target(false)
+        // It would be told on standard error, with a panic where that is a file on a full disk.
+        .log_internal_errors(false)
         .init();
 }

@@ -182,7 +182,7 @@ pub struct Allow {
 
 /// The fields of `unlock`.
 #[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Unlock {
     /// The vault's passphrase; absent for a keychain, which asks in its own window.
     #[serde(
@@ -191,6 +191,13 @@ pub struct Unlock {
         serialize_with = "secret::expose_option"
     )]
     pub passphrase: Option<Secret>,
+    /// The vault's passphrase from now on. A vault that is locked is unlocked first, with `passphrase`.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "secret::expose_option"
+    )]
+    pub set_passphrase: Option<Secret>,
 }
 
 fn yes() -> bool {

@@ -144,6 +144,7 @@ fn git_fetches_and_pushes_small_and_large() {
     let host = Authority::new("Corp Root");
     let server = GitServer::start(&host, Scheme::basic("me"), TOKEN);
     server.repository("plans", &[("README", "secret\n")]);
+    server.branches("plans", 40);
     let daemon = Daemon::start();
     daemon.add_git("code", &server);
     let git = Git::new().behind(&daemon);
@@ -152,20 +153,18 @@ fn git_fetches_and_pushes_small_and_large() {
     git.push().fails().says("regauthctl allow code");
     daemon.ctl(&["allow", "code", "--for", "5m"]).succeeds();
     git.push().succeeds();
-    for version in ["HTTP/2", "HTTP/1.1"] {
-        let git = git_with_version(&daemon, version);
+    // git's own default: it would hang now and then if we offered it HTTP/2.
+    let chunked = Git::new().behind(&daemon);
+    let known = Git::new().behind(&daemon).known_lengths();
+    for (way, git) in [("chunked", chunked), ("known", known)] {
         git.clone_from(&server.url("plans")).succeeds();
         for length in [100, 3 << 20] {
-            git.commit_noise(&format!("noise-{length}"), length).succeeds();
+            git.commit_noise(&format!("noise-{length}-{way}"), length).succeeds();
             git.push().succeeds();
-            assert_eq!(server.head("plans", "main"), git.head(), "{version}");
+            assert_eq!(server.head("plans", "main"), git.head(), "{way}");
         }
     }
     server.nginx.saw(|seen| seen.header("content-encoding") == Some("gzip"));
-}
-
-fn git_with_version(daemon: &Daemon, version: &str) -> Git {
-    Git::new().behind(daemon).config("http.version", version)
 }
 
 #[test]

@@ -3,17 +3,24 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
-    reason = "a scenario fails loudly"
+    clippy::too_many_lines,
+    clippy::print_stdout,
+    reason = "a scenario fails loudly, tells its story in one piece, and prints what it measured"
 )]
 
+mod bad_input;
 mod builds;
 mod doctor;
+mod keychain;
+mod kill;
 mod leaks;
 mod provider;
 mod restart;
 mod rotation;
 mod run;
 mod setup;
+mod start;
 mod streams;
 mod tunnel;
+mod vault;
 mod without_regauth;

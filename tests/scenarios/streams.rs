@@ -9,7 +9,7 @@ const GIB: u64 = 1 << 30;
 const MOST_MEMORY: u64 = 40 << 20;
 
 fn gibibyte(protocol: &str, registry: Registry) {
-    let daemon = Daemon::start();
+    let daemon = Daemon::builder().log_level("info").start();
     daemon.add_with("corp", &registry, &["--scope", &registry.scope(), "--writes", "allow"]);
     let curl = Curl::new().behind(&daemon).with(&[protocol]);
     let down = curl.get(&registry.file("gibibyte", GIB));
@@ -36,7 +36,7 @@ fn a_gibibyte_each_way_over_http2() {
 #[test]
 fn a_slow_reader_holds_back_the_registry_and_not_the_daemon() {
     let registry = Registry::builder(Scheme::bearer(), "a-t0ken").start();
-    let daemon = Daemon::start();
+    let daemon = Daemon::builder().log_level("info").start();
     daemon.add_with("corp", &registry, &["--scope", &registry.scope()]);
     let url = registry.file("large", 256 << 20);
     let slow = Curl::new().behind(&daemon).with(&["--limit-rate", "1M"]).start(&url);

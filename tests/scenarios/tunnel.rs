@@ -16,7 +16,7 @@ fn a_stranger_shows_its_own_certificate_byte_for_byte() {
     let registry = Registry::start(TOKEN);
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
-    let mut openssl = client::command("openssl", &daemon.home());
+    let mut openssl = client::command("openssl", daemon.home());
     openssl.args([
         "s_client",
         "-showcerts",

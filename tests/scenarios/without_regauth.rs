@@ -201,20 +201,26 @@ fn git_fetches_and_pushes_small_and_large() {
     let scheme = Scheme::basic("me");
     let server = GitServer::start(&host, scheme.clone(), TOKEN);
     server.repository("plans", &[("README", "secret\n")]);
+    server.branches("plans", 40);
     Git::new().trusts(&host.file()).clone_from(&server.url("plans")).fails();
     let git = Git::new()
         .trusts(&host.file())
-        .authorization(&server.scope(), &scheme.value(TOKEN));
+        .authorization(&server.scope(), &scheme.value(TOKEN))
+        .known_lengths();
     git.clone_from(&server.url("plans")).succeeds();
     for (name, length) in [("small", 100), ("large", 3 << 20)] {
         git.commit_noise(name, length).succeeds();
         git.push().succeeds();
         assert_eq!(server.head("plans", "main"), git.head());
     }
-    // Chunked on HTTP/1.1; HTTP/2 has no name for it: only the length is missing.
     server
         .nginx
-        .saw(|seen| seen.received > 3 << 20 && seen.header("content-length").is_none());
+        .saw(|seen| seen.status == 200 && seen.header("content-encoding") == Some("gzip"));
+    let large = server.nginx.saw(|seen| seen.received > 3 << 20);
+    assert_eq!(
+        (large.protocol.as_str(), large.header("content-length").is_some()),
+        ("HTTP/2.0", true)
+    );
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::client::{self, Outcome};
 use crate::ctl::Ctl;
 use crate::gate::Scheme;
 use crate::git_server::GitServer;
+use crate::poll;
 use crate::process::Process;
 use crate::programs;
 use crate::registry::Registry;
@@ -20,17 +21,29 @@ use crate::registry::Registry;
 /// How a daemon is started.
 #[derive(Clone, Debug)]
 pub struct Builder {
-    store: String,
+    store: Option<String>,
     config: Option<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    outlives_limits: bool,
 }
 
 impl Builder {
     /// `--store`. Default: `memory`.
     pub fn store(mut self, store: &str) -> Self {
-        store.clone_into(&mut self.store);
+        self.store = Some(store.to_owned());
         self
+    }
+
+    /// Without `--store`: what config.toml records, or what the first start chooses.
+    pub fn store_of_its_choice(mut self) -> Self {
+        self.store = None;
+        self
+    }
+
+    /// How much it logs. Default: `trace`, where secrets would show first; a gigabyte body then makes two of log.
+    pub fn log_level(self, level: &str) -> Self {
+        self.env("REGAUTH_LOG", level)
     }
 
     /// One more argument.
@@ -42,6 +55,13 @@ impl Builder {
     /// One more environment variable, such as `DBUS_SESSION_BUS_ADDRESS`.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A file that reaches the limit that `prlimit --fsize` sets is an error of the write, as a full disk is, and not a
+    /// signal that ends the process.
+    pub fn outlives_file_limits(mut self) -> Self {
+        self.outlives_limits = true;
         self
     }
 
@@ -57,13 +77,15 @@ impl Builder {
     /// With its log, when it does not get that far.
     pub fn start(self) -> Daemon {
         let folder = TempDir::new().unwrap();
-        self.prepare(&home_in(&folder));
-        let (process, status) = self.launch(&folder, "127.0.0.1:0");
+        let (home, log) = (folder.path().join("home"), folder.path().join("regauthd.log"));
+        self.prepare(&home);
+        let (process, status) = self.launch(&home, &log, "127.0.0.1:0");
         Daemon {
             process,
             status,
             builder: self,
-            folder,
+            home,
+            _folder: folder,
         }
     }
 
@@ -85,9 +107,8 @@ impl Builder {
         file.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
     }
 
-    fn launch(&self, folder: &TempDir, listen: &str) -> (Process, Value) {
-        let (home, log) = (&home_in(folder), folder.path().join("regauthd.log"));
-        let mut process = Process::spawn("regauthd", &mut self.command(home, listen), &log);
+    fn launch(&self, home: &Path, log: &Path, listen: &str) -> (Process, Value) {
+        let mut process = Process::spawn("regauthd", &mut self.command(home, listen), log);
         let status = process.wait_until("regauthctl status", || {
             let answer = Ctl::run(home, &["status"], "");
             answer.succeeded().then_some(answer.json)
@@ -96,14 +117,22 @@ impl Builder {
     }
 
     fn command(&self, home: &Path, listen: &str) -> Command {
-        let mut daemon = client::command(programs::binary("regauthd"), home);
+        let program = programs::binary("regauthd");
+        let mut daemon = if self.outlives_limits {
+            let mut shell = client::command("sh", home);
+            shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(program);
+            shell
+        } else {
+            client::command(program, home)
+        };
         daemon
             .env("REGAUTH_LOG", "trace")
             .env("RUST_BACKTRACE", "1")
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .arg("--home")
             .arg(home)
-            .args(["--listen", listen, "--store", &self.store])
+            .args(["--listen", listen])
+            .args(self.store.iter().flat_map(|store| ["--store", store]))
             .args(&self.arguments);
         daemon
     }
@@ -115,17 +144,19 @@ pub struct Daemon {
     process: Process,
     status: Value,
     builder: Builder,
-    folder: TempDir,
+    home: PathBuf,
+    _folder: TempDir,
 }
 
 impl Daemon {
     /// How a daemon is started.
     pub fn builder() -> Builder {
         Builder {
-            store: "memory".to_owned(),
+            store: Some("memory".to_owned()),
             config: None,
             arguments: Vec::new(),
             environment: Vec::new(),
+            outlives_limits: false,
         }
     }
 
@@ -150,8 +181,8 @@ impl Daemon {
     }
 
     /// Its home. The log is not in it.
-    pub fn home(&self) -> PathBuf {
-        home_in(&self.folder)
+    pub fn home(&self) -> &Path {
+        &self.home
     }
 
     /// Everything it has logged, restarts included.
@@ -161,12 +192,12 @@ impl Daemon {
 
     /// `regauthctl --json` with these arguments.
     pub fn ctl(&self, arguments: &[&str]) -> Ctl {
-        Ctl::run(&self.home(), arguments, "")
+        Ctl::run(&self.home, arguments, "")
     }
 
     /// The same with `input`, such as a token, on its stdin.
     pub fn ctl_with_input(&self, arguments: &[&str], input: &str) -> Ctl {
-        Ctl::run(&self.home(), arguments, input)
+        Ctl::run(&self.home, arguments, input)
     }
 
     /// Adds a registry by its index, with its root, its scheme and the token it was started with.
@@ -219,6 +250,15 @@ impl Daemon {
         self.process.stop()
     }
 
+    /// Waits until it ends without being told here, and its exit status.
+    ///
+    /// # Panics
+    /// With its log, when it goes on.
+    pub fn wait(&mut self) -> ExitStatus {
+        let ended = poll::within(poll::PATIENCE, || self.process.ended());
+        ended.unwrap_or_else(|| panic!("regauthd has not ended; its log:\n{}", self.log()))
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.process.kill();
@@ -228,7 +268,8 @@ impl Daemon {
     pub fn restart(&mut self) {
         self.process.stop();
         let listen = self.said("listen").to_owned();
-        (self.process, self.status) = self.builder.launch(&self.folder, &listen);
+        let log = self.process.log_file().to_owned();
+        (self.process, self.status) = self.builder.launch(&self.home, &log, &listen);
     }
 
     /// Its memory now.
@@ -270,8 +311,4 @@ fn scheme_arguments(scheme: &Scheme) -> Vec<String> {
         Scheme::Header { name, prefix } => return vec!["--scheme".to_owned(), format!("{name}: {prefix}{{token}}")],
     };
     words.into_iter().map(str::to_owned).collect()
-}
-
-fn home_in(folder: &TempDir) -> PathBuf {
-    folder.path().join("home")
 }

@@ -58,9 +58,16 @@ impl Git {
 
     /// Commits a file of this many bytes that do not compress, in [`Git::work`].
     pub fn commit_noise(&self, name: &str, length: usize) -> Outcome {
-        fs::write(self.work().join(name), noise(length)).unwrap();
+        fs::write(self.work().join(name), noise(name, length)).unwrap();
         self.in_work(["add", name]).succeeds();
         self.in_work(["commit", "--quiet", "--message", name])
+    }
+
+    /// Pushes large packs with their length instead of chunked. Needed on HTTP/2: git 2.47 with libcurl 7.88 now and
+    /// then hangs in a chunked push there, with and without a proxy (git/git#1608: libcurl asks git for
+    /// more after the end).
+    pub fn known_lengths(self) -> Self {
+        self.config("http.postBuffer", "16777216")
     }
 
     /// `git push origin HEAD`.
@@ -111,9 +118,12 @@ impl Default for Git {
     }
 }
 
-/// Bytes of an xorshift generator: the same every time, and nothing that zlib could shorten.
-pub fn noise(length: usize) -> Vec<u8> {
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+/// Bytes of an xorshift generator: the same for the same name every time, and nothing that zlib could shorten.
+pub fn noise(name: &str, length: usize) -> Vec<u8> {
+    let seed = name.bytes().fold(0x9E37_79B9_7F4A_7C15_u64, |seed, byte| {
+        seed.rotate_left(9) ^ u64::from(byte)
+    });
+    let mut state = seed.max(1);
     let words = std::iter::repeat_with(|| {
         state ^= state << 13;
         state ^= state >> 7;

@@ -39,8 +39,7 @@ impl GitBackend {
         self.folder.path().join("repositories").join(format!("{name}.git"))
     }
 
-    /// The directives of an nginx location that ends in a slash: `/git/` serves `/git/NAME.git`. Request bodies are
-    /// buffered: unbuffered, nginx 1.22 now and then never sees the end of one without a length on HTTP/2.
+    /// The directives of an nginx location that ends in a slash: `/git/` serves `/git/NAME.git`.
     pub fn directives(&self, location: &str) -> String {
         let program = http_backend();
         let [program, home] = [program.as_path(), self.folder.path()].map(Path::display);

@@ -95,6 +95,23 @@ impl GitServer {
         }
     }
 
+    /// Gives a repository this many more branches, each with a commit of its own: whoever clones it asks for so much
+    /// that git sends the request gzipped.
+    pub fn branches(&self, name: &str, count: usize) {
+        let commits: String = (1..=count)
+            .map(|number| {
+                format!(
+                    "commit refs/heads/branch-{number}\ncommitter host <host@corp.example> {number} +0000\n\
+                     data 0\nfrom refs/heads/main^0\n\n"
+                )
+            })
+            .collect();
+        let bare = self.backend.repository(name);
+        let mut import = client::command("git", &bare);
+        import.args(["fast-import", "--quiet"]).current_dir(&bare);
+        client::run_with_input(&mut import, commits).succeeds();
+    }
+
     /// A repository with a library crate of this name, for a git dependency.
     pub fn library(&self, name: &str) {
         let manifest = format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2021\"\n");

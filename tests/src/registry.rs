@@ -269,7 +269,8 @@ impl Registry {
         }
     }
 
-    /// Makes a guarded file of `length` zero bytes that takes no disk, and gives its URL.
+    /// Makes a guarded file of `length` zero bytes that takes no disk, and gives its URL. The index names neither this place
+    /// nor that of uploads: `--scope` with [`Registry::scope`] covers both.
     pub fn file(&self, name: &str, length: u64) -> String {
         let file = File::create(self.folder.path().join("files").join(name)).unwrap();
         file.set_len(length).unwrap();

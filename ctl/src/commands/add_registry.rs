@@ -194,14 +194,15 @@ fn words(added: &RegistryAdded) -> String {
 
 /// The path as the daemon can use it, from whatever folder it runs in. Links stay: what they point to may change.
 pub(super) fn readable(file: &Path) -> Result<String, ErrorBody> {
-    let cannot = |error| error::usage(format!("--ca-file: cannot read {}: {error}", file.display()));
+    let refused = |what: String| error::usage(format!("--ca-file: {what}")).hint("give the path of a PEM file");
+    let cannot = |error| refused(format!("cannot read {}: {error}", file.display()));
     let metadata = File::open(file).and_then(|file| file.metadata()).map_err(cannot)?;
     if metadata.is_dir() {
-        return Err(error::usage(format!("--ca-file: {} is a folder", file.display())));
+        return Err(refused(format!("{} is a folder", file.display())));
     }
     let absolute = std::path::absolute(file).map_err(cannot)?;
     match absolute.into_os_string().into_string() {
         Ok(path) => Ok(path),
-        Err(_) => Err(error::usage("--ca-file: the path is not UTF-8")),
+        Err(_) => Err(refused("the path is not UTF-8".to_owned())),
     }
 }

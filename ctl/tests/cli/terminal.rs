@@ -162,6 +162,41 @@ fn a_vault_asks_for_its_passphrase() {
 }
 
 #[test]
+fn a_new_passphrase_is_asked_for_twice_without_echo() {
+    let (home, peer) = Home::answering(&[golden("response/status"), golden("response/unlock")]);
+    let mut terminal = Terminal::open();
+    let mut child = terminal.run(&home, &["unlock", "--set-passphrase"]);
+    terminal.read_until("New passphrase of the vault: ");
+    terminal.wait_for_silence();
+    terminal.type_in("correct horse battery staple\r");
+    terminal.read_until("The same again: ");
+    terminal.wait_for_silence();
+    terminal.type_in("correct horse battery staple\r");
+    let seen = terminal.read_until("regauthctl unlock");
+    assert!(!seen.contains("horse"), "{seen}");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let expected = [golden("request/status"), golden("request/unlock-set-passphrase")];
+    assert_eq!(peer.requests(), expected);
+}
+
+#[test]
+fn two_passphrases_that_differ_change_nothing() {
+    let (home, _peer) = Home::answering(&[golden("response/status"), golden("error/failed")]);
+    let mut terminal = Terminal::open();
+    let mut child = terminal.run(&home, &["unlock", "--set-passphrase"]);
+    for (prompt, typed) in [
+        ("New passphrase of the vault: ", "one\r"),
+        ("The same again: ", "two\r"),
+    ] {
+        terminal.read_until(prompt);
+        terminal.wait_for_silence();
+        terminal.type_in(typed);
+    }
+    terminal.read_until("nothing was changed");
+    assert_eq!(child.wait().unwrap().code(), Some(2));
+}
+
+#[test]
 fn a_store_that_is_open_asks_for_nothing() {
     let (home, peer) = Home::answering(&[golden("response/status"), golden("response/unlock")]);
     let terminal = Terminal::open();

@@ -20,21 +20,19 @@ use crate::registry::{Index, Kind, Registry, Scheme, Scope, Source, Writes};
 pub(crate) async fn add_registry(registrar: &Registrar, request: AddRegistry) -> Result<RegistryAdded, ErrorBody> {
     let mut books = registrar.books().await;
     let name = request.name.clone();
-    if books.services.contains_key(&name) {
-        return Err(
-            ErrorBody::new(ErrorKind::Exists, format!("there is a registry `{name}` already")).hint(format!(
-                "`regauthctl rotate {name}` gives it a new token; `regauthctl remove-registry {name}` makes room"
-            )),
-        );
-    }
+    refuse_taken_name(&books, &name)?;
+    refuse_unread_changes(registrar, &name)?;
     let mut registry = described(&request)?;
     refuse_taken_scopes(&books, &registry)?;
     let upstream = Arc::new(registrar.upstream(&name, &registry)?);
-    let finding = probe::ask(&upstream, registrar.pool(), &registry, &request.token).await;
-    if request.verify {
+    let index = if request.verify {
+        let finding = probe::ask(&upstream, registrar.pool(), &registry, &request.token).await;
         refuse_unless_accepted(&name, &finding)?;
-    }
-    let notes = take_in_places(&mut registry, finding.index.as_ref(), &request);
+        finding.index
+    } else {
+        None
+    };
+    let notes = take_in_places(&mut registry, index.as_ref(), &request);
     refuse_taken_scopes(&books, &registry)?;
 
     let record = first_record();
@@ -45,15 +43,18 @@ pub(crate) async fn add_registry(registrar: &Registrar, request: AddRegistry) ->
     books.services.insert(name.clone(), Arc::clone(&added));
     if let Err(error) = commit(registrar, &mut books, &request, &registry).await {
         undo(registrar, &mut books, &name).await;
+        registrar.publish(&books);
         return Err(error);
     }
     books.ledger.pending.remove(&name);
-    registrar.write_ledger(&books.ledger)?;
+    if let Err(error) = registrar.write_ledger(&books.ledger) {
+        tracing::warn!(error = error.message, "added, and noted as such at the next start");
+    }
     registrar.publish(&books);
     tracing::info!(registry = %name, "added");
     Ok(RegistryAdded {
         registry: show::view(&added),
-        verified: finding.result == VerdictResult::Accepted,
+        verified: request.verify,
         notes,
         bundle: registrar.folders.bundle().display().to_string(),
         proxy: show::proxy_url(registrar),
@@ -86,16 +87,10 @@ async fn commit(
 
 async fn undo(registrar: &Registrar, books: &mut Books, name: &RegistryName) {
     books.services.remove(name);
-    if registrar.store.delete(&Item::Credential(name.clone())).await.is_ok() {
-        books.ledger.pending.remove(name);
-        books.ledger.registries.remove(name);
+    if let Err(error) = registrar.delete_credential(books, name).await {
+        tracing::warn!(registry = %name, %error, "its token is deleted when the store opens, if it got there at all");
     }
-    let wanted = books
-        .services
-        .values()
-        .flat_map(|service| hosts(&service.registry))
-        .collect();
-    registrar.forget_authorities(books, &wanted).await;
+    registrar.forget_unused_authorities(books).await;
     if let Err(error) = registrar
         .write_ledger(&books.ledger)
         .and_then(|()| registrar.write_bundle(books))
@@ -160,6 +155,29 @@ fn push_uncovered(scopes: &mut Vec<Scope>, scope: Scope) {
         scopes.retain(|present| !scope.covers(present));
         scopes.push(scope);
     }
+}
+
+fn refuse_taken_name(books: &Books, name: &RegistryName) -> Result<(), ErrorBody> {
+    if !books.services.contains_key(name) {
+        return Ok(());
+    }
+    let error = ErrorBody::new(ErrorKind::Exists, format!("there is a registry `{name}` already"));
+    Err(error.hint(format!(
+        "`regauthctl rotate {name}` gives it a new token; `regauthctl remove-registry {name}` makes room"
+    )))
+}
+
+/// A file that could not be written to in the end is told before the registry is asked, and what a person has written
+/// there by hand is not written over.
+fn refuse_unread_changes(registrar: &Registrar, name: &RegistryName) -> Result<(), ErrorBody> {
+    if !registrar.persistent || !registrar.read_config()?.registries.contains_key(name) {
+        return Ok(());
+    }
+    let message = format!(
+        "{} has a registry `{name}` that the daemon has not read yet",
+        registrar.config_file.display()
+    );
+    Err(ErrorBody::new(ErrorKind::Exists, message).hint("`regauthctl reload` takes it in"))
 }
 
 fn refuse_taken_scopes(books: &Books, registry: &Registry) -> Result<(), ErrorBody> {

@@ -2,10 +2,11 @@
 
 use regauth_shared::request::Unlock;
 use regauth_shared::response::{Reloaded, Stopping, Unlocked};
-use regauth_shared::{ErrorBody, version};
+use regauth_shared::{ErrorBody, RegistryName, version};
 
 use super::registrar::{Registrar, store_error};
 use super::show;
+use crate::config::Config;
 use crate::credential::keeper::Holding;
 
 /// Reads the configuration again. A file with errors changes nothing.
@@ -18,16 +19,16 @@ pub(crate) async fn reload(registrar: &Registrar) -> Result<Reloaded, ErrorBody>
         });
     }
     let config = registrar.read_config()?;
+    let before: Vec<RegistryName> = books.services.keys().cloned().collect();
     registrar.take_in(&mut books, &config).await?;
-    let mut notes = Vec::new();
-    if config.listen.port() != 0 && config.listen != registrar.plane.listen {
-        notes.push(format!(
-            "`listen` is {} in the file and takes effect at the next start",
-            config.listen
-        ));
-    }
-    if config.store.is_some_and(|store| store != registrar.store_kind) {
-        notes.push("`store` differs in the file and takes effect at the next start".to_owned());
+    let mut notes = unchanged_until_the_next_start(registrar, &config);
+    for name in before.iter().filter(|name| !books.services.contains_key(name)) {
+        if books.ledger.registries.contains_key(name) {
+            notes.push(format!(
+                "`{name}` is gone from the file and its token is still in the store; `regauthctl remove-registry {name}` \
+                 deletes it"
+            ));
+        }
     }
     tracing::info!(registries = books.services.len(), "reloaded");
     Ok(Reloaded {
@@ -36,22 +37,44 @@ pub(crate) async fn reload(registrar: &Registrar) -> Result<Reloaded, ErrorBody>
     })
 }
 
-/// Opens a locked store and brings what it keeps into service.
+fn unchanged_until_the_next_start(registrar: &Registrar, config: &Config) -> Vec<String> {
+    let at_start = &registrar.at_start;
+    let listens_elsewhere = config.listen.port() != 0 && config.listen != registrar.plane.listen;
+    let differences = [
+        ("listen", listens_elsewhere && config.listen != at_start.listen),
+        ("store", config.store.is_some_and(|store| store != registrar.store_kind)),
+        ("drain-timeout", config.drain_timeout != at_start.drain_timeout),
+        ("[upstream]", config.upstream != at_start.upstream),
+    ];
+    let differing = differences
+        .into_iter()
+        .filter_map(|(key, differs)| differs.then_some(key));
+    differing
+        .map(|key| format!("`{key}` differs in the file and takes effect at the next start"))
+        .collect()
+}
+
+/// Opens a locked store and brings what it keeps into service; puts a vault under a passphrase.
 pub(crate) async fn unlock(registrar: &Registrar, request: Unlock) -> Result<Unlocked, ErrorBody> {
-    registrar
-        .store
-        .unlock(request.passphrase.as_ref())
-        .await
-        .map_err(|error| store_error(&error))?;
+    let store = &registrar.store;
+    // Nobody is to be asked to open a keychain that will then refuse a passphrase.
+    if request.passphrase.is_some() || request.set_passphrase.is_none() {
+        let opened = store.unlock(request.passphrase.as_ref()).await;
+        opened.map_err(|error| store_error(&error))?;
+    }
+    if let Some(passphrase) = &request.set_passphrase {
+        store.seal(passphrase).await.map_err(|error| store_error(&error))?;
+        tracing::info!("the vault has a new passphrase");
+    }
     registrar.retry_store().await;
-    let books = registrar.books().await;
-    let ready = books
+    let glance = registrar.glance();
+    let ready = glance
         .services
         .values()
         .filter(|service| matches!(*service.credential.load(), Holding::Ready(_)))
         .count();
     Ok(Unlocked {
-        store: show::store_view(registrar, &books).await,
+        store: show::store_view(registrar, glance.store_trouble.as_ref()),
         ready,
     })
 }

@@ -1,11 +1,13 @@
 //! The one place that changes what is served: configuration, ledger, store, authorities and routes together.
 //!
-//! Verbs take the [`Books`] one at a time; requests never wait for them, they read the routes that were last published.
+//! Verbs take the [`Books`] one at a time and may hold them while a registry or a store is slow. Nobody else waits for
+//! them: requests read the routes that were last published, `list`, `show` and `status` the [`Glance`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use regauth_shared::paths::Folders;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
 use rustls_pki_types::CertificateDer;
@@ -15,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::atomic;
 use crate::authority::{Authority, AuthorityError, bundle};
-use crate::config::{Config, ConfigFile};
+use crate::config::{Config, ConfigFile, Problems};
 use crate::credential::keeper::{Generation, Holding, Slot};
 use crate::credential::thread::StoreThread;
 use crate::credential::{Item, StoreError, StoreKind};
@@ -24,7 +26,7 @@ use crate::ledger::{Ledger, Record};
 use crate::proxy::routes::{Routes, Service, Usage};
 use crate::proxy::upstream::{Trust, Upstream};
 use crate::proxy::worker::Plane;
-use crate::registry::{Registry, Scheme, Source};
+use crate::registry::{Kind, Registry, Scheme, Source};
 
 /// What the verbs work on.
 #[derive(Debug)]
@@ -41,6 +43,8 @@ pub struct Registrar {
     pub store: StoreThread,
     /// Which store that is.
     pub store_kind: StoreKind,
+    /// The configuration that the daemon started with; some of it stays until the next start.
+    pub at_start: Config,
     /// The system's roots.
     pub system_roots: Vec<CertificateDer<'static>>,
     /// When the daemon started.
@@ -50,6 +54,21 @@ pub struct Registrar {
     /// Whether the configuration and the ledger are written: not by `--ephemeral`.
     pub persistent: bool,
     books: Mutex<Books>,
+    glance: ArcSwap<Glance>,
+}
+
+/// The registries in service, by name.
+pub(crate) type Services = BTreeMap<RegistryName, Arc<Service>>;
+
+/// The books as they were last published.
+#[derive(Debug, Default)]
+pub struct Glance {
+    /// Each registry in service.
+    pub services: BTreeMap<RegistryName, Arc<Service>>,
+    /// The store's last failure.
+    pub store_trouble: Option<StoreError>,
+    /// Whether something waits for the store to open.
+    unfinished: bool,
 }
 
 /// What is configured and in service.
@@ -72,6 +91,9 @@ pub struct Identity {
     pub authority: Arc<Authority>,
     /// How connections are taken.
     pub tls: Arc<rustls::ServerConfig>,
+    /// The same where only git comes: large pushes over HTTP/2 can hang in git and libcurl themselves
+    /// (<https://github.com/git/git/issues/1608>).
+    pub tls_for_git: Arc<rustls::ServerConfig>,
 }
 
 /// What a registrar is made of, besides its books.
@@ -89,6 +111,8 @@ pub struct Parts {
     pub store: StoreThread,
     /// Which store that is.
     pub store_kind: StoreKind,
+    /// The configuration that the daemon started with; some of it stays until the next start.
+    pub at_start: Config,
     /// The system's roots.
     pub system_roots: Vec<CertificateDer<'static>>,
     /// Cancelled to end the daemon.
@@ -113,6 +137,7 @@ impl Registrar {
             workers: parts.workers,
             store: parts.store,
             store_kind: parts.store_kind,
+            at_start: parts.at_start,
             system_roots: parts.system_roots,
             started: OffsetDateTime::now_utc(),
             stop: parts.stop,
@@ -121,11 +146,13 @@ impl Registrar {
                 ledger,
                 ..Books::default()
             }),
+            glance: ArcSwap::default(),
         };
         {
             let mut books = registrar.books.lock().await;
-            registrar.recover(&mut books, config).await?;
             registrar.take_in(&mut books, config).await?;
+            registrar.finish_pending(&mut books).await?;
+            registrar.publish(&books);
         }
         Ok(registrar)
     }
@@ -143,28 +170,39 @@ impl Registrar {
         self.books.lock().await
     }
 
+    /// What was last published.
+    pub(crate) fn glance(&self) -> Arc<Glance> {
+        self.glance.load_full()
+    }
+
     /// Which pool of upstream connections the control side uses.
     pub(crate) fn pool(&self) -> usize {
         self.workers
     }
 
-    /// What a kill interrupted: a pending name that is configured is done, one that is not is undone.
-    async fn recover(&self, books: &mut Books, config: &Config) -> Result<(), ErrorBody> {
+    /// What a kill or a closed store interrupted: a pending name that is configured is done, one that is not is undone.
+    async fn finish_pending(&self, books: &mut Books) -> Result<(), ErrorBody> {
         if books.ledger.pending.is_empty() {
             return Ok(());
         }
         for name in books.ledger.pending.clone() {
-            if config.registries.contains_key(&name) {
+            if books.services.contains_key(&name) {
                 books.ledger.pending.remove(&name);
-            } else if self.store.delete(&Item::Credential(name.clone())).await.is_ok() {
+            } else if self.delete_credential(books, &name).await.is_ok() {
                 tracing::info!(registry = %name, "undid what was interrupted");
-                books.ledger.pending.remove(&name);
-                books.ledger.registries.remove(&name);
             }
         }
-        let hosts: BTreeSet<Host> = config.registries.values().flat_map(hosts).collect();
-        self.forget_authorities(books, &hosts).await;
+        self.forget_unused_authorities(books).await;
         self.write_ledger(&books.ledger)
+    }
+
+    /// Deletes a registry's secret, and with it the last that is remembered of it.
+    pub(crate) async fn delete_credential(&self, books: &mut Books, name: &RegistryName) -> Result<(), StoreError> {
+        self.store.delete(&Item::Credential(name.clone())).await?;
+        books.ledger.pending.remove(name);
+        books.ledger.registries.remove(name);
+        books.ledger.rotations.remove(name);
+        Ok(())
     }
 
     /// Makes the books say what the configuration says: new registries come in, gone ones leave, changed ones keep
@@ -179,8 +217,11 @@ impl Registrar {
             let service = service(name, registry, holding, upstream, usage);
             services.insert(name.clone(), Arc::new(service));
         }
-        books.services = services;
-        self.ensure_authorities(books).await?;
+        let before = std::mem::replace(&mut books.services, services);
+        if let Err(error) = self.ensure_authorities(books).await {
+            books.services = before;
+            return Err(error);
+        }
         self.publish(books);
         self.write_bundle(books)
     }
@@ -221,7 +262,11 @@ impl Registrar {
     async fn stored(&self, books: &mut Books, name: &RegistryName, scheme: &Scheme) -> Holding {
         match self.store.read(&Item::Credential(name.clone())).await {
             Ok(Some(secret)) => {
-                let record = books.ledger.registries.get(name).copied().unwrap_or_else(first_record);
+                let interrupted = books.ledger.rotations.contains_key(name);
+                let record = books.ledger.settle(name, &secret).unwrap_or_else(first_record);
+                if interrupted && let Err(error) = self.write_ledger(&books.ledger) {
+                    tracing::warn!(error = error.message, "noted at the next start");
+                }
                 ready(record.generation, record.since, scheme, secret)
             }
             Ok(None) => Holding::Missing("the store has no token for it".to_owned()),
@@ -233,12 +278,14 @@ impl Registrar {
         }
     }
 
-    /// Tries again what the store did not give so far; called while something is missing.
+    /// Tries again what the store did not give so far, once it can be used again.
     pub async fn retry_store(&self) {
-        let mut books = self.books.lock().await;
-        if books.store_trouble.is_none() || self.store.check().await.is_err() {
+        let glance = self.glance();
+        let nothing_is_missing = glance.store_trouble.is_none() && !glance.unfinished;
+        if nothing_is_missing || self.store.check().await.is_err() {
             return;
         }
+        let mut books = self.books.lock().await;
         books.store_trouble = None;
         let locked: Vec<Arc<Service>> = books
             .services
@@ -252,6 +299,9 @@ impl Registrar {
         }
         if let Err(error) = self.ensure_authorities(&mut books).await {
             tracing::warn!(error = error.message, "authorities");
+        }
+        if let Err(error) = self.finish_pending(&mut books).await {
+            tracing::warn!(error = error.message, "what was interrupted is finished later");
         }
         self.publish(&books);
         if let Err(error) = self.write_bundle(&books) {
@@ -299,26 +349,40 @@ impl Registrar {
         let tls = authority
             .server_config()
             .map_err(|error| authority_error(host, &error))?;
-        books.identities.insert(host.clone(), Identity { authority, tls });
+        let mut tls_for_git = (*tls).clone();
+        tls_for_git.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let identity = Identity {
+            authority,
+            tls,
+            tls_for_git: Arc::new(tls_for_git),
+        };
+        books.identities.insert(host.clone(), identity);
         Ok(())
     }
 
+    /// The ledger comes first: a kill in between leaves a certificate without a key, which is no use to anybody and is
+    /// replaced, and not a key that nobody remembers to delete.
     async fn create_authority(&self, books: &mut Books, host: &Host, item: &Item) -> Result<Authority, ErrorBody> {
         let (authority, key) = Authority::create(host).map_err(|error| authority_error(host, &error))?;
-        self.store
-            .write(item, &key)
-            .await
-            .map_err(|error| store_error(&error))?;
         books
             .ledger
             .authorities
             .insert(host.to_string(), authority.certificates().clone());
         self.write_ledger(&books.ledger)?;
+        self.store
+            .write(item, &key)
+            .await
+            .map_err(|error| store_error(&error))?;
         Ok(authority)
     }
 
-    /// Forgets the authorities of hosts that are not in `wanted`, keys and all.
-    pub(crate) async fn forget_authorities(&self, books: &mut Books, wanted: &BTreeSet<Host>) {
+    /// Forgets the authorities of hosts that no registry is on, keys and all.
+    pub(crate) async fn forget_unused_authorities(&self, books: &mut Books) {
+        let wanted: BTreeSet<Host> = books
+            .services
+            .values()
+            .flat_map(|service| hosts(&service.registry))
+            .collect();
         let unwanted: Vec<String> = books
             .ledger
             .authorities
@@ -335,14 +399,22 @@ impl Registrar {
         }
     }
 
-    /// Puts what the books say in front of the requests.
+    /// Puts what the books say in front of the requests, and of those who look.
     pub(crate) fn publish(&self, books: &Books) {
+        self.glance.store(Arc::new(Glance {
+            services: books.services.clone(),
+            store_trouble: books.store_trouble.clone(),
+            unfinished: !books.ledger.pending.is_empty(),
+        }));
         let services: Vec<Arc<Service>> = books.services.values().map(Arc::clone).collect();
         let routes = Routes::new(&services, |origin| {
-            books
-                .identities
-                .get(&origin.host)
-                .map(|identity| Arc::clone(&identity.tls))
+            let identity = books.identities.get(&origin.host)?;
+            let on_site = |service: &&Arc<Service>| service.registry.scopes.iter().any(|scope| scope.origin == *origin);
+            let only_git = services
+                .iter()
+                .filter(on_site)
+                .all(|service| service.registry.kind == Kind::Git);
+            Some(Arc::clone(if only_git { &identity.tls_for_git } else { &identity.tls }))
         });
         self.plane.routes.store(Arc::new(routes));
     }
@@ -357,7 +429,7 @@ impl Registrar {
         .and_then(|trust| Upstream::new(&self.plane.dialer, trust, self.workers + 1))
         .map_err(|error| {
             ErrorBody::new(ErrorKind::Invalid, format!("registry `{name}`: {error}"))
-                .hint("--ca-file takes a PEM file with the certificate of the authority that signed the registry's")
+                .hint("ca-file is a PEM file with the certificate of the authority that signed the registry's")
         })
     }
 
@@ -394,17 +466,14 @@ impl Registrar {
         }
         let file = &self.config_file;
         let text = std::fs::read_to_string(file).map_err(|error| read_error(file, &error))?;
-        let mut document = ConfigFile::parse(&text).map_err(|problems| {
-            ErrorBody::new(ErrorKind::Failed, format!("{} has errors:\n{problems}", file.display()))
-                .hint("correct the file, then repeat")
-        })?;
+        Config::read(&text).map_err(|problems| self.errors_in_file(&problems))?;
+        let mut document = ConfigFile::parse(&text).map_err(|problems| self.errors_in_file(&problems))?;
         edit(&mut document);
         // Nothing is written that the next start would refuse.
         Config::read(&document.to_string()).map_err(|problems| {
-            ErrorBody::new(
-                ErrorKind::Failed,
-                format!("the change does not fit into {}:\n{problems}", file.display()),
-            )
+            let message = format!("the change does not fit into {}:\n{problems}", file.display());
+            ErrorBody::new(ErrorKind::Failed, message)
+                .hint("`regauthctl reload` takes in what was written there by hand; correct it, then repeat")
         })?;
         atomic::write(file, document.to_string().as_bytes(), 0o600).map_err(|error| write_error(file, &error))
     }
@@ -413,13 +482,13 @@ impl Registrar {
     pub(crate) fn read_config(&self) -> Result<Config, ErrorBody> {
         let file = &self.config_file;
         let text = std::fs::read_to_string(file).map_err(|error| read_error(file, &error))?;
-        Config::read(&text).map_err(|problems| {
-            ErrorBody::new(
-                ErrorKind::Invalid,
-                format!("{} has errors:\n{problems}", file.display()),
-            )
+        Config::read(&text).map_err(|problems| self.errors_in_file(&problems))
+    }
+
+    fn errors_in_file(&self, problems: &Problems) -> ErrorBody {
+        let message = format!("{} has errors:\n{problems}", self.config_file.display());
+        ErrorBody::new(ErrorKind::Invalid, message)
             .hint("the daemon goes on with the configuration it has; correct the file, then `regauthctl reload`")
-        })
     }
 }
 
@@ -487,6 +556,7 @@ pub(crate) fn store_error(error: &StoreError) -> ErrorBody {
             ErrorKind::StoreUnavailable,
             "answer the keychain's window if one is open, then repeat",
         ),
+        StoreError::Refused(_) => (ErrorKind::Refused, "`regauthctl status` says what protects the secrets"),
         StoreError::Failed(_) => (
             ErrorKind::StoreUnavailable,
             "`regauthctl status` says which store it is",

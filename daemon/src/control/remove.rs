@@ -1,11 +1,12 @@
 //! `remove-registry`: forget the registry, delete its secret.
 
+use std::sync::Arc;
+
 use regauth_shared::request::ByName;
 use regauth_shared::response::RegistryRemoved;
-use regauth_shared::{ErrorBody, ErrorKind};
+use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 
-use super::registrar::{Books, Registrar, hosts, store_error};
-use crate::credential::Item;
+use super::registrar::{Registrar, Services, store_error};
 use crate::registry::Source;
 
 /// Removes a registry. From the configuration's write on it does not exist; a secret that the store would not delete is
@@ -13,9 +14,15 @@ use crate::registry::Source;
 pub(crate) async fn remove_registry(registrar: &Registrar, request: ByName) -> Result<RegistryRemoved, ErrorBody> {
     let mut books = registrar.books().await;
     let name = request.name;
-    let Some(service) = books.services.get(&name).cloned() else {
-        return Err(not_found(&books, &name));
-    };
+    let service = books.services.get(&name).map(Arc::clone);
+    // Somebody may have taken it out of the file by hand; its token is here still.
+    if service.is_none() && !books.ledger.registries.contains_key(&name) {
+        return Err(not_found(&books.services, &name));
+    }
+    if registrar.persistent {
+        // A file that could not be written to in the end is told before anything is begun.
+        registrar.read_config()?;
+    }
     books.ledger.pending.insert(name.clone());
     let forgotten = registrar.write_ledger(&books.ledger).and_then(|()| {
         registrar.edit_config(|config| {
@@ -24,43 +31,38 @@ pub(crate) async fn remove_registry(registrar: &Registrar, request: ByName) -> R
     });
     if let Err(error) = forgotten {
         books.ledger.pending.remove(&name);
+        // What stays noted on a full disk, the next start finds to be nothing.
+        let _ = registrar.write_ledger(&books.ledger);
         return Err(error);
     }
     books.services.remove(&name);
     registrar.publish(&books);
     let mut notes = Vec::new();
-    match registrar.store.delete(&Item::Credential(name.clone())).await {
-        Ok(()) => {
-            books.ledger.pending.remove(&name);
-            books.ledger.registries.remove(&name);
-        }
-        Err(error) => notes.push(format!(
+    if let Err(error) = registrar.delete_credential(&mut books, &name).await {
+        notes.push(format!(
             "{}; its token is deleted as soon as the store opens",
             store_error(&error).message
-        )),
+        ));
     }
-    if service.registry.source != Source::Store {
+    if service.is_some_and(|service| service.registry.source != Source::Store) {
         notes.push("its token was not in regauth's store; delete it where it came from".to_owned());
     }
-    let wanted = books
-        .services
-        .values()
-        .flat_map(|service| hosts(&service.registry))
-        .collect();
-    registrar.forget_authorities(&mut books, &wanted).await;
-    registrar.write_ledger(&books.ledger)?;
-    registrar.write_bundle(&books)?;
+    registrar.forget_unused_authorities(&mut books).await;
+    // It is gone already; what cannot be tidied up now is at the next start.
+    let tidied = registrar
+        .write_ledger(&books.ledger)
+        .and_then(|()| registrar.write_bundle(&books));
+    if let Err(error) = tidied {
+        notes.push(format!("{}; the next start tidies up", error.message));
+    }
+    registrar.publish(&books);
     tracing::info!(registry = %name, "removed");
     Ok(RegistryRemoved { name, notes })
 }
 
 /// The answer for a name that nobody has, with those that there are.
-pub(crate) fn not_found(books: &Books, name: &regauth_shared::RegistryName) -> ErrorBody {
-    let names: Vec<&str> = books
-        .services
-        .keys()
-        .map(regauth_shared::RegistryName::as_str)
-        .collect();
+pub(crate) fn not_found(services: &Services, name: &RegistryName) -> ErrorBody {
+    let names: Vec<&str> = services.keys().map(RegistryName::as_str).collect();
     let hint = if names.is_empty() {
         "none is configured; `regauthctl add-registry` adds one".to_owned()
     } else {

@@ -9,19 +9,20 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 use time::OffsetDateTime;
 
 use super::probe;
-use super::registrar::{Books, Registrar, ready, store_error};
+use super::registrar::{Registrar, Services, ready, store_error};
 use super::remove::not_found;
 use super::show::moment;
-use crate::credential::Item;
 use crate::credential::keeper::Holding;
-use crate::ledger::Record;
+use crate::credential::mark::Mark;
+use crate::credential::{Item, StoreError};
+use crate::ledger::{Ledger, Record, Rotation};
 use crate::proxy::routes::Service;
 use crate::registry::Source;
 
 /// Replaces a registry's token: asks the registry, stores, swaps. After the answer no request uses the old one.
 pub(crate) async fn rotate(registrar: &Registrar, request: Rotate) -> Result<Rotated, ErrorBody> {
     let mut books = registrar.books().await;
-    let service = find(&books, &request.name)?;
+    let service = find(&books.services, &request.name)?;
     refuse_other_sources(&service)?;
     if request.verify {
         let finding = probe::ask(&service.upstream, registrar.pool(), &service.registry, &request.token).await;
@@ -37,24 +38,46 @@ pub(crate) async fn rotate(registrar: &Registrar, request: Rotate) -> Result<Rot
         generation,
         since: OffsetDateTime::now_utc(),
     };
-    let item = Item::Credential(request.name.clone());
-    registrar
-        .store
-        .write(&item, &request.token)
-        .await
-        .map_err(|error| store_error(&error))?;
-    books.ledger.registries.insert(request.name.clone(), record);
-    let noted = registrar.write_ledger(&books.ledger);
+    store(registrar, &mut books.ledger, &request, record).await?;
     let holding = ready(record.generation, record.since, &service.registry.scheme, request.token);
     service.credential.replace(holding).await;
-    // The token is stored and in use; only its number and date would be forgotten.
-    noted?;
     tracing::info!(registry = %request.name, generation, "rotated");
     Ok(Rotated {
         name: request.name,
         generation,
         verified: request.verify,
     })
+}
+
+/// The store's write is the moment at which the rotation has happened. It is noted before, so that a kill leaves no doubt
+/// which token is there, and after.
+async fn store(registrar: &Registrar, ledger: &mut Ledger, request: &Rotate, record: Record) -> Result<(), ErrorBody> {
+    let name = &request.name;
+    let mark = Mark::of(&request.token, record.since);
+    ledger.rotations.insert(name.clone(), Rotation { record, mark });
+    if let Err(error) = registrar.write_ledger(ledger) {
+        ledger.rotations.remove(name);
+        return Err(error);
+    }
+    let written = registrar
+        .store
+        .write(&Item::Credential(name.clone()), &request.token)
+        .await;
+    match &written {
+        Ok(()) => {
+            ledger.rotations.remove(name);
+            ledger.registries.insert(name.clone(), record);
+        }
+        // It may still happen: the next start finds out.
+        Err(StoreError::NoAnswer) => {}
+        Err(_) => {
+            ledger.rotations.remove(name);
+        }
+    }
+    if let Err(error) = registrar.write_ledger(ledger) {
+        tracing::warn!(error = error.message, "noted at the next start");
+    }
+    written.map_err(|error| store_error(&error))
 }
 
 fn refuse_other_sources(service: &Service) -> Result<(), ErrorBody> {
@@ -84,12 +107,10 @@ fn refuse_unless_accepted(finding: &probe::Finding) -> Result<(), ErrorBody> {
 
 /// Asks registries about the tokens in use.
 pub(crate) async fn verify(registrar: &Registrar, request: Verify) -> Result<Verified, ErrorBody> {
-    let asked: Vec<Arc<Service>> = {
-        let books = registrar.books().await;
-        match &request.name {
-            Some(name) => vec![find(&books, name)?],
-            None => books.services.values().map(Arc::clone).collect(),
-        }
+    let services = &registrar.glance().services;
+    let asked: Vec<Arc<Service>> = match &request.name {
+        Some(name) => vec![find(services, name)?],
+        None => services.values().map(Arc::clone).collect(),
     };
     let mut registries = Vec::new();
     for service in asked {
@@ -138,9 +159,8 @@ async fn verdict(registrar: &Registrar, service: &Service) -> Verdict {
 }
 
 /// Opens writes for a while.
-pub(crate) async fn allow(registrar: &Registrar, request: Allow) -> Result<WritesChanged, ErrorBody> {
-    let books = registrar.books().await;
-    let service = find(&books, &request.name)?;
+pub(crate) fn allow(registrar: &Registrar, request: Allow) -> Result<WritesChanged, ErrorBody> {
+    let service = find(&registrar.glance().services, &request.name)?;
     if request.seconds == 0 || request.seconds > LONGEST.as_secs() {
         return Err(ErrorBody::new(
             ErrorKind::Invalid,
@@ -158,9 +178,8 @@ pub(crate) async fn allow(registrar: &Registrar, request: Allow) -> Result<Write
 }
 
 /// Closes writes at once.
-pub(crate) async fn deny(registrar: &Registrar, request: ByName) -> Result<WritesChanged, ErrorBody> {
-    let books = registrar.books().await;
-    let service = find(&books, &request.name)?;
+pub(crate) fn deny(registrar: &Registrar, request: ByName) -> Result<WritesChanged, ErrorBody> {
+    let service = find(&registrar.glance().services, &request.name)?;
     service.usage.open_writes(None);
     if service.writes_are_open() {
         return Err(ErrorBody::new(
@@ -179,12 +198,11 @@ pub(crate) async fn deny(registrar: &Registrar, request: ByName) -> Result<Write
     })
 }
 
-fn find(books: &Books, name: &RegistryName) -> Result<Arc<Service>, ErrorBody> {
-    books
-        .services
+fn find(services: &Services, name: &RegistryName) -> Result<Arc<Service>, ErrorBody> {
+    services
         .get(name)
         .map(Arc::clone)
-        .ok_or_else(|| not_found(books, name))
+        .ok_or_else(|| not_found(services, name))
 }
 
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);

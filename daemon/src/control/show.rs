@@ -1,6 +1,7 @@
 //! `list`, `show` and `status`: what is configured and how it is doing, never a secret.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use regauth_shared::request::ByName;
 use regauth_shared::response::{
@@ -10,34 +11,39 @@ use regauth_shared::{ErrorBody, version};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::registrar::{Books, Registrar, store_error};
+use super::registrar::{Registrar, Services, store_error};
 use super::remove::not_found;
-use crate::credential::StoreError;
 use crate::credential::keeper::{Holding, Slot};
+use crate::credential::{StoreError, open};
 use crate::proxy::routes::Service;
 use crate::registry::Source;
 
 /// All registries.
-pub(crate) async fn list(registrar: &Registrar) -> RegistryList {
-    let books = registrar.books().await;
+pub(crate) fn list(registrar: &Registrar) -> RegistryList {
+    let glance = registrar.glance();
     RegistryList {
-        registries: books.services.values().map(|service| view(service)).collect(),
+        registries: glance.services.values().map(|service| view(service)).collect(),
     }
 }
 
 /// One registry.
-pub(crate) async fn show(registrar: &Registrar, request: ByName) -> Result<RegistryView, ErrorBody> {
-    let books = registrar.books().await;
-    books
-        .services
+pub(crate) fn show(registrar: &Registrar, request: &ByName) -> Result<RegistryView, ErrorBody> {
+    let services = &registrar.glance().services;
+    services
         .get(&request.name)
         .map(|service| view(service))
-        .ok_or_else(|| not_found(&books, &request.name))
+        .ok_or_else(|| not_found(services, &request.name))
 }
 
-/// What the daemon is doing.
+/// What the daemon is doing. The store is asked, shortly: it may have been closed or ended since it was last used.
 pub(crate) async fn status(registrar: &Registrar) -> Status {
-    let books = registrar.books().await;
+    let asked = tokio::time::timeout(PATIENCE, registrar.store.check()).await;
+    let glance = registrar.glance();
+    let trouble = match asked {
+        Ok(Ok(())) => glance.store_trouble.clone(),
+        Ok(Err(trouble)) => Some(trouble),
+        Err(_) => Some(StoreError::NoAnswer),
+    };
     let plane = &registrar.plane;
     Status {
         version: version::PROGRAM.to_owned(),
@@ -47,9 +53,9 @@ pub(crate) async fn status(registrar: &Registrar) -> Status {
         proxy: proxy_url(registrar),
         bundle: registrar.folders.bundle().display().to_string(),
         config: registrar.config_file.display().to_string(),
-        store: store_view(registrar, &books).await,
-        registries: books.services.len(),
-        problems: problems(&books),
+        store: store_view(registrar, trouble.as_ref()),
+        registries: glance.services.len(),
+        problems: problems(&glance.services, trouble.as_ref()),
         connections: plane.counters.connections(),
         requests: plane.counters.requests(),
     }
@@ -76,19 +82,15 @@ pub(crate) fn view(service: &Service) -> RegistryView {
 }
 
 /// The store and its health.
-pub(crate) async fn store_view(registrar: &Registrar, books: &Books) -> StoreView {
-    let state = match &books.store_trouble {
+pub(crate) fn store_view(registrar: &Registrar, trouble: Option<&StoreError>) -> StoreView {
+    let state = match trouble {
         None => "open",
         Some(StoreError::Locked | StoreError::WrongPassphrase) => "locked",
         Some(_) => "unavailable",
     };
     StoreView {
         kind: registrar.store_kind.as_str().to_owned(),
-        protection: registrar
-            .store
-            .protection()
-            .await
-            .unwrap_or_else(|error| error.to_string()),
+        protection: open::protection(&registrar.folders, registrar.store_kind),
         state: state.to_owned(),
     }
 }
@@ -143,16 +145,16 @@ fn absent(state: CredentialState) -> CredentialView {
     }
 }
 
-fn problems(books: &Books) -> Vec<Problem> {
+fn problems(services: &Services, trouble: Option<&StoreError>) -> Vec<Problem> {
     let mut problems = Vec::new();
-    if let Some(trouble) = &books.store_trouble {
+    if let Some(trouble) = trouble {
         let error = store_error(trouble);
         problems.push(Problem {
             message: error.message,
             hint: error.hint.unwrap_or_default(),
         });
     }
-    for service in books.services.values() {
+    for service in services.values() {
         let name = &service.name;
         let message = match &*service.credential.load() {
             Holding::Ready(generation) if generation.is_rejected() => {
@@ -171,3 +173,6 @@ fn problems(books: &Books) -> Vec<Problem> {
     }
     problems
 }
+
+/// How long `status` waits for the store.
+const PATIENCE: Duration = Duration::from_secs(1);

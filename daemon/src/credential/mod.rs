@@ -12,6 +12,7 @@ pub mod vault;
 pub mod open;
 
 pub mod keeper;
+pub mod mark;
 
 use std::fmt;
 use std::str::FromStr;
@@ -45,6 +46,16 @@ pub trait Store: Send {
     /// # Errors
     /// As [`Store::read`]; a wrong passphrase is [`StoreError::WrongPassphrase`].
     fn unlock(&mut self, passphrase: Option<&Secret>) -> Result<(), StoreError>;
+
+    /// Puts the store under a passphrase, or under another one; from then on it is locked after every start.
+    ///
+    /// # Errors
+    /// As [`Store::read`]; [`StoreError::Refused`] by stores that a passphrase of ours cannot protect.
+    fn seal(&mut self, _passphrase: &Secret) -> Result<(), StoreError> {
+        Err(StoreError::Refused(
+            "only the vault can be put under a passphrase, and this store is another".to_owned(),
+        ))
+    }
 
     /// Whether the store can be used now, without asking a person.
     ///
@@ -130,6 +141,9 @@ pub enum StoreError {
     /// It did not answer within the deadline.
     #[error("the store did not answer in time")]
     NoAnswer,
+    /// It does not do that; why.
+    #[error("{0}")]
+    Refused(String),
     /// It answered with a failure.
     #[error("the store failed: {0}")]
     Failed(String),

@@ -8,7 +8,7 @@ use super::keychain::{KeychainStore, service_name};
 use super::memory::MemoryStore;
 use super::thread::{Deadlines, StoreThread};
 use super::vault::VaultStore;
-use super::{Store, StoreKind};
+use super::{Store, StoreError, StoreKind};
 use crate::config::Config;
 use crate::daemon::{Options, StartError};
 
@@ -46,7 +46,8 @@ pub async fn open(folders: &Folders, options: &Options, config: &Config) -> Resu
 async fn choose(folders: &Folders) -> Opened {
     let keychain = thread(folders, StoreKind::Keychain);
     match keychain.check().await {
-        Ok(()) => Opened {
+        // One that is locked is there, and a person can open it.
+        Ok(()) | Err(StoreError::Locked) => Opened {
             kind: StoreKind::Keychain,
             thread: keychain,
         },
@@ -60,15 +61,24 @@ async fn choose(folders: &Folders) -> Opened {
     }
 }
 
+/// What protects the secrets, in one phrase. Known without the store's thread, which may be waiting for a person.
+pub fn protection(folders: &Folders, kind: StoreKind) -> String {
+    store(folders, kind).protection()
+}
+
 fn thread(folders: &Folders, kind: StoreKind) -> StoreThread {
     let folders = folders.clone();
-    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    let open = move || -> Box<dyn Store> {
-        match kind {
-            StoreKind::Keychain => Box::new(KeychainStore::new(service_name(&folders))),
-            StoreKind::Vault => Box::new(VaultStore::new(&folders, credentials.as_deref())),
-            StoreKind::Memory => Box::new(MemoryStore::new()),
+    StoreThread::new(move || store(&folders, kind), Deadlines::default())
+}
+
+/// Touches nothing but names of files.
+fn store(folders: &Folders, kind: StoreKind) -> Box<dyn Store> {
+    match kind {
+        StoreKind::Keychain => Box::new(KeychainStore::new(service_name(folders))),
+        StoreKind::Vault => {
+            let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+            Box::new(VaultStore::new(folders, credentials.as_deref()))
         }
-    };
-    StoreThread::new(open, Deadlines::default())
+        StoreKind::Memory => Box::new(MemoryStore::new()),
+    }
 }

@@ -36,9 +36,9 @@ type Open = dyn Fn() -> Box<dyn Store> + Send + Sync;
 /// How long callers wait.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadlines {
-    /// For any call but an unlock, as long as the store has not answered once: the daemon's start waits this long.
+    /// For any call but an unlock or seal, as long as the store has not answered once: the daemon's start waits this long.
     pub first: Duration,
-    /// For any call but an unlock.
+    /// For any call but an unlock or seal.
     pub usual: Duration,
     /// For an unlock: a person types a passphrase.
     pub unlock: Duration,
@@ -108,20 +108,22 @@ impl StoreThread {
             .await
     }
 
+    /// [`Store::seal`], which takes as long as a person would: it is slow on purpose.
+    ///
+    /// # Errors
+    /// As [`StoreThread::write`].
+    pub async fn seal(&self, passphrase: &Secret) -> Result<(), StoreError> {
+        let passphrase = passphrase.clone();
+        self.call(self.deadlines.unlock, move |store| store.seal(&passphrase))
+            .await
+    }
+
     /// [`Store::check`].
     ///
     /// # Errors
     /// As [`StoreThread::read`].
     pub async fn check(&self) -> Result<(), StoreError> {
         self.call(self.usual(), |store| store.check()).await
-    }
-
-    /// [`Store::protection`].
-    ///
-    /// # Errors
-    /// [`StoreError::NoAnswer`] while another call holds the store.
-    pub async fn protection(&self) -> Result<String, StoreError> {
-        self.call(self.usual(), |store| Ok(store.protection())).await
     }
 
     fn usual(&self) -> Duration {

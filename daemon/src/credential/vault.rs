@@ -86,11 +86,11 @@ impl VaultStore {
     /// The plain file's blocks may survive on the disk: that the vault was once protected by a file only is not undone.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] when the present passphrase has not been given, [`StoreError::Failed`] when the key is
-    /// systemd's, or the files can't be written.
-    pub fn seal(&mut self, passphrase: &Secret) -> Result<(), StoreError> {
+    /// [`StoreError::Locked`] when the present passphrase has not been given, [`StoreError::Refused`] when the key is
+    /// systemd's, [`StoreError::Failed`] when the files can't be written.
+    fn put_under(&mut self, passphrase: &Secret) -> Result<(), StoreError> {
         if let VaultKey::Credential(path) = &self.source {
-            return Err(VaultError::NotOurs(path.clone()).into());
+            return Err(StoreError::Refused(VaultError::NotOurs(path.clone()).to_string()));
         }
         let key = self.load_or_create_key()?;
         let path = self.folders.vault_identity_sealed();
@@ -177,7 +177,7 @@ impl VaultStore {
         }
     }
 
-    /// A kill in the middle of [`VaultStore::seal`] leaves the plain file.
+    /// A kill in the middle of [`VaultStore::put_under`] leaves the plain file.
     fn finish_sealing(&self, key: &Key) {
         let plain = self.folders.vault_identity();
         let left_over = read_private_key(&plain).is_ok_and(|found| found.as_ref() == Some(key));
@@ -223,6 +223,10 @@ impl Store for VaultStore {
         self.finish_sealing(&key);
         self.key = Some(key);
         Ok(())
+    }
+
+    fn seal(&mut self, passphrase: &Secret) -> Result<(), StoreError> {
+        self.put_under(passphrase)
     }
 
     fn check(&mut self) -> Result<(), StoreError> {

@@ -14,7 +14,8 @@ use tokio_rustls::server::TlsStream;
 use crate::host::Host;
 use crate::proxy::request::{self, Intercepted};
 use crate::proxy::routes::Site;
-use crate::proxy::tunnel::ESTABLISHED;
+use crate::proxy::socket::Socket;
+use crate::proxy::tunnel::{ESTABLISHED, given_up};
 use crate::proxy::worker::Worker;
 
 /// Accepts the CONNECT and serves requests until the client is done or the daemon drains.
@@ -22,7 +23,11 @@ pub(crate) async fn serve(worker: Worker, mut stream: TcpStream, site: Arc<Site>
     if stream.write_all(ESTABLISHED).await.is_err() {
         return;
     }
-    let handshake = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(tls).accept(stream)).await;
+    let socket = Socket::new(stream);
+    let handshake = tokio::select! {
+        handshake = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(tls).accept(socket.clone())) => handshake,
+        () = given_up(&worker) => return,
+    };
     let stream = match handshake {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
@@ -48,10 +53,12 @@ pub(crate) async fn serve(worker: Worker, mut stream: TcpStream, site: Arc<Site>
     };
     if let Err(error) = served {
         tracing::debug!(error = &error as &dyn std::error::Error, "connection ended");
+        return;
     }
+    socket.linger().await;
 }
 
-async fn serve_h1(connection: Arc<Intercepted>, stream: TlsStream<TcpStream>) -> hyper::Result<()> {
+async fn serve_h1(connection: Arc<Intercepted>, stream: TlsStream<Socket>) -> hyper::Result<()> {
     let drain = connection.worker.plane.drain.clone();
     let service = service_fn(move |request| request::serve(Arc::clone(&connection), request));
     let served = http1::Builder::new()
@@ -67,7 +74,7 @@ async fn serve_h1(connection: Arc<Intercepted>, stream: TlsStream<TcpStream>) ->
     served.await
 }
 
-async fn serve_h2(connection: Arc<Intercepted>, stream: TlsStream<TcpStream>) -> hyper::Result<()> {
+async fn serve_h2(connection: Arc<Intercepted>, stream: TlsStream<Socket>) -> hyper::Result<()> {
     let drain = connection.worker.plane.drain.clone();
     let service = service_fn(move |request| request::serve(Arc::clone(&connection), request));
     let served = http2::Builder::new(TokioExecutor::new())

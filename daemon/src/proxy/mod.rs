@@ -21,6 +21,7 @@ pub mod refuse;
 pub mod request;
 pub mod rewrite;
 pub mod routes;
+mod socket;
 pub mod tunnel;
 pub mod upstream;
 pub mod worker;

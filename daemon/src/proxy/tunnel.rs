@@ -32,7 +32,7 @@ pub(crate) async fn serve(worker: Worker, mut downstream: TcpStream, target: Ori
 
 /// What a tunnel carries is not known, so a draining daemon gives it a grace period and then ends it: clients keep idle
 /// connections open for minutes.
-async fn given_up(worker: &Worker) {
+pub(crate) async fn given_up(worker: &Worker) {
     worker.plane.drain.cancelled().await;
     tokio::time::sleep(GRACE).await;
 }

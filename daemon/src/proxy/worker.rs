@@ -162,6 +162,8 @@ async fn carry(worker: Worker, mut inbox: mpsc::UnboundedReceiver<std::net::TcpS
             drop(counted);
         });
     }
+    // The listener is gone and nothing more comes in; what it has handed over lives on this thread until it is done.
+    worker.plane.tasks.wait().await;
 }
 
 /// One worker carries some 40,000 requests a second; more than a few only spread the pools thin.

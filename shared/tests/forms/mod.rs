@@ -61,14 +61,30 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("deny", Request::Deny(by_name())),
         ("status", Request::Status(Nothing {})),
         ("reload", Request::Reload(Nothing {})),
+        ("stop", Request::Stop(Nothing {})),
+    ]
+    .into_iter()
+    .chain(unlocks())
+    .collect()
+}
+
+fn unlocks() -> Vec<(&'static str, Request)> {
+    vec![
         (
             "unlock",
             Request::Unlock(Unlock {
                 passphrase: Some(secret("correct horse battery staple")),
+                set_passphrase: None,
             }),
         ),
-        ("unlock-least", Request::Unlock(Unlock { passphrase: None })),
-        ("stop", Request::Stop(Nothing {})),
+        ("unlock-least", Request::Unlock(Unlock::default())),
+        (
+            "unlock-set-passphrase",
+            Request::Unlock(Unlock {
+                passphrase: None,
+                set_passphrase: Some(secret("correct horse battery staple")),
+            }),
+        ),
     ]
 }
 

@@ -104,9 +104,9 @@ impl Stage {
         }
     }
 
-    /// `protection` needs no cue: when it answers, everything before it has.
+    /// `seal` needs no cue: when it is refused, everything before it has been answered.
     async fn settled(&self) {
-        while self.store.protection().await.is_err() {
+        while self.store.seal(&secret("any")).await == Err(StoreError::NoAnswer) {
             tokio::task::yield_now().await;
         }
     }
@@ -141,7 +141,7 @@ async fn passes_calls_through() {
     assert!(store.read(&corp()).await.unwrap().is_none());
     store.check().await.unwrap();
     store.unlock(None).await.unwrap();
-    assert!(store.protection().await.unwrap().contains("memory"));
+    assert!(matches!(store.seal(&secret("any")).await, Err(StoreError::Refused(_))));
 }
 
 #[tokio::test]
@@ -173,7 +173,7 @@ async fn a_stuck_call_fails_the_next_ones_at_once_and_recovers_when_it_ends() {
 #[tokio::test]
 async fn the_first_deadline_holds_until_the_store_has_answered_once() {
     let stage = stage(deadlines(LONG, SHORT, LONG));
-    stage.store.protection().await.unwrap();
+    stage.settled().await;
     assert_eq!(stage.store.check().await, Err(StoreError::NoAnswer));
 }
 
@@ -233,12 +233,12 @@ async fn a_fresh_thread_takes_over_but_only_so_often() {
 #[tokio::test]
 async fn a_panic_is_a_failure_and_a_fresh_store() {
     let stage = stage(deadlines(LONG, LONG, LONG));
-    stage.store.protection().await.unwrap();
+    stage.settled().await;
     stage.cue(0, Cue::Panic);
     let error = stage.store.check().await.unwrap_err();
     assert!(matches!(error, StoreError::Failed(_)), "{error}");
     assert!(!error.to_string().contains("as told"), "{error}");
-    stage.store.protection().await.unwrap();
+    stage.settled().await;
     assert_eq!(stage.opened(), 2);
     stage.cue(1, Cue::Answer);
     stage.store.check().await.unwrap();

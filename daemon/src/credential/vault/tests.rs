@@ -224,7 +224,11 @@ fn systemd_may_keep_the_key() {
     assert_eq!(home.files(), ["vault.age"]);
     assert_eq!(store.read(&corp()).unwrap().unwrap().expose(), "one");
     assert!(store.protection().contains("systemd"));
-    assert!(failure(store.seal(&secret("passphrase"))).contains("systemd"));
+    let refused = store.seal(&secret("passphrase")).unwrap_err();
+    assert!(
+        matches!(&refused, StoreError::Refused(why) if why.contains("systemd")),
+        "{refused}"
+    );
 }
 
 #[test]

@@ -1,0 +1,197 @@
+//! The daemon's beginning and its end: ready soon, and gone without a request cut short.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use regauth_tests::certificates::Authority;
+use regauth_tests::client;
+use regauth_tests::curl::{Curl, Transferring};
+use regauth_tests::daemon::Daemon;
+use regauth_tests::honeypot::Honeypot;
+use regauth_tests::poll;
+use regauth_tests::process::Process;
+use regauth_tests::programs::binary;
+use regauth_tests::registry::Registry;
+use rustix::process::{Pid, Signal};
+use tempfile::TempDir;
+
+const TOKEN: &str = "token-of-the-start";
+const MIB: u64 = 1 << 20;
+
+/// The claim is 100 ms for a release on a quiet machine, and the printed median shows it; what fails here is a start
+/// that waits for something.
+#[test]
+fn a_fresh_start_is_ready_soon() {
+    let folders: Vec<TempDir> = (0..5).map(|_| TempDir::new().unwrap()).collect();
+    let homes: Vec<_> = folders.iter().map(|folder| folder.path().join("home")).collect();
+    assert_ready_soon("a fresh start", homes.iter().map(|home| ready_after(home)));
+}
+
+#[test]
+fn a_start_with_a_registry_in_the_vault_is_ready_soon() {
+    let authority = Authority::new("Corp Root");
+    let registry = Honeypot::builder(&authority, "localhost").start();
+    let mut daemon = Daemon::builder().store("vault").start();
+    let (scope, ca) = (registry.url("/"), authority.file());
+    let add = ["add-registry", "corp", "--token-stdin", "--scope", &scope, "--ca-file"];
+    daemon
+        .ctl_with_input(&[&add[..], &[ca.to_str().unwrap()]].concat(), TOKEN)
+        .succeeds();
+    assert!(daemon.stop().success());
+    let home = daemon.home();
+    assert_ready_soon("a start with a registry", (0..5).map(|_| ready_after(home)));
+}
+
+#[test]
+fn sigterm_lets_a_download_finish_and_takes_no_new_connection() {
+    let mut stage = Stage::start("");
+    let download = stage.download();
+    stage.signal(Signal::TERM);
+    stage.assert_closed();
+    assert_eq!(download.finish().answered().length, LENGTH);
+    stage.assert_gone();
+}
+
+#[test]
+fn ctrl_c_and_stop_end_it_as_sigterm_does() {
+    let mut stage = Stage::start("");
+    stage.signal(Signal::INT);
+    stage.assert_gone();
+
+    let mut stage = Stage::start("");
+    let download = stage.download();
+    let stopping = stage.daemon.ctl(&["stop"]).succeeds().json;
+    assert!(stopping["connections"].as_u64().unwrap() >= 1, "{stopping}");
+    stage.assert_closed();
+    assert_eq!(download.finish().answered().length, LENGTH);
+    stage.assert_gone();
+}
+
+#[test]
+fn the_drain_timeout_or_a_second_signal_cuts_the_rest() {
+    let mut stage = Stage::start("drain-timeout = \"500ms\"\n");
+    let download = stage.download();
+    let began = Instant::now();
+    stage.signal(Signal::TERM);
+    stage.assert_gone();
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    download.finish().outcome.fails();
+
+    let mut stage = Stage::start("");
+    let download = stage.download();
+    let began = Instant::now();
+    stage.signal(Signal::INT);
+    stage.assert_closed();
+    stage.signal(Signal::INT);
+    stage.assert_gone();
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    download.finish().outcome.fails();
+}
+
+#[test]
+fn clients_that_say_nothing_do_not_hold_up_the_end() {
+    let mut stage = Stage::start("");
+    let connect = |authority: &str| {
+        let mut stream = stage.connect().unwrap();
+        write!(stream, "CONNECT {authority} HTTP/1.1\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        BufReader::new(&stream).read_line(&mut answer).unwrap();
+        assert!(answer.contains(" 200 "), "{answer}");
+        stream
+    };
+    let _silent = [
+        stage.connect().unwrap(),
+        connect(&stage.registry.nginx.authority()),
+        connect(&stage.stranger.authority()),
+    ];
+    let began = Instant::now();
+    stage.signal(Signal::TERM);
+    stage.assert_gone();
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+/// A registry with a file that takes seconds to fetch, and a daemon in front of it.
+struct Stage {
+    daemon: Daemon,
+    registry: Registry,
+    stranger: Honeypot,
+}
+
+impl Stage {
+    fn start(config: &str) -> Self {
+        let registry = Registry::start(TOKEN);
+        let daemon = Daemon::builder().config(config).start();
+        daemon.add_with("corp", &registry, &["--scope", &registry.scope()]);
+        let stranger = Honeypot::builder(registry.authority(), "127.0.0.1").start();
+        Self {
+            daemon,
+            registry,
+            stranger,
+        }
+    }
+
+    /// A download that has begun and is far from its end.
+    fn download(&self) -> Transferring {
+        let slowly = Curl::new().behind(&self.daemon).with(&["--limit-rate", "16M"]);
+        let download = slowly.start(&self.registry.file("big", LENGTH));
+        poll::wait_for("the first bytes of a download", || {
+            (download.received() > 0).then_some(())
+        });
+        download
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.daemon.pid()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    fn connect(&self) -> std::io::Result<TcpStream> {
+        TcpStream::connect(self.daemon.proxy().trim_start_matches("http://"))
+    }
+
+    fn assert_closed(&self) {
+        poll::wait_for("connections to be refused", || self.connect().is_err().then_some(()));
+    }
+
+    /// It ends by itself, with success, and leaves no socket behind.
+    fn assert_gone(&mut self) {
+        let status = self.daemon.wait();
+        assert!(status.success(), "{status}");
+        assert!(!self.daemon.home().join("run/control.sock").exists());
+    }
+}
+
+/// How long until the control socket greets.
+fn ready_after(home: &Path) -> Duration {
+    let mut command = client::command(binary("regauthd"), home);
+    command.arg("--home").arg(home).args(["--listen", "127.0.0.1:0"]);
+    let (log, socket) = (home.with_extension("log"), home.join("run/control.sock"));
+    let began = Instant::now();
+    let mut daemon = Process::spawn("regauthd", &mut command, &log);
+    daemon.wait_until("a greeting", || {
+        let mut greeting = String::new();
+        BufReader::new(UnixStream::connect(&socket).ok()?)
+            .read_line(&mut greeting)
+            .ok()?;
+        greeting.contains("hello").then_some(())
+    });
+    let ready = began.elapsed();
+    assert!(daemon.stop().success());
+    ready
+}
+
+fn assert_ready_soon(what: &str, times: impl Iterator<Item = Duration>) {
+    let mut times: Vec<Duration> = times.collect();
+    times.sort();
+    let median = times[times.len() / 2];
+    println!("{what}: median {median:?} of {times:?}");
+    assert!(
+        median < Duration::from_secs(1),
+        "{what}: median {median:?} of {times:?}"
+    );
+}
+
+const LENGTH: u64 = 48 * MIB;
