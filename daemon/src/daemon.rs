@@ -73,7 +73,6 @@ impl Daemon {
         } else {
             Ledger::read(&folders.ledger())?
         };
-        let until_eof = options.until_eof;
         let (listener, listen) = listen(options.listen.unwrap_or(config.listen)).await?;
         let control = server::bind(&folders.socket()).map_err(|error| StartError::Socket(folders.socket(), error))?;
         let Opened { kind, thread } = open::open(&folders, &options, &config).await?;
@@ -104,7 +103,7 @@ impl Daemon {
             listener,
             workers,
             control,
-            drain_timeout: if until_eof { LAST_WORDS } else { config.drain_timeout },
+            drain_timeout: drain_timeout(&options, &config),
             _lock: lock,
         })
     }
@@ -159,6 +158,15 @@ impl Daemon {
             let _ = std::fs::remove_file(self.registrar.folders.bundle());
         }
         Ok(())
+    }
+}
+
+/// Nobody waits for a daemon that ends with what started it.
+fn drain_timeout(options: &Options, config: &Config) -> Duration {
+    if options.until_eof {
+        LAST_WORDS
+    } else {
+        config.drain_timeout
     }
 }
 

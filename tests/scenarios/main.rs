@@ -14,6 +14,7 @@ mod doctor;
 mod keychain;
 mod kill;
 mod leaks;
+mod packages;
 mod provider;
 mod restart;
 mod rotation;
