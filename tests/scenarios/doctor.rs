@@ -99,6 +99,10 @@ fn all_is_well() {
     let case = Case::well();
     assert_eq!(case.broken(&[]), [""; 0]);
     case.hand.ctl(&["doctor"]).succeeds().says("All is well.");
+    case.edit(CONFIG, |text| format!("[build]\njobs = 1\n\n{text}"));
+    case.edit(".gitconfig", |text| format!("{text}[user]\n\tname = Me\n"));
+    assert_eq!(case.broken(&[]), [""; 0]);
+    case.hand.ctl(&["setup", "cargo"]).succeeds().says("Nothing to change");
 }
 
 #[test]

@@ -76,8 +76,17 @@ impl Plan {
         for file in wanted.files {
             let document = Document::read(&file.path)?;
             let known = before.file(&file.path);
+            if let Some(known) = known
+                && known.is_still_right(&document, &file)?
+            {
+                let text = document.text.clone();
+                plan.record.files.push(known.clone());
+                plan.files.push((document, text));
+                continue;
+            }
             let base = match known {
-                Some(known) => known.base(&document, &mut plan.notes)?,
+                // What is taken out here is put in again at once.
+                Some(known) => known.base(&document, &mut Vec::new())?,
                 None => document.text.clone(),
             };
             let set = file.format.set(base.as_deref().unwrap_or_default(), &file.settings)?;

@@ -95,7 +95,9 @@ impl Record {
         let Ok(entries) = fs::read_dir(folder(folders)) else {
             return Vec::new();
         };
-        let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        let is_record = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "json");
+        let mut paths: Vec<_> = paths.filter(is_record).collect();
         paths.sort();
         let read = |path: PathBuf| serde_json::from_slice(&fs::read(path).ok()?).ok();
         paths.into_iter().filter_map(read).collect()
@@ -187,6 +189,24 @@ impl FileRecord {
             done,
             folders,
         }
+    }
+
+    /// Whether a file that was edited since still has all that is wanted now, and nothing of ours besides: then it is
+    /// left as its owner arranged it.
+    ///
+    /// # Errors
+    /// What is there now is not of the file's format any more.
+    pub(super) fn is_still_right(&self, now: &Document, wanted: &WantedFile) -> Result<bool, ErrorBody> {
+        let Some(text) = &now.text else { return Ok(false) };
+        if Some(patch::fingerprint(text)) == self.fingerprint || self.format == Format::Whole {
+            return Ok(false);
+        }
+        let is_wanted = |done: &Done| {
+            let mut settings = wanted.settings.iter();
+            settings
+                .any(|setting| setting.key == done.key && (!done.key.is_empty() || setting.value.text() == done.ours))
+        };
+        Ok(self.done.iter().all(is_wanted) && wanted.format.set(text, &wanted.settings)?.done.is_empty())
     }
 
     /// The text as it was before us: exactly, when nobody has touched the file since; else what is there now without
