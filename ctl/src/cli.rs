@@ -12,8 +12,8 @@ use regauth_shared::{ErrorBody, exit_code};
 
 use crate::client::Client;
 use crate::commands::{
-    add_registry, allow, completions, deny, doctor, env, list, man, reload, remove_registry, rotate,
-    run as run_command, setup, show, status, stop, unlock, verify,
+    add_registry, allow, completions, deny, doctor, env, grant, grants, list, man, reload, remove_registry, revoke,
+    rotate, run as run_command, setup, show, status, stop, unlock, verify,
 };
 use crate::output::{self, Report};
 use crate::{completion, error, setup as clients};
@@ -66,6 +66,9 @@ enum Verb {
     Env(env::Arguments),
     Run(run_command::Arguments),
     Doctor(doctor::Arguments),
+    Grant(grant::Arguments),
+    Grants(grants::Arguments),
+    Revoke(revoke::Arguments),
     Status(status::Arguments),
     Unlock(unlock::Arguments),
     Reload(reload::Arguments),
@@ -75,11 +78,12 @@ enum Verb {
 /// After a verb's own flags.
 const LAST: usize = 100;
 
-const GROUPS: [(&str, &[&str]); 6] = [
+const GROUPS: [(&str, &[&str]); 7] = [
     ("Registries", &["add-registry", "remove-registry", "list", "show"]),
     ("Tokens", &["rotate", "verify"]),
     ("Writes", &["allow", "deny"]),
     ("Clients", &["setup", "env", "run", "doctor"]),
+    ("Other clients", &["grant", "grants", "revoke"]),
     ("The daemon", &["status", "unlock", "reload", "stop"]),
     ("For packagers", &["completions", "man"]),
 ];
@@ -142,6 +146,9 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         Verb::Env(arguments) => env::run(arguments, &client, &folders),
         Verb::Run(arguments) => run_command::run(&arguments, &client, &folders),
         Verb::Doctor(arguments) => doctor::run(&arguments, &client, &folders),
+        Verb::Grant(arguments) => grant::run(arguments, &client),
+        Verb::Grants(arguments) => grants::run(arguments, &client),
+        Verb::Revoke(arguments) => revoke::run(arguments, &client),
         Verb::Status(arguments) => status::run(arguments, &client),
         Verb::Unlock(arguments) => unlock::run(arguments, &client),
         Verb::Reload(arguments) => reload::run(arguments, &client),

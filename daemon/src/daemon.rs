@@ -16,15 +16,18 @@ use tokio_util::task::TaskTracker;
 
 use crate::atomic;
 use crate::authority::bundle;
-use crate::config::{Config, ConfigFile, INITIAL, Problems};
+use crate::config::{Config, ConfigFile, INITIAL, InvalidListen, Problems};
 use crate::control::registrar::{Parts, Registrar};
 use crate::control::server;
 use crate::credential::StoreKind;
 use crate::credential::open::{self, Opened};
+use crate::grant::Grants;
 use crate::home::{self, HomeError, Lock};
 use crate::ledger::{Ledger, LedgerError};
 use crate::proxy::accept;
+use crate::proxy::census::Census;
 use crate::proxy::dial::Dialer;
+use crate::proxy::peer::Peers;
 use crate::proxy::upstream::{Trust, TrustError, Upstream};
 use crate::proxy::worker::{Counters, Plane, Workers};
 
@@ -73,13 +76,14 @@ impl Daemon {
         } else {
             Ledger::read(&folders.ledger())?
         };
-        let (listener, listen) = listen(options.listen.unwrap_or(config.listen)).await?;
+        let grants = read_grants(&folders.grants(), options.ephemeral)?;
+        let (listener, listen) = listen(&options, &config).await?;
         let control = server::bind(&folders.socket()).map_err(|error| StartError::Socket(folders.socket(), error))?;
         let Opened { kind, thread } = open::open(&folders, &options, &config).await?;
         record_store(&config_file, &config, kind, options.ephemeral)?;
         let system_roots = system_roots();
         let number = Workers::usual_number();
-        let plane = Arc::new(plane(&config, listen, &system_roots, number)?);
+        let plane = Arc::new(plane(&config, grants, listen, &system_roots, number)?);
         let workers = Workers::start(number, &plane).map_err(StartError::Threads)?;
         let parts = Parts {
             folders,
@@ -170,7 +174,9 @@ fn drain_timeout(options: &Options, config: &Config) -> Duration {
     }
 }
 
-async fn listen(asked: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+async fn listen(options: &Options, config: &Config) -> Result<(TcpListener, SocketAddr), StartError> {
+    let asked = options.listen.unwrap_or(config.listen);
+    config.clients.may_listen(asked)?;
     let failed = |error| StartError::Listen { asked, error };
     let listener = TcpListener::bind(asked).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
@@ -185,17 +191,33 @@ fn system_roots() -> Vec<CertificateDer<'static>> {
     roots
 }
 
+fn read_grants(file: &Path, ephemeral: bool) -> Result<Grants, StartError> {
+    if ephemeral {
+        return Ok(Grants::default());
+    }
+    Grants::read(file).map_err(|error| StartError::Grants(file.to_path_buf(), error))
+}
+
 fn plane(
     config: &Config,
+    grants: Grants,
     listen: SocketAddr,
     roots: &[CertificateDer<'static>],
     workers: usize,
 ) -> Result<Plane, StartError> {
     let dialer = Dialer::new(&config.upstream, listen);
+    let guarded_dialer = dialer.guarded();
+    let trust = Trust::new(roots, None, None)?;
     Ok(Plane {
         routes: arc_swap::ArcSwap::default(),
-        strangers: Upstream::new(&dialer, Trust::new(roots, None, None)?, workers)?,
+        strangers: Upstream::new(&dialer, trust.clone(), workers)?,
         dialer,
+        clients: config.clients,
+        peers: Peers::new(),
+        grants: arc_swap::ArcSwap::from_pointee(grants),
+        census: Census::default(),
+        guarded_strangers: Upstream::new(&guarded_dialer, trust, workers)?,
+        guarded_dialer,
         listen,
         drain: CancellationToken::new(),
         tasks: TaskTracker::new(),
@@ -297,6 +319,12 @@ pub enum StartError {
     /// What was remembered cannot be used.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The grants cannot be used.
+    #[error("cannot use {}: {}; restore it, or move it away: then grants must be made again", .0.display(), .1)]
+    Grants(PathBuf, io::Error),
+    /// Other machines could connect without a grant.
+    #[error(transparent)]
+    BeyondLoopback(#[from] InvalidListen),
     /// The port is taken, or the address not ours.
     #[error("cannot listen on {asked}: {error}; choose another with --listen, port 0 picks a free one")]
     Listen {

@@ -30,6 +30,12 @@ pub enum Request {
     Allow(Allow),
     /// Closes a registry for writes at once. Answer: [`crate::response::WritesChanged`].
     Deny(ByName),
+    /// Lets a client that is not this user's in for a while. Answer: [`crate::response::Granted`].
+    Grant(Grant),
+    /// All grants. Answer: [`crate::response::GrantList`].
+    Grants(Nothing),
+    /// Ends a grant at once. Answer: [`crate::response::Revoked`].
+    Revoke(Revoke),
     /// What the daemon is doing. Answer: [`crate::response::Status`].
     Status(Nothing),
     /// Reads the configuration and the certificates again. Answer: [`crate::response::Reloaded`].
@@ -178,6 +184,28 @@ pub struct Allow {
     pub name: RegistryName,
     /// For how long writes stay open, in seconds.
     pub seconds: u64,
+}
+
+/// The fields of `grant`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// The registries that it opens; none means every one, also those that are added later.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub registries: Vec<RegistryName>,
+    /// Whether it opens writes too.
+    #[serde(default)]
+    pub write: bool,
+    /// For how long, in seconds.
+    pub seconds: u64,
+}
+
+/// The fields of `revoke`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revoke {
+    /// The grant's id, as `grants` lists it.
+    pub id: String,
 }
 
 /// The fields of `unlock`.

@@ -1,7 +1,9 @@
-//! What the daemon answers when it did what was asked. No type here can hold a secret: [`crate::Secret`] has no
-//! `Serialize`.
+//! What the daemon answers when it did what was asked. No type here can hold a registry's secret: [`crate::Secret`] has
+//! no `Serialize`. The one thing to keep to oneself is [`GrantUrl`], which is made to be handed to a client, once.
 //!
 //! Times are RFC 3339 in UTC. New fields may appear in a later release; readers ignore what they do not know.
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -173,6 +175,60 @@ pub struct WritesChanged {
     pub open_until: Option<String>,
 }
 
+/// The answer to `grant`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Granted {
+    /// The grant.
+    pub grant: GrantView,
+    /// The proxy's URL for its bearer. The daemon keeps a hash and cannot say it again.
+    pub proxy: GrantUrl,
+}
+
+/// `http://regauth:TOKEN@127.0.0.1:9001`: whoever has it is let in. Redacted in `Debug`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantUrl(pub String);
+
+impl fmt::Debug for GrantUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GrantUrl(…)")
+    }
+}
+
+/// The answer to `grants`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantList {
+    /// Those that have not expired, oldest first.
+    pub grants: Vec<GrantView>,
+}
+
+/// The answer to `revoke`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoked {
+    /// The grant that was.
+    pub grant: GrantView,
+}
+
+/// A grant without its token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct GrantView {
+    /// What `revoke` takes.
+    pub id: String,
+    /// The registries that it opens; none means every one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub registries: Vec<RegistryName>,
+    /// Whether it opens writes too.
+    pub write: bool,
+    /// When it was made.
+    pub created: String,
+    /// When it ends.
+    pub expires: String,
+    /// When a client last came with it, since the daemon started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used: Option<String>,
+}
+
 /// The answer to `status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -198,6 +254,9 @@ pub struct Status {
     /// Those that cannot be served, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
+    /// Who may connect: `same-user` (this user's processes need nothing) or `grants` (everyone needs one).
+    #[serde(default)]
+    pub clients: String,
     /// Client connections that are open now.
     pub connections: u64,
     /// Requests to configured hosts since the start.

@@ -10,7 +10,11 @@
 
 mod bad_input;
 mod builds;
+mod clients;
 mod doctor;
+mod endurance;
+mod hostile;
+mod identity;
 mod keychain;
 mod kill;
 mod leaks;

@@ -33,6 +33,8 @@ pub mod nginx;
 pub mod poll;
 pub mod process;
 pub mod programs;
+pub mod raw;
+pub mod recorder;
 pub mod registry;
 pub mod serve;
 pub mod shelf;

@@ -20,6 +20,10 @@ pub(crate) mod setup;
 pub(crate) mod completions;
 pub(crate) mod man;
 
+pub(crate) mod grant;
+pub(crate) mod grants;
+pub(crate) mod revoke;
+
 pub(crate) mod reload;
 pub(crate) mod status;
 pub(crate) mod stop;

@@ -2,7 +2,7 @@
 
 use crate::peer::{Home, command, golden, run};
 
-const VERBS: [&str; 18] = [
+const VERBS: [&str; 21] = [
     "add-registry",
     "remove-registry",
     "list",
@@ -15,6 +15,9 @@ const VERBS: [&str; 18] = [
     "env",
     "run",
     "doctor",
+    "grant",
+    "grants",
+    "revoke",
     "status",
     "unlock",
     "reload",

@@ -8,6 +8,7 @@ use crate::registry::{ClientIdentity, Command, Kind, Output, Scheme, Source, Wri
 /// Everything that can be said.
 const FULL: &str = r#"
 listen = "[::1]:0"
+clients = "same-user"
 store = "vault"
 drain-timeout = "1m 30s"
 
@@ -115,6 +116,16 @@ fn the_initial_file_says_what_is_so_anyway() {
 }
 
 #[test]
+fn listening_beyond_loopback_takes_grants() {
+    let config = Config::read("listen = '0.0.0.0:9001'\nclients = 'grants'").unwrap();
+    assert_eq!((config.listen.port(), config.clients), (9001, Clients::Grants));
+    check(
+        "clients = 'all'",
+        &["1:11: `clients`: clients are \"same-user\" or \"grants\""],
+    );
+}
+
+#[test]
 fn reports_every_problem_at_once_and_in_order() {
     check(
         r#"listen = "0.0.0.0:9001"
@@ -132,7 +143,7 @@ shceme = "basic"
 writes = true
 "#,
         &[
-            "1:10: `listen`: listening beyond loopback needs grants, which this version does not have; use 127.0.0.1 \
+            "1:10: `listen`: other machines can reach that; say clients = \"grants\" in config.toml too, or use 127.0.0.1 \
              or [::1]",
             "2:9: `store`: a store is keychain, vault or memory",
             "3:1: unknown key `colour`",

@@ -44,6 +44,7 @@ fn unchanged_until_the_next_start(registrar: &Registrar, config: &Config) -> Vec
         ("listen", listens_elsewhere && config.listen != at_start.listen),
         ("store", config.store.is_some_and(|store| store != registrar.store_kind)),
         ("drain-timeout", config.drain_timeout != at_start.drain_timeout),
+        ("clients", config.clients != registrar.plane.clients),
         ("[upstream]", config.upstream != at_start.upstream),
     ];
     let differing = differences

@@ -2,11 +2,12 @@
 //!
 //! [`server`] listens on the Unix socket and frames lines; [`dispatch`] has one exhaustive match. The verbs are written on
 //! the [`registrar`], which alone changes the configuration, the ledger, the store and the routes: [`add`], [`remove`],
-//! [`rotate`] (with verify), [`show`] and [`life`]. [`probe`] asks a registry what it thinks of a token.
+//! [`rotate`] (with verify), [`grants`], [`show`] and [`life`]. [`probe`] asks a registry what it thinks of a token.
 
 pub mod registrar;
 
 mod add;
+mod grants;
 mod life;
 mod probe;
 mod remove;

@@ -41,6 +41,7 @@ pub(crate) async fn rotate(registrar: &Registrar, request: Rotate) -> Result<Rot
     store(registrar, &mut books.ledger, &request, record).await?;
     let holding = ready(record.generation, record.since, &service.registry.scheme, request.token);
     service.credential.replace(holding).await;
+    service.upstream.renew();
     tracing::info!(registry = %request.name, generation, "rotated");
     Ok(Rotated {
         name: request.name,

@@ -13,9 +13,11 @@ use time::format_description::well_known::Rfc3339;
 
 use super::registrar::{Registrar, Services, store_error};
 use super::remove::not_found;
+use crate::config::Clients;
 use crate::credential::keeper::{Holding, Slot};
 use crate::credential::{StoreError, open};
 use crate::proxy::routes::Service;
+use crate::proxy::worker::Plane;
 use crate::registry::Source;
 
 /// All registries.
@@ -55,7 +57,8 @@ pub(crate) async fn status(registrar: &Registrar) -> Status {
         config: registrar.config_file.display().to_string(),
         store: store_view(registrar, trouble.as_ref()),
         registries: glance.services.len(),
-        problems: problems(&glance.services, trouble.as_ref()),
+        problems: problems(plane, &glance.services, trouble.as_ref()),
+        clients: plane.clients.as_str().to_owned(),
         connections: plane.counters.connections(),
         requests: plane.counters.requests(),
     }
@@ -97,7 +100,7 @@ pub(crate) fn store_view(registrar: &Registrar, trouble: Option<&StoreError>) ->
 
 /// The proxy's URL for clients.
 pub(crate) fn proxy_url(registrar: &Registrar) -> String {
-    format!("http://{}", registrar.plane.listen)
+    format!("http://{}", super::grants::address(registrar.plane.listen))
 }
 
 /// A moment in RFC 3339, in UTC, to the second.
@@ -145,8 +148,19 @@ fn absent(state: CredentialState) -> CredentialView {
     }
 }
 
-fn problems(services: &Services, trouble: Option<&StoreError>) -> Vec<Problem> {
+fn problems(plane: &Plane, services: &Services, trouble: Option<&StoreError>) -> Vec<Problem> {
     let mut problems = Vec::new();
+    if plane.clients == Clients::SameUser
+        && let Some(why) = plane.peers.without_proof()
+    {
+        problems.push(Problem {
+            message: format!("every client needs a grant: {why}"),
+            hint:
+                "`regauthctl grant` prints a proxy URL for a client; `clients = \"grants\"` in config.toml says that \
+                this is meant"
+                    .to_owned(),
+        });
+    }
     if let Some(trouble) = trouble {
         let error = store_error(trouble);
         problems.push(Problem {

@@ -124,6 +124,11 @@ impl Site {
         Ok(service)
     }
 
+    /// The registries that have a scope here.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.scopes.iter().map(|(_, service)| service)
+    }
+
     fn longest(&self, path: &str) -> Option<(&Scope, &Arc<Service>)> {
         self.scopes
             .iter()

@@ -2,10 +2,11 @@
 
 use std::fmt::Debug;
 
-use regauth_shared::request::{AddRegistry, Allow, ByName, Nothing, Rotate, Unlock, Verify};
+use regauth_shared::request::{AddRegistry, Allow, ByName, Grant, Nothing, Revoke, Rotate, Unlock, Verify};
 use regauth_shared::response::{
-    CredentialState, CredentialView, Problem, RegistryAdded, RegistryList, RegistryRemoved, RegistryView, Reloaded,
-    Rotated, Status, Stopping, StoreView, Unlocked, Verdict, VerdictResult, Verified, WritesChanged,
+    CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, Problem, RegistryAdded, RegistryList,
+    RegistryRemoved, RegistryView, Reloaded, Revoked, Rotated, Status, Stopping, StoreView, Unlocked, Verdict,
+    VerdictResult, Verified, WritesChanged,
 };
 use regauth_shared::version::{Greeting, Hello};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret};
@@ -59,6 +60,29 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
             }),
         ),
         ("deny", Request::Deny(by_name())),
+        (
+            "grant",
+            Request::Grant(Grant {
+                registries: vec![name("corp")],
+                write: true,
+                seconds: 3600,
+            }),
+        ),
+        (
+            "grant-least",
+            Request::Grant(Grant {
+                registries: vec![],
+                write: false,
+                seconds: 60,
+            }),
+        ),
+        ("grants", Request::Grants(Nothing {})),
+        (
+            "revoke",
+            Request::Revoke(Revoke {
+                id: "3f9a1c2e".to_owned(),
+            }),
+        ),
         ("status", Request::Status(Nothing {})),
         ("reload", Request::Reload(Nothing {})),
         ("stop", Request::Stop(Nothing {})),
@@ -128,7 +152,25 @@ pub(crate) fn answers(each: &mut impl EachAnswer) {
         let name = name("corp");
         each.check(form, WritesChanged { name, open_until });
     }
+    answers_about_grants(each);
     answers_of_the_daemon(each);
+}
+
+fn answers_about_grants(each: &mut impl EachAnswer) {
+    each.check(
+        "grant",
+        Granted {
+            grant: grant(),
+            proxy: GrantUrl("http://regauth:Zm9vYmFyYmF6@127.0.0.1:9001".to_owned()),
+        },
+    );
+    each.check(
+        "grants",
+        GrantList {
+            grants: vec![grant(), grant_least()],
+        },
+    );
+    each.check("revoke", Revoked { grant: grant_least() });
 }
 
 fn answers_of_the_daemon(each: &mut impl EachAnswer) {
@@ -272,6 +314,28 @@ fn registry_least() -> RegistryView {
     }
 }
 
+fn grant() -> GrantView {
+    GrantView {
+        id: "3f9a1c2e".to_owned(),
+        registries: vec![name("corp")],
+        write: true,
+        created: "2026-03-04T05:00:00Z".to_owned(),
+        expires: "2026-03-04T06:00:00Z".to_owned(),
+        last_used: Some("2026-03-04T05:06:07Z".to_owned()),
+    }
+}
+
+fn grant_least() -> GrantView {
+    GrantView {
+        id: "77aa00bb".to_owned(),
+        registries: vec![],
+        write: false,
+        created: "2026-03-04T05:00:00Z".to_owned(),
+        expires: "2026-03-04T05:01:00Z".to_owned(),
+        last_used: None,
+    }
+}
+
 fn verdicts() -> Vec<Verdict> {
     [
         ("corp", VerdictResult::Accepted, "corp.example answered 200"),
@@ -299,6 +363,7 @@ fn status(store_is: &str, problems: Vec<Problem>) -> Status {
         store: store(store_is),
         registries: 2,
         problems,
+        clients: "same-user".to_owned(),
         connections: 3,
         requests: 1234,
     }
