@@ -54,7 +54,7 @@ enum Alone {
 
 #[derive(Subcommand)]
 enum Verb {
-    AddRegistry(add_registry::Arguments),
+    AddRegistry(Box<add_registry::Arguments>),
     RemoveRegistry(remove_registry::Arguments),
     List(list::Arguments),
     Show(show::Arguments),
@@ -131,7 +131,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
     let client = Client::new(&folders);
     match verb {
         Verb::AddRegistry(arguments) => {
-            add_registry::run(arguments, &client).map(|report| report.and(&clients::refresh(&folders, &client)))
+            add_registry::run(*arguments, &client).map(|report| report.and(&clients::refresh(&folders, &client)))
         }
         Verb::RemoveRegistry(arguments) => {
             remove_registry::run(arguments, &client).map(|report| report.and(&clients::refresh(&folders, &client)))
@@ -174,7 +174,8 @@ fn command() -> Command {
 }
 
 fn has_flag(arguments: &[OsString], flag: &str) -> bool {
-    let before_a_command = arguments.iter().skip(1).take_while(|argument| *argument != "--");
+    let ours = |argument: &&OsString| *argument != "--" && *argument != "--source-command";
+    let before_a_command = arguments.iter().skip(1).take_while(ours);
     before_a_command.into_iter().any(|argument| {
         let rest = argument.as_encoded_bytes().strip_prefix(flag.as_bytes());
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"="))
@@ -301,5 +302,7 @@ mod tests {
         assert!(has_flag(&line("regauthctl rotate corp --token=x"), "--token"));
         assert!(!has_flag(&line("regauthctl rotate corp --token-stdin"), "--token"));
         assert!(!has_flag(&line("regauthctl run -- x --token y"), "--token"));
+        let add = line("regauthctl add-registry a --source-command x --token y");
+        assert!(!has_flag(&add, "--token"));
     }
 }

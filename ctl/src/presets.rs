@@ -58,7 +58,7 @@ static PRESETS: [Preset; 11] = [
         places: &["sparse+https://{domain}.d.codeartifact.{region}.amazonaws.com/cargo/{repository}/"],
         scheme: Some("raw"),
         user: User::Nobody,
-        rejection: "its tokens end after 12 hours: `aws codeartifact get-authorization-token` makes a new one",
+        rejection: "its tokens end after 12 hours; --source codeartifact:domain=…,owner=…,region=… has new ones made in time",
     },
     Preset {
         name: "azure",

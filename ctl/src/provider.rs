@@ -94,7 +94,11 @@ impl Known {
         let token = Secret::parse(&token).map_err(|invalid| error::usage(invalid.to_string()))?;
         let name = self.name.clone();
         let verify = true;
-        let rotate = Request::Rotate(Rotate { name, token, verify });
+        let rotate = Request::Rotate(Rotate {
+            name,
+            token: Some(token),
+            verify,
+        });
         let rotated: Rotated = self.client.ask(&rotate)?.answer;
         print_to_stderr(&format!(
             "regauth: {} uses the new token from now on (generation {})\n",

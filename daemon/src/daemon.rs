@@ -1,5 +1,6 @@
 //! Starts everything in order, waits for the end, and drains.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use crate::config::{Config, ConfigFile, INITIAL, InvalidListen, Problems};
 use crate::control::registrar::{Parts, Registrar};
 use crate::control::server;
 use crate::credential::StoreKind;
+use crate::credential::environment::Environment;
 use crate::credential::open::{self, Opened};
 use crate::grant::Grants;
 use crate::home::{self, HomeError, Lock};
@@ -30,6 +32,7 @@ use crate::proxy::dial::Dialer;
 use crate::proxy::peer::Peers;
 use crate::proxy::upstream::{Trust, TrustError, Upstream};
 use crate::proxy::worker::{Counters, Plane, Workers};
+use crate::registry::Source;
 
 /// What the command line says.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +49,8 @@ pub struct Options {
     pub ephemeral: bool,
     /// Ends when whoever started it does: nobody waits for a long drain.
     pub until_eof: bool,
+    /// Tokens that were taken from the environment; those that [`variables`] names.
+    pub environment: Environment,
 }
 
 /// A running daemon.
@@ -96,18 +101,15 @@ impl Daemon {
             system_roots,
             stop: CancellationToken::new(),
             persistent: !options.ephemeral,
+            environment: options.environment,
         };
-        let registrar = Arc::new(
-            Registrar::open(parts, &config, ledger)
-                .await
-                .map_err(StartError::Registries)?,
-        );
+        let registrar = Registrar::open(parts, &config, ledger).await;
         Ok(Self {
-            registrar,
+            registrar: Arc::new(registrar.map_err(StartError::Registries)?),
             listener,
             workers,
             control,
-            drain_timeout: drain_timeout(&options, &config),
+            drain_timeout: drain_timeout(options.until_eof, &config),
             _lock: lock,
         })
     }
@@ -140,6 +142,7 @@ impl Daemon {
         ));
         background.spawn(accept::accept(self.listener, self.workers, plane.drain.clone()));
         background.spawn(retry_store(Arc::clone(&self.registrar), end.clone()));
+        background.spawn(rest_guards(Arc::clone(&self.registrar), end.clone()));
 
         let mut signals = Signals::new()?;
         signals.wait_for_the_end(&self.registrar).await;
@@ -166,12 +169,8 @@ impl Daemon {
 }
 
 /// Nobody waits for a daemon that ends with what started it.
-fn drain_timeout(options: &Options, config: &Config) -> Duration {
-    if options.until_eof {
-        LAST_WORDS
-    } else {
-        config.drain_timeout
-    }
+fn drain_timeout(until_eof: bool, config: &Config) -> Duration {
+    if until_eof { LAST_WORDS } else { config.drain_timeout }
 }
 
 async fn listen(options: &Options, config: &Config) -> Result<(TcpListener, SocketAddr), StartError> {
@@ -273,6 +272,31 @@ async fn retry_store(registrar: Arc<Registrar>, end: CancellationToken) {
     }
 }
 
+async fn rest_guards(registrar: Arc<Registrar>, end: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = end.cancelled() => return,
+            () = tokio::time::sleep(REST) => registrar.rest_guards(),
+        }
+    }
+}
+
+/// The environment variables that the configuration names as sources. A configuration that cannot be read names none: the
+/// start is going to say what is wrong with it.
+pub fn variables(options: &Options) -> Vec<String> {
+    let folders = Folders::resolve(options.home.as_deref(), |name| std::env::var_os(name)).ok();
+    let file = options.config.clone().or_else(|| Some(folders?.config_file()));
+    let text = file.and_then(|file| std::fs::read_to_string(file).ok());
+    let config = text.and_then(|text| Config::read(&text).ok()).unwrap_or_default();
+    let sources = config.registries.into_values().map(|registry| registry.source);
+    let variable = |source| match source {
+        Source::Environment(variable) => Some(variable),
+        _ => None,
+    };
+    let names: BTreeSet<String> = sources.filter_map(variable).collect();
+    names.into_iter().collect()
+}
+
 fn read_config(file: &Path, ephemeral: bool) -> Result<Config, StartError> {
     let unusable = |error| StartError::ConfigFile(file.to_path_buf(), error);
     let text = match std::fs::read_to_string(file) {
@@ -363,5 +387,7 @@ pub enum StartError {
 }
 
 const RETRY: Duration = Duration::from_secs(5);
+/// A generation that was not accepted for so long has to prove itself again.
+const REST: Duration = Duration::from_secs(1);
 /// How long conversations on the control socket may take to end after the drain.
 const LAST_WORDS: Duration = Duration::from_millis(300);

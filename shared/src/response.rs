@@ -64,6 +64,9 @@ pub struct RegistryView {
     pub username: Option<String>,
     /// Where the credential comes from.
     pub source: String,
+    /// The registry whose credential it uses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_of: Option<RegistryName>,
     /// `allow` or `deny`, as configured.
     pub writes: String,
     /// Until when writes are open by `allow`.
@@ -95,6 +98,25 @@ pub struct CredentialView {
     /// When it ends, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
+    /// When its source is asked for the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renews: Option<String>,
+    /// What went wrong at its source, if it has not gone right since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<SourceFailure>,
+}
+
+/// A source that gave no token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SourceFailure {
+    /// What happened.
+    pub message: String,
+    /// The end of what its program said on stderr, secrets cut out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// When.
+    pub at: String,
 }
 
 /// Whether a registry's requests can be served.
@@ -106,6 +128,8 @@ pub enum CredentialState {
     Ready,
     /// The registry answered 401 to this generation.
     Rejected,
+    /// Its time is over and its source has given no other.
+    Expired,
     /// The store holds it and is locked.
     Locked,
     /// The store or source does not have it.
@@ -125,6 +149,9 @@ pub struct Rotated {
     pub generation: u64,
     /// Whether the registry was asked and accepted the token.
     pub verified: bool,
+    /// What a person should know, such as where the token came from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// The answer to `verify`.

@@ -11,6 +11,7 @@
 mod bad_input;
 mod builds;
 mod clients;
+mod credentials;
 mod doctor;
 mod endurance;
 mod hostile;

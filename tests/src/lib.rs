@@ -3,9 +3,9 @@
 //! In reading order: [`poll`], [`process`] and [`client`] are what everything stands on; [`certificates`] and [`nginx`]
 //! with its [`gate`] make an HTTPS origin; [`crates`], [`shelf`], [`api`], [`git_backend`] and [`registry`] make a
 //! private registry, [`git_server`] a private git host; [`honeypot`] is a stranger that records what it is sent, both
-//! by [`serve`]; [`cargo`], [`git`] and [`curl`] are the clients, and [`hand`] is the person who sets them up;
-//! [`keyring`] is the desktop's keychain; [`daemon`] and [`ctl`] are regauth itself, from [`programs`]; [`leaks`] looks
-//! for secrets where none may be. The harness asserts nothing of its own: the scenarios do.
+//! by [`serve`]; [`cargo`], [`git`] and [`curl`] are the clients, [`storm`] is a thousand at once, and [`hand`] is the
+//! person who sets them up; [`keyring`] is the desktop's keychain; [`daemon`] and [`ctl`] are regauth itself, from
+//! [`programs`]; [`leaks`] looks for secrets where none may be. The harness asserts nothing of its own: the scenarios do.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -38,3 +38,4 @@ pub mod recorder;
 pub mod registry;
 pub mod serve;
 pub mod shelf;
+pub mod storm;

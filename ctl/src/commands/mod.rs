@@ -32,3 +32,4 @@ pub(crate) mod unlock;
 mod client_configuration;
 mod registry;
 mod run_registries;
+mod source;

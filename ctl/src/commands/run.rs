@@ -107,7 +107,10 @@ fn add(client: &Client, registry: &Described, token: Secret, verify: bool) -> Re
         username: registry.username.clone(),
         writes: registry.writes.clone(),
         ca_file,
-        token,
+        source: None,
+        source_command: None,
+        credential_of: None,
+        token: Some(token),
         verify,
     })))?;
     // What regauthd says of auth-required is taken care of.

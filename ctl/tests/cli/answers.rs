@@ -78,6 +78,24 @@ fn list_is_a_table() {
 }
 
 #[test]
+fn show_says_how_a_source_is_doing() {
+    let (home, _peer) = Home::answering(&[golden("response/show-minted")]);
+    let run = home.run(&["show", "minted"]);
+    for line in [
+        "source      command:mint-token",
+        "state       expired",
+        "it said     no session",
+        "            log in again",
+    ] {
+        assert!(run.stdout.lines().any(|said| said == line), "{line}: {run:?}");
+    }
+    assert!(
+        run.stdout.contains("failure     `mint-token` failed: exit status: 1 ("),
+        "{run:?}"
+    );
+}
+
+#[test]
 fn status_says_what_is_wrong_and_what_to_do() {
     let (home, _peer) = Home::answering(&[golden("response/status-locked")]);
     let run = home.run(&["status"]);

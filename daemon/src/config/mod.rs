@@ -7,6 +7,7 @@
 mod section;
 
 mod registries;
+pub(crate) mod sources;
 
 mod edit;
 mod lines;
@@ -76,6 +77,13 @@ impl Config {
             registries: registries::read(&mut top),
         };
         findings.conclude(config)
+    }
+}
+
+impl Config {
+    /// The registry whose credential a registry uses: itself, unless it says `credential-of`.
+    pub fn owner<'a>(&'a self, name: &'a RegistryName) -> &'a RegistryName {
+        sources::owner(&self.registries, name).unwrap_or(name)
     }
 }
 
@@ -247,7 +255,9 @@ pub const INITIAL: &str = r#"# regauth: which registries there are, and how the 
 # scopes = ["https://corp.example/api/cargo/"]    # what gets the token; without it, what lies below the index
 # scheme = "basic"                  # bearer | basic | raw | "X-Api-Key: {token}"
 # username = "me@corp.example"      # for basic only
-# source = "store"                  # store | env:VARIABLE | file:/path | { command = ["program", "argument"] }
+# source = "store"                  # store | env:VARIABLE | file:/path | { command = ["program", "argument"] } | a
+#                                   # preset: codeartifact, google, azure, vault, 1password
+#                                   # or instead of a source, credential-of: the name of a registry that has one
 # writes = "deny"                   # deny | allow; `regauthctl allow corp --for 5m` opens it for a while
 # ca-file = "/etc/corp-root.pem"    # further roots, trusted for this registry only
 # client-cert = "/etc/corp/me.pem"  # for registries that ask for a certificate
@@ -277,7 +287,7 @@ const SECTIONS: [(&str, Keys); 4] = [
     ("at the top, before the first [table]", TOP),
     ("in [upstream]", UPSTREAM),
     ("in [registries.NAME]", registries::REGISTRY),
-    ("in the table of a source", registries::COMMAND),
+    ("in the table of a source", sources::COMMAND),
 ];
 
 #[cfg(test)]

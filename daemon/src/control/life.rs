@@ -7,7 +7,7 @@ use regauth_shared::{ErrorBody, RegistryName, version};
 use super::registrar::{Registrar, store_error};
 use super::show;
 use crate::config::Config;
-use crate::credential::keeper::Holding;
+use crate::credential::slot::Holding;
 
 /// Reads the configuration again. A file with errors changes nothing.
 pub(crate) async fn reload(registrar: &Registrar) -> Result<Reloaded, ErrorBody> {

@@ -10,7 +10,9 @@ use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::Either;
 use hyper::body::Incoming;
 
-use crate::credential::keeper::{Generation, Holding};
+use crate::credential::generation::Lease;
+use crate::credential::keeper::Cause;
+use crate::credential::slot::Unavailable;
 use crate::host::Origin;
 use crate::policy::{Operation, path};
 use crate::proxy::census::InFlight;
@@ -19,7 +21,7 @@ use crate::proxy::pace::Paced;
 use crate::proxy::refuse::{Body, Refusal};
 use crate::proxy::rewrite;
 use crate::proxy::routes::{Service, Site};
-use crate::proxy::upstream::Upstream;
+use crate::proxy::upstream::{Upstream, repeatable};
 use crate::proxy::worker::Worker;
 
 /// A connection whose TLS ended here.
@@ -77,12 +79,50 @@ pub(crate) async fn answer(
         return forward(worker, &site.upstream, Request::from_parts(parts, body), counted).await;
     };
     client.permit(service, operation(service, &parts)?)?;
-    let generation = present_generation(service)?;
     rewrite::request(&mut parts, &scheme, &site.authority);
-    generation.attachment().attach(&mut parts.headers);
-    let answer = forward(worker, &service.upstream, Request::from_parts(parts, body), counted).await?;
-    let answer = judge(service, &generation, answer)?;
-    if generation.attachment().is_reflected_in(answer.headers()) {
+    authenticated(worker, client, service, Request::from_parts(parts, body), counted).await
+}
+
+/// Sends a request with the registry's credential. Where that can be renewed and is rejected, it is renewed once, and a
+/// request without a body that may be repeated is sent once more; another one the client has to repeat.
+async fn authenticated(
+    worker: &Worker,
+    client: &Client,
+    service: &Service,
+    request: Request<Body>,
+    counted: InFlight,
+) -> Result<Response<Body>, Refusal> {
+    let again = if service.keeper.renews() {
+        repeatable(&request)
+    } else {
+        None
+    };
+    let lease = lease(service).await?;
+    let number = lease.generation().number;
+    match attempt(worker, service, lease, request, counted).await {
+        Err(rejected @ Refusal::TokenRejected(_)) if service.keeper.renews() => {
+            let renewed = service.keeper.renew(number, Cause::Rejected).await;
+            let again = again.filter(|_| renewed).ok_or(rejected)?;
+            let lease = self::lease(service).await?;
+            attempt(worker, service, lease, again, client.begin_request()?).await
+        }
+        answer => answer,
+    }
+}
+
+/// One request, one generation (invariant 11), held until the registry has answered.
+async fn attempt(
+    worker: &Worker,
+    service: &Service,
+    lease: Lease,
+    mut request: Request<Body>,
+    counted: InFlight,
+) -> Result<Response<Body>, Refusal> {
+    let attachment = lease.generation().attachment();
+    attachment.attach(request.headers_mut());
+    let answer = forward(worker, &service.upstream, request, counted).await?;
+    let answer = judge(service, &lease, answer)?;
+    if attachment.is_reflected_in(answer.headers()) {
         tracing::error!(registry = %service.name, "the registry repeats its token in a header");
         return Err(Refusal::UpstreamUnsafe);
     }
@@ -184,21 +224,20 @@ fn operation(service: &Service, parts: &Parts) -> Result<Operation, Refusal> {
     }
 }
 
-/// Invariant 11: taken once, used for exactly this request, held until the registry has answered.
-fn present_generation(service: &Service) -> Result<Arc<Generation>, Refusal> {
-    match &*service.credential.load() {
-        Holding::Ready(generation) => Ok(Arc::clone(generation)),
-        Holding::Locked => Err(Refusal::StoreLocked),
-        Holding::Missing(_) => Err(Refusal::CredentialUnavailable(service.name.clone())),
-    }
+async fn lease(service: &Service) -> Result<Lease, Refusal> {
+    service.lease().await.map_err(|unavailable| match unavailable {
+        Unavailable::Locked => Refusal::StoreLocked,
+        Unavailable::Missing => Refusal::CredentialUnavailable(service.name.clone()),
+        Unavailable::Rejected => Refusal::TokenRejected(service.name.clone()),
+    })
 }
 
 /// Notes the registry's word on the generation. A 401 would make git and pip ask the person for a password that is not
 /// theirs to give; what they need to hear is who holds the token and how it is replaced.
-fn judge(service: &Service, generation: &Generation, answer: Response<Body>) -> Result<Response<Body>, Refusal> {
+fn judge(service: &Service, lease: &Lease, answer: Response<Body>) -> Result<Response<Body>, Refusal> {
     let status = answer.status();
     service.usage.note(status.as_u16());
-    generation.note(status != StatusCode::UNAUTHORIZED);
+    lease.generation().guard().note(status != StatusCode::UNAUTHORIZED);
     if status == StatusCode::UNAUTHORIZED {
         return Err(Refusal::TokenRejected(service.name.clone()));
     }

@@ -125,7 +125,8 @@ async fn within_deadline<T>(answer: impl Future<Output = T>) -> Result<T, Refusa
         .map_err(|_| Refusal::UpstreamTimeout)
 }
 
-fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
+/// A copy of a request that may be sent twice, because it has no body and changes nothing.
+pub(crate) fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
     if !request.body().is_end_stream() || !rewrite::is_repeatable(request.method()) {
         return None;
     }
