@@ -9,8 +9,9 @@ use regauth_shared::response::{RegistryAdded, VerdictResult};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 use url::Url;
 
+use super::authorities::hosts;
 use super::probe::{self, Finding, IndexConfig};
-use super::registrar::{Books, Registrar, first_record, hosts, serve_credentials, store_error};
+use super::registrar::{Books, Registrar, first_record, serve_credentials, store_error};
 use super::show;
 use super::supply::{self, Supply};
 use crate::credential::Item;

@@ -1,11 +1,14 @@
 //! The control side: what `regauthctl` can ask for.
 //!
 //! [`server`] listens on the Unix socket and frames lines; [`dispatch`] has one exhaustive match. The verbs are written on
-//! the [`registrar`], which alone changes the configuration, the ledger, the store and the routes: [`add`], [`remove`],
+//! the [`registrar`] (with its [`authorities`] and [`files`]), which alone changes what is served: [`add`], [`remove`],
 //! [`rotate`] (with verify), [`grants`], [`show`] and [`life`]. [`supply`] gets a new registry's first token from its
 //! source, [`probe`] asks a registry what it thinks of one.
 
 pub mod registrar;
+
+mod authorities;
+mod files;
 
 mod add;
 mod grants;

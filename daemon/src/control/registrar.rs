@@ -3,8 +3,8 @@
 //! Verbs take the [`Books`] one at a time and may hold them while a registry or a store is slow. Nobody else waits for
 //! them: requests read the routes that were last published, `list`, `show` and `status` the [`Glance`].
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -16,9 +16,8 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::atomic;
-use crate::authority::{Authority, AuthorityError, bundle};
-use crate::config::{Config, ConfigFile, Problems};
+use crate::authority::Authority;
+use crate::config::Config;
 use crate::credential::environment::Environment;
 use crate::credential::generation::Value;
 use crate::credential::keeper::{Keeper, Outlet, Present};
@@ -343,96 +342,6 @@ impl Registrar {
         }
     }
 
-    /// Sees to it that every configured host has an authority: from the ledger and the store, or a new one.
-    pub(crate) async fn ensure_authorities(&self, books: &mut Books) -> Result<(), ErrorBody> {
-        let wanted: BTreeSet<Host> = books
-            .services
-            .values()
-            .flat_map(|service| hosts(&service.registry))
-            .collect();
-        for host in wanted {
-            if !books.identities.contains_key(&host) {
-                self.ensure_authority(books, &host).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The authority of one host. A store that cannot be asked leaves the host without one for now.
-    async fn ensure_authority(&self, books: &mut Books, host: &Host) -> Result<(), ErrorBody> {
-        let item = Item::AuthorityKey(host.clone());
-        let key = match self.store.read(&item).await {
-            Ok(key) => key,
-            Err(error) => {
-                books.store_trouble = Some(error);
-                return Ok(());
-            }
-        };
-        let kept = books.ledger.authorities.get(&host.to_string()).cloned().zip(key);
-        let authority = match kept.map(|(certificates, key)| Authority::restore(host, certificates, &key)) {
-            Some(Ok(authority)) => authority,
-            // The clock is wrong; another authority would be lost on running clients when it is right again.
-            Some(Err(error @ AuthorityError::NotYetValid { .. })) => return Err(authority_error(host, &error)),
-            Some(Err(error)) => {
-                tracing::warn!(%host, %error, "making another authority; clients that run now must be started again");
-                self.create_authority(books, host, &item).await?
-            }
-            None => self.create_authority(books, host, &item).await?,
-        };
-        let authority = Arc::new(authority);
-        let tls = authority
-            .server_config()
-            .map_err(|error| authority_error(host, &error))?;
-        let mut tls_for_git = (*tls).clone();
-        tls_for_git.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let identity = Identity {
-            authority,
-            tls,
-            tls_for_git: Arc::new(tls_for_git),
-        };
-        books.identities.insert(host.clone(), identity);
-        Ok(())
-    }
-
-    /// The ledger comes first: a kill in between leaves a certificate without a key, which is no use to anybody and is
-    /// replaced, and not a key that nobody remembers to delete.
-    async fn create_authority(&self, books: &mut Books, host: &Host, item: &Item) -> Result<Authority, ErrorBody> {
-        let (authority, key) = Authority::create(host).map_err(|error| authority_error(host, &error))?;
-        books
-            .ledger
-            .authorities
-            .insert(host.to_string(), authority.certificates().clone());
-        self.write_ledger(&books.ledger)?;
-        self.store
-            .write(item, &key)
-            .await
-            .map_err(|error| store_error(&error))?;
-        Ok(authority)
-    }
-
-    /// Forgets the authorities of hosts that no registry is on, keys and all.
-    pub(crate) async fn forget_unused_authorities(&self, books: &mut Books) {
-        let wanted: BTreeSet<Host> = books
-            .services
-            .values()
-            .flat_map(|service| hosts(&service.registry))
-            .collect();
-        let unwanted: Vec<String> = books
-            .ledger
-            .authorities
-            .keys()
-            .filter(|text| !wanted.iter().any(|host| host.to_string() == **text))
-            .cloned()
-            .collect();
-        for text in unwanted {
-            let Ok(host) = text.parse::<Host>() else { continue };
-            if self.store.delete(&Item::AuthorityKey(host.clone())).await.is_ok() {
-                books.identities.remove(&host);
-                books.ledger.authorities.remove(&text);
-            }
-        }
-    }
-
     /// Puts what the books say in front of the requests, and of those who look.
     pub(crate) fn publish(&self, books: &Books) {
         self.glance.store(Arc::new(Glance {
@@ -465,64 +374,6 @@ impl Registrar {
             ErrorBody::new(ErrorKind::Invalid, format!("registry `{name}`: {error}"))
                 .hint("ca-file is a PEM file with the certificate of the authority that signed the registry's")
         })
-    }
-
-    /// Writes the bundle, where it changed.
-    pub(crate) fn write_bundle(&self, books: &Books) -> Result<(), ErrorBody> {
-        let roots = books.identities.values().map(|identity| {
-            (
-                identity.authority.host(),
-                identity.authority.certificates().root.as_str(),
-            )
-        });
-        let text = bundle::compose(&self.system_roots, roots);
-        let file = self.folders.bundle();
-        if std::fs::read(&file).is_ok_and(|present| present == text.as_bytes()) {
-            return Ok(());
-        }
-        atomic::write(&file, text.as_bytes(), 0o644).map_err(|error| write_error(&file, &error))
-    }
-
-    /// Writes the ledger.
-    pub(crate) fn write_ledger(&self, ledger: &Ledger) -> Result<(), ErrorBody> {
-        if !self.persistent {
-            return Ok(());
-        }
-        let file = self.folders.ledger();
-        ledger.write(&file).map_err(|error| write_error(&file, &error))
-    }
-
-    /// Changes the configuration file as it is on disk now, a person's edits and comments included. This is the moment
-    /// at which an addition or removal has happened.
-    pub(crate) fn edit_config(&self, edit: impl FnOnce(&mut ConfigFile)) -> Result<(), ErrorBody> {
-        if !self.persistent {
-            return Ok(());
-        }
-        let file = &self.config_file;
-        let text = std::fs::read_to_string(file).map_err(|error| read_error(file, &error))?;
-        Config::read(&text).map_err(|problems| self.errors_in_file(&problems))?;
-        let mut document = ConfigFile::parse(&text).map_err(|problems| self.errors_in_file(&problems))?;
-        edit(&mut document);
-        // Nothing is written that the next start would refuse.
-        Config::read(&document.to_string()).map_err(|problems| {
-            let message = format!("the change does not fit into {}:\n{problems}", file.display());
-            ErrorBody::new(ErrorKind::Failed, message)
-                .hint("`regauthctl reload` takes in what was written there by hand; correct it, then repeat")
-        })?;
-        atomic::write(file, document.to_string().as_bytes(), 0o600).map_err(|error| write_error(file, &error))
-    }
-
-    /// The configuration as it is on disk now.
-    pub(crate) fn read_config(&self) -> Result<Config, ErrorBody> {
-        let file = &self.config_file;
-        let text = std::fs::read_to_string(file).map_err(|error| read_error(file, &error))?;
-        Config::read(&text).map_err(|problems| self.errors_in_file(&problems))
-    }
-
-    fn errors_in_file(&self, problems: &Problems) -> ErrorBody {
-        let message = format!("{} has errors:\n{problems}", self.config_file.display());
-        ErrorBody::new(ErrorKind::Invalid, message)
-            .hint("the daemon goes on with the configuration it has; correct the file, then `regauthctl reload`")
     }
 }
 
@@ -570,20 +421,6 @@ pub(crate) fn first_record() -> Record {
     }
 }
 
-/// The hosts that a registry's scopes are on, as far as we speak TLS for them.
-pub(crate) fn hosts(registry: &Registry) -> BTreeSet<Host> {
-    registry
-        .scopes
-        .iter()
-        .filter(|scope| !scope.plain)
-        .map(|scope| scope.origin.host.clone())
-        .collect()
-}
-
-fn authority_error(host: &Host, error: &AuthorityError) -> ErrorBody {
-    ErrorBody::new(ErrorKind::Failed, format!("the authority for {host}: {error}"))
-}
-
 /// A store's failure as an answer.
 pub(crate) fn store_error(error: &StoreError) -> ErrorBody {
     let (kind, hint) = match error {
@@ -604,14 +441,4 @@ pub(crate) fn store_error(error: &StoreError) -> ErrorBody {
         ),
     };
     ErrorBody::new(kind, error.to_string()).hint(hint)
-}
-
-fn write_error(file: &Path, error: &std::io::Error) -> ErrorBody {
-    ErrorBody::new(ErrorKind::Failed, format!("cannot write {}: {error}", file.display()))
-        .hint("nothing was changed; make room or mend the folder's permissions, then repeat")
-}
-
-fn read_error(file: &Path, error: &std::io::Error) -> ErrorBody {
-    ErrorBody::new(ErrorKind::Failed, format!("cannot read {}: {error}", file.display()))
-        .hint("mend the file or its permissions, then repeat")
 }

@@ -1,0 +1,136 @@
+//! The registrar's authorities: one for each configured host, and the bundle that names them to clients.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use regauth_shared::{ErrorBody, ErrorKind};
+
+use super::files::write_error;
+use super::registrar::{Books, Identity, Registrar, store_error};
+use crate::atomic;
+use crate::authority::{Authority, AuthorityError, bundle};
+use crate::credential::Item;
+use crate::host::Host;
+use crate::registry::Registry;
+
+impl Registrar {
+    /// Sees to it that every configured host has an authority: from the ledger and the store, or a new one.
+    pub(crate) async fn ensure_authorities(&self, books: &mut Books) -> Result<(), ErrorBody> {
+        let wanted: BTreeSet<Host> = books
+            .services
+            .values()
+            .flat_map(|service| hosts(&service.registry))
+            .collect();
+        for host in wanted {
+            if !books.identities.contains_key(&host) {
+                self.ensure_authority(books, &host).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The authority of one host. A store that cannot be asked leaves the host without one for now.
+    async fn ensure_authority(&self, books: &mut Books, host: &Host) -> Result<(), ErrorBody> {
+        let item = Item::AuthorityKey(host.clone());
+        let key = match self.store.read(&item).await {
+            Ok(key) => key,
+            Err(error) => {
+                books.store_trouble = Some(error);
+                return Ok(());
+            }
+        };
+        let kept = books.ledger.authorities.get(&host.to_string()).cloned().zip(key);
+        let authority = match kept.map(|(certificates, key)| Authority::restore(host, certificates, &key)) {
+            Some(Ok(authority)) => authority,
+            // The clock is wrong; another authority would be lost on running clients when it is right again.
+            Some(Err(error @ AuthorityError::NotYetValid { .. })) => return Err(authority_error(host, &error)),
+            Some(Err(error)) => {
+                tracing::warn!(%host, %error, "making another authority; clients that run now must be started again");
+                self.create_authority(books, host, &item).await?
+            }
+            None => self.create_authority(books, host, &item).await?,
+        };
+        let authority = Arc::new(authority);
+        let tls = authority
+            .server_config()
+            .map_err(|error| authority_error(host, &error))?;
+        let mut tls_for_git = (*tls).clone();
+        tls_for_git.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let identity = Identity {
+            authority,
+            tls,
+            tls_for_git: Arc::new(tls_for_git),
+        };
+        books.identities.insert(host.clone(), identity);
+        Ok(())
+    }
+
+    /// The ledger comes first: a kill in between leaves a certificate without a key, which is no use to anybody and is
+    /// replaced, and not a key that nobody remembers to delete.
+    async fn create_authority(&self, books: &mut Books, host: &Host, item: &Item) -> Result<Authority, ErrorBody> {
+        let (authority, key) = Authority::create(host).map_err(|error| authority_error(host, &error))?;
+        books
+            .ledger
+            .authorities
+            .insert(host.to_string(), authority.certificates().clone());
+        self.write_ledger(&books.ledger)?;
+        self.store
+            .write(item, &key)
+            .await
+            .map_err(|error| store_error(&error))?;
+        Ok(authority)
+    }
+
+    /// Forgets the authorities of hosts that no registry is on, keys and all.
+    pub(crate) async fn forget_unused_authorities(&self, books: &mut Books) {
+        let wanted: BTreeSet<Host> = books
+            .services
+            .values()
+            .flat_map(|service| hosts(&service.registry))
+            .collect();
+        let unwanted: Vec<String> = books
+            .ledger
+            .authorities
+            .keys()
+            .filter(|text| !wanted.iter().any(|host| host.to_string() == **text))
+            .cloned()
+            .collect();
+        for text in unwanted {
+            let Ok(host) = text.parse::<Host>() else { continue };
+            if self.store.delete(&Item::AuthorityKey(host.clone())).await.is_ok() {
+                books.identities.remove(&host);
+                books.ledger.authorities.remove(&text);
+            }
+        }
+    }
+
+    /// Writes the bundle, where it changed.
+    pub(crate) fn write_bundle(&self, books: &Books) -> Result<(), ErrorBody> {
+        let roots = books.identities.values().map(|identity| {
+            (
+                identity.authority.host(),
+                identity.authority.certificates().root.as_str(),
+            )
+        });
+        let text = bundle::compose(&self.system_roots, roots);
+        let file = self.folders.bundle();
+        if std::fs::read(&file).is_ok_and(|present| present == text.as_bytes()) {
+            return Ok(());
+        }
+        atomic::write(&file, text.as_bytes(), 0o644).map_err(|error| write_error(&file, &error))
+    }
+}
+
+/// The hosts that a registry's scopes are on, as far as we speak TLS for them.
+pub(crate) fn hosts(registry: &Registry) -> BTreeSet<Host> {
+    registry
+        .scopes
+        .iter()
+        .filter(|scope| !scope.plain)
+        .map(|scope| scope.origin.host.clone())
+        .collect()
+}
+
+fn authority_error(host: &Host, error: &AuthorityError) -> ErrorBody {
+    ErrorBody::new(ErrorKind::Failed, format!("the authority for {host}: {error}"))
+}

@@ -1,0 +1,171 @@
+//! How a secret becomes a header.
+
+use std::fmt;
+
+use http::HeaderName;
+
+/// How the secret becomes a header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// `Authorization: Basic base64(username:token)`, RFC 7617.
+    Basic {
+        /// The user name.
+        username: String,
+    },
+    /// `Authorization: Bearer token`, RFC 6750.
+    Bearer,
+    /// `Authorization: token`, as cargo sends it.
+    Raw,
+    /// `Name: prefix{token}suffix`.
+    Template {
+        /// The header.
+        header: HeaderName,
+        /// What stands before the token.
+        prefix: String,
+        /// What stands after it.
+        suffix: String,
+    },
+}
+
+impl Scheme {
+    /// Reads `basic`, `bearer`, `raw` or `Header-Name: … {token} …`; `username` is for `basic`, which needs it.
+    ///
+    /// # Errors
+    /// [`InvalidScheme`] says what is missing or not allowed.
+    pub fn parse(text: &str, username: Option<&str>) -> Result<Self, InvalidScheme> {
+        match (text, username) {
+            ("basic", Some(name)) if name.contains(':') || name.chars().any(char::is_control) => {
+                Err(InvalidScheme::BadUsername)
+            }
+            ("basic", Some(name)) => Ok(Self::Basic {
+                username: name.to_owned(),
+            }),
+            ("basic", None) => Err(InvalidScheme::UsernameMissing),
+            (_, Some(_)) => Err(InvalidScheme::UsernameWithoutBasic),
+            ("bearer", None) => Ok(Self::Bearer),
+            ("raw", None) => Ok(Self::Raw),
+            (template, None) => Self::template(template),
+        }
+    }
+
+    fn template(text: &str) -> Result<Self, InvalidScheme> {
+        let (name, value) = text.split_once(':').ok_or(InvalidScheme::Unknown)?;
+        let header = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| InvalidScheme::BadHeaderName)?;
+        if FRAMING_HEADERS.contains(&header.as_str()) || header.as_str().starts_with("proxy-") {
+            return Err(InvalidScheme::ForbiddenHeader);
+        }
+        let (prefix, suffix) = value.trim().split_once("{token}").ok_or(InvalidScheme::TokenMissing)?;
+        let parts = format!("{prefix}{suffix}");
+        if parts.contains(['{', '}']) || parts.chars().any(|c| !(' '..='~').contains(&c)) {
+            return Err(InvalidScheme::BadTemplate);
+        }
+        Ok(Self::Template {
+            header,
+            prefix: prefix.to_owned(),
+            suffix: suffix.to_owned(),
+        })
+    }
+
+    /// The header that carries the credential; the client's own value of it is removed.
+    pub fn header(&self) -> HeaderName {
+        match self {
+            Self::Basic { .. } | Self::Bearer | Self::Raw => http::header::AUTHORIZATION,
+            Self::Template { header, .. } => header.clone(),
+        }
+    }
+
+    /// The user name of `basic`.
+    pub fn username(&self) -> Option<&str> {
+        match self {
+            Self::Basic { username } => Some(username),
+            _ => None,
+        }
+    }
+}
+
+/// As it stands in the configuration; the user name of `basic` has a key of its own.
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Basic { .. } => f.write_str("basic"),
+            Self::Bearer => f.write_str("bearer"),
+            Self::Raw => f.write_str("raw"),
+            Self::Template { header, prefix, suffix } => write!(f, "{header}: {prefix}{{token}}{suffix}"),
+        }
+    }
+}
+
+/// Why a text is not a scheme.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidScheme {
+    /// Neither a known word nor a template.
+    #[error("a scheme is basic, bearer, raw or a header template such as \"X-Api-Key: {{token}}\"")]
+    Unknown,
+    /// `basic` needs one.
+    #[error("the basic scheme needs a user name")]
+    UsernameMissing,
+    /// Only `basic` has one.
+    #[error("only the basic scheme has a user name")]
+    UsernameWithoutBasic,
+    /// RFC 7617, section 2: no colon, no control characters.
+    #[error("a user name has no colon and no control characters")]
+    BadUsername,
+    /// Not a header's name.
+    #[error("what stands before the colon is not a header name")]
+    BadHeaderName,
+    /// A header that frames or routes the message.
+    #[error("that header frames or routes the message and cannot carry a credential")]
+    ForbiddenHeader,
+    /// No `{token}`.
+    #[error("the template has no {{token}}")]
+    TokenMissing,
+    /// Other braces, or characters that a header cannot carry.
+    #[error("the template has more than one {{token}}, other braces, or characters that a header cannot carry")]
+    BadTemplate,
+}
+
+/// Headers that a credential may never replace.
+const FRAMING_HEADERS: [&str; 10] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schemes_are_read_and_written_alike() {
+        for text in [
+            "bearer",
+            "raw",
+            "x-api-key: {token}",
+            "authorization: Token {token}",
+            "user-agent: shipyard {token}",
+        ] {
+            assert_eq!(Scheme::parse(text, None).unwrap().to_string(), text);
+        }
+        assert_eq!(Scheme::parse("basic", Some("me")).unwrap().username(), Some("me"));
+        for (text, username, error) in [
+            ("basic", None, InvalidScheme::UsernameMissing),
+            ("basic", Some("a:b"), InvalidScheme::BadUsername),
+            ("bearer", Some("me"), InvalidScheme::UsernameWithoutBasic),
+            ("digest", None, InvalidScheme::Unknown),
+            ("Host: {token}", None, InvalidScheme::ForbiddenHeader),
+            ("Proxy-Authorization: {token}", None, InvalidScheme::ForbiddenHeader),
+            ("X-Key: token", None, InvalidScheme::TokenMissing),
+            ("X-Key: {token}{token}", None, InvalidScheme::BadTemplate),
+            ("X Key: {token}", None, InvalidScheme::BadHeaderName),
+        ] {
+            assert_eq!(Scheme::parse(text, username), Err(error), "{text}");
+        }
+    }
+}
