@@ -12,7 +12,8 @@ use regauth_shared::{ErrorBody, exit_code};
 
 use crate::client::Client;
 use crate::commands::{
-    add_registry, allow, deny, list, reload, remove_registry, rotate, show, status, stop, unlock, verify,
+    add_registry, allow, deny, grant, grants, list, reload, remove_registry, revoke, rotate, show, status, stop,
+    unlock, verify,
 };
 use crate::error;
 use crate::output::{self, Report};
@@ -38,7 +39,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    AddRegistry(add_registry::Arguments),
+    AddRegistry(Box<add_registry::Arguments>),
     RemoveRegistry(remove_registry::Arguments),
     List(list::Arguments),
     Show(show::Arguments),
@@ -46,6 +47,9 @@ enum Verb {
     Verify(verify::Arguments),
     Allow(allow::Arguments),
     Deny(deny::Arguments),
+    Grant(grant::Arguments),
+    Grants(grants::Arguments),
+    Revoke(revoke::Arguments),
     Status(status::Arguments),
     Unlock(unlock::Arguments),
     Reload(reload::Arguments),
@@ -55,10 +59,11 @@ enum Verb {
 /// After a verb's own flags.
 const LAST: usize = 100;
 
-const GROUPS: [(&str, &[&str]); 4] = [
+const GROUPS: [(&str, &[&str]); 5] = [
     ("Registries", &["add-registry", "remove-registry", "list", "show"]),
     ("Tokens", &["rotate", "verify"]),
     ("Writes", &["allow", "deny"]),
+    ("Other clients", &["grant", "grants", "revoke"]),
     ("The daemon", &["status", "unlock", "reload", "stop"]),
 ];
 
@@ -91,7 +96,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         .map_err(|error| error::usage(error.to_string()))?;
     let client = Client::new(&folders);
     match cli.verb {
-        Verb::AddRegistry(arguments) => add_registry::run(arguments, &client),
+        Verb::AddRegistry(arguments) => add_registry::run(*arguments, &client),
         Verb::RemoveRegistry(arguments) => remove_registry::run(arguments, &client),
         Verb::List(arguments) => list::run(arguments, &client),
         Verb::Show(arguments) => show::run(arguments, &client),
@@ -99,6 +104,9 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         Verb::Verify(arguments) => verify::run(arguments, &client),
         Verb::Allow(arguments) => allow::run(arguments, &client),
         Verb::Deny(arguments) => deny::run(arguments, &client),
+        Verb::Grant(arguments) => grant::run(arguments, &client),
+        Verb::Grants(arguments) => grants::run(arguments, &client),
+        Verb::Revoke(arguments) => revoke::run(arguments, &client),
         Verb::Status(arguments) => status::run(arguments, &client),
         Verb::Unlock(arguments) => unlock::run(arguments, &client),
         Verb::Reload(arguments) => reload::run(arguments, &client),
@@ -124,7 +132,8 @@ fn command() -> Command {
 }
 
 fn has_flag(arguments: &[OsString], flag: &str) -> bool {
-    let before_a_command = arguments.iter().skip(1).take_while(|argument| *argument != "--");
+    let ours = |argument: &&OsString| *argument != "--" && *argument != "--source-command";
+    let before_a_command = arguments.iter().skip(1).take_while(ours);
     before_a_command.into_iter().any(|argument| {
         let rest = argument.as_encoded_bytes().strip_prefix(flag.as_bytes());
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"="))
@@ -231,5 +240,7 @@ mod tests {
         assert!(has_flag(&line("regauthctl rotate corp --token=x"), "--token"));
         assert!(!has_flag(&line("regauthctl rotate corp --token-stdin"), "--token"));
         assert!(!has_flag(&line("regauthctl run -- x --token y"), "--token"));
+        let add = line("regauthctl add-registry a --source-command x --token y");
+        assert!(!has_flag(&add, "--token"));
     }
 }

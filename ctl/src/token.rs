@@ -21,6 +21,11 @@ pub(crate) struct TokenFlags {
 }
 
 impl TokenFlags {
+    /// Whether one of them was given.
+    pub(crate) fn given(&self) -> bool {
+        self.token_stdin || self.token_env.is_some()
+    }
+
     /// The token. `prompt` is called when a person is going to be asked, and only then.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Starts everything in order, waits for the end, and drains.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,17 +17,22 @@ use tokio_util::task::TaskTracker;
 
 use crate::atomic;
 use crate::authority::bundle;
-use crate::config::{Config, ConfigFile, INITIAL, Problems};
+use crate::config::{Config, ConfigFile, INITIAL, InvalidListen, Problems};
 use crate::control::registrar::{Parts, Registrar};
 use crate::control::server;
 use crate::credential::StoreKind;
+use crate::credential::environment::Environment;
 use crate::credential::open::{self, Opened};
+use crate::grant::Grants;
 use crate::home::{self, HomeError, Lock};
 use crate::ledger::{Ledger, LedgerError};
 use crate::proxy::accept;
+use crate::proxy::census::Census;
 use crate::proxy::dial::Dialer;
+use crate::proxy::peer::Peers;
 use crate::proxy::upstream::{Trust, TrustError, Upstream};
 use crate::proxy::worker::{Counters, Plane, Workers};
+use crate::registry::Source;
 
 /// What the command line says.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +47,8 @@ pub struct Options {
     pub store: Option<StoreKind>,
     /// Secrets in memory, nothing written but the bundle and the socket.
     pub ephemeral: bool,
+    /// Tokens that were taken from the environment; those that [`variables`] names.
+    pub environment: Environment,
 }
 
 /// A running daemon.
@@ -71,13 +79,14 @@ impl Daemon {
         } else {
             Ledger::read(&folders.ledger())?
         };
-        let (listener, listen) = listen(options.listen.unwrap_or(config.listen)).await?;
+        let grants = read_grants(&folders.grants(), options.ephemeral)?;
+        let (listener, listen) = listen(&options, &config).await?;
         let control = server::bind(&folders.socket()).map_err(|error| StartError::Socket(folders.socket(), error))?;
         let Opened { kind, thread } = open::open(&folders, &options, &config).await?;
         record_store(&config_file, &config, kind, options.ephemeral)?;
         let system_roots = system_roots();
         let number = Workers::usual_number();
-        let plane = Arc::new(plane(&config, listen, &system_roots, number)?);
+        let plane = Arc::new(plane(&config, grants, listen, &system_roots, number)?);
         let workers = Workers::start(number, &plane).map_err(StartError::Threads)?;
         let parts = Parts {
             folders,
@@ -90,14 +99,11 @@ impl Daemon {
             system_roots,
             stop: CancellationToken::new(),
             persistent: !options.ephemeral,
+            environment: options.environment,
         };
-        let registrar = Arc::new(
-            Registrar::open(parts, &config, ledger)
-                .await
-                .map_err(StartError::Registries)?,
-        );
+        let registrar = Registrar::open(parts, &config, ledger).await;
         Ok(Self {
-            registrar,
+            registrar: Arc::new(registrar.map_err(StartError::Registries)?),
             listener,
             workers,
             control,
@@ -129,6 +135,7 @@ impl Daemon {
         ));
         background.spawn(accept::accept(self.listener, self.workers, plane.drain.clone()));
         background.spawn(retry_store(Arc::clone(&self.registrar), end.clone()));
+        background.spawn(rest_guards(Arc::clone(&self.registrar), end.clone()));
 
         let mut signals = Signals::new()?;
         signals.wait_for_the_end(&self.registrar).await;
@@ -154,7 +161,9 @@ impl Daemon {
     }
 }
 
-async fn listen(asked: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+async fn listen(options: &Options, config: &Config) -> Result<(TcpListener, SocketAddr), StartError> {
+    let asked = options.listen.unwrap_or(config.listen);
+    config.clients.may_listen(asked)?;
     let failed = |error| StartError::Listen { asked, error };
     let listener = TcpListener::bind(asked).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
@@ -169,17 +178,33 @@ fn system_roots() -> Vec<CertificateDer<'static>> {
     roots
 }
 
+fn read_grants(file: &Path, ephemeral: bool) -> Result<Grants, StartError> {
+    if ephemeral {
+        return Ok(Grants::default());
+    }
+    Grants::read(file).map_err(|error| StartError::Grants(file.to_path_buf(), error))
+}
+
 fn plane(
     config: &Config,
+    grants: Grants,
     listen: SocketAddr,
     roots: &[CertificateDer<'static>],
     workers: usize,
 ) -> Result<Plane, StartError> {
     let dialer = Dialer::new(&config.upstream, listen);
+    let guarded_dialer = dialer.guarded();
+    let trust = Trust::new(roots, None, None)?;
     Ok(Plane {
         routes: arc_swap::ArcSwap::default(),
-        strangers: Upstream::new(&dialer, Trust::new(roots, None, None)?, workers)?,
+        strangers: Upstream::new(&dialer, trust.clone(), workers)?,
         dialer,
+        clients: config.clients,
+        peers: Peers::new(),
+        grants: arc_swap::ArcSwap::from_pointee(grants),
+        census: Census::default(),
+        guarded_strangers: Upstream::new(&guarded_dialer, trust, workers)?,
+        guarded_dialer,
         listen,
         drain: CancellationToken::new(),
         tasks: TaskTracker::new(),
@@ -235,6 +260,31 @@ async fn retry_store(registrar: Arc<Registrar>, end: CancellationToken) {
     }
 }
 
+async fn rest_guards(registrar: Arc<Registrar>, end: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = end.cancelled() => return,
+            () = tokio::time::sleep(REST) => registrar.rest_guards(),
+        }
+    }
+}
+
+/// The environment variables that the configuration names as sources. A configuration that cannot be read names none: the
+/// start is going to say what is wrong with it.
+pub fn variables(options: &Options) -> Vec<String> {
+    let folders = Folders::resolve(options.home.as_deref(), |name| std::env::var_os(name)).ok();
+    let file = options.config.clone().or_else(|| Some(folders?.config_file()));
+    let text = file.and_then(|file| std::fs::read_to_string(file).ok());
+    let config = text.and_then(|text| Config::read(&text).ok()).unwrap_or_default();
+    let sources = config.registries.into_values().map(|registry| registry.source);
+    let variable = |source| match source {
+        Source::Environment(variable) => Some(variable),
+        _ => None,
+    };
+    let names: BTreeSet<String> = sources.filter_map(variable).collect();
+    names.into_iter().collect()
+}
+
 fn read_config(file: &Path, ephemeral: bool) -> Result<Config, StartError> {
     let unusable = |error| StartError::ConfigFile(file.to_path_buf(), error);
     let text = match std::fs::read_to_string(file) {
@@ -281,6 +331,12 @@ pub enum StartError {
     /// What was remembered cannot be used.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The grants cannot be used.
+    #[error("cannot use {}: {}; restore it, or move it away: then grants must be made again", .0.display(), .1)]
+    Grants(PathBuf, io::Error),
+    /// Other machines could connect without a grant.
+    #[error(transparent)]
+    BeyondLoopback(#[from] InvalidListen),
     /// The port is taken, or the address not ours.
     #[error("cannot listen on {asked}: {error}; choose another with --listen, port 0 picks a free one")]
     Listen {
@@ -319,5 +375,7 @@ pub enum StartError {
 }
 
 const RETRY: Duration = Duration::from_secs(5);
+/// A generation that was not accepted for so long has to prove itself again.
+const REST: Duration = Duration::from_secs(1);
 /// How long conversations on the control socket may take to end after the drain.
 const LAST_WORDS: Duration = Duration::from_millis(300);

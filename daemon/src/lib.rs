@@ -1,14 +1,24 @@
 //! `regauthd`: a local daemon that attaches registry credentials to requests for the registries you configured, and to
 //! nothing else.
 //!
-//! In reading order: what things are ([`host`], [`registry`]), who may do what ([`policy`]), how a person says so
+//! In reading order: what things are ([`host`], [`registry`]), who may do what ([`policy`], [`grant`]), how a person says so
 //! ([`config`]); where secrets live ([`credential`]) and what vouches for us to clients ([`authority`]); the data path
 //! ([`proxy`], whose first page is the life of a request); the control side ([`control`]). [`home`], [`ledger`] and
 //! [`atomic`] keep the files. [`daemon`] starts it all and ends it all; [`process`] is what a process with secrets does first.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::too_many_lines,
+        clippy::unwrap_used,
+        reason = "a table is as long as its cases; clippy takes only functions marked #[test] for tests"
+    )
+)]
+
 pub mod host;
 pub mod registry;
 
+pub mod grant;
 pub mod policy;
 
 pub mod config;

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, ValueEnum};
 use regauthd::config::listen_address;
 use regauthd::credential::StoreKind;
+use regauthd::credential::environment::Environment;
 use regauthd::{Daemon, Options, process};
 
 /// Attaches registry credentials to the requests of cargo, git and other build tools, for the registries you configured
@@ -58,13 +59,15 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     process::harden();
     process::start_logs();
-    let options = Options {
+    let mut options = Options {
         home: arguments.home,
         config: arguments.config,
         listen: arguments.listen,
         store: arguments.store.map(StoreKind::from),
         ephemeral: arguments.ephemeral,
+        environment: Environment::default(),
     };
+    take_environment(&mut options);
     match run(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -73,6 +76,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+#[expect(unsafe_code, reason = "the environment can be changed safely here and nowhere later")]
+fn take_environment(options: &mut Options) {
+    let variables = regauthd::daemon::variables(options);
+    // SAFETY: `main` has started no thread yet.
+    options.environment = unsafe { Environment::take(variables) };
 }
 
 fn run(options: Options) -> anyhow::Result<()> {

@@ -9,8 +9,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use http::HeaderName;
+use regauth_shared::RegistryName;
 use url::Url;
 
+use crate::credential::preset::{Choice, InvalidChoice, PRESETS, Preset};
 use crate::host::{Host, Origin};
 
 /// A registry as configured. Its name is the key it is kept under.
@@ -428,9 +430,12 @@ pub enum Source {
     File(PathBuf),
     /// A program that prints the token.
     Command(Command),
+    /// Another registry's credential.
+    Of(RegistryName),
 }
 
-/// `store`, `env:VAR` or `file:/path`. A command has no such short form.
+/// `store`, `env:VAR`, `file:/path`, or a preset as `google` or `vault:path=…,field=…`. Other commands have no such short
+/// form.
 impl FromStr for Source {
     type Err = InvalidSource;
 
@@ -441,13 +446,33 @@ impl FromStr for Source {
             Some(("env", _)) => Err(InvalidSource::BadVariable),
             Some(("file", path)) if Path::new(path).is_absolute() => Ok(Self::File(path.into())),
             Some(("file", _)) => Err(InvalidSource::RelativeFile),
-            _ => Err(InvalidSource::Unknown),
+            split => {
+                let (name, values) = split.unwrap_or((text, ""));
+                let preset = Preset::find(name).ok_or(InvalidSource::Unknown)?;
+                Ok(Self::Command(preset.parse(values)?))
+            }
+        }
+    }
+}
+
+/// In a word or two, for `show` and for messages; of a command, the program without its arguments.
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store => f.write_str("store"),
+            Self::Environment(variable) => write!(f, "env:{variable}"),
+            Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Command(command) => match &command.preset {
+                Some(choice) => f.write_str(choice.preset),
+                None => write!(f, "command:{}", command.program()),
+            },
+            Self::Of(name) => write!(f, "credential-of:{name}"),
         }
     }
 }
 
 /// POSIX's set (XBD, section 8.1) with lower case: what every shell can set.
-fn is_variable_name(text: &str) -> bool {
+pub(crate) fn is_variable_name(text: &str) -> bool {
     !text.starts_with(|c: char| c.is_ascii_digit())
         && !text.is_empty()
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
@@ -457,14 +482,24 @@ fn is_variable_name(text: &str) -> bool {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSource {
     /// None of the forms.
-    #[error("a source is \"store\", \"env:VARIABLE\", \"file:/path\" or a table with a command")]
+    #[error(
+        "a source is \"store\", \"env:VARIABLE\", \"file:/path\", a preset ({}) or a table with a command",
+        preset_names()
+    )]
     Unknown,
+    /// A preset that lacks something.
+    #[error(transparent)]
+    Preset(#[from] InvalidChoice),
     /// Not something a shell could set.
     #[error("what follows `env:` is not the name of an environment variable")]
     BadVariable,
     /// Relative to what? A daemon has no useful working directory.
     #[error("what follows `file:` is not an absolute path")]
     RelativeFile,
+}
+
+fn preset_names() -> String {
+    PRESETS.iter().map(|preset| preset.name).collect::<Vec<_>>().join(", ")
 }
 
 /// A program that prints a token.
@@ -478,6 +513,17 @@ pub struct Command {
     pub ttl: Option<Duration>,
     /// How long the program may run.
     pub timeout: Duration,
+    /// Variables of our environment that it gets besides the usual ones.
+    pub environment: Vec<String>,
+    /// The preset that it was made from.
+    pub preset: Option<Choice>,
+}
+
+impl Command {
+    /// The program's name, for messages: its arguments may hold anything.
+    pub fn program(&self) -> &str {
+        self.command.first().map_or("", String::as_str)
+    }
 }
 
 /// How a command's output is read.

@@ -6,6 +6,8 @@
 //!
 //! The golden files under `tests/golden/` hold one message of each form. A change that breaks one is a new version.
 
+#![cfg_attr(test, allow(clippy::too_many_lines, reason = "a table is as long as its cases"))]
+
 pub mod name;
 pub mod secret;
 

@@ -76,6 +76,11 @@ impl Folders {
         self.state.join("ledger.json")
     }
 
+    /// The grants, hashed.
+    pub fn grants(&self) -> PathBuf {
+        self.state.join("grants.json")
+    }
+
     /// The control socket.
     pub fn socket(&self) -> PathBuf {
         self.run.join("control.sock")

@@ -30,6 +30,12 @@ pub enum Request {
     Allow(Allow),
     /// Closes a registry for writes at once. Answer: [`crate::response::WritesChanged`].
     Deny(ByName),
+    /// Lets a client that is not this user's in for a while. Answer: [`crate::response::Granted`].
+    Grant(Grant),
+    /// All grants. Answer: [`crate::response::GrantList`].
+    Grants(Nothing),
+    /// Ends a grant at once. Answer: [`crate::response::Revoked`].
+    Revoke(Revoke),
     /// What the daemon is doing. Answer: [`crate::response::Status`].
     Status(Nothing),
     /// Reads the configuration and the certificates again. Answer: [`crate::response::Reloaded`].
@@ -139,12 +145,49 @@ pub struct AddRegistry {
     /// A PEM file of extra roots for this registry's upstream connections. Absolute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<String>,
-    /// The token, for the source `store`.
-    #[serde(serialize_with = "secret::expose")]
-    pub token: Secret,
+    /// Where the token comes from: `store` (default), `env:VARIABLE`, `file:/path`, or a preset such as `google` or
+    /// `vault:path=secret/cargo,field=token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// A program that prints the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_command: Option<SourceCommand>,
+    /// The registry whose credential this one uses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_of: Option<RegistryName>,
+    /// The token, for the source `store` and no other.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "secret::expose_option"
+    )]
+    pub token: Option<Secret>,
     /// Ask the registry whether it accepts the token before anything is stored.
     #[serde(default = "yes")]
     pub verify: bool,
+}
+
+/// A program that prints a token. Texts are checked by the daemon.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SourceCommand {
+    /// The program and its arguments; no shell.
+    pub command: Vec<String>,
+    /// Where the token is in the JSON that it prints (RFC 6901); without it, it prints one line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// Where the time of expiry is in that JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    /// How long a token lives where the output does not say, as `11h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<String>,
+    /// How long the program may run, as `20s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<String>,
+    /// Variables of the daemon's environment that it gets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
 }
 
 /// The fields of `rotate`.
@@ -153,9 +196,13 @@ pub struct AddRegistry {
 pub struct Rotate {
     /// The registry.
     pub name: RegistryName,
-    /// The new token.
-    #[serde(serialize_with = "secret::expose")]
-    pub token: Secret,
+    /// The new token; absent for a registry whose token comes from a file or a program, which is asked again.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "secret::expose_option"
+    )]
+    pub token: Option<Secret>,
     /// Ask the registry whether it accepts the token before the old one is replaced.
     #[serde(default = "yes")]
     pub verify: bool,
@@ -178,6 +225,28 @@ pub struct Allow {
     pub name: RegistryName,
     /// For how long writes stay open, in seconds.
     pub seconds: u64,
+}
+
+/// The fields of `grant`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// The registries that it opens; none means every one, also those that are added later.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub registries: Vec<RegistryName>,
+    /// Whether it opens writes too.
+    #[serde(default)]
+    pub write: bool,
+    /// For how long, in seconds.
+    pub seconds: u64,
+}
+
+/// The fields of `revoke`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revoke {
+    /// The grant's id, as `grants` lists it.
+    pub id: String,
 }
 
 /// The fields of `unlock`.

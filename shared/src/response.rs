@@ -1,7 +1,9 @@
-//! What the daemon answers when it did what was asked. No type here can hold a secret: [`crate::Secret`] has no
-//! `Serialize`.
+//! What the daemon answers when it did what was asked. No type here can hold a registry's secret: [`crate::Secret`] has
+//! no `Serialize`. The one thing to keep to oneself is [`GrantUrl`], which is made to be handed to a client, once.
 //!
 //! Times are RFC 3339 in UTC. New fields may appear in a later release; readers ignore what they do not know.
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +64,9 @@ pub struct RegistryView {
     pub username: Option<String>,
     /// Where the credential comes from.
     pub source: String,
+    /// The registry whose credential it uses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_of: Option<RegistryName>,
     /// `allow` or `deny`, as configured.
     pub writes: String,
     /// Until when writes are open by `allow`.
@@ -93,6 +98,25 @@ pub struct CredentialView {
     /// When it ends, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
+    /// When its source is asked for the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renews: Option<String>,
+    /// What went wrong at its source, if it has not gone right since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<SourceFailure>,
+}
+
+/// A source that gave no token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SourceFailure {
+    /// What happened.
+    pub message: String,
+    /// The end of what its program said on stderr, secrets cut out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// When.
+    pub at: String,
 }
 
 /// Whether a registry's requests can be served.
@@ -104,6 +128,8 @@ pub enum CredentialState {
     Ready,
     /// The registry answered 401 to this generation.
     Rejected,
+    /// Its time is over and its source has given no other.
+    Expired,
     /// The store holds it and is locked.
     Locked,
     /// The store or source does not have it.
@@ -123,6 +149,9 @@ pub struct Rotated {
     pub generation: u64,
     /// Whether the registry was asked and accepted the token.
     pub verified: bool,
+    /// What a person should know, such as where the token came from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// The answer to `verify`.
@@ -173,6 +202,60 @@ pub struct WritesChanged {
     pub open_until: Option<String>,
 }
 
+/// The answer to `grant`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Granted {
+    /// The grant.
+    pub grant: GrantView,
+    /// The proxy's URL for its bearer. The daemon keeps a hash and cannot say it again.
+    pub proxy: GrantUrl,
+}
+
+/// `http://regauth:TOKEN@127.0.0.1:9001`: whoever has it is let in. Redacted in `Debug`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantUrl(pub String);
+
+impl fmt::Debug for GrantUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GrantUrl(…)")
+    }
+}
+
+/// The answer to `grants`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantList {
+    /// Those that have not expired, oldest first.
+    pub grants: Vec<GrantView>,
+}
+
+/// The answer to `revoke`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoked {
+    /// The grant that was.
+    pub grant: GrantView,
+}
+
+/// A grant without its token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct GrantView {
+    /// What `revoke` takes.
+    pub id: String,
+    /// The registries that it opens; none means every one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub registries: Vec<RegistryName>,
+    /// Whether it opens writes too.
+    pub write: bool,
+    /// When it was made.
+    pub created: String,
+    /// When it ends.
+    pub expires: String,
+    /// When a client last came with it, since the daemon started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used: Option<String>,
+}
+
 /// The answer to `status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -198,6 +281,9 @@ pub struct Status {
     /// Those that cannot be served, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
+    /// Who may connect: `same-user` (this user's processes need nothing) or `grants` (everyone needs one).
+    #[serde(default)]
+    pub clients: String,
     /// Client connections that are open now.
     pub connections: u64,
     /// Requests to configured hosts since the start.

@@ -1,7 +1,7 @@
 //! The secret string itself: zeroized when dropped, redacted in `Debug`, and not serialisable.
 //!
 //! A [`Secret`] has no `Serialize`: a response that held one would not compile. The one place where a secret travels,
-//! a request from `regauthctl` to the daemon, names [`expose`] for its field.
+//! a request from `regauthctl` to the daemon, names [`expose_option`] for its field.
 
 use std::fmt;
 
@@ -38,6 +38,11 @@ impl Secret {
         Ok(Self(SecretString::from(token)))
     }
 
+    /// Whether both are the same secret.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
+    }
+
     /// The secret in the clear. Only stores, the header rewriter and the request to the daemon may call this.
     #[expect(
         clippy::disallowed_methods,
@@ -61,15 +66,7 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
-/// Serialises a secret in the clear. For the token field of a request and nothing else.
-///
-/// # Errors
-/// Those of the serializer.
-pub fn expose<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(secret.expose())
-}
-
-/// The same for a token that may be absent.
+/// Serialises a secret in the clear, where there is one. For the secret fields of a request and nothing else.
 ///
 /// # Errors
 /// Those of the serializer.

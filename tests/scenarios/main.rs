@@ -3,11 +3,18 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
-    reason = "a scenario fails loudly"
+    clippy::too_many_lines,
+    clippy::print_stdout,
+    reason = "a scenario fails loudly, tells its story in one piece, and prints what it measured"
 )]
 
 mod bad_input;
 mod builds;
+mod clients;
+mod credentials;
+mod endurance;
+mod hostile;
+mod identity;
 mod keychain;
 mod kill;
 mod leaks;

@@ -26,6 +26,17 @@ pub fn command(program: impl AsRef<OsStr>, home: &Path) -> Command {
     command
 }
 
+/// What runs its arguments as another user of this machine, which takes root.
+pub fn as_user(user: u32, home: &Path) -> Command {
+    let mut setpriv = command("setpriv", home);
+    setpriv.args([
+        format!("--reuid={user}"),
+        format!("--regid={user}"),
+        "--clear-groups".to_owned(),
+    ]);
+    setpriv
+}
+
 /// Runs a command to its end.
 pub fn run(command: &mut Command) -> Outcome {
     Running::start(command, b"").finish()

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use tempfile::{NamedTempFile, TempDir};
 
@@ -13,12 +14,19 @@ use crate::daemon::Daemon;
 #[derive(Clone, Debug, Default)]
 pub struct Curl {
     arguments: Vec<String>,
+    user: Option<u32>,
 }
 
 impl Curl {
     /// curl that trusts nothing and uses no proxy.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Runs as another user of this machine, which takes root.
+    pub fn user(mut self, user: u32) -> Self {
+        self.user = Some(user);
+        self
     }
 
     /// Trusts the roots in this file instead of the system's.
@@ -77,7 +85,7 @@ impl Curl {
     /// Starts a GET.
     pub fn start(&self, url: &str) -> Transferring {
         let folder = TempDir::new().unwrap();
-        let mut curl = client::command("curl", folder.path());
+        let mut curl = self.command(folder.path());
         curl.args([
             "-q",
             "--silent",
@@ -96,6 +104,20 @@ impl Curl {
         Transferring {
             running: Running::start(&mut curl, b""),
             folder,
+        }
+    }
+}
+
+impl Curl {
+    fn command(&self, folder: &Path) -> Command {
+        match self.user {
+            None => client::command("curl", folder),
+            Some(user) => {
+                std::os::unix::fs::chown(folder, Some(user), Some(user)).unwrap();
+                let mut command = client::as_user(user, folder);
+                command.arg("curl");
+                command
+            }
         }
     }
 }

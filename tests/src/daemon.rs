@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -21,11 +22,11 @@ use crate::registry::Registry;
 /// How a daemon is started.
 #[derive(Clone, Debug)]
 pub struct Builder {
+    under: Vec<String>,
     store: Option<String>,
     config: Option<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
-    outlives_limits: bool,
 }
 
 impl Builder {
@@ -52,6 +53,12 @@ impl Builder {
         self
     }
 
+    /// Runs below a program that executes its arguments, such as `prlimit --nofile=64:64`.
+    pub fn under(mut self, words: &[&str]) -> Self {
+        self.under = words.iter().copied().map(str::to_owned).collect();
+        self
+    }
+
     /// One more environment variable, such as `DBUS_SESSION_BUS_ADDRESS`.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -60,9 +67,8 @@ impl Builder {
 
     /// A file that reaches the limit that `prlimit --fsize` sets is an error of the write, as a full disk is, and not a
     /// signal that ends the process.
-    pub fn outlives_file_limits(mut self) -> Self {
-        self.outlives_limits = true;
-        self
+    pub fn outlives_file_limits(self) -> Self {
+        self.under(&["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
     }
 
     /// Writes this `config.toml` before the first start. Without it, the daemon makes its home itself.
@@ -118,12 +124,13 @@ impl Builder {
 
     fn command(&self, home: &Path, listen: &str) -> Command {
         let program = programs::binary("regauthd");
-        let mut daemon = if self.outlives_limits {
-            let mut shell = client::command("sh", home);
-            shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(program);
-            shell
-        } else {
-            client::command(program, home)
+        let mut daemon = match self.under.split_first() {
+            None => client::command(program, home),
+            Some((outer, arguments)) => {
+                let mut outer = client::command(outer, home);
+                outer.args(arguments).arg(program);
+                outer
+            }
         };
         daemon
             .env("REGAUTH_LOG", "trace")
@@ -152,11 +159,11 @@ impl Daemon {
     /// How a daemon is started.
     pub fn builder() -> Builder {
         Builder {
+            under: Vec::new(),
             store: Some("memory".to_owned()),
             config: None,
             arguments: Vec::new(),
             environment: Vec::new(),
-            outlives_limits: false,
         }
     }
 
@@ -284,6 +291,19 @@ impl Daemon {
             resident: read("VmRSS"),
             peak: read("VmHWM"),
         }
+    }
+
+    /// The processor time that it has taken so far.
+    pub fn processor_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        // proc_pid_stat(5): utime and stime are the 14th and 15th, in hundredths of a second; the 2nd ends with `)`.
+        let after = stat.rsplit(") ").next().unwrap();
+        let ticks = after
+            .split(' ')
+            .skip(11)
+            .take(2)
+            .map(|ticks| ticks.parse::<u64>().unwrap());
+        Duration::from_millis(ticks.sum::<u64>() * 10)
     }
 
     fn said(&self, field: &str) -> &str {

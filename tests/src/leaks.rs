@@ -2,6 +2,7 @@
 //! and in hex; in files, processes and captured texts.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -89,6 +90,25 @@ impl Hunt {
         for what in ["cmdline", "environ"] {
             let place = format!("/proc/{pid}/{what}");
             self.look(&place, fs::read(&place).unwrap());
+        }
+        self
+    }
+
+    /// Looks in a process's memory, which takes root.
+    ///
+    /// # Panics
+    /// When there is no such process, or it may not be looked at.
+    pub fn memory(&mut self, pid: u32) -> &mut Self {
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+        let memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
+        for map in maps.lines().filter(|map| map.contains(" rw")) {
+            let (from, to) = map.split(' ').next().unwrap().split_once('-').unwrap();
+            let [from, to] = [from, to].map(|text| u64::from_str_radix(text, 16).unwrap());
+            let mut bytes = vec![0; usize::try_from(to - from).unwrap()];
+            // Memory that is mapped and cannot be read, such as a guard, holds nothing.
+            if memory.read_exact_at(&mut bytes, from).is_ok() {
+                self.look(&format!("memory: {map}"), &bytes);
+            }
         }
         self
     }

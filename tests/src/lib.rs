@@ -3,7 +3,7 @@
 //! In reading order: [`poll`], [`process`] and [`client`] are what everything stands on; [`certificates`] and [`nginx`]
 //! with its [`gate`] make an HTTPS origin; [`crates`], [`shelf`], [`api`], [`git_backend`] and [`registry`] make a
 //! private registry, [`git_server`] a private git host; [`honeypot`] is a stranger that records what it is sent, both
-//! by [`serve`]; [`cargo`], [`git`] and [`curl`] are the clients; [`keyring`] is the desktop's keychain; [`daemon`] and
+//! by [`serve`]; [`cargo`], [`git`] and [`curl`] are the clients, [`storm`] is a thousand at once; [`keyring`] is the desktop's keychain; [`daemon`] and
 //! [`ctl`] are regauth itself, from [`programs`]; [`leaks`] looks for secrets where none may be. The harness asserts
 //! nothing of its own: the scenarios do.
 #![allow(
@@ -32,6 +32,9 @@ pub mod nginx;
 pub mod poll;
 pub mod process;
 pub mod programs;
+pub mod raw;
+pub mod recorder;
 pub mod registry;
 pub mod serve;
 pub mod shelf;
+pub mod storm;

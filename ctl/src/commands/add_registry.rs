@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::ArgGroup;
 use regauth_shared::response::RegistryAdded;
-use regauth_shared::{ErrorBody, RegistryName, Request, request};
+use regauth_shared::{ErrorBody, RegistryName, Request, Secret, request};
 
+use super::source::SourceFlags;
 use super::{client_configuration, registry};
 use crate::client::Client;
 use crate::error;
@@ -17,6 +18,8 @@ use crate::token::TokenFlags;
 ///
 /// Asks for the registry's token without echo, lets the daemon verify it against the registry, stores it in the
 /// daemon's store and serves it from then on. Nothing is stored when the registry rejects the token.
+///
+/// A token that comes from elsewhere is not asked for: --source, --source-command and --credential-of say where it is.
 ///
 /// With --index, the places that the index itself names on the same host are covered; --scope covers more. The token
 /// is sent nowhere else.
@@ -60,6 +63,9 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     token: TokenFlags,
+
+    #[command(flatten)]
+    source: SourceFlags,
 }
 
 const EXAMPLES: &str = "\
@@ -68,17 +74,24 @@ Examples:
   regauthctl add-registry corp --index sparse+https://corp.example/index/ \\
       --scheme basic --username me@corp.example
   pass show forge | regauthctl add-registry forge --kind git \\
-      --scope https://git.example/team/ --token-stdin";
+      --scope https://git.example/team/ --token-stdin
+  regauthctl add-registry corp --index sparse+https://corp.example/index/ \\
+      --source file:/run/secrets/corp
+  regauthctl add-registry aws --index sparse+https://aws.example/index/ \\
+      --scheme raw --source codeartifact:domain=d,owner=1,region=eu-west-1
+  regauthctl add-registry gcp --scope https://gcp.example/ --source google
+  regauthctl add-registry own --scope https://own.example/ \\
+      --source-json /token --source-expires /expires \\
+      --source-command mint-token --for own";
 
 /// Adds the registry.
 pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
     let ca_file = arguments.ca_file.as_deref().map(readable).transpose()?;
-    let token = arguments.token.read(|| {
-        client.greet()?;
-        let scheme = arguments.scheme.as_deref().unwrap_or("bearer");
-        let scheme = registry::scheme(scheme, arguments.username.as_deref());
-        Ok(format!("Token for {} ({scheme}): ", arguments.name))
-    })?;
+    let token = if arguments.source.is_elsewhere() && !arguments.token.given() {
+        None
+    } else {
+        Some(token(&arguments, client)?)
+    };
     let reply = client.ask(&Request::AddRegistry(Box::new(request::AddRegistry {
         name: arguments.name,
         index: arguments.index,
@@ -88,10 +101,22 @@ pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, Error
         username: arguments.username,
         writes: arguments.writes,
         ca_file,
+        source: arguments.source.source,
+        source_command: arguments.source.command.into_request()?,
+        credential_of: arguments.source.credential_of,
         token,
         verify: !arguments.no_verify,
     })))?;
     Ok(Report::new(reply, words))
+}
+
+fn token(arguments: &Arguments, client: &Client) -> Result<Secret, ErrorBody> {
+    arguments.token.read(|| {
+        client.greet()?;
+        let scheme = arguments.scheme.as_deref().unwrap_or("bearer");
+        let scheme = registry::scheme(scheme, arguments.username.as_deref());
+        Ok(format!("Token for {} ({scheme}): ", arguments.name))
+    })
 }
 
 fn words(added: &RegistryAdded) -> String {

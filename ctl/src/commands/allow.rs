@@ -49,7 +49,8 @@ pub(super) fn words(changed: &WritesChanged) -> String {
     }
 }
 
-fn seconds(text: &str) -> Result<u64, String> {
+/// `90s`, `5m`, `1h`.
+pub(super) fn seconds(text: &str) -> Result<u64, String> {
     let units = [("s", 1), ("m", 60), ("h", 3_600)];
     let parsed = units.iter().find_map(|(unit, seconds)| {
         let number: u64 = text.strip_suffix(unit)?.parse().ok()?;

@@ -31,7 +31,16 @@ fn words(list: &RegistryList) -> String {
     if list.registries.is_empty() {
         return "No registries yet. Add one: regauthctl add-registry NAME --index URL\n".to_owned();
     }
-    let heading = ["NAME", "KIND", "STATE", "GENERATION", "WRITES", "HOSTS", "LAST USED"];
+    let heading = [
+        "NAME",
+        "KIND",
+        "STATE",
+        "GENERATION",
+        "EXPIRES",
+        "WRITES",
+        "HOSTS",
+        "LAST USED",
+    ];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     rows.extend(list.registries.iter().map(row));
     output::table(&rows)
@@ -43,6 +52,7 @@ fn row(view: &RegistryView) -> Vec<String> {
         view.kind.clone(),
         registry::state(view.credential.state).to_owned(),
         view.credential.generation.to_string(),
+        registry::expiry(view),
         registry::writes(view),
         registry::hosts(&view.scopes),
         view.last_used.as_deref().map_or("never".to_owned(), moment::relative),

@@ -12,6 +12,10 @@ pub(crate) mod verify;
 pub(crate) mod allow;
 pub(crate) mod deny;
 
+pub(crate) mod grant;
+pub(crate) mod grants;
+pub(crate) mod revoke;
+
 pub(crate) mod reload;
 pub(crate) mod status;
 pub(crate) mod stop;
@@ -19,3 +23,4 @@ pub(crate) mod unlock;
 
 mod client_configuration;
 mod registry;
+mod source;

@@ -1,6 +1,6 @@
 //! How a registry is put into words; `add-registry`, `list`, `rotate` and `show` say the same things the same way.
 
-use regauth_shared::response::{CredentialState, RegistryView};
+use regauth_shared::response::{CredentialState, RegistryView, SourceFailure};
 
 use crate::moment;
 
@@ -9,6 +9,7 @@ pub(super) fn state(state: CredentialState) -> &'static str {
     match state {
         CredentialState::Ready => "ready",
         CredentialState::Rejected => "rejected",
+        CredentialState::Expired => "expired",
         CredentialState::Locked => "locked",
         CredentialState::Missing => "missing",
         _ => "unknown",
@@ -28,6 +29,31 @@ pub(super) fn scheme(scheme: &str, username: Option<&str>) -> String {
     match username {
         Some(username) => format!("{scheme}, {username}"),
         None => scheme.to_owned(),
+    }
+}
+
+/// Where its token comes from.
+pub(super) fn source(registry: &RegistryView) -> String {
+    match &registry.credential_of {
+        Some(owner) => format!("the credential of {owner}"),
+        None => registry.source.clone(),
+    }
+}
+
+/// What went wrong at its source.
+pub(super) fn failure(failure: &SourceFailure) -> String {
+    format!("{} ({})", failure.message, moment::relative(&failure.at))
+}
+
+/// When its token ends; `failing` when its source gives no other.
+pub(super) fn expiry(registry: &RegistryView) -> String {
+    let credential = &registry.credential;
+    let end = credential.expires.as_deref().map(moment::relative);
+    match (end, &credential.failure) {
+        (Some(end), Some(_)) => format!("{end}, failing"),
+        (None, Some(_)) => "failing".to_owned(),
+        (Some(end), None) => end,
+        (None, None) => "-".to_owned(),
     }
 }
 

@@ -2,11 +2,11 @@
 
 use regauth_shared::request::{ByName, Rotate};
 use regauth_shared::response::{RegistryView, Rotated};
-use regauth_shared::{ErrorBody, RegistryName, Request};
+use regauth_shared::{ErrorBody, RegistryName, Request, Secret};
 
 use super::registry;
 use crate::client::Client;
-use crate::output::Report;
+use crate::output::{self, Report};
 use crate::token::TokenFlags;
 
 /// Replace a registry's token
@@ -14,6 +14,8 @@ use crate::token::TokenFlags;
 /// Asks for the new token without echo and lets the daemon verify it first: a token that the registry rejects changes
 /// nothing. Requests under way finish with the old token; when this command has returned, no new request uses it. No
 /// client notices.
+///
+/// A token that comes from a file or a program is not asked for: the file is read, or the program run, once more.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -36,7 +38,7 @@ Examples:
 
 /// Rotates the token.
 pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
-    let token = arguments.token.read(|| prompt(&arguments.name, client))?;
+    let token = new_token(&arguments, client)?;
     let reply = client.ask(&Request::Rotate(Rotate {
         name: arguments.name,
         token,
@@ -45,11 +47,25 @@ pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, Error
     Ok(Report::new(reply, words))
 }
 
-/// Nobody should paste a token for a registry that does not exist.
-fn prompt(name: &RegistryName, client: &Client) -> Result<String, ErrorBody> {
-    let view: RegistryView = client.ask(&Request::Show(ByName { name: name.clone() }))?.answer;
+/// Nobody should paste a token for a registry that does not exist, or that has its token from elsewhere.
+fn new_token(arguments: &Arguments, client: &Client) -> Result<Option<Secret>, ErrorBody> {
+    let show = || {
+        client.ask::<RegistryView>(&Request::Show(ByName {
+            name: arguments.name.clone(),
+        }))
+    };
+    if arguments.token.given() {
+        return arguments.token.read(|| Ok(prompt(&show()?.answer))).map(Some);
+    }
+    match show()?.answer {
+        view if view.source == "store" => arguments.token.read(|| Ok(prompt(&view))).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn prompt(view: &RegistryView) -> String {
     let scheme = registry::scheme(&view.scheme, view.username.as_deref());
-    Ok(format!("New token for {name} ({scheme}): "))
+    format!("New token for {} ({scheme}): ", view.name)
 }
 
 fn words(rotated: &Rotated) -> String {
@@ -58,5 +74,5 @@ fn words(rotated: &Rotated) -> String {
         rotated.name,
         rotated.generation,
         registry::verified(rotated.verified)
-    )
+    ) + &output::notes(&rotated.notes)
 }

@@ -41,15 +41,27 @@ fn words(view: &RegistryView) -> String {
     }
     pairs.extend([
         ("scheme", Some(registry::scheme(&view.scheme, view.username.as_deref()))),
-        ("source", Some(view.source.clone())),
+        ("source", Some(registry::source(view))),
         ("writes", Some(registry::writes(view))),
         ("state", Some(registry::state(credential.state).to_owned())),
         ("generation", Some(credential.generation.to_string())),
         ("since", age(&credential.since)),
         ("expires", age(&credential.expires)),
+        ("renewed", age(&credential.renews)),
+        ("failure", credential.failure.as_ref().map(registry::failure)),
         ("requests", Some(format!("{} since the daemon started", view.requests))),
         ("last used", age(&view.last_used)),
         ("last status", view.last_status.map(|status| status.to_string())),
     ]);
+    let said = credential
+        .failure
+        .as_ref()
+        .and_then(|failure| failure.output.as_deref());
+    let lines = said.into_iter().flat_map(str::lines).map(str::to_owned);
+    pairs.extend(
+        lines
+            .enumerate()
+            .map(|(number, line)| (if number == 0 { "it said" } else { "" }, Some(line))),
+    );
     output::pairs(pairs.into_iter().filter_map(|(key, value)| Some((key, value?))))
 }

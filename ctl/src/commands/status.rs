@@ -26,6 +26,14 @@ pub(crate) fn run(_: Arguments, client: &Client) -> Result<Report, ErrorBody> {
     Ok(Report::new(client.ask(&Request::Status(Nothing {}))?, words))
 }
 
+fn clients(word: &str) -> &str {
+    match word {
+        "same-user" => "this user's processes; others need a grant",
+        "grants" => "everyone needs a grant",
+        other => other,
+    }
+}
+
 fn words(status: &Status) -> String {
     let store = &status.store;
     let mut text = format!(
@@ -37,6 +45,7 @@ fn words(status: &Status) -> String {
     text += &output::pairs([
         ("listens on", status.listen.clone()),
         ("proxy", status.proxy.clone()),
+        ("clients", clients(&status.clients).to_owned()),
         ("bundle", status.bundle.clone()),
         ("config", status.config.clone()),
         (

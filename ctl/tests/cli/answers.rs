@@ -6,13 +6,16 @@ use regauth_shared::frame::MAX_LINE;
 
 use crate::peer::{Home, golden};
 
-const VERBS: [(&str, &[&str]); 10] = [
+const VERBS: [(&str, &[&str]); 13] = [
     ("remove-registry", &["remove-registry", "corp"]),
     ("list", &["list"]),
     ("show", &["show", "corp"]),
     ("verify", &["verify", "corp"]),
     ("allow", &["allow", "corp", "--for", "5m"]),
     ("deny", &["deny", "corp"]),
+    ("grant", &["grant", "--registry", "corp", "--write", "--for", "1h"]),
+    ("grants", &["grants"]),
+    ("revoke", &["revoke", "3f9a1c2e"]),
     ("status", &["status"]),
     ("reload", &["reload"]),
     ("unlock", &["unlock", "--passphrase-stdin"]),
@@ -41,6 +44,9 @@ fn every_verb_says_its_answer_in_words() {
         ("verify", "old     rejected  old.example answered 401"),
         ("allow", "Writes to corp are open until 2026-03-04T05:11:07Z"),
         ("deny", "Writes to corp are closed."),
+        ("grant", "http://regauth:Zm9vYmFyYmF6@127.0.0.1:9001\n"),
+        ("grants", "77aa00bb  all registries  reads"),
+        ("revoke", "Grant 77aa00bb for all registries is revoked."),
         ("status", "regauthd 0.1.0 runs as process 4242"),
         ("reload", "note: `listen` changes at the next start"),
         ("unlock", "The vault is open; 2 registries can be served."),
@@ -69,6 +75,24 @@ fn list_is_a_table() {
     );
     assert!(run.stdout.contains("corp.example, dl.corp.example:8443"), "{run:?}");
     assert!(run.stdout.contains("never"), "{run:?}");
+}
+
+#[test]
+fn show_says_how_a_source_is_doing() {
+    let (home, _peer) = Home::answering(&[golden("response/show-minted")]);
+    let run = home.run(&["show", "minted"]);
+    for line in [
+        "source      command:mint-token",
+        "state       expired",
+        "it said     no session",
+        "            log in again",
+    ] {
+        assert!(run.stdout.lines().any(|said| said == line), "{line}: {run:?}");
+    }
+    assert!(
+        run.stdout.contains("failure     `mint-token` failed: exit status: 1 ("),
+        "{run:?}"
+    );
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::peer::{Home, command, run};
 
-const VERBS: [&str; 12] = [
+const VERBS: [&str; 15] = [
     "add-registry",
     "remove-registry",
     "list",
@@ -11,6 +11,9 @@ const VERBS: [&str; 12] = [
     "verify",
     "allow",
     "deny",
+    "grant",
+    "grants",
+    "revoke",
     "status",
     "unlock",
     "reload",

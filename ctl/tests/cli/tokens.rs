@@ -25,6 +25,70 @@ fn a_token_is_read_from_a_named_variable_and_sent() {
 }
 
 #[test]
+fn a_token_from_elsewhere_is_not_asked_for() {
+    let (home, peer) = Home::answering(&[golden("response/show-minted"), golden("response/rotate-minted")]);
+    let run = home.run(&["rotate", "minted"]);
+    assert_eq!(
+        run.stdout,
+        "Rotated minted to generation 8; the registry accepts the token.\n\
+         note: the token comes from command:mint-token, which was asked again\n"
+    );
+    assert_eq!(
+        peer.requests(),
+        [
+            golden("request/show").replace("corp", "minted"),
+            golden("request/rotate-least")
+        ]
+    );
+}
+
+#[test]
+fn where_a_token_comes_from_is_sent() {
+    let (home, peer) = Home::answering(&[golden("response/add-registry"), golden("response/add-registry")]);
+    let command = [
+        "add-registry",
+        "minted",
+        "--scope",
+        "https://x.example/",
+        "--source-json",
+        "/token",
+        "--source-expires",
+        "/expires",
+        "--source-ttl",
+        "11h",
+        "--source-timeout",
+        "5s",
+        "--source-env",
+        "AWS_PROFILE",
+        "--source-command",
+        "mint-token",
+        "--token",
+        "x",
+        "--json",
+    ];
+    assert_eq!(home.run(&command).code, Some(0));
+    let shared = [
+        "add-registry",
+        "other",
+        "--scope",
+        "https://y.example/",
+        "--credential-of",
+        "minted",
+    ];
+    assert_eq!(home.run(&shared).code, Some(0));
+    let requests = ["request/add-registry-minted", "request/add-registry-shared"].map(golden);
+    assert_eq!(peer.requests(), requests);
+    for clash in ["--source=file:/x", "--credential-of=a"] {
+        assert_eq!(
+            Home::empty()
+                .run(&[&["add-registry", "a", clash], &command[2..]].concat())
+                .code,
+            Some(2)
+        );
+    }
+}
+
+#[test]
 fn every_flag_of_add_registry_is_sent() {
     let (home, peer) = Home::answering(&[golden("response/add-registry")]);
     let ca_file = home.path().join("root.pem");
@@ -162,7 +226,8 @@ fn a_token_in_the_wrong_place_is_not_repeated() {
 
 #[test]
 fn without_a_terminal_the_flags_are_named() {
-    let run = Home::empty().run(&["rotate", "corp"]);
+    let (home, _peer) = Home::answering(&[golden("response/show")]);
+    let run = home.run(&["rotate", "corp"]);
     assert_eq!(run.code, Some(2));
     assert!(
         run.stderr.contains("--token-stdin") && run.stderr.contains("--token-env"),

@@ -315,7 +315,12 @@ index = \"https://kept.example/index.git\" # git
                 },
                 ttl: (registry.index.is_none()).then_some(Duration::from_secs(90_061)),
                 timeout: Duration::from_millis(20_500),
+                environment: (registry.ca_file.iter()).map(|_| "A_B".to_owned()).collect(),
+                preset: None,
             });
+        });
+        vary(&|registry| {
+            registry.source = "vault:path=a b/'c\"".parse().unwrap();
         });
         vary(&|registry| registry.writes = Writes::Allow);
         vary(&|registry| registry.ca_file = Some("/etc/my \"roots\"/ü.pem".into()));

@@ -7,6 +7,7 @@
 mod section;
 
 mod registries;
+pub(crate) mod sources;
 
 mod edit;
 mod lines;
@@ -38,6 +39,8 @@ use section::{Keys, Section};
 pub struct Config {
     /// Where clients connect: loopback; port 0 picks a free one.
     pub listen: SocketAddr,
+    /// Who may connect.
+    pub clients: Clients,
     /// What keeps secrets; `None` until the first start has chosen.
     pub store: Option<StoreKind>,
     /// How long in-flight requests may still take when the daemon stops.
@@ -60,8 +63,12 @@ impl Config {
         let errors: Vec<_> = (errors.iter().map(|error| (place(error), error.message().to_owned()))).collect();
         let mut findings = Findings::new(text, &errors);
         let mut top = Section::top(document.get_ref(), TOP, &mut findings);
+        let clients = top.parsed("clients", Clients::from_str).unwrap_or_default();
+        let listen =
+            |text: &str| listen_address(text).and_then(|address| clients.may_listen(address).map(|()| address));
         let config = Self {
-            listen: top.parsed("listen", listen_address).unwrap_or(DEFAULT_LISTEN),
+            listen: top.parsed("listen", listen).unwrap_or(DEFAULT_LISTEN),
+            clients,
             store: top.parsed("store", StoreKind::from_str),
             drain_timeout: (top.parsed("drain-timeout", duration)).unwrap_or(DEFAULT_DRAIN_TIMEOUT),
             upstream: (top.section("upstream", UPSTREAM)).map_or_else(UpstreamSettings::default, |mut section| {
@@ -73,11 +80,19 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The registry whose credential a registry uses: itself, unless it says `credential-of`.
+    pub fn owner<'a>(&'a self, name: &'a RegistryName) -> &'a RegistryName {
+        sources::owner(&self.registries, name).unwrap_or(name)
+    }
+}
+
 /// That of an empty file.
 impl Default for Config {
     fn default() -> Self {
         Self {
             listen: DEFAULT_LISTEN,
+            clients: Clients::default(),
             store: None,
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
             upstream: UpstreamSettings::default(),
@@ -116,18 +131,62 @@ impl fmt::Debug for UpstreamSettings {
     }
 }
 
-/// Reads the address to listen on, for the file and for `--listen`.
+/// Reads the address to listen on, for the file and for `--listen`. Whether it may be used is for [`Clients::may_listen`]
+/// to say.
 ///
 /// # Errors
-/// [`InvalidListen`] when it is none, or is one that other machines can reach.
+/// [`InvalidListen::NotAnAddress`].
 pub fn listen_address(text: &str) -> Result<SocketAddr, InvalidListen> {
-    let address: SocketAddr = text.parse().map_err(|_| InvalidListen::NotAnAddress)?;
-    if address.ip().is_loopback() {
-        Ok(address)
-    } else {
-        Err(InvalidListen::BeyondLoopback)
+    text.parse().map_err(|_| InvalidListen::NotAnAddress)
+}
+
+/// Who may connect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Clients {
+    /// The daemon's own user from this machine, and the bearers of grants.
+    #[default]
+    SameUser,
+    /// The bearers of grants only.
+    Grants,
+}
+
+impl Clients {
+    /// The word for it in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SameUser => "same-user",
+            Self::Grants => "grants",
+        }
+    }
+
+    /// Refuses an address that other machines can reach, unless everyone needs a grant.
+    ///
+    /// # Errors
+    /// [`InvalidListen::BeyondLoopback`].
+    pub fn may_listen(self, address: SocketAddr) -> Result<(), InvalidListen> {
+        if self == Self::Grants || address.ip().is_loopback() {
+            Ok(())
+        } else {
+            Err(InvalidListen::BeyondLoopback)
+        }
     }
 }
+
+impl FromStr for Clients {
+    type Err = InvalidClients;
+
+    fn from_str(text: &str) -> Result<Self, InvalidClients> {
+        [Self::SameUser, Self::Grants]
+            .into_iter()
+            .find(|clients| clients.as_str() == text)
+            .ok_or(InvalidClients)
+    }
+}
+
+/// The text does not say who may connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("clients are \"same-user\" or \"grants\"")]
+pub struct InvalidClients;
 
 /// Why the daemon cannot listen there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -136,7 +195,7 @@ pub enum InvalidListen {
     #[error("expected an IP address and a port such as \"127.0.0.1:9001\" or \"[::1]:0\"")]
     NotAnAddress,
     /// Whoever connects from another machine cannot be told apart without a grant.
-    #[error("listening beyond loopback needs grants, which this version does not have; use 127.0.0.1 or [::1]")]
+    #[error("other machines can reach that; say clients = \"grants\" in config.toml too, or use 127.0.0.1 or [::1]")]
     BeyondLoopback,
 }
 
@@ -171,8 +230,12 @@ pub const INITIAL: &str = r#"# regauth: which registries there are, and how the 
 # Tokens never stand in this file. `regauthctl add-registry NAME --index URL` asks for one and writes the rest here;
 # `regauthctl rotate NAME` replaces it. After an edit by hand, `regauthctl reload` says what is wrong, if anything.
 
-# Where build tools connect. Loopback only; port 0 picks a free port.
+# Where build tools connect. Loopback only, unless everyone needs a grant; port 0 picks a free port.
 # listen = "127.0.0.1:9001"
+
+# Who may connect: "same-user" (this user's own processes need nothing) or "grants" (everyone needs one, from
+# `regauthctl grant`). Other users, containers and machines need one in any case.
+# clients = "same-user"
 
 # How long requests in flight may still take when the daemon stops.
 # drain-timeout = "30s"
@@ -192,7 +255,9 @@ pub const INITIAL: &str = r#"# regauth: which registries there are, and how the 
 # scopes = ["https://corp.example/api/cargo/"]    # what gets the token; without it, what lies below the index
 # scheme = "basic"                  # bearer | basic | raw | "X-Api-Key: {token}"
 # username = "me@corp.example"      # for basic only
-# source = "store"                  # store | env:VARIABLE | file:/path | { command = ["program", "argument"] }
+# source = "store"                  # store | env:VARIABLE | file:/path | { command = ["program", "argument"] } | a
+#                                   # preset: codeartifact, google, azure, vault, 1password
+#                                   # or instead of a source, credential-of: the name of a registry that has one
 # writes = "deny"                   # deny | allow; `regauthctl allow corp --for 5m` opens it for a while
 # ca-file = "/etc/corp-root.pem"    # further roots, trusted for this registry only
 # client-cert = "/etc/corp/me.pem"  # for registries that ask for a certificate
@@ -205,6 +270,7 @@ const NOT_A_PROXY: &str = "expected the URL of a proxy such as \"http://proxy.co
 
 const TOP: Keys = &[
     ("listen", r#""127.0.0.1:9001""#),
+    ("clients", r#""same-user""#),
     ("store", r#""keychain""#),
     ("drain-timeout", r#""30s""#),
     ("upstream", "[upstream]"),
@@ -221,7 +287,7 @@ const SECTIONS: [(&str, Keys); 4] = [
     ("at the top, before the first [table]", TOP),
     ("in [upstream]", UPSTREAM),
     ("in [registries.NAME]", registries::REGISTRY),
-    ("in the table of a source", registries::COMMAND),
+    ("in the table of a source", sources::COMMAND),
 ];
 
 #[cfg(test)]

@@ -6,23 +6,24 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
 
 use regauth_shared::RegistryName;
 use toml::Spanned;
 
 use super::section::{Keys, Section};
-use crate::registry::{ClientIdentity, Command, Index, InvalidScheme, Output, Registry, Scheme, Scope, Source};
+use super::sources::{self, Borrowing};
+use crate::registry::{ClientIdentity, Index, InvalidScheme, Registry, Scheme, Scope};
 
 /// Reads all of them.
 pub(super) fn read(top: &mut Section<'_, '_>) -> BTreeMap<RegistryName, Registry> {
     let mut registries = BTreeMap::new();
     let mut claims = BTreeMap::new();
+    let mut borrowings = Vec::new();
     let Some(mut tables) = top.names("registries") else {
         return registries;
     };
     for (at, key) in tables.entries() {
-        let name = key.parse();
+        let name = key.parse::<RegistryName>();
         if let Err(invalid) = &name {
             tables.refuse_name(at, invalid);
         }
@@ -30,8 +31,11 @@ pub(super) fn read(top: &mut Section<'_, '_>) -> BTreeMap<RegistryName, Registry
             continue;
         };
         let registry = registry(&mut section, &mut claims);
-        registries.extend(name.ok().map(|name: RegistryName| (name, registry)));
+        let Ok(name) = name else { continue };
+        borrowings.extend(Borrowing::of(&section, &name, &registry));
+        registries.insert(name, registry);
     }
+    sources::judge(&mut tables, &borrowings, &registries);
     registries
 }
 
@@ -42,7 +46,7 @@ fn registry(section: &mut Section<'_, '_>, claims: &mut Claims) -> Registry {
         scopes: scopes(section, index.as_ref(), claims),
         index: index.map(Spanned::into_inner),
         scheme: scheme(section),
-        source: source(section),
+        source: sources::source(section),
         writes: section.parsed("writes", str::parse).unwrap_or_default(),
         ca_file: section.parsed("ca-file", absolute_path),
         client_identity: client_identity(section),
@@ -126,57 +130,7 @@ fn client_identity(section: &mut Section<'_, '_>) -> Option<ClientIdentity> {
         .map(|(certificate, key)| ClientIdentity { certificate, key })
 }
 
-fn source(section: &mut Section<'_, '_>) -> Source {
-    if section.has_table("source") {
-        let command = section.section("source", COMMAND).map(|mut table| command(&mut table));
-        return command.map_or(Source::Store, Source::Command);
-    }
-    section.parsed("source", Source::from_str).unwrap_or(Source::Store)
-}
-
-fn command(section: &mut Section<'_, '_>) -> Command {
-    let words = section.list("command", any_text);
-    let words: Vec<_> = words.into_iter().flatten().map(Spanned::into_inner).collect();
-    if !section.has("command") {
-        section.refuse_missing("command", "the program and its arguments");
-    } else if section.has_empty_list("command") || words.first().is_some_and(String::is_empty) {
-        section.refuse(
-            "command",
-            "the program comes first, then its arguments; there is no shell",
-        );
-    }
-    Command {
-        command: words,
-        output: output(section),
-        ttl: section.parsed("ttl", lifetime),
-        timeout: section.parsed("timeout", lifetime).unwrap_or(DEFAULT_TIMEOUT),
-    }
-}
-
-fn output(section: &mut Section<'_, '_>) -> Output {
-    let format = section.parsed("format", |word| match word {
-        "raw" | "json" => Ok(word.to_owned()),
-        _ => Err("a format is raw or json"),
-    });
-    if format.as_deref() == Some("json") {
-        if !section.has("token") {
-            section.refuse_missing("token", "the JSON pointer to the token");
-        }
-        return Output::Json {
-            token: section.parsed("token", json_pointer).unwrap_or_default(),
-            expires: section.parsed("expires", json_pointer),
-        };
-    }
-    let surely_raw = format.is_some() || !section.has("format");
-    for key in ["token", "expires"] {
-        if surely_raw && section.has(key) {
-            section.refuse(key, "it is a pointer into JSON; add format = \"json\" or remove it");
-        }
-    }
-    Output::Raw
-}
-
-fn any_text(text: &str) -> Result<String, Infallible> {
+pub(super) fn any_text(text: &str) -> Result<String, Infallible> {
     Ok(text.to_owned())
 }
 
@@ -187,26 +141,6 @@ fn absolute_path(text: &str) -> Result<PathBuf, &'static str> {
     }
 }
 
-/// RFC 6901, section 3.
-fn json_pointer(text: &str) -> Result<String, &'static str> {
-    let well_escaped = text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
-    if text.starts_with('/') && well_escaped {
-        Ok(text.to_owned())
-    } else {
-        Err("expected a JSON pointer such as \"/Credentials/Token\"")
-    }
-}
-
-fn lifetime(text: &str) -> Result<Duration, &'static str> {
-    match super::duration(text)? {
-        Duration::ZERO => Err("it must be longer than zero"),
-        duration => Ok(duration),
-    }
-}
-
-/// How long a command may run unless the file says otherwise.
-pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(20);
-
 pub(super) const REGISTRY: Keys = &[
     ("kind", r#""cargo""#),
     ("index", r#""sparse+https://corp.example/api/cargo/index/""#),
@@ -214,17 +148,9 @@ pub(super) const REGISTRY: Keys = &[
     ("scheme", r#""bearer""#),
     ("username", r#""me@corp.example""#),
     ("source", r#""store""#),
+    ("credential-of", r#""corp""#),
     ("writes", r#""deny""#),
     ("ca-file", r#""/etc/corp-root.pem""#),
     ("client-cert", r#""/etc/regauth/me.pem""#),
     ("client-key", r#""/etc/regauth/me.key""#),
-];
-
-pub(super) const COMMAND: Keys = &[
-    ("command", r#"["aws", "codeartifact", "get-authorization-token"]"#),
-    ("format", r#""json""#),
-    ("token", r#""/authorizationToken""#),
-    ("expires", r#""/expiration""#),
-    ("ttl", r#""11h""#),
-    ("timeout", r#""20s""#),
 ];

@@ -1,6 +1,7 @@
 //! One table of the file, read key by key. Each reader gives a value of the wanted type or records why there is none;
 //! all of them go on after a problem, which is why this is not serde: serde stops at the first.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::ops::Range;
 
@@ -21,7 +22,7 @@ pub(super) struct Section<'a, 't> {
     rotate: String,
     header: usize,
     table: &'a DeTable<'t>,
-    keys: Keys,
+    keys: Cow<'static, [(&'static str, &'static str)]>,
     findings: &'a mut Findings<'t>,
 }
 
@@ -33,7 +34,7 @@ impl<'a, 't> Section<'a, 't> {
             rotate: "regauthctl rotate NAME".to_owned(),
             header: 0,
             table,
-            keys,
+            keys: keys.into(),
             findings,
         };
         top.refuse_unknown_keys();
@@ -41,9 +42,13 @@ impl<'a, 't> Section<'a, 't> {
     }
 
     /// The table under a key, if there is one. Its unknown keys are recorded at once.
-    pub(super) fn section(&mut self, key: &str, keys: Keys) -> Option<Section<'_, 't>> {
+    pub(super) fn section(
+        &mut self,
+        key: &str,
+        keys: impl Into<Cow<'static, [(&'static str, &'static str)]>>,
+    ) -> Option<Section<'_, 't>> {
         let mut section = self.names(key)?;
-        section.keys = keys;
+        section.keys = keys.into();
         section.refuse_unknown_keys();
         Some(section)
     }
@@ -67,7 +72,7 @@ impl<'a, 't> Section<'a, 't> {
             rotate,
             header: value.span().start,
             table,
-            keys: &[],
+            keys: Cow::Borrowed(&[]),
             findings: self.findings,
         })
     }
@@ -93,6 +98,11 @@ impl<'a, 't> Section<'a, 't> {
     /// Whether the key holds a table, where a text would do as well.
     pub(super) fn has_table(&self, key: &str) -> bool {
         self.value(key).is_some_and(|value| value.get_ref().is_table())
+    }
+
+    /// A text in the table under a key, wherever the rest of that table leads.
+    pub(super) fn peek(&self, key: &str, inner: &str) -> Option<&str> {
+        self.value(key)?.get_ref().as_table()?.get(inner)?.get_ref().as_str()
     }
 
     /// Whether the key holds an array of nothing.
@@ -134,10 +144,14 @@ impl<'a, 't> Section<'a, 't> {
         Some(list)
     }
 
+    /// Where a key's value is; where it would be looked for, if it is not there.
+    pub(super) fn place(&self, key: &str) -> usize {
+        self.value(key).map_or(self.header, |value| value.span().start)
+    }
+
     /// Records that a key's value cannot stand.
     pub(super) fn refuse(&mut self, key: &str, reason: impl Display) {
-        let at = self.value(key).map_or(self.header, |value| value.span().start);
-        self.refuse_at(at, key, reason);
+        self.refuse_at(self.place(key), key, reason);
     }
 
     /// Records that a part of a key's value cannot stand.

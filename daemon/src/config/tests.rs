@@ -8,6 +8,7 @@ use crate::registry::{ClientIdentity, Command, Kind, Output, Scheme, Source, Wri
 /// Everything that can be said.
 const FULL: &str = r#"
 listen = "[::1]:0"
+clients = "same-user"
 store = "vault"
 drain-timeout = "1m 30s"
 
@@ -34,6 +35,7 @@ token = "/authorizationToken"
 expires = "/expiration"
 ttl = "11h"
 timeout = "5s"
+env = ["AWS_PROFILE"]
 
 [registries.aws]
 kind = "pypi"
@@ -77,6 +79,8 @@ fn reads_everything_that_can_be_said() {
         },
         ttl: Some(Duration::from_secs(11 * 3600)),
         timeout: Duration::from_secs(5),
+        environment: vec!["AWS_PROFILE".to_owned()],
+        preset: None,
     });
     assert_eq!(aws.source, source);
     assert_eq!(aws.scheme.to_string(), "x-api-key: {token}");
@@ -110,8 +114,22 @@ fn the_initial_file_says_what_is_so_anyway() {
     );
     let corp = &config.registries[&"corp".parse().unwrap()];
     let keys = settings.iter().skip_while(|line| **line != "[registries.corp]").count() - 1;
-    assert_eq!(keys, registries::REGISTRY.len(), "the example shows every key");
+    let shown = registries::REGISTRY.len() - 1;
+    assert_eq!(
+        keys, shown,
+        "the example shows every key but credential-of, which excludes source"
+    );
     assert!(corp.client_identity.is_some());
+}
+
+#[test]
+fn listening_beyond_loopback_takes_grants() {
+    let config = Config::read("listen = '0.0.0.0:9001'\nclients = 'grants'").unwrap();
+    assert_eq!((config.listen.port(), config.clients), (9001, Clients::Grants));
+    check(
+        "clients = 'all'",
+        &["1:11: `clients`: clients are \"same-user\" or \"grants\""],
+    );
 }
 
 #[test]
@@ -132,7 +150,7 @@ shceme = "basic"
 writes = true
 "#,
         &[
-            "1:10: `listen`: listening beyond loopback needs grants, which this version does not have; use 127.0.0.1 \
+            "1:10: `listen`: other machines can reach that; say clients = \"grants\" in config.toml too, or use 127.0.0.1 \
              or [::1]",
             "2:9: `store`: a store is keychain, vault or memory",
             "3:1: unknown key `colour`",
@@ -289,7 +307,7 @@ const KEYS: &[(&str, &str)] = &[
     ),
     (
         "source = 'keychain'",
-        "3:10: `source` in CORP: a source is \"store\", \"env:VARIABLE\", \"file:/path\" or a table with a command",
+        "3:10: `source` in CORP: a source is \"store\", \"env:VARIABLE\", \"file:/path\", a preset (codeartifact, google, azure, vault, 1password) or a table with a command",
     ),
     (
         "source = 'file:token'",
@@ -336,6 +354,46 @@ const KEYS: &[(&str, &str)] = &[
         "3:29: unknown key `comand` in SOURCE; did you mean `command`?",
     ),
     (
+        "source = { command = ['a'], env = ['A-B'] }",
+        "3:36: `env` in SOURCE: expected the name of an environment variable",
+    ),
+    (
+        "source = { preset = 'aws' }",
+        "3:21: `preset` in SOURCE: a preset is one of codeartifact, google, azure, vault, 1password",
+    ),
+    (
+        "source = { preset = 'vault', field = 'x' }",
+        "3:10: `path` in SOURCE is missing: `vault` needs path, such as \"secret/cargo\"",
+    ),
+    (
+        "source = { preset = 'vault', path = '' }",
+        "3:37: `path` in SOURCE: a value must not be empty and must not have control characters",
+    ),
+    (
+        "source = { preset = 'google', path = 'x' }",
+        "3:31: unknown key `path` in SOURCE",
+    ),
+    (
+        "source = 'vault'",
+        "3:10: `source` in CORP: `vault` needs path, such as \"secret/cargo\"",
+    ),
+    (
+        "credential-of = 'Corp'",
+        "3:17: `credential-of` in CORP: a registry name is 1 to 64 characters of a-z, 0-9, - and _, and starts with a letter or a digit",
+    ),
+    (
+        "credential-of = 'other'",
+        "3:17: `credential-of` in CORP: there is no registry of that name",
+    ),
+    (
+        "credential-of = 'corp'",
+        "3:17: `credential-of` in CORP: it leads back to itself",
+    ),
+    (
+        "source = 'store'\ncredential-of = 'corp'",
+        "4:17: `credential-of` in CORP: the registry has a `source` besides; remove one of them",
+    ),
+    (
         "ca_file = '/a'",
         "3:1: unknown key `ca_file` in CORP; did you mean `ca-file`?",
     ),
@@ -368,6 +426,29 @@ fn a_scope_belongs_to_one_registry() {
     // One inside the other is fine: the longest path wins.
     let nested = "[registries.a]\nscopes = ['https://a']\n[registries.b]\nscopes = ['https://a/b']\n";
     assert_eq!(Config::read(nested).unwrap().registries.len(), 2);
+}
+
+#[test]
+fn a_borrowed_credential_has_an_owner() {
+    let text = "[registries.a]\nscopes = ['https://a']\n[registries.b]\nscopes = ['https://b']\ncredential-of = 'a'\n\
+                [registries.c]\nscopes = ['https://c']\ncredential-of = 'b'\n";
+    let config = Config::read(text).unwrap();
+    let [a, c] = ["a", "c"].map(|name| name.parse().unwrap());
+    assert_eq!((config.owner(&c), config.owner(&a)), (&a, &a));
+    check(
+        &text.replace("scopes = ['https://a']", "scopes = ['https://a']\ncredential-of = 'c'"),
+        &["a", "b", "c"]
+            .map(|name| {
+                let line = match name {
+                    "a" => 3,
+                    "b" => 6,
+                    _ => 9,
+                };
+                format!("{line}:17: `credential-of` in [registries.{name}]: it leads back to itself")
+            })
+            .each_ref()
+            .map(String::as_str),
+    );
 }
 
 #[test]

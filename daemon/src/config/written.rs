@@ -5,7 +5,7 @@ use std::path::Path;
 use regauth_shared::RegistryName;
 use toml_edit::{Array, DocumentMut, Item, Table, Value};
 
-use super::registries::DEFAULT_TIMEOUT;
+use crate::credential::preset::TIMEOUT;
 use crate::registry::{Command, Kind, Output, Registry, Scheme, Source, Writes};
 
 /// `[registries.NAME]` and its keys.
@@ -40,6 +40,9 @@ fn keys(registry: &Registry) -> Table {
     );
     put("username", registry.scheme.username().map(Value::from));
     put("source", source(&registry.source));
+    if let Source::Of(owner) = &registry.source {
+        put("credential-of", Some(owner.as_str().into()));
+    }
     put(
         "writes",
         (registry.writes != Writes::default()).then(|| registry.writes.as_str().into()),
@@ -53,7 +56,7 @@ fn keys(registry: &Registry) -> Table {
 
 fn source(source: &Source) -> Option<Value> {
     match source {
-        Source::Store => None,
+        Source::Store | Source::Of(_) => None,
         Source::Environment(name) => Some(format!("env:{name}").into()),
         Source::File(path) => Some(format!("file:{}", path.display()).into()),
         Source::Command(command) => Some(Value::InlineTable(command_keys(command).into_inline_table())),
@@ -65,17 +68,29 @@ fn command_keys(command: &Command) -> Table {
     let mut put = |key: &str, value: Option<Value>| {
         table.extend(value.map(|value| (key, value)));
     };
-    put("command", Some(command.command.iter().collect::<Array>().into()));
-    if let Output::Json { token, expires } = &command.output {
-        put("format", Some("json".into()));
-        put("token", Some(token.into()));
-        put("expires", expires.as_ref().map(Value::from));
+    if let Some(choice) = &command.preset {
+        put("preset", Some(choice.preset.into()));
+        for (key, value) in &choice.values {
+            put(key, Some(value.into()));
+        }
+    } else {
+        put("command", Some(command.command.iter().collect::<Array>().into()));
+        if let Output::Json { token, expires } = &command.output {
+            put("format", Some("json".into()));
+            put("token", Some(token.into()));
+            put("expires", expires.as_ref().map(Value::from));
+        }
+        let names = &command.environment;
+        put(
+            "env",
+            (!names.is_empty()).then(|| names.iter().collect::<Array>().into()),
+        );
     }
     let duration = |duration| humantime::format_duration(duration).to_string().into();
     put("ttl", command.ttl.map(duration));
     put(
         "timeout",
-        (command.timeout != DEFAULT_TIMEOUT).then(|| duration(command.timeout)),
+        (command.timeout != TIMEOUT).then(|| duration(command.timeout)),
     );
     table
 }

@@ -10,38 +10,33 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 use url::Url;
 
 use super::probe::{self, Finding, IndexConfig};
-use super::registrar::{Books, Registrar, first_record, hosts, ready, service, store_error};
+use super::registrar::{Books, Registrar, first_record, hosts, record, serve_credentials, store_error};
 use super::show;
+use super::supply::{self, Supply};
 use crate::credential::Item;
+use crate::proxy::routes::Service;
 use crate::registry::{Index, Kind, Registry, Scheme, Scope, Source, Writes};
 
 /// Adds a registry. The configuration's write is the moment it exists; before it, everything is undone on failure or
 /// at the next start.
 pub(crate) async fn add_registry(registrar: &Registrar, request: AddRegistry) -> Result<RegistryAdded, ErrorBody> {
     let mut books = registrar.books().await;
+    refuse_taken_name(&books, &request.name)?;
+    refuse_unread_changes(registrar, &request.name)?;
+    let Newcomer {
+        service,
+        verified,
+        notes,
+    } = newcomer(registrar, &books, &request).await?;
     let name = request.name.clone();
-    refuse_taken_name(&books, &name)?;
-    refuse_unread_changes(registrar, &name)?;
-    let mut registry = described(&request)?;
-    refuse_taken_scopes(&books, &registry)?;
-    let upstream = Arc::new(registrar.upstream(&name, &registry)?);
-    let index = if request.verify {
-        let finding = probe::ask(&upstream, registrar.pool(), &registry, &request.token).await;
-        refuse_unless_accepted(&name, &finding)?;
-        finding.index
-    } else {
-        None
-    };
-    let notes = take_in_places(&mut registry, index.as_ref(), &request);
-    refuse_taken_scopes(&books, &registry)?;
-
-    let record = first_record();
     books.ledger.pending.insert(name.clone());
-    books.ledger.registries.insert(name.clone(), record);
-    let holding = ready(record.generation, record.since, &registry.scheme, request.token.clone());
-    let added = Arc::new(service(&name, &registry, holding, upstream, Arc::default()));
-    books.services.insert(name.clone(), Arc::clone(&added));
-    if let Err(error) = commit(registrar, &mut books, &request, &registry).await {
+    if service.registry.source == Source::Store {
+        let record = service.keeper.present().value().map_or_else(first_record, record);
+        books.ledger.registries.insert(name.clone(), record);
+    }
+    books.services.insert(name.clone(), Arc::clone(&service));
+    serve_credentials(&books);
+    if let Err(error) = commit(registrar, &mut books, &request, &service.registry).await {
         undo(registrar, &mut books, &name).await;
         registrar.publish(&books);
         return Err(error);
@@ -50,14 +45,57 @@ pub(crate) async fn add_registry(registrar: &Registrar, request: AddRegistry) ->
     if let Err(error) = registrar.write_ledger(&books.ledger) {
         tracing::warn!(error = error.message, "added, and noted as such at the next start");
     }
+    if verified && let Some(generation) = service.credential.generation() {
+        generation.guard().note(true);
+    }
     registrar.publish(&books);
     tracing::info!(registry = %name, "added");
     Ok(RegistryAdded {
-        registry: show::view(&added),
-        verified: request.verify,
+        registry: show::view(&service),
+        verified,
         notes,
         bundle: registrar.folders.bundle().display().to_string(),
         proxy: show::proxy_url(registrar),
+    })
+}
+
+/// A registry that could be added.
+struct Newcomer {
+    service: Arc<Service>,
+    verified: bool,
+    notes: Vec<String>,
+}
+
+/// Checks the request, gets the token, asks the registry about it and about itself.
+async fn newcomer(registrar: &Registrar, books: &Books, request: &AddRegistry) -> Result<Newcomer, ErrorBody> {
+    let name = &request.name;
+    let mut registry = described(request)?;
+    refuse_taken_scopes(books, &registry)?;
+    let upstream = Arc::new(registrar.upstream(name, &registry)?);
+    let Supply { keeper, first } = supply::supply(registrar, books, &registry, request).await?;
+    let index = match &first {
+        Ok(secret) if request.verify => {
+            let finding = probe::ask(&upstream, registrar.pool(), &registry, secret).await;
+            refuse_unless_accepted(name, &finding)?;
+            finding.index
+        }
+        _ => None,
+    };
+    let mut notes = take_in_places(&mut registry, index.as_ref(), request);
+    notes.extend(first.err().map(|why| format!("there is no token yet: {why}")));
+    refuse_taken_scopes(books, &registry)?;
+    let service = Service {
+        name: name.clone(),
+        registry,
+        credential: Arc::default(),
+        keeper,
+        upstream,
+        usage: Arc::default(),
+    };
+    Ok(Newcomer {
+        service: Arc::new(service),
+        verified: request.verify,
+        notes,
     })
 }
 
@@ -68,12 +106,11 @@ async fn commit(
     registry: &Registry,
 ) -> Result<(), ErrorBody> {
     registrar.write_ledger(&books.ledger)?;
-    let item = Item::Credential(request.name.clone());
-    registrar
-        .store
-        .write(&item, &request.token)
-        .await
-        .map_err(|error| store_error(&error))?;
+    if let Some(token) = &request.token {
+        let item = Item::Credential(request.name.clone());
+        let written = registrar.store.write(&item, token).await;
+        written.map_err(|error| store_error(&error))?;
+    }
     registrar.ensure_authorities(books).await?;
     let without = hosts(registry)
         .into_iter()
@@ -87,6 +124,7 @@ async fn commit(
 
 async fn undo(registrar: &Registrar, books: &mut Books, name: &RegistryName) {
     books.services.remove(name);
+    serve_credentials(books);
     if let Err(error) = registrar.delete_credential(books, name).await {
         tracing::warn!(registry = %name, %error, "its token is deleted when the store opens, if it got there at all");
     }
@@ -114,7 +152,7 @@ fn described(request: &AddRegistry) -> Result<Registry, ErrorBody> {
         index,
         scopes,
         scheme,
-        source: Source::Store,
+        source: supply::source(request)?,
         writes,
         ca_file,
         client_identity: None,
@@ -140,11 +178,11 @@ fn places(request: &AddRegistry) -> Result<(Option<Index>, Vec<Scope>), ErrorBod
     Ok((index, scopes))
 }
 
-fn read<T: FromStr<Err: Display>>(flag: &str, text: &str) -> Result<T, ErrorBody> {
+pub(super) fn read<T: FromStr<Err: Display>>(flag: &str, text: &str) -> Result<T, ErrorBody> {
     text.parse().map_err(|error: T::Err| invalid(flag, &error))
 }
 
-fn invalid(flag: &str, error: &dyn Display) -> ErrorBody {
+pub(super) fn invalid(flag: &str, error: &dyn Display) -> ErrorBody {
     ErrorBody::new(ErrorKind::Invalid, format!("{flag}: {error}"))
         .hint("`regauthctl add-registry --help` shows examples")
 }

@@ -5,7 +5,7 @@ use regauth_shared::{ErrorBody, Request};
 use serde::Serialize;
 
 use super::registrar::Registrar;
-use super::{add, life, remove, rotate, show};
+use super::{add, grants, life, remove, rotate, show};
 
 /// Carries out one line of the protocol and gives the line to answer.
 pub(crate) async fn dispatch(registrar: &Registrar, line: &str) -> String {
@@ -25,6 +25,9 @@ async fn carry_out(registrar: &Registrar, request: Request) -> String {
         Request::Verify(request) => answer(rotate::verify(registrar, request).await),
         Request::Allow(request) => answer(rotate::allow(registrar, request)),
         Request::Deny(request) => answer(rotate::deny(registrar, request)),
+        Request::Grant(request) => answer(grants::grant(registrar, request).await),
+        Request::Grants(_) => answer(Ok(grants::grants(registrar))),
+        Request::Revoke(request) => answer(grants::revoke(registrar, request).await),
         Request::Status(_) => answer(Ok(show::status(registrar).await)),
         Request::Reload(_) => answer(life::reload(registrar).await),
         Request::Unlock(request) => answer(life::unlock(registrar, request).await),

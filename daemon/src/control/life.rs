@@ -7,7 +7,7 @@ use regauth_shared::{ErrorBody, RegistryName, version};
 use super::registrar::{Registrar, store_error};
 use super::show;
 use crate::config::Config;
-use crate::credential::keeper::Holding;
+use crate::credential::slot::Holding;
 
 /// Reads the configuration again. A file with errors changes nothing.
 pub(crate) async fn reload(registrar: &Registrar) -> Result<Reloaded, ErrorBody> {
@@ -44,6 +44,7 @@ fn unchanged_until_the_next_start(registrar: &Registrar, config: &Config) -> Vec
         ("listen", listens_elsewhere && config.listen != at_start.listen),
         ("store", config.store.is_some_and(|store| store != registrar.store_kind)),
         ("drain-timeout", config.drain_timeout != at_start.drain_timeout),
+        ("clients", config.clients != registrar.plane.clients),
         ("[upstream]", config.upstream != at_start.upstream),
     ];
     let differing = differences

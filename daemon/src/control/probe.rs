@@ -106,7 +106,9 @@ impl Asking<'_> {
             attachment.attach(request.headers_mut());
         }
         let answer = tokio::time::timeout(PATIENCE, self.upstream.send(self.pool, request)).await;
-        answer.unwrap_or(Err(Refusal::UpstreamTimeout))
+        answer
+            .unwrap_or(Err(Refusal::UpstreamTimeout))
+            .map(|(answer, _)| answer)
     }
 
     /// A scope is a place that need not be a page: a git host answers 404 there, a file server 403. When the same

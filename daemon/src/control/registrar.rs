@@ -14,19 +14,24 @@ use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::atomic;
 use crate::authority::{Authority, AuthorityError, bundle};
 use crate::config::{Config, ConfigFile, Problems};
-use crate::credential::keeper::{Generation, Holding, Slot};
+use crate::credential::environment::Environment;
+use crate::credential::generation::Value;
+use crate::credential::keeper::{Keeper, Outlet, Present};
+use crate::credential::origin::Origin;
+use crate::credential::slot::{Holding, Slot};
 use crate::credential::thread::StoreThread;
 use crate::credential::{Item, StoreError, StoreKind};
 use crate::host::Host;
 use crate::ledger::{Ledger, Record};
-use crate::proxy::routes::{Routes, Service, Usage};
+use crate::proxy::routes::{Routes, Service};
 use crate::proxy::upstream::{Trust, Upstream};
 use crate::proxy::worker::Plane;
-use crate::registry::{Kind, Registry, Scheme, Source};
+use crate::registry::{Kind, Registry, Source};
 
 /// What the verbs work on.
 #[derive(Debug)]
@@ -53,6 +58,10 @@ pub struct Registrar {
     pub stop: CancellationToken,
     /// Whether the configuration and the ledger are written: not by `--ephemeral`.
     pub persistent: bool,
+    /// Tokens that were in the environment when the daemon started.
+    pub environment: Environment,
+    /// The tasks that renew credentials.
+    pub renewers: TaskTracker,
     books: Mutex<Books>,
     glance: ArcSwap<Glance>,
 }
@@ -119,6 +128,8 @@ pub struct Parts {
     pub stop: CancellationToken,
     /// Whether the configuration and the ledger are written.
     pub persistent: bool,
+    /// Tokens that were in the environment when the daemon started.
+    pub environment: Environment,
 }
 
 impl Registrar {
@@ -142,6 +153,8 @@ impl Registrar {
             started: OffsetDateTime::now_utc(),
             stop: parts.stop,
             persistent: parts.persistent,
+            environment: parts.environment,
+            renewers: TaskTracker::new(),
             books: Mutex::new(Books {
                 ledger,
                 ..Books::default()
@@ -208,13 +221,29 @@ impl Registrar {
     /// Makes the books say what the configuration says: new registries come in, gone ones leave, changed ones keep
     /// their credential.
     pub(crate) async fn take_in(&self, books: &mut Books, config: &Config) -> Result<(), ErrorBody> {
+        let mut keepers = BTreeMap::new();
+        for (name, registry) in &config.registries {
+            if config.owner(name) == name {
+                keepers.insert(name, self.keeper(books, name, registry).await);
+            }
+        }
         let mut services = BTreeMap::new();
         for (name, registry) in &config.registries {
-            let previous = books.services.get(name).map(Arc::clone);
+            let Some(keeper) = keepers.get(config.owner(name)) else {
+                continue;
+            };
+            let previous = books.services.get(name);
             let upstream = Arc::new(self.upstream(name, registry)?);
-            let holding = self.holding(books, name, registry, previous.as_deref()).await;
-            let usage = previous.map_or_else(Arc::default, |service| Arc::clone(&service.usage));
-            let service = service(name, registry, holding, upstream, usage);
+            let service = Service {
+                name: name.clone(),
+                registry: registry.clone(),
+                credential: previous
+                    .and_then(|previous| slot_to_keep(previous, registry, keeper))
+                    .unwrap_or_default(),
+                keeper: Arc::clone(keeper),
+                upstream,
+                usage: previous.map_or_else(Arc::default, |service| Arc::clone(&service.usage)),
+            };
             services.insert(name.clone(), Arc::new(service));
         }
         let before = std::mem::replace(&mut books.services, services);
@@ -222,44 +251,38 @@ impl Registrar {
             books.services = before;
             return Err(error);
         }
+        serve_credentials(books);
         self.publish(books);
         self.write_bundle(books)
     }
 
-    /// What is in memory for a registry: what it held before, or what its source has.
-    async fn holding(
-        &self,
-        books: &mut Books,
-        name: &RegistryName,
-        registry: &Registry,
-        previous: Option<&Service>,
-    ) -> Holding {
-        if let Some(previous) = previous
-            && previous.registry.source == registry.source
-            && let Some(generation) = previous.credential.generation()
-        {
-            return ready(
-                generation.number,
-                generation.since,
-                &registry.scheme,
-                generation.secret().clone(),
-            );
+    /// What holds a registry's own credential: what held it before, where its source is the same, or another.
+    async fn keeper(&self, books: &mut Books, name: &RegistryName, registry: &Registry) -> Arc<Keeper> {
+        let previous = books.services.get(name);
+        let previous = previous.filter(|service| service.registry.source == registry.source);
+        let previous = previous.map(|service| Arc::clone(&service.keeper));
+        if let Some(origin) = Origin::of(&registry.source) {
+            return previous.unwrap_or_else(|| Arc::new(Keeper::renewing(origin, None, &self.renewers)));
         }
-        match &registry.source {
-            Source::Store => self.stored(books, name, &registry.scheme).await,
-            Source::Environment(variable) => match std::env::var(variable) {
-                Ok(text) => given(&text, &registry.scheme),
-                Err(_) => Holding::Missing(format!("the environment variable {variable} is not set")),
-            },
-            Source::File(path) => match std::fs::read_to_string(path) {
-                Ok(text) => given(&text, &registry.scheme),
-                Err(error) => Holding::Missing(format!("cannot read {}: {error}", path.display())),
-            },
-            Source::Command(_) => Holding::Missing("this release does not run commands for tokens yet".to_owned()),
+        let keeper = previous.unwrap_or_else(|| Arc::new(Keeper::fixed()));
+        if keeper.present().value().is_none() {
+            let present = match &registry.source {
+                Source::Environment(variable) => self.in_environment(variable),
+                _ => self.stored(books, name).await,
+            };
+            keeper.replace(present).await;
+        }
+        keeper
+    }
+
+    fn in_environment(&self, variable: &str) -> Present {
+        match self.environment.secret(variable) {
+            Ok(secret) => Present::Ready(first_value(secret)),
+            Err(absent) => Present::Missing(absent.to_string()),
         }
     }
 
-    async fn stored(&self, books: &mut Books, name: &RegistryName, scheme: &Scheme) -> Holding {
+    async fn stored(&self, books: &mut Books, name: &RegistryName) -> Present {
         match self.store.read(&Item::Credential(name.clone())).await {
             Ok(Some(secret)) => {
                 let interrupted = books.ledger.rotations.contains_key(name);
@@ -267,13 +290,22 @@ impl Registrar {
                 if interrupted && let Err(error) = self.write_ledger(&books.ledger) {
                     tracing::warn!(error = error.message, "noted at the next start");
                 }
-                ready(record.generation, record.since, scheme, secret)
+                Present::Ready(value(record, secret))
             }
-            Ok(None) => Holding::Missing("the store has no token for it".to_owned()),
+            Ok(None) => Present::Missing("the store has no token for it".to_owned()),
             Err(error) => {
                 tracing::warn!(registry = %name, %error, "its token cannot be read");
                 books.store_trouble = Some(error);
-                Holding::Locked
+                Present::Locked
+            }
+        }
+    }
+
+    /// Called once in a while: generations that are not in use have to prove themselves again.
+    pub(crate) fn rest_guards(&self) {
+        for service in self.glance().services.values() {
+            if let Some(generation) = service.credential.generation() {
+                generation.guard().rest();
             }
         }
     }
@@ -294,8 +326,10 @@ impl Registrar {
             .map(Arc::clone)
             .collect();
         for service in locked {
-            let holding = self.stored(&mut books, &service.name, &service.registry.scheme).await;
-            service.credential.replace(holding).await;
+            if service.registry.source == Source::Store {
+                let present = self.stored(&mut books, &service.name).await;
+                service.keeper.replace(present).await;
+            }
         }
         if let Err(error) = self.ensure_authorities(&mut books).await {
             tracing::warn!(error = error.message, "authorities");
@@ -492,33 +526,48 @@ impl Registrar {
     }
 }
 
-/// A service with its credential.
-pub(crate) fn service(
-    name: &RegistryName,
-    registry: &Registry,
-    holding: Holding,
-    upstream: Arc<Upstream>,
-    usage: Arc<Usage>,
-) -> Service {
-    Service {
-        name: name.clone(),
-        registry: registry.clone(),
-        credential: Arc::new(Slot::new(holding)),
-        upstream,
-        usage,
+/// The same slot, so that what is known of its generation stays known, unless it has to become another.
+fn slot_to_keep(previous: &Service, registry: &Registry, keeper: &Arc<Keeper>) -> Option<Arc<Slot>> {
+    let same = previous.registry.scheme == registry.scheme && Arc::ptr_eq(&previous.keeper, keeper);
+    same.then(|| Arc::clone(&previous.credential))
+}
+
+/// Tells every keeper which registries use its credential.
+pub(crate) fn serve_credentials(books: &Books) {
+    let services: Vec<&Arc<Service>> = books.services.values().collect();
+    for service in &services {
+        let users = services
+            .iter()
+            .filter(|user| Arc::ptr_eq(&user.keeper, &service.keeper));
+        let outlets = users.map(|user| Outlet {
+            slot: Arc::clone(&user.credential),
+            scheme: user.registry.scheme.clone(),
+        });
+        service.keeper.serve(outlets.collect());
     }
 }
 
-/// A generation that requests can use.
-pub(crate) fn ready(number: u64, since: OffsetDateTime, scheme: &Scheme, secret: Secret) -> Holding {
-    Holding::Ready(Arc::new(Generation::new(number, since, scheme, secret)))
+/// A value from the store.
+pub(crate) fn value(record: Record, secret: Secret) -> Value {
+    Value {
+        number: record.generation,
+        since: record.since,
+        secret,
+        lifetime: None,
+    }
 }
 
-fn given(text: &str, scheme: &Scheme) -> Holding {
-    match Secret::parse(text) {
-        Ok(secret) => ready(1, OffsetDateTime::now_utc(), scheme, secret),
-        Err(error) => Holding::Missing(error.to_string()),
+/// What is remembered of a value.
+pub(crate) fn record(value: &Value) -> Record {
+    Record {
+        generation: value.number,
+        since: value.since,
     }
+}
+
+/// The value of a credential that nothing is remembered of.
+pub(crate) fn first_value(secret: Secret) -> Value {
+    value(first_record(), secret)
 }
 
 /// The record of a first token.

@@ -6,7 +6,8 @@ use regauth_shared::request::ByName;
 use regauth_shared::response::RegistryRemoved;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 
-use super::registrar::{Registrar, Services, store_error};
+use super::registrar::{Books, Registrar, Services, serve_credentials, store_error};
+use crate::proxy::routes::Service;
 use crate::registry::Source;
 
 /// Removes a registry. From the configuration's write on it does not exist; a secret that the store would not delete is
@@ -14,15 +15,7 @@ use crate::registry::Source;
 pub(crate) async fn remove_registry(registrar: &Registrar, request: ByName) -> Result<RegistryRemoved, ErrorBody> {
     let mut books = registrar.books().await;
     let name = request.name;
-    let service = books.services.get(&name).map(Arc::clone);
-    // Somebody may have taken it out of the file by hand; its token is here still.
-    if service.is_none() && !books.ledger.registries.contains_key(&name) {
-        return Err(not_found(&books.services, &name));
-    }
-    if registrar.persistent {
-        // A file that could not be written to in the end is told before anything is begun.
-        registrar.read_config()?;
-    }
+    let service = removable(registrar, &books, &name)?;
     books.ledger.pending.insert(name.clone());
     let forgotten = registrar.write_ledger(&books.ledger).and_then(|()| {
         registrar.edit_config(|config| {
@@ -36,6 +29,7 @@ pub(crate) async fn remove_registry(registrar: &Registrar, request: ByName) -> R
         return Err(error);
     }
     books.services.remove(&name);
+    serve_credentials(&books);
     registrar.publish(&books);
     let mut notes = Vec::new();
     if let Err(error) = registrar.delete_credential(&mut books, &name).await {
@@ -44,7 +38,7 @@ pub(crate) async fn remove_registry(registrar: &Registrar, request: ByName) -> R
             store_error(&error).message
         ));
     }
-    if service.is_some_and(|service| service.registry.source != Source::Store) {
+    if service.is_some_and(|service| !matches!(service.registry.source, Source::Store | Source::Of(_))) {
         notes.push("its token was not in regauth's store; delete it where it came from".to_owned());
     }
     registrar.forget_unused_authorities(&mut books).await;
@@ -58,6 +52,35 @@ pub(crate) async fn remove_registry(registrar: &Registrar, request: ByName) -> R
     registrar.publish(&books);
     tracing::info!(registry = %name, "removed");
     Ok(RegistryRemoved { name, notes })
+}
+
+/// The registry, unless something speaks against its removal. There is none where somebody has taken it out of the file by
+/// hand; its token is here still.
+fn removable(registrar: &Registrar, books: &Books, name: &RegistryName) -> Result<Option<Arc<Service>>, ErrorBody> {
+    let service = books.services.get(name).map(Arc::clone);
+    if service.is_none() && !books.ledger.registries.contains_key(name) {
+        return Err(not_found(&books.services, name));
+    }
+    refuse_while_shared(&books.services, name)?;
+    if registrar.persistent {
+        // A file that could not be written to in the end is told before anything is begun.
+        registrar.read_config()?;
+    }
+    Ok(service)
+}
+
+fn refuse_while_shared(services: &Services, name: &RegistryName) -> Result<(), ErrorBody> {
+    let uses_it = |service: &&Arc<Service>| matches!(&service.registry.source, Source::Of(owner) if owner == name);
+    let users = services.values().filter(uses_it);
+    let users: Vec<&str> = users.map(|user| user.name.as_str()).collect();
+    if users.is_empty() {
+        return Ok(());
+    }
+    Err(ErrorBody::new(
+        ErrorKind::Refused,
+        format!("the credential of `{name}` is also that of {}", users.join(", ")),
+    )
+    .hint("remove what uses it first, or change `credential-of` there"))
 }
 
 /// The answer for a name that nobody has, with those that there are.

@@ -5,64 +5,105 @@ use std::time::Duration;
 
 use regauth_shared::request::{Allow, ByName, Rotate, Verify};
 use regauth_shared::response::{Rotated, Verdict, VerdictResult, Verified, WritesChanged};
-use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
+use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
 use time::OffsetDateTime;
+use tokio::sync::MutexGuard;
 
 use super::probe;
-use super::registrar::{Registrar, Services, ready, store_error};
+use super::registrar::{Books, Registrar, Services, store_error, value};
 use super::remove::not_found;
 use super::show::moment;
-use crate::credential::keeper::Holding;
+use crate::credential::keeper::Present;
 use crate::credential::mark::Mark;
+use crate::credential::origin::Failure;
+use crate::credential::slot::Holding;
 use crate::credential::{Item, StoreError};
 use crate::ledger::{Ledger, Record, Rotation};
 use crate::proxy::routes::Service;
 use crate::registry::Source;
 
-/// Replaces a registry's token: asks the registry, stores, swaps. After the answer no request uses the old one.
+/// Replaces a registry's token. After the answer no request uses the old one.
 pub(crate) async fn rotate(registrar: &Registrar, request: Rotate) -> Result<Rotated, ErrorBody> {
-    let mut books = registrar.books().await;
+    let books = registrar.books().await;
     let service = find(&books.services, &request.name)?;
-    refuse_other_sources(&service)?;
-    if request.verify {
-        let finding = probe::ask(&service.upstream, registrar.pool(), &service.registry, &request.token).await;
-        refuse_unless_accepted(&finding)?;
+    let name = &request.name;
+    match (&service.registry.source, &request.token) {
+        (Source::Store, Some(token)) => rotate_stored(registrar, books, &service, token.clone(), request.verify).await,
+        (Source::Store, None) => Err(ErrorBody::new(
+            ErrorKind::Invalid,
+            format!("the token of `{name}` is in the store, so a new one has to be given"),
+        )),
+        (Source::Of(owner), _) => Err(ErrorBody::new(
+            ErrorKind::Refused,
+            format!("`{name}` uses the credential of `{owner}`"),
+        )
+        .hint(format!("`regauthctl rotate {owner}` rotates it for both"))),
+        (source @ Source::Environment(_), _) => Err(comes_from(name, source)
+            .hint("the environment is read once: set the variable anew where regauthd is started, and start it again")),
+        (source, Some(_)) => Err(comes_from(name, source).hint(format!(
+            "replace it there; `regauthctl rotate {name}` alone asks for it"
+        ))),
+        (Source::File(_) | Source::Command(_), None) => {
+            // Asking may take long, and other verbs need not wait for it.
+            drop(books);
+            rotate_at_source(registrar, &service, request.verify).await
+        }
     }
-    let generation = books
-        .ledger
-        .registries
-        .get(&request.name)
-        .map_or(0, |record| record.generation)
-        + 1;
+}
+
+fn comes_from(name: &RegistryName, source: &Source) -> ErrorBody {
+    ErrorBody::new(
+        ErrorKind::Refused,
+        format!("the token of `{name}` comes from {source}, not from the store"),
+    )
+}
+
+/// Asks the registry, stores, swaps.
+async fn rotate_stored(
+    registrar: &Registrar,
+    mut books: MutexGuard<'_, Books>,
+    service: &Service,
+    token: Secret,
+    verify: bool,
+) -> Result<Rotated, ErrorBody> {
+    let name = &service.name;
+    if verify {
+        refuse_unless_accepted(&asked(registrar, service, &token).await)?;
+    }
+    let generation = books.ledger.registries.get(name).map_or(0, |record| record.generation) + 1;
     let record = Record {
         generation,
         since: OffsetDateTime::now_utc(),
     };
-    store(registrar, &mut books.ledger, &request, record).await?;
-    let holding = ready(record.generation, record.since, &service.registry.scheme, request.token);
-    service.credential.replace(holding).await;
-    tracing::info!(registry = %request.name, generation, "rotated");
-    Ok(Rotated {
-        name: request.name,
-        generation,
-        verified: request.verify,
-    })
+    store(registrar, &mut books.ledger, name, &token, record).await?;
+    service.keeper.replace(Present::Ready(value(record, token))).await;
+    // Whoever shares the credential has connections whose buffers hold the old token.
+    for sharer in books
+        .services
+        .values()
+        .filter(|other| Arc::ptr_eq(&other.keeper, &service.keeper))
+    {
+        sharer.upstream.renew();
+    }
+    Ok(rotated(service, generation, verify, Vec::new()))
 }
 
 /// The store's write is the moment at which the rotation has happened. It is noted before, so that a kill leaves no doubt
 /// which token is there, and after.
-async fn store(registrar: &Registrar, ledger: &mut Ledger, request: &Rotate, record: Record) -> Result<(), ErrorBody> {
-    let name = &request.name;
-    let mark = Mark::of(&request.token, record.since);
+async fn store(
+    registrar: &Registrar,
+    ledger: &mut Ledger,
+    name: &RegistryName,
+    token: &Secret,
+    record: Record,
+) -> Result<(), ErrorBody> {
+    let mark = Mark::of(token, record.since);
     ledger.rotations.insert(name.clone(), Rotation { record, mark });
     if let Err(error) = registrar.write_ledger(ledger) {
         ledger.rotations.remove(name);
         return Err(error);
     }
-    let written = registrar
-        .store
-        .write(&Item::Credential(name.clone()), &request.token)
-        .await;
+    let written = registrar.store.write(&Item::Credential(name.clone()), token).await;
     match &written {
         Ok(()) => {
             ledger.rotations.remove(name);
@@ -80,19 +121,50 @@ async fn store(registrar: &Registrar, ledger: &mut Ledger, request: &Rotate, rec
     written.map_err(|error| store_error(&error))
 }
 
-fn refuse_other_sources(service: &Service) -> Result<(), ErrorBody> {
-    if service.registry.source == Source::Store {
-        return Ok(());
+/// Reads the file or runs the program again, asks the registry, swaps.
+async fn rotate_at_source(registrar: &Registrar, service: &Service, verify: bool) -> Result<Rotated, ErrorBody> {
+    let source = &service.registry.source;
+    let minted = service
+        .keeper
+        .fetch()
+        .await
+        .map_err(|failure| source_error(service, &failure))?;
+    if verify {
+        refuse_unless_accepted(&asked(registrar, service, &minted.secret).await)?;
     }
-    let source = super::show::source(service);
-    Err(ErrorBody::new(
-        ErrorKind::Refused,
-        format!(
-            "the token of `{}` comes from {source}, not from the store",
-            service.name
-        ),
-    )
-    .hint("replace it there, then `regauthctl reload`"))
+    let taken = service.keeper.take(minted).await;
+    let note = if taken.is_new {
+        format!("the token comes from {source}, which was asked again")
+    } else {
+        format!("the token comes from {source}, which was asked again and gives the same one as before")
+    };
+    Ok(rotated(service, taken.number, verify, vec![note]))
+}
+
+async fn asked(registrar: &Registrar, service: &Service, token: &Secret) -> probe::Finding {
+    probe::ask(&service.upstream, registrar.pool(), &service.registry, token).await
+}
+
+fn rotated(service: &Service, generation: u64, verified: bool, notes: Vec<String>) -> Rotated {
+    if verified && let Some(generation) = service.credential.generation() {
+        generation.guard().note(true);
+    }
+    tracing::info!(registry = %service.name, generation, "rotated");
+    Rotated {
+        name: service.name.clone(),
+        generation,
+        verified,
+        notes,
+    }
+}
+
+/// A source's failure as an answer.
+pub(crate) fn source_error(service: &Service, failure: &Failure) -> ErrorBody {
+    let name = &service.name;
+    ErrorBody::new(ErrorKind::Failed, failure.message.clone()).hint(match &failure.output {
+        Some(output) => format!("it said: {output}"),
+        None => format!("mend its source; `regauthctl show {name}` says how it is doing"),
+    })
 }
 
 fn refuse_unless_accepted(finding: &probe::Finding) -> Result<(), ErrorBody> {
@@ -139,16 +211,10 @@ async fn verdict(registrar: &Registrar, service: &Service) -> Verdict {
             };
         }
     };
-    let finding = probe::ask(
-        &service.upstream,
-        registrar.pool(),
-        &service.registry,
-        generation.secret(),
-    )
-    .await;
+    let finding = asked(registrar, service, generation.secret()).await;
     match finding.result {
-        VerdictResult::Accepted => generation.note(true),
-        VerdictResult::Rejected => generation.note(false),
+        VerdictResult::Accepted => generation.guard().note(true),
+        VerdictResult::Rejected => generation.guard().note(false),
         _ => {}
     }
     Verdict {

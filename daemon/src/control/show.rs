@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use regauth_shared::request::ByName;
 use regauth_shared::response::{
-    CredentialState, CredentialView, Problem, RegistryList, RegistryView, Status, StoreView,
+    CredentialState, CredentialView, Problem, RegistryList, RegistryView, SourceFailure, Status, StoreView,
 };
 use regauth_shared::{ErrorBody, version};
 use time::OffsetDateTime;
@@ -13,9 +13,11 @@ use time::format_description::well_known::Rfc3339;
 
 use super::registrar::{Registrar, Services, store_error};
 use super::remove::not_found;
-use crate::credential::keeper::{Holding, Slot};
+use crate::config::Clients;
+use crate::credential::slot::Holding;
 use crate::credential::{StoreError, open};
 use crate::proxy::routes::Service;
+use crate::proxy::worker::Plane;
 use crate::registry::Source;
 
 /// All registries.
@@ -55,7 +57,8 @@ pub(crate) async fn status(registrar: &Registrar) -> Status {
         config: registrar.config_file.display().to_string(),
         store: store_view(registrar, trouble.as_ref()),
         registries: glance.services.len(),
-        problems: problems(&glance.services, trouble.as_ref()),
+        problems: problems(plane, &glance.services, trouble.as_ref()),
+        clients: plane.clients.as_str().to_owned(),
         connections: plane.counters.connections(),
         requests: plane.counters.requests(),
     }
@@ -71,10 +74,14 @@ pub(crate) fn view(service: &Service) -> RegistryView {
         scopes: registry.scopes.iter().map(ToString::to_string).collect(),
         scheme: registry.scheme.to_string(),
         username: registry.scheme.username().map(str::to_owned),
-        source: source(service),
+        source: registry.source.to_string(),
+        credential_of: match &registry.source {
+            Source::Of(owner) => Some(owner.clone()),
+            _ => None,
+        },
         writes: registry.writes.as_str().to_owned(),
         writes_open_until: service.usage.writes_open_until().map(moment),
-        credential: credential(&service.credential),
+        credential: credential(service),
         last_used: service.usage.last_used().map(moment),
         last_status: service.usage.last_status(),
         requests: service.usage.requests(),
@@ -97,7 +104,7 @@ pub(crate) fn store_view(registrar: &Registrar, trouble: Option<&StoreError>) ->
 
 /// The proxy's URL for clients.
 pub(crate) fn proxy_url(registrar: &Registrar) -> String {
-    format!("http://{}", registrar.plane.listen)
+    format!("http://{}", super::grants::address(registrar.plane.listen))
 }
 
 /// A moment in RFC 3339, in UTC, to the second.
@@ -109,44 +116,50 @@ pub(crate) fn moment(moment: OffsetDateTime) -> String {
         .unwrap_or_default()
 }
 
-/// Where a credential comes from, in one word or two.
-pub(crate) fn source(service: &Service) -> String {
-    match &service.registry.source {
-        Source::Store => "store".to_owned(),
-        Source::Environment(variable) => format!("env:{variable}"),
-        Source::File(path) => format!("file:{}", path.display()),
-        Source::Command(_) => "command".to_owned(),
-    }
-}
-
-fn credential(slot: &Arc<Slot>) -> CredentialView {
-    match &*slot.load() {
-        Holding::Ready(generation) => CredentialView {
-            state: if generation.is_rejected() {
+fn credential(service: &Service) -> CredentialView {
+    let (state, generation) = match &*service.credential.load() {
+        Holding::Ready(generation) => {
+            let state = if generation.is_over() {
+                CredentialState::Expired
+            } else if generation.guard().is_rejected() {
                 CredentialState::Rejected
             } else {
                 CredentialState::Ready
-            },
-            generation: generation.number,
-            since: Some(moment(generation.since)),
-            expires: None,
-        },
-        Holding::Locked => absent(CredentialState::Locked),
-        Holding::Missing(_) => absent(CredentialState::Missing),
-    }
-}
-
-fn absent(state: CredentialState) -> CredentialView {
+            };
+            (state, Some(Arc::clone(generation)))
+        }
+        Holding::Locked => (CredentialState::Locked, None),
+        Holding::Missing(_) => (CredentialState::Missing, None),
+    };
+    let news = service.keeper.news();
+    let lifetime = generation.as_ref().and_then(|generation| generation.lifetime);
     CredentialView {
         state,
-        generation: 0,
-        since: None,
-        expires: None,
+        generation: generation.as_ref().map_or(0, |generation| generation.number),
+        since: generation.map(|generation| moment(generation.since)),
+        expires: lifetime.map(|lifetime| moment(lifetime.expires())),
+        renews: news.renews.map(moment),
+        failure: news.failure.map(|(failure, at)| SourceFailure {
+            message: failure.message,
+            output: failure.output,
+            at: moment(at),
+        }),
     }
 }
 
-fn problems(services: &Services, trouble: Option<&StoreError>) -> Vec<Problem> {
+fn problems(plane: &Plane, services: &Services, trouble: Option<&StoreError>) -> Vec<Problem> {
     let mut problems = Vec::new();
+    if plane.clients == Clients::SameUser
+        && let Some(why) = plane.peers.without_proof()
+    {
+        problems.push(Problem {
+            message: format!("every client needs a grant: {why}"),
+            hint:
+                "`regauthctl grant` prints a proxy URL for a client; `clients = \"grants\"` in config.toml says that \
+                this is meant"
+                    .to_owned(),
+        });
+    }
     if let Some(trouble) = trouble {
         let error = store_error(trouble);
         problems.push(Problem {
@@ -154,24 +167,39 @@ fn problems(services: &Services, trouble: Option<&StoreError>) -> Vec<Problem> {
             hint: error.hint.unwrap_or_default(),
         });
     }
-    for service in services.values() {
-        let name = &service.name;
-        let message = match &*service.credential.load() {
-            Holding::Ready(generation) if generation.is_rejected() => {
-                format!("the registry `{name}` rejects its token")
-            }
-            Holding::Missing(why) => format!("the registry `{name}` has no token: {why}"),
-            Holding::Ready(_) | Holding::Locked => continue,
-        };
-        let hint = match service.registry.source {
-            Source::Store => format!("`regauthctl rotate {name}` gives it a new one"),
-            Source::Environment(_) | Source::File(_) | Source::Command(_) => {
-                "mend its source, then `regauthctl reload`".to_owned()
-            }
-        };
-        problems.push(Problem { message, hint });
-    }
+    problems.extend(services.values().filter_map(|service| problem(service)));
     problems
+}
+
+fn problem(service: &Service) -> Option<Problem> {
+    let name = &service.name;
+    let failure = service.keeper.news().failure;
+    let message = match (&*service.credential.load(), failure) {
+        (Holding::Ready(generation), _) if generation.guard().is_rejected() => {
+            format!("the registry `{name}` rejects its token")
+        }
+        (Holding::Ready(generation), failure) if generation.is_over() => {
+            let why = failure.map_or_else(String::new, |(failure, _)| format!(": {}", failure.message));
+            format!("the token of the registry `{name}` has expired{why}")
+        }
+        (Holding::Ready(_), Some((failure, _))) => {
+            format!(
+                "the token of the registry `{name}` cannot be renewed: {}",
+                failure.message
+            )
+        }
+        (Holding::Missing(why), _) => format!("the registry `{name}` has no token: {why}"),
+        (Holding::Ready(_) | Holding::Locked, _) => return None,
+    };
+    let hint = match &service.registry.source {
+        Source::Store => format!("`regauthctl rotate {name}` gives it a new one"),
+        Source::Environment(_) => "set the variable where regauthd is started, and start it again".to_owned(),
+        Source::File(_) | Source::Command(_) => {
+            format!("mend its source; it is asked again by itself, and at once by `regauthctl rotate {name}`")
+        }
+        Source::Of(owner) => format!("`regauthctl rotate {owner}` gives both a new one"),
+    };
+    Some(Problem { message, hint })
 }
 
 /// How long `status` waits for the store.

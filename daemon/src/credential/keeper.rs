@@ -1,152 +1,364 @@
-//! What requests use: each registry's credential in memory, one generation at a time.
+//! One credential and the registries that use it.
 //!
-//! A request takes the present [`Generation`] once and keeps it until the registry has answered (invariant 11). A
-//! rotation puts the next one in, then waits until nobody holds the last: after that no request uses the old token.
+//! A [`Keeper`] holds the present value and puts it into the [`Slot`] of each registry, under that registry's scheme. A
+//! credential that comes from a file or a program has a [`renewer`](super::renewer) besides: a task that alone asks the
+//! source, so that it is asked once however many requests wait.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use regauth_shared::Secret;
 use time::OffsetDateTime;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 
-use crate::proxy::rewrite::Attachment;
+use super::generation::{Generation, Value};
+use super::lifetime::{Lifetime, Moment};
+use super::origin::{Failure, Minted, Origin};
+use super::renewer::Renewer;
+use super::slot::{Holding, Slot, handover};
 use crate::registry::Scheme;
 
-/// One value of a credential, between two rotations.
+/// One credential in memory.
 #[derive(Debug)]
-pub struct Generation {
-    /// Counts up at every rotation, from 1.
-    pub number: u64,
-    /// When it was stored.
-    pub since: OffsetDateTime,
-    attachment: Attachment,
-    secret: Secret,
-    rejections: AtomicU32,
+pub struct Keeper {
+    shelf: Arc<Shelf>,
+    renewal: Option<Renewal>,
 }
 
-impl Generation {
-    /// A generation and the header it becomes under `scheme`.
-    pub fn new(number: u64, since: OffsetDateTime, scheme: &Scheme, secret: Secret) -> Self {
-        Self {
-            number,
-            since,
-            attachment: Attachment::new(scheme, &secret),
-            secret,
-            rejections: AtomicU32::new(0),
-        }
-    }
-
-    /// The header to send.
-    pub fn attachment(&self) -> &Attachment {
-        &self.attachment
-    }
-
-    /// The secret itself, for asking the registry about it.
-    pub fn secret(&self) -> &Secret {
-        &self.secret
-    }
-
-    /// Notes what the registry said to a request that carried this generation.
-    pub fn note(&self, accepted: bool) {
-        if accepted {
-            self.rejections.store(0, Ordering::Relaxed);
-        } else {
-            self.rejections.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether the registry's last word on it was no.
-    pub fn is_rejected(&self) -> bool {
-        self.rejections.load(Ordering::Relaxed) > 0
-    }
+#[derive(Debug)]
+struct Renewal {
+    asks: mpsc::UnboundedSender<Ask>,
+    /// Ends the task, and a program that it runs, with the keeper.
+    _end: DropGuard,
 }
 
-/// What is in memory for a registry.
+/// What is in memory of a credential.
 #[derive(Clone, Debug)]
-pub enum Holding {
-    /// A credential.
-    Ready(Arc<Generation>),
+pub enum Present {
+    /// Its value.
+    Ready(Value),
     /// The store has it and is locked.
     Locked,
     /// The store or source does not have it, or failed; why, for `show`.
     Missing(String),
 }
 
-/// A registry's place for its credential: read by every request, replaced by a rotation.
+/// A registry that uses the credential.
+#[derive(Clone, Debug)]
+pub struct Outlet {
+    /// Where its requests look.
+    pub slot: Arc<Slot>,
+    /// How the secret becomes its header.
+    pub scheme: Scheme,
+}
+
+/// Why a request wants another value than the present one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// There is none, or it has expired.
+    Missing,
+    /// The registry has rejected it.
+    Rejected,
+}
+
+/// What came of a value from a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The generation from now on.
+    pub number: u64,
+    /// Whether it is another token than before.
+    pub is_new: bool,
+}
+
+/// How a source has been doing.
+#[derive(Clone, Debug, Default)]
+pub struct News {
+    /// When it is going to be asked next.
+    pub renews: Option<OffsetDateTime>,
+    /// What went wrong last, and when, if it has not gone right since.
+    pub failure: Option<(Failure, OffsetDateTime)>,
+}
+
+/// What is asked of a renewer.
 #[derive(Debug)]
-pub struct Slot(ArcSwap<Holding>);
+pub(super) enum Ask {
+    /// A newer value than number `than`.
+    Renew {
+        than: u64,
+        cause: Cause,
+        done: oneshot::Sender<bool>,
+    },
+    /// What the source gives now, for someone who puts it in place himself.
+    Fetch {
+        done: oneshot::Sender<Result<Minted, Failure>>,
+    },
+    /// Someone has put a value in place.
+    LookAgain,
+}
 
-impl Slot {
-    /// A slot that holds `holding`.
-    pub fn new(holding: Holding) -> Self {
-        Self(ArcSwap::from_pointee(holding))
-    }
-
-    /// What it holds now.
-    pub fn load(&self) -> Arc<Holding> {
-        self.0.load_full()
-    }
-
-    /// The present generation, if there is one.
-    pub fn generation(&self) -> Option<Arc<Generation>> {
-        match &**self.0.load() {
-            Holding::Ready(generation) => Some(Arc::clone(generation)),
-            Holding::Locked | Holding::Missing(_) => None,
+impl Keeper {
+    /// A credential that changes only when a person changes it.
+    pub fn fixed() -> Self {
+        Self {
+            shelf: Arc::default(),
+            renewal: None,
         }
     }
 
-    /// Puts `holding` in and waits until no request holds what was there before, at most [`HANDOVER`].
-    pub async fn replace(&self, holding: Holding) {
-        let old = self.0.swap(Arc::new(holding));
-        let deadline = tokio::time::Instant::now() + HANDOVER;
-        let Holding::Ready(generation) = &*old else { return };
-        // `old` itself is one holder.
-        while Arc::strong_count(generation) > 1 && tokio::time::Instant::now() < deadline {
-            tokio::time::sleep(POLL).await;
+    /// A credential that comes from `origin`, which is asked whenever that is due; at once if it did not give a `first`
+    /// value already.
+    pub fn renewing(origin: Origin, first: Option<Minted>, tasks: &TaskTracker) -> Self {
+        let shelf = Arc::<Shelf>::default();
+        if let Some(first) = first {
+            shelf.take(first, Moment::now());
+        }
+        let (asks, questions) = mpsc::unbounded_channel();
+        let end = CancellationToken::new();
+        let renewer = Renewer::new(origin, Arc::clone(&shelf), questions);
+        tasks.spawn(end.clone().run_until_cancelled_owned(renewer.run()));
+        let renewal = Renewal {
+            asks,
+            _end: end.drop_guard(),
+        };
+        Self {
+            shelf,
+            renewal: Some(renewal),
+        }
+    }
+
+    /// Whether its source can be asked for a new value.
+    pub fn renews(&self) -> bool {
+        self.renewal.is_some()
+    }
+
+    /// What is in memory.
+    pub fn present(&self) -> Present {
+        self.shelf.lock().present.clone()
+    }
+
+    /// How its source has been doing.
+    pub fn news(&self) -> News {
+        self.shelf.lock().news.clone()
+    }
+
+    /// From now on exactly these registries use it. Those that are new get the present value.
+    pub fn serve(&self, outlets: Vec<Outlet>) {
+        let mut inner = self.shelf.lock();
+        for outlet in &outlets {
+            let known = inner.outlets.iter().any(|known| Arc::ptr_eq(&known.slot, &outlet.slot));
+            if !known {
+                outlet.slot.swap(inner.present.holding(outlet));
+            }
+        }
+        inner.outlets = outlets;
+    }
+
+    /// Puts a value, or the lack of one, in place and waits until no request holds the one before.
+    pub async fn replace(&self, present: Present) {
+        let replaced = self.shelf.put(present);
+        handover(replaced).await;
+    }
+
+    /// Puts what its source gave in place; as [`Keeper::replace`].
+    pub async fn take(&self, minted: Minted) -> Taken {
+        let (taken, replaced) = self.shelf.take(minted, Moment::now());
+        handover(replaced).await;
+        if let Some(renewal) = &self.renewal {
+            let _ = renewal.asks.send(Ask::LookAgain);
+        }
+        taken
+    }
+
+    /// Sees to it that there is a newer value than `than`: waits for the source if it is asked already or may be asked
+    /// again, at most [`PATIENCE`]. `false` when there is none.
+    pub async fn renew(&self, than: u64, cause: Cause) -> bool {
+        let Some(renewal) = &self.renewal else { return false };
+        let (done, renewed) = oneshot::channel();
+        let asked = renewal.asks.send(Ask::Renew { than, cause, done });
+        asked.is_ok() && matches!(tokio::time::timeout(PATIENCE, renewed).await, Ok(Ok(true)))
+    }
+
+    /// Asks the source, without putting in place what it gives.
+    ///
+    /// # Errors
+    /// [`Failure`] when it gives nothing.
+    pub async fn fetch(&self) -> Result<Minted, Failure> {
+        let ended = || Failure::new("its source cannot be asked");
+        let renewal = self.renewal.as_ref().ok_or_else(ended)?;
+        let (done, fetched) = oneshot::channel();
+        renewal.asks.send(Ask::Fetch { done }).map_err(|_| ended())?;
+        fetched.await.unwrap_or_else(|_| Err(ended()))
+    }
+}
+
+/// What a keeper and its renewer share.
+#[derive(Debug, Default)]
+pub(super) struct Shelf {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) present: Present,
+    outlets: Vec<Outlet>,
+    last_number: u64,
+    pub(super) news: News,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            present: Present::Missing("it has not been asked for yet".to_owned()),
+            outlets: Vec::new(),
+            last_number: 0,
+            news: News::default(),
         }
     }
 }
 
-/// How long a rotation waits for requests that took the old generation and have not been answered yet.
-const HANDOVER: Duration = Duration::from_secs(10);
-const POLL: Duration = Duration::from_millis(2);
+impl Shelf {
+    /// Never held for longer than it takes to look or to replace.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether some registry has accepted the present value.
+    pub(super) fn was_accepted(&self) -> bool {
+        let generations = |outlet: &Outlet| outlet.slot.generation();
+        let inner = self.lock();
+        let mut present = inner.outlets.iter().filter_map(generations);
+        present.any(|generation| generation.guard().was_accepted())
+    }
+
+    /// Puts something in place; what was there before, in every slot.
+    pub(super) fn put(&self, present: Present) -> Vec<Arc<Holding>> {
+        self.lock().put(present)
+    }
+
+    /// Puts what a source gave in place. The same token once more only lives longer: its generation goes on.
+    pub(super) fn take(&self, minted: Minted, now: Moment) -> (Taken, Vec<Arc<Holding>>) {
+        let mut inner = self.lock();
+        inner.news.failure = None;
+        let (number, since) = match &inner.present {
+            Present::Ready(value) if value.secret.is_same(&minted.secret) => (value.number, value.since),
+            _ => (inner.last_number + 1, now.wall),
+        };
+        let taken = Taken {
+            number,
+            is_new: number > inner.last_number,
+        };
+        let replaced = inner.put(Present::Ready(Value {
+            number,
+            since,
+            lifetime: Lifetime::new(now, minted.expires, minted.ttl),
+            secret: minted.secret,
+        }));
+        (taken, replaced)
+    }
+}
+
+impl Inner {
+    fn put(&mut self, present: Present) -> Vec<Arc<Holding>> {
+        if let Present::Ready(value) = &present {
+            self.last_number = value.number;
+        }
+        self.present = present;
+        let outlets = self.outlets.iter();
+        outlets
+            .map(|outlet| outlet.slot.swap(self.present.holding(outlet)))
+            .collect()
+    }
+}
+
+impl Present {
+    /// The same for one registry. A generation that stays keeps what is known of it.
+    fn holding(&self, outlet: &Outlet) -> Holding {
+        match self {
+            Self::Ready(value) => {
+                let known = outlet.slot.generation().filter(|known| known.number == value.number);
+                Holding::Ready(Arc::new(Generation::new(value, &outlet.scheme, known.as_deref())))
+            }
+            Self::Locked => Holding::Locked,
+            Self::Missing(why) => Holding::Missing(why.clone()),
+        }
+    }
+
+    /// The value, if there is one.
+    pub fn value(&self) -> Option<&Value> {
+        match self {
+            Self::Ready(value) => Some(value),
+            Self::Locked | Self::Missing(_) => None,
+        }
+    }
+}
+
+/// How long a request waits for a renewal; cargo gives up after 30 s.
+const PATIENCE: Duration = Duration::from_secs(25);
 
 #[cfg(test)]
 mod tests {
+    use regauth_shared::Secret;
+
     use super::*;
 
-    fn generation(number: u64) -> Holding {
-        let secret = Secret::parse("tok").unwrap();
-        Holding::Ready(Arc::new(Generation::new(
-            number,
-            OffsetDateTime::UNIX_EPOCH,
-            &Scheme::Raw,
-            secret,
-        )))
+    fn minted(token: &str, ttl: u64) -> Minted {
+        Minted {
+            secret: Secret::parse(token).unwrap(),
+            expires: None,
+            ttl: Some(Duration::from_secs(ttl)),
+        }
+    }
+
+    fn outlet(scheme: Scheme) -> Outlet {
+        let slot = Arc::new(Slot::new(Holding::Locked));
+        Outlet { slot, scheme }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_rotation_waits_for_those_who_hold_the_old_generation() {
-        let slot = Arc::new(Slot::new(generation(1)));
-        let held = slot.generation().unwrap();
-        let mut rotation = std::pin::pin!(slot.replace(generation(2)));
-        let early = tokio::time::timeout(Duration::from_millis(50), rotation.as_mut()).await;
-        assert!(early.is_err(), "a request still holds generation 1");
+    async fn registries_that_share_a_credential_rotate_together_each_by_its_scheme() {
+        let (keeper, [one, two]) = (Keeper::fixed(), [outlet(Scheme::Bearer), outlet(Scheme::Raw)]);
+        keeper.take(minted("first", 60)).await;
+        keeper.serve(vec![one.clone(), two.clone()]);
+        keeper.take(minted("second", 60)).await;
+        for (outlet, line) in [(&one, "Bearer second"), (&two, "second")] {
+            let generation = outlet.slot.generation().unwrap();
+            let mut headers = http::HeaderMap::new();
+            generation.attachment().attach(&mut headers);
+            assert_eq!(
+                (generation.number, headers["authorization"].as_bytes()),
+                (2, line.as_bytes())
+            );
+        }
+        keeper.serve(vec![one.clone()]);
+        keeper.take(minted("third", 60)).await;
         assert_eq!(
-            slot.generation().unwrap().number,
+            two.slot.generation().unwrap().number,
             2,
-            "new requests use the new one at once"
+            "it is served by another keeper now"
         );
-        drop(held);
-        rotation.await;
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_that_never_ends_does_not_hold_up_a_rotation_for_ever() {
-        let slot = Slot::new(generation(1));
-        let _held = slot.generation();
-        slot.replace(generation(2)).await;
+    async fn the_same_token_again_lives_longer_and_stays_what_it_is() {
+        let (keeper, outlet) = (Keeper::fixed(), outlet(Scheme::Raw));
+        keeper.serve(vec![outlet.clone()]);
+        assert!(keeper.take(minted("first", 60)).await.is_new);
+        let generation = outlet.slot.generation().unwrap();
+        generation.guard().note(true);
+        drop(generation);
+        tokio::time::advance(Duration::from_secs(50)).await;
+        let taken = keeper.take(minted("first", 60)).await;
+        assert_eq!((taken.number, taken.is_new), (1, false));
+        tokio::time::advance(Duration::from_secs(50)).await;
+        assert!(outlet.slot.ready().is_some(), "neither over nor distrusted");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn numbers_go_on_after_a_time_without() {
+        let keeper = Keeper::fixed();
+        keeper.take(minted("first", 60)).await;
+        keeper.replace(Present::Missing("gone".to_owned())).await;
+        assert_eq!(keeper.take(minted("second", 60)).await.number, 2);
     }
 }

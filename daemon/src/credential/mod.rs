@@ -1,8 +1,14 @@
 //! Where secrets live and how they come and go.
 //!
 //! A [`Store`] keeps secrets: [`keychain`], [`vault`] or [`memory`]. Its calls may block for as long as a person looks
-//! at a dialogue, so they run on the [`thread`] of their own, with a deadline, and never in a request's way. What
-//! requests use is in memory, in the [`keeper`].
+//! at a dialogue, so they run on the [`thread`] of their own, with a deadline, and never in a request's way.
+//!
+//! Other tokens have an [`origin`]: a [`file`], or a [`command`] whose output is [`printed`], with ready-made ones among
+//! the [`preset`]s; or they were taken from the [`environment`]. A [`renewer`] asks for them again before their
+//! [`lifetime`] ends.
+//!
+//! What requests use is in memory: a [`keeper`] puts each [`generation`] into the [`slot`] of every registry that uses the
+//! credential, and a [`guard`] keeps one that the registry rejects from being sent again and again.
 
 pub mod keychain;
 pub mod memory;
@@ -11,8 +17,26 @@ pub mod vault;
 
 pub mod open;
 
+pub mod command;
+pub mod environment;
+pub mod file;
+pub mod origin;
+pub mod preset;
+pub mod printed;
+mod redact;
+
 pub mod keeper;
+pub mod lifetime;
+mod renewer;
+
+pub mod generation;
+pub mod guard;
+pub mod slot;
+
 pub mod mark;
+
+#[cfg(test)]
+pub mod told;
 
 use std::fmt;
 use std::str::FromStr;

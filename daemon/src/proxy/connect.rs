@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::host::{Host, Origin};
+use crate::proxy::client::{Client, Visitor};
 use crate::proxy::decide::{Route, decide};
 use crate::proxy::refuse::Refusal;
 use crate::proxy::worker::Worker;
@@ -17,23 +18,41 @@ use crate::proxy::{intercept, plain, tunnel};
 
 /// Carries one connection from its first byte to its end.
 pub(crate) async fn serve(worker: Worker, mut stream: TcpStream) {
+    let visitor = match Visitor::at_the_door(&worker.plane, &stream) {
+        Ok(visitor) => visitor,
+        Err(refusal) => {
+            // There are too many of its kind to wait for: what fits into the socket's buffer has to do.
+            let _ = stream.try_write(refusal.raw_response().as_bytes());
+            return;
+        }
+    };
     let head = tokio::select! {
         head = tokio::time::timeout(HEAD, read_head(&mut stream)) => head,
         () = worker.plane.drain.cancelled() => return,
     };
     // A client that is silent or gone is owed no answer.
     let Ok(Ok(head)) = head else { return };
-    match first_request(&head, &worker) {
-        Ok(First::Connect(target)) => route(worker, stream, target).await,
-        Ok(First::Plain) => plain::serve(worker, stream, head).await,
+    match first_request(&head, &worker, &visitor) {
+        Ok(First::Connect(target, client)) => {
+            // A connection at the door is counted until it is let in.
+            drop(visitor);
+            tokio::select! {
+                () = route(worker, client.clone(), stream, target) => {}
+                () = client.revoked() => {}
+            }
+        }
+        Ok(First::Plain) => plain::serve(worker, visitor, stream, head).await,
         Err(refusal) => refuse(stream, &refusal).await,
     }
 }
 
-async fn route(worker: Worker, stream: TcpStream, target: Origin) {
+async fn route(worker: Worker, client: Client, stream: TcpStream, target: Origin) {
     match decide(&worker.plane.routes.load(), &target) {
-        Route::Tunnel => tunnel::serve(worker, stream, target).await,
-        Route::Intercept(site, tls) => intercept::serve(worker, stream, site, tls).await,
+        Route::Tunnel => {
+            let dialer = client.dialer(&worker.plane);
+            tunnel::serve(worker, dialer, stream, target).await;
+        }
+        Route::Intercept(site, tls) => intercept::serve(worker, client, stream, site, tls).await,
         Route::Refuse(refusal) => refuse(stream, &refusal).await,
     }
 }
@@ -53,25 +72,32 @@ pub(crate) async fn refuse(mut stream: TcpStream, refusal: &Refusal) {
 }
 
 enum First {
-    Connect(Origin),
+    Connect(Origin, Client),
     Plain,
 }
 
-fn first_request(head: &[u8], worker: &Worker) -> Result<First, Refusal> {
+fn first_request(head: &[u8], worker: &Worker, visitor: &Visitor) -> Result<First, Refusal> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
-    let complete = request.parse(head).map_err(|_| Refusal::BadRequest)?.is_complete();
+    let parsed = request.parse(head).map_err(|_| Refusal::BadRequest)?;
+    // A head that ends before ours does (bare line feeds) has two readings.
+    let complete = parsed == httparse::Status::Complete(head.len());
     let (Some(method), Some(target), true) = (request.method, request.path, complete) else {
         return Err(Refusal::BadRequest);
     };
     if method != "CONNECT" {
         return Ok(First::Plain);
     }
+    let authorization = request
+        .headers
+        .iter()
+        .filter(|header| header.name.eq_ignore_ascii_case("proxy-authorization"));
+    let client = visitor.admit(&worker.plane, authorization.map(|header| header.value))?;
     let origin = Origin::parse(target, None).map_err(|_| Refusal::BadRequest)?;
     if is_ours(&origin, worker) || !hosts_agree(request.headers, &origin) {
         return Err(Refusal::BadRequest);
     }
-    Ok(First::Connect(origin))
+    Ok(First::Connect(origin, client))
 }
 
 /// A request for our own listener would come back to us, and again.

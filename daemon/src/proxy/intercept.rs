@@ -12,6 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::host::Host;
+use crate::proxy::client::Client;
 use crate::proxy::request::{self, Intercepted};
 use crate::proxy::routes::Site;
 use crate::proxy::socket::Socket;
@@ -19,7 +20,13 @@ use crate::proxy::tunnel::{ESTABLISHED, given_up};
 use crate::proxy::worker::Worker;
 
 /// Accepts the CONNECT and serves requests until the client is done or the daemon drains.
-pub(crate) async fn serve(worker: Worker, mut stream: TcpStream, site: Arc<Site>, tls: Arc<rustls::ServerConfig>) {
+pub(crate) async fn serve(
+    worker: Worker,
+    client: Client,
+    mut stream: TcpStream,
+    site: Arc<Site>,
+    tls: Arc<rustls::ServerConfig>,
+) {
     if stream.write_all(ESTABLISHED).await.is_err() {
         return;
     }
@@ -43,6 +50,7 @@ pub(crate) async fn serve(worker: Worker, mut stream: TcpStream, site: Arc<Site>
         .is_none_or(|name| name.parse::<Host>() == Ok(site.origin.host.clone()));
     let connection = Arc::new(Intercepted {
         worker,
+        client,
         site,
         name_agrees,
     });
@@ -64,6 +72,7 @@ async fn serve_h1(connection: Arc<Intercepted>, stream: TlsStream<Socket>) -> hy
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)
+        .max_header_size(MAX_HEADERS as usize)
         .max_buf_size(H1_BUFFER)
         .serve_connection(TokioIo::new(stream), service);
     let mut served = std::pin::pin!(served);
@@ -82,6 +91,8 @@ async fn serve_h2(connection: Arc<Intercepted>, stream: TlsStream<Socket>) -> hy
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE_ANSWER)
         .max_concurrent_streams(STREAMS)
+        .max_pending_accept_reset_streams(RESETS)
+        .max_local_error_reset_streams(RESETS)
         .max_header_list_size(MAX_HEADERS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -101,6 +112,8 @@ const IDLE: Duration = Duration::from_secs(300);
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(20);
 const STREAMS: u32 = 256;
+/// Streams that were reset before we came to them: a connection with more is an attack (CVE-2023-44487).
+const RESETS: usize = 64;
 const MAX_HEADERS: u32 = 32 * 1024;
 const H1_BUFFER: usize = 256 * 1024;
 const STREAM_WINDOW: u32 = 1024 * 1024;

@@ -9,13 +9,21 @@
 //!                                  identity ▸ path ▸ scope ▸ operation ▸ one generation ▸ rewrite ▸ upstream
 //! ```
 //!
+//! Who the client is ([`client`]) is asked once a connection, of the kernel ([`peer`]) or of a grant, and goes along with
+//! it; [`census`] counts what each has open. Bodies pass through [`pace`].
+//!
 //! What the stages decide by is a [`routes::Routes`], replaced whole when a registry is added, rotated or removed.
 
 pub mod accept;
+pub mod census;
+pub mod client;
 pub mod connect;
 pub mod decide;
 pub mod dial;
 pub mod intercept;
+pub mod lanes;
+pub mod pace;
+pub mod peer;
 pub mod plain;
 pub mod refuse;
 pub mod request;

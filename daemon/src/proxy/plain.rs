@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::{HeaderValue, PROXY_AUTHORIZATION};
 use http::uri::{Authority, Scheme as UriScheme};
 use http::{Method, Request, Response};
 use http_body_util::Either;
@@ -17,20 +18,24 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use crate::host::Origin;
+use crate::proxy::client::Visitor;
 use crate::proxy::connect::is_ours;
+use crate::proxy::pace::Paced;
 use crate::proxy::refuse::{Body, Refusal};
 use crate::proxy::worker::Worker;
 use crate::proxy::{request, rewrite};
 
 /// Serves a connection whose first request's head is `head` and no CONNECT.
-pub(crate) async fn serve(worker: Worker, stream: TcpStream, head: Vec<u8>) {
+pub(crate) async fn serve(worker: Worker, visitor: Visitor, stream: TcpStream, head: Vec<u8>) {
     let drain = worker.plane.drain.clone();
     let (read, write) = stream.into_split();
     let stream = tokio::io::join(std::io::Cursor::new(head).chain(read), write);
-    let service = service_fn(move |request| respond(worker.clone(), request));
+    let service = service_fn(move |request| respond(worker.clone(), visitor.clone(), request));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)
+        .max_header_size(MAX_HEADERS)
+        .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(stream), service);
     let mut served = std::pin::pin!(served);
     let ended = tokio::select! {
@@ -45,16 +50,19 @@ pub(crate) async fn serve(worker: Worker, stream: TcpStream, head: Vec<u8>) {
     }
 }
 
-async fn respond(worker: Worker, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-    Ok(answer(&worker, request)
+async fn respond(worker: Worker, visitor: Visitor, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    Ok(answer(&worker, &visitor, request)
         .await
         .unwrap_or_else(|refusal| refusal.response()))
 }
 
-async fn answer(worker: &Worker, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+async fn answer(worker: &Worker, visitor: &Visitor, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err(Refusal::MethodRefused);
     }
+    // Each request anew: a proxy in front of us may mix several clients' on one connection.
+    let authorization = request.headers().get_all(PROXY_AUTHORIZATION).iter();
+    let client = visitor.admit(&worker.plane, authorization.map(HeaderValue::as_bytes))?;
     let (origin, authority) = target(&request)?;
     if is_ours(&origin, worker) {
         return Err(Refusal::BadRequest);
@@ -67,14 +75,17 @@ async fn answer(worker: &Worker, request: Request<Incoming>) -> Result<Response<
         .filter(|site| site.plain)
         .map(Arc::clone);
     if let Some(site) = site {
-        return request::answer(worker, &site, request).await;
+        return request::answer(worker, &client, &site, request).await;
     }
+    request::admit_framing(&request)?;
+    let counted = client.begin_request()?;
     let (mut parts, body) = request.into_parts();
     rewrite::request(&mut parts, &UriScheme::HTTP, &authority);
     request::forward(
         worker,
-        &worker.plane.strangers,
-        Request::from_parts(parts, Either::Left(body)),
+        client.strangers(&worker.plane),
+        Request::from_parts(parts, Either::Left(Paced::request(body))),
+        counted,
     )
     .await
 }
@@ -91,3 +102,5 @@ fn target(request: &Request<Incoming>) -> Result<(Origin, Authority), Refusal> {
 }
 
 const IDLE: Duration = Duration::from_secs(300);
+const MAX_HEADERS: usize = 32 * 1024;
+const BUFFER: usize = 256 * 1024;

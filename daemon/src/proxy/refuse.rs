@@ -4,14 +4,15 @@
 //! echoed. What a retry can't cure answers 403, which cargo prints and does not repeat; what it can, 502 to 504.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER};
 use http::{Response, StatusCode};
 use http_body_util::{Either, Full};
-use hyper::body::Incoming;
 use regauth_shared::RegistryName;
 
+use crate::proxy::pace::Paced;
+
 /// What goes to a client: the registry's body as it streams in, or a short text of ours.
-pub type Body = Either<Incoming, Full<Bytes>>;
+pub type Body = Either<Paced, Full<Bytes>>;
 
 /// Why a request was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,14 @@ pub enum Refusal {
     AuthorityMismatch,
     /// TRACE, or CONNECT inside CONNECT.
     MethodRefused,
+    /// The client is neither this user nor the bearer of a grant.
+    GrantRequired,
+    /// The client's grant does not cover this registry or operation.
+    GrantDenied,
+    /// The client's grant does not open this host: it is neither a registry's nor a public one.
+    PlaceDenied,
+    /// The client has as much open as it may.
+    Busy,
     /// A write, and writes are closed.
     WriteDenied(RegistryName),
     /// The registry has rejected this generation.
@@ -36,6 +45,8 @@ pub enum Refusal {
     UpstreamUntrusted,
     /// The upstream is silent.
     UpstreamTimeout,
+    /// The upstream repeats the credential, or switches protocols.
+    UpstreamUnsafe,
 }
 
 impl Refusal {
@@ -45,6 +56,9 @@ impl Refusal {
             Self::BadRequest => "bad-request",
             Self::AuthorityMismatch => "authority-mismatch",
             Self::MethodRefused => "method-refused",
+            Self::GrantRequired => "grant-required",
+            Self::GrantDenied | Self::PlaceDenied => "grant-denied",
+            Self::Busy => "too-many-requests",
             Self::WriteDenied(_) => "write-denied",
             Self::TokenRejected(_) => "token-rejected",
             Self::StoreLocked => "store-locked",
@@ -52,6 +66,7 @@ impl Refusal {
             Self::UpstreamUnreachable => "upstream-unreachable",
             Self::UpstreamUntrusted => "upstream-untrusted",
             Self::UpstreamTimeout => "upstream-timeout",
+            Self::UpstreamUnsafe => "upstream-unsafe",
         }
     }
 
@@ -61,53 +76,41 @@ impl Refusal {
             Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::AuthorityMismatch => StatusCode::MISDIRECTED_REQUEST,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
-            Self::WriteDenied(_) | Self::TokenRejected(_) | Self::StoreLocked => StatusCode::FORBIDDEN,
-            Self::CredentialUnavailable(_) | Self::UpstreamUnreachable | Self::UpstreamUntrusted => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::GrantRequired => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            Self::GrantDenied
+            | Self::PlaceDenied
+            | Self::WriteDenied(_)
+            | Self::TokenRejected(_)
+            | Self::StoreLocked => StatusCode::FORBIDDEN,
+            Self::CredentialUnavailable(_)
+            | Self::UpstreamUnreachable
+            | Self::UpstreamUntrusted
+            | Self::UpstreamUnsafe => StatusCode::BAD_GATEWAY,
+            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 
     /// What happened, what to do. Constant but for the registry's name, which is ours and not the client's.
     pub fn text(&self) -> String {
-        match self {
-            Self::BadRequest => "regauth is a forward proxy and did not understand this request as one for a single, \
-                unambiguous place. Send CONNECT host:port or an absolute http:// URL, with a plain path.\n"
-                .to_owned(),
-            Self::AuthorityMismatch => "The request names another host than the connection was opened for, so regauth \
-                did not send it. Open a connection of its own for each host.\n"
-                .to_owned(),
-            Self::MethodRefused => {
-                "regauth does not forward this method. Use the methods of the registry's API.\n".to_owned()
-            }
-            Self::WriteDenied(name) => format!(
-                "regauth keeps writes to the registry `{name}` closed, so nothing was sent. Open them for a while with \
-                 `regauthctl allow {name} --for 5m`, then repeat.\n"
-            ),
-            Self::TokenRejected(name) => format!(
-                "The registry `{name}` does not accept the token that regauth holds for it. Give it a new one with \
-                 `regauthctl rotate {name}`.\n"
-            ),
-            Self::StoreLocked => "The store that keeps regauth's tokens is locked, so nothing was sent. Open it with \
-                `regauthctl unlock`.\n"
-                .to_owned(),
-            Self::CredentialUnavailable(name) => format!(
-                "regauth has no token for the registry `{name}` at hand, so nothing was sent. `regauthctl show {name}` \
-                 says why; `regauthctl rotate {name}` gives it a new one.\n"
-            ),
-            Self::UpstreamUnreachable => "regauth cannot reach the host. Check the network and the host's name, then \
-                repeat.\n"
-                .to_owned(),
-            Self::UpstreamUntrusted => {
-                "The host's certificate is not one that regauth trusts, so nothing was sent. If \
-                it is signed by a company's own authority, configure that as the registry's ca-file.\n"
-                    .to_owned()
-            }
-            Self::UpstreamTimeout => {
-                "The host took the request and did not answer in time. Repeat it later.\n".to_owned()
-            }
-        }
+        let text = match self {
+            Self::WriteDenied(name) => return WRITE_DENIED.replace("{name}", name.as_str()),
+            Self::TokenRejected(name) => return TOKEN_REJECTED.replace("{name}", name.as_str()),
+            Self::CredentialUnavailable(name) => return CREDENTIAL_UNAVAILABLE.replace("{name}", name.as_str()),
+            Self::BadRequest => BAD_REQUEST,
+            Self::AuthorityMismatch => AUTHORITY_MISMATCH,
+            Self::MethodRefused => METHOD_REFUSED,
+            Self::GrantRequired => GRANT_REQUIRED,
+            Self::GrantDenied => GRANT_DENIED,
+            Self::PlaceDenied => PLACE_DENIED,
+            Self::Busy => BUSY,
+            Self::StoreLocked => STORE_LOCKED,
+            Self::UpstreamUnreachable => UPSTREAM_UNREACHABLE,
+            Self::UpstreamUntrusted => UPSTREAM_UNTRUSTED,
+            Self::UpstreamTimeout => UPSTREAM_TIMEOUT,
+            Self::UpstreamUnsafe => UPSTREAM_UNSAFE,
+        };
+        text.to_owned()
     }
 
     /// The response, as hyper sends it.
@@ -118,16 +121,31 @@ impl Refusal {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(REGAUTH_ERROR, HeaderValue::from_static(self.code()));
+        if let Some((name, value)) = self.what_next() {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
         response
+    }
+
+    /// The header that tells a client's program what to do about it.
+    fn what_next(&self) -> Option<(HeaderName, &'static str)> {
+        match self {
+            Self::GrantRequired => Some((PROXY_AUTHENTICATE, "Basic realm=\"regauth\"")),
+            Self::Busy => Some((RETRY_AFTER, "1")),
+            _ => None,
+        }
     }
 
     /// The response as bytes, for an answer to CONNECT itself. The connection ends with it.
     pub fn raw_response(&self) -> String {
         let (status, code, text) = (self.status(), self.code(), self.text());
         let reason = status.canonical_reason().unwrap_or_default();
+        let what_next = self
+            .what_next()
+            .map_or_else(String::new, |(name, value)| format!("{name}: {value}\r\n"));
         format!(
             "HTTP/1.1 {} {reason}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\
-             connection: close\r\nregauth-error: {code}\r\n\r\n{text}",
+             connection: close\r\n{what_next}regauth-error: {code}\r\n\r\n{text}",
             status.as_u16(),
             text.len(),
         )
@@ -136,6 +154,35 @@ impl Refusal {
 
 /// The header that says which refusal it is.
 pub const REGAUTH_ERROR: HeaderName = HeaderName::from_static("regauth-error");
+
+const BAD_REQUEST: &str = "regauth is a forward proxy and did not understand this request as one for a single, \
+    unambiguous place. Send CONNECT host:port or an absolute http:// URL, with a plain path.\n";
+const AUTHORITY_MISMATCH: &str = "The request names another host than the connection was opened for, so regauth did not \
+    send it. Open a connection of its own for each host.\n";
+const METHOD_REFUSED: &str = "regauth does not forward this method. Use the methods of the registry's API.\n";
+const GRANT_REQUIRED: &str = "regauth serves its own user and the bearers of grants, and cannot tell that this connection \
+    is one of theirs. Run `regauthctl grant` as the user who runs regauthd, and use the proxy URL that it prints.\n";
+const GRANT_DENIED: &str = "The grant that this client bears does not cover this registry or operation, or is over, so \
+    nothing was sent. `regauthctl grant` makes another: --registry NAME opens a registry, --write its writes.\n";
+const PLACE_DENIED: &str = "A grant opens registries and public hosts, and this host is neither. Connect to it without \
+    the proxy, or have it added as a registry.\n";
+const BUSY: &str =
+    "This client has as many connections or requests open as one may. Repeat this when some have ended.\n";
+const WRITE_DENIED: &str = "regauth keeps writes to the registry `{name}` closed, so nothing was sent. Open them for a \
+    while with `regauthctl allow {name} --for 5m`, then repeat.\n";
+const TOKEN_REJECTED: &str = "The registry `{name}` does not accept the token that regauth holds for it. Give it a new \
+    one with `regauthctl rotate {name}`.\n";
+const STORE_LOCKED: &str = "The store that keeps regauth's tokens is locked, so nothing was sent. Open it with \
+    `regauthctl unlock`.\n";
+const CREDENTIAL_UNAVAILABLE: &str = "regauth has no token for the registry `{name}` at hand, so nothing was sent. \
+    `regauthctl show {name}` says why; `regauthctl rotate {name}` gives it a new one.\n";
+const UPSTREAM_UNREACHABLE: &str =
+    "regauth cannot reach the host. Check the network and the host's name, then repeat.\n";
+const UPSTREAM_UNTRUSTED: &str = "The host's certificate is not one that regauth trusts, so nothing was sent. If it is \
+    signed by a company's own authority, configure that as the registry's ca-file.\n";
+const UPSTREAM_TIMEOUT: &str = "The host took the request and did not answer in time. Repeat it later.\n";
+const UPSTREAM_UNSAFE: &str = "The host answered with the token in a header or left HTTP, so regauth kept its answer back. \
+    Whoever runs the host should know.\n";
 
 #[cfg(test)]
 mod tests {
@@ -148,6 +195,10 @@ mod tests {
             Refusal::BadRequest,
             Refusal::AuthorityMismatch,
             Refusal::MethodRefused,
+            Refusal::GrantRequired,
+            Refusal::GrantDenied,
+            Refusal::PlaceDenied,
+            Refusal::Busy,
             Refusal::WriteDenied(name.clone()),
             Refusal::TokenRejected(name.clone()),
             Refusal::StoreLocked,
@@ -155,6 +206,7 @@ mod tests {
             Refusal::UpstreamUnreachable,
             Refusal::UpstreamUntrusted,
             Refusal::UpstreamTimeout,
+            Refusal::UpstreamUnsafe,
         ] {
             let text = refusal.text();
             assert!(text.ends_with(".\n") && text.contains(". "), "{text}");

@@ -3,26 +3,33 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::Scheme as UriScheme;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::Either;
 use hyper::body::Incoming;
 
-use crate::credential::keeper::{Generation, Holding};
+use crate::credential::generation::Lease;
+use crate::credential::keeper::Cause;
+use crate::credential::slot::Unavailable;
 use crate::host::Origin;
 use crate::policy::{Operation, path};
+use crate::proxy::census::InFlight;
+use crate::proxy::client::Client;
+use crate::proxy::pace::Paced;
 use crate::proxy::refuse::{Body, Refusal};
 use crate::proxy::rewrite;
 use crate::proxy::routes::{Service, Site};
-use crate::proxy::upstream::Upstream;
+use crate::proxy::upstream::{Upstream, repeatable};
 use crate::proxy::worker::Worker;
 
 /// A connection whose TLS ended here.
 #[derive(Debug)]
 pub(crate) struct Intercepted {
     pub(crate) worker: Worker,
+    /// Who was let in.
+    pub(crate) client: Client,
     /// The CONNECT's host and port: the only identity (invariant 1).
     pub(crate) site: Arc<Site>,
     /// Whether the SNI was that host's name.
@@ -35,7 +42,7 @@ pub(crate) async fn serve(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let answer = if connection.name_agrees {
-        answer(&connection.worker, &connection.site, request).await
+        answer(&connection.worker, &connection.client, &connection.site, request).await
     } else {
         Err(Refusal::AuthorityMismatch)
     };
@@ -48,36 +55,78 @@ pub(crate) async fn serve(
 /// Checks, routes, rewrites and sends a request that is meant for `site`.
 pub(crate) async fn answer(
     worker: &Worker,
+    client: &Client,
     site: &Site,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Refusal> {
     worker.plane.counters.count_request();
+    admit_framing(&request)?;
     let (mut parts, body) = request.into_parts();
     identify(&parts, site)?;
-    admit_method_and_framing(&parts)?;
-    let routes = worker.plane.routes.load();
+    admit_method(&parts.method)?;
+    let counted = client.begin_request()?;
+    let body = Either::Left(Paced::request(body));
     // The routes of this moment, not of the CONNECT: a registry that was removed since is a stranger.
-    let covering = match routes.site(&site.origin) {
-        Some(present) => present.covering(parts.uri.path())?.cloned(),
+    let present = worker.plane.routes.load().site(&site.origin).map(Arc::clone);
+    let covering = match &present {
+        Some(present) => present.covering(parts.uri.path())?,
         None => None,
     };
-    drop(routes);
     let scheme = if site.plain { UriScheme::HTTP } else { UriScheme::HTTPS };
     let Some(service) = covering else {
+        client.visit(present.as_deref().unwrap_or(site))?;
         rewrite::request(&mut parts, &scheme, &site.authority);
-        return forward(worker, &site.upstream, Request::from_parts(parts, Either::Left(body))).await;
+        return forward(worker, &site.upstream, Request::from_parts(parts, body), counted).await;
     };
-    permit(&service, &parts)?;
-    let generation = present_generation(&service)?;
+    client.permit(service, operation(service, &parts)?)?;
     rewrite::request(&mut parts, &scheme, &site.authority);
-    generation.attachment().attach(&mut parts.headers);
-    let answer = forward(
-        worker,
-        &service.upstream,
-        Request::from_parts(parts, Either::Left(body)),
-    )
-    .await?;
-    judge(&service, &generation, answer)
+    authenticated(worker, client, service, Request::from_parts(parts, body), counted).await
+}
+
+/// Sends a request with the registry's credential. Where that can be renewed and is rejected, it is renewed once, and a
+/// request without a body that may be repeated is sent once more; another one the client has to repeat.
+async fn authenticated(
+    worker: &Worker,
+    client: &Client,
+    service: &Service,
+    request: Request<Body>,
+    counted: InFlight,
+) -> Result<Response<Body>, Refusal> {
+    let again = if service.keeper.renews() {
+        repeatable(&request)
+    } else {
+        None
+    };
+    let lease = lease(service).await?;
+    let number = lease.generation().number;
+    match attempt(worker, service, lease, request, counted).await {
+        Err(rejected @ Refusal::TokenRejected(_)) if service.keeper.renews() => {
+            let renewed = service.keeper.renew(number, Cause::Rejected).await;
+            let again = again.filter(|_| renewed).ok_or(rejected)?;
+            let lease = self::lease(service).await?;
+            attempt(worker, service, lease, again, client.begin_request()?).await
+        }
+        answer => answer,
+    }
+}
+
+/// One request, one generation (invariant 11), held until the registry has answered.
+async fn attempt(
+    worker: &Worker,
+    service: &Service,
+    lease: Lease,
+    mut request: Request<Body>,
+    counted: InFlight,
+) -> Result<Response<Body>, Refusal> {
+    let attachment = lease.generation().attachment();
+    attachment.attach(request.headers_mut());
+    let answer = forward(worker, &service.upstream, request, counted).await?;
+    let answer = judge(service, &lease, answer)?;
+    if attachment.is_reflected_in(answer.headers()) {
+        tracing::error!(registry = %service.name, "the registry repeats its token in a header");
+        return Err(Refusal::UpstreamUnsafe);
+    }
+    Ok(answer)
 }
 
 /// Sends a request that is ours by now and makes the registry's answer fit for the client.
@@ -85,12 +134,21 @@ pub(crate) async fn forward(
     worker: &Worker,
     upstream: &Upstream,
     request: Request<Body>,
+    counted: InFlight,
 ) -> Result<Response<Body>, Refusal> {
-    let (mut head, body) = upstream.send(worker.index, request).await?.into_parts();
+    let (answer, place) = upstream.send(worker.index, request).await?;
+    let (mut head, body) = answer.into_parts();
+    // Upgrade never left, so nobody may answer it (CVE-2021-32714 and its like end in such surprises).
+    if head.status.is_informational() {
+        return Err(Refusal::UpstreamUnsafe);
+    }
     rewrite::response(&mut head.headers);
     // Ours to the client is whatever the client speaks.
     head.version = Version::HTTP_11;
-    Ok(Response::from_parts(head, Either::Left(body)))
+    Ok(Response::from_parts(
+        head,
+        Either::Left(Paced::response(body, (counted, place))),
+    ))
 }
 
 /// Invariant 1: Host, `:authority` and the absolute form name the CONNECT's host and port, or say nothing.
@@ -133,49 +191,53 @@ fn same_origin(text: &str, site: &Site) -> Result<(), Refusal> {
     }
 }
 
-fn admit_method_and_framing(parts: &Parts) -> Result<(), Refusal> {
-    if parts.method == Method::TRACE || parts.method == Method::CONNECT {
+/// Methods that repeat the request to whoever sent it, or open something that we cannot look into.
+fn admit_method(method: &Method) -> Result<(), Refusal> {
+    let refused = ["TRACE", "TRACK", "CONNECT"];
+    if refused.iter().any(|name| method.as_str().eq_ignore_ascii_case(name)) {
         return Err(Refusal::MethodRefused);
     }
-    // Request smuggling: two lengths for one body.
-    if parts.headers.contains_key(CONTENT_LENGTH) && parts.headers.contains_key(TRANSFER_ENCODING) {
-        return Err(Refusal::BadRequest);
-    }
-    // HTTP/1.0 knows no transfer codings (RFC 9112, section 6.1).
-    if parts.version == Version::HTTP_10 && parts.headers.contains_key(TRANSFER_ENCODING) {
-        return Err(Refusal::BadRequest);
-    }
     Ok(())
 }
 
-/// Invariant 5. A path that is a write in any reading is a write.
-fn permit(service: &Service, parts: &Parts) -> Result<(), Refusal> {
+/// RFC 9112, section 6.1: the one coding that we undo is `chunked`. hyper has refused the rest (two lengths that differ,
+/// codings on HTTP/1.0) and takes a length beside a coding away; what goes upstream is framed anew.
+pub(crate) fn admit_framing<B>(request: &Request<B>) -> Result<(), Refusal> {
+    let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
+    let is_chunked = |coding: &http::HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    if codings.next().is_none_or(is_chunked) && codings.next().is_none() {
+        Ok(())
+    } else {
+        Err(Refusal::BadRequest)
+    }
+}
+
+/// A path that is a write in any reading is a write.
+fn operation(service: &Service, parts: &Parts) -> Result<Operation, Refusal> {
     let raw = parts.uri.path();
     let canonical = path::canonical(raw).ok_or(Refusal::BadRequest)?;
-    let writes = [raw, &*canonical]
-        .into_iter()
-        .any(|path| Operation::of(service.registry.kind, &parts.method, path, parts.uri.query()) == Operation::Write);
-    if writes && !service.writes_are_open() {
-        return Err(Refusal::WriteDenied(service.name.clone()));
+    let of = |path: &str| Operation::of(service.registry.kind, &parts.method, path, parts.uri.query());
+    if [raw, &*canonical].into_iter().any(|path| of(path) == Operation::Write) {
+        Ok(Operation::Write)
+    } else {
+        Ok(Operation::Read)
     }
-    Ok(())
 }
 
-/// Invariant 11: taken once, used for exactly this request, held until the registry has answered.
-fn present_generation(service: &Service) -> Result<Arc<Generation>, Refusal> {
-    match &*service.credential.load() {
-        Holding::Ready(generation) => Ok(Arc::clone(generation)),
-        Holding::Locked => Err(Refusal::StoreLocked),
-        Holding::Missing(_) => Err(Refusal::CredentialUnavailable(service.name.clone())),
-    }
+async fn lease(service: &Service) -> Result<Lease, Refusal> {
+    service.lease().await.map_err(|unavailable| match unavailable {
+        Unavailable::Locked => Refusal::StoreLocked,
+        Unavailable::Missing => Refusal::CredentialUnavailable(service.name.clone()),
+        Unavailable::Rejected => Refusal::TokenRejected(service.name.clone()),
+    })
 }
 
 /// Notes the registry's word on the generation. A 401 would make git and pip ask the person for a password that is not
 /// theirs to give; what they need to hear is who holds the token and how it is replaced.
-fn judge(service: &Service, generation: &Generation, answer: Response<Body>) -> Result<Response<Body>, Refusal> {
+fn judge(service: &Service, lease: &Lease, answer: Response<Body>) -> Result<Response<Body>, Refusal> {
     let status = answer.status();
     service.usage.note(status.as_u16());
-    generation.note(status != StatusCode::UNAUTHORIZED);
+    lease.generation().guard().note(status != StatusCode::UNAUTHORIZED);
     if status == StatusCode::UNAUTHORIZED {
         return Err(Refusal::TokenRejected(service.name.clone()));
     }

@@ -1,20 +1,24 @@
 //! Strips what may not travel and attaches our credential. Pure; besides the stores the one place that sees a secret.
 
+use std::fmt;
+
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme as UriScheme, Uri};
 use http::{Method, Version};
+use memchr::memmem::Finder;
 use regauth_shared::Secret;
 
 use crate::registry::Scheme;
 
 /// A header that carries a credential, made once a generation.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Attachment {
     name: HeaderName,
     value: HeaderValue,
+    reflections: Reflections,
 }
 
 impl Attachment {
@@ -35,7 +39,14 @@ impl Attachment {
         Self {
             name: scheme.header(),
             value,
+            reflections: Reflections::of(token),
         }
+    }
+
+    /// Whether an answer repeats the secret in a header, plain or in base64 with whatever around it. What it costs is
+    /// a search in those values that are long enough to hold it, about a microsecond an answer.
+    pub fn is_reflected_in(&self, headers: &HeaderMap) -> bool {
+        headers.values().any(|value| self.reflections.are_in(value.as_bytes()))
     }
 
     /// Puts the header in, in place of whatever stood there.
@@ -43,6 +54,47 @@ impl Attachment {
         headers.insert(self.name.clone(), self.value.clone());
     }
 }
+
+/// The forms that a secret may come back in.
+struct Reflections(Vec<Finder<'static>>);
+
+impl Reflections {
+    /// None for a secret so short that it is found everywhere by chance.
+    fn of(token: &str) -> Self {
+        let mut forms = Vec::new();
+        if token.len() >= SHORTEST_REFLECTION {
+            forms.push(token.as_bytes().to_vec());
+            // At each offset in what is encoded, since a user name may stand before it; without the characters at the
+            // edges, which depend on what is around.
+            for offset in 0..3 {
+                let padded = format!("{}{token}", &"\0\0\0"[..offset]);
+                for alphabet in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
+                    let encoded = alphabet.encode(&padded).into_bytes();
+                    let whole = encoded.len() - usize::from(padded.len() % 3 != 0);
+                    let first = [0, 2, 3].get(offset).copied().unwrap_or_default();
+                    forms.extend(encoded.get(first..whole).map(<[u8]>::to_vec));
+                }
+            }
+            forms.sort_unstable();
+            forms.dedup();
+        }
+        Self(forms.iter().map(|form| Finder::new(form).into_owned()).collect())
+    }
+
+    fn are_in(&self, value: &[u8]) -> bool {
+        self.0
+            .iter()
+            .any(|form| form.needle().len() <= value.len() && form.find(value).is_some())
+    }
+}
+
+impl fmt::Debug for Reflections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reflections(…)")
+    }
+}
+
+const SHORTEST_REFLECTION: usize = 8;
 
 /// Makes a client's request into ours: absolute target, no hop-by-hop or `Proxy-*` header, no Host (the upstream client
 /// writes one from the target).
@@ -171,6 +223,34 @@ mod tests {
     fn cookie_crumbs_become_one_line() {
         let headers = rewritten(&[("cookie", "a=1"), ("cookie", "b=2")]);
         assert_eq!(headers.get_all("cookie").iter().collect::<Vec<_>>(), ["a=1; b=2"]);
+    }
+
+    #[test]
+    fn a_reflected_secret_is_found_in_every_form() {
+        let secret = Secret::parse("s3cret-t0ken-of-corp").unwrap();
+        let attachment = Attachment::new(&Scheme::Bearer, &secret);
+        let reflects = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("x", HeaderValue::from_str(value).unwrap());
+            attachment.is_reflected_in(&headers)
+        };
+        assert!(reflects("https://corp.example/?token=s3cret-t0ken-of-corp&x"));
+        for user in ["", "m", "me", "me@", "me@corp.example"] {
+            for after in ["", "x", "xy", "xyz"] {
+                let pair = format!("{user}:s3cret-t0ken-of-corp{after}");
+                for text in [
+                    STANDARD.encode(&pair),
+                    URL_SAFE_NO_PAD.encode(&pair),
+                    STANDARD_NO_PAD.encode(&pair),
+                ] {
+                    assert!(reflects(&format!("Basic {text}")), "{pair}");
+                }
+            }
+        }
+        assert!(!reflects("s3cret-t0ken-of-cor"));
+        assert!(!reflects(&STANDARD.encode("me:another-token-of-corp")));
+        let short = Attachment::new(&Scheme::Bearer, &Secret::parse("ab").unwrap());
+        assert!(!short.reflections.are_in(b"abc"));
     }
 
     #[test]

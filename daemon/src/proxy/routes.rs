@@ -10,7 +10,9 @@ use http::uri::Authority;
 use regauth_shared::RegistryName;
 use time::OffsetDateTime;
 
-use crate::credential::keeper::Slot;
+use crate::credential::generation::Lease;
+use crate::credential::keeper::Keeper;
+use crate::credential::slot::{Slot, Unavailable};
 use crate::host::Origin;
 use crate::policy::path;
 use crate::proxy::refuse::Refusal;
@@ -24,8 +26,10 @@ pub struct Service {
     pub name: RegistryName,
     /// As configured.
     pub registry: Registry,
-    /// Its credential.
+    /// Its credential, as its requests carry it.
     pub credential: Arc<Slot>,
+    /// The same as it comes and goes, for all registries that use it.
+    pub keeper: Arc<Keeper>,
     /// Its verified, pooled connections.
     pub upstream: Arc<Upstream>,
     /// How it is being used.
@@ -88,6 +92,18 @@ impl Service {
     pub fn writes_are_open(&self) -> bool {
         self.registry.writes == Writes::Allow || self.usage.writes_open_until().is_some()
     }
+
+    /// A generation for one request (invariant 11): nearly always from memory, at once.
+    ///
+    /// # Errors
+    /// [`Unavailable`] says why there is none.
+    pub async fn lease(&self) -> Result<Lease, Unavailable> {
+        match self.credential.ready() {
+            Some(lease) => Ok(lease),
+            // Boxed, since it is rare and every request's future would have to be as large.
+            None => Box::pin(self.credential.lease(&self.keeper)).await,
+        }
+    }
 }
 
 /// A host and port that we intercept, because a scope of some registry is on it.
@@ -122,6 +138,11 @@ impl Site {
             return Err(Refusal::BadRequest);
         }
         Ok(service)
+    }
+
+    /// The registries that have a scope here.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.scopes.iter().map(|(_, service)| service)
     }
 
     fn longest(&self, path: &str) -> Option<(&Scope, &Arc<Service>)> {

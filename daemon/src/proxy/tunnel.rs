@@ -7,13 +7,13 @@ use tokio::net::TcpStream;
 
 use crate::host::Origin;
 use crate::proxy::connect::refuse;
-use crate::proxy::dial::DialError;
+use crate::proxy::dial::{DialError, Dialer, is_forbidden};
 use crate::proxy::refuse::Refusal;
 use crate::proxy::worker::Worker;
 
 /// Connects to `target`, accepts the CONNECT and carries bytes until both sides are done or the daemon drains.
-pub(crate) async fn serve(worker: Worker, mut downstream: TcpStream, target: Origin) {
-    let mut upstream = match worker.plane.dialer.clone().dial(&target).await {
+pub(crate) async fn serve(worker: Worker, mut dialer: Dialer, mut downstream: TcpStream, target: Origin) {
+    let mut upstream = match dialer.dial(&target).await {
         Ok(upstream) => upstream,
         Err(error) => {
             tracing::debug!(error = &error as &dyn std::error::Error, "tunnel");
@@ -39,8 +39,9 @@ pub(crate) async fn given_up(worker: &Worker) {
 
 fn refusal(error: &DialError) -> Refusal {
     match error {
+        _ if is_forbidden(error) => Refusal::PlaceDenied,
         DialError::Invalid => Refusal::BadRequest,
-        DialError::Unreachable(_) | DialError::Proxy(_) => Refusal::UpstreamUnreachable,
+        DialError::Unreachable(_) | DialError::Forbidden(_) | DialError::Proxy(_) => Refusal::UpstreamUnreachable,
     }
 }
 

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as _;
@@ -23,20 +24,24 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::proxy::dial::Dialer;
+use crate::proxy::dial::{Dialer, Forbidden};
+use crate::proxy::lanes::{self, Lanes, Place};
 use crate::proxy::refuse::{Body, Refusal};
 use crate::proxy::rewrite;
 use crate::registry::ClientIdentity;
 
 /// A registry's way out: one pooled client a worker, all with the same trust.
 pub struct Upstream {
-    clients: Vec<Client<HttpsConnector<Dialer>, Body>>,
+    connector: HttpsConnector<Dialer>,
+    clients: ArcSwap<Vec<Lanes<PooledClient>>>,
 }
+
+type PooledClient = Client<HttpsConnector<Dialer>, Body>;
 
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upstream")
-            .field("workers", &self.clients.len())
+            .field("workers", &self.clients.load().len())
             .finish()
     }
 }
@@ -54,22 +59,16 @@ impl Upstream {
             .https_or_http()
             .enable_all_versions()
             .wrap_connector(dialer.clone());
-        let client = || {
-            Client::builder(TokioExecutor::new())
-                .pool_timer(TokioTimer::new())
-                .timer(TokioTimer::new())
-                .pool_idle_timeout(POOL_IDLE)
-                .http1_max_buf_size(H1_BUFFER)
-                .http2_initial_stream_window_size(H2_STREAM_WINDOW)
-                .http2_initial_connection_window_size(H2_CONNECTION_WINDOW)
-                .http2_max_header_list_size(MAX_HEADERS)
-                .http2_keep_alive_interval(KEEP_ALIVE)
-                .http2_keep_alive_timeout(KEEP_ALIVE_ANSWER)
-                .build(connector.clone())
-        };
         Ok(Self {
-            clients: (0..workers.max(1)).map(|_| client()).collect(),
+            clients: ArcSwap::from_pointee(clients(&connector, workers.max(1))),
+            connector,
         })
+    }
+
+    /// Lets go of the connections as soon as they are idle: their buffers still hold the last token.
+    pub fn renew(&self) {
+        let workers = self.clients.load().len();
+        self.clients.store(Arc::new(clients(&self.connector, workers)));
     }
 
     /// Sends a request from a worker and waits for the head of the answer.
@@ -79,21 +78,45 @@ impl Upstream {
     ///
     /// # Errors
     /// A [`Refusal`] that says why there is no answer.
-    pub async fn send(&self, worker: usize, request: Request<Body>) -> Result<Response<Incoming>, Refusal> {
-        let client = self
-            .clients
-            .get(worker % self.clients.len())
-            .ok_or(Refusal::UpstreamUnreachable)?;
+    pub async fn send(&self, worker: usize, request: Request<Body>) -> Result<(Response<Incoming>, Place), Refusal> {
+        let (client, place) = {
+            let clients = self.clients.load();
+            let lanes = clients.get(worker % clients.len());
+            lanes.and_then(Lanes::enter).ok_or(Refusal::UpstreamUnreachable)?
+        };
         let again = repeatable(&request);
         let first = within_deadline(client.request(request)).await?;
         match (first, again) {
-            (Ok(response), _) => Ok(response),
+            (Ok(response), _) => Ok((response, place)),
             (Err(error), Some(request)) if !error.is_connect() => within_deadline(client.request(request))
                 .await?
+                .map(|response| (response, place))
                 .map_err(|error| refusal(&error)),
             (Err(error), _) => Err(refusal(&error)),
         }
     }
+}
+
+fn clients(connector: &HttpsConnector<Dialer>, workers: usize) -> Vec<Lanes<PooledClient>> {
+    let client = |lane| {
+        let stream_window = if lane == 0 {
+            H2_STREAM_WINDOW
+        } else {
+            H2_LATER_STREAM_WINDOW
+        };
+        Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .pool_idle_timeout(POOL_IDLE)
+            .http1_max_buf_size(H1_BUFFER)
+            .http2_initial_stream_window_size(stream_window)
+            .http2_initial_connection_window_size(stream_window * lanes::MOST)
+            .http2_max_header_list_size(MAX_HEADERS)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .http2_keep_alive_timeout(KEEP_ALIVE_ANSWER)
+            .build(connector.clone())
+    };
+    (0..workers).map(|_| Lanes::new(client)).collect()
 }
 
 async fn within_deadline<T>(answer: impl Future<Output = T>) -> Result<T, Refusal> {
@@ -102,7 +125,8 @@ async fn within_deadline<T>(answer: impl Future<Output = T>) -> Result<T, Refusa
         .map_err(|_| Refusal::UpstreamTimeout)
 }
 
-fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
+/// A copy of a request that may be sent twice, because it has no body and changes nothing.
+pub(crate) fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
     if !request.body().is_end_stream() || !rewrite::is_repeatable(request.method()) {
         return None;
     }
@@ -118,6 +142,9 @@ fn refusal(error: &ClientError) -> Refusal {
     let mut refusal = Refusal::UpstreamUnreachable;
     let mut next: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(cause) = next {
+        if cause.is::<Forbidden>() {
+            return Refusal::PlaceDenied;
+        }
         if cause.is::<rustls::Error>() {
             return Refusal::UpstreamUntrusted;
         }
@@ -220,5 +247,6 @@ const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(20);
 const H1_BUFFER: usize = 256 * 1024;
 /// A slow client leaves at most this much of one response in memory.
 const H2_STREAM_WINDOW: u32 = 2 * 1024 * 1024;
-const H2_CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+/// There are later lanes only when hundreds of requests are open: most of them wait.
+const H2_LATER_STREAM_WINDOW: u32 = 256 * 1024;
 const MAX_HEADERS: u32 = 32 * 1024;

@@ -10,12 +10,15 @@ use std::thread;
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::grant::Grants;
+use crate::proxy::census::Census;
 use crate::proxy::connect;
 use crate::proxy::dial::Dialer;
+use crate::proxy::peer::Peers;
 use crate::proxy::routes::Routes;
 use crate::proxy::upstream::Upstream;
 
@@ -28,6 +31,18 @@ pub struct Plane {
     pub dialer: Dialer,
     /// The same for plain HTTP requests.
     pub strangers: Upstream,
+    /// Who may connect.
+    pub clients: crate::config::Clients,
+    /// What tells whose a connection is.
+    pub peers: Peers,
+    /// Those who may connect besides the owner.
+    pub grants: ArcSwap<Grants>,
+    /// What each client has open.
+    pub census: Census,
+    /// The way to hosts nobody configured for the bearers of grants: public ones.
+    pub guarded_dialer: Dialer,
+    /// The same for plain HTTP requests.
+    pub guarded_strangers: Upstream,
     /// Where we listen: a request for that is a loop.
     pub listen: std::net::SocketAddr,
     /// Cancelled when the daemon drains.
@@ -95,9 +110,12 @@ pub struct Workers {
 
 #[derive(Debug)]
 struct Inbox {
-    connections: mpsc::UnboundedSender<std::net::TcpStream>,
+    connections: mpsc::UnboundedSender<Accepted>,
     open: Arc<AtomicU64>,
 }
+
+/// A connection, and its place among those that there may be at all.
+type Accepted = (std::net::TcpStream, OwnedSemaphorePermit);
 
 impl Workers {
     /// How many workers suit this machine: half its cores, so that clients and registries on it have the other half.
@@ -124,7 +142,7 @@ impl Workers {
 
     /// Hands a connection to the worker with the fewest open ones; the first among equals, so that a lone client finds
     /// the upstream connections of the one before it.
-    pub fn hand_over(&self, stream: TcpStream) {
+    pub fn hand_over(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
         let least = self
             .inboxes
             .iter()
@@ -132,7 +150,7 @@ impl Workers {
         if let (Some(inbox), Ok(stream)) = (least, stream.into_std()) {
             inbox.open.fetch_add(1, Ordering::Relaxed);
             // A worker ends only with the process.
-            let _ = inbox.connections.send(stream);
+            let _ = inbox.connections.send((stream, permit));
         }
     }
 }
@@ -148,8 +166,8 @@ fn start(worker: Worker) -> std::io::Result<Inbox> {
     Ok(Inbox { connections, open })
 }
 
-async fn carry(worker: Worker, mut inbox: mpsc::UnboundedReceiver<std::net::TcpStream>, open: Arc<AtomicU64>) {
-    while let Some(stream) = inbox.recv().await {
+async fn carry(worker: Worker, mut inbox: mpsc::UnboundedReceiver<Accepted>, open: Arc<AtomicU64>) {
+    while let Some((stream, permit)) = inbox.recv().await {
         let Ok(stream) = TcpStream::from_std(stream) else {
             continue;
         };
@@ -159,10 +177,10 @@ async fn carry(worker: Worker, mut inbox: mpsc::UnboundedReceiver<std::net::TcpS
         tasks.spawn(async move {
             connect::serve(worker, stream).await;
             open.fetch_sub(1, Ordering::Relaxed);
-            drop(counted);
+            drop((counted, permit));
         });
     }
-    // The listener is gone: the daemon drains. Leaving now would end this worker's connections with its runtime.
+    // The listener is gone and nothing more comes in; what it has handed over lives on this thread until it is done.
     worker.plane.tasks.wait().await;
 }
 

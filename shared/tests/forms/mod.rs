@@ -2,10 +2,13 @@
 
 use std::fmt::Debug;
 
-use regauth_shared::request::{AddRegistry, Allow, ByName, Nothing, Rotate, Unlock, Verify};
+use regauth_shared::request::{
+    AddRegistry, Allow, ByName, Grant, Nothing, Revoke, Rotate, SourceCommand, Unlock, Verify,
+};
 use regauth_shared::response::{
-    CredentialState, CredentialView, Problem, RegistryAdded, RegistryList, RegistryRemoved, RegistryView, Reloaded,
-    Rotated, Status, Stopping, StoreView, Unlocked, Verdict, VerdictResult, Verified, WritesChanged,
+    CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, Problem, RegistryAdded, RegistryList,
+    RegistryRemoved, RegistryView, Reloaded, Revoked, Rotated, SourceFailure, Status, Stopping, StoreView, Unlocked,
+    Verdict, VerdictResult, Verified, WritesChanged,
 };
 use regauth_shared::version::{Greeting, Hello};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret};
@@ -27,23 +30,36 @@ pub(crate) fn greeting() -> Greeting {
 }
 
 pub(crate) fn requests() -> Vec<(&'static str, Request)> {
-    vec![
-        ("add-registry", Request::AddRegistry(Box::new(add_registry()))),
-        (
-            "add-registry-least",
-            Request::AddRegistry(Box::new(add_registry_least())),
-        ),
+    let add = |registry| Request::AddRegistry(Box::new(registry));
+    let mut requests = vec![
+        ("add-registry", add(add_registry())),
+        ("add-registry-least", add(add_registry_least())),
+        ("add-registry-minted", add(add_registry_minted())),
+        ("add-registry-shared", add(add_registry_shared())),
+        ("add-registry-file", add(add_registry_file())),
+        ("rotate", rotate("corp", Some("s3cret-token"))),
+        ("rotate-least", rotate("minted", None)),
         ("remove-registry", Request::RemoveRegistry(by_name())),
         ("list", Request::List(Nothing {})),
         ("show", Request::Show(by_name())),
-        (
-            "rotate",
-            Request::Rotate(Rotate {
-                name: name("corp"),
-                token: secret("s3cret-token"),
-                verify: true,
-            }),
-        ),
+        ("deny", Request::Deny(by_name())),
+        ("status", Request::Status(Nothing {})),
+        ("reload", Request::Reload(Nothing {})),
+        ("stop", Request::Stop(Nothing {})),
+    ];
+    requests.extend(requests_with_options());
+    requests
+}
+
+fn requests_with_options() -> Vec<(&'static str, Request)> {
+    let unlock = |passphrase, set_passphrase| {
+        Request::Unlock(Unlock {
+            passphrase,
+            set_passphrase,
+        })
+    };
+    let passphrase = || Some(secret("correct horse battery staple"));
+    vec![
         (
             "verify",
             Request::Verify(Verify {
@@ -58,34 +74,41 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
                 seconds: 300,
             }),
         ),
-        ("deny", Request::Deny(by_name())),
-        ("status", Request::Status(Nothing {})),
-        ("reload", Request::Reload(Nothing {})),
-        ("stop", Request::Stop(Nothing {})),
+        ("unlock", unlock(passphrase(), None)),
+        ("unlock-least", unlock(None, None)),
+        ("unlock-set-passphrase", unlock(None, passphrase())),
+        (
+            "grant",
+            Request::Grant(Grant {
+                registries: vec![name("corp")],
+                write: true,
+                seconds: 3600,
+            }),
+        ),
+        (
+            "grant-least",
+            Request::Grant(Grant {
+                registries: vec![],
+                write: false,
+                seconds: 60,
+            }),
+        ),
+        ("grants", Request::Grants(Nothing {})),
+        (
+            "revoke",
+            Request::Revoke(Revoke {
+                id: "3f9a1c2e".to_owned(),
+            }),
+        ),
     ]
-    .into_iter()
-    .chain(unlocks())
-    .collect()
 }
 
-fn unlocks() -> Vec<(&'static str, Request)> {
-    vec![
-        (
-            "unlock",
-            Request::Unlock(Unlock {
-                passphrase: Some(secret("correct horse battery staple")),
-                set_passphrase: None,
-            }),
-        ),
-        ("unlock-least", Request::Unlock(Unlock::default())),
-        (
-            "unlock-set-passphrase",
-            Request::Unlock(Unlock {
-                passphrase: None,
-                set_passphrase: Some(secret("correct horse battery staple")),
-            }),
-        ),
-    ]
+fn rotate(registry: &str, token: Option<&str>) -> Request {
+    Request::Rotate(Rotate {
+        name: name(registry),
+        token: token.map(secret),
+        verify: true,
+    })
 }
 
 pub(crate) fn answers(each: &mut impl EachAnswer) {
@@ -115,20 +138,35 @@ pub(crate) fn answers(each: &mut impl EachAnswer) {
     each.check("list-least", RegistryList { registries: vec![] });
     each.check("show", registry());
     each.check("show-least", registry_least());
-    each.check(
-        "rotate",
-        Rotated {
-            name: name("corp"),
-            generation: 4,
-            verified: true,
-        },
-    );
+    each.check("show-minted", registry_minted());
+    each.check("show-shared", registry_shared());
+    each.check("rotate", rotated("corp", 4, vec![]));
+    let note = "the token comes from command:mint-token, which was asked again";
+    each.check("rotate-minted", rotated("minted", 8, vec![note.to_owned()]));
     each.check("verify", Verified { registries: verdicts() });
     for (form, open_until) in [("allow", Some("2026-03-04T05:11:07Z".to_owned())), ("deny", None)] {
         let name = name("corp");
         each.check(form, WritesChanged { name, open_until });
     }
+    answers_about_grants(each);
     answers_of_the_daemon(each);
+}
+
+fn answers_about_grants(each: &mut impl EachAnswer) {
+    each.check(
+        "grant",
+        Granted {
+            grant: grant(),
+            proxy: GrantUrl("http://regauth:Zm9vYmFyYmF6@127.0.0.1:9001".to_owned()),
+        },
+    );
+    each.check(
+        "grants",
+        GrantList {
+            grants: vec![grant(), grant_least()],
+        },
+    );
+    each.check("revoke", Revoked { grant: grant_least() });
 }
 
 fn answers_of_the_daemon(each: &mut impl EachAnswer) {
@@ -218,8 +256,47 @@ fn add_registry_least() -> AddRegistry {
         username: None,
         writes: None,
         ca_file: None,
-        token: secret("s3cret-token"),
+        source: None,
+        source_command: None,
+        credential_of: None,
+        token: Some(secret("s3cret-token")),
         verify: true,
+    }
+}
+
+fn add_registry_minted() -> AddRegistry {
+    AddRegistry {
+        name: name("minted"),
+        scopes: vec!["https://x.example/".to_owned()],
+        source_command: Some(SourceCommand {
+            command: ["mint-token", "--token", "x", "--json"].map(str::to_owned).into(),
+            token: Some("/token".to_owned()),
+            expires: Some("/expires".to_owned()),
+            ttl: Some("11h".to_owned()),
+            timeout: Some("5s".to_owned()),
+            env: vec!["AWS_PROFILE".to_owned()],
+        }),
+        token: None,
+        ..add_registry_least()
+    }
+}
+
+fn add_registry_shared() -> AddRegistry {
+    AddRegistry {
+        name: name("other"),
+        scopes: vec!["https://y.example/".to_owned()],
+        credential_of: Some(name("minted")),
+        token: None,
+        ..add_registry_least()
+    }
+}
+
+fn add_registry_file() -> AddRegistry {
+    AddRegistry {
+        scopes: vec!["https://z.example/".to_owned()],
+        source: Some("file:/run/secrets/corp".to_owned()),
+        token: None,
+        ..add_registry_least()
     }
 }
 
@@ -235,6 +312,7 @@ fn registry() -> RegistryView {
         scheme: "basic".to_owned(),
         username: Some("me@corp.example".to_owned()),
         source: "store".to_owned(),
+        credential_of: None,
         writes: "deny".to_owned(),
         writes_open_until: Some("2026-03-04T05:11:07Z".to_owned()),
         credential: CredentialView {
@@ -242,6 +320,8 @@ fn registry() -> RegistryView {
             generation: 3,
             since: Some("2026-03-01T09:00:00Z".to_owned()),
             expires: Some("2027-03-01T09:00:00Z".to_owned()),
+            renews: None,
+            failure: None,
         },
         last_used: Some("2026-03-04T05:06:07Z".to_owned()),
         last_status: Some(200),
@@ -258,6 +338,7 @@ fn registry_least() -> RegistryView {
         scheme: "bearer".to_owned(),
         username: None,
         source: "env:WHEELS_TOKEN".to_owned(),
+        credential_of: None,
         writes: "allow".to_owned(),
         writes_open_until: None,
         credential: CredentialView {
@@ -265,10 +346,72 @@ fn registry_least() -> RegistryView {
             generation: 0,
             since: None,
             expires: None,
+            renews: None,
+            failure: None,
         },
         last_used: None,
         last_status: None,
         requests: 0,
+    }
+}
+
+fn grant() -> GrantView {
+    GrantView {
+        id: "3f9a1c2e".to_owned(),
+        registries: vec![name("corp")],
+        write: true,
+        created: "2026-03-04T05:00:00Z".to_owned(),
+        expires: "2026-03-04T06:00:00Z".to_owned(),
+        last_used: Some("2026-03-04T05:06:07Z".to_owned()),
+    }
+}
+
+fn grant_least() -> GrantView {
+    GrantView {
+        id: "77aa00bb".to_owned(),
+        registries: vec![],
+        write: false,
+        created: "2026-03-04T05:00:00Z".to_owned(),
+        expires: "2026-03-04T05:01:00Z".to_owned(),
+        last_used: None,
+    }
+}
+
+fn registry_minted() -> RegistryView {
+    RegistryView {
+        name: name("minted"),
+        source: "command:mint-token".to_owned(),
+        credential: CredentialView {
+            state: CredentialState::Expired,
+            generation: 7,
+            since: Some("2026-03-01T09:00:00Z".to_owned()),
+            expires: Some("2026-03-01T21:00:00Z".to_owned()),
+            renews: Some("2026-03-01T21:05:00Z".to_owned()),
+            failure: Some(SourceFailure {
+                message: "`mint-token` failed: exit status: 1".to_owned(),
+                output: Some("no session\nlog in again".to_owned()),
+                at: "2026-03-01T20:59:30Z".to_owned(),
+            }),
+        },
+        ..registry_least()
+    }
+}
+
+fn registry_shared() -> RegistryView {
+    RegistryView {
+        name: name("other"),
+        source: "credential-of:minted".to_owned(),
+        credential_of: Some(name("minted")),
+        ..registry_least()
+    }
+}
+
+fn rotated(registry: &str, generation: u64, notes: Vec<String>) -> Rotated {
+    Rotated {
+        name: name(registry),
+        generation,
+        verified: true,
+        notes,
     }
 }
 
@@ -299,6 +442,7 @@ fn status(store_is: &str, problems: Vec<Problem>) -> Status {
         store: store(store_is),
         registries: 2,
         problems,
+        clients: "same-user".to_owned(),
         connections: 3,
         requests: 1234,
     }

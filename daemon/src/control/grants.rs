@@ -1,0 +1,125 @@
+//! `grant`, `grants` and `revoke`: who else may connect.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use regauth_shared::request;
+use regauth_shared::response::{GrantList, GrantUrl, GrantView, Granted, Revoked};
+use regauth_shared::{ErrorBody, ErrorKind};
+use time::OffsetDateTime;
+
+use super::registrar::Registrar;
+use super::remove::not_found;
+use super::show::moment;
+use crate::grant::{Grant, Grants};
+
+/// Makes a grant. It counts once it is on the disk.
+pub(crate) async fn grant(registrar: &Registrar, request: request::Grant) -> Result<Granted, ErrorBody> {
+    // One verb at a time: the file is rewritten whole.
+    let books = registrar.books().await;
+    if let Some(unknown) = request
+        .registries
+        .iter()
+        .find(|name| !books.services.contains_key(name))
+    {
+        return Err(not_found(&books.services, unknown));
+    }
+    if request.seconds == 0 || request.seconds > LONGEST.as_secs() {
+        return Err(ErrorBody::new(
+            ErrorKind::Invalid,
+            "a grant lasts between 1 second and 30 days",
+        ));
+    }
+    let grants = registrar.plane.grants.load();
+    if grants.alive().count() >= MOST {
+        return Err(
+            ErrorBody::new(ErrorKind::Refused, format!("there are {MOST} grants already"))
+                .hint("`regauthctl grants` lists them; `regauthctl revoke ID` ends one"),
+        );
+    }
+    let registries: BTreeSet<_> = request.registries.into_iter().collect();
+    let now = OffsetDateTime::now_utc();
+    let expires = now + Duration::from_secs(request.seconds);
+    let (grant, token) = Grant::create(
+        Some(registries).filter(|set| !set.is_empty()),
+        request.write,
+        now,
+        expires,
+    )
+    .map_err(|error| ErrorBody::new(ErrorKind::Failed, error.to_string()))?;
+    let grant = Arc::new(grant);
+    keep(registrar, grants.with(Arc::clone(&grant)))?;
+    tracing::info!(
+        grant = grant.terms.id,
+        seconds = request.seconds,
+        write = request.write,
+        "granted"
+    );
+    Ok(Granted {
+        grant: view(&grant),
+        proxy: GrantUrl(format!("http://regauth:{token}@{}", address(registrar.plane.listen))),
+    })
+}
+
+/// All grants that have not ended.
+pub(crate) fn grants(registrar: &Registrar) -> GrantList {
+    GrantList {
+        grants: registrar.plane.grants.load().alive().map(|grant| view(grant)).collect(),
+    }
+}
+
+/// Ends a grant: its bearers are cut off, whatever they are doing.
+pub(crate) async fn revoke(registrar: &Registrar, request: request::Revoke) -> Result<Revoked, ErrorBody> {
+    let _books = registrar.books().await;
+    let grants = registrar.plane.grants.load();
+    let Some(grant) = grants.alive().find(|grant| grant.terms.id == request.id).cloned() else {
+        return Err(
+            ErrorBody::new(ErrorKind::NotFound, "there is no such grant").hint("`regauthctl grants` lists them")
+        );
+    };
+    let kept = keep(registrar, grants.without(&request.id));
+    // Even if the file could not be written: what is over is over now.
+    grant.revoke();
+    kept?;
+    tracing::info!(grant = grant.terms.id, "revoked");
+    Ok(Revoked { grant: view(&grant) })
+}
+
+fn keep(registrar: &Registrar, grants: Grants) -> Result<(), ErrorBody> {
+    if registrar.persistent {
+        let file = registrar.folders.grants();
+        grants.write(&file).map_err(|error| {
+            ErrorBody::new(ErrorKind::Failed, format!("cannot write {}: {error}", file.display()))
+                .hint("make room or mend the folder's permissions, then repeat")
+        })?;
+    }
+    registrar.plane.grants.store(Arc::new(grants));
+    Ok(())
+}
+
+fn view(grant: &Grant) -> GrantView {
+    let terms = &grant.terms;
+    GrantView {
+        id: terms.id.clone(),
+        registries: terms.registries.iter().flatten().cloned().collect(),
+        write: terms.write,
+        created: moment(terms.created),
+        expires: moment(terms.expires),
+        last_used: grant.last_used().map(moment),
+    }
+}
+
+/// Where clients on this machine find us, when we listen everywhere.
+pub(crate) fn address(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const MOST: usize = 1000;

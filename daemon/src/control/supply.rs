@@ -1,0 +1,154 @@
+//! A new registry's credential: what the request says about its source, and its first value.
+
+use std::sync::Arc;
+
+use regauth_shared::request::{AddRegistry, SourceCommand};
+use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
+
+use super::add::{invalid, read};
+use super::registrar::{Books, Registrar, first_value};
+use super::remove::not_found;
+use crate::config::sources::{json_pointer, lifetime, variable};
+use crate::credential::keeper::{Keeper, Present};
+use crate::credential::origin::Origin;
+use crate::credential::preset::TIMEOUT;
+use crate::registry::{Command, Output, Registry, Source};
+
+/// The source that a request describes.
+pub(crate) fn source(request: &AddRegistry) -> Result<Source, ErrorBody> {
+    let said = (&request.source, &request.source_command, &request.credential_of);
+    let source = match said {
+        (None, None, None) => Source::Store,
+        (Some(text), None, None) => read("--source", text)?,
+        (None, Some(said), None) => Source::Command(command(said)?),
+        (None, None, Some(owner)) => Source::Of(owner.clone()),
+        _ => {
+            let message = "--source, --source-command and --credential-of exclude each other";
+            return Err(ErrorBody::new(ErrorKind::Invalid, message));
+        }
+    };
+    match (&source, &request.token) {
+        (Source::Store, None) => Err(ErrorBody::new(ErrorKind::Invalid, "a token is needed for the store")),
+        (Source::Store, Some(_)) | (_, None) => Ok(source),
+        (source, Some(_)) => Err(ErrorBody::new(
+            ErrorKind::Invalid,
+            format!("a token was given, and the registry's token comes from {source}"),
+        )),
+    }
+}
+
+fn command(said: &SourceCommand) -> Result<Command, ErrorBody> {
+    if said.command.first().is_none_or(String::is_empty) {
+        return Err(ErrorBody::new(
+            ErrorKind::Invalid,
+            "--source-command: the program comes first, then its arguments; there is no shell",
+        ));
+    }
+    let pointer = |text: &String| json_pointer(text).map_err(|error| invalid("--source-json", &error));
+    let span = |text: &Option<String>, flag| {
+        let read = text.as_deref().map(lifetime).transpose();
+        read.map_err(|error| invalid(flag, &error))
+    };
+    let output = match (&said.token, &said.expires) {
+        (None, None) => Output::Raw,
+        (Some(token), expires) => Output::Json {
+            token: pointer(token)?,
+            expires: expires.as_ref().map(pointer).transpose()?,
+        },
+        (None, Some(_)) => return Err(invalid("--source-expires", &"it needs --source-json as well")),
+    };
+    let names = said.env.iter().map(|name| variable(name));
+    Ok(Command {
+        command: said.command.clone(),
+        output,
+        ttl: span(&said.ttl, "--source-ttl")?,
+        timeout: span(&said.timeout, "--source-timeout")?.unwrap_or(TIMEOUT),
+        environment: names
+            .collect::<Result<_, _>>()
+            .map_err(|error| invalid("--source-env", &error))?,
+        preset: None,
+    })
+}
+
+/// A new registry's credential.
+#[derive(Debug)]
+pub(crate) struct Supply {
+    /// What holds it.
+    pub(crate) keeper: Arc<Keeper>,
+    /// Its value, or why there is none yet.
+    pub(crate) first: Result<Secret, String>,
+}
+
+/// Gets the first value, from the request or from the source.
+///
+/// # Errors
+/// When the source gives none, unless the registry is to be added unasked; or when there is no such owner.
+pub(crate) async fn supply(
+    registrar: &Registrar,
+    books: &Books,
+    registry: &Registry,
+    request: &AddRegistry,
+) -> Result<Supply, ErrorBody> {
+    let supply = match &registry.source {
+        Source::Of(owner) => borrowed(books, owner)?,
+        source => match Origin::of(source) {
+            Some(origin) => minted(registrar, origin).await,
+            None => given(registrar, source, request).await,
+        },
+    };
+    match &supply.first {
+        Err(why) if request.verify => Err(ErrorBody::new(ErrorKind::Failed, why.clone())
+            .hint("nothing was stored; mend the source and repeat, or add the registry unasked with --no-verify")),
+        _ => Ok(supply),
+    }
+}
+
+fn borrowed(books: &Books, owner: &RegistryName) -> Result<Supply, ErrorBody> {
+    let service = books
+        .services
+        .get(owner)
+        .ok_or_else(|| not_found(&books.services, owner))?;
+    let first = match service.keeper.present() {
+        Present::Ready(value) => Ok(value.secret),
+        Present::Locked => Err("the store is locked".to_owned()),
+        Present::Missing(why) => Err(why),
+    };
+    Ok(Supply {
+        keeper: Arc::clone(&service.keeper),
+        first,
+    })
+}
+
+async fn minted(registrar: &Registrar, mut origin: Origin) -> Supply {
+    let (minted, first) = match origin.fetch().await {
+        Ok(minted) => (Some(minted.clone()), Ok(minted.secret)),
+        Err(failure) => {
+            let output = failure
+                .output
+                .map_or_else(String::new, |output| format!("; it said: {output}"));
+            (None, Err(failure.message + &output))
+        }
+    };
+    Supply {
+        keeper: Arc::new(Keeper::renewing(origin, minted, &registrar.renewers)),
+        first,
+    }
+}
+
+async fn given(registrar: &Registrar, source: &Source, request: &AddRegistry) -> Supply {
+    let first = match (source, &request.token) {
+        (Source::Environment(variable), _) => {
+            let secret = registrar.environment.secret(variable);
+            secret.map_err(|absent| absent.to_string())
+        }
+        (_, Some(token)) => Ok(token.clone()),
+        (_, None) => Err("a token is needed for the store".to_owned()),
+    };
+    let keeper = Arc::new(Keeper::fixed());
+    let present = match &first {
+        Ok(secret) => Present::Ready(first_value(secret.clone())),
+        Err(why) => Present::Missing(why.clone()),
+    };
+    keeper.replace(present).await;
+    Supply { keeper, first }
+}

@@ -1,0 +1,173 @@
+//! Who a client is and what it may: the daemon's own user, or the bearer of a grant.
+//!
+//! A grant that is presented is what counts, also for the daemon's own user: a job can be given less than everything.
+//! Without one the kernel's word decides ([`crate::proxy::peer`]).
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use tokio::net::TcpStream;
+
+use crate::config::Clients;
+use crate::grant::Grant;
+use crate::policy::Operation;
+use crate::proxy::census::{InFlight, Party, Seat};
+use crate::proxy::dial::Dialer;
+use crate::proxy::peer::Peer;
+use crate::proxy::refuse::Refusal;
+use crate::proxy::routes::{Service, Site};
+use crate::proxy::upstream::Upstream;
+use crate::proxy::worker::Plane;
+
+/// A connection at the door: counted, and not let in yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Visitor {
+    peer: Peer,
+    seat: Arc<Seat>,
+}
+
+impl Visitor {
+    /// Asks the kernel whose the connection is.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] when its party has as many connections as it may.
+    pub(crate) fn at_the_door(plane: &Plane, stream: &TcpStream) -> Result<Self, Refusal> {
+        let gone = |_| Refusal::BadRequest;
+        let (client, server) = (stream.peer_addr().map_err(gone)?, stream.local_addr().map_err(gone)?);
+        let peer = plane.peers.of(client, server);
+        let seat = plane.census.enter(Party::from(peer)).ok_or(Refusal::Busy)?;
+        Ok(Self {
+            peer,
+            seat: Arc::new(seat),
+        })
+    }
+
+    /// Lets it in, given the values of its Proxy-Authorization lines.
+    ///
+    /// # Errors
+    /// [`Refusal::GrantRequired`] when it shows no living grant and needs one.
+    pub(crate) fn admit<'a>(
+        &self,
+        plane: &Plane,
+        mut authorization: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Client, Refusal> {
+        let (shown, another) = (authorization.next(), authorization.next());
+        let (None, Some(shown)) = (another, shown) else {
+            let needs_nothing = plane.clients == Clients::SameUser && self.peer == Peer::Owner;
+            return if needs_nothing && shown.is_none() {
+                Ok(Client {
+                    grant: None,
+                    seat: Arc::clone(&self.seat),
+                })
+            } else {
+                Err(Refusal::GrantRequired)
+            };
+        };
+        let grant = password(shown)
+            .and_then(|token| plane.grants.load().of(&token))
+            .ok_or(Refusal::GrantRequired)?;
+        let seat = plane.census.enter(Party::Grant(grant.terms.id.clone()));
+        Ok(Client {
+            grant: Some(grant),
+            seat: Arc::new(seat.ok_or(Refusal::Busy)?),
+        })
+    }
+}
+
+/// RFC 7617: the password of `Basic base64(user:password)`. The user's name is for people.
+fn password(authorization: &[u8]) -> Option<Vec<u8>> {
+    let (scheme, rest) = authorization.split_at_checked(6)?;
+    if !scheme.eq_ignore_ascii_case(b"basic ") {
+        return None;
+    }
+    let pair = STANDARD.decode(rest.trim_ascii()).ok()?;
+    let colon = pair.iter().position(|byte| *byte == b':')?;
+    pair.get(colon + 1..).map(<[u8]>::to_vec)
+}
+
+/// A client that was let in.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    grant: Option<Arc<Grant>>,
+    seat: Arc<Seat>,
+}
+
+impl Client {
+    /// Counts a request of its.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] when it has as many in flight as it may.
+    pub(crate) fn begin_request(&self) -> Result<InFlight, Refusal> {
+        self.seat.begin_request().ok_or(Refusal::Busy)
+    }
+
+    /// Invariant 5, and the terms of a grant. A grant for writes was given to this client to write with, so it does not
+    /// wait for `allow`; one for reads does not profit from it.
+    ///
+    /// # Errors
+    /// [`Refusal::WriteDenied`] or [`Refusal::GrantDenied`].
+    pub(crate) fn permit(&self, service: &Service, operation: Operation) -> Result<(), Refusal> {
+        match &self.grant {
+            Some(grant) if grant.covers(&service.name, operation) => Ok(()),
+            Some(_) => Err(Refusal::GrantDenied),
+            None if operation == Operation::Write && !service.writes_are_open() => {
+                Err(Refusal::WriteDenied(service.name.clone()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether it may ask a registry's host for what lies outside every scope.
+    ///
+    /// # Errors
+    /// [`Refusal::GrantDenied`] when its grant opens no registry there.
+    pub(crate) fn visit(&self, site: &Site) -> Result<(), Refusal> {
+        match &self.grant {
+            Some(grant) if !site.services().any(|service| grant.opens(&service.name)) => Err(Refusal::GrantDenied),
+            _ => Ok(()),
+        }
+    }
+
+    /// The way to hosts nobody configured: for the bearer of a grant only to public ones.
+    pub(crate) fn dialer(&self, plane: &Plane) -> Dialer {
+        if self.grant.is_some() {
+            plane.guarded_dialer.clone()
+        } else {
+            plane.dialer.clone()
+        }
+    }
+
+    /// The same for plain HTTP.
+    pub(crate) fn strangers<'a>(&self, plane: &'a Plane) -> &'a Upstream {
+        if self.grant.is_some() {
+            &plane.guarded_strangers
+        } else {
+            &plane.strangers
+        }
+    }
+
+    /// Waits until its grant is revoked; for ever without one.
+    pub(crate) async fn revoked(&self) {
+        match &self.grant {
+            Some(grant) => grant.revoked().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_of_basic_is_the_token() {
+        let basic = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
+        assert_eq!(password(basic("regauth:tok").as_bytes()).unwrap(), b"tok");
+        assert_eq!(password(basic("x:a:b").as_bytes()).unwrap(), b"a:b");
+        assert_eq!(password(b"bAsIc  OnRvaw==").unwrap(), b"tok");
+        for bad in ["", "Basic", "Basic ", "Basic x", "Bearer tok", &basic("nocolon")] {
+            assert_eq!(password(bad.as_bytes()), None, "{bad}");
+        }
+    }
+}

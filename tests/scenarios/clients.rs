@@ -1,0 +1,304 @@
+//! Who may connect: this user's processes, and the bearers of grants.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use regauth_tests::cargo::Cargo;
+use regauth_tests::certificates::{Authority, together};
+use regauth_tests::client;
+use regauth_tests::curl::Curl;
+use regauth_tests::daemon::Daemon;
+use regauth_tests::gate::Scheme;
+use regauth_tests::git::Git;
+use regauth_tests::git_server::GitServer;
+use regauth_tests::honeypot::Honeypot;
+use regauth_tests::leaks::Hunt;
+use regauth_tests::programs;
+use regauth_tests::registry::{Registry, USERNAME};
+use rustix::process::geteuid;
+use tempfile::TempDir;
+
+const TOKEN: &str = "t0ken-of-the-company";
+const NOBODY: u32 = 65534;
+
+/// A daemon's user, and a registry that it serves.
+fn served() -> (Registry, Daemon) {
+    let registry = Registry::builder(Scheme::basic(USERNAME), TOKEN).start();
+    let daemon = Daemon::start();
+    daemon.add("corp", &registry);
+    (registry, daemon)
+}
+
+fn granted(daemon: &Daemon, arguments: &[&str]) -> (String, String) {
+    let granted = daemon.ctl(&[&["grant"], arguments].concat()).succeeds().json;
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    (text(&granted["grant"]["id"]), text(&granted["proxy"]))
+}
+
+/// A client of another user, who can read the bundle.
+fn stranger(daemon: &Daemon, proxy: &str) -> (Curl, tempfile::TempPath) {
+    let bundle = together(&[&daemon.bundle()]);
+    fs::set_permissions(&bundle, fs::Permissions::from_mode(0o644)).unwrap();
+    (Curl::new().proxy(proxy).trusts(&bundle), bundle)
+}
+
+fn config(registry: &Registry) -> String {
+    registry.nginx.url("/api/cargo/index/config.json")
+}
+
+#[test]
+fn another_user_is_told_to_get_a_grant_and_nothing_goes_upstream() {
+    if !geteuid().is_root() {
+        return eprintln!("another user takes root");
+    }
+    let (registry, daemon) = served();
+    let before = registry.nginx.requests().len();
+    let (curl, _bundle) = stranger(&daemon, &daemon.proxy());
+    let refused = curl.clone().user(NOBODY).fetch(&config(&registry));
+    refused.outcome.fails().says("407");
+    let open = Honeypot::builder(&Authority::new("Elsewhere"), "localhost")
+        .plain()
+        .start();
+    let answer = curl.clone().user(NOBODY).get(&open.url("/"));
+    assert_eq!(answer.status, 407);
+    assert_eq!(answer.header("regauth-error"), Some("grant-required"));
+    assert_eq!(answer.header("proxy-authenticate"), Some("Basic realm=\"regauth\""));
+    assert_eq!(
+        curl.get(&config(&registry)).status,
+        200,
+        "the daemon's own user needs nothing"
+    );
+    assert_eq!(registry.nginx.requests().len(), before + 1);
+    assert!(open.requests().is_empty());
+    let (_, proxy) = granted(&daemon, &["--registry", "corp"]);
+    let (curl, _bundle) = stranger(&daemon, &proxy);
+    assert_eq!(curl.user(NOBODY).get(&config(&registry)).status, 200);
+}
+
+#[test]
+fn the_control_socket_refuses_another_user_even_where_the_files_do_not() {
+    if !geteuid().is_root() {
+        return eprintln!("another user takes root");
+    }
+    let daemon = Daemon::start();
+    let programs = TempDir::new().unwrap();
+    let ctl = programs.path().join("regauthctl");
+    fs::copy(programs::binary("regauthctl"), &ctl).unwrap();
+    for (path, mode) in [
+        (programs.path().to_owned(), 0o755),
+        (daemon.home().parent().unwrap().to_owned(), 0o755),
+        (daemon.home().to_owned(), 0o755),
+        (daemon.home().join("run"), 0o755),
+        (daemon.home().join("run/control.sock"), 0o666),
+    ] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let mut status = client::as_user(NOBODY, programs.path());
+    status.arg(&ctl).arg("--home").arg(daemon.home()).arg("status");
+    let outcome = client::run(&mut status).fails();
+    assert_eq!(outcome.status.code(), Some(3), "{}", outcome.report());
+    assert!(daemon.log().contains("another user tried the control socket"));
+}
+
+#[test]
+fn a_grant_opens_its_registries_for_reading_until_it_is_revoked() {
+    let (registry, daemon) = served();
+    let other = Registry::builder(Scheme::bearer(), TOKEN).start();
+    daemon.add("other", &other);
+    let (id, proxy) = granted(&daemon, &["--registry", "corp", "--for", "5m"]);
+    let curl = Curl::new().proxy(&proxy).trusts(&daemon.bundle());
+    assert_eq!(curl.get(&config(&registry)).status, 200);
+    for (url, method) in [
+        (config(&other), "GET"),
+        (other.nginx.url("/elsewhere"), "GET"),
+        (registry.nginx.url("/api/cargo/api/v1/crates/new"), "PUT"),
+    ] {
+        let answer = curl.clone().with(&["--request", method]).get(&url);
+        assert_eq!(
+            (answer.status, answer.header("regauth-error")),
+            (403, Some("grant-denied")),
+            "{url}"
+        );
+    }
+    daemon.ctl(&["allow", "corp", "--for", "5m"]).succeeds();
+    let publish = curl.clone().with(&["--request", "PUT"]);
+    let answer = publish.get(&registry.nginx.url("/api/cargo/api/v1/crates/new"));
+    assert_eq!(answer.status, 403, "`allow` is for the owner");
+    daemon.ctl(&["revoke", &id]).succeeds();
+    curl.fetch(&config(&registry)).outcome.fails().says("407");
+    daemon.ctl(&["revoke", &id]).exits(6);
+}
+
+#[test]
+fn a_grant_for_writes_publishes_while_everyone_else_is_refused() {
+    let registry = Registry::builder(Scheme::bearer(), TOKEN).auth_required().start();
+    let daemon = Daemon::start();
+    daemon.add("corp", &registry);
+    let (_, proxy) = granted(&daemon, &["--registry", "corp", "--write", "--for", "5m"]);
+    let cargo = |proxy: &str| {
+        Cargo::new()
+            .registry("corp", &registry.index())
+            .proxy(proxy)
+            .trusts(&daemon.bundle())
+            .placeholder("corp", "any-token-will-do")
+    };
+    cargo(&daemon.proxy())
+        .publish("corp")
+        .fails()
+        .says("regauthctl allow corp");
+    cargo(&proxy).publish("corp").succeeds();
+}
+
+/// git asks without credentials first and takes the 407 for a question.
+#[test]
+fn git_works_with_a_grant() {
+    let host = Authority::new("Corp Root");
+    let server = GitServer::start(&host, Scheme::basic("me"), TOKEN);
+    server.repository("plans", &[("README", "secret\n")]);
+    let daemon = Daemon::builder().config("clients = \"grants\"\n").start();
+    daemon.add_git("code", &server);
+    let (_, proxy) = granted(&daemon, &[]);
+    let clone = |proxy: &str| {
+        Git::new()
+            .proxy(proxy)
+            .trusts(&daemon.bundle())
+            .clone_from(&server.url("plans"))
+    };
+    clone(&proxy).succeeds();
+    clone(&daemon.proxy()).fails().says("407");
+}
+
+#[test]
+fn grants_survive_a_restart_and_end_when_their_time_is_over() {
+    let (registry, mut daemon) = served();
+    let (_, long) = granted(&daemon, &["--for", "1h"]);
+    let (_, short) = granted(&daemon, &["--for", "3s"]);
+    for proxy in [&short, &long] {
+        let curl = Curl::new().proxy(proxy).trusts(&daemon.bundle());
+        assert_eq!(curl.get(&config(&registry)).status, 200);
+    }
+    let token = long.split(['@', ':']).nth(2).unwrap().to_owned();
+    let mut hunt = Hunt::new(&token);
+    hunt.folder(daemon.home(), &[])
+        .look("the log", daemon.log())
+        .assert_clean();
+    daemon.restart();
+    let listed = daemon.ctl(&["grants"]).succeeds().json;
+    assert!(!listed["grants"].as_array().unwrap().is_empty(), "{listed}");
+    regauth_tests::poll::wait_for("the short grant to end", || {
+        let listed = daemon.ctl(&["grants"]).json;
+        (listed["grants"].as_array()?.len() == 1).then_some(())
+    });
+    let open = Honeypot::builder(&Authority::new("Elsewhere"), "localhost")
+        .plain()
+        .start();
+    let curl = |proxy: &str| Curl::new().proxy(proxy).get(&open.url("/")).status;
+    assert_eq!(curl(&short), 407);
+    assert_eq!(curl(&long), 403, "let in, and loopback is no place for a grant");
+}
+
+#[test]
+fn a_wrong_or_doubled_grant_is_refused_also_from_the_owner() {
+    let daemon = Daemon::start();
+    let (_, proxy) = granted(&daemon, &[]);
+    let token = proxy.split(['@', ':']).nth(2).unwrap();
+    let pair = STANDARD.encode(format!("regauth:{token}"));
+    let line = format!("Proxy-Authorization: Basic {pair}\r\n");
+    for (lines, code) in [
+        (String::new(), "upstream-unreachable"),
+        (line.clone(), "grant-denied"),
+        (format!("{line}{line}"), "grant-required"),
+        (
+            "Proxy-Authorization: Basic cmVnYXV0aDp4\r\n".to_owned(),
+            "grant-required",
+        ),
+        ("Proxy-Authorization: Bearer x\r\n".to_owned(), "grant-required"),
+        ("Proxy-Authorization:\r\n".to_owned(), "grant-required"),
+    ] {
+        let answer = asked(&daemon, &format!("CONNECT localhost:1 HTTP/1.1\r\n{lines}\r\n"));
+        assert!(
+            answer.contains(&format!("regauth-error: {code}\r\n")),
+            "{lines:?}: {answer}"
+        );
+    }
+}
+
+#[test]
+fn a_grant_leads_to_no_private_place() {
+    let daemon = Daemon::start();
+    let (_, proxy) = granted(&daemon, &[]);
+    let trap = Honeypot::builder(&Authority::new("Elsewhere"), "127.0.0.1")
+        .plain()
+        .start();
+    let port = trap.authority().rsplit(':').next().unwrap().to_owned();
+    let curl = Curl::new().proxy(&proxy).with(&["--proxytunnel", "--max-time", "10"]);
+    for host in [
+        "127.0.0.1",
+        "127.1",
+        "0x7f000001",
+        "2130706433",
+        "localhost",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "0.0.0.0",
+        "[::]",
+        "[64:ff9b::7f00:1]",
+        "169.254.169.254",
+        "10.0.0.1",
+        "192.168.0.1",
+        "100.100.100.200",
+        "[fd00:ec2::254]",
+        "[fe80::1]",
+    ] {
+        let plain = Curl::new().proxy(&proxy).get(&format!("http://{host}:{port}/"));
+        assert_eq!(
+            (plain.status, plain.header("regauth-error")),
+            (403, Some("grant-denied")),
+            "{host}"
+        );
+        curl.fetch(&format!("http://{host}:{port}/"))
+            .outcome
+            .fails()
+            .says("403");
+    }
+    let own = format!("http://{}/", daemon.proxy().trim_start_matches("http://"));
+    curl.fetch(&own).outcome.fails().says("400");
+    assert!(trap.requests().is_empty());
+    let open = Curl::new().proxy(&daemon.proxy()).get(&trap.url("/"));
+    assert_eq!(open.status, 200, "the owner goes where the owner goes");
+}
+
+#[test]
+fn listening_beyond_loopback_takes_grants_for_everyone() {
+    let home = TempDir::new().unwrap();
+    let refused = Daemon::builder()
+        .config("listen = \"0.0.0.0:0\"\n")
+        .run(&home.path().join("home"));
+    refused.fails().says("clients = \"grants\"");
+    let daemon = Daemon::builder()
+        .config("clients = \"grants\"\nlisten = \"0.0.0.0:0\"\n")
+        .start();
+    let open = Honeypot::builder(&Authority::new("Elsewhere"), "localhost")
+        .plain()
+        .start();
+    assert_eq!(Curl::new().proxy(&daemon.proxy()).get(&open.url("/")).status, 407);
+    let status = daemon.ctl(&["status"]).succeeds().json;
+    assert_eq!(status["clients"], "grants");
+    assert!(status["problems"].is_null(), "{status}");
+}
+
+/// What the daemon answers to these bytes.
+fn asked(daemon: &Daemon, request: &str) -> String {
+    let address = daemon.proxy();
+    let mut stream = TcpStream::connect(address.trim_start_matches("http://")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}

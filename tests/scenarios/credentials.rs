@@ -1,0 +1,436 @@
+//! Credentials that live: sources, expiry, renewal, rejection, rotation, sharing.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use regauth_tests::ctl::Ctl;
+use regauth_tests::curl::Curl;
+use regauth_tests::daemon::Daemon;
+use regauth_tests::gate::Scheme;
+use regauth_tests::leaks::Hunt;
+use regauth_tests::poll;
+use regauth_tests::registry::{Registry, USERNAME};
+use regauth_tests::storm::storm;
+use tempfile::TempDir;
+
+const TOKEN: &str = "s3ntinel-token-of-corp";
+
+fn bearer(token: &str) -> Registry {
+    Registry::builder(Scheme::bearer(), token).start()
+}
+
+/// Adds a registry whose token is not given by hand.
+fn add(daemon: &Daemon, name: &str, registry: &Registry, more: &[&str]) -> Ctl {
+    let (index, scope, ca) = (registry.index(), registry.scope(), registry.ca());
+    let first = [
+        "add-registry",
+        name,
+        "--index",
+        &index,
+        "--scope",
+        &scope,
+        "--ca-file",
+        ca.to_str().unwrap(),
+    ];
+    daemon.ctl(&[&first, more].concat())
+}
+
+/// A GET of a guarded file.
+fn status(daemon: &Daemon, url: &str) -> u16 {
+    Curl::new().behind(daemon).get(url).status
+}
+
+/// How often the registry said no.
+fn rejections(registry: &Registry) -> usize {
+    registry
+        .nginx
+        .requests()
+        .iter()
+        .filter(|seen| seen.status == 401)
+        .count()
+}
+
+/// A program that mints tokens; what it does can be changed while the daemon runs.
+struct Mint {
+    folder: TempDir,
+}
+
+impl Mint {
+    /// Each run first notes itself, and whether another one is under way.
+    fn new(script: &str) -> Self {
+        let mint = Self {
+            folder: TempDir::new().unwrap(),
+        };
+        let folder = mint.folder.path().display();
+        let program = format!(
+            "#!/bin/sh\ncd {folder}\nmkdir busy || echo twice >> overlaps\ndate +%s.%N >> runs\nn=$(wc -l < runs)\n\
+             trap 'rmdir busy' EXIT\n. ./script\n"
+        );
+        fs::write(mint.program(), program).unwrap();
+        fs::set_permissions(mint.program(), fs::Permissions::from_mode(0o700)).unwrap();
+        mint.does(script);
+        mint
+    }
+
+    fn does(&self, script: &str) {
+        let new = self.path("script.new");
+        fs::write(&new, script).unwrap();
+        fs::rename(new, self.path("script")).unwrap();
+    }
+
+    fn program(&self) -> PathBuf {
+        self.path("mint")
+    }
+
+    /// When it ran, in seconds since 1970.
+    fn runs(&self) -> Vec<f64> {
+        let runs = fs::read_to_string(self.path("runs")).unwrap_or_default();
+        runs.lines().map(|line| line.parse().unwrap()).collect()
+    }
+
+    fn never_ran_twice_at_once(&self) -> bool {
+        !self.path("overlaps").exists()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn source(&self) -> [String; 2] {
+        ["--source-command".to_owned(), self.program().display().to_string()]
+    }
+}
+
+/// GETs from two threads while `during` runs; how many there were. Each must succeed.
+fn under_load(daemon: &Daemon, url: &str, during: impl FnOnce(&AtomicUsize)) -> usize {
+    let (over, served) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let answer = Curl::new().behind(daemon).get(url);
+                    assert_eq!(answer.status, 200, "{}{}", answer.headers, answer.body());
+                    served.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        during(&served);
+        over.store(true, Ordering::Relaxed);
+    });
+    served.into_inner()
+}
+
+#[test]
+fn a_token_of_two_seconds_fails_no_request_and_one_command_runs_at_a_time() {
+    let seconds = if std::env::var_os("REGAUTH_LONG").is_some() {
+        60
+    } else {
+        12
+    };
+    let tokens: Vec<String> = (1..=100).map(|number| format!("token-{number}")).collect();
+    let registry = bearer("token-1");
+    let mint = Mint::new(r#"printf '{"t":"token-%s","e":%s}' "$n" "$(date -d '2 seconds' +%s.%N)"; sleep 0.1"#);
+    // Tokens that are yet to come are good, and one that has run out is not, but for what is on its way just then.
+    let enforce = || {
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
+        let over = mint.runs().iter().take_while(|minted| now - **minted > 2.4).count();
+        registry.accept(&tokens[over..].iter().map(String::as_str).collect::<Vec<_>>());
+    };
+    enforce();
+    let daemon = Daemon::start();
+    let [flag, program] = mint.source();
+    add(
+        &daemon,
+        "minted",
+        &registry,
+        &["--source-json", "/t", "--source-expires", "/e", &flag, &program],
+    )
+    .succeeds();
+    let served = under_load(&daemon, &registry.file("f", 100), |_| {
+        let end = Instant::now() + Duration::from_secs(seconds);
+        while Instant::now() < end {
+            enforce();
+            thread::sleep(Duration::from_millis(100));
+        }
+    });
+    let runs = mint.runs().len();
+    assert!(mint.never_ran_twice_at_once());
+    let expected = usize::try_from(seconds).unwrap() / 2;
+    assert!(
+        (expected..=expected * 3 / 2 + 2).contains(&runs),
+        "{runs} runs in {seconds} s"
+    );
+    assert!(served > 20, "{served} requests");
+    assert_eq!(rejections(&registry), 0, "no token was used past its time");
+    let shown = daemon.ctl(&["show", "minted"]).succeeds().json;
+    assert!(
+        shown["credential"]["expires"].is_string() && shown["credential"]["renews"].is_string(),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_command_that_goes_wrong_changes_nothing_and_is_explained() {
+    let registry = bearer(TOKEN);
+    let mint = Mint::new(&format!("echo {TOKEN}"));
+    let daemon = Daemon::start();
+    let [flag, program] = mint.source();
+    let source = ["--source-timeout", "700ms", &flag, &program];
+    add(&daemon, "minted", &registry, &source).succeeds();
+    let file = registry.file("f", 100);
+    for (script, message) in [
+        (
+            &*format!("echo '{TOKEN}: no session' >&2; echo {TOKEN}; exit 3"),
+            "failed: exit status: 3",
+        ),
+        ("sleep 600", "did not end within 700ms and was killed"),
+        ("printf 'caf\\351'", "it is not text"),
+        ("echo s3cret-1; echo s3cret-2", "the token has several lines"),
+        ("exit 0", "the token is empty"),
+    ] {
+        mint.does(script);
+        is_explained_without_secrets(&daemon, message);
+        assert_eq!(status(&daemon, &file), 200, "{script}: the token of before serves");
+    }
+    mint.does(&format!("echo {TOKEN}-2"));
+    registry.accept(&["s3ntinel-token-of-corp-2"]);
+    let rotated = daemon.ctl(&["rotate", "minted"]).succeeds().json;
+    assert_eq!(
+        (&rotated["generation"], &rotated["verified"]),
+        (&2.into(), &true.into()),
+        "{rotated}"
+    );
+    assert_eq!(status(&daemon, &file), 200);
+    assert!(daemon.ctl(&["show", "minted"]).json["credential"]["failure"].is_null());
+}
+
+fn is_explained_without_secrets(daemon: &Daemon, message: &str) {
+    let refused = daemon.ctl(&["rotate", "minted"]).exits(1).json["err"].clone();
+    let shown = daemon.ctl(&["show", "minted"]).succeeds().json["credential"]["failure"].clone();
+    for error in [&refused, &shown] {
+        assert!(error["message"].as_str().unwrap().contains(message), "{error}");
+    }
+    let problems = daemon.ctl(&["status"]).succeeds().json["problems"].to_string();
+    assert!(problems.contains(message), "{problems}");
+    for text in [refused.to_string(), shown.to_string(), daemon.log()] {
+        Hunt::new(TOKEN).look("what is said", &text).assert_clean();
+        assert!(!text.contains("s3cret"), "{text}");
+    }
+}
+
+#[test]
+fn an_expired_token_that_cannot_be_renewed_is_not_sent() {
+    let registry = bearer(TOKEN);
+    let mint = Mint::new(&format!("echo {TOKEN}"));
+    let daemon = Daemon::start();
+    let [flag, program] = mint.source();
+    add(&daemon, "minted", &registry, &["--source-ttl", "1s", &flag, &program]).succeeds();
+    mint.does("exit 1");
+    let file = registry.file("f", 100);
+    let refused = poll::wait_for("the token's end", || {
+        Some(Curl::new().behind(&daemon).get(&file)).filter(|answer| answer.status != 200)
+    });
+    assert_eq!(
+        (refused.status, refused.header("regauth-error")),
+        (502, Some("credential-unavailable"))
+    );
+    assert_eq!(daemon.ctl(&["show", "minted"]).json["credential"]["state"], "expired");
+    mint.does(&format!("echo {TOKEN}"));
+    poll::wait_for("the source that works again", || {
+        (status(&daemon, &file) == 200).then_some(())
+    });
+    assert_eq!(rejections(&registry), 0);
+}
+
+#[test]
+fn a_rejected_token_is_renewed_once_and_only_what_is_safe_is_repeated() {
+    let registry = bearer("token-1");
+    let mint = Mint::new("echo token-$n");
+    let daemon = Daemon::start();
+    let [flag, program] = mint.source();
+    add(&daemon, "minted", &registry, &["--writes", "allow", &flag, &program]).succeeds();
+    let file = registry.file("f", 100);
+    assert_eq!(status(&daemon, &file), 200);
+    registry.accept(&["token-2"]);
+    assert_eq!(status(&daemon, &file), 200, "renewed and repeated");
+    assert_eq!((mint.runs().len(), rejections(&registry)), (2, 1));
+
+    registry.accept(&["token-3"]);
+    let curl = Curl::new().behind(&daemon);
+    let refused = curl.upload(&registry.upload(), 1 << 20);
+    assert_eq!(
+        (refused.status, refused.header("regauth-error")),
+        (403, Some("token-rejected"))
+    );
+    assert_eq!(
+        curl.upload(&registry.upload(), 1 << 20).status,
+        200,
+        "renewed for the next"
+    );
+    assert_eq!((mint.runs().len(), rejections(&registry)), (3, 2));
+
+    registry.accept(&[]);
+    for _ in 0..20 {
+        assert_eq!(status(&daemon, &file), 403);
+    }
+    assert!(mint.runs().len() <= 5, "{} runs", mint.runs().len());
+    assert!(rejections(&registry) <= 10, "{} rejections", rejections(&registry));
+}
+
+#[test]
+fn a_thousand_requests_with_a_bad_token_cost_the_registry_a_handful() {
+    let registry = Registry::start("good");
+    let daemon = Daemon::start();
+    daemon
+        .try_add(
+            "corp",
+            &[
+                "--index",
+                &registry.index(),
+                "--scope",
+                &registry.scope(),
+                "--no-verify",
+            ],
+            registry.scheme(),
+            &registry.ca(),
+            "stale",
+        )
+        .succeeds();
+    let before = rejections(&registry);
+    let file = registry.file("f", 100);
+    let statuses = storm(&daemon, &file, 1000, 4);
+    assert!(statuses.iter().all(|status| *status == 403), "{statuses:?}");
+    let cost = rejections(&registry) - before;
+    assert!((1..=6).contains(&cost), "{cost} rejections");
+    let refused = Curl::new().behind(&daemon).get(&file);
+    assert_eq!(refused.header("regauth-error"), Some("token-rejected"));
+    assert!(refused.body().contains("regauthctl rotate corp"));
+    assert_eq!(daemon.ctl(&["show", "corp"]).json["credential"]["state"], "rejected");
+    assert_eq!(rejections(&registry) - before, cost);
+
+    registry.accept(&["stale"]);
+    daemon.ctl(&["verify", "corp"]).succeeds();
+    assert_eq!(status(&daemon, &file), 200, "the registry has changed its mind");
+    registry.accept(&["good"]);
+    daemon.rotate("corp", "good").succeeds();
+    let statuses = storm(&daemon, &file, 1000, 4);
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+}
+
+#[test]
+fn a_file_that_is_replaced_a_hundred_times_fails_no_request() {
+    let registry = bearer("token-0");
+    let folder = TempDir::new().unwrap();
+    let token_file = folder.path().join("token");
+    put(&token_file, "token-0");
+    let daemon = Daemon::start();
+    let source = format!("file:{}", token_file.display());
+    add(&daemon, "mounted", &registry, &["--source", &source]).succeeds();
+    let url = registry.file("f", 100);
+    under_load(&daemon, &url, |served| {
+        for number in 1..=100 {
+            let [old, new] = [number - 1, number].map(|number| format!("token-{number}"));
+            registry.accept(&[&old, &new]);
+            put(&token_file, &new);
+            registry.accept(&[&new]);
+            let before = served.load(Ordering::Relaxed);
+            poll::wait_for("requests", || {
+                (served.load(Ordering::Relaxed) > before + 1).then_some(())
+            });
+        }
+    });
+    assert_eq!(daemon.ctl(&["show", "mounted"]).json["credential"]["generation"], 101);
+    // Nobody asks, and the change is noticed all the same.
+    registry.accept(&["token-101"]);
+    put(&token_file, "token-101");
+    poll::wait_for("the file's next generation", || {
+        let shown = daemon.ctl(&["show", "mounted"]).succeeds().json;
+        (shown["credential"]["generation"] == 102).then_some(())
+    });
+    put(&token_file, "token-102");
+    daemon.ctl(&["rotate", "mounted"]).exits(4);
+    assert_eq!(
+        status(&daemon, &url),
+        200,
+        "the registry rejects the new one: nothing has changed"
+    );
+}
+
+/// In one step, as whoever mounts secrets does it.
+fn put(file: &Path, token: &str) {
+    let new = file.with_extension("new");
+    fs::write(&new, format!("{token}\n")).unwrap();
+    fs::rename(new, file).unwrap();
+}
+
+#[test]
+fn a_token_in_the_environment_is_used_and_is_nowhere_to_be_found() {
+    let registry = bearer(TOKEN);
+    let config = |variable: &str| {
+        let (index, scope, ca) = (registry.index(), registry.scope(), registry.ca());
+        format!(
+            "store = \"memory\"\n[registries.corp]\nindex = \"{index}\"\nscopes = [\"{scope}\"]\nca-file = \"{}\"\nsource = \
+             \"env:{variable}\"\n",
+            ca.display()
+        )
+    };
+    let daemon = Daemon::builder()
+        .config(&config("CORP_TOKEN"))
+        .env("CORP_TOKEN", TOKEN)
+        .start();
+    let file = registry.file("f", 100);
+    assert_eq!(status(&daemon, &file), 200);
+    let environment = fs::read(format!("/proc/{}/environ", daemon.pid())).unwrap();
+    assert!(
+        String::from_utf8_lossy(&environment).contains("REGAUTH_LOG"),
+        "it can be read"
+    );
+    Hunt::new(TOKEN)
+        .look("its environment", environment)
+        .process(daemon.pid())
+        .look("its log", daemon.log())
+        .assert_clean();
+    daemon.ctl(&["rotate", "corp"]).exits(8);
+    fs::write(daemon.home().join("config.toml"), config("OTHER_TOKEN")).unwrap();
+    daemon.ctl(&["reload"]).succeeds();
+    assert_eq!(status(&daemon, &file), 502);
+    let problems = daemon.ctl(&["status"]).succeeds().json["problems"].to_string();
+    assert!(problems.contains("OTHER_TOKEN was not set"), "{problems}");
+}
+
+#[test]
+fn registries_that_share_a_credential_rotate_together() {
+    let owner = bearer(TOKEN);
+    let user = Registry::builder(Scheme::basic(USERNAME), TOKEN).start();
+    let daemon = Daemon::start();
+    daemon.add_with("corp", &owner, &["--scope", &owner.scope()]);
+    let shared = ["--credential-of", "corp", "--scheme", "basic", "--username", USERNAME];
+    add(&daemon, "other", &user, &shared).succeeds();
+    let files = [owner.file("f", 10), user.file("f", 10)];
+    let statuses = || files.each_ref().map(|file| status(&daemon, file));
+    assert_eq!(statuses(), [200, 200]);
+    for registry in [&owner, &user] {
+        registry.accept(&["another-token"]);
+    }
+    daemon.rotate("other", "another-token").exits(8);
+    daemon.rotate("corp", "another-token").succeeds();
+    assert_eq!(statuses(), [200, 200]);
+    assert_eq!(rejections(&user), 0);
+    assert_eq!(daemon.ctl(&["show", "other"]).json["credential"]["generation"], 2);
+
+    let refused = daemon.ctl(&["remove-registry", "corp"]).exits(8);
+    assert!(
+        refused.json["err"]["message"].as_str().unwrap().contains("other"),
+        "{}",
+        refused.json
+    );
+    daemon.ctl(&["reload"]).succeeds();
+    assert_eq!(statuses(), [200, 200]);
+    daemon.ctl(&["remove-registry", "other"]).succeeds();
+    daemon.ctl(&["remove-registry", "corp"]).succeeds();
+    add(&daemon, "other", &user, &shared).exits(6);
+}

@@ -1,0 +1,346 @@
+//! Hostile neighbours: slow ones, many, and floods cost others nothing; and what the process keeps to itself.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use regauth_tests::certificates::Authority;
+use regauth_tests::client;
+use regauth_tests::curl::Curl;
+use regauth_tests::daemon::{Builder, Daemon};
+use regauth_tests::gate::Scheme;
+use regauth_tests::honeypot::Honeypot;
+use regauth_tests::leaks::Hunt;
+use regauth_tests::poll;
+use regauth_tests::raw;
+use regauth_tests::registry::{Registry, USERNAME};
+use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+use tokio::task::JoinSet;
+
+const TOKEN: &str = "t0ken-of-the-company";
+const NOBODY: u32 = 65534;
+const THIRD: usize = 334;
+
+/// A trace of a flood is a flood.
+fn quiet() -> Builder {
+    Daemon::builder().env("REGAUTH_LOG", "info")
+}
+
+/// A registry that answers with this much.
+fn served(builder: Builder, length: usize) -> (Honeypot, Daemon) {
+    let root = Authority::new("Corp Root");
+    let registry = Honeypot::builder(&root, "localhost")
+        .answer(200, &[], &"x".repeat(length))
+        .start();
+    let daemon = builder.start();
+    let place = ["--scope", &registry.url("/"), "--no-verify"];
+    daemon
+        .try_add("corp", &place, &Scheme::bearer(), &root.file(), TOKEN)
+        .succeeds();
+    (registry, daemon)
+}
+
+fn as_many_descriptors_as_we_may() {
+    let most = getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit {
+        current: most,
+        maximum: most,
+    };
+    setrlimit(Resource::Nofile, limit).unwrap();
+}
+
+/// The 99th percentile of connections with one small request each.
+fn p99(daemon: &Daemon, registry: &Honeypot) -> Duration {
+    let host = registry.authority();
+    let mut times: Vec<Duration> = (0..100)
+        .map(|_| {
+            let begin = Instant::now();
+            raw::run(async {
+                let mut tunnel = raw::open(daemon, &host, &["http/1.1"]).await.unwrap();
+                let request = format!("HEAD /small HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+                tunnel.write_all(request.as_bytes()).await.unwrap();
+                let answer = raw::read(&mut tunnel).await;
+                assert!(
+                    answer.starts_with(b"HTTP/1.1 200 "),
+                    "{}",
+                    String::from_utf8_lossy(&answer)
+                );
+            });
+            begin.elapsed()
+        })
+        .collect();
+    times.sort();
+    times[98]
+}
+
+#[test]
+fn a_thousand_slow_clients_do_not_slow_another_down() {
+    as_many_descriptors_as_we_may();
+    let (registry, daemon) = served(quiet(), 1 << 20);
+    let host = registry.authority();
+    let before = (p99(&daemon, &registry), daemon.memory().resident);
+    let slow = raw::run(async {
+        let (mut heads, mut inside) = (Vec::new(), Vec::new());
+        for _ in 0..THIRD {
+            let mut head = raw::dial(&daemon).await.unwrap();
+            head.write_all(b"CONNECT localhost:1 HT").await.unwrap();
+            heads.push(head);
+        }
+        for number in 0..2 * THIRD {
+            let mut tunnel = raw::open(&daemon, &host, &["http/1.1"]).await.unwrap();
+            let request = if number % 2 == 0 {
+                format!("GET /slow-reader HTTP/1.1\r\nHost: {host}\r\n\r\n")
+            } else {
+                format!("OPTIONS /slow-writer HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1000\r\n\r\nx")
+            };
+            tunnel.write_all(request.as_bytes()).await.unwrap();
+            inside.push(tunnel);
+        }
+        (heads, inside)
+    });
+    let during = (p99(&daemon, &registry), daemon.memory().resident);
+    drop(slow);
+    eprintln!(
+        "p99 {:?} before, {:?} during; memory {} and {} MiB",
+        before.0,
+        during.0,
+        before.1 >> 20,
+        during.1 >> 20
+    );
+    // The machine has other things to do as well.
+    assert!(
+        during.0 < before.0 * 2 + Duration::from_millis(20),
+        "{before:?} {during:?}"
+    );
+    assert!(during.1 - before.1 < 600 << 20, "{before:?} {during:?}");
+    poll::wait_for("them to be forgotten", || {
+        let status = daemon.ctl(&["status"]).json;
+        (status["connections"].as_u64()? < 10).then_some(())
+    });
+}
+
+#[test]
+fn out_of_descriptors_it_waits_and_recovers() {
+    for builder in [
+        quiet().under(&["prlimit", "--nofile=64:64"]),
+        // Taken away later, so that it believes in more than there are.
+        quiet(),
+    ] {
+        let (registry, daemon) = served(builder, 10);
+        let pid = daemon.pid().to_string();
+        let mut prlimit = client::command("prlimit", daemon.home());
+        client::run(prlimit.args(["--pid", &pid, "--nofile=64:64"])).succeeds();
+        let crowd: Vec<TcpStream> = (0..120)
+            .map(|_| TcpStream::connect(daemon.proxy().trim_start_matches("http://")).unwrap())
+            .collect();
+        let (begin, spent) = (Instant::now(), daemon.processor_time());
+        std::thread::sleep(Duration::from_secs(2));
+        let spent = daemon.processor_time() - spent;
+        assert!(
+            spent < begin.elapsed() / 4,
+            "a busy loop: {spent:?} in {:?}",
+            begin.elapsed()
+        );
+        drop(crowd);
+        let curl = Curl::new().behind(&daemon);
+        poll::wait_for("service after the crowd", || {
+            let transfer = curl.fetch(&registry.url("/"));
+            transfer.outcome.status.success().then_some(())
+        });
+    }
+}
+
+/// Sends these bytes again and again on one HTTP/2 connection until they are enough or it ends.
+fn flood(daemon: &Daemon, host: &str, begin: &[u8], piece: impl Fn(u32) -> Vec<u8>, pieces: u32) -> u32 {
+    raw::run(async {
+        let mut tunnel = raw::open(daemon, host, &["h2"]).await.unwrap();
+        tunnel.write_all(&raw::h2::preface()).await.unwrap();
+        tunnel.write_all(begin).await.unwrap();
+        let (mut reader, mut writer) = tokio::io::split(tunnel);
+        let mut reading = JoinSet::new();
+        reading.spawn(async move {
+            let _ = tokio::io::copy(&mut reader, &mut tokio::io::sink()).await;
+        });
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let mut sent = 0;
+        while sent < pieces && Instant::now() < deadline && reading.try_join_next().is_none() {
+            if writer.write_all(&piece(sent)).await.is_err() {
+                break;
+            }
+            sent += 1;
+        }
+        sent
+    })
+}
+
+#[test]
+fn floods_of_frames_are_bounded_and_others_are_served() {
+    let (registry, daemon) = served(quiet(), 10);
+    let host = registry.authority();
+    let request = |stream: u32, ends: bool| {
+        let headers = [
+            (":method", "GET"),
+            (":scheme", "https"),
+            (":authority", &host),
+            (":path", "/flood"),
+        ];
+        raw::h2::headers(stream, &headers, ends)
+    };
+    let resets = |number: u32| [request(2 * number + 1, true), raw::h2::reset(2 * number + 1)].concat();
+    let open_headers = raw::h2::frame(1, 0, 1, &raw::h2::block(&[(":method", "GET")]));
+    let before = daemon.memory().resident;
+    type Piece<'a> = Box<dyn Fn(u32) -> Vec<u8> + 'a>;
+    let floods: [(&str, Vec<u8>, Piece<'_>, u32); 5] = [
+        ("resets", vec![], Box::new(resets), 20_000),
+        (
+            "continuations",
+            open_headers,
+            Box::new(|_| raw::h2::frame(9, 0, 1, &[0; 4096])),
+            20_000,
+        ),
+        ("settings", vec![], Box::new(|_| raw::h2::frame(4, 0, 0, &[])), 200_000),
+        ("pings", vec![], Box::new(|_| raw::h2::frame(6, 0, 0, &[0; 8])), 200_000),
+        (
+            "empty data",
+            request(1, false),
+            Box::new(|_| raw::h2::frame(0, 0, 1, &[])),
+            200_000,
+        ),
+    ];
+    for (name, begin, piece, pieces) in floods {
+        let spent = daemon.processor_time();
+        let sent = flood(&daemon, &host, &begin, piece, pieces);
+        let spent = daemon.processor_time() - spent;
+        eprintln!(
+            "{name}: {sent} of {pieces} taken, {spent:?} of processor time, {} MiB",
+            daemon.memory().resident >> 20
+        );
+        assert_eq!(
+            Curl::new().behind(&daemon).get(&registry.url("/")).status,
+            200,
+            "{name}"
+        );
+        if ["resets", "continuations"].contains(&name) {
+            assert!(sent < pieces / 2, "{name} went on and on: {sent}");
+        }
+    }
+    let after = daemon.memory().resident;
+    assert!(after - before < 100 << 20, "{before} {after}");
+    assert!(registry.requests().len() < 2_000, "{}", registry.requests().len());
+}
+
+#[test]
+fn after_a_rotation_the_old_token_is_nowhere_in_memory() {
+    if !geteuid().is_root() {
+        return eprintln!("reading memory takes root");
+    }
+    const OLD: &str = "s3ntinel-before-the-rotation";
+    const NEW: &str = "s3ntinel-after-the-rotation-";
+    for scheme in [Scheme::basic(USERNAME), Scheme::bearer()] {
+        for http1_only in [true, false] {
+            let registry = Registry::builder(scheme.clone(), OLD);
+            let registry = if http1_only { registry.http1_only() } else { registry }.start();
+            let daemon = quiet().start();
+            daemon.add("corp", &registry);
+            let config = registry.nginx.url("/api/cargo/index/config.json");
+            for protocol in ["--http1.1", "--http2"] {
+                let curl = Curl::new().behind(&daemon).with(&[protocol]);
+                assert_eq!(curl.get(&config).status, 200);
+            }
+            registry.accept(&[OLD, NEW]);
+            daemon.rotate("corp", NEW).succeeds();
+            let mut hunt = Hunt::new(NEW);
+            hunt.memory(daemon.pid());
+            assert!(!hunt.found().is_empty(), "the new one is there, or we cannot look");
+            let found = poll::within(Duration::from_secs(5), || {
+                let mut hunt = Hunt::new(OLD);
+                hunt.memory(daemon.pid());
+                hunt.found().is_empty().then_some(())
+            });
+            if found.is_none() {
+                Hunt::new(OLD).memory(daemon.pid()).assert_clean();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_debugger_of_the_same_user_cannot_attach_and_no_core_is_written() {
+    if !geteuid().is_root() {
+        return eprintln!("becoming another user takes root");
+    }
+    let folder = TempDir::new().unwrap();
+    let program = folder.path().join("regauthd");
+    fs::copy(regauth_tests::programs::binary("regauthd"), &program).unwrap();
+    let home = folder.path().join("home");
+    fs::create_dir(&home).unwrap();
+    for (path, mode) in [
+        (folder.path(), 0o755),
+        (program.as_path(), 0o755),
+        (home.as_path(), 0o700),
+    ] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    std::os::unix::fs::chown(&home, Some(NOBODY), Some(NOBODY)).unwrap();
+    let mut daemon = client::as_user(NOBODY, &home);
+    daemon
+        .arg(&program)
+        .args(["--store", "memory", "--listen", "127.0.0.1:0", "--home"])
+        .arg(&home);
+    let daemon = client::Running::start(&mut daemon, b"");
+    let socket = home.join("run/control.sock");
+    poll::wait_for("the daemon", || socket.exists().then_some(()));
+    let limits = fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).unwrap();
+    let cores = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .unwrap();
+    assert_eq!(
+        cores.split_whitespace().skip(4).take(2).collect::<Vec<_>>(),
+        ["0", "0"],
+        "{cores}"
+    );
+    let mut gdb = client::as_user(NOBODY, &home);
+    gdb.args([
+        "gdb",
+        "--batch",
+        "--nx",
+        "-p",
+        &daemon.pid().to_string(),
+        "-ex",
+        "info proc",
+    ]);
+    client::run(&mut gdb).says("Operation not permitted");
+    let mut memory = client::as_user(NOBODY, &home);
+    memory.args(["head", "-c", "1", &format!("/proc/{}/environ", daemon.pid())]);
+    client::run(&mut memory).fails().says("Permission denied");
+}
+
+/// Connections that never say anything are ended; those that say too much are, too.
+#[test]
+fn a_head_without_end_is_ended() {
+    let daemon = quiet().start();
+    let mut stream = TcpStream::connect(daemon.proxy().trim_start_matches("http://")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let begin = Instant::now();
+    let _ = stream.write_all(b"CONNECT localhost:1 HTTP/1.1\r\n");
+    let mut rest = Vec::new();
+    let mut line = b"X: ".to_vec();
+    line.resize(1022, b'x');
+    line.extend(b"\r\n");
+    for _ in 0..64 {
+        if stream.write_all(&line).is_err() {
+            break;
+        }
+    }
+    let _ = stream.read_to_end(&mut rest);
+    assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
+    let mut silent = TcpStream::connect(daemon.proxy().trim_start_matches("http://")).unwrap();
+    silent.set_read_timeout(Some(Duration::from_secs(40))).unwrap();
+    assert_eq!(silent.read_to_end(&mut rest).unwrap_or_default(), 0);
+    assert!(begin.elapsed() < Duration::from_secs(40), "{:?}", begin.elapsed());
+}

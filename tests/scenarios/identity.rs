@@ -1,0 +1,301 @@
+//! The CONNECT authority is the only identity: the cross product of everything that can name another.
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use hyper::Request;
+use regauth_tests::certificates::Authority;
+use regauth_tests::daemon::Daemon;
+use regauth_tests::gate::Scheme;
+use regauth_tests::honeypot::{Honeypot, Recorded};
+use regauth_tests::leaks::Hunt;
+use regauth_tests::raw;
+use tokio::io::AsyncWriteExt;
+use tokio::task::JoinSet;
+
+const CANARIES: [&str; 2] = ["canary-of-corp-0123", "canary-of-other-0123"];
+
+struct Stage {
+    daemon: Daemon,
+    corp: Honeypot,
+    other: Honeypot,
+    stranger: Honeypot,
+}
+
+/// Two registries and a stranger, all on `localhost`, told apart by their ports.
+fn stage() -> Stage {
+    let root = Authority::new("Corp Root");
+    let [corp, other, stranger] = [0; 3].map(|_| Honeypot::builder(&root, "localhost").start());
+    let daemon = Daemon::start();
+    for (name, host, canary) in [("corp", &corp, CANARIES[0]), ("other", &other, CANARIES[1])] {
+        let place = ["--scope", &host.url("/"), "--no-verify"];
+        daemon
+            .try_add(name, &place, &Scheme::bearer(), &root.file(), canary)
+            .succeeds();
+    }
+    Stage {
+        daemon,
+        corp,
+        other,
+        stranger,
+    }
+}
+
+/// What a part of the request says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Says {
+    Nothing,
+    Same,
+    Other,
+    Stranger,
+    Malformed,
+}
+
+use Says::{Malformed, Nothing, Other, Same};
+
+impl Stage {
+    fn authority(&self, says: Says) -> Option<String> {
+        match says {
+            Nothing => None,
+            Same => Some(self.corp.authority()),
+            Other => Some(self.other.authority()),
+            Says::Stranger => Some(self.stranger.authority()),
+            Malformed => Some(format!("me@{}", self.corp.authority())),
+        }
+    }
+
+    async fn h1(&self, connect: &str, sni: Option<&str>, absolute: Says, host: Says) -> Option<u16> {
+        let stream = raw::connect(&self.daemon, &head(connect)).await.ok()?;
+        let mut stream = raw::handshake(stream, sni, &["http/1.1"]).await.ok()?;
+        let target = self
+            .authority(absolute)
+            .map_or("/a".to_owned(), |authority| format!("https://{authority}/a"));
+        let host = self
+            .authority(host)
+            .map_or(String::new(), |host| format!("Host: {host}\r\n"));
+        let request = format!("GET {target} HTTP/1.1\r\n{host}Connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let answer = String::from_utf8_lossy(&raw::read(&mut stream).await).into_owned();
+        answer.split(' ').nth(1)?.parse().ok()
+    }
+
+    async fn h2(&self, connect: &str, sni: Option<&str>, authority: Says, host: Says) -> Option<u16> {
+        let stream = raw::connect(&self.daemon, &head(connect)).await.ok()?;
+        let stream = raw::handshake(stream, sni, &["h2"]).await.ok()?;
+        let (sender, connection) = h2::client::handshake(stream).await.ok()?;
+        let mut background = JoinSet::new();
+        background.spawn(connection);
+        let mut request = Request::get(match self.authority(authority) {
+            Some(authority) => format!("https://{authority}/a"),
+            None => "/a".to_owned(),
+        });
+        if let Some(host) = self.authority(host) {
+            request = request.header("host", host);
+        }
+        ask(sender, request.body(()).unwrap()).await
+    }
+}
+
+async fn ask(sender: SendRequest<Bytes>, request: Request<()>) -> Option<u16> {
+    let (answer, _) = sender.ready().await.ok()?.send_request(request, true).ok()?;
+    Some(answer.await.ok()?.status().as_u16())
+}
+
+/// The requests for what the conversations here ask for; adding a registry asks for other things.
+fn caught(honeypot: &Honeypot) -> Vec<Recorded> {
+    let mut requests = honeypot.requests();
+    requests.retain(|request| request.uri.ends_with("/a"));
+    requests
+}
+
+fn head(authority: &str) -> String {
+    format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n")
+}
+
+/// What an intercepted request that names these comes to: 200 when all agree, else a refusal.
+fn verdict(sni: Option<&str>, named: [Says; 2]) -> &'static [u16] {
+    if sni.is_some_and(|name| name != "localhost") {
+        return &[421];
+    }
+    let is_malformed = named.contains(&Malformed);
+    let is_other = named.iter().any(|says| matches!(says, Other | Says::Stranger));
+    match (is_malformed, is_other) {
+        (true, true) => &[400, 421],
+        (true, false) => &[400],
+        (false, true) => &[421],
+        (false, false) if named == [Nothing, Nothing] => &[400],
+        (false, false) => &[200],
+    }
+}
+
+#[test]
+fn whatever_names_another_host_is_refused_and_no_credential_leaves() {
+    let stage = stage();
+    let says = [Nothing, Same, Other, Says::Stranger, Malformed];
+    let mut passed = 0;
+    for sni in [
+        Some("localhost"),
+        None,
+        Some("other.example"),
+        Some("127.0.0.1.example"),
+    ] {
+        for named in says.into_iter().flat_map(|first| says.map(|second| [first, second])) {
+            let connect = stage.corp.authority();
+            let expected = verdict(sni, named);
+            let [absolute, host] = named;
+            let h1 = raw::run(stage.h1(&connect, sni, absolute, host)).unwrap_or_default();
+            assert!(expected.contains(&h1), "h1 {sni:?} {named:?}: {h1}, not {expected:?}");
+            // h2 itself refuses a request without a scheme, which the library leaves out with the authority.
+            let h2 = raw::run(stage.h2(&connect, sni, absolute, host)).unwrap_or_default();
+            let refused_below = absolute == Nothing && h2 == 0;
+            assert!(
+                expected.contains(&h2) || refused_below,
+                "h2 {sni:?} {named:?}: {h2}, not {expected:?}"
+            );
+            passed += [h1, h2].iter().filter(|status| **status == 200).count();
+        }
+    }
+    let caught_at_corp = caught(&stage.corp);
+    assert_eq!(caught_at_corp.len(), passed);
+    for request in &caught_at_corp {
+        assert_eq!(
+            request.header("authorization").as_deref(),
+            Some("Bearer canary-of-corp-0123")
+        );
+    }
+    assert!(caught(&stage.other).is_empty() && stage.stranger.requests().is_empty());
+}
+
+#[test]
+fn a_tunnel_to_a_stranger_carries_what_the_client_said_and_nothing_of_ours() {
+    let stage = stage();
+    for says in [Nothing, Same, Other, Says::Stranger, Malformed] {
+        for sni in [Some("localhost"), Some("corp.example")] {
+            raw::run(stage.h1(&stage.stranger.authority(), sni, says, Same));
+            raw::run(stage.h2(&stage.stranger.authority(), sni, says, Same));
+        }
+    }
+    assert!(!stage.stranger.requests().is_empty());
+    assert!(caught(&stage.corp).is_empty() && caught(&stage.other).is_empty());
+    for canary in CANARIES {
+        let mut hunt = Hunt::new(canary);
+        for request in stage.stranger.requests() {
+            hunt.look("the stranger", request.text());
+        }
+        hunt.assert_clean();
+    }
+}
+
+#[test]
+fn a_connect_that_names_no_one_place_is_refused() {
+    let stage = stage();
+    let corp = stage.corp.authority();
+    let port = corp.rsplit(':').next().unwrap();
+    for bad in [
+        "localhost",
+        "localhost:",
+        "localhost:0",
+        "localhost:65536",
+        "localhost:+1",
+        "me@localhost:1",
+        "/",
+        "*",
+        "https://localhost:1/",
+        "localhost:1/x",
+        "localhost:1?x",
+        "[::1",
+        "::1:1",
+        "a b:1",
+        "local%68ost:1",
+        ":1",
+        "",
+        "localhost:1:2",
+        "..:1",
+        "a..b:1",
+        "*.example:1",
+    ] {
+        let answer = raw::run(raw::connect(&stage.daemon, &format!("CONNECT {bad} HTTP/1.1\r\n\r\n"))).unwrap_err();
+        assert!(answer.contains("regauth-error: bad-request"), "{bad}: {answer}");
+    }
+    for (host, good) in [
+        (corp.as_str(), true),
+        ("localhost", true),
+        ("LOCALHOST.", true),
+        ("other", false),
+        ("a,b", false),
+    ] {
+        let head = format!("CONNECT {corp} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        assert_eq!(raw::run(raw::connect(&stage.daemon, &head)).is_ok(), good, "{host}");
+    }
+    let double = format!("CONNECT {corp} HTTP/1.1\r\nHost: {corp}\r\nHost: {corp}\r\n\r\n");
+    raw::run(raw::connect(&stage.daemon, &double)).unwrap_err();
+    for same in [
+        format!("LocalHost:{port}"),
+        format!("localhost.:{port}"),
+        format!("localhost:0{port}"),
+    ] {
+        let status = raw::run(stage.h1(&same, Some("localhost"), Nothing, Same));
+        let expected = if same.contains(":0") && port.len() == 5 {
+            None
+        } else {
+            Some(200)
+        };
+        assert_eq!(status, expected, "{same}");
+    }
+}
+
+/// A page in a browser can make it speak to us, as to any server: it gets nothing done.
+#[test]
+fn a_browser_that_was_led_here_gets_nothing() {
+    let stage = stage();
+    let ours = stage.daemon.proxy();
+    let ours = ours.trim_start_matches("http://");
+    for request in [
+        format!("GET / HTTP/1.1\r\nHost: {ours}\r\n\r\n"),
+        "GET / HTTP/1.1\r\nHost: rebound.example\r\nOrigin: http://rebound.example\r\n\r\n".to_string(),
+        format!("POST /x HTTP/1.1\r\nHost: {ours}\r\nSec-Fetch-Site: cross-site\r\nContent-Length: 0\r\n\r\n"),
+        format!("OPTIONS * HTTP/1.1\r\nHost: {ours}\r\nOrigin: http://a.example\r\n\r\n"),
+        format!("GET http://{ours}/ HTTP/1.1\r\nHost: {ours}\r\n\r\n"),
+        format!("GET https://{}/a HTTP/1.1\r\nHost: x\r\n\r\n", stage.corp.authority()),
+    ] {
+        let answer = raw::run(async {
+            let mut stream = raw::dial(&stage.daemon).await.unwrap();
+            stream.write_all(request.as_bytes()).await.unwrap();
+            String::from_utf8_lossy(&raw::read(&mut stream).await).into_owned()
+        });
+        assert!(
+            answer.starts_with("HTTP/1.1 400 ") && answer.contains("bad-request"),
+            "{request}{answer}"
+        );
+        assert!(!answer.to_ascii_lowercase().contains("access-control"), "{answer}");
+    }
+    assert!(caught(&stage.corp).is_empty());
+}
+
+#[test]
+fn a_registry_that_repeats_the_token_in_a_header_is_not_listened_to() {
+    let root = Authority::new("Corp Root");
+    let echo = Honeypot::builder(&root, "localhost").echo().start();
+    for (number, scheme) in [Scheme::basic("me@corp.example"), Scheme::bearer(), Scheme::raw()]
+        .into_iter()
+        .enumerate()
+    {
+        let daemon = Daemon::start();
+        let place = ["--scope", &echo.url("/in/"), "--no-verify"];
+        daemon
+            .try_add("corp", &place, &scheme, &root.file(), CANARIES[0])
+            .succeeds();
+        for protocol in ["--http1.1", "--http2"] {
+            let curl = regauth_tests::curl::Curl::new().behind(&daemon).with(&[protocol]);
+            let answer = curl.get(&echo.url("/in/x"));
+            assert_eq!(
+                (answer.status, answer.header("regauth-error")),
+                (502, Some("upstream-unsafe")),
+                "{number}"
+            );
+            Hunt::new(CANARIES[0])
+                .look("the answer", answer.headers.clone() + &answer.body())
+                .assert_clean();
+            assert_eq!(curl.get(&echo.url("/outside")).status, 200);
+        }
+    }
+}
