@@ -12,11 +12,11 @@ use regauth_shared::{ErrorBody, exit_code};
 
 use crate::client::Client;
 use crate::commands::{
-    add_registry, allow, deny, grant, grants, list, reload, remove_registry, revoke, rotate, show, status, stop,
-    unlock, verify,
+    add_registry, allow, completions, deny, doctor, env, grant, grants, list, man, reload, remove_registry, revoke,
+    rotate, run as run_command, setup, show, status, stop, unlock, verify,
 };
-use crate::error;
 use crate::output::{self, Report};
+use crate::{completion, error, setup as clients};
 
 /// Add registries to a running regauthd and rotate their tokens
 ///
@@ -34,7 +34,22 @@ struct Cli {
     json: bool,
 
     #[command(subcommand)]
-    verb: Verb,
+    verb: Any,
+}
+
+#[derive(Subcommand)]
+enum Any {
+    #[command(flatten)]
+    Asking(Box<Verb>),
+    #[command(flatten)]
+    Alone(Alone),
+}
+
+/// What needs neither a daemon nor a folder.
+#[derive(Subcommand)]
+enum Alone {
+    Completions(completions::Arguments),
+    Man(man::Arguments),
 }
 
 #[derive(Subcommand)]
@@ -47,6 +62,10 @@ enum Verb {
     Verify(verify::Arguments),
     Allow(allow::Arguments),
     Deny(deny::Arguments),
+    Setup(setup::Arguments),
+    Env(env::Arguments),
+    Run(run_command::Arguments),
+    Doctor(doctor::Arguments),
     Grant(grant::Arguments),
     Grants(grants::Arguments),
     Revoke(revoke::Arguments),
@@ -59,12 +78,14 @@ enum Verb {
 /// After a verb's own flags.
 const LAST: usize = 100;
 
-const GROUPS: [(&str, &[&str]); 5] = [
+const GROUPS: [(&str, &[&str]); 7] = [
     ("Registries", &["add-registry", "remove-registry", "list", "show"]),
     ("Tokens", &["rotate", "verify"]),
     ("Writes", &["allow", "deny"]),
+    ("Clients", &["setup", "env", "run", "doctor"]),
     ("Other clients", &["grant", "grants", "revoke"]),
     ("The daemon", &["status", "unlock", "reload", "stop"]),
+    ("For packagers", &["completions", "man"]),
 ];
 
 const EXIT_CODES: &str = "\
@@ -75,6 +96,9 @@ or missing, 6 not found, 7 exists already, 8 refused.
 
 /// Does what the arguments say; the exit code.
 pub(crate) fn run(arguments: Vec<OsString>) -> u8 {
+    if completion::answer(&arguments, Cli::command) {
+        return exit_code::DONE;
+    }
     // Known before the line is understood, since what is wrong with it has to be said in the right form.
     let json = has_flag(&arguments, "--json");
     if has_flag(&arguments, "--token") {
@@ -92,18 +116,36 @@ fn parse(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
 }
 
 fn execute(cli: Cli) -> Result<Report, ErrorBody> {
+    let verb = match cli.verb {
+        Any::Alone(Alone::Completions(arguments)) => return completions::run(&arguments),
+        Any::Alone(Alone::Man(arguments)) => return man::run(&arguments, Cli::command()),
+        Any::Asking(verb) => *verb,
+    };
+    if let Verb::Run(arguments) = &verb
+        && arguments.is_private()
+    {
+        return run_command::privately(arguments);
+    }
     let folders = Folders::resolve(cli.home.as_deref(), |name| std::env::var_os(name))
         .map_err(|error| error::usage(error.to_string()))?;
     let client = Client::new(&folders);
-    match cli.verb {
-        Verb::AddRegistry(arguments) => add_registry::run(*arguments, &client),
-        Verb::RemoveRegistry(arguments) => remove_registry::run(arguments, &client),
+    match verb {
+        Verb::AddRegistry(arguments) => {
+            add_registry::run(*arguments, &client).map(|report| report.and(&clients::refresh(&folders, &client)))
+        }
+        Verb::RemoveRegistry(arguments) => {
+            remove_registry::run(arguments, &client).map(|report| report.and(&clients::refresh(&folders, &client)))
+        }
         Verb::List(arguments) => list::run(arguments, &client),
         Verb::Show(arguments) => show::run(arguments, &client),
         Verb::Rotate(arguments) => rotate::run(arguments, &client),
         Verb::Verify(arguments) => verify::run(arguments, &client),
         Verb::Allow(arguments) => allow::run(arguments, &client),
         Verb::Deny(arguments) => deny::run(arguments, &client),
+        Verb::Setup(arguments) => setup::run(arguments, &client, &folders),
+        Verb::Env(arguments) => env::run(arguments, &client, &folders),
+        Verb::Run(arguments) => run_command::run(&arguments, &client, &folders),
+        Verb::Doctor(arguments) => doctor::run(&arguments, &client, &folders),
         Verb::Grant(arguments) => grant::run(arguments, &client),
         Verb::Grants(arguments) => grants::run(arguments, &client),
         Verb::Revoke(arguments) => revoke::run(arguments, &client),
@@ -228,9 +270,29 @@ mod tests {
             assert!(!lines.is_empty(), "{} has no examples", verb.get_name());
             for line in lines {
                 let line = line.split(" | ").last().unwrap();
+                let Some(line) = line.trim_start().strip_prefix("regauthctl") else {
+                    continue;
+                };
+                let line = format!("regauthctl{line}");
                 let arguments = line.split_whitespace().map(OsString::from).collect();
                 assert!(parse(arguments).is_ok(), "{line}");
             }
+        }
+    }
+
+    #[test]
+    fn every_example_for_ci_is_understood() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/ci");
+        for file in std::fs::read_dir(folder).unwrap() {
+            let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+            let text = text
+                .replace("\\\n", "")
+                .replace('"', "")
+                .replace("$CORP_INDEX", "sparse+https://x/");
+            let start = text.find("regauthctl run").unwrap();
+            let line = text[start..].lines().next().unwrap();
+            let parsed = parse(line.split_whitespace().map(OsString::from).collect());
+            assert!(parsed.is_ok(), "{line}");
         }
     }
 

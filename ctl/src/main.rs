@@ -1,37 +1,7 @@
-//! `regauthctl`: adds and removes registries and rotates tokens in a running `regauthd`.
-//!
-//! In reading order: `cli` turns arguments into one of the `commands`; a command may ask for a `token`, at the
-//! `terminal` or elsewhere; it asks the daemon through the `client`; `output` says what came of it. What goes wrong is
-//! one form from end to end, the protocol's `ErrorBody`; `error` makes those that arise here.
-
-mod cli;
-mod commands;
-
-mod terminal;
-mod token;
-
-mod client;
-
-mod error;
-mod moment;
-mod output;
+//! The program `regauthctl`.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    keep_out_of_core_dumps();
-    ExitCode::from(cli::run(std::env::args_os().collect()))
-}
-
-/// A token passes through this process: no core file, and on Linux no debugger of the same user, may hold it. Where
-/// the system does not let us, there is nothing to be done about it.
-fn keep_out_of_core_dumps() {
-    use rustix::process::{Resource, Rlimit, setrlimit};
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    let _ = setrlimit(Resource::Core, none);
-    #[cfg(target_os = "linux")]
-    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    regauthctl::regauthctl()
 }

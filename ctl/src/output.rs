@@ -6,14 +6,16 @@ use std::io::{self, ErrorKind as IoErrorKind, Write};
 
 use regauth_shared::frame::Answer;
 use regauth_shared::{ErrorBody, exit_code};
-use serde_json::value::RawValue;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::client::Reply;
+use crate::error::failed;
 
 /// What a command has to say when the daemon did what was asked.
 pub(crate) struct Report {
     text: String,
-    body: Box<RawValue>,
+    body: Option<Box<RawValue>>,
     exit_code: u8,
 }
 
@@ -22,9 +24,46 @@ impl Report {
     pub(crate) fn new<T>(reply: Reply<T>, words: impl FnOnce(&T) -> String) -> Self {
         Self {
             text: words(&reply.answer),
-            body: reply.body,
+            body: Some(reply.body),
             exit_code: exit_code::DONE,
         }
+    }
+
+    /// What this program found out or did by itself.
+    ///
+    /// # Errors
+    /// None that can occur: every answer has a JSON form.
+    pub(crate) fn of<T: Serialize>(answer: &T, text: String) -> Result<Self, ErrorBody> {
+        let body = to_raw_value(answer).map_err(|error| failed(format!("the answer has no JSON form: {error}")))?;
+        Ok(Self {
+            text,
+            body: Some(body),
+            exit_code: exit_code::DONE,
+        })
+    }
+
+    /// Nothing to say, in no form: another program has said it all.
+    pub(crate) fn silent(exit_code: u8) -> Self {
+        Self {
+            text: String::new(),
+            body: None,
+            exit_code,
+        }
+    }
+
+    /// A text for another program, such as a shell: it has no other form.
+    pub(crate) fn script(text: String) -> Self {
+        Self {
+            text,
+            ..Self::silent(exit_code::DONE)
+        }
+    }
+
+    /// The same with more lines for a person; `--json` stays as it is.
+    #[must_use]
+    pub(crate) fn and(mut self, lines: &str) -> Self {
+        self.text.push_str(lines);
+        self
     }
 
     /// The same with another exit code, for an answer that holds bad news.
@@ -38,10 +77,10 @@ impl Report {
 pub(crate) fn conclude(result: Result<Report, ErrorBody>, json: bool) -> u8 {
     match result {
         Ok(report) => {
-            let text = if json {
-                format!("{}\n", report.body)
-            } else {
-                printable(&report.text)
+            let text = match report.body {
+                Some(body) if json => format!("{body}\n"),
+                Some(_) => printable(&report.text),
+                None => report.text,
             };
             print(&text, report.exit_code)
         }
@@ -76,7 +115,8 @@ pub(crate) fn print_to_stderr(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-fn complain(error: &ErrorBody) {
+/// Says what went wrong on stderr.
+pub(crate) fn complain(error: &ErrorBody) {
     let mut text = format!("error: {}\n", error.message);
     if let Some(hint) = &error.hint {
         text.push_str(&format!("hint: {hint}\n"));
@@ -84,10 +124,16 @@ fn complain(error: &ErrorBody) {
     print_to_stderr(&printable(&text));
 }
 
-/// An answer may quote a registry, and a registry must not steer the terminal.
+/// An answer may quote a registry, and a registry must not steer the terminal. A tab does not.
 fn printable(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c })
+        .map(|c| {
+            if c.is_control() && !matches!(c, '\n' | '\t') {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
         .collect()
 }
 

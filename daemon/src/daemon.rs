@@ -47,6 +47,8 @@ pub struct Options {
     pub store: Option<StoreKind>,
     /// Secrets in memory, nothing written but the bundle and the socket.
     pub ephemeral: bool,
+    /// Ends when whoever started it does: nobody waits for a long drain.
+    pub until_eof: bool,
     /// Tokens that were taken from the environment; those that [`variables`] names.
     pub environment: Environment,
 }
@@ -107,7 +109,7 @@ impl Daemon {
             listener,
             workers,
             control,
-            drain_timeout: config.drain_timeout,
+            drain_timeout: drain_timeout(options.until_eof, &config),
             _lock: lock,
         })
     }
@@ -115,6 +117,11 @@ impl Daemon {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.registrar.plane.listen
+    }
+
+    /// Cancelled, it ends the daemon as SIGTERM does.
+    pub fn stop(&self) -> CancellationToken {
+        self.registrar.stop.clone()
     }
 
     /// Serves until SIGTERM, SIGINT or `regauthctl stop`, then drains: no new connections, requests in flight finish, at
@@ -159,6 +166,11 @@ impl Daemon {
         }
         Ok(())
     }
+}
+
+/// Nobody waits for a daemon that ends with what started it.
+fn drain_timeout(until_eof: bool, config: &Config) -> Duration {
+    if until_eof { LAST_WORDS } else { config.drain_timeout }
 }
 
 async fn listen(options: &Options, config: &Config) -> Result<(TcpListener, SocketAddr), StartError> {

@@ -200,4 +200,22 @@ mod tests {
             assert!(parse(text, None).is_err(), "{text}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn a_host_is_what_it_says_it_is(text in "\\PC{0,40}") {
+            if let Ok(host) = text.parse::<Host>() {
+                proptest::prop_assert_eq!(host.to_string().parse::<Host>(), Ok(host));
+            }
+        }
+
+        #[test]
+        fn an_origin_is_what_it_says_it_is(host in "[a-zA-Z0-9.:_%@ \\[\\]-]{1,30}", port in "[0-9]{0,6}") {
+            if let Ok(origin) = Origin::parse(&format!("{host}:{port}"), None) {
+                let said = origin.to_string();
+                proptest::prop_assert!(!said.contains(['@', '%', ' ']));
+                proptest::prop_assert_eq!(Origin::parse(&said, None), Ok(origin));
+            }
+        }
+    }
 }

@@ -33,6 +33,9 @@ struct Arguments {
     /// Keep nothing: secrets in memory, no configuration written
     #[arg(long)]
     ephemeral: bool,
+    /// End when standard input ends, and remove --home: a daemon that cannot outlive what started it
+    #[arg(long, requires_all = ["ephemeral", "home"])]
+    until_eof: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -66,9 +69,15 @@ fn main() -> ExitCode {
         store: arguments.store.map(StoreKind::from),
         ephemeral: arguments.ephemeral,
         environment: Environment::default(),
+        until_eof: arguments.until_eof,
     };
     take_environment(&mut options);
-    match run(options) {
+    let throw_away = options.home.clone().filter(|_| options.until_eof);
+    let served = run(options);
+    if let Some(home) = throw_away {
+        let _ = std::fs::remove_dir_all(home);
+    }
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Not a matter of log levels: whoever started it has to know.
@@ -87,8 +96,13 @@ fn take_environment(options: &mut Options) {
 
 fn run(options: Options) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let until_eof = options.until_eof;
     let served = runtime.block_on(async {
         let daemon = Daemon::start(options).await?;
+        if until_eof {
+            let stop = daemon.stop();
+            process::at_end_of_input(move || stop.cancel());
+        }
         tracing::info!(listen = %daemon.address(), "ready");
         anyhow::Ok(daemon.run().await?)
     });

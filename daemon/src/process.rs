@@ -28,6 +28,14 @@ pub fn harden() {
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
+/// Does this when standard input ends: whoever holds the other end of the pipe has closed it, or died of whatever.
+pub fn at_end_of_input(end: impl FnOnce() + Send + 'static) {
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        end();
+    });
+}
+
 /// Logs to standard error, at the level that REGAUTH_LOG says; in colour only to a terminal.
 pub fn start_logs() {
     let filter = EnvFilter::try_from_env("REGAUTH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));

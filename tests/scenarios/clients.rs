@@ -217,8 +217,8 @@ fn a_wrong_or_doubled_grant_is_refused_also_from_the_owner() {
             "Proxy-Authorization: Basic cmVnYXV0aDp4\r\n".to_owned(),
             "grant-required",
         ),
-        ("Proxy-Authorization: Bearer x\r\n".to_owned(), "grant-required"),
-        ("Proxy-Authorization:\r\n".to_owned(), "grant-required"),
+        ("Proxy-Authorization: Bearer x\r\n".to_owned(), "upstream-unreachable"),
+        (format!("Proxy-Authorization: Bearer x\r\n{line}"), "grant-denied"),
     ] {
         let answer = asked(&daemon, &format!("CONNECT localhost:1 HTTP/1.1\r\n{lines}\r\n"));
         assert!(

@@ -281,76 +281,81 @@ async fn say(mut tunnel: raw::Inside, text: String) -> Vec<u8> {
     raw::read(&mut tunnel).await
 }
 
+/// Header lines after the usual ones.
+#[rustfmt::skip]
+const LINES: [&[(&str, &str)]; 24] = [
+    &[],
+    &[("transfer-encoding", "chunked")],
+    &[("content-length", "5")],
+    &[("content-length", "0")],
+    &[("content-length", "3"), ("content-length", "5")],
+    &[("content-length", "+5")],
+    &[("x", "a\r\nX-Smuggled: b")],
+    &[("x", "a\nX-Smuggled: b")],
+    &[("x", "a\0b")],
+    &[("x\r\ny", "a")],
+    &[("x: y", "a")],
+    &[("", "a")],
+    &[("X-Upper", "a")],
+    &[("connection", "close")],
+    &[("upgrade", "h2c")],
+    &[("te", "gzip")],
+    &[("te", "trailers")],
+    &[("keep-alive", "5")],
+    &[("proxy-connection", "x")],
+    &[("host", "smuggled")],
+    &[(":path", "/in/smuggled")],
+    &[(":authority", "smuggled")],
+    &[(":method", "GET")],
+    &[("x", "y"), (":scheme", "http")],
+];
+
+/// Pseudo-header values in place of the usual ones.
+#[rustfmt::skip]
+const PSEUDO: [(&str, &str); 12] = [
+    (":path", "/in/smuggled HTTP/1.1\r\nHost: x\r\n\r\nGET /"),
+    (":path", "in/smuggled"),
+    (":path", ""),
+    (":path", "https://smuggled/"),
+    (":method", "GET /in/smuggled HTTP/1.1\r\nX: "),
+    (":method", "G T"),
+    (":method", "CONNECT"),
+    (":method", "TRACE"),
+    (":scheme", "http"),
+    (":scheme", "https://x/"),
+    (":authority", "smuggled"),
+    (":authority", "x\r\ny"),
+];
+
+fn over_http2(host: &str) -> Vec<Vec<(String, String)>> {
+    let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let usual = |path: &str| {
+        [
+            (":method", "POST"),
+            (":scheme", "https"),
+            (":authority", host),
+            (":path", path),
+        ]
+        .map(own)
+    };
+    let lines = LINES.iter().enumerate().map(|(number, lines)| {
+        let more = lines.iter().copied().map(own);
+        usual(&format!("/in/{number}")).into_iter().chain(more).collect()
+    });
+    let pseudo = PSEUDO.iter().map(|(name, value)| {
+        let mut headers = usual("/in/999").to_vec();
+        headers.iter_mut().find(|(key, _)| key == name).unwrap().1 = (*value).to_owned();
+        headers
+    });
+    lines.chain(pseudo).collect()
+}
+
 /// What would be two requests, or another one, if it went from HTTP/2 to HTTP/1.1 as it is.
 #[test]
 fn http2_turns_into_one_well_formed_request_or_none() {
     let stage = stage();
     let host = stage.upstream.authority();
-    let usual = |path: &str| {
-        [
-            (":method", "POST"),
-            (":scheme", "https"),
-            (":authority", &host),
-            (":path", path),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    };
-    #[rustfmt::skip]
-    let more: [&[(&str, &str)]; 24] = [
-        &[],
-        &[("transfer-encoding", "chunked")],
-        &[("content-length", "5")],
-        &[("content-length", "0")],
-        &[("content-length", "3"), ("content-length", "5")],
-        &[("content-length", "+5")],
-        &[("x", "a\r\nX-Smuggled: b")],
-        &[("x", "a\nX-Smuggled: b")],
-        &[("x", "a\0b")],
-        &[("x\r\ny", "a")],
-        &[("x: y", "a")],
-        &[("", "a")],
-        &[("X-Upper", "a")],
-        &[("connection", "close")],
-        &[("upgrade", "h2c")],
-        &[("te", "gzip")],
-        &[("te", "trailers")],
-        &[("keep-alive", "5")],
-        &[("proxy-connection", "x")],
-        &[("host", "smuggled")],
-        &[(":path", "/in/smuggled")],
-        &[(":authority", "smuggled")],
-        &[(":method", "GET")],
-        &[("x", "y"), (":scheme", "http")],
-    ];
-    let odd = [
-        (":path", "/in/smuggled HTTP/1.1\r\nHost: x\r\n\r\nGET /"),
-        (":path", "in/smuggled"),
-        (":path", ""),
-        (":path", "https://smuggled/"),
-        (":method", "GET /in/smuggled HTTP/1.1\r\nX: "),
-        (":method", "G T"),
-        (":method", "CONNECT"),
-        (":method", "TRACE"),
-        (":scheme", "http"),
-        (":scheme", "https://x/"),
-        (":authority", "smuggled"),
-        (":authority", "x\r\ny"),
-    ];
-    let mut cases: Vec<Vec<(String, String)>> = Vec::new();
-    for (number, headers) in more.iter().enumerate() {
-        let own = |pair: &(&str, &str)| (pair.0.to_owned(), pair.1.to_owned());
-        cases.push(
-            usual(&format!("/in/{number}"))
-                .into_iter()
-                .chain(headers.iter().map(own))
-                .collect(),
-        );
-    }
-    for (name, value) in odd {
-        let mut headers = usual("/in/999").to_vec();
-        headers.iter_mut().find(|(key, _)| key == name).unwrap().1 = value.to_owned();
-        cases.push(headers);
-    }
+    let cases = over_http2(&host);
     raw::run(async {
         let mut conversations = JoinSet::new();
         for case in &cases {
@@ -371,8 +376,8 @@ fn http2_turns_into_one_well_formed_request_or_none() {
         while conversations.join_next().await.is_some() {}
     });
     stage.assert_nothing_malformed();
-    for (number, sent) in more.iter().enumerate() {
-        assert!(stage.reached(number).len() <= 1, "{sent:?}");
+    for (number, lines) in LINES.iter().enumerate() {
+        assert!(stage.reached(number).len() <= 1, "{lines:?}");
     }
     assert_eq!(stage.reached(0)[0].body, b"hello");
     assert!(stage.reached(1).is_empty() && stage.reached(6).is_empty());

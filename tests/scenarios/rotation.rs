@@ -6,6 +6,7 @@ use std::thread;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
 use regauth_tests::gate::Scheme;
+use regauth_tests::poll;
 use regauth_tests::registry::{Registry, USERNAME};
 
 const OLD: &str = "old-t0ken";
@@ -39,9 +40,11 @@ fn rotations_under_load_fail_no_request_and_end_the_old_token() {
             // Whoever still sends the old one would hear 401 from here on.
             registry.accept(&[&token(number)]);
         }
+        poll::wait_for("enough requests", || {
+            (requests.load(Ordering::Relaxed) > ROTATIONS).then_some(())
+        });
         done.store(true, Ordering::Relaxed);
     });
-    assert!(requests.load(Ordering::Relaxed) > ROTATIONS);
     assert!(
         registry
             .nginx

@@ -3,9 +3,9 @@
 //! In reading order: [`poll`], [`process`] and [`client`] are what everything stands on; [`certificates`] and [`nginx`]
 //! with its [`gate`] make an HTTPS origin; [`crates`], [`shelf`], [`api`], [`git_backend`] and [`registry`] make a
 //! private registry, [`git_server`] a private git host; [`honeypot`] is a stranger that records what it is sent, both
-//! by [`serve`]; [`cargo`], [`git`] and [`curl`] are the clients, [`storm`] is a thousand at once; [`keyring`] is the desktop's keychain; [`daemon`] and
-//! [`ctl`] are regauth itself, from [`programs`]; [`leaks`] looks for secrets where none may be. The harness asserts
-//! nothing of its own: the scenarios do.
+//! by [`serve`]; [`cargo`], [`git`] and [`curl`] are the clients, [`storm`] is a thousand at once, and [`hand`] is the
+//! person who sets them up; [`keyring`] is the desktop's keychain; [`daemon`] and [`ctl`] are regauth itself, from
+//! [`programs`]; [`leaks`] looks for secrets where none may be. The harness asserts nothing of its own: the scenarios do.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -25,6 +25,7 @@ pub mod gate;
 pub mod git;
 pub mod git_backend;
 pub mod git_server;
+pub mod hand;
 pub mod honeypot;
 pub mod keyring;
 pub mod leaks;

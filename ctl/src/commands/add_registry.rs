@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 
 use clap::ArgGroup;
 use regauth_shared::response::RegistryAdded;
-use regauth_shared::{ErrorBody, RegistryName, Request, Secret, request};
+use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret, request};
 
 use super::source::SourceFlags;
 use super::{client_configuration, registry};
 use crate::client::Client;
-use crate::error;
 use crate::output::{self, Report};
+use crate::presets::{self, Preset, User};
 use crate::token::TokenFlags;
+use crate::{error, interview};
 
 /// Add a registry and serve it at once
 ///
@@ -24,10 +25,14 @@ use crate::token::TokenFlags;
 /// With --index, the places that the index itself names on the same host are covered; --scope covers more. The token
 /// is sent nowhere else.
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES, group = ArgGroup::new("covered").required(true).multiple(true))]
+#[command(after_help = EXAMPLES, group = ArgGroup::new("covered").multiple(true))]
 pub(crate) struct Arguments {
-    /// What to call it: a-z, 0-9, - and _
-    name: RegistryName,
+    /// What to call it: a-z, 0-9, - and _; asked for at a terminal, as all that is missing
+    name: Option<RegistryName>,
+
+    /// What kind of registry it is: sets what the other flags leave open, and checks the index
+    #[arg(long, value_parser = presets::parser(), hide_possible_values = true, value_name = "PRESET", long_help = PRESET_HELP)]
+    preset: Option<&'static Preset>,
 
     /// The index, as cargo has it: sparse+https://…/ or the https:// URL of a git index
     #[arg(long, value_name = "URL", group = "covered")]
@@ -68,8 +73,15 @@ pub(crate) struct Arguments {
     source: SourceFlags,
 }
 
+const PRESET_HELP: &str = "\
+What kind of registry it is: artifactory, cloudsmith, codeartifact, azure, gitlab, gitea, github, kellnr, nexus, shipyard \
+or margo. Sets what the other flags leave open, and checks the index";
+
 const EXAMPLES: &str = "\
 Examples:
+  regauthctl add-registry
+  regauthctl add-registry corp --preset artifactory --username me@corp.example \\
+      --index sparse+https://corp.example/artifactory/api/cargo/crates/index/
   regauthctl add-registry corp --index sparse+https://corp.example/index/
   regauthctl add-registry corp --index sparse+https://corp.example/index/ \\
       --scheme basic --username me@corp.example
@@ -85,15 +97,17 @@ Examples:
       --source-command mint-token --for own";
 
 /// Adds the registry.
-pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
+pub(crate) fn run(mut arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
     let ca_file = arguments.ca_file.as_deref().map(readable).transpose()?;
+    let name = arguments.complete(client)?;
     let token = if arguments.source.is_elsewhere() && !arguments.token.given() {
         None
     } else {
-        Some(token(&arguments, client)?)
+        Some(token(&arguments, &name, client)?)
     };
+    let rejection = arguments.preset.map(|preset| preset.rejection);
     let reply = client.ask(&Request::AddRegistry(Box::new(request::AddRegistry {
-        name: arguments.name,
+        name,
         index: arguments.index,
         scopes: arguments.scopes,
         kind: arguments.kind,
@@ -106,16 +120,87 @@ pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, Error
         credential_of: arguments.source.credential_of,
         token,
         verify: !arguments.no_verify,
-    })))?;
-    Ok(Report::new(reply, words))
+    })));
+    Ok(Report::new(
+        reply.map_err(|error| with_rejection(error, rejection))?,
+        words,
+    ))
 }
 
-fn token(arguments: &Arguments, client: &Client) -> Result<Secret, ErrorBody> {
+impl Arguments {
+    /// Fills in what a preset knows and a person at the terminal says; gives the name.
+    fn complete(&mut self, client: &Client) -> Result<RegistryName, ErrorBody> {
+        let nothing_covered = self.index.is_none() && self.scopes.is_empty();
+        let incomplete = nothing_covered || self.name.is_none();
+        if incomplete && !interview::is_possible() {
+            return Err(error::usage("a registry needs a NAME and --index or --scope")
+                .hint("usage: regauthctl add-registry NAME --index URL; on a terminal all of it is asked for"));
+        }
+        if incomplete {
+            client.greet()?;
+        }
+        let name = self.name.take().map_or_else(interview::name, Ok)?;
+        if nothing_covered {
+            self.be_interviewed()?;
+        }
+        if let Some(preset) = self.preset {
+            self.follow(preset)?;
+        }
+        Ok(name)
+    }
+
+    fn be_interviewed(&mut self) -> Result<(), ErrorBody> {
+        if self.preset.is_none() {
+            self.preset = interview::preset()?;
+        }
+        let preset = self.preset;
+        let place = interview::place(preset)?;
+        if place.starts_with("sparse+") || place.ends_with(".git") {
+            self.index = Some(place);
+        } else {
+            self.scopes.push(place);
+        }
+        if self.username.is_none() && self.scheme.is_none() {
+            self.username = interview::username(preset)?;
+        }
+        Ok(())
+    }
+
+    /// What was typed beats the preset, but for an index that cannot be right.
+    fn follow(&mut self, preset: &Preset) -> Result<(), ErrorBody> {
+        let misplaced = self.index.iter().find(|index| !preset.has(index));
+        if misplaced.is_some() {
+            let places = preset.places.join(" or ");
+            return Err(error::usage(format!("{} has its index at {places}", preset.title))
+                .hint("correct --index, or leave out --preset: then any index will do"));
+        }
+        if self.scheme.is_none() {
+            if let (User::Always(user), None) = (&preset.user, &self.username) {
+                self.username = Some((*user).to_owned());
+            }
+            self.scheme = preset.scheme_for(self.username.as_deref()).map(str::to_owned);
+        }
+        if self.kind.is_none() && self.index.is_none() && preset.name == "github" {
+            self.kind = Some("git".to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn with_rejection(mut error: ErrorBody, rejection: Option<&str>) -> ErrorBody {
+    if let (ErrorKind::TokenRejected | ErrorKind::NotVerified, Some(rejection)) = (error.kind, rejection) {
+        let hint = error.hint.take().map_or_else(String::new, |hint| format!("{hint}; "));
+        error.hint = Some(format!("{hint}{rejection}"));
+    }
+    error
+}
+
+fn token(arguments: &Arguments, name: &RegistryName, client: &Client) -> Result<Secret, ErrorBody> {
     arguments.token.read(|| {
         client.greet()?;
         let scheme = arguments.scheme.as_deref().unwrap_or("bearer");
         let scheme = registry::scheme(scheme, arguments.username.as_deref());
-        Ok(format!("Token for {} ({scheme}): ", arguments.name))
+        Ok(format!("Token for {name} ({scheme}): "))
     })
 }
 
@@ -133,7 +218,7 @@ fn words(added: &RegistryAdded) -> String {
 }
 
 /// The path as the daemon can use it, from whatever folder it runs in. Links stay: what they point to may change.
-fn readable(file: &Path) -> Result<String, ErrorBody> {
+pub(super) fn readable(file: &Path) -> Result<String, ErrorBody> {
     let refused = |what: String| error::usage(format!("--ca-file: {what}")).hint("give the path of a PEM file");
     let cannot = |error| refused(format!("cannot read {}: {error}", file.display()));
     let metadata = File::open(file).and_then(|file| file.metadata()).map_err(cannot)?;

@@ -29,7 +29,7 @@ fn for_cargo(added: &RegistryAdded) -> String {
         None => String::new(),
     };
     format!(
-        "\nFor cargo, in ~/.cargo/config.toml:\n\n\
+        "\nFor cargo, `regauthctl setup cargo` does it; by hand, in ~/.cargo/config.toml:\n\n\
          [http]\nproxy = {}\ncainfo = {}\n\n[net]\ngit-fetch-with-cli = true\n{registry}",
         quoted(&added.proxy),
         quoted(&added.bundle),
@@ -38,7 +38,7 @@ fn for_cargo(added: &RegistryAdded) -> String {
 
 /// Settings of single URLs, so that git goes to all other hosts as before.
 fn for_git(added: &RegistryAdded) -> String {
-    let mut text = "\nFor git, in ~/.gitconfig:\n\n".to_owned();
+    let mut text = "\nFor git, `regauthctl setup git` does it; by hand, in ~/.gitconfig:\n\n".to_owned();
     for scope in &added.registry.scopes {
         let (proxy, bundle) = (quoted(&added.proxy), quoted(&added.bundle));
         text.push_str(&format!(
@@ -51,7 +51,7 @@ fn for_git(added: &RegistryAdded) -> String {
 
 fn for_others(added: &RegistryAdded) -> String {
     format!(
-        "\nClients reach it through the proxy and must trust the bundle:\n\n\
+        "\nClients reach it through the proxy and must trust the bundle; `regauthctl setup` and `regauthctl env` do it:\n\n\
          HTTPS_PROXY={}\nSSL_CERT_FILE={}\n",
         added.proxy, added.bundle,
     )

@@ -12,6 +12,14 @@ pub(crate) mod verify;
 pub(crate) mod allow;
 pub(crate) mod deny;
 
+pub(crate) mod doctor;
+pub(crate) mod env;
+pub(crate) mod run;
+pub(crate) mod setup;
+
+pub(crate) mod completions;
+pub(crate) mod man;
+
 pub(crate) mod grant;
 pub(crate) mod grants;
 pub(crate) mod revoke;
@@ -23,4 +31,5 @@ pub(crate) mod unlock;
 
 mod client_configuration;
 mod registry;
+mod run_registries;
 mod source;

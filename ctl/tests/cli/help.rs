@@ -1,8 +1,8 @@
 //! What a person finds who asks for help.
 
-use crate::peer::{Home, command, run};
+use crate::peer::{Home, command, golden, run};
 
-const VERBS: [&str; 15] = [
+const VERBS: [&str; 21] = [
     "add-registry",
     "remove-registry",
     "list",
@@ -11,6 +11,10 @@ const VERBS: [&str; 15] = [
     "verify",
     "allow",
     "deny",
+    "setup",
+    "env",
+    "run",
+    "doctor",
     "grant",
     "grants",
     "revoke",
@@ -18,6 +22,8 @@ const VERBS: [&str; 15] = [
     "unlock",
     "reload",
     "stop",
+    "completions",
+    "man",
 ];
 
 #[test]
@@ -68,7 +74,7 @@ fn a_mistyped_line_is_an_error_in_the_usual_form() {
         ),
         (
             &["add-registry", "corp"],
-            "error: the following required arguments were not provided: <--index",
+            "error: a registry needs a NAME and --index or --scope",
         ),
     ] {
         let run = Home::empty().run(arguments);
@@ -80,5 +86,32 @@ fn a_mistyped_line_is_an_error_in_the_usual_form() {
             json.stdout.starts_with(r#"{"err":{"kind":"invalid","message":""#),
             "{json:?}"
         );
+    }
+}
+
+#[test]
+fn a_shell_completes_the_names_of_the_registries_that_there_are() {
+    let (home, _peer) = Home::answering(&[golden("response/list")]);
+    let mut ask = home.command(&["--", "regauthctl", "rotate", ""]);
+    ask.env("REGAUTH_COMPLETE", "bash")
+        .env("_CLAP_COMPLETE_INDEX", "2")
+        .env("_CLAP_IFS", "\n");
+    let answer = run(ask, b"");
+    assert!(answer.stdout.lines().any(|line| line == "corp"), "{answer:?}");
+}
+
+#[test]
+fn every_shell_has_a_script_and_every_verb_a_page() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = run(command::<&str, &str>(&["completions", shell], []), b"").stdout;
+        assert!(script.contains("REGAUTH_COMPLETE"), "{shell}: {script}");
+    }
+    let page = run(command::<&str, &str>(&["man"], []), b"").stdout;
+    assert!(page.contains(".TH regauthctl 1") && page.contains("rotate"), "{page}");
+    let home = Home::empty();
+    home.run(&["man", "--folder", home.path().join("man").to_str().unwrap()]);
+    for verb in VERBS {
+        let page = std::fs::read_to_string(home.path().join(format!("man/regauthctl-{verb}.1"))).unwrap();
+        assert!(page.contains("Examples"), "{verb}");
     }
 }

@@ -78,6 +78,39 @@ fn a_token_is_asked_for_by_name_and_scheme_and_not_echoed() {
 }
 
 #[test]
+fn add_registry_asks_its_way_through() {
+    let (home, peer) = Home::answering(&[golden("response/add-registry")]);
+    let mut terminal = Terminal::open();
+    let mut child = terminal.run(&home, &["add-registry"]);
+    for (question, answer) in [
+        ("Name (as cargo calls it, such as corp): ", "No Name\r"),
+        ("starts with a letter or a digit", ""),
+        ("Name (as cargo calls it, such as corp): ", "corp\r"),
+        ("nothing for another) ", "1\r"),
+        ("Index, or https:// place: ", "sparse+https://x.example/\r"),
+        ("does not have its index there", ""),
+        (
+            "place: ",
+            "sparse+https://x.example/artifactory/api/cargo/crates/index/\r",
+        ),
+        ("be a password): ", "me@corp.example\r"),
+    ] {
+        terminal.read_until(question);
+        terminal.type_in(answer);
+    }
+    terminal.read_until("Token for corp (basic, me@corp.example): ");
+    terminal.wait_for_silence();
+    terminal.type_in("s3cret-token\r");
+    terminal.read_until("Added corp");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(
+        peer.requests()
+            .concat()
+            .contains(r#""scheme":"basic","username":"me@corp.example""#)
+    );
+}
+
+#[test]
 fn token_stdin_at_a_terminal_does_not_echo_either() {
     let (home, peer) = Home::answering(&[golden("response/show"), golden("response/rotate")]);
     let mut terminal = Terminal::open();

@@ -136,6 +136,43 @@ fn what_is_not_given_is_not_sent() {
 }
 
 #[test]
+fn a_preset_fills_in_what_is_not_given_and_says_how_the_registry_rejects() {
+    let (home, peer) = Home::answering(&[golden("response/add-registry"), golden("error/token-rejected")]);
+    let index = "sparse+https://pkgs.dev.azure.com/me/_packaging/crates/Cargo/index/";
+    let arguments = [
+        "add-registry",
+        "corp",
+        "--preset",
+        "azure",
+        "--index",
+        index,
+        "--token-stdin",
+    ];
+    assert_eq!(home.run_with_stdin(&arguments, b"s3cret-token").code, Some(0));
+    let run = home.run_with_stdin(&arguments, b"s3cret-token");
+    assert!(run.stderr.contains("Packaging (read)"), "{run:?}");
+    for request in peer.requests() {
+        assert!(request.contains(r#""scheme":"basic","username":"PAT""#), "{request}");
+    }
+    let elsewhere = [
+        "add-registry",
+        "corp",
+        "--preset",
+        "azure",
+        "--index",
+        "sparse+https://x/",
+        "--token-stdin",
+    ];
+    let run = Home::empty().run_with_stdin(&elsewhere, b"s3cret-token");
+    assert_eq!(run.code, Some(2));
+    assert!(
+        run.stderr
+            .contains("Azure Artifacts has its index at sparse+https://pkgs.dev"),
+        "{run:?}"
+    );
+}
+
+#[test]
 fn after_adding_a_person_knows_what_cargo_needs() {
     let (home, _peer) = Home::answering(&[golden("response/add-registry")]);
     let run = add(&home, b"s3cret-token");

@@ -284,8 +284,8 @@ fn take_in_places(registry: &mut Registry, config: Option<&IndexConfig>, request
     }
     if config.auth_required {
         notes.push(
-            "the index says auth-required: cargo insists on a token of its own and is content with any; give it a \
-             placeholder"
+            "the index says auth-required: cargo insists on a token of its own and is content with any; `regauthctl setup \
+             cargo` gives it a placeholder"
                 .to_owned(),
         );
     }

@@ -148,4 +148,19 @@ mod tests {
         check("/a%00", None);
         check("/a%0d%0ab", None);
     }
+
+    proptest::proptest! {
+        /// What the most lenient server reads, it reads the same way again, and nothing in it climbs or hides.
+        #[test]
+        fn a_reading_has_one_reading(path in "/([a-z./;%\\\\25eEfFcC]|%2e|%2F|%5c|%25){0,24}") {
+            if let Some(reading) = canonical(&path) {
+                let reading = reading.into_owned();
+                proptest::prop_assert!(reading.starts_with('/'));
+                let odd = reading.split('/').skip(1).any(|segment| matches!(segment, "." | ".."));
+                proptest::prop_assert!(!odd && !reading.contains("//") && !reading.contains(['\\', ';']), "{reading}");
+                let again = canonical(&reading).map(Cow::into_owned);
+                proptest::prop_assert_eq!(again, Some(reading));
+            }
+        }
+    }
 }

@@ -50,12 +50,13 @@ impl Visitor {
     pub(crate) fn admit<'a>(
         &self,
         plane: &Plane,
-        mut authorization: impl Iterator<Item = &'a [u8]>,
+        authorization: impl Iterator<Item = &'a [u8]>,
     ) -> Result<Client, Refusal> {
-        let (shown, another) = (authorization.next(), authorization.next());
-        let (None, Some(shown)) = (another, shown) else {
+        // Whatever else is in that header is meant for another proxy.
+        let mut tokens = authorization.filter_map(token);
+        let Some(token) = tokens.next() else {
             let needs_nothing = plane.clients == Clients::SameUser && self.peer == Peer::Owner;
-            return if needs_nothing && shown.is_none() {
+            return if needs_nothing {
                 Ok(Client {
                     grant: None,
                     seat: Arc::clone(&self.seat),
@@ -64,9 +65,10 @@ impl Visitor {
                 Err(Refusal::GrantRequired)
             };
         };
-        let grant = password(shown)
-            .and_then(|token| plane.grants.load().of(&token))
-            .ok_or(Refusal::GrantRequired)?;
+        if tokens.next().is_some() {
+            return Err(Refusal::GrantRequired);
+        }
+        let grant = plane.grants.load().of(&token).ok_or(Refusal::GrantRequired)?;
         let seat = plane.census.enter(Party::Grant(grant.terms.id.clone()));
         Ok(Client {
             grant: Some(grant),
@@ -75,15 +77,14 @@ impl Visitor {
     }
 }
 
-/// RFC 7617: the password of `Basic base64(user:password)`. The user's name is for people.
-fn password(authorization: &[u8]) -> Option<Vec<u8>> {
+/// The token of `Basic base64(regauth:TOKEN)` (RFC 7617), whether or not it is a grant's.
+fn token(authorization: &[u8]) -> Option<Vec<u8>> {
     let (scheme, rest) = authorization.split_at_checked(6)?;
     if !scheme.eq_ignore_ascii_case(b"basic ") {
         return None;
     }
     let pair = STANDARD.decode(rest.trim_ascii()).ok()?;
-    let colon = pair.iter().position(|byte| *byte == b':')?;
-    pair.get(colon + 1..).map(<[u8]>::to_vec)
+    pair.strip_prefix(b"regauth:").map(<[u8]>::to_vec)
 }
 
 /// A client that was let in.
@@ -161,13 +162,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_password_of_basic_is_the_token() {
+    fn the_token_is_the_password_of_regauth() {
         let basic = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
-        assert_eq!(password(basic("regauth:tok").as_bytes()).unwrap(), b"tok");
-        assert_eq!(password(basic("x:a:b").as_bytes()).unwrap(), b"a:b");
-        assert_eq!(password(b"bAsIc  OnRvaw==").unwrap(), b"tok");
-        for bad in ["", "Basic", "Basic ", "Basic x", "Bearer tok", &basic("nocolon")] {
-            assert_eq!(password(bad.as_bytes()), None, "{bad}");
+        assert_eq!(token(basic("regauth:tok").as_bytes()).unwrap(), b"tok");
+        assert_eq!(token(basic("regauth:a:b").as_bytes()).unwrap(), b"a:b");
+        assert_eq!(token(b"bAsIc  cmVnYXV0aDp0b2s=").unwrap(), b"tok");
+        for bad in [
+            "",
+            "Basic",
+            "Basic ",
+            "Basic x",
+            "Bearer tok",
+            &basic("nocolon"),
+            &basic("me:tok"),
+        ] {
+            assert_eq!(token(bad.as_bytes()), None, "{bad}");
         }
     }
 }

@@ -152,6 +152,10 @@ fn a_port_a_home_or_a_file_that_is_taken_is_named_with_what_to_do() {
     let home = ["--home", text(&home)];
     refuses_to_start(&[&home[..], &["--listen", &listen]].concat(), ["in use", "--listen"]);
     refuses_to_start(
+        &[&home[..], &["--listen", "0.0.0.0:9001"]].concat(),
+        ["other machines", "clients = \"grants\""],
+    );
+    refuses_to_start(
         &[&home[..], &["--config", "/nowhere/c.toml"]].concat(),
         ["/nowhere/c.toml", "--config"],
     );

@@ -1,0 +1,7 @@
+//! The program `cargo-credential-regauth`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    regauthctl::cargo_credential_regauth()
+}

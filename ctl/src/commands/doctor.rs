@@ -1,0 +1,74 @@
+//! `regauthctl doctor`.
+
+use regauth_shared::paths::Folders;
+use regauth_shared::{ErrorBody, exit_code};
+use serde::Serialize;
+
+use crate::client::Client;
+use crate::doctor::{self, Finding};
+use crate::output::{self, Report};
+
+/// Find out why a client does not get through, and what mends it
+///
+/// Looks at the daemon, its store and bundle, asks each registry, and asks the real cargo, git, npm and pip for their
+/// effective settings and what overrides them. Each finding says what is so, why it matters and the command that mends
+/// it. Exits with 0 when all is well, 1 when something is broken.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// Mend what can be mended without asking: the bundle, the rights to the configuration, clients that were set up
+    #[arg(long)]
+    fix: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  regauthctl doctor
+  regauthctl doctor --fix
+  regauthctl doctor --json";
+
+/// What was found, and done.
+#[derive(Serialize)]
+struct Diagnosis {
+    well: bool,
+    findings: Vec<Finding>,
+    mended: Vec<String>,
+}
+
+/// Looks at everything.
+pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
+    let mut findings = doctor::examine(folders, client);
+    let mut mended = Vec::new();
+    if arguments.fix {
+        mended = doctor::mend(&findings, folders, client)?;
+    }
+    if !mended.is_empty() {
+        findings = doctor::examine(folders, client);
+    }
+    let well = !findings.iter().any(|finding| finding.broken);
+    let diagnosis = Diagnosis { well, findings, mended };
+    let text = words(&diagnosis);
+    let code = if well { exit_code::DONE } else { exit_code::FAILED };
+    Ok(Report::of(&diagnosis, text)?.exit_code(code))
+}
+
+fn words(diagnosis: &Diagnosis) -> String {
+    let mut text: String = diagnosis
+        .mended
+        .iter()
+        .map(|line| format!("mended: {line}\n"))
+        .collect();
+    for finding in &diagnosis.findings {
+        let kind = if finding.broken { "broken" } else { "note" };
+        text += &format!(
+            "{kind}: {}\n  why:  {}\n  mend: {}\n",
+            finding.what, finding.why, finding.mend
+        );
+    }
+    let broken = diagnosis.findings.iter().filter(|finding| finding.broken).count();
+    let end = match broken {
+        0 => "All is well.".to_owned(),
+        _ => format!("{} broken.", output::count(broken as u64, "thing is", "things are")),
+    };
+    text + &end + "\n"
+}

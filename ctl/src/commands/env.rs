@@ -1,0 +1,42 @@
+//! `regauthctl env`.
+
+use std::collections::BTreeMap;
+
+use regauth_shared::ErrorBody;
+use regauth_shared::paths::Folders;
+
+use crate::client::Client;
+use crate::environment::{self, Shell};
+use crate::output::Report;
+use crate::setup::Facts;
+
+/// Print the environment that makes all clients use the proxy
+///
+/// Proxy, bundle and credential provider under every name that cargo, git, curl, pip, uv, npm, Node and the AWS tools
+/// read, in your shell's words. A NO_PROXY of yours that would send a registry past the proxy is corrected. In a
+/// direnv's .envrc the first example is all it takes.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// Whose words [default: the shell that SHELL names]
+    #[arg(long, value_enum)]
+    shell: Option<Shell>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  regauthctl env --shell bash
+  regauthctl env --shell fish
+  regauthctl env --shell dotenv
+
+  eval \"$(regauthctl env --shell bash)\"      in a shell or an .envrc";
+
+/// Prints the environment.
+pub(crate) fn run(arguments: Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
+    let facts = Facts::gather(client, folders)?;
+    let mut variables = environment::variables(&facts);
+    variables.extend(environment::exceptions(&facts, |name| std::env::var(name).ok()));
+    let shell = arguments.shell.unwrap_or_else(Shell::of_caller);
+    let text = environment::script(&variables, shell);
+    Report::of(&variables.into_iter().collect::<BTreeMap<_, _>>(), text)
+}

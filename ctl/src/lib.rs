@@ -1,0 +1,58 @@
+//! `regauthctl`, which adds and removes registries and rotates tokens in a running `regauthd`, and its small sister
+//! `cargo-credential-regauth`.
+//!
+//! In reading order: `cli` turns arguments into one of the `commands`; a command may ask for a `token`, at the
+//! `terminal` or elsewhere; it asks the daemon through the `client`; `output` says what came of it. What goes wrong is
+//! one form from end to end, the protocol's `ErrorBody`; `error` makes those that arise here. `provider` is what cargo
+//! asks for a token, and gets a placeholder from. `setup` edits the configuration of clients, and `environment` is what
+//! they can be told instead; `presets` knows the registries that people have, and the `interview` asks for the rest;
+//! `run` needs a `private` daemon and the `handover` of its tokens.
+
+mod cli;
+mod commands;
+mod completion;
+
+mod doctor;
+mod environment;
+mod handover;
+mod interview;
+mod presets;
+mod private;
+mod provider;
+mod setup;
+
+mod terminal;
+mod token;
+
+mod client;
+
+mod error;
+mod moment;
+mod output;
+
+use std::process::ExitCode;
+
+/// The program `regauthctl`, from its arguments to its exit code.
+pub fn regauthctl() -> ExitCode {
+    keep_out_of_core_dumps();
+    ExitCode::from(cli::run(std::env::args_os().collect()))
+}
+
+/// The program `cargo-credential-regauth`, which cargo starts and ends.
+pub fn cargo_credential_regauth() -> ExitCode {
+    keep_out_of_core_dumps();
+    provider::run()
+}
+
+/// A token passes through this process: no core file, and on Linux no debugger of the same user, may hold it. Where
+/// the system does not let us, there is nothing to be done about it.
+fn keep_out_of_core_dumps() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let _ = setrlimit(Resource::Core, none);
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+}

@@ -1,0 +1,307 @@
+//! Broken set-ups, each found and named by `regauthctl doctor`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use regauth_tests::cargo;
+use regauth_tests::certificates::Authority;
+use regauth_tests::client;
+use regauth_tests::daemon::Daemon;
+use regauth_tests::gate::Scheme;
+use regauth_tests::git_server::GitServer;
+use regauth_tests::hand::Hand;
+use regauth_tests::programs::binary;
+use regauth_tests::registry::{Downloads, Registry};
+use serde_json::Value;
+
+const TOKEN: &str = "t0ken-of-the-daemon";
+const CONFIG: &str = "cargo/config.toml";
+
+/// A person for whom all is well: a registry, a git host, cargo and git set up.
+struct Case {
+    registry: Registry,
+    _git: GitServer,
+    daemon: Daemon,
+    hand: Hand,
+}
+
+impl Case {
+    fn well() -> Self {
+        let registry = Registry::builder(Scheme::bearer(), TOKEN).auth_required().start();
+        let git = GitServer::start(&Authority::new("Corp Root"), Scheme::basic("me"), TOKEN);
+        let daemon = Daemon::start();
+        daemon.add("corp", &registry);
+        daemon.add_git("plans", &git);
+        let cargo = cargo::command(Path::new("/"));
+        let (_, path) = cargo.get_envs().find(|(name, _)| *name == "PATH").unwrap();
+        let hand = Hand::new(&daemon).env("PATH", path.unwrap().to_str().unwrap());
+        hand.ctl(&["setup", "cargo"]).succeeds();
+        hand.ctl(&["setup", "git"]).succeeds();
+        Self {
+            registry,
+            _git: git,
+            daemon,
+            hand,
+        }
+    }
+
+    fn env(mut self, name: &str, value: &str) -> Self {
+        self.hand = self.hand.env(name, value);
+        self
+    }
+
+    fn edit(&self, file: &str, edit: impl Fn(&str) -> String) {
+        let text = self.hand.read(file).unwrap_or_default();
+        let edited = edit(&text);
+        assert_ne!(text, edited, "the edit missed");
+        self.hand.write(file, &edited);
+    }
+
+    /// The codes of what is broken; the exit code has to agree with them.
+    fn broken(&self, arguments: &[&str]) -> Vec<String> {
+        self.codes(arguments, true)
+    }
+
+    fn codes(&self, arguments: &[&str], broken: bool) -> Vec<String> {
+        let mut doctor = self.hand.command(binary("regauthctl"));
+        let outcome = client::run(doctor.args(["doctor", "--json"]).args(arguments));
+        let diagnosis: Value = serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("{}", outcome.report()));
+        assert_eq!(
+            diagnosis["well"] == true,
+            outcome.status.success(),
+            "{}",
+            outcome.report()
+        );
+        let findings = diagnosis["findings"].as_array().unwrap().iter();
+        for finding in findings.clone() {
+            assert!(
+                ["what", "why", "mend"]
+                    .iter()
+                    .all(|key| !finding[key].as_str().unwrap().is_empty()),
+                "{finding}"
+            );
+        }
+        let wanted = findings.filter(|finding| finding["broken"] == broken);
+        wanted
+            .map(|finding| finding["code"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    #[track_caller]
+    fn finds(&self, code: &str) {
+        assert_eq!(self.broken(&[]), [code]);
+    }
+}
+
+#[test]
+fn all_is_well() {
+    let case = Case::well();
+    assert_eq!(case.broken(&[]), [""; 0]);
+    case.hand.ctl(&["doctor"]).succeeds().says("All is well.");
+    case.edit(CONFIG, |text| format!("[build]\njobs = 1\n\n{text}"));
+    case.edit(".gitconfig", |text| format!("{text}[user]\n\tname = Me\n"));
+    assert_eq!(case.broken(&[]), [""; 0]);
+    case.hand.ctl(&["setup", "cargo"]).succeeds().says("Nothing to change");
+}
+
+#[test]
+fn a_daemon_that_does_not_run() {
+    let mut case = Case::well();
+    case.daemon.stop();
+    case.finds("daemon-unreachable");
+}
+
+#[test]
+fn a_token_that_the_registry_does_not_take_any_more() {
+    let case = Case::well();
+    case.registry.accept(&["another"]);
+    case.finds("token-rejected");
+    case.hand.ctl(&["doctor"]).fails().says("mend: regauthctl rotate corp");
+}
+
+#[test]
+fn a_registry_that_is_down_or_does_not_exist() {
+    let mut case = Case::well();
+    let place = ["--scope", "https://no-such-host.invalid/", "--no-verify"];
+    case.daemon
+        .try_add("ghost", &place, &Scheme::bearer(), &case.registry.ca(), TOKEN)
+        .succeeds();
+    case.registry.nginx.stop();
+    let found = case.broken(&[]);
+    assert!(found.contains(&"registry-not-found".to_owned()), "{found:?}");
+    assert!(found.contains(&"registry-not-reached".to_owned()), "{found:?}");
+}
+
+#[test]
+fn a_bundle_that_is_gone_is_written_again() {
+    let case = Case::well();
+    fs::remove_file(case.daemon.bundle()).unwrap();
+    let found = case.broken(&[]);
+    assert!(found.contains(&"bundle-amiss".to_owned()), "{found:?}");
+    assert_eq!(case.broken(&["--fix"]), [""; 0]);
+}
+
+#[test]
+fn a_configuration_that_others_may_read_is_closed() {
+    let case = Case::well();
+    let config = case.daemon.home().join("config.toml");
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).unwrap();
+    case.finds("configuration-open");
+    assert_eq!(case.broken(&["--fix"]), [""; 0]);
+    assert_eq!(config.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_client_that_was_set_up_and_whose_file_is_gone_is_set_up_anew() {
+    let case = Case::well();
+    fs::remove_file(case.hand.home().join(CONFIG)).unwrap();
+    assert!(case.broken(&[]).contains(&"set-up-outdated".to_owned()));
+    assert_eq!(case.broken(&["--fix"]), [""; 0]);
+}
+
+#[test]
+fn no_proxy_that_names_a_registry() {
+    Case::well()
+        .env("NO_PROXY", "other.example,localhost")
+        .finds("no-proxy-bypasses");
+}
+
+#[test]
+fn cargo_without_a_proxy() {
+    let case = Case::well();
+    case.edit(CONFIG, |text| text.replace("proxy = ", "#"));
+    assert!(case.broken(&[]).contains(&"cargo-no-proxy".to_owned()));
+}
+
+#[test]
+fn a_variable_that_turns_cargos_proxy_off() {
+    Case::well().env("CARGO_HTTP_PROXY", "").finds("cargo-other-proxy");
+}
+
+#[test]
+fn gits_proxy_beats_https_proxy_in_cargo() {
+    let case = Case::well();
+    case.edit(CONFIG, |text| text.replace("proxy = ", "#"));
+    case.edit(".gitconfig", |text| {
+        format!("{text}[http]\n\tproxy = http://corp:3128\n")
+    });
+    let proxy = case.daemon.proxy();
+    let case = case.env("HTTPS_PROXY", &proxy);
+    case.hand
+        .ctl(&["doctor"])
+        .fails()
+        .says("cargo's proxy is another one, by git's http.proxy");
+}
+
+#[test]
+fn a_bundle_of_cargos_that_does_not_exist() {
+    Case::well()
+        .env("CARGO_HTTP_CAINFO", "/nowhere.pem")
+        .finds("cargo-bundle-missing");
+}
+
+#[test]
+fn a_bundle_of_cargos_without_our_authorities() {
+    Case::well()
+        .env("CARGO_HTTP_CAINFO", "/etc/hostname")
+        .finds("cargo-other-bundle");
+}
+
+#[test]
+fn cargos_own_git() {
+    let case = Case::well();
+    case.edit(CONFIG, |text| text.replace("git-fetch-with-cli = true", ""));
+    assert!(case.broken(&[]).contains(&"cargo-git-without-cli".to_owned()));
+}
+
+#[test]
+fn another_provider_for_a_registry() {
+    let case = Case::well();
+    case.edit(CONFIG, |text| {
+        text.replace(
+            "[registries.corp]\n",
+            "[registries.corp]\ncredential-provider = \"cargo:token\"\n",
+        )
+    });
+    assert!(case.broken(&[]).contains(&"cargo-no-provider".to_owned()));
+}
+
+#[test]
+fn a_provider_that_is_not_there() {
+    let gone = "cargo:token /nowhere/cargo-credential-regauth";
+    let case = Case::well().env("CARGO_REGISTRY_GLOBAL_CREDENTIAL_PROVIDERS", gone);
+    case.finds("cargo-provider-missing");
+}
+
+#[test]
+fn an_index_of_cargos_that_is_not_regauths() {
+    let case = Case::well().env("CARGO_REGISTRIES_CORP_INDEX", "sparse+https://elsewhere.example/");
+    case.finds("cargo-other-index");
+}
+
+#[test]
+fn a_cargo_that_is_too_old() {
+    let case = Case::well();
+    case.hand.write("bin/cargo", "#!/bin/sh\necho cargo 1.60.0\n");
+    let old = case.hand.home().join("bin");
+    fs::set_permissions(old.join("cargo"), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", old.display());
+    assert!(
+        case.env("PATH", &path)
+            .broken(&[])
+            .contains(&"cargo-too-old".to_owned())
+    );
+}
+
+#[test]
+fn a_token_that_cargo_still_has() {
+    let case = Case::well();
+    case.hand
+        .write("cargo/credentials.toml", "[registries.corp]\ntoken = \"left over\"\n");
+    assert_eq!(case.broken(&[]), [""; 0]);
+    assert!(case.codes(&[], false).contains(&"cargo-holds-token".to_owned()));
+    let said = case.hand.ctl(&["doctor"]).succeeds();
+    assert!(!said.stdout.contains("left over"), "{}", said.report());
+}
+
+#[test]
+fn git_with_another_proxy_and_other_roots() {
+    let case = Case::well();
+    case.edit(".gitconfig", |text| {
+        text.replace("proxy = http://127", "proxy = http://128")
+    });
+    assert!(case.broken(&[]).contains(&"git-other-proxy".to_owned()));
+    Case::well()
+        .env("GIT_SSL_CAINFO", "/nowhere.pem")
+        .finds("git-other-bundle");
+}
+
+#[test]
+fn an_npmrc_whose_cafile_disables_node_extra_ca_certs() {
+    let case = Case::well();
+    let place = ["--kind", "npm", "--scope", "https://localhost:9/npm/", "--no-verify"];
+    case.daemon
+        .try_add("npm", &place, &Scheme::bearer(), &case.registry.ca(), TOKEN)
+        .succeeds();
+    case.hand.ctl(&["setup", "npm"]).succeeds();
+    assert!(!case.broken(&[]).contains(&"npm-distrusts".to_owned()));
+    case.edit(".npmrc", |text| text.replace("cafile=", "cafile=/etc/hostname\n;"));
+    let bundle = case.daemon.bundle();
+    let case = case.env("NODE_EXTRA_CA_CERTS", bundle.to_str().unwrap());
+    case.hand
+        .ctl(&["doctor"])
+        .fails()
+        .says("which disables NODE_EXTRA_CA_CERTS");
+}
+
+#[test]
+fn downloads_on_another_host_are_worth_knowing() {
+    let case = Case::well();
+    let other = Registry::builder(Scheme::raw(), TOKEN)
+        .downloads(Downloads::OnAnotherHost)
+        .start();
+    case.daemon.add("other", &other);
+    assert_eq!(case.broken(&[]), [""; 0]);
+    assert!(case.codes(&[], false).contains(&"scope-missing".to_owned()));
+}

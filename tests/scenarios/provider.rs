@@ -1,0 +1,150 @@
+//! Cargo with `cargo-credential-regauth`: everything that cargo does with a registry, and no token in cargo's hands.
+
+use regauth_tests::cargo::Cargo;
+use regauth_tests::daemon::Daemon;
+use regauth_tests::gate::Scheme;
+use regauth_tests::leaks::Hunt;
+use regauth_tests::programs::binary;
+use regauth_tests::registry::{Registry, USERNAME};
+
+const TOKEN: &str = "t0ken-of-the-daemon";
+const SHIP: &str = r#"ship = { version = "1", registry = "corp" }"#;
+
+/// Cargo behind the daemon, with the provider for everything and no token anywhere.
+fn cargo(daemon: &Daemon, registry: &Registry) -> Cargo {
+    Cargo::new()
+        .registry("corp", &registry.index())
+        .behind(daemon)
+        .config(&provider())
+        .env("REGAUTH_HOME", daemon.home().to_str().unwrap())
+}
+
+/// The same, past the daemon.
+fn stranger(daemon: &Daemon, registry: &Registry) -> Cargo {
+    Cargo::new()
+        .registry("corp", &registry.index())
+        .trusts(&registry.ca())
+        .config(&provider())
+        .env("REGAUTH_HOME", daemon.home().to_str().unwrap())
+        .depends_on(SHIP)
+}
+
+fn provider() -> String {
+    let program = binary("cargo-credential-regauth");
+    format!(
+        "registry.global-credential-providers = [\"cargo:token\", \"{}\"]",
+        program.display()
+    )
+}
+
+fn everything_works(registry: &Registry) {
+    let daemon = Daemon::start();
+    daemon.add_with("corp", registry, &["--writes", "allow"]);
+    let cargo = cargo(&daemon, registry).depends_on(SHIP);
+    cargo.build().succeeds().says("Compiling anchor v1.0.0");
+    cargo.publish("corp").succeeds().says("Published project v0.1.0");
+    cargo.yank("corp", "project@0.1.0").succeeds();
+    assert_eq!(registry.shelf.entry("project", "0.1.0").unwrap()["yanked"], true);
+    cargo.owner("corp", "project", &["--add", "jo"]).succeeds();
+    cargo.owner("corp", "project", &["--list"]).succeeds().says("jo");
+    cargo.search("corp", "project").succeeds().says("project = \"0.1.0\"");
+    Hunt::new(TOKEN).folder(cargo.home(), &[]).assert_clean();
+    registry
+        .nginx
+        .requests()
+        .iter()
+        .for_each(|seen| assert!(!format!("{:?}", seen.authorization()).contains("placeholder")));
+}
+
+#[test]
+fn a_sparse_registry_that_says_auth_required_works_without_a_token_in_cargo() {
+    everything_works(
+        &Registry::builder(Scheme::basic(USERNAME), TOKEN)
+            .auth_required()
+            .start(),
+    );
+}
+
+#[test]
+fn a_git_index_that_says_auth_required_works_without_a_token_in_cargo() {
+    let registry = Registry::builder(Scheme::bearer(), TOKEN)
+        .auth_required()
+        .git_index()
+        .start();
+    let daemon = Daemon::start();
+    // A git index tells nobody from outside where its API is.
+    daemon.add_with("corp", &registry, &["--scope", &registry.scope(), "--writes", "allow"]);
+    let cargo = cargo(&daemon, &registry).depends_on(SHIP);
+    cargo.build().succeeds();
+    cargo.publish("corp").succeeds();
+    cargo.yank("corp", "project@0.1.0").succeeds();
+    cargo.owner("corp", "project", &["--list"]).succeeds();
+    cargo.search("corp", "project").succeeds();
+}
+
+#[test]
+fn a_registry_that_does_not_say_auth_required_can_be_published_to() {
+    everything_works(&Registry::start(TOKEN));
+}
+
+#[test]
+fn a_registry_that_the_daemon_does_not_know_is_left_to_other_providers() {
+    let registry = Registry::builder(Scheme::raw(), TOKEN).auth_required().start();
+    let daemon = Daemon::start();
+    stranger(&daemon, &registry)
+        .build()
+        .fails()
+        .says("no token found for `corp`");
+    let with_another = stranger(&daemon, &registry).env("CARGO_REGISTRIES_CORP_TOKEN", TOKEN);
+    with_another.build().succeeds();
+}
+
+#[test]
+fn without_a_daemon_a_person_learns_why_cargo_has_no_token() {
+    let registry = Registry::builder(Scheme::raw(), TOKEN).auth_required().start();
+    let mut daemon = Daemon::start();
+    let cargo = stranger(&daemon, &registry);
+    daemon.stop();
+    let told = cargo.build().fails();
+    told.says("regauth: cannot tell whether corp")
+        .says("start it: regauthd --home");
+}
+
+#[test]
+fn cargo_login_rotates_and_cargo_logout_removes() {
+    let registry = Registry::builder(Scheme::bearer(), TOKEN).auth_required().start();
+    let daemon = Daemon::start();
+    daemon.add("corp", &registry);
+    let cargo = cargo(&daemon, &registry).depends_on(SHIP);
+    // Cargo reads the index before it asks for the new token: the old one still has to do.
+    registry.accept(&[TOKEN, "an0ther-token"]);
+    cargo
+        .run(["login", "--registry", "corp", "wrong-token"])
+        .fails()
+        .says("does not accept this token");
+    cargo
+        .run(["login", "--registry", "corp", "an0ther-token"])
+        .succeeds()
+        .says("generation 2");
+    registry.accept(&["an0ther-token"]);
+    cargo.build().succeeds();
+    Hunt::new("an0ther-token").folder(cargo.home(), &[]).assert_clean();
+    cargo.run(["logout", "--registry", "corp"]).succeeds();
+    assert_eq!(
+        daemon.ctl(&["list"]).succeeds().json["registries"]
+            .as_array()
+            .unwrap()
+            .len(),
+        0
+    );
+}
+
+#[test]
+fn cargo_login_without_a_daemon_writes_no_token_into_a_file() {
+    let registry = Registry::builder(Scheme::bearer(), TOKEN).auth_required().start();
+    let mut daemon = Daemon::start();
+    let cargo = stranger(&daemon, &registry);
+    daemon.stop();
+    cargo.run(["login", "--registry", "corp", "an0ther-token"]).fails();
+    Hunt::new("an0ther-token").folder(cargo.home(), &[]).assert_clean();
+}

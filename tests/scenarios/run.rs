@@ -1,0 +1,309 @@
+//! `regauthctl run`: one command behind a throw-away daemon, and nothing left behind, however it ends.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use regauth_tests::cargo::{self, Cargo};
+use regauth_tests::certificates::Authority;
+use regauth_tests::client::{self, Running};
+use regauth_tests::daemon::Daemon;
+use regauth_tests::gate::Scheme;
+use regauth_tests::git_server::GitServer;
+use regauth_tests::hand::Hand;
+use regauth_tests::leaks::Hunt;
+use regauth_tests::poll;
+use regauth_tests::programs::binary;
+use regauth_tests::registry::{Registry, USERNAME};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+const TOKEN: &str = "t0ken-of-the-job";
+const SHIP: &str = r#"ship = { version = "1", registry = "corp" }"#;
+
+/// A CI job: an environment with the token in it, and a temporary folder that can be looked at.
+struct Job {
+    registry: Registry,
+    temporary: TempDir,
+}
+
+impl Job {
+    fn new() -> Self {
+        let temporary = TempDir::new().unwrap();
+        fs::set_permissions(temporary.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        Self {
+            registry: Registry::builder(Scheme::basic(USERNAME), TOKEN)
+                .auth_required()
+                .start(),
+            temporary,
+        }
+    }
+
+    /// `regauthctl run` with the registry, the token in the environment and nothing else of a person.
+    fn command(&self, home: &Path, more: &[&str], command: &[&str]) -> Command {
+        let mut run = client::command(binary("regauthctl"), home);
+        run.env("PATH", toolchain())
+            .env("CARGO_HOME", home.join("cargo"))
+            .env("CORP_TOKEN", TOKEN)
+            .env("TMPDIR", self.temporary.path())
+            .args(["run", "--registry", &format!("corp={}", self.registry.index())])
+            .args(["--scheme", "basic", "--username", USERNAME, "--token-env", "CORP_TOKEN"])
+            .args(["--ca-file", self.registry.ca().to_str().unwrap()])
+            .args(more)
+            .arg("--")
+            .args(command);
+        run
+    }
+
+    fn shell(&self, script: &str) -> Command {
+        self.command(self.temporary.path(), &[], &["sh", "-c", script])
+    }
+
+    /// What lies in the temporary folder.
+    fn left(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.temporary.path()).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    }
+
+    fn wait_until_nothing_is_left(&self) {
+        poll::wait_for("the temporary folder to be removed", || {
+            self.left().is_empty().then_some(())
+        });
+    }
+
+    /// The private daemon's process, found by its home.
+    fn daemon(&self) -> Pid {
+        poll::wait_for("the private daemon", || {
+            let home = self
+                .left()
+                .into_iter()
+                .find(|path| path.join("run/control.sock").exists())?;
+            let pid = fs::read_to_string(home.join("run/daemon.lock")).ok()?;
+            Pid::from_raw(pid.trim().parse().ok()?)
+        })
+    }
+}
+
+/// The `PATH` on which cargo finds its rustc.
+fn toolchain() -> OsString {
+    let cargo = cargo::command(Path::new("/"));
+    let (_, path) = cargo.get_envs().find(|(name, _)| *name == "PATH").unwrap();
+    path.unwrap().to_owned()
+}
+
+fn is_alive(pid: Pid) -> bool {
+    rustix::process::test_kill_process(pid).is_ok()
+}
+
+#[test]
+fn a_job_builds_and_publishes_and_leaves_nothing() {
+    let job = Job::new();
+    let cargo = Cargo::new().depends_on(SHIP);
+    let script = "cargo build && cargo publish --registry corp --allow-dirty --no-verify";
+    let mut run = job.command(cargo.home(), &["--writes", "allow"], &["sh", "-c", script]);
+    client::run(run.current_dir(cargo.project()))
+        .succeeds()
+        .says("Compiling anchor v1.0.0")
+        .says("Published project v0.1.0");
+    assert!(job.left().is_empty(), "{:?}", job.left());
+    Hunt::new(TOKEN).folder(cargo.home(), &[]).assert_clean();
+}
+
+#[test]
+fn a_job_clones_from_a_private_git_host() {
+    let (job, host) = (Job::new(), Authority::new("Corp Root"));
+    let server = GitServer::start(&host, Scheme::basic("me"), "g1t-token");
+    server.repository("plans", &[("README", "secret\n")]);
+    let more = [
+        "--registry",
+        &format!("forge={}", server.scope()),
+        "--kind",
+        "git",
+        "--scheme",
+        "basic",
+        "--username",
+        "me",
+        "--token-env",
+        "FORGE_TOKEN",
+        "--ca-file",
+        server.ca().to_str().unwrap(),
+    ]
+    .map(str::to_owned);
+    let more: Vec<&str> = more.iter().map(String::as_str).collect();
+    let home = TempDir::new().unwrap();
+    let mut run = job.command(home.path(), &more, &["git", "clone", &server.url("plans"), "plans"]);
+    client::run(run.env("FORGE_TOKEN", "g1t-token").current_dir(home.path())).succeeds();
+    assert!(home.path().join("plans/README").exists());
+}
+
+/// As root the test may look into every process; the token is in none that belongs to the job.
+#[test]
+fn the_token_is_in_no_environment_no_argument_and_no_file() {
+    let job = Job::new();
+    let script = "env; echo parent $PPID; echo ready; exec sleep 60";
+    let running = Running::start(&mut job.shell(script), b"");
+    let daemon = job.daemon();
+    let child = poll::wait_for("the command", || {
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", running.pid())).ok()?;
+        let ids: Vec<u32> = children.split_whitespace().map(|id| id.parse().unwrap()).collect();
+        ids.into_iter()
+            .find(|id| fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|name| name.trim() == "sleep"))
+    });
+    Hunt::new(TOKEN)
+        .process(running.pid())
+        .process(daemon.as_raw_nonzero().get().cast_unsigned())
+        .process(child)
+        .folder(
+            job.temporary.path(),
+            &job.left().iter().map(|home| home.join("run")).collect::<Vec<_>>(),
+        )
+        .assert_clean();
+    kill_process(Pid::from_raw(running.pid().cast_signed()).unwrap(), Signal::TERM).unwrap();
+    let outcome = running.finish();
+    assert_eq!(outcome.status.code(), Some(143), "{}", outcome.report());
+    Hunt::new(TOKEN)
+        .look("the command's output", &outcome.stdout)
+        .assert_clean();
+    job.wait_until_nothing_is_left();
+    assert!(!is_alive(daemon));
+}
+
+#[test]
+fn a_run_that_is_killed_takes_its_daemon_and_its_folder_along() {
+    let job = Job::new();
+    let running = Running::start(&mut job.shell("exec sleep 20"), b"");
+    let daemon = job.daemon();
+    kill_process(Pid::from_raw(running.pid().cast_signed()).unwrap(), Signal::KILL).unwrap();
+    job.wait_until_nothing_is_left();
+    poll::wait_for("the daemon to end", || (!is_alive(daemon)).then_some(()));
+    drop(running);
+}
+
+#[test]
+fn signals_reach_the_command_which_decides_what_to_do() {
+    let job = Job::new();
+    let script = "trap 'echo caught; exit 7' INT; echo ready > \"$HOME/ready\"; while :; do sleep 0.05; done";
+    let home = TempDir::new().unwrap();
+    let mut run = job.command(home.path(), &[], &["sh", "-c", script]);
+    let running = Running::start(&mut run, b"");
+    poll::wait_for("the command", || home.path().join("ready").exists().then_some(()));
+    kill_process(Pid::from_raw(running.pid().cast_signed()).unwrap(), Signal::INT).unwrap();
+    let outcome = running.finish();
+    assert_eq!(outcome.status.code(), Some(7), "{}", outcome.report());
+    assert_eq!(outcome.stdout, "caught\n");
+    job.wait_until_nothing_is_left();
+}
+
+#[test]
+fn the_exit_code_is_the_commands() {
+    let job = Job::new();
+    for (script, code) in [("exit 0", 0), ("exit 42", 42), ("kill -KILL $$", 137)] {
+        assert_eq!(
+            client::run(&mut job.shell(script)).status.code(),
+            Some(code),
+            "{script}"
+        );
+    }
+    let mut missing = job.command(job.temporary.path(), &[], &["no-such-program"]);
+    assert_eq!(client::run(&mut missing).status.code(), Some(127));
+    assert!(job.left().is_empty(), "{:?}", job.left());
+}
+
+#[test]
+fn a_token_that_the_registry_rejects_runs_nothing() {
+    let job = Job::new();
+    job.registry.accept(&["another"]);
+    let outcome = client::run(&mut job.shell("echo ran"))
+        .fails()
+        .says("does not accept this token");
+    assert_eq!((outcome.status.code(), outcome.stdout.as_str()), (Some(4), ""));
+    assert!(job.left().is_empty(), "{:?}", job.left());
+}
+
+/// No HOME, nobody's user id, a root that cannot be written to: /dev/shm is all there is.
+#[test]
+fn a_container_is_enough() {
+    let job = Job::new();
+    let installed = installed(&job);
+    let url = job.registry.nginx.url("/api/cargo/index/config.json");
+    let script = format!("echo \"home $REGAUTH_HOME\"; curl -sf {url}");
+    let mut run = contained();
+    run.arg(installed.path().join("regauthctl"))
+        .args(["run", "--registry", &format!("corp={}", job.registry.index())])
+        .args(["--scheme", "basic", "--username", USERNAME, "--token-env", "CORP_TOKEN"])
+        .arg("--ca-file")
+        .arg(installed.path().join("ca.pem"))
+        .args(["--", "sh", "-c", &script])
+        .env("CORP_TOKEN", TOKEN)
+        .env("TMPDIR", job.temporary.path());
+    let said = client::run(&mut run).succeeds().says("auth-required").stdout;
+    let home = said.lines().find_map(|line| line.strip_prefix("home ")).unwrap();
+    assert!(home.starts_with("/dev/shm/") && !Path::new(home).exists(), "{home}");
+}
+
+/// The programs and the registry's root, where everybody can read them.
+fn installed(job: &Job) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    for name in ["regauthctl", "regauthd", "cargo-credential-regauth"] {
+        fs::copy(binary(name), folder.path().join(name)).unwrap();
+    }
+    let ca = folder.path().join("ca.pem");
+    fs::copy(job.registry.ca(), &ca).unwrap();
+    fs::set_permissions(&ca, fs::Permissions::from_mode(0o644)).unwrap();
+    folder
+}
+
+/// What runs a command as a careful container does.
+fn contained() -> Command {
+    let script = "mount -o remount,bind,ro / && ! touch /tmp/x 2>/dev/null && exec \"$@\"";
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"])
+        .args(["unshare", "--user", "--map-root-user", "--mount", "--"])
+        .args(["sh", "-c", script, "sh"])
+        .env_clear()
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .current_dir("/");
+    command
+}
+
+#[test]
+fn without_a_registry_the_users_own_daemon_serves_the_command() {
+    let registry = Registry::builder(Scheme::bearer(), TOKEN).auth_required().start();
+    let daemon = Daemon::start();
+    daemon.add("corp", &registry);
+    let cargo = Cargo::new().registry("corp", &registry.index()).depends_on(SHIP);
+    let hand = Hand::at(&daemon, cargo.home()).env("PATH", toolchain().to_str().unwrap());
+    let mut run = hand.command(binary("regauthctl"));
+    let project = cargo.project();
+    let manifest = project.join("Cargo.toml");
+    let build = [
+        "run",
+        "--",
+        env!("CARGO"),
+        "build",
+        "--manifest-path",
+        manifest.to_str().unwrap(),
+    ];
+    client::run(run.args(build)).succeeds().says("Compiling anchor v1.0.0");
+}
+
+#[test]
+fn it_is_ready_fast() {
+    let job = Job::new();
+    client::run(&mut job.shell("exit 0")).succeeds();
+    let best = (0..5)
+        .map(|_| {
+            let start = Instant::now();
+            client::run(&mut job.shell("exit 0")).succeeds();
+            start.elapsed()
+        })
+        .min()
+        .unwrap();
+    println!("run takes {best:?} from start to end");
+    assert!(best.as_millis() < 1500, "{best:?}");
+}

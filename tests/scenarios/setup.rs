@@ -1,0 +1,241 @@
+//! Real clients, set up by `regauthctl setup`, used, and set back byte for byte.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use regauth_tests::cargo::Cargo;
+use regauth_tests::certificates::Authority;
+use regauth_tests::daemon::Daemon;
+use regauth_tests::gate::Scheme;
+use regauth_tests::git::Git;
+use regauth_tests::git_server::GitServer;
+use regauth_tests::hand::Hand;
+use regauth_tests::programs::binary;
+use regauth_tests::registry::{Registry, USERNAME};
+
+const TOKEN: &str = "t0ken-of-the-daemon";
+const SHIP: &str = r#"ship = { version = "1", registry = "corp" }"#;
+const CONFIG: &str = "cargo/config.toml";
+
+fn secretive() -> Registry {
+    Registry::builder(Scheme::basic(USERNAME), TOKEN)
+        .auth_required()
+        .start()
+}
+
+#[test]
+fn cargo_is_set_up_used_and_set_back() {
+    let (registry, daemon) = (secretive(), Daemon::start());
+    daemon.add_with("corp", &registry, &["--writes", "allow"]);
+    let cargo = Cargo::new().depends_on(SHIP);
+    let hand = Hand::at(&daemon, cargo.home());
+    let mine = "# mine\n[term]\nquiet = false # loud\n\n[http]\ntimeout = 20\n# the end";
+    hand.write(CONFIG, mine);
+    hand.ctl(&["setup", "cargo"]).succeeds().says("cargo is set up");
+    cargo.build().succeeds().says("Compiling anchor v1.0.0");
+    cargo.publish("corp").succeeds();
+    cargo.yank("corp", "project@0.1.0").succeeds();
+    let set_up = hand.read(CONFIG).unwrap();
+    assert!(set_up.starts_with("# mine\n[term]\nquiet = false # loud\n"), "{set_up}");
+    assert!(!set_up.contains(TOKEN), "{set_up}");
+    hand.ctl(&["setup", "cargo"]).succeeds().says("Nothing to change");
+    assert_eq!(hand.read(CONFIG).unwrap(), set_up);
+    hand.ctl(&["setup", "cargo", "--undo"])
+        .succeeds()
+        .says("cargo is as it was before");
+    assert_eq!(hand.read(CONFIG).unwrap(), mine);
+    hand.ctl(&["setup", "cargo", "--undo"])
+        .succeeds()
+        .says("cargo is not set up");
+}
+
+#[test]
+fn registries_that_come_and_go_keep_cargo_right() {
+    let (registry, other, daemon) = (secretive(), secretive(), Daemon::start());
+    let cargo = Cargo::new().depends_on(SHIP);
+    let hand = Hand::at(&daemon, cargo.home());
+    hand.write(CONFIG, "[build]\njobs = 2\n");
+    hand.ctl(&["setup", "cargo"]).succeeds();
+    let without = hand.read(CONFIG).unwrap();
+    daemon.add("corp", &registry);
+    cargo.build().succeeds();
+    let with_one = hand.read(CONFIG).unwrap();
+    daemon.add("other", &other);
+    assert!(hand.read(CONFIG).unwrap().contains("[registries.other]"));
+    daemon.ctl(&["remove-registry", "other"]).succeeds();
+    assert_eq!(hand.read(CONFIG).unwrap(), with_one);
+    daemon.ctl(&["remove-registry", "corp"]).succeeds();
+    assert_eq!(hand.read(CONFIG).unwrap(), without);
+    hand.ctl(&["setup", "cargo", "--undo"]).succeeds();
+    assert_eq!(hand.read(CONFIG).unwrap(), "[build]\njobs = 2\n");
+}
+
+#[test]
+fn cargo_with_a_git_index_needs_git_set_up_too_and_is_told_so() {
+    let registry = Registry::builder(Scheme::bearer(), TOKEN)
+        .auth_required()
+        .git_index()
+        .start();
+    let daemon = Daemon::start();
+    daemon.add_with("corp", &registry, &["--scope", &registry.scope(), "--writes", "allow"]);
+    let cargo = Cargo::new().depends_on(SHIP);
+    let hand = Hand::at(&daemon, cargo.home());
+    hand.ctl(&["setup", "cargo"])
+        .succeeds()
+        .says("`regauthctl setup git` as well");
+    hand.ctl(&["setup", "git"]).succeeds();
+    cargo.build().succeeds();
+    cargo.publish("corp").succeeds();
+}
+
+#[test]
+fn git_is_set_up_for_the_hosts_of_registries_only_and_set_back() {
+    let host = Authority::new("Corp Root");
+    let server = GitServer::start(&host, Scheme::basic("me"), TOKEN);
+    server.repository("plans", &[("README", "secret\n")]);
+    let daemon = Daemon::start();
+    let git = Git::new();
+    let hand = Hand::at(&daemon, git.home());
+    let mine = hand.read(".gitconfig").unwrap() + "; the end";
+    hand.write(".gitconfig", &mine);
+    hand.ctl(&["setup", "git"]).succeeds().says("as soon as one is added");
+    assert_eq!(hand.read(".gitconfig").unwrap(), mine);
+    let added = daemon.add_git("plans", &server);
+    assert_eq!(added.exit, 0);
+    daemon.ctl(&["allow", "plans"]).succeeds();
+    git.clone_from(&server.url("plans")).succeeds();
+    git.commit_noise("small", 100).succeeds();
+    git.push().succeeds();
+    git.in_work(["fetch"]).succeeds();
+    assert_eq!(server.head("plans", "main"), git.head());
+    git.run(["config", "--get-urlmatch", "http.proxy", "https://other.example/"])
+        .fails();
+    hand.ctl(&["setup", "git", "--undo"]).succeeds();
+    assert_eq!(hand.read(".gitconfig").unwrap(), mine);
+    git.in_work(["fetch"]).fails();
+}
+
+#[test]
+fn what_was_edited_since_survives_undoing() {
+    let (registry, daemon) = (secretive(), Daemon::start());
+    daemon.add("corp", &registry);
+    let hand = Hand::new(&daemon);
+    hand.write(CONFIG, "[http]\nproxy = \"http://corp:3128\" # theirs\n");
+    hand.ctl(&["setup", "cargo"]).succeeds();
+    let edited = hand.read(CONFIG).unwrap() + "\n[build]\njobs = 7\n";
+    hand.write(CONFIG, &edited);
+    hand.ctl(&["setup", "cargo", "--undo"])
+        .succeeds()
+        .says("was edited since");
+    let after = hand.read(CONFIG).unwrap();
+    assert_eq!(
+        after.replace("\n\n", "\n"),
+        "[http]\nproxy = \"http://corp:3128\" # theirs\n[build]\njobs = 7\n"
+    );
+}
+
+#[test]
+fn a_dry_run_shows_the_difference_and_changes_nothing() {
+    let daemon = Daemon::start();
+    let hand = Hand::new(&daemon);
+    hand.ctl(&["setup", "cargo", "--dry-run"])
+        .succeeds()
+        .says("--- /dev/null")
+        .says("+[http]")
+        .says(&format!("+proxy = \"{}\"", daemon.proxy()));
+    assert_eq!(hand.read(CONFIG), None);
+    hand.ctl(&["setup", "cargo", "--undo", "--dry-run"])
+        .succeeds()
+        .says("Nothing would change");
+}
+
+#[test]
+fn files_and_folders_that_were_not_there_are_gone_after_undoing() {
+    let daemon = Daemon::start();
+    let hand = Hand::new(&daemon);
+    for (client, file) in [
+        ("cargo", "cargo/config.toml"),
+        ("pip", ".config/pip/pip.conf"),
+        ("npm", ".npmrc"),
+        ("shell", ".profile"),
+    ] {
+        hand.ctl(&["setup", client]).succeeds();
+        assert!(hand.read(file).is_some(), "{client}");
+        hand.ctl(&["setup", client, "--undo"]).succeeds();
+    }
+    let left: Vec<_> = fs::read_dir(hand.home()).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_link_stays_a_link_and_a_mode_stays_a_mode() {
+    let daemon = Daemon::start();
+    let hand = Hand::new(&daemon);
+    hand.write("dotfiles/npmrc", "//npm.corp.example/:_authToken=mine\n");
+    let real = hand.home().join("dotfiles/npmrc");
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o600)).unwrap();
+    symlink(&real, hand.home().join(".npmrc")).unwrap();
+    hand.ctl(&["setup", "npm"]).succeeds();
+    assert!(hand.home().join(".npmrc").is_symlink());
+    assert_eq!(real.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(hand.read("dotfiles/npmrc").unwrap().contains("cafile="));
+    // The person's own token is in no file of ours.
+    let record = fs::read_to_string(daemon.home().join("state/setup/npm.json")).unwrap();
+    assert!(!record.contains("mine"), "{record}");
+    hand.ctl(&["setup", "npm", "--undo"]).succeeds();
+    assert_eq!(hand.read(".npmrc").unwrap(), "//npm.corp.example/:_authToken=mine\n");
+}
+
+#[test]
+fn a_project_is_set_up_by_itself() {
+    let (registry, daemon) = (secretive(), Daemon::start());
+    daemon.add("corp", &registry);
+    let cargo = Cargo::new().depends_on(SHIP);
+    let hand = Hand::at(&daemon, cargo.home());
+    let in_project = |arguments: &[&str]| {
+        let mut ctl = hand.command(binary("regauthctl"));
+        regauth_tests::client::run(ctl.args(arguments).current_dir(cargo.project()))
+    };
+    let mine = hand.read(CONFIG);
+    in_project(&["setup", "cargo", "--project"]).succeeds();
+    assert_eq!(hand.read(CONFIG), mine);
+    cargo.build().succeeds();
+    in_project(&["setup", "cargo", "--project", "--undo"]).succeeds();
+    assert!(!cargo.project().join(".cargo").exists());
+}
+
+#[test]
+fn a_shell_that_is_set_up_gives_every_client_the_environment() {
+    let (registry, daemon) = (secretive(), Daemon::start());
+    daemon.add("corp", &registry);
+    let hand = Hand::new(&daemon).env("SHELL", "/bin/bash");
+    hand.write(".bashrc", "alias ll='ls -l'\n");
+    hand.ctl(&["setup", "shell"]).succeeds();
+    let url = registry.nginx.url("/api/cargo/index/config.json");
+    let line = format!(". ~/.bashrc; exec curl -sf {url}");
+    hand.run("bash", &["-c", &line]).succeeds().says("auth-required");
+    hand.ctl(&["setup", "shell", "--undo"]).succeeds();
+    assert_eq!(hand.read(".bashrc").unwrap(), "alias ll='ls -l'\n");
+}
+
+#[test]
+fn the_printed_environment_is_enough_for_cargo_git_and_curl() {
+    let (registry, daemon) = (secretive(), Daemon::start());
+    daemon.add("corp", &registry);
+    let cargo = Cargo::new().depends_on(SHIP).registry("corp", &registry.index());
+    let hand = Hand::at(&daemon, cargo.home()).env("NO_PROXY", "localhost,other.example");
+    let printed = hand.ctl(&["env", "--shell", "json"]).succeeds().stdout;
+    let variables: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(variables["NO_PROXY"], "other.example");
+    let mut cargo = cargo.env("NO_PROXY", "localhost");
+    for (name, value) in variables.as_object().unwrap() {
+        cargo = cargo.env(name, value.as_str().unwrap());
+    }
+    cargo.build().succeeds();
+    let url = registry.nginx.url("/api/cargo/index/config.json");
+    let line = format!(
+        "eval \"$({} env --shell bash)\"; exec curl -sf {url}",
+        binary("regauthctl").display()
+    );
+    hand.run("bash", &["-c", &line]).succeeds().says("auth-required");
+}

@@ -1,0 +1,88 @@
+//! Writes are closed until someone opens them, and for as long: with the programs that write.
+
+use std::time::{Duration, Instant};
+
+use regauth_tests::cargo::Cargo;
+use regauth_tests::certificates::Authority;
+use regauth_tests::client::Outcome;
+use regauth_tests::daemon::Daemon;
+use regauth_tests::gate::Scheme;
+use regauth_tests::git::{Git, noise};
+use regauth_tests::git_server::GitServer;
+use regauth_tests::nginx::{Nginx, Seen};
+use regauth_tests::registry::Registry;
+
+const TOKEN: &str = "t0ken-of-the-company";
+
+/// Waits out what was opened at `since` for `opened`.
+fn until_closed(since: Instant, opened: Duration) {
+    let left = (opened + Duration::from_secs(1)).saturating_sub(since.elapsed());
+    // A time is what is tested here; nothing else would tell that it is over.
+    std::thread::sleep(left);
+}
+
+fn writes(nginx: &Nginx) -> usize {
+    let is_write = |seen: &Seen| seen.method != "GET" && seen.method != "HEAD" && !seen.uri.contains("upload-pack");
+    let announces = |seen: &Seen| seen.uri.contains("receive-pack");
+    nginx
+        .requests()
+        .iter()
+        .filter(|seen| is_write(seen) || announces(seen))
+        .count()
+}
+
+fn refused(outcome: Outcome, name: &str) {
+    outcome.fails().says(&format!("regauthctl allow {name} --for 5m"));
+}
+
+#[test]
+fn publish_and_yank_pass_for_as_long_as_writes_are_open() {
+    let registry = Registry::builder(Scheme::bearer(), TOKEN).auth_required().start();
+    let daemon = Daemon::start();
+    daemon.add("corp", &registry);
+    let cargo = Cargo::new()
+        .registry("corp", &registry.index())
+        .behind(&daemon)
+        .placeholder("corp", "any-token-will-do");
+    // Large enough that cargo still sends when the refusal comes.
+    std::fs::write(cargo.project().join("noise"), noise("noise", 6 << 20)).unwrap();
+    refused(cargo.publish("corp"), "corp");
+    refused(cargo.yank("corp", "ship@1.0.0"), "corp");
+    refused(cargo.owner("corp", "ship", &["--add", "jo"]), "corp");
+    assert_eq!(writes(&registry.nginx), 0);
+    let opened = Instant::now();
+    daemon.ctl(&["allow", "corp", "--for", "10s"]).succeeds();
+    cargo.publish("corp").succeeds();
+    cargo.yank("corp", "project@0.1.0").succeeds();
+    assert!(
+        opened.elapsed() < Duration::from_secs(10),
+        "too slow a machine for this test"
+    );
+    let passed = writes(&registry.nginx);
+    assert!(passed >= 2);
+    until_closed(opened, Duration::from_secs(10));
+    refused(cargo.yank("corp", "ship@1.0.0"), "corp");
+    assert_eq!(writes(&registry.nginx), passed);
+}
+
+#[test]
+fn pushes_pass_for_as_long_as_writes_are_open() {
+    let server = GitServer::start(&Authority::new("Corp Root"), Scheme::basic("me"), TOKEN);
+    server.repository("plans", &[("README", "secret\n")]);
+    let daemon = Daemon::start();
+    daemon.add_git("code", &server);
+    let git = Git::new().behind(&daemon);
+    git.clone_from(&server.url("plans")).succeeds();
+    git.commit_noise("noise", 3 << 20).succeeds();
+    refused(git.push(), "code");
+    assert_eq!(writes(&server.nginx), 0);
+    let opened = Instant::now();
+    daemon.ctl(&["allow", "code", "--for", "10s"]).succeeds();
+    git.push().succeeds();
+    assert_eq!(server.head("plans", "main"), git.head());
+    let passed = writes(&server.nginx);
+    until_closed(opened, Duration::from_secs(10));
+    git.commit_noise("more", 100).succeeds();
+    refused(git.push(), "code");
+    assert_eq!(writes(&server.nginx), passed);
+}

@@ -1,0 +1,85 @@
+//! A person at a keyboard: `regauthctl` with their own `HOME`, beside the clients that they set up with it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::client::{self, Outcome};
+use crate::daemon::Daemon;
+use crate::programs::binary;
+
+/// A person's home and shell.
+#[derive(Debug)]
+pub struct Hand {
+    home: PathBuf,
+    environment: Vec<(String, String)>,
+    _folder: Option<TempDir>,
+}
+
+impl Hand {
+    /// Somebody with an empty home.
+    pub fn new(daemon: &Daemon) -> Self {
+        let folder = TempDir::new().unwrap();
+        let mut hand = Self::at(daemon, folder.path());
+        hand._folder = Some(folder);
+        hand
+    }
+
+    /// The owner of a home that other clients use too, such as `Cargo::home`.
+    pub fn at(daemon: &Daemon, home: &Path) -> Self {
+        Self {
+            home: home.to_owned(),
+            environment: vec![("REGAUTH_HOME".to_owned(), daemon.home().display().to_string())],
+            _folder: None,
+        }
+    }
+
+    /// One more environment variable.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Runs `regauthctl`.
+    pub fn ctl(&self, arguments: &[&str]) -> Outcome {
+        let mut command = self.command(binary("regauthctl"));
+        client::run(command.args(arguments))
+    }
+
+    /// Runs any program, in the home.
+    pub fn run(&self, program: &str, arguments: &[&str]) -> Outcome {
+        client::run(self.command(program).args(arguments))
+    }
+
+    /// A command in this person's environment, in the home.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = client::command(program, &self.home);
+        command
+            .env("CARGO_HOME", self.home.join("cargo"))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(&self.home);
+        command
+    }
+
+    /// The text of a file below the home; `None` when there is none.
+    pub fn read(&self, file: &str) -> Option<String> {
+        fs::read_to_string(self.home.join(file)).ok()
+    }
+
+    /// Writes a file below the home.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn write(&self, file: &str, text: &str) {
+        let path = self.home.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// The home.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+}
