@@ -11,7 +11,7 @@ use url::Url;
 
 use super::authorities::hosts;
 use super::probe::{self, Finding, IndexConfig};
-use super::registrar::{Books, Registrar, first_record, serve_credentials, store_error};
+use super::registrar::{Books, Registrar, first_record, record, serve_credentials, store_error};
 use super::show;
 use super::supply::{self, Supply};
 use crate::credential::Item;
@@ -32,7 +32,8 @@ pub(crate) async fn add_registry(registrar: &Registrar, request: AddRegistry) ->
     let name = request.name.clone();
     books.ledger.pending.insert(name.clone());
     if service.registry.source == Source::Store {
-        books.ledger.registries.insert(name.clone(), first_record());
+        let record = service.keeper.present().value().map_or_else(first_record, record);
+        books.ledger.registries.insert(name.clone(), record);
     }
     books.services.insert(name.clone(), Arc::clone(&service));
     serve_credentials(&books);

@@ -408,6 +408,14 @@ pub(crate) fn value(record: Record, secret: Secret) -> Value {
     }
 }
 
+/// What is remembered of a value.
+pub(crate) fn record(value: &Value) -> Record {
+    Record {
+        generation: value.number,
+        since: value.since,
+    }
+}
+
 /// The value of a credential that nothing is remembered of.
 pub(crate) fn first_value(secret: Secret) -> Value {
     value(first_record(), secret)

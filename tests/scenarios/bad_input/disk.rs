@@ -6,7 +6,7 @@ use regauth_tests::client;
 use regauth_tests::ctl::Ctl;
 use regauth_tests::honeypot::Honeypot;
 
-use super::{FIRST, Stage, TOKEN, hint, message};
+use super::{FIRST, Stage, TOKEN, assert_same, hint, message};
 
 #[test]
 fn a_full_disk_adds_nothing_and_the_verb_works_when_there_is_room() {
@@ -29,7 +29,7 @@ fn a_full_disk_adds_nothing_and_the_verb_works_when_there_is_room() {
         refused += 1;
         assert_disk_is_blamed(&added);
         assert_eq!(stage.names(), ["corp"], "at {limit} bytes");
-        assert_eq!(stage.settled(), before, "at {limit} bytes");
+        assert_same(&before, &stage.settled(), &format!("at {limit} bytes"));
     }
     assert!(refused > 5, "the limits let everything through");
     stage.ctl(&add, TOKEN).succeeds();
@@ -47,7 +47,7 @@ fn a_full_disk_rotates_and_removes_nothing_and_keeps_no_daemon_from_starting_aga
         refused.iter().for_each(assert_disk_is_blamed);
         stage.assert_served(FIRST);
         stage.daemon.restart();
-        assert_eq!(stage.settled(), before, "at {limit} bytes");
+        assert_same(&before, &stage.settled(), &format!("at {limit} bytes"));
         stage.assert_served(FIRST);
     }
     stage.daemon.rotate("corp", TOKEN).succeeds();

@@ -160,6 +160,10 @@ fn a_port_a_home_or_a_file_that_is_taken_is_named_with_what_to_do() {
         ["/nowhere/c.toml", "--config"],
     );
     refuses_to_start(&["--home", text(stage.home())], ["another regauthd", "regauthctl stop"]);
+    refuses_to_start(
+        &[&home[..], &["--listen", "0.0.0.0:0"]].concat(),
+        ["other machines", "grants"],
+    );
     stage.assert_served(FIRST);
 }
 

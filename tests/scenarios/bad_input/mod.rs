@@ -10,6 +10,7 @@ mod files;
 mod registries;
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use regauth_tests::certificates::Authority;
@@ -20,7 +21,7 @@ use regauth_tests::daemon::Daemon;
 use regauth_tests::honeypot::Honeypot;
 use regauth_tests::leaks::Hunt;
 use regauth_tests::poll;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// On stdin wherever a token is wanted, and in places where it does not belong.
 const TOKEN: &str = "sentinel-in-the-wrong-place";
@@ -88,7 +89,7 @@ impl Stage {
             .look("stderr", &ctl.outcome.stderr)
             .look("the daemon's log", self.daemon.log())
             .assert_clean();
-        assert_eq!(self.everything(), before, "{arguments:?} has changed something");
+        assert_same(&before, &self.everything(), &format!("after {arguments:?}"));
         ctl
     }
 
@@ -100,18 +101,30 @@ impl Stage {
             let fields = registry.as_object_mut().unwrap();
             fields.retain(|field, _| !["last-used", "last-status", "requests"].contains(&field.as_str()));
         }
-        let (items, ledger) = (self.items().to_string(), read("state/ledger.json"));
-        let bundle = read("state/ca-bundle.pem");
-        vec![list.to_string(), read("config.toml"), ledger, items, bundle]
+        let mut ledger: Value = serde_json::from_str(&read("state/ledger.json")).unwrap();
+        let authorities = ledger["authorities"].take().to_string();
+        let [authorities, bundle] = [authorities, read("state/ca-bundle.pem")].map(|text| digest(&text));
+        let state = json!({
+            "list": list,
+            "config": read("config.toml"),
+            "ledger": ledger,
+            "authorities": authorities,
+            "items": self.items(),
+            "bundle": bundle,
+        });
+        serde_json::to_string_pretty(&state)
+            .unwrap()
+            .lines()
+            .map(str::to_owned)
+            .collect()
     }
 
     /// The same once what a full disk has left undone is finished, which takes seconds at most.
     fn settled(&self) -> Vec<String> {
         poll::wait_for("an end of what is pending", || {
             let everything = self.everything();
-            let ledger = &everything[2];
-            let idle = ledger.contains("\"pending\": []") && !ledger.contains("rotations");
-            idle.then_some(everything)
+            let says = |text: &str| everything.iter().any(|line| line.contains(text));
+            (says("\"pending\": []") && !says("\"rotations\"")).then_some(everything)
         })
     }
 
@@ -142,6 +155,23 @@ impl Stage {
         let sent = self.registry.requests().pop().unwrap().header("authorization");
         assert_eq!(sent, Some(format!("Bearer {token}")));
     }
+}
+
+/// Shows what differs and not all the rest.
+#[track_caller]
+fn assert_same(before: &[String], after: &[String], when: &str) {
+    let [lost, come] = [(before, after), (after, before)].map(|(one, other)| {
+        let only_in_one = one.iter().filter(|line| !other.contains(line));
+        only_in_one.collect::<Vec<_>>()
+    });
+    assert!(before == after, "{when}: {lost:#?} became {come:#?}");
+}
+
+/// Long texts are compared, not shown.
+fn digest(text: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    format!("{:x} of {} bytes", hasher.finish(), text.len())
 }
 
 fn message(ctl: &Ctl) -> &str {
