@@ -10,6 +10,7 @@ use http::uri::{Authority, PathAndQuery, Scheme as UriScheme, Uri};
 use http::{Method, Version};
 use memchr::memmem::Finder;
 use regauth_shared::Secret;
+use regauth_shared::placeholder::PLACEHOLDER;
 
 use crate::registry::Scheme;
 
@@ -116,6 +117,7 @@ pub fn request(parts: &mut Parts, scheme: &UriScheme, authority: &Authority) {
     parts.headers.remove(header::HOST);
     // Answered on our own side when the body is first read.
     parts.headers.remove(header::EXPECT);
+    drop_placeholder(&mut parts.headers);
     join_cookies(&mut parts.headers);
 }
 
@@ -157,6 +159,17 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
 /// A header without which the message would be another one: a client cannot have it dropped by naming it.
 fn frames(name: &HeaderName) -> bool {
     [header::CONTENT_LENGTH, header::HOST, header::AUTHORIZATION].contains(name)
+}
+
+/// What cargo holds in place of a token says nothing to a registry. One whose credential goes in another header, or a
+/// place outside every scope, would take it for a wrong token.
+fn drop_placeholder(headers: &mut HeaderMap) {
+    if headers
+        .get(header::AUTHORIZATION)
+        .is_some_and(|value| value == PLACEHOLDER)
+    {
+        headers.remove(header::AUTHORIZATION);
+    }
 }
 
 /// HTTP/2 may split Cookie into crumbs; HTTP/1.1 knows one line only (RFC 9113, section 8.2.3).
@@ -217,6 +230,16 @@ mod tests {
     fn connection_cannot_name_what_frames_the_message() {
         let headers = rewritten(&[("connection", "content-length"), ("content-length", "3")]);
         assert_eq!(headers.get("content-length").unwrap(), "3");
+    }
+
+    #[test]
+    fn a_placeholder_never_leaves_and_a_token_of_the_clients_own_does() {
+        assert!(rewritten(&[("authorization", PLACEHOLDER)]).is_empty());
+        assert!(rewritten(&[("authorization", "Bearer regauth-placeholder-not-a-secret")]).is_empty());
+        assert_eq!(
+            rewritten(&[("authorization", "mine")]).get("authorization").unwrap(),
+            "mine"
+        );
     }
 
     #[test]
