@@ -161,12 +161,12 @@ fn frames(name: &HeaderName) -> bool {
     [header::CONTENT_LENGTH, header::HOST, header::AUTHORIZATION].contains(name)
 }
 
-/// What cargo holds in place of a token says nothing to a registry. One whose credential goes in another header, or a
-/// place outside every scope, would take it for a wrong token.
+/// What cargo holds in place of a token, and npm as a Bearer token, says nothing to a registry. One whose credential
+/// goes in another header, or a place outside every scope, would take it for a wrong token.
 fn drop_placeholder(headers: &mut HeaderMap) {
     if headers
         .get(header::AUTHORIZATION)
-        .is_some_and(|value| value == PLACEHOLDER)
+        .is_some_and(|value| value.as_bytes().ends_with(PLACEHOLDER.as_bytes()))
     {
         headers.remove(header::AUTHORIZATION);
     }
