@@ -52,7 +52,10 @@ fn main() -> anyhow::Result<()> {
         page::write(page, &results)?;
     }
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&results.as_json())?);
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&results.as_json(&machine::description()))?
+        );
     } else {
         println!("{}", table::markdown(&results));
     }

@@ -19,11 +19,11 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// Starts it.
-    pub(crate) fn start() -> Self {
+    /// Starts it, with a large file of this length.
+    pub(crate) fn start(large: u64) -> Self {
         let authority = Authority::new("Corp Root");
         let folder = folder();
-        fill(folder.path());
+        fill(folder.path(), large);
         let files = folder.path().display();
         let serve = format!("alias {files}/; dav_methods PUT; client_body_temp_path {files}/incoming;");
         let nginx = Nginx::builder(&authority.issue(&[HOST, STRANGER]))
@@ -80,12 +80,12 @@ fn folder() -> TempDir {
     TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap()
 }
 
-fn fill(folder: &Path) {
+fn fill(folder: &Path, large: u64) {
     fs::write(folder.join(SMALL), [b'x'; 1024]).unwrap();
     for part in ["index", "crates"] {
         symlink(shelf().join(part), folder.join(part)).unwrap();
     }
-    File::create(folder.join(LARGE)).unwrap().set_len(LARGE_LENGTH).unwrap();
+    File::create(folder.join(LARGE)).unwrap().set_len(large).unwrap();
 }
 
 const CHECK: &str = "if ($known = 0) { return 401; }";
@@ -108,8 +108,5 @@ pub(crate) const TOKEN: &str = "bench-t0ken-";
 /// A file of 1 KiB.
 pub(crate) const SMALL: &str = "small";
 
-/// A file of [`LARGE_LENGTH`] zeros.
+/// A large file of zeros.
 pub(crate) const LARGE: &str = "large";
-
-/// 1 GiB.
-pub(crate) const LARGE_LENGTH: u64 = 1 << 30;

@@ -49,8 +49,10 @@ pub(crate) enum Unit {
     Throughput,
     /// Seconds.
     Seconds,
-    /// Bytes.
+    /// Bytes of memory.
     Bytes,
+    /// Bytes of a file.
+    FileBytes,
     /// Things.
     Count,
     /// One by another.
@@ -83,8 +85,8 @@ impl Unit {
 }
 
 impl Results {
-    /// Notes a value.
-    pub(crate) fn record(&mut self, row: Row, name: &str, value: f64) {
+    /// Notes a value; without one, only that there is such a row.
+    pub(crate) fn record(&mut self, row: Row, name: &str, value: impl Into<Option<f64>>) {
         let measured = match self.rows.iter().position(|measured| measured.row.title == row.title) {
             Some(at) => &mut self.rows[at],
             None => {
@@ -93,6 +95,7 @@ impl Results {
                 self.rows.last_mut().unwrap()
             }
         };
+        let Some(value) = value.into() else { return };
         match measured.cells.iter_mut().find(|cell| cell.name == name) {
             Some(cell) => cell.values.push(value),
             None => measured.cells.push(Cell {
@@ -126,7 +129,7 @@ impl Results {
     }
 
     /// Everything, for programs. Values are in seconds, bytes and their quotients.
-    pub(crate) fn as_json(&self) -> Value {
+    pub(crate) fn as_json(&self, machine: &str) -> Value {
         let rows = self.rows.iter().map(|measured| {
             let cells = measured
                 .cells
@@ -138,7 +141,7 @@ impl Results {
                 "cells": cells.collect::<Vec<_>>(),
             })
         });
-        json!({ "rows": rows.collect::<Vec<_>>() })
+        json!({ "machine": machine, "rows": rows.collect::<Vec<_>>() })
     }
 }
 

@@ -1,5 +1,6 @@
 //! What all groups share: the registry, the programs, and the turns in which everybody is measured.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::arguments::{Arguments, Binary, Other};
 use crate::contender::Contender;
+use crate::groups::Group;
 use crate::origin::Origin;
 use crate::peers::Peer;
 use crate::tools;
@@ -49,14 +51,15 @@ impl Stage {
             [] => vec![ours],
             given => given.to_vec(),
         };
+        let haste = if arguments.quick { 100 } else { 1 };
         Ok(Self {
             oha: tools::oha()?,
             peers: peers(arguments)?,
             direct: arguments.has(Other::Direct),
             binaries,
-            origin: Origin::start(),
+            origin: Origin::start(LARGE / haste),
             duration: arguments.duration(),
-            haste: if arguments.quick { 100 } else { 1 },
+            haste,
             rounds: arguments.rounds(),
             h2_connections: arguments.h2_connections,
             folder: TempDir::new()?,
@@ -88,16 +91,26 @@ impl Stage {
             for turn in 0..contenders.len() {
                 let next = (round + turn) % contenders.len();
                 let contender = &mut contenders[next];
-                eprint!("\r\x1b[K  round {} of {}: {}", round + 1, self.rounds, contender.name);
+                progress(&format!("  round {} of {}: {}", round + 1, self.rounds, contender.name));
                 measure(contender);
             }
         }
-        eprint!("\r\x1b[K");
+        progress("");
+    }
+}
+
+/// One line that is always the present one, for whoever sits there and waits.
+fn progress(line: &str) {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K{line}");
     }
 }
 
 fn peers(arguments: &Arguments) -> anyhow::Result<Vec<Peer>> {
     let mut peers = Vec::new();
+    if !arguments.groups().into_iter().any(Group::has_peers) {
+        return Ok(peers);
+    }
     if arguments.has(Other::Hudsucker) {
         peers.push(Peer::hudsucker()?);
     }
@@ -109,3 +122,6 @@ fn peers(arguments: &Arguments) -> anyhow::Result<Vec<Peer>> {
     }
     Ok(peers)
 }
+
+/// 1 GiB.
+const LARGE: u64 = 1 << 30;

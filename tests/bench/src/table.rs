@@ -128,6 +128,7 @@ impl Unit {
             Self::Throughput => scaled(value, &[(1e9, "GB/s"), (1e6, "MB/s")]),
             Self::Seconds => scaled(value, &[(1.0, "s"), (1e-3, "ms"), (1e-6, "µs")]),
             Self::Bytes => scaled(value, &[(1048576.0, "MiB"), (1024.0, "KiB")]),
+            Self::FileBytes => scaled(value, &[(1e6, "MB")]),
         }
     }
 
@@ -138,7 +139,7 @@ impl Unit {
             Self::Rate => "1/s",
             Self::Throughput => "B/s",
             Self::Seconds => "s",
-            Self::Bytes => "B",
+            Self::Bytes | Self::FileBytes => "B",
         }
     }
 }

@@ -69,7 +69,11 @@ fn authority(root: &str) -> Result<RcgenAuthority, Failure> {
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     let key = KeyPair::generate()?;
     std::fs::write(root, parameters.self_signed(&key)?.pem())?;
-    Ok(RcgenAuthority::new(Issuer::new(parameters, key), 1_000, default_provider()))
+    Ok(RcgenAuthority::new(
+        Issuer::new(parameters, key),
+        1_000,
+        default_provider(),
+    ))
 }
 
 fn connector(trusted: &str) -> Result<HttpsConnector<HttpConnector>, Failure> {

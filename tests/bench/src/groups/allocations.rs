@@ -22,15 +22,14 @@ pub(crate) fn measure(stage: &Stage, results: &mut Results) {
         (Protocol::H1, NUMBER_H1, BYTES_H1),
         (Protocol::H2 { connections: 4 }, NUMBER_H2, BYTES_H2),
     ] {
-        let requests = 20_000 / stage.haste;
         let url = stage.origin.url(contender.section(), origin::SMALL);
-        let go = || load(&stage.oha, &contender, &url, protocol, Amount::Of(requests));
+        let go = || load(&stage.oha, &contender, &url, protocol, Amount::Of(REQUESTS));
         go();
         let before = allocated(&contender);
         go();
         let after = allocated(&contender);
-        results.record(number, &contender.name, (after[0] - before[0]) / requests as f64);
-        results.record(bytes, &contender.name, (after[1] - before[1]) / requests as f64);
+        results.record(number, &contender.name, (after[0] - before[0]) / REQUESTS as f64);
+        results.record(bytes, &contender.name, (after[1] - before[1]) / REQUESTS as f64);
     }
 }
 
@@ -49,6 +48,9 @@ fn allocated(contender: &Contender) -> [f64; 2] {
     let (number, bytes) = line.split_once(' ').unwrap();
     [number.parse().unwrap(), bytes.parse().unwrap()]
 }
+
+/// So many that the connections they need hardly count.
+const REQUESTS: u64 = 20_000;
 
 const NUMBER_H1: Row = Row::new("allocations per request, h1", Unit::Count, &[]);
 const BYTES_H1: Row = Row::new("bytes allocated per request, h1", Unit::Bytes, &[]);

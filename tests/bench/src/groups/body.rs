@@ -14,11 +14,11 @@ pub(crate) fn measure(stage: &Stage, results: &mut Results) {
     let near = stage.origin.authority();
     for way in NEAR {
         stage.in_turns(&mut contenders, |contender| {
-            contender.pid().map(memory::forget_peak);
-            one(stage, contender, &near, way, results);
             if let Some(pid) = contender.pid() {
-                results.record(PEAK, &contender.name, memory::peak(pid));
+                memory::forget_peak(pid);
             }
+            one(stage, contender, &near, way, results);
+            results.record(PEAK, &contender.name, contender.pid().map(memory::peak));
         });
     }
     stage.in_turns(&mut contenders, |contender| tunnel(stage, contender, results));
@@ -52,8 +52,8 @@ fn one(stage: &Stage, contender: &Contender, authority: &str, way: &Way, results
     };
     let transferred = transfer.by(contender);
     results.record(way.rate, &contender.name, transferred.rate);
-    if let (Some(row), Some(processor)) = (way.processor, transferred.processor) {
-        results.record(row, &contender.name, processor);
+    if let Some(row) = way.processor {
+        results.record(row, &contender.name, transferred.processor);
     }
 }
 
@@ -69,9 +69,7 @@ fn tunnel(stage: &Stage, contender: &Contender, results: &mut Results) {
     };
     let transferred = transfer.by(contender);
     results.record(TUNNEL, &contender.name, transferred.rate);
-    if let Some(processor) = transferred.processor {
-        results.record(TUNNEL_PROCESSOR, &contender.name, processor);
-    }
+    results.record(TUNNEL_PROCESSOR, &contender.name, transferred.processor);
 }
 
 const H1: &str = "--http1.1";

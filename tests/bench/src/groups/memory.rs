@@ -8,30 +8,31 @@ use crate::origin::{self, GUARDED, SMALL};
 use crate::results::{Goal, Results, Row, Unit};
 use crate::stage::Stage;
 
-/// Measures every proxy, once, since memory hardly varies.
+/// Measures every proxy, once, since memory hardly varies, and freshly started for each row, since some is never given back.
 pub(crate) fn measure(stage: &Stage, results: &mut Results) {
-    for contender in stage.proxies() {
-        one(stage, &contender, results);
-    }
-    for contender in stage.proxies() {
-        many(stage, &contender, results);
+    for one in [idle, tunnels, intercepted, many] {
+        for contender in stage.proxies() {
+            one(stage, &contender, results);
+        }
     }
 }
 
-fn one(stage: &Stage, contender: &Contender, results: &mut Results) {
-    let pid = contender.pid().unwrap();
-    results.record(IDLE, &contender.name, resident(pid));
-    let tunnels = idle::tunnels(contender, CLIENTS);
-    results.record(TUNNELS, &contender.name, resident(pid));
-    drop(tunnels);
+fn idle(_: &Stage, contender: &Contender, results: &mut Results) {
+    results.record(IDLE, &contender.name, contender.pid().map(resident));
+}
+
+fn tunnels(_: &Stage, contender: &Contender, results: &mut Results) {
+    let _open = idle::tunnels(contender, CLIENTS);
+    results.record(TUNNELS, &contender.name, contender.pid().map(resident));
+}
+
+fn intercepted(stage: &Stage, contender: &Contender, results: &mut Results) {
     let path = format!("/{GUARDED}/{SMALL}");
-    let intercepted = idle::intercepted(contender, &stage.origin.authority(), &path, CLIENTS);
-    results.record(INTERCEPTED, &contender.name, resident(pid));
-    drop(intercepted);
+    let _open = idle::intercepted(contender, &stage.origin.authority(), &path, CLIENTS);
+    results.record(INTERCEPTED, &contender.name, contender.pid().map(resident));
 }
 
 fn many(stage: &Stage, contender: &Contender, results: &mut Results) {
-    let pid = contender.pid().unwrap();
     let url = stage.origin.url(contender.section(), origin::SMALL);
     let mut sent = 0;
     for (requests, row) in AFTER {
@@ -43,7 +44,7 @@ fn many(stage: &Stage, contender: &Contender, results: &mut Results) {
             Amount::Of(requests / stage.haste - sent),
         );
         sent = requests / stage.haste;
-        results.record(row, &contender.name, resident(pid));
+        results.record(row, &contender.name, contender.pid().map(resident));
     }
 }
 

@@ -48,6 +48,11 @@ impl Group {
         }
     }
 
+    /// Whether peers take part.
+    pub(crate) fn has_peers(self) -> bool {
+        !matches!(self, Self::Rotation | Self::Start | Self::Allocations)
+    }
+
     /// Measures everybody.
     pub(crate) fn measure(self, stage: &Stage, results: &mut Results) {
         match self {

@@ -21,9 +21,7 @@ pub(crate) fn measure(stage: &Stage, results: &mut Results) {
         });
     }
     for contender in &contenders {
-        if let Some(pid) = contender.pid() {
-            results.record(RESIDENT, &contender.name, memory::resident(pid));
-        }
+        results.record(RESIDENT, &contender.name, contender.pid().map(memory::resident));
     }
 }
 
@@ -32,9 +30,7 @@ fn one(stage: &Stage, contender: &Contender, protocol: Protocol, results: &mut R
     let load = load(&stage.oha, contender, &url, protocol, Amount::For(stage.duration));
     let rows = rows(protocol);
     results.record(rows.rate, &contender.name, load.rate);
-    if let Some(processor) = load.processor {
-        results.record(rows.processor, &contender.name, processor);
-    }
+    results.record(rows.processor, &contender.name, load.processor);
     results.record(rows.p50, &contender.name, load.p50);
     results.record(rows.p99, &contender.name, load.p99);
     results.record(FAILURES, &contender.name, load.failures as f64);

@@ -43,7 +43,7 @@ fn status(contender: &Contender) -> Duration {
     elapsed
 }
 
-const SIZE: Row = Row::new("the binary", Unit::Bytes, &[Goal::Value(10e6)]);
+const SIZE: Row = Row::new("the binary", Unit::FileBytes, &[Goal::Value(10e6)]);
 const READY: Row = Row::new("start to the first answer", Unit::Seconds, &[Goal::Value(0.020)]);
 const FIRST: Row = Row::new("first handshake to a host", Unit::Seconds, &[Goal::Value(0.005)]);
 const NEXT: Row = Row::new("the next handshake", Unit::Seconds, &[]);
