@@ -4,7 +4,7 @@
 //! with its [`gate`] make an HTTPS origin; [`crates`], [`shelf`], [`api`], [`git_backend`] and [`registry`] make a
 //! private registry, [`git_server`] a private git host; [`honeypot`] is a stranger that records what it is sent, both
 //! by [`serve`]; [`cargo`], [`git`] and [`curl`] are the clients, [`storm`] is a thousand at once, and [`hand`] is the
-//! person who sets them up; [`keyring`] is the desktop's keychain; [`daemon`] and [`ctl`] are regauth itself, from
+//! person who sets them up; [`network`] is a network with names of its own; [`keyring`] is the desktop's keychain; [`daemon`] and [`ctl`] are regauth itself, from
 //! [`programs`]; [`leaks`] looks for secrets where none may be. The harness asserts nothing of its own: the scenarios do.
 #![allow(
     clippy::unwrap_used,
@@ -29,6 +29,7 @@ pub mod hand;
 pub mod honeypot;
 pub mod keyring;
 pub mod leaks;
+pub mod network;
 pub mod nginx;
 pub mod poll;
 pub mod process;
