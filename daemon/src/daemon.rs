@@ -97,7 +97,7 @@ impl Daemon {
         let folders = Folders::resolve(options.home.as_deref(), |name| std::env::var_os(name))?;
         let (sockets, visitors) = (passed.origins(), visitors(&passed));
         home::prepare(&folders, visitors == Visitors::Group)?;
-        let lock = Lock::take(&folders)?;
+        let lock = take_lock(&folders).await?;
         let Remembered { ledger, grants } = remembered(&folders, options.ephemeral)?;
         let config_file = options.config.clone().unwrap_or_else(|| folders.config_file());
         let config = read_config(&config_file, options.ephemeral)?;
@@ -170,7 +170,6 @@ impl Daemon {
         background.spawn(accept::accept(self.listener, self.workers, plane.drain.clone()));
         background.spawn(retry_store(Arc::clone(&self.registrar), end.clone()));
         background.spawn(rest_guards(Arc::clone(&self.registrar), end.clone()));
-
         background.spawn(notice_resumption(Arc::clone(&self.registrar), end.clone()));
 
         let mut signals = Signals::new()?;
@@ -205,6 +204,17 @@ impl Daemon {
 /// Nobody waits for a daemon that ends with what started it.
 fn drain_timeout(until_eof: bool, config: &Config) -> Duration {
     if until_eof { LAST_WORDS } else { config.drain_timeout }
+}
+
+/// A daemon that has just been asked to end needs a moment to give the home up.
+async fn take_lock(folders: &Folders) -> Result<Lock, HomeError> {
+    let deadline = Instant::now() + TAKEN;
+    loop {
+        match Lock::take(folders) {
+            Err(HomeError::Taken { .. }) if Instant::now() < deadline => tokio::time::sleep(TAKEN / 20).await,
+            other => return other,
+        }
+    }
 }
 
 fn visitors(passed: &Passed) -> Visitors {
@@ -476,6 +486,8 @@ pub enum StartError {
     Registries(ErrorBody),
 }
 
+/// How long another daemon may take to give up the home.
+const TAKEN: Duration = Duration::from_secs(1);
 /// How often the clocks are compared.
 const LOOK: Duration = Duration::from_secs(5);
 /// What they may differ by without sleep: clocks are adjusted.
