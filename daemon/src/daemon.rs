@@ -362,14 +362,19 @@ async fn notice_resumption(registrar: Arc<Registrar>, end: CancellationToken) {
             () = end.cancelled() => return,
             () = tokio::time::sleep(LOOK) => {}
         }
-        let (awake, wall) = now();
-        let passed = wall.duration_since(before.1).unwrap_or_default();
-        if passed > awake.duration_since(before.0) + ASLEEP {
+        let now = now();
+        if was_asleep(before, now) {
             tracing::info!("the machine was asleep; connections to registries are made anew");
             registrar.renew_connections();
         }
-        before = (awake, wall);
+        before = now;
     }
+}
+
+fn was_asleep(before: (Instant, SystemTime), now: (Instant, SystemTime)) -> bool {
+    // A clock that was set back tells nothing.
+    let passed = now.1.duration_since(before.1).unwrap_or_default();
+    passed > now.0.duration_since(before.0) + ASLEEP
 }
 
 async fn rest_guards(registrar: Arc<Registrar>, end: CancellationToken) {
@@ -497,3 +502,24 @@ const RETRY: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_secs(1);
 /// How long conversations on the control socket may take to end after the drain.
 const LAST_WORDS: Duration = Duration::from_millis(300);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sleep_is_what_only_the_wall_clock_has_seen() {
+        let before = (Instant::now(), SystemTime::now());
+        let later = |awake, wall| {
+            let [awake, wall] = [awake, wall].map(Duration::from_secs);
+            was_asleep(before, (before.0 + awake, before.1 + wall))
+        };
+        assert!(!later(5, 5));
+        assert!(!later(600, 601), "a machine that was busy");
+        assert!(later(5, 3600));
+        assert!(!was_asleep(
+            before,
+            (before.0 + LOOK, before.1 - Duration::from_secs(3600))
+        ));
+    }
+}

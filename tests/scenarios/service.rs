@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,7 +41,7 @@ fn the_first_connection_starts_the_daemon_on_sockets_that_outlive_it() {
     let run = home.join("run");
     for folder in [&home, &run] {
         fs::create_dir(folder).unwrap();
-        fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).unwrap();
     }
     let (socket, port) = (run.join("control.sock"), free_port());
     let mut activate = client::command("systemd-socket-activate", &home);
@@ -305,6 +305,56 @@ fn a_real_systemd_starts_restarts_and_revives_it() {
     its_journal_has_fields_and_no_token(&systemd);
 }
 
+/// A system's daemon obeys its own user and root, and whoever its socket's group lets in; the kernel asks.
+#[test]
+fn a_socket_that_is_made_for_a_group_lets_the_group_in() {
+    let Some(systemd) = Systemd::start() else {
+        return eprintln!("a systemd of one's own takes root, namespaces and control groups");
+    };
+    let folder = TempDir::new().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    let ctl = place("regauthctl");
+    fs::copy(binary("regauthctl"), &ctl).unwrap();
+    fs::create_dir(place("run")).unwrap();
+    std::os::unix::fs::chown(place("run"), None, Some(MEMBER)).unwrap();
+    for (path, mode) in [(folder.path(), 0o755), (&ctl, 0o755), (&place("run"), 0o750)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let places = [("CONFIGURATION", "config"), ("STATE", "state"), ("RUNTIME", "run")]
+        .map(|(variable, name)| (format!("{variable}_DIRECTORY"), place(name)));
+    let environment: Vec<String> = places
+        .iter()
+        .map(|(variable, path)| format!("{variable}={}", path.display()))
+        .collect();
+    systemd.unit(
+        SERVICE,
+        &format!(
+            "[Unit]\nDefaultDependencies=no\n[Service]\nType=notify\nEnvironment={}\nExecStart={} --store memory --listen \
+             127.0.0.1:0\n",
+            environment.join(" "),
+            binary("regauthd").display()
+        ),
+    );
+    let socket = place("run/control.sock");
+    systemd.unit(
+        CONTROL_SOCKET,
+        &format!(
+            "[Unit]\nDefaultDependencies=no\n[Socket]\nListenStream={}\nFileDescriptorName=control\nSocketMode=0660\n\
+             SocketGroup={MEMBER}\nService={SERVICE}\n",
+            socket.display()
+        ),
+    );
+    systemd.systemctl(&["start", CONTROL_SOCKET]).succeeds();
+    let status = |user: u32| {
+        let mut command = client::as_user(user, folder.path());
+        command.arg(&ctl).arg("status").envs(places.iter().cloned());
+        client::run(&mut command)
+    };
+    status(0).succeeds().says("the control socket is the service manager's");
+    status(MEMBER).succeeds();
+    status(STRANGER).fails().says("no permission");
+}
+
 fn restarts_lose_nothing(systemd: &Systemd, home: &Path, port: u16, stage: &Slow) {
     let proxy = format!("127.0.0.1:{port}");
     let herd = Herd::start(A_THOUSAND, &proxy, &home.join("state/ca-bundle.pem"), &stage.url());
@@ -518,6 +568,8 @@ const A_THOUSAND: Size = Size {
 };
 /// Some are always between two requests.
 const IN_FLIGHT: usize = 1000;
+const MEMBER: u32 = 65534;
+const STRANGER: u32 = 65533;
 const WATCHDOG: Duration = Duration::from_secs(2);
 const SERVICE: &str = "regauthd.service";
 const PROXY_SOCKET: &str = "regauthd-proxy.socket";
