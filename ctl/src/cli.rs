@@ -12,8 +12,8 @@ use regauth_shared::{ErrorBody, exit_code};
 
 use crate::client::Client;
 use crate::commands::{
-    add_registry, add_scope, allow, completions, deny, doctor, env, grant, grants, list, man, reload, remove_registry,
-    revoke, rotate, run as run_command, setup, show, status, stop, unlock, verify,
+    add_registry, add_scope, allow, completions, deny, doctor, env, grant, grants, list, log, man, reload,
+    remove_registry, revoke, rotate, run as run_command, setup, show, status, stop, unlock, verify,
 };
 use crate::output::{self, Report};
 use crate::{completion, error, setup as clients};
@@ -73,6 +73,7 @@ enum Verb {
     Status(status::Arguments),
     Unlock(unlock::Arguments),
     Reload(reload::Arguments),
+    Log(log::Arguments),
     Stop(stop::Arguments),
 }
 
@@ -88,7 +89,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
     ("Writes", &["allow", "deny"]),
     ("Clients", &["setup", "env", "run", "doctor"]),
     ("Other clients", &["grant", "grants", "revoke"]),
-    ("The daemon", &["status", "unlock", "reload", "stop"]),
+    ("The daemon", &["status", "unlock", "reload", "log", "stop"]),
     ("For packagers", &["completions", "man"]),
 ];
 
@@ -159,6 +160,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         Verb::Status(arguments) => status::run(arguments, &client),
         Verb::Unlock(arguments) => unlock::run(arguments, &client),
         Verb::Reload(arguments) => reload::run(arguments, &client),
+        Verb::Log(arguments) => log::run(arguments, &client),
         Verb::Stop(arguments) => stop::run(arguments, &client),
     }
 }

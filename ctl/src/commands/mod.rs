@@ -25,6 +25,7 @@ pub(crate) mod grant;
 pub(crate) mod grants;
 pub(crate) mod revoke;
 
+pub(crate) mod log;
 pub(crate) mod reload;
 pub(crate) mod status;
 pub(crate) mod stop;
