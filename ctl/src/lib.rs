@@ -5,7 +5,7 @@
 //! `terminal` or elsewhere; it asks the daemon through the `client`; `output` says what came of it. What goes wrong is
 //! one form from end to end, the protocol's `ErrorBody`; `error` makes those that arise here. `provider` is what cargo
 //! asks for a token, and gets a placeholder from. `setup` edits the configuration of clients, and `environment` is what
-//! they can be told instead; `presets` knows the registries that people have, and the `interview` asks for the rest;
+//! they can be told instead; `service` hands the daemon to systemd or launchd; `presets` knows the registries that people have, and the `interview` asks for the rest;
 //! `run` needs a `private` daemon and the `handover` of its tokens.
 
 mod cli;
@@ -19,6 +19,7 @@ mod interview;
 mod presets;
 mod private;
 mod provider;
+mod service;
 mod setup;
 
 mod terminal;

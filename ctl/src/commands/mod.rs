@@ -25,6 +25,7 @@ pub(crate) mod grants;
 pub(crate) mod revoke;
 
 pub(crate) mod reload;
+pub(crate) mod service;
 pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod unlock;

@@ -2,7 +2,7 @@
 
 use crate::peer::{Home, command, golden, run};
 
-const VERBS: [&str; 21] = [
+const VERBS: [&str; 22] = [
     "add-registry",
     "remove-registry",
     "list",
@@ -21,6 +21,7 @@ const VERBS: [&str; 21] = [
     "status",
     "unlock",
     "reload",
+    "service",
     "stop",
     "completions",
     "man",
