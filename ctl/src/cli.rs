@@ -12,8 +12,8 @@ use regauth_shared::{ErrorBody, exit_code};
 
 use crate::client::Client;
 use crate::commands::{
-    add_registry, allow, completions, deny, doctor, env, grant, grants, list, man, reload, remove_registry, revoke,
-    rotate, run as run_command, service, setup, show, status, stop, unlock, verify,
+    add_registry, allow, completions, deny, doctor, env, grant, grants, list, log, man, reload, remove_registry,
+    revoke, rotate, run as run_command, service, setup, show, status, stop, unlock, verify,
 };
 use crate::output::{self, Report};
 use crate::{completion, error, setup as clients};
@@ -76,6 +76,7 @@ enum Verb {
     Status(status::Arguments),
     Unlock(unlock::Arguments),
     Reload(reload::Arguments),
+    Log(log::Arguments),
     Service(service::Arguments),
     Stop(stop::Arguments),
 }
@@ -89,7 +90,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
     ("Writes", &["allow", "deny"]),
     ("Clients", &["setup", "env", "run", "doctor"]),
     ("Other clients", &["grant", "grants", "revoke"]),
-    ("The daemon", &["status", "unlock", "reload", "stop", "service"]),
+    ("The daemon", &["status", "unlock", "reload", "log", "stop", "service"]),
     ("For packagers", &["completions", "man"]),
 ];
 
@@ -158,6 +159,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         Verb::Unlock(arguments) => unlock::run(arguments, &client),
         Verb::Reload(arguments) => reload::run(arguments, &client),
         Verb::Service(arguments) => service::run(&arguments, cli.system, &client, &folders),
+        Verb::Log(arguments) => log::run(arguments, &client),
         Verb::Stop(arguments) => stop::run(arguments, &client),
     }
 }

@@ -10,6 +10,8 @@ use regauthd::config::listen_address;
 use regauthd::credential::StoreKind;
 use regauthd::credential::environment::Environment;
 use regauthd::credential::vault::new_identity;
+use regauthd::logs::{Format, Logs};
+use regauthd::sockets::Passed;
 use regauthd::{Daemon, Options, process};
 
 /// Attaches registry credentials to the requests of cargo, git and other build tools, for the registries you configured
@@ -25,7 +27,8 @@ struct Arguments {
     /// Read this file instead of config.toml in the configuration folder
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Listen here instead of where config.toml says; port 0 picks a free one
+    /// Listen here instead of where config.toml says; port 0 picks a free one. A socket that a service manager passes
+    /// goes before both
     #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
     listen: Option<SocketAddr>,
     /// What keeps the secrets, where config.toml does not record it yet
@@ -34,14 +37,26 @@ struct Arguments {
     /// Keep nothing: secrets in memory, no configuration written
     #[arg(long)]
     ephemeral: bool,
+    /// How much is logged: error, warn, info, debug or trace; `regauthctl log` changes it later
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        env = "REGAUTH_LOG",
+        default_value = "info",
+        hide_env_values = true
+    )]
+    log: String,
+    /// Log to standard error in this form [default: to the journal under systemd, else text]
+    #[arg(long, value_name = "FORM")]
+    log_format: Option<LogFormat>,
     /// End when standard input ends, and remove --home: a daemon that cannot outlive what started it
     #[arg(long, requires_all = ["ephemeral", "home"])]
     until_eof: bool,
     /// Print a new key for a vault and do nothing else: for `systemd-creds encrypt --name=vault-identity`
-    #[arg(long, exclusive = true)]
+    #[arg(long)]
     new_vault_identity: bool,
     /// Print the manual page: for packagers
-    #[arg(long, exclusive = true, hide = true)]
+    #[arg(long, hide = true)]
     man_page: bool,
 }
 
@@ -65,8 +80,26 @@ impl From<Store> for StoreKind {
     }
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// For people
+    Text,
+    /// One object a line
+    Json,
+}
+
+impl From<LogFormat> for Format {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let throw_away = arguments.home.clone().filter(|_| arguments.until_eof);
     process::harden();
     if arguments.new_vault_identity {
         return print(new_identity().as_bytes());
@@ -74,19 +107,7 @@ fn main() -> ExitCode {
     if arguments.man_page {
         return print(&man_page());
     }
-    process::start_logs();
-    let mut options = Options {
-        home: arguments.home,
-        config: arguments.config,
-        listen: arguments.listen,
-        store: arguments.store.map(StoreKind::from),
-        ephemeral: arguments.ephemeral,
-        environment: Environment::default(),
-        until_eof: arguments.until_eof,
-    };
-    take_environment(&mut options);
-    let throw_away = options.home.clone().filter(|_| options.until_eof);
-    let served = run(options);
+    let served = serve(arguments);
     if let Some(home) = throw_away {
         let _ = std::fs::remove_dir_all(home);
     }
@@ -114,6 +135,22 @@ fn print(text: &[u8]) -> ExitCode {
     }
 }
 
+fn serve(arguments: Arguments) -> anyhow::Result<()> {
+    let logs = Logs::start(&arguments.log, arguments.log_format.map(Format::from))?;
+    let mut options = Options {
+        home: arguments.home,
+        config: arguments.config,
+        listen: arguments.listen,
+        store: arguments.store.map(StoreKind::from),
+        ephemeral: arguments.ephemeral,
+        environment: Environment::default(),
+        until_eof: arguments.until_eof,
+        logs,
+    };
+    take_environment(&mut options);
+    run(options, Passed::take()?)
+}
+
 #[expect(unsafe_code, reason = "the environment can be changed safely here and nowhere later")]
 fn take_environment(options: &mut Options) {
     let variables = regauthd::daemon::variables(options);
@@ -121,16 +158,15 @@ fn take_environment(options: &mut Options) {
     options.environment = unsafe { Environment::take(variables) };
 }
 
-fn run(options: Options) -> anyhow::Result<()> {
+fn run(options: Options, passed: Passed) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let until_eof = options.until_eof;
     let served = runtime.block_on(async {
-        let daemon = Daemon::start(options).await?;
+        let daemon = Daemon::start(options, passed).await?;
         if until_eof {
             let stop = daemon.stop();
             process::at_end_of_input(move || stop.cancel());
         }
-        tracing::info!(listen = %daemon.address(), "ready");
         anyhow::Ok(daemon.run().await?)
     });
     // A store that waits for a person must not keep the process.
@@ -148,4 +184,5 @@ Examples:
   regauthd --listen 127.0.0.1:0             on a free port; `regauthctl status` tells which
   regauthd --home /tmp/try --store vault    all files below one folder
 
-REGAUTH_LOG sets the log level: error, warn, info (default), debug, trace.";
+Sockets that a service manager passes (systemd: FileDescriptorName=proxy and control; launchd: Proxy and Control) are
+used instead of our own, and survive a restart.";

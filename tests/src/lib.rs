@@ -5,7 +5,7 @@
 //! private registry, [`git_server`] a private git host; [`honeypot`] is a stranger that records what it is sent, both
 //! by [`serve`]; [`cargo`], [`git`] and [`curl`] are the clients, [`storm`] is a thousand at once, and [`hand`] is the
 //! person who sets them up; [`keyring`] is the desktop's keychain; [`daemon`] and [`ctl`] are regauth itself, from
-//! [`programs`]; [`leaks`] looks for secrets where none may be. The harness asserts nothing of its own: the scenarios do.
+//! [`programs`], started by a [`manager`] or by the real [`systemd`] where a test is about that; [`leaks`] looks for secrets where none may be. The harness asserts nothing of its own: the scenarios do.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -29,6 +29,7 @@ pub mod hand;
 pub mod honeypot;
 pub mod keyring;
 pub mod leaks;
+pub mod manager;
 pub mod nginx;
 pub mod poll;
 pub mod process;
@@ -39,3 +40,4 @@ pub mod registry;
 pub mod serve;
 pub mod shelf;
 pub mod storm;
+pub mod systemd;

@@ -13,10 +13,11 @@ use tokio_rustls::server::TlsStream;
 
 use crate::host::Host;
 use crate::proxy::client::Client;
+use crate::proxy::drain;
 use crate::proxy::request::{self, Intercepted};
 use crate::proxy::routes::Site;
 use crate::proxy::socket::Socket;
-use crate::proxy::tunnel::{ESTABLISHED, given_up};
+use crate::proxy::tunnel::ESTABLISHED;
 use crate::proxy::worker::Worker;
 
 /// Accepts the CONNECT and serves requests until the client is done or the daemon drains.
@@ -33,7 +34,7 @@ pub(crate) async fn serve(
     let socket = Socket::new(stream);
     let handshake = tokio::select! {
         handshake = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(tls).accept(socket.clone())) => handshake,
-        () = given_up(&worker) => return,
+        () = drain::undecided(&worker.plane) => return,
     };
     let stream = match handshake {
         Ok(Ok(stream)) => stream,
@@ -67,8 +68,15 @@ pub(crate) async fn serve(
 }
 
 async fn serve_h1(connection: Arc<Intercepted>, stream: TlsStream<Socket>) -> hyper::Result<()> {
-    let drain = connection.worker.plane.drain.clone();
-    let service = service_fn(move |request| request::serve(Arc::clone(&connection), request));
+    let plane = Arc::clone(&connection.worker.plane);
+    let service = service_fn(move |request| {
+        let connection = Arc::clone(&connection);
+        async move {
+            let plane = Arc::clone(&connection.worker.plane);
+            let answer = request::serve(connection, request).await;
+            answer.map(|answer| drain::last(&plane, answer))
+        }
+    });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)
@@ -78,13 +86,13 @@ async fn serve_h1(connection: Arc<Intercepted>, stream: TlsStream<Socket>) -> hy
     let mut served = std::pin::pin!(served);
     tokio::select! {
         result = served.as_mut() => return result,
-        () = drain.cancelled() => served.as_mut().graceful_shutdown(),
+        () = drain::between_requests(&plane) => served.as_mut().graceful_shutdown(),
     }
     served.await
 }
 
 async fn serve_h2(connection: Arc<Intercepted>, stream: TlsStream<Socket>) -> hyper::Result<()> {
-    let drain = connection.worker.plane.drain.clone();
+    let plane = Arc::clone(&connection.worker.plane);
     let service = service_fn(move |request| request::serve(Arc::clone(&connection), request));
     let served = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -101,7 +109,7 @@ async fn serve_h2(connection: Arc<Intercepted>, stream: TlsStream<Socket>) -> hy
     let mut served = std::pin::pin!(served);
     tokio::select! {
         result = served.as_mut() => return result,
-        () = drain.cancelled() => served.as_mut().graceful_shutdown(),
+        () = drain::between_requests(&plane) => served.as_mut().graceful_shutdown(),
     }
     served.await
 }

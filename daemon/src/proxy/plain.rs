@@ -23,11 +23,11 @@ use crate::proxy::connect::is_ours;
 use crate::proxy::pace::Paced;
 use crate::proxy::refuse::{Body, Refusal};
 use crate::proxy::worker::Worker;
-use crate::proxy::{request, rewrite};
+use crate::proxy::{drain, request, rewrite};
 
 /// Serves a connection whose first request's head is `head` and no CONNECT.
 pub(crate) async fn serve(worker: Worker, visitor: Visitor, stream: TcpStream, head: Vec<u8>) {
-    let drain = worker.plane.drain.clone();
+    let plane = Arc::clone(&worker.plane);
     let (read, write) = stream.into_split();
     let stream = tokio::io::join(std::io::Cursor::new(head).chain(read), write);
     let service = service_fn(move |request| respond(worker.clone(), visitor.clone(), request));
@@ -40,7 +40,7 @@ pub(crate) async fn serve(worker: Worker, visitor: Visitor, stream: TcpStream, h
     let mut served = std::pin::pin!(served);
     let ended = tokio::select! {
         result = served.as_mut() => result,
-        () = drain.cancelled() => {
+        () = drain::between_requests(&plane) => {
             served.as_mut().graceful_shutdown();
             served.await
         }
@@ -51,9 +51,11 @@ pub(crate) async fn serve(worker: Worker, visitor: Visitor, stream: TcpStream, h
 }
 
 async fn respond(worker: Worker, visitor: Visitor, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-    Ok(answer(&worker, &visitor, request)
-        .await
-        .unwrap_or_else(|refusal| refusal.response()))
+    let answer = answer(&worker, &visitor, request).await;
+    Ok(drain::last(
+        &worker.plane,
+        answer.unwrap_or_else(|refusal| refusal.response()),
+    ))
 }
 
 async fn answer(worker: &Worker, visitor: &Visitor, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {

@@ -1,19 +1,19 @@
 //! Exit one: bytes both ways for a host nobody configured, never read.
 
-use std::time::Duration;
-
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::host::Origin;
 use crate::proxy::connect::refuse;
 use crate::proxy::dial::{DialError, Dialer, is_forbidden};
+use crate::proxy::drain::Watched;
 use crate::proxy::refuse::Refusal;
 use crate::proxy::worker::Worker;
 
-/// Connects to `target`, accepts the CONNECT and carries bytes until both sides are done or the daemon drains.
+/// Connects to `target`, accepts the CONNECT and carries bytes until both sides are done, or the daemon drains and nothing
+/// moves any more.
 pub(crate) async fn serve(worker: Worker, mut dialer: Dialer, mut downstream: TcpStream, target: Origin) {
-    let mut upstream = match dialer.dial(&target).await {
+    let upstream = match dialer.dial(&target).await {
         Ok(upstream) => upstream,
         Err(error) => {
             tracing::debug!(error = &error as &dyn std::error::Error, "tunnel");
@@ -23,18 +23,12 @@ pub(crate) async fn serve(worker: Worker, mut dialer: Dialer, mut downstream: Tc
     if downstream.write_all(ESTABLISHED).await.is_err() {
         return;
     }
+    let (mut upstream, movement) = Watched::new(upstream);
     let both_ways = tokio::io::copy_bidirectional_with_sizes(&mut downstream, &mut upstream, BUFFER, BUFFER);
     tokio::select! {
         _ = both_ways => {}
-        () = given_up(&worker) => {}
+        () = movement.has_ended(&worker.plane) => {}
     }
-}
-
-/// What a tunnel carries is not known, so a draining daemon gives it a grace period and then ends it: clients keep idle
-/// connections open for minutes.
-pub(crate) async fn given_up(worker: &Worker) {
-    worker.plane.drain.cancelled().await;
-    tokio::time::sleep(GRACE).await;
 }
 
 fn refusal(error: &DialError) -> Refusal {
@@ -48,4 +42,3 @@ fn refusal(error: &DialError) -> Refusal {
 /// The answer to an accepted CONNECT (RFC 9110, section 9.3.6).
 pub(crate) const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 const BUFFER: usize = 64 * 1024;
-const GRACE: Duration = Duration::from_secs(5);

@@ -10,7 +10,7 @@ use std::thread;
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -110,8 +110,16 @@ pub struct Workers {
 
 #[derive(Debug)]
 struct Inbox {
-    connections: mpsc::UnboundedSender<Accepted>,
+    errands: mpsc::UnboundedSender<Errand>,
     open: Arc<AtomicU64>,
+}
+
+/// What a worker is asked to do.
+#[derive(Debug)]
+enum Errand {
+    Carry(Accepted),
+    /// To show that it can.
+    Answer(oneshot::Sender<()>),
 }
 
 /// A connection, and its place among those that there may be at all.
@@ -150,24 +158,55 @@ impl Workers {
         if let (Some(inbox), Ok(stream)) = (least, stream.into_std()) {
             inbox.open.fetch_add(1, Ordering::Relaxed);
             // A worker ends only with the process.
-            let _ = inbox.connections.send((stream, permit));
+            let _ = inbox.errands.send(Errand::Carry((stream, permit)));
+        }
+    }
+
+    /// What tells whether they are alive, for as long as they take connections.
+    pub fn pulse(&self) -> Pulse {
+        Pulse(self.inboxes.iter().map(|inbox| inbox.errands.downgrade()).collect())
+    }
+}
+
+/// Whether the workers are alive.
+#[derive(Debug)]
+pub struct Pulse(Vec<mpsc::WeakUnboundedSender<Errand>>);
+
+impl Pulse {
+    /// Waits until every worker's runtime has answered; for ever when one does not. Workers that take no more connections
+    /// are not asked.
+    pub async fn beat(&self) {
+        for errands in self.0.iter().filter_map(mpsc::WeakUnboundedSender::upgrade) {
+            let (answer, answered) = oneshot::channel();
+            let asked = errands.send(Errand::Answer(answer)).is_ok();
+            if !asked || answered.await.is_err() {
+                return std::future::pending().await;
+            }
         }
     }
 }
 
 fn start(worker: Worker) -> std::io::Result<Inbox> {
-    let (connections, inbox) = mpsc::unbounded_channel();
+    let (errands, inbox) = mpsc::unbounded_channel();
     let open = Arc::new(AtomicU64::new(0));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let counted = Arc::clone(&open);
     thread::Builder::new()
         .name(format!("worker-{}", worker.index))
         .spawn(move || runtime.block_on(carry(worker, inbox, counted)))?;
-    Ok(Inbox { connections, open })
+    Ok(Inbox { errands, open })
 }
 
-async fn carry(worker: Worker, mut inbox: mpsc::UnboundedReceiver<Accepted>, open: Arc<AtomicU64>) {
-    while let Some((stream, permit)) = inbox.recv().await {
+async fn carry(worker: Worker, mut inbox: mpsc::UnboundedReceiver<Errand>, open: Arc<AtomicU64>) {
+    while let Some(errand) = inbox.recv().await {
+        let (stream, permit) = match errand {
+            Errand::Carry(accepted) => accepted,
+            Errand::Answer(asked) => {
+                // Who no longer waits has given us up.
+                let _ = asked.send(());
+                continue;
+            }
+        };
         let Ok(stream) = TcpStream::from_std(stream) else {
             continue;
         };
