@@ -20,6 +20,7 @@ mod keychain;
 mod kill;
 mod leaks;
 mod packages;
+mod packaging;
 mod provider;
 mod restart;
 mod rotation;

@@ -188,7 +188,7 @@ fn forget_key(plan: &mut Plan) {
     } else if Path::new(KEY).exists() {
         plan.steps.push(Step::Remove {
             file: KEY.into(),
-            folders: Vec::new(),
+            folders: vec![CREDENTIALS.into()],
         });
     }
 }
