@@ -309,6 +309,8 @@ mod tests {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/ci");
         for file in std::fs::read_dir(folder).unwrap() {
             let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+            let mut keys = text.lines().filter(|line| line.trim_start().starts_with("key: "));
+            assert!(keys.all(|key| key.ends_with(env!("CARGO_PKG_VERSION"))), "an old cache");
             let text = text
                 .replace("\\\n", "")
                 .replace('"', "")

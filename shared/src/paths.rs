@@ -48,17 +48,14 @@ impl Folders {
     }
 
     /// The folders by `--home`, `REGAUTH_HOME`, systemd's variables, then the platform's custom. `REGAUTH_BUNDLE` is the
-    /// bundle's place where `--home` does not say it.
+    /// bundle's place, where it is not the state folder.
     ///
     /// # Errors
     /// [`NoHome`] when not even `HOME` is set.
     pub fn resolve(home: Option<&Path>, variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, NoHome> {
         let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        if let Some(home) = home {
-            return Ok(Self::below(home));
-        }
         let published = path("REGAUTH_BUNDLE");
-        if let Some(home) = path("REGAUTH_HOME") {
+        if let Some(home) = home.map(Path::to_path_buf).or_else(|| path("REGAUTH_HOME")) {
             return Ok(Self {
                 published,
                 ..Self::below(&home)
@@ -201,15 +198,11 @@ mod tests {
     }
 
     #[test]
-    fn the_bundle_can_be_published_elsewhere_unless_a_home_is_given() {
+    fn the_bundle_can_be_published_elsewhere() {
         let elsewhere = ("REGAUTH_BUNDLE", "/b/ca-bundle.pem");
-        for variables in [&[elsewhere, ("REGAUTH_HOME", "/y")], &[elsewhere, ("HOME", "/h")]] {
-            let folders = resolve(None, variables).unwrap();
+        for (home, variable) in [(None, "REGAUTH_HOME"), (None, "HOME"), (Some("/x"), "HOME")] {
+            let folders = resolve(home, &[elsewhere, (variable, "/y")]).unwrap();
             assert_eq!(folders.bundle(), Path::new("/b/ca-bundle.pem"));
         }
-        assert_eq!(
-            resolve(Some("/x"), &[elsewhere]).unwrap(),
-            Folders::below(Path::new("/x"))
-        );
     }
 }

@@ -127,10 +127,10 @@ fn words(state: &State) -> String {
         vec![unit.name.clone(), unit.enabled.clone(), unit.active.clone(), file]
     };
     let rows: Vec<_> = std::iter::once(heading).chain(state.units.iter().map(row)).collect();
-    let verdict = if state.installed {
-        "connections reach regauthd, or start it"
-    } else {
-        "not installed; `regauthctl service install` does that"
+    let verdict = match (state.installed, state.scope) {
+        (true, _) => "connections reach regauthd, or start it",
+        (false, Scope::User) => "not installed; `regauthctl service install` does that",
+        (false, Scope::System) => "not installed; `sudo regauthctl service install --system` does that",
     };
     format!("{}: {verdict}.\n{}", state.manager, output::table(&rows))
 }

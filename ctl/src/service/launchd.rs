@@ -49,7 +49,7 @@ pub(super) fn to_uninstall(scope: Scope) -> Result<Plan, ErrorBody> {
     if place.is_loaded() {
         plan.run(&["launchctl", "bootout", &place.target]);
     }
-    plan.remove(place.file, Vec::new())?;
+    plan.remove(place.file)?;
     if plan.steps.is_empty() {
         plan.notes.push("the service is not installed".to_owned());
     }

@@ -90,12 +90,23 @@ impl Plan {
     ///
     /// # Errors
     /// There is one of that name that is not ours.
-    pub(super) fn write(&mut self, file: PathBuf, text: String) -> Result<bool, ErrorBody> {
-        let present = Document::read(&file)?.text;
-        if present.as_ref() == Some(&text) {
+    pub(super) fn write(&mut self, file: PathBuf, mut text: String) -> Result<bool, ErrorBody> {
+        let document = Document::read(&file)?;
+        let made = match &document.text {
+            Some(present) => folders_made_for(present),
+            None => document.missing_folders(),
+        };
+        let (open, close) = if text.starts_with('<') {
+            ("<!-- ", " -->")
+        } else {
+            ("# ", "")
+        };
+        let line = |folder: &PathBuf| format!("{open}{MADE}{}{close}\n", folder.display());
+        text += &made.iter().map(line).collect::<String>();
+        if document.text.as_ref() == Some(&text) {
             return Ok(false);
         }
-        if present.is_some_and(|present| !present.contains(MARK)) {
+        if document.text.is_some_and(|present| !present.contains(MARK)) {
             return Err(
                 error::refused(format!("{} is not of regauthctl's making", file.display()))
                     .hint("move it away, or keep the service that it is"),
@@ -105,16 +116,16 @@ impl Plan {
         Ok(true)
     }
 
-    /// Removes the file, if it is ours; whether it is.
+    /// Removes the file, if it is ours, with the folders that were made for it; whether it is.
     ///
     /// # Errors
     /// It cannot be read.
-    pub(super) fn remove(&mut self, file: PathBuf, folders: Vec<PathBuf>) -> Result<bool, ErrorBody> {
-        let ours = Document::read(&file)?.text.is_some_and(|text| text.contains(MARK));
-        if ours {
-            self.steps.push(Step::Remove { file, folders });
-        }
-        Ok(ours)
+    pub(super) fn remove(&mut self, file: PathBuf) -> Result<bool, ErrorBody> {
+        let ours = Document::read(&file)?.text.filter(|text| text.contains(MARK));
+        let folders = ours.as_deref().map(folders_made_for);
+        let is_ours = folders.is_some();
+        self.steps.extend(folders.map(|folders| Step::Remove { file, folders }));
+        Ok(is_ours)
     }
 
     pub(super) fn run(&mut self, command: &[&str]) {
@@ -157,6 +168,12 @@ impl Step {
             Self::Pipe { from, to } => piped(from, to),
         }
     }
+}
+
+/// What a file of ours says of the folders that it lies in, the outermost last.
+fn folders_made_for(text: &str) -> Vec<PathBuf> {
+    let folder = |line: &str| Some(line.split_once(MADE)?.1.trim_end_matches(" -->").into());
+    text.lines().filter_map(folder).collect()
 }
 
 fn make(folder: &Path, mode: u32) -> io::Result<()> {
@@ -218,4 +235,41 @@ fn command_of(words: &[String]) -> Command {
 
 pub(super) fn owned(words: &[&str]) -> Vec<String> {
     words.iter().map(ToString::to_string).collect()
+}
+
+const MADE: &str = "Made for this file: ";
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_removed_with_its_folders_and_what_is_not_ours_stays() {
+        let stage = tempfile::tempdir().unwrap();
+        let file = stage.path().join("a/b/unit");
+        let text = || format!("# {MARK}\n");
+        let plan = |change: &dyn Fn(&mut Plan) -> Result<bool, ErrorBody>| {
+            let mut plan = Plan::new("systemd", Scope::User);
+            let changed = change(&mut plan)?;
+            plan.carry_out().map(|_| changed)
+        };
+        let write = |plan: &mut Plan| plan.write(file.clone(), text());
+        let remove = |plan: &mut Plan| plan.remove(file.clone());
+        assert!(plan(&write).unwrap());
+        assert!(!plan(&write).unwrap(), "written twice");
+        assert!(plan(&remove).unwrap());
+        assert_eq!(fs::read_dir(stage.path()).unwrap().count(), 0);
+
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        assert!(plan(&write).unwrap());
+        assert!(plan(&remove).unwrap());
+        assert!(file.parent().unwrap().is_dir(), "it was there before");
+
+        fs::write(&file, "[Unit]\n").unwrap();
+        assert!(plan(&write).is_err());
+        assert!(!plan(&remove).unwrap());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "[Unit]\n");
+    }
 }

@@ -58,8 +58,7 @@ pub(super) fn to_uninstall(scope: Scope) -> Result<Plan, ErrorBody> {
     plan.run(&[systemctl, &["disable", "--now"], &UNITS].concat());
     let mut ours = false;
     for (file, _) in scope.files(Path::new(PACKAGED))? {
-        let folders = scope.folders_of(&file);
-        ours |= plan.remove(file, folders)?;
+        ours |= plan.remove(file)?;
     }
     if scope == Scope::System {
         forget_key(&mut plan);
@@ -142,12 +141,6 @@ impl Scope {
             files.push(("/etc/tmpfiles.d/regauth.conf".into(), ours(TMPFILES)));
         }
         Ok(files)
-    }
-
-    /// What may have been made for a file, and goes with it when it is empty.
-    fn folders_of(self, file: &Path) -> Vec<PathBuf> {
-        let above = file.ancestors().skip(1).map(Path::to_path_buf);
-        above.take(if self == Self::User { 2 } else { 0 }).collect()
     }
 }
 

@@ -46,7 +46,7 @@ impl Document {
     }
 
     /// The folders that have to be made for it, the outermost last.
-    pub(super) fn missing_folders(&self) -> Vec<PathBuf> {
+    pub(crate) fn missing_folders(&self) -> Vec<PathBuf> {
         let above = self.path.ancestors().skip(1);
         above
             .take_while(|folder| !folder.exists())
