@@ -29,10 +29,10 @@ pub(super) fn to_install(scope: Scope, regauthd: &Path) -> Result<Plan, ErrorBod
         seal_key(&mut plan, regauthd);
     }
     plan.run(&[systemctl, &["daemon-reload"]].concat());
-    plan.run(&[systemctl, &["enable", "--now"], scope.enabled()].concat());
     if changed {
         plan.run(&[systemctl, &["try-restart", "regauthd.service"]].concat());
     }
+    plan.run(&[systemctl, &["enable", "--now"], scope.enabled()].concat());
     if scope == Scope::User {
         plan.notes.push(
             "it runs while you are logged in; `loginctl enable-linger` keeps it running without you, where it is a server's"
