@@ -97,7 +97,7 @@ impl Daemon {
         let folders = Folders::resolve(options.home.as_deref(), |name| std::env::var_os(name))?;
         let (sockets, visitors) = (passed.origins(), visitors(&passed));
         home::prepare(&folders, visitors == Visitors::Group)?;
-        let lock = Lock::take(&folders)?;
+        let lock = take_lock(&folders).await?;
         let Remembered { ledger, grants } = remembered(&folders, options.ephemeral)?;
         let config_file = options.config.clone().unwrap_or_else(|| folders.config_file());
         let config = read_config(&config_file, options.ephemeral)?;
@@ -170,7 +170,6 @@ impl Daemon {
         background.spawn(accept::accept(self.listener, self.workers, plane.drain.clone()));
         background.spawn(retry_store(Arc::clone(&self.registrar), end.clone()));
         background.spawn(rest_guards(Arc::clone(&self.registrar), end.clone()));
-
         background.spawn(notice_resumption(Arc::clone(&self.registrar), end.clone()));
 
         let mut signals = Signals::new()?;
@@ -205,6 +204,17 @@ impl Daemon {
 /// Nobody waits for a daemon that ends with what started it.
 fn drain_timeout(until_eof: bool, config: &Config) -> Duration {
     if until_eof { LAST_WORDS } else { config.drain_timeout }
+}
+
+/// A daemon that has just been asked to end needs a moment to give the home up.
+async fn take_lock(folders: &Folders) -> Result<Lock, HomeError> {
+    let deadline = Instant::now() + TAKEN;
+    loop {
+        match Lock::take(folders) {
+            Err(HomeError::Taken { .. }) if Instant::now() < deadline => tokio::time::sleep(TAKEN / 20).await,
+            other => return other,
+        }
+    }
 }
 
 fn visitors(passed: &Passed) -> Visitors {
@@ -352,14 +362,19 @@ async fn notice_resumption(registrar: Arc<Registrar>, end: CancellationToken) {
             () = end.cancelled() => return,
             () = tokio::time::sleep(LOOK) => {}
         }
-        let (awake, wall) = now();
-        let passed = wall.duration_since(before.1).unwrap_or_default();
-        if passed > awake.duration_since(before.0) + ASLEEP {
+        let now = now();
+        if was_asleep(before, now) {
             tracing::info!("the machine was asleep; connections to registries are made anew");
             registrar.renew_connections();
         }
-        before = (awake, wall);
+        before = now;
     }
+}
+
+fn was_asleep(before: (Instant, SystemTime), now: (Instant, SystemTime)) -> bool {
+    // A clock that was set back tells nothing.
+    let passed = now.1.duration_since(before.1).unwrap_or_default();
+    passed > now.0.duration_since(before.0) + ASLEEP
 }
 
 async fn rest_guards(registrar: Arc<Registrar>, end: CancellationToken) {
@@ -476,6 +491,8 @@ pub enum StartError {
     Registries(ErrorBody),
 }
 
+/// How long another daemon may take to give up the home.
+const TAKEN: Duration = Duration::from_secs(1);
 /// How often the clocks are compared.
 const LOOK: Duration = Duration::from_secs(5);
 /// What they may differ by without sleep: clocks are adjusted.
@@ -485,3 +502,24 @@ const RETRY: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_secs(1);
 /// How long conversations on the control socket may take to end after the drain.
 const LAST_WORDS: Duration = Duration::from_millis(300);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sleep_is_what_only_the_wall_clock_has_seen() {
+        let before = (Instant::now(), SystemTime::now());
+        let later = |awake, wall| {
+            let [awake, wall] = [awake, wall].map(Duration::from_secs);
+            was_asleep(before, (before.0 + awake, before.1 + wall))
+        };
+        assert!(!later(5, 5));
+        assert!(!later(600, 601), "a machine that was busy");
+        assert!(later(5, 3600));
+        assert!(!was_asleep(
+            before,
+            (before.0 + LOOK, before.1 - Duration::from_secs(3600))
+        ));
+    }
+}

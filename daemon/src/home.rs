@@ -190,7 +190,7 @@ mod tests {
     fn folders_are_private_and_held_by_one_daemon() {
         let home = tempfile::tempdir().unwrap();
         let folders = Folders::below(&home.path().join("regauth"));
-        prepare(&folders).unwrap();
+        prepare(&folders, false).unwrap();
         assert_eq!(folders.state.metadata().unwrap().mode() & 0o777, 0o700);
         let lock = Lock::take(&folders).unwrap();
         let error = Lock::take(&folders).unwrap_err().to_string();
@@ -203,7 +203,7 @@ mod tests {
     fn a_folder_that_others_may_enter_is_refused() {
         let home = tempfile::tempdir().unwrap();
         std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let error = prepare(&Folders::below(home.path())).unwrap_err().to_string();
+        let error = prepare(&Folders::below(home.path()), false).unwrap_err().to_string();
         assert!(error.contains("chmod 700"), "{error}");
     }
 }

@@ -69,13 +69,23 @@ fn lines(format: Format) -> Lines<Filtered> {
 
 #[cfg(target_os = "linux")]
 fn journal() -> Option<Lines<Filtered>> {
+    use tracing_journald::{Priority, PriorityMappings};
     let stream = std::env::var("JOURNAL_STREAM").ok()?;
     let ours = rustix::fs::fstat(io::stderr()).ok()?;
     if stream != format!("{}:{}", ours.st_dev, ours.st_ino) {
         return None;
     }
     let layer = tracing_journald::layer().ok()?;
-    let layer = layer.with_syslog_identifier("regauthd".to_owned());
+    let levels = PriorityMappings {
+        error: Priority::Error,
+        warn: Priority::Warning,
+        info: Priority::Informational,
+        debug: Priority::Debug,
+        trace: Priority::Debug,
+    };
+    let layer = layer
+        .with_syslog_identifier("regauthd".to_owned())
+        .with_priority_mappings(levels);
     Some(layer.with_field_prefix(Some("REGAUTH".to_owned())).boxed())
 }
 

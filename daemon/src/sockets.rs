@@ -6,7 +6,6 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -29,16 +28,11 @@ impl Passed {
     /// # Errors
     /// [`PassedError`] when something else was passed than we can use.
     pub fn take() -> Result<Self, PassedError> {
-        let mut passed = manager::take()?;
-        for listener in passed.listeners() {
-            if !rustix::net::sockopt::socket_acceptconn(listener).unwrap_or(false) {
-                return Err(PassedError::Deaf);
-            }
-        }
-        if let Some(listener) = &mut passed.proxy {
+        let passed = manager::take()?;
+        if let Some(listener) = &passed.proxy {
             listener.set_nonblocking(true).map_err(PassedError::Unusable)?;
         }
-        if let Some(listener) = &mut passed.control {
+        if let Some(listener) = &passed.control {
             listener.set_nonblocking(true).map_err(PassedError::Unusable)?;
         }
         Ok(passed)
@@ -86,15 +80,10 @@ impl Passed {
             });
         }
         let ours = rustix::process::geteuid().as_raw();
-        if ![ours, ROOT].contains(&metadata.uid()) || metadata.mode() & STRANGERS != 0 {
+        if ![ours, ROOT].contains(&metadata.uid()) || metadata.mode() & STRANGERS_WRITE != 0 {
             return Err(PassedError::Open { path });
         }
         Ok(())
-    }
-
-    fn listeners(&self) -> impl Iterator<Item = std::os::fd::BorrowedFd<'_>> {
-        let proxy = self.proxy.as_ref().map(AsFd::as_fd);
-        proxy.into_iter().chain(self.control.as_ref().map(AsFd::as_fd))
     }
 }
 
@@ -142,6 +131,8 @@ fn put<T>(place: &mut Option<T>, name: &'static str, listener: T) -> Result<(), 
 mod manager {
     //! systemd, and whoever speaks its protocol: descriptors from 3 on, LISTEN_FDS and LISTEN_FDNAMES.
 
+    use std::os::fd::AsFd;
+
     use listenfd::ListenFd;
 
     use super::{CONTROL, PROXY, Passed, PassedError, put};
@@ -156,16 +147,24 @@ mod manager {
             if name != PROXY
                 && let Ok(Some(listener)) = descriptors.take_unix_listener(index)
             {
+                check(&listener)?;
                 put(&mut passed.control, CONTROL, listener)?;
             } else if name != CONTROL
                 && let Ok(Some(listener)) = descriptors.take_tcp_listener(index)
             {
+                check(&listener)?;
                 put(&mut passed.proxy, PROXY, listener)?;
             } else {
                 return Err(PassedError::NeitherKind(name.to_owned()));
             }
         }
         Ok(passed)
+    }
+
+    fn check(listener: &impl AsFd) -> Result<(), PassedError> {
+        let listens =
+            rustix::net::sockopt::socket_acceptconn(listener).map_err(|error| PassedError::Unusable(error.into()))?;
+        if listens { Ok(()) } else { Err(PassedError::Deaf) }
     }
 }
 
@@ -223,6 +222,7 @@ pub enum PassedError {
     #[error("the service manager passed more than one `{0}` socket; pass one, of one address")]
     Twice(&'static str),
     /// Bound, but nobody listens.
+    #[cfg(not(target_os = "macos"))]
     #[error("the service manager passed a socket that does not listen; pass listening stream sockets (Accept=no)")]
     Deaf,
     /// Nobody could find it.
@@ -259,4 +259,4 @@ const PROXY: &str = "proxy";
 const CONTROL: &str = "control";
 const ROOT: u32 = 0;
 const GROUP_WRITES: u32 = 0o020;
-const STRANGERS: u32 = 0o007;
+const STRANGERS_WRITE: u32 = 0o002;

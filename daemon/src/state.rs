@@ -144,7 +144,7 @@ struct Written<'a, T> {
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// The system does not let us.
-    #[error("cannot use {}: {}; mend its permissions", .0.display(), .1)]
+    #[error("cannot use {}: {}; make room, or mend its permissions", .0.display(), .1)]
     Unreadable(PathBuf, io::Error),
     /// It is not what we wrote.
     #[error("{} is damaged ({why}); restore it from a backup, or move it away: then {without}", file.display())]

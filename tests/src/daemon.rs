@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -110,6 +109,25 @@ impl Builder {
             leaving: Vec::new(),
             status,
             manager,
+            builder: self,
+            home,
+            _folder: folder,
+        }
+    }
+
+    /// Starts it on the home of another one, which is ending.
+    ///
+    /// # Panics
+    /// With its log, when it does not get that far.
+    pub fn beside(self, other: &Daemon) -> Daemon {
+        let folder = TempDir::new().unwrap();
+        let (home, log) = (other.home.clone(), folder.path().join("regauthd.log"));
+        let (process, status) = self.launch(&home, &log, "127.0.0.1:0", None);
+        Daemon {
+            process,
+            leaving: Vec::new(),
+            status,
+            manager: None,
             builder: self,
             home,
             _folder: folder,
@@ -323,11 +341,6 @@ impl Daemon {
     pub fn replace(&mut self) {
         self.process.signal(Signal::TERM);
         let (home, log) = (self.home.clone(), self.process.log_file().to_owned());
-        let lock = home.join("run/daemon.lock");
-        self.process.wait_until("the lock to be given up", || {
-            let file = File::open(&lock).unwrap();
-            flock(file, FlockOperation::NonBlockingLockExclusive).ok()
-        });
         let (next, status) = self.builder.launch(&home, &log, "127.0.0.1:0", self.manager.as_ref());
         self.leaving.push(std::mem::replace(&mut self.process, next));
         self.status = status;

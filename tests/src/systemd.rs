@@ -28,6 +28,11 @@ impl Systemd {
             return None;
         }
         let folder = TempDir::new().unwrap();
+        let mut namespaces = client::command("unshare", folder.path());
+        namespaces.args(["--mount", "--pid", "--fork", "--cgroup", "true"]);
+        if !client::run(&mut namespaces).status.success() {
+            return None;
+        }
         let group = Group::make(folder.path().file_name()?.to_str()?)?;
         fs::create_dir(folder.path().join("units")).unwrap();
         fs::write(folder.path().join("begin"), BEGIN).unwrap();

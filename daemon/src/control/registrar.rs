@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -14,7 +14,6 @@ use regauth_shared::response::Sockets;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
 use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
-use tokio::net::UnixStream;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -74,7 +73,6 @@ pub struct Registrar {
     pub renewers: TaskTracker,
     books: Mutex<Books>,
     glance: ArcSwap<Glance>,
-    witnesses: StdMutex<Vec<UnixStream>>,
 }
 
 /// The registries in service, by name.
@@ -182,7 +180,6 @@ impl Registrar {
                 ..Books::default()
             }),
             glance: ArcSwap::default(),
-            witnesses: StdMutex::default(),
         };
         {
             let mut books = registrar.books.lock().await;
@@ -217,12 +214,6 @@ impl Registrar {
     /// Waits for the verb that is under way; after it, nothing is written any more.
     pub(crate) async fn close(&self) {
         self.books.lock().await.closed = true;
-    }
-
-    /// Keeps a connection open until the process ends, for who waits for that.
-    pub(crate) fn keep_until_the_end(&self, stream: UnixStream) {
-        let mut witnesses = self.witnesses.lock().unwrap_or_else(PoisonError::into_inner);
-        witnesses.push(stream);
     }
 
     /// What was last published.

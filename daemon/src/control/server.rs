@@ -34,8 +34,10 @@ pub async fn serve(
 ) {
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            // In this order: who connects after the drain has begun belongs to the next daemon.
+            biased;
             () = registrar.plane.drain.cancelled() => return,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, _)) if visitors == Visitors::Group || is_ours(&stream) => {
@@ -68,15 +70,7 @@ async fn converse(stream: UnixStream, registrar: &Registrar) -> Result<(), Lines
         .send(serde_json::to_string(&Greeting::ours()).unwrap_or_default())
         .await?;
     loop {
-        let next = tokio::select! {
-            next = tokio::time::timeout(SILENCE, lines.next()) => next,
-            () = registrar.plane.drain.cancelled() => {
-                // Who waits for our end sees it.
-                registrar.keep_until_the_end(lines.into_inner());
-                return Ok(());
-            }
-        };
-        let line = match next {
+        let line = match tokio::time::timeout(SILENCE, lines.next()).await {
             Ok(Some(Ok(line))) => line,
             Ok(Some(Err(LinesCodecError::MaxLineLengthExceeded))) => {
                 let error = ErrorBody::new(
@@ -87,6 +81,8 @@ async fn converse(stream: UnixStream, registrar: &Registrar) -> Result<(), Lines
                 return lines.send(answer).await;
             }
             Ok(Some(Err(error))) => return Err(error),
+            // Who waits for our end sees it, however long it takes.
+            Err(_) if registrar.plane.drain.is_cancelled() => continue,
             Ok(None) | Err(_) => return Ok(()),
         };
         lines.send(dispatch(registrar, &line).await).await?;

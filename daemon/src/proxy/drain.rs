@@ -8,7 +8,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,10 +24,13 @@ pub(crate) async fn undecided(plane: &Plane) {
     tokio::time::sleep(UNDECIDED).await;
 }
 
-/// Until the next request of a busy client would have come.
-pub(crate) async fn between_requests(plane: &Plane) {
+/// Until the next request of a busy client would have come; who has not asked for anything yet has its time first.
+pub(crate) async fn between_requests(plane: &Plane, has_asked: &AtomicBool) {
     plane.drain.cancelled().await;
     tokio::time::sleep(BETWEEN_REQUESTS).await;
+    if !has_asked.load(Ordering::Relaxed) {
+        tokio::time::sleep(UNDECIDED - BETWEEN_REQUESTS).await;
+    }
 }
 
 /// An answer of HTTP/1.1, the last on its connection when the daemon drains.
@@ -113,8 +116,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 }
 
-/// For a CONNECT's head and the handshake after it, which follow the connection at once.
-const UNDECIDED: Duration = Duration::from_secs(2);
+/// For a CONNECT's head, the handshake after it and the first request, each. They follow at once, but where a client opens
+/// many connections and reads the bundle for each.
+const UNDECIDED: Duration = Duration::from_secs(5);
 const BETWEEN_REQUESTS: Duration = Duration::from_secs(1);
 /// Clients keep idle tunnels open for minutes.
 const STILL: Duration = Duration::from_secs(5);

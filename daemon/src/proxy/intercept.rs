@@ -1,6 +1,7 @@
 //! Ends the client's TLS with a leaf for exactly the CONNECT's host, then serves HTTP/1.1 or HTTP/2 inside.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
@@ -54,6 +55,7 @@ pub(crate) async fn serve(
         client,
         site,
         name_agrees,
+        has_asked: AtomicBool::new(false),
     });
     let served = if speaks_h2 {
         serve_h2(connection, stream).await
@@ -68,7 +70,7 @@ pub(crate) async fn serve(
 }
 
 async fn serve_h1(connection: Arc<Intercepted>, stream: TlsStream<Socket>) -> hyper::Result<()> {
-    let plane = Arc::clone(&connection.worker.plane);
+    let (plane, asked) = (Arc::clone(&connection.worker.plane), Arc::clone(&connection));
     let service = service_fn(move |request| {
         let connection = Arc::clone(&connection);
         async move {
@@ -86,13 +88,13 @@ async fn serve_h1(connection: Arc<Intercepted>, stream: TlsStream<Socket>) -> hy
     let mut served = std::pin::pin!(served);
     tokio::select! {
         result = served.as_mut() => return result,
-        () = drain::between_requests(&plane) => served.as_mut().graceful_shutdown(),
+        () = drain::between_requests(&plane, &asked.has_asked) => served.as_mut().graceful_shutdown(),
     }
     served.await
 }
 
 async fn serve_h2(connection: Arc<Intercepted>, stream: TlsStream<Socket>) -> hyper::Result<()> {
-    let plane = Arc::clone(&connection.worker.plane);
+    let (plane, asked) = (Arc::clone(&connection.worker.plane), Arc::clone(&connection));
     let service = service_fn(move |request| request::serve(Arc::clone(&connection), request));
     let served = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -109,7 +111,7 @@ async fn serve_h2(connection: Arc<Intercepted>, stream: TlsStream<Socket>) -> hy
     let mut served = std::pin::pin!(served);
     tokio::select! {
         result = served.as_mut() => return result,
-        () = drain::between_requests(&plane) => served.as_mut().graceful_shutdown(),
+        () = drain::between_requests(&plane, &asked.has_asked) => served.as_mut().graceful_shutdown(),
     }
     served.await
 }

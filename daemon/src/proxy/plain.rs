@@ -4,6 +4,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use http::header::{HeaderValue, PROXY_AUTHORIZATION};
@@ -40,7 +41,7 @@ pub(crate) async fn serve(worker: Worker, visitor: Visitor, stream: TcpStream, h
     let mut served = std::pin::pin!(served);
     let ended = tokio::select! {
         result = served.as_mut() => result,
-        () = drain::between_requests(&plane) => {
+        () = drain::between_requests(&plane, &HAS_ASKED) => {
             served.as_mut().graceful_shutdown();
             served.await
         }
@@ -103,6 +104,8 @@ fn target(request: &Request<Incoming>) -> Result<(Origin, Authority), Refusal> {
     Ok((origin, authority.clone()))
 }
 
+/// A plain connection begins with a request.
+static HAS_ASKED: AtomicBool = AtomicBool::new(true);
 const IDLE: Duration = Duration::from_secs(300);
 const MAX_HEADERS: usize = 32 * 1024;
 const BUFFER: usize = 256 * 1024;

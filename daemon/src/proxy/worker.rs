@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::grant::Grants;
 use crate::proxy::census::Census;
@@ -106,6 +107,7 @@ impl Drop for Counted {
 #[derive(Debug)]
 pub struct Workers {
     inboxes: Vec<Inbox>,
+    tasks: TaskTracker,
 }
 
 #[derive(Debug)]
@@ -117,13 +119,11 @@ struct Inbox {
 /// What a worker is asked to do.
 #[derive(Debug)]
 enum Errand {
-    Carry(Accepted),
+    /// With a connection's place among those that there may be at all, and the drain's word to wait for it.
+    Carry(std::net::TcpStream, OwnedSemaphorePermit, TaskTrackerToken),
     /// To show that it can.
     Answer(oneshot::Sender<()>),
 }
-
-/// A connection, and its place among those that there may be at all.
-type Accepted = (std::net::TcpStream, OwnedSemaphorePermit);
 
 impl Workers {
     /// How many workers suit this machine: half its cores, so that clients and registries on it have the other half.
@@ -145,6 +145,7 @@ impl Workers {
         };
         Ok(Self {
             inboxes: (0..number).map(start).collect::<Result<_, _>>()?,
+            tasks: plane.tasks.clone(),
         })
     }
 
@@ -158,7 +159,7 @@ impl Workers {
         if let (Some(inbox), Ok(stream)) = (least, stream.into_std()) {
             inbox.open.fetch_add(1, Ordering::Relaxed);
             // A worker ends only with the process.
-            let _ = inbox.errands.send(Errand::Carry((stream, permit)));
+            let _ = inbox.errands.send(Errand::Carry(stream, permit, self.tasks.token()));
         }
     }
 
@@ -199,8 +200,8 @@ fn start(worker: Worker) -> std::io::Result<Inbox> {
 
 async fn carry(worker: Worker, mut inbox: mpsc::UnboundedReceiver<Errand>, open: Arc<AtomicU64>) {
     while let Some(errand) = inbox.recv().await {
-        let (stream, permit) = match errand {
-            Errand::Carry(accepted) => accepted,
+        let (stream, permit, awaited) = match errand {
+            Errand::Carry(stream, permit, awaited) => (stream, permit, awaited),
             Errand::Answer(asked) => {
                 // Who no longer waits has given us up.
                 let _ = asked.send(());
@@ -216,7 +217,7 @@ async fn carry(worker: Worker, mut inbox: mpsc::UnboundedReceiver<Errand>, open:
         tasks.spawn(async move {
             connect::serve(worker, stream).await;
             open.fetch_sub(1, Ordering::Relaxed);
-            drop((counted, permit));
+            drop((counted, permit, awaited));
         });
     }
     // The listener is gone and nothing more comes in; what it has handed over lives on this thread until it is done.
@@ -225,3 +226,54 @@ async fn carry(worker: Worker, mut inbox: mpsc::UnboundedReceiver<Errand>, open:
 
 /// One worker carries some 40,000 requests a second; more than a few only spread the pools thin.
 const MOST_WORKERS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    type Asked = (mpsc::UnboundedSender<Errand>, Option<mpsc::UnboundedReceiver<Errand>>);
+
+    /// A worker that answers.
+    fn alive() -> Asked {
+        let (errands, mut inbox) = mpsc::unbounded_channel();
+        thread::spawn(move || {
+            while let Some(Errand::Answer(asked)) = inbox.blocking_recv() {
+                asked.send(()).unwrap();
+            }
+        });
+        (errands, None)
+    }
+
+    /// One that looks at nothing any more.
+    fn hung() -> Asked {
+        let (errands, inbox) = mpsc::unbounded_channel();
+        (errands, Some(inbox))
+    }
+
+    async fn is_felt(workers: &[&Asked]) -> bool {
+        let pulse = Pulse(workers.iter().map(|(errands, _)| errands.downgrade()).collect());
+        tokio::time::timeout(Duration::from_millis(300), pulse.beat())
+            .await
+            .is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_pulse_is_felt_while_every_worker_answers() {
+        let (one, two) = (alive(), alive());
+        assert!(is_felt(&[&one, &two]).await);
+        assert!(!is_felt(&[&one, &hung(), &two]).await);
+        let (errands, inbox) = hung();
+        drop(inbox);
+        assert!(!is_felt(&[&one, &(errands, None)]).await, "one whose thread has died");
+    }
+
+    #[tokio::test]
+    async fn workers_that_take_no_more_connections_are_not_asked() {
+        let (errands, _inbox) = hung();
+        let pulse = Pulse(vec![errands.downgrade()]);
+        drop(errands);
+        pulse.beat().await;
+    }
+}
