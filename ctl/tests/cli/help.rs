@@ -22,6 +22,7 @@ const VERBS: [&str; 22] = [
     "status",
     "unlock",
     "reload",
+    "service",
     "stop",
     "completions",
     "man",
