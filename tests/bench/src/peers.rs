@@ -143,7 +143,10 @@ fn squid(place: &Place<'_>) -> Contender {
     client::run(&mut openssl).succeeds();
     let minter = place.program.with_file_name("../lib/squid/security_file_certgen");
     let mut database = Command::new(&minter);
-    database.args(["-c", "-M", "4MB", "-s"]).arg(folder.join("leaves"));
+    database
+        .args(["-c", "-s"])
+        .arg(folder.join("leaves"))
+        .args(["-M", "4MB"]);
     if !folder.join("leaves").exists() {
         client::run(&mut database).succeeds();
     }

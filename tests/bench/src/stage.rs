@@ -46,16 +46,7 @@ impl Stage {
     /// # Errors
     /// When something cannot be built.
     pub(crate) fn set(arguments: &Arguments) -> anyhow::Result<Self> {
-        let release = tools::regauth()?;
-        programs::use_those_in(&release);
-        let ours = Binary {
-            label: "regauthd".to_owned(),
-            path: release.join("regauthd"),
-        };
-        let binaries = match arguments.binaries.as_slice() {
-            [] => vec![ours],
-            given => given.to_vec(),
-        };
+        let binaries = binaries(arguments)?;
         let haste = if arguments.quick { 100 } else { 1 };
         Ok(Self {
             oha: tools::oha()?,
@@ -128,6 +119,20 @@ fn progress(line: &str) {
     if io::stderr().is_terminal() {
         eprint!("\r\x1b[K{line}");
     }
+}
+
+/// What is to be measured; and everybody is told what to do by the regauthctl of these sources.
+fn binaries(arguments: &Arguments) -> anyhow::Result<Vec<Binary>> {
+    if !arguments.binaries.is_empty() {
+        programs::use_those_in(&tools::released(&["regauthctl"])?);
+        return Ok(arguments.binaries.clone());
+    }
+    let folder = tools::released(&["regauthd", "regauthctl"])?;
+    programs::use_those_in(&folder);
+    Ok(vec![Binary {
+        label: "regauthd".to_owned(),
+        path: folder.join("regauthd"),
+    }])
 }
 
 fn peers(arguments: &Arguments) -> anyhow::Result<Vec<Peer>> {
