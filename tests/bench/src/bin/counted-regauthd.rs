@@ -1,8 +1,6 @@
 //! regauthd with an allocator that counts. SIGUSR1 makes it say how often it has allocated, and how much, since its start.
-#![allow(clippy::unwrap_used, reason = "a benchmark fails loudly")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -33,7 +31,7 @@ fn main() -> anyhow::Result<()> {
     thread::spawn(move || {
         for _ in &mut signals {
             let [number, bytes] = [&NUMBER, &BYTES].map(|counter| counter.load(Ordering::Relaxed));
-            writeln!(std::io::stderr(), "allocated {number} {bytes}").unwrap();
+            eprintln!("allocated {number} {bytes}");
         }
     });
     let options = Options {
