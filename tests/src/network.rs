@@ -18,7 +18,7 @@ use crate::process::Process;
 #[derive(Debug)]
 pub struct Network {
     holder: Process,
-    folder: TempDir,
+    _folder: TempDir,
 }
 
 impl Network {
@@ -40,7 +40,10 @@ impl Network {
         let mut holder = Process::spawn("a network", &mut holder, &log);
         let said_so = || fs::read_to_string(&log).unwrap().contains("ready").then_some(());
         holder.wait_until("its addresses", said_so);
-        Self { holder, folder }
+        Self {
+            holder,
+            _folder: folder,
+        }
     }
 
     /// What runs a program in it: for [`crate::daemon::Builder::under`].
