@@ -28,6 +28,7 @@ use crate::registry::Registry;
 /// How a daemon is started.
 #[derive(Clone, Debug)]
 pub struct Builder {
+    program: Option<PathBuf>,
     under: Vec<String>,
     listen: String,
     store: Option<String>,
@@ -37,6 +38,12 @@ pub struct Builder {
 }
 
 impl Builder {
+    /// Another regauthd than that of these sources.
+    pub fn program(mut self, program: &Path) -> Self {
+        self.program = Some(program.to_owned());
+        self
+    }
+
     /// `--store`. Default: `memory`.
     pub fn store(mut self, store: &str) -> Self {
         self.store = Some(store.to_owned());
@@ -137,7 +144,7 @@ impl Builder {
     }
 
     fn launch(&self, home: &Path, log: &Path, listen: &str) -> (Process, Value) {
-        let mut process = Process::spawn("regauthd", &mut self.command(home, listen), log);
+        let mut process = self.spawn(home, log, listen);
         let status = process.wait_until("regauthctl status", || {
             let answer = Ctl::run(home, &["status"], "");
             answer.succeeded().then_some(answer.json)
@@ -145,8 +152,13 @@ impl Builder {
         (process, status)
     }
 
+    fn spawn(&self, home: &Path, log: &Path, listen: &str) -> Process {
+        Process::spawn("regauthd", &mut self.command(home, listen), log)
+    }
+
     fn command(&self, home: &Path, listen: &str) -> Command {
-        let program = programs::binary("regauthd");
+        let ours = || programs::binary("regauthd");
+        let program = self.program.clone().unwrap_or_else(ours);
         let mut daemon = match self.under.split_first() {
             None => client::command(program, home),
             Some((outer, arguments)) => {
@@ -208,6 +220,7 @@ impl Daemon {
     /// How a daemon is started.
     pub fn builder() -> Builder {
         Builder {
+            program: None,
             under: Vec::new(),
             listen: "127.0.0.1:0".to_owned(),
             store: Some("memory".to_owned()),
@@ -330,6 +343,12 @@ impl Daemon {
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.process.kill();
+    }
+
+    /// Starts it again on the same home and port and waits for nothing. It must have been stopped.
+    pub fn start_again(&mut self) {
+        let log = self.process.log_file().to_owned();
+        self.process = self.builder.spawn(&self.home, &log, self.said("listen"));
     }
 
     /// Starts it again on the same home and port. One that still runs is stopped first.
