@@ -9,6 +9,8 @@ use std::thread;
 
 use clap::Parser;
 use regauthd::credential::StoreKind;
+use regauthd::logs::Logs;
+use regauthd::sockets::Passed;
 use regauthd::{Daemon, Options};
 use signal_hook::consts::SIGUSR1;
 use signal_hook::iterator::Signals;
@@ -27,7 +29,6 @@ struct Arguments {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    regauthd::process::start_logs();
     let mut signals = Signals::new([SIGUSR1])?;
     thread::spawn(move || {
         for _ in &mut signals {
@@ -39,10 +40,11 @@ fn main() -> anyhow::Result<()> {
         home: Some(arguments.home),
         listen: Some(arguments.listen),
         store: arguments.store.map(|_| StoreKind::Vault),
+        logs: Logs::start("info", None)?,
         ..Options::default()
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { anyhow::Ok(Daemon::start(options).await?.run().await?) })
+    runtime.block_on(async { anyhow::Ok(Daemon::start(options, Passed::default()).await?.run().await?) })
 }
 
 /// The allocator that regauthd has, counted.
