@@ -163,6 +163,7 @@ impl Daemon {
         let _ = std::fs::remove_file(self.registrar.folders.socket());
         if !self.registrar.persistent {
             let _ = std::fs::remove_file(self.registrar.folders.bundle());
+            let _ = std::fs::remove_file(self.registrar.folders.java_trust_store());
         }
         Ok(())
     }

@@ -56,6 +56,11 @@ impl Folders {
         self.state.join("ca-bundle.pem")
     }
 
+    /// The same for Java, which reads no PEM file.
+    pub fn java_trust_store(&self) -> PathBuf {
+        self.state.join("ca-bundle.jks")
+    }
+
     /// The encrypted vault.
     pub fn vault(&self) -> PathBuf {
         self.state.join("vault.age")
