@@ -27,6 +27,7 @@ mod provider;
 mod restart;
 mod rotation;
 mod run;
+mod scopes;
 mod setup;
 mod start;
 mod streams;
