@@ -12,11 +12,20 @@ use crate::client;
 /// # Panics
 /// With cargo's words, when it cannot be built.
 pub fn binary(name: &str) -> PathBuf {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let program = FOLDER.get_or_init(build).join(name);
     assert!(program.exists(), "{} has not been built", program.display());
     program
 }
+
+/// From now on the programs are those in this folder, which somebody else has built.
+///
+/// # Panics
+/// When a program has been asked for already.
+pub fn use_those_in(folder: &Path) {
+    FOLDER.set(folder.to_owned()).expect("the first to name a folder");
+}
+
+static FOLDER: OnceLock<PathBuf> = OnceLock::new();
 
 /// Where a program is that Debian does not have, such as `python/bin/uv`.
 ///

@@ -50,7 +50,10 @@ fn every_verb_says_its_answer_in_words() {
         ("status", "regauthd 0.1.0 runs as process 4242"),
         ("reload", "note: `listen` changes at the next start"),
         ("unlock", "The vault is open; 2 registries can be served."),
-        ("stop", "regauthd (process 4242) ends; 3 connections left to finish."),
+        (
+            "stop",
+            "regauthd (process 4242) drains 3 connections, for at most 30 s, and ends.",
+        ),
     ];
     for ((verb, arguments), (_, words)) in VERBS.into_iter().zip(said) {
         let (home, _peer) = Home::answering(&[golden(&format!("response/{verb}"))]);

@@ -113,21 +113,24 @@ impl Registrar {
                 identity.authority.certificates().root.as_str(),
             )
         });
-        let text = bundle::compose(&self.system_roots, roots);
-        replace(&self.folders.bundle(), text.as_bytes())?;
-        replace(
-            &self.folders.java_trust_store(),
-            &java::trust_store(&bundle::certificates(&text)),
-        )
+        let text = bundle::compose(&self.system_roots.load(), roots);
+        self.replace(&self.folders.bundle(), text.as_bytes())?;
+        let for_java = java::trust_store(&bundle::certificates(&text));
+        self.replace(&self.folders.java_trust_store(), &for_java)
     }
-}
 
-/// What is the same is not written again: clients may be reading it.
-fn replace(file: &Path, contents: &[u8]) -> Result<(), ErrorBody> {
-    if std::fs::read(file).is_ok_and(|present| present == contents) {
-        return Ok(());
+    /// What is the same is not written again: clients may be reading it.
+    fn replace(&self, file: &Path, contents: &[u8]) -> Result<(), ErrorBody> {
+        if std::fs::read(file).is_ok_and(|present| present == contents) {
+            return Ok(());
+        }
+        let write = if self.persistent {
+            atomic::write
+        } else {
+            atomic::write_passing
+        };
+        write(file, contents, 0o644).map_err(|error| write_error(file, &error))
     }
-    atomic::write(file, contents, 0o644).map_err(|error| write_error(file, &error))
 }
 
 /// The hosts that a registry's scopes are on, as far as we speak TLS for them.

@@ -32,6 +32,7 @@ async fn carry_out(registrar: &Registrar, request: Request) -> String {
         Request::Status(_) => answer(Ok(show::status(registrar).await)),
         Request::Reload(_) => answer(life::reload(registrar).await),
         Request::Unlock(request) => answer(life::unlock(registrar, request).await),
+        Request::Log(request) => answer(life::log(registrar, &request)),
         Request::Stop(_) => answer(Ok(life::stop(registrar))),
     }
 }

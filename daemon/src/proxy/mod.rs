@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Who the client is ([`client`]) is asked once a connection, of the kernel ([`peer`]) or of a grant, and goes along with
-//! it; [`census`] counts what each has open. Bodies pass through [`pace`].
+//! it; [`census`] counts what each has open. Bodies pass through [`pace`]. How it all ends is [`drain`]'s.
 //!
 //! What the stages decide by is a [`routes::Routes`], replaced whole when a registry is added, rotated or removed.
 
@@ -18,10 +18,12 @@ pub mod accept;
 pub mod census;
 pub mod client;
 pub mod connect;
+#[cfg(not(target_os = "linux"))]
+mod copy;
 pub mod decide;
 pub mod dial;
+pub(crate) mod drain;
 pub mod intercept;
-pub mod lanes;
 pub mod pace;
 pub mod peer;
 pub mod plain;
@@ -30,6 +32,8 @@ pub mod request;
 pub mod rewrite;
 pub mod routes;
 mod socket;
+#[cfg(target_os = "linux")]
+mod splice;
 pub mod tunnel;
 pub mod upstream;
 pub mod worker;

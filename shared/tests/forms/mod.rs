@@ -3,12 +3,12 @@
 use std::fmt::Debug;
 
 use regauth_shared::request::{
-    AddRegistry, AddScope, Allow, ByName, Grant, Nothing, Revoke, Rotate, SourceCommand, Unlock, Verify,
+    AddRegistry, AddScope, Allow, ByName, Grant, Log, LogLevel, Nothing, Revoke, Rotate, SourceCommand, Unlock, Verify,
 };
 use regauth_shared::response::{
-    CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, Problem, RegistryAdded, RegistryList,
-    RegistryRemoved, RegistryView, Reloaded, Revoked, Rotated, SourceFailure, Status, Stopping, StoreView, Unlocked,
-    Verdict, VerdictResult, Verified, WritesChanged,
+    CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, LogLevels, Problem, RegistryAdded,
+    RegistryList, RegistryRemoved, RegistryView, Reloaded, Revoked, Rotated, SocketOrigin, Sockets, SourceFailure,
+    Status, Stopping, StoreView, Unlocked, Verdict, VerdictResult, Verified, WritesChanged,
 };
 use regauth_shared::version::{Greeting, Hello};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret};
@@ -52,6 +52,13 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("deny", Request::Deny(by_name())),
         ("status", Request::Status(Nothing {})),
         ("reload", Request::Reload(Nothing {})),
+        (
+            "log",
+            Request::Log(Log {
+                level: Some(LogLevel::Debug),
+            }),
+        ),
+        ("log-least", Request::Log(Log { level: None })),
         ("stop", Request::Stop(Nothing {})),
     ];
     requests.extend(requests_with_options());
@@ -202,6 +209,13 @@ fn answers_of_the_daemon(each: &mut impl EachAnswer) {
         Stopping {
             connections: 3,
             pid: 4242,
+            at_most: Some(30),
+        },
+    );
+    each.check(
+        "log",
+        LogLevels {
+            level: "debug".to_owned(),
         },
     );
 }
@@ -333,6 +347,7 @@ fn registry() -> RegistryView {
         last_used: Some("2026-03-04T05:06:07Z".to_owned()),
         last_status: Some(200),
         requests: 1234,
+        trouble: Some("registry `corp`: cannot read /etc/corp-root.pem: No such file or directory".to_owned()),
     }
 }
 
@@ -359,6 +374,7 @@ fn registry_least() -> RegistryView {
         last_used: None,
         last_status: None,
         requests: 0,
+        trouble: None,
     }
 }
 
@@ -443,6 +459,10 @@ fn status(store_is: &str, problems: Vec<Problem>) -> Status {
         pid: 4242,
         started: "2026-03-04T05:00:00Z".to_owned(),
         listen: "127.0.0.1:9001".to_owned(),
+        sockets: Sockets {
+            proxy: SocketOrigin::Passed,
+            control: SocketOrigin::Own,
+        },
         proxy: "http://127.0.0.1:9001".to_owned(),
         bundle: "/home/me/.local/state/regauth/ca-bundle.pem".to_owned(),
         config: "/home/me/.config/regauth/config.toml".to_owned(),
