@@ -18,11 +18,12 @@ pub mod accept;
 pub mod census;
 pub mod client;
 pub mod connect;
+#[cfg(not(target_os = "linux"))]
+mod copy;
 pub mod decide;
 pub mod dial;
 pub(crate) mod drain;
 pub mod intercept;
-pub mod lanes;
 pub mod pace;
 pub mod peer;
 pub mod plain;
@@ -31,6 +32,8 @@ pub mod request;
 pub mod rewrite;
 pub mod routes;
 mod socket;
+#[cfg(target_os = "linux")]
+mod splice;
 pub mod tunnel;
 pub mod upstream;
 pub mod worker;

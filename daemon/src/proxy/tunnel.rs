@@ -1,17 +1,24 @@
 //! Exit one: bytes both ways for a host nobody configured, never read.
 
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::host::Origin;
 use crate::proxy::connect::refuse;
+#[cfg(not(target_os = "linux"))]
+use crate::proxy::copy::carry;
 use crate::proxy::dial::{DialError, Dialer, is_forbidden};
-use crate::proxy::drain::Watched;
 use crate::proxy::refuse::Refusal;
+#[cfg(target_os = "linux")]
+use crate::proxy::splice::carry;
 use crate::proxy::worker::Worker;
 
-/// Connects to `target`, accepts the CONNECT and carries bytes until both sides are done, or the daemon drains and nothing
-/// moves any more.
+/// Connects to `target`, accepts the CONNECT and carries bytes until both sides are done, nothing has moved for an hour,
+/// or the daemon drains and nothing moves any more.
 pub(crate) async fn serve(worker: Worker, mut dialer: Dialer, mut downstream: TcpStream, target: Origin) {
     let upstream = match dialer.dial(&target).await {
         Ok(upstream) => upstream,
@@ -23,12 +30,36 @@ pub(crate) async fn serve(worker: Worker, mut dialer: Dialer, mut downstream: Tc
     if downstream.write_all(ESTABLISHED).await.is_err() {
         return;
     }
-    let (mut upstream, movement) = Watched::new(upstream);
-    let both_ways = tokio::io::copy_bidirectional_with_sizes(&mut downstream, &mut upstream, BUFFER, BUFFER);
+    let moved = AtomicU64::new(0);
     tokio::select! {
-        _ = both_ways => {}
-        () = movement.has_ended(&worker.plane) => {}
+        _ = both_ways(&downstream, &upstream, &moved) => {}
+        () = idle(&moved, IDLE) => {}
+        () = given_up(&worker, &moved) => {}
     }
+}
+
+async fn both_ways(downstream: &TcpStream, upstream: &TcpStream, moved: &AtomicU64) -> io::Result<()> {
+    tokio::try_join!(carry(downstream, upstream, moved), carry(upstream, downstream, moved)).map(drop)
+}
+
+/// Waits until nothing has moved for so long; found out at the end of a second span at the latest.
+async fn idle(moved: &AtomicU64, span: Duration) {
+    let mut before = moved.load(Ordering::Relaxed);
+    loop {
+        tokio::time::sleep(span).await;
+        let now = moved.load(Ordering::Relaxed);
+        if now == before {
+            return;
+        }
+        before = now;
+    }
+}
+
+/// What a tunnel carries is not known, so a draining daemon ends it when nothing moves in it: clients keep idle connections
+/// open for minutes.
+async fn given_up(worker: &Worker, moved: &AtomicU64) {
+    worker.plane.drain.cancelled().await;
+    idle(moved, GRACE).await;
 }
 
 fn refusal(error: &DialError) -> Refusal {
@@ -41,4 +72,28 @@ fn refusal(error: &DialError) -> Refusal {
 
 /// The answer to an accepted CONNECT (RFC 9110, section 9.3.6).
 pub(crate) const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
-const BUFFER: usize = 64 * 1024;
+/// Servers think for minutes in silence, nobody for so long.
+const IDLE: Duration = Duration::from_secs(3600);
+const GRACE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tunnel_that_moves_is_not_idle() {
+        let moved = AtomicU64::new(0);
+        let moving = async {
+            for _ in 0..100 {
+                tokio::time::sleep(IDLE / 2).await;
+                moved.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        tokio::select! {
+            () = idle(&moved, IDLE) => panic!("it moved"),
+            () = moving => {}
+        }
+        let patience = tokio::time::timeout(IDLE * 2 + Duration::from_secs(1), idle(&moved, IDLE));
+        patience.await.expect("nothing moves any more");
+    }
+}
