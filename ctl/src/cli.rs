@@ -12,8 +12,8 @@ use regauth_shared::{ErrorBody, exit_code};
 
 use crate::client::Client;
 use crate::commands::{
-    add_registry, allow, completions, deny, doctor, env, grant, grants, list, log, man, reload, remove_registry,
-    revoke, rotate, run as run_command, setup, show, status, stop, unlock, verify,
+    add_registry, add_scope, allow, completions, deny, doctor, env, grant, grants, list, log, man, reload,
+    remove_registry, revoke, rotate, run as run_command, setup, show, status, stop, unlock, verify,
 };
 use crate::output::{self, Report};
 use crate::{completion, error, setup as clients};
@@ -55,6 +55,7 @@ enum Alone {
 #[derive(Subcommand)]
 enum Verb {
     AddRegistry(Box<add_registry::Arguments>),
+    AddScope(add_scope::Arguments),
     RemoveRegistry(remove_registry::Arguments),
     List(list::Arguments),
     Show(show::Arguments),
@@ -80,7 +81,10 @@ enum Verb {
 const LAST: usize = 100;
 
 const GROUPS: [(&str, &[&str]); 7] = [
-    ("Registries", &["add-registry", "remove-registry", "list", "show"]),
+    (
+        "Registries",
+        &["add-registry", "add-scope", "remove-registry", "list", "show"],
+    ),
     ("Tokens", &["rotate", "verify"]),
     ("Writes", &["allow", "deny"]),
     ("Clients", &["setup", "env", "run", "doctor"]),
@@ -133,6 +137,9 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
     match verb {
         Verb::AddRegistry(arguments) => {
             add_registry::run(*arguments, &client).map(|report| report.and(&clients::refresh(&folders, &client)))
+        }
+        Verb::AddScope(arguments) => {
+            add_scope::run(arguments, &client).map(|report| report.and(&clients::refresh(&folders, &client)))
         }
         Verb::RemoveRegistry(arguments) => {
             remove_registry::run(arguments, &client).map(|report| report.and(&clients::refresh(&folders, &client)))

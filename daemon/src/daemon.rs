@@ -94,6 +94,8 @@ impl Daemon {
     /// # Errors
     /// [`StartError`], each with what to do.
     pub async fn start(options: Options, passed: Passed) -> Result<Self, StartError> {
+        // Hundreds of files as a rule: read while all else gets ready.
+        let system_roots = tokio::task::spawn_blocking(bundle::system_roots_or_warn);
         let folders = Folders::resolve(options.home.as_deref(), |name| std::env::var_os(name))?;
         let (sockets, visitors) = (passed.origins(), visitors(&passed));
         home::prepare(&folders, visitors == Visitors::Group)?;
@@ -108,7 +110,7 @@ impl Daemon {
         let belongings = belongings(&folders, sockets, lock, options.ephemeral);
         let Opened { kind, thread } = open::open(&folders, &options, &config).await?;
         record_store(&config_file, &config, kind, options.ephemeral)?;
-        let system_roots = bundle::system_roots_or_warn();
+        let system_roots = system_roots.await.map_err(|error| StartError::Threads(error.into()))?;
         let number = Workers::usual_number();
         let plane = Arc::new(plane(&config, grants, listen, &system_roots, number)?);
         let workers = Workers::start(number, &plane).map_err(StartError::Threads)?;

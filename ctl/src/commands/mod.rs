@@ -1,6 +1,7 @@
 //! One verb a file: its arguments and its function. [`registry`] is how verbs speak of a registry.
 
 pub(crate) mod add_registry;
+pub(crate) mod add_scope;
 pub(crate) mod remove_registry;
 
 pub(crate) mod list;
@@ -31,6 +32,7 @@ pub(crate) mod stop;
 pub(crate) mod unlock;
 
 mod client_configuration;
+mod git_index;
 mod registry;
 mod run_registries;
 mod source;

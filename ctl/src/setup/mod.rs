@@ -29,10 +29,10 @@ use serde::Serialize;
 use crate::client::Client;
 use crate::error;
 use document::Document;
-pub(crate) use facts::{Facts, PROVIDER, beside_us, on_path};
+pub(crate) use facts::{Facts, PROVIDER, beside_us, is_git_index, on_path};
 pub(crate) use record::Place;
 use record::{FileRecord, Record};
-pub(crate) use tool::Tool;
+pub(crate) use tool::{Tool, uv_file};
 
 /// What was done, or would be.
 #[derive(Debug, Serialize)]

@@ -2,8 +2,9 @@
 
 use crate::peer::{Home, command, golden, run};
 
-const VERBS: [&str; 21] = [
+const VERBS: [&str; 22] = [
     "add-registry",
+    "add-scope",
     "remove-registry",
     "list",
     "show",

@@ -2,7 +2,7 @@
 //!
 //! [`server`] listens on the Unix socket and frames lines; [`dispatch`] has one exhaustive match. The verbs are written on
 //! the [`registrar`] (with its [`authorities`] and [`files`]), which alone changes what is served: [`add`], [`remove`],
-//! [`rotate`] (with verify), [`grants`], [`show`] and [`life`]. [`supply`] gets a new registry's first token from its
+//! [`scopes`], [`rotate`] (with verify), [`grants`], [`show`] and [`life`]. [`supply`] gets a new registry's first token from its
 //! source, [`probe`] asks a registry what it thinks of one.
 
 pub mod registrar;
@@ -16,6 +16,7 @@ mod life;
 mod probe;
 mod remove;
 mod rotate;
+mod scopes;
 mod show;
 mod supply;
 
