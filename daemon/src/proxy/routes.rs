@@ -235,6 +235,7 @@ pub(super) mod tests {
                 keeper: Arc::new(Keeper::fixed()),
                 upstream: outlet.upstream,
                 usage: Arc::default(),
+                trouble: None,
             })
         };
         let services: Vec<_> = config.registries.into_iter().map(service).collect();
