@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark fails loudly")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -29,18 +28,20 @@ struct Arguments {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    let level = std::env::var("REGAUTH_LOG").unwrap_or_else(|_| "info".to_owned());
+    let logs = Logs::start(&level, None)?;
     let mut signals = Signals::new([SIGUSR1])?;
     thread::spawn(move || {
         for _ in &mut signals {
             let [number, bytes] = [&NUMBER, &BYTES].map(|counter| counter.load(Ordering::Relaxed));
-            writeln!(std::io::stderr(), "allocated {number} {bytes}").unwrap();
+            eprintln!("allocated {number} {bytes}");
         }
     });
     let options = Options {
         home: Some(arguments.home),
         listen: Some(arguments.listen),
         store: arguments.store.map(|_| StoreKind::Vault),
-        logs: Logs::start("info", None)?,
+        logs,
         ..Options::default()
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
