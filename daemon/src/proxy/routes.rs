@@ -234,6 +234,7 @@ pub(super) mod tests {
                 credential: outlet.slot,
                 keeper: Arc::new(Keeper::fixed()),
                 upstream: outlet.upstream,
+                trouble: None,
                 usage: Arc::default(),
                 trouble: None,
             })
