@@ -25,6 +25,7 @@ use crate::error;
 pub(crate) struct Client {
     socket: PathBuf,
     how_to_start: String,
+    how_to_be_let_in: &'static str,
 }
 
 /// The daemon's answer, understood, and its JSON as it came: fields that we do not know are not lost to `--json`.
@@ -40,12 +41,24 @@ impl Client {
     pub(crate) fn new(folders: &Folders) -> Self {
         let how_to_start = match &folders.home {
             Some(home) => format!("start it: regauthd --home {}", home.display()),
-            None if cfg!(target_os = "linux") => "start it: regauthd, or systemctl --user start regauthd".to_owned(),
+            None if cfg!(target_os = "linux") => {
+                "start it: regauthd, or once and for all: regauthctl service install".to_owned()
+            }
             None => "start it: regauthd".to_owned(),
         };
         Self {
             socket: folders.socket(),
             how_to_start,
+            how_to_be_let_in: "a daemon obeys the user that it runs as; become that user, or start a daemon of your own",
+        }
+    }
+
+    /// The same, of the machine's own daemon.
+    pub(crate) fn of_the_system(self) -> Self {
+        Self {
+            how_to_start: "start it: sudo regauthctl service install --system".to_owned(),
+            how_to_be_let_in: "the machine's daemon obeys root, and on Linux the members of the group regauth",
+            ..self
         }
     }
 
@@ -126,7 +139,7 @@ impl Client {
             .hint(&self.how_to_start),
             Errno::ACCESS | Errno::PERM => {
                 error::unreachable(format!("no permission to open the control socket {socket}"))
-                    .hint("a daemon obeys the user that it runs as; become that user, or start a daemon of your own")
+                    .hint(self.how_to_be_let_in)
             }
             Errno::AGAIN => hung(BRIEF),
             Errno::NAMETOOLONG => error::unreachable(format!("the path of the control socket is too long: {socket}"))

@@ -103,7 +103,7 @@ impl Daemon {
         let Remembered { ledger, grants } = remembered(&folders, options.ephemeral)?;
         let config_file = options.config.clone().unwrap_or_else(|| folders.config_file());
         let config = read_config(&config_file, options.ephemeral)?;
-        passed.check_control(&folders.socket())?;
+        passed.check_control(&[folders.socket(), Folders::of_the_system().socket()])?;
         let (listener, listen) = listen(passed.proxy, &options, &config).await?;
         let control = sockets::control(passed.control, &folders.socket())
             .map_err(|error| StartError::Socket(folders.socket(), error))?;

@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, ValueEnum};
+use clap::{CommandFactory, Parser, ValueEnum};
 use regauthd::config::listen_address;
 use regauthd::credential::StoreKind;
 use regauthd::credential::environment::Environment;
+use regauthd::credential::vault::new_identity;
 use regauthd::logs::{Format, Logs};
 use regauthd::sockets::Passed;
 use regauthd::{Daemon, Options, process};
@@ -51,6 +52,12 @@ struct Arguments {
     /// End when standard input ends, and remove --home: a daemon that cannot outlive what started it
     #[arg(long, requires_all = ["ephemeral", "home"])]
     until_eof: bool,
+    /// Print a new key for a vault and do nothing else: for `systemd-creds encrypt --name=vault-identity`
+    #[arg(long)]
+    new_vault_identity: bool,
+    /// Print the manual page: for packagers
+    #[arg(long, hide = true)]
+    man_page: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -94,6 +101,12 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let throw_away = arguments.home.clone().filter(|_| arguments.until_eof);
     process::harden();
+    if arguments.new_vault_identity {
+        return print(new_identity().as_bytes());
+    }
+    if arguments.man_page {
+        return print(&man_page());
+    }
     let served = serve(arguments);
     if let Some(home) = throw_away {
         let _ = std::fs::remove_dir_all(home);
@@ -105,6 +118,20 @@ fn main() -> ExitCode {
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn man_page() -> Vec<u8> {
+    let mut page = Vec::new();
+    // Nothing can go wrong while writing to memory.
+    let _ = clap_mangen::Man::new(Arguments::command()).render(&mut page);
+    page
+}
+
+fn print(text: &[u8]) -> ExitCode {
+    match std::io::stdout().write_all(text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

@@ -61,19 +61,22 @@ impl Passed {
         metadata.is_some_and(|metadata| metadata.permissions().mode() & GROUP_WRITES != 0)
     }
 
-    /// Checks the control socket: where `regauthctl` looks for it, ours or root's, closed to strangers.
+    /// Checks the control socket: where `regauthctl` looks for it, with or without `--system`, ours or root's, closed to strangers.
     ///
     /// # Errors
     /// [`PassedError`] with what to do.
-    pub fn check_control(&self, expected: &Path) -> Result<(), PassedError> {
+    pub fn check_control(&self, [usual, of_the_system]: &[PathBuf; 2]) -> Result<(), PassedError> {
         let Some(listener) = &self.control else { return Ok(()) };
         let path = path_of(listener).ok_or(PassedError::Nameless)?;
         let metadata = path.metadata().map_err(PassedError::Unusable)?;
-        let looked_for = expected.metadata().ok();
-        if looked_for.is_none_or(|there| (there.dev(), there.ino()) != (metadata.dev(), metadata.ino())) {
+        let is_it = |there: std::fs::Metadata| (there.dev(), there.ino()) == (metadata.dev(), metadata.ino());
+        if ![usual, of_the_system]
+            .iter()
+            .any(|path| path.metadata().is_ok_and(is_it))
+        {
             return Err(PassedError::Elsewhere {
                 path,
-                expected: expected.to_path_buf(),
+                expected: usual.clone(),
             });
         }
         let ours = rustix::process::geteuid().as_raw();

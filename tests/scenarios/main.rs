@@ -24,6 +24,7 @@ mod kill;
 mod leaks;
 mod life;
 mod packages;
+mod packaging;
 mod provider;
 mod restart;
 mod rotation;

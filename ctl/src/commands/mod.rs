@@ -27,6 +27,7 @@ pub(crate) mod revoke;
 
 pub(crate) mod log;
 pub(crate) mod reload;
+pub(crate) mod service;
 pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod unlock;

@@ -12,11 +12,11 @@ use crate::error;
 
 /// A file as it is now.
 #[derive(Debug)]
-pub(super) struct Document {
+pub(crate) struct Document {
     /// As a person knows it, perhaps a link.
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
     /// None when there is no file.
-    pub(super) text: Option<String>,
+    pub(crate) text: Option<String>,
     mode: u32,
     made: Vec<PathBuf>,
 }
@@ -26,7 +26,7 @@ impl Document {
     ///
     /// # Errors
     /// It is there and cannot be read, or is not text.
-    pub(super) fn read(path: &Path) -> Result<Self, ErrorBody> {
+    pub(crate) fn read(path: &Path) -> Result<Self, ErrorBody> {
         let cannot = || error::io(format!("cannot read {}", path.display()));
         let text = match fs::read_to_string(path) {
             Ok(text) => Some(text),
@@ -46,7 +46,7 @@ impl Document {
     }
 
     /// The folders that have to be made for it, the outermost last.
-    pub(super) fn missing_folders(&self) -> Vec<PathBuf> {
+    pub(crate) fn missing_folders(&self) -> Vec<PathBuf> {
         let above = self.path.ancestors().skip(1);
         above
             .take_while(|folder| !folder.exists())
@@ -55,7 +55,7 @@ impl Document {
     }
 
     /// The same; with the file go these folders, when they are empty.
-    pub(super) fn removing(self, made: Vec<PathBuf>) -> Self {
+    pub(crate) fn removing(self, made: Vec<PathBuf>) -> Self {
         Self { made, ..self }
     }
 
@@ -64,7 +64,7 @@ impl Document {
     ///
     /// # Errors
     /// The file system's.
-    pub(super) fn replace(&self, text: Option<&str>) -> Result<(), ErrorBody> {
+    pub(crate) fn replace(&self, text: Option<&str>) -> Result<(), ErrorBody> {
         let cannot = error::io(format!("cannot write {}", self.path.display()));
         if self.text.as_deref() == text {
             return Ok(());

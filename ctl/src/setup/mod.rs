@@ -28,7 +28,7 @@ use serde::Serialize;
 
 use crate::client::Client;
 use crate::error;
-use document::Document;
+pub(crate) use document::Document;
 pub(crate) use facts::{Facts, PROVIDER, beside_us, is_git_index, on_path};
 pub(crate) use record::Place;
 use record::{FileRecord, Record};

@@ -25,7 +25,8 @@ fn without_a_home_of_its_own_the_daemon_is_a_service() {
     let run = run(command(&["status"], [("HOME", home.path())]), b"");
     assert_eq!(run.code, Some(3));
     assert!(
-        run.stderr.contains("regauthd, or systemctl --user start regauthd"),
+        run.stderr
+            .contains("regauthd, or once and for all: regauthctl service install"),
         "{run:?}"
     );
 }

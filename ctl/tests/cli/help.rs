@@ -2,7 +2,7 @@
 
 use crate::peer::{Home, command, golden, run};
 
-const VERBS: [&str; 22] = [
+const VERBS: [&str; 23] = [
     "add-registry",
     "add-scope",
     "remove-registry",
@@ -22,6 +22,7 @@ const VERBS: [&str; 22] = [
     "status",
     "unlock",
     "reload",
+    "service",
     "stop",
     "completions",
     "man",
