@@ -236,7 +236,6 @@ pub(super) mod tests {
                 upstream: outlet.upstream,
                 trouble: None,
                 usage: Arc::default(),
-                trouble: None,
             })
         };
         let services: Vec<_> = config.registries.into_iter().map(service).collect();
