@@ -13,7 +13,7 @@ use regauth_shared::{ErrorBody, exit_code};
 use crate::client::Client;
 use crate::commands::{
     add_registry, allow, completions, deny, doctor, env, grant, grants, list, man, reload, remove_registry, revoke,
-    rotate, run as run_command, setup, show, status, stop, unlock, verify,
+    rotate, run as run_command, setup, show, status, stop, store, unlock, verify,
 };
 use crate::output::{self, Report};
 use crate::{completion, error, setup as clients};
@@ -70,6 +70,7 @@ enum Verb {
     Grants(grants::Arguments),
     Revoke(revoke::Arguments),
     Status(status::Arguments),
+    Store(store::Arguments),
     Unlock(unlock::Arguments),
     Reload(reload::Arguments),
     Stop(stop::Arguments),
@@ -84,7 +85,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
     ("Writes", &["allow", "deny"]),
     ("Clients", &["setup", "env", "run", "doctor"]),
     ("Other clients", &["grant", "grants", "revoke"]),
-    ("The daemon", &["status", "unlock", "reload", "stop"]),
+    ("The daemon", &["status", "store", "unlock", "reload", "stop"]),
     ("For packagers", &["completions", "man"]),
 ];
 
@@ -150,6 +151,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         Verb::Grants(arguments) => grants::run(arguments, &client),
         Verb::Revoke(arguments) => revoke::run(arguments, &client),
         Verb::Status(arguments) => status::run(arguments, &client),
+        Verb::Store(arguments) => store::run(arguments, &client),
         Verb::Unlock(arguments) => unlock::run(arguments, &client),
         Verb::Reload(arguments) => reload::run(arguments, &client),
         Verb::Stop(arguments) => stop::run(arguments, &client),

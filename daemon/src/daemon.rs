@@ -22,7 +22,7 @@ use crate::control::registrar::{Parts, Registrar};
 use crate::control::server;
 use crate::credential::StoreKind;
 use crate::credential::environment::Environment;
-use crate::credential::open::{self, Opened};
+use crate::credential::open;
 use crate::grant::Grants;
 use crate::home::{self, HomeError, Lock};
 use crate::ledger::{Ledger, LedgerError};
@@ -84,8 +84,8 @@ impl Daemon {
         let grants = read_grants(&folders.grants(), options.ephemeral)?;
         let (listener, listen) = listen(&options, &config).await?;
         let control = server::bind(&folders.socket()).map_err(|error| StartError::Socket(folders.socket(), error))?;
-        let Opened { kind, thread } = open::open(&folders, &options, &config).await?;
-        record_store(&config_file, &config, kind, options.ephemeral)?;
+        let store = open::open(&folders, &options, &config).await?;
+        record_store(&config_file, &config, store.kind, options.ephemeral)?;
         let system_roots = system_roots();
         let number = Workers::usual_number();
         let plane = Arc::new(plane(&config, grants, listen, &system_roots, number)?);
@@ -95,8 +95,7 @@ impl Daemon {
             config_file,
             plane,
             workers: number,
-            store: thread,
-            store_kind: kind,
+            store,
             at_start: config.clone(),
             system_roots,
             stop: CancellationToken::new(),
@@ -267,7 +266,10 @@ async fn retry_store(registrar: Arc<Registrar>, end: CancellationToken) {
     loop {
         tokio::select! {
             () = end.cancelled() => return,
-            () = tokio::time::sleep(RETRY) => registrar.retry_store().await,
+            () = tokio::time::sleep(RETRY) => {
+                registrar.retry_store().await;
+                registrar.retry_other_store().await;
+            }
         }
     }
 }

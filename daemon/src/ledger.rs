@@ -3,7 +3,8 @@
 //! No secret is in it. A secret and the configuration cannot be written in one step, so the ledger holds the intent: a
 //! name is noted as pending before its secret is written or its registry forgotten, and the configuration decides. After
 //! a kill, a pending name that the configuration has is done, and one that it has not is undone, secret and all. A rotation
-//! is noted likewise, and the secret that the store has decides.
+//! is noted likewise, and the secret that the store has decides. A move to another store is noted before the first secret
+//! is copied, and until the last copy is deleted from the store that lost them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -16,6 +17,7 @@ use time::OffsetDateTime;
 use crate::atomic;
 use crate::authority::Certificates;
 use crate::credential::mark::Mark;
+use crate::credential::{Item, StoreKind};
 
 /// The ledger's content.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +36,9 @@ pub struct Ledger {
     /// The certificates of each host's authority; its key is in the store.
     #[serde(default)]
     pub authorities: BTreeMap<String, Certificates>,
+    /// Until all secrets are in one store and in no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving: Option<Moving>,
 }
 
 /// What is remembered of a credential.
@@ -57,6 +62,20 @@ pub struct Rotation {
     pub mark: Mark,
 }
 
+/// A move from one store to another that has begun. Which of the two is the store, the configuration says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Moving {
+    /// Where the secrets were.
+    pub from: StoreKind,
+    /// Where they go.
+    pub to: StoreKind,
+    /// Whether the new store has them all, each compared with the old one's.
+    pub whole: bool,
+    /// What one of the two is going to lose.
+    pub items: BTreeSet<Item>,
+}
+
 impl Default for Ledger {
     fn default() -> Self {
         Self {
@@ -65,6 +84,7 @@ impl Default for Ledger {
             registries: BTreeMap::new(),
             rotations: BTreeMap::new(),
             authorities: BTreeMap::new(),
+            moving: None,
         }
     }
 }

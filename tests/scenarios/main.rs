@@ -26,6 +26,7 @@ mod rotation;
 mod run;
 mod setup;
 mod start;
+mod store_move;
 mod streams;
 mod tunnel;
 mod vault;

@@ -4,7 +4,8 @@
 //! with its [`gate`] make an HTTPS origin; [`crates`], [`shelf`], [`api`], [`git_backend`] and [`registry`] make a
 //! private registry, [`git_server`] a private git host; [`honeypot`] is a stranger that records what it is sent, both
 //! by [`serve`]; [`cargo`], [`git`] and [`curl`] are the clients, [`storm`] is a thousand at once, and [`hand`] is the
-//! person who sets them up; [`keyring`] is the desktop's keychain; [`daemon`] and [`ctl`] are regauth itself, from
+//! person who sets them up; [`keyring`] is the desktop's keychain, [`items`] what a store keeps, [`random`] the moment of a
+//! kill; [`daemon`] and [`ctl`] are regauth itself, from
 //! [`programs`]; [`leaks`] looks for secrets where none may be. The harness asserts nothing of its own: the scenarios do.
 #![allow(
     clippy::unwrap_used,
@@ -27,12 +28,14 @@ pub mod git_backend;
 pub mod git_server;
 pub mod hand;
 pub mod honeypot;
+pub mod items;
 pub mod keyring;
 pub mod leaks;
 pub mod nginx;
 pub mod poll;
 pub mod process;
 pub mod programs;
+pub mod random;
 pub mod raw;
 pub mod recorder;
 pub mod registry;

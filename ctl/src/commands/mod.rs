@@ -27,6 +27,7 @@ pub(crate) mod revoke;
 pub(crate) mod reload;
 pub(crate) mod status;
 pub(crate) mod stop;
+pub(crate) mod store;
 pub(crate) mod unlock;
 
 mod client_configuration;

@@ -2,7 +2,7 @@
 
 use crate::peer::{Home, command, golden, run};
 
-const VERBS: [&str; 21] = [
+const VERBS: [&str; 22] = [
     "add-registry",
     "remove-registry",
     "list",
@@ -19,6 +19,7 @@ const VERBS: [&str; 21] = [
     "grants",
     "revoke",
     "status",
+    "store",
     "unlock",
     "reload",
     "stop",

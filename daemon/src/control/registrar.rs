@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use regauth_shared::paths::Folders;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
 use rustls_pki_types::CertificateDer;
@@ -16,15 +16,16 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::moving::Progress;
 use crate::authority::Authority;
 use crate::config::Config;
 use crate::credential::environment::Environment;
 use crate::credential::generation::Value;
 use crate::credential::keeper::{Keeper, Outlet, Present};
+use crate::credential::open::Opened;
 use crate::credential::origin::Origin;
 use crate::credential::slot::{Holding, Slot};
-use crate::credential::thread::StoreThread;
-use crate::credential::{Item, StoreError, StoreKind};
+use crate::credential::{Item, StoreError};
 use crate::host::Host;
 use crate::ledger::{Ledger, Record};
 use crate::proxy::routes::{Routes, Service};
@@ -43,10 +44,6 @@ pub struct Registrar {
     pub plane: Arc<Plane>,
     /// How many workers there are; the control side has the pool after theirs.
     pub workers: usize,
-    /// What keeps the secrets.
-    pub store: StoreThread,
-    /// Which store that is.
-    pub store_kind: StoreKind,
     /// The configuration that the daemon started with; some of it stays until the next start.
     pub at_start: Config,
     /// The system's roots.
@@ -63,6 +60,12 @@ pub struct Registrar {
     pub renewers: TaskTracker,
     books: Mutex<Books>,
     glance: ArcSwap<Glance>,
+    /// What keeps the secrets.
+    store: ArcSwap<Opened>,
+    /// The store that still has copies from a move, until they are deleted there.
+    other_store: ArcSwapOption<Opened>,
+    /// How far a move is, while there is one.
+    moving: ArcSwapOption<Progress>,
 }
 
 /// The registries in service, by name.
@@ -116,9 +119,7 @@ pub struct Parts {
     /// How many workers there are.
     pub workers: usize,
     /// What keeps the secrets.
-    pub store: StoreThread,
-    /// Which store that is.
-    pub store_kind: StoreKind,
+    pub store: Opened,
     /// The configuration that the daemon started with; some of it stays until the next start.
     pub at_start: Config,
     /// The system's roots.
@@ -145,8 +146,6 @@ impl Registrar {
             config_file: parts.config_file,
             plane: parts.plane,
             workers: parts.workers,
-            store: parts.store,
-            store_kind: parts.store_kind,
             at_start: parts.at_start,
             system_roots: parts.system_roots,
             started: OffsetDateTime::now_utc(),
@@ -159,11 +158,15 @@ impl Registrar {
                 ..Books::default()
             }),
             glance: ArcSwap::default(),
+            store: ArcSwap::from_pointee(parts.store),
+            other_store: ArcSwapOption::empty(),
+            moving: ArcSwapOption::empty(),
         };
         {
             let mut books = registrar.books.lock().await;
             registrar.take_in(&mut books, config).await?;
             registrar.finish_pending(&mut books).await?;
+            registrar.settle_move(&mut books).await;
             registrar.publish(&books);
         }
         Ok(registrar)
@@ -175,6 +178,36 @@ impl Registrar {
     /// When the file has errors; what was in service stays.
     pub async fn reload(&self) -> Result<(), ErrorBody> {
         super::life::reload(self).await.map(drop)
+    }
+
+    /// What keeps the secrets.
+    pub(crate) fn store(&self) -> Arc<Opened> {
+        self.store.load_full()
+    }
+
+    /// From now on this is what keeps the secrets. The configuration says so already.
+    pub(super) fn use_store(&self, store: Arc<Opened>) {
+        self.store.store(store);
+    }
+
+    /// The store that still has copies from a move.
+    pub(super) fn other_store(&self) -> Option<Arc<Opened>> {
+        self.other_store.load_full()
+    }
+
+    /// Notes which store still has copies from a move, or that none has.
+    pub(super) fn note_other_store(&self, store: Option<Arc<Opened>>) {
+        self.other_store.store(store);
+    }
+
+    /// How far a move is, while there is one.
+    pub(super) fn progress(&self) -> Option<Arc<Progress>> {
+        self.moving.load_full()
+    }
+
+    /// Notes that a move has begun, or that it is over.
+    pub(super) fn note_progress(&self, progress: Option<Arc<Progress>>) {
+        self.moving.store(progress);
     }
 
     /// The books, for one verb at a time.
@@ -210,7 +243,7 @@ impl Registrar {
 
     /// Deletes a registry's secret, and with it the last that is remembered of it.
     pub(crate) async fn delete_credential(&self, books: &mut Books, name: &RegistryName) -> Result<(), StoreError> {
-        self.store.delete(&Item::Credential(name.clone())).await?;
+        self.store().thread.delete(&Item::Credential(name.clone())).await?;
         books.ledger.pending.remove(name);
         books.ledger.registries.remove(name);
         books.ledger.rotations.remove(name);
@@ -282,7 +315,7 @@ impl Registrar {
     }
 
     async fn stored(&self, books: &mut Books, name: &RegistryName) -> Present {
-        match self.store.read(&Item::Credential(name.clone())).await {
+        match self.store().thread.read(&Item::Credential(name.clone())).await {
             Ok(Some(secret)) => {
                 let interrupted = books.ledger.rotations.contains_key(name);
                 let record = books.ledger.settle(name, &secret).unwrap_or_else(first_record);
@@ -313,7 +346,7 @@ impl Registrar {
     pub async fn retry_store(&self) {
         let glance = self.glance();
         let nothing_is_missing = glance.store_trouble.is_none() && !glance.unfinished;
-        if nothing_is_missing || self.store.check().await.is_err() {
+        if nothing_is_missing || self.store().thread.check().await.is_err() {
             return;
         }
         let mut books = self.books.lock().await;
