@@ -12,8 +12,8 @@ use regauth_shared::{ErrorBody, exit_code};
 
 use crate::client::Client;
 use crate::commands::{
-    add_registry, allow, completions, deny, doctor, env, grant, grants, list, man, reload, remove_registry, revoke,
-    rotate, run as run_command, setup, show, status, stop, store, unlock, verify,
+    add_registry, allow, completions, deny, doctor, env, grant, grants, import, list, man, reload, remove_registry,
+    revoke, rotate, run as run_command, setup, show, status, stop, store, unlock, verify,
 };
 use crate::output::{self, Report};
 use crate::{completion, error, setup as clients};
@@ -56,6 +56,7 @@ enum Alone {
 enum Verb {
     AddRegistry(Box<add_registry::Arguments>),
     RemoveRegistry(remove_registry::Arguments),
+    Import(import::Arguments),
     List(list::Arguments),
     Show(show::Arguments),
     Rotate(rotate::Arguments),
@@ -80,7 +81,10 @@ enum Verb {
 const LAST: usize = 100;
 
 const GROUPS: [(&str, &[&str]); 7] = [
-    ("Registries", &["add-registry", "remove-registry", "list", "show"]),
+    (
+        "Registries",
+        &["add-registry", "import", "remove-registry", "list", "show"],
+    ),
     ("Tokens", &["rotate", "verify"]),
     ("Writes", &["allow", "deny"]),
     ("Clients", &["setup", "env", "run", "doctor"]),
@@ -137,6 +141,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         Verb::RemoveRegistry(arguments) => {
             remove_registry::run(arguments, &client).map(|report| report.and(&clients::refresh(&folders, &client)))
         }
+        Verb::Import(arguments) => import::run(&arguments, &client, &folders),
         Verb::List(arguments) => list::run(arguments, &client),
         Verb::Show(arguments) => show::run(arguments, &client),
         Verb::Rotate(arguments) => rotate::run(arguments, &client),

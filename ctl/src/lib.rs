@@ -5,8 +5,8 @@
 //! `terminal` or elsewhere; it asks the daemon through the `client`; `output` says what came of it. What goes wrong is
 //! one form from end to end, the protocol's `ErrorBody`; `error` makes those that arise here. `provider` is what cargo
 //! asks for a token, and gets a placeholder from. `setup` edits the configuration of clients, and `environment` is what
-//! they can be told instead; `presets` knows the registries that people have, and the `interview` asks for the rest;
-//! `run` needs a `private` daemon and the `handover` of its tokens.
+//! they can be told instead; `import` finds tokens in their files; `presets` knows the registries that people have, and
+//! the `interview` asks for the rest; `run` needs a `private` daemon and the `handover` of its tokens.
 
 mod cli;
 mod commands;
@@ -15,6 +15,7 @@ mod completion;
 mod doctor;
 mod environment;
 mod handover;
+mod import;
 mod interview;
 mod presets;
 mod private;

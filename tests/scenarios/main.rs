@@ -16,6 +16,7 @@ mod doctor;
 mod endurance;
 mod hostile;
 mod identity;
+mod import;
 mod keychain;
 mod kill;
 mod leaks;

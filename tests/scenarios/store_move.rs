@@ -148,7 +148,7 @@ fn a_vault_under_a_passphrase_gives_its_secrets_away_and_takes_them_back_by_its_
 #[test]
 fn secrets_leave_memory_for_a_store_that_lasts_and_never_go_back() {
     let keyring = Keyring::start();
-    let mut stage = Stage::beside(keyring, "memory");
+    let stage = Stage::beside(keyring, "memory");
     stage
         .daemon
         .ctl(&["store", "move", "memory"])

@@ -1,6 +1,7 @@
 //! One verb a file: its arguments and its function. [`registry`] is how verbs speak of a registry.
 
 pub(crate) mod add_registry;
+pub(crate) mod import;
 pub(crate) mod remove_registry;
 
 pub(crate) mod list;

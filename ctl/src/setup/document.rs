@@ -12,11 +12,11 @@ use crate::error;
 
 /// A file as it is now.
 #[derive(Debug)]
-pub(super) struct Document {
+pub(crate) struct Document {
     /// As a person knows it, perhaps a link.
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
     /// None when there is no file.
-    pub(super) text: Option<String>,
+    pub(crate) text: Option<String>,
     mode: u32,
     made: Vec<PathBuf>,
 }
@@ -26,7 +26,7 @@ impl Document {
     ///
     /// # Errors
     /// It is there and cannot be read, or is not text.
-    pub(super) fn read(path: &Path) -> Result<Self, ErrorBody> {
+    pub(crate) fn read(path: &Path) -> Result<Self, ErrorBody> {
         let cannot = || error::io(format!("cannot read {}", path.display()));
         let text = match fs::read_to_string(path) {
             Ok(text) => Some(text),
@@ -59,12 +59,22 @@ impl Document {
         Self { made, ..self }
     }
 
+    /// Its permission bits.
+    pub(crate) fn mode(&self) -> u32 {
+        self.mode
+    }
+
+    /// The same; what is written gets these permission bits.
+    pub(crate) fn with_mode(self, mode: u32) -> Self {
+        Self { mode, ..self }
+    }
+
     /// Makes this the file's text, or removes the file. A link stays, and what it points to is replaced: people keep
     /// their configuration elsewhere.
     ///
     /// # Errors
     /// The file system's.
-    pub(super) fn replace(&self, text: Option<&str>) -> Result<(), ErrorBody> {
+    pub(crate) fn replace(&self, text: Option<&str>) -> Result<(), ErrorBody> {
         let cannot = error::io(format!("cannot write {}", self.path.display()));
         if self.text.as_deref() == text {
             return Ok(());

@@ -2,8 +2,9 @@
 
 use crate::peer::{Home, command, golden, run};
 
-const VERBS: [&str; 22] = [
+const VERBS: [&str; 23] = [
     "add-registry",
+    "import",
     "remove-registry",
     "list",
     "show",
