@@ -141,7 +141,7 @@ impl Daemon {
         ));
         background.spawn(accept::accept(self.listener, self.workers, plane.drain.clone()));
         background.spawn(retry_store(Arc::clone(&self.registrar), end.clone()));
-        background.spawn(rest_guards(Arc::clone(&self.registrar), end.clone()));
+        background.spawn(tidy(Arc::clone(&self.registrar), end.clone()));
 
         let mut signals = Signals::new()?;
         signals.wait_for_the_end(&self.registrar).await;
@@ -159,6 +159,7 @@ impl Daemon {
         conversations.close();
         let _ = tokio::time::timeout(LAST_WORDS, conversations.wait()).await;
         end.cancel();
+        self.registrar.note_generations();
         let _ = std::fs::remove_file(self.registrar.folders.socket());
         if !self.registrar.persistent {
             let _ = std::fs::remove_file(self.registrar.folders.bundle());
@@ -274,11 +275,15 @@ async fn retry_store(registrar: Arc<Registrar>, end: CancellationToken) {
     }
 }
 
-async fn rest_guards(registrar: Arc<Registrar>, end: CancellationToken) {
+/// What has to be looked at every second.
+async fn tidy(registrar: Arc<Registrar>, end: CancellationToken) {
     loop {
         tokio::select! {
             () = end.cancelled() => return,
-            () = tokio::time::sleep(REST) => registrar.rest_guards(),
+            () = tokio::time::sleep(REST) => {
+                registrar.rest_guards();
+                registrar.note_generations();
+            }
         }
     }
 }
@@ -389,7 +394,7 @@ pub enum StartError {
 }
 
 const RETRY: Duration = Duration::from_secs(5);
-/// A generation that was not accepted for so long has to prove itself again.
+/// A generation that was not accepted for so long has to prove itself again; the numbers of new ones are noted as often.
 const REST: Duration = Duration::from_secs(1);
 /// How long conversations on the control socket may take to end after the drain.
 const LAST_WORDS: Duration = Duration::from_millis(300);

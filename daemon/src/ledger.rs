@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 
 use crate::atomic;
 use crate::authority::Certificates;
-use crate::credential::mark::Mark;
+use crate::credential::mark::{Known, Mark};
 use crate::credential::{Item, StoreKind};
 
 /// The ledger's content.
@@ -33,6 +33,9 @@ pub struct Ledger {
     /// Rotations that have begun: whether the store has the new credential, its mark tells.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rotations: BTreeMap<RegistryName, Rotation>,
+    /// The last generation of each credential that comes from a file or a program, so that its number goes on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sourced: BTreeMap<RegistryName, Rotation>,
     /// The certificates of each host's authority; its key is in the store.
     #[serde(default)]
     pub authorities: BTreeMap<String, Certificates>,
@@ -52,14 +55,24 @@ pub struct Record {
     pub since: OffsetDateTime,
 }
 
-/// A generation that is about to be stored.
+/// A generation that is about to be stored, or that a source gave last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rotation {
-    /// What the record will be.
+    /// What its record is, or will be.
     pub record: Record,
-    /// Of the new credential, salted with the record's moment.
+    /// Of the credential, salted with the record's moment.
     pub mark: Mark,
+}
+
+impl From<&Rotation> for Known {
+    fn from(rotation: &Rotation) -> Self {
+        Self {
+            number: rotation.record.generation,
+            since: rotation.record.since,
+            mark: rotation.mark,
+        }
+    }
 }
 
 /// A move from one store to another that has begun. Which of the two is the store, the configuration says.
@@ -83,6 +96,7 @@ impl Default for Ledger {
             pending: BTreeSet::new(),
             registries: BTreeMap::new(),
             rotations: BTreeMap::new(),
+            sourced: BTreeMap::new(),
             authorities: BTreeMap::new(),
             moving: None,
         }

@@ -22,12 +22,13 @@ use crate::config::Config;
 use crate::credential::environment::Environment;
 use crate::credential::generation::Value;
 use crate::credential::keeper::{Keeper, Outlet, Present};
+use crate::credential::mark::{Known, Mark};
 use crate::credential::open::Opened;
 use crate::credential::origin::Origin;
 use crate::credential::slot::{Holding, Slot};
 use crate::credential::{Item, StoreError};
 use crate::host::Host;
-use crate::ledger::{Ledger, Record};
+use crate::ledger::{Ledger, Record, Rotation};
 use crate::proxy::routes::{Routes, Service};
 use crate::proxy::upstream::{Trust, Upstream};
 use crate::proxy::worker::Plane;
@@ -247,6 +248,7 @@ impl Registrar {
         books.ledger.pending.remove(name);
         books.ledger.registries.remove(name);
         books.ledger.rotations.remove(name);
+        books.ledger.sourced.remove(name);
         Ok(())
     }
 
@@ -294,7 +296,8 @@ impl Registrar {
         let previous = previous.filter(|service| service.registry.source == registry.source);
         let previous = previous.map(|service| Arc::clone(&service.keeper));
         if let Some(origin) = Origin::of(&registry.source) {
-            return previous.unwrap_or_else(|| Arc::new(Keeper::renewing(origin, None, &self.renewers)));
+            let known = books.ledger.sourced.get(name).map(Known::from);
+            return previous.unwrap_or_else(|| Arc::new(Keeper::renewing(origin, None, known, &self.renewers)));
         }
         let keeper = previous.unwrap_or_else(|| Arc::new(Keeper::fixed()));
         if keeper.present().value().is_none() {
@@ -339,6 +342,37 @@ impl Registrar {
             if let Some(generation) = service.credential.generation() {
                 generation.guard().rest();
             }
+        }
+    }
+
+    /// Called once in a while, and at the end: which generation each source gave last, so that its number goes on after a
+    /// restart. A verb that has the books is not waited for.
+    pub(crate) fn note_generations(&self) {
+        let Ok(mut books) = self.books.try_lock() else { return };
+        let Books { services, ledger, .. } = &mut *books;
+        let comes_from_elsewhere = |name: &RegistryName| {
+            let source = services.get(name).map(|service| &service.registry.source);
+            source.is_some_and(|source| Origin::of(source).is_some())
+        };
+        let before = ledger.sourced.len();
+        ledger.sourced.retain(|name, _| comes_from_elsewhere(name));
+        let mut changed = ledger.sourced.len() != before;
+        for (name, service) in services.iter().filter(|(name, _)| comes_from_elsewhere(name)) {
+            let Present::Ready(value) = service.keeper.present() else {
+                continue;
+            };
+            let record = record(&value);
+            if ledger.sourced.get(name).is_none_or(|noted| noted.record != record) {
+                let mark = Mark::of(&value.secret, value.since);
+                ledger.sourced.insert(name.clone(), Rotation { record, mark });
+                changed = true;
+            }
+        }
+        if changed && let Err(error) = self.write_ledger(ledger) {
+            tracing::warn!(
+                error = error.message,
+                "the numbers of tokens from elsewhere begin anew after a restart"
+            );
         }
     }
 

@@ -257,7 +257,7 @@ mod tests {
         fn new(answers: &[Option<u64>]) -> Self {
             CLOCK_ERROR.set(time::Duration::ZERO);
             let told = Told::new(answers);
-            let keeper = Keeper::renewing(Origin::Told(told.clone()), None, &TaskTracker::new());
+            let keeper = Keeper::renewing(Origin::Told(told.clone()), None, None, &TaskTracker::new());
             let slot = Arc::new(Slot::new(Holding::Missing(String::new())));
             let outlet = Outlet {
                 slot: Arc::clone(&slot),
