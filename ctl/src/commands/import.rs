@@ -1,4 +1,4 @@
-//! `regauthctl import`.
+//! `regauthctl import`. What it says is in [`import_words`](super::import_words).
 
 use std::path::PathBuf;
 
@@ -6,12 +6,12 @@ use regauth_shared::paths::Folders;
 use regauth_shared::request::{AddRegistry, Rotate};
 use regauth_shared::response::{RegistryAdded, Rotated};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, exit_code};
-use serde::Serialize;
 
 use super::add_registry::readable;
+use super::import_words::{Imported, Line, State, forgotten, table, undone, words};
 use crate::client::Client;
 use crate::import::{self, Found, Place, Standing, originals};
-use crate::output::{self, Report, print_to_stderr};
+use crate::output::{Report, print_to_stderr};
 use crate::{error, interview, setup};
 
 /// Find tokens in clients' files and give them to regauth
@@ -79,61 +79,15 @@ Examples:
   regauthctl import --undo
   regauthctl import --forget-backup";
 
-/// What came of it.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct Imported {
-    found: Vec<Line>,
-    originals: originals::Outcome,
-    notes: Vec<String>,
-}
-
-/// A token that was found.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct Line {
-    name: RegistryName,
-    kind: &'static str,
-    place: String,
-    scheme: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    username: Option<String>,
-    /// Masked.
-    token: String,
-    files: Vec<String>,
-    state: State,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<ErrorBody>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum State {
-    /// Not in regauth.
-    New,
-    /// In regauth, the same.
-    Present,
-    /// Regauth has another token for the place.
-    Differs,
-    /// A registry with another user, scheme or source covers the place.
-    Otherwise,
-    /// Taken now.
-    Added,
-    /// Taken now, in place of another.
-    Rotated,
-    /// Refused; the error says why.
-    Failed,
-}
-
 /// Finds, shows, takes.
 pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
     if arguments.undo {
         let outcome = originals::put_back(folders)?;
-        return Report::of(&outcome, words_of_undo(&outcome));
+        return Report::of(&outcome, undone(&outcome));
     }
     if arguments.forget_backup {
         let outcome = originals::forget(folders)?;
-        return Report::of(&outcome, words_of_forgetting(&outcome));
+        return Report::of(&outcome, forgotten(&outcome));
     }
     let (mut found, notes) = import::gather();
     let standings = match import::stand(&mut found, client) {
@@ -144,7 +98,7 @@ pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> 
     let mut lines: Vec<Line> = found
         .iter()
         .zip(&standings)
-        .map(|(found, standing)| line(found, standing))
+        .map(|(found, standing)| Line::new(found, standing))
         .collect();
     let chosen = chosen(arguments, &lines)?;
     for at in &chosen {
@@ -185,32 +139,6 @@ fn worst(chosen: &[usize], lines: &[Line]) -> u8 {
     codes.next().unwrap_or(exit_code::DONE)
 }
 
-fn line(found: &Found, standing: &Standing) -> Line {
-    let mut files: Vec<String> = found
-        .origins
-        .iter()
-        .map(|origin| origin.file.display().to_string())
-        .collect();
-    files.dedup();
-    let (state, name) = match standing {
-        Standing::New => (State::New, &found.name),
-        Standing::Same(name) => (State::Present, name),
-        Standing::Other(name) => (State::Differs, name),
-        Standing::Otherwise(name) => (State::Otherwise, name),
-    };
-    Line {
-        name: name.clone(),
-        kind: found.kind,
-        place: found.place.as_str().to_owned(),
-        scheme: found.login.scheme(),
-        username: found.login.username().map(str::to_owned),
-        token: found.masked.clone(),
-        files,
-        state,
-        error: None,
-    }
-}
-
 /// Which of them, by the arguments or by a person.
 fn chosen(arguments: &Arguments, lines: &[Line]) -> Result<Vec<usize>, ErrorBody> {
     if arguments.dry_run || lines.is_empty() {
@@ -220,11 +148,15 @@ fn chosen(arguments: &Arguments, lines: &[Line]) -> Result<Vec<usize>, ErrorBody
         return Ok((0..lines.len()).collect());
     }
     if !arguments.only.is_empty() {
-        let at = |name: &RegistryName| {
-            let found = lines.iter().position(|line| line.name == *name);
-            found.ok_or_else(|| not_found(name, lines))
-        };
-        return arguments.only.iter().map(at).collect();
+        let strange = arguments
+            .only
+            .iter()
+            .find(|name| lines.iter().all(|line| line.name != **name));
+        if let Some(name) = strange {
+            return Err(not_found(name, lines));
+        }
+        let is_named = |at: &usize| lines.get(*at).is_some_and(|line| arguments.only.contains(&line.name));
+        return Ok((0..lines.len()).filter(is_named).collect());
     }
     if !interview::is_possible() {
         return Err(error::usage("there is no terminal to ask on which tokens to take")
@@ -328,139 +260,4 @@ fn agreed(arguments: &Arguments, folders: &Folders) -> Result<bool, ErrorBody> {
          --forget-backup`.",
         originals::folder(folders).display()
     ))
-}
-
-impl State {
-    fn is_in_regauth(self) -> bool {
-        matches!(self, Self::Present | Self::Added | Self::Rotated)
-    }
-
-    fn words(self) -> &'static str {
-        match self {
-            Self::New => "new",
-            Self::Present => "in regauth already",
-            Self::Differs => "regauth has another token",
-            Self::Otherwise => "served in another way",
-            Self::Added => "added",
-            Self::Rotated => "replaced",
-            Self::Failed => "not taken",
-        }
-    }
-}
-
-fn table(lines: &[Line]) -> String {
-    let heading = ["", "NAME", "PLACE", "LOGIN", "TOKEN", "FILE", "STATE"]
-        .map(str::to_owned)
-        .to_vec();
-    let row = |(number, line): (usize, &Line)| {
-        vec![
-            (number + 1).to_string(),
-            line.name.to_string(),
-            line.place.clone(),
-            super::registry::scheme(line.scheme, line.username.as_deref()),
-            line.token.clone(),
-            line.files.join(", "),
-            line.state.words().to_owned(),
-        ]
-    };
-    let rows: Vec<_> = [heading].into_iter().chain(lines.iter().enumerate().map(row)).collect();
-    output::table(&rows)
-}
-
-fn words(imported: &Imported, dry_run: bool, folders: &Folders) -> String {
-    let mut text = match imported.found.as_slice() {
-        [] => "No tokens were found.\n".to_owned(),
-        lines => table(lines),
-    };
-    for line in &imported.found {
-        if let Some(error) = &line.error {
-            let hint = error.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
-            text += &format!("{} was not taken: {}{hint}\n", line.name, error.message);
-        }
-        if line.state == State::Differs && !dry_run {
-            text += &format!(
-                "note: `regauthctl import --only {} --rotate` replaces its token\n",
-                line.name
-            );
-        }
-    }
-    text += &output::notes(&imported.notes);
-    if imported.found.iter().any(|line| line.state.is_in_regauth()) {
-        text += &setup_notes(imported, folders);
-    }
-    text + &words_of_removal(&imported.originals)
-}
-
-/// A client whose token is gone, and which does not ask the daemon, gets nowhere.
-fn setup_notes(imported: &Imported, folders: &Folders) -> String {
-    let mut clients: Vec<&str> = imported.found.iter().filter_map(Line::client).collect();
-    clients.sort_unstable();
-    clients.dedup();
-    let missing = clients.iter().filter(|client| !setup::is_set_up(client, folders));
-    let note = |client: &&str| format!("{client} does not use regauthd yet; `regauthctl setup {client}` sees to it");
-    output::notes(&missing.map(note).collect::<Vec<_>>())
-}
-
-impl Line {
-    /// Which client it is for, as far as one can be set up.
-    fn client(&self) -> Option<&'static str> {
-        match self.kind {
-            "cargo" => Some("cargo"),
-            "git" => Some("git"),
-            "pypi" => Some("pip"),
-            "npm" => Some("npm"),
-            _ => None,
-        }
-        .filter(|_| self.state.is_in_regauth())
-    }
-}
-
-fn words_of_removal(outcome: &originals::Outcome) -> String {
-    let mut text = String::new();
-    if !outcome.files.is_empty() {
-        text += "Taken out of:\n";
-    }
-    text += &outcome
-        .files
-        .iter()
-        .map(|file| format!("  {file}\n"))
-        .collect::<String>();
-    text += &output::notes(&outcome.notes);
-    if let Some(backup) = &outcome.backup {
-        text += &format!(
-            "Copies with the tokens in plain text are in {backup}, readable by you alone.\n`regauthctl import --undo` puts \
-             the files back; `regauthctl import --forget-backup` deletes the copies.\n"
-        );
-    }
-    text
-}
-
-fn words_of_undo(outcome: &originals::Outcome) -> String {
-    let mut text = String::new();
-    if !outcome.files.is_empty() {
-        text += "As they were before:\n";
-    }
-    text += &outcome
-        .files
-        .iter()
-        .map(|file| format!("  {file}\n"))
-        .collect::<String>();
-    text += &output::notes(&outcome.notes);
-    if !outcome.files.is_empty() {
-        text += "regauth has the tokens still; `regauthctl remove-registry NAME` deletes one.\n";
-    }
-    text
-}
-
-fn words_of_forgetting(outcome: &originals::Outcome) -> String {
-    let mut text = String::new();
-    if !outcome.files.is_empty() {
-        text += "The copies are deleted of:\n";
-    }
-    text += &outcome
-        .files
-        .iter()
-        .map(|file| format!("  {file}\n"))
-        .collect::<String>();
-    text + &output::notes(&outcome.notes)
 }

@@ -32,6 +32,7 @@ pub(crate) mod store;
 pub(crate) mod unlock;
 
 mod client_configuration;
+mod import_words;
 mod registry;
 mod run_registries;
 mod source;

@@ -3,7 +3,7 @@
 //! The configuration's write is the moment at which the other store is the store. Before it the old one has everything, and
 //! what was copied is taken back on failure or at the next start; by then the new one has everything, each secret read
 //! back and compared, and only then the old one loses its copies. A copy is deleted only where the present store has the
-//! secret itself, or nobody knows of it any more. Requests go on all the while: they need no store.
+//! secret itself, the same or a newer one, or nobody knows of it any more. Requests go on all the while: they need no store.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -220,7 +220,7 @@ impl Registrar {
         };
         let present = self.store();
         for item in &moving.items {
-            if let Err(error) = clear(&present, &other, item, is_known(books, item)).await {
+            if let Err(error) = clear(&present, &other, item, Why::of(books, &moving, present.kind, item)).await {
                 tracing::warn!(store = other.kind.as_str(), %error, "its copies are deleted when it opens");
                 return;
             }
@@ -239,12 +239,46 @@ impl Registrar {
     }
 }
 
-async fn clear(present: &Opened, other: &Opened, item: &Item, known: bool) -> Result<(), StoreError> {
-    if known && present.thread.read(item).await?.is_none() {
-        tracing::warn!(%item, store = other.kind.as_str(), "only the other store has it, where it stays");
-        return Ok(());
+/// Deletes a copy, unless it is the only one, or may be newer than the present store's.
+async fn clear(present: &Opened, other: &Opened, item: &Item, why: Why) -> Result<(), StoreError> {
+    if why != Why::NobodyKnowsIt {
+        let ours = present.thread.read(item).await?;
+        let theirs = other.thread.read(item).await?;
+        let spare = match (&ours, &theirs) {
+            (_, None) => return Ok(()),
+            (Some(ours), Some(theirs)) => why == Why::ItIsOld || ours.is_same(theirs),
+            (None, Some(_)) => false,
+        };
+        if !spare {
+            tracing::warn!(%item, store = other.kind.as_str(), "the present store does not have it so, and it stays there");
+            return Ok(());
+        }
     }
     other.thread.delete(item).await
+}
+
+/// Why a copy may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// Its registry or host is gone.
+    NobodyKnowsIt,
+    /// The present store has had its own since.
+    ItIsOld,
+    /// The present store has the same. Where the new store had everything and the configuration names the old one, a kill
+    /// came before it was written, or somebody has written it back by hand long after.
+    ItIsTheSame,
+}
+
+impl Why {
+    fn of(books: &Books, moving: &Moving, present: StoreKind, item: &Item) -> Self {
+        if !is_known(books, item) {
+            Self::NobodyKnowsIt
+        } else if moving.whole && present == moving.from {
+            Self::ItIsTheSame
+        } else {
+            Self::ItIsOld
+        }
+    }
 }
 
 /// Everything that the store keeps; the ledger and the registries know it all.
