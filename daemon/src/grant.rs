@@ -8,6 +8,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -97,9 +98,23 @@ impl Grant {
         self.revoked.cancel();
     }
 
-    /// Waits until it is revoked.
-    pub async fn revoked(&self) {
-        self.revoked.cancelled().await;
+    /// Waits until it is over or revoked.
+    pub async fn over(&self) {
+        tokio::select! {
+            () = self.revoked.cancelled() => {}
+            () = self.expired() => {}
+        }
+    }
+
+    async fn expired(&self) {
+        loop {
+            let left = self.terms.expires - OffsetDateTime::now_utc();
+            match Duration::try_from(left) {
+                // Looked at again and again, since a clock may be set and a machine may sleep.
+                Ok(left) if !left.is_zero() => tokio::time::sleep(left.min(LOOK)).await,
+                _ => return,
+            }
+        }
     }
 
     /// When a client last came with it.
@@ -207,6 +222,7 @@ fn random<const LENGTH: usize>() -> io::Result<[u8; LENGTH]> {
 }
 
 const VERSION: u32 = 1;
+const LOOK: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

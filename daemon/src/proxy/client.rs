@@ -148,10 +148,10 @@ impl Client {
         }
     }
 
-    /// Waits until its grant is revoked; for ever without one.
-    pub(crate) async fn revoked(&self) {
+    /// Waits until its grant is over or revoked; for ever without one.
+    pub(crate) async fn over(&self) {
         match &self.grant {
-            Some(grant) => grant.revoked().await,
+            Some(grant) => grant.over().await,
             None => std::future::pending().await,
         }
     }

@@ -38,7 +38,7 @@ pub(crate) async fn serve(worker: Worker, mut stream: TcpStream) {
             drop(visitor);
             tokio::select! {
                 () = route(worker, client.clone(), stream, target) => {}
-                () = client.revoked() => {}
+                () = client.over() => {}
             }
         }
         Ok(First::Plain) => plain::serve(worker, visitor, stream, head).await,

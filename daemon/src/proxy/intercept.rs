@@ -30,9 +30,11 @@ pub(crate) async fn serve(
     if stream.write_all(ESTABLISHED).await.is_err() {
         return;
     }
-    let socket = Socket::new(stream);
+    // Opened while the client is still shaking hands with us.
+    site.warm(worker.index);
+    let (socket, back) = Socket::lend(stream);
     let handshake = tokio::select! {
-        handshake = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(tls).accept(socket.clone())) => handshake,
+        handshake = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(tls).accept(socket)) => handshake,
         () = given_up(&worker) => return,
     };
     let stream = match handshake {
@@ -63,7 +65,7 @@ pub(crate) async fn serve(
         tracing::debug!(error = &error as &dyn std::error::Error, "connection ended");
         return;
     }
-    socket.linger().await;
+    back.linger().await;
 }
 
 async fn serve_h1(connection: Arc<Intercepted>, stream: TlsStream<Socket>) -> hyper::Result<()> {

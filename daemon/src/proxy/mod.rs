@@ -18,10 +18,11 @@ pub mod accept;
 pub mod census;
 pub mod client;
 pub mod connect;
+#[cfg(not(target_os = "linux"))]
+mod copy;
 pub mod decide;
 pub mod dial;
 pub mod intercept;
-pub mod lanes;
 pub mod pace;
 pub mod peer;
 pub mod plain;
@@ -30,6 +31,8 @@ pub mod request;
 pub mod rewrite;
 pub mod routes;
 mod socket;
+#[cfg(target_os = "linux")]
+mod splice;
 pub mod tunnel;
 pub mod upstream;
 pub mod worker;

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use crate::proxy::census::InFlight;
-use crate::proxy::lanes::Place;
+use crate::proxy::upstream::pool::Place;
 
 /// A body with its peer's pace.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU64, Ordering};
 
-use http::uri::Authority;
+use http::uri::{Authority, Scheme as UriScheme};
 use regauth_shared::RegistryName;
 use time::OffsetDateTime;
 
@@ -138,6 +138,13 @@ impl Site {
             return Err(Refusal::BadRequest);
         }
         Ok(service)
+    }
+
+    /// Sees to it that a worker has a connection to the registry that was used last.
+    pub(crate) fn warm(&self, worker: usize) {
+        if let Some(service) = self.services().max_by_key(|service| service.usage.last_used()) {
+            service.upstream.warm(worker, &UriScheme::HTTPS, &self.authority);
+        }
     }
 
     /// The registries that have a scope here.

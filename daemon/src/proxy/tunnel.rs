@@ -1,5 +1,7 @@
 //! Exit one: bytes both ways for a host nobody configured, never read.
 
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -7,13 +9,18 @@ use tokio::net::TcpStream;
 
 use crate::host::Origin;
 use crate::proxy::connect::refuse;
+#[cfg(not(target_os = "linux"))]
+use crate::proxy::copy::carry;
 use crate::proxy::dial::{DialError, Dialer, is_forbidden};
 use crate::proxy::refuse::Refusal;
+#[cfg(target_os = "linux")]
+use crate::proxy::splice::carry;
 use crate::proxy::worker::Worker;
 
-/// Connects to `target`, accepts the CONNECT and carries bytes until both sides are done or the daemon drains.
+/// Connects to `target`, accepts the CONNECT and carries bytes until both sides are done, nothing has moved for an hour,
+/// or the daemon drains.
 pub(crate) async fn serve(worker: Worker, mut dialer: Dialer, mut downstream: TcpStream, target: Origin) {
-    let mut upstream = match dialer.dial(&target).await {
+    let upstream = match dialer.dial(&target).await {
         Ok(upstream) => upstream,
         Err(error) => {
             tracing::debug!(error = &error as &dyn std::error::Error, "tunnel");
@@ -23,10 +30,28 @@ pub(crate) async fn serve(worker: Worker, mut dialer: Dialer, mut downstream: Tc
     if downstream.write_all(ESTABLISHED).await.is_err() {
         return;
     }
-    let both_ways = tokio::io::copy_bidirectional_with_sizes(&mut downstream, &mut upstream, BUFFER, BUFFER);
+    let moved = AtomicU64::new(0);
     tokio::select! {
-        _ = both_ways => {}
+        _ = both_ways(&downstream, &upstream, &moved) => {}
+        () = idle(&moved) => {}
         () = given_up(&worker) => {}
+    }
+}
+
+async fn both_ways(downstream: &TcpStream, upstream: &TcpStream, moved: &AtomicU64) -> io::Result<()> {
+    tokio::try_join!(carry(downstream, upstream, moved), carry(upstream, downstream, moved)).map(drop)
+}
+
+/// Waits until nothing has moved for [`IDLE`]; found out at the end of a second one at the latest.
+async fn idle(moved: &AtomicU64) {
+    let mut before = moved.load(Ordering::Relaxed);
+    loop {
+        tokio::time::sleep(IDLE).await;
+        let now = moved.load(Ordering::Relaxed);
+        if now == before {
+            return;
+        }
+        before = now;
     }
 }
 
@@ -47,5 +72,28 @@ fn refusal(error: &DialError) -> Refusal {
 
 /// The answer to an accepted CONNECT (RFC 9110, section 9.3.6).
 pub(crate) const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
-const BUFFER: usize = 64 * 1024;
+/// Servers think for minutes in silence, nobody for so long.
+const IDLE: Duration = Duration::from_secs(3600);
 const GRACE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tunnel_that_moves_is_not_idle() {
+        let moved = AtomicU64::new(0);
+        let moving = async {
+            for _ in 0..100 {
+                tokio::time::sleep(IDLE / 2).await;
+                moved.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        tokio::select! {
+            () = idle(&moved) => panic!("it moved"),
+            () = moving => {}
+        }
+        let patience = tokio::time::timeout(IDLE * 2 + Duration::from_secs(1), idle(&moved));
+        patience.await.expect("nothing moves any more");
+    }
+}

@@ -1,0 +1,243 @@
+//! Opens a connection, learns whether it speaks HTTP/1.1 or HTTP/2, and speaks that.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use http::header::HOST;
+use http::uri::{Authority, Scheme, Uri};
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::Connection as _;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tower_service::Service;
+
+use super::trust::{Trust, TrustError};
+use crate::proxy::dial::Dialer;
+use crate::proxy::refuse::Body;
+
+/// Opens verified connections; a clone shares the trust and the TLS sessions that can be resumed.
+#[derive(Clone)]
+pub(crate) struct Opener(HttpsConnector<Dialer>);
+
+impl Opener {
+    /// Connections by `dialer` that trust `trust` and nothing else.
+    ///
+    /// # Errors
+    /// [`TrustError`] when the client certificate does not fit its key.
+    pub(super) fn new(dialer: &Dialer, trust: Trust) -> Result<Self, TrustError> {
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(trust.client_config()?)
+            // Plain HTTP is for scopes on loopback; every other scope's URL is https.
+            .https_or_http()
+            .enable_all_versions()
+            .wrap_connector(dialer.clone());
+        Ok(Self(connector))
+    }
+
+    /// Opens a connection to `target`, the `number`th of its kind at a time.
+    ///
+    /// # Errors
+    /// Whatever stands between us and a verified connection.
+    pub(super) async fn open(
+        mut self,
+        target: &Target,
+        number: usize,
+    ) -> Result<Opened, Box<dyn StdError + Send + Sync>> {
+        let stream = self.0.call(target.uri.clone()).await?;
+        let usage = Arc::new(Use::default());
+        if !stream.connected().is_negotiated_h2() {
+            let (sender, connection) = http1::Builder::new().max_buf_size(H1_BUFFER).handshake(stream).await?;
+            let life = Box::pin(until_idle(connection, Arc::clone(&usage)));
+            return Ok(Opened {
+                sender: Sender::H1(sender),
+                usage,
+                life,
+            });
+        }
+        let window = if number == 0 {
+            H2_STREAM_WINDOW
+        } else {
+            H2_LATER_STREAM_WINDOW
+        };
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(window)
+            .initial_connection_window_size(window * MOST_STREAMS)
+            .max_header_list_size(MAX_HEADERS)
+            .keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE_ANSWER)
+            .handshake(stream)
+            .await?;
+        let life = Box::pin(until_idle(connection, Arc::clone(&usage)));
+        Ok(Opened {
+            sender: Sender::H2(sender),
+            usage,
+            life,
+        })
+    }
+}
+
+/// A connection, and what has to be polled for it to live.
+pub(super) struct Opened {
+    pub(super) sender: Sender,
+    pub(super) usage: Arc<Use>,
+    pub(super) life: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+/// Where connections lead.
+pub(super) struct Target {
+    uri: Uri,
+    scheme: Scheme,
+    authority: Authority,
+    host: HeaderValue,
+}
+
+impl Target {
+    pub(super) fn new(scheme: Scheme, authority: Authority) -> Self {
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(scheme.clone());
+        parts.authority = Some(authority.clone());
+        parts.path_and_query = Some(http::uri::PathAndQuery::from_static("/"));
+        Self {
+            // A scheme, an authority and a path are a URI; an authority's characters are a header value's.
+            uri: Uri::from_parts(parts).unwrap_or_default(),
+            host: HeaderValue::from_str(authority.as_str()).unwrap_or(HeaderValue::from_static("")),
+            scheme,
+            authority,
+        }
+    }
+
+    pub(super) fn is(&self, scheme: &Scheme, authority: &Authority) -> bool {
+        self.scheme == *scheme && self.authority == *authority
+    }
+
+    /// As HTTP/1.1 has it (RFC 9112, section 3.2.1): the path, and a Host.
+    fn origin_form(&self, request: &mut Request<Body>) {
+        if let Some(path) = request.uri().path_and_query().cloned() {
+            *request.uri_mut() = path.into();
+        }
+        request.headers_mut().insert(HOST, self.host.clone());
+    }
+
+    /// The way back, for a request that was not sent.
+    pub(super) fn absolute_form(&self, request: &mut Request<Body>) {
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = request.uri().path_and_query().cloned();
+        *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+        request.headers_mut().remove(HOST);
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.uri.fmt(f)
+    }
+}
+
+/// What requests are given to.
+#[derive(Debug)]
+pub(crate) enum Sender {
+    /// One request at a time.
+    H1(http1::SendRequest<Body>),
+    /// Many at a time.
+    H2(http2::SendRequest<Body>),
+}
+
+impl Sender {
+    /// Sends a request whose target is absolute.
+    ///
+    /// # Errors
+    /// With the request, if not a byte of it was sent.
+    pub(super) async fn send(
+        &mut self,
+        target: &Target,
+        mut request: Request<Body>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
+        match self {
+            Self::H1(sender) => {
+                target.origin_form(&mut request);
+                sender.try_send_request(request).await
+            }
+            Self::H2(sender) => sender.try_send_request(request).await,
+        }
+    }
+
+    /// What goes out with one request and comes back after it.
+    pub(super) fn single(self) -> Option<http1::SendRequest<Body>> {
+        match self {
+            Self::H1(sender) => Some(sender),
+            Self::H2(_) => None,
+        }
+    }
+}
+
+/// How much a connection is used.
+#[derive(Debug, Default)]
+pub(crate) struct Use {
+    /// Requests that are being answered.
+    busy: AtomicU32,
+    /// Requests so far.
+    total: AtomicU32,
+}
+
+impl Use {
+    pub(super) fn busy(&self) -> u32 {
+        self.busy.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn begin(&self) {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        self.total.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn end(&self) {
+        self.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Waits until there was no request for [`IDLE`].
+    async fn unused(&self) {
+        let mut before = self.total.load(Ordering::Relaxed);
+        loop {
+            tokio::time::sleep(IDLE).await;
+            let now = self.total.load(Ordering::Relaxed);
+            if now == before && self.busy() == 0 {
+                return;
+            }
+            before = now;
+        }
+    }
+}
+
+/// Lives as long as the connection does and somebody uses it.
+async fn until_idle<E: StdError + 'static>(connection: impl Future<Output = Result<(), E>>, usage: Arc<Use>) {
+    tokio::select! {
+        ended = connection => {
+            if let Err(error) = ended {
+                tracing::debug!(error = &error as &dyn StdError, "an upstream connection ended");
+            }
+        }
+        () = usage.unused() => {}
+    }
+}
+
+/// How long a connection without requests is kept, and at most twice that; registries and load balancers usually end
+/// theirs sooner.
+const IDLE: Duration = Duration::from_secs(300);
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(20);
+const H1_BUFFER: usize = 256 * 1024;
+/// How many requests share a connection at most: fewer than the 100 streams that servers should allow (RFC 9113, section
+/// 6.5.2).
+pub(super) const MOST_STREAMS: u32 = 96;
+/// A slow client leaves at most this much of one response in memory.
+const H2_STREAM_WINDOW: u32 = 2 * 1024 * 1024;
+/// There are later connections only when a hundred requests are open: most of them wait.
+const H2_LATER_STREAM_WINDOW: u32 = 256 * 1024;
+const MAX_HEADERS: u32 = 32 * 1024;

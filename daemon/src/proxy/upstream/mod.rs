@@ -1,0 +1,161 @@
+//! Exit two: the verified, pooled client.
+//!
+//! Connections are pooled across all clients of a registry and kept warm, so a new cargo process pays no DNS, TCP or TLS
+//! round trip. Each worker has pools of its own: a request and its upstream connection live on one thread.
+//! Verification has no off switch; a registry's `ca-file` adds roots for that registry only.
+//!
+//! [`trust`] says whom we believe, [`connection`] opens and speaks, [`pool`] keeps what is open.
+
+pub(crate) mod connection;
+pub mod pool;
+pub mod trust;
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::uri::{Authority, Scheme};
+use http::{Request, Response};
+use http_body::Body as _;
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+
+use crate::proxy::dial::{Dialer, Forbidden};
+use crate::proxy::refuse::{Body, Refusal};
+use crate::proxy::rewrite;
+use connection::Opener;
+use pool::{Place, Pool};
+pub use trust::{Trust, TrustError};
+
+/// A registry's way out: pools of connections, one set a worker, all with the same trust.
+pub struct Upstream {
+    opener: Opener,
+    workers: ArcSwap<Vec<Pools>>,
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream")
+            .field("workers", &self.workers.load().len())
+            .finish()
+    }
+}
+
+impl Upstream {
+    /// A way out for `workers` workers that trusts `trust` and nothing else.
+    ///
+    /// # Errors
+    /// [`TrustError`] when the client certificate does not fit its key.
+    pub fn new(dialer: &Dialer, trust: Trust, workers: usize) -> Result<Self, TrustError> {
+        Ok(Self {
+            opener: Opener::new(dialer, trust)?,
+            workers: ArcSwap::from_pointee(pools(workers.max(1))),
+        })
+    }
+
+    /// Lets go of the connections as soon as they are idle: their buffers still hold the last token.
+    pub fn renew(&self) {
+        let workers = self.workers.load().len();
+        self.workers.store(Arc::new(pools(workers)));
+    }
+
+    /// Opens a connection to an origin from a worker unless there is one: a request is about to come.
+    pub(crate) fn warm(&self, worker: usize, scheme: &Scheme, authority: &Authority) {
+        if let Some(pool) = self.pool(worker, scheme, authority) {
+            pool.warm();
+        }
+    }
+
+    /// Sends a request, whose target is absolute, from a worker and waits for the head of the answer.
+    ///
+    /// A request without a body that may be repeated is sent once more when a pooled connection turned out to be
+    /// closed; a write never is, unless not a byte of it was sent.
+    ///
+    /// # Errors
+    /// A [`Refusal`] that says why there is no answer.
+    pub async fn send(&self, worker: usize, request: Request<Body>) -> Result<(Response<Incoming>, Place), Refusal> {
+        let (Some(scheme), Some(authority)) = (request.uri().scheme(), request.uri().authority()) else {
+            return Err(Refusal::BadRequest);
+        };
+        let pool = self.pool(worker, scheme, authority);
+        let pool = pool.ok_or(Refusal::UpstreamUnreachable)?;
+        tokio::time::timeout(ANSWER, pool.send(request))
+            .await
+            .unwrap_or(Err(Refusal::UpstreamTimeout))
+    }
+
+    fn pool(&self, worker: usize, scheme: &Scheme, authority: &Authority) -> Option<Arc<Pool>> {
+        let workers = self.workers.load();
+        let pools = workers.get(worker % workers.len())?;
+        Some(pools.of(scheme, authority, &self.opener))
+    }
+}
+
+/// A worker's pools, one an origin. A registry has one or two.
+#[derive(Default)]
+struct Pools(Mutex<Vec<Arc<Pool>>>);
+
+impl Pools {
+    fn of(&self, scheme: &Scheme, authority: &Authority, opener: &Opener) -> Arc<Pool> {
+        let mut pools = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = pools.iter().find(|pool| pool.leads_to(scheme, authority)) {
+            return Arc::clone(pool);
+        }
+        if pools.len() >= MANY {
+            pools.retain(|pool| pool.is_in_use());
+        }
+        let pool = Pool::new(opener.clone(), scheme.clone(), authority.clone());
+        pools.push(Arc::clone(&pool));
+        pool
+    }
+}
+
+fn pools(workers: usize) -> Vec<Pools> {
+    (0..workers).map(|_| Pools::default()).collect()
+}
+
+/// A copy of a request that may be sent twice, because it has no body and changes nothing.
+pub(crate) fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
+    if !request.body().is_end_stream() || !rewrite::is_repeatable(request.method()) {
+        return None;
+    }
+    let mut copy = Request::new(Either::Right(Full::new(Bytes::new())));
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}
+
+/// What an error between us and the upstream means for the client.
+fn refusal(error: &(dyn StdError + 'static)) -> Refusal {
+    tracing::debug!(error, "upstream");
+    let mut refusal = Refusal::UpstreamUnreachable;
+    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(cause) = next {
+        if cause.is::<Forbidden>() {
+            return Refusal::PlaceDenied;
+        }
+        if cause.is::<rustls::Error>() {
+            return Refusal::UpstreamUntrusted;
+        }
+        let io = cause.downcast_ref::<io::Error>();
+        if io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) {
+            refusal = Refusal::UpstreamTimeout;
+        }
+        // `source()` of an io::Error passes over what it wraps.
+        let wrapped = io
+            .and_then(io::Error::get_ref)
+            .map(|inner| inner as &(dyn StdError + 'static));
+        next = wrapped.or_else(|| cause.source());
+    }
+    refusal
+}
+
+/// How long a registry may take to answer: a large push is unpacked before the answer comes.
+const ANSWER: Duration = Duration::from_secs(300);
+/// With so many pools, those without connections are let go: plain requests of strangers go anywhere.
+const MANY: usize = 32;

@@ -1,0 +1,319 @@
+//! The open connections to one origin from one worker.
+//!
+//! HTTP/2 carries many requests on one connection, whose streams (servers allow 100 or more) and whose window are common
+//! property: enough uploads that stop in the middle, or downloads that nobody reads, and the next request waits for them.
+//! So a connection takes as many requests as it carries with ease, and the next request opens another. Usually there is
+//! one. HTTP/1.1 carries one request at a time: a connection goes out with it and comes back when its answer has ended.
+//!
+//! Requests that find nothing open wait for one that is being opened, and hear together when it fails; once a registry is
+//! known to speak HTTP/1.1 each opens its own.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use http::uri::{Authority, Scheme};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper::rt::Executor as _;
+use hyper_util::rt::TokioExecutor;
+use tokio::sync::watch;
+
+use super::connection::{MOST_STREAMS, Opened, Opener, Sender, Target, Use};
+use super::{refusal, repeatable};
+use crate::proxy::refuse::{Body, Refusal};
+
+/// One origin's connections.
+pub(crate) struct Pool {
+    opener: Opener,
+    target: Target,
+    /// Learnt from the first connection.
+    speaks_h1: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// HTTP/2, in the order of opening.
+    shared: Vec<Shared>,
+    /// HTTP/1.1 without a request; the last used last.
+    idle: Vec<Single>,
+    opening: Option<Opening>,
+    last_used: Option<Instant>,
+}
+
+#[derive(Clone)]
+struct Shared {
+    sender: http2::SendRequest<Body>,
+    usage: Arc<Use>,
+}
+
+struct Single {
+    sender: http1::SendRequest<Body>,
+    usage: Arc<Use>,
+}
+
+/// Says how the opening of a connection went, when it has.
+type Opening = watch::Receiver<Option<Result<(), Refusal>>>;
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("target", &self.target)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pool {
+    /// Nothing open yet.
+    pub(super) fn new(opener: Opener, scheme: Scheme, authority: Authority) -> Arc<Self> {
+        Arc::new(Self {
+            opener,
+            target: Target::new(scheme, authority),
+            speaks_h1: AtomicBool::new(false),
+            state: Mutex::default(),
+        })
+    }
+
+    pub(super) fn leads_to(&self, scheme: &Scheme, authority: &Authority) -> bool {
+        self.target.is(scheme, authority)
+    }
+
+    /// Whether there is any connection, or soon will be.
+    pub(super) fn is_in_use(self: &Arc<Self>) -> bool {
+        let mut state = self.state();
+        state.forget_closed();
+        // Whoever has a connection out holds the pool.
+        Arc::strong_count(self) > 1 || !state.shared.is_empty() || !state.idle.is_empty()
+    }
+
+    /// Opens a connection unless there is one to use.
+    pub(super) fn warm(self: &Arc<Self>) {
+        let mut state = self.state();
+        state.forget_closed();
+        let is_cold = state.shared.is_empty() && state.idle.is_empty() && state.opening.is_none();
+        drop(state);
+        if is_cold {
+            self.opening();
+        }
+    }
+
+    /// Sends a request and waits for the head of the answer.
+    ///
+    /// # Errors
+    /// A [`Refusal`] that says why there is none.
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        mut request: Request<Body>,
+    ) -> Result<(Response<Incoming>, Place), Refusal> {
+        let mut again = repeatable(&request);
+        for _ in 0..ATTEMPTS {
+            let Taken {
+                mut sender,
+                busy,
+                is_fresh,
+            } = self.take().await?;
+            let mut error = match sender.send(&self.target, request).await {
+                Ok(response) => return Ok((response, self.place(sender, busy))),
+                Err(error) => error,
+            };
+            request = match (error.take_message(), again.take()) {
+                (Some(mut unsent), copy) => {
+                    again = copy;
+                    self.target.absolute_form(&mut unsent);
+                    unsent
+                }
+                // A connection that had been open for a while may have been closed as the request went out.
+                (None, Some(copy)) if !is_fresh => copy,
+                _ => return Err(refusal(error.error())),
+            };
+        }
+        Err(Refusal::UpstreamUnreachable)
+    }
+
+    fn place(self: &Arc<Self>, sender: Sender, busy: Busy) -> Place {
+        Place {
+            single: sender.single(),
+            busy,
+            pool: Arc::clone(self),
+        }
+    }
+
+    /// A connection that takes a request now.
+    async fn take(self: &Arc<Self>) -> Result<Taken, Refusal> {
+        loop {
+            if let Some((sender, usage)) = self.find() {
+                return Ok(Taken::new(sender, usage, false));
+            }
+            if self.speaks_h1.load(Ordering::Relaxed) {
+                let (sender, usage) = self.open().await?;
+                return Ok(Taken::new(sender, usage, true));
+            }
+            let mut opening = self.opening();
+            match opening.wait_for(Option::is_some).await.as_deref() {
+                Ok(Some(Err(refusal))) => return Err(refusal.clone()),
+                // The runtime ends, and the request with it.
+                Err(_) => return Err(Refusal::UpstreamUnreachable),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    fn find(&self) -> Option<(Sender, Arc<Use>)> {
+        let mut state = self.state();
+        state.last_used = Some(Instant::now());
+        state.find()
+    }
+
+    /// The opening that is under way, or another.
+    fn opening(self: &Arc<Self>) -> Opening {
+        let mut state = self.state();
+        if let Some(opening) = &state.opening {
+            return opening.clone();
+        }
+        let (tell, opening) = watch::channel(None);
+        state.opening = Some(opening.clone());
+        drop(state);
+        let pool = Arc::clone(self);
+        // Whoever asked first may go away; others may wait by then.
+        TokioExecutor::new().execute(async move {
+            let opened = pool.open().await;
+            let mut state = pool.state();
+            state.opening = None;
+            let outcome = opened.map(|(sender, usage)| state.put(sender, usage));
+            drop(state);
+            let _ = tell.send(Some(outcome));
+        });
+        opening
+    }
+
+    async fn open(self: &Arc<Self>) -> Result<(Sender, Arc<Use>), Refusal> {
+        let number = self.state().shared.len();
+        let opened = self.opener.clone().open(&self.target, number).await;
+        let Opened { sender, usage, life } = opened.map_err(|error| refusal(&*error))?;
+        self.speaks_h1.store(matches!(sender, Sender::H1(_)), Ordering::Relaxed);
+        TokioExecutor::new().execute(keep_warm(Arc::downgrade(self), life));
+        Ok((sender, usage))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn find(&mut self) -> Option<(Sender, Arc<Use>)> {
+        self.find_shared().or_else(|| self.find_idle())
+    }
+
+    /// The first with room, or when there are as many as there may be, the one with the fewest requests.
+    fn find_shared(&mut self) -> Option<(Sender, Arc<Use>)> {
+        self.shared.retain(|shared| !shared.sender.is_closed());
+        let with_room = self.shared.iter().find(|shared| shared.usage.busy() < MOST_STREAMS);
+        let found = with_room.or_else(|| {
+            let least = self.shared.iter().min_by_key(|shared| shared.usage.busy());
+            least.filter(|_| self.shared.len() >= MOST_SHARED)
+        })?;
+        Some((Sender::H2(found.sender.clone()), Arc::clone(&found.usage)))
+    }
+
+    fn find_idle(&mut self) -> Option<(Sender, Arc<Use>)> {
+        while let Some(Single { sender, usage }) = self.idle.pop() {
+            if sender.is_ready() {
+                return Some((Sender::H1(sender), usage));
+            }
+        }
+        None
+    }
+
+    fn put(&mut self, sender: Sender, usage: Arc<Use>) {
+        match sender {
+            Sender::H1(sender) => self.idle.push(Single { sender, usage }),
+            Sender::H2(sender) => self.shared.push(Shared { sender, usage }),
+        }
+    }
+
+    fn forget_closed(&mut self) {
+        self.shared.retain(|shared| !shared.sender.is_closed());
+        self.idle.retain(|single| !single.sender.is_closed());
+    }
+}
+
+/// A connection for one request.
+struct Taken {
+    sender: Sender,
+    busy: Busy,
+    /// Opened for this request.
+    is_fresh: bool,
+}
+
+impl Taken {
+    fn new(sender: Sender, usage: Arc<Use>, is_fresh: bool) -> Self {
+        let busy = Busy::begin(usage);
+        Self { sender, busy, is_fresh }
+    }
+}
+
+/// Counts a request on a connection while it is there.
+struct Busy(Arc<Use>);
+
+impl Busy {
+    fn begin(usage: Arc<Use>) -> Self {
+        usage.begin();
+        Self(usage)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// A request's place on a connection, until its answer has ended. Then what carries one request at a time goes back.
+pub struct Place {
+    single: Option<http1::SendRequest<Body>>,
+    busy: Busy,
+    pool: Arc<Pool>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(sender) = self.single.take()
+            && !sender.is_closed()
+        {
+            let usage = Arc::clone(&self.busy.0);
+            self.pool.state().idle.push(Single { sender, usage });
+        }
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Place")
+    }
+}
+
+/// Polls a connection to its end. When the upstream has ended one that was used lately, opens another: the next build
+/// should find it open.
+async fn keep_warm(pool: Weak<Pool>, life: impl Future<Output = ()>) {
+    let opened = Instant::now();
+    life.await;
+    let Some(pool) = pool.upgrade() else { return };
+    let last_used = pool.state().last_used;
+    let was_used = last_used.is_some_and(|last| last.elapsed() < WARM);
+    if was_used && opened.elapsed() > SETTLED {
+        pool.warm();
+    }
+}
+
+/// How many connections of HTTP/2 one worker has to one origin.
+const MOST_SHARED: usize = 16;
+/// Each but the last on a connection that had been open and is closed by now.
+const ATTEMPTS: usize = 4;
+/// For how long after its last request a registry is kept connected.
+const WARM: Duration = Duration::from_secs(300);
+/// A connection that ends sooner says that the upstream does not want it.
+const SETTLED: Duration = Duration::from_secs(10);

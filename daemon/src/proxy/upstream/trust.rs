@@ -1,0 +1,87 @@
+//! Whom a registry's connections trust, and who they say they are.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::registry::ClientIdentity;
+
+/// Whom a registry's connections trust, and who they say they are.
+#[derive(Clone, Debug)]
+pub struct Trust {
+    roots: RootCertStore,
+    identity: Option<ClientIdentity>,
+}
+
+impl Trust {
+    /// The system's roots, and those of `ca_file` if there is one.
+    ///
+    /// # Errors
+    /// [`TrustError`] when the file cannot be read or holds no certificate.
+    pub fn new(
+        system: &[CertificateDer<'static>],
+        ca_file: Option<&Path>,
+        identity: Option<ClientIdentity>,
+    ) -> Result<Self, TrustError> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(system.iter().cloned());
+        if let Some(file) = ca_file {
+            for certificate in certificates(file)? {
+                roots
+                    .add(certificate)
+                    .map_err(|_| TrustError::NoCertificate(display(file)))?;
+            }
+        }
+        Ok(Self { roots, identity })
+    }
+
+    pub(super) fn client_config(self) -> Result<ClientConfig, TrustError> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(TrustError::Tls)?
+            .with_root_certificates(self.roots);
+        match self.identity {
+            None => Ok(builder.with_no_client_auth()),
+            Some(identity) => {
+                let chain = certificates(&identity.certificate)?;
+                let key = PrivateKeyDer::from_pem_file(&identity.key)
+                    .map_err(|_| TrustError::NoKey(display(&identity.key)))?;
+                builder.with_client_auth_cert(chain, key).map_err(TrustError::Tls)
+            }
+        }
+    }
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+    let text = std::fs::read(file).map_err(|error| TrustError::Unreadable(display(file), error.to_string()))?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    match found {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        _ => Err(TrustError::NoCertificate(display(file))),
+    }
+}
+
+fn display(file: &Path) -> String {
+    file.display().to_string()
+}
+
+/// Why a registry's trust cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// The file is missing or may not be read.
+    #[error("cannot read {0}: {1}")]
+    Unreadable(String, String),
+    /// The file has no PEM certificate that can be a root.
+    #[error("{0} holds no usable certificate in PEM form")]
+    NoCertificate(String),
+    /// The file has no PEM key.
+    #[error("{0} holds no private key in PEM form")]
+    NoKey(String),
+    /// rustls does not take it.
+    #[error("the client certificate and key cannot be used: {0}")]
+    Tls(rustls::Error),
+}
