@@ -12,8 +12,8 @@ use regauth_shared::{ErrorBody, exit_code};
 
 use crate::client::Client;
 use crate::commands::{
-    add_registry, allow, completions, deny, doctor, env, grant, grants, import, list, man, reload, remove_registry,
-    revoke, rotate, run as run_command, setup, show, status, stop, store, unlock, verify,
+    add_registry, add_scope, allow, completions, deny, doctor, env, grant, grants, import, list, man, reload,
+    remove_registry, revoke, rotate, run as run_command, setup, show, status, stop, store, unlock, verify,
 };
 use crate::output::{self, Report};
 use crate::{completion, error, setup as clients};
@@ -55,6 +55,7 @@ enum Alone {
 #[derive(Subcommand)]
 enum Verb {
     AddRegistry(Box<add_registry::Arguments>),
+    AddScope(add_scope::Arguments),
     RemoveRegistry(remove_registry::Arguments),
     Import(import::Arguments),
     List(list::Arguments),
@@ -83,7 +84,7 @@ const LAST: usize = 100;
 const GROUPS: [(&str, &[&str]); 7] = [
     (
         "Registries",
-        &["add-registry", "import", "remove-registry", "list", "show"],
+        &["add-registry", "add-scope", "import", "remove-registry", "list", "show"],
     ),
     ("Tokens", &["rotate", "verify"]),
     ("Writes", &["allow", "deny"]),
@@ -137,6 +138,9 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
     match verb {
         Verb::AddRegistry(arguments) => {
             add_registry::run(*arguments, &client).map(|report| report.and(&clients::refresh(&folders, &client)))
+        }
+        Verb::AddScope(arguments) => {
+            add_scope::run(arguments, &client).map(|report| report.and(&clients::refresh(&folders, &client)))
         }
         Verb::RemoveRegistry(arguments) => {
             remove_registry::run(arguments, &client).map(|report| report.and(&clients::refresh(&folders, &client)))

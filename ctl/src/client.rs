@@ -203,7 +203,7 @@ fn patience(request: &Request) -> Duration {
         Request::List(_) | Request::Show(_) | Request::Status(_) | Request::Stop(_) => BRIEF,
         Request::Store(_) | Request::Holds(_) => BRIEF,
         Request::Allow(_) | Request::Deny(_) | Request::Grant(_) | Request::Grants(_) | Request::Revoke(_) => BRIEF,
-        Request::AddRegistry(_) | Request::RemoveRegistry(_) | Request::Rotate(_) => LONG,
+        Request::AddRegistry(_) | Request::AddScope(_) | Request::RemoveRegistry(_) | Request::Rotate(_) => LONG,
         Request::Verify(_) | Request::Reload(_) => LONG,
         Request::Unlock(_) => PERSON,
         Request::StoreMove(_) => MANY,

@@ -6,7 +6,8 @@
 //! one form from end to end, the protocol's `ErrorBody`; `error` makes those that arise here. `provider` is what cargo
 //! asks for a token, and gets a placeholder from. `setup` edits the configuration of clients, and `environment` is what
 //! they can be told instead; `import` finds tokens in their files; `presets` knows the registries that people have, and
-//! the `interview` asks for the rest; `run` needs a `private` daemon and the `handover` of its tokens.
+//! the `interview` asks for the rest; what an `index` says of itself is read where the daemon cannot; `run` needs a
+//! `private` daemon and the `handover` of its tokens.
 
 mod cli;
 mod commands;
@@ -16,6 +17,7 @@ mod doctor;
 mod environment;
 mod handover;
 mod import;
+mod index;
 mod interview;
 mod presets;
 mod private;

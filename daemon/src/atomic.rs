@@ -21,7 +21,15 @@ use std::time::Duration;
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     // People keep their configuration in a repository and link to it.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    put(&path, bytes, mode, |draft| fs::rename(draft, &path))
+    put(&path, bytes, mode, Until::Forever, |draft| fs::rename(draft, &path))
+}
+
+/// The same for a file that goes with the process: it is whole at any moment too, but nobody waits for the disk.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_passing(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    put(path, bytes, mode, Until::End, |draft| fs::rename(draft, path))
 }
 
 /// The same for a file that must not exist yet, such as a key that nothing can replace.
@@ -30,7 +38,7 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 /// As [`write`]; [`io::ErrorKind::AlreadyExists`] when there is a file of that name.
 pub fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     // A link, other than a rename, refuses to replace what is there.
-    put(path, bytes, mode, |draft| {
+    put(path, bytes, mode, Until::Forever, |draft| {
         fs::hard_link(draft, path)?;
         fs::remove_file(draft)
     })
@@ -48,18 +56,33 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-fn put(path: &Path, bytes: &[u8], mode: u32, publish: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+/// How long a file is for.
+#[derive(Clone, Copy, PartialEq)]
+enum Until {
+    /// A power cut is survived.
+    Forever,
+    /// The end of this process.
+    End,
+}
+
+fn put(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    until: Until,
+    publish: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<()> {
     let folder = folder_of(path);
     let prefix = draft_prefix(path)?;
     remove_orphans(folder, &prefix);
     let (draft, file) = open_draft(folder, &prefix)?;
-    let written = fill(file, bytes, mode).and_then(|()| publish(&draft));
+    let written = fill(file, bytes, mode, until).and_then(|()| publish(&draft));
     if let Err(error) = written {
         // The first error is the one to tell; a draft that stays is removed by a later write.
         let _ = fs::remove_file(&draft);
         return Err(error);
     }
-    File::open(folder)?.sync_all()
+    sync(&File::open(folder)?, until)
 }
 
 /// A draft's name is its own, so that two writers never share one.
@@ -78,10 +101,17 @@ fn open_draft(folder: &Path, prefix: &OsString) -> io::Result<(PathBuf, File)> {
     }
 }
 
-fn fill(mut file: File, bytes: &[u8], mode: u32) -> io::Result<()> {
+fn fill(mut file: File, bytes: &[u8], mode: u32, until: Until) -> io::Result<()> {
     file.write_all(bytes)?;
     file.set_permissions(Permissions::from_mode(mode))?;
-    file.sync_all()
+    sync(&file, until)
+}
+
+fn sync(file: &File, until: Until) -> io::Result<()> {
+    match until {
+        Until::Forever => file.sync_all(),
+        Until::End => Ok(()),
+    }
 }
 
 /// Removes what killed writers left. Only the old: a young draft may be somebody's who is still writing. As good as it

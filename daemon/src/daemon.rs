@@ -71,6 +71,8 @@ impl Daemon {
     /// # Errors
     /// [`StartError`], each with what to do.
     pub async fn start(options: Options) -> Result<Self, StartError> {
+        // Hundreds of files as a rule: read while all else gets ready.
+        let system_roots = tokio::task::spawn_blocking(system_roots);
         let folders = Folders::resolve(options.home.as_deref(), |name| std::env::var_os(name))?;
         home::prepare(&folders)?;
         let lock = Lock::take(&folders)?;
@@ -86,7 +88,7 @@ impl Daemon {
         let control = server::bind(&folders.socket()).map_err(|error| StartError::Socket(folders.socket(), error))?;
         let store = open::open(&folders, &options, &config).await?;
         record_store(&config_file, &config, store.kind, options.ephemeral)?;
-        let system_roots = system_roots();
+        let system_roots = system_roots.await.map_err(|error| StartError::Threads(error.into()))?;
         let number = Workers::usual_number();
         let plane = Arc::new(plane(&config, grants, listen, &system_roots, number)?);
         let workers = Workers::start(number, &plane).map_err(StartError::Threads)?;

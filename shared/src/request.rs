@@ -18,6 +18,8 @@ pub enum Request {
     AddRegistry(Box<AddRegistry>),
     /// Forgets a registry and deletes its secret. Answer: [`crate::response::RegistryRemoved`].
     RemoveRegistry(ByName),
+    /// Makes a registry cover more. Answer: [`crate::response::RegistryView`].
+    AddScope(AddScope),
     /// All registries. Answer: [`crate::response::RegistryList`].
     List(Nothing),
     /// One registry. Answer: [`crate::response::RegistryView`].
@@ -194,6 +196,16 @@ pub struct SourceCommand {
     /// Variables of the daemon's environment that it gets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
+}
+
+/// The fields of `add-scope`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddScope {
+    /// The registry.
+    pub name: RegistryName,
+    /// What it covers from now on, too: `https://host/path/`.
+    pub scopes: Vec<String>,
 }
 
 /// The fields of `rotate`.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use regauth_tests::git::Git;
 use regauth_tests::git_server::GitServer;
 use regauth_tests::honeypot::Honeypot;
 use regauth_tests::leaks::Hunt;
+use regauth_tests::network::{NameServer, Network};
 use regauth_tests::programs;
 use regauth_tests::registry::{Registry, USERNAME};
 use rustix::process::geteuid;
@@ -273,23 +274,109 @@ fn a_grant_leads_to_no_private_place() {
     assert_eq!(open.status, 200, "the owner goes where the owner goes");
 }
 
+/// Between the look and the leap a name may change what it means.
+#[test]
+fn a_name_is_resolved_once_and_leads_to_no_private_place() {
+    if !geteuid().is_root() {
+        return eprintln!("a network of one's own takes root");
+    }
+    let network = Network::start(&[]);
+    let (public, here) = (Ipv4Addr::new(93, 184, 216, 34), Ipv4Addr::LOCALHOST);
+    let names = NameServer::start(&network, move |name, number| match name {
+        "here.example" => vec![here],
+        "both.example" => vec![public, here],
+        _ if number % 2 == 0 => vec![public],
+        _ => vec![here],
+    });
+    let daemon = Daemon::builder().under(&network.inside()).start();
+    let trap = Honeypot::builder(&Authority::new("Elsewhere"), "localhost").plain();
+    let trap = network.enter(|| trap.start());
+    let port = trap.authority().rsplit(':').next().unwrap().to_owned();
+    let (_, proxy) = granted(&daemon, &[]);
+    let asked = |proxy: &str, host: &str, more: &[&str]| {
+        let curl = Curl::new().proxy(proxy).with(more);
+        let url = format!("http://{host}:{port}/");
+        network.enter(|| curl.fetch(&url).outcome.stdout)
+    };
+    // The way is open, but not for everyone.
+    assert!(asked(&daemon.proxy(), "here.example", &[]).starts_with("200"));
+    assert!(asked(&proxy, "here.example", &[]).starts_with("403"));
+    assert!(asked(&proxy, "both.example", &[]).starts_with("403"));
+    let before = names.questions();
+    for number in 1..=8 {
+        // To the proxy's refusal of a CONNECT curl gives the same code.
+        let more: &[&str] = if number % 4 < 2 {
+            &[]
+        } else {
+            &["--proxytunnel", "--write-out", "%{http_connect}"]
+        };
+        let said = asked(&proxy, "flip.example", more);
+        assert!(["403", "502"].iter().any(|code| said.starts_with(code)), "{said}");
+        assert_eq!(names.questions() - before, number, "it is asked once");
+    }
+    assert_eq!(trap.requests().len(), 1, "the owner's");
+}
+
 #[test]
 fn listening_beyond_loopback_takes_grants_for_everyone() {
     let home = TempDir::new().unwrap();
-    let refused = Daemon::builder()
-        .config("listen = \"0.0.0.0:0\"\n")
-        .run(&home.path().join("home"));
-    refused.fails().says("clients = \"grants\"");
+    for refused in [
+        Daemon::builder().config("listen = \"0.0.0.0:0\"\n"),
+        Daemon::builder().listen("0.0.0.0:0"),
+        Daemon::builder().listen("[::]:0"),
+        Daemon::builder().listen("203.0.113.1:0"),
+    ] {
+        let folder = TempDir::new_in(home.path()).unwrap();
+        refused
+            .run(&folder.path().join("home"))
+            .fails()
+            .says("clients = \"grants\"");
+    }
+    if !geteuid().is_root() {
+        return eprintln!("an address of one's own takes root");
+    }
+    let network = Network::start(&["203.0.113.1/24"]);
     let daemon = Daemon::builder()
-        .config("clients = \"grants\"\nlisten = \"0.0.0.0:0\"\n")
+        .config("clients = \"grants\"\n")
+        .under(&network.inside())
+        .listen("0.0.0.0:0")
         .start();
-    let open = Honeypot::builder(&Authority::new("Elsewhere"), "localhost")
-        .plain()
-        .start();
-    assert_eq!(Curl::new().proxy(&daemon.proxy()).get(&open.url("/")).status, 407);
+    let port = daemon.proxy().rsplit(':').next().unwrap().to_owned();
+    let registry = Honeypot::builder(&Authority::new("Corp Root"), "localhost").plain();
+    let registry = network.enter(|| registry.start());
+    let place = ["--scope", &registry.url("/"), "--no-verify"];
+    daemon
+        .try_add("corp", &place, &Scheme::bearer(), &Authority::new("Any").file(), TOKEN)
+        .succeeds();
+    let (_, granted) = granted(&daemon, &["--registry", "corp"]);
+    let token = granted.split(['@', ':']).nth(2).unwrap();
+    for address in ["127.0.0.1", "203.0.113.1"] {
+        for (who, status) in [(String::new(), 407), (format!("regauth:{token}@"), 200)] {
+            let curl = Curl::new().proxy(&format!("http://{who}{address}:{port}"));
+            let answer = network.enter(|| curl.get(&registry.url("/")));
+            assert_eq!(answer.status, status, "{address}: {}", answer.body());
+        }
+    }
+    network.enter(|| assert_has_few_places(&format!("203.0.113.1:{port}")));
     let status = daemon.ctl(&["status"]).succeeds().json;
     assert_eq!(status["clients"], "grants");
     assert!(status["problems"].is_null(), "{status}");
+}
+
+/// Another machine that has not shown a grant has a few connections, and is told so when it wants more.
+fn assert_has_few_places(address: &str) {
+    let mut crowd: Vec<TcpStream> = Vec::new();
+    for _ in 0..200 {
+        crowd.push(TcpStream::connect(address).unwrap());
+    }
+    let mut answer = String::new();
+    let last = crowd.last_mut().unwrap();
+    last.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    last.read_to_string(&mut answer).unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 503 ") && answer.contains("too-many-requests"),
+        "{answer}"
+    );
 }
 
 /// What the daemon answers to these bytes.

@@ -36,6 +36,7 @@ fn add(daemon: &Daemon, name: &str, registry: &Registry, more: &[&str]) -> Ctl {
         "--ca-file",
         ca.to_str().unwrap(),
     ];
+    daemon.learns(registry.token());
     daemon.ctl(&[&first, more].concat())
 }
 
@@ -131,9 +132,9 @@ fn a_token_of_two_seconds_fails_no_request_and_one_command_runs_at_a_time() {
     } else {
         12
     };
-    let tokens: Vec<String> = (1..=100).map(|number| format!("token-{number}")).collect();
-    let registry = bearer("token-1");
-    let mint = Mint::new(r#"printf '{"t":"token-%s","e":%s}' "$n" "$(date -d '2 seconds' +%s.%N)"; sleep 0.1"#);
+    let tokens: Vec<String> = (1..=100).map(|number| format!("minted-token-{number}")).collect();
+    let registry = bearer("minted-token-1");
+    let mint = Mint::new(r#"printf '{"t":"minted-token-%s","e":%s}' "$n" "$(date -d '2 seconds' +%s.%N)"; sleep 0.1"#);
     // Tokens that are yet to come are good, and one that has run out is not, but for what is on its way just then.
     let enforce = || {
         let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
@@ -248,18 +249,18 @@ fn an_expired_token_that_cannot_be_renewed_is_not_sent() {
 
 #[test]
 fn a_rejected_token_is_renewed_once_and_only_what_is_safe_is_repeated() {
-    let registry = bearer("token-1");
-    let mint = Mint::new("echo token-$n");
+    let registry = bearer("minted-token-1");
+    let mint = Mint::new("echo minted-token-$n");
     let daemon = Daemon::start();
     let [flag, program] = mint.source();
     add(&daemon, "minted", &registry, &["--writes", "allow", &flag, &program]).succeeds();
     let file = registry.file("f", 100);
     assert_eq!(status(&daemon, &file), 200);
-    registry.accept(&["token-2"]);
+    registry.accept(&["minted-token-2"]);
     assert_eq!(status(&daemon, &file), 200, "renewed and repeated");
     assert_eq!((mint.runs().len(), rejections(&registry)), (2, 1));
 
-    registry.accept(&["token-3"]);
+    registry.accept(&["minted-token-3"]);
     let curl = Curl::new().behind(&daemon);
     let refused = curl.upload(&registry.upload(), 1 << 20);
     assert_eq!(
@@ -323,17 +324,17 @@ fn a_thousand_requests_with_a_bad_token_cost_the_registry_a_handful() {
 
 #[test]
 fn a_file_that_is_replaced_a_hundred_times_fails_no_request() {
-    let registry = bearer("token-0");
+    let registry = bearer("minted-token-0");
     let folder = TempDir::new().unwrap();
     let token_file = folder.path().join("token");
-    put(&token_file, "token-0");
+    put(&token_file, "minted-token-0");
     let daemon = Daemon::start();
     let source = format!("file:{}", token_file.display());
     add(&daemon, "mounted", &registry, &["--source", &source]).succeeds();
     let url = registry.file("f", 100);
     under_load(&daemon, &url, |served| {
         for number in 1..=100 {
-            let [old, new] = [number - 1, number].map(|number| format!("token-{number}"));
+            let [old, new] = [number - 1, number].map(|number| format!("minted-token-{number}"));
             registry.accept(&[&old, &new]);
             put(&token_file, &new);
             registry.accept(&[&new]);
@@ -345,13 +346,13 @@ fn a_file_that_is_replaced_a_hundred_times_fails_no_request() {
     });
     assert_eq!(daemon.ctl(&["show", "mounted"]).json["credential"]["generation"], 101);
     // Nobody asks, and the change is noticed all the same.
-    registry.accept(&["token-101"]);
-    put(&token_file, "token-101");
+    registry.accept(&["minted-token-101"]);
+    put(&token_file, "minted-token-101");
     poll::wait_for("the file's next generation", || {
         let shown = daemon.ctl(&["show", "mounted"]).succeeds().json;
         (shown["credential"]["generation"] == 102).then_some(())
     });
-    put(&token_file, "token-102");
+    put(&token_file, "minted-token-102");
     daemon.ctl(&["rotate", "mounted"]).exits(4);
     assert_eq!(
         status(&daemon, &url),

@@ -1,7 +1,7 @@
 //! Broken set-ups, each found and named by `regauthctl doctor`.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use regauth_tests::cargo;
@@ -11,7 +11,7 @@ use regauth_tests::daemon::Daemon;
 use regauth_tests::gate::Scheme;
 use regauth_tests::git_server::GitServer;
 use regauth_tests::hand::Hand;
-use regauth_tests::programs::binary;
+use regauth_tests::programs::{binary, tool};
 use regauth_tests::registry::{Downloads, Registry};
 use serde_json::Value;
 
@@ -44,6 +44,18 @@ impl Case {
             daemon,
             hand,
         }
+    }
+
+    /// The same with a registry of another kind on the same host, its client set up.
+    fn with(self, kind: &str, client: &str) -> Self {
+        let scope = self.registry.nginx.url(&format!("/api/cargo/{kind}/"));
+        let place = ["--kind", kind, "--scope", &scope];
+        let added = self
+            .daemon
+            .try_add(kind, &place, &Scheme::bearer(), &self.registry.ca(), TOKEN);
+        added.succeeds();
+        self.hand.ctl(&["setup", client]).succeeds();
+        self
     }
 
     fn env(mut self, name: &str, value: &str) -> Self {
@@ -266,6 +278,15 @@ fn a_token_that_cargo_still_has() {
 }
 
 #[test]
+fn a_token_in_a_file_of_the_old_name() {
+    let case = Case::well();
+    let credentials = "[registries.corp]\ntoken = \"left over\"\n";
+    case.hand.write("cargo/credentials", credentials);
+    let notes = case.codes(&[], false);
+    assert!(notes.contains(&"cargo-holds-token".to_owned()), "{notes:?}");
+}
+
+#[test]
 fn git_with_another_proxy_and_other_roots() {
     let case = Case::well();
     case.edit(".gitconfig", |text| {
@@ -278,14 +299,81 @@ fn git_with_another_proxy_and_other_roots() {
 }
 
 #[test]
-fn an_npmrc_whose_cafile_disables_node_extra_ca_certs() {
+fn an_index_that_cargo_remembers_to_want_a_token() {
     let case = Case::well();
-    let place = ["--kind", "npm", "--scope", "https://localhost:9/npm/", "--no-verify"];
-    case.daemon
-        .try_add("npm", &place, &Scheme::bearer(), &case.registry.ca(), TOKEN)
-        .succeeds();
-    case.hand.ctl(&["setup", "npm"]).succeeds();
-    assert!(!case.broken(&[]).contains(&"npm-distrusts".to_owned()));
+    case.hand.write(
+        "project/Cargo.toml",
+        "[package]\nname = \"project\"\n[lib]\npath = \"x\"\n[dependencies]\nship = { version = \"1\", registry = \"corp\" }\n",
+    );
+    let fetch = ["fetch", "--manifest-path", "project/Cargo.toml"];
+    case.hand.run("cargo", &fetch).succeeds();
+    let case = case.env("CARGO_REGISTRIES_CORP_CREDENTIAL_PROVIDER", "cargo:token");
+    case.hand.run("cargo", &fetch).fails();
+    case.finds("cargo-no-provider");
+    case.hand
+        .ctl(&["doctor"])
+        .fails()
+        .says("it remembers that the index says auth-required");
+}
+
+#[test]
+fn pip_with_another_proxy_or_other_roots() {
+    let case = Case::well().with("pypi", "pip");
+    case.edit(".config/pip/pip.conf", |text| text.replace("127.0.0.1", "127.0.0.2"));
+    case.finds("pip-other-proxy");
+    let proxy = case.daemon.proxy();
+    let case = case.env("PIP_PROXY", &proxy);
+    assert_eq!(case.broken(&[]), [""; 0]);
+    let case = case.env("REQUESTS_CA_BUNDLE", "/etc/hostname");
+    case.finds("pip-distrusts");
+    case.hand
+        .ctl(&["doctor"])
+        .fails()
+        .says("by REQUESTS_CA_BUNDLE")
+        .says("mend: unset REQUESTS_CA_BUNDLE");
+}
+
+#[test]
+fn uv_with_another_proxy_or_other_roots() {
+    let folder = tool("python/bin/uv").parent().unwrap().display().to_string();
+    let mut case = Case::well();
+    // Without its pip, which is not set up.
+    case.hand.write("bin/pip", "#!/bin/sh\nexit 1\n");
+    case.hand.write("bin/python3", "#!/bin/sh\nexit 1\n");
+    let bin = case.hand.home().join("bin");
+    for name in ["pip", "python3"] {
+        fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    symlink(format!("{folder}/uv"), bin.join("uv")).unwrap();
+    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display());
+    case = case.env("PATH", &path).with("pypi", "uv");
+    let found = case.broken(&[]);
+    assert!(found.contains(&"uv-distrusts".to_owned()), "{found:?}");
+    let (proxy, bundle) = (case.daemon.proxy(), case.daemon.bundle());
+    let case = case.env("SSL_CERT_FILE", bundle.to_str().unwrap());
+    assert!(!case.broken(&[]).iter().any(|code| code.starts_with("uv-")));
+    // uv's own file beats the variable.
+    case.edit(".config/uv/uv.toml", |text| text.replace("127.0.0.1", "127.0.0.2"));
+    let found = case.env("HTTPS_PROXY", &proxy).broken(&[]);
+    assert!(found.contains(&"uv-other-proxy".to_owned()), "{found:?}");
+}
+
+#[test]
+fn an_npm_that_goes_past_the_proxy() {
+    let case = Case::well().with("npm", "npm");
+    assert_eq!(case.broken(&[]), [""; 0]);
+    case.edit(".npmrc", |text| format!("{text}noproxy=localhost\n"));
+    case.finds("npm-bypasses");
+    let case = case
+        .env("npm_config_noproxy", "")
+        .env("npm_config_https_proxy", "http://corp:3128");
+    case.finds("npm-other-proxy");
+}
+
+#[test]
+fn an_npmrc_whose_cafile_disables_node_extra_ca_certs() {
+    let case = Case::well().with("npm", "npm");
+    assert_eq!(case.broken(&[]), [""; 0]);
     case.edit(".npmrc", |text| text.replace("cafile=", "cafile=/etc/hostname\n;"));
     let bundle = case.daemon.bundle();
     let case = case.env("NODE_EXTRA_CA_CERTS", bundle.to_str().unwrap());

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
 use regauth_tests::certificates::Authority;
@@ -16,7 +17,7 @@ use regauth_tests::leaks::Hunt;
 use regauth_tests::poll;
 use regauth_tests::raw;
 use regauth_tests::registry::{Registry, USERNAME};
-use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, geteuid, getrlimit, kill_process, setrlimit};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
@@ -180,7 +181,7 @@ fn flood(daemon: &Daemon, host: &str, begin: &[u8], piece: impl Fn(u32) -> Vec<u
 /// What is sent first, what is sent again and again, and how often.
 type Flood<'a> = (&'static str, Vec<u8>, Box<dyn Fn(u32) -> Vec<u8> + 'a>, u32);
 
-fn floods(host: &str) -> [Flood<'_>; 5] {
+fn floods(host: &str) -> [Flood<'_>; 6] {
     use raw::h2::{block, frame, headers, reset};
     let request = move |stream: u32, ends: bool| {
         let pairs = [
@@ -192,9 +193,15 @@ fn floods(host: &str) -> [Flood<'_>; 5] {
         headers(stream, &pairs, ends)
     };
     let resets = move |number: u32| [request(2 * number + 1, true), reset(2 * number + 1)].concat();
+    // It is we who reset these, for a window that grows by nothing (CVE-2025-8671).
+    let made_to_reset = move |number: u32| {
+        let stream = 2 * number + 1;
+        [request(stream, false), frame(8, 0, stream, &[0; 4])].concat()
+    };
     let unfinished = frame(1, 0, 1, &block(&[(":method", "GET")]));
     [
         ("resets", vec![], Box::new(resets), 20_000),
+        ("resets of ours", vec![], Box::new(made_to_reset), 20_000),
         (
             "continuations",
             unfinished,
@@ -262,18 +269,58 @@ fn after_a_rotation_the_old_token_is_nowhere_in_memory() {
             }
             registry.accept(&[OLD, NEW]);
             daemon.rotate("corp", NEW).succeeds();
-            let mut hunt = Hunt::new(NEW);
-            hunt.memory(daemon.pid());
-            assert!(!hunt.found().is_empty(), "the new one is there, or we cannot look");
-            let found = poll::within(Duration::from_secs(5), || {
-                let mut hunt = Hunt::new(OLD);
-                hunt.memory(daemon.pid());
-                hunt.found().is_empty().then_some(())
-            });
-            if found.is_none() {
-                Hunt::new(OLD).memory(daemon.pid()).assert_clean();
-            }
+            assert_has_forgotten(&daemon, OLD, NEW);
         }
+    }
+}
+
+#[test]
+fn after_a_source_gave_another_token_the_old_one_is_nowhere_in_memory() {
+    if !geteuid().is_root() {
+        return eprintln!("reading memory takes root");
+    }
+    const TOKENS: [&str; 3] = [
+        "s3ntinel-of-the-source-1",
+        "s3ntinel-of-the-source-2",
+        "s3ntinel-of-the-source-3",
+    ];
+    let registry = Registry::builder(Scheme::bearer(), TOKENS[0]).start();
+    registry.accept(&TOKENS);
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("token");
+    fs::write(&file, TOKENS[0]).unwrap();
+    let daemon = quiet().start();
+    let (source, ca) = (format!("file:{}", file.display()), registry.ca());
+    let place = ["--index", &registry.index(), "--scheme", "bearer", "--source", &source];
+    let add = [&["add-registry", "corp", "--ca-file", ca.to_str().unwrap()], &place[..]].concat();
+    daemon.ctl(&add).succeeds();
+    let generation = || daemon.ctl(&["show", "corp"]).json["credential"]["generation"].clone();
+    for number in 1..TOKENS.len() {
+        let config = registry.nginx.url("/api/cargo/index/config.json");
+        assert_eq!(Curl::new().behind(&daemon).get(&config).status, 200);
+        let new = file.with_extension("new");
+        fs::write(&new, TOKENS[number]).unwrap();
+        fs::rename(&new, &file).unwrap();
+        // The first time it is noticed, the second time it is asked for.
+        if number == 2 {
+            daemon.ctl(&["rotate", "corp"]).succeeds();
+        }
+        poll::wait_for("the next generation", || (generation() == number + 1).then_some(()));
+        assert_has_forgotten(&daemon, TOKENS[number - 1], TOKENS[number]);
+    }
+}
+
+fn assert_has_forgotten(daemon: &Daemon, old: &str, new: &str) {
+    let mut hunt = Hunt::new(new);
+    hunt.memory(daemon.pid());
+    assert!(!hunt.found().is_empty(), "the new one is there, or we cannot look");
+    let found = poll::within(Duration::from_secs(5), || {
+        let mut hunt = Hunt::new(old);
+        hunt.memory(daemon.pid());
+        hunt.found().is_empty().then_some(())
+    });
+    if found.is_none() {
+        Hunt::new(old).memory(daemon.pid()).assert_clean();
     }
 }
 
@@ -289,7 +336,9 @@ fn of_nobody() -> (client::Running, TempDir) {
     std::os::unix::fs::chown(&home, Some(NOBODY), Some(NOBODY)).unwrap();
     let mut daemon = client::as_user(NOBODY, &home);
     daemon
+        .args(["sh", "-c", "ulimit -S -c $(ulimit -H -c); exec \"$0\" \"$@\""])
         .arg(&program)
+        .current_dir(&home)
         .args(["--store", "memory", "--listen", "127.0.0.1:0", "--home"])
         .arg(&home);
     let daemon = client::Running::start(&mut daemon, b"");
@@ -325,10 +374,31 @@ fn a_debugger_of_the_same_user_cannot_attach_and_no_core_is_written() {
         .says("Permission denied");
 }
 
+#[test]
+fn a_daemon_that_crashes_leaves_no_core() {
+    if !geteuid().is_root() {
+        return eprintln!("becoming another user takes root");
+    }
+    for signal in [Signal::SEGV, Signal::ABORT, Signal::QUIT] {
+        let (daemon, folder) = of_nobody();
+        kill_process(Pid::from_raw(daemon.pid().cast_signed()).unwrap(), signal).unwrap();
+        let status = daemon.finish().status;
+        assert_eq!(status.signal(), Some(signal.as_raw()), "{status}");
+        assert!(!status.core_dumped(), "{status}");
+        let mut files = fs::read_dir(folder.path().join("home")).unwrap();
+        assert!(files.all(|file| !file.unwrap().file_name().to_string_lossy().starts_with("core")));
+    }
+    // Another program would have left one, where this system writes them at all.
+    let (folder, script) = (TempDir::new().unwrap(), "ulimit -S -c $(ulimit -H -c); kill -SEGV $$");
+    let mut other = client::command("sh", folder.path());
+    let other = client::run(other.args(["-c", script]).current_dir(folder.path()));
+    eprintln!("another program: {}", other.status);
+}
+
 /// Connections that never say anything are ended; those that say too much are, too.
 #[test]
 fn a_head_without_end_is_ended() {
-    let daemon = quiet().start();
+    let (registry, daemon) = served(quiet(), 10);
     let mut stream = TcpStream::connect(daemon.proxy().trim_start_matches("http://")).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let begin = Instant::now();
@@ -344,8 +414,18 @@ fn a_head_without_end_is_ended() {
     }
     let _ = stream.read_to_end(&mut rest);
     assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
-    let mut silent = TcpStream::connect(daemon.proxy().trim_start_matches("http://")).unwrap();
-    silent.set_read_timeout(Some(Duration::from_secs(40))).unwrap();
-    assert_eq!(silent.read_to_end(&mut rest).unwrap_or_default(), 0);
+    // Each of them waits for more, and all at once.
+    let host = registry.authority();
+    let mut silent = ["", &format!("CONNECT {host} HTTP/1.1\r\n\r\n"), "CONNECT local"].map(|beginning| {
+        let mut silent = TcpStream::connect(daemon.proxy().trim_start_matches("http://")).unwrap();
+        silent.set_read_timeout(Some(Duration::from_secs(40))).unwrap();
+        silent.write_all(beginning.as_bytes()).unwrap();
+        silent
+    });
+    for silent in &mut silent {
+        rest.clear();
+        silent.read_to_end(&mut rest).unwrap();
+        assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 200 "), "{rest:?}");
+    }
     assert!(begin.elapsed() < Duration::from_secs(40), "{:?}", begin.elapsed());
 }

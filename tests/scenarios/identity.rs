@@ -4,6 +4,7 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use hyper::Request;
 use regauth_tests::certificates::Authority;
+use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
 use regauth_tests::gate::Scheme;
 use regauth_tests::honeypot::{Honeypot, Recorded};
@@ -277,6 +278,33 @@ fn a_browser_that_was_led_here_gets_nothing() {
 }
 
 #[test]
+fn what_is_refused_inside_says_so_by_its_code() {
+    let stage = stage();
+    for protocol in ["--http1.1", "--http2"] {
+        let curl = Curl::new().behind(&stage.daemon).with(&[protocol, "--path-as-is"]);
+        for (path, more, expected) in [
+            ("/a", ["--request", "TRACE"], (405, "method-refused")),
+            ("/a", ["--request", "Track"], (405, "method-refused")),
+            ("/b/../a", ["--request", "GET"], (400, "bad-request")),
+            ("/x%2fy/../../a", ["--request", "GET"], (400, "bad-request")),
+            ("/b%5c..%5c/a", ["--request", "GET"], (400, "bad-request")),
+            ("/%00/a", ["--request", "GET"], (400, "bad-request")),
+            ("/a", ["--header", "Host: other.example"], (421, "authority-mismatch")),
+        ] {
+            let answer = curl.clone().with(&more).get(&stage.corp.url(path));
+            let said = (answer.status, answer.header("regauth-error").unwrap_or_default());
+            assert_eq!(said, expected, "{protocol} {path} {more:?}");
+            assert!(
+                !answer.body().contains("other.example") && !answer.body().contains(path),
+                "{}",
+                answer.body()
+            );
+        }
+    }
+    assert!(caught(&stage.corp).is_empty());
+}
+
+#[test]
 fn a_registry_that_repeats_the_token_in_a_header_is_not_listened_to() {
     let root = Authority::new("Corp Root");
     let echo = Honeypot::builder(&root, "localhost").echo().start();
@@ -290,7 +318,7 @@ fn a_registry_that_repeats_the_token_in_a_header_is_not_listened_to() {
             .try_add("corp", &place, &scheme, &root.file(), CANARIES[0])
             .succeeds();
         for protocol in ["--http1.1", "--http2"] {
-            let curl = regauth_tests::curl::Curl::new().behind(&daemon).with(&[protocol]);
+            let curl = Curl::new().behind(&daemon).with(&[protocol]);
             let answer = curl.get(&echo.url("/in/x"));
             assert_eq!(
                 (answer.status, answer.header("regauth-error")),

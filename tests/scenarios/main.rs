@@ -10,10 +10,13 @@
 
 mod bad_input;
 mod builds;
+mod ci;
 mod clients;
+mod completion;
 mod credentials;
 mod doctor;
 mod endurance;
+mod first_steps;
 mod hostile;
 mod identity;
 mod import;

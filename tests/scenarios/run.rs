@@ -104,12 +104,21 @@ fn a_job_builds_and_publishes_and_leaves_nothing() {
     let cargo = Cargo::new().depends_on(SHIP);
     let script = "cargo build && cargo publish --registry corp --allow-dirty --no-verify";
     let mut run = job.command(cargo.home(), &["--writes", "allow"], &["sh", "-c", script]);
-    client::run(run.current_dir(cargo.project()))
+    run.env("REGAUTH_LOG", "trace").current_dir(cargo.project());
+    let outcome = client::run(&mut run)
         .succeeds()
         .says("Compiling anchor v1.0.0")
         .says("Published project v0.1.0");
     assert!(job.left().is_empty(), "{:?}", job.left());
-    Hunt::new(TOKEN).folder(cargo.home(), &[]).assert_clean();
+    assert!(
+        outcome.stderr.len() > 10_000,
+        "the log is at trace: {}",
+        outcome.report()
+    );
+    Hunt::new(TOKEN)
+        .folder(cargo.home(), &[])
+        .look("what was said", outcome.stdout + &outcome.stderr)
+        .assert_clean();
 }
 
 #[test]

@@ -49,6 +49,27 @@ fn cargo_is_set_up_used_and_set_back() {
         .says("cargo is not set up");
 }
 
+/// `config` and `credentials`, as cargo called them until 1.39, and still reads them.
+#[test]
+fn a_cargo_with_files_of_the_old_names_is_set_up_and_set_back() {
+    let (registry, daemon) = (secretive(), Daemon::start());
+    daemon.add_with("corp", &registry, &["--writes", "allow"]);
+    let cargo = Cargo::new().depends_on(SHIP);
+    let hand = Hand::at(&daemon, cargo.home());
+    fs::remove_file(cargo.home().join(CONFIG)).unwrap();
+    let mine = "# mine, since 2018\n[http]\nproxy = \"http://old.corp:3128\"   # gone\nmultiplexing = true\n";
+    let credentials = "[registries.corp]\ntoken = \"of the year before\"\n";
+    hand.write("cargo/config", mine);
+    hand.write("cargo/credentials", credentials);
+    hand.ctl(&["setup", "cargo"]).succeeds().says("cargo/config\n");
+    assert_eq!(hand.read(CONFIG), None);
+    cargo.build().succeeds();
+    cargo.publish("corp").succeeds();
+    hand.ctl(&["setup", "cargo", "--undo"]).succeeds();
+    assert_eq!(hand.read("cargo/config").unwrap(), mine);
+    assert_eq!(hand.read("cargo/credentials").unwrap(), credentials);
+}
+
 #[test]
 fn registries_that_come_and_go_keep_cargo_right() {
     let (registry, other, daemon) = (secretive(), secretive(), Daemon::start());
@@ -77,7 +98,8 @@ fn cargo_with_a_git_index_needs_git_set_up_too_and_is_told_so() {
         .git_index()
         .start();
     let daemon = Daemon::start();
-    daemon.add_with("corp", &registry, &["--scope", &registry.scope(), "--writes", "allow"]);
+    // The index is asked for what it names: a scope for downloads and the API need not be given.
+    daemon.add_with("corp", &registry, &["--writes", "allow"]);
     let cargo = Cargo::new().depends_on(SHIP);
     let hand = Hand::at(&daemon, cargo.home());
     hand.ctl(&["setup", "cargo"])

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use regauth_tests::cargo::Cargo;
 use regauth_tests::certificates::Authority;
 use regauth_tests::client::Outcome;
+use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
 use regauth_tests::gate::Scheme;
 use regauth_tests::git::{Git, noise};
@@ -85,4 +86,26 @@ fn pushes_pass_for_as_long_as_writes_are_open() {
     git.commit_noise("more", 100).succeeds();
     refused(git.push(), "code");
     assert_eq!(writes(&server.nginx), passed);
+}
+
+/// Some frameworks go by the method that a header names.
+#[test]
+fn a_read_that_says_it_is_a_write_is_one() {
+    let server = GitServer::start(&Authority::new("Corp Root"), Scheme::basic("me"), TOKEN);
+    server.repository("plans", &[("README", "secret\n")]);
+    let daemon = Daemon::start();
+    daemon.add_git("code", &server);
+    let url = format!("{}/info/refs?service=git-upload-pack", server.url("plans"));
+    let curl = Curl::new().behind(&daemon);
+    assert_eq!(curl.get(&url).status, 200);
+    let before = server.nginx.requests().len();
+    for name in ["X-HTTP-Method-Override", "x-http-method", "X-Method-Override"] {
+        let answer = curl.clone().header(&format!("{name}: DELETE")).get(&url);
+        assert_eq!(
+            (answer.status, answer.header("regauth-error")),
+            (403, Some("write-denied")),
+            "{name}"
+        );
+    }
+    assert_eq!(server.nginx.requests().len(), before);
 }

@@ -1,10 +1,15 @@
 //! The real `regauthd`, below a temporary home and on a free port, and `regauthctl` to talk to it.
+//!
+//! Every scenario is a hunt for leaks: when a daemon is over, what it was given in secret is in none of its answers, not
+//! in its log, which is at trace, and not in its files.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -14,6 +19,7 @@ use crate::client::{self, Outcome};
 use crate::ctl::Ctl;
 use crate::gate::Scheme;
 use crate::git_server::GitServer;
+use crate::leaks::{self, Hunt};
 use crate::poll;
 use crate::process::Process;
 use crate::programs;
@@ -22,7 +28,9 @@ use crate::registry::Registry;
 /// How a daemon is started.
 #[derive(Clone, Debug)]
 pub struct Builder {
+    program: Option<PathBuf>,
     under: Vec<String>,
+    listen: String,
     store: Option<String>,
     config: Option<String>,
     arguments: Vec<String>,
@@ -30,6 +38,12 @@ pub struct Builder {
 }
 
 impl Builder {
+    /// Another regauthd than that of these sources.
+    pub fn program(mut self, program: &Path) -> Self {
+        self.program = Some(program.to_owned());
+        self
+    }
+
     /// `--store`. Default: `memory`.
     pub fn store(mut self, store: &str) -> Self {
         self.store = Some(store.to_owned());
@@ -54,8 +68,14 @@ impl Builder {
     }
 
     /// Runs below a program that executes its arguments, such as `prlimit --nofile=64:64`.
-    pub fn under(mut self, words: &[&str]) -> Self {
-        self.under = words.iter().copied().map(str::to_owned).collect();
+    pub fn under(mut self, words: &[impl AsRef<str>]) -> Self {
+        self.under = words.iter().map(|word| word.as_ref().to_owned()).collect();
+        self
+    }
+
+    /// `--listen`. Default: a free port of 127.0.0.1.
+    pub fn listen(mut self, address: &str) -> Self {
+        address.clone_into(&mut self.listen);
         self
     }
 
@@ -85,10 +105,11 @@ impl Builder {
         let folder = TempDir::new().unwrap();
         let (home, log) = (folder.path().join("home"), folder.path().join("regauthd.log"));
         self.prepare(&home);
-        let (process, status) = self.launch(&home, &log, "127.0.0.1:0");
+        let (process, status) = self.launch(&home, &log, &self.listen);
         Daemon {
             process,
             status,
+            confidences: Mutex::new(self.confidences()),
             builder: self,
             home,
             _folder: folder,
@@ -98,7 +119,16 @@ impl Builder {
     /// Runs it below `home` until it ends by itself, for starts that should be refused.
     pub fn run(self, home: &Path) -> Outcome {
         self.prepare(home);
-        client::run(&mut self.command(home, "127.0.0.1:0"))
+        client::run(&mut self.command(home, &self.listen))
+    }
+
+    /// The secrets in its environment.
+    fn confidences(&self) -> Confidences {
+        let mut confidences = Confidences::default();
+        let is_secret = |name: &str| name.contains("TOKEN") || name.contains("PASSPHRASE");
+        let secret = self.environment.iter().filter(|(name, _)| is_secret(name));
+        secret.for_each(|(_, value)| confidences.remember(value));
+        confidences
     }
 
     fn prepare(&self, home: &Path) {
@@ -114,7 +144,7 @@ impl Builder {
     }
 
     fn launch(&self, home: &Path, log: &Path, listen: &str) -> (Process, Value) {
-        let mut process = Process::spawn("regauthd", &mut self.command(home, listen), log);
+        let mut process = self.spawn(home, log, listen);
         let status = process.wait_until("regauthctl status", || {
             let answer = Ctl::run(home, &["status"], "");
             answer.succeeded().then_some(answer.json)
@@ -122,8 +152,13 @@ impl Builder {
         (process, status)
     }
 
+    fn spawn(&self, home: &Path, log: &Path, listen: &str) -> Process {
+        Process::spawn("regauthd", &mut self.command(home, listen), log)
+    }
+
     fn command(&self, home: &Path, listen: &str) -> Command {
-        let program = programs::binary("regauthd");
+        let ours = || programs::binary("regauthd");
+        let program = self.program.clone().unwrap_or_else(ours);
         let mut daemon = match self.under.split_first() {
             None => client::command(program, home),
             Some((outer, arguments)) => {
@@ -150,16 +185,44 @@ impl Builder {
 pub struct Daemon {
     process: Process,
     status: Value,
+    confidences: Mutex<Confidences>,
     builder: Builder,
     home: PathBuf,
     _folder: TempDir,
+}
+
+/// What it was told in secret, and what was heard from it since.
+#[derive(Debug, Default)]
+struct Confidences {
+    secrets: BTreeSet<String>,
+    answers: String,
+}
+
+impl Confidences {
+    fn remember(&mut self, secret: &str) {
+        if secret.len() >= leaks::SHORTEST {
+            self.secrets.insert(secret.to_owned());
+        }
+    }
+
+    /// What was asked, and what came of it. The answer to `grant` tells a secret, once.
+    fn note(&mut self, input: &str, ctl: &Ctl) {
+        input.lines().for_each(|secret| self.remember(secret));
+        if let Some(token) = ctl.json["proxy"].as_str().and_then(|url| url.split(['@', ':']).nth(2)) {
+            self.remember(token);
+        } else {
+            self.answers.extend([&*ctl.outcome.stdout, &*ctl.outcome.stderr]);
+        }
+    }
 }
 
 impl Daemon {
     /// How a daemon is started.
     pub fn builder() -> Builder {
         Builder {
+            program: None,
             under: Vec::new(),
+            listen: "127.0.0.1:0".to_owned(),
             store: Some("memory".to_owned()),
             config: None,
             arguments: Vec::new(),
@@ -199,12 +262,23 @@ impl Daemon {
 
     /// `regauthctl --json` with these arguments.
     pub fn ctl(&self, arguments: &[&str]) -> Ctl {
-        Ctl::run(&self.home, arguments, "")
+        self.ctl_with_input(arguments, "")
     }
 
     /// The same with `input`, such as a token, on its stdin.
     pub fn ctl_with_input(&self, arguments: &[&str], input: &str) -> Ctl {
-        Ctl::run(&self.home, arguments, input)
+        let ctl = Ctl::run(&self.home, arguments, input);
+        self.confide(|confidences| confidences.note(input, &ctl));
+        ctl
+    }
+
+    /// A secret that it comes by on a way of its own, such as a command.
+    pub fn learns(&self, secret: &str) {
+        self.confide(|confidences| confidences.remember(secret));
+    }
+
+    fn confide(&self, what: impl FnOnce(&mut Confidences)) {
+        what(&mut self.confidences.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Adds a registry by its index, with its root, its scheme and the token it was started with.
@@ -271,6 +345,12 @@ impl Daemon {
         self.process.kill();
     }
 
+    /// Starts it again on the same home and port and waits for nothing. It must have been stopped.
+    pub fn start_again(&mut self) {
+        let log = self.process.log_file().to_owned();
+        self.process = self.builder.spawn(&self.home, &log, self.said("listen"));
+    }
+
     /// Starts it again on the same home and port. One that still runs is stopped first.
     pub fn restart(&mut self) {
         self.process.stop();
@@ -310,6 +390,25 @@ impl Daemon {
         self.status[field]
             .as_str()
             .unwrap_or_else(|| panic!("status has no {field}: {}", self.status))
+    }
+}
+
+/// A test that has failed already has enough to say.
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if std::thread::panicking() || self.process.terminate(poll::PATIENCE).is_none() {
+            return;
+        }
+        let (home, log) = (self.home.clone(), self.log());
+        self.confide(|Confidences { secrets, answers }| {
+            for secret in &*secrets {
+                Hunt::new(secret)
+                    .look("an answer", &*answers)
+                    .look("the log", &log)
+                    .folder(&home, &[])
+                    .assert_clean();
+            }
+        });
     }
 }
 

@@ -9,6 +9,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tempfile::NamedTempFile;
 
+use crate::client;
+
 /// How a registry wants its credential.
 #[derive(Clone, Debug)]
 pub enum Scheme {
@@ -163,6 +165,14 @@ impl Gate {
     fn accepted(&self) -> PathBuf {
         self.folder.join("accepted")
     }
+}
+
+/// A line of an htpasswd file, in Apache's own form of a password, which every server reads.
+pub(crate) fn htpasswd(user: &str, password: &str) -> String {
+    let mut openssl = client::command("openssl", Path::new("/"));
+    openssl.args(["passwd", "-apr1", "-stdin"]);
+    let hashed = client::run_with_input(&mut openssl, password).succeeds().stdout;
+    format!("{user}:{hashed}")
 }
 
 /// nginx's variable for a request header.

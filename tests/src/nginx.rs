@@ -58,6 +58,12 @@ impl Builder {
         self.server(&format!("location {place} {{ {directives} }}\n"))
     }
 
+    /// Passes everything on to the server behind this Unix socket, which is told what clients call it.
+    pub fn before(self, socket: &Path) -> Self {
+        let told = "proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto https;";
+        self.location("/", &format!("proxy_pass http://unix:{}:; {told}", socket.display()))
+    }
+
     /// Logs this request header, too.
     pub fn log_header(mut self, name: &str) -> Self {
         self.logged.push(name.to_ascii_lowercase());

@@ -116,7 +116,7 @@ impl Process {
         }
     }
 
-    fn terminate(&mut self, limit: Duration) -> Option<ExitStatus> {
+    pub(crate) fn terminate(&mut self, limit: Duration) -> Option<ExitStatus> {
         if self.ended().is_none() {
             self.signal(Signal::TERM);
             // One that was stopped takes no signal before it goes on.

@@ -1,4 +1,5 @@
-//! The programs of this workspace, as they are built from the sources that are here.
+//! The programs of this workspace, as they are built from the sources that are here, and those that `tests/run` gets from
+//! package registries.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,17 +12,38 @@ use crate::client;
 /// # Panics
 /// With cargo's words, when it cannot be built.
 pub fn binary(name: &str) -> PathBuf {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let program = FOLDER.get_or_init(build).join(name);
     assert!(program.exists(), "{} has not been built", program.display());
     program
 }
 
+/// From now on the programs are those in this folder, which somebody else has built.
+///
+/// # Panics
+/// When a program has been asked for already.
+pub fn use_those_in(folder: &Path) {
+    FOLDER.set(folder.to_owned()).expect("the first to name a folder");
+}
+
+static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+
+/// Where a program is that Debian does not have, such as `python/bin/uv`.
+///
+/// # Panics
+/// When it has not been installed.
+pub fn tool(path: &str) -> PathBuf {
+    let program = built().with_file_name("test-tools").join(path);
+    assert!(
+        program.exists(),
+        "{} is not there: `tests/run provide` installs it",
+        program.display()
+    );
+    program
+}
+
 /// Builds the programs beside us, where they mostly are already, and says where that is.
 fn build() -> PathBuf {
-    // target/debug/deps/scenarios-…
-    let ours = std::env::current_exe().unwrap();
-    let folder = ours.ancestors().nth(2).unwrap();
+    let folder = built();
     let mut build = Command::new(env!("CARGO"));
     build
         .args(["build", "--quiet", "--workspace", "--target-dir"])
@@ -31,5 +53,11 @@ fn build() -> PathBuf {
         build.arg("--release");
     }
     client::run(&mut build).succeeds();
-    folder.to_owned()
+    folder
+}
+
+/// The folder of what is built: we are target/debug/deps/scenarios-….
+fn built() -> PathBuf {
+    let ours = std::env::current_exe().unwrap();
+    ours.ancestors().nth(2).unwrap().to_owned()
 }

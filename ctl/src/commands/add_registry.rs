@@ -8,10 +8,11 @@ use regauth_shared::response::RegistryAdded;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret, request};
 
 use super::source::SourceFlags;
-use super::{client_configuration, registry};
-use crate::client::Client;
+use super::{client_configuration, git_index, registry};
+use crate::client::{Client, Reply};
 use crate::output::{self, Report};
 use crate::presets::{self, Preset, User};
+use crate::setup::is_git_index;
 use crate::token::TokenFlags;
 use crate::{error, interview};
 
@@ -121,10 +122,13 @@ pub(crate) fn run(mut arguments: Arguments, client: &Client) -> Result<Report, E
         token,
         verify: !arguments.no_verify,
     })));
-    Ok(Report::new(
-        reply.map_err(|error| with_rejection(error, rejection))?,
-        words,
-    ))
+    let reply: Reply<RegistryAdded> = reply.map_err(|error| with_rejection(error, rejection))?;
+    if !is_git_index(&reply.answer.registry) {
+        return Ok(Report::new(reply, words));
+    }
+    let mut added = reply.answer;
+    git_index::complete(&mut added, client);
+    Report::of(&added, words(&added))
 }
 
 impl Arguments {

@@ -1,6 +1,7 @@
 //! One verb a file: its arguments and its function. [`registry`] is how verbs speak of a registry.
 
 pub(crate) mod add_registry;
+pub(crate) mod add_scope;
 pub(crate) mod import;
 pub(crate) mod remove_registry;
 
@@ -32,6 +33,7 @@ pub(crate) mod store;
 pub(crate) mod unlock;
 
 mod client_configuration;
+mod git_index;
 mod import_words;
 mod registry;
 mod run_registries;

@@ -15,6 +15,7 @@ use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::Cause;
 
 use super::add_registry::readable;
+use super::git_index;
 use super::run_registries::{Described, Registries};
 use crate::client::Client;
 use crate::environment::{self, Variable};
@@ -98,7 +99,7 @@ fn add(client: &Client, registry: &Described, token: Secret, verify: bool) -> Re
         (None, [&[place], &registry.scopes[..]].concat())
     };
     let ca_file = registry.ca_file.as_deref().map(readable).transpose()?;
-    let added = client.ask::<RegistryAdded>(&Request::AddRegistry(Box::new(request::AddRegistry {
+    let mut added = client.ask::<RegistryAdded>(&Request::AddRegistry(Box::new(request::AddRegistry {
         name: registry.name.clone(),
         index,
         scopes,
@@ -113,6 +114,7 @@ fn add(client: &Client, registry: &Described, token: Secret, verify: bool) -> Re
         token: Some(token),
         verify,
     })))?;
+    git_index::complete(&mut added.answer, client);
     // What regauthd says of auth-required is taken care of.
     let notes = added
         .answer

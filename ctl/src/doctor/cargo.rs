@@ -220,10 +220,19 @@ fn own_token(name: &str, upper: &str) -> Option<String> {
         return Some(format!("the variable {variable_token}"));
     }
     let home = variable("CARGO_HOME").or_else(|| Some(format!("{}/.cargo", variable("HOME")?)))?;
-    let file = Path::new(&home).join("credentials.toml");
-    let document: toml_edit::DocumentMut = std::fs::read_to_string(&file).ok()?.parse().ok()?;
-    document.get("registries")?.get(name)?.get("token")?;
+    // The name of old, which cargo still reads.
+    let mut files = ["credentials.toml", "credentials"]
+        .iter()
+        .map(|file| Path::new(&home).join(file));
+    let file = files.find(|file| holds_token(file, name))?;
     Some(file.display().to_string())
+}
+
+fn holds_token(file: &Path, name: &str) -> bool {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let document: toml_edit::DocumentMut = text.parse().unwrap_or_default();
+    let registry = document.get("registries").and_then(|registries| registries.get(name));
+    registry.is_some_and(|registry| registry.get("token").is_some())
 }
 
 fn text(config: &Value, pointer: &str) -> Option<String> {

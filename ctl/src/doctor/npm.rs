@@ -1,35 +1,53 @@
 //! npm's effective settings, as npm itself says them.
 
-use super::patient::{ask, variable};
+use super::patient::{ask, first_of, variable};
 use super::{Finding, Patient};
+use crate::environment;
 
 /// All about npm, where a registry is npm's and npm is there.
 pub(super) fn check(patient: &Patient) -> Vec<Finding> {
-    let Some(proxy) = setting("https-proxy").filter(|_| patient.has("npm")) else {
+    if !patient.has("npm") || ask("npm", &["--version"]).is_none() {
         return Vec::new();
-    };
-    let mut findings = Vec::new();
-    if !patient.is_our_proxy(&proxy) {
-        findings.push(Finding::new(
-            "npm-other-proxy",
-            if proxy == "null" {
-                "npm uses no proxy"
-            } else {
-                "npm's https-proxy is another one"
-            },
-            "requests to the registry do not pass regauthd, so they carry no token",
-            "regauthctl setup npm",
-        ));
     }
-    findings.extend(roots(patient));
-    findings
+    [proxy(patient), exceptions(patient), roots(patient)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// npm's own setting, a variable by which it is set included, beats the variables of all.
+fn proxy(patient: &Patient) -> Option<Finding> {
+    let by_npm = || Some(("its https-proxy", setting("https-proxy")?));
+    let found = by_npm().or_else(|| first_of(&["https_proxy", "HTTPS_PROXY"]));
+    if found.as_ref().is_some_and(|(_, value)| patient.is_our_proxy(value)) {
+        return None;
+    }
+    let what = found.map_or("npm uses no proxy".to_owned(), |(origin, _)| {
+        format!("npm's proxy is another one, by {origin}")
+    });
+    Some(Finding::new("npm-other-proxy", what, BYPASSES, "regauthctl setup npm"))
+}
+
+/// npm has a `noproxy` of its own, which is NO_PROXY where it is not set.
+fn exceptions(patient: &Patient) -> Option<Finding> {
+    let value = setting("noproxy")?;
+    let hosts = patient.facts.hosts();
+    let entries = environment::bypassing(&value, &hosts);
+    let by_variable = ["NO_PROXY", "no_proxy"]
+        .into_iter()
+        .filter_map(variable)
+        .any(|value| !environment::bypassing(&value, &hosts).is_empty());
+    let what = format!(
+        "npm's noproxy has {}, which is the host of a registry",
+        entries.join(", ")
+    );
+    let mend = "npm config edit, and take the host out of noproxy";
+    (!entries.is_empty() && !by_variable).then(|| Finding::new("npm-bypasses", what, BYPASSES, mend))
 }
 
 /// A `cafile` silently disables NODE_EXTRA_CA_CERTS.
 fn roots(patient: &Patient) -> Option<Finding> {
-    let cafile = setting("cafile").filter(|file| !file.is_empty() && file != "null");
-    let extra = variable("NODE_EXTRA_CA_CERTS");
-    let what = match (cafile, extra) {
+    let what = match (setting("cafile"), variable("NODE_EXTRA_CA_CERTS")) {
         (Some(file), _) if patient.is_our_bundle(&file) => return None,
         (Some(file), Some(_)) => format!("npm's cafile is {file}, which disables NODE_EXTRA_CA_CERTS"),
         (Some(file), None) => format!("npm's cafile is {file}"),
@@ -41,5 +59,7 @@ fn roots(patient: &Patient) -> Option<Finding> {
 }
 
 fn setting(key: &str) -> Option<String> {
-    ask("npm", &["config", "get", key])
+    ask("npm", &["config", "get", key]).filter(|value| !value.is_empty() && value != "null" && value != "undefined")
 }
+
+const BYPASSES: &str = "requests to the registry do not pass regauthd, so they carry no token";

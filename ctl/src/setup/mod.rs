@@ -29,11 +29,11 @@ use serde::Serialize;
 use crate::client::Client;
 use crate::error;
 pub(crate) use document::Document;
-pub(crate) use facts::{Facts, PROVIDER, beside_us, on_path};
+pub(crate) use facts::{Facts, PROVIDER, beside_us, is_git_index, on_path};
 pub(crate) use patch::{Hunk, apply, fingerprint, hunks};
 pub(crate) use record::Place;
 use record::{FileRecord, Record};
-pub(crate) use tool::{Tool, home, variable, xdg_config};
+pub(crate) use tool::{Tool, home, uv_file, variable, xdg_config};
 
 /// What was done, or would be.
 #[derive(Debug, Serialize)]

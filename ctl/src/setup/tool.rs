@@ -260,7 +260,11 @@ fn pip_file(place: &Place) -> Result<PathBuf, ErrorBody> {
     Ok(first_there(&[usual.clone(), legacy]).unwrap_or(usual))
 }
 
-fn uv_file(place: &Place) -> Result<PathBuf, ErrorBody> {
+/// uv's own file.
+///
+/// # Errors
+/// HOME is not set.
+pub(crate) fn uv_file(place: &Place) -> Result<PathBuf, ErrorBody> {
     match place {
         Place::Project(folder) => Ok(folder.join("uv.toml")),
         Place::User => Ok(xdg_config()?.join("uv/uv.toml")),

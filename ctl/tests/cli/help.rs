@@ -2,8 +2,9 @@
 
 use crate::peer::{Home, command, golden, run};
 
-const VERBS: [&str; 23] = [
+const VERBS: [&str; 24] = [
     "add-registry",
+    "add-scope",
     "import",
     "remove-registry",
     "list",

@@ -7,12 +7,12 @@
 use std::fmt;
 
 use regauth_shared::RegistryName;
-use toml_edit::{DocumentMut, Item, Value};
+use toml_edit::{Array, DocumentMut, Item, Value};
 
 use super::problem::{Findings, Problems};
 use super::{lines, written};
 use crate::credential::StoreKind;
-use crate::registry::Registry;
+use crate::registry::{Registry, Scope};
 
 /// The text of a configuration file as a document. Its [`fmt::Display`] is the text to write; line endings become `\n`.
 ///
@@ -62,6 +62,18 @@ impl ConfigFile {
         found
     }
 
+    /// Has a registry cover all of these. Does nothing when there is none of that name.
+    pub fn cover(&mut self, name: &RegistryName, scopes: &[Scope]) {
+        let registry = self.registries().and_then(|table| table.get_mut(name.as_str()));
+        let Some(registry) = registry.and_then(Item::as_table_like_mut) else {
+            return;
+        };
+        match registry.get_mut("scopes").and_then(Item::as_array_mut) {
+            Some(present) => append(present, scopes),
+            None => drop(registry.insert("scopes", toml_edit::value(written::strings(scopes)))),
+        }
+    }
+
     /// Records the store that was chosen.
     pub fn set_store(&mut self, kind: StoreKind) {
         if let Some(value) = self.document.get_mut("store").and_then(Item::as_value_mut) {
@@ -88,6 +100,25 @@ impl ConfigFile {
 impl fmt::Display for ConfigFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.document.fmt(f)
+    }
+}
+
+/// Appends the scopes that are not there yet, laid out as the last one is.
+fn append(array: &mut Array, scopes: &[Scope]) {
+    let is_there = |array: &Array, scope: &Scope| {
+        let mut texts = array.iter().filter_map(Value::as_str);
+        texts.any(|text| text.parse().as_ref() == Ok(scope))
+    };
+    for scope in scopes {
+        if is_there(array, scope) {
+            continue;
+        }
+        let mut value = Value::from(scope.to_string());
+        let last = array.iter().last().and_then(|last| last.decor().prefix().cloned());
+        value
+            .decor_mut()
+            .set_prefix(last.filter(|_| array.len() > 1).unwrap_or_else(|| " ".into()));
+        array.push_formatted(value);
     }
 }
 
@@ -231,6 +262,39 @@ index = \"https://kept.example/index.git\" # git
             assert!(file.remove_registry(&name("a")), "{text}");
             assert_eq!(file.to_string(), left, "{text}");
         }
+    }
+
+    #[test]
+    fn what_a_registry_covers_is_added_to_what_stands_there() {
+        let scopes = ["https://a.example/", "https://b.example/x/"].map(|scope| scope.parse().unwrap());
+        for (text, after) in [
+            (
+                "# a\n[registries.a]\nscopes = ['https://a.example'] # mine\nkind = 'git' # git\n",
+                "# a\n[registries.a]\nscopes = ['https://a.example', \"https://b.example/x/\"] # mine\nkind = 'git' # git\n",
+            ),
+            (
+                "[registries.a]\nscopes = [\n  'https://z.example/',\n  'https://a.example/', # mine\n]\n",
+                "[registries.a]\nscopes = [\n  'https://z.example/',\n  'https://a.example/', # mine\n  \
+                 \"https://b.example/x/\",\n]\n",
+            ),
+            (
+                "[registries.a]\nindex = 'https://a.example/' # mine\n\n# b\n[registries.b]\nindex = 'https://b.example/'\n",
+                "[registries.a]\nindex = 'https://a.example/' # mine\nscopes = [\n    \"https://a.example/\",\n    \
+                 \"https://b.example/x/\",\n]\n\n# b\n[registries.b]\nindex = 'https://b.example/'\n",
+            ),
+            ("# nobody\n", "# nobody\n"),
+        ] {
+            let mut file = ConfigFile::parse(text).unwrap();
+            file.cover(&name("a"), &scopes);
+            assert_eq!(file.to_string(), after, "{text}");
+            Config::read(&file.to_string()).unwrap();
+        }
+        let mut file = ConfigFile::parse("registries = { a = { index = 'https://a.example/' } }\n").unwrap();
+        file.cover(&name("a"), &scopes);
+        assert_eq!(
+            Config::read(&file.to_string()).unwrap().registries[&name("a")].scopes,
+            scopes
+        );
     }
 
     #[test]

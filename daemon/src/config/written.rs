@@ -96,7 +96,7 @@ fn command_keys(command: &Command) -> Table {
 }
 
 /// More than one stand below each other, where a person can comment on each.
-fn strings<T: ToString>(list: &[T]) -> Array {
+pub(super) fn strings<T: ToString>(list: &[T]) -> Array {
     let mut array: Array = list.iter().map(T::to_string).collect();
     if array.len() > 1 {
         array

@@ -71,7 +71,7 @@ struct Newcomer {
 async fn newcomer(registrar: &Registrar, books: &Books, request: &AddRegistry) -> Result<Newcomer, ErrorBody> {
     let name = &request.name;
     let mut registry = described(request)?;
-    refuse_taken_scopes(books, &registry)?;
+    refuse_taken_scopes(books, name, &registry)?;
     let upstream = Arc::new(registrar.upstream(name, &registry)?);
     let Supply { keeper, first } = supply::supply(registrar, books, &registry, request).await?;
     let index = match &first {
@@ -84,7 +84,7 @@ async fn newcomer(registrar: &Registrar, books: &Books, request: &AddRegistry) -
     };
     let mut notes = take_in_places(&mut registry, index.as_ref(), request);
     notes.extend(first.err().map(|why| format!("there is no token yet: {why}")));
-    refuse_taken_scopes(books, &registry)?;
+    refuse_taken_scopes(books, name, &registry)?;
     let service = Service {
         name: name.clone(),
         registry,
@@ -189,7 +189,7 @@ pub(super) fn invalid(flag: &str, error: &dyn Display) -> ErrorBody {
 }
 
 /// Of two scopes of one registry, the wider one says it all.
-fn push_uncovered(scopes: &mut Vec<Scope>, scope: Scope) {
+pub(super) fn push_uncovered(scopes: &mut Vec<Scope>, scope: Scope) {
     if !scopes.iter().any(|present| present.covers(&scope)) {
         scopes.retain(|present| !scope.covers(present));
         scopes.push(scope);
@@ -219,8 +219,9 @@ fn refuse_unread_changes(registrar: &Registrar, name: &RegistryName) -> Result<(
     Err(ErrorBody::new(ErrorKind::Exists, message).hint("`regauthctl reload` takes it in"))
 }
 
-fn refuse_taken_scopes(books: &Books, registry: &Registry) -> Result<(), ErrorBody> {
-    for (other, service) in &books.services {
+pub(super) fn refuse_taken_scopes(books: &Books, name: &RegistryName, registry: &Registry) -> Result<(), ErrorBody> {
+    let others = books.services.iter().filter(|(other, _)| *other != name);
+    for (other, service) in others {
         if let Some(scope) = registry
             .scopes
             .iter()
@@ -258,10 +259,15 @@ fn take_in_places(registry: &mut Registry, config: Option<&IndexConfig>, request
     let Some(home) = registry.index.as_ref().and_then(|index| index.scope().ok()) else {
         return notes;
     };
+    if matches!(registry.index, Some(Index::Git(_))) {
+        // Who asked can ask git, and will.
+        return notes;
+    }
     let Some(config) = config else {
         notes.push(format!(
-            "the places of downloads and of the API are not known from here; if they lie outside {home}, add them with \
-             --scope"
+            "the places of downloads and of the API are not known from here; if they lie outside {home}: \
+             `regauthctl add-scope {} URL`",
+            request.name
         ));
         return notes;
     };
@@ -277,8 +283,8 @@ fn take_in_places(registry: &mut Registry, config: Option<&IndexConfig>, request
             push_uncovered(&mut registry.scopes, place);
         } else {
             notes.push(format!(
-                "{what} of this registry are at {place}, another host, which does not get the token; if it needs it, \
-                 remove `{}` and add it again with --scope {place}",
+                "{what} of this registry are at {place}, another host, which does not get the token; if it needs it: \
+                 `regauthctl add-scope {} {place}`",
                 request.name
             ));
         }

@@ -124,7 +124,12 @@ impl Registrar {
         if std::fs::read(&file).is_ok_and(|present| present == text.as_bytes()) {
             return Ok(());
         }
-        atomic::write(&file, text.as_bytes(), 0o644).map_err(|error| write_error(&file, &error))
+        let write = if self.persistent {
+            atomic::write
+        } else {
+            atomic::write_passing
+        };
+        write(&file, text.as_bytes(), 0o644).map_err(|error| write_error(&file, &error))
     }
 }
 

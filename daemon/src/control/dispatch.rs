@@ -5,7 +5,7 @@ use regauth_shared::{ErrorBody, Request};
 use serde::Serialize;
 
 use super::registrar::Registrar;
-use super::{add, grants, life, moving, remove, rotate, show};
+use super::{add, grants, life, moving, remove, rotate, scopes, show};
 
 /// Carries out one line of the protocol and gives the line to answer.
 pub(crate) async fn dispatch(registrar: &Registrar, line: &str) -> String {
@@ -19,6 +19,7 @@ async fn carry_out(registrar: &Registrar, request: Request) -> String {
     match request {
         Request::AddRegistry(request) => answer(add::add_registry(registrar, *request).await),
         Request::RemoveRegistry(request) => answer(remove::remove_registry(registrar, request).await),
+        Request::AddScope(request) => answer(scopes::add_scope(registrar, &request).await),
         Request::List(_) => answer(Ok(show::list(registrar))),
         Request::Show(request) => answer(show::show(registrar, &request)),
         Request::Rotate(request) => answer(rotate::rotate(registrar, request).await),

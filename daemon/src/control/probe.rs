@@ -12,12 +12,13 @@ use hyper::body::Incoming;
 use regauth_shared::Secret;
 use regauth_shared::response::VerdictResult;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::proxy::refuse::Refusal;
 use crate::proxy::rewrite::Attachment;
 use crate::proxy::upstream::Upstream;
-use crate::registry::{Index, Registry};
+use crate::registry::{Index, Kind, Registry};
 
 /// What a registry answered.
 #[derive(Debug)]
@@ -28,6 +29,16 @@ pub(crate) struct Finding {
     pub(crate) detail: String,
     /// The index's `config.json`, where it was given.
     pub(crate) index: Option<IndexConfig>,
+}
+
+impl Finding {
+    fn without_index(result: VerdictResult, detail: String) -> Self {
+        Self {
+            result,
+            detail,
+            index: None,
+        }
+    }
 }
 
 /// A cargo index's `config.json` (the Cargo book, "Index Format").
@@ -45,7 +56,7 @@ pub(crate) struct IndexConfig {
 
 /// Asks. Never fails: what can't be told is [`VerdictResult::Unclear`], with the reason.
 pub(crate) async fn ask(upstream: &Arc<Upstream>, pool: usize, registry: &Registry, secret: &Secret) -> Finding {
-    let Some(url) = question(registry) else {
+    let Some((url, proof)) = question(registry) else {
         return unclear("the registry has no scope to ask about".to_owned());
     };
     let asking = Asking {
@@ -62,29 +73,51 @@ pub(crate) async fn ask(upstream: &Arc<Upstream>, pool: usize, registry: &Regist
     if registry.index.is_none() && result != VerdictResult::Accepted && status != StatusCode::UNAUTHORIZED {
         return asking.without_token(status, detail).await;
     }
-    let wants_index = result == VerdictResult::Accepted && matches!(registry.index, Some(Index::Sparse(_)));
-    if !wants_index {
-        return Finding {
-            result,
-            detail,
-            index: None,
-        };
+    if result != VerdictResult::Accepted {
+        return Finding::without_index(result, detail);
     }
-    let body = tokio::time::timeout(PATIENCE, Limited::new(answer.into_body(), MOST).collect()).await;
-    let index = body
-        .ok()
-        .and_then(Result::ok)
-        .and_then(|body| serde_json::from_slice(&body.to_bytes()).ok());
-    match index {
-        Some(index) => Finding {
-            result,
-            detail,
-            index: Some(index),
+    match proof {
+        Proof::Status => Finding::without_index(result, detail),
+        Proof::Index => match read(answer).await {
+            Some(index) => Finding {
+                result,
+                detail,
+                index: Some(index),
+            },
+            None => unclear(format!(
+                "GET {url} did not give a cargo index's config.json; is this the index's URL?"
+            )),
         },
-        None => unclear(format!(
-            "GET {url} did not give a cargo index's config.json; is this the index's URL?"
-        )),
+        Proof::Name => match read(answer).await {
+            Some(Person { username }) if !username.is_empty() => Finding::without_index(result, detail),
+            _ => Finding::without_index(
+                VerdictResult::Rejected,
+                format!("GET {url} answered {status} without a name: the registry does not accept this token"),
+            ),
+        },
     }
+}
+
+/// A short JSON body.
+async fn read<T: DeserializeOwned>(answer: Response<Incoming>) -> Option<T> {
+    let body = tokio::time::timeout(PATIENCE, Limited::new(answer.into_body(), MOST).collect()).await;
+    serde_json::from_slice(&body.ok()?.ok()?.to_bytes()).ok()
+}
+
+/// What shows that a token was taken.
+enum Proof {
+    /// That the answer is no refusal.
+    Status,
+    /// That the answer is an index's config.json.
+    Index,
+    /// That the answer names somebody.
+    Name,
+}
+
+/// npm's `whoami`: some registries answer strangers with nobody's name instead of 401.
+#[derive(Deserialize)]
+struct Person {
+    username: String,
 }
 
 /// One question to one registry.
@@ -115,31 +148,39 @@ impl Asking<'_> {
     /// question without the token is answered 401, it was the token that made the difference.
     async fn without_token(&self, with: StatusCode, detail: String) -> Finding {
         match self.get(None).await {
-            Ok(answer) if answer.status() == StatusCode::UNAUTHORIZED => Finding {
-                result: VerdictResult::Accepted,
-                detail: format!(
+            Ok(answer) if answer.status() == StatusCode::UNAUTHORIZED => Finding::without_index(
+                VerdictResult::Accepted,
+                format!(
                     "GET {} answered 401 without the token and {} with it",
                     self.url,
                     with.as_u16()
                 ),
-                index: None,
-            },
+            ),
             _ => unclear(detail),
         }
     }
 }
 
-/// What to GET: the index's config.json, a git index's references, or the first scope itself.
-fn question(registry: &Registry) -> Option<Url> {
+/// What to GET: the index's config.json, a git index's references, the page of all Python packages, npm's `whoami`, or
+/// the first scope itself. The front page of a package server is often open to everybody and says nothing.
+fn question(registry: &Registry) -> Option<(Url, Proof)> {
     match &registry.index {
-        Some(Index::Sparse(url)) => url.join("config.json").ok(),
-        Some(Index::Git(url)) => format!(
-            "{}/info/refs?service=git-upload-pack",
-            url.as_str().trim_end_matches('/')
-        )
-        .parse()
-        .ok(),
-        None => registry.scopes.first()?.to_string().parse().ok(),
+        Some(Index::Sparse(url)) => Some((url.join("config.json").ok()?, Proof::Index)),
+        Some(Index::Git(url)) => {
+            let references = format!(
+                "{}/info/refs?service=git-upload-pack",
+                url.as_str().trim_end_matches('/')
+            );
+            Some((references.parse().ok()?, Proof::Status))
+        }
+        None => {
+            let scope: Url = registry.scopes.first()?.to_string().parse().ok()?;
+            Some(match registry.kind {
+                Kind::Pypi if !scope.path().ends_with("/simple/") => (scope.join("simple/").ok()?, Proof::Status),
+                Kind::Npm => (scope.join("-/whoami").ok()?, Proof::Name),
+                _ => (scope, Proof::Status),
+            })
+        }
     }
 }
 
@@ -179,11 +220,7 @@ fn no_answer(url: &Url, refusal: &Refusal) -> String {
 }
 
 fn unclear(detail: String) -> Finding {
-    Finding {
-        result: VerdictResult::Unclear,
-        detail,
-        index: None,
-    }
+    Finding::without_index(VerdictResult::Unclear, detail)
 }
 
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("regauth/", env!("CARGO_PKG_VERSION")));

@@ -460,6 +460,7 @@ pub(crate) fn serve_credentials(books: &Books) {
         let outlets = users.map(|user| Outlet {
             slot: Arc::clone(&user.credential),
             scheme: user.registry.scheme.clone(),
+            upstream: Arc::clone(&user.upstream),
         });
         service.keeper.serve(outlets.collect());
     }

@@ -87,14 +87,6 @@ async fn rotate_stored(
     };
     store(registrar, &mut books.ledger, name, &token, record).await?;
     service.keeper.replace(Present::Ready(value(record, token))).await;
-    // Whoever shares the credential has connections whose buffers hold the old token.
-    for sharer in books
-        .services
-        .values()
-        .filter(|other| Arc::ptr_eq(&other.keeper, &service.keeper))
-    {
-        sharer.upstream.renew();
-    }
     Ok(rotated(service, generation, verify, Vec::new()))
 }
 

@@ -18,6 +18,7 @@ use super::mark::Known;
 use super::origin::{Failure, Minted, Origin};
 use super::renewer::Renewer;
 use super::slot::{Holding, Slot, handover};
+use crate::proxy::upstream::Upstream;
 use crate::registry::Scheme;
 
 /// One credential in memory.
@@ -52,6 +53,8 @@ pub struct Outlet {
     pub slot: Arc<Slot>,
     /// How the secret becomes its header.
     pub scheme: Scheme,
+    /// What its requests go out by.
+    pub upstream: Arc<Upstream>,
 }
 
 /// Why a request wants another value than the present one.
@@ -116,7 +119,7 @@ impl Keeper {
         }
         let (asks, questions) = mpsc::unbounded_channel();
         let end = CancellationToken::new();
-        let renewer = Renewer::new(origin, Arc::clone(&shelf), questions);
+        let renewer = Renewer::new(origin, Arc::clone(&shelf), questions, tasks.clone());
         tasks.spawn(end.clone().run_until_cancelled_owned(renewer.run()));
         let renewal = Renewal {
             asks,
@@ -157,14 +160,13 @@ impl Keeper {
 
     /// Puts a value, or the lack of one, in place and waits until no request holds the one before.
     pub async fn replace(&self, present: Present) {
-        let replaced = self.shelf.put(present);
-        handover(replaced).await;
+        self.shelf.put(present).leave().await;
     }
 
     /// Puts what its source gave in place; as [`Keeper::replace`].
     pub async fn take(&self, minted: Minted) -> Taken {
         let (taken, replaced) = self.shelf.take(minted, Moment::now());
-        handover(replaced).await;
+        replaced.leave().await;
         if let Some(renewal) = &self.renewal {
             let _ = renewal.asks.send(Ask::LookAgain);
         }
@@ -246,13 +248,13 @@ impl Shelf {
         present.any(|generation| generation.guard().was_accepted())
     }
 
-    /// Puts something in place; what was there before, in every slot.
-    pub(super) fn put(&self, present: Present) -> Vec<Arc<Holding>> {
+    /// Puts something in place of what was there before, in every slot.
+    pub(super) fn put(&self, present: Present) -> Replaced {
         self.lock().put(present)
     }
 
     /// Puts what a source gave in place. The same token once more only lives longer: its generation goes on.
-    pub(super) fn take(&self, minted: Minted, now: Moment) -> (Taken, Vec<Arc<Holding>>) {
+    pub(super) fn take(&self, minted: Minted, now: Moment) -> (Taken, Replaced) {
         let mut inner = self.lock();
         inner.news.failure = None;
         let known = inner.known.take().filter(|known| known.is(&minted.secret));
@@ -276,15 +278,37 @@ impl Shelf {
 }
 
 impl Inner {
-    fn put(&mut self, present: Present) -> Vec<Arc<Holding>> {
+    fn put(&mut self, present: Present) -> Replaced {
         if let Present::Ready(value) = &present {
             self.last_number = value.number;
         }
+        let [old, new] = [&self.present, &present].map(|present| present.value().map(|value| value.number));
         self.present = present;
         let outlets = self.outlets.iter();
-        outlets
-            .map(|outlet| outlet.slot.swap(self.present.holding(outlet)))
-            .collect()
+        let is_over = old.is_some() && old != new;
+        Replaced {
+            holdings: (outlets.clone())
+                .map(|outlet| outlet.slot.swap(self.present.holding(outlet)))
+                .collect(),
+            upstreams: (outlets.filter(|_| is_over))
+                .map(|outlet| Arc::clone(&outlet.upstream))
+                .collect(),
+        }
+    }
+}
+
+/// What was in the slots before, and the connections that carried it if it is another token.
+#[derive(Debug)]
+pub(super) struct Replaced {
+    holdings: Vec<Arc<Holding>>,
+    upstreams: Vec<Arc<Upstream>>,
+}
+
+impl Replaced {
+    /// Waits until no request holds it, then lets go of the connections whose buffers do.
+    pub(super) async fn leave(self) {
+        handover(self.holdings).await;
+        self.upstreams.iter().for_each(|upstream| upstream.renew());
     }
 }
 
@@ -314,11 +338,25 @@ impl Present {
 const PATIENCE: Duration = Duration::from_secs(25);
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use regauth_shared::Secret;
 
     use super::*;
+    use crate::config::UpstreamSettings;
     use crate::credential::mark::Mark;
+    use crate::proxy::dial::Dialer;
+    use crate::proxy::upstream::Trust;
+
+    /// A registry that uses a credential, and has not connected yet.
+    pub(in crate::credential) fn outlet(scheme: Scheme) -> Outlet {
+        let dialer = Dialer::new(&UpstreamSettings::default(), ([127, 0, 0, 1], 1).into());
+        let trust = Trust::new(&[], None, None).unwrap();
+        Outlet {
+            slot: Arc::new(Slot::new(Holding::Locked)),
+            scheme,
+            upstream: Arc::new(Upstream::new(&dialer, trust, 1).unwrap()),
+        }
+    }
 
     fn minted(token: &str, ttl: u64) -> Minted {
         Minted {
@@ -326,11 +364,6 @@ mod tests {
             expires: None,
             ttl: Some(Duration::from_secs(ttl)),
         }
-    }
-
-    fn outlet(scheme: Scheme) -> Outlet {
-        let slot = Arc::new(Slot::new(Holding::Locked));
-        Outlet { slot, scheme }
     }
 
     #[tokio::test(start_paused = true)]

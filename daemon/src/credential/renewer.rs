@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use super::keeper::{Ask, Cause, Present, Shelf};
 use super::lifetime::Moment;
@@ -27,6 +28,8 @@ pub(super) struct Renewer {
     again: Option<Instant>,
     /// What a rejection may ask for.
     patience: Patience,
+    /// Waits for the requests that still hold a token that was replaced.
+    farewells: TaskTracker,
 }
 
 /// Keeps rejections from making a source run again and again, when what the registry does not like is not the token's age.
@@ -37,7 +40,12 @@ struct Patience {
 }
 
 impl Renewer {
-    pub(super) fn new(origin: Origin, shelf: Arc<Shelf>, asks: mpsc::UnboundedReceiver<Ask>) -> Self {
+    pub(super) fn new(
+        origin: Origin,
+        shelf: Arc<Shelf>,
+        asks: mpsc::UnboundedReceiver<Ask>,
+        farewells: TaskTracker,
+    ) -> Self {
         Self {
             origin,
             shelf,
@@ -45,6 +53,7 @@ impl Renewer {
             failures: 0,
             again: None,
             patience: Patience::new(),
+            farewells,
         }
     }
 
@@ -117,7 +126,9 @@ impl Renewer {
     fn take(&mut self, minted: Minted) {
         self.failures = 0;
         self.again = None;
-        let (taken, _) = self.shelf.take(minted, Moment::now());
+        let (taken, replaced) = self.shelf.take(minted, Moment::now());
+        // Nobody who waits for the new one waits for that.
+        self.farewells.spawn(replaced.leave());
         if taken.is_new {
             tracing::info!(generation = taken.number, "a source gave a new token");
         } else {
@@ -237,12 +248,10 @@ const LONGEST_PATIENCE: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
 mod tests {
-    use tokio_util::task::TaskTracker;
-
     use super::*;
-    use crate::credential::keeper::{Keeper, Outlet};
+    use crate::credential::keeper::{Keeper, tests::outlet};
     use crate::credential::lifetime::tests::CLOCK_ERROR;
-    use crate::credential::slot::{Holding, Slot, Unavailable};
+    use crate::credential::slot::{Slot, Unavailable};
     use crate::credential::told::Told;
     use crate::registry::Scheme;
 
@@ -258,11 +267,8 @@ mod tests {
             CLOCK_ERROR.set(time::Duration::ZERO);
             let told = Told::new(answers);
             let keeper = Keeper::renewing(Origin::Told(told.clone()), None, None, &TaskTracker::new());
-            let slot = Arc::new(Slot::new(Holding::Missing(String::new())));
-            let outlet = Outlet {
-                slot: Arc::clone(&slot),
-                scheme: Scheme::Raw,
-            };
+            let outlet = outlet(Scheme::Raw);
+            let slot = Arc::clone(&outlet.slot);
             keeper.serve(vec![outlet]);
             Self { told, keeper, slot }
         }

@@ -31,15 +31,17 @@ impl Operation {
 /// Cargo registries may have a git index, so both kinds know git.
 fn announces_push(kind: Kind, path: &str, query: Option<&str>) -> bool {
     let speaks_git = matches!(kind, Kind::Cargo | Kind::Git);
-    let asks_for_receive = || query.is_some_and(|query| query.split('&').any(is_receive_pack));
-    speaks_git && path.ends_with("/info/refs") && asks_for_receive()
+    speaks_git && path.ends_with("/info/refs") && query.is_some_and(may_say_receive_pack)
 }
 
-/// Servers decode the parameter: any escape in it could spell the word.
-fn is_receive_pack(parameter: &str) -> bool {
-    parameter == "service=git-receive-pack" || (parameter.contains('%') && parameter != "service=git-upload-pack")
+/// Servers decode parameters, and divide them at `&` or at `;`: the word anywhere, or an escape that could spell it.
+fn may_say_receive_pack(query: &str) -> bool {
+    query.contains('%') || query.to_ascii_lowercase().contains("receive-pack")
 }
 
+/// Git LFS's batch request (`…/info/lfs/objects/batch`) is not among them, though downloads begin with one: whether it
+/// asks for downloads or for places to upload to stands in its body, and GitLab, Gitea and Forgejo answer both with the
+/// Authorization that they were sent.
 fn posts_that_read(kind: Kind, path: &str) -> bool {
     match kind {
         Kind::Cargo | Kind::Git => path.ends_with("/git-upload-pack"),
@@ -96,7 +98,32 @@ mod tests {
             check(kind, "GET", "/r.git/info/refs?service=git-receive-pack", Write);
             check(kind, "GET", "/r.git/info/refs?a=b&service=git-receive-pack", Write);
             check(kind, "GET", "/r.git/info/refs?service=git-receive%2dpack", Write);
+            check(kind, "GET", "/r.git/info/refs?a;service=git-receive-pack", Write);
+            check(
+                kind,
+                "GET",
+                "/r.git/info/refs?service=git-upload-pack&service=git-receive-pack",
+                Write,
+            );
             check(kind, "POST", "/r.git/git-receive-pack", Write);
+        }
+    }
+
+    /// As git-lfs asks: <https://github.com/git-lfs/git-lfs/tree/main/docs/api>.
+    #[test]
+    fn lfs_reads_are_what_is_fetched() {
+        use Operation::{Read, Write};
+        for kind in [Kind::Git, Kind::Cargo] {
+            check(kind, "GET", "/r.git/info/lfs/objects/0123abcd", Read);
+            check(kind, "GET", "/r.git/gitlab-lfs/objects/0123abcd", Read);
+            check(kind, "GET", "/r.git/info/lfs/locks?path=a", Read);
+            check(kind, "POST", "/r.git/info/lfs/objects/batch", Write);
+            check(kind, "PUT", "/r.git/info/lfs/objects/0123abcd", Write);
+            check(kind, "PUT", "/r.git/gitlab-lfs/objects/0123abcd/12", Write);
+            check(kind, "POST", "/r.git/info/lfs/verify", Write);
+            check(kind, "POST", "/r.git/info/lfs/locks", Write);
+            check(kind, "POST", "/r.git/info/lfs/locks/verify", Write);
+            check(kind, "POST", "/r.git/info/lfs/locks/7/unlock", Write);
         }
     }
 
@@ -108,5 +135,20 @@ mod tests {
         check(Kind::Npm, "PUT", "/left-pad", Write);
         check(Kind::Npm, "POST", "/-/npm/v1/security/advisories/bulk", Read);
         check(Kind::Generic, "OPTIONS", "/", Read);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_changes_things_by_its_method_is_a_write(
+            method in "PUT|DELETE|PATCH|MKCOL|MOVE|PROPPATCH|[A-Z]{1,8}",
+            path in "/[a-z./-]{0,30}(/git-upload-pack|/info/refs)?",
+        ) {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            let known = [Method::GET, Method::HEAD, Method::OPTIONS, Method::POST];
+            proptest::prop_assume!(!known.contains(&method));
+            for kind in [Kind::Cargo, Kind::Git, Kind::Pypi, Kind::Npm, Kind::Generic] {
+                proptest::prop_assert_eq!(Operation::of(kind, &method, &path, None), Operation::Write);
+            }
+        }
     }
 }

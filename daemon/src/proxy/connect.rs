@@ -32,8 +32,8 @@ pub(crate) async fn serve(worker: Worker, mut stream: TcpStream) {
     };
     // A client that is silent or gone is owed no answer.
     let Ok(Ok(head)) = head else { return };
-    match first_request(&head, &worker, &visitor) {
-        Ok(First::Connect(target, client)) => {
+    match admit(&head, &worker, &visitor) {
+        Ok(Admitted::Target(target, client)) => {
             // A connection at the door is counted until it is let in.
             drop(visitor);
             tokio::select! {
@@ -41,7 +41,7 @@ pub(crate) async fn serve(worker: Worker, mut stream: TcpStream) {
                 () = client.over() => {}
             }
         }
-        Ok(First::Plain) => plain::serve(worker, visitor, stream, head).await,
+        Ok(Admitted::Plain) => plain::serve(worker, visitor, stream, head).await,
         Err(refusal) => refuse(stream, &refusal).await,
     }
 }
@@ -71,49 +71,97 @@ pub(crate) async fn refuse(mut stream: TcpStream, refusal: &Refusal) {
     }
 }
 
-enum First {
-    Connect(Origin, Client),
+enum Admitted {
+    Target(Origin, Client),
     Plain,
 }
 
-fn first_request(head: &[u8], worker: &Worker, visitor: &Visitor) -> Result<First, Refusal> {
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut request = httparse::Request::new(&mut headers);
-    let parsed = request.parse(head).map_err(|_| Refusal::BadRequest)?;
-    // A head that ends before ours does (bare line feeds) has two readings.
-    let complete = parsed == httparse::Status::Complete(head.len());
-    let (Some(method), Some(target), true) = (request.method, request.path, complete) else {
-        return Err(Refusal::BadRequest);
+fn admit(head: &[u8], worker: &Worker, visitor: &Visitor) -> Result<Admitted, Refusal> {
+    let First::Connect(connect) = First::parse(head)? else {
+        return Ok(Admitted::Plain);
     };
-    if method != "CONNECT" {
-        return Ok(First::Plain);
-    }
-    let authorization = request
-        .headers
-        .iter()
-        .filter(|header| header.name.eq_ignore_ascii_case("proxy-authorization"));
-    let client = visitor.admit(&worker.plane, authorization.map(|header| header.value))?;
-    let origin = Origin::parse(target, None).map_err(|_| Refusal::BadRequest)?;
-    if is_ours(&origin, worker) || !hosts_agree(request.headers, &origin) {
+    // Before it is looked at where it wants to go: that is nothing to tell a stranger.
+    let client = visitor.admit(&worker.plane, connect.authorization.iter().copied())?;
+    let target = connect.target()?;
+    if is_ours(&target, worker) {
         return Err(Refusal::BadRequest);
     }
-    Ok(First::Connect(origin, client))
+    Ok(Admitted::Target(target, client))
+}
+
+/// The first request of a connection, taken apart.
+#[derive(Debug)]
+pub enum First<'a> {
+    /// A CONNECT.
+    Connect(Connect<'a>),
+    /// Anything else, for [`plain`] to look at.
+    Plain,
+}
+
+/// What a CONNECT says that matters here.
+#[derive(Debug)]
+pub struct Connect<'a> {
+    authority: &'a str,
+    hosts: Vec<&'a [u8]>,
+    authorization: Vec<&'a [u8]>,
+}
+
+impl<'a> First<'a> {
+    /// Takes a head apart that ends with its empty line.
+    ///
+    /// # Errors
+    /// [`Refusal::BadRequest`] when it is no head, or one with two ends.
+    pub fn parse(head: &'a [u8]) -> Result<Self, Refusal> {
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let mut request = httparse::Request::new(&mut headers);
+        let parsed = request.parse(head).map_err(|_| Refusal::BadRequest)?;
+        // A head that ends before ours does (bare line feeds) has two readings.
+        let complete = parsed == httparse::Status::Complete(head.len());
+        let (Some(method), Some(authority), true) = (request.method, request.path, complete) else {
+            return Err(Refusal::BadRequest);
+        };
+        if method != "CONNECT" {
+            return Ok(Self::Plain);
+        }
+        let values = |name: &str| {
+            let named = request
+                .headers
+                .iter()
+                .filter(|header| header.name.eq_ignore_ascii_case(name));
+            named.map(|header| header.value).collect()
+        };
+        Ok(Self::Connect(Connect {
+            authority,
+            hosts: values("host"),
+            authorization: values("proxy-authorization"),
+        }))
+    }
+}
+
+impl Connect<'_> {
+    /// The one place that it names.
+    ///
+    /// # Errors
+    /// [`Refusal::BadRequest`] when it names none, or more than one. RFC 9112, section 3.2: one Host, equal to the target;
+    /// some clients leave its port out.
+    pub fn target(&self) -> Result<Origin, Refusal> {
+        let target = Origin::parse(self.authority, None).map_err(|_| Refusal::BadRequest)?;
+        let agrees = |host: &[u8]| {
+            let text = std::str::from_utf8(host).unwrap_or_default();
+            Origin::parse(text, Some(target.port)).is_ok_and(|host| host == target)
+        };
+        match *self.hosts {
+            [] => Ok(target),
+            [host] if agrees(host) => Ok(target),
+            _ => Err(Refusal::BadRequest),
+        }
+    }
 }
 
 /// A request for our own listener would come back to us, and again.
 pub(crate) fn is_ours(origin: &Origin, worker: &Worker) -> bool {
     let listen = worker.plane.listen;
     origin.port == listen.port() && (origin.host.is_loopback() || origin.host == Host::Address(listen.ip()))
-}
-
-/// RFC 9112, section 3.2: one Host, equal to the target; some clients leave its port out.
-fn hosts_agree(headers: &[httparse::Header<'_>], target: &Origin) -> bool {
-    let mut hosts = headers.iter().filter(|header| header.name.eq_ignore_ascii_case("host"));
-    let agrees = |host: &httparse::Header<'_>| {
-        let text = std::str::from_utf8(host.value).unwrap_or_default();
-        Origin::parse(text, Some(target.port)).is_ok_and(|host| host == *target)
-    };
-    hosts.next().is_none_or(agrees) && hosts.next().is_none()
 }
 
 /// Reads up to and including the empty line that ends a request's head.
@@ -182,5 +230,26 @@ mod tests {
         let mut rest = [0; 3];
         server.read_exact(&mut rest).await.unwrap();
         assert_eq!(&rest, b"TLS");
+    }
+
+    proptest::proptest! {
+        /// Whatever stands in the head, there is one place, and Host and the target both name it.
+        #[test]
+        fn a_connect_names_one_place_or_none(
+            authority in "(corp\\.example|\\[::1\\]|[a-zA-Z0-9.@%\\[\\]-]{0,12})(:[0-9]{0,6})?",
+            hosts in proptest::collection::vec("(corp\\.example|\\[::1\\]|[a-zA-Z0-9.@,-]{0,12})(:[0-9]{0,6})?", 0..3),
+        ) {
+            let lines: String = hosts.iter().map(|host| format!("Host: {host}\r\n")).collect();
+            let head = format!("CONNECT {authority} HTTP/1.1\r\n{lines}\r\n");
+            if let Ok(First::Connect(connect)) = First::parse(head.as_bytes())
+                && let Ok(target) = connect.target()
+            {
+                proptest::prop_assert_eq!(Origin::parse(&authority, None), Ok(target.clone()));
+                proptest::prop_assert!(hosts.len() <= 1);
+                for host in hosts {
+                    proptest::prop_assert_eq!(Origin::parse(&host, Some(target.port)), Ok(target.clone()));
+                }
+            }
+        }
     }
 }

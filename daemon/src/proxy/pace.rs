@@ -17,8 +17,8 @@ use crate::proxy::upstream::pool::Place;
 
 /// A body with its peer's pace.
 #[derive(Debug)]
-pub struct Paced {
-    body: Incoming,
+pub struct Paced<B = Incoming> {
+    body: B,
     pace: Pace,
     moved: u64,
     window: Option<Pin<Box<Sleep>>>,
@@ -43,8 +43,10 @@ impl Paced {
     pub fn response(body: Incoming, counted: (InFlight, Place)) -> Self {
         Self::new(body, REGISTRY, Some(counted))
     }
+}
 
-    fn new(body: Incoming, pace: Pace, counted: Option<(InFlight, Place)>) -> Self {
+impl<B> Paced<B> {
+    fn new(body: B, pace: Pace, counted: Option<(InFlight, Place)>) -> Self {
         Self {
             body,
             pace,
@@ -75,7 +77,10 @@ impl Paced {
     }
 }
 
-impl Body for Paced {
+impl<B> Body for Paced<B>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
+{
     type Data = Bytes;
     type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -122,3 +127,110 @@ const REGISTRY: Pace = Pace {
     within: Duration::from_secs(300),
 };
 const SLACK: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use http_body_util::{BodyExt, StreamBody};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    type Frames = mpsc::UnboundedSender<Result<Frame<Bytes>, std::io::Error>>;
+
+    /// A peer, and the body that comes from it.
+    fn body(pace: Pace) -> (Frames, Paced<impl Body<Data = Bytes, Error = std::io::Error> + Unpin>) {
+        let (peer, mut frames) = mpsc::unbounded_channel();
+        let body = StreamBody::new(stream::poll_fn(move |context| frames.poll_recv(context)));
+        (peer, Paced::new(body, pace, None))
+    }
+
+    fn data(length: usize) -> Result<Frame<Bytes>, std::io::Error> {
+        Ok(Frame::data(Bytes::from(vec![0; length])))
+    }
+
+    /// Sends so many bytes every so often; how much arrived in which time before it was cut, at most an hour's worth.
+    async fn arrives(pace: Pace, length: usize, every: u64) -> (usize, Duration) {
+        let (peer, mut body) = body(pace);
+        let begin = Instant::now();
+        let mut arrived = 0;
+        let sending = async {
+            for _ in 0..3600 / every {
+                if peer.send(data(length)).is_err() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_secs(every)).await;
+            }
+            drop(peer);
+            std::future::pending::<()>().await;
+        };
+        let receiving = async {
+            while let Some(Ok(frame)) = body.frame().await {
+                arrived += frame.data_ref().unwrap().len();
+            }
+        };
+        tokio::select! {
+            () = sending => {}
+            () = receiving => {}
+        }
+        (arrived, begin.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_keeps_its_pace_passes_however_long_it_takes() {
+        for (pace, length, every) in [(CLIENT, 11, 1), (CLIENT, 400, 20), (REGISTRY, 5, 5), (REGISTRY, 1, 240)] {
+            let (arrived, _) = arrives(pace, length, every).await;
+            assert_eq!(
+                arrived as u64,
+                3600 / every * length as u64,
+                "{pace:?} {length} {every}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_trickles_is_cut_after_one_window() {
+        for (pace, length, every, seconds) in [(CLIENT, 9, 1, 60), (CLIENT, 0, 1, 60), (REGISTRY, 0, 1, 300)] {
+            let (_, took) = arrives(pace, length, every).await;
+            assert_eq!(took.as_secs(), seconds, "{pace:?} {length} {every}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stops_is_cut_and_says_why() {
+        for (pace, seconds) in [(CLIENT, 60), (REGISTRY, 300)] {
+            let (peer, mut body) = body(pace);
+            peer.send(data(1 << 20)).unwrap();
+            assert!(body.frame().await.unwrap().is_ok());
+            let begin = Instant::now();
+            let cut = body.frame().await.unwrap().unwrap_err();
+            assert!(cut.is::<TooSlow>(), "{cut}");
+            assert_eq!(begin.elapsed().as_secs(), seconds);
+        }
+    }
+
+    /// Who does not read is not the peer whose pace this is.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_nobody_asked_for_is_not_cut() {
+        let (peer, mut body) = body(CLIENT);
+        let early = tokio::time::timeout(Duration::from_secs(1), body.frame()).await;
+        assert!(early.is_err(), "nothing has come yet");
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        let late = tokio::time::timeout(Duration::from_secs(1), body.frame()).await;
+        assert!(late.is_err(), "it has another minute");
+        peer.send(data(1)).unwrap();
+        assert!(body.frame().await.unwrap().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn trailers_are_dropped_and_errors_are_passed_on() {
+        let (peer, mut body) = body(REGISTRY);
+        peer.send(Ok(Frame::trailers(http::HeaderMap::new()))).unwrap();
+        peer.send(data(3)).unwrap();
+        peer.send(Err(std::io::ErrorKind::ConnectionReset.into())).unwrap();
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap().len(), 3);
+        assert!(body.frame().await.unwrap().is_err());
+        drop(peer);
+        assert!(body.frame().await.is_none());
+    }
+}

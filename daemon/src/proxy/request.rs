@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use http::header::{HOST, TRANSFER_ENCODING};
+use http::header::{HOST, HeaderName, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::Scheme as UriScheme;
 use http::{Method, Request, Response, StatusCode, Version};
@@ -212,8 +212,12 @@ pub(crate) fn admit_framing<B>(request: &Request<B>) -> Result<(), Refusal> {
     }
 }
 
-/// A path that is a write in any reading is a write.
+/// A path that is a write in any reading is a write, and so is a request that names another method in a header: some
+/// frameworks go by that one.
 fn operation(service: &Service, parts: &Parts) -> Result<Operation, Refusal> {
+    if METHOD_OVERRIDES.iter().any(|name| parts.headers.contains_key(name)) {
+        return Ok(Operation::Write);
+    }
     let raw = parts.uri.path();
     let canonical = path::canonical(raw).ok_or(Refusal::BadRequest)?;
     let of = |path: &str| Operation::of(service.registry.kind, &parts.method, path, parts.uri.query());
@@ -243,3 +247,9 @@ fn judge(service: &Service, lease: &Lease, answer: Response<Body>) -> Result<Res
     }
     Ok(answer)
 }
+
+const METHOD_OVERRIDES: [HeaderName; 3] = [
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-method-override"),
+];

@@ -296,4 +296,51 @@ mod tests {
             assert!(!format!("{attachment:?}").contains("tok"), "{attachment:?}");
         }
     }
+
+    proptest::proptest! {
+        /// Whatever a client names in Connection: what must not travel does not, and what frames the message stays.
+        #[test]
+        fn nothing_of_the_hop_leaves(
+            lines in proptest::collection::vec(
+                (
+                    "connection|proxy-[a-z]{1,8}|te|transfer-encoding|upgrade|keep-alive|host|expect|content-length|x-[ab]|authorization",
+                    "(x-a|x-b|close|content-length|authorization|host|[0-9]{1,3})(, ?(x-[ab]|TE|X-A|@))?",
+                ),
+                0..12,
+            ),
+        ) {
+            let mut parts = http::Request::get("/a").body(()).unwrap().into_parts().0;
+            for (name, value) in &lines {
+                let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+                parts.headers.append(name, HeaderValue::from_str(value).unwrap());
+            }
+            let before = parts.headers.clone();
+            super::request(&mut parts, &UriScheme::HTTPS, &Authority::from_static("corp.example"));
+            for name in parts.headers.keys() {
+                let of_the_hop = HOP_BY_HOP.contains(name) || name.as_str().starts_with("proxy-");
+                proptest::prop_assert!(!of_the_hop && name != header::HOST && name != header::EXPECT, "{}", name);
+                let named = before.get_all(header::CONNECTION).iter().any(|value| {
+                    value.to_str().unwrap().split(',').any(|word| word.trim().eq_ignore_ascii_case(name.as_str()))
+                });
+                proptest::prop_assert!(!named || frames(name), "{}", name);
+            }
+            for name in [header::CONTENT_LENGTH, header::AUTHORIZATION] {
+                let [before, after] = [&before, &parts.headers].map(|headers| headers.get_all(&name).iter().count());
+                proptest::prop_assert_eq!(before, after);
+            }
+        }
+
+        /// In whatever a registry wraps the secret, it is found.
+        #[test]
+        fn a_reflection_is_found_in_whatever_is_around_it(before in "[ -~]{0,20}", after in "[ -~]{0,20}", token in "[!-~]{8,40}") {
+            let secret = Secret::parse(&token).unwrap();
+            let attachment = Attachment::new(&Scheme::Bearer, &secret);
+            let text = format!("{before}{token}{after}");
+            for form in [STANDARD.encode(&text), URL_SAFE_NO_PAD.encode(&text), text] {
+                let mut headers = HeaderMap::new();
+                headers.insert("x", HeaderValue::from_str(&form).unwrap());
+                proptest::prop_assert!(attachment.is_reflected_in(&headers), "{}", form);
+            }
+        }
+    }
 }

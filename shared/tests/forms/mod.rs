@@ -3,7 +3,8 @@
 use std::fmt::Debug;
 
 use regauth_shared::request::{
-    AddRegistry, Allow, ByName, Grant, Holds, Nothing, Revoke, Rotate, SourceCommand, StoreMove, Unlock, Verify,
+    AddRegistry, AddScope, Allow, ByName, Grant, Holds, Nothing, Revoke, Rotate, SourceCommand, StoreMove, Unlock,
+    Verify,
 };
 use regauth_shared::response::{
     CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, Held, Problem, RegistryAdded,
@@ -37,6 +38,13 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("add-registry-minted", add(add_registry_minted())),
         ("add-registry-shared", add(add_registry_shared())),
         ("add-registry-file", add(add_registry_file())),
+        (
+            "add-scope",
+            Request::AddScope(AddScope {
+                name: name("corp"),
+                scopes: vec!["https://cdn.example/crates/".to_owned()],
+            }),
+        ),
         ("rotate", rotate("corp", Some("s3cret-token"))),
         ("rotate-least", rotate("minted", None)),
         ("remove-registry", Request::RemoveRegistry(by_name())),

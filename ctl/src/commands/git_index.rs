@@ -1,0 +1,70 @@
+//! The places that a git index names. The daemon does not speak git, so git itself is asked, through the daemon, once the
+//! registry is served; what lies on the index's own host is covered then, as the daemon does it for a sparse index.
+
+use regauth_shared::response::{RegistryAdded, RegistryView};
+use regauth_shared::{ErrorBody, Request, request};
+use serde_json::Value;
+
+use crate::client::Client;
+use crate::index::{self, Place, Way};
+use crate::setup::is_git_index;
+
+/// Has the daemon cover what belongs to a registry that was just added, and notes what needs a person's word.
+pub(super) fn complete(added: &mut RegistryAdded, client: &Client) {
+    let Some(index) = added.registry.index.clone() else {
+        return;
+    };
+    if !is_git_index(&added.registry) {
+        return;
+    }
+    let way = Way {
+        proxy: &added.proxy,
+        bundle: &added.bundle,
+    };
+    // Without a token that works, git would be refused.
+    let config = added.verified.then(|| index::config(&way, &index)).flatten();
+    let Some(config) = config else {
+        added.notes.push(unknown(added));
+        return;
+    };
+    let places = index::uncovered(&added.registry, &config);
+    let (ours, others): (Vec<Place>, Vec<Place>) = places.into_iter().partition(|place| place.is_at(&index));
+    if !ours.is_empty() {
+        match cover(&added.registry, &ours, client) {
+            Ok(view) => added.registry = view,
+            Err(error) => added.notes.push(error.message),
+        }
+    }
+    let others: Vec<String> = others.iter().map(|place| elsewhere(added, place)).collect();
+    added.notes.extend(others);
+    if config.get("auth-required").and_then(Value::as_bool) == Some(true) {
+        added.notes.push(AUTH_REQUIRED.to_owned());
+    }
+}
+
+fn cover(view: &RegistryView, places: &[Place], client: &Client) -> Result<RegistryView, ErrorBody> {
+    let reply = client.ask(&Request::AddScope(request::AddScope {
+        name: view.name.clone(),
+        scopes: places.iter().map(|place| place.url.to_string()).collect(),
+    }))?;
+    Ok(reply.answer)
+}
+
+fn unknown(added: &RegistryAdded) -> String {
+    format!(
+        "where downloads and the API are stands in the index's config.json, which git could not be asked for; if they lie \
+         outside of what is covered: `regauthctl add-scope {} URL`",
+        added.registry.name
+    )
+}
+
+fn elsewhere(added: &RegistryAdded, place: &Place) -> String {
+    let (name, url) = (&added.registry.name, &place.url);
+    format!(
+        "{} at {url}, another host, which does not get the token; if it needs it: `regauthctl add-scope {name} {url}`",
+        place.what
+    )
+}
+
+const AUTH_REQUIRED: &str = "the index says auth-required: cargo insists on a token of its own and is content with any; \
+                             `regauthctl setup cargo` gives it a placeholder";

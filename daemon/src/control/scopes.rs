@@ -1,0 +1,51 @@
+//! `add-scope`: a registry that is in service covers more.
+
+use regauth_shared::ErrorBody;
+use regauth_shared::request::AddScope;
+use regauth_shared::response::RegistryView;
+
+use super::add::{push_uncovered, read, refuse_taken_scopes};
+use super::registrar::{Books, Registrar};
+use super::remove::not_found;
+use super::show;
+use crate::config::Config;
+use crate::registry::Scope;
+
+/// Serves the wider registry, then writes it down; what cannot be written is not served.
+pub(crate) async fn add_scope(registrar: &Registrar, request: &AddScope) -> Result<RegistryView, ErrorBody> {
+    let mut books = registrar.books().await;
+    let name = &request.name;
+    let present = in_service(registrar, &books);
+    let Some(registry) = present.registries.get(name) else {
+        return Err(not_found(&books.services, name));
+    };
+    let mut wider = registry.clone();
+    for text in &request.scopes {
+        push_uncovered(&mut wider.scopes, read::<Scope>("the scope", text)?);
+    }
+    refuse_taken_scopes(&books, name, &wider)?;
+    let scopes = wider.scopes.clone();
+    let mut config = present.clone();
+    config.registries.insert(name.clone(), wider);
+    registrar.take_in(&mut books, &config).await?;
+    if let Err(error) = registrar.edit_config(|file| file.cover(name, &scopes)) {
+        registrar.take_in(&mut books, &present).await?;
+        return Err(error);
+    }
+    tracing::info!(registry = %name, "covers more");
+    match books.services.get(name) {
+        Some(service) => Ok(show::view(service)),
+        None => Err(not_found(&books.services, name)),
+    }
+}
+
+/// What is served now, as a configuration; a person's edits that were not read yet are not in it.
+fn in_service(registrar: &Registrar, books: &Books) -> Config {
+    let services = books.services.iter();
+    Config {
+        registries: services
+            .map(|(name, service)| (name.clone(), service.registry.clone()))
+            .collect(),
+        ..registrar.at_start.clone()
+    }
+}

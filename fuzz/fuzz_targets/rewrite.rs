@@ -1,0 +1,84 @@
+//! A client's headers become ours: nothing of the hop leaves, one credential does, and it does not come back. The
+//! input's lines are a scheme, a token, a target, and headers.
+#![no_main]
+
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, HeaderValue};
+use http::uri::{Authority, Scheme as UriScheme};
+use http::{HeaderMap, Request};
+use libfuzzer_sys::fuzz_target;
+use regauth_shared::Secret;
+use regauth_shared::placeholder::PLACEHOLDER;
+use regauthd::proxy::rewrite::{self, Attachment};
+use regauthd::registry::Scheme;
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    let mut word = || std::str::from_utf8(lines.next().unwrap_or_default()).unwrap_or_default();
+    let (scheme, token, target) = (word(), word(), word());
+    let Ok(request) = Request::get(target).body(()) else {
+        return;
+    };
+    let mut parts = request.into_parts().0;
+    for line in lines {
+        let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+        let (name, value) = line.split_at(colon);
+        let value = value.strip_prefix(b":").unwrap_or_default().trim_ascii();
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+            parts.headers.append(name, value);
+        }
+    }
+    let before = parts.headers.clone();
+    rewrite::request(&mut parts, &UriScheme::HTTPS, &Authority::from_static("corp.example"));
+    assert_eq!(parts.uri.authority().unwrap(), "corp.example");
+    assert_eq!(parts.uri.scheme(), Some(&UriScheme::HTTPS));
+    assert_stripped(&before, &parts.headers);
+    for name in [HOST, EXPECT] {
+        assert!(!parts.headers.contains_key(name));
+    }
+    assert!(parts.headers.get_all(COOKIE).iter().count() <= 1);
+    let values = parts.headers.get("authorization").map(HeaderValue::as_bytes);
+    assert!(!values.is_some_and(|value| value.ends_with(PLACEHOLDER.as_bytes())));
+    attach(&mut parts.headers, scheme, token);
+
+    let mut answer = before.clone();
+    rewrite::response(&mut answer);
+    assert_stripped(&before, &answer);
+});
+
+fn assert_stripped(before: &HeaderMap, after: &HeaderMap) {
+    let mut named: Vec<String> = Vec::new();
+    for value in before.get_all(CONNECTION) {
+        let text = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
+        named.extend(text.split(',').map(|name| name.trim().to_owned()));
+    }
+    named.retain(|name| !["content-length", "host", "authorization"].contains(&name.as_str()));
+    for name in after.keys().map(HeaderName::as_str) {
+        let of_the_hop = [
+            "connection",
+            "keep-alive",
+            "te",
+            "transfer-encoding",
+            "upgrade",
+            "http2-settings",
+        ];
+        assert!(!of_the_hop.contains(&name) && !name.starts_with("proxy-"), "{name}");
+        assert!(!named.iter().any(|named| named == name), "{name}");
+    }
+    let lengths = |headers: &HeaderMap| headers.get_all(CONTENT_LENGTH).iter().count();
+    assert_eq!(lengths(before), lengths(after));
+}
+
+fn attach(headers: &mut HeaderMap, scheme: &str, token: &str) {
+    let (Ok(scheme), Ok(secret)) = (Scheme::parse(scheme, Some("me")), Secret::parse(token)) else {
+        return;
+    };
+    let attachment = Attachment::new(&scheme, &secret);
+    assert!(!format!("{attachment:?}").contains(secret.expose()) || secret.expose().len() < 8);
+    attachment.attach(headers);
+    let value = headers.get(scheme.header()).unwrap();
+    assert!(value.is_sensitive() && !value.is_empty());
+    assert_eq!(headers.get_all(scheme.header()).iter().count(), 1);
+    let mut answer = HeaderMap::new();
+    answer.insert("x", value.clone());
+    assert!(secret.expose().len() < 8 || attachment.is_reflected_in(&answer));
+}

@@ -1,0 +1,127 @@
+//! What all groups share: the registry, the programs, and the turns in which everybody is measured.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use regauth_tests::programs;
+use tempfile::TempDir;
+
+use crate::arguments::{Arguments, Binary, Other};
+use crate::contender::Contender;
+use crate::groups::Group;
+use crate::origin::Origin;
+use crate::peers::Peer;
+use crate::tools;
+
+/// The registry and the programs.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    /// The registry.
+    pub origin: Origin,
+    /// The load generator.
+    pub oha: PathBuf,
+    /// How long a load lasts.
+    pub duration: Duration,
+    /// HTTP/2 connections of a load.
+    pub h2_connections: u16,
+    /// The regauthds.
+    pub binaries: Vec<Binary>,
+    /// What large numbers are divided by where nobody wants to wait.
+    pub haste: u64,
+    rounds: usize,
+    direct: bool,
+    peers: Vec<Peer>,
+    folder: TempDir,
+}
+
+impl Stage {
+    /// Builds what is to be measured and starts the registry.
+    ///
+    /// # Errors
+    /// When something cannot be built.
+    pub(crate) fn set(arguments: &Arguments) -> anyhow::Result<Self> {
+        let release = tools::regauth()?;
+        programs::use_those_in(&release);
+        let ours = Binary {
+            label: "regauthd".to_owned(),
+            path: release.join("regauthd"),
+        };
+        let binaries = match arguments.binaries.as_slice() {
+            [] => vec![ours],
+            given => given.to_vec(),
+        };
+        let haste = if arguments.quick { 100 } else { 1 };
+        Ok(Self {
+            oha: tools::oha()?,
+            peers: peers(arguments)?,
+            direct: arguments.has(Other::Direct),
+            binaries,
+            origin: Origin::start(LARGE / haste),
+            duration: arguments.duration(),
+            haste,
+            rounds: arguments.rounds(),
+            h2_connections: arguments.h2_connections,
+            folder: TempDir::new()?,
+        })
+    }
+
+    /// Everybody, freshly started.
+    pub(crate) fn contenders(&self) -> Vec<Contender> {
+        let direct = self.direct.then(|| Contender::direct(&self.origin));
+        direct.into_iter().chain(self.proxies()).collect()
+    }
+
+    /// Every proxy, freshly started.
+    pub(crate) fn proxies(&self) -> impl Iterator<Item = Contender> {
+        let peers = self.peers.iter();
+        let started = peers.map(|peer| peer.start(&self.origin, self.folder.path()));
+        started.chain(self.regauths())
+    }
+
+    /// The regauthds alone, freshly started.
+    pub(crate) fn regauths(&self) -> impl Iterator<Item = Contender> {
+        let binaries = self.binaries.iter();
+        binaries.map(|binary| Contender::regauth(binary, &self.origin))
+    }
+
+    /// Lets everybody have a turn in every round, each round beginning with another one.
+    pub(crate) fn in_turns(&self, contenders: &mut [Contender], mut measure: impl FnMut(&mut Contender)) {
+        for round in 0..self.rounds {
+            for turn in 0..contenders.len() {
+                let next = (round + turn) % contenders.len();
+                let contender = &mut contenders[next];
+                progress(&format!("  round {} of {}: {}", round + 1, self.rounds, contender.name));
+                measure(contender);
+            }
+        }
+        progress("");
+    }
+}
+
+/// One line that is always the present one, for whoever sits there and waits.
+fn progress(line: &str) {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K{line}");
+    }
+}
+
+fn peers(arguments: &Arguments) -> anyhow::Result<Vec<Peer>> {
+    let mut peers = Vec::new();
+    if !arguments.groups().into_iter().any(Group::has_peers) {
+        return Ok(peers);
+    }
+    if arguments.has(Other::Hudsucker) {
+        peers.push(Peer::hudsucker()?);
+    }
+    if arguments.has(Other::Mitmproxy) {
+        peers.extend(Peer::mitmproxy());
+    }
+    if arguments.has(Other::Squid) {
+        peers.extend(Peer::squid());
+    }
+    Ok(peers)
+}
+
+/// 1 GiB.
+const LARGE: u64 = 1 << 30;

@@ -1,0 +1,71 @@
+//! One long body by curl: how fast, at what cost for the process between.
+
+use std::path::Path;
+
+use regauth_tests::client;
+
+use crate::contender::Contender;
+use crate::processor;
+
+/// What curl is to do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Transfer<'a> {
+    /// From or to where.
+    pub url: &'a str,
+    /// What curl trusts there.
+    pub roots: &'a Path,
+    /// `--http1.1` or `--http2`.
+    pub protocol: &'a str,
+    /// The file to send; without it, what comes is thrown away.
+    pub upload: Option<&'a Path>,
+}
+
+/// What it came to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Transferred {
+    /// Bytes a second, from curl's start to its end.
+    pub rate: f64,
+    /// What the process between spent on a GiB, in seconds.
+    pub processor: Option<f64>,
+}
+
+impl Transfer<'_> {
+    /// Transfers by way of a contender.
+    ///
+    /// # Panics
+    /// With curl's words when the registry is not content.
+    pub(crate) fn by(self, contender: &Contender) -> Transferred {
+        let home = tempfile::tempdir().unwrap();
+        let mut curl = client::command("curl", home.path());
+        curl.args([
+            "-q",
+            "--silent",
+            "--show-error",
+            "--fail",
+            self.protocol,
+            "--output",
+            "/dev/null",
+        ])
+        .args([
+            "--write-out",
+            "%{time_total} %{size_download} %{size_upload}",
+            "--cacert",
+        ])
+        .arg(self.roots)
+        .args(contender.proxy().iter().flat_map(|proxy| ["--proxy", proxy]));
+        if let Some(file) = self.upload {
+            curl.arg("--upload-file").arg(file);
+        }
+        let before = contender.pid().map(processor::spent);
+        let outcome = client::run(curl.arg(self.url)).succeeds();
+        let spent = before.and_then(|before| Some(processor::spent(contender.pid()?) - before));
+        let said: Vec<f64> = outcome.stdout.split(' ').map(|word| word.parse().unwrap()).collect();
+        let bytes = said[1].max(said[2]);
+        Transferred {
+            rate: bytes / said[0],
+            processor: spent.map(|spent| spent.as_secs_f64() / (bytes / GIB)),
+        }
+    }
+}
+
+const GIB: f64 = 1073741824.0;

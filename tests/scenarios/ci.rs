@@ -1,0 +1,214 @@
+//! The examples of packaging/ci run as they stand: read as the CI system reads them, with the variables that they ask
+//! for, in an environment like the CI system's. Installing regauth is the one step that is done beforehand.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use regauth_tests::cargo::{self, Cargo};
+use regauth_tests::client;
+use regauth_tests::gate::Scheme;
+use regauth_tests::leaks::Hunt;
+use regauth_tests::programs::{binary, tool};
+use regauth_tests::registry::{Registry, USERNAME};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const TOKEN: &str = "t0ken-of-the-job";
+const PROGRAMS: [&str; 3] = ["regauthctl", "regauthd", "cargo-credential-regauth"];
+
+/// A checked-out project with a private dependency and its lock file, and what the CI system's settings hold.
+struct Job {
+    registry: Registry,
+    cargo: Cargo,
+}
+
+impl Job {
+    fn new(scheme: Scheme) -> Self {
+        let registry = Registry::builder(scheme, TOKEN).auth_required().start();
+        let cargo = Cargo::new().depends_on(r#"ship = { version = "1", registry = "corp" }"#);
+        let job = Self { registry, cargo };
+        let user = ["--scheme", "basic", "--username", USERNAME];
+        let scheme = match job.registry.scheme() {
+            Scheme::Basic { .. } => &user[..],
+            _ => &user[..0],
+        };
+        let mut lock = job.command(binary("regauthctl"));
+        lock.args(["run", "--registry", &format!("corp={}", job.registry.index())])
+            .args(["--token-env", "CORP_TOKEN"])
+            .args(scheme)
+            .args(["--", "cargo", "generate-lockfile"]);
+        client::run(&mut lock).succeeds();
+        job
+    }
+
+    /// What the settings name, in the project; the machine trusts the registry's root, as a company's machines do.
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let usual = cargo::command(self.cargo.home());
+        let mut command = Command::new(program);
+        let set = usual.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        command
+            .env_clear()
+            .envs(set)
+            .env("CORP_TOKEN", TOKEN)
+            .env("CORP_INDEX", self.registry.index())
+            .env("CORP_USER", USERNAME)
+            .env("SSL_CERT_FILE", self.registry.ca())
+            .current_dir(self.cargo.project());
+        command
+    }
+
+    /// As `cargo install --root` leaves them.
+    fn install(&self, root: &Path) {
+        fs::create_dir_all(root.join("bin")).unwrap();
+        for program in PROGRAMS {
+            symlink(binary(program), root.join("bin").join(program)).unwrap();
+        }
+    }
+
+    fn assert_built(&self, profile: &str) {
+        let built = self
+            .cargo
+            .project()
+            .join("target")
+            .join(profile)
+            .join("libproject.rlib");
+        assert!(built.exists(), "{} is not there", built.display());
+        Hunt::new(TOKEN).folder(self.cargo.home(), &[]).assert_clean();
+    }
+}
+
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/ci").join(name)
+}
+
+fn yaml(name: &str) -> Value {
+    let read = "import json, sys, yaml; json.dump(yaml.load(open(sys.argv[1]), yaml.BaseLoader), sys.stdout)";
+    let mut python = client::command(tool("python/bin/python"), Path::new("/"));
+    let said = client::run(python.args(["-c", read]).arg(example(name)))
+        .succeeds()
+        .stdout;
+    serde_json::from_str(&said).unwrap()
+}
+
+/// `bash -e` on a file is what a step of GitHub's runs (its documentation, "jobs.<job_id>.steps[*].shell").
+#[test]
+fn the_workflow_for_github_actions_builds() {
+    let job = Job::new(Scheme::basic(USERNAME));
+    job.install(&job.cargo.home().join("regauth"));
+    let workflow = yaml("github-actions.yml");
+    let steps = workflow["jobs"]["build"]["steps"].as_array().unwrap();
+    let restored = "steps.regauth.outputs.cache-hit != 'true'";
+    let mut ran = 0;
+    for step in steps {
+        let Some(script) = step["run"].as_str().filter(|_| step["if"] != restored) else {
+            continue;
+        };
+        let file = job.cargo.home().join("step.sh");
+        fs::write(&file, script).unwrap();
+        let mut bash = job.command("bash");
+        // Only the step's own `env` has the settings.
+        for name in ["CORP_TOKEN", "CORP_INDEX", "CORP_USER"] {
+            bash.env_remove(name);
+        }
+        for (name, value) in step["env"].as_object().unwrap() {
+            bash.env(name, setting(value.as_str().unwrap(), &job));
+        }
+        client::run(bash.arg("-e").arg(&file)).succeeds();
+        ran += 1;
+    }
+    assert_eq!(ran, 1, "{workflow}");
+    job.assert_built("debug");
+}
+
+/// `${{ secrets.NAME }}` and `${{ vars.NAME }}`.
+fn setting(expression: &str, job: &Job) -> String {
+    let inner = expression
+        .strip_prefix("${{ ")
+        .and_then(|rest| rest.strip_suffix(" }}"));
+    match inner.unwrap_or_else(|| panic!("not an expression: {expression}")) {
+        "secrets.CORP_TOKEN" => TOKEN.to_owned(),
+        "vars.CORP_INDEX" => job.registry.index(),
+        "vars.CORP_USER" => USERNAME.to_owned(),
+        other => panic!("nobody has set {other}"),
+    }
+}
+
+/// One shell for `before_script` and `script` (GitLab's documentation, "before_script").
+#[test]
+fn the_pipeline_for_gitlab_builds() {
+    let job = Job::new(Scheme::bearer());
+    job.install(&job.cargo.project().join(".regauth"));
+    let pipeline = yaml("gitlab-ci.yml");
+    let lines = |key: &str| pipeline["build"][key].as_array().unwrap().clone();
+    let lines = [lines("before_script"), lines("script")].concat();
+    let script: Vec<&str> = lines.iter().map(|line| line.as_str().unwrap()).collect();
+    let mut bash = job.command("bash");
+    client::run(bash.args(["-eo", "pipefail", "-c", &script.join("\n")])).succeeds();
+    job.assert_built("debug");
+}
+
+/// What BuildKit gives a RUN line: the build arguments and the secret in its environment, `sh -c`. Harder than it: no
+/// HOME, nobody's user id, and a root that cannot be written to.
+#[test]
+fn the_run_line_of_the_dockerfile_builds_in_a_container() {
+    let job = Job::new(Scheme::bearer());
+    let dockerfile = fs::read_to_string(example("Dockerfile")).unwrap().replace("\\\n", "");
+    let run = dockerfile.lines().find_map(|line| line.strip_prefix("RUN ")).unwrap();
+    let (secret, script) = run.trim_start().split_once(' ').unwrap();
+    assert_eq!(secret, "--mount=type=secret,id=corp-token,env=CORP_TOKEN,required=true");
+    assert!(dockerfile.contains("\nARG CORP_INDEX\n"), "{dockerfile}");
+    let image = image(&dockerfile, &job);
+    let output = client::run(&mut contained(image.path(), &job, script)).succeeds();
+    Hunt::new(TOKEN)
+        .look("what it said", &output.stdout)
+        .look("what it complained of", &output.stderr)
+        .assert_clean();
+    job.assert_built("release");
+}
+
+/// What the COPY lines put into the image, and the root of the registry's certificate; the project is the worker's.
+fn image(dockerfile: &str, job: &Job) -> TempDir {
+    let copy = dockerfile
+        .lines()
+        .find(|line| line.starts_with("COPY --from=regauth "))
+        .unwrap();
+    let folder = TempDir::new().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    for source in copy.split(' ').filter_map(|word| word.strip_prefix("/usr/bin/")) {
+        fs::copy(binary(source), folder.path().join(source)).unwrap();
+    }
+    let ca = folder.path().join("ca.pem");
+    fs::copy(job.registry.ca(), &ca).unwrap();
+    fs::set_permissions(&ca, fs::Permissions::from_mode(0o644)).unwrap();
+    client::run(Command::new("chown").args(["-R", NOBODY]).arg(job.cargo.home())).succeeds();
+    chown(folder.path(), Some(65534), Some(65534)).unwrap();
+    folder
+}
+
+/// As root: a file system of its own with the toolchain at /opt and the project at /srv, then nobody's rights.
+fn contained(image: &Path, job: &Job, script: &str) -> Command {
+    let toolchain = cargo::command(Path::new("/"));
+    let toolchain = Path::new(toolchain.get_program()).ancestors().nth(2).unwrap();
+    let enter = "mount --bind \"$1\" /opt && mount --bind \"$2\" /srv && mount -o remount,bind,ro / && ! touch /x \
+                 2>/dev/null && cd /srv/project && exec setpriv --reuid=65534 --regid=65534 --clear-groups \
+                 --no-new-privs sh -c \"$3\"";
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "--", "sh", "-c", enter, "sh"])
+        .args([toolchain, job.cargo.home()])
+        .arg(script)
+        .env_clear()
+        .env(
+            "PATH",
+            format!("{}:/opt/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin", image.display()),
+        )
+        .env("CARGO_HOME", "/srv/cargo")
+        .env("CORP_TOKEN", TOKEN)
+        .env("CORP_INDEX", job.registry.index())
+        .env("SSL_CERT_FILE", image.join("ca.pem"));
+    command
+}
+
+const NOBODY: &str = "65534:65534";

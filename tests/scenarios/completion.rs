@@ -1,0 +1,38 @@
+//! What a shell offers while a person types.
+
+use regauth_tests::daemon::Daemon;
+use regauth_tests::gate::Scheme;
+use regauth_tests::hand::Hand;
+use regauth_tests::programs::binary;
+use regauth_tests::registry::Registry;
+
+/// A real bash that has read our script, asked as its Tab key asks.
+#[test]
+fn bash_offers_the_registries_that_there_are_now() {
+    let (registry, other) = (
+        Registry::builder(Scheme::bearer(), "t0ken-one").start(),
+        Registry::builder(Scheme::bearer(), "t0ken-two").start(),
+    );
+    let daemon = Daemon::start();
+    daemon.add("corp", &registry);
+    let hand = Hand::new(&daemon);
+    let offered = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let folder = binary("regauthctl").parent().unwrap().display().to_string();
+        let script = format!(
+            "PATH={folder}:$PATH; source <(regauthctl completions bash); COMP_WORDS=({line}{}) COMP_CWORD={} \
+             COMP_TYPE=9; $(complete -p regauthctl | grep -o -- '-F [^ ]*' | cut -c4-) regauthctl; \
+             printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            if line.ends_with(' ') { "''" } else { "" },
+            words.len() - 1,
+        );
+        let said = hand.run("bash", &["-c", &script]).succeeds().stdout;
+        said.lines().map(|word| word.trim().to_owned()).collect::<Vec<_>>()
+    };
+    assert!(offered("regauthctl rot").contains(&"rotate".to_owned()));
+    assert!(offered("regauthctl rotate ").contains(&"corp".to_owned()));
+    assert!(!offered("regauthctl rotate ").contains(&"other".to_owned()));
+    daemon.add("other", &other);
+    assert_eq!(offered("regauthctl show o"), ["other"]);
+    assert!(!offered("regauthctl add-registry ").contains(&"corp".to_owned()));
+}

@@ -1,0 +1,164 @@
+//! A new user's path from built programs to the first `cargo build` with a private registry: the README's commands, typed
+//! and timed. `cargo test -p regauth-tests --test scenarios three_commands -- --nocapture` prints the transcript.
+
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use regauth_tests::cargo::{self, Cargo};
+use regauth_tests::client::{self, Outcome};
+use regauth_tests::gate::Scheme;
+use regauth_tests::process::Process;
+use regauth_tests::programs::binary;
+use regauth_tests::registry::{Registry, USERNAME};
+use regauth_tests::terminal::Terminal;
+
+const TOKEN: &str = "t0ken-of-a-new-user";
+
+/// Somebody who has just installed regauth.
+struct User {
+    registry: Registry,
+    cargo: Cargo,
+    transcript: Transcript,
+}
+
+/// What was typed and shown, and how long each command took.
+#[derive(Default)]
+struct Transcript {
+    lines: Vec<String>,
+    took: Vec<Duration>,
+}
+
+impl User {
+    fn new() -> Self {
+        let registry = Registry::builder(Scheme::basic(USERNAME), TOKEN)
+            .auth_required()
+            .start();
+        let cargo = Cargo::new().depends_on(r#"ship = { version = "1", registry = "corp" }"#);
+        fs::remove_file(cargo.home().join("cargo/config.toml")).unwrap();
+        DirBuilder::new().mode(0o700).create(cargo.home().join("run")).unwrap();
+        Self {
+            registry,
+            cargo,
+            transcript: Transcript::default(),
+        }
+    }
+
+    /// A command in this person's shell, where the installed programs are found.
+    fn command(&self, words: &str) -> Command {
+        let home = self.cargo.home();
+        let usual = cargo::command(home);
+        let (_, path) = usual.get_envs().find(|(name, _)| *name == "PATH").unwrap();
+        let folder = binary("regauthctl").parent().unwrap().to_owned();
+        let path = [folder.as_os_str(), path.unwrap()].join(std::ffi::OsStr::new(":"));
+        let mut words = words.split(' ');
+        let mut command = client::command(words.next().unwrap(), home);
+        command
+            .args(words)
+            .env("PATH", path)
+            .env("CARGO_HOME", home.join("cargo"))
+            .env("XDG_RUNTIME_DIR", home.join("run"))
+            .current_dir(self.cargo.project());
+        command
+    }
+
+    fn run(&self, words: &str) -> Outcome {
+        client::run(&mut self.command(words))
+    }
+
+    /// The machine trusts the registry's root, as it does a public one's; the port is one that is free.
+    fn starts_the_daemon(&mut self) -> Process {
+        let started = Instant::now();
+        let log = self.cargo.home().join("regauthd.log");
+        let mut regauthd = self.command("regauthd --listen 127.0.0.1:0");
+        let mut daemon = Process::spawn("regauthd", regauthd.env("SSL_CERT_FILE", self.registry.ca()), &log);
+        daemon.wait_until("regauthctl status", || {
+            self.run("regauthctl status").status.success().then_some(())
+        });
+        self.transcript.add("regauthd &", "", started.elapsed());
+        daemon
+    }
+
+    fn types_the_token(&mut self, words: &str) {
+        let started = Instant::now();
+        let mut terminal = Terminal::start(&self.command(words));
+        let prompt = terminal.read_until("): ");
+        terminal.type_unseen(TOKEN);
+        let (rest, status) = terminal.finish();
+        let took = started.elapsed();
+        let shown = format!("{prompt}{rest}").replace('\r', "");
+        assert!(status.success() && !shown.contains(TOKEN), "{shown}");
+        self.transcript.add(words, &shown, took);
+    }
+
+    fn does(&mut self, words: &str, shown: impl Fn(&str) -> bool) {
+        let started = Instant::now();
+        let outcome = self.run(words).succeeds();
+        let took = started.elapsed();
+        let text = outcome.stdout + &outcome.stderr;
+        let lines: Vec<&str> = text.lines().filter(|line| shown(line)).collect();
+        self.transcript.add(words, &lines.join("\n"), took);
+    }
+
+    /// The registry and the person by their names in the README.
+    fn told(&self, text: &str, proxy: &str) -> String {
+        text.replace(&self.registry.index(), "sparse+https://corp.example/index/")
+            .replace(&self.registry.scope(), "https://corp.example/")
+            .replace(&self.registry.nginx.authority(), "corp.example")
+            .replace(
+                &self.cargo.home().join("cargo").display().to_string(),
+                "/home/me/.cargo",
+            )
+            .replace(&self.cargo.home().display().to_string(), "/home/me")
+            .replace(proxy, "http://127.0.0.1:9001")
+    }
+}
+
+impl Transcript {
+    fn add(&mut self, command: &str, shown: &str, took: Duration) {
+        self.lines.push(format!("$ {command}"));
+        self.lines.extend(shown.lines().map(|line| line.trim_end().to_owned()));
+        self.took.push(took);
+    }
+}
+
+#[test]
+fn three_commands_lead_to_the_first_build() {
+    let mut user = User::new();
+    let _daemon = user.starts_the_daemon();
+    let status: serde_json::Value = serde_json::from_str(&user.run("regauthctl status --json").stdout).unwrap();
+    let add = format!(
+        "regauthctl add-registry corp --index {} --username {USERNAME}",
+        user.registry.index()
+    );
+    user.types_the_token(&add);
+    user.does("regauthctl setup cargo", |_| true);
+    user.does("cargo build", |line| line.contains("Compiling"));
+    let transcript = user.told(&user.transcript.lines.join("\n"), status["proxy"].as_str().unwrap());
+    let mut took = user.transcript.took.iter();
+    for line in transcript.lines() {
+        match line.strip_prefix("$ ").and_then(|_| took.next()) {
+            Some(took) => println!("{line}   # {:.2} s", took.as_secs_f64()),
+            None => println!("{line}"),
+        }
+    }
+    let all: Duration = user.transcript.took.iter().sum();
+    println!("all: {:.2} s", all.as_secs_f64());
+    assert_eq!(in_the_readme(), transcript, "the README tells another story");
+}
+
+/// The README's first block below its heading, without times and with long lines joined.
+fn in_the_readme() -> String {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
+    let (_, below) = readme.split_once("## A first registry in three commands\n").unwrap();
+    let (_, block) = below.split_once("```console\n").unwrap();
+    let (block, _) = block.split_once("\n```").unwrap();
+    let joined = block.replace(" \\\n      ", " ");
+    let without_times = joined.lines().map(|line| match line.rsplit_once("   # ") {
+        Some((command, time)) if time.ends_with(" s") => command.trim_end(),
+        _ => line,
+    });
+    without_times.collect::<Vec<_>>().join("\n")
+}

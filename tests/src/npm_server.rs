@@ -1,0 +1,70 @@
+//! A private npm registry: a real verdaccio that wants a password for everything, behind nginx.
+
+use std::fs;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use crate::certificates::Authority;
+use crate::client;
+use crate::gate;
+use crate::nginx::Nginx;
+use crate::process::Process;
+use crate::programs::tool;
+
+/// A running registry. Its requests are in [`NpmServer::nginx`].
+#[derive(Debug)]
+pub struct NpmServer {
+    /// The web server in front.
+    pub nginx: Nginx,
+    authority: Authority,
+    _folder: TempDir,
+    _process: Process,
+}
+
+impl NpmServer {
+    /// An empty registry that serves this user only.
+    pub fn start(user: &str, password: &str) -> Self {
+        let (folder, authority) = (TempDir::new().unwrap(), Authority::new("Corp Root"));
+        let [configuration, socket] = ["verdaccio.yaml", "socket"].map(|name| folder.path().join(name));
+        fs::write(&configuration, CONFIGURATION).unwrap();
+        fs::write(folder.path().join("htpasswd"), gate::htpasswd(user, password)).unwrap();
+        let mut verdaccio = client::command("node", folder.path());
+        verdaccio
+            .arg(tool("npm/node_modules/verdaccio/bin/verdaccio"))
+            .arg("--config")
+            .arg(configuration)
+            .arg("--listen")
+            .arg(format!("unix:{}", socket.display()));
+        let mut process = Process::spawn("verdaccio", &mut verdaccio, &folder.path().join("verdaccio.log"));
+        process.wait_until("its socket", || socket.exists().then_some(()));
+        let nginx = Nginx::builder(&authority.issue(&["localhost"])).before(&socket).start();
+        Self {
+            nginx,
+            authority,
+            _folder: folder,
+            _process: process,
+        }
+    }
+
+    /// The registry's URL, which ends with a slash.
+    pub fn url(&self) -> String {
+        self.nginx.url("/")
+    }
+
+    /// The private root as a PEM file.
+    pub fn ca(&self) -> PathBuf {
+        self.authority.file()
+    }
+}
+
+/// No uplinks: it asks nobody. Places are relative to this file.
+const CONFIGURATION: &str = "\
+storage: ./storage
+web: { enable: false }
+auth:
+  htpasswd: { file: ./htpasswd, algorithm: sha1, max_users: -1 }
+packages:
+  '**': { access: $authenticated, publish: $authenticated, unpublish: $authenticated }
+log: { type: stdout, format: pretty, level: http }
+";
