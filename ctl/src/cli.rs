@@ -12,8 +12,8 @@ use regauth_shared::{ErrorBody, exit_code};
 
 use crate::client::Client;
 use crate::commands::{
-    add_registry, add_scope, allow, completions, deny, doctor, env, grant, grants, import, list, man, reload,
-    remove_registry, revoke, rotate, run as run_command, setup, show, status, stop, store, unlock, verify,
+    add_registry, add_scope, allow, completions, deny, doctor, env, grant, grants, import, list, log, man, reload,
+    remove_registry, revoke, rotate, run as run_command, service, setup, show, status, stop, store, unlock, verify,
 };
 use crate::output::{self, Report};
 use crate::{completion, error, setup as clients};
@@ -28,6 +28,10 @@ struct Cli {
     /// The folder below which regauth keeps everything [default: REGAUTH_HOME, or the platform's own folders]
     #[arg(long, global = true, value_name = "DIR", display_order = LAST)]
     home: Option<PathBuf>,
+
+    /// Ask the machine's daemon, which root and the group regauth command, instead of your own
+    #[arg(long, global = true, display_order = LAST)]
+    system: bool,
 
     /// Print one JSON document
     #[arg(long, global = true, display_order = LAST)]
@@ -75,6 +79,8 @@ enum Verb {
     Store(store::Arguments),
     Unlock(unlock::Arguments),
     Reload(reload::Arguments),
+    Log(log::Arguments),
+    Service(service::Arguments),
     Stop(stop::Arguments),
 }
 
@@ -90,7 +96,10 @@ const GROUPS: [(&str, &[&str]); 7] = [
     ("Writes", &["allow", "deny"]),
     ("Clients", &["setup", "env", "run", "doctor"]),
     ("Other clients", &["grant", "grants", "revoke"]),
-    ("The daemon", &["status", "store", "unlock", "reload", "stop"]),
+    (
+        "The daemon",
+        &["status", "store", "unlock", "reload", "log", "stop", "service"],
+    ),
     ("For packagers", &["completions", "man"]),
 ];
 
@@ -134,7 +143,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
     }
     let folders = Folders::resolve(cli.home.as_deref(), |name| std::env::var_os(name))
         .map_err(|error| error::usage(error.to_string()))?;
-    let client = Client::new(&folders);
+    let client = client(cli.system, &folders, &verb)?;
     match verb {
         Verb::AddRegistry(arguments) => {
             add_registry::run(*arguments, &client).map(|report| report.and(&clients::refresh(&folders, &client)))
@@ -163,7 +172,25 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         Verb::Store(arguments) => store::run(arguments, &client),
         Verb::Unlock(arguments) => unlock::run(arguments, &client),
         Verb::Reload(arguments) => reload::run(arguments, &client),
+        Verb::Service(arguments) => service::run(&arguments, cli.system, &client, &folders),
+        Verb::Log(arguments) => log::run(arguments, &client),
         Verb::Stop(arguments) => stop::run(arguments, &client),
+    }
+}
+
+/// Whom the verb asks. The machine's daemon serves nobody as its own user, so there is nothing to set up for it.
+fn client(system: bool, folders: &Folders, verb: &Verb) -> Result<Client, ErrorBody> {
+    if !system {
+        return Ok(Client::new(folders));
+    }
+    match verb {
+        Verb::Setup(_) | Verb::Env(_) | Verb::Run(_) | Verb::Doctor(_) => Err(error::refused(
+            "the machine's daemon serves those who have a grant, and knows nobody's configuration",
+        )
+        .hint(
+            "`regauthctl --system grant` prints the proxy to use, and `regauthctl --system status` the bundle to trust",
+        )),
+        _ => Ok(Client::new(&Folders::of_the_system()).of_the_system()),
     }
 }
 
@@ -296,6 +323,8 @@ mod tests {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/ci");
         for file in std::fs::read_dir(folder).unwrap() {
             let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+            let mut keys = text.lines().filter(|line| line.trim_start().starts_with("key: "));
+            assert!(keys.all(|key| key.ends_with(env!("CARGO_PKG_VERSION"))), "an old cache");
             let text = text
                 .replace("\\\n", "")
                 .replace('"', "")

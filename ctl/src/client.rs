@@ -25,6 +25,7 @@ use crate::error;
 pub(crate) struct Client {
     socket: PathBuf,
     how_to_start: String,
+    how_to_be_let_in: &'static str,
 }
 
 /// The daemon's answer, understood, and its JSON as it came: fields that we do not know are not lost to `--json`.
@@ -40,12 +41,24 @@ impl Client {
     pub(crate) fn new(folders: &Folders) -> Self {
         let how_to_start = match &folders.home {
             Some(home) => format!("start it: regauthd --home {}", home.display()),
-            None if cfg!(target_os = "linux") => "start it: regauthd, or systemctl --user start regauthd".to_owned(),
+            None if cfg!(target_os = "linux") => {
+                "start it: regauthd, or once and for all: regauthctl service install".to_owned()
+            }
             None => "start it: regauthd".to_owned(),
         };
         Self {
             socket: folders.socket(),
             how_to_start,
+            how_to_be_let_in: "a daemon obeys the user that it runs as; become that user, or start a daemon of your own",
+        }
+    }
+
+    /// The same, of the machine's own daemon.
+    pub(crate) fn of_the_system(self) -> Self {
+        Self {
+            how_to_start: "start it: sudo regauthctl service install --system".to_owned(),
+            how_to_be_let_in: "the machine's daemon obeys root, and on Linux the members of the group regauth",
+            ..self
         }
     }
 
@@ -66,17 +79,37 @@ impl Client {
             .to_line()
             .map_err(|error| error::failed(format!("the request has no JSON form: {error}")))?;
         let line = Zeroizing::new(line + "\n");
-        let mut connection = self.open()?;
+        let (mut connection, daemon) = self.open()?;
         connection.write_line(&line)?;
-        understand(&connection.read_line(patience(request))?)
+        understand(&connection.read_line(patience(request))?).map_err(|error| in_view_of(&daemon, error))
     }
 
-    fn open(&self) -> Result<Connection, ErrorBody> {
+    /// Sends a request that ends the daemon, and waits for the end: the daemon keeps the connection open until then.
+    /// `patience` says how long that may take, in view of the answer.
+    ///
+    /// # Errors
+    /// Those of [`Client::ask`]; and a daemon that has not ended in time.
+    pub(crate) fn ask_and_see_it_end<T: DeserializeOwned>(
+        &self,
+        request: &Request,
+        patience: impl FnOnce(&T) -> Duration,
+    ) -> Result<Reply<T>, ErrorBody> {
+        let line = request
+            .to_line()
+            .map_err(|error| error::failed(format!("the request has no JSON form: {error}")))?;
+        let (mut connection, _) = self.open()?;
+        connection.write_line(&(line + "\n"))?;
+        let reply = understand(&connection.read_line(BRIEF)?)?;
+        connection.see_the_end(patience(&reply.answer))?;
+        Ok(reply)
+    }
+
+    fn open(&self) -> Result<(Connection, Hello), ErrorBody> {
         let stream = self.connect().map_err(|errno| self.explain(errno))?;
         let mut connection = Connection(BufReader::new(stream));
         let line = connection.read_line(BRIEF)?;
         match serde_json::from_str::<Greeting>(&line) {
-            Ok(Greeting { hello }) if hello.versions.contains(&PROTOCOL) => Ok(connection),
+            Ok(Greeting { hello }) if hello.versions.contains(&PROTOCOL) => Ok((connection, hello)),
             Ok(Greeting { hello }) => Err(other_version(&hello)),
             Err(_) => Err(refused_at_the_door(&line, self)),
         }
@@ -106,7 +139,7 @@ impl Client {
             .hint(&self.how_to_start),
             Errno::ACCESS | Errno::PERM => {
                 error::unreachable(format!("no permission to open the control socket {socket}"))
-                    .hint("a daemon obeys the user that it runs as; become that user, or start a daemon of your own")
+                    .hint(self.how_to_be_let_in)
             }
             Errno::AGAIN => hung(BRIEF),
             Errno::NAMETOOLONG => error::unreachable(format!("the path of the control socket is too long: {socket}"))
@@ -156,6 +189,20 @@ impl Connection {
     }
 }
 
+impl Connection {
+    fn see_the_end(&mut self, patience: Duration) -> Result<(), ErrorBody> {
+        let timeout = self.0.get_ref().set_read_timeout(Some(patience));
+        timeout.map_err(error::io("cannot set a time limit on the control socket"))?;
+        match self.0.read(&mut [0]).map_err(|error| error.kind()) {
+            Ok(_) | Err(IoErrorKind::ConnectionReset) => Ok(()),
+            Err(_) => Err(
+                error::failed(format!("regauthd has not ended within {} s", patience.as_secs()))
+                    .hint("a second SIGTERM ends it at once, whatever is still under way"),
+            ),
+        }
+    }
+}
+
 fn understand<T: DeserializeOwned>(line: &str) -> Result<Reply<T>, ErrorBody> {
     let unknown =
         |_| error::failed("regauthd answered something that this regauthctl does not understand").hint(SAME_RELEASE);
@@ -174,7 +221,25 @@ fn other_version(hello: &Hello) -> ErrorBody {
         hello.daemon,
         versions.join(", "),
     );
-    ErrorBody::new(ErrorKind::UnsupportedVersion, message).hint(SAME_RELEASE)
+    // Both lists may have gaps; who knows the highest version is the newer one.
+    let newer = hello.versions.iter().any(|version| *version > PROTOCOL);
+    let hint = if newer {
+        format!("update regauthctl to the release of the daemon, {}", hello.daemon)
+    } else {
+        format!("update regauthd to the release of regauthctl, {PROGRAM}; if it is installed, {RESTART}")
+    };
+    ErrorBody::new(ErrorKind::UnsupportedVersion, message).hint(hint)
+}
+
+/// A daemon that does not know what it was asked, and is of another release: that is why.
+fn in_view_of(daemon: &Hello, error: ErrorBody) -> ErrorBody {
+    if error.kind != ErrorKind::Invalid || daemon.daemon == PROGRAM || error.hint.is_some() {
+        return error;
+    }
+    error.hint(format!(
+        "the regauthd that runs is {}, and this is regauthctl {PROGRAM}; {RESTART}",
+        daemon.daemon
+    ))
 }
 
 /// A daemon may turn a peer away before it greets, with an error; anything else is not a daemon.
@@ -200,7 +265,7 @@ fn broken_off() -> ErrorBody {
 /// How long a request may take: the daemon asks nobody, a registry or a store, or a person.
 fn patience(request: &Request) -> Duration {
     match request {
-        Request::List(_) | Request::Show(_) | Request::Status(_) | Request::Stop(_) => BRIEF,
+        Request::List(_) | Request::Show(_) | Request::Status(_) | Request::Stop(_) | Request::Log(_) => BRIEF,
         Request::Store(_) | Request::Holds(_) => BRIEF,
         Request::Allow(_) | Request::Deny(_) | Request::Grant(_) | Request::Grants(_) | Request::Revoke(_) => BRIEF,
         Request::AddRegistry(_) | Request::AddScope(_) | Request::RemoveRegistry(_) | Request::Rotate(_) => LONG,
@@ -215,5 +280,9 @@ const LONG: Duration = Duration::from_secs(60);
 const PERSON: Duration = Duration::from_secs(180);
 /// A slow keychain, for each of many secrets.
 const MANY: Duration = Duration::from_secs(1800);
+
+/// What helps a daemon that runs and is not the one that is installed.
+pub(crate) const RESTART: &str =
+    "restart the service (systemctl --user restart regauthd, or `regauthctl stop` and start it again)";
 
 const SAME_RELEASE: &str = "install regauthctl and regauthd of the same release and restart the daemon";

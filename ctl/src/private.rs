@@ -54,6 +54,8 @@ impl Private {
         if std::env::var_os("REGAUTH_LOG").is_none() {
             command.env("REGAUTH_LOG", "warn");
         }
+        // Its bundle is for the command alone.
+        command.env_remove("REGAUTH_BUNDLE");
         for variable in without {
             command.env_remove(variable);
         }

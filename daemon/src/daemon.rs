@@ -5,12 +5,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use regauth_shared::ErrorBody;
 use regauth_shared::paths::{Folders, NoHome};
+use regauth_shared::response::{SocketOrigin, Sockets};
 use rustls_pki_types::CertificateDer;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,13 +20,14 @@ use crate::atomic;
 use crate::authority::bundle;
 use crate::config::{Config, ConfigFile, INITIAL, InvalidListen, Problems};
 use crate::control::registrar::{Parts, Registrar};
-use crate::control::server;
+use crate::control::server::{self, Visitors};
 use crate::credential::StoreKind;
 use crate::credential::environment::Environment;
 use crate::credential::open;
 use crate::grant::Grants;
 use crate::home::{self, HomeError, Lock};
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::Ledger;
+use crate::logs::Logs;
 use crate::proxy::accept;
 use crate::proxy::census::Census;
 use crate::proxy::dial::Dialer;
@@ -33,9 +35,12 @@ use crate::proxy::peer::Peers;
 use crate::proxy::upstream::{Trust, TrustError, Upstream};
 use crate::proxy::worker::{Counters, Plane, Workers};
 use crate::registry::Source;
+use crate::service;
+use crate::sockets::{self, Passed, PassedError};
+use crate::state::StateError;
 
 /// What the command line says.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Options {
     /// Everything below one folder.
     pub home: Option<PathBuf>,
@@ -51,6 +56,8 @@ pub struct Options {
     pub until_eof: bool,
     /// Tokens that were taken from the environment; those that [`variables`] names.
     pub environment: Environment,
+    /// How much is logged.
+    pub logs: Logs,
 }
 
 /// A running daemon.
@@ -59,33 +66,48 @@ pub struct Daemon {
     registrar: Arc<Registrar>,
     listener: TcpListener,
     workers: Workers,
-    control: tokio::net::UnixListener,
-    drain_timeout: Duration,
+    control: UnixListener,
+    visitors: Visitors,
+    belongings: Belongings,
+}
+
+/// What only one daemon of a home can have. Given up when it ends, before its last connections have.
+#[derive(Debug)]
+struct Belongings {
+    files: Vec<PathBuf>,
     _lock: Lock,
 }
 
+impl Drop for Belongings {
+    fn drop(&mut self) {
+        // The lock goes last: what lies there now is ours and not yet another daemon's.
+        for file in &self.files {
+            let _ = std::fs::remove_file(file);
+        }
+    }
+}
+
 impl Daemon {
-    /// Reads the configuration, takes the folders, opens the store and binds both listeners. When this returns, clients
-    /// can connect.
+    /// Reads what is remembered and configured, takes the folders, opens the store and both listeners, where they were
+    /// not passed. When this returns, clients can connect.
     ///
     /// # Errors
     /// [`StartError`], each with what to do.
-    pub async fn start(options: Options) -> Result<Self, StartError> {
+    pub async fn start(options: Options, passed: Passed) -> Result<Self, StartError> {
         // Hundreds of files as a rule: read while all else gets ready.
-        let system_roots = tokio::task::spawn_blocking(system_roots);
+        let system_roots = tokio::task::spawn_blocking(bundle::system_roots_or_warn);
         let folders = Folders::resolve(options.home.as_deref(), |name| std::env::var_os(name))?;
-        home::prepare(&folders)?;
-        let lock = Lock::take(&folders)?;
+        let (sockets, visitors) = (passed.origins(), visitors(&passed));
+        home::prepare(&folders, visitors == Visitors::Group)?;
+        let lock = take_lock(&folders).await?;
+        let Remembered { ledger, grants } = remembered(&folders, options.ephemeral)?;
         let config_file = options.config.clone().unwrap_or_else(|| folders.config_file());
         let config = read_config(&config_file, options.ephemeral)?;
-        let ledger = if options.ephemeral {
-            Ledger::default()
-        } else {
-            Ledger::read(&folders.ledger())?
-        };
-        let grants = read_grants(&folders.grants(), options.ephemeral)?;
-        let (listener, listen) = listen(&options, &config).await?;
-        let control = server::bind(&folders.socket()).map_err(|error| StartError::Socket(folders.socket(), error))?;
+        passed.check_control(&[folders.socket(), Folders::of_the_system().socket()])?;
+        let (listener, listen) = listen(passed.proxy, &options, &config).await?;
+        let control = sockets::control(passed.control, &folders.socket())
+            .map_err(|error| StartError::Socket(folders.socket(), error))?;
+        let belongings = belongings(&folders, sockets, lock, options.ephemeral);
         let store = open::open(&folders, &options, &config).await?;
         record_store(&config_file, &config, store.kind, options.ephemeral)?;
         let system_roots = system_roots.await.map_err(|error| StartError::Threads(error.into()))?;
@@ -100,7 +122,10 @@ impl Daemon {
             store,
             at_start: config.clone(),
             system_roots,
+            sockets,
+            logs: options.logs,
             stop: CancellationToken::new(),
+            drain_timeout: drain_timeout(options.until_eof, &config),
             persistent: !options.ephemeral,
             environment: options.environment,
         };
@@ -110,8 +135,8 @@ impl Daemon {
             listener,
             workers,
             control,
-            drain_timeout: drain_timeout(options.until_eof, &config),
-            _lock: lock,
+            visitors,
+            belongings,
         })
     }
 
@@ -135,8 +160,10 @@ impl Daemon {
         let background = TaskTracker::new();
         let end = CancellationToken::new();
         let conversations = TaskTracker::new();
+        background.spawn(service::be_alive(self.workers.pulse(), end.clone()));
         background.spawn(server::serve(
             self.control,
+            self.visitors,
             Arc::clone(&self.registrar),
             conversations.clone(),
             end.clone(),
@@ -144,15 +171,25 @@ impl Daemon {
         background.spawn(accept::accept(self.listener, self.workers, plane.drain.clone()));
         background.spawn(retry_store(Arc::clone(&self.registrar), end.clone()));
         background.spawn(tidy(Arc::clone(&self.registrar), end.clone()));
+        background.spawn(notice_resumption(Arc::clone(&self.registrar), end.clone()));
 
         let mut signals = Signals::new()?;
+        tracing::info!(listen = %plane.listen, "ready");
+        service::ready();
         signals.wait_for_the_end(&self.registrar).await;
         tracing::info!(connections = plane.counters.connections(), "draining");
+        service::stopping(&plane);
         plane.drain.cancel();
         plane.tasks.close();
+        let registrar = Arc::clone(&self.registrar);
+        // Another daemon may start while our last connections finish.
+        let given_up = async move {
+            registrar.close().await;
+            drop(self.belongings);
+        };
         let cut = tokio::select! {
-            () = plane.tasks.wait() => None,
-            () = tokio::time::sleep(self.drain_timeout) => Some("the drain timeout has passed, cutting the rest"),
+            ((), ()) = async { tokio::join!(plane.tasks.wait(), given_up) } => None,
+            () = tokio::time::sleep(self.registrar.drain_timeout) => Some("the drain timeout has passed, cutting the rest"),
             () = signals.end() => Some("asked to end again, cutting the rest"),
         };
         if let Some(why) = cut {
@@ -161,11 +198,6 @@ impl Daemon {
         conversations.close();
         let _ = tokio::time::timeout(LAST_WORDS, conversations.wait()).await;
         end.cancel();
-        self.registrar.note_generations();
-        let _ = std::fs::remove_file(self.registrar.folders.socket());
-        if !self.registrar.persistent {
-            let _ = std::fs::remove_file(self.registrar.folders.bundle());
-        }
         Ok(())
     }
 }
@@ -175,28 +207,74 @@ fn drain_timeout(until_eof: bool, config: &Config) -> Duration {
     if until_eof { LAST_WORDS } else { config.drain_timeout }
 }
 
-async fn listen(options: &Options, config: &Config) -> Result<(TcpListener, SocketAddr), StartError> {
+/// A daemon that has just been asked to end needs a moment to give the home up.
+async fn take_lock(folders: &Folders) -> Result<Lock, HomeError> {
+    let deadline = Instant::now() + TAKEN;
+    loop {
+        match Lock::take(folders) {
+            Err(HomeError::Taken { .. }) if Instant::now() < deadline => tokio::time::sleep(TAKEN / 20).await,
+            other => return other,
+        }
+    }
+}
+
+fn visitors(passed: &Passed) -> Visitors {
+    if passed.is_for_a_group() {
+        Visitors::Group
+    } else {
+        Visitors::Owner
+    }
+}
+
+/// Our own socket, and the bundle of a daemon that keeps nothing. A passed socket is not ours to remove.
+fn belongings(folders: &Folders, sockets: Sockets, lock: Lock, ephemeral: bool) -> Belongings {
+    let socket = (sockets.control == SocketOrigin::Own).then(|| folders.socket());
+    let bundle = ephemeral.then(|| folders.bundle());
+    Belongings {
+        files: socket.into_iter().chain(bundle).collect(),
+        _lock: lock,
+    }
+}
+
+struct Remembered {
+    ledger: Ledger,
+    grants: Grants,
+}
+
+/// Reads the files of ours; older forms are moved on once all of them are understood.
+fn remembered(folders: &Folders, ephemeral: bool) -> Result<Remembered, StartError> {
+    if ephemeral {
+        return Ok(Remembered {
+            ledger: Ledger::default(),
+            grants: Grants::default(),
+        });
+    }
+    let (ledger_file, grants_file) = (folders.ledger(), folders.grants());
+    let (ledger, old_ledger) = Ledger::read(&ledger_file)?;
+    let (grants, old_grants) = Grants::read(&grants_file)?;
+    if let Some(old) = old_ledger {
+        let moved = old.keep().and_then(|()| ledger.write(&ledger_file));
+        moved.map_err(|error| StateError::Unreadable(ledger_file, error))?;
+    }
+    if let Some(old) = old_grants {
+        let moved = old.keep().and_then(|()| grants.write(&grants_file));
+        moved.map_err(|error| StateError::Unreadable(grants_file, error))?;
+    }
+    Ok(Remembered { ledger, grants })
+}
+
+async fn listen(
+    passed: Option<std::net::TcpListener>,
+    options: &Options,
+    config: &Config,
+) -> Result<(TcpListener, SocketAddr), StartError> {
     let asked = options.listen.unwrap_or(config.listen);
-    config.clients.may_listen(asked)?;
+    let passed_at = passed.as_ref().and_then(|listener| listener.local_addr().ok());
+    config.clients.may_listen(passed_at.unwrap_or(asked))?;
     let failed = |error| StartError::Listen { asked, error };
-    let listener = TcpListener::bind(asked).await.map_err(failed)?;
+    let listener = sockets::proxy(passed, asked).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
-}
-
-fn system_roots() -> Vec<CertificateDer<'static>> {
-    let (roots, problems) = bundle::system_roots();
-    for problem in problems {
-        tracing::warn!(problem, "the system's roots");
-    }
-    roots
-}
-
-fn read_grants(file: &Path, ephemeral: bool) -> Result<Grants, StartError> {
-    if ephemeral {
-        return Ok(Grants::default());
-    }
-    Grants::read(file).map_err(|error| StartError::Grants(file.to_path_buf(), error))
 }
 
 fn plane(
@@ -277,6 +355,32 @@ async fn retry_store(registrar: Arc<Registrar>, end: CancellationToken) {
     }
 }
 
+/// A machine that was asleep has connections to registries that nobody remembers but we: the first request on such a one
+/// would wait for an answer until it gives up. The wall clock goes on in sleep, the monotonic one stands still
+/// (clock_gettime(2)); a clock that was set is taken for sleep, which costs a handshake.
+async fn notice_resumption(registrar: Arc<Registrar>, end: CancellationToken) {
+    let now = || (Instant::now(), SystemTime::now());
+    let mut before = now();
+    loop {
+        tokio::select! {
+            () = end.cancelled() => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        let now = now();
+        if was_asleep(before, now) {
+            tracing::info!("the machine was asleep; connections to registries are made anew");
+            registrar.renew_connections();
+        }
+        before = now;
+    }
+}
+
+fn was_asleep(before: (Instant, SystemTime), now: (Instant, SystemTime)) -> bool {
+    // A clock that was set back tells nothing.
+    let passed = now.1.duration_since(before.1).unwrap_or_default();
+    passed > now.0.duration_since(before.0) + ASLEEP
+}
+
 /// What has to be looked at every second.
 async fn tidy(registrar: Arc<Registrar>, end: CancellationToken) {
     loop {
@@ -351,10 +455,10 @@ pub enum StartError {
     Config(PathBuf, Problems),
     /// What was remembered cannot be used.
     #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The grants cannot be used.
-    #[error("cannot use {}: {}; restore it, or move it away: then grants must be made again", .0.display(), .1)]
-    Grants(PathBuf, io::Error),
+    State(#[from] StateError),
+    /// What the service manager passed cannot be used.
+    #[error(transparent)]
+    Passed(#[from] PassedError),
     /// Other machines could connect without a grant.
     #[error(transparent)]
     BeyondLoopback(#[from] InvalidListen),
@@ -395,8 +499,35 @@ pub enum StartError {
     Registries(ErrorBody),
 }
 
+/// How long another daemon may take to give up the home.
+const TAKEN: Duration = Duration::from_secs(1);
+/// How often the clocks are compared.
+const LOOK: Duration = Duration::from_secs(5);
+/// What they may differ by without sleep: clocks are adjusted.
+const ASLEEP: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_secs(5);
 /// A generation that was not accepted for so long has to prove itself again; the numbers of new ones are noted as often.
 const REST: Duration = Duration::from_secs(1);
 /// How long conversations on the control socket may take to end after the drain.
 const LAST_WORDS: Duration = Duration::from_millis(300);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sleep_is_what_only_the_wall_clock_has_seen() {
+        let before = (Instant::now(), SystemTime::now());
+        let later = |awake, wall| {
+            let [awake, wall] = [awake, wall].map(Duration::from_secs);
+            was_asleep(before, (before.0 + awake, before.1 + wall))
+        };
+        assert!(!later(5, 5));
+        assert!(!later(600, 601), "a machine that was busy");
+        assert!(later(5, 3600));
+        assert!(!was_asleep(
+            before,
+            (before.0 + LOOK, before.1 - Duration::from_secs(3600))
+        ));
+    }
+}

@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
-use crate::atomic;
 use crate::policy::Operation;
+use crate::state::{Form, Old, StateError};
 
 /// One grant, shared by the connections of its bearers.
 #[derive(Debug)]
@@ -141,23 +141,14 @@ impl From<Terms> for Grant {
 pub struct Grants(Vec<Arc<Grant>>);
 
 impl Grants {
-    /// Reads the file; a missing one holds none.
+    /// Reads the file; a missing one holds none. What was of an older form comes with it.
     ///
     /// # Errors
-    /// When it cannot be read or is not what we wrote.
-    pub fn read(file: &Path) -> io::Result<Self> {
-        let text = match std::fs::read(file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(error),
-        };
-        let kept: Kept = serde_json::from_slice(&text)?;
-        if kept.version != VERSION {
-            return Err(io::Error::other("a newer regauthd wrote it"));
-        }
-        Ok(Self(
-            kept.grants.into_iter().map(|terms| Arc::new(terms.into())).collect(),
-        ))
+    /// [`StateError`] when it cannot be read, is damaged, or is from a newer release.
+    pub fn read(file: &Path) -> Result<(Self, Option<Old>), StateError> {
+        let (kept, old) = FORM.read::<Kept>(file)?;
+        let kept = kept.unwrap_or_default().grants.into_iter();
+        Ok((Self(kept.map(|terms| Arc::new(terms.into())).collect()), old))
     }
 
     /// Writes the file; a kill leaves the old one or the new one.
@@ -165,13 +156,8 @@ impl Grants {
     /// # Errors
     /// Those of the file system.
     pub fn write(&self, file: &Path) -> io::Result<()> {
-        let kept = Kept {
-            version: VERSION,
-            grants: self.0.iter().map(|grant| grant.terms.clone()).collect(),
-        };
-        let mut text = serde_json::to_vec_pretty(&kept)?;
-        text.push(b'\n');
-        atomic::write(file, &text, 0o600)
+        let grants = self.0.iter().map(|grant| grant.terms.clone()).collect();
+        FORM.write(file, &Kept { grants })
     }
 
     /// Those that are alive, oldest first.
@@ -204,10 +190,9 @@ impl Grants {
     }
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Kept {
-    version: u32,
     grants: Vec<Terms>,
 }
 
@@ -221,8 +206,12 @@ fn random<const LENGTH: usize>() -> io::Result<[u8; LENGTH]> {
     Ok(bytes)
 }
 
-const VERSION: u32 = 1;
 const LOOK: Duration = Duration::from_secs(10);
+const FORM: Form = Form {
+    // The second form names the release that wrote it, and is otherwise the first.
+    steps: &[|_| {}],
+    without: "grants must be made again",
+};
 
 #[cfg(test)]
 mod tests {
@@ -276,13 +265,13 @@ mod tests {
     fn grants_survive_on_disk_without_their_tokens() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("grants.json");
-        assert_eq!(Grants::read(&file).unwrap().alive().count(), 0);
+        assert_eq!(Grants::read(&file).unwrap().0.alive().count(), 0);
         let (corp, token) = grant(&["corp"], true, Duration::from_secs(60).as_secs() as i64);
         Grants::default().with(corp).write(&file).unwrap();
         let text = std::fs::read_to_string(&file).unwrap();
         assert!(!text.contains(&token), "{text}");
-        assert!(Grants::read(&file).unwrap().of(token.as_bytes()).unwrap().terms.write);
-        std::fs::write(&file, r#"{"version":2,"grants":[]}"#).unwrap();
+        assert!(Grants::read(&file).unwrap().0.of(token.as_bytes()).unwrap().terms.write);
+        std::fs::write(&file, r#"{"version":3,"grants":[]}"#).unwrap();
         assert!(Grants::read(&file).is_err());
     }
 }

@@ -8,12 +8,18 @@ use std::path::{Path, PathBuf};
 use regauth_shared::paths::Folders;
 use rustix::fs::{FlockOperation, flock};
 
-/// Makes the folders that are missing, 0700, and refuses those that others own or may enter.
+/// Makes the folders that are missing, 0700, and refuses those that others own or may enter. `open_to_group`: the run
+/// folder may let its group in, to a control socket that a service manager made for it.
 ///
 /// # Errors
 /// [`HomeError`] with what to do.
-pub fn prepare(folders: &Folders) -> Result<(), HomeError> {
-    for folder in [&folders.config, &folders.state, &folders.run] {
+pub fn prepare(folders: &Folders, open_to_group: bool) -> Result<(), HomeError> {
+    let run_is_open_to = if open_to_group { GROUP_ENTERS } else { 0 };
+    for (folder, may) in [
+        (&folders.config, 0),
+        (&folders.state, 0),
+        (&folders.run, run_is_open_to),
+    ] {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -22,12 +28,12 @@ pub fn prepare(folders: &Folders) -> Result<(), HomeError> {
                 folder: folder.clone(),
                 error,
             })?;
-        check(folder)?;
+        check(folder, may)?;
     }
     Ok(())
 }
 
-fn check(folder: &Path) -> Result<(), HomeError> {
+fn check(folder: &Path, may: u32) -> Result<(), HomeError> {
     let metadata = folder.metadata().map_err(|error| HomeError::Create {
         folder: folder.to_path_buf(),
         error,
@@ -41,7 +47,7 @@ fn check(folder: &Path) -> Result<(), HomeError> {
         });
     }
     let mode = metadata.mode() & 0o777;
-    if mode & 0o077 != 0 {
+    if mode & 0o077 & !may != 0 {
         return Err(HomeError::Mode {
             folder: folder.to_path_buf(),
             mode,
@@ -172,6 +178,8 @@ pub enum HomeError {
     },
 }
 
+const GROUP_ENTERS: u32 = 0o050;
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -182,7 +190,7 @@ mod tests {
     fn folders_are_private_and_held_by_one_daemon() {
         let home = tempfile::tempdir().unwrap();
         let folders = Folders::below(&home.path().join("regauth"));
-        prepare(&folders).unwrap();
+        prepare(&folders, false).unwrap();
         assert_eq!(folders.state.metadata().unwrap().mode() & 0o777, 0o700);
         let lock = Lock::take(&folders).unwrap();
         let error = Lock::take(&folders).unwrap_err().to_string();
@@ -195,7 +203,7 @@ mod tests {
     fn a_folder_that_others_may_enter_is_refused() {
         let home = tempfile::tempdir().unwrap();
         std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let error = prepare(&Folders::below(home.path())).unwrap_err().to_string();
+        let error = prepare(&Folders::below(home.path()), false).unwrap_err().to_string();
         assert!(error.contains("chmod 700"), "{error}");
     }
 }

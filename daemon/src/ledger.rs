@@ -14,16 +14,15 @@ use regauth_shared::{RegistryName, Secret};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::atomic;
 use crate::authority::Certificates;
 use crate::credential::mark::{Known, Mark};
 use crate::credential::{Item, StoreKind};
+use crate::state::{Form, Old, StateError};
 
 /// The ledger's content.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ledger {
-    version: u32,
     /// Registries whose addition or removal has begun.
     #[serde(default)]
     pub pending: BTreeSet<RegistryName>,
@@ -89,38 +88,14 @@ pub struct Moving {
     pub items: BTreeSet<Item>,
 }
 
-impl Default for Ledger {
-    fn default() -> Self {
-        Self {
-            version: VERSION,
-            pending: BTreeSet::new(),
-            registries: BTreeMap::new(),
-            rotations: BTreeMap::new(),
-            sourced: BTreeMap::new(),
-            authorities: BTreeMap::new(),
-            moving: None,
-        }
-    }
-}
-
 impl Ledger {
-    /// Reads the ledger; a missing one is empty.
+    /// Reads the ledger; a missing one is empty. What was of an older form comes with it.
     ///
     /// # Errors
-    /// [`LedgerError`] when it cannot be read, is damaged, or is from a newer release.
-    pub fn read(file: &Path) -> Result<Self, LedgerError> {
-        let text = match std::fs::read_to_string(file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(LedgerError::Unreadable(file.display().to_string(), error)),
-        };
-        let version = serde_json::from_str::<Version>(&text).map(|head| head.version);
-        if let Ok(version) = version
-            && version > VERSION
-        {
-            return Err(LedgerError::Newer(file.display().to_string(), version));
-        }
-        serde_json::from_str(&text).map_err(|error| LedgerError::Damaged(file.display().to_string(), error))
+    /// [`StateError`] when it cannot be read, is damaged, or is from a newer release.
+    pub fn read(file: &Path) -> Result<(Self, Option<Old>), StateError> {
+        let (ledger, old) = FORM.read(file)?;
+        Ok((ledger.unwrap_or_default(), old))
     }
 
     /// The record of a credential that the store gave back. Where a rotation was interrupted, it tells which one this is.
@@ -138,34 +113,15 @@ impl Ledger {
     /// # Errors
     /// Those of the file system.
     pub fn write(&self, file: &Path) -> io::Result<()> {
-        let mut text = serde_json::to_vec_pretty(self)?;
-        text.push(b'\n');
-        atomic::write(file, &text, 0o600)
+        FORM.write(file, self)
     }
 }
 
-#[derive(Deserialize)]
-struct Version {
-    version: u32,
-}
-
-/// Why the ledger cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    /// The system does not let us.
-    #[error("cannot read {0}: {1}")]
-    Unreadable(String, io::Error),
-    /// It is not what we wrote.
-    #[error(
-        "{0} is damaged ({1}); restore it from a backup, or move it away: then clients that run now must be started again"
-    )]
-    Damaged(String, serde_json::Error),
-    /// A newer release wrote it.
-    #[error("{0} was written by a newer regauthd (version {1} of the file); install that release again")]
-    Newer(String, u32),
-}
-
-const VERSION: u32 = 1;
+const FORM: Form = Form {
+    // The second form names the release that wrote it, and is otherwise the first.
+    steps: &[|_| {}],
+    without: "clients that run now must be started again",
+};
 
 #[cfg(test)]
 mod tests {
@@ -175,7 +131,7 @@ mod tests {
     fn what_is_written_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ledger.json");
-        assert_eq!(Ledger::read(&file).unwrap(), Ledger::default());
+        assert_eq!(Ledger::read(&file).unwrap().0, Ledger::default());
         let mut ledger = Ledger::default();
         let name: RegistryName = "corp".parse().unwrap();
         ledger.pending.insert(name.clone());
@@ -187,7 +143,7 @@ mod tests {
             },
         );
         ledger.write(&file).unwrap();
-        assert_eq!(Ledger::read(&file).unwrap(), ledger);
+        assert_eq!(Ledger::read(&file).unwrap().0, ledger);
     }
 
     #[test]
@@ -212,9 +168,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ledger.json");
         for (text, says) in [
-            (r#"{"version":2,"new":1}"#, "newer"),
+            (r#"{"version":3,"new":1}"#, "newer"),
             ("{", "damaged"),
-            (r#"{"version":1,"x":1}"#, "damaged"),
+            (r#"{"version":2,"x":1}"#, "damaged"),
         ] {
             std::fs::write(&file, text).unwrap();
             let error = Ledger::read(&file).unwrap_err().to_string();

@@ -1,9 +1,6 @@
 //! What a process that holds secrets does before anything else.
 
-use std::io::IsTerminal;
-
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tracing_subscriber::EnvFilter;
 
 /// Files for us alone, no core dumps, no attaching debugger of the same user, as many descriptors as we may have.
 pub fn harden() {
@@ -34,17 +31,4 @@ pub fn at_end_of_input(end: impl FnOnce() + Send + 'static) {
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         end();
     });
-}
-
-/// Logs to standard error, at the level that REGAUTH_LOG says; in colour only to a terminal.
-pub fn start_logs() {
-    let filter = EnvFilter::try_from_env("REGAUTH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .with_target(false)
-        // It would be told on standard error, with a panic where that is a file on a full disk.
-        .log_internal_errors(false)
-        .init();
 }

@@ -12,6 +12,8 @@ pub struct Folders {
     pub state: PathBuf,
     /// Holds the control socket.
     pub run: PathBuf,
+    /// Where clients find the bundle, when that is not with the state: those of other users may not enter it.
+    pub published: Option<PathBuf>,
     /// The home that was asked for, when one was.
     pub home: Option<PathBuf>,
 }
@@ -23,18 +25,41 @@ impl Folders {
             config: home.to_path_buf(),
             state: home.join("state"),
             run: home.join("run"),
+            published: None,
             home: Some(home.to_path_buf()),
         }
     }
 
-    /// The folders by `--home`, `REGAUTH_HOME`, systemd's variables, then the platform's custom.
+    /// Those of the machine's own daemon, as the system's service manager runs it. Only the socket is for others to see.
+    pub fn of_the_system() -> Self {
+        let (state, run) = if cfg!(target_os = "macos") {
+            let support = Path::new("/Library/Application Support/regauth");
+            (support.join("home/state"), support.to_path_buf())
+        } else {
+            (PathBuf::from("/var/lib/regauth"), PathBuf::from("/run/regauth"))
+        };
+        Self {
+            config: state.clone(),
+            state,
+            run,
+            published: None,
+            home: None,
+        }
+    }
+
+    /// The folders by `--home`, `REGAUTH_HOME`, systemd's variables, then the platform's custom. `REGAUTH_BUNDLE` is the
+    /// bundle's place, where it is not the state folder.
     ///
     /// # Errors
     /// [`NoHome`] when not even `HOME` is set.
     pub fn resolve(home: Option<&Path>, variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, NoHome> {
         let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let published = path("REGAUTH_BUNDLE");
         if let Some(home) = home.map(Path::to_path_buf).or_else(|| path("REGAUTH_HOME")) {
-            return Ok(Self::below(&home));
+            return Ok(Self {
+                published,
+                ..Self::below(&home)
+            });
         }
         let base = platform(path("HOME"), &path);
         let pick = |given: Option<PathBuf>, usual: Option<PathBuf>| given.or(usual).ok_or(NoHome);
@@ -42,6 +67,7 @@ impl Folders {
             config: pick(path("CONFIGURATION_DIRECTORY"), base.config)?,
             state: pick(path("STATE_DIRECTORY"), base.state)?,
             run: pick(path("RUNTIME_DIRECTORY"), base.run)?,
+            published,
             home: None,
         })
     }
@@ -53,7 +79,8 @@ impl Folders {
 
     /// The system's roots plus our authorities, for clients.
     pub fn bundle(&self) -> PathBuf {
-        self.state.join("ca-bundle.pem")
+        let beside = || self.state.join("ca-bundle.pem");
+        self.published.clone().unwrap_or_else(beside)
     }
 
     /// The encrypted vault.
@@ -168,5 +195,14 @@ mod tests {
         assert_eq!(folders.state, Path::new("/s"));
         assert_eq!(folders.run, Path::new("/h/.local/state/regauth/run"));
         assert_eq!(resolve(None, &[]), Err(NoHome));
+    }
+
+    #[test]
+    fn the_bundle_can_be_published_elsewhere() {
+        let elsewhere = ("REGAUTH_BUNDLE", "/b/ca-bundle.pem");
+        for (home, variable) in [(None, "REGAUTH_HOME"), (None, "HOME"), (Some("/x"), "HOME")] {
+            let folders = resolve(home, &[elsewhere, (variable, "/y")]).unwrap();
+            assert_eq!(folders.bundle(), Path::new("/b/ca-bundle.pem"));
+        }
     }
 }

@@ -50,6 +50,8 @@ pub enum Request {
     StoreMove(StoreMove),
     /// Whether a registry's token is this one. Answer: [`crate::response::Held`].
     Holds(Holds),
+    /// Says or changes how much is logged. Answer: [`crate::response::LogLevels`].
+    Log(Log),
     /// Drains and ends the daemon. Answer: [`crate::response::Stopping`].
     Stop(Nothing),
 }
@@ -311,6 +313,47 @@ pub struct Holds {
     /// A token that was found elsewhere.
     #[serde(serialize_with = "secret::expose")]
     pub token: Secret,
+}
+
+/// The fields of `log`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// How much from now on, until the daemon ends; absent to ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<LogLevel>,
+}
+
+/// How much is logged; each level has those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogLevel {
+    /// What keeps something from working.
+    Error,
+    /// What will, if nobody looks at it.
+    Warn,
+    /// What was done.
+    Info,
+    /// Each connection and why it ended.
+    Debug,
+    /// The libraries' own.
+    Trace,
+}
+
+impl LogLevel {
+    /// All of them, the quietest first.
+    pub const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+
+    /// As in a request.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
 }
 
 fn yes() -> bool {

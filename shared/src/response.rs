@@ -82,6 +82,10 @@ pub struct RegistryView {
     pub last_status: Option<u16>,
     /// Requests that carried the credential since the daemon started.
     pub requests: u64,
+    /// What is wrong with its certificates, if anything: nothing is sent to it, or the ones that were read before are
+    /// used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// A credential without its secret.
@@ -268,6 +272,9 @@ pub struct Status {
     pub started: String,
     /// Where it listens, as `127.0.0.1:9001`.
     pub listen: String,
+    /// Who made the listeners.
+    #[serde(default)]
+    pub sockets: Sockets,
     /// The proxy's URL for clients.
     pub proxy: String,
     /// The bundle that clients must trust.
@@ -288,6 +295,31 @@ pub struct Status {
     pub connections: u64,
     /// Requests to configured hosts since the start.
     pub requests: u64,
+}
+
+/// Who made the listeners.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Sockets {
+    /// The proxy's port.
+    pub proxy: SocketOrigin,
+    /// The control socket.
+    pub control: SocketOrigin,
+}
+
+/// Who made a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum SocketOrigin {
+    /// The daemon; it ends with it.
+    #[default]
+    Own,
+    /// A service manager; clients that connect during a restart wait instead of being refused.
+    Passed,
+    /// An origin that a newer daemon knows.
+    #[serde(other)]
+    Unknown,
 }
 
 /// The store and its health.
@@ -391,6 +423,17 @@ pub struct Held {
 pub struct Stopping {
     /// Client connections that are being drained.
     pub connections: u64,
-    /// The process that ends.
+    /// The process that ends. It keeps the connection on which it was asked open until then.
     pub pid: u32,
+    /// How many seconds that takes at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<u64>,
+}
+
+/// The answer to `log`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LogLevels {
+    /// What is logged now: a level, or the directives that REGAUTH_LOG gave.
+    pub level: String,
 }

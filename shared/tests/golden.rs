@@ -15,7 +15,7 @@ use std::fmt::Debug;
 use std::path::PathBuf;
 
 use regauth_shared::frame::Answer;
-use regauth_shared::response::{CredentialState, VerdictResult};
+use regauth_shared::response::{CredentialState, SocketOrigin, Sockets, Status, Stopping, VerdictResult};
 use regauth_shared::version::Greeting;
 use regauth_shared::{ErrorBody, ErrorKind, Request};
 use serde::Serialize;
@@ -77,8 +77,19 @@ fn what_only_a_newer_daemon_knows_is_unknown() {
     );
     let state: CredentialState = serde_json::from_value(json!("dreaming")).unwrap();
     assert_eq!(state, CredentialState::Unknown);
+    let origin: SocketOrigin = serde_json::from_value(json!("inherited")).unwrap();
+    assert_eq!(origin, SocketOrigin::Unknown);
     let result: VerdictResult = serde_json::from_value(json!("perhaps")).unwrap();
     assert_eq!(result, VerdictResult::Unknown);
+}
+
+/// The answers of the first release, as it wrote them.
+#[test]
+fn answers_of_an_older_daemon_still_parse() {
+    let status = r#"{"ok":{"version":"0.1.0","pid":4242,"started":"2026-03-04T05:00:00Z","listen":"127.0.0.1:9001","proxy":"http://127.0.0.1:9001","bundle":"/b.pem","config":"/c.toml","store":{"kind":"vault","protection":"a file","state":"open"},"registries":2,"connections":3,"requests":1234}}"#;
+    assert_eq!(parse::<Status>(status).sockets, Sockets::default());
+    let stopping = parse::<Stopping>(r#"{"ok":{"connections":3,"pid":4242}}"#);
+    assert_eq!(stopping.at_most, None);
 }
 
 /// Serialises to the file, and the file parses to the same value.

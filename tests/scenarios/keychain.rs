@@ -200,6 +200,17 @@ fn requests_go_on_from_memory_when_the_keychain_is_killed() {
 }
 
 #[test]
+fn a_session_bus_that_is_restarted_is_used_again() {
+    let mut stage = Stage::start();
+    stage.keyring.restart_with_its_bus();
+    assert_eq!(stage.get().status, 200);
+    assert_eq!(status(&stage.daemon).store["state"], "open");
+    stage.daemon.rotate("corp", "another-token").succeeds();
+    assert_eq!(stage.get().status, 200);
+    assert_eq!(stage.sent(), "Bearer another-token");
+}
+
+#[test]
 fn a_keychain_that_never_answers_holds_up_neither_start_nor_tunnels_nor_status_nor_the_end() {
     let mut stage = Stage::start();
     stage.keyring.fall_silent();

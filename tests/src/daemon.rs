@@ -12,6 +12,7 @@ use std::process::{Command, ExitStatus};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -20,6 +21,7 @@ use crate::ctl::Ctl;
 use crate::gate::Scheme;
 use crate::git_server::GitServer;
 use crate::leaks::{self, Hunt};
+use crate::manager::Manager;
 use crate::poll;
 use crate::process::Process;
 use crate::programs;
@@ -35,6 +37,7 @@ pub struct Builder {
     config: Option<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    managed: Option<fn(&mut Manager, &Path)>,
 }
 
 impl Builder {
@@ -79,6 +82,20 @@ impl Builder {
         self
     }
 
+    /// Started by a service manager, which hears what the daemon says and holds these sockets of its home.
+    pub fn managed(mut self, sockets: fn(&mut Manager, &Path)) -> Self {
+        self.managed = Some(sockets);
+        self
+    }
+
+    /// The same with both sockets, as a unit has them.
+    pub fn activated(self) -> Self {
+        self.managed(|manager, home| {
+            manager.port("proxy", "127.0.0.1:0");
+            manager.control("control", home, 0o600);
+        })
+    }
+
     /// One more environment variable, such as `DBUS_SESSION_BUS_ADDRESS`.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -105,11 +122,34 @@ impl Builder {
         let folder = TempDir::new().unwrap();
         let (home, log) = (folder.path().join("home"), folder.path().join("regauthd.log"));
         self.prepare(&home);
-        let (process, status) = self.launch(&home, &log, &self.listen);
+        let manager = self.manager(folder.path(), &home);
+        let (process, status) = self.launch(&home, &log, &self.listen, manager.as_ref());
         Daemon {
             process,
+            leaving: Vec::new(),
             status,
             confidences: Mutex::new(self.confidences()),
+            manager,
+            builder: self,
+            home,
+            _folder: folder,
+        }
+    }
+
+    /// Starts it on the home of another one, which is ending.
+    ///
+    /// # Panics
+    /// With its log, when it does not get that far.
+    pub fn beside(self, other: &Daemon) -> Daemon {
+        let folder = TempDir::new().unwrap();
+        let (home, log) = (other.home.clone(), folder.path().join("regauthd.log"));
+        let (process, status) = self.launch(&home, &log, &self.listen, None);
+        Daemon {
+            process,
+            leaving: Vec::new(),
+            status,
+            confidences: Mutex::new(self.confidences()),
+            manager: None,
             builder: self,
             home,
             _folder: folder,
@@ -119,7 +159,17 @@ impl Builder {
     /// Runs it below `home` until it ends by itself, for starts that should be refused.
     pub fn run(self, home: &Path) -> Outcome {
         self.prepare(home);
-        client::run(&mut self.command(home, &self.listen))
+        let folder = TempDir::new().unwrap();
+        let manager = self.manager(folder.path(), home);
+        client::run(&mut self.command(home, &self.listen, manager.as_ref()))
+    }
+
+    fn manager(&self, folder: &Path, home: &Path) -> Option<Manager> {
+        let sockets = self.managed?;
+        DirBuilder::new().recursive(true).mode(0o700).create(home).unwrap();
+        let mut manager = Manager::new(folder);
+        sockets(&mut manager, home);
+        Some(manager)
     }
 
     /// The secrets in its environment.
@@ -143,8 +193,8 @@ impl Builder {
         file.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
     }
 
-    fn launch(&self, home: &Path, log: &Path, listen: &str) -> (Process, Value) {
-        let mut process = self.spawn(home, log, listen);
+    fn launch(&self, home: &Path, log: &Path, listen: &str, manager: Option<&Manager>) -> (Process, Value) {
+        let mut process = self.spawn(home, log, listen, manager);
         let status = process.wait_until("regauthctl status", || {
             let answer = Ctl::run(home, &["status"], "");
             answer.succeeded().then_some(answer.json)
@@ -152,11 +202,11 @@ impl Builder {
         (process, status)
     }
 
-    fn spawn(&self, home: &Path, log: &Path, listen: &str) -> Process {
-        Process::spawn("regauthd", &mut self.command(home, listen), log)
+    fn spawn(&self, home: &Path, log: &Path, listen: &str, manager: Option<&Manager>) -> Process {
+        Process::spawn("regauthd", &mut self.command(home, listen, manager), log)
     }
 
-    fn command(&self, home: &Path, listen: &str) -> Command {
+    fn command(&self, home: &Path, listen: &str, manager: Option<&Manager>) -> Command {
         let ours = || programs::binary("regauthd");
         let program = self.program.clone().unwrap_or_else(ours);
         let mut daemon = match self.under.split_first() {
@@ -176,7 +226,10 @@ impl Builder {
             .args(["--listen", listen])
             .args(self.store.iter().flat_map(|store| ["--store", store]))
             .args(&self.arguments);
-        daemon
+        match manager {
+            Some(manager) => manager.pass_to(&daemon),
+            None => daemon,
+        }
     }
 }
 
@@ -184,8 +237,10 @@ impl Builder {
 #[derive(Debug)]
 pub struct Daemon {
     process: Process,
+    leaving: Vec<Process>,
     status: Value,
     confidences: Mutex<Confidences>,
+    manager: Option<Manager>,
     builder: Builder,
     home: PathBuf,
     _folder: TempDir,
@@ -227,6 +282,7 @@ impl Daemon {
             config: None,
             arguments: Vec::new(),
             environment: Vec::new(),
+            managed: None,
         }
     }
 
@@ -348,7 +404,8 @@ impl Daemon {
     /// Starts it again on the same home and port and waits for nothing. It must have been stopped.
     pub fn start_again(&mut self) {
         let log = self.process.log_file().to_owned();
-        self.process = self.builder.spawn(&self.home, &log, self.said("listen"));
+        let listen = self.said("listen").to_owned();
+        self.process = self.builder.spawn(&self.home, &log, &listen, self.manager.as_ref());
     }
 
     /// Starts it again on the same home and port. One that still runs is stopped first.
@@ -356,7 +413,45 @@ impl Daemon {
         self.process.stop();
         let listen = self.said("listen").to_owned();
         let log = self.process.log_file().to_owned();
-        (self.process, self.status) = self.builder.launch(&self.home, &log, &listen);
+        (self.process, self.status) = self.builder.launch(&self.home, &log, &listen, self.manager.as_ref());
+    }
+
+    /// SIGTERM, and another one at once on the same sockets, while this one still drains. [`Daemon::left`] waits for it.
+    ///
+    /// # Panics
+    /// With its log, when the other one does not get that far.
+    pub fn replace(&mut self) {
+        self.process.signal(Signal::TERM);
+        let (home, log) = (self.home.clone(), self.process.log_file().to_owned());
+        let (next, status) = self.builder.launch(&home, &log, "127.0.0.1:0", self.manager.as_ref());
+        self.leaving.push(std::mem::replace(&mut self.process, next));
+        self.status = status;
+    }
+
+    /// Waits for those that were replaced, and their exit statuses.
+    ///
+    /// # Panics
+    /// With its log, when one goes on.
+    pub fn left(&mut self) -> Vec<ExitStatus> {
+        let mut leaving = std::mem::take(&mut self.leaving);
+        let ended = leaving.iter_mut().map(|process| {
+            let ended = poll::within(poll::PATIENCE, || process.ended());
+            ended.unwrap_or_else(|| panic!("a replaced regauthd goes on; its log:\n{}", process.log()))
+        });
+        ended.collect()
+    }
+
+    /// What the service manager has heard.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn heard(&self) -> Vec<String> {
+        self.manager.as_ref().unwrap().heard()
+    }
+
+    /// A signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
     }
 
     /// Its memory now.

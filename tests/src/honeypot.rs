@@ -142,6 +142,14 @@ impl Honeypot {
         self.requests.lock().unwrap().clone()
     }
 
+    /// Forgets the requests so far.
+    ///
+    /// # Panics
+    /// When a request was recorded by a thread that panicked.
+    pub fn forget(&self) {
+        *self.requests.lock().unwrap() = Vec::new();
+    }
+
     /// Waits until there are at least this many requests.
     ///
     /// # Panics

@@ -17,7 +17,7 @@ use crate::process::Process;
 pub struct Keyring {
     // Dropped in this order: the keyring before its bus.
     keyring: Process,
-    _bus: Process,
+    bus: Process,
     folder: TempDir,
 }
 
@@ -27,11 +27,7 @@ impl Keyring {
         let folder = TempDir::new().unwrap();
         let bus = start_bus(&folder);
         let keyring = start_keyring(&folder);
-        let mut keyring = Self {
-            keyring,
-            _bus: bus,
-            folder,
-        };
+        let mut keyring = Self { keyring, bus, folder };
         keyring.wait_until_ready();
         keyring
     }
@@ -104,6 +100,15 @@ impl Keyring {
     /// Kills the keyring; its bus stays.
     pub fn kill(&mut self) {
         self.keyring.kill();
+    }
+
+    /// Kills the keyring and its bus, and starts both again at the same address, with the same secrets.
+    pub fn restart_with_its_bus(&mut self) {
+        self.keyring.kill();
+        self.bus.kill();
+        fs::remove_file(self.folder.path().join("bus")).unwrap();
+        self.bus = start_bus(&self.folder);
+        self.restart();
     }
 
     /// Starts it again after [`Keyring::kill`], with the same secrets, unlocked.

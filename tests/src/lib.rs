@@ -3,12 +3,12 @@
 //! In reading order: [`poll`], [`process`] and [`client`] are what everything stands on; [`certificates`] and [`nginx`]
 //! with its [`gate`] make an HTTPS origin; [`crates`], [`shelf`], [`api`], [`git_backend`] and [`registry`] make a
 //! private registry, [`git_server`] a private git host, [`pypi_server`] and [`npm_server`] what their names say;
-//! [`honeypot`] is a stranger that records what it is sent, both
-//! by [`serve`]; [`cargo`], [`git`] and [`curl`] are the clients, [`storm`] is a thousand at once, and [`hand`] is the
-//! person who sets them up, at a [`terminal`] where one is needed; [`network`] is a network with names of its own;
-//! [`keyring`] is the desktop's keychain, [`items`] what a store keeps, [`random`] the moment of a kill; [`daemon`] and
-//! [`ctl`] are regauth itself, from
-//! [`programs`]; [`leaks`] looks for secrets where none may be. The harness asserts nothing of its own: the scenarios do.
+//! [`honeypot`] is a stranger that records what it is sent, both by [`serve`]; [`cargo`], [`git`] and [`curl`] are the
+//! clients, [`storm`] is a thousand at once, a [`herd`] asks again and again, and [`hand`] is the person who sets them up,
+//! at a [`terminal`] where one is needed; [`network`] is a network with names of its own; [`keyring`] is the desktop's
+//! keychain, [`items`] what a store keeps, [`random`] the moment of a kill; [`daemon`] and [`ctl`] are regauth itself, from [`programs`], started by a [`manager`] or by the real
+//! [`systemd`] where a test is about that; [`leaks`] looks for secrets where none may be. The harness asserts nothing of
+//! its own: the scenarios do.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -29,10 +29,12 @@ pub mod git;
 pub mod git_backend;
 pub mod git_server;
 pub mod hand;
+pub mod herd;
 pub mod honeypot;
 pub mod items;
 pub mod keyring;
 pub mod leaks;
+pub mod manager;
 pub mod network;
 pub mod nginx;
 pub mod npm_server;
@@ -47,4 +49,5 @@ pub mod registry;
 pub mod serve;
 pub mod shelf;
 pub mod storm;
+pub mod systemd;
 pub mod terminal;

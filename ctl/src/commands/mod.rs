@@ -26,7 +26,9 @@ pub(crate) mod grant;
 pub(crate) mod grants;
 pub(crate) mod revoke;
 
+pub(crate) mod log;
 pub(crate) mod reload;
+pub(crate) mod service;
 pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod store;

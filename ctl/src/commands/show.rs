@@ -49,6 +49,7 @@ fn words(view: &RegistryView) -> String {
         ("expires", age(&credential.expires)),
         ("renewed", age(&credential.renews)),
         ("failure", credential.failure.as_ref().map(registry::failure)),
+        ("trouble", view.trouble.clone()),
         ("requests", Some(format!("{} since the daemon started", view.requests))),
         ("last used", age(&view.last_used)),
         ("last status", view.last_status.map(|status| status.to_string())),

@@ -46,7 +46,7 @@ impl Document {
     }
 
     /// The folders that have to be made for it, the outermost last.
-    pub(super) fn missing_folders(&self) -> Vec<PathBuf> {
+    pub(crate) fn missing_folders(&self) -> Vec<PathBuf> {
         let above = self.path.ancestors().skip(1);
         above
             .take_while(|folder| !folder.exists())
@@ -55,7 +55,7 @@ impl Document {
     }
 
     /// The same; with the file go these folders, when they are empty.
-    pub(super) fn removing(self, made: Vec<PathBuf>) -> Self {
+    pub(crate) fn removing(self, made: Vec<PathBuf>) -> Self {
         Self { made, ..self }
     }
 

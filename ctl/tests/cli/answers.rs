@@ -54,7 +54,10 @@ fn every_verb_says_its_answer_in_words() {
         ("unlock", "The vault is open; 2 registries can be served."),
         ("store", "moving      to the vault, 4 of 9 steps done"),
         ("store-move", "Moved 3 secrets from the keychain to the vault"),
-        ("stop", "regauthd (process 4242) ends; 3 connections left to finish."),
+        (
+            "stop",
+            "regauthd (process 4242) drains 3 connections, for at most 30 s, and ends.",
+        ),
     ];
     for ((verb, arguments), (_, words)) in VERBS.into_iter().zip(said) {
         let (home, _peer) = Home::answering(&[golden(&format!("response/{verb}"))]);

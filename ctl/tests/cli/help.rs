@@ -2,7 +2,7 @@
 
 use crate::peer::{Home, command, golden, run};
 
-const VERBS: [&str; 24] = [
+const VERBS: [&str; 25] = [
     "add-registry",
     "add-scope",
     "import",
@@ -24,6 +24,7 @@ const VERBS: [&str; 24] = [
     "store",
     "unlock",
     "reload",
+    "service",
     "stop",
     "completions",
     "man",

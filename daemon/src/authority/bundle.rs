@@ -44,6 +44,15 @@ pub fn system_roots() -> (Vec<CertificateDer<'static>>, Vec<String>) {
     (roots, problems)
 }
 
+/// The same; what is wrong with them is logged.
+pub fn system_roots_or_warn() -> Vec<CertificateDer<'static>> {
+    let (roots, problems) = system_roots();
+    for problem in problems {
+        tracing::warn!(problem, "the system's roots");
+    }
+    roots
+}
+
 fn is_ours(certificate: &CertificateDer<'_>) -> bool {
     x509_parser::parse_x509_certificate(certificate).is_ok_and(|(_, certificate)| {
         certificate

@@ -21,7 +21,7 @@ use crate::registry::{Index, Kind, Registry, Scheme, Scope, Source, Writes};
 /// Adds a registry. The configuration's write is the moment it exists; before it, everything is undone on failure or
 /// at the next start.
 pub(crate) async fn add_registry(registrar: &Registrar, request: AddRegistry) -> Result<RegistryAdded, ErrorBody> {
-    let mut books = registrar.books().await;
+    let mut books = registrar.books().await?;
     refuse_taken_name(&books, &request.name)?;
     refuse_unread_changes(registrar, &request.name)?;
     let Newcomer {
@@ -91,6 +91,7 @@ async fn newcomer(registrar: &Registrar, books: &Books, request: &AddRegistry) -
         credential: Arc::default(),
         keeper,
         upstream,
+        trouble: None,
         usage: Arc::default(),
     };
     Ok(Newcomer {

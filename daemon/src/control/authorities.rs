@@ -119,7 +119,7 @@ impl Registrar {
                 identity.authority.certificates().root.as_str(),
             )
         });
-        let text = bundle::compose(&self.system_roots, roots);
+        let text = bundle::compose(&self.system_roots.load(), roots);
         let file = self.folders.bundle();
         if std::fs::read(&file).is_ok_and(|present| present == text.as_bytes()) {
             return Ok(());

@@ -18,7 +18,7 @@ use crate::grant::{Grant, Grants};
 /// Makes a grant. It counts once it is on the disk.
 pub(crate) async fn grant(registrar: &Registrar, request: request::Grant) -> Result<Granted, ErrorBody> {
     // One verb at a time: the file is rewritten whole.
-    let books = registrar.books().await;
+    let books = registrar.books().await?;
     if let Some(unknown) = request
         .registries
         .iter()
@@ -72,7 +72,7 @@ pub(crate) fn grants(registrar: &Registrar) -> GrantList {
 
 /// Ends a grant: its bearers are cut off, whatever they are doing.
 pub(crate) async fn revoke(registrar: &Registrar, request: request::Revoke) -> Result<Revoked, ErrorBody> {
-    let _books = registrar.books().await;
+    let _books = registrar.books().await?;
     let grants = registrar.plane.grants.load();
     let Some(grant) = grants.alive().find(|grant| grant.terms.id == request.id).cloned() else {
         return Err(

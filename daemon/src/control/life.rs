@@ -1,18 +1,25 @@
-//! `reload`, `unlock` and `stop`.
+//! `reload`, `unlock`, `log` and `stop`.
 
-use regauth_shared::request::Unlock;
-use regauth_shared::response::{Reloaded, Stopping, Unlocked};
-use regauth_shared::{ErrorBody, RegistryName, version};
+use std::sync::Arc;
+
+use regauth_shared::request::{Log, Unlock};
+use regauth_shared::response::{LogLevels, Reloaded, Stopping, Unlocked};
+use regauth_shared::{ErrorBody, ErrorKind, RegistryName, version};
 
 use super::registrar::{Registrar, store_error};
 use super::show;
+use crate::authority::bundle;
 use crate::config::Config;
 use crate::credential::slot::Holding;
+use crate::service;
 
 /// Reads the configuration again. A file with errors changes nothing.
 pub(crate) async fn reload(registrar: &Registrar) -> Result<Reloaded, ErrorBody> {
-    let mut books = registrar.books().await;
+    let _reloading = service::reloading();
+    let mut books = registrar.books().await?;
+    read_system_roots(registrar).await;
     if !registrar.persistent {
+        registrar.write_bundle(&books)?;
         return Ok(Reloaded {
             registries: books.services.len(),
             notes: vec!["an ephemeral daemon has no file".to_owned()],
@@ -21,7 +28,9 @@ pub(crate) async fn reload(registrar: &Registrar) -> Result<Reloaded, ErrorBody>
     let config = registrar.read_config()?;
     let before: Vec<RegistryName> = books.services.keys().cloned().collect();
     registrar.take_in(&mut books, &config).await?;
-    let mut notes = unchanged_until_the_next_start(registrar, &config);
+    let troubles = books.services.values().filter_map(|service| service.trouble.clone());
+    let mut notes: Vec<String> = troubles.collect();
+    notes.extend(unchanged_until_the_next_start(registrar, &config));
     for name in before.iter().filter(|name| !books.services.contains_key(name)) {
         if books.ledger.registries.contains_key(name) {
             notes.push(format!(
@@ -35,6 +44,30 @@ pub(crate) async fn reload(registrar: &Registrar) -> Result<Reloaded, ErrorBody>
         registries: books.services.len(),
         notes,
     })
+}
+
+/// The system's roots are many files, and the proxy's connections are accepted on this thread.
+async fn read_system_roots(registrar: &Registrar) {
+    let read = tokio::task::spawn_blocking(bundle::system_roots_or_warn).await;
+    // A package that is just replacing them leaves none for a moment.
+    if let Ok(roots) = read
+        && !roots.is_empty()
+    {
+        registrar.system_roots.store(Arc::new(roots));
+    }
+}
+
+/// Says or changes how much is logged.
+pub(crate) fn log(registrar: &Registrar, request: &Log) -> Result<LogLevels, ErrorBody> {
+    let unchangeable = || ErrorBody::new(ErrorKind::Failed, "the log level of this daemon cannot be changed");
+    if let Some(level) = request.level {
+        if !registrar.logs.set(level) {
+            return Err(unchangeable());
+        }
+        tracing::info!(level = level.as_str(), "logging");
+    }
+    let level = registrar.logs.level().ok_or_else(unchangeable)?;
+    Ok(LogLevels { level })
 }
 
 fn unchanged_until_the_next_start(registrar: &Registrar, config: &Config) -> Vec<String> {
@@ -90,5 +123,6 @@ pub(crate) fn stop(registrar: &Registrar) -> Stopping {
     Stopping {
         connections: registrar.plane.counters.connections(),
         pid: std::process::id(),
+        at_most: Some(registrar.drain_timeout.as_secs()),
     }
 }

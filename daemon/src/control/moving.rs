@@ -54,7 +54,7 @@ pub(crate) async fn store(registrar: &Registrar) -> StoreShown {
 /// other.
 pub(crate) async fn store_move(registrar: &Registrar, request: StoreMove) -> Result<StoreMoved, ErrorBody> {
     let to = target(registrar, &request)?;
-    let mut books = registrar.books().await;
+    let mut books = registrar.books().await?;
     let from = registrar.store();
     let mut notes = Vec::new();
     let mut moved = 0;
@@ -207,7 +207,7 @@ impl Registrar {
         let Some(other) = self.other_store() else { return };
         // Not while the verbs wait: either of them may take its time.
         if other.thread.check().await.is_ok() && self.store().thread.check().await.is_ok() {
-            let mut books = self.books().await;
+            let Ok(mut books) = self.books().await else { return };
             self.clear_other_store(&mut books).await;
             self.publish(&books);
         }

@@ -6,9 +6,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use regauth_shared::paths::Folders;
+use regauth_shared::response::Sockets;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
 use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
@@ -29,10 +31,12 @@ use crate::credential::slot::{Holding, Slot};
 use crate::credential::{Item, StoreError};
 use crate::host::Host;
 use crate::ledger::{Ledger, Record, Rotation};
+use crate::logs::Logs;
 use crate::proxy::routes::{Routes, Service};
 use crate::proxy::upstream::{Trust, Upstream};
 use crate::proxy::worker::Plane;
 use crate::registry::{Kind, Registry, Source};
+use crate::service;
 
 /// What the verbs work on.
 #[derive(Debug)]
@@ -47,12 +51,18 @@ pub struct Registrar {
     pub workers: usize,
     /// The configuration that the daemon started with; some of it stays until the next start.
     pub at_start: Config,
-    /// The system's roots.
-    pub system_roots: Vec<CertificateDer<'static>>,
+    /// The system's roots, as they were last read.
+    pub system_roots: ArcSwap<Vec<CertificateDer<'static>>>,
+    /// Who made the listeners.
+    pub sockets: Sockets,
+    /// How much is logged.
+    pub logs: Logs,
     /// When the daemon started.
     pub started: OffsetDateTime,
     /// Cancelled to end the daemon.
     pub stop: CancellationToken,
+    /// How long that may take.
+    pub drain_timeout: Duration,
     /// Whether the configuration and the ledger are written: not by `--ephemeral`.
     pub persistent: bool,
     /// Tokens that were in the environment when the daemon started.
@@ -94,6 +104,8 @@ pub struct Books {
     pub identities: BTreeMap<Host, Identity>,
     /// The store's last failure, for `status`.
     pub store_trouble: Option<StoreError>,
+    /// Whether they are for reading only, since another daemon may have them now.
+    closed: bool,
 }
 
 /// An authority, and TLS as its host. The configuration is made once: it holds the sessions that clients resume.
@@ -125,8 +137,14 @@ pub struct Parts {
     pub at_start: Config,
     /// The system's roots.
     pub system_roots: Vec<CertificateDer<'static>>,
+    /// Who made the listeners.
+    pub sockets: Sockets,
+    /// How much is logged.
+    pub logs: Logs,
     /// Cancelled to end the daemon.
     pub stop: CancellationToken,
+    /// How long that may take.
+    pub drain_timeout: Duration,
     /// Whether the configuration and the ledger are written.
     pub persistent: bool,
     /// Tokens that were in the environment when the daemon started.
@@ -140,7 +158,7 @@ impl Registrar {
     /// A store that is locked or silent does not stop it: those registries answer `store-locked` until it opens.
     ///
     /// # Errors
-    /// When a registry's ca-file or client certificate cannot be used, or the state cannot be written.
+    /// When the state cannot be written.
     pub async fn open(parts: Parts, config: &Config, ledger: Ledger) -> Result<Self, ErrorBody> {
         let registrar = Self {
             folders: parts.folders,
@@ -148,9 +166,12 @@ impl Registrar {
             plane: parts.plane,
             workers: parts.workers,
             at_start: parts.at_start,
-            system_roots: parts.system_roots,
+            system_roots: ArcSwap::from_pointee(parts.system_roots),
+            sockets: parts.sockets,
+            logs: parts.logs,
             started: OffsetDateTime::now_utc(),
             stop: parts.stop,
+            drain_timeout: parts.drain_timeout,
             persistent: parts.persistent,
             environment: parts.environment,
             renewers: TaskTracker::new(),
@@ -212,8 +233,23 @@ impl Registrar {
     }
 
     /// The books, for one verb at a time.
-    pub(crate) async fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().await
+    ///
+    /// # Errors
+    /// When the daemon ends: whatever is changed now is changed by the next one.
+    pub(crate) async fn books(&self) -> Result<MutexGuard<'_, Books>, ErrorBody> {
+        let books = self.books.lock().await;
+        if books.closed {
+            let error = ErrorBody::new(ErrorKind::Unreachable, "this regauthd is ending");
+            return Err(error.hint("repeat it when another one runs"));
+        }
+        Ok(books)
+    }
+
+    /// Waits for the verb that is under way; after it, nothing is written any more.
+    pub(crate) async fn close(&self) {
+        let mut books = self.books.lock().await;
+        self.note(&mut books);
+        books.closed = true;
     }
 
     /// What was last published.
@@ -267,7 +303,7 @@ impl Registrar {
                 continue;
             };
             let previous = books.services.get(name);
-            let upstream = Arc::new(self.upstream(name, registry)?);
+            let (upstream, trouble) = self.upstream_as_it_may(name, registry, previous)?;
             let service = Service {
                 name: name.clone(),
                 registry: registry.clone(),
@@ -276,6 +312,7 @@ impl Registrar {
                     .unwrap_or_default(),
                 keeper: Arc::clone(keeper),
                 upstream,
+                trouble,
                 usage: previous.map_or_else(Arc::default, |service| Arc::clone(&service.usage)),
             };
             services.insert(name.clone(), Arc::new(service));
@@ -336,6 +373,15 @@ impl Registrar {
         }
     }
 
+    /// Lets go of all pooled connections.
+    pub(crate) fn renew_connections(&self) {
+        for service in self.glance().services.values() {
+            service.upstream.renew();
+        }
+        self.plane.strangers.renew();
+        self.plane.guarded_strangers.renew();
+    }
+
     /// Called once in a while: generations that are not in use have to prove themselves again.
     pub(crate) fn rest_guards(&self) {
         for service in self.glance().services.values() {
@@ -345,11 +391,18 @@ impl Registrar {
         }
     }
 
-    /// Called once in a while, and at the end: which generation each source gave last, so that its number goes on after a
-    /// restart. A verb that has the books is not waited for.
+    /// Called once in a while; a verb that has the books is not waited for.
     pub(crate) fn note_generations(&self) {
-        let Ok(mut books) = self.books.try_lock() else { return };
-        let Books { services, ledger, .. } = &mut *books;
+        if let Ok(mut books) = self.books.try_lock()
+            && !books.closed
+        {
+            self.note(&mut books);
+        }
+    }
+
+    /// Notes which generation each source gave last, so that its number goes on after a restart.
+    fn note(&self, books: &mut Books) {
+        let Books { services, ledger, .. } = books;
         let comes_from_elsewhere = |name: &RegistryName| {
             let source = services.get(name).map(|service| &service.registry.source);
             source.is_some_and(|source| Origin::of(source).is_some())
@@ -376,6 +429,17 @@ impl Registrar {
         }
     }
 
+    /// What `systemctl status` shows.
+    fn in_a_line(&self, books: &Books) -> String {
+        let store = self.store().kind.as_str();
+        let trouble = books.store_trouble.as_ref();
+        let trouble = trouble.map_or_else(String::new, |trouble| format!(" ({trouble})"));
+        match books.services.len() {
+            1 => format!("1 registry, store: {store}{trouble}"),
+            many => format!("{many} registries, store: {store}{trouble}"),
+        }
+    }
+
     /// Tries again what the store did not give so far, once it can be used again.
     pub async fn retry_store(&self) {
         let glance = self.glance();
@@ -383,7 +447,7 @@ impl Registrar {
         if nothing_is_missing || self.store().thread.check().await.is_err() {
             return;
         }
-        let mut books = self.books.lock().await;
+        let Ok(mut books) = self.books().await else { return };
         books.store_trouble = None;
         let locked: Vec<Arc<Service>> = books
             .services
@@ -411,6 +475,7 @@ impl Registrar {
 
     /// Puts what the books say in front of the requests, and of those who look.
     pub(crate) fn publish(&self, books: &Books) {
+        service::status(&self.in_a_line(books));
         self.glance.store(Arc::new(Glance {
             services: books.services.clone(),
             store_trouble: books.store_trouble.clone(),
@@ -429,10 +494,40 @@ impl Registrar {
         self.plane.routes.store(Arc::new(routes));
     }
 
+    /// The way out for a configured registry. One whose certificates cannot be read keeps nothing else from working: it
+    /// goes on with those that were read before, or is refused, and says so.
+    fn upstream_as_it_may(
+        &self,
+        name: &RegistryName,
+        registry: &Registry,
+        previous: Option<&Arc<Service>>,
+    ) -> Result<(Arc<Upstream>, Option<String>), ErrorBody> {
+        let error = match self.upstream(name, registry) {
+            Ok(upstream) => return Ok((Arc::new(upstream), None)),
+            Err(error) => error,
+        };
+        let same = |service: &&Arc<Service>| {
+            let before = &service.registry;
+            (&before.ca_file, &before.client_identity) == (&registry.ca_file, &registry.client_identity)
+        };
+        let upstream = match previous.filter(same) {
+            Some(service) => Arc::clone(&service.upstream),
+            None => Arc::new(self.no_upstream()?),
+        };
+        tracing::warn!(registry = %name, "{}", error.message);
+        Ok((upstream, Some(error.message)))
+    }
+
+    /// A way out that trusts nobody: every request is refused as `upstream-untrusted`.
+    fn no_upstream(&self) -> Result<Upstream, ErrorBody> {
+        let upstream = Upstream::new(&self.plane.dialer, Trust::nobody(), self.workers + 1);
+        upstream.map_err(|error| ErrorBody::new(ErrorKind::Failed, error.to_string()))
+    }
+
     /// The verified way out for a registry.
     pub(crate) fn upstream(&self, name: &RegistryName, registry: &Registry) -> Result<Upstream, ErrorBody> {
         Trust::new(
-            &self.system_roots,
+            &self.system_roots.load(),
             registry.ca_file.as_deref(),
             registry.client_identity.clone(),
         )

@@ -13,7 +13,7 @@ use crate::registry::Source;
 /// Removes a registry. From the configuration's write on it does not exist; a secret that the store would not delete is
 /// deleted at the next start.
 pub(crate) async fn remove_registry(registrar: &Registrar, request: ByName) -> Result<RegistryRemoved, ErrorBody> {
-    let mut books = registrar.books().await;
+    let mut books = registrar.books().await?;
     let name = request.name;
     let service = removable(registrar, &books, &name)?;
     books.ledger.pending.insert(name.clone());

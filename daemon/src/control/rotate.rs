@@ -24,7 +24,7 @@ use crate::registry::Source;
 
 /// Replaces a registry's token. After the answer no request uses the old one.
 pub(crate) async fn rotate(registrar: &Registrar, request: Rotate) -> Result<Rotated, ErrorBody> {
-    let books = registrar.books().await;
+    let books = registrar.books().await?;
     let service = find(&books.services, &request.name)?;
     let name = &request.name;
     match (&service.registry.source, &request.token) {

@@ -13,7 +13,7 @@ use crate::registry::Scope;
 
 /// Serves the wider registry, then writes it down; what cannot be written is not served.
 pub(crate) async fn add_scope(registrar: &Registrar, request: &AddScope) -> Result<RegistryView, ErrorBody> {
-    let mut books = registrar.books().await;
+    let mut books = registrar.books().await?;
     let name = &request.name;
     let present = in_service(registrar, &books);
     let Some(registry) = present.registries.get(name) else {

@@ -1,8 +1,5 @@
 //! The Unix socket: who is there, one greeting, then lines.
 
-use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,29 +15,32 @@ use tokio_util::task::TaskTracker;
 use super::dispatch::dispatch;
 use super::registrar::Registrar;
 
-/// Binds the socket, 0600. The caller holds the lock of the run folder, so a socket that lies there is a dead daemon's.
-///
-/// # Errors
-/// Those of the file system.
-pub fn bind(path: &Path) -> io::Result<UnixListener> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
+/// Who may speak to the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visitors {
+    /// Its own user, and root, who may do everything anyway.
+    Owner,
+    /// Whoever may connect: the socket was passed with a group, and the kernel asks.
+    Group,
 }
 
-/// Serves until `end` is cancelled.
-pub async fn serve(listener: UnixListener, registrar: Arc<Registrar>, tasks: TaskTracker, end: CancellationToken) {
+/// Accepts until the daemon drains, which leaves a passed socket to the next one; conversations end with `end`.
+pub async fn serve(
+    listener: UnixListener,
+    visitors: Visitors,
+    registrar: Arc<Registrar>,
+    tasks: TaskTracker,
+    end: CancellationToken,
+) {
     loop {
         let accepted = tokio::select! {
+            // In this order: who connects after the drain has begun belongs to the next daemon.
+            biased;
+            () = registrar.plane.drain.cancelled() => return,
             accepted = listener.accept() => accepted,
-            () = end.cancelled() => return,
         };
         match accepted {
-            Ok((stream, _)) if is_ours(&stream) => {
+            Ok((stream, _)) if visitors == Visitors::Group || is_ours(&stream) => {
                 let (registrar, end) = (Arc::clone(&registrar), end.clone());
                 tasks.spawn(async move {
                     tokio::select! {
@@ -60,9 +60,8 @@ pub async fn serve(listener: UnixListener, registrar: Arc<Registrar>, tasks: Tas
 
 /// The peer's user, before a byte of it is read.
 fn is_ours(stream: &UnixStream) -> bool {
-    stream
-        .peer_cred()
-        .is_ok_and(|peer| peer.uid() == rustix::process::geteuid().as_raw())
+    let allowed = [rustix::process::geteuid(), rustix::process::Uid::ROOT].map(rustix::process::Uid::as_raw);
+    stream.peer_cred().is_ok_and(|peer| allowed.contains(&peer.uid()))
 }
 
 async fn converse(stream: UnixStream, registrar: &Registrar) -> Result<(), LinesCodecError> {
@@ -82,6 +81,8 @@ async fn converse(stream: UnixStream, registrar: &Registrar) -> Result<(), Lines
                 return lines.send(answer).await;
             }
             Ok(Some(Err(error))) => return Err(error),
+            // Who waits for our end sees it, however long it takes.
+            Err(_) if registrar.plane.drain.is_cancelled() => continue,
             Ok(None) | Err(_) => return Ok(()),
         };
         lines.send(dispatch(registrar, &line).await).await?;

@@ -47,6 +47,7 @@ pub(crate) async fn status(registrar: &Registrar) -> Status {
         pid: std::process::id(),
         started: moment(registrar.started),
         listen: plane.listen.to_string(),
+        sockets: registrar.sockets,
         proxy: proxy_url(registrar),
         bundle: registrar.folders.bundle().display().to_string(),
         config: registrar.config_file.display().to_string(),
@@ -80,6 +81,7 @@ pub(crate) fn view(service: &Service) -> RegistryView {
         last_used: service.usage.last_used().map(moment),
         last_status: service.usage.last_status(),
         requests: service.usage.requests(),
+        trouble: service.trouble.clone(),
     }
 }
 
@@ -189,8 +191,19 @@ fn problems(registrar: &Registrar, services: &Services, trouble: Option<&StoreEr
             ),
         });
     }
+    problems.extend(services.values().filter_map(|service| untrusted(service)));
     problems.extend(services.values().filter_map(|service| problem(service)));
     problems
+}
+
+fn untrusted(service: &Service) -> Option<Problem> {
+    let message = service.trouble.clone()?;
+    let hint = "mend the file, then `regauthctl reload`; until then nothing is sent to the registry, unless its \
+                certificates were read before";
+    Some(Problem {
+        message,
+        hint: hint.to_owned(),
+    })
 }
 
 fn problem(service: &Service) -> Option<Problem> {

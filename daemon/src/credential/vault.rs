@@ -58,6 +58,11 @@ impl VaultKey {
     }
 }
 
+/// A new key's file, for those who keep it elsewhere than beside the vault.
+pub fn new_identity() -> Zeroizing<String> {
+    Key::generate().to_text()
+}
+
 /// A [`Store`] in an age file.
 pub struct VaultStore {
     folders: Folders,

@@ -23,8 +23,10 @@ pub async fn accept(listener: TcpListener, workers: Workers, drain: Cancellation
             Ok((stream, permit))
         };
         let accepted = tokio::select! {
-            accepted = next => accepted,
+            // In this order: who connects after the drain has begun belongs to the next daemon.
+            biased;
             () = drain.cancelled() => return,
+            accepted = next => accepted,
         };
         match accepted {
             Ok((stream, permit)) => {

@@ -14,7 +14,7 @@ use crate::proxy::client::{Client, Visitor};
 use crate::proxy::decide::{Route, decide};
 use crate::proxy::refuse::Refusal;
 use crate::proxy::worker::Worker;
-use crate::proxy::{intercept, plain, tunnel};
+use crate::proxy::{drain, intercept, plain, tunnel};
 
 /// Carries one connection from its first byte to its end.
 pub(crate) async fn serve(worker: Worker, mut stream: TcpStream) {
@@ -28,7 +28,7 @@ pub(crate) async fn serve(worker: Worker, mut stream: TcpStream) {
     };
     let head = tokio::select! {
         head = tokio::time::timeout(HEAD, read_head(&mut stream)) => head,
-        () = worker.plane.drain.cancelled() => return,
+        () = drain::undecided(&worker.plane) => return,
     };
     // A client that is silent or gone is owed no answer.
     let Ok(Ok(head)) = head else { return };

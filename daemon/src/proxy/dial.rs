@@ -115,6 +115,9 @@ fn configure(connector: &mut HttpConnector<Resolver>) {
     connector.set_connect_timeout(Some(CONNECT));
     connector.set_happy_eyeballs_timeout(Some(HAPPY_EYEBALLS));
     connector.set_keepalive(Some(KEEP_ALIVE));
+    // A network that is gone says nothing: who acknowledges nothing for so long is not there (tcp(7), TCP_USER_TIMEOUT).
+    #[cfg(target_os = "linux")]
+    connector.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
 }
 
 /// The system's resolver, and what it may find.
@@ -232,3 +235,5 @@ const DISCARD: u16 = 9;
 const CONNECT: Duration = Duration::from_secs(20);
 const HAPPY_EYEBALLS: Duration = Duration::from_millis(250);
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);

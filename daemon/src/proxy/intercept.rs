@@ -1,6 +1,7 @@
 //! Ends the client's TLS with a leaf for exactly the CONNECT's host, then serves HTTP/1.1 or HTTP/2 inside.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
@@ -13,10 +14,11 @@ use tokio_rustls::server::TlsStream;
 
 use crate::host::Host;
 use crate::proxy::client::Client;
+use crate::proxy::drain;
 use crate::proxy::request::{self, Intercepted};
 use crate::proxy::routes::Site;
 use crate::proxy::socket::Socket;
-use crate::proxy::tunnel::{ESTABLISHED, given_up};
+use crate::proxy::tunnel::ESTABLISHED;
 use crate::proxy::worker::Worker;
 
 /// Accepts the CONNECT and serves requests until the client is done or the daemon drains.
@@ -35,7 +37,7 @@ pub(crate) async fn serve(
     let (socket, back) = Socket::lend(stream);
     let handshake = tokio::select! {
         handshake = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(tls).accept(socket)) => handshake,
-        () = given_up(&worker) => return,
+        () = drain::undecided(&worker.plane) => return,
     };
     let stream = match handshake {
         Ok(Ok(stream)) => stream,
@@ -55,6 +57,7 @@ pub(crate) async fn serve(
         client,
         site,
         name_agrees,
+        has_asked: AtomicBool::new(false),
     });
     let served = if speaks_h2 {
         serve_h2(connection, stream).await
@@ -69,8 +72,15 @@ pub(crate) async fn serve(
 }
 
 async fn serve_h1(connection: Arc<Intercepted>, stream: TlsStream<Socket>) -> hyper::Result<()> {
-    let drain = connection.worker.plane.drain.clone();
-    let service = service_fn(move |request| request::serve(Arc::clone(&connection), request));
+    let (plane, asked) = (Arc::clone(&connection.worker.plane), Arc::clone(&connection));
+    let service = service_fn(move |request| {
+        let connection = Arc::clone(&connection);
+        async move {
+            let plane = Arc::clone(&connection.worker.plane);
+            let answer = request::serve(connection, request).await;
+            answer.map(|answer| drain::last(&plane, answer))
+        }
+    });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)
@@ -80,13 +90,13 @@ async fn serve_h1(connection: Arc<Intercepted>, stream: TlsStream<Socket>) -> hy
     let mut served = std::pin::pin!(served);
     tokio::select! {
         result = served.as_mut() => return result,
-        () = drain.cancelled() => served.as_mut().graceful_shutdown(),
+        () = drain::between_requests(&plane, &asked.has_asked) => served.as_mut().graceful_shutdown(),
     }
     served.await
 }
 
 async fn serve_h2(connection: Arc<Intercepted>, stream: TlsStream<Socket>) -> hyper::Result<()> {
-    let drain = connection.worker.plane.drain.clone();
+    let (plane, asked) = (Arc::clone(&connection.worker.plane), Arc::clone(&connection));
     let service = service_fn(move |request| request::serve(Arc::clone(&connection), request));
     let served = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -103,7 +113,7 @@ async fn serve_h2(connection: Arc<Intercepted>, stream: TlsStream<Socket>) -> hy
     let mut served = std::pin::pin!(served);
     tokio::select! {
         result = served.as_mut() => return result,
-        () = drain.cancelled() => served.as_mut().graceful_shutdown(),
+        () = drain::between_requests(&plane, &asked.has_asked) => served.as_mut().graceful_shutdown(),
     }
     served.await
 }

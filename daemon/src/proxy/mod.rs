@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Who the client is ([`client`]) is asked once a connection, of the kernel ([`peer`]) or of a grant, and goes along with
-//! it; [`census`] counts what each has open. Bodies pass through [`pace`].
+//! it; [`census`] counts what each has open. Bodies pass through [`pace`]. How it all ends is [`drain`]'s.
 //!
 //! What the stages decide by is a [`routes::Routes`], replaced whole when a registry is added, rotated or removed.
 
@@ -22,6 +22,7 @@ pub mod connect;
 mod copy;
 pub mod decide;
 pub mod dial;
+pub(crate) mod drain;
 pub mod intercept;
 pub mod pace;
 pub mod peer;

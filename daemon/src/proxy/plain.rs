@@ -4,6 +4,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use http::header::{HeaderValue, PROXY_AUTHORIZATION};
@@ -23,11 +24,11 @@ use crate::proxy::connect::is_ours;
 use crate::proxy::pace::Paced;
 use crate::proxy::refuse::{Body, Refusal};
 use crate::proxy::worker::Worker;
-use crate::proxy::{request, rewrite};
+use crate::proxy::{drain, request, rewrite};
 
 /// Serves a connection whose first request's head is `head` and no CONNECT.
 pub(crate) async fn serve(worker: Worker, visitor: Visitor, stream: TcpStream, head: Vec<u8>) {
-    let drain = worker.plane.drain.clone();
+    let plane = Arc::clone(&worker.plane);
     let (read, write) = stream.into_split();
     let stream = tokio::io::join(std::io::Cursor::new(head).chain(read), write);
     let service = service_fn(move |request| respond(worker.clone(), visitor.clone(), request));
@@ -40,7 +41,7 @@ pub(crate) async fn serve(worker: Worker, visitor: Visitor, stream: TcpStream, h
     let mut served = std::pin::pin!(served);
     let ended = tokio::select! {
         result = served.as_mut() => result,
-        () = drain.cancelled() => {
+        () = drain::between_requests(&plane, &HAS_ASKED) => {
             served.as_mut().graceful_shutdown();
             served.await
         }
@@ -51,9 +52,11 @@ pub(crate) async fn serve(worker: Worker, visitor: Visitor, stream: TcpStream, h
 }
 
 async fn respond(worker: Worker, visitor: Visitor, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-    Ok(answer(&worker, &visitor, request)
-        .await
-        .unwrap_or_else(|refusal| refusal.response()))
+    let answer = answer(&worker, &visitor, request).await;
+    Ok(drain::last(
+        &worker.plane,
+        answer.unwrap_or_else(|refusal| refusal.response()),
+    ))
 }
 
 async fn answer(worker: &Worker, visitor: &Visitor, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
@@ -101,6 +104,8 @@ fn target(request: &Request<Incoming>) -> Result<(Origin, Authority), Refusal> {
     Ok((origin, authority.clone()))
 }
 
+/// A plain connection begins with a request.
+static HAS_ASKED: AtomicBool = AtomicBool::new(true);
 const IDLE: Duration = Duration::from_secs(300);
 const MAX_HEADERS: usize = 32 * 1024;
 const BUFFER: usize = 256 * 1024;

@@ -32,6 +32,8 @@ pub struct Service {
     pub keeper: Arc<Keeper>,
     /// Its verified, pooled connections.
     pub upstream: Arc<Upstream>,
+    /// What is wrong with its certificates.
+    pub trouble: Option<String>,
     /// How it is being used.
     pub usage: Arc<Usage>,
 }

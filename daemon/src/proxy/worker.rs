@@ -10,9 +10,10 @@ use std::thread;
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::grant::Grants;
 use crate::proxy::census::Census;
@@ -106,16 +107,23 @@ impl Drop for Counted {
 #[derive(Debug)]
 pub struct Workers {
     inboxes: Vec<Inbox>,
+    tasks: TaskTracker,
 }
 
 #[derive(Debug)]
 struct Inbox {
-    connections: mpsc::UnboundedSender<Accepted>,
+    errands: mpsc::UnboundedSender<Errand>,
     open: Arc<AtomicU64>,
 }
 
-/// A connection, and its place among those that there may be at all.
-type Accepted = (std::net::TcpStream, OwnedSemaphorePermit);
+/// What a worker is asked to do.
+#[derive(Debug)]
+enum Errand {
+    /// With a connection's place among those that there may be at all, and the drain's word to wait for it.
+    Carry(std::net::TcpStream, OwnedSemaphorePermit, TaskTrackerToken),
+    /// To show that it can.
+    Answer(oneshot::Sender<()>),
+}
 
 impl Workers {
     /// How many workers suit this machine: half its cores, so that clients and registries on it have the other half.
@@ -137,6 +145,7 @@ impl Workers {
         };
         Ok(Self {
             inboxes: (0..number).map(start).collect::<Result<_, _>>()?,
+            tasks: plane.tasks.clone(),
         })
     }
 
@@ -150,24 +159,55 @@ impl Workers {
         if let (Some(inbox), Ok(stream)) = (least, stream.into_std()) {
             inbox.open.fetch_add(1, Ordering::Relaxed);
             // A worker ends only with the process.
-            let _ = inbox.connections.send((stream, permit));
+            let _ = inbox.errands.send(Errand::Carry(stream, permit, self.tasks.token()));
+        }
+    }
+
+    /// What tells whether they are alive, for as long as they take connections.
+    pub fn pulse(&self) -> Pulse {
+        Pulse(self.inboxes.iter().map(|inbox| inbox.errands.downgrade()).collect())
+    }
+}
+
+/// Whether the workers are alive.
+#[derive(Debug)]
+pub struct Pulse(Vec<mpsc::WeakUnboundedSender<Errand>>);
+
+impl Pulse {
+    /// Waits until every worker's runtime has answered; for ever when one does not. Workers that take no more connections
+    /// are not asked.
+    pub async fn beat(&self) {
+        for errands in self.0.iter().filter_map(mpsc::WeakUnboundedSender::upgrade) {
+            let (answer, answered) = oneshot::channel();
+            let asked = errands.send(Errand::Answer(answer)).is_ok();
+            if !asked || answered.await.is_err() {
+                return std::future::pending().await;
+            }
         }
     }
 }
 
 fn start(worker: Worker) -> std::io::Result<Inbox> {
-    let (connections, inbox) = mpsc::unbounded_channel();
+    let (errands, inbox) = mpsc::unbounded_channel();
     let open = Arc::new(AtomicU64::new(0));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let counted = Arc::clone(&open);
     thread::Builder::new()
         .name(format!("worker-{}", worker.index))
         .spawn(move || runtime.block_on(carry(worker, inbox, counted)))?;
-    Ok(Inbox { connections, open })
+    Ok(Inbox { errands, open })
 }
 
-async fn carry(worker: Worker, mut inbox: mpsc::UnboundedReceiver<Accepted>, open: Arc<AtomicU64>) {
-    while let Some((stream, permit)) = inbox.recv().await {
+async fn carry(worker: Worker, mut inbox: mpsc::UnboundedReceiver<Errand>, open: Arc<AtomicU64>) {
+    while let Some(errand) = inbox.recv().await {
+        let (stream, permit, awaited) = match errand {
+            Errand::Carry(stream, permit, awaited) => (stream, permit, awaited),
+            Errand::Answer(asked) => {
+                // Who no longer waits has given us up.
+                let _ = asked.send(());
+                continue;
+            }
+        };
         let Ok(stream) = TcpStream::from_std(stream) else {
             continue;
         };
@@ -177,7 +217,7 @@ async fn carry(worker: Worker, mut inbox: mpsc::UnboundedReceiver<Accepted>, ope
         tasks.spawn(async move {
             connect::serve(worker, stream).await;
             open.fetch_sub(1, Ordering::Relaxed);
-            drop((counted, permit));
+            drop((counted, permit, awaited));
         });
     }
     // The listener is gone and nothing more comes in; what it has handed over lives on this thread until it is done.
@@ -186,3 +226,54 @@ async fn carry(worker: Worker, mut inbox: mpsc::UnboundedReceiver<Accepted>, ope
 
 /// One worker carries some 40,000 requests a second; more than a few only spread the pools thin.
 const MOST_WORKERS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    type Asked = (mpsc::UnboundedSender<Errand>, Option<mpsc::UnboundedReceiver<Errand>>);
+
+    /// A worker that answers.
+    fn alive() -> Asked {
+        let (errands, mut inbox) = mpsc::unbounded_channel();
+        thread::spawn(move || {
+            while let Some(Errand::Answer(asked)) = inbox.blocking_recv() {
+                asked.send(()).unwrap();
+            }
+        });
+        (errands, None)
+    }
+
+    /// One that looks at nothing any more.
+    fn hung() -> Asked {
+        let (errands, inbox) = mpsc::unbounded_channel();
+        (errands, Some(inbox))
+    }
+
+    async fn is_felt(workers: &[&Asked]) -> bool {
+        let pulse = Pulse(workers.iter().map(|(errands, _)| errands.downgrade()).collect());
+        tokio::time::timeout(Duration::from_millis(300), pulse.beat())
+            .await
+            .is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_pulse_is_felt_while_every_worker_answers() {
+        let (one, two) = (alive(), alive());
+        assert!(is_felt(&[&one, &two]).await);
+        assert!(!is_felt(&[&one, &hung(), &two]).await);
+        let (errands, inbox) = hung();
+        drop(inbox);
+        assert!(!is_felt(&[&one, &(errands, None)]).await, "one whose thread has died");
+    }
+
+    #[tokio::test]
+    async fn workers_that_take_no_more_connections_are_not_asked() {
+        let (errands, _inbox) = hung();
+        let pulse = Pulse(vec![errands.downgrade()]);
+        drop(errands);
+        pulse.beat().await;
+    }
+}

@@ -3,13 +3,14 @@
 use std::fmt::Debug;
 
 use regauth_shared::request::{
-    AddRegistry, AddScope, Allow, ByName, Grant, Holds, Nothing, Revoke, Rotate, SourceCommand, StoreMove, Unlock,
-    Verify,
+    AddRegistry, AddScope, Allow, ByName, Grant, Holds, Log, LogLevel, Nothing, Revoke, Rotate, SourceCommand,
+    StoreMove, Unlock, Verify,
 };
 use regauth_shared::response::{
-    CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, Held, Problem, RegistryAdded,
-    RegistryList, RegistryRemoved, RegistryView, Reloaded, Revoked, Rotated, SourceFailure, Status, Stopping,
-    StoreMoved, StoreMoving, StoreShown, StoreView, Unlocked, Verdict, VerdictResult, Verified, WritesChanged,
+    CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, Held, LogLevels, Problem, RegistryAdded,
+    RegistryList, RegistryRemoved, RegistryView, Reloaded, Revoked, Rotated, SocketOrigin, Sockets, SourceFailure,
+    Status, Stopping, StoreMoved, StoreMoving, StoreShown, StoreView, Unlocked, Verdict, VerdictResult, Verified,
+    WritesChanged,
 };
 use regauth_shared::version::{Greeting, Hello};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret};
@@ -53,6 +54,13 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("deny", Request::Deny(by_name())),
         ("status", Request::Status(Nothing {})),
         ("reload", Request::Reload(Nothing {})),
+        (
+            "log",
+            Request::Log(Log {
+                level: Some(LogLevel::Debug),
+            }),
+        ),
+        ("log-least", Request::Log(Log { level: None })),
         ("stop", Request::Stop(Nothing {})),
     ];
     requests.extend(requests_with_options());
@@ -255,6 +263,13 @@ fn answers_of_the_daemon(each: &mut impl EachAnswer) {
         Stopping {
             connections: 3,
             pid: 4242,
+            at_most: Some(30),
+        },
+    );
+    each.check(
+        "log",
+        LogLevels {
+            level: "debug".to_owned(),
         },
     );
 }
@@ -386,6 +401,7 @@ fn registry() -> RegistryView {
         last_used: Some("2026-03-04T05:06:07Z".to_owned()),
         last_status: Some(200),
         requests: 1234,
+        trouble: Some("registry `corp`: cannot read /etc/corp-root.pem: No such file or directory".to_owned()),
     }
 }
 
@@ -412,6 +428,7 @@ fn registry_least() -> RegistryView {
         last_used: None,
         last_status: None,
         requests: 0,
+        trouble: None,
     }
 }
 
@@ -496,6 +513,10 @@ fn status(store_is: &str, problems: Vec<Problem>) -> Status {
         pid: 4242,
         started: "2026-03-04T05:00:00Z".to_owned(),
         listen: "127.0.0.1:9001".to_owned(),
+        sockets: Sockets {
+            proxy: SocketOrigin::Passed,
+            control: SocketOrigin::Own,
+        },
         proxy: "http://127.0.0.1:9001".to_owned(),
         bundle: "/home/me/.local/state/regauth/ca-bundle.pem".to_owned(),
         config: "/home/me/.config/regauth/config.toml".to_owned(),

@@ -135,7 +135,7 @@ impl Target {
     }
 }
 
-impl fmt::Debug for Target {
+impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.uri.fmt(f)
     }

@@ -60,9 +60,7 @@ type Opening = watch::Receiver<Option<Result<(), Refusal>>>;
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool")
-            .field("target", &self.target)
-            .finish_non_exhaustive()
+        write!(f, "Pool({})", self.target)
     }
 }
 
@@ -317,3 +315,6 @@ const ATTEMPTS: usize = 4;
 const WARM: Duration = Duration::from_secs(300);
 /// A connection that ends sooner says that the upstream does not want it.
 const SETTLED: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;

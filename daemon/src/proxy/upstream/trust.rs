@@ -38,6 +38,14 @@ impl Trust {
         Ok(Self { roots, identity })
     }
 
+    /// Nobody at all.
+    pub(crate) fn nobody() -> Self {
+        Self {
+            roots: RootCertStore::empty(),
+            identity: None,
+        }
+    }
+
     pub(super) fn client_config(self) -> Result<ClientConfig, TrustError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)

@@ -2,13 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark fails loudly")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use clap::Parser;
 use regauthd::credential::StoreKind;
+use regauthd::logs::Logs;
+use regauthd::sockets::Passed;
 use regauthd::{Daemon, Options};
 use signal_hook::consts::SIGUSR1;
 use signal_hook::iterator::Signals;
@@ -27,22 +28,22 @@ struct Arguments {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    regauthd::process::start_logs();
     let mut signals = Signals::new([SIGUSR1])?;
     thread::spawn(move || {
         for _ in &mut signals {
             let [number, bytes] = [&NUMBER, &BYTES].map(|counter| counter.load(Ordering::Relaxed));
-            writeln!(std::io::stderr(), "allocated {number} {bytes}").unwrap();
+            eprintln!("allocated {number} {bytes}");
         }
     });
     let options = Options {
         home: Some(arguments.home),
         listen: Some(arguments.listen),
         store: arguments.store.map(|_| StoreKind::Vault),
+        logs: Logs::start("info", None)?,
         ..Options::default()
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { anyhow::Ok(Daemon::start(options).await?.run().await?) })
+    runtime.block_on(async { anyhow::Ok(Daemon::start(options, Passed::default()).await?.run().await?) })
 }
 
 /// The allocator that regauthd has, counted.
