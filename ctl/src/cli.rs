@@ -12,8 +12,8 @@ use regauth_shared::{ErrorBody, exit_code};
 
 use crate::client::Client;
 use crate::commands::{
-    add_registry, add_scope, allow, completions, deny, doctor, env, grant, grants, list, log, man, reload,
-    remove_registry, revoke, rotate, run as run_command, service, setup, show, status, stop, unlock, verify,
+    add_registry, add_scope, allow, completions, deny, doctor, env, grant, grants, import, list, log, man, reload,
+    remove_registry, revoke, rotate, run as run_command, service, setup, show, status, stop, store, unlock, verify,
 };
 use crate::output::{self, Report};
 use crate::{completion, error, setup as clients};
@@ -61,6 +61,7 @@ enum Verb {
     AddRegistry(Box<add_registry::Arguments>),
     AddScope(add_scope::Arguments),
     RemoveRegistry(remove_registry::Arguments),
+    Import(import::Arguments),
     List(list::Arguments),
     Show(show::Arguments),
     Rotate(rotate::Arguments),
@@ -75,6 +76,7 @@ enum Verb {
     Grants(grants::Arguments),
     Revoke(revoke::Arguments),
     Status(status::Arguments),
+    Store(store::Arguments),
     Unlock(unlock::Arguments),
     Reload(reload::Arguments),
     Log(log::Arguments),
@@ -88,13 +90,16 @@ const LAST: usize = 100;
 const GROUPS: [(&str, &[&str]); 7] = [
     (
         "Registries",
-        &["add-registry", "add-scope", "remove-registry", "list", "show"],
+        &["add-registry", "add-scope", "import", "remove-registry", "list", "show"],
     ),
     ("Tokens", &["rotate", "verify"]),
     ("Writes", &["allow", "deny"]),
     ("Clients", &["setup", "env", "run", "doctor"]),
     ("Other clients", &["grant", "grants", "revoke"]),
-    ("The daemon", &["status", "unlock", "reload", "log", "stop", "service"]),
+    (
+        "The daemon",
+        &["status", "store", "unlock", "reload", "log", "stop", "service"],
+    ),
     ("For packagers", &["completions", "man"]),
 ];
 
@@ -149,6 +154,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         Verb::RemoveRegistry(arguments) => {
             remove_registry::run(arguments, &client).map(|report| report.and(&clients::refresh(&folders, &client)))
         }
+        Verb::Import(arguments) => import::run(&arguments, &client, &folders),
         Verb::List(arguments) => list::run(arguments, &client),
         Verb::Show(arguments) => show::run(arguments, &client),
         Verb::Rotate(arguments) => rotate::run(arguments, &client),
@@ -163,6 +169,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         Verb::Grants(arguments) => grants::run(arguments, &client),
         Verb::Revoke(arguments) => revoke::run(arguments, &client),
         Verb::Status(arguments) => status::run(arguments, &client),
+        Verb::Store(arguments) => store::run(arguments, &client),
         Verb::Unlock(arguments) => unlock::run(arguments, &client),
         Verb::Reload(arguments) => reload::run(arguments, &client),
         Verb::Service(arguments) => service::run(&arguments, cli.system, &client, &folders),

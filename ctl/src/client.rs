@@ -266,16 +266,20 @@ fn broken_off() -> ErrorBody {
 fn patience(request: &Request) -> Duration {
     match request {
         Request::List(_) | Request::Show(_) | Request::Status(_) | Request::Stop(_) | Request::Log(_) => BRIEF,
+        Request::Store(_) | Request::Holds(_) => BRIEF,
         Request::Allow(_) | Request::Deny(_) | Request::Grant(_) | Request::Grants(_) | Request::Revoke(_) => BRIEF,
         Request::AddRegistry(_) | Request::AddScope(_) | Request::RemoveRegistry(_) | Request::Rotate(_) => LONG,
         Request::Verify(_) | Request::Reload(_) => LONG,
         Request::Unlock(_) => PERSON,
+        Request::StoreMove(_) => MANY,
     }
 }
 
 const BRIEF: Duration = Duration::from_secs(10);
 const LONG: Duration = Duration::from_secs(60);
 const PERSON: Duration = Duration::from_secs(180);
+/// A slow keychain, for each of many secrets.
+const MANY: Duration = Duration::from_secs(1800);
 
 /// What helps a daemon that runs and is not the one that is installed.
 pub(crate) const RESTART: &str =

@@ -61,6 +61,32 @@ pub(crate) fn username(preset: Option<&Preset>) -> Result<Option<String>, ErrorB
     })
 }
 
+/// Whether a person says yes.
+pub(crate) fn agrees(question: &str) -> Result<bool, ErrorBody> {
+    ask_until(&format!("{question} (y/N) "), |text| match text {
+        "y" | "Y" | "yes" => Ok(true),
+        "" | "n" | "N" | "no" => Ok(false),
+        _ => Err("y or n".to_owned()),
+    })
+}
+
+/// Some of a list that was shown, by number or name; `all` or nothing.
+pub(crate) fn some_of(question: &str, names: &[&str]) -> Result<Vec<usize>, ErrorBody> {
+    let understand = |word: &str| {
+        let number = word.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+        let named = names.iter().position(|name| *name == word);
+        let found = named.or(number.filter(|number| *number < names.len()));
+        found.ok_or_else(|| "that is not one of them".to_owned())
+    };
+    ask_until(question, |text| match text {
+        "all" => Ok((0..names.len()).collect()),
+        words => {
+            let words = words.split([',', ' ']).filter(|word| !word.is_empty());
+            words.map(understand).collect()
+        }
+    })
+}
+
 fn ask_until<T>(prompt: &str, understand: impl Fn(&str) -> Result<T, String>) -> Result<T, ErrorBody> {
     loop {
         print_to_stderr(prompt);

@@ -5,9 +5,9 @@
 //! `terminal` or elsewhere; it asks the daemon through the `client`; `output` says what came of it. What goes wrong is
 //! one form from end to end, the protocol's `ErrorBody`; `error` makes those that arise here. `provider` is what cargo
 //! asks for a token, and gets a placeholder from. `setup` edits the configuration of clients, and `environment` is what
-//! they can be told instead; `service` hands the daemon to systemd or launchd; `presets` knows the registries that people
-//! have, and the `interview` asks for the rest; what an `index` says of itself is read where the daemon cannot; `run`
-//! needs a `private` daemon and the `handover` of its tokens.
+//! they can be told instead; `import` finds tokens in their files; `service` hands the daemon to systemd or launchd;
+//! `presets` knows the registries that people have, and the `interview` asks for the rest; what an `index` says of itself
+//! is read where the daemon cannot; `run` needs a `private` daemon and the `handover` of its tokens.
 
 mod cli;
 mod commands;
@@ -16,6 +16,7 @@ mod completion;
 mod doctor;
 mod environment;
 mod handover;
+mod import;
 mod index;
 mod interview;
 mod presets;

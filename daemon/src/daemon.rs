@@ -23,7 +23,7 @@ use crate::control::registrar::{Parts, Registrar};
 use crate::control::server::{self, Visitors};
 use crate::credential::StoreKind;
 use crate::credential::environment::Environment;
-use crate::credential::open::{self, Opened};
+use crate::credential::open;
 use crate::grant::Grants;
 use crate::home::{self, HomeError, Lock};
 use crate::ledger::Ledger;
@@ -108,8 +108,8 @@ impl Daemon {
         let control = sockets::control(passed.control, &folders.socket())
             .map_err(|error| StartError::Socket(folders.socket(), error))?;
         let belongings = belongings(&folders, sockets, lock, options.ephemeral);
-        let Opened { kind, thread } = open::open(&folders, &options, &config).await?;
-        record_store(&config_file, &config, kind, options.ephemeral)?;
+        let store = open::open(&folders, &options, &config).await?;
+        record_store(&config_file, &config, store.kind, options.ephemeral)?;
         let system_roots = system_roots.await.map_err(|error| StartError::Threads(error.into()))?;
         let number = Workers::usual_number();
         let plane = Arc::new(plane(&config, grants, listen, &system_roots, number)?);
@@ -119,8 +119,7 @@ impl Daemon {
             config_file,
             plane,
             workers: number,
-            store: thread,
-            store_kind: kind,
+            store,
             at_start: config.clone(),
             system_roots,
             sockets,
@@ -171,7 +170,7 @@ impl Daemon {
         ));
         background.spawn(accept::accept(self.listener, self.workers, plane.drain.clone()));
         background.spawn(retry_store(Arc::clone(&self.registrar), end.clone()));
-        background.spawn(rest_guards(Arc::clone(&self.registrar), end.clone()));
+        background.spawn(tidy(Arc::clone(&self.registrar), end.clone()));
         background.spawn(notice_resumption(Arc::clone(&self.registrar), end.clone()));
 
         let mut signals = Signals::new()?;
@@ -348,7 +347,10 @@ async fn retry_store(registrar: Arc<Registrar>, end: CancellationToken) {
     loop {
         tokio::select! {
             () = end.cancelled() => return,
-            () = tokio::time::sleep(RETRY) => registrar.retry_store().await,
+            () = tokio::time::sleep(RETRY) => {
+                registrar.retry_store().await;
+                registrar.retry_other_store().await;
+            }
         }
     }
 }
@@ -379,11 +381,15 @@ fn was_asleep(before: (Instant, SystemTime), now: (Instant, SystemTime)) -> bool
     passed > now.0.duration_since(before.0) + ASLEEP
 }
 
-async fn rest_guards(registrar: Arc<Registrar>, end: CancellationToken) {
+/// What has to be looked at every second.
+async fn tidy(registrar: Arc<Registrar>, end: CancellationToken) {
     loop {
         tokio::select! {
             () = end.cancelled() => return,
-            () = tokio::time::sleep(REST) => registrar.rest_guards(),
+            () = tokio::time::sleep(REST) => {
+                registrar.rest_guards();
+                registrar.note_generations();
+            }
         }
     }
 }
@@ -500,7 +506,7 @@ const LOOK: Duration = Duration::from_secs(5);
 /// What they may differ by without sleep: clocks are adjusted.
 const ASLEEP: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_secs(5);
-/// A generation that was not accepted for so long has to prove itself again.
+/// A generation that was not accepted for so long has to prove itself again; the numbers of new ones are noted as often.
 const REST: Duration = Duration::from_secs(1);
 /// How long conversations on the control socket may take to end after the drain.
 const LAST_WORDS: Duration = Duration::from_millis(300);

@@ -3,7 +3,8 @@
 //! No secret is in it. A secret and the configuration cannot be written in one step, so the ledger holds the intent: a
 //! name is noted as pending before its secret is written or its registry forgotten, and the configuration decides. After
 //! a kill, a pending name that the configuration has is done, and one that it has not is undone, secret and all. A rotation
-//! is noted likewise, and the secret that the store has decides.
+//! is noted likewise, and the secret that the store has decides. A move to another store is noted before the first secret
+//! is copied, and until the last copy is deleted from the store that lost them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -14,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::authority::Certificates;
-use crate::credential::mark::Mark;
+use crate::credential::mark::{Known, Mark};
+use crate::credential::{Item, StoreKind};
 use crate::state::{Form, Old, StateError};
 
 /// The ledger's content.
@@ -30,9 +32,15 @@ pub struct Ledger {
     /// Rotations that have begun: whether the store has the new credential, its mark tells.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rotations: BTreeMap<RegistryName, Rotation>,
+    /// The last generation of each credential that comes from a file or a program, so that its number goes on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sourced: BTreeMap<RegistryName, Rotation>,
     /// The certificates of each host's authority; its key is in the store.
     #[serde(default)]
     pub authorities: BTreeMap<String, Certificates>,
+    /// Until all secrets are in one store and in no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving: Option<Moving>,
 }
 
 /// What is remembered of a credential.
@@ -46,14 +54,38 @@ pub struct Record {
     pub since: OffsetDateTime,
 }
 
-/// A generation that is about to be stored.
+/// A generation that is about to be stored, or that a source gave last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rotation {
-    /// What the record will be.
+    /// What its record is, or will be.
     pub record: Record,
-    /// Of the new credential, salted with the record's moment.
+    /// Of the credential, salted with the record's moment.
     pub mark: Mark,
+}
+
+impl From<&Rotation> for Known {
+    fn from(rotation: &Rotation) -> Self {
+        Self {
+            number: rotation.record.generation,
+            since: rotation.record.since,
+            mark: rotation.mark,
+        }
+    }
+}
+
+/// A move from one store to another that has begun. Which of the two is the store, the configuration says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Moving {
+    /// Where the secrets were.
+    pub from: StoreKind,
+    /// Where they go.
+    pub to: StoreKind,
+    /// Whether the new store has them all, each compared with the old one's.
+    pub whole: bool,
+    /// What one of the two is going to lose.
+    pub items: BTreeSet<Item>,
 }
 
 impl Ledger {

@@ -44,6 +44,12 @@ pub enum Request {
     Reload(Nothing),
     /// Opens a locked store. Answer: [`crate::response::Unlocked`].
     Unlock(Unlock),
+    /// What keeps the secrets. Answer: [`crate::response::StoreShown`].
+    Store(Nothing),
+    /// Takes every secret to another store. Answer: [`crate::response::StoreMoved`].
+    StoreMove(StoreMove),
+    /// Whether a registry's token is this one. Answer: [`crate::response::Held`].
+    Holds(Holds),
     /// Says or changes how much is logged. Answer: [`crate::response::LogLevels`].
     Log(Log),
     /// Drains and ends the daemon. Answer: [`crate::response::Stopping`].
@@ -281,6 +287,32 @@ pub struct Unlock {
         serialize_with = "secret::expose_option"
     )]
     pub set_passphrase: Option<Secret>,
+}
+
+/// The fields of `store-move`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreMove {
+    /// `keychain` or `vault`.
+    pub to: String,
+    /// Of the vault, where that is where the secrets go and it is under one.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "secret::expose_option"
+    )]
+    pub passphrase: Option<Secret>,
+}
+
+/// The fields of `holds`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Holds {
+    /// The registry.
+    pub name: RegistryName,
+    /// A token that was found elsewhere.
+    #[serde(serialize_with = "secret::expose")]
+    pub token: Secret,
 }
 
 /// The fields of `log`.

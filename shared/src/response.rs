@@ -365,6 +365,58 @@ pub struct Unlocked {
     pub ready: usize,
 }
 
+/// The answer to `store`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StoreShown {
+    /// The store.
+    pub store: StoreView,
+    /// How far a move is, while there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving: Option<StoreMoving>,
+    /// What a person should know, such as copies that a move could not delete yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// A move under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StoreMoving {
+    /// Where the secrets go.
+    pub to: String,
+    /// Steps that are done.
+    pub done: u64,
+    /// Steps that there are: each secret is copied, compared, and deleted where it was.
+    pub of: u64,
+}
+
+/// The answer to `store-move`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StoreMoved {
+    /// Where the secrets were.
+    pub from: String,
+    /// The store as it is now.
+    pub store: StoreView,
+    /// Secrets that were moved: tokens, and the keys of authorities.
+    pub moved: usize,
+    /// What a person should know, such as copies that could not be deleted yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// The answer to `holds`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Held {
+    /// The registry.
+    pub name: RegistryName,
+    /// Whether its token is that one; absent when it has none at hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same: Option<bool>,
+}
+
 /// The answer to `stop`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

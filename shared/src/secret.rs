@@ -1,7 +1,7 @@
 //! The secret string itself: zeroized when dropped, redacted in `Debug`, and not serialisable.
 //!
 //! A [`Secret`] has no `Serialize`: a response that held one would not compile. The one place where a secret travels,
-//! a request from `regauthctl` to the daemon, names [`expose_option`] for its field.
+//! a request from `regauthctl` to the daemon, names [`expose`] or [`expose_option`] for its field.
 
 use std::fmt;
 
@@ -75,6 +75,14 @@ pub fn expose_option<S: Serializer>(secret: &Option<Secret>, serializer: S) -> R
         Some(secret) => serializer.serialize_some(secret.expose()),
         None => serializer.serialize_none(),
     }
+}
+
+/// The same for a field that is always there.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn expose<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose())
 }
 
 /// Why a text is not a token. The text itself is never part of the message.

@@ -361,6 +361,39 @@ fn a_file_that_is_replaced_a_hundred_times_fails_no_request() {
     );
 }
 
+#[test]
+fn generations_of_a_source_are_counted_on_after_a_restart() {
+    let registry = bearer("token-1");
+    let folder = TempDir::new().unwrap();
+    let token_file = folder.path().join("token");
+    put(&token_file, "token-1");
+    let mut daemon = Daemon::builder().store("vault").start();
+    let source = format!("file:{}", token_file.display());
+    add(&daemon, "mounted", &registry, &["--source", &source]).succeeds();
+    let generation = |daemon: &Daemon| {
+        poll::wait_for("the token", || {
+            let shown = daemon.ctl(&["show", "mounted"]).succeeds().json["credential"].clone();
+            let number = shown["generation"].as_u64().unwrap();
+            (number > 0).then(|| (number, shown["since"].clone()))
+        })
+    };
+    put(&token_file, "token-2");
+    registry.accept(&["token-2"]);
+    daemon.ctl(&["rotate", "mounted"]).succeeds();
+    let second = generation(&daemon);
+    assert_eq!(second.0, 2);
+    daemon.restart();
+    assert_eq!(generation(&daemon), second, "the same token is the same generation");
+    daemon.stop();
+    put(&token_file, "token-3");
+    daemon.restart();
+    assert_eq!(generation(&daemon).0, 3);
+    daemon.ctl(&["remove-registry", "mounted"]).succeeds();
+    registry.accept(&["token-3"]);
+    add(&daemon, "mounted", &registry, &["--source", &source]).succeeds();
+    assert_eq!(generation(&daemon).0, 1, "a new registry begins anew");
+}
+
 /// In one step, as whoever mounts secrets does it.
 fn put(file: &Path, token: &str) {
     let new = file.with_extension("new");

@@ -4,15 +4,17 @@
 //! The moments are random. What is printed as the seed repeats them: `REGAUTH_SEED=… cargo test`.
 
 use std::fs;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use regauth_tests::certificates::Authority;
 use regauth_tests::client::{self, Running};
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
 use regauth_tests::honeypot::Honeypot;
+use regauth_tests::items;
 use regauth_tests::keyring::Keyring;
 use regauth_tests::programs::binary;
+use regauth_tests::random::Random;
 use serde_json::Value;
 
 #[test]
@@ -152,7 +154,7 @@ impl Stage {
         };
         let (before, after) = (self.now.clone(), self.after(verb));
         let length = self.lengths[verb as usize];
-        let delay = Duration::from_nanos(self.random.below(u64::try_from(length.as_nanos()).unwrap()));
+        let delay = self.random.within(length);
         let running = self.start(verb, after.as_ref());
         // Not a wait for anything: the moment itself is what is tested.
         std::thread::sleep(delay);
@@ -247,8 +249,8 @@ impl Stage {
     /// The names of everything in the store.
     fn items(&self) -> Vec<String> {
         match &self.keyring {
-            None => items_of_vault(&self.daemon),
-            Some(keyring) => items_of_keyring(keyring, &self.daemon),
+            None => items::of_vault(&self.daemon),
+            Some(keyring) => items::of_keyring(keyring, &self.daemon),
         }
     }
 
@@ -265,52 +267,5 @@ impl Stage {
     }
 }
 
-/// The `age` command opens the vault: we need not believe the daemon.
-fn items_of_vault(daemon: &Daemon) -> Vec<String> {
-    let state = daemon.home().join("state");
-    if !state.join("vault.age").exists() {
-        return Vec::new();
-    }
-    let mut age = client::command("age", daemon.home());
-    age.args(["-d", "-i", "vault-identity.txt", "vault.age"])
-        .current_dir(state);
-    let opened: Value = serde_json::from_str(&client::run(&mut age).succeeds().stdout).unwrap();
-    opened.as_object().unwrap().keys().cloned().collect()
-}
-
-fn items_of_keyring(keyring: &Keyring, daemon: &Daemon) -> Vec<String> {
-    let service = format!("regauth@{}", daemon.home().display());
-    let found = keyring.secret_tool(&["search", "--all", "service", &service], "");
-    let said = format!("{}{}", found.stdout, found.stderr);
-    let mut items: Vec<String> = said
-        .lines()
-        .filter_map(|line| line.strip_prefix("attribute.username = "))
-        .map(str::to_owned)
-        .collect();
-    items.sort();
-    items
-}
-
 const SHORTEST: Duration = Duration::from_millis(5);
 const LONGEST: Duration = Duration::from_secs(1);
-
-/// Xorshift: moments need no better.
-struct Random(u64);
-
-impl Random {
-    fn seeded() -> Self {
-        let seed = match std::env::var("REGAUTH_SEED") {
-            Ok(seed) => seed.parse().unwrap(),
-            Err(_) => u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() >> 8).unwrap(),
-        };
-        eprintln!("REGAUTH_SEED={seed}");
-        Self(seed | 1)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % limit
-    }
-}

@@ -6,7 +6,7 @@
 //! [`honeypot`] is a stranger that records what it is sent, both by [`serve`]; [`cargo`], [`git`] and [`curl`] are the
 //! clients, [`storm`] is a thousand at once, a [`herd`] asks again and again, and [`hand`] is the person who sets them up,
 //! at a [`terminal`] where one is needed; [`network`] is a network with names of its own; [`keyring`] is the desktop's
-//! keychain; [`daemon`] and [`ctl`] are regauth itself, from [`programs`], started by a [`manager`] or by the real
+//! keychain, [`items`] what a store keeps, [`random`] the moment of a kill; [`daemon`] and [`ctl`] are regauth itself, from [`programs`], started by a [`manager`] or by the real
 //! [`systemd`] where a test is about that; [`leaks`] looks for secrets where none may be. The harness asserts nothing of
 //! its own: the scenarios do.
 #![allow(
@@ -31,6 +31,7 @@ pub mod git_server;
 pub mod hand;
 pub mod herd;
 pub mod honeypot;
+pub mod items;
 pub mod keyring;
 pub mod leaks;
 pub mod manager;
@@ -41,6 +42,7 @@ pub mod poll;
 pub mod process;
 pub mod programs;
 pub mod pypi_server;
+pub mod random;
 pub mod raw;
 pub mod recorder;
 pub mod registry;

@@ -2,6 +2,7 @@
 
 pub(crate) mod add_registry;
 pub(crate) mod add_scope;
+pub(crate) mod import;
 pub(crate) mod remove_registry;
 
 pub(crate) mod list;
@@ -30,10 +31,12 @@ pub(crate) mod reload;
 pub(crate) mod service;
 pub(crate) mod status;
 pub(crate) mod stop;
+pub(crate) mod store;
 pub(crate) mod unlock;
 
 mod client_configuration;
 mod git_index;
+mod import_words;
 mod registry;
 mod run_registries;
 mod source;

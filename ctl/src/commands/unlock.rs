@@ -86,7 +86,7 @@ fn piped(set: bool, given: bool) -> Result<Unlock, ErrorBody> {
 }
 
 /// The rules are those of a token, and so are the words of the error.
-fn passphrase(text: &str) -> Result<Secret, ErrorBody> {
+pub(super) fn passphrase(text: &str) -> Result<Secret, ErrorBody> {
     Secret::parse(text).map_err(|invalid| {
         error::usage(invalid.to_string().replace("token", "passphrase"))
             .hint("nothing was sent; a passphrase is one line of printable ASCII")

@@ -149,7 +149,7 @@ fn registry(patient: &Patient, config: &Value, view: &RegistryView, index: &str)
                 "cargo-holds-token",
                 format!("cargo has a token for {name} of its own, in {place}"),
                 "it is not needed any more, and every build script can read it",
-                "delete it there, and have it replaced at the registry",
+                "regauthctl import takes it out, where it lies in a file; have it replaced at the registry",
             )
             .only_worth_knowing(),
         );

@@ -11,6 +11,7 @@ use regauth_shared::{ErrorBody, Request, version};
 use super::{Finding, Fix, Patient};
 use crate::client::Client;
 use crate::error;
+use crate::import::originals;
 
 /// There is nobody to look at.
 pub(super) fn unreachable(error: &ErrorBody) -> Finding {
@@ -28,6 +29,7 @@ pub(super) fn check(patient: &Patient) -> Vec<Finding> {
     let mut findings = of_the_store(patient);
     findings.extend(bundle(patient));
     findings.extend(configuration(patient));
+    findings.extend(backup(patient));
     let theirs = &patient.status.version;
     if theirs != version::PROGRAM {
         findings.push(
@@ -52,6 +54,18 @@ pub(super) fn check(patient: &Patient) -> Vec<Finding> {
         );
     }
     findings
+}
+
+/// Whether files that tokens were taken out of lie around as they were.
+fn backup(patient: &Patient) -> Option<Finding> {
+    let folder = originals::backup(&patient.folders)?;
+    let finding = Finding::new(
+        "import-backup",
+        format!("{folder} has copies of files with tokens in plain text, which `regauthctl import` made"),
+        "every program of yours can read them, as it could read the files",
+        "regauthctl import --forget-backup, when your builds work; regauthctl import --undo, when they don't",
+    );
+    Some(finding.only_worth_knowing())
 }
 
 /// What the daemon says of itself; rejected and missing tokens are the registries' own.

@@ -59,6 +59,16 @@ impl Document {
         Self { made, ..self }
     }
 
+    /// Its permission bits.
+    pub(crate) fn mode(&self) -> u32 {
+        self.mode
+    }
+
+    /// The same; what is written gets these permission bits.
+    pub(crate) fn with_mode(self, mode: u32) -> Self {
+        Self { mode, ..self }
+    }
+
     /// Makes this the file's text, or removes the file. A link stays, and what it points to is replaced: people keep
     /// their configuration elsewhere.
     ///

@@ -30,9 +30,10 @@ use crate::client::Client;
 use crate::error;
 pub(crate) use document::Document;
 pub(crate) use facts::{Facts, PROVIDER, beside_us, is_git_index, on_path};
+pub(crate) use patch::{Hunk, apply, fingerprint, hunks};
 pub(crate) use record::Place;
 use record::{FileRecord, Record};
-pub(crate) use tool::{Tool, uv_file};
+pub(crate) use tool::{Tool, home, uv_file, variable, xdg_config};
 
 /// What was done, or would be.
 #[derive(Debug, Serialize)]
@@ -199,6 +200,13 @@ pub(crate) fn refresh(folders: &Folders, client: &Client) -> String {
             Err(error) => trouble(record.tool.name(), &error),
         })
         .collect()
+}
+
+/// Whether a client of this name is set up for this person everywhere.
+pub(crate) fn is_set_up(client: &str, folders: &Folders) -> bool {
+    let records = Record::all(folders);
+    let mut everywhere = records.iter().filter(|record| record.place == Place::User);
+    everywhere.any(|record| record.tool.name() == client)
 }
 
 /// Clients that would be set up otherwise by now. Files that a person has edited since are theirs to judge.

@@ -8,7 +8,7 @@ use similar::{Algorithm, DiffTag, TextDiff, capture_diff_slices};
 
 /// Replaces some lines by others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Hunk {
+pub(crate) struct Hunk {
     /// How many lines stay in front.
     at: usize,
     /// How many lines go.
@@ -18,7 +18,7 @@ pub(super) struct Hunk {
 }
 
 /// What turns `from` into `to`.
-pub(super) fn hunks(from: &str, to: &str) -> Vec<Hunk> {
+pub(crate) fn hunks(from: &str, to: &str) -> Vec<Hunk> {
     let [old, new] = [from, to].map(|text| text.split_inclusive('\n').collect::<Vec<_>>());
     let operations = capture_diff_slices(Algorithm::Myers, &old, &new);
     let changes = operations.iter().filter(|operation| operation.tag() != DiffTag::Equal);
@@ -37,7 +37,7 @@ pub(super) fn hunks(from: &str, to: &str) -> Vec<Hunk> {
 }
 
 /// Applies hunks to the very text that they were made for.
-pub(super) fn apply(text: &str, hunks: &[Hunk]) -> String {
+pub(crate) fn apply(text: &str, hunks: &[Hunk]) -> String {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let mut result = String::with_capacity(text.len());
     let mut done = 0;
@@ -51,7 +51,7 @@ pub(super) fn apply(text: &str, hunks: &[Hunk]) -> String {
 }
 
 /// What tells one text from every other.
-pub(super) fn fingerprint(text: &str) -> String {
+pub(crate) fn fingerprint(text: &str) -> String {
     Sha256::digest(text.as_bytes())
         .iter()
         .map(|byte| format!("{byte:02x}"))

@@ -309,15 +309,24 @@ fn first_there(files: &[PathBuf]) -> Option<PathBuf> {
     files.iter().find(|file| file.exists()).cloned()
 }
 
-fn home() -> Result<PathBuf, ErrorBody> {
+/// The person's home.
+///
+/// # Errors
+/// `HOME` is not set.
+pub(crate) fn home() -> Result<PathBuf, ErrorBody> {
     variable("HOME").ok_or_else(|| error::usage("HOME is not set, so there is no telling where your settings are"))
 }
 
-fn xdg_config() -> Result<PathBuf, ErrorBody> {
+/// Where programs have their configuration.
+///
+/// # Errors
+/// `HOME` is not set.
+pub(crate) fn xdg_config() -> Result<PathBuf, ErrorBody> {
     variable("XDG_CONFIG_HOME").map_or_else(|| Ok(home()?.join(".config")), Ok)
 }
 
-fn variable(name: &str) -> Option<PathBuf> {
+/// A path in an environment variable.
+pub(crate) fn variable(name: &str) -> Option<PathBuf> {
     let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
     std::path::absolute(value).ok()
 }

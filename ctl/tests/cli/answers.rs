@@ -6,7 +6,7 @@ use regauth_shared::frame::MAX_LINE;
 
 use crate::peer::{Home, golden};
 
-const VERBS: [(&str, &[&str]); 13] = [
+const VERBS: [(&str, &[&str]); 15] = [
     ("remove-registry", &["remove-registry", "corp"]),
     ("list", &["list"]),
     ("show", &["show", "corp"]),
@@ -19,6 +19,8 @@ const VERBS: [(&str, &[&str]); 13] = [
     ("status", &["status"]),
     ("reload", &["reload"]),
     ("unlock", &["unlock", "--passphrase-stdin"]),
+    ("store", &["store"]),
+    ("store-move", &["store", "move", "vault", "--passphrase-stdin"]),
     ("stop", &["stop"]),
 ];
 
@@ -50,6 +52,8 @@ fn every_verb_says_its_answer_in_words() {
         ("status", "regauthd 0.1.0 runs as process 4242"),
         ("reload", "note: `listen` changes at the next start"),
         ("unlock", "The vault is open; 2 registries can be served."),
+        ("store", "moving      to the vault, 4 of 9 steps done"),
+        ("store-move", "Moved 3 secrets from the keychain to the vault"),
         (
             "stop",
             "regauthd (process 4242) drains 3 connections, for at most 30 s, and ends.",

@@ -2,9 +2,10 @@
 
 use crate::peer::{Home, command, golden, run};
 
-const VERBS: [&str; 23] = [
+const VERBS: [&str; 25] = [
     "add-registry",
     "add-scope",
+    "import",
     "remove-registry",
     "list",
     "show",
@@ -20,6 +21,7 @@ const VERBS: [&str; 23] = [
     "grants",
     "revoke",
     "status",
+    "store",
     "unlock",
     "reload",
     "service",

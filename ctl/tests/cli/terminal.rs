@@ -32,6 +32,10 @@ impl Terminal {
         let mut command = Command::new("setsid");
         command.args(["--ctty", "--wait", env!("CARGO_BIN_EXE_regauthctl")]);
         command.args(arguments).env("REGAUTH_HOME", home.path());
+        command
+            .env("HOME", home.path())
+            .env_remove("XDG_CONFIG_HOME")
+            .env_remove("CARGO_HOME");
         let end = || self.program.try_clone().unwrap();
         command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap()
     }
@@ -108,6 +112,28 @@ fn add_registry_asks_its_way_through() {
             .concat()
             .contains(r#""scheme":"basic","username":"me@corp.example""#)
     );
+}
+
+#[test]
+fn import_shows_what_it_found_and_asks_what_to_take_and_whether_to_take_it_out() {
+    let (home, peer) = Home::answering(&[golden("response/list-least"), golden("response/add-registry")]);
+    let netrc = home.path().join(".netrc");
+    std::fs::write(&netrc, "machine corp.example login me password s3cret-token\n").unwrap();
+    std::fs::create_dir(home.path().join("state")).unwrap();
+    let mut terminal = Terminal::open();
+    let mut child = terminal.run(&home, &["import"]);
+    let mut seen = terminal.read_until("numbers, names, all, or nothing) ");
+    terminal.type_in("corp-example\r");
+    seen += &terminal.read_until("--forget-backup`. (y/N) ");
+    terminal.type_in("y\r");
+    seen += &terminal.read_until("deletes the copies");
+    assert!(seen.contains("(12 characters)") && !seen.contains("s3cret"), "{seen}");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(std::fs::read_to_string(netrc).unwrap(), "");
+    let asked = peer.requests().concat();
+    let wanted =
+        r#""scopes":["https://corp.example/"],"kind":"generic","scheme":"basic","username":"me","token":"s3cret"#;
+    assert!(asked.contains(wanted), "{asked}");
 }
 
 #[test]

@@ -110,7 +110,7 @@ async fn commit(
     registrar.write_ledger(&books.ledger)?;
     if let Some(token) = &request.token {
         let item = Item::Credential(request.name.clone());
-        let written = registrar.store.write(&item, token).await;
+        let written = registrar.store().thread.write(&item, token).await;
         written.map_err(|error| store_error(&error))?;
     }
     registrar.ensure_authorities(books).await?;

@@ -33,7 +33,7 @@ impl Registrar {
     /// The authority of one host. A store that cannot be asked leaves the host without one for now.
     async fn ensure_authority(&self, books: &mut Books, host: &Host) -> Result<(), ErrorBody> {
         let item = Item::AuthorityKey(host.clone());
-        let key = match self.store.read(&item).await {
+        let key = match self.store().thread.read(&item).await {
             Ok(key) => key,
             Err(error) => {
                 books.store_trouble = Some(error);
@@ -75,7 +75,8 @@ impl Registrar {
             .authorities
             .insert(host.to_string(), authority.certificates().clone());
         self.write_ledger(&books.ledger)?;
-        self.store
+        self.store()
+            .thread
             .write(item, &key)
             .await
             .map_err(|error| store_error(&error))?;
@@ -98,7 +99,13 @@ impl Registrar {
             .collect();
         for text in unwanted {
             let Ok(host) = text.parse::<Host>() else { continue };
-            if self.store.delete(&Item::AuthorityKey(host.clone())).await.is_ok() {
+            if self
+                .store()
+                .thread
+                .delete(&Item::AuthorityKey(host.clone()))
+                .await
+                .is_ok()
+            {
                 books.identities.remove(&host);
                 books.ledger.authorities.remove(&text);
             }

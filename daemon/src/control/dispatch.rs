@@ -5,7 +5,7 @@ use regauth_shared::{ErrorBody, Request};
 use serde::Serialize;
 
 use super::registrar::Registrar;
-use super::{add, grants, life, remove, rotate, scopes, show};
+use super::{add, grants, life, moving, remove, rotate, scopes, show};
 
 /// Carries out one line of the protocol and gives the line to answer.
 pub(crate) async fn dispatch(registrar: &Registrar, line: &str) -> String {
@@ -32,6 +32,9 @@ async fn carry_out(registrar: &Registrar, request: Request) -> String {
         Request::Status(_) => answer(Ok(show::status(registrar).await)),
         Request::Reload(_) => answer(life::reload(registrar).await),
         Request::Unlock(request) => answer(life::unlock(registrar, request).await),
+        Request::Store(_) => answer(Ok(moving::store(registrar).await)),
+        Request::StoreMove(request) => answer(moving::store_move(registrar, request).await),
+        Request::Holds(request) => answer(rotate::holds(registrar, &request)),
         Request::Log(request) => answer(life::log(registrar, &request)),
         Request::Stop(_) => answer(Ok(life::stop(registrar))),
     }

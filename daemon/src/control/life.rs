@@ -75,7 +75,10 @@ fn unchanged_until_the_next_start(registrar: &Registrar, config: &Config) -> Vec
     let listens_elsewhere = config.listen.port() != 0 && config.listen != registrar.plane.listen;
     let differences = [
         ("listen", listens_elsewhere && config.listen != at_start.listen),
-        ("store", config.store.is_some_and(|store| store != registrar.store_kind)),
+        (
+            "store",
+            config.store.is_some_and(|store| store != registrar.store().kind),
+        ),
         ("drain-timeout", config.drain_timeout != at_start.drain_timeout),
         ("clients", config.clients != registrar.plane.clients),
         ("[upstream]", config.upstream != at_start.upstream),
@@ -90,7 +93,7 @@ fn unchanged_until_the_next_start(registrar: &Registrar, config: &Config) -> Vec
 
 /// Opens a locked store and brings what it keeps into service; puts a vault under a passphrase.
 pub(crate) async fn unlock(registrar: &Registrar, request: Unlock) -> Result<Unlocked, ErrorBody> {
-    let store = &registrar.store;
+    let store = &registrar.store().thread;
     // Nobody is to be asked to open a keychain that will then refuse a passphrase.
     if request.passphrase.is_some() || request.set_passphrase.is_none() {
         let opened = store.unlock(request.passphrase.as_ref()).await;

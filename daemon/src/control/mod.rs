@@ -2,8 +2,8 @@
 //!
 //! [`server`] listens on the Unix socket and frames lines; [`dispatch`] has one exhaustive match. The verbs are written on
 //! the [`registrar`] (with its [`authorities`] and [`files`]), which alone changes what is served: [`add`], [`remove`],
-//! [`scopes`], [`rotate`] (with verify), [`grants`], [`show`] and [`life`]. [`supply`] gets a new registry's first token from its
-//! source, [`probe`] asks a registry what it thinks of one.
+//! [`scopes`], [`rotate`] (with verify), [`grants`], [`show`], [`life`] and [`moving`]. [`supply`] gets a new registry's first
+//! token from its source, [`probe`] asks a registry what it thinks of one.
 
 pub mod registrar;
 
@@ -13,6 +13,7 @@ mod files;
 mod add;
 mod grants;
 mod life;
+mod moving;
 mod probe;
 mod remove;
 mod rotate;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use regauth_shared::paths::Folders;
 use regauth_shared::response::Sockets;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
@@ -18,17 +18,19 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::moving::Progress;
 use crate::authority::Authority;
 use crate::config::Config;
 use crate::credential::environment::Environment;
 use crate::credential::generation::Value;
 use crate::credential::keeper::{Keeper, Outlet, Present};
+use crate::credential::mark::{Known, Mark};
+use crate::credential::open::Opened;
 use crate::credential::origin::Origin;
 use crate::credential::slot::{Holding, Slot};
-use crate::credential::thread::StoreThread;
-use crate::credential::{Item, StoreError, StoreKind};
+use crate::credential::{Item, StoreError};
 use crate::host::Host;
-use crate::ledger::{Ledger, Record};
+use crate::ledger::{Ledger, Record, Rotation};
 use crate::logs::Logs;
 use crate::proxy::routes::{Routes, Service};
 use crate::proxy::upstream::{Trust, Upstream};
@@ -47,10 +49,6 @@ pub struct Registrar {
     pub plane: Arc<Plane>,
     /// How many workers there are; the control side has the pool after theirs.
     pub workers: usize,
-    /// What keeps the secrets.
-    pub store: StoreThread,
-    /// Which store that is.
-    pub store_kind: StoreKind,
     /// The configuration that the daemon started with; some of it stays until the next start.
     pub at_start: Config,
     /// The system's roots, as they were last read.
@@ -73,6 +71,12 @@ pub struct Registrar {
     pub renewers: TaskTracker,
     books: Mutex<Books>,
     glance: ArcSwap<Glance>,
+    /// What keeps the secrets.
+    store: ArcSwap<Opened>,
+    /// The store that still has copies from a move, until they are deleted there.
+    other_store: ArcSwapOption<Opened>,
+    /// How far a move is, while there is one.
+    moving: ArcSwapOption<Progress>,
 }
 
 /// The registries in service, by name.
@@ -128,9 +132,7 @@ pub struct Parts {
     /// How many workers there are.
     pub workers: usize,
     /// What keeps the secrets.
-    pub store: StoreThread,
-    /// Which store that is.
-    pub store_kind: StoreKind,
+    pub store: Opened,
     /// The configuration that the daemon started with; some of it stays until the next start.
     pub at_start: Config,
     /// The system's roots.
@@ -163,8 +165,6 @@ impl Registrar {
             config_file: parts.config_file,
             plane: parts.plane,
             workers: parts.workers,
-            store: parts.store,
-            store_kind: parts.store_kind,
             at_start: parts.at_start,
             system_roots: ArcSwap::from_pointee(parts.system_roots),
             sockets: parts.sockets,
@@ -180,11 +180,15 @@ impl Registrar {
                 ..Books::default()
             }),
             glance: ArcSwap::default(),
+            store: ArcSwap::from_pointee(parts.store),
+            other_store: ArcSwapOption::empty(),
+            moving: ArcSwapOption::empty(),
         };
         {
             let mut books = registrar.books.lock().await;
             registrar.take_in(&mut books, config).await?;
             registrar.finish_pending(&mut books).await?;
+            registrar.settle_move(&mut books).await;
             registrar.publish(&books);
         }
         Ok(registrar)
@@ -196,6 +200,36 @@ impl Registrar {
     /// When the file has errors; what was in service stays.
     pub async fn reload(&self) -> Result<(), ErrorBody> {
         super::life::reload(self).await.map(drop)
+    }
+
+    /// What keeps the secrets.
+    pub(crate) fn store(&self) -> Arc<Opened> {
+        self.store.load_full()
+    }
+
+    /// From now on this is what keeps the secrets. The configuration says so already.
+    pub(super) fn use_store(&self, store: Arc<Opened>) {
+        self.store.store(store);
+    }
+
+    /// The store that still has copies from a move.
+    pub(super) fn other_store(&self) -> Option<Arc<Opened>> {
+        self.other_store.load_full()
+    }
+
+    /// Notes which store still has copies from a move, or that none has.
+    pub(super) fn note_other_store(&self, store: Option<Arc<Opened>>) {
+        self.other_store.store(store);
+    }
+
+    /// How far a move is, while there is one.
+    pub(super) fn progress(&self) -> Option<Arc<Progress>> {
+        self.moving.load_full()
+    }
+
+    /// Notes that a move has begun, or that it is over.
+    pub(super) fn note_progress(&self, progress: Option<Arc<Progress>>) {
+        self.moving.store(progress);
     }
 
     /// The books, for one verb at a time.
@@ -213,7 +247,9 @@ impl Registrar {
 
     /// Waits for the verb that is under way; after it, nothing is written any more.
     pub(crate) async fn close(&self) {
-        self.books.lock().await.closed = true;
+        let mut books = self.books.lock().await;
+        self.note(&mut books);
+        books.closed = true;
     }
 
     /// What was last published.
@@ -244,10 +280,11 @@ impl Registrar {
 
     /// Deletes a registry's secret, and with it the last that is remembered of it.
     pub(crate) async fn delete_credential(&self, books: &mut Books, name: &RegistryName) -> Result<(), StoreError> {
-        self.store.delete(&Item::Credential(name.clone())).await?;
+        self.store().thread.delete(&Item::Credential(name.clone())).await?;
         books.ledger.pending.remove(name);
         books.ledger.registries.remove(name);
         books.ledger.rotations.remove(name);
+        books.ledger.sourced.remove(name);
         Ok(())
     }
 
@@ -296,7 +333,8 @@ impl Registrar {
         let previous = previous.filter(|service| service.registry.source == registry.source);
         let previous = previous.map(|service| Arc::clone(&service.keeper));
         if let Some(origin) = Origin::of(&registry.source) {
-            return previous.unwrap_or_else(|| Arc::new(Keeper::renewing(origin, None, &self.renewers)));
+            let known = books.ledger.sourced.get(name).map(Known::from);
+            return previous.unwrap_or_else(|| Arc::new(Keeper::renewing(origin, None, known, &self.renewers)));
         }
         let keeper = previous.unwrap_or_else(|| Arc::new(Keeper::fixed()));
         if keeper.present().value().is_none() {
@@ -317,7 +355,7 @@ impl Registrar {
     }
 
     async fn stored(&self, books: &mut Books, name: &RegistryName) -> Present {
-        match self.store.read(&Item::Credential(name.clone())).await {
+        match self.store().thread.read(&Item::Credential(name.clone())).await {
             Ok(Some(secret)) => {
                 let interrupted = books.ledger.rotations.contains_key(name);
                 let record = books.ledger.settle(name, &secret).unwrap_or_else(first_record);
@@ -353,9 +391,47 @@ impl Registrar {
         }
     }
 
+    /// Called once in a while; a verb that has the books is not waited for.
+    pub(crate) fn note_generations(&self) {
+        if let Ok(mut books) = self.books.try_lock()
+            && !books.closed
+        {
+            self.note(&mut books);
+        }
+    }
+
+    /// Notes which generation each source gave last, so that its number goes on after a restart.
+    fn note(&self, books: &mut Books) {
+        let Books { services, ledger, .. } = books;
+        let comes_from_elsewhere = |name: &RegistryName| {
+            let source = services.get(name).map(|service| &service.registry.source);
+            source.is_some_and(|source| Origin::of(source).is_some())
+        };
+        let before = ledger.sourced.len();
+        ledger.sourced.retain(|name, _| comes_from_elsewhere(name));
+        let mut changed = ledger.sourced.len() != before;
+        for (name, service) in services.iter().filter(|(name, _)| comes_from_elsewhere(name)) {
+            let Present::Ready(value) = service.keeper.present() else {
+                continue;
+            };
+            let record = record(&value);
+            if ledger.sourced.get(name).is_none_or(|noted| noted.record != record) {
+                let mark = Mark::of(&value.secret, value.since);
+                ledger.sourced.insert(name.clone(), Rotation { record, mark });
+                changed = true;
+            }
+        }
+        if changed && let Err(error) = self.write_ledger(ledger) {
+            tracing::warn!(
+                error = error.message,
+                "the numbers of tokens from elsewhere begin anew after a restart"
+            );
+        }
+    }
+
     /// What `systemctl status` shows.
     fn in_a_line(&self, books: &Books) -> String {
-        let store = self.store_kind.as_str();
+        let store = self.store().kind.as_str();
         let trouble = books.store_trouble.as_ref();
         let trouble = trouble.map_or_else(String::new, |trouble| format!(" ({trouble})"));
         match books.services.len() {
@@ -368,7 +444,7 @@ impl Registrar {
     pub async fn retry_store(&self) {
         let glance = self.glance();
         let nothing_is_missing = glance.store_trouble.is_none() && !glance.unfinished;
-        if nothing_is_missing || self.store.check().await.is_err() {
+        if nothing_is_missing || self.store().thread.check().await.is_err() {
             return;
         }
         let Ok(mut books) = self.books().await else { return };

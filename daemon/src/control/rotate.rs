@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use regauth_shared::request::{Allow, ByName, Rotate, Verify};
-use regauth_shared::response::{Rotated, Verdict, VerdictResult, Verified, WritesChanged};
+use regauth_shared::request::{Allow, ByName, Holds, Rotate, Verify};
+use regauth_shared::response::{Held, Rotated, Verdict, VerdictResult, Verified, WritesChanged};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
 use time::OffsetDateTime;
 use tokio::sync::MutexGuard;
@@ -58,6 +58,16 @@ fn comes_from(name: &RegistryName, source: &Source) -> ErrorBody {
     )
 }
 
+/// Whether a registry's present token is the one that somebody has found elsewhere.
+pub(crate) fn holds(registrar: &Registrar, request: &Holds) -> Result<Held, ErrorBody> {
+    let service = find(&registrar.glance().services, &request.name)?;
+    let present = service.keeper.present();
+    Ok(Held {
+        name: request.name.clone(),
+        same: present.value().map(|value| value.secret.is_same(&request.token)),
+    })
+}
+
 /// Asks the registry, stores, swaps.
 async fn rotate_stored(
     registrar: &Registrar,
@@ -95,7 +105,11 @@ async fn store(
         ledger.rotations.remove(name);
         return Err(error);
     }
-    let written = registrar.store.write(&Item::Credential(name.clone()), token).await;
+    let written = registrar
+        .store()
+        .thread
+        .write(&Item::Credential(name.clone()), token)
+        .await;
     match &written {
         Ok(()) => {
             ledger.rotations.remove(name);

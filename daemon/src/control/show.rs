@@ -11,13 +11,13 @@ use regauth_shared::{ErrorBody, version};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::moving::left_over;
 use super::registrar::{Registrar, Services, store_error};
 use super::remove::not_found;
 use crate::config::Clients;
 use crate::credential::slot::Holding;
 use crate::credential::{StoreError, open};
 use crate::proxy::routes::Service;
-use crate::proxy::worker::Plane;
 use crate::registry::Source;
 
 /// All registries.
@@ -37,15 +37,10 @@ pub(crate) fn show(registrar: &Registrar, request: &ByName) -> Result<RegistryVi
         .ok_or_else(|| not_found(services, &request.name))
 }
 
-/// What the daemon is doing. The store is asked, shortly: it may have been closed or ended since it was last used.
+/// What the daemon is doing.
 pub(crate) async fn status(registrar: &Registrar) -> Status {
-    let asked = tokio::time::timeout(PATIENCE, registrar.store.check()).await;
+    let trouble = store_trouble(registrar).await;
     let glance = registrar.glance();
-    let trouble = match asked {
-        Ok(Ok(())) => glance.store_trouble.clone(),
-        Ok(Err(trouble)) => Some(trouble),
-        Err(_) => Some(StoreError::NoAnswer),
-    };
     let plane = &registrar.plane;
     Status {
         version: version::PROGRAM.to_owned(),
@@ -58,7 +53,7 @@ pub(crate) async fn status(registrar: &Registrar) -> Status {
         config: registrar.config_file.display().to_string(),
         store: store_view(registrar, trouble.as_ref()),
         registries: glance.services.len(),
-        problems: problems(plane, &glance.services, trouble.as_ref()),
+        problems: problems(registrar, &glance.services, trouble.as_ref()),
         clients: plane.clients.as_str().to_owned(),
         connections: plane.counters.connections(),
         requests: plane.counters.requests(),
@@ -90,6 +85,22 @@ pub(crate) fn view(service: &Service) -> RegistryView {
     }
 }
 
+/// The store and its health at this moment.
+pub(crate) async fn present_store(registrar: &Registrar) -> StoreView {
+    let trouble = store_trouble(registrar).await;
+    store_view(registrar, trouble.as_ref())
+}
+
+/// The store is asked, shortly: it may have been closed or ended since it was last used.
+async fn store_trouble(registrar: &Registrar) -> Option<StoreError> {
+    let store = registrar.store();
+    match tokio::time::timeout(PATIENCE, store.thread.check()).await {
+        Ok(Ok(())) => registrar.glance().store_trouble.clone(),
+        Ok(Err(trouble)) => Some(trouble),
+        Err(_) => Some(StoreError::NoAnswer),
+    }
+}
+
 /// The store and its health.
 pub(crate) fn store_view(registrar: &Registrar, trouble: Option<&StoreError>) -> StoreView {
     let state = match trouble {
@@ -97,9 +108,10 @@ pub(crate) fn store_view(registrar: &Registrar, trouble: Option<&StoreError>) ->
         Some(StoreError::Locked | StoreError::WrongPassphrase) => "locked",
         Some(_) => "unavailable",
     };
+    let kind = registrar.store().kind;
     StoreView {
-        kind: registrar.store_kind.as_str().to_owned(),
-        protection: open::protection(&registrar.folders, registrar.store_kind),
+        kind: kind.as_str().to_owned(),
+        protection: open::protection(&registrar.folders, kind),
         state: state.to_owned(),
     }
 }
@@ -149,7 +161,8 @@ fn credential(service: &Service) -> CredentialView {
     }
 }
 
-fn problems(plane: &Plane, services: &Services, trouble: Option<&StoreError>) -> Vec<Problem> {
+fn problems(registrar: &Registrar, services: &Services, trouble: Option<&StoreError>) -> Vec<Problem> {
+    let plane = &registrar.plane;
     let mut problems = Vec::new();
     if plane.clients == Clients::SameUser
         && let Some(why) = plane.peers.without_proof()
@@ -167,6 +180,15 @@ fn problems(plane: &Plane, services: &Services, trouble: Option<&StoreError>) ->
         problems.push(Problem {
             message: error.message,
             hint: error.hint.unwrap_or_default(),
+        });
+    }
+    if let Some(other) = registrar.other_store() {
+        problems.push(Problem {
+            message: left_over(other.kind),
+            hint: format!(
+                "`regauthctl store move {}` tries at once, and asks for a passphrase where there is one",
+                registrar.store().kind.as_str()
+            ),
         });
     }
     problems.extend(services.values().filter_map(|service| untrusted(service)));

@@ -130,7 +130,7 @@ async fn minted(registrar: &Registrar, mut origin: Origin) -> Supply {
         }
     };
     Supply {
-        keeper: Arc::new(Keeper::renewing(origin, minted, &registrar.renewers)),
+        keeper: Arc::new(Keeper::renewing(origin, minted, None, &registrar.renewers)),
         first,
     }
 }

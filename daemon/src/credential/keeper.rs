@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::generation::{Generation, Value};
 use super::lifetime::{Lifetime, Moment};
+use super::mark::Known;
 use super::origin::{Failure, Minted, Origin};
 use super::renewer::Renewer;
 use super::slot::{Holding, Slot, handover};
@@ -110,9 +111,9 @@ impl Keeper {
     }
 
     /// A credential that comes from `origin`, which is asked whenever that is due; at once if it did not give a `first`
-    /// value already.
-    pub fn renewing(origin: Origin, first: Option<Minted>, tasks: &TaskTracker) -> Self {
-        let shelf = Arc::<Shelf>::default();
+    /// value already. Its numbers go on from the generation that is `known`.
+    pub fn renewing(origin: Origin, first: Option<Minted>, known: Option<Known>, tasks: &TaskTracker) -> Self {
+        let shelf = Arc::new(Shelf::going_on_from(known));
         if let Some(first) = first {
             shelf.take(first, Moment::now());
         }
@@ -205,6 +206,8 @@ pub(super) struct Inner {
     pub(super) present: Present,
     outlets: Vec<Outlet>,
     last_number: u64,
+    /// What the source gave last before the daemon started, until it gives something.
+    known: Option<Known>,
     pub(super) news: News,
 }
 
@@ -214,12 +217,24 @@ impl Default for Inner {
             present: Present::Missing("it has not been asked for yet".to_owned()),
             outlets: Vec::new(),
             last_number: 0,
+            known: None,
             news: News::default(),
         }
     }
 }
 
 impl Shelf {
+    fn going_on_from(known: Option<Known>) -> Self {
+        let last_number = known.map_or(0, |known| known.number);
+        Self {
+            inner: Mutex::new(Inner {
+                last_number,
+                known,
+                ..Inner::default()
+            }),
+        }
+    }
+
     /// Never held for longer than it takes to look or to replace.
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -242,9 +257,11 @@ impl Shelf {
     pub(super) fn take(&self, minted: Minted, now: Moment) -> (Taken, Replaced) {
         let mut inner = self.lock();
         inner.news.failure = None;
-        let (number, since) = match &inner.present {
-            Present::Ready(value) if value.secret.is_same(&minted.secret) => (value.number, value.since),
-            _ => (inner.last_number + 1, now.wall),
+        let known = inner.known.take().filter(|known| known.is(&minted.secret));
+        let (number, since) = match (&inner.present, known) {
+            (Present::Ready(value), _) if value.secret.is_same(&minted.secret) => (value.number, value.since),
+            (_, Some(known)) => (known.number, known.since),
+            (_, None) => (inner.last_number + 1, now.wall),
         };
         let taken = Taken {
             number,
@@ -326,6 +343,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::config::UpstreamSettings;
+    use crate::credential::mark::Mark;
     use crate::proxy::dial::Dialer;
     use crate::proxy::upstream::Trust;
 
@@ -385,6 +403,17 @@ pub(crate) mod tests {
         assert_eq!((taken.number, taken.is_new), (1, false));
         tokio::time::advance(Duration::from_secs(50)).await;
         assert!(outlet.slot.ready().is_some(), "neither over nor distrusted");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn numbers_go_on_after_a_restart() {
+        let since = OffsetDateTime::UNIX_EPOCH;
+        let mark = Mark::of(&minted("first", 60).secret, since);
+        for (token, number) in [("first", 7), ("second", 8)] {
+            let shelf = Shelf::going_on_from(Some(Known { number: 7, since, mark }));
+            let (taken, _) = shelf.take(minted(token, 60), Moment::now());
+            assert_eq!((taken.number, taken.is_new), (number, number == 8));
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -22,6 +22,24 @@ impl Mark {
     }
 }
 
+/// A generation that was in use before the daemon's last end.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    /// Its number.
+    pub number: u64,
+    /// When it came from its source.
+    pub since: OffsetDateTime,
+    /// Its secret's, at that time.
+    pub mark: Mark,
+}
+
+impl Known {
+    /// Whether this is its secret.
+    pub fn is(&self, secret: &Secret) -> bool {
+        self.mark == Mark::of(secret, self.since)
+    }
+}
+
 impl fmt::Debug for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Mark(…)")

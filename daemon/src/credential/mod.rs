@@ -131,7 +131,8 @@ impl FromStr for StoreKind {
 pub struct InvalidStoreKind;
 
 /// The name of something that a store keeps.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Item {
     /// A registry's credential.
     Credential(RegistryName),
@@ -149,6 +150,36 @@ impl fmt::Display for Item {
         }
     }
 }
+
+impl FromStr for Item {
+    type Err = InvalidItem;
+
+    fn from_str(text: &str) -> Result<Self, InvalidItem> {
+        match text.strip_prefix("authority:") {
+            Some(host) => host.parse().map(Self::AuthorityKey).map_err(|_| InvalidItem),
+            None => text.parse().map(Self::Credential).map_err(|_| InvalidItem),
+        }
+    }
+}
+
+impl TryFrom<String> for Item {
+    type Error = InvalidItem;
+
+    fn try_from(text: String) -> Result<Self, InvalidItem> {
+        text.parse()
+    }
+}
+
+impl From<Item> for String {
+    fn from(item: Item) -> Self {
+        item.to_string()
+    }
+}
+
+/// The text names no item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a store keeps nothing of that name")]
+pub struct InvalidItem;
 
 /// What a store could not do. No variant holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

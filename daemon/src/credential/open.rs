@@ -21,6 +21,17 @@ pub struct Opened {
     pub thread: StoreThread,
 }
 
+impl Opened {
+    /// The store of this kind in these folders; touched when it is first called.
+    pub fn new(folders: &Folders, kind: StoreKind) -> Self {
+        let folders = folders.clone();
+        Self {
+            kind,
+            thread: StoreThread::new(move || store(&folders, kind), Deadlines::default()),
+        }
+    }
+}
+
 /// Opens the store that the configuration records; where it records none, chooses one.
 ///
 /// # Errors
@@ -35,28 +46,19 @@ pub async fn open(folders: &Folders, options: &Options, config: &Config) -> Resu
         (Some(recorded), Some(asked)) if recorded != asked => Err(StartError::OtherStore {
             recorded: recorded.as_str(),
         }),
-        (Some(kind), _) | (None, Some(kind)) => Ok(Opened {
-            kind,
-            thread: thread(folders, kind),
-        }),
+        (Some(kind), _) | (None, Some(kind)) => Ok(Opened::new(folders, kind)),
         (None, None) => Ok(choose(folders).await),
     }
 }
 
 async fn choose(folders: &Folders) -> Opened {
-    let keychain = thread(folders, StoreKind::Keychain);
-    match keychain.check().await {
+    let keychain = Opened::new(folders, StoreKind::Keychain);
+    match keychain.thread.check().await {
         // One that is locked is there, and a person can open it.
-        Ok(()) | Err(StoreError::Locked) => Opened {
-            kind: StoreKind::Keychain,
-            thread: keychain,
-        },
+        Ok(()) | Err(StoreError::Locked) => keychain,
         Err(error) => {
             tracing::info!(reason = %error, "no keychain here: secrets are kept in the vault, an encrypted file");
-            Opened {
-                kind: StoreKind::Vault,
-                thread: thread(folders, StoreKind::Vault),
-            }
+            Opened::new(folders, StoreKind::Vault)
         }
     }
 }
@@ -64,11 +66,6 @@ async fn choose(folders: &Folders) -> Opened {
 /// What protects the secrets, in one phrase. Known without the store's thread, which may be waiting for a person.
 pub fn protection(folders: &Folders, kind: StoreKind) -> String {
     store(folders, kind).protection()
-}
-
-fn thread(folders: &Folders, kind: StoreKind) -> StoreThread {
-    let folders = folders.clone();
-    StoreThread::new(move || store(&folders, kind), Deadlines::default())
 }
 
 /// Touches nothing but names of files.

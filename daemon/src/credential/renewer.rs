@@ -266,7 +266,7 @@ mod tests {
         fn new(answers: &[Option<u64>]) -> Self {
             CLOCK_ERROR.set(time::Duration::ZERO);
             let told = Told::new(answers);
-            let keeper = Keeper::renewing(Origin::Told(told.clone()), None, &TaskTracker::new());
+            let keeper = Keeper::renewing(Origin::Told(told.clone()), None, None, &TaskTracker::new());
             let outlet = outlet(Scheme::Raw);
             let slot = Arc::clone(&outlet.slot);
             keeper.serve(vec![outlet]);

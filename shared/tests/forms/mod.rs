@@ -3,12 +3,14 @@
 use std::fmt::Debug;
 
 use regauth_shared::request::{
-    AddRegistry, AddScope, Allow, ByName, Grant, Log, LogLevel, Nothing, Revoke, Rotate, SourceCommand, Unlock, Verify,
+    AddRegistry, AddScope, Allow, ByName, Grant, Holds, Log, LogLevel, Nothing, Revoke, Rotate, SourceCommand,
+    StoreMove, Unlock, Verify,
 };
 use regauth_shared::response::{
-    CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, LogLevels, Problem, RegistryAdded,
+    CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, Held, LogLevels, Problem, RegistryAdded,
     RegistryList, RegistryRemoved, RegistryView, Reloaded, Revoked, Rotated, SocketOrigin, Sockets, SourceFailure,
-    Status, Stopping, StoreView, Unlocked, Verdict, VerdictResult, Verified, WritesChanged,
+    Status, Stopping, StoreMoved, StoreMoving, StoreShown, StoreView, Unlocked, Verdict, VerdictResult, Verified,
+    WritesChanged,
 };
 use regauth_shared::version::{Greeting, Hello};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret};
@@ -62,6 +64,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("stop", Request::Stop(Nothing {})),
     ];
     requests.extend(requests_with_options());
+    requests.extend(requests_about_the_store());
     requests
 }
 
@@ -117,6 +120,30 @@ fn requests_with_options() -> Vec<(&'static str, Request)> {
     ]
 }
 
+fn requests_about_the_store() -> Vec<(&'static str, Request)> {
+    let store_move = |to: &str, passphrase| {
+        Request::StoreMove(StoreMove {
+            to: to.to_owned(),
+            passphrase,
+        })
+    };
+    vec![
+        ("store", Request::Store(Nothing {})),
+        (
+            "store-move",
+            store_move("vault", Some(secret("correct horse battery staple"))),
+        ),
+        ("store-move-least", store_move("keychain", None)),
+        (
+            "holds",
+            Request::Holds(Holds {
+                name: name("corp"),
+                token: secret("s3cret-token"),
+            }),
+        ),
+    ]
+}
+
 fn rotate(registry: &str, token: Option<&str>) -> Request {
     Request::Rotate(Rotate {
         name: name(registry),
@@ -164,6 +191,33 @@ pub(crate) fn answers(each: &mut impl EachAnswer) {
     }
     answers_about_grants(each);
     answers_of_the_daemon(each);
+    answers_about_the_store(each);
+}
+
+fn answers_about_the_store(each: &mut impl EachAnswer) {
+    let note = || vec!["the keychain still has copies from a move".to_owned()];
+    let moving = StoreMoving {
+        to: "vault".to_owned(),
+        done: 4,
+        of: 9,
+    };
+    for (form, moving, notes) in [("store", Some(moving), note()), ("store-least", None, vec![])] {
+        let store = store("open");
+        each.check(form, StoreShown { store, moving, notes });
+    }
+    for (form, notes) in [("store-move", note()), ("store-move-least", vec![])] {
+        let moved = StoreMoved {
+            from: "keychain".to_owned(),
+            store: store("open"),
+            moved: 3,
+            notes,
+        };
+        each.check(form, moved);
+    }
+    for (form, same) in [("holds", Some(true)), ("holds-least", None)] {
+        let name = name("corp");
+        each.check(form, Held { name, same });
+    }
 }
 
 fn answers_about_grants(each: &mut impl EachAnswer) {

@@ -1,0 +1,354 @@
+//! `store` and `store move`: what keeps the secrets, and taking all of them to another keeper.
+//!
+//! The configuration's write is the moment at which the other store is the store. Before it the old one has everything, and
+//! what was copied is taken back on failure or at the next start; by then the new one has everything, each secret read
+//! back and compared, and only then the old one loses its copies. A copy is deleted only where the present store has the
+//! secret itself, the same or a newer one, or nobody knows of it any more. Requests go on all the while: they need no store.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use regauth_shared::request::StoreMove;
+use regauth_shared::response::{StoreMoved, StoreMoving, StoreShown};
+use regauth_shared::{ErrorBody, ErrorKind, Secret};
+
+use super::authorities::hosts;
+use super::registrar::{Books, Registrar, store_error};
+use super::show;
+use crate::credential::open::Opened;
+use crate::credential::{Item, StoreError, StoreKind};
+use crate::ledger::{Ledger, Moving};
+use crate::registry::Source;
+
+/// How far a move is: in steps, of which each secret takes three.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    to: StoreKind,
+    done: AtomicU64,
+    of: u64,
+}
+
+impl Progress {
+    fn step(&self) {
+        self.done.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What keeps the secrets, and whether they are on their way to another keeper.
+pub(crate) async fn store(registrar: &Registrar) -> StoreShown {
+    let moving = registrar.progress().map(|progress| StoreMoving {
+        to: progress.to.as_str().to_owned(),
+        done: progress.done.load(Ordering::Relaxed),
+        of: progress.of,
+    });
+    let left = registrar.other_store();
+    StoreShown {
+        store: show::present_store(registrar).await,
+        moving,
+        notes: left.map(|other| left_over(other.kind)).into_iter().collect(),
+    }
+}
+
+/// Takes every secret to another store. Asked for the store that it is already, deletes what an earlier move left in the
+/// other.
+pub(crate) async fn store_move(registrar: &Registrar, request: StoreMove) -> Result<StoreMoved, ErrorBody> {
+    let to = target(registrar, &request)?;
+    let mut books = registrar.books().await?;
+    let from = registrar.store();
+    let mut notes = Vec::new();
+    let mut moved = 0;
+    if from.kind == to {
+        let message = format!("the secrets are in the {} already", to.as_str());
+        notes.push(message);
+        if let Some(other) = registrar.other_store() {
+            let opened = opened(&other, request.passphrase.as_ref()).await;
+            opened.map_err(|error| trouble(other.kind, &error))?;
+        }
+    } else {
+        let next = Arc::new(Opened::new(&registrar.folders, to));
+        let stores = [(&*from, None), (&*next, request.passphrase.as_ref())];
+        for (store, passphrase) in stores {
+            let opened = opened(store, passphrase).await;
+            opened.map_err(|error| trouble(store.kind, &error))?;
+        }
+        clear_before(registrar, &mut books, &next).await?;
+        moved = carry_over(registrar, &mut books, &from, &next).await?;
+    }
+    registrar.clear_other_store(&mut books).await;
+    registrar.publish(&books);
+    registrar.note_progress(None);
+    notes.extend(registrar.other_store().map(|other| left_over(other.kind)));
+    Ok(StoreMoved {
+        from: from.kind.as_str().to_owned(),
+        store: show::present_store(registrar).await,
+        moved,
+        notes,
+    })
+}
+
+/// What an earlier move left in a store goes before another move begins, which could not tell it from its own.
+async fn clear_before(registrar: &Registrar, books: &mut Books, next: &Arc<Opened>) -> Result<(), ErrorBody> {
+    let Some(other) = registrar.other_store() else {
+        return Ok(());
+    };
+    if other.kind == next.kind {
+        registrar.note_other_store(Some(Arc::clone(next)));
+    }
+    registrar.clear_other_store(books).await;
+    match registrar.other_store() {
+        Some(other) => Err(trouble(other.kind, &StoreError::Failed(left_over(other.kind)))),
+        None => Ok(()),
+    }
+}
+
+/// Copies, compares, and makes the other store the store; how many secrets it has now.
+async fn carry_over(
+    registrar: &Registrar,
+    books: &mut Books,
+    from: &Arc<Opened>,
+    next: &Arc<Opened>,
+) -> Result<usize, ErrorBody> {
+    let items = kept(books);
+    let progress = Arc::new(Progress {
+        to: next.kind,
+        done: AtomicU64::new(0),
+        of: 3 * items.len() as u64,
+    });
+    registrar.note_progress(Some(Arc::clone(&progress)));
+    books.ledger.moving = Some(Moving {
+        from: from.kind,
+        to: next.kind,
+        whole: false,
+        items: items.clone(),
+    });
+    let carried = match registrar.write_ledger(&books.ledger) {
+        Ok(()) => copied(from, next, &items, &progress).await,
+        Err(error) => Err(error),
+    };
+    let committed = carried.and_then(|moved| commit(registrar, &mut books.ledger, next.kind).map(|()| moved));
+    match &committed {
+        Ok(moved) => {
+            registrar.use_store(Arc::clone(next));
+            registrar.note_other_store(Some(Arc::clone(from)));
+            books.store_trouble = None;
+            tracing::info!(
+                from = from.kind.as_str(),
+                to = next.kind.as_str(),
+                moved,
+                "moved the secrets"
+            );
+        }
+        Err(_) => {
+            registrar.note_other_store(Some(Arc::clone(next)));
+            registrar.clear_other_store(books).await;
+            registrar.publish(books);
+            registrar.note_progress(None);
+        }
+    }
+    committed
+}
+
+/// Writes each secret to the next store, then reads each back: how many there are.
+async fn copied(from: &Opened, next: &Opened, items: &BTreeSet<Item>, progress: &Progress) -> Result<usize, ErrorBody> {
+    for item in items {
+        if let Some(secret) = held(from, item).await? {
+            let written = next.thread.write(item, &secret).await;
+            written.map_err(|error| trouble(next.kind, &error))?;
+        }
+        progress.step();
+    }
+    let mut number = 0;
+    for item in items {
+        if let Some(secret) = held(from, item).await? {
+            let arrived = held(next, item).await?;
+            if !arrived.is_some_and(|arrived| arrived.is_same(&secret)) {
+                let message = format!("the {} did not give back what was written to it", next.kind.as_str());
+                return Err(ErrorBody::new(ErrorKind::StoreUnavailable, message).hint(NOTHING_CHANGED));
+            }
+            number += 1;
+        }
+        progress.step();
+    }
+    Ok(number)
+}
+
+/// The configuration's write is the move. Where it is not known whether it was written, the file tells.
+fn commit(registrar: &Registrar, ledger: &mut Ledger, to: StoreKind) -> Result<(), ErrorBody> {
+    if let Some(moving) = &mut ledger.moving {
+        moving.whole = true;
+    }
+    registrar.write_ledger(ledger)?;
+    match registrar.edit_config(|config| config.set_store(to)) {
+        Err(_) if registrar.read_config().is_ok_and(|config| config.store == Some(to)) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+impl Registrar {
+    /// At the start: a move that a kill interrupted is finished where the configuration names the new store, and undone
+    /// where it names the old one.
+    pub(super) async fn settle_move(&self, books: &mut Books) {
+        let Some(moving) = &books.ledger.moving else { return };
+        let present = self.store().kind;
+        let other = match present {
+            kind if kind == moving.from => moving.to,
+            // Somebody has named it in the file by hand, before it had everything.
+            kind if kind == moving.to && !moving.whole => return,
+            kind if kind == moving.to => moving.from,
+            _ => return,
+        };
+        self.note_other_store(Some(Arc::new(Opened::new(&self.folders, other))));
+        self.clear_other_store(books).await;
+    }
+
+    /// Tries again to delete what a move left in the other store, once that can be used.
+    pub(crate) async fn retry_other_store(&self) {
+        let Some(other) = self.other_store() else { return };
+        // Not while the verbs wait: either of them may take its time.
+        if other.thread.check().await.is_ok() && self.store().thread.check().await.is_ok() {
+            let Ok(mut books) = self.books().await else { return };
+            self.clear_other_store(&mut books).await;
+            self.publish(&books);
+        }
+    }
+
+    /// Deletes from the other store what the present one has. What cannot be deleted now stays noted.
+    async fn clear_other_store(&self, books: &mut Books) {
+        let (Some(other), Some(moving)) = (self.other_store(), books.ledger.moving.clone()) else {
+            return;
+        };
+        let present = self.store();
+        for item in &moving.items {
+            if let Err(error) = clear(&present, &other, item, Why::of(books, &moving, present.kind, item)).await {
+                tracing::warn!(store = other.kind.as_str(), %error, "its copies are deleted when it opens");
+                return;
+            }
+            if let Some(progress) = self.progress() {
+                progress.step();
+            }
+        }
+        books.ledger.moving = None;
+        self.note_other_store(None);
+        if let Err(error) = self.write_ledger(&books.ledger) {
+            tracing::warn!(
+                error = error.message,
+                "the move is over, and noted as such at the next start"
+            );
+        }
+    }
+}
+
+/// Deletes a copy, unless it is the only one, or may be newer than the present store's.
+async fn clear(present: &Opened, other: &Opened, item: &Item, why: Why) -> Result<(), StoreError> {
+    if why != Why::NobodyKnowsIt {
+        let ours = present.thread.read(item).await?;
+        let theirs = other.thread.read(item).await?;
+        let spare = match (&ours, &theirs) {
+            (_, None) => return Ok(()),
+            (Some(ours), Some(theirs)) => why == Why::ItIsOld || ours.is_same(theirs),
+            (None, Some(_)) => false,
+        };
+        if !spare {
+            tracing::warn!(%item, store = other.kind.as_str(), "the present store does not have it so, and it stays there");
+            return Ok(());
+        }
+    }
+    other.thread.delete(item).await
+}
+
+/// Why a copy may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// Its registry or host is gone.
+    NobodyKnowsIt,
+    /// The present store has had its own since.
+    ItIsOld,
+    /// The present store has the same. Where the new store had everything and the configuration names the old one, a kill
+    /// came before it was written, or somebody has written it back by hand long after.
+    ItIsTheSame,
+}
+
+impl Why {
+    fn of(books: &Books, moving: &Moving, present: StoreKind, item: &Item) -> Self {
+        if !is_known(books, item) {
+            Self::NobodyKnowsIt
+        } else if moving.whole && present == moving.from {
+            Self::ItIsTheSame
+        } else {
+            Self::ItIsOld
+        }
+    }
+}
+
+/// Everything that the store keeps; the ledger and the registries know it all.
+fn kept(books: &Books) -> BTreeSet<Item> {
+    let ledger = &books.ledger;
+    let stored = books
+        .services
+        .values()
+        .filter(|service| service.registry.source == Source::Store);
+    let names = stored.map(|service| &service.name).chain(&ledger.pending);
+    let names = names.chain(ledger.registries.keys()).chain(ledger.rotations.keys());
+    let with_authority = ledger.authorities.keys().filter_map(|host| host.parse().ok());
+    let served = books.services.values().flat_map(|service| hosts(&service.registry));
+    let keys = with_authority.chain(served).map(Item::AuthorityKey);
+    names.cloned().map(Item::Credential).chain(keys).collect()
+}
+
+fn is_known(books: &Books, item: &Item) -> bool {
+    match item {
+        Item::Credential(name) => books.ledger.registries.contains_key(name) || books.services.contains_key(name),
+        Item::AuthorityKey(host) => books.ledger.authorities.contains_key(&host.to_string()),
+    }
+}
+
+fn target(registrar: &Registrar, request: &StoreMove) -> Result<StoreKind, ErrorBody> {
+    let parsed = request.to.parse::<StoreKind>();
+    let to = parsed.map_err(|error| ErrorBody::new(ErrorKind::Invalid, error.to_string()))?;
+    let refused = |message: &str| Err(ErrorBody::new(ErrorKind::Refused, message));
+    match to {
+        _ if !registrar.persistent => refused("an ephemeral daemon keeps its secrets in memory, to its end"),
+        StoreKind::Memory => refused("the memory loses everything when the daemon ends; move to keychain or vault"),
+        StoreKind::Keychain | StoreKind::Vault => Ok(to),
+    }
+}
+
+/// Makes sure that a store can be used; a person may be asked to open it.
+async fn opened(store: &Opened, passphrase: Option<&Secret>) -> Result<(), StoreError> {
+    match store.thread.check().await {
+        Err(StoreError::Locked) if store.kind == StoreKind::Keychain || passphrase.is_some() => {
+            store.thread.unlock(passphrase).await
+        }
+        outcome => outcome,
+    }
+}
+
+async fn held(store: &Opened, item: &Item) -> Result<Option<Secret>, ErrorBody> {
+    let read = store.thread.read(item).await;
+    read.map_err(|error| trouble(store.kind, &error))
+}
+
+/// Which of the two it was, and what to do.
+fn trouble(kind: StoreKind, error: &StoreError) -> ErrorBody {
+    let hint = match (kind, error) {
+        (StoreKind::Vault, StoreError::Locked) => {
+            "a vault under a passphrase opens with --passphrase-stdin; nothing was changed"
+        }
+        (StoreKind::Vault, StoreError::WrongPassphrase) => "try again with the right passphrase; nothing was changed",
+        (StoreKind::Keychain, StoreError::Locked) => "open it in its own window, then repeat; nothing was changed",
+        _ => NOTHING_CHANGED,
+    };
+    let message = format!("the {}: {error}", kind.as_str());
+    ErrorBody::new(store_error(error).kind, message).hint(hint)
+}
+
+/// What a person should know of a store that still has copies.
+pub(crate) fn left_over(kind: StoreKind) -> String {
+    format!(
+        "the {0} still has copies from a move; they are deleted as soon as it opens",
+        kind.as_str()
+    )
+}
+
+const NOTHING_CHANGED: &str = "nothing was changed; the secrets are where they were";

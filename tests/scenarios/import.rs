@@ -1,0 +1,411 @@
+//! Tokens in the files that cargo, git, curl, pip and npm keep: found, taken, taken out, put back byte for byte.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use base64::Engine;
+use regauth_shared::exit_code;
+use regauth_tests::cargo::Cargo;
+use regauth_tests::certificates::Authority;
+use regauth_tests::client::Outcome;
+use regauth_tests::curl::Curl;
+use regauth_tests::daemon::Daemon;
+use regauth_tests::gate::Scheme;
+use regauth_tests::hand::Hand;
+use regauth_tests::honeypot::Honeypot;
+use regauth_tests::leaks::Hunt;
+use regauth_tests::registry::Registry;
+use serde_json::Value;
+
+#[test]
+fn tokens_of_each_kind_are_taken_taken_out_and_put_back_byte_for_byte() {
+    let home = Plaintext::written();
+    let before = home.files();
+    let shown = home.import(&["--dry-run"]).succeeds();
+    home.assert_says_no_token(&shown);
+    assert_eq!(home.states(&shown), [("new", KINDS.len() + 1)], "{}", shown.report());
+    assert_eq!(home.files(), before);
+
+    let took = home.import(&["--all", "--remove-originals"]);
+    assert_eq!(
+        took.status.code(),
+        Some(1),
+        "nothing listens where the .netrc says: {}",
+        took.report()
+    );
+    assert_eq!(home.states(&took), [("added", KINDS.len()), ("failed", 1)]);
+    let took_the_rest = home
+        .import(&["--only", "localhost", "--no-verify", "--remove-originals"])
+        .succeeds();
+    assert_eq!(home.states(&took_the_rest), [("added", 1)]);
+    home.assert_says_no_token(&took);
+    home.assert_served();
+    home.assert_clean();
+    assert!(
+        home.read(".gitconfig")
+            .starts_with("# mine\n[user]\n\tname = Me # really\n")
+    );
+    assert!(
+        home.read(".gitconfig").contains("insteadOf = git@b:"),
+        "the rewrite stays"
+    );
+    assert_eq!(home.read(".netrc"), "# curl's\nmachine other.example login nobody\n");
+    assert_eq!(home.read("cargo/credentials.toml"), "# kept by hand\n");
+
+    let registries = home.registries();
+    let again = home.import(&["--all", "--remove-originals"]).succeeds();
+    assert_eq!(home.states(&again), []);
+    assert_eq!(home.registries(), registries, "nothing is doubled");
+
+    home.import(&["--undo"]).succeeds();
+    assert_eq!(
+        home.files(),
+        before,
+        "every file is as it was, to the byte and to the mode"
+    );
+    let present = home.import(&["--all"]).succeeds();
+    assert_eq!(home.states(&present), [("present", KINDS.len() + 1)]);
+    assert_eq!(home.registries(), registries, "nothing is doubled");
+    assert_eq!(home.files(), before, "without --remove-originals the files stay");
+}
+
+#[test]
+fn the_backup_is_private_and_gone_when_it_is_forgotten() {
+    let home = Plaintext::written();
+    let took = home.import(&["--all", "--no-verify", "--remove-originals"]).succeeds();
+    let backup = home.daemon.home().join("state/import");
+    assert_eq!(json(&took)["originals"]["backup"], backup.to_str().unwrap());
+    assert_eq!(mode(&backup), 0o700);
+    let copies: Vec<_> = fs::read_dir(&backup)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert_eq!(copies.len(), home.files().len() + 1, "{copies:?}");
+    assert!(copies.iter().all(|copy| mode(copy) == 0o600));
+    let record = fs::read_to_string(backup.join("record.json")).unwrap();
+    for token in home.tokens() {
+        Hunt::new(&token).look("the record", &record).assert_clean();
+    }
+    home.import(&["--forget-backup"]).succeeds();
+    assert!(!backup.exists());
+    home.import(&["--undo"]).succeeds().says("there is no backup");
+    home.assert_clean();
+    let mut hunt = Hunt::new(KINDS[0].1);
+    hunt.look("the log", home.daemon.log());
+    hunt.folder(home.daemon.home(), &[]).assert_clean();
+}
+
+#[test]
+fn what_was_edited_since_comes_back_with_the_edits() {
+    let home = Plaintext::written();
+    home.import(&["--all", "--no-verify", "--remove-originals"]).succeeds();
+    let edited = format!("# new\n{}", home.read(".npmrc"));
+    home.hand.write(".npmrc", &edited);
+    home.hand.write(".netrc", "machine all.new login me\n");
+    let undone = home.import(&["--undo"]).succeeds();
+    assert_eq!(home.read(".npmrc"), format!("# new\n{}", home.original(".npmrc")));
+    assert_eq!(home.read(".netrc"), "machine all.new login me\n");
+    assert_eq!(home.read(".gitconfig"), home.original(".gitconfig"));
+    let notes = json(&undone)["notes"].to_string();
+    assert!(
+        notes.contains(".netrc was edited since") && notes.contains("state/import/"),
+        "{notes}"
+    );
+}
+
+#[test]
+fn another_token_for_the_same_place_replaces_the_first_only_when_asked_to() {
+    let home = Plaintext::written();
+    let npm = home.npm();
+    home.import(&["--only", &npm, "--keep-originals"]).succeeds();
+    let text = home.read(".npmrc").replace(KINDS[NPM].1, "another-token-of-npm");
+    home.hand.write(".npmrc", &text);
+    let differs = home.import(&["--only", &npm, "--remove-originals"]);
+    assert_eq!(
+        differs.status.code(),
+        Some(i32::from(exit_code::EXISTS)),
+        "{}",
+        differs.report()
+    );
+    assert_eq!(home.state(&differs, &npm), "differs");
+    assert_eq!(home.read(".npmrc"), text, "what regauth has not got stays where it is");
+    assert_eq!(home.sent(NPM), format!("Bearer {}", KINDS[NPM].1));
+    let rotated = home
+        .import(&["--only", &npm, "--rotate", "--remove-originals"])
+        .succeeds();
+    assert_eq!(home.state(&rotated, &npm), "rotated");
+    assert_eq!(home.sent(NPM), "Bearer another-token-of-npm");
+    assert!(!home.read(".npmrc").contains("another-token-of-npm"));
+}
+
+#[test]
+fn a_token_that_its_registry_rejects_stays_in_its_file() {
+    let registry = Registry::builder(Scheme::raw(), "the-good-token").start();
+    let cargo = Cargo::new()
+        .registry("corp", &registry.index())
+        .token("corp", "the-stale-token");
+    let daemon = Daemon::start();
+    let hand = Hand::at(&daemon, cargo.home());
+    let before = hand.read("cargo/credentials.toml");
+    let ca = registry.ca();
+    let refused = hand.ctl(&[
+        "import",
+        "--all",
+        "--remove-originals",
+        "--ca-file",
+        ca.to_str().unwrap(),
+    ]);
+    assert_eq!(
+        refused.status.code(),
+        Some(i32::from(exit_code::TOKEN_REJECTED)),
+        "{}",
+        refused.report()
+    );
+    assert_eq!(hand.read("cargo/credentials.toml"), before);
+    assert_eq!(daemon.ctl(&["list"]).json["registries"], serde_json::json!([]));
+}
+
+#[test]
+fn cargo_builds_with_its_token_then_without() {
+    let registry = Registry::builder(Scheme::raw(), "t0ken-of-cargo")
+        .auth_required()
+        .start();
+    let cargo = Cargo::new()
+        .registry("corp", &registry.index())
+        .token("corp", "t0ken-of-cargo")
+        .depends_on(r#"ship = { version = "1", registry = "corp" }"#);
+    let daemon = Daemon::start();
+    let hand = Hand::at(&daemon, cargo.home());
+    let ca = registry.ca();
+    hand.ctl(&[
+        "import",
+        "--all",
+        "--remove-originals",
+        "--ca-file",
+        ca.to_str().unwrap(),
+    ])
+    .succeeds()
+    .says("`regauthctl setup cargo` sees to it");
+    hand.ctl(&["setup", "cargo"]).succeeds();
+    cargo.build().succeeds().says("Compiling anchor v1.0.0");
+    Hunt::new("t0ken-of-cargo")
+        .folder(&cargo.home().join("cargo"), &[])
+        .assert_clean();
+    hand.ctl(&["import", "--all"]).succeeds().says("No tokens were found");
+}
+
+/// A person with a token of each kind in plain text.
+struct Plaintext {
+    daemon: Daemon,
+    hand: Hand,
+    /// One for each of [`KINDS`].
+    hosts: Vec<Honeypot>,
+    originals: Vec<(String, String)>,
+    authority: Authority,
+}
+
+impl Plaintext {
+    fn written() -> Self {
+        let authority = Authority::new("Corp Root");
+        let config = r#"{"dl":"https://cdn.example/","api":null}"#;
+        let host = |_| {
+            Honeypot::builder(&authority, "localhost")
+                .answer(200, &[], config)
+                .start()
+        };
+        let hosts: Vec<Honeypot> = KINDS.iter().map(host).collect();
+        let daemon = Daemon::start();
+        let mut home = Self {
+            hand: Hand::new(&daemon),
+            daemon,
+            originals: texts(&hosts),
+            hosts,
+            authority,
+        };
+        home.originals.sort();
+        for (file, text) in &home.originals {
+            home.hand.write(file, text);
+            fs::set_permissions(home.hand.home().join(file), fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        let index = format!(
+            "[registries.corp]\nindex = \"sparse+{}\"\n",
+            home.hosts[0].url("/index/")
+        );
+        home.hand.write("cargo/config.toml", &index);
+        home
+    }
+
+    fn import(&self, arguments: &[&str]) -> Outcome {
+        let ca = self.authority.file();
+        let import = ["import", "--json", "--ca-file", ca.to_str().unwrap()];
+        self.hand.ctl(&[&import[..], arguments].concat())
+    }
+
+    /// How many of what was found are in which state.
+    fn states(&self, outcome: &Outcome) -> Vec<(&'static str, usize)> {
+        let json = json(outcome);
+        let found = json["found"].as_array().unwrap();
+        let count = |state| found.iter().filter(|line| line["state"] == state).count();
+        let states = ["new", "present", "differs", "added", "rotated", "failed"].map(|state| (state, count(state)));
+        states.into_iter().filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// What became of this one.
+    fn state(&self, outcome: &Outcome, name: &str) -> String {
+        let json = json(outcome);
+        let found = json["found"].as_array().unwrap();
+        let line = found.iter().find(|line| line["name"] == name);
+        line.unwrap_or_else(|| panic!("{json}"))["state"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    /// What regauth calls the npm registry.
+    fn npm(&self) -> String {
+        format!("{}-npm", self.hosts[NPM].authority().replace(':', "-"))
+    }
+
+    /// Name, text and mode of each file.
+    fn files(&self) -> Vec<(String, String, u32)> {
+        let file = |(file, _): &(String, String)| (file.clone(), self.read(file), mode(&self.hand.home().join(file)));
+        self.originals.iter().map(file).collect()
+    }
+
+    fn original(&self, file: &str) -> &str {
+        &self.originals.iter().find(|(name, _)| name == file).unwrap().1
+    }
+
+    fn read(&self, file: &str) -> String {
+        self.hand.read(file).unwrap()
+    }
+
+    fn registries(&self) -> usize {
+        self.daemon.ctl(&["list"]).succeeds().json["registries"]
+            .as_array()
+            .unwrap()
+            .len()
+    }
+
+    /// What the host of this kind is sent by somebody who has no token.
+    fn sent(&self, kind: usize) -> String {
+        let url = self.hosts[kind].url(KINDS[kind].0);
+        assert_eq!(Curl::new().behind(&self.daemon).get(&url).status, 200);
+        self.hosts[kind]
+            .requests()
+            .pop()
+            .unwrap()
+            .header("authorization")
+            .unwrap()
+    }
+
+    fn assert_served(&self) {
+        for (kind, (_, token, user)) in KINDS.iter().enumerate() {
+            let wanted = match user {
+                Some(user) => Scheme::basic(user).value(token),
+                None if kind == 0 => (*token).to_owned(),
+                None => format!("Bearer {token}"),
+            };
+            assert_eq!(self.sent(kind), wanted, "{token}");
+        }
+    }
+
+    fn tokens(&self) -> impl Iterator<Item = String> {
+        KINDS
+            .iter()
+            .map(|(_, token, _)| (*token).to_owned())
+            .chain([NETRC.to_owned()])
+    }
+
+    /// No token is left in a file of the person's.
+    fn assert_clean(&self) {
+        for token in self.tokens() {
+            Hunt::new(&token).folder(self.hand.home(), &[]).assert_clean();
+        }
+    }
+
+    fn assert_says_no_token(&self, outcome: &Outcome) {
+        for token in self.tokens() {
+            let mut hunt = Hunt::new(&token);
+            hunt.look("what it says", &outcome.stdout);
+            hunt.look("what it complains of", &outcome.stderr).assert_clean();
+        }
+    }
+}
+
+/// The files as people have them.
+fn texts(hosts: &[Honeypot]) -> Vec<(String, String)> {
+    let with = |kind: usize, path: &str| {
+        let (user, token) = (KINDS[kind].2.unwrap().replace('@', "%40"), KINDS[kind].1);
+        hosts[kind].url(path).replacen("://", &format!("://{user}:{token}@"), 1)
+    };
+    let place = |kind: usize, path: &str| hosts[kind].url(path).replacen("https:", "", 1);
+    let npm_auth = base64(&format!("{}:{}", KINDS[6].2.unwrap(), KINDS[6].1));
+    let header = base64(&format!("{}:{}", KINDS[3].2.unwrap(), KINDS[3].1));
+    [
+        ("cargo/credentials.toml", format!("# kept by hand\n[registries.corp]\ntoken = \"{}\"\n", KINDS[0].1)),
+        (".git-credentials", format!("https://nobody@other.example\n{}\n", with(1, "/"))),
+        (
+            ".gitconfig",
+            format!(
+                "# mine\n[user]\n\tname = Me # really\n[url \"{}\"]\n\tinsteadOf = git@b:\n[http \"{}\"]\n\textraHeader = \
+                 AUTHORIZATION: basic {header}\n\tfollowRedirects = initial\n",
+                with(2, "/team/"),
+                hosts[3].url("/")
+            ),
+        ),
+        (
+            ".config/pip/pip.conf",
+            format!(
+                "[global]\n# ours first\nindex-url = https://pypi.org/simple\nextra-index-url =\n    {}\ntimeout = 60\n",
+                with(4, "/pypi/simple/")
+            ),
+        ),
+        (
+            ".npmrc",
+            format!(
+                "; mine\nfund=false\n{}:_authToken={}\n{}:_auth=\"{npm_auth}\"\n{}:_authToken=${{NPM_TOKEN}}",
+                place(5, "/npm/"),
+                KINDS[5].1,
+                place(6, "/"),
+                place(6, "/other/"),
+            ),
+        ),
+        (
+            ".netrc",
+            format!("# curl's\nmachine localhost\n  login me\n  password {NETRC}\nmachine other.example login nobody\n"),
+        ),
+    ]
+    .map(|(file, text)| (file.to_owned(), text))
+    .into()
+}
+
+fn base64(text: &str) -> String {
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+fn json(outcome: &Outcome) -> Value {
+    serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("{}", outcome.report()))
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+/// A path on the host, the token for it, and its user: cargo, .git-credentials, insteadOf, extraHeader, pip, npm twice.
+const KINDS: [(&str, &str, Option<&str>); 7] = [
+    ("/index/config.json", "secret-of-cargo", None),
+    (
+        "/any/repository.git",
+        "secret-of-git-credentials",
+        Some("me@corp.example"),
+    ),
+    ("/team/repository.git", "secret-of-instead-of", Some("me")),
+    ("/repository.git", "secret-of-extra-header", Some("me")),
+    ("/pypi/packages/a.whl", "secret-of-pip", Some("__token__")),
+    ("/npm/package", "secret-of-npm", None),
+    ("/package", "secret-of-npm-auth", Some("me")),
+];
+const NPM: usize = 5;
+const NETRC: &str = "secret-of-netrc";
