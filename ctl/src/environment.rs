@@ -76,6 +76,34 @@ fn provider(facts: &Facts) -> &str {
     }
 }
 
+/// `JAVA_TOOL_OPTIONS`: Java reads neither the proxy variables nor a PEM file. The caller's own options stay. None where
+/// a folder's name has a blank, which the options have no room for.
+pub(crate) fn java(facts: &Facts, variable: impl Fn(&str) -> Option<String>) -> Option<Variable> {
+    let proxy = url::Url::parse(&facts.proxy).ok()?;
+    let store = Path::new(&facts.bundle).with_extension("jks").display().to_string();
+    if store.contains(char::is_whitespace) {
+        return None;
+    }
+    let ours = [
+        ("-Djavax.net.ssl.trustStore=", store),
+        (
+            "-Dhttps.proxyHost=",
+            proxy.host_str()?.trim_matches(['[', ']']).to_owned(),
+        ),
+        ("-Dhttps.proxyPort=", proxy.port_or_known_default()?.to_string()),
+    ];
+    let theirs = variable(JAVA).unwrap_or_default();
+    let is_ours = |word: &&str| ours.iter().any(|(option, _)| word.starts_with(option));
+    let kept = theirs
+        .split_whitespace()
+        .filter(|word| !is_ours(word))
+        .map(str::to_owned);
+    let words: Vec<String> = kept
+        .chain(ours.iter().map(|(option, value)| format!("{option}{value}")))
+        .collect();
+    Some((JAVA.to_owned(), Some(words.join(" "))))
+}
+
 /// The caller's `NO_PROXY`, under both its names, without what would send a registry past the proxy. It beats every
 /// proxy variable, cargo's own included.
 pub(crate) fn exceptions(facts: &Facts, variable: impl Fn(&str) -> Option<String>) -> Vec<Variable> {
@@ -238,6 +266,8 @@ pub(crate) const BUNDLES: [&str; 9] = [
     "NODE_EXTRA_CA_CERTS",
     "npm_config_cafile",
 ];
+
+const JAVA: &str = "JAVA_TOOL_OPTIONS";
 
 #[cfg(test)]
 mod tests {

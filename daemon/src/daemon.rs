@@ -226,12 +226,12 @@ fn visitors(passed: &Passed) -> Visitors {
     }
 }
 
-/// Our own socket, and the bundle of a daemon that keeps nothing. A passed socket is not ours to remove.
+/// Our own socket, and the bundles of a daemon that keeps nothing. A passed socket is not ours to remove.
 fn belongings(folders: &Folders, sockets: Sockets, lock: Lock, ephemeral: bool) -> Belongings {
     let socket = (sockets.control == SocketOrigin::Own).then(|| folders.socket());
-    let bundle = ephemeral.then(|| folders.bundle());
+    let bundles = ephemeral.then(|| [folders.bundle(), folders.java_trust_store()]);
     Belongings {
-        files: socket.into_iter().chain(bundle).collect(),
+        files: socket.into_iter().chain(bundles.into_iter().flatten()).collect(),
         _lock: lock,
     }
 }

@@ -83,6 +83,11 @@ impl Folders {
         self.published.clone().unwrap_or_else(beside)
     }
 
+    /// The same for Java, which reads no PEM file; beside it.
+    pub fn java_trust_store(&self) -> PathBuf {
+        self.bundle().with_extension("jks")
+    }
+
     /// The encrypted vault.
     pub fn vault(&self) -> PathBuf {
         self.state.join("vault.age")

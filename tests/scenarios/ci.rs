@@ -15,7 +15,7 @@ use regauth_tests::registry::{Registry, USERNAME};
 use serde_json::Value;
 use tempfile::TempDir;
 
-const TOKEN: &str = "t0ken-of-the-job";
+const TOKEN: &str = "t0ken-of-the-pipeline";
 const PROGRAMS: [&str; 3] = ["regauthctl", "regauthd", "cargo-credential-regauth"];
 
 /// A checked-out project with a private dependency and its lock file, and what the CI system's settings hold.

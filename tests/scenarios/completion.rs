@@ -21,10 +21,11 @@ fn bash_offers_the_registries_that_there_are_now() {
         let folder = binary("regauthctl").parent().unwrap().display().to_string();
         let script = format!(
             "PATH={folder}:$PATH; source <(regauthctl completions bash); COMP_WORDS=({line}{}) COMP_CWORD={} \
-             COMP_TYPE=9; $(complete -p regauthctl | grep -o -- '-F [^ ]*' | cut -c4-) regauthctl; \
+             COMP_TYPE=9; $(complete -p regauthctl | grep -o -- '-F [^ ]*' | cut -c4-) regauthctl '{}'; \
              printf '%s\\n' \"${{COMPREPLY[@]}}\"",
             if line.ends_with(' ') { "''" } else { "" },
             words.len() - 1,
+            words[words.len() - 1],
         );
         let said = hand.run("bash", &["-c", &script]).succeeds().stdout;
         said.lines().map(|word| word.trim().to_owned()).collect::<Vec<_>>()

@@ -308,7 +308,8 @@ fn an_index_that_cargo_remembers_to_want_a_token() {
     let fetch = ["fetch", "--manifest-path", "project/Cargo.toml"];
     case.hand.run("cargo", &fetch).succeeds();
     let case = case.env("CARGO_REGISTRIES_CORP_CREDENTIAL_PROVIDER", "cargo:token");
-    case.hand.run("cargo", &fetch).fails();
+    let update = ["update", "--manifest-path", "project/Cargo.toml"];
+    case.hand.run("cargo", &update).fails();
     case.finds("cargo-no-provider");
     case.hand
         .ctl(&["doctor"])
@@ -319,11 +320,11 @@ fn an_index_that_cargo_remembers_to_want_a_token() {
 #[test]
 fn pip_with_another_proxy_or_other_roots() {
     let case = Case::well().with("pypi", "pip");
-    case.edit(".config/pip/pip.conf", |text| text.replace("127.0.0.1", "127.0.0.2"));
-    case.finds("pip-other-proxy");
-    let proxy = case.daemon.proxy();
-    let case = case.env("PIP_PROXY", &proxy);
     assert_eq!(case.broken(&[]), [""; 0]);
+    let proxy = case.daemon.proxy();
+    let case = case.env("PIP_PROXY", "http://corp:3128");
+    case.finds("pip-other-proxy");
+    let case = case.env("PIP_PROXY", &proxy);
     let case = case.env("REQUESTS_CA_BUNDLE", "/etc/hostname");
     case.finds("pip-distrusts");
     case.hand
@@ -364,9 +365,8 @@ fn an_npm_that_goes_past_the_proxy() {
     assert_eq!(case.broken(&[]), [""; 0]);
     case.edit(".npmrc", |text| format!("{text}noproxy=localhost\n"));
     case.finds("npm-bypasses");
-    let case = case
-        .env("npm_config_noproxy", "")
-        .env("npm_config_https_proxy", "http://corp:3128");
+    case.edit(".npmrc", |text| text.replace("noproxy=", ";"));
+    let case = case.env("npm_config_https_proxy", "http://corp:3128");
     case.finds("npm-other-proxy");
 }
 

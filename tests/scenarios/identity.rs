@@ -249,6 +249,40 @@ fn a_connect_names_its_host_once_in_any_spelling() {
     }
 }
 
+/// It has no SNI, and as many spellings as any.
+#[test]
+fn an_ipv6_literal_is_a_host_like_any_other() {
+    let root = Authority::new("Corp Root");
+    let corp = Honeypot::builder(&root, "::1").start();
+    let daemon = Daemon::start();
+    let place = ["--scope", &corp.url("/"), "--no-verify"];
+    daemon
+        .try_add("corp", &place, &Scheme::bearer(), &root.file(), CANARIES[0])
+        .succeeds();
+    let port = corp.authority().rsplit(':').next().unwrap().to_owned();
+    for protocol in ["--http1.1", "--http2"] {
+        for (host, status) in [
+            (format!("[::1]:{port}"), 200),
+            ("[::1]".to_owned(), 200),
+            (format!("[0:0::0001]:{port}"), 200),
+            (format!("[::2]:{port}"), 421),
+            (format!("[::ffff:127.0.0.1]:{port}"), 421),
+        ] {
+            let curl = Curl::new().behind(&daemon).with(&[protocol]);
+            let answer = curl.header(&format!("Host: {host}")).get(&corp.url("/a"));
+            assert_eq!(answer.status, status, "{protocol} {host}: {}", answer.body());
+        }
+    }
+    for request in caught(&corp) {
+        assert_eq!(
+            request.header("host").as_deref().unwrap_or(&corp.authority()),
+            corp.authority()
+        );
+        assert!(request.header("authorization").is_some());
+    }
+    assert_eq!(caught(&corp).len(), 6);
+}
+
 /// A page in a browser can make it speak to us, as to any server: it gets nothing done.
 #[test]
 fn a_browser_that_was_led_here_gets_nothing() {

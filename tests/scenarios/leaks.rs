@@ -2,12 +2,15 @@
 
 use regauth_tests::cargo::Cargo;
 use regauth_tests::certificates::{Authority, together};
+use regauth_tests::client;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
 use regauth_tests::gate::Scheme;
+use regauth_tests::hand::Hand;
 use regauth_tests::honeypot::Honeypot;
 use regauth_tests::keyring::Keyring;
 use regauth_tests::leaks::Hunt;
+use regauth_tests::programs::binary;
 use regauth_tests::registry::{Registry, USERNAME};
 
 const FIRST: &str = "s3ntinel-before-the-rotation";
@@ -70,6 +73,32 @@ impl<'a> Day<'a> {
             &format!("{REJECTED}\n{REJECTED}"),
             2,
         );
+    }
+
+    /// What a person does once: sets clients up, asks whether all is well, lets a container in; and cargo asks for a token.
+    fn set_up(&mut self) {
+        let hand = Hand::new(self.daemon);
+        for words in [
+            &["setup", "cargo"][..],
+            &["setup", "git"],
+            &["doctor"],
+            &["env"],
+            &["grant", "--registry", "corp"],
+            &["grants"],
+        ] {
+            let said = hand.ctl(words).report();
+            self.hear(&said);
+        }
+        let question = format!(
+            r#"{{"v":1,"registry":{{"index-url":"{}","name":"corp"}},"kind":"get","operation":"read","args":[]}}"#,
+            self.registry.index()
+        );
+        let mut provider = hand.command(binary("cargo-credential-regauth"));
+        let answer = client::run_with_input(provider.arg("--cargo-plugin"), question + "\n").says("\"token\"");
+        self.hear(&answer.report());
+        for secret in [FIRST, SECOND, REJECTED] {
+            Hunt::new(secret).folder(hand.home(), &[]).assert_clean();
+        }
     }
 
     fn build_and_publish(&mut self) {
@@ -146,6 +175,7 @@ fn a_day(daemon: &mut Daemon) {
     let mut hunts = [FIRST, SECOND, REJECTED].map(Hunt::new);
     let mut day = Day::begin(daemon);
     day.wrong_input();
+    day.set_up();
     day.build_and_publish();
     day.odd_requests();
     day.rotate();

@@ -267,7 +267,7 @@ fn the_systems_roots_are_read_again_at_a_reload() {
 #[test]
 fn stop_can_wait_for_the_end_and_another_daemon_need_not() {
     let registry = Registry::start(TOKEN);
-    let mut daemon = Daemon::builder().store("vault").start();
+    let mut daemon = Daemon::builder().store("vault").log_level("info").start();
     daemon.add_with("corp", &registry, &["--scope", &registry.scope()]);
     let slowly = Curl::new().behind(&daemon).with(&["--limit-rate", "16M"]);
     let download = slowly.start(&registry.file("big", LENGTH));
@@ -295,7 +295,7 @@ fn stop_can_wait_for_the_end_and_another_daemon_need_not() {
 #[test]
 fn a_tunnel_that_is_in_use_is_not_cut_by_the_end() {
     let registry = Registry::start(TOKEN);
-    let mut daemon = Daemon::builder().start();
+    let mut daemon = Daemon::builder().log_level("info").start();
     let slowly = Curl::new()
         .proxy(&daemon.proxy())
         .trusts(&registry.ca())

@@ -30,6 +30,7 @@ mod provider;
 mod restart;
 mod rotation;
 mod run;
+mod scopes;
 mod service;
 mod setup;
 mod start;

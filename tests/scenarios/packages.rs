@@ -1,5 +1,5 @@
 //! pip, uv and npm with private servers that want a password: set up by `regauthctl setup`, used, set back byte for
-//! byte.
+//! byte. Java, by `regauthctl env`.
 
 use std::fs;
 use std::path::Path;
@@ -10,8 +10,9 @@ use regauth_tests::gate::Scheme;
 use regauth_tests::hand::Hand;
 use regauth_tests::leaks::Hunt;
 use regauth_tests::npm_server::NpmServer;
-use regauth_tests::programs::tool;
+use regauth_tests::programs::{binary, tool};
 use regauth_tests::pypi_server::PypiServer;
+use regauth_tests::registry::Registry;
 
 const USER: &str = "me@corp.example";
 const PASSWORD: &str = "passw0rd-of-the-daemon";
@@ -74,7 +75,7 @@ fn pip_installs_from_a_pypiserver_without_a_password() {
 #[test]
 fn uv_installs_from_a_pypiserver_without_a_password() {
     let (server, _daemon, hand) = python();
-    let (mine, profile) = ("# mine\nno-progress = true\n", "alias ll='ls -l'\n");
+    let (mine, profile) = ("# mine\ncompile-bytecode = false\n", "alias ll='ls -l'\n");
     hand.write(".config/uv/uv.toml", mine);
     hand.write(".bashrc", profile);
     let uv = |before: &str| {
@@ -84,7 +85,7 @@ fn uv_installs_from_a_pypiserver_without_a_password() {
         );
         hand.run("bash", &["-c", &line])
     };
-    uv("").fails();
+    uv("").fails().says("invalid peer certificate");
     hand.ctl(&["setup", "uv"])
         .succeeds()
         .says("`regauthctl setup shell` as well");
@@ -116,7 +117,9 @@ fn npm_publishes_to_a_verdaccio_and_installs_from_it_without_a_password() {
     );
     npm(&hand, "treasure", "publish").fails();
     hand.ctl(&["setup", "npm"]).succeeds();
-    npm(&hand, "treasure", "publish").fails().says("regauthctl allow corp");
+    npm(&hand, "treasure", "publish").fails().says("403 Forbidden");
+    let reached = server.nginx.requests();
+    assert!(reached.iter().all(|seen| seen.method != "PUT"), "{reached:?}");
     daemon.ctl(&["allow", "corp"]).succeeds();
     npm(&hand, "treasure", "publish").succeeds().says("+ treasure@1.0.0");
     npm(&hand, "project", "install").succeeds();
@@ -124,7 +127,9 @@ fn npm_publishes_to_a_verdaccio_and_installs_from_it_without_a_password() {
     Hunt::new(PASSWORD).folder(hand.home(), &[]).assert_clean();
     hand.ctl(&["setup", "npm", "--undo"]).succeeds();
     assert_eq!(hand.read(".npmrc").unwrap(), mine);
-    fs::remove_dir_all(hand.home().join("project/node_modules")).unwrap();
+    for kept in ["project/node_modules", ".npm"] {
+        fs::remove_dir_all(hand.home().join(kept)).unwrap();
+    }
     npm(&hand, "project", "install").fails();
 }
 
@@ -133,3 +138,30 @@ fn npm(hand: &Hand, project: &str, verb: &str) -> Outcome {
     npm.arg(verb).args(["--no-update-notifier", "--fetch-retries=0"]);
     client::run(npm.current_dir(hand.home().join(project)))
 }
+
+/// The options that somebody has set stay: here, that loopback is no exception.
+#[test]
+fn java_reads_what_is_private_by_the_printed_environment() {
+    let registry = Registry::builder(Scheme::bearer(), PASSWORD).auth_required().start();
+    let daemon = Daemon::start();
+    daemon.add("corp", &registry);
+    let hand = Hand::new(&daemon).env("JAVA_TOOL_OPTIONS", "-Dhttp.nonProxyHosts= -Dhttps.proxyPort=1");
+    hand.write("Get.java", GET);
+    let url = registry.nginx.url("/api/cargo/index/config.json");
+    hand.run("java", &["Get.java", &url]).fails();
+    let line = format!(
+        "eval \"$({} env --shell bash)\"; exec java Get.java {url}",
+        binary("regauthctl").display()
+    );
+    hand.run("bash", &["-c", &line]).succeeds().says("auth-required");
+}
+
+const GET: &str = r#"
+public class Get {
+    public static void main(String[] arguments) throws Exception {
+        try (var body = new java.net.URL(arguments[0]).openStream()) {
+            body.transferTo(System.out);
+        }
+    }
+}
+"#;

@@ -155,12 +155,7 @@ fn the_token_is_in_no_environment_no_argument_and_no_file() {
     let script = "env; echo parent $PPID; echo ready; exec sleep 60";
     let running = Running::start(&mut job.shell(script), b"");
     let daemon = job.daemon();
-    let child = poll::wait_for("the command", || {
-        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", running.pid())).ok()?;
-        let ids: Vec<u32> = children.split_whitespace().map(|id| id.parse().unwrap()).collect();
-        ids.into_iter()
-            .find(|id| fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|name| name.trim() == "sleep"))
-    });
+    let child = sleeper(&running);
     Hunt::new(TOKEN)
         .process(running.pid())
         .process(daemon.as_raw_nonzero().get().cast_unsigned())
@@ -178,6 +173,16 @@ fn the_token_is_in_no_environment_no_argument_and_no_file() {
         .assert_clean();
     job.wait_until_nothing_is_left();
     assert!(!is_alive(daemon));
+}
+
+/// The command, once it is what the script ends with.
+fn sleeper(running: &Running) -> u32 {
+    poll::wait_for("the command", || {
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", running.pid())).ok()?;
+        let ids: Vec<u32> = children.split_whitespace().map(|id| id.parse().unwrap()).collect();
+        ids.into_iter()
+            .find(|id| fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|name| name.trim() == "sleep"))
+    })
 }
 
 #[test]
@@ -232,25 +237,42 @@ fn a_token_that_the_registry_rejects_runs_nothing() {
     assert!(job.left().is_empty(), "{:?}", job.left());
 }
 
-/// No HOME, nobody's user id, a root that cannot be written to: /dev/shm is all there is.
+/// No HOME, nobody's user id, a root that cannot be written to: /dev/shm is all there is. The command looks for the token
+/// wherever it may read.
 #[test]
 fn a_container_is_enough() {
     let job = Job::new();
     let installed = installed(&job);
     let url = job.registry.nginx.url("/api/cargo/index/config.json");
-    let script = format!("echo \"home $REGAUTH_HOME\"; curl -sf {url}");
-    let mut run = contained();
-    run.arg(installed.path().join("regauthctl"))
-        .args(["run", "--registry", &format!("corp={}", job.registry.index())])
-        .args(["--scheme", "basic", "--username", USERNAME, "--token-env", "CORP_TOKEN"])
-        .arg("--ca-file")
-        .arg(installed.path().join("ca.pem"))
-        .args(["--", "sh", "-c", &script])
-        .env("CORP_TOKEN", TOKEN)
-        .env("TMPDIR", job.temporary.path());
+    let script = format!(
+        "echo \"home $REGAUTH_HOME\"; curl -sf {url}; for id in $$ $PPID $(cat \"$REGAUTH_HOME/run/daemon.lock\"); do \
+         cat /proc/$id/environ /proc/$id/cmdline; done 2>/dev/null; cat $(find \"$REGAUTH_HOME\" -type f) 2>/dev/null; true"
+    );
+    let mut run = contained(&job, installed.path(), Path::new("/dev/shm"), &script);
     let said = client::run(&mut run).succeeds().says("auth-required").stdout;
     let home = said.lines().find_map(|line| line.strip_prefix("home ")).unwrap();
     assert!(home.starts_with("/dev/shm/") && !Path::new(home).exists(), "{home}");
+    assert!(said.contains("BEGIN CERTIFICATE"), "it has not looked into any file");
+    Hunt::new(TOKEN).look("what the command found", &said).assert_clean();
+}
+
+#[test]
+fn a_container_that_is_ended_or_killed_keeps_nothing() {
+    for (signal, code) in [(Signal::TERM, Some(143)), (Signal::KILL, None)] {
+        let job = Job::new();
+        let installed = installed(&job);
+        let mut run = contained(&job, installed.path(), job.temporary.path(), "exec sleep 20");
+        let running = Running::start(&mut run, b"");
+        let daemon = job.daemon();
+        sleeper(&running);
+        kill_process(Pid::from_raw(running.pid().cast_signed()).unwrap(), signal).unwrap();
+        job.wait_until_nothing_is_left();
+        poll::wait_for("the daemon to end", || (!is_alive(daemon)).then_some(()));
+        if code.is_some() {
+            let outcome = running.finish();
+            assert_eq!(outcome.status.code(), code, "{}", outcome.report());
+        }
+    }
 }
 
 /// The programs and the registry's root, where everybody can read them.
@@ -266,16 +288,25 @@ fn installed(job: &Job) -> TempDir {
     folder
 }
 
-/// What runs a command as a careful container does.
-fn contained() -> Command {
-    let script = "mount -o remount,bind,ro / && ! touch /tmp/x 2>/dev/null && exec \"$@\"";
+/// `regauthctl run` of a script, as a careful container runs it; one folder can be written to.
+fn contained(job: &Job, installed: &Path, writable: &Path, script: &str) -> Command {
+    let enter = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro / && ! touch /x 2>/dev/null && exec \"$@\"";
     let mut command = Command::new("setpriv");
     command
         .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"])
         .args(["unshare", "--user", "--map-root-user", "--mount", "--"])
-        .args(["sh", "-c", script, "sh"])
+        .args(["sh", "-c", enter])
+        .arg(writable)
+        .arg(installed.join("regauthctl"))
+        .args(["run", "--registry", &format!("corp={}", job.registry.index())])
+        .args(["--scheme", "basic", "--username", USERNAME, "--token-env", "CORP_TOKEN"])
+        .arg("--ca-file")
+        .arg(installed.join("ca.pem"))
+        .args(["--", "sh", "-c", script])
         .env_clear()
         .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("CORP_TOKEN", TOKEN)
+        .env("TMPDIR", job.temporary.path())
         .current_dir("/");
     command
 }

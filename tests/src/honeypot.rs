@@ -120,7 +120,10 @@ impl Honeypot {
 
     /// `HOST:PORT`.
     pub fn authority(&self) -> String {
-        format!("{}:{}", self.host, self.port)
+        match self.host.parse() {
+            Ok(address) => SocketAddr::new(address, self.port).to_string(),
+            Err(_) => format!("{}:{}", self.host, self.port),
+        }
     }
 
     /// Its URL with `path`, which starts with a slash.

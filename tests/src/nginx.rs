@@ -23,6 +23,7 @@ pub struct Builder {
     certificate: Certificate,
     host: String,
     http2: bool,
+    workers: usize,
     http: String,
     server: String,
     logged: Vec<String>,
@@ -38,6 +39,12 @@ impl Builder {
     /// Speaks HTTP/1.1 only.
     pub fn http1_only(mut self) -> Self {
         self.http2 = false;
+        self
+    }
+
+    /// Serves with this many processes. Default: one, which keeps its log in order.
+    pub fn workers(mut self, number: usize) -> Self {
+        self.workers = number;
         self
     }
 
@@ -110,10 +117,12 @@ impl Builder {
         let http2 = if self.http2 { "http2" } else { "" };
         let [chain, key] = [self.certificate.chain_file(), self.certificate.key_file()];
         let [chain, key] = [chain.display(), key.display()];
-        let Self { http, server, .. } = self;
+        let Self {
+            http, server, workers, ..
+        } = self;
         let log_format = self.log_format();
         format!(
-            "{user} daemon off; worker_processes 1; pid nginx.pid; error_log stderr notice;
+            "{user} daemon off; worker_processes {workers}; pid nginx.pid; error_log stderr notice;
 events {{ worker_connections 1024; }}
 http {{
   client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi;
@@ -158,6 +167,7 @@ impl Nginx {
             certificate: certificate.clone(),
             host: "localhost".to_owned(),
             http2: true,
+            workers: 1,
             http: String::new(),
             server: String::new(),
             logged: Vec::new(),

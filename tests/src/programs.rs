@@ -46,7 +46,14 @@ fn build() -> PathBuf {
     let folder = built();
     let mut build = Command::new(env!("CARGO"));
     build
-        .args(["build", "--quiet", "--workspace", "--target-dir"])
+        .args([
+            "build",
+            "--quiet",
+            "--workspace",
+            "--exclude",
+            "regauth-bench",
+            "--target-dir",
+        ])
         .arg(folder.parent().unwrap())
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")));
     if !cfg!(debug_assertions) {

@@ -47,7 +47,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_parser = ["cargo", "git", "pypi", "npm", "generic"])]
     kind: Option<String>,
 
-    /// How the token becomes a header: basic, bearer, raw, or a template as "X-Api-Key: {token}" [default: bearer]
+    /// How the token becomes a header: basic, bearer, raw, or a template as "X-Api-Key: {token}" [default: basic with
+    /// --username, else bearer]
     #[arg(long)]
     scheme: Option<String>,
 
@@ -202,8 +203,10 @@ fn with_rejection(mut error: ErrorBody, rejection: Option<&str>) -> ErrorBody {
 fn token(arguments: &Arguments, name: &RegistryName, client: &Client) -> Result<Secret, ErrorBody> {
     arguments.token.read(|| {
         client.greet()?;
-        let scheme = arguments.scheme.as_deref().unwrap_or("bearer");
-        let scheme = registry::scheme(scheme, arguments.username.as_deref());
+        let username = arguments.username.as_deref();
+        // As the daemon has it.
+        let usual = if username.is_some() { "basic" } else { "bearer" };
+        let scheme = registry::scheme(arguments.scheme.as_deref().unwrap_or(usual), username);
         Ok(format!("Token for {name} ({scheme}): "))
     })
 }

@@ -13,7 +13,7 @@ use crate::setup::Facts;
 /// Print the environment that makes all clients use the proxy
 ///
 /// Proxy, bundle and credential provider under every name that cargo, git, curl, pip, uv, npm, Node and the AWS tools
-/// read, in your shell's words. A NO_PROXY of yours that would send a registry past the proxy is corrected. In a
+/// read, and JAVA_TOOL_OPTIONS with a trust store for Java, in your shell's words. A NO_PROXY of yours that would send a registry past the proxy is corrected. In a
 /// direnv's .envrc the first example is all it takes.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -35,7 +35,9 @@ Examples:
 pub(crate) fn run(arguments: Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
     let facts = Facts::gather(client, folders)?;
     let mut variables = environment::variables(&facts);
-    variables.extend(environment::exceptions(&facts, |name| std::env::var(name).ok()));
+    let callers = |name: &str| std::env::var(name).ok();
+    variables.extend(environment::java(&facts, callers));
+    variables.extend(environment::exceptions(&facts, callers));
     let shell = arguments.shell.unwrap_or_else(Shell::of_caller);
     let text = environment::script(&variables, shell);
     Report::of(&variables.into_iter().collect::<BTreeMap<_, _>>(), text)

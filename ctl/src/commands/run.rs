@@ -129,7 +129,9 @@ fn add(client: &Client, registry: &Described, token: Secret, verify: bool) -> Re
 /// The environment that everything needs, and a `PATH` on which cargo finds the credential provider.
 fn variables(facts: &Facts) -> Vec<Variable> {
     let mut variables = environment::variables(facts);
-    variables.extend(environment::exceptions(facts, |name| std::env::var(name).ok()));
+    let callers = |name: &str| std::env::var(name).ok();
+    variables.extend(environment::java(facts, callers));
+    variables.extend(environment::exceptions(facts, callers));
     if on_path(PROVIDER).is_none()
         && let Some(folder) = beside_us(PROVIDER).as_deref().and_then(Path::parent)
     {

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use super::root::ORGANIZATION;
 use crate::host::Host;
@@ -24,6 +25,14 @@ pub fn compose<'a>(system_roots: &[CertificateDer<'_>], roots: impl Iterator<Ite
         bundle.push_str(&format!("\n# regauth authority for {host}\n{}\n", root.trim_end()));
     }
     bundle
+}
+
+/// Every certificate of a bundle, in its order.
+pub fn certificates(bundle: &str) -> Vec<CertificateDer<'static>> {
+    // We wrote it: there is nothing in it that cannot be read.
+    CertificateDer::pem_slice_iter(bundle.as_bytes())
+        .filter_map(Result::ok)
+        .collect()
 }
 
 /// The system's roots, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name, without ours; and what was wrong with them,
@@ -85,8 +94,6 @@ const LINE: usize = 64;
 
 #[cfg(test)]
 mod tests {
-    use rustls::pki_types::pem::PemObject;
-
     use super::*;
     use crate::authority::Authority;
 
@@ -100,10 +107,7 @@ mod tests {
         let one = compose(&[a.clone(), b.clone()], std::iter::empty());
         let other = compose(&[b.clone(), a.clone(), b.clone()], std::iter::empty());
         assert_eq!(one, other);
-        let read: Vec<_> = CertificateDer::pem_slice_iter(one.as_bytes())
-            .map(Result::unwrap)
-            .collect();
-        assert_eq!(read, [a, b]);
+        assert_eq!(certificates(&one), [a, b]);
     }
 
     #[test]
@@ -114,7 +118,7 @@ mod tests {
         let bundle = compose(&[der(1)], std::iter::once((&host, root)));
         assert!(bundle.ends_with(&format!("\n# regauth authority for corp.example\n{root}")));
         assert!(bundle.lines().all(|line| line.len() <= 80));
-        assert_eq!(CertificateDer::pem_slice_iter(bundle.as_bytes()).count(), 2);
+        assert_eq!(certificates(&bundle).len(), 2);
     }
 
     #[test]

@@ -28,6 +28,7 @@ use time::OffsetDateTime;
 use crate::host::Host;
 
 pub mod bundle;
+pub mod java;
 mod key;
 mod leaf;
 mod proof;

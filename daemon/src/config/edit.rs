@@ -113,13 +113,22 @@ fn append(array: &mut Array, scopes: &[Scope]) {
         if is_there(array, scope) {
             continue;
         }
+        let last = array.iter().last().and_then(|last| last.decor().prefix()?.as_str());
+        let indented = last.and_then(|prefix| prefix.rsplit_once('\n'));
+        let prefix = indented.map_or(" ".to_owned(), |(_, blanks)| format!("\n{blanks}"));
         let mut value = Value::from(scope.to_string());
-        let last = array.iter().last().and_then(|last| last.decor().prefix().cloned());
-        value
-            .decor_mut()
-            .set_prefix(last.filter(|_| array.len() > 1).unwrap_or_else(|| " ".into()));
+        value.decor_mut().set_prefix(comment_behind(array) + &prefix);
         array.push_formatted(value);
     }
+}
+
+/// Takes the comment behind the last comma, which speaks of what stands before it.
+fn comment_behind(array: &mut Array) -> String {
+    let behind = array.trailing().as_str().unwrap_or_default().trim_end().to_owned();
+    if !behind.is_empty() {
+        array.set_trailing("\n");
+    }
+    behind
 }
 
 fn syntax_problems(text: &str, error: &toml_edit::TomlError) -> Problems {
@@ -273,8 +282,8 @@ index = \"https://kept.example/index.git\" # git
                 "# a\n[registries.a]\nscopes = ['https://a.example', \"https://b.example/x/\"] # mine\nkind = 'git' # git\n",
             ),
             (
-                "[registries.a]\nscopes = [\n  'https://z.example/',\n  'https://a.example/', # mine\n]\n",
-                "[registries.a]\nscopes = [\n  'https://z.example/',\n  'https://a.example/', # mine\n  \
+                "[registries.a]\nscopes = [\n  'https://z.example/',\n  # a\n  'https://a.example/', # mine\n]\n",
+                "[registries.a]\nscopes = [\n  'https://z.example/',\n  # a\n  'https://a.example/', # mine\n  \
                  \"https://b.example/x/\",\n]\n",
             ),
             (

@@ -1,6 +1,7 @@
 //! The registrar's authorities: one for each configured host, and the bundle that names them to clients.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use regauth_shared::{ErrorBody, ErrorKind};
@@ -8,7 +9,7 @@ use regauth_shared::{ErrorBody, ErrorKind};
 use super::files::write_error;
 use super::registrar::{Books, Identity, Registrar, store_error};
 use crate::atomic;
-use crate::authority::{Authority, AuthorityError, bundle};
+use crate::authority::{Authority, AuthorityError, bundle, java};
 use crate::credential::Item;
 use crate::host::Host;
 use crate::registry::Registry;
@@ -120,8 +121,14 @@ impl Registrar {
             )
         });
         let text = bundle::compose(&self.system_roots.load(), roots);
-        let file = self.folders.bundle();
-        if std::fs::read(&file).is_ok_and(|present| present == text.as_bytes()) {
+        self.replace(&self.folders.bundle(), text.as_bytes())?;
+        let for_java = java::trust_store(&bundle::certificates(&text));
+        self.replace(&self.folders.java_trust_store(), &for_java)
+    }
+
+    /// What is the same is not written again: clients may be reading it.
+    fn replace(&self, file: &Path, contents: &[u8]) -> Result<(), ErrorBody> {
+        if std::fs::read(file).is_ok_and(|present| present == contents) {
             return Ok(());
         }
         let write = if self.persistent {
@@ -129,7 +136,7 @@ impl Registrar {
         } else {
             atomic::write_passing
         };
-        write(&file, text.as_bytes(), 0o644).map_err(|error| write_error(&file, &error))
+        write(file, contents, 0o644).map_err(|error| write_error(file, &error))
     }
 }
 

@@ -70,14 +70,15 @@ pub(crate) async fn ask(upstream: &Arc<Upstream>, pool: usize, registry: &Regist
     };
     let status = answer.status();
     let (result, detail) = judge(&url, status);
-    if registry.index.is_none() && result != VerdictResult::Accepted && status != StatusCode::UNAUTHORIZED {
+    let is_refused_to_all = matches!(proof, Proof::Scope) && status == StatusCode::FORBIDDEN;
+    if registry.index.is_none() && (result == VerdictResult::Unclear || is_refused_to_all) {
         return asking.without_token(status, detail).await;
     }
     if result != VerdictResult::Accepted {
         return Finding::without_index(result, detail);
     }
     match proof {
-        Proof::Status => Finding::without_index(result, detail),
+        Proof::Scope | Proof::Page => Finding::without_index(result, detail),
         Proof::Index => match read(answer).await {
             Some(index) => Finding {
                 result,
@@ -106,8 +107,10 @@ async fn read<T: DeserializeOwned>(answer: Response<Incoming>) -> Option<T> {
 
 /// What shows that a token was taken.
 enum Proof {
+    /// That the answer is no refusal; 403 may be the place's own answer to everybody.
+    Scope,
     /// That the answer is no refusal.
-    Status,
+    Page,
     /// That the answer is an index's config.json.
     Index,
     /// That the answer names somebody.
@@ -171,14 +174,15 @@ fn question(registry: &Registry) -> Option<(Url, Proof)> {
                 "{}/info/refs?service=git-upload-pack",
                 url.as_str().trim_end_matches('/')
             );
-            Some((references.parse().ok()?, Proof::Status))
+            Some((references.parse().ok()?, Proof::Page))
         }
         None => {
             let scope: Url = registry.scopes.first()?.to_string().parse().ok()?;
             Some(match registry.kind {
-                Kind::Pypi if !scope.path().ends_with("/simple/") => (scope.join("simple/").ok()?, Proof::Status),
+                Kind::Pypi if scope.path().ends_with("/simple/") => (scope, Proof::Page),
+                Kind::Pypi => (scope.join("simple/").ok()?, Proof::Page),
                 Kind::Npm => (scope.join("-/whoami").ok()?, Proof::Name),
-                _ => (scope, Proof::Status),
+                _ => (scope, Proof::Scope),
             })
         }
     }

@@ -27,8 +27,9 @@ pub(crate) async fn add_scope(registrar: &Registrar, request: &AddScope) -> Resu
     let scopes = wider.scopes.clone();
     let mut config = present.clone();
     config.registries.insert(name.clone(), wider);
-    registrar.take_in(&mut books, &config).await?;
-    if let Err(error) = registrar.edit_config(|file| file.cover(name, &scopes)) {
+    let served = registrar.take_in(&mut books, &config).await;
+    let written = served.and_then(|()| registrar.edit_config(|file| file.cover(name, &scopes)));
+    if let Err(error) = written {
         registrar.take_in(&mut books, &present).await?;
         return Err(error);
     }

@@ -338,7 +338,7 @@ impl Present {
 const PATIENCE: Duration = Duration::from_secs(25);
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use regauth_shared::Secret;
 
     use super::*;
@@ -348,7 +348,7 @@ pub(super) mod tests {
     use crate::proxy::upstream::Trust;
 
     /// A registry that uses a credential, and has not connected yet.
-    pub(in crate::credential) fn outlet(scheme: Scheme) -> Outlet {
+    pub(crate) fn outlet(scheme: Scheme) -> Outlet {
         let dialer = Dialer::new(&UpstreamSettings::default(), ([127, 0, 0, 1], 1).into());
         let trust = Trust::new(&[], None, None).unwrap();
         Outlet {

@@ -15,8 +15,8 @@ pub fn readings_differ(path: &str) -> bool {
 
 /// The path as the most lenient server would read it: decoded until nothing changes, backslashes as slashes, path
 /// parameters cut, empty and dot segments dropped. Borrowed when there is only one reading; `None` when no reading can be
-/// relied on: it does not begin with `/`, climbs with `..`, hides a control character or is not UTF-8, which is also what
-/// an overlong `/` or `.` looks like.
+/// relied on: it does not begin with `/`, climbs with `..`, is encoded again and again, hides a control character or is not
+/// UTF-8, which is also what an overlong `/` or `.` looks like.
 pub fn canonical(path: &str) -> Option<Cow<'_, str>> {
     if !path.starts_with('/') {
         return None;
@@ -24,7 +24,7 @@ pub fn canonical(path: &str) -> Option<Cow<'_, str>> {
     if is_plain(path) {
         return Some(Cow::Borrowed(path));
     }
-    let decoded = decode_fully(path.as_bytes().to_vec());
+    let decoded = decode_fully(path.as_bytes())?;
     if decoded.iter().any(|byte| byte.is_ascii_control()) {
         return None;
     }
@@ -46,15 +46,19 @@ fn is_plain(path: &str) -> bool {
     })
 }
 
-fn decode_fully(mut bytes: Vec<u8>) -> Vec<u8> {
-    while let Some(decoded) = decode_once(&bytes) {
-        bytes = decoded;
+/// `None` when that takes more than [`MOST_ROUNDS`]: `%252525…` would keep us busy with a round for every two letters.
+fn decode_fully(path: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = path.to_vec();
+    for _ in 0..MOST_ROUNDS {
+        match decode_once(&bytes) {
+            Some(decoded) => bytes = decoded,
+            None => return Some(bytes),
+        }
     }
-    bytes
+    None
 }
 
-/// One round of percent-decoding; `None` when there was nothing to decode. Each round shortens the text, so a chain of
-/// rounds ends.
+/// One round of percent-decoding; `None` when there was nothing to decode.
 fn decode_once(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
@@ -97,6 +101,9 @@ fn resolve_segments(path: &str) -> Option<String> {
     let trailing = if ends_open && !kept.is_empty() { "/" } else { "" };
     Some(format!("/{}{trailing}", kept.join("/")))
 }
+
+/// Nobody means a path that is encoded so often.
+const MOST_ROUNDS: usize = 5;
 
 #[cfg(test)]
 mod tests {
@@ -159,6 +166,8 @@ mod tests {
     fn what_has_no_reading_is_none() {
         check("", None);
         check("/a/%c0%ae%c0%ae/b", None);
+        check(&format!("/a/%{}2e", "25".repeat(4)), None);
+        check(&format!("/%{}", "25".repeat(10_000)), None);
         check("/caf%e9", None);
         check("a", None);
         check("*", None);

@@ -21,7 +21,8 @@ pub(crate) async fn serve(worker: Worker, mut stream: TcpStream) {
     let visitor = match Visitor::at_the_door(&worker.plane, &stream) {
         Ok(visitor) => visitor,
         Err(refusal) => {
-            // There are too many of its kind to wait for: what fits into the socket's buffer has to do.
+            // There are too many of its kind to wait for: what fits into the socket's buffer, which is empty, has to do.
+            let _ = stream.writable().await;
             let _ = stream.try_write(refusal.raw_response().as_bytes());
             return;
         }
@@ -89,8 +90,7 @@ fn admit(head: &[u8], worker: &Worker, visitor: &Visitor) -> Result<Admitted, Re
     Ok(Admitted::Target(target, client))
 }
 
-/// The first request of a connection, taken apart.
-#[derive(Debug)]
+/// The first request of a connection, taken apart. It may hold a grant's token, so it has no `Debug`.
 pub enum First<'a> {
     /// A CONNECT.
     Connect(Connect<'a>),
@@ -99,7 +99,6 @@ pub enum First<'a> {
 }
 
 /// What a CONNECT says that matters here.
-#[derive(Debug)]
 pub struct Connect<'a> {
     authority: &'a str,
     hosts: Vec<&'a [u8]>,

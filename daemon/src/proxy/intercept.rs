@@ -1,7 +1,6 @@
 //! Ends the client's TLS with a leaf for exactly the CONNECT's host, then serves HTTP/1.1 or HTTP/2 inside.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
@@ -57,7 +56,6 @@ pub(crate) async fn serve(
         client,
         site,
         name_agrees,
-        has_asked: AtomicBool::new(false),
     });
     let served = if speaks_h2 {
         serve_h2(connection, stream).await
@@ -72,9 +70,10 @@ pub(crate) async fn serve(
 }
 
 async fn serve_h1(connection: Arc<Intercepted>, stream: TlsStream<Socket>) -> hyper::Result<()> {
-    let (plane, asked) = (Arc::clone(&connection.worker.plane), Arc::clone(&connection));
+    let (plane, requests) = (Arc::clone(&connection.worker.plane), drain::Requests::default());
+    let begun = requests.clone();
     let service = service_fn(move |request| {
-        let connection = Arc::clone(&connection);
+        let (connection, _open) = (Arc::clone(&connection), begun.begin());
         async move {
             let plane = Arc::clone(&connection.worker.plane);
             let answer = request::serve(connection, request).await;
@@ -90,14 +89,21 @@ async fn serve_h1(connection: Arc<Intercepted>, stream: TlsStream<Socket>) -> hy
     let mut served = std::pin::pin!(served);
     tokio::select! {
         result = served.as_mut() => return result,
-        () = drain::between_requests(&plane, &asked.has_asked) => served.as_mut().graceful_shutdown(),
+        () = drain::between_requests(&plane, &requests) => served.as_mut().graceful_shutdown(),
     }
     served.await
 }
 
 async fn serve_h2(connection: Arc<Intercepted>, stream: TlsStream<Socket>) -> hyper::Result<()> {
-    let (plane, asked) = (Arc::clone(&connection.worker.plane), Arc::clone(&connection));
-    let service = service_fn(move |request| request::serve(Arc::clone(&connection), request));
+    let (plane, requests) = (Arc::clone(&connection.worker.plane), drain::Requests::default());
+    let begun = requests.clone();
+    let service = service_fn(move |request| {
+        let (connection, open) = (Arc::clone(&connection), begun.begin());
+        async move {
+            let answer = request::serve(connection, request).await;
+            answer.map(|answer| answer.map(|body| drain::Answering::new(body, open)))
+        }
+    });
     let served = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE)
@@ -113,9 +119,12 @@ async fn serve_h2(connection: Arc<Intercepted>, stream: TlsStream<Socket>) -> hy
     let mut served = std::pin::pin!(served);
     tokio::select! {
         result = served.as_mut() => return result,
-        () = drain::between_requests(&plane, &asked.has_asked) => served.as_mut().graceful_shutdown(),
+        () = drain::before_the_first_request(&plane, &requests) => served.as_mut().graceful_shutdown(),
     }
-    served.await
+    tokio::select! {
+        result = served => result,
+        () = requests.have_ended() => Ok(()),
+    }
 }
 
 const HANDSHAKE: Duration = Duration::from_secs(20);

@@ -4,7 +4,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use http::header::{HeaderValue, PROXY_AUTHORIZATION};
@@ -28,7 +27,9 @@ use crate::proxy::{drain, request, rewrite};
 
 /// Serves a connection whose first request's head is `head` and no CONNECT.
 pub(crate) async fn serve(worker: Worker, visitor: Visitor, stream: TcpStream, head: Vec<u8>) {
-    let plane = Arc::clone(&worker.plane);
+    let (plane, requests) = (Arc::clone(&worker.plane), drain::Requests::default());
+    // It is here because of its first one.
+    drop(requests.begin());
     let (read, write) = stream.into_split();
     let stream = tokio::io::join(std::io::Cursor::new(head).chain(read), write);
     let service = service_fn(move |request| respond(worker.clone(), visitor.clone(), request));
@@ -41,7 +42,7 @@ pub(crate) async fn serve(worker: Worker, visitor: Visitor, stream: TcpStream, h
     let mut served = std::pin::pin!(served);
     let ended = tokio::select! {
         result = served.as_mut() => result,
-        () = drain::between_requests(&plane, &HAS_ASKED) => {
+        () = drain::between_requests(&plane, &requests) => {
             served.as_mut().graceful_shutdown();
             served.await
         }
@@ -104,8 +105,6 @@ fn target(request: &Request<Incoming>) -> Result<(Origin, Authority), Refusal> {
     Ok((origin, authority.clone()))
 }
 
-/// A plain connection begins with a request.
-static HAS_ASKED: AtomicBool = AtomicBool::new(true);
 const IDLE: Duration = Duration::from_secs(300);
 const MAX_HEADERS: usize = 32 * 1024;
 const BUFFER: usize = 256 * 1024;

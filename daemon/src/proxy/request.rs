@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::header::{HOST, HeaderName, TRANSFER_ENCODING};
 use http::request::Parts;
@@ -35,8 +34,6 @@ pub(crate) struct Intercepted {
     pub(crate) site: Arc<Site>,
     /// Whether the SNI was that host's name.
     pub(crate) name_agrees: bool,
-    /// Whether there has been a request on it.
-    pub(crate) has_asked: AtomicBool,
 }
 
 /// Answers one request of an intercepted connection.
@@ -44,7 +41,6 @@ pub(crate) async fn serve(
     connection: Arc<Intercepted>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    connection.has_asked.store(true, Ordering::Relaxed);
     let answer = if connection.name_agrees {
         answer(&connection.worker, &connection.client, &connection.site, request).await
     } else {

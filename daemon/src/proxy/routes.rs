@@ -154,10 +154,12 @@ impl Site {
         self.scopes.iter().map(|(_, service)| service)
     }
 
+    /// A host and port that one registry names with TLS and another without has one of them only: a credential goes to its
+    /// own scope's scheme.
     fn longest(&self, path: &str) -> Option<(&Scope, &Arc<Service>)> {
         self.scopes
             .iter()
-            .find(|(scope, _)| scope.covers_path(path))
+            .find(|(scope, _)| scope.plain == self.plain && scope.covers_path(path))
             .map(|(scope, service)| (scope, service))
     }
 }
@@ -213,4 +215,98 @@ fn authority_of(origin: &Origin, plain: bool) -> Authority {
     };
     // A Host is made of letters, digits, dots, hyphens, colons and brackets: always an authority.
     Authority::try_from(text).unwrap_or(Authority::from_static("invalid"))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::credential::keeper::tests::outlet;
+
+    /// The routes of a configuration's registries, without authorities.
+    pub(in crate::proxy) fn routes(text: &str) -> Routes {
+        let config = Config::read(text).unwrap();
+        let service = |(name, registry): (RegistryName, Registry)| {
+            let outlet = outlet(registry.scheme.clone());
+            Arc::new(Service {
+                name,
+                registry,
+                credential: outlet.slot,
+                keeper: Arc::new(Keeper::fixed()),
+                upstream: outlet.upstream,
+                usage: Arc::default(),
+                trouble: None,
+            })
+        };
+        let services: Vec<_> = config.registries.into_iter().map(service).collect();
+        Routes::new(&services, |_| None)
+    }
+
+    const NESTED: &str = r#"
+        registries.all.scopes = ["https://corp.example/"]
+        registries.cargo.scopes = ["https://corp.example/cargo/", "https://corp.example:8443/"]
+        registries.inner.scopes = ["https://corp.example/cargo/inner/"]
+    "#;
+
+    fn covering(routes: &Routes, path: &str) -> Result<String, Refusal> {
+        let site = routes.site(&Origin::parse("corp.example:443", None).unwrap()).unwrap();
+        let service = site.covering(path)?;
+        Ok(service.map_or_else(String::new, |service| service.name.to_string()))
+    }
+
+    #[test]
+    fn the_longest_scope_covers_a_path() {
+        let routes = routes(NESTED);
+        for (path, name) in [
+            ("/", "all"),
+            ("/cargo-evil/x", "all"),
+            ("/cargo", "cargo"),
+            ("/cargo/x%20y", "cargo"),
+            ("/cargo/innermost", "cargo"),
+            ("/cargo/inner/x", "inner"),
+        ] {
+            assert_eq!(covering(&routes, path).as_deref(), Ok(name), "{path}");
+        }
+        for path in [
+            "/cargo/inne%72/x",
+            "/cargo//inner/x",
+            "/x/../cargo/y",
+            "/cargo/inner%2fx",
+            "/cargo;x/inner/",
+        ] {
+            assert_eq!(covering(&routes, path), Err(Refusal::BadRequest), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_credential_for_https_never_goes_in_the_clear() {
+        let routes = routes(
+            r#"
+                registries.clear.scopes = ["http://localhost:8080/"]
+                registries.secret.scopes = ["https://localhost:8080/secret/"]
+            "#,
+        );
+        let site = routes.site(&Origin::parse("localhost:8080", None).unwrap()).unwrap();
+        let service = site.covering("/secret/x").unwrap().unwrap();
+        assert_eq!((site.plain, service.name.as_str()), (true, "clear"));
+    }
+
+    proptest::proptest! {
+        /// What the letters say, or nothing: never what another reading would make of them.
+        #[test]
+        fn a_path_falls_to_the_registry_that_its_letters_name(
+            path in "(/cargo|/inner|/[a-c]|//|/\\.|/\\.\\.|;|%2f|%69|%2e|\\\\|-){0,8}"
+        ) {
+            let routes = routes(NESTED);
+            if let Ok(name) = covering(&routes, &path) {
+                let begins = |prefix: &str| path == prefix || path.starts_with(&format!("{prefix}/"));
+                let expected = match () {
+                    () if begins("/cargo/inner") => "inner",
+                    () if begins("/cargo") => "cargo",
+                    () => "all",
+                };
+                proptest::prop_assert_eq!(name, expected);
+            }
+        }
+    }
 }

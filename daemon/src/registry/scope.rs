@@ -228,4 +228,20 @@ mod tests {
             assert_eq!(text.parse::<Scope>(), Err(error), "{text}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn a_scope_is_what_it_says_it_is_and_covers_whole_segments(
+            text in "https?://[a-zA-Z0-9.@:\\[\\]-]{1,16}(/[a-z.%/;?#-]{0,12}){0,2}",
+            more in "[a-z.%/;-]{0,8}",
+        ) {
+            if let Ok(scope) = text.parse::<Scope>() {
+                proptest::prop_assert_eq!(scope.to_string().parse(), Ok(scope.clone()));
+                proptest::prop_assert!(!scope.plain || scope.origin.host.is_loopback());
+                let bare = scope.path().trim_end_matches('/');
+                let covered = scope.covers_path(&format!("{bare}{more}"));
+                proptest::prop_assert_eq!(covered, more.is_empty() || more.starts_with('/'));
+            }
+        }
+    }
 }

@@ -12,6 +12,7 @@
     reason = "a benchmark fails loudly and talks to the terminal"
 )]
 
+use anyhow::ensure;
 use clap::Parser;
 
 use crate::arguments::Arguments;
@@ -46,6 +47,10 @@ fn main() -> anyhow::Result<()> {
     for group in arguments.groups() {
         eprintln!("{group}: {}", group.story());
         group.measure(&stage, &mut results);
+        ensure!(
+            !stage.is_interrupted(),
+            "interrupted: everything is cleared up, nothing is written"
+        );
         eprintln!();
     }
     if let Some(page) = &arguments.write {

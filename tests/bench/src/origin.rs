@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
 
 use regauth_tests::certificates::Authority;
 use regauth_tests::nginx::Nginx;
@@ -28,6 +29,7 @@ impl Origin {
         let serve = format!("alias {files}/; dav_methods PUT; client_body_temp_path {files}/incoming;");
         let nginx = Nginx::builder(&authority.issue(&[HOST, STRANGER]))
             .host(HOST)
+            .workers(available_parallelism().map_or(1, usize::from))
             .http(&format!(
                 "map $http_authorization $known {{ default 0; '~^Bearer {TOKEN}[0-9]+$' 1; }}\n\
                  open_file_cache max=2000 inactive=600s; open_file_cache_valid 600s;\n"

@@ -141,8 +141,12 @@ fn squid(place: &Place<'_>) -> Contender {
         .arg("-out")
         .arg(&certificate);
     client::run(&mut openssl).succeeds();
-    let mut database = Command::new(CERTIFICATES);
-    database.args(["-c", "-M", "4MB", "-s"]).arg(folder.join("leaves"));
+    let minter = place.program.with_file_name("../lib/squid/security_file_certgen");
+    let mut database = Command::new(&minter);
+    database
+        .args(["-c", "-s"])
+        .arg(folder.join("leaves"))
+        .args(["-M", "4MB"]);
     if !folder.join("leaves").exists() {
         client::run(&mut database).succeeds();
     }
@@ -150,7 +154,7 @@ fn squid(place: &Place<'_>) -> Contender {
     let configuration = folder.join("squid.conf");
     fs::write(
         &configuration,
-        squid_configuration(&folder, &place.origin.roots(), port),
+        squid_configuration(&folder, &minter, &place.origin.roots(), port),
     )
     .unwrap();
     let mut command = client::command(place.program, &folder);
@@ -159,13 +163,14 @@ fn squid(place: &Place<'_>) -> Contender {
     listening(SQUID, port, certificate, process)
 }
 
-fn squid_configuration(folder: &Path, roots: &Path, port: u16) -> String {
-    let (folder, roots, value) = (folder.display(), roots.display(), authorization());
+fn squid_configuration(folder: &Path, minter: &Path, roots: &Path, port: u16) -> String {
+    let [folder, minter, roots] = [folder, minter, roots].map(Path::display);
+    let value = authorization();
     let host = origin::HOST;
     format!(
         "http_port 127.0.0.1:{port} ssl-bump tls-cert={folder}/ca.pem tls-key={folder}/ca.key \
          generate-host-certificates=on dynamic_cert_mem_cache_size=4MB\n\
-         sslcrtd_program {CERTIFICATES} -s {folder}/leaves -M 4MB\n\
+         sslcrtd_program {minter} -s {folder}/leaves -M 4MB\n\
          acl hello at_step SslBump1\nacl registry ssl::server_name {host}\n\
          ssl_bump peek hello\nssl_bump bump registry\nssl_bump splice all\n\
          tls_outgoing_options cafile={roots}\n\
@@ -200,5 +205,3 @@ pub(crate) const NAMES: &[&str] = &[HUDSUCKER, MITMPROXY, SQUID];
 const HUDSUCKER: &str = "hudsucker";
 const MITMPROXY: &str = "mitmproxy";
 const SQUID: &str = "squid";
-
-const CERTIFICATES: &str = "/usr/lib/squid/security_file_certgen";

@@ -1,10 +1,14 @@
 //! What all groups share: the registry, the programs, and the turns in which everybody is measured.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use regauth_tests::programs;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use tempfile::TempDir;
 
 use crate::arguments::{Arguments, Binary, Other};
@@ -33,6 +37,7 @@ pub(crate) struct Stage {
     direct: bool,
     peers: Vec<Peer>,
     folder: TempDir,
+    interrupted: Arc<AtomicBool>,
 }
 
 impl Stage {
@@ -41,16 +46,7 @@ impl Stage {
     /// # Errors
     /// When something cannot be built.
     pub(crate) fn set(arguments: &Arguments) -> anyhow::Result<Self> {
-        let release = tools::regauth()?;
-        programs::use_those_in(&release);
-        let ours = Binary {
-            label: "regauthd".to_owned(),
-            path: release.join("regauthd"),
-        };
-        let binaries = match arguments.binaries.as_slice() {
-            [] => vec![ours],
-            given => given.to_vec(),
-        };
+        let binaries = binaries(arguments)?;
         let haste = if arguments.quick { 100 } else { 1 };
         Ok(Self {
             oha: tools::oha()?,
@@ -63,6 +59,7 @@ impl Stage {
             rounds: arguments.rounds(),
             h2_connections: arguments.h2_connections,
             folder: TempDir::new()?,
+            interrupted: interruption()?,
         })
     }
 
@@ -85,10 +82,18 @@ impl Stage {
         binaries.map(|binary| Contender::regauth(binary, &self.origin))
     }
 
+    /// Whether somebody wants an end. Every process is ended on the way out, which is why nobody just exits.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
     /// Lets everybody have a turn in every round, each round beginning with another one.
     pub(crate) fn in_turns(&self, contenders: &mut [Contender], mut measure: impl FnMut(&mut Contender)) {
         for round in 0..self.rounds {
             for turn in 0..contenders.len() {
+                if self.is_interrupted() {
+                    return;
+                }
                 let next = (round + turn) % contenders.len();
                 let contender = &mut contenders[next];
                 progress(&format!("  round {} of {}: {}", round + 1, self.rounds, contender.name));
@@ -99,11 +104,35 @@ impl Stage {
     }
 }
 
+/// Set by the first signal that asks for an end; the second one gets it at once.
+fn interruption() -> io::Result<Arc<AtomicBool>> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_conditional_shutdown(signal, 1, Arc::clone(&interrupted))?;
+        flag::register(signal, Arc::clone(&interrupted))?;
+    }
+    Ok(interrupted)
+}
+
 /// One line that is always the present one, for whoever sits there and waits.
 fn progress(line: &str) {
-    if std::io::stderr().is_terminal() {
+    if io::stderr().is_terminal() {
         eprint!("\r\x1b[K{line}");
     }
+}
+
+/// What is to be measured; and everybody is told what to do by the regauthctl of these sources.
+fn binaries(arguments: &Arguments) -> anyhow::Result<Vec<Binary>> {
+    if !arguments.binaries.is_empty() {
+        programs::use_those_in(&tools::released(&["regauthctl"])?);
+        return Ok(arguments.binaries.clone());
+    }
+    let folder = tools::released(&["regauthd", "regauthctl"])?;
+    programs::use_those_in(&folder);
+    Ok(vec![Binary {
+        label: "regauthd".to_owned(),
+        path: folder.join("regauthd"),
+    }])
 }
 
 fn peers(arguments: &Arguments) -> anyhow::Result<Vec<Peer>> {

@@ -5,19 +5,12 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 
-/// The release builds of `regauthd` and `regauthctl`, and the folder they are in.
-pub(crate) fn regauth() -> anyhow::Result<PathBuf> {
+/// The folder with the release builds of these packages, such as `regauthctl`.
+pub(crate) fn released(packages: &[&str]) -> anyhow::Result<PathBuf> {
     let mut build = cargo();
     build
-        .args([
-            "build",
-            "--release",
-            "--locked",
-            "--package",
-            "regauthd",
-            "--package",
-            "regauthctl",
-        ])
+        .args(["build", "--release", "--locked"])
+        .args(packages.iter().flat_map(|package| ["--package", package]))
         .arg("--target-dir")
         .arg(target());
     run(&mut build)?;

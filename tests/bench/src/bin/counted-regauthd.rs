@@ -28,6 +28,8 @@ struct Arguments {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    let level = std::env::var("REGAUTH_LOG").unwrap_or_else(|_| "info".to_owned());
+    let logs = Logs::start(&level, None)?;
     let mut signals = Signals::new([SIGUSR1])?;
     thread::spawn(move || {
         for _ in &mut signals {
@@ -39,7 +41,7 @@ fn main() -> anyhow::Result<()> {
         home: Some(arguments.home),
         listen: Some(arguments.listen),
         store: arguments.store.map(|_| StoreKind::Vault),
-        logs: Logs::start("info", None)?,
+        logs,
         ..Options::default()
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -11,7 +11,7 @@ use crate::stage::Stage;
 /// Measures every proxy, once, since memory hardly varies, and freshly started for each row, since some is never given back.
 pub(crate) fn measure(stage: &Stage, results: &mut Results) {
     for one in [idle, tunnels, intercepted, many] {
-        for contender in stage.proxies() {
+        for contender in stage.proxies().take_while(|_| !stage.is_interrupted()) {
             one(stage, &contender, results);
         }
     }
