@@ -208,7 +208,8 @@ struct Plaintext {
 impl Plaintext {
     fn written() -> Self {
         let authority = Authority::new("Corp Root");
-        let config = r#"{"dl":"https://cdn.example/","api":null}"#;
+        // What cargo finds in its index, and npm when it asks who it is.
+        let config = r#"{"dl":"https://cdn.example/","api":null,"username":"me"}"#;
         let host = |_| {
             Honeypot::builder(&authority, "localhost")
                 .answer(200, &[], config)

@@ -6,9 +6,9 @@
 //! [`honeypot`] is a stranger that records what it is sent, both by [`serve`]; [`cargo`], [`git`] and [`curl`] are the
 //! clients, [`storm`] is a thousand at once, a [`herd`] asks again and again, and [`hand`] is the person who sets them up,
 //! at a [`terminal`] where one is needed; [`network`] is a network with names of its own; [`keyring`] is the desktop's
-//! keychain, [`items`] what a store keeps, [`random`] the moment of a kill; [`daemon`] and [`ctl`] are regauth itself, from [`programs`], started by a [`manager`] or by the real
-//! [`systemd`] where a test is about that; [`leaks`] looks for secrets where none may be. The harness asserts nothing of
-//! its own: the scenarios do.
+//! keychain, [`items`] what a store keeps, [`random`] the moment of a kill; [`daemon`] and [`ctl`] are regauth itself, from
+//! [`programs`], started by a [`manager`] or by the real [`systemd`] where a test is about that; [`leaks`] looks for
+//! secrets where none may be. The harness asserts nothing of its own: the scenarios do.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
