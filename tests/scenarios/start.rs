@@ -123,7 +123,7 @@ struct Stage {
 impl Stage {
     fn start(config: &str) -> Self {
         let registry = Registry::start(TOKEN);
-        let daemon = Daemon::builder().config(config).start();
+        let daemon = Daemon::builder().config(config).log_level("info").start();
         daemon.add_with("corp", &registry, &["--scope", &registry.scope()]);
         let stranger = Honeypot::builder(registry.authority(), "127.0.0.1").start();
         Self {
