@@ -216,15 +216,17 @@ fn add_registry_takes_in_places_on_the_same_host_and_names_those_on_others() {
     let added = daemon.add("corp", &registry).json;
     let cdn = registry.cdn.as_ref().unwrap().authority();
     let notes = added["notes"].to_string();
-    assert!(notes.contains(&cdn) && notes.contains("--scope"), "{notes}");
+    assert!(
+        notes.contains(&cdn) && notes.contains("regauthctl add-scope corp"),
+        "{notes}"
+    );
     let scopes = added["registry"]["scopes"].to_string();
     assert!(scopes.contains("/api/v1/") && !scopes.contains(&cdn), "{scopes}");
     cargo(&registry, &daemon).build().fails();
+    let cdn = registry.cdn.as_ref().unwrap().url("/");
+    daemon.ctl(&["add-scope", "corp", &cdn]).succeeds();
+    cargo(&registry, &daemon).build().succeeds();
     daemon.ctl(&["remove-registry", "corp"]).succeeds();
-    daemon.add_with(
-        "corp",
-        &registry,
-        &["--scope", &registry.cdn.as_ref().unwrap().url("/")],
-    );
+    daemon.add_with("corp", &registry, &["--scope", &cdn]);
     cargo(&registry, &daemon).build().succeeds();
 }

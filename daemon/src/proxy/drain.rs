@@ -3,7 +3,7 @@
 //! A request in flight finishes. What is asked for in the moment of the end is answered too: a client that has connected is
 //! about to say what it wants, one whose last answer has just come may be sending its next request. An idle connection is
 //! told that it is the last (`Connection: close`, GOAWAY) and ended after a pause that is long for a busy client and short
-//! for a person who waits. [`crate::proxy::tunnel`] sees to its own.
+//! for a person who waits. How long a tunnel has, it knows itself.
 
 use std::pin::Pin;
 use std::sync::Arc;

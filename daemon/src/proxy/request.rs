@@ -101,10 +101,14 @@ async fn authenticated(
     let number = lease.generation().number;
     match attempt(worker, service, lease, request, counted).await {
         Err(rejected @ Refusal::TokenRejected(_)) if service.keeper.renews() => {
-            let renewed = service.keeper.renew(number, Cause::Rejected).await;
-            let again = again.filter(|_| renewed).ok_or(rejected)?;
-            let lease = self::lease(service).await?;
-            attempt(worker, service, lease, again, client.begin_request()?).await
+            // Boxed, since it is rare and every request's future would have to be as large.
+            Box::pin(async move {
+                let renewed = service.keeper.renew(number, Cause::Rejected).await;
+                let again = again.filter(|_| renewed).ok_or(rejected)?;
+                let lease = self::lease(service).await?;
+                attempt(worker, service, lease, again, client.begin_request()?).await
+            })
+            .await
         }
         answer => answer,
     }

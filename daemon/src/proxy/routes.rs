@@ -234,8 +234,8 @@ pub(super) mod tests {
                 credential: outlet.slot,
                 keeper: Arc::new(Keeper::fixed()),
                 upstream: outlet.upstream,
-                usage: Arc::default(),
                 trouble: None,
+                usage: Arc::default(),
             })
         };
         let services: Vec<_> = config.registries.into_iter().map(service).collect();

@@ -33,8 +33,8 @@ pub(crate) async fn serve(worker: Worker, mut dialer: Dialer, mut downstream: Tc
     let moved = AtomicU64::new(0);
     tokio::select! {
         _ = both_ways(&downstream, &upstream, &moved) => {}
-        () = idle(&moved, IDLE) => {}
-        () = given_up(&worker, &moved) => {}
+        () = still(&moved, IDLE) => {}
+        () = drained(&worker, &moved) => {}
     }
 }
 
@@ -42,24 +42,23 @@ async fn both_ways(downstream: &TcpStream, upstream: &TcpStream, moved: &AtomicU
     tokio::try_join!(carry(downstream, upstream, moved), carry(upstream, downstream, moved)).map(drop)
 }
 
-/// Waits until nothing has moved for so long; found out at the end of a second span at the latest.
-async fn idle(moved: &AtomicU64, span: Duration) {
+/// What a tunnel carries is not known: while the daemon drains, one in which nothing moves has ended.
+async fn drained(worker: &Worker, moved: &AtomicU64) {
+    worker.plane.drain.cancelled().await;
+    still(moved, STILL).await;
+}
+
+/// Waits until nothing has moved for `long`; found out at the end of a second one at the latest.
+async fn still(moved: &AtomicU64, long: Duration) {
     let mut before = moved.load(Ordering::Relaxed);
     loop {
-        tokio::time::sleep(span).await;
+        tokio::time::sleep(long).await;
         let now = moved.load(Ordering::Relaxed);
         if now == before {
             return;
         }
         before = now;
     }
-}
-
-/// What a tunnel carries is not known, so a draining daemon ends it when nothing moves in it: clients keep idle connections
-/// open for minutes.
-async fn given_up(worker: &Worker, moved: &AtomicU64) {
-    worker.plane.drain.cancelled().await;
-    idle(moved, GRACE).await;
 }
 
 fn refusal(error: &DialError) -> Refusal {
@@ -74,7 +73,8 @@ fn refusal(error: &DialError) -> Refusal {
 pub(crate) const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 /// Servers think for minutes in silence, nobody for so long.
 const IDLE: Duration = Duration::from_secs(3600);
-const GRACE: Duration = Duration::from_secs(5);
+/// Clients keep idle tunnels open for minutes.
+const STILL: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
@@ -90,10 +90,10 @@ mod tests {
             }
         };
         tokio::select! {
-            () = idle(&moved, IDLE) => panic!("it moved"),
+            () = still(&moved, IDLE) => panic!("it moved"),
             () = moving => {}
         }
-        let patience = tokio::time::timeout(IDLE * 2 + Duration::from_secs(1), idle(&moved, IDLE));
+        let patience = tokio::time::timeout(IDLE * 2 + Duration::from_secs(1), still(&moved, IDLE));
         patience.await.expect("nothing moves any more");
     }
 }

@@ -145,18 +145,22 @@ impl Pool {
             if let Some((sender, usage)) = self.find() {
                 return Ok(Taken::new(sender, usage, false));
             }
+            // Boxed, since it is rare and every request's future would have to be as large.
             if self.speaks_h1.load(Ordering::Relaxed) {
-                let (sender, usage) = self.open().await?;
+                let (sender, usage) = Box::pin(self.open()).await?;
                 return Ok(Taken::new(sender, usage, true));
             }
-            let mut opening = self.opening();
-            match opening.wait_for(Option::is_some).await.as_deref() {
-                Ok(Some(Err(refusal))) => return Err(refusal.clone()),
-                // The runtime ends, and the request with it.
-                Err(_) => return Err(Refusal::UpstreamUnreachable),
-                Ok(_) => {}
-            }
+            Box::pin(self.opened()).await?;
         }
+    }
+
+    /// Waits for a connection that others may use too.
+    async fn opened(self: &Arc<Self>) -> Result<(), Refusal> {
+        let mut opening = self.opening();
+        let outcome = opening.wait_for(Option::is_some).await;
+        // Without an outcome the runtime ends, and the request with it.
+        let outcome = outcome.map_err(|_| Refusal::UpstreamUnreachable)?;
+        outcome.clone().unwrap_or(Ok(()))
     }
 
     fn find(&self) -> Option<(Sender, Arc<Use>)> {
