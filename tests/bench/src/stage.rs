@@ -33,7 +33,8 @@ pub(crate) struct Stage {
     pub binaries: Vec<Binary>,
     /// What large numbers are divided by where nobody wants to wait.
     pub haste: u64,
-    rounds: usize,
+    /// How often everything is measured.
+    pub rounds: usize,
     direct: bool,
     peers: Vec<Peer>,
     folder: TempDir,
