@@ -13,10 +13,9 @@ pub mod trust;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response};
@@ -34,13 +33,13 @@ pub use trust::{Trust, TrustError};
 /// A registry's way out: pools of connections, one set a worker, all with the same trust.
 pub struct Upstream {
     opener: Opener,
-    workers: ArcSwap<Vec<Pools>>,
+    workers: Vec<Pools>,
 }
 
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upstream")
-            .field("workers", &self.workers.load().len())
+            .field("workers", &self.workers.len())
             .finish()
     }
 }
@@ -53,14 +52,14 @@ impl Upstream {
     pub fn new(dialer: &Dialer, trust: Trust, workers: usize) -> Result<Self, TrustError> {
         Ok(Self {
             opener: Opener::new(dialer, trust)?,
-            workers: ArcSwap::from_pointee(pools(workers.max(1))),
+            workers: (0..workers.max(1)).map(|_| Pools::default()).collect(),
         })
     }
 
-    /// Lets go of the connections as soon as they are idle: their buffers still hold the last token.
+    /// Lets go of the connections, whose buffers still hold the last token: of idle ones now, of others within a second as
+    /// far as new requests are concerned. Has to be called within a runtime.
     pub fn renew(&self) {
-        let workers = self.workers.load().len();
-        self.workers.store(Arc::new(pools(workers)));
+        self.workers.iter().for_each(Pools::retire);
     }
 
     /// Opens a connection to an origin from a worker unless there is one: a request is about to come.
@@ -89,8 +88,7 @@ impl Upstream {
     }
 
     fn pool(&self, worker: usize, scheme: &Scheme, authority: &Authority) -> Option<Arc<Pool>> {
-        let workers = self.workers.load();
-        let pools = workers.get(worker % workers.len())?;
+        let pools = self.workers.get(worker % self.workers.len())?;
         Some(pools.of(scheme, authority, &self.opener))
     }
 }
@@ -101,7 +99,7 @@ struct Pools(Mutex<Vec<Arc<Pool>>>);
 
 impl Pools {
     fn of(&self, scheme: &Scheme, authority: &Authority, opener: &Opener) -> Arc<Pool> {
-        let mut pools = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pools = self.pools();
         if let Some(pool) = pools.iter().find(|pool| pool.leads_to(scheme, authority)) {
             return Arc::clone(pool);
         }
@@ -112,10 +110,14 @@ impl Pools {
         pools.push(Arc::clone(&pool));
         pool
     }
-}
 
-fn pools(workers: usize) -> Vec<Pools> {
-    (0..workers).map(|_| Pools::default()).collect()
+    fn retire(&self) {
+        self.pools().iter().for_each(Pool::retire);
+    }
+
+    fn pools(&self) -> MutexGuard<'_, Vec<Arc<Pool>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A copy of a request that may be sent twice, because it has no body and changes nothing.
