@@ -4,13 +4,13 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use regauth_shared::index::{AUTH_REQUIRED, IndexConfig};
 use regauth_shared::request::AddRegistry;
 use regauth_shared::response::{RegistryAdded, VerdictResult};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
-use url::Url;
 
 use super::authorities::hosts;
-use super::probe::{self, Finding, IndexConfig};
+use super::probe::{self, Finding};
 use super::registrar::{Books, Registrar, first_record, record, serve_credentials, store_error};
 use super::show;
 use super::supply::{self, Supply};
@@ -272,65 +272,19 @@ fn take_in_places(registry: &mut Registry, config: Option<&IndexConfig>, request
         ));
         return notes;
     };
-    for (what, place) in [
-        ("downloads (`dl`)", download_place(&config.dl)),
-        ("the API (`api`)", api_place(config)),
-    ] {
-        let Some(place) = place else { continue };
-        if registry.scopes.iter().any(|scope| scope.covers(&place)) {
+    for place in config.places::<Scope>() {
+        let scope = &place.url;
+        if registry.scopes.iter().any(|covered| covered.covers(scope)) {
             continue;
         }
-        if place.origin == home.origin && place.plain == home.plain {
-            push_uncovered(&mut registry.scopes, place);
+        if scope.origin == home.origin && scope.plain == home.plain {
+            push_uncovered(&mut registry.scopes, place.url);
         } else {
-            notes.push(format!(
-                "{what} of this registry are at {place}, another host, which does not get the token; if it needs it: \
-                 `regauthctl add-scope {} {place}`",
-                request.name
-            ));
+            notes.push(place.elsewhere(&request.name));
         }
     }
     if config.auth_required {
-        notes.push(
-            "the index says auth-required: cargo insists on a token of its own and is content with any; `regauthctl setup \
-             cargo` gives it a placeholder"
-                .to_owned(),
-        );
+        notes.push(AUTH_REQUIRED.to_owned());
     }
     notes
-}
-
-/// `dl` up to its first marker, cut at the last slash; without markers cargo appends `/{crate}/{version}/download`.
-fn download_place(dl: &str) -> Option<Scope> {
-    let fixed = match dl.find('{') {
-        Some(marker) => dl.get(..marker)?.rsplit_once('/')?.0,
-        None => dl,
-    };
-    Url::parse(fixed).ok()?;
-    fixed.parse().ok()
-}
-
-/// The API's paths all begin with `/api/v1/` below its base (the Cargo book, "Web API").
-fn api_place(config: &IndexConfig) -> Option<Scope> {
-    let base = config.api.as_deref()?.trim_end_matches('/');
-    format!("{base}/api/v1/").parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_place_of_downloads_is_what_all_of_them_share() {
-        for (dl, place) in [
-            ("https://a.example/api/v1/crates", "https://a.example/api/v1/crates/"),
-            ("https://a.example/dl/{crate}/{version}", "https://a.example/dl/"),
-            ("https://a.example/dl/{crate}-{version}.crate", "https://a.example/dl/"),
-            ("https://a.example/{prefix}/x", "https://a.example/"),
-        ] {
-            assert_eq!(download_place(dl).unwrap().to_string(), place, "{dl}");
-        }
-        assert_eq!(download_place("https://{crate}.example/"), None);
-        assert_eq!(download_place("not a url"), None);
-    }
 }

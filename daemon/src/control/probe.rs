@@ -10,6 +10,7 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::Incoming;
 use regauth_shared::Secret;
+use regauth_shared::index::IndexConfig;
 use regauth_shared::response::VerdictResult;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -39,19 +40,6 @@ impl Finding {
             index: None,
         }
     }
-}
-
-/// A cargo index's `config.json` (the Cargo book, "Index Format").
-#[derive(Debug, Deserialize)]
-pub(crate) struct IndexConfig {
-    /// Where crates are downloaded, with or without markers.
-    pub(crate) dl: String,
-    /// The base of the web API.
-    #[serde(default)]
-    pub(crate) api: Option<String>,
-    /// Whether cargo insists on a token of its own.
-    #[serde(default, rename = "auth-required")]
-    pub(crate) auth_required: bool,
 }
 
 /// Asks. Never fails: what can't be told is [`VerdictResult::Unclear`], with the reason.
