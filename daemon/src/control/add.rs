@@ -10,8 +10,10 @@ use regauth_shared::response::{RegistryAdded, VerdictResult};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 
 use super::authorities::hosts;
+use super::books::{Books, serve_credentials};
+use super::failure::store_error;
 use super::probe::{self, Finding};
-use super::registrar::{Books, Registrar, first_record, record, serve_credentials, store_error};
+use super::registrar::{Registrar, first_record, record};
 use super::show;
 use super::supply::{self, Supply};
 use crate::credential::Item;

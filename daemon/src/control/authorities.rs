@@ -6,13 +6,27 @@ use std::sync::Arc;
 
 use regauth_shared::{ErrorBody, ErrorKind};
 
+use super::books::Books;
+use super::failure::store_error;
 use super::files::write_error;
-use super::registrar::{Books, Identity, Registrar, store_error};
+use super::registrar::Registrar;
 use crate::atomic;
 use crate::authority::{Authority, AuthorityError, bundle, java};
 use crate::credential::Item;
 use crate::host::Host;
 use crate::registry::Registry;
+
+/// An authority, and TLS as its host. The configuration is made once: it holds the sessions that clients resume.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    /// Who signs.
+    pub authority: Arc<Authority>,
+    /// How connections are taken.
+    pub tls: Arc<rustls::ServerConfig>,
+    /// The same where only git comes: large pushes over HTTP/2 can hang in git and libcurl themselves
+    /// (<https://github.com/git/git/issues/1608>).
+    pub tls_for_git: Arc<rustls::ServerConfig>,
+}
 
 impl Registrar {
     /// Sees to it that every configured host has an authority: from the ledger and the store, or a new one.

@@ -6,7 +6,8 @@ use regauth_shared::request::{Log, Unlock};
 use regauth_shared::response::{LogLevels, Reloaded, Stopping, Unlocked};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, version};
 
-use super::registrar::{Registrar, store_error};
+use super::failure::store_error;
+use super::registrar::Registrar;
 use super::show;
 use crate::authority::bundle;
 use crate::config::Config;

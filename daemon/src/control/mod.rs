@@ -8,9 +8,15 @@
 pub mod registrar;
 
 mod authorities;
+mod books;
+mod failure;
 mod files;
+mod services;
+mod unfinished;
+pub(crate) mod upkeep;
 
 mod add;
+mod copies;
 mod grants;
 mod life;
 mod moving;

@@ -6,7 +6,9 @@ use regauth_shared::request::ByName;
 use regauth_shared::response::RegistryRemoved;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 
-use super::registrar::{Books, Registrar, Services, serve_credentials, store_error};
+use super::books::{Books, Services, serve_credentials};
+use super::failure::store_error;
+use super::registrar::Registrar;
 use crate::proxy::routes::Service;
 use crate::registry::Source;
 

@@ -9,8 +9,10 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
 use time::OffsetDateTime;
 use tokio::sync::MutexGuard;
 
+use super::books::{Books, Services};
+use super::failure::store_error;
 use super::probe;
-use super::registrar::{Books, Registrar, Services, store_error, value};
+use super::registrar::{Registrar, value};
 use super::remove::not_found;
 use super::show::moment;
 use crate::credential::keeper::Present;

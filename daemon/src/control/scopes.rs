@@ -5,7 +5,8 @@ use regauth_shared::request::AddScope;
 use regauth_shared::response::RegistryView;
 
 use super::add::{push_uncovered, read, refuse_taken_scopes};
-use super::registrar::{Books, Registrar};
+use super::books::Books;
+use super::registrar::Registrar;
 use super::remove::not_found;
 use super::show;
 use crate::config::Config;

@@ -11,8 +11,10 @@ use regauth_shared::{ErrorBody, version};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::moving::left_over;
-use super::registrar::{Registrar, Services, store_error};
+use super::books::Services;
+use super::copies::left_over;
+use super::failure::store_error;
+use super::registrar::Registrar;
 use super::remove::not_found;
 use crate::config::Clients;
 use crate::credential::slot::Holding;

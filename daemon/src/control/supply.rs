@@ -6,7 +6,8 @@ use regauth_shared::request::{AddRegistry, SourceCommand};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
 
 use super::add::{invalid, read};
-use super::registrar::{Books, Registrar, first_value};
+use super::books::Books;
+use super::registrar::{Registrar, first_value};
 use super::remove::not_found;
 use crate::config::sources::{json_pointer, lifetime, variable};
 use crate::credential::keeper::{Keeper, Present};
