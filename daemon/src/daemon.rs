@@ -9,11 +9,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use regauth_shared::paths::Folders;
 use regauth_shared::response::{SocketOrigin, Sockets};
 use rustls_pki_types::CertificateDer;
+use time::OffsetDateTime;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,12 +26,15 @@ pub use self::options::{Options, variables};
 use self::signals::Signals;
 use crate::authority::bundle;
 use crate::config::Config;
-use crate::control::registrar::{Parts, Registrar};
+use crate::control::books::Shelf;
+use crate::control::registrar::Registrar;
 use crate::control::server::{self, Visitors};
+use crate::control::stores::Stores;
 use crate::control::upkeep;
-use crate::credential::open;
+use crate::credential::StoreKind;
+use crate::credential::open::{self, Opened, OtherStore};
 use crate::grant::Grants;
-use crate::home::{self, HomeError, Lock};
+use crate::home::{self, Lock};
 use crate::proxy::accept;
 use crate::proxy::census::Census;
 use crate::proxy::dial::Dialer;
@@ -76,9 +81,9 @@ impl Daemon {
         // Hundreds of files as a rule: read while all else gets ready.
         let system_roots = tokio::task::spawn_blocking(bundle::system_roots_or_warn);
         let folders = Folders::resolve(options.home.as_deref(), |name| std::env::var_os(name))?;
-        let (sockets, visitors) = (passed.origins(), visitors(&passed));
+        let (sockets, visitors) = (passed.origins(), Visitors::of(&passed));
         home::prepare(&folders, visitors == Visitors::Group)?;
-        let lock = take_lock(&folders).await?;
+        let lock = Lock::take_over(&folders).await?;
         let Remembered { ledger, grants } = remembered(&folders, options.ephemeral)?;
         let config_file = options.config.clone().unwrap_or_else(|| folders.config_file());
         let config = read_config(&config_file, options.ephemeral)?;
@@ -87,30 +92,33 @@ impl Daemon {
         let control = sockets::control(passed.control, &folders.socket())
             .map_err(|error| StartError::Socket(folders.socket(), error))?;
         let belongings = belongings(&folders, sockets, lock, options.ephemeral);
-        let store = open::open(&folders, &options, &config).await?;
+        let store = store(&folders, &options, &config).await?;
         record_store(&config_file, &config, store.kind, options.ephemeral)?;
         let system_roots = system_roots.await.map_err(|error| StartError::Threads(error.into()))?;
         let number = Workers::usual_number();
         let plane = Arc::new(plane(&config, grants, listen, &system_roots, number)?);
         let workers = Workers::start(number, &plane).map_err(StartError::Threads)?;
-        let parts = Parts {
+        let registrar = Arc::new(Registrar {
             folders,
             config_file,
             plane,
             workers: number,
-            store,
             at_start: config.clone(),
-            system_roots,
+            system_roots: ArcSwap::from_pointee(system_roots),
             sockets,
             logs: options.logs,
+            started: OffsetDateTime::now_utc(),
             stop: CancellationToken::new(),
             drain_timeout: drain_timeout(options.until_eof, &config),
             persistent: !options.ephemeral,
             environment: options.environment,
-        };
-        let registrar = Registrar::open(parts, &config, ledger).await;
+            renewers: TaskTracker::new(),
+            stores: Stores::new(store),
+            shelf: Shelf::new(ledger),
+        });
+        registrar.open(&config).await.map_err(StartError::Registries)?;
         Ok(Self {
-            registrar: Arc::new(registrar.map_err(StartError::Registries)?),
+            registrar,
             listener,
             workers,
             control,
@@ -186,25 +194,6 @@ fn drain_timeout(until_eof: bool, config: &Config) -> Duration {
     if until_eof { LAST_WORDS } else { config.drain_timeout }
 }
 
-/// A daemon that has just been asked to end needs a moment to give the home up.
-async fn take_lock(folders: &Folders) -> Result<Lock, HomeError> {
-    let deadline = Instant::now() + TAKEN;
-    loop {
-        match Lock::take(folders) {
-            Err(HomeError::Taken { .. }) if Instant::now() < deadline => tokio::time::sleep(TAKEN / 20).await,
-            other => return other,
-        }
-    }
-}
-
-fn visitors(passed: &Passed) -> Visitors {
-    if passed.is_for_a_group() {
-        Visitors::Group
-    } else {
-        Visitors::Owner
-    }
-}
-
 /// Our own socket, and the bundles of a daemon that keeps nothing. A passed socket is not ours to remove.
 fn belongings(folders: &Folders, sockets: Sockets, lock: Lock, ephemeral: bool) -> Belongings {
     let socket = (sockets.control == SocketOrigin::Own).then(|| folders.socket());
@@ -229,6 +218,13 @@ async fn listen(
     Ok((listener, address))
 }
 
+async fn store(folders: &Folders, options: &Options, config: &Config) -> Result<Opened, OtherStore> {
+    if options.ephemeral {
+        return Ok(Opened::new(folders, StoreKind::Memory));
+    }
+    open::open(folders, config.store, options.store).await
+}
+
 fn plane(
     config: &Config,
     grants: Grants,
@@ -240,12 +236,12 @@ fn plane(
     let guarded_dialer = dialer.guarded();
     let trust = Trust::new(roots, None, None)?;
     Ok(Plane {
-        routes: arc_swap::ArcSwap::default(),
+        routes: ArcSwap::default(),
         strangers: Upstream::new(&dialer, trust.clone(), workers)?,
         dialer,
         clients: config.clients,
         peers: Peers::new(),
-        grants: arc_swap::ArcSwap::from_pointee(grants),
+        grants: ArcSwap::from_pointee(grants),
         census: Census::default(),
         guarded_strangers: Upstream::new(&guarded_dialer, trust, workers)?,
         guarded_dialer,
@@ -256,7 +252,5 @@ fn plane(
     })
 }
 
-/// How long another daemon may take to give up the home.
-const TAKEN: Duration = Duration::from_secs(1);
 /// How long conversations on the control socket may take to end after the drain.
 const LAST_WORDS: Duration = Duration::from_millis(300);

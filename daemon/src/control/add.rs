@@ -9,14 +9,14 @@ use regauth_shared::request::AddRegistry;
 use regauth_shared::response::{RegistryAdded, VerdictResult};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 
-use super::authorities::hosts;
-use super::books::{Books, serve_credentials};
-use super::failure::store_error;
+use super::books::Books;
 use super::probe::{self, Finding};
-use super::registrar::{Registrar, first_record, record};
+use super::registrar::Registrar;
 use super::show;
 use super::supply::{self, Supply};
 use crate::credential::Item;
+use crate::host::Host;
+use crate::ledger::Record;
 use crate::proxy::routes::Service;
 use crate::registry::{Index, Kind, Registry, Scheme, Scope, Source, Writes};
 
@@ -34,11 +34,11 @@ pub(crate) async fn add_registry(registrar: &Registrar, request: AddRegistry) ->
     let name = request.name.clone();
     books.ledger.pending.insert(name.clone());
     if service.registry.source == Source::Store {
-        let record = service.keeper.present().value().map_or_else(first_record, record);
+        let record = service.keeper.present().value().map_or_else(Record::first, Record::of);
         books.ledger.registries.insert(name.clone(), record);
     }
     books.services.insert(name.clone(), Arc::clone(&service));
-    serve_credentials(&books);
+    books.serve_credentials();
     if let Err(error) = commit(registrar, &mut books, &request, &service.registry).await {
         undo(registrar, &mut books, &name).await;
         registrar.publish(&books);
@@ -112,15 +112,14 @@ async fn commit(
     registrar.write_ledger(&books.ledger)?;
     if let Some(token) = &request.token {
         let item = Item::Credential(request.name.clone());
-        let written = registrar.store().thread.write(&item, token).await;
-        written.map_err(|error| store_error(&error))?;
+        registrar.store().thread.write(&item, token).await?;
     }
     registrar.ensure_authorities(books).await?;
-    let without = hosts(registry)
-        .into_iter()
-        .find(|host| !books.identities.contains_key(host));
-    if let (Some(_), Some(trouble)) = (without, &books.store_trouble) {
-        return Err(store_error(trouble));
+    let is_unknown = |host: &Host| !books.identities.contains_key(host);
+    if let Some(trouble) = &books.store_trouble
+        && registry.hosts().any(is_unknown)
+    {
+        return Err(trouble.clone().into());
     }
     registrar.write_bundle(books)?;
     registrar.edit_config(|config| config.add_registry(&request.name, registry))
@@ -128,7 +127,7 @@ async fn commit(
 
 async fn undo(registrar: &Registrar, books: &mut Books, name: &RegistryName) {
     books.services.remove(name);
-    serve_credentials(books);
+    books.serve_credentials();
     if let Err(error) = registrar.delete_credential(books, name).await {
         tracing::warn!(registry = %name, %error, "its token is deleted when the store opens, if it got there at all");
     }

@@ -24,13 +24,14 @@ impl Registrar {
             kind if kind == moving.to => moving.from,
             _ => return,
         };
-        self.note_other_store(Some(Arc::new(Opened::new(&self.folders, other))));
+        self.stores
+            .note_other(Some(Arc::new(Opened::new(&self.folders, other))));
         self.clear_other_store(books).await;
     }
 
     /// Tries again to delete what a move left in the other store, once that can be used.
     pub(crate) async fn retry_other_store(&self) {
-        let Some(other) = self.other_store() else { return };
+        let Some(other) = self.stores.other() else { return };
         // Not while the verbs wait: either of them may take its time.
         if other.thread.check().await.is_ok() && self.store().thread.check().await.is_ok() {
             let Ok(mut books) = self.books().await else { return };
@@ -41,7 +42,7 @@ impl Registrar {
 
     /// Deletes from the other store what the present one has. What cannot be deleted now stays noted.
     pub(super) async fn clear_other_store(&self, books: &mut Books) {
-        let (Some(other), Some(moving)) = (self.other_store(), books.ledger.moving.clone()) else {
+        let (Some(other), Some(moving)) = (self.stores.other(), books.ledger.moving.clone()) else {
             return;
         };
         let present = self.store();
@@ -50,12 +51,12 @@ impl Registrar {
                 tracing::warn!(store = other.kind.as_str(), %error, "its copies are deleted when it opens");
                 return;
             }
-            if let Some(progress) = self.progress() {
+            if let Some(progress) = self.stores.progress() {
                 progress.step();
             }
         }
         books.ledger.moving = None;
-        self.note_other_store(None);
+        self.stores.note_other(None);
         if let Err(error) = self.write_ledger(&books.ledger) {
             tracing::warn!(
                 error = error.message,

@@ -13,10 +13,8 @@ use regauth_shared::request::StoreMove;
 use regauth_shared::response::{StoreMoved, StoreMoving, StoreShown};
 use regauth_shared::{ErrorBody, ErrorKind, Secret};
 
-use super::authorities::hosts;
 use super::books::Books;
 use super::copies::left_over;
-use super::failure::store_error;
 use super::registrar::Registrar;
 use super::show;
 use crate::credential::open::Opened;
@@ -40,12 +38,12 @@ impl Progress {
 
 /// What keeps the secrets, and whether they are on their way to another keeper.
 pub(crate) async fn store(registrar: &Registrar) -> StoreShown {
-    let moving = registrar.progress().map(|progress| StoreMoving {
+    let moving = registrar.stores.progress().map(|progress| StoreMoving {
         to: progress.to.as_str().to_owned(),
         done: progress.done.load(Ordering::Relaxed),
         of: progress.of,
     });
-    let left = registrar.other_store();
+    let left = registrar.stores.other();
     StoreShown {
         store: show::present_store(registrar).await,
         moving,
@@ -64,7 +62,7 @@ pub(crate) async fn store_move(registrar: &Registrar, request: StoreMove) -> Res
     if from.kind == to {
         let message = format!("the secrets are in the {} already", to.as_str());
         notes.push(message);
-        if let Some(other) = registrar.other_store() {
+        if let Some(other) = registrar.stores.other() {
             let opened = opened(&other, request.passphrase.as_ref()).await;
             opened.map_err(|error| trouble(other.kind, &error))?;
         }
@@ -80,8 +78,8 @@ pub(crate) async fn store_move(registrar: &Registrar, request: StoreMove) -> Res
     }
     registrar.clear_other_store(&mut books).await;
     registrar.publish(&books);
-    registrar.note_progress(None);
-    notes.extend(registrar.other_store().map(|other| left_over(other.kind)));
+    registrar.stores.note_progress(None);
+    notes.extend(registrar.stores.other().map(|other| left_over(other.kind)));
     Ok(StoreMoved {
         from: from.kind.as_str().to_owned(),
         store: show::present_store(registrar).await,
@@ -92,14 +90,14 @@ pub(crate) async fn store_move(registrar: &Registrar, request: StoreMove) -> Res
 
 /// What an earlier move left in a store goes before another move begins, which could not tell it from its own.
 async fn clear_before(registrar: &Registrar, books: &mut Books, next: &Arc<Opened>) -> Result<(), ErrorBody> {
-    let Some(other) = registrar.other_store() else {
+    let Some(other) = registrar.stores.other() else {
         return Ok(());
     };
     if other.kind == next.kind {
-        registrar.note_other_store(Some(Arc::clone(next)));
+        registrar.stores.note_other(Some(Arc::clone(next)));
     }
     registrar.clear_other_store(books).await;
-    match registrar.other_store() {
+    match registrar.stores.other() {
         Some(other) => Err(trouble(other.kind, &StoreError::Failed(left_over(other.kind)))),
         None => Ok(()),
     }
@@ -118,7 +116,7 @@ async fn carry_over(
         done: AtomicU64::new(0),
         of: 3 * items.len() as u64,
     });
-    registrar.note_progress(Some(Arc::clone(&progress)));
+    registrar.stores.note_progress(Some(Arc::clone(&progress)));
     books.ledger.moving = Some(Moving {
         from: from.kind,
         to: next.kind,
@@ -132,8 +130,7 @@ async fn carry_over(
     let committed = carried.and_then(|moved| commit(registrar, &mut books.ledger, next.kind).map(|()| moved));
     match &committed {
         Ok(moved) => {
-            registrar.use_store(Arc::clone(next));
-            registrar.note_other_store(Some(Arc::clone(from)));
+            registrar.stores.switch(Arc::clone(next));
             books.store_trouble = None;
             tracing::info!(
                 from = from.kind.as_str(),
@@ -143,10 +140,10 @@ async fn carry_over(
             );
         }
         Err(_) => {
-            registrar.note_other_store(Some(Arc::clone(next)));
+            registrar.stores.note_other(Some(Arc::clone(next)));
             registrar.clear_other_store(books).await;
             registrar.publish(books);
-            registrar.note_progress(None);
+            registrar.stores.note_progress(None);
         }
     }
     committed
@@ -198,8 +195,7 @@ fn kept(books: &Books) -> BTreeSet<Item> {
     let names = stored.map(|service| &service.name).chain(&ledger.pending);
     let names = names.chain(ledger.registries.keys()).chain(ledger.rotations.keys());
     let with_authority = ledger.authorities.keys().filter_map(|host| host.parse().ok());
-    let served = books.services.values().flat_map(|service| hosts(&service.registry));
-    let keys = with_authority.chain(served).map(Item::AuthorityKey);
+    let keys = with_authority.chain(books.hosts()).map(Item::AuthorityKey);
     names.cloned().map(Item::Credential).chain(keys).collect()
 }
 
@@ -240,7 +236,7 @@ fn trouble(kind: StoreKind, error: &StoreError) -> ErrorBody {
         _ => NOTHING_CHANGED,
     };
     let message = format!("the {}: {error}", kind.as_str());
-    ErrorBody::new(store_error(error).kind, message).hint(hint)
+    ErrorBody::new(ErrorBody::from(error.clone()).kind, message).hint(hint)
 }
 
 const NOTHING_CHANGED: &str = "nothing was changed; the secrets are where they were";

@@ -9,11 +9,9 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
 use time::OffsetDateTime;
 use tokio::sync::MutexGuard;
 
-use super::books::{Books, Services};
-use super::failure::store_error;
+use super::books::{Books, find};
 use super::probe;
-use super::registrar::{Registrar, value};
-use super::remove::not_found;
+use super::registrar::Registrar;
 use super::show::moment;
 use crate::credential::keeper::Present;
 use crate::credential::mark::Mark;
@@ -88,7 +86,7 @@ async fn rotate_stored(
         since: OffsetDateTime::now_utc(),
     };
     store(registrar, &mut books.ledger, name, &token, record).await?;
-    service.keeper.replace(Present::Ready(value(record, token))).await;
+    service.keeper.replace(Present::Ready(record.value(token))).await;
     Ok(rotated(service, generation, verify, Vec::new()))
 }
 
@@ -126,7 +124,7 @@ async fn store(
     if let Err(error) = registrar.write_ledger(ledger) {
         tracing::warn!(error = error.message, "noted at the next start");
     }
-    written.map_err(|error| store_error(&error))
+    Ok(written?)
 }
 
 /// Reads the file or runs the program again, asks the registry, swaps.
@@ -270,13 +268,6 @@ pub(crate) fn deny(registrar: &Registrar, request: ByName) -> Result<WritesChang
         name: request.name,
         open_until: None,
     })
-}
-
-fn find(services: &Services, name: &RegistryName) -> Result<Arc<Service>, ErrorBody> {
-    services
-        .get(name)
-        .map(Arc::clone)
-        .ok_or_else(|| not_found(services, name))
 }
 
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);

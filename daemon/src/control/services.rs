@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 
-use super::books::{Books, serve_credentials};
-use super::registrar::{Registrar, first_record, first_value, value};
+use super::books::Books;
+use super::registrar::Registrar;
 use crate::config::Config;
 use crate::credential::Item;
 use crate::credential::keeper::{Keeper, Present};
 use crate::credential::mark::Known;
 use crate::credential::origin::Origin;
 use crate::credential::slot::Slot;
+use crate::ledger::Record;
 use crate::proxy::routes::Service;
 use crate::proxy::upstream::{Trust, Upstream};
 use crate::registry::{Registry, Source};
@@ -52,7 +53,7 @@ impl Registrar {
             books.services = before;
             return Err(error);
         }
-        serve_credentials(books);
+        books.serve_credentials();
         self.publish(books);
         self.write_bundle(books)
     }
@@ -79,7 +80,7 @@ impl Registrar {
 
     fn in_environment(&self, variable: &str) -> Present {
         match self.environment.secret(variable) {
-            Ok(secret) => Present::Ready(first_value(secret)),
+            Ok(secret) => Present::Ready(Record::first().value(secret)),
             Err(absent) => Present::Missing(absent.to_string()),
         }
     }
@@ -88,11 +89,11 @@ impl Registrar {
         match self.store().thread.read(&Item::Credential(name.clone())).await {
             Ok(Some(secret)) => {
                 let interrupted = books.ledger.rotations.contains_key(name);
-                let record = books.ledger.settle(name, &secret).unwrap_or_else(first_record);
+                let record = books.ledger.settle(name, &secret).unwrap_or_else(Record::first);
                 if interrupted && let Err(error) = self.write_ledger(&books.ledger) {
                     tracing::warn!(error = error.message, "noted at the next start");
                 }
-                Present::Ready(value(record, secret))
+                Present::Ready(record.value(secret))
             }
             Ok(None) => Present::Missing("the store has no token for it".to_owned()),
             Err(error) => {

@@ -39,7 +39,7 @@ impl Registrar {
     }
 
     /// Tries again what the store did not give so far, once it can be used again.
-    pub async fn retry_store(&self) {
+    pub(crate) async fn retry_store(&self) {
         let glance = self.glance();
         let nothing_is_missing = glance.store_trouble.is_none() && !glance.unfinished;
         if nothing_is_missing || self.store().thread.check().await.is_err() {

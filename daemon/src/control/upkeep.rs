@@ -7,11 +7,11 @@ use regauth_shared::RegistryName;
 use tokio_util::sync::CancellationToken;
 
 use super::books::Books;
-use super::registrar::{Registrar, record};
+use super::registrar::Registrar;
 use crate::credential::keeper::Present;
 use crate::credential::mark::Mark;
 use crate::credential::origin::Origin;
-use crate::ledger::Rotation;
+use crate::ledger::{Record, Rotation};
 
 impl Registrar {
     /// Lets go of all pooled connections.
@@ -34,7 +34,7 @@ impl Registrar {
 
     /// Called once in a while; a verb that has the books is not waited for.
     pub(crate) fn note_generations(&self) {
-        if let Some(mut books) = self.books_if_free() {
+        if let Some(mut books) = self.shelf.take_if_free() {
             self.note(&mut books);
         }
     }
@@ -53,7 +53,7 @@ impl Registrar {
             let Present::Ready(value) = service.keeper.present() else {
                 continue;
             };
-            let record = record(&value);
+            let record = Record::of(&value);
             if ledger.sourced.get(name).is_none_or(|noted| noted.record != record) {
                 let mark = Mark::of(&value.secret, value.since);
                 ledger.sourced.insert(name.clone(), Rotation { record, mark });

@@ -8,6 +8,7 @@ use regauth_shared::ErrorBody;
 use regauth_shared::paths::NoHome;
 
 use crate::config::{InvalidListen, Problems};
+use crate::credential::open::OtherStore;
 use crate::home::HomeError;
 use crate::proxy::upstream::TrustError;
 use crate::sockets::PassedError;
@@ -53,16 +54,8 @@ pub enum StartError {
     })]
     Socket(PathBuf, io::Error),
     /// The store that was asked for is not the recorded one.
-    #[error(
-        "the secrets are in the {recorded}, as config.toml records; start without --store, or change `store` there"
-    )]
-    OtherStore {
-        /// The recorded store.
-        recorded: &'static str,
-    },
-    /// The vault cannot be used.
-    #[error("the vault cannot be used: {0}")]
-    Vault(String),
+    #[error(transparent)]
+    OtherStore(#[from] OtherStore),
     /// The system's roots cannot be used.
     #[error(transparent)]
     Trust(#[from] TrustError),
