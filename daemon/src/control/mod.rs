@@ -4,8 +4,8 @@
 //! the [`registrar`], which alone changes what is served: the [`books`] with the [`services`] and their [`authorities`], the
 //! [`files`] and the [`stores`]. What nobody has to ask for is [`unfinished`] business and [`upkeep`].
 //!
-//! The verbs: [`add`], [`remove`], [`scopes`], [`rotate`] (with verify), [`grants`], [`show`], [`life`] and [`moving`], which
-//! leaves [`copies`] behind. [`supply`] gets a new registry's first token from its source, [`probe`] asks a registry what it
+//! The verbs: [`add`], [`remove`], [`scopes`], [`rotate`], [`verify`], [`writes`], [`grants`], [`show`], [`life`] and [`moving`],
+//! which leaves [`copies`] behind. [`supply`] gets a new registry's first token from its source, [`probe`] asks a registry what it
 //! thinks of one. What goes wrong is told as a [`failure`] with what to do next.
 
 pub(crate) mod registrar;
@@ -30,6 +30,8 @@ mod rotate;
 mod scopes;
 mod show;
 mod supply;
+mod verify;
+mod writes;
 
 mod failure;
 

@@ -1,10 +1,7 @@
-//! `rotate`, `verify`, `allow` and `deny`: what changes or questions one registry in service.
+//! `rotate`: another token in the place of one that is in use.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use regauth_shared::request::{Allow, ByName, Holds, Rotate, Verify};
-use regauth_shared::response::{Held, Rotated, Verdict, VerdictResult, Verified, WritesChanged};
+use regauth_shared::request::Rotate;
+use regauth_shared::response::{Rotated, VerdictResult};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
 use time::OffsetDateTime;
 use tokio::sync::MutexGuard;
@@ -12,11 +9,10 @@ use tokio::sync::MutexGuard;
 use super::books::{Books, find};
 use super::probe;
 use super::registrar::Registrar;
-use super::show::moment;
+use super::verify::asked;
 use crate::credential::keeper::Present;
 use crate::credential::mark::Mark;
 use crate::credential::origin::Failure;
-use crate::credential::slot::Holding;
 use crate::credential::{Item, StoreError};
 use crate::ledger::{Ledger, Record, Rotation};
 use crate::proxy::routes::Service;
@@ -56,16 +52,6 @@ fn comes_from(name: &RegistryName, source: &Source) -> ErrorBody {
         ErrorKind::Refused,
         format!("the token of `{name}` comes from {source}, not from the store"),
     )
-}
-
-/// Whether a registry's present token is the one that somebody has found elsewhere.
-pub(crate) fn holds(registrar: &Registrar, request: &Holds) -> Result<Held, ErrorBody> {
-    let service = find(&registrar.glance().services, &request.name)?;
-    let present = service.keeper.present();
-    Ok(Held {
-        name: request.name.clone(),
-        same: present.value().map(|value| value.secret.is_same(&request.token)),
-    })
 }
 
 /// Asks the registry, stores, swaps.
@@ -147,10 +133,6 @@ async fn rotate_at_source(registrar: &Registrar, service: &Service, verify: bool
     Ok(rotated(service, taken.number, verify, vec![note]))
 }
 
-async fn asked(registrar: &Registrar, service: &Service, token: &Secret) -> probe::Finding {
-    probe::ask(&service.upstream, registrar.pool(), &service.registry, token).await
-}
-
 fn rotated(service: &Service, generation: u64, verified: bool, notes: Vec<String>) -> Rotated {
     if verified && let Some(generation) = service.credential.generation() {
         generation.guard().note(true);
@@ -165,7 +147,7 @@ fn rotated(service: &Service, generation: u64, verified: bool, notes: Vec<String
 }
 
 /// A source's failure as an answer.
-pub(crate) fn source_error(service: &Service, failure: &Failure) -> ErrorBody {
+fn source_error(service: &Service, failure: &Failure) -> ErrorBody {
     let name = &service.name;
     ErrorBody::new(ErrorKind::Failed, failure.message.clone()).hint(match &failure.output {
         Some(output) => format!("it said: {output}"),
@@ -182,92 +164,3 @@ fn refuse_unless_accepted(finding: &probe::Finding) -> Result<(), ErrorBody> {
             .hint("nothing was changed; repeat when the registry answers, or store it unasked with --no-verify")),
     }
 }
-
-/// Asks registries about the tokens in use.
-pub(crate) async fn verify(registrar: &Registrar, request: Verify) -> Result<Verified, ErrorBody> {
-    let services = &registrar.glance().services;
-    let asked: Vec<Arc<Service>> = match &request.name {
-        Some(name) => vec![find(services, name)?],
-        None => services.values().map(Arc::clone).collect(),
-    };
-    let mut registries = Vec::new();
-    for service in asked {
-        registries.push(verdict(registrar, &service).await);
-    }
-    Ok(Verified { registries })
-}
-
-async fn verdict(registrar: &Registrar, service: &Service) -> Verdict {
-    let name = service.name.clone();
-    let generation = match &*service.credential.load() {
-        Holding::Ready(generation) => Arc::clone(generation),
-        Holding::Locked => {
-            let detail = "the store is locked; `regauthctl unlock` opens it".to_owned();
-            return Verdict {
-                name,
-                result: VerdictResult::NoToken,
-                detail,
-            };
-        }
-        Holding::Missing(why) => {
-            return Verdict {
-                name,
-                result: VerdictResult::NoToken,
-                detail: why.clone(),
-            };
-        }
-    };
-    let finding = asked(registrar, service, generation.secret()).await;
-    match finding.result {
-        VerdictResult::Accepted => generation.guard().note(true),
-        VerdictResult::Rejected => generation.guard().note(false),
-        _ => {}
-    }
-    Verdict {
-        name,
-        result: finding.result,
-        detail: finding.detail,
-    }
-}
-
-/// Opens writes for a while.
-pub(crate) fn allow(registrar: &Registrar, request: Allow) -> Result<WritesChanged, ErrorBody> {
-    let service = find(&registrar.glance().services, &request.name)?;
-    if request.seconds == 0 || request.seconds > LONGEST.as_secs() {
-        return Err(ErrorBody::new(
-            ErrorKind::Invalid,
-            "writes are opened for between 1 second and 24 hours",
-        )
-        .hint("`writes = \"allow\"` in config.toml keeps them open"));
-    }
-    let until = OffsetDateTime::now_utc() + Duration::from_secs(request.seconds);
-    service.usage.open_writes(Some(until));
-    tracing::info!(registry = %request.name, seconds = request.seconds, "writes are open");
-    Ok(WritesChanged {
-        name: request.name,
-        open_until: Some(moment(until)),
-    })
-}
-
-/// Closes writes at once.
-pub(crate) fn deny(registrar: &Registrar, request: ByName) -> Result<WritesChanged, ErrorBody> {
-    let service = find(&registrar.glance().services, &request.name)?;
-    service.usage.open_writes(None);
-    if service.writes_are_open() {
-        return Err(ErrorBody::new(
-            ErrorKind::Refused,
-            format!(
-                "writes of `{}` stay open: the configuration says writes = \"allow\"",
-                request.name
-            ),
-        )
-        .hint("change it to \"deny\" in config.toml, then `regauthctl reload`"));
-    }
-    tracing::info!(registry = %request.name, "writes are closed");
-    Ok(WritesChanged {
-        name: request.name,
-        open_until: None,
-    })
-}
-
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
