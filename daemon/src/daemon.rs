@@ -26,7 +26,7 @@ pub use self::options::{Options, variables};
 use self::signals::Signals;
 use crate::authority::bundle;
 use crate::config::Config;
-use crate::control::books::Shelf;
+use crate::control::books::Bookshelf;
 use crate::control::registrar::Registrar;
 use crate::control::server::{self, Visitors};
 use crate::control::stores::Stores;
@@ -114,7 +114,7 @@ impl Daemon {
             environment: options.environment,
             renewers: TaskTracker::new(),
             stores: Stores::new(store),
-            shelf: Shelf::new(ledger),
+            shelf: Bookshelf::new(ledger),
         });
         registrar.open(&config).await.map_err(StartError::Registries)?;
         Ok(Self {

@@ -1,6 +1,6 @@
 //! The books: what is configured and in service.
 //!
-//! Verbs take them off the [`Shelf`] one at a time, and may hold them while a registry or a store is slow. Nobody else waits
+//! Verbs take them off the [`Bookshelf`] one at a time, and may hold them while a registry or a store is slow. Nobody else waits
 //! for them: requests go by the routes that were last published, and those who only look get a [`Glance`].
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::authorities::Identity;
 use super::failure::not_found;
 use crate::credential::StoreError;
-use crate::credential::keeper::Outlet;
+use crate::credential::shelf::Outlet;
 use crate::host::Host;
 use crate::ledger::Ledger;
 use crate::proxy::routes::{Routes, Service};
@@ -24,12 +24,12 @@ pub(crate) type Services = BTreeMap<RegistryName, Arc<Service>>;
 
 /// Where the books are: a verb takes them, and who only looks is not kept waiting.
 #[derive(Debug)]
-pub(crate) struct Shelf {
+pub(crate) struct Bookshelf {
     books: Mutex<Books>,
     glance: ArcSwap<Glance>,
 }
 
-impl Shelf {
+impl Bookshelf {
     /// With the books of a start: nothing is in service yet.
     pub(crate) fn new(ledger: Ledger) -> Self {
         let books = Books {

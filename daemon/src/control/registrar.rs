@@ -18,7 +18,7 @@ use tokio::sync::MutexGuard;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::books::{Books, Glance, Shelf};
+use super::books::{Books, Bookshelf, Glance};
 use super::stores::Stores;
 use crate::config::Config;
 use crate::credential::environment::Environment;
@@ -61,7 +61,7 @@ pub(crate) struct Registrar {
     /// What keeps the secrets.
     pub(crate) stores: Stores,
     /// What is in service.
-    pub(crate) shelf: Shelf,
+    pub(crate) shelf: Bookshelf,
 }
 
 impl Registrar {

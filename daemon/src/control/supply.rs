@@ -9,9 +9,10 @@ use super::add::{invalid, read};
 use super::books::{Books, find};
 use super::registrar::Registrar;
 use crate::config::sources::{json_pointer, lifetime, variable};
-use crate::credential::keeper::{Keeper, Present};
+use crate::credential::keeper::Keeper;
 use crate::credential::origin::Origin;
 use crate::credential::preset::TIMEOUT;
+use crate::credential::shelf::Present;
 use crate::ledger::Record;
 use crate::registry::{Command, Output, Registry, Source};
 

@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::books::Books;
 use super::registrar::Registrar;
-use crate::credential::keeper::Present;
 use crate::credential::mark::Mark;
 use crate::credential::origin::Origin;
+use crate::credential::shelf::Present;
 use crate::ledger::{Record, Rotation};
 
 impl Registrar {
