@@ -1,4 +1,5 @@
-//! What is looked after every now and then, whether anybody asks for it or not.
+//! What is looked after every now and then without being asked for: stores that were closed, tokens that rest or were
+//! renewed, a machine that was asleep.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -15,7 +16,7 @@ use crate::ledger::{Record, Rotation};
 
 impl Registrar {
     /// Lets go of all pooled connections.
-    pub(crate) fn renew_connections(&self) {
+    fn renew_connections(&self) {
         for service in self.glance().services.values() {
             service.upstream.renew();
         }
@@ -23,8 +24,8 @@ impl Registrar {
         self.plane.guarded_strangers.renew();
     }
 
-    /// Called once in a while: generations that are not in use have to prove themselves again.
-    pub(crate) fn rest_guards(&self) {
+    /// Generations that are not in use have to prove themselves again.
+    fn rest_guards(&self) {
         for service in self.glance().services.values() {
             if let Some(generation) = service.credential.generation() {
                 generation.guard().rest();
@@ -32,8 +33,8 @@ impl Registrar {
         }
     }
 
-    /// Called once in a while; a verb that has the books is not waited for.
-    pub(crate) fn note_generations(&self) {
+    /// Notes what sources gave; a verb that has the books is not waited for.
+    fn note_generations(&self) {
         if let Some(mut books) = self.shelf.take_if_free() {
             self.note(&mut books);
         }
