@@ -10,7 +10,16 @@ use crate::setup::{Facts, PROVIDER};
 /// A variable and what it is to be; `None` takes it out.
 pub(crate) type Variable = (String, Option<String>);
 
-/// All variables, those of the caller's that would undo them included.
+/// What the caller's environment has to become: ours, and what the caller's own variables have to say instead.
+pub(crate) fn of_caller(facts: &Facts) -> Vec<Variable> {
+    let callers = |name: &str| std::env::var(name).ok();
+    let mut variables = variables(facts);
+    variables.extend(java(facts, callers));
+    variables.extend(exceptions(facts, callers));
+    variables
+}
+
+/// What is the same in every environment.
 pub(crate) fn variables(facts: &Facts) -> Vec<Variable> {
     let mut variables: Vec<Variable> = Vec::new();
     let mut set = |name: &str, value: &str| variables.push((name.to_owned(), Some(value.to_owned())));
@@ -55,7 +64,7 @@ fn provider(facts: &Facts) -> &str {
 
 /// `JAVA_TOOL_OPTIONS`: Java reads neither the proxy variables nor a PEM file. The caller's own options stay. None where
 /// a folder's name has a blank, which the options have no room for.
-pub(crate) fn java(facts: &Facts, variable: impl Fn(&str) -> Option<String>) -> Option<Variable> {
+fn java(facts: &Facts, variable: impl Fn(&str) -> Option<String>) -> Option<Variable> {
     let proxy = url::Url::parse(&facts.proxy).ok()?;
     let store = Path::new(&facts.bundle).with_extension("jks").display().to_string();
     if store.contains(char::is_whitespace) {
@@ -83,7 +92,7 @@ pub(crate) fn java(facts: &Facts, variable: impl Fn(&str) -> Option<String>) -> 
 
 /// The caller's `NO_PROXY`, under both its names, without what would send a registry past the proxy. It beats every
 /// proxy variable, cargo's own included.
-pub(crate) fn exceptions(facts: &Facts, variable: impl Fn(&str) -> Option<String>) -> Vec<Variable> {
+fn exceptions(facts: &Facts, variable: impl Fn(&str) -> Option<String>) -> Vec<Variable> {
     let hosts = facts.hosts();
     let names = ["NO_PROXY", "no_proxy"];
     names
@@ -104,7 +113,8 @@ pub(crate) fn bypassing<'a>(value: &'a str, hosts: &[String]) -> Vec<&'a str> {
         .collect()
 }
 
-fn without(value: &str, hosts: &[String]) -> String {
+/// A `NO_PROXY` without them; one that has none stays as it is.
+pub(crate) fn without(value: &str, hosts: &[String]) -> String {
     let gone = bypassing(value, hosts);
     let entries = value
         .split(',')

@@ -35,10 +35,7 @@ Examples:
 /// Prints the environment.
 pub(crate) fn run(arguments: Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
     let facts = Facts::gather(client, folders)?;
-    let mut variables = environment::variables(&facts);
-    let callers = |name: &str| std::env::var(name).ok();
-    variables.extend(environment::java(&facts, callers));
-    variables.extend(environment::exceptions(&facts, callers));
+    let variables = environment::of_caller(&facts);
     let shell = arguments.shell.unwrap_or_else(Shell::of_caller);
     let text = shell.script(&variables);
     Report::of(&variables.into_iter().collect::<BTreeMap<_, _>>(), text)

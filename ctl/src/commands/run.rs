@@ -124,10 +124,7 @@ fn add(client: &Client, registry: &Described, token: Secret, verify: bool) -> Re
 
 /// The environment that everything needs, and a `PATH` on which cargo finds the credential provider.
 fn variables(facts: &Facts) -> Vec<Variable> {
-    let mut variables = environment::variables(facts);
-    let callers = |name: &str| std::env::var(name).ok();
-    variables.extend(environment::java(facts, callers));
-    variables.extend(environment::exceptions(facts, callers));
+    let mut variables = environment::of_caller(facts);
     if on_path(PROVIDER).is_none()
         && let Some(folder) = beside_us(PROVIDER).as_deref().and_then(Path::parent)
     {
