@@ -204,6 +204,13 @@ fn belongings(folders: &Folders, sockets: Sockets, lock: Lock, ephemeral: bool) 
     }
 }
 
+async fn store(folders: &Folders, options: &Options, config: &Config) -> Result<Opened, OtherStore> {
+    if options.ephemeral {
+        return Ok(Opened::new(folders, StoreKind::Memory));
+    }
+    open::open(folders, config.store, options.store).await
+}
+
 async fn listen(
     passed: Option<std::net::TcpListener>,
     options: &Options,
@@ -216,13 +223,6 @@ async fn listen(
     let listener = sockets::proxy(passed, asked).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
-}
-
-async fn store(folders: &Folders, options: &Options, config: &Config) -> Result<Opened, OtherStore> {
-    if options.ephemeral {
-        return Ok(Opened::new(folders, StoreKind::Memory));
-    }
-    open::open(folders, config.store, options.store).await
 }
 
 fn plane(

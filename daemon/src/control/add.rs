@@ -1,7 +1,5 @@
 //! `add-registry`: check, ask the registry, store, serve.
 
-use std::fmt::Display;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use regauth_shared::index::{AUTH_REQUIRED, IndexConfig};
@@ -10,6 +8,7 @@ use regauth_shared::response::{RegistryAdded, VerdictResult};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 
 use super::books::Books;
+use super::description::{self, push_uncovered};
 use super::probe::{self, Finding};
 use super::registrar::Registrar;
 use super::show;
@@ -18,7 +17,7 @@ use crate::credential::Item;
 use crate::host::Host;
 use crate::ledger::Record;
 use crate::proxy::routes::Service;
-use crate::registry::{Index, Kind, Registry, Scheme, Scope, Source, Writes};
+use crate::registry::{Index, Registry, Scope, Source};
 
 /// Adds a registry. The configuration's write is the moment it exists; before it, everything is undone on failure or
 /// at the next start.
@@ -72,7 +71,7 @@ struct Newcomer {
 /// Checks the request, gets the token, asks the registry about it and about itself.
 async fn newcomer(registrar: &Registrar, books: &Books, request: &AddRegistry) -> Result<Newcomer, ErrorBody> {
     let name = &request.name;
-    let mut registry = described(request)?;
+    let mut registry = description::registry(request)?;
     refuse_taken_scopes(books, name, &registry)?;
     let upstream = Arc::new(registrar.upstream(name, &registry)?);
     let Supply { keeper, first } = supply::supply(registrar, books, &registry, request).await?;
@@ -137,64 +136,6 @@ async fn undo(registrar: &Registrar, books: &mut Books, name: &RegistryName) {
         .and_then(|()| registrar.write_bundle(books))
     {
         tracing::warn!(error = error.message, "undoing is completed at the next start");
-    }
-}
-
-/// The registry as the request describes it; every text is checked here.
-fn described(request: &AddRegistry) -> Result<Registry, ErrorBody> {
-    let (index, scopes) = places(request)?;
-    let kind: Kind = read("--kind", request.kind.as_deref().unwrap_or("cargo"))?;
-    let writes: Writes = read("--writes", request.writes.as_deref().unwrap_or("deny"))?;
-    let username = request.username.as_deref();
-    let usual = if username.is_some() { "basic" } else { "bearer" };
-    let scheme = Scheme::parse(request.scheme.as_deref().unwrap_or(usual), username)
-        .map_err(|error| invalid("--scheme", &error))?;
-    let ca_file = request.ca_file.as_ref().map(Into::into);
-    Ok(Registry {
-        kind,
-        index,
-        scopes,
-        scheme,
-        source: supply::source(request)?,
-        writes,
-        ca_file,
-        client_identity: None,
-    })
-}
-
-/// The index, and the scopes that were given or that it begins with.
-fn places(request: &AddRegistry) -> Result<(Option<Index>, Vec<Scope>), ErrorBody> {
-    let index: Option<Index> = request.index.as_deref().map(|text| read("--index", text)).transpose()?;
-    let mut scopes: Vec<Scope> = Vec::new();
-    for text in &request.scopes {
-        push_uncovered(&mut scopes, read("--scope", text)?);
-    }
-    if let Some(index) = &index {
-        push_uncovered(&mut scopes, index.scope().map_err(|error| invalid("--index", &error))?);
-    }
-    if scopes.is_empty() {
-        return Err(ErrorBody::new(
-            ErrorKind::Invalid,
-            "a registry needs --index or --scope",
-        ));
-    }
-    Ok((index, scopes))
-}
-
-pub(super) fn read<T: FromStr<Err: Display>>(flag: &str, text: &str) -> Result<T, ErrorBody> {
-    text.parse().map_err(|error: T::Err| invalid(flag, &error))
-}
-
-pub(super) fn invalid(flag: &str, error: &dyn Display) -> ErrorBody {
-    ErrorBody::new(ErrorKind::Invalid, format!("{flag}: {error}"))
-        .hint("`regauthctl add-registry --help` shows examples")
-}
-
-/// Of two scopes of one registry, the wider one says it all.
-pub(super) fn push_uncovered(scopes: &mut Vec<Scope>, scope: Scope) {
-    if !scopes.iter().any(|present| present.covers(&scope)) {
-        scopes.retain(|present| !scope.covers(present));
-        scopes.push(scope);
     }
 }
 

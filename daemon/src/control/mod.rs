@@ -4,9 +4,10 @@
 //! the [`registrar`], which alone changes what is served: the [`books`] with the [`services`] and their [`authorities`], the
 //! [`files`] and the [`stores`]. What nobody has to ask for is [`unfinished`] business and [`upkeep`].
 //!
-//! The verbs: [`add`], [`remove`], [`scopes`], [`rotate`], [`verify`], [`writes`], [`grants`], [`show`], [`life`] and [`moving`],
-//! which leaves [`copies`] behind. [`supply`] gets a new registry's first token from its source, [`probe`] asks a registry what it
-//! thinks of one. What goes wrong is told as a [`failure`] with what to do next.
+//! The verbs: [`add`], [`remove`], [`scopes`], [`rotate`], [`verify`], [`writes`], [`grants`], [`show`], [`life`] and
+//! [`moving`], which leaves [`copies`] behind. [`description`] reads what a request says of a new registry, [`supply`] gets its
+//! first token from its source, and [`probe`] asks a registry what it thinks of one. What goes wrong is told as a
+//! [`failure`], with what to do next.
 
 pub(crate) mod registrar;
 
@@ -21,6 +22,7 @@ pub(crate) mod upkeep;
 
 mod add;
 mod copies;
+mod description;
 mod grants;
 mod life;
 mod moving;

@@ -9,7 +9,7 @@ use tokio::sync::MutexGuard;
 use super::books::{Books, find};
 use super::probe;
 use super::registrar::Registrar;
-use super::verify::asked;
+use super::verify::ask;
 use crate::credential::mark::Mark;
 use crate::credential::origin::Failure;
 use crate::credential::shelf::Present;
@@ -64,7 +64,7 @@ async fn rotate_stored(
 ) -> Result<Rotated, ErrorBody> {
     let name = &service.name;
     if verify {
-        refuse_unless_accepted(&asked(registrar, service, &token).await)?;
+        refuse_unless_accepted(&ask(registrar, service, &token).await)?;
     }
     let generation = books.ledger.registries.get(name).map_or(0, |record| record.generation) + 1;
     let record = Record {
@@ -122,7 +122,7 @@ async fn rotate_at_source(registrar: &Registrar, service: &Service, verify: bool
         .await
         .map_err(|failure| source_error(service, &failure))?;
     if verify {
-        refuse_unless_accepted(&asked(registrar, service, &minted.secret).await)?;
+        refuse_unless_accepted(&ask(registrar, service, &minted.secret).await)?;
     }
     let taken = service.keeper.take(minted).await;
     let note = if taken.is_new {

@@ -4,8 +4,9 @@ use regauth_shared::ErrorBody;
 use regauth_shared::request::AddScope;
 use regauth_shared::response::RegistryView;
 
-use super::add::{push_uncovered, read, refuse_taken_scopes};
+use super::add::refuse_taken_scopes;
 use super::books::{Books, find};
+use super::description::{push_uncovered, read};
 use super::registrar::Registrar;
 use super::show;
 use crate::config::Config;

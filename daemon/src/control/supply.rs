@@ -5,8 +5,8 @@ use std::sync::Arc;
 use regauth_shared::request::{AddRegistry, SourceCommand};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
 
-use super::add::{invalid, read};
 use super::books::{Books, find};
+use super::description::{invalid, read};
 use super::registrar::Registrar;
 use crate::config::sources::{json_pointer, lifetime, variable};
 use crate::credential::keeper::Keeper;

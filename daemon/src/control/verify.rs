@@ -46,7 +46,7 @@ async fn verdict(registrar: &Registrar, service: &Service) -> Verdict {
             };
         }
     };
-    let finding = asked(registrar, service, generation.secret()).await;
+    let finding = ask(registrar, service, generation.secret()).await;
     match finding.result {
         VerdictResult::Accepted => generation.guard().note(true),
         VerdictResult::Rejected => generation.guard().note(false),
@@ -60,7 +60,7 @@ async fn verdict(registrar: &Registrar, service: &Service) -> Verdict {
 }
 
 /// What a registry says of a token for it.
-pub(super) async fn asked(registrar: &Registrar, service: &Service, token: &Secret) -> probe::Finding {
+pub(super) async fn ask(registrar: &Registrar, service: &Service, token: &Secret) -> probe::Finding {
     probe::ask(&service.upstream, registrar.pool(), &service.registry, token).await
 }
 
