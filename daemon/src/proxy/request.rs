@@ -18,7 +18,7 @@ use crate::policy::{Operation, path};
 use crate::proxy::census::InFlight;
 use crate::proxy::client::Client;
 use crate::proxy::pace::Paced;
-use crate::proxy::refuse::{Body, Refusal};
+use crate::proxy::refuse::{Body, Form, Refusal};
 use crate::proxy::rewrite;
 use crate::proxy::routes::{Service, Site};
 use crate::proxy::upstream::{Upstream, repeatable};
@@ -41,6 +41,7 @@ pub(crate) async fn serve(
     connection: Arc<Intercepted>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
+    let form = Form::of(request.headers());
     let answer = if connection.name_agrees {
         answer(&connection.worker, &connection.client, &connection.site, request).await
     } else {
@@ -48,7 +49,7 @@ pub(crate) async fn serve(
     };
     Ok(answer.unwrap_or_else(|refusal| {
         tracing::debug!(site = %connection.site.origin, code = refusal.code(), "refused");
-        refusal.response()
+        refusal.response(form)
     }))
 }
 
