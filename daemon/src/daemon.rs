@@ -225,7 +225,7 @@ async fn listen(
     Ok((listener, address))
 }
 
-fn plane(
+pub(crate) fn plane(
     config: &Config,
     grants: Grants,
     listen: SocketAddr,

@@ -23,7 +23,8 @@ pub(super) fn complete(added: &mut RegistryAdded, client: &Client) {
         bundle: &added.bundle,
     };
     // Without a token that works, git would be refused.
-    let config = added.verified.then(|| index::config(&way, &index)).flatten();
+    let works = added.verified || added.public;
+    let config = works.then(|| index::config(&way, &index)).flatten();
     let Some(config) = config else {
         added.notes.push(unknown(added));
         return;

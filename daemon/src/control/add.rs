@@ -5,7 +5,7 @@ use std::sync::Arc;
 use regauth_shared::index::{AUTH_REQUIRED, IndexConfig};
 use regauth_shared::request::AddRegistry;
 use regauth_shared::response::{RegistryAdded, VerdictResult};
-use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
+use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
 
 use super::books::Books;
 use super::description::{self, push_uncovered};
@@ -17,6 +17,7 @@ use crate::credential::Item;
 use crate::host::Host;
 use crate::ledger::Record;
 use crate::proxy::routes::Service;
+use crate::proxy::upstream::Upstream;
 use crate::registry::{Index, Registry, Scope, Source};
 
 /// Adds a registry. The configuration's write is the moment it exists; before it, everything is undone on failure or
@@ -27,7 +28,7 @@ pub(crate) async fn add_registry(registrar: &Registrar, request: AddRegistry) ->
     refuse_unread_changes(registrar, &request.name)?;
     let Newcomer {
         service,
-        verified,
+        verdict,
         notes,
     } = newcomer(registrar, &books, &request).await?;
     let name = request.name.clone();
@@ -47,6 +48,7 @@ pub(crate) async fn add_registry(registrar: &Registrar, request: AddRegistry) ->
     if let Err(error) = registrar.write_ledger(&books.ledger) {
         tracing::warn!(error = error.message, "added, and noted as such at the next start");
     }
+    let verified = verdict == Some(VerdictResult::Accepted);
     if verified && let Some(generation) = service.credential.generation() {
         generation.guard().note(true);
     }
@@ -55,6 +57,7 @@ pub(crate) async fn add_registry(registrar: &Registrar, request: AddRegistry) ->
     Ok(RegistryAdded {
         registry: show::view(&service),
         verified,
+        public: verdict == Some(VerdictResult::Public),
         notes,
         bundle: registrar.folders.bundle().display().to_string(),
         proxy: show::proxy_url(registrar),
@@ -64,7 +67,8 @@ pub(crate) async fn add_registry(registrar: &Registrar, request: AddRegistry) ->
 /// A registry that could be added.
 struct Newcomer {
     service: Arc<Service>,
-    verified: bool,
+    /// What the registry said of the token, if it was asked.
+    verdict: Option<VerdictResult>,
     notes: Vec<String>,
 }
 
@@ -75,15 +79,14 @@ async fn newcomer(registrar: &Registrar, books: &Books, request: &AddRegistry) -
     refuse_taken_scopes(books, name, &registry)?;
     let upstream = Arc::new(registrar.upstream(name, &registry)?);
     let Supply { keeper, first } = supply::supply(registrar, books, &registry, request).await?;
-    let index = match &first {
-        Ok(secret) if request.verify => {
-            let finding = probe::ask(&upstream, registrar.pool(), &registry, secret).await;
-            refuse_unless_accepted(name, &finding)?;
-            finding.index
-        }
+    let finding = match &first {
+        Ok(secret) if request.verify => Some(asked(&upstream, registrar, &registry, name, secret).await?),
         _ => None,
     };
-    let mut notes = take_in_places(&mut registry, index.as_ref(), request);
+    let index = finding.as_ref().and_then(|finding| finding.index.as_ref());
+    let mut notes = take_in_places(&mut registry, index, request);
+    let verdict = finding.as_ref().map(|finding| finding.result);
+    notes.extend(finding.filter(Finding::is_public).map(|finding| finding.detail));
     notes.extend(first.err().map(|why| format!("there is no token yet: {why}")));
     refuse_taken_scopes(books, name, &registry)?;
     let service = Service {
@@ -97,7 +100,7 @@ async fn newcomer(registrar: &Registrar, books: &Books, request: &AddRegistry) -
     };
     Ok(Newcomer {
         service: Arc::new(service),
-        verified: request.verify,
+        verdict,
         notes,
     })
 }
@@ -182,15 +185,21 @@ pub(super) fn refuse_taken_scopes(books: &Books, name: &RegistryName, registry: 
     Ok(())
 }
 
-fn refuse_unless_accepted(name: &RegistryName, finding: &Finding) -> Result<(), ErrorBody> {
+/// What the registry says of the token and of itself, if it does not reject the token.
+async fn asked(
+    upstream: &Arc<Upstream>,
+    registrar: &Registrar,
+    registry: &Registry,
+    name: &RegistryName,
+    secret: &Secret,
+) -> Result<Finding, ErrorBody> {
+    let finding = probe::ask(upstream, registrar.pool(), registry, secret).await;
     match finding.result {
-        VerdictResult::Accepted => Ok(()),
-        VerdictResult::Rejected => Err(
-            ErrorBody::new(ErrorKind::TokenRejected, finding.detail.clone()).hint(format!(
-                "nothing was stored; check the token, --scheme and --username, then add `{name}` again"
-            )),
-        ),
-        _ => Err(ErrorBody::new(ErrorKind::NotVerified, finding.detail.clone())
+        VerdictResult::Accepted | VerdictResult::Public => Ok(finding),
+        VerdictResult::Rejected => Err(ErrorBody::new(ErrorKind::TokenRejected, finding.detail).hint(format!(
+            "nothing was stored; check the token, --scheme and --username, then add `{name}` again"
+        ))),
+        _ => Err(ErrorBody::new(ErrorKind::NotVerified, finding.detail)
             .hint("nothing was stored; correct what is wrong and repeat, or add it unasked with --no-verify")),
     }
 }

@@ -63,9 +63,11 @@ async fn rotate_stored(
     verify: bool,
 ) -> Result<Rotated, ErrorBody> {
     let name = &service.name;
-    if verify {
-        refuse_unless_accepted(&ask(registrar, service, &token).await)?;
-    }
+    let finding = if verify {
+        Some(asked(registrar, service, &token).await?)
+    } else {
+        None
+    };
     let generation = books.ledger.registries.get(name).map_or(0, |record| record.generation) + 1;
     let record = Record {
         generation,
@@ -73,7 +75,7 @@ async fn rotate_stored(
     };
     store(registrar, &mut books.ledger, name, &token, record).await?;
     service.keeper.replace(Present::Ready(record.value(token))).await;
-    Ok(rotated(service, generation, verify, Vec::new()))
+    Ok(rotated(service, generation, finding, Vec::new()))
 }
 
 /// The store's write is the moment at which the rotation has happened. It is noted before, so that a kill leaves no doubt
@@ -121,27 +123,46 @@ async fn rotate_at_source(registrar: &Registrar, service: &Service, verify: bool
         .fetch()
         .await
         .map_err(|failure| source_error(service, &failure))?;
-    if verify {
-        refuse_unless_accepted(&ask(registrar, service, &minted.secret).await)?;
-    }
+    let finding = if verify {
+        Some(asked(registrar, service, &minted.secret).await?)
+    } else {
+        None
+    };
     let taken = service.keeper.take(minted).await;
     let note = if taken.is_new {
         format!("the token comes from {source}, which was asked again")
     } else {
         format!("the token comes from {source}, which was asked again and gives the same one as before")
     };
-    Ok(rotated(service, taken.number, verify, vec![note]))
+    Ok(rotated(service, taken.number, finding, vec![note]))
 }
 
-fn rotated(service: &Service, generation: u64, verified: bool, notes: Vec<String>) -> Rotated {
+/// What the registry says of a new token, if it does not reject it.
+async fn asked(registrar: &Registrar, service: &Service, token: &Secret) -> Result<probe::Finding, ErrorBody> {
+    let finding = ask(registrar, service, token).await;
+    match finding.result {
+        VerdictResult::Accepted | VerdictResult::Public => Ok(finding),
+        VerdictResult::Rejected => Err(ErrorBody::new(ErrorKind::TokenRejected, finding.detail)
+            .hint("nothing was changed, the old token stays in use; check the new one and repeat")),
+        _ => Err(ErrorBody::new(ErrorKind::NotVerified, finding.detail)
+            .hint("nothing was changed; repeat when the registry answers, or store it unasked with --no-verify")),
+    }
+}
+
+fn rotated(service: &Service, generation: u64, finding: Option<probe::Finding>, mut notes: Vec<String>) -> Rotated {
+    let verified = finding.as_ref().is_some_and(probe::Finding::is_accepted);
     if verified && let Some(generation) = service.credential.generation() {
         generation.guard().note(true);
     }
     tracing::info!(registry = %service.name, generation, "rotated");
+    let public = finding.filter(probe::Finding::is_public);
+    let is_public = public.is_some();
+    notes.extend(public.map(|finding| finding.detail));
     Rotated {
         name: service.name.clone(),
         generation,
         verified,
+        public: is_public,
         notes,
     }
 }
@@ -153,14 +174,4 @@ fn source_error(service: &Service, failure: &Failure) -> ErrorBody {
         Some(output) => format!("it said: {output}"),
         None => format!("mend its source; `regauthctl show {name}` says how it is doing"),
     })
-}
-
-fn refuse_unless_accepted(finding: &probe::Finding) -> Result<(), ErrorBody> {
-    match finding.result {
-        VerdictResult::Accepted => Ok(()),
-        VerdictResult::Rejected => Err(ErrorBody::new(ErrorKind::TokenRejected, finding.detail.clone())
-            .hint("nothing was changed, the old token stays in use; check the new one and repeat")),
-        _ => Err(ErrorBody::new(ErrorKind::NotVerified, finding.detail.clone())
-            .hint("nothing was changed; repeat when the registry answers, or store it unasked with --no-verify")),
-    }
 }

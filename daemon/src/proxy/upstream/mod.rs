@@ -35,6 +35,8 @@ pub use trust::{Trust, TrustError};
 pub struct Upstream {
     opener: Opener,
     workers: ArcSwap<Vec<Pools>>,
+    /// Where we show a certificate: the same without it.
+    anonymous: Option<Arc<Self>>,
 }
 
 impl fmt::Debug for Upstream {
@@ -51,10 +53,20 @@ impl Upstream {
     /// # Errors
     /// [`TrustError`] when the client certificate does not fit its key.
     pub fn new(dialer: &Dialer, trust: Trust, workers: usize) -> Result<Self, TrustError> {
+        let anonymous = match trust.anonymous() {
+            Some(trust) => Some(Arc::new(Self::new(dialer, trust, workers)?)),
+            None => None,
+        };
         Ok(Self {
             opener: Opener::new(dialer, trust)?,
             workers: ArcSwap::from_pointee(pools(workers.max(1))),
+            anonymous,
         })
+    }
+
+    /// The way for what lies outside the registry's scopes: a client certificate is a credential, too.
+    pub(crate) fn anonymous(self: &Arc<Self>) -> Arc<Self> {
+        Arc::clone(self.anonymous.as_ref().unwrap_or(self))
     }
 
     /// Lets go of the connections as soon as they are idle: their buffers still hold the last token.
