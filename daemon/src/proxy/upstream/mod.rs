@@ -34,6 +34,8 @@ pub use trust::{Trust, TrustError};
 pub struct Upstream {
     opener: Opener,
     workers: Vec<Pools>,
+    /// Where we show a certificate: the same without it.
+    anonymous: Option<Arc<Self>>,
 }
 
 impl fmt::Debug for Upstream {
@@ -50,10 +52,20 @@ impl Upstream {
     /// # Errors
     /// [`TrustError`] when the client certificate does not fit its key.
     pub fn new(dialer: &Dialer, trust: Trust, workers: usize) -> Result<Self, TrustError> {
+        let anonymous = match trust.anonymous() {
+            Some(trust) => Some(Arc::new(Self::new(dialer, trust, workers)?)),
+            None => None,
+        };
         Ok(Self {
             opener: Opener::new(dialer, trust)?,
             workers: (0..workers.max(1)).map(|_| Pools::default()).collect(),
+            anonymous,
         })
+    }
+
+    /// The way for what lies outside the registry's scopes: a client certificate is a credential, too.
+    pub(crate) fn anonymous(self: &Arc<Self>) -> Arc<Self> {
+        Arc::clone(self.anonymous.as_ref().unwrap_or(self))
     }
 
     /// Lets go of the connections, whose buffers still hold the last token: of idle ones now, of others within a second as
