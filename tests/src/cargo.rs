@@ -33,7 +33,11 @@ pub struct Cargo {
 impl Cargo {
     /// An empty project. Git is told to be cargo's git, as anybody behind a proxy needs it.
     pub fn new() -> Self {
-        let folder = TempDir::new().unwrap();
+        Self::within(TempDir::new().unwrap())
+    }
+
+    /// The same in this folder, which goes with it.
+    pub fn within(folder: TempDir) -> Self {
         for place in ["cargo", "project/src"] {
             fs::create_dir_all(folder.path().join(place)).unwrap();
         }

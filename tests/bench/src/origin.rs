@@ -77,8 +77,9 @@ fn config(section: &str) -> String {
     format!(r#"return 200 '{{"dl":"{place}/crates","api":"{place}"}}';"#)
 }
 
-/// In memory where that is possible: no disk is measured.
-fn folder() -> TempDir {
+/// A folder in memory where that is possible: no disk is measured. ext4 would be felt: it looks for a place among the files
+/// that were deleted in the last seconds, and every `cargo fetch` leaves thousands of them.
+pub(crate) fn folder() -> TempDir {
     TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap()
 }
 

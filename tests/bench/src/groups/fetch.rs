@@ -6,6 +6,7 @@ use regauth_tests::cargo::Cargo;
 use regauth_tests::curl::Curl;
 
 use crate::contender::Contender;
+use crate::origin;
 use crate::results::{Goal, Results, Row, Unit};
 use crate::shelf;
 use crate::stage::Stage;
@@ -46,7 +47,9 @@ fn warm(contender: &Contender, authority: &str) {
 
 fn fetch(contender: &Contender, authority: &str, needed: &[String]) -> Duration {
     let index = format!("sparse+https://{authority}/{}/index/", contender.section());
-    let mut cargo = Cargo::new().registry("corp", &index).trusts(&contender.roots);
+    let mut cargo = Cargo::within(origin::folder())
+        .registry("corp", &index)
+        .trusts(&contender.roots);
     if let Some(proxy) = contender.proxy() {
         cargo = cargo.proxy(&proxy);
     }
