@@ -1,18 +1,20 @@
-//! A long wire to the registry: a relay that gives every byte a round trip's delay and takes nothing of the throughput.
+//! A long wire to the registry: a relay that gives every byte a round trip's delay.
 //!
 //! What is read is stamped and written when its time has come, in each direction for itself. A connection costs a round trip
-//! before its first byte moves, as SYN and its answer would. There is no loss, no slow start and no limit to the rate: what
-//! is measured is who waits how often, and whose windows are too small.
+//! before its first byte moves, as SYN and its answer would. There is no loss and no slow start; as much is under way on a
+//! connection as the largest receive buffer of Linux has room for, for its TCP would wait then. What is measured is who
+//! waits how often, and whose own windows are smaller than that.
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -71,30 +73,41 @@ async fn carry(near: TcpStream, target: &str) -> io::Result<()> {
 }
 
 async fn delay(reader: impl AsyncRead + Unpin, writer: impl AsyncWrite + Unpin) -> io::Result<()> {
-    let (entrance, exit) = mpsc::channel(PIECES_UNDER_WAY);
+    let (entrance, exit) = mpsc::unbounded_channel();
     tokio::try_join!(enter(reader, entrance), leave(exit, writer))?;
     Ok(())
 }
 
-async fn enter(mut reader: impl AsyncRead + Unpin, entrance: mpsc::Sender<(Instant, Bytes)>) -> io::Result<()> {
+async fn enter(mut reader: impl AsyncRead + Unpin, entrance: mpsc::UnboundedSender<Piece>) -> io::Result<()> {
+    let room = Arc::new(Semaphore::new(WINDOW as usize / 2));
     loop {
         let mut piece = BytesMut::with_capacity(PIECE);
         if reader.read_buf(&mut piece).await? == 0 {
             return Ok(());
         }
+        let length = u32::try_from(piece.len()).unwrap();
+        let _room = Arc::clone(&room).acquire_many_owned(length).await.unwrap();
         let due = Instant::now() + ROUND_TRIP / 2;
-        if entrance.send((due, piece.freeze())).await.is_err() {
+        let bytes = piece.freeze();
+        if entrance.send(Piece { due, bytes, _room }).is_err() {
             return Ok(());
         }
     }
 }
 
-async fn leave(mut exit: mpsc::Receiver<(Instant, Bytes)>, mut writer: impl AsyncWrite + Unpin) -> io::Result<()> {
-    while let Some((due, piece)) = exit.recv().await {
-        sleep_until(due).await;
-        writer.write_all(&piece).await?;
+async fn leave(mut exit: mpsc::UnboundedReceiver<Piece>, mut writer: impl AsyncWrite + Unpin) -> io::Result<()> {
+    while let Some(piece) = exit.recv().await {
+        sleep_until(piece.due).await;
+        writer.write_all(&piece.bytes).await?;
     }
     writer.shutdown().await
+}
+
+/// Some bytes under way.
+struct Piece {
+    due: Instant,
+    bytes: Bytes,
+    _room: OwnedSemaphorePermit,
 }
 
 /// What a byte takes there and its answer back.
@@ -102,5 +115,5 @@ pub(crate) const ROUND_TRIP: Duration = Duration::from_millis(60);
 
 const PIECE: usize = 64 * 1024;
 
-/// 64 MiB: more than anybody's window.
-const PIECES_UNDER_WAY: usize = 1024;
+/// What may be under way in a round trip (tcp(7), `tcp_rmem`); half of it one way.
+const WINDOW: u32 = 6 * 1024 * 1024;
