@@ -1,5 +1,5 @@
-//! A strict upstream: it reads HTTP/1.1 to the letter of RFC 9112, answers every request with 200, and records each
-//! request or what was wrong with the bytes it got.
+//! A strict upstream: it reads HTTP/1.1 to the letter of RFC 9112, answers every request alike, and records each request
+//! or what was wrong with the bytes it got.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
