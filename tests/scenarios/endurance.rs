@@ -148,8 +148,8 @@ fn a_thousand_slow_clients_do_not_slow_another_down() {
 /// On HTTP/2 each has a connection of its own, and nobody reads: a third never ends a head, a third never lets an answer
 /// begin, and a third writes a body; they send a byte now and then. Four more wait for as many answers as they may.
 ///
-/// What a request costs at most: the window of its registry's answer, 2 MiB for the first 96 of a registry and 256 KiB
-/// for each after those. It is a mebibyte that each waits for here.
+/// What a request costs at most: the window of its registry's answer, which is 2 MiB (8 MiB on the longest ways) for the
+/// first 96 of a registry and 256 KiB for each after those. It is a mebibyte that each waits for here.
 #[test]
 fn a_thousand_slow_clients_of_http2_do_not_slow_another_down() {
     assert_unfelt(700 << 20, async |daemon, host| {

@@ -10,6 +10,7 @@ use regauth_tests::gate::Scheme;
 use regauth_tests::honeypot::{Honeypot, Recorded};
 use regauth_tests::leaks::Hunt;
 use regauth_tests::raw;
+use regauth_tests::recorder::Recorder;
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 
@@ -365,4 +366,23 @@ fn a_registry_that_repeats_the_token_in_a_header_is_not_listened_to() {
             assert_eq!(curl.get(&echo.url("/outside")).status, 200);
         }
     }
+}
+
+/// A status line has room for words of the server's own.
+#[test]
+fn a_registry_that_repeats_the_token_in_its_status_line_is_not_repeated() {
+    let root = Authority::new("Corp Root");
+    let said = format!("HTTP/1.1 403 No {} here\r\ncontent-length: 0\r\n\r\n", CANARIES[0]);
+    let registry = Recorder::answering(&root, &said);
+    let daemon = Daemon::start();
+    let place = ["--no-verify", "--scope", &format!("https://{}/", registry.authority())];
+    daemon
+        .try_add("corp", &place, &Scheme::bearer(), &root.file(), CANARIES[0])
+        .succeeds();
+    let curl = Curl::new().behind(&daemon).with(&["--http1.1"]);
+    let answer = curl.get(&format!("https://{}/x", registry.authority()));
+    assert_eq!(answer.status, 403);
+    Hunt::new(CANARIES[0])
+        .look("the answer", &answer.headers)
+        .assert_clean();
 }

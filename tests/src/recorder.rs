@@ -1,5 +1,5 @@
-//! A strict upstream: it reads HTTP/1.1 to the letter of RFC 9112, answers every request with 200, and records each
-//! request or what was wrong with the bytes it got.
+//! A strict upstream: it reads HTTP/1.1 to the letter of RFC 9112, answers every request alike, and records each request
+//! or what was wrong with the bytes it got.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -37,6 +37,12 @@ pub struct Recorder {
 impl Recorder {
     /// A recorder called `localhost`, with a certificate of this authority, that offers HTTP/1.1 only.
     pub fn start(authority: &Authority) -> Self {
+        Self::answering(authority, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+    }
+
+    /// One that answers every request with these bytes.
+    pub fn answering(authority: &Authority, answer: &str) -> Self {
+        let answer: Arc<[u8]> = answer.as_bytes().into();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let acceptor = TlsAcceptor::from(authority.issue(&["localhost"]).server_config(&["http/1.1"]));
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -47,7 +53,8 @@ impl Recorder {
             // Dropped with the task, and its connections with it.
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(serve(stream, acceptor.clone(), Arc::clone(&record)));
+                let (acceptor, answer) = (acceptor.clone(), Arc::clone(&answer));
+                connections.spawn(serve(stream, acceptor, answer, Arc::clone(&record)));
             }
         });
         Self {
@@ -74,18 +81,17 @@ impl Drop for Recorder {
     }
 }
 
-async fn serve(stream: TcpStream, acceptor: TlsAcceptor, record: Arc<Mutex<Vec<Recorded>>>) {
+async fn serve(stream: TcpStream, acceptor: TlsAcceptor, answer: Arc<[u8]>, record: Arc<Mutex<Vec<Recorded>>>) {
     if let Ok(stream) = acceptor.accept(stream).await {
-        listen(stream, &record).await;
+        listen(stream, &answer, &record).await;
     }
 }
 
-async fn listen(mut stream: impl AsyncRead + AsyncWrite + Unpin, record: &Mutex<Vec<Recorded>>) {
+async fn listen(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &[u8], record: &Mutex<Vec<Recorded>>) {
     let mut bytes = Vec::new();
     while let Some(recorded) = next(&mut stream, &mut bytes).await {
         let is_good = recorded.is_ok();
         record.lock().unwrap().push(recorded);
-        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
         if !is_good || stream.write_all(answer).await.is_err() {
             return;
         }

@@ -153,6 +153,8 @@ pub(crate) async fn forward(
         return Err(Refusal::UpstreamUnsafe);
     }
     rewrite::response(&mut head.headers);
+    // hyper would repeat the reason phrase, words that nobody has checked for the credential.
+    head.extensions.clear();
     // Ours to the client is whatever the client speaks.
     head.version = Version::HTTP_11;
     Ok(Response::from_parts(

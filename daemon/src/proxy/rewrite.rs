@@ -11,6 +11,7 @@ use http::{Method, Version};
 use memchr::memmem::Finder;
 use regauth_shared::Secret;
 use regauth_shared::placeholder::PLACEHOLDER;
+use url::form_urlencoded::byte_serialize;
 
 use crate::registry::Scheme;
 
@@ -44,7 +45,7 @@ impl Attachment {
         }
     }
 
-    /// Whether an answer repeats the secret in a header, plain or in base64 with whatever around it. What it costs is
+    /// Whether an answer repeats the secret in a header, plain, percent-encoded, or in base64 with whatever around it. What it costs is
     /// a search in those values that are long enough to hold it, about a microsecond an answer.
     pub fn is_reflected_in(&self, headers: &HeaderMap) -> bool {
         headers.values().any(|value| self.reflections.are_in(value.as_bytes()))
@@ -65,6 +66,8 @@ impl Reflections {
         let mut forms = Vec::new();
         if token.len() >= SHORTEST_REFLECTION {
             forms.push(token.as_bytes().to_vec());
+            // As a redirect would have it in its query.
+            forms.push(byte_serialize(token.as_bytes()).collect::<String>().into_bytes());
             // At each offset in what is encoded, since a user name may stand before it; without the characters at the
             // edges, which depend on what is around.
             for offset in 0..3 {
@@ -280,6 +283,8 @@ mod tests {
             }
         }
         assert!(!reflects("s3cret-t0ken-of-cor"));
+        let odd = Attachment::new(&Scheme::Raw, &Secret::parse("a+b/c=d&e").unwrap());
+        assert!(odd.reflections.are_in(b"/login?token=a%2Bb%2Fc%3Dd%26e"));
         assert!(!reflects(&STANDARD.encode("me:another-token-of-corp")));
         let short = Attachment::new(&Scheme::Bearer, &Secret::parse("ab").unwrap());
         assert!(!short.reflections.are_in(b"abc"));
