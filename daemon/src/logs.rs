@@ -5,10 +5,11 @@
 
 use std::io::{self, IsTerminal};
 
+use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Registry, fmt};
+use tracing_subscriber::{Registry, fmt};
 
 /// How log lines look on standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,16 +22,16 @@ pub enum Format {
 
 /// How much is logged, changeable.
 #[derive(Clone, Debug, Default)]
-pub struct Logs(Option<Handle<EnvFilter, Registry>>);
+pub struct Logs(Option<Handle<Targets, Registry>>);
 
 impl Logs {
-    /// Starts logging what `filter` says: a level, or directives as tracing reads them. Without a format, logs go to the
+    /// Starts logging what `filter` says: a level, or levels of single targets (`info,h2=debug`). Without a format, logs go to the
     /// journal where there is one.
     ///
     /// # Errors
     /// When the filter makes no sense.
-    pub fn start(filter: &str, format: Option<Format>) -> Result<Self, tracing_subscriber::filter::ParseError> {
-        let (filter, handle) = reload::Layer::new(EnvFilter::try_new(filter)?);
+    pub fn start(filter: &str, format: Option<Format>) -> Result<Self, ParseError> {
+        let (filter, handle) = reload::Layer::new(filter.parse::<Targets>()?);
         let lines = match journal().filter(|_| format.is_none()) {
             Some(journal) => journal,
             None => lines(format.unwrap_or(Format::Text)),
@@ -46,13 +47,15 @@ impl Logs {
 
     /// Logs this much from now on. False when these logs are not ours to change.
     pub fn set(&self, level: regauth_shared::request::LogLevel) -> bool {
-        let filter = EnvFilter::new(level.as_str());
-        self.0.as_ref().is_some_and(|handle| handle.reload(filter).is_ok())
+        let (Some(handle), Ok(filter)) = (&self.0, level.as_str().parse::<Targets>()) else {
+            return false;
+        };
+        handle.reload(filter).is_ok()
     }
 }
 
 type Lines<S> = Box<dyn Layer<S> + Send + Sync>;
-type Filtered = tracing_subscriber::layer::Layered<reload::Layer<EnvFilter, Registry>, Registry>;
+type Filtered = tracing_subscriber::layer::Layered<reload::Layer<Targets, Registry>, Registry>;
 
 fn lines(format: Format) -> Lines<Filtered> {
     let lines = fmt::layer()
