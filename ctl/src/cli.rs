@@ -194,7 +194,7 @@ fn client(system: bool, folders: &Folders, verb: &Verb) -> Result<Client, ErrorB
     }
 }
 
-/// clap has one heading for all verbs; twelve under one heading are a wall.
+/// clap has one heading for all verbs, and so many under one are a wall.
 fn command() -> Command {
     let command = Cli::command();
     let mut verbs = String::new();

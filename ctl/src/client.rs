@@ -75,12 +75,7 @@ impl Client {
     /// # Errors
     /// No daemon, one of another version, one that hangs or breaks off; and whatever error it answers.
     pub(crate) fn ask<T: DeserializeOwned>(&self, request: &Request) -> Result<Reply<T>, ErrorBody> {
-        let line = request
-            .to_line()
-            .map_err(|error| error::failed(format!("the request has no JSON form: {error}")))?;
-        let line = Zeroizing::new(line + "\n");
-        let (mut connection, daemon) = self.open()?;
-        connection.write_line(&line)?;
+        let (mut connection, daemon) = self.send(request)?;
         understand(&connection.read_line(patience(request))?).map_err(|error| in_view_of(&daemon, error))
     }
 
@@ -94,14 +89,20 @@ impl Client {
         request: &Request,
         patience: impl FnOnce(&T) -> Duration,
     ) -> Result<Reply<T>, ErrorBody> {
-        let line = request
-            .to_line()
-            .map_err(|error| error::failed(format!("the request has no JSON form: {error}")))?;
-        let (mut connection, _) = self.open()?;
-        connection.write_line(&(line + "\n"))?;
+        let (mut connection, _) = self.send(request)?;
         let reply = understand(&connection.read_line(BRIEF)?)?;
         connection.see_the_end(patience(&reply.answer))?;
         Ok(reply)
+    }
+
+    fn send(&self, request: &Request) -> Result<(Connection, Hello), ErrorBody> {
+        let line = request
+            .to_line()
+            .map_err(|error| error::failed(format!("the request has no JSON form: {error}")))?;
+        let line = Zeroizing::new(line + "\n");
+        let (mut connection, daemon) = self.open()?;
+        connection.write_line(&line)?;
+        Ok((connection, daemon))
     }
 
     fn open(&self) -> Result<(Connection, Hello), ErrorBody> {
@@ -167,8 +168,7 @@ impl Connection {
     }
 
     fn read_line(&mut self, patience: Duration) -> Result<String, ErrorBody> {
-        let timeout = self.0.get_ref().set_read_timeout(Some(patience));
-        timeout.map_err(error::io("cannot set a time limit on the control socket"))?;
+        self.wait_at_most(patience)?;
         let mut line = Vec::new();
         // One byte more: the line ending, or the proof that the line goes on.
         let mut bounded = (&mut self.0).take(MAX_LINE as u64 + 1);
@@ -187,12 +187,14 @@ impl Connection {
             _ => Err(broken_off()),
         }
     }
-}
 
-impl Connection {
+    fn wait_at_most(&self, patience: Duration) -> Result<(), ErrorBody> {
+        let set = self.0.get_ref().set_read_timeout(Some(patience));
+        set.map_err(error::io("cannot set a time limit on the control socket"))
+    }
+
     fn see_the_end(&mut self, patience: Duration) -> Result<(), ErrorBody> {
-        let timeout = self.0.get_ref().set_read_timeout(Some(patience));
-        timeout.map_err(error::io("cannot set a time limit on the control socket"))?;
+        self.wait_at_most(patience)?;
         match self.0.read(&mut [0]).map_err(|error| error.kind()) {
             Ok(_) | Err(IoErrorKind::ConnectionReset) => Ok(()),
             Err(_) => Err(

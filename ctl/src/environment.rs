@@ -1,39 +1,25 @@
-//! One environment for all clients: the proxy and the bundle under every name that one of them reads (CLIENTS.md, "One
-//! environment for all clients"), in the words of each shell.
+//! One environment for all clients: the proxy and the bundle under every name that one of them reads. A
+//! [`shell`](crate::shell) puts it into its own words.
 
 use std::path::Path;
 
-use clap::ValueEnum;
 use regauth_shared::response::RegistryView;
-use serde_json::Value as Json;
 
 use crate::setup::{Facts, PROVIDER};
 
 /// A variable and what it is to be; `None` takes it out.
 pub(crate) type Variable = (String, Option<String>);
 
-/// A shell, or what reads variables as a shell does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Shell {
-    /// sh and dash; for bash and zsh too
-    Sh,
-    /// bash, and direnv's .envrc
-    Bash,
-    /// zsh
-    Zsh,
-    /// fish
-    Fish,
-    /// nushell: load-env
-    Nu,
-    /// PowerShell
-    Powershell,
-    /// NAME=value lines, for $GITHUB_ENV, docker --env-file and the like
-    Dotenv,
-    /// One JSON object
-    Json,
+/// What the caller's environment has to become: ours, and what the caller's own variables have to say instead.
+pub(crate) fn of_caller(facts: &Facts) -> Vec<Variable> {
+    let callers = |name: &str| std::env::var(name).ok();
+    let mut variables = variables(facts);
+    variables.extend(java(facts, callers));
+    variables.extend(exceptions(facts, callers));
+    variables
 }
 
-/// All variables, those of the caller's that would undo them included.
+/// What is the same in every environment.
 pub(crate) fn variables(facts: &Facts) -> Vec<Variable> {
     let mut variables: Vec<Variable> = Vec::new();
     let mut set = |name: &str, value: &str| variables.push((name.to_owned(), Some(value.to_owned())));
@@ -78,7 +64,7 @@ fn provider(facts: &Facts) -> &str {
 
 /// `JAVA_TOOL_OPTIONS`: Java reads neither the proxy variables nor a PEM file. The caller's own options stay. None where
 /// a folder's name has a blank, which the options have no room for.
-pub(crate) fn java(facts: &Facts, variable: impl Fn(&str) -> Option<String>) -> Option<Variable> {
+fn java(facts: &Facts, variable: impl Fn(&str) -> Option<String>) -> Option<Variable> {
     let proxy = url::Url::parse(&facts.proxy).ok()?;
     let store = Path::new(&facts.bundle).with_extension("jks").display().to_string();
     if store.contains(char::is_whitespace) {
@@ -106,7 +92,7 @@ pub(crate) fn java(facts: &Facts, variable: impl Fn(&str) -> Option<String>) -> 
 
 /// The caller's `NO_PROXY`, under both its names, without what would send a registry past the proxy. It beats every
 /// proxy variable, cargo's own included.
-pub(crate) fn exceptions(facts: &Facts, variable: impl Fn(&str) -> Option<String>) -> Vec<Variable> {
+fn exceptions(facts: &Facts, variable: impl Fn(&str) -> Option<String>) -> Vec<Variable> {
     let hosts = facts.hosts();
     let names = ["NO_PROXY", "no_proxy"];
     names
@@ -127,7 +113,8 @@ pub(crate) fn bypassing<'a>(value: &'a str, hosts: &[String]) -> Vec<&'a str> {
         .collect()
 }
 
-fn without(value: &str, hosts: &[String]) -> String {
+/// A `NO_PROXY` without them; one that has none stays as it is.
+pub(crate) fn without(value: &str, hosts: &[String]) -> String {
     let gone = bypassing(value, hosts);
     let entries = value
         .split(',')
@@ -158,95 +145,8 @@ fn bypasses(entry: &str, host: &str) -> bool {
     entry == "*" || host == entry || host.strip_suffix(entry).is_some_and(|rest| rest.ends_with('.'))
 }
 
-/// The variables in a shell's words.
-pub(crate) fn script(variables: &[Variable], shell: Shell) -> String {
-    match shell {
-        Shell::Json => {
-            let object = variables
-                .iter()
-                .map(|(name, value)| (name.clone(), Json::from(value.clone())));
-            format!("{}\n", Json::Object(object.collect()))
-        }
-        Shell::Nu => {
-            let pairs = variables.iter().filter_map(|(name, value)| {
-                let value = Json::from(value.as_deref()?);
-                Some(format!("{name}: {value}"))
-            });
-            format!("load-env {{ {} }}\n", pairs.collect::<Vec<_>>().join(", "))
-        }
-        _ => variables
-            .iter()
-            .map(|(name, value)| shell.assignment(name, value.as_deref()))
-            .collect(),
-    }
-}
-
-impl Shell {
-    /// The caller's, by `SHELL`.
-    pub(crate) fn of_caller() -> Self {
-        let shell = std::env::var("SHELL").unwrap_or_default();
-        match Path::new(&shell).file_name().and_then(|name| name.to_str()) {
-            Some("bash") => Self::Bash,
-            Some("zsh") => Self::Zsh,
-            Some("fish") => Self::Fish,
-            Some("nu") => Self::Nu,
-            Some("pwsh") => Self::Powershell,
-            _ => Self::Sh,
-        }
-    }
-
-    /// The shell that reads this profile.
-    pub(crate) fn of_profile(profile: &Path) -> Self {
-        if profile.extension().is_some_and(|extension| extension == "fish") {
-            Self::Fish
-        } else {
-            Self::Sh
-        }
-    }
-
-    /// What the file with the environment is called.
-    pub(crate) fn environment_file(self) -> &'static str {
-        if self == Self::Fish { "env.fish" } else { "env.sh" }
-    }
-
-    /// The line of a profile that reads that file, if it is there.
-    pub(crate) fn source(self, file: &Path) -> String {
-        let file = file.display().to_string();
-        match self {
-            Self::Fish => format!("test -r {0}; and source {0} # regauth", in_fish(&file)),
-            _ => format!("[ -r {0} ] && . {0} # regauth", in_sh(&file)),
-        }
-    }
-
-    fn assignment(self, name: &str, value: Option<&str>) -> String {
-        match (self, value) {
-            (Self::Fish, Some(value)) => format!("set -gx {name} {};\n", in_fish(value)),
-            (Self::Fish, None) => format!("set -e {name};\n"),
-            (Self::Powershell, Some(value)) => format!("$env:{name} = '{}'\n", value.replace('\'', "''")),
-            (Self::Powershell, None) => format!("Remove-Item Env:{name} -ErrorAction SilentlyContinue\n"),
-            (Self::Dotenv, value) => format!("{name}={}\n", value.unwrap_or_default()),
-            (_, Some(value)) => format!("export {name}={}\n", in_sh(value)),
-            (_, None) => format!("unset {name}\n"),
-        }
-    }
-}
-
-/// Within single quotes nothing has a meaning but the single quote.
-fn in_sh(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/:._-+@,=".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
-/// Within single quotes fish knows two escapes.
-fn in_fish(text: &str) -> String {
-    format!("'{}'", text.replace('\\', r"\\").replace('\'', r"\'"))
-}
-
 /// `HTTP_PROXY` is not among them: for https it does nothing, and plain http is no registry's.
-pub(crate) const PROXIES: [&str; 5] = [
+const PROXIES: [&str; 5] = [
     "HTTPS_PROXY",
     "https_proxy",
     "CARGO_HTTP_PROXY",
@@ -255,7 +155,7 @@ pub(crate) const PROXIES: [&str; 5] = [
 ];
 
 /// An npmrc `cafile` silently disables NODE_EXTRA_CA_CERTS, so npm is told twice.
-pub(crate) const BUNDLES: [&str; 9] = [
+const BUNDLES: [&str; 9] = [
     "SSL_CERT_FILE",
     "CURL_CA_BUNDLE",
     "REQUESTS_CA_BUNDLE",
@@ -271,32 +171,7 @@ const JAVA: &str = "JAVA_TOOL_OPTIONS";
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
     use super::*;
-
-    const NASTY: &str = "/a b/$HOME/`x`/it's \"so\"\\/ä";
-
-    #[test]
-    fn a_real_shell_reads_back_what_was_meant() {
-        let script = script(
-            &[("A".to_owned(), Some(NASTY.to_owned())), ("B".to_owned(), None)],
-            Shell::Sh,
-        );
-        let line = format!("{script}printf '%s|%s' \"$A\" \"${{B-none}}\"");
-        let output = Command::new("sh").arg("-c").arg(line).env("B", "x").output().unwrap();
-        assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{NASTY}|none"));
-    }
-
-    #[test]
-    fn other_shells_have_other_quotes() {
-        let one = |shell| script(&[("A".to_owned(), Some("it's \\".to_owned()))], shell);
-        assert_eq!(one(Shell::Fish), "set -gx A 'it\\'s \\\\';\n");
-        assert_eq!(one(Shell::Powershell), "$env:A = 'it''s \\'\n");
-        assert_eq!(one(Shell::Nu), "load-env { A: \"it's \\\\\" }\n");
-        assert_eq!(one(Shell::Json), "{\"A\":\"it's \\\\\"}\n");
-        assert_eq!(one(Shell::Dotenv), "A=it's \\\n");
-    }
 
     #[test]
     fn no_proxy_loses_what_names_a_registry_and_nothing_else() {

@@ -3,8 +3,8 @@
 
 use std::process::Command;
 
+use regauth_shared::index::{IndexConfig, Place};
 use regauth_shared::response::RegistryView;
-use serde_json::Value;
 use url::Url;
 
 use crate::setup::on_path;
@@ -17,24 +17,8 @@ pub(crate) struct Way<'a> {
     pub(crate) bundle: &'a str,
 }
 
-/// A place that an index names and that no scope covers.
-pub(crate) struct Place {
-    /// What is there, with its verb.
-    pub(crate) what: &'static str,
-    /// What all requests there begin with.
-    pub(crate) url: Url,
-}
-
-impl Place {
-    /// Whether it is on the host of the index itself.
-    pub(crate) fn is_at(&self, index: &str) -> bool {
-        let index = index.strip_prefix("sparse+").unwrap_or(index);
-        Url::parse(index).is_ok_and(|index| index.origin() == self.url.origin())
-    }
-}
-
 /// An index's `config.json`; none where the program that would ask is missing, or the registry does not answer.
-pub(crate) fn config(way: &Way<'_>, index: &str) -> Option<Value> {
+pub(crate) fn config(way: &Way<'_>, index: &str) -> Option<IndexConfig> {
     let text = match index.strip_prefix("sparse+") {
         Some(sparse) => by_curl(way, sparse)?,
         None => by_git(way, index)?,
@@ -42,34 +26,16 @@ pub(crate) fn config(way: &Way<'_>, index: &str) -> Option<Value> {
     serde_json::from_slice(&text).ok()
 }
 
-/// What an index's `config.json` names (the Cargo book, "Index Format") and no scope of its registry covers.
-pub(crate) fn uncovered(view: &RegistryView, config: &Value) -> Vec<Place> {
-    let text = |key| config.get(key).and_then(Value::as_str);
-    let places = [
-        ("downloads (`dl`) are", text("dl").and_then(downloads)),
-        ("the API (`api`) is", text("api").and_then(api)),
-    ];
-    let places = places
-        .into_iter()
-        .filter_map(|(what, url)| Some(Place { what, url: url? }));
-    let is_covered = |place: &Place| view.scopes.iter().any(|scope| place.url.as_str().starts_with(scope));
-    places.filter(|place| !is_covered(place)).collect()
+/// What an index names and no scope of its registry covers.
+pub(crate) fn uncovered(view: &RegistryView, config: &IndexConfig) -> Vec<Place<Url>> {
+    let is_covered = |place: &Place<Url>| view.scopes.iter().any(|scope| place.url.as_str().starts_with(scope));
+    config.places().filter(|place| !is_covered(place)).collect()
 }
 
-/// `dl` up to its first marker, cut at the last slash; without markers cargo appends `/{crate}/{version}/download`.
-fn downloads(dl: &str) -> Option<Url> {
-    match dl.split_once('{') {
-        Some((before, _)) => Url::parse(before).ok()?.join(".").ok(),
-        None => folder(dl),
-    }
-}
-
-fn api(api: &str) -> Option<Url> {
-    folder(&format!("{}/api/v1", api.trim_end_matches('/')))
-}
-
-fn folder(url: &str) -> Option<Url> {
-    Url::parse(&format!("{}/", url.trim_end_matches('/'))).ok()
+/// Whether a place is on the host of the index itself.
+pub(crate) fn is_at_home(place: &Place<Url>, index: &str) -> bool {
+    let index = index.strip_prefix("sparse+").unwrap_or(index);
+    Url::parse(index).is_ok_and(|index| index.origin() == place.url.origin())
 }
 
 fn by_curl(way: &Way<'_>, sparse: &str) -> Option<Vec<u8>> {
@@ -123,26 +89,4 @@ fn by_git(way: &Way<'_>, index: &str) -> Option<Vec<u8>> {
 fn said(command: &mut Command) -> Option<Vec<u8>> {
     let output = command.output().ok()?;
     output.status.success().then_some(output.stdout)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_place_of_downloads_is_what_all_of_them_share() {
-        for (dl, place) in [
-            ("https://a.example/api/v1/crates", "https://a.example/api/v1/crates/"),
-            ("https://a.example/dl/{crate}/{version}", "https://a.example/dl/"),
-            ("https://a.example/dl/x-{crate}.crate", "https://a.example/dl/"),
-            ("https://a.example/{prefix}/x", "https://a.example/"),
-        ] {
-            assert_eq!(downloads(dl).unwrap().as_str(), place, "{dl}");
-        }
-        assert_eq!(downloads("https://{crate}.example/"), None);
-        assert_eq!(
-            api("https://a.example/x/").unwrap().as_str(),
-            "https://a.example/x/api/v1/"
-        );
-    }
 }

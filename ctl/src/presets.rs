@@ -1,5 +1,5 @@
 //! The registries that people have, as one table: how each wants its token, where its index is, and how it says no.
-//! From CLIENTS.md, "Registries". What is not known for certain is not in it.
+//! What is not known for certain is not in it.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 

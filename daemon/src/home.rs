@@ -4,6 +4,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use regauth_shared::paths::Folders;
 use rustix::fs::{FlockOperation, flock};
@@ -122,6 +123,20 @@ impl Lock {
         let _ = record(&mut file);
         Ok(Self { _file: file })
     }
+
+    /// Takes the lock of a daemon that has just been asked to end, and needs a moment to give the home up.
+    ///
+    /// # Errors
+    /// As [`Lock::take`], after that moment.
+    pub async fn take_over(folders: &Folders) -> Result<Self, HomeError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match Self::take(folders) {
+                Err(HomeError::Taken { .. }) if Instant::now() < deadline => tokio::time::sleep(PATIENCE / 20).await,
+                other => return other,
+            }
+        }
+    }
 }
 
 /// Why the folders cannot be used. Each message says what to do.
@@ -179,6 +194,8 @@ pub enum HomeError {
 }
 
 const GROUP_ENTERS: u32 = 0o050;
+/// How long another daemon may take to give up the home.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

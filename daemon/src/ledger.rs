@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::authority::Certificates;
+use crate::credential::generation::Value;
 use crate::credential::mark::{Known, Mark};
 use crate::credential::{Item, StoreKind};
 use crate::state::{Form, Old, StateError};
@@ -52,6 +53,34 @@ pub struct Record {
     /// When it was stored.
     #[serde(with = "time::serde::rfc3339")]
     pub since: OffsetDateTime,
+}
+
+impl Record {
+    /// That of a first credential.
+    pub fn first() -> Self {
+        Self {
+            generation: 1,
+            since: OffsetDateTime::now_utc(),
+        }
+    }
+
+    /// What is remembered of a value.
+    pub fn of(value: &Value) -> Self {
+        Self {
+            generation: value.number,
+            since: value.since,
+        }
+    }
+
+    /// The value that it is the record of, given its secret.
+    pub fn value(self, secret: Secret) -> Value {
+        Value {
+            number: self.generation,
+            since: self.since,
+            secret,
+            lifetime: None,
+        }
+    }
 }
 
 /// A generation that is about to be stored, or that a source gave last.

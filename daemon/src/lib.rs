@@ -3,9 +3,9 @@
 //!
 //! In reading order: what things are ([`host`], [`registry`]), who may do what ([`policy`], [`grant`]), how a person says so
 //! ([`config`]); where secrets live ([`credential`]) and what vouches for us to clients ([`authority`]); the data path
-//! ([`proxy`], whose first page is the life of a request); the control side ([`control`]). [`home`], [`ledger`],
-//! [`state`] and [`atomic`] keep the files. [`daemon`] starts it all and ends it all: on [`sockets`] of its own or passed ones, with a
-//! [`service`] manager that wants to know, and [`logs`]; [`process`] is what a process with secrets does first.
+//! ([`proxy`], whose first page is the life of a request); the control side (`control`). [`home`], [`ledger`],
+//! [`state`] and [`atomic`] keep the files. [`daemon`] starts it all and ends it all: on [`sockets`] of its own or passed
+//! ones, with a [`service`] manager that wants to know, and [`logs`]; [`process`] is what a process with secrets does first.
 
 #![cfg_attr(
     test,
@@ -30,7 +30,7 @@ pub mod authority;
 
 pub mod proxy;
 
-pub mod control;
+mod control;
 
 pub mod atomic;
 pub mod home;

@@ -5,7 +5,9 @@
 
 use std::io::{self, IsTerminal};
 
-use tracing_subscriber::filter::{ParseError, Targets};
+use tracing::Metadata;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::{ParseError, Targets, dynamic_filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -36,6 +38,7 @@ impl Logs {
             Some(journal) => journal,
             None => lines(format.unwrap_or(Format::Text)),
         };
+        let lines = lines.with_filter(dynamic_filter_fn(|event, _| is_ours(event) || is_for_developers()));
         tracing_subscriber::registry().with(filter).with(lines).init();
         Ok(Self(Some(handle)))
     }
@@ -52,6 +55,16 @@ impl Logs {
         };
         handle.reload(filter).is_ok()
     }
+}
+
+/// Libraries warn of what a peer sends, for each frame of it: that is for who looks for a fault, and no way for a client
+/// to fill a disk.
+fn is_ours(event: &Metadata<'_>) -> bool {
+    event.target().starts_with("regauth")
+}
+
+fn is_for_developers() -> bool {
+    LevelFilter::current() >= LevelFilter::DEBUG
 }
 
 type Lines<S> = Box<dyn Layer<S> + Send + Sync>;

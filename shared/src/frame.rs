@@ -1,6 +1,5 @@
 //! One message a line (JSON Lines), and how long a line may be.
 
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorBody;
@@ -34,9 +33,4 @@ impl<T> From<Answer<T>> for Result<T, ErrorBody> {
             Answer::Err(error) => Err(error),
         }
     }
-}
-
-/// Whether a line is an answer at all, whatever it holds.
-pub fn is_answer(line: &str) -> bool {
-    serde_json::from_str::<Answer<IgnoredAny>>(line).is_ok()
 }

@@ -2,8 +2,8 @@
 //!
 //! Nothing here does I/O. In reading order: a [`name`] and a [`secret`] are what requests are made of; a
 //! [`request`] travels in a [`frame`]; a [`response`] or an [`error`] comes back; [`paths`] says where the socket and
-//! the files lie; [`exit_code`] what a script can rely on; [`placeholder`] what clients hold instead of a token;
-//! [`version`] how old and new talk to each other.
+//! the files lie; [`index`] what a cargo index names; [`exit_code`] what a script can rely on; [`placeholder`] what clients
+//! hold instead of a token; [`version`] how old and new talk to each other.
 //!
 //! The golden files under `tests/golden/` hold one message of each form. A change that breaks one is a new version.
 
@@ -19,6 +19,7 @@ pub mod error;
 pub mod frame;
 
 pub mod exit_code;
+pub mod index;
 pub mod paths;
 pub mod placeholder;
 pub mod version;

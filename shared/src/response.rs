@@ -17,6 +17,9 @@ pub struct RegistryAdded {
     pub registry: RegistryView,
     /// Whether the registry was asked and accepted the token.
     pub verified: bool,
+    /// Whether the registry was asked and answers everybody alike, so that nothing is known about the token.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub public: bool,
     /// What a person should know: places on other hosts that were not taken in, and the like.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -153,6 +156,9 @@ pub struct Rotated {
     pub generation: u64,
     /// Whether the registry was asked and accepted the token.
     pub verified: bool,
+    /// Whether the registry was asked and answers everybody alike, so that nothing is known about the token.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub public: bool,
     /// What a person should know, such as where the token came from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -188,6 +194,8 @@ pub enum VerdictResult {
     Rejected,
     /// The registry did not answer, or in a way that tells nothing.
     Unclear,
+    /// The registry was reached, and answers everybody alike: nothing is known about the token.
+    Public,
     /// There is no token to ask about: the store is locked or does not have it.
     NoToken,
     /// A result that a newer daemon knows.

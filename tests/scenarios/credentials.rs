@@ -7,11 +7,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use regauth_shared::exit_code;
+use regauth_tests::certificates::Authority;
 use regauth_tests::ctl::Ctl;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
 use regauth_tests::gate::Scheme;
+use regauth_tests::hand::Hand;
 use regauth_tests::leaks::Hunt;
+use regauth_tests::nginx::Nginx;
 use regauth_tests::poll;
 use regauth_tests::registry::{Registry, USERNAME};
 use regauth_tests::storm::storm;
@@ -45,13 +49,13 @@ fn status(daemon: &Daemon, url: &str) -> u16 {
     Curl::new().behind(daemon).get(url).status
 }
 
-/// How often the registry said no.
+/// How often the registry said no to a token. A stranger is asked for as well, when a token is verified.
 fn rejections(registry: &Registry) -> usize {
     registry
         .nginx
         .requests()
         .iter()
-        .filter(|seen| seen.status == 401)
+        .filter(|seen| seen.status == 401 && seen.authorization().is_some())
         .count()
 }
 
@@ -467,4 +471,55 @@ fn registries_that_share_a_credential_rotate_together() {
     daemon.ctl(&["remove-registry", "other"]).succeeds();
     daemon.ctl(&["remove-registry", "corp"]).succeeds();
     add(&daemon, "other", &user, &shared).exits(6);
+}
+
+/// What everybody is given says nothing about a token, and so it is told: it is neither accepted nor a reason to refuse it.
+#[test]
+fn a_public_page_is_no_word_on_the_token() {
+    let root = Authority::new("Corp Root");
+    let index = r#"return 200 '{"dl":"https://localhost/dl","api":null}';"#;
+    let knows_me = "if ($http_authorization != 'Bearer s3ntinel-token-of-corp') { return 401; } return 200 'hello';";
+    let wants_none_or_mine = "if ($http_authorization = 'Bearer not-the-token') { return 401; } return 200 'hello';";
+    let server = Nginx::builder(&root.issue(&["localhost"]))
+        .location("/open/", "return 200 'hello';")
+        .location("/index/", index)
+        .location("/closed/", knows_me)
+        .location("/picky/", wants_none_or_mine)
+        .start();
+    let daemon = Daemon::start();
+    let add =
+        |name: &str, place: &[&str], token: &str| daemon.try_add(name, place, &Scheme::bearer(), &root.file(), token);
+    let said = "is public, so this says nothing about the token";
+    let sparse = format!("sparse+{}", server.url("/index/"));
+    for (name, place, known) in [
+        ("open", ["--kind", "generic", "--scope", &server.url("/open/")], false),
+        ("code", ["--kind", "git", "--scope", &server.url("/picky/")], false),
+        ("crates", ["--kind", "cargo", "--index", &sparse], false),
+        (
+            "closed",
+            ["--kind", "generic", "--scope", &server.url("/closed/")],
+            true,
+        ),
+    ] {
+        let answers = [
+            add(name, &place, TOKEN).succeeds().json,
+            daemon.rotate(name, TOKEN).succeeds().json,
+        ];
+        for answer in answers {
+            assert_eq!(answer["verified"], known, "{answer}");
+            assert_eq!(answer["public"].as_bool().unwrap_or_default(), !known, "{answer}");
+            assert_eq!(answer["notes"].to_string().contains(said), !known, "{answer}");
+        }
+        let verified = daemon.ctl(&["verify", name]);
+        let verdict = &verified.json["registries"][0];
+        let (result, exit) = if known { ("accepted", 0) } else { ("public", 1) };
+        assert_eq!((&verdict["result"], verified.exit), (&result.into(), exit), "{verdict}");
+        assert_eq!(verdict["detail"].to_string().contains(said), !known, "{verdict}");
+    }
+    let picky = ["--kind", "generic", "--scope", &server.url("/picky/inner/")];
+    add("picky", &picky, "not-the-token").exits(i32::from(exit_code::TOKEN_REJECTED));
+    let words = Hand::new(&daemon).ctl(&["verify", "open"]);
+    words.says("open  public  GET ").says(said);
+    let words = Hand::new(&daemon).ctl(&["doctor"]);
+    words.says(said);
 }

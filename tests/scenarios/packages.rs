@@ -117,7 +117,10 @@ fn npm_publishes_to_a_verdaccio_and_installs_from_it_without_a_password() {
     );
     npm(&hand, "treasure", "publish").fails();
     hand.ctl(&["setup", "npm"]).succeeds();
-    npm(&hand, "treasure", "publish").fails().says("403 Forbidden");
+    npm(&hand, "treasure", "publish")
+        .fails()
+        .says("403 Forbidden")
+        .says("regauthctl allow corp --for 5m");
     let reached = server.nginx.requests();
     assert!(reached.iter().all(|seen| seen.method != "PUT"), "{reached:?}");
     daemon.ctl(&["allow", "corp"]).succeeds();

@@ -1,10 +1,15 @@
-//! `regauthctl add-scope`: a registry that is served covers more, from the next request on and after a restart.
+//! `regauthctl add-scope`: a registry that is served covers more, from the next request on and after a restart. What lies
+//! outside gets nothing, and what it got inside stays with us.
 
 use std::fs;
 
 use regauth_tests::cargo::Cargo;
+use regauth_tests::certificates::Authority;
+use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
 use regauth_tests::gate::Scheme;
+use regauth_tests::honeypot::Honeypot;
+use regauth_tests::nginx::Nginx;
 use regauth_tests::registry::{Downloads, Registry};
 
 const TOKEN: &str = "t0ken-of-the-daemon";
@@ -58,4 +63,61 @@ fn what_another_registry_covers_or_nobody_may_have_is_refused() {
     daemon.ctl(&["add-scope", "corp", "corp.example"]).exits(2);
     daemon.ctl(&["add-scope", "nobody", &index]).exits(6);
     assert_eq!(daemon.ctl(&["show", "corp"]).json["scopes"], before["scopes"]);
+}
+
+/// A client certificate is a credential as well: what lies outside the scopes sees none of it.
+#[test]
+fn a_client_certificate_is_shown_for_the_scopes_and_nothing_else() {
+    let root = Authority::new("Corp Root");
+    let (identity, ca) = (root.issue(&["me.corp.example"]), root.file());
+    let server = Nginx::builder(&root.issue(&["localhost"]))
+        .server(&format!(
+            "ssl_verify_client optional; ssl_client_certificate {};",
+            ca.display()
+        ))
+        .location("/", "return 200 $ssl_client_verify;")
+        .start();
+    let config = format!(
+        "[registries.corp]\nkind = 'generic'\nscopes = ['{}']\nscheme = 'bearer'\nsource = 'env:CORP_TOKEN'\n\
+         ca-file = '{}'\nclient-cert = '{}'\nclient-key = '{}'\n",
+        server.url("/in/"),
+        ca.display(),
+        identity.chain_file().display(),
+        identity.key_file().display()
+    );
+    let daemon = Daemon::builder().config(&config).env("CORP_TOKEN", TOKEN).start();
+    let curl = Curl::new().behind(&daemon);
+    for (path, shown) in [
+        ("/in/a", "SUCCESS"),
+        ("/out", "NONE"),
+        ("/in", "SUCCESS"),
+        ("/", "NONE"),
+    ] {
+        assert_eq!(curl.get(&server.url(path)).body(), shown, "{path}");
+    }
+    for seen in server.requests() {
+        assert_eq!(seen.authorization().is_some(), seen.uri.starts_with("/in"), "{seen:?}");
+    }
+}
+
+/// Who has a session needs no token any more, and no proxy.
+#[test]
+fn a_session_that_the_token_began_is_not_handed_out() {
+    let root = Authority::new("Corp Root");
+    let session = [("set-cookie", "session=s1; Path=/"), ("x-request-id", "7")];
+    let registry = Honeypot::builder(&root, "localhost").answer(200, &session, "").start();
+    let daemon = Daemon::start();
+    let place = ["--kind", "generic", "--no-verify", "--scope", &registry.url("/in/")];
+    daemon
+        .try_add("corp", &place, &Scheme::bearer(), &root.file(), TOKEN)
+        .succeeds();
+    let curl = Curl::new().behind(&daemon);
+    for (path, cookie) in [("/in/a", None), ("/out", Some("session=s1; Path=/"))] {
+        let answer = curl.get(&registry.url(path));
+        assert_eq!(
+            (answer.header("set-cookie"), answer.header("x-request-id")),
+            (cookie, Some("7")),
+            "{path}"
+        );
+    }
 }

@@ -99,12 +99,47 @@ fn a_read_that_says_it_is_a_write_is_one() {
     let curl = Curl::new().behind(&daemon);
     assert_eq!(curl.get(&url).status, 200);
     let before = server.nginx.requests().len();
-    for name in ["X-HTTP-Method-Override", "x-http-method", "X-Method-Override"] {
+    for name in [
+        "X-HTTP-Method-Override",
+        "x-http-method",
+        "X-Method-Override",
+        "X_HTTP_Method_Override",
+        "x-http_method",
+    ] {
         let answer = curl.clone().header(&format!("{name}: DELETE")).get(&url);
         assert_eq!(
             (answer.status, answer.header("regauth-error")),
             (403, Some("write-denied")),
             "{name}"
+        );
+    }
+    assert_eq!(server.nginx.requests().len(), before);
+}
+
+/// Git hosts have APIs, in which a file may have any name.
+#[test]
+fn a_file_by_the_name_of_a_fetch_is_a_write() {
+    let server = GitServer::start(&Authority::new("Corp Root"), Scheme::basic("me"), TOKEN);
+    let daemon = Daemon::start();
+    daemon.add_git("code", &server);
+    let url = server.nginx.url("/git/api/v1/repos/me/plans/contents/git-upload-pack");
+    let before = server.nginx.requests().len();
+    for more in [
+        &["--header", "Content-Type: application/json"][..],
+        &[],
+        &[
+            "--header",
+            "Content-Type: application/x-git-upload-pack-request",
+            "--header",
+            "Content-Type: application/json",
+        ],
+    ] {
+        let curl = Curl::new().behind(&daemon).with(&["--data", "{}"]).with(more);
+        let answer = curl.get(&url);
+        assert_eq!(
+            (answer.status, answer.header("regauth-error")),
+            (403, Some("write-denied")),
+            "{more:?}"
         );
     }
     assert_eq!(server.nginx.requests().len(), before);

@@ -40,12 +40,12 @@ impl Authority {
         self.folder.path().join("ca.pem")
     }
 
-    /// A server certificate for DNS names and IP addresses, with a key of its own.
+    /// A certificate for DNS names and IP addresses, with a key of its own: a server's, or a client's.
     pub fn issue(&self, names: &[&str]) -> Certificate {
         let names: Vec<String> = names.iter().copied().map(str::to_owned).collect();
         let mut params = CertificateParams::new(names.clone()).unwrap();
         params.distinguished_name.push(DnType::CommonName, names.join(" "));
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate().unwrap();
         let leaf = params.signed_by(&key, &self.issuer).unwrap();

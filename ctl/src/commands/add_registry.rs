@@ -216,7 +216,7 @@ fn words(added: &RegistryAdded) -> String {
     let mut text = format!(
         "Added {}; {}.\nIt covers:\n",
         registry.name,
-        registry::verified(added.verified)
+        registry::verified(added.verified, added.public)
     );
     for scope in &registry.scopes {
         text.push_str(&format!("  {scope}\n"));

@@ -6,15 +6,16 @@ use regauth_shared::ErrorBody;
 use regauth_shared::paths::Folders;
 
 use crate::client::Client;
-use crate::environment::{self, Shell};
+use crate::environment;
 use crate::output::Report;
 use crate::setup::Facts;
+use crate::shell::Shell;
 
 /// Print the environment that makes all clients use the proxy
 ///
 /// Proxy, bundle and credential provider under every name that cargo, git, curl, pip, uv, npm, Node and the AWS tools
-/// read, and JAVA_TOOL_OPTIONS with a trust store for Java, in your shell's words. A NO_PROXY of yours that would send a registry past the proxy is corrected. In a
-/// direnv's .envrc the first example is all it takes.
+/// read, and JAVA_TOOL_OPTIONS with a trust store for Java, in your shell's words. A NO_PROXY of yours that would send a
+/// registry past the proxy is corrected. In a direnv's .envrc the first example is all it takes.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -34,11 +35,8 @@ Examples:
 /// Prints the environment.
 pub(crate) fn run(arguments: Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
     let facts = Facts::gather(client, folders)?;
-    let mut variables = environment::variables(&facts);
-    let callers = |name: &str| std::env::var(name).ok();
-    variables.extend(environment::java(&facts, callers));
-    variables.extend(environment::exceptions(&facts, callers));
+    let variables = environment::of_caller(&facts);
     let shell = arguments.shell.unwrap_or_else(Shell::of_caller);
-    let text = environment::script(&variables, shell);
+    let text = shell.script(&variables);
     Report::of(&variables.into_iter().collect::<BTreeMap<_, _>>(), text)
 }

@@ -1,12 +1,13 @@
 //! The places that a git index names. The daemon does not speak git, so git itself is asked, through the daemon, once the
 //! registry is served; what lies on the index's own host is covered then, as the daemon does it for a sparse index.
 
+use regauth_shared::index::{AUTH_REQUIRED, Place};
 use regauth_shared::response::{RegistryAdded, RegistryView};
 use regauth_shared::{ErrorBody, Request, request};
-use serde_json::Value;
+use url::Url;
 
 use crate::client::Client;
-use crate::index::{self, Place, Way};
+use crate::index::{self, Way};
 use crate::setup::is_git_index;
 
 /// Has the daemon cover what belongs to a registry that was just added, and notes what needs a person's word.
@@ -22,27 +23,28 @@ pub(super) fn complete(added: &mut RegistryAdded, client: &Client) {
         bundle: &added.bundle,
     };
     // Without a token that works, git would be refused.
-    let config = added.verified.then(|| index::config(&way, &index)).flatten();
+    let works = added.verified || added.public;
+    let config = works.then(|| index::config(&way, &index)).flatten();
     let Some(config) = config else {
         added.notes.push(unknown(added));
         return;
     };
     let places = index::uncovered(&added.registry, &config);
-    let (ours, others): (Vec<Place>, Vec<Place>) = places.into_iter().partition(|place| place.is_at(&index));
+    let (ours, others): (Vec<_>, Vec<_>) = places.into_iter().partition(|place| index::is_at_home(place, &index));
     if !ours.is_empty() {
         match cover(&added.registry, &ours, client) {
             Ok(view) => added.registry = view,
             Err(error) => added.notes.push(error.message),
         }
     }
-    let others: Vec<String> = others.iter().map(|place| elsewhere(added, place)).collect();
-    added.notes.extend(others);
-    if config.get("auth-required").and_then(Value::as_bool) == Some(true) {
+    let name = &added.registry.name;
+    added.notes.extend(others.iter().map(|place| place.elsewhere(name)));
+    if config.auth_required {
         added.notes.push(AUTH_REQUIRED.to_owned());
     }
 }
 
-fn cover(view: &RegistryView, places: &[Place], client: &Client) -> Result<RegistryView, ErrorBody> {
+fn cover(view: &RegistryView, places: &[Place<Url>], client: &Client) -> Result<RegistryView, ErrorBody> {
     let reply = client.ask(&Request::AddScope(request::AddScope {
         name: view.name.clone(),
         scopes: places.iter().map(|place| place.url.to_string()).collect(),
@@ -57,14 +59,3 @@ fn unknown(added: &RegistryAdded) -> String {
         added.registry.name
     )
 }
-
-fn elsewhere(added: &RegistryAdded, place: &Place) -> String {
-    let (name, url) = (&added.registry.name, &place.url);
-    format!(
-        "{} at {url}, another host, which does not get the token; if it needs it: `regauthctl add-scope {name} {url}`",
-        place.what
-    )
-}
-
-const AUTH_REQUIRED: &str = "the index says auth-required: cargo insists on a token of its own and is content with any; \
-                             `regauthctl setup cargo` gives it a placeholder";

@@ -70,12 +70,12 @@ pub(super) fn hosts(scopes: &[String]) -> String {
     hosts.join(", ")
 }
 
-/// `yes` in the words of a verified token.
-pub(super) fn verified(verified: bool) -> &'static str {
-    if verified {
-        "the registry accepts the token"
-    } else {
-        "the registry was not asked about the token"
+/// What is known of a token: by `verified` and `public` of an answer.
+pub(super) fn verified(verified: bool, public: bool) -> &'static str {
+    match (verified, public) {
+        (true, _) => "the registry accepts the token",
+        (false, true) => "the registry was reached, but whether it accepts the token is not known",
+        (false, false) => "the registry was not asked about the token",
     }
 }
 

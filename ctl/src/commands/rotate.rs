@@ -73,6 +73,6 @@ fn words(rotated: &Rotated) -> String {
         "Rotated {} to generation {}; {}.\n",
         rotated.name,
         rotated.generation,
-        registry::verified(rotated.verified)
+        registry::verified(rotated.verified, rotated.public)
     ) + &output::notes(&rotated.notes)
 }

@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 
+use regauth_shared::index::AUTH_REQUIRED;
 use regauth_shared::paths::Folders;
 use regauth_shared::response::RegistryAdded;
 use regauth_shared::{ErrorBody, Request, Secret, request};
@@ -115,23 +116,15 @@ fn add(client: &Client, registry: &Described, token: Secret, verify: bool) -> Re
         verify,
     })))?;
     git_index::complete(&mut added.answer, client);
-    // What regauthd says of auth-required is taken care of.
-    let notes = added
-        .answer
-        .notes
-        .iter()
-        .filter(|note| !note.contains("auth-required"))
-        .cloned();
+    // A placeholder is taken care of.
+    let notes = added.answer.notes.iter().filter(|note| *note != AUTH_REQUIRED).cloned();
     output::print_to_stderr(&output::notes(&notes.collect::<Vec<_>>()));
     Ok(())
 }
 
 /// The environment that everything needs, and a `PATH` on which cargo finds the credential provider.
 fn variables(facts: &Facts) -> Vec<Variable> {
-    let mut variables = environment::variables(facts);
-    let callers = |name: &str| std::env::var(name).ok();
-    variables.extend(environment::java(facts, callers));
-    variables.extend(environment::exceptions(facts, callers));
+    let mut variables = environment::of_caller(facts);
     if on_path(PROVIDER).is_none()
         && let Some(folder) = beside_us(PROVIDER).as_deref().and_then(Path::parent)
     {

@@ -10,7 +10,8 @@ use crate::output::{self, Report};
 /// Ask registries whether their tokens work
 ///
 /// One line a registry. Exits with 0 if all tokens are accepted, 4 if one is rejected, 5 if there is none to ask about
-/// because the store is locked or does not have it, 1 if a registry did not answer in a way that tells.
+/// because the store is locked or does not have it, 1 if a registry did not answer in a way that tells: `unclear`, or
+/// `public` where what was asked is open to everybody, with any token or none.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -36,10 +37,14 @@ fn worst(verified: &Verified) -> u8 {
         exit_code::TOKEN_REJECTED
     } else if any(VerdictResult::NoToken) {
         exit_code::STORE
-    } else if any(VerdictResult::Unclear) || any(VerdictResult::Unknown) {
-        exit_code::FAILED
-    } else {
+    } else if verified
+        .registries
+        .iter()
+        .all(|verdict| verdict.result == VerdictResult::Accepted)
+    {
         exit_code::DONE
+    } else {
+        exit_code::FAILED
     }
 }
 
@@ -52,6 +57,7 @@ fn words(verified: &Verified) -> String {
             VerdictResult::Accepted => "accepted",
             VerdictResult::Rejected => "rejected",
             VerdictResult::Unclear => "unclear",
+            VerdictResult::Public => "public",
             VerdictResult::NoToken => "no token",
             _ => "unknown",
         };

@@ -1,9 +1,11 @@
 //! What a cargo index says of itself, against what its registry covers.
 
+use regauth_shared::index::Place;
 use regauth_shared::response::RegistryView;
+use url::Url;
 
 use super::{Finding, Patient};
-use crate::index::{self, Place, Way};
+use crate::index::{self, Way};
 
 /// Every index of cargo's.
 pub(super) fn check(patient: &Patient) -> Vec<Finding> {
@@ -17,12 +19,12 @@ fn of(patient: &Patient, view: &RegistryView, index: &str) -> Vec<Finding> {
         bundle: &patient.facts.bundle,
     };
     // No curl, no git, or a registry that does not answer: others say so.
-    let config = index::config(&way, index).unwrap_or_default();
-    let places = index::uncovered(view, &config);
+    let config = index::config(&way, index);
+    let places = config.map_or_else(Vec::new, |config| index::uncovered(view, &config));
     places.iter().map(|place| missing(view, place)).collect()
 }
 
-fn missing(view: &RegistryView, place: &Place) -> Finding {
+fn missing(view: &RegistryView, place: &Place<Url>) -> Finding {
     let (name, url) = (&view.name, &place.url);
     Finding::new(
         "scope-missing",

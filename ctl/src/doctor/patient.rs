@@ -79,18 +79,14 @@ pub(super) fn environment(patient: &Patient) -> Vec<Finding> {
     let mut findings = Vec::new();
     for name in ["NO_PROXY", "no_proxy"] {
         let value = variable(name).unwrap_or_default();
-        let entries = environment::bypassing(&value, &patient.facts.hosts());
+        let hosts = patient.facts.hosts();
+        let entries = environment::bypassing(&value, &hosts);
         if !entries.is_empty() {
-            let kept: Vec<&str> = value
-                .split(',')
-                .map(str::trim)
-                .filter(|entry| !entries.contains(entry))
-                .collect();
             findings.push(Finding::new(
                 "no-proxy-bypasses",
                 format!("{name} has {}, which is the host of a registry", entries.join(", ")),
                 "NO_PROXY beats every proxy setting, CARGO_HTTP_PROXY included: clients go past regauthd, without a token",
-                format!("export {name}='{}'", kept.join(",")),
+                format!("export {name}='{}'", environment::without(&value, &hosts)),
             ));
         }
     }

@@ -43,6 +43,15 @@ fn judge(patient: &Patient, verdict: &Verdict) -> Option<Finding> {
             "every request to it fails; regauthd stops asking, so that the account is not locked out",
             rotate,
         )),
+        VerdictResult::Public => Some(
+            Finding::new(
+                "registry-public",
+                format!("{name}: {}", verdict.detail),
+                "a token that has run out shows only when something private is asked for",
+                "nothing is to be done; a scope that is closed to strangers would tell more",
+            )
+            .only_worth_knowing(),
+        ),
         VerdictResult::NoToken => Some(Finding::new(
             "token-missing",
             format!("{name} has no token: {}", verdict.detail),

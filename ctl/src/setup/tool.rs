@@ -1,4 +1,4 @@
-//! The clients, and what each of them needs (CLIENTS.md: "Cargo", "Git", "One environment for all clients").
+//! The clients, and what each of them needs in which of its files.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::facts::{Facts, is_git_index, on_path};
 use super::format::{Format, Setting, Value};
 use super::record::{Place, Record};
-use crate::environment::{self, Shell};
-use crate::error;
+use crate::shell::Shell;
+use crate::{environment, error};
 
 /// A client that can be set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -166,7 +166,7 @@ fn shell(profile: PathBuf, facts: &Facts) -> Wanted {
     let shell = Shell::of_profile(&profile);
     let path = facts.state.join(shell.environment_file());
     let line = shell.source(&path);
-    let script = environment::script(&environment::variables(facts), shell);
+    let script = shell.script(&environment::variables(facts));
     Wanted {
         files: vec![
             WantedFile {

@@ -160,6 +160,7 @@ fn verify_exits_with_the_worst_verdict() {
         (vec!["accepted"], 0),
         (vec![], 0),
         (vec!["accepted", "unclear"], 1),
+        (vec!["accepted", "public"], 1),
         (vec!["accepted", "perhaps"], 1),
         (vec!["no-token", "unclear"], 5),
         (vec!["unclear", "no-token", "rejected"], 4),

@@ -41,7 +41,6 @@ use leaf::Leaf;
 pub struct Authority {
     host: Host,
     certificates: Certificates,
-    expires: OffsetDateTime,
     intermediate: CertificateDer<'static>,
     issuer: Issuer<'static, Key>,
     leaf: ArcSwap<Leaf>,
@@ -87,11 +86,6 @@ impl Authority {
         &self.certificates
     }
 
-    /// When its certificates end.
-    pub fn expires(&self) -> OffsetDateTime {
-        self.expires
-    }
-
     /// TLS as the host's own server would do it: 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN (RFC 7301), resumption, but no
     /// early data, which can be replayed (RFC 8446, section 8).
     ///
@@ -121,8 +115,8 @@ impl Authority {
         let intermediate = read(&certificates.intermediate)?;
         let key = Key::from_secret(key)?;
         proof::inspect(&root, host, now)?;
-        let inspected = proof::inspect(&intermediate, host, now)?;
-        if inspected.public_key != key.public() {
+        let public_key = proof::inspect(&intermediate, host, now)?;
+        if public_key != key.public() {
             return Err(AuthorityError::OtherKey);
         }
 
@@ -132,7 +126,6 @@ impl Authority {
         Ok(Self {
             host: host.clone(),
             certificates,
-            expires: inspected.expires,
             leaf: ArcSwap::from_pointee(leaf),
             intermediate,
             issuer,

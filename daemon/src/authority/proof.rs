@@ -19,15 +19,8 @@ use super::leaf::Leaf;
 use super::root::NOWHERE;
 use crate::host::Host;
 
-/// What the authority needs to know of its intermediate.
-pub(super) struct Inspected {
-    pub(super) expires: OffsetDateTime,
-    /// SubjectPublicKeyInfo in DER.
-    pub(super) public_key: Vec<u8>,
-}
-
-/// Refuses a certificate that is permitted more than `host`, or that time has passed by.
-pub(super) fn inspect(der: &CertificateDer<'_>, host: &Host, now: OffsetDateTime) -> Result<Inspected, AuthorityError> {
+/// Refuses a certificate that is permitted more than `host`, or that time has passed by; its SubjectPublicKeyInfo in DER.
+pub(super) fn inspect(der: &CertificateDer<'_>, host: &Host, now: OffsetDateTime) -> Result<Vec<u8>, AuthorityError> {
     let (_, certificate) = x509_parser::parse_x509_certificate(der).map_err(|_| AuthorityError::Unreadable)?;
     if !is_bound_to(&certificate, host) {
         return Err(AuthorityError::OtherHost);
@@ -40,10 +33,7 @@ pub(super) fn inspect(der: &CertificateDer<'_>, host: &Host, now: OffsetDateTime
     if expires - now < NEAR_EXPIRY {
         return Err(AuthorityError::Expiring { expires });
     }
-    Ok(Inspected {
-        expires,
-        public_key: certificate.public_key().raw.to_vec(),
-    })
+    Ok(certificate.public_key().raw.to_vec())
 }
 
 /// The ledger is a file: whoever could slip in a root without constraints would be handed the whole web by our bundle.

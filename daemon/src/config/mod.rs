@@ -78,9 +78,7 @@ impl Config {
         };
         findings.conclude(config)
     }
-}
 
-impl Config {
     /// The registry whose credential a registry uses: itself, unless it says `credential-of`.
     pub fn owner<'a>(&'a self, name: &'a RegistryName) -> &'a RegistryName {
         sources::owner(&self.registries, name).unwrap_or(name)

@@ -1,22 +1,24 @@
 //! `add-registry`: check, ask the registry, store, serve.
 
-use std::fmt::Display;
-use std::str::FromStr;
 use std::sync::Arc;
 
+use regauth_shared::index::{AUTH_REQUIRED, IndexConfig};
 use regauth_shared::request::AddRegistry;
 use regauth_shared::response::{RegistryAdded, VerdictResult};
-use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
-use url::Url;
+use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
 
-use super::authorities::hosts;
-use super::probe::{self, Finding, IndexConfig};
-use super::registrar::{Books, Registrar, first_record, record, serve_credentials, store_error};
+use super::books::Books;
+use super::description::{self, push_uncovered};
+use super::probe::{self, Finding};
+use super::registrar::Registrar;
 use super::show;
 use super::supply::{self, Supply};
 use crate::credential::Item;
+use crate::host::Host;
+use crate::ledger::Record;
 use crate::proxy::routes::Service;
-use crate::registry::{Index, Kind, Registry, Scheme, Scope, Source, Writes};
+use crate::proxy::upstream::Upstream;
+use crate::registry::{Index, Registry, Scope, Source};
 
 /// Adds a registry. The configuration's write is the moment it exists; before it, everything is undone on failure or
 /// at the next start.
@@ -26,17 +28,17 @@ pub(crate) async fn add_registry(registrar: &Registrar, request: AddRegistry) ->
     refuse_unread_changes(registrar, &request.name)?;
     let Newcomer {
         service,
-        verified,
+        verdict,
         notes,
     } = newcomer(registrar, &books, &request).await?;
     let name = request.name.clone();
     books.ledger.pending.insert(name.clone());
     if service.registry.source == Source::Store {
-        let record = service.keeper.present().value().map_or_else(first_record, record);
+        let record = service.keeper.present().value().map_or_else(Record::first, Record::of);
         books.ledger.registries.insert(name.clone(), record);
     }
     books.services.insert(name.clone(), Arc::clone(&service));
-    serve_credentials(&books);
+    books.serve_credentials();
     if let Err(error) = commit(registrar, &mut books, &request, &service.registry).await {
         undo(registrar, &mut books, &name).await;
         registrar.publish(&books);
@@ -46,6 +48,7 @@ pub(crate) async fn add_registry(registrar: &Registrar, request: AddRegistry) ->
     if let Err(error) = registrar.write_ledger(&books.ledger) {
         tracing::warn!(error = error.message, "added, and noted as such at the next start");
     }
+    let verified = verdict == Some(VerdictResult::Accepted);
     if verified && let Some(generation) = service.credential.generation() {
         generation.guard().note(true);
     }
@@ -54,6 +57,7 @@ pub(crate) async fn add_registry(registrar: &Registrar, request: AddRegistry) ->
     Ok(RegistryAdded {
         registry: show::view(&service),
         verified,
+        public: verdict == Some(VerdictResult::Public),
         notes,
         bundle: registrar.folders.bundle().display().to_string(),
         proxy: show::proxy_url(registrar),
@@ -63,26 +67,26 @@ pub(crate) async fn add_registry(registrar: &Registrar, request: AddRegistry) ->
 /// A registry that could be added.
 struct Newcomer {
     service: Arc<Service>,
-    verified: bool,
+    /// What the registry said of the token, if it was asked.
+    verdict: Option<VerdictResult>,
     notes: Vec<String>,
 }
 
 /// Checks the request, gets the token, asks the registry about it and about itself.
 async fn newcomer(registrar: &Registrar, books: &Books, request: &AddRegistry) -> Result<Newcomer, ErrorBody> {
     let name = &request.name;
-    let mut registry = described(request)?;
+    let mut registry = description::registry(request)?;
     refuse_taken_scopes(books, name, &registry)?;
     let upstream = Arc::new(registrar.upstream(name, &registry)?);
     let Supply { keeper, first } = supply::supply(registrar, books, &registry, request).await?;
-    let index = match &first {
-        Ok(secret) if request.verify => {
-            let finding = probe::ask(&upstream, registrar.pool(), &registry, secret).await;
-            refuse_unless_accepted(name, &finding)?;
-            finding.index
-        }
+    let finding = match &first {
+        Ok(secret) if request.verify => Some(asked(&upstream, registrar, &registry, name, secret).await?),
         _ => None,
     };
-    let mut notes = take_in_places(&mut registry, index.as_ref(), request);
+    let index = finding.as_ref().and_then(|finding| finding.index.as_ref());
+    let mut notes = take_in_places(&mut registry, index, request);
+    let verdict = finding.as_ref().map(|finding| finding.result);
+    notes.extend(finding.filter(Finding::is_public).map(|finding| finding.detail));
     notes.extend(first.err().map(|why| format!("there is no token yet: {why}")));
     refuse_taken_scopes(books, name, &registry)?;
     let service = Service {
@@ -96,7 +100,7 @@ async fn newcomer(registrar: &Registrar, books: &Books, request: &AddRegistry) -
     };
     Ok(Newcomer {
         service: Arc::new(service),
-        verified: request.verify,
+        verdict,
         notes,
     })
 }
@@ -110,15 +114,14 @@ async fn commit(
     registrar.write_ledger(&books.ledger)?;
     if let Some(token) = &request.token {
         let item = Item::Credential(request.name.clone());
-        let written = registrar.store().thread.write(&item, token).await;
-        written.map_err(|error| store_error(&error))?;
+        registrar.store().thread.write(&item, token).await?;
     }
     registrar.ensure_authorities(books).await?;
-    let without = hosts(registry)
-        .into_iter()
-        .find(|host| !books.identities.contains_key(host));
-    if let (Some(_), Some(trouble)) = (without, &books.store_trouble) {
-        return Err(store_error(trouble));
+    let is_unknown = |host: &Host| !books.identities.contains_key(host);
+    if let Some(trouble) = &books.store_trouble
+        && registry.hosts().any(is_unknown)
+    {
+        return Err(trouble.clone().into());
     }
     registrar.write_bundle(books)?;
     registrar.edit_config(|config| config.add_registry(&request.name, registry))
@@ -126,7 +129,7 @@ async fn commit(
 
 async fn undo(registrar: &Registrar, books: &mut Books, name: &RegistryName) {
     books.services.remove(name);
-    serve_credentials(books);
+    books.serve_credentials();
     if let Err(error) = registrar.delete_credential(books, name).await {
         tracing::warn!(registry = %name, %error, "its token is deleted when the store opens, if it got there at all");
     }
@@ -136,64 +139,6 @@ async fn undo(registrar: &Registrar, books: &mut Books, name: &RegistryName) {
         .and_then(|()| registrar.write_bundle(books))
     {
         tracing::warn!(error = error.message, "undoing is completed at the next start");
-    }
-}
-
-/// The registry as the request describes it; every text is checked here.
-fn described(request: &AddRegistry) -> Result<Registry, ErrorBody> {
-    let (index, scopes) = places(request)?;
-    let kind: Kind = read("--kind", request.kind.as_deref().unwrap_or("cargo"))?;
-    let writes: Writes = read("--writes", request.writes.as_deref().unwrap_or("deny"))?;
-    let username = request.username.as_deref();
-    let usual = if username.is_some() { "basic" } else { "bearer" };
-    let scheme = Scheme::parse(request.scheme.as_deref().unwrap_or(usual), username)
-        .map_err(|error| invalid("--scheme", &error))?;
-    let ca_file = request.ca_file.as_ref().map(Into::into);
-    Ok(Registry {
-        kind,
-        index,
-        scopes,
-        scheme,
-        source: supply::source(request)?,
-        writes,
-        ca_file,
-        client_identity: None,
-    })
-}
-
-/// The index, and the scopes that were given or that it begins with.
-fn places(request: &AddRegistry) -> Result<(Option<Index>, Vec<Scope>), ErrorBody> {
-    let index: Option<Index> = request.index.as_deref().map(|text| read("--index", text)).transpose()?;
-    let mut scopes: Vec<Scope> = Vec::new();
-    for text in &request.scopes {
-        push_uncovered(&mut scopes, read("--scope", text)?);
-    }
-    if let Some(index) = &index {
-        push_uncovered(&mut scopes, index.scope().map_err(|error| invalid("--index", &error))?);
-    }
-    if scopes.is_empty() {
-        return Err(ErrorBody::new(
-            ErrorKind::Invalid,
-            "a registry needs --index or --scope",
-        ));
-    }
-    Ok((index, scopes))
-}
-
-pub(super) fn read<T: FromStr<Err: Display>>(flag: &str, text: &str) -> Result<T, ErrorBody> {
-    text.parse().map_err(|error: T::Err| invalid(flag, &error))
-}
-
-pub(super) fn invalid(flag: &str, error: &dyn Display) -> ErrorBody {
-    ErrorBody::new(ErrorKind::Invalid, format!("{flag}: {error}"))
-        .hint("`regauthctl add-registry --help` shows examples")
-}
-
-/// Of two scopes of one registry, the wider one says it all.
-pub(super) fn push_uncovered(scopes: &mut Vec<Scope>, scope: Scope) {
-    if !scopes.iter().any(|present| present.covers(&scope)) {
-        scopes.retain(|present| !scope.covers(present));
-        scopes.push(scope);
     }
 }
 
@@ -240,15 +185,21 @@ pub(super) fn refuse_taken_scopes(books: &Books, name: &RegistryName, registry: 
     Ok(())
 }
 
-fn refuse_unless_accepted(name: &RegistryName, finding: &Finding) -> Result<(), ErrorBody> {
+/// What the registry says of the token and of itself, if it does not reject the token.
+async fn asked(
+    upstream: &Arc<Upstream>,
+    registrar: &Registrar,
+    registry: &Registry,
+    name: &RegistryName,
+    secret: &Secret,
+) -> Result<Finding, ErrorBody> {
+    let finding = probe::ask(upstream, registrar.pool(), registry, secret).await;
     match finding.result {
-        VerdictResult::Accepted => Ok(()),
-        VerdictResult::Rejected => Err(
-            ErrorBody::new(ErrorKind::TokenRejected, finding.detail.clone()).hint(format!(
-                "nothing was stored; check the token, --scheme and --username, then add `{name}` again"
-            )),
-        ),
-        _ => Err(ErrorBody::new(ErrorKind::NotVerified, finding.detail.clone())
+        VerdictResult::Accepted | VerdictResult::Public => Ok(finding),
+        VerdictResult::Rejected => Err(ErrorBody::new(ErrorKind::TokenRejected, finding.detail).hint(format!(
+            "nothing was stored; check the token, --scheme and --username, then add `{name}` again"
+        ))),
+        _ => Err(ErrorBody::new(ErrorKind::NotVerified, finding.detail)
             .hint("nothing was stored; correct what is wrong and repeat, or add it unasked with --no-verify")),
     }
 }
@@ -272,65 +223,19 @@ fn take_in_places(registry: &mut Registry, config: Option<&IndexConfig>, request
         ));
         return notes;
     };
-    for (what, place) in [
-        ("downloads (`dl`)", download_place(&config.dl)),
-        ("the API (`api`)", api_place(config)),
-    ] {
-        let Some(place) = place else { continue };
-        if registry.scopes.iter().any(|scope| scope.covers(&place)) {
+    for place in config.places::<Scope>() {
+        let scope = &place.url;
+        if registry.scopes.iter().any(|covered| covered.covers(scope)) {
             continue;
         }
-        if place.origin == home.origin && place.plain == home.plain {
-            push_uncovered(&mut registry.scopes, place);
+        if scope.origin == home.origin && scope.plain == home.plain {
+            push_uncovered(&mut registry.scopes, place.url);
         } else {
-            notes.push(format!(
-                "{what} of this registry are at {place}, another host, which does not get the token; if it needs it: \
-                 `regauthctl add-scope {} {place}`",
-                request.name
-            ));
+            notes.push(place.elsewhere(&request.name));
         }
     }
     if config.auth_required {
-        notes.push(
-            "the index says auth-required: cargo insists on a token of its own and is content with any; `regauthctl setup \
-             cargo` gives it a placeholder"
-                .to_owned(),
-        );
+        notes.push(AUTH_REQUIRED.to_owned());
     }
     notes
-}
-
-/// `dl` up to its first marker, cut at the last slash; without markers cargo appends `/{crate}/{version}/download`.
-fn download_place(dl: &str) -> Option<Scope> {
-    let fixed = match dl.find('{') {
-        Some(marker) => dl.get(..marker)?.rsplit_once('/')?.0,
-        None => dl,
-    };
-    Url::parse(fixed).ok()?;
-    fixed.parse().ok()
-}
-
-/// The API's paths all begin with `/api/v1/` below its base (the Cargo book, "Web API").
-fn api_place(config: &IndexConfig) -> Option<Scope> {
-    let base = config.api.as_deref()?.trim_end_matches('/');
-    format!("{base}/api/v1/").parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_place_of_downloads_is_what_all_of_them_share() {
-        for (dl, place) in [
-            ("https://a.example/api/v1/crates", "https://a.example/api/v1/crates/"),
-            ("https://a.example/dl/{crate}/{version}", "https://a.example/dl/"),
-            ("https://a.example/dl/{crate}-{version}.crate", "https://a.example/dl/"),
-            ("https://a.example/{prefix}/x", "https://a.example/"),
-        ] {
-            assert_eq!(download_place(dl).unwrap().to_string(), place, "{dl}");
-        }
-        assert_eq!(download_place("https://{crate}.example/"), None);
-        assert_eq!(download_place("not a url"), None);
-    }
 }

@@ -1,27 +1,34 @@
 //! The registrar's authorities: one for each configured host, and the bundle that names them to clients.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use regauth_shared::{ErrorBody, ErrorKind};
 
-use super::files::write_error;
-use super::registrar::{Books, Identity, Registrar, store_error};
+use super::books::Books;
+use super::failure::write_error;
+use super::registrar::Registrar;
 use crate::atomic;
 use crate::authority::{Authority, AuthorityError, bundle, java};
 use crate::credential::Item;
 use crate::host::Host;
-use crate::registry::Registry;
+
+/// An authority, and TLS as its host. The configuration is made once: it holds the sessions that clients resume.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    /// Who signs.
+    pub(crate) authority: Arc<Authority>,
+    /// How connections are taken.
+    pub(crate) tls: Arc<rustls::ServerConfig>,
+    /// The same where only git comes: large pushes over HTTP/2 can hang in git and libcurl themselves
+    /// (<https://github.com/git/git/issues/1608>).
+    pub(crate) tls_for_git: Arc<rustls::ServerConfig>,
+}
 
 impl Registrar {
     /// Sees to it that every configured host has an authority: from the ledger and the store, or a new one.
     pub(crate) async fn ensure_authorities(&self, books: &mut Books) -> Result<(), ErrorBody> {
-        let wanted: BTreeSet<Host> = books
-            .services
-            .values()
-            .flat_map(|service| hosts(&service.registry))
-            .collect();
+        let wanted = books.hosts();
         for host in wanted {
             if !books.identities.contains_key(&host) {
                 self.ensure_authority(books, &host).await?;
@@ -75,21 +82,13 @@ impl Registrar {
             .authorities
             .insert(host.to_string(), authority.certificates().clone());
         self.write_ledger(&books.ledger)?;
-        self.store()
-            .thread
-            .write(item, &key)
-            .await
-            .map_err(|error| store_error(&error))?;
+        self.store().thread.write(item, &key).await?;
         Ok(authority)
     }
 
     /// Forgets the authorities of hosts that no registry is on, keys and all.
     pub(crate) async fn forget_unused_authorities(&self, books: &mut Books) {
-        let wanted: BTreeSet<Host> = books
-            .services
-            .values()
-            .flat_map(|service| hosts(&service.registry))
-            .collect();
+        let wanted = books.hosts();
         let unwanted: Vec<String> = books
             .ledger
             .authorities
@@ -138,16 +137,6 @@ impl Registrar {
         };
         write(file, contents, 0o644).map_err(|error| write_error(file, &error))
     }
-}
-
-/// The hosts that a registry's scopes are on, as far as we speak TLS for them.
-pub(crate) fn hosts(registry: &Registry) -> BTreeSet<Host> {
-    registry
-        .scopes
-        .iter()
-        .filter(|scope| !scope.plain)
-        .map(|scope| scope.origin.host.clone())
-        .collect()
 }
 
 fn authority_error(host: &Host, error: &AuthorityError) -> ErrorBody {

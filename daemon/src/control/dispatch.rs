@@ -5,7 +5,7 @@ use regauth_shared::{ErrorBody, Request};
 use serde::Serialize;
 
 use super::registrar::Registrar;
-use super::{add, grants, life, moving, remove, rotate, scopes, show};
+use super::{add, grants, life, moving, remove, rotate, scopes, show, verify, writes};
 
 /// Carries out one line of the protocol and gives the line to answer.
 pub(crate) async fn dispatch(registrar: &Registrar, line: &str) -> String {
@@ -23,9 +23,9 @@ async fn carry_out(registrar: &Registrar, request: Request) -> String {
         Request::List(_) => answer(Ok(show::list(registrar))),
         Request::Show(request) => answer(show::show(registrar, &request)),
         Request::Rotate(request) => answer(rotate::rotate(registrar, request).await),
-        Request::Verify(request) => answer(rotate::verify(registrar, request).await),
-        Request::Allow(request) => answer(rotate::allow(registrar, request)),
-        Request::Deny(request) => answer(rotate::deny(registrar, request)),
+        Request::Verify(request) => answer(verify::verify(registrar, request).await),
+        Request::Allow(request) => answer(writes::allow(registrar, request)),
+        Request::Deny(request) => answer(writes::deny(registrar, request)),
         Request::Grant(request) => answer(grants::grant(registrar, request).await),
         Request::Grants(_) => answer(Ok(grants::grants(registrar))),
         Request::Revoke(request) => answer(grants::revoke(registrar, request).await),
@@ -34,7 +34,7 @@ async fn carry_out(registrar: &Registrar, request: Request) -> String {
         Request::Unlock(request) => answer(life::unlock(registrar, request).await),
         Request::Store(_) => answer(Ok(moving::store(registrar).await)),
         Request::StoreMove(request) => answer(moving::store_move(registrar, request).await),
-        Request::Holds(request) => answer(rotate::holds(registrar, &request)),
+        Request::Holds(request) => answer(verify::holds(registrar, &request)),
         Request::Log(request) => answer(life::log(registrar, &request)),
         Request::Stop(_) => answer(Ok(life::stop(registrar))),
     }

@@ -1,9 +1,8 @@
 //! The registrar's files: the ledger and the configuration.
 
-use std::path::Path;
-
 use regauth_shared::{ErrorBody, ErrorKind};
 
+use super::failure::{read_error, write_error};
 use super::registrar::Registrar;
 use crate::atomic;
 use crate::config::{Config, ConfigFile, Problems};
@@ -51,15 +50,4 @@ impl Registrar {
         ErrorBody::new(ErrorKind::Invalid, message)
             .hint("the daemon goes on with the configuration it has; correct the file, then `regauthctl reload`")
     }
-}
-
-/// A file that cannot be written, as an answer.
-pub(crate) fn write_error(file: &Path, error: &std::io::Error) -> ErrorBody {
-    ErrorBody::new(ErrorKind::Failed, format!("cannot write {}: {error}", file.display()))
-        .hint("nothing was changed; make room or mend the folder's permissions, then repeat")
-}
-
-fn read_error(file: &Path, error: &std::io::Error) -> ErrorBody {
-    ErrorBody::new(ErrorKind::Failed, format!("cannot read {}: {error}", file.display()))
-        .hint("mend the file or its permissions, then repeat")
 }

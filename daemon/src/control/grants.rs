@@ -10,8 +10,8 @@ use regauth_shared::response::{GrantList, GrantUrl, GrantView, Granted, Revoked}
 use regauth_shared::{ErrorBody, ErrorKind};
 use time::OffsetDateTime;
 
+use super::books::find;
 use super::registrar::Registrar;
-use super::remove::not_found;
 use super::show::moment;
 use crate::grant::{Grant, Grants};
 
@@ -19,12 +19,8 @@ use crate::grant::{Grant, Grants};
 pub(crate) async fn grant(registrar: &Registrar, request: request::Grant) -> Result<Granted, ErrorBody> {
     // One verb at a time: the file is rewritten whole.
     let books = registrar.books().await?;
-    if let Some(unknown) = request
-        .registries
-        .iter()
-        .find(|name| !books.services.contains_key(name))
-    {
-        return Err(not_found(&books.services, unknown));
+    for name in &request.registries {
+        find(&books.services, name)?;
     }
     if request.seconds == 0 || request.seconds > LONGEST.as_secs() {
         return Err(ErrorBody::new(

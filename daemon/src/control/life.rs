@@ -6,7 +6,7 @@ use regauth_shared::request::{Log, Unlock};
 use regauth_shared::response::{LogLevels, Reloaded, Stopping, Unlocked};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, version};
 
-use super::registrar::{Registrar, store_error};
+use super::registrar::Registrar;
 use super::show;
 use crate::authority::bundle;
 use crate::config::Config;
@@ -96,11 +96,10 @@ pub(crate) async fn unlock(registrar: &Registrar, request: Unlock) -> Result<Unl
     let store = &registrar.store().thread;
     // Nobody is to be asked to open a keychain that will then refuse a passphrase.
     if request.passphrase.is_some() || request.set_passphrase.is_none() {
-        let opened = store.unlock(request.passphrase.as_ref()).await;
-        opened.map_err(|error| store_error(&error))?;
+        store.unlock(request.passphrase.as_ref()).await?;
     }
     if let Some(passphrase) = &request.set_passphrase {
-        store.seal(passphrase).await.map_err(|error| store_error(&error))?;
+        store.seal(passphrase).await?;
         tracing::info!("the vault has a new passphrase");
     }
     registrar.retry_store().await;

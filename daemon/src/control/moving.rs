@@ -2,8 +2,8 @@
 //!
 //! The configuration's write is the moment at which the other store is the store. Before it the old one has everything, and
 //! what was copied is taken back on failure or at the next start; by then the new one has everything, each secret read
-//! back and compared, and only then the old one loses its copies. A copy is deleted only where the present store has the
-//! secret itself, the same or a newer one, or nobody knows of it any more. Requests go on all the while: they need no store.
+//! back and compared, and only then the old one loses its [`copies`](super::copies). Requests go on all the while: they need
+//! no store.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,8 +13,9 @@ use regauth_shared::request::StoreMove;
 use regauth_shared::response::{StoreMoved, StoreMoving, StoreShown};
 use regauth_shared::{ErrorBody, ErrorKind, Secret};
 
-use super::authorities::hosts;
-use super::registrar::{Books, Registrar, store_error};
+use super::books::Books;
+use super::copies::left_over;
+use super::registrar::Registrar;
 use super::show;
 use crate::credential::open::Opened;
 use crate::credential::{Item, StoreError, StoreKind};
@@ -30,19 +31,19 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    fn step(&self) {
+    pub(super) fn step(&self) {
         self.done.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 /// What keeps the secrets, and whether they are on their way to another keeper.
 pub(crate) async fn store(registrar: &Registrar) -> StoreShown {
-    let moving = registrar.progress().map(|progress| StoreMoving {
+    let moving = registrar.stores.progress().map(|progress| StoreMoving {
         to: progress.to.as_str().to_owned(),
         done: progress.done.load(Ordering::Relaxed),
         of: progress.of,
     });
-    let left = registrar.other_store();
+    let left = registrar.stores.other();
     StoreShown {
         store: show::present_store(registrar).await,
         moving,
@@ -61,7 +62,7 @@ pub(crate) async fn store_move(registrar: &Registrar, request: StoreMove) -> Res
     if from.kind == to {
         let message = format!("the secrets are in the {} already", to.as_str());
         notes.push(message);
-        if let Some(other) = registrar.other_store() {
+        if let Some(other) = registrar.stores.other() {
             let opened = opened(&other, request.passphrase.as_ref()).await;
             opened.map_err(|error| trouble(other.kind, &error))?;
         }
@@ -77,8 +78,8 @@ pub(crate) async fn store_move(registrar: &Registrar, request: StoreMove) -> Res
     }
     registrar.clear_other_store(&mut books).await;
     registrar.publish(&books);
-    registrar.note_progress(None);
-    notes.extend(registrar.other_store().map(|other| left_over(other.kind)));
+    registrar.stores.note_progress(None);
+    notes.extend(registrar.stores.other().map(|other| left_over(other.kind)));
     Ok(StoreMoved {
         from: from.kind.as_str().to_owned(),
         store: show::present_store(registrar).await,
@@ -89,14 +90,14 @@ pub(crate) async fn store_move(registrar: &Registrar, request: StoreMove) -> Res
 
 /// What an earlier move left in a store goes before another move begins, which could not tell it from its own.
 async fn clear_before(registrar: &Registrar, books: &mut Books, next: &Arc<Opened>) -> Result<(), ErrorBody> {
-    let Some(other) = registrar.other_store() else {
+    let Some(other) = registrar.stores.other() else {
         return Ok(());
     };
     if other.kind == next.kind {
-        registrar.note_other_store(Some(Arc::clone(next)));
+        registrar.stores.note_other(Some(Arc::clone(next)));
     }
     registrar.clear_other_store(books).await;
-    match registrar.other_store() {
+    match registrar.stores.other() {
         Some(other) => Err(trouble(other.kind, &StoreError::Failed(left_over(other.kind)))),
         None => Ok(()),
     }
@@ -115,7 +116,7 @@ async fn carry_over(
         done: AtomicU64::new(0),
         of: 3 * items.len() as u64,
     });
-    registrar.note_progress(Some(Arc::clone(&progress)));
+    registrar.stores.note_progress(Some(Arc::clone(&progress)));
     books.ledger.moving = Some(Moving {
         from: from.kind,
         to: next.kind,
@@ -129,8 +130,7 @@ async fn carry_over(
     let committed = carried.and_then(|moved| commit(registrar, &mut books.ledger, next.kind).map(|()| moved));
     match &committed {
         Ok(moved) => {
-            registrar.use_store(Arc::clone(next));
-            registrar.note_other_store(Some(Arc::clone(from)));
+            registrar.stores.switch(Arc::clone(next));
             books.store_trouble = None;
             tracing::info!(
                 from = from.kind.as_str(),
@@ -140,10 +140,10 @@ async fn carry_over(
             );
         }
         Err(_) => {
-            registrar.note_other_store(Some(Arc::clone(next)));
+            registrar.stores.note_other(Some(Arc::clone(next)));
             registrar.clear_other_store(books).await;
             registrar.publish(books);
-            registrar.note_progress(None);
+            registrar.stores.note_progress(None);
         }
     }
     committed
@@ -185,102 +185,6 @@ fn commit(registrar: &Registrar, ledger: &mut Ledger, to: StoreKind) -> Result<(
     }
 }
 
-impl Registrar {
-    /// At the start: a move that a kill interrupted is finished where the configuration names the new store, and undone
-    /// where it names the old one.
-    pub(super) async fn settle_move(&self, books: &mut Books) {
-        let Some(moving) = &books.ledger.moving else { return };
-        let present = self.store().kind;
-        let other = match present {
-            kind if kind == moving.from => moving.to,
-            // Somebody has named it in the file by hand, before it had everything.
-            kind if kind == moving.to && !moving.whole => return,
-            kind if kind == moving.to => moving.from,
-            _ => return,
-        };
-        self.note_other_store(Some(Arc::new(Opened::new(&self.folders, other))));
-        self.clear_other_store(books).await;
-    }
-
-    /// Tries again to delete what a move left in the other store, once that can be used.
-    pub(crate) async fn retry_other_store(&self) {
-        let Some(other) = self.other_store() else { return };
-        // Not while the verbs wait: either of them may take its time.
-        if other.thread.check().await.is_ok() && self.store().thread.check().await.is_ok() {
-            let Ok(mut books) = self.books().await else { return };
-            self.clear_other_store(&mut books).await;
-            self.publish(&books);
-        }
-    }
-
-    /// Deletes from the other store what the present one has. What cannot be deleted now stays noted.
-    async fn clear_other_store(&self, books: &mut Books) {
-        let (Some(other), Some(moving)) = (self.other_store(), books.ledger.moving.clone()) else {
-            return;
-        };
-        let present = self.store();
-        for item in &moving.items {
-            if let Err(error) = clear(&present, &other, item, Why::of(books, &moving, present.kind, item)).await {
-                tracing::warn!(store = other.kind.as_str(), %error, "its copies are deleted when it opens");
-                return;
-            }
-            if let Some(progress) = self.progress() {
-                progress.step();
-            }
-        }
-        books.ledger.moving = None;
-        self.note_other_store(None);
-        if let Err(error) = self.write_ledger(&books.ledger) {
-            tracing::warn!(
-                error = error.message,
-                "the move is over, and noted as such at the next start"
-            );
-        }
-    }
-}
-
-/// Deletes a copy, unless it is the only one, or may be newer than the present store's.
-async fn clear(present: &Opened, other: &Opened, item: &Item, why: Why) -> Result<(), StoreError> {
-    if why != Why::NobodyKnowsIt {
-        let ours = present.thread.read(item).await?;
-        let theirs = other.thread.read(item).await?;
-        let spare = match (&ours, &theirs) {
-            (_, None) => return Ok(()),
-            (Some(ours), Some(theirs)) => why == Why::ItIsOld || ours.is_same(theirs),
-            (None, Some(_)) => false,
-        };
-        if !spare {
-            tracing::warn!(%item, store = other.kind.as_str(), "the present store does not have it so, and it stays there");
-            return Ok(());
-        }
-    }
-    other.thread.delete(item).await
-}
-
-/// Why a copy may go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Why {
-    /// Its registry or host is gone.
-    NobodyKnowsIt,
-    /// The present store has had its own since.
-    ItIsOld,
-    /// The present store has the same. Where the new store had everything and the configuration names the old one, a kill
-    /// came before it was written, or somebody has written it back by hand long after.
-    ItIsTheSame,
-}
-
-impl Why {
-    fn of(books: &Books, moving: &Moving, present: StoreKind, item: &Item) -> Self {
-        if !is_known(books, item) {
-            Self::NobodyKnowsIt
-        } else if moving.whole && present == moving.from {
-            Self::ItIsTheSame
-        } else {
-            Self::ItIsOld
-        }
-    }
-}
-
 /// Everything that the store keeps; the ledger and the registries know it all.
 fn kept(books: &Books) -> BTreeSet<Item> {
     let ledger = &books.ledger;
@@ -291,16 +195,8 @@ fn kept(books: &Books) -> BTreeSet<Item> {
     let names = stored.map(|service| &service.name).chain(&ledger.pending);
     let names = names.chain(ledger.registries.keys()).chain(ledger.rotations.keys());
     let with_authority = ledger.authorities.keys().filter_map(|host| host.parse().ok());
-    let served = books.services.values().flat_map(|service| hosts(&service.registry));
-    let keys = with_authority.chain(served).map(Item::AuthorityKey);
+    let keys = with_authority.chain(books.hosts()).map(Item::AuthorityKey);
     names.cloned().map(Item::Credential).chain(keys).collect()
-}
-
-fn is_known(books: &Books, item: &Item) -> bool {
-    match item {
-        Item::Credential(name) => books.ledger.registries.contains_key(name) || books.services.contains_key(name),
-        Item::AuthorityKey(host) => books.ledger.authorities.contains_key(&host.to_string()),
-    }
 }
 
 fn target(registrar: &Registrar, request: &StoreMove) -> Result<StoreKind, ErrorBody> {
@@ -340,15 +236,7 @@ fn trouble(kind: StoreKind, error: &StoreError) -> ErrorBody {
         _ => NOTHING_CHANGED,
     };
     let message = format!("the {}: {error}", kind.as_str());
-    ErrorBody::new(store_error(error).kind, message).hint(hint)
-}
-
-/// What a person should know of a store that still has copies.
-pub(crate) fn left_over(kind: StoreKind) -> String {
-    format!(
-        "the {0} still has copies from a move; they are deleted as soon as it opens",
-        kind.as_str()
-    )
+    ErrorBody::new(ErrorBody::from(error.clone()).kind, message).hint(hint)
 }
 
 const NOTHING_CHANGED: &str = "nothing was changed; the secrets are where they were";

@@ -10,6 +10,7 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::Incoming;
 use regauth_shared::Secret;
+use regauth_shared::index::IndexConfig;
 use regauth_shared::response::VerdictResult;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -32,6 +33,16 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
+    /// Whether the registry took the token.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.result == VerdictResult::Accepted
+    }
+
+    /// Whether it takes any, and none.
+    pub(crate) fn is_public(&self) -> bool {
+        self.result == VerdictResult::Public
+    }
+
     fn without_index(result: VerdictResult, detail: String) -> Self {
         Self {
             result,
@@ -39,19 +50,6 @@ impl Finding {
             index: None,
         }
     }
-}
-
-/// A cargo index's `config.json` (the Cargo book, "Index Format").
-#[derive(Debug, Deserialize)]
-pub(crate) struct IndexConfig {
-    /// Where crates are downloaded, with or without markers.
-    pub(crate) dl: String,
-    /// The base of the web API.
-    #[serde(default)]
-    pub(crate) api: Option<String>,
-    /// Whether cargo insists on a token of its own.
-    #[serde(default, rename = "auth-required")]
-    pub(crate) auth_required: bool,
 }
 
 /// Asks. Never fails: what can't be told is [`VerdictResult::Unclear`], with the reason.
@@ -77,7 +75,7 @@ pub(crate) async fn ask(upstream: &Arc<Upstream>, pool: usize, registry: &Regist
     if result != VerdictResult::Accepted {
         return Finding::without_index(result, detail);
     }
-    match proof {
+    let finding = match proof {
         Proof::Scope | Proof::Page => Finding::without_index(result, detail),
         Proof::Index => match read(answer).await {
             Some(index) => Finding {
@@ -85,17 +83,25 @@ pub(crate) async fn ask(upstream: &Arc<Upstream>, pool: usize, registry: &Regist
                 detail,
                 index: Some(index),
             },
-            None => unclear(format!(
-                "GET {url} did not give a cargo index's config.json; is this the index's URL?"
-            )),
+            None => {
+                return unclear(format!(
+                    "GET {url} did not give a cargo index's config.json; is this the index's URL?"
+                ));
+            }
         },
-        Proof::Name => match read(answer).await {
-            Some(Person { username }) if !username.is_empty() => Finding::without_index(result, detail),
-            _ => Finding::without_index(
-                VerdictResult::Rejected,
-                format!("GET {url} answered {status} without a name: the registry does not accept this token"),
-            ),
-        },
+        Proof::Name => return named(&url, status, detail, read(answer).await),
+    };
+    asking.unless_public(finding).await
+}
+
+/// What an answer that should name somebody shows.
+fn named(url: &Url, status: StatusCode, detail: String, person: Option<Person>) -> Finding {
+    match person {
+        Some(Person { username }) if !username.is_empty() => Finding::without_index(VerdictResult::Accepted, detail),
+        _ => Finding::without_index(
+            VerdictResult::Rejected,
+            format!("GET {url} answered {status} without a name: the registry does not accept this token"),
+        ),
     }
 }
 
@@ -160,6 +166,23 @@ impl Asking<'_> {
                 ),
             ),
             _ => unclear(detail),
+        }
+    }
+
+    /// What everybody is given shows nothing about a token.
+    async fn unless_public(&self, finding: Finding) -> Finding {
+        match self.get(None).await {
+            Ok(answer) if answer.status().is_success() => Finding {
+                result: VerdictResult::Public,
+                detail: format!(
+                    "GET {} was reached and answers {} without the token, too: it is public, so this says nothing about \
+                     the token",
+                    self.url,
+                    answer.status().as_u16()
+                ),
+                index: finding.index,
+            },
+            _ => finding,
         }
     }
 }

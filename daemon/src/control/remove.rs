@@ -6,7 +6,9 @@ use regauth_shared::request::ByName;
 use regauth_shared::response::RegistryRemoved;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 
-use super::registrar::{Books, Registrar, Services, serve_credentials, store_error};
+use super::books::{Books, Services};
+use super::failure::not_found;
+use super::registrar::Registrar;
 use crate::proxy::routes::Service;
 use crate::registry::Source;
 
@@ -29,13 +31,13 @@ pub(crate) async fn remove_registry(registrar: &Registrar, request: ByName) -> R
         return Err(error);
     }
     books.services.remove(&name);
-    serve_credentials(&books);
+    books.serve_credentials();
     registrar.publish(&books);
     let mut notes = Vec::new();
     if let Err(error) = registrar.delete_credential(&mut books, &name).await {
         notes.push(format!(
             "{}; its token is deleted as soon as the store opens",
-            store_error(&error).message
+            ErrorBody::from(error).message
         ));
     }
     if service.is_some_and(|service| !matches!(service.registry.source, Source::Store | Source::Of(_))) {
@@ -81,15 +83,4 @@ fn refuse_while_shared(services: &Services, name: &RegistryName) -> Result<(), E
         format!("the credential of `{name}` is also that of {}", users.join(", ")),
     )
     .hint("remove what uses it first, or change `credential-of` there"))
-}
-
-/// The answer for a name that nobody has, with those that there are.
-pub(crate) fn not_found(services: &Services, name: &RegistryName) -> ErrorBody {
-    let names: Vec<&str> = services.keys().map(RegistryName::as_str).collect();
-    let hint = if names.is_empty() {
-        "none is configured; `regauthctl add-registry` adds one".to_owned()
-    } else {
-        format!("there are: {}", names.join(", "))
-    };
-    ErrorBody::new(ErrorKind::NotFound, format!("there is no registry `{name}`")).hint(hint)
 }

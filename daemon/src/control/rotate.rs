@@ -1,22 +1,18 @@
-//! `rotate`, `verify`, `allow` and `deny`: what changes or questions one registry in service.
+//! `rotate`: another token in the place of one that is in use.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use regauth_shared::request::{Allow, ByName, Holds, Rotate, Verify};
-use regauth_shared::response::{Held, Rotated, Verdict, VerdictResult, Verified, WritesChanged};
+use regauth_shared::request::Rotate;
+use regauth_shared::response::{Rotated, VerdictResult};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
 use time::OffsetDateTime;
 use tokio::sync::MutexGuard;
 
+use super::books::{Books, find};
 use super::probe;
-use super::registrar::{Books, Registrar, Services, store_error, value};
-use super::remove::not_found;
-use super::show::moment;
-use crate::credential::keeper::Present;
+use super::registrar::Registrar;
+use super::verify::ask;
 use crate::credential::mark::Mark;
 use crate::credential::origin::Failure;
-use crate::credential::slot::Holding;
+use crate::credential::shelf::Present;
 use crate::credential::{Item, StoreError};
 use crate::ledger::{Ledger, Record, Rotation};
 use crate::proxy::routes::Service;
@@ -58,16 +54,6 @@ fn comes_from(name: &RegistryName, source: &Source) -> ErrorBody {
     )
 }
 
-/// Whether a registry's present token is the one that somebody has found elsewhere.
-pub(crate) fn holds(registrar: &Registrar, request: &Holds) -> Result<Held, ErrorBody> {
-    let service = find(&registrar.glance().services, &request.name)?;
-    let present = service.keeper.present();
-    Ok(Held {
-        name: request.name.clone(),
-        same: present.value().map(|value| value.secret.is_same(&request.token)),
-    })
-}
-
 /// Asks the registry, stores, swaps.
 async fn rotate_stored(
     registrar: &Registrar,
@@ -77,17 +63,19 @@ async fn rotate_stored(
     verify: bool,
 ) -> Result<Rotated, ErrorBody> {
     let name = &service.name;
-    if verify {
-        refuse_unless_accepted(&asked(registrar, service, &token).await)?;
-    }
+    let finding = if verify {
+        Some(asked(registrar, service, &token).await?)
+    } else {
+        None
+    };
     let generation = books.ledger.registries.get(name).map_or(0, |record| record.generation) + 1;
     let record = Record {
         generation,
         since: OffsetDateTime::now_utc(),
     };
     store(registrar, &mut books.ledger, name, &token, record).await?;
-    service.keeper.replace(Present::Ready(value(record, token))).await;
-    Ok(rotated(service, generation, verify, Vec::new()))
+    service.keeper.replace(Present::Ready(record.value(token))).await;
+    Ok(rotated(service, generation, finding, Vec::new()))
 }
 
 /// The store's write is the moment at which the rotation has happened. It is noted before, so that a kill leaves no doubt
@@ -124,7 +112,7 @@ async fn store(
     if let Err(error) = registrar.write_ledger(ledger) {
         tracing::warn!(error = error.message, "noted at the next start");
     }
-    written.map_err(|error| store_error(&error))
+    Ok(written?)
 }
 
 /// Reads the file or runs the program again, asks the registry, swaps.
@@ -135,146 +123,55 @@ async fn rotate_at_source(registrar: &Registrar, service: &Service, verify: bool
         .fetch()
         .await
         .map_err(|failure| source_error(service, &failure))?;
-    if verify {
-        refuse_unless_accepted(&asked(registrar, service, &minted.secret).await)?;
-    }
+    let finding = if verify {
+        Some(asked(registrar, service, &minted.secret).await?)
+    } else {
+        None
+    };
     let taken = service.keeper.take(minted).await;
     let note = if taken.is_new {
         format!("the token comes from {source}, which was asked again")
     } else {
         format!("the token comes from {source}, which was asked again and gives the same one as before")
     };
-    Ok(rotated(service, taken.number, verify, vec![note]))
+    Ok(rotated(service, taken.number, finding, vec![note]))
 }
 
-async fn asked(registrar: &Registrar, service: &Service, token: &Secret) -> probe::Finding {
-    probe::ask(&service.upstream, registrar.pool(), &service.registry, token).await
+/// What the registry says of a new token, if it does not reject it.
+async fn asked(registrar: &Registrar, service: &Service, token: &Secret) -> Result<probe::Finding, ErrorBody> {
+    let finding = ask(registrar, service, token).await;
+    match finding.result {
+        VerdictResult::Accepted | VerdictResult::Public => Ok(finding),
+        VerdictResult::Rejected => Err(ErrorBody::new(ErrorKind::TokenRejected, finding.detail)
+            .hint("nothing was changed, the old token stays in use; check the new one and repeat")),
+        _ => Err(ErrorBody::new(ErrorKind::NotVerified, finding.detail)
+            .hint("nothing was changed; repeat when the registry answers, or store it unasked with --no-verify")),
+    }
 }
 
-fn rotated(service: &Service, generation: u64, verified: bool, notes: Vec<String>) -> Rotated {
+fn rotated(service: &Service, generation: u64, finding: Option<probe::Finding>, mut notes: Vec<String>) -> Rotated {
+    let verified = finding.as_ref().is_some_and(probe::Finding::is_accepted);
     if verified && let Some(generation) = service.credential.generation() {
         generation.guard().note(true);
     }
     tracing::info!(registry = %service.name, generation, "rotated");
+    let public = finding.filter(probe::Finding::is_public);
+    let is_public = public.is_some();
+    notes.extend(public.map(|finding| finding.detail));
     Rotated {
         name: service.name.clone(),
         generation,
         verified,
+        public: is_public,
         notes,
     }
 }
 
 /// A source's failure as an answer.
-pub(crate) fn source_error(service: &Service, failure: &Failure) -> ErrorBody {
+fn source_error(service: &Service, failure: &Failure) -> ErrorBody {
     let name = &service.name;
     ErrorBody::new(ErrorKind::Failed, failure.message.clone()).hint(match &failure.output {
         Some(output) => format!("it said: {output}"),
         None => format!("mend its source; `regauthctl show {name}` says how it is doing"),
     })
 }
-
-fn refuse_unless_accepted(finding: &probe::Finding) -> Result<(), ErrorBody> {
-    match finding.result {
-        VerdictResult::Accepted => Ok(()),
-        VerdictResult::Rejected => Err(ErrorBody::new(ErrorKind::TokenRejected, finding.detail.clone())
-            .hint("nothing was changed, the old token stays in use; check the new one and repeat")),
-        _ => Err(ErrorBody::new(ErrorKind::NotVerified, finding.detail.clone())
-            .hint("nothing was changed; repeat when the registry answers, or store it unasked with --no-verify")),
-    }
-}
-
-/// Asks registries about the tokens in use.
-pub(crate) async fn verify(registrar: &Registrar, request: Verify) -> Result<Verified, ErrorBody> {
-    let services = &registrar.glance().services;
-    let asked: Vec<Arc<Service>> = match &request.name {
-        Some(name) => vec![find(services, name)?],
-        None => services.values().map(Arc::clone).collect(),
-    };
-    let mut registries = Vec::new();
-    for service in asked {
-        registries.push(verdict(registrar, &service).await);
-    }
-    Ok(Verified { registries })
-}
-
-async fn verdict(registrar: &Registrar, service: &Service) -> Verdict {
-    let name = service.name.clone();
-    let generation = match &*service.credential.load() {
-        Holding::Ready(generation) => Arc::clone(generation),
-        Holding::Locked => {
-            let detail = "the store is locked; `regauthctl unlock` opens it".to_owned();
-            return Verdict {
-                name,
-                result: VerdictResult::NoToken,
-                detail,
-            };
-        }
-        Holding::Missing(why) => {
-            return Verdict {
-                name,
-                result: VerdictResult::NoToken,
-                detail: why.clone(),
-            };
-        }
-    };
-    let finding = asked(registrar, service, generation.secret()).await;
-    match finding.result {
-        VerdictResult::Accepted => generation.guard().note(true),
-        VerdictResult::Rejected => generation.guard().note(false),
-        _ => {}
-    }
-    Verdict {
-        name,
-        result: finding.result,
-        detail: finding.detail,
-    }
-}
-
-/// Opens writes for a while.
-pub(crate) fn allow(registrar: &Registrar, request: Allow) -> Result<WritesChanged, ErrorBody> {
-    let service = find(&registrar.glance().services, &request.name)?;
-    if request.seconds == 0 || request.seconds > LONGEST.as_secs() {
-        return Err(ErrorBody::new(
-            ErrorKind::Invalid,
-            "writes are opened for between 1 second and 24 hours",
-        )
-        .hint("`writes = \"allow\"` in config.toml keeps them open"));
-    }
-    let until = OffsetDateTime::now_utc() + Duration::from_secs(request.seconds);
-    service.usage.open_writes(Some(until));
-    tracing::info!(registry = %request.name, seconds = request.seconds, "writes are open");
-    Ok(WritesChanged {
-        name: request.name,
-        open_until: Some(moment(until)),
-    })
-}
-
-/// Closes writes at once.
-pub(crate) fn deny(registrar: &Registrar, request: ByName) -> Result<WritesChanged, ErrorBody> {
-    let service = find(&registrar.glance().services, &request.name)?;
-    service.usage.open_writes(None);
-    if service.writes_are_open() {
-        return Err(ErrorBody::new(
-            ErrorKind::Refused,
-            format!(
-                "writes of `{}` stay open: the configuration says writes = \"allow\"",
-                request.name
-            ),
-        )
-        .hint("change it to \"deny\" in config.toml, then `regauthctl reload`"));
-    }
-    tracing::info!(registry = %request.name, "writes are closed");
-    Ok(WritesChanged {
-        name: request.name,
-        open_until: None,
-    })
-}
-
-fn find(services: &Services, name: &RegistryName) -> Result<Arc<Service>, ErrorBody> {
-    services
-        .get(name)
-        .map(Arc::clone)
-        .ok_or_else(|| not_found(services, name))
-}
-
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);

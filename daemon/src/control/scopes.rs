@@ -4,9 +4,10 @@ use regauth_shared::ErrorBody;
 use regauth_shared::request::AddScope;
 use regauth_shared::response::RegistryView;
 
-use super::add::{push_uncovered, read, refuse_taken_scopes};
-use super::registrar::{Books, Registrar};
-use super::remove::not_found;
+use super::add::refuse_taken_scopes;
+use super::books::{Books, find};
+use super::description::{push_uncovered, read};
+use super::registrar::Registrar;
 use super::show;
 use crate::config::Config;
 use crate::registry::Scope;
@@ -16,10 +17,7 @@ pub(crate) async fn add_scope(registrar: &Registrar, request: &AddScope) -> Resu
     let mut books = registrar.books().await?;
     let name = &request.name;
     let present = in_service(registrar, &books);
-    let Some(registry) = present.registries.get(name) else {
-        return Err(not_found(&books.services, name));
-    };
-    let mut wider = registry.clone();
+    let mut wider = find(&books.services, name)?.registry.clone();
     for text in &request.scopes {
         push_uncovered(&mut wider.scopes, read::<Scope>("the scope", text)?);
     }
@@ -34,10 +32,7 @@ pub(crate) async fn add_scope(registrar: &Registrar, request: &AddScope) -> Resu
         return Err(error);
     }
     tracing::info!(registry = %name, "covers more");
-    match books.services.get(name) {
-        Some(service) => Ok(show::view(service)),
-        None => Err(not_found(&books.services, name)),
-    }
+    find(&books.services, name).map(|service| show::view(&service))
 }
 
 /// What is served now, as a configuration; a person's edits that were not read yet are not in it.

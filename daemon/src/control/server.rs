@@ -14,18 +14,30 @@ use tokio_util::task::TaskTracker;
 
 use super::dispatch::dispatch;
 use super::registrar::Registrar;
+use crate::sockets::Passed;
 
 /// Who may speak to the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Visitors {
+pub(crate) enum Visitors {
     /// Its own user, and root, who may do everything anyway.
     Owner,
     /// Whoever may connect: the socket was passed with a group, and the kernel asks.
     Group,
 }
 
+impl Visitors {
+    /// Those whom the passed sockets are for.
+    pub(crate) fn of(passed: &Passed) -> Self {
+        if passed.is_for_a_group() {
+            Self::Group
+        } else {
+            Self::Owner
+        }
+    }
+}
+
 /// Accepts until the daemon drains, which leaves a passed socket to the next one; conversations end with `end`.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: UnixListener,
     visitors: Visitors,
     registrar: Arc<Registrar>,

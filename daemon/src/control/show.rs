@@ -11,9 +11,9 @@ use regauth_shared::{ErrorBody, version};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::moving::left_over;
-use super::registrar::{Registrar, Services, store_error};
-use super::remove::not_found;
+use super::books::{Services, find};
+use super::copies::left_over;
+use super::registrar::Registrar;
 use crate::config::Clients;
 use crate::credential::slot::Holding;
 use crate::credential::{StoreError, open};
@@ -30,11 +30,7 @@ pub(crate) fn list(registrar: &Registrar) -> RegistryList {
 
 /// One registry.
 pub(crate) fn show(registrar: &Registrar, request: &ByName) -> Result<RegistryView, ErrorBody> {
-    let services = &registrar.glance().services;
-    services
-        .get(&request.name)
-        .map(|service| view(service))
-        .ok_or_else(|| not_found(services, &request.name))
+    find(&registrar.glance().services, &request.name).map(|service| view(&service))
 }
 
 /// What the daemon is doing.
@@ -176,13 +172,13 @@ fn problems(registrar: &Registrar, services: &Services, trouble: Option<&StoreEr
         });
     }
     if let Some(trouble) = trouble {
-        let error = store_error(trouble);
+        let error = ErrorBody::from(trouble.clone());
         problems.push(Problem {
             message: error.message,
             hint: error.hint.unwrap_or_default(),
         });
     }
-    if let Some(other) = registrar.other_store() {
+    if let Some(other) = registrar.stores.other() {
         problems.push(Problem {
             message: left_over(other.kind),
             hint: format!(

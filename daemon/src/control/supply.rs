@@ -5,13 +5,15 @@ use std::sync::Arc;
 use regauth_shared::request::{AddRegistry, SourceCommand};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
 
-use super::add::{invalid, read};
-use super::registrar::{Books, Registrar, first_value};
-use super::remove::not_found;
+use super::books::{Books, find};
+use super::description::{invalid, read};
+use super::registrar::Registrar;
 use crate::config::sources::{json_pointer, lifetime, variable};
-use crate::credential::keeper::{Keeper, Present};
+use crate::credential::keeper::Keeper;
 use crate::credential::origin::Origin;
 use crate::credential::preset::TIMEOUT;
+use crate::credential::shelf::Present;
+use crate::ledger::Record;
 use crate::registry::{Command, Output, Registry, Source};
 
 /// The source that a request describes.
@@ -104,10 +106,7 @@ pub(crate) async fn supply(
 }
 
 fn borrowed(books: &Books, owner: &RegistryName) -> Result<Supply, ErrorBody> {
-    let service = books
-        .services
-        .get(owner)
-        .ok_or_else(|| not_found(&books.services, owner))?;
+    let service = find(&books.services, owner)?;
     let first = match service.keeper.present() {
         Present::Ready(value) => Ok(value.secret),
         Present::Locked => Err("the store is locked".to_owned()),
@@ -146,7 +145,7 @@ async fn given(registrar: &Registrar, source: &Source, request: &AddRegistry) ->
     };
     let keeper = Arc::new(Keeper::fixed());
     let present = match &first {
-        Ok(secret) => Present::Ready(first_value(secret.clone())),
+        Ok(secret) => Present::Ready(Record::first().value(secret.clone())),
         Err(why) => Present::Missing(why.clone()),
     };
     keeper.replace(present).await;

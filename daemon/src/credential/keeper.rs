@@ -1,25 +1,21 @@
 //! One credential and the registries that use it.
 //!
-//! A [`Keeper`] holds the present value and puts it into the [`Slot`] of each registry, under that registry's scheme. A
-//! credential that comes from a file or a program has a [`renewer`](super::renewer) besides: a task that alone asks the
+//! A [`Keeper`] has a [`Shelf`] for the present value, from which it goes into each registry's
+//! [`slot`](super::slot). A credential that comes from a file or a program has a [`renewer`](super::renewer) besides: a task that alone asks the
 //! source, so that it is asked once however many requests wait.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::generation::{Generation, Value};
-use super::lifetime::{Lifetime, Moment};
+use super::lifetime::Moment;
 use super::mark::Known;
 use super::origin::{Failure, Minted, Origin};
 use super::renewer::Renewer;
-use super::slot::{Holding, Slot, handover};
-use crate::proxy::upstream::Upstream;
-use crate::registry::Scheme;
+use super::shelf::{News, Outlet, Present, Shelf, Taken};
 
 /// One credential in memory.
 #[derive(Debug)]
@@ -35,28 +31,6 @@ struct Renewal {
     _end: DropGuard,
 }
 
-/// What is in memory of a credential.
-#[derive(Clone, Debug)]
-pub enum Present {
-    /// Its value.
-    Ready(Value),
-    /// The store has it and is locked.
-    Locked,
-    /// The store or source does not have it, or failed; why, for `show`.
-    Missing(String),
-}
-
-/// A registry that uses the credential.
-#[derive(Clone, Debug)]
-pub struct Outlet {
-    /// Where its requests look.
-    pub slot: Arc<Slot>,
-    /// How the secret becomes its header.
-    pub scheme: Scheme,
-    /// What its requests go out by.
-    pub upstream: Arc<Upstream>,
-}
-
 /// Why a request wants another value than the present one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
@@ -64,24 +38,6 @@ pub enum Cause {
     Missing,
     /// The registry has rejected it.
     Rejected,
-}
-
-/// What came of a value from a source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Taken {
-    /// The generation from now on.
-    pub number: u64,
-    /// Whether it is another token than before.
-    pub is_new: bool,
-}
-
-/// How a source has been doing.
-#[derive(Clone, Debug, Default)]
-pub struct News {
-    /// When it is going to be asked next.
-    pub renews: Option<OffsetDateTime>,
-    /// What went wrong last, and when, if it has not gone right since.
-    pub failure: Option<(Failure, OffsetDateTime)>,
 }
 
 /// What is asked of a renewer.
@@ -148,14 +104,7 @@ impl Keeper {
 
     /// From now on exactly these registries use it. Those that are new get the present value.
     pub fn serve(&self, outlets: Vec<Outlet>) {
-        let mut inner = self.shelf.lock();
-        for outlet in &outlets {
-            let known = inner.outlets.iter().any(|known| Arc::ptr_eq(&known.slot, &outlet.slot));
-            if !known {
-                outlet.slot.swap(inner.present.holding(outlet));
-            }
-        }
-        inner.outlets = outlets;
+        self.shelf.serve(outlets);
     }
 
     /// Puts a value, or the lack of one, in place and waits until no request holds the one before.
@@ -195,157 +144,21 @@ impl Keeper {
     }
 }
 
-/// What a keeper and its renewer share.
-#[derive(Debug, Default)]
-pub(super) struct Shelf {
-    inner: Mutex<Inner>,
-}
-
-#[derive(Debug)]
-pub(super) struct Inner {
-    pub(super) present: Present,
-    outlets: Vec<Outlet>,
-    last_number: u64,
-    /// What the source gave last before the daemon started, until it gives something.
-    known: Option<Known>,
-    pub(super) news: News,
-}
-
-impl Default for Inner {
-    fn default() -> Self {
-        Self {
-            present: Present::Missing("it has not been asked for yet".to_owned()),
-            outlets: Vec::new(),
-            last_number: 0,
-            known: None,
-            news: News::default(),
-        }
-    }
-}
-
-impl Shelf {
-    fn going_on_from(known: Option<Known>) -> Self {
-        let last_number = known.map_or(0, |known| known.number);
-        Self {
-            inner: Mutex::new(Inner {
-                last_number,
-                known,
-                ..Inner::default()
-            }),
-        }
-    }
-
-    /// Never held for longer than it takes to look or to replace.
-    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether some registry has accepted the present value.
-    pub(super) fn was_accepted(&self) -> bool {
-        let generations = |outlet: &Outlet| outlet.slot.generation();
-        let inner = self.lock();
-        let mut present = inner.outlets.iter().filter_map(generations);
-        present.any(|generation| generation.guard().was_accepted())
-    }
-
-    /// Puts something in place of what was there before, in every slot.
-    pub(super) fn put(&self, present: Present) -> Replaced {
-        self.lock().put(present)
-    }
-
-    /// Puts what a source gave in place. The same token once more only lives longer: its generation goes on.
-    pub(super) fn take(&self, minted: Minted, now: Moment) -> (Taken, Replaced) {
-        let mut inner = self.lock();
-        inner.news.failure = None;
-        let known = inner.known.take().filter(|known| known.is(&minted.secret));
-        let (number, since) = match (&inner.present, known) {
-            (Present::Ready(value), _) if value.secret.is_same(&minted.secret) => (value.number, value.since),
-            (_, Some(known)) => (known.number, known.since),
-            (_, None) => (inner.last_number + 1, now.wall),
-        };
-        let taken = Taken {
-            number,
-            is_new: number > inner.last_number,
-        };
-        let replaced = inner.put(Present::Ready(Value {
-            number,
-            since,
-            lifetime: Lifetime::new(now, minted.expires, minted.ttl),
-            secret: minted.secret,
-        }));
-        (taken, replaced)
-    }
-}
-
-impl Inner {
-    fn put(&mut self, present: Present) -> Replaced {
-        if let Present::Ready(value) = &present {
-            self.last_number = value.number;
-        }
-        let [old, new] = [&self.present, &present].map(|present| present.value().map(|value| value.number));
-        self.present = present;
-        let outlets = self.outlets.iter();
-        let is_over = old.is_some() && old != new;
-        Replaced {
-            holdings: (outlets.clone())
-                .map(|outlet| outlet.slot.swap(self.present.holding(outlet)))
-                .collect(),
-            upstreams: (outlets.filter(|_| is_over))
-                .map(|outlet| Arc::clone(&outlet.upstream))
-                .collect(),
-        }
-    }
-}
-
-/// What was in the slots before, and the connections that carried it if it is another token.
-#[derive(Debug)]
-pub(super) struct Replaced {
-    holdings: Vec<Arc<Holding>>,
-    upstreams: Vec<Arc<Upstream>>,
-}
-
-impl Replaced {
-    /// Waits until no request holds it, then lets go of the connections whose buffers do.
-    pub(super) async fn leave(self) {
-        handover(self.holdings).await;
-        self.upstreams.iter().for_each(|upstream| upstream.renew());
-    }
-}
-
-impl Present {
-    /// The same for one registry. A generation that stays keeps what is known of it.
-    fn holding(&self, outlet: &Outlet) -> Holding {
-        match self {
-            Self::Ready(value) => {
-                let known = outlet.slot.generation().filter(|known| known.number == value.number);
-                Holding::Ready(Arc::new(Generation::new(value, &outlet.scheme, known.as_deref())))
-            }
-            Self::Locked => Holding::Locked,
-            Self::Missing(why) => Holding::Missing(why.clone()),
-        }
-    }
-
-    /// The value, if there is one.
-    pub fn value(&self) -> Option<&Value> {
-        match self {
-            Self::Ready(value) => Some(value),
-            Self::Locked | Self::Missing(_) => None,
-        }
-    }
-}
-
 /// How long a request waits for a renewal; cargo gives up after 30 s.
 const PATIENCE: Duration = Duration::from_secs(25);
 
 #[cfg(test)]
 pub(crate) mod tests {
     use regauth_shared::Secret;
+    use time::OffsetDateTime;
 
     use super::*;
     use crate::config::UpstreamSettings;
     use crate::credential::mark::Mark;
+    use crate::credential::slot::{Holding, Slot};
     use crate::proxy::dial::Dialer;
-    use crate::proxy::upstream::Trust;
+    use crate::proxy::upstream::{Trust, Upstream};
+    use crate::registry::Scheme;
 
     /// A registry that uses a credential, and has not connected yet.
     pub(crate) fn outlet(scheme: Scheme) -> Outlet {

@@ -78,11 +78,6 @@ impl Lifetime {
     pub fn expires(&self) -> OffsetDateTime {
         self.until.wall
     }
-
-    /// When it is going to be renewed.
-    pub fn renews(&self) -> OffsetDateTime {
-        self.due.wall
-    }
 }
 
 /// The part of its life after which a token is renewed; the rest is the margin for attempts that fail.
@@ -158,6 +153,5 @@ pub(crate) mod tests {
         let now = Moment::now();
         let life = Lifetime::new(now, None, Some(Duration::from_secs(2))).unwrap();
         assert_eq!(life.due_in(now), Duration::from_millis(1600));
-        assert_eq!(life.renews(), now.wall + Duration::from_millis(1600));
     }
 }

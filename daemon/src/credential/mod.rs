@@ -7,8 +7,8 @@
 //! the [`preset`]s; or they were taken from the [`environment`]. A [`renewer`] asks for them again before their
 //! [`lifetime`] ends.
 //!
-//! What requests use is in memory: a [`keeper`] puts each [`generation`] into the [`slot`] of every registry that uses the
-//! credential, and a [`guard`] keeps one that the registry rejects from being sent again and again.
+//! What requests use is in memory: a [`keeper`] has each credential on a [`shelf`], from which its [`generation`]s go into
+//! the [`slot`] of every registry that uses it, and a [`guard`] keeps one that the registry rejects from being sent again and again.
 
 pub mod keychain;
 pub mod memory;
@@ -28,6 +28,7 @@ mod redact;
 pub mod keeper;
 pub mod lifetime;
 mod renewer;
+pub mod shelf;
 
 pub mod generation;
 pub mod guard;

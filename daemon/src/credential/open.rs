@@ -9,8 +9,6 @@ use super::memory::MemoryStore;
 use super::thread::{Deadlines, StoreThread};
 use super::vault::VaultStore;
 use super::{Store, StoreError, StoreKind};
-use crate::config::Config;
-use crate::daemon::{Options, StartError};
 
 /// An opened store.
 #[derive(Debug)]
@@ -32,20 +30,17 @@ impl Opened {
     }
 }
 
-/// Opens the store that the configuration records; where it records none, chooses one.
+/// Opens the store that is recorded, or else the one that is asked for; where there is neither, chooses one.
 ///
 /// # Errors
-/// [`StartError::OtherStore`] when `--store` contradicts the record.
-pub async fn open(folders: &Folders, options: &Options, config: &Config) -> Result<Opened, StartError> {
-    let asked = if options.ephemeral {
-        Some(StoreKind::Memory)
-    } else {
-        options.store
-    };
-    match (config.store.filter(|_| !options.ephemeral), asked) {
-        (Some(recorded), Some(asked)) if recorded != asked => Err(StartError::OtherStore {
-            recorded: recorded.as_str(),
-        }),
+/// When another store is recorded than is asked for.
+pub async fn open(
+    folders: &Folders,
+    recorded: Option<StoreKind>,
+    asked: Option<StoreKind>,
+) -> Result<Opened, OtherStore> {
+    match (recorded, asked) {
+        (Some(recorded), Some(asked)) if recorded != asked => Err(OtherStore(recorded.as_str())),
         (Some(kind), _) | (None, Some(kind)) => Ok(Opened::new(folders, kind)),
         (None, None) => Ok(choose(folders).await),
     }
@@ -79,3 +74,8 @@ fn store(folders: &Folders, kind: StoreKind) -> Box<dyn Store> {
         StoreKind::Memory => Box::new(MemoryStore::new()),
     }
 }
+
+/// The store that was asked for is not the recorded one.
+#[derive(Debug, thiserror::Error)]
+#[error("the secrets are in the {0}, as config.toml records; start without --store, or change `store` there")]
+pub struct OtherStore(&'static str);

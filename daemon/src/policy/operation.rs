@@ -16,12 +16,13 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// The operation of `method` on `path` with `query`, in the eyes of a registry of this kind.
-    pub fn of(kind: Kind, method: &Method, path: &str, query: Option<&str>) -> Self {
+    /// The operation of `method` on `path` with `query` and a body of the type `content`, in the eyes of a registry of
+    /// this kind.
+    pub fn of(kind: Kind, method: &Method, path: &str, query: Option<&str>, content: Option<&[u8]>) -> Self {
         let reads = match *method {
             // The first request of a push is a GET (gitprotocol-http, "Smart Clients").
             Method::GET | Method::HEAD | Method::OPTIONS => !announces_push(kind, path, query),
-            Method::POST => posts_that_read(kind, path),
+            Method::POST => posts_that_read(kind, path, content),
             _ => false,
         };
         if reads { Self::Read } else { Self::Write }
@@ -39,18 +40,23 @@ fn may_say_receive_pack(query: &str) -> bool {
     query.contains('%') || query.to_ascii_lowercase().contains("receive-pack")
 }
 
+/// A fetch says so twice: APIs of git hosts take a file's name at the end of a path (`POST …/contents/git-upload-pack`
+/// makes that file), but not with git's own type of body (gitprotocol-http, "Smart Service git-upload-pack").
+///
 /// Git LFS's batch request (`…/info/lfs/objects/batch`) is not among them, though downloads begin with one: whether it
 /// asks for downloads or for places to upload to stands in its body, and GitLab, Gitea and Forgejo answer both with the
 /// Authorization that they were sent.
-fn posts_that_read(kind: Kind, path: &str) -> bool {
+fn posts_that_read(kind: Kind, path: &str, content: Option<&[u8]>) -> bool {
     match kind {
-        Kind::Cargo | Kind::Git => path.ends_with("/git-upload-pack"),
+        Kind::Cargo | Kind::Git => path.ends_with("/git-upload-pack") && content == Some(FETCH),
         Kind::Npm => {
             path.ends_with("/-/npm/v1/security/audits/quick") || path.ends_with("/-/npm/v1/security/advisories/bulk")
         }
         Kind::Pypi | Kind::Generic => false,
     }
 }
+
+const FETCH: &[u8] = b"application/x-git-upload-pack-request";
 
 #[cfg(test)]
 mod tests {
@@ -62,10 +68,25 @@ mod tests {
             .map_or((target, None), |(path, query)| (path, Some(query)));
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         assert_eq!(
-            Operation::of(kind, &method, path, query),
+            Operation::of(kind, &method, path, query, Some(FETCH)),
             operation,
             "{kind:?} {method} {target}"
         );
+    }
+
+    #[test]
+    fn a_file_by_the_name_of_a_fetch_is_none() {
+        for content in [
+            None,
+            Some(&b"application/json"[..]),
+            Some(b""),
+            Some(b"text/plain, application/x-git"),
+        ] {
+            for path in ["/api/v1/repos/me/r/contents/git-upload-pack", "/r.git/git-upload-pack"] {
+                let operation = Operation::of(Kind::Git, &Method::POST, path, None, content);
+                assert_eq!(operation, Operation::Write, "{path} {content:?}");
+            }
+        }
     }
 
     #[test]
@@ -147,7 +168,7 @@ mod tests {
             let known = [Method::GET, Method::HEAD, Method::OPTIONS, Method::POST];
             proptest::prop_assume!(!known.contains(&method));
             for kind in [Kind::Cargo, Kind::Git, Kind::Pypi, Kind::Npm, Kind::Generic] {
-                proptest::prop_assert_eq!(Operation::of(kind, &method, &path, None), Operation::Write);
+                proptest::prop_assert_eq!(Operation::of(kind, &method, &path, None, Some(FETCH)), Operation::Write);
             }
         }
     }

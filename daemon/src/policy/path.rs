@@ -15,8 +15,8 @@ pub fn readings_differ(path: &str) -> bool {
 
 /// The path as the most lenient server would read it: decoded until nothing changes, backslashes as slashes, path
 /// parameters cut, empty and dot segments dropped. Borrowed when there is only one reading; `None` when no reading can be
-/// relied on: it does not begin with `/`, climbs with `..`, is encoded again and again, hides a control character or is not
-/// UTF-8, which is also what an overlong `/` or `.` looks like.
+/// relied on: it does not begin with `/`, climbs with `..`, is encoded again and again, has a slash inside of a parameter, hides a
+/// control character or is not UTF-8, which is also what an overlong `/` or `.` looks like.
 pub fn canonical(path: &str) -> Option<Cow<'_, str>> {
     if !path.starts_with('/') {
         return None;
@@ -46,16 +46,30 @@ fn is_plain(path: &str) -> bool {
     })
 }
 
-/// `None` when that takes more than [`MOST_ROUNDS`]: `%252525…` would keep us busy with a round for every two letters.
+/// `None` when that takes more than [`MOST_ROUNDS`]: `%252525…` would keep us busy with a round for every two letters. And
+/// `None` where a parameter has a slash in it: who cuts before decoding loses more than who decodes first.
 fn decode_fully(path: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = path.to_vec();
     for _ in 0..MOST_ROUNDS {
+        if bytes.split(is_slash).any(hides_a_slash) {
+            return None;
+        }
         match decode_once(&bytes) {
             Some(decoded) => bytes = decoded,
             None => return Some(bytes),
         }
     }
     None
+}
+
+/// Whether there is one in the segment's parameter as soon as that is decoded.
+fn hides_a_slash(segment: &[u8]) -> bool {
+    let mut parts = segment.splitn(2, |byte| *byte == b';').skip(1);
+    parts.any(|parameter| decode_once(parameter).is_some_and(|decoded| decoded.iter().any(is_slash)))
+}
+
+fn is_slash(byte: &u8) -> bool {
+    matches!(byte, b'/' | b'\\')
 }
 
 /// One round of percent-decoding; `None` when there was nothing to decode.
@@ -173,6 +187,11 @@ mod tests {
         check("*", None);
         check("/a%00", None);
         check("/a%0d%0ab", None);
+        // `/cargo` to a server that cuts parameters first, `/c/cargo` to one that decodes first.
+        check("/;%2F%63/cargo", None);
+        check("/%3b%252f%63/cargo", None);
+        check("/a;x%5Cb/c", None);
+        check("/a;v=%20b/c", Some("/a/c"));
     }
 
     /// How a server may map a path to a resource.

@@ -158,8 +158,18 @@ impl Client {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::proxy) mod tests {
     use super::*;
+    use crate::proxy::census::Census;
+
+    /// The daemon's own user.
+    pub(in crate::proxy) fn owner() -> Client {
+        let seat = Census::default().enter(Party::Owner).unwrap();
+        Client {
+            grant: None,
+            seat: Arc::new(seat),
+        }
+    }
 
     #[test]
     fn the_token_is_the_password_of_regauth() {

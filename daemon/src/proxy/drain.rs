@@ -7,7 +7,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -48,14 +48,14 @@ pub(crate) struct Requests(Arc<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
-    begun: AtomicBool,
+    begun: AtomicUsize,
     open: AtomicUsize,
 }
 
 impl Requests {
     /// One begins; it is open until what comes back is dropped.
     pub(crate) fn begin(&self) -> Open {
-        self.0.begun.store(true, Ordering::Relaxed);
+        self.0.begun.fetch_add(1, Ordering::Relaxed);
         self.0.open.fetch_add(1, Ordering::Relaxed);
         Open(Arc::clone(&self.0))
     }
@@ -63,15 +63,27 @@ impl Requests {
     /// Until none has been open for a while. A client that computes does not look at its connections, so it does not see
     /// a GOAWAY and closes nothing.
     pub(crate) async fn have_ended(&self) {
-        let mut quiet = Duration::ZERO;
-        while quiet < STILL {
-            tokio::time::sleep(BETWEEN_REQUESTS).await;
-            let none = self.0.open.load(Ordering::Relaxed) == 0;
-            quiet = if none { quiet + BETWEEN_REQUESTS } else { Duration::ZERO };
+        self.pause_for(STILL).await;
+    }
+
+    /// Until none has begun or been open for so long; found out a tenth of that later at most.
+    pub(crate) async fn pause_for(&self, long: Duration) {
+        let step = long / 10;
+        let (mut quiet, mut before) = (Duration::ZERO, self.begun());
+        while quiet < long {
+            tokio::time::sleep(step).await;
+            let now = self.begun();
+            let none = now == before && self.0.open.load(Ordering::Relaxed) == 0;
+            quiet = if none { quiet + step } else { Duration::ZERO };
+            before = now;
         }
     }
 
     fn has_begun(&self) -> bool {
+        self.begun() > 0
+    }
+
+    fn begun(&self) -> usize {
         self.0.begun.load(Ordering::Relaxed)
     }
 }

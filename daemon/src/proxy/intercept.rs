@@ -6,10 +6,9 @@ use std::time::Duration;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use crate::host::Host;
 use crate::proxy::client::Client;
@@ -69,7 +68,10 @@ pub(crate) async fn serve(
     back.linger().await;
 }
 
-async fn serve_h1(connection: Arc<Intercepted>, stream: TlsStream<Socket>) -> hyper::Result<()> {
+async fn serve_h1<S>(connection: Arc<Intercepted>, stream: S) -> hyper::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let (plane, requests) = (Arc::clone(&connection.worker.plane), drain::Requests::default());
     let begun = requests.clone();
     let service = service_fn(move |request| {
@@ -94,7 +96,10 @@ async fn serve_h1(connection: Arc<Intercepted>, stream: TlsStream<Socket>) -> hy
     served.await
 }
 
-async fn serve_h2(connection: Arc<Intercepted>, stream: TlsStream<Socket>) -> hyper::Result<()> {
+async fn serve_h2<S>(connection: Arc<Intercepted>, stream: S) -> hyper::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let (plane, requests) = (Arc::clone(&connection.worker.plane), drain::Requests::default());
     let begun = requests.clone();
     let service = service_fn(move |request| {
@@ -120,6 +125,8 @@ async fn serve_h2(connection: Arc<Intercepted>, stream: TlsStream<Socket>) -> hy
     tokio::select! {
         result = served.as_mut() => return result,
         () = drain::before_the_first_request(&plane, &requests) => served.as_mut().graceful_shutdown(),
+        // hyper has no such deadline for HTTP/2, and a client that lives answers pings for ever.
+        () = requests.pause_for(IDLE) => served.as_mut().graceful_shutdown(),
     }
     tokio::select! {
         result = served => result,
@@ -128,7 +135,8 @@ async fn serve_h2(connection: Arc<Intercepted>, stream: TlsStream<Socket>) -> hy
 }
 
 const HANDSHAKE: Duration = Duration::from_secs(20);
-/// How long a connection may wait for its next request's head; cargo and git keep theirs open while they compile.
+/// How long a connection may be without a request, and how long a request's head may take on HTTP/1.1; cargo and git keep
+/// theirs open while they compile.
 const IDLE: Duration = Duration::from_secs(300);
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(20);
@@ -140,3 +148,120 @@ const H1_BUFFER: usize = 256 * 1024;
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 const SEND_BUFFER: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Empty;
+    use hyper::body::Bytes;
+    use hyper::client::conn::http2 as client;
+    use tokio::io::{AsyncReadExt, DuplexStream};
+    use tokio::task::JoinSet;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::host::Origin;
+    use crate::proxy::client::tests::owner;
+    use crate::proxy::routes::tests::routes;
+    use crate::proxy::worker::tests::worker;
+
+    /// A connection whose every request is refused, so that it needs no registry.
+    fn connection() -> Arc<Intercepted> {
+        let routes = routes(r#"registries.corp.scopes = ["https://corp.example/"]"#);
+        let origin = Origin::parse("corp.example:443", None).unwrap();
+        Arc::new(Intercepted {
+            worker: worker(),
+            client: owner(),
+            site: Arc::clone(routes.site(&origin).unwrap()),
+            name_agrees: false,
+        })
+    }
+
+    /// What a client would have on its end, and when ours was over.
+    fn served(speaks_h2: bool) -> (DuplexStream, JoinSet<Duration>) {
+        let (theirs, ours) = tokio::io::duplex(64 * 1024);
+        let begin = Instant::now();
+        let mut over = JoinSet::new();
+        over.spawn(async move {
+            let _ = match speaks_h2 {
+                true => serve_h2(connection(), ours).await,
+                false => serve_h1(connection(), ours).await,
+            };
+            begin.elapsed()
+        });
+        (theirs, over)
+    }
+
+    /// How many seconds it took, or an hour and a bit.
+    async fn seconds(mut over: JoinSet<Duration>) -> u64 {
+        let ended = tokio::time::timeout(Duration::from_secs(4000), over.join_next()).await;
+        ended.map_or(u64::MAX, |took| took.unwrap().unwrap().as_secs())
+    }
+
+    /// A client of HTTP/2 that lives: it answers pings.
+    async fn alive(stream: DuplexStream) -> (client::SendRequest<Empty<Bytes>>, JoinSet<()>) {
+        let (sender, life) = client::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+        let mut living = JoinSet::new();
+        living.spawn(async { life.await.unwrap_or_default() });
+        (sender, living)
+    }
+
+    async fn ask(sender: &mut client::SendRequest<Empty<Bytes>>) {
+        let request = http::Request::get("https://corp.example/").body(Empty::new()).unwrap();
+        assert_eq!(sender.send_request(request).await.unwrap().status(), 421);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_of_http1_is_ended() {
+        for beginning in [
+            "",
+            "GET / HTTP/1.1\r\nHost: corp.example\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: corp",
+        ] {
+            let (mut client, over) = served(false);
+            client.write_all(beginning.as_bytes()).await.unwrap();
+            assert_eq!(seconds(over).await, IDLE.as_secs(), "{beginning:?}");
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            assert_eq!(answer.contains(" 421 "), beginning.ends_with("\r\n\r\n"), "{answer}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_of_http2_is_ended_though_the_client_answers_pings() {
+        for requests in [0, 1] {
+            let (client, over) = served(true);
+            let (mut sender, _living) = alive(client).await;
+            for _ in 0..requests {
+                ask(&mut sender).await;
+            }
+            let seconds = seconds(over).await;
+            assert!((300..=340).contains(&seconds), "{requests}: {seconds}");
+        }
+    }
+
+    /// Between HEADERS and CONTINUATION no other frame is allowed, so it cannot answer either.
+    #[tokio::test(start_paused = true)]
+    async fn a_head_of_http2_that_does_not_end_is_not_waited_for() {
+        let (mut client, over) = served(true);
+        client.write_all(UNFINISHED).await.unwrap();
+        assert_eq!(seconds(over).await, (KEEP_ALIVE + KEEP_ALIVE_ANSWER).as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_is_used_now_and_then_is_kept() {
+        let (client, mut over) = served(true);
+        let (mut sender, _living) = alive(client).await;
+        for _ in 0..12 {
+            ask(&mut sender).await;
+            tokio::time::sleep(IDLE * 9 / 10).await;
+        }
+        assert!(over.try_join_next().is_none());
+    }
+
+    /// The preface, SETTINGS, and HEADERS without END_HEADERS.
+    const UNFINISHED: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\
+        \0\0\0\x04\0\0\0\0\0\
+        \0\0\x01\x01\0\0\0\0\x01\x82";
+}

@@ -21,7 +21,7 @@ use crate::host::Origin;
 use crate::proxy::client::Visitor;
 use crate::proxy::connect::is_ours;
 use crate::proxy::pace::Paced;
-use crate::proxy::refuse::{Body, Refusal};
+use crate::proxy::refuse::{Body, Form, Refusal};
 use crate::proxy::worker::Worker;
 use crate::proxy::{drain, request, rewrite};
 
@@ -53,10 +53,11 @@ pub(crate) async fn serve(worker: Worker, visitor: Visitor, stream: TcpStream, h
 }
 
 async fn respond(worker: Worker, visitor: Visitor, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    let form = Form::of(request.headers());
     let answer = answer(&worker, &visitor, request).await;
     Ok(drain::last(
         &worker.plane,
-        answer.unwrap_or_else(|refusal| refusal.response()),
+        answer.unwrap_or_else(|refusal| refusal.response(form)),
     ))
 }
 

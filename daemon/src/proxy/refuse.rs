@@ -1,13 +1,18 @@
 //! Every response that we author.
 //!
 //! Each carries `regauth-error: CODE` and two plain sentences: what happened, what to do. Nothing from the request is
-//! echoed. What a retry can't cure answers 403, which cargo prints and does not repeat; what it can, 502 to 504.
+//! echoed. What a retry can't cure answers 403, which cargo prints and does not repeat; what it can, 502 to 504. Programs
+//! that print no other body than their registry's JSON get it as that.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER};
+use http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER,
+};
 use http::{Response, StatusCode};
 use http_body_util::{Either, Full};
+use memchr::memmem;
 use regauth_shared::RegistryName;
+use serde_json::json;
 
 use crate::proxy::pace::Paced;
 
@@ -114,17 +119,28 @@ impl Refusal {
     }
 
     /// The response, as hyper sends it.
-    pub fn response(&self) -> Response<Body> {
-        let mut response = Response::new(Either::Right(Full::new(Bytes::from(self.text()))));
+    pub fn response(&self, form: Form) -> Response<Body> {
+        let body = match form {
+            Form::Text => self.text(),
+            Form::Json => self.json(),
+        };
+        let mut response = Response::new(Either::Right(Full::new(Bytes::from(body))));
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(form.media_type()));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(REGAUTH_ERROR, HeaderValue::from_static(self.code()));
         if let Some((name, value)) = self.what_next() {
             headers.insert(name, HeaderValue::from_static(value));
         }
         response
+    }
+
+    /// The text where each program looks for it: npm in `error`, cargo in `errors`, git-lfs in `message`.
+    fn json(&self) -> String {
+        let text = self.text();
+        let text = text.trim_end();
+        json!({"error": text, "errors": [{"detail": text}], "message": text}).to_string()
     }
 
     /// The header that tells a client's program what to do about it.
@@ -151,6 +167,38 @@ impl Refusal {
         )
     }
 }
+
+/// How a refusal is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// For people.
+    Text,
+    /// For programs that read a registry's errors.
+    Json,
+}
+
+impl Form {
+    /// What fits a request with these headers. npm accepts anything and prints nothing but JSON; it says that it is npm.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let accepts = |value: &HeaderValue| JSON.iter().any(|json| memmem::find(value.as_bytes(), json).is_some());
+        if headers.get_all(ACCEPT).iter().any(accepts) || headers.contains_key(NPM_COMMAND) {
+            Self::Json
+        } else {
+            Self::Text
+        }
+    }
+
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; charset=utf-8",
+            Self::Json => "application/json",
+        }
+    }
+}
+
+/// What cargo, npm and git-lfs ask for.
+const JSON: [&[u8]; 2] = [b"application/json", b"application/vnd.git-lfs+json"];
+const NPM_COMMAND: HeaderName = HeaderName::from_static("npm-command");
 
 /// The header that says which refusal it is.
 pub const REGAUTH_ERROR: HeaderName = HeaderName::from_static("regauth-error");
@@ -212,6 +260,31 @@ mod tests {
             assert!(text.ends_with(".\n") && text.contains(". "), "{text}");
             assert!(!text.contains("  "), "{text}");
             assert!(refusal.raw_response().contains(refusal.code()));
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_form_that_its_reader_reads() {
+        for (name, value, form) in [
+            ("accept", "*/*", Form::Text),
+            ("accept", "text/html, application/xhtml+xml", Form::Text),
+            ("accept", "application/json", Form::Json),
+            (
+                "accept",
+                "application/vnd.npm.install-v1+json; q=1.0, application/json; q=0.8",
+                Form::Json,
+            ),
+            ("accept", "application/vnd.git-lfs+json; charset=utf-8", Form::Json),
+            ("npm-command", "publish", Form::Json),
+        ] {
+            let headers = HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static(value))]);
+            assert_eq!(Form::of(&headers), form, "{name}: {value}");
+        }
+        assert_eq!(Form::of(&HeaderMap::new()), Form::Text);
+        let refusal = Refusal::WriteDenied("corp".parse().unwrap());
+        let json: serde_json::Value = serde_json::from_str(&refusal.json()).unwrap();
+        for told in [&json["error"], &json["errors"][0]["detail"], &json["message"]] {
+            assert_eq!(told.as_str().unwrap(), refusal.text().trim_end());
         }
     }
 }

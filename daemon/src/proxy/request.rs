@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use http::header::{HOST, HeaderName, TRANSFER_ENCODING};
+use http::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::Scheme as UriScheme;
 use http::{Method, Request, Response, StatusCode, Version};
@@ -18,7 +18,7 @@ use crate::policy::{Operation, path};
 use crate::proxy::census::InFlight;
 use crate::proxy::client::Client;
 use crate::proxy::pace::Paced;
-use crate::proxy::refuse::{Body, Refusal};
+use crate::proxy::refuse::{Body, Form, Refusal};
 use crate::proxy::rewrite;
 use crate::proxy::routes::{Service, Site};
 use crate::proxy::upstream::{Upstream, repeatable};
@@ -41,6 +41,7 @@ pub(crate) async fn serve(
     connection: Arc<Intercepted>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
+    let form = Form::of(request.headers());
     let answer = if connection.name_agrees {
         answer(&connection.worker, &connection.client, &connection.site, request).await
     } else {
@@ -48,7 +49,7 @@ pub(crate) async fn serve(
     };
     Ok(answer.unwrap_or_else(|refusal| {
         tracing::debug!(site = %connection.site.origin, code = refusal.code(), "refused");
-        refusal.response()
+        refusal.response(form)
     }))
 }
 
@@ -66,8 +67,12 @@ pub(crate) async fn answer(
     admit_method(&parts.method)?;
     let counted = client.begin_request()?;
     let body = Either::Left(Paced::request(body));
-    // The routes of this moment, not of the CONNECT: a registry that was removed since is a stranger.
-    let present = worker.plane.routes.load().site(&site.origin).map(Arc::clone);
+    // The routes of this moment, not of the CONNECT: a registry that was removed since is a stranger, and so is one that
+    // has changed to plain HTTP or from there.
+    let routes = worker.plane.routes.load();
+    let present = routes.site(&site.origin).filter(|present| present.plain == site.plain);
+    let present = present.map(Arc::clone);
+    drop(routes);
     let covering = match &present {
         Some(present) => present.covering(parts.uri.path())?,
         None => None,
@@ -125,7 +130,8 @@ async fn attempt(
     let attachment = lease.generation().attachment();
     attachment.attach(request.headers_mut());
     let answer = forward(worker, &service.upstream, request, counted).await?;
-    let answer = judge(service, &lease, answer)?;
+    let mut answer = judge(service, &lease, answer)?;
+    rewrite::withhold_session(answer.headers_mut());
     if attachment.is_reflected_in(answer.headers()) {
         tracing::error!(registry = %service.name, "the registry repeats its token in a header");
         return Err(Refusal::UpstreamUnsafe);
@@ -208,7 +214,7 @@ fn admit_method(method: &Method) -> Result<(), Refusal> {
 /// codings on HTTP/1.0) and takes a length beside a coding away; what goes upstream is framed anew.
 pub(crate) fn admit_framing<B>(request: &Request<B>) -> Result<(), Refusal> {
     let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
-    let is_chunked = |coding: &http::HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    let is_chunked = |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
     if codings.next().is_none_or(is_chunked) && codings.next().is_none() {
         Ok(())
     } else {
@@ -219,17 +225,33 @@ pub(crate) fn admit_framing<B>(request: &Request<B>) -> Result<(), Refusal> {
 /// A path that is a write in any reading is a write, and so is a request that names another method in a header: some
 /// frameworks go by that one.
 fn operation(service: &Service, parts: &Parts) -> Result<Operation, Refusal> {
-    if METHOD_OVERRIDES.iter().any(|name| parts.headers.contains_key(name)) {
+    if parts.headers.keys().any(names_a_method) {
         return Ok(Operation::Write);
     }
     let raw = parts.uri.path();
     let canonical = path::canonical(raw).ok_or(Refusal::BadRequest)?;
-    let of = |path: &str| Operation::of(service.registry.kind, &parts.method, path, parts.uri.query());
+    let mut contents = parts.headers.get_all(CONTENT_TYPE).iter().map(HeaderValue::as_bytes);
+    // Of two, who knows which one counts.
+    let content = contents.next().filter(|_| contents.next().is_none());
+    let of = |path: &str| Operation::of(service.registry.kind, &parts.method, path, parts.uri.query(), content);
     if [raw, &*canonical].into_iter().any(|path| of(path) == Operation::Write) {
         Ok(Operation::Write)
     } else {
         Ok(Operation::Read)
     }
+}
+
+/// As servers read names that hand them on in an environment (RFC 3875, section 4.1.18): there, `_` and `-` are one.
+fn names_a_method(name: &HeaderName) -> bool {
+    let same = |one: u8, other: u8| one == other || (one == b'_' && other == b'-');
+    METHOD_OVERRIDES.iter().any(|known| {
+        known.len() == name.as_str().len()
+            && name
+                .as_str()
+                .bytes()
+                .zip(known.bytes())
+                .all(|(one, other)| same(one, other))
+    })
 }
 
 async fn lease(service: &Service) -> Result<Lease, Refusal> {
@@ -252,8 +274,4 @@ fn judge(service: &Service, lease: &Lease, answer: Response<Body>) -> Result<Res
     Ok(answer)
 }
 
-const METHOD_OVERRIDES: [HeaderName; 3] = [
-    HeaderName::from_static("x-http-method-override"),
-    HeaderName::from_static("x-http-method"),
-    HeaderName::from_static("x-method-override"),
-];
+const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];

@@ -126,6 +126,13 @@ pub fn response(headers: &mut HeaderMap) {
     strip_hop_by_hop(headers);
 }
 
+/// Removes what a registry gives to who has shown a credential, and which is as good as it: the cookie of a session would
+/// let whoever has it write, and go around us.
+pub fn withhold_session(headers: &mut HeaderMap) {
+    headers.remove(header::SET_COOKIE);
+    headers.remove(SET_COOKIE_2);
+}
+
 /// Whether a request that failed on a connection that was open already may be sent once more (RFC 9110, section 9.2.2).
 pub fn is_repeatable(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
@@ -187,6 +194,8 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
+/// RFC 2965, which some servers still know.
+const SET_COOKIE_2: HeaderName = HeaderName::from_static("set-cookie2");
 const HOP_BY_HOP: [HeaderName; 6] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),

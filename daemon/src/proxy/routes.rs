@@ -119,7 +119,7 @@ pub struct Site {
     pub plain: bool,
     /// How we speak TLS as this host; absent while the key of its authority is not at hand.
     pub tls: Option<Arc<rustls::ServerConfig>>,
-    /// Where requests outside every scope go, without a credential.
+    /// Where requests outside every scope go, without a credential of any kind.
     pub upstream: Arc<Upstream>,
     /// Longest path first.
     scopes: Vec<(Scope, Arc<Service>)>,
@@ -181,7 +181,7 @@ impl Routes {
                     origin: scope.origin.clone(),
                     plain: scope.plain,
                     tls: if scope.plain { None } else { tls(&scope.origin) },
-                    upstream: Arc::clone(&service.upstream),
+                    upstream: service.upstream.anonymous(),
                     scopes: Vec::new(),
                 });
                 site.scopes.push((scope.clone(), Arc::clone(service)));

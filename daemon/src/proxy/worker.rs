@@ -228,10 +228,21 @@ async fn carry(worker: Worker, mut inbox: mpsc::UnboundedReceiver<Errand>, open:
 const MOST_WORKERS: usize = 8;
 
 #[cfg(test)]
-mod tests {
+pub(in crate::proxy) mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::Config;
+
+    /// The only worker of a daemon that has no registry.
+    pub(in crate::proxy) fn worker() -> Worker {
+        let config = Config::read("").unwrap();
+        let plane = crate::daemon::plane(&config, Grants::default(), ([127, 0, 0, 1], 1).into(), &[], 1);
+        Worker {
+            index: 0,
+            plane: Arc::new(plane.unwrap()),
+        }
+    }
 
     type Asked = (mpsc::UnboundedSender<Errand>, Option<mpsc::UnboundedReceiver<Errand>>);
 

@@ -18,6 +18,8 @@ pub use scope::{Index, InvalidScope, Scope};
 pub(crate) use source::is_variable_name;
 pub use source::{Command, InvalidSource, Output, Source};
 
+use crate::host::Host;
+
 /// A registry as configured. Its name is the key it is kept under.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Registry {
@@ -37,6 +39,14 @@ pub struct Registry {
     pub ca_file: Option<PathBuf>,
     /// Upstream mTLS.
     pub client_identity: Option<ClientIdentity>,
+}
+
+impl Registry {
+    /// The hosts that it is on, as far as we speak TLS for them.
+    pub fn hosts(&self) -> impl Iterator<Item = &Host> {
+        let scopes = self.scopes.iter().filter(|scope| !scope.plain);
+        scopes.map(|scope| &scope.origin.host)
+    }
 }
 
 /// A certificate chain and its key, both PEM files.

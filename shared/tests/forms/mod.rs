@@ -158,6 +158,7 @@ pub(crate) fn answers(each: &mut impl EachAnswer) {
         RegistryAdded {
             registry: registry(),
             verified: true,
+            public: false,
             notes: vec!["the index downloads from cdn.example, which gets no token".to_owned()],
             bundle: "/home/me/.local/state/regauth/ca-bundle.pem".to_owned(),
             proxy: "http://127.0.0.1:9001".to_owned(),
@@ -488,6 +489,7 @@ fn rotated(registry: &str, generation: u64, notes: Vec<String>) -> Rotated {
         name: name(registry),
         generation,
         verified: true,
+        public: false,
         notes,
     }
 }
@@ -497,6 +499,11 @@ fn verdicts() -> Vec<Verdict> {
         ("corp", VerdictResult::Accepted, "corp.example answered 200"),
         ("old", VerdictResult::Rejected, "old.example answered 401"),
         ("slow", VerdictResult::Unclear, "slow.example did not answer in 10 s"),
+        (
+            "open",
+            VerdictResult::Public,
+            "open.example answers 200 without the token, too",
+        ),
         ("wheels", VerdictResult::NoToken, "the keychain is locked"),
     ]
     .map(|(registry, result, detail)| Verdict {

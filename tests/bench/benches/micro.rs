@@ -31,7 +31,7 @@ fn matching(criterion: &mut Criterion) {
         bencher.iter(|| {
             let canonical = path::canonical(black_box(asked)).unwrap();
             let scope = scopes.iter().find(|scope| scope.covers_path(&canonical));
-            let operation = Operation::of(Kind::Cargo, &http::Method::GET, asked, None);
+            let operation = Operation::of(Kind::Cargo, &http::Method::GET, asked, None, None);
             black_box((scope, operation));
         });
     });

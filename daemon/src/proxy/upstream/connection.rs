@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::HOST;
 use http::uri::{Authority, Scheme, Uri};
@@ -39,7 +39,7 @@ impl Opener {
         Ok(Self(connector))
     }
 
-    /// Opens a connection to `target`, the `number`th of its kind at a time.
+    /// Opens a connection to `target`, the `number`th of its kind at a time, whose use is told to `usage`.
     ///
     /// # Errors
     /// Whatever stands between us and a verified connection.
@@ -47,22 +47,22 @@ impl Opener {
         mut self,
         target: &Target,
         number: usize,
+        usage: &Arc<Use>,
     ) -> Result<Opened, Box<dyn StdError + Send + Sync>> {
+        let begin = Instant::now();
         let stream = self.0.call(target.uri.clone()).await?;
-        let usage = Arc::new(Use::default());
         if !stream.connected().is_negotiated_h2() {
             let (sender, connection) = http1::Builder::new().max_buf_size(H1_BUFFER).handshake(stream).await?;
-            let life = Box::pin(until_idle(connection, Arc::clone(&usage)));
+            let life = Box::pin(until_idle(connection, Arc::clone(usage)));
             return Ok(Opened {
                 sender: Sender::H1(sender),
-                usage,
                 life,
             });
         }
         let window = if number == 0 {
-            H2_STREAM_WINDOW
+            window(begin.elapsed() / ROUND_TRIPS)
         } else {
-            H2_LATER_STREAM_WINDOW
+            LATER_STREAM_WINDOW
         };
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -73,19 +73,26 @@ impl Opener {
             .keep_alive_timeout(KEEP_ALIVE_ANSWER)
             .handshake(stream)
             .await?;
-        let life = Box::pin(until_idle(connection, Arc::clone(&usage)));
+        let life = Box::pin(until_idle(connection, Arc::clone(usage)));
         Ok(Opened {
             sender: Sender::H2(sender),
-            usage,
             life,
         })
     }
 }
 
+/// How much of a response may be on its way: what a fast line brings in a round trip of this length. A slow client leaves
+/// at most this much of one response in memory.
+fn window(round_trip: Duration) -> u32 {
+    let bytes = round_trip.as_micros() * BYTES_A_MICROSECOND;
+    u32::try_from(bytes)
+        .unwrap_or(u32::MAX)
+        .clamp(LEAST_STREAM_WINDOW, MOST_STREAM_WINDOW)
+}
+
 /// A connection, and what has to be polled for it to live.
 pub(super) struct Opened {
     pub(super) sender: Sender,
-    pub(super) usage: Arc<Use>,
     pub(super) life: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
@@ -185,9 +192,19 @@ pub(crate) struct Use {
     busy: AtomicU32,
     /// Requests so far.
     total: AtomicU32,
+    /// How many rotations there had been when it was opened.
+    pub(super) rotation: u64,
 }
 
 impl Use {
+    /// Not used yet, opened after so many rotations.
+    pub(super) fn after(rotation: u64) -> Arc<Self> {
+        Arc::new(Self {
+            rotation,
+            ..Self::default()
+        })
+    }
+
     pub(super) fn busy(&self) -> u32 {
         self.busy.load(Ordering::Relaxed)
     }
@@ -236,8 +253,25 @@ const H1_BUFFER: usize = 256 * 1024;
 /// How many requests share a connection at most: fewer than the 100 streams that servers should allow (RFC 9113, section
 /// 6.5.2).
 pub(super) const MOST_STREAMS: u32 = 96;
-/// A slow client leaves at most this much of one response in memory.
-const H2_STREAM_WINDOW: u32 = 2 * 1024 * 1024;
+/// How often a message goes there and back until a connection is verified: TCP and TLS 1.3, with the name found already.
+const ROUND_TRIPS: u32 = 2;
+/// 1 Gbit/s.
+const BYTES_A_MICROSECOND: u128 = 125;
+const LEAST_STREAM_WINDOW: u32 = 2 * 1024 * 1024;
+const MOST_STREAM_WINDOW: u32 = 8 * 1024 * 1024;
 /// There are later connections only when a hundred requests are open: most of them wait.
-const H2_LATER_STREAM_WINDOW: u32 = 256 * 1024;
+const LATER_STREAM_WINDOW: u32 = 256 * 1024;
 const MAX_HEADERS: u32 = 32 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_longer_way_has_more_on_it() {
+        for (milliseconds, mebibytes) in [(0, 2.0), (1, 2.0), (30, 3.6), (60, 7.2), (300, 8.0), (100_000, 8.0)] {
+            let window = f64::from(window(Duration::from_millis(milliseconds))) / 1_048_576.0;
+            assert!((window - mebibytes).abs() < 0.1, "{milliseconds} ms: {window} MiB");
+        }
+    }
+}

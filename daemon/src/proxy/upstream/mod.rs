@@ -13,10 +13,9 @@ pub mod trust;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response};
@@ -34,13 +33,15 @@ pub use trust::{Trust, TrustError};
 /// A registry's way out: pools of connections, one set a worker, all with the same trust.
 pub struct Upstream {
     opener: Opener,
-    workers: ArcSwap<Vec<Pools>>,
+    workers: Vec<Pools>,
+    /// Where we show a certificate: the same without it.
+    anonymous: Option<Arc<Self>>,
 }
 
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upstream")
-            .field("workers", &self.workers.load().len())
+            .field("workers", &self.workers.len())
             .finish()
     }
 }
@@ -51,16 +52,26 @@ impl Upstream {
     /// # Errors
     /// [`TrustError`] when the client certificate does not fit its key.
     pub fn new(dialer: &Dialer, trust: Trust, workers: usize) -> Result<Self, TrustError> {
+        let anonymous = match trust.anonymous() {
+            Some(trust) => Some(Arc::new(Self::new(dialer, trust, workers)?)),
+            None => None,
+        };
         Ok(Self {
             opener: Opener::new(dialer, trust)?,
-            workers: ArcSwap::from_pointee(pools(workers.max(1))),
+            workers: (0..workers.max(1)).map(|_| Pools::default()).collect(),
+            anonymous,
         })
     }
 
-    /// Lets go of the connections as soon as they are idle: their buffers still hold the last token.
+    /// The way for what lies outside the registry's scopes: a client certificate is a credential, too.
+    pub(crate) fn anonymous(self: &Arc<Self>) -> Arc<Self> {
+        Arc::clone(self.anonymous.as_ref().unwrap_or(self))
+    }
+
+    /// Lets go of the connections, whose buffers still hold the last token: of idle ones now, of others within a second as
+    /// far as new requests are concerned. Has to be called within a runtime.
     pub fn renew(&self) {
-        let workers = self.workers.load().len();
-        self.workers.store(Arc::new(pools(workers)));
+        self.workers.iter().for_each(Pools::retire);
     }
 
     /// Opens a connection to an origin from a worker unless there is one: a request is about to come.
@@ -89,8 +100,7 @@ impl Upstream {
     }
 
     fn pool(&self, worker: usize, scheme: &Scheme, authority: &Authority) -> Option<Arc<Pool>> {
-        let workers = self.workers.load();
-        let pools = workers.get(worker % workers.len())?;
+        let pools = self.workers.get(worker % self.workers.len())?;
         Some(pools.of(scheme, authority, &self.opener))
     }
 }
@@ -101,7 +111,7 @@ struct Pools(Mutex<Vec<Arc<Pool>>>);
 
 impl Pools {
     fn of(&self, scheme: &Scheme, authority: &Authority, opener: &Opener) -> Arc<Pool> {
-        let mut pools = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pools = self.pools();
         if let Some(pool) = pools.iter().find(|pool| pool.leads_to(scheme, authority)) {
             return Arc::clone(pool);
         }
@@ -112,10 +122,14 @@ impl Pools {
         pools.push(Arc::clone(&pool));
         pool
     }
-}
 
-fn pools(workers: usize) -> Vec<Pools> {
-    (0..workers).map(|_| Pools::default()).collect()
+    fn retire(&self) {
+        self.pools().iter().for_each(Pool::retire);
+    }
+
+    fn pools(&self) -> MutexGuard<'_, Vec<Arc<Pool>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A copy of a request that may be sent twice, because it has no body and changes nothing.

@@ -7,6 +7,9 @@
 //!
 //! Requests that find nothing open wait for one that is being opened, and hear together when it fails; once a registry is
 //! known to speak HTTP/1.1 each opens its own.
+//!
+//! After a rotation every connection is retired, for its buffers still hold the last token. While requests keep coming they
+//! use what is retired until the next connection is open, so that a rotation is not felt.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +43,10 @@ struct State {
     shared: Vec<Shared>,
     /// HTTP/1.1 without a request; the last used last.
     idle: Vec<Single>,
+    /// HTTP/2 from before a rotation, until there is another.
+    retired: Vec<Shared>,
+    /// How often all connections were retired.
+    rotations: u64,
     opening: Option<Opening>,
     last_used: Option<Instant>,
 }
@@ -84,7 +91,28 @@ impl Pool {
         let mut state = self.state();
         state.forget_closed();
         // Whoever has a connection out holds the pool.
-        Arc::strong_count(self) > 1 || !state.shared.is_empty() || !state.idle.is_empty()
+        Arc::strong_count(self) > 1 || !state.is_empty()
+    }
+
+    /// Lets go of all connections as soon as they are idle. One that requests are using is given more of them for a moment:
+    /// until another is open.
+    pub(super) fn retire(self: &Arc<Self>) {
+        let mut state = self.state();
+        let rotation = state.retire();
+        let is_done = state.retired.is_empty();
+        drop(state);
+        if is_done {
+            return;
+        }
+        let pool = Arc::downgrade(self);
+        TokioExecutor::new().execute(async move {
+            tokio::time::sleep(RETIREMENT).await;
+            let Some(pool) = pool.upgrade() else { return };
+            let mut state = pool.state();
+            if state.rotations == rotation {
+                state.retired.clear();
+            }
+        });
     }
 
     /// Opens a connection unless there is one to use.
@@ -163,10 +191,16 @@ impl Pool {
         outcome.clone().unwrap_or(Ok(()))
     }
 
-    fn find(&self) -> Option<(Sender, Arc<Use>)> {
+    fn find(self: &Arc<Self>) -> Option<(Sender, Arc<Use>)> {
         let mut state = self.state();
         state.last_used = Some(Instant::now());
-        state.find()
+        if let Some(found) = state.find() {
+            return Some(found);
+        }
+        let found = state.find_retired()?;
+        drop(state);
+        self.opening();
+        Some(found)
     }
 
     /// The opening that is under way, or another.
@@ -184,6 +218,7 @@ impl Pool {
             let opened = pool.open().await;
             let mut state = pool.state();
             state.opening = None;
+            state.retired.clear();
             let outcome = opened.map(|(sender, usage)| state.put(sender, usage));
             drop(state);
             let _ = tell.send(Some(outcome));
@@ -192,9 +227,12 @@ impl Pool {
     }
 
     async fn open(self: &Arc<Self>) -> Result<(Sender, Arc<Use>), Refusal> {
-        let number = self.state().shared.len();
-        let opened = self.opener.clone().open(&self.target, number).await;
-        let Opened { sender, usage, life } = opened.map_err(|error| refusal(&*error))?;
+        let (number, usage) = {
+            let state = self.state();
+            (state.shared.len(), Use::after(state.rotations))
+        };
+        let opened = self.opener.clone().open(&self.target, number, &usage).await;
+        let Opened { sender, life } = opened.map_err(|error| refusal(&*error))?;
         self.speaks_h1.store(matches!(sender, Sender::H1(_)), Ordering::Relaxed);
         TokioExecutor::new().execute(keep_warm(Arc::downgrade(self), life));
         Ok((sender, usage))
@@ -230,6 +268,25 @@ impl State {
         None
     }
 
+    fn find_retired(&mut self) -> Option<(Sender, Arc<Use>)> {
+        self.retired.retain(|shared| !shared.sender.is_closed());
+        let found = self.retired.iter().min_by_key(|shared| shared.usage.busy())?;
+        Some((Sender::H2(found.sender.clone()), Arc::clone(&found.usage)))
+    }
+
+    /// Which rotation this is.
+    fn retire(&mut self) -> u64 {
+        self.rotations += 1;
+        self.idle.clear();
+        if self.last_used.is_some_and(|last| last.elapsed() < RETIREMENT) {
+            self.retired.append(&mut self.shared);
+        } else {
+            self.shared.clear();
+            self.retired.clear();
+        }
+        self.rotations
+    }
+
     fn put(&mut self, sender: Sender, usage: Arc<Use>) {
         match sender {
             Sender::H1(sender) => self.idle.push(Single { sender, usage }),
@@ -240,6 +297,11 @@ impl State {
     fn forget_closed(&mut self) {
         self.shared.retain(|shared| !shared.sender.is_closed());
         self.idle.retain(|single| !single.sender.is_closed());
+        self.retired.retain(|shared| !shared.sender.is_closed());
+    }
+
+    fn is_empty(&self) -> bool {
+        self.shared.is_empty() && self.idle.is_empty() && self.retired.is_empty()
     }
 }
 
@@ -283,11 +345,13 @@ pub struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(sender) = self.single.take()
-            && !sender.is_closed()
-        {
-            let usage = Arc::clone(&self.busy.0);
-            self.pool.state().idle.push(Single { sender, usage });
+        let Some(sender) = self.single.take().filter(|sender| !sender.is_closed()) else {
+            return;
+        };
+        let usage = Arc::clone(&self.busy.0);
+        let mut state = self.pool.state();
+        if usage.rotation == state.rotations {
+            state.idle.push(Single { sender, usage });
         }
     }
 }
@@ -315,6 +379,8 @@ async fn keep_warm(pool: Weak<Pool>, life: impl Future<Output = ()>) {
 const MOST_SHARED: usize = 16;
 /// Each but the last on a connection that had been open and is closed by now.
 const ATTEMPTS: usize = 4;
+/// For how long a connection is used after a rotation at most, and how long after its last request it counts as in use.
+const RETIREMENT: Duration = Duration::from_secs(1);
 /// For how long after its last request a registry is kept connected.
 const WARM: Duration = Duration::from_secs(300);
 /// A connection that ends sooner says that the upstream does not want it.

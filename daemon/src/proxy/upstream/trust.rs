@@ -38,6 +38,15 @@ impl Trust {
         Ok(Self { roots, identity })
     }
 
+    /// The same without saying who we are, where we do.
+    pub(super) fn anonymous(&self) -> Option<Self> {
+        self.identity.as_ref()?;
+        Some(Self {
+            roots: self.roots.clone(),
+            identity: None,
+        })
+    }
+
     /// Nobody at all.
     pub(crate) fn nobody() -> Self {
         Self {

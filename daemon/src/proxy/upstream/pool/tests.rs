@@ -60,11 +60,15 @@ async fn serve(origin: Arc<Origin>, mut stream: TcpStream, each: usize) {
     }
 }
 
-async fn ask(pool: &Arc<Pool>, method: Method) -> Result<Bytes, Refusal> {
+fn request(pool: &Arc<Pool>, method: Method) -> Request<Body> {
     let mut request = Request::new(Either::Right(Full::new(Bytes::new())));
     *request.method_mut() = method;
     *request.uri_mut() = pool.target.to_string().parse().unwrap();
-    let (response, place) = pool.send(request).await?;
+    request
+}
+
+async fn ask(pool: &Arc<Pool>, method: Method) -> Result<Bytes, Refusal> {
+    let (response, place) = pool.send(request(pool, method)).await?;
     let body = response.into_body().collect().await.unwrap().to_bytes();
     drop(place);
     Ok(body)
@@ -77,6 +81,21 @@ async fn a_connection_comes_back_and_is_used_again() {
         assert_eq!(ask(&pool, Method::GET).await.unwrap(), "ok");
     }
     assert_eq!(origin.counts(), (1, 5));
+}
+
+#[tokio::test]
+async fn a_rotation_lets_go_of_what_is_idle_and_of_what_is_out_when_it_comes_back() {
+    let (origin, pool) = Origin::start(100).await;
+    ask(&pool, Method::GET).await.unwrap();
+    pool.retire();
+    assert!(!pool.is_in_use(), "it was idle");
+    let (response, place) = pool.send(request(&pool, Method::GET)).await.unwrap();
+    pool.retire();
+    response.into_body().collect().await.unwrap();
+    drop(place);
+    assert!(!pool.is_in_use(), "it was out");
+    ask(&pool, Method::GET).await.unwrap();
+    assert_eq!(origin.counts(), (3, 3));
 }
 
 #[tokio::test]
