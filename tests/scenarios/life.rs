@@ -12,7 +12,7 @@ use regauth_tests::client;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
 use regauth_tests::gate::Scheme;
-use regauth_tests::herd::{Herd, Size};
+use regauth_tests::herd::{Felt, Herd, Size};
 use regauth_tests::honeypot::Honeypot;
 use regauth_tests::keyring::Keyring;
 use regauth_tests::leaks::Hunt;
@@ -327,13 +327,16 @@ fn a_long_life_costs_neither_memory_nor_descriptors() {
     let mut weights = vec![Weight::of(&daemon, 0)];
     // A tenth to warm up, then up to a half, then the rest.
     for tenths in [1, 4, 5] {
-        let answers = live(&daemon, &registry, &mut keyring, requests * tenths / 10);
-        weights.push(Weight::of(&daemon, answers));
-        println!("{:?} after {:?}", weights.last(), began.elapsed());
+        let felt = live(&daemon, &registry, &mut keyring, requests * tenths / 10);
+        let weight = Weight::of(&daemon, felt.answers);
+        println!("{weight:?} after {:?}", began.elapsed());
+        assert_eq!(felt.failures, Vec::<String>::new(), "{}", daemon.log());
+        weights.push(weight);
     }
     let [start, warm, .., done] = &weights[..] else {
         unreachable!("four were taken")
     };
+    println!("at the start {start:?}");
     assert!(done.memory < warm.memory + MARGIN, "memory grows: {weights:?}");
     assert!(
         done.descriptors <= warm.descriptors + 8,
@@ -364,8 +367,8 @@ impl Weight {
     }
 }
 
-/// So many answers at least, without a failure; how many.
-fn live(daemon: &Daemon, registry: &Honeypot, keyring: &mut Keyring, share: usize) -> usize {
+/// So many answers at least, while everything that happens in a long life happens.
+fn live(daemon: &Daemon, registry: &Honeypot, keyring: &mut Keyring, share: usize) -> Felt {
     let herd = Herd::start(SOME, &daemon.proxy(), &daemon.bundle(), &registry.url("/small"));
     let rotate = ["rotate", "corp", "--token-stdin", "--no-verify"];
     for round in 0.. {
@@ -380,9 +383,7 @@ fn live(daemon: &Daemon, registry: &Honeypot, keyring: &mut Keyring, share: usiz
         }
         registry.forget();
     }
-    let felt = herd.stop();
-    assert_eq!(felt.failures, Vec::<String>::new(), "{}", daemon.log());
-    felt.answers
+    herd.stop()
 }
 
 fn descriptors(pid: u32) -> usize {
