@@ -95,7 +95,7 @@ impl Daemon {
         let store = store(&folders, &options, &config).await?;
         record_store(&config_file, &config, store.kind, options.ephemeral)?;
         let system_roots = system_roots.await.map_err(|error| StartError::Threads(error.into()))?;
-        let number = Workers::usual_number();
+        let number = options.workers.unwrap_or_else(Workers::usual_number);
         let plane = Arc::new(plane(&config, grants, listen, &system_roots, number)?);
         let workers = Workers::start(number, &plane).map_err(StartError::Threads)?;
         let registrar = Arc::new(Registrar {

@@ -31,6 +31,9 @@ struct Arguments {
     /// goes before both
     #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
     listen: Option<SocketAddr>,
+    /// Threads that carry connections [default: half the cores, at most 8]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=64))]
+    workers: Option<u16>,
     /// What keeps the secrets, where config.toml does not record it yet
     #[arg(long, value_name = "KIND")]
     store: Option<Store>,
@@ -141,6 +144,7 @@ fn serve(arguments: Arguments) -> anyhow::Result<()> {
         home: arguments.home,
         config: arguments.config,
         listen: arguments.listen,
+        workers: arguments.workers.map(usize::from),
         store: arguments.store.map(StoreKind::from),
         ephemeral: arguments.ephemeral,
         environment: Environment::default(),

@@ -21,6 +21,8 @@ pub struct Options {
     pub config: Option<PathBuf>,
     /// Overrides `listen`.
     pub listen: Option<SocketAddr>,
+    /// How many threads carry connections; as many as suit the machine, where it is not said.
+    pub workers: Option<usize>,
     /// Which store, where none is recorded yet.
     pub store: Option<StoreKind>,
     /// Secrets in memory, nothing written but the bundle and the socket.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use regauth_tests::daemon::Daemon;
+use regauth_tests::daemon::{Builder, Daemon};
 use regauth_tests::gate::Scheme;
 use regauth_tests::process::Process;
 
@@ -20,6 +20,8 @@ pub(crate) struct Contender {
     pub name: String,
     /// What its clients trust.
     pub roots: PathBuf,
+    /// How many workers a regauthd was told to have.
+    pub workers: Option<u16>,
     way: Way,
 }
 
@@ -36,20 +38,31 @@ impl Contender {
         Self {
             name: DIRECT.to_owned(),
             roots: origin.roots(),
+            workers: None,
             way: Way::Straight,
         }
     }
 
     /// A regauthd as people run it: the registry added by its index, writes allowed, logs at their usual level.
     pub(crate) fn regauth(binary: &Binary, origin: &Origin) -> Self {
-        let daemon = Daemon::builder()
-            .program(&binary.path)
-            .store("vault")
-            .log_level("info")
-            .start();
+        Self::start(Daemon::builder(), binary, origin)
+    }
+
+    /// The same with so many workers.
+    pub(crate) fn with_workers(binary: &Binary, origin: &Origin, number: u16) -> Self {
+        let builder = Daemon::builder().arg(&format!("--workers={number}"));
+        Self {
+            workers: Some(number),
+            ..Self::start(builder, binary, origin)
+        }
+    }
+
+    fn start(builder: Builder, binary: &Binary, origin: &Origin) -> Self {
+        let daemon = builder.program(&binary.path).store("vault").log_level("info").start();
         let contender = Self {
             name: binary.label.clone(),
             roots: daemon.bundle(),
+            workers: None,
             way: Way::Regauth(Box::new(daemon)),
         };
         contender.add(REGISTRY, &origin.authority(), &origin.roots());
@@ -61,6 +74,7 @@ impl Contender {
         Self {
             name: name.to_owned(),
             roots,
+            workers: None,
             way: Way::Peer { proxy, process },
         }
     }

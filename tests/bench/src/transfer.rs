@@ -1,6 +1,7 @@
 //! One long body by curl: how fast, at what cost for the process between.
 
 use std::path::Path;
+use std::time::Duration;
 
 use regauth_tests::client;
 
@@ -18,6 +19,8 @@ pub(crate) struct Transfer<'a> {
     pub protocol: &'a str,
     /// The file to send; without it, what comes is thrown away.
     pub upload: Option<&'a Path>,
+    /// After this time it is cut off, and what has passed counts.
+    pub limit: Option<Duration>,
 }
 
 /// What it came to.
@@ -56,8 +59,13 @@ impl Transfer<'_> {
         if let Some(file) = self.upload {
             curl.arg("--upload-file").arg(file);
         }
+        if let Some(limit) = self.limit {
+            curl.args(["--max-time", &limit.as_secs().to_string()]);
+        }
         let before = contender.pid().map(processor::spent);
-        let outcome = client::run(curl.arg(self.url)).succeeds();
+        let outcome = client::run(curl.arg(self.url));
+        let was_cut = self.limit.is_some() && outcome.status.code() == Some(TIMED_OUT);
+        let outcome = if was_cut { outcome } else { outcome.succeeds() };
         let spent = before.and_then(|before| Some(processor::spent(contender.pid()?) - before));
         let said: Vec<f64> = outcome.stdout.split(' ').map(|word| word.parse().unwrap()).collect();
         let bytes = said[1].max(said[2]);
@@ -68,4 +76,6 @@ impl Transfer<'_> {
     }
 }
 
+/// curl's exit code for a time that is over.
+const TIMED_OUT: i32 = 28;
 const GIB: f64 = 1073741824.0;

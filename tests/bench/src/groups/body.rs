@@ -1,5 +1,7 @@
 //! One long body at a time: down, up, through a blind tunnel, and over a long wire.
 
+use std::time::Duration;
+
 use crate::contender::Contender;
 use crate::memory;
 use crate::origin::{LARGE, OPEN, STRANGER};
@@ -37,6 +39,8 @@ pub(crate) fn measure(stage: &Stage, results: &mut Results) {
 struct Way {
     protocol: &'static str,
     up: bool,
+    /// Who is bounded by a window and not by the wire would take minutes.
+    limit: Option<Duration>,
     rate: Row,
     processor: Option<Row>,
 }
@@ -49,6 +53,7 @@ fn one(stage: &Stage, contender: &Contender, authority: &str, way: &Way, results
         roots: &contender.roots,
         protocol: way.protocol,
         upload: way.up.then_some(&file),
+        limit: way.limit,
     };
     let transferred = transfer.by(contender);
     results.record(way.rate, &contender.name, transferred.rate);
@@ -66,6 +71,7 @@ fn tunnel(stage: &Stage, contender: &Contender, results: &mut Results) {
         roots: &stage.origin.roots(),
         protocol: H1,
         upload: None,
+        limit: None,
     };
     let transferred = transfer.by(contender);
     results.record(TUNNEL, &contender.name, transferred.rate);
@@ -79,6 +85,7 @@ const fn near(protocol: &'static str, up: bool, rate: &'static str, processor: &
     Way {
         protocol,
         up,
+        limit: None,
         rate: Row::new(rate, Unit::Throughput, &[Goal::Direct(0.75)]),
         processor: Some(Row::new(processor, Unit::Seconds, &[Goal::Value(1.1)])),
     }
@@ -88,6 +95,7 @@ const fn far(protocol: &'static str, up: bool, rate: &'static str) -> Way {
     Way {
         protocol,
         up,
+        limit: Some(LIMIT),
         rate: Row::new(rate, Unit::Throughput, &[Goal::Direct(0.75)]),
         processor: None,
     }
@@ -107,6 +115,7 @@ const FAR: &[Way] = &[
     far(H2, true, "1 GiB up over 60 ms, h2"),
 ];
 
+const LIMIT: Duration = Duration::from_secs(15);
 const TUNNEL: Row = Row::new("1 GiB blind tunnel", Unit::Throughput, &[Goal::Direct(0.97)]);
 const TUNNEL_PROCESSOR: Row = Row::new("its CPU per GiB, tunnel", Unit::Seconds, &[]);
 const PEAK: Row = Row::new(

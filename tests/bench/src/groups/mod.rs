@@ -14,6 +14,7 @@ mod memory;
 mod rotation;
 mod small;
 mod start;
+mod workers;
 
 /// A group of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -26,6 +27,8 @@ pub(crate) enum Group {
     Fetch,
     /// A new token every 100 ms under load
     Rotation,
+    /// What more threads cost
+    Workers,
     /// What stays resident
     Memory,
     /// How soon it is there
@@ -42,6 +45,7 @@ impl Group {
             Self::Body => "bodies of 1 GiB, near and over a wire of 60 ms",
             Self::Fetch => "cargo fetch with an empty CARGO_HOME, near and over a wire of 60 ms",
             Self::Rotation => "a new token every 100 ms under load",
+            Self::Workers => "what a request costs with one to eight workers",
             Self::Memory => "what stays resident",
             Self::Start => "how soon it is there",
             Self::Allocations => "what a request allocates",
@@ -50,7 +54,7 @@ impl Group {
 
     /// Whether peers take part.
     pub(crate) fn has_peers(self) -> bool {
-        !matches!(self, Self::Rotation | Self::Start | Self::Allocations)
+        !matches!(self, Self::Rotation | Self::Workers | Self::Start | Self::Allocations)
     }
 
     /// Measures everybody.
@@ -60,6 +64,7 @@ impl Group {
             Self::Body => body::measure(stage, results),
             Self::Fetch => fetch::measure(stage, results),
             Self::Rotation => rotation::measure(stage, results),
+            Self::Workers => workers::measure(stage, results),
             Self::Memory => memory::measure(stage, results),
             Self::Start => start::measure(stage, results),
             Self::Allocations => allocations::measure(stage, results),
