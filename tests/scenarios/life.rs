@@ -12,7 +12,7 @@ use regauth_tests::client;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
 use regauth_tests::gate::Scheme;
-use regauth_tests::herd::{Herd, Size};
+use regauth_tests::herd::{Felt, Herd, Size};
 use regauth_tests::honeypot::Honeypot;
 use regauth_tests::keyring::Keyring;
 use regauth_tests::leaks::Hunt;
@@ -323,45 +323,67 @@ fn a_long_life_costs_neither_memory_nor_descriptors() {
         .env("DBUS_SESSION_BUS_ADDRESS", &keyring.address())
         .start();
     let (registry, _authority) = registry(&daemon);
-    let life = |share: usize, keyring: &mut Keyring| {
-        let herd = Herd::start(SOME, &daemon.proxy(), &daemon.bundle(), &registry.url("/small"));
-        let mut rounds = 0;
-        while herd.answers() < share {
-            daemon.ctl(&["reload"]).succeeds();
-            daemon
-                .ctl_with_input(
-                    &["rotate", "corp", "--token-stdin", "--no-verify"],
-                    &format!("{TOKEN}-{rounds}"),
-                )
-                .succeeds();
-            if rounds % 4 == 0 {
-                keyring.kill();
-                keyring.restart();
-            }
-            registry.forget();
-            rounds += 1;
-        }
-        let felt = herd.stop();
+    let began = Instant::now();
+    let mut weights = vec![Weight::of(&daemon, 0)];
+    // A tenth to warm up, then up to a half, then the rest.
+    for tenths in [1, 4, 5] {
+        let felt = live(&daemon, &registry, &mut keyring, requests * tenths / 10);
+        let weight = Weight::of(&daemon, felt.answers);
+        println!("{weight:?} after {:?}", began.elapsed());
         assert_eq!(felt.failures, Vec::<String>::new(), "{}", daemon.log());
+        weights.push(weight);
+    }
+    let [start, warm, .., done] = &weights[..] else {
+        unreachable!("four were taken")
+    };
+    println!("at the start {start:?}");
+    assert!(done.memory < warm.memory + MARGIN, "memory grows: {weights:?}");
+    assert!(
+        done.descriptors <= warm.descriptors + 8,
+        "descriptors grow: {weights:?}"
+    );
+    println!("at the start {start:?}");
+}
+
+/// What a daemon that has no clients weighs, and how many answers it has given since the last time.
+#[derive(Debug)]
+#[expect(dead_code, reason = "the answers are for those who read what is printed")]
+struct Weight {
+    answers: usize,
+    memory: u64,
+    descriptors: usize,
+}
+
+impl Weight {
+    fn of(daemon: &Daemon, answers: usize) -> Self {
         poll::wait_for("its clients to be gone", || {
             (daemon.ctl(&["status"]).json["connections"].as_u64()? == 0).then_some(())
         });
-        (
-            rounds,
-            felt.answers,
-            daemon.memory().resident,
-            descriptors(daemon.pid()),
-        )
-    };
-    let began = Instant::now();
-    let warm = life(requests / 4, &mut keyring);
-    let done = life(requests - requests / 4, &mut keyring);
-    println!(
-        "(rounds, requests, memory, descriptors): {warm:?}, then {done:?}, in {:?}",
-        began.elapsed()
-    );
-    assert!(done.2 < warm.2 + MARGIN, "memory grows: {warm:?} {done:?}");
-    assert!(done.3 <= warm.3 + 8, "descriptors grow: {warm:?} {done:?}");
+        Self {
+            answers,
+            memory: daemon.memory().resident,
+            descriptors: descriptors(daemon.pid()),
+        }
+    }
+}
+
+/// So many answers at least, while everything that happens in a long life happens.
+fn live(daemon: &Daemon, registry: &Honeypot, keyring: &mut Keyring, share: usize) -> Felt {
+    let herd = Herd::start(SOME, &daemon.proxy(), &daemon.bundle(), &registry.url("/small"));
+    let rotate = ["rotate", "corp", "--token-stdin", "--no-verify"];
+    for round in 0.. {
+        if herd.answers() >= share {
+            break;
+        }
+        daemon.ctl(&["reload"]).succeeds();
+        daemon.ctl_with_input(&rotate, &format!("{TOKEN}-{round}")).succeeds();
+        if round % 4 == 0 {
+            keyring.kill();
+            keyring.restart();
+        }
+        registry.forget();
+    }
+    herd.stop()
 }
 
 fn descriptors(pid: u32) -> usize {

@@ -24,6 +24,7 @@ mod keychain;
 mod kill;
 mod leaks;
 mod life;
+mod network;
 mod packages;
 mod packaging;
 mod provider;

@@ -219,8 +219,9 @@ fn restarts_lose_no_request_out_of_a_thousand_in_flight() {
     assert!(!daemon.log().contains("cutting the rest"), "{}", daemon.log());
 }
 
-/// A real client, with its own idea of keep-alive and of what may be repeated. Over HTTP/1.1: curl 7.88 gives up on HTTP/2
-/// in parallel when a connection it would use again is gone ("send: no filter connected").
+/// A real client, with its own idea of keep-alive and of what may be repeated. Over HTTP/1.1: on HTTP/2 in parallel, curl 7.88
+/// shares the connection that follows a GOAWAY before the proxy has answered its CONNECT ("send: no filter connected"), and
+/// does so in a tunnel to an nginx that reloads, too.
 #[test]
 fn real_curls_in_parallel_notice_no_restart() {
     let stage = Slow::start(Duration::from_millis(300));

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -52,6 +53,39 @@ impl Network {
         ["nsenter", "--net", "--mount", "--target", &target].map(str::to_owned)
     }
 
+    /// Lays a cable to another network. This end has the first address, such as `203.0.113.1/24`, the other one the second.
+    pub fn cable(&self, address: &str, other: &Self, others: &str) {
+        let there = other.holder.pid().to_string();
+        self.ip(&[
+            "link", "add", CABLE, "type", "veth", "peer", "name", CABLE, "netns", &there,
+        ]);
+        for (end, address) in [(self, address), (other, others)] {
+            end.ip(&["address", "add", address, "dev", CABLE]);
+            end.plug();
+        }
+    }
+
+    /// Pulls this end of the cable out: nothing beyond can be reached.
+    pub fn unplug(&self) {
+        self.ip(&["link", "set", CABLE, "down"]);
+    }
+
+    /// Puts it in again.
+    pub fn plug(&self) {
+        self.ip(&["link", "set", CABLE, "up"]);
+    }
+
+    /// Gives this end another address. What is sent to the old one is lost from now on, and nobody is told.
+    pub fn renumber(&self, address: &str) {
+        self.ip(&["address", "flush", "dev", CABLE]);
+        self.ip(&["address", "add", address, "dev", CABLE]);
+    }
+
+    fn ip(&self, arguments: &[&str]) {
+        let mut ip = client::command("ip", Path::new("/"));
+        self.enter(|| client::run(ip.args(arguments)).succeeds());
+    }
+
     /// Does something in it: sockets that are made and programs that are started there belong to it.
     pub fn enter<T: Send>(&self, what: impl FnOnce() -> T + Send) -> T {
         let network = File::open(format!("/proc/{}/ns/net", self.holder.pid())).unwrap();
@@ -67,6 +101,8 @@ impl Network {
     }
 }
 
+/// The name of both ends.
+const CABLE: &str = "cable";
 const SET_UP: &str = "
     ip link set lo up
     for address; do ip address add \"$address\" dev lo; done

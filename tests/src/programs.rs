@@ -7,12 +7,14 @@ use std::sync::OnceLock;
 
 use crate::client;
 
-/// Where `regauthd` or `regauthctl` is. It is built first: an old one would prove nothing.
+/// Where `regauthd` or `regauthctl` is. It is built first: an old one would prove nothing. Those of another build, such as a
+/// release, are in the folder that `REGAUTH_PROGRAMS` names.
 ///
 /// # Panics
 /// With cargo's words, when it cannot be built.
 pub fn binary(name: &str) -> PathBuf {
-    let program = FOLDER.get_or_init(build).join(name);
+    let given = || std::env::var_os("REGAUTH_PROGRAMS").map(PathBuf::from);
+    let program = FOLDER.get_or_init(|| given().unwrap_or_else(build)).join(name);
     assert!(program.exists(), "{} has not been built", program.display());
     program
 }

@@ -71,6 +71,7 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 
 const PAUSE: Duration = Duration::from_millis(100);
 const KEEP_ALIVE: Duration = Duration::from_secs(120);
+#[cfg(target_os = "linux")]
 const UNREAD: Duration = Duration::from_secs(600);
 /// Listeners, runtimes, files, the control side.
 const OWN_DESCRIPTORS: usize = 40;

@@ -1,0 +1,141 @@
+//! The network goes and comes, and the machine sleeps: what is under way waits, what cannot be is said at once, and nothing
+//! has to be restarted.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use regauth_tests::certificates::Authority;
+use regauth_tests::client;
+use regauth_tests::curl::Curl;
+use regauth_tests::daemon::{Builder, Daemon};
+use regauth_tests::gate::Scheme;
+use regauth_tests::honeypot::Honeypot;
+use regauth_tests::network::Network;
+use regauth_tests::poll;
+use rustix::process::{Signal, geteuid};
+use tempfile::NamedTempFile;
+
+const TOKEN: &str = "s3ntinel-of-the-network";
+const HERE: &str = "203.0.113.1/24";
+const THERE: &str = "203.0.113.2";
+
+/// A machine with a daemon and one with registries, and a cable between them.
+struct Stage {
+    here: Network,
+    there: Network,
+    authority: Authority,
+    daemon: Daemon,
+}
+
+impl Stage {
+    /// None where this user may not make networks.
+    fn start(daemon: Builder) -> Option<Self> {
+        if !geteuid().is_root() {
+            eprintln!("networks of one's own take root");
+            return None;
+        }
+        let [here, there] = [(); 2].map(|()| Network::start(&[]));
+        here.cable(HERE, &there, &format!("{THERE}/24"));
+        let daemon = daemon.under(&here.inside()).start();
+        Some(Self {
+            here,
+            there,
+            authority: Authority::new("Corp Root"),
+            daemon,
+        })
+    }
+
+    /// A registry over there that answers with this.
+    fn registry(&self, name: &str, answer: &str) -> Honeypot {
+        let registry = Honeypot::builder(&self.authority, THERE).answer(200, &[], answer);
+        let registry = self.there.enter(|| registry.start());
+        let place = ["--scope", &registry.url("/"), "--no-verify"];
+        let ca = self.authority.file();
+        self.daemon
+            .try_add(name, &place, &Scheme::bearer(), &ca, TOKEN)
+            .succeeds();
+        registry
+    }
+
+    fn curl(&self) -> Curl {
+        Curl::new().behind(&self.daemon)
+    }
+
+    /// The status and what the daemon itself says of it.
+    fn ask(&self, registry: &Honeypot) -> (u16, Option<String>) {
+        let answer = self.here.enter(|| self.curl().get(&registry.url("/")));
+        (answer.status, answer.header("regauth-error").map(str::to_owned))
+    }
+}
+
+#[test]
+fn a_network_that_goes_is_said_and_one_that_comes_back_is_used() {
+    let Some(stage) = Stage::start(Daemon::builder().log_level("debug")) else {
+        return;
+    };
+    let (long, other) = (
+        stage.registry("long", &"x".repeat(LENGTH)),
+        stage.registry("other", "other"),
+    );
+    let slowly = stage.curl().with(&["--limit-rate", "3M"]);
+    let download = stage.here.enter(|| slowly.start(&long.url("/under-way")));
+    poll::wait_for("the first bytes", || (download.received() > 0).then_some(()));
+    stage.here.unplug();
+    // On the connection that is open already: whether it will be answered is not known yet.
+    let waiting = stage.here.enter(|| stage.curl().start(&long.url("/waits")));
+    let began = Instant::now();
+    assert_eq!(stage.ask(&other), (502, Some("upstream-unreachable".to_owned())));
+    let stranger = Curl::new().proxy(&stage.daemon.proxy());
+    let tunnel = stage.here.enter(|| stranger.fetch(&format!("https://{THERE}:1/")));
+    tunnel.outcome.fails().says("502");
+    let verified = stage.daemon.ctl(&["verify", "other"]);
+    verified.outcome.fails().says("cannot be reached");
+    assert!(stage.daemon.ctl(&["status"]).succeeded());
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+    stage.here.plug();
+    for transfer in [waiting, download] {
+        let answer = transfer.finish().answered();
+        assert_eq!((answer.status, answer.length), (200, LENGTH as u64));
+    }
+    assert_eq!(stage.ask(&other), (200, None));
+    let verified = stage.daemon.ctl(&["verify", "other"]);
+    verified.outcome.says("was reached");
+}
+
+/// Asleep, a machine's monotonic clock stands still, and its processes do (clock_gettime(2)). It wakes up where it has
+/// another address, so what comes back on old connections is lost: to notice that by itself takes TCP half a minute.
+#[test]
+fn a_machine_that_wakes_up_elsewhere_makes_nobody_wait() {
+    let clock = NamedTempFile::new().unwrap();
+    fs::write(clock.path(), "+0").unwrap();
+    let daemon = Daemon::builder()
+        .log_level("debug")
+        .env("LD_PRELOAD", &faketime())
+        .env("FAKETIME_TIMESTAMP_FILE", clock.path().to_str().unwrap())
+        .env("FAKETIME_NO_CACHE", "1")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    let Some(stage) = Stage::start(daemon) else { return };
+    let registry = stage.registry("corp", "here");
+    assert_eq!(stage.ask(&registry), (200, None));
+    stage.daemon.signal(Signal::STOP);
+    stage.here.renumber("203.0.113.3/24");
+    fs::write(clock.path(), "+600").unwrap();
+    stage.daemon.signal(Signal::CONT);
+    poll::wait_for("it to notice", || {
+        stage.daemon.log().contains("the machine was asleep").then_some(())
+    });
+    let began = Instant::now();
+    assert_eq!(stage.ask(&registry), (200, None));
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+}
+
+/// Debian's libfaketime, which the program of that name preloads.
+fn faketime() -> String {
+    let mut printed = client::command("faketime", std::path::Path::new("/"));
+    let printed = client::run(printed.args(["-m", "-f", "+0", "printenv", "LD_PRELOAD"])).succeeds();
+    printed.stdout.trim().to_owned()
+}
+
+const LENGTH: usize = 6 << 20;
+/// What is known is said in a fraction of it, and what is waited for takes longer.
+const AT_ONCE: Duration = Duration::from_secs(10);
