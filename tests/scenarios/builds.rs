@@ -136,7 +136,10 @@ fn a_write_is_refused_in_cargos_own_output_until_someone_opens_writes() {
     daemon.ctl(&["allow", "corp", "--for", "1m"]).succeeds();
     cargo.publish("corp").succeeds();
     daemon.ctl(&["deny", "corp"]).succeeds();
-    cargo.yank("corp", "project@0.1.0").fails().says("regauthctl allow corp --for 5m");
+    cargo
+        .yank("corp", "project@0.1.0")
+        .fails()
+        .says("regauthctl allow corp --for 5m");
 }
 
 #[test]

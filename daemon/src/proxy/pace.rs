@@ -4,6 +4,8 @@
 //! its window is over. Trailers are dropped: cargo, git, pip and npm have none, and a trailer is a header that nobody checked.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -22,7 +24,24 @@ pub struct Paced<B = Incoming> {
     pace: Pace,
     moved: u64,
     window: Option<Pin<Box<Sleep>>>,
+    progress: Option<Progress>,
     _counted: Option<(InFlight, Place)>,
+}
+
+/// How many bytes of a body have passed.
+#[derive(Clone, Debug, Default)]
+pub struct Progress(Arc<AtomicU64>);
+
+impl Progress {
+    /// So far.
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// There are more.
+    pub(super) fn add(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
 }
 
 /// What is expected of the peer that a body comes from.
@@ -46,12 +65,18 @@ impl Paced {
 }
 
 impl<B> Paced<B> {
+    /// Tells from now on how far it has come.
+    pub fn progress(&mut self) -> Progress {
+        self.progress.get_or_insert_default().clone()
+    }
+
     fn new(body: B, pace: Pace, counted: Option<(InFlight, Place)>) -> Self {
         Self {
             body,
             pace,
             moved: 0,
             window: None,
+            progress: None,
             _counted: counted,
         }
     }
@@ -92,7 +117,11 @@ where
             return match Pin::new(&mut self.body).poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => match frame.data_ref() {
                     Some(data) => {
-                        self.moved += data.len() as u64;
+                        let length = data.len() as u64;
+                        self.moved += length;
+                        if let Some(progress) = &self.progress {
+                            progress.add(length);
+                        }
                         Poll::Ready(Some(Ok(frame)))
                     }
                     None => continue,

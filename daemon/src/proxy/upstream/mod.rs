@@ -24,6 +24,7 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 
 use crate::proxy::dial::{Dialer, Forbidden};
+use crate::proxy::pace::Progress;
 use crate::proxy::refuse::{Body, Refusal};
 use crate::proxy::rewrite;
 use connection::Opener;
@@ -88,15 +89,21 @@ impl Upstream {
     ///
     /// # Errors
     /// A [`Refusal`] that says why there is no answer.
-    pub async fn send(&self, worker: usize, request: Request<Body>) -> Result<(Response<Incoming>, Place), Refusal> {
+    pub async fn send(
+        &self,
+        worker: usize,
+        mut request: Request<Body>,
+    ) -> Result<(Response<Incoming>, Place), Refusal> {
         let (Some(scheme), Some(authority)) = (request.uri().scheme(), request.uri().authority()) else {
             return Err(Refusal::BadRequest);
         };
         let pool = self.pool(worker, scheme, authority);
         let pool = pool.ok_or(Refusal::UpstreamUnreachable)?;
-        tokio::time::timeout(ANSWER, pool.send(request))
-            .await
-            .unwrap_or(Err(Refusal::UpstreamTimeout))
+        let progress = match request.body_mut() {
+            Either::Left(body) if !body.is_end_stream() => Some(body.progress()),
+            _ => None,
+        };
+        answered(pool.send(request), progress).await
     }
 
     fn pool(&self, worker: usize, scheme: &Scheme, authority: &Authority) -> Option<Arc<Pool>> {
@@ -144,6 +151,26 @@ pub(crate) fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
     Some(copy)
 }
 
+/// Waits for an answer while the request's body moves, however long that takes, and for [`ANSWER`] after it; the last time
+/// that it moved is known as exactly as that.
+async fn answered<T>(
+    answer: impl Future<Output = Result<T, Refusal>>,
+    progress: Option<Progress>,
+) -> Result<T, Refusal> {
+    let mut answer = std::pin::pin!(answer);
+    let mut before = 0;
+    loop {
+        if let Ok(answer) = tokio::time::timeout(ANSWER, answer.as_mut()).await {
+            return answer;
+        }
+        let now = progress.as_ref().map_or(0, Progress::bytes);
+        if now == before {
+            return Err(Refusal::UpstreamTimeout);
+        }
+        before = now;
+    }
+}
+
 /// What an error between us and the upstream means for the client.
 fn refusal(error: &(dyn StdError + 'static)) -> Refusal {
     tracing::debug!(error, "upstream");
@@ -173,3 +200,41 @@ fn refusal(error: &(dyn StdError + 'static)) -> Refusal {
 const ANSWER: Duration = Duration::from_secs(300);
 /// With so many pools, those without connections are let go: plain requests of strangers go anywhere.
 const MANY: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    /// Uploads a byte a minute for so long and then waits for an answer that never comes.
+    async fn refused_after(minutes: u64) -> Duration {
+        let (progress, begin) = (Progress::default(), Instant::now());
+        let moving = progress.clone();
+        let upload = async {
+            for _ in 0..minutes {
+                sleep(Duration::from_secs(60)).await;
+                moving.add(1);
+            }
+            pending::<Result<(), Refusal>>().await
+        };
+        assert_eq!(answered(upload, Some(progress)).await, Err(Refusal::UpstreamTimeout));
+        begin.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_waited_for_from_the_end_of_the_upload() {
+        let unanswered = pending::<Result<(), Refusal>>();
+        let begin = Instant::now();
+        assert_eq!(answered(unanswered, None).await, Err(Refusal::UpstreamTimeout));
+        assert_eq!(begin.elapsed(), ANSWER);
+        for minutes in [1, 4, 7, 60, 600] {
+            let waited = refused_after(minutes)
+                .await
+                .saturating_sub(Duration::from_secs(60 * minutes));
+            assert!((ANSWER..=2 * ANSWER).contains(&waited), "{minutes} minutes: {waited:?}");
+        }
+    }
+}
