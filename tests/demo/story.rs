@@ -137,10 +137,17 @@ async fn the_registry_is_added(stage: &mut Stage, cast: &Cast) -> anyhow::Result
     );
     let add = Typed::new(&cast.programs.regauthctl, stage.folder(), &arguments);
     add.token(tokens::FIRST, &cast.tokens.first).run(stage).await?.ok()?;
-    tell.paragraph("Before it stored the token, regauthd asked the registry whether the token is good:")?;
+    tell.paragraph(
+        "Before it stored the token, regauthd asked the registry whether the token is good; and once without it, for an \
+         answer that everybody gets would say nothing about the token:",
+    )?;
     let visits = show_visits(stage, cast)?;
+    let (asked, asked_without): (Vec<Visit>, Vec<Visit>) =
+        (visits.into_iter()).partition(|visit| visit.authorization.is_some());
     ensure!(
-        all_served_with(&visits, &cast.tokens.first_authorization()),
+        all_served_with(&asked, &cast.tokens.first_authorization())
+            && !asked_without.is_empty()
+            && asked_without.iter().all(|visit| visit.status == 401),
         "the registry was not asked, or not with this token"
     );
     Ok(())
