@@ -342,7 +342,6 @@ fn a_long_life_costs_neither_memory_nor_descriptors() {
         done.descriptors <= warm.descriptors + 8,
         "descriptors grow: {weights:?}"
     );
-    println!("at the start {start:?}");
 }
 
 /// What a daemon that has no clients weighs, and how many answers it has given since the last time.
