@@ -18,10 +18,10 @@ impl Registrar {
     /// Lets go of all pooled connections.
     fn renew_connections(&self) {
         for service in self.glance().services.values() {
-            service.upstream.renew();
+            service.upstream.reset();
         }
-        self.plane.strangers.renew();
-        self.plane.guarded_strangers.renew();
+        self.plane.strangers.reset();
+        self.plane.guarded_strangers.reset();
     }
 
     /// Generations that are not in use have to prove themselves again.

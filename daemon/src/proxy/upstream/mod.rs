@@ -72,7 +72,16 @@ impl Upstream {
     /// Lets go of the connections, whose buffers still hold the last token: of idle ones now, of others within a second as
     /// far as new requests are concerned. Has to be called within a runtime.
     pub fn renew(&self) {
-        self.workers.iter().for_each(Pools::retire);
+        self.workers.iter().for_each(|pools| pools.each(Pool::retire));
+    }
+
+    /// Lets go of the connections at once as far as new requests are concerned: the network, or what is trusted, may be
+    /// another.
+    pub fn reset(&self) {
+        self.workers.iter().for_each(|pools| pools.each(Pool::reset));
+        if let Some(anonymous) = &self.anonymous {
+            anonymous.reset();
+        }
     }
 
     /// Opens a connection to an origin from a worker unless there is one: a request is about to come.
@@ -130,8 +139,8 @@ impl Pools {
         pool
     }
 
-    fn retire(&self) {
-        self.pools().iter().for_each(Pool::retire);
+    fn each(&self, act: impl FnMut(&Arc<Pool>)) {
+        self.pools().iter().for_each(act);
     }
 
     fn pools(&self) -> MutexGuard<'_, Vec<Arc<Pool>>> {

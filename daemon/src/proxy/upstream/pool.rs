@@ -115,6 +115,11 @@ impl Pool {
         });
     }
 
+    /// Lets go of all connections: none that is open now is given another request.
+    pub(super) fn reset(self: &Arc<Self>) {
+        self.state().reset();
+    }
+
     /// Opens a connection unless there is one to use.
     pub(super) fn warm(self: &Arc<Self>) {
         let mut state = self.state();
@@ -276,15 +281,21 @@ impl State {
 
     /// Which rotation this is.
     fn retire(&mut self) -> u64 {
-        self.rotations += 1;
-        self.idle.clear();
         if self.last_used.is_some_and(|last| last.elapsed() < RETIREMENT) {
+            self.rotations += 1;
+            self.idle.clear();
             self.retired.append(&mut self.shared);
         } else {
-            self.shared.clear();
-            self.retired.clear();
+            self.reset();
         }
         self.rotations
+    }
+
+    fn reset(&mut self) {
+        self.rotations += 1;
+        self.idle.clear();
+        self.shared.clear();
+        self.retired.clear();
     }
 
     fn put(&mut self, sender: Sender, usage: Arc<Use>) {

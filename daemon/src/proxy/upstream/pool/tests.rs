@@ -99,6 +99,17 @@ async fn a_rotation_lets_go_of_what_is_idle_and_of_what_is_out_when_it_comes_bac
 }
 
 #[tokio::test]
+async fn after_a_reset_no_request_goes_where_the_last_one_went() {
+    let (origin, pool) = Origin::start(100).await;
+    for number in 1..4 {
+        ask(&pool, Method::GET).await.unwrap();
+        pool.reset();
+        assert!(!pool.is_in_use());
+        assert_eq!(origin.counts(), (number, number));
+    }
+}
+
+#[tokio::test]
 async fn a_warm_pool_has_opened_before_the_request() {
     let (origin, pool) = Origin::start(100).await;
     pool.warm();
