@@ -106,6 +106,23 @@ fn a_keychain_killed_in_the_middle_loses_nothing() {
     stage.assert_whole_in(&stage.present());
 }
 
+/// What a keychain leaves that is killed between making an item and filling it.
+#[test]
+fn an_item_that_was_not_filled_does_not_stay_behind() {
+    let mut stage = Stage::start("vault");
+    let service = format!("regauth@{}", stage.daemon.home().display());
+    let empty = ["store", "--label", "x", "service", &service, "username", "third"];
+    stage.keyring.secret_tool(&empty, "").succeeds();
+    stage.daemon.stop();
+    let ledger = stage.daemon.home().join("state/ledger.json");
+    let mut noted: serde_json::Value = serde_json::from_str(&fs::read_to_string(&ledger).unwrap()).unwrap();
+    noted["moving"] = serde_json::json!({"from": "vault", "to": "keychain", "whole": false, "items": NAMES});
+    fs::write(&ledger, noted.to_string()).unwrap();
+    assert_eq!(items::of_keyring(&stage.keyring, &stage.daemon), ["third"]);
+    stage.daemon.restart();
+    stage.assert_whole_in("vault");
+}
+
 #[test]
 fn a_move_to_a_keychain_that_is_not_there_changes_nothing() {
     let mut stage = Stage::start("vault");

@@ -70,11 +70,13 @@ impl Registrar {
 async fn clear(present: &Opened, other: &Opened, item: &Item, why: Why) -> Result<(), StoreError> {
     if why != Why::NobodyKnowsIt {
         let ours = present.thread.read(item).await?;
-        let theirs = other.thread.read(item).await?;
-        let spare = match (&ours, &theirs) {
-            (_, None) => return Ok(()),
-            (Some(ours), Some(theirs)) => why == Why::ItIsOld || ours.is_same(theirs),
-            (None, Some(_)) => false,
+        let spare = match (&ours, other.thread.read(item).await) {
+            (_, Ok(None)) => return Ok(()),
+            (Some(ours), Ok(Some(theirs))) => why == Why::ItIsOld || ours.is_same(&theirs),
+            // A write that a kill cut short; there is nothing in it to lose.
+            (Some(_), Err(StoreError::Unusable(_))) => true,
+            (None, Ok(Some(_)) | Err(StoreError::Unusable(_))) => false,
+            (_, Err(error)) => return Err(error),
         };
         if !spare {
             tracing::warn!(%item, store = other.kind.as_str(), "the present store does not have it so, and it stays there");

@@ -21,6 +21,10 @@ impl From<StoreError> for ErrorBody {
                 "answer the keychain's window if one is open, then repeat",
             ),
             StoreError::Refused(_) => (ErrorKind::Refused, "`regauthctl status` says what protects the secrets"),
+            StoreError::Unusable(_) => (
+                ErrorKind::StoreUnavailable,
+                "`regauthctl rotate` writes a registry's token anew",
+            ),
             StoreError::Failed(_) => (
                 ErrorKind::StoreUnavailable,
                 "`regauthctl status` says which store it is",

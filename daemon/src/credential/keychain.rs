@@ -77,7 +77,7 @@ impl Store for KeychainStore {
             platform.entry(service, item, |entry| entry.get_password().map(Zeroizing::new))
         })?;
         let secret = found.map(|text| Secret::parse(&text)).transpose();
-        secret.map_err(|error| StoreError::Failed(format!("the keychain's item for {item} cannot be used: {error}")))
+        secret.map_err(|error| StoreError::Unusable(format!("the keychain's item for {item} cannot be used: {error}")))
     }
 
     fn write(&mut self, item: &Item, secret: &Secret) -> Result<(), StoreError> {

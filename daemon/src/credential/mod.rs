@@ -200,6 +200,10 @@ pub enum StoreError {
     /// It does not do that; why.
     #[error("{0}")]
     Refused(String),
+    /// It has the item, but what is in it is no secret of ours: written by somebody else, or not to its end before the
+    /// keychain was killed. The words say which item, and nothing of what is in it.
+    #[error("{0}")]
+    Unusable(String),
     /// It answered with a failure.
     #[error("the store failed: {0}")]
     Failed(String),
