@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -157,6 +158,13 @@ fn squid(place: &Place<'_>) -> Contender {
         squid_configuration(&folder, &minter, &place.origin.roots(), port),
     )
     .unwrap();
+    if rustix::process::geteuid().is_root() {
+        // As root it becomes somebody else, to whom all this must belong.
+        let reachable = fs::Permissions::from_mode(0o711);
+        fs::set_permissions(place.folder, reachable).unwrap();
+        let mut chown = client::command("chown", &folder);
+        client::run(chown.args(["-R", USER]).arg(&folder)).succeeds();
+    }
     let mut command = client::command(place.program, &folder);
     command.args(["--foreground", "-f"]).arg(&configuration);
     let process = Process::spawn(SQUID, &mut command, &folder.join("log"));
@@ -177,8 +185,7 @@ fn squid_configuration(folder: &Path, minter: &Path, roots: &Path, port: u16) ->
          request_header_access Authorization deny all\nrequest_header_add Authorization \"{value}\" all\n\
          http_access allow all\ncache deny all\naccess_log none\ncache_log {folder}/cache.log\n\
          pid_filename {folder}/squid.pid\ncoredump_dir {folder}\nshutdown_lifetime 1 seconds\n\
-         cache_effective_user {USER}\nmax_filedescriptors 16384\n",
-        USER = "root",
+         cache_effective_user {USER}\nmax_filedescriptors 16384\n"
     )
 }
 
@@ -205,3 +212,5 @@ pub(crate) const NAMES: &[&str] = &[HUDSUCKER, MITMPROXY, SQUID];
 const HUDSUCKER: &str = "hudsucker";
 const MITMPROXY: &str = "mitmproxy";
 const SQUID: &str = "squid";
+/// Who Squid is when root starts it.
+const USER: &str = "nobody";
