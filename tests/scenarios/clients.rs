@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine;
@@ -19,6 +20,8 @@ use regauth_tests::git_server::GitServer;
 use regauth_tests::honeypot::Honeypot;
 use regauth_tests::leaks::Hunt;
 use regauth_tests::network::{NameServer, Network};
+use regauth_tests::nginx::Nginx;
+use regauth_tests::poll;
 use regauth_tests::programs;
 use regauth_tests::registry::{Registry, USERNAME};
 use rustix::process::geteuid;
@@ -26,6 +29,8 @@ use tempfile::TempDir;
 
 const TOKEN: &str = "t0ken-of-the-company";
 const NOBODY: u32 = 65534;
+/// A public address, in a network of its own.
+const PUBLIC: &str = "93.184.216.34";
 
 /// A daemon's user, and a registry that it serves.
 fn served() -> (Registry, Daemon) {
@@ -191,7 +196,7 @@ fn grants_survive_a_restart_and_end_when_their_time_is_over() {
     daemon.restart();
     let listed = daemon.ctl(&["grants"]).succeeds().json;
     assert!(!listed["grants"].as_array().unwrap().is_empty(), "{listed}");
-    regauth_tests::poll::wait_for("the short grant to end", || {
+    poll::wait_for("the short grant to end", || {
         let listed = daemon.ctl(&["grants"]).json;
         (listed["grants"].as_array()?.len() == 1).then_some(())
     });
@@ -201,6 +206,71 @@ fn grants_survive_a_restart_and_end_when_their_time_is_over() {
     let curl = |proxy: &str| Curl::new().proxy(proxy).get(&open.url("/")).status;
     assert_eq!(curl(&short), 407);
     assert_eq!(curl(&long), 403, "let in, and loopback is no place for a grant");
+}
+
+/// A tunnel, a registry's connection of either protocol, plain requests to a registry and to a stranger.
+#[test]
+fn a_download_ends_with_its_grant_whichever_way_it_takes() {
+    if !geteuid().is_root() {
+        return eprintln!("networks of one's own take root");
+    }
+    let [here, there] = [(); 2].map(|()| Network::start(&[]));
+    here.cable("93.184.216.33/24", &there, &format!("{PUBLIC}/24"));
+    let daemon = Daemon::builder().under(&here.inside()).start();
+    let authority = Authority::new("Corp Root");
+    let folder = TempDir::new().unwrap();
+    let file = fs::File::create(folder.path().join("endless")).unwrap();
+    file.set_len(1 << 30).unwrap();
+    let corp = there.enter(|| endless(&authority, PUBLIC, PUBLIC, folder.path()));
+    let _local = here.enter(|| endless(&authority, "localhost", "127.0.0.1", folder.path()));
+    let (local, stranger) = ("http://localhost/".to_owned(), format!("http://{PUBLIC}/"));
+    for (name, url) in [("corp", &corp.url("/")), ("local", &local)] {
+        let place = ["--scope", url, "--no-verify"];
+        daemon
+            .try_add(name, &place, &Scheme::bearer(), &authority.file(), TOKEN)
+            .succeeds();
+    }
+    let ways = [
+        ("a tunnel", &stranger, "--proxytunnel"),
+        ("intercepted HTTP/1.1", &corp.url("/"), "--http1.1"),
+        ("intercepted HTTP/2", &corp.url("/"), "--http2"),
+        ("a plain registry", &local, "--http1.1"),
+        ("a plain stranger", &stranger, "--http1.1"),
+    ];
+    let begin = |proxy: &str| {
+        let curl = Curl::new().proxy(proxy).trusts(&daemon.bundle());
+        ways.map(|(way, url, how)| {
+            let download = here.enter(|| curl.clone().with(&[how]).start(url));
+            poll::wait_for(way, || (download.received() > 0).then_some(()));
+            (way, download)
+        })
+    };
+    let (revoked, proxy) = granted(&daemon, &["--for", "1h"]);
+    let to_revoke = begin(&proxy);
+    let lasting = begin(&granted(&daemon, &["--for", "1h"]).1);
+    let to_expire = begin(&granted(&daemon, &["--for", "3s"]).1);
+    daemon.ctl(&["revoke", &revoked]).succeeds();
+    for (end, downloads) in [("revoked", to_revoke), ("expired", to_expire)] {
+        for (way, mut download) in downloads {
+            // Without its end curl gives up, too, after more time than that.
+            let ended = poll::within(poll::PATIENCE, || (!download.is_running()).then_some(()));
+            assert!(ended.is_some(), "{way}, {end}");
+        }
+    }
+    for (way, download) in lasting {
+        let before = download.received();
+        poll::wait_for(way, || (download.received() > before).then_some(()));
+    }
+}
+
+/// A server whose answer takes hours: on a free port with TLS, on port 80 without.
+fn endless(authority: &Authority, host: &str, address: &str, folder: &Path) -> Nginx {
+    let place = format!("root {}; index endless; limit_rate 64k;", folder.display());
+    Nginx::builder(&authority.issue(&[host]))
+        .host(host)
+        .server(&format!("listen {address}:80;"))
+        .location("/", &place)
+        .start()
 }
 
 #[test]
