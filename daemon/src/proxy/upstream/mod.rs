@@ -7,8 +7,8 @@
 //! [`trust`] says whom we believe, [`connection`] opens and speaks, [`pool`] keeps what is open.
 
 pub(crate) mod connection;
-pub mod pool;
-pub mod trust;
+pub(crate) mod pool;
+pub(crate) mod trust;
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -29,7 +29,7 @@ use crate::proxy::refuse::{Body, Refusal};
 use crate::proxy::rewrite;
 use connection::Opener;
 use pool::{Place, Pool};
-pub use trust::{Trust, TrustError};
+pub(crate) use trust::{Trust, TrustError};
 
 /// A registry's way out: pools of connections, one set a worker, all with the same trust.
 pub struct Upstream {
