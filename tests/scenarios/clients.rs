@@ -23,9 +23,11 @@ use regauth_tests::network::{NameServer, Network};
 use regauth_tests::nginx::Nginx;
 use regauth_tests::poll;
 use regauth_tests::programs;
+use regauth_tests::raw;
 use regauth_tests::registry::{Registry, USERNAME};
 use rustix::process::geteuid;
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
 
 const TOKEN: &str = "t0ken-of-the-company";
 const NOBODY: u32 = 65534;
@@ -271,6 +273,38 @@ fn endless(authority: &Authority, host: &str, address: &str, folder: &Path) -> N
         .server(&format!("listen {address}:80;"))
         .location("/", &place)
         .start()
+}
+
+/// Its host is no longer a registry's, and none that a grant leads to.
+#[test]
+fn a_registry_that_is_removed_is_closed_to_grants_on_open_connections_too() {
+    let authority = Authority::new("Corp Root");
+    let corp = Honeypot::builder(&authority, "localhost").start();
+    let daemon = Daemon::start();
+    let place = ["--scope", &corp.url("/"), "--no-verify"];
+    daemon
+        .try_add("corp", &place, &Scheme::bearer(), &authority.file(), TOKEN)
+        .succeeds();
+    let (_, proxy) = granted(&daemon, &["--registry", "corp"]);
+    let pair = STANDARD.encode(proxy.split(['/', '@']).nth(2).unwrap());
+    let host = corp.authority();
+    let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    raw::run(async {
+        let head = format!("CONNECT {host} HTTP/1.1\r\nProxy-Authorization: Basic {pair}\r\n\r\n");
+        let stream = raw::connect(&daemon, &head).await.unwrap();
+        let mut inside = raw::handshake(stream, Some("localhost"), &["http/1.1"]).await.unwrap();
+        let mut answers = Vec::new();
+        for removed in [false, true] {
+            if removed {
+                daemon.ctl(&["remove-registry", "corp"]).succeeds();
+            }
+            inside.write_all(request.as_bytes()).await.unwrap();
+            answers.push(String::from_utf8(raw::read(&mut inside).await).unwrap());
+        }
+        assert!(answers[0].starts_with("HTTP/1.1 200 "), "{answers:?}");
+        assert!(answers[1].contains("regauth-error: grant-denied"), "{answers:?}");
+    });
+    assert_eq!(corp.requests().len(), 1);
 }
 
 #[test]
