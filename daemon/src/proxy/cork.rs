@@ -235,7 +235,7 @@ fn unless_blocked<T>(outcome: io::Result<T>) -> Poll<io::Result<T>> {
 }
 
 /// How many bytes are gathered.
-const ENOUGH: usize = 128 * 1024;
+const ENOUGH: usize = 64 * 1024;
 
 #[cfg(test)]
 pub(crate) mod tests {
@@ -416,7 +416,7 @@ pub(crate) mod tests {
     }
 
     const BROKEN: usize = usize::MAX;
-    const FRAMES: usize = 6;
+    const FRAMES: usize = 3;
     /// A DATA frame of the usual size, with its head.
     const FRAME: usize = 9 + 16 * 1024;
 }
