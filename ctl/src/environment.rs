@@ -5,7 +5,8 @@ use std::path::Path;
 
 use regauth_shared::response::RegistryView;
 
-use crate::setup::{Facts, PROVIDER};
+use crate::facts::Facts;
+use crate::program::PROVIDER;
 
 /// A variable and what it is to be; `None` takes it out.
 pub(crate) type Variable = (String, Option<String>);

@@ -7,7 +7,7 @@ use regauth_shared::index::{IndexConfig, Place};
 use regauth_shared::response::RegistryView;
 use url::Url;
 
-use crate::setup::on_path;
+use crate::program::on_path;
 
 /// The way through the daemon.
 pub(crate) struct Way<'a> {

@@ -5,7 +5,8 @@
 //! `terminal` or elsewhere; it asks the daemon through the `client`; `output` says what came of it. What goes wrong is
 //! one form from end to end, the protocol's `ErrorBody`; `error` makes those that arise here. `provider` is what cargo
 //! asks for a token, and gets a placeholder from. `setup` edits the configuration of clients, and `environment` is what
-//! they can be told instead, in the words of a `shell`; `import` finds tokens in their files; `service` hands the daemon to systemd or launchd;
+//! they can be told instead, in the words of a `shell`; both are made of `facts`. `import` finds tokens in clients' files;
+//! `service` hands the daemon to systemd or launchd; where a `program` lies is asked in one place;
 //! `presets` knows the registries that people have, and the `interview` asks for the rest; what an `index` says of itself
 //! is read where the daemon cannot; `run` needs a `private` daemon and the `handover` of its tokens.
 
@@ -15,12 +16,14 @@ mod completion;
 
 mod doctor;
 mod environment;
+mod facts;
 mod handover;
 mod import;
 mod index;
 mod interview;
 mod presets;
 mod private;
+mod program;
 mod provider;
 mod service;
 mod setup;

@@ -14,7 +14,7 @@ use regauth_shared::{ErrorBody, ErrorKind};
 
 use crate::client::Client;
 use crate::error;
-use crate::setup::{beside_us, on_path};
+use crate::program::{beside_us, on_path};
 
 /// A running private daemon. Dropping it ends it and removes its folder.
 #[derive(Debug)]

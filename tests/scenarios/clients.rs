@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine;
@@ -19,13 +20,19 @@ use regauth_tests::git_server::GitServer;
 use regauth_tests::honeypot::Honeypot;
 use regauth_tests::leaks::Hunt;
 use regauth_tests::network::{NameServer, Network};
+use regauth_tests::nginx::Nginx;
+use regauth_tests::poll;
 use regauth_tests::programs;
+use regauth_tests::raw;
 use regauth_tests::registry::{Registry, USERNAME};
 use rustix::process::geteuid;
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
 
 const TOKEN: &str = "t0ken-of-the-company";
 const NOBODY: u32 = 65534;
+/// A public address, in a network of its own.
+const PUBLIC: &str = "93.184.216.34";
 
 /// A daemon's user, and a registry that it serves.
 fn served() -> (Registry, Daemon) {
@@ -191,7 +198,7 @@ fn grants_survive_a_restart_and_end_when_their_time_is_over() {
     daemon.restart();
     let listed = daemon.ctl(&["grants"]).succeeds().json;
     assert!(!listed["grants"].as_array().unwrap().is_empty(), "{listed}");
-    regauth_tests::poll::wait_for("the short grant to end", || {
+    poll::wait_for("the short grant to end", || {
         let listed = daemon.ctl(&["grants"]).json;
         (listed["grants"].as_array()?.len() == 1).then_some(())
     });
@@ -201,6 +208,103 @@ fn grants_survive_a_restart_and_end_when_their_time_is_over() {
     let curl = |proxy: &str| Curl::new().proxy(proxy).get(&open.url("/")).status;
     assert_eq!(curl(&short), 407);
     assert_eq!(curl(&long), 403, "let in, and loopback is no place for a grant");
+}
+
+/// A tunnel, a registry's connection of either protocol, plain requests to a registry and to a stranger.
+#[test]
+fn a_download_ends_with_its_grant_whichever_way_it_takes() {
+    if !geteuid().is_root() {
+        return eprintln!("networks of one's own take root");
+    }
+    let [here, there] = [(); 2].map(|()| Network::start(&[]));
+    here.cable("93.184.216.33/24", &there, &format!("{PUBLIC}/24"));
+    let daemon = Daemon::builder().under(&here.inside()).start();
+    let authority = Authority::new("Corp Root");
+    let folder = TempDir::new().unwrap();
+    let file = fs::File::create(folder.path().join("endless")).unwrap();
+    file.set_len(1 << 30).unwrap();
+    let corp = there.enter(|| endless(&authority, PUBLIC, PUBLIC, folder.path()));
+    let _local = here.enter(|| endless(&authority, "localhost", "127.0.0.1", folder.path()));
+    let (local, stranger) = ("http://localhost/".to_owned(), format!("http://{PUBLIC}/"));
+    for (name, url) in [("corp", &corp.url("/")), ("local", &local)] {
+        let place = ["--scope", url, "--no-verify"];
+        daemon
+            .try_add(name, &place, &Scheme::bearer(), &authority.file(), TOKEN)
+            .succeeds();
+    }
+    let ways = [
+        ("a tunnel", &stranger, "--proxytunnel"),
+        ("intercepted HTTP/1.1", &corp.url("/"), "--http1.1"),
+        ("intercepted HTTP/2", &corp.url("/"), "--http2"),
+        ("a plain registry", &local, "--http1.1"),
+        ("a plain stranger", &stranger, "--http1.1"),
+    ];
+    let begin = |proxy: &str| {
+        let curl = Curl::new().proxy(proxy).trusts(&daemon.bundle());
+        ways.map(|(way, url, how)| {
+            let download = here.enter(|| curl.clone().with(&[how]).start(url));
+            poll::wait_for(way, || (download.received() > 0).then_some(()));
+            (way, download)
+        })
+    };
+    let (revoked, proxy) = granted(&daemon, &["--for", "1h"]);
+    let to_revoke = begin(&proxy);
+    let lasting = begin(&granted(&daemon, &["--for", "1h"]).1);
+    let to_expire = begin(&granted(&daemon, &["--for", "3s"]).1);
+    daemon.ctl(&["revoke", &revoked]).succeeds();
+    for (end, downloads) in [("revoked", to_revoke), ("expired", to_expire)] {
+        for (way, mut download) in downloads {
+            // Without its end curl gives up, too, after more time than that.
+            let ended = poll::within(poll::PATIENCE, || (!download.is_running()).then_some(()));
+            assert!(ended.is_some(), "{way}, {end}");
+        }
+    }
+    for (way, download) in lasting {
+        let before = download.received();
+        poll::wait_for(way, || (download.received() > before).then_some(()));
+    }
+}
+
+/// A server whose answer takes hours: on a free port with TLS, on port 80 without.
+fn endless(authority: &Authority, host: &str, address: &str, folder: &Path) -> Nginx {
+    let place = format!("root {}; index endless; limit_rate 64k;", folder.display());
+    Nginx::builder(&authority.issue(&[host]))
+        .host(host)
+        .server(&format!("listen {address}:80;"))
+        .location("/", &place)
+        .start()
+}
+
+/// Its host is no longer a registry's, and none that a grant leads to.
+#[test]
+fn a_registry_that_is_removed_is_closed_to_grants_on_open_connections_too() {
+    let authority = Authority::new("Corp Root");
+    let corp = Honeypot::builder(&authority, "localhost").start();
+    let daemon = Daemon::start();
+    let place = ["--scope", &corp.url("/"), "--no-verify"];
+    daemon
+        .try_add("corp", &place, &Scheme::bearer(), &authority.file(), TOKEN)
+        .succeeds();
+    let (_, proxy) = granted(&daemon, &["--registry", "corp"]);
+    let pair = STANDARD.encode(proxy.split(['/', '@']).nth(2).unwrap());
+    let host = corp.authority();
+    let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    raw::run(async {
+        let head = format!("CONNECT {host} HTTP/1.1\r\nProxy-Authorization: Basic {pair}\r\n\r\n");
+        let stream = raw::connect(&daemon, &head).await.unwrap();
+        let mut inside = raw::handshake(stream, Some("localhost"), &["http/1.1"]).await.unwrap();
+        let mut answers = Vec::new();
+        for removed in [false, true] {
+            if removed {
+                daemon.ctl(&["remove-registry", "corp"]).succeeds();
+            }
+            inside.write_all(request.as_bytes()).await.unwrap();
+            answers.push(String::from_utf8(raw::read(&mut inside).await).unwrap());
+        }
+        assert!(answers[0].starts_with("HTTP/1.1 200 "), "{answers:?}");
+        assert!(answers[1].contains("regauth-error: grant-denied"), "{answers:?}");
+    });
+    assert_eq!(corp.requests().len(), 1);
 }
 
 #[test]

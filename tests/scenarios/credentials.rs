@@ -252,6 +252,33 @@ fn an_expired_token_that_cannot_be_renewed_is_not_sent() {
 }
 
 #[test]
+fn a_write_that_waits_for_its_token_is_refused_once_writes_are_closed() {
+    let registry = bearer(TOKEN);
+    let mint = Mint::new(&format!("echo {TOKEN}"));
+    let daemon = Daemon::start();
+    let [flag, program] = mint.source();
+    add(&daemon, "minted", &registry, &["--source-ttl", "1s", &flag, &program]).succeeds();
+    mint.does(&format!("until [ -e go ]; do sleep 0.05; done; echo {TOKEN}"));
+    poll::wait_for("the token's end", || {
+        (daemon.ctl(&["show", "minted"]).json["credential"]["state"] == "expired").then_some(())
+    });
+    daemon.ctl(&["allow", "minted", "--for", "5m"]).succeeds();
+    let asked = || daemon.ctl(&["status"]).json["requests"].as_u64();
+    let before = asked();
+    let upload = Curl::new().behind(&daemon).with(&["--data", "x"]);
+    let upload = upload.start(&registry.upload());
+    poll::wait_for("the upload", || (asked() > before).then_some(()));
+    daemon.ctl(&["deny", "minted"]).succeeds();
+    fs::write(mint.path("go"), "").unwrap();
+    let answer = upload.finish().answered();
+    assert_eq!(
+        (answer.status, answer.header("regauth-error")),
+        (403, Some("write-denied"))
+    );
+    assert!(!registry.nginx.requests().iter().any(|seen| seen.method == "POST"));
+}
+
+#[test]
 fn a_rejected_token_is_renewed_once_and_only_what_is_safe_is_repeated() {
     let registry = bearer("minted-token-1");
     let mint = Mint::new("echo minted-token-$n");

@@ -238,6 +238,23 @@ fn out_of_descriptors_it_waits_and_recovers() {
     }
 }
 
+/// A web server keeps its connections open, and each place has its own.
+#[test]
+fn one_client_that_goes_everywhere_leaves_descriptors_for_others() {
+    let (registry, daemon) = served(quiet().under(&["prlimit", "--nofile=128:128"]), 10);
+    let everywhere = Honeypot::builder(&Authority::new("Elsewhere"), "0.0.0.0")
+        .plain()
+        .start();
+    let port = everywhere.authority().replace("0.0.0.0:", "");
+    let curl = Curl::new().behind(&daemon);
+    let tour = curl
+        .fetch(&format!("http://127.0.0.[1-200]:{port}/"))
+        .outcome
+        .succeeds();
+    assert_eq!(tour.stdout.matches("200 1.1").count(), 200, "{}", tour.stdout);
+    assert_eq!(curl.get(&registry.url("/")).status, 200);
+}
+
 /// Sends these bytes again and again on one HTTP/2 connection until they are enough or it ends.
 fn flood(daemon: &Daemon, host: &str, begin: &[u8], piece: impl Fn(u32) -> Vec<u8>, pieces: u32) -> u32 {
     raw::run(async {

@@ -116,6 +116,25 @@ fn a_read_that_says_it_is_a_write_is_one() {
     assert_eq!(server.nginx.requests().len(), before);
 }
 
+/// Some frameworks go by the path that a header names, and the scope by the one in the request.
+#[test]
+fn a_request_that_names_another_path_in_a_header_is_refused() {
+    let server = GitServer::start(&Authority::new("Corp Root"), Scheme::basic("me"), TOKEN);
+    let daemon = Daemon::start();
+    daemon.add_git("code", &server);
+    let before = server.nginx.requests().len();
+    for name in ["X-Original-URL", "x-rewrite-url", "X_Original_Url"] {
+        let curl = Curl::new().behind(&daemon).header(&format!("{name}: /elsewhere"));
+        let answer = curl.get(&server.url("plans"));
+        assert_eq!(
+            (answer.status, answer.header("regauth-error")),
+            (400, Some("bad-request")),
+            "{name}"
+        );
+    }
+    assert_eq!(server.nginx.requests().len(), before);
+}
+
 /// Git hosts have APIs, in which a file may have any name.
 #[test]
 fn a_file_by_the_name_of_a_fetch_is_a_write() {
@@ -133,8 +152,18 @@ fn a_file_by_the_name_of_a_fetch_is_a_write() {
             "--header",
             "Content-Type: application/json",
         ],
+        // What is dropped on the way says nothing about what arrives.
+        &[
+            "--header",
+            "Content-Type: application/x-git-upload-pack-request",
+            "--header",
+            "Connection: content-type",
+        ],
     ] {
-        let curl = Curl::new().behind(&daemon).with(&["--data", "{}"]).with(more);
+        let curl = Curl::new()
+            .behind(&daemon)
+            .with(&["--http1.1", "--data", "{}"])
+            .with(more);
         let answer = curl.get(&url);
         assert_eq!(
             (answer.status, answer.header("regauth-error")),

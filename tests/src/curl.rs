@@ -135,6 +135,11 @@ impl Transferring {
         fs::metadata(self.folder.path().join("body")).map_or(0, |body| body.len())
     }
 
+    /// Whether it has not ended yet.
+    pub fn is_running(&mut self) -> bool {
+        self.running.is_running()
+    }
+
     /// Waits for its end.
     pub fn finish(self) -> Transfer {
         let outcome = self.running.finish();

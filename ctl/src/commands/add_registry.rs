@@ -10,9 +10,9 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret, reques
 use super::source::SourceFlags;
 use super::{client_configuration, git_index, registry};
 use crate::client::{Client, Reply};
+use crate::facts::is_git_index;
 use crate::output::{self, Report};
 use crate::presets::{self, Preset, User};
-use crate::setup::is_git_index;
 use crate::token::TokenFlags;
 use crate::{error, interview};
 

@@ -7,8 +7,8 @@ use regauth_shared::paths::Folders;
 
 use crate::client::Client;
 use crate::environment;
+use crate::facts::Facts;
 use crate::output::Report;
-use crate::setup::Facts;
 use crate::shell::Shell;
 
 /// Print the environment that makes all clients use the proxy

@@ -7,8 +7,8 @@ use regauth_shared::{ErrorBody, Request, request};
 use url::Url;
 
 use crate::client::Client;
+use crate::facts::is_git_index;
 use crate::index::{self, Way};
-use crate::setup::is_git_index;
 
 /// Has the daemon cover what belongs to a registry that was just added, and notes what needs a person's word.
 pub(super) fn complete(added: &mut RegistryAdded, client: &Client) {

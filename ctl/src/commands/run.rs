@@ -20,9 +20,10 @@ use super::git_index;
 use super::run_registries::{Described, Registries};
 use crate::client::Client;
 use crate::environment::{self, Variable};
+use crate::facts::Facts;
 use crate::output::{self, Report};
 use crate::private::Private;
-use crate::setup::{Facts, PROVIDER, beside_us, on_path};
+use crate::program::{PROVIDER, beside_us, on_path};
 use crate::{error, handover};
 
 /// Run one command with everything set, behind a daemon of its own

@@ -7,8 +7,9 @@ use regauth_shared::paths::Folders;
 
 use crate::client::Client;
 use crate::error;
+use crate::facts::Facts;
 use crate::output::{self, Report};
-use crate::setup::{Facts, Outcome, Place, Plan, Tool};
+use crate::setup::{Outcome, Place, Plan, Tool};
 
 /// Make a client use the proxy, or undo it exactly
 ///

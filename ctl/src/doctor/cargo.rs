@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::patient::{ask, first_of, variable};
 use super::{Finding, Patient};
-use crate::setup::on_path;
+use crate::program::on_path;
 
 /// All about cargo, where a registry is cargo's and cargo is there.
 pub(super) fn check(patient: &Patient) -> Vec<Finding> {
@@ -170,7 +170,7 @@ fn provider(patient: &Patient, config: &Value, name: &str, upper: &str) -> Optio
     let is_ours = |word: &str| {
         Path::new(word)
             .file_name()
-            .is_some_and(|name| name == crate::setup::PROVIDER)
+            .is_some_and(|name| name == crate::program::PROVIDER)
     };
     let program = asked
         .split_whitespace()

@@ -10,7 +10,9 @@ use regauth_shared::{ErrorBody, Request};
 use super::{Finding, Fix};
 use crate::client::Client;
 use crate::environment;
-use crate::setup::{self, Facts, on_path};
+use crate::facts::Facts;
+use crate::program::on_path;
+use crate::setup;
 
 /// An installation, looked at once.
 pub(crate) struct Patient {

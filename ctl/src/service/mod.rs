@@ -14,7 +14,7 @@ use regauth_shared::ErrorBody;
 use serde::Serialize;
 
 use crate::error;
-use crate::setup::{beside_us, on_path};
+use crate::program::{beside_us, on_path};
 pub(crate) use plan::{Outcome, Plan, Step};
 
 /// For whom the daemon runs.

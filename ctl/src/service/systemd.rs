@@ -7,7 +7,7 @@ use regauth_shared::ErrorBody;
 use super::plan::{Plan, Step, asked, owned};
 use super::{MARK, Scope, State, Unit};
 use crate::error;
-use crate::setup::on_path;
+use crate::program::on_path;
 
 /// What installs the service.
 ///

@@ -1,9 +1,9 @@
 //! Makes clients use the proxy, and undoes it exactly.
 //!
-//! A `tool` (cargo, git, …) says from the `facts` which settings it wants in which files. A `format` puts settings into
-//! the text of a file and takes them out again, comments and order kept. The `record` remembers, for each file, the way
-//! back: the lines that were replaced, never a copy of the file, which may hold a person's secrets. `document` reads and
-//! replaces files.
+//! A `tool` (cargo, git, …) says from the [`facts`](crate::facts) which settings it wants in which files. A `format` puts
+//! settings into the text of a file and takes them out again, comments and order kept. The `record` remembers, for each
+//! file, the way back: the lines that were replaced, never a copy of the file, which may hold a person's secrets.
+//! `document` reads and replaces files.
 //!
 //! Applying always starts from the text as it was before us, so doing it again changes nothing, and doing it after a
 //! registry came or went leaves only what is right now.
@@ -16,7 +16,6 @@ mod toml;
 mod git;
 mod ini;
 
-mod facts;
 mod record;
 mod tool;
 
@@ -28,8 +27,8 @@ use serde::Serialize;
 
 use crate::client::Client;
 use crate::error;
+use crate::facts::Facts;
 pub(crate) use document::Document;
-pub(crate) use facts::{Facts, PROVIDER, beside_us, is_git_index, on_path};
 pub(crate) use patch::{Hunk, apply, fingerprint, hunks};
 pub(crate) use record::Place;
 use record::{FileRecord, Record};

@@ -6,9 +6,10 @@ use std::process::Command;
 use regauth_shared::ErrorBody;
 use serde::{Deserialize, Serialize};
 
-use super::facts::{Facts, is_git_index, on_path};
 use super::format::{Format, Setting, Value};
 use super::record::{Place, Record};
+use crate::facts::{Facts, is_git_index};
+use crate::program::on_path;
 use crate::shell::Shell;
 use crate::{environment, error};
 

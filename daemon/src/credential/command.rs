@@ -18,7 +18,7 @@ use crate::registry::Command;
 ///
 /// # Errors
 /// [`Failure`] when it cannot be started, fails, takes too long, or prints something else than a token.
-pub async fn run(command: &Command) -> Result<Minted, Failure> {
+pub(super) async fn run(command: &Command) -> Result<Minted, Failure> {
     let program = command.program();
     let child = prepared(command)
         .spawn()

@@ -83,7 +83,7 @@ impl Lifetime {
 /// The part of its life after which a token is renewed; the rest is the margin for attempts that fail.
 const RENEWED_AFTER: f64 = 0.8;
 /// How long a token is used that by our clock had expired before it came.
-pub const DOUBTFUL: Duration = Duration::from_secs(60);
+pub(super) const DOUBTFUL: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 pub(crate) mod tests {

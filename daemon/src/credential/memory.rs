@@ -8,13 +8,13 @@ use super::{Item, Store, StoreError};
 
 /// A map. What it keeps is gone when it is dropped.
 #[derive(Debug, Default)]
-pub struct MemoryStore {
+pub(super) struct MemoryStore {
     secrets: HashMap<Item, Secret>,
 }
 
 impl MemoryStore {
     /// An empty one.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::default()
     }
 }

@@ -11,33 +11,33 @@
 //! the [`slot`] of every registry that uses it, and a [`guard`] keeps one that the registry rejects from being sent again and again.
 
 pub mod keychain;
-pub mod memory;
+mod memory;
 pub mod thread;
 pub mod vault;
 
-pub mod open;
+pub(crate) mod open;
 
-pub mod command;
+mod command;
 pub mod environment;
-pub mod file;
-pub mod origin;
-pub mod preset;
+mod file;
+pub(crate) mod origin;
+pub(crate) mod preset;
 pub mod printed;
 mod redact;
 
-pub mod keeper;
-pub mod lifetime;
+pub(crate) mod keeper;
+mod lifetime;
 mod renewer;
-pub mod shelf;
+pub(crate) mod shelf;
 
-pub mod generation;
-pub mod guard;
-pub mod slot;
+pub(crate) mod generation;
+mod guard;
+pub(crate) mod slot;
 
-pub mod mark;
+pub(crate) mod mark;
 
 #[cfg(test)]
-pub mod told;
+mod told;
 
 use std::fmt;
 use std::str::FromStr;

@@ -12,7 +12,7 @@ use super::{Store, StoreError, StoreKind};
 
 /// An opened store.
 #[derive(Debug)]
-pub struct Opened {
+pub(crate) struct Opened {
     /// Which one.
     pub kind: StoreKind,
     /// The thread that calls it.
@@ -21,7 +21,7 @@ pub struct Opened {
 
 impl Opened {
     /// The store of this kind in these folders; touched when it is first called.
-    pub fn new(folders: &Folders, kind: StoreKind) -> Self {
+    pub(crate) fn new(folders: &Folders, kind: StoreKind) -> Self {
         let folders = folders.clone();
         Self {
             kind,
@@ -34,7 +34,7 @@ impl Opened {
 ///
 /// # Errors
 /// When another store is recorded than is asked for.
-pub async fn open(
+pub(crate) async fn open(
     folders: &Folders,
     recorded: Option<StoreKind>,
     asked: Option<StoreKind>,
@@ -59,7 +59,7 @@ async fn choose(folders: &Folders) -> Opened {
 }
 
 /// What protects the secrets, in one phrase. Known without the store's thread, which may be waiting for a person.
-pub fn protection(folders: &Folders, kind: StoreKind) -> String {
+pub(crate) fn protection(folders: &Folders, kind: StoreKind) -> String {
     store(folders, kind).protection()
 }
 

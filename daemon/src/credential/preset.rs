@@ -7,7 +7,7 @@ use crate::registry::{Command, Output};
 
 /// A command with `{placeholders}`.
 #[derive(Debug)]
-pub struct Preset {
+pub(crate) struct Preset {
     /// What it is called.
     pub name: &'static str,
     /// What a person says, and an example of it.
@@ -22,7 +22,7 @@ pub struct Preset {
 }
 
 /// The presets there are.
-pub const PRESETS: &[Preset] = &[
+pub(crate) const PRESETS: &[Preset] = &[
     Preset {
         name: "codeartifact",
         keys: &[
@@ -133,7 +133,7 @@ pub struct Choice {
 
 impl Preset {
     /// The preset of this name.
-    pub fn find(name: &str) -> Option<&'static Self> {
+    pub(crate) fn find(name: &str) -> Option<&'static Self> {
         PRESETS.iter().find(|preset| preset.name == name)
     }
 
@@ -141,7 +141,7 @@ impl Preset {
     ///
     /// # Errors
     /// [`Unfilled`] names the first placeholder that has no value.
-    pub fn fill(&'static self, values: BTreeMap<&'static str, String>) -> Result<Command, Unfilled> {
+    pub(crate) fn fill(&'static self, values: BTreeMap<&'static str, String>) -> Result<Command, Unfilled> {
         let mut words: Vec<String> = self.command.iter().map(|word| (*word).to_owned()).collect();
         for (key, example) in self.keys {
             let usual = || {
@@ -185,7 +185,7 @@ impl Preset {
     ///
     /// # Errors
     /// [`Unfilled`], and the keys there are where one is not known. No value is repeated.
-    pub fn parse(&'static self, text: &str) -> Result<Command, InvalidChoice> {
+    pub(crate) fn parse(&'static self, text: &str) -> Result<Command, InvalidChoice> {
         let mut values = BTreeMap::new();
         for pair in text.split(',').filter(|pair| !pair.is_empty()) {
             let (given, value) = pair.split_once('=').ok_or(InvalidChoice::NoPair(self.name))?;
@@ -208,7 +208,7 @@ impl Preset {
 ///
 /// # Errors
 /// [`InvalidChoice::BadValue`] for what no program takes.
-pub fn check(value: &str) -> Result<&str, InvalidChoice> {
+pub(crate) fn check(value: &str) -> Result<&str, InvalidChoice> {
     if value.is_empty() || value.chars().any(char::is_control) {
         Err(InvalidChoice::BadValue)
     } else {
@@ -244,7 +244,7 @@ pub enum InvalidChoice {
 }
 
 /// How long a command may run unless a person says otherwise.
-pub const TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 #[cfg(test)]
 mod tests {

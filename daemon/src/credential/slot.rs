@@ -130,7 +130,7 @@ impl Slot {
 }
 
 /// Waits until no request holds what was in the slots before, at most [`HANDOVER`].
-pub async fn handover(replaced: Vec<Arc<Holding>>) {
+pub(crate) async fn handover(replaced: Vec<Arc<Holding>>) {
     let deadline = tokio::time::Instant::now() + HANDOVER;
     for old in replaced {
         let Holding::Ready(generation) = &*old else { continue };

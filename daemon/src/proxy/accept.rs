@@ -13,7 +13,7 @@ use crate::proxy::worker::Workers;
 
 /// Accepts until `drain` is cancelled. An error of `accept` costs a pause and never the loop; when there are as many
 /// connections as there may be, clients wait in the kernel's queue.
-pub async fn accept(listener: TcpListener, workers: Workers, drain: CancellationToken) {
+pub(crate) async fn accept(listener: TcpListener, workers: Workers, drain: CancellationToken) {
     let places = Arc::new(Semaphore::new(most_connections()));
     loop {
         let next = async {

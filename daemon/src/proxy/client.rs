@@ -119,13 +119,15 @@ impl Client {
         }
     }
 
-    /// Whether it may ask a registry's host for what lies outside every scope.
+    /// Whether it may ask a registry's host for what lies outside every scope. `None` is a host that was one when the
+    /// connection was opened.
     ///
     /// # Errors
     /// [`Refusal::GrantDenied`] when its grant opens no registry there.
-    pub(crate) fn visit(&self, site: &Site) -> Result<(), Refusal> {
+    pub(crate) fn visit(&self, site: Option<&Site>) -> Result<(), Refusal> {
+        let opens = |grant: &Grant, site: &Site| site.services().any(|service| grant.opens(&service.name));
         match &self.grant {
-            Some(grant) if !site.services().any(|service| grant.opens(&service.name)) => Err(Refusal::GrantDenied),
+            Some(grant) if !site.is_some_and(|site| opens(grant, site)) => Err(Refusal::GrantDenied),
             _ => Ok(()),
         }
     }

@@ -8,7 +8,7 @@ use crate::proxy::routes::{Routes, Site};
 
 /// What happens to a CONNECT.
 #[derive(Debug)]
-pub enum Route {
+pub(crate) enum Route {
     /// A host nobody configured: bytes both ways, never read.
     Tunnel,
     /// A registry's host: TLS ends here.
@@ -18,7 +18,7 @@ pub enum Route {
 }
 
 /// The route of a CONNECT to `target`.
-pub fn decide(routes: &Routes, target: &Origin) -> Route {
+pub(crate) fn decide(routes: &Routes, target: &Origin) -> Route {
     match routes.site(target) {
         None => Route::Tunnel,
         Some(site) if site.plain => Route::Tunnel,

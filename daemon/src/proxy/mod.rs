@@ -14,27 +14,27 @@
 //!
 //! What the stages decide by is a [`routes::Routes`], replaced whole when a registry is added, rotated or removed.
 
-pub mod accept;
-pub mod census;
-pub mod client;
+pub(crate) mod accept;
+pub(crate) mod census;
+pub(crate) mod client;
 pub mod connect;
 #[cfg(not(target_os = "linux"))]
 mod copy;
 mod cork;
-pub mod decide;
-pub mod dial;
+pub(crate) mod decide;
+pub(crate) mod dial;
 pub(crate) mod drain;
-pub mod intercept;
-pub mod pace;
-pub mod peer;
-pub mod plain;
+pub(crate) mod intercept;
+pub(crate) mod pace;
+pub(crate) mod peer;
+pub(crate) mod plain;
 pub mod refuse;
-pub mod request;
+pub(crate) mod request;
 pub mod rewrite;
-pub mod routes;
+pub(crate) mod routes;
 mod socket;
 #[cfg(target_os = "linux")]
 mod splice;
-pub mod tunnel;
-pub mod upstream;
-pub mod worker;
+pub(crate) mod tunnel;
+pub(crate) mod upstream;
+pub(crate) mod worker;

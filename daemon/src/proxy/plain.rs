@@ -1,6 +1,8 @@
 //! Plain `http://` requests in absolute form: forwarded as any proxy would, never with a credential.
 //!
 //! The one exception is a registry that was added with an `http://` scope, which only loopback may have.
+//!
+//! Who asks is looked at anew with each request, so with whose grant the connection ends is said by the last one.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,9 +18,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 use crate::host::Origin;
-use crate::proxy::client::Visitor;
+use crate::proxy::client::{Client, Visitor};
 use crate::proxy::connect::is_ours;
 use crate::proxy::pace::Paced;
 use crate::proxy::refuse::{Body, Form, Refusal};
@@ -32,42 +35,77 @@ pub(crate) async fn serve(worker: Worker, visitor: Visitor, stream: TcpStream, h
     drop(requests.begin());
     let (read, write) = stream.into_split();
     let stream = tokio::io::join(std::io::Cursor::new(head).chain(read), write);
-    let service = service_fn(move |request| respond(worker.clone(), visitor.clone(), request));
+    let (asks, asking) = watch::channel(None);
+    let service = service_fn(move |request| respond(worker.clone(), visitor.clone(), asks.clone(), request));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)
         .max_header_size(MAX_HEADERS)
         .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(stream), service);
-    let mut served = std::pin::pin!(served);
-    let ended = tokio::select! {
-        result = served.as_mut() => result,
-        () = drain::between_requests(&plane, &requests) => {
-            served.as_mut().graceful_shutdown();
-            served.await
+    let ended = async {
+        let mut served = std::pin::pin!(served);
+        tokio::select! {
+            result = served.as_mut() => return result,
+            () = drain::between_requests(&plane, &requests) => served.as_mut().graceful_shutdown(),
         }
+        served.await
+    };
+    let ended = tokio::select! {
+        ended = ended => ended,
+        () = over(asking) => return,
     };
     if let Err(error) = ended {
         tracing::debug!(error = &error as &dyn std::error::Error, "plain connection ended");
     }
 }
 
-async fn respond(worker: Worker, visitor: Visitor, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+/// Waits until the grant is over of whoever asked last.
+async fn over(mut asking: watch::Receiver<Option<Client>>) {
+    loop {
+        let client = asking.borrow_and_update().clone();
+        let over = async {
+            match client {
+                Some(client) => client.over().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = over => return,
+            asked = asking.changed() => if asked.is_err() {
+                return std::future::pending().await;
+            },
+        }
+    }
+}
+
+async fn respond(
+    worker: Worker,
+    visitor: Visitor,
+    asks: watch::Sender<Option<Client>>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
     let form = Form::of(request.headers());
-    let answer = answer(&worker, &visitor, request).await;
+    let answer = answer(&worker, &visitor, &asks, request).await;
     Ok(drain::last(
         &worker.plane,
         answer.unwrap_or_else(|refusal| refusal.response(form)),
     ))
 }
 
-async fn answer(worker: &Worker, visitor: &Visitor, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+async fn answer(
+    worker: &Worker,
+    visitor: &Visitor,
+    asks: &watch::Sender<Option<Client>>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Refusal> {
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err(Refusal::MethodRefused);
     }
     // Each request anew: a proxy in front of us may mix several clients' on one connection.
     let authorization = request.headers().get_all(PROXY_AUTHORIZATION).iter();
     let client = visitor.admit(&worker.plane, authorization.map(HeaderValue::as_bytes))?;
+    asks.send_replace(Some(client.clone()));
     let (origin, authority) = target(&request)?;
     if is_ours(&origin, worker) {
         return Err(Refusal::BadRequest);

@@ -78,14 +78,27 @@ pub(crate) async fn answer(
         None => None,
     };
     let scheme = if site.plain { UriScheme::HTTP } else { UriScheme::HTTPS };
+    // First, so that what is judged is what leaves: a client can have headers dropped by naming them in Connection.
+    rewrite::request(&mut parts, &scheme, &site.authority);
     let Some(service) = covering else {
-        client.visit(present.as_deref().unwrap_or(site))?;
-        rewrite::request(&mut parts, &scheme, &site.authority);
+        client.visit(present.as_deref())?;
         return forward(worker, &site.upstream, Request::from_parts(parts, body), counted).await;
     };
-    client.permit(service, operation(service, &parts)?)?;
-    rewrite::request(&mut parts, &scheme, &site.authority);
-    authenticated(worker, client, service, Request::from_parts(parts, body), counted).await
+    admit_place(&parts)?;
+    let operation = operation(service, &parts)?;
+    client.permit(service, operation)?;
+    let lease = lease(service).await?;
+    // It may have waited, and writes may have been closed meanwhile.
+    client.permit(service, operation)?;
+    authenticated(
+        worker,
+        client,
+        service,
+        lease,
+        Request::from_parts(parts, body),
+        counted,
+    )
+    .await
 }
 
 /// Sends a request with the registry's credential. Where that can be renewed and is rejected, it is renewed once, and a
@@ -94,6 +107,7 @@ async fn authenticated(
     worker: &Worker,
     client: &Client,
     service: &Service,
+    lease: Lease,
     request: Request<Body>,
     counted: InFlight,
 ) -> Result<Response<Body>, Refusal> {
@@ -102,7 +116,6 @@ async fn authenticated(
     } else {
         None
     };
-    let lease = lease(service).await?;
     let number = lease.generation().number;
     match attempt(worker, service, lease, request, counted).await {
         Err(rejected @ Refusal::TokenRejected(_)) if service.keeper.renews() => {
@@ -227,7 +240,7 @@ pub(crate) fn admit_framing<B>(request: &Request<B>) -> Result<(), Refusal> {
 /// A path that is a write in any reading is a write, and so is a request that names another method in a header: some
 /// frameworks go by that one.
 fn operation(service: &Service, parts: &Parts) -> Result<Operation, Refusal> {
-    if parts.headers.keys().any(names_a_method) {
+    if parts.headers.keys().any(|name| is_among(&METHOD_OVERRIDES, name)) {
         return Ok(Operation::Write);
     }
     let raw = parts.uri.path();
@@ -243,10 +256,18 @@ fn operation(service: &Service, parts: &Parts) -> Result<Operation, Refusal> {
     }
 }
 
+/// Some frameworks go by a path that a header names, and what matched the scope is another one.
+fn admit_place(parts: &Parts) -> Result<(), Refusal> {
+    if parts.headers.keys().any(|name| is_among(&PATH_OVERRIDES, name)) {
+        return Err(Refusal::BadRequest);
+    }
+    Ok(())
+}
+
 /// As servers read names that hand them on in an environment (RFC 3875, section 4.1.18): there, `_` and `-` are one.
-fn names_a_method(name: &HeaderName) -> bool {
+fn is_among(names: &[&str], name: &HeaderName) -> bool {
     let same = |one: u8, other: u8| one == other || (one == b'_' && other == b'-');
-    METHOD_OVERRIDES.iter().any(|known| {
+    names.iter().any(|known| {
         known.len() == name.as_str().len()
             && name
                 .as_str()
@@ -277,3 +298,4 @@ fn judge(service: &Service, lease: &Lease, answer: Response<Body>) -> Result<Res
 }
 
 const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
+const PATH_OVERRIDES: [&str; 2] = ["x-original-url", "x-rewrite-url"];

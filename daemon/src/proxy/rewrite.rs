@@ -1,5 +1,6 @@
 //! Strips what may not travel and attaches our credential. Pure; besides the stores the one place that sees a secret.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine;
@@ -8,7 +9,9 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme as UriScheme, Uri};
 use http::{Method, Version};
+use memchr::memchr;
 use memchr::memmem::Finder;
+use percent_encoding::percent_decode;
 use regauth_shared::Secret;
 use regauth_shared::placeholder::PLACEHOLDER;
 use url::form_urlencoded::byte_serialize;
@@ -46,7 +49,7 @@ impl Attachment {
     }
 
     /// Whether an answer repeats the secret in a header, plain, percent-encoded, or in base64 with whatever around it. What it costs is
-    /// a search in those values that are long enough to hold it, about a microsecond an answer.
+    /// a search in those values that are long enough to hold it, about a microsecond an answer; escaped ones are undone first.
     pub fn is_reflected_in(&self, headers: &HeaderMap) -> bool {
         headers.values().any(|value| self.reflections.are_in(value.as_bytes()))
     }
@@ -63,10 +66,15 @@ struct Reflections(Vec<Finder<'static>>);
 impl Reflections {
     /// None for a secret so short that it is found everywhere by chance.
     fn of(token: &str) -> Self {
+        // Some keep the scheme with the token, as cargo sends both; what is repeated need not have it.
+        let token = match token.split_once(' ') {
+            Some((scheme, token)) if SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known)) => token,
+            _ => token,
+        };
         let mut forms = Vec::new();
         if token.len() >= SHORTEST_REFLECTION {
             forms.push(token.as_bytes().to_vec());
-            // As a redirect would have it in its query.
+            // As a form would have it, with `+` for a blank.
             forms.push(byte_serialize(token.as_bytes()).collect::<String>().into_bytes());
             // At each offset in what is encoded, since a user name may stand before it; without the characters at the
             // edges, which depend on what is around.
@@ -85,7 +93,23 @@ impl Reflections {
         Self(forms.iter().map(|form| Finder::new(form).into_owned()).collect())
     }
 
+    /// As it is, and as a redirect would have it in its query, or in a URL there. Which characters are escaped, and in which
+    /// case, differs among servers.
     fn are_in(&self, value: &[u8]) -> bool {
+        let mut value = Cow::Borrowed(value);
+        for _ in 0..MOST_ESCAPED {
+            if self.are_plainly_in(&value) {
+                return true;
+            }
+            if memchr(b'%', &value).is_none() {
+                return false;
+            }
+            value = Cow::Owned(percent_decode(&value).collect());
+        }
+        self.are_plainly_in(&value)
+    }
+
+    fn are_plainly_in(&self, value: &[u8]) -> bool {
         self.0
             .iter()
             .any(|form| form.needle().len() <= value.len() && form.find(value).is_some())
@@ -99,6 +123,8 @@ impl fmt::Debug for Reflections {
 }
 
 const SHORTEST_REFLECTION: usize = 8;
+const MOST_ESCAPED: usize = 3;
+const SCHEMES: [&str; 3] = ["bearer", "token", "basic"];
 
 /// Makes a client's request into ours: absolute target, no hop-by-hop or `Proxy-*` header, no Host (the upstream client
 /// writes one from the target).
@@ -284,8 +310,27 @@ mod tests {
         }
         assert!(!reflects("s3cret-t0ken-of-cor"));
         let odd = Attachment::new(&Scheme::Raw, &Secret::parse("a+b/c=d&e").unwrap());
-        assert!(odd.reflections.are_in(b"/login?token=a%2Bb%2Fc%3Dd%26e"));
+        for escaped in [
+            "a%2Bb%2Fc%3Dd%26e",
+            "a%2bb%2fc%3dd%26e",
+            "a+b%2Fc=d%26e",
+            "a%252Bb%252Fc%253Dd%2526e",
+            "%61+b/c=d&e",
+            "YStiL2M9ZCZl",
+            "bWU6YStiL2M9ZCZl%3D",
+        ] {
+            assert!(
+                odd.reflections.are_in(format!("/login?token={escaped}").as_bytes()),
+                "{escaped}"
+            );
+        }
+        assert!(!odd.reflections.are_in(b"/login?token=a%2Bb%2Fc%3Dd%26f"));
+        // As the base64 of it has, too.
+        let slashes = Attachment::new(&Scheme::Raw, &Secret::parse("~~~???>>>~~~").unwrap());
+        assert!(slashes.reflections.are_in(b"?basic=fn5%2BPz8%2FPj4%2Bfn5%2b"));
         assert!(!reflects(&STANDARD.encode("me:another-token-of-corp")));
+        let with_scheme = Attachment::new(&Scheme::Raw, &Secret::parse("Bearer s3cret-t0ken").unwrap());
+        assert!(with_scheme.reflections.are_in(b"/login?token=s3cret-t0ken"));
         let short = Attachment::new(&Scheme::Bearer, &Secret::parse("ab").unwrap());
         assert!(!short.reflections.are_in(b"abc"));
     }

@@ -80,7 +80,7 @@ impl Counters {
 
 /// One worker, as its connections know it.
 #[derive(Clone, Debug)]
-pub struct Worker {
+pub(crate) struct Worker {
     /// Which pool of upstream connections is its own.
     pub index: usize,
     /// What all workers share.
@@ -105,7 +105,7 @@ impl Drop for Counted {
 
 /// The running workers, as the listener knows them.
 #[derive(Debug)]
-pub struct Workers {
+pub(crate) struct Workers {
     inboxes: Vec<Inbox>,
     tasks: TaskTracker,
 }
@@ -127,7 +127,7 @@ enum Errand {
 
 impl Workers {
     /// How many workers suit this machine: half its cores, so that clients and registries on it have the other half.
-    pub fn usual_number() -> usize {
+    pub(crate) fn usual_number() -> usize {
         let cores = thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         (cores / 2).clamp(1, MOST_WORKERS)
     }
@@ -136,7 +136,7 @@ impl Workers {
     ///
     /// # Errors
     /// When a thread or its runtime cannot be made.
-    pub fn start(number: usize, plane: &Arc<Plane>) -> std::io::Result<Self> {
+    pub(crate) fn start(number: usize, plane: &Arc<Plane>) -> std::io::Result<Self> {
         let start = |index| {
             start(Worker {
                 index,
@@ -151,7 +151,7 @@ impl Workers {
 
     /// Hands a connection to the worker with the fewest open ones; the first among equals, so that a lone client finds
     /// the upstream connections of the one before it.
-    pub fn hand_over(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
+    pub(crate) fn hand_over(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
         let least = self
             .inboxes
             .iter()
@@ -164,7 +164,7 @@ impl Workers {
     }
 
     /// What tells whether they are alive, for as long as they take connections.
-    pub fn pulse(&self) -> Pulse {
+    pub(crate) fn pulse(&self) -> Pulse {
         Pulse(self.inboxes.iter().map(|inbox| inbox.errands.downgrade()).collect())
     }
 }

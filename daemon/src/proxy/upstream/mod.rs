@@ -7,8 +7,8 @@
 //! [`trust`] says whom we believe, [`connection`] opens and speaks, [`pool`] keeps what is open.
 
 pub(crate) mod connection;
-pub mod pool;
-pub mod trust;
+pub(crate) mod pool;
+pub(crate) mod trust;
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -29,7 +29,7 @@ use crate::proxy::refuse::{Body, Refusal};
 use crate::proxy::rewrite;
 use connection::Opener;
 use pool::{Place, Pool};
-pub use trust::{Trust, TrustError};
+pub(crate) use trust::{Trust, TrustError};
 
 /// A registry's way out: pools of connections, one set a worker, all with the same trust.
 pub struct Upstream {
@@ -133,6 +133,7 @@ impl Pools {
         }
         if pools.len() >= MANY {
             pools.retain(|pool| pool.is_in_use());
+            forget_oldest(&mut pools);
         }
         let pool = Pool::new(opener.clone(), scheme.clone(), authority.clone());
         pools.push(Arc::clone(&pool));
@@ -145,6 +146,17 @@ impl Pools {
 
     fn pools(&self) -> MutexGuard<'_, Vec<Arc<Pool>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes room for another one: connections that nobody uses must not take the descriptors of those that are used.
+fn forget_oldest(pools: &mut Vec<Arc<Pool>>) {
+    if pools.len() < MANY {
+        return;
+    }
+    let unused = pools.iter().enumerate().filter(|(_, pool)| pool.is_idle());
+    if let Some((oldest, _)) = unused.min_by_key(|(_, pool)| pool.last_used()) {
+        pools.swap_remove(oldest);
     }
 }
 
@@ -207,7 +219,8 @@ fn refusal(error: &(dyn StdError + 'static)) -> Refusal {
 
 /// How long a registry may take to answer: a large push is unpacked before the answer comes.
 const ANSWER: Duration = Duration::from_secs(300);
-/// With so many pools, those without connections are let go: plain requests of strangers go anywhere.
+/// With so many pools, those without connections are let go, and one whose connections are idle: plain requests of
+/// strangers go anywhere.
 const MANY: usize = 32;
 
 #[cfg(test)]

@@ -90,8 +90,16 @@ impl Pool {
     pub(super) fn is_in_use(self: &Arc<Self>) -> bool {
         let mut state = self.state();
         state.forget_closed();
-        // Whoever has a connection out holds the pool.
-        Arc::strong_count(self) > 1 || !state.is_empty()
+        !self.is_idle() || !state.is_empty()
+    }
+
+    /// Whether no request uses it. Whoever has a connection out, or opens one, holds the pool.
+    pub(super) fn is_idle(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) == 1
+    }
+
+    pub(super) fn last_used(&self) -> Option<Instant> {
+        self.state().last_used
     }
 
     /// Lets go of all connections as soon as they are idle. One that requests are using is given more of them for a moment:

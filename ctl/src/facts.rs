@@ -1,6 +1,6 @@
 //! What is true now and decides how clients are set up: the daemon's address, its bundle, its registries.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use regauth_shared::ErrorBody;
 use regauth_shared::paths::Folders;
@@ -9,6 +9,7 @@ use regauth_shared::response::{RegistryList, RegistryView, Status};
 use regauth_shared::{Request, placeholder};
 
 use crate::client::Client;
+use crate::program::{PROVIDER, beside_us, on_path};
 
 /// All that a client's settings are made of. No secret.
 #[derive(Debug)]
@@ -97,24 +98,3 @@ fn program() -> String {
     let beside = beside_us(PROVIDER).filter(|program| program.is_file());
     beside.map_or_else(|| PROVIDER.to_owned(), |program| program.display().to_string())
 }
-
-/// The program of this name in the folder of this one.
-pub(crate) fn beside_us(name: &str) -> Option<PathBuf> {
-    Some(std::env::current_exe().ok()?.with_file_name(name))
-}
-
-/// The program of this name that a shell would start.
-pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let folders = std::env::split_paths(&path).filter(|folder| folder.is_absolute());
-    folders
-        .map(|folder| folder.join(name))
-        .find(|program| is_program(program))
-}
-
-fn is_program(path: &Path) -> bool {
-    rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file()
-}
-
-/// What cargo calls our provider when it finds it by itself.
-pub(crate) const PROVIDER: &str = "cargo-credential-regauth";
