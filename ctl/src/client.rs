@@ -301,8 +301,12 @@ const PERSON: Duration = Duration::from_secs(180);
 /// A slow keychain, for each of many secrets.
 const MANY: Duration = Duration::from_secs(1800);
 
-/// What helps a daemon that runs and is not the one that is installed.
-pub(crate) const RESTART: &str =
-    "`regauthctl stop` ends it: a service comes back by itself as what is installed, else start regauthd again";
+/// What helps a daemon that runs and is not the one that is installed. It may not understand `regauthctl stop`.
+pub(crate) const RESTART: &str = if cfg!(target_os = "macos") {
+    "restart the service (launchctl kickstart -k gui/$UID/regauthd), or end regauthd and start it again"
+} else {
+    "restart the service (systemctl --user restart regauthd; the machine's: sudo systemctl restart regauthd), or end \
+     regauthd and start it again"
+};
 
 const SAME_RELEASE: &str = "install regauthctl and regauthd of the same release and restart the daemon";

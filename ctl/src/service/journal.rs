@@ -3,17 +3,18 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The last process's last error: its line, and those that it went on with.
+/// The last process's last error, without the word: what follows on its line, and the lines that it went on with.
 pub(super) fn last_error(entries: &str) -> Option<String> {
     let entries: Vec<Entry> = entries
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok())
         .collect();
-    let begins = entries.iter().rposition(|entry| entry.text().starts_with("error: "))?;
+    let begins = entries.iter().rposition(|entry| entry.text().starts_with(ERROR))?;
     let (_, said) = entries.split_at_checked(begins)?;
     let process = &said.first()?.process;
     let lines = said.iter().filter(|entry| entry.process == *process).map(Entry::text);
-    Some(lines.collect::<Vec<_>>().join("\n"))
+    let text = lines.collect::<Vec<_>>().join("\n");
+    text.strip_prefix(ERROR).map(str::to_owned)
 }
 
 #[derive(Deserialize)]
@@ -31,6 +32,8 @@ impl Entry {
     }
 }
 
+const ERROR: &str = "error: ";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,7 +49,7 @@ mod tests {
 "#;
         assert_eq!(
             last_error(entries).as_deref(),
-            Some("error: config.toml has errors:\n39:13: new")
+            Some("config.toml has errors:\n39:13: new")
         );
         assert_eq!(last_error(r#"{"_PID":"1","MESSAGE":"ready"}"#), None);
         assert_eq!(last_error(""), None);

@@ -129,7 +129,10 @@ impl Scope {
 
     /// For a daemon that ends as soon as it is started.
     pub(crate) fn how_to_mend(self) -> String {
-        format!("mend that, and it starts by itself; the whole log: {}", self.log())
+        format!(
+            "its log has it all: {}; once that is mended, it starts by itself",
+            self.log()
+        )
     }
 
     /// Where the daemon's log is.
@@ -137,7 +140,7 @@ impl Scope {
         match self {
             _ if cfg!(target_os = "macos") => "regauthd.log, in ~/Library/Logs or the machine's folder",
             Self::User => "journalctl --user --unit regauthd",
-            Self::System => "journalctl --unit regauthd",
+            Self::System => "sudo journalctl --unit regauthd",
         }
     }
 
@@ -192,7 +195,7 @@ impl State {
         match self.health {
             Health::Serving | Health::Absent => None,
             Health::Failing => {
-                let said = self.last_words.as_ref().map(|words| format!("; it says\n{words}"));
+                let said = self.last_words.as_ref().map(|words| format!("; it says:\n{words}"));
                 let message = "regauthd does not start, and is tried again and again".to_owned();
                 Some(error::unreachable(message + &said.unwrap_or_default()).hint(self.scope.how_to_mend()))
             }
