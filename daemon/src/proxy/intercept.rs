@@ -12,6 +12,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::host::Host;
 use crate::proxy::client::Client;
+use crate::proxy::cork::cork;
 use crate::proxy::drain;
 use crate::proxy::request::{self, Intercepted};
 use crate::proxy::routes::Site;
@@ -57,7 +58,8 @@ pub(crate) async fn serve(
         name_agrees,
     });
     let served = if speaks_h2 {
-        serve_h2(connection, stream).await
+        let (socket, session) = stream.into_inner();
+        serve_h2(connection, socket, session).await
     } else {
         serve_h1(connection, stream).await
     };
@@ -96,10 +98,11 @@ where
     served.await
 }
 
-async fn serve_h2<S>(connection: Arc<Intercepted>, stream: S) -> hyper::Result<()>
+async fn serve_h2<S>(connection: Arc<Intercepted>, socket: S, session: rustls::ServerConnection) -> hyper::Result<()>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let (stream, cork) = cork(socket, session);
     let (plane, requests) = (Arc::clone(&connection.worker.plane), drain::Requests::default());
     let begun = requests.clone();
     let service = service_fn(move |request| {
@@ -123,13 +126,13 @@ where
         .serve_connection(TokioIo::new(stream), service);
     let mut served = std::pin::pin!(served);
     tokio::select! {
-        result = served.as_mut() => return result,
+        result = cork.drive(served.as_mut()) => return result,
         () = drain::before_the_first_request(&plane, &requests) => served.as_mut().graceful_shutdown(),
         // hyper has no such deadline for HTTP/2, and a client that lives answers pings for ever.
         () = requests.pause_for(IDLE) => served.as_mut().graceful_shutdown(),
     }
     tokio::select! {
-        result = served => result,
+        result = cork.drive(served) => result,
         () = requests.have_ended() => Ok(()),
     }
 }
@@ -157,10 +160,12 @@ mod tests {
     use tokio::io::{AsyncReadExt, DuplexStream};
     use tokio::task::JoinSet;
     use tokio::time::Instant;
+    use tokio_rustls::client::TlsStream;
 
     use super::*;
     use crate::host::Origin;
     use crate::proxy::client::tests::owner;
+    use crate::proxy::cork::tests::connected;
     use crate::proxy::routes::tests::routes;
     use crate::proxy::worker::tests::worker;
 
@@ -177,18 +182,24 @@ mod tests {
     }
 
     /// What a client would have on its end, and when ours was over.
-    fn served(speaks_h2: bool) -> (DuplexStream, JoinSet<Duration>) {
+    fn served_h1() -> (DuplexStream, JoinSet<Duration>) {
         let (theirs, ours) = tokio::io::duplex(64 * 1024);
+        (theirs, timed(serve_h1(connection(), ours)))
+    }
+
+    async fn served_h2() -> (TlsStream<DuplexStream>, JoinSet<Duration>) {
+        let (theirs, ours, session) = connected(64 * 1024).await;
+        (theirs, timed(serve_h2(connection(), ours, session)))
+    }
+
+    fn timed(serving: impl Future<Output = hyper::Result<()>> + Send + 'static) -> JoinSet<Duration> {
         let begin = Instant::now();
         let mut over = JoinSet::new();
         over.spawn(async move {
-            let _ = match speaks_h2 {
-                true => serve_h2(connection(), ours).await,
-                false => serve_h1(connection(), ours).await,
-            };
+            let _ = serving.await;
             begin.elapsed()
         });
-        (theirs, over)
+        over
     }
 
     /// How many seconds it took, or an hour and a bit.
@@ -198,7 +209,7 @@ mod tests {
     }
 
     /// A client of HTTP/2 that lives: it answers pings.
-    async fn alive(stream: DuplexStream) -> (client::SendRequest<Empty<Bytes>>, JoinSet<()>) {
+    async fn alive(stream: TlsStream<DuplexStream>) -> (client::SendRequest<Empty<Bytes>>, JoinSet<()>) {
         let (sender, life) = client::handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
             .unwrap();
@@ -219,7 +230,7 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: corp.example\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: corp",
         ] {
-            let (mut client, over) = served(false);
+            let (mut client, over) = served_h1();
             client.write_all(beginning.as_bytes()).await.unwrap();
             assert_eq!(seconds(over).await, IDLE.as_secs(), "{beginning:?}");
             let mut answer = String::new();
@@ -231,7 +242,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_idle_connection_of_http2_is_ended_though_the_client_answers_pings() {
         for requests in [0, 1] {
-            let (client, over) = served(true);
+            let (client, over) = served_h2().await;
             let (mut sender, _living) = alive(client).await;
             for _ in 0..requests {
                 ask(&mut sender).await;
@@ -244,14 +255,14 @@ mod tests {
     /// Between HEADERS and CONTINUATION no other frame is allowed, so it cannot answer either.
     #[tokio::test(start_paused = true)]
     async fn a_head_of_http2_that_does_not_end_is_not_waited_for() {
-        let (mut client, over) = served(true);
+        let (mut client, over) = served_h2().await;
         client.write_all(UNFINISHED).await.unwrap();
         assert_eq!(seconds(over).await, (KEEP_ALIVE + KEEP_ALIVE_ANSWER).as_secs());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_is_used_now_and_then_is_kept() {
-        let (client, mut over) = served(true);
+        let (client, mut over) = served_h2().await;
         let (mut sender, _living) = alive(client).await;
         for _ in 0..12 {
             ask(&mut sender).await;

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Who the client is ([`client`]) is asked once a connection, of the kernel ([`peer`]) or of a grant, and goes along with
-//! it; [`census`] counts what each has open. Bodies pass through [`pace`]. How it all ends is [`drain`]'s.
+//! it; [`census`] counts what each has open. Bodies pass through [`pace`], and HTTP/2 goes out through a [`cork`]. How it all ends is [`drain`]'s.
 //!
 //! What the stages decide by is a [`routes::Routes`], replaced whole when a registry is added, rotated or removed.
 
@@ -20,6 +20,7 @@ pub mod client;
 pub mod connect;
 #[cfg(not(target_os = "linux"))]
 mod copy;
+mod cork;
 pub mod decide;
 pub mod dial;
 pub(crate) mod drain;

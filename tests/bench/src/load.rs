@@ -1,4 +1,4 @@
-//! Sixteen concurrent requests for as long as it takes, by oha: a process of its own, whose processor time is its own.
+//! Concurrent requests for as long as it takes, by oha: a process of its own, whose processor time is its own.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,15 +10,20 @@ use serde_json::{Map, Value};
 use crate::contender::Contender;
 use crate::processor;
 
-/// HTTP/1.1 or HTTP/2, on the client's side and the registry's alike.
+/// HTTP/1.1 or HTTP/2, on the client's side and the registry's alike, and how many requests at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
-    /// Sixteen connections.
-    H1,
-    /// This many connections, and as many streams on each as make sixteen.
+    /// One request a connection.
+    H1 {
+        /// The connections.
+        connections: u16,
+    },
+    /// Several requests a connection.
     H2 {
         /// The connections.
         connections: u16,
+        /// The requests on each.
+        streams: u16,
     },
 }
 
@@ -99,12 +104,39 @@ impl Amount {
 }
 
 impl Protocol {
+    /// Sixteen requests over HTTP/1.1.
+    pub(crate) fn h1() -> Self {
+        Self::H1 {
+            connections: CONCURRENT,
+        }
+    }
+
+    /// Sixteen requests over HTTP/2 on so many connections.
+    pub(crate) fn h2(connections: u16) -> Self {
+        Self::H2 {
+            connections,
+            streams: CONCURRENT / connections,
+        }
+    }
+
+    /// The same with so many times as many connections.
+    pub(crate) fn times(self, factor: u16) -> Self {
+        match self {
+            Self::H1 { connections } => Self::H1 {
+                connections: factor * connections,
+            },
+            Self::H2 { connections, streams } => Self::H2 {
+                connections: factor * connections,
+                streams,
+            },
+        }
+    }
+
     fn arguments(self) -> Vec<String> {
         let words = |words: &[&str]| words.iter().copied().map(str::to_owned).collect();
         match self {
-            Self::H1 => words(&["-c", &CONCURRENT.to_string()]),
-            Self::H2 { connections } => {
-                let streams = CONCURRENT / connections;
+            Self::H1 { connections } => words(&["-c", &connections.to_string()]),
+            Self::H2 { connections, streams } => {
                 words(&["--http2", "-c", &connections.to_string(), "-p", &streams.to_string()])
             }
         }

@@ -105,6 +105,12 @@ impl Results {
         }
     }
 
+    /// A contender's middle value in a row.
+    pub(crate) fn median(&self, row: Row, name: &str) -> Option<f64> {
+        let mut rows = self.rows.iter();
+        rows.find(|measured| measured.row.title == row.title)?.median(name)
+    }
+
     /// The rows in the order they were first measured.
     pub(crate) fn rows(&self) -> &[Measured] {
         &self.rows

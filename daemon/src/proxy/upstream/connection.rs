@@ -2,8 +2,9 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::header::HOST;
@@ -11,12 +12,16 @@ use http::uri::{Authority, Scheme, Uri};
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::Connection as _;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper::rt::Executor;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ClientConnection;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
 use super::trust::{Trust, TrustError};
+use crate::proxy::cork::{Cork, cork};
 use crate::proxy::dial::Dialer;
 use crate::proxy::refuse::Body;
 
@@ -50,34 +55,71 @@ impl Opener {
         usage: &Arc<Use>,
     ) -> Result<Opened, Box<dyn StdError + Send + Sync>> {
         let begin = Instant::now();
-        let stream = self.0.call(target.uri.clone()).await?;
-        if !stream.connected().is_negotiated_h2() {
-            let (sender, connection) = http1::Builder::new().max_buf_size(H1_BUFFER).handshake(stream).await?;
-            let life = Box::pin(until_idle(connection, Arc::clone(usage)));
-            return Ok(Opened {
-                sender: Sender::H1(sender),
-                life,
-            });
-        }
-        let window = if number == 0 {
-            window(begin.elapsed() / ROUND_TRIPS)
-        } else {
-            LATER_STREAM_WINDOW
+        let stream = match self.0.call(target.uri.clone()).await? {
+            MaybeHttpsStream::Https(stream) if stream.inner().get_ref().1.alpn_protocol() == Some(b"h2") => {
+                let round_trip = begin.elapsed() / ROUND_TRIPS;
+                return speak_h2(stream.into_inner(), round_trip, number, usage).await;
+            }
+            stream => stream,
         };
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(window)
-            .initial_connection_window_size(window * MOST_STREAMS)
-            .max_header_list_size(MAX_HEADERS)
-            .keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE_ANSWER)
-            .handshake(stream)
-            .await?;
-        let life = Box::pin(until_idle(connection, Arc::clone(usage)));
+        let (sender, connection) = http1::Builder::new().max_buf_size(H1_BUFFER).handshake(stream).await?;
         Ok(Opened {
-            sender: Sender::H2(sender),
-            life,
+            sender: Sender::H1(sender),
+            life: Box::pin(until_idle(connection, Arc::clone(usage))),
         })
+    }
+}
+
+type Stream = TlsStream<TokioIo<TokioIo<TcpStream>>>;
+
+async fn speak_h2(
+    stream: Stream,
+    round_trip: Duration,
+    number: usize,
+    usage: &Arc<Use>,
+) -> Result<Opened, Box<dyn StdError + Send + Sync>> {
+    let window = if number == 0 {
+        window(round_trip)
+    } else {
+        LATER_STREAM_WINDOW
+    };
+    let (socket, session) = stream.into_inner();
+    let (stream, cork) = cork(socket.into_inner().into_inner(), session);
+    let (sender, connection) = http2::Builder::new(Tasks::driving(cork))
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(window * MOST_STREAMS)
+        .max_header_list_size(MAX_HEADERS)
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE_ANSWER)
+        .handshake(TokioIo::new(stream))
+        .await?;
+    Ok(Opened {
+        sender: Sender::H2(sender),
+        life: Box::pin(until_idle(connection, Arc::clone(usage))),
+    })
+}
+
+/// Spawns what an HTTP/2 connection consists of: first the task that reads and writes, then those of request bodies.
+#[derive(Clone)]
+struct Tasks(Arc<Mutex<Option<Cork<TcpStream, ClientConnection>>>>);
+
+impl Tasks {
+    fn driving(cork: Cork<TcpStream, ClientConnection>) -> Self {
+        Self(Arc::new(Mutex::new(Some(cork))))
+    }
+}
+
+impl<F> Executor<F> for Tasks
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        let cork = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match cork {
+            Some(cork) => TokioExecutor::new().execute(async move { cork.drive(pin!(task)).await }),
+            None => TokioExecutor::new().execute(task),
+        }
     }
 }
 

@@ -19,8 +19,8 @@ pub(crate) fn measure(stage: &Stage, results: &mut Results) {
     };
     let contender = Contender::regauth(&binary, &stage.origin);
     for (protocol, number, bytes) in [
-        (Protocol::H1, NUMBER_H1, BYTES_H1),
-        (Protocol::H2 { connections: 4 }, NUMBER_H2, BYTES_H2),
+        (Protocol::h1(), NUMBER_H1, BYTES_H1),
+        (Protocol::h2(4), NUMBER_H2, BYTES_H2),
     ] {
         let url = stage.origin.url(contender.section(), origin::SMALL);
         let go = || load(&stage.oha, &contender, &url, protocol, Amount::Of(REQUESTS));

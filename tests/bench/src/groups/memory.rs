@@ -40,7 +40,7 @@ fn many(stage: &Stage, contender: &Contender, results: &mut Results) {
             &stage.oha,
             contender,
             &url,
-            Protocol::H1,
+            Protocol::h1(),
             Amount::Of(requests / stage.haste - sent),
         );
         sent = requests / stage.haste;

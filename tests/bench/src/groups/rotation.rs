@@ -14,7 +14,7 @@ use crate::stage::Stage;
 /// Measures the regauthds; nobody else can do it.
 pub(crate) fn measure(stage: &Stage, results: &mut Results) {
     let mut contenders: Vec<Contender> = stage.regauths().collect();
-    let protocol = Protocol::H1;
+    let protocol = Protocol::h1();
     stage.in_turns(&mut contenders, |contender| {
         let steady = one(stage, contender, protocol);
         let (rotations, rotated) = rotating(contender, || one(stage, contender, protocol));

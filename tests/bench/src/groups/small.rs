@@ -10,12 +10,7 @@ use crate::stage::Stage;
 /// Measures everybody.
 pub(crate) fn measure(stage: &Stage, results: &mut Results) {
     let mut contenders = stage.contenders();
-    for protocol in [
-        Protocol::H1,
-        Protocol::H2 {
-            connections: stage.h2_connections,
-        },
-    ] {
+    for protocol in [Protocol::h1(), Protocol::h2(stage.h2_connections)] {
         stage.in_turns(&mut contenders, |contender| {
             one(stage, contender, protocol, results);
         });
@@ -45,7 +40,7 @@ struct Rows {
 
 fn rows(protocol: Protocol) -> Rows {
     match protocol {
-        Protocol::H1 => Rows {
+        Protocol::H1 { .. } => Rows {
             rate: Row::new("small GET, h1", Unit::Rate, RATE),
             processor: Row::new("its CPU per request, h1", Unit::Seconds, PROCESSOR_H1),
             p50: Row::new("its p50, h1", Unit::Seconds, &[]),

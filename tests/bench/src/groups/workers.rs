@@ -1,10 +1,10 @@
-//! What a request costs when more threads share the work: on a machine with many cores one thread must not be the ceiling,
-//! and where there are two, threads that get in each other's way show as processor time.
+//! What a request costs when more threads share the work, each with the sixteen requests that one has otherwise: on a machine
+//! with many cores one thread must not be the ceiling, and threads that get in each other's way show as processor time.
 
 use crate::contender::Contender;
 use crate::load::{Amount, Protocol, load};
 use crate::origin;
-use crate::results::{Results, Row, Unit};
+use crate::results::{Goal, Results, Row, Unit};
 use crate::stage::Stage;
 
 /// Measures the regauthds, each with one to eight workers.
@@ -14,16 +14,22 @@ pub(crate) fn measure(stage: &Stage, results: &mut Results) {
         binaries.map(move |binary| Contender::with_workers(binary, &stage.origin, number))
     };
     let mut contenders: Vec<Contender> = NUMBERS.into_iter().flat_map(with).collect();
-    let h2 = Protocol::H2 {
-        connections: stage.h2_connections,
-    };
-    for (protocol, rows) in [(Protocol::H1, H1), (h2, H2)] {
+    for (protocol, rows, flatness) in [
+        (Protocol::h1(), H1, FLATNESS_H1),
+        (Protocol::h2(stage.h2_connections), H2, FLATNESS_H2),
+    ] {
         stage.in_turns(&mut contenders, |contender| {
             let url = stage.origin.url(contender.section(), origin::SMALL);
+            let workers = contender.workers.unwrap();
+            let protocol = protocol.times(workers);
             let load = load(&stage.oha, contender, &url, protocol, Amount::For(stage.duration));
-            let place = NUMBERS.iter().position(|number| contender.workers == Some(*number));
+            let place = NUMBERS.iter().position(|number| *number == workers);
             results.record(rows[place.unwrap()], &contender.name, load.processor);
         });
+        for binary in &stage.binaries {
+            let [one, .., eight] = rows.map(|row| results.median(row, &binary.label));
+            results.record(flatness, &binary.label, eight.zip(one).map(|(eight, one)| eight / one));
+        }
     }
 }
 
@@ -40,3 +46,6 @@ const H2: [Row; 4] = [
     Row::new("CPU per request, h2, 4 workers", Unit::Seconds, &[]),
     Row::new("CPU per request, h2, 8 workers", Unit::Seconds, &[]),
 ];
+const FLATNESS_H1: Row = Row::new("eight by one, h1", Unit::Ratio, FLAT);
+const FLATNESS_H2: Row = Row::new("eight by one, h2", Unit::Ratio, FLAT);
+const FLAT: &[Goal] = &[Goal::Value(1.1)];
