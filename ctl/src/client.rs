@@ -20,12 +20,15 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::error;
+use crate::service::Scope;
 
 /// Where the daemon is.
 pub(crate) struct Client {
     socket: PathBuf,
     how_to_start: String,
     how_to_be_let_in: &'static str,
+    /// Who may have made the socket, and start the daemon at our connection.
+    service: Option<Scope>,
 }
 
 /// The daemon's answer, understood, and its JSON as it came: fields that we do not know are not lost to `--json`.
@@ -50,6 +53,7 @@ impl Client {
             socket: folders.socket(),
             how_to_start,
             how_to_be_let_in: "a daemon obeys the user that it runs as; become that user, or start a daemon of your own",
+            service: folders.home.is_none().then_some(Scope::User),
         }
     }
 
@@ -58,6 +62,7 @@ impl Client {
         Self {
             how_to_start: "start it: sudo regauthctl service install --system".to_owned(),
             how_to_be_let_in: "the machine's daemon obeys root, and on Linux the members of the group regauth",
+            service: Some(Scope::System),
             ..self
         }
     }
@@ -108,6 +113,12 @@ impl Client {
     fn open(&self) -> Result<(Connection, Hello), ErrorBody> {
         let stream = self.connect().map_err(|errno| self.explain(errno))?;
         let mut connection = Connection(BufReader::new(stream));
+        if let Some(scope) = self.service
+            && !connection.speaks_within(SOON)
+            && let Some(ailment) = scope.ailment()
+        {
+            return Err(ailment);
+        }
         let line = connection.read_line(BRIEF)?;
         match serde_json::from_str::<Greeting>(&line) {
             Ok(Greeting { hello }) if hello.versions.contains(&PROTOCOL) => Ok((connection, hello)),
@@ -165,6 +176,11 @@ impl Connection {
                 IoErrorKind::BrokenPipe | IoErrorKind::ConnectionReset => broken_off(),
                 _ => error::io("cannot write to the control socket")(error),
             })
+    }
+
+    /// Nothing is read, so that whoever is slow is still heard.
+    fn speaks_within(&mut self, patience: Duration) -> bool {
+        self.wait_at_most(patience).is_ok() && self.0.fill_buf().is_ok_and(|bytes| !bytes.is_empty())
     }
 
     fn read_line(&mut self, patience: Duration) -> Result<String, ErrorBody> {
@@ -277,14 +293,20 @@ fn patience(request: &Request) -> Duration {
     }
 }
 
+/// A daemon greets at once; a service manager may have to start it first.
+const SOON: Duration = Duration::from_secs(2);
 const BRIEF: Duration = Duration::from_secs(10);
 const LONG: Duration = Duration::from_secs(60);
 const PERSON: Duration = Duration::from_secs(180);
 /// A slow keychain, for each of many secrets.
 const MANY: Duration = Duration::from_secs(1800);
 
-/// What helps a daemon that runs and is not the one that is installed.
-pub(crate) const RESTART: &str =
-    "restart the service (systemctl --user restart regauthd, or `regauthctl stop` and start it again)";
+/// What helps a daemon that runs and is not the one that is installed. It may not understand `regauthctl stop`.
+pub(crate) const RESTART: &str = if cfg!(target_os = "macos") {
+    "restart the service (launchctl kickstart -k gui/$UID/regauthd), or end regauthd and start it again"
+} else {
+    "restart the service (systemctl --user restart regauthd; the machine's: sudo systemctl restart regauthd), or end \
+     regauthd and start it again"
+};
 
 const SAME_RELEASE: &str = "install regauthctl and regauthd of the same release and restart the daemon";

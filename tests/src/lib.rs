@@ -35,6 +35,7 @@ pub mod items;
 pub mod keyring;
 pub mod leaks;
 pub mod manager;
+#[cfg(target_os = "linux")]
 pub mod network;
 pub mod nginx;
 pub mod npm_server;

@@ -7,7 +7,7 @@ use regauth_shared::{ErrorBody, exit_code};
 use crate::client::Client;
 use crate::error;
 use crate::output::{self, Report};
-use crate::service::{Outcome, Scope, State, Step};
+use crate::service::{Health, Outcome, Scope, State, Step};
 
 /// Have systemd or launchd keep the daemon
 ///
@@ -45,7 +45,7 @@ enum Action {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Show what the platform knows of it; exits with 6 when it is not installed
+    /// Show what the platform knows of it; exits with 6 when it is not installed, with 1 when it does not serve
     Status,
 }
 
@@ -62,10 +62,10 @@ pub(crate) fn run(
     }
     let scope = if system { Scope::System } else { Scope::User };
     match arguments.action {
-        Action::Install { dry_run: true } => would(scope.to_install()?.outcome()),
+        Action::Install { dry_run: true } => would(scope.to_install(client)?.outcome()),
         Action::Uninstall { dry_run: true } => would(scope.to_uninstall()?.outcome()),
         Action::Install { dry_run: false } => {
-            let outcome = scope.to_install()?.carry_out()?;
+            let outcome = scope.to_install(client)?.carry_out()?;
             client.greet().map_err(|error| unanswered(scope, error))?;
             let text = format!(
                 "regauthd runs as a service now; connections start it from here on.\n{}",
@@ -80,10 +80,10 @@ pub(crate) fn run(
         }
         Action::Status => {
             let state = scope.state()?;
-            let code = if state.installed {
-                exit_code::DONE
-            } else {
-                exit_code::NOT_FOUND
+            let code = match state.health {
+                Health::Serving => exit_code::DONE,
+                Health::Failing | Health::Stopped => exit_code::FAILED,
+                Health::Absent => exit_code::NOT_FOUND,
             };
             Ok(Report::of(&state, words(&state))?.exit_code(code))
         }
@@ -96,16 +96,8 @@ fn would(outcome: Outcome) -> Result<Report, ErrorBody> {
 }
 
 fn unanswered(scope: Scope, error: ErrorBody) -> ErrorBody {
-    let log = match scope {
-        _ if cfg!(target_os = "macos") => "its log says why: regauthd.log, in ~/Library/Logs or the machine's folder",
-        Scope::User => "its log says why: journalctl --user --unit regauthd",
-        Scope::System => "its log says why: journalctl --unit regauthd",
-    };
-    error::failed(format!(
-        "the service is installed, but regauthd does not answer: {}",
-        error.message
-    ))
-    .hint(log)
+    let hint = error.hint.unwrap_or_else(|| scope.how_to_mend());
+    error::failed(format!("the service is installed, but {}", error.message)).hint(hint)
 }
 
 fn steps(outcome: &Outcome, would: &str) -> String {
@@ -127,10 +119,20 @@ fn words(state: &State) -> String {
         vec![unit.name.clone(), unit.enabled.clone(), unit.active.clone(), file]
     };
     let rows: Vec<_> = std::iter::once(heading).chain(state.units.iter().map(row)).collect();
-    let verdict = match (state.installed, state.scope) {
-        (true, _) => "connections reach regauthd, or start it",
-        (false, Scope::User) => "not installed; `regauthctl service install` does that",
-        (false, Scope::System) => "not installed; `sudo regauthctl service install --system` does that",
+    let install = match state.scope {
+        Scope::User => "`regauthctl service install`",
+        Scope::System => "`sudo regauthctl service install --system`",
     };
-    format!("{}: {verdict}.\n{}", state.manager, output::table(&rows))
+    let verdict = match state.health {
+        Health::Serving => "connections reach regauthd, or start it".to_owned(),
+        Health::Failing => "installed, but it does not serve".to_owned(),
+        Health::Stopped => format!("installed, but nobody listens; {install} starts it"),
+        Health::Absent => format!("not installed; {install} does that"),
+    };
+    let mut text = format!("{}: {verdict}.\n{}", state.manager, output::table(&rows));
+    if let Some(problem) = state.ailment() {
+        let hint = problem.hint.unwrap_or_default();
+        text += &format!("\nproblem: {}\nhint: {hint}\n", problem.message);
+    }
+    text
 }

@@ -6,7 +6,7 @@ use regauth_shared::ErrorBody;
 use regauth_shared::paths::Folders;
 
 use super::plan::{Plan, Step, asked};
-use super::{Scope, State, Unit};
+use super::{Health, Scope, State, USUAL, Unit};
 use crate::error;
 
 /// What installs the service.
@@ -73,8 +73,15 @@ pub(super) fn state(scope: Scope) -> Result<State, ErrorBody> {
     Ok(State {
         manager: MANAGER,
         scope,
-        installed: loaded,
+        installed: loaded || place.file.exists(),
+        health: match (loaded, place.file.exists()) {
+            (true, _) => Health::Serving,
+            (false, true) => Health::Stopped,
+            (false, false) => Health::Absent,
+        },
+        last_words: None,
         units: vec![unit],
+        listens: vec![USUAL],
     })
 }
 

@@ -150,7 +150,7 @@ impl Plan {
     /// What the file system or the command says.
     pub(crate) fn carry_out(self) -> Result<Outcome, ErrorBody> {
         for step in &self.steps {
-            step.take().map_err(|error| error.hint(HALF_WAY))?;
+            step.take().map_err(|error| error.hint(half_way(self.scope)))?;
         }
         Ok(self.outcome())
     }
@@ -237,8 +237,12 @@ pub(super) fn owned(words: &[&str]) -> Vec<String> {
     words.iter().map(ToString::to_string).collect()
 }
 
-const HALF_WAY: &str = "mend that (a regauthd of your own in the way ends with `regauthctl stop`) and do it again, or take \
-    back what was done: regauthctl service uninstall";
+fn half_way(scope: Scope) -> String {
+    format!(
+        "mend that and do it again, or take back what was done: regauthctl service uninstall{}",
+        scope.option()
+    )
+}
 
 const MADE: &str = "Made for this file: ";
 

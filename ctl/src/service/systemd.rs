@@ -1,11 +1,12 @@
 //! systemd: two sockets and the service that they start. The units are those of `packaging/systemd`.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use regauth_shared::ErrorBody;
 
 use super::plan::{Plan, Step, asked, owned};
-use super::{MARK, Scope, State, Unit};
+use super::{Health, MARK, Scope, State, USUAL, Unit, journal};
 use crate::error;
 use crate::program::on_path;
 
@@ -77,33 +78,87 @@ pub(super) fn to_uninstall(scope: Scope) -> Result<Plan, ErrorBody> {
 /// No systemd, or no manager for this user.
 pub(super) fn state(scope: Scope) -> Result<State, ErrorBody> {
     answers(scope)?;
-    let properties = ["show", "--property=Id,FragmentPath,UnitFileState,ActiveState"];
+    let properties = [
+        "show",
+        "--property=Id,FragmentPath,UnitFileState,ActiveState,NRestarts,Listen",
+    ];
     let said = asked(&[scope.systemctl(), &properties, &UNITS].concat())?;
     let units: Vec<Unit> = said.split("\n\n").map(unit).collect();
-    let sockets = units.iter().filter(|unit| unit.name.ends_with(".socket"));
+    let restarts = values(&said, "NRestarts").find_map(|count| count.parse().ok());
+    let health = health(&units, restarts.unwrap_or_default());
+    let last_words = match health {
+        Health::Failing => last_words(scope),
+        _ => None,
+    };
     Ok(State {
         manager: MANAGER,
         scope,
-        installed: sockets.into_iter().all(|socket| socket.active == "active"),
+        installed: health != Health::Absent,
+        health,
+        last_words,
+        listens: if health == Health::Absent {
+            vec![USUAL]
+        } else {
+            ports(&said)
+        },
         units,
     })
 }
 
+/// What the daemon's last log entries tell, to those who may read them.
+fn last_words(scope: Scope) -> Option<String> {
+    let manager: &[&str] = match scope {
+        Scope::User => &["journalctl", "--user"],
+        Scope::System => &["journalctl"],
+    };
+    let which = [
+        "--unit=regauthd.service",
+        "--identifier=regauthd",
+        "--boot",
+        "--lines=50",
+    ];
+    let how = ["--quiet", "--output=json", "--output-fields=MESSAGE,_PID"];
+    journal::last_error(&asked(&[manager, &which, &how].concat()).ok()?)
+}
+
+/// A daemon that was killed is started once more; one that cannot start, four times a second.
+fn health(units: &[Unit], restarts: u32) -> Health {
+    let is_socket = |unit: &&Unit| unit.name.ends_with(".socket");
+    let fails = |unit: &Unit| unit.active == "failed" || unit.active == "activating" && restarts >= MANY;
+    if units.iter().filter(is_socket).all(|unit| unit.active == "active") {
+        match units.iter().any(fails) {
+            true => Health::Failing,
+            false => Health::Serving,
+        }
+    } else if units.iter().any(|unit| unit.file.is_some()) {
+        Health::Stopped
+    } else {
+        Health::Absent
+    }
+}
+
 /// A block of `systemctl show`.
 fn unit(block: &str) -> Unit {
-    let value = |key: &str| {
-        let mut lines = block.lines().filter_map(|line| line.split_once('='));
-        let found = lines.find(|(name, _)| *name == key);
-        found
-            .map(|(_, value)| value.to_owned())
-            .filter(|value| !value.is_empty())
-    };
+    let value = |key| values(block, key).next().map(str::to_owned);
     Unit {
         name: value("Id").unwrap_or_default(),
         file: value("FragmentPath"),
         enabled: value("UnitFileState").unwrap_or_else(|| "absent".to_owned()),
         active: value("ActiveState").unwrap_or_default(),
     }
+}
+
+/// `Listen=127.0.0.1:9001 (Stream)`: drop-ins may have the sockets listen elsewhere.
+fn ports(said: &str) -> Vec<SocketAddr> {
+    let place = |value: &str| value.split(' ').next()?.parse().ok();
+    values(said, "Listen").filter_map(place).collect()
+}
+
+fn values<'a>(said: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
+    let pairs = said.lines().filter_map(|line| line.split_once('='));
+    pairs
+        .filter(move |(name, value)| *name == key && !value.is_empty())
+        .map(|(_, value)| value)
 }
 
 impl Scope {
@@ -216,6 +271,8 @@ fn user_folder() -> Result<PathBuf, ErrorBody> {
 }
 
 const MANAGER: &str = "systemd";
+/// Restarts that are no accident.
+const MANY: u32 = 3;
 const UNITS: [&str; 3] = ["regauthd-proxy.socket", "regauthd-control.socket", "regauthd.service"];
 /// Where a package puts the program, and so what the units say.
 const PACKAGED: &str = "/usr/bin/regauthd";
@@ -275,5 +332,45 @@ mod tests {
         );
         let absent = unit("Id=a.socket\nActiveState=inactive\nFragmentPath=\nUnitFileState=");
         assert_eq!((absent.file, absent.enabled.as_str()), (None, "absent"));
+        let drop_in = "Id=a.socket\nListen=127.0.0.1:9100 (Stream)\nListen=/run/a.sock (Stream)";
+        assert_eq!(ports(drop_in), ["127.0.0.1:9100".parse().unwrap()]);
+    }
+
+    #[test]
+    fn the_usual_port_is_what_the_units_listen_on() {
+        for (name, text) in [USER, SYSTEM].concat() {
+            let said = text.replace("ListenStream=", "Listen=");
+            let expected = Vec::from_iter((name == "regauthd-proxy.socket").then_some(USUAL));
+            assert_eq!(ports(&said), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_daemon_that_cannot_start_is_told_from_one_that_was_started_again() {
+        let units = |sockets: &str, service: &str| {
+            let unit = |name: &str, active: &str| Unit {
+                name: name.to_owned(),
+                active: active.to_owned(),
+                file: Some(name.to_owned()),
+                ..Unit::default()
+            };
+            [
+                unit("a.socket", "active"),
+                unit("b.socket", sockets),
+                unit("c.service", service),
+            ]
+        };
+        let check = |units: &[Unit], restarts, expected| assert_eq!(health(units, restarts), expected, "{units:?}");
+        check(&units("active", "inactive"), 0, Health::Serving);
+        check(&units("active", "active"), 40, Health::Serving);
+        check(&units("active", "activating"), 1, Health::Serving);
+        check(&units("active", "activating"), 40, Health::Failing);
+        check(&units("active", "failed"), 0, Health::Failing);
+        check(&units("failed", "inactive"), 0, Health::Stopped);
+        let absent = Unit {
+            name: "a.socket".to_owned(),
+            ..Unit::default()
+        };
+        check(&[absent], 0, Health::Absent);
     }
 }
