@@ -107,7 +107,7 @@ fn mitmproxy(place: &Place<'_>) -> Contender {
     let mut command = client::command(place.program, &folder);
     command
         .args(["--quiet", "--mode", &format!("regular@127.0.0.1:{port}")])
-        .args(["--ignore-hosts", &format!("^{}:", origin::STRANGER.replace('.', r"\."))])
+        .args(["--allow-hosts", &format!("^{}:", origin::HOST.replace('.', r"\."))])
         .arg("--scripts")
         .arg(&addon)
         .args(["--set", &setting("confdir", &folder)])
