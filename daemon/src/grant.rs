@@ -84,8 +84,15 @@ impl Grant {
 
     /// Whether it opens this registry at all, now.
     pub fn opens(&self, registry: &RegistryName) -> bool {
-        let named = (self.terms.registries.as_ref()).is_none_or(|registries| registries.contains(registry));
-        named && self.is_alive(OffsetDateTime::now_utc())
+        (self.terms.registries.is_none() || self.names(registry)) && self.is_alive(OffsetDateTime::now_utc())
+    }
+
+    /// Whether this is one of those it was made for.
+    pub fn names(&self, registry: &RegistryName) -> bool {
+        self.terms
+            .registries
+            .as_ref()
+            .is_some_and(|registries| registries.contains(registry))
     }
 
     /// Whether it is neither over nor revoked.

@@ -285,7 +285,7 @@ fn a_registry_that_is_removed_is_closed_to_grants_on_open_connections_too() {
     daemon
         .try_add("corp", &place, &Scheme::bearer(), &authority.file(), TOKEN)
         .succeeds();
-    let (_, proxy) = granted(&daemon, &["--registry", "corp"]);
+    let (_, proxy) = granted(&daemon, &[]);
     let pair = STANDARD.encode(proxy.split(['/', '@']).nth(2).unwrap());
     let host = corp.authority();
     let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
@@ -305,6 +305,32 @@ fn a_registry_that_is_removed_is_closed_to_grants_on_open_connections_too() {
         assert!(answers[1].contains("regauth-error: grant-denied"), "{answers:?}");
     });
     assert_eq!(corp.requests().len(), 1);
+}
+
+#[test]
+fn a_grant_does_not_open_the_next_registry_of_that_name() {
+    let authority = Authority::new("Corp Root");
+    let registries = ["first", "second"].map(|_| Honeypot::builder(&authority, "localhost").start());
+    let daemon = Daemon::start();
+    let add = |registry: &Honeypot| {
+        let place = ["--scope", &registry.url("/"), "--no-verify"];
+        let added = daemon.try_add("corp", &place, &Scheme::bearer(), &authority.file(), TOKEN);
+        added.succeeds();
+    };
+    add(&registries[0]);
+    let (id, proxy) = granted(&daemon, &["--registry", "corp"]);
+    let (_, other) = granted(&daemon, &[]);
+    let removed = daemon.ctl(&["remove-registry", "corp"]).succeeds().json;
+    let note = format!("the grant {id} named it and ended with it");
+    assert_eq!(removed["notes"], serde_json::json!([note]));
+    add(&registries[1]);
+    let url = registries[1].url("/");
+    let curl = |proxy: &str| Curl::new().proxy(proxy).trusts(&daemon.bundle());
+    assert_eq!(curl(&other).get(&url).status, 200);
+    curl(&proxy).fetch(&url).outcome.fails().says("407");
+    let listed = daemon.ctl(&["grants"]).succeeds().json;
+    assert_eq!(listed["grants"].as_array().unwrap().len(), 1);
+    assert_eq!(registries[1].requests().len(), 1);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use regauth_shared::request;
 use regauth_shared::response::{GrantList, GrantUrl, GrantView, Granted, Revoked};
-use regauth_shared::{ErrorBody, ErrorKind};
+use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 use time::OffsetDateTime;
 
 use super::books::find;
@@ -81,6 +81,28 @@ pub(crate) async fn revoke(registrar: &Registrar, request: request::Revoke) -> R
     kept?;
     tracing::info!(grant = grant.terms.id, "revoked");
     Ok(Revoked { grant: view(&grant) })
+}
+
+/// Ends the grants that name a registry which is gone, lest they open another of its name one day; what a person should know
+/// of it. The caller holds the books.
+pub(super) fn end_with(registrar: &Registrar, name: &RegistryName) -> Option<String> {
+    let grants = registrar.plane.grants.load();
+    let ended: Vec<Arc<Grant>> = grants.alive().filter(|grant| grant.names(name)).cloned().collect();
+    if ended.is_empty() {
+        return None;
+    }
+    let ids: Vec<&str> = ended.iter().map(|grant| grant.terms.id.as_str()).collect();
+    let kept = keep(
+        registrar,
+        ids.iter().fold(Grants::clone(&grants), |rest, id| rest.without(id)),
+    );
+    ended.iter().for_each(|grant| grant.revoke());
+    let what = if ids.len() == 1 { "the grant" } else { "the grants" };
+    let mut note = format!("{what} {} named it and ended with it", ids.join(", "));
+    if let Err(error) = kept {
+        note += &format!("; {}", error.message);
+    }
+    Some(note)
 }
 
 fn keep(registrar: &Registrar, grants: Grants) -> Result<(), ErrorBody> {

@@ -8,6 +8,7 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 
 use super::books::{Books, Services};
 use super::failure::not_found;
+use super::grants;
 use super::registrar::Registrar;
 use crate::proxy::routes::Service;
 use crate::registry::Source;
@@ -43,6 +44,7 @@ pub(crate) async fn remove_registry(registrar: &Registrar, request: ByName) -> R
     if service.is_some_and(|service| !matches!(service.registry.source, Source::Store | Source::Of(_))) {
         notes.push("its token was not in regauth's store; delete it where it came from".to_owned());
     }
+    notes.extend(grants::end_with(registrar, &name));
     registrar.forget_unused_authorities(&mut books).await;
     // It is gone already; what cannot be tidied up now is at the next start.
     let tidied = registrar
