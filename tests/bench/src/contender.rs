@@ -22,6 +22,8 @@ pub(crate) struct Contender {
     pub roots: PathBuf,
     /// How many workers a regauthd was told to have.
     pub workers: Option<u16>,
+    /// Whether its clients may speak HTTP/2.
+    pub speaks_h2: bool,
     way: Way,
 }
 
@@ -39,6 +41,7 @@ impl Contender {
             name: DIRECT.to_owned(),
             roots: origin.roots(),
             workers: None,
+            speaks_h2: true,
             way: Way::Straight,
         }
     }
@@ -63,6 +66,7 @@ impl Contender {
             name: binary.label.clone(),
             roots: daemon.bundle(),
             workers: None,
+            speaks_h2: true,
             way: Way::Regauth(Box::new(daemon)),
         };
         contender.add(REGISTRY, &origin.authority(), &origin.roots());
@@ -75,7 +79,16 @@ impl Contender {
             name: name.to_owned(),
             roots,
             workers: None,
+            speaks_h2: true,
             way: Way::Peer { proxy, process },
+        }
+    }
+
+    /// The same, known to speak HTTP/1.1 alone.
+    pub(crate) fn without_h2(self) -> Self {
+        Self {
+            speaks_h2: false,
+            ..self
         }
     }
 

@@ -168,7 +168,7 @@ fn squid(place: &Place<'_>) -> Contender {
     let mut command = client::command(place.program, &folder);
     command.args(["--foreground", "-f"]).arg(&configuration);
     let process = Process::spawn(SQUID, &mut command, &folder.join("log"));
-    listening(SQUID, port, certificate, process)
+    listening(SQUID, port, certificate, process).without_h2()
 }
 
 fn squid_configuration(folder: &Path, minter: &Path, roots: &Path, port: u16) -> String {

@@ -46,6 +46,9 @@ struct Way {
 }
 
 fn one(stage: &Stage, contender: &Contender, authority: &str, way: &Way, results: &mut Results) {
+    if way.protocol == H2 && !contender.speaks_h2 {
+        return;
+    }
     let file = stage.origin.files().join(LARGE);
     let name = if way.up { "received" } else { LARGE };
     let transfer = Transfer {

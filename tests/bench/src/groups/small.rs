@@ -12,7 +12,9 @@ pub(crate) fn measure(stage: &Stage, results: &mut Results) {
     let mut contenders = stage.contenders();
     for protocol in [Protocol::h1(), Protocol::h2(stage.h2_connections)] {
         stage.in_turns(&mut contenders, |contender| {
-            one(stage, contender, protocol, results);
+            if contender.speaks_h2 || protocol == Protocol::h1() {
+                one(stage, contender, protocol, results);
+            }
         });
     }
     for contender in &contenders {
