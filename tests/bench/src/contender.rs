@@ -84,6 +84,11 @@ impl Contender {
         }
     }
 
+    /// Whether it is somebody else's, whose failures are not ours.
+    pub(crate) fn is_peer(&self) -> bool {
+        matches!(self.way, Way::Peer { .. })
+    }
+
     /// The same, known to speak HTTP/1.1 alone.
     pub(crate) fn without_h2(self) -> Self {
         Self {

@@ -36,8 +36,8 @@ impl Transfer<'_> {
     /// Transfers by way of a contender.
     ///
     /// # Panics
-    /// With curl's words when the registry is not content.
-    pub(crate) fn by(self, contender: &Contender) -> Transferred {
+    /// With curl's words when it fails and no peer is to blame; a peer has nothing to show then.
+    pub(crate) fn by(self, contender: &Contender) -> Option<Transferred> {
         let home = tempfile::tempdir().unwrap();
         let mut curl = client::command("curl", home.path());
         curl.args([
@@ -65,14 +65,18 @@ impl Transfer<'_> {
         let before = contender.pid().map(processor::spent);
         let outcome = client::run(curl.arg(self.url));
         let was_cut = self.limit.is_some() && outcome.status.code() == Some(TIMED_OUT);
-        let outcome = if was_cut { outcome } else { outcome.succeeds() };
+        if !was_cut && !outcome.status.success() {
+            eprintln!("{} failed: {}", contender.name, outcome.report());
+            assert!(contender.is_peer(), "a transfer by {} failed", contender.name);
+            return None;
+        }
         let spent = before.and_then(|before| Some(processor::spent(contender.pid()?) - before));
         let said: Vec<f64> = outcome.stdout.split(' ').map(|word| word.parse().unwrap()).collect();
         let bytes = said[1].max(said[2]);
-        Transferred {
+        Some(Transferred {
             rate: bytes / said[0],
             processor: spent.map(|spent| spent.as_secs_f64() / (bytes / GIB)),
-        }
+        })
     }
 }
 

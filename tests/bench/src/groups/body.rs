@@ -58,7 +58,9 @@ fn one(stage: &Stage, contender: &Contender, authority: &str, way: &Way, results
         upload: way.up.then_some(&file),
         limit: way.limit,
     };
-    let transferred = transfer.by(contender);
+    let Some(transferred) = transfer.by(contender) else {
+        return;
+    };
     results.record(way.rate, &contender.name, transferred.rate);
     if let Some(row) = way.processor {
         results.record(row, &contender.name, transferred.processor);
@@ -76,7 +78,9 @@ fn tunnel(stage: &Stage, contender: &Contender, results: &mut Results) {
         upload: None,
         limit: None,
     };
-    let transferred = transfer.by(contender);
+    let Some(transferred) = transfer.by(contender) else {
+        return;
+    };
     results.record(TUNNEL, &contender.name, transferred.rate);
     results.record(TUNNEL_PROCESSOR, &contender.name, transferred.processor);
 }
