@@ -51,18 +51,28 @@ pub(crate) struct Load {
     pub processor: Option<f64>,
 }
 
-/// Loads `url` by way of a contender. One load in some hundreds is not answered at all, also without a proxy: that is told
-/// and repeated once.
+/// Loads `url` by way of a contender.
 ///
 /// # Panics
 /// When nothing is answered twice.
 pub(crate) fn load(oha: &Path, contender: &Contender, url: &str, protocol: Protocol, amount: Amount) -> Load {
+    load_if_answered(oha, contender, url, protocol, amount).expect("somebody to answer")
+}
+
+/// Loads `url` by way of a contender that may not answer. One load in some hundreds is not answered at all, also without a
+/// proxy: that is told and repeated once.
+pub(crate) fn load_if_answered(
+    oha: &Path,
+    contender: &Contender,
+    url: &str,
+    protocol: Protocol,
+    amount: Amount,
+) -> Option<Load> {
     let mut attempts = (0..2).map(|_| attempt(oha, contender, url, protocol, amount));
-    let answered = attempts.find_map(|load| {
+    attempts.find_map(|load| {
         load.inspect_err(|report| eprintln!("{} answered nothing: {report}", contender.name))
             .ok()
-    });
-    answered.expect("somebody to answer")
+    })
 }
 
 /// One load, or what was said when nothing was answered.

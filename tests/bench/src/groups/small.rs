@@ -1,7 +1,7 @@
 //! Requests for 1 KiB, sixteen at a time: how many, how late, and what each costs the process between.
 
 use crate::contender::Contender;
-use crate::load::{Amount, Protocol, load};
+use crate::load::{Amount, Protocol, load_if_answered};
 use crate::memory;
 use crate::origin;
 use crate::results::{Goal, Results, Row, Unit};
@@ -24,7 +24,11 @@ pub(crate) fn measure(stage: &Stage, results: &mut Results) {
 
 fn one(stage: &Stage, contender: &Contender, protocol: Protocol, results: &mut Results) {
     let url = stage.origin.url(contender.section(), origin::SMALL);
-    let load = load(&stage.oha, contender, &url, protocol, Amount::For(stage.duration));
+    let load = load_if_answered(&stage.oha, contender, &url, protocol, Amount::For(stage.duration));
+    let Some(load) = load else {
+        assert!(contender.is_peer(), "{} answered nothing", contender.name);
+        return;
+    };
     let rows = rows(protocol);
     results.record(rows.rate, &contender.name, load.rate);
     results.record(rows.processor, &contender.name, load.processor);
