@@ -100,7 +100,10 @@ pub(super) fn end_with(registrar: &Registrar, name: &RegistryName) -> Option<Str
     let what = if ids.len() == 1 { "the grant" } else { "the grants" };
     let mut note = format!("{what} {} named it and ended with it", ids.join(", "));
     if let Err(error) = kept {
-        note += &format!("; {}", error.message);
+        note += &format!(
+            "; {}, and until another grant is made or revoked, a restart brings it back",
+            error.message
+        );
     }
     Some(note)
 }

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Who the client is ([`client`]) is asked once a connection, of the kernel ([`peer`]) or of a grant, and goes along with
-//! it; [`census`] counts what each has open. Bodies pass through [`pace`], and HTTP/2 goes out through a [`cork`]. How it all ends is [`drain`]'s.
+//! it; [`census`] counts what each has open. Bodies pass through [`pace`], and HTTP/2 goes out through a [`cork`]. How it all
+//! ends is [`drain`]'s.
 //!
 //! What the stages decide by is a [`routes::Routes`], replaced whole when a registry is added, rotated or removed.
 
