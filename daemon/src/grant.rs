@@ -1,7 +1,7 @@
 //! Grants: what lets a client in that is not the daemon's own user. Which registries, which operations, until when.
 //!
 //! A grant's token is 256 random bits and is told once; what is kept is its hash. Who presents one is found out in
-//! [`crate::proxy::client`]; making, listing and revoking is the control side's.
+//! [`crate::proxy::downstream::authenticate`]; making, listing and revoking is the control side's.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -20,7 +20,7 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use crate::policy::Operation;
-use crate::state::{Form, Old, StateError};
+use crate::schema::{Old, SchemaVersion, StateError};
 
 /// One grant, shared by the connections of its bearers.
 #[derive(Debug)]
@@ -214,7 +214,7 @@ fn random<const LENGTH: usize>() -> io::Result<[u8; LENGTH]> {
 }
 
 const LOOK: Duration = Duration::from_secs(10);
-const FORM: Form = Form {
+const FORM: SchemaVersion = SchemaVersion {
     // The second form names the release that wrote it, and is otherwise the first.
     steps: &[|_| {}],
     without: "grants must be made again",

@@ -34,13 +34,13 @@ mod control;
 
 pub mod atomic;
 pub mod home;
-pub mod ledger;
-pub mod state;
+pub mod inherited_sockets;
+pub mod journal;
+pub mod schema;
 
 pub mod daemon;
 pub mod logs;
 pub mod process;
 pub mod service;
-pub mod sockets;
 
 pub use daemon::{Daemon, Options};

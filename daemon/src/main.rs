@@ -7,11 +7,11 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, ValueEnum};
 use regauthd::config::listen_address;
-use regauthd::credential::StoreKind;
-use regauthd::credential::environment::Environment;
-use regauthd::credential::vault::new_identity;
+use regauthd::credential::source::environment::Environment;
+use regauthd::credential::store::StoreKind;
+use regauthd::credential::store::vault::new_identity;
+use regauthd::inherited_sockets::InheritedSockets;
 use regauthd::logs::{Format, Logs};
-use regauthd::sockets::Passed;
 use regauthd::{Daemon, Options, process};
 
 /// Attaches registry credentials to the requests of cargo, git and other build tools, for the registries you configured
@@ -152,7 +152,7 @@ fn serve(arguments: Arguments) -> anyhow::Result<()> {
         logs,
     };
     take_environment(&mut options);
-    run(options, Passed::take()?)
+    run(options, InheritedSockets::take()?)
 }
 
 #[expect(unsafe_code, reason = "the environment can be changed safely here and nowhere later")]
@@ -162,7 +162,7 @@ fn take_environment(options: &mut Options) {
     options.environment = unsafe { Environment::take(variables) };
 }
 
-fn run(options: Options, passed: Passed) -> anyhow::Result<()> {
+fn run(options: Options, passed: InheritedSockets) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let until_eof = options.until_eof;
     let served = runtime.block_on(async {

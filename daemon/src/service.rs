@@ -5,7 +5,7 @@
 use sd_notify::NotifyState;
 use tokio_util::sync::CancellationToken;
 
-use crate::proxy::worker::{Plane, Pulse};
+use crate::proxy::downstream::worker::{Liveness, ProxyState};
 
 /// Clients can connect, and the state is loaded.
 pub fn ready() {
@@ -37,7 +37,7 @@ impl Drop for Reloading {
 }
 
 /// The daemon ends.
-pub fn stopping(plane: &Plane) {
+pub fn stopping(plane: &ProxyState) {
     let status = format!("draining, {} connections", plane.counters.connections());
     tell(&[NotifyState::Stopping, NotifyState::Status(&status)]);
 }
@@ -45,7 +45,7 @@ pub fn stopping(plane: &Plane) {
 /// Says that we are alive for as long as it is true, where a watchdog wants to know: this task runs on the control side's
 /// thread, and every worker has to answer on its own. One that hangs ends the signs of life, and the service manager starts
 /// another daemon.
-pub async fn be_alive(pulse: Pulse, end: CancellationToken) {
+pub async fn watchdog(pulse: Liveness, end: CancellationToken) {
     let Some(limit) = sd_notify::watchdog_enabled() else {
         return;
     };

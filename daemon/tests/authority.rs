@@ -40,7 +40,7 @@ fn every_client_accepts_the_host_itself() {
         let root = authority.certificates().root.clone();
         let (system, _) = bundle::system_roots();
         let trusted = bundle::compose(&system, std::iter::once((&host, root.as_str())));
-        let site = Site::serve(Arc::new(authority).server_config().unwrap(), &trusted);
+        let site = InterceptedHost::serve(Arc::new(authority).server_config().unwrap(), &trusted);
         for client in ALL {
             site.visit(*client, name).unwrap();
         }
@@ -109,7 +109,7 @@ struct Leaf<'a> {
 }
 
 impl Leaf<'_> {
-    fn site(&self, certificates: &Certificates, issuer: &Issuer<'_, KeyPair>) -> Site {
+    fn site(&self, certificates: &Certificates, issuer: &Issuer<'_, KeyPair>) -> InterceptedHost {
         let key = KeyPair::generate().unwrap();
         let mut parameters = named(self.common_name);
         parameters.is_ca = IsCa::ExplicitNoCa;
@@ -127,7 +127,7 @@ impl Leaf<'_> {
                 PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
             )
             .unwrap();
-        Site::serve(Arc::new(config), &certificates.root)
+        InterceptedHost::serve(Arc::new(config), &certificates.root)
     }
 }
 
@@ -177,13 +177,13 @@ fn named(name: &str) -> CertificateParams {
 }
 
 /// A web server on this machine, which says to be whatever host its certificate has, and what its visitors trust.
-struct Site {
+struct InterceptedHost {
     port: u16,
     trusted: PathBuf,
     _folder: TempDir,
 }
 
-impl Site {
+impl InterceptedHost {
     fn serve(config: Arc<ServerConfig>, trusted: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ca-bundle.pem");

@@ -13,9 +13,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use regauth_shared::Secret;
-use regauthd::credential::keychain::KeychainStore;
-use regauthd::credential::thread::{Deadlines, StoreThread};
-use regauthd::credential::{Item, Store, StoreError};
+use regauthd::credential::store::keychain::KeychainStore;
+use regauthd::credential::store::worker::{Deadlines, StoreThread};
+use regauthd::credential::store::{Item, Store, StoreError};
 
 const SERVICE: &str = "regauth@/a/test";
 const PASSWORD: &str = "the keyring's";
@@ -333,7 +333,7 @@ impl Session {
         let log = self.folder.join("prompts");
         let monitor = Command::new("dbus-monitor")
             .arg("interface='org.freedesktop.Secret.Prompt',member='Prompt'")
-            .arg("interface='org.regauth.Mark'")
+            .arg("interface='org.regauth.Fingerprint'")
             .stdout(File::create(&log).unwrap())
             .spawn()
             .unwrap();
@@ -374,11 +374,11 @@ impl Prompts {
 
     /// The bus keeps the order: once a signal of ours is in the log, everything before it is.
     fn catch_up(&self) {
-        let before = self.count("org.regauth.Mark");
+        let before = self.count("org.regauth.Fingerprint");
         eventually("the monitor has caught up", || {
-            let signal = ["--session", "--type=signal", "/", "org.regauth.Mark.Now"];
+            let signal = ["--session", "--type=signal", "/", "org.regauth.Fingerprint.Now"];
             assert!(Command::new("dbus-send").args(signal).status().unwrap().success());
-            self.count("org.regauth.Mark") > before
+            self.count("org.regauth.Fingerprint") > before
         });
     }
 

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use regauthd::config::{Config, ConfigFile};
-use regauthd::credential::StoreKind;
+use regauthd::credential::store::StoreKind;
 
 fuzz_target!(|text: &str| {
     let config = match Config::read(text) {

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use regauthd::host::Origin;
-use regauthd::proxy::connect::First;
+use regauthd::proxy::downstream::connect::First;
 
 fuzz_target!(|bytes: &[u8]| {
     // As it is read from a socket: to the first empty line and not a byte further.

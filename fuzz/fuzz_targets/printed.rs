@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use regauthd::credential::printed::read;
+use regauthd::credential::source::output::read;
 use regauthd::registry::Output;
 
 fuzz_target!(|bytes: &[u8]| {

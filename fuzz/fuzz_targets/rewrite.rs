@@ -8,7 +8,7 @@ use http::{HeaderMap, Request};
 use libfuzzer_sys::fuzz_target;
 use regauth_shared::Secret;
 use regauth_shared::placeholder::PLACEHOLDER;
-use regauthd::proxy::rewrite::{self, Attachment};
+use regauthd::proxy::exchange::rewrite::{self, CredentialHeader};
 use regauthd::registry::Scheme;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -72,7 +72,7 @@ fn attach(headers: &mut HeaderMap, scheme: &str, token: &str) {
     let (Ok(scheme), Ok(secret)) = (Scheme::parse(scheme, Some("me")), Secret::parse(token)) else {
         return;
     };
-    let attachment = Attachment::new(&scheme, &secret);
+    let attachment = CredentialHeader::new(&scheme, &secret);
     assert!(!format!("{attachment:?}").contains(secret.expose()) || secret.expose().len() < 8);
     attachment.attach(headers);
     let value = headers.get(scheme.header()).unwrap();

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use regauthd::grant::Grants;
-use regauthd::ledger::Ledger;
+use regauthd::journal::Journal;
 use tempfile::TempDir;
 
 /// In memory where there is such a place: what is tried here is what is read, not the disk.
@@ -24,9 +24,9 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(terms(&again), terms(&grants));
     }
     fs::write(&file, bytes).unwrap();
-    if let Ok((ledger, _)) = Ledger::read(&file) {
+    if let Ok((ledger, _)) = Journal::read(&file) {
         ledger.write(&file).unwrap();
-        let (again, old) = Ledger::read(&file).unwrap();
+        let (again, old) = Journal::read(&file).unwrap();
         assert!(again == ledger && old.is_none());
     }
 });

@@ -11,8 +11,8 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use regauth_shared::Secret;
 use regauth_shared::paths::Folders;
-use regauthd::credential::vault::VaultStore;
-use regauthd::credential::{Item, Store};
+use regauthd::credential::store::vault::VaultStore;
+use regauthd::credential::store::{Item, Store};
 use tempfile::TempDir;
 
 /// What is damaged.

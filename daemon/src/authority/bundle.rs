@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::root::ORGANIZATION;
+use crate::authority::root::ORGANIZATION;
 use crate::host::Host;
 
 /// The system's roots, sorted, followed by ours in the order given, each under a line that says what it is (text between

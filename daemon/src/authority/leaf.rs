@@ -14,8 +14,8 @@ use rustls::sign::CertifiedKey;
 use time::{Duration, OffsetDateTime};
 
 use super::AuthorityError;
-use super::key::Key;
-use super::root::{CLOCK_SKEW, ORGANIZATION, upper_bounded};
+use crate::authority::key::Key;
+use crate::authority::root::{CLOCK_SKEW, ORGANIZATION, upper_bounded};
 use crate::host::Host;
 
 pub(super) struct Leaf {

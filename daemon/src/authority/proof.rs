@@ -15,8 +15,8 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, GeneralSubtree};
 
 use super::AuthorityError;
-use super::leaf::Leaf;
-use super::root::NOWHERE;
+use crate::authority::leaf::Leaf;
+use crate::authority::root::NOWHERE;
 use crate::host::Host;
 
 /// Refuses a certificate that is permitted more than `host`, or that time has passed by; its SubjectPublicKeyInfo in DER.

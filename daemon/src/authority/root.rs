@@ -1,7 +1,7 @@
 //! The root and the intermediate of an authority, and the name constraints that bind both to one host.
 //!
 //! It makes certificates and forgets the root's key; keeping the intermediate's is the caller's business. What the
-//! intermediate signs is in [`super::leaf`].
+//! intermediate signs is in [`crate::authority::leaf`].
 //!
 //! Why both are constrained (RFC 5280, section 4.2.1.10), and how, was tried with OpenSSL 3.0, GnuTLS 3.7, webpki, Node 20
 //! and Java 17; `daemon/tests/authority.rs` tries it again, Java apart:
@@ -26,8 +26,8 @@ use rcgen::{
 };
 use time::{Duration, OffsetDateTime};
 
-use super::key::Key;
 use super::{AuthorityError, Certificates};
+use crate::authority::key::Key;
 use crate::host::Host;
 
 /// Makes both certificates, and the intermediate's key. The root's key is wiped before this returns.

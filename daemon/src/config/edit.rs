@@ -9,9 +9,9 @@ use std::fmt;
 use regauth_shared::RegistryName;
 use toml_edit::{Array, DocumentMut, Item, Value};
 
-use super::problem::{Findings, Problems};
 use super::{lines, written};
-use crate::credential::StoreKind;
+use crate::config::problem::{Findings, Problems};
+use crate::credential::store::StoreKind;
 use crate::registry::{Registry, Scope};
 
 /// The text of a configuration file as a document. Its [`fmt::Display`] is the text to write; line endings become `\n`.

@@ -6,7 +6,7 @@ use regauth_shared::RegistryName;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::credential::StoreKind;
+use crate::credential::store::StoreKind;
 
 /// The text without a registry, the comments directly above it and those inside it. `None` when there is none of that
 /// name, or it shares lines with others.

@@ -29,7 +29,7 @@ use url::Url;
 pub use edit::ConfigFile;
 pub use problem::{Problem, Problems};
 
-use crate::credential::StoreKind;
+use crate::credential::store::StoreKind;
 use crate::registry::Registry;
 use problem::Findings;
 use section::{Keys, Section};

@@ -10,8 +10,8 @@ use std::str::FromStr;
 use regauth_shared::RegistryName;
 use toml::Spanned;
 
-use super::section::{Keys, Section};
-use super::sources::{self, Borrowing};
+use crate::config::section::{Keys, Section};
+use crate::config::sources::{self, Borrowing};
 use crate::registry::{ClientIdentity, Index, InvalidScheme, Registry, Scheme, Scope};
 
 /// Reads all of them.
@@ -35,7 +35,7 @@ pub(super) fn read(top: &mut Section<'_, '_>) -> BTreeMap<RegistryName, Registry
         borrowings.extend(Borrowing::of(&section, &name, &registry));
         registries.insert(name, registry);
     }
-    sources::judge(&mut tables, &borrowings, &registries);
+    sources::record_outcome(&mut tables, &borrowings, &registries);
     registries
 }
 

@@ -9,7 +9,7 @@ use regauth_shared::RegistryName;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::Findings;
+use crate::config::problem::Findings;
 
 /// The keys that a table may have, each with an example of its value.
 pub(super) type Keys = &'static [(&'static str, &'static str)];

@@ -6,9 +6,9 @@ use std::time::Duration;
 use regauth_shared::RegistryName;
 use toml::Spanned;
 
-use super::registries::any_text;
-use super::section::{Keys, Section};
-use crate::credential::preset::{self, PRESETS, Preset, TIMEOUT};
+use crate::config::registries::any_text;
+use crate::config::section::{Keys, Section};
+use crate::credential::source::preset::{self, PRESETS, Preset, TIMEOUT};
 use crate::registry::{Command, Output, Registry, Source, is_variable_name};
 
 /// Reads both keys, of which a registry has at most one.
@@ -166,7 +166,7 @@ impl Borrowing {
 }
 
 /// Whoever borrows must end at a registry that has a source.
-pub(super) fn judge(
+pub(super) fn record_outcome(
     tables: &mut Section<'_, '_>,
     borrowings: &[Borrowing],
     registries: &BTreeMap<RegistryName, Registry>,

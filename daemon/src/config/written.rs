@@ -5,7 +5,7 @@ use std::path::Path;
 use regauth_shared::RegistryName;
 use toml_edit::{Array, DocumentMut, Item, Table, Value};
 
-use crate::credential::preset::TIMEOUT;
+use crate::credential::source::preset::TIMEOUT;
 use crate::registry::{Command, Kind, Output, Registry, Scheme, Source, Writes};
 
 /// `[registries.NAME]` and its keys.

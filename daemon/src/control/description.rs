@@ -6,7 +6,7 @@ use std::str::FromStr;
 use regauth_shared::request::AddRegistry;
 use regauth_shared::{ErrorBody, ErrorKind};
 
-use super::supply;
+use crate::control::initial_token;
 use crate::registry::{Index, Kind, Registry, Scheme, Scope, Writes};
 
 /// The registry that the request describes.
@@ -24,7 +24,7 @@ pub(super) fn registry(request: &AddRegistry) -> Result<Registry, ErrorBody> {
         index,
         scopes,
         scheme,
-        source: supply::source(request)?,
+        source: initial_token::source(request)?,
         writes,
         ca_file,
         client_identity: None,

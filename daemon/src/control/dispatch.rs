@@ -4,39 +4,41 @@ use regauth_shared::frame::Answer;
 use regauth_shared::{ErrorBody, Request};
 use serde::Serialize;
 
-use super::registrar::Registrar;
-use super::{add, grants, life, moving, remove, rotate, scopes, show, verify, writes};
+use super::verbs::{
+    add_registry, add_scope, grants, lifecycle, migrate, remove_registry, rotate, show, verify, writes,
+};
+use crate::control::controller::Controller;
 
 /// Carries out one line of the protocol and gives the line to answer.
-pub(crate) async fn dispatch(registrar: &Registrar, line: &str) -> String {
+pub(crate) async fn dispatch(controller: &Controller, line: &str) -> String {
     match Request::from_line(line) {
-        Ok(request) => carry_out(registrar, request).await,
+        Ok(request) => carry_out(controller, request).await,
         Err(error) => answer::<()>(Err(error)),
     }
 }
 
-async fn carry_out(registrar: &Registrar, request: Request) -> String {
+async fn carry_out(controller: &Controller, request: Request) -> String {
     match request {
-        Request::AddRegistry(request) => answer(add::add_registry(registrar, *request).await),
-        Request::RemoveRegistry(request) => answer(remove::remove_registry(registrar, request).await),
-        Request::AddScope(request) => answer(scopes::add_scope(registrar, &request).await),
-        Request::List(_) => answer(Ok(show::list(registrar))),
-        Request::Show(request) => answer(show::show(registrar, &request)),
-        Request::Rotate(request) => answer(rotate::rotate(registrar, request).await),
-        Request::Verify(request) => answer(verify::verify(registrar, request).await),
-        Request::Allow(request) => answer(writes::allow(registrar, request)),
-        Request::Deny(request) => answer(writes::deny(registrar, request)),
-        Request::Grant(request) => answer(grants::grant(registrar, request).await),
-        Request::Grants(_) => answer(Ok(grants::grants(registrar))),
-        Request::Revoke(request) => answer(grants::revoke(registrar, request).await),
-        Request::Status(_) => answer(Ok(show::status(registrar).await)),
-        Request::Reload(_) => answer(life::reload(registrar).await),
-        Request::Unlock(request) => answer(life::unlock(registrar, request).await),
-        Request::Store(_) => answer(Ok(moving::store(registrar).await)),
-        Request::StoreMove(request) => answer(moving::store_move(registrar, request).await),
-        Request::Holds(request) => answer(verify::holds(registrar, &request)),
-        Request::Log(request) => answer(life::log(registrar, &request)),
-        Request::Stop(_) => answer(Ok(life::stop(registrar))),
+        Request::AddRegistry(request) => answer(add_registry::add_registry(controller, *request).await),
+        Request::RemoveRegistry(request) => answer(remove_registry::remove_registry(controller, request).await),
+        Request::AddScope(request) => answer(add_scope::add_scope(controller, &request).await),
+        Request::List(_) => answer(Ok(show::list(controller))),
+        Request::Show(request) => answer(show::show(controller, &request)),
+        Request::Rotate(request) => answer(rotate::rotate(controller, request).await),
+        Request::Verify(request) => answer(verify::verify(controller, request).await),
+        Request::Allow(request) => answer(writes::allow(controller, request)),
+        Request::Deny(request) => answer(writes::deny(controller, request)),
+        Request::Grant(request) => answer(grants::grant(controller, request).await),
+        Request::Grants(_) => answer(Ok(grants::grants(controller))),
+        Request::Revoke(request) => answer(grants::revoke(controller, request).await),
+        Request::Status(_) => answer(Ok(show::status(controller).await)),
+        Request::Reload(_) => answer(lifecycle::reload(controller).await),
+        Request::Unlock(request) => answer(lifecycle::unlock(controller, request).await),
+        Request::Store(_) => answer(Ok(migrate::store(controller).await)),
+        Request::StoreMove(request) => answer(migrate::store_move(controller, request).await),
+        Request::Holds(request) => answer(verify::holds(controller, &request)),
+        Request::Log(request) => answer(lifecycle::log(controller, &request)),
+        Request::Stop(_) => answer(Ok(lifecycle::stop(controller))),
     }
 }
 

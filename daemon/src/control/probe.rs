@@ -16,8 +16,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use crate::proxy::refuse::Refusal;
-use crate::proxy::rewrite::Attachment;
+use crate::proxy::exchange::error::ProxyError;
+use crate::proxy::exchange::rewrite::CredentialHeader;
 use crate::proxy::upstream::Upstream;
 use crate::registry::{Index, Kind, Registry};
 
@@ -57,17 +57,17 @@ pub(crate) async fn ask(upstream: &Arc<Upstream>, pool: usize, registry: &Regist
     let Some((url, proof)) = question(registry) else {
         return unclear("the registry has no scope to ask about".to_owned());
     };
-    let asking = Asking {
+    let asking = Prober {
         upstream,
         pool,
         url: &url,
     };
-    let answer = match asking.get(Some(&Attachment::new(&registry.scheme, secret))).await {
+    let answer = match asking.get(Some(&CredentialHeader::new(&registry.scheme, secret))).await {
         Ok(answer) => answer,
         Err(refusal) => return unclear(no_answer(&url, &refusal)),
     };
     let status = answer.status();
-    let (result, detail) = judge(&url, status);
+    let (result, detail) = record_outcome(&url, status);
     let is_refused_to_all = matches!(proof, Proof::Scope) && status == StatusCode::FORBIDDEN;
     if registry.index.is_none() && (result == VerdictResult::Unclear || is_refused_to_all) {
         return asking.without_token(status, detail).await;
@@ -130,26 +130,26 @@ struct Person {
 }
 
 /// One question to one registry.
-struct Asking<'a> {
+struct Prober<'a> {
     upstream: &'a Upstream,
     pool: usize,
     url: &'a Url,
 }
 
-impl Asking<'_> {
-    async fn get(&self, attachment: Option<&Attachment>) -> Result<Response<Incoming>, Refusal> {
+impl Prober<'_> {
+    async fn get(&self, header: Option<&CredentialHeader>) -> Result<Response<Incoming>, ProxyError> {
         let mut request = Request::new(Either::Right(Full::new(Bytes::new())));
-        *request.uri_mut() = self.url.as_str().parse().map_err(|_| Refusal::BadRequest)?;
+        *request.uri_mut() = self.url.as_str().parse().map_err(|_| ProxyError::BadRequest)?;
         request.headers_mut().insert(header::USER_AGENT, USER_AGENT);
         request
             .headers_mut()
             .insert(header::ACCEPT, HeaderValue::from_static("*/*"));
-        if let Some(attachment) = attachment {
-            attachment.attach(request.headers_mut());
+        if let Some(header) = header {
+            header.attach(request.headers_mut());
         }
         let answer = tokio::time::timeout(PATIENCE, self.upstream.send(self.pool, request)).await;
         answer
-            .unwrap_or(Err(Refusal::UpstreamTimeout))
+            .unwrap_or(Err(ProxyError::UpstreamTimeout))
             .map(|(answer, _)| answer)
     }
 
@@ -211,7 +211,7 @@ fn question(registry: &Registry) -> Option<(Url, Proof)> {
     }
 }
 
-fn judge(url: &Url, status: StatusCode) -> (VerdictResult, String) {
+fn record_outcome(url: &Url, status: StatusCode) -> (VerdictResult, String) {
     let number = status.as_u16();
     match status {
         status if status.is_success() => (VerdictResult::Accepted, format!("GET {url} answered {number}")),
@@ -234,14 +234,14 @@ fn judge(url: &Url, status: StatusCode) -> (VerdictResult, String) {
     }
 }
 
-fn no_answer(url: &Url, refusal: &Refusal) -> String {
+fn no_answer(url: &Url, refusal: &ProxyError) -> String {
     let host = url.host_str().unwrap_or_default();
     match refusal {
-        Refusal::UpstreamUntrusted => format!(
+        ProxyError::UpstreamUntrusted => format!(
             "{host} shows a certificate that nothing here trusts; if a company's own authority signed it, give that \
              with --ca-file"
         ),
-        Refusal::UpstreamTimeout => format!("{host} did not answer in time"),
+        ProxyError::UpstreamTimeout => format!("{host} did not answer in time"),
         _ => format!("{host} cannot be reached; check the URL and the network"),
     }
 }

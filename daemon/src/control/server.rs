@@ -12,22 +12,22 @@ use tokio_util::codec::{Framed, LinesCodec, LinesCodecError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::dispatch::dispatch;
-use super::registrar::Registrar;
-use crate::sockets::Passed;
+use crate::control::controller::Controller;
+use crate::control::dispatch::dispatch;
+use crate::inherited_sockets::InheritedSockets;
 
 /// Who may speak to the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Visitors {
+pub(crate) enum ControlClients {
     /// Its own user, and root, who may do everything anyway.
     Owner,
     /// Whoever may connect: the socket was passed with a group, and the kernel asks.
     Group,
 }
 
-impl Visitors {
+impl ControlClients {
     /// Those whom the passed sockets are for.
-    pub(crate) fn of(passed: &Passed) -> Self {
+    pub(crate) fn of(passed: &InheritedSockets) -> Self {
         if passed.is_for_a_group() {
             Self::Group
         } else {
@@ -39,8 +39,8 @@ impl Visitors {
 /// Accepts until the daemon drains, which leaves a passed socket to the next one; conversations end with `end`.
 pub(crate) async fn serve(
     listener: UnixListener,
-    visitors: Visitors,
-    registrar: Arc<Registrar>,
+    visitors: ControlClients,
+    controller: Arc<Controller>,
     tasks: TaskTracker,
     end: CancellationToken,
 ) {
@@ -48,15 +48,15 @@ pub(crate) async fn serve(
         let accepted = tokio::select! {
             // In this order: who connects after the drain has begun belongs to the next daemon.
             biased;
-            () = registrar.plane.drain.cancelled() => return,
+            () = controller.plane.drain.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) if visitors == Visitors::Group || is_ours(&stream) => {
-                let (registrar, end) = (Arc::clone(&registrar), end.clone());
+            Ok((stream, _)) if visitors == ControlClients::Group || is_ours(&stream) => {
+                let (controller, end) = (Arc::clone(&controller), end.clone());
                 tasks.spawn(async move {
                     tokio::select! {
-                        _ = converse(stream, &registrar) => {}
+                        _ = converse(stream, &controller) => {}
                         () = end.cancelled() => {}
                     }
                 });
@@ -76,7 +76,7 @@ fn is_ours(stream: &UnixStream) -> bool {
     stream.peer_cred().is_ok_and(|peer| allowed.contains(&peer.uid()))
 }
 
-async fn converse(stream: UnixStream, registrar: &Registrar) -> Result<(), LinesCodecError> {
+async fn converse(stream: UnixStream, controller: &Controller) -> Result<(), LinesCodecError> {
     let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
     lines
         .send(serde_json::to_string(&Greeting::ours()).unwrap_or_default())
@@ -94,10 +94,10 @@ async fn converse(stream: UnixStream, registrar: &Registrar) -> Result<(), Lines
             }
             Ok(Some(Err(error))) => return Err(error),
             // Who waits for our end sees it, however long it takes.
-            Err(_) if registrar.plane.drain.is_cancelled() => continue,
+            Err(_) if controller.plane.drain.is_cancelled() => continue,
             Ok(None) | Err(_) => return Ok(()),
         };
-        lines.send(dispatch(registrar, &line).await).await?;
+        lines.send(dispatch(controller, &line).await).await?;
     }
 }
 

@@ -4,20 +4,20 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
-use super::moving::Progress;
-use crate::credential::open::Opened;
+use crate::control::verbs::migrate::Progress;
+use crate::credential::store::select::OpenStore;
 
 /// The stores there are at the moment.
 #[derive(Debug)]
 pub(crate) struct Stores {
-    present: ArcSwap<Opened>,
-    other: ArcSwapOption<Opened>,
+    present: ArcSwap<OpenStore>,
+    other: ArcSwapOption<OpenStore>,
     moving: ArcSwapOption<Progress>,
 }
 
 impl Stores {
     /// One store.
-    pub(crate) fn new(present: Opened) -> Self {
+    pub(crate) fn new(present: OpenStore) -> Self {
         Self {
             present: ArcSwap::from_pointee(present),
             other: ArcSwapOption::empty(),
@@ -26,12 +26,12 @@ impl Stores {
     }
 
     /// What keeps the secrets.
-    pub(super) fn present(&self) -> Arc<Opened> {
+    pub(super) fn present(&self) -> Arc<OpenStore> {
         self.present.load_full()
     }
 
     /// The store that still has copies from a move, until they are deleted there.
-    pub(super) fn other(&self) -> Option<Arc<Opened>> {
+    pub(super) fn other(&self) -> Option<Arc<OpenStore>> {
         self.other.load_full()
     }
 
@@ -41,13 +41,13 @@ impl Stores {
     }
 
     /// From now on this is what keeps the secrets. The configuration says so already.
-    pub(super) fn switch(&self, next: Arc<Opened>) {
+    pub(super) fn switch(&self, next: Arc<OpenStore>) {
         let before = self.present.swap(next);
         self.other.store(Some(before));
     }
 
     /// Notes which store still has copies from a move, or that none has.
-    pub(super) fn note_other(&self, store: Option<Arc<Opened>>) {
+    pub(super) fn note_other(&self, store: Option<Arc<OpenStore>>) {
         self.other.store(store);
     }
 

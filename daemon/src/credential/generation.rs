@@ -5,9 +5,9 @@ use std::sync::Arc;
 use regauth_shared::Secret;
 use time::OffsetDateTime;
 
-use super::guard::Guard;
-use super::lifetime::{Lifetime, Moment};
-use crate::proxy::rewrite::Attachment;
+use crate::credential::circuit_breaker::CircuitBreaker;
+use crate::credential::lifetime::{Lifetime, Moment};
+use crate::proxy::exchange::rewrite::CredentialHeader;
 use crate::registry::Scheme;
 
 /// One value of a credential; several registries may use it, each by its own scheme.
@@ -32,9 +32,9 @@ pub struct Generation {
     pub since: OffsetDateTime,
     /// How long it lives, where that is known.
     pub lifetime: Option<Lifetime>,
-    attachment: Attachment,
+    header: CredentialHeader,
     secret: Secret,
-    guard: Arc<Guard>,
+    guard: Arc<CircuitBreaker>,
 }
 
 impl Generation {
@@ -44,15 +44,15 @@ impl Generation {
             number: value.number,
             since: value.since,
             lifetime: value.lifetime,
-            attachment: Attachment::new(scheme, &value.secret),
+            header: CredentialHeader::new(scheme, &value.secret),
             secret: value.secret.clone(),
             guard: known.map_or_else(Arc::default, |known| Arc::clone(&known.guard)),
         }
     }
 
     /// The header to send.
-    pub fn attachment(&self) -> &Attachment {
-        &self.attachment
+    pub fn header(&self) -> &CredentialHeader {
+        &self.header
     }
 
     /// The secret itself, for asking the registry about it.
@@ -61,7 +61,7 @@ impl Generation {
     }
 
     /// What the registry thinks of it.
-    pub fn guard(&self) -> &Guard {
+    pub fn guard(&self) -> &CircuitBreaker {
         &self.guard
     }
 

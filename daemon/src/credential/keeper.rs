@@ -1,7 +1,7 @@
 //! One credential and the registries that use it.
 //!
 //! A [`Keeper`] has a [`Shelf`] for the present value, from which it goes into each registry's
-//! [`slot`](super::slot). A credential that comes from a file or a program has a [`renewer`](super::renewer) besides: a task that alone asks the
+//! [`slot`](crate::credential::slot). A credential that comes from a file or a program has a [`refresher`](crate::credential::refresher) besides: a task that alone asks the
 //! source, so that it is asked once however many requests wait.
 
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::lifetime::Moment;
-use super::mark::Known;
-use super::origin::{Failure, Minted, Origin};
-use super::renewer::Renewer;
-use super::shelf::{News, Outlet, Present, Shelf, Taken};
+use crate::credential::fingerprint::Known;
+use crate::credential::lifetime::Moment;
+use crate::credential::refresher::Refresher;
+use crate::credential::shelf::{News, Outlet, Present, Shelf, Taken};
+use crate::credential::source::{Failure, FetchedToken, Origin};
 
 /// One credential in memory.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub enum Cause {
     Rejected,
 }
 
-/// What is asked of a renewer.
+/// What is asked of a refresher.
 #[derive(Debug)]
 pub(super) enum Ask {
     /// A newer value than number `than`.
@@ -51,7 +51,7 @@ pub(super) enum Ask {
     },
     /// What the source gives now, for someone who puts it in place himself.
     Fetch {
-        done: oneshot::Sender<Result<Minted, Failure>>,
+        done: oneshot::Sender<Result<FetchedToken, Failure>>,
     },
     /// Someone has put a value in place.
     LookAgain,
@@ -68,15 +68,15 @@ impl Keeper {
 
     /// A credential that comes from `origin`, which is asked whenever that is due; at once if it did not give a `first`
     /// value already. Its numbers go on from the generation that is `known`.
-    pub fn renewing(origin: Origin, first: Option<Minted>, known: Option<Known>, tasks: &TaskTracker) -> Self {
+    pub fn renewing(origin: Origin, first: Option<FetchedToken>, known: Option<Known>, tasks: &TaskTracker) -> Self {
         let shelf = Arc::new(Shelf::going_on_from(known));
         if let Some(first) = first {
             shelf.take(first, Moment::now());
         }
         let (asks, questions) = mpsc::unbounded_channel();
         let end = CancellationToken::new();
-        let renewer = Renewer::new(origin, Arc::clone(&shelf), questions, tasks.clone());
-        tasks.spawn(end.clone().run_until_cancelled_owned(renewer.run()));
+        let refresher = Refresher::new(origin, Arc::clone(&shelf), questions, tasks.clone());
+        tasks.spawn(end.clone().run_until_cancelled_owned(refresher.run()));
         let renewal = Renewal {
             asks,
             _end: end.drop_guard(),
@@ -113,7 +113,7 @@ impl Keeper {
     }
 
     /// Puts what its source gave in place; as [`Keeper::replace`].
-    pub async fn take(&self, minted: Minted) -> Taken {
+    pub async fn take(&self, minted: FetchedToken) -> Taken {
         let (taken, replaced) = self.shelf.take(minted, Moment::now());
         replaced.leave().await;
         if let Some(renewal) = &self.renewal {
@@ -135,7 +135,7 @@ impl Keeper {
     ///
     /// # Errors
     /// [`Failure`] when it gives nothing.
-    pub async fn fetch(&self) -> Result<Minted, Failure> {
+    pub async fn fetch(&self) -> Result<FetchedToken, Failure> {
         let ended = || Failure::new("its source cannot be asked");
         let renewal = self.renewal.as_ref().ok_or_else(ended)?;
         let (done, fetched) = oneshot::channel();
@@ -154,9 +154,9 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::config::UpstreamSettings;
-    use crate::credential::mark::Mark;
+    use crate::credential::fingerprint::Fingerprint;
     use crate::credential::slot::{Holding, Slot};
-    use crate::proxy::dial::Dialer;
+    use crate::proxy::upstream::dial::Dialer;
     use crate::proxy::upstream::{Trust, Upstream};
     use crate::registry::Scheme;
 
@@ -171,8 +171,8 @@ pub(crate) mod tests {
         }
     }
 
-    fn minted(token: &str, ttl: u64) -> Minted {
-        Minted {
+    fn minted(token: &str, ttl: u64) -> FetchedToken {
+        FetchedToken {
             secret: Secret::parse(token).unwrap(),
             expires: None,
             ttl: Some(Duration::from_secs(ttl)),
@@ -188,7 +188,7 @@ pub(crate) mod tests {
         for (outlet, line) in [(&one, "Bearer second"), (&two, "second")] {
             let generation = outlet.slot.generation().unwrap();
             let mut headers = http::HeaderMap::new();
-            generation.attachment().attach(&mut headers);
+            generation.header().attach(&mut headers);
             assert_eq!(
                 (generation.number, headers["authorization"].as_bytes()),
                 (2, line.as_bytes())
@@ -221,7 +221,7 @@ pub(crate) mod tests {
     #[tokio::test(start_paused = true)]
     async fn numbers_go_on_after_a_restart() {
         let since = OffsetDateTime::UNIX_EPOCH;
-        let mark = Mark::of(&minted("first", 60).secret, since);
+        let mark = Fingerprint::of(&minted("first", 60).secret, since);
         for (token, number) in [("first", 7), ("second", 8)] {
             let shelf = Shelf::going_on_from(Some(Known { number: 7, since, mark }));
             let (taken, _) = shelf.take(minted(token, 60), Moment::now());

@@ -1,15 +1,15 @@
-//! What is in memory of one credential, and the slots of the registries that use it. A [`keeper`](super::keeper) and its
-//! [`renewer`](super::renewer) share it.
+//! What is in memory of one credential, and the slots of the registries that use it. A [`keeper`](crate::credential::keeper) and its
+//! [`refresher`](crate::credential::refresher) share it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use time::OffsetDateTime;
 
-use super::generation::{Generation, Value};
-use super::lifetime::{Lifetime, Moment};
-use super::mark::Known;
-use super::origin::{Failure, Minted};
-use super::slot::{Holding, Slot, handover};
+use crate::credential::fingerprint::Known;
+use crate::credential::generation::{Generation, Value};
+use crate::credential::lifetime::{Lifetime, Moment};
+use crate::credential::slot::{Holding, Slot, handover};
+use crate::credential::source::{Failure, FetchedToken};
 use crate::proxy::upstream::Upstream;
 use crate::registry::Scheme;
 
@@ -75,7 +75,7 @@ pub struct Taken {
     pub is_new: bool,
 }
 
-/// What a keeper and its renewer share.
+/// What a keeper and its refresher share.
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
     inner: Mutex<Inner>,
@@ -146,7 +146,7 @@ impl Shelf {
     }
 
     /// Puts what a source gave in place. The same token once more only lives longer: its generation goes on.
-    pub(super) fn take(&self, minted: Minted, now: Moment) -> (Taken, Replaced) {
+    pub(super) fn take(&self, minted: FetchedToken, now: Moment) -> (Taken, Replaced) {
         let mut inner = self.lock();
         inner.news.failure = None;
         let known = inner.known.take().filter(|known| known.is(&minted.secret));

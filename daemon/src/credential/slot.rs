@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::generation::{Generation, Lease};
-use super::guard::Admission;
-use super::keeper::{Cause, Keeper};
+use crate::credential::circuit_breaker::Admission;
+use crate::credential::generation::{Generation, Lease};
+use crate::credential::keeper::{Cause, Keeper};
 
 /// What is in memory for a registry.
 #[derive(Clone, Debug)]

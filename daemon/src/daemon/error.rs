@@ -8,11 +8,11 @@ use regauth_shared::ErrorBody;
 use regauth_shared::paths::NoHome;
 
 use crate::config::{InvalidListen, Problems};
-use crate::credential::open::OtherStore;
+use crate::credential::store::select::OtherStore;
 use crate::home::HomeError;
+use crate::inherited_sockets::InheritedSocketsError;
 use crate::proxy::upstream::TrustError;
-use crate::sockets::PassedError;
-use crate::state::StateError;
+use crate::schema::StateError;
 
 /// Why the daemon did not start. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,7 @@ pub enum StartError {
     State(#[from] StateError),
     /// What the service manager passed cannot be used.
     #[error(transparent)]
-    Passed(#[from] PassedError),
+    InheritedSockets(#[from] InheritedSocketsError),
     /// Other machines could connect without a grant.
     #[error(transparent)]
     BeyondLoopback(#[from] InvalidListen),

@@ -5,18 +5,18 @@ use std::path::Path;
 
 use regauth_shared::paths::Folders;
 
-use super::error::StartError;
 use crate::atomic;
 use crate::config::{Config, ConfigFile, INITIAL};
-use crate::credential::StoreKind;
+use crate::credential::store::StoreKind;
+use crate::daemon::error::StartError;
 use crate::grant::Grants;
 use crate::home;
-use crate::ledger::Ledger;
-use crate::state::StateError;
+use crate::journal::Journal;
+use crate::schema::StateError;
 
 /// What is remembered.
 pub(super) struct Remembered {
-    pub(super) ledger: Ledger,
+    pub(super) ledger: Journal,
     pub(super) grants: Grants,
 }
 
@@ -24,12 +24,12 @@ pub(super) struct Remembered {
 pub(super) fn remembered(folders: &Folders, ephemeral: bool) -> Result<Remembered, StartError> {
     if ephemeral {
         return Ok(Remembered {
-            ledger: Ledger::default(),
+            ledger: Journal::default(),
             grants: Grants::default(),
         });
     }
     let (ledger_file, grants_file) = (folders.ledger(), folders.grants());
-    let (ledger, old_ledger) = Ledger::read(&ledger_file)?;
+    let (ledger, old_ledger) = Journal::read(&ledger_file)?;
     let (grants, old_grants) = Grants::read(&grants_file)?;
     if let Some(old) = old_ledger {
         let moved = old.keep().and_then(|()| ledger.write(&ledger_file));

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use regauth_shared::paths::Folders;
 
 use crate::config::Config;
-use crate::credential::StoreKind;
-use crate::credential::environment::Environment;
+use crate::credential::source::environment::Environment;
+use crate::credential::store::StoreKind;
 use crate::logs::Logs;
 use crate::registry::Source;
 

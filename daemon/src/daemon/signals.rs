@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::control::registrar::Registrar;
+use crate::control::controller::Controller;
 
 /// SIGTERM, SIGINT and SIGHUP.
 pub(super) struct Signals {
@@ -23,15 +23,15 @@ impl Signals {
     }
 
     /// Until somebody wants the daemon to end; reloads until then.
-    pub(super) async fn wait_for_the_end(&mut self, registrar: &Registrar) {
+    pub(super) async fn wait_for_the_end(&mut self, controller: &Controller) {
         loop {
             tokio::select! {
-                () = registrar.stop.cancelled() => return,
+                () = controller.stop.cancelled() => return,
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
                 _ = self.hang_up.recv() => {}
             }
-            if let Err(error) = registrar.reload().await {
+            if let Err(error) = controller.reload().await {
                 tracing::error!("not reloaded: {}", error.message);
             }
         }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::host::Origin;
-use crate::proxy::refuse::Refusal;
-use crate::proxy::routes::{Routes, Site};
+use crate::proxy::exchange::error::ProxyError;
+use crate::proxy::routes::{InterceptedHost, Routes};
 
 /// What happens to a CONNECT.
 #[derive(Debug)]
@@ -12,9 +12,9 @@ pub(crate) enum Route {
     /// A host nobody configured: bytes both ways, never read.
     Tunnel,
     /// A registry's host: TLS ends here.
-    Intercept(Arc<Site>, Arc<rustls::ServerConfig>),
+    Intercept(Arc<InterceptedHost>, Arc<rustls::ServerConfig>),
     /// An answer of our own.
-    Refuse(Refusal),
+    Refuse(ProxyError),
 }
 
 /// The route of a CONNECT to `target`.
@@ -25,7 +25,7 @@ pub(crate) fn decide(routes: &Routes, target: &Origin) -> Route {
         Some(site) => match &site.tls {
             Some(tls) => Route::Intercept(Arc::clone(site), Arc::clone(tls)),
             // Without the authority's key there is no TLS to answer in, and a tunnel would hide why requests fail.
-            None => Route::Refuse(Refusal::StoreLocked),
+            None => Route::Refuse(ProxyError::StoreLocked),
         },
     }
 }

@@ -10,32 +10,15 @@
 //! ```
 //!
 //! Who the client is ([`client`]) is asked once a connection, of the kernel ([`peer`]) or of a grant, and goes along with
-//! it; [`census`] counts what each has open. Bodies pass through [`pace`], and HTTP/2 goes out through a [`cork`]. How it all
+//! it; [`limits`] counts what each has open. Bodies pass through [`pace`], and HTTP/2 goes out through a [`cork`]. How it all
 //! ends is [`drain`]'s.
 //!
 //! What the stages decide by is a [`routes::Routes`], replaced whole when a registry is added, rotated or removed.
 
-pub(crate) mod accept;
-pub(crate) mod census;
-pub(crate) mod client;
-pub mod connect;
-#[cfg(not(target_os = "linux"))]
-mod copy;
-mod cork;
-pub(crate) mod decide;
-pub(crate) mod dial;
-pub(crate) mod drain;
-pub(crate) mod intercept;
-pub(crate) mod pace;
-pub(crate) mod peer;
-pub(crate) mod plain;
-pub mod refuse;
-pub(crate) mod request;
-pub mod rewrite;
-pub(crate) mod routes;
-mod socket;
-#[cfg(target_os = "linux")]
-mod splice;
-pub(crate) mod tunnel;
+pub mod downstream;
+pub mod exchange;
 pub(crate) mod upstream;
-pub(crate) mod worker;
+
+pub(crate) mod decide;
+pub(crate) mod routes;
+mod write_coalescer;

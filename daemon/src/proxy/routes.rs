@@ -15,7 +15,7 @@ use crate::credential::keeper::Keeper;
 use crate::credential::slot::{Slot, Unavailable};
 use crate::host::Origin;
 use crate::policy::path;
-use crate::proxy::refuse::Refusal;
+use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::upstream::Upstream;
 use crate::registry::{Registry, Scope, Writes};
 
@@ -110,7 +110,7 @@ impl Service {
 
 /// A host and port that we intercept, because a scope of some registry is on it.
 #[derive(Debug)]
-pub struct Site {
+pub struct InterceptedHost {
     /// The host and port.
     pub origin: Origin,
     /// The same, as upstream requests name it.
@@ -125,19 +125,19 @@ pub struct Site {
     scopes: Vec<(Scope, Arc<Service>)>,
 }
 
-impl Site {
+impl InterceptedHost {
     /// The registry that covers a path, if one does: the longest matching scope wins.
     ///
     /// # Errors
-    /// [`Refusal::BadRequest`] when another reading of the path would fall to another registry.
-    pub fn covering(&self, raw: &str) -> Result<Option<&Arc<Service>>, Refusal> {
-        let canonical = path::canonical(raw).ok_or(Refusal::BadRequest)?;
+    /// [`ProxyError::BadRequest`] when another reading of the path would fall to another registry.
+    pub fn covering(&self, raw: &str) -> Result<Option<&Arc<Service>>, ProxyError> {
+        let canonical = path::canonical(raw).ok_or(ProxyError::BadRequest)?;
         let (scope, service) = match self.longest(raw) {
             Some((scope, service)) => (Some(scope), Some(service)),
             None => (None, None),
         };
         if self.longest(&canonical).map(|(scope, _)| scope) != scope {
-            return Err(Refusal::BadRequest);
+            return Err(ProxyError::BadRequest);
         }
         Ok(service)
     }
@@ -167,16 +167,16 @@ impl Site {
 /// All sites. Cheap to ask, replaced whole.
 #[derive(Debug, Default)]
 pub struct Routes {
-    sites: HashMap<Origin, Arc<Site>>,
+    sites: HashMap<Origin, Arc<InterceptedHost>>,
 }
 
 impl Routes {
     /// Groups the scopes of all services by site. `tls` says how we speak as a host.
     pub fn new(services: &[Arc<Service>], tls: impl Fn(&Origin) -> Option<Arc<rustls::ServerConfig>>) -> Self {
-        let mut sites: HashMap<Origin, Site> = HashMap::new();
+        let mut sites: HashMap<Origin, InterceptedHost> = HashMap::new();
         for service in services {
             for scope in &service.registry.scopes {
-                let site = sites.entry(scope.origin.clone()).or_insert_with(|| Site {
+                let site = sites.entry(scope.origin.clone()).or_insert_with(|| InterceptedHost {
                     authority: authority_of(&scope.origin, scope.plain),
                     origin: scope.origin.clone(),
                     plain: scope.plain,
@@ -200,7 +200,7 @@ impl Routes {
     }
 
     /// The site at an origin, if a registry has a scope there.
-    pub fn site(&self, origin: &Origin) -> Option<&Arc<Site>> {
+    pub fn site(&self, origin: &Origin) -> Option<&Arc<InterceptedHost>> {
         self.sites.get(origin)
     }
 }
@@ -248,7 +248,7 @@ pub(super) mod tests {
         registries.inner.scopes = ["https://corp.example/cargo/inner/"]
     "#;
 
-    fn covering(routes: &Routes, path: &str) -> Result<String, Refusal> {
+    fn covering(routes: &Routes, path: &str) -> Result<String, ProxyError> {
         let site = routes.site(&Origin::parse("corp.example:443", None).unwrap()).unwrap();
         let service = site.covering(path)?;
         Ok(service.map_or_else(String::new, |service| service.name.to_string()))
@@ -274,7 +274,7 @@ pub(super) mod tests {
             "/cargo/inner%2fx",
             "/cargo;x/inner/",
         ] {
-            assert_eq!(covering(&routes, path), Err(Refusal::BadRequest), "{path}");
+            assert_eq!(covering(&routes, path), Err(ProxyError::BadRequest), "{path}");
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use regauth_shared::RegistryName;
 
-use crate::credential::preset::{Choice, InvalidChoice, PRESETS, Preset};
+use crate::credential::source::preset::{Choice, InvalidChoice, PRESETS, Preset};
 
 /// Where a credential comes from.
 #[derive(Clone, Debug, PartialEq)]

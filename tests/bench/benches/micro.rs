@@ -14,7 +14,7 @@ use regauth_shared::Secret;
 use regauthd::authority::Authority;
 use regauthd::host::Host;
 use regauthd::policy::{Operation, path};
-use regauthd::proxy::rewrite::{self, Attachment};
+use regauthd::proxy::exchange::rewrite::{self, CredentialHeader};
 use regauthd::registry::{Kind, Scheme, Scope};
 
 /// Which of a site's scopes covers a path, whether it has one reading, and what the request does there.
@@ -40,7 +40,7 @@ fn matching(criterion: &mut Criterion) {
 /// A request as cargo sends it, made ours.
 fn rewriting(criterion: &mut Criterion) {
     let token = Secret::parse("a-t0ken-of-the-usual-length-0123456789abcdef").unwrap();
-    let attachment = Attachment::new(&Scheme::Bearer, &token);
+    let attachment = CredentialHeader::new(&Scheme::Bearer, &token);
     let authority = UriAuthority::from_static("corp.example");
     let request = Request::get("https://corp.example/api/cargo/index/se/rd/serde")
         .header("host", "corp.example")

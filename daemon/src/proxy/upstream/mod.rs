@@ -6,7 +6,8 @@
 //!
 //! [`trust`] says whom we believe, [`connection`] opens and speaks, [`pool`] keeps what is open.
 
-pub(crate) mod connection;
+pub(crate) mod connector;
+pub(crate) mod dial;
 pub(crate) mod pool;
 pub(crate) mod trust;
 
@@ -23,17 +24,17 @@ use http_body::Body as _;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 
-use crate::proxy::dial::{Dialer, Forbidden};
-use crate::proxy::pace::Progress;
-use crate::proxy::refuse::{Body, Refusal};
-use crate::proxy::rewrite;
-use connection::Opener;
-use pool::{Place, Pool};
+use crate::proxy::exchange::body::Progress;
+use crate::proxy::exchange::error::{Body, ProxyError};
+use crate::proxy::exchange::rewrite;
+use crate::proxy::upstream::dial::{Dialer, Forbidden};
+use connector::Connector;
+use pool::{Pool, PooledConnection};
 pub(crate) use trust::{Trust, TrustError};
 
 /// A registry's way out: pools of connections, one set a worker, all with the same trust.
 pub struct Upstream {
-    opener: Opener,
+    opener: Connector,
     workers: Vec<Pools>,
     /// Where we show a certificate: the same without it.
     anonymous: Option<Arc<Self>>,
@@ -58,7 +59,7 @@ impl Upstream {
             None => None,
         };
         Ok(Self {
-            opener: Opener::new(dialer, trust)?,
+            opener: Connector::new(dialer, trust)?,
             workers: (0..workers.max(1)).map(|_| Pools::default()).collect(),
             anonymous,
         })
@@ -97,17 +98,17 @@ impl Upstream {
     /// closed; a write never is, unless not a byte of it was sent.
     ///
     /// # Errors
-    /// A [`Refusal`] that says why there is no answer.
+    /// A [`ProxyError`] that says why there is no answer.
     pub async fn send(
         &self,
         worker: usize,
         mut request: Request<Body>,
-    ) -> Result<(Response<Incoming>, Place), Refusal> {
+    ) -> Result<(Response<Incoming>, PooledConnection), ProxyError> {
         let (Some(scheme), Some(authority)) = (request.uri().scheme(), request.uri().authority()) else {
-            return Err(Refusal::BadRequest);
+            return Err(ProxyError::BadRequest);
         };
         let pool = self.pool(worker, scheme, authority);
-        let pool = pool.ok_or(Refusal::UpstreamUnreachable)?;
+        let pool = pool.ok_or(ProxyError::UpstreamUnreachable)?;
         let progress = match request.body_mut() {
             Either::Left(body) if !body.is_end_stream() => Some(body.progress()),
             _ => None,
@@ -126,7 +127,7 @@ impl Upstream {
 struct Pools(Mutex<Vec<Arc<Pool>>>);
 
 impl Pools {
-    fn of(&self, scheme: &Scheme, authority: &Authority, opener: &Opener) -> Arc<Pool> {
+    fn of(&self, scheme: &Scheme, authority: &Authority, opener: &Connector) -> Arc<Pool> {
         let mut pools = self.pools();
         if let Some(pool) = pools.iter().find(|pool| pool.leads_to(scheme, authority)) {
             return Arc::clone(pool);
@@ -175,9 +176,9 @@ pub(crate) fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
 /// Waits for an answer while the request's body moves, however long that takes, and for [`ANSWER`] after it; the last time
 /// that it moved is known as exactly as that.
 async fn answered<T>(
-    answer: impl Future<Output = Result<T, Refusal>>,
+    answer: impl Future<Output = Result<T, ProxyError>>,
     progress: Option<Progress>,
-) -> Result<T, Refusal> {
+) -> Result<T, ProxyError> {
     let mut answer = std::pin::pin!(answer);
     let mut before = 0;
     loop {
@@ -186,27 +187,27 @@ async fn answered<T>(
         }
         let now = progress.as_ref().map_or(0, Progress::bytes);
         if now == before {
-            return Err(Refusal::UpstreamTimeout);
+            return Err(ProxyError::UpstreamTimeout);
         }
         before = now;
     }
 }
 
 /// What an error between us and the upstream means for the client.
-fn refusal(error: &(dyn StdError + 'static)) -> Refusal {
+fn refusal(error: &(dyn StdError + 'static)) -> ProxyError {
     tracing::debug!(error, "upstream");
-    let mut refusal = Refusal::UpstreamUnreachable;
+    let mut refusal = ProxyError::UpstreamUnreachable;
     let mut next: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(cause) = next {
         if cause.is::<Forbidden>() {
-            return Refusal::PlaceDenied;
+            return ProxyError::PlaceDenied;
         }
         if cause.is::<rustls::Error>() {
-            return Refusal::UpstreamUntrusted;
+            return ProxyError::UpstreamUntrusted;
         }
         let io = cause.downcast_ref::<io::Error>();
         if io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) {
-            refusal = Refusal::UpstreamTimeout;
+            refusal = ProxyError::UpstreamTimeout;
         }
         // `source()` of an io::Error passes over what it wraps.
         let wrapped = io
@@ -240,17 +241,17 @@ mod tests {
                 sleep(Duration::from_secs(60)).await;
                 moving.add(1);
             }
-            pending::<Result<(), Refusal>>().await
+            pending::<Result<(), ProxyError>>().await
         };
-        assert_eq!(answered(upload, Some(progress)).await, Err(Refusal::UpstreamTimeout));
+        assert_eq!(answered(upload, Some(progress)).await, Err(ProxyError::UpstreamTimeout));
         begin.elapsed()
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_is_waited_for_from_the_end_of_the_upload() {
-        let unanswered = pending::<Result<(), Refusal>>();
+        let unanswered = pending::<Result<(), ProxyError>>();
         let begin = Instant::now();
-        assert_eq!(answered(unanswered, None).await, Err(Refusal::UpstreamTimeout));
+        assert_eq!(answered(unanswered, None).await, Err(ProxyError::UpstreamTimeout));
         assert_eq!(begin.elapsed(), ANSWER);
         for minutes in [1, 4, 7, 60, 600] {
             let waited = refused_after(minutes)

@@ -24,13 +24,13 @@ use hyper::rt::Executor as _;
 use hyper_util::rt::TokioExecutor;
 use tokio::sync::watch;
 
-use super::connection::{MOST_STREAMS, Opened, Opener, Sender, Target, Use};
 use super::{refusal, repeatable};
-use crate::proxy::refuse::{Body, Refusal};
+use crate::proxy::exchange::error::{Body, ProxyError};
+use crate::proxy::upstream::connector::{Connector, MOST_STREAMS, NewConnection, Sender, Target, Use};
 
 /// One origin's connections.
 pub(crate) struct Pool {
-    opener: Opener,
+    opener: Connector,
     target: Target,
     /// Learnt from the first connection.
     speaks_h1: AtomicBool,
@@ -40,11 +40,11 @@ pub(crate) struct Pool {
 #[derive(Default)]
 struct State {
     /// HTTP/2, in the order of opening.
-    shared: Vec<Shared>,
+    shared: Vec<H2Connection>,
     /// HTTP/1.1 without a request; the last used last.
-    idle: Vec<Single>,
+    idle: Vec<H1Connection>,
     /// HTTP/2 from before a rotation, until there is another.
-    retired: Vec<Shared>,
+    retired: Vec<H2Connection>,
     /// How often all connections were retired.
     rotations: u64,
     opening: Option<Opening>,
@@ -52,18 +52,18 @@ struct State {
 }
 
 #[derive(Clone)]
-struct Shared {
+struct H2Connection {
     sender: http2::SendRequest<Body>,
     usage: Arc<Use>,
 }
 
-struct Single {
+struct H1Connection {
     sender: http1::SendRequest<Body>,
     usage: Arc<Use>,
 }
 
 /// Says how the opening of a connection went, when it has.
-type Opening = watch::Receiver<Option<Result<(), Refusal>>>;
+type Opening = watch::Receiver<Option<Result<(), ProxyError>>>;
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -73,7 +73,7 @@ impl fmt::Debug for Pool {
 
 impl Pool {
     /// Nothing open yet.
-    pub(super) fn new(opener: Opener, scheme: Scheme, authority: Authority) -> Arc<Self> {
+    pub(super) fn new(opener: Connector, scheme: Scheme, authority: Authority) -> Arc<Self> {
         Arc::new(Self {
             opener,
             target: Target::new(scheme, authority),
@@ -142,14 +142,14 @@ impl Pool {
     /// Sends a request and waits for the head of the answer.
     ///
     /// # Errors
-    /// A [`Refusal`] that says why there is none.
+    /// A [`ProxyError`] that says why there is none.
     pub(super) async fn send(
         self: &Arc<Self>,
         mut request: Request<Body>,
-    ) -> Result<(Response<Incoming>, Place), Refusal> {
+    ) -> Result<(Response<Incoming>, PooledConnection), ProxyError> {
         let mut again = repeatable(&request);
         for _ in 0..ATTEMPTS {
-            let Taken {
+            let Checkout {
                 mut sender,
                 busy,
                 is_fresh,
@@ -169,11 +169,11 @@ impl Pool {
                 _ => return Err(refusal(error.error())),
             };
         }
-        Err(Refusal::UpstreamUnreachable)
+        Err(ProxyError::UpstreamUnreachable)
     }
 
-    fn place(self: &Arc<Self>, sender: Sender, busy: Busy) -> Place {
-        Place {
+    fn place(self: &Arc<Self>, sender: Sender, busy: Busy) -> PooledConnection {
+        PooledConnection {
             single: sender.single(),
             busy,
             pool: Arc::clone(self),
@@ -181,26 +181,26 @@ impl Pool {
     }
 
     /// A connection that takes a request now.
-    async fn take(self: &Arc<Self>) -> Result<Taken, Refusal> {
+    async fn take(self: &Arc<Self>) -> Result<Checkout, ProxyError> {
         loop {
             if let Some((sender, usage)) = self.find() {
-                return Ok(Taken::new(sender, usage, false));
+                return Ok(Checkout::new(sender, usage, false));
             }
             // Boxed, since it is rare and every request's future would have to be as large.
             if self.speaks_h1.load(Ordering::Relaxed) {
                 let (sender, usage) = Box::pin(self.open()).await?;
-                return Ok(Taken::new(sender, usage, true));
+                return Ok(Checkout::new(sender, usage, true));
             }
             Box::pin(self.opened()).await?;
         }
     }
 
     /// Waits for a connection that others may use too.
-    async fn opened(self: &Arc<Self>) -> Result<(), Refusal> {
+    async fn opened(self: &Arc<Self>) -> Result<(), ProxyError> {
         let mut opening = self.opening();
         let outcome = opening.wait_for(Option::is_some).await;
         // Without an outcome the runtime ends, and the request with it.
-        let outcome = outcome.map_err(|_| Refusal::UpstreamUnreachable)?;
+        let outcome = outcome.map_err(|_| ProxyError::UpstreamUnreachable)?;
         outcome.clone().unwrap_or(Ok(()))
     }
 
@@ -239,13 +239,13 @@ impl Pool {
         opening
     }
 
-    async fn open(self: &Arc<Self>) -> Result<(Sender, Arc<Use>), Refusal> {
+    async fn open(self: &Arc<Self>) -> Result<(Sender, Arc<Use>), ProxyError> {
         let (number, usage) = {
             let state = self.state();
             (state.shared.len(), Use::after(state.rotations))
         };
         let opened = self.opener.clone().open(&self.target, number, &usage).await;
-        let Opened { sender, life } = opened.map_err(|error| refusal(&*error))?;
+        let NewConnection { sender, life } = opened.map_err(|error| refusal(&*error))?;
         self.speaks_h1.store(matches!(sender, Sender::H1(_)), Ordering::Relaxed);
         TokioExecutor::new().execute(keep_warm(Arc::downgrade(self), life));
         Ok((sender, usage))
@@ -273,7 +273,7 @@ impl State {
     }
 
     fn find_idle(&mut self) -> Option<(Sender, Arc<Use>)> {
-        while let Some(Single { sender, usage }) = self.idle.pop() {
+        while let Some(H1Connection { sender, usage }) = self.idle.pop() {
             if sender.is_ready() {
                 return Some((Sender::H1(sender), usage));
             }
@@ -308,8 +308,8 @@ impl State {
 
     fn put(&mut self, sender: Sender, usage: Arc<Use>) {
         match sender {
-            Sender::H1(sender) => self.idle.push(Single { sender, usage }),
-            Sender::H2(sender) => self.shared.push(Shared { sender, usage }),
+            Sender::H1(sender) => self.idle.push(H1Connection { sender, usage }),
+            Sender::H2(sender) => self.shared.push(H2Connection { sender, usage }),
         }
     }
 
@@ -325,14 +325,14 @@ impl State {
 }
 
 /// A connection for one request.
-struct Taken {
+struct Checkout {
     sender: Sender,
     busy: Busy,
-    /// Opened for this request.
+    /// NewConnection for this request.
     is_fresh: bool,
 }
 
-impl Taken {
+impl Checkout {
     fn new(sender: Sender, usage: Arc<Use>, is_fresh: bool) -> Self {
         let busy = Busy::begin(usage);
         Self { sender, busy, is_fresh }
@@ -356,13 +356,13 @@ impl Drop for Busy {
 }
 
 /// A request's place on a connection, until its answer has ended. Then what carries one request at a time goes back.
-pub struct Place {
+pub struct PooledConnection {
     single: Option<http1::SendRequest<Body>>,
     busy: Busy,
     pool: Arc<Pool>,
 }
 
-impl Drop for Place {
+impl Drop for PooledConnection {
     fn drop(&mut self) {
         let Some(sender) = self.single.take().filter(|sender| !sender.is_closed()) else {
             return;
@@ -370,14 +370,14 @@ impl Drop for Place {
         let usage = Arc::clone(&self.busy.0);
         let mut state = self.pool.state();
         if usage.rotation == state.rotations {
-            state.idle.push(Single { sender, usage });
+            state.idle.push(H1Connection { sender, usage });
         }
     }
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for PooledConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Place")
+        f.write_str("PooledConnection")
     }
 }
 

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use clap::Parser;
-use regauthd::credential::StoreKind;
+use regauthd::credential::store::StoreKind;
+use regauthd::inherited_sockets::InheritedSockets;
 use regauthd::logs::Logs;
-use regauthd::sockets::Passed;
 use regauthd::{Daemon, Options};
 use signal_hook::consts::SIGUSR1;
 use signal_hook::iterator::Signals;
@@ -45,7 +45,7 @@ fn main() -> anyhow::Result<()> {
         ..Options::default()
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { anyhow::Ok(Daemon::start(options, Passed::default()).await?.run().await?) })
+    runtime.block_on(async { anyhow::Ok(Daemon::start(options, InheritedSockets::default()).await?.run().await?) })
 }
 
 /// The allocator that regauthd has, counted.

@@ -8,8 +8,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::config::UpstreamSettings;
-use crate::proxy::dial::Dialer;
 use crate::proxy::upstream::Trust;
+use crate::proxy::upstream::dial::Dialer;
 
 /// Answers `each` requests a connection and closes it; counts connections and requests.
 #[derive(Default)]
@@ -31,7 +31,7 @@ impl Origin {
             }
         });
         let dialer = Dialer::new(&UpstreamSettings::default(), "127.0.0.1:1".parse().unwrap());
-        let opener = Opener::new(&dialer, Trust::nobody()).unwrap();
+        let opener = Connector::new(&dialer, Trust::nobody()).unwrap();
         let pool = Pool::new(opener, Scheme::HTTP, address.to_string().parse().unwrap());
         (origin, pool)
     }
@@ -67,7 +67,7 @@ fn request(pool: &Arc<Pool>, method: Method) -> Request<Body> {
     request
 }
 
-async fn ask(pool: &Arc<Pool>, method: Method) -> Result<Bytes, Refusal> {
+async fn ask(pool: &Arc<Pool>, method: Method) -> Result<Bytes, ProxyError> {
     let (response, place) = pool.send(request(pool, method)).await?;
     let body = response.into_body().collect().await.unwrap().to_bytes();
     drop(place);
@@ -142,7 +142,7 @@ async fn who_waits_for_an_opening_that_fails_hears_so() {
     drop(listener);
     let pool = Pool::new(pool.opener.clone(), Scheme::HTTP, nowhere);
     let (first, second) = tokio::join!(ask(&pool, Method::GET), ask(&pool, Method::GET));
-    assert_eq!(first.unwrap_err(), Refusal::UpstreamUnreachable);
-    assert_eq!(second.unwrap_err(), Refusal::UpstreamUnreachable);
+    assert_eq!(first.unwrap_err(), ProxyError::UpstreamUnreachable);
+    assert_eq!(second.unwrap_err(), ProxyError::UpstreamUnreachable);
     assert!(!pool.is_in_use(), "nothing is left");
 }

@@ -1,0 +1,241 @@
+//! TLS under HTTP/2 that writes frames together.
+//!
+//! The HTTP/2 library flushes behind every DATA frame. Written then, each would cost a system call, a record for its last
+//! nine bytes, and a peer that is woken for 16 KiB. Here a flush is only remembered: [`WriteCoalescer::drive`] writes what has gathered
+//! once the connection has nothing more to say for now, and what is more than [`ENOUGH`] is written in between.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io::{self, BufRead as _, IoSlice, Read, Write};
+use std::ops::DerefMut;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use rustls::{ConnectionCommon, SideData};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A connection whose handshake is over, for one HTTP/2 connection to read and write.
+pub(crate) struct CoalescedStream<IO, C>(Arc<Mutex<Tls<IO, C>>>);
+
+/// What writes that which the [`CoalescedStream`] connection has gathered.
+pub(crate) struct WriteCoalescer<IO, C>(Arc<Mutex<Tls<IO, C>>>);
+
+struct Tls<IO, C> {
+    io: IO,
+    session: C,
+    /// ScriptedSource to whoever reads or writes next: nobody waited when it happened.
+    failed: Option<io::Error>,
+}
+
+/// Corks a connection: `io` has carried the handshake of `session`, and all of it is written.
+pub(crate) fn cork<IO, C, S>(io: IO, mut session: C) -> (CoalescedStream<IO, C>, WriteCoalescer<IO, C>)
+where
+    C: DerefMut<Target = ConnectionCommon<S>>,
+    S: SideData,
+{
+    session.set_buffer_limit(Some(ENOUGH));
+    let tls = Arc::new(Mutex::new(Tls {
+        io,
+        session,
+        failed: None,
+    }));
+    (CoalescedStream(Arc::clone(&tls)), WriteCoalescer(tls))
+}
+
+impl<IO, C, S> WriteCoalescer<IO, C>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+    C: DerefMut<Target = ConnectionCommon<S>>,
+    S: SideData,
+{
+    /// Polls the HTTP/2 on the corked connection to its end, and writes what it says. To be polled by one task, always the
+    /// same.
+    pub(crate) async fn drive<F: Future>(&self, mut connection: Pin<&mut F>) -> F::Output {
+        poll_fn(|context| {
+            let polled = connection.as_mut().poll(context);
+            let mut tls = lock(&self.0);
+            if let Poll::Ready(Err(error)) = tls.poll_write_out(context) {
+                tls.failed = Some(error);
+                context.waker().wake_by_ref();
+            }
+            polled
+        })
+        .await
+    }
+}
+
+impl<IO, C, S> Tls<IO, C>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+    C: DerefMut<Target = ConnectionCommon<S>>,
+    S: SideData,
+{
+    fn check(&mut self) -> io::Result<()> {
+        self.failed.take().map_or(Ok(()), Err)
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.check()?;
+        while self.session.wants_read() {
+            if ready!(self.poll_read_in(context))? == 0 {
+                break;
+            }
+        }
+        let mut reader = self.session.reader();
+        let plain = reader.fill_buf()?;
+        let length = plain.len().min(buffer.remaining());
+        buffer.put_slice(plain.get(..length).unwrap_or_default());
+        reader.consume(length);
+        Poll::Ready(Ok(()))
+    }
+
+    /// How many bytes there were; none at the end.
+    fn poll_read_in(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut io = Blocking {
+            io: &mut self.io,
+            context,
+        };
+        let length = ready!(unless_blocked(self.session.read_tls(&mut io)))?;
+        if let Err(error) = self.session.process_new_packets() {
+            // The alert that says why, if there is room for it.
+            let _ = self.poll_write_out(context);
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
+        }
+        Poll::Ready(Ok(length))
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.check()?;
+        if slices.iter().all(|slice| slice.is_empty()) {
+            return Poll::Ready(Ok(0));
+        }
+        loop {
+            match self.session.writer().write_vectored(slices)? {
+                0 => ready!(self.poll_write_out(context))?,
+                length => return Poll::Ready(Ok(length)),
+            }
+        }
+    }
+
+    fn poll_write_out(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.session.wants_write() {
+            let mut io = Blocking {
+                io: &mut self.io,
+                context,
+            };
+            if ready!(unless_blocked(self.session.write_tls(&mut io)))? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+        }
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.session.send_close_notify();
+        ready!(self.poll_write_out(context))?;
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+}
+
+impl<IO, C, S> AsyncRead for CoalescedStream<IO, C>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+    C: DerefMut<Target = ConnectionCommon<S>>,
+    S: SideData,
+{
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        lock(&self.0).poll_read(context, buffer)
+    }
+}
+
+impl<IO, C, S> AsyncWrite for CoalescedStream<IO, C>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+    C: DerefMut<Target = ConnectionCommon<S>>,
+    S: SideData,
+{
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        lock(&self.0).poll_write(context, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        lock(&self.0).poll_write(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// Remembered, and done by [`WriteCoalescer::drive`].
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(lock(&self.0).check())
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        lock(&self.0).poll_shutdown(context)
+    }
+}
+
+impl<IO, C> fmt::Debug for CoalescedStream<IO, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CoalescedStream")
+    }
+}
+
+/// One task uses both sides: never contended.
+fn lock<IO, C>(tls: &Mutex<Tls<IO, C>>) -> MutexGuard<'_, Tls<IO, C>> {
+    tls.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A socket as rustls wants it, which says "would block" and wakes the task when it would no more.
+struct Blocking<'a, 'b, IO> {
+    io: &'a mut IO,
+    context: &'a mut Context<'b>,
+}
+
+impl<IO: AsyncRead + Unpin> Read for Blocking<'_, '_, IO> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let mut buffer = ReadBuf::new(bytes);
+        blocked_if_pending(Pin::new(&mut *self.io).poll_read(self.context, &mut buffer))?;
+        Ok(buffer.filled().len())
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> Write for Blocking<'_, '_, IO> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        blocked_if_pending(Pin::new(&mut *self.io).poll_write(self.context, bytes))
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        blocked_if_pending(Pin::new(&mut *self.io).poll_write_vectored(self.context, slices))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        blocked_if_pending(Pin::new(&mut *self.io).poll_flush(self.context))
+    }
+}
+
+fn blocked_if_pending<T>(polled: Poll<io::Result<T>>) -> io::Result<T> {
+    match polled {
+        Poll::Ready(outcome) => outcome,
+        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
+
+fn unless_blocked<T>(outcome: io::Result<T>) -> Poll<io::Result<T>> {
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+        outcome => Poll::Ready(outcome),
+    }
+}
+
+/// How many bytes are gathered.
+const ENOUGH: usize = 64 * 1024;
+
+#[cfg(test)]
+pub(crate) mod tests;
