@@ -34,7 +34,7 @@ async fn carry_out(registrar: &Registrar, request: Request) -> String {
         Request::Unlock(request) => answer(life::unlock(registrar, request).await),
         Request::Store(_) => answer(Ok(moving::store(registrar).await)),
         Request::StoreMove(request) => answer(moving::store_move(registrar, request).await),
-        Request::Holds(request) => answer(verify::holds(registrar, &request)),
+        Request::CompareToken(request) => answer(verify::holds(registrar, &request)),
         Request::Log(request) => answer(life::log(registrar, &request)),
         Request::Stop(_) => answer(Ok(life::stop(registrar))),
     }
