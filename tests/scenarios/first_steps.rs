@@ -162,7 +162,11 @@ fn readme_transcripts() -> Vec<String> {
             block.split_once("\n```").unwrap().0.to_owned()
         })
         .collect();
-    assert_eq!(blocks.len(), 2, "README.md has a picture of use and a walk through the first registry");
+    assert_eq!(
+        blocks.len(),
+        2,
+        "README.md has a picture of use and a walk through the first registry"
+    );
     blocks
 }
 
