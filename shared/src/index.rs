@@ -28,7 +28,7 @@ pub struct IndexConfig {
     /// Base URL of the web API.
     #[serde(default)]
     pub api: Option<String>,
-    /// Whether cargo sends a token with every request and fails without one.
+    /// True if cargo must send a token with every request; cargo fails without one.
     #[serde(default, rename = "auth-required")]
     pub auth_required: bool,
 }

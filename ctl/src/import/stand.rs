@@ -1,7 +1,7 @@
 //! What the daemon has already of what was found.
 
 use regauth_shared::request::{CompareToken, Nothing};
-use regauth_shared::response::{TokenComparison, RegistryList, RegistryView};
+use regauth_shared::response::{RegistryList, RegistryView, TokenComparison};
 use regauth_shared::{ErrorBody, RegistryName, Request};
 
 use super::Found;

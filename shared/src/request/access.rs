@@ -21,7 +21,7 @@ pub struct Grant {
     /// Registries that the grant covers. An empty list covers every registry, including those added later.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub registries: Vec<RegistryName>,
-    /// Whether the grant covers writes as well as reads.
+    /// True if the grant covers writes as well as reads.
     #[serde(default)]
     pub write: bool,
     /// Seconds until the grant ends.

@@ -50,7 +50,7 @@ pub struct AddRegistry {
         serialize_with = "secret::expose_option"
     )]
     pub token: Option<Secret>,
-    /// Whether the daemon asks the registry to accept the token before it stores anything. Default: true.
+    /// True if the registry must accept the token before the daemon stores anything. The default.
     #[serde(default = "yes")]
     pub verify: bool,
 }

@@ -19,7 +19,7 @@ pub struct Rotate {
         serialize_with = "secret::expose_option"
     )]
     pub token: Option<Secret>,
-    /// Whether the registry must accept the token before it replaces the old one. Default: true.
+    /// True if the registry must accept the token before it replaces the old one. The default.
     #[serde(default = "yes")]
     pub verify: bool,
 }

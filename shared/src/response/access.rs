@@ -67,7 +67,7 @@ pub struct GrantView {
     /// Registries that the grant covers; an empty list covers every registry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub registries: Vec<RegistryName>,
-    /// Whether the grant covers writes as well as reads.
+    /// True if the grant covers writes as well as reads.
     pub write: bool,
     /// Time of creation.
     pub created: String,

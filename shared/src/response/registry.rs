@@ -10,9 +10,9 @@ use crate::name::RegistryName;
 pub struct RegistryAdded {
     /// Registry as added.
     pub registry: RegistryView,
-    /// Whether the daemon asked the registry and it accepted the token.
+    /// True if the daemon asked the registry and it accepted the token.
     pub verified: bool,
-    /// Whether the probed page answers every client, so that its answer proves nothing about the token.
+    /// True if the probed page answers every client, so that its answer proves nothing about the token.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub public: bool,
     /// Notes for the person, such as locations on other hosts that the registry does not cover.
@@ -90,7 +90,7 @@ pub struct RegistryView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct CredentialView {
-    /// Whether requests can be served.
+    /// State, which decides if requests can be served.
     pub state: CredentialState,
     /// Generation number: counts up at every rotation, 0 without a credential.
     pub generation: u64,

@@ -12,9 +12,9 @@ pub struct Rotated {
     pub name: RegistryName,
     /// Generation that new requests use.
     pub generation: u64,
-    /// Whether the daemon asked the registry and it accepted the token.
+    /// True if the daemon asked the registry and it accepted the token.
     pub verified: bool,
-    /// Whether the probed page answers every client, so that its answer proves nothing about the token.
+    /// True if the probed page answers every client, so that its answer proves nothing about the token.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub public: bool,
     /// Notes for the person, such as the token's source.
@@ -67,7 +67,7 @@ pub enum VerdictResult {
 pub struct TokenComparison {
     /// Name of the registry.
     pub name: RegistryName,
-    /// Whether both tokens are equal; absent if the registry has no token in memory.
+    /// True if both tokens are equal; absent if the registry has no token in memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same: Option<bool>,
 }
