@@ -284,7 +284,7 @@ fn broken_off() -> ErrorBody {
 fn patience(request: &Request) -> Duration {
     match request {
         Request::List(_) | Request::Show(_) | Request::Status(_) | Request::Stop(_) | Request::Log(_) => BRIEF,
-        Request::Store(_) | Request::Holds(_) => BRIEF,
+        Request::Store(_) | Request::CompareToken(_) => BRIEF,
         Request::Allow(_) | Request::Deny(_) | Request::Grant(_) | Request::Grants(_) | Request::Revoke(_) => BRIEF,
         Request::AddRegistry(_) | Request::AddScope(_) | Request::RemoveRegistry(_) | Request::Rotate(_) => LONG,
         Request::Verify(_) | Request::Reload(_) => LONG,

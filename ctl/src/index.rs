@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use regauth_shared::index::{IndexConfig, Place};
+use regauth_shared::index::{IndexConfig, IndexLocation};
 use regauth_shared::response::RegistryView;
 use url::Url;
 
@@ -27,13 +27,13 @@ pub(crate) fn config(way: &Way<'_>, index: &str) -> Option<IndexConfig> {
 }
 
 /// What an index names and no scope of its registry covers.
-pub(crate) fn uncovered(view: &RegistryView, config: &IndexConfig) -> Vec<Place<Url>> {
-    let is_covered = |place: &Place<Url>| view.scopes.iter().any(|scope| place.url.as_str().starts_with(scope));
-    config.places().filter(|place| !is_covered(place)).collect()
+pub(crate) fn uncovered(view: &RegistryView, config: &IndexConfig) -> Vec<IndexLocation<Url>> {
+    let is_covered = |place: &IndexLocation<Url>| view.scopes.iter().any(|scope| place.url.as_str().starts_with(scope));
+    config.locations().filter(|place| !is_covered(place)).collect()
 }
 
 /// Whether a place is on the host of the index itself.
-pub(crate) fn is_at_home(place: &Place<Url>, index: &str) -> bool {
+pub(crate) fn is_at_home(place: &IndexLocation<Url>, index: &str) -> bool {
     let index = index.strip_prefix("sparse+").unwrap_or(index);
     Url::parse(index).is_ok_and(|index| index.origin() == place.url.origin())
 }

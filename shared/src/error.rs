@@ -1,21 +1,33 @@
-//! What the daemon answers when it did not do what was asked.
+//! Errors that the daemon sends in place of an answer.
 
 use serde::{Deserialize, Serialize};
 
-/// `{"kind":"token-rejected","message":"…","hint":"…"}`: what happened and what to do next.
+/// Error on the wire: `{"kind":"token-rejected","message":"…","hint":"…"}`.
+///
+/// ```
+/// use regauth_shared::{ErrorBody, ErrorKind};
+///
+/// let error = ErrorBody::new(ErrorKind::NotFound, "no registry is named `corp`").hint("run `regauthctl list`");
+/// assert_eq!(error.kind.exit_code(), 6);
+/// assert_eq!(
+///     serde_json::to_string(&error)?,
+///     r#"{"kind":"not-found","message":"no registry is named `corp`","hint":"run `regauthctl list`"}"#
+/// );
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
-    /// What a program can rely on.
+    /// Kind, for programs.
     pub kind: ErrorKind,
-    /// What happened, in one sentence. Never a secret.
+    /// Description in one sentence, for people. Never contains a secret.
     pub message: String,
-    /// What to do next.
+    /// Next step for the person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
 
 impl ErrorBody {
-    /// An error without a hint.
+    /// Makes an error without a hint.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
@@ -24,7 +36,7 @@ impl ErrorBody {
         }
     }
 
-    /// The same error with what to do next.
+    /// Adds the next step for the person.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -32,40 +44,40 @@ impl ErrorBody {
     }
 }
 
-/// The kinds of error; each has one exit code ([`ErrorKind::exit_code`]).
+/// Kind of error; each has one exit code ([`ErrorKind::exit_code`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The request is malformed: a wrong flag, name, URL, field.
+    /// Malformed request: a wrong flag, name, URL or field.
     Invalid,
-    /// No registry of that name.
+    /// No registry or grant of that name.
     NotFound,
-    /// There is a registry of that name already, or another covers the same scope.
+    /// A registry of that name exists already, or another one covers the same scope.
     Exists,
     /// The registry rejected the token.
     TokenRejected,
-    /// The registry did not answer, or not in a way that tells whether the token works.
+    /// The registry did not answer, or its answer does not tell whether the token works.
     NotVerified,
-    /// The store cannot be opened without a person.
+    /// The store is locked, and only a person can open it.
     StoreLocked,
     /// The store is missing, does not answer, or failed.
     StoreUnavailable,
-    /// regauth does not do that, for safety; the message says why.
+    /// Refused for safety; the message names the reason.
     Refused,
     /// The two programs share no version of the protocol.
     UnsupportedVersion,
-    /// No daemon answers. The daemon never says so: `regauthctl` does, in the same form as every other error.
+    /// No daemon answers. `regauthctl` makes this error itself, in the form of all others; the daemon never sends it.
     Unreachable,
-    /// The operation failed: a disk that is full, a file that cannot be read.
+    /// Failed operation: a full disk, an unreadable file.
     Failed,
-    /// A kind that a newer daemon knows and this program does not.
+    /// A kind that only a newer daemon knows.
     #[serde(other)]
     Unknown,
 }
 
 impl ErrorKind {
-    /// The exit code of `regauthctl` for this kind.
+    /// Exit code of `regauthctl` for this kind.
     pub fn exit_code(self) -> u8 {
         use crate::exit_code::*;
         match self {

@@ -1,8 +1,8 @@
 //! Exit codes of `regauthctl`, for scripts.
 
-/// Done.
+/// Success.
 pub const DONE: u8 = 0;
-/// Failed, for a reason that has no code of its own.
+/// Failure without a code of its own.
 pub const FAILED: u8 = 1;
 /// Wrong flags or values.
 pub const USAGE: u8 = 2;
@@ -12,9 +12,9 @@ pub const UNREACHABLE: u8 = 3;
 pub const TOKEN_REJECTED: u8 = 4;
 /// The store is locked or missing.
 pub const STORE: u8 = 5;
-/// No such registry.
+/// No such registry or grant.
 pub const NOT_FOUND: u8 = 6;
-/// Exists already.
+/// The registry exists already, or another one covers the scope.
 pub const EXISTS: u8 = 7;
-/// Refused, for safety.
+/// Refused for safety.
 pub const REFUSED: u8 = 8;

@@ -1,19 +1,19 @@
-//! One message a line (JSON Lines), and how long a line may be.
+//! Framing of the control protocol: one JSON message per line (JSON Lines), of bounded length.
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorBody;
 
-/// The longest line either side accepts, in bytes; more is refused before it is stored.
+/// Longest line that either side accepts, in bytes. The reader refuses a longer one before it allocates memory for it.
 pub const MAX_LINE: usize = 256 * 1024;
 
-/// The envelope of every answer: `{"ok":{…}}` or `{"err":{…}}`.
+/// Envelope of every answer: `{"ok":{…}}` or `{"err":{…}}`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer<T> {
-    /// The request was carried out.
+    /// Result of a request that the daemon carried out.
     Ok(T),
-    /// It was not.
+    /// Reason for not carrying it out.
     Err(ErrorBody),
 }
 

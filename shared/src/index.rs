@@ -1,5 +1,6 @@
-//! What a cargo index says of its registry in `config.json` (the Cargo book, "Index Format"): where requests go besides
-//! the index itself. The daemon reads it of a sparse index, `regauthctl` of one that is a git repository.
+//! `config.json` of a cargo index (the Cargo book, "Index Format"): the locations that serve downloads and the web API.
+//!
+//! The daemon reads it from a sparse index, `regauthctl` from an index that is a git repository.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -9,44 +10,55 @@ use serde::Deserialize;
 use crate::name::RegistryName;
 
 /// An index's `config.json`.
+///
+/// ```
+/// use regauth_shared::index::IndexConfig;
+///
+/// let config: IndexConfig = serde_json::from_str(
+///     r#"{"dl": "https://cdn.example/crates/{crate}/{version}", "api": "https://corp.example"}"#,
+/// )?;
+/// let urls: Vec<String> = config.locations().map(|location| location.url).collect();
+/// assert_eq!(urls, ["https://cdn.example/crates/", "https://corp.example/api/v1/"]);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Deserialize)]
 pub struct IndexConfig {
-    /// Where crates are downloaded, with or without markers.
+    /// URL of downloads, with or without markers such as `{crate}`.
     pub dl: String,
-    /// The base of the web API.
+    /// Base URL of the web API.
     #[serde(default)]
     pub api: Option<String>,
-    /// Whether cargo insists on a token of its own.
+    /// True if cargo must send a token with every request; cargo fails without one.
     #[serde(default, rename = "auth-required")]
     pub auth_required: bool,
 }
 
 impl IndexConfig {
-    /// What it names, as URLs of the reader's type; what is none is left out.
-    pub fn places<U: FromStr>(&self) -> impl Iterator<Item = Place<U>> {
+    /// Locations that the index names, as URLs of the caller's type. A text that is no such URL is left out.
+    pub fn locations<U: FromStr>(&self) -> impl Iterator<Item = IndexLocation<U>> {
         let named = [
-            ("downloads (`dl`) are", downloads(&self.dl)),
-            ("the API (`api`) is", self.api.as_deref().map(api)),
+            ("downloads (`dl`) are", download_prefix(&self.dl)),
+            ("the API (`api`) is", self.api.as_deref().map(api_prefix)),
         ];
         named.into_iter().filter_map(|(what, url)| {
             let url = url?.parse().ok()?;
-            Some(Place { what, url })
+            Some(IndexLocation { what, url })
         })
     }
 }
 
-/// A place that an index names.
+/// Location that an index names.
 #[derive(Debug)]
-pub struct Place<U> {
-    /// What is there, with its verb.
+pub struct IndexLocation<U> {
+    /// Subject and verb of a sentence about it, such as "the API (`api`) is".
     pub what: &'static str,
-    /// What all requests there begin with.
+    /// Common prefix of all requests to it.
     pub url: U,
 }
 
-impl<U: Display> Place<U> {
-    /// What a person should know of a place that is not on the index's own host.
-    pub fn elsewhere(&self, name: &RegistryName) -> String {
+impl<U: Display> IndexLocation<U> {
+    /// Note for the person about a location outside the index's own host.
+    pub fn other_host_note(&self, name: &RegistryName) -> String {
         let Self { what, url } = self;
         format!(
             "{what} at {url}, another host, which does not get the token; if it needs it: `regauthctl add-scope {name} {url}`"
@@ -54,8 +66,13 @@ impl<U: Display> Place<U> {
     }
 }
 
-/// `dl` up to its first marker, cut at the last slash; without markers cargo appends `/{crate}/{version}/download`.
-fn downloads(dl: &str) -> Option<String> {
+/// Note for the person about an index with `auth-required`.
+pub const AUTH_REQUIRED: &str = "the index says auth-required: cargo insists on having a token, and accepts any value; \
+                                 `regauthctl setup cargo` gives it a placeholder";
+
+/// Prefix of all downloads: `dl` up to its first marker, cut at the last slash. Without markers cargo appends
+/// `/{crate}/{version}/download`.
+fn download_prefix(dl: &str) -> Option<String> {
     let (scheme, rest) = dl.split_once("://")?;
     let folder = match rest.split_once('{') {
         Some((before, _)) => before.rsplit_once('/')?.0,
@@ -64,46 +81,42 @@ fn downloads(dl: &str) -> Option<String> {
     Some(format!("{scheme}://{folder}/"))
 }
 
-/// Its paths all begin with `/api/v1/` below its base (the Cargo book, "Web API").
-fn api(base: &str) -> String {
+/// Prefix of all API requests: cargo appends `/api/v1/` to the base (the Cargo book, "Web API").
+fn api_prefix(base: &str) -> String {
     format!("{}/api/v1/", base.trim_end_matches('/'))
 }
-
-/// What a person should know of an index that says so.
-pub const AUTH_REQUIRED: &str = "the index says auth-required: cargo insists on a token of its own and is content with any; \
-                                 `regauthctl setup cargo` gives it a placeholder";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_place_of_downloads_is_what_all_of_them_share() {
-        for (dl, place) in [
+    fn download_prefix_ends_at_the_last_slash_before_a_marker() {
+        for (dl, prefix) in [
             ("https://a.example/api/v1/crates", "https://a.example/api/v1/crates/"),
             ("https://a.example/dl/{crate}/{version}", "https://a.example/dl/"),
             ("https://a.example/dl/x-{crate}.crate", "https://a.example/dl/"),
             ("https://a.example/{prefix}/x", "https://a.example/"),
         ] {
-            assert_eq!(downloads(dl).as_deref(), Some(place), "{dl}");
+            assert_eq!(download_prefix(dl).as_deref(), Some(prefix), "{dl}");
         }
         for dl in ["https://{crate}.example/", "https://a.example{crate}/", "not a url"] {
-            assert_eq!(downloads(dl), None, "{dl}");
+            assert_eq!(download_prefix(dl), None, "{dl}");
         }
     }
 
     #[test]
-    fn an_index_names_downloads_and_where_it_has_one_the_api() {
-        let places = |text: &str| -> Vec<String> {
+    fn locations_are_downloads_and_the_api_if_there_is_one() {
+        let urls = |text: &str| -> Vec<String> {
             let config: IndexConfig = serde_json::from_str(text).unwrap();
-            config.places().map(|place| place.url).collect()
+            config.locations().map(|location| location.url).collect()
         };
         assert_eq!(
-            places(r#"{"dl":"https://a.example/dl","api":"https://a.example/x/","more":1}"#),
+            urls(r#"{"dl":"https://a.example/dl","api":"https://a.example/x/","more":1}"#),
             ["https://a.example/dl/", "https://a.example/x/api/v1/"]
         );
         assert_eq!(
-            places(r#"{"dl":"https://a.example/dl","api":null}"#),
+            urls(r#"{"dl":"https://a.example/dl","api":null}"#),
             ["https://a.example/dl/"]
         );
     }

@@ -1,11 +1,21 @@
-//! What `regauthd` and `regauthctl` agree on: the protocol's types, names, file paths and exit codes.
+//! Contract between `regauthd` and `regauthctl`: the control protocol's types, names, file paths and exit codes.
 //!
-//! Nothing here does I/O. In reading order: a [`name`] and a [`secret`] are what requests are made of; a
-//! [`request`] travels in a [`frame`]; a [`response`] or an [`error`] comes back; [`paths`] says where the socket and
-//! the files lie; [`index`] what a cargo index names; [`exit_code`] what a script can rely on; [`placeholder`] what clients
-//! hold instead of a token; [`version`] how old and new talk to each other.
+//! Nothing here does I/O. In reading order:
 //!
-//! The golden files under `tests/golden/` hold one message of each form. A change that breaks one is a new version.
+//! - [`name`] and [`secret`]: the checked strings that requests carry.
+//! - [`request`], [`response`], [`error`]: what travels over the control socket, one message per line ([`frame`]).
+//! - [`version`]: the greeting, and how releases of different age work together.
+//! - [`paths`]: locations of the socket and the files.
+//! - [`exit_code`]: exit codes of `regauthctl`, for scripts.
+//! - [`index`]: locations that a cargo index names in its `config.json`.
+//! - [`placeholder`]: the public token for clients that insist on having one.
+//!
+//! # Public for whom
+//!
+//! The crate is not published. Its Rust items are public for `regauthd`, `regauthctl`, `cargo-credential-regauth` and the
+//! tests, and may change with any commit. Three things are public for others and stay: the JSON on the control socket, the
+//! exit codes and the file paths. `tests/golden/` holds one message of each form: a change that breaks a golden file is a
+//! new [`version::PROTOCOL`].
 
 #![cfg_attr(test, allow(clippy::too_many_lines, reason = "a table is as long as its cases"))]
 
@@ -17,12 +27,12 @@ pub mod response;
 
 pub mod error;
 pub mod frame;
+pub mod version;
 
 pub mod exit_code;
 pub mod index;
 pub mod paths;
 pub mod placeholder;
-pub mod version;
 
 pub use error::{ErrorBody, ErrorKind};
 pub use name::RegistryName;

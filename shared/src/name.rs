@@ -1,19 +1,28 @@
-//! The name of a registry: what a person types, what keys the configuration and the store.
+//! Name of a registry, as typed by a person and used as key in the configuration and the store.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A registry's name: 1 to 64 of `a-z 0-9 - _`, starting with a letter or digit.
+/// Registry name: 1 to 64 characters of `a-z 0-9 - _`, starting with a letter or a digit.
 ///
-/// The set is what is at once a TOML bare key, a cargo registry name and a file name, so a name never needs quoting.
+/// Every such name is a TOML bare key, a cargo registry name and a file name at once, so it never needs quoting.
+///
+/// ```
+/// use regauth_shared::RegistryName;
+///
+/// let name: RegistryName = "corp-mirror".parse()?;
+/// assert_eq!(name.as_str(), "corp-mirror");
+/// assert!("../etc".parse::<RegistryName>().is_err());
+/// # Ok::<(), regauth_shared::name::InvalidName>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RegistryName(String);
 
 impl RegistryName {
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -55,7 +64,7 @@ impl fmt::Display for RegistryName {
     }
 }
 
-/// The text is not a registry name. What was typed is not repeated: it may have been a token in the wrong place.
+/// Error of a text that is not a registry name. It does not repeat the text, which may be a token in the wrong place.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a registry name is 1 to 64 characters of a-z, 0-9, - and _, and starts with a letter or a digit")]
 pub struct InvalidName;
@@ -67,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accepts_what_cargo_accepts_and_nothing_that_needs_quoting() {
+    fn accepts_cargo_registry_names_and_refuses_names_that_need_quoting() {
         for good in ["corp", "a", "9to5", "my-corp_2", &"x".repeat(64)] {
             assert!(good.parse::<RegistryName>().is_ok(), "{good}");
         }

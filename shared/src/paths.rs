@@ -1,25 +1,36 @@
-//! Where the files lie, given what the environment says. No I/O: the variables come in as a function.
+//! Locations of regauth's files, resolved from flags and environment variables.
+//!
+//! No I/O: the caller passes the environment as a function.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// The folders of one regauth installation.
+/// Folders of one regauth installation.
+///
+/// ```
+/// use std::path::Path;
+/// use regauth_shared::paths::Folders;
+///
+/// let folders = Folders::below(Path::new("/srv/regauth"));
+/// assert_eq!(folders.socket(), Path::new("/srv/regauth/run/control.sock"));
+/// assert_eq!(folders.bundle(), Path::new("/srv/regauth/state/ca-bundle.pem"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folders {
-    /// Holds `config.toml`.
+    /// Folder of `config.toml`.
     pub config: PathBuf,
-    /// Holds the bundle, the vault, the state.
+    /// Folder of the bundle, the vault, the grants and the journal.
     pub state: PathBuf,
-    /// Holds the control socket.
+    /// Folder of the control socket.
     pub run: PathBuf,
-    /// Where clients find the bundle, when that is not with the state: those of other users may not enter it.
+    /// Path of the bundle outside the state folder, which clients of other users may not enter.
     pub published: Option<PathBuf>,
-    /// The home that was asked for, when one was.
+    /// Home chosen by `--home` or `REGAUTH_HOME`, if any.
     pub home: Option<PathBuf>,
 }
 
 impl Folders {
-    /// Everything below one folder: `--home` or `REGAUTH_HOME`.
+    /// Puts every folder below one home, as `--home` and `REGAUTH_HOME` do.
     pub fn below(home: &Path) -> Self {
         Self {
             config: home.to_path_buf(),
@@ -30,7 +41,7 @@ impl Folders {
         }
     }
 
-    /// Those of the machine's own daemon, as the system's service manager runs it. Only the socket is for others to see.
+    /// Folders of the machine-wide daemon under the system's service manager. Clients may reach its socket alone.
     pub fn of_the_system() -> Self {
         let (state, run) = if cfg!(target_os = "macos") {
             let support = Path::new("/Library/Application Support/regauth");
@@ -47,11 +58,11 @@ impl Folders {
         }
     }
 
-    /// The folders by `--home`, `REGAUTH_HOME`, systemd's variables, then the platform's custom. `REGAUTH_BUNDLE` is the
-    /// bundle's place, where it is not the state folder.
+    /// Resolves the folders: `--home`, then `REGAUTH_HOME`, then systemd's variables, then the platform's defaults.
+    /// `REGAUTH_BUNDLE` moves the bundle out of the state folder.
     ///
     /// # Errors
-    /// [`NoHome`] when not even `HOME` is set.
+    /// [`NoHome`] if not even `HOME` is set.
     pub fn resolve(home: Option<&Path>, variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, NoHome> {
         let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let published = path("REGAUTH_BUNDLE");
@@ -61,70 +72,70 @@ impl Folders {
                 ..Self::below(&home)
             });
         }
-        let base = platform(path("HOME"), &path);
-        let pick = |given: Option<PathBuf>, usual: Option<PathBuf>| given.or(usual).ok_or(NoHome);
+        let defaults = platform_defaults(path("HOME"), &path);
+        let pick = |given: Option<PathBuf>, default: Option<PathBuf>| given.or(default).ok_or(NoHome);
         Ok(Self {
-            config: pick(path("CONFIGURATION_DIRECTORY"), base.config)?,
-            state: pick(path("STATE_DIRECTORY"), base.state)?,
-            run: pick(path("RUNTIME_DIRECTORY"), base.run)?,
+            config: pick(path("CONFIGURATION_DIRECTORY"), defaults.config)?,
+            state: pick(path("STATE_DIRECTORY"), defaults.state)?,
+            run: pick(path("RUNTIME_DIRECTORY"), defaults.run)?,
             published,
             home: None,
         })
     }
 
-    /// The configuration.
+    /// Configuration file.
     pub fn config_file(&self) -> PathBuf {
         self.config.join("config.toml")
     }
 
-    /// The system's roots plus our authorities, for clients.
+    /// Bundle for clients: the system's roots plus regauth's authorities, in PEM.
     pub fn bundle(&self) -> PathBuf {
-        let beside = || self.state.join("ca-bundle.pem");
-        self.published.clone().unwrap_or_else(beside)
+        let in_state = || self.state.join("ca-bundle.pem");
+        self.published.clone().unwrap_or_else(in_state)
     }
 
-    /// The same for Java, which reads no PEM file; beside it.
+    /// Bundle for Java, which reads no PEM file; beside the other one.
     pub fn java_trust_store(&self) -> PathBuf {
         self.bundle().with_extension("jks")
     }
 
-    /// The encrypted vault.
+    /// Encrypted vault.
     pub fn vault(&self) -> PathBuf {
         self.state.join("vault.age")
     }
 
-    /// The vault's key, where a file is what protects it.
+    /// Key of the vault, if no passphrase protects it.
     pub fn vault_identity(&self) -> PathBuf {
         self.state.join("vault-identity.txt")
     }
 
-    /// The vault's key under a passphrase.
+    /// Key of the vault, encrypted under a passphrase.
     pub fn vault_identity_sealed(&self) -> PathBuf {
         self.state.join("vault-identity.age")
     }
 
-    /// What the daemon remembers: store, generations, authorities. No secret.
-    pub fn ledger(&self) -> PathBuf {
+    /// Journal of the daemon: store, generations, authorities. Holds no secret.
+    pub fn journal(&self) -> PathBuf {
         self.state.join("ledger.json")
     }
 
-    /// The grants, hashed.
+    /// Grants, hashed.
     pub fn grants(&self) -> PathBuf {
         self.state.join("grants.json")
     }
 
-    /// The control socket.
+    /// Control socket.
     pub fn socket(&self) -> PathBuf {
         self.run.join("control.sock")
     }
 
-    /// The lock that says which daemon owns the socket.
+    /// Lock file of the daemon that owns the socket.
     pub fn lock(&self) -> PathBuf {
         self.run.join("daemon.lock")
     }
 }
 
-struct Usual {
+struct DefaultFolders {
     config: Option<PathBuf>,
     state: Option<PathBuf>,
     run: Option<PathBuf>,
@@ -132,35 +143,35 @@ struct Usual {
 
 /// macOS keeps all of an application's files in one place and has no runtime folder.
 #[cfg(target_os = "macos")]
-fn platform(home: Option<PathBuf>, _path: &impl Fn(&str) -> Option<PathBuf>) -> Usual {
+fn platform_defaults(home: Option<PathBuf>, _path: &impl Fn(&str) -> Option<PathBuf>) -> DefaultFolders {
     let support = home.map(|home| home.join("Library/Application Support/regauth"));
-    Usual {
+    DefaultFolders {
         config: support.clone(),
         state: support.as_ref().map(|folder| folder.join("state")),
         run: support.map(|folder| folder.join("run")),
     }
 }
 
-/// The XDG base directories; without a runtime folder (a bare SSH session, a container) the state folder serves.
+/// XDG base directories. Without a runtime folder (a bare SSH session, a container), the state folder holds the socket.
 #[cfg(not(target_os = "macos"))]
-fn platform(home: Option<PathBuf>, path: &impl Fn(&str) -> Option<PathBuf>) -> Usual {
-    let under = |variable: &str, usual: &str| {
+fn platform_defaults(home: Option<PathBuf>, path: &impl Fn(&str) -> Option<PathBuf>) -> DefaultFolders {
+    let under = |variable: &str, default: &str| {
         path(variable)
-            .or_else(|| home.as_ref().map(|home| home.join(usual)))
+            .or_else(|| home.as_ref().map(|home| home.join(default)))
             .map(|base| base.join("regauth"))
     };
     let state = under("XDG_STATE_HOME", ".local/state");
     let run = path("XDG_RUNTIME_DIR").map(|base| base.join("regauth"));
-    Usual {
+    DefaultFolders {
         config: under("XDG_CONFIG_HOME", ".config"),
         run: run.or_else(|| state.as_ref().map(|folder| folder.join("run"))),
         state,
     }
 }
 
-/// There is no place for the files.
+/// Error of an environment without any home for the files.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("neither --home, REGAUTH_HOME nor HOME says where regauth's files are; set REGAUTH_HOME to a folder")]
+#[error("no folder for regauth's files: neither --home nor REGAUTH_HOME nor HOME is set; set REGAUTH_HOME to a folder")]
 pub struct NoHome;
 
 #[cfg(test)]
@@ -177,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_home_puts_everything_below_one_folder() {
+    fn home_puts_everything_below_one_folder() {
         let folders = resolve(Some("/x"), &[("REGAUTH_HOME", "/y"), ("HOME", "/z")]).unwrap();
         assert_eq!(folders.config_file(), Path::new("/x/config.toml"));
         assert_eq!(folders.bundle(), Path::new("/x/state/ca-bundle.pem"));
@@ -190,7 +201,7 @@ mod tests {
 
     #[test]
     #[cfg(not(target_os = "macos"))]
-    fn systemd_beats_xdg_beats_home() {
+    fn systemd_variables_take_precedence_over_xdg_and_xdg_over_home() {
         let folders = resolve(
             None,
             &[("HOME", "/h"), ("XDG_CONFIG_HOME", "/c"), ("STATE_DIRECTORY", "/s")],
@@ -203,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bundle_can_be_published_elsewhere() {
+    fn regauth_bundle_moves_the_bundle_whatever_the_home_is() {
         let elsewhere = ("REGAUTH_BUNDLE", "/b/ca-bundle.pem");
         for (home, variable) in [(None, "REGAUTH_HOME"), (None, "HOME"), (Some("/x"), "HOME")] {
             let folders = resolve(home, &[elsewhere, (variable, "/y")]).unwrap();

@@ -1,22 +1,33 @@
-//! The secret string itself: zeroized when dropped, redacted in `Debug`, and not serialisable.
+//! Secret string: zeroized when dropped, redacted in `Debug`, not serialisable by default.
 //!
-//! A [`Secret`] has no `Serialize`: a response that held one would not compile. The one place where a secret travels,
-//! a request from `regauthctl` to the daemon, names [`expose`] or [`expose_option`] for its field.
+//! [`Secret`] has no `Serialize`, so a response that held one would not compile. Secrets travel only in requests from
+//! `regauthctl` to the daemon; such a field names [`expose`] or [`expose_option`] as its serialiser.
 
 use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serializer};
 
-/// A credential, as a person was given it: one line, no control characters, not empty, at most 16 KiB.
+/// Credential as issued to a person: one line of printable ASCII, not empty, at most 16 KiB.
+///
+/// ```
+/// use regauth_shared::Secret;
+/// use regauth_shared::secret::InvalidSecret;
+///
+/// let secret = Secret::parse("s3cret-token\n")?;
+/// assert_eq!(format!("{secret:?}"), "Secret(…)");
+/// assert_eq!(Secret::parse("two\nlines").unwrap_err(), InvalidSecret::SeveralLines);
+/// # Ok::<(), InvalidSecret>(())
+/// ```
 #[derive(Clone)]
 pub struct Secret(SecretString);
 
 impl Secret {
-    /// Takes a token as typed or piped: one trailing line ending is removed, surrounding blanks are kept out.
+    /// Parses a token as typed or piped, and removes one trailing line ending.
     ///
     /// # Errors
-    /// [`InvalidSecret`] when it is empty, has several lines or a control character, or is not a header value.
+    /// [`InvalidSecret`] for a text that is empty, has several lines or surrounding blanks, is too long, or cannot be an
+    /// HTTP header value.
     pub fn parse(text: &str) -> Result<Self, InvalidSecret> {
         let token = text.strip_suffix('\n').unwrap_or(text);
         let token = token.strip_suffix('\r').unwrap_or(token);
@@ -38,15 +49,15 @@ impl Secret {
         Ok(Self(SecretString::from(token)))
     }
 
-    /// Whether both are the same secret.
+    /// Compares two secrets for equality.
     pub fn is_same(&self, other: &Self) -> bool {
         self.expose() == other.expose()
     }
 
-    /// The secret in the clear. Only stores, the header rewriter and the request to the daemon may call this.
+    /// Returns the secret in the clear. Only stores, the credential header and the request to the daemon may call this.
     #[expect(
         clippy::disallowed_methods,
-        reason = "the one door to the secret, which others are told to use"
+        reason = "the only accessor, which clippy.toml names as the alternative"
     )]
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
@@ -66,7 +77,7 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
-/// Serialises a secret in the clear, where there is one. For the secret fields of a request and nothing else.
+/// Serialises an optional secret in the clear. For the secret fields of a request only.
 ///
 /// # Errors
 /// Those of the serializer.
@@ -77,7 +88,7 @@ pub fn expose_option<S: Serializer>(secret: &Option<Secret>, serializer: S) -> R
     }
 }
 
-/// The same for a field that is always there.
+/// Serialises a secret in the clear. For the secret fields of a request only.
 ///
 /// # Errors
 /// Those of the serializer.
@@ -85,16 +96,16 @@ pub fn expose<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S:
     serializer.serialize_str(secret.expose())
 }
 
-/// Why a text is not a token. The text itself is never part of the message.
+/// Error of a text that is not a token. It never repeats the text.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSecret {
-    /// Nothing, or blanks only.
+    /// Empty, or blanks only.
     #[error("the token is empty")]
     Empty,
-    /// A line ending within.
+    /// A line ending inside the text.
     #[error("the token has several lines; a token is one line")]
     SeveralLines,
-    /// Blanks before or after, as a careless paste leaves them.
+    /// Blanks at the start or the end, as a careless paste leaves them.
     #[error("the token begins or ends with blanks; paste it without them")]
     SurroundedByBlanks,
     /// A character that an HTTP header cannot carry (RFC 9110, section 5.5).

@@ -1,36 +1,37 @@
-//! How an older and a newer program talk to each other.
+//! Versions of the protocol and of the programs, and the daemon's greeting.
 //!
-//! The daemon speaks first and lists the versions it knows; every request says which one it is written in.
+//! The daemon speaks first and lists the protocol versions that it understands. Every request names the version that it
+//! is written in.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{ErrorBody, ErrorKind};
 
-/// The version of the protocol that these types are.
+/// Protocol version of the types in this crate.
 pub const PROTOCOL: u32 = 1;
 
-/// The version of the programs.
+/// Version of the programs.
 pub const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
-/// The daemon's first line: `{"hello":{"versions":[1],"daemon":"0.1.0"}}`.
+/// First line of the daemon on each connection: `{"hello":{"versions":[1],"daemon":"0.1.0"}}`.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Greeting {
-    /// The greeting proper.
+    /// Body of the greeting.
     pub hello: Hello,
 }
 
-/// What the daemon says of itself before it is asked.
+/// Versions of the daemon.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
-    /// The protocol versions that it understands.
+    /// Protocol versions that the daemon understands.
     pub versions: Vec<u32>,
-    /// Its own version.
+    /// Version of the program.
     pub daemon: String,
 }
 
 impl Greeting {
-    /// The greeting of this very version.
+    /// Greeting of this release.
     pub fn ours() -> Self {
         Self {
             hello: Hello {
@@ -41,10 +42,10 @@ impl Greeting {
     }
 }
 
-/// Checks the `v` of a request.
+/// Checks the field `v` of a request.
 ///
 /// # Errors
-/// [`ErrorKind::UnsupportedVersion`] unless it is [`PROTOCOL`].
+/// [`ErrorKind::UnsupportedVersion`] for a number other than [`PROTOCOL`]; [`ErrorKind::Invalid`] without a number.
 pub(crate) fn check(version: Option<&Value>) -> Result<(), ErrorBody> {
     match version.and_then(Value::as_u64) {
         Some(number) if number == u64::from(PROTOCOL) => Ok(()),

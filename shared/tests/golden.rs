@@ -1,7 +1,7 @@
-//! The protocol as bytes: one file a message form, checked both ways.
+//! Golden files: the bytes of every message, written and read back.
 //!
-//! A change that breaks a file is a new version of the protocol. To rewrite the files on purpose: `REGAUTH_BLESS=1 cargo
-//! test -p regauth-shared`.
+//! A change that breaks a file is a new version of the protocol. `REGAUTH_BLESS=1 cargo test -p regauth-shared` rewrites
+//! the files.
 
 #![allow(
     clippy::too_many_lines,
@@ -9,7 +9,7 @@
     reason = "a table is as long as its cases; clippy takes only functions marked #[test] for tests"
 )]
 
-mod forms;
+mod samples;
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -23,22 +23,22 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 #[test]
-fn the_greeting_keeps_its_form() {
-    let line = agrees("hello", &serde_json::to_string(&forms::greeting()).unwrap());
-    assert_eq!(serde_json::from_str::<Greeting>(&line).unwrap(), forms::greeting());
+fn greeting_matches_its_golden_file() {
+    let line = compare_with_golden("hello", &serde_json::to_string(&samples::greeting()).unwrap());
+    assert_eq!(serde_json::from_str::<Greeting>(&line).unwrap(), samples::greeting());
 }
 
 #[test]
-fn requests_keep_their_form() {
-    for (name, request) in forms::requests() {
-        let line = agrees(&format!("request/{name}"), &request.to_line().unwrap());
-        // A request holds a secret, so it has no `PartialEq`: what it writes is what it is.
+fn requests_match_their_golden_files() {
+    for (name, request) in samples::requests() {
+        let line = compare_with_golden(&format!("request/{name}"), &request.to_line().unwrap());
+        // A request may hold a secret and has no `PartialEq`, so its line stands for it.
         assert_eq!(Request::from_line(&line).unwrap().to_line().unwrap(), line, "{name}");
     }
 }
 
 #[test]
-fn fields_with_a_default_may_be_left_out() {
+fn requests_may_leave_out_fields_with_a_default() {
     let short = r#"{"v":1,"method":"add-registry","name":"corp","index":"sparse+https://corp.example/i/","token":"t"}"#;
     let Request::AddRegistry(fields) = Request::from_line(short).unwrap() else {
         panic!("another method");
@@ -48,19 +48,19 @@ fn fields_with_a_default_may_be_left_out() {
 }
 
 #[test]
-fn answers_keep_their_form() {
-    forms::answers(&mut Both);
+fn answers_match_their_golden_files() {
+    samples::answers(&mut MatchesGolden);
 }
 
 #[test]
 fn answers_of_a_newer_daemon_still_parse() {
-    forms::answers(&mut Newer);
+    samples::answers(&mut HasUnknownFields);
 }
 
 #[test]
-fn errors_keep_their_form() {
-    for (name, error) in forms::errors() {
-        let line = agrees(&format!("error/{name}"), &line(&Answer::<Value>::Err(error.clone())));
+fn errors_match_their_golden_files() {
+    for (name, error) in samples::errors() {
+        let line = compare_with_golden(&format!("error/{name}"), &line(&Answer::<Value>::Err(error.clone())));
         let Answer::Err(parsed) = serde_json::from_str::<Answer<Value>>(&line).unwrap() else {
             panic!("{name} is not an error");
         };
@@ -69,7 +69,7 @@ fn errors_keep_their_form() {
 }
 
 #[test]
-fn what_only_a_newer_daemon_knows_is_unknown() {
+fn values_that_only_a_newer_daemon_knows_parse_as_unknown() {
     let error = json!({"kind": "struck-by-lightning", "message": "It was.", "since": "noon"});
     assert_eq!(
         serde_json::from_value::<ErrorBody>(error).unwrap(),
@@ -83,29 +83,28 @@ fn what_only_a_newer_daemon_knows_is_unknown() {
     assert_eq!(result, VerdictResult::Unknown);
 }
 
-/// The answers of the first release, as it wrote them.
 #[test]
-fn answers_of_an_older_daemon_still_parse() {
+fn answers_of_the_first_release_still_parse() {
     let status = r#"{"ok":{"version":"0.1.0","pid":4242,"started":"2026-03-04T05:00:00Z","listen":"127.0.0.1:9001","proxy":"http://127.0.0.1:9001","bundle":"/b.pem","config":"/c.toml","store":{"kind":"vault","protection":"a file","state":"open"},"registries":2,"connections":3,"requests":1234}}"#;
     assert_eq!(parse::<Status>(status).sockets, Sockets::default());
     let stopping = parse::<Stopping>(r#"{"ok":{"connections":3,"pid":4242}}"#);
     assert_eq!(stopping.at_most, None);
 }
 
-/// Serialises to the file, and the file parses to the same value.
-struct Both;
+/// Compares each answer with its golden file, and parses the file to the same value.
+struct MatchesGolden;
 
-impl forms::EachAnswer for Both {
+impl samples::EachAnswer for MatchesGolden {
     fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(&mut self, name: &str, answer: T) {
-        let line = agrees(&format!("response/{name}"), &line(&Answer::Ok(&answer)));
+        let line = compare_with_golden(&format!("response/{name}"), &line(&Answer::Ok(&answer)));
         assert_eq!(parse::<T>(&line), answer, "{name}");
     }
 }
 
-/// Every object of the file has a field more than we know.
-struct Newer;
+/// Adds an unknown field to every object and parses the result to the same value.
+struct HasUnknownFields;
 
-impl forms::EachAnswer for Newer {
+impl samples::EachAnswer for HasUnknownFields {
     fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(&mut self, name: &str, answer: T) {
         let mut body = serde_json::to_value(&answer).unwrap();
         add_unknown_fields(&mut body);
@@ -135,8 +134,8 @@ fn parse<T: DeserializeOwned>(line: &str) -> T {
     }
 }
 
-/// The file's line, after comparing it with what we write today.
-fn agrees(name: &str, today: &str) -> String {
+/// Compares a line with its golden file and returns the file's line.
+fn compare_with_golden(name: &str, today: &str) -> String {
     let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.json"));
     if std::env::var_os("REGAUTH_BLESS").is_some() {
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();

@@ -1,7 +1,7 @@
 //! The places that a git index names. The daemon does not speak git, so git itself is asked, through the daemon, once the
 //! registry is served; what lies on the index's own host is covered then, as the daemon does it for a sparse index.
 
-use regauth_shared::index::{AUTH_REQUIRED, Place};
+use regauth_shared::index::{AUTH_REQUIRED, IndexLocation};
 use regauth_shared::response::{RegistryAdded, RegistryView};
 use regauth_shared::{ErrorBody, Request, request};
 use url::Url;
@@ -38,13 +38,15 @@ pub(super) fn complete(added: &mut RegistryAdded, client: &Client) {
         }
     }
     let name = &added.registry.name;
-    added.notes.extend(others.iter().map(|place| place.elsewhere(name)));
+    added
+        .notes
+        .extend(others.iter().map(|place| place.other_host_note(name)));
     if config.auth_required {
         added.notes.push(AUTH_REQUIRED.to_owned());
     }
 }
 
-fn cover(view: &RegistryView, places: &[Place<Url>], client: &Client) -> Result<RegistryView, ErrorBody> {
+fn cover(view: &RegistryView, places: &[IndexLocation<Url>], client: &Client) -> Result<RegistryView, ErrorBody> {
     let reply = client.ask(&Request::AddScope(request::AddScope {
         name: view.name.clone(),
         scopes: places.iter().map(|place| place.url.to_string()).collect(),

@@ -1,6 +1,6 @@
 //! What a cargo index says of itself, against what its registry covers.
 
-use regauth_shared::index::Place;
+use regauth_shared::index::IndexLocation;
 use regauth_shared::response::RegistryView;
 use url::Url;
 
@@ -24,7 +24,7 @@ fn of(patient: &Patient, view: &RegistryView, index: &str) -> Vec<Finding> {
     places.iter().map(|place| missing(view, place)).collect()
 }
 
-fn missing(view: &RegistryView, place: &Place<Url>) -> Finding {
+fn missing(view: &RegistryView, place: &IndexLocation<Url>) -> Finding {
     let (name, url) = (&view.name, &place.url);
     Finding::new(
         "scope-missing",

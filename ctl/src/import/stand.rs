@@ -1,7 +1,7 @@
 //! What the daemon has already of what was found.
 
-use regauth_shared::request::{Holds, Nothing};
-use regauth_shared::response::{Held, RegistryList, RegistryView};
+use regauth_shared::request::{CompareToken, Nothing};
+use regauth_shared::response::{RegistryList, RegistryView, TokenComparison};
 use regauth_shared::{ErrorBody, RegistryName, Request};
 
 use super::Found;
@@ -61,8 +61,8 @@ fn compared(view: &RegistryView, found: &Found, client: &Client) -> Result<Stand
     if !same_login || view.source != "store" {
         return Ok(Standing::Otherwise(name));
     }
-    let held: Held = client
-        .ask(&Request::Holds(Holds {
+    let held: TokenComparison = client
+        .ask(&Request::CompareToken(CompareToken {
             name: name.clone(),
             token: found.secret.clone(),
         }))?

@@ -36,7 +36,7 @@ async fn carry_out(controller: &Controller, request: Request) -> String {
         Request::Unlock(request) => answer(lifecycle::unlock(controller, request).await),
         Request::Store(_) => answer(Ok(migrate::store(controller).await)),
         Request::StoreMove(request) => answer(migrate::store_move(controller, request).await),
-        Request::Holds(request) => answer(verify::holds(controller, &request)),
+        Request::CompareToken(request) => answer(verify::holds(controller, &request)),
         Request::Log(request) => answer(lifecycle::log(controller, &request)),
         Request::Stop(_) => answer(Ok(lifecycle::stop(controller))),
     }

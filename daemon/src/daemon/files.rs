@@ -28,7 +28,7 @@ pub(super) fn remembered(folders: &Folders, ephemeral: bool) -> Result<Remembere
             grants: Grants::default(),
         });
     }
-    let (ledger_file, grants_file) = (folders.ledger(), folders.grants());
+    let (ledger_file, grants_file) = (folders.journal(), folders.grants());
     let (ledger, old_ledger) = Journal::read(&ledger_file)?;
     let (grants, old_grants) = Grants::read(&grants_file)?;
     if let Some(old) = old_ledger {

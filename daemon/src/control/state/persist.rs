@@ -14,7 +14,7 @@ impl Controller {
         if !self.persistent {
             return Ok(());
         }
-        let file = self.folders.ledger();
+        let file = self.folders.journal();
         ledger.write(&file).map_err(|error| write_error(&file, &error))
     }
 

@@ -231,7 +231,7 @@ fn take_in_places(registry: &mut Registry, config: Option<&IndexConfig>, request
         ));
         return notes;
     };
-    for place in config.places::<Scope>() {
+    for place in config.locations::<Scope>() {
         let scope = &place.url;
         if registry.scopes.iter().any(|covered| covered.covers(scope)) {
             continue;
@@ -239,7 +239,7 @@ fn take_in_places(registry: &mut Registry, config: Option<&IndexConfig>, request
         if scope.origin == home.origin && scope.plain == home.plain {
             push_uncovered(&mut registry.scopes, place.url);
         } else {
-            notes.push(place.elsewhere(&request.name));
+            notes.push(place.other_host_note(&request.name));
         }
     }
     if config.auth_required {

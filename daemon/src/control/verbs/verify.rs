@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use regauth_shared::request::{Holds, Verify};
-use regauth_shared::response::{Held, Verdict, VerdictResult, Verified};
+use regauth_shared::request::{CompareToken, Verify};
+use regauth_shared::response::{TokenComparison, Verdict, VerdictResult, Verified};
 use regauth_shared::{ErrorBody, Secret};
 
 use crate::control::controller::Controller;
@@ -65,10 +65,10 @@ pub(in crate::control) async fn ask(controller: &Controller, service: &Service, 
 }
 
 /// Whether a registry's present token is the one that somebody has found elsewhere.
-pub(crate) fn holds(controller: &Controller, request: &Holds) -> Result<Held, ErrorBody> {
+pub(crate) fn holds(controller: &Controller, request: &CompareToken) -> Result<TokenComparison, ErrorBody> {
     let service = find(&controller.glance().services, &request.name)?;
     let present = service.keeper.present();
-    Ok(Held {
+    Ok(TokenComparison {
         name: request.name.clone(),
         same: present.value().map(|value| value.secret.is_same(&request.token)),
     })

@@ -1,23 +1,23 @@
-//! One value of every message form, with every field set; `-least` has none of the optional ones.
+//! Sample of every message, with every field set. A sample named `…-least` has none of the optional fields.
 
 use std::fmt::Debug;
 
 use regauth_shared::request::{
-    AddRegistry, AddScope, Allow, ByName, Grant, Holds, Log, LogLevel, Nothing, Revoke, Rotate, SourceCommand,
+    AddRegistry, AddScope, Allow, ByName, CompareToken, Grant, Log, LogLevel, Nothing, Revoke, Rotate, SourceCommand,
     StoreMove, Unlock, Verify,
 };
 use regauth_shared::response::{
-    CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, Held, LogLevels, Problem, RegistryAdded,
+    CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, LogLevels, Problem, RegistryAdded,
     RegistryList, RegistryRemoved, RegistryView, Reloaded, Revoked, Rotated, SocketOrigin, Sockets, SourceFailure,
-    Status, Stopping, StoreMoved, StoreMoving, StoreShown, StoreView, Unlocked, Verdict, VerdictResult, Verified,
-    WritesChanged,
+    Status, Stopping, StoreMoved, StoreMoving, StoreShown, StoreView, TokenComparison, Unlocked, Verdict,
+    VerdictResult, Verified, WritesChanged,
 };
 use regauth_shared::version::{Greeting, Hello};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// What a test does with each answer; a trait because every answer has a type of its own.
+/// Check that a test makes on each answer. A trait, since every answer has a type of its own.
 pub(crate) trait EachAnswer {
     fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(&mut self, name: &str, answer: T);
 }
@@ -136,7 +136,7 @@ fn requests_about_the_store() -> Vec<(&'static str, Request)> {
         ("store-move-least", store_move("keychain", None)),
         (
             "holds",
-            Request::Holds(Holds {
+            Request::CompareToken(CompareToken {
                 name: name("corp"),
                 token: secret("s3cret-token"),
             }),
@@ -217,7 +217,7 @@ fn answers_about_the_store(each: &mut impl EachAnswer) {
     }
     for (form, same) in [("holds", Some(true)), ("holds-least", None)] {
         let name = name("corp");
-        each.check(form, Held { name, same });
+        each.check(form, TokenComparison { name, same });
     }
 }
 

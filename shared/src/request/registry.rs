@@ -1,0 +1,89 @@
+//! Requests that add a registry or change what it covers.
+
+use serde::{Deserialize, Serialize};
+
+use super::yes;
+use crate::name::RegistryName;
+use crate::secret::{self, Secret};
+
+/// Fields of `add-registry`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AddRegistry {
+    /// Name of the new registry.
+    pub name: RegistryName,
+    /// Index URL: `sparse+https://…/`, or `https://….git` for a git index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<String>,
+    /// Scopes besides those that the index's `config.json` names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+    /// Registry kind: `cargo` (default), `git`, `pypi`, `npm` or `generic`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Credential scheme: `basic`, `bearer` (default), `raw` or a header template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<String>,
+    /// User name for the `basic` scheme.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// Write policy: `allow` or `deny` (default).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writes: Option<String>,
+    /// Absolute path of a PEM file with extra roots for this registry's upstream connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<String>,
+    /// Token source: `store` (default), `env:VARIABLE`, `file:/path`, or a preset such as `google` or
+    /// `vault:path=secret/cargo,field=token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Program that prints the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_command: Option<SourceCommand>,
+    /// Registry whose credential this one shares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_of: Option<RegistryName>,
+    /// Token to store; only for the source `store`.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "secret::expose_option"
+    )]
+    pub token: Option<Secret>,
+    /// True if the registry must accept the token before the daemon stores anything. The default.
+    #[serde(default = "yes")]
+    pub verify: bool,
+}
+
+/// Program that prints a token.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SourceCommand {
+    /// Program and arguments; no shell is involved.
+    pub command: Vec<String>,
+    /// JSON pointer (RFC 6901) to the token in the output. Without it, the output is the token on one line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// JSON pointer to the time of expiry in the output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    /// Lifetime of a token whose output names no expiry, as `11h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<String>,
+    /// Time limit for the program, as `20s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<String>,
+    /// Variables of the daemon's environment that the program gets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
+}
+
+/// Fields of `add-scope`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddScope {
+    /// Name of the registry.
+    pub name: RegistryName,
+    /// Scopes to add: `https://host/path/`.
+    pub scopes: Vec<String>,
+}

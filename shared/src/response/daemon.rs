@@ -1,0 +1,109 @@
+//! Answers about the daemon itself: status, reload, stop, log level.
+
+use serde::{Deserialize, Serialize};
+
+use super::store::StoreView;
+
+/// Answer to `status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Status {
+    /// Version of the daemon.
+    pub version: String,
+    /// Process id.
+    pub pid: u32,
+    /// Time of the start.
+    pub started: String,
+    /// Address of the proxy's listener, as `127.0.0.1:9001`.
+    pub listen: String,
+    /// Origin of the listeners.
+    #[serde(default)]
+    pub sockets: Sockets,
+    /// Proxy URL for clients.
+    pub proxy: String,
+    /// Path of the bundle that clients must trust.
+    pub bundle: String,
+    /// Path of the configuration file.
+    pub config: String,
+    /// Store in use.
+    pub store: StoreView,
+    /// Number of registries.
+    pub registries: usize,
+    /// Registries that cannot be served, each with its cause.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
+    /// Client policy: `same-user` (this user's processes need no grant) or `grants` (every client needs one).
+    #[serde(default)]
+    pub clients: String,
+    /// Client connections that are open.
+    pub connections: u64,
+    /// Requests to configured hosts since the start.
+    pub requests: u64,
+}
+
+/// Origin of the daemon's listeners.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Sockets {
+    /// Listener of the proxy.
+    pub proxy: SocketOrigin,
+    /// Listener of the control socket.
+    pub control: SocketOrigin,
+}
+
+/// Origin of a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum SocketOrigin {
+    /// Opened by the daemon; it closes when the daemon ends.
+    #[default]
+    Own,
+    /// Inherited from a service manager; clients that connect during a restart wait instead of being refused.
+    Passed,
+    /// An origin that only a newer daemon knows.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Fault that exists now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Problem {
+    /// Description of the fault.
+    pub message: String,
+    /// Next step for the person.
+    pub hint: String,
+}
+
+/// Answer to `reload`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Reloaded {
+    /// Number of registries after the reload.
+    pub registries: usize,
+    /// Notes for the person, such as settings that take effect at the next start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// Answer to `stop`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Stopping {
+    /// Client connections that the daemon drains.
+    pub connections: u64,
+    /// Process id of the daemon. It keeps the control connection of the `stop` request open until it ends.
+    pub pid: u32,
+    /// Longest possible drain, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<u64>,
+}
+
+/// Answer to `log`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LogLevels {
+    /// Present level, or the directives of `REGAUTH_LOG`.
+    pub level: String,
+}

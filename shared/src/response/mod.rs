@@ -1,0 +1,20 @@
+//! Answers of the daemon to requests that it carried out.
+//!
+//! No type here can hold a registry's secret: [`crate::Secret`] has no `Serialize`. The one confidential value is
+//! [`GrantUrl`], which the daemon shows once so that a person can hand it to a client.
+//!
+//! Times are RFC 3339 in UTC. A later release may add fields; readers ignore fields that they do not know.
+
+mod access;
+mod daemon;
+mod registry;
+mod store;
+mod token;
+
+pub use access::{GrantList, GrantUrl, GrantView, Granted, Revoked, WritesChanged};
+pub use daemon::{LogLevels, Problem, Reloaded, SocketOrigin, Sockets, Status, Stopping};
+pub use registry::{
+    CredentialState, CredentialView, RegistryAdded, RegistryList, RegistryRemoved, RegistryView, SourceFailure,
+};
+pub use store::{StoreMoved, StoreMoving, StoreShown, StoreView, Unlocked};
+pub use token::{Rotated, TokenComparison, Verdict, VerdictResult, Verified};

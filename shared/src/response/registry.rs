@@ -1,0 +1,142 @@
+//! Answers about registries and the state of their credentials.
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::RegistryName;
+
+/// Answer to `add-registry`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RegistryAdded {
+    /// Registry as added.
+    pub registry: RegistryView,
+    /// True if the daemon asked the registry and it accepted the token.
+    pub verified: bool,
+    /// True if the probed page answers every client, so that its answer proves nothing about the token.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub public: bool,
+    /// Notes for the person, such as locations on other hosts that the registry does not cover.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// Path of the bundle that clients must trust.
+    pub bundle: String,
+    /// Proxy URL for clients.
+    pub proxy: String,
+}
+
+/// Answer to `remove-registry`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RegistryRemoved {
+    /// Name of the removed registry.
+    pub name: RegistryName,
+    /// Notes for the person, such as a secret that could not be deleted yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// Answer to `list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryList {
+    /// All registries, sorted by name.
+    pub registries: Vec<RegistryView>,
+}
+
+/// One registry: its configuration and its present state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RegistryView {
+    /// Name.
+    pub name: RegistryName,
+    /// Kind: `cargo`, `git`, `pypi`, `npm` or `generic`.
+    pub kind: String,
+    /// Index URL, as in the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<String>,
+    /// Scopes that get the credential.
+    pub scopes: Vec<String>,
+    /// Credential scheme.
+    pub scheme: String,
+    /// User name of the `basic` scheme.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// Token source.
+    pub source: String,
+    /// Registry whose credential this one shares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_of: Option<RegistryName>,
+    /// Write policy as configured: `allow` or `deny`.
+    pub writes: String,
+    /// Time at which writes opened by `allow` close again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writes_open_until: Option<String>,
+    /// State of the credential.
+    pub credential: CredentialView,
+    /// Time of the last request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used: Option<String>,
+    /// Status code of the registry's last answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_status: Option<u16>,
+    /// Requests that carried the credential since the daemon started.
+    pub requests: u64,
+    /// Fault of the registry's certificate files, if any. Until it is fixed, the daemon sends nothing to the registry
+    /// or uses the certificates that it read before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// Credential without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CredentialView {
+    /// State, which decides if requests can be served.
+    pub state: CredentialState,
+    /// Generation number: counts up at every rotation, 0 without a credential.
+    pub generation: u64,
+    /// Time at which this generation was stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Time of expiry, if known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    /// Time at which the daemon asks the source for the next token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renews: Option<String>,
+    /// Last failure of the source, until it succeeds again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<SourceFailure>,
+}
+
+/// Failure of a source that gave no token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SourceFailure {
+    /// Description of the failure.
+    pub message: String,
+    /// End of the program's standard error, secrets removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// Time of the failure.
+    pub at: String,
+}
+
+/// State of a registry's credential: whether its requests can be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum CredentialState {
+    /// In memory and not known to be bad.
+    Ready,
+    /// Rejected: the registry answered 401 to this generation.
+    Rejected,
+    /// Expired, and the source has given no other token.
+    Expired,
+    /// In the store, which is locked.
+    Locked,
+    /// Neither in the store nor given by the source.
+    Missing,
+    /// A state that only a newer daemon knows.
+    #[serde(other)]
+    Unknown,
+}

@@ -1,0 +1,73 @@
+//! Answers about a registry's token: rotated, verified, compared.
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::RegistryName;
+
+/// Answer to `rotate`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Rotated {
+    /// Name of the registry.
+    pub name: RegistryName,
+    /// Generation that new requests use.
+    pub generation: u64,
+    /// True if the daemon asked the registry and it accepted the token.
+    pub verified: bool,
+    /// True if the probed page answers every client, so that its answer proves nothing about the token.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub public: bool,
+    /// Notes for the person, such as the token's source.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// Answer to `verify`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verified {
+    /// One verdict per registry.
+    pub registries: Vec<Verdict>,
+}
+
+/// Verdict of a registry on its token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Verdict {
+    /// Name of the registry.
+    pub name: RegistryName,
+    /// Result of the probe.
+    pub result: VerdictResult,
+    /// Probe and answer, in one sentence.
+    pub detail: String,
+}
+
+/// Result of a probe with a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum VerdictResult {
+    /// The registry accepted the token.
+    Accepted,
+    /// The registry rejected the token.
+    Rejected,
+    /// The registry did not answer, or its answer proves nothing.
+    Unclear,
+    /// The registry answers every client, so its answer proves nothing about the token.
+    Public,
+    /// No token to probe with: the store is locked or does not have it.
+    NoToken,
+    /// A result that only a newer daemon knows.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Answer to `holds`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TokenComparison {
+    /// Name of the registry.
+    pub name: RegistryName,
+    /// True if both tokens are equal; absent if the registry has no token in memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same: Option<bool>,
+}
