@@ -20,7 +20,7 @@ impl Controller {
         for service in self.glance().services.values() {
             service.upstream.reset();
         }
-        self.plane.strangers.reset();
+        self.plane.passthrough.reset();
         self.plane.public_only_passthrough.reset();
     }
 

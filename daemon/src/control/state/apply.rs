@@ -15,7 +15,7 @@ use crate::credential::slot::Slot;
 use crate::credential::source::Origin;
 use crate::credential::store::Item;
 use crate::journal::JournalEntry;
-use crate::proxy::routes::Service;
+use crate::proxy::routes::RegistryRoute as Service;
 use crate::proxy::upstream::{Trust, Upstream};
 use crate::registry::{Registry, Source};
 

@@ -22,7 +22,7 @@ use crate::credential::shelf::Outlet;
 use crate::credential::store::StoreError;
 use crate::host::Host;
 use crate::journal::Journal;
-use crate::proxy::routes::{Routes, Service};
+use crate::proxy::routes::{RegistryRoute as Service, Routes};
 use crate::registry::{Kind, Registry};
 
 /// The registries in service, by name.

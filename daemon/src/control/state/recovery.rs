@@ -8,7 +8,7 @@ use crate::control::controller::Controller;
 use crate::control::state::State;
 use crate::credential::slot::Holding;
 use crate::credential::store::{Item, StoreError};
-use crate::proxy::routes::Service;
+use crate::proxy::routes::RegistryRoute as Service;
 use crate::registry::Source;
 
 impl Controller {

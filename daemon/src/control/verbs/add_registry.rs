@@ -16,7 +16,7 @@ use crate::control::verbs::show;
 use crate::credential::store::Item;
 use crate::host::Host;
 use crate::journal::JournalEntry;
-use crate::proxy::routes::Service;
+use crate::proxy::routes::RegistryRoute as Service;
 use crate::proxy::upstream::Upstream;
 use crate::registry::{Index, Registry, Scope, Source};
 

@@ -15,7 +15,7 @@ use crate::credential::shelf::Present;
 use crate::credential::source::Failure;
 use crate::credential::store::{Item, StoreError};
 use crate::journal::{Journal, JournalEntry, Rotation};
-use crate::proxy::routes::Service;
+use crate::proxy::routes::RegistryRoute as Service;
 use crate::registry::Source;
 
 /// Replaces a registry's token. After the answer no request uses the old one.

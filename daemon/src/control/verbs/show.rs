@@ -17,7 +17,7 @@ use crate::control::state::cleanup::left_over;
 use crate::control::state::{RegistryRoutes, find};
 use crate::credential::slot::Holding;
 use crate::credential::store::{StoreError, select};
-use crate::proxy::routes::Service;
+use crate::proxy::routes::RegistryRoute as Service;
 use crate::registry::Source;
 
 /// All registries.
@@ -164,7 +164,7 @@ fn problems(controller: &Controller, services: &RegistryRoutes, trouble: Option<
     let plane = &controller.plane;
     let mut problems = Vec::new();
     if plane.clients == Clients::SameUser
-        && let Some(why) = plane.peers.without_proof()
+        && let Some(why) = plane.peers.unavailable()
     {
         problems.push(Problem {
             message: format!("every client needs a grant: {why}"),

@@ -10,7 +10,7 @@ use crate::control::controller::Controller;
 use crate::control::probe;
 use crate::control::state::find;
 use crate::credential::slot::Holding;
-use crate::proxy::routes::Service;
+use crate::proxy::routes::RegistryRoute as Service;
 
 /// Asks registries about the tokens in use.
 pub(crate) async fn verify(controller: &Controller, request: Verify) -> Result<Verified, ErrorBody> {

@@ -1,14 +1,17 @@
-//! Strips what may not travel and attaches our credential. Pure; besides the stores the one place that sees a secret.
+//! Rewriting of headers: strips what belongs to one hop, and attaches the credential. Pure.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme as UriScheme, Uri};
-use http::{Method, Version};
+use http::{Method, Request, Version};
+use http_body::Body as _;
+use http_body_util::{Either, Full};
 use memchr::memchr;
 use memchr::memmem::Finder;
 use percent_encoding::percent_decode;
@@ -16,6 +19,7 @@ use regauth_shared::Secret;
 use regauth_shared::placeholder::PLACEHOLDER;
 use url::form_urlencoded::byte_serialize;
 
+use crate::proxy::exchange::body::RequestBody;
 use crate::registry::Scheme;
 
 /// A header that carries a credential, made once a generation.
@@ -126,8 +130,8 @@ const SHORTEST_REFLECTION: usize = 8;
 const MOST_ESCAPED: usize = 3;
 const SCHEMES: [&str; 3] = ["bearer", "token", "basic"];
 
-/// Makes a client's request into ours: absolute target, no hop-by-hop or `Proxy-*` header, no Host (the upstream client
-/// writes one from the target).
+/// Turns a client's request into an upstream request: absolute target, no hop-by-hop or `Proxy-*` header, no Host. The
+/// upstream client writes Host from the target.
 pub fn request(parts: &mut Parts, scheme: &UriScheme, authority: &Authority) {
     // RFC 9112, section 3.2.4: `OPTIONS *` has no path.
     let path = parts
@@ -140,51 +144,59 @@ pub fn request(parts: &mut Parts, scheme: &UriScheme, authority: &Authority) {
     target.authority = Some(authority.clone());
     target.path_and_query = Some(path);
     parts.uri = Uri::from_parts(target).unwrap_or_default();
-    // The upstream client speaks what the registry's ALPN offers.
+    // The upstream client speaks the version that ALPN negotiated.
     parts.version = Version::HTTP_11;
     strip_hop_by_hop(&mut parts.headers);
     parts.headers.remove(header::HOST);
-    // Answered on our own side when the body is first read.
+    // hyper answers it when the body is first read.
     parts.headers.remove(header::EXPECT);
     drop_placeholder(&mut parts.headers);
     join_cookies(&mut parts.headers);
 }
 
-/// Removes what belongs to the registry's connection with us and not to the client's.
+/// Removes hop-by-hop headers from a response.
 pub fn response(headers: &mut HeaderMap) {
     strip_hop_by_hop(headers);
 }
 
-/// Removes what a registry gives to who has shown a credential, and which is as good as it: the cookie of a session would
-/// let whoever has it write, and go around us.
+/// Removes session cookies from a response. A client could use one in place of the credential: to write, and without the
+/// proxy.
 pub fn withhold_session(headers: &mut HeaderMap) {
     headers.remove(header::SET_COOKIE);
     headers.remove(SET_COOKIE_2);
 }
 
-/// Whether a request that failed on a connection that was open already may be sent once more (RFC 9110, section 9.2.2).
-pub fn is_repeatable(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+/// Copies a request that is safe to repeat: it has no body, and its method changes nothing (RFC 9110, section 9.2.2).
+pub(crate) fn repeatable_copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let is_safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    if !request.body().is_end_stream() || !is_safe {
+        return None;
+    }
+    let mut copy = Request::new(Either::Right(Full::new(Bytes::new())));
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
 }
 
-/// RFC 9110, section 7.6.1: the standard ones, those that Connection names, and every `Proxy-*`.
+/// Removes the standard hop-by-hop headers, those that Connection names (RFC 9110, section 7.6.1), and every `Proxy-*`.
 fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let mut doomed: Vec<HeaderName> = Vec::new();
+    let mut removed: Vec<HeaderName> = Vec::new();
     for value in headers.get_all(header::CONNECTION) {
         let names = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-        doomed.extend(
+        removed.extend(
             names
                 .filter_map(|name| HeaderName::from_bytes(name).ok())
-                .filter(|name| !frames(name)),
+                .filter(|name| !is_protected(name)),
         );
     }
-    doomed.extend(
+    removed.extend(
         headers
             .keys()
             .filter(|name| name.as_str().starts_with("proxy-"))
             .cloned(),
     );
-    for name in doomed {
+    for name in removed {
         headers.remove(name);
     }
     for name in &HOP_BY_HOP {
@@ -192,13 +204,13 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// A header without which the message would be another one: a client cannot have it dropped by naming it.
-fn frames(name: &HeaderName) -> bool {
+/// Whether a header defines the message or its authorization: naming it in Connection does not remove it.
+fn is_protected(name: &HeaderName) -> bool {
     [header::CONTENT_LENGTH, header::HOST, header::AUTHORIZATION].contains(name)
 }
 
-/// What cargo holds in place of a token, and npm as a Bearer token, says nothing to a registry. One whose credential
-/// goes in another header, or a place outside every scope, would take it for a wrong token.
+/// Removes the placeholder that cargo sends in place of a token, and npm as a Bearer token. A server would take it for a
+/// wrong token if the credential goes in another header or the path is outside every scope.
 fn drop_placeholder(headers: &mut HeaderMap) {
     if headers
         .get(header::AUTHORIZATION)
@@ -208,22 +220,22 @@ fn drop_placeholder(headers: &mut HeaderMap) {
     }
 }
 
-/// HTTP/2 may split Cookie into crumbs; HTTP/1.1 knows one line only (RFC 9113, section 8.2.3).
+/// Joins Cookie headers: HTTP/2 may split them, and HTTP/1.1 allows one line (RFC 9113, section 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
     if headers.get_all(header::COOKIE).iter().nth(1).is_none() {
         return;
     }
-    let crumbs: Vec<&[u8]> = headers
+    let cookies: Vec<&[u8]> = headers
         .get_all(header::COOKIE)
         .iter()
         .map(HeaderValue::as_bytes)
         .collect();
-    if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+    if let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..])) {
         headers.insert(header::COOKIE, joined);
     }
 }
 
-/// RFC 2965, which some servers still know.
+/// RFC 2965; some servers still send it.
 const SET_COOKIE_2: HeaderName = HeaderName::from_static("set-cookie2");
 const HOP_BY_HOP: [HeaderName; 6] = [
     header::CONNECTION,
@@ -269,13 +281,13 @@ mod tests {
     }
 
     #[test]
-    fn connection_cannot_name_what_frames_the_message() {
+    fn connection_cannot_remove_content_length() {
         let headers = rewritten(&[("connection", "content-length"), ("content-length", "3")]);
         assert_eq!(headers.get("content-length").unwrap(), "3");
     }
 
     #[test]
-    fn a_placeholder_never_leaves_and_a_token_of_the_clients_own_does() {
+    fn strips_the_placeholder_and_keeps_the_clients_own_token() {
         assert!(rewritten(&[("authorization", PLACEHOLDER)]).is_empty());
         assert!(rewritten(&[("authorization", "Bearer regauth-placeholder-not-a-secret")]).is_empty());
         assert_eq!(
@@ -285,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn cookie_crumbs_become_one_line() {
+    fn joins_split_cookies_into_one_line() {
         let headers = rewritten(&[("cookie", "a=1"), ("cookie", "b=2")]);
         assert_eq!(headers.get_all("cookie").iter().collect::<Vec<_>>(), ["a=1; b=2"]);
     }
@@ -361,9 +373,9 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Whatever a client names in Connection: what must not travel does not, and what frames the message stays.
+        /// Connection may name any header: hop-by-hop headers are stripped, and protected headers stay.
         #[test]
-        fn nothing_of_the_hop_leaves(
+        fn strips_every_hop_by_hop_header(
             lines in proptest::collection::vec(
                 (
                     "connection|proxy-[a-z]{1,8}|te|transfer-encoding|upgrade|keep-alive|host|expect|content-length|x-[ab]|authorization",
@@ -380,12 +392,12 @@ mod tests {
             let before = parts.headers.clone();
             crate::proxy::exchange::rewrite::request(&mut parts, &UriScheme::HTTPS, &Authority::from_static("corp.example"));
             for name in parts.headers.keys() {
-                let of_the_hop = HOP_BY_HOP.contains(name) || name.as_str().starts_with("proxy-");
-                proptest::prop_assert!(!of_the_hop && name != header::HOST && name != header::EXPECT, "{}", name);
+                let is_hop_by_hop = HOP_BY_HOP.contains(name) || name.as_str().starts_with("proxy-");
+                proptest::prop_assert!(!is_hop_by_hop && name != header::HOST && name != header::EXPECT, "{}", name);
                 let named = before.get_all(header::CONNECTION).iter().any(|value| {
                     value.to_str().unwrap().split(',').any(|word| word.trim().eq_ignore_ascii_case(name.as_str()))
                 });
-                proptest::prop_assert!(!named || frames(name), "{}", name);
+                proptest::prop_assert!(!named || is_protected(name), "{}", name);
             }
             for name in [header::CONTENT_LENGTH, header::AUTHORIZATION] {
                 let [before, after] = [&before, &parts.headers].map(|headers| headers.get_all(&name).iter().count());
