@@ -26,7 +26,7 @@
 //! 7. [`crate::policy::path`] makes sure that the path has one reading, and [`crate::policy::operation`] classifies the
 //!    request as read or write.
 //! 8. [`crate::credential`] provides one generation of the registry's credential (invariant 11).
-//! 9. [`exchange::rewrite`] strips the client's hop-by-hop headers and credentials.
+//! 9. [`exchange::rewrite`] strips hop-by-hop headers and the placeholder. The credential's header replaces the client's.
 //! 10. [`upstream`] picks the worker's [pool](upstream::pool). It takes an open connection, or the
 //!     [`connector`](upstream::connector) opens one.
 //! 11. [`exchange::body`] streams both bodies and cuts one that stalls.
@@ -43,6 +43,11 @@
 //! A rotation replaces neither: the new token goes into the registry's credential, which is swapped on its own. Requests
 //! read all three without a lock. Short locks remain for the peer lookup and the limits of a new connection, and for the
 //! worker's pools at each request.
+
+#![allow(
+    rustdoc::private_intra_doc_links,
+    reason = "the walk leads through private modules; its readers have the source or the private documentation"
+)]
 
 pub mod downstream;
 pub mod exchange;

@@ -1,8 +1,8 @@
 //! Routing: the decision for a CONNECT, and the registry that a request path belongs to.
 //!
-//! [`Routes`] is immutable. The control side builds a new one when a registry is added, changed or removed, and swaps it
-//! in whole, so each request sees one consistent state. A rotation does not touch it: a new token goes into the
-//! registry's credential, which the route shares.
+//! [`Routes`] is immutable. When a registry is added, changed or removed, the control side builds new routes and swaps them
+//! in whole, so each request sees one consistent state. A rotation does not touch them: a new token goes into the
+//! registry's credential, which its route shares.
 //!
 //! Everything here is pure. A CONNECT that is intercepted continues in [`intercept`](crate::proxy::downstream::intercept).
 
@@ -164,7 +164,7 @@ pub struct RegistryRoute {
 }
 
 impl RegistryRoute {
-    /// Whether writes without a grant are allowed now.
+    /// Returns true if clients without a grant may write now.
     pub fn writes_are_open(&self) -> bool {
         self.registry.writes == Writes::Allow || self.usage.writes_open_until().is_some()
     }

@@ -84,7 +84,7 @@ impl ProxyState {
         })
     }
 
-    /// Whether `origin` is our own listener. A request for it would loop.
+    /// Returns true if `origin` is our own listener: a request to it would loop.
     pub(crate) fn is_own_listener(&self, origin: &Origin) -> bool {
         origin.port == self.listen.port()
             && (origin.host.is_loopback() || origin.host == Host::Address(self.listen.ip()))

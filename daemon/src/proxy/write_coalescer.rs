@@ -1,8 +1,8 @@
 //! TLS under HTTP/2 that coalesces writes, for both sides of the proxy.
 //!
-//! The HTTP/2 library flushes after every DATA frame. A flush to the socket would cost a system call, a TLS record for nine
-//! remaining bytes, and a wake-up of the peer for 16 KiB. Here a flush does nothing: [`WriteCoalescer::drive`] writes the
-//! gathered frames when the connection has been polled. More than [`BUFFER_LIMIT`] bytes are written in between.
+//! The HTTP/2 library flushes after every DATA frame of 16 KiB. Each flush to the socket would cost a system call, a TLS
+//! record for nine remaining bytes, and a wake-up of the peer. Here a flush does nothing: [`WriteCoalescer::drive`] writes
+//! the gathered frames after each poll of the connection. More than [`BUFFER_LIMIT`] bytes are written in between.
 //!
 //! Our own code, since tokio-rustls writes at every flush.
 

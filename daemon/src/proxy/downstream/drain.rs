@@ -1,9 +1,9 @@
 //! Grace periods of a draining daemon: it answers every request that it has let in.
 //!
-//! A request in flight finishes. A client that has just connected is about to send a request, and a client that has just
-//! read a response may be sending the next one. Both get a grace period, because closing at once would race with them. It
-//! is long for a busy client and short for a person who waits for the daemon to stop. After it, an idle connection ends
-//! (`Connection: close`, GOAWAY). A [tunnel](crate::proxy::downstream::tunnel) has a grace period of its own.
+//! A request in flight finishes. A client that has just connected is about to send a request, and one that has just read
+//! a response may be sending the next. Closing at once would race with both, so they get a grace period. It is long for a
+//! busy client and short for a person who waits for the daemon to stop. After it, an idle connection ends (`Connection:
+//! close`, GOAWAY). A [tunnel](crate::proxy::downstream::tunnel) has a grace period of its own.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -3,8 +3,12 @@
 //! The walk: [`accept`] hands a connection to a worker, [`connect`] reads the CONNECT, and [`authenticate`] identifies the
 //! client. Then the connection is [`intercept`]ed, becomes a [`tunnel`], or carries [`plain`] HTTP.
 //!
-//! Off the walk: [`peer`] looks up the user behind a connection, [`limits`] bounds the connections and requests of a client,
-//! [`drain`] gives open connections time to end, and [`socket`] closes a connection without losing its last bytes.
+//! Off the walk:
+//!
+//! - [`peer`] looks up the user behind a connection.
+//! - [`limits`] bounds the connections and requests of a client.
+//! - [`drain`] gives open connections time to end.
+//! - [`socket`] closes a connection without losing its last bytes.
 
 pub(crate) mod accept;
 pub mod connect;

@@ -208,7 +208,7 @@ mod system {
         bytes
     }
 
-    /// Whether the user namespace maps every user to a number of its own.
+    /// Returns true if the user namespace maps every user to a number of its own.
     fn maps_every_user() -> bool {
         let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
         map.split_whitespace().eq(["0", "0", "4294967295"])

@@ -1,8 +1,8 @@
 //! Closing of client sockets without losing the last bytes.
 //!
-//! Closing a TCP socket while the client still sends (usually HTTP/2 window updates) resets the connection and discards
-//! bytes that the client has not read yet (RFC 9112, section 9.6). So the HTTP server gets a [`ClientSocket`], which hands
-//! the TCP stream back when the server drops it. [`SocketReclaim::linger`] then waits for the client to close first.
+//! Closing a TCP socket while the client still sends resets the connection, and the client loses bytes that it has not
+//! read yet (RFC 9112, section 9.6). HTTP/2 clients still send window updates. So the HTTP server gets a [`ClientSocket`],
+//! which hands the TCP stream back when the server drops it. [`SocketReclaim::linger`] then waits for the client to close.
 
 use std::io;
 use std::net::Shutdown;

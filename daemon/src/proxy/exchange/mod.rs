@@ -1,7 +1,9 @@
 //! One request and its response, between client and registry.
 //!
-//! [`request`] handles a decrypted request from its checks to its response, [`rewrite`] changes headers, [`body`] streams
-//! bodies and enforces a minimum rate, and [`error`] has every response that regauthd writes itself.
+//! - [`request`] handles a decrypted request, from its checks to its response.
+//! - [`rewrite`] changes headers.
+//! - [`body`] streams bodies and enforces a minimum rate.
+//! - [`error`] has every response that regauthd writes itself.
 
 pub(crate) mod request;
 pub mod rewrite;

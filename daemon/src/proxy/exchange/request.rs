@@ -41,7 +41,7 @@ pub(crate) struct InterceptedConnection {
     pub(crate) client: Client,
     /// Host and port of the CONNECT: the only identity (invariant 1).
     pub(crate) host: Arc<InterceptedHost>,
-    /// Whether the SNI named that host, or was absent.
+    /// True if the SNI named that host or was absent.
     pub(crate) sni_matches: bool,
 }
 
@@ -274,7 +274,7 @@ fn check_path_overrides(parts: &Parts) -> Result<(), ProxyError> {
     Ok(())
 }
 
-/// Whether a header has one of these names. `_` equals `-`, as for servers that pass headers on in environment variables
+/// Returns true if a header has one of these names. `_` equals `-`, as for servers that pass headers on in environment variables
 /// (RFC 3875, section 4.1.18).
 fn is_among(names: &[&str], name: &HeaderName) -> bool {
     let same = |one: u8, other: u8| one == other || (one == b'_' && other == b'-');

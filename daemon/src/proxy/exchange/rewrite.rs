@@ -204,7 +204,7 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether a header defines the message or its authorization: naming it in Connection does not remove it.
+/// Returns true if a header defines the message or its authorization: naming it in Connection does not remove it.
 fn is_protected(name: &HeaderName) -> bool {
     [header::CONTENT_LENGTH, header::HOST, header::AUTHORIZATION].contains(name)
 }

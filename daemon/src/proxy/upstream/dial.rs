@@ -159,8 +159,9 @@ fn check_public(address: IpAddr) -> Result<(), Forbidden> {
     }
 }
 
-/// Whether a public address is one of this machine's, whose firewall and listeners may trust local connections. For such an
-/// address the kernel chooses the same source address. Connecting a UDP socket sends no packet.
+/// Returns true if a public address is one of this machine's own. The firewall and listeners may trust local connections.
+///
+/// To reach such an address, the kernel chooses it as the source address too. Connecting a UDP socket sends no packet.
 fn is_own_address(address: IpAddr) -> bool {
     let unspecified: IpAddr = match address {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -174,7 +175,7 @@ fn is_own_address(address: IpAddr) -> bool {
     source_address().is_ok_and(|source| source.ip() == address)
 }
 
-/// Whether an error is a refusal to connect to an address that is not public.
+/// Returns true if an error is a refusal to connect to an address that is not public.
 pub(crate) fn is_forbidden(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<Forbidden>())
 }

@@ -6,7 +6,8 @@
 //!
 //! The walk: [`pool`] finds a connection, or lets [`connector`] open one. [`dial`] and [`trust`] are the details of opening.
 //!
-//! The pools are our own, with one set a worker and boxed futures where they are rare; `docs/performance.md` compares.
+//! The pools are our own because each belongs to a worker, opens its connection during the client's handshake, and moves an
+//! unsent request to another connection. They are not faster than a library's (`docs/performance.md`).
 
 pub(crate) mod connector;
 pub(crate) mod pool;

@@ -243,14 +243,14 @@ impl Pool {
         self.state().reset();
     }
 
-    /// Whether a connection is open or being opened.
+    /// Returns true if a connection is open or being opened.
     pub(super) fn is_in_use(self: &Arc<Self>) -> bool {
         let mut state = self.state();
         state.forget_closed();
         !self.is_idle() || !state.is_empty()
     }
 
-    /// Whether no request is in flight and no connection is being opened: each of these holds the pool.
+    /// Returns true if no request is in flight and no connection is being opened: each of these holds the pool.
     pub(super) fn is_idle(self: &Arc<Self>) -> bool {
         Arc::strong_count(self) == 1
     }

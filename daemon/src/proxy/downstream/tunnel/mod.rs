@@ -39,8 +39,8 @@ fn proxy_error(error: &DialError) -> ProxyError {
     }
 }
 
-/// Relays bytes both ways until both sides have closed, the tunnel is idle for an hour, or the daemon drains and the tunnel
-/// is idle.
+/// Relays bytes both ways until both sides have closed, or the tunnel is idle: for an hour, or for seconds while the daemon
+/// drains.
 pub(crate) async fn relay_until_done(state: &ProxyState, downstream: &TcpStream, upstream: &TcpStream) {
     let relayed = AtomicU64::new(0);
     tokio::select! {
