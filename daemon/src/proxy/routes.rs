@@ -14,9 +14,7 @@ use http::uri::{Authority, Scheme as UriScheme};
 use regauth_shared::RegistryName;
 use time::OffsetDateTime;
 
-use crate::credential::generation::Lease;
-use crate::credential::keeper::Keeper;
-use crate::credential::slot::{Slot, Unavailable};
+use crate::credential::RegistryCredential;
 use crate::host::Origin;
 use crate::policy::path;
 use crate::proxy::exchange::error::ProxyError;
@@ -152,9 +150,7 @@ pub struct RegistryRoute {
     /// Configuration.
     pub registry: Registry,
     /// Credential, in the form that this registry's requests carry.
-    pub credential: Arc<Slot>,
-    /// Lifecycle of the credential, shared by all registries that use it.
-    pub keeper: Arc<Keeper>,
+    pub(crate) credential: Arc<RegistryCredential>,
     /// Verified, pooled connections to the registry.
     pub upstream: Arc<Upstream>,
     /// Problem with the registry's certificates, if there is one.
@@ -167,18 +163,6 @@ impl RegistryRoute {
     /// Returns true if clients without a grant may write now.
     pub fn writes_are_open(&self) -> bool {
         self.registry.writes == Writes::Allow || self.usage.writes_open_until().is_some()
-    }
-
-    /// A generation for one request (invariant 11): nearly always from memory, at once.
-    ///
-    /// # Errors
-    /// [`Unavailable`] says why there is none.
-    pub async fn lease(&self) -> Result<Lease, Unavailable> {
-        match self.credential.ready() {
-            Some(lease) => Ok(lease),
-            // Boxed, since it is rare and every request's future would have to be as large.
-            None => Box::pin(self.credential.lease(&self.keeper)).await,
-        }
     }
 }
 
@@ -250,20 +234,22 @@ fn authority_of(origin: &Origin, plain: bool) -> Authority {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::config::Config;
-    use crate::credential::keeper::tests::outlet;
+    use crate::config::{Config, UpstreamSettings};
+    use crate::credential::Credential;
+    use crate::proxy::upstream::Trust;
+    use crate::proxy::upstream::dial::Dialer;
 
     /// Routes of a configuration's registries, without authorities.
     pub(in crate::proxy) fn routes(text: &str) -> Routes {
         let config = Config::read(text).unwrap();
+        let dialer = Dialer::new(&UpstreamSettings::default(), ([127, 0, 0, 1], 1).into());
         let route = |(name, registry): (RegistryName, Registry)| {
-            let outlet = outlet(registry.scheme.clone());
+            let trust = Trust::new(&[], None, None).unwrap();
             Arc::new(RegistryRoute {
                 name,
+                credential: Credential::fixed().attach(registry.scheme.clone()),
                 registry,
-                credential: outlet.slot,
-                keeper: Arc::new(Keeper::fixed()),
-                upstream: outlet.upstream,
+                upstream: Arc::new(Upstream::new(&dialer, trust, 1).unwrap()),
                 trouble: None,
                 usage: Arc::default(),
             })

@@ -32,7 +32,6 @@ pub(crate) async fn remove_registry(controller: &Controller, request: ByName) ->
         return Err(error);
     }
     books.services.remove(&name);
-    books.serve_credentials();
     controller.publish(&books);
     let mut notes = Vec::new();
     if let Err(error) = controller.delete_credential(&mut books, &name).await {

@@ -14,9 +14,8 @@ use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 
-use crate::credential::generation::Lease;
-use crate::credential::keeper::Cause;
-use crate::credential::slot::Unavailable;
+use crate::credential::refresher::RefreshReason;
+use crate::credential::{Lease, Unavailable};
 use crate::host::Origin;
 use crate::policy::{Operation, path};
 use crate::proxy::downstream::authenticate::Client;
@@ -113,18 +112,22 @@ async fn send_with_credential(
     request: Request<RequestBody>,
     permit: RequestPermit,
 ) -> Result<Response<ResponseBody>, ProxyError> {
-    let copy = if registry.keeper.renews() {
+    let copy = if registry.credential.shared.can_refresh() {
         rewrite::repeatable_copy(&request)
     } else {
         None
     };
-    let number = lease.generation().number;
+    let number = lease.generation().value.number;
     match send_once(worker, registry, lease, request, permit).await {
-        Err(rejected @ ProxyError::TokenRejected(_)) if registry.keeper.renews() => {
+        Err(rejected @ ProxyError::TokenRejected(_)) if registry.credential.shared.can_refresh() => {
             // Boxed, since it is rare and every request's future would have to be as large.
             Box::pin(async move {
-                let renewed = registry.keeper.renew(number, Cause::Rejected).await;
-                let copy = copy.filter(|_| renewed).ok_or(rejected)?;
+                let refreshed = registry
+                    .credential
+                    .shared
+                    .refresh(number, RefreshReason::Rejected)
+                    .await;
+                let copy = copy.filter(|_| refreshed).ok_or(rejected)?;
                 let lease = self::lease(registry).await?;
                 send_once(worker, registry, lease, copy, client.begin_request()?).await
             })
@@ -142,12 +145,12 @@ async fn send_once(
     mut request: Request<RequestBody>,
     permit: RequestPermit,
 ) -> Result<Response<ResponseBody>, ProxyError> {
-    let header = lease.generation().header();
+    let header = &lease.generation().header;
     header.attach(request.headers_mut());
     let response = forward(worker, &registry.upstream, request, permit).await?;
     let mut response = record_outcome(registry, &lease, response)?;
     rewrite::withhold_session(response.headers_mut());
-    if header.is_reflected_in(response.headers()) {
+    if header.is_leaked_in(response.headers()) {
         tracing::error!(registry = %registry.name, "withheld a response: the registry repeated its token in a header");
         return Err(ProxyError::UpstreamUnsafe);
     }
@@ -289,11 +292,15 @@ fn is_among(names: &[&str], name: &HeaderName) -> bool {
 }
 
 async fn lease(registry: &RegistryRoute) -> Result<Lease, ProxyError> {
-    registry.lease().await.map_err(|unavailable| match unavailable {
-        Unavailable::Locked => ProxyError::StoreLocked,
-        Unavailable::Missing => ProxyError::CredentialUnavailable(registry.name.clone()),
-        Unavailable::Rejected => ProxyError::TokenRejected(registry.name.clone()),
-    })
+    registry
+        .credential
+        .acquire()
+        .await
+        .map_err(|unavailable| match unavailable {
+            Unavailable::Locked => ProxyError::StoreLocked,
+            Unavailable::Missing => ProxyError::CredentialUnavailable(registry.name.clone()),
+            Unavailable::Rejected => ProxyError::TokenRejected(registry.name.clone()),
+        })
 }
 
 /// Reports the registry's status to its usage counters and the circuit breaker.
@@ -306,7 +313,7 @@ fn record_outcome(
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let status = response.status();
     registry.usage.note(status.as_u16());
-    lease.generation().guard().note(status != StatusCode::UNAUTHORIZED);
+    lease.generation().breaker.record(status != StatusCode::UNAUTHORIZED);
     if status == StatusCode::UNAUTHORIZED {
         return Err(ProxyError::TokenRejected(registry.name.clone()));
     }

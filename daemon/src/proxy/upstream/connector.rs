@@ -251,15 +251,15 @@ pub(crate) struct ConnectionLoad {
     active: AtomicU32,
     /// Requests since the connection was opened.
     total: AtomicU32,
-    /// The pool's count of rotations when the connection was opened.
-    pub(super) rotation: u64,
+    /// The pool's count of retirements when the connection was opened.
+    pub(super) retirements: u64,
 }
 
 impl ConnectionLoad {
-    /// Counters of a connection that is opened after `rotation` rotations.
-    pub(super) fn after(rotation: u64) -> Arc<Self> {
+    /// Counters of a connection that is opened after so many retirements of its pool.
+    pub(super) fn after(retirements: u64) -> Arc<Self> {
         Arc::new(Self {
-            rotation,
+            retirements,
             ..Self::default()
         })
     }

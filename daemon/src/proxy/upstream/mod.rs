@@ -25,6 +25,7 @@ use http_body::Body as _;
 use http_body_util::Either;
 use hyper::body::Incoming;
 
+use crate::credential::Rotations;
 use crate::proxy::exchange::body::{RequestBody, UploadProgress};
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::upstream::dial::Dialer;
@@ -38,6 +39,8 @@ pub struct Upstream {
     workers: Vec<Pools>,
     /// The client without its certificate, if it has one.
     anonymous: Option<Arc<Self>>,
+    /// Rotations of the credential that its requests carry.
+    rotations: Rotations,
 }
 
 impl fmt::Debug for Upstream {
@@ -62,18 +65,24 @@ impl Upstream {
             connector: Connector::new(dialer, trust)?,
             workers: (0..workers.max(1)).map(|_| Pools::default()).collect(),
             anonymous,
+            rotations: Rotations::default(),
         })
+    }
+
+    /// Client with the same trust and no connection. It retires its connections after each of `rotations`, because their
+    /// buffers still hold the old token.
+    pub(crate) fn with_rotations(&self, rotations: Rotations) -> Self {
+        Self {
+            connector: self.connector.clone(),
+            workers: self.workers.iter().map(|_| Pools::default()).collect(),
+            anonymous: self.anonymous.clone(),
+            rotations,
+        }
     }
 
     /// Client for requests outside the registry's scopes: without the client certificate, which is a credential too.
     pub(crate) fn anonymous(self: &Arc<Self>) -> Arc<Self> {
         Arc::clone(self.anonymous.as_ref().unwrap_or(self))
-    }
-
-    /// Lets go of the connections, whose buffers still hold the last token: of idle ones now, of others within a second as
-    /// far as new requests are concerned. Has to be called within a runtime.
-    pub fn renew(&self) {
-        self.workers.iter().for_each(|pools| pools.each(Pool::retire));
     }
 
     /// Forgets all connections: new requests open others, since the network or the trusted roots may have changed.
@@ -117,7 +126,7 @@ impl Upstream {
 
     fn pool(&self, worker: usize, scheme: &Scheme, authority: &Authority) -> Option<Arc<Pool>> {
         let pools = self.workers.get(worker % self.workers.len())?;
-        Some(pools.of(scheme, authority, &self.connector))
+        Some(pools.of(scheme, authority, self))
     }
 }
 
@@ -126,7 +135,7 @@ impl Upstream {
 struct Pools(Mutex<Vec<Arc<Pool>>>);
 
 impl Pools {
-    fn of(&self, scheme: &Scheme, authority: &Authority, connector: &Connector) -> Arc<Pool> {
+    fn of(&self, scheme: &Scheme, authority: &Authority, upstream: &Upstream) -> Arc<Pool> {
         let mut pools = self.pools();
         if let Some(pool) = pools.iter().find(|pool| pool.leads_to(scheme, authority)) {
             return Arc::clone(pool);
@@ -135,7 +144,12 @@ impl Pools {
             pools.retain(|pool| pool.is_in_use());
             forget_oldest(&mut pools);
         }
-        let pool = Pool::new(connector.clone(), scheme.clone(), authority.clone());
+        let pool = Pool::new(
+            upstream.connector.clone(),
+            upstream.rotations.clone(),
+            scheme.clone(),
+            authority.clone(),
+        );
         pools.push(Arc::clone(&pool));
         pool
     }

@@ -23,7 +23,9 @@ use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor as _;
 use hyper_util::rt::TokioExecutor;
 use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::credential::Rotations;
 use crate::proxy::exchange::body::RequestBody;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::exchange::rewrite::repeatable_copy;
@@ -38,6 +40,8 @@ pub(crate) struct Pool {
     /// Known from the first connection.
     speaks_h1: AtomicBool,
     state: Mutex<State>,
+    /// Ends [`watch_rotations`] with the pool.
+    _end: DropGuard,
 }
 
 #[derive(Default)]
@@ -48,8 +52,10 @@ struct State {
     idle_h1: Vec<H1Connection>,
     /// HTTP/2 from before a rotation, until another connection is open.
     retired: Vec<H2Connection>,
+    /// Rotations of the credential: after each, all connections are stale.
+    rotations: Rotations,
     /// Number of times that all connections were retired.
-    rotations: u64,
+    retirements: u64,
     opening: Option<Opening>,
     last_used: Option<Instant>,
 }
@@ -75,14 +81,22 @@ impl fmt::Debug for Pool {
 }
 
 impl Pool {
-    /// Pool without a connection.
-    pub(super) fn new(connector: Connector, scheme: Scheme, authority: Authority) -> Arc<Self> {
-        Arc::new(Self {
+    /// Pool without a connection. Must be called within the worker's runtime.
+    pub(super) fn new(connector: Connector, rotations: Rotations, scheme: Scheme, authority: Authority) -> Arc<Self> {
+        let end = CancellationToken::new();
+        let pool = Arc::new(Self {
             connector,
             destination: Destination::new(scheme, authority),
             speaks_h1: AtomicBool::new(false),
-            state: Mutex::default(),
-        })
+            state: Mutex::new(State {
+                rotations: rotations.clone(),
+                ..State::default()
+            }),
+            _end: end.clone().drop_guard(),
+        });
+        let watch = watch_rotations(Arc::downgrade(&pool), rotations);
+        TokioExecutor::new().execute(end.run_until_cancelled_owned(watch));
+        pool
     }
 
     pub(super) fn leads_to(&self, scheme: &Scheme, authority: &Authority) -> bool {
@@ -147,6 +161,12 @@ impl Pool {
 
     fn find_open(self: &Arc<Self>) -> Option<(RequestSender, Arc<ConnectionLoad>)> {
         let mut state = self.state();
+        // `watch_rotations` may not have run yet.
+        if state.rotations.take_changed() {
+            drop(state);
+            self.retire();
+            state = self.state();
+        }
         state.last_used = Some(Instant::now());
         if let Some(found) = state.find() {
             return Some(found);
@@ -192,7 +212,7 @@ impl Pool {
     async fn open(self: &Arc<Self>) -> Result<(RequestSender, Arc<ConnectionLoad>), ProxyError> {
         let (already_open, load) = {
             let state = self.state();
-            (state.h2.len(), ConnectionLoad::after(state.rotations))
+            (state.h2.len(), ConnectionLoad::after(state.retirements))
         };
         let opened = self
             .connector
@@ -217,11 +237,18 @@ impl Pool {
         }
     }
 
+    /// Retires all connections if the credential has been rotated since the last call.
+    fn retire_stale(self: &Arc<Self>) {
+        if self.state().rotations.take_changed() {
+            self.retire();
+        }
+    }
+
     /// Retires all connections. Idle ones close now; one with requests takes more of them until another is open, at most
     /// for [`RETIREMENT`].
     pub(super) fn retire(self: &Arc<Self>) {
         let mut state = self.state();
-        let rotation = state.retire();
+        let retirement = state.retire();
         let is_done = state.retired.is_empty();
         drop(state);
         if is_done {
@@ -232,7 +259,7 @@ impl Pool {
             tokio::time::sleep(RETIREMENT).await;
             let Some(pool) = pool.upgrade() else { return };
             let mut state = pool.state();
-            if state.rotations == rotation {
+            if state.retirements == retirement {
                 state.retired.clear();
             }
         });
@@ -295,20 +322,20 @@ impl State {
         Some((RequestSender::H2(found.sender.clone()), Arc::clone(&found.load)))
     }
 
-    /// Retires all connections and returns the number of this rotation.
+    /// Retires all connections and returns the number of this retirement.
     fn retire(&mut self) -> u64 {
         if self.last_used.is_some_and(|last| last.elapsed() < RETIREMENT) {
-            self.rotations += 1;
+            self.retirements += 1;
             self.idle_h1.clear();
             self.retired.append(&mut self.h2);
         } else {
             self.reset();
         }
-        self.rotations
+        self.retirements
     }
 
     fn reset(&mut self) {
-        self.rotations += 1;
+        self.retirements += 1;
         self.idle_h1.clear();
         self.h2.clear();
         self.retired.clear();
@@ -377,7 +404,7 @@ impl Drop for PooledConnection {
         };
         let load = Arc::clone(&self.active.0);
         let mut state = self.pool.state();
-        if load.rotation == state.rotations {
+        if load.retirements == state.retirements {
             state.idle_h1.push(H1Connection { sender, load });
         }
     }
@@ -386,6 +413,15 @@ impl Drop for PooledConnection {
 impl fmt::Debug for PooledConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PooledConnection")
+    }
+}
+
+/// Closes idle connections after each rotation, before the next request comes.
+async fn watch_rotations(pool: Weak<Pool>, mut rotations: Rotations) {
+    loop {
+        rotations.changed().await;
+        let Some(pool) = pool.upgrade() else { return };
+        pool.retire_stale();
     }
 }
 

@@ -8,6 +8,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::config::UpstreamSettings;
+use crate::credential::Credential;
+use crate::credential::tests::value;
 use crate::proxy::upstream::Trust;
 use crate::proxy::upstream::dial::Dialer;
 
@@ -20,6 +22,10 @@ struct CountingServer {
 
 impl CountingServer {
     async fn start(each: usize) -> (Arc<Self>, Arc<Pool>) {
+        Self::start_with(each, Rotations::default()).await
+    }
+
+    async fn start_with(each: usize, rotations: Rotations) -> (Arc<Self>, Arc<Pool>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = Arc::new(Self::default());
@@ -32,7 +38,7 @@ impl CountingServer {
         });
         let dialer = Dialer::new(&UpstreamSettings::default(), "127.0.0.1:1".parse().unwrap());
         let connector = Connector::new(&dialer, Trust::nobody()).unwrap();
-        let pool = Pool::new(connector, Scheme::HTTP, address.to_string().parse().unwrap());
+        let pool = Pool::new(connector, rotations, Scheme::HTTP, address.to_string().parse().unwrap());
         (server, pool)
     }
 
@@ -99,6 +105,23 @@ async fn a_rotation_closes_idle_connections_and_busy_ones_after_their_response()
 }
 
 #[tokio::test]
+async fn a_rotated_credential_closes_idle_connections_without_a_request() {
+    let credential = Credential::fixed();
+    credential.rotate(value(1)).await;
+    let (server, pool) = CountingServer::start_with(100, credential.rotations()).await;
+    send(&pool, Method::GET).await.unwrap();
+    credential.rotate(value(2)).await;
+    while pool.is_in_use() {
+        tokio::task::yield_now().await;
+    }
+    send(&pool, Method::GET).await.unwrap();
+    credential.rotate(value(3)).await;
+    // At once, before `watch_rotations` has run.
+    send(&pool, Method::GET).await.unwrap();
+    assert_eq!(server.counts(), (3, 3));
+}
+
+#[tokio::test]
 async fn after_a_reset_every_request_opens_a_new_connection() {
     let (server, pool) = CountingServer::start(100).await;
     for number in 1..4 {
@@ -140,7 +163,7 @@ async fn all_waiting_requests_fail_with_the_opening() {
     let (_, pool) = CountingServer::start(1).await;
     let closed_port = Authority::try_from(listener.local_addr().unwrap().to_string()).unwrap();
     drop(listener);
-    let pool = Pool::new(pool.connector.clone(), Scheme::HTTP, closed_port);
+    let pool = Pool::new(pool.connector.clone(), Rotations::default(), Scheme::HTTP, closed_port);
     let (first, second) = tokio::join!(send(&pool, Method::GET), send(&pool, Method::GET));
     assert_eq!(first.unwrap_err(), ProxyError::UpstreamUnreachable);
     assert_eq!(second.unwrap_err(), ProxyError::UpstreamUnreachable);
