@@ -5,7 +5,8 @@
 use sd_notify::NotifyState;
 use tokio_util::sync::CancellationToken;
 
-use crate::proxy::downstream::worker::{Liveness, ProxyState};
+use crate::proxy::downstream::accept::Liveness;
+use crate::proxy::state::ProxyState;
 
 /// Clients can connect, and the state is loaded.
 pub fn ready() {
@@ -45,7 +46,7 @@ pub fn stopping(plane: &ProxyState) {
 /// Says that we are alive for as long as it is true, where a watchdog wants to know: this task runs on the control side's
 /// thread, and every worker has to answer on its own. One that hangs ends the signs of life, and the service manager starts
 /// another daemon.
-pub async fn watchdog(pulse: Liveness, end: CancellationToken) {
+pub async fn watchdog(liveness: Liveness, end: CancellationToken) {
     let Some(limit) = sd_notify::watchdog_enabled() else {
         return;
     };
@@ -56,7 +57,7 @@ pub async fn watchdog(pulse: Liveness, end: CancellationToken) {
             _ = beat.tick() => {}
             () = end.cancelled() => return,
         }
-        if tokio::time::timeout(limit / 2, pulse.beat()).await.is_ok() {
+        if tokio::time::timeout(limit / 2, liveness.check()).await.is_ok() {
             tell(&[NotifyState::Watchdog]);
         } else {
             tracing::error!("a worker does not answer; the service manager is told no more that all is well");

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use regauthd::host::Origin;
-use regauthd::proxy::downstream::connect::First;
+use regauthd::proxy::downstream::connect::FirstRequest;
 
 fuzz_target!(|bytes: &[u8]| {
     // As it is read from a socket: to the first empty line and not a byte further.
@@ -11,7 +11,7 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let head = &bytes[..end + 4];
-    let Ok(First::Connect(connect)) = First::parse(head) else {
+    let Ok(FirstRequest::Connect(connect)) = FirstRequest::parse(head) else {
         return;
     };
     let Ok(target) = connect.target() else { return };

@@ -24,7 +24,7 @@ use crate::control::stores::Stores;
 use crate::credential::source::environment::Environment;
 use crate::credential::store::select::OpenStore;
 use crate::logs::Logs;
-use crate::proxy::downstream::worker::ProxyState;
+use crate::proxy::state::ProxyState;
 use crate::service;
 
 /// What the verbs work on.

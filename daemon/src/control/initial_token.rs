@@ -9,10 +9,9 @@ use crate::config::sources::{json_pointer, lifetime, variable};
 use crate::control::controller::Controller;
 use crate::control::description::{invalid, read};
 use crate::control::state::{State, find};
-use crate::credential::keeper::Keeper;
-use crate::credential::shelf::Present;
-use crate::credential::source::Origin;
-use crate::credential::source::preset::TIMEOUT;
+use crate::credential::source::TokenSource;
+use crate::credential::source::preset::COMMAND_TIMEOUT;
+use crate::credential::{Credential, CredentialState};
 use crate::journal::JournalEntry;
 use crate::registry::{Command, Output, Registry, Source};
 
@@ -64,7 +63,7 @@ fn command(said: &SourceCommand) -> Result<Command, ErrorBody> {
         command: said.command.clone(),
         output,
         ttl: span(&said.ttl, "--source-ttl")?,
-        timeout: span(&said.timeout, "--source-timeout")?.unwrap_or(TIMEOUT),
+        timeout: span(&said.timeout, "--source-timeout")?.unwrap_or(COMMAND_TIMEOUT),
         environment: names
             .collect::<Result<_, _>>()
             .map_err(|error| invalid("--source-env", &error))?,
@@ -75,8 +74,8 @@ fn command(said: &SourceCommand) -> Result<Command, ErrorBody> {
 /// A new registry's credential.
 #[derive(Debug)]
 pub(crate) struct InitialToken {
-    /// What holds it.
-    pub(crate) keeper: Arc<Keeper>,
+    /// The credential.
+    pub(crate) credential: Arc<Credential>,
     /// Its value, or why there is none yet.
     pub(crate) first: Result<Secret, String>,
 }
@@ -93,8 +92,8 @@ pub(crate) async fn fetch(
 ) -> Result<InitialToken, ErrorBody> {
     let supply = match &registry.source {
         Source::Of(owner) => borrowed(books, owner)?,
-        source => match Origin::of(source) {
-            Some(origin) => minted(controller, origin).await,
+        source => match TokenSource::of(source) {
+            Some(source) => fetched(controller, source).await,
             None => given(controller, source, request).await,
         },
     };
@@ -107,29 +106,27 @@ pub(crate) async fn fetch(
 
 fn borrowed(books: &State, owner: &RegistryName) -> Result<InitialToken, ErrorBody> {
     let service = find(&books.services, owner)?;
-    let first = match service.keeper.present() {
-        Present::Ready(value) => Ok(value.secret),
-        Present::Locked => Err("the store is locked".to_owned()),
-        Present::Missing(why) => Err(why),
+    let credential = Arc::clone(&service.credential.shared);
+    let first = match credential.state() {
+        CredentialState::Ready(value) => Ok(value.secret.clone()),
+        CredentialState::Locked => Err("the store is locked".to_owned()),
+        CredentialState::Missing(why) => Err(why),
     };
-    Ok(InitialToken {
-        keeper: Arc::clone(&service.keeper),
-        first,
-    })
+    Ok(InitialToken { credential, first })
 }
 
-async fn minted(controller: &Controller, mut origin: Origin) -> InitialToken {
-    let (minted, first) = match origin.fetch().await {
-        Ok(minted) => (Some(minted.clone()), Ok(minted.secret)),
-        Err(failure) => {
-            let output = failure
+async fn fetched(controller: &Controller, mut source: TokenSource) -> InitialToken {
+    let (fetched, first) = match source.fetch().await {
+        Ok(fetched) => (Some(fetched.clone()), Ok(fetched.secret)),
+        Err(error) => {
+            let output = error
                 .output
                 .map_or_else(String::new, |output| format!("; it said: {output}"));
-            (None, Err(failure.message + &output))
+            (None, Err(error.message + &output))
         }
     };
     InitialToken {
-        keeper: Arc::new(Keeper::renewing(origin, minted, None, &controller.refreshers)),
+        credential: Credential::refreshing(source, fetched, None, &controller.refreshers),
         first,
     }
 }
@@ -143,11 +140,11 @@ async fn given(controller: &Controller, source: &Source, request: &AddRegistry) 
         (_, Some(token)) => Ok(token.clone()),
         (_, None) => Err("a token is needed for the store".to_owned()),
     };
-    let keeper = Arc::new(Keeper::fixed());
-    let present = match &first {
-        Ok(secret) => Present::Ready(JournalEntry::first().value(secret.clone())),
-        Err(why) => Present::Missing(why.clone()),
+    let credential = Credential::fixed();
+    let state = match &first {
+        Ok(secret) => JournalEntry::first().value(secret.clone()).into(),
+        Err(why) => CredentialState::Missing(why.clone()),
     };
-    keeper.replace(present).await;
-    InitialToken { keeper, first }
+    credential.rotate(state).await;
+    InitialToken { credential, first }
 }

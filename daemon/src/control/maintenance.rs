@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::control::controller::Controller;
 use crate::control::state::State;
+use crate::credential::CredentialState;
 use crate::credential::fingerprint::Fingerprint;
-use crate::credential::shelf::Present;
-use crate::credential::source::Origin;
+use crate::credential::source::TokenSource;
 use crate::journal::{JournalEntry, Rotation};
 
 impl Controller {
@@ -20,7 +20,7 @@ impl Controller {
         for service in self.glance().services.values() {
             service.upstream.reset();
         }
-        self.plane.strangers.reset();
+        self.plane.passthrough.reset();
         self.plane.public_only_passthrough.reset();
     }
 
@@ -28,7 +28,7 @@ impl Controller {
     fn rest_guards(&self) {
         for service in self.glance().services.values() {
             if let Some(generation) = service.credential.generation() {
-                generation.guard().rest();
+                generation.breaker.expire_trust();
             }
         }
     }
@@ -45,13 +45,13 @@ impl Controller {
         let State { services, ledger, .. } = books;
         let comes_from_elsewhere = |name: &RegistryName| {
             let source = services.get(name).map(|service| &service.registry.source);
-            source.is_some_and(|source| Origin::of(source).is_some())
+            source.is_some_and(|source| TokenSource::of(source).is_some())
         };
         let before = ledger.sourced.len();
         ledger.sourced.retain(|name, _| comes_from_elsewhere(name));
         let mut changed = ledger.sourced.len() != before;
         for (name, service) in services.iter().filter(|(name, _)| comes_from_elsewhere(name)) {
-            let Present::Ready(value) = service.keeper.present() else {
+            let CredentialState::Ready(value) = service.credential.shared.state() else {
                 continue;
             };
             let record = JournalEntry::of(&value);

@@ -14,7 +14,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use regauth_shared::paths::Folders;
 use regauth_shared::response::{SocketOrigin, Sockets};
-use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
@@ -33,15 +32,10 @@ use crate::control::state::StateLock;
 use crate::control::stores::Stores;
 use crate::credential::store::StoreKind;
 use crate::credential::store::select::{self, OpenStore, OtherStore};
-use crate::grant::Grants;
 use crate::home::{self, Lock};
 use crate::inherited_sockets::{self, InheritedSockets};
-use crate::proxy::downstream::accept;
-use crate::proxy::downstream::limits::ConnectionLimits;
-use crate::proxy::downstream::peer::Peers;
-use crate::proxy::downstream::worker::{Counters, ProxyState, Workers};
-use crate::proxy::upstream::dial::Dialer;
-use crate::proxy::upstream::{Trust, Upstream};
+use crate::proxy::downstream::accept::{self, Workers};
+use crate::proxy::state::ProxyState;
 use crate::service;
 
 /// A running daemon.
@@ -96,7 +90,7 @@ impl Daemon {
         record_store(&config_file, &config, store.kind, options.ephemeral)?;
         let system_roots = system_roots.await.map_err(|error| StartError::Threads(error.into()))?;
         let number = options.workers.unwrap_or_else(Workers::usual_number);
-        let plane = Arc::new(plane(&config, grants, listen, &system_roots, number)?);
+        let plane = Arc::new(ProxyState::new(&config, grants, listen, &system_roots, number)?);
         let workers = Workers::start(number, &plane).map_err(StartError::Threads)?;
         let controller = Arc::new(Controller {
             folders,
@@ -147,7 +141,7 @@ impl Daemon {
         let background = TaskTracker::new();
         let end = CancellationToken::new();
         let conversations = TaskTracker::new();
-        background.spawn(service::watchdog(self.workers.pulse(), end.clone()));
+        background.spawn(service::watchdog(self.workers.liveness(), end.clone()));
         background.spawn(server::serve(
             self.control,
             self.visitors,
@@ -226,33 +220,6 @@ async fn listen(
     let listener = inherited_sockets::proxy(passed, asked).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
-}
-
-pub(crate) fn plane(
-    config: &Config,
-    grants: Grants,
-    listen: SocketAddr,
-    roots: &[CertificateDer<'static>],
-    workers: usize,
-) -> Result<ProxyState, StartError> {
-    let dialer = Dialer::new(&config.upstream, listen);
-    let public_only_dialer = dialer.guarded();
-    let trust = Trust::new(roots, None, None)?;
-    Ok(ProxyState {
-        routes: ArcSwap::default(),
-        strangers: Upstream::new(&dialer, trust.clone(), workers)?,
-        dialer,
-        clients: config.clients,
-        peers: Peers::new(),
-        grants: ArcSwap::from_pointee(grants),
-        limits: ConnectionLimits::default(),
-        public_only_passthrough: Upstream::new(&public_only_dialer, trust, workers)?,
-        public_only_dialer,
-        listen,
-        drain: CancellationToken::new(),
-        tasks: TaskTracker::new(),
-        counters: Counters::default(),
-    })
 }
 
 /// How long conversations on the control socket may take to end after the drain.

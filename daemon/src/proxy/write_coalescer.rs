@@ -1,8 +1,10 @@
-//! TLS under HTTP/2 that writes frames together.
+//! TLS under HTTP/2 that coalesces writes, for both sides of the proxy.
 //!
-//! The HTTP/2 library flushes behind every DATA frame. Written then, each would cost a system call, a record for its last
-//! nine bytes, and a peer that is woken for 16 KiB. Here a flush is only remembered: [`WriteCoalescer::drive`] writes what has gathered
-//! once the connection has nothing more to say for now, and what is more than [`ENOUGH`] is written in between.
+//! The HTTP/2 library flushes after every DATA frame of 16 KiB. Each flush to the socket would cost a system call, a TLS
+//! record for nine remaining bytes, and a wake-up of the peer. Here a flush does nothing: [`WriteCoalescer::drive`] writes
+//! the gathered frames after each poll of the connection. More than [`BUFFER_LIMIT`] bytes are written in between.
+//!
+//! Our own code, since tokio-rustls writes at every flush.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -15,26 +17,26 @@ use std::task::{Context, Poll, ready};
 use rustls::{ConnectionCommon, SideData};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A connection whose handshake is over, for one HTTP/2 connection to read and write.
+/// TLS stream after its handshake, for one HTTP/2 connection to read and write.
 pub(crate) struct CoalescedStream<IO, C>(Arc<Mutex<Tls<IO, C>>>);
 
-/// What writes that which the [`CoalescedStream`] connection has gathered.
+/// Writer of the frames that a [`CoalescedStream`] has gathered.
 pub(crate) struct WriteCoalescer<IO, C>(Arc<Mutex<Tls<IO, C>>>);
 
 struct Tls<IO, C> {
     io: IO,
     session: C,
-    /// ScriptedSource to whoever reads or writes next: nobody waited when it happened.
+    /// Write error for the next read or write: no caller waits while the coalescer writes.
     failed: Option<io::Error>,
 }
 
-/// Corks a connection: `io` has carried the handshake of `session`, and all of it is written.
-pub(crate) fn cork<IO, C, S>(io: IO, mut session: C) -> (CoalescedStream<IO, C>, WriteCoalescer<IO, C>)
+/// Makes a coalesced stream of a TLS session whose handshake on `io` has been written completely.
+pub(crate) fn coalesce<IO, C, S>(io: IO, mut session: C) -> (CoalescedStream<IO, C>, WriteCoalescer<IO, C>)
 where
     C: DerefMut<Target = ConnectionCommon<S>>,
     S: SideData,
 {
-    session.set_buffer_limit(Some(ENOUGH));
+    session.set_buffer_limit(Some(BUFFER_LIMIT));
     let tls = Arc::new(Mutex::new(Tls {
         io,
         session,
@@ -49,13 +51,13 @@ where
     C: DerefMut<Target = ConnectionCommon<S>>,
     S: SideData,
 {
-    /// Polls the HTTP/2 on the corked connection to its end, and writes what it says. To be polled by one task, always the
-    /// same.
+    /// Drives the HTTP/2 connection on the stream to its end, and writes its frames after each poll. Exactly one task may
+    /// poll it.
     pub(crate) async fn drive<F: Future>(&self, mut connection: Pin<&mut F>) -> F::Output {
         poll_fn(|context| {
             let polled = connection.as_mut().poll(context);
             let mut tls = lock(&self.0);
-            if let Poll::Ready(Err(error)) = tls.poll_write_out(context) {
+            if let Poll::Ready(Err(error)) = tls.poll_write_tls(context) {
                 tls.failed = Some(error);
                 context.waker().wake_by_ref();
             }
@@ -78,7 +80,7 @@ where
     fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.check()?;
         while self.session.wants_read() {
-            if ready!(self.poll_read_in(context))? == 0 {
+            if ready!(self.poll_read_tls(context))? == 0 {
                 break;
             }
         }
@@ -90,16 +92,16 @@ where
         Poll::Ready(Ok(()))
     }
 
-    /// How many bytes there were; none at the end.
-    fn poll_read_in(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    /// Reads TLS records from the socket; zero bytes at its end.
+    fn poll_read_tls(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut io = Blocking {
             io: &mut self.io,
             context,
         };
         let length = ready!(unless_blocked(self.session.read_tls(&mut io)))?;
         if let Err(error) = self.session.process_new_packets() {
-            // The alert that says why, if there is room for it.
-            let _ = self.poll_write_out(context);
+            // Sends the alert, if the socket takes it.
+            let _ = self.poll_write_tls(context);
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
         }
         Poll::Ready(Ok(length))
@@ -112,13 +114,13 @@ where
         }
         loop {
             match self.session.writer().write_vectored(slices)? {
-                0 => ready!(self.poll_write_out(context))?,
+                0 => ready!(self.poll_write_tls(context))?,
                 length => return Poll::Ready(Ok(length)),
             }
         }
     }
 
-    fn poll_write_out(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_write_tls(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.session.wants_write() {
             let mut io = Blocking {
                 io: &mut self.io,
@@ -133,7 +135,7 @@ where
 
     fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.session.send_close_notify();
-        ready!(self.poll_write_out(context))?;
+        ready!(self.poll_write_tls(context))?;
         Pin::new(&mut self.io).poll_shutdown(context)
     }
 }
@@ -171,7 +173,7 @@ where
         true
     }
 
-    /// Remembered, and done by [`WriteCoalescer::drive`].
+    /// Does nothing: [`WriteCoalescer::drive`] flushes.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(lock(&self.0).check())
     }
@@ -187,12 +189,12 @@ impl<IO, C> fmt::Debug for CoalescedStream<IO, C> {
     }
 }
 
-/// One task uses both sides: never contended.
+/// One task uses the stream and the coalescer, so the lock is never contended.
 fn lock<IO, C>(tls: &Mutex<Tls<IO, C>>) -> MutexGuard<'_, Tls<IO, C>> {
     tls.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A socket as rustls wants it, which says "would block" and wakes the task when it would no more.
+/// Adapter from an async socket to the blocking one of rustls: it returns "would block" and wakes the task later.
 struct Blocking<'a, 'b, IO> {
     io: &'a mut IO,
     context: &'a mut Context<'b>,
@@ -234,8 +236,8 @@ fn unless_blocked<T>(outcome: io::Result<T>) -> Poll<io::Result<T>> {
     }
 }
 
-/// How many bytes are gathered.
-const ENOUGH: usize = 64 * 1024;
+/// Limit on gathered bytes.
+const BUFFER_LIMIT: usize = 64 * 1024;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -8,14 +8,12 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 use crate::config::Config;
 use crate::control::controller::Controller;
 use crate::control::state::State;
-use crate::credential::fingerprint::Known;
-use crate::credential::keeper::Keeper;
-use crate::credential::shelf::Present;
-use crate::credential::slot::Slot;
-use crate::credential::source::Origin;
+use crate::credential::fingerprint::KnownGeneration;
+use crate::credential::source::TokenSource;
 use crate::credential::store::Item;
+use crate::credential::{Credential, CredentialState, RegistryCredential};
 use crate::journal::JournalEntry;
-use crate::proxy::routes::Service;
+use crate::proxy::routes::RegistryRoute as Service;
 use crate::proxy::upstream::{Trust, Upstream};
 use crate::registry::{Registry, Source};
 
@@ -23,15 +21,15 @@ impl Controller {
     /// Makes the books say what the configuration says: new registries come in, gone ones leave, changed ones keep
     /// their credential.
     pub(crate) async fn apply_config(&self, books: &mut State, config: &Config) -> Result<(), ErrorBody> {
-        let mut keepers = BTreeMap::new();
+        let mut credentials = BTreeMap::new();
         for (name, registry) in &config.registries {
             if config.owner(name) == name {
-                keepers.insert(name, self.keeper(books, name, registry).await);
+                credentials.insert(name, self.credential(books, name, registry).await);
             }
         }
         let mut services = BTreeMap::new();
         for (name, registry) in &config.registries {
-            let Some(keeper) = keepers.get(config.owner(name)) else {
+            let Some(credential) = credentials.get(config.owner(name)) else {
                 continue;
             };
             let previous = books.services.get(name);
@@ -39,11 +37,8 @@ impl Controller {
             let service = Service {
                 name: name.clone(),
                 registry: registry.clone(),
-                credential: previous
-                    .and_then(|previous| slot_to_keep(previous, registry, keeper))
-                    .unwrap_or_default(),
-                keeper: Arc::clone(keeper),
-                upstream,
+                credential: registry_credential(previous, registry, credential),
+                upstream: Arc::new(upstream.with_rotations(credential.rotations())),
                 trouble,
                 usage: previous.map_or_else(Arc::default, |service| Arc::clone(&service.usage)),
             };
@@ -54,39 +49,38 @@ impl Controller {
             books.services = before;
             return Err(error);
         }
-        books.serve_credentials();
         self.publish(books);
         self.write_bundle(books)
     }
 
-    /// What holds a registry's own credential: what held it before, where its source is the same, or another.
-    async fn keeper(&self, books: &mut State, name: &RegistryName, registry: &Registry) -> Arc<Keeper> {
+    /// A registry's own credential: the one from before if its source is the same, or another.
+    async fn credential(&self, books: &mut State, name: &RegistryName, registry: &Registry) -> Arc<Credential> {
         let previous = books.services.get(name);
         let previous = previous.filter(|service| service.registry.source == registry.source);
-        let previous = previous.map(|service| Arc::clone(&service.keeper));
-        if let Some(origin) = Origin::of(&registry.source) {
-            let known = books.ledger.sourced.get(name).map(Known::from);
-            return previous.unwrap_or_else(|| Arc::new(Keeper::renewing(origin, None, known, &self.refreshers)));
+        let previous = previous.map(|service| Arc::clone(&service.credential.shared));
+        if let Some(source) = TokenSource::of(&registry.source) {
+            let known = books.ledger.sourced.get(name).map(KnownGeneration::from);
+            return previous.unwrap_or_else(|| Credential::refreshing(source, None, known, &self.refreshers));
         }
-        let keeper = previous.unwrap_or_else(|| Arc::new(Keeper::fixed()));
-        if keeper.present().value().is_none() {
-            let present = match &registry.source {
+        let credential = previous.unwrap_or_else(Credential::fixed);
+        if credential.state().value().is_none() {
+            let state = match &registry.source {
                 Source::Environment(variable) => self.in_environment(variable),
                 _ => self.stored(books, name).await,
             };
-            keeper.replace(present).await;
+            credential.rotate(state).await;
         }
-        keeper
+        credential
     }
 
-    fn in_environment(&self, variable: &str) -> Present {
+    fn in_environment(&self, variable: &str) -> CredentialState {
         match self.environment.secret(variable) {
-            Ok(secret) => Present::Ready(JournalEntry::first().value(secret)),
-            Err(absent) => Present::Missing(absent.to_string()),
+            Ok(secret) => JournalEntry::first().value(secret).into(),
+            Err(absent) => CredentialState::Missing(absent.to_string()),
         }
     }
 
-    pub(in crate::control) async fn stored(&self, books: &mut State, name: &RegistryName) -> Present {
+    pub(in crate::control) async fn stored(&self, books: &mut State, name: &RegistryName) -> CredentialState {
         match self.store().thread.read(&Item::Credential(name.clone())).await {
             Ok(Some(secret)) => {
                 let interrupted = books.ledger.rotations.contains_key(name);
@@ -94,13 +88,13 @@ impl Controller {
                 if interrupted && let Err(error) = self.write_ledger(&books.ledger) {
                     tracing::warn!(error = error.message, "noted at the next start");
                 }
-                Present::Ready(record.value(secret))
+                record.value(secret).into()
             }
-            Ok(None) => Present::Missing("the store has no token for it".to_owned()),
+            Ok(None) => CredentialState::Missing("the store has no token for it".to_owned()),
             Err(error) => {
                 tracing::warn!(registry = %name, %error, "its token cannot be read");
                 books.store_trouble = Some(error);
-                Present::Locked
+                CredentialState::Locked
             }
         }
     }
@@ -150,8 +144,15 @@ impl Controller {
     }
 }
 
-/// The same slot, so that what is known of its generation stays known, unless it has to become another.
-fn slot_to_keep(previous: &Service, registry: &Registry, keeper: &Arc<Keeper>) -> Option<Arc<Slot>> {
-    let same = previous.registry.scheme == registry.scheme && Arc::ptr_eq(&previous.keeper, keeper);
-    same.then(|| Arc::clone(&previous.credential))
+/// The one from before, so that the circuit breaker stays, unless its credential or scheme is another.
+fn registry_credential(
+    previous: Option<&Arc<Service>>,
+    registry: &Registry,
+    credential: &Arc<Credential>,
+) -> Arc<RegistryCredential> {
+    let previous = previous.map(|previous| &previous.credential);
+    match previous.filter(|previous| previous.fits(credential, &registry.scheme)) {
+        Some(previous) => Arc::clone(previous),
+        None => credential.attach(registry.scheme.clone()),
+    }
 }

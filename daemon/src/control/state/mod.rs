@@ -18,11 +18,10 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::control::error::not_found;
 use crate::control::state::authorities::Identity;
-use crate::credential::shelf::Outlet;
 use crate::credential::store::StoreError;
 use crate::host::Host;
 use crate::journal::Journal;
-use crate::proxy::routes::{Routes, Service};
+use crate::proxy::routes::{RegistryRoute as Service, Routes};
 use crate::registry::{Kind, Registry};
 
 /// The registries in service, by name.
@@ -106,22 +105,6 @@ impl State {
     pub(in crate::control) fn hosts(&self) -> BTreeSet<Host> {
         let registries = self.services.values().map(|service| &service.registry);
         registries.flat_map(Registry::hosts).cloned().collect()
-    }
-
-    /// Tells every keeper which registries use its credential.
-    pub(in crate::control) fn serve_credentials(&self) {
-        for service in self.services.values() {
-            let users = self
-                .services
-                .values()
-                .filter(|user| Arc::ptr_eq(&user.keeper, &service.keeper));
-            let outlets = users.map(|user| Outlet {
-                slot: Arc::clone(&user.credential),
-                scheme: user.registry.scheme.clone(),
-                upstream: Arc::clone(&user.upstream),
-            });
-            service.keeper.serve(outlets.collect());
-        }
     }
 
     /// What requests go by from now on.

@@ -6,9 +6,9 @@ use regauth_shared::{ErrorBody, RegistryName};
 
 use crate::control::controller::Controller;
 use crate::control::state::State;
-use crate::credential::slot::Holding;
+use crate::credential::CredentialState;
 use crate::credential::store::{Item, StoreError};
-use crate::proxy::routes::Service;
+use crate::proxy::routes::RegistryRoute as Service;
 use crate::registry::Source;
 
 impl Controller {
@@ -50,13 +50,13 @@ impl Controller {
         let locked: Vec<Arc<Service>> = books
             .services
             .values()
-            .filter(|service| matches!(*service.credential.load(), Holding::Locked))
+            .filter(|service| matches!(service.credential.state(), CredentialState::Locked))
             .map(Arc::clone)
             .collect();
         for service in locked {
             if service.registry.source == Source::Store {
-                let present = self.stored(&mut books, &service.name).await;
-                service.keeper.replace(present).await;
+                let state = self.stored(&mut books, &service.name).await;
+                service.credential.shared.rotate(state).await;
             }
         }
         if let Err(error) = self.ensure_authorities(&mut books).await {

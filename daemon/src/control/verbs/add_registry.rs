@@ -16,7 +16,7 @@ use crate::control::verbs::show;
 use crate::credential::store::Item;
 use crate::host::Host;
 use crate::journal::JournalEntry;
-use crate::proxy::routes::Service;
+use crate::proxy::routes::RegistryRoute as Service;
 use crate::proxy::upstream::Upstream;
 use crate::registry::{Index, Registry, Scope, Source};
 
@@ -34,15 +34,13 @@ pub(crate) async fn add_registry(controller: &Controller, request: AddRegistry) 
     let name = request.name.clone();
     books.ledger.pending.insert(name.clone());
     if service.registry.source == Source::Store {
-        let record = service
-            .keeper
-            .present()
+        let state = service.credential.shared.state();
+        let record = state
             .value()
-            .map_or_else(JournalEntry::first, JournalEntry::of);
+            .map_or_else(JournalEntry::first, |value| JournalEntry::of(value));
         books.ledger.registries.insert(name.clone(), record);
     }
     books.services.insert(name.clone(), Arc::clone(&service));
-    books.serve_credentials();
     if let Err(error) = commit(controller, &mut books, &request, &service.registry).await {
         undo(controller, &mut books, &name).await;
         controller.publish(&books);
@@ -54,7 +52,7 @@ pub(crate) async fn add_registry(controller: &Controller, request: AddRegistry) 
     }
     let verified = verdict == Some(VerdictResult::Accepted);
     if verified && let Some(generation) = service.credential.generation() {
-        generation.guard().note(true);
+        generation.breaker.record(true);
     }
     controller.publish(&books);
     tracing::info!(registry = %name, "added");
@@ -82,7 +80,7 @@ async fn newcomer(controller: &Controller, books: &State, request: &AddRegistry)
     let mut registry = description::registry(request)?;
     refuse_taken_scopes(books, name, &registry)?;
     let upstream = Arc::new(controller.upstream(name, &registry)?);
-    let InitialToken { keeper, first } = initial_token::fetch(controller, books, &registry, request).await?;
+    let InitialToken { credential, first } = initial_token::fetch(controller, books, &registry, request).await?;
     let finding = match &first {
         Ok(secret) if request.verify => Some(asked(&upstream, controller, &registry, name, secret).await?),
         _ => None,
@@ -95,10 +93,9 @@ async fn newcomer(controller: &Controller, books: &State, request: &AddRegistry)
     refuse_taken_scopes(books, name, &registry)?;
     let service = Service {
         name: name.clone(),
+        credential: credential.attach(registry.scheme.clone()),
         registry,
-        credential: Arc::default(),
-        keeper,
-        upstream,
+        upstream: Arc::new(upstream.with_rotations(credential.rotations())),
         trouble: None,
         usage: Arc::default(),
     };
@@ -133,7 +130,6 @@ async fn commit(
 
 async fn undo(controller: &Controller, books: &mut State, name: &RegistryName) {
     books.services.remove(name);
-    books.serve_credentials();
     if let Err(error) = controller.delete_credential(books, name).await {
         tracing::warn!(registry = %name, %error, "its token is deleted when the store opens, if it got there at all");
     }

@@ -10,7 +10,7 @@ use crate::authority::bundle;
 use crate::config::Config;
 use crate::control::controller::Controller;
 use crate::control::verbs::show;
-use crate::credential::slot::Holding;
+use crate::credential::CredentialState;
 use crate::service;
 
 /// Reads the configuration again. A file with errors changes nothing.
@@ -107,7 +107,7 @@ pub(crate) async fn unlock(controller: &Controller, request: Unlock) -> Result<U
     let ready = glance
         .services
         .values()
-        .filter(|service| matches!(*service.credential.load(), Holding::Ready(_)))
+        .filter(|service| matches!(service.credential.state(), CredentialState::Ready(_)))
         .count();
     Ok(Unlocked {
         store: show::store_view(controller, glance.store_trouble.as_ref()),

@@ -10,7 +10,7 @@ use crate::control::controller::Controller;
 use crate::control::error::not_found;
 use crate::control::state::{RegistryRoutes, State};
 use crate::control::verbs::grants;
-use crate::proxy::routes::Service;
+use crate::proxy::routes::RegistryRoute as Service;
 use crate::registry::Source;
 
 /// Removes a registry. From the configuration's write on it does not exist; a secret that the store would not delete is
@@ -32,7 +32,6 @@ pub(crate) async fn remove_registry(controller: &Controller, request: ByName) ->
         return Err(error);
     }
     books.services.remove(&name);
-    books.serve_credentials();
     controller.publish(&books);
     let mut notes = Vec::new();
     if let Err(error) = controller.delete_credential(&mut books, &name).await {

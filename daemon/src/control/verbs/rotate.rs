@@ -11,11 +11,10 @@ use crate::control::probe;
 use crate::control::state::{State, find};
 use crate::control::verbs::verify::ask;
 use crate::credential::fingerprint::Fingerprint;
-use crate::credential::shelf::Present;
-use crate::credential::source::Failure;
+use crate::credential::source::FetchError;
 use crate::credential::store::{Item, StoreError};
 use crate::journal::{Journal, JournalEntry, Rotation};
-use crate::proxy::routes::Service;
+use crate::proxy::routes::RegistryRoute as Service;
 use crate::registry::Source;
 
 /// Replaces a registry's token. After the answer no request uses the old one.
@@ -74,7 +73,7 @@ async fn rotate_stored(
         since: OffsetDateTime::now_utc(),
     };
     store(controller, &mut books.ledger, name, &token, record).await?;
-    service.keeper.replace(Present::Ready(record.value(token))).await;
+    service.credential.shared.rotate(record.value(token).into()).await;
     Ok(rotated(service, generation, finding, Vec::new()))
 }
 
@@ -118,23 +117,23 @@ async fn store(
 /// Reads the file or runs the program again, asks the registry, swaps.
 async fn rotate_at_source(controller: &Controller, service: &Service, verify: bool) -> Result<Rotated, ErrorBody> {
     let source = &service.registry.source;
-    let minted = service
-        .keeper
+    let credential = &service.credential.shared;
+    let fetched = credential
         .fetch()
         .await
-        .map_err(|failure| source_error(service, &failure))?;
+        .map_err(|error| source_error(service, &error))?;
     let finding = if verify {
-        Some(asked(controller, service, &minted.secret).await?)
+        Some(asked(controller, service, &fetched.secret).await?)
     } else {
         None
     };
-    let taken = service.keeper.take(minted).await;
-    let note = if taken.is_new {
+    let installed = credential.install(fetched).await;
+    let note = if installed.is_new {
         format!("the token comes from {source}, which was asked again")
     } else {
         format!("the token comes from {source}, which was asked again and gives the same one as before")
     };
-    Ok(rotated(service, taken.number, finding, vec![note]))
+    Ok(rotated(service, installed.number, finding, vec![note]))
 }
 
 /// What the registry says of a new token, if it does not reject it.
@@ -152,7 +151,7 @@ async fn asked(controller: &Controller, service: &Service, token: &Secret) -> Re
 fn rotated(service: &Service, generation: u64, finding: Option<probe::Finding>, mut notes: Vec<String>) -> Rotated {
     let verified = finding.as_ref().is_some_and(probe::Finding::is_accepted);
     if verified && let Some(generation) = service.credential.generation() {
-        generation.guard().note(true);
+        generation.breaker.record(true);
     }
     tracing::info!(registry = %service.name, generation, "rotated");
     let public = finding.filter(probe::Finding::is_public);
@@ -168,7 +167,7 @@ fn rotated(service: &Service, generation: u64, finding: Option<probe::Finding>, 
 }
 
 /// A source's failure as an answer.
-fn source_error(service: &Service, failure: &Failure) -> ErrorBody {
+fn source_error(service: &Service, failure: &FetchError) -> ErrorBody {
     let name = &service.name;
     ErrorBody::new(ErrorKind::Failed, failure.message.clone()).hint(match &failure.output {
         Some(output) => format!("it said: {output}"),

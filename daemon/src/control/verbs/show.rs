@@ -1,13 +1,10 @@
 //! `list`, `show` and `status`: what is configured and how it is doing, never a secret.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use regauth_shared::request::ByName;
-use regauth_shared::response::{
-    CredentialState, CredentialView, Problem, RegistryList, RegistryView, SourceFailure, Status, StoreView,
-};
-use regauth_shared::{ErrorBody, version};
+use regauth_shared::response::{CredentialView, Problem, RegistryList, RegistryView, SourceFailure, Status, StoreView};
+use regauth_shared::{ErrorBody, response, version};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -15,9 +12,9 @@ use crate::config::Clients;
 use crate::control::controller::Controller;
 use crate::control::state::cleanup::left_over;
 use crate::control::state::{RegistryRoutes, find};
-use crate::credential::slot::Holding;
+use crate::credential::CredentialState;
 use crate::credential::store::{StoreError, select};
-use crate::proxy::routes::Service;
+use crate::proxy::routes::RegistryRoute as Service;
 use crate::registry::Source;
 
 /// All registries.
@@ -130,29 +127,24 @@ pub(crate) fn moment(moment: OffsetDateTime) -> String {
 }
 
 fn credential(service: &Service) -> CredentialView {
-    let (state, generation) = match &*service.credential.load() {
-        Holding::Ready(generation) => {
-            let state = if generation.is_over() {
-                CredentialState::Expired
-            } else if generation.guard().is_rejected() {
-                CredentialState::Rejected
-            } else {
-                CredentialState::Ready
-            };
-            (state, Some(Arc::clone(generation)))
-        }
-        Holding::Locked => (CredentialState::Locked, None),
-        Holding::Missing(_) => (CredentialState::Missing, None),
+    let current = service.credential.state();
+    let state = match &current {
+        CredentialState::Ready(generation) if generation.value.has_expired() => response::CredentialState::Expired,
+        CredentialState::Ready(generation) if generation.breaker.is_rejected() => response::CredentialState::Rejected,
+        CredentialState::Ready(_) => response::CredentialState::Ready,
+        CredentialState::Locked => response::CredentialState::Locked,
+        CredentialState::Missing(_) => response::CredentialState::Missing,
     };
-    let news = service.keeper.news();
-    let lifetime = generation.as_ref().and_then(|generation| generation.lifetime);
+    let value = current.value().map(|generation| &generation.value);
+    let lifetime = value.and_then(|value| value.lifetime);
+    let refresh = service.credential.shared.refresh_status();
     CredentialView {
         state,
-        generation: generation.as_ref().map_or(0, |generation| generation.number),
-        since: generation.map(|generation| moment(generation.since)),
+        generation: value.map_or(0, |value| value.number),
+        since: value.map(|value| moment(value.since)),
         expires: lifetime.map(|lifetime| moment(lifetime.expires())),
-        renews: news.renews.map(moment),
-        failure: news.failure.map(|(failure, at)| SourceFailure {
+        renews: refresh.next.map(moment),
+        failure: refresh.failure.map(|(failure, at)| SourceFailure {
             message: failure.message,
             output: failure.output,
             at: moment(at),
@@ -164,7 +156,7 @@ fn problems(controller: &Controller, services: &RegistryRoutes, trouble: Option<
     let plane = &controller.plane;
     let mut problems = Vec::new();
     if plane.clients == Clients::SameUser
-        && let Some(why) = plane.peers.without_proof()
+        && let Some(why) = plane.peers.unavailable()
     {
         problems.push(Problem {
             message: format!("every client needs a grant: {why}"),
@@ -207,23 +199,23 @@ fn untrusted(service: &Service) -> Option<Problem> {
 
 fn problem(service: &Service) -> Option<Problem> {
     let name = &service.name;
-    let failure = service.keeper.news().failure;
-    let message = match (&*service.credential.load(), failure) {
-        (Holding::Ready(generation), _) if generation.guard().is_rejected() => {
+    let failure = service.credential.shared.refresh_status().failure;
+    let message = match (service.credential.state(), failure) {
+        (CredentialState::Ready(generation), _) if generation.breaker.is_rejected() => {
             format!("the registry `{name}` rejects its token")
         }
-        (Holding::Ready(generation), failure) if generation.is_over() => {
+        (CredentialState::Ready(generation), failure) if generation.value.has_expired() => {
             let why = failure.map_or_else(String::new, |(failure, _)| format!(": {}", failure.message));
             format!("the token of the registry `{name}` has expired{why}")
         }
-        (Holding::Ready(_), Some((failure, _))) => {
+        (CredentialState::Ready(_), Some((failure, _))) => {
             format!(
                 "the token of the registry `{name}` cannot be renewed: {}",
                 failure.message
             )
         }
-        (Holding::Missing(why), _) => format!("the registry `{name}` has no token: {why}"),
-        (Holding::Ready(_) | Holding::Locked, _) => return None,
+        (CredentialState::Missing(why), _) => format!("the registry `{name}` has no token: {why}"),
+        (CredentialState::Ready(_) | CredentialState::Locked, _) => return None,
     };
     let hint = match &service.registry.source {
         Source::Store => format!("`regauthctl rotate {name}` gives it a new one"),

@@ -9,8 +9,8 @@ use regauth_shared::{ErrorBody, Secret};
 use crate::control::controller::Controller;
 use crate::control::probe;
 use crate::control::state::find;
-use crate::credential::slot::Holding;
-use crate::proxy::routes::Service;
+use crate::credential::CredentialState;
+use crate::proxy::routes::RegistryRoute as Service;
 
 /// Asks registries about the tokens in use.
 pub(crate) async fn verify(controller: &Controller, request: Verify) -> Result<Verified, ErrorBody> {
@@ -28,9 +28,9 @@ pub(crate) async fn verify(controller: &Controller, request: Verify) -> Result<V
 
 async fn verdict(controller: &Controller, service: &Service) -> Verdict {
     let name = service.name.clone();
-    let generation = match &*service.credential.load() {
-        Holding::Ready(generation) => Arc::clone(generation),
-        Holding::Locked => {
+    let generation = match service.credential.state() {
+        CredentialState::Ready(generation) => generation,
+        CredentialState::Locked => {
             let detail = "the store is locked; `regauthctl unlock` opens it".to_owned();
             return Verdict {
                 name,
@@ -38,18 +38,18 @@ async fn verdict(controller: &Controller, service: &Service) -> Verdict {
                 detail,
             };
         }
-        Holding::Missing(why) => {
+        CredentialState::Missing(why) => {
             return Verdict {
                 name,
                 result: VerdictResult::NoToken,
-                detail: why.clone(),
+                detail: why,
             };
         }
     };
-    let finding = ask(controller, service, generation.secret()).await;
+    let finding = ask(controller, service, &generation.value.secret).await;
     match finding.result {
-        VerdictResult::Accepted => generation.guard().note(true),
-        VerdictResult::Rejected => generation.guard().note(false),
+        VerdictResult::Accepted => generation.breaker.record(true),
+        VerdictResult::Rejected => generation.breaker.record(false),
         _ => {}
     }
     Verdict {
@@ -67,7 +67,7 @@ pub(in crate::control) async fn ask(controller: &Controller, service: &Service, 
 /// Whether a registry's present token is the one that somebody has found elsewhere.
 pub(crate) fn holds(controller: &Controller, request: &CompareToken) -> Result<TokenComparison, ErrorBody> {
     let service = find(&controller.glance().services, &request.name)?;
-    let present = service.keeper.present();
+    let present = service.credential.shared.state();
     Ok(TokenComparison {
         name: request.name.clone(),
         same: present.value().map(|value| value.secret.is_same(&request.token)),

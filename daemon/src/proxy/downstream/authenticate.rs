@@ -1,7 +1,7 @@
-//! Who a client is and what it may: the daemon's own user, or the bearer of a grant.
+//! Client authentication and authorization: the daemon's own user, or the bearer of a grant.
 //!
-//! A grant that is presented is what counts, also for the daemon's own user: a job can be given less than everything.
-//! Without one the kernel's word decides ([`crate::proxy::downstream::peer`]).
+//! A grant takes precedence, also for the daemon's own user: a job can run with fewer rights than its user. Without a
+//! grant, the user that [the kernel names](crate::proxy::downstream::peer) decides.
 
 use std::sync::Arc;
 
@@ -12,73 +12,77 @@ use tokio::net::TcpStream;
 use crate::config::Clients;
 use crate::grant::Grant;
 use crate::policy::Operation;
-use crate::proxy::downstream::limits::{InFlight, Permit, Principal};
+use crate::proxy::downstream::limits::{Permit, Principal, RequestPermit};
 use crate::proxy::downstream::peer::Peer;
-use crate::proxy::downstream::worker::ProxyState;
 use crate::proxy::exchange::error::ProxyError;
-use crate::proxy::routes::{InterceptedHost, Service};
+use crate::proxy::routes::{InterceptedHost, RegistryRoute};
+use crate::proxy::state::ProxyState;
 use crate::proxy::upstream::Upstream;
 use crate::proxy::upstream::dial::Dialer;
 
-/// A connection at the door: counted, and not let in yet.
+/// Connection that is counted and has not authenticated yet.
 #[derive(Clone, Debug)]
 pub(crate) struct UnauthenticatedClient {
     peer: Peer,
-    seat: Arc<Permit>,
+    permit: Arc<Permit>,
 }
 
 impl UnauthenticatedClient {
-    /// Asks the kernel whose the connection is.
+    /// Looks up the peer of a new connection and counts it.
     ///
     /// # Errors
-    /// [`ProxyError::Busy`] when its party has as many connections as it may.
-    pub(crate) fn at_the_door(plane: &ProxyState, stream: &TcpStream) -> Result<Self, ProxyError> {
-        let gone = |_| ProxyError::BadRequest;
-        let (client, server) = (stream.peer_addr().map_err(gone)?, stream.local_addr().map_err(gone)?);
-        let peer = plane.peers.of(client, server);
-        let seat = plane.limits.enter(Principal::from(peer)).ok_or(ProxyError::Busy)?;
+    /// [`ProxyError::Busy`] when the peer has reached its connection limit.
+    pub(crate) fn identify(state: &ProxyState, stream: &TcpStream) -> Result<Self, ProxyError> {
+        let disconnected = |_| ProxyError::BadRequest;
+        let client = stream.peer_addr().map_err(disconnected)?;
+        let server = stream.local_addr().map_err(disconnected)?;
+        let peer = state.peers.resolve(client, server);
+        let permit = state.limits.acquire(Principal::from(peer)).ok_or(ProxyError::Busy)?;
         Ok(Self {
             peer,
-            seat: Arc::new(seat),
+            permit: Arc::new(permit),
         })
     }
 
-    /// Lets it in, given the values of its Proxy-Authorization lines.
+    /// Authenticates by the values of the request's Proxy-Authorization headers, or by the peer.
     ///
     /// # Errors
-    /// [`ProxyError::GrantRequired`] when it shows no living grant and needs one.
-    pub(crate) fn admit<'a>(
+    /// [`ProxyError::GrantRequired`] when the client needs a grant and shows no valid one, and [`ProxyError::Busy`]
+    /// when the grant has reached its connection limit.
+    pub(crate) fn authenticate<'a>(
         &self,
-        plane: &ProxyState,
+        state: &ProxyState,
         authorization: impl Iterator<Item = &'a [u8]>,
     ) -> Result<Client, ProxyError> {
-        // Whatever else is in that header is meant for another proxy.
-        let mut tokens = authorization.filter_map(token);
+        // Any other content of that header is meant for another proxy.
+        let mut tokens = authorization.filter_map(grant_token);
         let Some(token) = tokens.next() else {
-            let needs_nothing = plane.clients == Clients::SameUser && self.peer == Peer::Owner;
-            return if needs_nothing {
-                Ok(Client {
-                    grant: None,
-                    seat: Arc::clone(&self.seat),
-                })
-            } else {
-                Err(ProxyError::GrantRequired)
-            };
+            return self.authenticate_by_peer(state);
         };
         if tokens.next().is_some() {
             return Err(ProxyError::GrantRequired);
         }
-        let grant = plane.grants.load().of(&token).ok_or(ProxyError::GrantRequired)?;
-        let seat = plane.limits.enter(Principal::Grant(grant.terms.id.clone()));
+        let grant = state.grants.load().of(&token).ok_or(ProxyError::GrantRequired)?;
+        let permit = state.limits.acquire(Principal::Grant(grant.terms.id.clone()));
         Ok(Client {
             grant: Some(grant),
-            seat: Arc::new(seat.ok_or(ProxyError::Busy)?),
+            permit: Arc::new(permit.ok_or(ProxyError::Busy)?),
+        })
+    }
+
+    fn authenticate_by_peer(&self, state: &ProxyState) -> Result<Client, ProxyError> {
+        if state.clients != Clients::SameUser || self.peer != Peer::Owner {
+            return Err(ProxyError::GrantRequired);
+        }
+        Ok(Client {
+            grant: None,
+            permit: Arc::clone(&self.permit),
         })
     }
 }
 
-/// The token of `Basic base64(regauth:TOKEN)` (RFC 7617), whether or not it is a grant's.
-fn token(authorization: &[u8]) -> Option<Vec<u8>> {
+/// Token of `Basic base64(regauth:TOKEN)` (RFC 7617); it need not belong to a grant.
+fn grant_token(authorization: &[u8]) -> Option<Vec<u8>> {
     let (scheme, rest) = authorization.split_at_checked(6)?;
     if !scheme.eq_ignore_ascii_case(b"basic ") {
         return None;
@@ -87,71 +91,76 @@ fn token(authorization: &[u8]) -> Option<Vec<u8>> {
     pair.strip_prefix(b"regauth:").map(<[u8]>::to_vec)
 }
 
-/// A client that was let in.
+/// Authenticated client.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     grant: Option<Arc<Grant>>,
-    seat: Arc<Permit>,
+    permit: Arc<Permit>,
 }
 
 impl Client {
-    /// Counts a request of its.
+    /// Counts a request of this client.
     ///
     /// # Errors
-    /// [`ProxyError::Busy`] when it has as many in flight as it may.
-    pub(crate) fn begin_request(&self) -> Result<InFlight, ProxyError> {
-        self.seat.begin_request().ok_or(ProxyError::Busy)
+    /// [`ProxyError::Busy`] when the client has reached its request limit.
+    pub(crate) fn begin_request(&self) -> Result<RequestPermit, ProxyError> {
+        self.permit.begin_request().ok_or(ProxyError::Busy)
     }
 
-    /// Invariant 5, and the terms of a grant. A grant for writes was given to this client to write with, so it does not
-    /// wait for `allow`; one for reads does not profit from it.
+    /// Checks that the client may do `operation` on a registry (invariant 5 and the terms of a grant).
+    ///
+    /// A grant for writes does not need `regauthctl allow`. A grant for reads does not profit from it.
     ///
     /// # Errors
     /// [`ProxyError::WriteDenied`] or [`ProxyError::GrantDenied`].
-    pub(crate) fn permit(&self, service: &Service, operation: Operation) -> Result<(), ProxyError> {
+    pub(crate) fn authorize(&self, registry: &RegistryRoute, operation: Operation) -> Result<(), ProxyError> {
         match &self.grant {
-            Some(grant) if grant.covers(&service.name, operation) => Ok(()),
+            Some(grant) if grant.covers(&registry.name, operation) => Ok(()),
             Some(_) => Err(ProxyError::GrantDenied),
-            None if operation == Operation::Write && !service.writes_are_open() => {
-                Err(ProxyError::WriteDenied(service.name.clone()))
+            None if operation == Operation::Write && !registry.writes_are_open() => {
+                Err(ProxyError::WriteDenied(registry.name.clone()))
             }
             None => Ok(()),
         }
     }
 
-    /// Whether it may ask a registry's host for what lies outside every scope. `None` is a host that was one when the
-    /// connection was opened.
+    /// Checks that the client may send a request without a credential to an intercepted host.
+    ///
+    /// `None` is a host whose registries were removed after the CONNECT.
     ///
     /// # Errors
-    /// [`ProxyError::GrantDenied`] when its grant opens no registry there.
-    pub(crate) fn visit(&self, site: Option<&InterceptedHost>) -> Result<(), ProxyError> {
-        let opens = |grant: &Grant, site: &InterceptedHost| site.services().any(|service| grant.opens(&service.name));
+    /// [`ProxyError::GrantDenied`] when the client's grant opens no registry on that host.
+    pub(crate) fn authorize_passthrough(&self, host: Option<&InterceptedHost>) -> Result<(), ProxyError> {
+        let opens = |grant: &Grant, host: &InterceptedHost| {
+            let mut registries = host.registries();
+            registries.any(|registry| grant.opens(&registry.name))
+        };
         match &self.grant {
-            Some(grant) if !site.is_some_and(|site| opens(grant, site)) => Err(ProxyError::GrantDenied),
+            Some(grant) if !host.is_some_and(|host| opens(grant, host)) => Err(ProxyError::GrantDenied),
             _ => Ok(()),
         }
     }
 
-    /// The way to hosts nobody configured: for the bearer of a grant only to public ones.
-    pub(crate) fn dialer(&self, plane: &ProxyState) -> Dialer {
+    /// Dialer for tunnels; bearers of a grant reach public addresses only.
+    pub(crate) fn dialer(&self, state: &ProxyState) -> Dialer {
         if self.grant.is_some() {
-            plane.public_only_dialer.clone()
+            state.public_only_dialer.clone()
         } else {
-            plane.dialer.clone()
+            state.dialer.clone()
         }
     }
 
-    /// The same for plain HTTP.
-    pub(crate) fn strangers<'a>(&self, plane: &'a ProxyState) -> &'a Upstream {
+    /// Upstream for plain HTTP requests; bearers of a grant reach public addresses only.
+    pub(crate) fn passthrough<'a>(&self, state: &'a ProxyState) -> &'a Upstream {
         if self.grant.is_some() {
-            &plane.public_only_passthrough
+            &state.public_only_passthrough
         } else {
-            &plane.strangers
+            &state.passthrough
         }
     }
 
-    /// Waits until its grant is over or revoked; for ever without one.
-    pub(crate) async fn over(&self) {
+    /// Waits until the client's grant expires or is revoked; forever without a grant.
+    pub(crate) async fn grant_ended(&self) {
         match &self.grant {
             Some(grant) => grant.over().await,
             None => std::future::pending().await,
@@ -164,21 +173,21 @@ pub(in crate::proxy) mod tests {
     use super::*;
     use crate::proxy::downstream::limits::ConnectionLimits;
 
-    /// The daemon's own user.
+    /// Client of the daemon's own user.
     pub(in crate::proxy) fn owner() -> Client {
-        let seat = ConnectionLimits::default().enter(Principal::Owner).unwrap();
+        let permit = ConnectionLimits::default().acquire(Principal::Owner).unwrap();
         Client {
             grant: None,
-            seat: Arc::new(seat),
+            permit: Arc::new(permit),
         }
     }
 
     #[test]
-    fn the_token_is_the_password_of_regauth() {
+    fn the_grant_token_is_the_password_of_the_user_regauth() {
         let basic = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
-        assert_eq!(token(basic("regauth:tok").as_bytes()).unwrap(), b"tok");
-        assert_eq!(token(basic("regauth:a:b").as_bytes()).unwrap(), b"a:b");
-        assert_eq!(token(b"bAsIc  cmVnYXV0aDp0b2s=").unwrap(), b"tok");
+        assert_eq!(grant_token(basic("regauth:tok").as_bytes()).unwrap(), b"tok");
+        assert_eq!(grant_token(basic("regauth:a:b").as_bytes()).unwrap(), b"a:b");
+        assert_eq!(grant_token(b"bAsIc  cmVnYXV0aDp0b2s=").unwrap(), b"tok");
         for bad in [
             "",
             "Basic",
@@ -188,7 +197,7 @@ pub(in crate::proxy) mod tests {
             &basic("nocolon"),
             &basic("me:tok"),
         ] {
-            assert_eq!(token(bad.as_bytes()), None, "{bad}");
+            assert_eq!(grant_token(bad.as_bytes()), None, "{bad}");
         }
     }
 }

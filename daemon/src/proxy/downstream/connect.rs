@@ -1,7 +1,9 @@
-//! Reads the first request of a connection: a CONNECT gives a target, an absolute-form request is plain, all else is
-//! refused.
+//! The first request of a connection: a CONNECT becomes a tunnel or is intercepted, an absolute-form request is plain HTTP.
 //!
-//! The head is read without a byte beyond it, so what follows, TLS as a rule, stays in the socket.
+//! The head is read without a byte beyond it, so that what follows (usually TLS) stays in the socket. The client is
+//! [authenticated](crate::proxy::downstream::authenticate) before the target is looked at.
+//!
+//! [`Routes::decide`](crate::proxy::routes::Routes::decide) chooses what happens next.
 
 use std::io;
 use std::time::Duration;
@@ -9,112 +11,119 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::host::{Host, Origin};
-use crate::proxy::decide::{Route, decide};
+use crate::host::Origin;
 use crate::proxy::downstream::authenticate::{Client, UnauthenticatedClient};
-use crate::proxy::downstream::worker::Worker;
 use crate::proxy::downstream::{drain, intercept, plain, tunnel};
 use crate::proxy::exchange::error::ProxyError;
+use crate::proxy::routes::Decision;
+use crate::proxy::state::Worker;
 
-/// Carries one connection from its first byte to its end.
+/// Serves one connection from its first byte to its end.
 pub(crate) async fn serve(worker: Worker, mut stream: TcpStream) {
-    let visitor = match UnauthenticatedClient::at_the_door(&worker.plane, &stream) {
-        Ok(visitor) => visitor,
-        Err(refusal) => {
-            // There are too many of its kind to wait for: what fits into the socket's buffer, which is empty, has to do.
+    let unauthenticated = match UnauthenticatedClient::identify(&worker.state, &stream) {
+        Ok(client) => client,
+        Err(error) => {
+            // The client has too many connections to wait for this one. The empty send buffer takes the response.
             let _ = stream.writable().await;
-            let _ = stream.try_write(refusal.raw_response().as_bytes());
+            let _ = stream.try_write(error.raw_response().as_bytes());
             return;
         }
     };
     let head = tokio::select! {
-        head = tokio::time::timeout(HEAD, read_head(&mut stream)) => head,
-        () = drain::undecided(&worker.plane) => return,
+        head = tokio::time::timeout(HEAD_TIMEOUT, read_head(&mut stream)) => head,
+        () = drain::first_request_grace(&worker.state) => return,
     };
-    // A client that is silent or gone is owed no answer.
+    // A client that is silent or gone gets no response.
     let Ok(Ok(head)) = head else { return };
-    match admit(&head, &worker, &visitor) {
-        Ok(Admitted::Target(target, client)) => {
-            // A connection at the door is counted until it is let in.
-            drop(visitor);
+    match admit(&head, &worker, &unauthenticated) {
+        Ok(Admitted::Connect(target, client)) => {
+            // From here on, only the authenticated client's permit counts.
+            drop(unauthenticated);
             tokio::select! {
                 () = route(worker, client.clone(), stream, target) => {}
-                () = client.over() => {}
+                () = client.grant_ended() => {}
             }
         }
-        Ok(Admitted::Plain) => plain::serve(worker, visitor, stream, head).await,
-        Err(refusal) => refuse(stream, &refusal).await,
+        Ok(Admitted::Plain) => plain::serve(worker, unauthenticated, stream, head).await,
+        Err(error) => refuse(stream, &error).await,
     }
 }
 
-async fn route(worker: Worker, client: Client, stream: TcpStream, target: Origin) {
-    match decide(&worker.plane.routes.load(), &target) {
-        Route::Tunnel => {
-            let dialer = client.dialer(&worker.plane);
-            tunnel::serve(worker, dialer, stream, target).await;
+async fn route(worker: Worker, client: Client, mut stream: TcpStream, target: Origin) {
+    let decision = worker.state.routes.load().decide(&target);
+    match decision {
+        Decision::Tunnel => match tunnel::dial(client.dialer(&worker.state), &target).await {
+            Ok(upstream) => {
+                if stream.write_all(ESTABLISHED).await.is_ok() {
+                    tunnel::relay_until_done(&worker.state, &stream, &upstream).await;
+                }
+            }
+            Err(error) => refuse(stream, &error).await,
+        },
+        Decision::Intercept(host, tls) => {
+            if stream.write_all(ESTABLISHED).await.is_ok() {
+                intercept::serve(worker, client, stream, host, tls).await;
+            }
         }
-        Route::Intercept(site, tls) => intercept::serve(worker, client, stream, site, tls).await,
-        Route::Refuse(refusal) => refuse(stream, &refusal).await,
+        Decision::Refuse(error) => refuse(stream, &error).await,
     }
 }
 
-/// Answers the CONNECT itself with a refusal and ends the connection.
-pub(crate) async fn refuse(mut stream: TcpStream, refusal: &ProxyError) {
-    tracing::debug!(code = refusal.code(), "refused");
-    if stream.write_all(refusal.raw_response().as_bytes()).await.is_ok() {
+/// Answers the first request with an error and ends the connection.
+async fn refuse(mut stream: TcpStream, error: &ProxyError) {
+    tracing::debug!(code = error.code(), "refused the first request of a connection");
+    if stream.write_all(error.raw_response().as_bytes()).await.is_ok() {
         let _ = stream.shutdown().await;
-        // Closing with unread bytes would reset the connection and take our answer with it.
-        let _ = tokio::time::timeout(
-            LINGER,
-            tokio::io::copy(&mut stream.take(MAX_HEAD as u64), &mut tokio::io::sink()),
-        )
-        .await;
+        // Closing with unread bytes would reset the connection and discard our response.
+        let mut unread = stream.take(MAX_HEAD_BYTES as u64);
+        let _ = tokio::time::timeout(LINGER_TIMEOUT, tokio::io::copy(&mut unread, &mut tokio::io::sink())).await;
     }
 }
 
 enum Admitted {
-    Target(Origin, Client),
+    Connect(Origin, Client),
+    /// Authenticated later, at each request.
     Plain,
 }
 
-fn admit(head: &[u8], worker: &Worker, visitor: &UnauthenticatedClient) -> Result<Admitted, ProxyError> {
-    let First::Connect(connect) = First::parse(head)? else {
+fn admit(head: &[u8], worker: &Worker, unauthenticated: &UnauthenticatedClient) -> Result<Admitted, ProxyError> {
+    let FirstRequest::Connect(connect) = FirstRequest::parse(head)? else {
         return Ok(Admitted::Plain);
     };
-    // Before it is looked at where it wants to go: that is nothing to tell a stranger.
-    let client = visitor.admit(&worker.plane, connect.authorization.iter().copied())?;
+    // Before the target is looked at: an unauthenticated client must not learn which targets are valid.
+    let client = unauthenticated.authenticate(&worker.state, connect.authorization.iter().copied())?;
     let target = connect.target()?;
-    if is_ours(&target, worker) {
+    if worker.state.is_own_listener(&target) {
         return Err(ProxyError::BadRequest);
     }
-    Ok(Admitted::Target(target, client))
+    Ok(Admitted::Connect(target, client))
 }
 
-/// The first request of a connection, taken apart. It may hold a grant's token, so it has no `Debug`.
-pub enum First<'a> {
+/// Parsed head of the first request. It may hold the token of a grant, so it has no `Debug`.
+pub enum FirstRequest<'a> {
     /// A CONNECT.
     Connect(Connect<'a>),
-    /// Anything else, for [`plain`] to look at.
+    /// Any other request.
     Plain,
 }
 
-/// What a CONNECT says that matters here.
+/// The parts of a CONNECT that the proxy uses.
 pub struct Connect<'a> {
     authority: &'a str,
     hosts: Vec<&'a [u8]>,
     authorization: Vec<&'a [u8]>,
 }
 
-impl<'a> First<'a> {
-    /// Takes a head apart that ends with its empty line.
+impl<'a> FirstRequest<'a> {
+    /// Parses a head, up to and including its empty line.
     ///
     /// # Errors
-    /// [`ProxyError::BadRequest`] when it is no head, or one with two ends.
+    /// [`ProxyError::BadRequest`] when it is malformed, or ends earlier by another reading.
     pub fn parse(head: &'a [u8]) -> Result<Self, ProxyError> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut request = httparse::Request::new(&mut headers);
         let parsed = request.parse(head).map_err(|_| ProxyError::BadRequest)?;
-        // A head that ends before ours does (bare line feeds) has two readings.
+        // A head with bare line feeds may end earlier for httparse than for us.
         let complete = parsed == httparse::Status::Complete(head.len());
         let (Some(method), Some(authority), true) = (request.method, request.path, complete) else {
             return Err(ProxyError::BadRequest);
@@ -138,11 +147,11 @@ impl<'a> First<'a> {
 }
 
 impl Connect<'_> {
-    /// The one place that it names.
+    /// Host and port of the tunnel.
     ///
     /// # Errors
-    /// [`ProxyError::BadRequest`] when it names none, or more than one. RFC 9112, section 3.2: one Host, equal to the target;
-    /// some clients leave its port out.
+    /// [`ProxyError::BadRequest`] when the CONNECT names none, or more than one. RFC 9112, section 3.2, asks for one Host
+    /// equal to the target; some clients leave out its port.
     pub fn target(&self) -> Result<Origin, ProxyError> {
         let target = Origin::parse(self.authority, None).map_err(|_| ProxyError::BadRequest)?;
         let agrees = |host: &[u8]| {
@@ -157,18 +166,12 @@ impl Connect<'_> {
     }
 }
 
-/// A request for our own listener would come back to us, and again.
-pub(crate) fn is_ours(origin: &Origin, worker: &Worker) -> bool {
-    let listen = worker.plane.listen;
-    origin.port == listen.port() && (origin.host.is_loopback() || origin.host == Host::Address(listen.ip()))
-}
-
-/// Reads up to and including the empty line that ends a request's head.
+/// Reads a request's head, up to and including its empty line.
 async fn read_head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
-    let mut head = Vec::with_capacity(FIRST_READ);
+    let mut head = Vec::with_capacity(READ_BYTES);
     loop {
         let begin = head.len();
-        head.resize(begin + FIRST_READ, 0);
+        head.resize(begin + READ_BYTES, 0);
         let fresh = head.get_mut(begin..).unwrap_or_default();
         let peeked = stream.peek(fresh).await?;
         if peeked == 0 {
@@ -184,13 +187,13 @@ async fn read_head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
         if end.is_some() {
             return Ok(head);
         }
-        if head.len() > MAX_HEAD {
+        if head.len() > MAX_HEAD_BYTES {
             return Err(io::ErrorKind::InvalidData.into());
         }
     }
 }
 
-/// Where the head ends; `begin` is where the bytes that were not looked at yet begin.
+/// Offset of the head's end; `begin` is the offset of the bytes that have not been searched yet.
 fn end_of_head(bytes: &[u8], begin: usize) -> Option<usize> {
     let from = begin.saturating_sub(3);
     let tail = bytes.get(from..)?;
@@ -199,11 +202,12 @@ fn end_of_head(bytes: &[u8], begin: usize) -> Option<usize> {
         .map(|at| from + at + 4)
 }
 
-/// How long a client may take for its first request's head.
-const HEAD: Duration = Duration::from_secs(20);
-const LINGER: Duration = Duration::from_secs(1);
-const FIRST_READ: usize = 1024;
-const MAX_HEAD: usize = 32 * 1024;
+/// Response to a CONNECT that is tunnelled or intercepted (RFC 9110, section 9.3.6).
+const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
+const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+const READ_BYTES: usize = 1024;
+const MAX_HEAD_BYTES: usize = 32 * 1024;
 const MAX_HEADERS: usize = 64;
 
 #[cfg(test)]
@@ -219,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn leaves_what_follows_the_head_in_the_socket() {
+    async fn leaves_bytes_after_the_head_in_the_socket() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut server, _) = listener.accept().await.unwrap();
@@ -232,15 +236,14 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Whatever stands in the head, there is one place, and Host and the target both name it.
         #[test]
-        fn a_connect_names_one_place_or_none(
+        fn a_connect_has_one_target_that_host_agrees_with_or_none(
             authority in "(corp\\.example|\\[::1\\]|[a-zA-Z0-9.@%\\[\\]-]{0,12})(:[0-9]{0,6})?",
             hosts in proptest::collection::vec("(corp\\.example|\\[::1\\]|[a-zA-Z0-9.@,-]{0,12})(:[0-9]{0,6})?", 0..3),
         ) {
             let lines: String = hosts.iter().map(|host| format!("Host: {host}\r\n")).collect();
             let head = format!("CONNECT {authority} HTTP/1.1\r\n{lines}\r\n");
-            if let Ok(First::Connect(connect)) = First::parse(head.as_bytes())
+            if let Ok(FirstRequest::Connect(connect)) = FirstRequest::parse(head.as_bytes())
                 && let Ok(target) = connect.target()
             {
                 proptest::prop_assert_eq!(Origin::parse(&authority, None), Ok(target.clone()));

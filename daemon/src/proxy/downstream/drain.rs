@@ -1,9 +1,9 @@
-//! How long a draining daemon waits for whom: nobody who was let in finds a closed door in front of an answer.
+//! Grace periods of a draining daemon: it answers every request that it has let in.
 //!
-//! A request in flight finishes. What is asked for in the moment of the end is answered too: a client that has connected is
-//! about to say what it wants, one whose last answer has just come may be sending its next request. An idle connection is
-//! told that it is the last (`Connection: close`, GOAWAY) and ended after a pause that is long for a busy client and short
-//! for a person who waits. How long a tunnel has, it knows itself.
+//! A request in flight finishes. A client that has just connected is about to send a request, and one that has just read
+//! a response may be sending the next. Closing at once would race with both, so they get a grace period. It is long for a
+//! busy client and short for a person who waits for the daemon to stop. After it, an idle connection ends (`Connection:
+//! close`, GOAWAY). A [tunnel](crate::proxy::downstream::tunnel) has a grace period of its own.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,66 +15,67 @@ use http::Response;
 use http::header::{CONNECTION, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 
-use crate::proxy::downstream::worker::ProxyState;
+use crate::proxy::state::ProxyState;
 
-/// Until who has connected and not said what it wants has had its time.
-pub(crate) async fn undecided(plane: &ProxyState) {
-    plane.drain.cancelled().await;
-    tokio::time::sleep(UNDECIDED).await;
+/// Waits for the drain and then as long as a client may take for its CONNECT, its handshake or its first request.
+pub(crate) async fn first_request_grace(state: &ProxyState) {
+    state.drain.cancelled().await;
+    tokio::time::sleep(FIRST_REQUEST_GRACE).await;
 }
 
-/// Until the next request of a busy client would have come; who has not asked for anything yet has its time first.
-pub(crate) async fn between_requests(plane: &ProxyState, requests: &Requests) {
-    plane.drain.cancelled().await;
-    let pause = if requests.has_begun() {
-        BETWEEN_REQUESTS
+/// Waits for the drain and then as long as an HTTP/1.1 client may take for its next request.
+pub(crate) async fn keep_alive_grace(state: &ProxyState, requests: &RequestTracker) {
+    state.drain.cancelled().await;
+    let grace = if requests.has_begun() {
+        KEEP_ALIVE_GRACE
     } else {
-        UNDECIDED
+        FIRST_REQUEST_GRACE
     };
-    tokio::time::sleep(pause).await;
+    tokio::time::sleep(grace).await;
 }
 
-/// The same on HTTP/2, whose GOAWAY comes in two steps and races with no request: only the first one is waited for.
-pub(crate) async fn before_the_first_request(plane: &ProxyState, requests: &Requests) {
-    plane.drain.cancelled().await;
+/// Waits for the drain and then as long as an HTTP/2 client may take for its first request. Later requests need no grace:
+/// GOAWAY has two steps and races with none.
+pub(crate) async fn goaway_grace(state: &ProxyState, requests: &RequestTracker) {
+    state.drain.cancelled().await;
     if !requests.has_begun() {
-        tokio::time::sleep(UNDECIDED).await;
+        tokio::time::sleep(FIRST_REQUEST_GRACE).await;
     }
 }
 
-/// A connection's requests.
+/// Tracker of the requests on one connection.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Requests(Arc<Counts>);
+pub(crate) struct RequestTracker(Arc<RequestCounts>);
 
 #[derive(Debug, Default)]
-struct Counts {
+struct RequestCounts {
     begun: AtomicUsize,
     open: AtomicUsize,
 }
 
-impl Requests {
-    /// One begins; it is open until what comes back is dropped.
-    pub(crate) fn begin(&self) -> Open {
+impl RequestTracker {
+    /// Counts a request as open until the returned guard is dropped.
+    pub(crate) fn begin(&self) -> OpenRequest {
         self.0.begun.fetch_add(1, Ordering::Relaxed);
         self.0.open.fetch_add(1, Ordering::Relaxed);
-        Open(Arc::clone(&self.0))
+        OpenRequest(Arc::clone(&self.0))
     }
 
-    /// Until none has been open for a while. A client that computes does not look at its connections, so it does not see
-    /// a GOAWAY and closes nothing.
-    pub(crate) async fn have_ended(&self) {
-        self.pause_for(STILL).await;
+    /// Waits until no request has been open for [`QUIET_PERIOD`]. A client that compiles does not read its connections, so
+    /// it does not notice a GOAWAY and does not close.
+    pub(crate) async fn until_quiet(&self) {
+        self.until_idle_for(QUIET_PERIOD).await;
     }
 
-    /// Until none has begun or been open for so long; found out a tenth of that later at most.
-    pub(crate) async fn pause_for(&self, long: Duration) {
-        let step = long / 10;
-        let (mut quiet, mut before) = (Duration::ZERO, self.begun());
-        while quiet < long {
+    /// Waits until no request has begun or been open for `period`, with a precision of a tenth of it.
+    pub(crate) async fn until_idle_for(&self, period: Duration) {
+        let step = period / 10;
+        let (mut idle, mut before) = (Duration::ZERO, self.begun());
+        while idle < period {
             tokio::time::sleep(step).await;
             let now = self.begun();
             let none = now == before && self.0.open.load(Ordering::Relaxed) == 0;
-            quiet = if none { quiet + step } else { Duration::ZERO };
+            idle = if none { idle + step } else { Duration::ZERO };
             before = now;
         }
     }
@@ -88,31 +89,30 @@ impl Requests {
     }
 }
 
-/// A request that has begun.
+/// Guard of a request that is open.
 #[derive(Debug)]
-pub(crate) struct Open(Arc<Counts>);
+pub(crate) struct OpenRequest(Arc<RequestCounts>);
 
-impl Drop for Open {
+impl Drop for OpenRequest {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// An answer's body, which keeps its request open.
+/// Response body that keeps its request open until it has been sent.
 #[derive(Debug)]
-pub(crate) struct Answering<B> {
+pub(crate) struct TrackedBody<B> {
     body: B,
-    _open: Open,
+    _open: OpenRequest,
 }
 
-impl<B> Answering<B> {
-    /// Keeps a request open until its body has gone.
-    pub(crate) fn new(body: B, open: Open) -> Self {
+impl<B> TrackedBody<B> {
+    pub(crate) fn new(body: B, open: OpenRequest) -> Self {
         Self { body, _open: open }
     }
 }
 
-impl<B: Body + Unpin> Body for Answering<B> {
+impl<B: Body + Unpin> Body for TrackedBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -132,19 +132,19 @@ impl<B: Body + Unpin> Body for Answering<B> {
     }
 }
 
-/// An answer of HTTP/1.1, the last on its connection when the daemon drains.
-pub(crate) fn last<B>(plane: &ProxyState, mut answer: Response<B>) -> Response<B> {
-    if plane.drain.is_cancelled() {
-        answer
+/// Marks an HTTP/1.1 response as the last on its connection if the daemon drains.
+pub(crate) fn close_if_draining<B>(state: &ProxyState, mut response: Response<B>) -> Response<B> {
+    if state.drain.is_cancelled() {
+        response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    answer
+    response
 }
 
-/// For a CONNECT's head, the handshake after it and the first request, each. They follow at once, but where a client opens
-/// many connections and reads the bundle for each.
-const UNDECIDED: Duration = Duration::from_secs(5);
-const BETWEEN_REQUESTS: Duration = Duration::from_secs(1);
-/// Long enough for the end of an answer to be read by a slow client.
-const STILL: Duration = Duration::from_secs(5);
+/// Applies to a CONNECT's head, its handshake and its first request, each. They usually follow at once. A client that opens
+/// many connections and reads the bundle for each takes longer.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(5);
+const KEEP_ALIVE_GRACE: Duration = Duration::from_secs(1);
+/// Long enough for a slow client to read the end of a response.
+const QUIET_PERIOD: Duration = Duration::from_secs(5);

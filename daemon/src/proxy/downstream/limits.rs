@@ -1,6 +1,6 @@
-//! How many connections and requests each client has open, and how many it may.
+//! Limits on the connections and requests that one client may have open.
 //!
-//! The caps are far above what builds do: they are there so that one client that runs away leaves room for the others.
+//! The limits are far above the needs of a build. They keep one runaway client from starving the others.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,16 +9,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::proxy::downstream::peer::Peer;
 
-/// Who is counted as one.
+/// Client whose connections are counted together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Principal {
     /// All processes of the daemon's user.
     Owner,
-    /// Another user's, as long as they have not shown a grant.
+    /// Another user of this machine, before showing a grant.
     User(u32),
-    /// Another machine's, likewise.
+    /// Another machine, before showing a grant.
     Address(IpAddr),
-    /// The bearers of one grant.
+    /// All bearers of one grant.
     Grant(String),
 }
 
@@ -33,37 +33,37 @@ impl From<Peer> for Principal {
 }
 
 impl Principal {
-    fn most_connections(&self) -> u32 {
+    fn max_connections(&self) -> u32 {
         match self {
-            Self::Owner => OWNER_CONNECTIONS,
-            Self::User(_) | Self::Address(_) => STRANGER_CONNECTIONS,
-            Self::Grant(_) => GRANT_CONNECTIONS,
+            Self::Owner => MAX_OWNER_CONNECTIONS,
+            Self::User(_) | Self::Address(_) => MAX_UNAUTHENTICATED_CONNECTIONS,
+            Self::Grant(_) => MAX_GRANT_CONNECTIONS,
         }
     }
 }
 
-/// Everyone who has a connection.
+/// Counters of every client that has a connection.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionLimits(Arc<Mutex<HashMap<Principal, Arc<ClientCounters>>>>);
 
 impl ConnectionLimits {
-    /// Counts a connection; `None` when the party has as many as it may.
-    pub fn enter(&self, party: Principal) -> Option<Permit> {
-        let mut parties = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let tally = Arc::clone(parties.entry(party.clone()).or_default());
-        take(&tally.connections, party.most_connections())?;
-        drop(parties);
+    /// Counts a connection; `None` when the client has reached its limit.
+    pub fn acquire(&self, principal: Principal) -> Option<Permit> {
+        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let counters = Arc::clone(clients.entry(principal.clone()).or_default());
+        increment_below(&counters.connections, principal.max_connections())?;
+        drop(clients);
         Some(Permit {
             limits: self.clone(),
-            party,
-            tally,
+            principal,
+            counters,
         })
     }
 
-    fn leave(&self, party: &Principal, tally: &ClientCounters) {
-        let mut parties = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if tally.connections.fetch_sub(1, Ordering::Relaxed) == 1 {
-            parties.remove(party);
+    fn release(&self, principal: &Principal, counters: &ClientCounters) {
+        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if counters.connections.fetch_sub(1, Ordering::Relaxed) == 1 {
+            clients.remove(principal);
         }
     }
 }
@@ -74,75 +74,78 @@ struct ClientCounters {
     requests: AtomicU32,
 }
 
-fn take(count: &AtomicU32, most: u32) -> Option<()> {
-    let more = |present: u32| (present < most).then_some(present + 1);
-    count
-        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+fn increment_below(counter: &AtomicU32, limit: u32) -> Option<()> {
+    let incremented = |current: u32| (current < limit).then_some(current + 1);
+    counter
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, incremented)
         .map(drop)
         .ok()
 }
 
-/// A connection, for as long as it is counted.
+/// Permit for one connection, returned on drop.
 #[derive(Debug)]
 pub struct Permit {
     limits: ConnectionLimits,
-    party: Principal,
-    tally: Arc<ClientCounters>,
+    principal: Principal,
+    counters: Arc<ClientCounters>,
 }
 
 impl Permit {
-    /// Counts a request; `None` when the party has as many in flight as it may.
-    pub fn begin_request(&self) -> Option<InFlight> {
-        take(&self.tally.requests, REQUESTS)?;
-        Some(InFlight(Arc::clone(&self.tally)))
+    /// Counts a request; `None` when the client has reached its limit.
+    pub fn begin_request(&self) -> Option<RequestPermit> {
+        increment_below(&self.counters.requests, MAX_REQUESTS)?;
+        Some(RequestPermit(Arc::clone(&self.counters)))
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.limits.leave(&self.party, &self.tally);
+        self.limits.release(&self.principal, &self.counters);
     }
 }
 
-/// A request, from its head to the last byte of its answer.
+/// Permit for one request, held from its head to the last byte of its response.
 #[derive(Debug)]
-pub struct InFlight(Arc<ClientCounters>);
+pub struct RequestPermit(Arc<ClientCounters>);
 
-impl Drop for InFlight {
+impl Drop for RequestPermit {
     fn drop(&mut self) {
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-const OWNER_CONNECTIONS: u32 = 8192;
-const GRANT_CONNECTIONS: u32 = 1024;
-/// Enough to be told that a grant is needed.
-const STRANGER_CONNECTIONS: u32 = 64;
-const REQUESTS: u32 = 8192;
+const MAX_OWNER_CONNECTIONS: u32 = 8192;
+const MAX_GRANT_CONNECTIONS: u32 = 1024;
+/// Enough for a client to learn that it needs a grant.
+const MAX_UNAUTHENTICATED_CONNECTIONS: u32 = 64;
+const MAX_REQUESTS: u32 = 8192;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_party_has_as_many_seats_as_it_may_and_no_bearing_on_others() {
+    fn a_client_at_its_connection_limit_does_not_affect_others() {
         let limits = ConnectionLimits::default();
-        let seats: Vec<_> = (0..STRANGER_CONNECTIONS)
-            .map(|_| limits.enter(Principal::User(1)).unwrap())
+        let permits: Vec<_> = (0..MAX_UNAUTHENTICATED_CONNECTIONS)
+            .map(|_| limits.acquire(Principal::User(1)).unwrap())
             .collect();
-        assert!(limits.enter(Principal::User(1)).is_none());
-        assert!(limits.enter(Principal::User(2)).is_some());
-        drop(seats);
-        assert!(limits.enter(Principal::User(1)).is_some());
-        assert!(limits.0.lock().unwrap().is_empty(), "nobody is remembered who left");
+        assert!(limits.acquire(Principal::User(1)).is_none());
+        assert!(limits.acquire(Principal::User(2)).is_some());
+        drop(permits);
+        assert!(limits.acquire(Principal::User(1)).is_some());
+        assert!(
+            limits.0.lock().unwrap().is_empty(),
+            "a client without connections is forgotten"
+        );
     }
 
     #[test]
-    fn requests_are_counted_until_they_end() {
-        let seat = ConnectionLimits::default().enter(Principal::Owner).unwrap();
-        let requests: Vec<_> = (0..REQUESTS).map(|_| seat.begin_request().unwrap()).collect();
-        assert!(seat.begin_request().is_none());
+    fn requests_count_until_they_end() {
+        let permit = ConnectionLimits::default().acquire(Principal::Owner).unwrap();
+        let requests: Vec<_> = (0..MAX_REQUESTS).map(|_| permit.begin_request().unwrap()).collect();
+        assert!(permit.begin_request().is_none());
         drop(requests);
-        assert!(seat.begin_request().is_some());
+        assert!(permit.begin_request().is_some());
     }
 }

@@ -1,8 +1,9 @@
-//! Plain `http://` requests in absolute form: forwarded as any proxy would, never with a credential.
+//! Plain HTTP: `http://` requests in absolute form, forwarded as any proxy would, without a credential.
 //!
-//! The one exception is a registry that was added with an `http://` scope, which only loopback may have.
+//! The exception is a registry with an `http://` scope, which only a loopback address may have: its requests take the same
+//! way as intercepted ones.
 //!
-//! Who asks is looked at anew with each request, so with whose grant the connection ends is said by the last one.
+//! Each request is authenticated on its own. The connection ends with the grant of the client that sent the last one.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,58 +23,58 @@ use tokio::sync::watch;
 
 use crate::host::Origin;
 use crate::proxy::downstream::authenticate::{Client, UnauthenticatedClient};
-use crate::proxy::downstream::connect::is_ours;
-use crate::proxy::downstream::drain;
-use crate::proxy::downstream::worker::Worker;
+use crate::proxy::downstream::drain::{self, RequestTracker};
 use crate::proxy::exchange::body::MinRateBody;
-use crate::proxy::exchange::error::{Body, BodyFormat, ProxyError};
-use crate::proxy::exchange::{request, rewrite};
+use crate::proxy::exchange::error::{BodyFormat, ProxyError};
+use crate::proxy::exchange::request::{self, ResponseBody};
+use crate::proxy::exchange::rewrite;
+use crate::proxy::state::Worker;
 
-/// Serves a connection whose first request's head is `head` and no CONNECT.
-pub(crate) async fn serve(worker: Worker, visitor: UnauthenticatedClient, stream: TcpStream, head: Vec<u8>) {
-    let (plane, requests) = (Arc::clone(&worker.plane), drain::Requests::default());
-    // It is here because of its first one.
+/// Serves a connection whose first request is no CONNECT; `head` is that request's head.
+pub(crate) async fn serve(worker: Worker, client: UnauthenticatedClient, stream: TcpStream, head: Vec<u8>) {
+    let (state, requests) = (Arc::clone(&worker.state), RequestTracker::default());
+    // The first request has begun: its head was read.
     drop(requests.begin());
     let (read, write) = stream.into_split();
     let stream = tokio::io::join(std::io::Cursor::new(head).chain(read), write);
-    let (asks, asking) = watch::channel(None);
-    let service = service_fn(move |request| respond(worker.clone(), visitor.clone(), asks.clone(), request));
+    let (last_client, client_changes) = watch::channel(None);
+    let service = service_fn(move |request| respond(worker.clone(), client.clone(), last_client.clone(), request));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(IDLE)
-        .max_header_size(MAX_HEADERS)
-        .max_buf_size(BUFFER)
+        .header_read_timeout(IDLE_TIMEOUT)
+        .max_header_size(MAX_HEADER_BYTES)
+        .max_buf_size(BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), service);
-    let ended = async {
+    let served = async {
         let mut served = std::pin::pin!(served);
         tokio::select! {
             result = served.as_mut() => return result,
-            () = drain::between_requests(&plane, &requests) => served.as_mut().graceful_shutdown(),
+            () = drain::keep_alive_grace(&state, &requests) => served.as_mut().graceful_shutdown(),
         }
         served.await
     };
     let ended = tokio::select! {
-        ended = ended => ended,
-        () = over(asking) => return,
+        ended = served => ended,
+        () = last_grant_ended(client_changes) => return,
     };
     if let Err(error) = ended {
         tracing::debug!(error = &error as &dyn std::error::Error, "plain connection ended");
     }
 }
 
-/// Waits until the grant is over of whoever asked last.
-async fn over(mut asking: watch::Receiver<Option<Client>>) {
+/// Waits until the grant of the client that sent the last request ends.
+async fn last_grant_ended(mut client_changes: watch::Receiver<Option<Client>>) {
     loop {
-        let client = asking.borrow_and_update().clone();
-        let over = async {
+        let client = client_changes.borrow_and_update().clone();
+        let grant_ended = async {
             match client {
-                Some(client) => client.over().await,
+                Some(client) => client.grant_ended().await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            () = over => return,
-            asked = asking.changed() => if asked.is_err() {
+            () = grant_ended => return,
+            changed = client_changes.changed() => if changed.is_err() {
                 return std::future::pending().await;
             },
         }
@@ -82,59 +83,54 @@ async fn over(mut asking: watch::Receiver<Option<Client>>) {
 
 async fn respond(
     worker: Worker,
-    visitor: UnauthenticatedClient,
-    asks: watch::Sender<Option<Client>>,
+    client: UnauthenticatedClient,
+    last_client: watch::Sender<Option<Client>>,
     request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
-    let form = BodyFormat::of(request.headers());
-    let answer = answer(&worker, &visitor, &asks, request).await;
-    Ok(drain::last(
-        &worker.plane,
-        answer.unwrap_or_else(|refusal| refusal.response(form)),
-    ))
+) -> Result<Response<ResponseBody>, Infallible> {
+    let format = BodyFormat::of(request.headers());
+    let response = handle(&worker, &client, &last_client, request).await;
+    let response = response.unwrap_or_else(|error| error.response(format).map(Either::Right));
+    Ok(drain::close_if_draining(&worker.state, response))
 }
 
-async fn answer(
+async fn handle(
     worker: &Worker,
-    visitor: &UnauthenticatedClient,
-    asks: &watch::Sender<Option<Client>>,
+    client: &UnauthenticatedClient,
+    last_client: &watch::Sender<Option<Client>>,
     request: Request<Incoming>,
-) -> Result<Response<Body>, ProxyError> {
+) -> Result<Response<ResponseBody>, ProxyError> {
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err(ProxyError::MethodRefused);
     }
-    // Each request anew: a proxy in front of us may mix several clients' on one connection.
+    // At each request: a proxy in front of us may mix the requests of several clients on one connection.
     let authorization = request.headers().get_all(PROXY_AUTHORIZATION).iter();
-    let client = visitor.admit(&worker.plane, authorization.map(HeaderValue::as_bytes))?;
-    asks.send_replace(Some(client.clone()));
+    let client = client.authenticate(&worker.state, authorization.map(HeaderValue::as_bytes))?;
+    last_client.send_replace(Some(client.clone()));
     let (origin, authority) = target(&request)?;
-    if is_ours(&origin, worker) {
+    if worker.state.is_own_listener(&origin) {
         return Err(ProxyError::BadRequest);
     }
-    let site = worker
-        .plane
-        .routes
-        .load()
-        .site(&origin)
-        .filter(|site| site.plain)
-        .map(Arc::clone);
-    if let Some(site) = site {
-        return request::answer(worker, &client, &site, request).await;
+    let routes = worker.state.routes.load();
+    let host = routes.host(&origin).filter(|host| host.plain).map(Arc::clone);
+    drop(routes);
+    if let Some(host) = host {
+        return request::handle(worker, &client, &host, request).await;
     }
-    request::admit_framing(&request)?;
-    let counted = client.begin_request()?;
+    request::check_framing(&request)?;
+    let permit = client.begin_request()?;
     let (mut parts, body) = request.into_parts();
     rewrite::request(&mut parts, &UriScheme::HTTP, &authority);
     request::forward(
         worker,
-        client.strangers(&worker.plane),
+        client.passthrough(&worker.state),
         Request::from_parts(parts, Either::Left(MinRateBody::request(body))),
-        counted,
+        permit,
     )
     .await
 }
 
-/// The absolute form (RFC 9112, section 3.2.2), which overrides Host; a browser's request to ourselves has none.
+/// Target of a request in absolute form (RFC 9112, section 3.2.2), which overrides Host. A browser that opens our own
+/// address sends another form.
 fn target(request: &Request<Incoming>) -> Result<(Origin, Authority), ProxyError> {
     let uri = request.uri();
     if uri.scheme() != Some(&UriScheme::HTTP) {
@@ -145,6 +141,6 @@ fn target(request: &Request<Incoming>) -> Result<(Origin, Authority), ProxyError
     Ok((origin, authority.clone()))
 }
 
-const IDLE: Duration = Duration::from_secs(300);
-const MAX_HEADERS: usize = 32 * 1024;
-const BUFFER: usize = 256 * 1024;
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+const MAX_HEADER_BYTES: usize = 32 * 1024;
+const BUFFER_BYTES: usize = 256 * 1024;

@@ -1,8 +1,8 @@
-//! A client's socket that comes back when the HTTP on it is over, so that its last bytes arrive.
+//! Closing of client sockets without losing the last bytes.
 //!
-//! Closing a TCP socket while the client still sends (HTTP/2 window updates as a rule) resets the connection and takes
-//! what the client has not read yet with it (RFC 9112, section 9.6). What comes back can [`Leftover::linger`] and wait for
-//! the client to close first.
+//! Closing a TCP socket while the client still sends resets the connection, and the client loses bytes that it has not
+//! read yet (RFC 9112, section 9.6). HTTP/2 clients still send window updates. So the HTTP server gets a [`ClientSocket`],
+//! which hands the TCP stream back when the server drops it. [`SocketReclaim::linger`] then waits for the client to close.
 
 use std::io;
 use std::net::Shutdown;
@@ -15,78 +15,78 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
-/// A client's socket, lent to the HTTP on it.
+/// Client socket that hands its stream to a [`SocketReclaim`] on drop.
 #[derive(Debug)]
-pub(crate) struct Socket {
-    /// Taken when it is dropped.
+pub(crate) struct ClientSocket {
+    /// `None` only while the socket is dropped.
     stream: Option<TcpStream>,
     last_body: Option<Instant>,
-    back: Option<oneshot::Sender<Leftover>>,
+    reclaim: Option<oneshot::Sender<ReclaimedSocket>>,
 }
 
-/// Where a [`Socket`] comes back to.
+/// Receiver of the stream of a dropped [`ClientSocket`].
 #[derive(Debug)]
-pub(crate) struct Return(oneshot::Receiver<Leftover>);
+pub(crate) struct SocketReclaim(oneshot::Receiver<ReclaimedSocket>);
 
-/// A socket that carries no HTTP any more.
 #[derive(Debug)]
-struct Leftover {
+struct ReclaimedSocket {
     stream: TcpStream,
     last_body: Option<Instant>,
 }
 
-impl Socket {
-    /// Lends a socket.
-    pub(crate) fn lend(stream: TcpStream) -> (Self, Return) {
-        let (back, place) = oneshot::channel();
+impl ClientSocket {
+    /// Wraps a stream.
+    pub(crate) fn new(stream: TcpStream) -> (Self, SocketReclaim) {
+        let (reclaim, receiver) = oneshot::channel();
         let socket = Self {
             stream: Some(stream),
             last_body: None,
-            back: Some(back),
+            reclaim: Some(reclaim),
         };
-        (socket, Return(place))
+        (socket, SocketReclaim(receiver))
     }
 
-    /// It is there until it is dropped.
     fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
         let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         Ok(Pin::new(stream))
     }
 
+    /// Remembers the time of a write that is large enough to be part of a body.
     fn note(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if matches!(written, Poll::Ready(Ok(length)) if length >= BODY) {
+        if matches!(written, Poll::Ready(Ok(length)) if length >= MIN_BODY_BYTES) {
             self.last_body = Some(Instant::now());
         }
         written
     }
 }
 
-impl Drop for Socket {
+impl Drop for ClientSocket {
     fn drop(&mut self) {
-        if let (Some(stream), Some(back)) = (self.stream.take(), self.back.take()) {
+        if let (Some(stream), Some(reclaim)) = (self.stream.take(), self.reclaim.take()) {
             let last_body = self.last_body;
-            let _ = back.send(Leftover { stream, last_body });
+            let _ = reclaim.send(ReclaimedSocket { stream, last_body });
         }
     }
 }
 
-impl Return {
-    /// After all is written and the HTTP has let go: says so to the client, and waits until it has closed or is silent. A
-    /// client that was sent nothing of weight lately has read what it was sent: an idle connection holds up no drain.
+impl SocketReclaim {
+    /// Waits for the stream, shuts down its write side, and waits until the client has closed or is silent.
+    ///
+    /// It waits for the client only if a body was sent lately: an idle connection does not delay a drain.
     pub(crate) async fn linger(self) {
-        let Ok(Leftover { stream, last_body }) = self.0.await else {
+        let Ok(ReclaimedSocket { stream, last_body }) = self.0.await else {
             return;
         };
         let _ = SockRef::from(&stream).shutdown(Shutdown::Write);
-        if last_body.is_some_and(|last| last.elapsed() < SILENCE) {
-            let _ = tokio::time::timeout(LINGER, closed_or_silent(&stream)).await;
+        if last_body.is_some_and(|last| last.elapsed() < SILENCE_TIMEOUT) {
+            let _ = tokio::time::timeout(LINGER_TIMEOUT, closed_or_silent(&stream)).await;
         }
     }
 }
 
 async fn closed_or_silent(stream: &TcpStream) {
-    let mut discarded = vec![0; DISCARD];
-    while let Ok(Ok(())) = tokio::time::timeout(SILENCE, stream.readable()).await {
+    let mut discarded = vec![0; DISCARD_BYTES];
+    while let Ok(Ok(())) = tokio::time::timeout(SILENCE_TIMEOUT, stream.readable()).await {
         match stream.try_read(&mut discarded) {
             Ok(0) => return,
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
@@ -95,7 +95,7 @@ async fn closed_or_silent(stream: &TcpStream) {
     }
 }
 
-impl AsyncRead for Socket {
+impl AsyncRead for ClientSocket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -105,7 +105,7 @@ impl AsyncRead for Socket {
     }
 }
 
-impl AsyncWrite for Socket {
+impl AsyncWrite for ClientSocket {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = self.stream()?.poll_write(context, bytes);
         self.note(written)
@@ -133,10 +133,9 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// How long a client that is sent its last bytes may be silent. One that still reads sends window updates meanwhile.
-const SILENCE: Duration = Duration::from_secs(3);
-/// How long it may take in all.
-const LINGER: Duration = Duration::from_secs(30);
-/// What is written at once and is no mere control frame or alert.
-const BODY: usize = 512;
-const DISCARD: usize = 4096;
+/// A client that still reads its last bytes sends window updates at shorter intervals.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(3);
+const LINGER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Control frames and alerts are shorter.
+const MIN_BODY_BYTES: usize = 512;
+const DISCARD_BYTES: usize = 4096;

@@ -1,7 +1,7 @@
-//! A body on its way through: it streams as it comes, and a peer that stops moving is cut.
+//! Bodies in transit: streamed as they come, cut when the sender stalls.
 //!
-//! A body that moves costs nothing here but an addition a frame; one that keeps us waiting costs one timer, looked at when
-//! its window is over. Trailers are dropped: cargo, git, pip and npm have none, and a trailer is a header that nobody checked.
+//! A body that moves costs one addition a frame. A body that stalls costs one timer, which is read when its window ends.
+//! Trailers are dropped: cargo, git, pip and npm send none, and nobody has checked the headers in them.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,99 +11,86 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use crate::proxy::downstream::limits::InFlight;
-use crate::proxy::upstream::pool::PooledConnection;
+/// Body of an upstream request: the client's as it streams in, or an empty or short one of our own.
+pub(crate) type RequestBody = Either<MinRateBody, Full<Bytes>>;
 
-/// A body with its peer's pace.
+/// Body that fails when its sender falls below a minimum rate. Holds a guard `G` until it is dropped.
 #[derive(Debug)]
-pub struct MinRateBody<B = Incoming> {
+pub struct MinRateBody<G = (), B = Incoming> {
     body: B,
-    pace: Pace,
-    moved: u64,
+    min_rate: MinRate,
+    received: u64,
     window: Option<Pin<Box<Sleep>>>,
-    progress: Option<Progress>,
-    _counted: Option<(InFlight, PooledConnection)>,
+    progress: Option<UploadProgress>,
+    _guard: G,
 }
 
-/// How many bytes of a body have passed.
-#[derive(Clone, Debug, Default)]
-pub struct Progress(Arc<AtomicU64>);
-
-impl Progress {
-    /// So far.
-    pub fn bytes(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// There are more.
-    pub(in crate::proxy) fn add(&self, bytes: u64) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
-    }
-}
-
-/// What is expected of the peer that a body comes from.
+/// Minimum number of bytes within each window.
 #[derive(Clone, Copy, Debug)]
-struct Pace {
-    least: u64,
-    within: Duration,
+struct MinRate {
+    bytes: u64,
+    window: Duration,
 }
 
 impl MinRateBody {
-    /// A client's request: ten bytes a second, as cargo and curl call it slow.
+    /// Body of a client's request: at least ten bytes a second, the limit of cargo and curl.
     pub fn request(body: Incoming) -> Self {
-        Self::new(body, CLIENT, None)
-    }
-
-    /// A registry's answer, which counts as in flight until it ends. A registry may think: git hosts send five bytes every
-    /// five seconds while they do.
-    pub fn response(body: Incoming, counted: (InFlight, PooledConnection)) -> Self {
-        Self::new(body, REGISTRY, Some(counted))
+        Self::new(body, CLIENT_MIN_RATE, ())
     }
 }
 
-impl<B> MinRateBody<B> {
-    /// Tells from now on how far it has come.
-    pub fn progress(&mut self) -> Progress {
+impl<G> MinRateBody<G> {
+    /// Body of a registry's response. A registry may pause to compute: git hosts then send five bytes every five seconds.
+    pub fn response(body: Incoming, guard: G) -> Self {
+        Self::new(body, REGISTRY_MIN_RATE, guard)
+    }
+}
+
+impl<G, B> MinRateBody<G, B> {
+    /// Counter of the bytes that pass from now on.
+    pub fn progress(&mut self) -> UploadProgress {
         self.progress.get_or_insert_default().clone()
     }
 
-    fn new(body: B, pace: Pace, counted: Option<(InFlight, PooledConnection)>) -> Self {
+    fn new(body: B, min_rate: MinRate, guard: G) -> Self {
         Self {
             body,
-            pace,
-            moved: 0,
+            min_rate,
+            received: 0,
             window: None,
             progress: None,
-            _counted: counted,
+            _guard: guard,
         }
     }
 
-    /// Called while the peer keeps us waiting.
-    fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<StalledBody> {
-        let pace = self.pace;
+    /// Ready when the rate was too low. To be polled while the sender keeps us waiting.
+    fn poll_stalled(&mut self, context: &mut Context<'_>) -> Poll<StalledBody> {
+        let min_rate = self.min_rate;
         let window = self.window.get_or_insert_with(|| {
-            self.moved = 0;
-            Box::pin(tokio::time::sleep(pace.within))
+            self.received = 0;
+            Box::pin(tokio::time::sleep(min_rate.window))
         });
         loop {
             ready!(window.as_mut().poll(context));
             let now = Instant::now();
-            // Long over: nobody asked in between, so the other side was the slow one.
-            let was_watched = now < window.deadline() + SLACK;
-            if was_watched && self.moved < pace.least {
+            // If the window ended long ago, the receiver was the slow side: nobody polled us meanwhile.
+            let was_polled = now < window.deadline() + POLL_DELAY;
+            if was_polled && self.received < min_rate.bytes {
                 return Poll::Ready(StalledBody);
             }
-            self.moved = 0;
-            window.as_mut().reset(now + pace.within);
+            self.received = 0;
+            window.as_mut().reset(now + min_rate.window);
         }
     }
 }
 
-impl<B> Body for MinRateBody<B>
+impl<G, B> Body for MinRateBody<G, B>
 where
+    G: Unpin,
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
 {
     type Data = Bytes;
@@ -118,7 +105,7 @@ where
                 Poll::Ready(Some(Ok(frame))) => match frame.data_ref() {
                     Some(data) => {
                         let length = data.len() as u64;
-                        self.moved += length;
+                        self.received += length;
                         if let Some(progress) = &self.progress {
                             progress.add(length);
                         }
@@ -128,7 +115,7 @@ where
                 },
                 Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
                 Poll::Ready(None) => Poll::Ready(None),
-                Poll::Pending => self.poll_patience(context).map(|too_slow| Some(Err(too_slow.into()))),
+                Poll::Pending => self.poll_stalled(context).map(|stalled| Some(Err(stalled.into()))),
             };
         }
     }
@@ -142,20 +129,37 @@ where
     }
 }
 
-/// The peer does not move.
+/// Counter of the bytes of a request body that have passed.
+#[derive(Clone, Debug, Default)]
+pub struct UploadProgress(Arc<AtomicU64>);
+
+impl UploadProgress {
+    /// Bytes so far.
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Adds bytes.
+    pub(in crate::proxy) fn add(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// The sender fell below the minimum rate.
 #[derive(Debug, thiserror::Error)]
-#[error("the body has stopped coming")]
+#[error("the body stalled")]
 struct StalledBody;
 
-const CLIENT: Pace = Pace {
-    least: 600,
-    within: Duration::from_secs(60),
+const CLIENT_MIN_RATE: MinRate = MinRate {
+    bytes: 600,
+    window: Duration::from_secs(60),
 };
-const REGISTRY: Pace = Pace {
-    least: 1,
-    within: Duration::from_secs(300),
+const REGISTRY_MIN_RATE: MinRate = MinRate {
+    bytes: 1,
+    window: Duration::from_secs(300),
 };
-const SLACK: Duration = Duration::from_secs(5);
+/// Delay after the end of a window within which a runtime polls a body whose receiver waits.
+const POLL_DELAY: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
@@ -167,35 +171,35 @@ mod tests {
 
     type Frames = mpsc::UnboundedSender<Result<Frame<Bytes>, std::io::Error>>;
 
-    /// A peer, and the body that comes from it.
+    /// Sender of a body, and the body.
     fn body(
-        pace: Pace,
+        min_rate: MinRate,
     ) -> (
         Frames,
-        MinRateBody<impl Body<Data = Bytes, Error = std::io::Error> + Unpin>,
+        MinRateBody<(), impl Body<Data = Bytes, Error = std::io::Error> + Unpin>,
     ) {
-        let (peer, mut frames) = mpsc::unbounded_channel();
+        let (sender, mut frames) = mpsc::unbounded_channel();
         let body = StreamBody::new(stream::poll_fn(move |context| frames.poll_recv(context)));
-        (peer, MinRateBody::new(body, pace, None))
+        (sender, MinRateBody::new(body, min_rate, ()))
     }
 
     fn data(length: usize) -> Result<Frame<Bytes>, std::io::Error> {
         Ok(Frame::data(Bytes::from(vec![0; length])))
     }
 
-    /// Sends so many bytes every so often; how much arrived in which time before it was cut, at most an hour's worth.
-    async fn arrives(pace: Pace, length: usize, every: u64) -> (usize, Duration) {
-        let (peer, mut body) = body(pace);
+    /// Sends `length` bytes every `every` seconds for an hour. Returns the bytes that arrived and the time until the body ended.
+    async fn send_regularly(min_rate: MinRate, length: usize, every: u64) -> (usize, Duration) {
+        let (sender, mut body) = body(min_rate);
         let begin = Instant::now();
         let mut arrived = 0;
         let sending = async {
             for _ in 0..3600 / every {
-                if peer.send(data(length)).is_err() {
+                if sender.send(data(length)).is_err() {
                     break;
                 }
                 tokio::time::sleep(Duration::from_secs(every)).await;
             }
-            drop(peer);
+            drop(sender);
             std::future::pending::<()>().await;
         };
         let receiving = async {
@@ -211,30 +215,39 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_keeps_its_pace_passes_however_long_it_takes() {
-        for (pace, length, every) in [(CLIENT, 11, 1), (CLIENT, 400, 20), (REGISTRY, 5, 5), (REGISTRY, 1, 240)] {
-            let (arrived, _) = arrives(pace, length, every).await;
+    async fn a_body_above_the_minimum_rate_passes() {
+        for (min_rate, length, every) in [
+            (CLIENT_MIN_RATE, 11, 1),
+            (CLIENT_MIN_RATE, 400, 20),
+            (REGISTRY_MIN_RATE, 5, 5),
+            (REGISTRY_MIN_RATE, 1, 240),
+        ] {
+            let (arrived, _) = send_regularly(min_rate, length, every).await;
             assert_eq!(
                 arrived as u64,
                 3600 / every * length as u64,
-                "{pace:?} {length} {every}"
+                "{min_rate:?} {length} {every}"
             );
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_trickles_is_cut_after_one_window() {
-        for (pace, length, every, seconds) in [(CLIENT, 9, 1, 60), (CLIENT, 0, 1, 60), (REGISTRY, 0, 1, 300)] {
-            let (_, took) = arrives(pace, length, every).await;
-            assert_eq!(took.as_secs(), seconds, "{pace:?} {length} {every}");
+    async fn a_body_below_the_minimum_rate_is_cut_after_one_window() {
+        for (min_rate, length, every, seconds) in [
+            (CLIENT_MIN_RATE, 9, 1, 60),
+            (CLIENT_MIN_RATE, 0, 1, 60),
+            (REGISTRY_MIN_RATE, 0, 1, 300),
+        ] {
+            let (_, took) = send_regularly(min_rate, length, every).await;
+            assert_eq!(took.as_secs(), seconds, "{min_rate:?} {length} {every}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_stops_is_cut_and_says_why() {
-        for (pace, seconds) in [(CLIENT, 60), (REGISTRY, 300)] {
-            let (peer, mut body) = body(pace);
-            peer.send(data(1 << 20)).unwrap();
+    async fn a_body_that_stops_fails_as_stalled() {
+        for (min_rate, seconds) in [(CLIENT_MIN_RATE, 60), (REGISTRY_MIN_RATE, 300)] {
+            let (sender, mut body) = body(min_rate);
+            sender.send(data(1 << 20)).unwrap();
             assert!(body.frame().await.unwrap().is_ok());
             let begin = Instant::now();
             let cut = body.frame().await.unwrap().unwrap_err();
@@ -243,28 +256,28 @@ mod tests {
         }
     }
 
-    /// Who does not read is not the peer whose pace this is.
+    /// A receiver that does not read is no reason to cut the sender.
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_nobody_asked_for_is_not_cut() {
-        let (peer, mut body) = body(CLIENT);
+    async fn a_body_that_is_not_read_is_not_cut() {
+        let (sender, mut body) = body(CLIENT_MIN_RATE);
         let early = tokio::time::timeout(Duration::from_secs(1), body.frame()).await;
-        assert!(early.is_err(), "nothing has come yet");
+        assert!(early.is_err(), "nothing was sent");
         tokio::time::advance(Duration::from_secs(3600)).await;
         let late = tokio::time::timeout(Duration::from_secs(1), body.frame()).await;
-        assert!(late.is_err(), "it has another minute");
-        peer.send(data(1)).unwrap();
+        assert!(late.is_err(), "a new window has begun");
+        sender.send(data(1)).unwrap();
         assert!(body.frame().await.unwrap().is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn trailers_are_dropped_and_errors_are_passed_on() {
-        let (peer, mut body) = body(REGISTRY);
-        peer.send(Ok(Frame::trailers(http::HeaderMap::new()))).unwrap();
-        peer.send(data(3)).unwrap();
-        peer.send(Err(std::io::ErrorKind::ConnectionReset.into())).unwrap();
+        let (sender, mut body) = body(REGISTRY_MIN_RATE);
+        sender.send(Ok(Frame::trailers(http::HeaderMap::new()))).unwrap();
+        sender.send(data(3)).unwrap();
+        sender.send(Err(std::io::ErrorKind::ConnectionReset.into())).unwrap();
         assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap().len(), 3);
         assert!(body.frame().await.unwrap().is_err());
-        drop(peer);
+        drop(sender);
         assert!(body.frame().await.is_none());
     }
 }

@@ -1,7 +1,12 @@
-//! One request and its answer: [`request`] is the story, [`rewrite`] changes headers, [`body`] carries bodies with a minimum
-//! rate, and [`error`] has every answer that regauthd itself gives.
+//! One request and its response, between client and registry.
+//!
+//! - [`request`] handles a decrypted request, from its checks to its response.
+//! - [`rewrite`] changes headers.
+//! - [`body`] streams bodies and enforces a minimum rate.
+//! - [`error`] has every response that regauthd writes itself.
+
+pub(crate) mod request;
+pub mod rewrite;
 
 pub(crate) mod body;
 pub mod error;
-pub(crate) mod request;
-pub mod rewrite;

@@ -1,223 +1,228 @@
-//! One decrypted request's story, top to bottom.
+//! One decrypted request, from its checks to its response.
+//!
+//! [`handle`] is the whole story: authority, method, scope, operation, authorization, one generation of the credential,
+//! upstream, response. What can fail before the credential is touched fails first.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::Scheme as UriScheme;
 use http::{Method, Request, Response, StatusCode, Version};
-use http_body_util::Either;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 
-use crate::credential::generation::Lease;
-use crate::credential::keeper::Cause;
-use crate::credential::slot::Unavailable;
+use crate::credential::refresher::RefreshReason;
+use crate::credential::{Lease, Unavailable};
 use crate::host::Origin;
 use crate::policy::{Operation, path};
 use crate::proxy::downstream::authenticate::Client;
-use crate::proxy::downstream::limits::InFlight;
-use crate::proxy::downstream::worker::Worker;
-use crate::proxy::exchange::body::MinRateBody;
-use crate::proxy::exchange::error::{Body, BodyFormat, ProxyError};
+use crate::proxy::downstream::limits::RequestPermit;
+use crate::proxy::exchange::body::{MinRateBody, RequestBody};
+use crate::proxy::exchange::error::{BodyFormat, ProxyError};
 use crate::proxy::exchange::rewrite;
-use crate::proxy::routes::{InterceptedHost, Service};
-use crate::proxy::upstream::{Upstream, repeatable};
+use crate::proxy::routes::{InterceptedHost, RegistryRoute};
+use crate::proxy::state::Worker;
+use crate::proxy::upstream::Upstream;
+use crate::proxy::upstream::pool::PooledConnection;
 
-/// A connection whose TLS ended here.
+/// Body of a response to a client: the upstream's as it streams in, or an error text. While the upstream's streams, the
+/// request counts as in flight and its connection is in use.
+pub(crate) type ResponseBody = Either<MinRateBody<(RequestPermit, PooledConnection)>, Full<Bytes>>;
+
+/// Client connection whose TLS regauthd has terminated.
 #[derive(Debug)]
-pub(crate) struct Intercepted {
+pub(crate) struct InterceptedConnection {
     pub(crate) worker: Worker,
-    /// Who was let in.
+    /// Client that sent the CONNECT.
     pub(crate) client: Client,
-    /// The CONNECT's host and port: the only identity (invariant 1).
-    pub(crate) site: Arc<InterceptedHost>,
-    /// Whether the SNI was that host's name.
-    pub(crate) name_agrees: bool,
+    /// Host and port of the CONNECT: the only identity (invariant 1).
+    pub(crate) host: Arc<InterceptedHost>,
+    /// True if the SNI named that host or was absent.
+    pub(crate) sni_matches: bool,
 }
 
-/// Answers one request of an intercepted connection.
+/// Serves one request of an intercepted connection; an error becomes a response.
 pub(crate) async fn serve(
-    connection: Arc<Intercepted>,
+    connection: Arc<InterceptedConnection>,
     request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
-    let form = BodyFormat::of(request.headers());
-    let answer = if connection.name_agrees {
-        answer(&connection.worker, &connection.client, &connection.site, request).await
+) -> Result<Response<ResponseBody>, Infallible> {
+    let format = BodyFormat::of(request.headers());
+    let response = if connection.sni_matches {
+        handle(&connection.worker, &connection.client, &connection.host, request).await
     } else {
         Err(ProxyError::AuthorityMismatch)
     };
-    Ok(answer.unwrap_or_else(|refusal| {
-        tracing::debug!(site = %connection.site.origin, code = refusal.code(), "refused");
-        refusal.response(form)
+    Ok(response.unwrap_or_else(|error| {
+        tracing::debug!(host = %connection.host.origin, code = error.code(), "refused a request");
+        error.response(format).map(Either::Right)
     }))
 }
 
-/// Checks, routes, rewrites and sends a request that is meant for `site`.
-pub(crate) async fn answer(
+/// Checks a request to `host`, and sends it with or without the credential of a registry.
+pub(crate) async fn handle(
     worker: &Worker,
     client: &Client,
-    site: &InterceptedHost,
+    host: &InterceptedHost,
     request: Request<Incoming>,
-) -> Result<Response<Body>, ProxyError> {
-    worker.plane.counters.count_request();
-    admit_framing(&request)?;
+) -> Result<Response<ResponseBody>, ProxyError> {
+    worker.state.counters.count_request();
+    check_framing(&request)?;
     let (mut parts, body) = request.into_parts();
-    identify(&parts, site)?;
-    admit_method(&parts.method)?;
-    let counted = client.begin_request()?;
+    check_authority(&parts, host)?;
+    check_method(&parts.method)?;
+    let permit = client.begin_request()?;
     let body = Either::Left(MinRateBody::request(body));
-    // The routes of this moment, not of the CONNECT: a registry that was removed since is a stranger, and so is one that
-    // has changed to plain HTTP or from there.
-    let routes = worker.plane.routes.load();
-    let present = routes.site(&site.origin).filter(|present| present.plain == site.plain);
-    let present = present.map(Arc::clone);
+    // The current routes, not those of the CONNECT: since then, the registry may have been removed or changed to or from
+    // plain HTTP. Then the request gets no credential.
+    let routes = worker.state.routes.load();
+    let current = routes.host(&host.origin).filter(|current| current.plain == host.plain);
+    let current = current.map(Arc::clone);
     drop(routes);
-    let covering = match &present {
-        Some(present) => present.covering(parts.uri.path())?,
+    let registry = match &current {
+        Some(current) => current.match_scope(parts.uri.path())?,
         None => None,
     };
-    let scheme = if site.plain { UriScheme::HTTP } else { UriScheme::HTTPS };
-    // First, so that what is judged is what leaves: a client can have headers dropped by naming them in Connection.
-    rewrite::request(&mut parts, &scheme, &site.authority);
-    let Some(service) = covering else {
-        client.visit(present.as_deref())?;
-        return forward(worker, &site.upstream, Request::from_parts(parts, body), counted).await;
+    let scheme = if host.plain { UriScheme::HTTP } else { UriScheme::HTTPS };
+    // Before the policy checks, so that they see what is sent: a client can drop headers by naming them in Connection.
+    rewrite::request(&mut parts, &scheme, &host.authority);
+    let Some(registry) = registry else {
+        client.authorize_passthrough(current.as_deref())?;
+        return forward(worker, &host.upstream, Request::from_parts(parts, body), permit).await;
     };
-    admit_place(&parts)?;
-    let operation = operation(service, &parts)?;
-    client.permit(service, operation)?;
-    let lease = lease(service).await?;
-    // It may have waited, and writes may have been closed meanwhile.
-    client.permit(service, operation)?;
-    authenticated(
-        worker,
-        client,
-        service,
-        lease,
-        Request::from_parts(parts, body),
-        counted,
-    )
-    .await
+    check_path_overrides(&parts)?;
+    let operation = classify(registry, &parts)?;
+    client.authorize(registry, operation)?;
+    let lease = lease(registry).await?;
+    // Again: writes may have been closed while the request waited for the lease.
+    client.authorize(registry, operation)?;
+    let request = Request::from_parts(parts, body);
+    send_with_credential(worker, client, registry, lease, request, permit).await
 }
 
-/// Sends a request with the registry's credential. Where that can be renewed and is rejected, it is renewed once, and a
-/// request without a body that may be repeated is sent once more; another one the client has to repeat.
-async fn authenticated(
+/// Sends a request with the registry's credential. If the registry rejects a credential that can be refreshed, it is
+/// refreshed once. A request that is safe to repeat is then sent again; the client has to repeat any other.
+async fn send_with_credential(
     worker: &Worker,
     client: &Client,
-    service: &Service,
+    registry: &RegistryRoute,
     lease: Lease,
-    request: Request<Body>,
-    counted: InFlight,
-) -> Result<Response<Body>, ProxyError> {
-    let again = if service.keeper.renews() {
-        repeatable(&request)
+    request: Request<RequestBody>,
+    permit: RequestPermit,
+) -> Result<Response<ResponseBody>, ProxyError> {
+    let copy = if registry.credential.shared.can_refresh() {
+        rewrite::repeatable_copy(&request)
     } else {
         None
     };
-    let number = lease.generation().number;
-    match attempt(worker, service, lease, request, counted).await {
-        Err(rejected @ ProxyError::TokenRejected(_)) if service.keeper.renews() => {
+    let number = lease.generation().value.number;
+    match send_once(worker, registry, lease, request, permit).await {
+        Err(rejected @ ProxyError::TokenRejected(_)) if registry.credential.shared.can_refresh() => {
             // Boxed, since it is rare and every request's future would have to be as large.
             Box::pin(async move {
-                let renewed = service.keeper.renew(number, Cause::Rejected).await;
-                let again = again.filter(|_| renewed).ok_or(rejected)?;
-                let lease = self::lease(service).await?;
-                attempt(worker, service, lease, again, client.begin_request()?).await
+                let refreshed = registry
+                    .credential
+                    .shared
+                    .refresh(number, RefreshReason::Rejected)
+                    .await;
+                let copy = copy.filter(|_| refreshed).ok_or(rejected)?;
+                let lease = self::lease(registry).await?;
+                send_once(worker, registry, lease, copy, client.begin_request()?).await
             })
             .await
         }
-        answer => answer,
+        response => response,
     }
 }
 
-/// One request, one generation (invariant 11), held until the registry has answered.
-async fn attempt(
+/// Sends a request with one generation of the credential, which it holds until the registry answers (invariant 11).
+async fn send_once(
     worker: &Worker,
-    service: &Service,
+    registry: &RegistryRoute,
     lease: Lease,
-    mut request: Request<Body>,
-    counted: InFlight,
-) -> Result<Response<Body>, ProxyError> {
-    let header = lease.generation().header();
+    mut request: Request<RequestBody>,
+    permit: RequestPermit,
+) -> Result<Response<ResponseBody>, ProxyError> {
+    let header = &lease.generation().header;
     header.attach(request.headers_mut());
-    let answer = forward(worker, &service.upstream, request, counted).await?;
-    let mut answer = record_outcome(service, &lease, answer)?;
-    rewrite::withhold_session(answer.headers_mut());
-    if header.is_reflected_in(answer.headers()) {
-        tracing::error!(registry = %service.name, "the registry repeats its token in a header");
+    let response = forward(worker, &registry.upstream, request, permit).await?;
+    let mut response = record_outcome(registry, &lease, response)?;
+    rewrite::withhold_session(response.headers_mut());
+    if header.is_leaked_in(response.headers()) {
+        tracing::error!(registry = %registry.name, "withheld a response: the registry repeated its token in a header");
         return Err(ProxyError::UpstreamUnsafe);
     }
-    Ok(answer)
+    Ok(response)
 }
 
-/// Sends a request that is ours by now and makes the registry's answer fit for the client.
+/// Sends a rewritten request and prepares the upstream's response for the client.
 pub(crate) async fn forward(
     worker: &Worker,
     upstream: &Upstream,
-    request: Request<Body>,
-    counted: InFlight,
-) -> Result<Response<Body>, ProxyError> {
-    let (answer, place) = upstream.send(worker.index, request).await?;
-    let (mut head, body) = answer.into_parts();
-    // Upgrade never left, so nobody may answer it (CVE-2021-32714 and its like end in such surprises).
+    request: Request<RequestBody>,
+    permit: RequestPermit,
+) -> Result<Response<ResponseBody>, ProxyError> {
+    let (response, connection) = upstream.send(worker.index, request).await?;
+    let (mut head, body) = response.into_parts();
+    // Upgrade was stripped, so the upstream must not switch protocols (compare CVE-2021-32714).
     if head.status.is_informational() {
         return Err(ProxyError::UpstreamUnsafe);
     }
     rewrite::response(&mut head.headers);
-    // hyper would repeat the reason phrase, words that nobody has checked for the credential.
+    // hyper would repeat the reason phrase, which nobody has searched for the credential.
     head.extensions.clear();
-    // Ours to the client is whatever the client speaks.
+    // hyper writes the version that the client speaks.
     head.version = Version::HTTP_11;
     Ok(Response::from_parts(
         head,
-        Either::Left(MinRateBody::response(body, (counted, place))),
+        Either::Left(MinRateBody::response(body, (permit, connection))),
     ))
 }
 
-/// Invariant 1: Host, `:authority` and the absolute form name the CONNECT's host and port, or say nothing.
-fn identify(parts: &Parts, site: &InterceptedHost) -> Result<(), ProxyError> {
-    let usual = if site.plain {
+/// Checks invariant 1: Host, `:authority` and the absolute form name the CONNECT's host and port, or are absent.
+fn check_authority(parts: &Parts, host: &InterceptedHost) -> Result<(), ProxyError> {
+    let expected = if host.plain {
         &UriScheme::HTTP
     } else {
         &UriScheme::HTTPS
     };
-    if parts.uri.scheme().is_some_and(|scheme| scheme != usual) {
+    if parts.uri.scheme().is_some_and(|scheme| scheme != expected) {
         return Err(ProxyError::AuthorityMismatch);
     }
-    let mut named = false;
+    let mut is_named = false;
     if let Some(authority) = parts.uri.authority() {
-        same_origin(authority.as_str(), site)?;
-        named = true;
+        check_origin(authority.as_str(), host)?;
+        is_named = true;
     }
     let mut hosts = parts.headers.get_all(HOST).iter();
-    if let Some(host) = hosts.next() {
-        same_origin(host.to_str().map_err(|_| ProxyError::BadRequest)?, site)?;
-        named = true;
+    if let Some(name) = hosts.next() {
+        check_origin(name.to_str().map_err(|_| ProxyError::BadRequest)?, host)?;
+        is_named = true;
     }
-    // RFC 9112, section 3.2: no second Host; HTTP/1.1 without one is malformed. HTTP/1.0 may leave it out.
-    if hosts.next().is_some() || (!named && parts.version != Version::HTTP_10) {
+    // RFC 9112, section 3.2: a second Host is invalid, and so is HTTP/1.1 without one. HTTP/1.0 may omit it.
+    if hosts.next().is_some() || (!is_named && parts.version != Version::HTTP_10) {
         return Err(ProxyError::BadRequest);
     }
     Ok(())
 }
 
-fn same_origin(text: &str, site: &InterceptedHost) -> Result<(), ProxyError> {
-    if text == site.authority.as_str() {
+fn check_origin(text: &str, host: &InterceptedHost) -> Result<(), ProxyError> {
+    if text == host.authority.as_str() {
         return Ok(());
     }
-    // git2-curl leaves the port out of Host: none means the CONNECT's.
-    let named = Origin::parse(text, Some(site.origin.port)).map_err(|_| ProxyError::BadRequest)?;
-    if named == site.origin {
+    // git2-curl omits the port in Host: then it is the CONNECT's.
+    let named = Origin::parse(text, Some(host.origin.port)).map_err(|_| ProxyError::BadRequest)?;
+    if named == host.origin {
         Ok(())
     } else {
         Err(ProxyError::AuthorityMismatch)
     }
 }
 
-/// Methods that repeat the request to whoever sent it, or open something that we cannot look into.
-fn admit_method(method: &Method) -> Result<(), ProxyError> {
+/// Refuses methods that echo the request to its sender, or that open a channel we cannot inspect.
+fn check_method(method: &Method) -> Result<(), ProxyError> {
     let refused = ["TRACE", "TRACK", "CONNECT"];
     if refused.iter().any(|name| method.as_str().eq_ignore_ascii_case(name)) {
         return Err(ProxyError::MethodRefused);
@@ -225,9 +230,9 @@ fn admit_method(method: &Method) -> Result<(), ProxyError> {
     Ok(())
 }
 
-/// RFC 9112, section 6.1: the one coding that we undo is `chunked`. hyper has refused the rest (two lengths that differ,
-/// codings on HTTP/1.0) and takes a length beside a coding away; what goes upstream is framed anew.
-pub(crate) fn admit_framing<B>(request: &Request<B>) -> Result<(), ProxyError> {
+/// Refuses transfer codings other than `chunked` (RFC 9112, section 6.1). hyper has refused other ambiguous framings (two
+/// lengths, codings on HTTP/1.0) and drops a length beside a coding. The upstream request is framed from scratch.
+pub(crate) fn check_framing<B>(request: &Request<B>) -> Result<(), ProxyError> {
     let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
     let is_chunked = |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
     if codings.next().is_none_or(is_chunked) && codings.next().is_none() {
@@ -237,18 +242,26 @@ pub(crate) fn admit_framing<B>(request: &Request<B>) -> Result<(), ProxyError> {
     }
 }
 
-/// A path that is a write in any reading is a write, and so is a request that names another method in a header: some
-/// frameworks go by that one.
-fn operation(service: &Service, parts: &Parts) -> Result<Operation, ProxyError> {
+/// Classifies a request as read or write. It is a write if any reading of its path is one, or if a header overrides its
+/// method: some frameworks obey that header.
+fn classify(registry: &RegistryRoute, parts: &Parts) -> Result<Operation, ProxyError> {
     if parts.headers.keys().any(|name| is_among(&METHOD_OVERRIDES, name)) {
         return Ok(Operation::Write);
     }
     let raw = parts.uri.path();
     let canonical = path::canonical(raw).ok_or(ProxyError::BadRequest)?;
-    let mut contents = parts.headers.get_all(CONTENT_TYPE).iter().map(HeaderValue::as_bytes);
-    // Of two, who knows which one counts.
-    let content = contents.next().filter(|_| contents.next().is_none());
-    let of = |path: &str| Operation::of(service.registry.kind, &parts.method, path, parts.uri.query(), content);
+    let mut types = parts.headers.get_all(CONTENT_TYPE).iter().map(HeaderValue::as_bytes);
+    // Servers disagree on which of two counts, so two count as none.
+    let content_type = types.next().filter(|_| types.next().is_none());
+    let of = |path: &str| {
+        Operation::of(
+            registry.registry.kind,
+            &parts.method,
+            path,
+            parts.uri.query(),
+            content_type,
+        )
+    };
     if [raw, &*canonical].into_iter().any(|path| of(path) == Operation::Write) {
         Ok(Operation::Write)
     } else {
@@ -256,15 +269,16 @@ fn operation(service: &Service, parts: &Parts) -> Result<Operation, ProxyError> 
     }
 }
 
-/// Some frameworks go by a path that a header names, and what matched the scope is another one.
-fn admit_place(parts: &Parts) -> Result<(), ProxyError> {
+/// Refuses headers that override the path: some frameworks obey them, and the scope matched another path.
+fn check_path_overrides(parts: &Parts) -> Result<(), ProxyError> {
     if parts.headers.keys().any(|name| is_among(&PATH_OVERRIDES, name)) {
         return Err(ProxyError::BadRequest);
     }
     Ok(())
 }
 
-/// As servers read names that hand them on in an environment (RFC 3875, section 4.1.18): there, `_` and `-` are one.
+/// Returns true if a header has one of these names. `_` equals `-`, as for servers that pass headers on in environment variables
+/// (RFC 3875, section 4.1.18).
 fn is_among(names: &[&str], name: &HeaderName) -> bool {
     let same = |one: u8, other: u8| one == other || (one == b'_' && other == b'-');
     names.iter().any(|known| {
@@ -277,24 +291,33 @@ fn is_among(names: &[&str], name: &HeaderName) -> bool {
     })
 }
 
-async fn lease(service: &Service) -> Result<Lease, ProxyError> {
-    service.lease().await.map_err(|unavailable| match unavailable {
-        Unavailable::Locked => ProxyError::StoreLocked,
-        Unavailable::Missing => ProxyError::CredentialUnavailable(service.name.clone()),
-        Unavailable::Rejected => ProxyError::TokenRejected(service.name.clone()),
-    })
+async fn lease(registry: &RegistryRoute) -> Result<Lease, ProxyError> {
+    registry
+        .credential
+        .acquire()
+        .await
+        .map_err(|unavailable| match unavailable {
+            Unavailable::Locked => ProxyError::StoreLocked,
+            Unavailable::Missing => ProxyError::CredentialUnavailable(registry.name.clone()),
+            Unavailable::Rejected => ProxyError::TokenRejected(registry.name.clone()),
+        })
 }
 
-/// Notes the registry's word on the generation. A 401 would make git and pip ask the person for a password that is not
-/// theirs to give; what they need to hear is who holds the token and how it is replaced.
-fn record_outcome(service: &Service, lease: &Lease, answer: Response<Body>) -> Result<Response<Body>, ProxyError> {
-    let status = answer.status();
-    service.usage.note(status.as_u16());
-    lease.generation().guard().note(status != StatusCode::UNAUTHORIZED);
+/// Reports the registry's status to its usage counters and the circuit breaker.
+///
+/// A 401 becomes [`ProxyError::TokenRejected`]: git and pip would ask the person for a password, which cannot help.
+fn record_outcome(
+    registry: &RegistryRoute,
+    lease: &Lease,
+    response: Response<ResponseBody>,
+) -> Result<Response<ResponseBody>, ProxyError> {
+    let status = response.status();
+    registry.usage.note(status.as_u16());
+    lease.generation().breaker.record(status != StatusCode::UNAUTHORIZED);
     if status == StatusCode::UNAUTHORIZED {
-        return Err(ProxyError::TokenRejected(service.name.clone()));
+        return Err(ProxyError::TokenRejected(registry.name.clone()));
     }
-    Ok(answer)
+    Ok(response)
 }
 
 const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];

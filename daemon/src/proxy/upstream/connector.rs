@@ -1,8 +1,9 @@
-//! Opens a connection, learns whether it speaks HTTP/1.1 or HTTP/2, and speaks that.
+//! Opening of one upstream connection: dial, TLS, ALPN, and the HTTP/1.1 or HTTP/2 handshake.
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::pin::pin;
+use std::io;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,140 +21,156 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
-use crate::proxy::exchange::error::Body;
-use crate::proxy::upstream::dial::Dialer;
+use crate::proxy::exchange::body::RequestBody;
+use crate::proxy::exchange::error::ProxyError;
+use crate::proxy::upstream::dial::{Dialer, Forbidden};
 use crate::proxy::upstream::trust::{Trust, TrustError};
-use crate::proxy::write_coalescer::{WriteCoalescer, cork};
+use crate::proxy::write_coalescer::{WriteCoalescer, coalesce};
 
-/// Opens verified connections; a clone shares the trust and the TLS sessions that can be resumed.
+/// Opener of verified connections. Clones share the trust and the cache of resumable TLS sessions.
 #[derive(Clone)]
 pub(crate) struct Connector(HttpsConnector<Dialer>);
 
 impl Connector {
-    /// Connections by `dialer` that trust `trust` and nothing else.
+    /// Connector that dials with `dialer` and trusts only `trust`.
     ///
     /// # Errors
     /// [`TrustError`] when the client certificate does not fit its key.
     pub(super) fn new(dialer: &Dialer, trust: Trust) -> Result<Self, TrustError> {
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(trust.client_config()?)
-            // Plain HTTP is for scopes on loopback; every other scope's URL is https.
+            // Plain HTTP is for scopes on loopback; the URL of every other scope is https.
             .https_or_http()
             .enable_all_versions()
             .wrap_connector(dialer.clone());
         Ok(Self(connector))
     }
 
-    /// Opens a connection to `target`, the `number`th of its kind at a time, whose use is told to `usage`.
+    /// Opens a connection to `destination`, next to `already_open` others, and counts its requests in `load`.
     ///
     /// # Errors
-    /// Whatever stands between us and a verified connection.
+    /// A [`ProxyError`] for the client when the destination cannot be reached or verified.
     pub(super) async fn open(
+        self,
+        destination: &Destination,
+        already_open: usize,
+        load: &Arc<ConnectionLoad>,
+    ) -> Result<NewConnection, ProxyError> {
+        let opened = self.connect(destination, already_open, load).await;
+        opened.map_err(|error| proxy_error(&*error))
+    }
+
+    async fn connect(
         mut self,
-        target: &Target,
-        number: usize,
-        usage: &Arc<Use>,
+        destination: &Destination,
+        already_open: usize,
+        load: &Arc<ConnectionLoad>,
     ) -> Result<NewConnection, Box<dyn StdError + Send + Sync>> {
         let begin = Instant::now();
-        let stream = match self.0.call(target.uri.clone()).await? {
+        let stream = match self.0.call(destination.uri.clone()).await? {
             MaybeHttpsStream::Https(stream) if stream.inner().get_ref().1.alpn_protocol() == Some(b"h2") => {
-                let round_trip = begin.elapsed() / ROUND_TRIPS;
-                return speak_h2(stream.into_inner(), round_trip, number, usage).await;
+                let round_trip = begin.elapsed() / HANDSHAKE_ROUND_TRIPS;
+                return handshake_h2(stream.into_inner(), round_trip, already_open, load).await;
             }
             stream => stream,
         };
-        let (sender, connection) = http1::Builder::new().max_buf_size(H1_BUFFER).handshake(stream).await?;
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(H1_BUFFER_BYTES)
+            .handshake(stream)
+            .await?;
         Ok(NewConnection {
-            sender: Sender::H1(sender),
-            life: Box::pin(until_idle(connection, Arc::clone(usage))),
+            sender: RequestSender::H1(sender),
+            driver: Box::pin(drive_until_idle(connection, Arc::clone(load))),
         })
     }
 }
 
 type Stream = TlsStream<TokioIo<TokioIo<TcpStream>>>;
 
-async fn speak_h2(
+async fn handshake_h2(
     stream: Stream,
     round_trip: Duration,
-    number: usize,
-    usage: &Arc<Use>,
+    already_open: usize,
+    load: &Arc<ConnectionLoad>,
 ) -> Result<NewConnection, Box<dyn StdError + Send + Sync>> {
-    let window = if number == 0 {
-        window(round_trip)
+    let window = if already_open == 0 {
+        stream_window(round_trip)
     } else {
-        LATER_STREAM_WINDOW
+        ADDITIONAL_STREAM_WINDOW
     };
     let (socket, session) = stream.into_inner();
-    let (stream, cork) = cork(socket.into_inner().into_inner(), session);
-    let (sender, connection) = http2::Builder::new(Tasks::driving(cork))
+    let (stream, coalescer) = coalesce(socket.into_inner().into_inner(), session);
+    let (sender, connection) = http2::Builder::new(CoalescingExecutor::new(coalescer))
         .timer(TokioTimer::new())
         .initial_stream_window_size(window)
-        .initial_connection_window_size(window * MOST_STREAMS)
-        .max_header_list_size(MAX_HEADERS)
-        .keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE_ANSWER)
+        .initial_connection_window_size(window * MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_BYTES)
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .handshake(TokioIo::new(stream))
         .await?;
     Ok(NewConnection {
-        sender: Sender::H2(sender),
-        life: Box::pin(until_idle(connection, Arc::clone(usage))),
+        sender: RequestSender::H2(sender),
+        driver: Box::pin(drive_until_idle(connection, Arc::clone(load))),
     })
 }
 
-/// Spawns what an HTTP/2 connection consists of: first the task that reads and writes, then those of request bodies.
+/// Executor for the tasks of one HTTP/2 connection. hyper spawns the task that reads and writes first, and that one drives
+/// the write coalescer; the tasks of request bodies follow.
 #[derive(Clone)]
-struct Tasks(Arc<Mutex<Option<WriteCoalescer<TcpStream, ClientConnection>>>>);
+struct CoalescingExecutor(Arc<Mutex<Option<WriteCoalescer<TcpStream, ClientConnection>>>>);
 
-impl Tasks {
-    fn driving(cork: WriteCoalescer<TcpStream, ClientConnection>) -> Self {
-        Self(Arc::new(Mutex::new(Some(cork))))
+impl CoalescingExecutor {
+    fn new(coalescer: WriteCoalescer<TcpStream, ClientConnection>) -> Self {
+        Self(Arc::new(Mutex::new(Some(coalescer))))
     }
 }
 
-impl<F> Executor<F> for Tasks
+impl<F> Executor<F> for CoalescingExecutor
 where
     F: Future<Output: Send> + Send + 'static,
 {
     fn execute(&self, task: F) {
-        let cork = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match cork {
-            Some(cork) => TokioExecutor::new().execute(async move { cork.drive(pin!(task)).await }),
+        let coalescer = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match coalescer {
+            Some(coalescer) => TokioExecutor::new().execute(async move { coalescer.drive(pin!(task)).await }),
             None => TokioExecutor::new().execute(task),
         }
     }
 }
 
-/// How much of a response may be on its way: what a fast line brings in a round trip of this length. A slow client leaves
-/// at most this much of one response in memory.
-fn window(round_trip: Duration) -> u32 {
-    let bytes = round_trip.as_micros() * BYTES_A_MICROSECOND;
+/// Window of a response stream: the bytes that a fast line carries in one round trip. A slow client leaves at most this
+/// much of one response in memory.
+fn stream_window(round_trip: Duration) -> u32 {
+    let bytes = round_trip.as_micros() * BYTES_PER_MICROSECOND;
     u32::try_from(bytes)
         .unwrap_or(u32::MAX)
-        .clamp(LEAST_STREAM_WINDOW, MOST_STREAM_WINDOW)
+        .clamp(MIN_STREAM_WINDOW, MAX_STREAM_WINDOW)
 }
 
-/// A connection, and what has to be polled for it to live.
+/// Connection after its handshake.
 pub(super) struct NewConnection {
-    pub(super) sender: Sender,
-    pub(super) life: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
+    pub(super) sender: RequestSender,
+    /// Reads and writes the connection while it is polled.
+    pub(super) driver: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
-/// Where connections lead.
-pub(super) struct Target {
+/// URL scheme, host and port that a pool's connections lead to.
+pub(super) struct Destination {
     uri: Uri,
     scheme: Scheme,
     authority: Authority,
     host: HeaderValue,
 }
 
-impl Target {
+impl Destination {
     pub(super) fn new(scheme: Scheme, authority: Authority) -> Self {
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(scheme.clone());
         parts.authority = Some(authority.clone());
         parts.path_and_query = Some(http::uri::PathAndQuery::from_static("/"));
         Self {
-            // A scheme, an authority and a path are a URI; an authority's characters are a header value's.
+            // A scheme, an authority and a path make a URI, and an authority's characters are valid in a header.
             uri: Uri::from_parts(parts).unwrap_or_default(),
             host: HeaderValue::from_str(authority.as_str()).unwrap_or(HeaderValue::from_static("")),
             scheme,
@@ -165,16 +182,16 @@ impl Target {
         self.scheme == *scheme && self.authority == *authority
     }
 
-    /// As HTTP/1.1 has it (RFC 9112, section 3.2.1): the path, and a Host.
-    fn origin_form(&self, request: &mut Request<Body>) {
+    /// Turns a request into HTTP/1.1's origin form: a path, and a Host (RFC 9112, section 3.2.1).
+    fn set_origin_form(&self, request: &mut Request<RequestBody>) {
         if let Some(path) = request.uri().path_and_query().cloned() {
             *request.uri_mut() = path.into();
         }
         request.headers_mut().insert(HOST, self.host.clone());
     }
 
-    /// The way back, for a request that was not sent.
-    pub(super) fn absolute_form(&self, request: &mut Request<Body>) {
+    /// Turns a request that was not sent back into absolute form.
+    pub(super) fn set_absolute_form(&self, request: &mut Request<RequestBody>) {
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(self.scheme.clone());
         parts.authority = Some(self.authority.clone());
@@ -184,42 +201,42 @@ impl Target {
     }
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.uri.fmt(f)
     }
 }
 
-/// What requests are given to.
+/// Handle that sends requests on a connection.
 #[derive(Debug)]
-pub(crate) enum Sender {
+pub(crate) enum RequestSender {
     /// One request at a time.
-    H1(http1::SendRequest<Body>),
-    /// Many at a time.
-    H2(http2::SendRequest<Body>),
+    H1(http1::SendRequest<RequestBody>),
+    /// Many requests at a time.
+    H2(http2::SendRequest<RequestBody>),
 }
 
-impl Sender {
-    /// Sends a request whose target is absolute.
+impl RequestSender {
+    /// Sends a request in absolute form.
     ///
     /// # Errors
-    /// With the request, if not a byte of it was sent.
+    /// The error holds the request if none of its bytes were sent.
     pub(super) async fn send(
         &mut self,
-        target: &Target,
-        mut request: Request<Body>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
+        destination: &Destination,
+        mut request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
         match self {
             Self::H1(sender) => {
-                target.origin_form(&mut request);
+                destination.set_origin_form(&mut request);
                 sender.try_send_request(request).await
             }
             Self::H2(sender) => sender.try_send_request(request).await,
         }
     }
 
-    /// What goes out with one request and comes back after it.
-    pub(super) fn single(self) -> Option<http1::SendRequest<Body>> {
+    /// The sender of an HTTP/1.1 connection, to be returned to the pool after its request.
+    pub(super) fn into_h1(self) -> Option<http1::SendRequest<RequestBody>> {
         match self {
             Self::H1(sender) => Some(sender),
             Self::H2(_) => None,
@@ -227,46 +244,46 @@ impl Sender {
     }
 }
 
-/// How much a connection is used.
+/// Request counters of one connection.
 #[derive(Debug, Default)]
-pub(crate) struct Use {
-    /// Requests that are being answered.
-    busy: AtomicU32,
-    /// Requests so far.
+pub(crate) struct ConnectionLoad {
+    /// Requests in flight.
+    active: AtomicU32,
+    /// Requests since the connection was opened.
     total: AtomicU32,
-    /// How many rotations there had been when it was opened.
-    pub(super) rotation: u64,
+    /// The pool's count of retirements when the connection was opened.
+    pub(super) retirements: u64,
 }
 
-impl Use {
-    /// Not used yet, opened after so many rotations.
-    pub(super) fn after(rotation: u64) -> Arc<Self> {
+impl ConnectionLoad {
+    /// Counters of a connection that is opened after so many retirements of its pool.
+    pub(super) fn after(retirements: u64) -> Arc<Self> {
         Arc::new(Self {
-            rotation,
+            retirements,
             ..Self::default()
         })
     }
 
-    pub(super) fn busy(&self) -> u32 {
-        self.busy.load(Ordering::Relaxed)
+    pub(super) fn active(&self) -> u32 {
+        self.active.load(Ordering::Relaxed)
     }
 
-    pub(super) fn begin(&self) {
-        self.busy.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn begin_request(&self) {
+        self.active.fetch_add(1, Ordering::Relaxed);
         self.total.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn end(&self) {
-        self.busy.fetch_sub(1, Ordering::Relaxed);
+    pub(super) fn end_request(&self) {
+        self.active.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Waits until there was no request for [`IDLE`].
-    async fn unused(&self) {
+    /// Waits until the connection has had no request for [`IDLE_TIMEOUT`].
+    async fn until_idle(&self) {
         let mut before = self.total.load(Ordering::Relaxed);
         loop {
-            tokio::time::sleep(IDLE).await;
+            tokio::time::sleep(IDLE_TIMEOUT).await;
             let now = self.total.load(Ordering::Relaxed);
-            if now == before && self.busy() == 0 {
+            if now == before && self.active() == 0 {
                 return;
             }
             before = now;
@@ -274,45 +291,71 @@ impl Use {
     }
 }
 
-/// Lives as long as the connection does and somebody uses it.
-async fn until_idle<E: StdError + 'static>(connection: impl Future<Output = Result<(), E>>, usage: Arc<Use>) {
+async fn drive_until_idle<E: StdError + 'static>(
+    connection: impl Future<Output = Result<(), E>>,
+    load: Arc<ConnectionLoad>,
+) {
     tokio::select! {
         ended = connection => {
             if let Err(error) = ended {
-                tracing::debug!(error = &error as &dyn StdError, "an upstream connection ended");
+                tracing::debug!(error = &error as &dyn StdError, "upstream connection failed");
             }
         }
-        () = usage.unused() => {}
+        () = load.until_idle() => {}
     }
 }
 
-/// How long a connection without requests is kept, and at most twice that; registries and load balancers usually end
-/// theirs sooner.
-const IDLE: Duration = Duration::from_secs(300);
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
-const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(20);
-const H1_BUFFER: usize = 256 * 1024;
-/// How many requests share a connection at most: fewer than the 100 streams that servers should allow (RFC 9113, section
-/// 6.5.2).
-pub(super) const MOST_STREAMS: u32 = 96;
-/// How often a message goes there and back until a connection is verified: TCP and TLS 1.3, with the name found already.
-const ROUND_TRIPS: u32 = 2;
+/// Maps an error of the upstream connection to the error for the client, by the causes in its chain.
+pub(super) fn proxy_error(error: &(dyn StdError + 'static)) -> ProxyError {
+    tracing::debug!(error, "upstream request failed");
+    let mut mapped = ProxyError::UpstreamUnreachable;
+    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(cause) = next {
+        if cause.is::<Forbidden>() {
+            return ProxyError::HostDenied;
+        }
+        if cause.is::<rustls::Error>() {
+            return ProxyError::UpstreamUntrusted;
+        }
+        let io = cause.downcast_ref::<io::Error>();
+        if io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) {
+            mapped = ProxyError::UpstreamTimeout;
+        }
+        // `source()` of an io::Error skips the error that it wraps.
+        let wrapped = io
+            .and_then(io::Error::get_ref)
+            .map(|inner| inner as &(dyn StdError + 'static));
+        next = wrapped.or_else(|| cause.source());
+    }
+    mapped
+}
+
+/// An idle connection is closed after this time, at most twice that. Registries and load balancers usually close theirs
+/// sooner.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+const H1_BUFFER_BYTES: usize = 256 * 1024;
+/// Requests on one HTTP/2 connection: fewer than the 100 streams that servers should allow (RFC 9113, section 6.5.2).
+pub(super) const MAX_STREAMS: u32 = 96;
+/// Round trips until a connection is verified: TCP and TLS 1.3, without the DNS lookup.
+const HANDSHAKE_ROUND_TRIPS: u32 = 2;
 /// 1 Gbit/s.
-const BYTES_A_MICROSECOND: u128 = 125;
-const LEAST_STREAM_WINDOW: u32 = 2 * 1024 * 1024;
-const MOST_STREAM_WINDOW: u32 = 8 * 1024 * 1024;
-/// There are later connections only when a hundred requests are open: most of them wait.
-const LATER_STREAM_WINDOW: u32 = 256 * 1024;
-const MAX_HEADERS: u32 = 32 * 1024;
+const BYTES_PER_MICROSECOND: u128 = 125;
+const MIN_STREAM_WINDOW: u32 = 2 * 1024 * 1024;
+const MAX_STREAM_WINDOW: u32 = 8 * 1024 * 1024;
+/// Additional connections exist only when about a hundred requests are open, and most of those wait.
+const ADDITIONAL_STREAM_WINDOW: u32 = 256 * 1024;
+const MAX_HEADER_BYTES: u32 = 32 * 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_longer_way_has_more_on_it() {
+    fn the_window_grows_with_the_round_trip() {
         for (milliseconds, mebibytes) in [(0, 2.0), (1, 2.0), (30, 3.6), (60, 7.2), (300, 8.0), (100_000, 8.0)] {
-            let window = f64::from(window(Duration::from_millis(milliseconds))) / 1_048_576.0;
+            let window = f64::from(stream_window(Duration::from_millis(milliseconds))) / 1_048_576.0;
             assert!((window - mebibytes).abs() < 0.1, "{milliseconds} ms: {window} MiB");
         }
     }

@@ -1,6 +1,7 @@
-//! Opens TCP connections to upstreams, straight or through a corporate proxy.
+//! TCP connections to upstreams, direct or through a corporate proxy.
 //!
-//! The corporate proxy is the configured one, or what the environment says as curl reads it; `no-proxy` excepts hosts.
+//! The corporate proxy comes from the configuration, or from the environment as curl reads it. `no-proxy` lists hosts that
+//! are reached without it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::pin::Pin;
@@ -21,45 +22,47 @@ use crate::config::UpstreamSettings;
 use crate::host::{Host, Origin};
 use crate::policy::address::is_public;
 
-/// Opens connections; a clone shares the settings.
+/// Opener of TCP connections. Clones share the settings.
 #[derive(Clone, Debug)]
 pub struct Dialer {
     connector: HttpConnector<Resolver>,
     proxies: Arc<Matcher>,
-    guarded: bool,
+    public_only: bool,
 }
 
 impl Dialer {
-    /// A dialer by the configuration, or where it is silent by the environment.
+    /// Dialer with the configured settings, or those of the environment.
     ///
-    /// `ours` is where we listen ourselves: a proxy there is us, set for clients in the same environment, and ignored.
-    pub fn new(settings: &UpstreamSettings, ours: std::net::SocketAddr) -> Self {
-        let mut connector = HttpConnector::new_with_resolver(Resolver { guarded: false });
+    /// `listen` is the address of our own listener. A proxy there is ignored: it is set for clients in the same environment.
+    pub fn new(settings: &UpstreamSettings, listen: SocketAddr) -> Self {
+        let mut connector = HttpConnector::new_with_resolver(Resolver { public_only: false });
         configure(&mut connector);
         Self {
             connector,
-            proxies: Arc::new(proxies(settings, ours)),
-            guarded: false,
+            proxies: Arc::new(proxies(settings, listen)),
+            public_only: false,
         }
     }
 
-    /// The same for the bearers of grants: it dials public addresses and nothing else. A name is resolved once, all its
-    /// addresses must be public, and those are dialled. Behind a corporate proxy names are the proxy's to resolve.
+    /// Dialer with the same settings that connects only to public addresses, for the bearers of grants.
+    ///
+    /// It resolves a name once, requires all its addresses to be public, and connects to those. Behind a corporate proxy,
+    /// the proxy resolves names.
     #[must_use]
-    pub fn guarded(&self) -> Self {
-        let mut connector = HttpConnector::new_with_resolver(Resolver { guarded: true });
+    pub fn public_only(&self) -> Self {
+        let mut connector = HttpConnector::new_with_resolver(Resolver { public_only: true });
         configure(&mut connector);
         Self {
             connector,
             proxies: Arc::clone(&self.proxies),
-            guarded: true,
+            public_only: true,
         }
     }
 
-    /// A connection to an origin, for a tunnel.
+    /// Connects to an origin, for a tunnel.
     ///
     /// # Errors
-    /// [`DialError`] when the host or the proxy before it cannot be reached.
+    /// [`DialError`] when the host or the corporate proxy cannot be reached.
     pub async fn dial(&mut self, origin: &Origin) -> Result<TcpStream, DialError> {
         let uri = Uri::try_from(format!("https://{origin}/")).map_err(|_| DialError::Invalid)?;
         self.call(uri).await.map(TokioIo::into_inner)
@@ -78,9 +81,9 @@ impl Service<Uri> for Dialer {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        if self.guarded
+        if self.public_only
             && let Some(Ok(Host::Address(address))) = uri.host().map(str::parse)
-            && let Err(forbidden) = admit(address)
+            && let Err(forbidden) = check_public(address)
         {
             return Box::pin(std::future::ready(Err(DialError::Forbidden(forbidden))));
         }
@@ -93,8 +96,8 @@ impl Service<Uri> for Dialer {
                     .map_err(|error| DialError::Unreachable(Box::new(error)))
             });
         };
-        // The proxy itself is wherever the configuration says.
-        let mut connector = HttpConnector::new_with_resolver(Resolver { guarded: false });
+        // The address of the proxy itself may be private.
+        let mut connector = HttpConnector::new_with_resolver(Resolver { public_only: false });
         configure(&mut connector);
         let mut tunnel = Tunnel::new(proxy.uri().clone(), connector);
         if let Some(authorization) = proxy.basic_auth() {
@@ -112,18 +115,19 @@ impl Service<Uri> for Dialer {
 fn configure(connector: &mut HttpConnector<Resolver>) {
     connector.enforce_http(false);
     connector.set_nodelay(true);
-    connector.set_connect_timeout(Some(CONNECT));
-    connector.set_happy_eyeballs_timeout(Some(HAPPY_EYEBALLS));
-    connector.set_keepalive(Some(KEEP_ALIVE));
-    // A network that is gone says nothing: who acknowledges nothing for so long is not there (tcp(7), TCP_USER_TIMEOUT).
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    connector.set_happy_eyeballs_timeout(Some(HAPPY_EYEBALLS_DELAY));
+    connector.set_keepalive(Some(KEEP_ALIVE_TIME));
+    // A lost network reports no error. An upstream that acknowledges nothing for so long is gone (tcp(7),
+    // TCP_USER_TIMEOUT).
     #[cfg(target_os = "linux")]
-    connector.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+    connector.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT));
 }
 
-/// The system's resolver, and what it may find.
+/// The system's resolver, with a check of the addresses.
 #[derive(Clone, Debug)]
 struct Resolver {
-    guarded: bool,
+    public_only: bool,
 }
 
 impl Service<Name> for Resolver {
@@ -136,62 +140,63 @@ impl Service<Name> for Resolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let (guarded, mut system) = (self.guarded, GaiResolver::new());
+        let (public_only, mut system) = (self.public_only, GaiResolver::new());
         Box::pin(async move {
             let found: Vec<SocketAddr> = system.call(name).await?.collect();
-            if guarded {
-                found.iter().try_for_each(|address| admit(address.ip()))?;
+            if public_only {
+                found.iter().try_for_each(|address| check_public(address.ip()))?;
             }
             Ok(found.into_iter())
         })
     }
 }
 
-fn admit(address: IpAddr) -> Result<(), Forbidden> {
-    if is_public(address) && !is_this_machine(address) {
+fn check_public(address: IpAddr) -> Result<(), Forbidden> {
+    if is_public(address) && !is_own_address(address) {
         Ok(())
     } else {
         Err(Forbidden)
     }
 }
 
-/// Whether a public address is one of ours, where firewalls and listeners may think that we are a friend. To get there
-/// the kernel would come from there; asking which costs no packet.
-fn is_this_machine(address: IpAddr) -> bool {
-    let any: IpAddr = match address {
+/// Returns true if a public address is one of this machine's own. The firewall and listeners may trust local connections.
+///
+/// To reach such an address, the kernel chooses it as the source address too. Connecting a UDP socket sends no packet.
+fn is_own_address(address: IpAddr) -> bool {
+    let unspecified: IpAddr = match address {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let from = || {
-        let socket = UdpSocket::bind((any, 0))?;
-        socket.connect((address, DISCARD))?;
+    let source_address = || {
+        let socket = UdpSocket::bind((unspecified, 0))?;
+        socket.connect((address, DISCARD_PORT))?;
         socket.local_addr()
     };
-    from().is_ok_and(|from| from.ip() == address)
+    source_address().is_ok_and(|source| source.ip() == address)
 }
 
-/// Whether a connection was refused because it would not go to a public host.
+/// Returns true if an error is a refusal to connect to an address that is not public.
 pub(crate) fn is_forbidden(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<Forbidden>())
 }
 
-fn proxies(settings: &UpstreamSettings, ours: std::net::SocketAddr) -> Matcher {
+fn proxies(settings: &UpstreamSettings, listen: SocketAddr) -> Matcher {
     let configured = settings.proxy.as_ref().map(ToString::to_string);
-    let except = settings.no_proxy.as_ref().map(|hosts| hosts.join(","));
+    let no_proxy = settings.no_proxy.as_ref().map(|hosts| hosts.join(","));
     let (proxy, no_proxy) = match configured {
-        Some(proxy) => (Some(proxy), except),
+        Some(proxy) => (Some(proxy), no_proxy),
         None => (
             from_environment(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
-            except.or_else(no_proxy),
+            no_proxy.or_else(no_proxy_from_environment),
         ),
     };
-    match proxy.filter(|proxy| !is_ours(proxy, ours)) {
+    match proxy.filter(|proxy| !is_own_listener(proxy, listen)) {
         Some(proxy) => Matcher::builder().all(proxy).no(no_proxy.unwrap_or_default()).build(),
         None => Matcher::builder().build(),
     }
 }
 
-fn no_proxy() -> Option<String> {
+fn no_proxy_from_environment() -> Option<String> {
     from_environment(&["no_proxy", "NO_PROXY"])
 }
 
@@ -202,38 +207,38 @@ fn from_environment(names: &[&str]) -> Option<String> {
         .filter(|value| !value.is_empty())
 }
 
-fn is_ours(proxy: &str, ours: std::net::SocketAddr) -> bool {
+fn is_own_listener(proxy: &str, listen: SocketAddr) -> bool {
     let Ok(uri) = proxy.parse::<Uri>() else { return false };
-    let host = uri.host().and_then(|host| host.parse::<crate::host::Host>().ok());
-    uri.port_u16() == Some(ours.port()) && host.is_some_and(|host| host.is_loopback())
+    let host = uri.host().and_then(|host| host.parse::<Host>().ok());
+    uri.port_u16() == Some(listen.port()) && host.is_some_and(|host| host.is_loopback())
 }
 
-/// Why there is no connection.
+/// Reason why a connection failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
-    /// The origin cannot be named in a URL.
-    #[error("the host cannot be named in a URL")]
+    /// The origin cannot be part of a URL.
+    #[error("the host is not valid in a URL")]
     Invalid,
-    /// It is not a public host.
-    #[error("not where a grant leads")]
+    /// The client has a grant, and the host is not public.
+    #[error("a grant does not allow this host")]
     Forbidden(#[source] Forbidden),
-    /// No address of the host answers.
+    /// No address of the host accepts a connection.
     #[error("cannot connect")]
     Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The corporate proxy does not answer or says no.
+    /// The corporate proxy cannot be reached or refuses the host.
     #[error("cannot connect through the corporate proxy")]
     Proxy(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// The address is not one of the public internet.
+/// The address is not public, or is one of this machine's.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the host is not a public one")]
+#[error("the host is not public")]
 pub struct Forbidden;
 
-/// Any port does; nothing is sent.
-const DISCARD: u16 = 9;
-const CONNECT: Duration = Duration::from_secs(20);
-const HAPPY_EYEBALLS: Duration = Duration::from_millis(250);
-const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// Any port works, because nothing is sent.
+const DISCARD_PORT: u16 = 9;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+const HAPPY_EYEBALLS_DELAY: Duration = Duration::from_millis(250);
+const KEEP_ALIVE_TIME: Duration = Duration::from_secs(60);
 #[cfg(target_os = "linux")]
-const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,43 +1,46 @@
-//! Exit two: the verified, pooled client.
+//! Registry side of the proxy: the verified, pooled client.
 //!
-//! Connections are pooled across all clients of a registry and kept warm, so a new cargo process pays no DNS, TCP or TLS
-//! round trip. Each worker has pools of its own: a request and its upstream connection live on one thread.
-//! Verification has no off switch; a registry's `ca-file` adds roots for that registry only.
+//! All clients of a registry share its connections, which are kept warm: a new cargo process pays no DNS, TCP or TLS round
+//! trip. Each worker has pools of its own, so a request and its upstream connection stay on one thread. Verification has no
+//! off switch; a registry's `ca-file` adds roots for that registry only.
 //!
-//! [`trust`] says whom we believe, [`connection`] opens and speaks, [`pool`] keeps what is open.
+//! The walk: [`pool`] finds a connection, or lets [`connector`] open one. [`dial`] and [`trust`] are the details of opening.
+//!
+//! The pools are our own because each belongs to a worker, opens its connection during the client's handshake, and moves an
+//! unsent request to another connection. They are not faster than a library's (`docs/performance.md`).
 
 pub(crate) mod connector;
-pub(crate) mod dial;
 pub(crate) mod pool;
+
+pub(crate) mod dial;
 pub(crate) mod trust;
 
-use std::error::Error as StdError;
 use std::fmt;
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response};
 use http_body::Body as _;
-use http_body_util::{Either, Full};
+use http_body_util::Either;
 use hyper::body::Incoming;
 
-use crate::proxy::exchange::body::Progress;
-use crate::proxy::exchange::error::{Body, ProxyError};
-use crate::proxy::exchange::rewrite;
-use crate::proxy::upstream::dial::{Dialer, Forbidden};
+use crate::credential::Rotations;
+use crate::proxy::exchange::body::{RequestBody, UploadProgress};
+use crate::proxy::exchange::error::ProxyError;
+use crate::proxy::upstream::dial::Dialer;
 use connector::Connector;
 use pool::{Pool, PooledConnection};
 pub(crate) use trust::{Trust, TrustError};
 
-/// A registry's way out: pools of connections, one set a worker, all with the same trust.
+/// Upstream client of one registry: a set of pools for each worker, all with the same trust.
 pub struct Upstream {
-    opener: Connector,
+    connector: Connector,
     workers: Vec<Pools>,
-    /// Where we show a certificate: the same without it.
+    /// The client without its certificate, if it has one.
     anonymous: Option<Arc<Self>>,
+    /// Rotations of the credential that its requests carry.
+    rotations: Rotations,
 }
 
 impl fmt::Debug for Upstream {
@@ -49,7 +52,7 @@ impl fmt::Debug for Upstream {
 }
 
 impl Upstream {
-    /// A way out for `workers` workers that trusts `trust` and nothing else.
+    /// Client for `workers` workers that trusts only `trust`.
     ///
     /// # Errors
     /// [`TrustError`] when the client certificate does not fit its key.
@@ -59,25 +62,30 @@ impl Upstream {
             None => None,
         };
         Ok(Self {
-            opener: Connector::new(dialer, trust)?,
+            connector: Connector::new(dialer, trust)?,
             workers: (0..workers.max(1)).map(|_| Pools::default()).collect(),
             anonymous,
+            rotations: Rotations::default(),
         })
     }
 
-    /// The way for what lies outside the registry's scopes: a client certificate is a credential, too.
+    /// Client with the same trust and no connection. It retires its connections after each of `rotations`, because their
+    /// buffers still hold the old token.
+    pub(crate) fn with_rotations(&self, rotations: Rotations) -> Self {
+        Self {
+            connector: self.connector.clone(),
+            workers: self.workers.iter().map(|_| Pools::default()).collect(),
+            anonymous: self.anonymous.clone(),
+            rotations,
+        }
+    }
+
+    /// Client for requests outside the registry's scopes: without the client certificate, which is a credential too.
     pub(crate) fn anonymous(self: &Arc<Self>) -> Arc<Self> {
         Arc::clone(self.anonymous.as_ref().unwrap_or(self))
     }
 
-    /// Lets go of the connections, whose buffers still hold the last token: of idle ones now, of others within a second as
-    /// far as new requests are concerned. Has to be called within a runtime.
-    pub fn renew(&self) {
-        self.workers.iter().for_each(|pools| pools.each(Pool::retire));
-    }
-
-    /// Lets go of the connections at once as far as new requests are concerned: the network, or what is trusted, may be
-    /// another.
+    /// Forgets all connections: new requests open others, since the network or the trusted roots may have changed.
     pub fn reset(&self) {
         self.workers.iter().for_each(|pools| pools.each(Pool::reset));
         if let Some(anonymous) = &self.anonymous {
@@ -85,24 +93,24 @@ impl Upstream {
         }
     }
 
-    /// Opens a connection to an origin from a worker unless there is one: a request is about to come.
+    /// Opens a connection from a worker to an origin, unless one is open: a request is about to come.
     pub(crate) fn warm(&self, worker: usize, scheme: &Scheme, authority: &Authority) {
         if let Some(pool) = self.pool(worker, scheme, authority) {
             pool.warm();
         }
     }
 
-    /// Sends a request, whose target is absolute, from a worker and waits for the head of the answer.
+    /// Sends a request in absolute form from a worker, and waits for the head of the response.
     ///
-    /// A request without a body that may be repeated is sent once more when a pooled connection turned out to be
-    /// closed; a write never is, unless not a byte of it was sent.
+    /// If a pooled connection turns out to be closed, a request that is safe to repeat is sent again. Any other is sent
+    /// again only if none of its bytes were sent.
     ///
     /// # Errors
-    /// A [`ProxyError`] that says why there is no answer.
+    /// A [`ProxyError`] for the client when there is no response.
     pub async fn send(
         &self,
         worker: usize,
-        mut request: Request<Body>,
+        mut request: Request<RequestBody>,
     ) -> Result<(Response<Incoming>, PooledConnection), ProxyError> {
         let (Some(scheme), Some(authority)) = (request.uri().scheme(), request.uri().authority()) else {
             return Err(ProxyError::BadRequest);
@@ -113,30 +121,35 @@ impl Upstream {
             Either::Left(body) if !body.is_end_stream() => Some(body.progress()),
             _ => None,
         };
-        answered(pool.send(request), progress).await
+        with_response_timeout(pool.send(request), progress).await
     }
 
     fn pool(&self, worker: usize, scheme: &Scheme, authority: &Authority) -> Option<Arc<Pool>> {
         let pools = self.workers.get(worker % self.workers.len())?;
-        Some(pools.of(scheme, authority, &self.opener))
+        Some(pools.of(scheme, authority, self))
     }
 }
 
-/// A worker's pools, one an origin. A registry has one or two.
+/// Pools of one worker, one for each origin. A registry has one or two origins.
 #[derive(Default)]
 struct Pools(Mutex<Vec<Arc<Pool>>>);
 
 impl Pools {
-    fn of(&self, scheme: &Scheme, authority: &Authority, opener: &Connector) -> Arc<Pool> {
+    fn of(&self, scheme: &Scheme, authority: &Authority, upstream: &Upstream) -> Arc<Pool> {
         let mut pools = self.pools();
         if let Some(pool) = pools.iter().find(|pool| pool.leads_to(scheme, authority)) {
             return Arc::clone(pool);
         }
-        if pools.len() >= MANY {
+        if pools.len() >= MAX_POOLS {
             pools.retain(|pool| pool.is_in_use());
             forget_oldest(&mut pools);
         }
-        let pool = Pool::new(opener.clone(), scheme.clone(), authority.clone());
+        let pool = Pool::new(
+            upstream.connector.clone(),
+            upstream.rotations.clone(),
+            scheme.clone(),
+            authority.clone(),
+        );
         pools.push(Arc::clone(&pool));
         pool
     }
@@ -150,42 +163,30 @@ impl Pools {
     }
 }
 
-/// Makes room for another one: connections that nobody uses must not take the descriptors of those that are used.
+/// Makes room for another pool: unused connections must not take the descriptors of used ones.
 fn forget_oldest(pools: &mut Vec<Arc<Pool>>) {
-    if pools.len() < MANY {
+    if pools.len() < MAX_POOLS {
         return;
     }
-    let unused = pools.iter().enumerate().filter(|(_, pool)| pool.is_idle());
-    if let Some((oldest, _)) = unused.min_by_key(|(_, pool)| pool.last_used()) {
+    let idle = pools.iter().enumerate().filter(|(_, pool)| pool.is_idle());
+    if let Some((oldest, _)) = idle.min_by_key(|(_, pool)| pool.last_used()) {
         pools.swap_remove(oldest);
     }
 }
 
-/// A copy of a request that may be sent twice, because it has no body and changes nothing.
-pub(crate) fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
-    if !request.body().is_end_stream() || !rewrite::is_repeatable(request.method()) {
-        return None;
-    }
-    let mut copy = Request::new(Either::Right(Full::new(Bytes::new())));
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    Some(copy)
-}
-
-/// Waits for an answer while the request's body moves, however long that takes, and for [`ANSWER`] after it; the last time
-/// that it moved is known as exactly as that.
-async fn answered<T>(
-    answer: impl Future<Output = Result<T, ProxyError>>,
-    progress: Option<Progress>,
+/// Limits the wait for a response. The wait begins when the request body has been sent: while bytes of it pass, it starts
+/// again, so it takes one to two times [`RESPONSE_TIMEOUT`].
+async fn with_response_timeout<T>(
+    response: impl Future<Output = Result<T, ProxyError>>,
+    progress: Option<UploadProgress>,
 ) -> Result<T, ProxyError> {
-    let mut answer = std::pin::pin!(answer);
+    let mut response = std::pin::pin!(response);
     let mut before = 0;
     loop {
-        if let Ok(answer) = tokio::time::timeout(ANSWER, answer.as_mut()).await {
-            return answer;
+        if let Ok(response) = tokio::time::timeout(RESPONSE_TIMEOUT, response.as_mut()).await {
+            return response;
         }
-        let now = progress.as_ref().map_or(0, Progress::bytes);
+        let now = progress.as_ref().map_or(0, UploadProgress::bytes);
         if now == before {
             return Err(ProxyError::UpstreamTimeout);
         }
@@ -193,36 +194,11 @@ async fn answered<T>(
     }
 }
 
-/// What an error between us and the upstream means for the client.
-fn refusal(error: &(dyn StdError + 'static)) -> ProxyError {
-    tracing::debug!(error, "upstream");
-    let mut refusal = ProxyError::UpstreamUnreachable;
-    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(cause) = next {
-        if cause.is::<Forbidden>() {
-            return ProxyError::PlaceDenied;
-        }
-        if cause.is::<rustls::Error>() {
-            return ProxyError::UpstreamUntrusted;
-        }
-        let io = cause.downcast_ref::<io::Error>();
-        if io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) {
-            refusal = ProxyError::UpstreamTimeout;
-        }
-        // `source()` of an io::Error passes over what it wraps.
-        let wrapped = io
-            .and_then(io::Error::get_ref)
-            .map(|inner| inner as &(dyn StdError + 'static));
-        next = wrapped.or_else(|| cause.source());
-    }
-    refusal
-}
-
-/// How long a registry may take to answer: a large push is unpacked before the answer comes.
-const ANSWER: Duration = Duration::from_secs(300);
-/// With so many pools, those without connections are let go, and one whose connections are idle: plain requests of
-/// strangers go anywhere.
-const MANY: usize = 32;
+/// A registry unpacks a large push before it answers.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(300);
+/// Plain requests go to any number of origins. At this many pools, those without connections are dropped, and one whose
+/// connections are idle.
+const MAX_POOLS: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -232,32 +208,37 @@ mod tests {
 
     use super::*;
 
-    /// Uploads a byte a minute for so long and then waits for an answer that never comes.
-    async fn refused_after(minutes: u64) -> Duration {
-        let (progress, begin) = (Progress::default(), Instant::now());
-        let moving = progress.clone();
+    /// Time until an upload of one byte a minute fails, if no response follows.
+    async fn time_until_timeout(minutes: u64) -> Duration {
+        let (progress, begin) = (UploadProgress::default(), Instant::now());
+        let uploaded = progress.clone();
         let upload = async {
             for _ in 0..minutes {
                 sleep(Duration::from_secs(60)).await;
-                moving.add(1);
+                uploaded.add(1);
             }
             pending::<Result<(), ProxyError>>().await
         };
-        assert_eq!(answered(upload, Some(progress)).await, Err(ProxyError::UpstreamTimeout));
+        let result = with_response_timeout(upload, Some(progress)).await;
+        assert_eq!(result, Err(ProxyError::UpstreamTimeout));
         begin.elapsed()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_is_waited_for_from_the_end_of_the_upload() {
+    async fn the_response_timeout_begins_at_the_end_of_the_upload() {
         let unanswered = pending::<Result<(), ProxyError>>();
         let begin = Instant::now();
-        assert_eq!(answered(unanswered, None).await, Err(ProxyError::UpstreamTimeout));
-        assert_eq!(begin.elapsed(), ANSWER);
+        let result = with_response_timeout(unanswered, None).await;
+        assert_eq!(result, Err(ProxyError::UpstreamTimeout));
+        assert_eq!(begin.elapsed(), RESPONSE_TIMEOUT);
         for minutes in [1, 4, 7, 60, 600] {
-            let waited = refused_after(minutes)
+            let waited = time_until_timeout(minutes)
                 .await
                 .saturating_sub(Duration::from_secs(60 * minutes));
-            assert!((ANSWER..=2 * ANSWER).contains(&waited), "{minutes} minutes: {waited:?}");
+            assert!(
+                (RESPONSE_TIMEOUT..=2 * RESPONSE_TIMEOUT).contains(&waited),
+                "{minutes} minutes: {waited:?}"
+            );
         }
     }
 }

@@ -1,15 +1,15 @@
-//! The open connections to one origin from one worker.
+//! Pool of upstream connections for one origin and one worker.
 //!
-//! HTTP/2 carries many requests on one connection, whose streams (servers allow 100 or more) and whose window are common
-//! property: enough uploads that stop in the middle, or downloads that nobody reads, and the next request waits for them.
-//! So a connection takes as many requests as it carries with ease, and the next request opens another. Usually there is
-//! one. HTTP/1.1 carries one request at a time: a connection goes out with it and comes back when its answer has ended.
+//! An HTTP/2 connection carries many requests, which share its streams (servers allow about 100) and its flow-control
+//! window. Stalled uploads or unread downloads would block the next request. So a connection takes a limited number of
+//! requests, and the next one opens another connection. Usually there is one. An HTTP/1.1 connection carries one request
+//! at a time: it leaves the pool with the request and returns after the response.
 //!
-//! Requests that find nothing open wait for one that is being opened, and hear together when it fails; once a registry is
-//! known to speak HTTP/1.1 each opens its own.
+//! Requests that find no connection wait for one that is being opened, and share its outcome. Once a registry is known to
+//! speak HTTP/1.1, each request opens its own.
 //!
-//! After a rotation every connection is retired, for its buffers still hold the last token. While requests keep coming they
-//! use what is retired until the next connection is open, so that a rotation is not felt.
+//! A rotation retires all connections, because their buffers still hold the last token. Until a new connection is open,
+//! requests use the retired ones, so that a rotation causes no delay.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,90 +23,232 @@ use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor as _;
 use hyper_util::rt::TokioExecutor;
 use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{refusal, repeatable};
-use crate::proxy::exchange::error::{Body, ProxyError};
-use crate::proxy::upstream::connector::{Connector, MOST_STREAMS, NewConnection, Sender, Target, Use};
+use crate::credential::Rotations;
+use crate::proxy::exchange::body::RequestBody;
+use crate::proxy::exchange::error::ProxyError;
+use crate::proxy::exchange::rewrite::repeatable_copy;
+use crate::proxy::upstream::connector::{
+    ConnectionLoad, Connector, Destination, MAX_STREAMS, NewConnection, RequestSender, proxy_error,
+};
 
-/// One origin's connections.
+/// Connections to one origin.
 pub(crate) struct Pool {
-    opener: Connector,
-    target: Target,
-    /// Learnt from the first connection.
+    connector: Connector,
+    destination: Destination,
+    /// Known from the first connection.
     speaks_h1: AtomicBool,
     state: Mutex<State>,
+    /// Ends [`watch_rotations`] with the pool.
+    _end: DropGuard,
 }
 
 #[derive(Default)]
 struct State {
-    /// HTTP/2, in the order of opening.
-    shared: Vec<H2Connection>,
-    /// HTTP/1.1 without a request; the last used last.
-    idle: Vec<H1Connection>,
-    /// HTTP/2 from before a rotation, until there is another.
+    /// HTTP/2, oldest first.
+    h2: Vec<H2Connection>,
+    /// HTTP/1.1 without a request, last used last.
+    idle_h1: Vec<H1Connection>,
+    /// HTTP/2 from before a rotation, until another connection is open.
     retired: Vec<H2Connection>,
-    /// How often all connections were retired.
-    rotations: u64,
+    /// Rotations of the credential: after each, all connections are stale.
+    rotations: Rotations,
+    /// Number of times that all connections were retired.
+    retirements: u64,
     opening: Option<Opening>,
     last_used: Option<Instant>,
 }
 
 #[derive(Clone)]
 struct H2Connection {
-    sender: http2::SendRequest<Body>,
-    usage: Arc<Use>,
+    sender: http2::SendRequest<RequestBody>,
+    load: Arc<ConnectionLoad>,
 }
 
 struct H1Connection {
-    sender: http1::SendRequest<Body>,
-    usage: Arc<Use>,
+    sender: http1::SendRequest<RequestBody>,
+    load: Arc<ConnectionLoad>,
 }
 
-/// Says how the opening of a connection went, when it has.
+/// Outcome of opening a connection, once it is known.
 type Opening = watch::Receiver<Option<Result<(), ProxyError>>>;
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pool({})", self.target)
+        write!(f, "Pool({})", self.destination)
     }
 }
 
 impl Pool {
-    /// Nothing open yet.
-    pub(super) fn new(opener: Connector, scheme: Scheme, authority: Authority) -> Arc<Self> {
-        Arc::new(Self {
-            opener,
-            target: Target::new(scheme, authority),
+    /// Pool without a connection. Must be called within the worker's runtime.
+    pub(super) fn new(connector: Connector, rotations: Rotations, scheme: Scheme, authority: Authority) -> Arc<Self> {
+        let end = CancellationToken::new();
+        let pool = Arc::new(Self {
+            connector,
+            destination: Destination::new(scheme, authority),
             speaks_h1: AtomicBool::new(false),
-            state: Mutex::default(),
-        })
+            state: Mutex::new(State {
+                rotations: rotations.clone(),
+                ..State::default()
+            }),
+            _end: end.clone().drop_guard(),
+        });
+        let watch = watch_rotations(Arc::downgrade(&pool), rotations);
+        TokioExecutor::new().execute(end.run_until_cancelled_owned(watch));
+        pool
     }
 
     pub(super) fn leads_to(&self, scheme: &Scheme, authority: &Authority) -> bool {
-        self.target.is(scheme, authority)
+        self.destination.is(scheme, authority)
     }
 
-    /// Whether there is any connection, or soon will be.
-    pub(super) fn is_in_use(self: &Arc<Self>) -> bool {
+    /// Sends a request and waits for the head of its response.
+    ///
+    /// # Errors
+    /// A [`ProxyError`] for the client when there is no response.
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        mut request: Request<RequestBody>,
+    ) -> Result<(Response<Incoming>, PooledConnection), ProxyError> {
+        let mut spare = repeatable_copy(&request);
+        for _ in 0..MAX_ATTEMPTS {
+            let Checkout {
+                mut sender,
+                active,
+                is_new,
+            } = self.checkout().await?;
+            let mut error = match sender.send(&self.destination, request).await {
+                Ok(response) => return Ok((response, self.pooled(sender, active))),
+                Err(error) => error,
+            };
+            request = match (error.take_message(), spare.take()) {
+                (Some(mut unsent), copy) => {
+                    spare = copy;
+                    self.destination.set_absolute_form(&mut unsent);
+                    unsent
+                }
+                // The upstream may have closed a pooled connection while the request went out.
+                (None, Some(copy)) if !is_new => copy,
+                _ => return Err(proxy_error(error.error())),
+            };
+        }
+        Err(ProxyError::UpstreamUnreachable)
+    }
+
+    fn pooled(self: &Arc<Self>, sender: RequestSender, active: ActiveRequest) -> PooledConnection {
+        PooledConnection {
+            h1: sender.into_h1(),
+            active,
+            pool: Arc::clone(self),
+        }
+    }
+
+    /// Takes a connection for one request; opens one if none is open.
+    async fn checkout(self: &Arc<Self>) -> Result<Checkout, ProxyError> {
+        loop {
+            if let Some((sender, load)) = self.find_open() {
+                return Ok(Checkout::new(sender, load, false));
+            }
+            // Boxed, since it is rare and every request's future would have to be as large.
+            if self.speaks_h1.load(Ordering::Relaxed) {
+                let (sender, load) = Box::pin(self.open()).await?;
+                return Ok(Checkout::new(sender, load, true));
+            }
+            Box::pin(self.wait_for_opening()).await?;
+        }
+    }
+
+    fn find_open(self: &Arc<Self>) -> Option<(RequestSender, Arc<ConnectionLoad>)> {
+        let mut state = self.state();
+        // `watch_rotations` may not have run yet.
+        if state.rotations.take_changed() {
+            drop(state);
+            self.retire();
+            state = self.state();
+        }
+        state.last_used = Some(Instant::now());
+        if let Some(found) = state.find() {
+            return Some(found);
+        }
+        let found = state.find_retired()?;
+        drop(state);
+        self.start_opening();
+        Some(found)
+    }
+
+    /// Waits until a connection that others may use too is open.
+    async fn wait_for_opening(self: &Arc<Self>) -> Result<(), ProxyError> {
+        let mut opening = self.start_opening();
+        let outcome = opening.wait_for(Option::is_some).await;
+        // The sender is dropped without an outcome only when the runtime ends.
+        let outcome = outcome.map_err(|_| ProxyError::UpstreamUnreachable)?;
+        outcome.clone().unwrap_or(Ok(()))
+    }
+
+    /// Starts to open a connection, or joins the opening in progress.
+    fn start_opening(self: &Arc<Self>) -> Opening {
+        let mut state = self.state();
+        if let Some(opening) = &state.opening {
+            return opening.clone();
+        }
+        let (report, opening) = watch::channel(None);
+        state.opening = Some(opening.clone());
+        drop(state);
+        let pool = Arc::clone(self);
+        // A task of its own: the request that starts it may be cancelled while others wait.
+        TokioExecutor::new().execute(async move {
+            let opened = pool.open().await;
+            let mut state = pool.state();
+            state.opening = None;
+            state.retired.clear();
+            let outcome = opened.map(|(sender, load)| state.put(sender, load));
+            drop(state);
+            let _ = report.send(Some(outcome));
+        });
+        opening
+    }
+
+    async fn open(self: &Arc<Self>) -> Result<(RequestSender, Arc<ConnectionLoad>), ProxyError> {
+        let (already_open, load) = {
+            let state = self.state();
+            (state.h2.len(), ConnectionLoad::after(state.retirements))
+        };
+        let opened = self
+            .connector
+            .clone()
+            .open(&self.destination, already_open, &load)
+            .await;
+        let NewConnection { sender, driver } = opened?;
+        self.speaks_h1
+            .store(matches!(sender, RequestSender::H1(_)), Ordering::Relaxed);
+        TokioExecutor::new().execute(drive_and_reopen(Arc::downgrade(self), driver));
+        Ok((sender, load))
+    }
+
+    /// Opens a connection unless one is open or being opened.
+    pub(super) fn warm(self: &Arc<Self>) {
         let mut state = self.state();
         state.forget_closed();
-        !self.is_idle() || !state.is_empty()
+        let is_cold = state.h2.is_empty() && state.idle_h1.is_empty() && state.opening.is_none();
+        drop(state);
+        if is_cold {
+            self.start_opening();
+        }
     }
 
-    /// Whether no request uses it. Whoever has a connection out, or opens one, holds the pool.
-    pub(super) fn is_idle(self: &Arc<Self>) -> bool {
-        Arc::strong_count(self) == 1
+    /// Retires all connections if the credential has been rotated since the last call.
+    fn retire_stale(self: &Arc<Self>) {
+        if self.state().rotations.take_changed() {
+            self.retire();
+        }
     }
 
-    pub(super) fn last_used(&self) -> Option<Instant> {
-        self.state().last_used
-    }
-
-    /// Lets go of all connections as soon as they are idle. One that requests are using is given more of them for a moment:
-    /// until another is open.
+    /// Retires all connections. Idle ones close now; one with requests takes more of them until another is open, at most
+    /// for [`RETIREMENT`].
     pub(super) fn retire(self: &Arc<Self>) {
         let mut state = self.state();
-        let rotation = state.retire();
+        let retirement = state.retire();
         let is_done = state.retired.is_empty();
         drop(state);
         if is_done {
@@ -117,138 +259,31 @@ impl Pool {
             tokio::time::sleep(RETIREMENT).await;
             let Some(pool) = pool.upgrade() else { return };
             let mut state = pool.state();
-            if state.rotations == rotation {
+            if state.retirements == retirement {
                 state.retired.clear();
             }
         });
     }
 
-    /// Lets go of all connections: none that is open now is given another request.
+    /// Forgets all connections: none that is open now takes another request.
     pub(super) fn reset(self: &Arc<Self>) {
         self.state().reset();
     }
 
-    /// Opens a connection unless there is one to use.
-    pub(super) fn warm(self: &Arc<Self>) {
+    /// Returns true if a connection is open or being opened.
+    pub(super) fn is_in_use(self: &Arc<Self>) -> bool {
         let mut state = self.state();
         state.forget_closed();
-        let is_cold = state.shared.is_empty() && state.idle.is_empty() && state.opening.is_none();
-        drop(state);
-        if is_cold {
-            self.opening();
-        }
+        !self.is_idle() || !state.is_empty()
     }
 
-    /// Sends a request and waits for the head of the answer.
-    ///
-    /// # Errors
-    /// A [`ProxyError`] that says why there is none.
-    pub(super) async fn send(
-        self: &Arc<Self>,
-        mut request: Request<Body>,
-    ) -> Result<(Response<Incoming>, PooledConnection), ProxyError> {
-        let mut again = repeatable(&request);
-        for _ in 0..ATTEMPTS {
-            let Checkout {
-                mut sender,
-                busy,
-                is_fresh,
-            } = self.take().await?;
-            let mut error = match sender.send(&self.target, request).await {
-                Ok(response) => return Ok((response, self.place(sender, busy))),
-                Err(error) => error,
-            };
-            request = match (error.take_message(), again.take()) {
-                (Some(mut unsent), copy) => {
-                    again = copy;
-                    self.target.absolute_form(&mut unsent);
-                    unsent
-                }
-                // A connection that had been open for a while may have been closed as the request went out.
-                (None, Some(copy)) if !is_fresh => copy,
-                _ => return Err(refusal(error.error())),
-            };
-        }
-        Err(ProxyError::UpstreamUnreachable)
+    /// Returns true if no request is in flight and no connection is being opened: each of these holds the pool.
+    pub(super) fn is_idle(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) == 1
     }
 
-    fn place(self: &Arc<Self>, sender: Sender, busy: Busy) -> PooledConnection {
-        PooledConnection {
-            single: sender.single(),
-            busy,
-            pool: Arc::clone(self),
-        }
-    }
-
-    /// A connection that takes a request now.
-    async fn take(self: &Arc<Self>) -> Result<Checkout, ProxyError> {
-        loop {
-            if let Some((sender, usage)) = self.find() {
-                return Ok(Checkout::new(sender, usage, false));
-            }
-            // Boxed, since it is rare and every request's future would have to be as large.
-            if self.speaks_h1.load(Ordering::Relaxed) {
-                let (sender, usage) = Box::pin(self.open()).await?;
-                return Ok(Checkout::new(sender, usage, true));
-            }
-            Box::pin(self.opened()).await?;
-        }
-    }
-
-    /// Waits for a connection that others may use too.
-    async fn opened(self: &Arc<Self>) -> Result<(), ProxyError> {
-        let mut opening = self.opening();
-        let outcome = opening.wait_for(Option::is_some).await;
-        // Without an outcome the runtime ends, and the request with it.
-        let outcome = outcome.map_err(|_| ProxyError::UpstreamUnreachable)?;
-        outcome.clone().unwrap_or(Ok(()))
-    }
-
-    fn find(self: &Arc<Self>) -> Option<(Sender, Arc<Use>)> {
-        let mut state = self.state();
-        state.last_used = Some(Instant::now());
-        if let Some(found) = state.find() {
-            return Some(found);
-        }
-        let found = state.find_retired()?;
-        drop(state);
-        self.opening();
-        Some(found)
-    }
-
-    /// The opening that is under way, or another.
-    fn opening(self: &Arc<Self>) -> Opening {
-        let mut state = self.state();
-        if let Some(opening) = &state.opening {
-            return opening.clone();
-        }
-        let (tell, opening) = watch::channel(None);
-        state.opening = Some(opening.clone());
-        drop(state);
-        let pool = Arc::clone(self);
-        // Whoever asked first may go away; others may wait by then.
-        TokioExecutor::new().execute(async move {
-            let opened = pool.open().await;
-            let mut state = pool.state();
-            state.opening = None;
-            state.retired.clear();
-            let outcome = opened.map(|(sender, usage)| state.put(sender, usage));
-            drop(state);
-            let _ = tell.send(Some(outcome));
-        });
-        opening
-    }
-
-    async fn open(self: &Arc<Self>) -> Result<(Sender, Arc<Use>), ProxyError> {
-        let (number, usage) = {
-            let state = self.state();
-            (state.shared.len(), Use::after(state.rotations))
-        };
-        let opened = self.opener.clone().open(&self.target, number, &usage).await;
-        let NewConnection { sender, life } = opened.map_err(|error| refusal(&*error))?;
-        self.speaks_h1.store(matches!(sender, Sender::H1(_)), Ordering::Relaxed);
-        TokioExecutor::new().execute(keep_warm(Arc::downgrade(self), life));
-        Ok((sender, usage))
+    pub(super) fn last_used(&self) -> Option<Instant> {
+        self.state().last_used
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -257,120 +292,120 @@ impl Pool {
 }
 
 impl State {
-    fn find(&mut self) -> Option<(Sender, Arc<Use>)> {
-        self.find_shared().or_else(|| self.find_idle())
+    fn find(&mut self) -> Option<(RequestSender, Arc<ConnectionLoad>)> {
+        self.find_h2().or_else(|| self.find_h1())
     }
 
-    /// The first with room, or when there are as many as there may be, the one with the fewest requests.
-    fn find_shared(&mut self) -> Option<(Sender, Arc<Use>)> {
-        self.shared.retain(|shared| !shared.sender.is_closed());
-        let with_room = self.shared.iter().find(|shared| shared.usage.busy() < MOST_STREAMS);
-        let found = with_room.or_else(|| {
-            let least = self.shared.iter().min_by_key(|shared| shared.usage.busy());
-            least.filter(|_| self.shared.len() >= MOST_SHARED)
+    /// The first connection below its limit of requests. At the limit of connections, the one with the fewest requests.
+    fn find_h2(&mut self) -> Option<(RequestSender, Arc<ConnectionLoad>)> {
+        self.h2.retain(|connection| !connection.sender.is_closed());
+        let below_limit = self.h2.iter().find(|connection| connection.load.active() < MAX_STREAMS);
+        let found = below_limit.or_else(|| {
+            let least_busy = self.h2.iter().min_by_key(|connection| connection.load.active());
+            least_busy.filter(|_| self.h2.len() >= MAX_H2_CONNECTIONS)
         })?;
-        Some((Sender::H2(found.sender.clone()), Arc::clone(&found.usage)))
+        Some((RequestSender::H2(found.sender.clone()), Arc::clone(&found.load)))
     }
 
-    fn find_idle(&mut self) -> Option<(Sender, Arc<Use>)> {
-        while let Some(H1Connection { sender, usage }) = self.idle.pop() {
+    fn find_h1(&mut self) -> Option<(RequestSender, Arc<ConnectionLoad>)> {
+        while let Some(H1Connection { sender, load }) = self.idle_h1.pop() {
             if sender.is_ready() {
-                return Some((Sender::H1(sender), usage));
+                return Some((RequestSender::H1(sender), load));
             }
         }
         None
     }
 
-    fn find_retired(&mut self) -> Option<(Sender, Arc<Use>)> {
-        self.retired.retain(|shared| !shared.sender.is_closed());
-        let found = self.retired.iter().min_by_key(|shared| shared.usage.busy())?;
-        Some((Sender::H2(found.sender.clone()), Arc::clone(&found.usage)))
+    fn find_retired(&mut self) -> Option<(RequestSender, Arc<ConnectionLoad>)> {
+        self.retired.retain(|connection| !connection.sender.is_closed());
+        let found = self.retired.iter().min_by_key(|connection| connection.load.active())?;
+        Some((RequestSender::H2(found.sender.clone()), Arc::clone(&found.load)))
     }
 
-    /// Which rotation this is.
+    /// Retires all connections and returns the number of this retirement.
     fn retire(&mut self) -> u64 {
         if self.last_used.is_some_and(|last| last.elapsed() < RETIREMENT) {
-            self.rotations += 1;
-            self.idle.clear();
-            self.retired.append(&mut self.shared);
+            self.retirements += 1;
+            self.idle_h1.clear();
+            self.retired.append(&mut self.h2);
         } else {
             self.reset();
         }
-        self.rotations
+        self.retirements
     }
 
     fn reset(&mut self) {
-        self.rotations += 1;
-        self.idle.clear();
-        self.shared.clear();
+        self.retirements += 1;
+        self.idle_h1.clear();
+        self.h2.clear();
         self.retired.clear();
     }
 
-    fn put(&mut self, sender: Sender, usage: Arc<Use>) {
+    fn put(&mut self, sender: RequestSender, load: Arc<ConnectionLoad>) {
         match sender {
-            Sender::H1(sender) => self.idle.push(H1Connection { sender, usage }),
-            Sender::H2(sender) => self.shared.push(H2Connection { sender, usage }),
+            RequestSender::H1(sender) => self.idle_h1.push(H1Connection { sender, load }),
+            RequestSender::H2(sender) => self.h2.push(H2Connection { sender, load }),
         }
     }
 
     fn forget_closed(&mut self) {
-        self.shared.retain(|shared| !shared.sender.is_closed());
-        self.idle.retain(|single| !single.sender.is_closed());
-        self.retired.retain(|shared| !shared.sender.is_closed());
+        self.h2.retain(|connection| !connection.sender.is_closed());
+        self.idle_h1.retain(|connection| !connection.sender.is_closed());
+        self.retired.retain(|connection| !connection.sender.is_closed());
     }
 
     fn is_empty(&self) -> bool {
-        self.shared.is_empty() && self.idle.is_empty() && self.retired.is_empty()
+        self.h2.is_empty() && self.idle_h1.is_empty() && self.retired.is_empty()
     }
 }
 
-/// A connection for one request.
+/// Connection taken for one request.
 struct Checkout {
-    sender: Sender,
-    busy: Busy,
-    /// NewConnection for this request.
-    is_fresh: bool,
+    sender: RequestSender,
+    active: ActiveRequest,
+    /// Opened for this request.
+    is_new: bool,
 }
 
 impl Checkout {
-    fn new(sender: Sender, usage: Arc<Use>, is_fresh: bool) -> Self {
-        let busy = Busy::begin(usage);
-        Self { sender, busy, is_fresh }
+    fn new(sender: RequestSender, load: Arc<ConnectionLoad>, is_new: bool) -> Self {
+        let active = ActiveRequest::begin(load);
+        Self { sender, active, is_new }
     }
 }
 
-/// Counts a request on a connection while it is there.
-struct Busy(Arc<Use>);
+/// Guard that counts one request on a connection.
+struct ActiveRequest(Arc<ConnectionLoad>);
 
-impl Busy {
-    fn begin(usage: Arc<Use>) -> Self {
-        usage.begin();
-        Self(usage)
+impl ActiveRequest {
+    fn begin(load: Arc<ConnectionLoad>) -> Self {
+        load.begin_request();
+        Self(load)
     }
 }
 
-impl Drop for Busy {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        self.0.end();
+        self.0.end_request();
     }
 }
 
-/// A request's place on a connection, until its answer has ended. Then what carries one request at a time goes back.
+/// Connection in use by one request until its response has ended. On drop, an HTTP/1.1 connection returns to its pool.
 pub struct PooledConnection {
-    single: Option<http1::SendRequest<Body>>,
-    busy: Busy,
+    h1: Option<http1::SendRequest<RequestBody>>,
+    active: ActiveRequest,
     pool: Arc<Pool>,
 }
 
 impl Drop for PooledConnection {
     fn drop(&mut self) {
-        let Some(sender) = self.single.take().filter(|sender| !sender.is_closed()) else {
+        let Some(sender) = self.h1.take().filter(|sender| !sender.is_closed()) else {
             return;
         };
-        let usage = Arc::clone(&self.busy.0);
+        let load = Arc::clone(&self.active.0);
         let mut state = self.pool.state();
-        if usage.rotation == state.rotations {
-            state.idle.push(H1Connection { sender, usage });
+        if load.retirements == state.retirements {
+            state.idle_h1.push(H1Connection { sender, load });
         }
     }
 }
@@ -381,29 +416,36 @@ impl fmt::Debug for PooledConnection {
     }
 }
 
-/// Polls a connection to its end. When the upstream has ended one that was used lately, opens another: the next build
-/// should find it open.
-async fn keep_warm(pool: Weak<Pool>, life: impl Future<Output = ()>) {
+/// Closes idle connections after each rotation, before the next request comes.
+async fn watch_rotations(pool: Weak<Pool>, mut rotations: Rotations) {
+    loop {
+        rotations.changed().await;
+        let Some(pool) = pool.upgrade() else { return };
+        pool.retire_stale();
+    }
+}
+
+/// Drives a connection to its end. If the pool was used lately, opens another, so that the next build finds it open.
+async fn drive_and_reopen(pool: Weak<Pool>, driver: impl Future<Output = ()>) {
     let opened = Instant::now();
-    life.await;
+    driver.await;
     let Some(pool) = pool.upgrade() else { return };
     let last_used = pool.state().last_used;
-    let was_used = last_used.is_some_and(|last| last.elapsed() < WARM);
-    if was_used && opened.elapsed() > SETTLED {
+    let was_used = last_used.is_some_and(|last| last.elapsed() < KEEP_WARM);
+    if was_used && opened.elapsed() > MIN_LIFETIME {
         pool.warm();
     }
 }
 
-/// How many connections of HTTP/2 one worker has to one origin.
-const MOST_SHARED: usize = 16;
-/// Each but the last on a connection that had been open and is closed by now.
-const ATTEMPTS: usize = 4;
-/// For how long a connection is used after a rotation at most, and how long after its last request it counts as in use.
+const MAX_H2_CONNECTIONS: usize = 16;
+/// Every attempt but the last fails on a pooled connection that the upstream has closed.
+const MAX_ATTEMPTS: usize = 4;
+/// Longest use of a connection after a rotation. A pool without a request for so long retires nothing and resets.
 const RETIREMENT: Duration = Duration::from_secs(1);
-/// For how long after its last request a registry is kept connected.
-const WARM: Duration = Duration::from_secs(300);
-/// A connection that ends sooner says that the upstream does not want it.
-const SETTLED: Duration = Duration::from_secs(10);
+/// Time after the last request during which a closed connection is replaced.
+const KEEP_WARM: Duration = Duration::from_secs(300);
+/// An upstream that closes a connection sooner does not want it, so it is not replaced.
+const MIN_LIFETIME: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! Whom a registry's connections trust, and who they say they are.
+//! Trusted roots and client certificate of a registry's connections.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::registry::ClientIdentity;
 
-/// Whom a registry's connections trust, and who they say they are.
+/// Trusted roots and client certificate of a registry's connections.
 #[derive(Clone, Debug)]
 pub struct Trust {
     roots: RootCertStore,
@@ -17,10 +17,10 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// The system's roots, and those of `ca_file` if there is one.
+    /// Trust in the system's roots and those of `ca_file`, with an optional client certificate.
     ///
     /// # Errors
-    /// [`TrustError`] when the file cannot be read or holds no certificate.
+    /// [`TrustError`] when `ca_file` cannot be read or has no certificate.
     pub fn new(
         system: &[CertificateDer<'static>],
         ca_file: Option<&Path>,
@@ -38,7 +38,7 @@ impl Trust {
         Ok(Self { roots, identity })
     }
 
-    /// The same without saying who we are, where we do.
+    /// The same roots without the client certificate; `None` if there is none.
     pub(super) fn anonymous(&self) -> Option<Self> {
         self.identity.as_ref()?;
         Some(Self {
@@ -47,7 +47,7 @@ impl Trust {
         })
     }
 
-    /// Nobody at all.
+    /// Trust in no root: every connection fails.
     pub(crate) fn nobody() -> Self {
         Self {
             roots: RootCertStore::empty(),
@@ -86,19 +86,19 @@ fn display(file: &Path) -> String {
     file.display().to_string()
 }
 
-/// Why a registry's trust cannot be set up.
+/// Reason why a registry's certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
-    /// The file is missing or may not be read.
+    /// The file is missing or not readable.
     #[error("cannot read {0}: {1}")]
     Unreadable(String, String),
     /// The file has no PEM certificate that can be a root.
-    #[error("{0} holds no usable certificate in PEM form")]
+    #[error("{0} has no usable certificate in PEM format")]
     NoCertificate(String),
     /// The file has no PEM key.
-    #[error("{0} holds no private key in PEM form")]
+    #[error("{0} has no private key in PEM format")]
     NoKey(String),
-    /// rustls does not take it.
+    /// rustls rejects the certificate or key.
     #[error("the client certificate and key cannot be used: {0}")]
     Tls(rustls::Error),
 }

@@ -9,7 +9,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
 
-/// A client, and what a server has of it after the handshake, with `room` bytes between them each way.
+/// Client stream, and the server's socket and session after the handshake. `room` bytes fit between them each way.
 pub(crate) async fn connected(room: usize) -> (TlsStream<DuplexStream>, DuplexStream, ServerConnection) {
     let (theirs, ours) = tokio::io::duplex(room);
     let identity = rcgen::generate_simple_self_signed(["corp.example".to_owned()]).unwrap();
@@ -33,17 +33,17 @@ pub(crate) async fn connected(room: usize) -> (TlsStream<DuplexStream>, DuplexSt
 }
 
 #[tokio::test]
-async fn what_is_flushed_in_one_go_is_written_in_one_go() {
+async fn several_flushes_in_one_poll_make_one_write() {
     let (mut client, io, session) = connected(1 << 20).await;
     let writes = Arc::default();
-    let (mut stream, cork) = cork(Watched::new(io, &writes), session);
+    let (mut stream, coalescer) = coalesce(CountedSocket::new(io, &writes), session);
     let frames = async {
         for _ in 0..FRAMES {
             stream.write_all(&[7; FRAME]).await.unwrap();
             stream.flush().await.unwrap();
         }
     };
-    cork.drive(std::pin::pin!(frames)).await;
+    coalescer.drive(std::pin::pin!(frames)).await;
     assert_eq!(writes.load(Ordering::Relaxed), 1);
     let mut received = [0; FRAMES * FRAME];
     client.read_exact(&mut received).await.unwrap();
@@ -51,10 +51,10 @@ async fn what_is_flushed_in_one_go_is_written_in_one_go() {
 }
 
 #[tokio::test]
-async fn no_more_is_gathered_than_enough_and_all_arrives() {
+async fn gathers_up_to_the_limit_and_loses_nothing() {
     const ROOM: usize = 64 * 1024;
     let (mut client, io, session) = connected(ROOM).await;
-    let (mut stream, cork) = cork(io, session);
+    let (mut stream, coalescer) = coalesce(io, session);
     let accepted = AtomicUsize::new(0);
     let endless = async {
         for number in 0..100_u8 {
@@ -64,14 +64,14 @@ async fn no_more_is_gathered_than_enough_and_all_arrives() {
         stream.shutdown().await.unwrap();
     };
     let mut endless = Box::pin(endless);
-    assert!(cork.drive(endless.as_mut()).now_or_never().is_none());
+    assert!(coalescer.drive(endless.as_mut()).now_or_never().is_none());
     let gathered = accepted.load(Ordering::Relaxed);
     assert!(
-        (ENOUGH - FRAME..ENOUGH + ROOM).contains(&gathered),
+        (BUFFER_LIMIT - FRAME..BUFFER_LIMIT + ROOM).contains(&gathered),
         "{gathered} bytes for a client that does not read"
     );
     let mut received = Vec::new();
-    let (_, read) = tokio::join!(cork.drive(endless.as_mut()), client.read_to_end(&mut received));
+    let (_, read) = tokio::join!(coalescer.drive(endless.as_mut()), client.read_to_end(&mut received));
     assert_eq!(read.unwrap(), 100 * FRAME);
     assert!(
         received
@@ -82,18 +82,18 @@ async fn no_more_is_gathered_than_enough_and_all_arrives() {
 }
 
 #[tokio::test]
-async fn an_end_is_one_only_where_the_client_says_so() {
-    for says_so in [true, false] {
+async fn an_end_without_close_notify_is_an_error() {
+    for close_notify in [true, false] {
         let (mut client, io, session) = connected(1 << 16).await;
-        let (mut stream, _cork) = cork(io, session);
+        let (mut stream, _coalescer) = coalesce(io, session);
         client.write_all(b"last words").await.unwrap();
-        if says_so {
+        if close_notify {
             client.shutdown().await.unwrap();
         }
         drop(client);
         let mut received = Vec::new();
         let ended = stream.read_to_end(&mut received).await.map_err(|error| error.kind());
-        let expected = if says_so {
+        let expected = if close_notify {
             Ok(10)
         } else {
             Err(io::ErrorKind::UnexpectedEof)
@@ -103,25 +103,25 @@ async fn an_end_is_one_only_where_the_client_says_so() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_gone_is_told_to_whoever_reads_next() {
+async fn the_next_read_reports_a_failed_write() {
     let (_client, io, session) = connected(1 << 16).await;
     let writes = Arc::new(AtomicUsize::new(BROKEN));
-    let (mut stream, cork) = cork(Watched::new(io, &writes), session);
-    let asking = async {
+    let (mut stream, coalescer) = coalesce(CountedSocket::new(io, &writes), session);
+    let exchange = async {
         stream.write_all(b"are you there?").await.unwrap();
         stream.read(&mut [0; 1]).await.map_err(|error| error.kind())
     };
-    let told = cork.drive(std::pin::pin!(asking)).await;
-    assert_eq!(told, Err(io::ErrorKind::BrokenPipe));
+    let result = coalescer.drive(std::pin::pin!(exchange)).await;
+    assert_eq!(result, Err(io::ErrorKind::BrokenPipe));
 }
 
-/// Counts how often it is written to, unless that fails.
-struct Watched {
+/// Socket that counts its writes, or fails them.
+struct CountedSocket {
     io: DuplexStream,
     writes: Arc<AtomicUsize>,
 }
 
-impl Watched {
+impl CountedSocket {
     fn new(io: DuplexStream, writes: &Arc<AtomicUsize>) -> Self {
         Self {
             io,
@@ -130,7 +130,7 @@ impl Watched {
     }
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for CountedSocket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -140,7 +140,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for CountedSocket {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.writes.load(Ordering::Relaxed) == BROKEN {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
@@ -176,5 +176,5 @@ impl AsyncWrite for Watched {
 
 const BROKEN: usize = usize::MAX;
 const FRAMES: usize = 3;
-/// A DATA frame of the usual size, with its head.
+/// DATA frame of the usual size, with its header.
 const FRAME: usize = 9 + 16 * 1024;

@@ -1,6 +1,6 @@
-//! Copies a tunnel's bytes from socket to socket, where the kernel cannot move them by itself.
+//! Relay of a tunnel's bytes through a buffer, on systems without splice(2).
 //!
-//! There is a buffer only while there are bytes: an idle tunnel costs its two sockets and nothing else.
+//! The buffer exists only while it holds bytes: an idle tunnel costs its two sockets.
 
 use std::io;
 use std::net::Shutdown;
@@ -9,18 +9,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-/// Carries bytes one way until `from` ends, and passes its end on. `moved` counts them as they come.
+/// Relays bytes one way until `from` ends, then shuts down the write side of `to`. Adds the bytes to `relayed`.
 ///
 /// # Errors
-/// When either side is gone.
-pub(super) async fn carry(from: &TcpStream, to: &TcpStream, moved: &AtomicU64) -> io::Result<()> {
+/// When reading or writing fails.
+pub(super) async fn relay(from: &TcpStream, to: &TcpStream, relayed: &AtomicU64) -> io::Result<()> {
     loop {
         from.readable().await?;
-        let mut buffer = Vec::with_capacity(BUFFER);
+        let mut buffer = Vec::with_capacity(BUFFER_BYTES);
         match from.try_read_buf(&mut buffer) {
             Ok(0) => return SockRef::from(to).shutdown(Shutdown::Write),
-            Ok(taken) => {
-                moved.fetch_add(taken as u64, Ordering::Relaxed);
+            Ok(length) => {
+                relayed.fetch_add(length as u64, Ordering::Relaxed);
                 write(to, &buffer).await?;
                 tokio::task::coop::consume_budget().await;
             }
@@ -42,4 +42,4 @@ async fn write(to: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-const BUFFER: usize = 64 * 1024;
+const BUFFER_BYTES: usize = 64 * 1024;

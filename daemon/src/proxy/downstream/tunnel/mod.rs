@@ -1,4 +1,4 @@
-//! Exit one: bytes both ways for a host nobody configured, never read.
+//! Tunnels: bytes both ways for a host without a registry, never read.
 
 #[cfg(not(target_os = "linux"))]
 mod copy;
@@ -9,56 +9,67 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::host::Origin;
-use crate::proxy::downstream::connect::refuse;
 #[cfg(not(target_os = "linux"))]
-use crate::proxy::downstream::tunnel::copy::carry;
+use crate::proxy::downstream::tunnel::copy::relay;
 #[cfg(target_os = "linux")]
-use crate::proxy::downstream::tunnel::splice::carry;
-use crate::proxy::downstream::worker::Worker;
+use crate::proxy::downstream::tunnel::splice::relay;
 use crate::proxy::exchange::error::ProxyError;
+use crate::proxy::state::ProxyState;
 use crate::proxy::upstream::dial::{DialError, Dialer, is_forbidden};
 
-/// Connects to `target`, accepts the CONNECT and carries bytes until both sides are done, nothing has moved for an hour,
-/// or the daemon drains and nothing moves any more.
-pub(crate) async fn serve(worker: Worker, mut dialer: Dialer, mut downstream: TcpStream, target: Origin) {
-    let upstream = match dialer.dial(&target).await {
-        Ok(upstream) => upstream,
-        Err(error) => {
-            tracing::debug!(error = &error as &dyn std::error::Error, "tunnel");
-            return refuse(downstream, &refusal(&error)).await;
-        }
-    };
-    if downstream.write_all(ESTABLISHED).await.is_err() {
-        return;
+/// Connects to the target of a tunnel.
+///
+/// # Errors
+/// A [`ProxyError`] for the client when the target cannot be reached or is not allowed.
+pub(crate) async fn dial(mut dialer: Dialer, target: &Origin) -> Result<TcpStream, ProxyError> {
+    dialer.dial(target).await.map_err(|error| {
+        tracing::debug!(error = &error as &dyn std::error::Error, "tunnel failed");
+        proxy_error(&error)
+    })
+}
+
+fn proxy_error(error: &DialError) -> ProxyError {
+    match error {
+        _ if is_forbidden(error) => ProxyError::HostDenied,
+        DialError::Invalid => ProxyError::BadRequest,
+        DialError::Unreachable(_) | DialError::Forbidden(_) | DialError::Proxy(_) => ProxyError::UpstreamUnreachable,
     }
-    let moved = AtomicU64::new(0);
+}
+
+/// Relays bytes both ways until both sides have closed, or the tunnel is idle: for an hour, or for seconds while the daemon
+/// drains.
+pub(crate) async fn relay_until_done(state: &ProxyState, downstream: &TcpStream, upstream: &TcpStream) {
+    let relayed = AtomicU64::new(0);
     tokio::select! {
-        _ = both_ways(&downstream, &upstream, &moved) => {}
-        () = still(&moved, IDLE) => {}
-        () = drained(&worker, &moved) => {}
+        _ = relay_both_ways(downstream, upstream, &relayed) => {}
+        () = until_idle_for(IDLE_TIMEOUT, &relayed) => {}
+        () = until_drained(state, &relayed) => {}
     }
 }
 
-async fn both_ways(downstream: &TcpStream, upstream: &TcpStream, moved: &AtomicU64) -> io::Result<()> {
-    tokio::try_join!(carry(downstream, upstream, moved), carry(upstream, downstream, moved)).map(drop)
+async fn relay_both_ways(downstream: &TcpStream, upstream: &TcpStream, relayed: &AtomicU64) -> io::Result<()> {
+    tokio::try_join!(
+        relay(downstream, upstream, relayed),
+        relay(upstream, downstream, relayed)
+    )
+    .map(drop)
 }
 
-/// What a tunnel carries is not known: while the daemon drains, one in which nothing moves has ended.
-async fn drained(worker: &Worker, moved: &AtomicU64) {
-    worker.plane.drain.cancelled().await;
-    still(moved, STILL).await;
+/// We cannot see the end of an exchange in a tunnel, so an idle one counts as finished while the daemon drains.
+async fn until_drained(state: &ProxyState, relayed: &AtomicU64) {
+    state.drain.cancelled().await;
+    until_idle_for(DRAIN_IDLE_TIMEOUT, relayed).await;
 }
 
-/// Waits until nothing has moved for `long`; found out at the end of a second one at the latest.
-async fn still(moved: &AtomicU64, long: Duration) {
-    let mut before = moved.load(Ordering::Relaxed);
+/// Waits until no byte has been relayed for `period`, at most twice that.
+async fn until_idle_for(period: Duration, relayed: &AtomicU64) {
+    let mut before = relayed.load(Ordering::Relaxed);
     loop {
-        tokio::time::sleep(long).await;
-        let now = moved.load(Ordering::Relaxed);
+        tokio::time::sleep(period).await;
+        let now = relayed.load(Ordering::Relaxed);
         if now == before {
             return;
         }
@@ -66,39 +77,30 @@ async fn still(moved: &AtomicU64, long: Duration) {
     }
 }
 
-fn refusal(error: &DialError) -> ProxyError {
-    match error {
-        _ if is_forbidden(error) => ProxyError::PlaceDenied,
-        DialError::Invalid => ProxyError::BadRequest,
-        DialError::Unreachable(_) | DialError::Forbidden(_) | DialError::Proxy(_) => ProxyError::UpstreamUnreachable,
-    }
-}
-
-/// The answer to an accepted CONNECT (RFC 9110, section 9.3.6).
-pub(crate) const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
-/// Servers think for minutes in silence, nobody for so long.
-const IDLE: Duration = Duration::from_secs(3600);
+/// Servers may be silent for minutes while they compute, but not for an hour.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Clients keep idle tunnels open for minutes.
-const STILL: Duration = Duration::from_secs(5);
+const DRAIN_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_tunnel_that_moves_is_not_idle() {
-        let moved = AtomicU64::new(0);
-        let moving = async {
+    async fn a_tunnel_that_relays_bytes_is_not_idle() {
+        let relayed = AtomicU64::new(0);
+        let relaying = async {
             for _ in 0..100 {
-                tokio::time::sleep(IDLE / 2).await;
-                moved.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(IDLE_TIMEOUT / 2).await;
+                relayed.fetch_add(1, Ordering::Relaxed);
             }
         };
         tokio::select! {
-            () = still(&moved, IDLE) => panic!("it moved"),
-            () = moving => {}
+            () = until_idle_for(IDLE_TIMEOUT, &relayed) => panic!("bytes were relayed"),
+            () = relaying => {}
         }
-        let patience = tokio::time::timeout(IDLE * 2 + Duration::from_secs(1), still(&moved, IDLE));
-        patience.await.expect("nothing moves any more");
+        let longest = IDLE_TIMEOUT * 2 + Duration::from_secs(1);
+        let idle = tokio::time::timeout(longest, until_idle_for(IDLE_TIMEOUT, &relayed)).await;
+        idle.expect("the tunnel is idle");
     }
 }

@@ -1,7 +1,7 @@
-//! Moves a tunnel's bytes inside the kernel: from socket to pipe to socket, never into this process (splice(2)).
+//! Relay of a tunnel's bytes inside the kernel, with splice(2): from socket to pipe to socket, never into this process.
 //!
-//! A pipe is held only while there are bytes in it, and shared by all tunnels of a thread in turn: an idle tunnel costs its
-//! two sockets and nothing else.
+//! Our own code, since no well-kept library splices between tokio sockets. The tunnels of a thread share idle pipes, and one
+//! takes a pipe only while bytes are in it: an idle tunnel costs its two sockets.
 
 use std::cell::RefCell;
 use std::io;
@@ -14,22 +14,22 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-/// Carries bytes one way until `from` ends, and passes its end on. `moved` counts them as they come.
+/// Relays bytes one way until `from` ends, then shuts down the write side of `to`. Adds the bytes to `relayed`.
 ///
 /// # Errors
-/// When either side is gone.
-pub(super) async fn carry(from: &TcpStream, to: &TcpStream, moved: &AtomicU64) -> io::Result<()> {
+/// When reading or writing fails.
+pub(super) async fn relay(from: &TcpStream, to: &TcpStream, relayed: &AtomicU64) -> io::Result<()> {
     loop {
         from.readable().await?;
         let pipe = Pipe::take()?;
-        match from.try_io(Interest::READABLE, || pipe.fill(from)) {
+        match from.try_io(Interest::READABLE, || pipe.fill_from(from)) {
             Ok(0) => {
                 pipe.put_back();
                 return SockRef::from(to).shutdown(Shutdown::Write);
             }
-            Ok(taken) => {
-                moved.fetch_add(taken as u64, Ordering::Relaxed);
-                pipe.empty(to, taken).await?;
+            Ok(length) => {
+                relayed.fetch_add(length as u64, Ordering::Relaxed);
+                pipe.drain_into(to, length).await?;
                 pipe.put_back();
                 tokio::task::coop::consume_budget().await;
             }
@@ -39,19 +39,19 @@ pub(super) async fn carry(from: &TcpStream, to: &TcpStream, moved: &AtomicU64) -
     }
 }
 
-/// Empty whenever it is not in somebody's hand.
+/// Pipe that is empty unless a relay is using it.
 struct Pipe {
     read: OwnedFd,
     write: OwnedFd,
 }
 
 thread_local! {
-    static IDLE: RefCell<Vec<Pipe>> = const { RefCell::new(Vec::new()) };
+    static IDLE_PIPES: RefCell<Vec<Pipe>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Pipe {
     fn take() -> io::Result<Self> {
-        match IDLE.with_borrow_mut(Vec::pop) {
+        match IDLE_PIPES.with_borrow_mut(Vec::pop) {
             Some(pipe) => Ok(pipe),
             None => Self::new(),
         }
@@ -59,28 +59,28 @@ impl Pipe {
 
     fn new() -> io::Result<Self> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        // Users have a limit (pipe(7), pipe-user-pages-soft); the usual size works as well, in smaller steps.
-        let _ = fcntl_setpipe_size(&write, CAPACITY);
+        // Fails above the user's limit (pipe(7), pipe-user-pages-soft). The default size works too, in smaller steps.
+        let _ = fcntl_setpipe_size(&write, PIPE_BYTES);
         Ok(Self { read, write })
     }
 
     fn put_back(self) {
-        IDLE.with_borrow_mut(|idle| {
-            if idle.len() < MOST_IDLE {
+        IDLE_PIPES.with_borrow_mut(|idle| {
+            if idle.len() < MAX_IDLE_PIPES {
                 idle.push(self);
             }
         });
     }
 
-    fn fill(&self, from: &TcpStream) -> io::Result<usize> {
-        Ok(splice(from, None, &self.write, None, CAPACITY, FLAGS)?)
+    fn fill_from(&self, from: &TcpStream) -> io::Result<usize> {
+        Ok(splice(from, None, &self.write, None, PIPE_BYTES, SPLICE_FLAGS)?)
     }
 
-    async fn empty(&self, to: &TcpStream, mut left: usize) -> io::Result<()> {
+    async fn drain_into(&self, to: &TcpStream, mut left: usize) -> io::Result<()> {
         while left > 0 {
             to.writable().await?;
             match to.try_io(Interest::WRITABLE, || {
-                Ok(splice(&self.read, None, to, None, left, FLAGS)?)
+                Ok(splice(&self.read, None, to, None, left, SPLICE_FLAGS)?)
             }) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => left = left.saturating_sub(written),
@@ -92,9 +92,9 @@ impl Pipe {
     }
 }
 
-const FLAGS: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
-const CAPACITY: usize = 256 * 1024;
-const MOST_IDLE: usize = 8;
+const SPLICE_FLAGS: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
+const PIPE_BYTES: usize = 256 * 1024;
+const MAX_IDLE_PIPES: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -110,39 +110,39 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn carries_every_byte_and_the_end() {
+    async fn relays_every_byte_and_the_end() {
         let ((mut client, from), (to, mut server)) = (pair().await, pair().await);
         let sent: Vec<u8> = (0..5_000_000_u32).map(|number| (number % 251) as u8).collect();
-        let moved = AtomicU64::new(0);
+        let relayed = AtomicU64::new(0);
         let send = async {
             client.write_all(&sent).await.unwrap();
             client.shutdown().await.unwrap();
         };
         let mut received = Vec::new();
-        let (carried, (), length) = tokio::join!(carry(&from, &to, &moved), send, server.read_to_end(&mut received));
-        carried.unwrap();
+        let (ended, (), length) = tokio::join!(relay(&from, &to, &relayed), send, server.read_to_end(&mut received));
+        ended.unwrap();
         assert_eq!(length.unwrap(), sent.len());
         assert!(received == sent);
-        assert_eq!(moved.into_inner(), sent.len() as u64);
+        assert_eq!(relayed.into_inner(), sent.len() as u64);
     }
 
     #[tokio::test]
-    async fn a_reader_that_stops_holds_up_nobody_else() {
+    async fn a_stalled_reader_does_not_block_another_tunnel() {
         let ((mut client, from), (to, server)) = (pair().await, pair().await);
-        let moved = AtomicU64::new(0);
+        let relayed = AtomicU64::new(0);
         let flood = async { while client.write_all(&[7; 65536]).await.is_ok() {} };
         let other = async {
             let ((mut client, from), (to, mut server)) = (pair().await, pair().await);
-            let moved = AtomicU64::new(0);
+            let relayed = AtomicU64::new(0);
             client.write_all(b"hello").await.unwrap();
             client.shutdown().await.unwrap();
             let mut received = Vec::new();
-            let (carried, _) = tokio::join!(carry(&from, &to, &moved), server.read_to_end(&mut received));
-            carried.unwrap();
+            let (ended, _) = tokio::join!(relay(&from, &to, &relayed), server.read_to_end(&mut received));
+            ended.unwrap();
             assert_eq!(received, b"hello");
         };
         tokio::select! {
-            _ = carry(&from, &to, &moved) => panic!("nobody reads"),
+            _ = relay(&from, &to, &relayed) => panic!("nobody reads"),
             () = flood => panic!("nobody reads"),
             () = other => {}
         }

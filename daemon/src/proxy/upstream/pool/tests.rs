@@ -8,22 +8,28 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::config::UpstreamSettings;
+use crate::credential::Credential;
+use crate::credential::tests::value;
 use crate::proxy::upstream::Trust;
 use crate::proxy::upstream::dial::Dialer;
 
-/// Answers `each` requests a connection and closes it; counts connections and requests.
+/// Server that answers `each` requests on a connection, then closes it. Counts both.
 #[derive(Default)]
-struct Origin {
+struct CountingServer {
     connections: AtomicUsize,
     requests: AtomicUsize,
 }
 
-impl Origin {
+impl CountingServer {
     async fn start(each: usize) -> (Arc<Self>, Arc<Pool>) {
+        Self::start_with(each, Rotations::default()).await
+    }
+
+    async fn start_with(each: usize, rotations: Rotations) -> (Arc<Self>, Arc<Pool>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let origin = Arc::new(Self::default());
-        let serving = Arc::clone(&origin);
+        let server = Arc::new(Self::default());
+        let serving = Arc::clone(&server);
         TokioExecutor::new().execute(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 serving.connections.fetch_add(1, Ordering::Relaxed);
@@ -31,9 +37,9 @@ impl Origin {
             }
         });
         let dialer = Dialer::new(&UpstreamSettings::default(), "127.0.0.1:1".parse().unwrap());
-        let opener = Connector::new(&dialer, Trust::nobody()).unwrap();
-        let pool = Pool::new(opener, Scheme::HTTP, address.to_string().parse().unwrap());
-        (origin, pool)
+        let connector = Connector::new(&dialer, Trust::nobody()).unwrap();
+        let pool = Pool::new(connector, rotations, Scheme::HTTP, address.to_string().parse().unwrap());
+        (server, pool)
     }
 
     fn counts(&self) -> (usize, usize) {
@@ -42,7 +48,7 @@ impl Origin {
     }
 }
 
-async fn serve(origin: Arc<Origin>, mut stream: TcpStream, each: usize) {
+async fn serve(server: Arc<CountingServer>, mut stream: TcpStream, each: usize) {
     let mut buffer = [0; 4096];
     for _ in 0..each {
         let mut head = Vec::new();
@@ -52,7 +58,7 @@ async fn serve(origin: Arc<Origin>, mut stream: TcpStream, each: usize) {
             };
             head.extend_from_slice(&buffer[..length]);
         }
-        origin.requests.fetch_add(1, Ordering::Relaxed);
+        server.requests.fetch_add(1, Ordering::Relaxed);
         stream
             .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
             .await
@@ -60,89 +66,106 @@ async fn serve(origin: Arc<Origin>, mut stream: TcpStream, each: usize) {
     }
 }
 
-fn request(pool: &Arc<Pool>, method: Method) -> Request<Body> {
+fn request(pool: &Arc<Pool>, method: Method) -> Request<RequestBody> {
     let mut request = Request::new(Either::Right(Full::new(Bytes::new())));
     *request.method_mut() = method;
-    *request.uri_mut() = pool.target.to_string().parse().unwrap();
+    *request.uri_mut() = pool.destination.to_string().parse().unwrap();
     request
 }
 
-async fn ask(pool: &Arc<Pool>, method: Method) -> Result<Bytes, ProxyError> {
-    let (response, place) = pool.send(request(pool, method)).await?;
+async fn send(pool: &Arc<Pool>, method: Method) -> Result<Bytes, ProxyError> {
+    let (response, connection) = pool.send(request(pool, method)).await?;
     let body = response.into_body().collect().await.unwrap().to_bytes();
-    drop(place);
+    drop(connection);
     Ok(body)
 }
 
 #[tokio::test]
-async fn a_connection_comes_back_and_is_used_again() {
-    let (origin, pool) = Origin::start(100).await;
+async fn an_http1_connection_is_reused() {
+    let (server, pool) = CountingServer::start(100).await;
     for _ in 0..5 {
-        assert_eq!(ask(&pool, Method::GET).await.unwrap(), "ok");
+        assert_eq!(send(&pool, Method::GET).await.unwrap(), "ok");
     }
-    assert_eq!(origin.counts(), (1, 5));
+    assert_eq!(server.counts(), (1, 5));
 }
 
 #[tokio::test]
-async fn a_rotation_lets_go_of_what_is_idle_and_of_what_is_out_when_it_comes_back() {
-    let (origin, pool) = Origin::start(100).await;
-    ask(&pool, Method::GET).await.unwrap();
+async fn a_rotation_closes_idle_connections_and_busy_ones_after_their_response() {
+    let (server, pool) = CountingServer::start(100).await;
+    send(&pool, Method::GET).await.unwrap();
     pool.retire();
-    assert!(!pool.is_in_use(), "it was idle");
-    let (response, place) = pool.send(request(&pool, Method::GET)).await.unwrap();
+    assert!(!pool.is_in_use(), "the connection was idle");
+    let (response, connection) = pool.send(request(&pool, Method::GET)).await.unwrap();
     pool.retire();
     response.into_body().collect().await.unwrap();
-    drop(place);
-    assert!(!pool.is_in_use(), "it was out");
-    ask(&pool, Method::GET).await.unwrap();
-    assert_eq!(origin.counts(), (3, 3));
+    drop(connection);
+    assert!(!pool.is_in_use(), "the connection was busy");
+    send(&pool, Method::GET).await.unwrap();
+    assert_eq!(server.counts(), (3, 3));
 }
 
 #[tokio::test]
-async fn after_a_reset_no_request_goes_where_the_last_one_went() {
-    let (origin, pool) = Origin::start(100).await;
-    for number in 1..4 {
-        ask(&pool, Method::GET).await.unwrap();
-        pool.reset();
-        assert!(!pool.is_in_use());
-        assert_eq!(origin.counts(), (number, number));
-    }
-}
-
-#[tokio::test]
-async fn a_warm_pool_has_opened_before_the_request() {
-    let (origin, pool) = Origin::start(100).await;
-    pool.warm();
-    pool.warm();
-    while !pool.is_in_use() || pool.state().idle.is_empty() {
+async fn a_rotated_credential_closes_idle_connections_without_a_request() {
+    let credential = Credential::fixed();
+    credential.rotate(value(1)).await;
+    let (server, pool) = CountingServer::start_with(100, credential.rotations()).await;
+    send(&pool, Method::GET).await.unwrap();
+    credential.rotate(value(2)).await;
+    while pool.is_in_use() {
         tokio::task::yield_now().await;
     }
-    assert_eq!(origin.counts(), (1, 0));
-    ask(&pool, Method::GET).await.unwrap();
-    assert_eq!(origin.counts(), (1, 1));
+    send(&pool, Method::GET).await.unwrap();
+    credential.rotate(value(3)).await;
+    // At once, before `watch_rotations` has run.
+    send(&pool, Method::GET).await.unwrap();
+    assert_eq!(server.counts(), (3, 3));
 }
 
 #[tokio::test]
-async fn a_connection_that_was_closed_meanwhile_is_not_felt() {
-    let (origin, pool) = Origin::start(1).await;
-    for method in [Method::GET, Method::GET, Method::POST, Method::POST] {
-        // The close may come before or after the next request goes out: a write is sent once, whichever it is.
-        let sent = origin.counts().1;
-        let answer = ask(&pool, method.clone()).await;
-        assert!(answer.is_ok() || method == Method::POST, "{answer:?}");
-        assert!(origin.counts().1 <= sent + 1);
+async fn after_a_reset_every_request_opens_a_new_connection() {
+    let (server, pool) = CountingServer::start(100).await;
+    for number in 1..4 {
+        send(&pool, Method::GET).await.unwrap();
+        pool.reset();
+        assert!(!pool.is_in_use());
+        assert_eq!(server.counts(), (number, number));
     }
 }
 
 #[tokio::test]
-async fn who_waits_for_an_opening_that_fails_hears_so() {
+async fn warming_opens_a_connection_before_the_request() {
+    let (server, pool) = CountingServer::start(100).await;
+    pool.warm();
+    pool.warm();
+    while !pool.is_in_use() || pool.state().idle_h1.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(server.counts(), (1, 0));
+    send(&pool, Method::GET).await.unwrap();
+    assert_eq!(server.counts(), (1, 1));
+}
+
+#[tokio::test]
+async fn a_request_survives_a_connection_that_the_upstream_closed() {
+    let (server, pool) = CountingServer::start(1).await;
+    for method in [Method::GET, Method::GET, Method::POST, Method::POST] {
+        // The server may close before or after the next request goes out. A write is sent once in both cases.
+        let sent = server.counts().1;
+        let result = send(&pool, method.clone()).await;
+        assert!(result.is_ok() || method == Method::POST, "{result:?}");
+        assert!(server.counts().1 <= sent + 1);
+    }
+}
+
+#[tokio::test]
+async fn all_waiting_requests_fail_with_the_opening() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (_, pool) = Origin::start(1).await;
-    let nowhere = Authority::try_from(listener.local_addr().unwrap().to_string()).unwrap();
+    let (_, pool) = CountingServer::start(1).await;
+    let closed_port = Authority::try_from(listener.local_addr().unwrap().to_string()).unwrap();
     drop(listener);
-    let pool = Pool::new(pool.opener.clone(), Scheme::HTTP, nowhere);
-    let (first, second) = tokio::join!(ask(&pool, Method::GET), ask(&pool, Method::GET));
+    let pool = Pool::new(pool.connector.clone(), Rotations::default(), Scheme::HTTP, closed_port);
+    let (first, second) = tokio::join!(send(&pool, Method::GET), send(&pool, Method::GET));
     assert_eq!(first.unwrap_err(), ProxyError::UpstreamUnreachable);
     assert_eq!(second.unwrap_err(), ProxyError::UpstreamUnreachable);
-    assert!(!pool.is_in_use(), "nothing is left");
+    assert!(!pool.is_in_use(), "no connection is left");
 }
