@@ -1,4 +1,4 @@
-//! One way to the registry: straight, through a regauthd, or through a peer.
+//! One way to the registry: directly, through regauthd, or through another proxy.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -11,105 +11,105 @@ use regauth_tests::gate::Scheme;
 use regauth_tests::process::Process;
 
 use crate::arguments::Binary;
-use crate::origin::{self, Origin};
+use crate::registry::{self, TestRegistry};
 
-/// A way to the registry, ready to be used.
+/// One way to the registry, started and ready for requests.
 #[derive(Debug)]
-pub(crate) struct Contender {
-    /// Its column's head.
+pub(crate) struct Candidate {
+    /// Column header in the table.
     pub name: String,
-    /// What its clients trust.
+    /// PEM file with the roots that clients trust.
     pub roots: PathBuf,
-    /// How many workers a regauthd was told to have.
+    /// Value of regauthd's `--workers`, if it was set.
     pub workers: Option<u16>,
-    /// Whether its clients may speak HTTP/2.
-    pub speaks_h2: bool,
-    way: Way,
+    /// False if clients must use HTTP/1.1.
+    pub supports_h2: bool,
+    kind: Kind,
 }
 
 #[derive(Debug)]
-enum Way {
-    Straight,
-    Regauth(Box<Daemon>),
-    Peer { proxy: String, process: Process },
+enum Kind {
+    Direct,
+    Regauthd(Box<Daemon>),
+    OtherProxy { proxy: String, process: Process },
 }
 
-impl Contender {
-    /// No proxy.
-    pub(crate) fn direct(origin: &Origin) -> Self {
+impl Candidate {
+    /// Creates the candidate without a proxy.
+    pub(crate) fn direct(registry: &TestRegistry) -> Self {
         Self {
             name: DIRECT.to_owned(),
-            roots: origin.roots(),
+            roots: registry.roots(),
             workers: None,
-            speaks_h2: true,
-            way: Way::Straight,
+            supports_h2: true,
+            kind: Kind::Direct,
         }
     }
 
-    /// A regauthd as people run it: the registry added by its index, writes allowed, logs at their usual level.
-    pub(crate) fn regauth(binary: &Binary, origin: &Origin) -> Self {
-        Self::start(Daemon::builder(), binary, origin)
+    /// Starts regauthd as in production: the registry added by its index, writes allowed, log level `info`.
+    pub(crate) fn regauthd(binary: &Binary, registry: &TestRegistry) -> Self {
+        Self::start(Daemon::builder(), binary, registry)
     }
 
-    /// The same with so many workers.
-    pub(crate) fn with_workers(binary: &Binary, origin: &Origin, number: u16) -> Self {
-        let builder = Daemon::builder().arg(&format!("--workers={number}"));
+    /// Starts regauthd with a fixed number of workers.
+    pub(crate) fn with_workers(binary: &Binary, registry: &TestRegistry, workers: u16) -> Self {
+        let builder = Daemon::builder().arg(&format!("--workers={workers}"));
         Self {
-            workers: Some(number),
-            ..Self::start(builder, binary, origin)
+            workers: Some(workers),
+            ..Self::start(builder, binary, registry)
         }
     }
 
-    fn start(builder: Builder, binary: &Binary, origin: &Origin) -> Self {
+    fn start(builder: Builder, binary: &Binary, registry: &TestRegistry) -> Self {
         let daemon = builder.program(&binary.path).store("vault").log_level("info").start();
-        let contender = Self {
+        let candidate = Self {
             name: binary.label.clone(),
             roots: daemon.bundle(),
             workers: None,
-            speaks_h2: true,
-            way: Way::Regauth(Box::new(daemon)),
+            supports_h2: true,
+            kind: Kind::Regauthd(Box::new(daemon)),
         };
-        contender.add(REGISTRY, &origin.authority(), &origin.roots());
-        contender
+        candidate.add_registry(REGISTRY, &registry.authority(), &registry.roots());
+        candidate
     }
 
-    /// Another proxy, which listens already.
-    pub(crate) fn peer(name: &str, proxy: String, roots: PathBuf, process: Process) -> Self {
+    /// Wraps another proxy that already listens.
+    pub(crate) fn other_proxy(name: &str, proxy: String, roots: PathBuf, process: Process) -> Self {
         Self {
             name: name.to_owned(),
             roots,
             workers: None,
-            speaks_h2: true,
-            way: Way::Peer { proxy, process },
+            supports_h2: true,
+            kind: Kind::OtherProxy { proxy, process },
         }
     }
 
-    /// Whether it is somebody else's, whose failures are not ours.
-    pub(crate) fn is_peer(&self) -> bool {
-        matches!(self.way, Way::Peer { .. })
+    /// Returns whether this is another proxy. The benchmark reports its failures and goes on.
+    pub(crate) fn is_other_proxy(&self) -> bool {
+        matches!(self.kind, Kind::OtherProxy { .. })
     }
 
-    /// The same, known to speak HTTP/1.1 alone.
-    pub(crate) fn without_h2(self) -> Self {
+    /// Restricts clients to HTTP/1.1.
+    pub(crate) fn http1_only(self) -> Self {
         Self {
-            speaks_h2: false,
+            supports_h2: false,
             ..self
         }
     }
 
-    /// Tells a regauthd of one more registry; the others need no telling.
-    pub(crate) fn add(&self, name: &str, authority: &str, ca: &Path) {
-        let Way::Regauth(daemon) = &self.way else { return };
-        let section = format!("https://{authority}/{}/", origin::GUARDED);
-        let index = format!("sparse+{section}index/");
-        let place = ["--index", &index, "--scope", &section, "--writes", "allow"];
-        let token = format!("{}0", origin::TOKEN);
-        daemon.try_add(name, &place, &Scheme::bearer(), ca, &token).succeeds();
+    /// Adds a registry to regauthd. Other candidates need no configuration for it.
+    pub(crate) fn add_registry(&self, name: &str, authority: &str, ca: &Path) {
+        let Kind::Regauthd(daemon) = &self.kind else { return };
+        let scope = format!("https://{authority}/{}/", registry::PROTECTED);
+        let index = format!("sparse+{scope}index/");
+        let options = ["--index", &index, "--scope", &scope, "--writes", "allow"];
+        let token = format!("{}0", registry::TOKEN_PREFIX);
+        daemon.try_add(name, &options, &Scheme::bearer(), ca, &token).succeeds();
     }
 
-    /// Starts a regauthd again with its state, and says when it did; it may not listen yet. The others go on.
+    /// Restarts regauthd with its state and returns the start time. The daemon may not listen yet. Other candidates go on.
     pub(crate) fn restart(&mut self) -> Instant {
-        if let Way::Regauth(daemon) = &mut self.way {
+        if let Kind::Regauthd(daemon) = &mut self.kind {
             daemon.stop();
             let begin = Instant::now();
             daemon.start_again();
@@ -119,7 +119,7 @@ impl Contender {
     }
 
     /// Waits until the proxy answers a CONNECT.
-    pub(crate) fn until_ready(&self) {
+    pub(crate) fn wait_until_ready(&self) {
         let Some(proxy) = self.proxy() else { return };
         let address = proxy.trim_start_matches("http://");
         let mut stream = loop {
@@ -127,7 +127,7 @@ impl Contender {
                 Ok(stream) => break stream,
                 Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{}", self.name),
             }
-            thread::sleep(STEP);
+            thread::sleep(CONNECT_RETRY_INTERVAL);
         };
         stream
             .write_all(b"CONNECT localhost:1 HTTP/1.1\r\nHost: localhost:1\r\n\r\n")
@@ -135,45 +135,45 @@ impl Contender {
         stream.read_exact(&mut [0; 9]).unwrap();
     }
 
-    /// The section of the registry that it asks: only a proxy has a token.
-    pub(crate) fn section(&self) -> &'static str {
-        match self.way {
-            Way::Straight => origin::OPEN,
-            Way::Regauth(_) | Way::Peer { .. } => origin::GUARDED,
+    /// Path prefix at the registry: clients without a proxy have no token, so they use the public files.
+    pub(crate) fn path_prefix(&self) -> &'static str {
+        match self.kind {
+            Kind::Direct => registry::PUBLIC,
+            Kind::Regauthd(_) | Kind::OtherProxy { .. } => registry::PROTECTED,
         }
     }
 
-    /// The proxy's URL.
+    /// URL of the proxy.
     pub(crate) fn proxy(&self) -> Option<String> {
-        match &self.way {
-            Way::Straight => None,
-            Way::Regauth(daemon) => Some(daemon.proxy()),
-            Way::Peer { proxy, .. } => Some(proxy.clone()),
+        match &self.kind {
+            Kind::Direct => None,
+            Kind::Regauthd(daemon) => Some(daemon.proxy()),
+            Kind::OtherProxy { proxy, .. } => Some(proxy.clone()),
         }
     }
 
-    /// The process that is between, leader of its group.
+    /// Process id of the proxy, which leads its own process group.
     pub(crate) fn pid(&self) -> Option<u32> {
-        match &self.way {
-            Way::Straight => None,
-            Way::Regauth(daemon) => Some(daemon.pid()),
-            Way::Peer { process, .. } => Some(process.pid()),
+        match &self.kind {
+            Kind::Direct => None,
+            Kind::Regauthd(daemon) => Some(daemon.pid()),
+            Kind::OtherProxy { process, .. } => Some(process.pid()),
         }
     }
 
-    /// The daemon, when it is one.
+    /// The daemon, if this candidate is regauthd.
     pub(crate) fn daemon(&self) -> Option<&Daemon> {
-        match &self.way {
-            Way::Regauth(daemon) => Some(daemon),
-            Way::Straight | Way::Peer { .. } => None,
+        match &self.kind {
+            Kind::Regauthd(daemon) => Some(daemon),
+            Kind::Direct | Kind::OtherProxy { .. } => None,
         }
     }
 }
 
-/// What a regauthd calls the registry.
+/// Name of the registry in regauthd's configuration.
 pub(crate) const REGISTRY: &str = "corp";
 
-/// The column of no proxy.
+/// Name of the candidate without a proxy.
 pub(crate) const DIRECT: &str = "direct";
 
-const STEP: Duration = Duration::from_micros(100);
+const CONNECT_RETRY_INTERVAL: Duration = Duration::from_micros(100);

@@ -1,9 +1,9 @@
-//! A long wire to the registry: a relay that gives every byte a round trip's delay.
+//! Emulator of a long network link: a relay in front of the registry that adds a round-trip time to every byte.
 //!
-//! What is read is stamped and written when its time has come, in each direction for itself. A connection costs a round trip
-//! before its first byte moves, as SYN and its answer would. There is no loss and no slow start; as much is under way on a
-//! connection as the largest receive buffer of Linux has room for, for its TCP would wait then. What is measured is who
-//! waits how often, and whose own windows are smaller than that.
+//! Each direction stamps the bytes that it reads and writes them half a round trip later. A new connection waits one round
+//! trip before its first byte, as the SYN and its answer would. There is no loss and no slow start. Each connection has as
+//! many bytes in flight as Linux's largest receive buffer allows, since TCP would stop there. So the emulator shows how often
+//! a candidate waits for a round trip, and whether the candidate's own windows are smaller than TCP's.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,18 +18,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::origin::{HOST, Origin};
+use crate::registry::{HOST, TestRegistry};
 
-/// A running relay; ends with its connections when dropped.
+/// Running relay. Dropping it closes its connections.
 #[derive(Debug)]
-pub(crate) struct Wire {
+pub(crate) struct LinkEmulator {
     address: SocketAddr,
     _runtime: Runtime,
 }
 
-impl Wire {
-    /// A wire of [`ROUND_TRIP`] to the registry.
-    pub(crate) fn to(origin: &Origin) -> Self {
+impl LinkEmulator {
+    /// Starts a relay to the registry with a round-trip time of [`ROUND_TRIP_TIME`].
+    pub(crate) fn start(registry: &TestRegistry) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -37,14 +37,14 @@ impl Wire {
             .unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
-        runtime.spawn(accept(listener, origin.authority()));
+        runtime.spawn(accept(listener, registry.authority()));
         Self {
             address,
             _runtime: runtime,
         }
     }
 
-    /// `localhost:PORT`: the registry, far away.
+    /// Host and port of the registry behind the link: `localhost:PORT`.
     pub(crate) fn authority(&self) -> String {
         format!("{HOST}:{}", self.address.port())
     }
@@ -52,68 +52,72 @@ impl Wire {
 
 async fn accept(listener: TcpListener, target: String) {
     let mut connections = JoinSet::new();
-    while let Ok((near, _)) = listener.accept().await {
+    while let Ok((client, _)) = listener.accept().await {
         let target = target.clone();
         connections.spawn(async move {
-            // Either end may go away at any moment.
-            let _ = carry(near, &target).await;
+            // Client and registry may close the connection at any moment.
+            let _ = relay(client, &target).await;
         });
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn carry(near: TcpStream, target: &str) -> io::Result<()> {
-    sleep(ROUND_TRIP).await;
-    let far = TcpStream::connect(target).await?;
-    near.set_nodelay(true)?;
-    far.set_nodelay(true)?;
-    let ((near_reader, near_writer), (far_reader, far_writer)) = (near.into_split(), far.into_split());
-    tokio::try_join!(delay(near_reader, far_writer), delay(far_reader, near_writer))?;
+async fn relay(client: TcpStream, target: &str) -> io::Result<()> {
+    sleep(ROUND_TRIP_TIME).await;
+    let server = TcpStream::connect(target).await?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let ((client_reader, client_writer), (server_reader, server_writer)) = (client.into_split(), server.into_split());
+    tokio::try_join!(delay(client_reader, server_writer), delay(server_reader, client_writer))?;
     Ok(())
 }
 
+/// Relays one direction with a delay of half a round trip.
 async fn delay(reader: impl AsyncRead + Unpin, writer: impl AsyncWrite + Unpin) -> io::Result<()> {
-    let (entrance, exit) = mpsc::unbounded_channel();
-    tokio::try_join!(enter(reader, entrance), leave(exit, writer))?;
+    let (sender, receiver) = mpsc::unbounded_channel();
+    tokio::try_join!(read_chunks(reader, sender), write_when_due(receiver, writer))?;
     Ok(())
 }
 
-async fn enter(mut reader: impl AsyncRead + Unpin, entrance: mpsc::UnboundedSender<Piece>) -> io::Result<()> {
-    let room = Arc::new(Semaphore::new(WINDOW as usize / 2));
+async fn read_chunks(mut reader: impl AsyncRead + Unpin, sender: mpsc::UnboundedSender<Chunk>) -> io::Result<()> {
+    let window = Arc::new(Semaphore::new(WINDOW as usize / 2));
     loop {
-        let mut piece = BytesMut::with_capacity(PIECE);
-        if reader.read_buf(&mut piece).await? == 0 {
+        let mut bytes = BytesMut::with_capacity(CHUNK_SIZE);
+        if reader.read_buf(&mut bytes).await? == 0 {
             return Ok(());
         }
-        let length = u32::try_from(piece.len()).unwrap();
-        let _room = Arc::clone(&room).acquire_many_owned(length).await.unwrap();
-        let due = Instant::now() + ROUND_TRIP / 2;
-        let bytes = piece.freeze();
-        if entrance.send(Piece { due, bytes, _room }).is_err() {
+        let length = u32::try_from(bytes.len()).unwrap();
+        let _permit = Arc::clone(&window).acquire_many_owned(length).await.unwrap();
+        let due = Instant::now() + ROUND_TRIP_TIME / 2;
+        let bytes = bytes.freeze();
+        if sender.send(Chunk { due, bytes, _permit }).is_err() {
             return Ok(());
         }
     }
 }
 
-async fn leave(mut exit: mpsc::UnboundedReceiver<Piece>, mut writer: impl AsyncWrite + Unpin) -> io::Result<()> {
-    while let Some(piece) = exit.recv().await {
-        sleep_until(piece.due).await;
-        writer.write_all(&piece.bytes).await?;
+async fn write_when_due(
+    mut receiver: mpsc::UnboundedReceiver<Chunk>,
+    mut writer: impl AsyncWrite + Unpin,
+) -> io::Result<()> {
+    while let Some(chunk) = receiver.recv().await {
+        sleep_until(chunk.due).await;
+        writer.write_all(&chunk.bytes).await?;
     }
     writer.shutdown().await
 }
 
-/// Some bytes under way.
-struct Piece {
+/// Bytes in flight, with their share of the window.
+struct Chunk {
     due: Instant,
     bytes: Bytes,
-    _room: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
-/// What a byte takes there and its answer back.
-pub(crate) const ROUND_TRIP: Duration = Duration::from_millis(60);
+/// Time for a byte to the registry and its answer back.
+pub(crate) const ROUND_TRIP_TIME: Duration = Duration::from_millis(60);
 
-const PIECE: usize = 64 * 1024;
+const CHUNK_SIZE: usize = 64 * 1024;
 
-/// What may be under way in a round trip (tcp(7), `tcp_rmem`); half of it one way.
+/// Bytes in flight per round trip and connection (tcp(7), `tcp_rmem`). Each direction has half.
 const WINDOW: u32 = 6 * 1024 * 1024;

@@ -1,4 +1,4 @@
-//! The registry that everybody asks: one nginx, with what is open and the same behind a token.
+//! The registry of all candidates: one nginx that serves the same files publicly and behind a token.
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
@@ -9,38 +9,38 @@ use regauth_tests::certificates::Authority;
 use regauth_tests::nginx::Nginx;
 use tempfile::TempDir;
 
-use crate::shelf::shelf;
+use crate::crate_index;
 
-/// A running registry.
+/// Running registry. Dropping it stops it.
 #[derive(Debug)]
-pub(crate) struct Origin {
+pub(crate) struct TestRegistry {
     nginx: Nginx,
     authority: Authority,
     folder: TempDir,
 }
 
-impl Origin {
-    /// Starts it, with a large file of this length.
-    pub(crate) fn start(large: u64) -> Self {
+impl TestRegistry {
+    /// Starts nginx with a large file of the given size in bytes.
+    pub(crate) fn start(large_file_size: u64) -> Self {
         let authority = Authority::new("Corp Root");
-        let folder = folder();
-        fill(folder.path(), large);
+        let folder = memory_folder();
+        fill(folder.path(), large_file_size);
         let files = folder.path().display();
         let serve = format!("alias {files}/; dav_methods PUT; client_body_temp_path {files}/incoming;");
-        let nginx = Nginx::builder(&authority.issue(&[HOST, STRANGER]))
+        let nginx = Nginx::builder(&authority.issue(&[HOST, UNCONFIGURED_HOST]))
             .host(HOST)
             .workers(available_parallelism().map_or(1, usize::from))
             .http(&format!(
-                "map $http_authorization $known {{ default 0; '~^Bearer {TOKEN}[0-9]+$' 1; }}\n\
+                "map $http_authorization $known {{ default 0; '~^Bearer {TOKEN_PREFIX}[0-9]+$' 1; }}\n\
                  open_file_cache max=2000 inactive=600s; open_file_cache_valid 600s;\n"
             ))
             .server("access_log off; keepalive_requests 1000000000;\n")
-            .location(&format!("/{OPEN}/"), &serve)
-            .location(&format!("/{GUARDED}/"), &format!("{CHECK} {serve}"))
-            .location(&format!("= /{OPEN}/index/config.json"), &config(OPEN))
+            .location(&format!("/{PUBLIC}/"), &serve)
+            .location(&format!("/{PROTECTED}/"), &format!("{REQUIRE_TOKEN} {serve}"))
+            .location(&format!("= /{PUBLIC}/index/config.json"), &config(PUBLIC))
             .location(
-                &format!("= /{GUARDED}/index/config.json"),
-                &format!("{CHECK} {}", config(GUARDED)),
+                &format!("= /{PROTECTED}/index/config.json"),
+                &format!("{REQUIRE_TOKEN} {}", config(PROTECTED)),
             )
             .start();
         Self {
@@ -50,66 +50,71 @@ impl Origin {
         }
     }
 
-    /// `https://localhost:PORT/SECTION/NAME`.
-    pub(crate) fn url(&self, section: &str, name: &str) -> String {
-        self.nginx.url(&format!("/{section}/{name}"))
+    /// URL of a file: `https://localhost:PORT/PREFIX/NAME`.
+    pub(crate) fn url(&self, prefix: &str, name: &str) -> String {
+        self.nginx.url(&format!("/{prefix}/{name}"))
     }
 
-    /// `localhost:PORT`.
+    /// Host and port: `localhost:PORT`.
     pub(crate) fn authority(&self) -> String {
         self.nginx.authority()
     }
 
-    /// The root that vouches for it.
+    /// PEM file with the root that signed the registry's certificate.
     pub(crate) fn roots(&self) -> PathBuf {
         self.authority.file()
     }
 
-    /// The folder that both sections serve.
+    /// Folder with the files that both prefixes serve.
     pub(crate) fn files(&self) -> &Path {
         self.folder.path()
     }
 }
 
-/// The index's `config.json`: the registry is wherever the client came from, be it over the wire.
-fn config(section: &str) -> String {
-    let place = format!("https://$http_host/{section}");
-    format!(r#"return 200 '{{"dl":"{place}/crates","api":"{place}"}}';"#)
+/// nginx directive for the index's `config.json`. Its URLs use the request's host and port, so that downloads take the
+/// client's way, for example over the link emulator.
+fn config(prefix: &str) -> String {
+    let base = format!("https://$http_host/{prefix}");
+    format!(r#"return 200 '{{"dl":"{base}/crates","api":"{base}"}}';"#)
 }
 
-/// A folder in memory where that is possible: no disk is measured. ext4 would be felt: it looks for a place among the files
-/// that were deleted in the last seconds, and every `cargo fetch` leaves thousands of them.
-pub(crate) fn folder() -> TempDir {
+/// Creates a temporary folder in memory if possible, so that the benchmark does not measure the disk.
+///
+/// ext4 would slow down: it searches for space among recently deleted files, and every `cargo fetch` leaves thousands.
+pub(crate) fn memory_folder() -> TempDir {
     TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap()
 }
 
-fn fill(folder: &Path, large: u64) {
+fn fill(folder: &Path, large_file_size: u64) {
     fs::write(folder.join(SMALL), [b'x'; 1024]).unwrap();
     for part in ["index", "crates"] {
-        symlink(shelf().join(part), folder.join(part)).unwrap();
+        symlink(crate_index::folder().join(part), folder.join(part)).unwrap();
     }
-    File::create(folder.join(LARGE)).unwrap().set_len(large).unwrap();
+    File::create(folder.join(LARGE))
+        .unwrap()
+        .set_len(large_file_size)
+        .unwrap();
 }
 
-const CHECK: &str = "if ($known = 0) { return 401; }";
+const REQUIRE_TOKEN: &str = "if ($known = 0) { return 401; }";
 
-/// The registry's name.
+/// Host name of the registry.
 pub(crate) const HOST: &str = "localhost";
 
-/// The same server by a name that nobody configured.
-pub(crate) const STRANGER: &str = "127.0.0.1";
+/// Another name of the same server, which no proxy is configured to intercept.
+pub(crate) const UNCONFIGURED_HOST: &str = "127.0.0.1";
 
-/// The section that asks for no token.
-pub(crate) const OPEN: &str = "open";
+/// Path prefix of the files that need no token.
+pub(crate) const PUBLIC: &str = "open";
 
-/// The section that does: every token that begins with [`TOKEN`] and ends with digits is good.
-pub(crate) const GUARDED: &str = "api";
+/// Path prefix of the files that need a token: [`TOKEN_PREFIX`] followed by digits.
+pub(crate) const PROTECTED: &str = "api";
 
-/// How tokens begin.
-pub(crate) const TOKEN: &str = "bench-t0ken-";
+/// First characters of every accepted token.
+pub(crate) const TOKEN_PREFIX: &str = "bench-t0ken-";
 
-/// A file of 1 KiB.
+/// Name of a file of 1 KiB.
 pub(crate) const SMALL: &str = "small";
 
-/// A large file of zeros.
+/// Name of a large file of zeros.
 pub(crate) const LARGE: &str = "large";

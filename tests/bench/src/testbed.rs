@@ -1,4 +1,4 @@
-//! What all groups share: the registry, the programs, and the turns in which everybody is measured.
+//! Testbed of all groups: the registry, the programs, and the order in which the candidates are measured.
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -11,52 +11,52 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use tempfile::TempDir;
 
-use crate::arguments::{Arguments, Binary, Other};
-use crate::contender::Contender;
+use crate::arguments::{Arguments, Binary, Comparison};
+use crate::candidate::Candidate;
 use crate::groups::Group;
-use crate::origin::Origin;
-use crate::peers::Peer;
+use crate::other_proxies::OtherProxy;
+use crate::registry::TestRegistry;
 use crate::tools;
 
-/// The registry and the programs.
+/// Registry, programs and settings of a run.
 #[derive(Debug)]
-pub(crate) struct Stage {
-    /// The registry.
-    pub origin: Origin,
-    /// The load generator.
+pub(crate) struct Testbed {
+    /// Registry of all candidates.
+    pub registry: TestRegistry,
+    /// Path of the load generator.
     pub oha: PathBuf,
-    /// How long a load lasts.
+    /// Duration of each load.
     pub duration: Duration,
-    /// HTTP/2 connections of a load.
+    /// Number of HTTP/2 connections of a load.
     pub h2_connections: u16,
-    /// The regauthds.
+    /// regauthd programs to measure.
     pub binaries: Vec<Binary>,
-    /// What large numbers are divided by where nobody wants to wait.
-    pub haste: u64,
-    /// How often everything is measured.
+    /// Divisor for large numbers of requests and bytes: 1, or 100 with `--quick`.
+    pub divisor: u64,
+    /// Number of times each value is measured.
     pub rounds: usize,
     direct: bool,
-    peers: Vec<Peer>,
+    other_proxies: Vec<OtherProxy>,
     folder: TempDir,
     interrupted: Arc<AtomicBool>,
 }
 
-impl Stage {
-    /// Builds what is to be measured and starts the registry.
+impl Testbed {
+    /// Builds the programs and starts the registry.
     ///
     /// # Errors
-    /// When something cannot be built.
-    pub(crate) fn set(arguments: &Arguments) -> anyhow::Result<Self> {
+    /// A program cannot be built.
+    pub(crate) fn prepare(arguments: &Arguments) -> anyhow::Result<Self> {
         let binaries = binaries(arguments)?;
-        let haste = if arguments.quick { 100 } else { 1 };
+        let divisor = if arguments.quick { 100 } else { 1 };
         Ok(Self {
             oha: tools::oha()?,
-            peers: peers(arguments)?,
-            direct: arguments.has(Other::Direct),
+            other_proxies: other_proxies(arguments)?,
+            direct: arguments.includes(Comparison::Direct),
             binaries,
-            origin: Origin::start(LARGE / haste),
+            registry: TestRegistry::start(LARGE_FILE_SIZE / divisor),
             duration: arguments.duration(),
-            haste,
+            divisor,
             rounds: arguments.rounds(),
             h2_connections: arguments.h2_connections,
             folder: TempDir::new()?,
@@ -64,48 +64,48 @@ impl Stage {
         })
     }
 
-    /// Everybody, freshly started.
-    pub(crate) fn contenders(&self) -> Vec<Contender> {
-        let direct = self.direct.then(|| Contender::direct(&self.origin));
+    /// Starts all candidates.
+    pub(crate) fn candidates(&self) -> Vec<Candidate> {
+        let direct = self.direct.then(|| Candidate::direct(&self.registry));
         direct.into_iter().chain(self.proxies()).collect()
     }
 
-    /// Every proxy, freshly started.
-    pub(crate) fn proxies(&self) -> impl Iterator<Item = Contender> {
-        let peers = self.peers.iter();
-        let started = peers.map(|peer| peer.start(&self.origin, self.folder.path()));
-        started.chain(self.regauths())
+    /// Starts every proxy: the other proxies, then the regauthds.
+    pub(crate) fn proxies(&self) -> impl Iterator<Item = Candidate> {
+        let others = self.other_proxies.iter();
+        let started = others.map(|proxy| proxy.start(&self.registry, self.folder.path()));
+        started.chain(self.daemons())
     }
 
-    /// The regauthds alone, freshly started.
-    pub(crate) fn regauths(&self) -> impl Iterator<Item = Contender> {
+    /// Starts the regauthds.
+    pub(crate) fn daemons(&self) -> impl Iterator<Item = Candidate> {
         let binaries = self.binaries.iter();
-        binaries.map(|binary| Contender::regauth(binary, &self.origin))
+        binaries.map(|binary| Candidate::regauthd(binary, &self.registry))
     }
 
-    /// Whether somebody wants an end. Every process is ended on the way out, which is why nobody just exits.
+    /// Returns whether SIGINT or SIGTERM arrived. Callers then return, so that destructors stop every process.
     pub(crate) fn is_interrupted(&self) -> bool {
         self.interrupted.load(Ordering::Relaxed)
     }
 
-    /// Lets everybody have a turn in every round, each round beginning with another one.
-    pub(crate) fn in_turns(&self, contenders: &mut [Contender], mut measure: impl FnMut(&mut Contender)) {
+    /// Measures every candidate once a round. Each round starts with another candidate, so that none always runs first.
+    pub(crate) fn measure_in_turns(&self, candidates: &mut [Candidate], mut measure: impl FnMut(&mut Candidate)) {
         for round in 0..self.rounds {
-            for turn in 0..contenders.len() {
+            for turn in 0..candidates.len() {
                 if self.is_interrupted() {
                     return;
                 }
-                let next = (round + turn) % contenders.len();
-                let contender = &mut contenders[next];
-                progress(&format!("  round {} of {}: {}", round + 1, self.rounds, contender.name));
-                measure(contender);
+                let next = (round + turn) % candidates.len();
+                let candidate = &mut candidates[next];
+                show_progress(&format!("  round {} of {}: {}", round + 1, self.rounds, candidate.name));
+                measure(candidate);
             }
         }
-        progress("");
+        show_progress("");
     }
 }
 
-/// Set by the first signal that asks for an end; the second one gets it at once.
+/// Flag that the first SIGINT or SIGTERM sets. The second signal exits at once.
 fn interruption() -> io::Result<Arc<AtomicBool>> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -115,20 +115,20 @@ fn interruption() -> io::Result<Arc<AtomicBool>> {
     Ok(interrupted)
 }
 
-/// One line that is always the present one, for whoever sits there and waits.
-fn progress(line: &str) {
+/// Replaces the progress line on a terminal.
+fn show_progress(line: &str) {
     if io::stderr().is_terminal() {
         eprint!("\r\x1b[K{line}");
     }
 }
 
-/// What is to be measured; and everybody is told what to do by the regauthctl of these sources.
+/// regauthd programs to measure. The regauthctl of these sources configures all of them.
 fn binaries(arguments: &Arguments) -> anyhow::Result<Vec<Binary>> {
     if !arguments.binaries.is_empty() {
-        programs::use_those_in(&tools::released(&["regauthctl"])?);
+        programs::use_those_in(&tools::release_build(&["regauthctl"])?);
         return Ok(arguments.binaries.clone());
     }
-    let folder = tools::released(&["regauthd", "regauthctl"])?;
+    let folder = tools::release_build(&["regauthd", "regauthctl"])?;
     programs::use_those_in(&folder);
     Ok(vec![Binary {
         label: "regauthd".to_owned(),
@@ -136,22 +136,22 @@ fn binaries(arguments: &Arguments) -> anyhow::Result<Vec<Binary>> {
     }])
 }
 
-fn peers(arguments: &Arguments) -> anyhow::Result<Vec<Peer>> {
-    let mut peers = Vec::new();
-    if !arguments.groups().into_iter().any(Group::has_peers) {
-        return Ok(peers);
+fn other_proxies(arguments: &Arguments) -> anyhow::Result<Vec<OtherProxy>> {
+    let mut proxies = Vec::new();
+    if !arguments.groups().into_iter().any(Group::includes_other_proxies) {
+        return Ok(proxies);
     }
-    if arguments.has(Other::Hudsucker) {
-        peers.push(Peer::hudsucker()?);
+    if arguments.includes(Comparison::Hudsucker) {
+        proxies.push(OtherProxy::hudsucker()?);
     }
-    if arguments.has(Other::Mitmproxy) {
-        peers.extend(Peer::mitmproxy());
+    if arguments.includes(Comparison::Mitmproxy) {
+        proxies.extend(OtherProxy::mitmproxy());
     }
-    if arguments.has(Other::Squid) {
-        peers.extend(Peer::squid());
+    if arguments.includes(Comparison::Squid) {
+        proxies.extend(OtherProxy::squid());
     }
-    Ok(peers)
+    Ok(proxies)
 }
 
 /// 1 GiB.
-const LARGE: u64 = 1 << 30;
+const LARGE_FILE_SIZE: u64 = 1 << 30;
