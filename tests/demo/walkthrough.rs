@@ -199,25 +199,7 @@ async fn build_through_proxy(sandbox: &mut Sandbox, fixtures: &Fixtures) -> anyh
 async fn rotate_token(sandbox: &mut Sandbox, fixtures: &Fixtures) -> anyhow::Result<Duration> {
     let terminal = sandbox.terminal;
     terminal.heading(6, "Rotate the token without editing a file")?;
-    terminal.paragraph("The company issues a new token and revokes the old one. The registry's answers:")?;
-    fixtures
-        .registry
-        .set_authorization(&fixtures.tokens.second_authorization());
-    let old = fixtures
-        .registry
-        .status_line_for(&fixtures.tokens.first_authorization())
-        .await?;
-    let new = fixtures
-        .registry
-        .status_line_for(&fixtures.tokens.second_authorization())
-        .await?;
-    terminal.figure("request with the old token", &old)?;
-    terminal.figure("request with the new token", &new)?;
-    ensure!(
-        old.contains("401") && new.contains("200"),
-        "the registry did not change its token"
-    );
-    fixtures.registry.take_requests();
+    replace_token_at_registry(sandbox, fixtures).await?;
     let rotate = ShellCommand::new(
         &fixtures.programs.regauthctl,
         sandbox.folder(),
@@ -250,6 +232,23 @@ async fn rotate_token(sandbox: &mut Sandbox, fixtures: &Fixtures) -> anyhow::Res
     Ok(build.duration)
 }
 
+/// Makes the registry accept the second token only, and shows its answers to both.
+async fn replace_token_at_registry(sandbox: &Sandbox, fixtures: &Fixtures) -> anyhow::Result<()> {
+    let (terminal, registry, tokens) = (sandbox.terminal, &fixtures.registry, &fixtures.tokens);
+    terminal.paragraph("The company issues a new token and revokes the old one. The registry's answers:")?;
+    registry.set_authorization(&tokens.second_authorization());
+    let old = registry.status_line_for(&tokens.first_authorization()).await?;
+    let new = registry.status_line_for(&tokens.second_authorization()).await?;
+    terminal.figure("request with the old token", &old)?;
+    terminal.figure("request with the new token", &new)?;
+    ensure!(
+        old.contains("401") && new.contains("200"),
+        "the registry did not change its token"
+    );
+    registry.take_requests();
+    Ok(())
+}
+
 async fn search_for_tokens(sandbox: &mut Sandbox, fixtures: &Fixtures, daemon: &Daemon) -> anyhow::Result<()> {
     let terminal = sandbox.terminal;
     terminal.heading(7, "Search for the tokens: none is found")?;
@@ -276,7 +275,8 @@ async fn search_for_tokens(sandbox: &mut Sandbox, fixtures: &Fixtures, daemon: &
     leak_report::search_everywhere(sandbox, &scan, daemon, &answers)?;
     terminal.paragraph(
         "No file, variable, command line or output above contains a token, so a build script cannot read one there. \
-         The tokens are only in regauthd's memory, in its encrypted vault and at the registry.",
+         The tokens are only in regauthd's memory, in its encrypted vault and at the registry. In this demo, the \
+         vault's key is a file beside the vault. The default store, the keychain, needs no such file.",
     )?;
     Ok(())
 }
