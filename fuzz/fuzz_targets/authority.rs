@@ -1,4 +1,4 @@
-//! What a CONNECT, an SNI, a Host or a scope names: one host has one form, and whoever else reads it reads the same.
+//! Host and authority parsing (CONNECT, SNI, Host, scopes): a host has one canonical form, and URL parsers agree with it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -6,11 +6,11 @@ use regauthd::host::{Host, Origin};
 
 fuzz_target!(|text: &str| {
     if let Ok(host) = text.parse::<Host>() {
-        let form = host.to_string();
-        assert_eq!(form.parse::<Host>().as_ref(), Ok(&host), "{text:?}");
-        let url = url::Url::parse(&format!("https://{form}/a")).unwrap();
-        let read = url.host_str().map(str::parse::<Host>);
-        assert_eq!(read, Some(Ok(host.clone())), "{text:?}");
+        let canonical = host.to_string();
+        assert_eq!(canonical.parse::<Host>().as_ref(), Ok(&host), "{text:?}");
+        let url = url::Url::parse(&format!("https://{canonical}/a")).unwrap();
+        let parsed = url.host_str().map(str::parse::<Host>);
+        assert_eq!(parsed, Some(Ok(host.clone())), "{text:?}");
         assert_eq!((url.path(), url.username(), url.port()), ("/a", "", None), "{text:?}");
         if let Host::Name(name) = &host {
             assert!(name.parse::<std::net::IpAddr>().is_err(), "{text:?}");
@@ -18,10 +18,10 @@ fuzz_target!(|text: &str| {
     }
     for default in [None, Some(443)] {
         if let Ok(origin) = Origin::parse(text, default) {
-            let form = origin.to_string();
-            assert_eq!(Origin::parse(&form, None).as_ref(), Ok(&origin), "{text:?}");
-            // What dials takes the URL apart once more.
-            let uri: http::Uri = format!("https://{form}/").parse().unwrap();
+            let canonical = origin.to_string();
+            assert_eq!(Origin::parse(&canonical, None).as_ref(), Ok(&origin), "{text:?}");
+            // The connector parses the URL again.
+            let uri: http::Uri = format!("https://{canonical}/").parse().unwrap();
             assert_eq!(
                 uri.host().unwrap().parse::<Host>().as_ref(),
                 Ok(&origin.host),

@@ -1,4 +1,4 @@
-//! `config.toml`, whatever a person wrote: a configuration or its problems; and what we write is what we read.
+//! Parser and editor of `config.toml`: any text gives a configuration or errors, and an edited file reads back unchanged.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -8,8 +8,8 @@ use regauthd::credential::store::StoreKind;
 fuzz_target!(|text: &str| {
     let config = match Config::read(text) {
         Ok(config) => config,
-        Err(problems) => {
-            assert!(!problems.to_string().is_empty());
+        Err(errors) => {
+            assert!(!errors.to_string().is_empty());
             return;
         }
     };
@@ -17,7 +17,7 @@ fuzz_target!(|text: &str| {
     for (name, registry) in &config.registries {
         let mut fresh = ConfigFile::parse("").unwrap();
         fresh.add_registry(name, registry);
-        // One that uses another's credential does not stand alone.
+        // A registry that uses the credential of another registry is invalid alone.
         if let Ok(read) = Config::read(&fresh.to_string()) {
             assert_eq!(read.registries.get(name), Some(registry), "{fresh}");
         }

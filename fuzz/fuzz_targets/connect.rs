@@ -1,4 +1,4 @@
-//! The first request's head: it names one place or none.
+//! Parser of the first request head: every accepted CONNECT names exactly one target.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -6,7 +6,7 @@ use regauthd::host::Origin;
 use regauthd::proxy::downstream::connect::FirstRequest;
 
 fuzz_target!(|bytes: &[u8]| {
-    // As it is read from a socket: to the first empty line and not a byte further.
+    // The daemon reads a head up to the first empty line.
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
         return;
     };
@@ -23,7 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
     let line = std::str::from_utf8(line).unwrap();
     let authority = line.split(' ').nth(1).unwrap();
     assert_eq!(Origin::parse(authority, None).as_ref(), Ok(&target), "{text:?}");
-    // Whoever reads a Host anywhere in it reads the same one.
+    // Every line that another parser could take for a Host must name the same target.
     let lower = head.to_ascii_lowercase();
     for host in lower
         .split(|byte| *byte == b'\n')

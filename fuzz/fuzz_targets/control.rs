@@ -1,4 +1,4 @@
-//! What comes in on the control socket: any pieces of any bytes; no error ever repeats a token.
+//! Parser of the control protocol: any bytes in any chunks; no error and no Debug output contains a token.
 #![no_main]
 
 use bytes::BytesMut;
@@ -13,18 +13,18 @@ const TOKEN: &str = "s3ntinel-of-the-fuzzer";
 fuzz_target!(|bytes: &[u8]| {
     let mut codec = LinesCodec::new_with_max_length(MAX_LINE);
     let mut buffer = BytesMut::new();
-    for piece in bytes.chunks(64) {
-        buffer.extend_from_slice(piece);
+    for chunk in bytes.chunks(64) {
+        buffer.extend_from_slice(chunk);
         while let Ok(Some(line)) = codec.decode(&mut buffer) {
-            ask(&line);
+            parse(&line);
         }
     }
     if let Ok(Some(line)) = codec.decode_eof(&mut buffer) {
-        ask(&line);
+        parse(&line);
     }
 });
 
-fn ask(line: &str) {
+fn parse(line: &str) {
     match Request::from_line(line) {
         Ok(request) => {
             let again = Request::from_line(&request.to_line().unwrap()).unwrap();
@@ -32,7 +32,7 @@ fn ask(line: &str) {
         }
         Err(error) => assert!(serde_json::to_string(&Answer::<()>::Err(error)).is_ok()),
     }
-    // The same with a token of ours where one may be, or where it would be by a slip.
+    // Again with a known token in its own field, and in fields where a user could put it by mistake.
     let Ok(Value::Object(mut fields)) = serde_json::from_str(line) else {
         return;
     };
@@ -46,12 +46,12 @@ fn ask(line: &str) {
             let mut fields = fields.clone();
             fields.insert(name.to_owned(), value);
             let request = Request::from_line(&Value::Object(fields).to_string());
-            let said = match &request {
+            let output = match &request {
                 Ok(request) if name == "token" || name == "passphrase" => format!("{request:?}"),
                 Ok(_) => continue,
                 Err(error) => format!("{error:?}{}", serde_json::to_string(error).unwrap()),
             };
-            assert!(!said.contains(TOKEN), "{said}");
+            assert!(!output.contains(TOKEN), "{output}");
         }
     }
 }

@@ -1,5 +1,4 @@
-//! Whether a path is inside a scope: no server may read it as the opposite of what we decided. The input is
-//! `SCOPE PATH`.
+//! Scope matching of paths: no server interprets a path differently from our decision. The input is `SCOPE PATH`.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -18,31 +17,38 @@ fuzz_target!(|text: &str| {
 });
 
 fn check(scope: &Scope, path: &str) {
-    // A request's path is one that a URI may have.
+    // A request can only have a path that is valid in a URI.
     let Ok(uri) = path.parse::<http::uri::PathAndQuery>() else {
         return;
     };
     let path = uri.path();
-    let Some(reading) = canonical(path) else { return };
-    assert_eq!(canonical(&reading).as_deref(), Some(&*reading), "{path:?}");
+    let Some(canonical_path) = canonical(path) else { return };
+    assert_eq!(
+        canonical(&canonical_path).as_deref(),
+        Some(&*canonical_path),
+        "{path:?}"
+    );
     let inside = scope.covers_path(path);
-    if inside != scope.covers_path(&reading) {
+    if inside != scope.covers_path(&canonical_path) {
         return;
     }
     for server in 0..3 * 16 {
-        let read = read(path, server);
-        assert_eq!(scope.covers_path(&read), inside, "{scope} {path:?}: {read:?}");
+        let resolved = resolve(path, server);
+        assert_eq!(scope.covers_path(&resolved), inside, "{scope} {path:?}: {resolved:?}");
     }
 }
 
-/// How one of many servers reads a path: it decodes up to twice, and does or does not do four other things.
-fn read(path: &str, server: usize) -> String {
+/// Resolves a path as one of many servers would.
+///
+/// `server` selects the number of percent-decodings (0 to 2) and four switches: keep `%2f`, treat `\\` as `/`, drop `;`
+/// parameters, drop empty segments.
+fn resolve(path: &str, server: usize) -> String {
     let mut path = path.to_owned();
     for _ in 0..server / 16 {
         if server & 1 != 0 {
             path = path.replace("%2f", "%252f").replace("%2F", "%252F");
         }
-        path = decoded(path.as_bytes());
+        path = percent_decode(path.as_bytes());
     }
     if server & 2 != 0 {
         path = path.replace('\\', "/");
@@ -60,7 +66,7 @@ fn read(path: &str, server: usize) -> String {
     format!("/{}", kept.join("/"))
 }
 
-fn decoded(bytes: &[u8]) -> String {
+fn percent_decode(bytes: &[u8]) -> String {
     let mut decoded = Vec::new();
     let mut at = 0;
     while at < bytes.len() {

@@ -1,5 +1,5 @@
-//! A client's headers become ours: nothing of the hop leaves, one credential does, and it does not come back. The
-//! input's lines are a scheme, a token, a target, and headers.
+//! Request and response rewriting: hop-by-hop headers are removed, exactly one credential is attached, and a response that
+//! contains it is detected. The input's lines are a scheme, a token, a target, and headers.
 #![no_main]
 
 use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, HeaderValue};
@@ -14,8 +14,8 @@ use regauthd::registry::Scheme;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut lines = bytes.split(|byte| *byte == b'\n');
-    let mut word = || std::str::from_utf8(lines.next().unwrap_or_default()).unwrap_or_default();
-    let (scheme, token, target) = (word(), word(), word());
+    let mut next_line = || std::str::from_utf8(lines.next().unwrap_or_default()).unwrap_or_default();
+    let (scheme, token, target) = (next_line(), next_line(), next_line());
     let Ok(request) = Request::get(target).body(()) else {
         return;
     };
@@ -41,20 +41,20 @@ fuzz_target!(|bytes: &[u8]| {
     assert!(!values.is_some_and(|value| value.ends_with(PLACEHOLDER.as_bytes())));
     attach(&mut parts.headers, scheme, token);
 
-    let mut answer = before.clone();
-    rewrite::response(&mut answer);
-    assert_stripped(&before, &answer);
+    let mut response = before.clone();
+    rewrite::response(&mut response);
+    assert_stripped(&before, &response);
 });
 
 fn assert_stripped(before: &HeaderMap, after: &HeaderMap) {
-    let mut named: Vec<String> = Vec::new();
+    let mut connection_options: Vec<String> = Vec::new();
     for value in before.get_all(CONNECTION) {
         let text = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
-        named.extend(text.split(',').map(|name| name.trim().to_owned()));
+        connection_options.extend(text.split(',').map(|name| name.trim().to_owned()));
     }
-    named.retain(|name| !["content-length", "host", "authorization"].contains(&name.as_str()));
+    connection_options.retain(|name| !["content-length", "host", "authorization"].contains(&name.as_str()));
     for name in after.keys().map(HeaderName::as_str) {
-        let of_the_hop = [
+        let hop_by_hop = [
             "connection",
             "keep-alive",
             "te",
@@ -62,8 +62,8 @@ fn assert_stripped(before: &HeaderMap, after: &HeaderMap) {
             "upgrade",
             "http2-settings",
         ];
-        assert!(!of_the_hop.contains(&name) && !name.starts_with("proxy-"), "{name}");
-        assert!(!named.iter().any(|named| named == name), "{name}");
+        assert!(!hop_by_hop.contains(&name) && !name.starts_with("proxy-"), "{name}");
+        assert!(!connection_options.iter().any(|option| option == name), "{name}");
     }
     let lengths = |headers: &HeaderMap| headers.get_all(CONTENT_LENGTH).iter().count();
     assert_eq!(lengths(before), lengths(after));
@@ -79,7 +79,7 @@ fn attach(headers: &mut HeaderMap, scheme: &str, token: &str) {
     let value = headers.get(scheme.header()).unwrap();
     assert!(value.is_sensitive() && !value.is_empty());
     assert_eq!(headers.get_all(scheme.header()).iter().count(), 1);
-    let mut answer = HeaderMap::new();
-    answer.insert("x", value.clone());
-    assert!(secret.expose().len() < 8 || header.is_leaked_in(&answer));
+    let mut response = HeaderMap::new();
+    response.insert("x", value.clone());
+    assert!(secret.expose().len() < 8 || header.is_leaked_in(&response));
 }

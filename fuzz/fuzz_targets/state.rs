@@ -1,4 +1,4 @@
-//! The files of grants and of what the daemon remembers: what is read is what was written, or an error.
+//! Files of grants and of the journal: any content gives an error or a value that survives a write and a read.
 #![no_main]
 
 use std::fs;
@@ -9,7 +9,7 @@ use regauthd::grant::Grants;
 use regauthd::journal::Journal;
 use tempfile::TempDir;
 
-/// In memory where there is such a place: what is tried here is what is read, not the disk.
+/// Folder in memory if possible, so that the disk does not limit the rate.
 static FOLDER: LazyLock<TempDir> = LazyLock::new(|| TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap());
 
 fuzz_target!(|bytes: &[u8]| {

@@ -1,4 +1,4 @@
-//! The vault's files, whatever became of them: an error, never a panic, and no secret in it.
+//! Damaged vault files: the store returns an error without a secret, and never panics or overwrites the file.
 #![no_main]
 
 use std::fs;
@@ -15,16 +15,16 @@ use regauthd::credential::store::vault::VaultStore;
 use regauthd::credential::store::{Item, Store};
 use tempfile::TempDir;
 
-/// What is damaged.
+/// Damage to the vault.
 #[derive(Arbitrary, Debug)]
 enum Input<'a> {
-    /// The file as a whole.
+    /// Replaces the whole file.
     Vault(&'a [u8]),
-    /// Some of its bytes.
+    /// Changes some bytes of the file: position and XOR mask.
     Bytes(Vec<(u16, u8)>),
-    /// What is encrypted in it.
+    /// Replaces the encrypted content.
     Content(&'a [u8]),
-    /// The key.
+    /// Replaces the key file.
     Identity(&'a [u8]),
 }
 
@@ -35,7 +35,7 @@ static GOOD: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let plain = format!("{{\"corp\":\"{TOKEN}\"}}");
     age::encrypt(&IDENTITY.to_public(), plain.as_bytes()).unwrap()
 });
-/// In memory where there is such a place: what is tried here is what is read, not the disk.
+/// Folder in memory if possible, so that the disk does not limit the rate.
 static HOME: LazyLock<TempDir> = LazyLock::new(|| {
     let home = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap();
     fs::create_dir(Folders::below(home.path()).state).unwrap();
@@ -51,9 +51,9 @@ fuzz_target!(|input: Input<'_>| {
         Input::Content(plain) => vault = age::encrypt(&IDENTITY.to_public(), plain).unwrap(),
         Input::Identity(bytes) => identity = bytes.to_vec(),
         Input::Bytes(changes) => {
-            for (at, by) in changes {
-                let at = usize::from(at) % vault.len();
-                vault[at] ^= by;
+            for (position, mask) in changes {
+                let position = usize::from(position) % vault.len();
+                vault[position] ^= mask;
             }
         }
     }
@@ -64,9 +64,12 @@ fuzz_target!(|input: Input<'_>| {
     let item = Item::Credential("corp".parse().unwrap());
     match store.read(&item) {
         Err(error) => {
-            let said = format!("{error}{error:?}");
-            assert!(!said.contains(TOKEN) && !said.contains("AGE-SECRET-KEY-"), "{said}");
-            // What cannot be read is never overwritten.
+            let output = format!("{error}{error:?}");
+            assert!(
+                !output.contains(TOKEN) && !output.contains("AGE-SECRET-KEY-"),
+                "{output}"
+            );
+            // The store never overwrites a file that it cannot read.
             assert!(store.write(&item, &Secret::parse("new").unwrap()).is_err());
             assert_eq!(fs::read(folders.vault()).unwrap(), vault);
         }
@@ -79,7 +82,7 @@ fuzz_target!(|input: Input<'_>| {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "age hands its key out as a SecretString; here it is written as the vault writes it"
+    reason = "age returns its key as a SecretString; the vault writes it in this form"
 )]
 fn good_identity() -> Vec<u8> {
     IDENTITY.to_string().expose_secret().as_bytes().to_vec()

@@ -1,4 +1,4 @@
-# `packaging/build brew` fills in the version and the sum of the source archive; @URL@ is where you publish it.
+# `packaging/build brew` inserts the version and the checksum of the source archive. Replace @URL@ by the URL of its folder.
 class Regauth < Formula
   desc "Local proxy that attaches registry credentials to the requests of build tools"
   url "@URL@/regauth-@VERSION@.tar.gz"
@@ -17,7 +17,7 @@ class Regauth < Formula
   end
 
   def caveats
-    "To have launchd or systemd keep it: regauthctl service install"
+    "To run it as a service of launchd or systemd: regauthctl service install"
   end
 
   test do

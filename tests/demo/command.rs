@@ -1,6 +1,6 @@
-//! One command of the story: shown as a person would type it, run in the clean environment, its output shown.
+//! One command of the demo: printed as a shell line, run in the sandbox's environment, with its output printed.
 //!
-//! A token goes to a command's stdin and nowhere else. A command that is dropped half-way takes its children with it.
+//! A token goes to the command's stdin only. Dropping a running command kills its process group.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -12,15 +12,15 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
-use crate::stage::Stage;
+use crate::sandbox::Sandbox;
 
-/// The cargo that runs this program, or the one on the path.
+/// Path of the cargo that runs this program, or else `cargo` in `PATH`.
 pub(crate) fn cargo() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
-/// A command that a person might type.
-pub(crate) struct Typed {
+/// Command with its arguments, folder and stdin.
+pub(crate) struct ShellCommand {
     program: PathBuf,
     name: String,
     arguments: Vec<String>,
@@ -28,13 +28,13 @@ pub(crate) struct Typed {
     token: Option<(&'static str, String)>,
 }
 
-impl Typed {
-    /// `cargo …` in a folder.
+impl ShellCommand {
+    /// Creates a `cargo` command in a folder.
     pub(crate) fn cargo(folder: &Path, arguments: &str) -> Self {
         Self::new(Path::new(&cargo()), folder, arguments)
     }
 
-    /// A program in a folder, with arguments that are separated by blanks.
+    /// Creates a command in a folder. Blanks separate the arguments.
     pub(crate) fn new(program: &Path, folder: &Path, arguments: &str) -> Self {
         let name = program.file_name().unwrap_or(OsStr::new("?")).to_string_lossy();
         Self {
@@ -46,60 +46,59 @@ impl Typed {
         }
     }
 
-    /// Pipes a token in; the story shows the name of a shell variable in its place.
+    /// Pipes a token to stdin. The printed line has the name of a shell variable instead of the token.
     #[must_use]
     pub(crate) fn token(mut self, variable: &'static str, token: &str) -> Self {
         self.token = Some((variable, token.to_owned()));
         self
     }
 
-    /// Shows the command, runs it, shows what it printed.
-    pub(crate) async fn run(self, stage: &mut Stage) -> anyhow::Result<Ran> {
-        stage.telling.command(&stage.shortened(&self.line()))?;
-        let ran = self.run_unseen(stage).await?;
-        stage.telling.output(&stage.shortened(&ran.printed))?;
-        Ok(Ran { shown: true, ..ran })
+    /// Prints the command, runs it and prints its output.
+    pub(crate) async fn run(self, sandbox: &mut Sandbox) -> anyhow::Result<CommandResult> {
+        sandbox.terminal.command(&sandbox.shorten(&self.line()))?;
+        let result = self.run_silently(sandbox).await?;
+        sandbox.terminal.output(&sandbox.shorten(&result.printed))?;
+        Ok(CommandResult { shown: true, ..result })
     }
 
-    /// Runs the command without a word.
-    pub(crate) async fn run_unseen(self, stage: &mut Stage) -> anyhow::Result<Ran> {
+    /// Runs the command without printing anything.
+    pub(crate) async fn run_silently(self, sandbox: &mut Sandbox) -> anyhow::Result<CommandResult> {
         let started = Instant::now();
-        let finished = tokio::time::timeout(PATIENCE, self.finish(stage));
-        let output = finished
+        let output = tokio::time::timeout(COMMAND_TIMEOUT, self.wait_with_output(sandbox))
             .await
-            .with_context(|| format!("`{}` did not end within {} s", self.line(), PATIENCE.as_secs()))?
-            .with_context(|| format!("`{}` could not be run", self.line()))?;
+            .with_context(|| format!("`{}` did not exit within {} s", self.line(), COMMAND_TIMEOUT.as_secs()))?
+            .with_context(|| format!("cannot run `{}`", self.line()))?;
         let texts = [&output.stderr, &output.stdout].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-        let ran = Ran {
+        let result = CommandResult {
             line: self.line(),
             success: output.status.success(),
             stdout: texts.last().cloned().unwrap_or_default(),
             printed: texts.concat(),
-            took: started.elapsed(),
+            duration: started.elapsed(),
             shown: false,
         };
-        stage.remember(&ran.printed);
-        Ok(ran)
+        sandbox.append_to_transcript(&result.printed);
+        Ok(result)
     }
 
-    async fn finish(&self, stage: &Stage) -> std::io::Result<Output> {
-        let mut child = self.spawn(stage)?;
-        let group = Group::of(&child);
+    async fn wait_with_output(&self, sandbox: &Sandbox) -> std::io::Result<Output> {
+        let mut child = self.spawn(sandbox)?;
+        let group = ProcessGroup::of(&child);
         if let (Some(mut input), Some((_, token))) = (child.stdin.take(), &self.token) {
             input.write_all(token.as_bytes()).await?;
         }
         let output = child.wait_with_output().await?;
-        group.has_ended();
+        group.mark_exited();
         Ok(output)
     }
 
-    /// In a process group of its own: a Ctrl-C reaches the demo first, which then ends everything in order.
-    fn spawn(&self, stage: &Stage) -> std::io::Result<Child> {
+    /// Starts the command in its own process group, so that Ctrl-C reaches only the demo, which then stops the command.
+    fn spawn(&self, sandbox: &Sandbox) -> std::io::Result<Child> {
         Command::new(&self.program)
             .args(&self.arguments)
             .current_dir(&self.folder)
             .env_clear()
-            .envs(stage.environment().iter().map(|(name, value)| (name, value)))
+            .envs(sandbox.environment().iter().map(|(name, value)| (name, value)))
             .stdin(if self.token.is_some() {
                 Stdio::piped()
             } else {
@@ -123,22 +122,22 @@ impl Typed {
     }
 }
 
-/// What a command did.
-pub(crate) struct Ran {
+/// Result of a command that exited.
+pub(crate) struct CommandResult {
     line: String,
-    /// Whether it exited with 0.
+    /// True if the exit code is 0.
     pub(crate) success: bool,
-    /// Its stdout.
+    /// Text on stdout.
     pub(crate) stdout: String,
-    /// Its stderr and its stdout.
+    /// Text on stderr, then text on stdout.
     pub(crate) printed: String,
-    /// From start to end.
-    pub(crate) took: Duration,
+    /// Time from start to exit.
+    pub(crate) duration: Duration,
     shown: bool,
 }
 
-impl Ran {
-    /// The same, or an error that says what the command printed, unless that stands above already.
+impl CommandResult {
+    /// Turns a failed command into an error. The error contains the output unless [`ShellCommand::run`] printed it.
     pub(crate) fn ok(self) -> anyhow::Result<Self> {
         ensure!(self.success || !self.shown, "`{}` failed", self.line);
         ensure!(self.success, "`{}` failed:\n{}", self.line, self.printed.trim_end());
@@ -146,21 +145,21 @@ impl Ran {
     }
 }
 
-/// A running command and its children (cargo's rustc); killed when dropped before its end.
-struct Group(Option<Pid>);
+/// Process group of a running command and its children (cargo's rustc). Dropping it kills the group.
+struct ProcessGroup(Option<Pid>);
 
-impl Group {
+impl ProcessGroup {
     fn of(child: &Child) -> Self {
         Self(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)))
     }
 
-    /// From here on the number may be another process's.
-    fn has_ended(mut self) {
+    /// Prevents the kill on drop: after the exit, the kernel may give the id to another process.
+    fn mark_exited(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if let Some(leader) = self.0 {
             let _ = kill_process_group(leader, Signal::KILL);
@@ -168,5 +167,5 @@ impl Drop for Group {
     }
 }
 
-/// Longer than any of these builds takes on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Limit for one command. The builds take less on a slow machine.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);

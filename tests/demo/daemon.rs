@@ -1,4 +1,4 @@
-//! regauthd as the story's process: started, awaited, looked at from outside, ended by its own process id.
+//! regauthd as a child process: start, readiness, inspection through `/proc`, stop.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,34 +13,34 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::UnixStream;
 
-use crate::stage::Stage;
+use crate::sandbox::Sandbox;
 
-/// A running regauthd. Dropping it ends the process and waits for that.
+/// Running regauthd. Dropping it stops the process and waits for its exit.
 pub(crate) struct Daemon {
     child: Child,
-    /// From the start of the process to its greeting on the control socket.
+    /// Time from the start of the process to its greeting on the control socket.
     pub(crate) ready_after: Duration,
 }
 
 impl Daemon {
-    /// Shows the command, starts it, waits until it is ready.
-    pub(crate) async fn start(stage: &Stage, program: &Path) -> anyhow::Result<Self> {
-        stage.telling.command(&format!("regauthd {ARGUMENTS} &"))?;
+    /// Prints the command, starts the daemon and waits for its greeting on the control socket.
+    pub(crate) async fn start(sandbox: &Sandbox, program: &Path) -> anyhow::Result<Self> {
+        sandbox.terminal.command(&format!("regauthd {ARGUMENTS} &"))?;
         let started = Instant::now();
         let mut daemon = Self {
-            child: spawn(stage, program).context("regauthd could not be started")?,
+            child: spawn(sandbox, program).context("cannot start regauthd")?,
             ready_after: Duration::ZERO,
         };
-        let socket = Folders::below(&stage.regauth_home()).socket();
-        while !greets(&socket).await {
+        let socket = Folders::below(&sandbox.regauth_home()).socket();
+        while !sends_greeting(&socket).await {
             if let Some(status) = daemon.child.try_wait()? {
-                bail!("regauthd ended at once: {status}");
+                bail!("regauthd exited during its start: {status}");
             }
-            if started.elapsed() > PATIENCE {
+            if started.elapsed() > START_TIMEOUT {
                 bail!(
-                    "regauthd does not greet on {} after {} s",
+                    "regauthd sent no greeting on {} within {} s",
                     socket.display(),
-                    PATIENCE.as_secs()
+                    START_TIMEOUT.as_secs()
                 );
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -49,29 +49,29 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Its process id.
+    /// Process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Waits for an end that somebody has asked for.
-    pub(crate) async fn ended(mut self) -> anyhow::Result<ExitStatus> {
-        let asked = Instant::now();
+    /// Waits for the exit after `regauthctl stop`.
+    pub(crate) async fn wait(mut self) -> anyhow::Result<ExitStatus> {
+        let begin = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(status);
             }
-            if asked.elapsed() > PATIENCE {
+            if begin.elapsed() > STOP_TIMEOUT {
                 bail!(
-                    "regauthd still runs {} s after it was asked to stop",
-                    PATIENCE.as_secs()
+                    "regauthd still runs {} s after `regauthctl stop`",
+                    STOP_TIMEOUT.as_secs()
                 );
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
-    /// Its command line, as any user of the machine can see it.
+    /// Command line, which every user of the machine can read.
     pub(crate) fn command_line(&self) -> io::Result<Vec<u8>> {
         if let Some(file) = self.proc("cmdline") {
             return fs::read(file);
@@ -83,12 +83,12 @@ impl Daemon {
             .stdout)
     }
 
-    /// Its environment, where the platform shows it.
+    /// Environment of the process, or `None` without `/proc`.
     pub(crate) fn environment(&self) -> Option<io::Result<Vec<u8>>> {
         self.proc("environ").map(fs::read)
     }
 
-    /// The most memory it ever had, as the kernel writes it, where the kernel tells.
+    /// Peak resident memory in MiB, or `None` without `/proc`.
     pub(crate) fn peak_memory(&self) -> Option<String> {
         let status = fs::read_to_string(self.proc("status")?).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -96,7 +96,7 @@ impl Daemon {
         Some(format!("{:.1} MiB", kilobytes as f64 / 1024.0))
     }
 
-    /// A file of Linux's `/proc` about it.
+    /// Path of a file in Linux's `/proc` for the process, or `None` without `/proc`.
     fn proc(&self, file: &str) -> Option<PathBuf> {
         let folder = Path::new("/proc").join(self.pid().to_string());
         folder.join("cmdline").exists().then(|| folder.join(file))
@@ -105,10 +105,10 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let asked = Instant::now();
+        let begin = Instant::now();
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         while let (Ok(None), Some(pid)) = (self.child.try_wait(), pid) {
-            if asked.elapsed() > GRACE {
+            if begin.elapsed() > KILL_AFTER {
                 let _ = self.child.kill();
                 let _ = self.child.wait();
                 return;
@@ -119,13 +119,13 @@ impl Drop for Daemon {
     }
 }
 
-fn spawn(stage: &Stage, program: &Path) -> io::Result<Child> {
-    let log = File::create(stage.log())?;
+fn spawn(sandbox: &Sandbox, program: &Path) -> io::Result<Child> {
+    let log = File::create(sandbox.log())?;
     Command::new(program)
         .args(ARGUMENTS.split(' '))
-        .current_dir(stage.folder())
+        .current_dir(sandbox.folder())
         .env_clear()
-        .envs(stage.environment().iter().map(|(name, value)| (name, value)))
+        .envs(sandbox.environment().iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
@@ -133,8 +133,8 @@ fn spawn(stage: &Stage, program: &Path) -> io::Result<Child> {
         .spawn()
 }
 
-/// The daemon speaks first on its control socket.
-async fn greets(socket: &Path) -> bool {
+/// Returns whether the daemon sends its greeting. The daemon speaks first on the control socket.
+async fn sends_greeting(socket: &Path) -> bool {
     let Ok(stream) = UnixStream::connect(socket).await else {
         return false;
     };
@@ -144,9 +144,10 @@ async fn greets(socket: &Path) -> bool {
     matches!(tokio::time::timeout(Duration::from_secs(1), read).await, Ok(Ok(_)) if line.contains("hello"))
 }
 
-/// The vault: a demo must not write into a person's keychain.
+/// `--store vault`: the demo must not write into the user's keychain.
 const ARGUMENTS: &str = "--listen 127.0.0.1:0 --store vault";
-const PATIENCE: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// After that, a daemon that has been asked to end is killed.
-const GRACE: Duration = Duration::from_secs(4);
+/// Time between SIGTERM and SIGKILL when a [`Daemon`] is dropped.
+const KILL_AFTER: Duration = Duration::from_secs(4);

@@ -1,74 +1,76 @@
-//! `cargo demo`: a private registry, cargo, and a token that cargo never holds; the whole story on loopback.
+//! `cargo demo`: cargo builds from a private registry without holding the token, on loopback, in one command.
 //!
-//! This file sets the stage, lets the story be told, and clears up however it ends: told, failed, interrupted or
-//! panicked. The story itself is `story.rs`; the rest of the files are its actors and props.
+//! This file creates the sandbox, runs the walkthrough and removes the sandbox after success, failure, a signal or a
+//! panic. Next in the walk: `walkthrough.rs`, the eight steps. The other files are the fixtures that the steps use.
 
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::stage::Stage;
-use crate::telling::Telling;
+use crate::sandbox::Sandbox;
+use crate::terminal::Terminal;
 
-mod story;
+mod walkthrough;
 
 mod command;
 mod daemon;
-mod hunt;
-mod places;
+mod leak_report;
+mod leak_scan;
 mod programs;
 mod project;
 mod registry;
-mod stage;
-mod telling;
+mod request_checks;
+mod sandbox;
+mod terminal;
 mod tokens;
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
-    let telling = Telling::to_stdout();
-    match perform(telling).await {
+    let terminal = Terminal::stdout();
+    match run(terminal).await {
         Ok(code) => code,
         Err(error) => {
-            // Where even the words fail (a closed pipe), the exit code is all there is left to say.
-            let _ = telling.failure(&error, "");
+            // Printing fails when stdout is a closed pipe. The exit code still reports the failure.
+            let _ = terminal.failure(&error, "");
             ExitCode::FAILURE
         }
     }
 }
 
-async fn perform(telling: Telling) -> anyhow::Result<ExitCode> {
+async fn run(terminal: Terminal) -> anyhow::Result<ExitCode> {
     let interruption = interruption()?;
-    let mut stage = Stage::set(telling)?;
-    let folder = stage.folder().to_path_buf();
-    let ending = tokio::select! {
-        told = story::tell(&mut stage) => Ending::Told(told),
-        code = interruption => Ending::Interrupted(code),
+    let mut sandbox = Sandbox::create(terminal)?;
+    let folder = sandbox.folder().to_path_buf();
+    let outcome = tokio::select! {
+        result = walkthrough::run(&mut sandbox) => Outcome::Finished(result),
+        code = interruption => Outcome::Interrupted(code),
     };
-    let log = stage.log_tail();
-    drop(stage);
-    let code = match ending {
-        Ending::Told(Ok(())) => ExitCode::SUCCESS,
-        Ending::Told(Err(error)) => {
-            telling.failure(&error, &log)?;
+    let log = sandbox.log_tail();
+    drop(sandbox);
+    let code = match outcome {
+        Outcome::Finished(Ok(())) => ExitCode::SUCCESS,
+        Outcome::Finished(Err(error)) => {
+            terminal.failure(&error, &log)?;
             ExitCode::FAILURE
         }
-        Ending::Interrupted(code) => {
-            telling.paragraph("Interrupted.")?;
+        Outcome::Interrupted(code) => {
+            terminal.paragraph("Interrupted.")?;
             ExitCode::from(code)
         }
     };
-    anyhow::ensure!(!folder.exists(), "{} could not be removed", folder.display());
-    telling.paragraph("Cleared up: every process has ended and the folder is gone.")?;
+    anyhow::ensure!(!folder.exists(), "cannot remove {}", folder.display());
+    terminal.paragraph("Cleaned up: every process has exited and the temporary folder is removed.")?;
     Ok(code)
 }
 
-enum Ending {
-    Told(anyhow::Result<()>),
+enum Outcome {
+    Finished(anyhow::Result<()>),
     Interrupted(u8),
 }
 
-/// Ends at the first signal that asks for an end, with the exit code that shells expect of it. The handlers are in
-/// place when this returns, before there is anything to clear up.
+/// Resolves at SIGINT, SIGTERM or SIGHUP with the exit code that shells use for it (128 + signal number).
+///
+/// The handlers are installed before this function returns, so before there is anything to clean up.
 fn interruption() -> std::io::Result<impl Future<Output = u8>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

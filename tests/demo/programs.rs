@@ -1,6 +1,6 @@
-//! Builds `regauthd` and `regauthctl`, as a person who cloned the repository would, and finds out where they are.
+//! Build of `regauthd` and `regauthctl` with cargo.
 //!
-//! This happens before the story, in the person's own environment: cargo may need their proxy for the dependencies.
+//! The build runs in the user's own environment, since cargo may need the user's proxy to download dependencies.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -9,20 +9,20 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::telling::Telling;
+use crate::terminal::Terminal;
 
-/// The two programs of the story.
+/// Paths of the two programs.
 pub(crate) struct Programs {
-    /// The daemon.
+    /// Daemon.
     pub(crate) regauthd: PathBuf,
-    /// The command line.
+    /// Command-line client.
     pub(crate) regauthctl: PathBuf,
 }
 
 impl Programs {
-    /// Builds both with cargo's progress shown. `CARGO_TARGET_DIR` and the like hold as in any build.
-    pub(crate) async fn build(telling: Telling) -> anyhow::Result<Self> {
-        telling.command("cargo build --package regauthd --package regauthctl")?;
+    /// Builds both and shows cargo's progress. `CARGO_TARGET_DIR` and similar variables apply.
+    pub(crate) async fn build(terminal: Terminal) -> anyhow::Result<Self> {
+        terminal.command("cargo build --package regauthd --package regauthctl")?;
         let mut build = Command::new(crate::command::cargo());
         build
             .args(["build", "--package", "regauthd", "--package", "regauthctl"])
@@ -33,14 +33,10 @@ impl Programs {
         if !cfg!(debug_assertions) {
             build.arg("--release");
         }
-        let output = build
-            .spawn()
-            .context("cargo could not be run")?
-            .wait_with_output()
-            .await?;
+        let output = build.spawn().context("cannot run cargo")?.wait_with_output().await?;
         ensure!(
             output.status.success(),
-            "regauthd and regauthctl could not be built; cargo said why above"
+            "cargo cannot build regauthd and regauthctl: see its errors above"
         );
         let messages = String::from_utf8_lossy(&output.stdout);
         Ok(Self {
@@ -56,10 +52,10 @@ fn executable(messages: &str, name: &str) -> anyhow::Result<PathBuf> {
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .filter(|message| message.pointer("/target/name").and_then(Value::as_str) == Some(name))
         .find_map(|message| message.get("executable").and_then(Value::as_str).map(PathBuf::from))
-        .with_context(|| format!("cargo did not say where it put {name}"))
+        .with_context(|| format!("cargo reported no path for the program {name}"))
 }
 
-/// The root of the repository that this program was built from.
+/// Root folder of the repository that contains this package.
 fn workspace() -> &'static Path {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.parent().unwrap_or(package)

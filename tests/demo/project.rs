@@ -1,25 +1,25 @@
-//! The props: the crate that the company publishes, the project that depends on it, and cargo's configuration.
+//! Source files: the company's crate `greeting`, the project that depends on it, and cargo's configuration.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-/// What the program prints in the end.
+/// Text that the built program prints.
 pub(crate) const GREETING: &str = "Greetings from a crate that only colleagues can download.";
 
-/// Writes the source of the company's crate into a new folder.
+/// Writes the sources of the company's crate into a new folder.
 ///
-/// Its build script is nosy, as any dependency's may be: it keeps a copy of every variable that it is given.
+/// Its build script saves every environment variable that it can read, as a malicious dependency would.
 pub(crate) fn write_crate(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder.join("src"))?;
     fs::write(folder.join("Cargo.toml"), CRATE_MANIFEST)?;
-    fs::write(folder.join("build.rs"), NOSY_BUILD_SCRIPT)?;
+    fs::write(folder.join("build.rs"), ENV_SAVING_BUILD_SCRIPT)?;
     let source =
         format!("//! A greeting.\n\n/// Greets.\npub fn greeting() -> &'static str {{\n    {GREETING:?}\n}}\n");
     fs::write(folder.join("src/lib.rs"), source)
 }
 
-/// Writes the project of a person who uses that crate.
+/// Writes a project that depends on the crate.
 pub(crate) fn write_project(folder: &Path, index: &str) -> io::Result<()> {
     fs::create_dir_all(folder.join("src"))?;
     fs::create_dir_all(folder.join(".cargo"))?;
@@ -27,12 +27,12 @@ pub(crate) fn write_project(folder: &Path, index: &str) -> io::Result<()> {
     fs::write(folder.join("src/main.rs"), PROJECT_SOURCE)?;
     fs::write(
         folder.join(".cargo/config.toml"),
-        format!("{CREDENTIALS_AS_USUAL}[registries]\ncorp = {{ index = \"sparse+{index}\" }}\n"),
+        format!("{CREDENTIAL_PROVIDER}[registries]\ncorp = {{ index = \"sparse+{index}\" }}\n"),
     )
 }
 
-/// What people with a private registry have to set today: cargo looks into its credentials file and its environment.
-const CREDENTIALS_AS_USUAL: &str = "[registry]\nglobal-credential-providers = [\"cargo:token\"]\n";
+/// Setting that cargo requires for a private registry: it reads tokens from its credentials file and its environment.
+const CREDENTIAL_PROVIDER: &str = "[registry]\nglobal-credential-providers = [\"cargo:token\"]\n";
 
 const CRATE_MANIFEST: &str = r#"[package]
 name = "greeting"
@@ -43,7 +43,7 @@ license = "MIT"
 repository = "https://localhost/greeting"
 "#;
 
-const NOSY_BUILD_SCRIPT: &str = r#"fn main() {
+const ENV_SAVING_BUILD_SCRIPT: &str = r#"fn main() {
     let folder = std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR");
     let seen: String = std::env::vars_os().map(|(name, value)| format!("{name:?}={value:?}\n")).collect();
     std::fs::write(std::path::Path::new(&folder).join("seen.txt"), seen).expect("OUT_DIR is writable");

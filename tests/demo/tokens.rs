@@ -1,30 +1,30 @@
-//! The registry's two tokens, made anew for every demo, and the names that the story gives them.
+//! The registry's two tokens, new for every run, and the shell variables that stand for them in the output.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 
-use crate::registry::{Visit, basic};
+use crate::registry::{RecordedRequest, basic};
 
-/// The one user of the registry.
+/// User name for the registry.
 pub(crate) const USERNAME: &str = "me@corp.example";
 
-/// The shell variable that holds the first token in the commands that are shown.
-pub(crate) const FIRST: &str = "TOKEN";
+/// Shell variable that stands for the first token in printed commands.
+pub(crate) const FIRST_VARIABLE: &str = "TOKEN";
 
-/// The same for the second.
-pub(crate) const SECOND: &str = "NEW_TOKEN";
+/// Shell variable that stands for the second token in printed commands.
+pub(crate) const SECOND_VARIABLE: &str = "NEW_TOKEN";
 
-/// Two tokens that are unlike anything else on the disk.
+/// Two random tokens, unlike any other text on the disk.
 pub(crate) struct Tokens {
-    /// Good until the rotation.
+    /// Token before the rotation.
     pub(crate) first: String,
-    /// Good after it.
+    /// Token after the rotation.
     pub(crate) second: String,
 }
 
 impl Tokens {
-    /// New ones.
-    pub(crate) fn new() -> Self {
+    /// Generates two tokens.
+    pub(crate) fn generate() -> Self {
         let token = |name: &str| format!("{name}_{}{}", random_hex(), random_hex());
         Self {
             first: token("first"),
@@ -32,28 +32,28 @@ impl Tokens {
         }
     }
 
-    /// What the registry wants to see before the rotation.
+    /// `Authorization` that the registry accepts before the rotation.
     pub(crate) fn first_authorization(&self) -> String {
         basic(USERNAME, &self.first)
     }
 
-    /// And after it.
+    /// `Authorization` that the registry accepts after the rotation.
     pub(crate) fn second_authorization(&self) -> String {
         basic(USERNAME, &self.second)
     }
 
-    /// What a request brought, without saying it.
-    pub(crate) fn name_in(&self, visit: &Visit) -> &'static str {
-        match visit.authorization.as_deref() {
+    /// Describes the credential of a request without printing it.
+    pub(crate) fn describe_credential(&self, request: &RecordedRequest) -> &'static str {
+        match request.authorization.as_deref() {
             None => "no Authorization",
             Some(value) if value == self.first_authorization() => "Basic $TOKEN",
             Some(value) if value == self.second_authorization() => "Basic $NEW_TOKEN",
-            Some(_) => "something else",
+            Some(_) => "unknown credential",
         }
     }
 }
 
-/// Random enough for a registry that lives for a minute, and in the standard library.
+/// Random digits from the standard library. They suffice for a registry that runs for a minute.
 fn random_hex() -> String {
     format!("{:016x}", RandomState::new().build_hasher().finish())
 }

@@ -29,7 +29,7 @@ fn the_machines_service_is_as_closed_as_promised() {
     client::run(&mut security).succeeds();
 }
 
-/// The story tells what is done and expected: `packaging/story`.
+/// Runs `packaging/lifecycle`, which lists the steps.
 #[test]
 fn a_service_is_installed_used_restarted_under_load_and_uninstalled_without_a_trace() {
     if !geteuid().is_root() || !boot(&packaging(""), &["/bin/true"]).status.success() {
@@ -42,12 +42,12 @@ fn a_service_is_installed_used_restarted_under_load_and_uninstalled_without_a_tr
     for program in ["regauthd", "regauthctl", "cargo-credential-regauth"] {
         fs::copy(binary(program), bin.join(program)).unwrap();
     }
-    fs::copy(packaging("story"), stage.path().join("story")).unwrap();
-    let told = boot(stage.path(), &["/bin/bash", "/story/story", "source", "/story/bin"]).succeeds();
-    assert!(told.stdout.ends_with("== all is well\n"), "{}", told.report());
+    fs::copy(packaging("lifecycle"), stage.path().join("lifecycle")).unwrap();
+    let told = boot(stage.path(), &["/bin/bash", "/test/lifecycle", "source", "/test/bin"]).succeeds();
+    assert!(told.stdout.ends_with("== lifecycle test passed\n"), "{}", told.report());
 }
 
-/// A throw-away copy of this machine's root, with this folder in it as `/story`.
+/// A throw-away copy of this machine's root, with this folder in it as `/test`.
 fn boot(folder: &Path, command: &[&str]) -> Outcome {
     let mut boot = client::command(packaging("boot"), folder);
     client::run(boot.arg("/").arg(folder).args(command))

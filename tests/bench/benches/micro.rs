@@ -1,8 +1,8 @@
-//! The pure steps of a request, and what a registry's first client waits for. `cargo bench --package regauth-bench`.
+//! Microbenchmarks: scope matching, request rewriting and certificate creation. Run `cargo bench --package regauth-bench`.
 #![allow(
     clippy::unwrap_used,
     missing_docs,
-    reason = "a benchmark fails loudly; criterion makes the functions"
+    reason = "a benchmark may panic; criterion generates functions without documentation"
 )]
 
 use std::hint::black_box;
@@ -18,8 +18,8 @@ use regauthd::policy::{Operation, path};
 use regauthd::proxy::exchange::rewrite;
 use regauthd::registry::{Kind, Scheme, Scope};
 
-/// Which of a site's scopes covers a path, whether it has one reading, and what the request does there.
-fn matching(criterion: &mut Criterion) {
+/// Canonicalizes a path, finds its scope among eight, and determines the operation.
+fn match_scope(criterion: &mut Criterion) {
     let scopes: Vec<Scope> = (0..8)
         .map(|number| {
             format!("https://corp.example/team-{number}/api/cargo/")
@@ -27,19 +27,19 @@ fn matching(criterion: &mut Criterion) {
                 .unwrap()
         })
         .collect();
-    let asked = "/team-7/api/cargo/index/se/rd/serde";
+    let requested = "/team-7/api/cargo/index/se/rd/serde";
     criterion.bench_function("match a path among 8 scopes", |bencher| {
         bencher.iter(|| {
-            let canonical = path::canonical(black_box(asked)).unwrap();
+            let canonical = path::canonical(black_box(requested)).unwrap();
             let scope = scopes.iter().find(|scope| scope.covers_path(&canonical));
-            let operation = Operation::of(Kind::Cargo, &http::Method::GET, asked, None, None);
+            let operation = Operation::of(Kind::Cargo, &http::Method::GET, requested, None, None);
             black_box((scope, operation));
         });
     });
 }
 
-/// A request as cargo sends it, made ours.
-fn rewriting(criterion: &mut Criterion) {
+/// Rewrites a request as cargo sends it, and attaches the credential.
+fn rewrite_request(criterion: &mut Criterion) {
     let token = Secret::parse("a-t0ken-of-the-usual-length-0123456789abcdef").unwrap();
     let header = CredentialHeader::new(&Scheme::Bearer, &token);
     let authority = UriAuthority::from_static("corp.example");
@@ -62,18 +62,18 @@ fn rewriting(criterion: &mut Criterion) {
     });
 }
 
-/// An authority for a new host; and one that is there already, with the leaf that it serves.
-fn minting(criterion: &mut Criterion) {
+/// Creates an authority for a new host; restores an existing one with its leaf certificate.
+fn create_certificates(criterion: &mut Criterion) {
     let host: Host = "corp.example".parse().unwrap();
-    criterion.bench_function("make an authority", |bencher| {
+    criterion.bench_function("create an authority", |bencher| {
         bencher.iter(|| black_box(Authority::create(&host).unwrap()));
     });
     let (authority, key) = Authority::create(&host).unwrap();
     let certificates = authority.certificates().clone();
-    criterion.bench_function("take up an authority and mint its leaf", |bencher| {
+    criterion.bench_function("restore an authority and issue its leaf", |bencher| {
         bencher.iter(|| black_box(Authority::restore(&host, certificates.clone(), &key).unwrap()));
     });
 }
 
-criterion_group!(micro, matching, rewriting, minting);
+criterion_group!(micro, match_scope, rewrite_request, create_certificates);
 criterion_main!(micro);

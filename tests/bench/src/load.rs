@@ -1,4 +1,4 @@
-//! Concurrent requests for as long as it takes, by oha: a process of its own, whose processor time is its own.
+//! Load generator: concurrent requests by oha, in a process of its own, so that the proxy's CPU time stays separate.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,129 +7,137 @@ use regauth_tests::client;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::contender::Contender;
-use crate::processor;
+use crate::candidate::Candidate;
+use crate::cpu_time;
 
-/// HTTP/1.1 or HTTP/2, on the client's side and the registry's alike, and how many requests at a time.
+/// HTTP version, on both sides of the proxy, and number of concurrent requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
-    /// One request a connection.
+    /// HTTP/1.1: one request at a time on each connection.
     H1 {
-        /// The connections.
+        /// Number of connections.
         connections: u16,
     },
-    /// Several requests a connection.
+    /// HTTP/2: several requests at a time on each connection.
     H2 {
-        /// The connections.
+        /// Number of connections.
         connections: u16,
-        /// The requests on each.
+        /// Concurrent requests on each connection.
         streams: u16,
     },
 }
 
-/// How much of it.
+/// End of a load.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Amount {
-    /// So long.
-    For(Duration),
-    /// So many requests.
-    Of(u64),
+pub(crate) enum LoadSize {
+    /// Ends after a time.
+    Duration(Duration),
+    /// Ends after a number of requests.
+    Requests(u64),
 }
 
-/// What a load came to.
+/// Measurements of a load.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Load {
-    /// Requests answered with 200, a second.
+pub(crate) struct LoadResult {
+    /// Requests per second that were answered with 200.
     pub rate: f64,
-    /// The middle latency, in seconds.
+    /// Median latency in seconds.
     pub p50: f64,
-    /// The latency that one of a hundred exceeds, in seconds.
+    /// 99th percentile of the latency in seconds.
     pub p99: f64,
-    /// Requests that were not answered with 200.
+    /// Number of requests that were not answered with 200.
     pub failures: u64,
-    /// What the process between spent on each request, in seconds.
-    pub processor: Option<f64>,
+    /// CPU time of the proxy per request, in seconds.
+    pub cpu: Option<f64>,
 }
 
-/// Loads `url` by way of a contender.
+/// Sends requests for `url` through a candidate.
 ///
 /// # Panics
-/// When nothing is answered twice.
-pub(crate) fn load(oha: &Path, contender: &Contender, url: &str, protocol: Protocol, amount: Amount) -> Load {
-    load_if_answered(oha, contender, url, protocol, amount).expect("somebody to answer")
+/// If two attempts got no answer.
+pub(crate) fn load(oha: &Path, candidate: &Candidate, url: &str, protocol: Protocol, size: LoadSize) -> LoadResult {
+    try_load(oha, candidate, url, protocol, size).expect("the registry answers within two attempts")
 }
 
-/// Loads `url` by way of a contender that may not answer. One load in some hundreds is not answered at all, also without a
-/// proxy: that is told and repeated once.
-pub(crate) fn load_if_answered(
+/// Sends requests for `url` through a candidate. Returns `None` if two attempts got no answer.
+///
+/// One load in some hundreds gets no answer at all, also without a proxy. The second attempt covers that case.
+pub(crate) fn try_load(
     oha: &Path,
-    contender: &Contender,
+    candidate: &Candidate,
     url: &str,
     protocol: Protocol,
-    amount: Amount,
-) -> Option<Load> {
-    let mut attempts = (0..2).map(|_| attempt(oha, contender, url, protocol, amount));
-    attempts.find_map(|load| {
-        load.inspect_err(|report| eprintln!("{} answered nothing: {report}", contender.name))
+    size: LoadSize,
+) -> Option<LoadResult> {
+    let mut attempts = (0..2).map(|_| attempt(oha, candidate, url, protocol, size));
+    attempts.find_map(|result| {
+        result
+            .inspect_err(|report| eprintln!("no answers through {}: {report}", candidate.name))
             .ok()
     })
 }
 
-/// One load, or what was said when nothing was answered.
-fn attempt(oha: &Path, contender: &Contender, url: &str, protocol: Protocol, amount: Amount) -> Result<Load, String> {
+/// Runs oha once. The error is oha's output if nothing was answered.
+fn attempt(
+    oha: &Path,
+    candidate: &Candidate,
+    url: &str,
+    protocol: Protocol,
+    size: LoadSize,
+) -> Result<LoadResult, String> {
     let home = tempfile::tempdir().unwrap();
     let mut command = client::command(oha, home.path());
     command
         .args(["--no-tui", "--output-format", "json", "--redirect", "0"])
-        .args(amount.arguments())
+        .args(size.arguments())
         .args(protocol.arguments())
         .arg("--cacert")
-        .arg(&contender.roots)
-        .args(contender.proxy().iter().flat_map(|proxy| ["-x", proxy]))
+        .arg(&candidate.roots)
+        .args(candidate.proxy().iter().flat_map(|proxy| ["-x", proxy]))
         .arg(url);
-    let before = contender.pid().map(processor::spent);
+    let before = candidate.pid().map(cpu_time::of_process_group);
     let outcome = client::run(&mut command).succeeds();
-    let spent = before.and_then(|before| Some(processor::spent(contender.pid()?) - before));
+    let cpu = before.and_then(|before| Some(cpu_time::of_process_group(candidate.pid()?) - before));
     let report: Report = serde_json::from_str(&outcome.stdout).unwrap();
     let answered = report.answered();
     let (Some(p50), Some(p99)) = (report.percentiles.p50, report.percentiles.p99) else {
         return Err(outcome.report());
     };
-    Ok(Load {
+    Ok(LoadResult {
         rate: answered as f64 / report.summary.total,
         p50,
         p99,
         failures: report.failures(),
-        processor: spent.map(|spent| spent.as_secs_f64() / answered as f64),
+        cpu: cpu.map(|cpu| cpu.as_secs_f64() / answered as f64),
     })
 }
 
-impl Amount {
+impl LoadSize {
     fn arguments(self) -> Vec<String> {
         match self {
-            Self::For(time) => vec!["-z".to_owned(), format!("{}ms", time.as_millis())],
-            Self::Of(requests) => vec!["-n".to_owned(), requests.to_string()],
+            Self::Duration(duration) => vec!["-z".to_owned(), format!("{}ms", duration.as_millis())],
+            Self::Requests(requests) => vec!["-n".to_owned(), requests.to_string()],
         }
     }
 }
 
 impl Protocol {
-    /// Sixteen requests over HTTP/1.1.
+    /// Sixteen concurrent requests over HTTP/1.1.
     pub(crate) fn h1() -> Self {
         Self::H1 {
-            connections: CONCURRENT,
+            connections: CONCURRENT_REQUESTS,
         }
     }
 
-    /// Sixteen requests over HTTP/2 on so many connections.
+    /// Sixteen concurrent requests over the given number of HTTP/2 connections.
     pub(crate) fn h2(connections: u16) -> Self {
         Self::H2 {
             connections,
-            streams: CONCURRENT / connections,
+            streams: CONCURRENT_REQUESTS / connections,
         }
     }
 
-    /// The same with so many times as many connections.
+    /// Multiplies the number of connections.
     pub(crate) fn times(self, factor: u16) -> Self {
         match self {
             Self::H1 { connections } => Self::H1 {
@@ -143,17 +151,17 @@ impl Protocol {
     }
 
     fn arguments(self) -> Vec<String> {
-        let words = |words: &[&str]| words.iter().copied().map(str::to_owned).collect();
+        let owned = |arguments: &[&str]| arguments.iter().copied().map(str::to_owned).collect();
         match self {
-            Self::H1 { connections } => words(&["-c", &connections.to_string()]),
+            Self::H1 { connections } => owned(&["-c", &connections.to_string()]),
             Self::H2 { connections, streams } => {
-                words(&["--http2", "-c", &connections.to_string(), "-p", &streams.to_string()])
+                owned(&["--http2", "-c", &connections.to_string(), "-p", &streams.to_string()])
             }
         }
     }
 }
 
-/// The part of oha's report that we use.
+/// Part of oha's report that the benchmark uses.
 #[derive(Debug, Deserialize)]
 struct Report {
     summary: Summary,
@@ -183,11 +191,11 @@ impl Report {
 
     fn failures(&self) -> u64 {
         let others = self.statuses.iter().filter(|(status, _)| *status != "200");
-        let errors = self.errors.iter().filter(|(error, _)| *error != CUT_OFF);
+        let errors = self.errors.iter().filter(|(error, _)| *error != ABORTED_AT_END);
         others.chain(errors).filter_map(|(_, count)| count.as_u64()).sum()
     }
 }
 
-/// What oha says of requests that were under way when the time was over. To wait for them, it can, but hangs now and then.
-const CUT_OFF: &str = "aborted due to deadline";
-const CONCURRENT: u16 = 16;
+/// oha's error for requests in flight at the end of the load. oha can wait for them instead, but then sometimes hangs.
+const ABORTED_AT_END: &str = "aborted due to deadline";
+const CONCURRENT_REQUESTS: u16 = 16;

@@ -1,10 +1,10 @@
-//! What it was measured on: numbers without that say nothing.
+//! Description of the machine and the programs, without which the numbers mean nothing.
 
 use std::fs;
 use std::process::Command;
 use std::thread;
 
-/// The machine and the programs, in a sentence.
+/// One sentence with the processor, the kernel and the versions of the programs.
 pub(crate) fn description() -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu
@@ -13,21 +13,21 @@ pub(crate) fn description() -> String {
         .map_or("an unnamed processor", |(_, model)| model);
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let rust = said("rustc", "--version");
-    // nginx says it on stderr, curl in many words.
-    let nginx = said("nginx", "-v");
-    let curl = said("curl", "--version");
+    let rust = version_line("rustc", "--version");
+    let nginx = version_line("nginx", "-v");
+    // curl's line also lists its libraries.
+    let curl = version_line("curl", "--version");
     let curl: Vec<&str> = curl.split(' ').take(2).collect();
     format!(
         "Measured on {model}, {cores} cores, Linux {}; {rust}; {nginx}; {}; oha {}.",
         kernel.trim(),
         curl.join(" "),
-        crate::tools::OHA
+        crate::tools::OHA_VERSION
     )
 }
 
-/// The first line that a program says of its version.
-fn said(program: &str, flag: &str) -> String {
+/// First line that a program prints about its version. nginx prints it on stderr.
+fn version_line(program: &str, flag: &str) -> String {
     let output = Command::new(program).arg(flag).output();
     let text = output
         .map(|output| [output.stdout, output.stderr].concat())

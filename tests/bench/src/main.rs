@@ -1,15 +1,16 @@
-//! `cargo bench-all`: what regauthd costs, beside its peers and beside no proxy at all, on this machine, now.
+//! `cargo bench-all`: measures regauthd beside no proxy and beside other intercepting proxies, on this machine.
 //!
-//! In reading order: [`arguments`] say what is wanted, [`tools`] builds it, [`origin`] is the registry that everybody asks,
-//! and a [`contender`] is one way to it, with a peer from [`peers`]. The [`groups`] measure, in turns, near or over
-//! the [`wire`]; [`load`], [`transfer`], [`processor`] and [`memory`] are what they measure with. [`results`] keeps it
-//! all, [`table`] and [`plot`] show it, and [`page`] puts it into the documentation.
+//! In reading order: [`arguments`] parses the command line and [`tools`] builds the programs. [`testbed`] starts the
+//! [`registry`] and the candidates. A [`candidate`] is one way to the registry: directly, through regauthd, or through one of
+//! the [`other_proxies`]. The [`groups`] measure the candidates in turns, some over a [`link_emulator`]. They measure with
+//! [`load`], [`transfer`], [`cpu_time`] and [`memory`]. [`results`] keeps the values, [`table`] and [`plot`] format them, and
+//! [`doc_page`] writes them into the documentation.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::print_stdout,
-    reason = "a benchmark fails loudly and talks to the terminal"
+    reason = "a benchmark may panic and prints to the terminal"
 )]
 
 use anyhow::ensure;
@@ -17,44 +18,44 @@ use clap::Parser;
 
 use crate::arguments::Arguments;
 use crate::results::Results;
-use crate::stage::Stage;
+use crate::testbed::Testbed;
 
 mod arguments;
-mod contender;
-mod control;
+mod candidate;
+mod control_client;
+mod cpu_time;
+mod crate_index;
+mod doc_page;
 mod groups;
-mod idle;
+mod idle_connections;
+mod link_emulator;
 mod load;
 mod machine;
 mod memory;
-mod origin;
-mod page;
-mod peers;
+mod other_proxies;
 mod plot;
-mod processor;
+mod registry;
 mod results;
-mod shelf;
-mod stage;
 mod table;
+mod testbed;
 mod tools;
 mod transfer;
-mod wire;
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let stage = Stage::set(&arguments)?;
+    let testbed = Testbed::prepare(&arguments)?;
     let mut results = Results::default();
     for group in arguments.groups() {
-        eprintln!("{group}: {}", group.story());
-        group.measure(&stage, &mut results);
+        eprintln!("{group}: {}", group.description());
+        group.measure(&testbed, &mut results);
         ensure!(
-            !stage.is_interrupted(),
-            "interrupted: everything is cleared up, nothing is written"
+            !testbed.is_interrupted(),
+            "interrupted: stopped every process, wrote no results"
         );
         eprintln!();
     }
     if let Some(page) = &arguments.write {
-        page::write(page, &results)?;
+        doc_page::write(page, &results)?;
     }
     if arguments.json {
         println!(

@@ -1,20 +1,22 @@
-//! Resident memory, by the kernel's accounting.
+//! Resident memory of a process, from the kernel's accounting in `/proc`.
 
 use std::fs;
 
-/// What a process has resident now, in bytes.
+/// Current resident memory in bytes.
 pub(crate) fn resident(pid: u32) -> f64 {
     read(pid, "VmRSS:")
 }
 
-/// The most it had resident since [`forget_peak`], in bytes.
+/// Peak resident memory in bytes since the last [`reset_peak`].
 pub(crate) fn peak(pid: u32) -> f64 {
     read(pid, "VmHWM:")
 }
 
-/// From now on the peak is counted anew (proc_pid_clear_refs(5)). Where only root may ask a hardened process for that, it
-/// is the peak since the start.
-pub(crate) fn forget_peak(pid: u32) {
+/// Resets the peak (proc_pid_clear_refs(5)).
+///
+/// For a process that disabled core dumps, as regauthd does, only root may reset it. Otherwise the peak counts from the
+/// start of the process.
+pub(crate) fn reset_peak(pid: u32) {
     let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
 }
 

@@ -1,91 +1,91 @@
-//! Everything that was measured, row by row, and what each row should reach.
+//! Measured values, row by row, with the goal of each row.
 
 use serde_json::{Value, json};
 
-use crate::contender::DIRECT;
-use crate::peers;
+use crate::candidate::DIRECT;
+use crate::other_proxies;
 
-/// Everything that was measured.
+/// All measured values.
 #[derive(Debug, Default)]
 pub(crate) struct Results {
     rows: Vec<Measured>,
 }
 
-/// A row with what was measured for it.
+/// Table row with its measured values.
 #[derive(Debug)]
 pub(crate) struct Measured {
-    /// The row.
+    /// Row definition.
     pub row: Row,
-    /// Each contender's values, one a round, in the order of the first round.
+    /// Values of each candidate, in the order of the first round.
     pub cells: Vec<Cell>,
 }
 
-/// One contender's values in one row.
+/// Values of one candidate in one row.
 #[derive(Debug)]
 pub(crate) struct Cell {
-    /// Whose.
+    /// Name of the candidate.
     pub name: String,
-    /// One a round.
+    /// Values, one a round.
     pub values: Vec<f64>,
 }
 
-/// A row of the table.
+/// Definition of a table row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row {
-    /// Its head, unique in the table.
+    /// Row header, unique in the table.
     pub title: &'static str,
-    /// What it counts.
+    /// Unit of the values.
     pub unit: Unit,
-    /// What regauthd should reach: any one of these.
+    /// Goals of regauthd. Reaching any one of them is enough.
     pub goals: &'static [Goal],
 }
 
-/// What a row counts.
+/// Unit of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
-    /// Requests a second.
+    /// Requests per second.
     Rate,
-    /// Bytes a second.
+    /// Bytes per second.
     Throughput,
     /// Seconds.
     Seconds,
-    /// Bytes of memory.
+    /// Bytes of memory, shown in powers of two.
     Bytes,
-    /// Bytes of a file.
+    /// Bytes of a file, shown in powers of ten.
     FileBytes,
-    /// Things.
+    /// Plain number.
     Count,
-    /// One by another.
+    /// Quotient of two values.
     Ratio,
 }
 
-/// What regauthd should reach in a row: this much or more where more is better, else this much or less.
+/// Goal of regauthd in a row: a minimum if more is better, else a maximum.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Goal {
-    /// A value.
+    /// Fixed value.
     Value(f64),
-    /// So many times what no proxy has.
+    /// Factor of the value without a proxy.
     Direct(f64),
-    /// So many times what the best peer has.
-    BestPeer(f64),
+    /// Factor of the best value of the other proxies.
+    BestOther(f64),
 }
 
 impl Row {
-    /// A row.
+    /// Creates a row definition.
     pub(crate) const fn new(title: &'static str, unit: Unit, goals: &'static [Goal]) -> Self {
         Self { title, unit, goals }
     }
 }
 
 impl Unit {
-    /// Whether more of it is better.
+    /// Returns whether higher values are better.
     pub(crate) fn more_is_better(self) -> bool {
         matches!(self, Self::Rate | Self::Throughput)
     }
 }
 
 impl Results {
-    /// Notes a value; without one, only that there is such a row.
+    /// Adds a value to a row. `None` only adds the row.
     pub(crate) fn record(&mut self, row: Row, name: &str, value: impl Into<Option<f64>>) {
         let measured = match self.rows.iter().position(|measured| measured.row.title == row.title) {
             Some(at) => &mut self.rows[at],
@@ -105,18 +105,18 @@ impl Results {
         }
     }
 
-    /// A contender's middle value in a row.
+    /// Median of a candidate in a row.
     pub(crate) fn median(&self, row: Row, name: &str) -> Option<f64> {
         let mut rows = self.rows.iter();
         rows.find(|measured| measured.row.title == row.title)?.median(name)
     }
 
-    /// The rows in the order they were first measured.
+    /// Rows in the order of their first value.
     pub(crate) fn rows(&self) -> &[Measured] {
         &self.rows
     }
 
-    /// The columns: no proxy, the peers, then every regauthd.
+    /// Column names: direct, the other proxies, then every regauthd.
     pub(crate) fn names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
         for cell in self.rows.iter().flat_map(|measured| &measured.cells) {
@@ -128,13 +128,14 @@ impl Results {
             if *name == DIRECT {
                 0
             } else {
-                1 + usize::from(!peers::NAMES.contains(name))
+                1 + usize::from(!other_proxies::NAMES.contains(name))
             }
         });
         names
     }
 
-    /// Everything, for programs. Values are in seconds, bytes and their quotients.
+    /// JSON with all values, in seconds, bytes and their quotients. The key `contender` holds the name of the candidate:
+    /// scripts may read it.
     pub(crate) fn as_json(&self, machine: &str) -> Value {
         let rows = self.rows.iter().map(|measured| {
             let cells = measured
@@ -152,14 +153,14 @@ impl Results {
 }
 
 impl Measured {
-    /// A contender's middle value.
+    /// Median of a candidate.
     pub(crate) fn median(&self, name: &str) -> Option<f64> {
         self.cells.iter().find(|cell| cell.name == name).map(Cell::median)
     }
 
-    /// The best peer's middle value.
-    pub(crate) fn best_peer(&self) -> Option<f64> {
-        let values = peers::NAMES.iter().filter_map(|name| self.median(name));
+    /// Best median of the other proxies.
+    pub(crate) fn best_other(&self) -> Option<f64> {
+        let values = other_proxies::NAMES.iter().filter_map(|name| self.median(name));
         if self.row.unit.more_is_better() {
             values.reduce(f64::max)
         } else {
@@ -167,12 +168,12 @@ impl Measured {
         }
     }
 
-    /// Whether a goal is reached by a value; `None` when there is nothing to compare with.
+    /// Returns whether a value reaches a goal, or `None` without a value to compare with.
     pub(crate) fn reaches(&self, goal: Goal, value: f64) -> Option<bool> {
         let limit = match goal {
             Goal::Value(limit) => limit,
             Goal::Direct(factor) => factor * self.median(DIRECT)?,
-            Goal::BestPeer(factor) => factor * self.best_peer()?,
+            Goal::BestOther(factor) => factor * self.best_other()?,
         };
         Some(if self.row.unit.more_is_better() {
             value >= limit
@@ -183,7 +184,7 @@ impl Measured {
 }
 
 impl Cell {
-    /// The middle value.
+    /// Median of the values.
     pub(crate) fn median(&self) -> f64 {
         let mut values = self.values.clone();
         values.sort_by(f64::total_cmp);

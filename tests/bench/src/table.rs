@@ -1,10 +1,10 @@
-//! The results as a table: middle values, with the smallest and the largest where there are several, and the ratios.
+//! Results as a Markdown table: median, minimum and maximum of each candidate, ratios, goals.
 
-use crate::contender::DIRECT;
-use crate::peers;
+use crate::candidate::DIRECT;
+use crate::other_proxies;
 use crate::results::{Cell, Goal, Measured, Results, Unit};
 
-/// A table in Markdown, aligned for the terminal as well.
+/// Formats the results as a Markdown table with aligned columns.
 pub(crate) fn markdown(results: &Results) -> String {
     let lines = lines(results);
     let columns = lines.first().map_or(0, Vec::len);
@@ -29,36 +29,36 @@ pub(crate) fn markdown(results: &Results) -> String {
 
 fn lines(results: &Results) -> Vec<Vec<String>> {
     let names = results.names();
-    let ours: Vec<&str> = names.iter().copied().filter(|name| is_ours(name)).collect();
-    let mut head = vec![String::new()];
-    head.extend(names.iter().map(|name| (*name).to_owned()));
-    for name in &ours {
-        head.extend([
+    let regauthds: Vec<&str> = names.iter().copied().filter(|name| is_regauthd(name)).collect();
+    let mut header = vec![String::new()];
+    header.extend(names.iter().map(|name| (*name).to_owned()));
+    for name in &regauthds {
+        header.extend([
             format!("{name} ÷ direct"),
-            format!("{name} ÷ best peer"),
-            "to reach".to_owned(),
+            format!("{name} ÷ best other"),
+            "goal".to_owned(),
         ]);
     }
     let body = results.rows().iter().map(|measured| {
         let mut line = vec![measured.row.title.to_owned()];
-        line.extend(names.iter().map(|name| shown(measured, name)));
-        line.extend(ours.iter().flat_map(|name| compared(measured, name)));
+        line.extend(names.iter().map(|name| cell_text(measured, name)));
+        line.extend(regauthds.iter().flat_map(|name| comparison(measured, name)));
         line
     });
-    std::iter::once(head).chain(body).collect()
+    std::iter::once(header).chain(body).collect()
 }
 
-fn is_ours(name: &str) -> bool {
-    name != DIRECT && !peers::NAMES.contains(&name)
+fn is_regauthd(name: &str) -> bool {
+    name != DIRECT && !other_proxies::NAMES.contains(&name)
 }
 
-fn shown(measured: &Measured, name: &str) -> String {
+fn cell_text(measured: &Measured, name: &str) -> String {
     let cell = measured.cells.iter().find(|cell| cell.name == name);
-    cell.map_or_else(|| "–".to_owned(), |cell| cell.shown(measured.row.unit))
+    cell.map_or_else(|| "–".to_owned(), |cell| cell.format(measured.row.unit))
 }
 
-/// The ratio to no proxy, the ratio to the best peer, and what should be reached.
-fn compared(measured: &Measured, name: &str) -> [String; 3] {
+/// Ratio to direct, ratio to the best other proxy, and the goals.
+fn comparison(measured: &Measured, name: &str) -> [String; 3] {
     let Some(value) = measured.median(name) else {
         return std::array::from_fn(|_| String::new());
     };
@@ -68,59 +68,61 @@ fn compared(measured: &Measured, name: &str) -> [String; 3] {
     };
     [
         ratio(measured.median(DIRECT)),
-        ratio(measured.best_peer()),
-        verdict(measured, value),
+        ratio(measured.best_other()),
+        goals_text(measured, value),
     ]
 }
 
-fn verdict(measured: &Measured, value: f64) -> String {
+/// Goals of a row, with a mark that says whether the value reaches one of them.
+fn goals_text(measured: &Measured, value: f64) -> String {
     let goals = measured.row.goals;
     let reached: Vec<bool> = goals.iter().filter_map(|goal| measured.reaches(*goal, value)).collect();
-    let words: Vec<String> = goals.iter().map(|goal| goal.words(measured.row.unit)).collect();
+    let texts: Vec<String> = goals.iter().map(|goal| goal.format(measured.row.unit)).collect();
     let mark = match reached.as_slice() {
         [] => "",
         some if some.contains(&true) => " ✓",
         _ => " ✗",
     };
-    format!("{}{mark}", words.join(" or "))
+    format!("{}{mark}", texts.join(" or "))
 }
 
 impl Goal {
-    fn words(self, unit: Unit) -> String {
+    fn format(self, unit: Unit) -> String {
         let sign = if unit.more_is_better() { "≥" } else { "≤" };
         match self {
-            Self::Value(limit) => format!("{sign} {}", unit.shown(limit)),
+            Self::Value(limit) => format!("{sign} {}", unit.format(limit)),
             Self::Direct(factor) => format!("{sign} {factor} × direct"),
-            Self::BestPeer(factor) => format!("{sign} {factor} × peer"),
+            Self::BestOther(factor) => format!("{sign} {factor} × other"),
         }
     }
 }
 
 impl Cell {
-    fn shown(&self, unit: Unit) -> String {
-        let median = unit.shown(self.median());
-        let least = self
+    /// Median, then minimum and maximum in parentheses if they differ.
+    fn format(&self, unit: Unit) -> String {
+        let median = unit.format(self.median());
+        let minimum = self
             .values
             .iter()
             .copied()
             .reduce(f64::min)
-            .map(|value| unit.shown(value));
-        let most = self
+            .map(|value| unit.format(value));
+        let maximum = self
             .values
             .iter()
             .copied()
             .reduce(f64::max)
-            .map(|value| unit.shown(value));
-        match (least, most) {
-            (Some(least), Some(most)) if least != most => format!("{median} ({least} – {most})"),
+            .map(|value| unit.format(value));
+        match (minimum, maximum) {
+            (Some(minimum), Some(maximum)) if minimum != maximum => format!("{median} ({minimum} – {maximum})"),
             _ => median,
         }
     }
 }
 
 impl Unit {
-    /// A value with its unit, to three digits.
-    pub(crate) fn shown(self, value: f64) -> String {
+    /// Formats a value with its unit and three digits.
+    pub(crate) fn format(self, value: f64) -> String {
         match self {
             Self::Count => format!("{value:.0}"),
             Self::Ratio => format!("{value:.2}"),
@@ -132,7 +134,7 @@ impl Unit {
         }
     }
 
-    /// What values are counted in.
+    /// Symbol of the unit in JSON.
     pub(crate) fn symbol(self) -> &'static str {
         match self {
             Self::Count | Self::Ratio => "1",
@@ -144,7 +146,7 @@ impl Unit {
     }
 }
 
-/// In the largest unit that leaves something before the point.
+/// Formats a value in the largest unit in which it is at least 1.
 fn scaled(value: f64, units: &[(f64, &str)]) -> String {
     let fitting = units.iter().find(|(size, _)| value >= *size);
     let (size, symbol) = fitting.or(units.last()).copied().unwrap_or((1.0, ""));

@@ -1,12 +1,12 @@
-//! The programs that take part: regauthd and its peers, built from source where they are not here yet.
+//! Builds and locates the programs of the benchmark: regauthd, the hudsucker program and the load generator.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, ensure};
 
-/// The folder with the release builds of these packages, such as `regauthctl`.
-pub(crate) fn released(packages: &[&str]) -> anyhow::Result<PathBuf> {
+/// Builds packages of the workspace in release mode and returns the folder of the programs.
+pub(crate) fn release_build(packages: &[&str]) -> anyhow::Result<PathBuf> {
     let mut build = cargo();
     build
         .args(["build", "--release", "--locked"])
@@ -17,8 +17,8 @@ pub(crate) fn released(packages: &[&str]) -> anyhow::Result<PathBuf> {
     Ok(target().join("release"))
 }
 
-/// The regauthd that counts its allocations, which is built beside us.
-pub(crate) fn counted() -> anyhow::Result<PathBuf> {
+/// Builds the regauthd that counts its allocations and returns its path.
+pub(crate) fn allocation_counting_daemon() -> anyhow::Result<PathBuf> {
     let mut build = cargo();
     build
         .args([
@@ -36,9 +36,9 @@ pub(crate) fn counted() -> anyhow::Result<PathBuf> {
     Ok(target().join("debug").join(COUNTED))
 }
 
-/// The hudsucker program. Its package is no member of the workspace.
+/// Builds the hudsucker program, which is not a member of the workspace, and returns its path.
 pub(crate) fn hudsucker() -> anyhow::Result<PathBuf> {
-    let folder = tools().join("hudsucker");
+    let folder = cache_folder().join("hudsucker");
     let mut build = cargo();
     build
         .args(["build", "--release", "--locked", "--manifest-path"])
@@ -49,39 +49,39 @@ pub(crate) fn hudsucker() -> anyhow::Result<PathBuf> {
     Ok(folder.join("release/bench-hudsucker"))
 }
 
-/// The load generator: the one in `PATH`, or one of a known version that is installed below the target folder.
+/// Finds the load generator in `PATH`, or installs [`OHA_VERSION`] into the target folder.
 pub(crate) fn oha() -> anyhow::Result<PathBuf> {
-    if let Some(found) = in_path("oha") {
+    if let Some(found) = find_in_path("oha") {
         return Ok(found);
     }
-    let program = tools().join("bin/oha");
+    let program = cache_folder().join("bin/oha");
     if !program.exists() {
         let mut install = cargo();
         install
-            .args(["install", "oha", "--locked", "--version", OHA, "--root"])
-            .arg(tools());
+            .args(["install", "oha", "--locked", "--version", OHA_VERSION, "--root"])
+            .arg(cache_folder());
         run(&mut install)?;
     }
     Ok(program)
 }
 
-/// A program of this name in `PATH`.
-pub(crate) fn in_path(name: &str) -> Option<PathBuf> {
+/// Finds a program in `PATH`.
+pub(crate) fn find_in_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
         .map(|folder| folder.join(name))
         .find(|program| program.is_file())
 }
 
-/// Where tools and generated data are kept from run to run.
-pub(crate) fn tools() -> PathBuf {
+/// Folder for tools and generated data, which later runs use again.
+pub(crate) fn cache_folder() -> PathBuf {
     target().join("bench-tools")
 }
 
-/// The folder that this program was built in: target/debug/bench-all.
+/// Target folder of this build: this program is `target/debug/bench-all`.
 fn target() -> PathBuf {
-    let ours = std::env::current_exe().unwrap();
-    ours.ancestors().nth(2).unwrap().to_owned()
+    let program = std::env::current_exe().unwrap();
+    program.ancestors().nth(2).unwrap().to_owned()
 }
 
 fn cargo() -> Command {
@@ -92,11 +92,11 @@ fn cargo() -> Command {
 
 fn run(command: &mut Command) -> anyhow::Result<()> {
     let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
-    ensure!(status.success(), "{command:?} ended with {status}");
+    ensure!(status.success(), "{command:?} failed with {status}");
     Ok(())
 }
 
 const COUNTED: &str = "counted-regauthd";
 
-/// The version that is installed where there is none.
-pub(crate) const OHA: &str = "1.16.0";
+/// Version of oha that is installed if `PATH` has none.
+pub(crate) const OHA_VERSION: &str = "1.16.0";

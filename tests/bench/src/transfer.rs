@@ -1,43 +1,43 @@
-//! One long body by curl: how fast, at what cost for the process between.
+//! Transfer of one large body by curl: throughput, and CPU time of the proxy.
 
 use std::path::Path;
 use std::time::Duration;
 
 use regauth_tests::client;
 
-use crate::contender::Contender;
-use crate::processor;
+use crate::candidate::Candidate;
+use crate::cpu_time;
 
-/// What curl is to do.
+/// One download or upload.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Transfer<'a> {
-    /// From or to where.
+    /// URL of the file.
     pub url: &'a str,
-    /// What curl trusts there.
+    /// PEM file with the roots that curl trusts.
     pub roots: &'a Path,
-    /// `--http1.1` or `--http2`.
+    /// curl's protocol option: `--http1.1` or `--http2`.
     pub protocol: &'a str,
-    /// The file to send; without it, what comes is thrown away.
+    /// File to upload. Without it, curl downloads and discards the body.
     pub upload: Option<&'a Path>,
-    /// After this time it is cut off, and what has passed counts.
+    /// Time limit. At the limit, curl stops and the bytes so far count.
     pub limit: Option<Duration>,
 }
 
-/// What it came to.
+/// Measurements of a transfer.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Transferred {
-    /// Bytes a second, from curl's start to its end.
+pub(crate) struct TransferResult {
+    /// Bytes per second, from curl's start to its end.
     pub rate: f64,
-    /// What the process between spent on a GiB, in seconds.
-    pub processor: Option<f64>,
+    /// CPU time of the proxy per GiB, in seconds.
+    pub cpu: Option<f64>,
 }
 
 impl Transfer<'_> {
-    /// Transfers by way of a contender.
+    /// Transfers through a candidate. Returns `None` if another proxy failed.
     ///
     /// # Panics
-    /// With curl's words when it fails and no peer is to blame; a peer has nothing to show then.
-    pub(crate) fn by(self, contender: &Contender) -> Option<Transferred> {
+    /// If curl fails without a proxy or through regauthd.
+    pub(crate) fn run(self, candidate: &Candidate) -> Option<TransferResult> {
         let home = tempfile::tempdir().unwrap();
         let mut curl = client::command("curl", home.path());
         curl.args([
@@ -55,31 +55,39 @@ impl Transfer<'_> {
             "--cacert",
         ])
         .arg(self.roots)
-        .args(contender.proxy().iter().flat_map(|proxy| ["--proxy", proxy]));
+        .args(candidate.proxy().iter().flat_map(|proxy| ["--proxy", proxy]));
         if let Some(file) = self.upload {
             curl.arg("--upload-file").arg(file);
         }
         if let Some(limit) = self.limit {
             curl.args(["--max-time", &limit.as_secs().to_string()]);
         }
-        let before = contender.pid().map(processor::spent);
+        let before = candidate.pid().map(cpu_time::of_process_group);
         let outcome = client::run(curl.arg(self.url));
-        let was_cut = self.limit.is_some() && outcome.status.code() == Some(TIMED_OUT);
-        if !was_cut && !outcome.status.success() {
-            eprintln!("{} failed: {}", contender.name, outcome.report());
-            assert!(contender.is_peer(), "a transfer by {} failed", contender.name);
+        let reached_limit = self.limit.is_some() && outcome.status.code() == Some(CURL_TIMED_OUT);
+        if !reached_limit && !outcome.status.success() {
+            eprintln!("transfer through {} failed: {}", candidate.name, outcome.report());
+            assert!(
+                candidate.is_other_proxy(),
+                "a transfer through {} failed",
+                candidate.name
+            );
             return None;
         }
-        let spent = before.and_then(|before| Some(processor::spent(contender.pid()?) - before));
-        let said: Vec<f64> = outcome.stdout.split(' ').map(|word| word.parse().unwrap()).collect();
-        let bytes = said[1].max(said[2]);
-        Some(Transferred {
-            rate: bytes / said[0],
-            processor: spent.map(|spent| spent.as_secs_f64() / (bytes / GIB)),
+        let cpu = before.and_then(|before| Some(cpu_time::of_process_group(candidate.pid()?) - before));
+        let figures: Vec<f64> = outcome
+            .stdout
+            .split(' ')
+            .map(|figure| figure.parse().unwrap())
+            .collect();
+        let bytes = figures[1].max(figures[2]);
+        Some(TransferResult {
+            rate: bytes / figures[0],
+            cpu: cpu.map(|cpu| cpu.as_secs_f64() / (bytes / GIB)),
         })
     }
 }
 
-/// curl's exit code for a time that is over.
-const TIMED_OUT: i32 = 28;
+/// curl's exit code at its time limit.
+const CURL_TIMED_OUT: i32 = 28;
 const GIB: f64 = 1073741824.0;

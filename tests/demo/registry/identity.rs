@@ -1,4 +1,4 @@
-//! The company's own certificate authority and the registry's certificate, made anew for every demo.
+//! The company's CA and the registry's certificate, new for every run.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-/// Who the registry is, and how to be sure of it.
+/// TLS configuration of the registry and of a client that trusts it.
 pub(super) struct Identity {
     ca_pem: String,
     server: Arc<ServerConfig>,
@@ -21,9 +21,9 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// A new authority, and a certificate of it for one host.
+    /// Creates a CA and a certificate for one host.
     pub(super) fn new(host: &str) -> anyhow::Result<Self> {
-        let (ca_params, ca_key) = (authority(), KeyPair::generate()?);
+        let (ca_params, ca_key) = (ca_params(), KeyPair::generate()?);
         let ca = ca_params.self_signed(&ca_key)?;
         let issuer = Issuer::new(ca_params, ca_key);
         let key = KeyPair::generate()?;
@@ -43,21 +43,21 @@ impl Identity {
         TlsAcceptor::from(Arc::clone(&self.server))
     }
 
-    /// A verified connection, for the demo's own question.
+    /// Opens a verified connection to the registry.
     pub(super) async fn connect(&self, host: &'static str, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from(host).map_err(io::Error::other)?;
         TlsConnector::from(Arc::clone(&self.client)).connect(name, socket).await
     }
 }
 
-fn authority() -> CertificateParams {
+fn ca_params() -> CertificateParams {
     let mut params = CertificateParams::default();
     params
         .distinguished_name
-        .push(DnType::CommonName, "The company's own CA (regauth demo)");
+        .push(DnType::CommonName, "The company's CA (regauth demo)");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    for_a_day(&mut params);
+    valid_for_one_day(&mut params);
     params
 }
 
@@ -67,12 +67,12 @@ fn certificate(host: &str) -> Result<CertificateParams, rcgen::Error> {
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
-    for_a_day(&mut params);
+    valid_for_one_day(&mut params);
     Ok(params)
 }
 
-/// macOS takes no server certificate of more than 825 days.
-fn for_a_day(params: &mut CertificateParams) {
+/// Limits the validity to a day. macOS rejects server certificates that are valid for more than 825 days.
+fn valid_for_one_day(params: &mut CertificateParams) {
     params.not_before = (SystemTime::now() - Duration::from_secs(3600)).into();
     params.not_after = (SystemTime::now() + Duration::from_secs(24 * 3600)).into();
 }

@@ -1,7 +1,7 @@
-//! The company's registry: a sparse index and downloads over HTTPS, with Basic authentication demanded on everything.
+//! The company's registry: sparse index and downloads over HTTPS, with Basic authentication on every path.
 //!
-//! It keeps a list of who asked for what with which `Authorization`. It has no publishing, owners or search. Next in the
-//! walk: `shelf.rs`, what it answers.
+//! It records every request with its `Authorization`. It has no publishing, owners or search. Next in the walk:
+//! `handler.rs`, its answers.
 
 use std::convert::Infallible;
 use std::io;
@@ -16,61 +16,61 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-pub(crate) use self::shelf::{Crate, Terms, Visit, basic};
+pub(crate) use self::handler::{AccessRules, Crate, RecordedRequest, basic};
 
+use self::handler::Handler;
 use self::identity::Identity;
-use self::shelf::Shelf;
 
+mod handler;
 mod identity;
-mod shelf;
 
-/// A running registry. Dropping it ends it.
+/// Running registry. Dropping it stops it.
 pub(crate) struct Registry {
     address: SocketAddr,
     identity: Identity,
-    shelf: Arc<Shelf>,
+    handler: Arc<Handler>,
     _accepting: JoinSet<()>,
 }
 
 impl Registry {
-    /// Opens on a free port of the loopback interface.
-    pub(crate) async fn open(terms: Terms, crates: Vec<Crate>) -> anyhow::Result<Self> {
+    /// Starts on a free port of the loopback interface.
+    pub(crate) async fn start(rules: AccessRules, crates: Vec<Crate>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let identity = Identity::new(HOST)?;
-        let shelf = Arc::new(Shelf::new(&origin(address), terms, crates));
+        let handler = Arc::new(Handler::new(&base_url(address), rules, crates));
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, identity.acceptor(), Arc::clone(&shelf)));
+        accepting.spawn(accept(listener, identity.acceptor(), Arc::clone(&handler)));
         Ok(Self {
             address,
             identity,
-            shelf,
+            handler,
             _accepting: accepting,
         })
     }
 
-    /// The index, as it stands in cargo's configuration after `sparse+`.
+    /// URL of the index, as in cargo's configuration after `sparse+`.
     pub(crate) fn index(&self) -> String {
-        format!("{}/index/", origin(self.address))
+        format!("{}/index/", base_url(self.address))
     }
 
-    /// The certificate of the company's own authority.
+    /// Certificate of the company's CA.
     pub(crate) fn ca_pem(&self) -> &str {
         self.identity.ca_pem()
     }
 
-    /// From now on only this `Authorization` is good.
-    pub(crate) fn change_authorization(&self, authorization: &str) {
-        self.shelf.change_authorization(authorization);
+    /// Replaces the accepted `Authorization`.
+    pub(crate) fn set_authorization(&self, authorization: &str) {
+        self.handler.set_authorization(authorization);
     }
 
-    /// Who came since the last time this was asked.
-    pub(crate) fn visits(&self) -> Vec<Visit> {
-        self.shelf.visits()
+    /// Returns the requests since the last call.
+    pub(crate) fn take_requests(&self) -> Vec<RecordedRequest> {
+        self.handler.take_requests()
     }
 
-    /// Asks for `config.json` over the registry's own port, past everything; the answer's status line.
-    pub(crate) async fn ask(&self, authorization: &str) -> io::Result<String> {
+    /// Requests `config.json` directly, without a proxy, and returns the status line.
+    pub(crate) async fn status_line_for(&self, authorization: &str) -> io::Result<String> {
         let socket = TcpStream::connect(self.address).await?;
         let mut stream = self.identity.connect(HOST, socket).await?;
         let request = format!(
@@ -86,25 +86,25 @@ impl Registry {
     }
 }
 
-fn origin(address: SocketAddr) -> String {
+fn base_url(address: SocketAddr) -> String {
     format!("https://{HOST}:{}", address.port())
 }
 
-/// Ends when it is dropped, and every connection with it.
-async fn accept(listener: TcpListener, acceptor: TlsAcceptor, shelf: Arc<Shelf>) {
+/// Accepts connections. Dropping the future closes all of them.
+async fn accept(listener: TcpListener, acceptor: TlsAcceptor, handler: Arc<Handler>) {
     let mut connections = JoinSet::new();
     while let Ok((socket, _)) = listener.accept().await {
-        connections.spawn(serve(socket, acceptor.clone(), Arc::clone(&shelf)));
+        connections.spawn(serve(socket, acceptor.clone(), Arc::clone(&handler)));
     }
 }
 
-/// What goes wrong on a connection is the client's to report.
-async fn serve(socket: TcpStream, acceptor: TlsAcceptor, shelf: Arc<Shelf>) {
+/// Serves one connection. Errors are dropped here, since the client reports them.
+async fn serve(socket: TcpStream, acceptor: TlsAcceptor, handler: Arc<Handler>) {
     let Ok(stream) = acceptor.accept(socket).await else {
         return;
     };
     let service = service_fn(move |request| {
-        let response = shelf.answer(&request);
+        let response = handler.answer(&request);
         async move { Ok::<_, Infallible>(response) }
     });
     let _ = http1::Builder::new()

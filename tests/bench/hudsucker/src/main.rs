@@ -1,8 +1,10 @@
-//! The peer: what a few dozen lines on top of hudsucker do, as fast as it goes. It intercepts one host, attaches one
-//! header to its requests and tunnels everything else. It checks no client, knows no policy and counts nothing.
+//! Benchmark candidate: a small proxy on top of hudsucker, configured for speed.
 //!
-//! `bench-hudsucker HOST HEADER-VALUE TRUSTED.pem ROOT.pem`: intercepts HOST, sends `Authorization: HEADER-VALUE`, trusts
-//! TRUSTED.pem upstream, writes its own root to ROOT.pem, and says where it listens.
+//! It intercepts one host, attaches one header to its requests and tunnels everything else. It checks no client, has no
+//! policy and counts nothing.
+//!
+//! `bench-hudsucker HOST HEADER-VALUE TRUSTED.pem ROOT.pem` intercepts HOST, sends `Authorization: HEADER-VALUE`, trusts
+//! TRUSTED.pem upstream, writes its own root to ROOT.pem and prints its address.
 
 use std::sync::Arc;
 
@@ -19,15 +21,15 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use tokio::net::TcpListener;
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+type Error = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main]
-async fn main() -> Result<(), Failure> {
+async fn main() -> Result<(), Error> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [host, value, trusted, root] = arguments.as_slice() else {
         return Err("usage: bench-hudsucker HOST HEADER-VALUE TRUSTED.pem ROOT.pem".into());
     };
-    let attach = Attach {
+    let handler = HeaderHandler {
         host: host.clone(),
         value: HeaderValue::from_str(value)?,
     };
@@ -37,19 +39,19 @@ async fn main() -> Result<(), Failure> {
         .with_listener(listener)
         .with_ca(authority(root)?)
         .with_http_connector(connector(trusted)?)
-        .with_http_handler(attach)
+        .with_http_handler(handler)
         .build()?;
     println!("listening on {address}");
     Ok(proxy.start().await?)
 }
 
 #[derive(Clone)]
-struct Attach {
+struct HeaderHandler {
     host: String,
     value: HeaderValue,
 }
 
-impl HttpHandler for Attach {
+impl HttpHandler for HeaderHandler {
     async fn handle_request(&mut self, _: &HttpContext, mut request: Request<Body>) -> RequestOrResponse {
         if request.method() != Method::CONNECT && request.uri().host() == Some(&self.host) {
             request.headers_mut().insert(AUTHORIZATION, self.value.clone());
@@ -62,7 +64,7 @@ impl HttpHandler for Attach {
     }
 }
 
-fn authority(root: &str) -> Result<RcgenAuthority, Failure> {
+fn authority(root: &str) -> Result<RcgenAuthority, Error> {
     let mut parameters = CertificateParams::default();
     parameters.distinguished_name.push(DnType::CommonName, "hudsucker");
     parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -76,7 +78,7 @@ fn authority(root: &str) -> Result<RcgenAuthority, Failure> {
     ))
 }
 
-fn connector(trusted: &str) -> Result<HttpsConnector<HttpConnector>, Failure> {
+fn connector(trusted: &str) -> Result<HttpsConnector<HttpConnector>, Error> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(CertificateDer::pem_file_iter(trusted)?.filter_map(Result::ok));
     let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))

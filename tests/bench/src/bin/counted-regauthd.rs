@@ -1,5 +1,5 @@
-//! regauthd with an allocator that counts. SIGUSR1 makes it say how often it has allocated, and how much, since its start.
-#![allow(clippy::unwrap_used, reason = "a benchmark fails loudly")]
+//! regauthd with an allocator that counts. SIGUSR1 makes it print the number and bytes of all allocations so far.
+#![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use signal_hook::consts::SIGUSR1;
 use signal_hook::iterator::Signals;
 use zeroizing_alloc::ZeroAlloc;
 
-/// Those of regauthd's arguments that the benchmark uses.
+/// Arguments of regauthd that the benchmark uses.
 #[derive(Debug, Parser)]
 struct Arguments {
     #[arg(long)]
@@ -33,8 +33,8 @@ fn main() -> anyhow::Result<()> {
     let mut signals = Signals::new([SIGUSR1])?;
     thread::spawn(move || {
         for _ in &mut signals {
-            let [number, bytes] = [&NUMBER, &BYTES].map(|counter| counter.load(Ordering::Relaxed));
-            eprintln!("allocated {number} {bytes}");
+            let [count, bytes] = [&COUNT, &BYTES].map(|counter| counter.load(Ordering::Relaxed));
+            eprintln!("allocated {count} {bytes}");
         }
     });
     let options = Options {
@@ -48,46 +48,46 @@ fn main() -> anyhow::Result<()> {
     runtime.block_on(async { anyhow::Ok(Daemon::start(options, InheritedSockets::default()).await?.run().await?) })
 }
 
-/// The allocator that regauthd has, counted.
-struct Counting(ZeroAlloc<System>);
+/// regauthd's allocator with counters.
+struct CountingAllocator(ZeroAlloc<System>);
 
 #[expect(
     unsafe_code,
-    reason = "an allocator is unsafe to write; this one only counts and passes on"
+    reason = "implementing an allocator is unsafe; this one counts and forwards"
 )]
-// SAFETY: every call goes to the real allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
+// SAFETY: every call is forwarded unchanged to an allocator that upholds the contract.
+unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size());
-        // SAFETY: as our caller promised.
+        // SAFETY: the caller upholds the contract of the same method.
         unsafe { self.0.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as our caller promised.
+        // SAFETY: the caller upholds the contract of the same method.
         unsafe { self.0.dealloc(pointer, layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count(layout.size());
-        // SAFETY: as our caller promised.
+        // SAFETY: the caller upholds the contract of the same method.
         unsafe { self.0.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count(size);
-        // SAFETY: as our caller promised.
+        // SAFETY: the caller upholds the contract of the same method.
         unsafe { self.0.realloc(pointer, layout, size) }
     }
 }
 
 fn count(size: usize) {
-    NUMBER.fetch_add(1, Ordering::Relaxed);
+    COUNT.fetch_add(1, Ordering::Relaxed);
     BYTES.fetch_add(size as u64, Ordering::Relaxed);
 }
 
-static NUMBER: AtomicU64 = AtomicU64::new(0);
+static COUNT: AtomicU64 = AtomicU64::new(0);
 static BYTES: AtomicU64 = AtomicU64::new(0);
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting(ZeroAlloc(System));
+static ALLOCATOR: CountingAllocator = CountingAllocator(ZeroAlloc(System));

@@ -1,132 +1,132 @@
-//! One long body at a time: down, up, through a blind tunnel, and over a long wire.
+//! One large body at a time: download, upload, blind tunnel, local and over the link emulator.
 
 use std::time::Duration;
 
-use crate::contender::Contender;
+use crate::candidate::Candidate;
+use crate::link_emulator::LinkEmulator;
 use crate::memory;
-use crate::origin::{LARGE, OPEN, STRANGER};
+use crate::registry::{LARGE, PUBLIC, UNCONFIGURED_HOST};
 use crate::results::{Goal, Results, Row, Unit};
-use crate::stage::Stage;
+use crate::testbed::Testbed;
 use crate::transfer::Transfer;
-use crate::wire::Wire;
 
-/// Measures everybody.
-pub(crate) fn measure(stage: &Stage, results: &mut Results) {
-    let mut contenders = stage.contenders();
-    let near = stage.origin.authority();
-    for way in NEAR {
-        stage.in_turns(&mut contenders, |contender| {
-            if let Some(pid) = contender.pid() {
-                memory::forget_peak(pid);
+/// Measures all candidates.
+pub(crate) fn measure(testbed: &Testbed, results: &mut Results) {
+    let mut candidates = testbed.candidates();
+    let local = testbed.registry.authority();
+    for case in LOCAL_CASES {
+        testbed.measure_in_turns(&mut candidates, |candidate| {
+            if let Some(pid) = candidate.pid() {
+                memory::reset_peak(pid);
             }
-            one(stage, contender, &near, way, results);
-            results.record(PEAK, &contender.name, contender.pid().map(memory::peak));
+            transfer(testbed, candidate, &local, case, results);
+            results.record(PEAK, &candidate.name, candidate.pid().map(memory::peak));
         });
     }
-    stage.in_turns(&mut contenders, |contender| tunnel(stage, contender, results));
-    let wire = Wire::to(&stage.origin);
-    for contender in &contenders {
-        contender.add("far", &wire.authority(), &stage.origin.roots());
+    testbed.measure_in_turns(&mut candidates, |candidate| tunnel(testbed, candidate, results));
+    let link = LinkEmulator::start(&testbed.registry);
+    for candidate in &candidates {
+        candidate.add_registry("remote", &link.authority(), &testbed.registry.roots());
     }
-    for way in FAR {
-        stage.in_turns(&mut contenders, |contender| {
-            one(stage, contender, &wire.authority(), way, results);
+    for case in REMOTE_CASES {
+        testbed.measure_in_turns(&mut candidates, |candidate| {
+            transfer(testbed, candidate, &link.authority(), case, results);
         });
     }
 }
 
-/// A direction and a protocol, with their rows.
-struct Way {
+/// Direction and protocol, with their rows.
+struct Case {
     protocol: &'static str,
-    up: bool,
-    /// Who is bounded by a window and not by the wire would take minutes.
+    upload: bool,
+    /// Time limit: a candidate with a small window would take minutes.
     limit: Option<Duration>,
     rate: Row,
-    processor: Option<Row>,
+    cpu: Option<Row>,
 }
 
-fn one(stage: &Stage, contender: &Contender, authority: &str, way: &Way, results: &mut Results) {
-    if way.protocol == H2 && !contender.speaks_h2 {
+fn transfer(testbed: &Testbed, candidate: &Candidate, authority: &str, case: &Case, results: &mut Results) {
+    if case.protocol == H2 && !candidate.supports_h2 {
         return;
     }
-    let file = stage.origin.files().join(LARGE);
-    let name = if way.up { "received" } else { LARGE };
+    let file = testbed.registry.files().join(LARGE);
+    let name = if case.upload { "received" } else { LARGE };
     let transfer = Transfer {
-        url: &format!("https://{authority}/{}/{name}", contender.section()),
-        roots: &contender.roots,
-        protocol: way.protocol,
-        upload: way.up.then_some(&file),
-        limit: way.limit,
+        url: &format!("https://{authority}/{}/{name}", candidate.path_prefix()),
+        roots: &candidate.roots,
+        protocol: case.protocol,
+        upload: case.upload.then_some(&file),
+        limit: case.limit,
     };
-    let Some(transferred) = transfer.by(contender) else {
+    let Some(result) = transfer.run(candidate) else {
         return;
     };
-    results.record(way.rate, &contender.name, transferred.rate);
-    if let Some(row) = way.processor {
-        results.record(row, &contender.name, transferred.processor);
+    results.record(case.rate, &candidate.name, result.rate);
+    if let Some(row) = case.cpu {
+        results.record(row, &candidate.name, result.cpu);
     }
 }
 
-/// The same file by a name that no proxy knows: bytes both ways, never read.
-fn tunnel(stage: &Stage, contender: &Contender, results: &mut Results) {
-    let near = stage.origin.authority();
-    let (_, port) = near.rsplit_once(':').unwrap();
+/// Downloads the same file from a host that no proxy intercepts.
+fn tunnel(testbed: &Testbed, candidate: &Candidate, results: &mut Results) {
+    let local = testbed.registry.authority();
+    let (_, port) = local.rsplit_once(':').unwrap();
     let transfer = Transfer {
-        url: &format!("https://{STRANGER}:{port}/{OPEN}/{LARGE}"),
-        roots: &stage.origin.roots(),
+        url: &format!("https://{UNCONFIGURED_HOST}:{port}/{PUBLIC}/{LARGE}"),
+        roots: &testbed.registry.roots(),
         protocol: H1,
         upload: None,
         limit: None,
     };
-    let Some(transferred) = transfer.by(contender) else {
+    let Some(result) = transfer.run(candidate) else {
         return;
     };
-    results.record(TUNNEL, &contender.name, transferred.rate);
-    results.record(TUNNEL_PROCESSOR, &contender.name, transferred.processor);
+    results.record(TUNNEL, &candidate.name, result.rate);
+    results.record(TUNNEL_CPU, &candidate.name, result.cpu);
 }
 
 const H1: &str = "--http1.1";
 const H2: &str = "--http2";
 
-const fn near(protocol: &'static str, up: bool, rate: &'static str, processor: &'static str) -> Way {
-    Way {
+const fn local(protocol: &'static str, upload: bool, rate: &'static str, cpu: &'static str) -> Case {
+    Case {
         protocol,
-        up,
+        upload,
         limit: None,
         rate: Row::new(rate, Unit::Throughput, &[Goal::Direct(0.75)]),
-        processor: Some(Row::new(processor, Unit::Seconds, &[Goal::Value(1.1)])),
+        cpu: Some(Row::new(cpu, Unit::Seconds, &[Goal::Value(1.1)])),
     }
 }
 
-const fn far(protocol: &'static str, up: bool, rate: &'static str) -> Way {
-    Way {
+const fn remote(protocol: &'static str, upload: bool, rate: &'static str) -> Case {
+    Case {
         protocol,
-        up,
-        limit: Some(LIMIT),
+        upload,
+        limit: Some(REMOTE_LIMIT),
         rate: Row::new(rate, Unit::Throughput, &[Goal::Direct(0.75)]),
-        processor: None,
+        cpu: None,
     }
 }
 
-const NEAR: &[Way] = &[
-    near(H1, false, "1 GiB down, h1", "its CPU per GiB down, h1"),
-    near(H2, false, "1 GiB down, h2", "its CPU per GiB down, h2"),
-    near(H1, true, "1 GiB up, h1", "its CPU per GiB up, h1"),
-    near(H2, true, "1 GiB up, h2", "its CPU per GiB up, h2"),
+const LOCAL_CASES: &[Case] = &[
+    local(H1, false, "1 GiB down, h1", "proxy CPU per GiB down, h1"),
+    local(H2, false, "1 GiB down, h2", "proxy CPU per GiB down, h2"),
+    local(H1, true, "1 GiB up, h1", "proxy CPU per GiB up, h1"),
+    local(H2, true, "1 GiB up, h2", "proxy CPU per GiB up, h2"),
 ];
 
-const FAR: &[Way] = &[
-    far(H1, false, "1 GiB down over 60 ms, h1"),
-    far(H2, false, "1 GiB down over 60 ms, h2"),
-    far(H1, true, "1 GiB up over 60 ms, h1"),
-    far(H2, true, "1 GiB up over 60 ms, h2"),
+const REMOTE_CASES: &[Case] = &[
+    remote(H1, false, "1 GiB down over 60 ms, h1"),
+    remote(H2, false, "1 GiB down over 60 ms, h2"),
+    remote(H1, true, "1 GiB up over 60 ms, h1"),
+    remote(H2, true, "1 GiB up over 60 ms, h2"),
 ];
 
-const LIMIT: Duration = Duration::from_secs(5);
+const REMOTE_LIMIT: Duration = Duration::from_secs(5);
 const TUNNEL: Row = Row::new("1 GiB blind tunnel", Unit::Throughput, &[Goal::Direct(0.97)]);
-const TUNNEL_PROCESSOR: Row = Row::new("its CPU per GiB, tunnel", Unit::Seconds, &[]);
+const TUNNEL_CPU: Row = Row::new("proxy CPU per GiB, tunnel", Unit::Seconds, &[]);
 const PEAK: Row = Row::new(
-    "most resident while 1 GiB passes",
+    "peak memory during 1 GiB",
     Unit::Bytes,
     &[Goal::Value(20.0 * 1048576.0)],
 );

@@ -1,75 +1,79 @@
-//! `cargo fetch` with an empty `CARGO_HOME`: a large program's crates, and a small one's over a long wire.
+//! `cargo fetch` with an empty `CARGO_HOME`: a large and a small project, local and over the link emulator.
 
 use std::time::{Duration, Instant};
 
 use regauth_tests::cargo::Cargo;
 use regauth_tests::curl::Curl;
 
-use crate::contender::Contender;
-use crate::origin;
+use crate::candidate::Candidate;
+use crate::crate_index;
+use crate::link_emulator::LinkEmulator;
+use crate::registry;
 use crate::results::{Goal, Results, Row, Unit};
-use crate::shelf;
-use crate::stage::Stage;
-use crate::wire::Wire;
+use crate::testbed::Testbed;
 
-/// Measures everybody.
-pub(crate) fn measure(stage: &Stage, results: &mut Results) {
-    let mut contenders = stage.contenders();
-    let wire = Wire::to(&stage.origin);
-    for contender in &contenders {
-        contender.add("far", &wire.authority(), &stage.origin.roots());
+/// Measures all candidates.
+pub(crate) fn measure(testbed: &Testbed, results: &mut Results) {
+    let mut candidates = testbed.candidates();
+    let link = LinkEmulator::start(&testbed.registry);
+    for candidate in &candidates {
+        candidate.add_registry("remote", &link.authority(), &testbed.registry.roots());
     }
-    let (near, far) = (stage.origin.authority(), wire.authority());
-    let many = shelf::roots_of_many();
-    let few = ["serde", "regex"].map(str::to_owned);
-    for (authority, needed, row) in [(&near, &many[..], NEAR), (&far, &many[..], FAR), (&far, &few[..], FEW)] {
-        stage.in_turns(&mut contenders, |contender| {
-            warm(contender, authority);
-            let took = fetch(contender, authority, needed);
-            results.record(row, &contender.name, took.as_secs_f64());
+    let (local, remote) = (testbed.registry.authority(), link.authority());
+    let large = crate_index::large_project_dependencies();
+    let small = ["serde", "regex"].map(str::to_owned);
+    for (authority, dependencies, row) in [
+        (&local, &large[..], LARGE_LOCAL),
+        (&remote, &large[..], LARGE_REMOTE),
+        (&remote, &small[..], SMALL_REMOTE),
+    ] {
+        testbed.measure_in_turns(&mut candidates, |candidate| {
+            warm_up(candidate, authority);
+            let duration = fetch(candidate, authority, dependencies);
+            results.record(row, &candidate.name, duration.as_secs_f64());
         });
     }
-    stage.in_turns(&mut contenders, |contender| {
-        contender.restart();
-        contender.until_ready();
-        let took = fetch(contender, &far, &few);
-        results.record(COLD, &contender.name, took.as_secs_f64());
+    testbed.measure_in_turns(&mut candidates, |candidate| {
+        candidate.restart();
+        candidate.wait_until_ready();
+        let duration = fetch(candidate, &remote, &small);
+        results.record(SMALL_REMOTE_COLD, &candidate.name, duration.as_secs_f64());
     });
 }
 
-/// A proxy in life has been asked for something lately.
-fn warm(contender: &Contender, authority: &str) {
-    let Some(proxy) = contender.proxy() else { return };
-    let config = format!("https://{authority}/{}/index/config.json", contender.section());
-    let curl = Curl::new().proxy(&proxy).trusts(&contender.roots);
+/// Sends one request through the proxy, so that it has a connection to the registry, as in daily use.
+fn warm_up(candidate: &Candidate, authority: &str) {
+    let Some(proxy) = candidate.proxy() else { return };
+    let config = format!("https://{authority}/{}/index/config.json", candidate.path_prefix());
+    let curl = Curl::new().proxy(&proxy).trusts(&candidate.roots);
     assert_eq!(curl.get(&config).status, 200);
 }
 
-fn fetch(contender: &Contender, authority: &str, needed: &[String]) -> Duration {
-    let index = format!("sparse+https://{authority}/{}/index/", contender.section());
-    let mut cargo = Cargo::within(origin::folder())
+fn fetch(candidate: &Candidate, authority: &str, dependencies: &[String]) -> Duration {
+    let index = format!("sparse+https://{authority}/{}/index/", candidate.path_prefix());
+    let mut cargo = Cargo::within(registry::memory_folder())
         .registry("corp", &index)
-        .trusts(&contender.roots);
-    if let Some(proxy) = contender.proxy() {
+        .trusts(&candidate.roots);
+    if let Some(proxy) = candidate.proxy() {
         cargo = cargo.proxy(&proxy);
     }
-    let lines: Vec<String> = needed
+    let lines: Vec<String> = dependencies
         .iter()
         .map(|name| format!("{name} = {{ version = \"1\", registry = \"corp\" }}"))
         .collect();
     let cargo = cargo.depends_on(&lines.join("\n"));
     let begin = Instant::now();
     let outcome = cargo.fetch();
-    let took = begin.elapsed();
+    let duration = begin.elapsed();
     outcome.succeeds();
-    took
+    duration
 }
 
-const NEAR: Row = Row::new("cargo fetch, 507 crates", Unit::Seconds, &[Goal::Direct(1.03)]);
-const FAR: Row = Row::new("cargo fetch, 507 crates, 60 ms", Unit::Seconds, &[Goal::Direct(0.8)]);
-const FEW: Row = Row::new(
+const LARGE_LOCAL: Row = Row::new("cargo fetch, 507 crates", Unit::Seconds, &[Goal::Direct(1.03)]);
+const LARGE_REMOTE: Row = Row::new("cargo fetch, 507 crates, 60 ms", Unit::Seconds, &[Goal::Direct(0.8)]);
+const SMALL_REMOTE: Row = Row::new(
     "cargo fetch, serde + regex, 60 ms",
     Unit::Seconds,
     &[Goal::Direct(0.45)],
 );
-const COLD: Row = Row::new("the same, the daemon just started", Unit::Seconds, &[]);
+const SMALL_REMOTE_COLD: Row = Row::new("cargo fetch, serde + regex, 60 ms, cold", Unit::Seconds, &[]);

@@ -1,11 +1,11 @@
-//! What is measured, a file a group of rows.
+//! Groups of measurements, one file a group.
 
 use std::fmt;
 
 use clap::ValueEnum;
 
 use crate::results::Results;
-use crate::stage::Stage;
+use crate::testbed::Testbed;
 
 mod allocations;
 mod body;
@@ -16,58 +16,58 @@ mod small;
 mod start;
 mod workers;
 
-/// A group of rows.
+/// Group of table rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Group {
     /// Requests for 1 KiB, sixteen at a time
     Small,
-    /// Bodies of 1 GiB, near and over a long wire
+    /// Bodies of 1 GiB, local and over a link of 60 ms
     Body,
-    /// `cargo fetch`, near and over a long wire
+    /// `cargo fetch`, local and over a link of 60 ms
     Fetch,
     /// A new token every 100 ms under load
     Rotation,
-    /// What more threads cost
+    /// CPU per request with one to eight workers
     Workers,
-    /// What stays resident
+    /// Resident memory
     Memory,
-    /// How soon it is there
+    /// Time to start, and size of the binary
     Start,
-    /// What a request allocates
+    /// Allocations per request
     Allocations,
 }
 
 impl Group {
-    /// What it measures, in a line.
-    pub(crate) fn story(self) -> &'static str {
+    /// One line about the measurements.
+    pub(crate) fn description(self) -> &'static str {
         match self {
             Self::Small => "requests for 1 KiB, sixteen at a time",
-            Self::Body => "bodies of 1 GiB, near and over a wire of 60 ms",
-            Self::Fetch => "cargo fetch with an empty CARGO_HOME, near and over a wire of 60 ms",
+            Self::Body => "bodies of 1 GiB, local and over a link of 60 ms",
+            Self::Fetch => "cargo fetch with an empty CARGO_HOME, local and over a link of 60 ms",
             Self::Rotation => "a new token every 100 ms under load",
-            Self::Workers => "what a request costs with one to eight workers",
-            Self::Memory => "what stays resident",
-            Self::Start => "how soon it is there",
-            Self::Allocations => "what a request allocates",
+            Self::Workers => "CPU per request with one to eight workers",
+            Self::Memory => "resident memory",
+            Self::Start => "time to start, and size of the binary",
+            Self::Allocations => "allocations per request",
         }
     }
 
-    /// Whether peers take part.
-    pub(crate) fn has_peers(self) -> bool {
+    /// Returns whether the group measures other proxies too.
+    pub(crate) fn includes_other_proxies(self) -> bool {
         !matches!(self, Self::Rotation | Self::Workers | Self::Start | Self::Allocations)
     }
 
-    /// Measures everybody.
-    pub(crate) fn measure(self, stage: &Stage, results: &mut Results) {
+    /// Measures all candidates of the group.
+    pub(crate) fn measure(self, testbed: &Testbed, results: &mut Results) {
         match self {
-            Self::Small => small::measure(stage, results),
-            Self::Body => body::measure(stage, results),
-            Self::Fetch => fetch::measure(stage, results),
-            Self::Rotation => rotation::measure(stage, results),
-            Self::Workers => workers::measure(stage, results),
-            Self::Memory => memory::measure(stage, results),
-            Self::Start => start::measure(stage, results),
-            Self::Allocations => allocations::measure(stage, results),
+            Self::Small => small::measure(testbed, results),
+            Self::Body => body::measure(testbed, results),
+            Self::Fetch => fetch::measure(testbed, results),
+            Self::Rotation => rotation::measure(testbed, results),
+            Self::Workers => workers::measure(testbed, results),
+            Self::Memory => memory::measure(testbed, results),
+            Self::Start => start::measure(testbed, results),
+            Self::Allocations => allocations::measure(testbed, results),
         }
     }
 }

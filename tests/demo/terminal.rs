@@ -1,26 +1,26 @@
-//! How the story looks: headings, commands as a person would type them, their output. The only place that prints.
+//! Output of the demo: headings, paragraphs, commands, their output, tables. No other file prints.
 //!
-//! Plain text within 96 columns; bold and colour only on a terminal, and never when `NO_COLOR` is set.
+//! Lines have at most 90 columns. Bold and colour appear on a terminal only, and never if `NO_COLOR` is set.
 
 use std::io::{self, IsTerminal, Write};
 
-/// The teller. It has no state but the style, so everyone may have one.
+/// Writer to stdout with a style.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Telling {
+pub(crate) struct Terminal {
     colour: bool,
 }
 
-impl Telling {
-    /// Tells to stdout, in colour when a person watches.
-    pub(crate) fn to_stdout() -> Self {
-        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+impl Terminal {
+    /// Writes to stdout, in colour if stdout is a terminal.
+    pub(crate) fn stdout() -> Self {
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
         Self {
-            colour: io::stdout().is_terminal() && !unwanted && !dumb,
+            colour: io::stdout().is_terminal() && !no_colour && !dumb,
         }
     }
 
-    /// The title, underlined.
+    /// Prints the underlined title.
     pub(crate) fn title(self, text: &str) -> io::Result<()> {
         write_out(&format!(
             "\n{}\n{}\n",
@@ -29,26 +29,26 @@ impl Telling {
         ))
     }
 
-    /// The heading of a step.
+    /// Prints the heading of a step.
     pub(crate) fn heading(self, number: usize, text: &str) -> io::Result<()> {
         write_out(&format!("\n{}\n", self.styled(BOLD, &format!("{number}. {text}"))))
     }
 
-    /// What happens, in the teller's words.
+    /// Prints an explanation.
     pub(crate) fn paragraph(self, text: &str) -> io::Result<()> {
         write_out(&format!("\n{}\n", wrapped(text, TEXT_INDENT, TEXT_INDENT)))
     }
 
-    /// A command on each line, as a person would type them.
+    /// Prints shell commands, one a line.
     pub(crate) fn command(self, text: &str) -> io::Result<()> {
         let lines: String = text
             .lines()
-            .map(|line| format!("{}\n", self.styled(CYAN, &continued(line))))
+            .map(|line| format!("{}\n", self.styled(CYAN, &with_continuations(line))))
             .collect();
         write_out(&format!("\n{lines}"))
     }
 
-    /// What a command printed, or what a file holds.
+    /// Prints the output of a command or the content of a file, at most [`MAX_LINES`] lines.
     pub(crate) fn output(self, text: &str) -> io::Result<()> {
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         let (shown, hidden) = lines.split_at(lines.len().min(MAX_LINES));
@@ -65,20 +65,20 @@ impl Telling {
         Ok(())
     }
 
-    /// One line of a table: what, a detail, and a verdict that is good or bad.
-    pub(crate) fn verdict(self, what: &str, detail: &str, verdict: &str, good: bool) -> io::Result<()> {
+    /// Prints a table row with three columns. The verdict is green if `good`, else red.
+    pub(crate) fn verdict(self, label: &str, detail: &str, verdict: &str, good: bool) -> io::Result<()> {
         let verdict = self.styled(if good { GREEN } else { RED }, verdict);
-        write_out(&format!("{OUTPUT_INDENT}{what:<44} {detail:<22} {verdict}\n"))
+        write_out(&format!("{OUTPUT_INDENT}{label:<44} {detail:<22} {verdict}\n"))
     }
 
-    /// One line of a table without a verdict.
-    pub(crate) fn figure(self, what: &str, value: &str) -> io::Result<()> {
-        let column = format!("{OUTPUT_INDENT}{what:<44} ");
+    /// Prints a table row with two columns.
+    pub(crate) fn figure(self, label: &str, value: &str) -> io::Result<()> {
+        let column = format!("{OUTPUT_INDENT}{label:<44} ");
         let rest = " ".repeat(column.chars().count());
         write_out(&format!("{column}{}\n", wrapped(value, &rest, &rest).trim_start()))
     }
 
-    /// What went wrong, its causes, and the end of the daemon's log where there is one.
+    /// Prints an error with its causes, then the end of the daemon's log unless it is empty.
     pub(crate) fn failure(self, error: &anyhow::Error, log: &str) -> io::Result<()> {
         write_out(&format!("\n{}\n", self.styled(RED, "The demo failed.")))?;
         for line in format!("{error:#}").lines() {
@@ -87,7 +87,7 @@ impl Telling {
         if log.is_empty() {
             return Ok(());
         }
-        write_out(&format!("\n{TEXT_INDENT}The end of regauthd's log:\n"))?;
+        write_out(&format!("\n{TEXT_INDENT}Last lines of regauthd's log:\n"))?;
         self.output(log)
     }
 
@@ -106,7 +106,7 @@ fn write_out(text: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// Breaks lines at blanks; a word that is longer than a line stays whole, so that it can be copied.
+/// Wraps lines at blanks. A word longer than a line stays whole, so that it can be copied.
 fn wrapped(text: &str, first: &str, rest: &str) -> String {
     let mut lines = Vec::new();
     let mut line = String::new();
@@ -126,8 +126,8 @@ fn wrapped(text: &str, first: &str, rest: &str) -> String {
     lines.join("\n")
 }
 
-/// A command line with a shell's continuations, so that it can be pasted as it stands.
-fn continued(text: &str) -> String {
+/// Wraps a command with shell continuations, so that it can be pasted.
+fn with_continuations(text: &str) -> String {
     let first = format!("{TEXT_INDENT}$ ");
     let rest = format!("{TEXT_INDENT}    ");
     wrapped(text, &first, &rest).replace('\n', " \\\n")
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_lines_are_broken_and_long_words_are_not() {
+    fn wraps_long_lines_but_not_long_words() {
         let text = format!("{} {}", "word ".repeat(30), "x".repeat(200));
         let lines = wrapped(&text, "", "  ");
         assert!(
@@ -160,8 +160,8 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_command_can_be_pasted() {
-        let typed = continued(&"regauthctl --flag ".repeat(10));
+    fn a_wrapped_command_can_be_pasted() {
+        let typed = with_continuations(&"regauthctl --flag ".repeat(10));
         assert!(typed.lines().count() > 1);
         assert!(typed.lines().rev().skip(1).all(|line| line.ends_with(" \\")));
     }

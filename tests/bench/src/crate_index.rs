@@ -1,5 +1,6 @@
-//! What the registry has: crates as large, as many-filed and as deeply nested as real ones, but made here, always the same.
-//! They are made once and kept from run to run.
+//! Generator of the registry's content: a sparse index and crates with realistic sizes, file counts and dependency depth.
+//!
+//! The content is the same on every machine. It is generated once and kept in the target folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,37 +13,37 @@ use serde_json::{Value, json};
 
 use crate::tools;
 
-/// The folder with `index/` and `crates/`, which is filled first when it is not there yet.
-pub(crate) fn shelf() -> PathBuf {
-    let folder = tools::tools().join("shelf-1");
+/// Folder with `index/` and `crates/`. The first call generates it.
+pub(crate) fn folder() -> PathBuf {
+    let folder = tools::cache_folder().join("crate-index-1");
     if !folder.exists() {
-        eprintln!("making {MANY} crates, once");
+        eprintln!("generating {LARGE_PROJECT_CRATES} crates for this and later runs");
         let unfinished = folder.with_extension("unfinished");
         let _ = fs::remove_dir_all(&unfinished);
         let mut rng = Rng::with_seed(507);
-        for recipe in few().into_iter().chain(many(&mut rng)) {
-            put(&unfinished, &recipe, &mut rng);
+        for recipe in small_project().into_iter().chain(large_project(&mut rng)) {
+            write_crate(&unfinished, &recipe, &mut rng);
         }
         fs::rename(&unfinished, &folder).unwrap();
     }
     folder
 }
 
-/// What a project depends on, to need all of [`MANY`] crates.
-pub(crate) fn roots_of_many() -> Vec<String> {
-    (0..FIRST_LAYER).map(name_of).collect()
+/// Direct dependencies of a project that needs all [`LARGE_PROJECT_CRATES`] crates.
+pub(crate) fn large_project_dependencies() -> Vec<String> {
+    (0..FIRST_LAYER_SIZE).map(name_of).collect()
 }
 
-/// A crate to be made.
+/// Description of a crate to generate.
 struct Recipe {
     name: String,
-    /// Of its archive, in bytes.
-    length: usize,
+    /// Approximate size of the archive in bytes.
+    size: usize,
     dependencies: Vec<String>,
 }
 
-/// What `serde` with its macros and `regex` come to, each about as large as it really is.
-fn few() -> Vec<Recipe> {
+/// `serde` with its macros, `regex` and their dependencies, with about their real sizes.
+fn small_project() -> Vec<Recipe> {
     let table: [(&str, usize, &[&str]); 12] = [
         ("serde", 80, &["serde_core", "serde_derive"]),
         ("serde_core", 63, &[]),
@@ -63,31 +64,33 @@ fn few() -> Vec<Recipe> {
     ];
     let recipe = |(name, kilobytes, dependencies): (&str, usize, &[&str])| Recipe {
         name: name.to_owned(),
-        length: kilobytes * 1000,
+        size: kilobytes * 1000,
         dependencies: dependencies.iter().copied().map(str::to_owned).collect(),
     };
     table.into_iter().map(recipe).collect()
 }
 
-/// Layers of crates, each needing some of the next: what a lock file of a large program looks like.
-fn many(rng: &mut Rng) -> Vec<Recipe> {
-    let mut weights: Vec<f64> = (0..MANY).map(|_| weight(rng)).collect();
+/// Layers of crates that depend on the next layer, as in the lock file of a large program.
+fn large_project(rng: &mut Rng) -> Vec<Recipe> {
+    let mut weights: Vec<f64> = (0..LARGE_PROJECT_CRATES).map(|_| weight(rng)).collect();
     let sum: f64 = weights.iter().sum();
-    weights.iter_mut().for_each(|weight| *weight *= MANY_LENGTH / sum);
+    weights
+        .iter_mut()
+        .for_each(|weight| *weight *= LARGE_PROJECT_SIZE / sum);
     let mut recipes: Vec<Recipe> = weights
         .iter()
         .enumerate()
-        .map(|(number, length)| Recipe {
+        .map(|(number, size)| Recipe {
             name: name_of(number),
-            length: *length as usize,
+            size: *size as usize,
             dependencies: Vec::new(),
         })
         .collect();
-    for number in FIRST_LAYER..MANY {
-        // Somebody of the layer before needs it, and perhaps somebody else.
-        let earlier = number.saturating_sub(LAYER);
+    for number in FIRST_LAYER_SIZE..LARGE_PROJECT_CRATES {
+        // One crate of the layer before depends on it, and one random earlier crate.
+        let earlier = number.saturating_sub(LAYER_SIZE);
         for dependent in [
-            rng.usize(earlier..earlier + LAYER.min(number - earlier)),
+            rng.usize(earlier..earlier + LAYER_SIZE.min(number - earlier)),
             rng.usize(0..number),
         ] {
             let name = name_of(number);
@@ -99,14 +102,14 @@ fn many(rng: &mut Rng) -> Vec<Recipe> {
     recipes
 }
 
-/// Most crates are small and a few are huge: log-normal, as the lengths of real ones are.
+/// Random weight of a crate size: log-normal, as real crate sizes are, with few large ones.
 fn weight(rng: &mut Rng) -> f64 {
     let normal: f64 = (0..12).map(|_| rng.f64()).sum::<f64>() - 6.0;
     (1.4 * normal).exp().min(60.0)
 }
 
-/// Puts a crate on the shelf, with the older versions that an index keeps forever.
-fn put(folder: &Path, recipe: &Recipe, rng: &mut Rng) {
+/// Writes the archive of the newest version, and an index file with all versions, as real indexes keep them.
+fn write_crate(folder: &Path, recipe: &Recipe, rng: &mut Rng) {
     let versions = rng.usize(1..60);
     let newest = format!("1.{versions}.0");
     let archive = archive(recipe, &newest, rng);
@@ -125,8 +128,8 @@ fn put(folder: &Path, recipe: &Recipe, rng: &mut Rng) {
         })
         .collect();
     write(&folder.join("index").join(index_path(&recipe.name)), lines.as_bytes());
-    let place = folder.join("crates").join(&recipe.name).join(newest);
-    write(&place.join("download"), &archive);
+    let download = folder.join("crates").join(&recipe.name).join(newest);
+    write(&download.join("download"), &archive);
 }
 
 fn dependency(name: &str) -> Value {
@@ -136,7 +139,7 @@ fn dependency(name: &str) -> Value {
     })
 }
 
-/// A `.crate` of about the wanted length: a manifest, and files of some ten kilobytes each.
+/// Archive of about the wanted size: a manifest, and source files of some ten kilobytes each.
 fn archive(recipe: &Recipe, version: &str, rng: &mut Rng) -> Vec<u8> {
     let root = format!("{}-{version}", recipe.name);
     let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::default()));
@@ -147,7 +150,7 @@ fn archive(recipe: &Recipe, version: &str, rng: &mut Rng) -> Vec<u8> {
     append(&mut archive, &format!("{root}/Cargo.toml"), manifest.as_bytes());
     append(&mut archive, &format!("{root}/src/lib.rs"), b"#![no_std]\n");
     let mut number = 0;
-    while archive.get_ref().get_ref().len() < recipe.length {
+    while archive.get_ref().get_ref().len() < recipe.size {
         append(
             &mut archive,
             &format!("{root}/src/part_{number}.rs"),
@@ -165,7 +168,7 @@ fn append(archive: &mut tar::Builder<GzEncoder<Vec<u8>>>, path: &str, contents: 
     archive.append_data(&mut header, path, contents).unwrap();
 }
 
-/// Text that compresses about as well as source code does, to a quarter.
+/// Random text that compresses to about a quarter, as source code does.
 fn source(rng: &mut Rng) -> String {
     let mut text = String::new();
     for _ in 0..rng.usize(100..500) {
@@ -181,7 +184,7 @@ fn write(path: &Path, contents: &[u8]) {
     fs::write(path, contents).unwrap();
 }
 
-/// Where the Cargo book puts a crate's file in an index; no name here is shorter than four letters but `syn`.
+/// Path of a crate in the index (The Cargo Book, "Index Format"). Only `syn` has fewer than four letters.
 fn index_path(name: &str) -> String {
     match name.len() {
         3 => format!("3/{}/{name}", &name[..1]),
@@ -193,14 +196,14 @@ fn name_of(number: usize) -> String {
     format!("part-{number:03}")
 }
 
-/// How many crates a large program needs.
-pub(crate) const MANY: usize = 507;
+/// Number of crates of the large project.
+const LARGE_PROJECT_CRATES: usize = 507;
 
-/// Of all their archives, in bytes.
-const MANY_LENGTH: f64 = 81e6;
+/// Size of all their archives in bytes.
+const LARGE_PROJECT_SIZE: f64 = 81e6;
 
-const FIRST_LAYER: usize = 30;
-const LAYER: usize = 48;
+const FIRST_LAYER_SIZE: usize = 30;
+const LAYER_SIZE: usize = 48;
 
 const WORDS: &[&str] = &[
     "token", "stream", "buffer", "index", "frame", "state", "parser", "value", "entry", "header", "request", "origin",

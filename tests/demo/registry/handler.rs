@@ -1,4 +1,4 @@
-//! What the registry answers, and its list of visits. No I/O: a request in, a response out.
+//! Request handler of the registry: index, downloads and 401, with a record of every request. No I/O.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,85 +11,85 @@ use hyper::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Request, Response, StatusCode};
 use serde_json::json;
 
-/// The value of `Authorization` for a name and a token (RFC 7617).
+/// Value of `Authorization` for a user name and a token (RFC 7617).
 pub(crate) fn basic(username: &str, token: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{username}:{token}")))
 }
 
-/// On what terms the registry gives out files.
-pub(crate) struct Terms {
-    /// The one good value of `Authorization`.
+/// Access rules of the registry.
+pub(crate) struct AccessRules {
+    /// The only accepted value of `Authorization`.
     pub(crate) authorization: String,
-    /// Whether `config.json` says `auth-required`. If not, cargo sends its own token to nothing but `config.json`; if
-    /// so, cargo stops inside itself for want of a token of its own, whatever a proxy would add.
+    /// Value of `auth-required` in `config.json`. If true, cargo without a token of its own fails before it sends a
+    /// request, so a proxy cannot help. If false, cargo sends its own token for `config.json` only.
     pub(crate) auth_required: bool,
 }
 
-/// A packaged crate, as `cargo package` made it.
+/// Packaged crate, as `cargo package` makes it.
 pub(crate) struct Crate {
-    /// Its name; four letters or more.
+    /// Name, four letters or more.
     pub(crate) name: String,
-    /// Its version.
+    /// Version.
     pub(crate) version: String,
-    /// The `.crate` file.
+    /// Content of the `.crate` file.
     pub(crate) archive: Vec<u8>,
 }
 
-/// One request that the registry saw.
+/// Request that the registry received, with its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Visit {
-    /// The method and the path.
-    pub(crate) request: String,
-    /// What came as `Authorization`.
+pub(crate) struct RecordedRequest {
+    /// Method and path.
+    pub(crate) line: String,
+    /// Value of `Authorization`.
     pub(crate) authorization: Option<String>,
-    /// What it was answered.
+    /// Status of the answer.
     pub(crate) status: u16,
 }
 
-/// The crates, who may have them, and who asked.
-pub(super) struct Shelf {
+/// Files of the registry, the accepted credential and the recorded requests.
+pub(super) struct Handler {
     files: BTreeMap<String, Bytes>,
     authorization: Mutex<String>,
-    visits: Mutex<Vec<Visit>>,
+    requests: Mutex<Vec<RecordedRequest>>,
 }
 
-impl Shelf {
-    pub(super) fn new(origin: &str, terms: Terms, crates: Vec<Crate>) -> Self {
+impl Handler {
+    pub(super) fn new(origin: &str, rules: AccessRules, crates: Vec<Crate>) -> Self {
         let downloads = format!("{origin}/crates");
-        let config = json!({ "dl": downloads, "api": origin, "auth-required": terms.auth_required });
+        let config = json!({ "dl": downloads, "api": origin, "auth-required": rules.auth_required });
         let mut files = BTreeMap::from([("/index/config.json".to_owned(), Bytes::from(config.to_string()))]);
-        for one in crates {
-            files.insert(index_path(&one.name), Bytes::from(index_line(&one)));
-            let download = format!("/crates/{}/{}/download", one.name, one.version);
-            files.insert(download, Bytes::from(one.archive));
+        for krate in crates {
+            files.insert(index_path(&krate.name), Bytes::from(index_line(&krate)));
+            let download = format!("/crates/{}/{}/download", krate.name, krate.version);
+            files.insert(download, Bytes::from(krate.archive));
         }
         Self {
             files,
-            authorization: Mutex::new(terms.authorization),
-            visits: Mutex::default(),
+            authorization: Mutex::new(rules.authorization),
+            requests: Mutex::default(),
         }
     }
 
-    pub(super) fn change_authorization(&self, authorization: &str) {
-        authorization.clone_into(&mut locked(&self.authorization));
+    pub(super) fn set_authorization(&self, authorization: &str) {
+        authorization.clone_into(&mut lock(&self.authorization));
     }
 
-    pub(super) fn visits(&self) -> Vec<Visit> {
-        std::mem::take(&mut locked(&self.visits))
+    pub(super) fn take_requests(&self) -> Vec<RecordedRequest> {
+        std::mem::take(&mut lock(&self.requests))
     }
 
     pub(super) fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         let given = request.headers().get(AUTHORIZATION);
         let given = given.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let path = request.uri().path();
-        let welcome = given.as_deref() == Some(locked(&self.authorization).as_str());
+        let authorized = given.as_deref() == Some(lock(&self.authorization).as_str());
         let response = match self.files.get(path) {
-            _ if !welcome => unauthorized(),
+            _ if !authorized => unauthorized(),
             Some(file) => Response::new(Full::new(file.clone())),
-            None => plain(StatusCode::NOT_FOUND, "no such file in this registry\n"),
+            None => plain(StatusCode::NOT_FOUND, "file not found in this registry\n"),
         };
-        locked(&self.visits).push(Visit {
-            request: format!("{} {path}", request.method()),
+        lock(&self.requests).push(RecordedRequest {
+            line: format!("{} {path}", request.method()),
             authorization: given,
             status: response.status().as_u16(),
         });
@@ -100,7 +100,7 @@ impl Shelf {
 fn unauthorized() -> Response<Full<Bytes>> {
     let mut response = plain(
         StatusCode::UNAUTHORIZED,
-        "this registry is for colleagues: name and token, please\n",
+        "this registry requires a user name and a token\n",
     );
     let challenge = HeaderValue::from_static("Basic realm=\"corp\"");
     response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
@@ -113,21 +113,21 @@ fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
     response
 }
 
-/// The Cargo Book, "Index Format": names of four letters and more.
+/// Path in the index for names of four letters or more (The Cargo Book, "Index Format").
 fn index_path(name: &str) -> String {
     let pair = |start: usize| name.get(start..start + 2).unwrap_or_default();
     format!("/index/{}/{}/{name}", pair(0), pair(2))
 }
 
-fn index_line(one: &Crate) -> String {
+fn index_line(krate: &Crate) -> String {
     let line = json!({
-        "name": one.name, "vers": one.version, "deps": [], "features": {}, "yanked": false,
-        "cksum": sha256(&one.archive),
+        "name": krate.name, "vers": krate.version, "deps": [], "features": {}, "yanked": false,
+        "cksum": sha256(&krate.archive),
     });
     format!("{line}\n")
 }
 
-/// In hexadecimal. rustls has the function, so the demo needs no crate for it.
+/// SHA-256 in hexadecimal. rustls contains the function, so the demo needs no further crate.
 fn sha256(bytes: &[u8]) -> String {
     use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
     let rustls::SupportedCipherSuite::Tls13(suite) = TLS13_AES_128_GCM_SHA256 else {
@@ -137,7 +137,7 @@ fn sha256(bytes: &[u8]) -> String {
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sha256_is_that_of_fips_180() {
+    fn sha256_matches_the_fips_180_example() {
         assert_eq!(
             sha256(b"abc"),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -154,18 +154,18 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_given_without_the_right_authorization() {
-        let terms = Terms {
+    fn serves_files_only_with_the_accepted_authorization() {
+        let rules = AccessRules {
             authorization: "Basic right".to_owned(),
             auth_required: false,
         };
-        let shelf = Shelf::new("https://x", terms, Vec::new());
+        let handler = Handler::new("https://x", rules, Vec::new());
         let status = |path: &str, authorization: Option<&str>| {
             let mut request = Request::get(path);
             if let Some(value) = authorization {
                 request = request.header(AUTHORIZATION, value);
             }
-            shelf.answer(&request.body(()).unwrap()).status().as_u16()
+            handler.answer(&request.body(()).unwrap()).status().as_u16()
         };
         for path in ["/index/config.json", "/index/gr/ee/greeting", "/nowhere"] {
             assert_eq!(status(path, None), 401);
@@ -173,10 +173,10 @@ mod tests {
         }
         assert_eq!(status("/index/config.json", Some("Basic right")), 200);
         assert_eq!(status("/nowhere", Some("Basic right")), 404);
-        shelf.change_authorization("Basic new");
+        handler.set_authorization("Basic new");
         assert_eq!(status("/index/config.json", Some("Basic right")), 401);
         assert_eq!(status("/index/config.json", Some("Basic new")), 200);
-        assert_eq!(shelf.visits().len(), 10);
-        assert!(shelf.visits().is_empty());
+        assert_eq!(handler.take_requests().len(), 10);
+        assert!(handler.take_requests().is_empty());
     }
 }

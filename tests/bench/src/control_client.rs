@@ -1,4 +1,4 @@
-//! A daemon's control socket, spoken to directly: starting regauthctl ten times a second would be measured as well.
+//! Client for a daemon's control socket. A regauthctl process for each of ten rotations a second would add to the load.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -6,15 +6,15 @@ use std::os::unix::net::UnixStream;
 use regauth_tests::daemon::Daemon;
 use serde_json::{Value, json};
 
-use crate::origin;
+use crate::registry;
 
-/// Replaces the registry's token by the one of this number.
+/// Rotates the token of a registry to [`registry::TOKEN_PREFIX`] followed by a number.
 ///
 /// # Panics
-/// With the daemon's words, when it refuses.
-pub(crate) fn rotate(daemon: &Daemon, registry: &str, number: usize) {
-    let token = format!("{}{number}", origin::TOKEN);
-    let request = json!({ "v": 1, "method": "rotate", "name": registry, "token": token });
+/// If the daemon refuses, with its answer.
+pub(crate) fn rotate(daemon: &Daemon, name: &str, number: usize) {
+    let token = format!("{}{number}", registry::TOKEN_PREFIX);
+    let request = json!({ "v": 1, "method": "rotate", "name": name, "token": token });
     let stream = UnixStream::connect(daemon.home().join("run/control.sock")).unwrap();
     let mut lines = BufReader::new(&stream).lines();
     let greeting = lines.next().unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! The other proxies, each set up as well as it can be, as far as they are at hand.
+//! Other intercepting proxies, as far as they are installed, each configured for speed.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,29 +9,29 @@ use std::process::Command;
 use regauth_tests::client;
 use regauth_tests::process::Process;
 
-use crate::contender::Contender;
-use crate::origin::{self, Origin};
+use crate::candidate::Candidate;
+use crate::registry::{self, TestRegistry};
 use crate::tools;
 
-/// A proxy that is not ours.
+/// Another proxy that can be started.
 #[derive(Clone, Debug)]
-pub(crate) struct Peer {
+pub(crate) struct OtherProxy {
     program: PathBuf,
-    launch: fn(&Place<'_>) -> Contender,
+    launch: fn(&LaunchContext<'_>) -> Candidate,
 }
 
-/// All that is needed to start one.
-struct Place<'a> {
+/// Inputs for starting a proxy.
+struct LaunchContext<'a> {
     program: &'a Path,
-    origin: &'a Origin,
+    registry: &'a TestRegistry,
     folder: &'a Path,
 }
 
-impl Peer {
-    /// The hudsucker program, which is built from source.
+impl OtherProxy {
+    /// Builds the hudsucker program.
     ///
     /// # Errors
-    /// When it cannot be built.
+    /// The build failed.
     pub(crate) fn hudsucker() -> anyhow::Result<Self> {
         Ok(Self {
             program: tools::hudsucker()?,
@@ -39,7 +39,7 @@ impl Peer {
         })
     }
 
-    /// mitmproxy, when it is installed.
+    /// Finds mitmproxy, if it is installed.
     pub(crate) fn mitmproxy() -> Option<Self> {
         Some(Self {
             program: installed("mitmdump")?,
@@ -47,7 +47,7 @@ impl Peer {
         })
     }
 
-    /// Squid, when it is installed.
+    /// Finds Squid, if it is installed.
     pub(crate) fn squid() -> Option<Self> {
         Some(Self {
             program: installed("squid")?,
@@ -55,46 +55,46 @@ impl Peer {
         })
     }
 
-    /// Starts it.
-    pub(crate) fn start(&self, origin: &Origin, folder: &Path) -> Contender {
-        (self.launch)(&Place {
+    /// Starts the proxy with its files in a folder.
+    pub(crate) fn start(&self, registry: &TestRegistry, folder: &Path) -> Candidate {
+        (self.launch)(&LaunchContext {
             program: &self.program,
-            origin,
+            registry,
             folder,
         })
     }
 }
 
 fn installed(program: &str) -> Option<PathBuf> {
-    let found = tools::in_path(program);
+    let found = tools::find_in_path(program);
     if found.is_none() {
-        eprintln!("{program} is not installed: left out");
+        eprintln!("skipped {program}: not installed");
     }
     found
 }
 
-/// TLS by rustls with aws-lc-rs, HTTP/2 on both sides, leaves cached.
-fn hudsucker(place: &Place<'_>) -> Contender {
-    let roots = place.folder.join("hudsucker.pem");
-    let log = place.folder.join("hudsucker.log");
-    // An address of one that has ended would be found in its log.
+/// Starts the hudsucker program: rustls with aws-lc-rs, HTTP/2 on both sides, cached leaf certificates.
+fn hudsucker(context: &LaunchContext<'_>) -> Candidate {
+    let roots = context.folder.join("hudsucker.pem");
+    let log = context.folder.join("hudsucker.log");
+    // Otherwise the code below could read the address of an earlier process from the log.
     let _ = fs::remove_file(&log);
-    let mut command = client::command(place.program, place.folder);
+    let mut command = client::command(context.program, context.folder);
     command
-        .args([origin::HOST, &authorization()])
-        .args([&place.origin.roots(), &roots]);
+        .args([registry::HOST, &authorization()])
+        .args([&context.registry.roots(), &roots]);
     let mut process = Process::spawn(HUDSUCKER, &mut command, &log);
-    let address: SocketAddr = process.wait_until("its address", || {
-        let said = fs::read_to_string(&log).ok()?;
-        said.lines()
+    let address: SocketAddr = process.wait_until("hudsucker's address", || {
+        let text = fs::read_to_string(&log).ok()?;
+        text.lines()
             .find_map(|line| line.strip_prefix("listening on ")?.parse().ok())
     });
-    Contender::peer(HUDSUCKER, format!("http://{address}"), roots, process)
+    Candidate::other_proxy(HUDSUCKER, format!("http://{address}"), roots, process)
 }
 
-/// With the add-on that people have for this purpose.
-fn mitmproxy(place: &Place<'_>) -> Contender {
-    let folder = place.folder.join(MITMPROXY);
+/// Starts mitmproxy with an add-on that sets the header.
+fn mitmproxy(context: &LaunchContext<'_>) -> Candidate {
+    let folder = context.folder.join(MITMPROXY);
     fs::create_dir_all(&folder).unwrap();
     let addon = folder.join("attach.py");
     let attach = format!(
@@ -104,24 +104,24 @@ fn mitmproxy(place: &Place<'_>) -> Contender {
     fs::write(&addon, attach).unwrap();
     let port = free_port();
     let setting = |name: &str, value: &Path| format!("{name}={}", value.display());
-    let mut command = client::command(place.program, &folder);
+    let mut command = client::command(context.program, &folder);
     command
         .args(["--quiet", "--mode", &format!("regular@127.0.0.1:{port}")])
-        .args(["--allow-hosts", &format!("^{}:", origin::HOST.replace('.', r"\."))])
+        .args(["--allow-hosts", &format!("^{}:", registry::HOST.replace('.', r"\."))])
         .arg("--scripts")
         .arg(&addon)
         .args(["--set", &setting("confdir", &folder)])
         .args([
             "--set",
-            &setting("ssl_verify_upstream_trusted_ca", &place.origin.roots()),
+            &setting("ssl_verify_upstream_trusted_ca", &context.registry.roots()),
         ]);
     let process = Process::spawn(MITMPROXY, &mut command, &folder.join("log"));
-    listening(MITMPROXY, port, folder.join("mitmproxy-ca-cert.pem"), process)
+    wait_until_listening(MITMPROXY, port, folder.join("mitmproxy-ca-cert.pem"), process)
 }
 
-/// With ssl-bump for the registry's host and splice for all others, and no cache.
-fn squid(place: &Place<'_>) -> Contender {
-    let folder = place.folder.join(SQUID);
+/// Starts Squid without a cache: ssl-bump for the registry's host, splice for all others.
+fn squid(context: &LaunchContext<'_>) -> Candidate {
+    let folder = context.folder.join(SQUID);
     fs::create_dir_all(&folder).unwrap();
     let [certificate, key] = ["ca.pem", "ca.key"].map(|name| folder.join(name));
     let mut openssl = client::command("openssl", &folder);
@@ -142,8 +142,8 @@ fn squid(place: &Place<'_>) -> Contender {
         .arg("-out")
         .arg(&certificate);
     client::run(&mut openssl).succeeds();
-    let minter = place.program.with_file_name("../lib/squid/security_file_certgen");
-    let mut database = Command::new(&minter);
+    let certificate_helper = context.program.with_file_name("../lib/squid/security_file_certgen");
+    let mut database = Command::new(&certificate_helper);
     database
         .args(["-c", "-s"])
         .arg(folder.join("leaves"))
@@ -155,62 +155,62 @@ fn squid(place: &Place<'_>) -> Contender {
     let configuration = folder.join("squid.conf");
     fs::write(
         &configuration,
-        squid_configuration(&folder, &minter, &place.origin.roots(), port),
+        squid_configuration(&folder, &certificate_helper, &context.registry.roots(), port),
     )
     .unwrap();
     if rustix::process::geteuid().is_root() {
-        // As root it becomes somebody else, to whom all this must belong.
-        let reachable = fs::Permissions::from_mode(0o711);
-        fs::set_permissions(place.folder, reachable).unwrap();
+        // Started by root, Squid runs as `nobody`, which must own these files.
+        let traversable = fs::Permissions::from_mode(0o711);
+        fs::set_permissions(context.folder, traversable).unwrap();
         let mut chown = client::command("chown", &folder);
-        client::run(chown.args(["-R", USER]).arg(&folder)).succeeds();
+        client::run(chown.args(["-R", SQUID_USER]).arg(&folder)).succeeds();
     }
-    let mut command = client::command(place.program, &folder);
+    let mut command = client::command(context.program, &folder);
     command.args(["--foreground", "-f"]).arg(&configuration);
     let process = Process::spawn(SQUID, &mut command, &folder.join("log"));
-    listening(SQUID, port, certificate, process).without_h2()
+    wait_until_listening(SQUID, port, certificate, process).http1_only()
 }
 
-fn squid_configuration(folder: &Path, minter: &Path, roots: &Path, port: u16) -> String {
-    let [folder, minter, roots] = [folder, minter, roots].map(Path::display);
+fn squid_configuration(folder: &Path, certificate_helper: &Path, roots: &Path, port: u16) -> String {
+    let [folder, certificate_helper, roots] = [folder, certificate_helper, roots].map(Path::display);
     let value = authorization();
-    let host = origin::HOST;
+    let host = registry::HOST;
     format!(
         "http_port 127.0.0.1:{port} ssl-bump tls-cert={folder}/ca.pem tls-key={folder}/ca.key \
          generate-host-certificates=on dynamic_cert_mem_cache_size=4MB\n\
-         sslcrtd_program {minter} -s {folder}/leaves -M 4MB\n\
+         sslcrtd_program {certificate_helper} -s {folder}/leaves -M 4MB\n\
          acl hello at_step SslBump1\nacl registry ssl::server_name {host}\n\
          ssl_bump peek hello\nssl_bump bump registry\nssl_bump splice all\n\
          tls_outgoing_options cafile={roots}\n\
          request_header_access Authorization deny all\nrequest_header_add Authorization \"{value}\" all\n\
          http_access allow all\ncache deny all\naccess_log none\ncache_log {folder}/cache.log\n\
          pid_filename {folder}/squid.pid\ncoredump_dir {folder}\nshutdown_lifetime 1 seconds\n\
-         cache_effective_user {USER}\nmax_filedescriptors 16384\n"
+         cache_effective_user {SQUID_USER}\nmax_filedescriptors 16384\n"
     )
 }
 
-fn listening(name: &str, port: u16, roots: PathBuf, mut process: Process) -> Contender {
-    process.wait_until("its port", || {
+fn wait_until_listening(name: &str, port: u16, roots: PathBuf, mut process: Process) -> Candidate {
+    process.wait_until("the proxy's port", || {
         (TcpStream::connect(("127.0.0.1", port)).is_ok() && roots.exists()).then_some(())
     });
-    Contender::peer(name, format!("http://127.0.0.1:{port}"), roots, process)
+    Candidate::other_proxy(name, format!("http://127.0.0.1:{port}"), roots, process)
 }
 
-/// For programs that can neither pick a port and say so nor take over a socket.
+/// Free port, for programs that can neither report a port that they chose nor inherit a socket.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
 
 fn authorization() -> String {
-    format!("Bearer {}0", origin::TOKEN)
+    format!("Bearer {}0", registry::TOKEN_PREFIX)
 }
 
-/// The columns of peers.
+/// Names of the other proxies in the table.
 pub(crate) const NAMES: &[&str] = &[HUDSUCKER, MITMPROXY, SQUID];
 
 const HUDSUCKER: &str = "hudsucker";
 const MITMPROXY: &str = "mitmproxy";
 const SQUID: &str = "squid";
-/// Who Squid is when root starts it.
-const USER: &str = "nobody";
+/// User of Squid if root starts it.
+const SQUID_USER: &str = "nobody";

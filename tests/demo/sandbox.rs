@@ -1,7 +1,7 @@
-//! The stage: one folder for everything, and the clean environment that every process of the story gets.
+//! Sandbox of the demo: one temporary folder and a clean environment for every process.
 //!
-//! Nothing of the person's own set-up takes part: no proxy, no CA, no cargo or git configuration, no credential. In
-//! particular a `NO_PROXY` that names localhost would send cargo past regauthd.
+//! The user's own proxy, CA, cargo and git configuration and credentials do not reach the processes. In particular, a
+//! `NO_PROXY` that names localhost would make cargo bypass regauthd.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,62 +11,62 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::telling::Telling;
+use crate::terminal::Terminal;
 
-/// Where the story happens. Dropping it removes the folder.
-pub(crate) struct Stage {
-    pub(crate) telling: Telling,
+/// Temporary folder, environment and output of the demo. Dropping it removes the folder.
+pub(crate) struct Sandbox {
+    pub(crate) terminal: Terminal,
     folder: Folder,
     environment: Vec<(OsString, OsString)>,
     transcript: String,
 }
 
-impl Stage {
-    /// An empty folder and a clean environment.
-    pub(crate) fn set(telling: Telling) -> anyhow::Result<Self> {
-        let folder = Folder::create().context("no folder for temporary files")?;
+impl Sandbox {
+    /// Creates the folder and computes the environment.
+    pub(crate) fn create(terminal: Terminal) -> anyhow::Result<Self> {
+        let folder = Folder::create().context("cannot create a temporary folder")?;
         for name in ["home", "cargo-home", "project"] {
             fs::create_dir(folder.0.join(name))?;
         }
         Ok(Self {
-            telling,
+            terminal,
             environment: environment(&folder.0),
             folder,
             transcript: String::new(),
         })
     }
 
-    /// The folder that the story calls `$DEMO`.
+    /// Temporary folder, shown as `$DEMO`.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder.0
     }
 
-    /// `CARGO_HOME`.
+    /// Folder in `CARGO_HOME`.
     pub(crate) fn cargo_home(&self) -> PathBuf {
         self.folder.0.join("cargo-home")
     }
 
-    /// The project that a person builds.
+    /// Folder of the project that the demo builds.
     pub(crate) fn project(&self) -> PathBuf {
         self.folder.0.join("project")
     }
 
-    /// `REGAUTH_HOME`.
+    /// Folder in `REGAUTH_HOME`.
     pub(crate) fn regauth_home(&self) -> PathBuf {
         self.folder.0.join("regauth")
     }
 
-    /// The registry's CA certificate, as a company hands it to its people.
+    /// File with the company's CA certificate, as a company gives it to its employees.
     pub(crate) fn company_ca(&self) -> PathBuf {
         self.folder.0.join("company-ca.pem")
     }
 
-    /// All that regauthd prints.
+    /// File with everything that regauthd prints.
     pub(crate) fn log(&self) -> PathBuf {
         self.folder.0.join("regauthd.log")
     }
 
-    /// The last lines of regauthd's log; empty when there is none.
+    /// Last twelve lines of regauthd's log, or an empty string without a log.
     pub(crate) fn log_tail(&self) -> String {
         let log = fs::read(self.log()).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
@@ -81,29 +81,29 @@ impl Stage {
             .join("\n")
     }
 
-    /// The variables that every process of the story gets, and no others.
+    /// Complete environment of every process in the demo.
     pub(crate) fn environment(&self) -> &[(OsString, OsString)] {
         &self.environment
     }
 
-    /// Everything that the commands have printed so far.
+    /// Output of all commands so far.
     pub(crate) fn transcript(&self) -> &str {
         &self.transcript
     }
 
-    /// Adds what a command printed.
-    pub(crate) fn remember(&mut self, output: &str) {
+    /// Appends the output of a command to the transcript.
+    pub(crate) fn append_to_transcript(&mut self, output: &str) {
         self.transcript.push_str(output);
     }
 
-    /// A text with the folder's long name replaced by `$DEMO`.
-    pub(crate) fn shortened(&self, text: &str) -> String {
+    /// Replaces the path of the temporary folder by `$DEMO`.
+    pub(crate) fn shorten(&self, text: &str) -> String {
         text.replace(&self.folder.0.to_string_lossy().into_owned(), "$DEMO")
     }
 }
 
 fn environment(folder: &Path) -> Vec<(OsString, OsString)> {
-    let mut variables: Vec<(OsString, OsString)> = KEPT
+    let mut variables: Vec<(OsString, OsString)> = INHERITED
         .iter()
         .filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?)))
         .collect();
@@ -114,7 +114,7 @@ fn environment(folder: &Path) -> Vec<(OsString, OsString)> {
     if let Some(rustup) = rustup_home() {
         set("RUSTUP_HOME", rustup);
     }
-    // The toolchain's own rustc: a shim of a version manager would look for its files in the person's home.
+    // The toolchain's own rustc: the shim of a version manager would read files in the user's home.
     let rustc = Path::new(&crate::command::cargo()).with_file_name("rustc");
     if rustc.is_file() {
         set("RUSTC", rustc);
@@ -122,24 +122,24 @@ fn environment(folder: &Path) -> Vec<(OsString, OsString)> {
     variables
 }
 
-/// Where rustup keeps toolchains, which must go on working although `HOME` is another.
+/// Folder of rustup's toolchains. rustup would not find it, since `HOME` is another folder in the sandbox.
 fn rustup_home() -> Option<PathBuf> {
-    let usual = || Some(Path::new(&std::env::var_os("HOME")?).join(".rustup"));
+    let default = || Some(Path::new(&std::env::var_os("HOME")?).join(".rustup"));
     let given = std::env::var_os("RUSTUP_HOME").map(PathBuf::from);
-    given.or_else(usual).filter(|folder| folder.is_dir())
+    given.or_else(default).filter(|folder| folder.is_dir())
 }
 
-/// A folder that is removed when dropped, even while a killed process still writes its last file.
+/// Temporary folder. Dropping it removes the folder and retries for 2 s, while killed processes write their last files.
 struct Folder(PathBuf);
 
 impl Folder {
-    /// Below the platform's temporary folder, or `/tmp` where that name is too long for a Unix socket.
+    /// Creates it in the platform's temporary folder, or in `/tmp` if that path is too long for a Unix socket.
     fn create() -> io::Result<Self> {
-        // cargo prints the real path; on macOS the temporary folder is behind a link.
-        let usual = std::env::temp_dir().canonicalize()?;
+        // cargo prints the real path. On macOS, the path of the temporary folder contains a symlink.
+        let default = std::env::temp_dir().canonicalize()?;
         let too_long =
-            usual.as_os_str().len() + PREFIX.len() + "XXXXXX/regauth/run/control.sock".len() > MAX_SOCKET_PATH;
-        let base = if too_long { PathBuf::from("/tmp") } else { usual };
+            default.as_os_str().len() + PREFIX.len() + "XXXXXX/regauth/run/control.sock".len() > MAX_SOCKET_PATH;
+        let base = if too_long { PathBuf::from("/tmp") } else { default };
         let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(base)?;
         Ok(Self(folder.keep()))
     }
@@ -161,8 +161,8 @@ const PREFIX: &str = "regauth-demo-";
 /// `sun_path` has 104 bytes on macOS and 108 on Linux, one of them for the final NUL.
 const MAX_SOCKET_PATH: usize = 100;
 
-/// What a compiler, a linker and a terminal need. No proxy, certificate or credential variable is among them.
-const KEPT: &[&str] = &[
+/// Variables that a compiler, a linker and a terminal need. None of them sets a proxy, a certificate or a credential.
+const INHERITED: &[&str] = &[
     "PATH",
     "TMPDIR",
     "LANG",

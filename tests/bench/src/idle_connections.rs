@@ -1,4 +1,4 @@
-//! Clients that are connected and say nothing more.
+//! Idle client connections through a proxy, and the time of a first handshake.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,74 +14,74 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::contender::Contender;
-use crate::origin::{HOST, STRANGER};
+use crate::candidate::Candidate;
+use crate::registry::{HOST, UNCONFIGURED_HOST};
 
-/// Idle connections through a proxy, open until dropped.
-pub(crate) struct Idle<T> {
+/// Idle connections through a proxy. Dropping them closes them.
+pub(crate) struct IdleConnections<T> {
     _streams: Vec<T>,
-    _sink: Option<JoinSet<()>>,
+    _server: Option<JoinSet<()>>,
     _runtime: Runtime,
 }
 
-/// This many keep-alive connections that have had one answer each.
-pub(crate) fn intercepted(
-    contender: &Contender,
+/// Opens intercepted keep-alive connections. Each has received one answer.
+pub(crate) fn open_intercepted(
+    candidate: &Candidate,
     authority: &str,
     path: &str,
-    number: usize,
-) -> Idle<TlsStream<TcpStream>> {
+    count: usize,
+) -> IdleConnections<TlsStream<TcpStream>> {
     let runtime = runtime();
-    let tls = trusting(&contender.roots);
-    let proxy = contender.proxy().unwrap();
+    let tls = connector(&candidate.roots);
+    let proxy = candidate.proxy().unwrap();
     let streams = runtime.block_on(async {
         let mut streams = Vec::new();
-        for _ in 0..number {
+        for _ in 0..count {
             let tunnel = connect(&proxy, authority).await;
             let mut stream = handshake(tunnel, &tls).await;
-            ask(&mut stream, authority, path).await;
+            request(&mut stream, authority, path).await;
             streams.push(stream);
         }
         streams
     });
-    Idle {
+    IdleConnections {
         _streams: streams,
-        _sink: None,
+        _server: None,
         _runtime: runtime,
     }
 }
 
-/// This many tunnels to a host that nobody configured and that says nothing.
-pub(crate) fn tunnels(contender: &Contender, number: usize) -> Idle<TcpStream> {
+/// Opens blind tunnels to a host that is not configured. Its server sends nothing.
+pub(crate) fn open_tunnels(candidate: &Candidate, count: usize) -> IdleConnections<TcpStream> {
     let runtime = runtime();
-    let proxy = contender.proxy().unwrap();
-    let (streams, sink) = runtime.block_on(async {
-        let listener = TcpListener::bind((STRANGER, 0)).await.unwrap();
+    let proxy = candidate.proxy().unwrap();
+    let (streams, server) = runtime.block_on(async {
+        let listener = TcpListener::bind((UNCONFIGURED_HOST, 0)).await.unwrap();
         let authority = listener.local_addr().unwrap().to_string();
-        let mut sink = JoinSet::new();
-        sink.spawn(async move {
-            let mut held = Vec::new();
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            let mut accepted = Vec::new();
             while let Ok((stream, _)) = listener.accept().await {
-                held.push(stream);
+                accepted.push(stream);
             }
         });
         let mut streams = Vec::new();
-        for _ in 0..number {
+        for _ in 0..count {
             streams.push(connect(&proxy, &authority).await);
         }
-        (streams, sink)
+        (streams, server)
     });
-    Idle {
+    IdleConnections {
         _streams: streams,
-        _sink: Some(sink),
+        _server: Some(server),
         _runtime: runtime,
     }
 }
 
-/// How long it takes from nothing to TLS that is ready for a request.
-pub(crate) fn first_handshake(contender: &Contender, authority: &str) -> Duration {
-    let tls = trusting(&contender.roots);
-    let proxy = contender.proxy().unwrap();
+/// Measures the time from the TCP connect to the end of the TLS handshake, on a new connection.
+pub(crate) fn time_handshake(candidate: &Candidate, authority: &str) -> Duration {
+    let tls = connector(&candidate.roots);
+    let proxy = candidate.proxy().unwrap();
     runtime().block_on(async {
         let begin = Instant::now();
         handshake(connect(&proxy, authority).await, &tls).await;
@@ -107,12 +107,16 @@ async fn handshake(tunnel: TcpStream, tls: &TlsConnector) -> TlsStream<TcpStream
     tls.connect(name, tunnel).await.unwrap()
 }
 
-async fn ask(stream: &mut TlsStream<TcpStream>, authority: &str, path: &str) {
+async fn request(stream: &mut TlsStream<TcpStream>, authority: &str, path: &str) {
     let request = format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    while !is_whole(&answer) {
-        assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "it broke off");
+    while !is_complete(&answer) {
+        assert_ne!(
+            stream.read_buf(&mut answer).await.unwrap(),
+            0,
+            "the answer is incomplete"
+        );
     }
     assert!(
         answer.starts_with(b"HTTP/1.1 200"),
@@ -121,13 +125,13 @@ async fn ask(stream: &mut TlsStream<TcpStream>, authority: &str, path: &str) {
     );
 }
 
-/// The small file's answer: a head, and a body of 1 KiB.
-fn is_whole(answer: &[u8]) -> bool {
+/// Returns whether the answer for the small file has arrived: a head and a body of 1 KiB.
+fn is_complete(answer: &[u8]) -> bool {
     let head = answer.windows(4).position(|window| window == b"\r\n\r\n");
     head.is_some_and(|head| answer.len() >= head + 4 + 1024)
 }
 
-fn trusting(roots: &Path) -> TlsConnector {
+fn connector(roots: &Path) -> TlsConnector {
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(read_pem(roots));
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
