@@ -5,14 +5,14 @@ use std::path::Path;
 
 use regauth_shared::response::RegistryView;
 
-use crate::facts::Facts;
+use crate::daemon_info::DaemonInfo;
 use crate::program::PROVIDER;
 
 /// A variable and what it is to be; `None` takes it out.
 pub(crate) type Variable = (String, Option<String>);
 
 /// What the caller's environment has to become: ours, and what the caller's own variables have to say instead.
-pub(crate) fn of_caller(facts: &Facts) -> Vec<Variable> {
+pub(crate) fn of_caller(facts: &DaemonInfo) -> Vec<Variable> {
     let callers = |name: &str| std::env::var(name).ok();
     let mut variables = variables(facts);
     variables.extend(java(facts, callers));
@@ -21,7 +21,7 @@ pub(crate) fn of_caller(facts: &Facts) -> Vec<Variable> {
 }
 
 /// What is the same in every environment.
-pub(crate) fn variables(facts: &Facts) -> Vec<Variable> {
+pub(crate) fn variables(facts: &DaemonInfo) -> Vec<Variable> {
     let mut variables: Vec<Variable> = Vec::new();
     let mut set = |name: &str, value: &str| variables.push((name.to_owned(), Some(value.to_owned())));
     for name in PROXIES {
@@ -45,7 +45,7 @@ pub(crate) fn variables(facts: &Facts) -> Vec<Variable> {
 }
 
 /// What cargo has to be told of each registry, where no file of its own names it.
-pub(crate) fn registries(facts: &Facts) -> Vec<Variable> {
+pub(crate) fn registries(facts: &DaemonInfo) -> Vec<Variable> {
     let of = |(view, index): (&RegistryView, &str)| {
         let name = view.name.as_str().to_ascii_uppercase().replace('-', "_");
         [("INDEX", index), ("CREDENTIAL_PROVIDER", provider(facts))]
@@ -54,7 +54,7 @@ pub(crate) fn registries(facts: &Facts) -> Vec<Variable> {
     facts.cargo_indexes().flat_map(of).collect()
 }
 
-fn provider(facts: &Facts) -> &str {
+fn provider(facts: &DaemonInfo) -> &str {
     let program = facts.provider.first().map_or(PROVIDER, String::as_str);
     if program.contains(char::is_whitespace) {
         PROVIDER
@@ -65,7 +65,7 @@ fn provider(facts: &Facts) -> &str {
 
 /// `JAVA_TOOL_OPTIONS`: Java reads neither the proxy variables nor a PEM file. The caller's own options stay. None where
 /// a folder's name has a blank, which the options have no room for.
-fn java(facts: &Facts, variable: impl Fn(&str) -> Option<String>) -> Option<Variable> {
+fn java(facts: &DaemonInfo, variable: impl Fn(&str) -> Option<String>) -> Option<Variable> {
     let proxy = url::Url::parse(&facts.proxy).ok()?;
     let store = Path::new(&facts.bundle).with_extension("jks").display().to_string();
     if store.contains(char::is_whitespace) {
@@ -93,7 +93,7 @@ fn java(facts: &Facts, variable: impl Fn(&str) -> Option<String>) -> Option<Vari
 
 /// The caller's `NO_PROXY`, under both its names, without what would send a registry past the proxy. It beats every
 /// proxy variable, cargo's own included.
-fn exceptions(facts: &Facts, variable: impl Fn(&str) -> Option<String>) -> Vec<Variable> {
+fn exceptions(facts: &DaemonInfo, variable: impl Fn(&str) -> Option<String>) -> Vec<Variable> {
     let hosts = facts.hosts();
     let names = ["NO_PROXY", "no_proxy"];
     names

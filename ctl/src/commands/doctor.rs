@@ -8,15 +8,15 @@ use crate::client::Client;
 use crate::doctor::{self, Finding};
 use crate::output::{self, Report};
 
-/// Find out why a client does not get through, and what mends it
+/// Find out why a client fails, and the command that fixes it
 ///
-/// Looks at the daemon, its store and bundle, asks each registry, and asks the real cargo, git, npm and pip for their
-/// effective settings and what overrides them. Each finding says what is so, why it matters and the command that mends
-/// it. Exits with 0 when all is well, 1 when something is broken.
+/// Checks the daemon, its store and its bundle, verifies each registry, and asks the real cargo, git, npm and pip for
+/// their effective settings and for overrides. Each finding has its reason and the command that fixes it. Exits with 0
+/// if all is well, 1 if something is broken.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Mend what can be mended without asking: the bundle, the rights to the configuration, clients that were set up
+    /// Fix what needs no decision: the bundle, the permissions of the configuration, clients that were set up
     #[arg(long)]
     fix: bool,
 }
@@ -27,7 +27,7 @@ Examples:
   regauthctl doctor --fix
   regauthctl doctor --json";
 
-/// What was found, and done.
+/// Result of the checks. The field names are the JSON's.
 #[derive(Serialize)]
 struct Diagnosis {
     well: bool,
@@ -35,7 +35,7 @@ struct Diagnosis {
     mended: Vec<String>,
 }
 
-/// Looks at everything.
+/// Runs all checks, and the fixes with `--fix`.
 pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
     let mut findings = doctor::examine(folders, client);
     let mut mended = Vec::new();
@@ -47,21 +47,17 @@ pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> 
     }
     let well = !findings.iter().any(|finding| finding.broken);
     let diagnosis = Diagnosis { well, findings, mended };
-    let text = words(&diagnosis);
+    let text = describe(&diagnosis);
     let code = if well { exit_code::DONE } else { exit_code::FAILED };
-    Ok(Report::of(&diagnosis, text)?.exit_code(code))
+    Ok(Report::from_value(&diagnosis, text)?.with_exit_code(code))
 }
 
-fn words(diagnosis: &Diagnosis) -> String {
-    let mut text: String = diagnosis
-        .mended
-        .iter()
-        .map(|line| format!("mended: {line}\n"))
-        .collect();
+fn describe(diagnosis: &Diagnosis) -> String {
+    let mut text: String = diagnosis.mended.iter().map(|line| format!("fixed: {line}\n")).collect();
     for finding in &diagnosis.findings {
         let kind = if finding.broken { "broken" } else { "note" };
         text += &format!(
-            "{kind}: {}\n  why:  {}\n  mend: {}\n",
+            "{kind}: {}\n  why: {}\n  fix: {}\n",
             finding.what, finding.why, finding.mend
         );
     }

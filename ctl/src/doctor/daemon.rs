@@ -130,7 +130,7 @@ fn configuration(patient: &Patient) -> Option<Finding> {
 
 /// Has everything read and written again.
 pub(super) fn reload(client: &Client) -> Result<String, ErrorBody> {
-    client.ask::<Reloaded>(&Request::Reload(Nothing {}))?;
+    client.call::<Reloaded>(&Request::Reload(Nothing {}))?;
     Ok("had regauthd read its configuration and write its bundle again".to_owned())
 }
 

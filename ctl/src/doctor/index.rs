@@ -5,7 +5,7 @@ use regauth_shared::response::RegistryView;
 use url::Url;
 
 use super::{Finding, Patient};
-use crate::index::{self, Way};
+use crate::index::{self, ProxySettings};
 
 /// Every index of cargo's.
 pub(super) fn check(patient: &Patient) -> Vec<Finding> {
@@ -14,12 +14,12 @@ pub(super) fn check(patient: &Patient) -> Vec<Finding> {
 }
 
 fn of(patient: &Patient, view: &RegistryView, index: &str) -> Vec<Finding> {
-    let way = Way {
+    let way = ProxySettings {
         proxy: &patient.facts.proxy,
         bundle: &patient.facts.bundle,
     };
     // No curl, no git, or a registry that does not answer: others say so.
-    let config = index::config(&way, index);
+    let config = index::fetch_config(&way, index);
     let places = config.map_or_else(Vec::new, |config| index::uncovered(view, &config));
     places.iter().map(|place| missing(view, place)).collect()
 }

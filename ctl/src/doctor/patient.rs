@@ -9,8 +9,9 @@ use regauth_shared::{ErrorBody, Request};
 
 use super::{Finding, Fix};
 use crate::client::Client;
+use crate::connect;
+use crate::daemon_info::DaemonInfo;
 use crate::environment;
-use crate::facts::Facts;
 use crate::program::on_path;
 use crate::setup;
 
@@ -19,7 +20,7 @@ pub(crate) struct Patient {
     /// What the daemon is doing.
     pub(super) status: Status,
     /// What clients' settings are made of.
-    pub(super) facts: Facts,
+    pub(super) facts: DaemonInfo,
     /// Where the files are.
     pub(super) folders: Folders,
     /// Who asks the daemon.
@@ -33,10 +34,10 @@ impl Patient {
     /// No daemon answers.
     pub(super) fn admit(folders: &Folders, client: &Client) -> Result<Self, ErrorBody> {
         Ok(Self {
-            status: client.ask(&Request::Status(Nothing {}))?.answer,
-            facts: Facts::gather(client, folders)?,
+            status: client.call(&Request::Status(Nothing {}))?.answer,
+            facts: DaemonInfo::fetch(client, folders)?,
             folders: folders.clone(),
-            client: Client::new(folders),
+            client: connect::user_daemon(folders),
         })
     }
 

@@ -15,7 +15,7 @@ pub(super) fn check(patient: &Patient) -> Vec<Finding> {
     if patient.facts.registries.is_empty() {
         return Vec::new();
     }
-    let verified = patient.client.ask::<Verified>(&Request::Verify(Verify { name: None }));
+    let verified = patient.client.call::<Verified>(&Request::Verify(Verify { name: None }));
     match verified {
         Ok(reply) => reply
             .answer

@@ -26,7 +26,7 @@ pub(crate) enum Standing {
 /// # Errors
 /// No daemon answers.
 pub(crate) fn stand(found: &mut [Found], client: &Client) -> Result<Vec<Standing>, ErrorBody> {
-    let list: RegistryList = client.ask(&Request::List(Nothing {}))?.answer;
+    let list: RegistryList = client.call(&Request::List(Nothing {}))?.answer;
     let mut standings = Vec::new();
     for at in 0..found.len() {
         let names: Vec<RegistryName> = found.iter().map(|other| other.name.clone()).collect();
@@ -62,7 +62,7 @@ fn compared(view: &RegistryView, found: &Found, client: &Client) -> Result<Stand
         return Ok(Standing::Otherwise(name));
     }
     let held: Held = client
-        .ask(&Request::Holds(Holds {
+        .call(&Request::Holds(Holds {
             name: name.clone(),
             token: found.secret.clone(),
         }))?

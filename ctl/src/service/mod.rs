@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use crate::client::Client;
 use crate::error;
-use crate::program::{beside_us, on_path};
+use crate::program;
 pub(crate) use plan::{Outcome, Plan, Step};
 
 /// For whom the daemon runs.
@@ -154,7 +154,7 @@ impl Scope {
 
     /// A service manager would take the control socket from a daemon that runs, and fail half-way for want of the port.
     fn check_that_nobody_listens(self, client: &Client, listens: &[SocketAddr]) -> Result<(), ErrorBody> {
-        if client.greet().is_ok() {
+        if client.ping().is_ok() {
             let stop = format!("end it, and do this again: regauthctl{} stop --wait", self.option());
             return Err(error::refused("a regauthd that is no service is running here").hint(stop));
         }
@@ -211,8 +211,7 @@ impl State {
 
 /// The daemon beside us, or the one that a shell would start.
 fn regauthd() -> Result<PathBuf, ErrorBody> {
-    let beside = beside_us("regauthd").filter(|program| program.is_file());
-    let program = beside.or_else(|| on_path("regauthd")).ok_or_else(|| {
+    let program = program::regauthd().ok_or_else(|| {
         error::failed("there is no regauthd beside regauthctl or in PATH")
             .hint("install it: cargo install --locked --path daemon")
     })?;

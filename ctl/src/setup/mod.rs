@@ -1,6 +1,6 @@
 //! Makes clients use the proxy, and undoes it exactly.
 //!
-//! A `tool` (cargo, git, …) says from the [`facts`](crate::facts) which settings it wants in which files. A `format` puts
+//! A `tool` (cargo, git, …) says from the [`daemon_info`](crate::daemon_info) which settings it wants in which files. A `format` puts
 //! settings into the text of a file and takes them out again, comments and order kept. The `record` remembers, for each
 //! file, the way back: the lines that were replaced, never a copy of the file, which may hold a person's secrets.
 //! `document` reads and replaces files.
@@ -26,8 +26,8 @@ use regauth_shared::paths::Folders;
 use serde::Serialize;
 
 use crate::client::Client;
+use crate::daemon_info::DaemonInfo;
 use crate::error;
-use crate::facts::Facts;
 pub(crate) use document::Document;
 pub(crate) use patch::{Hunk, apply, fingerprint, hunks};
 pub(crate) use record::Place;
@@ -68,7 +68,12 @@ impl Plan {
     ///
     /// # Errors
     /// A file that cannot be read or understood; a program that is missing.
-    pub(crate) fn to_set_up(tool: Tool, place: &Place, facts: &Facts, folders: &Folders) -> Result<Self, ErrorBody> {
+    pub(crate) fn to_set_up(
+        tool: Tool,
+        place: &Place,
+        facts: &DaemonInfo,
+        folders: &Folders,
+    ) -> Result<Self, ErrorBody> {
         let before = Record::read(folders, tool, place)?;
         let wanted = tool.wants(place, facts, &before)?;
         let mut plan = Self::empty(tool, place);
@@ -188,7 +193,7 @@ pub(crate) fn refresh(folders: &Folders, client: &Client) -> String {
     if records.is_empty() {
         return String::new();
     }
-    let facts = match Facts::gather(client, folders) {
+    let facts = match DaemonInfo::fetch(client, folders) {
         Ok(facts) => facts,
         Err(error) => return trouble("the clients that are set up", &error),
     };
@@ -209,7 +214,7 @@ pub(crate) fn is_set_up(client: &str, folders: &Folders) -> bool {
 }
 
 /// Clients that would be set up otherwise by now. Files that a person has edited since are theirs to judge.
-pub(crate) fn outdated(folders: &Folders, facts: &Facts) -> Vec<&'static str> {
+pub(crate) fn outdated(folders: &Folders, facts: &DaemonInfo) -> Vec<&'static str> {
     let is_outdated = |record: &&Record| {
         let plan = Plan::to_set_up(record.tool, &record.place, facts, folders);
         plan.is_ok_and(|plan| !plan.outcome().files.is_empty())
@@ -222,7 +227,7 @@ pub(crate) fn outdated(folders: &Folders, facts: &Facts) -> Vec<&'static str> {
         .collect()
 }
 
-fn refreshed(record: &Record, facts: &Facts, folders: &Folders) -> Result<Outcome, ErrorBody> {
+fn refreshed(record: &Record, facts: &DaemonInfo, folders: &Folders) -> Result<Outcome, ErrorBody> {
     if !record.place.is_there() {
         return Err(error::failed("the project's folder is gone"));
     }

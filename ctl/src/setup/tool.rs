@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::format::{Format, Setting, Value};
 use super::record::{Place, Record};
-use crate::facts::{Facts, is_git_index};
+use crate::daemon_info::{DaemonInfo, is_git_index};
 use crate::program::on_path;
 use crate::shell::Shell;
 use crate::{environment, error};
@@ -68,7 +68,7 @@ impl Tool {
 
     /// Which settings it needs in which files. A file that was found before stays the one, whatever the environment of
     /// this call says.
-    pub(super) fn wants(self, place: &Place, facts: &Facts, before: &Record) -> Result<Wanted, ErrorBody> {
+    pub(super) fn wants(self, place: &Place, facts: &DaemonInfo, before: &Record) -> Result<Wanted, ErrorBody> {
         let path = |usual: Result<PathBuf, ErrorBody>| match before.path_of(CONFIG) {
             Some(path) => Ok(path.to_owned()),
             None => usual,
@@ -84,7 +84,7 @@ impl Tool {
     }
 }
 
-fn cargo(path: PathBuf, facts: &Facts) -> Wanted {
+fn cargo(path: PathBuf, facts: &DaemonInfo) -> Wanted {
     let mut settings = vec![
         text(&["http", "proxy"], &facts.proxy),
         text(&["http", "cainfo"], &facts.bundle),
@@ -120,7 +120,7 @@ fn cargo(path: PathBuf, facts: &Facts) -> Wanted {
     one(path, Format::Toml, settings, notes)
 }
 
-fn git(path: PathBuf, facts: &Facts) -> Wanted {
+fn git(path: PathBuf, facts: &DaemonInfo) -> Wanted {
     let mut settings = Vec::new();
     for scope in facts.git_scopes() {
         settings.push(text(&["http", scope, "proxy"], &facts.proxy));
@@ -134,7 +134,7 @@ fn git(path: PathBuf, facts: &Facts) -> Wanted {
     one(path, Format::Git, settings, notes)
 }
 
-fn pip(path: PathBuf, facts: &Facts) -> Wanted {
+fn pip(path: PathBuf, facts: &DaemonInfo) -> Wanted {
     let settings = vec![
         text(&["global", "proxy"], &facts.proxy),
         text(&["global", "cert"], &facts.bundle),
@@ -143,7 +143,7 @@ fn pip(path: PathBuf, facts: &Facts) -> Wanted {
 }
 
 /// uv refuses a file with a key that it does not know, and `https-proxy` is young: the real uv is asked.
-fn uv(path: PathBuf, facts: &Facts) -> Result<Wanted, ErrorBody> {
+fn uv(path: PathBuf, facts: &DaemonInfo) -> Result<Wanted, ErrorBody> {
     if !uv_knows_https_proxy()? {
         return Err(error::failed("this uv has no proxy setting in uv.toml")
             .hint("`regauthctl setup shell` sets the proxy and the bundle in the environment, which every uv reads"));
@@ -154,7 +154,7 @@ fn uv(path: PathBuf, facts: &Facts) -> Result<Wanted, ErrorBody> {
     Ok(one(path, Format::Toml, settings, vec![note.to_owned()]))
 }
 
-fn npm(path: PathBuf, facts: &Facts) -> Wanted {
+fn npm(path: PathBuf, facts: &DaemonInfo) -> Wanted {
     let mut settings = vec![text(&["https-proxy"], &facts.proxy), text(&["cafile"], &facts.bundle)];
     for (key, token) in facts.npm_tokens() {
         settings.push(text(&[&key], token));
@@ -163,7 +163,7 @@ fn npm(path: PathBuf, facts: &Facts) -> Wanted {
 }
 
 /// The environment lies in a file of its own, which is kept right; the profile only reads it.
-fn shell(profile: PathBuf, facts: &Facts) -> Wanted {
+fn shell(profile: PathBuf, facts: &DaemonInfo) -> Wanted {
     let shell = Shell::of_profile(&profile);
     let path = facts.state.join(shell.environment_file());
     let line = shell.source(&path);

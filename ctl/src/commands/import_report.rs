@@ -1,4 +1,4 @@
-//! What `regauthctl import` has to say: what was found, what became of it, what a person should do next. No token.
+//! Output of `regauthctl import`: the tokens found, what happened to each, and the next commands. Holds no token.
 
 use std::path::Path;
 
@@ -6,34 +6,34 @@ use regauth_shared::paths::Folders;
 use regauth_shared::{ErrorBody, RegistryName};
 use serde::Serialize;
 
-use super::registry;
+use super::registry_text;
 use crate::import::originals::Outcome;
 use crate::import::{Found, Standing};
 use crate::{output, setup};
 
-/// What came of it.
+/// Result of an import. The field names are the JSON's.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) struct Imported {
-    /// All that was found, picked or not.
-    pub(super) found: Vec<Line>,
-    /// What became of the files.
+pub(super) struct ImportReport {
+    /// Every token found, chosen or not.
+    pub(super) found: Vec<FoundToken>,
+    /// Changes to the files.
     pub(super) originals: Outcome,
-    /// What could not be taken, and why.
+    /// Tokens that cannot be imported, and why.
     pub(super) notes: Vec<String>,
 }
 
-/// A token that was found.
+/// Token that was found, without the token itself.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) struct Line {
+pub(super) struct FoundToken {
     pub(super) name: RegistryName,
     pub(super) kind: &'static str,
     pub(super) place: String,
     pub(super) scheme: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) username: Option<String>,
-    /// Masked.
+    /// Masked form: kind and length.
     pub(super) token: String,
     pub(super) files: Vec<String>,
     pub(super) state: State,
@@ -41,28 +41,28 @@ pub(super) struct Line {
     pub(super) error: Option<ErrorBody>,
 }
 
-/// How it stands to regauth.
+/// Relation of a found token to the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum State {
-    /// Not in regauth.
+    /// No registry covers its location.
     New,
-    /// In regauth, the same.
+    /// The daemon has this token.
     Present,
-    /// Regauth has another token for the place.
+    /// The daemon has another token for the location.
     Differs,
-    /// A registry with another user, scheme or source covers the place.
+    /// A registry with another user, scheme or source covers the location.
     Otherwise,
-    /// Taken now.
+    /// Added by this command.
     Added,
-    /// Taken now, in place of another.
+    /// Replaced another token by this command.
     Rotated,
-    /// Refused; the error says why.
+    /// Refused; the error has the reason.
     Failed,
 }
 
-impl Line {
-    /// Before anything was done about it.
+impl FoundToken {
+    /// State before the import.
     pub(super) fn new(found: &Found, standing: &Standing) -> Self {
         let mut files: Vec<String> = found
             .origins
@@ -91,12 +91,12 @@ impl Line {
 }
 
 impl State {
-    /// Whether regauth has this very token.
+    /// Whether the daemon has this token.
     pub(super) fn is_in_regauth(self) -> bool {
         matches!(self, Self::Present | Self::Added | Self::Rotated)
     }
 
-    fn words(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Self::New => "new",
             Self::Present => "in regauth already",
@@ -104,55 +104,55 @@ impl State {
             Self::Otherwise => "served in another way",
             Self::Added => "added",
             Self::Rotated => "replaced",
-            Self::Failed => "not taken",
+            Self::Failed => "not imported",
         }
     }
 }
 
-/// A line a token, with numbers to pick by.
-pub(super) fn table(lines: &[Line]) -> String {
+/// Formats the tokens as a table with numbers to choose by.
+pub(super) fn table(tokens: &[FoundToken]) -> String {
     let heading = ["", "NAME", "PLACE", "LOGIN", "TOKEN", "FILE", "STATE"]
         .map(str::to_owned)
         .to_vec();
-    let row = |(number, line): (usize, &Line)| {
+    let row = |(index, token): (usize, &FoundToken)| {
+        let files: Vec<_> = token.files.iter().map(|file| below_home(file)).collect();
         vec![
-            (number + 1).to_string(),
-            line.name.to_string(),
-            line.place.clone(),
-            registry::scheme(line.scheme, line.username.as_deref()),
-            line.token.clone(),
-            line.files
-                .iter()
-                .map(|file| at_home(file))
-                .collect::<Vec<_>>()
-                .join(", "),
-            line.state.words().to_owned(),
+            (index + 1).to_string(),
+            token.name.to_string(),
+            token.place.clone(),
+            registry_text::scheme(token.scheme, token.username.as_deref()),
+            token.token.clone(),
+            files.join(", "),
+            token.state.as_str().to_owned(),
         ]
     };
-    let rows: Vec<_> = [heading].into_iter().chain(lines.iter().enumerate().map(row)).collect();
+    let rows: Vec<_> = [heading]
+        .into_iter()
+        .chain(tokens.iter().enumerate().map(row))
+        .collect();
     output::table(&rows)
 }
 
-/// A path as a person writes it.
-fn at_home(file: &str) -> String {
+/// Abbreviates the home folder to `~`.
+fn below_home(file: &str) -> String {
     let home = setup::home().ok();
     let below = home.and_then(|home| Path::new(file).strip_prefix(home).ok().map(Path::to_path_buf));
     below.map_or_else(|| file.to_owned(), |below| format!("~/{}", below.display()))
 }
 
-/// What came of it all.
-pub(super) fn words(imported: &Imported, dry_run: bool, folders: &Folders) -> String {
-    let mut text = match imported.found.as_slice() {
+/// Formats the result of an import.
+pub(super) fn describe(report: &ImportReport, dry_run: bool, folders: &Folders) -> String {
+    let mut text = match report.found.as_slice() {
         [] => "No tokens were found.\n".to_owned(),
-        lines => table(lines),
+        tokens => table(tokens),
     };
-    for line in &imported.found {
-        if let Some(error) = &line.error {
+    for token in &report.found {
+        if let Some(error) = &token.error {
             let hint = error.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
-            text += &format!("{} was not taken: {}{hint}\n", line.name, error.message);
+            text += &format!("{} was not imported: {}{hint}\n", token.name, error.message);
         }
-        let (name, place) = (&line.name, &line.place);
-        text += &match line.state {
+        let (name, place) = (&token.name, &token.place);
+        text += &match token.state {
             State::Differs if !dry_run => {
                 format!("note: `regauthctl import --only {name} --rotate` replaces the token of {name}\n")
             }
@@ -162,25 +162,25 @@ pub(super) fn words(imported: &Imported, dry_run: bool, folders: &Folders) -> St
             _ => String::new(),
         };
     }
-    text += &output::notes(&imported.notes);
-    if imported.found.iter().any(|line| line.state.is_in_regauth()) {
-        text += &setup_notes(imported, folders);
+    text += &output::notes(&report.notes);
+    if report.found.iter().any(|token| token.state.is_in_regauth()) {
+        text += &setup_notes(report, folders);
     }
-    text + &words_of_removal(&imported.originals)
+    text + &describe_removal(&report.originals)
 }
 
-/// A client whose token is gone, and which does not ask the daemon, gets nowhere.
-fn setup_notes(imported: &Imported, folders: &Folders) -> String {
-    let mut clients: Vec<&str> = imported.found.iter().filter_map(Line::client).collect();
+/// Notes for clients that are not set up: without the token in their files they fail.
+fn setup_notes(report: &ImportReport, folders: &Folders) -> String {
+    let mut clients: Vec<&str> = report.found.iter().filter_map(FoundToken::client).collect();
     clients.sort_unstable();
     clients.dedup();
     let missing = clients.iter().filter(|client| !setup::is_set_up(client, folders));
-    let note = |client: &&str| format!("{client} does not use regauthd yet; `regauthctl setup {client}` sees to it");
+    let note = |client: &&str| format!("{client} does not use regauthd yet; `regauthctl setup {client}` sets it up");
     output::notes(&missing.map(note).collect::<Vec<_>>())
 }
 
-impl Line {
-    /// Which client it is for, as far as one can be set up.
+impl FoundToken {
+    /// Client that `setup` knows and whose token the daemon has.
     fn client(&self) -> Option<&'static str> {
         match self.kind {
             "cargo" => Some("cargo"),
@@ -193,8 +193,8 @@ impl Line {
     }
 }
 
-fn words_of_removal(outcome: &Outcome) -> String {
-    let mut text = files("Taken out of:", outcome);
+fn describe_removal(outcome: &Outcome) -> String {
+    let mut text = files("Removed from:", outcome);
     if let Some(backup) = &outcome.backup {
         text += &format!(
             "Copies with the tokens in plain text are in {backup}, readable by you alone.\n`regauthctl import --undo` puts \
@@ -204,21 +204,21 @@ fn words_of_removal(outcome: &Outcome) -> String {
     text
 }
 
-/// What came of `--undo`.
-pub(super) fn undone(outcome: &Outcome) -> String {
+/// Formats the result of `--undo`.
+pub(super) fn describe_undo(outcome: &Outcome) -> String {
     let tokens = match outcome.files.is_empty() {
         true => "",
-        false => "regauth has the tokens still; `regauthctl remove-registry NAME` deletes one.\n",
+        false => "regauth still has the tokens; `regauthctl remove-registry NAME` deletes one.\n",
     };
-    files("As they were before:", outcome) + tokens
+    files("Restored:", outcome) + tokens
 }
 
-/// What came of `--forget-backup`.
-pub(super) fn forgotten(outcome: &Outcome) -> String {
-    files("The copies are deleted of:", outcome)
+/// Formats the result of `--forget-backup`.
+pub(super) fn describe_forget(outcome: &Outcome) -> String {
+    files("Deleted the copies of:", outcome)
 }
 
-/// The files, below a heading, and the notes.
+/// Formats the files below a heading, then the notes.
 fn files(heading: &str, outcome: &Outcome) -> String {
     let lines = outcome.files.iter().map(|file| format!("  {file}\n"));
     let heading = (!outcome.files.is_empty()).then(|| format!("{heading}\n"));
