@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::error;
-use crate::service::Scope;
+use crate::service::Installation;
 
 /// Where the daemon is.
 pub(crate) struct Client {
@@ -28,7 +28,7 @@ pub(crate) struct Client {
     how_to_start: String,
     how_to_be_let_in: &'static str,
     /// Who may have made the socket, and start the daemon at our connection.
-    service: Option<Scope>,
+    service: Option<Installation>,
 }
 
 /// The daemon's answer, understood, and its JSON as it came: fields that we do not know are not lost to `--json`.
@@ -53,7 +53,7 @@ impl Client {
             socket: folders.socket(),
             how_to_start,
             how_to_be_let_in: "a daemon obeys the user that it runs as; become that user, or start a daemon of your own",
-            service: folders.home.is_none().then_some(Scope::User),
+            service: folders.home.is_none().then_some(Installation::User),
         }
     }
 
@@ -62,7 +62,7 @@ impl Client {
         Self {
             how_to_start: "start it: sudo regauthctl service install --system".to_owned(),
             how_to_be_let_in: "the machine's daemon obeys root, and on Linux the members of the group regauth",
-            service: Some(Scope::System),
+            service: Some(Installation::System),
             ..self
         }
     }
@@ -113,11 +113,11 @@ impl Client {
     fn open(&self) -> Result<(Connection, Hello), ErrorBody> {
         let stream = self.connect().map_err(|errno| self.explain(errno))?;
         let mut connection = Connection(BufReader::new(stream));
-        if let Some(scope) = self.service
+        if let Some(installation) = self.service
             && !connection.speaks_within(SOON)
-            && let Some(ailment) = scope.ailment()
+            && let Some(diagnosis) = installation.diagnose()
         {
-            return Err(ailment);
+            return Err(diagnosis);
         }
         let line = connection.read_line(BRIEF)?;
         match serde_json::from_str::<Greeting>(&line) {

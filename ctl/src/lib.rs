@@ -14,6 +14,7 @@ mod cli;
 mod commands;
 mod completion;
 
+mod diff;
 mod doctor;
 mod environment;
 mod facts;
@@ -28,6 +29,8 @@ mod provider;
 mod service;
 mod setup;
 mod shell;
+mod text_file;
+mod user_folders;
 
 mod terminal;
 mod token;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::registry;
 use crate::import::originals::Outcome;
 use crate::import::{Found, Standing};
-use crate::{output, setup};
+use crate::{output, setup, user_folders};
 
 /// What came of it.
 #[derive(Debug, Serialize)]
@@ -135,7 +135,7 @@ pub(super) fn table(lines: &[Line]) -> String {
 
 /// A path as a person writes it.
 fn at_home(file: &str) -> String {
-    let home = setup::home().ok();
+    let home = user_folders::home().ok();
     let below = home.and_then(|home| Path::new(file).strip_prefix(home).ok().map(Path::to_path_buf));
     below.map_or_else(|| file.to_owned(), |below| format!("~/{}", below.display()))
 }

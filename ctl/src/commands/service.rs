@@ -7,7 +7,7 @@ use regauth_shared::{ErrorBody, exit_code};
 use crate::client::Client;
 use crate::error;
 use crate::output::{self, Report};
-use crate::service::{Health, Outcome, Scope, State, Step};
+use crate::service::{Health, Installation, ServiceOutcome, ServiceState, ServiceStep};
 
 /// Have systemd or launchd keep the daemon
 ///
@@ -60,13 +60,17 @@ pub(crate) fn run(
         return Err(error::usage("a service keeps its files in the platform's own folders")
             .hint("leave out --home and REGAUTH_HOME"));
     }
-    let scope = if system { Scope::System } else { Scope::User };
+    let installation = if system {
+        Installation::System
+    } else {
+        Installation::User
+    };
     match arguments.action {
-        Action::Install { dry_run: true } => would(scope.to_install(client)?.outcome()),
-        Action::Uninstall { dry_run: true } => would(scope.to_uninstall()?.outcome()),
+        Action::Install { dry_run: true } => would(installation.plan_install(|| client.greet().is_ok())?.outcome()),
+        Action::Uninstall { dry_run: true } => would(installation.plan_uninstall()?.outcome()),
         Action::Install { dry_run: false } => {
-            let outcome = scope.to_install(client)?.carry_out()?;
-            client.greet().map_err(|error| unanswered(scope, error))?;
+            let outcome = installation.plan_install(|| client.greet().is_ok())?.carry_out()?;
+            client.greet().map_err(|error| unanswered(installation, error))?;
             let text = format!(
                 "regauthd runs as a service now; connections start it from here on.\n{}",
                 steps(&outcome, "")
@@ -74,12 +78,12 @@ pub(crate) fn run(
             Report::of(&outcome, text)
         }
         Action::Uninstall { dry_run: false } => {
-            let outcome = scope.to_uninstall()?.carry_out()?;
+            let outcome = installation.plan_uninstall()?.carry_out()?;
             let text = steps(&outcome, "");
             Report::of(&outcome, text)
         }
         Action::Status => {
-            let state = scope.state()?;
+            let state = installation.state()?;
             let code = match state.health {
                 Health::Serving => exit_code::DONE,
                 Health::Failing | Health::Stopped => exit_code::FAILED,
@@ -90,38 +94,38 @@ pub(crate) fn run(
     }
 }
 
-fn would(outcome: Outcome) -> Result<Report, ErrorBody> {
+fn would(outcome: ServiceOutcome) -> Result<Report, ErrorBody> {
     let text = steps(&outcome, "would ");
     Report::of(&outcome, text)
 }
 
-fn unanswered(scope: Scope, error: ErrorBody) -> ErrorBody {
-    let hint = error.hint.unwrap_or_else(|| scope.how_to_mend());
+fn unanswered(installation: Installation, error: ErrorBody) -> ErrorBody {
+    let hint = error.hint.unwrap_or_else(|| installation.fix_hint());
     error::failed(format!("the service is installed, but {}", error.message)).hint(hint)
 }
 
-fn steps(outcome: &Outcome, would: &str) -> String {
-    let line = |step: &Step| match step {
-        Step::Write { file, .. } => format!("  {would}write {}\n", file.display()),
-        Step::Remove { file, .. } => format!("  {would}remove {}\n", file.display()),
-        Step::Folder { folder, mode } => format!("  {would}make {}, {mode:04o}\n", folder.display()),
-        Step::Run { command } => format!("  {would}run {}\n", command.join(" ")),
-        Step::Pipe { from, to } => format!("  {would}run {} | {}\n", from.join(" "), to.join(" ")),
+fn steps(outcome: &ServiceOutcome, would: &str) -> String {
+    let line = |step: &ServiceStep| match step {
+        ServiceStep::Write { file, .. } => format!("  {would}write {}\n", file.display()),
+        ServiceStep::Remove { file, .. } => format!("  {would}remove {}\n", file.display()),
+        ServiceStep::Folder { folder, mode } => format!("  {would}make {}, {mode:04o}\n", folder.display()),
+        ServiceStep::Run { command } => format!("  {would}run {}\n", command.join(" ")),
+        ServiceStep::Pipe { from, to } => format!("  {would}run {} | {}\n", from.join(" "), to.join(" ")),
     };
     let lines: String = outcome.steps.iter().map(line).collect();
     lines + &output::notes(&outcome.notes)
 }
 
-fn words(state: &State) -> String {
+fn words(state: &ServiceState) -> String {
     let heading = ["UNIT", "ENABLED", "STATE", "FILE"].map(str::to_owned).to_vec();
     let row = |unit: &crate::service::Unit| {
         let file = unit.file.clone().unwrap_or_else(|| "-".to_owned());
         vec![unit.name.clone(), unit.enabled.clone(), unit.active.clone(), file]
     };
     let rows: Vec<_> = std::iter::once(heading).chain(state.units.iter().map(row)).collect();
-    let install = match state.scope {
-        Scope::User => "`regauthctl service install`",
-        Scope::System => "`sudo regauthctl service install --system`",
+    let install = match state.installation {
+        Installation::User => "`regauthctl service install`",
+        Installation::System => "`sudo regauthctl service install --system`",
     };
     let verdict = match state.health {
         Health::Serving => "connections reach regauthd, or start it".to_owned(),
@@ -130,7 +134,7 @@ fn words(state: &State) -> String {
         Health::Absent => format!("not installed; {install} does that"),
     };
     let mut text = format!("{}: {verdict}.\n{}", state.manager, output::table(&rows));
-    if let Some(problem) = state.ailment() {
+    if let Some(problem) = state.diagnose() {
         let hint = problem.hint.unwrap_or_default();
         text += &format!("\nproblem: {}\nhint: {hint}\n", problem.message);
     }

@@ -9,7 +9,7 @@ use crate::client::Client;
 use crate::error;
 use crate::facts::Facts;
 use crate::output::{self, Report};
-use crate::setup::{Outcome, Place, Plan, Tool};
+use crate::setup::{SetupOutcome, SetupPlan, SetupTarget, Tool};
 
 /// Make a client use the proxy, or undo it exactly
 ///
@@ -46,15 +46,15 @@ Examples:
 
 /// Sets the client up.
 pub(crate) fn run(arguments: Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
-    let place = if arguments.project {
-        Place::Project(here()?)
+    let target = if arguments.project {
+        SetupTarget::Project(here()?)
     } else {
-        Place::User
+        SetupTarget::User
     };
     let plan = if arguments.undo {
-        Plan::to_undo(arguments.client, &place, folders)?
+        SetupPlan::undo(arguments.client, &target, folders)?
     } else {
-        Plan::to_set_up(arguments.client, &place, &Facts::gather(client, folders)?, folders)?
+        SetupPlan::set_up(arguments.client, &target, &Facts::gather(client, folders)?, folders)?
     };
     if arguments.dry_run {
         let outcome = plan.outcome();
@@ -68,11 +68,11 @@ fn here() -> Result<PathBuf, ErrorBody> {
     std::env::current_dir().map_err(error::io("cannot tell which folder this is"))
 }
 
-fn words(outcome: &Outcome, undone: bool) -> String {
+fn words(outcome: &SetupOutcome, undone: bool) -> String {
     let mut text = match (outcome.files.is_empty(), undone) {
-        (true, _) => format!("Nothing to change for {}.\n", outcome.client),
-        (false, true) => format!("{} is as it was before:\n", outcome.client),
-        (false, false) => format!("{} is set up:\n", outcome.client),
+        (true, _) => format!("Nothing to change for {}.\n", outcome.tool),
+        (false, true) => format!("{} is as it was before:\n", outcome.tool),
+        (false, false) => format!("{} is set up:\n", outcome.tool),
     };
     for changed in &outcome.files {
         text += &format!("  {}\n", changed.file);
@@ -80,7 +80,7 @@ fn words(outcome: &Outcome, undone: bool) -> String {
     text + &output::notes(&outcome.notes)
 }
 
-fn diffs(outcome: &Outcome) -> String {
+fn diffs(outcome: &SetupOutcome) -> String {
     let diffs: String = outcome.files.iter().map(|changed| changed.diff.as_str()).collect();
     let nothing = if diffs.is_empty() {
         "Nothing would change.\n"

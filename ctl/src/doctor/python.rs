@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::patient::{ask, first_of, variable};
 use super::{Finding, Patient};
-use crate::setup::{Place, uv_file};
+use crate::setup::SetupTarget;
 
 /// All about pip and uv, where a registry is Python's and they are there.
 pub(super) fn check(patient: &Patient) -> Vec<Finding> {
@@ -100,7 +100,7 @@ fn ask_pip(arguments: &[&str]) -> Option<String> {
 
 /// uv does not tell its settings.
 fn uv_setting(key: &str) -> Option<String> {
-    let file = variable("UV_CONFIG_FILE").map_or_else(|| uv_file(&Place::User).ok(), |file| Some(file.into()))?;
+    let file = variable("UV_CONFIG_FILE").map_or_else(|| SetupTarget::User.uv_file().ok(), |file| Some(file.into()))?;
     let document: toml_edit::DocumentMut = std::fs::read_to_string(file).ok()?.parse().ok()?;
     Some(document.get(key)?.as_str()?.to_owned())
 }

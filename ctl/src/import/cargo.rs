@@ -7,7 +7,7 @@ use toml_edit::{Document, DocumentMut, Item, Key, TableLike};
 
 use super::text::read;
 use super::{Entry, Findings, Origin, Place, login};
-use crate::setup::{home, variable};
+use crate::user_folders::{home, path_variable as variable};
 
 /// What cargo has been given by `cargo login`, or by hand.
 pub(super) fn look(findings: &mut Findings) {

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::text::{lines, range_of, read, scope, with_user};
 use super::{Entry, Findings, Origin, Place, git_credentials, login};
-use crate::setup::{home, xdg_config};
+use crate::user_folders::{home, xdg_config};
 
 /// What git is told for this user and this machine.
 pub(super) fn look(findings: &mut Findings) {

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::text::{read, scope};
 use super::{Entry, Findings, Origin, Place, login};
-use crate::setup::{home, variable};
+use crate::user_folders::{home, path_variable as variable};
 
 /// The file that `NETRC` names, or the one at home.
 pub(super) fn look(findings: &mut Findings) {

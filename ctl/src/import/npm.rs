@@ -8,7 +8,7 @@ use regauth_shared::placeholder::PLACEHOLDER;
 
 use super::text::{lines, range_of, read, scope};
 use super::{Entry, Findings, Login, Origin, Place, login};
-use crate::setup::{home, variable};
+use crate::user_folders::{home, path_variable as variable};
 
 /// The person's file, and that of the project in this folder.
 pub(super) fn look(findings: &mut Findings) {

@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use super::{Cut, Found};
+use crate::diff::{Hunk, apply_hunks as apply, fingerprint, hunks};
 use crate::error;
-use crate::setup::{Document, Hunk, apply, fingerprint, hunks};
+use crate::text_file::TextFile as Document;
 
 /// What was done to files.
 #[derive(Debug, Default, Serialize)]

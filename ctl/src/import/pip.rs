@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::text::{lines, range_of, read, with_user};
 use super::{Entry, Findings, Origin};
-use crate::setup::{home, variable, xdg_config};
+use crate::user_folders::{home, path_variable as variable, xdg_config};
 
 /// All the files that pip reads, from the machine's to the virtual environment's.
 pub(super) fn look(findings: &mut Findings) {
