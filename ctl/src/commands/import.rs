@@ -10,7 +10,7 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, exit_code};
 use super::add_registry::readable;
 use super::import_words::{Imported, Line, State, forgotten, table, undone, words};
 use crate::client::Client;
-use crate::import::{self, Found, Place, Standing, originals};
+use crate::import::{self, FoundToken, ImportStatus, TokenTarget, backup};
 use crate::output::{Report, print_to_stderr};
 use crate::{error, interview, setup};
 
@@ -82,23 +82,23 @@ Examples:
 /// Finds, shows, takes.
 pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
     if arguments.undo {
-        let outcome = originals::put_back(folders)?;
+        let outcome = backup::restore(folders)?;
         return Report::of(&outcome, undone(&outcome));
     }
     if arguments.forget_backup {
-        let outcome = originals::forget(folders)?;
+        let outcome = backup::delete(folders)?;
         return Report::of(&outcome, forgotten(&outcome));
     }
-    let (mut found, notes) = import::gather();
-    let standings = match import::stand(&mut found, client) {
+    let (mut found, notes) = import::discover();
+    let statuses = match import::compare_with_daemon(&mut found, client) {
         // What there is can be seen without a daemon.
-        Err(error) if arguments.dry_run && error.kind == ErrorKind::Unreachable => vec![Standing::New; found.len()],
-        standings => standings?,
+        Err(error) if arguments.dry_run && error.kind == ErrorKind::Unreachable => vec![ImportStatus::New; found.len()],
+        statuses => statuses?,
     };
     let mut lines: Vec<Line> = found
         .iter()
-        .zip(&standings)
-        .map(|(found, standing)| Line::new(found, standing))
+        .zip(&statuses)
+        .map(|(found, status)| Line::new(found, status))
         .collect();
     let chosen = chosen(arguments, &lines)?;
     for at in &chosen {
@@ -107,7 +107,7 @@ pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> 
         }
     }
     let taken = |at: &usize| lines.get(*at).is_some_and(|line| line.state.is_in_regauth());
-    let taken: Vec<&Found> = chosen
+    let taken: Vec<&FoundToken> = chosen
         .iter()
         .filter(|at| taken(at))
         .filter_map(|at| found.get(*at))
@@ -177,7 +177,7 @@ fn not_found(name: &RegistryName, lines: &[Line]) -> ErrorBody {
 }
 
 /// Adds or rotates one. What the daemon refuses is noted, and the others go on; without a daemon nothing does.
-fn take(arguments: &Arguments, found: &Found, line: &mut Line, client: &Client) -> Result<(), ErrorBody> {
+fn take(arguments: &Arguments, found: &FoundToken, line: &mut Line, client: &Client) -> Result<(), ErrorBody> {
     let outcome = match line.state {
         State::New => add(arguments, found, client).map(|()| State::Added),
         State::Differs if replaces(arguments, line)? => rotate(arguments, found, line, client).map(|()| State::Rotated),
@@ -202,18 +202,18 @@ fn replaces(arguments: &Arguments, line: &Line) -> Result<bool, ErrorBody> {
     Ok(arguments.rotate)
 }
 
-fn add(arguments: &Arguments, found: &Found, client: &Client) -> Result<(), ErrorBody> {
-    let (index, scopes) = match &found.place {
-        Place::Index(index) => (Some(index.clone()), Vec::new()),
-        Place::Scope(scope) => (None, vec![scope.clone()]),
+fn add(arguments: &Arguments, found: &FoundToken, client: &Client) -> Result<(), ErrorBody> {
+    let (index, scopes) = match &found.target {
+        TokenTarget::Index(index) => (Some(index.clone()), Vec::new()),
+        TokenTarget::Scope(scope) => (None, vec![scope.clone()]),
     };
     let request = AddRegistry {
         name: found.name.clone(),
         index,
         scopes,
         kind: Some(found.kind.to_owned()),
-        scheme: Some(found.login.scheme().to_owned()),
-        username: found.login.username().map(str::to_owned),
+        scheme: Some(found.scheme.name().to_owned()),
+        username: found.scheme.username().map(str::to_owned),
         writes: None,
         ca_file: arguments.ca_file.as_deref().map(readable).transpose()?,
         source: None,
@@ -227,7 +227,7 @@ fn add(arguments: &Arguments, found: &Found, client: &Client) -> Result<(), Erro
         .map(drop)
 }
 
-fn rotate(arguments: &Arguments, found: &Found, line: &Line, client: &Client) -> Result<(), ErrorBody> {
+fn rotate(arguments: &Arguments, found: &FoundToken, line: &Line, client: &Client) -> Result<(), ErrorBody> {
     let request = Request::Rotate(Rotate {
         name: line.name.clone(),
         token: Some(found.secret.clone()),
@@ -237,18 +237,18 @@ fn rotate(arguments: &Arguments, found: &Found, line: &Line, client: &Client) ->
 }
 
 /// Takes out of their files what regauth has got. The files are read once more: somebody may have thought for a while.
-fn remove(arguments: &Arguments, taken: &[&Found], folders: &Folders) -> Result<originals::Outcome, ErrorBody> {
-    let keep = || originals::Outcome {
-        backup: originals::backup(folders),
-        ..originals::Outcome::default()
+fn remove(arguments: &Arguments, taken: &[&FoundToken], folders: &Folders) -> Result<backup::BackupOutcome, ErrorBody> {
+    let keep = || backup::BackupOutcome {
+        folder: backup::existing_folder(folders),
+        ..backup::BackupOutcome::default()
     };
     if taken.is_empty() || arguments.keep_originals || !(arguments.remove_originals || agreed(arguments, folders)?) {
         return Ok(keep());
     }
-    let (now, _) = import::gather();
-    let is_taken = |found: &&Found| taken.iter().any(|taken| taken.is_same(found));
-    let now: Vec<&Found> = now.iter().filter(is_taken).collect();
-    originals::take_out(&now, folders)
+    let (now, _) = import::discover();
+    let is_taken = |found: &&FoundToken| taken.iter().any(|taken| taken.is_same(found));
+    let now: Vec<&FoundToken> = now.iter().filter(is_taken).collect();
+    backup::remove_tokens(&now, folders)
 }
 
 fn agreed(arguments: &Arguments, folders: &Folders) -> Result<bool, ErrorBody> {
@@ -258,6 +258,6 @@ fn agreed(arguments: &Arguments, folders: &Folders) -> Result<bool, ErrorBody> {
     interview::agrees(&format!(
         "Take them out of these files? Copies stay in {}, readable by you alone, until `regauthctl import \
          --forget-backup`.",
-        originals::folder(folders).display()
+        backup::folder(folders).display()
     ))
 }

@@ -7,8 +7,8 @@ use regauth_shared::{ErrorBody, RegistryName};
 use serde::Serialize;
 
 use super::registry;
-use crate::import::originals::Outcome;
-use crate::import::{Found, Standing};
+use crate::import::backup::BackupOutcome;
+use crate::import::{FoundToken, ImportStatus};
 use crate::{output, setup, user_folders};
 
 /// What came of it.
@@ -18,7 +18,7 @@ pub(super) struct Imported {
     /// All that was found, picked or not.
     pub(super) found: Vec<Line>,
     /// What became of the files.
-    pub(super) originals: Outcome,
+    pub(super) originals: BackupOutcome,
     /// What could not be taken, and why.
     pub(super) notes: Vec<String>,
 }
@@ -63,25 +63,25 @@ pub(super) enum State {
 
 impl Line {
     /// Before anything was done about it.
-    pub(super) fn new(found: &Found, standing: &Standing) -> Self {
+    pub(super) fn new(found: &FoundToken, status: &ImportStatus) -> Self {
         let mut files: Vec<String> = found
-            .origins
+            .locations
             .iter()
-            .map(|origin| origin.file.display().to_string())
+            .map(|location| location.file.display().to_string())
             .collect();
         files.dedup();
-        let (state, name) = match standing {
-            Standing::New => (State::New, &found.name),
-            Standing::Same(name) => (State::Present, name),
-            Standing::Other(name) => (State::Differs, name),
-            Standing::Otherwise(name) => (State::Otherwise, name),
+        let (state, name) = match status {
+            ImportStatus::New => (State::New, &found.name),
+            ImportStatus::SameToken(name) => (State::Present, name),
+            ImportStatus::OtherToken(name) => (State::Differs, name),
+            ImportStatus::OtherScheme(name) => (State::Otherwise, name),
         };
         Self {
             name: name.clone(),
             kind: found.kind,
-            place: found.place.as_str().to_owned(),
-            scheme: found.login.scheme(),
-            username: found.login.username().map(str::to_owned),
+            place: found.target.as_str().to_owned(),
+            scheme: found.scheme.name(),
+            username: found.scheme.username().map(str::to_owned),
             token: found.masked.clone(),
             files,
             state,
@@ -193,9 +193,9 @@ impl Line {
     }
 }
 
-fn words_of_removal(outcome: &Outcome) -> String {
+fn words_of_removal(outcome: &BackupOutcome) -> String {
     let mut text = files("Taken out of:", outcome);
-    if let Some(backup) = &outcome.backup {
+    if let Some(backup) = &outcome.folder {
         text += &format!(
             "Copies with the tokens in plain text are in {backup}, readable by you alone.\n`regauthctl import --undo` puts \
              the files back; `regauthctl import --forget-backup` deletes the copies.\n"
@@ -205,7 +205,7 @@ fn words_of_removal(outcome: &Outcome) -> String {
 }
 
 /// What came of `--undo`.
-pub(super) fn undone(outcome: &Outcome) -> String {
+pub(super) fn undone(outcome: &BackupOutcome) -> String {
     let tokens = match outcome.files.is_empty() {
         true => "",
         false => "regauth has the tokens still; `regauthctl remove-registry NAME` deletes one.\n",
@@ -214,12 +214,12 @@ pub(super) fn undone(outcome: &Outcome) -> String {
 }
 
 /// What came of `--forget-backup`.
-pub(super) fn forgotten(outcome: &Outcome) -> String {
+pub(super) fn forgotten(outcome: &BackupOutcome) -> String {
     files("The copies are deleted of:", outcome)
 }
 
 /// The files, below a heading, and the notes.
-fn files(heading: &str, outcome: &Outcome) -> String {
+fn files(heading: &str, outcome: &BackupOutcome) -> String {
     let lines = outcome.files.iter().map(|file| format!("  {file}\n"));
     let heading = (!outcome.files.is_empty()).then(|| format!("{heading}\n"));
     heading.into_iter().chain(lines).collect::<String>() + &output::notes(&outcome.notes)

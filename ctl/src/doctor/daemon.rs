@@ -11,7 +11,7 @@ use regauth_shared::{ErrorBody, Request, version};
 use super::{Finding, Fix, Patient};
 use crate::client::Client;
 use crate::error;
-use crate::import::originals;
+use crate::import::backup;
 
 /// There is nobody to look at.
 pub(super) fn unreachable(error: &ErrorBody) -> Finding {
@@ -29,7 +29,7 @@ pub(super) fn check(patient: &Patient) -> Vec<Finding> {
     let mut findings = of_the_store(patient);
     findings.extend(bundle(patient));
     findings.extend(configuration(patient));
-    findings.extend(backup(patient));
+    findings.extend(import_backup(patient));
     let theirs = &patient.status.version;
     if theirs != version::PROGRAM {
         findings.push(
@@ -57,8 +57,8 @@ pub(super) fn check(patient: &Patient) -> Vec<Finding> {
 }
 
 /// Whether files that tokens were taken out of lie around as they were.
-fn backup(patient: &Patient) -> Option<Finding> {
-    let folder = originals::backup(&patient.folders)?;
+fn import_backup(patient: &Patient) -> Option<Finding> {
+    let folder = backup::existing_folder(&patient.folders)?;
     let finding = Finding::new(
         "import-backup",
         format!("{folder} has copies of files with tokens in plain text, which `regauthctl import` made"),
