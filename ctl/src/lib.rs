@@ -8,7 +8,7 @@
 //! they can be told instead, in the words of a `shell`; both are made of `facts`. `import` finds tokens in clients' files;
 //! `service` hands the daemon to systemd or launchd; where a `program` lies is asked in one place;
 //! `presets` knows the registries that people have, and the `interview` asks for the rest; what an `index` says of itself
-//! is read where the daemon cannot; `run` needs a `private` daemon and the `handover` of its tokens.
+//! is read where the daemon cannot; `run` needs a `private` daemon and the `reexec` that takes its tokens.
 
 mod cli;
 mod commands;
@@ -18,7 +18,6 @@ mod diff;
 mod doctor;
 mod environment;
 mod facts;
-mod handover;
 mod import;
 mod index;
 mod interview;
@@ -26,6 +25,7 @@ mod presets;
 mod private;
 mod program;
 mod provider;
+mod reexec;
 mod service;
 mod setup;
 mod shell;

@@ -24,7 +24,7 @@ use crate::facts::Facts;
 use crate::output::{self, Report};
 use crate::private::Private;
 use crate::program::{PROVIDER, beside_us, on_path};
-use crate::{error, handover};
+use crate::{error, reexec};
 
 /// Run one command with everything set, behind a daemon of its own
 ///
@@ -78,16 +78,16 @@ pub(crate) fn privately(arguments: &Arguments) -> Result<Report, ErrorBody> {
         .iter()
         .map(|registry| registry.token_env.clone().into())
         .collect();
-    let tokens = handover::tokens(&holding)?;
-    let private = Private::start(&[&holding[..], &[handover::mark()]].concat())?;
+    let tokens = reexec::take_tokens(&holding)?;
+    let private = Private::start(&[&holding[..], &[reexec::pipe_variable()]].concat())?;
     let client = private.client();
     for (registry, token) in registries.iter().zip(tokens) {
         add(&client, registry, token, !arguments.no_verify)?;
     }
     let facts = Facts::gather(&client, &private.folders)?;
     let mut variables = variables(&facts);
-    variables.extend(environment::registries(&facts));
-    variables.push((handover::mark().to_string_lossy().into_owned(), None));
+    variables.extend(environment::registry_variables(&facts));
+    variables.push((reexec::pipe_variable().to_string_lossy().into_owned(), None));
     let exit_code = perform(&arguments.command, variables);
     drop(private);
     exit_code.map(Report::silent)
@@ -125,7 +125,7 @@ fn add(client: &Client, registry: &Described, token: Secret, verify: bool) -> Re
 
 /// The environment that everything needs, and a `PATH` on which cargo finds the credential provider.
 fn variables(facts: &Facts) -> Vec<Variable> {
-    let mut variables = environment::of_caller(facts);
+    let mut variables = environment::caller_variables(facts);
     if on_path(PROVIDER).is_none()
         && let Some(folder) = beside_us(PROVIDER).as_deref().and_then(Path::parent)
     {
