@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn hunks_hold_no_unchanged_line() {
-        let hunks = hunks("password = x\nproxy = ours\n", "password = x\nproxy = theirs\n");
+        let hunks = hunks("password = x\nproxy = new\n", "password = x\nproxy = old\n");
         assert!(!format!("{hunks:?}").contains("password"), "{hunks:?}");
     }
 }

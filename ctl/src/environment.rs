@@ -1,5 +1,5 @@
-//! Environment variables that make all clients use the proxy and trust the bundle. [`Shell`](crate::shell::Shell) prints
-//! them in the syntax of each shell.
+//! Environment variables that make all clients use the proxy and trust the bundle. [`Shell`](crate::shell::Shell)
+//! prints them in the syntax of each shell.
 
 use std::path::Path;
 
@@ -32,7 +32,8 @@ pub(crate) fn variables(facts: &Facts) -> Vec<Variable> {
     }
     // Any [http] setting makes cargo use libgit2, which runs no credential helpers, for all hosts.
     set("CARGO_NET_GIT_FETCH_WITH_CLI", "true");
-    // Cargo splits the list at blanks, so the provider gets no arguments; REGAUTH_HOME names the daemon's folder instead.
+    // Cargo splits the list at blanks, so the provider gets no arguments; REGAUTH_HOME names the daemon's folder
+    // instead.
     let provider = credential_provider(facts);
     set(
         "CARGO_REGISTRY_GLOBAL_CREDENTIAL_PROVIDERS",
@@ -64,8 +65,8 @@ fn credential_provider(facts: &Facts) -> &str {
     }
 }
 
-/// `JAVA_TOOL_OPTIONS` with the caller's own options kept: Java reads neither the proxy variables nor a PEM file. `None`
-/// if the bundle's path has a blank, which the variable cannot express.
+/// `JAVA_TOOL_OPTIONS` with the caller's own options kept: Java reads neither the proxy variables nor a PEM file.
+/// `None` if the bundle's path has a blank, which the variable cannot express.
 fn java_options(facts: &Facts, current: impl Fn(&str) -> Option<String>) -> Option<Variable> {
     let proxy = url::Url::parse(&facts.proxy).ok()?;
     let key_store = Path::new(&facts.bundle).with_extension("jks").display().to_string();
@@ -73,17 +74,17 @@ fn java_options(facts: &Facts, current: impl Fn(&str) -> Option<String>) -> Opti
         return None;
     }
     let host = proxy.host_str()?.trim_matches(['[', ']']).to_owned();
-    let ours = [
+    let added = [
         ("-Djavax.net.ssl.trustStore=", key_store),
         ("-Dhttps.proxyHost=", host),
         ("-Dhttps.proxyPort=", proxy.port_or_known_default()?.to_string()),
     ];
     let present = current(JAVA_OPTIONS).unwrap_or_default();
-    let is_ours = |option: &&str| ours.iter().any(|(prefix, _)| option.starts_with(prefix));
-    let kept = present.split_whitespace().filter(|option| !is_ours(option));
+    let is_added = |option: &&str| added.iter().any(|(prefix, _)| option.starts_with(prefix));
+    let kept = present.split_whitespace().filter(|option| !is_added(option));
     let options: Vec<String> = kept
         .map(str::to_owned)
-        .chain(ours.iter().map(|(prefix, value)| format!("{prefix}{value}")))
+        .chain(added.iter().map(|(prefix, value)| format!("{prefix}{value}")))
         .collect();
     Some((JAVA_OPTIONS.to_owned(), Some(options.join(" "))))
 }
@@ -106,7 +107,8 @@ pub(crate) fn bypassing_entries<'a>(no_proxy: &'a str, hosts: &[String]) -> Vec<
     entries(no_proxy).filter(matches_any).collect()
 }
 
-/// A `NO_PROXY` value without the entries that match one of these hosts. Without such an entry, the value stays as it is.
+/// A `NO_PROXY` value without the entries that match one of these hosts. Without such an entry, the value stays as it
+/// is.
 pub(crate) fn without_bypassing_entries(no_proxy: &str, hosts: &[String]) -> String {
     let removed = bypassing_entries(no_proxy, hosts);
     if removed.is_empty() {
@@ -120,7 +122,8 @@ fn entries(no_proxy: &str) -> impl Iterator<Item = &str> {
     no_proxy.split(',').map(str::trim).filter(|entry| !entry.is_empty())
 }
 
-/// Matches as curl does: `*` matches every host, a name matches its subdomains too, and a leading `.` or `*.` is ignored.
+/// Matches as curl does: `*` matches every host, a name matches its subdomains too, and a leading `.` or `*.` is
+/// ignored.
 fn entry_matches(entry: &str, host: &str) -> bool {
     let entry = entry
         .trim_start_matches("*.")

@@ -1,8 +1,8 @@
 //! Removes tokens from this process's environment by executing itself again.
 //!
 //! `/proc/PID/environ` shows the initial environment of a process to root and to the user's debuggers, as long as the
-//! process runs; unsetting a variable does not change it. So the program executes itself without the variables that hold
-//! tokens, and passes the tokens through a pipe.
+//! process runs; unsetting a variable does not change it. So the program executes itself without the variables that
+//! hold tokens, and passes the tokens through a pipe.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;

@@ -28,8 +28,8 @@ pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
     findings
 }
 
-/// Asks cargo for its merged configuration. The command is unstable but has not changed for years; without an answer, the
-/// checks see only variables.
+/// Asks cargo for its merged configuration. The command is unstable but has not changed for years; without an answer,
+/// the checks see only variables.
 fn merged_config() -> Option<Value> {
     let mut cargo = std::process::Command::new(on_path("cargo")?);
     cargo.env("RUSTC_BOOTSTRAP", "1");
@@ -154,8 +154,8 @@ fn check_provider(config: &Value, view: &RegistryView) -> Option<Finding> {
     let alias = strings(config.pointer("/credential-alias/regauth"));
     let is_ours = |word: &&str| Path::new(word).file_name().is_some_and(|name| name == PROVIDER);
     let mut words = providers.split_whitespace().chain(alias.iter().map(String::as_str));
-    let consequence = "cargo fails before any request if it publishes, yanks, or once read `auth-required` in the index, \
-                       which it remembers";
+    let consequence =
+        "cargo fails before any request if it publishes, yanks, or remembers `auth-required` of the index";
     let Some(program) = words.find(is_ours) else {
         let suffix = if is_auth_required_cached(view) {
             "; it remembers that the index says auth-required"
@@ -170,7 +170,7 @@ fn check_provider(config: &Value, view: &RegistryView) -> Option<Finding> {
     (!exists).then(|| Finding::new("cargo-provider-missing", message, consequence, SETUP))
 }
 
-/// Whether cargo's cached index says `auth-required`: cargo then fails without a request.
+/// True if cargo's cached index says `auth-required`: cargo then fails without a request.
 fn is_auth_required_cached(view: &RegistryView) -> bool {
     let scope = view.scopes.first().and_then(|scope| url::Url::parse(scope).ok());
     let host = scope.as_ref().and_then(|scope| scope.host_str());

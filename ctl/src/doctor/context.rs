@@ -38,18 +38,18 @@ impl DoctorContext {
         })
     }
 
-    /// Whether a registry of this kind exists.
+    /// True if a registry of this kind exists.
     pub(super) fn has_kind(&self, kind: &str) -> bool {
         self.facts.registries.iter().any(|view| view.kind == kind)
     }
 
-    /// Whether a client's proxy setting names regauthd.
+    /// True if a client's proxy setting names regauthd.
     pub(super) fn is_our_proxy(&self, value: &str) -> bool {
         let address = |url: &str| url.trim_end_matches('/').trim_start_matches("http://").to_owned();
         address(value) == address(&self.facts.proxy)
     }
 
-    /// Whether a file is the daemon's bundle, under any name.
+    /// True if a file is the daemon's bundle, under any name.
     pub(super) fn is_our_bundle(&self, file: &str) -> bool {
         let canonical = |path: &str| std::fs::canonicalize(path).ok();
         file == self.facts.bundle || canonical(file).is_some_and(|file| Some(file) == canonical(&self.facts.bundle))

@@ -23,7 +23,7 @@ fn check_no_proxy(context: &DoctorContext, name: &str) -> Option<Finding> {
                 "{name} contains {}, which is the host of a registry",
                 entries.join(", ")
             ),
-            "NO_PROXY overrides every proxy setting, CARGO_HTTP_PROXY included, so requests bypass regauthd and carry no token",
+            "NO_PROXY overrides every proxy setting, even CARGO_HTTP_PROXY: requests bypass regauthd without a token",
             format!("export {name}='{}'", without_bypassing_entries(&value, &hosts)),
         )
     };

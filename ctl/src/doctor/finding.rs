@@ -8,7 +8,7 @@ use serde::Serialize;
 pub(crate) struct Finding {
     /// Stable code for programs.
     pub(crate) code: &'static str,
-    /// Whether something does not work; false for a note.
+    /// True if something does not work, false for a note.
     pub(crate) broken: bool,
     /// Observation.
     #[serde(rename = "what")]

@@ -32,7 +32,7 @@ fn scope_missing(view: &RegistryView, location: &Place<Url>) -> Finding {
     Finding::new(
         "scope-missing",
         format!("{name}: {} at {url}, which no scope of it covers", location.what),
-        "requests there carry no token; that is right for a CDN with signed links, and wrong for a host that asks for a token",
+        "requests there carry no token: right for a CDN with signed links, wrong for a host that needs a token",
         format!("if the host asks for a token: regauthctl add-scope {name} {url}"),
     )
     .into_note()

@@ -70,10 +70,7 @@ fn unclear(verdict: &Verdict) -> Finding {
         "registry-unclear",
         format!("{name}: {}", verdict.detail),
         "regauthd cannot tell whether the registry works",
-        format!(
-            "check the index with `regauthctl show {name}`; if a private authority signs its certificate, give that with \
-             --ca-file"
-        ),
+        format!("check the index with `regauthctl show {name}`; for a private certificate authority, give --ca-file"),
     )
 }
 
@@ -87,7 +84,7 @@ fn check_network(view: &RegistryView) -> Option<Finding> {
             "registry-not-found",
             format!("{name}: the host {host} has no address"),
             "no request can reach it",
-            "check the name and the network; if only a corporate proxy can resolve it, set `proxy` in [upstream] of config.toml",
+            "check the name and the network; if only a proxy can resolve it, set `proxy` in [upstream] in config.toml",
         ));
     };
     let is_reachable = addresses

@@ -33,8 +33,8 @@ impl AuthScheme {
     }
 }
 
-/// Scheme and secret of a user and password. Some hosts take the token as the user, with an empty or fixed password; then
-/// the secret is the whole header.
+/// Scheme and secret of a user and password. Some hosts take the token as the user, with an empty or fixed password;
+/// then the secret is the whole header.
 pub(super) fn from_user_and_password(user: &str, password: &str) -> (AuthScheme, String) {
     if user.is_empty() || password.is_empty() || password == "x-oauth-basic" {
         let header = STANDARD.encode(format!("{user}:{password}"));

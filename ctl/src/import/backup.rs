@@ -1,8 +1,8 @@
 //! Removes imported tokens from their files, and restores the files from a backup.
 //!
 //! The backup in `state/import/` has a copy of each changed file, tokens included, so it has mode 0600 and exists only
-//! until the user deletes it. The copy and the manifest are written before the file changes: after a kill in between, the
-//! backup has a copy of an unchanged file.
+//! until the user deletes it. The copy and the manifest are written before the file changes: after a kill in between,
+//! the backup has a copy of an unchanged file.
 
 use std::fs;
 use std::io;

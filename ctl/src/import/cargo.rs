@@ -46,8 +46,8 @@ fn scan_file(file: &Path, cargo_home: &Path, scan: &mut Scan) {
                 scan.tokens.push(scanned_token(name, target, token, location));
             }
             None => scan.notes.push(format!(
-                "{}: the token of `{name}` was skipped, because cargo's configuration has no index of that name; add it \
-                 with `regauthctl add-registry {name} --index URL`",
+                "{}: the token of `{name}` was skipped: cargo's configuration has no index of that name; add it with \
+                 `regauthctl add-registry {name} --index URL`",
                 file.display()
             )),
         }

@@ -27,7 +27,7 @@ pub(crate) struct FoundToken {
 }
 
 impl FoundToken {
-    /// Whether both are the same token for the same target.
+    /// True if both are the same token for the same target.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.target == other.target && self.scheme == other.scheme && self.secret.is_same(&other.secret)
     }
@@ -67,7 +67,7 @@ pub(crate) struct TokenLocation {
 }
 
 impl TokenLocation {
-    /// Location of these bytes. Without any, the token has to be removed by hand.
+    /// Location of these bytes. Without any, only the user can remove the token.
     pub(super) fn new(file: impl Into<PathBuf>, ranges: Vec<Range<usize>>) -> Self {
         let removal = if ranges.is_empty() {
             Removal::ByHand

@@ -93,8 +93,8 @@ struct Token {
     range: Range<usize>,
 }
 
-/// Splits the text at blanks. Skips comments, which run from `#` to the end of the line, and the bodies of macros, which
-/// end at a blank line.
+/// Splits the text at blanks. Skips comments, which run from `#` to the end of the line, and the bodies of macros,
+/// which end at a blank line.
 fn tokenize(text: &str) -> Vec<Token> {
     let mut tokens = Vec::new();
     let mut position = 0;

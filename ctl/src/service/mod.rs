@@ -1,8 +1,8 @@
 //! regauthd as a service of the platform: systemd units or a launchd property list. The service manager keeps the
 //! listening sockets, so a connection starts the daemon and a restart refuses none.
 //!
-//! [`Installation`] is the entry point. `systemd` and `launchd` turn it into a [`ServicePlan`] of steps, which `command`
-//! and [`crate::text_file`] carry out. Units that a package has installed are used and never changed.
+//! [`Installation`] is the entry point. `systemd` and `launchd` turn it into a [`ServicePlan`] of steps, which
+//! `command` and [`crate::text_file`] carry out. Units that a package has installed are used and never changed.
 
 mod command;
 mod journal;
@@ -10,6 +10,7 @@ mod launchd;
 mod plan;
 mod state;
 mod systemd;
+mod systemd_units;
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
@@ -23,7 +24,8 @@ pub(crate) use plan::{ServiceOutcome, ServicePlan, ServiceStep};
 pub(crate) use state::{Health, Installation, ServiceState, Unit};
 
 impl Installation {
-    /// Plans the steps that install the service. `daemon_answers` says whether a regauthd answers on the control socket.
+    /// Plans the steps that install the service. `daemon_answers` says whether a regauthd answers on the control
+    /// socket.
     ///
     /// # Errors
     /// No regauthd or no service manager was found, the user is not root, a file of that name was written by somebody
@@ -72,8 +74,8 @@ impl Installation {
         self.state().ok()?.diagnose()
     }
 
-    /// Refuses to install beside a running daemon: the service manager would take over its control socket, and then fail
-    /// to bind the proxy's port.
+    /// Refuses to install beside a running daemon: the service manager would take over its control socket, and then
+    /// fail to bind the proxy's port.
     fn refuse_running_daemon(self, daemon_answers: impl FnOnce() -> bool) -> Result<(), ErrorBody> {
         if !daemon_answers() {
             return Ok(());

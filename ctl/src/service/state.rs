@@ -25,7 +25,7 @@ pub(crate) struct ServiceState {
     /// Installation that was asked about.
     #[serde(rename = "scope")]
     pub(crate) installation: Installation,
-    /// Whether any part of the service is installed.
+    /// True if any part of the service is installed.
     pub(crate) installed: bool,
     /// Verdict on all units together.
     pub(crate) health: Health,
@@ -60,7 +60,7 @@ pub(crate) struct Unit {
     pub(crate) name: String,
     /// File that defines the unit; `None` if there is none.
     pub(crate) file: Option<String>,
-    /// Whether the unit starts by itself, in the service manager's term.
+    /// True if the unit starts by itself, in the service manager's term.
     pub(crate) enabled: String,
     /// Current state, in the service manager's term.
     pub(crate) active: String,

@@ -1,14 +1,14 @@
 //! systemd: two sockets and the service that they start, from the units in `packaging/systemd`.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use regauth_shared::ErrorBody;
 
 use super::command::{output_of, to_words};
-use super::journal;
 use super::plan::{ServicePlan, ServiceStep};
-use super::state::{DEFAULT_LISTEN_ADDRESS, Health, Installation, OWNERSHIP_MARKER, ServiceState, Unit};
+use super::state::{DEFAULT_LISTEN_ADDRESS, Health, Installation, ServiceState, Unit};
+use super::{journal, systemd_units};
 use crate::error;
 use crate::program::on_path;
 
@@ -21,8 +21,8 @@ pub(super) fn plan_install(installation: Installation, regauthd: &Path) -> Resul
     require_systemd(installation)?;
     let mut plan = ServicePlan::new(MANAGER, installation);
     let mut changed = false;
-    if !is_packaged(installation, regauthd) {
-        for (file, text) in installation.files(regauthd)? {
+    if !systemd_units::is_packaged(installation, regauthd) {
+        for (file, text) in systemd_units::files(installation, regauthd)? {
             changed |= plan.write(file, text)?;
         }
     }
@@ -61,7 +61,7 @@ pub(super) fn plan_uninstall(installation: Installation) -> Result<ServicePlan, 
     }
     plan.run(&[systemctl, &["disable", "--now"], &UNITS].concat());
     let mut removed_any = false;
-    for (file, _) in installation.files(Path::new(PACKAGED_REGAUTHD))? {
+    for (file, _) in systemd_units::files(installation, Path::new(systemd_units::PACKAGED_REGAUTHD))? {
         removed_any |= plan.remove(file)?;
     }
     if installation == Installation::System {
@@ -182,36 +182,6 @@ impl Installation {
             Self::System => &UNITS,
         }
     }
-
-    /// Files of the service with their contents: those of a package, with the path of this regauthd.
-    fn files(self, regauthd: &Path) -> Result<Vec<(PathBuf, String)>, ErrorBody> {
-        let (folder, units) = match self {
-            Self::User => (user_unit_folder()?, &USER_UNITS),
-            Self::System => (PathBuf::from("/etc/systemd/system"), &SYSTEM_UNITS),
-        };
-        let marked = |text: &str| {
-            let text = text.replace(PACKAGED_REGAUTHD, &regauthd.display().to_string());
-            format!("# Written by {OWNERSHIP_MARKER}, and removed by `regauthctl service uninstall`.\n{text}")
-        };
-        let mut files: Vec<_> = units
-            .iter()
-            .map(|(name, text)| (folder.join(name), marked(text)))
-            .collect();
-        if self == Self::System {
-            files.push(("/etc/sysusers.d/regauth.conf".into(), marked(SYSUSERS)));
-            files.push(("/etc/tmpfiles.d/regauth.conf".into(), marked(TMPFILES)));
-        }
-        Ok(files)
-    }
-}
-
-/// Whether a package has installed the units for this regauthd.
-fn is_packaged(installation: Installation, regauthd: &Path) -> bool {
-    let folder = match installation {
-        Installation::User => "/usr/lib/systemd/user",
-        Installation::System => "/usr/lib/systemd/system",
-    };
-    regauthd == Path::new(PACKAGED_REGAUTHD) && Path::new(folder).join("regauthd.service").exists()
 }
 
 /// Plans the creation of the vault's key. An existing vault or key is left alone: no new key opens that vault.
@@ -267,72 +237,19 @@ fn require_systemd(installation: Installation) -> Result<(), ErrorBody> {
     })
 }
 
-/// `$XDG_CONFIG_HOME/systemd/user`, which systemd reads before the folders of packages. Like systemd, ignores relative
-/// paths.
-fn user_unit_folder() -> Result<PathBuf, ErrorBody> {
-    let folder = |name: &str| {
-        std::env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
-    let config = folder("XDG_CONFIG_HOME").or_else(|| folder("HOME").map(|home| home.join(".config")));
-    let config = config.ok_or_else(|| {
-        error::usage("HOME is not set to an absolute path, so the folder of your units is unknown")
-            .hint("set HOME to your home folder")
-    })?;
-    Ok(config.join("systemd/user"))
-}
-
 const MANAGER: &str = "systemd";
 /// More restarts than a crash or two explains.
 const FAILING_AFTER_RESTARTS: u32 = 3;
 const UNITS: [&str; 3] = ["regauthd-proxy.socket", "regauthd-control.socket", "regauthd.service"];
-/// Path of regauthd in a package, and therefore in the units.
-const PACKAGED_REGAUTHD: &str = "/usr/bin/regauthd";
-
 const STATE_FOLDER: &str = "/var/lib/private/regauth";
 const VAULT: &str = "/var/lib/private/regauth/vault.age";
 const CREDENTIAL_FOLDER: &str = "/etc/credstore.encrypted";
 const VAULT_KEY: &str = "/etc/credstore.encrypted/regauth.vault-identity";
 
-macro_rules! units {
-    ($($name:literal),+ in $folder:literal) => {
-        [$(($name, include_str!(concat!("../../../packaging/systemd/", $folder, "/", $name)))),+]
-    };
-}
-
-const USER_UNITS: [(&str, &str); 3] =
-    units!["regauthd.service", "regauthd-proxy.socket", "regauthd-control.socket" in "user"];
-const SYSTEM_UNITS: [(&str, &str); 3] =
-    units!["regauthd.service", "regauthd-proxy.socket", "regauthd-control.socket" in "system"];
-const SYSUSERS: &str = include_str!("../../../packaging/systemd/sysusers.conf");
-const TMPFILES: &str = include_str!("../../../packaging/systemd/tmpfiles.conf");
-
 #[cfg(test)]
 mod tests {
+    use super::super::systemd_units::{SYSTEM_UNITS, USER_UNITS};
     use super::*;
-
-    #[test]
-    fn units_start_the_regauthd_that_was_found() {
-        for (_, text) in [USER_UNITS, SYSTEM_UNITS].concat() {
-            assert!(
-                !text.contains(OWNERSHIP_MARKER),
-                "regauthctl would remove a unit of the package"
-            );
-        }
-        let files = Installation::System.files(Path::new("/opt/x/regauthd")).unwrap();
-        let service = files
-            .iter()
-            .find(|(file, _)| file.ends_with("regauthd.service"))
-            .unwrap();
-        assert!(service.1.contains("\nExecStart=/opt/x/regauthd --store vault\n"));
-        assert!(
-            files
-                .iter()
-                .all(|(_, text)| !text.contains(PACKAGED_REGAUTHD) && text.contains(OWNERSHIP_MARKER))
-        );
-        assert_eq!(files.len(), 5);
-    }
 
     #[test]
     fn parses_the_output_of_systemctl_show() {

@@ -1,8 +1,8 @@
 //! Configures tools to use the proxy, and undoes that exactly.
 //!
 //! A [`Tool`] computes the settings that its files need; [`SetupTarget`] knows the paths of these files. A `format`
-//! applies settings to a text and reverts them, with comments and order kept. The `record` stores the undo hunks of each
-//! file: the replaced lines, never a copy of the whole file, which may hold secrets.
+//! applies settings to a text and reverts them, with comments and order kept. The `record` stores the undo hunks of
+//! each file: the replaced lines, never a copy of the whole file, which may hold secrets.
 //!
 //! Setup always starts from the text without its own changes. So a second setup changes nothing, and a setup after a
 //! registry was removed leaves no setting of it behind.
@@ -171,8 +171,8 @@ impl SetupPlan {
         }
     }
 
-    /// Writes the record and then the files. A kill in between leaves a record of settings that no file has, and an undo
-    /// skips them.
+    /// Writes the record and then the files. A kill in between leaves a record of settings that no file has, and an
+    /// undo skips them.
     ///
     /// # Errors
     /// A file cannot be written.
@@ -212,7 +212,7 @@ pub(crate) fn refresh(folders: &Folders, client: &Client) -> String {
         .collect()
 }
 
-/// Whether the tool of this name is set up for the user.
+/// True if the tool of this name is set up for the user.
 pub(crate) fn is_set_up(tool: &str, folders: &Folders) -> bool {
     let records = SetupRecord::all(folders);
     let mut of_user = records.iter().filter(|record| record.target == SetupTarget::User);

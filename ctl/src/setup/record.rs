@@ -165,7 +165,7 @@ impl FileRecord {
         }
     }
 
-    /// Whether a file that was edited since setup has all wanted settings and no outdated one. Setup leaves such a file
+    /// True if a file that was edited since setup has all wanted settings and no outdated one. Setup leaves such a file
     /// as its owner arranged it.
     ///
     /// # Errors
@@ -189,8 +189,8 @@ impl FileRecord {
         Ok(missing.is_empty())
     }
 
-    /// Computes the text without setup's changes: exactly the text before setup if nobody edited the file since, else the
-    /// edited text without the applied settings. `None` stands for no file.
+    /// Computes the text without setup's changes: exactly the text before setup if nobody edited the file since, else
+    /// the edited text without the applied settings. `None` stands for no file.
     ///
     /// # Errors
     /// The text is no longer of the file's format.

@@ -20,7 +20,7 @@ pub(crate) enum SetupTarget {
 }
 
 impl SetupTarget {
-    /// Whether the project's folder still exists.
+    /// True if the project's folder still exists.
     pub(super) fn exists(&self) -> bool {
         match self {
             Self::User => true,

@@ -67,8 +67,8 @@ impl Tool {
         }
     }
 
-    /// Computes the settings of this tool. `recorded_file` is the configuration file of an earlier setup, which stays the
-    /// one even if the environment now names another.
+    /// Computes the settings of this tool. `recorded_file` is the configuration file of an earlier setup, which stays
+    /// the one even if the environment now names another.
     ///
     /// # Errors
     /// `HOME` is not set, or a program that has to be asked is missing.
