@@ -5,7 +5,7 @@
 use regauth_shared::paths::Folders;
 
 use crate::client::Client;
-use crate::service::Scope;
+use crate::service::Installation;
 
 /// Client of the user's own daemon.
 ///
@@ -14,12 +14,12 @@ pub(crate) fn user_daemon(folders: &Folders) -> Client {
     let client = Client::new(folders);
     match folders.home {
         Some(_) => client,
-        None => client.diagnosed_by(|| Scope::User.ailment()),
+        None => client.diagnosed_by(|| Installation::User.diagnose()),
     }
 }
 
 /// Client of the machine's daemon.
 pub(crate) fn system_daemon() -> Client {
     let folders = Folders::of_the_system();
-    Client::of_system(&folders).diagnosed_by(|| Scope::System.ailment())
+    Client::of_system(&folders).diagnosed_by(|| Installation::System.diagnose())
 }

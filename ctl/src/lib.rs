@@ -11,8 +11,9 @@
 //! - `setup` edits clients' configuration and `environment` sets their variables in the syntax of a `shell`; both use
 //!   `daemon_info`. `doctor` checks the result.
 //! - `import` moves tokens out of clients' files. `service` installs the daemon in systemd or launchd.
-//! - `run` starts an `ephemeral_daemon`, and a `handover` keeps its tokens out of the environment.
-//! - `credential_provider` answers cargo. `index` reads a cargo index, `program` finds executables.
+//! - `run` starts an `ephemeral_daemon`, and `reexec` keeps its tokens out of the environment.
+//! - `credential_provider` answers cargo. `index` reads a cargo index, `program` finds executables, `user_folders` finds
+//!   clients' files, and `text_file` and `diff` change them.
 
 mod cli;
 mod commands;
@@ -37,11 +38,14 @@ mod setup;
 mod shell;
 
 mod ephemeral_daemon;
-mod handover;
+mod reexec;
 
 mod credential_provider;
+mod diff;
 mod index;
 mod program;
+mod text_file;
+mod user_folders;
 
 use std::process::ExitCode;
 

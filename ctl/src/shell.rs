@@ -125,10 +125,16 @@ mod tests {
 
     #[test]
     fn a_real_shell_reads_the_value_back() {
-        let script = Shell::Sh.script(&[("A".to_owned(), Some(SPECIAL_CHARACTERS.to_owned())), ("B".to_owned(), None)]);
+        let script = Shell::Sh.script(&[
+            ("A".to_owned(), Some(SPECIAL_CHARACTERS.to_owned())),
+            ("B".to_owned(), None),
+        ]);
         let line = format!("{script}printf '%s|%s' \"$A\" \"${{B-none}}\"");
         let output = Command::new("sh").arg("-c").arg(line).env("B", "x").output().unwrap();
-        assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{SPECIAL_CHARACTERS}|none"));
+        assert_eq!(
+            String::from_utf8(output.stdout).unwrap(),
+            format!("{SPECIAL_CHARACTERS}|none")
+        );
     }
 
     #[test]

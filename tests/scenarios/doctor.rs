@@ -203,7 +203,7 @@ fn gits_proxy_beats_https_proxy_in_cargo() {
     case.hand
         .ctl(&["doctor"])
         .fails()
-        .says("cargo's proxy is another one, by git's http.proxy");
+        .says("cargo uses another proxy, from git's http.proxy");
 }
 
 #[test]

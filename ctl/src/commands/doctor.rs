@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> 
     let mut findings = doctor::examine(folders, client);
     let mut mended = Vec::new();
     if arguments.fix {
-        mended = doctor::mend(&findings, folders, client)?;
+        mended = doctor::fix(&findings, folders, client)?;
     }
     if !mended.is_empty() {
         findings = doctor::examine(folders, client);
@@ -58,7 +58,7 @@ fn describe(diagnosis: &Diagnosis) -> String {
         let kind = if finding.broken { "broken" } else { "note" };
         text += &format!(
             "{kind}: {}\n  why: {}\n  fix: {}\n",
-            finding.what, finding.why, finding.mend
+            finding.message, finding.consequence, finding.remedy
         );
     }
     let broken = diagnosis.findings.iter().filter(|finding| finding.broken).count();

@@ -35,7 +35,7 @@ Examples:
 /// Prints the environment.
 pub(crate) fn run(arguments: Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
     let info = DaemonInfo::fetch(client, folders)?;
-    let variables = environment::of_caller(&info);
+    let variables = environment::caller_variables(&info);
     let shell = arguments.shell.unwrap_or_else(Shell::of_caller);
     let text = shell.script(&variables);
     Report::from_value(&variables.into_iter().collect::<BTreeMap<_, _>>(), text)

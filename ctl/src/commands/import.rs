@@ -10,9 +10,9 @@ use regauth_shared::response::{RegistryAdded, Rotated};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, exit_code};
 
 use super::add_registry::readable;
-use super::import_report::{FoundToken, ImportReport, State, describe, describe_forget, describe_undo, table};
+use super::import_report::{ImportReport, State, TokenReport, describe, describe_forget, describe_undo, table};
 use crate::client::Client;
-use crate::import::{self, Found, Place, Standing, originals};
+use crate::import::{self, FoundToken, ImportStatus, TokenTarget, backup};
 use crate::output::{Report, print_to_stderr};
 use crate::{error, prompt, setup};
 
@@ -84,14 +84,14 @@ Examples:
 /// Imports, undoes an import or deletes its copies.
 pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
     if arguments.undo {
-        let outcome = originals::put_back(folders)?;
+        let outcome = backup::restore(folders)?;
         return Report::from_value(&outcome, describe_undo(&outcome));
     }
     if arguments.forget_backup {
-        let outcome = originals::forget(folders)?;
+        let outcome = backup::delete(folders)?;
         return Report::from_value(&outcome, describe_forget(&outcome));
     }
-    let (mut found, notes) = import::gather();
+    let (mut found, notes) = import::discover();
     let mut tokens = compare(arguments, &mut found, client)?;
     let chosen = choose(arguments, &tokens)?;
     for index in &chosen {
@@ -101,7 +101,7 @@ pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> 
     }
     let is_imported = |index: &&usize| tokens.get(**index).is_some_and(|token| token.state.is_in_regauth());
     let imported = chosen.iter().filter(is_imported);
-    let imported: Vec<&Found> = imported.filter_map(|index| found.get(*index)).collect();
+    let imported: Vec<&FoundToken> = imported.filter_map(|index| found.get(*index)).collect();
     let originals = remove_from_files(arguments, &imported, folders)?;
     let exit_code = exit_code(&chosen, &tokens);
     // After the removal, because `setup` edits some of the same files.
@@ -121,18 +121,18 @@ pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> 
 }
 
 /// Compares the found tokens with the daemon's registries. `--dry-run` works without a daemon.
-fn compare(arguments: &Arguments, found: &mut [Found], client: &Client) -> Result<Vec<FoundToken>, ErrorBody> {
-    let statuses = match import::stand(found, client) {
-        Err(error) if arguments.dry_run && error.kind == ErrorKind::Unreachable => vec![Standing::New; found.len()],
+fn compare(arguments: &Arguments, found: &mut [FoundToken], client: &Client) -> Result<Vec<TokenReport>, ErrorBody> {
+    let statuses = match import::compare_with_daemon(found, client) {
+        Err(error) if arguments.dry_run && error.kind == ErrorKind::Unreachable => vec![ImportStatus::New; found.len()],
         statuses => statuses?,
     };
     let tokens = found.iter().zip(&statuses);
-    Ok(tokens.map(|(found, status)| FoundToken::new(found, status)).collect())
+    Ok(tokens.map(|(found, status)| TokenReport::new(found, status)).collect())
 }
 
 /// Exit code of the first chosen token that is not in regauth.
-fn exit_code(chosen: &[usize], tokens: &[FoundToken]) -> u8 {
-    let code = |token: &FoundToken| match (&token.error, token.state) {
+fn exit_code(chosen: &[usize], tokens: &[TokenReport]) -> u8 {
+    let code = |token: &TokenReport| match (&token.error, token.state) {
         (Some(error), _) => Some(error.kind.exit_code()),
         (None, State::Differs | State::Otherwise) => Some(exit_code::EXISTS),
         (None, _) => None,
@@ -142,7 +142,7 @@ fn exit_code(chosen: &[usize], tokens: &[FoundToken]) -> u8 {
 }
 
 /// Indexes of the tokens to import, from the flags or a prompt.
-fn choose(arguments: &Arguments, tokens: &[FoundToken]) -> Result<Vec<usize>, ErrorBody> {
+fn choose(arguments: &Arguments, tokens: &[TokenReport]) -> Result<Vec<usize>, ErrorBody> {
     if arguments.dry_run || tokens.is_empty() {
         return Ok(Vec::new());
     }
@@ -161,7 +161,7 @@ fn choose(arguments: &Arguments, tokens: &[FoundToken]) -> Result<Vec<usize>, Er
     prompt::choose("Tokens to import? (numbers, names, all, or nothing) ", &names)
 }
 
-fn choose_by_name(names: &[RegistryName], tokens: &[FoundToken]) -> Result<Vec<usize>, ErrorBody> {
+fn choose_by_name(names: &[RegistryName], tokens: &[TokenReport]) -> Result<Vec<usize>, ErrorBody> {
     let is_unknown = |name: &&RegistryName| tokens.iter().all(|token| token.name != **name);
     if let Some(name) = names.iter().find(is_unknown) {
         let found: Vec<&str> = tokens.iter().map(|token| token.name.as_str()).collect();
@@ -173,7 +173,12 @@ fn choose_by_name(names: &[RegistryName], tokens: &[FoundToken]) -> Result<Vec<u
 }
 
 /// Adds or rotates one token. An error of the daemon is recorded, and the import goes on; without a daemon it stops.
-fn import_one(arguments: &Arguments, found: &Found, token: &mut FoundToken, client: &Client) -> Result<(), ErrorBody> {
+fn import_one(
+    arguments: &Arguments,
+    found: &FoundToken,
+    token: &mut TokenReport,
+    client: &Client,
+) -> Result<(), ErrorBody> {
     let outcome = match token.state {
         State::New => add(arguments, found, client).map(|()| State::Added),
         State::Differs if may_replace(arguments, token)? => {
@@ -189,7 +194,7 @@ fn import_one(arguments: &Arguments, found: &Found, token: &mut FoundToken, clie
     Ok(())
 }
 
-fn may_replace(arguments: &Arguments, token: &FoundToken) -> Result<bool, ErrorBody> {
+fn may_replace(arguments: &Arguments, token: &TokenReport) -> Result<bool, ErrorBody> {
     if arguments.rotate || !may_prompt(arguments) {
         return Ok(arguments.rotate);
     }
@@ -204,18 +209,18 @@ fn may_prompt(arguments: &Arguments) -> bool {
     !arguments.all && arguments.only.is_empty() && prompt::is_interactive()
 }
 
-fn add(arguments: &Arguments, found: &Found, client: &Client) -> Result<(), ErrorBody> {
-    let (index, scopes) = match &found.place {
-        Place::Index(index) => (Some(index.clone()), Vec::new()),
-        Place::Scope(scope) => (None, vec![scope.clone()]),
+fn add(arguments: &Arguments, found: &FoundToken, client: &Client) -> Result<(), ErrorBody> {
+    let (index, scopes) = match &found.target {
+        TokenTarget::Index(index) => (Some(index.clone()), Vec::new()),
+        TokenTarget::Scope(scope) => (None, vec![scope.clone()]),
     };
     let request = AddRegistry {
         name: found.name.clone(),
         index,
         scopes,
         kind: Some(found.kind.to_owned()),
-        scheme: Some(found.login.scheme().to_owned()),
-        username: found.login.username().map(str::to_owned),
+        scheme: Some(found.scheme.name().to_owned()),
+        username: found.scheme.username().map(str::to_owned),
         writes: None,
         ca_file: arguments.ca_file.as_deref().map(readable).transpose()?,
         source: None,
@@ -229,7 +234,7 @@ fn add(arguments: &Arguments, found: &Found, client: &Client) -> Result<(), Erro
         .map(drop)
 }
 
-fn rotate(arguments: &Arguments, found: &Found, token: &FoundToken, client: &Client) -> Result<(), ErrorBody> {
+fn rotate(arguments: &Arguments, found: &FoundToken, token: &TokenReport, client: &Client) -> Result<(), ErrorBody> {
     let request = Request::Rotate(Rotate {
         name: token.name.clone(),
         token: Some(found.secret.clone()),
@@ -243,12 +248,12 @@ fn rotate(arguments: &Arguments, found: &Found, token: &FoundToken, client: &Cli
 /// The files are read again first: they may have changed while a prompt waited.
 fn remove_from_files(
     arguments: &Arguments,
-    imported: &[&Found],
+    imported: &[&FoundToken],
     folders: &Folders,
-) -> Result<originals::Outcome, ErrorBody> {
-    let unchanged = || originals::Outcome {
-        backup: originals::backup(folders),
-        ..originals::Outcome::default()
+) -> Result<backup::BackupOutcome, ErrorBody> {
+    let unchanged = || backup::BackupOutcome {
+        folder: backup::existing_folder(folders),
+        ..backup::BackupOutcome::default()
     };
     if imported.is_empty() || arguments.keep_originals {
         return Ok(unchanged());
@@ -256,10 +261,10 @@ fn remove_from_files(
     if !arguments.remove_originals && !confirm_removal(arguments, folders)? {
         return Ok(unchanged());
     }
-    let (current, _) = import::gather();
-    let is_imported = |found: &&Found| imported.iter().any(|imported| imported.is_same(found));
-    let current: Vec<&Found> = current.iter().filter(is_imported).collect();
-    originals::take_out(&current, folders)
+    let (current, _) = import::discover();
+    let is_imported = |found: &&FoundToken| imported.iter().any(|imported| imported.is_same(found));
+    let current: Vec<&FoundToken> = current.iter().filter(is_imported).collect();
+    backup::remove_tokens(&current, folders)
 }
 
 fn confirm_removal(arguments: &Arguments, folders: &Folders) -> Result<bool, ErrorBody> {
@@ -269,6 +274,6 @@ fn confirm_removal(arguments: &Arguments, folders: &Folders) -> Result<bool, Err
     prompt::confirm(&format!(
         "Remove the tokens from these files? Copies stay in {}, readable by you alone, until `regauthctl import \
          --forget-backup`.",
-        originals::folder(folders).display()
+        backup::folder(folders).display()
     ))
 }

@@ -7,18 +7,18 @@ use regauth_shared::{ErrorBody, RegistryName};
 use serde::Serialize;
 
 use super::registry_text;
-use crate::import::originals::Outcome;
-use crate::import::{Found, Standing};
-use crate::{output, setup};
+use crate::import::backup::BackupOutcome;
+use crate::import::{FoundToken, ImportStatus};
+use crate::{output, setup, user_folders};
 
 /// Result of an import. The field names are the JSON's.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct ImportReport {
     /// Every token found, chosen or not.
-    pub(super) found: Vec<FoundToken>,
+    pub(super) found: Vec<TokenReport>,
     /// Changes to the files.
-    pub(super) originals: Outcome,
+    pub(super) originals: BackupOutcome,
     /// Tokens that cannot be imported, and why.
     pub(super) notes: Vec<String>,
 }
@@ -26,7 +26,7 @@ pub(super) struct ImportReport {
 /// Token that was found, without the token itself.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) struct FoundToken {
+pub(super) struct TokenReport {
     pub(super) name: RegistryName,
     pub(super) kind: &'static str,
     pub(super) place: String,
@@ -61,27 +61,27 @@ pub(super) enum State {
     Failed,
 }
 
-impl FoundToken {
+impl TokenReport {
     /// State before the import.
-    pub(super) fn new(found: &Found, standing: &Standing) -> Self {
+    pub(super) fn new(found: &FoundToken, status: &ImportStatus) -> Self {
         let mut files: Vec<String> = found
-            .origins
+            .locations
             .iter()
-            .map(|origin| origin.file.display().to_string())
+            .map(|location| location.file.display().to_string())
             .collect();
         files.dedup();
-        let (state, name) = match standing {
-            Standing::New => (State::New, &found.name),
-            Standing::Same(name) => (State::Present, name),
-            Standing::Other(name) => (State::Differs, name),
-            Standing::Otherwise(name) => (State::Otherwise, name),
+        let (state, name) = match status {
+            ImportStatus::New => (State::New, &found.name),
+            ImportStatus::SameToken(name) => (State::Present, name),
+            ImportStatus::OtherToken(name) => (State::Differs, name),
+            ImportStatus::OtherScheme(name) => (State::Otherwise, name),
         };
         Self {
             name: name.clone(),
             kind: found.kind,
-            place: found.place.as_str().to_owned(),
-            scheme: found.login.scheme(),
-            username: found.login.username().map(str::to_owned),
+            place: found.target.as_str().to_owned(),
+            scheme: found.scheme.name(),
+            username: found.scheme.username().map(str::to_owned),
             token: found.masked.clone(),
             files,
             state,
@@ -110,11 +110,11 @@ impl State {
 }
 
 /// Formats the tokens as a table with numbers to choose by.
-pub(super) fn table(tokens: &[FoundToken]) -> String {
+pub(super) fn table(tokens: &[TokenReport]) -> String {
     let heading = ["", "NAME", "PLACE", "LOGIN", "TOKEN", "FILE", "STATE"]
         .map(str::to_owned)
         .to_vec();
-    let row = |(index, token): (usize, &FoundToken)| {
+    let row = |(index, token): (usize, &TokenReport)| {
         let files: Vec<_> = token.files.iter().map(|file| below_home(file)).collect();
         vec![
             (index + 1).to_string(),
@@ -135,7 +135,7 @@ pub(super) fn table(tokens: &[FoundToken]) -> String {
 
 /// Abbreviates the home folder to `~`.
 fn below_home(file: &str) -> String {
-    let home = setup::home().ok();
+    let home = user_folders::home().ok();
     let below = home.and_then(|home| Path::new(file).strip_prefix(home).ok().map(Path::to_path_buf));
     below.map_or_else(|| file.to_owned(), |below| format!("~/{}", below.display()))
 }
@@ -171,7 +171,7 @@ pub(super) fn describe(report: &ImportReport, dry_run: bool, folders: &Folders) 
 
 /// Notes for clients that are not set up: without the token in their files they fail.
 fn setup_notes(report: &ImportReport, folders: &Folders) -> String {
-    let mut clients: Vec<&str> = report.found.iter().filter_map(FoundToken::client).collect();
+    let mut clients: Vec<&str> = report.found.iter().filter_map(TokenReport::client).collect();
     clients.sort_unstable();
     clients.dedup();
     let missing = clients.iter().filter(|client| !setup::is_set_up(client, folders));
@@ -179,7 +179,7 @@ fn setup_notes(report: &ImportReport, folders: &Folders) -> String {
     output::notes(&missing.map(note).collect::<Vec<_>>())
 }
 
-impl FoundToken {
+impl TokenReport {
     /// Client that `setup` knows and whose token the daemon has.
     fn client(&self) -> Option<&'static str> {
         match self.kind {
@@ -193,9 +193,9 @@ impl FoundToken {
     }
 }
 
-fn describe_removal(outcome: &Outcome) -> String {
+fn describe_removal(outcome: &BackupOutcome) -> String {
     let mut text = files("Removed from:", outcome);
-    if let Some(backup) = &outcome.backup {
+    if let Some(backup) = &outcome.folder {
         text += &format!(
             "Copies with the tokens in plain text are in {backup}, readable by you alone.\n`regauthctl import --undo` puts \
              the files back; `regauthctl import --forget-backup` deletes the copies.\n"
@@ -205,7 +205,7 @@ fn describe_removal(outcome: &Outcome) -> String {
 }
 
 /// Formats the result of `--undo`.
-pub(super) fn describe_undo(outcome: &Outcome) -> String {
+pub(super) fn describe_undo(outcome: &BackupOutcome) -> String {
     let tokens = match outcome.files.is_empty() {
         true => "",
         false => "regauth still has the tokens; `regauthctl remove-registry NAME` deletes one.\n",
@@ -214,12 +214,12 @@ pub(super) fn describe_undo(outcome: &Outcome) -> String {
 }
 
 /// Formats the result of `--forget-backup`.
-pub(super) fn describe_forget(outcome: &Outcome) -> String {
+pub(super) fn describe_forget(outcome: &BackupOutcome) -> String {
     files("Deleted the copies of:", outcome)
 }
 
 /// Formats the files below a heading, then the notes.
-fn files(heading: &str, outcome: &Outcome) -> String {
+fn files(heading: &str, outcome: &BackupOutcome) -> String {
     let lines = outcome.files.iter().map(|file| format!("  {file}\n"));
     let heading = (!outcome.files.is_empty()).then(|| format!("{heading}\n"));
     heading.into_iter().chain(lines).collect::<String>() + &output::notes(&outcome.notes)

@@ -24,7 +24,7 @@ use crate::environment::{self, Variable};
 use crate::ephemeral_daemon::EphemeralDaemon;
 use crate::output::{self, Report};
 use crate::program::{PROVIDER, on_path, sibling};
-use crate::{error, handover};
+use crate::{error, reexec};
 
 /// Run one command with the proxy set up for it
 ///
@@ -78,16 +78,16 @@ pub(crate) fn run_with_ephemeral_daemon(arguments: &Arguments) -> Result<Report,
         .iter()
         .map(|registry| registry.token_env.clone().into())
         .collect();
-    let tokens = handover::tokens(&token_variables)?;
-    let daemon = EphemeralDaemon::start(&[&token_variables[..], &[handover::mark()]].concat())?;
+    let tokens = reexec::take_tokens(&token_variables)?;
+    let daemon = EphemeralDaemon::start(&[&token_variables[..], &[reexec::pipe_variable()]].concat())?;
     let client = daemon.client();
     for (registry, token) in registries.iter().zip(tokens) {
         add_registry(&client, registry, token, !arguments.no_verify)?;
     }
     let info = DaemonInfo::fetch(&client, &daemon.folders)?;
     let mut variables = environment(&info);
-    variables.extend(environment::registries(&info));
-    variables.push((handover::mark().to_string_lossy().into_owned(), None));
+    variables.extend(environment::registry_variables(&info));
+    variables.push((reexec::pipe_variable().to_string_lossy().into_owned(), None));
     let exit_code = run_command(&arguments.command, variables);
     drop(daemon);
     exit_code.map(Report::silent)
@@ -125,7 +125,7 @@ fn add_registry(client: &Client, registry: &RegistryFlags, token: Secret, verify
 
 /// Environment of the command: the clients' variables, and a `PATH` in which cargo finds the credential provider.
 fn environment(info: &DaemonInfo) -> Vec<Variable> {
-    let mut variables = environment::of_caller(info);
+    let mut variables = environment::caller_variables(info);
     if on_path(PROVIDER).is_none()
         && let Some(folder) = sibling(PROVIDER).as_deref().and_then(Path::parent)
     {

@@ -7,7 +7,7 @@ use regauth_shared::{ErrorBody, exit_code};
 use crate::client::Client;
 use crate::error;
 use crate::output::{self, Report};
-use crate::service::{Health, Outcome, Scope, State, Step};
+use crate::service::{Health, Installation, ServiceOutcome, ServiceState, ServiceStep};
 
 /// Run the daemon as a service of systemd or launchd
 ///
@@ -63,13 +63,17 @@ pub(crate) fn run(
                 .hint("leave out --home and REGAUTH_HOME"),
         );
     }
-    let scope = if system { Scope::System } else { Scope::User };
+    let installation = if system {
+        Installation::System
+    } else {
+        Installation::User
+    };
     match arguments.action {
-        Action::Install { dry_run: true } => dry_run(scope.to_install(client)?.outcome()),
-        Action::Uninstall { dry_run: true } => dry_run(scope.to_uninstall()?.outcome()),
+        Action::Install { dry_run: true } => dry_run(installation.plan_install(|| client.ping().is_ok())?.outcome()),
+        Action::Uninstall { dry_run: true } => dry_run(installation.plan_uninstall()?.outcome()),
         Action::Install { dry_run: false } => {
-            let outcome = scope.to_install(client)?.carry_out()?;
-            client.ping().map_err(|error| no_answer(scope, error))?;
+            let outcome = installation.plan_install(|| client.ping().is_ok())?.carry_out()?;
+            client.ping().map_err(|error| no_answer(installation, error))?;
             let text = format!(
                 "regauthd runs as a service now; connections start it.\n{}",
                 steps(&outcome, "")
@@ -77,12 +81,12 @@ pub(crate) fn run(
             Report::from_value(&outcome, text)
         }
         Action::Uninstall { dry_run: false } => {
-            let outcome = scope.to_uninstall()?.carry_out()?;
+            let outcome = installation.plan_uninstall()?.carry_out()?;
             let text = steps(&outcome, "");
             Report::from_value(&outcome, text)
         }
         Action::Status => {
-            let state = scope.state()?;
+            let state = installation.state()?;
             let code = match state.health {
                 Health::Serving => exit_code::DONE,
                 Health::Failing | Health::Stopped => exit_code::FAILED,
@@ -93,38 +97,38 @@ pub(crate) fn run(
     }
 }
 
-fn dry_run(outcome: Outcome) -> Result<Report, ErrorBody> {
+fn dry_run(outcome: ServiceOutcome) -> Result<Report, ErrorBody> {
     let text = steps(&outcome, "would ");
     Report::from_value(&outcome, text)
 }
 
-fn no_answer(scope: Scope, error: ErrorBody) -> ErrorBody {
-    let hint = error.hint.unwrap_or_else(|| scope.how_to_mend());
+fn no_answer(installation: Installation, error: ErrorBody) -> ErrorBody {
+    let hint = error.hint.unwrap_or_else(|| installation.fix_hint());
     error::failed(format!("the service is installed, but {}", error.message)).hint(hint)
 }
 
-fn steps(outcome: &Outcome, would: &str) -> String {
-    let line = |step: &Step| match step {
-        Step::Write { file, .. } => format!("  {would}write {}\n", file.display()),
-        Step::Remove { file, .. } => format!("  {would}remove {}\n", file.display()),
-        Step::Folder { folder, mode } => format!("  {would}make {}, {mode:04o}\n", folder.display()),
-        Step::Run { command } => format!("  {would}run {}\n", command.join(" ")),
-        Step::Pipe { from, to } => format!("  {would}run {} | {}\n", from.join(" "), to.join(" ")),
+fn steps(outcome: &ServiceOutcome, would: &str) -> String {
+    let line = |step: &ServiceStep| match step {
+        ServiceStep::Write { file, .. } => format!("  {would}write {}\n", file.display()),
+        ServiceStep::Remove { file, .. } => format!("  {would}remove {}\n", file.display()),
+        ServiceStep::Folder { folder, mode } => format!("  {would}make {}, {mode:04o}\n", folder.display()),
+        ServiceStep::Run { command } => format!("  {would}run {}\n", command.join(" ")),
+        ServiceStep::Pipe { from, to } => format!("  {would}run {} | {}\n", from.join(" "), to.join(" ")),
     };
     let lines: String = outcome.steps.iter().map(line).collect();
     lines + &output::notes(&outcome.notes)
 }
 
-fn describe(state: &State) -> String {
+fn describe(state: &ServiceState) -> String {
     let heading = ["UNIT", "ENABLED", "STATE", "FILE"].map(str::to_owned).to_vec();
     let row = |unit: &crate::service::Unit| {
         let file = unit.file.clone().unwrap_or_else(|| "-".to_owned());
         vec![unit.name.clone(), unit.enabled.clone(), unit.active.clone(), file]
     };
     let rows: Vec<_> = std::iter::once(heading).chain(state.units.iter().map(row)).collect();
-    let install = match state.scope {
-        Scope::User => "`regauthctl service install`",
-        Scope::System => "`sudo regauthctl service install --system`",
+    let install = match state.installation {
+        Installation::User => "`regauthctl service install`",
+        Installation::System => "`sudo regauthctl service install --system`",
     };
     let verdict = match state.health {
         Health::Serving => "connections reach regauthd, or start it".to_owned(),
@@ -133,7 +137,7 @@ fn describe(state: &State) -> String {
         Health::Absent => format!("not installed; {install} installs it"),
     };
     let mut text = format!("{}: {verdict}.\n{}", state.manager, output::table(&rows));
-    if let Some(problem) = state.ailment() {
+    if let Some(problem) = state.diagnose() {
         let hint = problem.hint.unwrap_or_default();
         text += &format!("\nproblem: {}\nhint: {hint}\n", problem.message);
     }

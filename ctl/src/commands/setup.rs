@@ -9,7 +9,7 @@ use crate::client::Client;
 use crate::daemon_info::DaemonInfo;
 use crate::error;
 use crate::output::{self, Report};
-use crate::setup::{Outcome, Place, Plan, Tool};
+use crate::setup::{SetupOutcome, SetupPlan, SetupTarget, Tool};
 
 /// Make a client use the proxy, or undo it exactly
 ///
@@ -45,15 +45,15 @@ Examples:
 
 /// Sets the client up, or undoes it.
 pub(crate) fn run(arguments: Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
-    let place = if arguments.project {
-        Place::Project(current_folder()?)
+    let target = if arguments.project {
+        SetupTarget::Project(current_folder()?)
     } else {
-        Place::User
+        SetupTarget::User
     };
     let plan = if arguments.undo {
-        Plan::to_undo(arguments.client, &place, folders)?
+        SetupPlan::undo(arguments.client, &target, folders)?
     } else {
-        Plan::to_set_up(arguments.client, &place, &DaemonInfo::fetch(client, folders)?, folders)?
+        SetupPlan::set_up(arguments.client, &target, &DaemonInfo::fetch(client, folders)?, folders)?
     };
     if arguments.dry_run {
         let outcome = plan.outcome();
@@ -67,11 +67,11 @@ fn current_folder() -> Result<PathBuf, ErrorBody> {
     std::env::current_dir().map_err(error::io("cannot find the current folder"))
 }
 
-fn describe(outcome: &Outcome, undone: bool) -> String {
+fn describe(outcome: &SetupOutcome, undone: bool) -> String {
     let mut text = match (outcome.files.is_empty(), undone) {
-        (true, _) => format!("Nothing to change for {}.\n", outcome.client),
-        (false, true) => format!("{} is no longer set up; restored:\n", outcome.client),
-        (false, false) => format!("{} is set up:\n", outcome.client),
+        (true, _) => format!("Nothing to change for {}.\n", outcome.tool),
+        (false, true) => format!("{} is no longer set up; restored:\n", outcome.tool),
+        (false, false) => format!("{} is set up:\n", outcome.tool),
     };
     for changed in &outcome.files {
         text += &format!("  {}\n", changed.file);
@@ -79,7 +79,7 @@ fn describe(outcome: &Outcome, undone: bool) -> String {
     text + &output::notes(&outcome.notes)
 }
 
-fn diffs(outcome: &Outcome) -> String {
+fn diffs(outcome: &SetupOutcome) -> String {
     let diffs: String = outcome.files.iter().map(|changed| changed.diff.as_str()).collect();
     let nothing = if diffs.is_empty() {
         "Nothing would change.\n"
