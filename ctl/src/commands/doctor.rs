@@ -27,33 +27,34 @@ Examples:
   regauthctl doctor --fix
   regauthctl doctor --json";
 
-/// Result of the checks. The field names are the JSON's.
+/// Result of the checks.
 #[derive(Serialize)]
 struct Diagnosis {
     well: bool,
     findings: Vec<Finding>,
-    mended: Vec<String>,
+    #[serde(rename = "mended")]
+    fixed: Vec<String>,
 }
 
 /// Runs all checks, and the fixes with `--fix`.
 pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
     let mut findings = doctor::examine(folders, client);
-    let mut mended = Vec::new();
+    let mut fixed = Vec::new();
     if arguments.fix {
-        mended = doctor::fix(&findings, folders, client)?;
+        fixed = doctor::fix(&findings, folders, client)?;
     }
-    if !mended.is_empty() {
+    if !fixed.is_empty() {
         findings = doctor::examine(folders, client);
     }
     let well = !findings.iter().any(|finding| finding.broken);
-    let diagnosis = Diagnosis { well, findings, mended };
+    let diagnosis = Diagnosis { well, findings, fixed };
     let text = describe(&diagnosis);
     let code = if well { exit_code::DONE } else { exit_code::FAILED };
     Ok(Report::from_value(&diagnosis, text)?.with_exit_code(code))
 }
 
 fn describe(diagnosis: &Diagnosis) -> String {
-    let mut text: String = diagnosis.mended.iter().map(|line| format!("fixed: {line}\n")).collect();
+    let mut text: String = diagnosis.fixed.iter().map(|line| format!("fixed: {line}\n")).collect();
     for finding in &diagnosis.findings {
         let kind = if finding.broken { "broken" } else { "note" };
         text += &format!(

@@ -75,7 +75,7 @@ pub(crate) fn run(
             let outcome = installation.plan_install(|| client.ping().is_ok())?.carry_out()?;
             client.ping().map_err(|error| no_answer(installation, error))?;
             let text = format!(
-                "regauthd runs as a service now; connections start it.\n{}",
+                "regauthd runs as a service now; connections start it from here on.\n{}",
                 steps(&outcome, "")
             );
             Report::from_value(&outcome, text)
