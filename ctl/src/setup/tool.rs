@@ -145,7 +145,7 @@ fn git(path: PathBuf, facts: &Facts) -> ToolSettings {
         settings.push(text(&["http", scope, "sslCAInfo"], &facts.bundle));
     }
     let notes = if settings.is_empty() {
-        vec!["no registry uses git yet; regauth sets git up when you add one".to_owned()]
+        vec!["no registry uses git yet; regauth sets git up as soon as one is added".to_owned()]
     } else {
         Vec::new()
     };
