@@ -44,9 +44,17 @@ struct Machine {
     range: Range<usize>,
 }
 
-/// Parses the `machine` entries that have a password.
+/// Parses the `machine` entries that have a password, with the ranges to remove.
 fn machines(text: &str) -> Vec<Machine> {
-    let tokens = tokenize(text);
+    let mut machines = parse_entries(&tokenize(text));
+    machines.retain(|machine| !machine.password.is_empty());
+    for machine in &mut machines {
+        machine.range = extend_to_lines(text, &machine.range);
+    }
+    machines
+}
+
+fn parse_entries(tokens: &[Token]) -> Vec<Machine> {
     let mut machines: Vec<Machine> = Vec::new();
     let mut in_machine = false;
     let mut rest = tokens.iter();
@@ -79,10 +87,6 @@ fn machines(text: &str) -> Vec<Machine> {
             }
             _ => {}
         }
-    }
-    machines.retain(|machine| !machine.password.is_empty());
-    for machine in &mut machines {
-        machine.range = extend_to_lines(text, &machine.range);
     }
     machines
 }

@@ -145,7 +145,7 @@ fn git(path: PathBuf, info: &DaemonInfo) -> ToolSettings {
         settings.push(text(&["http", scope, "sslCAInfo"], &info.bundle));
     }
     let notes = if settings.is_empty() {
-        vec!["no registry uses git yet; regauth sets git up when you add one".to_owned()]
+        vec!["no registry uses git yet; regauth sets git up as soon as one is added".to_owned()]
     } else {
         Vec::new()
     };
