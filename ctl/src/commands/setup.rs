@@ -70,7 +70,7 @@ fn current_folder() -> Result<PathBuf, ErrorBody> {
 fn describe(outcome: &SetupOutcome, undone: bool) -> String {
     let mut text = match (outcome.files.is_empty(), undone) {
         (true, _) => format!("Nothing to change for {}.\n", outcome.tool),
-        (false, true) => format!("{} is no longer set up; restored:\n", outcome.tool),
+        (false, true) => format!("{} is as it was before:\n", outcome.tool),
         (false, false) => format!("{} is set up:\n", outcome.tool),
     };
     for changed in &outcome.files {
