@@ -174,8 +174,8 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
     }
 }
 
-/// Client of the daemon that the verb needs. `--system` excludes the verbs that configure a user's clients: the machine's
-/// daemon serves nobody without a grant.
+/// Client of the daemon that the verb needs. `--system` excludes the verbs that configure a user's clients: the
+/// machine's daemon serves nobody without a grant.
 fn client(system: bool, folders: &Folders, verb: &DaemonVerb) -> Result<Client, ErrorBody> {
     if !system {
         return Ok(connect::user_daemon(folders));
@@ -208,7 +208,7 @@ fn command() -> Command {
     ))
 }
 
-/// Whether a flag is given, as `--flag` or `--flag=value`, before the words of a wrapped command.
+/// True if a flag is given, as `--flag` or `--flag=value`, before the words of a wrapped command.
 fn has_flag(arguments: &[OsString], flag: &str) -> bool {
     let is_ours = |argument: &&OsString| *argument != "--" && *argument != "--source-command";
     arguments.iter().skip(1).take_while(is_ours).any(|argument| {

@@ -1,7 +1,8 @@
 //! Client of the control socket: connects, reads the daemon's hello, writes one line, reads one line.
 //!
-//! The client blocks: one request and one response need no runtime. Every read and write has a timeout, so a daemon that
-//! hangs is reported. A request that makes the daemon call a registry or a store, or wait for a person, gets a longer one.
+//! The client blocks: one request and one response need no runtime. Every read and write has a timeout, so a daemon
+//! that hangs is reported. A request that makes the daemon call a registry or a store, or wait for a person, gets a
+//! longer one.
 
 use std::io::{self, BufRead, BufReader, ErrorKind as IoErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -32,7 +33,8 @@ pub(crate) struct Client {
 /// Looks for the reason why a daemon stays silent; `None` if it may just be slow.
 type Diagnose = fn() -> Option<ErrorBody>;
 
-/// Answer of the daemon, parsed, with its JSON text as received: `--json` prints fields that this release does not know.
+/// Answer of the daemon, parsed, with its JSON text as received: `--json` prints fields that this release does not
+/// know.
 pub(crate) struct Reply<T> {
     /// The parsed answer.
     pub(crate) answer: T,
@@ -67,8 +69,8 @@ impl Client {
         }
     }
 
-    /// Calls `diagnose` when a connection is accepted and no hello comes within two seconds. Its error, if it finds one,
-    /// is reported at once.
+    /// Calls `diagnose` when a connection is accepted and no hello comes within two seconds. Its error, if it finds
+    /// one, is reported at once.
     ///
     /// A service manager accepts connections for a daemon that cannot start; only the manager knows that.
     pub(crate) fn diagnosed_by(self, diagnose: Diagnose) -> Self {

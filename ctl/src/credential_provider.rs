@@ -1,8 +1,8 @@
 //! Cargo's credential provider (the Cargo book, "Credential Provider Protocol").
 //!
-//! The provider holds no token. For a registry of regauthd it returns the public placeholder, with which cargo sends the
-//! request; regauthd replaces it with the credential. For every other registry cargo asks its next provider. `cargo login`
-//! sends the token to regauthd, and `cargo logout` removes the registry.
+//! The provider holds no token. For a registry of regauthd it returns the public placeholder, with which cargo sends
+//! the request; regauthd replaces it with the credential. For every other registry cargo asks its next provider. `cargo
+//! login` sends the token to regauthd, and `cargo logout` removes the registry.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -63,7 +63,7 @@ struct ServedRegistry {
 enum NotServed {
     /// The daemon does not serve the registry.
     UnknownRegistry,
-    /// The daemon could not be asked.
+    /// The daemon does not answer.
     NoDaemon(ErrorBody),
 }
 
@@ -178,7 +178,7 @@ fn folders(args: &[&str]) -> Result<Folders, ErrorBody> {
     Folders::resolve(home, variable).map_err(|error| error::usage(error.to_string()))
 }
 
-/// Whether the registry has this index. A cargo registry without an index serves every index below its scopes.
+/// True if the registry has this index. A cargo registry without an index serves every index below its scopes.
 fn serves(view: &RegistryView, index: &str) -> bool {
     let Some(wanted) = normalized_url(index) else {
         return false;

@@ -85,7 +85,7 @@ impl DaemonInfo {
     }
 }
 
-/// Whether cargo fetches this registry's index with git.
+/// True if cargo fetches this registry's index with git.
 pub(crate) fn is_git_index(view: &RegistryView) -> bool {
     view.index.as_deref().is_some_and(|index| !index.starts_with("sparse+"))
 }

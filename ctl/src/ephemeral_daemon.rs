@@ -1,7 +1,7 @@
 //! Private daemon for one command: below a temporary folder, secrets in memory, on a free port.
 //!
-//! The daemon cannot outlive this process. It ends, and removes its folder, when its standard input closes, and the kernel
-//! closes that pipe however this process dies.
+//! The daemon cannot outlive this process. It ends, and removes its folder, when its standard input closes, and the
+//! kernel closes that pipe however this process dies.
 
 use std::ffi::OsString;
 use std::fs;

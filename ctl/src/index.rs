@@ -33,7 +33,7 @@ pub(crate) fn uncovered(view: &RegistryView, config: &IndexConfig) -> Vec<Place<
     config.places().filter(|place| !is_covered(place)).collect()
 }
 
-/// Whether a location is on the host of the index itself.
+/// True if a location is on the host of the index itself.
 pub(crate) fn is_on_index_host(place: &Place<Url>, index: &str) -> bool {
     let index = index.strip_prefix("sparse+").unwrap_or(index);
     Url::parse(index).is_ok_and(|index| index.origin() == place.url.origin())

@@ -12,8 +12,8 @@
 //!   `daemon_info`. `doctor` checks the result.
 //! - `import` moves tokens out of clients' files. `service` installs the daemon in systemd or launchd.
 //! - `run` starts an `ephemeral_daemon`, and `reexec` keeps its tokens out of the environment.
-//! - `credential_provider` answers cargo. `index` reads a cargo index, `program` finds executables, `user_folders` finds
-//!   clients' files, and `text_file` and `diff` change them.
+//! - `credential_provider` answers cargo. `index` reads a cargo index, `program` finds executables, `user_folders`
+//!   finds clients' files, and `text_file` and `diff` change them.
 
 mod cli;
 mod commands;

@@ -150,7 +150,7 @@ pub(crate) fn parser() -> impl TypedValueParser<Value = &'static Preset> {
 }
 
 impl Preset {
-    /// Whether this kind of registry may have its index, or a scope, at `url`.
+    /// True if this kind of registry may have its index, or a scope, at `url`.
     pub(crate) fn matches_index(&self, url: &str) -> bool {
         self.index_patterns.is_empty() || self.index_patterns.iter().any(|pattern| matches(pattern, url))
     }

@@ -9,7 +9,7 @@ use crate::error;
 use crate::output::print_to_stderr;
 use crate::presets::{self, Preset, Username};
 
-/// Whether stdin and stderr are terminals, so that a person can answer.
+/// True if stdin and stderr are terminals, so that a person can answer.
 pub(crate) fn is_interactive() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
@@ -56,7 +56,7 @@ pub(crate) fn username(preset: Option<&Preset>) -> Result<Option<String>, ErrorB
     let description = match preset.map(|preset| &preset.username) {
         Some(Username::Optional(description)) => description,
         Some(_) => return Ok(None),
-        None => "if the registry wants one with the token",
+        None => "if the registry requires one with the token",
     };
     ask_until_valid(&format!("User name ({description}): "), |text| {
         Ok((!text.is_empty()).then(|| text.to_owned()))

@@ -1,7 +1,7 @@
 //! Reads tokens and passphrases, and has the flags that choose a token's source. A token is never an argument.
 //!
-//! [`TokenFlags`] is a token given now: from the terminal, stdin or an environment variable. [`SourceFlags`] is a source
-//! that the daemon reads again later.
+//! [`TokenFlags`] is a token given now: from the terminal, stdin or an environment variable. [`SourceFlags`] is a
+//! source that the daemon reads again later.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
@@ -30,12 +30,12 @@ pub(crate) struct TokenFlags {
 }
 
 impl TokenFlags {
-    /// Whether one of the flags was given.
+    /// True if one of the flags was given.
     pub(crate) fn is_given(&self) -> bool {
         self.token_stdin || self.token_env.is_some()
     }
 
-    /// Reads the token. `prompt` is called only if a person is going to be asked.
+    /// Reads the token. `prompt` is called only before a person is asked.
     ///
     /// # Errors
     /// The text is not a token, no flag was given and there is no terminal, or `prompt` fails.
@@ -105,7 +105,7 @@ pub(crate) struct CommandFlags {
 }
 
 impl SourceFlags {
-    /// Whether the daemon fetches the token, so that nobody has to be asked for it.
+    /// True if the daemon fetches the token, so that nobody has to be asked for it.
     pub(crate) fn is_external(&self) -> bool {
         let is_store = self.source.as_deref().is_none_or(|source| source == "store");
         !is_store || self.credential_of.is_some() || !self.command.command.is_empty()

@@ -211,7 +211,8 @@ fn with_rejection_hint(mut error: ErrorBody, preset: Option<&Preset>) -> ErrorBo
     error
 }
 
-/// Absolute form of `--ca-file`, which the daemon can use from any folder. Symbolic links stay: their targets may change.
+/// Absolute form of `--ca-file`, which the daemon can use from any folder. Symbolic links stay: their targets may
+/// change.
 ///
 /// # Errors
 /// The file cannot be read, is a folder, or its path is not UTF-8.

@@ -8,8 +8,8 @@ use crate::output::Report;
 
 /// Make a registry cover more URLs: its token is sent there, too
 ///
-/// For downloads or an API on another host, and for a second group of a git host. The registry covers all URLs below the
-/// scope, by whole path segments.
+/// For downloads or an API on another host, and for a second group of a git host. The registry covers all URLs below
+/// the scope, by whole path segments.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {

@@ -10,8 +10,8 @@ use crate::relative_time::absolute_and_relative;
 
 /// Allow writes to a registry for a limited time
 ///
-/// regauthd refuses writes such as `cargo publish` and `git push` until you allow them: a build script can use the proxy
-/// too. They close by themselves when the time is over, or at once with `regauthctl deny`.
+/// regauthd refuses writes such as `cargo publish` and `git push` until you allow them: a build script can use the
+/// proxy too. They close by themselves when the time is over, or at once with `regauthctl deny`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {

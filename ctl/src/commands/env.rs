@@ -13,9 +13,9 @@ use crate::shell::Shell;
 
 /// Print the environment that makes all clients use the proxy
 ///
-/// Sets the proxy, the bundle and the credential provider in every variable that cargo, git, curl, pip, uv, npm, Node and
-/// the AWS tools read, and JAVA_TOOL_OPTIONS with a trust store for Java, in your shell's syntax. Corrects a NO_PROXY that
-/// would send a registry past the proxy.
+/// Sets the proxy, the bundle and the credential provider in every variable that cargo, git, curl, pip, uv, npm, Node
+/// and the AWS tools read, and JAVA_TOOL_OPTIONS with a trust store for Java, in your shell's syntax. Corrects a
+/// NO_PROXY that would send a registry past the proxy.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {

@@ -1,7 +1,7 @@
 //! Completes a registry whose index is a git repository, after the daemon has added it.
 //!
-//! The daemon does not speak git, so this program runs git through the proxy to read the index. As the daemon does for a
-//! sparse index, it covers the locations on the index's own host.
+//! The daemon does not speak git, so this program runs git through the proxy to read the index. As the daemon does for
+//! a sparse index, it covers the locations on the index's own host.
 
 use regauth_shared::index::{AUTH_REQUIRED, Place};
 use regauth_shared::response::{RegistryAdded, RegistryView};

@@ -11,10 +11,10 @@ use crate::relative_time::absolute_and_relative;
 
 /// Admit a client that is not a process of this user
 ///
-/// Other users' processes, containers and other machines need a grant. So does every client if the system cannot tell the
-/// user of a connection, such as on macOS. The printed proxy URL is the grant: it admits every client that has it, until
-/// it expires or is revoked. It is not shown again. Besides its registries it opens tunnels to public hosts, never to this
-/// machine or its networks.
+/// Other users' processes, containers and other machines need a grant. So does every client if the system cannot tell
+/// the user of a connection, such as on macOS. The printed proxy URL is the grant: it admits every client that has it,
+/// until it expires or is revoked. It is not shown again. Besides its registries it opens tunnels to public hosts,
+/// never to this machine or its networks.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {

@@ -1,4 +1,5 @@
-//! `regauthctl import`: finds tokens in clients' files, sends the chosen ones to the daemon, removes them from the files.
+//! `regauthctl import`: finds tokens in clients' files, sends the chosen ones to the daemon, removes them from the
+//! files.
 //!
 //! [`import_report`](super::import_report) formats the result.
 
@@ -23,11 +24,11 @@ use crate::{error, prompt, setup};
 /// add-registry. A terminal prompts for the choice; elsewhere give --all or --only.
 ///
 /// Then the command offers to remove these tokens from the files. It keeps a copy of each file below regauth's state
-/// folder, readable by you alone: the copy has the tokens in plain text, as the file had. --undo restores the files, byte
-/// for byte; --forget-backup deletes the copies, once your builds work.
+/// folder, readable by you alone: the copy has the tokens in plain text, as the file had. --undo restores the files,
+/// byte for byte; --forget-backup deletes the copies, once your builds work.
 ///
-/// A second run adds nothing twice: a token that regauth has stays unchanged, and another token for the same URL replaces
-/// it only with --rotate.
+/// A second run adds nothing twice: a token that regauth has stays unchanged, and another token for the same URL
+/// replaces it only with --rotate.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -204,7 +205,7 @@ fn may_replace(arguments: &Arguments, token: &TokenReport) -> Result<bool, Error
     ))
 }
 
-/// Whether questions are welcome: at a terminal, unless the flags chose the tokens.
+/// True if questions are welcome: at a terminal, unless the flags chose the tokens.
 fn may_prompt(arguments: &Arguments) -> bool {
     !arguments.all && arguments.only.is_empty() && prompt::is_interactive()
 }

@@ -91,7 +91,7 @@ impl TokenReport {
 }
 
 impl State {
-    /// Whether the daemon has this token.
+    /// True if the daemon has this token.
     pub(super) fn is_in_regauth(self) -> bool {
         matches!(self, Self::Present | Self::Added | Self::Rotated)
     }

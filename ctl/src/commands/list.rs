@@ -11,8 +11,8 @@ use crate::relative_time::relative;
 
 /// List all registries
 ///
-/// One line a registry: its state, the generation of its token, its writes, its hosts and the time of its last use. Never
-/// a secret.
+/// One line a registry: its state, the generation of its token, its writes, its hosts and the time of its last use.
+/// Never a secret.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {}

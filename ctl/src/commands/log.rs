@@ -9,8 +9,8 @@ use crate::output::Report;
 
 /// Show or change the daemon's log level
 ///
-/// Without an argument, shows the present level. A new level holds until the daemon ends; the next start uses `--log` or
-/// REGAUTH_LOG again. No level logs a token.
+/// Without an argument, shows the present level. A new level holds until the daemon ends; the next start uses `--log`
+/// or REGAUTH_LOG again. No level logs a token.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {

@@ -29,9 +29,9 @@ use crate::{error, reexec};
 /// Run one command with the proxy set up for it
 ///
 /// For CI jobs and containers. With --registry, the command gets a private regauthd: on a free port, below a temporary
-/// folder, its secrets in memory. The command's environment makes cargo, git, pip, uv, npm and curl use this daemon; the
-/// variables that hold tokens are removed. The daemon ends with the command. The exit code is the command's. Flags after a
-/// --registry belong to that registry.
+/// folder, its secrets in memory. The command's environment makes cargo, git, pip, uv, npm and curl use this daemon;
+/// the variables that hold tokens are removed. The daemon ends with the command. The exit code is the command's. Flags
+/// after a --registry belong to that registry.
 ///
 /// Without --registry the command uses the running daemon.
 #[derive(clap::Args)]
@@ -59,7 +59,7 @@ Examples:
       --token-env FORGE_TOKEN -- git clone https://git.example/team/plans.git";
 
 impl Arguments {
-    /// Whether the command gets a daemon of its own, which needs no home folder.
+    /// True if the command gets a daemon of its own, which needs no home folder.
     pub(crate) fn needs_ephemeral_daemon(&self) -> bool {
         !self.registries.0.is_empty()
     }

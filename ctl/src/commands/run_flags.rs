@@ -36,7 +36,7 @@ pub(super) struct RegistryFlags {
 }
 
 impl RegistryFlags {
-    /// Whether the URL is an index: only cargo's registries have one.
+    /// True if the URL is an index: only cargo's registries have one.
     pub(super) fn has_index(&self) -> bool {
         self.kind.as_deref().is_none_or(|kind| kind == "cargo")
     }

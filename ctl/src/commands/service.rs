@@ -12,10 +12,10 @@ use crate::service::{Health, Installation, ServiceOutcome, ServiceState, Service
 /// Run the daemon as a service of systemd or launchd
 ///
 /// The service manager listens for the daemon and starts it at the first connection. While the daemon restarts or is
-/// upgraded, connections wait and none is refused. Without --system the daemon is yours, with your keychain, while you are
-/// logged in. With --system it is the machine's: it keeps tokens in a vault and serves the bearers of grants (`regauthctl
-/// --system grant`). A second install changes nothing. Uninstalling removes the files that installing wrote; registries
-/// and tokens stay.
+/// upgraded, connections wait and none is refused. Without --system the daemon is yours, with your keychain, while you
+/// are logged in. With --system it is the machine's: it keeps tokens in a vault and serves the bearers of grants
+/// (`regauthctl --system grant`). A second install changes nothing. Uninstalling removes the files that installing
+/// wrote; registries and tokens stay.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {

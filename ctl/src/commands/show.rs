@@ -11,8 +11,8 @@ use crate::relative_time::absolute_and_relative;
 
 /// Show one registry: its configuration and its state
 ///
-/// Shows everything but its secret: scopes, scheme, the credential's source, generation and age, the time of the last use
-/// and the registry's last answer.
+/// Shows everything but its secret: scopes, scheme, the credential's source, generation and age, the time of the last
+/// use and the registry's last answer.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {

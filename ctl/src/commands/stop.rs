@@ -11,9 +11,9 @@ use crate::output::{self, Report};
 
 /// Drain and end the daemon
 ///
-/// The daemon accepts no new connections, lets requests in progress finish, and ends. Without --wait this command prints
-/// the number of open connections and returns; another daemon may be started at once. Stop a daemon of a service manager
-/// with the service manager.
+/// The daemon accepts no new connections, lets requests in progress finish, and ends. Without --wait this command
+/// prints the number of open connections and returns; another daemon may be started at once. Stop a daemon of a service
+/// manager with the service manager.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {

@@ -16,10 +16,10 @@ use crate::token;
 
 /// Show the store of the secrets, or move all secrets to another store
 ///
-/// `store move` moves every token and every authority's key to the keychain or the vault while requests go on. The daemon
-/// reads each secret back from the new store and compares it before it deletes any from the old one. A crash of the daemon
-/// or the keychain loses nothing: afterwards one of the two stores is in use and complete. A move to the present store
-/// deletes what an interrupted move left in the other.
+/// `store move` moves every token and every authority's key to the keychain or the vault while requests go on. The
+/// daemon reads each secret back from the new store and compares it before it deletes any from the old one. A crash of
+/// the daemon or the keychain loses nothing: afterwards one of the two stores is in use and complete. A move to the
+/// present store deletes what an interrupted move left in the other.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -79,7 +79,7 @@ fn move_secrets(arguments: MoveArguments, client: &Client) -> Result<Reply<Store
     }
 }
 
-/// Whether a locked vault, rather than a locked keychain, stopped the move. `unlock` opens the present store; here only
+/// True if a locked vault, rather than a locked keychain, stopped the move. `unlock` opens the present store; here only
 /// the new one can need a passphrase.
 fn is_vault_locked(to: &str, client: &Client) -> bool {
     let present = show(client).map(|reply| reply.answer.store);

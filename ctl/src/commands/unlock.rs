@@ -15,8 +15,8 @@ use crate::{error, token};
 /// A keychain opens a window of its own. For a vault with a passphrase, this command asks for it without echo.
 ///
 /// --set-passphrase sets or changes the vault's passphrase. From then on the vault is locked after every start of the
-/// daemon until this command opens it. Without a passphrase, every program that can read the daemon's files can read the
-/// tokens.
+/// daemon until this command opens it. Without a passphrase, every program that can read the daemon's files can read
+/// the tokens.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {

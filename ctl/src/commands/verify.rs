@@ -9,8 +9,9 @@ use crate::output::{self, Report};
 
 /// Verify the tokens against their registries
 ///
-/// One line a registry. Exits with 0 if all tokens are accepted, 4 if one is rejected, 5 if one is missing or in a locked
-/// store, 1 if an answer does not tell: `unclear`, or `public` if the registry serves everybody, with any token or none.
+/// One line a registry. Exits with 0 if all tokens are accepted, 4 if one is rejected, 5 if one is missing or in a
+/// locked store, 1 if an answer does not tell: `unclear`, or `public` if the registry serves everybody, with any token
+/// or none.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {

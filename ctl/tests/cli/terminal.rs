@@ -130,10 +130,10 @@ fn prompts_for_the_tokens_to_import_and_their_removal() {
     assert!(seen.contains("(12 characters)") && !seen.contains("s3cret"), "{seen}");
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert_eq!(std::fs::read_to_string(netrc).unwrap(), "");
-    let asked = peer.requests().concat();
-    let wanted =
+    let requests = peer.requests().concat();
+    let expected =
         r#""scopes":["https://corp.example/"],"kind":"generic","scheme":"basic","username":"me","token":"s3cret"#;
-    assert!(asked.contains(wanted), "{asked}");
+    assert!(requests.contains(expected), "{requests}");
 }
 
 #[test]
