@@ -135,3 +135,35 @@ fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 }
 
 const NEW_FILE_MODE: u32 = 0o644;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaces_the_target_of_a_link_and_keeps_its_mode() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, link) = (folder.path().join("target"), folder.path().join("link"));
+        fs::write(&target, "old").unwrap();
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        TextFile::read(&link).unwrap().replace(Some("new")).unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(fs::read_to_string(&target).unwrap(), "new");
+        assert_eq!(TextFile::read(&target).unwrap().mode(), 0o640);
+        assert_eq!(
+            fs::read_dir(folder.path()).unwrap().count(),
+            2,
+            "a temporary file is left"
+        );
+    }
+
+    #[test]
+    fn writes_private_files_for_their_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state/record.json");
+        write_private(&file, b"{}").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
+    }
+}

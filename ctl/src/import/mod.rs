@@ -1,6 +1,6 @@
 //! Plain-text tokens in the configuration of cargo, git, curl, pip and npm: finds them, and removes imported ones.
 //!
-//! [`discover`] runs one scanner per client (`cargo`, `git`, `netrc`, `pip`, `npm`). A scanner reads the client's files
+//! [`discover()`] runs one scanner per client (`cargo`, `git`, `netrc`, `pip`, `npm`). A scanner reads the client's files
 //! and yields the target, the `auth_scheme` and the position of each token. [`compare_with_daemon`] tells which tokens
 //! the daemon already has. [`backup`] removes tokens from files, keeps a copy of each file, and restores it.
 //!
