@@ -1,6 +1,6 @@
-//! The command line: global flags, the verbs, and what is said about a line that makes no sense.
+//! The command line: global flags, verbs and usage errors.
 //!
-//! No error repeats a value: what stands in the wrong place may be a token.
+//! No error repeats a value: a misplaced value may be a token.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,20 +16,20 @@ use crate::commands::{
     remove_registry, revoke, rotate, run as run_command, service, setup, show, status, stop, store, unlock, verify,
 };
 use crate::output::{self, Report};
-use crate::{completion, error, setup as clients};
+use crate::{completion, connect, error, setup as clients};
 
 /// Add registries to a running regauthd and rotate their tokens
 ///
-/// regauthd is a local proxy that attaches registries' credentials to the requests of cargo, git and other build tools,
-/// so that none of them holds a token. regauthctl tells it which registries there are, while it runs.
+/// regauthd is a local proxy that adds registries' credentials to the requests of cargo, git and other build tools, so
+/// that none of them holds a token. regauthctl configures it while it runs.
 #[derive(Parser)]
 #[command(name = "regauthctl", version, color = clap::ColorChoice::Never, after_help = EXIT_CODES)]
 struct Cli {
-    /// The folder below which regauth keeps everything [default: REGAUTH_HOME, or the platform's own folders]
+    /// Folder of all files of regauth [default: REGAUTH_HOME, or the platform's own folders]
     #[arg(long, global = true, value_name = "DIR", display_order = LAST)]
     home: Option<PathBuf>,
 
-    /// Ask the machine's daemon, which root and the group regauth command, instead of your own
+    /// Use the machine's daemon, which obeys root and the group regauth, instead of your own
     #[arg(long, global = true, display_order = LAST)]
     system: bool,
 
@@ -38,26 +38,27 @@ struct Cli {
     json: bool,
 
     #[command(subcommand)]
-    verb: Any,
-}
-
-#[derive(Subcommand)]
-enum Any {
-    #[command(flatten)]
-    Asking(Box<Verb>),
-    #[command(flatten)]
-    Alone(Alone),
-}
-
-/// What needs neither a daemon nor a folder.
-#[derive(Subcommand)]
-enum Alone {
-    Completions(completions::Arguments),
-    Man(man::Arguments),
+    verb: Verb,
 }
 
 #[derive(Subcommand)]
 enum Verb {
+    #[command(flatten)]
+    Daemon(Box<DaemonVerb>),
+    #[command(flatten)]
+    Standalone(StandaloneVerb),
+}
+
+/// Verbs that need neither a daemon nor a folder.
+#[derive(Subcommand)]
+enum StandaloneVerb {
+    Completions(completions::Arguments),
+    Man(man::Arguments),
+}
+
+/// Verbs that need the daemon or its folders.
+#[derive(Subcommand)]
+enum DaemonVerb {
     AddRegistry(Box<add_registry::Arguments>),
     AddScope(add_scope::Arguments),
     RemoveRegistry(remove_registry::Arguments),
@@ -84,7 +85,7 @@ enum Verb {
     Stop(stop::Arguments),
 }
 
-/// After a verb's own flags.
+/// Display order of the global flags: after a verb's own.
 const LAST: usize = 100;
 
 const GROUPS: [(&str, &[&str]); 7] = [
@@ -107,21 +108,21 @@ const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 usage, 3 daemon not reachable, 4 the registry rejected the token, 5 the store is locked \
 or missing, 6 not found, 7 exists already, 8 refused.
 
-`regauthctl help VERB` says more about a verb.";
+`regauthctl help VERB` describes a verb.";
 
-/// Does what the arguments say; the exit code.
+/// Runs the command line and returns the exit code.
 pub(crate) fn run(arguments: Vec<OsString>) -> u8 {
-    if completion::answer(&arguments, Cli::command) {
+    if completion::complete(&arguments, Cli::command) {
         return exit_code::DONE;
     }
-    // Known before the line is understood, since what is wrong with it has to be said in the right form.
+    // Before clap parses the line: usage errors are printed as JSON too.
     let json = has_flag(&arguments, "--json");
     if has_flag(&arguments, "--token") {
-        return output::conclude(Err(token_in_arguments()), json);
+        return output::finish(Err(token_in_arguments()), json);
     }
     match parse(arguments) {
-        Ok(cli) => output::conclude(execute(cli), json),
-        Err(error) => conclude_early(error, json),
+        Ok(cli) => output::finish(execute(cli), json),
+        Err(error) => finish_unparsed(error, json),
     }
 }
 
@@ -132,69 +133,65 @@ fn parse(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
 
 fn execute(cli: Cli) -> Result<Report, ErrorBody> {
     let verb = match cli.verb {
-        Any::Alone(Alone::Completions(arguments)) => return completions::run(&arguments),
-        Any::Alone(Alone::Man(arguments)) => return man::run(&arguments, Cli::command()),
-        Any::Asking(verb) => *verb,
+        Verb::Standalone(StandaloneVerb::Completions(arguments)) => return completions::run(&arguments),
+        Verb::Standalone(StandaloneVerb::Man(arguments)) => return man::run(&arguments, Cli::command()),
+        Verb::Daemon(verb) => *verb,
     };
-    if let Verb::Run(arguments) = &verb
-        && arguments.is_private()
+    if let DaemonVerb::Run(arguments) = &verb
+        && arguments.needs_ephemeral_daemon()
     {
-        return run_command::privately(arguments);
+        return run_command::run_with_ephemeral_daemon(arguments);
     }
     let folders = Folders::resolve(cli.home.as_deref(), |name| std::env::var_os(name))
         .map_err(|error| error::usage(error.to_string()))?;
     let client = client(cli.system, &folders, &verb)?;
+    let updated = |report: Report| report.with_lines(&clients::refresh(&folders, &client));
     match verb {
-        Verb::AddRegistry(arguments) => {
-            add_registry::run(*arguments, &client).map(|report| report.and(&clients::refresh(&folders, &client)))
-        }
-        Verb::AddScope(arguments) => {
-            add_scope::run(arguments, &client).map(|report| report.and(&clients::refresh(&folders, &client)))
-        }
-        Verb::RemoveRegistry(arguments) => {
-            remove_registry::run(arguments, &client).map(|report| report.and(&clients::refresh(&folders, &client)))
-        }
-        Verb::Import(arguments) => import::run(&arguments, &client, &folders),
-        Verb::List(arguments) => list::run(arguments, &client),
-        Verb::Show(arguments) => show::run(arguments, &client),
-        Verb::Rotate(arguments) => rotate::run(arguments, &client),
-        Verb::Verify(arguments) => verify::run(arguments, &client),
-        Verb::Allow(arguments) => allow::run(arguments, &client),
-        Verb::Deny(arguments) => deny::run(arguments, &client),
-        Verb::Setup(arguments) => setup::run(arguments, &client, &folders),
-        Verb::Env(arguments) => env::run(arguments, &client, &folders),
-        Verb::Run(arguments) => run_command::run(&arguments, &client, &folders),
-        Verb::Doctor(arguments) => doctor::run(&arguments, &client, &folders),
-        Verb::Grant(arguments) => grant::run(arguments, &client),
-        Verb::Grants(arguments) => grants::run(arguments, &client),
-        Verb::Revoke(arguments) => revoke::run(arguments, &client),
-        Verb::Status(arguments) => status::run(arguments, &client),
-        Verb::Store(arguments) => store::run(arguments, &client),
-        Verb::Unlock(arguments) => unlock::run(arguments, &client),
-        Verb::Reload(arguments) => reload::run(arguments, &client),
-        Verb::Service(arguments) => service::run(&arguments, cli.system, &client, &folders),
-        Verb::Log(arguments) => log::run(arguments, &client),
-        Verb::Stop(arguments) => stop::run(arguments, &client),
+        DaemonVerb::AddRegistry(arguments) => add_registry::run(*arguments, &client).map(updated),
+        DaemonVerb::AddScope(arguments) => add_scope::run(arguments, &client).map(updated),
+        DaemonVerb::RemoveRegistry(arguments) => remove_registry::run(arguments, &client).map(updated),
+        DaemonVerb::Import(arguments) => import::run(&arguments, &client, &folders),
+        DaemonVerb::List(arguments) => list::run(arguments, &client),
+        DaemonVerb::Show(arguments) => show::run(arguments, &client),
+        DaemonVerb::Rotate(arguments) => rotate::run(arguments, &client),
+        DaemonVerb::Verify(arguments) => verify::run(arguments, &client),
+        DaemonVerb::Allow(arguments) => allow::run(arguments, &client),
+        DaemonVerb::Deny(arguments) => deny::run(arguments, &client),
+        DaemonVerb::Setup(arguments) => setup::run(arguments, &client, &folders),
+        DaemonVerb::Env(arguments) => env::run(arguments, &client, &folders),
+        DaemonVerb::Run(arguments) => run_command::run(&arguments, &client, &folders),
+        DaemonVerb::Doctor(arguments) => doctor::run(&arguments, &client, &folders),
+        DaemonVerb::Grant(arguments) => grant::run(arguments, &client),
+        DaemonVerb::Grants(arguments) => grants::run(arguments, &client),
+        DaemonVerb::Revoke(arguments) => revoke::run(arguments, &client),
+        DaemonVerb::Status(arguments) => status::run(arguments, &client),
+        DaemonVerb::Store(arguments) => store::run(arguments, &client),
+        DaemonVerb::Unlock(arguments) => unlock::run(arguments, &client),
+        DaemonVerb::Reload(arguments) => reload::run(arguments, &client),
+        DaemonVerb::Service(arguments) => service::run(&arguments, cli.system, &client, &folders),
+        DaemonVerb::Log(arguments) => log::run(arguments, &client),
+        DaemonVerb::Stop(arguments) => stop::run(arguments, &client),
     }
 }
 
-/// Whom the verb asks. The machine's daemon serves nobody as its own user, so there is nothing to set up for it.
-fn client(system: bool, folders: &Folders, verb: &Verb) -> Result<Client, ErrorBody> {
+/// Client of the daemon that the verb needs. `--system` excludes the verbs that configure a user's clients: the
+/// machine's daemon serves nobody without a grant.
+fn client(system: bool, folders: &Folders, verb: &DaemonVerb) -> Result<Client, ErrorBody> {
     if !system {
-        return Ok(Client::new(folders));
+        return Ok(connect::user_daemon(folders));
     }
     match verb {
-        Verb::Setup(_) | Verb::Env(_) | Verb::Run(_) | Verb::Doctor(_) => Err(error::refused(
-            "the machine's daemon serves those who have a grant, and knows nobody's configuration",
+        DaemonVerb::Setup(_) | DaemonVerb::Env(_) | DaemonVerb::Run(_) | DaemonVerb::Doctor(_) => Err(error::refused(
+            "the machine's daemon serves only clients with a grant, so it cannot configure yours",
         )
         .hint(
             "`regauthctl --system grant` prints the proxy to use, and `regauthctl --system status` the bundle to trust",
         )),
-        _ => Ok(Client::new(&Folders::of_the_system()).of_the_system()),
+        _ => Ok(connect::system_daemon()),
     }
 }
 
-/// clap has one heading for all verbs, and so many under one are a wall.
+/// Command line with its verbs in groups: clap has one heading for all of them.
 fn command() -> Command {
     let command = Cli::command();
     let mut verbs = String::new();
@@ -211,10 +208,10 @@ fn command() -> Command {
     ))
 }
 
+/// True if a flag is given, as `--flag` or `--flag=value`, before the words of a wrapped command.
 fn has_flag(arguments: &[OsString], flag: &str) -> bool {
-    let ours = |argument: &&OsString| *argument != "--" && *argument != "--source-command";
-    let before_a_command = arguments.iter().skip(1).take_while(ours);
-    before_a_command.into_iter().any(|argument| {
+    let is_ours = |argument: &&OsString| *argument != "--" && *argument != "--source-command";
+    arguments.iter().skip(1).take_while(is_ours).any(|argument| {
         let rest = argument.as_encoded_bytes().strip_prefix(flag.as_bytes());
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"="))
     })
@@ -222,30 +219,30 @@ fn has_flag(arguments: &[OsString], flag: &str) -> bool {
 
 fn token_in_arguments() -> ErrorBody {
     error::usage("tokens in arguments are visible to every process; use --token-stdin")
-        .hint("that token was visible just now; if others use this machine, have it replaced")
+        .hint("this token was visible just now; if others use this machine, replace it at the registry")
 }
 
-/// Help, the version, or what is wrong with the line.
-fn conclude_early(mut clap: clap::Error, json: bool) -> u8 {
+/// Prints the help, the version or a usage error, and returns the exit code.
+fn finish_unparsed(mut clap: clap::Error, json: bool) -> u8 {
     match clap.kind() {
-        ClapErrorKind::DisplayHelp | ClapErrorKind::DisplayVersion => output::print(&page(&clap), exit_code::DONE),
+        ClapErrorKind::DisplayHelp | ClapErrorKind::DisplayVersion => output::print(&help_text(&clap), exit_code::DONE),
         ClapErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            output::print_to_stderr(&page(&clap));
+            output::print_to_stderr(&help_text(&clap));
             exit_code::USAGE
         }
         _ => {
-            forget_values(&mut clap);
-            output::conclude(Err(in_our_form(&clap.render().to_string())), json)
+            remove_values(&mut clap);
+            output::finish(Err(usage_error(&clap.render().to_string())), json)
         }
     }
 }
 
-fn page(help: &clap::Error) -> String {
+fn help_text(help: &clap::Error) -> String {
     format!("{}\n", help.render().to_string().trim_end())
 }
 
-/// Takes out of clap's error what was typed, but for flags and for choices from a list.
-fn forget_values(error: &mut clap::Error) {
+/// Removes typed values from clap's error, other than flags and choices from a list.
+fn remove_values(error: &mut clap::Error) {
     let hidden = || ContextValue::String("…".to_owned());
     match error.kind() {
         ClapErrorKind::ValueValidation | ClapErrorKind::TooManyValues => {
@@ -263,16 +260,16 @@ fn forget_values(error: &mut clap::Error) {
     }
 }
 
-/// clap writes paragraphs: what is wrong, tips, the usage.
-fn in_our_form(rendered: &str) -> ErrorBody {
+/// Converts clap's error, whose paragraphs are the message, tips and the usage.
+fn usage_error(rendered: &str) -> ErrorBody {
     let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut paragraphs = rendered.split("\n\n").map(one_line);
     let first = paragraphs.next().unwrap_or_default();
     let message = first.strip_prefix("error: ").unwrap_or(&first).to_owned();
     let rest: Vec<_> = paragraphs.collect();
-    let starting = |start: &str| rest.iter().find_map(|text| text.strip_prefix(start).map(str::to_owned));
-    let hint = starting("tip: ").or_else(|| starting("Usage: ").map(|usage| format!("usage: {usage}")));
-    error::usage(message).hint(hint.unwrap_or_else(|| "`regauthctl help VERB` says what a verb takes".to_owned()))
+    let after = |label: &str| rest.iter().find_map(|text| text.strip_prefix(label).map(str::to_owned));
+    let hint = after("tip: ").or_else(|| after("Usage: ").map(|usage| format!("usage: {usage}")));
+    error::usage(message).hint(hint.unwrap_or_else(|| "`regauthctl help VERB` lists a verb's arguments".to_owned()))
 }
 
 #[cfg(test)]
@@ -280,12 +277,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_definition_holds_together() {
+    fn clap_accepts_the_definition() {
         command().debug_assert();
     }
 
     #[test]
-    fn every_verb_is_in_one_group() {
+    fn lists_every_verb_in_exactly_one_group() {
         let mut grouped: Vec<_> = GROUPS.iter().flat_map(|(_, names)| *names).copied().collect();
         grouped.sort_unstable();
         let command = Cli::command();
@@ -295,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn every_example_is_understood() {
+    fn parses_every_example_of_the_help() {
         for verb in Cli::command().get_subcommands() {
             let examples = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(
@@ -319,12 +316,15 @@ mod tests {
     }
 
     #[test]
-    fn every_example_for_ci_is_understood() {
+    fn parses_every_example_for_ci() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/ci");
         for file in std::fs::read_dir(folder).unwrap() {
             let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
             let mut keys = text.lines().filter(|line| line.trim_start().starts_with("key: "));
-            assert!(keys.all(|key| key.ends_with(env!("CARGO_PKG_VERSION"))), "an old cache");
+            assert!(
+                keys.all(|key| key.ends_with(env!("CARGO_PKG_VERSION"))),
+                "a cache key of an older release"
+            );
             let text = text
                 .replace("\\\n", "")
                 .replace('"', "")
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_of_a_wrapped_command_is_not_ours() {
+    fn ignores_flags_of_a_wrapped_command() {
         let line = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
         assert!(has_flag(&line("regauthctl rotate corp --token=x"), "--token"));
         assert!(!has_flag(&line("regauthctl rotate corp --token-stdin"), "--token"));

@@ -1,7 +1,8 @@
-//! Asks the daemon: connect, read its greeting, write one line, read one line.
+//! Client of the control socket: connects, reads the daemon's hello, writes one line, reads one line.
 //!
-//! Blocking on purpose: one question and one answer need no runtime. Every wait has an end, so a daemon that hangs is
-//! reported; a request that makes the daemon ask a registry, a store or a person gets the time that those need.
+//! The client blocks: one request and one response need no runtime. Every read and write has a timeout, so a daemon
+//! that hangs is reported. A request that makes the daemon call a registry or a store, or wait for a person, gets a
+//! longer one.
 
 use std::io::{self, BufRead, BufReader, ErrorKind as IoErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -20,29 +21,31 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::error;
-use crate::service::Scope;
 
-/// Where the daemon is.
+/// Client of one daemon. Each request opens a connection of its own.
 pub(crate) struct Client {
     socket: PathBuf,
-    how_to_start: String,
-    how_to_be_let_in: &'static str,
-    /// Who may have made the socket, and start the daemon at our connection.
-    service: Option<Scope>,
+    start_hint: String,
+    permission_hint: &'static str,
+    diagnose: Option<Diagnose>,
 }
 
-/// The daemon's answer, understood, and its JSON as it came: fields that we do not know are not lost to `--json`.
+/// Looks for the reason why a daemon stays silent; `None` if it may just be slow.
+type Diagnose = fn() -> Option<ErrorBody>;
+
+/// Answer of the daemon, parsed, with its JSON text as received: `--json` prints fields that this release does not
+/// know.
 pub(crate) struct Reply<T> {
-    /// The answer.
+    /// The parsed answer.
     pub(crate) answer: T,
-    /// Its JSON.
+    /// The answer's JSON.
     pub(crate) body: Box<RawValue>,
 }
 
 impl Client {
-    /// The client of the daemon that keeps its files in these folders.
+    /// Client of the daemon of this user that keeps its files in `folders`.
     pub(crate) fn new(folders: &Folders) -> Self {
-        let how_to_start = match &folders.home {
+        let start_hint = match &folders.home {
             Some(home) => format!("start it: regauthd --home {}", home.display()),
             None if cfg!(target_os = "linux") => {
                 "start it: regauthd, or once and for all: regauthctl service install".to_owned()
@@ -51,52 +54,66 @@ impl Client {
         };
         Self {
             socket: folders.socket(),
-            how_to_start,
-            how_to_be_let_in: "a daemon obeys the user that it runs as; become that user, or start a daemon of your own",
-            service: folders.home.is_none().then_some(Scope::User),
+            start_hint,
+            permission_hint: "a daemon obeys the user that it runs as; become that user, or start a daemon of your own",
+            diagnose: None,
         }
     }
 
-    /// The same, of the machine's own daemon.
-    pub(crate) fn of_the_system(self) -> Self {
+    /// Client of the machine's daemon, whose folders these are.
+    pub(crate) fn of_system(folders: &Folders) -> Self {
         Self {
-            how_to_start: "start it: sudo regauthctl service install --system".to_owned(),
-            how_to_be_let_in: "the machine's daemon obeys root, and on Linux the members of the group regauth",
-            service: Some(Scope::System),
+            start_hint: "start it: sudo regauthctl service install --system".to_owned(),
+            permission_hint: "the machine's daemon obeys root, and on Linux the members of the group regauth",
+            ..Self::new(folders)
+        }
+    }
+
+    /// Calls `diagnose` when a connection is accepted and no hello comes within two seconds. Its error, if it finds
+    /// one, is reported at once.
+    ///
+    /// A service manager accepts connections for a daemon that cannot start; only the manager knows that.
+    pub(crate) fn diagnosed_by(self, diagnose: Diagnose) -> Self {
+        Self {
+            diagnose: Some(diagnose),
             ..self
         }
     }
 
-    /// Makes sure that a daemon is there and speaks our version, before a person is asked for anything.
+    /// Checks that a daemon runs and speaks our protocol version, without a request.
+    ///
+    /// Commands call it before they ask a person for anything.
     ///
     /// # Errors
-    /// Those of [`Client::ask`] that come before the request.
-    pub(crate) fn greet(&self) -> Result<(), ErrorBody> {
+    /// The errors of [`Client::call`] that come before the request.
+    pub(crate) fn ping(&self) -> Result<(), ErrorBody> {
         self.open().map(drop)
     }
 
-    /// Sends a request and waits for its answer.
+    /// Sends a request and waits for the answer.
     ///
     /// # Errors
-    /// No daemon, one of another version, one that hangs or breaks off; and whatever error it answers.
-    pub(crate) fn ask<T: DeserializeOwned>(&self, request: &Request) -> Result<Reply<T>, ErrorBody> {
+    /// No daemon runs, it speaks another protocol version, it hangs or it closes the connection; or the error that it
+    /// answers.
+    pub(crate) fn call<T: DeserializeOwned>(&self, request: &Request) -> Result<Reply<T>, ErrorBody> {
         let (mut connection, daemon) = self.send(request)?;
-        understand(&connection.read_line(patience(request))?).map_err(|error| in_view_of(&daemon, error))
+        parse_answer(&connection.read_line(reply_timeout(request))?)
+            .map_err(|error| explain_unknown_request(&daemon, error))
     }
 
-    /// Sends a request that ends the daemon, and waits for the end: the daemon keeps the connection open until then.
-    /// `patience` says how long that may take, in view of the answer.
+    /// Sends a request that ends the daemon, and waits until it has ended: the daemon keeps the connection open until
+    /// then. `exit_timeout` reads from the answer how long that may take.
     ///
     /// # Errors
-    /// Those of [`Client::ask`]; and a daemon that has not ended in time.
-    pub(crate) fn ask_and_see_it_end<T: DeserializeOwned>(
+    /// The errors of [`Client::call`]; and a daemon that has not ended in time.
+    pub(crate) fn call_and_wait_for_exit<T: DeserializeOwned>(
         &self,
         request: &Request,
-        patience: impl FnOnce(&T) -> Duration,
+        exit_timeout: impl FnOnce(&T) -> Duration,
     ) -> Result<Reply<T>, ErrorBody> {
         let (mut connection, _) = self.send(request)?;
-        let reply = understand(&connection.read_line(BRIEF)?)?;
-        connection.see_the_end(patience(&reply.answer))?;
+        let reply = parse_answer(&connection.read_line(LOCAL_TIMEOUT)?)?;
+        connection.wait_for_close(exit_timeout(&reply.answer))?;
         Ok(reply)
     }
 
@@ -111,54 +128,66 @@ impl Client {
     }
 
     fn open(&self) -> Result<(Connection, Hello), ErrorBody> {
-        let stream = self.connect().map_err(|errno| self.explain(errno))?;
+        let stream = self.connect().map_err(|errno| self.connect_error(errno))?;
         let mut connection = Connection(BufReader::new(stream));
-        if let Some(scope) = self.service
-            && !connection.speaks_within(SOON)
-            && let Some(ailment) = scope.ailment()
+        if let Some(diagnose) = self.diagnose
+            && !connection.has_input_within(DIAGNOSIS_DELAY)
+            && let Some(diagnosis) = diagnose()
         {
-            return Err(ailment);
+            return Err(diagnosis);
         }
-        let line = connection.read_line(BRIEF)?;
+        let line = connection.read_line(LOCAL_TIMEOUT)?;
         match serde_json::from_str::<Greeting>(&line) {
             Ok(Greeting { hello }) if hello.versions.contains(&PROTOCOL) => Ok((connection, hello)),
-            Ok(Greeting { hello }) => Err(other_version(&hello)),
-            Err(_) => Err(refused_at_the_door(&line, self)),
+            Ok(Greeting { hello }) => Err(version_mismatch(&hello)),
+            Err(_) => Err(self.refusal_before_hello(&line)),
         }
     }
 
-    /// A plain `UnixStream::connect` would wait for ever for a daemon that is stopped and whose backlog is full; the
-    /// kernel honours a send timeout that is set before.
+    /// Connects with a timeout. `UnixStream::connect` would block for ever on a stopped daemon with a full backlog; the
+    /// kernel honours a send timeout that is set before connect(2).
     fn connect(&self) -> Result<UnixStream, Errno> {
         let address = SocketAddrUnix::new(&self.socket)?;
         let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
         fcntl_setfd(&socket, FdFlags::CLOEXEC)?;
-        set_socket_timeout(&socket, Timeout::Send, Some(BRIEF))?;
+        set_socket_timeout(&socket, Timeout::Send, Some(LOCAL_TIMEOUT))?;
         rustix::net::connect(&socket, &address)?;
         Ok(UnixStream::from(socket))
     }
 
-    fn explain(&self, errno: Errno) -> ErrorBody {
+    fn connect_error(&self, errno: Errno) -> ErrorBody {
         let socket = self.socket.display();
         match errno {
             Errno::NOENT | Errno::NOTDIR => error::unreachable(format!(
                 "no regauthd is running here: there is no control socket {socket}"
             ))
-            .hint(&self.how_to_start),
+            .hint(&self.start_hint),
             Errno::CONNREFUSED => error::unreachable(format!(
                 "no regauthd is running here: the one that made {socket} has ended"
             ))
-            .hint(&self.how_to_start),
+            .hint(&self.start_hint),
             Errno::ACCESS | Errno::PERM => {
                 error::unreachable(format!("no permission to open the control socket {socket}"))
-                    .hint(self.how_to_be_let_in)
+                    .hint(self.permission_hint)
             }
-            Errno::AGAIN => hung(BRIEF),
+            Errno::AGAIN => timed_out(LOCAL_TIMEOUT),
             Errno::NAMETOOLONG => error::unreachable(format!("the path of the control socket is too long: {socket}"))
                 .hint("give a shorter folder as --home, to regauthd as well"),
             other => error::unreachable(format!(
                 "cannot connect to the control socket {socket}: {}",
                 io::Error::from(other)
+            )),
+        }
+    }
+
+    /// Error for a first line that is no hello. A daemon may refuse a peer with an error instead; anything else is not
+    /// regauthd.
+    fn refusal_before_hello(&self, line: &str) -> ErrorBody {
+        match serde_json::from_str::<Answer<Box<RawValue>>>(line) {
+            Ok(Answer::Err(error)) => error,
+            _ => error::unreachable(format!(
+                "the program that listens on {} does not greet as regauthd does",
+                self.socket.display()
             )),
         }
     }
@@ -172,27 +201,27 @@ impl Connection {
             .get_mut()
             .write_all(line.as_bytes())
             .map_err(|error| match error.kind() {
-                IoErrorKind::WouldBlock | IoErrorKind::TimedOut => hung(BRIEF),
-                IoErrorKind::BrokenPipe | IoErrorKind::ConnectionReset => broken_off(),
+                IoErrorKind::WouldBlock | IoErrorKind::TimedOut => timed_out(LOCAL_TIMEOUT),
+                IoErrorKind::BrokenPipe | IoErrorKind::ConnectionReset => connection_closed(),
                 _ => error::io("cannot write to the control socket")(error),
             })
     }
 
-    /// Nothing is read, so that whoever is slow is still heard.
-    fn speaks_within(&mut self, patience: Duration) -> bool {
-        self.wait_at_most(patience).is_ok() && self.0.fill_buf().is_ok_and(|bytes| !bytes.is_empty())
+    /// Waits for input and leaves it in the buffer for the next read.
+    fn has_input_within(&mut self, timeout: Duration) -> bool {
+        self.set_timeout(timeout).is_ok() && self.0.fill_buf().is_ok_and(|bytes| !bytes.is_empty())
     }
 
-    fn read_line(&mut self, patience: Duration) -> Result<String, ErrorBody> {
-        self.wait_at_most(patience)?;
+    fn read_line(&mut self, timeout: Duration) -> Result<String, ErrorBody> {
+        self.set_timeout(timeout)?;
         let mut line = Vec::new();
-        // One byte more: the line ending, or the proof that the line goes on.
+        // One byte more: the line ending, or the proof that the line is too long.
         let mut bounded = (&mut self.0).take(MAX_LINE as u64 + 1);
         bounded
             .read_until(b'\n', &mut line)
             .map_err(|error| match error.kind() {
-                IoErrorKind::WouldBlock | IoErrorKind::TimedOut => hung(patience),
-                IoErrorKind::ConnectionReset => broken_off(),
+                IoErrorKind::WouldBlock | IoErrorKind::TimedOut => timed_out(timeout),
+                IoErrorKind::ConnectionReset => connection_closed(),
                 _ => error::io("cannot read from the control socket")(error),
             })?;
         match line.pop() {
@@ -200,30 +229,30 @@ impl Connection {
             _ if line.len() == MAX_LINE => Err(error::failed(format!(
                 "regauthd's answer is longer than the {MAX_LINE} bytes that the protocol allows"
             ))),
-            _ => Err(broken_off()),
+            _ => Err(connection_closed()),
         }
     }
 
-    fn wait_at_most(&self, patience: Duration) -> Result<(), ErrorBody> {
-        let set = self.0.get_ref().set_read_timeout(Some(patience));
-        set.map_err(error::io("cannot set a time limit on the control socket"))
+    fn set_timeout(&self, timeout: Duration) -> Result<(), ErrorBody> {
+        let set = self.0.get_ref().set_read_timeout(Some(timeout));
+        set.map_err(error::io("cannot set a timeout on the control socket"))
     }
 
-    fn see_the_end(&mut self, patience: Duration) -> Result<(), ErrorBody> {
-        self.wait_at_most(patience)?;
+    fn wait_for_close(&mut self, timeout: Duration) -> Result<(), ErrorBody> {
+        self.set_timeout(timeout)?;
         match self.0.read(&mut [0]).map_err(|error| error.kind()) {
             Ok(_) | Err(IoErrorKind::ConnectionReset) => Ok(()),
             Err(_) => Err(
-                error::failed(format!("regauthd has not ended within {} s", patience.as_secs()))
-                    .hint("a second SIGTERM ends it at once, whatever is still under way"),
+                error::failed(format!("regauthd has not ended within {} s", timeout.as_secs()))
+                    .hint("a second SIGTERM ends it at once and breaks off open requests"),
             ),
         }
     }
 }
 
-fn understand<T: DeserializeOwned>(line: &str) -> Result<Reply<T>, ErrorBody> {
+fn parse_answer<T: DeserializeOwned>(line: &str) -> Result<Reply<T>, ErrorBody> {
     let unknown =
-        |_| error::failed("regauthd answered something that this regauthctl does not understand").hint(SAME_RELEASE);
+        |_| error::failed("regauthd sent an answer that this regauthctl does not understand").hint(SAME_RELEASE_HINT);
     let body = match serde_json::from_str::<Answer<Box<RawValue>>>(line).map_err(unknown)? {
         Answer::Ok(body) => body,
         Answer::Err(error) => return Err(error),
@@ -232,81 +261,77 @@ fn understand<T: DeserializeOwned>(line: &str) -> Result<Reply<T>, ErrorBody> {
     Ok(Reply { answer, body })
 }
 
-fn other_version(hello: &Hello) -> ErrorBody {
+fn version_mismatch(hello: &Hello) -> ErrorBody {
     let versions: Vec<_> = hello.versions.iter().map(u32::to_string).collect();
     let message = format!(
         "regauthd {} speaks version {} of the protocol; this is regauthctl {PROGRAM}, which speaks version {PROTOCOL}",
         hello.daemon,
         versions.join(", "),
     );
-    // Both lists may have gaps; who knows the highest version is the newer one.
+    // Both lists may have gaps; the newer program knows the highest version.
     let newer = hello.versions.iter().any(|version| *version > PROTOCOL);
     let hint = if newer {
         format!("update regauthctl to the release of the daemon, {}", hello.daemon)
     } else {
-        format!("update regauthd to the release of regauthctl, {PROGRAM}; if it is installed, {RESTART}")
+        format!("update regauthd to the release of regauthctl, {PROGRAM}; if it is installed, {RESTART_HINT}")
     };
     ErrorBody::new(ErrorKind::UnsupportedVersion, message).hint(hint)
 }
 
-/// A daemon that does not know what it was asked, and is of another release: that is why.
-fn in_view_of(daemon: &Hello, error: ErrorBody) -> ErrorBody {
+/// Adds a hint to an `invalid` error from a daemon of another release: it may not know the verb.
+fn explain_unknown_request(daemon: &Hello, error: ErrorBody) -> ErrorBody {
     if error.kind != ErrorKind::Invalid || daemon.daemon == PROGRAM || error.hint.is_some() {
         return error;
     }
     error.hint(format!(
-        "the regauthd that runs is {}, and this is regauthctl {PROGRAM}; {RESTART}",
+        "the regauthd that runs is {}, and this is regauthctl {PROGRAM}; {RESTART_HINT}",
         daemon.daemon
     ))
 }
 
-/// A daemon may turn a peer away before it greets, with an error; anything else is not a daemon.
-fn refused_at_the_door(line: &str, client: &Client) -> ErrorBody {
-    match serde_json::from_str::<Answer<Box<RawValue>>>(line) {
-        Ok(Answer::Err(error)) => error,
-        _ => error::unreachable(format!(
-            "what listens on {} does not greet as regauthd does",
-            client.socket.display()
-        )),
-    }
+fn timed_out(timeout: Duration) -> ErrorBody {
+    error::unreachable(format!("regauthd did not answer within {} s", timeout.as_secs()))
+        .hint("see regauthd's log; it may still carry out the request")
 }
 
-fn hung(after: Duration) -> ErrorBody {
-    error::unreachable(format!("regauthd did not answer within {} s", after.as_secs()))
-        .hint("its log says what it is doing; what was asked may still be carried out")
+fn connection_closed() -> ErrorBody {
+    error::unreachable("regauthd closed the connection without an answer").hint("see regauthd's log for the reason")
 }
 
-fn broken_off() -> ErrorBody {
-    error::unreachable("regauthd closed the connection without an answer").hint("its log says why")
-}
-
-/// How long a request may take: the daemon asks nobody, a registry or a store, or a person.
-fn patience(request: &Request) -> Duration {
+/// Timeout for the answer to a request: longer if the daemon calls a registry or a store, or waits for a person.
+fn reply_timeout(request: &Request) -> Duration {
     match request {
-        Request::List(_) | Request::Show(_) | Request::Status(_) | Request::Stop(_) | Request::Log(_) => BRIEF,
-        Request::Store(_) | Request::CompareToken(_) => BRIEF,
-        Request::Allow(_) | Request::Deny(_) | Request::Grant(_) | Request::Grants(_) | Request::Revoke(_) => BRIEF,
-        Request::AddRegistry(_) | Request::AddScope(_) | Request::RemoveRegistry(_) | Request::Rotate(_) => LONG,
-        Request::Verify(_) | Request::Reload(_) => LONG,
-        Request::Unlock(_) => PERSON,
-        Request::StoreMove(_) => MANY,
+        Request::List(_) | Request::Show(_) | Request::Status(_) | Request::Stop(_) | Request::Log(_) => LOCAL_TIMEOUT,
+        Request::Store(_) | Request::CompareToken(_) => LOCAL_TIMEOUT,
+        Request::Allow(_) | Request::Deny(_) | Request::Grant(_) | Request::Grants(_) | Request::Revoke(_) => {
+            LOCAL_TIMEOUT
+        }
+        Request::AddRegistry(_) | Request::AddScope(_) | Request::RemoveRegistry(_) | Request::Rotate(_) => {
+            REGISTRY_TIMEOUT
+        }
+        Request::Verify(_) | Request::Reload(_) => REGISTRY_TIMEOUT,
+        Request::Unlock(_) => UNLOCK_TIMEOUT,
+        Request::StoreMove(_) => STORE_MOVE_TIMEOUT,
     }
 }
 
-/// A daemon greets at once; a service manager may have to start it first.
-const SOON: Duration = Duration::from_secs(2);
-const BRIEF: Duration = Duration::from_secs(10);
-const LONG: Duration = Duration::from_secs(60);
-const PERSON: Duration = Duration::from_secs(180);
+/// A running daemon sends its hello at once; a service manager may have to start it first.
+const DIAGNOSIS_DELAY: Duration = Duration::from_secs(2);
+/// For the hello, and for requests that the daemon answers by itself.
+const LOCAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// For requests that call registries or write to a store.
+const REGISTRY_TIMEOUT: Duration = Duration::from_secs(60);
+/// A keychain shows a window and waits for a person.
+const UNLOCK_TIMEOUT: Duration = Duration::from_secs(180);
 /// A slow keychain, for each of many secrets.
-const MANY: Duration = Duration::from_secs(1800);
+const STORE_MOVE_TIMEOUT: Duration = Duration::from_secs(1800);
 
-/// What helps a daemon that runs and is not the one that is installed. It may not understand `regauthctl stop`.
-pub(crate) const RESTART: &str = if cfg!(target_os = "macos") {
+/// Hint for a running daemon of another release than the installed one. It may not understand `regauthctl stop`.
+pub(crate) const RESTART_HINT: &str = if cfg!(target_os = "macos") {
     "restart the service (launchctl kickstart -k gui/$UID/regauthd), or end regauthd and start it again"
 } else {
     "restart the service (systemctl --user restart regauthd; the machine's: sudo systemctl restart regauthd), or end \
      regauthd and start it again"
 };
 
-const SAME_RELEASE: &str = "install regauthctl and regauthd of the same release and restart the daemon";
+const SAME_RELEASE_HINT: &str = "install regauthctl and regauthd of the same release and restart the daemon";

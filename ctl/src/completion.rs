@@ -1,4 +1,4 @@
-//! What a shell is told while a person types: the names of the registries that there are now.
+//! Shell completion: verbs and flags from clap, and the names of the daemon's registries.
 
 use std::ffi::OsString;
 
@@ -10,21 +10,21 @@ use regauth_shared::paths::Folders;
 use regauth_shared::request::Nothing;
 use regauth_shared::response::RegistryList;
 
-use crate::client::Client;
 use crate::commands::completions::VARIABLE;
+use crate::connect;
 
-/// Answers a shell that asks what may come next; whether one did.
-pub(crate) fn answer(arguments: &[OsString], command: impl Fn() -> Command) -> bool {
-    let complete = CompleteEnv::with_factory(|| with_names(command())).var(VARIABLE);
-    let here = std::env::current_dir().ok();
-    // A shell that asks amiss gets no candidates; there is nobody to tell.
+/// Prints candidates if a shell started this process for completion; returns whether one did.
+pub(crate) fn complete(arguments: &[OsString], command: impl Fn() -> Command) -> bool {
+    let complete = CompleteEnv::with_factory(|| with_registry_names(command())).var(VARIABLE);
+    let current_dir = std::env::current_dir().ok();
+    // A malformed completion request gets no candidates: a message would end up in the person's command line.
     complete
-        .try_complete(arguments.iter().cloned(), here.as_deref())
+        .try_complete(arguments.iter().cloned(), current_dir.as_deref())
         .unwrap_or(true)
 }
 
-/// Every verb that takes a registry's name, but for the one that invents it.
-fn with_names(mut command: Command) -> Command {
+/// Adds the registries as candidates to every verb with a name, except `add-registry`, whose name is new.
+fn with_registry_names(mut command: Command) -> Command {
     let verbs: Vec<String> = command
         .get_subcommands()
         .filter(|verb| verb.get_name() != "add-registry")
@@ -40,15 +40,14 @@ fn with_names(mut command: Command) -> Command {
 }
 
 fn registries() -> Vec<CompletionCandidate> {
-    let folders = Folders::resolve(None, |name| std::env::var_os(name)).ok();
-    let ask = |folders| {
-        Client::new(&folders)
-            .ask::<RegistryList>(&Request::List(Nothing {}))
-            .ok()
-    };
-    let list = folders.and_then(ask).map(|reply| reply.answer.registries);
     let candidate = |name: String, help: String| CompletionCandidate::new(name).help(Some(help.into()));
-    let list = list.into_iter().flatten();
+    let list = list().into_iter().flat_map(|list| list.registries);
     list.map(|view| candidate(view.name.to_string(), view.scopes.join(" ")))
         .collect()
+}
+
+fn list() -> Option<RegistryList> {
+    let folders = Folders::resolve(None, |name| std::env::var_os(name)).ok()?;
+    let reply = connect::user_daemon(&folders).call(&Request::List(Nothing {}));
+    Some(reply.ok()?.answer)
 }

@@ -1,61 +1,63 @@
-//! One environment for all clients: the proxy and the bundle under every name that one of them reads. A
-//! [`shell`](crate::shell) puts it into its own words.
+//! Environment variables that make all clients use the proxy and trust the bundle. [`Shell`](crate::shell::Shell)
+//! prints them in the syntax of each shell.
 
 use std::path::Path;
 
 use regauth_shared::response::RegistryView;
 
-use crate::facts::Facts;
+use crate::daemon_info::DaemonInfo;
 use crate::program::PROVIDER;
 
-/// A variable and what it is to be; `None` takes it out.
+/// Environment variable with its new value; `None` unsets it.
 pub(crate) type Variable = (String, Option<String>);
 
-/// What the caller's environment has to become: ours, and what the caller's own variables have to say instead.
-pub(crate) fn of_caller(facts: &Facts) -> Vec<Variable> {
-    let callers = |name: &str| std::env::var(name).ok();
-    let mut variables = variables(facts);
-    variables.extend(java(facts, callers));
-    variables.extend(exceptions(facts, callers));
+/// All variables for the caller's environment: regauth's own, and changed values of the caller's.
+pub(crate) fn caller_variables(info: &DaemonInfo) -> Vec<Variable> {
+    let current = |name: &str| std::env::var(name).ok();
+    let mut variables = variables(info);
+    variables.extend(java_options(info, current));
+    variables.extend(no_proxy(info, current));
     variables
 }
 
-/// What is the same in every environment.
-pub(crate) fn variables(facts: &Facts) -> Vec<Variable> {
+/// Variables that do not depend on the caller's environment.
+pub(crate) fn variables(info: &DaemonInfo) -> Vec<Variable> {
     let mut variables: Vec<Variable> = Vec::new();
     let mut set = |name: &str, value: &str| variables.push((name.to_owned(), Some(value.to_owned())));
-    for name in PROXIES {
-        set(name, &facts.proxy);
+    for name in PROXY_VARIABLES {
+        set(name, &info.proxy);
     }
-    for name in BUNDLES {
-        set(name, &facts.bundle);
+    for name in BUNDLE_VARIABLES {
+        set(name, &info.bundle);
     }
-    // Any [http] setting switches cargo to a git that knows no credential helpers, for all hosts.
+    // Any [http] setting makes cargo use libgit2, which runs no credential helpers, for all hosts.
     set("CARGO_NET_GIT_FETCH_WITH_CLI", "true");
-    // Cargo splits the list at blanks, so there is no room for arguments: REGAUTH_HOME says where the daemon is.
-    let provider = provider(facts);
+    // Cargo splits the list at blanks, so the provider gets no arguments; REGAUTH_HOME names the daemon's folder
+    // instead.
+    let provider = credential_provider(info);
     set(
         "CARGO_REGISTRY_GLOBAL_CREDENTIAL_PROVIDERS",
         &format!("cargo:token {provider}"),
     );
-    if let Some(home) = &facts.home {
+    if let Some(home) = &info.home {
         set("REGAUTH_HOME", &home.display().to_string());
     }
     variables
 }
 
-/// What cargo has to be told of each registry, where no file of its own names it.
-pub(crate) fn registries(facts: &Facts) -> Vec<Variable> {
-    let of = |(view, index): (&RegistryView, &str)| {
+/// Cargo's variables for each registry, for a cargo whose files do not name the registries.
+pub(crate) fn registry_variables(info: &DaemonInfo) -> Vec<Variable> {
+    let of_registry = |(view, index): (&RegistryView, &str)| {
         let name = view.name.as_str().to_ascii_uppercase().replace('-', "_");
-        [("INDEX", index), ("CREDENTIAL_PROVIDER", provider(facts))]
+        [("INDEX", index), ("CREDENTIAL_PROVIDER", credential_provider(info))]
             .map(|(key, value)| (format!("CARGO_REGISTRIES_{name}_{key}"), Some(value.to_owned())))
     };
-    facts.cargo_indexes().flat_map(of).collect()
+    info.cargo_indexes().flat_map(of_registry).collect()
 }
 
-fn provider(facts: &Facts) -> &str {
-    let program = facts.provider.first().map_or(PROVIDER, String::as_str);
+/// Path of the credential provider, or only its name if cargo would split the path at a blank.
+fn credential_provider(info: &DaemonInfo) -> &str {
+    let program = info.provider.first().map_or(PROVIDER, String::as_str);
     if program.contains(char::is_whitespace) {
         PROVIDER
     } else {
@@ -63,91 +65,85 @@ fn provider(facts: &Facts) -> &str {
     }
 }
 
-/// `JAVA_TOOL_OPTIONS`: Java reads neither the proxy variables nor a PEM file. The caller's own options stay. None where
-/// a folder's name has a blank, which the options have no room for.
-fn java(facts: &Facts, variable: impl Fn(&str) -> Option<String>) -> Option<Variable> {
-    let proxy = url::Url::parse(&facts.proxy).ok()?;
-    let store = Path::new(&facts.bundle).with_extension("jks").display().to_string();
-    if store.contains(char::is_whitespace) {
+/// `JAVA_TOOL_OPTIONS` with the caller's own options kept: Java reads neither the proxy variables nor a PEM file.
+/// `None` if the bundle's path has a blank, which the variable cannot express.
+fn java_options(info: &DaemonInfo, current: impl Fn(&str) -> Option<String>) -> Option<Variable> {
+    let proxy = url::Url::parse(&info.proxy).ok()?;
+    let key_store = Path::new(&info.bundle).with_extension("jks").display().to_string();
+    if key_store.contains(char::is_whitespace) {
         return None;
     }
-    let ours = [
-        ("-Djavax.net.ssl.trustStore=", store),
-        (
-            "-Dhttps.proxyHost=",
-            proxy.host_str()?.trim_matches(['[', ']']).to_owned(),
-        ),
+    let host = proxy.host_str()?.trim_matches(['[', ']']).to_owned();
+    let added = [
+        ("-Djavax.net.ssl.trustStore=", key_store),
+        ("-Dhttps.proxyHost=", host),
         ("-Dhttps.proxyPort=", proxy.port_or_known_default()?.to_string()),
     ];
-    let theirs = variable(JAVA).unwrap_or_default();
-    let is_ours = |word: &&str| ours.iter().any(|(option, _)| word.starts_with(option));
-    let kept = theirs
-        .split_whitespace()
-        .filter(|word| !is_ours(word))
-        .map(str::to_owned);
-    let words: Vec<String> = kept
-        .chain(ours.iter().map(|(option, value)| format!("{option}{value}")))
+    let present = current(JAVA_OPTIONS).unwrap_or_default();
+    let is_added = |option: &&str| added.iter().any(|(prefix, _)| option.starts_with(prefix));
+    let kept = present.split_whitespace().filter(|option| !is_added(option));
+    let options: Vec<String> = kept
+        .map(str::to_owned)
+        .chain(added.iter().map(|(prefix, value)| format!("{prefix}{value}")))
         .collect();
-    Some((JAVA.to_owned(), Some(words.join(" "))))
+    Some((JAVA_OPTIONS.to_owned(), Some(options.join(" "))))
 }
 
-/// The caller's `NO_PROXY`, under both its names, without what would send a registry past the proxy. It beats every
-/// proxy variable, cargo's own included.
-fn exceptions(facts: &Facts, variable: impl Fn(&str) -> Option<String>) -> Vec<Variable> {
-    let hosts = facts.hosts();
-    let names = ["NO_PROXY", "no_proxy"];
-    names
-        .into_iter()
-        .filter_map(|name| {
-            let value = variable(name)?;
-            let kept = without(&value, &hosts);
-            (kept != value).then(|| (name.to_owned(), (!kept.is_empty()).then_some(kept)))
-        })
-        .collect()
+/// The caller's `NO_PROXY` and `no_proxy` without the entries that match a registry's host. They override every proxy
+/// variable, cargo's own included.
+fn no_proxy(info: &DaemonInfo, current: impl Fn(&str) -> Option<String>) -> Vec<Variable> {
+    let hosts = info.hosts();
+    let changed = |name: &str| {
+        let value = current(name)?;
+        let kept = without_bypassing_entries(&value, &hosts);
+        (kept != value).then(|| (name.to_owned(), (!kept.is_empty()).then_some(kept)))
+    };
+    ["NO_PROXY", "no_proxy"].into_iter().filter_map(changed).collect()
 }
 
-/// The entries of a `NO_PROXY` that send one of these hosts past a proxy.
-pub(crate) fn bypassing<'a>(value: &'a str, hosts: &[String]) -> Vec<&'a str> {
-    let entries = value.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-    entries
-        .filter(|entry| hosts.iter().any(|host| bypasses(entry, host)))
-        .collect()
+/// Entries of a `NO_PROXY` value that match one of these hosts.
+pub(crate) fn bypassing_entries<'a>(no_proxy: &'a str, hosts: &[String]) -> Vec<&'a str> {
+    let matches_any = |entry: &&str| hosts.iter().any(|host| entry_matches(entry, host));
+    entries(no_proxy).filter(matches_any).collect()
 }
 
-/// A `NO_PROXY` without them; one that has none stays as it is.
-pub(crate) fn without(value: &str, hosts: &[String]) -> String {
-    let gone = bypassing(value, hosts);
-    let entries = value
-        .split(',')
-        .map(str::trim)
-        .filter(|entry| !entry.is_empty() && !gone.contains(entry));
-    let kept: Vec<_> = entries.collect();
-    if gone.is_empty() {
-        value.to_owned()
-    } else {
-        kept.join(",")
+/// A `NO_PROXY` value without the entries that match one of these hosts. Without such an entry, the value stays as it
+/// is.
+pub(crate) fn without_bypassing_entries(no_proxy: &str, hosts: &[String]) -> String {
+    let removed = bypassing_entries(no_proxy, hosts);
+    if removed.is_empty() {
+        return no_proxy.to_owned();
     }
+    let kept: Vec<_> = entries(no_proxy).filter(|entry| !removed.contains(entry)).collect();
+    kept.join(",")
 }
 
-/// As curl reads it: `*`, a name that stands for its subdomains too, a leading dot or `*.` that changes nothing.
-fn bypasses(entry: &str, host: &str) -> bool {
+fn entries(no_proxy: &str) -> impl Iterator<Item = &str> {
+    no_proxy.split(',').map(str::trim).filter(|entry| !entry.is_empty())
+}
+
+/// Matches as curl does: `*` matches every host, a name matches its subdomains too, and a leading `.` or `*.` is
+/// ignored.
+fn entry_matches(entry: &str, host: &str) -> bool {
     let entry = entry
         .trim_start_matches("*.")
         .trim_start_matches('.')
         .to_ascii_lowercase();
-    let entry = entry.rsplit_once(':').map_or(entry.as_str(), |(name, port)| {
-        if port.chars().all(|digit| digit.is_ascii_digit()) && !name.contains(':') {
-            name
-        } else {
-            entry.as_str()
-        }
-    });
+    let entry = without_port(&entry);
     let host = host.trim_matches(['[', ']']);
     entry == "*" || host == entry || host.strip_suffix(entry).is_some_and(|rest| rest.ends_with('.'))
 }
 
-/// `HTTP_PROXY` is not among them: for https it does nothing, and plain http is no registry's.
-const PROXIES: [&str; 5] = [
+/// Removes the port of `host:port`. An IPv6 address has several colons and no port here.
+fn without_port(entry: &str) -> &str {
+    match entry.rsplit_once(':') {
+        Some((name, port)) if port.chars().all(|digit| digit.is_ascii_digit()) && !name.contains(':') => name,
+        _ => entry,
+    }
+}
+
+/// Proxy variables. `HTTP_PROXY` is left out: it applies to plain http only, and no registry uses that.
+const PROXY_VARIABLES: [&str; 5] = [
     "HTTPS_PROXY",
     "https_proxy",
     "CARGO_HTTP_PROXY",
@@ -155,8 +151,8 @@ const PROXIES: [&str; 5] = [
     "npm_config_https_proxy",
 ];
 
-/// An npmrc `cafile` silently disables NODE_EXTRA_CA_CERTS, so npm is told twice.
-const BUNDLES: [&str; 9] = [
+/// Bundle variables. npm needs two, because a `cafile` in an npmrc silently disables `NODE_EXTRA_CA_CERTS`.
+const BUNDLE_VARIABLES: [&str; 9] = [
     "SSL_CERT_FILE",
     "CURL_CA_BUNDLE",
     "REQUESTS_CA_BUNDLE",
@@ -168,14 +164,14 @@ const BUNDLES: [&str; 9] = [
     "npm_config_cafile",
 ];
 
-const JAVA: &str = "JAVA_TOOL_OPTIONS";
+const JAVA_OPTIONS: &str = "JAVA_TOOL_OPTIONS";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn no_proxy_loses_what_names_a_registry_and_nothing_else() {
+    fn removes_only_the_no_proxy_entries_of_registries() {
         let hosts = ["npm.corp.example".to_owned(), "127.0.0.1".to_owned()];
         for (value, kept) in [
             ("localhost,.corp.example, other.example", "localhost,other.example"),
@@ -185,7 +181,7 @@ mod tests {
             ("*.corp.example", ""),
             ("p.example,xnpm.corp.example.org", "p.example,xnpm.corp.example.org"),
         ] {
-            assert_eq!(without(value, &hosts), kept, "{value}");
+            assert_eq!(without_bypassing_entries(value, &hosts), kept, "{value}");
         }
     }
 }

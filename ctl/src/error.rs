@@ -1,31 +1,31 @@
-//! What goes wrong on this side of the socket, in the protocol's own form: a kind, what happened, what to do next.
+//! Constructors for errors that start in this crate, in the protocol's form: a kind, a message, a hint.
 
 use std::fmt::Display;
 use std::io;
 
 use regauth_shared::{ErrorBody, ErrorKind};
 
-/// Wrong flags or values; exit code 2.
+/// Error for wrong flags or values; exit code 2.
 pub(crate) fn usage(message: impl Into<String>) -> ErrorBody {
     ErrorBody::new(ErrorKind::Invalid, message)
 }
 
-/// What regauth does not do; exit code 8.
+/// Error for a request that regauth refuses by design; exit code 8.
 pub(crate) fn refused(message: impl Into<String>) -> ErrorBody {
     ErrorBody::new(ErrorKind::Refused, message)
 }
 
-/// No daemon answers; exit code 3.
+/// Error for a daemon that does not answer; exit code 3.
 pub(crate) fn unreachable(message: impl Into<String>) -> ErrorBody {
     ErrorBody::new(ErrorKind::Unreachable, message)
 }
 
-/// Something that should have worked did not; exit code 1.
+/// Error for an operation that failed unexpectedly; exit code 1.
 pub(crate) fn failed(message: impl Into<String>) -> ErrorBody {
     ErrorBody::new(ErrorKind::Failed, message)
 }
 
-/// The same for a call to the system, with what was being done.
-pub(crate) fn io(doing: impl Display) -> impl FnOnce(io::Error) -> ErrorBody {
-    move |error| failed(format!("{doing}: {error}"))
+/// Converts an I/O error; `context` says what was attempted, such as `cannot read FILE`. Exit code 1.
+pub(crate) fn io(context: impl Display) -> impl FnOnce(io::Error) -> ErrorBody {
+    move |error| failed(format!("{context}: {error}"))
 }

@@ -1,5 +1,6 @@
-//! What a cargo index says of itself, read as a client would: a sparse one by curl, one that is a git repository by git;
-//! through the proxy, trusting the bundle. What it names and no scope covers gets no token.
+//! Reads the `config.json` of a cargo index as a client would: a sparse index with curl, a git repository with git.
+//!
+//! Requests go through the proxy and trust the bundle. Locations that an index names and no scope covers get no token.
 
 use std::process::Command;
 
@@ -9,68 +10,62 @@ use url::Url;
 
 use crate::program::on_path;
 
-/// The way through the daemon.
-pub(crate) struct Way<'a> {
-    /// The proxy's URL.
+/// Connection settings for a client of the daemon.
+pub(crate) struct ProxySettings<'a> {
+    /// URL of the proxy.
     pub(crate) proxy: &'a str,
-    /// The bundle's path.
+    /// Path of the bundle.
     pub(crate) bundle: &'a str,
 }
 
-/// An index's `config.json`; none where the program that would ask is missing, or the registry does not answer.
-pub(crate) fn config(way: &Way<'_>, index: &str) -> Option<IndexConfig> {
+/// Fetches an index's `config.json`; `None` if curl or git is missing, or the registry does not answer.
+pub(crate) fn fetch_config(settings: &ProxySettings<'_>, index: &str) -> Option<IndexConfig> {
     let text = match index.strip_prefix("sparse+") {
-        Some(sparse) => by_curl(way, sparse)?,
-        None => by_git(way, index)?,
+        Some(sparse) => fetch_with_curl(settings, sparse)?,
+        None => fetch_with_git(settings, index)?,
     };
     serde_json::from_slice(&text).ok()
 }
 
-/// What an index names and no scope of its registry covers.
+/// Locations that the index names and no scope of its registry covers.
 pub(crate) fn uncovered(view: &RegistryView, config: &IndexConfig) -> Vec<IndexLocation<Url>> {
     let is_covered = |place: &IndexLocation<Url>| view.scopes.iter().any(|scope| place.url.as_str().starts_with(scope));
     config.locations().filter(|place| !is_covered(place)).collect()
 }
 
-/// Whether a place is on the host of the index itself.
-pub(crate) fn is_at_home(place: &IndexLocation<Url>, index: &str) -> bool {
+/// True if a location is on the host of the index itself.
+pub(crate) fn is_on_index_host(place: &IndexLocation<Url>, index: &str) -> bool {
     let index = index.strip_prefix("sparse+").unwrap_or(index);
     Url::parse(index).is_ok_and(|index| index.origin() == place.url.origin())
 }
 
-fn by_curl(way: &Way<'_>, sparse: &str) -> Option<Vec<u8>> {
+fn fetch_with_curl(settings: &ProxySettings<'_>, sparse: &str) -> Option<Vec<u8>> {
     let mut curl = Command::new(on_path("curl")?);
     curl.args(["-q", "--silent", "--fail", "--max-time", "10", "--noproxy", ""])
-        .args(["--proxy", way.proxy, "--cacert", way.bundle])
+        .args(["--proxy", settings.proxy, "--cacert", settings.bundle])
         .arg(format!("{sparse}config.json"));
-    said(&mut curl)
+    stdout(&mut curl)
 }
 
-/// One commit without its files, then the one file.
-fn by_git(way: &Way<'_>, index: &str) -> Option<Vec<u8>> {
+/// Clones one commit without its files, then reads the one file.
+fn fetch_with_git(settings: &ProxySettings<'_>, index: &str) -> Option<Vec<u8>> {
     let folder = tempfile::tempdir().ok()?;
     let git = |arguments: &[&str]| {
         let mut git = Command::new(on_path("git")?);
         git.env("GIT_TERMINAL_PROMPT", "0")
             .env("NO_PROXY", "")
             .env_remove("no_proxy")
-            // It beats the setting.
-            .env("GIT_SSL_CAINFO", way.bundle)
-            .args(["-c", &format!("http.proxy={}", way.proxy)])
-            // A setting for one URL would beat the one for all.
-            .args(["-c", &format!("http.{index}.proxy={}", way.proxy)])
-            .args([
-                "-c",
-                "credential.helper=",
-                "-c",
-                "http.lowSpeedLimit=10",
-                "-c",
-                "http.lowSpeedTime=10",
-            ])
+            // Overrides http.sslCAInfo in every configuration file.
+            .env("GIT_SSL_CAINFO", settings.bundle)
+            .args(["-c", &format!("http.proxy={}", settings.proxy)])
+            // A setting for one URL would override the general one.
+            .args(["-c", &format!("http.{index}.proxy={}", settings.proxy)])
+            .args(["-c", "credential.helper="])
+            .args(["-c", "http.lowSpeedLimit=10", "-c", "http.lowSpeedTime=10"])
             .arg("-C")
             .arg(folder.path())
             .args(arguments);
-        said(&mut git)
+        stdout(&mut git)
     };
     let clone = [
         "clone",
@@ -86,7 +81,8 @@ fn by_git(way: &Way<'_>, index: &str) -> Option<Vec<u8>> {
     git(&["show", "HEAD:config.json"])
 }
 
-fn said(command: &mut Command) -> Option<Vec<u8>> {
+/// Output of a command that succeeds.
+fn stdout(command: &mut Command) -> Option<Vec<u8>> {
     let output = command.output().ok()?;
     output.status.success().then_some(output.stdout)
 }

@@ -1,60 +1,70 @@
-//! `regauthctl`, which adds and removes registries and rotates tokens in a running `regauthd`, and its small sister
-//! `cargo-credential-regauth`.
+//! `regauthctl`, the command line of `regauthd`, and `cargo-credential-regauth`, cargo's credential provider.
 //!
-//! In reading order: `cli` turns arguments into one of the `commands`; a command may ask for a `token`, at the
-//! `terminal` or elsewhere; it asks the daemon through the `client`; `output` says what came of it. What goes wrong is
-//! one form from end to end, the protocol's `ErrorBody`; `error` makes those that arise here. `provider` is what cargo
-//! asks for a token, and gets a placeholder from. `setup` edits the configuration of clients, and `environment` is what
-//! they can be told instead, in the words of a `shell`; both are made of `facts`. `import` finds tokens in clients' files;
-//! `service` hands the daemon to systemd or launchd; where a `program` lies is asked in one place;
-//! `presets` knows the registries that people have, and the `interview` asks for the rest; what an `index` says of itself
-//! is read where the daemon cannot; `run` needs a `private` daemon and the `handover` of its tokens.
+//! The library exists for those two binaries alone and is not an API for others.
+//!
+//! In reading order:
+//!
+//! - `cli` parses the arguments and starts one of the `commands`; each verb is one file.
+//! - `token` reads tokens, `prompt` asks a person for other values, `presets` knows common registries.
+//! - `connect` chooses the daemon, `client` sends it a request, `output` prints the answer. All errors are the
+//!   protocol's `ErrorBody`; `error` makes those that start in this crate.
+//! - `setup` edits clients' configuration and `environment` sets their variables in the syntax of a `shell`; both use
+//!   `daemon_info`. `doctor` checks the result.
+//! - `import` moves tokens out of clients' files. `service` installs the daemon in systemd or launchd.
+//! - `run` starts an `ephemeral_daemon`, and `reexec` keeps its tokens out of the environment.
+//! - `credential_provider` answers cargo. `index` reads a cargo index, `program` finds executables, `user_folders`
+//!   finds clients' files, and `text_file` and `diff` change them.
 
 mod cli;
 mod commands;
 mod completion;
 
+mod presets;
+mod prompt;
+mod token;
+
+mod client;
+mod connect;
+mod error;
+mod output;
+mod relative_time;
+
+mod daemon_info;
 mod doctor;
 mod environment;
-mod facts;
-mod handover;
 mod import;
-mod index;
-mod interview;
-mod presets;
-mod private;
-mod program;
-mod provider;
 mod service;
 mod setup;
 mod shell;
 
-mod terminal;
-mod token;
+mod ephemeral_daemon;
+mod reexec;
 
-mod client;
-
-mod error;
-mod moment;
-mod output;
+mod credential_provider;
+mod diff;
+mod index;
+mod program;
+mod text_file;
+mod user_folders;
 
 use std::process::ExitCode;
 
-/// The program `regauthctl`, from its arguments to its exit code.
+/// Runs `regauthctl` and returns its exit code.
 pub fn regauthctl() -> ExitCode {
-    keep_out_of_core_dumps();
+    disable_core_dumps();
     ExitCode::from(cli::run(std::env::args_os().collect()))
 }
 
-/// The program `cargo-credential-regauth`, which cargo starts and ends.
+/// Runs `cargo-credential-regauth` until cargo closes its stdin.
 pub fn cargo_credential_regauth() -> ExitCode {
-    keep_out_of_core_dumps();
-    provider::run()
+    disable_core_dumps();
+    credential_provider::run()
 }
 
-/// A token passes through this process: no core file, and on Linux no debugger of the same user, may hold it. Where
-/// the system does not let us, there is nothing to be done about it.
-fn keep_out_of_core_dumps() {
+/// Keeps tokens in this process out of core files and, on Linux, away from debuggers of the same user.
+///
+/// Errors are ignored: the program is as useful on a system that refuses.
+fn disable_core_dumps() {
     use rustix::process::{Resource, Rlimit, setrlimit};
     let none = Rlimit {
         current: Some(0),

@@ -1,4 +1,4 @@
-//! The program `regauthctl`.
+//! Entry point of `regauthctl`.
 
 use std::process::ExitCode;
 

@@ -1,6 +1,6 @@
-//! What a person or a script gets to read: text, or with `--json` exactly one JSON document. The exit code too.
+//! Prints results: text for a person or, with `--json`, exactly one JSON document. Returns the exit code.
 //!
-//! All that the program writes goes through here. A reader that went away (`regauthctl list | head -1`) is no failure.
+//! All output of the program goes through this module. A closed stdout (`regauthctl list | head -1`) is not an error.
 
 use std::io::{self, ErrorKind as IoErrorKind, Write};
 
@@ -12,7 +12,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use crate::client::Reply;
 use crate::error::failed;
 
-/// What a command has to say when the daemon did what was asked.
+/// Result of a command: its text, its JSON and its exit code.
 pub(crate) struct Report {
     text: String,
     body: Option<Box<RawValue>>,
@@ -20,21 +20,21 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// The daemon's answer in words. With `--json` the answer itself is printed, as it came.
-    pub(crate) fn new<T>(reply: Reply<T>, words: impl FnOnce(&T) -> String) -> Self {
+    /// Report of a daemon's answer. `describe` makes the text; `--json` prints the answer as received.
+    pub(crate) fn from_reply<T>(reply: Reply<T>, describe: impl FnOnce(&T) -> String) -> Self {
         Self {
-            text: words(&reply.answer),
+            text: describe(&reply.answer),
             body: Some(reply.body),
             exit_code: exit_code::DONE,
         }
     }
 
-    /// What this program found out or did by itself.
+    /// Report of a result that this program made itself.
     ///
     /// # Errors
-    /// None that can occur: every answer has a JSON form.
-    pub(crate) fn of<T: Serialize>(answer: &T, text: String) -> Result<Self, ErrorBody> {
-        let body = to_raw_value(answer).map_err(|error| failed(format!("the answer has no JSON form: {error}")))?;
+    /// The value has no JSON form; none of this crate's values lacks one.
+    pub(crate) fn from_value<T: Serialize>(value: &T, text: String) -> Result<Self, ErrorBody> {
+        let body = to_raw_value(value).map_err(|error| failed(format!("the answer has no JSON form: {error}")))?;
         Ok(Self {
             text,
             body: Some(body),
@@ -42,7 +42,7 @@ impl Report {
         })
     }
 
-    /// Nothing to say, in no form: another program has said it all.
+    /// Report without output, for a command that ran another program.
     pub(crate) fn silent(exit_code: u8) -> Self {
         Self {
             text: String::new(),
@@ -51,7 +51,7 @@ impl Report {
         }
     }
 
-    /// A text for another program, such as a shell: it has no other form.
+    /// Report of a script for another program, such as a shell: `--json` prints it unchanged.
     pub(crate) fn script(text: String) -> Self {
         Self {
             text,
@@ -59,27 +59,27 @@ impl Report {
         }
     }
 
-    /// The same with more lines for a person; `--json` stays as it is.
+    /// Appends lines to the text; the JSON is unchanged.
     #[must_use]
-    pub(crate) fn and(mut self, lines: &str) -> Self {
+    pub(crate) fn with_lines(mut self, lines: &str) -> Self {
         self.text.push_str(lines);
         self
     }
 
-    /// The same with another exit code, for an answer that holds bad news.
+    /// Replaces the exit code, for an answer that reports a problem.
     #[must_use]
-    pub(crate) fn exit_code(self, exit_code: u8) -> Self {
+    pub(crate) fn with_exit_code(self, exit_code: u8) -> Self {
         Self { exit_code, ..self }
     }
 }
 
-/// Prints what came of a command and says how the process ends.
-pub(crate) fn conclude(result: Result<Report, ErrorBody>, json: bool) -> u8 {
+/// Prints the result of a command and returns the exit code.
+pub(crate) fn finish(result: Result<Report, ErrorBody>, json: bool) -> u8 {
     match result {
         Ok(report) => {
             let text = match report.body {
                 Some(body) if json => format!("{body}\n"),
-                Some(_) => printable(&report.text),
+                Some(_) => without_control_characters(&report.text),
                 None => report.text,
             };
             print(&text, report.exit_code)
@@ -92,40 +92,42 @@ pub(crate) fn conclude(result: Result<Report, ErrorBody>, json: bool) -> u8 {
             }
         }
         Err(error) => {
-            complain(&error);
+            print_error(&error);
             error.kind.exit_code()
         }
     }
 }
 
-/// Writes text to stdout and gives the exit code back, or another one when the text could not be written.
+/// Writes text to stdout. Returns `exit_code`, or 1 if the text could not be written.
 pub(crate) fn print(text: &str, exit_code: u8) -> u8 {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != IoErrorKind::BrokenPipe => {
-            complain(&crate::error::io("cannot write to stdout")(error));
+            print_error(&crate::error::io("cannot write to stdout")(error));
             exit_code::FAILED
         }
         _ => exit_code,
     }
 }
 
-/// Writes text to stderr. Nobody is left to tell when that fails.
+/// Writes text to stderr and ignores errors: there is no other place to report them.
 pub(crate) fn print_to_stderr(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// Says what went wrong on stderr.
-pub(crate) fn complain(error: &ErrorBody) {
+/// Writes an error and its hint to stderr.
+pub(crate) fn print_error(error: &ErrorBody) {
     let mut text = format!("error: {}\n", error.message);
     if let Some(hint) = &error.hint {
         text.push_str(&format!("hint: {hint}\n"));
     }
-    print_to_stderr(&printable(&text));
+    print_to_stderr(&without_control_characters(&text));
 }
 
-/// An answer may quote a registry, and a registry must not steer the terminal. A tab does not.
-fn printable(text: &str) -> String {
+/// Replaces control characters other than line feeds and tabs.
+///
+/// An answer may quote a registry, and a hostile registry could send escape sequences to the terminal.
+fn without_control_characters(text: &str) -> String {
     text.chars()
         .map(|c| {
             if c.is_control() && !matches!(c, '\n' | '\t') {
@@ -137,7 +139,7 @@ fn printable(text: &str) -> String {
         .collect()
 }
 
-/// Columns, aligned; the first row is the heading.
+/// Formats rows as aligned columns; the first row is the heading.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
@@ -153,22 +155,22 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     rows.iter().map(line).collect()
 }
 
-/// Lines of a key and its value, aligned; a key without a value continues the one above.
-pub(crate) fn pairs<K: Into<String>>(pairs: impl IntoIterator<Item = (K, String)>) -> String {
+/// Formats lines of a key and a value, aligned. A line with an empty key continues the one above.
+pub(crate) fn key_values<K: Into<String>>(pairs: impl IntoIterator<Item = (K, String)>) -> String {
     let rows: Vec<_> = pairs.into_iter().map(|(key, value)| vec![key.into(), value]).collect();
     table(&rows)
 }
 
-/// Notes, one a line.
+/// Formats notes, one a line.
 pub(crate) fn notes(notes: &[String]) -> String {
     notes.iter().map(|note| format!("note: {note}\n")).collect()
 }
 
-/// `1 registry`, `2 registries`.
-pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
+/// Formats a number with its noun: `1 registry`, `2 registries`.
+pub(crate) fn count(number: u64, singular: &str, plural: &str) -> String {
     match number {
-        1 => format!("1 {one}"),
-        _ => format!("{number} {many}"),
+        1 => format!("1 {singular}"),
+        _ => format!("{number} {plural}"),
     }
 }
 
@@ -183,7 +185,10 @@ mod tests {
     }
 
     #[test]
-    fn a_registry_does_not_steer_the_terminal() {
-        assert_eq!(printable("a\x1b[2J\u{9b}\r\nb"), "a\u{fffd}[2J\u{fffd}\u{fffd}\nb");
+    fn replaces_terminal_escape_sequences() {
+        assert_eq!(
+            without_control_characters("a\x1b[2J\u{9b}\r\nb"),
+            "a\u{fffd}[2J\u{fffd}\u{fffd}\nb"
+        );
     }
 }

@@ -1,24 +1,26 @@
-//! Programs, ours and others: where they lie.
+//! Finds executables: ours, and clients such as git.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// The program of this name in the folder of this one.
-pub(crate) fn beside_us(name: &str) -> Option<PathBuf> {
+/// Path of the program `name` in the folder of the running executable. The file may be missing.
+pub(crate) fn sibling(name: &str) -> Option<PathBuf> {
     Some(std::env::current_exe().ok()?.with_file_name(name))
 }
 
-/// The program of this name that a shell would start.
+/// Path of the program `name` in `PATH`.
+///
+/// Relative folders in `PATH` are skipped: the current folder may be a stranger's checkout.
 pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let folders = std::env::split_paths(&path).filter(|folder| folder.is_absolute());
-    folders
-        .map(|folder| folder.join(name))
-        .find(|program| is_program(program))
+    which::which_all_global(name)
+        .ok()?
+        .find(|program| program.is_absolute())
 }
 
-fn is_program(path: &Path) -> bool {
-    rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file()
+/// Path of `regauthd`: next to the running executable, as every package installs it, else in `PATH`.
+pub(crate) fn regauthd() -> Option<PathBuf> {
+    let sibling = sibling("regauthd").filter(|program| program.is_file());
+    sibling.or_else(|| on_path("regauthd"))
 }
 
-/// What cargo calls our provider when it finds it by itself.
+/// Name of cargo's credential provider; cargo finds `cargo-credential-*` in `PATH` by itself.
 pub(crate) const PROVIDER: &str = "cargo-credential-regauth";

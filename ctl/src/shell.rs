@@ -1,4 +1,4 @@
-//! Variables in the words of each shell, and of what reads them as a shell does.
+//! Formats environment variables in the syntax of each shell and of files such as dotenv.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use crate::environment::Variable;
 
-/// A shell, or what reads variables as a shell does.
+/// Shell, or other format of environment variables. The variants' docs are help texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Shell {
     /// sh and dash; for bash and zsh too
@@ -29,7 +29,7 @@ pub(crate) enum Shell {
 }
 
 impl Shell {
-    /// The caller's, by `SHELL`.
+    /// Shell of the caller, by the variable `SHELL`.
     pub(crate) fn of_caller() -> Self {
         let shell = std::env::var("SHELL").unwrap_or_default();
         match Path::new(&shell).file_name().and_then(|name| name.to_str()) {
@@ -42,7 +42,7 @@ impl Shell {
         }
     }
 
-    /// The shell that reads this profile.
+    /// Shell that reads this profile file.
     pub(crate) fn of_profile(profile: &Path) -> Self {
         if profile.extension().is_some_and(|extension| extension == "fish") {
             Self::Fish
@@ -51,21 +51,21 @@ impl Shell {
         }
     }
 
-    /// What the file with the environment is called.
+    /// Name of the file with the environment.
     pub(crate) fn environment_file(self) -> &'static str {
         if self == Self::Fish { "env.fish" } else { "env.sh" }
     }
 
-    /// The line of a profile that reads that file, if it is there.
+    /// Line of a profile that sources the file if it exists.
     pub(crate) fn source(self, file: &Path) -> String {
         let file = file.display().to_string();
         match self {
-            Self::Fish => format!("test -r {0}; and source {0} # regauth", in_fish(&file)),
-            _ => format!("[ -r {0} ] && . {0} # regauth", in_sh(&file)),
+            Self::Fish => format!("test -r {0}; and source {0} # regauth", quote_fish(&file)),
+            _ => format!("[ -r {0} ] && . {0} # regauth", quote_sh(&file)),
         }
     }
 
-    /// The variables in its words.
+    /// Script that sets the variables, and unsets those without a value.
     pub(crate) fn script(self, variables: &[Variable]) -> String {
         match self {
             Self::Json => {
@@ -90,19 +90,19 @@ impl Shell {
 
     fn assignment(self, name: &str, value: Option<&str>) -> String {
         match (self, value) {
-            (Self::Fish, Some(value)) => format!("set -gx {name} {};\n", in_fish(value)),
+            (Self::Fish, Some(value)) => format!("set -gx {name} {};\n", quote_fish(value)),
             (Self::Fish, None) => format!("set -e {name};\n"),
             (Self::Powershell, Some(value)) => format!("$env:{name} = '{}'\n", value.replace('\'', "''")),
             (Self::Powershell, None) => format!("Remove-Item Env:{name} -ErrorAction SilentlyContinue\n"),
             (Self::Dotenv, value) => format!("{name}={}\n", value.unwrap_or_default()),
-            (_, Some(value)) => format!("export {name}={}\n", in_sh(value)),
+            (_, Some(value)) => format!("export {name}={}\n", quote_sh(value)),
             (_, None) => format!("unset {name}\n"),
         }
     }
 }
 
-/// Within single quotes nothing has a meaning but the single quote.
-fn in_sh(text: &str) -> String {
+/// Quotes for POSIX shells. Within single quotes only the single quote is special.
+fn quote_sh(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/:._-+@,=".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         return text.to_owned();
@@ -110,8 +110,8 @@ fn in_sh(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// Within single quotes fish knows two escapes.
-fn in_fish(text: &str) -> String {
+/// Quotes for fish, which has two escapes within single quotes.
+fn quote_fish(text: &str) -> String {
     format!("'{}'", text.replace('\\', r"\\").replace('\'', r"\'"))
 }
 
@@ -121,23 +121,29 @@ mod tests {
 
     use super::*;
 
-    const NASTY: &str = "/a b/$HOME/`x`/it's \"so\"\\/ä";
+    const SPECIAL_CHARACTERS: &str = "/a b/$HOME/`x`/it's \"so\"\\/ä";
 
     #[test]
-    fn a_real_shell_reads_back_what_was_meant() {
-        let script = Shell::Sh.script(&[("A".to_owned(), Some(NASTY.to_owned())), ("B".to_owned(), None)]);
+    fn a_real_shell_reads_the_value_back() {
+        let script = Shell::Sh.script(&[
+            ("A".to_owned(), Some(SPECIAL_CHARACTERS.to_owned())),
+            ("B".to_owned(), None),
+        ]);
         let line = format!("{script}printf '%s|%s' \"$A\" \"${{B-none}}\"");
         let output = Command::new("sh").arg("-c").arg(line).env("B", "x").output().unwrap();
-        assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{NASTY}|none"));
+        assert_eq!(
+            String::from_utf8(output.stdout).unwrap(),
+            format!("{SPECIAL_CHARACTERS}|none")
+        );
     }
 
     #[test]
-    fn other_shells_have_other_quotes() {
-        let one = |shell: Shell| shell.script(&[("A".to_owned(), Some("it's \\".to_owned()))]);
-        assert_eq!(one(Shell::Fish), "set -gx A 'it\\'s \\\\';\n");
-        assert_eq!(one(Shell::Powershell), "$env:A = 'it''s \\'\n");
-        assert_eq!(one(Shell::Nu), "load-env { A: \"it's \\\\\" }\n");
-        assert_eq!(one(Shell::Json), "{\"A\":\"it's \\\\\"}\n");
-        assert_eq!(one(Shell::Dotenv), "A=it's \\\n");
+    fn quotes_for_every_other_format() {
+        let script = |shell: Shell| shell.script(&[("A".to_owned(), Some("it's \\".to_owned()))]);
+        assert_eq!(script(Shell::Fish), "set -gx A 'it\\'s \\\\';\n");
+        assert_eq!(script(Shell::Powershell), "$env:A = 'it''s \\'\n");
+        assert_eq!(script(Shell::Nu), "load-env { A: \"it's \\\\\" }\n");
+        assert_eq!(script(Shell::Json), "{\"A\":\"it's \\\\\"}\n");
+        assert_eq!(script(Shell::Dotenv), "A=it's \\\n");
     }
 }

@@ -1,13 +1,22 @@
-//! Where a token comes from: a person, stdin, or a named environment variable. Never an argument.
+//! Reads tokens and passphrases, and has the flags that choose a token's source. A token is never an argument.
+//!
+//! [`TokenFlags`] is a token given now: from the terminal, stdin or an environment variable. [`SourceFlags`] is a
+//! source that the daemon reads again later.
 
-use std::io::{IsTerminal, Read};
+use std::fs::File;
+use std::io::{self, IsTerminal, Read};
 
-use regauth_shared::{ErrorBody, Secret};
+use regauth_shared::request::SourceCommand;
+use regauth_shared::{ErrorBody, RegistryName, Secret};
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use secrecy::zeroize::Zeroizing;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
-use crate::{error, terminal};
+use crate::error;
 
-/// The flags of every verb that takes a token.
+/// Flags of every verb that takes a token.
 #[derive(clap::Args)]
 #[group(multiple = false)]
 pub(crate) struct TokenFlags {
@@ -21,23 +30,23 @@ pub(crate) struct TokenFlags {
 }
 
 impl TokenFlags {
-    /// Whether one of them was given.
-    pub(crate) fn given(&self) -> bool {
+    /// True if one of the flags was given.
+    pub(crate) fn is_given(&self) -> bool {
         self.token_stdin || self.token_env.is_some()
     }
 
-    /// The token. `prompt` is called when a person is going to be asked, and only then.
+    /// Reads the token. `prompt` is called only before a person is asked.
     ///
     /// # Errors
-    /// It is not a token, or there is nobody to ask.
+    /// The text is not a token, no flag was given and there is no terminal, or `prompt` fails.
     pub(crate) fn read(&self, prompt: impl FnOnce() -> Result<String, ErrorBody>) -> Result<Secret, ErrorBody> {
         let text = match &self.token_env {
             Some(variable) => from_environment(variable)?,
             // `--token-stdin` at a terminal would show the token as it is typed.
-            None if std::io::stdin().is_terminal() => terminal::ask(&prompt()?)?,
+            None if io::stdin().is_terminal() => from_terminal(&prompt()?)?,
             None if self.token_stdin => from_stdin()?,
             None => {
-                return Err(error::usage("there is no terminal to ask for the token on")
+                return Err(error::usage("cannot ask for the token without a terminal")
                     .hint("pipe the token in with --token-stdin, or name a variable with --token-env VAR"));
             }
         };
@@ -47,22 +56,136 @@ impl TokenFlags {
     }
 }
 
-/// All of stdin, or as much as is certainly too long for a secret.
+/// Flags that name a source from which the daemon reads the token itself.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Token sources")]
+pub(crate) struct SourceFlags {
+    /// Source of the token: store (default), env:VARIABLE, file:/PATH, or a program that regauthd knows:
+    /// codeartifact:domain=D,owner=ACCOUNT,region=R, google, azure[:resource=R], vault:path=P[,field=F],
+    /// 1password:reference=op://V/I/F
+    #[arg(long, conflicts_with_all = ["command", "credential_of"])]
+    pub(crate) source: Option<String>,
+
+    /// Use the token of another registry, with a scheme of its own
+    #[arg(long, value_name = "NAME", conflicts_with = "command")]
+    pub(crate) credential_of: Option<RegistryName>,
+
+    #[command(flatten)]
+    pub(crate) command: CommandFlags,
+}
+
+/// Flags of a program that prints the token.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Token sources")]
+pub(crate) struct CommandFlags {
+    /// A program that prints the token, and its arguments; no shell. All words that follow belong to the program, so
+    /// give this flag last
+    #[arg(long = "source-command", value_name = "COMMAND", num_args = 1.., allow_hyphen_values = true)]
+    command: Vec<String>,
+
+    /// The program prints JSON, and the token is at this pointer (RFC 6901)
+    #[arg(long = "source-json", value_name = "POINTER", requires = "command")]
+    token: Option<String>,
+
+    /// The token's expiry is at this pointer: RFC 3339, or seconds since 1970
+    #[arg(long = "source-expires", value_name = "POINTER", requires = "token")]
+    expires: Option<String>,
+
+    /// Lifetime of a token, such as 11h, if the program does not print it
+    #[arg(long = "source-ttl", value_name = "DURATION", requires = "command")]
+    ttl: Option<String>,
+
+    /// Time limit for the program [default: 20s]
+    #[arg(long = "source-timeout", value_name = "DURATION", requires = "command")]
+    timeout: Option<String>,
+
+    /// A variable of regauthd's environment that the program gets; can be given several times
+    #[arg(long = "source-env", value_name = "VAR", requires = "command")]
+    env: Vec<String>,
+}
+
+impl SourceFlags {
+    /// True if the daemon fetches the token, so that nobody has to be asked for it.
+    pub(crate) fn is_external(&self) -> bool {
+        let is_store = self.source.as_deref().is_none_or(|source| source == "store");
+        !is_store || self.credential_of.is_some() || !self.command.command.is_empty()
+    }
+}
+
+impl CommandFlags {
+    /// Converts the flags to their form in a request; `None` without `--source-command`.
+    ///
+    /// # Errors
+    /// The program's name is empty.
+    pub(crate) fn into_request(self) -> Result<Option<SourceCommand>, ErrorBody> {
+        match self.command.first() {
+            None => Ok(None),
+            Some(program) if program.is_empty() => Err(error::usage("--source-command: the program's name is empty")),
+            Some(_) => Ok(Some(SourceCommand {
+                command: self.command,
+                token: self.token,
+                expires: self.expires,
+                ttl: self.ttl,
+                timeout: self.timeout,
+                env: self.env,
+            })),
+        }
+    }
+}
+
+/// Asks for a secret at the terminal, without echo. Returns the line without its ending.
+///
+/// # Errors
+/// There is no terminal, or it was closed. Ctrl-C ends the process.
+pub(crate) fn from_terminal(prompt: &str) -> Result<Zeroizing<String>, ErrorBody> {
+    restore_terminal_on_signal().map_err(error::io("cannot use the terminal"))?;
+    match rpassword::prompt_password(prompt) {
+        Ok(typed) => Ok(Zeroizing::new(typed)),
+        Err(error) => {
+            if error.kind() == io::ErrorKind::Interrupted {
+                let _ = emulate_default_handler(SIGINT);
+            }
+            Err(error::io("cannot read from the terminal")(error))
+        }
+    }
+}
+
+/// Restores echo before a signal ends the process.
+///
+/// rpassword turns echo off and, at Ctrl-C, raises SIGINT before it turns echo on again. A process that dies of that
+/// signal would leave a terminal that does not show what is typed.
+fn restore_terminal_on_signal() -> io::Result<()> {
+    let terminal = File::open("/dev/tty")?;
+    let before = tcgetattr(&terminal)?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    std::thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            let _ = tcsetattr(&terminal, OptionalActions::Now, &before);
+            let _ = emulate_default_handler(signal);
+        }
+    });
+    Ok(())
+}
+
+/// Reads all of stdin, or as much as is certainly too long for a secret.
+///
+/// # Errors
+/// stdin cannot be read, or is not UTF-8.
 pub(crate) fn from_stdin() -> Result<Zeroizing<String>, ErrorBody> {
-    // Room from the start: a buffer that grows leaves copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(LIMIT));
-    std::io::stdin()
+    // Full capacity from the start: a buffer that grows leaves copies of the secret in freed memory.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(STDIN_LIMIT));
+    io::stdin()
         .lock()
-        .take(LIMIT as u64)
+        .take(STDIN_LIMIT as u64)
         .read_to_end(&mut bytes)
         .map_err(error::io("cannot read from stdin"))?;
     match std::str::from_utf8(&bytes) {
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),
-        Err(_) => Err(error::usage("what came from stdin is not text")),
+        Err(_) => Err(error::usage("stdin is not text")),
     }
 }
 
-/// The name is not repeated: whoever writes `--token-env "$TOKEN"` has given the token for a name.
+/// The errors do not repeat the variable's name: after `--token-env "$TOKEN"` the name is the token.
 fn from_environment(variable: &str) -> Result<Zeroizing<String>, ErrorBody> {
     let value = std::env::var_os(variable).ok_or_else(|| {
         error::usage("the environment variable that --token-env names is not set")
@@ -70,9 +193,11 @@ fn from_environment(variable: &str) -> Result<Zeroizing<String>, ErrorBody> {
     })?;
     match value.into_string() {
         Ok(text) => Ok(Zeroizing::new(text)),
-        Err(_) => Err(error::usage("what the environment variable holds is not text")),
+        Err(_) => Err(error::usage(
+            "the environment variable that --token-env names is not text",
+        )),
     }
 }
 
-/// Twice what [`Secret`] takes.
-const LIMIT: usize = 32 * 1024;
+/// In bytes: twice the longest [`Secret`].
+const STDIN_LIMIT: usize = 32 * 1024;

@@ -129,7 +129,7 @@ fn a_token_that_the_registry_does_not_take_any_more() {
     let case = Case::well();
     case.registry.accept(&["another"]);
     case.finds("token-rejected");
-    case.hand.ctl(&["doctor"]).fails().says("mend: regauthctl rotate corp");
+    case.hand.ctl(&["doctor"]).fails().says("fix: regauthctl rotate corp");
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn gits_proxy_beats_https_proxy_in_cargo() {
     case.hand
         .ctl(&["doctor"])
         .fails()
-        .says("cargo's proxy is another one, by git's http.proxy");
+        .says("cargo uses another proxy, from git's http.proxy");
 }
 
 #[test]
@@ -331,7 +331,7 @@ fn pip_with_another_proxy_or_other_roots() {
         .ctl(&["doctor"])
         .fails()
         .says("by REQUESTS_CA_BUNDLE")
-        .says("mend: unset REQUESTS_CA_BUNDLE");
+        .says("fix: unset REQUESTS_CA_BUNDLE");
 }
 
 #[test]

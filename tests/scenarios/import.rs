@@ -186,7 +186,7 @@ fn cargo_builds_with_its_token_then_without() {
         ca.to_str().unwrap(),
     ])
     .succeeds()
-    .says("`regauthctl setup cargo` sees to it");
+    .says("`regauthctl setup cargo` sets it up");
     hand.ctl(&["setup", "cargo"]).succeeds();
     cargo.build().succeeds().says("Compiling anchor v1.0.0");
     Hunt::new("t0ken-of-cargo")

@@ -1,4 +1,4 @@
-//! The program `cargo-credential-regauth`.
+//! Entry point of `cargo-credential-regauth`, which cargo starts.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `regauthctl add-registry`.
+//! `regauthctl add-registry`: completes the arguments, reads the token, sends the request, prints the client settings.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -6,32 +6,32 @@ use std::path::{Path, PathBuf};
 use clap::ArgGroup;
 use regauth_shared::response::RegistryAdded;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret, request};
+use serde_json::Value;
 
-use super::source::SourceFlags;
-use super::{client_configuration, git_index, registry};
+use super::{git_index, registry_text};
 use crate::client::{Client, Reply};
-use crate::facts::is_git_index;
+use crate::daemon_info::is_git_index;
 use crate::output::{self, Report};
-use crate::presets::{self, Preset, User};
-use crate::token::TokenFlags;
-use crate::{error, interview};
+use crate::presets::{self, Preset, Username};
+use crate::token::{SourceFlags, TokenFlags};
+use crate::{error, prompt};
 
 /// Add a registry and serve it at once
 ///
 /// Asks for the registry's token without echo, lets the daemon verify it against the registry, stores it in the
 /// daemon's store and serves it from then on. Nothing is stored when the registry rejects the token.
 ///
-/// A token that comes from elsewhere is not asked for: --source, --source-command and --credential-of say where it is.
+/// No token is asked for if --source, --source-command or --credential-of names a source.
 ///
-/// With --index, the places that the index itself names on the same host are covered; --scope covers more. The token
-/// is sent nowhere else.
+/// With --index, the registry also covers the locations that the index names on its own host; --scope covers more. The
+/// token is sent nowhere else.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, group = ArgGroup::new("covered").multiple(true))]
 pub(crate) struct Arguments {
-    /// What to call it: a-z, 0-9, - and _; asked for at a terminal, as all that is missing
+    /// Name of the registry: a-z, 0-9, - and _. Without it, a terminal prompts for all missing values
     name: Option<RegistryName>,
 
-    /// What kind of registry it is: sets what the other flags leave open, and checks the index
+    /// Kind of registry: sets what the other flags leave open, and checks the index
     #[arg(long, value_parser = presets::parser(), hide_possible_values = true, value_name = "PRESET", long_help = PRESET_HELP)]
     preset: Option<&'static Preset>,
 
@@ -39,15 +39,15 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "URL", group = "covered")]
     index: Option<String>,
 
-    /// What the registry covers, https://host/path/; can be given several times
+    /// A scope that the registry covers, https://host/path/; can be given several times
     #[arg(long = "scope", value_name = "URL", group = "covered")]
     scopes: Vec<String>,
 
-    /// What reads and writes look like [default: cargo]
+    /// Protocol, which tells reads from writes [default: cargo]
     #[arg(long, value_parser = ["cargo", "git", "pypi", "npm", "generic"])]
     kind: Option<String>,
 
-    /// How the token becomes a header: basic, bearer, raw, or a template as "X-Api-Key: {token}" [default: basic with
+    /// Header that carries the token: basic, bearer, raw, or a template as "X-Api-Key: {token}" [default: basic with
     /// --username, else bearer]
     #[arg(long)]
     scheme: Option<String>,
@@ -56,7 +56,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "USER")]
     username: Option<String>,
 
-    /// Whether writes such as publish and push pass [default: deny]
+    /// Policy for writes such as publish and push [default: deny]
     #[arg(long, value_name = "POLICY", value_parser = ["allow", "deny"])]
     writes: Option<String>,
 
@@ -76,8 +76,8 @@ pub(crate) struct Arguments {
 }
 
 const PRESET_HELP: &str = "\
-What kind of registry it is: artifactory, cloudsmith, codeartifact, azure, gitlab, gitea, github, kellnr, nexus, shipyard \
-or margo. Sets what the other flags leave open, and checks the index";
+Kind of registry: artifactory, cloudsmith, codeartifact, azure, gitlab, gitea, github, kellnr, nexus, shipyard or margo. \
+Sets what the other flags leave open, and checks the index";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -102,13 +102,13 @@ Examples:
 pub(crate) fn run(mut arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
     let ca_file = arguments.ca_file.as_deref().map(readable).transpose()?;
     let name = arguments.complete(client)?;
-    let token = if arguments.source.is_elsewhere() && !arguments.token.given() {
+    let token = if arguments.source.is_external() && !arguments.token.is_given() {
         None
     } else {
-        Some(token(&arguments, &name, client)?)
+        Some(read_token(&arguments, &name, client)?)
     };
-    let rejection = arguments.preset.map(|preset| preset.rejection);
-    let reply = client.ask(&Request::AddRegistry(Box::new(request::AddRegistry {
+    let preset = arguments.preset;
+    let reply = client.call(&Request::AddRegistry(Box::new(request::AddRegistry {
         name,
         index: arguments.index,
         scopes: arguments.scopes,
@@ -123,65 +123,65 @@ pub(crate) fn run(mut arguments: Arguments, client: &Client) -> Result<Report, E
         token,
         verify: !arguments.no_verify,
     })));
-    let reply: Reply<RegistryAdded> = reply.map_err(|error| with_rejection(error, rejection))?;
+    let reply: Reply<RegistryAdded> = reply.map_err(|error| with_rejection_hint(error, preset))?;
     if !is_git_index(&reply.answer.registry) {
-        return Ok(Report::new(reply, words));
+        return Ok(Report::from_reply(reply, describe));
     }
+    // The daemon does not speak git, so this program reads a git index and extends the answer.
     let mut added = reply.answer;
     git_index::complete(&mut added, client);
-    Report::of(&added, words(&added))
+    Report::from_value(&added, describe(&added))
 }
 
 impl Arguments {
-    /// Fills in what a preset knows and a person at the terminal says; gives the name.
+    /// Fills in missing values from a preset and from prompts at the terminal. Returns the name.
     fn complete(&mut self, client: &Client) -> Result<RegistryName, ErrorBody> {
-        let nothing_covered = self.index.is_none() && self.scopes.is_empty();
-        let incomplete = nothing_covered || self.name.is_none();
-        if incomplete && !interview::is_possible() {
+        let covers_nothing = self.index.is_none() && self.scopes.is_empty();
+        let incomplete = covers_nothing || self.name.is_none();
+        if incomplete && !prompt::is_interactive() {
             return Err(error::usage("a registry needs a NAME and --index or --scope")
-                .hint("usage: regauthctl add-registry NAME --index URL; on a terminal all of it is asked for"));
+                .hint("usage: regauthctl add-registry NAME --index URL; a terminal prompts for all missing values"));
         }
         if incomplete {
-            client.greet()?;
+            client.ping()?;
         }
-        let name = self.name.take().map_or_else(interview::name, Ok)?;
-        if nothing_covered {
-            self.be_interviewed()?;
+        let name = self.name.take().map_or_else(prompt::registry_name, Ok)?;
+        if covers_nothing {
+            self.prompt_for_location()?;
         }
         if let Some(preset) = self.preset {
-            self.follow(preset)?;
+            self.apply_preset(preset)?;
         }
         Ok(name)
     }
 
-    fn be_interviewed(&mut self) -> Result<(), ErrorBody> {
+    fn prompt_for_location(&mut self) -> Result<(), ErrorBody> {
         if self.preset.is_none() {
-            self.preset = interview::preset()?;
+            self.preset = prompt::preset()?;
         }
         let preset = self.preset;
-        let place = interview::place(preset)?;
-        if place.starts_with("sparse+") || place.ends_with(".git") {
-            self.index = Some(place);
+        let url = prompt::index_or_scope(preset)?;
+        if url.starts_with("sparse+") || url.ends_with(".git") {
+            self.index = Some(url);
         } else {
-            self.scopes.push(place);
+            self.scopes.push(url);
         }
         if self.username.is_none() && self.scheme.is_none() {
-            self.username = interview::username(preset)?;
+            self.username = prompt::username(preset)?;
         }
         Ok(())
     }
 
-    /// What was typed beats the preset, but for an index that cannot be right.
-    fn follow(&mut self, preset: &Preset) -> Result<(), ErrorBody> {
-        let misplaced = self.index.iter().find(|index| !preset.has(index));
-        if misplaced.is_some() {
-            let places = preset.places.join(" or ");
-            return Err(error::usage(format!("{} has its index at {places}", preset.title))
-                .hint("correct --index, or leave out --preset: then any index will do"));
+    /// Flags override the preset. An index that the preset excludes is an error.
+    fn apply_preset(&mut self, preset: &Preset) -> Result<(), ErrorBody> {
+        if self.index.iter().any(|index| !preset.matches_index(index)) {
+            let patterns = preset.index_patterns.join(" or ");
+            return Err(error::usage(format!("{} has its index at {patterns}", preset.title))
+                .hint("correct --index, or leave out --preset to use this index"));
         }
         if self.scheme.is_none() {
-            if let (User::Always(user), None) = (&preset.user, &self.username) {
-                self.username = Some((*user).to_owned());
+            if let (Username::Fixed(username), None) = (&preset.username, &self.username) {
+                self.username = Some((*username).to_owned());
             }
             self.scheme = preset.scheme_for(self.username.as_deref()).map(str::to_owned);
         }
@@ -192,49 +192,98 @@ impl Arguments {
     }
 }
 
-fn with_rejection(mut error: ErrorBody, rejection: Option<&str>) -> ErrorBody {
-    if let (ErrorKind::TokenRejected | ErrorKind::NotVerified, Some(rejection)) = (error.kind, rejection) {
-        let hint = error.hint.take().map_or_else(String::new, |hint| format!("{hint}; "));
-        error.hint = Some(format!("{hint}{rejection}"));
-    }
-    error
-}
-
-fn token(arguments: &Arguments, name: &RegistryName, client: &Client) -> Result<Secret, ErrorBody> {
+fn read_token(arguments: &Arguments, name: &RegistryName, client: &Client) -> Result<Secret, ErrorBody> {
     arguments.token.read(|| {
-        client.greet()?;
+        client.ping()?;
         let username = arguments.username.as_deref();
-        // As the daemon has it.
-        let usual = if username.is_some() { "basic" } else { "bearer" };
-        let scheme = registry::scheme(arguments.scheme.as_deref().unwrap_or(usual), username);
+        // The daemon's defaults.
+        let default = if username.is_some() { "basic" } else { "bearer" };
+        let scheme = registry_text::scheme(arguments.scheme.as_deref().unwrap_or(default), username);
         Ok(format!("Token for {name} ({scheme}): "))
     })
 }
 
-fn words(added: &RegistryAdded) -> String {
-    let registry = &added.registry;
-    let mut text = format!(
-        "Added {}; {}.\nIt covers:\n",
-        registry.name,
-        registry::verified(added.verified, added.public)
-    );
-    for scope in &registry.scopes {
-        text.push_str(&format!("  {scope}\n"));
+fn with_rejection_hint(mut error: ErrorBody, preset: Option<&Preset>) -> ErrorBody {
+    if let (ErrorKind::TokenRejected | ErrorKind::NotVerified, Some(preset)) = (error.kind, preset) {
+        let hint = error.hint.take().map_or_else(String::new, |hint| format!("{hint}; "));
+        error.hint = Some(format!("{hint}{}", preset.rejection_hint));
     }
-    text + &output::notes(&added.notes) + &client_configuration::lines(added)
+    error
 }
 
-/// The path as the daemon can use it, from whatever folder it runs in. Links stay: what they point to may change.
+/// Absolute form of `--ca-file`, which the daemon can use from any folder. Symbolic links stay: their targets may
+/// change.
+///
+/// # Errors
+/// The file cannot be read, is a folder, or its path is not UTF-8.
 pub(super) fn readable(file: &Path) -> Result<String, ErrorBody> {
-    let refused = |what: String| error::usage(format!("--ca-file: {what}")).hint("give the path of a PEM file");
-    let cannot = |error| refused(format!("cannot read {}: {error}", file.display()));
-    let metadata = File::open(file).and_then(|file| file.metadata()).map_err(cannot)?;
+    let invalid = |reason: String| error::usage(format!("--ca-file: {reason}")).hint("give the path of a PEM file");
+    let unreadable = |error| invalid(format!("cannot read {}: {error}", file.display()));
+    let metadata = File::open(file).and_then(|file| file.metadata()).map_err(unreadable)?;
     if metadata.is_dir() {
-        return Err(refused(format!("{} is a folder", file.display())));
+        return Err(invalid(format!("{} is a folder", file.display())));
     }
-    let absolute = std::path::absolute(file).map_err(cannot)?;
+    let absolute = std::path::absolute(file).map_err(unreadable)?;
     match absolute.into_os_string().into_string() {
         Ok(path) => Ok(path),
-        Err(_) => Err(refused("the path is not UTF-8".to_owned())),
+        Err(_) => Err(invalid("the path is not UTF-8".to_owned())),
     }
+}
+
+fn describe(added: &RegistryAdded) -> String {
+    let registry = &added.registry;
+    let verification = registry_text::verification(added.verified, added.public);
+    let scopes: String = registry.scopes.iter().map(|scope| format!("  {scope}\n")).collect();
+    let notes = output::notes(&added.notes);
+    format!("Added {}; {verification}.\nIt covers:\n{scopes}{notes}", registry.name) + &client_settings(added)
+}
+
+/// Settings that make cargo, git or another client use the proxy for the registry.
+fn client_settings(added: &RegistryAdded) -> String {
+    let is_cargo = added.registry.kind == "cargo";
+    let is_git = added.registry.kind == "git" || is_git_index(&added.registry);
+    match (is_cargo, is_git) {
+        (true, true) => cargo_settings(added) + &git_settings(added),
+        (true, false) => cargo_settings(added),
+        (false, true) => git_settings(added),
+        (false, false) => environment_settings(added),
+    }
+}
+
+/// With any `[http]` setting cargo's own git ignores credential helpers, for all hosts. The git program does not.
+fn cargo_settings(added: &RegistryAdded) -> String {
+    let registry = match &added.registry.index {
+        Some(index) => format!("\n[registries.{}]\nindex = {}\n", added.registry.name, quoted(index)),
+        None => String::new(),
+    };
+    format!(
+        "\nFor cargo, `regauthctl setup cargo` does it; by hand, in ~/.cargo/config.toml:\n\n\
+         [http]\nproxy = {}\ncainfo = {}\n\n[net]\ngit-fetch-with-cli = true\n{registry}",
+        quoted(&added.proxy),
+        quoted(&added.bundle),
+    )
+}
+
+/// The settings are per URL, so that git reaches all other hosts as before.
+fn git_settings(added: &RegistryAdded) -> String {
+    let (proxy, bundle) = (quoted(&added.proxy), quoted(&added.bundle));
+    let section = |scope: &String| {
+        let scope = quoted(scope);
+        format!("[http {scope}]\nproxy = {proxy}\nsslCAInfo = {bundle}\n")
+    };
+    let sections: String = added.registry.scopes.iter().map(section).collect();
+    format!("\nFor git, `regauthctl setup git` does it; by hand, in ~/.gitconfig:\n\n{sections}")
+}
+
+fn environment_settings(added: &RegistryAdded) -> String {
+    format!(
+        "\nClients must use the proxy and trust the bundle. Run `regauthctl setup`, or set what `regauthctl env` prints:\n\n\
+         HTTPS_PROXY={}\nSSL_CERT_FILE={}\n",
+        added.proxy, added.bundle,
+    )
+}
+
+/// Quotes a value: a JSON string is also a TOML basic string and a quoted git value.
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
 }

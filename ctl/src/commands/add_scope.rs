@@ -6,17 +6,17 @@ use regauth_shared::{ErrorBody, RegistryName, Request, request};
 use crate::client::Client;
 use crate::output::Report;
 
-/// Make a registry cover more: its token is sent there, too
+/// Make a registry cover more URLs: its token is sent there, too
 ///
-/// For downloads or an API on another host, and for a second group of a git host. Covered is what lies below the URL, by
-/// whole path segments.
+/// For downloads or an API on another host, and for a second group of a git host. The registry covers all URLs below
+/// the scope, by whole path segments.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// The registry
     name: RegistryName,
 
-    /// What it covers from now on, https://host/path/
+    /// The new scopes, https://host/path/
     #[arg(required = true, value_name = "URL")]
     scopes: Vec<String>,
 }
@@ -27,14 +27,14 @@ Examples:
 
 /// Adds the scopes.
 pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
-    let reply = client.ask(&Request::AddScope(request::AddScope {
+    let reply = client.call(&Request::AddScope(request::AddScope {
         name: arguments.name,
         scopes: arguments.scopes,
     }))?;
-    Ok(Report::new(reply, words))
+    Ok(Report::from_reply(reply, describe))
 }
 
-fn words(view: &RegistryView) -> String {
+fn describe(view: &RegistryView) -> String {
     let scopes: String = view.scopes.iter().map(|scope| format!("  {scope}\n")).collect();
     format!("{} covers:\n{scopes}", view.name)
 }

@@ -5,12 +5,12 @@ use regauth_shared::response::WritesChanged;
 use regauth_shared::{ErrorBody, RegistryName, Request};
 
 use crate::client::Client;
-use crate::moment::absolute_and_relative;
 use crate::output::Report;
+use crate::relative_time::absolute_and_relative;
 
-/// Open a registry for writes for a while
+/// Allow writes to a registry for a limited time
 ///
-/// Writes such as `cargo publish` and `git push` are refused unless somebody opens them: a build script can use the
+/// regauthd refuses writes such as `cargo publish` and `git push` until you allow them: a build script can use the
 /// proxy too. They close by themselves when the time is over, or at once with `regauthctl deny`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
     /// The registry
     name: RegistryName,
 
-    /// How long: a number with s, m or h
+    /// Duration: a number with s, m or h
     #[arg(long = "for", value_name = "TIME", default_value = "5m", value_parser = seconds)]
     seconds: u64,
 }
@@ -28,17 +28,17 @@ Examples:
   regauthctl allow corp
   regauthctl allow corp --for 30m";
 
-/// Opens the registry.
+/// Allows the writes.
 pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
-    let reply = client.ask(&Request::Allow(Allow {
+    let reply = client.call(&Request::Allow(Allow {
         name: arguments.name,
         seconds: arguments.seconds,
     }))?;
-    Ok(Report::new(reply, words))
+    Ok(Report::from_reply(reply, describe))
 }
 
-/// The answer to `allow` and to `deny`.
-pub(super) fn words(changed: &WritesChanged) -> String {
+/// Formats the answer to `allow` and to `deny`.
+pub(super) fn describe(changed: &WritesChanged) -> String {
     match &changed.open_until {
         Some(until) => format!(
             "Writes to {} are open until {}.\n",
@@ -49,7 +49,7 @@ pub(super) fn words(changed: &WritesChanged) -> String {
     }
 }
 
-/// `90s`, `5m`, `1h`.
+/// Parses a duration such as `90s`, `5m` or `1h` into seconds.
 pub(super) fn seconds(text: &str) -> Result<u64, String> {
     let units = [("s", 1), ("m", 60), ("h", 3_600)];
     let parsed = units.iter().find_map(|(unit, seconds)| {
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_has_a_number_and_a_unit() {
+    fn requires_a_positive_number_and_a_unit() {
         assert_eq!(seconds("90s"), Ok(90));
         assert_eq!(seconds("5m"), Ok(300));
         assert_eq!(seconds("2h"), Ok(7200));

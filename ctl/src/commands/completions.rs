@@ -7,14 +7,13 @@ use regauth_shared::ErrorBody;
 use crate::error;
 use crate::output::Report;
 
-/// Print the script that makes a shell complete verbs, flags and the names of registries
+/// Print a completion script for a shell: verbs, flags and the names of registries
 ///
-/// The script asks regauthctl as you type, so it knows the registries that there are now, and does not grow old with the
-/// next release.
+/// The script runs regauthctl as you type, so it completes the present registries and works with later releases.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Which shell
+    /// The shell
     #[arg(value_enum)]
     shell: Shell,
 }
@@ -61,6 +60,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Report, ErrorBody> {
     Ok(Report::script(String::from_utf8_lossy(&script).into_owned()))
 }
 
-/// Set by the script when the shell asks what comes next.
+/// Environment variable with which the script asks for candidates.
 pub(crate) const VARIABLE: &str = "REGAUTH_COMPLETE";
 const PROGRAM: &str = "regauthctl";

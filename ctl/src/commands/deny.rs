@@ -7,9 +7,9 @@ use super::allow;
 use crate::client::Client;
 use crate::output::Report;
 
-/// Close a registry for writes at once
+/// Close writes to a registry at once
 ///
-/// Ends what `regauthctl allow` opened. A write that is under way finishes.
+/// Ends `regauthctl allow` before its time is over. A write in progress finishes.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -21,8 +21,8 @@ const EXAMPLES: &str = "\
 Examples:
   regauthctl deny corp";
 
-/// Closes the registry.
+/// Closes the writes.
 pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
-    let reply = client.ask(&Request::Deny(ByName { name: arguments.name }))?;
-    Ok(Report::new(reply, allow::words))
+    let reply = client.call(&Request::Deny(ByName { name: arguments.name }))?;
+    Ok(Report::from_reply(reply, allow::describe))
 }

@@ -8,15 +8,15 @@ use crate::client::Client;
 use crate::doctor::{self, Finding};
 use crate::output::{self, Report};
 
-/// Find out why a client does not get through, and what mends it
+/// Find out why a client fails, and the command that fixes it
 ///
-/// Looks at the daemon, its store and bundle, asks each registry, and asks the real cargo, git, npm and pip for their
-/// effective settings and what overrides them. Each finding says what is so, why it matters and the command that mends
-/// it. Exits with 0 when all is well, 1 when something is broken.
+/// Checks the daemon, its store and its bundle, verifies each registry, and asks the real cargo, git, npm and pip for
+/// their effective settings and for overrides. Each finding has its reason and the command that fixes it. Exits with 0
+/// if all is well, 1 if something is broken.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Mend what can be mended without asking: the bundle, the rights to the configuration, clients that were set up
+    /// Fix what needs no decision: the bundle, the permissions of the configuration, clients that were set up
     #[arg(long)]
     fix: bool,
 }
@@ -27,42 +27,39 @@ Examples:
   regauthctl doctor --fix
   regauthctl doctor --json";
 
-/// What was found, and done.
+/// Result of the checks.
 #[derive(Serialize)]
 struct Diagnosis {
     well: bool,
     findings: Vec<Finding>,
-    mended: Vec<String>,
+    #[serde(rename = "mended")]
+    fixed: Vec<String>,
 }
 
-/// Looks at everything.
+/// Runs all checks, and the fixes with `--fix`.
 pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
     let mut findings = doctor::examine(folders, client);
-    let mut mended = Vec::new();
+    let mut fixed = Vec::new();
     if arguments.fix {
-        mended = doctor::mend(&findings, folders, client)?;
+        fixed = doctor::fix(&findings, folders, client)?;
     }
-    if !mended.is_empty() {
+    if !fixed.is_empty() {
         findings = doctor::examine(folders, client);
     }
     let well = !findings.iter().any(|finding| finding.broken);
-    let diagnosis = Diagnosis { well, findings, mended };
-    let text = words(&diagnosis);
+    let diagnosis = Diagnosis { well, findings, fixed };
+    let text = describe(&diagnosis);
     let code = if well { exit_code::DONE } else { exit_code::FAILED };
-    Ok(Report::of(&diagnosis, text)?.exit_code(code))
+    Ok(Report::from_value(&diagnosis, text)?.with_exit_code(code))
 }
 
-fn words(diagnosis: &Diagnosis) -> String {
-    let mut text: String = diagnosis
-        .mended
-        .iter()
-        .map(|line| format!("mended: {line}\n"))
-        .collect();
+fn describe(diagnosis: &Diagnosis) -> String {
+    let mut text: String = diagnosis.fixed.iter().map(|line| format!("fixed: {line}\n")).collect();
     for finding in &diagnosis.findings {
         let kind = if finding.broken { "broken" } else { "note" };
         text += &format!(
-            "{kind}: {}\n  why:  {}\n  mend: {}\n",
-            finding.what, finding.why, finding.mend
+            "{kind}: {}\n  why: {}\n  fix: {}\n",
+            finding.message, finding.consequence, finding.remedy
         );
     }
     let broken = diagnosis.findings.iter().filter(|finding| finding.broken).count();

@@ -6,20 +6,20 @@ use regauth_shared::ErrorBody;
 use regauth_shared::paths::Folders;
 
 use crate::client::Client;
+use crate::daemon_info::DaemonInfo;
 use crate::environment;
-use crate::facts::Facts;
 use crate::output::Report;
 use crate::shell::Shell;
 
 /// Print the environment that makes all clients use the proxy
 ///
-/// Proxy, bundle and credential provider under every name that cargo, git, curl, pip, uv, npm, Node and the AWS tools
-/// read, and JAVA_TOOL_OPTIONS with a trust store for Java, in your shell's words. A NO_PROXY of yours that would send a
-/// registry past the proxy is corrected. In a direnv's .envrc the first example is all it takes.
+/// Sets the proxy, the bundle and the credential provider in every variable that cargo, git, curl, pip, uv, npm, Node
+/// and the AWS tools read, and JAVA_TOOL_OPTIONS with a trust store for Java, in your shell's syntax. Corrects a
+/// NO_PROXY that would send a registry past the proxy.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Whose words [default: the shell that SHELL names]
+    /// Syntax of the output [default: the shell that SHELL names]
     #[arg(long, value_enum)]
     shell: Option<Shell>,
 }
@@ -34,9 +34,9 @@ Examples:
 
 /// Prints the environment.
 pub(crate) fn run(arguments: Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
-    let facts = Facts::gather(client, folders)?;
-    let variables = environment::of_caller(&facts);
+    let info = DaemonInfo::fetch(client, folders)?;
+    let variables = environment::caller_variables(&info);
     let shell = arguments.shell.unwrap_or_else(Shell::of_caller);
     let text = shell.script(&variables);
-    Report::of(&variables.into_iter().collect::<BTreeMap<_, _>>(), text)
+    Report::from_value(&variables.into_iter().collect::<BTreeMap<_, _>>(), text)
 }

@@ -1,5 +1,7 @@
-//! The places that a git index names. The daemon does not speak git, so git itself is asked, through the daemon, once the
-//! registry is served; what lies on the index's own host is covered then, as the daemon does it for a sparse index.
+//! Completes a registry whose index is a git repository, after the daemon has added it.
+//!
+//! The daemon does not speak git, so this program runs git through the proxy to read the index. As the daemon does for
+//! a sparse index, it covers the locations on the index's own host.
 
 use regauth_shared::index::{AUTH_REQUIRED, IndexLocation};
 use regauth_shared::response::{RegistryAdded, RegistryView};
@@ -7,10 +9,10 @@ use regauth_shared::{ErrorBody, Request, request};
 use url::Url;
 
 use crate::client::Client;
-use crate::facts::is_git_index;
-use crate::index::{self, Way};
+use crate::daemon_info::is_git_index;
+use crate::index::{self, ProxySettings};
 
-/// Has the daemon cover what belongs to a registry that was just added, and notes what needs a person's word.
+/// Adds the scopes on the index's host to a registry that was just added, and a note for each location elsewhere.
 pub(super) fn complete(added: &mut RegistryAdded, client: &Client) {
     let Some(index) = added.registry.index.clone() else {
         return;
@@ -18,46 +20,46 @@ pub(super) fn complete(added: &mut RegistryAdded, client: &Client) {
     if !is_git_index(&added.registry) {
         return;
     }
-    let way = Way {
+    let settings = ProxySettings {
         proxy: &added.proxy,
         bundle: &added.bundle,
     };
-    // Without a token that works, git would be refused.
-    let works = added.verified || added.public;
-    let config = works.then(|| index::config(&way, &index)).flatten();
+    // The registry would refuse git without a valid token.
+    let is_readable = added.verified || added.public;
+    let config = is_readable.then(|| index::fetch_config(&settings, &index)).flatten();
     let Some(config) = config else {
-        added.notes.push(unknown(added));
+        added.notes.push(unread_index(added));
         return;
     };
-    let places = index::uncovered(&added.registry, &config);
-    let (ours, others): (Vec<_>, Vec<_>) = places.into_iter().partition(|place| index::is_at_home(place, &index));
-    if !ours.is_empty() {
-        match cover(&added.registry, &ours, client) {
+    let uncovered = index::uncovered(&added.registry, &config);
+    let (own, foreign): (Vec<_>, Vec<_>) = uncovered
+        .into_iter()
+        .partition(|place| index::is_on_index_host(place, &index));
+    if !own.is_empty() {
+        match add_scopes(&added.registry, &own, client) {
             Ok(view) => added.registry = view,
             Err(error) => added.notes.push(error.message),
         }
     }
     let name = &added.registry.name;
-    added
-        .notes
-        .extend(others.iter().map(|place| place.other_host_note(name)));
+    added.notes.extend(foreign.iter().map(|place| place.other_host_note(name)));
     if config.auth_required {
         added.notes.push(AUTH_REQUIRED.to_owned());
     }
 }
 
-fn cover(view: &RegistryView, places: &[IndexLocation<Url>], client: &Client) -> Result<RegistryView, ErrorBody> {
-    let reply = client.ask(&Request::AddScope(request::AddScope {
+fn add_scopes(view: &RegistryView, places: &[IndexLocation<Url>], client: &Client) -> Result<RegistryView, ErrorBody> {
+    let reply = client.call(&Request::AddScope(request::AddScope {
         name: view.name.clone(),
         scopes: places.iter().map(|place| place.url.to_string()).collect(),
     }))?;
     Ok(reply.answer)
 }
 
-fn unknown(added: &RegistryAdded) -> String {
+fn unread_index(added: &RegistryAdded) -> String {
     format!(
-        "where downloads and the API are stands in the index's config.json, which git could not be asked for; if they lie \
-         outside of what is covered: `regauthctl add-scope {} URL`",
+        "git could not read the index's config.json, which names the URLs of downloads and the API; if the scopes do not \
+         cover them: `regauthctl add-scope {} URL`",
         added.registry.name
     )
 }

@@ -1,4 +1,4 @@
-//! `regauthctl grant`, and how a grant is shown.
+//! `regauthctl grant`, and the text form of a grant.
 
 use regauth_shared::request::Grant;
 use regauth_shared::response::{GrantView, Granted};
@@ -6,27 +6,27 @@ use regauth_shared::{ErrorBody, RegistryName, Request};
 
 use super::allow;
 use crate::client::Client;
-use crate::moment;
 use crate::output::Report;
+use crate::relative_time::absolute_and_relative;
 
-/// Let a client in that is not this user's
+/// Admit a client that is not a process of this user
 ///
-/// Other users' processes, containers and other machines need a grant; so does everybody where the system cannot tell
-/// whose a connection is, such as on macOS. The proxy URL that is printed is the grant: whoever has it is let in, until
-/// it is over or revoked. It is printed this once. Besides its registries it opens tunnels to public hosts, never to
-/// this machine or its networks.
+/// Other users' processes, containers and other machines need a grant. So does every client if the system cannot tell
+/// the user of a connection, such as on macOS. The printed proxy URL is the grant: it admits every client that has it,
+/// until it expires or is revoked. It is not shown again. Besides its registries it opens tunnels to public hosts,
+/// never to this machine or its networks.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// A registry that it opens; can be given several times [default: all, also those that are added later]
+    /// A registry that the grant opens; can be given several times [default: all, also registries added later]
     #[arg(long, value_name = "NAME")]
     registry: Vec<RegistryName>,
 
-    /// Open writes as well, whether or not `regauthctl allow` has
+    /// Allow writes as well, with or without `regauthctl allow`
     #[arg(long)]
     write: bool,
 
-    /// How long: a number with s, m or h
+    /// Duration: a number with s, m or h
     #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = allow::seconds)]
     seconds: u64,
 }
@@ -38,27 +38,27 @@ Examples:
 
 /// Makes the grant.
 pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
-    let reply = client.ask(&Request::Grant(Grant {
+    let reply = client.call(&Request::Grant(Grant {
         registries: arguments.registry,
         write: arguments.write,
         seconds: arguments.seconds,
     }))?;
-    Ok(Report::new(reply, words))
+    Ok(Report::from_reply(reply, describe))
 }
 
-fn words(granted: &Granted) -> String {
+fn describe(granted: &Granted) -> String {
     let grant = &granted.grant;
     format!(
-        "Grant {} opens {} for {} until {}.\nIts bearer's proxy, which is not shown again:\n{}\n",
+        "Grant {} opens {} for {} until {}.\nThe bearer's proxy URL, which is not shown again:\n{}\n",
         grant.id,
         registries(grant),
         operations(grant),
-        moment::absolute_and_relative(&grant.expires),
+        absolute_and_relative(&grant.expires),
         granted.proxy.0,
     )
 }
 
-/// Which registries, in words.
+/// Names of the grant's registries.
 pub(super) fn registries(grant: &GrantView) -> String {
     if grant.registries.is_empty() {
         return "all registries".to_owned();
@@ -67,7 +67,7 @@ pub(super) fn registries(grant: &GrantView) -> String {
     names.join(", ")
 }
 
-/// Which operations, in words.
+/// Operations that the grant opens.
 pub(super) fn operations(grant: &GrantView) -> &'static str {
     if grant.write { "reads and writes" } else { "reads" }
 }

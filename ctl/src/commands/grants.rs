@@ -6,12 +6,12 @@ use regauth_shared::{ErrorBody, Request};
 
 use super::grant::{operations, registries};
 use crate::client::Client;
-use crate::moment;
 use crate::output::{self, Report};
+use crate::relative_time::relative;
 
-/// List the grants that have not ended
+/// List the grants that are in force
 ///
-/// Never their tokens: the daemon keeps only a hash of each.
+/// The list has no tokens: the daemon keeps only a hash of each.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {}
@@ -23,10 +23,10 @@ Examples:
 
 /// Lists the grants.
 pub(crate) fn run(_: Arguments, client: &Client) -> Result<Report, ErrorBody> {
-    Ok(Report::new(client.ask(&Request::Grants(Nothing {}))?, words))
+    Ok(Report::from_reply(client.call(&Request::Grants(Nothing {}))?, describe))
 }
 
-fn words(list: &GrantList) -> String {
+fn describe(list: &GrantList) -> String {
     if list.grants.is_empty() {
         return "No grants. Make one: regauthctl grant --registry NAME\n".to_owned();
     }
@@ -41,7 +41,7 @@ fn row(grant: &GrantView) -> Vec<String> {
         grant.id.clone(),
         registries(grant),
         operations(grant).to_owned(),
-        moment::relative(&grant.expires),
-        grant.last_used.as_deref().map_or("never".to_owned(), moment::relative),
+        relative(&grant.expires),
+        grant.last_used.as_deref().map_or("never".to_owned(), relative),
     ]
 }

@@ -1,4 +1,7 @@
-//! `regauthctl import`. What it says is in [`import_words`](super::import_words).
+//! `regauthctl import`: finds tokens in clients' files, sends the chosen ones to the daemon, removes them from the
+//! files.
+//!
+//! [`import_report`](super::import_report) formats the result.
 
 use std::path::PathBuf;
 
@@ -8,52 +11,52 @@ use regauth_shared::response::{RegistryAdded, Rotated};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, exit_code};
 
 use super::add_registry::readable;
-use super::import_words::{Imported, Line, State, forgotten, table, undone, words};
+use super::import_report::{ImportReport, State, TokenReport, describe, describe_forget, describe_undo, table};
 use crate::client::Client;
-use crate::import::{self, Found, Place, Standing, originals};
+use crate::import::{self, FoundToken, ImportStatus, TokenTarget, backup};
 use crate::output::{Report, print_to_stderr};
-use crate::{error, interview, setup};
+use crate::{error, prompt, setup};
 
-/// Find tokens in clients' files and give them to regauth
+/// Move tokens from clients' files into regauth
 ///
-/// Looks into cargo's credentials.toml, git's configuration and .git-credentials, .netrc, pip.conf and .npmrc, and shows
-/// what it found: never a token, but its kind and length. What you pick is verified with its registry, stored and served,
-/// as by add-registry. On a terminal it asks; elsewhere --all or --only says which.
+/// Reads cargo's credentials.toml, git's configuration and .git-credentials, .netrc, pip.conf and .npmrc, and lists the
+/// tokens by kind and length. Each token that you choose is verified with its registry, stored and served, as by
+/// add-registry. A terminal prompts for the choice; elsewhere give --all or --only.
 ///
-/// Then it offers to take these tokens out of the files. A copy of each file is kept below regauth's state folder,
-/// readable by you alone: it holds the tokens in plain text, as the file did. --undo puts the files back, byte for byte;
-/// --forget-backup deletes the copies, once your builds work.
+/// Then the command offers to remove these tokens from the files. It keeps a copy of each file below regauth's state
+/// folder, readable by you alone: the copy has the tokens in plain text, as the file had. --undo restores the files,
+/// byte for byte; --forget-backup deletes the copies, once your builds work.
 ///
-/// Doing it twice doubles nothing: a token that regauth has already is left as it is, and another one for the same place
+/// A second run adds nothing twice: a token that regauth has stays unchanged, and another token for the same URL
 /// replaces it only with --rotate.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Take all that is found
+    /// Import every token found
     #[arg(long, conflicts_with_all = ["only", "undo", "forget_backup"])]
     all: bool,
 
-    /// Take this one; can be given several times, or with commas
+    /// Import this one; can be given several times, or with commas
     #[arg(long, value_name = "NAME", value_delimiter = ',', conflicts_with_all = ["undo", "forget_backup"])]
     only: Vec<RegistryName>,
 
-    /// Show what is found, and change nothing
+    /// List the tokens and change nothing
     #[arg(long, conflicts_with_all = ["undo", "forget_backup"])]
     dry_run: bool,
 
-    /// Where regauth has another token for the same place, replace it by the one that is found
+    /// Replace another token of regauth for the same URL by the one found
     #[arg(long)]
     rotate: bool,
 
-    /// Take the tokens out of the files they were found in
+    /// Remove the tokens from the files without asking
     #[arg(long, conflicts_with = "keep_originals")]
     remove_originals: bool,
 
-    /// Leave the files as they are, and do not ask
+    /// Leave the files unchanged without asking
     #[arg(long)]
     keep_originals: bool,
 
-    /// Put the files back as they were
+    /// Restore the files from the copies
     #[arg(long, conflicts_with = "forget_backup")]
     undo: bool,
 
@@ -79,141 +82,146 @@ Examples:
   regauthctl import --undo
   regauthctl import --forget-backup";
 
-/// Finds, shows, takes.
+/// Imports, undoes an import or deletes its copies.
 pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
     if arguments.undo {
-        let outcome = originals::put_back(folders)?;
-        return Report::of(&outcome, undone(&outcome));
+        let outcome = backup::restore(folders)?;
+        return Report::from_value(&outcome, describe_undo(&outcome));
     }
     if arguments.forget_backup {
-        let outcome = originals::forget(folders)?;
-        return Report::of(&outcome, forgotten(&outcome));
+        let outcome = backup::delete(folders)?;
+        return Report::from_value(&outcome, describe_forget(&outcome));
     }
-    let (mut found, notes) = import::gather();
-    let standings = match import::stand(&mut found, client) {
-        // What there is can be seen without a daemon.
-        Err(error) if arguments.dry_run && error.kind == ErrorKind::Unreachable => vec![Standing::New; found.len()],
-        standings => standings?,
-    };
-    let mut lines: Vec<Line> = found
-        .iter()
-        .zip(&standings)
-        .map(|(found, standing)| Line::new(found, standing))
-        .collect();
-    let chosen = chosen(arguments, &lines)?;
-    for at in &chosen {
-        if let (Some(found), Some(line)) = (found.get(*at), lines.get_mut(*at)) {
-            take(arguments, found, line, client)?;
+    let (mut found, notes) = import::discover();
+    let mut tokens = compare(arguments, &mut found, client)?;
+    let chosen = choose(arguments, &tokens)?;
+    for index in &chosen {
+        if let (Some(found), Some(token)) = (found.get(*index), tokens.get_mut(*index)) {
+            import_one(arguments, found, token, client)?;
         }
     }
-    let taken = |at: &usize| lines.get(*at).is_some_and(|line| line.state.is_in_regauth());
-    let taken: Vec<&Found> = chosen
-        .iter()
-        .filter(|at| taken(at))
-        .filter_map(|at| found.get(*at))
-        .collect();
-    let originals = remove(arguments, &taken, folders)?;
-    let worst = worst(&chosen, &lines);
-    // After the files are what they are going to be: setup edits some of them too.
-    let refreshed = match lines.iter().any(|line| line.state == State::Added) {
+    let is_imported = |index: &&usize| tokens.get(**index).is_some_and(|token| token.state.is_in_regauth());
+    let imported = chosen.iter().filter(is_imported);
+    let imported: Vec<&FoundToken> = imported.filter_map(|index| found.get(*index)).collect();
+    let originals = remove_from_files(arguments, &imported, folders)?;
+    let exit_code = exit_code(&chosen, &tokens);
+    // After the removal, because `setup` edits some of the same files.
+    let refreshed = match tokens.iter().any(|token| token.state == State::Added) {
         true => setup::refresh(folders, client),
         false => String::new(),
     };
-    let imported = Imported {
-        found: lines,
+    let report = ImportReport {
+        found: tokens,
         originals,
         notes,
     };
-    let text = words(&imported, arguments.dry_run, folders);
-    Ok(Report::of(&imported, text)?.and(&refreshed).exit_code(worst))
+    let text = describe(&report, arguments.dry_run, folders);
+    Ok(Report::from_value(&report, text)?
+        .with_lines(&refreshed)
+        .with_exit_code(exit_code))
 }
 
-/// The first that was chosen and is not in regauth says how the program ends.
-fn worst(chosen: &[usize], lines: &[Line]) -> u8 {
-    let code = |line: &Line| match (&line.error, line.state) {
+/// Compares the found tokens with the daemon's registries. `--dry-run` works without a daemon.
+fn compare(arguments: &Arguments, found: &mut [FoundToken], client: &Client) -> Result<Vec<TokenReport>, ErrorBody> {
+    let statuses = match import::compare_with_daemon(found, client) {
+        Err(error) if arguments.dry_run && error.kind == ErrorKind::Unreachable => vec![ImportStatus::New; found.len()],
+        statuses => statuses?,
+    };
+    let tokens = found.iter().zip(&statuses);
+    Ok(tokens.map(|(found, status)| TokenReport::new(found, status)).collect())
+}
+
+/// Exit code of the first chosen token that is not in regauth.
+fn exit_code(chosen: &[usize], tokens: &[TokenReport]) -> u8 {
+    let code = |token: &TokenReport| match (&token.error, token.state) {
         (Some(error), _) => Some(error.kind.exit_code()),
         (None, State::Differs | State::Otherwise) => Some(exit_code::EXISTS),
         (None, _) => None,
     };
-    let mut codes = chosen.iter().filter_map(|at| code(lines.get(*at)?));
+    let mut codes = chosen.iter().filter_map(|index| code(tokens.get(*index)?));
     codes.next().unwrap_or(exit_code::DONE)
 }
 
-/// Which of them, by the arguments or by a person.
-fn chosen(arguments: &Arguments, lines: &[Line]) -> Result<Vec<usize>, ErrorBody> {
-    if arguments.dry_run || lines.is_empty() {
+/// Indexes of the tokens to import, from the flags or a prompt.
+fn choose(arguments: &Arguments, tokens: &[TokenReport]) -> Result<Vec<usize>, ErrorBody> {
+    if arguments.dry_run || tokens.is_empty() {
         return Ok(Vec::new());
     }
     if arguments.all {
-        return Ok((0..lines.len()).collect());
+        return Ok((0..tokens.len()).collect());
     }
     if !arguments.only.is_empty() {
-        let strange = arguments
-            .only
-            .iter()
-            .find(|name| lines.iter().all(|line| line.name != **name));
-        if let Some(name) = strange {
-            return Err(not_found(name, lines));
-        }
-        let is_named = |at: &usize| lines.get(*at).is_some_and(|line| arguments.only.contains(&line.name));
-        return Ok((0..lines.len()).filter(is_named).collect());
+        return choose_by_name(&arguments.only, tokens);
     }
-    if !interview::is_possible() {
-        return Err(error::usage("there is no terminal to ask on which tokens to take")
-            .hint("`regauthctl import --dry-run` shows what there is; --all or --only NAME says which"));
+    if !prompt::is_interactive() {
+        return Err(error::usage("cannot ask without a terminal which tokens to import")
+            .hint("`regauthctl import --dry-run` lists the tokens; choose with --all or --only NAME"));
     }
-    print_to_stderr(&table(lines));
-    let names: Vec<&str> = lines.iter().map(|line| line.name.as_str()).collect();
-    interview::some_of(
-        "Which of these shall regauth take? (numbers, names, all, or nothing) ",
-        &names,
-    )
+    print_to_stderr(&table(tokens));
+    let names: Vec<&str> = tokens.iter().map(|token| token.name.as_str()).collect();
+    prompt::choose("Tokens to import? (numbers, names, all, or nothing) ", &names)
 }
 
-fn not_found(name: &RegistryName, lines: &[Line]) -> ErrorBody {
-    let names: Vec<&str> = lines.iter().map(|line| line.name.as_str()).collect();
-    ErrorBody::new(ErrorKind::NotFound, format!("nothing of the name `{name}` was found"))
-        .hint(format!("there are: {}", names.join(", ")))
+fn choose_by_name(names: &[RegistryName], tokens: &[TokenReport]) -> Result<Vec<usize>, ErrorBody> {
+    let is_unknown = |name: &&RegistryName| tokens.iter().all(|token| token.name != **name);
+    if let Some(name) = names.iter().find(is_unknown) {
+        let found: Vec<&str> = tokens.iter().map(|token| token.name.as_str()).collect();
+        let message = format!("no token with the name `{name}` was found");
+        return Err(ErrorBody::new(ErrorKind::NotFound, message).hint(format!("the names are: {}", found.join(", "))));
+    }
+    let is_named = |index: &usize| tokens.get(*index).is_some_and(|token| names.contains(&token.name));
+    Ok((0..tokens.len()).filter(is_named).collect())
 }
 
-/// Adds or rotates one. What the daemon refuses is noted, and the others go on; without a daemon nothing does.
-fn take(arguments: &Arguments, found: &Found, line: &mut Line, client: &Client) -> Result<(), ErrorBody> {
-    let outcome = match line.state {
+/// Adds or rotates one token. An error of the daemon is recorded, and the import goes on; without a daemon it stops.
+fn import_one(
+    arguments: &Arguments,
+    found: &FoundToken,
+    token: &mut TokenReport,
+    client: &Client,
+) -> Result<(), ErrorBody> {
+    let outcome = match token.state {
         State::New => add(arguments, found, client).map(|()| State::Added),
-        State::Differs if replaces(arguments, line)? => rotate(arguments, found, line, client).map(|()| State::Rotated),
+        State::Differs if may_replace(arguments, token)? => {
+            rotate(arguments, found, token, client).map(|()| State::Rotated)
+        }
         state => Ok(state),
     };
     match outcome {
-        Ok(state) => line.state = state,
+        Ok(state) => token.state = state,
         Err(error) if error.kind == ErrorKind::Unreachable => return Err(error),
-        Err(error) => (line.state, line.error) = (State::Failed, Some(error)),
+        Err(error) => (token.state, token.error) = (State::Failed, Some(error)),
     }
     Ok(())
 }
 
-fn replaces(arguments: &Arguments, line: &Line) -> Result<bool, ErrorBody> {
-    let asked = !arguments.rotate && !arguments.all && arguments.only.is_empty() && interview::is_possible();
-    if asked {
-        let name = &line.name;
-        return interview::agrees(&format!(
-            "regauth has another token for {name}. Replace it by the one found?"
-        ));
+fn may_replace(arguments: &Arguments, token: &TokenReport) -> Result<bool, ErrorBody> {
+    if arguments.rotate || !may_prompt(arguments) {
+        return Ok(arguments.rotate);
     }
-    Ok(arguments.rotate)
+    let name = &token.name;
+    prompt::confirm(&format!(
+        "regauth has another token for {name}. Replace it by the one found?"
+    ))
 }
 
-fn add(arguments: &Arguments, found: &Found, client: &Client) -> Result<(), ErrorBody> {
-    let (index, scopes) = match &found.place {
-        Place::Index(index) => (Some(index.clone()), Vec::new()),
-        Place::Scope(scope) => (None, vec![scope.clone()]),
+/// True if questions are welcome: at a terminal, unless the flags chose the tokens.
+fn may_prompt(arguments: &Arguments) -> bool {
+    !arguments.all && arguments.only.is_empty() && prompt::is_interactive()
+}
+
+fn add(arguments: &Arguments, found: &FoundToken, client: &Client) -> Result<(), ErrorBody> {
+    let (index, scopes) = match &found.target {
+        TokenTarget::Index(index) => (Some(index.clone()), Vec::new()),
+        TokenTarget::Scope(scope) => (None, vec![scope.clone()]),
     };
     let request = AddRegistry {
         name: found.name.clone(),
         index,
         scopes,
         kind: Some(found.kind.to_owned()),
-        scheme: Some(found.login.scheme().to_owned()),
-        username: found.login.username().map(str::to_owned),
+        scheme: Some(found.scheme.name().to_owned()),
+        username: found.scheme.username().map(str::to_owned),
         writes: None,
         ca_file: arguments.ca_file.as_deref().map(readable).transpose()?,
         source: None,
@@ -223,41 +231,50 @@ fn add(arguments: &Arguments, found: &Found, client: &Client) -> Result<(), Erro
         verify: !arguments.no_verify,
     };
     client
-        .ask::<RegistryAdded>(&Request::AddRegistry(Box::new(request)))
+        .call::<RegistryAdded>(&Request::AddRegistry(Box::new(request)))
         .map(drop)
 }
 
-fn rotate(arguments: &Arguments, found: &Found, line: &Line, client: &Client) -> Result<(), ErrorBody> {
+fn rotate(arguments: &Arguments, found: &FoundToken, token: &TokenReport, client: &Client) -> Result<(), ErrorBody> {
     let request = Request::Rotate(Rotate {
-        name: line.name.clone(),
+        name: token.name.clone(),
         token: Some(found.secret.clone()),
         verify: !arguments.no_verify,
     });
-    client.ask::<Rotated>(&request).map(drop)
+    client.call::<Rotated>(&request).map(drop)
 }
 
-/// Takes out of their files what regauth has got. The files are read once more: somebody may have thought for a while.
-fn remove(arguments: &Arguments, taken: &[&Found], folders: &Folders) -> Result<originals::Outcome, ErrorBody> {
-    let keep = || originals::Outcome {
-        backup: originals::backup(folders),
-        ..originals::Outcome::default()
+/// Removes the imported tokens from their files, if the flags or the person agree.
+///
+/// The files are read again first: they may have changed while a prompt waited.
+fn remove_from_files(
+    arguments: &Arguments,
+    imported: &[&FoundToken],
+    folders: &Folders,
+) -> Result<backup::BackupOutcome, ErrorBody> {
+    let unchanged = || backup::BackupOutcome {
+        folder: backup::existing_folder(folders),
+        ..backup::BackupOutcome::default()
     };
-    if taken.is_empty() || arguments.keep_originals || !(arguments.remove_originals || agreed(arguments, folders)?) {
-        return Ok(keep());
+    if imported.is_empty() || arguments.keep_originals {
+        return Ok(unchanged());
     }
-    let (now, _) = import::gather();
-    let is_taken = |found: &&Found| taken.iter().any(|taken| taken.is_same(found));
-    let now: Vec<&Found> = now.iter().filter(is_taken).collect();
-    originals::take_out(&now, folders)
+    if !arguments.remove_originals && !confirm_removal(arguments, folders)? {
+        return Ok(unchanged());
+    }
+    let (current, _) = import::discover();
+    let is_imported = |found: &&FoundToken| imported.iter().any(|imported| imported.is_same(found));
+    let current: Vec<&FoundToken> = current.iter().filter(is_imported).collect();
+    backup::remove_tokens(&current, folders)
 }
 
-fn agreed(arguments: &Arguments, folders: &Folders) -> Result<bool, ErrorBody> {
-    if arguments.all || !arguments.only.is_empty() || !interview::is_possible() {
+fn confirm_removal(arguments: &Arguments, folders: &Folders) -> Result<bool, ErrorBody> {
+    if !may_prompt(arguments) {
         return Ok(false);
     }
-    interview::agrees(&format!(
-        "Take them out of these files? Copies stay in {}, readable by you alone, until `regauthctl import \
+    prompt::confirm(&format!(
+        "Remove the tokens from these files? Copies stay in {}, readable by you alone, until `regauthctl import \
          --forget-backup`.",
-        originals::folder(folders).display()
+        backup::folder(folders).display()
     ))
 }

@@ -4,15 +4,15 @@ use regauth_shared::request::Nothing;
 use regauth_shared::response::{RegistryList, RegistryView};
 use regauth_shared::{ErrorBody, Request};
 
-use super::registry;
+use super::registry_text;
 use crate::client::Client;
-use crate::moment;
 use crate::output::{self, Report};
+use crate::relative_time::relative;
 
 /// List all registries
 ///
-/// One line a registry: whether it can be served, which generation of its token is used, whether writes are open, which
-/// hosts it covers and when it was last used. Never a secret.
+/// One line a registry: its state, the generation of its token, its writes, its hosts and the time of its last use.
+/// Never a secret.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {}
@@ -24,10 +24,10 @@ Examples:
 
 /// Lists the registries.
 pub(crate) fn run(_: Arguments, client: &Client) -> Result<Report, ErrorBody> {
-    Ok(Report::new(client.ask(&Request::List(Nothing {}))?, words))
+    Ok(Report::from_reply(client.call(&Request::List(Nothing {}))?, describe))
 }
 
-fn words(list: &RegistryList) -> String {
+fn describe(list: &RegistryList) -> String {
     if list.registries.is_empty() {
         return "No registries yet. Add one: regauthctl add-registry NAME --index URL\n".to_owned();
     }
@@ -50,11 +50,11 @@ fn row(view: &RegistryView) -> Vec<String> {
     vec![
         view.name.to_string(),
         view.kind.clone(),
-        registry::state(view.credential.state).to_owned(),
+        registry_text::state(view.credential.state).to_owned(),
         view.credential.generation.to_string(),
-        registry::expiry(view),
-        registry::writes(view),
-        registry::hosts(&view.scopes),
-        view.last_used.as_deref().map_or("never".to_owned(), moment::relative),
+        registry_text::expiry(view),
+        registry_text::writes(view),
+        registry_text::hosts(&view.scopes),
+        view.last_used.as_deref().map_or("never".to_owned(), relative),
     ]
 }

@@ -7,10 +7,10 @@ use regauth_shared::{ErrorBody, Request};
 use crate::client::Client;
 use crate::output::Report;
 
-/// Say or change how much the daemon logs
+/// Show or change the daemon's log level
 ///
-/// Without a level, says the present one. A level counts until the daemon ends; its next start logs what `--log` or
-/// REGAUTH_LOG say there. No level shows a token.
+/// Without an argument, shows the present level. A new level holds until the daemon ends; the next start uses `--log`
+/// or REGAUTH_LOG again. No level logs a token.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -25,12 +25,12 @@ Examples:
   regauthctl log debug
   regauthctl log info";
 
-/// Asks or sets.
+/// Shows or sets the level.
 pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
     let named = |name: String| LogLevel::ALL.into_iter().find(|level| level.as_str() == name);
     let level = arguments.level.and_then(named);
-    let reply = client.ask(&Request::Log(Log { level }))?;
-    Ok(Report::new(reply, |now: &LogLevels| {
-        format!("regauthd logs {}.\n", now.level)
+    let reply = client.call(&Request::Log(Log { level }))?;
+    Ok(Report::from_reply(reply, |now: &LogLevels| {
+        format!("regauthd logs at level {}.\n", now.level)
     }))
 }

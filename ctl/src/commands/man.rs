@@ -11,7 +11,7 @@ use crate::output::Report;
 
 /// Print the manual page, or write one for every verb
 ///
-/// The pages say what --help says, and come from the same place.
+/// The pages have the same text as --help.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -26,7 +26,7 @@ Examples:
 
   regauthctl man | man -l -                 to read it";
 
-/// Prints or writes.
+/// Prints the page of regauthctl, or writes all pages.
 pub(crate) fn run(arguments: &Arguments, command: clap::Command) -> Result<Report, ErrorBody> {
     let Some(folder) = &arguments.folder else {
         let mut page = Vec::new();

@@ -1,11 +1,12 @@
-//! One verb a file: its arguments and its function. [`registry`] is how verbs speak of a registry.
+//! Verbs, one file each: the clap arguments and the function that runs them. In the order of the help.
+//!
+//! `registry_text` formats a registry the same way in every verb, and `run_flags` parses the repeated flags of `run`.
 
 pub(crate) mod add_registry;
 pub(crate) mod add_scope;
 pub(crate) mod import;
-pub(crate) mod remove_registry;
-
 pub(crate) mod list;
+pub(crate) mod remove_registry;
 pub(crate) mod show;
 
 pub(crate) mod rotate;
@@ -19,9 +20,6 @@ pub(crate) mod env;
 pub(crate) mod run;
 pub(crate) mod setup;
 
-pub(crate) mod completions;
-pub(crate) mod man;
-
 pub(crate) mod grant;
 pub(crate) mod grants;
 pub(crate) mod revoke;
@@ -34,9 +32,10 @@ pub(crate) mod stop;
 pub(crate) mod store;
 pub(crate) mod unlock;
 
-mod client_configuration;
+pub(crate) mod completions;
+pub(crate) mod man;
+
 mod git_index;
-mod import_words;
-mod registry;
-mod run_registries;
-mod source;
+mod import_report;
+mod registry_text;
+mod run_flags;

@@ -9,8 +9,8 @@ use crate::output::{self, Report};
 
 /// Read the configuration and the certificates again
 ///
-/// For a configuration that was edited by hand. If it has errors the daemon keeps the last good one and says what is
-/// wrong.
+/// For a configuration that was edited by hand. If it has errors, the daemon keeps the last valid one and lists the
+/// errors.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {}
@@ -19,10 +19,10 @@ const EXAMPLES: &str = "\
 Examples:
   regauthctl reload";
 
-/// Reloads.
+/// Reloads the configuration.
 pub(crate) fn run(_: Arguments, client: &Client) -> Result<Report, ErrorBody> {
-    let reply = client.ask(&Request::Reload(Nothing {}))?;
-    Ok(Report::new(reply, |reloaded: &Reloaded| {
+    let reply = client.call(&Request::Reload(Nothing {}))?;
+    Ok(Report::from_reply(reply, |reloaded: &Reloaded| {
         let registries = output::count(reloaded.registries as u64, "registry", "registries");
         format!(
             "Reloaded; there are {registries} now.\n{}",

@@ -7,9 +7,9 @@ use regauth_shared::{ErrorBody, RegistryName, Request};
 use crate::client::Client;
 use crate::output::{self, Report};
 
-/// Forget a registry and delete its secret
+/// Remove a registry and delete its secret
 ///
-/// From then on its hosts are strangers: clients reach them through a blind tunnel, without a credential.
+/// From then on clients reach its hosts through a tunnel, without a credential.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -23,8 +23,8 @@ Examples:
 
 /// Removes the registry.
 pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
-    let reply = client.ask(&Request::RemoveRegistry(ByName { name: arguments.name }))?;
-    Ok(Report::new(reply, |removed: &RegistryRemoved| {
+    let reply = client.call(&Request::RemoveRegistry(ByName { name: arguments.name }))?;
+    Ok(Report::from_reply(reply, |removed: &RegistryRemoved| {
         format!("Removed {}.\n{}", removed.name, output::notes(&removed.notes))
     }))
 }

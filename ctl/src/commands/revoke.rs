@@ -10,7 +10,7 @@ use crate::output::Report;
 
 /// End a grant at once
 ///
-/// Its bearers are cut off, whatever they are doing.
+/// The daemon closes all connections of its bearers.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -24,11 +24,11 @@ Examples:
 
 /// Revokes the grant.
 pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
-    let reply = client.ask(&Request::Revoke(Revoke { id: arguments.id }))?;
-    Ok(Report::new(reply, words))
+    let reply = client.call(&Request::Revoke(Revoke { id: arguments.id }))?;
+    Ok(Report::from_reply(reply, describe))
 }
 
-fn words(revoked: &Revoked) -> String {
+fn describe(revoked: &Revoked) -> String {
     let grant = &revoked.grant;
     format!("Grant {} for {} is revoked.\n", grant.id, registries(grant))
 }

@@ -4,7 +4,7 @@ use regauth_shared::request::{ByName, Rotate};
 use regauth_shared::response::{RegistryView, Rotated};
 use regauth_shared::{ErrorBody, RegistryName, Request, Secret};
 
-use super::registry;
+use super::registry_text;
 use crate::client::Client;
 use crate::output::{self, Report};
 use crate::token::TokenFlags;
@@ -12,10 +12,10 @@ use crate::token::TokenFlags;
 /// Replace a registry's token
 ///
 /// Asks for the new token without echo and lets the daemon verify it first: a token that the registry rejects changes
-/// nothing. Requests under way finish with the old token; when this command has returned, no new request uses it. No
-/// client notices.
+/// nothing. Requests in progress finish with the old token; after this command has returned, no new request uses it.
+/// Clients need no restart.
 ///
-/// A token that comes from a file or a program is not asked for: the file is read, or the program run, once more.
+/// For a token from a file or a program, the daemon reads the file or runs the program again.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -39,22 +39,24 @@ Examples:
 /// Rotates the token.
 pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
     let token = new_token(&arguments, client)?;
-    let reply = client.ask(&Request::Rotate(Rotate {
+    let reply = client.call(&Request::Rotate(Rotate {
         name: arguments.name,
         token,
         verify: !arguments.no_verify,
     }))?;
-    Ok(Report::new(reply, words))
+    Ok(Report::from_reply(reply, describe))
 }
 
-/// Nobody should paste a token for a registry that does not exist, or that has its token from elsewhere.
+/// Reads the new token; `None` if the registry has another source than the store.
+///
+/// Looks the registry up before it prompts, so that nobody pastes a token for a registry that does not exist.
 fn new_token(arguments: &Arguments, client: &Client) -> Result<Option<Secret>, ErrorBody> {
     let show = || {
-        client.ask::<RegistryView>(&Request::Show(ByName {
+        client.call::<RegistryView>(&Request::Show(ByName {
             name: arguments.name.clone(),
         }))
     };
-    if arguments.token.given() {
+    if arguments.token.is_given() {
         return arguments.token.read(|| Ok(prompt(&show()?.answer))).map(Some);
     }
     match show()?.answer {
@@ -64,15 +66,15 @@ fn new_token(arguments: &Arguments, client: &Client) -> Result<Option<Secret>, E
 }
 
 fn prompt(view: &RegistryView) -> String {
-    let scheme = registry::scheme(&view.scheme, view.username.as_deref());
+    let scheme = registry_text::scheme(&view.scheme, view.username.as_deref());
     format!("New token for {} ({scheme}): ", view.name)
 }
 
-fn words(rotated: &Rotated) -> String {
+fn describe(rotated: &Rotated) -> String {
     format!(
         "Rotated {} to generation {}; {}.\n",
         rotated.name,
         rotated.generation,
-        registry::verified(rotated.verified, rotated.public)
+        registry_text::verification(rotated.verified, rotated.public)
     ) + &output::notes(&rotated.notes)
 }

@@ -1,4 +1,4 @@
-//! `regauthctl run`.
+//! `regauthctl run`: runs a command with the environment set, behind the running daemon or an ephemeral one.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt;
@@ -17,30 +17,30 @@ use signal_hook::low_level::siginfo::Cause;
 
 use super::add_registry::readable;
 use super::git_index;
-use super::run_registries::{Described, Registries};
+use super::run_flags::{RegistryFlags, RegistryList};
 use crate::client::Client;
+use crate::daemon_info::DaemonInfo;
 use crate::environment::{self, Variable};
-use crate::facts::Facts;
+use crate::ephemeral_daemon::EphemeralDaemon;
 use crate::output::{self, Report};
-use crate::private::Private;
-use crate::program::{PROVIDER, beside_us, on_path};
-use crate::{error, handover};
+use crate::program::{PROVIDER, on_path, sibling};
+use crate::{error, reexec};
 
-/// Run one command with everything set, behind a daemon of its own
+/// Run one command with the proxy set up for it
 ///
-/// For CI jobs and containers. With --registry, a private regauthd serves just this command: on a free port, below a
-/// temporary folder, its secrets in memory. The command's environment makes cargo, git, pip, uv, npm and curl use it; the
-/// variables that hold tokens are taken out. When the command ends, so does everything else; the exit code is the
-/// command's. The flags after a --registry are about that registry.
+/// For CI jobs and containers. With --registry, the command gets a private regauthd: on a free port, below a temporary
+/// folder, its secrets in memory. The command's environment makes cargo, git, pip, uv, npm and curl use this daemon;
+/// the variables that hold tokens are removed. The daemon ends with the command. The exit code is the command's. Flags
+/// after a --registry belong to that registry.
 ///
-/// Without --registry the command uses the daemon that runs already.
+/// Without --registry the command uses the running daemon.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    registries: Registries,
+    registries: RegistryList,
 
-    /// Do not ask the registries about their tokens first
+    /// Do not verify the tokens with their registries first
     #[arg(long)]
     no_verify: bool,
 
@@ -59,49 +59,49 @@ Examples:
       --token-env FORGE_TOKEN -- git clone https://git.example/team/plans.git";
 
 impl Arguments {
-    /// Whether the command gets a daemon of its own, which needs no home.
-    pub(crate) fn is_private(&self) -> bool {
+    /// True if the command gets a daemon of its own, which needs no home folder.
+    pub(crate) fn needs_ephemeral_daemon(&self) -> bool {
         !self.registries.0.is_empty()
     }
 }
 
-/// Runs the command behind the daemon that there is.
+/// Runs the command behind the running daemon.
 pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
-    let facts = Facts::gather(client, folders)?;
-    perform(&arguments.command, variables(&facts)).map(Report::silent)
+    let info = DaemonInfo::fetch(client, folders)?;
+    run_command(&arguments.command, environment(&info)).map(Report::silent)
 }
 
 /// Runs the command behind a daemon of its own.
-pub(crate) fn privately(arguments: &Arguments) -> Result<Report, ErrorBody> {
-    let Registries(registries) = &arguments.registries;
-    let holding: Vec<OsString> = registries
+pub(crate) fn run_with_ephemeral_daemon(arguments: &Arguments) -> Result<Report, ErrorBody> {
+    let RegistryList(registries) = &arguments.registries;
+    let token_variables: Vec<OsString> = registries
         .iter()
         .map(|registry| registry.token_env.clone().into())
         .collect();
-    let tokens = handover::tokens(&holding)?;
-    let private = Private::start(&[&holding[..], &[handover::mark()]].concat())?;
-    let client = private.client();
+    let tokens = reexec::take_tokens(&token_variables)?;
+    let daemon = EphemeralDaemon::start(&[&token_variables[..], &[reexec::pipe_variable()]].concat())?;
+    let client = daemon.client();
     for (registry, token) in registries.iter().zip(tokens) {
-        add(&client, registry, token, !arguments.no_verify)?;
+        add_registry(&client, registry, token, !arguments.no_verify)?;
     }
-    let facts = Facts::gather(&client, &private.folders)?;
-    let mut variables = variables(&facts);
-    variables.extend(environment::registries(&facts));
-    variables.push((handover::mark().to_string_lossy().into_owned(), None));
-    let exit_code = perform(&arguments.command, variables);
-    drop(private);
+    let info = DaemonInfo::fetch(&client, &daemon.folders)?;
+    let mut variables = environment(&info);
+    variables.extend(environment::registry_variables(&info));
+    variables.push((reexec::pipe_variable().to_string_lossy().into_owned(), None));
+    let exit_code = run_command(&arguments.command, variables);
+    drop(daemon);
     exit_code.map(Report::silent)
 }
 
-fn add(client: &Client, registry: &Described, token: Secret, verify: bool) -> Result<(), ErrorBody> {
-    let place = registry.place.clone();
+fn add_registry(client: &Client, registry: &RegistryFlags, token: Secret, verify: bool) -> Result<(), ErrorBody> {
+    let url = registry.url.clone();
     let (index, scopes) = if registry.has_index() {
-        (Some(place), registry.scopes.clone())
+        (Some(url), registry.scopes.clone())
     } else {
-        (None, [&[place], &registry.scopes[..]].concat())
+        (None, [&[url], &registry.scopes[..]].concat())
     };
     let ca_file = registry.ca_file.as_deref().map(readable).transpose()?;
-    let mut added = client.ask::<RegistryAdded>(&Request::AddRegistry(Box::new(request::AddRegistry {
+    let mut added = client.call::<RegistryAdded>(&Request::AddRegistry(Box::new(request::AddRegistry {
         name: registry.name.clone(),
         index,
         scopes,
@@ -117,17 +117,17 @@ fn add(client: &Client, registry: &Described, token: Secret, verify: bool) -> Re
         verify,
     })))?;
     git_index::complete(&mut added.answer, client);
-    // A placeholder is taken care of.
+    // The environment gives cargo a placeholder, so this note needs no action.
     let notes = added.answer.notes.iter().filter(|note| *note != AUTH_REQUIRED).cloned();
     output::print_to_stderr(&output::notes(&notes.collect::<Vec<_>>()));
     Ok(())
 }
 
-/// The environment that everything needs, and a `PATH` on which cargo finds the credential provider.
-fn variables(facts: &Facts) -> Vec<Variable> {
-    let mut variables = environment::of_caller(facts);
+/// Environment of the command: the clients' variables, and a `PATH` in which cargo finds the credential provider.
+fn environment(info: &DaemonInfo) -> Vec<Variable> {
+    let mut variables = environment::caller_variables(info);
     if on_path(PROVIDER).is_none()
-        && let Some(folder) = beside_us(PROVIDER).as_deref().and_then(Path::parent)
+        && let Some(folder) = sibling(PROVIDER).as_deref().and_then(Path::parent)
     {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let folders: Vec<PathBuf> = std::env::split_paths(&path).chain([folder.to_owned()]).collect();
@@ -139,13 +139,13 @@ fn variables(facts: &Facts) -> Vec<Variable> {
     variables
 }
 
-/// Runs the command to its end, with signals passed on, and gives its exit code.
-fn perform(command: &[OsString], variables: Vec<Variable>) -> Result<u8, ErrorBody> {
+/// Runs the command to its end, forwards signals to it, and returns its exit code.
+fn run_command(command: &[OsString], variables: Vec<Variable>) -> Result<u8, ErrorBody> {
     let (program, arguments) = command
         .split_first()
         .ok_or_else(|| error::usage("there is no command"))?;
-    // Before the command runs: a signal that comes in between must find it.
-    let signals = SignalsInfo::<WithOrigin>::new(PASSED_ON).map_err(error::io("cannot handle signals"))?;
+    // Before the command starts, so that no signal is lost in between.
+    let signals = SignalsInfo::<WithOrigin>::new(FORWARDED_SIGNALS).map_err(error::io("cannot handle signals"))?;
     let mut command = Command::new(program);
     command.args(arguments);
     for (name, value) in variables {
@@ -155,18 +155,20 @@ fn perform(command: &[OsString], variables: Vec<Variable>) -> Result<u8, ErrorBo
         };
     }
     match command.spawn() {
-        Ok(child) => ended(child, signals).map_err(error::io("cannot wait for the command")),
-        Err(why) => Ok(not_started(program, &why)),
+        Ok(child) => wait(child, signals).map_err(error::io("cannot wait for the command")),
+        Err(why) => Ok(spawn_failure(program, &why)),
     }
 }
 
-/// The child is not reaped while signals are passed on: its process id stays its own.
-fn ended(mut child: Child, mut signals: SignalsInfo<WithOrigin>) -> std::io::Result<u8> {
+/// Waits for the command while a thread forwards signals.
+///
+/// The child is reaped only after the thread has ended: until then no other process can get its id.
+fn wait(mut child: Child, mut signals: SignalsInfo<WithOrigin>) -> std::io::Result<u8> {
     let id = Pid::from_child(&child);
     let handle = signals.handle();
-    let passing_on = std::thread::spawn(move || {
+    let forwarder = std::thread::spawn(move || {
         for origin in signals.forever() {
-            // The terminal has sent it to the command as well.
+            // A signal from the kernel is the terminal's, which sends it to the command as well.
             if origin.cause != Cause::Kernel
                 && let Some(signal) = Signal::from_named_raw(origin.signal)
             {
@@ -177,20 +179,20 @@ fn ended(mut child: Child, mut signals: SignalsInfo<WithOrigin>) -> std::io::Res
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
     while matches!(waitid(WaitId::Pid(id), options), Err(rustix::io::Errno::INTR)) {}
     handle.close();
-    let _ = passing_on.join();
-    Ok(code(child.wait()?))
+    let _ = forwarder.join();
+    Ok(exit_code(child.wait()?))
 }
 
-/// As shells say it: the exit code, or 128 and the signal.
-fn code(status: ExitStatus) -> u8 {
+/// Exit code as shells report it: the command's, or 128 and the number of the signal that ended it.
+fn exit_code(status: ExitStatus) -> u8 {
     let number = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     number.and_then(|number| u8::try_from(number).ok()).unwrap_or(1)
 }
 
-/// 127 and 126, as env(1) has it.
-fn not_started(program: &OsStr, why: &std::io::Error) -> u8 {
+/// Prints why the command did not start. Exit code 127 or 126, as env(1) has it.
+fn spawn_failure(program: &OsStr, why: &std::io::Error) -> u8 {
     let program = program.to_string_lossy();
-    output::complain(&error::failed(format!("cannot run {program}: {why}")));
+    output::print_error(&error::failed(format!("cannot run {program}: {why}")));
     if why.kind() == std::io::ErrorKind::NotFound {
         127
     } else {
@@ -198,4 +200,4 @@ fn not_started(program: &OsStr, why: &std::io::Error) -> u8 {
     }
 }
 
-const PASSED_ON: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
+const FORWARDED_SIGNALS: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];

@@ -7,14 +7,15 @@ use regauth_shared::{ErrorBody, exit_code};
 use crate::client::Client;
 use crate::error;
 use crate::output::{self, Report};
-use crate::service::{Health, Outcome, Scope, State, Step};
+use crate::service::{Health, Installation, ServiceOutcome, ServiceState, ServiceStep};
 
-/// Have systemd or launchd keep the daemon
+/// Run the daemon as a service of systemd or launchd
 ///
-/// They listen for the daemon and start it at the first connection; when it ends or is upgraded, connections wait and
-/// none is refused. Without --system it is yours, with your keychain, while you are logged in. With --system it is the
-/// machine's: it keeps tokens in a vault and serves the bearers of grants (`regauthctl --system grant`). Doing it twice
-/// changes nothing. Uninstalling removes what installing has written; your registries and tokens stay.
+/// The service manager listens for the daemon and starts it at the first connection. While the daemon restarts or is
+/// upgraded, connections wait and none is refused. Without --system the daemon is yours, with your keychain, while you
+/// are logged in. With --system it is the machine's: it keeps tokens in a vault and serves the bearers of grants
+/// (`regauthctl --system grant`). A second install changes nothing. Uninstalling removes the files that installing
+/// wrote; registries and tokens stay.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -33,23 +34,23 @@ Examples:
 
 #[derive(Subcommand)]
 enum Action {
-    /// Write what the platform wants, enable it and start it
+    /// Write the service's files, enable it and start it
     Install {
-        /// Show what would be done, and do nothing
+        /// Show the steps without doing them
         #[arg(long)]
         dry_run: bool,
     },
-    /// Stop the daemon and remove what installing has written
+    /// Stop the daemon and remove the service's files
     Uninstall {
-        /// Show what would be done, and do nothing
+        /// Show the steps without doing them
         #[arg(long)]
         dry_run: bool,
     },
-    /// Show what the platform knows of it; exits with 6 when it is not installed, with 1 when it does not serve
+    /// Show the service's state; exits with 6 if it is not installed, with 1 if it does not serve
     Status,
 }
 
-/// Installs, uninstalls or looks.
+/// Installs, uninstalls or shows the service.
 pub(crate) fn run(
     arguments: &Arguments,
     system: bool,
@@ -57,80 +58,86 @@ pub(crate) fn run(
     folders: &Folders,
 ) -> Result<Report, ErrorBody> {
     if folders.home.is_some() {
-        return Err(error::usage("a service keeps its files in the platform's own folders")
-            .hint("leave out --home and REGAUTH_HOME"));
+        return Err(
+            error::usage("a service keeps its files in the platform's own folders, not in --home")
+                .hint("leave out --home and REGAUTH_HOME"),
+        );
     }
-    let scope = if system { Scope::System } else { Scope::User };
+    let installation = if system {
+        Installation::System
+    } else {
+        Installation::User
+    };
     match arguments.action {
-        Action::Install { dry_run: true } => would(scope.to_install(client)?.outcome()),
-        Action::Uninstall { dry_run: true } => would(scope.to_uninstall()?.outcome()),
+        Action::Install { dry_run: true } => dry_run(installation.plan_install(|| client.ping().is_ok())?.outcome()),
+        Action::Uninstall { dry_run: true } => dry_run(installation.plan_uninstall()?.outcome()),
         Action::Install { dry_run: false } => {
-            let outcome = scope.to_install(client)?.carry_out()?;
-            client.greet().map_err(|error| unanswered(scope, error))?;
+            let outcome = installation.plan_install(|| client.ping().is_ok())?.carry_out()?;
+            client.ping().map_err(|error| no_answer(installation, error))?;
             let text = format!(
                 "regauthd runs as a service now; connections start it from here on.\n{}",
                 steps(&outcome, "")
             );
-            Report::of(&outcome, text)
+            Report::from_value(&outcome, text)
         }
         Action::Uninstall { dry_run: false } => {
-            let outcome = scope.to_uninstall()?.carry_out()?;
+            let outcome = installation.plan_uninstall()?.carry_out()?;
             let text = steps(&outcome, "");
-            Report::of(&outcome, text)
+            Report::from_value(&outcome, text)
         }
         Action::Status => {
-            let state = scope.state()?;
+            let state = installation.state()?;
             let code = match state.health {
                 Health::Serving => exit_code::DONE,
                 Health::Failing | Health::Stopped => exit_code::FAILED,
                 Health::Absent => exit_code::NOT_FOUND,
             };
-            Ok(Report::of(&state, words(&state))?.exit_code(code))
+            Ok(Report::from_value(&state, describe(&state))?.with_exit_code(code))
         }
     }
 }
 
-fn would(outcome: Outcome) -> Result<Report, ErrorBody> {
+fn dry_run(outcome: ServiceOutcome) -> Result<Report, ErrorBody> {
     let text = steps(&outcome, "would ");
-    Report::of(&outcome, text)
+    Report::from_value(&outcome, text)
 }
 
-fn unanswered(scope: Scope, error: ErrorBody) -> ErrorBody {
-    let hint = error.hint.unwrap_or_else(|| scope.how_to_mend());
+fn no_answer(installation: Installation, error: ErrorBody) -> ErrorBody {
+    let hint = error.hint.unwrap_or_else(|| installation.fix_hint());
     error::failed(format!("the service is installed, but {}", error.message)).hint(hint)
 }
 
-fn steps(outcome: &Outcome, would: &str) -> String {
-    let line = |step: &Step| match step {
-        Step::Write { file, .. } => format!("  {would}write {}\n", file.display()),
-        Step::Remove { file, .. } => format!("  {would}remove {}\n", file.display()),
-        Step::Folder { folder, mode } => format!("  {would}make {}, {mode:04o}\n", folder.display()),
-        Step::Run { command } => format!("  {would}run {}\n", command.join(" ")),
-        Step::Pipe { from, to } => format!("  {would}run {} | {}\n", from.join(" "), to.join(" ")),
+fn steps(outcome: &ServiceOutcome, would: &str) -> String {
+    let line = |step: &ServiceStep| match step {
+        ServiceStep::Write { file, .. } => format!("  {would}write {}\n", file.display()),
+        ServiceStep::Remove { file, .. } => format!("  {would}remove {}\n", file.display()),
+        ServiceStep::Folder { folder, mode } => format!("  {would}make {}, {mode:04o}\n", folder.display()),
+        ServiceStep::Run { command } => format!("  {would}run {}\n", command.join(" ")),
+        ServiceStep::Pipe { from, to } => format!("  {would}run {} | {}\n", from.join(" "), to.join(" ")),
     };
     let lines: String = outcome.steps.iter().map(line).collect();
     lines + &output::notes(&outcome.notes)
 }
 
-fn words(state: &State) -> String {
+fn describe(state: &ServiceState) -> String {
     let heading = ["UNIT", "ENABLED", "STATE", "FILE"].map(str::to_owned).to_vec();
     let row = |unit: &crate::service::Unit| {
         let file = unit.file.clone().unwrap_or_else(|| "-".to_owned());
         vec![unit.name.clone(), unit.enabled.clone(), unit.active.clone(), file]
     };
     let rows: Vec<_> = std::iter::once(heading).chain(state.units.iter().map(row)).collect();
-    let install = match state.scope {
-        Scope::User => "`regauthctl service install`",
-        Scope::System => "`sudo regauthctl service install --system`",
+    let install = match state.installation {
+        Installation::User => "`regauthctl service install`",
+        Installation::System => "`sudo regauthctl service install --system`",
     };
     let verdict = match state.health {
         Health::Serving => "connections reach regauthd, or start it".to_owned(),
         Health::Failing => "installed, but it does not serve".to_owned(),
-        Health::Stopped => format!("installed, but nobody listens; {install} starts it"),
-        Health::Absent => format!("not installed; {install} does that"),
+        Health::Stopped => format!("installed, but its sockets are closed; {install} starts it"),
+        Health::Absent => format!("not installed; {install} installs it"),
     };
     let mut text = format!("{}: {verdict}.\n{}", state.manager, output::table(&rows));
-    if let Some(problem) = state.ailment() {
+    if let Some(problem) = state.diagnose() {
         let hint = problem.hint.unwrap_or_default();
         text += &format!("\nproblem: {}\nhint: {hint}\n", problem.message);
     }

@@ -6,33 +6,32 @@ use regauth_shared::ErrorBody;
 use regauth_shared::paths::Folders;
 
 use crate::client::Client;
+use crate::daemon_info::DaemonInfo;
 use crate::error;
-use crate::facts::Facts;
 use crate::output::{self, Report};
-use crate::setup::{Outcome, Place, Plan, Tool};
+use crate::setup::{SetupOutcome, SetupPlan, SetupTarget, Tool};
 
 /// Make a client use the proxy, or undo it exactly
 ///
-/// Edits the client's own configuration with your comments and their order kept. No file gets a secret. Doing it twice
-/// changes nothing; registries that are added or removed later are put in or taken out by themselves. What was there
-/// before is remembered: --undo brings back the file byte for byte, or, where you have edited it since, takes out just
-/// what regauth had put in.
+/// Edits the client's own configuration and keeps your comments and their order. No file gets a secret. A second run
+/// changes nothing; adding or removing a registry later updates the files. --undo restores a file byte for byte or, if
+/// you have edited it since, removes only regauth's settings.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Which client
+    /// The client
     #[arg(value_enum)]
     client: Tool,
 
-    /// In the project of the current folder instead of for you everywhere
+    /// Set it up for the project in the current folder instead of for your user
     #[arg(long)]
     project: bool,
 
-    /// Show what would change, as a diff, and change nothing
+    /// Show the changes as a diff and change nothing
     #[arg(long)]
     dry_run: bool,
 
-    /// Bring back what was there before
+    /// Restore the files
     #[arg(long)]
     undo: bool,
 }
@@ -44,35 +43,35 @@ Examples:
   regauthctl setup cargo --undo
   regauthctl setup shell --project";
 
-/// Sets the client up.
+/// Sets the client up, or undoes it.
 pub(crate) fn run(arguments: Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
-    let place = if arguments.project {
-        Place::Project(here()?)
+    let target = if arguments.project {
+        SetupTarget::Project(current_folder()?)
     } else {
-        Place::User
+        SetupTarget::User
     };
     let plan = if arguments.undo {
-        Plan::to_undo(arguments.client, &place, folders)?
+        SetupPlan::undo(arguments.client, &target, folders)?
     } else {
-        Plan::to_set_up(arguments.client, &place, &Facts::gather(client, folders)?, folders)?
+        SetupPlan::set_up(arguments.client, &target, &DaemonInfo::fetch(client, folders)?, folders)?
     };
     if arguments.dry_run {
         let outcome = plan.outcome();
-        return Report::of(&outcome, diffs(&outcome));
+        return Report::from_value(&outcome, diffs(&outcome));
     }
     let outcome = plan.carry_out(folders)?;
-    Report::of(&outcome, words(&outcome, arguments.undo))
+    Report::from_value(&outcome, describe(&outcome, arguments.undo))
 }
 
-fn here() -> Result<PathBuf, ErrorBody> {
-    std::env::current_dir().map_err(error::io("cannot tell which folder this is"))
+fn current_folder() -> Result<PathBuf, ErrorBody> {
+    std::env::current_dir().map_err(error::io("cannot find the current folder"))
 }
 
-fn words(outcome: &Outcome, undone: bool) -> String {
+fn describe(outcome: &SetupOutcome, undone: bool) -> String {
     let mut text = match (outcome.files.is_empty(), undone) {
-        (true, _) => format!("Nothing to change for {}.\n", outcome.client),
-        (false, true) => format!("{} is as it was before:\n", outcome.client),
-        (false, false) => format!("{} is set up:\n", outcome.client),
+        (true, _) => format!("Nothing to change for {}.\n", outcome.tool),
+        (false, true) => format!("{} is as it was before:\n", outcome.tool),
+        (false, false) => format!("{} is set up:\n", outcome.tool),
     };
     for changed in &outcome.files {
         text += &format!("  {}\n", changed.file);
@@ -80,7 +79,7 @@ fn words(outcome: &Outcome, undone: bool) -> String {
     text + &output::notes(&outcome.notes)
 }
 
-fn diffs(outcome: &Outcome) -> String {
+fn diffs(outcome: &SetupOutcome) -> String {
     let diffs: String = outcome.files.iter().map(|changed| changed.diff.as_str()).collect();
     let nothing = if diffs.is_empty() {
         "Nothing would change.\n"

@@ -5,14 +5,14 @@ use regauth_shared::response::{SocketOrigin, Status};
 use regauth_shared::version::PROGRAM;
 use regauth_shared::{ErrorBody, Request};
 
-use crate::client::{Client, RESTART};
-use crate::moment;
+use crate::client::{Client, RESTART_HINT};
 use crate::output::{self, Report};
+use crate::relative_time::relative;
 
-/// Show whether the daemon runs and how it is doing
+/// Show the state of the daemon
 ///
-/// Where it listens and on whose sockets, which bundle clients must trust, what keeps the secrets, and what is wrong now with what to do
-/// about it. Exits with 3 if no daemon answers.
+/// Shows its addresses, the bundle that clients must trust, the store of the secrets, and each problem with the command
+/// that fixes it. Exits with 3 if no daemon answers.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {}
@@ -24,7 +24,7 @@ Examples:
 
 /// Shows the daemon's state.
 pub(crate) fn run(_: Arguments, client: &Client) -> Result<Report, ErrorBody> {
-    Ok(Report::new(client.ask(&Request::Status(Nothing {}))?, words))
+    Ok(Report::from_reply(client.call(&Request::Status(Nothing {}))?, describe))
 }
 
 fn clients(word: &str) -> &str {
@@ -45,15 +45,15 @@ fn listens_on(status: &Status) -> String {
     format!("{}{by_manager}", status.listen)
 }
 
-fn words(status: &Status) -> String {
+fn describe(status: &Status) -> String {
     let store = &status.store;
     let mut text = format!(
         "regauthd {} runs as process {}, started {}.\n",
         status.version,
         status.pid,
-        moment::relative(&status.started)
+        relative(&status.started)
     );
-    text += &output::pairs([
+    text += &output::key_values([
         ("listens on", listens_on(status)),
         ("proxy", status.proxy.clone()),
         ("clients", clients(&status.clients).to_owned()),
@@ -70,7 +70,7 @@ fn words(status: &Status) -> String {
     if status.version != PROGRAM {
         text += &format!(
             "\nproblem: this is regauthctl {PROGRAM}, and the regauthd that runs is {}\nhint: {}\n",
-            status.version, RESTART
+            status.version, RESTART_HINT
         );
     }
     for problem in &status.problems {

@@ -11,9 +11,9 @@ use crate::output::{self, Report};
 
 /// Drain and end the daemon
 ///
-/// The daemon takes no new connections, lets requests that are under way finish, and ends. Without --wait this command
-/// says how many there are and leaves it to that; another daemon may be started at once. A daemon that a service manager
-/// keeps alive is better stopped there.
+/// The daemon accepts no new connections, lets requests in progress finish, and ends. Without --wait this command
+/// prints the number of open connections and returns; another daemon may be started at once. Stop a daemon of a service
+/// manager with the service manager.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -31,13 +31,13 @@ Examples:
 pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
     let request = Request::Stop(Nothing {});
     if !arguments.wait {
-        return Ok(Report::new(client.ask(&request)?, draining));
+        return Ok(Report::from_reply(client.call(&request)?, draining));
     }
-    let reply = client.ask_and_see_it_end(&request, |stopping: &Stopping| {
+    let reply = client.call_and_wait_for_exit(&request, |stopping: &Stopping| {
         output::print_to_stderr(&draining(stopping));
-        stopping.at_most.map_or(LONGEST, Duration::from_secs) + MARGIN
+        stopping.at_most.map_or(DEFAULT_DRAIN_TIMEOUT, Duration::from_secs) + EXIT_MARGIN
     })?;
-    Ok(Report::new(reply, |stopping: &Stopping| {
+    Ok(Report::from_reply(reply, |stopping: &Stopping| {
         format!("regauthd (process {}) has ended.\n", stopping.pid)
     }))
 }
@@ -53,6 +53,7 @@ fn draining(stopping: &Stopping) -> String {
     )
 }
 
-/// For a daemon that does not say how long it takes at most.
-const LONGEST: Duration = Duration::from_secs(600);
-const MARGIN: Duration = Duration::from_secs(10);
+/// For a daemon without a limit of its own.
+const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(600);
+/// Time to end after the drain.
+const EXIT_MARGIN: Duration = Duration::from_secs(10);

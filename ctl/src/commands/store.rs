@@ -12,36 +12,36 @@ use regauth_shared::{ErrorBody, ErrorKind, Request, Secret};
 use super::unlock::passphrase;
 use crate::client::{Client, Reply};
 use crate::output::{self, Report};
-use crate::{terminal, token};
+use crate::token;
 
-/// Show what keeps the secrets, or move them all to another store
+/// Show the store of the secrets, or move all secrets to another store
 ///
-/// `store move` takes every token and every authority's key to the keychain or the vault while requests go on. Each is
-/// read back from the new store and compared before any is deleted from the old one, and a kill in between, of the
-/// daemon or of the keychain, loses nothing: after it either store is the store, whole. Asked for the store that it is
-/// already, it deletes what an interrupted move left in the other.
+/// `store move` moves every token and every authority's key to the keychain or the vault while requests go on. The
+/// daemon reads each secret back from the new store and compares it before it deletes any from the old one. A crash of
+/// the daemon or the keychain loses nothing: afterwards one of the two stores is in use and complete. A move to the
+/// present store deletes what an interrupted move left in the other.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
-    what: Option<What>,
+    action: Option<Action>,
 }
 
 #[derive(Subcommand)]
-enum What {
-    /// Show what keeps the secrets
+enum Action {
+    /// Show the store
     Show,
-    /// Take every secret to another store
+    /// Move every secret to another store
     Move(MoveArguments),
 }
 
 #[derive(clap::Args)]
 struct MoveArguments {
-    /// Where to
+    /// The new store
     #[arg(value_parser = ["keychain", "vault"])]
     to: String,
 
-    /// Read the passphrase of a vault that is under one from stdin, all of it
+    /// Read the passphrase of a protected vault from stdin, all of it
     #[arg(long)]
     passphrase_stdin: bool,
 }
@@ -53,66 +53,67 @@ Examples:
   regauthctl store move vault
   pass show regauth-vault | regauthctl store move vault --passphrase-stdin";
 
-/// Shows the store, or moves everything.
+/// Shows the store, or moves the secrets.
 pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
-    match arguments.what {
-        None | Some(What::Show) => Ok(Report::new(shown(client)?, words)),
-        Some(What::Move(arguments)) => Ok(Report::new(moved(arguments, client)?, words_of_move)),
+    match arguments.action {
+        None | Some(Action::Show) => Ok(Report::from_reply(show(client)?, describe)),
+        Some(Action::Move(arguments)) => Ok(Report::from_reply(move_secrets(arguments, client)?, describe_move)),
     }
 }
 
-fn shown(client: &Client) -> Result<Reply<StoreShown>, ErrorBody> {
-    client.ask(&Request::Store(Nothing {}))
+fn show(client: &Client) -> Result<Reply<StoreShown>, ErrorBody> {
+    client.call(&Request::Store(Nothing {}))
 }
 
-/// A person at a terminal is asked for the passphrase of a vault once it turns out that there is one.
-fn moved(arguments: MoveArguments, client: &Client) -> Result<Reply<StoreMoved>, ErrorBody> {
+/// Moves the secrets. Asks for a vault's passphrase only after the daemon has reported that it needs one.
+fn move_secrets(arguments: MoveArguments, client: &Client) -> Result<Reply<StoreMoved>, ErrorBody> {
     let given = arguments.passphrase_stdin.then(token::from_stdin).transpose()?;
     let given = given.map(|text| passphrase(&text)).transpose()?;
-    let may_ask = given.is_none() && std::io::stdin().is_terminal();
-    match watched(&arguments.to, given, client) {
-        Err(error) if may_ask && error.kind == ErrorKind::StoreLocked && is_about_the_vault(&arguments.to, client) => {
-            let given = passphrase(&terminal::ask("Passphrase of the vault: ")?)?;
-            watched(&arguments.to, Some(given), client)
+    let may_prompt = given.is_none() && std::io::stdin().is_terminal();
+    match move_with_progress(&arguments.to, given, client) {
+        Err(error) if may_prompt && error.kind == ErrorKind::StoreLocked && is_vault_locked(&arguments.to, client) => {
+            let given = passphrase(&token::from_terminal("Passphrase of the vault: ")?)?;
+            move_with_progress(&arguments.to, Some(given), client)
         }
         outcome => outcome,
     }
 }
 
-/// It is the present store, which `unlock` opens, or else the one that is to be used.
-fn is_about_the_vault(to: &str, client: &Client) -> bool {
-    let present = shown(client).map(|reply| reply.answer.store);
+/// True if a locked vault, rather than a locked keychain, stopped the move. `unlock` opens the present store; here only
+/// the new one can need a passphrase.
+fn is_vault_locked(to: &str, client: &Client) -> bool {
+    let present = show(client).map(|reply| reply.answer.store);
     present.is_ok_and(|store| store.state == "open" && (to == "vault" || store.kind == to))
 }
 
-/// Asks for the move and, meanwhile, how far it is.
-fn watched(to: &str, passphrase: Option<Secret>, client: &Client) -> Result<Reply<StoreMoved>, ErrorBody> {
+/// Sends the request and shows its progress at a terminal.
+fn move_with_progress(to: &str, passphrase: Option<Secret>, client: &Client) -> Result<Reply<StoreMoved>, ErrorBody> {
     let request = Request::StoreMove(StoreMove {
         to: to.to_owned(),
         passphrase,
     });
-    let (done, over) = mpsc::channel::<()>();
+    let (done, is_done) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
         if std::io::stderr().is_terminal() {
-            scope.spawn(move || tell(client, &over));
+            scope.spawn(move || print_progress(client, &is_done));
         }
-        let moved = client.ask(&request);
+        let moved = client.call(&request);
         drop(done);
         moved
     })
 }
 
-/// One line that is written over, until the other end is gone.
-fn tell(client: &Client, over: &mpsc::Receiver<()>) {
-    while over.recv_timeout(PAUSE) == Err(mpsc::RecvTimeoutError::Timeout) {
-        if let Some(moving) = shown(client).ok().and_then(|reply| reply.answer.moving) {
+/// Overwrites one line with the progress until the sender is dropped.
+fn print_progress(client: &Client, is_done: &mpsc::Receiver<()>) {
+    while is_done.recv_timeout(PROGRESS_INTERVAL) == Err(mpsc::RecvTimeoutError::Timeout) {
+        if let Some(moving) = show(client).ok().and_then(|reply| reply.answer.moving) {
             output::print_to_stderr(&format!("\rMoving to the {}: {}/{}", moving.to, moving.done, moving.of));
         }
     }
     output::print_to_stderr("\r\x1b[K");
 }
 
-fn words(shown: &StoreShown) -> String {
+fn describe(shown: &StoreShown) -> String {
     let store = &shown.store;
     let moving = shown.moving.as_ref().map(|moving| {
         let progress = format!("to the {}, {} of {} steps done", moving.to, moving.done, moving.of);
@@ -123,10 +124,10 @@ fn words(shown: &StoreShown) -> String {
         ("state", store.state.clone()),
         ("protection", store.protection.clone()),
     ];
-    output::pairs(lines.into_iter().chain(moving)) + &output::notes(&shown.notes)
+    output::key_values(lines.into_iter().chain(moving)) + &output::notes(&shown.notes)
 }
 
-fn words_of_move(moved: &StoreMoved) -> String {
+fn describe_move(moved: &StoreMoved) -> String {
     let notes = output::notes(&moved.notes);
     let to = &moved.store.kind;
     if *to == moved.from {
@@ -139,5 +140,4 @@ fn words_of_move(moved: &StoreMoved) -> String {
     )
 }
 
-/// How often the daemon is asked how far it is.
-const PAUSE: Duration = Duration::from_millis(200);
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);

@@ -7,11 +7,11 @@ use regauth_shared::{ErrorBody, RegistryName, Request, exit_code};
 use crate::client::Client;
 use crate::output::{self, Report};
 
-/// Ask registries whether their tokens work
+/// Verify the tokens against their registries
 ///
-/// One line a registry. Exits with 0 if all tokens are accepted, 4 if one is rejected, 5 if there is none to ask about
-/// because the store is locked or does not have it, 1 if a registry did not answer in a way that tells: `unclear`, or
-/// `public` where what was asked is open to everybody, with any token or none.
+/// One line a registry. Exits with 0 if all tokens are accepted, 4 if one is rejected, 5 if one is missing or in a
+/// locked store, 1 if an answer does not tell: `unclear`, or `public` if the registry serves everybody, with any token
+/// or none.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -26,9 +26,9 @@ Examples:
 
 /// Verifies the tokens.
 pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
-    let reply = client.ask(&Request::Verify(Verify { name: arguments.name }))?;
+    let reply = client.call(&Request::Verify(Verify { name: arguments.name }))?;
     let exit_code = worst(&reply.answer);
-    Ok(Report::new(reply, words).exit_code(exit_code))
+    Ok(Report::from_reply(reply, describe).with_exit_code(exit_code))
 }
 
 fn worst(verified: &Verified) -> u8 {
@@ -48,9 +48,9 @@ fn worst(verified: &Verified) -> u8 {
     }
 }
 
-fn words(verified: &Verified) -> String {
+fn describe(verified: &Verified) -> String {
     if verified.registries.is_empty() {
-        return "There are no registries to ask.\n".to_owned();
+        return "There are no registries to verify.\n".to_owned();
     }
     let rows = verified.registries.iter().map(|verdict| {
         let result = match verdict.result {

@@ -1,32 +1,36 @@
-//! Cargo's effective settings: what the real cargo reads from its files, and the variables that beat them.
+//! Checks of cargo's effective settings: cargo's merged configuration, and the variables that override it.
 
 use std::path::Path;
 
 use regauth_shared::response::RegistryView;
 use serde_json::Value;
 
-use super::patient::{ask, first_of, variable};
-use super::{Finding, Patient};
-use crate::program::on_path;
+use super::context::{DoctorContext, first_variable, output_of, variable};
+use super::finding::{BYPASSES_PROXY, DISTRUSTS_REGAUTHD, Finding};
+use crate::program::{PROVIDER, on_path};
+use crate::user_folders::cargo_home;
 
-/// All about cargo, where a registry is cargo's and cargo is there.
-pub(super) fn check(patient: &Patient) -> Vec<Finding> {
-    let Some(version) = ask("cargo", &["--version"]).filter(|_| patient.has("cargo")) else {
+/// Checks cargo, if it is installed and a cargo registry exists.
+pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
+    let Some(version) = output_of("cargo", &["--version"]).filter(|_| context.has_kind("cargo")) else {
         return Vec::new();
     };
-    let config = config().unwrap_or(Value::Null);
-    let mut findings: Vec<Finding> = too_old(&version).into_iter().collect();
-    findings.extend(proxy(patient, &config));
-    findings.extend(roots(patient, &config));
-    findings.extend(git(&config));
-    for (view, index) in patient.facts.cargo_indexes() {
-        findings.extend(registry(patient, &config, view, index));
+    let config = merged_config().unwrap_or(Value::Null);
+    let mut findings: Vec<Finding> = check_version(&version).into_iter().collect();
+    findings.extend(check_proxy(context, &config));
+    findings.extend(check_bundle(context, &config));
+    findings.extend(check_git_cli(&config));
+    for (view, index) in context.info.cargo_indexes() {
+        findings.extend(check_index(&config, view, index));
+        findings.extend(check_provider(&config, view));
+        findings.extend(check_token(view));
     }
     findings
 }
 
-/// The merged configuration. The command is unstable, and has been the same for years; without it files are not judged.
-fn config() -> Option<Value> {
+/// Asks cargo for its merged configuration. The command is unstable but has not changed for years; without an answer,
+/// the checks see only variables.
+fn merged_config() -> Option<Value> {
     let mut cargo = std::process::Command::new(on_path("cargo")?);
     cargo.env("RUSTC_BOOTSTRAP", "1");
     let output = cargo
@@ -36,228 +40,216 @@ fn config() -> Option<Value> {
     serde_json::from_slice(&output.stdout).ok()
 }
 
-fn too_old(version: &str) -> Option<Finding> {
+fn check_version(version: &str) -> Option<Finding> {
     let number = version.split_whitespace().nth(1)?;
     let mut parts = number.split('.').filter_map(|part| part.parse::<u32>().ok());
     let (major, minor) = (parts.next()?, parts.next()?);
-    let (what, why) = match (major, minor) {
+    let (lack, consequence) = match (major, minor) {
         (1, ..=67) => ("too old for sparse indexes", "only git indexes work before cargo 1.68"),
         (1, 68..=73) => (
             "too old for credential providers",
-            "publishing and registries that say auth-required need cargo 1.74; reading others works",
+            "publishing, and registries whose index says auth-required, need cargo 1.74; reading others works",
         ),
         _ => return None,
     };
+    let message = format!("cargo {number} is {lack}");
     Some(Finding::new(
         "cargo-too-old",
-        format!("cargo {number} is {what}"),
-        why,
+        message,
+        consequence,
         "rustup update stable",
     ))
 }
 
-/// In cargo's own order: its variable, its files, git's global setting, then libcurl's variables.
-fn proxy(patient: &Patient, config: &Value) -> Option<Finding> {
+/// Looks for a proxy in cargo's own order: its variable, its files, git's global setting, libcurl's variables.
+fn check_proxy(context: &DoctorContext, config: &Value) -> Option<Finding> {
     let from_variable = std::env::var("CARGO_HTTP_PROXY")
         .ok()
         .map(|value| ("CARGO_HTTP_PROXY", value));
-    let from_files = || Some(("http.proxy in its configuration", text(config, "/http/proxy")?));
-    let from_git = || Some(("git's http.proxy", ask("git", &["config", "--get", "http.proxy"])?));
-    let from_curl = || first_of(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]);
-    let why = "requests to the registry do not pass regauthd, so they carry no token";
-    let Some((origin, value)) = from_variable.or_else(from_files).or_else(from_git).or_else(from_curl) else {
-        let mend = "regauthctl setup cargo";
-        return Some(Finding::new("cargo-no-proxy", "cargo uses no proxy", why, mend));
+    let from_files = || Some(("http.proxy in its configuration", string_at(config, "/http/proxy")?));
+    let from_git = || {
+        let value = output_of("git", &["config", "--get", "http.proxy"])?;
+        Some(("git's http.proxy", value))
     };
-    if patient.is_our_proxy(&value) {
-        return None;
-    }
-    let what = match value.as_str() {
-        "" => format!("{origin} is empty, which turns every proxy off in cargo"),
-        _ => format!("cargo's proxy is another one, by {origin}"),
-    };
-    let mend = match origin {
-        "CARGO_HTTP_PROXY" => "unset CARGO_HTTP_PROXY",
-        _ => "regauthctl setup cargo",
-    };
-    Some(Finding::new("cargo-other-proxy", what, why, mend))
-}
-
-fn roots(patient: &Patient, config: &Value) -> Option<Finding> {
-    let from_files = || Some(("http.cainfo in its configuration", text(config, "/http/cainfo")?));
-    let found = first_of(&["CARGO_HTTP_CAINFO"])
-        .or_else(from_files)
-        .or_else(|| first_of(&["SSL_CERT_FILE"]));
-    let Some((origin, file)) = found else {
+    let from_curl = || first_variable(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]);
+    let Some((source, value)) = from_variable.or_else(from_files).or_else(from_git).or_else(from_curl) else {
         return Some(Finding::new(
-            "cargo-distrusts",
-            "cargo is told of no bundle",
-            "it does not trust regauthd when that speaks for the registry",
-            "regauthctl setup cargo",
+            "cargo-no-proxy",
+            "cargo uses no proxy",
+            BYPASSES_PROXY,
+            SETUP,
         ));
     };
-    if patient.is_our_bundle(&file) {
+    if context.is_our_proxy(&value) {
         return None;
     }
-    let mend = match origin {
+    let message = match value.as_str() {
+        "" => format!("{source} is empty, which turns off every proxy in cargo"),
+        _ => format!("cargo uses another proxy, from {source}"),
+    };
+    let remedy = match source {
+        "CARGO_HTTP_PROXY" => "unset CARGO_HTTP_PROXY",
+        _ => SETUP,
+    };
+    Some(Finding::new("cargo-other-proxy", message, BYPASSES_PROXY, remedy))
+}
+
+fn check_bundle(context: &DoctorContext, config: &Value) -> Option<Finding> {
+    let from_files = || Some(("http.cainfo in its configuration", string_at(config, "/http/cainfo")?));
+    let found = first_variable(&["CARGO_HTTP_CAINFO"])
+        .or_else(from_files)
+        .or_else(|| first_variable(&["SSL_CERT_FILE"]));
+    let Some((source, file)) = found else {
+        let message = "cargo has no bundle";
+        return Some(Finding::new("cargo-distrusts", message, DISTRUSTS_REGAUTHD, SETUP));
+    };
+    if context.is_our_bundle(&file) {
+        return None;
+    }
+    let remedy = match source {
         "CARGO_HTTP_CAINFO" => "unset CARGO_HTTP_CAINFO",
-        _ => "regauthctl setup cargo",
+        _ => SETUP,
     };
     if !Path::new(&file).exists() {
-        let what = format!("{origin} names {file}, which does not exist");
-        return Some(Finding::new(
-            "cargo-bundle-missing",
-            what,
-            "cargo reaches no host at all (curl: error 77)",
-            mend,
-        ));
+        let message = format!("{source} names {file}, which does not exist");
+        let consequence = "cargo reaches no host at all (curl: error 77)";
+        return Some(Finding::new("cargo-bundle-missing", message, consequence, remedy));
     }
-    let what = format!("cargo's roots come from {file}, by {origin}");
-    let why = "that file lacks regauth's authorities: cargo does not trust regauthd when that speaks for the registry";
-    Some(Finding::new("cargo-other-bundle", what, why, mend))
+    let message = format!("cargo reads its roots from {file}, set by {source}");
+    let consequence =
+        "the file lacks regauth's authorities, so cargo does not trust regauthd's certificate for the registry";
+    Some(Finding::new("cargo-other-bundle", message, consequence, remedy))
 }
 
-fn git(config: &Value) -> Option<Finding> {
+fn check_git_cli(config: &Value) -> Option<Finding> {
     let by_variable = variable("CARGO_NET_GIT_FETCH_WITH_CLI").is_some_and(|value| value == "true");
     let by_file = config.pointer("/net/git-fetch-with-cli").and_then(Value::as_bool) == Some(true);
     let finding = Finding::new(
         "cargo-git-without-cli",
         "net.git-fetch-with-cli is not set in cargo",
-        "behind a proxy cargo's own git knows no credentials and no helpers, for any host",
-        "regauthctl setup cargo",
+        "behind a proxy, cargo's built-in git uses no credentials and no credential helpers, for any host",
+        SETUP,
     );
     (!by_variable && !by_file).then_some(finding)
 }
 
-fn registry(patient: &Patient, config: &Value, view: &RegistryView, index: &str) -> Vec<Finding> {
-    let (name, upper) = (&view.name, view.name.as_str().to_ascii_uppercase().replace('-', "_"));
-    let mut findings = Vec::new();
-    let variable_index = format!("CARGO_REGISTRIES_{upper}_INDEX");
-    let theirs = variable(&variable_index).or_else(|| text(config, &format!("/registries/{name}/index")));
-    if let Some(theirs) = theirs.filter(|theirs| theirs.trim_end_matches('/') != index.trim_end_matches('/')) {
-        findings.push(Finding::new(
-            "cargo-other-index",
-            format!("cargo's index of {name} is {theirs}, and regauth's is {index}"),
-            "the credential is attached to regauth's, and cargo asks the other",
-            "regauthctl setup cargo",
-        ));
-    }
-    findings.extend(provider(patient, config, name.as_str(), &upper));
-    if let Some(place) = own_token(name.as_str(), &upper) {
-        findings.push(
-            Finding::new(
-                "cargo-holds-token",
-                format!("cargo has a token for {name} of its own, in {place}"),
-                "it is not needed any more, and every build script can read it",
-                "regauthctl import takes it out, where it lies in a file; have it replaced at the registry",
-            )
-            .only_worth_knowing(),
-        );
-    }
-    findings
+fn check_index(config: &Value, view: &RegistryView, index: &str) -> Option<Finding> {
+    let name = &view.name;
+    let configured = variable(&registry_variable(view, "INDEX"))
+        .or_else(|| string_at(config, &format!("/registries/{name}/index")))?;
+    let differs = configured.trim_end_matches('/') != index.trim_end_matches('/');
+    let message = format!("cargo's index of {name} is {configured}, and regauth's is {index}");
+    let consequence = "cargo reads its own index, and regauth adds the credential only to the other";
+    differs.then(|| Finding::new("cargo-other-index", message, consequence, SETUP))
 }
 
-/// A registry's own provider beats the list for all of them, and in the list the last comes first.
-fn provider(patient: &Patient, config: &Value, name: &str, upper: &str) -> Option<Finding> {
-    let why = "cargo stops before it asks the network when it publishes, yanks, or has read `auth-required` in the index \
-               once: it remembers that";
-    let own = variable(&format!("CARGO_REGISTRIES_{upper}_CREDENTIAL_PROVIDER"))
-        .or_else(|| words(config.pointer(&format!("/registries/{name}/credential-provider"))?));
-    let all = variable("CARGO_REGISTRY_GLOBAL_CREDENTIAL_PROVIDERS")
-        .or_else(|| words(config.pointer("/registry/global-credential-providers")?));
-    let asked = own.or(all).unwrap_or_default();
-    let alias = text_list(config.pointer("/credential-alias/regauth"));
-    let is_ours = |word: &str| {
-        Path::new(word)
-            .file_name()
-            .is_some_and(|name| name == crate::program::PROVIDER)
-    };
-    let program = asked
-        .split_whitespace()
-        .chain(alias.iter().map(String::as_str))
-        .find(|word| is_ours(word));
-    let mend = "regauthctl setup cargo";
-    let Some(program) = program else {
-        let what = format!("cargo does not ask cargo-credential-regauth about {name}");
-        let cached = if is_remembered(patient, name) {
+/// A registry's own provider overrides the list for all registries.
+fn check_provider(config: &Value, view: &RegistryView) -> Option<Finding> {
+    let name = &view.name;
+    let own = variable(&registry_variable(view, "CREDENTIAL_PROVIDER"))
+        .or_else(|| words_at(config, &format!("/registries/{name}/credential-provider")));
+    let global = variable("CARGO_REGISTRY_GLOBAL_CREDENTIAL_PROVIDERS")
+        .or_else(|| words_at(config, "/registry/global-credential-providers"));
+    let providers = own.or(global).unwrap_or_default();
+    let alias = strings(config.pointer("/credential-alias/regauth"));
+    let is_ours = |word: &&str| Path::new(word).file_name().is_some_and(|name| name == PROVIDER);
+    let mut words = providers.split_whitespace().chain(alias.iter().map(String::as_str));
+    let consequence =
+        "cargo fails before any request if it publishes, yanks, or remembers `auth-required` of the index";
+    let Some(program) = words.find(is_ours) else {
+        let suffix = if is_auth_required_cached(view) {
             "; it remembers that the index says auth-required"
         } else {
             ""
         };
-        return Some(Finding::new("cargo-no-provider", what + cached, why, mend));
+        let message = format!("cargo does not ask {PROVIDER} for the token of {name}{suffix}");
+        return Some(Finding::new("cargo-no-provider", message, consequence, SETUP));
     };
-    let there = Path::new(program).is_absolute() && Path::new(program).exists() || on_path(program).is_some();
-    let what = format!("cargo is to ask {program}, which is not there");
-    (!there).then(|| Finding::new("cargo-provider-missing", what, why, mend))
+    let exists = Path::new(program).is_absolute() && Path::new(program).exists() || on_path(program).is_some();
+    let message = format!("cargo's credential provider {program} does not exist");
+    (!exists).then(|| Finding::new("cargo-provider-missing", message, consequence, SETUP))
 }
 
-/// Whether cargo's cache of the index says `auth-required`: then it fails with no request at all.
-fn is_remembered(patient: &Patient, name: &str) -> bool {
-    let home = variable("CARGO_HOME").or_else(|| Some(format!("{}/.cargo", variable("HOME")?)));
-    let view = patient.facts.registries.iter().find(|view| view.name.as_str() == name);
-    let host = view.and_then(|view| {
-        url::Url::parse(view.scopes.first()?)
-            .ok()?
-            .host_str()
-            .map(str::to_owned)
-    });
-    let (Some(home), Some(host)) = (home, host) else {
+/// True if cargo's cached index says `auth-required`: cargo then fails without a request.
+fn is_auth_required_cached(view: &RegistryView) -> bool {
+    let scope = view.scopes.first().and_then(|scope| url::Url::parse(scope).ok());
+    let host = scope.as_ref().and_then(|scope| scope.host_str());
+    let (Ok(home), Some(host)) = (cargo_home(), host) else {
         return false;
     };
-    let Ok(folders) = std::fs::read_dir(Path::new(&home).join("registry/index")) else {
+    let Ok(folders) = std::fs::read_dir(home.join("registry/index")) else {
         return false;
     };
     let of_host = folders
         .filter_map(Result::ok)
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&host));
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(host));
     let mut configs = of_host.filter_map(|entry| std::fs::read_to_string(entry.path().join("config.json")).ok());
     configs.any(|config| config.contains("auth-required"))
 }
 
-fn own_token(name: &str, upper: &str) -> Option<String> {
-    let variable_token = format!("CARGO_REGISTRIES_{upper}_TOKEN");
-    if variable(&variable_token).is_some() {
-        return Some(format!("the variable {variable_token}"));
+/// Notes a token that cargo has itself.
+fn check_token(view: &RegistryView) -> Option<Finding> {
+    let place = own_token_place(view)?;
+    let finding = Finding::new(
+        "cargo-holds-token",
+        format!("cargo has its own token for {}, in {place}", view.name),
+        "cargo does not need it any more, and every build script can read it",
+        "regauthctl import, which removes it from a file; then replace the token at the registry",
+    );
+    Some(finding.into_note())
+}
+
+fn own_token_place(view: &RegistryView) -> Option<String> {
+    let token_variable = registry_variable(view, "TOKEN");
+    if variable(&token_variable).is_some() {
+        return Some(format!("the variable {token_variable}"));
     }
-    let home = variable("CARGO_HOME").or_else(|| Some(format!("{}/.cargo", variable("HOME")?)))?;
-    // The name of old, which cargo still reads.
-    let mut files = ["credentials.toml", "credentials"]
-        .iter()
-        .map(|file| Path::new(&home).join(file));
-    let file = files.find(|file| holds_token(file, name))?;
+    let home = cargo_home().ok()?;
+    // Cargo still reads the old file name `credentials`.
+    let mut files = ["credentials.toml", "credentials"].iter().map(|file| home.join(file));
+    let file = files.find(|file| has_token(file, view.name.as_str()))?;
     Some(file.display().to_string())
 }
 
-fn holds_token(file: &Path, name: &str) -> bool {
+fn has_token(file: &Path, name: &str) -> bool {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let document: toml_edit::DocumentMut = text.parse().unwrap_or_default();
     let registry = document.get("registries").and_then(|registries| registries.get(name));
     registry.is_some_and(|registry| registry.get("token").is_some())
 }
 
-fn text(config: &Value, pointer: &str) -> Option<String> {
+/// Name of cargo's variable for a key of this registry.
+fn registry_variable(view: &RegistryView, key: &str) -> String {
+    let name = view.name.as_str().to_ascii_uppercase().replace('-', "_");
+    format!("CARGO_REGISTRIES_{name}_{key}")
+}
+
+fn string_at(config: &Value, pointer: &str) -> Option<String> {
     config.pointer(pointer)?.as_str().map(str::to_owned)
 }
 
-fn words(value: &Value) -> Option<String> {
-    match value {
+/// A command or list of providers, which cargo accepts as a string or an array.
+fn words_at(config: &Value, pointer: &str) -> Option<String> {
+    match config.pointer(pointer)? {
         Value::String(text) => Some(text.clone()),
-        Value::Array(_) => Some(text_list(Some(value)).join(" ")),
+        array @ Value::Array(_) => Some(strings(Some(array)).join(" ")),
         _ => None,
     }
 }
 
-fn text_list(value: Option<&Value>) -> Vec<String> {
-    let list = value.and_then(Value::as_array).into_iter().flatten();
-    list.filter_map(Value::as_str).map(str::to_owned).collect()
+fn strings(array: Option<&Value>) -> Vec<String> {
+    let items = array.and_then(Value::as_array).into_iter().flatten();
+    items.filter_map(Value::as_str).map(str::to_owned).collect()
 }
+
+const SETUP: &str = "regauthctl setup cargo";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn an_old_cargo_is_told_from_a_new_one() {
+    fn recognizes_a_cargo_that_is_too_old() {
         for (version, old) in [
             ("cargo 1.60.0 (x 2022-01-01)", true),
             ("cargo 1.73.0 (x)", true),
@@ -265,7 +257,7 @@ mod tests {
             ("cargo 1.95.0-nightly (f2d3ce0bd 2026-03-21)", false),
             ("cargo", false),
         ] {
-            assert_eq!(too_old(version).is_some(), old, "{version}");
+            assert_eq!(check_version(version).is_some(), old, "{version}");
         }
     }
 }

@@ -1,69 +1,58 @@
-//! Git's effective settings for each place that it is to reach through the proxy, as git itself says them.
+//! Checks of git's effective settings for each scope that git uses.
 
-use std::path::Path;
+use super::context::{DoctorContext, first_variable, missing_suffix, output_of, variable};
+use super::finding::{BYPASSES_PROXY, DISTRUSTS_REGAUTHD, Finding};
 
-use super::patient::{ask, first_of, variable};
-use super::{Finding, Patient};
-
-/// All about git, where a registry is git's and git is there.
-pub(super) fn check(patient: &Patient) -> Vec<Finding> {
-    if ask("git", &["--version"]).is_none() {
+/// Checks git, if it is installed.
+pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
+    if output_of("git", &["--version"]).is_none() {
         return Vec::new();
     }
-    let scopes = patient.facts.git_scopes();
+    let scopes = context.info.git_scopes();
     scopes
-        .flat_map(|scope| [proxy(patient, scope), roots(patient, scope)])
+        .flat_map(|scope| [check_proxy(context, scope), check_bundle(context, scope)])
         .flatten()
         .collect()
 }
 
-/// Git's own setting beats the variables.
-fn proxy(patient: &Patient, scope: &str) -> Option<Finding> {
-    let why = "requests there do not pass regauthd, so they carry no token";
-    let mend = "regauthctl setup git";
-    let by_git = ask("git", &["config", "--get-urlmatch", "http.proxy", scope]).map(|value| ("its http.proxy", value));
-    match by_git.or_else(|| first_of(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])) {
-        Some((_, value)) if patient.is_our_proxy(&value) => None,
-        Some((origin, _)) => {
-            let what = format!("git's proxy for {scope} is another one, by {origin}");
-            Some(Finding::new("git-other-proxy", what, why, mend))
-        }
-        None => Some(Finding::new(
-            "git-no-proxy",
-            format!("git uses no proxy for {scope}"),
-            why,
-            mend,
-        )),
-    }
+/// Git's own setting overrides the variables.
+fn check_proxy(context: &DoctorContext, scope: &str) -> Option<Finding> {
+    let from_git = setting("http.proxy", scope).map(|value| ("its http.proxy", value));
+    let from_variable = || first_variable(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]);
+    let (code, message) = match from_git.or_else(from_variable) {
+        Some((_, value)) if context.is_our_proxy(&value) => return None,
+        Some((source, _)) => (
+            "git-other-proxy",
+            format!("git uses another proxy for {scope}, from {source}"),
+        ),
+        None => ("git-no-proxy", format!("git uses no proxy for {scope}")),
+    };
+    Some(Finding::new(code, message, BYPASSES_PROXY, SETUP))
 }
 
-/// The variable beats git's settings.
-fn roots(patient: &Patient, scope: &str) -> Option<Finding> {
-    let by_git = || {
-        Some((
-            "http.sslCAInfo",
-            ask("git", &["config", "--get-urlmatch", "http.sslCAInfo", scope])?,
-        ))
+/// The variable overrides git's settings.
+fn check_bundle(context: &DoctorContext, scope: &str) -> Option<Finding> {
+    let from_variable = variable("GIT_SSL_CAINFO").map(|value| ("GIT_SSL_CAINFO", value));
+    let from_git = || Some(("http.sslCAInfo", setting("http.sslCAInfo", scope)?));
+    let Some((source, file)) = from_variable.or_else(from_git) else {
+        let message = format!("git has no bundle for {scope}");
+        return Some(Finding::new("git-distrusts", message, DISTRUSTS_REGAUTHD, SETUP));
     };
-    let by_variable = variable("GIT_SSL_CAINFO").map(|value| ("GIT_SSL_CAINFO", value));
-    let why = "it does not trust regauthd when that speaks for the host";
-    let Some((origin, file)) = by_variable.or_else(by_git) else {
-        let what = format!("git is told of no bundle for {scope}");
-        return Some(Finding::new("git-distrusts", what, why, "regauthctl setup git"));
-    };
-    if patient.is_our_bundle(&file) {
+    if context.is_our_bundle(&file) {
         return None;
     }
-    let missing = if Path::new(&file).exists() {
-        ""
-    } else {
-        ", which does not exist"
-    };
-    let what = format!("git's roots for {scope} come from {file}, by {origin}{missing}");
-    let mend = if origin == "GIT_SSL_CAINFO" {
+    let missing = missing_suffix(&file);
+    let message = format!("git reads the roots for {scope} from {file}, set by {source}{missing}");
+    let remedy = if source == "GIT_SSL_CAINFO" {
         "unset GIT_SSL_CAINFO"
     } else {
-        "regauthctl setup git"
+        SETUP
     };
-    Some(Finding::new("git-other-bundle", what, why, mend))
+    Some(Finding::new("git-other-bundle", message, DISTRUSTS_REGAUTHD, remedy))
 }
+
+fn setting(key: &str, scope: &str) -> Option<String> {
+    output_of("git", &["config", "--get-urlmatch", key, scope])
+}
+
+const SETUP: &str = "regauthctl setup git";

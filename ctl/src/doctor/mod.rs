@@ -1,112 +1,63 @@
-//! Finds out why a client does not use the proxy, or why the proxy does not serve it: the daemon and its files, each
-//! registry, each client's effective settings and what overrides them. Real clients are asked where they can tell.
+//! Finds out why a client does not use the proxy, or why the proxy does not serve a client.
 //!
-//! A check is a function from the [`Patient`] to findings. None of them changes anything: what can be mended without
-//! asking anybody says so, and `--fix` does it.
+//! A check is a function from [`DoctorContext`] to findings, and changes nothing. The checks ask the real clients for
+//! their effective settings and what overrides them. A finding that needs no decision has an [`AutomaticFix`], which
+//! `regauthctl doctor --fix` applies.
+
+mod context;
+mod finding;
+
+mod daemon;
+mod environment;
+mod index;
+mod registries;
 
 mod cargo;
-mod daemon;
 mod git;
-mod index;
 mod npm;
-mod patient;
 mod python;
-mod registries;
 
 use regauth_shared::ErrorBody;
 use regauth_shared::paths::Folders;
-use serde::Serialize;
 
 use crate::client::Client;
-pub(crate) use patient::Patient;
+use crate::setup;
+use context::DoctorContext;
+use finding::AutomaticFix;
+pub(crate) use finding::Finding;
 
-/// Something that is not as it should be.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) struct Finding {
-    /// What a program can rely on.
-    pub(crate) code: &'static str,
-    /// Whether something does not work; else it is only worth knowing.
-    pub(crate) broken: bool,
-    /// What is so.
-    pub(crate) what: String,
-    /// Why that matters.
-    pub(crate) why: &'static str,
-    /// The command that mends it, or what to do where none can.
-    pub(crate) mend: String,
-    /// What `--fix` does about it.
-    #[serde(skip)]
-    pub(crate) fix: Option<Fix>,
-}
-
-/// What can be mended without asking anybody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fix {
-    /// Has the daemon write its bundle again.
-    Reload,
-    /// Takes rights to the configuration from others.
-    Close,
-    /// Brings clients that are set up in line with what is so now.
-    SetUpAnew,
-}
-
-impl Finding {
-    fn new(code: &'static str, what: impl Into<String>, why: &'static str, mend: impl Into<String>) -> Self {
-        Self {
-            code,
-            broken: true,
-            what: what.into(),
-            why,
-            mend: mend.into(),
-            fix: None,
-        }
-    }
-
-    /// The same, where nothing is broken by it.
-    fn only_worth_knowing(self) -> Self {
-        Self { broken: false, ..self }
-    }
-
-    /// The same, with what `--fix` does.
-    fn fixed_by(self, fix: Fix) -> Self {
-        Self { fix: Some(fix), ..self }
-    }
-}
-
-/// Looks at everything.
+/// Runs all checks.
 pub(crate) fn examine(folders: &Folders, client: &Client) -> Vec<Finding> {
-    let patient = match Patient::admit(folders, client) {
-        Ok(patient) => patient,
+    let context = match DoctorContext::new(folders, client) {
+        Ok(context) => context,
         Err(error) => return vec![daemon::unreachable(&error)],
     };
-    let mut findings = daemon::check(&patient);
-    for check in [
+    let checks = [
+        daemon::check,
         registries::check,
         index::check,
-        patient::environment,
+        environment::check,
         cargo::check,
         git::check,
         npm::check,
         python::check,
-    ] {
-        findings.extend(check(&patient));
-    }
-    findings
+    ];
+    checks.iter().flat_map(|check| check(&context)).collect()
 }
 
-/// Mends what can be mended without asking anybody, and says what was done.
+/// Applies the automatic fixes of the findings, and returns one line for each change.
 ///
 /// # Errors
-/// What was to be done could not be.
-pub(crate) fn mend(findings: &[Finding], folders: &Folders, client: &Client) -> Result<Vec<String>, ErrorBody> {
+/// A fix failed.
+pub(crate) fn fix(findings: &[Finding], folders: &Folders, client: &Client) -> Result<Vec<String>, ErrorBody> {
     let mut done = Vec::new();
-    let mut fixes: Vec<Fix> = findings.iter().filter_map(|finding| finding.fix).collect();
+    let mut fixes: Vec<AutomaticFix> = findings.iter().filter_map(|finding| finding.fix).collect();
     fixes.dedup();
     for fix in fixes {
         done.push(match fix {
-            Fix::Reload => daemon::reload(client)?,
-            Fix::Close => daemon::close(folders)?,
-            Fix::SetUpAnew => crate::setup::refresh(folders, client).trim_end().to_owned(),
+            AutomaticFix::ReloadDaemon => daemon::reload(client)?,
+            AutomaticFix::RestrictConfiguration => daemon::restrict_configuration(folders)?,
+            AutomaticFix::RefreshSetup => setup::refresh(folders, client).trim_end().to_owned(),
         });
     }
     done.retain(|line| !line.is_empty());

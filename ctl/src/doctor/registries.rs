@@ -1,4 +1,4 @@
-//! Each registry: whether it can be found, reached and trusted, and whether it takes its token.
+//! Checks of each registry: DNS, reachability, trust, and whether it accepts its token.
 
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
@@ -8,31 +8,30 @@ use regauth_shared::request::Verify;
 use regauth_shared::response::{RegistryView, Verdict, VerdictResult, Verified};
 use url::Url;
 
-use super::{Finding, Patient};
+use super::context::DoctorContext;
+use super::finding::Finding;
 
-/// Has the daemon ask every registry.
-pub(super) fn check(patient: &Patient) -> Vec<Finding> {
-    if patient.facts.registries.is_empty() {
+/// Makes the daemon verify the token of every registry.
+pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
+    if context.info.registries.is_empty() {
         return Vec::new();
     }
-    let verified = patient.client.ask::<Verified>(&Request::Verify(Verify { name: None }));
+    let verified = context.client.call::<Verified>(&Request::Verify(Verify { name: None }));
     match verified {
-        Ok(reply) => reply
-            .answer
-            .registries
-            .iter()
-            .filter_map(|verdict| judge(patient, verdict))
-            .collect(),
+        Ok(reply) => {
+            let verdicts = reply.answer.registries.iter();
+            verdicts.filter_map(|verdict| check_verdict(context, verdict)).collect()
+        }
         Err(error) => vec![Finding::new(
             "registries-not-asked",
             error.message,
-            "whether the tokens work is not known",
+            "it is not known whether the tokens work",
             error.hint.unwrap_or_else(|| "regauthctl verify".to_owned()),
         )],
     }
 }
 
-fn judge(patient: &Patient, verdict: &Verdict) -> Option<Finding> {
+fn check_verdict(context: &DoctorContext, verdict: &Verdict) -> Option<Finding> {
     let name = &verdict.name;
     let rotate = format!("regauthctl rotate {name}");
     match verdict.result {
@@ -40,27 +39,27 @@ fn judge(patient: &Patient, verdict: &Verdict) -> Option<Finding> {
         VerdictResult::Rejected => Some(Finding::new(
             "token-rejected",
             format!("{name}: {}", verdict.detail),
-            "every request to it fails; regauthd stops asking, so that the account is not locked out",
+            "every request to it fails; regauthd stops sending the token, so that the account is not locked",
             rotate,
         )),
         VerdictResult::Public => Some(
             Finding::new(
                 "registry-public",
                 format!("{name}: {}", verdict.detail),
-                "a token that has run out shows only when something private is asked for",
-                "nothing is to be done; a scope that is closed to strangers would tell more",
+                "an expired token shows only when a client requests something private",
+                "nothing to do; a scope that needs a token would allow a check",
             )
-            .only_worth_knowing(),
+            .into_note(),
         ),
         VerdictResult::NoToken => Some(Finding::new(
             "token-missing",
             format!("{name} has no token: {}", verdict.detail),
-            "requests to it get no credential",
+            "requests to it carry no credential",
             rotate,
         )),
         _ => {
-            let view = patient.facts.registries.iter().find(|view| view.name == *name);
-            Some(view.and_then(network).unwrap_or_else(|| unclear(verdict)))
+            let view = context.info.registries.iter().find(|view| view.name == *name);
+            Some(view.and_then(check_network).unwrap_or_else(|| unclear(verdict)))
         }
     }
 }
@@ -71,33 +70,33 @@ fn unclear(verdict: &Verdict) -> Finding {
         "registry-unclear",
         format!("{name}: {}", verdict.detail),
         "regauthd cannot tell whether the registry works",
-        format!("check the index with `regauthctl show {name}`; a company's own authority is given with --ca-file"),
+        format!("check the index with `regauthctl show {name}`; for a private certificate authority, give --ca-file"),
     )
 }
 
-/// Where the way to a registry breaks off, as seen from here.
-fn network(view: &RegistryView) -> Option<Finding> {
+/// Resolves the registry's host and connects to it from this process, without the daemon.
+fn check_network(view: &RegistryView) -> Option<Finding> {
     let name = &view.name;
     let url = Url::parse(view.scopes.first()?).ok()?;
     let (host, port) = (url.host_str()?, url.port_or_known_default()?);
     let Ok(addresses) = (host.trim_matches(['[', ']']), port).to_socket_addrs() else {
         return Some(Finding::new(
             "registry-not-found",
-            format!("{name}: there is no host {host}"),
-            "no request can get there",
-            "check the name and the network; where only a corporate proxy knows it, set `proxy` below [upstream] in config.toml",
+            format!("{name}: the host {host} has no address"),
+            "no request can reach it",
+            "check the name and the network; if only a proxy can resolve it, set `proxy` in [upstream] in config.toml",
         ));
     };
-    let reachable = addresses
+    let is_reachable = addresses
         .into_iter()
-        .any(|address| TcpStream::connect_timeout(&address, PATIENCE).is_ok());
-    let silent = Finding::new(
+        .any(|address| TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).is_ok());
+    let finding = Finding::new(
         "registry-not-reached",
-        format!("{name}: nothing answers at {host}:{port}"),
-        "no request can get there",
-        "check whether the registry is up, and the network, VPN and firewall in between",
+        format!("{name}: {host}:{port} does not accept a connection"),
+        "no request can reach it",
+        "check whether the registry is up, then the network, VPN and firewall on the way",
     );
-    (!reachable).then_some(silent)
+    (!is_reachable).then_some(finding)
 }
 
-const PATIENCE: Duration = Duration::from_secs(3);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);

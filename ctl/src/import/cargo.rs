@@ -1,105 +1,112 @@
-//! Cargo's `credentials.toml`, and where its registries are (the Cargo book, "Configuration").
+//! Scanner for cargo's `credentials.toml` (the Cargo book, "Configuration").
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use toml_edit::{Document, DocumentMut, Item, Key, TableLike};
 
-use super::text::read;
-use super::{Entry, Findings, Origin, Place, login};
-use crate::setup::{home, variable};
+use super::auth_scheme;
+use super::found::{TokenLocation, TokenTarget};
+use super::scan::{Scan, ScannedToken};
+use crate::user_folders::cargo_home;
 
-/// What cargo has been given by `cargo login`, or by hand.
-pub(super) fn look(findings: &mut Findings) {
-    let Some(folder) = variable("CARGO_HOME").or_else(|| Some(home().ok()?.join(".cargo"))) else {
-        return;
-    };
+/// Scans the credentials that `cargo login` wrote. Cargo still reads the old file name `credentials`.
+pub(super) fn scan(scan: &mut Scan) {
+    let Ok(folder) = cargo_home() else { return };
     for file in ["credentials.toml", "credentials"] {
-        look_into(&folder.join(file), &folder, findings);
+        scan_file(&folder.join(file), &folder, scan);
     }
 }
 
-fn look_into(file: &Path, cargo_home: &Path, findings: &mut Findings) {
-    let Some(text) = read(file, findings) else { return };
+fn scan_file(file: &Path, cargo_home: &Path, scan: &mut Scan) {
+    let Some(text) = scan.read(file) else { return };
     let Ok(document) = Document::parse(text.as_str()) else {
-        findings.notes.push(format!("{} is not TOML", file.display()));
+        scan.notes
+            .push(format!("{} was skipped: it is not TOML", file.display()));
         return;
     };
     let root = document.as_table();
-    if let Some(token) = token(root.get("registry")) {
-        let place = Place::Scope(CRATES_IO.to_owned());
-        let origin = Origin::bytes(file, lines_of(&text, root, "registry"));
-        findings.found.push(entry("crates-io", place, token, origin));
+    if let Some(token) = token_of(root.get("registry")) {
+        let target = TokenTarget::Scope(CRATES_IO_API.to_owned());
+        let location = TokenLocation::new(file, removable_lines(&text, root, "registry"));
+        scan.tokens.push(scanned_token("crates-io", target, token, location));
     }
     let Some(registries) = root.get("registries") else {
         return;
     };
     for (name, registry) in registries.as_table_like().into_iter().flat_map(TableLike::iter) {
-        let Some(token) = token(Some(registry)) else { continue };
-        let lines = registries.as_table().map(|tables| lines_of(&text, tables, name));
-        let origin = Origin::bytes(file, lines.unwrap_or_default());
-        match index(name, cargo_home) {
-            Some(index) => findings.found.push(entry(name, Place::Index(index), token, origin)),
-            None => findings.notes.push(format!(
-                "{}: there is a token for `{name}`, and cargo's configuration has no index for it; \
-                 `regauthctl add-registry {name} --index URL` takes it by hand",
+        let Some(token) = token_of(Some(registry)) else {
+            continue;
+        };
+        let lines = registries.as_table().map(|tables| removable_lines(&text, tables, name));
+        let location = TokenLocation::new(file, lines.unwrap_or_default());
+        match find_index(name, cargo_home) {
+            Some(index) => {
+                let target = TokenTarget::Index(index);
+                scan.tokens.push(scanned_token(name, target, token, location));
+            }
+            None => scan.notes.push(format!(
+                "{}: the token of `{name}` was skipped: cargo's configuration has no index of that name; add it with \
+                 `regauthctl add-registry {name} --index URL`",
                 file.display()
             )),
         }
     }
 }
 
-/// The line of a registry's token and, where that leaves the table empty, of its header. Nothing where the token shares a
-/// line with more.
-fn lines_of(text: &str, tables: &dyn TableLike, name: &str) -> Vec<Range<usize>> {
-    let line = |span: Range<usize>| {
-        let start = text
-            .get(..span.start)
-            .and_then(|before| before.rfind('\n'))
-            .map_or(0, |at| at + 1);
-        let end = text.get(span.end..).and_then(|after| after.find('\n'));
-        start..end.map_or(text.len(), |length| span.end + length + 1)
-    };
-    let whole = |key: &Key, value: &Item| Some(line(key.span()?.start..value.span()?.end));
-    let found = match tables.get_key_value(name) {
+/// Lines to delete for the token of registry `name`: the token's, and the table's header if the table becomes empty.
+/// Returns none if the token shares its line with other values.
+fn removable_lines(text: &str, tables: &dyn TableLike, name: &str) -> Vec<Range<usize>> {
+    let line_of = |key: &Key, value: &Item| Some(full_lines(text, key.span()?.start..value.span()?.end));
+    let lines = match tables.get_key_value(name) {
         Some((_, Item::Table(table))) => {
-            let token = table.get_key_value("token").and_then(|(key, value)| whole(key, value));
-            let alone = table.len() == 1 && !table.is_dotted() && !table.is_implicit();
-            let header = table.span().filter(|_| alone).map(|span| line(span.start..span.start));
+            let token = table.get_key_value("token");
+            let token = token.and_then(|(key, value)| line_of(key, value));
+            let becomes_empty = table.len() == 1 && !table.is_dotted() && !table.is_implicit();
+            let header = table.span().filter(|_| becomes_empty);
+            let header = header.map(|span| full_lines(text, span.start..span.start));
             [header, token]
         }
         Some((key, value)) if value.as_inline_table().is_some_and(|table| table.len() == 1) => {
-            [None, whole(key, value)]
+            [None, line_of(key, value)]
         }
         _ => [None, None],
     };
-    found.into_iter().flatten().collect()
+    lines.into_iter().flatten().collect()
 }
 
-fn entry(name: &str, place: Place, token: &str, origin: Origin) -> Entry {
-    let (login, secret) = login::authorization(token);
-    Entry {
+/// Extends a range to full lines.
+fn full_lines(text: &str, span: Range<usize>) -> Range<usize> {
+    let before = text.get(..span.start).unwrap_or_default();
+    let start = before.rfind('\n').map_or(0, |at| at + 1);
+    let newline = text.get(span.end..).and_then(|after| after.find('\n'));
+    start..newline.map_or(text.len(), |length| span.end + length + 1)
+}
+
+fn scanned_token(name: &str, target: TokenTarget, token: &str, location: TokenLocation) -> ScannedToken {
+    let (scheme, secret) = auth_scheme::from_header(token);
+    ScannedToken {
         name: Some(name.to_owned()),
         kind: "cargo",
-        place,
-        login,
+        target,
+        scheme,
         secret,
-        origin,
+        location,
     }
 }
 
-fn token(registry: Option<&Item>) -> Option<&str> {
+fn token_of(registry: Option<&Item>) -> Option<&str> {
     registry?.get("token")?.as_str()
 }
 
-/// From the variable, from the folders above this one, from cargo's own.
-fn index(name: &str, cargo_home: &Path) -> Option<String> {
+/// Finds the index of a registry, in cargo's order: the variable, the folders above the current one, cargo's home.
+fn find_index(name: &str, cargo_home: &Path) -> Option<String> {
     let variable = format!("CARGO_REGISTRIES_{}_INDEX", name.to_ascii_uppercase().replace('-', "_"));
     if let Ok(index) = std::env::var(variable) {
         return Some(index);
     }
-    let here = std::env::current_dir().unwrap_or_default();
-    let folders = here.ancestors().map(|folder| folder.join(".cargo"));
+    let current = std::env::current_dir().unwrap_or_default();
+    let folders = current.ancestors().map(|folder| folder.join(".cargo"));
     let folders: Vec<PathBuf> = folders.chain([cargo_home.to_owned()]).collect();
     let files = folders
         .iter()
@@ -113,15 +120,15 @@ fn index_in(file: &Path, name: &str) -> Option<String> {
     index.as_str().map(str::to_owned)
 }
 
-/// What a token for crates.io is for: its index and its downloads are everybody's.
-const CRATES_IO: &str = "https://crates.io/api/v1/";
+/// Scope of a crates.io token: its index and downloads are public.
+const CRATES_IO_API: &str = "https://crates.io/api/v1/";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_token_goes_with_its_line_and_the_header_that_it_leaves_empty_and_nothing_else() {
+    fn removes_the_line_of_a_token_and_the_header_of_a_table_left_empty() {
         for (before, table, name, after) in [
             ("[registry]\ntoken = \"x\"\n", None, "registry", ""),
             (
@@ -154,7 +161,7 @@ mod tests {
             let root = document.as_table();
             let tables = table.map_or(root as &dyn TableLike, |table| root[table].as_table_like().unwrap());
             let mut text = before.to_owned();
-            for range in lines_of(before, tables, name).into_iter().rev() {
+            for range in removable_lines(before, tables, name).into_iter().rev() {
                 text.replace_range(range, "");
             }
             assert_eq!(text, after);

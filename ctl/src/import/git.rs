@@ -1,32 +1,30 @@
-//! Git's own configuration, as git reads it: URLs with a password that others are rewritten to, headers that are added,
-//! and files that its `store` helper keeps.
+//! Scanner for git: rewritten URLs with a password, `http.extraHeader`, and the files of `git credential-store`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::text::{lines, range_of, read, scope, with_user};
-use super::{Entry, Findings, Origin, Place, git_credentials, login};
-use crate::setup::{home, xdg_config};
+use super::auth_scheme;
+use super::found::{TokenLocation, TokenTarget};
+use super::scan::{Scan, ScannedToken, byte_range};
+use super::url_credentials::{UrlCredentials, scope_of_url};
+use crate::user_folders::{home, xdg_config};
 
-/// What git is told for this user and this machine.
-pub(super) fn look(findings: &mut Findings) {
-    let mut stores: Vec<PathBuf> = [home(), xdg_config()].into_iter().filter_map(Result::ok).collect();
-    for (folder, file) in stores.iter_mut().zip([".git-credentials", "git/credentials"]) {
-        folder.push(file);
-    }
+/// Scans the configuration of the user and the machine, and the credential files.
+pub(super) fn scan(scan: &mut Scan) {
+    let mut credential_files = default_credential_files();
     for setting in settings() {
-        if let Some(base) = base_of_rewrite(&setting.key) {
-            rewrite(base, &setting, findings);
+        if let Some(base) = rewrite_base(&setting.key) {
+            scan_rewrite(base, &setting, scan);
         } else if setting.key.ends_with(".extraheader") {
-            header(&setting, findings);
+            scan_header(&setting, scan);
         } else if setting.key.starts_with("credential.") && setting.key.ends_with(".helper") {
-            stores.extend(file_of_helper(&setting.value));
+            credential_files.extend(credential_file(&setting.value));
         }
     }
-    stores.sort();
-    stores.dedup();
-    for file in stores {
-        git_credentials::look(&file, findings);
+    credential_files.sort();
+    credential_files.dedup();
+    for file in credential_files {
+        scan_credentials(&file, scan);
     }
 }
 
@@ -36,8 +34,8 @@ struct Setting {
     value: String,
 }
 
-/// `git config --list -z --show-origin`: origin, NUL, key, newline, value, NUL. Asked outside of any repository, whose
-/// files are its project's.
+/// Asks git for its settings: origin, NUL, key, newline, value, NUL. Runs outside of any repository, because a
+/// repository's configuration belongs to its project.
 fn settings() -> Vec<Setting> {
     let mut git = Command::new("git");
     git.args(["config", "--list", "-z", "--show-origin"]).current_dir("/");
@@ -58,32 +56,37 @@ fn settings() -> Vec<Setting> {
     settings
 }
 
-fn base_of_rewrite(key: &str) -> Option<&str> {
+fn rewrite_base(key: &str) -> Option<&str> {
     let rest = key.strip_prefix("url.")?;
     [".insteadof", ".pushinsteadof"]
         .iter()
         .find_map(|end| rest.strip_suffix(end))
 }
 
-/// The user and password go from the header of the section, wherever it stands in the file; what is rewritten goes on
-/// being rewritten.
-fn rewrite(base: &str, setting: &Setting, findings: &mut Findings) {
-    let Some(url) = with_user(base) else { return };
-    let Some(text) = read(&setting.file, findings) else {
+/// Scans `url.BASE.insteadOf`. Only user and password are removed, in every section header with that base, so git still
+/// rewrites the URLs.
+fn scan_rewrite(base: &str, setting: &Setting, scan: &mut Scan) {
+    let Some(url) = UrlCredentials::parse(base) else {
         return;
     };
-    let written = base.replace('\\', "\\\\").replace('"', "\\\"");
-    let headers = lines(&text).filter(|(_, line)| line.trim_start().starts_with('['));
-    let users = headers.filter_map(|(_, line)| {
-        let found = line.get(line.find(&format!("\"{written}\""))?..)?;
-        found.get(found.find(url.userinfo)?..)?.get(..url.userinfo.len())
+    let Some(text) = scan.read(&setting.file) else { return };
+    let quoted = format!("\"{}\"", base.replace('\\', "\\\\").replace('"', "\\\""));
+    let headers = text
+        .split_inclusive('\n')
+        .filter(|line| line.trim_start().starts_with('['));
+    let userinfos = headers.filter_map(|line| {
+        let subsection = line.get(line.find(&quoted)?..)?;
+        subsection
+            .get(subsection.find(url.userinfo)?..)?
+            .get(..url.userinfo.len())
     });
-    let ranges = users.map(|user| range_of(&text, user)).collect();
-    let origin = Origin::bytes(&setting.file, ranges);
-    findings.found.push(Entry::of(url, "git", origin));
+    let ranges = userinfos.map(|userinfo| byte_range(&text, userinfo)).collect();
+    let location = TokenLocation::new(&setting.file, ranges);
+    scan.tokens.push(url.into_token("git", location));
 }
 
-fn header(setting: &Setting, findings: &mut Findings) {
+/// Scans `http.URL.extraHeader`.
+fn scan_header(setting: &Setting, scan: &mut Scan) {
     let Some((name, value)) = setting.value.split_once(':') else {
         return;
     };
@@ -94,40 +97,57 @@ fn header(setting: &Setting, findings: &mut Findings) {
         .key
         .strip_prefix("http.")
         .and_then(|rest| rest.strip_suffix(".extraheader"));
-    let Some(scope) = url.and_then(scope) else {
-        let file = setting.file.display();
-        let note = format!("{file}: http.extraHeader sends a credential to every host; nobody can say whose it is");
-        findings.notes.push(note);
+    let Some(scope) = url.and_then(scope_of_url) else {
+        scan.notes.push(format!(
+            "{}: the token in http.extraHeader was skipped: git sends it to every host, so its registry is unknown",
+            setting.file.display()
+        ));
         return;
     };
-    let Some(text) = read(&setting.file, findings) else {
-        return;
+    let Some(text) = scan.read(&setting.file) else { return };
+    let is_setting = |line: &&str| {
+        let key = line.trim_start().to_ascii_lowercase();
+        key.starts_with("extraheader") && line.contains(value.trim())
     };
-    let is_it = |line: &str| {
-        let line = line.trim_start().to_ascii_lowercase();
-        line.starts_with("extraheader")
-    };
-    let ours = lines(&text).filter(|(_, line)| is_it(line) && line.contains(value.trim()));
-    let ranges = ours.map(|(_, line)| range_of(&text, line)).collect();
-    let (login, secret) = login::authorization(value);
-    findings.found.push(Entry {
+    let lines = text.split_inclusive('\n').filter(is_setting);
+    let ranges = lines.map(|line| byte_range(&text, line)).collect();
+    let (scheme, secret) = auth_scheme::from_header(value);
+    scan.tokens.push(ScannedToken {
         name: None,
         kind: "git",
-        place: Place::Scope(scope),
-        login,
+        target: TokenTarget::Scope(scope),
+        scheme,
         secret,
-        origin: Origin::bytes(&setting.file, ranges),
+        location: TokenLocation::new(&setting.file, ranges),
     });
 }
 
-/// `store --file=PATH`.
-fn file_of_helper(helper: &str) -> Option<PathBuf> {
+/// Scans a file of `git credential-store`, which has one URL a line.
+fn scan_credentials(file: &Path, scan: &mut Scan) {
+    let Some(text) = scan.read(file) else { return };
+    for line in text.split_inclusive('\n') {
+        if let Some(url) = UrlCredentials::parse(line.trim()) {
+            let location = TokenLocation::new(file, vec![byte_range(&text, line)]);
+            scan.tokens.push(url.into_token("git", location));
+        }
+    }
+}
+
+/// Files that `git credential-store` uses without `--file` (git-credential-store(1), "FILES").
+fn default_credential_files() -> Vec<PathBuf> {
+    let in_home = home().map(|home| home.join(".git-credentials"));
+    let in_config = xdg_config().map(|folder| folder.join("git/credentials"));
+    [in_home, in_config].into_iter().filter_map(Result::ok).collect()
+}
+
+/// File of the credential helper `store --file=PATH`.
+fn credential_file(helper: &str) -> Option<PathBuf> {
     let mut words = helper.split_whitespace();
     if words.next() != Some("store") {
         return None;
     }
-    let rest: Vec<&str> = words.collect();
-    let file = match rest.as_slice() {
+    let arguments: Vec<&str> = words.collect();
+    let file = match arguments.as_slice() {
         ["--file", file, ..] => file,
         [first, ..] => first.strip_prefix("--file=")?,
         [] => return None,

@@ -1,4 +1,4 @@
-//! npm's `.npmrc` (npm's documentation, "Auth related configuration"): tokens under the place that they are for.
+//! Scanner for npm's `.npmrc`: tokens by URL (npm's documentation, "Auth related configuration").
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -6,24 +6,25 @@ use std::path::{Path, PathBuf};
 
 use regauth_shared::placeholder::PLACEHOLDER;
 
-use super::text::{lines, range_of, read, scope};
-use super::{Entry, Findings, Login, Origin, Place, login};
-use crate::setup::{home, variable};
+use super::auth_scheme::{self, AuthScheme};
+use super::found::{TokenLocation, TokenTarget};
+use super::scan::{Scan, ScannedToken, byte_range};
+use super::url_credentials::scope_of_url;
+use crate::user_folders::npmrc;
 
-/// The person's file, and that of the project in this folder.
-pub(super) fn look(findings: &mut Findings) {
-    let own = variable("NPM_CONFIG_USERCONFIG").or_else(|| Some(home().ok()?.join(".npmrc")));
+/// Scans the user's file, and the file of the project in the current folder.
+pub(super) fn scan(scan: &mut Scan) {
     let project = std::env::current_dir().ok().map(|folder| folder.join(".npmrc"));
-    let mut files: Vec<PathBuf> = own.into_iter().chain(project).collect();
+    let mut files: Vec<PathBuf> = npmrc().ok().into_iter().chain(project).collect();
     files.dedup();
     for file in files {
-        look_into(&file, findings);
+        scan_file(&file, scan);
     }
 }
 
-/// What is said of one place.
+/// Auth settings of one URL.
 #[derive(Debug, Default)]
-struct Said<'a> {
+struct AuthSettings<'a> {
     token: Option<&'a str>,
     auth: Option<&'a str>,
     username: Option<&'a str>,
@@ -31,65 +32,69 @@ struct Said<'a> {
     lines: Vec<Range<usize>>,
 }
 
-fn look_into(file: &Path, findings: &mut Findings) {
-    let Some(text) = read(file, findings) else { return };
-    let mut places: BTreeMap<&str, Said<'_>> = BTreeMap::new();
-    for (_, line) in lines(&text) {
+fn scan_file(file: &Path, scan: &mut Scan) {
+    let Some(text) = scan.read(file) else { return };
+    let mut by_url: BTreeMap<&str, AuthSettings<'_>> = BTreeMap::new();
+    for line in text.split_inclusive('\n') {
         let Some((key, value)) = line.split_once('=') else {
             continue;
         };
-        let Some((place, what)) = key.trim().strip_prefix("//").and_then(|key| key.rsplit_once(':')) else {
-            if matches!(key.trim(), "_auth" | "_authToken" | "_password") {
-                let note = format!(
-                    "{}: {} is for no place in particular; npm ignores it by now",
-                    file.display(),
-                    key.trim()
-                );
-                findings.notes.push(note);
+        let (key, value) = (key.trim(), value.trim().trim_matches('"'));
+        match key.strip_prefix("//").and_then(|key| key.rsplit_once(':')) {
+            Some((url, name)) => {
+                if let Some(field) = by_url.entry(url).or_default().field(name, value) {
+                    *field = Some(value);
+                    by_url.entry(url).or_default().lines.push(byte_range(&text, line));
+                }
             }
-            continue;
-        };
-        let value = value.trim().trim_matches('"');
-        // A variable is not a secret, and what setup puts there is none either.
-        if value.contains("${") || value == PLACEHOLDER {
-            continue;
+            None if matches!(key, "_auth" | "_authToken" | "_password") => scan.notes.push(format!(
+                "{}: {key} was skipped: it names no registry, and npm ignores it",
+                file.display()
+            )),
+            None => {}
         }
-        let said = places.entry(place).or_default();
-        let field = match what {
-            "_authToken" => &mut said.token,
-            "_auth" => &mut said.auth,
-            "username" => &mut said.username,
-            "_password" => &mut said.password,
-            _ => continue,
-        };
-        *field = Some(value);
-        said.lines.push(range_of(&text, line));
     }
-    for (place, said) in places {
-        findings.found.extend(entry(place, said, file));
+    for (url, settings) in by_url {
+        scan.tokens.extend(scanned_token(url, settings, file));
     }
 }
 
-fn entry(place: &str, said: Said<'_>, file: &Path) -> Option<Entry> {
-    let (login, secret) = match said {
-        Said { token: Some(token), .. } => (Login::Bearer, token.to_owned()),
-        Said { auth: Some(auth), .. } => login::decoded(auth).map_or_else(
-            || (Login::Raw, format!("Basic {auth}")),
-            |(user, password)| login::basic(&user, &password),
+impl<'a> AuthSettings<'a> {
+    /// Field of a setting; `None` if it is no auth setting or its value is no secret: a variable or the placeholder.
+    fn field(&mut self, name: &str, value: &str) -> Option<&mut Option<&'a str>> {
+        if value.contains("${") || value == PLACEHOLDER {
+            return None;
+        }
+        match name {
+            "_authToken" => Some(&mut self.token),
+            "_auth" => Some(&mut self.auth),
+            "username" => Some(&mut self.username),
+            "_password" => Some(&mut self.password),
+            _ => None,
+        }
+    }
+}
+
+fn scanned_token(url: &str, settings: AuthSettings<'_>, file: &Path) -> Option<ScannedToken> {
+    let (scheme, secret) = match settings {
+        AuthSettings { token: Some(token), .. } => (AuthScheme::Bearer, token.to_owned()),
+        AuthSettings { auth: Some(auth), .. } => auth_scheme::decode_user_and_password(auth).map_or_else(
+            || (AuthScheme::Raw, format!("Basic {auth}")),
+            |(user, password)| auth_scheme::from_user_and_password(&user, &password),
         ),
-        Said {
+        AuthSettings {
             username: Some(user),
             password: Some(password),
             ..
-        } => login::basic(user, &login::plain(password)?),
+        } => auth_scheme::from_user_and_password(user, &auth_scheme::decode_text(password)?),
         _ => return None,
     };
-    Some(Entry {
+    Some(ScannedToken {
         name: None,
         kind: "npm",
-        place: Place::Scope(scope(&format!("https://{place}"))?),
-        login,
+        target: TokenTarget::Scope(scope_of_url(&format!("https://{url}"))?),
+        scheme,
         secret,
-        origin: Origin::bytes(file, said.lines),
+        location: TokenLocation::new(file, settings.lines),
     })
 }

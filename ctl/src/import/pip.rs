@@ -1,15 +1,16 @@
-//! pip's configuration files (pip's documentation, "Configuration"): indexes whose URL has a user and password.
+//! Scanner for pip's configuration: index URLs with a user and password (pip's documentation, "Configuration").
 
 use std::path::{Path, PathBuf};
 
-use super::text::{lines, range_of, read, with_user};
-use super::{Entry, Findings, Origin};
-use crate::setup::{home, variable, xdg_config};
+use super::found::{TokenLocation, TokenTarget};
+use super::scan::{Scan, byte_range};
+use super::url_credentials::UrlCredentials;
+use crate::user_folders::{home, path_variable, xdg_config};
 
-/// All the files that pip reads, from the machine's to the virtual environment's.
-pub(super) fn look(findings: &mut Findings) {
+/// Scans all files that pip reads: the machine's, the user's and the virtual environment's.
+pub(super) fn scan(scan: &mut Scan) {
     for file in files() {
-        look_into(&file, findings);
+        scan_file(&file, scan);
     }
 }
 
@@ -20,49 +21,58 @@ fn files() -> Vec<PathBuf> {
         files.push(home.join(".pip/pip.conf"));
     }
     files.extend(xdg_config().ok().map(|folder| folder.join("pip/pip.conf")));
-    files.extend(variable("VIRTUAL_ENV").map(|folder| folder.join("pip.conf")));
-    files.extend(variable("PIP_CONFIG_FILE"));
+    files.extend(path_variable("VIRTUAL_ENV").map(|folder| folder.join("pip.conf")));
+    files.extend(path_variable("PIP_CONFIG_FILE"));
     files.dedup();
     files
 }
 
-fn look_into(file: &Path, findings: &mut Findings) {
-    let Some(text) = read(file, findings) else { return };
-    let mut about_an_index = false;
-    for (_, line) in lines(&text) {
-        let goes_on = line.starts_with([' ', '\t']);
+fn scan_file(file: &Path, scan: &mut Scan) {
+    let Some(text) = scan.read(file) else { return };
+    for value in index_values(&text) {
+        for url in value.split_whitespace().filter_map(UrlCredentials::parse) {
+            let location = TokenLocation::new(file, vec![byte_range(&text, url.userinfo)]);
+            let mut token = url.into_token("pypi", location);
+            if let TokenTarget::Scope(scope) = &mut token.target {
+                widen_to_archives(scope);
+            }
+            scan.tokens.push(token);
+        }
+    }
+}
+
+/// Values of the settings that name indexes, with their continuation lines.
+fn index_values(text: &str) -> Vec<&str> {
+    let mut values = Vec::new();
+    let mut in_index_setting = false;
+    for line in text.split_inclusive('\n') {
+        let is_comment = line.trim_start().starts_with(['#', ';']);
+        let is_continuation = line.starts_with([' ', '\t']);
         let value = match line.split_once(['=', ':']) {
-            _ if line.trim_start().starts_with(['#', ';']) => continue,
-            _ if goes_on => line,
+            _ if is_comment => continue,
+            _ if is_continuation => line,
             Some((key, value)) => {
-                about_an_index = INDEXES.contains(&key.trim().to_lowercase().replace('_', "-").as_str());
+                in_index_setting = INDEX_SETTINGS.contains(&key.trim().to_lowercase().replace('_', "-").as_str());
                 value
             }
             None => {
-                about_an_index = false;
+                in_index_setting = false;
                 continue;
             }
         };
-        let urls = value.split_whitespace().filter(|_| about_an_index);
-        for url in urls.filter_map(with_user) {
-            let origin = Origin::bytes(file, vec![range_of(&text, url.userinfo)]);
-            let mut entry = Entry::of(url, "pypi", origin);
-            entry.widen();
-            findings.found.push(entry);
+        if in_index_setting {
+            values.push(value);
         }
     }
+    values
 }
 
-impl Entry {
-    /// Archives lie beside the index, not below it.
-    fn widen(&mut self) {
-        if let super::Place::Scope(scope) = &mut self.place {
-            let ends = ["simple/", "+simple/"]
-                .iter()
-                .find(|end| scope.ends_with(&format!("/{end}")));
-            scope.truncate(scope.len() - ends.map_or(0, |end| end.len()));
-        }
-    }
+/// Widens the scope from the index to its parent, because archives are beside the index, not below it.
+fn widen_to_archives(scope: &mut String) {
+    let index = ["simple/", "+simple/"]
+        .iter()
+        .find(|index| scope.ends_with(&format!("/{index}")));
+    scope.truncate(scope.len() - index.map_or(0, |index| index.len()));
 }
 
-const INDEXES: [&str; 3] = ["index-url", "extra-index-url", "find-links"];
+const INDEX_SETTINGS: [&str; 3] = ["index-url", "extra-index-url", "find-links"];

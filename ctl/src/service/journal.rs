@@ -1,25 +1,28 @@
-//! What the daemon said last, out of journald's own form (`journalctl --output=json`).
+//! Parser of journald entries (`journalctl --output=json`) that finds the daemon's last error.
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The last process's last error, without the word: what follows on its line, and the lines that it went on with.
-pub(super) fn last_error(entries: &str) -> Option<String> {
-    let entries: Vec<Entry> = entries
+/// Returns the last error of the last failed process: the text after `error: `, with its continuation lines.
+pub(super) fn last_error(journal: &str) -> Option<String> {
+    let entries: Vec<Entry> = journal
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok())
         .collect();
-    let begins = entries.iter().rposition(|entry| entry.text().starts_with(ERROR))?;
-    let (_, said) = entries.split_at_checked(begins)?;
-    let process = &said.first()?.process;
-    let lines = said.iter().filter(|entry| entry.process == *process).map(Entry::text);
+    let start = entries.iter().rposition(|entry| entry.text().starts_with(ERROR))?;
+    let (_, from_error) = entries.split_at_checked(start)?;
+    let process = &from_error.first()?.process;
+    let lines = from_error
+        .iter()
+        .filter(|entry| entry.process == *process)
+        .map(Entry::text);
     let text = lines.collect::<Vec<_>>().join("\n");
     text.strip_prefix(ERROR).map(str::to_owned)
 }
 
 #[derive(Deserialize)]
 struct Entry {
-    /// Bytes, where it is no text.
+    /// A string, or an array of bytes if the message is not UTF-8.
     #[serde(rename = "MESSAGE")]
     message: Value,
     #[serde(rename = "_PID")]
@@ -39,8 +42,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_process_that_failed_is_quoted_whole() {
-        let entries = r#"{"_PID":"1","MESSAGE":"error: config.toml has errors:"}
+    fn quotes_the_whole_error_of_the_last_failed_process() {
+        let journal = r#"{"_PID":"1","MESSAGE":"error: config.toml has errors:"}
 {"_PID":"1","MESSAGE":"2:1: old"}
 {"_PID":"2","MESSAGE":"starting"}
 {"_PID":"2","MESSAGE":"error: config.toml has errors:"}
@@ -48,7 +51,7 @@ mod tests {
 {"_PID":"2","MESSAGE":"39:13: new"}
 "#;
         assert_eq!(
-            last_error(entries).as_deref(),
+            last_error(journal).as_deref(),
             Some("config.toml has errors:\n39:13: new")
         );
         assert_eq!(last_error(r#"{"_PID":"1","MESSAGE":"ready"}"#), None);

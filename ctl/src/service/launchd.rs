@@ -1,92 +1,88 @@
-//! launchd: one property list that holds the service and its sockets. Those of `packaging/launchd`.
+//! launchd: one property list that holds the service and its sockets, from the templates in `packaging/launchd`.
 
 use std::path::{Path, PathBuf};
 
 use regauth_shared::ErrorBody;
 use regauth_shared::paths::Folders;
 
-use super::plan::{Plan, Step, asked};
-use super::{Health, Scope, State, USUAL, Unit};
+use super::command::output_of;
+use super::plan::{ServicePlan, ServiceStep};
+use super::state::{DEFAULT_LISTEN_ADDRESS, Health, Installation, ServiceState, Unit};
 use crate::error;
 
-/// What installs the service.
+/// Plans the steps that install the service.
 ///
 /// # Errors
-/// A file that is not ours; no user for the machine's daemon.
-pub(super) fn to_install(scope: Scope, regauthd: &Path) -> Result<Plan, ErrorBody> {
-    let mut plan = Plan::new(MANAGER, scope);
-    let place = scope.place()?;
-    match scope {
-        Scope::User => plan.steps.push(Step::Folder {
-            folder: place.run.clone(),
+/// The property list is not regauthctl's, or the system has no user `_regauth`.
+pub(super) fn plan_install(installation: Installation, regauthd: &Path) -> Result<ServicePlan, ErrorBody> {
+    let mut plan = ServicePlan::new(MANAGER, installation);
+    let job = Job::new(installation)?;
+    match installation {
+        Installation::User => plan.steps.push(ServiceStep::Folder {
+            folder: job.run.clone(),
             mode: 0o700,
         }),
-        Scope::System => prepare_for_the_machine(&mut plan)?,
+        Installation::System => plan_system_folders(&mut plan)?,
     }
-    let changed = plan.write(place.file.clone(), place.filled_in(scope, regauthd))?;
-    let loaded = place.is_loaded();
+    let changed = plan.write(job.file.clone(), job.property_list(installation, regauthd))?;
+    let loaded = job.is_loaded();
     if loaded && changed {
-        plan.run(&["launchctl", "bootout", &place.target]);
+        plan.run(&["launchctl", "bootout", &job.target]);
     }
     if changed || !loaded {
-        plan.run(&[
-            "launchctl",
-            "bootstrap",
-            &place.domain,
-            &place.file.display().to_string(),
-        ]);
+        plan.run(&["launchctl", "bootstrap", &job.domain, &job.file.display().to_string()]);
     }
     Ok(plan)
 }
 
-/// What undoes that. The daemon's state stays: it holds tokens.
+/// Plans the steps that uninstall the service. The daemon's state folder stays, because it holds tokens.
 ///
 /// # Errors
-/// A file that cannot be read.
-pub(super) fn to_uninstall(scope: Scope) -> Result<Plan, ErrorBody> {
-    let mut plan = Plan::new(MANAGER, scope);
-    let place = scope.place()?;
-    if place.is_loaded() {
-        plan.run(&["launchctl", "bootout", &place.target]);
+/// The property list cannot be read.
+pub(super) fn plan_uninstall(installation: Installation) -> Result<ServicePlan, ErrorBody> {
+    let mut plan = ServicePlan::new(MANAGER, installation);
+    let job = Job::new(installation)?;
+    if job.is_loaded() {
+        plan.run(&["launchctl", "bootout", &job.target]);
     }
-    plan.remove(place.file)?;
+    plan.remove(job.file)?;
     if plan.steps.is_empty() {
         plan.notes.push("the service is not installed".to_owned());
     }
     Ok(plan)
 }
 
-/// What launchd knows.
+/// Asks launchd for the state of the service.
 ///
 /// # Errors
 /// `HOME` is not set.
-pub(super) fn state(scope: Scope) -> Result<State, ErrorBody> {
-    let place = scope.place()?;
-    let loaded = place.is_loaded();
+pub(super) fn state(installation: Installation) -> Result<ServiceState, ErrorBody> {
+    let job = Job::new(installation)?;
+    let (loaded, installed) = (job.is_loaded(), job.file.exists());
     let word = |yes: bool, word: &str| if yes { word.to_owned() } else { format!("not {word}") };
     let unit = Unit {
         name: LABEL.to_owned(),
-        enabled: word(place.file.exists(), "installed"),
+        enabled: word(installed, "installed"),
         active: word(loaded, "loaded"),
-        file: place.file.exists().then(|| place.file.display().to_string()),
+        file: installed.then(|| job.file.display().to_string()),
     };
-    Ok(State {
+    Ok(ServiceState {
         manager: MANAGER,
-        scope,
-        installed: loaded || place.file.exists(),
-        health: match (loaded, place.file.exists()) {
+        installation,
+        installed: loaded || installed,
+        health: match (loaded, installed) {
             (true, _) => Health::Serving,
             (false, true) => Health::Stopped,
             (false, false) => Health::Absent,
         },
-        last_words: None,
+        last_error: None,
         units: vec![unit],
-        listens: vec![USUAL],
+        listen_addresses: vec![DEFAULT_LISTEN_ADDRESS],
     })
 }
 
-/// Where things are for one scope.
-struct Place {
+/// launchd job of one installation: its files, and its names for `launchctl`.
+struct Job {
     file: PathBuf,
     domain: String,
     target: String,
@@ -94,24 +90,15 @@ struct Place {
     logs: PathBuf,
 }
 
-impl Scope {
-    fn place(self) -> Result<Place, ErrorBody> {
-        let variable = |name: &str| std::env::var_os(name);
-        let domain = match self {
-            Self::User => format!("gui/{}", rustix::process::getuid().as_raw()),
-            Self::System => "system".to_owned(),
+impl Job {
+    fn new(installation: Installation) -> Result<Self, ErrorBody> {
+        let (domain, job_folder) = match installation {
+            Installation::User => (format!("gui/{}", rustix::process::getuid().as_raw()), "LaunchAgents"),
+            Installation::System => ("system".to_owned(), "LaunchDaemons"),
         };
-        let (library, folders) = match (self, variable("HOME")) {
-            (Self::System, _) => (PathBuf::from("/Library"), Folders::of_the_system()),
-            (Self::User, Some(home)) => {
-                let folders = Folders::resolve(None, |name| variable(name).filter(|_| name == "HOME"));
-                let folders = folders.map_err(|error| error::usage(error.to_string()))?;
-                (PathBuf::from(home).join("Library"), folders)
-            }
-            (Self::User, None) => return Err(error::usage("HOME does not say where your library is")),
-        };
-        Ok(Place {
-            file: library.join(self.folder()).join(format!("{LABEL}.plist")),
+        let (library, folders) = library_and_folders(installation)?;
+        Ok(Self {
+            file: library.join(job_folder).join(format!("{LABEL}.plist")),
             target: format!("{domain}/{LABEL}"),
             domain,
             run: folders.run,
@@ -119,36 +106,46 @@ impl Scope {
         })
     }
 
-    fn folder(self) -> &'static str {
-        match self {
-            Self::User => "LaunchAgents",
-            Self::System => "LaunchDaemons",
+    fn property_list(&self, installation: Installation, regauthd: &Path) -> String {
+        let template = match installation {
+            Installation::User => AGENT,
+            Installation::System => DAEMON,
+        };
+        template
+            .replace("@REGAUTHD@", &escape_xml(regauthd))
+            .replace("@RUN@", &escape_xml(&self.run))
+            .replace("@LOGS@", &escape_xml(&self.logs))
+    }
+
+    fn is_loaded(&self) -> bool {
+        output_of(&["launchctl", "print", &self.target]).is_ok()
+    }
+}
+
+/// The `Library` folder of the installation, and the daemon's folders.
+fn library_and_folders(installation: Installation) -> Result<(PathBuf, Folders), ErrorBody> {
+    let variable = |name: &str| std::env::var_os(name);
+    match (installation, variable("HOME")) {
+        (Installation::System, _) => Ok((PathBuf::from("/Library"), Folders::of_the_system())),
+        (Installation::User, Some(home)) => {
+            let folders = Folders::resolve(None, |name| variable(name).filter(|_| name == "HOME"));
+            let folders = folders.map_err(|error| error::usage(error.to_string()))?;
+            Ok((PathBuf::from(home).join("Library"), folders))
+        }
+        (Installation::User, None) => {
+            Err(error::usage("HOME is not set, so your Library folder is unknown").hint("set HOME to your home folder"))
         }
     }
 }
 
-impl Place {
-    fn filled_in(&self, scope: Scope, regauthd: &Path) -> String {
-        let template = match scope {
-            Scope::User => AGENT,
-            Scope::System => DAEMON,
-        };
-        template
-            .replace("@REGAUTHD@", &in_xml(regauthd))
-            .replace("@RUN@", &in_xml(&self.run))
-            .replace("@LOGS@", &in_xml(&self.logs))
-    }
-
-    fn is_loaded(&self) -> bool {
-        asked(&["launchctl", "print", &self.target]).is_ok()
-    }
-}
-
-/// The user of its own comes from the administrator: making one is a decision about a number.
-fn prepare_for_the_machine(plan: &mut Plan) -> Result<(), ErrorBody> {
-    asked(&["id", "-u", USER]).map_err(|_| {
-        error::failed(format!("there is no user {USER} for the machine's regauthd to run as")).hint(format!(
-            "make one, with a number that is free here: sudo sysadminctl -addUser {USER} -UID 450 -roleAccount"
+/// Plans the daemon's folders. The administrator creates the user `_regauth`, because only they know a free user ID.
+fn plan_system_folders(plan: &mut ServicePlan) -> Result<(), ErrorBody> {
+    output_of(&["id", "-u", USER]).map_err(|_| {
+        error::failed(format!(
+            "the user {USER}, which the system's regauthd runs as, does not exist"
+        ))
+        .hint(format!(
+            "create it with a free user ID: sudo sysadminctl -addUser {USER} -UID 450 -roleAccount"
         ))
     })?;
     let run = Folders::of_the_system().run;
@@ -158,13 +155,13 @@ fn prepare_for_the_machine(plan: &mut Plan) -> Result<(), ErrorBody> {
         (run.join("bundle"), 0o755, USER),
     ] {
         let name = folder.display().to_string();
-        plan.steps.push(Step::Folder { folder, mode });
+        plan.steps.push(ServiceStep::Folder { folder, mode });
         plan.run(&["chown", owner, &name]);
     }
     Ok(())
 }
 
-fn in_xml(path: &Path) -> String {
+fn escape_xml(path: &Path) -> String {
     let text = path.display().to_string();
     text.replace('&', "&amp;").replace('<', "&lt;")
 }
@@ -179,19 +176,19 @@ const DAEMON: &str = include_str!("../../../packaging/launchd/daemon.plist");
 mod tests {
     use plist::{Dictionary, Value};
 
-    use super::super::MARK;
+    use super::super::state::OWNERSHIP_MARKER;
     use super::*;
 
-    fn parsed(scope: Scope) -> Dictionary {
-        let place = Place {
+    fn parse_property_list(installation: Installation) -> Dictionary {
+        let job = Job {
             file: PathBuf::new(),
             domain: String::new(),
             target: String::new(),
             run: PathBuf::from("/Users/a & b/run"),
             logs: PathBuf::from("/Users/a & b/Library/Logs"),
         };
-        let text = place.filled_in(scope, Path::new("/opt/bin/regauthd"));
-        assert!(text.contains(MARK), "uninstall would not know it for ours");
+        let text = job.property_list(installation, Path::new("/opt/bin/regauthd"));
+        assert!(text.contains(OWNERSHIP_MARKER), "uninstall would not remove it");
         assert!(!text.contains('@'), "{text}");
         Value::from_reader_xml(text.as_bytes())
             .unwrap()
@@ -205,8 +202,8 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_has_its_sockets_and_its_users_places() {
-        let agent = parsed(Scope::User);
+    fn agent_has_its_sockets_and_the_users_folders() {
+        let agent = parse_property_list(Installation::User);
         assert_eq!(agent.get("Label").unwrap().as_string(), Some(LABEL));
         assert_eq!(
             agent.get("ProgramArguments").unwrap().as_array().unwrap(),
@@ -226,8 +223,8 @@ mod tests {
     }
 
     #[test]
-    fn the_machines_daemon_has_a_user_of_its_own_and_roots_socket() {
-        let daemon = parsed(Scope::System);
+    fn system_daemon_runs_as_its_own_user_with_a_private_socket() {
+        let daemon = parse_property_list(Installation::System);
         assert_eq!(daemon.get("UserName").unwrap().as_string(), Some(USER));
         let control = socket(&daemon, "Control");
         assert_eq!(control.get("SockPathMode").unwrap().as_signed_integer(), Some(0o600));

@@ -1,250 +1,195 @@
-//! Steps, thought out before the first is done, and how each is done.
+//! Plan of an installation: all steps are computed before the first one changes anything. `--dry-run` prints the plan.
 
 use std::fs::{DirBuilder, Permissions, set_permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
 
 use regauth_shared::ErrorBody;
 use serde::Serialize;
 
-use super::{MARK, Scope};
+use super::command;
+use super::state::{Installation, OWNERSHIP_MARKER};
 use crate::error;
-use crate::setup::Document;
+use crate::text_file::TextFile;
 
 /// One change to the machine.
 #[derive(Debug, Serialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
-pub(crate) enum Step {
-    /// Makes a file, or brings it up to date.
+pub(crate) enum ServiceStep {
+    /// Writes a file.
     Write {
-        /// Which.
+        /// Path of the file.
         file: PathBuf,
-        /// What it is to say.
+        /// New contents.
         #[serde(skip)]
         text: String,
     },
     /// Removes a file.
     Remove {
-        /// Which.
+        /// Path of the file.
         file: PathBuf,
-        /// What goes with it when it is empty then, the outermost last.
+        /// Folders to remove with it if they are empty by then, the outermost last.
         #[serde(skip)]
         folders: Vec<PathBuf>,
     },
-    /// Makes a folder.
+    /// Creates a folder.
     Folder {
-        /// Which.
+        /// Path of the folder.
         folder: PathBuf,
-        /// Who may enter it.
+        /// Permission bits.
         mode: u32,
     },
     /// Runs a command.
     Run {
-        /// Its words.
+        /// Program and arguments.
         command: Vec<String>,
     },
-    /// Runs two, the second with what the first says: a secret that nobody else is to see.
+    /// Runs two commands, the second with the stdout of the first, which is a secret.
     Pipe {
-        /// The first.
+        /// Program and arguments of the producer.
         from: Vec<String>,
-        /// The second.
+        /// Program and arguments of the consumer.
         to: Vec<String>,
     },
 }
 
-/// What is going to be done.
+/// Steps that install or uninstall the service.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct ServicePlan {
     pub(super) manager: &'static str,
-    pub(super) scope: Scope,
-    pub(super) steps: Vec<Step>,
+    pub(super) installation: Installation,
+    pub(super) steps: Vec<ServiceStep>,
     pub(super) notes: Vec<String>,
 }
 
-/// What was done, or would be.
+/// Report on a plan that was carried out, or would be.
 #[derive(Debug, Serialize)]
-pub(crate) struct Outcome {
+pub(crate) struct ServiceOutcome {
     /// `systemd` or `launchd`.
     pub(crate) manager: &'static str,
-    /// For whom.
-    pub(crate) scope: Scope,
-    /// The steps, in order.
-    pub(crate) steps: Vec<Step>,
-    /// What a person should know.
+    /// Installation that the plan changes.
+    #[serde(rename = "scope")]
+    pub(crate) installation: Installation,
+    /// Steps, in order.
+    pub(crate) steps: Vec<ServiceStep>,
+    /// Advice for the user.
     pub(crate) notes: Vec<String>,
 }
 
-impl Plan {
-    pub(super) fn new(manager: &'static str, scope: Scope) -> Self {
+impl ServicePlan {
+    pub(super) fn new(manager: &'static str, installation: Installation) -> Self {
         Self {
             manager,
-            scope,
+            installation,
             steps: Vec::new(),
             notes: Vec::new(),
         }
     }
 
-    /// Writes the file, unless it says so already; whether it does not.
+    /// Adds a step that writes the file. Returns false, and adds none, if the file is up to date.
     ///
     /// # Errors
-    /// There is one of that name that is not ours.
-    pub(super) fn write(&mut self, file: PathBuf, mut text: String) -> Result<bool, ErrorBody> {
-        let document = Document::read(&file)?;
-        let made = match &document.text {
-            Some(present) => folders_made_for(present),
-            None => document.missing_folders(),
+    /// A file of that name exists and is not regauthctl's.
+    pub(super) fn write(&mut self, path: PathBuf, mut text: String) -> Result<bool, ErrorBody> {
+        let file = TextFile::read(&path)?;
+        let created_folders = match &file.text {
+            Some(present) => recorded_folders(present),
+            None => file.missing_folders(),
         };
-        let (open, close) = if text.starts_with('<') {
-            ("<!-- ", " -->")
-        } else {
-            ("# ", "")
-        };
-        let line = |folder: &PathBuf| format!("{open}{MADE}{}{close}\n", folder.display());
-        text += &made.iter().map(line).collect::<String>();
-        if document.text.as_ref() == Some(&text) {
+        text += &folder_comments(&created_folders, text.starts_with('<'));
+        if file.text.as_ref() == Some(&text) {
             return Ok(false);
         }
-        if document.text.is_some_and(|present| !present.contains(MARK)) {
-            return Err(
-                error::refused(format!("{} is not of regauthctl's making", file.display()))
-                    .hint("move it away, or keep the service that it is"),
-            );
+        if file.text.is_some_and(|present| !present.contains(OWNERSHIP_MARKER)) {
+            let message = format!("{} exists, and regauthctl did not write it", path.display());
+            return Err(error::refused(message).hint("move the file away and try again, or keep that service"));
         }
-        self.steps.push(Step::Write { file, text });
+        self.steps.push(ServiceStep::Write { file: path, text });
         Ok(true)
     }
 
-    /// Removes the file, if it is ours, with the folders that were made for it; whether it is.
+    /// Adds a step that removes the file and the folders created for it. Returns false, and adds none, if there is no
+    /// file or it is not regauthctl's.
     ///
     /// # Errors
-    /// It cannot be read.
-    pub(super) fn remove(&mut self, file: PathBuf) -> Result<bool, ErrorBody> {
-        let ours = Document::read(&file)?.text.filter(|text| text.contains(MARK));
-        let folders = ours.as_deref().map(folders_made_for);
-        let is_ours = folders.is_some();
-        self.steps.extend(folders.map(|folders| Step::Remove { file, folders }));
-        Ok(is_ours)
+    /// The file cannot be read.
+    pub(super) fn remove(&mut self, path: PathBuf) -> Result<bool, ErrorBody> {
+        let file = TextFile::read(&path)?;
+        let Some(text) = file.text.filter(|text| text.contains(OWNERSHIP_MARKER)) else {
+            return Ok(false);
+        };
+        let folders = recorded_folders(&text);
+        self.steps.push(ServiceStep::Remove { file: path, folders });
+        Ok(true)
     }
 
     pub(super) fn run(&mut self, command: &[&str]) {
-        self.steps.push(Step::Run {
-            command: owned(command),
+        self.steps.push(ServiceStep::Run {
+            command: command::to_words(command),
         });
     }
 
-    /// What would be done.
-    pub(crate) fn outcome(self) -> Outcome {
-        Outcome {
+    /// Reports the plan without carrying it out.
+    pub(crate) fn outcome(self) -> ServiceOutcome {
+        ServiceOutcome {
             manager: self.manager,
-            scope: self.scope,
+            installation: self.installation,
             steps: self.steps,
             notes: self.notes,
         }
     }
 
-    /// Does it, up to the first step that fails. All steps can be done again.
+    /// Carries out the steps up to the first failure. Every step can be repeated.
     ///
     /// # Errors
-    /// What the file system or the command says.
-    pub(crate) fn carry_out(self) -> Result<Outcome, ErrorBody> {
+    /// A step failed.
+    pub(crate) fn carry_out(self) -> Result<ServiceOutcome, ErrorBody> {
+        let hint = || {
+            format!(
+                "fix that and try again, or undo the steps so far: regauthctl service uninstall{}",
+                self.installation.option()
+            )
+        };
         for step in &self.steps {
-            step.take().map_err(|error| error.hint(half_way(self.scope)))?;
+            step.carry_out().map_err(|error| error.hint(hint()))?;
         }
         Ok(self.outcome())
     }
 }
 
-impl Step {
-    fn take(&self) -> Result<(), ErrorBody> {
+impl ServiceStep {
+    fn carry_out(&self) -> Result<(), ErrorBody> {
         match self {
-            Self::Write { file, text } => Document::read(file)?.replace(Some(text)),
-            Self::Remove { file, folders } => Document::read(file)?.removing(folders.clone()).replace(None),
-            Self::Folder { folder, mode } => {
-                make(folder, *mode).map_err(error::io(format!("cannot make {}", folder.display())))
-            }
-            Self::Run { command } => finished(command, command_of(command).output()),
-            Self::Pipe { from, to } => piped(from, to),
+            Self::Write { file, text } => TextFile::read(file)?.replace(Some(text)),
+            Self::Remove { file, folders } => TextFile::read(file)?.removing_folders(folders.clone()).replace(None),
+            Self::Folder { folder, mode } => create_folder(folder, *mode)
+                .map_err(error::io(format!("cannot create the folder {}", folder.display()))),
+            Self::Run { command } => command::run(command),
+            Self::Pipe { from, to } => command::pipe(from, to),
         }
     }
 }
 
-/// What a file of ours says of the folders that it lies in, the outermost last.
-fn folders_made_for(text: &str) -> Vec<PathBuf> {
-    let folder = |line: &str| Some(line.split_once(MADE)?.1.trim_end_matches(" -->").into());
+/// Comments that record the folders created for a file, so that removing the file removes them.
+fn folder_comments(folders: &[PathBuf], is_xml: bool) -> String {
+    let (open, close) = if is_xml { ("<!-- ", " -->") } else { ("# ", "") };
+    let comment = |folder: &PathBuf| format!("{open}{CREATED_FOLDER}{}{close}\n", folder.display());
+    folders.iter().map(comment).collect()
+}
+
+/// Folders in the comments of a file, the outermost last.
+fn recorded_folders(text: &str) -> Vec<PathBuf> {
+    let folder = |line: &str| Some(line.split_once(CREATED_FOLDER)?.1.trim_end_matches(" -->").into());
     text.lines().filter_map(folder).collect()
 }
 
-fn make(folder: &Path, mode: u32) -> io::Result<()> {
+fn create_folder(folder: &Path, mode: u32) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(mode).create(folder)?;
     set_permissions(folder, Permissions::from_mode(mode))
 }
 
-fn piped(from: &[String], to: &[String]) -> Result<(), ErrorBody> {
-    let first = command_of(from).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn();
-    let mut first = first.map_err(|error| not_started(from, &error))?;
-    let pipe = first.stdout.take().map_or_else(Stdio::null, Stdio::from);
-    let second = command_of(to).stdin(pipe).output();
-    let ended = first.wait().map_err(|error| not_started(from, &error))?;
-    finished(to, second)?;
-    if ended.success() {
-        return Ok(());
-    }
-    Err(error::failed(format!("`{}` failed: {ended}", from.join(" "))))
-}
-
-/// What a command that is asked something says.
-///
-/// # Errors
-/// There is no such command, or it fails; its own words then.
-pub(super) fn asked(command: &[&str]) -> Result<String, ErrorBody> {
-    let command = owned(command);
-    let output = command_of(&command).output();
-    let said = output
-        .as_ref()
-        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-    let said = said.unwrap_or_default();
-    finished(&command, output).map(|()| said)
-}
-
-fn finished(command: &[String], output: io::Result<Output>) -> Result<(), ErrorBody> {
-    let output = output.map_err(|error| not_started(command, &error))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let why = match said.trim() {
-        "" => output.status.to_string(),
-        said => said.to_owned(),
-    };
-    Err(error::failed(format!("`{}` failed: {why}", command.join(" "))))
-}
-
-fn not_started(command: &[String], error: &io::Error) -> ErrorBody {
-    let program = command.first().map_or("", String::as_str);
-    error::failed(format!("cannot run {program}: {error}"))
-}
-
-fn command_of(words: &[String]) -> Command {
-    let mut words = words.iter();
-    let mut command = Command::new(words.next().map_or("", String::as_str));
-    command.args(words).stdin(Stdio::null());
-    command
-}
-
-pub(super) fn owned(words: &[&str]) -> Vec<String> {
-    words.iter().map(ToString::to_string).collect()
-}
-
-fn half_way(scope: Scope) -> String {
-    format!(
-        "mend that and do it again, or take back what was done: regauthctl service uninstall{}",
-        scope.option()
-    )
-}
-
-const MADE: &str = "Made for this file: ";
+const CREATED_FOLDER: &str = "Made for this file: ";
 
 #[cfg(test)]
 mod tests {
@@ -253,26 +198,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_removed_with_its_folders_and_what_is_not_ours_stays() {
+    fn removes_only_its_own_files_and_the_folders_created_for_them() {
         let stage = tempfile::tempdir().unwrap();
         let file = stage.path().join("a/b/unit");
-        let text = || format!("# {MARK}\n");
-        let plan = |change: &dyn Fn(&mut Plan) -> Result<bool, ErrorBody>| {
-            let mut plan = Plan::new("systemd", Scope::User);
+        let text = || format!("# {OWNERSHIP_MARKER}\n");
+        let plan = |change: &dyn Fn(&mut ServicePlan) -> Result<bool, ErrorBody>| {
+            let mut plan = ServicePlan::new("systemd", Installation::User);
             let changed = change(&mut plan)?;
             plan.carry_out().map(|_| changed)
         };
-        let write = |plan: &mut Plan| plan.write(file.clone(), text());
-        let remove = |plan: &mut Plan| plan.remove(file.clone());
+        let write = |plan: &mut ServicePlan| plan.write(file.clone(), text());
+        let remove = |plan: &mut ServicePlan| plan.remove(file.clone());
         assert!(plan(&write).unwrap());
-        assert!(!plan(&write).unwrap(), "written twice");
+        assert!(!plan(&write).unwrap(), "the file was written twice");
         assert!(plan(&remove).unwrap());
         assert_eq!(fs::read_dir(stage.path()).unwrap().count(), 0);
 
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         assert!(plan(&write).unwrap());
         assert!(plan(&remove).unwrap());
-        assert!(file.parent().unwrap().is_dir(), "it was there before");
+        assert!(file.parent().unwrap().is_dir(), "the folder existed before the file");
 
         fs::write(&file, "[Unit]\n").unwrap();
         assert!(plan(&write).is_err());

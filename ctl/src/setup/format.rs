@@ -1,113 +1,57 @@
-//! Settings in the text of a file: put in, and taken out again.
+//! File formats of clients' configuration: applies settings to a text, and reverts them.
 
 use regauth_shared::ErrorBody;
 use serde::{Deserialize, Serialize};
 
+use super::setting::{Applied, AppliedSetting, Reverted, Setting};
 use super::{git, ini, toml};
 
-/// How a file is written.
+/// Format of a configuration file. Stored in the setup record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Format {
-    /// Cargo's and uv's.
+    /// TOML, of cargo and uv.
     Toml,
-    /// Git's own, edited by git itself.
+    /// Git's configuration, which git itself edits.
     Git,
-    /// `[section]`, `key = value`: pip's.
+    /// INI with sections and `key = value`, of pip.
     Ini,
-    /// `key=value`: npm's.
+    /// `key=value` without sections, of npm.
     Npmrc,
-    /// A file of other things, with one line of ours.
+    /// Any text, to which setup adds one line.
     Line,
-    /// A file that is ours from first to last.
+    /// File that setup writes as a whole.
     Whole,
 }
 
-/// A setting that a file is to have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Setting {
-    /// The way to it: tables and key, a section and key, or nothing for a line.
-    pub(super) key: Vec<String>,
-    /// What it is to be.
-    pub(super) value: Value,
-}
-
-/// What a setting is to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Value {
-    /// This text.
-    Text(String),
-    /// This text, where there is a value already.
-    Instead(String),
-    /// True.
-    Yes,
-    /// These texts.
-    Texts(Vec<String>),
-    /// A list that ends in this text; these come first where there is no list.
-    Last(String, Vec<String>),
-}
-
-/// A setting that was put into a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Done {
-    /// The way to it.
-    pub(super) key: Vec<String>,
-    /// What it became, as it is written.
-    pub(super) ours: String,
-    /// What it was, as it was written.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) before: Option<String>,
-    /// What was added to a list, where that is all we did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) element: Option<String>,
-}
-
-/// A text with settings put in.
-#[derive(Debug)]
-pub(super) struct Set {
-    /// The text.
-    pub(super) text: String,
-    /// What was put in; settings that were there already are not among them.
-    pub(super) done: Vec<Done>,
-}
-
-/// A text with settings taken out.
-#[derive(Debug)]
-pub(super) struct Unset {
-    /// The text.
-    pub(super) text: String,
-    /// Settings that somebody has changed since, and that stay.
-    pub(super) kept: Vec<String>,
-}
-
 impl Format {
-    /// Puts settings in.
+    /// Applies settings to a text.
     ///
     /// # Errors
-    /// The text is not of this format; the program that edits it is missing.
-    pub(super) fn set(self, text: &str, settings: &[Setting]) -> Result<Set, ErrorBody> {
+    /// The text is not of this format, or the program that edits it is missing.
+    pub(super) fn apply(self, text: &str, settings: &[Setting]) -> Result<Applied, ErrorBody> {
         match self {
-            Self::Toml => toml::set(text, settings),
-            Self::Git => git::set(text, settings),
-            Self::Ini => Ok(ini::set(text, settings, ini::Separator::Either)),
-            Self::Npmrc => Ok(ini::set(text, settings, ini::Separator::Equals)),
-            Self::Line => Ok(with_line(text, settings)),
-            Self::Whole => Ok(whole(settings)),
+            Self::Toml => toml::apply(text, settings),
+            Self::Git => git::apply(text, settings),
+            Self::Ini => Ok(ini::apply(text, settings, ini::Separator::Either)),
+            Self::Npmrc => Ok(ini::apply(text, settings, ini::Separator::Equals)),
+            Self::Line => Ok(add_lines(text, settings)),
+            Self::Whole => Ok(whole_file(settings)),
         }
     }
 
-    /// Takes out what was put in, where it is still as it was put in.
+    /// Reverts applied settings whose value is still the written one.
     ///
     /// # Errors
-    /// As with [`Format::set`].
-    pub(super) fn unset(self, text: &str, done: &[Done]) -> Result<Unset, ErrorBody> {
+    /// As [`Format::apply`].
+    pub(super) fn revert(self, text: &str, applied: &[AppliedSetting]) -> Result<Reverted, ErrorBody> {
         match self {
-            Self::Toml => toml::unset(text, done),
-            Self::Git => git::unset(text, done),
-            Self::Ini => Ok(ini::unset(text, done, ini::Separator::Either)),
-            Self::Npmrc => Ok(ini::unset(text, done, ini::Separator::Equals)),
-            Self::Line => Ok(without_lines(text, done)),
-            Self::Whole => Ok(Unset {
+            Self::Toml => toml::revert(text, applied),
+            Self::Git => git::revert(text, applied),
+            Self::Ini => Ok(ini::revert(text, applied, ini::Separator::Either)),
+            Self::Npmrc => Ok(ini::revert(text, applied, ini::Separator::Equals)),
+            Self::Line => Ok(remove_lines(text, applied)),
+            Self::Whole => Ok(Reverted {
                 text: String::new(),
                 kept: Vec::new(),
             }),
@@ -115,56 +59,48 @@ impl Format {
     }
 }
 
-impl Value {
-    /// As text, for formats that know nothing else.
-    pub(super) fn text(&self) -> String {
-        match self {
-            Self::Text(text) | Self::Instead(text) | Self::Last(text, _) => text.clone(),
-            Self::Yes => "true".to_owned(),
-            Self::Texts(texts) => texts.join(" "),
-        }
-    }
-}
-
-fn with_line(text: &str, settings: &[Setting]) -> Set {
-    let mut set = Set {
+fn add_lines(text: &str, settings: &[Setting]) -> Applied {
+    let mut applied = Applied {
         text: text.to_owned(),
-        done: Vec::new(),
+        settings: Vec::new(),
     };
     for setting in settings {
         let line = setting.value.text();
-        if set.text.lines().any(|present| present == line) {
+        if applied.text.lines().any(|present| present == line) {
             continue;
         }
-        if !set.text.is_empty() && !set.text.ends_with('\n') {
-            set.text.push('\n');
+        if !applied.text.is_empty() && !applied.text.ends_with('\n') {
+            applied.text.push('\n');
         }
-        set.text.push_str(&format!("{line}\n"));
-        set.done.push(Done {
-            key: Vec::new(),
-            ours: line,
-            before: None,
-            element: None,
-        });
+        applied.text.push_str(&format!("{line}\n"));
+        applied.settings.push(without_key(line));
     }
-    set
+    applied
 }
 
-fn without_lines(text: &str, done: &[Done]) -> Unset {
-    let ours = |line: &&str| done.iter().any(|done| done.ours == line.trim_end_matches(['\n', '\r']));
-    Unset {
-        text: text.split_inclusive('\n').filter(|line| !ours(line)).collect(),
+fn remove_lines(text: &str, applied: &[AppliedSetting]) -> Reverted {
+    let is_written = |line: &str| {
+        let line = line.trim_end_matches(['\n', '\r']);
+        applied.iter().any(|setting| setting.written == line)
+    };
+    Reverted {
+        text: text.split_inclusive('\n').filter(|line| !is_written(line)).collect(),
         kept: Vec::new(),
     }
 }
 
-fn whole(settings: &[Setting]) -> Set {
-    let text: String = settings.iter().map(|setting| setting.value.text()).collect();
-    let done = Done {
+fn whole_file(settings: &[Setting]) -> Applied {
+    Applied {
+        text: settings.iter().map(|setting| setting.value.text()).collect(),
+        settings: vec![without_key("the whole file".to_owned())],
+    }
+}
+
+fn without_key(written: String) -> AppliedSetting {
+    AppliedSetting {
         key: Vec::new(),
-        ours: "the whole file".to_owned(),
+        written,
         before: None,
         element: None,
-    };
-    Set { text, done: vec![done] }
+    }
 }

@@ -1,82 +1,88 @@
-//! pip.conf and .npmrc, line by line: what is not ours stays as it is, byte for byte.
+//! `pip.conf` and `.npmrc`, edited line by line: all other lines stay byte for byte.
+//!
+//! Own code, because the INI crates lose comments, blank lines and pip's continuation lines.
 
-use super::format::{Done, Set, Setting, Unset, Value};
+use super::setting::{Applied, AppliedSetting, Reverted, Setting, SettingValue};
 
-/// What stands between a key and its value.
+/// Separator between a key and its value.
 #[derive(Clone, Copy)]
 pub(super) enum Separator {
-    /// `=` or `:`, as Python's configparser reads it; a value goes on in indented lines.
+    /// `=` or `:`, as in Python's configparser, where indented lines continue a value.
     Either,
-    /// `=` only: npm's keys have colons in them.
+    /// `=` only, because npm's keys contain colons.
     Equals,
 }
 
-/// Puts settings in; a key is `section`, `key`, or only `key` for a file without sections.
-pub(super) fn set(text: &str, settings: &[Setting], separator: Separator) -> Set {
-    let mut file = File::parse(text, separator);
-    let mut done = Vec::new();
+/// Applies settings. A key is section and key, or only a key in a file without sections.
+pub(super) fn apply(text: &str, settings: &[Setting], separator: Separator) -> Applied {
+    let mut file = IniFile::parse(text, separator);
+    let mut applied = Vec::new();
     for setting in settings {
-        let (section, key) = split(&setting.key);
-        let ours = setting.value.text();
-        let found = file.find(section, key);
-        let present = found.as_ref().map(|found| found.value.clone());
-        if present.as_ref() == Some(&ours) || (present.is_none() && matches!(setting.value, Value::Instead(_))) {
+        let (section, key) = split_key(&setting.key);
+        let written = setting.value.text();
+        let entry = file.find(section, key);
+        let present = entry.as_ref().map(|entry| entry.value.clone());
+        let is_unwanted = present.is_none() && matches!(setting.value, SettingValue::ReplaceOnly(_));
+        if present.as_ref() == Some(&written) || is_unwanted {
             continue;
         }
-        let before = found.as_ref().map(|found| file.lines_of(found));
-        match found {
-            Some(found) => file.replace(&found, &separator.line(key, &ours)),
-            None => file.add(section, &separator.line(key, &ours)),
+        let before = entry.as_ref().map(|entry| file.lines_of(entry));
+        let line = separator.line(key, &written);
+        match entry {
+            Some(entry) => file.replace(&entry, &line),
+            None => file.insert(section, &line),
         }
-        done.push(Done {
+        applied.push(AppliedSetting {
             key: setting.key.clone(),
-            ours,
+            written,
             before,
             element: None,
         });
     }
-    Set {
+    Applied {
         text: file.text(),
-        done,
+        settings: applied,
     }
 }
 
-/// Takes out what was put in.
-pub(super) fn unset(text: &str, done: &[Done], separator: Separator) -> Unset {
-    let mut file = File::parse(text, separator);
+/// Reverts settings.
+pub(super) fn revert(text: &str, applied: &[AppliedSetting], separator: Separator) -> Reverted {
+    let mut file = IniFile::parse(text, separator);
     let mut kept = Vec::new();
-    for done in done {
-        let (section, key) = split(&done.key);
+    for setting in applied {
+        let (section, key) = split_key(&setting.key);
         match file.find(section, key) {
-            Some(found) if found.value == done.ours => file.replace(&found, done.before.as_deref().unwrap_or_default()),
+            Some(entry) if entry.value == setting.written => {
+                file.replace(&entry, setting.before.as_deref().unwrap_or_default());
+            }
             Some(_) => kept.push(key.to_owned()),
             None => {}
         }
     }
-    Unset {
+    Reverted {
         text: file.text(),
         kept,
     }
 }
 
-struct File {
+struct IniFile {
     lines: Vec<String>,
-    ending: &'static str,
+    line_ending: &'static str,
     separator: Separator,
 }
 
-/// A setting that is there.
-struct Found {
-    first: usize,
-    lines: usize,
+/// Key with its value, and the lines that it takes.
+struct Entry {
+    first_line: usize,
+    line_count: usize,
     value: String,
 }
 
-impl File {
+impl IniFile {
     fn parse(text: &str, separator: Separator) -> Self {
         Self {
             lines: text.split_inclusive('\n').map(str::to_owned).collect(),
-            ending: if text.contains("\r\n") { "\r\n" } else { "\n" },
+            line_ending: if text.contains("\r\n") { "\r\n" } else { "\n" },
             separator,
         }
     }
@@ -85,61 +91,65 @@ impl File {
         self.lines.concat()
     }
 
-    fn find(&self, section: Option<&str>, key: &str) -> Option<Found> {
+    fn find(&self, section: Option<&str>, key: &str) -> Option<Entry> {
         let mut current = None;
-        let mut found: Option<Found> = None;
+        let mut found: Option<Entry> = None;
         for (number, line) in self.lines.iter().enumerate() {
             let trimmed = line.trim();
             if let Some(name) = trimmed.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
                 current = Some(name.trim().to_owned());
-            } else if current.as_deref() == section && !self.goes_on(line) {
+            } else if current.as_deref() == section && !self.is_continuation(line) {
                 let value = self.separator.value(trimmed, key);
-                // The last one counts, in pip and in npm.
-                found = value.map(|value| self.whole(number, value)).or(found);
+                // Both pip and npm use the last entry.
+                found = value.map(|value| self.with_continuations(number, value)).or(found);
             }
         }
         found
     }
 
-    /// A value and the lines in which it goes on.
-    fn whole(&self, first: usize, value: &str) -> Found {
-        let rest = self.lines.iter().skip(first + 1);
-        let more: Vec<&str> = rest
-            .take_while(|line| self.goes_on(line))
+    fn with_continuations(&self, first_line: usize, value: &str) -> Entry {
+        let rest = self.lines.iter().skip(first_line + 1);
+        let continuations: Vec<&str> = rest
+            .take_while(|line| self.is_continuation(line))
             .map(|line| line.trim())
             .collect();
-        Found {
-            first,
-            lines: 1 + more.len(),
-            value: std::iter::once(value).chain(more).collect::<Vec<_>>().join("\n"),
+        Entry {
+            first_line,
+            line_count: 1 + continuations.len(),
+            value: std::iter::once(value)
+                .chain(continuations)
+                .collect::<Vec<_>>()
+                .join("\n"),
         }
     }
 
-    fn goes_on(&self, line: &str) -> bool {
+    fn is_continuation(&self, line: &str) -> bool {
         matches!(self.separator, Separator::Either) && line.starts_with([' ', '\t']) && !line.trim().is_empty()
     }
 
-    fn lines_of(&self, found: &Found) -> String {
-        let lines = self.lines.get(found.first..found.first + found.lines);
+    fn lines_of(&self, entry: &Entry) -> String {
+        let lines = self.lines.get(entry.first_line..entry.first_line + entry.line_count);
         lines.unwrap_or_default().concat()
     }
 
-    fn replace(&mut self, found: &Found, by: &str) {
-        let new = (!by.is_empty()).then(|| self.ended(by));
-        self.lines.splice(found.first..found.first + found.lines, new);
+    /// Replaces the lines of an entry; an empty replacement removes them.
+    fn replace(&mut self, entry: &Entry, by: &str) {
+        let new = (!by.is_empty()).then(|| self.with_line_ending(by));
+        let lines = entry.first_line..entry.first_line + entry.line_count;
+        self.lines.splice(lines, new);
     }
 
-    /// At the end of its section, before the blank lines there; the section is made where it is missing.
-    fn add(&mut self, section: Option<&str>, line: &str) {
+    /// Inserts a line at the end of its section, before trailing blank lines. Creates a missing section.
+    fn insert(&mut self, section: Option<&str>, line: &str) {
         if let Some(last) = self.lines.last_mut()
             && !last.ends_with('\n')
         {
-            last.push_str(self.ending);
+            last.push_str(self.line_ending);
         }
-        let (start, end) = match self.section(section) {
+        let (start, end) = match self.section_lines(section) {
             Some(range) => range,
             None => {
-                let header = self.ended(&format!("[{}]", section.unwrap_or_default()));
+                let header = self.with_line_ending(&format!("[{}]", section.unwrap_or_default()));
                 self.lines.push(header);
                 (self.lines.len(), self.lines.len())
             }
@@ -149,12 +159,12 @@ impl File {
             .iter()
             .rposition(|line| !line.trim().is_empty())
             .map_or(0, |at| at + 1);
-        let line = self.ended(line);
+        let line = self.with_line_ending(line);
         self.lines.insert(start + used, line);
     }
 
-    /// From the line after its header to the line of the next header.
-    fn section(&self, section: Option<&str>) -> Option<(usize, usize)> {
+    /// Range of lines from the one after the section's header to the next header.
+    fn section_lines(&self, section: Option<&str>) -> Option<(usize, usize)> {
         let is_header = |line: &String| line.trim().starts_with('[');
         let start = match section {
             None => 0,
@@ -165,11 +175,11 @@ impl File {
         Some((start, start + length))
     }
 
-    fn ended(&self, line: &str) -> String {
+    fn with_line_ending(&self, line: &str) -> String {
         if line.ends_with('\n') {
             line.to_owned()
         } else {
-            format!("{line}{}", self.ending)
+            format!("{line}{}", self.line_ending)
         }
     }
 }
@@ -182,7 +192,7 @@ impl Separator {
         }
     }
 
-    /// The value, when the line sets this key. pip takes `_` for `-`.
+    /// Value of the line, if the line sets this key. pip reads `_` as `-`.
     fn value<'a>(self, line: &'a str, key: &str) -> Option<&'a str> {
         if line.starts_with(['#', ';']) {
             return None;
@@ -192,15 +202,15 @@ impl Separator {
             Self::Equals => line.split_once('=')?,
         };
         let name = name.trim();
-        let same = match self {
+        let matches = match self {
             Self::Either => name.to_lowercase().replace('_', "-") == key,
             Self::Equals => name == key,
         };
-        same.then(|| value.trim())
+        matches.then(|| value.trim())
     }
 }
 
-fn split(key: &[String]) -> (Option<&str>, &str) {
+fn split_key(key: &[String]) -> (Option<&str>, &str) {
     match key {
         [section, key] => (Some(section), key),
         _ => (None, key.first().map_or("", String::as_str)),
@@ -214,12 +224,12 @@ mod tests {
     fn setting(key: &[&str], value: &str) -> Setting {
         Setting {
             key: key.iter().map(ToString::to_string).collect(),
-            value: Value::Text(value.to_owned()),
+            value: SettingValue::Text(value.to_owned()),
         }
     }
 
     #[test]
-    fn a_setting_goes_to_its_section_and_leaves_again() {
+    fn applies_to_the_right_section_and_reverts() {
         let settings = [
             setting(&["global", "proxy"], "http://p"),
             setting(&["global", "cert"], "/b"),
@@ -239,30 +249,34 @@ mod tests {
                 "[global]\nextra-index-url =\n  https://a\n  https://b\nproxy = http://p\ncert = /b\n",
             ),
         ] {
-            let first = set(before, &settings, Separator::Either);
+            let first = apply(before, &settings, Separator::Either);
             assert_eq!(first.text, after);
-            let again = set(&first.text, &settings, Separator::Either);
-            assert!(again.done.is_empty() && again.text == after, "{again:?}");
+            let again = apply(&first.text, &settings, Separator::Either);
+            assert!(again.settings.is_empty() && again.text == after, "{again:?}");
             let edited = format!("{after}# an edit\n");
-            let back = unset(&edited, &first.done, Separator::Either).text;
+            let back = revert(&edited, &first.settings, Separator::Either).text;
             assert!(!back.contains("http://p") && back.ends_with("# an edit\n"), "{back}");
             assert_eq!(back.contains("http://corp"), before.contains("http://corp"));
         }
     }
 
     #[test]
-    fn npm_keys_have_colons_and_an_edited_value_stays() {
+    fn accepts_colons_in_npm_keys_and_keeps_an_edited_value() {
         let settings = [
             setting(&["//npm.corp.example/:_authToken"], "x"),
             setting(&["cafile"], "/b"),
         ];
-        let set = set("registry=https://npm.corp.example/\n", &settings, Separator::Equals);
+        let applied = apply("registry=https://npm.corp.example/\n", &settings, Separator::Equals);
         assert_eq!(
-            set.text,
+            applied.text,
             "registry=https://npm.corp.example/\n//npm.corp.example/:_authToken=x\ncafile=/b\n"
         );
-        let unset = unset(&set.text.replace("/b", "/mine"), &set.done, Separator::Equals);
-        assert_eq!(unset.text, "registry=https://npm.corp.example/\ncafile=/mine\n");
-        assert_eq!(unset.kept, ["cafile"]);
+        let reverted = revert(
+            &applied.text.replace("/b", "/mine"),
+            &applied.settings,
+            Separator::Equals,
+        );
+        assert_eq!(reverted.text, "registry=https://npm.corp.example/\ncafile=/mine\n");
+        assert_eq!(reverted.kept, ["cafile"]);
     }
 }

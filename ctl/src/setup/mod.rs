@@ -1,220 +1,231 @@
-//! Makes clients use the proxy, and undoes it exactly.
+//! Configures tools to use the proxy, and undoes that exactly.
 //!
-//! A `tool` (cargo, git, …) says from the [`facts`](crate::facts) which settings it wants in which files. A `format` puts
-//! settings into the text of a file and takes them out again, comments and order kept. The `record` remembers, for each
-//! file, the way back: the lines that were replaced, never a copy of the file, which may hold a person's secrets.
-//! `document` reads and replaces files.
+//! A [`Tool`] computes the settings that its files need; [`SetupTarget`] knows the paths of these files. A `format`
+//! applies settings to a text and reverts them, with comments and order kept. The `record` stores the undo hunks of
+//! each file: the replaced lines, never a copy of the whole file, which may hold secrets.
 //!
-//! Applying always starts from the text as it was before us, so doing it again changes nothing, and doing it after a
-//! registry came or went leaves only what is right now.
+//! Setup always starts from the text without its own changes. So a second setup changes nothing, and a setup after a
+//! registry was removed leaves no setting of it behind.
 
-mod document;
+mod tool;
+
+mod target;
+
 mod format;
-mod patch;
-mod toml;
+mod setting;
 
 mod git;
 mod ini;
+mod toml;
 
 mod record;
-mod tool;
-
-use std::path::Path;
 
 use regauth_shared::ErrorBody;
 use regauth_shared::paths::Folders;
 use serde::Serialize;
 
 use crate::client::Client;
-use crate::error;
-use crate::facts::Facts;
-pub(crate) use document::Document;
-pub(crate) use patch::{Hunk, apply, fingerprint, hunks};
-pub(crate) use record::Place;
-use record::{FileRecord, Record};
-pub(crate) use tool::{Tool, home, uv_file, variable, xdg_config};
+use crate::daemon_info::DaemonInfo;
+use crate::text_file::TextFile;
+use crate::{diff, error};
+use record::{FileRecord, SetupRecord};
+pub(crate) use target::SetupTarget;
+pub(crate) use tool::Tool;
+use tool::{CONFIG_ROLE, FileSettings};
 
-/// What was done, or would be.
+/// Report on a setup that was carried out, or would be.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) struct Outcome {
-    /// Which client.
-    pub(crate) client: &'static str,
-    /// The files that were changed, or would be.
-    pub(crate) files: Vec<Changed>,
-    /// What a person should know.
+pub(crate) struct SetupOutcome {
+    /// Name of the tool.
+    #[serde(rename = "client")]
+    pub(crate) tool: &'static str,
+    /// Changed files.
+    pub(crate) files: Vec<FileDiff>,
+    /// Advice for the user.
     pub(crate) notes: Vec<String>,
 }
 
-/// A file that was changed, or would be.
+/// Change of one file.
 #[derive(Debug, Serialize)]
-pub(crate) struct Changed {
-    /// Which file.
+pub(crate) struct FileDiff {
+    /// Path of the file.
     pub(crate) file: String,
-    /// What changed, as a unified diff.
+    /// Unified diff.
     pub(crate) diff: String,
 }
 
-/// A change that has been thought out and not made.
-pub(crate) struct Plan {
+/// Changes to a tool's files, computed before the first file is written.
+pub(crate) struct SetupPlan {
     tool: Tool,
-    record: Record,
-    files: Vec<(Document, Option<String>)>,
+    record: SetupRecord,
+    files: Vec<(TextFile, Option<String>)>,
     notes: Vec<String>,
 }
 
-impl Plan {
-    /// What sets this client up, from the text as it was before us.
+impl SetupPlan {
+    /// Plans to set a tool up.
     ///
     /// # Errors
-    /// A file that cannot be read or understood; a program that is missing.
-    pub(crate) fn to_set_up(tool: Tool, place: &Place, facts: &Facts, folders: &Folders) -> Result<Self, ErrorBody> {
-        let before = Record::read(folders, tool, place)?;
-        let wanted = tool.wants(place, facts, &before)?;
-        let mut plan = Self::empty(tool, place);
+    /// A file cannot be read or parsed, or a program is missing.
+    pub(crate) fn set_up(
+        tool: Tool,
+        target: &SetupTarget,
+        info: &DaemonInfo,
+        folders: &Folders,
+    ) -> Result<Self, ErrorBody> {
+        let before = SetupRecord::read(folders, tool, target)?;
+        let wanted = tool.settings(target, info, before.path_of(CONFIG_ROLE))?;
+        let mut plan = Self::empty(tool, target);
         plan.notes = wanted.notes;
-        for file in wanted.files {
-            let document = Document::read(&file.path)?;
-            let known = before.file(&file.path);
-            if let Some(known) = known
-                && known.is_still_right(&document, &file)?
-            {
-                let text = document.text.clone();
-                plan.record.files.push(known.clone());
-                plan.files.push((document, text));
-                continue;
-            }
-            let base = match known {
-                // What is taken out here is put in again at once.
-                Some(known) => known.base(&document, &mut Vec::new())?,
-                None => document.text.clone(),
-            };
-            let set = file.format.set(base.as_deref().unwrap_or_default(), &file.settings)?;
-            let after = if set.done.is_empty() {
-                base.clone()
-            } else {
-                Some(set.text)
-            };
-            let made = known.map_or_else(|| document.missing_folders(), |known| known.folders.clone());
-            plan.record.files.push(FileRecord::new(
-                &file,
-                base.as_deref(),
-                after.as_deref(),
-                set.done,
-                made,
-            ));
-            plan.files.push((document, after));
+        for wanted in wanted.files {
+            plan.set_up_file(&wanted, before.file(&wanted.path))?;
         }
-        plan.take_back(before.files_not_in(&plan.record))?;
+        plan.revert_files(before.files_not_in(&plan.record))?;
         Ok(plan)
     }
 
-    /// What brings back the files as they were before us.
+    /// Plans to undo a setup.
     ///
     /// # Errors
-    /// A file that cannot be read or understood.
-    pub(crate) fn to_undo(tool: Tool, place: &Place, folders: &Folders) -> Result<Self, ErrorBody> {
-        let before = Record::read(folders, tool, place)?;
-        let mut plan = Self::empty(tool, place);
+    /// A file cannot be read or parsed.
+    pub(crate) fn undo(tool: Tool, target: &SetupTarget, folders: &Folders) -> Result<Self, ErrorBody> {
+        let before = SetupRecord::read(folders, tool, target)?;
+        let mut plan = Self::empty(tool, target);
         if before.files.is_empty() {
             plan.notes.push(format!("{} is not set up", tool.name()));
         }
-        plan.take_back(before.files.iter().collect())?;
+        plan.revert_files(before.files.iter().collect())?;
         Ok(plan)
     }
 
-    fn empty(tool: Tool, place: &Place) -> Self {
+    fn empty(tool: Tool, target: &SetupTarget) -> Self {
         Self {
             tool,
-            record: Record::new(tool, place),
+            record: SetupRecord::new(tool, target),
             files: Vec::new(),
             notes: Vec::new(),
         }
     }
 
-    fn take_back(&mut self, files: Vec<&FileRecord>) -> Result<(), ErrorBody> {
-        for known in files {
-            let document = Document::read(Path::new(&known.path))?;
-            let base = known.base(&document, &mut self.notes)?;
-            let made = if base.is_none() {
-                known.folders.clone()
+    fn set_up_file(&mut self, wanted: &FileSettings, record: Option<&FileRecord>) -> Result<(), ErrorBody> {
+        let file = TextFile::read(&wanted.path)?;
+        if let Some(record) = record
+            && record.is_up_to_date(&file, wanted)?
+        {
+            let text = file.text.clone();
+            self.record.files.push(record.clone());
+            self.files.push((file, text));
+            return Ok(());
+        }
+        let before = match record {
+            // The notes on reverted settings do not matter: the settings are applied again at once.
+            Some(record) => record.revert(&file, &mut Vec::new())?,
+            None => file.text.clone(),
+        };
+        let applied = wanted
+            .format
+            .apply(before.as_deref().unwrap_or_default(), &wanted.settings)?;
+        let after = if applied.settings.is_empty() {
+            before.clone()
+        } else {
+            Some(applied.text)
+        };
+        let created_folders = record.map_or_else(|| file.missing_folders(), |record| record.created_folders.clone());
+        self.record.files.push(FileRecord::new(
+            wanted,
+            before.as_deref(),
+            after.as_deref(),
+            applied.settings,
+            created_folders,
+        ));
+        self.files.push((file, after));
+        Ok(())
+    }
+
+    fn revert_files(&mut self, records: Vec<&FileRecord>) -> Result<(), ErrorBody> {
+        for record in records {
+            let file = TextFile::read(&record.path)?;
+            let before = record.revert(&file, &mut self.notes)?;
+            let folders_to_remove = if before.is_none() {
+                record.created_folders.clone()
             } else {
                 Vec::new()
             };
-            self.files.push((document.removing(made), base));
+            self.files.push((file.removing_folders(folders_to_remove), before));
         }
         Ok(())
     }
 
-    /// What would change.
-    pub(crate) fn outcome(&self) -> Outcome {
-        let changed = self.files.iter().filter(|(document, after)| document.text != *after);
-        let files = changed.map(|(document, after)| Changed {
-            file: document.path.display().to_string(),
-            diff: patch::unified(&document.path, document.text.as_deref(), after.as_deref()),
+    /// Reports the plan without carrying it out.
+    pub(crate) fn outcome(&self) -> SetupOutcome {
+        let changed = self.files.iter().filter(|(file, after)| file.text != *after);
+        let files = changed.map(|(file, after)| FileDiff {
+            file: file.path.display().to_string(),
+            diff: diff::unified(&file.path, file.text.as_deref(), after.as_deref()),
         });
-        Outcome {
-            client: self.tool.name(),
+        SetupOutcome {
+            tool: self.tool.name(),
             files: files.collect(),
             notes: self.notes.clone(),
         }
     }
 
-    /// Makes the change. The way back is written first: a kill in between leaves a record of settings that are not
-    /// there, which undoing passes over.
+    /// Writes the record and then the files. A kill in between leaves a record of settings that no file has, and an
+    /// undo skips them.
     ///
     /// # Errors
-    /// A file that cannot be written.
-    pub(crate) fn carry_out(self, folders: &Folders) -> Result<Outcome, ErrorBody> {
+    /// A file cannot be written.
+    pub(crate) fn carry_out(self, folders: &Folders) -> Result<SetupOutcome, ErrorBody> {
         let outcome = self.outcome();
-        let keeps = !self.record.files.is_empty();
-        if keeps {
+        let has_files = !self.record.files.is_empty();
+        if has_files {
             self.record.write(folders)?;
         }
-        for (document, after) in &self.files {
-            document.replace(after.as_deref())?;
+        for (file, after) in &self.files {
+            file.replace(after.as_deref())?;
         }
-        if !keeps {
+        if !has_files {
             self.record.delete(folders)?;
         }
         Ok(outcome)
     }
 }
 
-/// Brings every client that is set up in line with the registries that there are now; one line for each that changed.
-/// A client that cannot be brought in line is a line too: what was asked for has been done all the same.
+/// Updates every tool that is set up to the daemon's current registries, and returns one line for each changed file.
+/// A failure becomes a line too, because the command that changed the registries has succeeded.
 pub(crate) fn refresh(folders: &Folders, client: &Client) -> String {
-    let records = Record::all(folders);
+    let records = SetupRecord::all(folders);
     if records.is_empty() {
         return String::new();
     }
-    let facts = match Facts::gather(client, folders) {
-        Ok(facts) => facts,
-        Err(error) => return trouble("the clients that are set up", &error),
+    let info = match DaemonInfo::fetch(client, folders) {
+        Ok(info) => info,
+        Err(error) => return refresh_failure("the tools that are set up", &error),
     };
     records
         .iter()
-        .map(|record| match refreshed(record, &facts, folders) {
-            Ok(outcome) => said(&outcome),
-            Err(error) => trouble(record.tool.name(), &error),
+        .map(|record| match refresh_one(record, &info, folders) {
+            Ok(outcome) => refresh_report(&outcome),
+            Err(error) => refresh_failure(record.tool.name(), &error),
         })
         .collect()
 }
 
-/// Whether a client of this name is set up for this person everywhere.
-pub(crate) fn is_set_up(client: &str, folders: &Folders) -> bool {
-    let records = Record::all(folders);
-    let mut everywhere = records.iter().filter(|record| record.place == Place::User);
-    everywhere.any(|record| record.tool.name() == client)
+/// True if the tool of this name is set up for the user.
+pub(crate) fn is_set_up(tool: &str, folders: &Folders) -> bool {
+    let records = SetupRecord::all(folders);
+    let mut of_user = records.iter().filter(|record| record.target == SetupTarget::User);
+    of_user.any(|record| record.tool.name() == tool)
 }
 
-/// Clients that would be set up otherwise by now. Files that a person has edited since are theirs to judge.
-pub(crate) fn outdated(folders: &Folders, facts: &Facts) -> Vec<&'static str> {
-    let is_outdated = |record: &&Record| {
-        let plan = Plan::to_set_up(record.tool, &record.place, facts, folders);
+/// Names of tools that a new setup would change. Tools whose files no longer parse are left out.
+pub(crate) fn outdated(folders: &Folders, info: &DaemonInfo) -> Vec<&'static str> {
+    let is_outdated = |record: &&SetupRecord| {
+        let plan = SetupPlan::set_up(record.tool, &record.target, info, folders);
         plan.is_ok_and(|plan| !plan.outcome().files.is_empty())
     };
-    let records = Record::all(folders);
+    let records = SetupRecord::all(folders);
     records
         .iter()
         .filter(is_outdated)
@@ -222,18 +233,18 @@ pub(crate) fn outdated(folders: &Folders, facts: &Facts) -> Vec<&'static str> {
         .collect()
 }
 
-fn refreshed(record: &Record, facts: &Facts, folders: &Folders) -> Result<Outcome, ErrorBody> {
-    if !record.place.is_there() {
-        return Err(error::failed("the project's folder is gone"));
+fn refresh_one(record: &SetupRecord, info: &DaemonInfo, folders: &Folders) -> Result<SetupOutcome, ErrorBody> {
+    if !record.target.exists() {
+        return Err(error::failed("the project's folder does not exist any more"));
     }
-    Plan::to_set_up(record.tool, &record.place, facts, folders)?.carry_out(folders)
+    SetupPlan::set_up(record.tool, &record.target, info, folders)?.carry_out(folders)
 }
 
-fn said(outcome: &Outcome) -> String {
-    let line = |changed: &Changed| format!("Set up {} anew: {}\n", outcome.client, changed.file);
+fn refresh_report(outcome: &SetupOutcome) -> String {
+    let line = |changed: &FileDiff| format!("Updated the setup of {}: {}\n", outcome.tool, changed.file);
     outcome.files.iter().map(line).collect()
 }
 
-fn trouble(what: &str, error: &ErrorBody) -> String {
-    format!("note: {what} could not be set up anew: {}\n", error.message)
+fn refresh_failure(subject: &str, error: &ErrorBody) -> String {
+    format!("note: the setup of {subject} could not be updated: {}\n", error.message)
 }

@@ -1,98 +1,83 @@
-//! What setting a client up did to which files, in `state/setup/`. It holds the lines that were replaced, which a
-//! person may have put a password into, so it is as private as the rest of the state folder.
+//! Setup record: the changes that setup made to a tool's files, and the hunks that undo them. Stored in `state/setup/`.
+//!
+//! A record holds the replaced lines, which may contain a password, so it has mode 0600 in a folder of mode 0700.
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use regauth_shared::ErrorBody;
 use regauth_shared::paths::Folders;
 use serde::{Deserialize, Serialize};
 
-use super::document::Document;
-use super::format::{Done, Format};
-use super::patch::{self, Hunk};
-use super::tool::{Tool, WantedFile};
+use super::format::Format;
+use super::setting::{Applied, AppliedSetting, Setting};
+use super::target::SetupTarget;
+use super::tool::{FileSettings, Tool};
+use crate::diff::{self, Hunk};
 use crate::error;
+use crate::text_file::{self, TextFile};
 
-/// For whom a client is set up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Place {
-    /// For this user.
-    User,
-    /// For one project, whose folder this is.
-    Project(PathBuf),
-}
-
-impl Place {
-    /// Whether a project's folder still exists.
-    pub(super) fn is_there(&self) -> bool {
-        match self {
-            Self::User => true,
-            Self::Project(folder) => folder.is_dir(),
-        }
-    }
-}
-
-/// How one client is set up in one place.
+/// Record of one tool's setup for one target.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Record {
+pub(super) struct SetupRecord {
     version: u32,
-    /// Which client.
+    /// Tool that was set up.
     pub(super) tool: Tool,
-    /// Where.
-    pub(super) place: Place,
-    /// Its files.
+    /// Target of the setup.
+    #[serde(rename = "place")]
+    pub(super) target: SetupTarget,
+    /// Changed files.
     pub(super) files: Vec<FileRecord>,
 }
 
-/// What was done to one file, and the way back.
+/// Record of the changes to one file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct FileRecord {
-    /// The file.
+    /// Path of the file.
     pub(super) path: PathBuf,
-    /// What it is to the client.
-    pub(super) role: String,
+    role: String,
     format: Format,
     existed: bool,
-    /// Of the text that we left; absent when we left no file.
+    /// Fingerprint of the text that setup wrote; `None` if setup wrote no file.
     fingerprint: Option<String>,
-    back: Vec<Hunk>,
-    done: Vec<Done>,
-    /// Folders that were made for it, the outermost last.
-    pub(super) folders: Vec<PathBuf>,
+    #[serde(rename = "back")]
+    undo: Vec<Hunk>,
+    #[serde(rename = "done")]
+    applied: Vec<AppliedSetting>,
+    /// Folders that setup created for the file, the outermost last.
+    #[serde(rename = "folders")]
+    pub(super) created_folders: Vec<PathBuf>,
 }
 
-impl Record {
-    /// One without files.
-    pub(super) fn new(tool: Tool, place: &Place) -> Self {
+impl SetupRecord {
+    /// Record without files.
+    pub(super) fn new(tool: Tool, target: &SetupTarget) -> Self {
         Self {
             version: VERSION,
             tool,
-            place: place.clone(),
+            target: target.clone(),
             files: Vec::new(),
         }
     }
 
-    /// What was recorded; one without files when nothing was.
+    /// Reads the record; returns one without files if the tool is not set up.
     ///
     /// # Errors
-    /// A record that cannot be read: without it nothing could be undone.
-    pub(super) fn read(folders: &Folders, tool: Tool, place: &Place) -> Result<Self, ErrorBody> {
-        let path = Self::new(tool, place).path(folders);
+    /// The record cannot be read. Going on without it would make the setup impossible to undo.
+    pub(super) fn read(folders: &Folders, tool: Tool, target: &SetupTarget) -> Result<Self, ErrorBody> {
+        let path = Self::new(tool, target).path(folders);
         match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|why| error::failed(format!("{} is not a record of ours: {why}", path.display()))),
-            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(Self::new(tool, place)),
+                .map_err(|why| error::failed(format!("{} is not a valid setup record: {why}", path.display()))),
+            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(Self::new(tool, target)),
             Err(why) => Err(error::io(format!("cannot read {}", path.display()))(why)),
         }
     }
 
-    /// All records that can be read.
+    /// Reads all records, and skips invalid ones.
     pub(super) fn all(folders: &Folders) -> Vec<Self> {
-        let Ok(entries) = fs::read_dir(folder(folders)) else {
+        let Ok(entries) = fs::read_dir(record_folder(folders)) else {
             return Vec::new();
         };
         let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
@@ -103,18 +88,18 @@ impl Record {
         paths.into_iter().filter_map(read).collect()
     }
 
-    /// What was done to a file.
+    /// Record of the file with this path.
     pub(super) fn file(&self, path: &Path) -> Option<&FileRecord> {
         self.files.iter().find(|file| file.path == path)
     }
 
-    /// Where a file of this role lies, as it was found out when the client was set up.
+    /// Path of the file with this role.
     pub(super) fn path_of(&self, role: &str) -> Option<&Path> {
-        let found = self.files.iter().find(|file| file.role == role);
-        found.map(|file| file.path.as_path())
+        let file = self.files.iter().find(|file| file.role == role)?;
+        Some(&file.path)
     }
 
-    /// Files that another record has no more.
+    /// Records of files that the other record does not have.
     pub(super) fn files_not_in(&self, other: &Self) -> Vec<&FileRecord> {
         self.files
             .iter()
@@ -122,32 +107,21 @@ impl Record {
             .collect()
     }
 
-    /// Writes it, 0600.
+    /// Writes the record.
     ///
     /// # Errors
-    /// The file system's.
+    /// The file cannot be written.
     pub(super) fn write(&self, folders: &Folders) -> Result<(), ErrorBody> {
         let path = self.path(folders);
-        let cannot = || error::io(format!("cannot write {}", path.display()));
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder(folders))
-            .map_err(cannot())?;
-        let json = serde_json::to_vec_pretty(self).map_err(|why| cannot()(why.into()))?;
-        let new = path.with_extension("new");
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(&new).map_err(cannot())?;
-        io::Write::write_all(&mut file, &json).map_err(cannot())?;
-        file.sync_all().map_err(cannot())?;
-        fs::rename(&new, &path).map_err(cannot())
+        let io_error = || error::io(format!("cannot write {}", path.display()));
+        let json = serde_json::to_vec_pretty(self).map_err(|why| io_error()(why.into()))?;
+        text_file::write_private(&path, &json).map_err(io_error())
     }
 
-    /// Forgets it.
+    /// Deletes the record. A missing record is no error.
     ///
     /// # Errors
-    /// The file system's.
+    /// The file cannot be deleted.
     pub(super) fn delete(&self, folders: &Folders) -> Result<(), ErrorBody> {
         let path = self.path(folders);
         match fs::remove_file(&path) {
@@ -159,83 +133,89 @@ impl Record {
     }
 
     fn path(&self, folders: &Folders) -> PathBuf {
-        let name = match &self.place {
-            Place::User => self.tool.name().to_owned(),
-            Place::Project(project) => {
-                let which = patch::fingerprint(&project.to_string_lossy());
-                format!("{}-{}", self.tool.name(), which.get(..16).unwrap_or_default())
+        let name = match &self.target {
+            SetupTarget::User => self.tool.name().to_owned(),
+            SetupTarget::Project(folder) => {
+                let fingerprint = diff::fingerprint(&folder.to_string_lossy());
+                format!("{}-{}", self.tool.name(), fingerprint.get(..16).unwrap_or_default())
             }
         };
-        folder(folders).join(format!("{name}.json"))
+        record_folder(folders).join(format!("{name}.json"))
     }
 }
 
 impl FileRecord {
-    /// From what a file was to what it becomes.
+    /// Records the change of a file from `before` to what `applied` left of it.
     pub(super) fn new(
-        file: &WantedFile,
-        base: Option<&str>,
+        file: &FileSettings,
+        before: Option<&str>,
         after: Option<&str>,
-        done: Vec<Done>,
-        folders: Vec<PathBuf>,
+        applied: Vec<AppliedSetting>,
+        created_folders: Vec<PathBuf>,
     ) -> Self {
         Self {
             path: file.path.clone(),
             role: file.role.to_owned(),
             format: file.format,
-            existed: base.is_some(),
-            fingerprint: after.map(patch::fingerprint),
-            back: patch::hunks(after.unwrap_or_default(), base.unwrap_or_default()),
-            done,
-            folders,
+            existed: before.is_some(),
+            fingerprint: after.map(diff::fingerprint),
+            undo: diff::hunks(after.unwrap_or_default(), before.unwrap_or_default()),
+            applied,
+            created_folders,
         }
     }
 
-    /// Whether a file that was edited since still has all that is wanted now, and nothing of ours besides: then it is
-    /// left as its owner arranged it.
+    /// True if a file that was edited since setup has all wanted settings and no outdated one. Setup leaves such a file
+    /// as its owner arranged it.
     ///
     /// # Errors
-    /// What is there now is not of the file's format any more.
-    pub(super) fn is_still_right(&self, now: &Document, wanted: &WantedFile) -> Result<bool, ErrorBody> {
-        let Some(text) = &now.text else { return Ok(false) };
-        if Some(patch::fingerprint(text)) == self.fingerprint || self.format == Format::Whole {
+    /// The text is no longer of the file's format.
+    pub(super) fn is_up_to_date(&self, file: &TextFile, wanted: &FileSettings) -> Result<bool, ErrorBody> {
+        let Some(text) = &file.text else { return Ok(false) };
+        if Some(diff::fingerprint(text)) == self.fingerprint || self.format == Format::Whole {
             return Ok(false);
         }
-        let is_wanted = |done: &Done| {
-            let mut settings = wanted.settings.iter();
-            settings
-                .any(|setting| setting.key == done.key && (!done.key.is_empty() || setting.value.text() == done.ours))
+        let is_wanted = |applied: &AppliedSetting| {
+            // Lines have no key, so their text is compared.
+            let matches = |setting: &Setting| {
+                setting.key == applied.key && (!applied.key.is_empty() || setting.value.text() == applied.written)
+            };
+            wanted.settings.iter().any(matches)
         };
-        Ok(self.done.iter().all(is_wanted) && wanted.format.set(text, &wanted.settings)?.done.is_empty())
+        if !self.applied.iter().all(is_wanted) {
+            return Ok(false);
+        }
+        let Applied { settings: missing, .. } = wanted.format.apply(text, &wanted.settings)?;
+        Ok(missing.is_empty())
     }
 
-    /// The text as it was before us: exactly, when nobody has touched the file since; else what is there now without
-    /// what we put in.
+    /// Computes the text without setup's changes: exactly the text before setup if nobody edited the file since, else
+    /// the edited text without the applied settings. `None` stands for no file.
     ///
     /// # Errors
-    /// What is there now is not of the file's format any more.
-    pub(super) fn base(&self, now: &Document, notes: &mut Vec<String>) -> Result<Option<String>, ErrorBody> {
-        let Some(text) = &now.text else { return Ok(None) };
-        if Some(patch::fingerprint(text)) == self.fingerprint {
-            return Ok(self.existed.then(|| patch::apply(text, &self.back)));
+    /// The text is no longer of the file's format.
+    pub(super) fn revert(&self, file: &TextFile, notes: &mut Vec<String>) -> Result<Option<String>, ErrorBody> {
+        let Some(text) = &file.text else { return Ok(None) };
+        if Some(diff::fingerprint(text)) == self.fingerprint {
+            return Ok(self.existed.then(|| diff::apply_hunks(text, &self.undo)));
         }
-        let unset = self.format.unset(text, &self.done)?;
+        let reverted = self.format.revert(text, &self.applied)?;
         let path = self.path.display();
-        if self.done.is_empty() {
+        if self.applied.is_empty() {
             return Ok(Some(text.clone()));
         }
         notes.push(format!(
-            "{path} was edited since; only what regauth had put in is taken out, the edits stay"
+            "{path} was edited since; your edits stay, and only regauth's settings are removed"
         ));
-        for key in unset.kept {
-            notes.push(format!("{path}: {key} has another value by now and stays"));
+        for key in reverted.kept {
+            notes.push(format!("{path}: {key} stays, because its value was changed"));
         }
-        let nothing_left = unset.text.trim().is_empty() && !self.existed;
-        Ok((!nothing_left).then_some(unset.text))
+        let is_left_empty = reverted.text.trim().is_empty() && !self.existed;
+        Ok((!is_left_empty).then_some(reverted.text))
     }
 }
 
-fn folder(folders: &Folders) -> PathBuf {
+fn record_folder(folders: &Folders) -> PathBuf {
     folders.state.join("setup")
 }
 

@@ -1,4 +1,4 @@
-//! The clients, and what each of them needs in which of its files.
+//! Tools that can be set up, and the settings that each of them needs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,14 +6,15 @@ use std::process::Command;
 use regauth_shared::ErrorBody;
 use serde::{Deserialize, Serialize};
 
-use super::format::{Format, Setting, Value};
-use super::record::{Place, Record};
-use crate::facts::{Facts, is_git_index};
+use super::format::Format;
+use super::setting::{Setting, SettingValue};
+use super::target::SetupTarget;
+use crate::daemon_info::{DaemonInfo, is_git_index};
 use crate::program::on_path;
 use crate::shell::Shell;
 use crate::{environment, error};
 
-/// A client that can be set up.
+/// Tool that can be set up. The comments are help texts of `regauthctl setup`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Tool {
@@ -31,30 +32,30 @@ pub(crate) enum Tool {
     Shell,
 }
 
-/// What a client wants.
+/// Settings that a tool needs, in all its files.
 #[derive(Debug, Default)]
-pub(super) struct Wanted {
-    /// Which settings in which files.
-    pub(super) files: Vec<WantedFile>,
-    /// What a person should know.
+pub(super) struct ToolSettings {
+    /// Files with their settings.
+    pub(super) files: Vec<FileSettings>,
+    /// Advice for the user.
     pub(super) notes: Vec<String>,
 }
 
-/// A file and the settings it is to have.
+/// File with the settings that it needs.
 #[derive(Debug)]
-pub(super) struct WantedFile {
-    /// What it is to the client.
+pub(super) struct FileSettings {
+    /// Role of the file, such as `config`.
     pub(super) role: &'static str,
-    /// Where it lies.
+    /// Path of the file.
     pub(super) path: PathBuf,
-    /// How it is written.
+    /// Format of the file.
     pub(super) format: Format,
-    /// The settings.
+    /// Wanted settings.
     pub(super) settings: Vec<Setting>,
 }
 
 impl Tool {
-    /// As a person types it.
+    /// Name on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Cargo => "cargo",
@@ -66,281 +67,175 @@ impl Tool {
         }
     }
 
-    /// Which settings it needs in which files. A file that was found before stays the one, whatever the environment of
-    /// this call says.
-    pub(super) fn wants(self, place: &Place, facts: &Facts, before: &Record) -> Result<Wanted, ErrorBody> {
-        let path = |usual: Result<PathBuf, ErrorBody>| match before.path_of(CONFIG) {
-            Some(path) => Ok(path.to_owned()),
-            None => usual,
+    /// Computes the settings of this tool. `recorded_file` is the configuration file of an earlier setup, which stays
+    /// the one even if the environment now names another.
+    ///
+    /// # Errors
+    /// `HOME` is not set, or a program that has to be asked is missing.
+    pub(super) fn settings(
+        self,
+        target: &SetupTarget,
+        info: &DaemonInfo,
+        recorded_file: Option<&Path>,
+    ) -> Result<ToolSettings, ErrorBody> {
+        let path = match recorded_file {
+            Some(path) => path.to_owned(),
+            None => self.config_file(target)?,
         };
         match self {
-            Self::Cargo => Ok(cargo(path(cargo_file(place))?, facts)),
-            Self::Git => Ok(git(path(git_file(place))?, facts)),
-            Self::Pip => Ok(pip(path(pip_file(place))?, facts)),
-            Self::Uv => uv(path(uv_file(place))?, facts),
-            Self::Npm => Ok(npm(path(npm_file(place))?, facts)),
-            Self::Shell => Ok(shell(path(profile(place))?, facts)),
+            Self::Cargo => Ok(cargo(path, info)),
+            Self::Git => Ok(git(path, info)),
+            Self::Pip => Ok(pip(path, info)),
+            Self::Uv => uv(path, info),
+            Self::Npm => Ok(npm(path, info)),
+            Self::Shell => Ok(shell(path, info)),
+        }
+    }
+
+    fn config_file(self, target: &SetupTarget) -> Result<PathBuf, ErrorBody> {
+        match self {
+            Self::Cargo => target.cargo_file(),
+            Self::Git => target.git_file(),
+            Self::Pip => target.pip_file(),
+            Self::Uv => target.uv_file(),
+            Self::Npm => target.npm_file(),
+            Self::Shell => target.shell_profile(),
         }
     }
 }
 
-fn cargo(path: PathBuf, facts: &Facts) -> Wanted {
+fn cargo(path: PathBuf, info: &DaemonInfo) -> ToolSettings {
     let mut settings = vec![
-        text(&["http", "proxy"], &facts.proxy),
-        text(&["http", "cainfo"], &facts.bundle),
-        // Any [http] setting switches cargo to a git that knows no credential helpers, for all hosts.
-        setting(&["net", "git-fetch-with-cli"], Value::Yes),
+        text(&["http", "proxy"], &info.proxy),
+        text(&["http", "cainfo"], &info.bundle),
+        // Any [http] setting makes cargo use libgit2, which runs no credential helpers, for all hosts.
+        setting(&["net", "git-fetch-with-cli"], SettingValue::True),
     ];
-    let spaced = facts.provider.iter().any(|word| word.contains(char::is_whitespace));
-    let provider = if spaced {
-        settings.push(setting(
-            &["credential-alias", ALIAS],
-            Value::Texts(facts.provider.clone()),
-        ));
-        ALIAS.to_owned()
+    let has_blanks = info.provider.iter().any(|word| word.contains(char::is_whitespace));
+    let provider = if has_blanks {
+        // Cargo splits a provider's command at blanks, and an alias is a list of words.
+        let command = SettingValue::List(info.provider.clone());
+        settings.push(setting(&["credential-alias", PROVIDER_ALIAS], command));
+        PROVIDER_ALIAS.to_owned()
     } else {
-        facts.provider.join(" ")
+        info.provider.join(" ")
     };
-    // Cargo's default; later ones come first.
-    let usual = vec!["cargo:token".to_owned()];
-    let last = Value::Last(provider.clone(), usual);
-    settings.push(setting(&["registry", "global-credential-providers"], last));
+    // Cargo asks the last provider first. Its default list is `cargo:token` alone.
+    let providers = SettingValue::ListEnd(provider.clone(), vec!["cargo:token".to_owned()]);
+    settings.push(setting(&["registry", "global-credential-providers"], providers));
     let mut notes = Vec::new();
-    for (view, index) in facts.cargo_indexes() {
+    for (view, index) in info.cargo_indexes() {
         settings.push(text(&["registries", view.name.as_str(), "index"], index));
-        let own = &["registries", view.name.as_str(), "credential-provider"];
-        settings.push(setting(own, Value::Instead(provider.clone())));
+        let own_provider = &["registries", view.name.as_str(), "credential-provider"];
+        settings.push(setting(own_provider, SettingValue::ReplaceOnly(provider.clone())));
         if is_git_index(view) {
             notes.push(format!(
-                "the index of {} is a git repository, which cargo fetches with git: `regauthctl setup git` as well",
+                "cargo fetches the index of {} with git, so run `regauthctl setup git` as well",
                 view.name
             ));
         }
     }
-    one(path, Format::Toml, settings, notes)
+    one_file(path, Format::Toml, settings, notes)
 }
 
-fn git(path: PathBuf, facts: &Facts) -> Wanted {
+fn git(path: PathBuf, info: &DaemonInfo) -> ToolSettings {
     let mut settings = Vec::new();
-    for scope in facts.git_scopes() {
-        settings.push(text(&["http", scope, "proxy"], &facts.proxy));
-        settings.push(text(&["http", scope, "sslCAInfo"], &facts.bundle));
+    for scope in info.git_scopes() {
+        settings.push(text(&["http", scope, "proxy"], &info.proxy));
+        settings.push(text(&["http", scope, "sslCAInfo"], &info.bundle));
     }
     let notes = if settings.is_empty() {
-        vec!["no registry is of git's kind yet; git is set up as soon as one is added".to_owned()]
+        vec!["no registry uses git yet; regauth sets git up as soon as one is added".to_owned()]
     } else {
         Vec::new()
     };
-    one(path, Format::Git, settings, notes)
+    one_file(path, Format::Git, settings, notes)
 }
 
-fn pip(path: PathBuf, facts: &Facts) -> Wanted {
+fn pip(path: PathBuf, info: &DaemonInfo) -> ToolSettings {
     let settings = vec![
-        text(&["global", "proxy"], &facts.proxy),
-        text(&["global", "cert"], &facts.bundle),
+        text(&["global", "proxy"], &info.proxy),
+        text(&["global", "cert"], &info.bundle),
     ];
-    one(path, Format::Ini, settings, Vec::new())
+    one_file(path, Format::Ini, settings, Vec::new())
 }
 
-/// uv refuses a file with a key that it does not know, and `https-proxy` is young: the real uv is asked.
-fn uv(path: PathBuf, facts: &Facts) -> Result<Wanted, ErrorBody> {
-    if !uv_knows_https_proxy()? {
-        return Err(error::failed("this uv has no proxy setting in uv.toml")
+fn uv(path: PathBuf, info: &DaemonInfo) -> Result<ToolSettings, ErrorBody> {
+    if !uv_accepts_https_proxy()? {
+        return Err(error::failed("this version of uv has no proxy setting in uv.toml")
             .hint("`regauthctl setup shell` sets the proxy and the bundle in the environment, which every uv reads"));
     }
-    let settings = vec![text(&["https-proxy"], &facts.proxy)];
-    let note =
-        "uv takes its roots from SSL_CERT_FILE only, which no file of uv's can set: `regauthctl setup shell` as well";
-    Ok(one(path, Format::Toml, settings, vec![note.to_owned()]))
+    let settings = vec![text(&["https-proxy"], &info.proxy)];
+    let note = "uv reads the bundle only from SSL_CERT_FILE, so run `regauthctl setup shell` as well";
+    Ok(one_file(path, Format::Toml, settings, vec![note.to_owned()]))
 }
 
-fn npm(path: PathBuf, facts: &Facts) -> Wanted {
-    let mut settings = vec![text(&["https-proxy"], &facts.proxy), text(&["cafile"], &facts.bundle)];
-    for (key, token) in facts.npm_tokens() {
+fn npm(path: PathBuf, info: &DaemonInfo) -> ToolSettings {
+    let mut settings = vec![text(&["https-proxy"], &info.proxy), text(&["cafile"], &info.bundle)];
+    for (key, token) in info.npm_tokens() {
         settings.push(text(&[&key], token));
     }
-    one(path, Format::Npmrc, settings, Vec::new())
+    one_file(path, Format::Npmrc, settings, Vec::new())
 }
 
-/// The environment lies in a file of its own, which is kept right; the profile only reads it.
-fn shell(profile: PathBuf, facts: &Facts) -> Wanted {
+/// The environment is in a file of regauth's own, which setup rewrites. The profile gets one line that reads it.
+fn shell(profile: PathBuf, info: &DaemonInfo) -> ToolSettings {
     let shell = Shell::of_profile(&profile);
-    let path = facts.state.join(shell.environment_file());
+    let path = info.state.join(shell.environment_file());
     let line = shell.source(&path);
-    let script = shell.script(&environment::variables(facts));
-    Wanted {
-        files: vec![
-            WantedFile {
-                role: "environment",
-                path,
-                format: Format::Whole,
-                settings: vec![setting(&[], Value::Text(script))],
-            },
-            WantedFile {
-                role: CONFIG,
-                path: profile,
-                format: Format::Line,
-                settings: vec![setting(&[], Value::Text(line))],
-            },
-        ],
-        notes: vec![
-            "shells that run already do not know of it; `eval \"$(regauthctl env)\"` tells this one".to_owned(),
-        ],
+    let script = shell.script(&environment::variables(info));
+    let environment = FileSettings {
+        role: "environment",
+        path,
+        format: Format::Whole,
+        settings: vec![setting(&[], SettingValue::Text(script))],
+    };
+    let profile = FileSettings {
+        role: CONFIG_ROLE,
+        path: profile,
+        format: Format::Line,
+        settings: vec![setting(&[], SettingValue::Text(line))],
+    };
+    ToolSettings {
+        files: vec![environment, profile],
+        notes: vec!["running shells do not change; `eval \"$(regauthctl env)\"` sets this one up".to_owned()],
     }
 }
 
-fn one(path: PathBuf, format: Format, settings: Vec<Setting>, notes: Vec<String>) -> Wanted {
-    let role = CONFIG;
-    Wanted {
-        files: vec![WantedFile {
-            role,
-            path,
-            format,
-            settings,
-        }],
+/// Asks the installed uv. An old uv rejects a file with a key that it does not know.
+fn uv_accepts_https_proxy() -> Result<bool, ErrorBody> {
+    let io_error = || error::io("cannot test uv");
+    let uv = on_path("uv").ok_or_else(|| error::failed("there is no uv in PATH"))?;
+    let folder = tempfile::tempdir().map_err(io_error())?;
+    let file = folder.path().join("uv.toml");
+    std::fs::write(&file, "https-proxy = \"http://127.0.0.1:1\"\n").map_err(io_error())?;
+    let mut command = Command::new(uv);
+    command.arg("--config-file").arg(&file).args(["cache", "dir"]);
+    Ok(command.output().map_err(io_error())?.status.success())
+}
+
+fn one_file(path: PathBuf, format: Format, settings: Vec<Setting>, notes: Vec<String>) -> ToolSettings {
+    let file = FileSettings {
+        role: CONFIG_ROLE,
+        path,
+        format,
+        settings,
+    };
+    ToolSettings {
+        files: vec![file],
         notes,
     }
 }
 
-/// Cargo reads `config` before `config.toml` where there are both (the Cargo book, "Hierarchical structure").
-fn cargo_file(place: &Place) -> Result<PathBuf, ErrorBody> {
-    let folder = match place {
-        Place::Project(folder) => folder.join(".cargo"),
-        Place::User => variable("CARGO_HOME").map_or_else(|| Ok(home()?.join(".cargo")), Ok)?,
-    };
-    Ok(first_there(&[folder.join("config")]).unwrap_or_else(|| folder.join("config.toml")))
-}
-
-/// What `git config --global` writes to (git-config(1), "FILES").
-fn git_file(place: &Place) -> Result<PathBuf, ErrorBody> {
-    if let Place::Project(folder) = place {
-        return repository_file(folder);
-    }
-    if let Some(file) = variable("GIT_CONFIG_GLOBAL") {
-        return Ok(file);
-    }
-    let usual = home()?.join(".gitconfig");
-    let other = xdg_config()?.join("git/config");
-    Ok(first_there(&[usual.clone(), other]).unwrap_or(usual))
-}
-
-fn repository_file(folder: &Path) -> Result<PathBuf, ErrorBody> {
-    let mut git = Command::new("git");
-    git.arg("-C").arg(folder).args(["rev-parse", "--git-path", "config"]);
-    let output = git.output().map_err(error::io("cannot run git"))?;
-    if !output.status.success() {
-        return Err(error::usage(format!("{} is in no git repository", folder.display())));
-    }
-    let path = String::from_utf8_lossy(&output.stdout);
-    Ok(folder.join(path.trim_end_matches('\n')))
-}
-
-/// pip has no file for a project but that of its virtual environment (pip's documentation, "Configuration").
-fn pip_file(place: &Place) -> Result<PathBuf, ErrorBody> {
-    if matches!(place, Place::Project(_)) {
-        let environment = variable("VIRTUAL_ENV").ok_or_else(|| {
-            error::usage("pip has project settings in a virtual environment only, and none is active")
-                .hint("activate it, or leave out --project")
-        })?;
-        return Ok(environment.join("pip.conf"));
-    }
-    if let Some(file) = variable("PIP_CONFIG_FILE") {
-        return Ok(file);
-    }
-    let usual = if cfg!(target_os = "macos") {
-        let support = home()?.join("Library/Application Support/pip");
-        if support.is_dir() {
-            support.join("pip.conf")
-        } else {
-            xdg_config()?.join("pip/pip.conf")
-        }
-    } else {
-        xdg_config()?.join("pip/pip.conf")
-    };
-    let legacy = home()?.join(".pip/pip.conf");
-    Ok(first_there(&[usual.clone(), legacy]).unwrap_or(usual))
-}
-
-/// uv's own file.
-///
-/// # Errors
-/// HOME is not set.
-pub(crate) fn uv_file(place: &Place) -> Result<PathBuf, ErrorBody> {
-    match place {
-        Place::Project(folder) => Ok(folder.join("uv.toml")),
-        Place::User => Ok(xdg_config()?.join("uv/uv.toml")),
-    }
-}
-
-fn uv_knows_https_proxy() -> Result<bool, ErrorBody> {
-    let cannot = || error::io("cannot try out uv");
-    let uv = on_path("uv").ok_or_else(|| error::failed("there is no uv on the PATH"))?;
-    let folder = tempfile::tempdir().map_err(cannot())?;
-    let file = folder.path().join("uv.toml");
-    std::fs::write(&file, "https-proxy = \"http://127.0.0.1:1\"\n").map_err(cannot())?;
-    let mut command = Command::new(uv);
-    command.arg("--config-file").arg(&file).args(["cache", "dir"]);
-    Ok(command.output().map_err(cannot())?.status.success())
-}
-
-fn npm_file(place: &Place) -> Result<PathBuf, ErrorBody> {
-    match place {
-        Place::Project(folder) => Ok(folder.join(".npmrc")),
-        Place::User => variable("NPM_CONFIG_USERCONFIG").map_or_else(|| Ok(home()?.join(".npmrc")), Ok),
-    }
-}
-
-/// What the person's shell reads when it starts; for a project, what direnv reads.
-fn profile(place: &Place) -> Result<PathBuf, ErrorBody> {
-    if let Place::Project(folder) = place {
-        return Ok(folder.join(".envrc"));
-    }
-    let shell = variable("SHELL").unwrap_or_default();
-    let name = shell.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    match name.as_str() {
-        "bash" if cfg!(target_os = "macos") => Ok(home()?.join(".bash_profile")),
-        "bash" => Ok(home()?.join(".bashrc")),
-        "zsh" => Ok(variable("ZDOTDIR").map_or_else(home, Ok)?.join(".zshrc")),
-        "fish" => Ok(xdg_config()?.join("fish/conf.d/regauth.fish")),
-        _ => Ok(home()?.join(".profile")),
-    }
-}
-
-fn first_there(files: &[PathBuf]) -> Option<PathBuf> {
-    files.iter().find(|file| file.exists()).cloned()
-}
-
-/// The person's home.
-///
-/// # Errors
-/// `HOME` is not set.
-pub(crate) fn home() -> Result<PathBuf, ErrorBody> {
-    variable("HOME").ok_or_else(|| error::usage("HOME is not set, so there is no telling where your settings are"))
-}
-
-/// Where programs have their configuration.
-///
-/// # Errors
-/// `HOME` is not set.
-pub(crate) fn xdg_config() -> Result<PathBuf, ErrorBody> {
-    variable("XDG_CONFIG_HOME").map_or_else(|| Ok(home()?.join(".config")), Ok)
-}
-
-/// A path in an environment variable.
-pub(crate) fn variable(name: &str) -> Option<PathBuf> {
-    let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
-    std::path::absolute(value).ok()
-}
-
-fn setting(key: &[&str], value: Value) -> Setting {
+fn setting(key: &[&str], value: SettingValue) -> Setting {
     let key = key.iter().map(ToString::to_string).collect();
     Setting { key, value }
 }
 
 fn text(key: &[&str], value: &str) -> Setting {
-    setting(key, Value::Text(value.to_owned()))
+    setting(key, SettingValue::Text(value.to_owned()))
 }
 
-/// The role of a client's own file.
-const CONFIG: &str = "config";
-const ALIAS: &str = "regauth";
+/// Role of a tool's own configuration file in the setup record.
+pub(super) const CONFIG_ROLE: &str = "config";
+const PROVIDER_ALIAS: &str = "regauth";

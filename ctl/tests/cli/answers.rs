@@ -1,4 +1,4 @@
-//! What each answer becomes: words, JSON, an exit code.
+//! Output of each answer: text, JSON and the exit code.
 
 use std::process::Stdio;
 
@@ -25,7 +25,7 @@ const VERBS: [(&str, &[&str]); 15] = [
 ];
 
 #[test]
-fn every_verb_sends_its_request_and_prints_the_answer_as_json() {
+fn sends_the_request_and_prints_the_answer_as_json_for_every_verb() {
     for (verb, arguments) in VERBS {
         let answer = golden(&format!("response/{verb}"));
         let (home, peer) = Home::answering(std::slice::from_ref(&answer));
@@ -38,8 +38,8 @@ fn every_verb_sends_its_request_and_prints_the_answer_as_json() {
 }
 
 #[test]
-fn every_verb_says_its_answer_in_words() {
-    let said = [
+fn prints_the_answer_as_text_for_every_verb() {
+    let expected = [
         ("remove-registry", "Removed corp."),
         ("list", "NAME"),
         ("show", "https://dl.corp.example:8443/crates/"),
@@ -59,16 +59,16 @@ fn every_verb_says_its_answer_in_words() {
             "regauthd (process 4242) drains 3 connections, for at most 30 s, and ends.",
         ),
     ];
-    for ((verb, arguments), (_, words)) in VERBS.into_iter().zip(said) {
+    for ((verb, arguments), (_, text)) in VERBS.into_iter().zip(expected) {
         let (home, _peer) = Home::answering(&[golden(&format!("response/{verb}"))]);
         let run = home.run_with_stdin(arguments, b"correct horse battery staple");
-        assert!(run.stdout.contains(words), "{verb}: {run:?}");
+        assert!(run.stdout.contains(text), "{verb}: {run:?}");
         assert_eq!(run.stderr, "", "{verb}");
     }
 }
 
 #[test]
-fn list_is_a_table() {
+fn aligns_the_columns_of_list() {
     let (home, _peer) = Home::answering(&[golden("response/list")]);
     let run = home.run(&["list"]);
     let lines: Vec<_> = run.stdout.lines().collect();
@@ -85,7 +85,7 @@ fn list_is_a_table() {
 }
 
 #[test]
-fn show_says_how_a_source_is_doing() {
+fn shows_the_state_and_the_failure_of_a_source() {
     let (home, _peer) = Home::answering(&[golden("response/show-minted")]);
     let run = home.run(&["show", "minted"]);
     for line in [
@@ -94,7 +94,7 @@ fn show_says_how_a_source_is_doing() {
         "it said     no session",
         "            log in again",
     ] {
-        assert!(run.stdout.lines().any(|said| said == line), "{line}: {run:?}");
+        assert!(run.stdout.lines().any(|printed| printed == line), "{line}: {run:?}");
     }
     assert!(
         run.stdout.contains("failure     `mint-token` failed: exit status: 1 ("),
@@ -103,7 +103,7 @@ fn show_says_how_a_source_is_doing() {
 }
 
 #[test]
-fn status_says_what_is_wrong_and_what_to_do() {
+fn shows_problems_with_their_hints_in_status() {
     let (home, _peer) = Home::answering(&[golden("response/status-locked")]);
     let run = home.run(&["status"]);
     assert!(
@@ -114,7 +114,7 @@ fn status_says_what_is_wrong_and_what_to_do() {
 }
 
 #[test]
-fn every_kind_of_error_has_its_exit_code_and_one_form() {
+fn maps_every_error_kind_to_its_exit_code() {
     for (kind, code) in [
         ("invalid", 2),
         ("not-found", 6),
@@ -146,7 +146,7 @@ fn every_kind_of_error_has_its_exit_code_and_one_form() {
 }
 
 #[test]
-fn an_error_of_a_newer_daemon_is_said_all_the_same() {
+fn prints_errors_of_an_unknown_kind() {
     let answer = r#"{"err":{"kind":"struck-by-lightning","message":"it was bright"}}"#;
     let (home, _peer) = Home::answering(&[answer.to_owned()]);
     let run = home.run(&["stop"]);
@@ -154,7 +154,7 @@ fn an_error_of_a_newer_daemon_is_said_all_the_same() {
 }
 
 #[test]
-fn verify_exits_with_the_worst_verdict() {
+fn exits_verify_with_the_worst_verdict() {
     let verdict = |result: &str| format!(r#"{{"name":"a","result":"{result}","detail":"x"}}"#);
     for (results, code) in [
         (vec!["accepted"], 0),
@@ -173,14 +173,14 @@ fn verify_exits_with_the_worst_verdict() {
 }
 
 #[test]
-fn json_keeps_what_only_a_newer_daemon_knows() {
+fn prints_unknown_fields_as_json() {
     let body = r#"{"name":"corp","weather":"fine"}"#;
     let (home, _peer) = Home::answering(&[format!(r#"{{"ok":{body}}}"#)]);
     assert_eq!(home.run(&["deny", "corp", "--json"]).stdout, format!("{body}\n"));
 }
 
 #[test]
-fn a_registry_does_not_steer_the_terminal() {
+fn replaces_terminal_escape_sequences_of_a_registry() {
     let answer = r#"{"err":{"kind":"not-verified","message":"corp.example answered \u001b[2J"}}"#;
     let (home, _peer) = Home::answering(&[answer.to_owned()]);
     let run = home.run(&["verify"]);
@@ -188,7 +188,7 @@ fn a_registry_does_not_steer_the_terminal() {
 }
 
 #[test]
-fn an_answer_that_makes_no_sense_is_an_error() {
+fn rejects_malformed_answers() {
     for answer in ["", "{}", r#"{"ok":{"pid":"x"}}"#, "nonsense", "\u{0}"] {
         let (home, _peer) = Home::answering(&[answer.to_owned()]);
         let run = home.run(&["stop"]);
@@ -198,7 +198,7 @@ fn an_answer_that_makes_no_sense_is_an_error() {
 }
 
 #[test]
-fn an_answer_may_be_as_long_as_the_protocol_allows_and_no_longer() {
+fn accepts_answers_up_to_the_length_limit() {
     let answer = |length: usize| {
         let (start, end) = (r#"{"ok":{"name":"corp","x":""#, r#""}}"#);
         format!("{start}{}{end}", "x".repeat(length - start.len() - end.len()))
@@ -211,7 +211,7 @@ fn an_answer_may_be_as_long_as_the_protocol_allows_and_no_longer() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_failure() {
+fn succeeds_when_stdout_is_closed() {
     let (home, _peer) = Home::answering(&[golden("response/list")]);
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

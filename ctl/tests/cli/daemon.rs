@@ -1,4 +1,4 @@
-//! A daemon that is not there, or not as it should be.
+//! Errors for a daemon that is missing, of another release, or silent.
 
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::peer::{Home, command, golden, run};
 
 #[test]
-fn no_daemon() {
+fn reports_a_missing_socket_with_the_start_command() {
     let home = Home::empty();
     let run = home.run(&["status"]);
     assert_eq!(run.code, Some(3));
@@ -20,7 +20,7 @@ fn no_daemon() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn without_a_home_of_its_own_the_daemon_is_a_service() {
+fn suggests_the_service_without_a_home_folder() {
     let home = Home::empty();
     let run = run(command(&["status"], [("HOME", home.path())]), b"");
     assert_eq!(run.code, Some(3));
@@ -32,7 +32,7 @@ fn without_a_home_of_its_own_the_daemon_is_a_service() {
 }
 
 #[test]
-fn home_is_a_flag_too() {
+fn prefers_the_home_flag_to_the_variable() {
     let (home, _peer) = Home::answering(&[golden("response/status")]);
     let path = home.path().to_str().unwrap();
     let run = run(
@@ -43,14 +43,14 @@ fn home_is_a_flag_too() {
 }
 
 #[test]
-fn nowhere_to_look() {
+fn requires_a_home_folder() {
     let run = run(command::<&str, &str>(&["status"], []), b"");
     assert_eq!(run.code, Some(2));
     assert!(run.stderr.contains("REGAUTH_HOME"), "{run:?}");
 }
 
 #[test]
-fn the_socket_of_a_daemon_that_died() {
+fn reports_the_socket_of_a_daemon_that_has_ended() {
     let home = Home::empty();
     drop(UnixListener::bind(home.socket()).unwrap());
     let run = home.run(&["status"]);
@@ -60,7 +60,7 @@ fn the_socket_of_a_daemon_that_died() {
 }
 
 #[test]
-fn a_socket_whose_path_the_system_cannot_take() {
+fn reports_a_socket_path_that_is_too_long() {
     let home = format!("/{}", "x".repeat(120));
     let run = run(command(&["status"], [("REGAUTH_HOME", &home)]), b"");
     assert_eq!(run.code, Some(3));
@@ -68,7 +68,7 @@ fn a_socket_whose_path_the_system_cannot_take() {
 }
 
 #[test]
-fn a_daemon_of_another_version() {
+fn reports_a_daemon_with_a_newer_protocol() {
     let home = Home::empty();
     let greeting = r#"{"hello":{"versions":[2,3],"daemon":"9.0.0","motto":"onward"}}"#;
     let _peer = home.peer(greeting.to_owned(), vec!["unused".to_owned()]);
@@ -87,7 +87,7 @@ fn a_daemon_of_another_version() {
 }
 
 #[test]
-fn a_daemon_that_is_too_old() {
+fn reports_a_daemon_with_an_older_protocol() {
     let home = Home::empty();
     let greeting = r#"{"hello":{"versions":[0],"daemon":"0.0.1"}}"#;
     let _peer = home.peer(greeting.to_owned(), vec!["unused".to_owned()]);
@@ -97,9 +97,8 @@ fn a_daemon_that_is_too_old() {
     assert!(run.stderr.contains("restart the service"), "{run:?}");
 }
 
-/// A newer daemon that still knows our version of the protocol is asked in it, and told apart.
 #[test]
-fn a_newer_daemon_of_a_known_protocol_is_used_and_said_to_differ() {
+fn uses_a_newer_daemon_with_our_protocol_and_reports_the_difference() {
     let home = Home::empty();
     let greeting = r#"{"hello":{"versions":[1,2],"daemon":"9.0.0"}}"#;
     let answer = r#"{"ok":{"version":"9.0.0","pid":7,"started":"2026-03-04T05:00:00Z","listen":"127.0.0.1:9001","sockets":{"proxy":"passed","control":"passed","metrics":"passed"},"proxy":"http://127.0.0.1:9001","bundle":"/b.pem","config":"/c.toml","store":{"kind":"hsm","protection":"a chip","state":"open"},"registries":2,"clients":"same-user","connections":3,"requests":1234,"mood":"good"}}"#;
@@ -116,9 +115,9 @@ fn a_newer_daemon_of_a_known_protocol_is_used_and_said_to_differ() {
     assert_eq!(peer.requests(), [r#"{"v":1,"method":"status"}"#]);
 }
 
-/// An older daemon, whose `status` says less and who does not know every verb.
+/// The older daemon omits fields of `status` and does not know every verb.
 #[test]
-fn an_older_daemon_is_used_and_said_to_differ() {
+fn uses_an_older_daemon_with_our_protocol_and_reports_the_difference() {
     let home = Home::empty();
     let greeting = r#"{"hello":{"versions":[1],"daemon":"0.0.9"}}"#;
     let status = r#"{"ok":{"version":"0.0.9","pid":7,"started":"2026-03-04T05:00:00Z","listen":"127.0.0.1:9001","proxy":"http://127.0.0.1:9001","bundle":"/b.pem","config":"/c.toml","store":{"kind":"vault","protection":"a file","state":"open"},"registries":2,"connections":3,"requests":1234}}"#;
@@ -134,17 +133,17 @@ fn an_older_daemon_is_used_and_said_to_differ() {
 }
 
 #[test]
-fn the_same_release_is_not_said_to_differ() {
+fn reports_no_difference_for_the_same_release() {
     let (home, _peer) = Home::answering(&[golden("response/status")]);
     let run = home.run(&["status"]);
     assert!(!run.stdout.contains("problem"), "{run:?}");
 }
 
-/// The peer ends after its last answer, and its connection with it.
+/// The peer ends after its last answer, which closes the connection.
 #[test]
-fn stop_waits_for_the_end_when_it_is_told_to() {
+fn waits_for_the_exit_with_stop_wait() {
     let stop = golden("response/stop");
-    for (arguments, says) in [
+    for (arguments, expected) in [
         (
             &["stop"][..],
             "regauthd (process 4242) drains 3 connections, for at most 30 s, and ends.\n",
@@ -153,7 +152,7 @@ fn stop_waits_for_the_end_when_it_is_told_to() {
     ] {
         let (home, peer) = Home::answering(std::slice::from_ref(&stop));
         let run = home.run(arguments);
-        assert_eq!((run.code, run.stdout.as_str()), (Some(0), says), "{run:?}");
+        assert_eq!((run.code, run.stdout.as_str()), (Some(0), expected), "{run:?}");
         assert_eq!(peer.requests(), [r#"{"v":1,"method":"stop"}"#]);
     }
 }
@@ -165,7 +164,7 @@ fn a_daemon_that_turns_us_away() {
 }
 
 #[test]
-fn something_else_on_the_socket() {
+fn reports_another_program_on_the_socket() {
     let home = Home::empty();
     let _peer = home.peer("220 mail.example ESMTP".to_owned(), vec!["unused".to_owned()]);
     let run = home.run(&["status"]);
@@ -174,7 +173,7 @@ fn something_else_on_the_socket() {
 }
 
 #[test]
-fn a_daemon_that_hangs_up_instead_of_greeting() {
+fn reports_a_connection_that_closes_before_the_hello() {
     let home = Home::empty();
     let listener = UnixListener::bind(home.socket()).unwrap();
     let peer = std::thread::spawn(move || drop(listener.accept().unwrap()));
@@ -185,7 +184,7 @@ fn a_daemon_that_hangs_up_instead_of_greeting() {
 }
 
 #[test]
-fn a_daemon_that_never_greets_is_reported() {
+fn times_out_on_a_daemon_that_sends_no_hello() {
     let home = Home::empty();
     let _listener = UnixListener::bind(home.socket()).unwrap();
     let start = Instant::now();
@@ -195,10 +194,10 @@ fn a_daemon_that_never_greets_is_reported() {
     assert!(start.elapsed() < Duration::from_secs(30));
 }
 
-/// A daemon that is stopped (SIGSTOP) while somebody polls it: the backlog is full, and connecting itself waits.
+/// The backlog of a daemon stopped by SIGSTOP is full, so connect(2) itself blocks.
 #[test]
 #[cfg(target_os = "linux")]
-fn a_daemon_that_never_accepts_is_reported() {
+fn times_out_on_a_daemon_that_accepts_no_connection() {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
     let home = Home::empty();
     let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();

@@ -1,4 +1,4 @@
-//! What a person finds who asks for help.
+//! Help, version, completion scripts and manual pages.
 
 use crate::peer::{Home, command, golden, run};
 
@@ -31,7 +31,7 @@ const VERBS: [&str; 25] = [
 ];
 
 #[test]
-fn every_verb_has_examples_in_its_help() {
+fn shows_examples_in_the_help_of_every_verb() {
     for verb in VERBS {
         for arguments in [[verb, "--help"], [verb, "-h"], ["help", verb]] {
             let run = Home::empty().run(&arguments);
@@ -43,7 +43,7 @@ fn every_verb_has_examples_in_its_help() {
 }
 
 #[test]
-fn the_first_page_names_every_verb() {
+fn lists_every_verb_in_the_help() {
     let run = Home::empty().run(&["--help"]);
     for verb in VERBS {
         assert!(run.stdout.contains(&format!("\n  {verb} ")), "{verb}");
@@ -51,21 +51,21 @@ fn the_first_page_names_every_verb() {
 }
 
 #[test]
-fn the_version_needs_no_daemon_and_no_home() {
+fn prints_the_version_without_daemon_and_home() {
     let run = run(command::<&str, &str>(&["--version"], []), b"");
     assert_eq!(run.stdout, format!("regauthctl {}\n", env!("CARGO_PKG_VERSION")));
     assert_eq!(run.code, Some(0));
 }
 
 #[test]
-fn nothing_at_all_is_a_usage_error_that_helps() {
+fn prints_the_help_without_arguments() {
     let run = Home::empty().run(&[]);
     assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""));
     assert!(run.stderr.contains("add-registry"), "{run:?}");
 }
 
 #[test]
-fn a_mistyped_line_is_an_error_in_the_usual_form() {
+fn prints_usage_errors_with_a_hint() {
     for (arguments, message) in [
         (&["lst"][..], "error: unrecognized subcommand 'lst'\nhint: "),
         (
@@ -94,7 +94,7 @@ fn a_mistyped_line_is_an_error_in_the_usual_form() {
 }
 
 #[test]
-fn a_shell_completes_the_names_of_the_registries_that_there_are() {
+fn completes_the_names_of_registries() {
     let (home, _peer) = Home::answering(&[golden("response/list")]);
     let mut ask = home.command(&["--", "regauthctl", "rotate", ""]);
     ask.env("REGAUTH_COMPLETE", "bash")
@@ -105,7 +105,7 @@ fn a_shell_completes_the_names_of_the_registries_that_there_are() {
 }
 
 #[test]
-fn every_shell_has_a_script_and_every_verb_a_page() {
+fn prints_a_script_for_every_shell_and_a_page_for_every_verb() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = run(command::<&str, &str>(&["completions", shell], []), b"").stdout;
         assert!(script.contains("REGAUTH_COMPLETE"), "{shell}: {script}");

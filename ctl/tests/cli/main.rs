@@ -1,7 +1,8 @@
-//! The real binary against a peer that follows a script. One file a surface; the peer's lines come from the protocol's
-//! golden files.
+//! Tests of the real `regauthctl` against a scripted daemon, whose answers come from the protocol's golden files.
+//!
+//! `peer` is the scripted daemon; every other file tests one surface.
 
-#![allow(clippy::unwrap_used, reason = "clippy takes only functions marked #[test] for tests")]
+#![allow(clippy::unwrap_used, reason = "clippy exempts only functions marked #[test]")]
 
 mod peer;
 

@@ -1,4 +1,4 @@
-//! A daemon that greets and answers as told, and the program that talks to it.
+//! Scripted daemon on a control socket, and runs of the real program against it.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
@@ -9,12 +9,12 @@ use std::thread::JoinHandle;
 
 use tempfile::TempDir;
 
-/// A folder for `--home`, with or without a daemon in it.
+/// Temporary folder for `--home`, with or without a scripted daemon.
 pub(crate) struct Home {
     folder: TempDir,
 }
 
-/// What came of one run.
+/// Result of one run of the program.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) code: Option<i32>,
@@ -22,7 +22,7 @@ pub(crate) struct Run {
     pub(crate) stderr: String,
 }
 
-/// A scripted daemon; [`Peer::requests`] waits for its end.
+/// Scripted daemon in a thread; it ends with its last answer.
 pub(crate) struct Peer(JoinHandle<Vec<String>>);
 
 impl Home {
@@ -32,14 +32,14 @@ impl Home {
         Self { folder }
     }
 
-    /// A home whose daemon greets as ours does and gives one of these answers to each connection that asks, in turn.
+    /// Home folder with a daemon that sends regauthd's hello and gives these answers in turn, one a connection.
     pub(crate) fn answering(answers: &[String]) -> (Self, Peer) {
         let home = Self::empty();
         let peer = home.peer(golden("hello"), answers.to_vec());
         (home, peer)
     }
 
-    /// A daemon with this greeting and these answers; it ends with its last answer.
+    /// Starts a daemon with this hello line and these answers.
     pub(crate) fn peer(&self, greeting: String, answers: Vec<String>) -> Peer {
         let listener = UnixListener::bind(self.socket()).unwrap();
         Peer(std::thread::spawn(move || serve(&listener, &greeting, &answers)))
@@ -53,7 +53,7 @@ impl Home {
         self.folder.path()
     }
 
-    /// The program below this home and with no other settings.
+    /// Command of the program with this home folder and no other variables.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         command(arguments, [("REGAUTH_HOME", self.path())])
     }
@@ -68,7 +68,7 @@ impl Home {
 }
 
 impl Peer {
-    /// The lines that were asked, without those connections that only looked for a greeting.
+    /// Waits for the daemon's end and returns the requests. Connections without a request are left out.
     pub(crate) fn requests(self) -> Vec<String> {
         self.0.join().unwrap()
     }
@@ -78,11 +78,11 @@ fn serve(listener: &UnixListener, greeting: &str, answers: &[String]) -> Vec<Str
     let mut requests = Vec::new();
     while let Some(answer) = answers.get(requests.len()) {
         let (mut stream, _) = listener.accept().unwrap();
-        // A client that does not like the greeting is gone already.
+        // A client that rejects the hello has closed the connection already.
         let _ = stream.write_all(format!("{greeting}\n").as_bytes());
         let mut line = String::new();
-        let asked = BufReader::new(&stream).read_line(&mut line).unwrap_or_default() > 0;
-        if asked {
+        let has_request = BufReader::new(&stream).read_line(&mut line).unwrap_or_default() > 0;
+        if has_request {
             requests.push(line.trim_end().to_owned());
             let _ = stream.write_all(format!("{answer}\n").as_bytes());
         }
@@ -90,7 +90,7 @@ fn serve(listener: &UnixListener, greeting: &str, answers: &[String]) -> Vec<Str
     requests
 }
 
-/// The program with nothing in its environment but these variables.
+/// Command of the program with only these variables in its environment.
 pub(crate) fn command<K: AsRef<OsStr>, V: AsRef<OsStr>>(
     arguments: &[&str],
     environment: impl IntoIterator<Item = (K, V)>,
@@ -100,14 +100,14 @@ pub(crate) fn command<K: AsRef<OsStr>, V: AsRef<OsStr>>(
     command
 }
 
-/// Runs to the end, with this on stdin.
+/// Runs a command to its end with `stdin` as its input.
 pub(crate) fn run(mut command: Command, stdin: &[u8]) -> Run {
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    // A program that does not read its stdin closes it.
+    // The write fails if the program ends without reading its stdin.
     let _ = child.stdin.take().unwrap().write_all(stdin);
     let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
     Run {
@@ -117,7 +117,7 @@ pub(crate) fn run(mut command: Command, stdin: &[u8]) -> Run {
     }
 }
 
-/// The line of one golden file of the protocol.
+/// Line of one golden file of the protocol.
 pub(crate) fn golden(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/tests/golden");
     let text = std::fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();

@@ -1,4 +1,4 @@
-//! The prompt, on a real pseudo-terminal that is the program's own (`setsid --ctty` of util-linux makes it so).
+//! Prompts on a real pseudo-terminal, which `setsid --ctty` of util-linux makes the program's controlling terminal.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -9,21 +9,21 @@ use rustix::termios::{LocalModes, tcgetattr};
 
 use crate::peer::{Home, golden};
 
-/// A person's end of a terminal, and the program's.
+/// Both ends of a pseudo-terminal.
 struct Terminal {
-    person: File,
+    controller: File,
     program: File,
 }
 
 impl Terminal {
     fn open() -> Self {
-        let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&person).unwrap();
-        unlockpt(&person).unwrap();
-        let name = ptsname(&person, Vec::new()).unwrap();
+        let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&controller).unwrap();
+        unlockpt(&controller).unwrap();
+        let name = ptsname(&controller, Vec::new()).unwrap();
         let program = OpenOptions::new().read(true).write(true).open(name.to_str().unwrap());
         Self {
-            person: File::from(person),
+            controller: File::from(controller),
             program: program.unwrap(),
         }
     }
@@ -44,18 +44,18 @@ impl Terminal {
         let mut seen = Vec::new();
         while !String::from_utf8_lossy(&seen).contains(text) {
             let mut byte = [0];
-            self.person.read_exact(&mut byte).unwrap();
+            self.controller.read_exact(&mut byte).unwrap();
             seen.extend(byte);
         }
         String::from_utf8(seen).unwrap()
     }
 
     fn type_in(&mut self, text: &str) {
-        self.person.write_all(text.as_bytes()).unwrap();
+        self.controller.write_all(text.as_bytes()).unwrap();
     }
 
-    /// Waits, as a person's fingers do, until the program has turned echo off after its prompt.
-    fn wait_for_silence(&self) {
+    /// Waits until the program has turned echo off, which it does after the prompt.
+    fn wait_until_echo_is_off(&self) {
         while self.modes().contains(LocalModes::ECHO) {
             std::thread::yield_now();
         }
@@ -67,43 +67,43 @@ impl Terminal {
 }
 
 #[test]
-fn a_token_is_asked_for_by_name_and_scheme_and_not_echoed() {
+fn prompts_for_a_token_with_name_and_scheme_without_echo() {
     let (home, peer) = Home::answering(&[golden("response/show"), golden("response/rotate")]);
     let mut terminal = Terminal::open();
     let mut child = terminal.run(&home, &["rotate", "corp"]);
     terminal.read_until("New token for corp (basic, me@corp.example): ");
-    terminal.wait_for_silence();
+    terminal.wait_until_echo_is_off();
     terminal.type_in("s3cret-token\r");
     let seen = terminal.read_until("generation 4");
     assert!(!seen.contains("s3cret"), "{seen}");
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert_eq!(peer.requests(), [golden("request/show"), golden("request/rotate")]);
-    assert!(terminal.modes().contains(USUAL));
+    assert!(terminal.modes().contains(DEFAULT_MODES));
 }
 
 #[test]
-fn add_registry_asks_its_way_through() {
+fn prompts_for_every_value_of_add_registry() {
     let (home, peer) = Home::answering(&[golden("response/add-registry")]);
     let mut terminal = Terminal::open();
     let mut child = terminal.run(&home, &["add-registry"]);
     for (question, answer) in [
-        ("Name (as cargo calls it, such as corp): ", "No Name\r"),
+        ("Name (as in cargo's configuration, such as corp): ", "No Name\r"),
         ("starts with a letter or a digit", ""),
-        ("Name (as cargo calls it, such as corp): ", "corp\r"),
-        ("nothing for another) ", "1\r"),
-        ("Index, or https:// place: ", "sparse+https://x.example/\r"),
-        ("does not have its index there", ""),
+        ("Name (as in cargo's configuration, such as corp): ", "corp\r"),
+        ("nothing for another kind of registry): ", "1\r"),
+        ("Index, or https:// URL: ", "sparse+https://x.example/\r"),
+        ("does not have its index at this URL", ""),
         (
-            "place: ",
+            "https:// URL: ",
             "sparse+https://x.example/artifactory/api/cargo/crates/index/\r",
         ),
-        ("be a password): ", "me@corp.example\r"),
+        ("used as a password): ", "me@corp.example\r"),
     ] {
         terminal.read_until(question);
         terminal.type_in(answer);
     }
     terminal.read_until("Token for corp (basic, me@corp.example): ");
-    terminal.wait_for_silence();
+    terminal.wait_until_echo_is_off();
     terminal.type_in("s3cret-token\r");
     terminal.read_until("Added corp");
     assert_eq!(child.wait().unwrap().code(), Some(0));
@@ -115,7 +115,7 @@ fn add_registry_asks_its_way_through() {
 }
 
 #[test]
-fn import_shows_what_it_found_and_asks_what_to_take_and_whether_to_take_it_out() {
+fn prompts_for_the_tokens_to_import_and_their_removal() {
     let (home, peer) = Home::answering(&[golden("response/list-least"), golden("response/add-registry")]);
     let netrc = home.path().join(".netrc");
     std::fs::write(&netrc, "machine corp.example login me password s3cret-token\n").unwrap();
@@ -130,26 +130,26 @@ fn import_shows_what_it_found_and_asks_what_to_take_and_whether_to_take_it_out()
     assert!(seen.contains("(12 characters)") && !seen.contains("s3cret"), "{seen}");
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert_eq!(std::fs::read_to_string(netrc).unwrap(), "");
-    let asked = peer.requests().concat();
-    let wanted =
+    let requests = peer.requests().concat();
+    let expected =
         r#""scopes":["https://corp.example/"],"kind":"generic","scheme":"basic","username":"me","token":"s3cret"#;
-    assert!(asked.contains(wanted), "{asked}");
+    assert!(requests.contains(expected), "{requests}");
 }
 
 #[test]
-fn token_stdin_at_a_terminal_does_not_echo_either() {
+fn prompts_without_echo_for_token_stdin_at_a_terminal() {
     let (home, peer) = Home::answering(&[golden("response/show"), golden("response/rotate")]);
     let mut terminal = Terminal::open();
     let mut child = terminal.run(&home, &["rotate", "corp", "--token-stdin"]);
     terminal.read_until("New token");
-    terminal.wait_for_silence();
+    terminal.wait_until_echo_is_off();
     terminal.type_in("s3cret-token\r");
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert_eq!(peer.requests().last(), Some(&golden("request/rotate")));
 }
 
 #[test]
-fn nobody_is_asked_when_there_is_no_daemon() {
+fn does_not_prompt_without_a_daemon() {
     let (home, mut terminal) = (Home::empty(), Terminal::open());
     let arguments = ["add-registry", "corp", "--scope", "https://corp.example/"];
     let mut child = terminal.run(&home, &arguments);
@@ -158,45 +158,49 @@ fn nobody_is_asked_when_there_is_no_daemon() {
 }
 
 #[test]
-fn ctrl_c_and_a_signal_leave_the_terminal_as_it_was() {
+fn restores_the_terminal_after_ctrl_c_and_sigterm() {
     for kill in [None, Some(rustix::process::Signal::TERM)] {
         let (home, _peer) = Home::answering(&[golden("response/show"), golden("response/rotate")]);
         let mut terminal = Terminal::open();
         let mut child = terminal.run(&home, &["rotate", "corp"]);
         terminal.read_until("New token");
-        terminal.wait_for_silence();
+        terminal.wait_until_echo_is_off();
         match kill {
             None => terminal.type_in("\u{3}"),
-            // `setsid` is the parent, or the program itself where it needs no fork.
+            // `setsid` is the parent of the program, or the program itself if it did not fork.
             Some(signal) => rustix::process::kill_process(program(&child), signal).unwrap(),
         }
         assert!(!child.wait().unwrap().success());
-        assert!(terminal.modes().contains(USUAL), "{kill:?}: {:?}", terminal.modes());
+        assert!(
+            terminal.modes().contains(DEFAULT_MODES),
+            "{kill:?}: {:?}",
+            terminal.modes()
+        );
     }
 }
 
 #[test]
-fn a_vault_asks_for_its_passphrase() {
+fn prompts_for_the_passphrase_of_a_vault() {
     let (home, peer) = Home::answering(&[golden("response/status-locked"), golden("response/unlock")]);
     let mut terminal = Terminal::open();
     let mut child = terminal.run(&home, &["unlock"]);
     terminal.read_until("Passphrase of the vault: ");
-    terminal.wait_for_silence();
+    terminal.wait_until_echo_is_off();
     terminal.type_in("correct horse battery staple\r");
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert_eq!(peer.requests(), [golden("request/status"), golden("request/unlock")]);
 }
 
 #[test]
-fn a_new_passphrase_is_asked_for_twice_without_echo() {
+fn prompts_twice_without_echo_for_a_new_passphrase() {
     let (home, peer) = Home::answering(&[golden("response/status"), golden("response/unlock")]);
     let mut terminal = Terminal::open();
     let mut child = terminal.run(&home, &["unlock", "--set-passphrase"]);
     terminal.read_until("New passphrase of the vault: ");
-    terminal.wait_for_silence();
+    terminal.wait_until_echo_is_off();
     terminal.type_in("correct horse battery staple\r");
     terminal.read_until("The same again: ");
-    terminal.wait_for_silence();
+    terminal.wait_until_echo_is_off();
     terminal.type_in("correct horse battery staple\r");
     let seen = terminal.read_until("regauthctl unlock");
     assert!(!seen.contains("horse"), "{seen}");
@@ -206,7 +210,7 @@ fn a_new_passphrase_is_asked_for_twice_without_echo() {
 }
 
 #[test]
-fn two_passphrases_that_differ_change_nothing() {
+fn changes_nothing_if_two_passphrases_differ() {
     let (home, _peer) = Home::answering(&[golden("response/status"), golden("error/failed")]);
     let mut terminal = Terminal::open();
     let mut child = terminal.run(&home, &["unlock", "--set-passphrase"]);
@@ -215,7 +219,7 @@ fn two_passphrases_that_differ_change_nothing() {
         ("The same again: ", "two\r"),
     ] {
         terminal.read_until(prompt);
-        terminal.wait_for_silence();
+        terminal.wait_until_echo_is_off();
         terminal.type_in(typed);
     }
     terminal.read_until("nothing was changed");
@@ -223,7 +227,7 @@ fn two_passphrases_that_differ_change_nothing() {
 }
 
 #[test]
-fn a_store_that_is_open_asks_for_nothing() {
+fn does_not_prompt_for_an_open_store() {
     let (home, peer) = Home::answering(&[golden("response/status"), golden("response/unlock")]);
     let terminal = Terminal::open();
     let mut child = terminal.run(&home, &["unlock"]);
@@ -241,4 +245,4 @@ fn program(child: &Child) -> rustix::process::Pid {
     rustix::process::Pid::from_raw(id.cast_signed()).unwrap()
 }
 
-const USUAL: LocalModes = LocalModes::ECHO.union(LocalModes::ICANON).union(LocalModes::ISIG);
+const DEFAULT_MODES: LocalModes = LocalModes::ECHO.union(LocalModes::ICANON).union(LocalModes::ISIG);

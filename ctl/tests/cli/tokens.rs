@@ -1,11 +1,11 @@
-//! Where a token may come from, and where it never appears.
+//! Sources of a token, and outputs that never contain it.
 
 use crate::peer::{Home, Run, golden, run};
 
 const CANARY: &str = "CANARY-s3cret";
 
 #[test]
-fn a_token_is_read_from_stdin_and_sent() {
+fn sends_a_token_from_stdin() {
     let (home, peer) = Home::answering(&[golden("response/rotate")]);
     let run = home.run_with_stdin(&["rotate", "corp", "--token-stdin"], b"s3cret-token\r\n");
     assert_eq!(
@@ -16,7 +16,7 @@ fn a_token_is_read_from_stdin_and_sent() {
 }
 
 #[test]
-fn a_token_is_read_from_a_named_variable_and_sent() {
+fn sends_a_token_from_an_environment_variable() {
     let (home, peer) = Home::answering(&[golden("response/rotate")]);
     let mut command = home.command(&["rotate", "corp", "--token-env", "CORP_TOKEN"]);
     command.env("CORP_TOKEN", "s3cret-token");
@@ -25,7 +25,7 @@ fn a_token_is_read_from_a_named_variable_and_sent() {
 }
 
 #[test]
-fn a_token_from_elsewhere_is_not_asked_for() {
+fn rotates_an_external_token_without_a_prompt() {
     let (home, peer) = Home::answering(&[golden("response/show-minted"), golden("response/rotate-minted")]);
     let run = home.run(&["rotate", "minted"]);
     assert_eq!(
@@ -43,7 +43,7 @@ fn a_token_from_elsewhere_is_not_asked_for() {
 }
 
 #[test]
-fn where_a_token_comes_from_is_sent() {
+fn sends_the_flags_of_a_token_source() {
     let (home, peer) = Home::answering(&[golden("response/add-registry"), golden("response/add-registry")]);
     let command = [
         "add-registry",
@@ -89,7 +89,7 @@ fn where_a_token_comes_from_is_sent() {
 }
 
 #[test]
-fn every_flag_of_add_registry_is_sent() {
+fn sends_every_flag_of_add_registry() {
     let (home, peer) = Home::answering(&[golden("response/add-registry")]);
     let ca_file = home.path().join("root.pem");
     std::fs::write(&ca_file, "").unwrap();
@@ -124,7 +124,7 @@ fn every_flag_of_add_registry_is_sent() {
 }
 
 #[test]
-fn what_is_not_given_is_not_sent() {
+fn omits_flags_that_are_not_given() {
     let (home, peer) = Home::answering(&[golden("response/add-registry")]);
     let arguments = ["add-registry", "corp", "--scope", "https://x.example/", "--token-stdin"];
     home.run_with_stdin(&arguments, b"s3cret-token");
@@ -136,7 +136,7 @@ fn what_is_not_given_is_not_sent() {
 }
 
 #[test]
-fn a_preset_fills_in_what_is_not_given_and_says_how_the_registry_rejects() {
+fn completes_missing_flags_from_a_preset_and_adds_its_hint_to_a_rejection() {
     let (home, peer) = Home::answering(&[golden("response/add-registry"), golden("error/token-rejected")]);
     let index = "sparse+https://pkgs.dev.azure.com/me/_packaging/crates/Cargo/index/";
     let arguments = [
@@ -173,7 +173,7 @@ fn a_preset_fills_in_what_is_not_given_and_says_how_the_registry_rejects() {
 }
 
 #[test]
-fn after_adding_a_person_knows_what_cargo_needs() {
+fn prints_the_settings_for_cargo_after_add_registry() {
     let (home, _peer) = Home::answering(&[golden("response/add-registry")]);
     let run = add(&home, b"s3cret-token");
     for line in [
@@ -185,12 +185,12 @@ fn after_adding_a_person_knows_what_cargo_needs() {
         "[registries.corp]",
         r#"index = "sparse+https://corp.example/api/cargo/index/""#,
     ] {
-        assert!(run.stdout.lines().any(|said| said == line), "{line}: {run:?}");
+        assert!(run.stdout.lines().any(|printed| printed == line), "{line}: {run:?}");
     }
 }
 
 #[test]
-fn after_adding_a_git_host_a_person_knows_what_git_needs() {
+fn prints_the_settings_for_git_after_add_registry() {
     let answer = golden("response/add-registry").replace(r#""kind":"cargo""#, r#""kind":"git""#);
     let (home, _peer) = Home::answering(&[answer]);
     let run = add(&home, b"s3cret-token");
@@ -202,7 +202,7 @@ fn after_adding_a_git_host_a_person_knows_what_git_needs() {
 }
 
 #[test]
-fn what_is_no_token_is_refused_before_anything_is_sent() {
+fn rejects_malformed_tokens_before_it_connects() {
     for (stdin, message) in [
         (&b""[..], "the token is empty"),
         (b"  \n", "the token is empty"),
@@ -212,7 +212,7 @@ fn what_is_no_token_is_refused_before_anything_is_sent() {
         (b"CANARY-s3cret\xff", "not text"),
         (&[b'x'; 100_000], "longer than 16 KiB"),
     ] {
-        // Without a daemon: had it been looked for, the exit code were 3.
+        // There is no daemon: a connection attempt would exit with 3.
         let run = add(&Home::empty(), stdin);
         assert_eq!(run.code, Some(2), "{message}: {run:?}");
         assert!(run.stderr.contains(message), "{message}: {run:?}");
@@ -221,7 +221,7 @@ fn what_is_no_token_is_refused_before_anything_is_sent() {
 }
 
 #[test]
-fn a_token_in_the_arguments_is_refused_and_never_repeated() {
+fn rejects_a_token_in_the_arguments_and_does_not_repeat_it() {
     let attached = format!("--token={CANARY}");
     for arguments in [
         &["rotate", "corp", "--token", CANARY][..],
@@ -232,9 +232,9 @@ fn a_token_in_the_arguments_is_refused_and_never_repeated() {
     ] {
         let run = Home::empty().run(arguments);
         assert_eq!(run.code, Some(2), "{arguments:?}");
-        let said = format!("{}{}", run.stdout, run.stderr);
+        let output = format!("{}{}", run.stdout, run.stderr);
         assert!(
-            said.contains("tokens in arguments are visible to every process; use --token-stdin"),
+            output.contains("tokens in arguments are visible to every process; use --token-stdin"),
             "{run:?}"
         );
         assert_silent(&run);
@@ -242,7 +242,7 @@ fn a_token_in_the_arguments_is_refused_and_never_repeated() {
 }
 
 #[test]
-fn a_token_in_the_wrong_place_is_not_repeated() {
+fn does_not_repeat_a_misplaced_token() {
     let attached = format!("--token-stdin={CANARY}");
     let mistyped = format!("--tokn={CANARY}");
     for arguments in [
@@ -262,7 +262,7 @@ fn a_token_in_the_wrong_place_is_not_repeated() {
 }
 
 #[test]
-fn without_a_terminal_the_flags_are_named() {
+fn names_the_token_flags_without_a_terminal() {
     let (home, _peer) = Home::answering(&[golden("response/show")]);
     let run = home.run(&["rotate", "corp"]);
     assert_eq!(run.code, Some(2));
@@ -273,7 +273,7 @@ fn without_a_terminal_the_flags_are_named() {
 }
 
 #[test]
-fn a_ca_file_that_cannot_be_read_is_a_usage_error() {
+fn rejects_an_unreadable_ca_file() {
     for (file, message) in [("/nowhere/x.pem", "cannot read /nowhere/x.pem"), ("/", "/ is a folder")] {
         let arguments = [
             "add-registry",
@@ -290,7 +290,7 @@ fn a_ca_file_that_cannot_be_read_is_a_usage_error() {
 }
 
 #[test]
-fn without_a_terminal_unlock_leaves_it_to_the_daemon_whether_it_needs_a_passphrase() {
+fn sends_unlock_without_a_passphrase_if_there_is_no_terminal() {
     let (home, peer) = Home::answering(&[golden("error/store-locked")]);
     assert_eq!(home.run(&["unlock"]).code, Some(5));
     assert_eq!(peer.requests(), [golden("request/unlock-least")]);

@@ -1,4 +1,4 @@
-//! What is true now and decides how clients are set up: the daemon's address, its bundle, its registries.
+//! Settings that clients need from the running daemon: its proxy address, its bundle, its registries.
 
 use std::path::PathBuf;
 
@@ -9,35 +9,35 @@ use regauth_shared::response::{RegistryList, RegistryView, Status};
 use regauth_shared::{Request, placeholder};
 
 use crate::client::Client;
-use crate::program::{PROVIDER, beside_us, on_path};
+use crate::program::{self, PROVIDER};
 
-/// All that a client's settings are made of. No secret.
+/// Settings of the running daemon from which clients' configuration is made. CompareToken no secret.
 #[derive(Debug)]
-pub(crate) struct Facts {
-    /// The proxy's URL.
+pub(crate) struct DaemonInfo {
+    /// URL of the proxy.
     pub(crate) proxy: String,
-    /// The bundle's path.
+    /// Path of the bundle.
     pub(crate) bundle: String,
-    /// The registries.
+    /// The daemon's registries.
     pub(crate) registries: Vec<RegistryView>,
-    /// The folder that was asked for with `--home`, when one was.
+    /// Absolute folder of `--home` or `REGAUTH_HOME`, if one was given.
     pub(crate) home: Option<PathBuf>,
-    /// Where shells find the environment.
+    /// Folder of the environment files that shells source.
     pub(crate) state: PathBuf,
-    /// The command that cargo asks for tokens.
+    /// Command line of cargo's credential provider.
     pub(crate) provider: Vec<String>,
 }
 
-impl Facts {
-    /// Asks the daemon.
+impl DaemonInfo {
+    /// Requests the settings from the daemon.
     ///
     /// # Errors
     /// No daemon answers.
-    pub(crate) fn gather(client: &Client, folders: &Folders) -> Result<Self, ErrorBody> {
-        let status: Status = client.ask(&Request::Status(Nothing {}))?.answer;
-        let list: RegistryList = client.ask(&Request::List(Nothing {}))?.answer;
+    pub(crate) fn fetch(client: &Client, folders: &Folders) -> Result<Self, ErrorBody> {
+        let status: Status = client.call(&Request::Status(Nothing {}))?.answer;
+        let list: RegistryList = client.call(&Request::List(Nothing {}))?.answer;
         let home = folders.home.as_deref().and_then(|home| std::path::absolute(home).ok());
-        let mut provider = vec![program()];
+        let mut provider = vec![provider_program()];
         if let Some(home) = &home {
             provider.extend(["--home".to_owned(), home.display().to_string()]);
         }
@@ -51,29 +51,29 @@ impl Facts {
         })
     }
 
-    /// Cargo's registries that have an index, with it.
+    /// Cargo registries that have an index, each with the index.
     pub(crate) fn cargo_indexes(&self) -> impl Iterator<Item = (&RegistryView, &str)> {
         let cargo = self.registries.iter().filter(|view| view.kind == "cargo");
         cargo.filter_map(|view| Some((view, view.index.as_deref()?)))
     }
 
-    /// What git speaks to: git hosts, and indexes that are git repositories.
+    /// Scopes that git connects to: git hosts, and cargo indexes that are git repositories.
     pub(crate) fn git_scopes(&self) -> impl Iterator<Item = &str> {
-        let for_git = |view: &&RegistryView| is_git_index(view) || matches!(view.kind.as_str(), "git" | "generic");
-        let scopes = self.registries.iter().filter(for_git).flat_map(|view| &view.scopes);
+        let uses_git = |view: &&RegistryView| is_git_index(view) || matches!(view.kind.as_str(), "git" | "generic");
+        let scopes = self.registries.iter().filter(uses_git).flat_map(|view| &view.scopes);
         scopes.map(String::as_str)
     }
 
-    /// What npm publishes to, and the token that it wants to have for that.
+    /// npm's token settings: a key for each npm registry, and the placeholder, without which npm does not publish.
     pub(crate) fn npm_tokens(&self) -> impl Iterator<Item = (String, &'static str)> {
         let npm = self.registries.iter().filter(|view| view.kind == "npm");
-        let places = npm
+        let locations = npm
             .flat_map(|view| &view.scopes)
             .filter_map(|scope| scope.split_once("://"));
-        places.map(|(_, place)| (format!("//{place}:_authToken"), placeholder::PLACEHOLDER))
+        locations.map(|(_, location)| (format!("//{location}:_authToken"), placeholder::PLACEHOLDER))
     }
 
-    /// The hosts of all registries, without ports.
+    /// Hosts of all registries, sorted, without ports.
     pub(crate) fn hosts(&self) -> Vec<String> {
         let scopes = self.registries.iter().flat_map(|view| &view.scopes);
         let mut hosts: Vec<String> = scopes
@@ -85,16 +85,17 @@ impl Facts {
     }
 }
 
-/// Whether cargo fetches this registry's index with git.
+/// True if cargo fetches this registry's index with git.
 pub(crate) fn is_git_index(view: &RegistryView) -> bool {
     view.index.as_deref().is_some_and(|index| !index.starts_with("sparse+"))
 }
 
-/// By its name where a shell finds it, so that the setting outlives an upgrade; else where it lies beside us.
-fn program() -> String {
-    if on_path(PROVIDER).is_some() {
+/// Name of the credential provider if it is in `PATH`, so that the setting survives an upgrade; else its path next to
+/// this program.
+fn provider_program() -> String {
+    if program::on_path(PROVIDER).is_some() {
         return PROVIDER.to_owned();
     }
-    let beside = beside_us(PROVIDER).filter(|program| program.is_file());
-    beside.map_or_else(|| PROVIDER.to_owned(), |program| program.display().to_string())
+    let sibling = program::sibling(PROVIDER).filter(|program| program.is_file());
+    sibling.map_or_else(|| PROVIDER.to_owned(), |program| program.display().to_string())
 }

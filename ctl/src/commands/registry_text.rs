@@ -1,10 +1,10 @@
-//! How a registry is put into words; `add-registry`, `list`, `rotate` and `show` say the same things the same way.
+//! Text form of a registry's properties, shared by `add-registry`, `import`, `list`, `rotate` and `show`.
 
 use regauth_shared::response::{CredentialState, RegistryView, SourceFailure};
 
-use crate::moment;
+use crate::relative_time::relative;
 
-/// Whether it can be served.
+/// State of the credential.
 pub(super) fn state(state: CredentialState) -> &'static str {
     match state {
         CredentialState::Ready => "ready",
@@ -16,15 +16,15 @@ pub(super) fn state(state: CredentialState) -> &'static str {
     }
 }
 
-/// Whether writes are open, and for how long.
+/// Write policy, or the time when open writes close.
 pub(super) fn writes(registry: &RegistryView) -> String {
     match &registry.writes_open_until {
-        Some(until) => format!("open, closes {}", moment::relative(until)),
+        Some(until) => format!("open, closes {}", relative(until)),
         None => registry.writes.clone(),
     }
 }
 
-/// The scheme, and whose token it is.
+/// Scheme, with the user name if there is one.
 pub(super) fn scheme(scheme: &str, username: Option<&str>) -> String {
     match username {
         Some(username) => format!("{scheme}, {username}"),
@@ -32,7 +32,7 @@ pub(super) fn scheme(scheme: &str, username: Option<&str>) -> String {
     }
 }
 
-/// Where its token comes from.
+/// Source of the token.
 pub(super) fn source(registry: &RegistryView) -> String {
     match &registry.credential_of {
         Some(owner) => format!("the credential of {owner}"),
@@ -40,24 +40,24 @@ pub(super) fn source(registry: &RegistryView) -> String {
     }
 }
 
-/// What went wrong at its source.
+/// Last failure of the source, and its age.
 pub(super) fn failure(failure: &SourceFailure) -> String {
-    format!("{} ({})", failure.message, moment::relative(&failure.at))
+    format!("{} ({})", failure.message, relative(&failure.at))
 }
 
-/// When its token ends; `failing` when its source gives no other.
+/// Expiry of the token; `failing` if the source gives no new one.
 pub(super) fn expiry(registry: &RegistryView) -> String {
     let credential = &registry.credential;
-    let end = credential.expires.as_deref().map(moment::relative);
-    match (end, &credential.failure) {
-        (Some(end), Some(_)) => format!("{end}, failing"),
+    let expiry = credential.expires.as_deref().map(relative);
+    match (expiry, &credential.failure) {
+        (Some(expiry), Some(_)) => format!("{expiry}, failing"),
         (None, Some(_)) => "failing".to_owned(),
-        (Some(end), None) => end,
+        (Some(expiry), None) => expiry,
         (None, None) => "-".to_owned(),
     }
 }
 
-/// The hosts of the scopes, each once.
+/// Hosts of the scopes, each once, with ports.
 pub(super) fn hosts(scopes: &[String]) -> String {
     let mut hosts: Vec<&str> = Vec::new();
     for scope in scopes {
@@ -70,11 +70,11 @@ pub(super) fn hosts(scopes: &[String]) -> String {
     hosts.join(", ")
 }
 
-/// What is known of a token: by `verified` and `public` of an answer.
-pub(super) fn verified(verified: bool, public: bool) -> &'static str {
+/// Result of a verification, from `verified` and `public` of an answer.
+pub(super) fn verification(verified: bool, public: bool) -> &'static str {
     match (verified, public) {
         (true, _) => "the registry accepts the token",
-        (false, true) => "the registry was reached, but whether it accepts the token is not known",
+        (false, true) => "the registry was reached, but its answer does not tell if it accepts the token",
         (false, false) => "the registry was not asked about the token",
     }
 }
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_is_named_once_and_with_its_port() {
+    fn lists_each_host_once_with_its_port() {
         let scopes = [
             "https://a.example/x/",
             "https://a.example/y/",

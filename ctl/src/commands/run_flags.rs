@@ -1,4 +1,6 @@
-//! The registries on the command line of `run`: each `--registry` and the flags that follow it.
+//! Parser of the repeated flags of `run`: each `--registry` with the flags that follow it.
+//!
+//! clap's derive has no groups that repeat, so this module implements clap's traits by hand.
 
 use std::path::PathBuf;
 
@@ -6,41 +8,41 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, value_parser};
 use regauth_shared::RegistryName;
 
-/// All of them, in the order in which they were given.
+/// Registries in the order of the command line.
 #[derive(Debug)]
-pub(super) struct Registries(pub(super) Vec<Described>);
+pub(super) struct RegistryList(pub(super) Vec<RegistryFlags>);
 
-/// One registry.
+/// Flags of one registry.
 #[derive(Debug)]
-pub(super) struct Described {
-    /// What to call it.
+pub(super) struct RegistryFlags {
+    /// Name of the registry.
     pub(super) name: RegistryName,
-    /// Its index, or its scope where its kind has no index.
-    pub(super) place: String,
-    /// The variable that holds its token.
+    /// Index of a cargo registry, scope of another one.
+    pub(super) url: String,
+    /// Environment variable that holds the token.
     pub(super) token_env: String,
-    /// `cargo` and so on.
+    /// Protocol: `cargo`, `git` and so on.
     pub(super) kind: Option<String>,
-    /// More scopes.
+    /// Further scopes.
     pub(super) scopes: Vec<String>,
-    /// How the token becomes a header.
+    /// Scheme of the header.
     pub(super) scheme: Option<String>,
-    /// For the scheme `basic`.
+    /// User name for the scheme `basic`.
     pub(super) username: Option<String>,
     /// `allow` or `deny`.
     pub(super) writes: Option<String>,
-    /// Extra roots.
+    /// File of extra roots.
     pub(super) ca_file: Option<PathBuf>,
 }
 
-impl Described {
-    /// Only cargo's registries have an index.
+impl RegistryFlags {
+    /// True if the URL is an index: only cargo's registries have one.
     pub(super) fn has_index(&self) -> bool {
         self.kind.as_deref().is_none_or(|kind| kind == "cargo")
     }
 }
 
-impl Args for Registries {
+impl Args for RegistryList {
     fn augment_args(command: Command) -> Command {
         let flag = |name: &'static str, value: &'static str, help: &'static str| {
             Arg::new(name)
@@ -59,16 +61,24 @@ impl Args for Registries {
             flag(
                 "scheme",
                 "SCHEME",
-                "How the token becomes a header: basic, bearer, raw or a template [default: bearer]",
+                "Header that carries the token: basic, bearer, raw or a template [default: bearer]",
             ),
             flag("username", "USER", "The user name, for the scheme basic"),
-            flag("kind", "KIND", "What reads and writes look like [default: cargo]")
-                .value_parser(["cargo", "git", "pypi", "npm", "generic"]),
-            flag("scope", "URL", "What it covers besides; can be given several times"),
+            flag(
+                "kind",
+                "KIND",
+                "Protocol, which tells reads from writes [default: cargo]",
+            )
+            .value_parser(["cargo", "git", "pypi", "npm", "generic"]),
+            flag(
+                "scope",
+                "URL",
+                "A further scope that it covers; can be given several times",
+            ),
             flag(
                 "writes",
                 "POLICY",
-                "Whether writes such as publish and push pass [default: deny]",
+                "Policy for writes such as publish and push [default: deny]",
             )
             .value_parser(["allow", "deny"]),
             flag(
@@ -85,17 +95,17 @@ impl Args for Registries {
     }
 }
 
-impl FromArgMatches for Registries {
+impl FromArgMatches for RegistryList {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let starts: Vec<usize> = matches.indices_of(REGISTRY).into_iter().flatten().collect();
-        let places = matches.get_many::<String>(REGISTRY).into_iter().flatten();
+        let values = matches.get_many::<String>(REGISTRY).into_iter().flatten();
         let ends = starts.iter().skip(1).copied().chain([usize::MAX]);
         let spans = starts.iter().copied().zip(ends);
-        refuse_strays(matches, starts.first().copied().unwrap_or(usize::MAX))?;
-        let all = places
+        reject_flags_before(matches, starts.first().copied().unwrap_or(usize::MAX))?;
+        let registries = values
             .zip(spans)
-            .map(|(place, span)| Flags { matches, span }.described(place));
-        all.collect::<Result<_, _>>().map(Self)
+            .map(|(value, span)| Span { matches, span }.parse(value));
+        registries.collect::<Result<_, _>>().map(Self)
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -104,23 +114,25 @@ impl FromArgMatches for Registries {
     }
 }
 
-/// The flags between one `--registry` and the next.
-struct Flags<'a> {
+/// Flags between one `--registry` and the next.
+struct Span<'a> {
     matches: &'a ArgMatches,
     span: (usize, usize),
 }
 
-impl Flags<'_> {
-    fn described(&self, registry: &str) -> Result<Described, clap::Error> {
-        let (name, place) = registry
+impl Span<'_> {
+    fn parse(&self, registry: &str) -> Result<RegistryFlags, clap::Error> {
+        let (name, url) = registry
             .split_once('=')
-            .ok_or_else(|| wrong("--registry takes NAME=URL, such as corp=sparse+https://corp.example/index/"))?;
-        let name: RegistryName = name.parse().map_err(|error| wrong(&format!("--registry: {error}")))?;
+            .ok_or_else(|| usage_error("--registry takes NAME=URL, such as corp=sparse+https://corp.example/index/"))?;
+        let name: RegistryName = name
+            .parse()
+            .map_err(|error| usage_error(&format!("--registry: {error}")))?;
         let token_env = self
             .one("token-env")?
-            .ok_or_else(|| wrong(&format!("the registry {name} has no --token-env")))?;
-        Ok(Described {
-            place: place.to_owned(),
+            .ok_or_else(|| usage_error(&format!("the registry {name} has no --token-env")))?;
+        Ok(RegistryFlags {
+            url: url.to_owned(),
             token_env,
             kind: self.one("kind")?,
             scopes: self.all("scope"),
@@ -136,52 +148,53 @@ impl Flags<'_> {
         let (start, end) = self.span;
         let indices = self.matches.indices_of(name).into_iter().flatten();
         let values = self.matches.get_many::<T>(name).into_iter().flatten();
-        let here = indices.zip(values).filter(|(at, _)| (start..end).contains(at));
-        here.map(|(_, value)| value.clone()).collect()
+        let in_span = indices.zip(values).filter(|(index, _)| (start..end).contains(index));
+        in_span.map(|(_, value)| value.clone()).collect()
     }
 
     fn one<T: Clone + Send + Sync + 'static>(&self, name: &str) -> Result<Option<T>, clap::Error> {
         let mut values = self.all(name);
         match values.len() {
             0 | 1 => Ok(values.pop()),
-            _ => Err(wrong(&format!("--{name} is given twice for one registry"))),
+            _ => Err(usage_error(&format!("--{name} is given twice for one registry"))),
         }
     }
 }
 
-fn refuse_strays(matches: &ArgMatches, first: usize) -> Result<(), clap::Error> {
-    for name in ABOUT_ONE {
+/// Rejects flags of a registry in front of the first `--registry`.
+fn reject_flags_before(matches: &ArgMatches, first: usize) -> Result<(), clap::Error> {
+    for name in FLAGS_OF_A_REGISTRY {
         let mut indices = matches.indices_of(name).into_iter().flatten();
-        if indices.any(|at| at < first) {
-            return Err(wrong(&format!(
-                "--{name} belongs behind the --registry that it is about"
+        if indices.any(|index| index < first) {
+            return Err(usage_error(&format!(
+                "--{name} belongs behind the --registry that it describes"
             )));
         }
     }
     Ok(())
 }
 
-fn wrong(message: &str) -> clap::Error {
+fn usage_error(message: &str) -> clap::Error {
     clap::Error::raw(ErrorKind::ValueValidation, format!("{message}\n"))
 }
 
 const REGISTRY: &str = "registry";
-const ABOUT_ONE: [&str; 7] = ["token-env", "scheme", "username", "kind", "scope", "writes", "ca-file"];
+const FLAGS_OF_A_REGISTRY: [&str; 7] = ["token-env", "scheme", "username", "kind", "scope", "writes", "ca-file"];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(line: &str) -> Result<Registries, clap::Error> {
-        let command = Registries::augment_args(Command::new("run").no_binary_name(true));
-        Registries::from_arg_matches(&command.try_get_matches_from(line.split(' '))?)
+    fn read(line: &str) -> Result<RegistryList, clap::Error> {
+        let command = RegistryList::augment_args(Command::new("run").no_binary_name(true));
+        RegistryList::from_arg_matches(&command.try_get_matches_from(line.split(' '))?)
     }
 
     #[test]
-    fn flags_are_about_the_registry_before_them() {
+    fn assigns_flags_to_the_registry_before_them() {
         let line = "--registry a=sparse+https://a/ --token-env A --scheme basic --username me --registry b=https://b/ \
                     --kind git --token-env B --scope https://c/ --scope https://d/";
-        let Registries(all) = read(line).unwrap();
+        let RegistryList(all) = read(line).unwrap();
         let [a, b] = all.try_into().unwrap();
         assert_eq!(
             (a.token_env.as_str(), a.scheme.as_deref(), a.kind.as_deref()),
@@ -195,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_said() {
+    fn rejects_incomplete_and_repeated_flags() {
         for (line, message) in [
             ("--registry a=x", "has no --token-env"),
             ("--registry a --token-env A", "NAME=URL"),

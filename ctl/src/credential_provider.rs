@@ -1,8 +1,8 @@
-//! What cargo asks for tokens: a credential provider (the Cargo book, "Credential Provider Protocol").
+//! Cargo's credential provider (the Cargo book, "Credential Provider Protocol").
 //!
-//! It holds no token. For a registry that regauthd knows it gives the public placeholder, which is all that cargo needs
-//! to send a request; regauthd attaches the credential on the way. For every other registry cargo asks its next
-//! provider. `cargo login` hands a token on to regauthd, and `cargo logout` has the registry removed.
+//! The provider holds no token. For a registry of regauthd it returns the public placeholder, with which cargo sends
+//! the request; regauthd replaces it with the credential. For every other registry cargo asks its next provider. `cargo
+//! login` sends the token to regauthd, and `cargo logout` removes the registry.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -21,13 +21,13 @@ use url::Url;
 
 use crate::client::Client;
 use crate::output::{self, print_to_stderr};
-use crate::{error, setup, terminal};
+use crate::{connect, error, setup, token};
 
-/// Talks to cargo on stdin and stdout until cargo closes them.
+/// Serves cargo on stdin and stdout until cargo closes them.
 pub(crate) fn run() -> ExitCode {
-    let asked_by_cargo = std::env::args_os().any(|argument| argument == "--cargo-plugin");
-    if !asked_by_cargo {
-        print_to_stderr(WHAT_THIS_IS);
+    let is_cargo = std::env::args_os().any(|argument| argument == "--cargo-plugin");
+    if !is_cargo {
+        print_to_stderr(USAGE);
         return ExitCode::from(regauth_shared::exit_code::USAGE);
     }
     cargo_credential::main(Provider);
@@ -38,46 +38,46 @@ struct Provider;
 
 impl Credential for Provider {
     fn perform(&self, registry: &RegistryInfo, action: &Action, args: &[&str]) -> Result<CredentialResponse, Error> {
-        let known = match Known::find(registry, args) {
-            Ok(known) => known,
-            Err(why) => return pass_on(registry, action, &why),
+        let served = match ServedRegistry::find(registry, args) {
+            Ok(served) => served,
+            Err(reason) => return defer_to_next_provider(registry, action, &reason),
         };
         match action {
             Action::Get(_) => Ok(placeholder()),
-            Action::Login(options) => known.login(options).map_err(in_cargos_words),
-            Action::Logout => known.logout().map_err(in_cargos_words),
+            Action::Login(options) => served.login(options).map_err(to_cargo_error),
+            Action::Logout => served.logout().map_err(to_cargo_error),
             _ => Err(Error::OperationNotSupported),
         }
     }
 }
 
-/// A registry of the daemon's.
-struct Known {
+/// Registry that the daemon serves.
+struct ServedRegistry {
     folders: Folders,
     client: Client,
     name: RegistryName,
     scheme: String,
 }
 
-/// Why cargo has to ask somebody else.
-enum Unknown {
-    /// There is a daemon, and it does not know the registry.
-    Stranger,
-    /// Nobody could be asked.
-    NobodyToAsk(ErrorBody),
+/// Reason why this provider has no answer.
+enum NotServed {
+    /// The daemon does not serve the registry.
+    UnknownRegistry,
+    /// The daemon does not answer.
+    NoDaemon(ErrorBody),
 }
 
-impl Known {
-    fn find(registry: &RegistryInfo, args: &[&str]) -> Result<Self, Unknown> {
-        let folders = folders(args).map_err(Unknown::NobodyToAsk)?;
-        let client = Client::new(&folders);
-        let list = client.ask::<RegistryList>(&Request::List(Nothing {}));
-        let list = list.map_err(Unknown::NobodyToAsk)?.answer;
+impl ServedRegistry {
+    fn find(registry: &RegistryInfo, args: &[&str]) -> Result<Self, NotServed> {
+        let folders = folders(args).map_err(NotServed::NoDaemon)?;
+        let client = connect::user_daemon(&folders);
+        let list = client.call::<RegistryList>(&Request::List(Nothing {}));
+        let list = list.map_err(NotServed::NoDaemon)?.answer;
         let found = list
             .registries
             .into_iter()
             .find(|view| serves(view, registry.index_url))
-            .ok_or(Unknown::Stranger)?;
+            .ok_or(NotServed::UnknownRegistry)?;
         Ok(Self {
             folders,
             client,
@@ -89,17 +89,15 @@ impl Known {
     fn login(&self, options: &LoginOptions) -> Result<CredentialResponse, ErrorBody> {
         let token = match &options.token {
             Some(token) => Zeroizing::new((*token.as_ref().expose()).to_owned()),
-            None => terminal::ask(&format!("New token for {} ({}): ", self.name, self.scheme))?,
+            None => token::from_terminal(&format!("New token for {} ({}): ", self.name, self.scheme))?,
         };
         let token = Secret::parse(&token).map_err(|invalid| error::usage(invalid.to_string()))?;
-        let name = self.name.clone();
-        let verify = true;
         let rotate = Request::Rotate(Rotate {
-            name,
+            name: self.name.clone(),
             token: Some(token),
-            verify,
+            verify: true,
         });
-        let rotated: Rotated = self.client.ask(&rotate)?.answer;
+        let rotated: Rotated = self.client.call(&rotate)?.answer;
         print_to_stderr(&format!(
             "regauth: {} uses the new token from now on (generation {})\n",
             rotated.name, rotated.generation
@@ -109,9 +107,9 @@ impl Known {
 
     fn logout(&self) -> Result<CredentialResponse, ErrorBody> {
         let name = self.name.clone();
-        let removed: RegistryRemoved = self.client.ask(&Request::RemoveRegistry(ByName { name }))?.answer;
+        let removed: RegistryRemoved = self.client.call(&Request::RemoveRegistry(ByName { name }))?.answer;
         print_to_stderr(&format!(
-            "regauth: forgot {} and deleted its token\n{}{}",
+            "regauth: removed {} and deleted its token\n{}{}",
             removed.name,
             output::notes(&removed.notes),
             setup::refresh(&self.folders, &self.client)
@@ -128,34 +126,44 @@ fn placeholder() -> CredentialResponse {
     }
 }
 
-/// Cargo asks its next provider, as it must: without a daemon we cannot tell whose registry this is. A person learns
-/// why, since what cargo will say ("no token found") does not lead to regauthd. Not so at `cargo login`: the next
-/// provider would write what may be one of our tokens into a plain file.
-fn pass_on(registry: &RegistryInfo, action: &Action, why: &Unknown) -> Result<CredentialResponse, Error> {
-    if let Unknown::NobodyToAsk(error) = why {
-        let name = registry.name.unwrap_or(registry.index_url);
-        if matches!(action, Action::Login(_)) && name != CRATES_IO {
-            return Err(in_cargos_words(error.clone()));
+/// Makes cargo ask its next provider, and prints the reason: cargo's own message ("no token found") does not lead to
+/// regauthd.
+///
+/// Without a daemon `cargo login` fails instead. The next provider would write the token, which may be for one of our
+/// registries, to a plain file.
+fn defer_to_next_provider(
+    registry: &RegistryInfo,
+    action: &Action,
+    reason: &NotServed,
+) -> Result<CredentialResponse, Error> {
+    match reason {
+        NotServed::NoDaemon(error) => {
+            let name = registry.name.unwrap_or(registry.index_url);
+            if matches!(action, Action::Login(_)) && name != CRATES_IO {
+                return Err(to_cargo_error(error.clone()));
+            }
+            print_to_stderr(&format!(
+                "regauth: cannot tell whether {name} is a registry of regauthd: {}\n",
+                error.message
+            ));
+            if let Some(hint) = &error.hint {
+                print_to_stderr(&format!("regauth: {hint}\n"));
+            }
         }
-        print_to_stderr(&format!(
-            "regauth: cannot tell whether {name} is one of regauthd's registries: {}\n",
-            error.message
-        ));
-        if let Some(hint) = &error.hint {
-            print_to_stderr(&format!("regauth: {hint}\n"));
+        NotServed::UnknownRegistry if matches!(action, Action::Login(_) | Action::Logout) => {
+            let name = registry.name.unwrap_or("NAME");
+            print_to_stderr(&format!(
+                "regauth: regauthd does not know this registry; `regauthctl add-registry {name} --index {}` adds it\n",
+                registry.index_url
+            ));
         }
-    } else if matches!(action, Action::Login(_) | Action::Logout) {
-        let name = registry.name.unwrap_or("NAME");
-        print_to_stderr(&format!(
-            "regauth: regauthd does not know this registry; `regauthctl add-registry {name} --index {}` makes it one of \
-             its own\n",
-            registry.index_url
-        ));
+        NotServed::UnknownRegistry => {}
     }
     Err(Error::UrlNotSupported)
 }
 
-/// Cargo's configuration may say `cargo-credential-regauth --home DIR`; those arguments come with the request.
+/// Resolves the daemon's folders. Cargo's configuration may name the provider as `cargo-credential-regauth --home DIR`;
+/// cargo passes those arguments on.
 fn folders(args: &[&str]) -> Result<Folders, ErrorBody> {
     let home = match args {
         [] => None,
@@ -170,38 +178,40 @@ fn folders(args: &[&str]) -> Result<Folders, ErrorBody> {
     Folders::resolve(home, variable).map_err(|error| error::usage(error.to_string()))
 }
 
-/// By its index; a cargo registry that was added without one is known by what it covers.
+/// True if the registry has this index. A cargo registry without an index serves every index below its scopes.
 fn serves(view: &RegistryView, index: &str) -> bool {
-    let Some(wanted) = place(index) else { return false };
+    let Some(wanted) = normalized_url(index) else {
+        return false;
+    };
     match &view.index {
-        Some(index) => place(index).is_some_and(|ours| ours == wanted),
+        Some(index) => normalized_url(index).is_some_and(|index| index == wanted),
         None if view.kind == "cargo" => view
             .scopes
             .iter()
-            .filter_map(|scope| place(scope))
+            .filter_map(|scope| normalized_url(scope))
             .any(|scope| wanted.starts_with(&scope)),
         None => false,
     }
 }
 
-/// A URL in the one form in which two of them can be compared, ending in a slash.
-fn place(text: &str) -> Option<String> {
+/// Normal form of a URL, for comparison: parsed, without `sparse+`, with one slash at the end.
+fn normalized_url(text: &str) -> Option<String> {
     let url = Url::parse(text.strip_prefix("sparse+").unwrap_or(text)).ok()?;
     Some(format!("{}/", url.as_str().trim_end_matches('/')))
 }
 
-fn in_cargos_words(error: ErrorBody) -> Error {
+fn to_cargo_error(error: ErrorBody) -> Error {
     Error::from(match error.hint {
         Some(hint) => format!("{}; {hint}", error.message),
         None => error.message,
     })
 }
 
-/// What cargo calls it.
+/// Cargo's name for its default registry.
 const CRATES_IO: &str = "crates-io";
 
-const WHAT_THIS_IS: &str = "\
-cargo-credential-regauth is started by cargo, not by people. `regauthctl setup cargo` tells cargo to use it.
+const USAGE: &str = "\
+cargo starts cargo-credential-regauth by itself. `regauthctl setup cargo` configures cargo to do so.
 ";
 
 #[cfg(test)]
@@ -217,13 +227,13 @@ mod tests {
     }
 
     #[test]
-    fn a_registry_is_known_by_its_index_however_it_is_written() {
+    fn matches_an_index_in_every_spelling_of_its_url() {
         let corp = view(
             "cargo",
             Some("sparse+https://corp.example/index/"),
             "https://corp.example/index/",
         );
-        for (index, known) in [
+        for (index, expected) in [
             ("sparse+https://corp.example/index/", true),
             ("sparse+https://CORP.example:443/index", true),
             ("sparse+https://corp.example/index/deeper/", false),
@@ -231,12 +241,12 @@ mod tests {
             ("https://github.com/rust-lang/crates.io-index", false),
             ("no url", false),
         ] {
-            assert_eq!(serves(&corp, index), known, "{index}");
+            assert_eq!(serves(&corp, index), expected, "{index}");
         }
     }
 
     #[test]
-    fn a_git_host_is_no_cargo_registry() {
+    fn does_not_match_the_scope_of_a_git_host() {
         let crates_io = "https://github.com/rust-lang/crates.io-index";
         assert!(!serves(&view("git", None, "https://github.com/"), crates_io));
         let wide = view("cargo", None, "https://corp.example/cargo/");

@@ -1,4 +1,7 @@
-//! The way back from a text to the one before it, as the lines that differ; and how a change is shown to a person.
+//! Line diffs: hunks that turn one text into another, and the unified form for people.
+//!
+//! Own hunks instead of `diffy`'s patches: a patch has context lines, and these hunks go to disk without the lines that
+//! did not change, which may hold a password.
 
 use std::path::Path;
 
@@ -6,18 +9,18 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use similar::{Algorithm, DiffTag, TextDiff, capture_diff_slices};
 
-/// Replaces some lines by others.
+/// Replacement of consecutive lines by others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Hunk {
-    /// How many lines stay in front.
+    /// Number of lines before the replaced ones, in the old text.
     at: usize,
-    /// How many lines go.
+    /// Number of lines that are removed.
     remove: usize,
-    /// The lines that come, with their endings.
+    /// Lines that are inserted, with their line endings.
     insert: Vec<String>,
 }
 
-/// What turns `from` into `to`.
+/// Computes the hunks that turn `from` into `to`.
 pub(crate) fn hunks(from: &str, to: &str) -> Vec<Hunk> {
     let [old, new] = [from, to].map(|text| text.split_inclusive('\n').collect::<Vec<_>>());
     let operations = capture_diff_slices(Algorithm::Myers, &old, &new);
@@ -36,8 +39,8 @@ pub(crate) fn hunks(from: &str, to: &str) -> Vec<Hunk> {
         .collect()
 }
 
-/// Applies hunks to the very text that they were made for.
-pub(crate) fn apply(text: &str, hunks: &[Hunk]) -> String {
+/// Applies hunks to the exact text that they were computed from.
+pub(crate) fn apply_hunks(text: &str, hunks: &[Hunk]) -> String {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let mut result = String::with_capacity(text.len());
     let mut done = 0;
@@ -50,7 +53,7 @@ pub(crate) fn apply(text: &str, hunks: &[Hunk]) -> String {
     result
 }
 
-/// What tells one text from every other.
+/// SHA-256 of a text, in hexadecimal.
 pub(crate) fn fingerprint(text: &str) -> String {
     Sha256::digest(text.as_bytes())
         .iter()
@@ -58,19 +61,16 @@ pub(crate) fn fingerprint(text: &str) -> String {
         .collect()
 }
 
-/// The change as `diff -u` shows it.
-pub(super) fn unified(path: &Path, before: Option<&str>, after: Option<&str>) -> String {
+/// Unified diff, as `diff -u` prints it. `None` stands for a missing file.
+pub(crate) fn unified(path: &Path, before: Option<&str>, after: Option<&str>) -> String {
     let name = path.display().to_string();
-    let side = |text: Option<&str>| {
-        if text.is_some() {
-            name.clone()
-        } else {
-            "/dev/null".to_owned()
-        }
+    let header = |text: Option<&str>| match text {
+        Some(_) => name.clone(),
+        None => "/dev/null".to_owned(),
     };
     TextDiff::from_lines(before.unwrap_or_default(), after.unwrap_or_default())
         .unified_diff()
-        .header(&side(before), &side(after))
+        .header(&header(before), &header(after))
         .to_string()
 }
 
@@ -79,18 +79,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_way_back_leads_back() {
+    fn hunks_turn_any_text_into_any_other() {
         let texts = ["", "a\n", "a", "a\nb\nc\n", "b\r\nc", "\n\na\nx\nb\n", "c\nb\na\n"];
         for from in texts {
             for to in texts {
-                assert_eq!(apply(from, &hunks(from, to)), to, "{from:?} to {to:?}");
+                assert_eq!(apply_hunks(from, &hunks(from, to)), to, "{from:?} to {to:?}");
             }
         }
     }
 
     #[test]
-    fn the_way_back_holds_no_line_that_stays() {
-        let way = hunks("password = x\nproxy = ours\n", "password = x\nproxy = theirs\n");
-        assert!(!format!("{way:?}").contains("password"), "{way:?}");
+    fn hunks_hold_no_unchanged_line() {
+        let hunks = hunks("password = x\nproxy = new\n", "password = x\nproxy = old\n");
+        assert!(!format!("{hunks:?}").contains("password"), "{hunks:?}");
     }
 }

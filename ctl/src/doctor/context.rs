@@ -1,0 +1,85 @@
+//! Context of the checks: the daemon's status, the caller's environment, and the answers of real clients.
+
+use std::path::Path;
+use std::process::Command;
+
+use regauth_shared::paths::Folders;
+use regauth_shared::request::Nothing;
+use regauth_shared::response::Status;
+use regauth_shared::{ErrorBody, Request};
+
+use crate::client::Client;
+use crate::connect;
+use crate::daemon_info::DaemonInfo;
+use crate::program::on_path;
+
+/// Snapshot of an installation, shared by all checks.
+pub(super) struct DoctorContext {
+    /// Status of the daemon.
+    pub(super) status: Status,
+    /// Proxy, bundle and registries of the daemon.
+    pub(super) info: DaemonInfo,
+    /// Folders of the daemon.
+    pub(super) folders: Folders,
+    /// Connection to the daemon.
+    pub(super) client: Client,
+}
+
+impl DoctorContext {
+    /// Asks the daemon for its status and registries.
+    ///
+    /// # Errors
+    /// No daemon answers.
+    pub(super) fn new(folders: &Folders, client: &Client) -> Result<Self, ErrorBody> {
+        Ok(Self {
+            status: client.call(&Request::Status(Nothing {}))?.answer,
+            info: DaemonInfo::fetch(client, folders)?,
+            folders: folders.clone(),
+            client: connect::user_daemon(folders),
+        })
+    }
+
+    /// True if a registry of this kind exists.
+    pub(super) fn has_kind(&self, kind: &str) -> bool {
+        self.info.registries.iter().any(|view| view.kind == kind)
+    }
+
+    /// True if a client's proxy setting names regauthd.
+    pub(super) fn is_our_proxy(&self, value: &str) -> bool {
+        let address = |url: &str| url.trim_end_matches('/').trim_start_matches("http://").to_owned();
+        address(value) == address(&self.info.proxy)
+    }
+
+    /// True if a file is the daemon's bundle, under any name.
+    pub(super) fn is_our_bundle(&self, file: &str) -> bool {
+        let canonical = |path: &str| std::fs::canonicalize(path).ok();
+        file == self.info.bundle || canonical(file).is_some_and(|file| Some(file) == canonical(&self.info.bundle))
+    }
+}
+
+/// Environment variable, if it is not empty.
+pub(super) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// First of these environment variables that is not empty, with its name.
+pub(super) fn first_variable(names: &[&'static str]) -> Option<(&'static str, String)> {
+    names.iter().find_map(|name| Some((*name, variable(name)?)))
+}
+
+/// Trimmed stdout of a client; `None` if it is not installed or fails.
+pub(super) fn output_of(program: &str, arguments: &[&str]) -> Option<String> {
+    on_path(program)?;
+    let output = Command::new(program).args(arguments).output().ok()?;
+    let stdout = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    output.status.success().then_some(stdout)
+}
+
+/// Addition to a message about a file: empty if the file exists.
+pub(super) fn missing_suffix(file: &str) -> &'static str {
+    if Path::new(file).exists() {
+        ""
+    } else {
+        ", which does not exist"
+    }
+}

@@ -1,0 +1,111 @@
+//! Prompts at the terminal, on stderr, for values that the command line does not give. Secrets are in
+//! [`token`](crate::token).
+
+use std::io::{self, BufRead, IsTerminal};
+
+use regauth_shared::{ErrorBody, RegistryName};
+
+use crate::error;
+use crate::output::print_to_stderr;
+use crate::presets::{self, Preset, Username};
+
+/// True if stdin and stderr are terminals, so that a person can answer.
+pub(crate) fn is_interactive() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Asks for a registry's name.
+pub(crate) fn registry_name() -> Result<RegistryName, ErrorBody> {
+    ask_until_valid("Name (as in cargo's configuration, such as corp): ", |text| {
+        text.parse()
+            .map_err(|error: regauth_shared::name::InvalidName| error.to_string())
+    })
+}
+
+/// Asks for a preset; `None` is a registry that is not in the table.
+pub(crate) fn preset() -> Result<Option<&'static Preset>, ErrorBody> {
+    for (number, preset) in presets::all().iter().enumerate() {
+        print_to_stderr(&format!("  {:>2}  {}\n", number + 1, preset.title));
+    }
+    ask_until_valid("Preset (a number, or nothing for another kind of registry): ", |text| {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let by_number = item_index(text).and_then(|index| presets::all().get(index));
+        let by_name = presets::all().iter().find(|preset| preset.name == text);
+        by_number.or(by_name).map(Some).ok_or_else(|| NOT_AN_ITEM.to_owned())
+    })
+}
+
+/// Asks for an index or a scope.
+pub(crate) fn index_or_scope(preset: Option<&Preset>) -> Result<String, ErrorBody> {
+    for pattern in preset.map_or(&[][..], |preset| preset.index_patterns) {
+        print_to_stderr(&format!("  such as {pattern}\n"));
+    }
+    ask_until_valid("Index, or https:// URL: ", |text| match preset {
+        _ if text.is_empty() => Err("an index or a URL is needed".to_owned()),
+        Some(preset) if !preset.matches_index(text) => {
+            Err(format!("{} does not have its index at this URL", preset.title))
+        }
+        _ => Ok(text.to_owned()),
+    })
+}
+
+/// Asks for the user name, unless the preset fixes it.
+pub(crate) fn username(preset: Option<&Preset>) -> Result<Option<String>, ErrorBody> {
+    let description = match preset.map(|preset| &preset.username) {
+        Some(Username::Optional(description)) => description,
+        Some(_) => return Ok(None),
+        None => "if the registry requires one with the token",
+    };
+    ask_until_valid(&format!("User name ({description}): "), |text| {
+        Ok((!text.is_empty()).then(|| text.to_owned()))
+    })
+}
+
+/// Asks a yes-or-no question; the default is no.
+pub(crate) fn confirm(question: &str) -> Result<bool, ErrorBody> {
+    ask_until_valid(&format!("{question} (y/N) "), |text| match text {
+        "y" | "Y" | "yes" => Ok(true),
+        "" | "n" | "N" | "no" => Ok(false),
+        _ => Err("y or n".to_owned()),
+    })
+}
+
+/// Asks for items of a list that was shown, by number or name, or `all`. Returns their indexes.
+pub(crate) fn choose(question: &str, names: &[&str]) -> Result<Vec<usize>, ErrorBody> {
+    let parse = |word: &str| {
+        let by_name = names.iter().position(|name| *name == word);
+        let by_number = item_index(word).filter(|index| *index < names.len());
+        by_name.or(by_number).ok_or_else(|| NOT_AN_ITEM.to_owned())
+    };
+    ask_until_valid(question, |text| match text {
+        "all" => Ok((0..names.len()).collect()),
+        words => {
+            let words = words.split([',', ' ']).filter(|word| !word.is_empty());
+            words.map(parse).collect()
+        }
+    })
+}
+
+/// Index of the item with this number; people count from one.
+fn item_index(number: &str) -> Option<usize> {
+    number.parse::<usize>().ok()?.checked_sub(1)
+}
+
+fn ask_until_valid<T>(prompt: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, ErrorBody> {
+    loop {
+        print_to_stderr(prompt);
+        let mut line = String::new();
+        let read = io::stdin().lock().read_line(&mut line);
+        if read.map_err(error::io("cannot read from the terminal"))? == 0 {
+            return Err(error::usage("the input ended before an answer; nothing was changed"));
+        }
+        match parse(line.trim()) {
+            Ok(answer) => return Ok(answer),
+            Err(why) => print_to_stderr(&format!("{why}\n")),
+        }
+    }
+}
+
+const NOT_AN_ITEM: &str = "this is not in the list";

@@ -1,0 +1,72 @@
+//! Settings as values: wanted in a file, applied to it, reverted from it.
+
+use serde::{Deserialize, Serialize};
+
+/// Setting that a file should have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Setting {
+    /// Path of keys: tables and key in TOML, section and key in INI and git; empty for a line.
+    pub(super) key: Vec<String>,
+    /// Wanted value.
+    pub(super) value: SettingValue,
+}
+
+/// Wanted value of a setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum SettingValue {
+    /// This text.
+    Text(String),
+    /// This text, but only in place of an existing value.
+    ReplaceOnly(String),
+    /// The boolean `true`.
+    True,
+    /// List of these texts.
+    List(Vec<String>),
+    /// List that ends in the first text. The others come before it if the file has no list yet.
+    ListEnd(String, Vec<String>),
+}
+
+impl SettingValue {
+    /// The value as text, for formats without types.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Text(text) | Self::ReplaceOnly(text) | Self::ListEnd(text, _) => text.clone(),
+            Self::True => "true".to_owned(),
+            Self::List(texts) => texts.join(" "),
+        }
+    }
+}
+
+/// Setting that setup wrote into a file, with the value before. Stored in the setup record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct AppliedSetting {
+    /// Path of keys, as in [`Setting::key`].
+    pub(super) key: Vec<String>,
+    /// Written value, in the syntax of the file.
+    #[serde(rename = "ours")]
+    pub(super) written: String,
+    /// Previous value, in the syntax of the file; `None` if there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) before: Option<String>,
+    /// Element that was added to a list, if that was the only change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) element: Option<String>,
+}
+
+/// Text after settings were applied to it.
+#[derive(Debug)]
+pub(super) struct Applied {
+    /// New text.
+    pub(super) text: String,
+    /// Settings that changed the text; those that were already there are left out.
+    pub(super) settings: Vec<AppliedSetting>,
+}
+
+/// Text after settings were reverted.
+#[derive(Debug)]
+pub(super) struct Reverted {
+    /// New text.
+    pub(super) text: String,
+    /// Keys of settings that stay, because somebody changed their value since.
+    pub(super) kept: Vec<String>,
+}
