@@ -1,13 +1,13 @@
 //! cargo and git work through regauthd as they do directly, and never hold the token.
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::Cargo;
 use regauth_tests::certificates::Authority;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
 use regauth_tests::git::Git;
 use regauth_tests::git_server::GitServer;
-use regauth_tests::nginx::Seen;
+use regauth_tests::nginx::LoggedRequest;
 use regauth_tests::registry::{Downloads, Registry, USERNAME};
 
 const TOKEN: &str = "t0ken-of-the-company";
@@ -22,9 +22,9 @@ fn cargo(registry: &Registry, daemon: &Daemon) -> Cargo {
 }
 
 /// What every guarded request must have had.
-fn carried(registry: &Registry) -> Vec<Seen> {
+fn carried(registry: &Registry) -> Vec<LoggedRequest> {
     let seen = registry.nginx.requests();
-    let carriers: Vec<Seen> = seen.into_iter().filter(|seen| seen.status < 400).collect();
+    let carriers: Vec<LoggedRequest> = seen.into_iter().filter(|seen| seen.status < 400).collect();
     for request in &carriers {
         assert_eq!(
             request.authorization(),
@@ -44,7 +44,9 @@ fn cargo_builds_from_a_basic_registry() {
         .build()
         .succeeds()
         .says("Compiling anchor v1.0.0");
-    let download = registry.nginx.saw(|seen| seen.uri.ends_with("/anchor/1.0.0/download"));
+    let download = registry
+        .nginx
+        .wait_for_request(|seen| seen.uri.ends_with("/anchor/1.0.0/download"));
     assert_eq!(download.protocol, "HTTP/2.0");
     assert!(carried(&registry).len() > 5);
 }
@@ -114,7 +116,7 @@ fn publish_yank_owner_and_search_work_once_writes_are_open() {
     let cargo = cargo(&registry, &daemon).placeholder("corp", PLACEHOLDER);
     cargo.publish("corp").succeeds();
     cargo.yank("corp", "project@0.1.0").succeeds();
-    assert_eq!(registry.shelf.entry("project", "0.1.0").unwrap()["yanked"], true);
+    assert_eq!(registry.crate_index.entry("project", "0.1.0").unwrap()["yanked"], true);
     cargo.owner("corp", "project", &["--add", "jo"]).succeeds();
     cargo.owner("corp", "project", &["--list"]).succeeds().says("jo");
     cargo.owner("corp", "project", &["--remove", "jo"]).succeeds();
@@ -152,22 +154,25 @@ fn git_fetches_and_pushes_small_and_large() {
     daemon.add_git("code", &server);
     let git = Git::new().behind(&daemon);
     git.clone_from(&server.url("plans")).succeeds();
-    git.commit_noise("early", 100).succeeds();
+    git.commit_random_file("early", 100).succeeds();
     git.push().fails().says("regauthctl allow code");
     daemon.ctl(&["allow", "code", "--for", "5m"]).succeeds();
     git.push().succeeds();
     // git's own default: it would hang now and then if we offered it HTTP/2.
     let chunked = Git::new().behind(&daemon);
-    let known = Git::new().behind(&daemon).known_lengths();
+    let known = Git::new().behind(&daemon).with_content_length();
     for (way, git) in [("chunked", chunked), ("known", known)] {
         git.clone_from(&server.url("plans")).succeeds();
         for length in [100, 3 << 20] {
-            git.commit_noise(&format!("noise-{length}-{way}"), length).succeeds();
+            git.commit_random_file(&format!("noise-{length}-{way}"), length)
+                .succeeds();
             git.push().succeeds();
             assert_eq!(server.head("plans", "main"), git.head(), "{way}");
         }
     }
-    server.nginx.saw(|seen| seen.header("content-encoding") == Some("gzip"));
+    server
+        .nginx
+        .wait_for_request(|seen| seen.header("content-encoding") == Some("gzip"));
 }
 
 #[test]
@@ -201,7 +206,7 @@ fn the_longest_scope_wins_between_two_registries_on_one_host() {
     add("narrow", "/api/cargo/index/", "narrow-token");
     let sent = |path: &str| {
         Curl::new().behind(&daemon).get(&registry.nginx.url(path));
-        let seen = registry.nginx.saw(|seen| seen.uri == path);
+        let seen = registry.nginx.wait_for_request(|seen| seen.uri == path);
         seen.authorization().map(str::to_owned)
     };
     assert_eq!(sent("/api/cargo/index/config.json").as_deref(), Some("narrow-token"));
@@ -213,7 +218,7 @@ fn the_longest_scope_wins_between_two_registries_on_one_host() {
 #[test]
 fn add_registry_takes_in_places_on_the_same_host_and_names_those_on_others() {
     let registry = Registry::builder(Scheme::basic(USERNAME), TOKEN)
-        .downloads(Downloads::OnAnotherHost)
+        .downloads(Downloads::OtherHost)
         .start();
     let daemon = Daemon::start();
     let added = daemon.add("corp", &registry).json;

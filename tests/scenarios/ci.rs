@@ -6,10 +6,10 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::{self, Cargo};
-use regauth_tests::client;
-use regauth_tests::gate::Scheme;
-use regauth_tests::leaks::Hunt;
+use regauth_tests::exec;
+use regauth_tests::leak_scan::LeakScan;
 use regauth_tests::programs::{binary, tool};
 use regauth_tests::registry::{Registry, USERNAME};
 use serde_json::Value;
@@ -39,7 +39,7 @@ impl Job {
             .args(["--token-env", "CORP_TOKEN"])
             .args(scheme)
             .args(["--", "cargo", "generate-lockfile"]);
-        client::run(&mut lock).succeeds();
+        exec::run(&mut lock).succeeds();
         job
     }
 
@@ -75,7 +75,7 @@ impl Job {
             .join(profile)
             .join("libproject.rlib");
         assert!(built.exists(), "{} is not there", built.display());
-        Hunt::new(TOKEN).folder(self.cargo.home(), &[]).assert_clean();
+        LeakScan::new(TOKEN).scan_folder(self.cargo.home(), &[]).assert_clean();
     }
 }
 
@@ -85,8 +85,8 @@ fn example(name: &str) -> PathBuf {
 
 fn yaml(name: &str) -> Value {
     let read = "import json, sys, yaml; json.dump(yaml.load(open(sys.argv[1]), yaml.BaseLoader), sys.stdout)";
-    let mut python = client::command(tool("python/bin/python"), Path::new("/"));
-    let said = client::run(python.args(["-c", read]).arg(example(name)))
+    let mut python = exec::command(tool("python/bin/python"), Path::new("/"));
+    let said = exec::run(python.args(["-c", read]).arg(example(name)))
         .succeeds()
         .stdout;
     serde_json::from_str(&said).unwrap()
@@ -115,7 +115,7 @@ fn the_workflow_for_github_actions_builds() {
         for (name, value) in step["env"].as_object().unwrap() {
             bash.env(name, setting(value.as_str().unwrap(), &job));
         }
-        client::run(bash.arg("-e").arg(&file)).succeeds();
+        exec::run(bash.arg("-e").arg(&file)).succeeds();
         ran += 1;
     }
     assert_eq!(ran, 1, "{workflow}");
@@ -145,7 +145,7 @@ fn the_pipeline_for_gitlab_builds() {
     let lines = [lines("before_script"), lines("script")].concat();
     let script: Vec<&str> = lines.iter().map(|line| line.as_str().unwrap()).collect();
     let mut bash = job.command("bash");
-    client::run(bash.args(["-eo", "pipefail", "-c", &script.join("\n")])).succeeds();
+    exec::run(bash.args(["-eo", "pipefail", "-c", &script.join("\n")])).succeeds();
     job.assert_built("debug");
 }
 
@@ -160,10 +160,10 @@ fn the_run_line_of_the_dockerfile_builds_in_a_container() {
     assert_eq!(secret, "--mount=type=secret,id=corp-token,env=CORP_TOKEN,required=true");
     assert!(dockerfile.contains("\nARG CORP_INDEX\n"), "{dockerfile}");
     let image = image(&dockerfile, &job);
-    let output = client::run(&mut contained(image.path(), &job, script)).succeeds();
-    Hunt::new(TOKEN)
-        .look("what it said", &output.stdout)
-        .look("what it complained of", &output.stderr)
+    let output = exec::run(&mut contained(image.path(), &job, script)).succeeds();
+    LeakScan::new(TOKEN)
+        .scan("what it said", &output.stdout)
+        .scan("what it complained of", &output.stderr)
         .assert_clean();
     job.assert_built("release");
 }
@@ -182,7 +182,7 @@ fn image(dockerfile: &str, job: &Job) -> TempDir {
     let ca = folder.path().join("ca.pem");
     fs::copy(job.registry.ca(), &ca).unwrap();
     fs::set_permissions(&ca, fs::Permissions::from_mode(0o644)).unwrap();
-    client::run(Command::new("chown").args(["-R", NOBODY]).arg(job.cargo.home())).succeeds();
+    exec::run(Command::new("chown").args(["-R", NOBODY]).arg(job.cargo.home())).succeeds();
     chown(folder.path(), Some(65534), Some(65534)).unwrap();
     folder
 }

@@ -1,7 +1,7 @@
 //! Who may connect: this user's processes, and the bearers of grants.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -9,23 +9,23 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::Cargo;
-use regauth_tests::certificates::{Authority, together};
-use regauth_tests::client;
+use regauth_tests::certificates::{Authority, concatenate};
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
+use regauth_tests::exec;
 use regauth_tests::git::Git;
 use regauth_tests::git_server::GitServer;
-use regauth_tests::honeypot::Honeypot;
-use regauth_tests::leaks::Hunt;
-use regauth_tests::network::{NameServer, Network};
+use regauth_tests::leak_scan::LeakScan;
+use regauth_tests::mock_server::MockServer;
+use regauth_tests::network::{DnsServer, NetworkNamespace};
 use regauth_tests::nginx::Nginx;
 use regauth_tests::poll;
+use regauth_tests::privilege::require_root;
 use regauth_tests::programs;
-use regauth_tests::raw;
+use regauth_tests::proxy_client::{ProxyClient, block_on, read_available};
 use regauth_tests::registry::{Registry, USERNAME};
-use rustix::process::geteuid;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 
@@ -50,7 +50,7 @@ fn granted(daemon: &Daemon, arguments: &[&str]) -> (String, String) {
 
 /// A client of another user, who can read the bundle.
 fn stranger(daemon: &Daemon, proxy: &str) -> (Curl, tempfile::TempPath) {
-    let bundle = together(&[&daemon.bundle()]);
+    let bundle = concatenate(&[&daemon.bundle()]);
     fs::set_permissions(&bundle, fs::Permissions::from_mode(0o644)).unwrap();
     (Curl::new().proxy(proxy).trusts(&bundle), bundle)
 }
@@ -61,15 +61,15 @@ fn config(registry: &Registry) -> String {
 
 #[test]
 fn another_user_is_told_to_get_a_grant_and_nothing_goes_upstream() {
-    if !geteuid().is_root() {
-        return eprintln!("another user takes root");
+    if !require_root("a client of another user") {
+        return;
     }
     let (registry, daemon) = served();
     let before = registry.nginx.requests().len();
     let (curl, _bundle) = stranger(&daemon, &daemon.proxy());
     let refused = curl.clone().user(NOBODY).fetch(&config(&registry));
-    refused.outcome.fails().says("407");
-    let open = Honeypot::builder(&Authority::new("Elsewhere"), "localhost")
+    refused.output.fails().says("407");
+    let open = MockServer::builder(&Authority::new("Elsewhere"), "localhost")
         .plain()
         .start();
     let answer = curl.clone().user(NOBODY).get(&open.url("/"));
@@ -90,8 +90,8 @@ fn another_user_is_told_to_get_a_grant_and_nothing_goes_upstream() {
 
 #[test]
 fn the_control_socket_refuses_another_user_even_where_the_files_do_not() {
-    if !geteuid().is_root() {
-        return eprintln!("another user takes root");
+    if !require_root("a client of another user") {
+        return;
     }
     let daemon = Daemon::start();
     let programs = TempDir::new().unwrap();
@@ -106,10 +106,10 @@ fn the_control_socket_refuses_another_user_even_where_the_files_do_not() {
     ] {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
-    let mut status = client::as_user(NOBODY, programs.path());
+    let mut status = exec::as_user(NOBODY, programs.path());
     status.arg(&ctl).arg("--home").arg(daemon.home()).arg("status");
-    let outcome = client::run(&mut status).fails();
-    assert_eq!(outcome.status.code(), Some(3), "{}", outcome.report());
+    let output = exec::run(&mut status).fails();
+    assert_eq!(output.status.code(), Some(3), "{}", output.report());
     assert!(daemon.log().contains("another user tried the control socket"));
 }
 
@@ -138,7 +138,7 @@ fn a_grant_opens_its_registries_for_reading_until_it_is_revoked() {
     let answer = publish.get(&registry.nginx.url("/api/cargo/api/v1/crates/new"));
     assert_eq!(answer.status, 403, "`allow` is for the owner");
     daemon.ctl(&["revoke", &id]).succeeds();
-    curl.fetch(&config(&registry)).outcome.fails().says("407");
+    curl.fetch(&config(&registry)).output.fails().says("407");
     daemon.ctl(&["revoke", &id]).exits(6);
 }
 
@@ -191,9 +191,9 @@ fn grants_survive_a_restart_and_end_when_their_time_is_over() {
         assert_eq!(curl.get(&config(&registry)).status, 200);
     }
     let token = long.split(['@', ':']).nth(2).unwrap().to_owned();
-    let mut hunt = Hunt::new(&token);
-    hunt.folder(daemon.home(), &[])
-        .look("the log", daemon.log())
+    let mut scan = LeakScan::new(&token);
+    scan.scan_folder(daemon.home(), &[])
+        .scan("the log", daemon.log())
         .assert_clean();
     daemon.restart();
     let listed = daemon.ctl(&["grants"]).succeeds().json;
@@ -202,7 +202,7 @@ fn grants_survive_a_restart_and_end_when_their_time_is_over() {
         let listed = daemon.ctl(&["grants"]).json;
         (listed["grants"].as_array()?.len() == 1).then_some(())
     });
-    let open = Honeypot::builder(&Authority::new("Elsewhere"), "localhost")
+    let open = MockServer::builder(&Authority::new("Elsewhere"), "localhost")
         .plain()
         .start();
     let curl = |proxy: &str| Curl::new().proxy(proxy).get(&open.url("/")).status;
@@ -213,12 +213,12 @@ fn grants_survive_a_restart_and_end_when_their_time_is_over() {
 /// A tunnel, a registry's connection of either protocol, plain requests to a registry and to a stranger.
 #[test]
 fn a_download_ends_with_its_grant_whichever_way_it_takes() {
-    if !geteuid().is_root() {
-        return eprintln!("networks of one's own take root");
+    if !require_root("network namespaces") {
+        return;
     }
-    let [here, there] = [(); 2].map(|()| Network::start(&[]));
-    here.cable("93.184.216.33/24", &there, &format!("{PUBLIC}/24"));
-    let daemon = Daemon::builder().under(&here.inside()).start();
+    let [here, there] = [(); 2].map(|()| NetworkNamespace::start(&[]));
+    here.link_to("93.184.216.33/24", &there, &format!("{PUBLIC}/24"));
+    let daemon = Daemon::builder().wrapped_in(&here.enter_command()).start();
     let authority = Authority::new("Corp Root");
     let folder = TempDir::new().unwrap();
     let file = fs::File::create(folder.path().join("endless")).unwrap();
@@ -255,7 +255,7 @@ fn a_download_ends_with_its_grant_whichever_way_it_takes() {
     for (end, downloads) in [("revoked", to_revoke), ("expired", to_expire)] {
         for (way, mut download) in downloads {
             // Without its end curl gives up, too, after more time than that.
-            let ended = poll::within(poll::PATIENCE, || (!download.is_running()).then_some(()));
+            let ended = poll::within(poll::TIMEOUT, || (!download.is_running()).then_some(()));
             assert!(ended.is_some(), "{way}, {end}");
         }
     }
@@ -279,7 +279,7 @@ fn endless(authority: &Authority, host: &str, address: &str, folder: &Path) -> N
 #[test]
 fn a_registry_that_is_removed_is_closed_to_grants_on_open_connections_too() {
     let authority = Authority::new("Corp Root");
-    let corp = Honeypot::builder(&authority, "localhost").start();
+    let corp = MockServer::builder(&authority, "localhost").start();
     let daemon = Daemon::start();
     let place = ["--scope", &corp.url("/"), "--no-verify"];
     daemon
@@ -289,17 +289,19 @@ fn a_registry_that_is_removed_is_closed_to_grants_on_open_connections_too() {
     let pair = STANDARD.encode(proxy.split(['/', '@']).nth(2).unwrap());
     let host = corp.authority();
     let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
-    raw::run(async {
+    block_on(async {
         let head = format!("CONNECT {host} HTTP/1.1\r\nProxy-Authorization: Basic {pair}\r\n\r\n");
-        let stream = raw::connect(&daemon, &head).await.unwrap();
-        let mut inside = raw::handshake(stream, Some("localhost"), &["http/1.1"]).await.unwrap();
+        let client = ProxyClient::new(&daemon);
+        let stream = client.connect(&head).await.unwrap();
+        let handshake = client.handshake(stream, Some("localhost"), &["http/1.1"]);
+        let mut inside = handshake.await.unwrap();
         let mut answers = Vec::new();
         for removed in [false, true] {
             if removed {
                 daemon.ctl(&["remove-registry", "corp"]).succeeds();
             }
             inside.write_all(request.as_bytes()).await.unwrap();
-            answers.push(String::from_utf8(raw::read(&mut inside).await).unwrap());
+            answers.push(String::from_utf8(read_available(&mut inside).await).unwrap());
         }
         assert!(answers[0].starts_with("HTTP/1.1 200 "), "{answers:?}");
         assert!(answers[1].contains("regauth-error: grant-denied"), "{answers:?}");
@@ -310,9 +312,9 @@ fn a_registry_that_is_removed_is_closed_to_grants_on_open_connections_too() {
 #[test]
 fn a_grant_does_not_open_the_next_registry_of_that_name() {
     let authority = Authority::new("Corp Root");
-    let registries = ["first", "second"].map(|_| Honeypot::builder(&authority, "localhost").start());
+    let registries = ["first", "second"].map(|_| MockServer::builder(&authority, "localhost").start());
     let daemon = Daemon::start();
-    let add = |registry: &Honeypot| {
+    let add = |registry: &MockServer| {
         let place = ["--scope", &registry.url("/"), "--no-verify"];
         let added = daemon.try_add("corp", &place, &Scheme::bearer(), &authority.file(), TOKEN);
         added.succeeds();
@@ -327,7 +329,7 @@ fn a_grant_does_not_open_the_next_registry_of_that_name() {
     let url = registries[1].url("/");
     let curl = |proxy: &str| Curl::new().proxy(proxy).trusts(&daemon.bundle());
     assert_eq!(curl(&other).get(&url).status, 200);
-    curl(&proxy).fetch(&url).outcome.fails().says("407");
+    curl(&proxy).fetch(&url).output.fails().says("407");
     let listed = daemon.ctl(&["grants"]).succeeds().json;
     assert_eq!(listed["grants"].as_array().unwrap().len(), 1);
     assert_eq!(registries[1].requests().len(), 1);
@@ -351,7 +353,8 @@ fn a_wrong_or_doubled_grant_is_refused_also_from_the_owner() {
         ("Proxy-Authorization: Bearer x\r\n".to_owned(), "upstream-unreachable"),
         (format!("Proxy-Authorization: Bearer x\r\n{line}"), "grant-denied"),
     ] {
-        let answer = asked(&daemon, &format!("CONNECT localhost:1 HTTP/1.1\r\n{lines}\r\n"));
+        let connect = format!("CONNECT localhost:1 HTTP/1.1\r\n{lines}\r\n");
+        let answer = ProxyClient::new(&daemon).exchange(&connect);
         assert!(
             answer.contains(&format!("regauth-error: {code}\r\n")),
             "{lines:?}: {answer}"
@@ -363,7 +366,7 @@ fn a_wrong_or_doubled_grant_is_refused_also_from_the_owner() {
 fn a_grant_leads_to_no_private_place() {
     let daemon = Daemon::start();
     let (_, proxy) = granted(&daemon, &[]);
-    let trap = Honeypot::builder(&Authority::new("Elsewhere"), "127.0.0.1")
+    let trap = MockServer::builder(&Authority::new("Elsewhere"), "127.0.0.1")
         .plain()
         .start();
     let port = trap.authority().rsplit(':').next().unwrap().to_owned();
@@ -392,13 +395,10 @@ fn a_grant_leads_to_no_private_place() {
             (403, Some("grant-denied")),
             "{host}"
         );
-        curl.fetch(&format!("http://{host}:{port}/"))
-            .outcome
-            .fails()
-            .says("403");
+        curl.fetch(&format!("http://{host}:{port}/")).output.fails().says("403");
     }
     let own = format!("http://{}/", daemon.proxy().trim_start_matches("http://"));
-    curl.fetch(&own).outcome.fails().says("400");
+    curl.fetch(&own).output.fails().says("400");
     assert!(trap.requests().is_empty());
     let open = Curl::new().proxy(&daemon.proxy()).get(&trap.url("/"));
     assert_eq!(open.status, 200, "the owner goes where the owner goes");
@@ -407,32 +407,32 @@ fn a_grant_leads_to_no_private_place() {
 /// Between the look and the leap a name may change what it means.
 #[test]
 fn a_name_is_resolved_once_and_leads_to_no_private_place() {
-    if !geteuid().is_root() {
-        return eprintln!("a network of one's own takes root");
+    if !require_root("a network namespace") {
+        return;
     }
-    let network = Network::start(&[]);
+    let network = NetworkNamespace::start(&[]);
     let (public, here) = (Ipv4Addr::new(93, 184, 216, 34), Ipv4Addr::LOCALHOST);
-    let names = NameServer::start(&network, move |name, number| match name {
+    let names = DnsServer::start(&network, move |name, number| match name {
         "here.example" => vec![here],
         "both.example" => vec![public, here],
         _ if number % 2 == 0 => vec![public],
         _ => vec![here],
     });
-    let daemon = Daemon::builder().under(&network.inside()).start();
-    let trap = Honeypot::builder(&Authority::new("Elsewhere"), "localhost").plain();
+    let daemon = Daemon::builder().wrapped_in(&network.enter_command()).start();
+    let trap = MockServer::builder(&Authority::new("Elsewhere"), "localhost").plain();
     let trap = network.enter(|| trap.start());
     let port = trap.authority().rsplit(':').next().unwrap().to_owned();
     let (_, proxy) = granted(&daemon, &[]);
     let asked = |proxy: &str, host: &str, more: &[&str]| {
         let curl = Curl::new().proxy(proxy).with(more);
         let url = format!("http://{host}:{port}/");
-        network.enter(|| curl.fetch(&url).outcome.stdout)
+        network.enter(|| curl.fetch(&url).output.stdout)
     };
     // The way is open, but not for everyone.
     assert!(asked(&daemon.proxy(), "here.example", &[]).starts_with("200"));
     assert!(asked(&proxy, "here.example", &[]).starts_with("403"));
     assert!(asked(&proxy, "both.example", &[]).starts_with("403"));
-    let before = names.questions();
+    let before = names.queries();
     for number in 1..=8 {
         // To the proxy's refusal of a CONNECT curl gives the same code.
         let more: &[&str] = if number % 4 < 2 {
@@ -442,7 +442,7 @@ fn a_name_is_resolved_once_and_leads_to_no_private_place() {
         };
         let said = asked(&proxy, "flip.example", more);
         assert!(["403", "502"].iter().any(|code| said.starts_with(code)), "{said}");
-        assert_eq!(names.questions() - before, number, "it is asked once");
+        assert_eq!(names.queries() - before, number, "it is asked once");
     }
     assert_eq!(trap.requests().len(), 1, "the owner's");
 }
@@ -462,17 +462,17 @@ fn listening_beyond_loopback_takes_grants_for_everyone() {
             .fails()
             .says("clients = \"grants\"");
     }
-    if !geteuid().is_root() {
-        return eprintln!("an address of one's own takes root");
+    if !require_root("a network namespace") {
+        return;
     }
-    let network = Network::start(&["203.0.113.1/24"]);
+    let network = NetworkNamespace::start(&["203.0.113.1/24"]);
     let daemon = Daemon::builder()
         .config("clients = \"grants\"\n")
-        .under(&network.inside())
+        .wrapped_in(&network.enter_command())
         .listen("0.0.0.0:0")
         .start();
     let port = daemon.proxy().rsplit(':').next().unwrap().to_owned();
-    let registry = Honeypot::builder(&Authority::new("Corp Root"), "localhost").plain();
+    let registry = MockServer::builder(&Authority::new("Corp Root"), "localhost").plain();
     let registry = network.enter(|| registry.start());
     let place = ["--scope", &registry.url("/"), "--no-verify"];
     daemon
@@ -507,15 +507,4 @@ fn assert_has_few_places(address: &str) {
         answer.starts_with("HTTP/1.1 503 ") && answer.contains("too-many-requests"),
         "{answer}"
     );
-}
-
-/// What the daemon answers to these bytes.
-fn asked(daemon: &Daemon, request: &str) -> String {
-    let address = daemon.proxy();
-    let mut stream = TcpStream::connect(address.trim_start_matches("http://")).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
 }

@@ -8,17 +8,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use regauth_shared::exit_code;
+use regauth_tests::auth_gate::Scheme;
+use regauth_tests::burst;
 use regauth_tests::certificates::Authority;
 use regauth_tests::ctl::Ctl;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
-use regauth_tests::hand::Hand;
-use regauth_tests::leaks::Hunt;
+use regauth_tests::leak_scan::LeakScan;
 use regauth_tests::nginx::Nginx;
 use regauth_tests::poll;
 use regauth_tests::registry::{Registry, USERNAME};
-use regauth_tests::storm::storm;
+use regauth_tests::user::User;
 use tempfile::TempDir;
 
 const TOKEN: &str = "s3ntinel-token-of-corp";
@@ -40,7 +40,7 @@ fn add(daemon: &Daemon, name: &str, registry: &Registry, more: &[&str]) -> Ctl {
         "--ca-file",
         ca.to_str().unwrap(),
     ];
-    daemon.learns(registry.token());
+    daemon.register_secret(registry.token());
     daemon.ctl(&[&first, more].concat())
 }
 
@@ -222,7 +222,7 @@ fn is_explained_without_secrets(daemon: &Daemon, message: &str) {
     let problems = daemon.ctl(&["status"]).succeeds().json["problems"].to_string();
     assert!(problems.contains(message), "{problems}");
     for text in [refused.to_string(), shown.to_string(), daemon.log()] {
-        Hunt::new(TOKEN).look("what is said", &text).assert_clean();
+        LeakScan::new(TOKEN).scan("what is said", &text).assert_clean();
         assert!(!text.contains("s3cret"), "{text}");
     }
 }
@@ -270,7 +270,7 @@ fn a_write_that_waits_for_its_token_is_refused_once_writes_are_closed() {
     poll::wait_for("the upload", || (asked() > before).then_some(()));
     daemon.ctl(&["deny", "minted"]).succeeds();
     fs::write(mint.path("go"), "").unwrap();
-    let answer = upload.finish().answered();
+    let answer = upload.finish().response();
     assert_eq!(
         (answer.status, answer.header("regauth-error")),
         (403, Some("write-denied"))
@@ -334,7 +334,7 @@ fn a_thousand_requests_with_a_bad_token_cost_the_registry_a_handful() {
         .succeeds();
     let before = rejections(&registry);
     let file = registry.file("f", 100);
-    let statuses = storm(&daemon, &file, 1000, 4);
+    let statuses = burst::send(&daemon, &file, 1000, 4);
     assert!(statuses.iter().all(|status| *status == 403), "{statuses:?}");
     let cost = rejections(&registry) - before;
     assert!((1..=6).contains(&cost), "{cost} rejections");
@@ -349,7 +349,7 @@ fn a_thousand_requests_with_a_bad_token_cost_the_registry_a_handful() {
     assert_eq!(status(&daemon, &file), 200, "the registry has changed its mind");
     registry.accept(&["good"]);
     daemon.rotate("corp", "good").succeeds();
-    let statuses = storm(&daemon, &file, 1000, 4);
+    let statuses = burst::send(&daemon, &file, 1000, 4);
     assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
 }
 
@@ -454,10 +454,10 @@ fn a_token_in_the_environment_is_used_and_is_nowhere_to_be_found() {
         String::from_utf8_lossy(&environment).contains("REGAUTH_LOG"),
         "it can be read"
     );
-    Hunt::new(TOKEN)
-        .look("its environment", environment)
-        .process(daemon.pid())
-        .look("its log", daemon.log())
+    LeakScan::new(TOKEN)
+        .scan("its environment", environment)
+        .scan_process(daemon.pid())
+        .scan("its log", daemon.log())
         .assert_clean();
     daemon.ctl(&["rotate", "corp"]).exits(8);
     fs::write(daemon.home().join("config.toml"), config("OTHER_TOKEN")).unwrap();
@@ -545,8 +545,8 @@ fn a_public_page_is_no_word_on_the_token() {
     }
     let picky = ["--kind", "generic", "--scope", &server.url("/picky/inner/")];
     add("picky", &picky, "not-the-token").exits(i32::from(exit_code::TOKEN_REJECTED));
-    let words = Hand::new(&daemon).ctl(&["verify", "open"]);
+    let words = User::new(&daemon).ctl(&["verify", "open"]);
     words.says("open  public  GET ").says(said);
-    let words = Hand::new(&daemon).ctl(&["doctor"]);
+    let words = User::new(&daemon).ctl(&["doctor"]);
     words.says(said);
 }

@@ -4,15 +4,15 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo;
 use regauth_tests::certificates::Authority;
-use regauth_tests::client;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
+use regauth_tests::exec;
 use regauth_tests::git_server::GitServer;
-use regauth_tests::hand::Hand;
 use regauth_tests::programs::{binary, tool};
 use regauth_tests::registry::{Downloads, Registry};
+use regauth_tests::user::User;
 use serde_json::Value;
 
 const TOKEN: &str = "t0ken-of-the-daemon";
@@ -23,7 +23,7 @@ struct Case {
     registry: Registry,
     _git: GitServer,
     daemon: Daemon,
-    hand: Hand,
+    user: User,
 }
 
 impl Case {
@@ -35,14 +35,14 @@ impl Case {
         daemon.add_git("plans", &git);
         let cargo = cargo::command(Path::new("/"));
         let (_, path) = cargo.get_envs().find(|(name, _)| *name == "PATH").unwrap();
-        let hand = Hand::new(&daemon).env("PATH", path.unwrap().to_str().unwrap());
-        hand.ctl(&["setup", "cargo"]).succeeds();
-        hand.ctl(&["setup", "git"]).succeeds();
+        let user = User::new(&daemon).env("PATH", path.unwrap().to_str().unwrap());
+        user.ctl(&["setup", "cargo"]).succeeds();
+        user.ctl(&["setup", "git"]).succeeds();
         Self {
             registry,
             _git: git,
             daemon,
-            hand,
+            user,
         }
     }
 
@@ -54,20 +54,20 @@ impl Case {
             .daemon
             .try_add(kind, &place, &Scheme::bearer(), &self.registry.ca(), TOKEN);
         added.succeeds();
-        self.hand.ctl(&["setup", client]).succeeds();
+        self.user.ctl(&["setup", client]).succeeds();
         self
     }
 
     fn env(mut self, name: &str, value: &str) -> Self {
-        self.hand = self.hand.env(name, value);
+        self.user = self.user.env(name, value);
         self
     }
 
     fn edit(&self, file: &str, edit: impl Fn(&str) -> String) {
-        let text = self.hand.read(file).unwrap_or_default();
+        let text = self.user.read(file).unwrap_or_default();
         let edited = edit(&text);
         assert_ne!(text, edited, "the edit missed");
-        self.hand.write(file, &edited);
+        self.user.write(file, &edited);
     }
 
     /// The codes of what is broken; the exit code has to agree with them.
@@ -76,14 +76,14 @@ impl Case {
     }
 
     fn codes(&self, arguments: &[&str], broken: bool) -> Vec<String> {
-        let mut doctor = self.hand.command(binary("regauthctl"));
-        let outcome = client::run(doctor.args(["doctor", "--json"]).args(arguments));
-        let diagnosis: Value = serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("{}", outcome.report()));
+        let mut doctor = self.user.command(binary("regauthctl"));
+        let output = exec::run(doctor.args(["doctor", "--json"]).args(arguments));
+        let diagnosis: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("{}", output.report()));
         assert_eq!(
             diagnosis["well"] == true,
-            outcome.status.success(),
+            output.status.success(),
             "{}",
-            outcome.report()
+            output.report()
         );
         let findings = diagnosis["findings"].as_array().unwrap().iter();
         for finding in findings.clone() {
@@ -110,11 +110,11 @@ impl Case {
 fn all_is_well() {
     let case = Case::well();
     assert_eq!(case.broken(&[]), [""; 0]);
-    case.hand.ctl(&["doctor"]).succeeds().says("All is well.");
+    case.user.ctl(&["doctor"]).succeeds().says("All is well.");
     case.edit(CONFIG, |text| format!("[build]\njobs = 1\n\n{text}"));
     case.edit(".gitconfig", |text| format!("{text}[user]\n\tname = Me\n"));
     assert_eq!(case.broken(&[]), [""; 0]);
-    case.hand.ctl(&["setup", "cargo"]).succeeds().says("Nothing to change");
+    case.user.ctl(&["setup", "cargo"]).succeeds().says("Nothing to change");
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn a_token_that_the_registry_does_not_take_any_more() {
     let case = Case::well();
     case.registry.accept(&["another"]);
     case.finds("token-rejected");
-    case.hand.ctl(&["doctor"]).fails().says("mend: regauthctl rotate corp");
+    case.user.ctl(&["doctor"]).fails().says("mend: regauthctl rotate corp");
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn a_configuration_that_others_may_read_is_closed() {
 #[test]
 fn a_client_that_was_set_up_and_whose_file_is_gone_is_set_up_anew() {
     let case = Case::well();
-    fs::remove_file(case.hand.home().join(CONFIG)).unwrap();
+    fs::remove_file(case.user.home().join(CONFIG)).unwrap();
     assert!(case.broken(&[]).contains(&"set-up-outdated".to_owned()));
     assert_eq!(case.broken(&["--fix"]), [""; 0]);
 }
@@ -200,7 +200,7 @@ fn gits_proxy_beats_https_proxy_in_cargo() {
     });
     let proxy = case.daemon.proxy();
     let case = case.env("HTTPS_PROXY", &proxy);
-    case.hand
+    case.user
         .ctl(&["doctor"])
         .fails()
         .says("cargo's proxy is another one, by git's http.proxy");
@@ -255,8 +255,8 @@ fn an_index_of_cargos_that_is_not_regauths() {
 #[test]
 fn a_cargo_that_is_too_old() {
     let case = Case::well();
-    case.hand.write("bin/cargo", "#!/bin/sh\necho cargo 1.60.0\n");
-    let old = case.hand.home().join("bin");
+    case.user.write("bin/cargo", "#!/bin/sh\necho cargo 1.60.0\n");
+    let old = case.user.home().join("bin");
     fs::set_permissions(old.join("cargo"), fs::Permissions::from_mode(0o755)).unwrap();
     let path = format!("{}:/usr/local/bin:/usr/bin:/bin", old.display());
     assert!(
@@ -269,11 +269,11 @@ fn a_cargo_that_is_too_old() {
 #[test]
 fn a_token_that_cargo_still_has() {
     let case = Case::well();
-    case.hand
+    case.user
         .write("cargo/credentials.toml", "[registries.corp]\ntoken = \"left over\"\n");
     assert_eq!(case.broken(&[]), [""; 0]);
     assert!(case.codes(&[], false).contains(&"cargo-holds-token".to_owned()));
-    let said = case.hand.ctl(&["doctor"]).succeeds();
+    let said = case.user.ctl(&["doctor"]).succeeds();
     assert!(!said.stdout.contains("left over"), "{}", said.report());
 }
 
@@ -281,7 +281,7 @@ fn a_token_that_cargo_still_has() {
 fn a_token_in_a_file_of_the_old_name() {
     let case = Case::well();
     let credentials = "[registries.corp]\ntoken = \"left over\"\n";
-    case.hand.write("cargo/credentials", credentials);
+    case.user.write("cargo/credentials", credentials);
     let notes = case.codes(&[], false);
     assert!(notes.contains(&"cargo-holds-token".to_owned()), "{notes:?}");
 }
@@ -301,17 +301,17 @@ fn git_with_another_proxy_and_other_roots() {
 #[test]
 fn an_index_that_cargo_remembers_to_want_a_token() {
     let case = Case::well();
-    case.hand.write(
+    case.user.write(
         "project/Cargo.toml",
         "[package]\nname = \"project\"\n[lib]\npath = \"x\"\n[dependencies]\nship = { version = \"1\", registry = \"corp\" }\n",
     );
     let fetch = ["fetch", "--manifest-path", "project/Cargo.toml"];
-    case.hand.run("cargo", &fetch).succeeds();
+    case.user.run("cargo", &fetch).succeeds();
     let case = case.env("CARGO_REGISTRIES_CORP_CREDENTIAL_PROVIDER", "cargo:token");
     let update = ["update", "--manifest-path", "project/Cargo.toml"];
-    case.hand.run("cargo", &update).fails();
+    case.user.run("cargo", &update).fails();
     case.finds("cargo-no-provider");
-    case.hand
+    case.user
         .ctl(&["doctor"])
         .fails()
         .says("it remembers that the index says auth-required");
@@ -327,7 +327,7 @@ fn pip_with_another_proxy_or_other_roots() {
     let case = case.env("PIP_PROXY", &proxy);
     let case = case.env("REQUESTS_CA_BUNDLE", "/etc/hostname");
     case.finds("pip-distrusts");
-    case.hand
+    case.user
         .ctl(&["doctor"])
         .fails()
         .says("by REQUESTS_CA_BUNDLE")
@@ -339,9 +339,9 @@ fn uv_with_another_proxy_or_other_roots() {
     let folder = tool("python/bin/uv").parent().unwrap().display().to_string();
     let mut case = Case::well();
     // Without its pip, which is not set up.
-    case.hand.write("bin/pip", "#!/bin/sh\nexit 1\n");
-    case.hand.write("bin/python3", "#!/bin/sh\nexit 1\n");
-    let bin = case.hand.home().join("bin");
+    case.user.write("bin/pip", "#!/bin/sh\nexit 1\n");
+    case.user.write("bin/python3", "#!/bin/sh\nexit 1\n");
+    let bin = case.user.home().join("bin");
     for name in ["pip", "python3"] {
         fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
     }
@@ -377,7 +377,7 @@ fn an_npmrc_whose_cafile_disables_node_extra_ca_certs() {
     case.edit(".npmrc", |text| text.replace("cafile=", "cafile=/etc/hostname\n;"));
     let bundle = case.daemon.bundle();
     let case = case.env("NODE_EXTRA_CA_CERTS", bundle.to_str().unwrap());
-    case.hand
+    case.user
         .ctl(&["doctor"])
         .fails()
         .says("which disables NODE_EXTRA_CA_CERTS");
@@ -387,7 +387,7 @@ fn an_npmrc_whose_cafile_disables_node_extra_ca_certs() {
 fn downloads_on_another_host_are_worth_knowing() {
     let case = Case::well();
     let other = Registry::builder(Scheme::raw(), TOKEN)
-        .downloads(Downloads::OnAnotherHost)
+        .downloads(Downloads::OtherHost)
         .start();
     case.daemon.add("other", &other);
     assert_eq!(case.broken(&[]), [""; 0]);

@@ -9,17 +9,19 @@ use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::certificates::Authority;
-use regauth_tests::client;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::{Builder, Daemon};
-use regauth_tests::gate::Scheme;
-use regauth_tests::honeypot::Honeypot;
-use regauth_tests::leaks::Hunt;
+use regauth_tests::exec;
+use regauth_tests::http2_frames;
+use regauth_tests::leak_scan::LeakScan;
+use regauth_tests::mock_server::MockServer;
 use regauth_tests::poll;
-use regauth_tests::raw;
+use regauth_tests::privilege::require_root;
+use regauth_tests::proxy_client::{ProxyClient, TlsTunnel, block_on, read_available};
 use regauth_tests::registry::{Registry, USERNAME};
-use rustix::process::{Pid, Resource, Rlimit, Signal, geteuid, getrlimit, kill_process, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
@@ -36,9 +38,9 @@ fn quiet() -> Builder {
 }
 
 /// A registry that answers with this much.
-fn served(builder: Builder, length: usize) -> (Honeypot, Daemon) {
+fn served(builder: Builder, length: usize) -> (MockServer, Daemon) {
     let root = Authority::new("Corp Root");
-    let registry = Honeypot::builder(&root, "localhost")
+    let registry = MockServer::builder(&root, "localhost")
         .answer(200, &[], &"x".repeat(length))
         .start();
     let daemon = builder.start();
@@ -59,16 +61,16 @@ fn as_many_descriptors_as_we_may() {
 }
 
 /// The 99th percentile of connections with one small request each.
-fn p99(daemon: &Daemon, registry: &Honeypot) -> Duration {
+fn p99(daemon: &Daemon, registry: &MockServer) -> Duration {
     let host = registry.authority();
     let mut times: Vec<Duration> = (0..100)
         .map(|_| {
             let begin = Instant::now();
-            raw::run(async {
-                let mut tunnel = raw::open(daemon, &host, &["http/1.1"]).await.unwrap();
+            block_on(async {
+                let mut tunnel = ProxyClient::new(daemon).open(&host, &["http/1.1"]).await.unwrap();
                 let request = format!("HEAD /small HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
                 tunnel.write_all(request.as_bytes()).await.unwrap();
-                let answer = raw::read(&mut tunnel).await;
+                let answer = read_available(&mut tunnel).await;
                 assert!(
                     answer.starts_with(b"HTTP/1.1 200 "),
                     "{}",
@@ -87,7 +89,7 @@ fn assert_unfelt<T>(most: u64, crowd: impl AsyncFnOnce(&Daemon, &str) -> T) {
     as_many_descriptors_as_we_may();
     let (registry, daemon) = served(quiet(), 1 << 20);
     let before = (p99(&daemon, &registry), daemon.memory().resident);
-    let crowd = raw::run(crowd(&daemon, &registry.authority()));
+    let crowd = block_on(crowd(&daemon, &registry.authority()));
     wait_until_still(&daemon);
     let during = (p99(&daemon, &registry), daemon.memory().resident);
     drop(crowd);
@@ -127,12 +129,12 @@ fn a_thousand_slow_clients_do_not_slow_another_down() {
     assert_unfelt(600 << 20, async |daemon, host| {
         let (mut heads, mut inside) = (Vec::new(), Vec::new());
         for _ in 0..THIRD {
-            let mut head = raw::dial(daemon).await.unwrap();
+            let mut head = ProxyClient::new(daemon).dial().await.unwrap();
             head.write_all(b"CONNECT localhost:1 HT").await.unwrap();
             heads.push(head);
         }
         for number in 0..2 * THIRD {
-            let mut tunnel = raw::open(daemon, host, &["http/1.1"]).await.unwrap();
+            let mut tunnel = ProxyClient::new(daemon).open(host, &["http/1.1"]).await.unwrap();
             let request = if number % 2 == 0 {
                 format!("GET /slow-reader HTTP/1.1\r\nHost: {host}\r\n\r\n")
             } else {
@@ -157,20 +159,20 @@ fn a_thousand_slow_clients_of_http2_do_not_slow_another_down() {
         for number in 0..3 * THIRD {
             let (request, byte) = match number % 3 {
                 0 => (
-                    [raw::h2::frame(1, 0, 1, &[0x82]), vec![0, 0, 200, 9, 0, 0, 0, 0, 1]].concat(),
+                    [http2_frames::frame(1, 0, 1, &[0x82]), vec![0, 0, 200, 9, 0, 0, 0, 0, 1]].concat(),
                     vec![0x84],
                 ),
-                1 => (unread(host, 1), raw::h2::frame(6, 1, 0, &[0; 8])),
+                1 => (unread(host, 1), http2_frames::frame(6, 1, 0, &[0; 8])),
                 _ => (
-                    raw::h2::headers(1, &pairs("OPTIONS", host), false),
-                    raw::h2::frame(0, 0, 1, b"x"),
+                    http2_frames::headers(1, &pairs("OPTIONS", host), false),
+                    http2_frames::frame(0, 0, 1, b"x"),
                 ),
             };
             crowd.spawn(dribble(open_h2(daemon, host, &request).await, byte));
         }
         for _ in 0..4 {
             let requests: Vec<u8> = (0..STREAMS).flat_map(|number| unread(host, 2 * number + 1)).collect();
-            let nothing = raw::h2::frame(6, 1, 0, &[0; 8]);
+            let nothing = http2_frames::frame(6, 1, 0, &[0; 8]);
             crowd.spawn(dribble(open_h2(daemon, host, &requests).await, nothing));
         }
         crowd
@@ -187,20 +189,20 @@ fn pairs<'a>(method: &'a str, host: &'a str) -> [(&'a str, &'a str); 4] {
 }
 
 fn unread(host: &str, stream: u32) -> Vec<u8> {
-    raw::h2::headers(stream, &pairs("GET", host), true)
+    http2_frames::headers(stream, &pairs("GET", host), true)
 }
 
 /// A connection whose streams' windows are closed (RFC 9113, section 6.9.2), after this has been sent on it.
-async fn open_h2(daemon: &Daemon, host: &str, request: &[u8]) -> raw::Inside {
-    let mut tunnel = raw::open(daemon, host, &["h2"]).await.unwrap();
-    let closed = raw::h2::frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
-    let begin = [&raw::h2::preface(), &closed, request].concat();
+async fn open_h2(daemon: &Daemon, host: &str, request: &[u8]) -> TlsTunnel {
+    let mut tunnel = ProxyClient::new(daemon).open(host, &["h2"]).await.unwrap();
+    let closed = http2_frames::frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let begin = [&http2_frames::preface(), &closed, request].concat();
     tunnel.write_all(&begin).await.unwrap();
     tunnel
 }
 
 /// Sends a little now and then, for as long as it is let.
-async fn dribble(mut tunnel: raw::Inside, little: Vec<u8>) {
+async fn dribble(mut tunnel: TlsTunnel, little: Vec<u8>) {
     let mut time = tokio::time::interval(Duration::from_secs(1));
     while tunnel.write_all(&little).await.is_ok() {
         time.tick().await;
@@ -210,14 +212,14 @@ async fn dribble(mut tunnel: raw::Inside, little: Vec<u8>) {
 #[test]
 fn out_of_descriptors_it_waits_and_recovers() {
     for builder in [
-        quiet().under(&["prlimit", "--nofile=64:64"]),
+        quiet().wrapped_in(&["prlimit", "--nofile=64:64"]),
         // Taken away later, so that it believes in more than there are.
         quiet(),
     ] {
         let (registry, daemon) = served(builder, 10);
         let pid = daemon.pid().to_string();
-        let mut prlimit = client::command("prlimit", daemon.home());
-        client::run(prlimit.args(["--pid", &pid, "--nofile=64:64"])).succeeds();
+        let mut prlimit = exec::command("prlimit", daemon.home());
+        exec::run(prlimit.args(["--pid", &pid, "--nofile=64:64"])).succeeds();
         let crowd: Vec<TcpStream> = (0..120)
             .map(|_| TcpStream::connect(daemon.proxy().trim_start_matches("http://")).unwrap())
             .collect();
@@ -233,7 +235,7 @@ fn out_of_descriptors_it_waits_and_recovers() {
         let curl = Curl::new().behind(&daemon);
         poll::wait_for("service after the crowd", || {
             let transfer = curl.fetch(&registry.url("/"));
-            transfer.outcome.status.success().then_some(())
+            transfer.output.status.success().then_some(())
         });
     }
 }
@@ -241,25 +243,22 @@ fn out_of_descriptors_it_waits_and_recovers() {
 /// A web server keeps its connections open, and each place has its own.
 #[test]
 fn one_client_that_goes_everywhere_leaves_descriptors_for_others() {
-    let (registry, daemon) = served(quiet().under(&["prlimit", "--nofile=128:128"]), 10);
-    let everywhere = Honeypot::builder(&Authority::new("Elsewhere"), "0.0.0.0")
+    let (registry, daemon) = served(quiet().wrapped_in(&["prlimit", "--nofile=128:128"]), 10);
+    let everywhere = MockServer::builder(&Authority::new("Elsewhere"), "0.0.0.0")
         .plain()
         .start();
     let port = everywhere.authority().replace("0.0.0.0:", "");
     let curl = Curl::new().behind(&daemon);
-    let tour = curl
-        .fetch(&format!("http://127.0.0.[1-200]:{port}/"))
-        .outcome
-        .succeeds();
+    let tour = curl.fetch(&format!("http://127.0.0.[1-200]:{port}/")).output.succeeds();
     assert_eq!(tour.stdout.matches("200 1.1").count(), 200, "{}", tour.stdout);
     assert_eq!(curl.get(&registry.url("/")).status, 200);
 }
 
 /// Sends these bytes again and again on one HTTP/2 connection until they are enough or it ends.
 fn flood(daemon: &Daemon, host: &str, begin: &[u8], piece: impl Fn(u32) -> Vec<u8>, pieces: u32) -> u32 {
-    raw::run(async {
-        let mut tunnel = raw::open(daemon, host, &["h2"]).await.unwrap();
-        tunnel.write_all(&raw::h2::preface()).await.unwrap();
+    block_on(async {
+        let mut tunnel = ProxyClient::new(daemon).open(host, &["h2"]).await.unwrap();
+        tunnel.write_all(&http2_frames::preface()).await.unwrap();
         tunnel.write_all(begin).await.unwrap();
         let (mut reader, mut writer) = tokio::io::split(tunnel);
         let mut reading = JoinSet::new();
@@ -282,7 +281,7 @@ fn flood(daemon: &Daemon, host: &str, begin: &[u8], piece: impl Fn(u32) -> Vec<u
 type Flood<'a> = (&'static str, Vec<u8>, Box<dyn Fn(u32) -> Vec<u8> + 'a>, u32);
 
 fn floods(host: &str) -> [Flood<'_>; 7] {
-    use raw::h2::{block, frame, headers, reset};
+    use http2_frames::{block, frame, headers, reset};
     let request = move |stream: u32, ends: bool| headers(stream, &pairs("GET", host), ends);
     let resets = move |number: u32| [request(2 * number + 1, true), reset(2 * number + 1)].concat();
     // It is we who reset these, for a window that grows by nothing (CVE-2025-8671).
@@ -354,8 +353,8 @@ fn floods_of_frames_are_bounded_and_others_are_served() {
 
 #[test]
 fn after_a_rotation_the_old_token_is_neither_in_memory_nor_in_a_core() {
-    if !geteuid().is_root() {
-        return eprintln!("reading memory takes root");
+    if !require_root("reading the daemon's memory") {
+        return;
     }
     const OLD: &str = "s3ntinel-before-the-rotation";
     const NEW: &str = "s3ntinel-after-the-rotation-";
@@ -374,16 +373,19 @@ fn after_a_rotation_the_old_token_is_neither_in_memory_nor_in_a_core() {
             daemon.rotate("corp", NEW).succeeds();
             assert_has_forgotten(&daemon, OLD, NEW);
             let core = core_of(&daemon);
-            assert!(!Hunt::new(NEW).look("core", &core).found().is_empty(), "no core of it");
-            Hunt::new(OLD).look("core", &core).assert_clean();
+            assert!(
+                !LeakScan::new(NEW).scan("core", &core).found().is_empty(),
+                "no core of it"
+            );
+            LeakScan::new(OLD).scan("core", &core).assert_clean();
         }
     }
 }
 
 #[test]
 fn after_a_source_gave_another_token_the_old_one_is_nowhere_in_memory() {
-    if !geteuid().is_root() {
-        return eprintln!("reading memory takes root");
+    if !require_root("reading the daemon's memory") {
+        return;
     }
     const TOKENS: [&str; 3] = [
         "s3ntinel-1-of-the-source",
@@ -417,31 +419,31 @@ fn after_a_source_gave_another_token_the_old_one_is_nowhere_in_memory() {
 }
 
 fn assert_has_forgotten(daemon: &Daemon, old: &str, new: &str) {
-    let mut hunt = Hunt::new(new);
-    hunt.memory(daemon.pid());
-    assert!(!hunt.found().is_empty(), "the new one is there, or we cannot look");
+    let mut scan = LeakScan::new(new);
+    scan.scan_memory(daemon.pid());
+    assert!(!scan.found().is_empty(), "the new one is there, or we cannot look");
     let found = poll::within(Duration::from_secs(5), || {
-        let mut hunt = Hunt::new(old);
-        hunt.memory(daemon.pid());
-        hunt.found().is_empty().then_some(())
+        let mut scan = LeakScan::new(old);
+        scan.scan_memory(daemon.pid());
+        scan.found().is_empty().then_some(())
     });
     if found.is_none() {
-        Hunt::new(old).memory(daemon.pid()).assert_clean();
+        LeakScan::new(old).scan_memory(daemon.pid()).assert_clean();
     }
 }
 
 /// All memory in one file, with what the program asks to be left out of it, as root can have it.
 fn core_of(daemon: &Daemon) -> Vec<u8> {
     let (folder, pid) = (TempDir::new().unwrap(), daemon.pid().to_string());
-    let mut gcore = client::command("gcore", folder.path());
+    let mut gcore = exec::command("gcore", folder.path());
     let prefix = folder.path().join("core");
-    client::run(gcore.arg("-a").arg("-o").arg(&prefix).arg(&pid)).succeeds();
+    exec::run(gcore.arg("-a").arg("-o").arg(&prefix).arg(&pid)).succeeds();
     fs::read(prefix.with_extension(pid)).unwrap()
 }
 
 /// Runs as nobody who may write cores as large as they like, in this folder.
 fn with_cores(program: &Path, folder: &Path) -> Command {
-    let mut command = client::command("prlimit", folder);
+    let mut command = exec::command("prlimit", folder);
     command
         .args(["--core=unlimited:unlimited", "setpriv", "--clear-groups"])
         .args([format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")])
@@ -451,7 +453,7 @@ fn with_cores(program: &Path, folder: &Path) -> Command {
 }
 
 /// A daemon that nobody runs, and its folder.
-fn of_nobody() -> (client::Running, TempDir) {
+fn of_nobody() -> (exec::RunningCommand, TempDir) {
     let folder = TempDir::new().unwrap();
     let [program, home] = ["regauthd", "home"].map(|name| folder.path().join(name));
     fs::copy(regauth_tests::programs::binary("regauthd"), &program).unwrap();
@@ -464,7 +466,7 @@ fn of_nobody() -> (client::Running, TempDir) {
     daemon
         .args(["--store", "memory", "--listen", "127.0.0.1:0", "--home"])
         .arg(&home);
-    let daemon = client::Running::start(&mut daemon, b"");
+    let daemon = exec::RunningCommand::start(&mut daemon, b"");
     let socket = home.join("run/control.sock");
     poll::wait_for("the daemon", || socket.exists().then_some(()));
     (daemon, folder)
@@ -472,8 +474,8 @@ fn of_nobody() -> (client::Running, TempDir) {
 
 #[test]
 fn a_debugger_of_the_same_user_cannot_attach_and_no_core_is_written() {
-    if !geteuid().is_root() {
-        return eprintln!("becoming another user takes root");
+    if !require_root("running the daemon as another user") {
+        return;
     }
     let (daemon, folder) = of_nobody();
     let pid = daemon.pid().to_string();
@@ -488,8 +490,8 @@ fn a_debugger_of_the_same_user_cannot_attach_and_no_core_is_written() {
         "{cores}"
     );
     let as_nobody = |words: &[&str]| {
-        let mut command = client::as_user(NOBODY, folder.path());
-        client::run(command.args(words))
+        let mut command = exec::as_user(NOBODY, folder.path());
+        exec::run(command.args(words))
     };
     as_nobody(&["gdb", "--batch", "--nx", "-p", &pid, "-ex", "info proc"]).says("Operation not permitted");
     as_nobody(&["head", "-c", "1", &format!("/proc/{pid}/environ")])
@@ -498,7 +500,7 @@ fn a_debugger_of_the_same_user_cannot_attach_and_no_core_is_written() {
 }
 
 /// How it ended by this signal, and whether a core lies in its folder then.
-fn crashed(mut process: client::Running, folder: &Path, signal: Signal) -> (ExitStatus, bool) {
+fn crashed(mut process: exec::RunningCommand, folder: &Path, signal: Signal) -> (ExitStatus, bool) {
     let pid = Pid::from_raw(process.pid().cast_signed()).unwrap();
     poll::wait_for("its end", || {
         // Rust's handler for overflowing stacks takes the first SIGSEGV, and steps back.
@@ -514,8 +516,8 @@ fn crashed(mut process: client::Running, folder: &Path, signal: Signal) -> (Exit
 
 #[test]
 fn a_daemon_that_crashes_leaves_no_core() {
-    if !geteuid().is_root() {
-        return eprintln!("becoming another user takes root");
+    if !require_root("running the daemon as another user") {
+        return;
     }
     for signal in [Signal::SEGV, Signal::ABORT, Signal::ILL] {
         let (daemon, folder) = of_nobody();
@@ -525,7 +527,7 @@ fn a_daemon_that_crashes_leaves_no_core() {
     // Another program in its place leaves one, or the above shows nothing. Where cores go to a program, that may fail.
     let folder = TempDir::new().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    let other = client::Running::start(with_cores(Path::new("sleep"), folder.path()).arg("60"), b"");
+    let other = exec::RunningCommand::start(with_cores(Path::new("sleep"), folder.path()).arg("60"), b"");
     let name = format!("/proc/{}/comm", other.pid());
     poll::wait_for("the other program", || {
         (fs::read_to_string(&name).ok()?.trim() == "sleep").then_some(())

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::{self, Cargo};
-use regauth_tests::client::{self, Outcome};
-use regauth_tests::gate::Scheme;
+use regauth_tests::exec::{self, Output};
 use regauth_tests::process::Process;
 use regauth_tests::programs::binary;
 use regauth_tests::registry::{Registry, USERNAME};
@@ -54,7 +54,7 @@ impl User {
         let folder = binary("regauthctl").parent().unwrap().to_owned();
         let path = [folder.as_os_str(), path.unwrap()].join(std::ffi::OsStr::new(":"));
         let mut words = words.split(' ');
-        let mut command = client::command(words.next().unwrap(), home);
+        let mut command = exec::command(words.next().unwrap(), home);
         command
             .args(words)
             .env("PATH", path)
@@ -64,8 +64,8 @@ impl User {
         command
     }
 
-    fn run(&self, words: &str) -> Outcome {
-        client::run(&mut self.command(words))
+    fn run(&self, words: &str) -> Output {
+        exec::run(&mut self.command(words))
     }
 
     /// The machine trusts the registry's root, as it does a public one's; the port is one that is free.
@@ -85,7 +85,7 @@ impl User {
         let started = Instant::now();
         let mut terminal = Terminal::start(&self.command(words));
         let prompt = terminal.read_until("): ");
-        terminal.type_unseen(TOKEN);
+        terminal.type_without_echo(TOKEN);
         let (rest, status) = terminal.finish();
         let took = started.elapsed();
         let shown = format!("{prompt}{rest}").replace('\r', "");
@@ -95,9 +95,9 @@ impl User {
 
     fn does(&mut self, words: &str, shown: impl Fn(&str) -> bool) {
         let started = Instant::now();
-        let outcome = self.run(words).succeeds();
+        let output = self.run(words).succeeds();
         let took = started.elapsed();
-        let text = outcome.stdout + &outcome.stderr;
+        let text = output.stdout + &output.stderr;
         let lines: Vec<&str> = text.lines().filter(|line| shown(line)).collect();
         self.transcript.add(words, &lines.join("\n"), took);
     }

@@ -1,10 +1,11 @@
 //! Hostile bytes: whatever a client sends, the registry gets exactly one well-formed request, or none.
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::certificates::Authority;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
-use regauth_tests::raw;
-use regauth_tests::recorder::{Message, Recorder};
+use regauth_tests::http2_frames;
+use regauth_tests::proxy_client::{ProxyClient, TlsTunnel, block_on, read_available};
+use regauth_tests::strict_server::{ReceivedRequest, StrictServer};
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 
@@ -12,13 +13,13 @@ const CANARY: &str = "canary-of-corp-0123";
 
 struct Stage {
     daemon: Daemon,
-    upstream: Recorder,
+    upstream: StrictServer,
 }
 
 /// A registry whose server takes HTTP to the letter, with writes open: what is refused is refused for its form.
 fn stage() -> Stage {
     let root = Authority::new("Corp Root");
-    let upstream = Recorder::start(&root);
+    let upstream = StrictServer::start(&root);
     let daemon = Daemon::start();
     let scope = format!("https://{}/in/", upstream.authority());
     let place = [
@@ -38,10 +39,10 @@ fn stage() -> Stage {
 
 impl Stage {
     /// What reached the upstream for each case, which is named by its path: `/in/NUMBER`.
-    fn reached(&self, number: usize) -> Vec<Message> {
+    fn reached(&self, number: usize) -> Vec<ReceivedRequest> {
         let path = format!("/in/{number}");
-        let seen = self.upstream.seen().into_iter();
-        let of_case = |message: &Message| {
+        let seen = self.upstream.requests().into_iter();
+        let of_case = |message: &ReceivedRequest| {
             let target = message.line.split(' ').nth(1).unwrap();
             target.split(['?', '#', ';']).next() == Some(&path)
         };
@@ -49,7 +50,7 @@ impl Stage {
     }
 
     fn assert_nothing_malformed(&self) {
-        for recorded in self.upstream.seen() {
+        for recorded in self.upstream.requests() {
             let message = recorded.unwrap_or_else(|wrong| panic!("the upstream was sent {wrong}"));
             let path = message.line.split(' ').nth(1).unwrap();
             assert!(
@@ -253,11 +254,14 @@ fn a_registry_gets_one_well_formed_request_or_none() {
     let host = stage.upstream.authority();
     let corpus = corpus(&host);
     assert!(corpus.len() >= 140);
-    raw::run(async {
+    block_on(async {
         for batch in corpus.chunks(16) {
             let mut conversations = JoinSet::new();
             for case in batch {
-                let tunnel = raw::open(&stage.daemon, &host, &["http/1.1"]).await.unwrap();
+                let tunnel = ProxyClient::new(&stage.daemon)
+                    .open(&host, &["http/1.1"])
+                    .await
+                    .unwrap();
                 conversations.spawn(say(tunnel, case.clone()));
             }
             while conversations.join_next().await.is_some() {}
@@ -275,10 +279,10 @@ fn a_registry_gets_one_well_formed_request_or_none() {
     }
 }
 
-async fn say(mut tunnel: raw::Inside, text: String) -> Vec<u8> {
+async fn say(mut tunnel: TlsTunnel, text: String) -> Vec<u8> {
     let _ = tunnel.write_all(text.as_bytes()).await;
     let _ = tunnel.flush().await;
-    raw::read(&mut tunnel).await
+    read_available(&mut tunnel).await
 }
 
 /// Header lines after the usual ones.
@@ -356,21 +360,21 @@ fn http2_turns_into_one_well_formed_request_or_none() {
     let stage = stage();
     let host = stage.upstream.authority();
     let cases = over_http2(&host);
-    raw::run(async {
+    block_on(async {
         let mut conversations = JoinSet::new();
         for case in &cases {
             let pairs: Vec<_> = case
                 .iter()
                 .map(|(name, value)| (name.as_str(), value.as_str()))
                 .collect();
-            let mut bytes = raw::h2::preface();
-            bytes.extend(raw::h2::headers(1, &pairs, false));
-            bytes.extend(raw::h2::frame(0, 1, 1, b"hello"));
-            let tunnel = raw::open(&stage.daemon, &host, &["h2"]).await.unwrap();
+            let mut bytes = http2_frames::preface();
+            bytes.extend(http2_frames::headers(1, &pairs, false));
+            bytes.extend(http2_frames::frame(0, 1, 1, b"hello"));
+            let tunnel = ProxyClient::new(&stage.daemon).open(&host, &["h2"]).await.unwrap();
             conversations.spawn(async move {
                 let mut tunnel = tunnel;
                 let _ = tunnel.write_all(&bytes).await;
-                raw::read(&mut tunnel).await;
+                read_available(&mut tunnel).await;
             });
         }
         while conversations.join_next().await.is_some() {}

@@ -3,14 +3,14 @@
 use bytes::Bytes;
 use h2::client::SendRequest;
 use hyper::Request;
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::certificates::Authority;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
-use regauth_tests::honeypot::{Honeypot, Recorded};
-use regauth_tests::leaks::Hunt;
-use regauth_tests::raw;
-use regauth_tests::recorder::Recorder;
+use regauth_tests::leak_scan::LeakScan;
+use regauth_tests::mock_server::{MockServer, RecordedRequest};
+use regauth_tests::proxy_client::{ProxyClient, block_on, connect_head, read_available};
+use regauth_tests::strict_server::StrictServer;
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 
@@ -18,15 +18,15 @@ const CANARIES: [&str; 2] = ["canary-of-corp-0123", "canary-of-other-0123"];
 
 struct Stage {
     daemon: Daemon,
-    corp: Honeypot,
-    other: Honeypot,
-    stranger: Honeypot,
+    corp: MockServer,
+    other: MockServer,
+    stranger: MockServer,
 }
 
 /// Two registries and a stranger, all on `localhost`, told apart by their ports.
 fn stage() -> Stage {
     let root = Authority::new("Corp Root");
-    let [corp, other, stranger] = [0; 3].map(|_| Honeypot::builder(&root, "localhost").start());
+    let [corp, other, stranger] = [0; 3].map(|_| MockServer::builder(&root, "localhost").start());
     let daemon = Daemon::start();
     for (name, host, canary) in [("corp", &corp, CANARIES[0]), ("other", &other, CANARIES[1])] {
         let place = ["--scope", &host.url("/"), "--no-verify"];
@@ -66,8 +66,9 @@ impl Stage {
     }
 
     async fn h1(&self, connect: &str, sni: Option<&str>, absolute: Says, host: Says) -> Option<u16> {
-        let stream = raw::connect(&self.daemon, &head(connect)).await.ok()?;
-        let mut stream = raw::handshake(stream, sni, &["http/1.1"]).await.ok()?;
+        let client = ProxyClient::new(&self.daemon);
+        let stream = client.connect(&connect_head(connect)).await.ok()?;
+        let mut stream = client.handshake(stream, sni, &["http/1.1"]).await.ok()?;
         let target = self
             .authority(absolute)
             .map_or("/a".to_owned(), |authority| format!("https://{authority}/a"));
@@ -76,13 +77,14 @@ impl Stage {
             .map_or(String::new(), |host| format!("Host: {host}\r\n"));
         let request = format!("GET {target} HTTP/1.1\r\n{host}Connection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.ok()?;
-        let answer = String::from_utf8_lossy(&raw::read(&mut stream).await).into_owned();
+        let answer = String::from_utf8_lossy(&read_available(&mut stream).await).into_owned();
         answer.split(' ').nth(1)?.parse().ok()
     }
 
     async fn h2(&self, connect: &str, sni: Option<&str>, authority: Says, host: Says) -> Option<u16> {
-        let stream = raw::connect(&self.daemon, &head(connect)).await.ok()?;
-        let stream = raw::handshake(stream, sni, &["h2"]).await.ok()?;
+        let client = ProxyClient::new(&self.daemon);
+        let stream = client.connect(&connect_head(connect)).await.ok()?;
+        let stream = client.handshake(stream, sni, &["h2"]).await.ok()?;
         let (sender, connection) = h2::client::handshake(stream).await.ok()?;
         let mut background = JoinSet::new();
         background.spawn(connection);
@@ -103,14 +105,10 @@ async fn ask(sender: SendRequest<Bytes>, request: Request<()>) -> Option<u16> {
 }
 
 /// The requests for what the conversations here ask for; adding a registry asks for other things.
-fn caught(honeypot: &Honeypot) -> Vec<Recorded> {
-    let mut requests = honeypot.requests();
+fn caught(mock_server: &MockServer) -> Vec<RecordedRequest> {
+    let mut requests = mock_server.requests();
     requests.retain(|request| request.uri.ends_with("/a"));
     requests
-}
-
-fn head(authority: &str) -> String {
-    format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n")
 }
 
 /// What an intercepted request that names these comes to: 200 when all agree, else a refusal.
@@ -144,10 +142,10 @@ fn whatever_names_another_host_is_refused_and_no_credential_leaves() {
             let connect = stage.corp.authority();
             let expected = verdict(sni, named);
             let [absolute, host] = named;
-            let h1 = raw::run(stage.h1(&connect, sni, absolute, host)).unwrap_or_default();
+            let h1 = block_on(stage.h1(&connect, sni, absolute, host)).unwrap_or_default();
             assert!(expected.contains(&h1), "h1 {sni:?} {named:?}: {h1}, not {expected:?}");
             // h2 itself refuses a request without a scheme, which the library leaves out with the authority.
-            let h2 = raw::run(stage.h2(&connect, sni, absolute, host)).unwrap_or_default();
+            let h2 = block_on(stage.h2(&connect, sni, absolute, host)).unwrap_or_default();
             let refused_below = absolute == Nothing && h2 == 0;
             assert!(
                 expected.contains(&h2) || refused_below,
@@ -172,18 +170,18 @@ fn a_tunnel_to_a_stranger_carries_what_the_client_said_and_nothing_of_ours() {
     let stage = stage();
     for says in [Nothing, Same, Other, Says::Stranger, Malformed] {
         for sni in [Some("localhost"), Some("corp.example")] {
-            raw::run(stage.h1(&stage.stranger.authority(), sni, says, Same));
-            raw::run(stage.h2(&stage.stranger.authority(), sni, says, Same));
+            block_on(stage.h1(&stage.stranger.authority(), sni, says, Same));
+            block_on(stage.h2(&stage.stranger.authority(), sni, says, Same));
         }
     }
     assert!(!stage.stranger.requests().is_empty());
     assert!(caught(&stage.corp).is_empty() && caught(&stage.other).is_empty());
     for canary in CANARIES {
-        let mut hunt = Hunt::new(canary);
+        let mut scan = LeakScan::new(canary);
         for request in stage.stranger.requests() {
-            hunt.look("the stranger", request.text());
+            scan.scan("the stranger", request.text());
         }
-        hunt.assert_clean();
+        scan.assert_clean();
     }
 }
 
@@ -213,7 +211,8 @@ fn a_connect_that_names_no_one_place_is_refused() {
         "a..b:1",
         "*.example:1",
     ] {
-        let answer = raw::run(raw::connect(&stage.daemon, &format!("CONNECT {bad} HTTP/1.1\r\n\r\n"))).unwrap_err();
+        let connect = format!("CONNECT {bad} HTTP/1.1\r\n\r\n");
+        let answer = ProxyClient::new(&stage.daemon).exchange(&connect);
         assert!(answer.contains("regauth-error: bad-request"), "{bad}: {answer}");
     }
 }
@@ -231,16 +230,20 @@ fn a_connect_names_its_host_once_in_any_spelling() {
         ("a,b", false),
     ] {
         let head = format!("CONNECT {corp} HTTP/1.1\r\nHost: {host}\r\n\r\n");
-        assert_eq!(raw::run(raw::connect(&stage.daemon, &head)).is_ok(), good, "{host}");
+        assert_eq!(
+            block_on(ProxyClient::new(&stage.daemon).connect(&head)).is_ok(),
+            good,
+            "{host}"
+        );
     }
     let double = format!("CONNECT {corp} HTTP/1.1\r\nHost: {corp}\r\nHost: {corp}\r\n\r\n");
-    raw::run(raw::connect(&stage.daemon, &double)).unwrap_err();
+    block_on(ProxyClient::new(&stage.daemon).connect(&double)).unwrap_err();
     for same in [
         format!("LocalHost:{port}"),
         format!("localhost.:{port}"),
         format!("localhost:0{port}"),
     ] {
-        let status = raw::run(stage.h1(&same, Some("localhost"), Nothing, Same));
+        let status = block_on(stage.h1(&same, Some("localhost"), Nothing, Same));
         let expected = if same.contains(":0") && port.len() == 5 {
             None
         } else {
@@ -254,7 +257,7 @@ fn a_connect_names_its_host_once_in_any_spelling() {
 #[test]
 fn an_ipv6_literal_is_a_host_like_any_other() {
     let root = Authority::new("Corp Root");
-    let corp = Honeypot::builder(&root, "::1").start();
+    let corp = MockServer::builder(&root, "::1").start();
     let daemon = Daemon::start();
     let place = ["--scope", &corp.url("/"), "--no-verify"];
     daemon
@@ -298,11 +301,7 @@ fn a_browser_that_was_led_here_gets_nothing() {
         format!("GET http://{ours}/ HTTP/1.1\r\nHost: {ours}\r\n\r\n"),
         format!("GET https://{}/a HTTP/1.1\r\nHost: x\r\n\r\n", stage.corp.authority()),
     ] {
-        let answer = raw::run(async {
-            let mut stream = raw::dial(&stage.daemon).await.unwrap();
-            stream.write_all(request.as_bytes()).await.unwrap();
-            String::from_utf8_lossy(&raw::read(&mut stream).await).into_owned()
-        });
+        let answer = ProxyClient::new(&stage.daemon).exchange(&request);
         assert!(
             answer.starts_with("HTTP/1.1 400 ") && answer.contains("bad-request"),
             "{request}{answer}"
@@ -342,7 +341,7 @@ fn what_is_refused_inside_says_so_by_its_code() {
 #[test]
 fn a_registry_that_repeats_the_token_in_a_header_is_not_listened_to() {
     let root = Authority::new("Corp Root");
-    let echo = Honeypot::builder(&root, "localhost").echo().start();
+    let echo = MockServer::builder(&root, "localhost").echo().start();
     for (number, scheme) in [Scheme::basic("me@corp.example"), Scheme::bearer(), Scheme::raw()]
         .into_iter()
         .enumerate()
@@ -360,8 +359,8 @@ fn a_registry_that_repeats_the_token_in_a_header_is_not_listened_to() {
                 (502, Some("upstream-unsafe")),
                 "{number}"
             );
-            Hunt::new(CANARIES[0])
-                .look("the answer", answer.headers.clone() + &answer.body())
+            LeakScan::new(CANARIES[0])
+                .scan("the answer", answer.headers.clone() + &answer.body())
                 .assert_clean();
             assert_eq!(curl.get(&echo.url("/outside")).status, 200);
         }
@@ -373,7 +372,7 @@ fn a_registry_that_repeats_the_token_in_a_header_is_not_listened_to() {
 fn a_registry_that_repeats_the_token_in_its_status_line_is_not_repeated() {
     let root = Authority::new("Corp Root");
     let said = format!("HTTP/1.1 403 No {} here\r\ncontent-length: 0\r\n\r\n", CANARIES[0]);
-    let registry = Recorder::answering(&root, &said);
+    let registry = StrictServer::answering(&root, &said);
     let daemon = Daemon::start();
     let place = ["--no-verify", "--scope", &format!("https://{}/", registry.authority())];
     daemon
@@ -382,7 +381,7 @@ fn a_registry_that_repeats_the_token_in_its_status_line_is_not_repeated() {
     let curl = Curl::new().behind(&daemon).with(&["--http1.1"]);
     let answer = curl.get(&format!("https://{}/x", registry.authority()));
     assert_eq!(answer.status, 403);
-    Hunt::new(CANARIES[0])
-        .look("the answer", &answer.headers)
+    LeakScan::new(CANARIES[0])
+        .scan("the answer", &answer.headers)
         .assert_clean();
 }

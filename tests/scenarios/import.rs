@@ -6,16 +6,16 @@ use std::path::Path;
 
 use base64::Engine;
 use regauth_shared::exit_code;
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::Cargo;
 use regauth_tests::certificates::Authority;
-use regauth_tests::client::Outcome;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
-use regauth_tests::hand::Hand;
-use regauth_tests::honeypot::Honeypot;
-use regauth_tests::leaks::Hunt;
+use regauth_tests::exec::Output;
+use regauth_tests::leak_scan::LeakScan;
+use regauth_tests::mock_server::MockServer;
 use regauth_tests::registry::Registry;
+use regauth_tests::user::User;
 use serde_json::Value;
 
 #[test]
@@ -85,15 +85,15 @@ fn the_backup_is_private_and_gone_when_it_is_forgotten() {
     assert!(copies.iter().all(|copy| mode(copy) == 0o600));
     let record = fs::read_to_string(backup.join("record.json")).unwrap();
     for token in home.tokens() {
-        Hunt::new(&token).look("the record", &record).assert_clean();
+        LeakScan::new(&token).scan("the record", &record).assert_clean();
     }
     home.import(&["--forget-backup"]).succeeds();
     assert!(!backup.exists());
     home.import(&["--undo"]).succeeds().says("there is no backup");
     home.assert_clean();
-    let mut hunt = Hunt::new(KINDS[0].1);
-    hunt.look("the log", home.daemon.log());
-    hunt.folder(home.daemon.home(), &[]).assert_clean();
+    let mut scan = LeakScan::new(KINDS[0].1);
+    scan.scan("the log", home.daemon.log());
+    scan.scan_folder(home.daemon.home(), &[]).assert_clean();
 }
 
 #[test]
@@ -101,8 +101,8 @@ fn what_was_edited_since_comes_back_with_the_edits() {
     let home = Plaintext::written();
     home.import(&["--all", "--no-verify", "--remove-originals"]).succeeds();
     let edited = format!("# new\n{}", home.read(".npmrc"));
-    home.hand.write(".npmrc", &edited);
-    home.hand.write(".netrc", "machine all.new login me\n");
+    home.user.write(".npmrc", &edited);
+    home.user.write(".netrc", "machine all.new login me\n");
     let undone = home.import(&["--undo"]).succeeds();
     assert_eq!(home.read(".npmrc"), format!("# new\n{}", home.original(".npmrc")));
     assert_eq!(home.read(".netrc"), "machine all.new login me\n");
@@ -120,7 +120,7 @@ fn another_token_for_the_same_place_replaces_the_first_only_when_asked_to() {
     let npm = home.npm();
     home.import(&["--only", &npm, "--keep-originals"]).succeeds();
     let text = home.read(".npmrc").replace(KINDS[NPM].1, "another-token-of-npm");
-    home.hand.write(".npmrc", &text);
+    home.user.write(".npmrc", &text);
     let differs = home.import(&["--only", &npm, "--remove-originals"]);
     assert_eq!(
         differs.status.code(),
@@ -146,10 +146,10 @@ fn a_token_that_its_registry_rejects_stays_in_its_file() {
         .registry("corp", &registry.index())
         .token("corp", "the-stale-token");
     let daemon = Daemon::start();
-    let hand = Hand::at(&daemon, cargo.home());
-    let before = hand.read("cargo/credentials.toml");
+    let user = User::at(&daemon, cargo.home());
+    let before = user.read("cargo/credentials.toml");
     let ca = registry.ca();
-    let refused = hand.ctl(&[
+    let refused = user.ctl(&[
         "import",
         "--all",
         "--remove-originals",
@@ -162,7 +162,7 @@ fn a_token_that_its_registry_rejects_stays_in_its_file() {
         "{}",
         refused.report()
     );
-    assert_eq!(hand.read("cargo/credentials.toml"), before);
+    assert_eq!(user.read("cargo/credentials.toml"), before);
     assert_eq!(daemon.ctl(&["list"]).json["registries"], serde_json::json!([]));
 }
 
@@ -176,9 +176,9 @@ fn cargo_builds_with_its_token_then_without() {
         .token("corp", "t0ken-of-cargo")
         .depends_on(r#"ship = { version = "1", registry = "corp" }"#);
     let daemon = Daemon::start();
-    let hand = Hand::at(&daemon, cargo.home());
+    let user = User::at(&daemon, cargo.home());
     let ca = registry.ca();
-    hand.ctl(&[
+    user.ctl(&[
         "import",
         "--all",
         "--remove-originals",
@@ -187,20 +187,20 @@ fn cargo_builds_with_its_token_then_without() {
     ])
     .succeeds()
     .says("`regauthctl setup cargo` sees to it");
-    hand.ctl(&["setup", "cargo"]).succeeds();
+    user.ctl(&["setup", "cargo"]).succeeds();
     cargo.build().succeeds().says("Compiling anchor v1.0.0");
-    Hunt::new("t0ken-of-cargo")
-        .folder(&cargo.home().join("cargo"), &[])
+    LeakScan::new("t0ken-of-cargo")
+        .scan_folder(&cargo.home().join("cargo"), &[])
         .assert_clean();
-    hand.ctl(&["import", "--all"]).succeeds().says("No tokens were found");
+    user.ctl(&["import", "--all"]).succeeds().says("No tokens were found");
 }
 
 /// A person with a token of each kind in plain text.
 struct Plaintext {
     daemon: Daemon,
-    hand: Hand,
+    user: User,
     /// One for each of [`KINDS`].
-    hosts: Vec<Honeypot>,
+    hosts: Vec<MockServer>,
     originals: Vec<(String, String)>,
     authority: Authority,
 }
@@ -211,14 +211,14 @@ impl Plaintext {
         // What cargo finds in its index, and npm when it asks who it is.
         let config = r#"{"dl":"https://cdn.example/","api":null,"username":"me"}"#;
         let host = |_| {
-            Honeypot::builder(&authority, "localhost")
+            MockServer::builder(&authority, "localhost")
                 .answer(200, &[], config)
                 .start()
         };
-        let hosts: Vec<Honeypot> = KINDS.iter().map(host).collect();
+        let hosts: Vec<MockServer> = KINDS.iter().map(host).collect();
         let daemon = Daemon::start();
         let mut home = Self {
-            hand: Hand::new(&daemon),
+            user: User::new(&daemon),
             daemon,
             originals: texts(&hosts),
             hosts,
@@ -226,26 +226,26 @@ impl Plaintext {
         };
         home.originals.sort();
         for (file, text) in &home.originals {
-            home.hand.write(file, text);
-            fs::set_permissions(home.hand.home().join(file), fs::Permissions::from_mode(0o600)).unwrap();
+            home.user.write(file, text);
+            fs::set_permissions(home.user.home().join(file), fs::Permissions::from_mode(0o600)).unwrap();
         }
         let index = format!(
             "[registries.corp]\nindex = \"sparse+{}\"\n",
             home.hosts[0].url("/index/")
         );
-        home.hand.write("cargo/config.toml", &index);
+        home.user.write("cargo/config.toml", &index);
         home
     }
 
-    fn import(&self, arguments: &[&str]) -> Outcome {
+    fn import(&self, arguments: &[&str]) -> Output {
         let ca = self.authority.file();
         let import = ["import", "--json", "--ca-file", ca.to_str().unwrap()];
-        self.hand.ctl(&[&import[..], arguments].concat())
+        self.user.ctl(&[&import[..], arguments].concat())
     }
 
     /// How many of what was found are in which state.
-    fn states(&self, outcome: &Outcome) -> Vec<(&'static str, usize)> {
-        let json = json(outcome);
+    fn states(&self, output: &Output) -> Vec<(&'static str, usize)> {
+        let json = json(output);
         let found = json["found"].as_array().unwrap();
         let count = |state| found.iter().filter(|line| line["state"] == state).count();
         let states = ["new", "present", "differs", "added", "rotated", "failed"].map(|state| (state, count(state)));
@@ -253,8 +253,8 @@ impl Plaintext {
     }
 
     /// What became of this one.
-    fn state(&self, outcome: &Outcome, name: &str) -> String {
-        let json = json(outcome);
+    fn state(&self, output: &Output, name: &str) -> String {
+        let json = json(output);
         let found = json["found"].as_array().unwrap();
         let line = found.iter().find(|line| line["name"] == name);
         line.unwrap_or_else(|| panic!("{json}"))["state"]
@@ -270,7 +270,7 @@ impl Plaintext {
 
     /// Name, text and mode of each file.
     fn files(&self) -> Vec<(String, String, u32)> {
-        let file = |(file, _): &(String, String)| (file.clone(), self.read(file), mode(&self.hand.home().join(file)));
+        let file = |(file, _): &(String, String)| (file.clone(), self.read(file), mode(&self.user.home().join(file)));
         self.originals.iter().map(file).collect()
     }
 
@@ -279,7 +279,7 @@ impl Plaintext {
     }
 
     fn read(&self, file: &str) -> String {
-        self.hand.read(file).unwrap()
+        self.user.read(file).unwrap()
     }
 
     fn registries(&self) -> usize {
@@ -322,21 +322,21 @@ impl Plaintext {
     /// No token is left in a file of the person's.
     fn assert_clean(&self) {
         for token in self.tokens() {
-            Hunt::new(&token).folder(self.hand.home(), &[]).assert_clean();
+            LeakScan::new(&token).scan_folder(self.user.home(), &[]).assert_clean();
         }
     }
 
-    fn assert_says_no_token(&self, outcome: &Outcome) {
+    fn assert_says_no_token(&self, output: &Output) {
         for token in self.tokens() {
-            let mut hunt = Hunt::new(&token);
-            hunt.look("what it says", &outcome.stdout);
-            hunt.look("what it complains of", &outcome.stderr).assert_clean();
+            let mut scan = LeakScan::new(&token);
+            scan.scan("what it says", &output.stdout);
+            scan.scan("what it complains of", &output.stderr).assert_clean();
         }
     }
 }
 
 /// The files as people have them.
-fn texts(hosts: &[Honeypot]) -> Vec<(String, String)> {
+fn texts(hosts: &[MockServer]) -> Vec<(String, String)> {
     let with = |kind: usize, path: &str| {
         let (user, token) = (KINDS[kind].2.unwrap().replace('@', "%40"), KINDS[kind].1);
         hosts[kind].url(path).replacen("://", &format!("://{user}:{token}@"), 1)
@@ -386,8 +386,8 @@ fn base64(text: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(text)
 }
 
-fn json(outcome: &Outcome) -> Value {
-    serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("{}", outcome.report()))
+fn json(output: &Output) -> Value {
+    serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("{}", output.report()))
 }
 
 fn mode(path: &Path) -> u32 {

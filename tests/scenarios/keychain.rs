@@ -2,20 +2,19 @@
 //! tunnels go on, requests go on from memory where there is one, `status` says what is wrong, and nothing falls back.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use regauth_shared::exit_code;
 use regauth_tests::certificates::Authority;
-use regauth_tests::client::{self, Running};
 use regauth_tests::ctl::Ctl;
-use regauth_tests::curl::{Answer, Curl};
+use regauth_tests::curl::{Curl, Response};
 use regauth_tests::daemon::{Builder, Daemon};
-use regauth_tests::honeypot::Honeypot;
+use regauth_tests::exec::{self, RunningCommand};
 use regauth_tests::keyring::Keyring;
+use regauth_tests::mock_server::MockServer;
 use regauth_tests::poll;
 use regauth_tests::programs::binary;
+use regauth_tests::proxy_client::ProxyClient;
 
 const TOKEN: &str = "token-of-the-keychain";
 
@@ -54,7 +53,7 @@ fn a_first_start_chooses_the_keychain_where_there_is_one_and_records_it() {
 #[test]
 fn a_first_start_without_a_keychain_takes_the_vault_soon_and_records_it() {
     let began = Instant::now();
-    let daemon = Daemon::builder().store_of_its_choice().start();
+    let daemon = Daemon::builder().without_store_flag().start();
     assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     assert_eq!(status(&daemon).store["kind"], "vault");
     assert!(records(&daemon, "vault"));
@@ -63,12 +62,12 @@ fn a_first_start_without_a_keychain_takes_the_vault_soon_and_records_it() {
 #[test]
 fn a_first_start_beside_a_keychain_that_never_answers_takes_the_vault_soon() {
     let keyring = Keyring::start();
-    keyring.fall_silent();
+    keyring.suspend();
     let began = Instant::now();
     let daemon = beside(&keyring).start();
     assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     assert_eq!(status(&daemon).store["kind"], "vault");
-    keyring.speak_again();
+    keyring.resume();
 }
 
 #[test]
@@ -84,7 +83,7 @@ fn a_first_start_beside_a_locked_keychain_takes_it_and_says_that_it_is_locked() 
 #[test]
 fn a_recorded_keychain_that_is_not_there_is_said_and_never_replaced() {
     let daemon = Daemon::builder()
-        .store_of_its_choice()
+        .without_store_flag()
         .config("store = \"keychain\"\n")
         .start();
     let status = status(&daemon);
@@ -97,7 +96,7 @@ fn a_recorded_keychain_that_is_not_there_is_said_and_never_replaced() {
 
     let registry = Registry::start();
     let added = registry.add_to(&daemon);
-    assert_eq!(added.exit, i32::from(exit_code::STORE), "{}", added.outcome.report());
+    assert_eq!(added.exit, i32::from(exit_code::STORE), "{}", added.output.report());
     assert_eq!(daemon.ctl(&["list"]).json["registries"], serde_json::json!([]));
     assert!(registry.tunnel(&daemon), "tunnels go on");
 }
@@ -105,12 +104,12 @@ fn a_recorded_keychain_that_is_not_there_is_said_and_never_replaced() {
 #[test]
 fn with_another_store_in_the_arguments_the_daemon_does_not_start() {
     let home = tempfile::tempdir().unwrap();
-    let outcome = Daemon::builder()
+    let output = Daemon::builder()
         .store("vault")
         .config("store = \"keychain\"\n")
         .run(&home.path().join("home"))
         .fails();
-    outcome.says("the secrets are in the keychain");
+    output.says("the secrets are in the keychain");
 }
 
 #[test]
@@ -130,12 +129,7 @@ fn a_keychain_that_is_locked_at_start_is_used_as_soon_as_it_opens() {
     let list = stage.daemon.ctl(&["list"]).succeeds().json;
     assert_eq!(list["registries"][0]["credential"]["state"], "locked");
     let rotated = stage.daemon.rotate("corp", "another-token");
-    assert_eq!(
-        rotated.exit,
-        i32::from(exit_code::STORE),
-        "{}",
-        rotated.outcome.report()
-    );
+    assert_eq!(rotated.exit, i32::from(exit_code::STORE), "{}", rotated.output.report());
 
     stage.keyring.unlock();
     poll::within(Duration::from_secs(10), || {
@@ -183,12 +177,7 @@ fn requests_go_on_from_memory_when_the_keychain_is_killed() {
     assert_eq!(status.store["state"], "unavailable");
     assert!(status.problems().contains("Secret Service"), "{}", status.problems());
     let rotated = stage.daemon.rotate("corp", "another-token");
-    assert_eq!(
-        rotated.exit,
-        i32::from(exit_code::STORE),
-        "{}",
-        rotated.outcome.report()
-    );
+    assert_eq!(rotated.exit, i32::from(exit_code::STORE), "{}", rotated.output.report());
     assert_eq!(stage.get().status, 200);
     assert_eq!(stage.sent(), format!("Bearer {TOKEN}"), "nothing was changed");
 
@@ -202,7 +191,7 @@ fn requests_go_on_from_memory_when_the_keychain_is_killed() {
 #[test]
 fn a_session_bus_that_is_restarted_is_used_again() {
     let mut stage = Stage::start();
-    stage.keyring.restart_with_its_bus();
+    stage.keyring.restart_with_bus();
     assert_eq!(stage.get().status, 200);
     assert_eq!(status(&stage.daemon).store["state"], "open");
     stage.daemon.rotate("corp", "another-token").succeeds();
@@ -213,7 +202,7 @@ fn a_session_bus_that_is_restarted_is_used_again() {
 #[test]
 fn a_keychain_that_never_answers_holds_up_neither_start_nor_tunnels_nor_status_nor_the_end() {
     let mut stage = Stage::start();
-    stage.keyring.fall_silent();
+    stage.keyring.suspend();
     stage.daemon.stop();
     let began = Instant::now();
     stage.daemon.restart();
@@ -246,13 +235,13 @@ fn a_keychain_that_never_answers_holds_up_neither_start_nor_tunnels_nor_status_n
         began.elapsed()
     );
     rotation.finish().fails();
-    stage.keyring.speak_again();
+    stage.keyring.resume();
 }
 
 #[test]
 fn a_keychain_that_falls_silent_costs_no_request_and_is_used_again_when_it_speaks() {
     let stage = Stage::start();
-    stage.keyring.fall_silent();
+    stage.keyring.suspend();
     let rotation = stage.start_rotation();
     for _ in 0..5 {
         assert_eq!(stage.get().status, 200);
@@ -266,7 +255,7 @@ fn a_keychain_that_falls_silent_costs_no_request_and_is_used_again_when_it_speak
         "{}",
         rotation.report()
     );
-    stage.keyring.speak_again();
+    stage.keyring.resume();
     poll::within(Duration::from_secs(15), || {
         (status(&stage.daemon).store["state"] == "open").then_some(())
     })
@@ -297,7 +286,7 @@ impl Stage {
         }
     }
 
-    fn get(&self) -> Answer {
+    fn get(&self) -> Response {
         Curl::new()
             .behind(&self.daemon)
             .get(&self.registry.inside.url("/corp/"))
@@ -309,11 +298,11 @@ impl Stage {
         last.header("authorization").unwrap()
     }
 
-    fn start_rotation(&self) -> Running {
-        let mut ctl = client::command(binary("regauthctl"), self.daemon.home());
+    fn start_rotation(&self) -> RunningCommand {
+        let mut ctl = exec::command(binary("regauthctl"), self.daemon.home());
         ctl.arg("--home").arg(self.daemon.home());
         ctl.args(["rotate", "corp", "--token-stdin", "--no-verify"]);
-        Running::start(&mut ctl, b"another-token")
+        RunningCommand::start(&mut ctl, b"another-token")
     }
 
     fn service(&self) -> String {
@@ -328,8 +317,8 @@ impl Stage {
 
 /// A registry, and a host beside it that nobody configured.
 struct Registry {
-    inside: Honeypot,
-    outside: Honeypot,
+    inside: MockServer,
+    outside: MockServer,
     authority: Authority,
 }
 
@@ -337,8 +326,8 @@ impl Registry {
     fn start() -> Self {
         let authority = Authority::new("Corp Root");
         Self {
-            inside: Honeypot::builder(&authority, "localhost").start(),
-            outside: Honeypot::builder(&authority, "127.0.0.1").start(),
+            inside: MockServer::builder(&authority, "localhost").start(),
+            outside: MockServer::builder(&authority, "127.0.0.1").start(),
             authority,
         }
     }
@@ -354,14 +343,10 @@ impl Registry {
         curl.get(&self.outside.url("/")).status == 200
     }
 
-    /// The answer to a CONNECT, which curl would keep to itself.
+    /// Response to a CONNECT; curl does not print it.
     fn connect(&self, daemon: &Daemon) -> String {
-        let mut stream = TcpStream::connect(daemon.proxy().trim_start_matches("http://")).unwrap();
-        stream.set_read_timeout(Some(poll::PATIENCE)).unwrap();
-        write!(stream, "CONNECT {} HTTP/1.1\r\n\r\n", self.inside.authority()).unwrap();
-        let mut answer = [0; 4096];
-        let length = stream.read(&mut answer).unwrap();
-        String::from_utf8_lossy(&answer[..length]).into_owned()
+        let connect = format!("CONNECT {} HTTP/1.1\r\n\r\n", self.inside.authority());
+        ProxyClient::new(daemon).exchange(&connect)
     }
 }
 
@@ -385,7 +370,7 @@ fn status(daemon: &Daemon) -> Status {
 /// A daemon in the keyring's session that nobody has told what to keep secrets in.
 fn beside(keyring: &Keyring) -> Builder {
     Daemon::builder()
-        .store_of_its_choice()
+        .without_store_flag()
         .env("DBUS_SESSION_BUS_ADDRESS", &keyring.address())
 }
 

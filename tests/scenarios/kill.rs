@@ -7,14 +7,14 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use regauth_tests::certificates::Authority;
-use regauth_tests::client::{self, Running};
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::honeypot::Honeypot;
-use regauth_tests::items;
+use regauth_tests::exec::{self, RunningCommand};
 use regauth_tests::keyring::Keyring;
+use regauth_tests::mock_server::MockServer;
 use regauth_tests::programs::binary;
-use regauth_tests::random::Random;
+use regauth_tests::random::SeededRandom;
+use regauth_tests::store_items;
 use serde_json::Value;
 
 #[test]
@@ -57,12 +57,12 @@ fn a_kill_leaves_no_item_in_the_keychain_of_a_registry_that_is_gone() {
 
 /// A registry that takes any token and writes down which, and a daemon that is killed.
 struct Stage {
-    registry: Honeypot,
+    registry: MockServer,
     authority: Authority,
     daemon: Daemon,
     keyring: Option<Keyring>,
     verify: bool,
-    random: Random,
+    random: SeededRandom,
     tokens: u32,
     now: Option<Held>,
     another: bool,
@@ -95,12 +95,12 @@ impl Stage {
     fn new(daemon: regauth_tests::daemon::Builder) -> Self {
         let authority = Authority::new("Corp Root");
         Self {
-            registry: Honeypot::builder(&authority, "localhost").start(),
+            registry: MockServer::builder(&authority, "localhost").start(),
             authority,
             daemon: daemon.start(),
             keyring: None,
             verify: true,
-            random: Random::seeded(),
+            random: SeededRandom::from_environment(),
             tokens: 0,
             now: None,
             another: false,
@@ -185,9 +185,9 @@ impl Stage {
         (!matches!(verb, Verb::Remove)).then_some(Held { token, generation })
     }
 
-    fn start(&self, verb: Verb, after: Option<&Held>) -> Running {
+    fn start(&self, verb: Verb, after: Option<&Held>) -> RunningCommand {
         let [scope, ca] = [self.registry.url("/corp/"), self.ca()];
-        let mut ctl = client::command(binary("regauthctl"), self.daemon.home());
+        let mut ctl = exec::command(binary("regauthctl"), self.daemon.home());
         ctl.arg("--home").arg(self.daemon.home());
         match verb {
             Verb::Add => ctl.args(["add-registry", "corp", "--scope", &scope, "--ca-file", &ca]),
@@ -198,7 +198,7 @@ impl Stage {
             ctl.arg("--token-stdin").args((!self.verify).then_some("--no-verify"));
         }
         let token = after.map(|held| held.token.as_str()).unwrap_or_default();
-        Running::start(&mut ctl, token.as_bytes())
+        RunningCommand::start(&mut ctl, token.as_bytes())
     }
 
     /// What the daemon has, after everything that it keeps was compared with everything else.
@@ -249,8 +249,8 @@ impl Stage {
     /// The names of everything in the store.
     fn items(&self) -> Vec<String> {
         match &self.keyring {
-            None => items::of_vault(&self.daemon),
-            Some(keyring) => items::of_keyring(keyring, &self.daemon),
+            None => store_items::in_vault(&self.daemon),
+            Some(keyring) => store_items::in_keyring(keyring, &self.daemon),
         }
     }
 

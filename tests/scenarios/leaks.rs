@@ -1,17 +1,17 @@
 //! The flagship: a sentinel secret is at the registry and nowhere else, whatever happens and whoever asks.
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::Cargo;
-use regauth_tests::certificates::{Authority, together};
-use regauth_tests::client;
+use regauth_tests::certificates::{Authority, concatenate};
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
-use regauth_tests::hand::Hand;
-use regauth_tests::honeypot::Honeypot;
+use regauth_tests::exec;
 use regauth_tests::keyring::Keyring;
-use regauth_tests::leaks::Hunt;
+use regauth_tests::leak_scan::LeakScan;
+use regauth_tests::mock_server::MockServer;
 use regauth_tests::programs::binary;
 use regauth_tests::registry::{Registry, USERNAME};
+use regauth_tests::user::User;
 
 const FIRST: &str = "s3ntinel-before-the-rotation";
 const SECOND: &str = "s3ntinel-after-the-rotation";
@@ -22,7 +22,7 @@ struct Day<'a> {
     daemon: &'a mut Daemon,
     registry: Registry,
     elsewhere: Authority,
-    stranger: Honeypot,
+    stranger: MockServer,
     cargo: Cargo,
     said: String,
 }
@@ -31,8 +31,8 @@ impl<'a> Day<'a> {
     fn begin(daemon: &'a mut Daemon) -> Self {
         let registry = Registry::builder(Scheme::basic(USERNAME), FIRST).start();
         let elsewhere = Authority::new("Elsewhere");
-        let stranger = Honeypot::builder(&elsewhere, "localhost").echo().start();
-        let said = daemon.add("corp", &registry).outcome.report();
+        let stranger = MockServer::builder(&elsewhere, "localhost").echo().start();
+        let said = daemon.add("corp", &registry).output.report();
         let cargo = Cargo::new()
             .registry("corp", &registry.index())
             .behind(daemon)
@@ -53,7 +53,7 @@ impl<'a> Day<'a> {
 
     fn hear_ctl(&mut self, arguments: &[&str], input: &str, code: i32) {
         let ctl = self.daemon.ctl_with_input(arguments, input).exits(code);
-        self.hear(&(ctl.outcome.stdout + &ctl.outcome.stderr));
+        self.hear(&(ctl.output.stdout + &ctl.output.stderr));
     }
 
     /// A name that exists, a token that the registry rejects, a token as an argument, two tokens at once.
@@ -65,7 +65,7 @@ impl<'a> Day<'a> {
                 .daemon
                 .try_add(name, &place, &Scheme::bearer(), &ca, REJECTED)
                 .exits(code);
-            self.hear(&refused.outcome.report());
+            self.hear(&refused.output.report());
         }
         self.hear_ctl(&["rotate", "corp", "--token", REJECTED], "", 2);
         self.hear_ctl(
@@ -77,7 +77,7 @@ impl<'a> Day<'a> {
 
     /// What a person does once: sets clients up, asks whether all is well, lets a container in; and cargo asks for a token.
     fn set_up(&mut self) {
-        let hand = Hand::new(self.daemon);
+        let user = User::new(self.daemon);
         for words in [
             &["setup", "cargo"][..],
             &["setup", "git"],
@@ -86,23 +86,23 @@ impl<'a> Day<'a> {
             &["grant", "--registry", "corp"],
             &["grants"],
         ] {
-            let said = hand.ctl(words).report();
+            let said = user.ctl(words).report();
             self.hear(&said);
         }
         let question = format!(
             r#"{{"v":1,"registry":{{"index-url":"{}","name":"corp"}},"kind":"get","operation":"read","args":[]}}"#,
             self.registry.index()
         );
-        let mut provider = hand.command(binary("cargo-credential-regauth"));
-        let answer = client::run_with_input(provider.arg("--cargo-plugin"), question + "\n").says("\"token\"");
+        let mut provider = user.command(binary("cargo-credential-regauth"));
+        let answer = exec::run_with_input(provider.arg("--cargo-plugin"), question + "\n").says("\"token\"");
         self.hear(&answer.report());
         for secret in [FIRST, SECOND, REJECTED] {
-            Hunt::new(secret).folder(hand.home(), &[]).assert_clean();
+            LeakScan::new(secret).scan_folder(user.home(), &[]).assert_clean();
         }
     }
 
     fn build_and_publish(&mut self) {
-        self.cargo.forget();
+        self.cargo.clear_downloads();
         let built = self.cargo.build().succeeds().report();
         let refused = self.cargo.publish("corp").fails().report();
         self.hear(&(built + &refused));
@@ -110,7 +110,7 @@ impl<'a> Day<'a> {
 
     /// Places outside the scope, ambiguous ones, a stranger that echoes, requests that contradict themselves.
     fn odd_requests(&mut self) {
-        let roots = together(&[&self.daemon.bundle(), &self.elsewhere.file(), &self.registry.ca()]);
+        let roots = concatenate(&[&self.daemon.bundle(), &self.elsewhere.file(), &self.registry.ca()]);
         let curl = Curl::new()
             .proxy(&self.daemon.proxy())
             .trusts(&roots)
@@ -147,15 +147,15 @@ impl<'a> Day<'a> {
     }
 
     /// Looks everywhere the day left something.
-    fn hunt(&mut self, hunts: &mut [Hunt], log_before: &str) {
-        for hunt in hunts {
-            hunt.process(self.daemon.pid())
-                .look("what was said", &self.said)
-                .look("the log", log_before)
-                .look("the log after the restart", self.daemon.log())
-                .look("what a stranger saw", format!("{:?}", self.stranger.requests()))
-                .folder(self.daemon.home(), &[])
-                .folder(self.cargo.home(), &[]);
+    fn scan(&mut self, scans: &mut [LeakScan], log_before: &str) {
+        for scan in scans {
+            scan.scan_process(self.daemon.pid())
+                .scan("what was said", &self.said)
+                .scan("the log", log_before)
+                .scan("the log after the restart", self.daemon.log())
+                .scan("what a stranger saw", format!("{:?}", self.stranger.requests()))
+                .scan_folder(self.daemon.home(), &[])
+                .scan_folder(self.cargo.home(), &[]);
         }
     }
 
@@ -163,16 +163,16 @@ impl<'a> Day<'a> {
     fn assert_nothing_outside_the_scopes(&self) {
         for seen in self.registry.nginx.requests() {
             let inside = seen.uri.starts_with("/api/cargo/") || seen.uri.starts_with("/api/v1/");
-            let mut hunt = Hunt::new(FIRST);
-            hunt.look("a request", format!("{seen:?}"));
-            assert!(inside || hunt.found().is_empty(), "{seen:?}");
+            let mut scan = LeakScan::new(FIRST);
+            scan.scan("a request", format!("{seen:?}"));
+            assert!(inside || scan.found().is_empty(), "{seen:?}");
         }
     }
 }
 
 /// Everything a day brings: builds, refusals, redirects, strangers, rotations, wrong input, a restart.
 fn a_day(daemon: &mut Daemon) {
-    let mut hunts = [FIRST, SECOND, REJECTED].map(Hunt::new);
+    let mut scans = [FIRST, SECOND, REJECTED].map(LeakScan::new);
     let mut day = Day::begin(daemon);
     day.wrong_input();
     day.set_up();
@@ -181,8 +181,8 @@ fn a_day(daemon: &mut Daemon) {
     day.rotate();
     day.build_and_publish();
     day.questions();
-    for hunt in &mut hunts {
-        hunt.process(day.daemon.pid());
+    for scan in &mut scans {
+        scan.scan_process(day.daemon.pid());
     }
     let log = day.daemon.log();
     assert!(log.len() > 10_000, "the log is at trace");
@@ -190,8 +190,8 @@ fn a_day(daemon: &mut Daemon) {
     day.build_and_publish();
     day.registry.accept(&["none-of-these"]);
     day.odd_requests();
-    day.hunt(&mut hunts, &log);
-    hunts.iter().for_each(Hunt::assert_clean);
+    day.scan(&mut scans, &log);
+    scans.iter().for_each(LeakScan::assert_clean);
     day.assert_nothing_outside_the_scopes();
 }
 
@@ -219,8 +219,8 @@ fn the_hunt_finds_what_is_there() {
     Curl::new()
         .behind(&daemon)
         .get(&registry.nginx.url("/api/cargo/index/config.json"));
-    let seen = registry.nginx.saw(|seen| seen.authorization().is_some());
-    let mut hunt = Hunt::new(FIRST);
-    hunt.look("what the registry saw", format!("{seen:?}"));
-    assert_eq!(hunt.found().len(), 1);
+    let seen = registry.nginx.wait_for_request(|seen| seen.authorization().is_some());
+    let mut scan = LeakScan::new(FIRST);
+    scan.scan("what the registry saw", format!("{seen:?}"));
+    assert_eq!(scan.found().len(), 1);
 }

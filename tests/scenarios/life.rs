@@ -7,15 +7,15 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Instant;
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::certificates::Authority;
-use regauth_tests::client;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
-use regauth_tests::herd::{Felt, Herd, Size};
-use regauth_tests::honeypot::Honeypot;
+use regauth_tests::exec;
 use regauth_tests::keyring::Keyring;
-use regauth_tests::leaks::Hunt;
+use regauth_tests::leak_scan::LeakScan;
+use regauth_tests::load::{ClientCounts, LoadGenerator, LoadReport};
+use regauth_tests::mock_server::MockServer;
 use regauth_tests::poll;
 use regauth_tests::registry::Registry;
 use rustix::process::Signal;
@@ -24,9 +24,9 @@ use serde_json::{Value, json};
 const TOKEN: &str = "s3ntinel-of-a-life";
 
 /// A registry that takes any token, added to a daemon.
-fn registry(daemon: &Daemon) -> (Honeypot, Authority) {
+fn registry(daemon: &Daemon) -> (MockServer, Authority) {
     let authority = Authority::new("Corp Root");
-    let registry = Honeypot::builder(&authority, "localhost").start();
+    let registry = MockServer::builder(&authority, "localhost").start();
     let place = ["--scope", &registry.url("/"), "--no-verify"];
     daemon
         .try_add("corp", &place, &Scheme::bearer(), &authority.file(), TOKEN)
@@ -87,14 +87,14 @@ fn the_state_of_a_newer_release_is_refused_and_nothing_is_touched() {
         fs::write(&file, r#"{"version":7,"release":"3.2.1","unheard":["of"]}"#).unwrap();
         fs::remove_file(daemon.home().join("config.toml")).unwrap();
         let before = everything_below(daemon.home());
-        let outcome = Daemon::builder().store("vault").run(daemon.home()).fails();
+        let output = Daemon::builder().store("vault").run(daemon.home()).fails();
         for part in [
             name,
             "regauthd 3.2.1",
             "nothing was changed",
             "Install that release again",
         ] {
-            assert!(outcome.stderr.contains(part), "{}", outcome.report());
+            assert!(output.stderr.contains(part), "{}", output.report());
         }
         assert_eq!(everything_below(daemon.home()), before);
         fs::write(daemon.home().join("config.toml"), "").unwrap();
@@ -172,7 +172,7 @@ fn the_log_level_changes_while_it_runs_and_no_level_shows_a_token() {
         assert!(daemon.log().contains(&wanted), "{wanted}: {}", daemon.log());
     }
     daemon.rotate("corp", &format!("{TOKEN}-2")).succeeds();
-    Hunt::new(TOKEN).look("the log", daemon.log()).assert_clean();
+    LeakScan::new(TOKEN).scan("the log", daemon.log()).assert_clean();
     daemon.ctl(&["log", "error"]).succeeds();
     let before = daemon.log();
     assert_eq!(curl.get(&registry.url("/quiet")).status, 200);
@@ -196,16 +196,16 @@ fn logs_are_json_when_that_is_wanted() {
 #[test]
 fn one_unreadable_ca_file_refuses_one_registry_until_a_reload_finds_it() {
     let authority = Authority::new("Corp Root");
-    let [good, bad] = ["127.0.0.1", "localhost"].map(|host| Honeypot::builder(&authority, host).start());
+    let [good, bad] = ["127.0.0.1", "localhost"].map(|host| MockServer::builder(&authority, host).start());
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("root.pem");
-    let section = |name: &str, registry: &Honeypot, ca: &Path| {
+    let section = |name: &str, registry: &MockServer, ca: &Path| {
         let (scope, ca) = (registry.url("/"), ca.display());
         format!("[registries.{name}]\nscopes = [\"{scope}\"]\nca-file = \"{ca}\"\nsource = \"env:CORP_TOKEN\"\n")
     };
     let config = section("good", &good, &authority.file()) + &section("bad", &bad, &missing);
     let daemon = Daemon::builder().config(&config).env("CORP_TOKEN", TOKEN).start();
-    let ask = |registry: &Honeypot| {
+    let ask = |registry: &MockServer| {
         let answer = Curl::new().behind(&daemon).get(&registry.url("/"));
         (answer.status, answer.header("regauth-error").map(str::to_owned))
     };
@@ -244,7 +244,7 @@ fn one_unreadable_ca_file_refuses_one_registry_until_a_reload_finds_it() {
 #[test]
 fn the_systems_roots_are_read_again_at_a_reload() {
     let [first, second] = ["First", "Second"].map(Authority::new);
-    let registry = Honeypot::builder(&second, "localhost").start();
+    let registry = MockServer::builder(&second, "localhost").start();
     let folder = tempfile::tempdir().unwrap();
     let roots = folder.path().join("roots.pem");
     fs::copy(first.file(), &roots).unwrap();
@@ -272,16 +272,16 @@ fn stop_can_wait_for_the_end_and_another_daemon_need_not() {
     let slowly = Curl::new().behind(&daemon).with(&["--limit-rate", "16M"]);
     let download = slowly.start(&registry.file("big", LENGTH));
     poll::wait_for("the first bytes", || (download.received() > 0).then_some(()));
-    let mut stop = client::command(regauth_tests::programs::binary("regauthctl"), daemon.home());
+    let mut stop = exec::command(regauth_tests::programs::binary("regauthctl"), daemon.home());
     stop.arg("--home").arg(daemon.home()).args(["stop", "--wait"]);
-    let mut stopping = client::Running::start(&mut stop, b"");
+    let mut stopping = exec::RunningCommand::start(&mut stop, b"");
     poll::wait_for("the drain", || daemon.log().contains("draining").then_some(()));
     // The port may be taken again and the home as well: this one only finishes what it has begun.
     let another = Daemon::builder().store("vault");
-    let next = another.beside(&daemon);
+    let next = another.start_on_home_of(&daemon);
     assert_eq!(next.ctl(&["list"]).succeeds().json["registries"][0]["name"], "corp");
     assert!(stopping.is_running(), "the download is under way");
-    assert_eq!(download.finish().answered().length, LENGTH);
+    assert_eq!(download.finish().response().length, LENGTH);
     stopping
         .finish()
         .succeeds()
@@ -305,7 +305,7 @@ fn a_tunnel_that_is_in_use_is_not_cut_by_the_end() {
     let download = slowly.start(&registry.file("big", LENGTH));
     poll::wait_for("the first bytes", || (download.received() > 0).then_some(()));
     assert!(daemon.stop().success());
-    assert_eq!(download.finish().answered().length, LENGTH);
+    assert_eq!(download.finish().response().length, LENGTH);
 }
 
 /// 20,000 requests; REGAUTH_LONG=1 makes it a million. Reloads, rotations and a keychain that dies go on meanwhile.
@@ -327,10 +327,10 @@ fn a_long_life_costs_neither_memory_nor_descriptors() {
     let mut weights = vec![Weight::of(&daemon, 0)];
     // A tenth to warm up, then up to a half, then the rest.
     for tenths in [1, 4, 5] {
-        let felt = live(&daemon, &registry, &mut keyring, requests * tenths / 10);
-        let weight = Weight::of(&daemon, felt.answers);
+        let report = live(&daemon, &registry, &mut keyring, requests * tenths / 10);
+        let weight = Weight::of(&daemon, report.responses);
         println!("{weight:?} after {:?}", began.elapsed());
-        assert_eq!(felt.failures, Vec::<String>::new(), "{}", daemon.log());
+        assert_eq!(report.failures, Vec::<String>::new(), "{}", daemon.log());
         weights.push(weight);
     }
     let [start, warm, .., done] = &weights[..] else {
@@ -367,11 +367,11 @@ impl Weight {
 }
 
 /// So many answers at least, while everything that happens in a long life happens.
-fn live(daemon: &Daemon, registry: &Honeypot, keyring: &mut Keyring, share: usize) -> Felt {
-    let herd = Herd::start(SOME, &daemon.proxy(), &daemon.bundle(), &registry.url("/small"));
+fn live(daemon: &Daemon, registry: &MockServer, keyring: &mut Keyring, share: usize) -> LoadReport {
+    let load = LoadGenerator::start(SOME, &daemon.proxy(), &daemon.bundle(), &registry.url("/small"));
     let rotate = ["rotate", "corp", "--token-stdin", "--no-verify"];
     for round in 0.. {
-        if herd.answers() >= share {
+        if load.responses() >= share {
             break;
         }
         daemon.ctl(&["reload"]).succeeds();
@@ -380,16 +380,16 @@ fn live(daemon: &Daemon, registry: &Honeypot, keyring: &mut Keyring, share: usiz
             keyring.kill();
             keyring.restart();
         }
-        registry.forget();
+        registry.clear_requests();
     }
-    herd.stop()
+    load.stop()
 }
 
 fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }
 
-const SOME: Size = Size {
+const SOME: ClientCounts = ClientCounts {
     fresh: 4,
     kept: 8,
     streams: 50,

@@ -4,15 +4,16 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::certificates::Authority;
-use regauth_tests::client;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::{Builder, Daemon};
-use regauth_tests::gate::Scheme;
-use regauth_tests::honeypot::Honeypot;
-use regauth_tests::network::Network;
+use regauth_tests::exec;
+use regauth_tests::mock_server::MockServer;
+use regauth_tests::network::NetworkNamespace;
 use regauth_tests::poll;
-use rustix::process::{Signal, geteuid};
+use regauth_tests::privilege::require_root;
+use rustix::process::Signal;
 use tempfile::NamedTempFile;
 
 const TOKEN: &str = "s3ntinel-of-the-network";
@@ -21,8 +22,8 @@ const THERE: &str = "203.0.113.2";
 
 /// A machine with a daemon and one with registries, and a cable between them.
 struct Stage {
-    here: Network,
-    there: Network,
+    here: NetworkNamespace,
+    there: NetworkNamespace,
     authority: Authority,
     daemon: Daemon,
 }
@@ -30,13 +31,12 @@ struct Stage {
 impl Stage {
     /// None where this user may not make networks.
     fn start(daemon: Builder) -> Option<Self> {
-        if !geteuid().is_root() {
-            eprintln!("networks of one's own take root");
+        if !require_root("network namespaces") {
             return None;
         }
-        let [here, there] = [(); 2].map(|()| Network::start(&[]));
-        here.cable(HERE, &there, &format!("{THERE}/24"));
-        let daemon = daemon.under(&here.inside()).start();
+        let [here, there] = [(); 2].map(|()| NetworkNamespace::start(&[]));
+        here.link_to(HERE, &there, &format!("{THERE}/24"));
+        let daemon = daemon.wrapped_in(&here.enter_command()).start();
         Some(Self {
             here,
             there,
@@ -46,8 +46,8 @@ impl Stage {
     }
 
     /// A registry over there that answers with this.
-    fn registry(&self, name: &str, answer: &str) -> Honeypot {
-        let registry = Honeypot::builder(&self.authority, THERE).answer(200, &[], answer);
+    fn registry(&self, name: &str, answer: &str) -> MockServer {
+        let registry = MockServer::builder(&self.authority, THERE).answer(200, &[], answer);
         let registry = self.there.enter(|| registry.start());
         let place = ["--scope", &registry.url("/"), "--no-verify"];
         let ca = self.authority.file();
@@ -62,7 +62,7 @@ impl Stage {
     }
 
     /// The status and what the daemon itself says of it.
-    fn ask(&self, registry: &Honeypot) -> (u16, Option<String>) {
+    fn ask(&self, registry: &MockServer) -> (u16, Option<String>) {
         let answer = self.here.enter(|| self.curl().get(&registry.url("/")));
         (answer.status, answer.header("regauth-error").map(str::to_owned))
     }
@@ -80,26 +80,26 @@ fn a_network_that_goes_is_said_and_one_that_comes_back_is_used() {
     let slowly = stage.curl().with(&["--limit-rate", "3M"]);
     let download = stage.here.enter(|| slowly.start(&long.url("/under-way")));
     poll::wait_for("the first bytes", || (download.received() > 0).then_some(()));
-    stage.here.unplug();
+    stage.here.link_down();
     // On the connection that is open already: whether it will be answered is not known yet.
     let waiting = stage.here.enter(|| stage.curl().start(&long.url("/waits")));
     let began = Instant::now();
     assert_eq!(stage.ask(&other), (502, Some("upstream-unreachable".to_owned())));
     let stranger = Curl::new().proxy(&stage.daemon.proxy());
     let tunnel = stage.here.enter(|| stranger.fetch(&format!("https://{THERE}:1/")));
-    tunnel.outcome.fails().says("502");
+    tunnel.output.fails().says("502");
     let verified = stage.daemon.ctl(&["verify", "other"]);
-    verified.outcome.fails().says("cannot be reached");
+    verified.output.fails().says("cannot be reached");
     assert!(stage.daemon.ctl(&["status"]).succeeded());
     assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
-    stage.here.plug();
+    stage.here.link_up();
     for transfer in [waiting, download] {
-        let answer = transfer.finish().answered();
+        let answer = transfer.finish().response();
         assert_eq!((answer.status, answer.length), (200, LENGTH as u64));
     }
     assert_eq!(stage.ask(&other), (200, None));
     let verified = stage.daemon.ctl(&["verify", "other"]);
-    verified.outcome.says("was reached");
+    verified.output.says("was reached");
 }
 
 /// Asleep, a machine's monotonic clock stands still, and its processes do (clock_gettime(2)). It wakes up where it has
@@ -118,7 +118,7 @@ fn a_machine_that_wakes_up_elsewhere_makes_nobody_wait() {
     let registry = stage.registry("corp", "here");
     assert_eq!(stage.ask(&registry), (200, None));
     stage.daemon.signal(Signal::STOP);
-    stage.here.renumber("203.0.113.3/24");
+    stage.here.change_address("203.0.113.3/24");
     fs::write(clock.path(), "+600").unwrap();
     stage.daemon.signal(Signal::CONT);
     poll::wait_for("it to notice", || {
@@ -131,8 +131,8 @@ fn a_machine_that_wakes_up_elsewhere_makes_nobody_wait() {
 
 /// Debian's libfaketime, which the program of that name preloads.
 fn faketime() -> String {
-    let mut printed = client::command("faketime", std::path::Path::new("/"));
-    let printed = client::run(printed.args(["-m", "-f", "+0", "printenv", "LD_PRELOAD"])).succeeds();
+    let mut printed = exec::command("faketime", std::path::Path::new("/"));
+    let printed = exec::run(printed.args(["-m", "-f", "+0", "printenv", "LD_PRELOAD"])).succeeds();
     printed.stdout.trim().to_owned()
 }
 

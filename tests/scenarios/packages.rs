@@ -4,35 +4,35 @@
 use std::fs;
 use std::path::Path;
 
-use regauth_tests::client::{self, Outcome};
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
-use regauth_tests::hand::Hand;
-use regauth_tests::leaks::Hunt;
+use regauth_tests::exec::{self, Output};
+use regauth_tests::leak_scan::LeakScan;
 use regauth_tests::npm_server::NpmServer;
 use regauth_tests::programs::{binary, tool};
 use regauth_tests::pypi_server::PypiServer;
 use regauth_tests::registry::Registry;
+use regauth_tests::user::User;
 
 const USER: &str = "me@corp.example";
 const PASSWORD: &str = "passw0rd-of-the-daemon";
 
 /// A Python index with a package in it, a daemon that knows it, and a person.
-fn python() -> (PypiServer, Daemon, Hand) {
+fn python() -> (PypiServer, Daemon, User) {
     let (server, daemon) = (PypiServer::start(USER, PASSWORD), Daemon::start());
     server.package("treasure");
     add(&daemon, "pypi", &server.index(), &server.ca());
     let folder = tool("python/bin/uv");
     let path = std::env::var("PATH").unwrap();
-    let hand = Hand::new(&daemon)
+    let user = User::new(&daemon)
         .env("PATH", &format!("{}:{path}", folder.parent().unwrap().display()))
         .env("PIP_DISABLE_PIP_VERSION_CHECK", "1")
         .env("PIP_NO_INPUT", "1")
         .env("SHELL", "/bin/bash");
     let without = ["-s", "--cacert", server.ca().to_str().unwrap(), &server.index()].map(str::to_owned);
-    let stranger = hand.run("curl", &without.each_ref().map(String::as_str)).succeeds();
+    let stranger = user.run("curl", &without.each_ref().map(String::as_str)).succeeds();
     assert!(!stranger.stdout.contains("treasure"), "{}", stranger.report());
-    (server, daemon, hand)
+    (server, daemon, user)
 }
 
 /// The daemon asks the server about the password before it takes it.
@@ -40,16 +40,16 @@ fn add(daemon: &Daemon, kind: &str, scope: &str, ca: &Path) {
     let root = scope.strip_suffix("simple/").unwrap_or(scope);
     let place = ["--kind", kind, "--scope", root];
     let wrong = daemon.try_add("corp", &place, &Scheme::basic(USER), ca, "not-the-password");
-    assert_ne!(wrong.exit, 0, "{}", wrong.outcome.report());
+    assert_ne!(wrong.exit, 0, "{}", wrong.output.report());
     let added = daemon.try_add("corp", &place, &Scheme::basic(USER), ca, PASSWORD);
     added.succeeds();
 }
 
 #[test]
 fn pip_installs_from_a_pypiserver_without_a_password() {
-    let (server, _daemon, hand) = python();
+    let (server, _daemon, user) = python();
     let mine = "# mine\n[global]\ntimeout = 20\n\n[install]\nno-compile = yes\n";
-    hand.write(".config/pip/pip.conf", mine);
+    user.write(".config/pip/pip.conf", mine);
     let index = server.index();
     let install = [
         "-m",
@@ -61,85 +61,85 @@ fn pip_installs_from_a_pypiserver_without_a_password() {
         &index,
         "treasure",
     ];
-    hand.run("python3", &install).fails();
-    hand.ctl(&["setup", "pip"]).succeeds();
-    hand.run("python3", &install)
+    user.run("python3", &install).fails();
+    user.ctl(&["setup", "pip"]).succeeds();
+    user.run("python3", &install)
         .succeeds()
         .says("Successfully installed treasure-1.0");
-    assert!(hand.home().join("t/treasure/__init__.py").exists());
-    Hunt::new(PASSWORD).folder(hand.home(), &[]).assert_clean();
-    hand.ctl(&["setup", "pip", "--undo"]).succeeds();
-    assert_eq!(hand.read(".config/pip/pip.conf").unwrap(), mine);
+    assert!(user.home().join("t/treasure/__init__.py").exists());
+    LeakScan::new(PASSWORD).scan_folder(user.home(), &[]).assert_clean();
+    user.ctl(&["setup", "pip", "--undo"]).succeeds();
+    assert_eq!(user.read(".config/pip/pip.conf").unwrap(), mine);
 }
 
 #[test]
 fn uv_installs_from_a_pypiserver_without_a_password() {
-    let (server, _daemon, hand) = python();
+    let (server, _daemon, user) = python();
     let (mine, profile) = ("# mine\ncompile-bytecode = false\n", "alias ll='ls -l'\n");
-    hand.write(".config/uv/uv.toml", mine);
-    hand.write(".bashrc", profile);
+    user.write(".config/uv/uv.toml", mine);
+    user.write(".bashrc", profile);
     let uv = |before: &str| {
         let line = format!(
             "{before} exec uv pip install --target t --index-url {} treasure",
             server.index()
         );
-        hand.run("bash", &["-c", &line])
+        user.run("bash", &["-c", &line])
     };
     uv("").fails().says("invalid peer certificate");
-    hand.ctl(&["setup", "uv"])
+    user.ctl(&["setup", "uv"])
         .succeeds()
         .says("`regauthctl setup shell` as well");
-    hand.ctl(&["setup", "shell"]).succeeds();
+    user.ctl(&["setup", "shell"]).succeeds();
     // The bundle from the shell; the proxy from uv's own file.
     uv(". ~/.bashrc; unset HTTPS_PROXY https_proxy;")
         .succeeds()
         .says("+ treasure==1.0");
-    assert!(hand.home().join("t/treasure/__init__.py").exists());
-    Hunt::new(PASSWORD).folder(hand.home(), &[]).assert_clean();
+    assert!(user.home().join("t/treasure/__init__.py").exists());
+    LeakScan::new(PASSWORD).scan_folder(user.home(), &[]).assert_clean();
     for client in ["shell", "uv"] {
-        hand.ctl(&["setup", client, "--undo"]).succeeds();
+        user.ctl(&["setup", client, "--undo"]).succeeds();
     }
-    assert_eq!(hand.read(".config/uv/uv.toml").unwrap(), mine);
-    assert_eq!(hand.read(".bashrc").unwrap(), profile);
+    assert_eq!(user.read(".config/uv/uv.toml").unwrap(), mine);
+    assert_eq!(user.read(".bashrc").unwrap(), profile);
 }
 
 #[test]
 fn npm_publishes_to_a_verdaccio_and_installs_from_it_without_a_password() {
     let (server, daemon) = (NpmServer::start(USER, PASSWORD), Daemon::start());
     add(&daemon, "npm", &server.url(), &server.ca());
-    let hand = Hand::new(&daemon);
+    let user = User::new(&daemon);
     let mine = format!("; mine\nregistry={}\nfund=false\n", server.url());
-    hand.write(".npmrc", &mine);
-    hand.write("treasure/package.json", r#"{"name":"treasure","version":"1.0.0"}"#);
-    hand.write(
+    user.write(".npmrc", &mine);
+    user.write("treasure/package.json", r#"{"name":"treasure","version":"1.0.0"}"#);
+    user.write(
         "project/package.json",
         r#"{"name":"project","version":"1.0.0","dependencies":{"treasure":"1"}}"#,
     );
-    npm(&hand, "treasure", "publish").fails();
-    hand.ctl(&["setup", "npm"]).succeeds();
-    npm(&hand, "treasure", "publish")
+    npm(&user, "treasure", "publish").fails();
+    user.ctl(&["setup", "npm"]).succeeds();
+    npm(&user, "treasure", "publish")
         .fails()
         .says("403 Forbidden")
         .says("regauthctl allow corp --for 5m");
     let reached = server.nginx.requests();
     assert!(reached.iter().all(|seen| seen.method != "PUT"), "{reached:?}");
     daemon.ctl(&["allow", "corp"]).succeeds();
-    npm(&hand, "treasure", "publish").succeeds().says("+ treasure@1.0.0");
-    npm(&hand, "project", "install").succeeds();
-    assert!(hand.home().join("project/node_modules/treasure/package.json").exists());
-    Hunt::new(PASSWORD).folder(hand.home(), &[]).assert_clean();
-    hand.ctl(&["setup", "npm", "--undo"]).succeeds();
-    assert_eq!(hand.read(".npmrc").unwrap(), mine);
+    npm(&user, "treasure", "publish").succeeds().says("+ treasure@1.0.0");
+    npm(&user, "project", "install").succeeds();
+    assert!(user.home().join("project/node_modules/treasure/package.json").exists());
+    LeakScan::new(PASSWORD).scan_folder(user.home(), &[]).assert_clean();
+    user.ctl(&["setup", "npm", "--undo"]).succeeds();
+    assert_eq!(user.read(".npmrc").unwrap(), mine);
     for kept in ["project/node_modules", ".npm"] {
-        fs::remove_dir_all(hand.home().join(kept)).unwrap();
+        fs::remove_dir_all(user.home().join(kept)).unwrap();
     }
-    npm(&hand, "project", "install").fails();
+    npm(&user, "project", "install").fails();
 }
 
-fn npm(hand: &Hand, project: &str, verb: &str) -> Outcome {
-    let mut npm = hand.command("npm");
+fn npm(user: &User, project: &str, verb: &str) -> Output {
+    let mut npm = user.command("npm");
     npm.arg(verb).args(["--no-update-notifier", "--fetch-retries=0"]);
-    client::run(npm.current_dir(hand.home().join(project)))
+    exec::run(npm.current_dir(user.home().join(project)))
 }
 
 /// The options that somebody has set stay: here, that loopback is no exception.
@@ -148,15 +148,15 @@ fn java_reads_what_is_private_by_the_printed_environment() {
     let registry = Registry::builder(Scheme::bearer(), PASSWORD).auth_required().start();
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
-    let hand = Hand::new(&daemon).env("JAVA_TOOL_OPTIONS", "-Dhttp.nonProxyHosts= -Dhttps.proxyPort=1");
-    hand.write("Get.java", GET);
+    let user = User::new(&daemon).env("JAVA_TOOL_OPTIONS", "-Dhttp.nonProxyHosts= -Dhttps.proxyPort=1");
+    user.write("Get.java", GET);
     let url = registry.nginx.url("/api/cargo/index/config.json");
-    hand.run("java", &["Get.java", &url]).fails();
+    user.run("java", &["Get.java", &url]).fails();
     let line = format!(
         "eval \"$({} env --shell bash)\"; exec java Get.java {url}",
         binary("regauthctl").display()
     );
-    hand.run("bash", &["-c", &line]).succeeds().says("auth-required");
+    user.run("bash", &["-c", &line]).succeeds().says("auth-required");
 }
 
 const GET: &str = r#"

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use regauth_tests::client::{self, Outcome};
+use regauth_tests::exec::{self, Output};
+use regauth_tests::privilege::{require, require_root};
 use regauth_tests::programs::binary;
-use rustix::process::geteuid;
 use tempfile::TempDir;
 
 #[test]
@@ -13,9 +13,9 @@ fn systemd_understands_every_unit() {
     for (scope, manager) in [("user", "--user"), ("system", "--system")] {
         let units = units(scope);
         let files = fs::read_dir(&units).unwrap().map(|file| file.unwrap().path());
-        let mut verify = client::command("systemd-analyze", units.path());
+        let mut verify = exec::command("systemd-analyze", units.path());
         verify.env("XDG_RUNTIME_DIR", units.path());
-        let verified = client::run(verify.args([manager, "--man=no", "verify"]).args(files)).succeeds();
+        let verified = exec::run(verify.args([manager, "--man=no", "verify"]).args(files)).succeeds();
         assert_eq!(verified.stderr.trim(), "", "{scope}");
     }
 }
@@ -23,18 +23,18 @@ fn systemd_understands_every_unit() {
 #[test]
 fn the_machines_service_is_as_closed_as_promised() {
     let units = units("system");
-    let mut security = client::command("systemd-analyze", units.path());
+    let mut security = exec::command("systemd-analyze", units.path());
     security.args(["security", "--offline=yes", "--threshold=12"]);
     security.arg(units.path().join("regauthd.service"));
-    client::run(&mut security).succeeds();
+    exec::run(&mut security).succeeds();
 }
 
 /// The story tells what is done and expected: `packaging/story`.
 #[test]
 fn a_service_is_installed_used_restarted_under_load_and_uninstalled_without_a_trace() {
-    if !geteuid().is_root() || !boot(&packaging(""), &["/bin/true"]).status.success() {
-        // `tests/run` says so at its end.
-        return eprintln!("a throw-away root cannot be booted here; that takes root, namespaces and control groups");
+    let can_boot = || boot(&packaging(""), &["/bin/true"]).status.success();
+    if !require_root("a throw-away root file system") || !require(can_boot(), "namespaces and control groups") {
+        return;
     }
     let stage = TempDir::new().unwrap();
     let bin = stage.path().join("bin");
@@ -48,9 +48,9 @@ fn a_service_is_installed_used_restarted_under_load_and_uninstalled_without_a_tr
 }
 
 /// A throw-away copy of this machine's root, with this folder in it as `/story`.
-fn boot(folder: &Path, command: &[&str]) -> Outcome {
-    let mut boot = client::command(packaging("boot"), folder);
-    client::run(boot.arg("/").arg(folder).args(command))
+fn boot(folder: &Path, command: &[&str]) -> Output {
+    let mut boot = exec::command(packaging("boot"), folder);
+    exec::run(boot.arg("/").arg(folder).args(command))
 }
 
 /// The units, as they are where the program is where it is.

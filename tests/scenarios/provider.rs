@@ -1,9 +1,9 @@
 //! Cargo with `cargo-credential-regauth`: everything that cargo does with a registry, and no token in cargo's hands.
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::Cargo;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
-use regauth_tests::leaks::Hunt;
+use regauth_tests::leak_scan::LeakScan;
 use regauth_tests::programs::binary;
 use regauth_tests::registry::{Registry, USERNAME};
 
@@ -44,11 +44,11 @@ fn everything_works(registry: &Registry) {
     cargo.build().succeeds().says("Compiling anchor v1.0.0");
     cargo.publish("corp").succeeds().says("Published project v0.1.0");
     cargo.yank("corp", "project@0.1.0").succeeds();
-    assert_eq!(registry.shelf.entry("project", "0.1.0").unwrap()["yanked"], true);
+    assert_eq!(registry.crate_index.entry("project", "0.1.0").unwrap()["yanked"], true);
     cargo.owner("corp", "project", &["--add", "jo"]).succeeds();
     cargo.owner("corp", "project", &["--list"]).succeeds().says("jo");
     cargo.search("corp", "project").succeeds().says("project = \"0.1.0\"");
-    Hunt::new(TOKEN).folder(cargo.home(), &[]).assert_clean();
+    LeakScan::new(TOKEN).scan_folder(cargo.home(), &[]).assert_clean();
     registry
         .nginx
         .requests()
@@ -128,7 +128,9 @@ fn cargo_login_rotates_and_cargo_logout_removes() {
         .says("generation 2");
     registry.accept(&["an0ther-token"]);
     cargo.build().succeeds();
-    Hunt::new("an0ther-token").folder(cargo.home(), &[]).assert_clean();
+    LeakScan::new("an0ther-token")
+        .scan_folder(cargo.home(), &[])
+        .assert_clean();
     cargo.run(["logout", "--registry", "corp"]).succeeds();
     assert_eq!(
         daemon.ctl(&["list"]).succeeds().json["registries"]
@@ -146,5 +148,7 @@ fn cargo_login_without_a_daemon_writes_no_token_into_a_file() {
     let cargo = stranger(&daemon, &registry);
     daemon.stop();
     cargo.run(["login", "--registry", "corp", "an0ther-token"]).fails();
-    Hunt::new("an0ther-token").folder(cargo.home(), &[]).assert_clean();
+    LeakScan::new("an0ther-token")
+        .scan_folder(cargo.home(), &[])
+        .assert_clean();
 }

@@ -1,9 +1,9 @@
 //! Adding, removing and restarting disturb no running client.
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::Cargo;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
 use regauth_tests::registry::{Registry, USERNAME};
 
 const TOKEN: &str = "t0ken-that-stays";
@@ -37,7 +37,7 @@ fn a_cargo_that_started_before_a_restart_finishes_after_it() {
         .behind(&daemon)
         .depends_on(r#"ship = { version = "1", registry = "corp" }"#);
     let running = cargo.start(["build"]);
-    registry.nginx.saw(|seen| seen.uri.contains("/sh/ip/ship"));
+    registry.nginx.wait_for_request(|seen| seen.uri.contains("/sh/ip/ship"));
     daemon.restart();
     running.finish().succeeds();
 }
@@ -57,7 +57,7 @@ fn a_transfer_in_flight_outlives_add_remove_reload_and_drain() {
     daemon.ctl(&["remove-registry", "other"]).succeeds();
     daemon.ctl(&["remove-registry", "corp"]).succeeds();
     assert!(daemon.stop().success());
-    let answer = slow.finish().answered();
+    let answer = slow.finish().response();
     assert_eq!((answer.status, answer.length), (200, length));
 }
 

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
 use regauth_tests::poll;
 use regauth_tests::registry::{Registry, USERNAME};
 

@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::{self, Cargo};
 use regauth_tests::certificates::Authority;
-use regauth_tests::client::{self, Running};
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
+use regauth_tests::exec::{self, RunningCommand};
 use regauth_tests::git_server::GitServer;
-use regauth_tests::hand::Hand;
-use regauth_tests::leaks::Hunt;
+use regauth_tests::leak_scan::LeakScan;
 use regauth_tests::poll;
 use regauth_tests::programs::binary;
 use regauth_tests::registry::{Registry, USERNAME};
+use regauth_tests::user::User;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -44,7 +44,7 @@ impl Job {
 
     /// `regauthctl run` with the registry, the token in the environment and nothing else of a person.
     fn command(&self, home: &Path, more: &[&str], command: &[&str]) -> Command {
-        let mut run = client::command(binary("regauthctl"), home);
+        let mut run = exec::command(binary("regauthctl"), home);
         run.env("PATH", toolchain())
             .env("CARGO_HOME", home.join("cargo"))
             .env("CORP_TOKEN", TOKEN)
@@ -105,19 +105,15 @@ fn a_job_builds_and_publishes_and_leaves_nothing() {
     let script = "cargo build && cargo publish --registry corp --allow-dirty --no-verify";
     let mut run = job.command(cargo.home(), &["--writes", "allow"], &["sh", "-c", script]);
     run.env("REGAUTH_LOG", "trace").current_dir(cargo.project());
-    let outcome = client::run(&mut run)
+    let output = exec::run(&mut run)
         .succeeds()
         .says("Compiling anchor v1.0.0")
         .says("Published project v0.1.0");
     assert!(job.left().is_empty(), "{:?}", job.left());
-    assert!(
-        outcome.stderr.len() > 10_000,
-        "the log is at trace: {}",
-        outcome.report()
-    );
-    Hunt::new(TOKEN)
-        .folder(cargo.home(), &[])
-        .look("what was said", outcome.stdout + &outcome.stderr)
+    assert!(output.stderr.len() > 10_000, "the log is at trace: {}", output.report());
+    LeakScan::new(TOKEN)
+        .scan_folder(cargo.home(), &[])
+        .scan("what was said", output.stdout + &output.stderr)
         .assert_clean();
 }
 
@@ -144,7 +140,7 @@ fn a_job_clones_from_a_private_git_host() {
     let more: Vec<&str> = more.iter().map(String::as_str).collect();
     let home = TempDir::new().unwrap();
     let mut run = job.command(home.path(), &more, &["git", "clone", &server.url("plans"), "plans"]);
-    client::run(run.env("FORGE_TOKEN", "g1t-token").current_dir(home.path())).succeeds();
+    exec::run(run.env("FORGE_TOKEN", "g1t-token").current_dir(home.path())).succeeds();
     assert!(home.path().join("plans/README").exists());
 }
 
@@ -153,30 +149,30 @@ fn a_job_clones_from_a_private_git_host() {
 fn the_token_is_in_no_environment_no_argument_and_no_file() {
     let job = Job::new();
     let script = "env; echo parent $PPID; echo ready; exec sleep 60";
-    let running = Running::start(&mut job.shell(script), b"");
+    let running = RunningCommand::start(&mut job.shell(script), b"");
     let daemon = job.daemon();
     let child = sleeper(&running);
-    Hunt::new(TOKEN)
-        .process(running.pid())
-        .process(daemon.as_raw_nonzero().get().cast_unsigned())
-        .process(child)
-        .folder(
+    LeakScan::new(TOKEN)
+        .scan_process(running.pid())
+        .scan_process(daemon.as_raw_nonzero().get().cast_unsigned())
+        .scan_process(child)
+        .scan_folder(
             job.temporary.path(),
             &job.left().iter().map(|home| home.join("run")).collect::<Vec<_>>(),
         )
         .assert_clean();
     kill_process(Pid::from_raw(running.pid().cast_signed()).unwrap(), Signal::TERM).unwrap();
-    let outcome = running.finish();
-    assert_eq!(outcome.status.code(), Some(143), "{}", outcome.report());
-    Hunt::new(TOKEN)
-        .look("the command's output", &outcome.stdout)
+    let output = running.finish();
+    assert_eq!(output.status.code(), Some(143), "{}", output.report());
+    LeakScan::new(TOKEN)
+        .scan("the command's output", &output.stdout)
         .assert_clean();
     job.wait_until_nothing_is_left();
     assert!(!is_alive(daemon));
 }
 
 /// The command, once it is what the script ends with.
-fn sleeper(running: &Running) -> u32 {
+fn sleeper(running: &RunningCommand) -> u32 {
     poll::wait_for("the command", || {
         let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", running.pid())).ok()?;
         let ids: Vec<u32> = children.split_whitespace().map(|id| id.parse().unwrap()).collect();
@@ -188,7 +184,7 @@ fn sleeper(running: &Running) -> u32 {
 #[test]
 fn a_run_that_is_killed_takes_its_daemon_and_its_folder_along() {
     let job = Job::new();
-    let running = Running::start(&mut job.shell("exec sleep 20"), b"");
+    let running = RunningCommand::start(&mut job.shell("exec sleep 20"), b"");
     let daemon = job.daemon();
     kill_process(Pid::from_raw(running.pid().cast_signed()).unwrap(), Signal::KILL).unwrap();
     job.wait_until_nothing_is_left();
@@ -202,12 +198,12 @@ fn signals_reach_the_command_which_decides_what_to_do() {
     let script = "trap 'echo caught; exit 7' INT; echo ready > \"$HOME/ready\"; while :; do sleep 0.05; done";
     let home = TempDir::new().unwrap();
     let mut run = job.command(home.path(), &[], &["sh", "-c", script]);
-    let running = Running::start(&mut run, b"");
+    let running = RunningCommand::start(&mut run, b"");
     poll::wait_for("the command", || home.path().join("ready").exists().then_some(()));
     kill_process(Pid::from_raw(running.pid().cast_signed()).unwrap(), Signal::INT).unwrap();
-    let outcome = running.finish();
-    assert_eq!(outcome.status.code(), Some(7), "{}", outcome.report());
-    assert_eq!(outcome.stdout, "caught\n");
+    let output = running.finish();
+    assert_eq!(output.status.code(), Some(7), "{}", output.report());
+    assert_eq!(output.stdout, "caught\n");
     job.wait_until_nothing_is_left();
 }
 
@@ -215,14 +211,10 @@ fn signals_reach_the_command_which_decides_what_to_do() {
 fn the_exit_code_is_the_commands() {
     let job = Job::new();
     for (script, code) in [("exit 0", 0), ("exit 42", 42), ("kill -KILL $$", 137)] {
-        assert_eq!(
-            client::run(&mut job.shell(script)).status.code(),
-            Some(code),
-            "{script}"
-        );
+        assert_eq!(exec::run(&mut job.shell(script)).status.code(), Some(code), "{script}");
     }
     let mut missing = job.command(job.temporary.path(), &[], &["no-such-program"]);
-    assert_eq!(client::run(&mut missing).status.code(), Some(127));
+    assert_eq!(exec::run(&mut missing).status.code(), Some(127));
     assert!(job.left().is_empty(), "{:?}", job.left());
 }
 
@@ -230,10 +222,10 @@ fn the_exit_code_is_the_commands() {
 fn a_token_that_the_registry_rejects_runs_nothing() {
     let job = Job::new();
     job.registry.accept(&["another"]);
-    let outcome = client::run(&mut job.shell("echo ran"))
+    let output = exec::run(&mut job.shell("echo ran"))
         .fails()
         .says("does not accept this token");
-    assert_eq!((outcome.status.code(), outcome.stdout.as_str()), (Some(4), ""));
+    assert_eq!((output.status.code(), output.stdout.as_str()), (Some(4), ""));
     assert!(job.left().is_empty(), "{:?}", job.left());
 }
 
@@ -249,11 +241,13 @@ fn a_container_is_enough() {
          cat /proc/$id/environ /proc/$id/cmdline; done 2>/dev/null; cat $(find \"$REGAUTH_HOME\" -type f) 2>/dev/null; true"
     );
     let mut run = contained(&job, installed.path(), Path::new("/dev/shm"), &script);
-    let said = client::run(&mut run).succeeds().says("auth-required").stdout;
+    let said = exec::run(&mut run).succeeds().says("auth-required").stdout;
     let home = said.lines().find_map(|line| line.strip_prefix("home ")).unwrap();
     assert!(home.starts_with("/dev/shm/") && !Path::new(home).exists(), "{home}");
     assert!(said.contains("BEGIN CERTIFICATE"), "it has not looked into any file");
-    Hunt::new(TOKEN).look("what the command found", &said).assert_clean();
+    LeakScan::new(TOKEN)
+        .scan("what the command found", &said)
+        .assert_clean();
 }
 
 #[test]
@@ -262,15 +256,15 @@ fn a_container_that_is_ended_or_killed_keeps_nothing() {
         let job = Job::new();
         let installed = installed(&job);
         let mut run = contained(&job, installed.path(), job.temporary.path(), "exec sleep 20");
-        let running = Running::start(&mut run, b"");
+        let running = RunningCommand::start(&mut run, b"");
         let daemon = job.daemon();
         sleeper(&running);
         kill_process(Pid::from_raw(running.pid().cast_signed()).unwrap(), signal).unwrap();
         job.wait_until_nothing_is_left();
         poll::wait_for("the daemon to end", || (!is_alive(daemon)).then_some(()));
         if code.is_some() {
-            let outcome = running.finish();
-            assert_eq!(outcome.status.code(), code, "{}", outcome.report());
+            let output = running.finish();
+            assert_eq!(output.status.code(), code, "{}", output.report());
         }
     }
 }
@@ -317,8 +311,8 @@ fn without_a_registry_the_users_own_daemon_serves_the_command() {
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
     let cargo = Cargo::new().registry("corp", &registry.index()).depends_on(SHIP);
-    let hand = Hand::at(&daemon, cargo.home()).env("PATH", toolchain().to_str().unwrap());
-    let mut run = hand.command(binary("regauthctl"));
+    let user = User::at(&daemon, cargo.home()).env("PATH", toolchain().to_str().unwrap());
+    let mut run = user.command(binary("regauthctl"));
     let project = cargo.project();
     let manifest = project.join("Cargo.toml");
     let build = [
@@ -329,17 +323,17 @@ fn without_a_registry_the_users_own_daemon_serves_the_command() {
         "--manifest-path",
         manifest.to_str().unwrap(),
     ];
-    client::run(run.args(build)).succeeds().says("Compiling anchor v1.0.0");
+    exec::run(run.args(build)).succeeds().says("Compiling anchor v1.0.0");
 }
 
 #[test]
 fn it_is_ready_fast() {
     let job = Job::new();
-    client::run(&mut job.shell("exit 0")).succeeds();
+    exec::run(&mut job.shell("exit 0")).succeeds();
     let best = (0..5)
         .map(|_| {
             let start = Instant::now();
-            client::run(&mut job.shell("exit 0")).succeeds();
+            exec::run(&mut job.shell("exit 0")).succeeds();
             start.elapsed()
         })
         .min()

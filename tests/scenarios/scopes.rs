@@ -3,12 +3,12 @@
 
 use std::fs;
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::Cargo;
 use regauth_tests::certificates::Authority;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
-use regauth_tests::honeypot::Honeypot;
+use regauth_tests::mock_server::MockServer;
 use regauth_tests::nginx::Nginx;
 use regauth_tests::registry::{Downloads, Registry};
 
@@ -17,7 +17,7 @@ const TOKEN: &str = "t0ken-of-the-daemon";
 #[test]
 fn downloads_on_another_host_get_the_token_once_a_person_says_so() {
     let registry = Registry::builder(Scheme::raw(), TOKEN)
-        .downloads(Downloads::OnAnotherHost)
+        .downloads(Downloads::OtherHost)
         .start();
     let mut daemon = Daemon::start();
     let added = daemon.add("corp", &registry);
@@ -105,7 +105,9 @@ fn a_client_certificate_is_shown_for_the_scopes_and_nothing_else() {
 fn a_session_that_the_token_began_is_not_handed_out() {
     let root = Authority::new("Corp Root");
     let session = [("set-cookie", "session=s1; Path=/"), ("x-request-id", "7")];
-    let registry = Honeypot::builder(&root, "localhost").answer(200, &session, "").start();
+    let registry = MockServer::builder(&root, "localhost")
+        .answer(200, &session, "")
+        .start();
     let daemon = Daemon::start();
     let place = ["--kind", "generic", "--no-verify", "--scope", &registry.url("/in/")];
     daemon

@@ -13,20 +13,21 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::certificates::Authority;
-use regauth_tests::client;
 use regauth_tests::ctl::Ctl;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
-use regauth_tests::herd::{Felt, Herd, Size};
-use regauth_tests::honeypot::Honeypot;
-use regauth_tests::leaks::Hunt;
-use regauth_tests::manager::Manager;
+use regauth_tests::exec;
+use regauth_tests::fake_service_manager::FakeServiceManager;
+use regauth_tests::http_server::{Handler, HttpServer};
+use regauth_tests::leak_scan::LeakScan;
+use regauth_tests::load::{ClientCounts, LoadGenerator, LoadReport};
+use regauth_tests::mock_server::MockServer;
 use regauth_tests::poll;
+use regauth_tests::privilege::require_root;
 use regauth_tests::process::Process;
 use regauth_tests::programs::binary;
-use regauth_tests::serve::{Server, Service};
 use regauth_tests::systemd::Systemd;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -44,7 +45,7 @@ fn the_first_connection_starts_the_daemon_on_sockets_that_outlive_it() {
         fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).unwrap();
     }
     let (socket, port) = (run.join("control.sock"), free_port());
-    let mut activate = client::command("systemd-socket-activate", &home);
+    let mut activate = exec::command("systemd-socket-activate", &home);
     activate
         .args([
             "--listen",
@@ -60,7 +61,9 @@ fn the_first_connection_starts_the_daemon_on_sockets_that_outlive_it() {
     let mut daemon = Process::spawn("regauthd", &mut activate, &folder.path().join("log"));
     daemon.wait_until("its sockets", || socket.exists().then_some(()));
     assert!(!home.join("config.toml").exists(), "nobody has asked for anything yet");
-    let stranger = Honeypot::builder(&Authority::new("Root"), "localhost").plain().start();
+    let stranger = MockServer::builder(&Authority::new("Root"), "localhost")
+        .plain()
+        .start();
     let curl = Curl::new().proxy(&format!("http://127.0.0.1:{port}"));
     assert_eq!(curl.get(&stranger.url("/")).status, 200);
     let status = Ctl::run(&home, &["status"], "").succeeds().json;
@@ -72,7 +75,7 @@ fn the_first_connection_starts_the_daemon_on_sockets_that_outlive_it() {
 
 #[test]
 fn either_socket_may_be_passed_without_the_other_and_under_any_name() {
-    type Sockets = fn(&mut Manager, &Path);
+    type Sockets = fn(&mut FakeServiceManager, &Path);
     let cases: [(Sockets, &str, &str); 3] = [
         (|manager, _| manager.port("", "127.0.0.1:0"), "passed", "own"),
         (
@@ -90,7 +93,7 @@ fn either_socket_may_be_passed_without_the_other_and_under_any_name() {
         ),
     ];
     for (sockets, proxy, control) in cases {
-        let mut daemon = Daemon::builder().managed(sockets).start();
+        let mut daemon = Daemon::builder().service_manager(sockets).start();
         let status = daemon.ctl(&["status"]).succeeds().json;
         assert_eq!(status["sockets"], json!({"proxy": proxy, "control": control}));
         assert!(daemon.stop().success());
@@ -100,7 +103,7 @@ fn either_socket_may_be_passed_without_the_other_and_under_any_name() {
 
 #[test]
 fn a_passed_socket_that_our_own_rules_forbid_keeps_the_daemon_from_starting() {
-    type Sockets = fn(&mut Manager, &Path);
+    type Sockets = fn(&mut FakeServiceManager, &Path);
     let cases: [(Sockets, &str); 6] = [
         (|manager, _| manager.port("proxy", "0.0.0.0:0"), "grants"),
         (
@@ -129,30 +132,36 @@ fn a_passed_socket_that_our_own_rules_forbid_keeps_the_daemon_from_starting() {
     ];
     for (sockets, says) in cases {
         let folder = TempDir::new().unwrap();
-        let outcome = Daemon::builder().managed(sockets).run(&folder.path().join("home"));
-        outcome.fails().says(says);
+        let output = Daemon::builder()
+            .service_manager(sockets)
+            .run(&folder.path().join("home"));
+        output.fails().says(says);
     }
 }
 
 #[test]
 fn the_service_manager_hears_when_it_is_ready_what_it_does_and_that_it_is_alive() {
     let mut daemon = Daemon::builder()
-        .activated()
+        .socket_activated()
         .store("vault")
         .env("WATCHDOG_USEC", "400000")
         .start();
     let heard = |daemon: &Daemon, what: &str| {
         poll::wait_for(what, || {
-            daemon.heard().iter().any(|said| said.contains(what)).then_some(())
+            daemon
+                .notifications()
+                .iter()
+                .any(|said| said.contains(what))
+                .then_some(())
         });
     };
     heard(&daemon, "READY=1");
-    let before = daemon.heard();
+    let before = daemon.notifications();
     assert!(
         before.iter().any(|said| said == "STATUS=0 registries, store: vault\n"),
         "{before:?}"
     );
-    let registry = Honeypot::builder(&Authority::new("Root"), "localhost").start();
+    let registry = MockServer::builder(&Authority::new("Root"), "localhost").start();
     let (scope, ca) = (registry.url("/"), registry.certificate().chain_file());
     daemon
         .try_add(
@@ -167,13 +176,19 @@ fn the_service_manager_hears_when_it_is_ready_what_it_does_and_that_it_is_alive(
     daemon.signal(Signal::HUP);
     heard(&daemon, "RELOADING=1\nMONOTONIC_USEC=");
     poll::wait_for("to be ready again", || {
-        let heard = daemon.heard();
+        let heard = daemon.notifications();
         let reloading = heard.iter().position(|said| said.contains("RELOADING=1"))?;
         heard[reloading..].iter().any(|said| said == "READY=1\n").then_some(())
     });
-    let beats = |daemon: &Daemon| daemon.heard().iter().filter(|said| *said == "WATCHDOG=1\n").count();
+    let beats = |daemon: &Daemon| {
+        daemon
+            .notifications()
+            .iter()
+            .filter(|said| *said == "WATCHDOG=1\n")
+            .count()
+    };
     poll::wait_for("signs of life", || (beats(&daemon) > 3).then_some(()));
-    if rustix::process::geteuid().is_root() {
+    if require_root("stopping one thread of the daemon") {
         let _held = hold_thread(daemon.pid(), "worker-0");
         poll::wait_for("the daemon to notice", || {
             daemon.log().contains("a worker does not answer").then_some(())
@@ -201,21 +216,25 @@ fn the_service_manager_hears_when_it_is_ready_what_it_does_and_that_it_is_alive(
 #[test]
 fn restarts_lose_no_request_out_of_a_thousand_in_flight() {
     let stage = Slow::start(Duration::from_secs(2));
-    let mut daemon = Daemon::builder().activated().store("vault").log_level("info").start();
+    let mut daemon = Daemon::builder()
+        .socket_activated()
+        .store("vault")
+        .log_level("info")
+        .start();
     stage.add_to(|arguments| daemon.ctl_with_input(arguments, TOKEN));
-    let herd = Herd::start(A_THOUSAND, &daemon.proxy(), &daemon.bundle(), &stage.url());
+    let load = LoadGenerator::start(A_THOUSAND, &daemon.proxy(), &daemon.bundle(), &stage.url());
     let mut in_flight = Vec::new();
     for _ in 0..restarts() {
         poll::wait_for("all to be waiting", || {
-            let waiting = herd.in_flight();
+            let waiting = load.in_flight();
             (waiting >= IN_FLIGHT).then(|| in_flight.push(waiting))
         });
         daemon.replace();
     }
-    let felt = herd.stop();
-    println!("{in_flight:?} in flight at the restarts; {}", told(&felt));
-    assert_eq!(felt.failures, Vec::<String>::new(), "{}", daemon.log());
-    assert!(daemon.left().iter().all(std::process::ExitStatus::success));
+    let report = load.stop();
+    println!("{in_flight:?} in flight at the restarts; {}", summary(&report));
+    assert_eq!(report.failures, Vec::<String>::new(), "{}", daemon.log());
+    assert!(daemon.wait_for_replaced().iter().all(std::process::ExitStatus::success));
     assert!(!daemon.log().contains("cutting the rest"), "{}", daemon.log());
 }
 
@@ -225,7 +244,11 @@ fn restarts_lose_no_request_out_of_a_thousand_in_flight() {
 #[test]
 fn real_curls_in_parallel_notice_no_restart() {
     let stage = Slow::start(Duration::from_millis(300));
-    let mut daemon = Daemon::builder().activated().store("vault").log_level("info").start();
+    let mut daemon = Daemon::builder()
+        .socket_activated()
+        .store("vault")
+        .log_level("info")
+        .start();
     stage.add_to(|arguments| daemon.ctl_with_input(arguments, TOKEN));
     let curl = Curl::new().behind(&daemon).with(&[
         "--http1.1",
@@ -242,24 +265,24 @@ fn real_curls_in_parallel_notice_no_restart() {
         poll::wait_for("some answers", || (stage.answers() >= round * 50).then_some(()));
         daemon.replace();
     }
-    running.finish().outcome.succeeds();
+    running.finish().output.succeeds();
     assert_eq!(stage.answers(), 300);
 }
 
 /// A connection that was accepted before the end and speaks after it is answered all the same.
 #[test]
 fn who_has_connected_before_the_end_is_answered() {
-    use regauth_tests::raw;
+    use regauth_tests::proxy_client::{ProxyClient, block_on, read_available};
     use tokio::io::AsyncWriteExt;
     let stage = Slow::start(Duration::from_millis(100));
-    let mut daemon = Daemon::builder().activated().log_level("debug").start();
+    let mut daemon = Daemon::builder().socket_activated().log_level("debug").start();
     stage.add_to(|arguments| daemon.ctl_with_input(arguments, TOKEN));
     let host = stage.authority();
     let head = format!("CONNECT {host} HTTP/1.1\r\n\r\n");
     let request = format!("GET /late HTTP/1.1\r\nHost: {host}\r\n\r\n");
-    raw::run(async {
-        let mut silent = raw::dial(&daemon).await.unwrap();
-        let mut tunnel = raw::open(&daemon, &host, &["http/1.1"]).await.unwrap();
+    block_on(async {
+        let mut silent = ProxyClient::new(&daemon).dial().await.unwrap();
+        let mut tunnel = ProxyClient::new(&daemon).open(&host, &["http/1.1"]).await.unwrap();
         // The kernel has connected the first one; that the daemon has it as well shows when two are counted.
         poll::wait_for("both to be accepted", || {
             (daemon.ctl(&["status"]).json["connections"].as_u64()? >= 2).then_some(())
@@ -277,7 +300,7 @@ fn who_has_connected_before_the_end_is_answered() {
         tokio::io::AsyncReadExt::read_exact(&mut tunnel, &mut first)
             .await
             .unwrap();
-        let answer = [&first[..], &raw::read(&mut tunnel).await].concat();
+        let answer = [&first[..], &read_available(&mut tunnel).await].concat();
         let answer = String::from_utf8_lossy(&answer).to_lowercase();
         assert!(answer.starts_with("http/1.1 200 "), "{answer}");
         assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
@@ -289,7 +312,7 @@ fn who_has_connected_before_the_end_is_answered() {
 #[test]
 fn a_real_systemd_starts_restarts_and_revives_it() {
     let Some(systemd) = Systemd::start() else {
-        return eprintln!("a systemd of one's own takes root, namespaces and control groups");
+        return;
     };
     let folder = TempDir::new().unwrap();
     let home = folder.path().join("home");
@@ -314,7 +337,7 @@ fn a_real_systemd_starts_restarts_and_revives_it() {
 #[test]
 fn a_socket_that_is_made_for_a_group_lets_the_group_in() {
     let Some(systemd) = Systemd::start() else {
-        return eprintln!("a systemd of one's own takes root, namespaces and control groups");
+        return;
     };
     let folder = TempDir::new().unwrap();
     let place = |name: &str| folder.path().join(name);
@@ -351,9 +374,9 @@ fn a_socket_that_is_made_for_a_group_lets_the_group_in() {
     );
     systemd.systemctl(&["start", CONTROL_SOCKET]).succeeds();
     let status = |user: u32| {
-        let mut command = client::as_user(user, folder.path());
+        let mut command = exec::as_user(user, folder.path());
         command.arg(&ctl).arg("status").envs(places.iter().cloned());
-        client::run(&mut command)
+        exec::run(&mut command)
     };
     status(0).succeeds().says("the control socket is the service manager's");
     status(MEMBER).succeeds();
@@ -362,15 +385,15 @@ fn a_socket_that_is_made_for_a_group_lets_the_group_in() {
 
 fn restarts_lose_nothing(systemd: &Systemd, home: &Path, port: u16, stage: &Slow) {
     let proxy = format!("127.0.0.1:{port}");
-    let herd = Herd::start(A_THOUSAND, &proxy, &home.join("state/ca-bundle.pem"), &stage.url());
+    let load = LoadGenerator::start(A_THOUSAND, &proxy, &home.join("state/ca-bundle.pem"), &stage.url());
     for _ in 0..restarts() {
-        poll::wait_for("all to be waiting", || (herd.in_flight() >= IN_FLIGHT).then_some(()));
+        poll::wait_for("all to be waiting", || (load.in_flight() >= IN_FLIGHT).then_some(()));
         systemd.systemctl(&["restart", SERVICE]).succeeds();
     }
     systemd.systemctl(&["reload", SERVICE]).succeeds();
-    let felt = herd.stop();
-    println!("{} restarts by systemd: {}", restarts(), told(&felt));
-    assert_eq!(felt.failures, Vec::<String>::new());
+    let report = load.stop();
+    println!("{} restarts by systemd: {}", restarts(), summary(&report));
+    assert_eq!(report.failures, Vec::<String>::new());
 }
 
 /// Killed, and stopped so that only the watchdog can tell.
@@ -383,7 +406,7 @@ fn it_is_back_soon(systemd: &Systemd, port: u16, stage: &Slow, home: &Path) {
         (Signal::STOP, WATCHDOG + Duration::from_secs(2)),
     ] {
         let before = systemd.property(SERVICE, "MainPID");
-        let pid = i32::try_from(systemd.outside(&before)).unwrap();
+        let pid = i32::try_from(systemd.host_pid(&before)).unwrap();
         let began = Instant::now();
         kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
         poll::wait_for("another one", || {
@@ -410,7 +433,7 @@ fn its_journal_has_fields_and_no_token(systemd: &Systemd) {
     assert_eq!(added["REGAUTH_REGISTRY"], "corp");
     assert_eq!(added["SYSLOG_IDENTIFIER"], "regauthd");
     assert_eq!(added["PRIORITY"], "6");
-    Hunt::new(TOKEN).look("the journal", journal).assert_clean();
+    LeakScan::new(TOKEN).scan("the journal", journal).assert_clean();
 }
 
 fn give_units(systemd: &Systemd, home: &Path, port: u16) {
@@ -454,13 +477,13 @@ struct Slow {
     answers: Arc<AtomicUsize>,
     address: SocketAddr,
     delay: Duration,
-    _server: Server,
+    _server: HttpServer,
 }
 
 #[derive(Clone)]
 struct Pensive(Duration, Arc<AtomicUsize>);
 
-impl Service for Pensive {
+impl Handler for Pensive {
     async fn answer(&self, _: Request<Incoming>) -> Response<Full<Bytes>> {
         tokio::time::sleep(self.0).await;
         self.1.fetch_add(1, Ordering::Relaxed);
@@ -472,7 +495,7 @@ impl Slow {
     fn start(delay: Duration) -> Self {
         let (authority, answers) = (Authority::new("Corp Root"), Arc::default());
         let tls = authority.issue(&["localhost"]).server_config(&["h2", "http/1.1"]);
-        let (server, address) = Server::on_tcp(
+        let (server, address) = HttpServer::on_tcp(
             ([127, 0, 0, 1], 0).into(),
             Some(tls),
             Pensive(delay, Arc::clone(&answers)),
@@ -521,14 +544,14 @@ fn restarts() -> usize {
     }
 }
 
-fn told(felt: &Felt) -> String {
-    let Felt {
-        answers,
-        repeated,
+fn summary(report: &LoadReport) -> String {
+    let LoadReport {
+        responses,
+        retried,
         failures,
-    } = felt;
+    } = report;
     format!(
-        "{answers} answers, {repeated} repeated by their clients, {} failures",
+        "{responses} responses, {retried} retried by their clients, {} failures",
         failures.len()
     )
 }
@@ -545,7 +568,7 @@ fn hold_thread(pid: u32, name: &str) -> Process {
     let mut tasks = fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
     let thread = tasks.find(is_it).unwrap();
     let log = tempfile::NamedTempFile::new().unwrap();
-    let mut python = client::command("python3", Path::new("/"));
+    let mut python = exec::command("python3", Path::new("/"));
     python.args(["-c", HOLD, thread.file_name().unwrap().to_str().unwrap()]);
     let mut holding = Process::spawn("a debugger", &mut python, log.path());
     let log = log.into_temp_path();
@@ -566,7 +589,7 @@ print('held', flush=True)
 signal.pause()
 ";
 
-const A_THOUSAND: Size = Size {
+const A_THOUSAND: ClientCounts = ClientCounts {
     fresh: 50,
     kept: 550,
     streams: 500,

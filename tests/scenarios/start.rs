@@ -1,19 +1,20 @@
 //! The daemon's beginning and its end: ready soon, and gone without a request cut short.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use regauth_tests::certificates::Authority;
-use regauth_tests::client;
-use regauth_tests::curl::{Curl, Transferring};
+use regauth_tests::curl::{Curl, RunningTransfer};
 use regauth_tests::daemon::Daemon;
-use regauth_tests::honeypot::Honeypot;
+use regauth_tests::exec;
+use regauth_tests::mock_server::MockServer;
 use regauth_tests::poll;
 use regauth_tests::process::Process;
 use regauth_tests::programs::binary;
+use regauth_tests::proxy_client::{ProxyClient, block_on, connect_head};
 use regauth_tests::registry::Registry;
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
@@ -33,7 +34,7 @@ fn a_fresh_start_is_ready_soon() {
 #[test]
 fn a_start_with_a_registry_in_the_vault_is_ready_soon() {
     let authority = Authority::new("Corp Root");
-    let registry = Honeypot::builder(&authority, "localhost").start();
+    let registry = MockServer::builder(&authority, "localhost").start();
     let mut daemon = Daemon::builder().store("vault").start();
     let (scope, ca) = (registry.url("/"), authority.file());
     let add = ["add-registry", "corp", "--token-stdin", "--scope", &scope, "--ca-file"];
@@ -51,7 +52,7 @@ fn sigterm_lets_a_download_finish_and_takes_no_new_connection() {
     let download = stage.download();
     stage.signal(Signal::TERM);
     stage.assert_closed();
-    assert_eq!(download.finish().answered().length, LENGTH);
+    assert_eq!(download.finish().response().length, LENGTH);
     stage.assert_gone();
 }
 
@@ -66,7 +67,7 @@ fn ctrl_c_and_stop_end_it_as_sigterm_does() {
     let stopping = stage.daemon.ctl(&["stop"]).succeeds().json;
     assert!(stopping["connections"].as_u64().unwrap() >= 1, "{stopping}");
     stage.assert_closed();
-    assert_eq!(download.finish().answered().length, LENGTH);
+    assert_eq!(download.finish().response().length, LENGTH);
     stage.assert_gone();
 }
 
@@ -78,7 +79,7 @@ fn the_drain_timeout_or_a_second_signal_cuts_the_rest() {
     stage.signal(Signal::TERM);
     stage.assert_gone();
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
-    download.finish().outcome.fails();
+    download.finish().output.fails();
 
     let mut stage = Stage::start("");
     let download = stage.download();
@@ -88,22 +89,16 @@ fn the_drain_timeout_or_a_second_signal_cuts_the_rest() {
     stage.signal(Signal::INT);
     stage.assert_gone();
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
-    download.finish().outcome.fails();
+    download.finish().output.fails();
 }
 
 #[test]
 fn clients_that_say_nothing_do_not_hold_up_the_end() {
     let mut stage = Stage::start("");
-    let connect = |authority: &str| {
-        let mut stream = stage.connect().unwrap();
-        write!(stream, "CONNECT {authority} HTTP/1.1\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        BufReader::new(&stream).read_line(&mut answer).unwrap();
-        assert!(answer.contains(" 200 "), "{answer}");
-        stream
-    };
+    let client = ProxyClient::new(&stage.daemon);
+    let connect = |authority: &str| block_on(client.connect(&connect_head(authority))).unwrap();
     let _silent = [
-        stage.connect().unwrap(),
+        block_on(client.dial()).unwrap(),
         connect(&stage.registry.nginx.authority()),
         connect(&stage.stranger.authority()),
     ];
@@ -117,7 +112,7 @@ fn clients_that_say_nothing_do_not_hold_up_the_end() {
 struct Stage {
     daemon: Daemon,
     registry: Registry,
-    stranger: Honeypot,
+    stranger: MockServer,
 }
 
 impl Stage {
@@ -125,7 +120,7 @@ impl Stage {
         let registry = Registry::start(TOKEN);
         let daemon = Daemon::builder().config(config).log_level("info").start();
         daemon.add_with("corp", &registry, &["--scope", &registry.scope()]);
-        let stranger = Honeypot::builder(registry.authority(), "127.0.0.1").start();
+        let stranger = MockServer::builder(registry.authority(), "127.0.0.1").start();
         Self {
             daemon,
             registry,
@@ -134,7 +129,7 @@ impl Stage {
     }
 
     /// A download that has begun and is far from its end.
-    fn download(&self) -> Transferring {
+    fn download(&self) -> RunningTransfer {
         let slowly = Curl::new().behind(&self.daemon).with(&["--limit-rate", "16M"]);
         let download = slowly.start(&self.registry.file("big", LENGTH));
         poll::wait_for("the first bytes of a download", || {
@@ -166,7 +161,7 @@ impl Stage {
 
 /// How long until the control socket greets.
 fn ready_after(home: &Path) -> Duration {
-    let mut command = client::command(binary("regauthd"), home);
+    let mut command = exec::command(binary("regauthd"), home);
     command.arg("--home").arg(home).args(["--listen", "127.0.0.1:0"]);
     let (log, socket) = (home.with_extension("log"), home.join("run/control.sock"));
     let began = Instant::now();

@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 
 use regauth_shared::exit_code;
 use regauth_tests::certificates::Authority;
-use regauth_tests::client::{self, Running};
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::honeypot::Honeypot;
-use regauth_tests::items;
+use regauth_tests::exec::{self, RunningCommand};
 use regauth_tests::keyring::Keyring;
-use regauth_tests::leaks::Hunt;
+use regauth_tests::leak_scan::LeakScan;
+use regauth_tests::mock_server::MockServer;
 use regauth_tests::poll;
 use regauth_tests::programs::binary;
-use regauth_tests::random::Random;
+use regauth_tests::random::SeededRandom;
+use regauth_tests::store_items;
 
 const PASSPHRASE: &str = "correct horse battery staple";
 
@@ -46,15 +46,15 @@ fn every_secret_moves_both_ways_while_requests_go_on() {
             "clients trust the same authorities"
         );
     }
-    let mut hunt = Hunt::new(&token("corp"));
-    hunt.look("the daemon's log", stage.daemon.log());
-    hunt.folder(stage.daemon.home(), &[]).assert_clean();
+    let mut scan = LeakScan::new(&token("corp"));
+    scan.scan("the daemon's log", stage.daemon.log());
+    scan.scan_folder(stage.daemon.home(), &[]).assert_clean();
 }
 
 #[test]
 fn a_daemon_killed_in_the_middle_leaves_one_store_whole_and_the_other_empty() {
     let mut stage = Stage::start("vault");
-    let (mut random, mut length) = (Random::seeded(), stage.measure());
+    let (mut random, mut length) = (SeededRandom::from_environment(), stage.measure());
     let (times, mut moved) = (kills(12), 0);
     for number in 0..times {
         let (from, to) = stage.direction();
@@ -84,7 +84,7 @@ fn a_daemon_killed_in_the_middle_leaves_one_store_whole_and_the_other_empty() {
 #[test]
 fn a_keychain_killed_in_the_middle_loses_nothing() {
     let mut stage = Stage::start("keychain");
-    let (mut random, mut length) = (Random::seeded(), stage.measure());
+    let (mut random, mut length) = (SeededRandom::from_environment(), stage.measure());
     for _ in 0..kills(6) {
         let (from, to) = stage.direction();
         let delay = random.within(length);
@@ -92,13 +92,13 @@ fn a_keychain_killed_in_the_middle_loses_nothing() {
         thread::sleep(delay);
         stage.keyring.kill();
         stage.assert_served();
-        let outcome = running.finish();
-        let refused = outcome.status.code() == Some(i32::from(exit_code::STORE));
-        assert!(outcome.status.success() || refused, "{}", outcome.report());
+        let output = running.finish();
+        let refused = output.status.code() == Some(i32::from(exit_code::STORE));
+        assert!(output.status.success() || refused, "{}", output.report());
         let present = stage.present();
-        assert_eq!(present, if refused { from } else { to }, "{}", outcome.report());
+        assert_eq!(present, if refused { from } else { to }, "{}", output.report());
         stage.keyring.restart();
-        poll::within(PATIENCE, || stage.is_tidy().then_some(())).expect("copies stay behind");
+        poll::within(TIMEOUT, || stage.is_tidy().then_some(())).expect("copies stay behind");
         stage.assert_whole_in(&present);
         length = length.mul_f64(if refused { 1.1 } else { 0.9 }).clamp(SHORTEST, LONGEST);
     }
@@ -118,7 +118,7 @@ fn an_item_that_was_not_filled_does_not_stay_behind() {
     let mut noted: serde_json::Value = serde_json::from_str(&fs::read_to_string(&ledger).unwrap()).unwrap();
     noted["moving"] = serde_json::json!({"from": "vault", "to": "keychain", "whole": false, "items": NAMES});
     fs::write(&ledger, noted.to_string()).unwrap();
-    assert_eq!(items::of_keyring(&stage.keyring, &stage.daemon), ["third"]);
+    assert_eq!(store_items::in_keyring(&stage.keyring, &stage.daemon), ["third"]);
     stage.daemon.restart();
     stage.assert_whole_in("vault");
 }
@@ -128,13 +128,8 @@ fn a_move_to_a_keychain_that_is_not_there_changes_nothing() {
     let mut stage = Stage::start("vault");
     stage.keyring.kill();
     let refused = stage.daemon.ctl(&["store", "move", "keychain"]);
-    assert_eq!(
-        refused.exit,
-        i32::from(exit_code::STORE),
-        "{}",
-        refused.outcome.report()
-    );
-    refused.outcome.says("nothing was changed");
+    assert_eq!(refused.exit, i32::from(exit_code::STORE), "{}", refused.output.report());
+    refused.output.says("nothing was changed");
     stage.keyring.restart();
     stage.assert_whole_in("vault");
 }
@@ -148,13 +143,13 @@ fn a_vault_under_a_passphrase_gives_its_secrets_away_and_takes_them_back_by_its_
     stage.daemon.restart();
     stage.assert_served();
     let locked = stage.daemon.ctl(&["store", "move", "vault"]);
-    assert_eq!(locked.exit, i32::from(exit_code::STORE), "{}", locked.outcome.report());
-    locked.outcome.says("--passphrase-stdin");
+    assert_eq!(locked.exit, i32::from(exit_code::STORE), "{}", locked.output.report());
+    locked.output.says("--passphrase-stdin");
     assert_eq!(stage.present(), "keychain");
     let back = ["store", "move", "vault", "--passphrase-stdin"];
     stage.daemon.ctl_with_input(&back, PASSPHRASE).succeeds();
     stage.assert_served();
-    assert_eq!(items::of_keyring(&stage.keyring, &stage.daemon), [""; 0]);
+    assert_eq!(store_items::in_keyring(&stage.keyring, &stage.daemon), [""; 0]);
 }
 
 #[test]
@@ -179,7 +174,7 @@ fn a_configuration_that_is_set_back_by_hand_costs_no_newer_token() {
     stage.daemon.restart();
     stage.assert_served();
     assert_eq!(
-        items::of_keyring(&stage.keyring, &stage.daemon),
+        store_items::in_keyring(&stage.keyring, &stage.daemon),
         ["corp"],
         "only the newer one is left there"
     );
@@ -207,7 +202,7 @@ fn secrets_leave_memory_for_a_store_that_lasts_and_never_go_back() {
 /// A keychain, a daemon beside it, and registries whose tokens it keeps.
 struct Stage {
     daemon: Daemon,
-    registry: Honeypot,
+    registry: MockServer,
     keyring: Keyring,
     _authority: Authority,
 }
@@ -220,12 +215,12 @@ impl Stage {
     /// The store is what the configuration says, so that a restart finds another one there.
     fn beside(keyring: Keyring, store: &str) -> Self {
         let daemon = Daemon::builder()
-            .store_of_its_choice()
+            .without_store_flag()
             .config(&format!("# which store\nstore = \"{store}\" # as chosen\n"))
             .env("DBUS_SESSION_BUS_ADDRESS", &keyring.address())
             .start();
         let authority = Authority::new("Corp Root");
-        let registry = Honeypot::builder(&authority, "localhost").start();
+        let registry = MockServer::builder(&authority, "localhost").start();
         for name in registries() {
             let scope = registry.url(&format!("/{name}/"));
             let ca = authority.file();
@@ -250,10 +245,10 @@ impl Stage {
         began.elapsed() / 2
     }
 
-    fn start_move(&self, to: &str) -> Running {
-        let mut ctl = client::command(binary("regauthctl"), self.daemon.home());
+    fn start_move(&self, to: &str) -> RunningCommand {
+        let mut ctl = exec::command(binary("regauthctl"), self.daemon.home());
         ctl.arg("--home").arg(self.daemon.home()).args(["store", "move", to]);
-        Running::start(&mut ctl, b"")
+        RunningCommand::start(&mut ctl, b"")
     }
 
     fn direction(&self) -> (&'static str, &'static str) {
@@ -283,9 +278,9 @@ impl Stage {
                     self.assert_served();
                 }
             });
-            let outcome = during(self);
+            let output = during(self);
             over.store(true, Ordering::Relaxed);
-            outcome
+            output
         })
     }
 
@@ -299,8 +294,8 @@ impl Stage {
             "{config}"
         );
         let (vault, keychain) = (
-            items::of_vault(&self.daemon),
-            items::of_keyring(&self.keyring, &self.daemon),
+            store_items::in_vault(&self.daemon),
+            store_items::in_keyring(&self.keyring, &self.daemon),
         );
         let (full, empty) = if store == "vault" {
             (vault, keychain)
@@ -352,4 +347,4 @@ const RECENT: usize = 6;
 const SHORTEST: Duration = Duration::from_millis(5);
 const LONGEST: Duration = Duration::from_secs(2);
 /// The other store is looked at every five seconds.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);

@@ -1,8 +1,8 @@
 //! Bodies stream both ways with back-pressure: a gigabyte passes and the daemon stays small.
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
 use regauth_tests::registry::Registry;
 
 const GIB: u64 = 1 << 30;

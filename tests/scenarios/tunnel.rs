@@ -1,10 +1,10 @@
 //! A host that nobody configured is a tunnel, and plain HTTP is forwarded: neither ever gets a credential.
 
-use regauth_tests::certificates::{Authority, read_pem, together};
-use regauth_tests::client;
+use regauth_tests::certificates::{Authority, concatenate, read_pem};
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::honeypot::Honeypot;
+use regauth_tests::exec;
+use regauth_tests::mock_server::MockServer;
 use regauth_tests::registry::Registry;
 
 const TOKEN: &str = "canary-of-the-tunnel";
@@ -12,11 +12,11 @@ const TOKEN: &str = "canary-of-the-tunnel";
 #[test]
 fn a_stranger_shows_its_own_certificate_byte_for_byte() {
     let elsewhere = Authority::new("Elsewhere");
-    let stranger = Honeypot::builder(&elsewhere, "localhost").start();
+    let stranger = MockServer::builder(&elsewhere, "localhost").start();
     let registry = Registry::start(TOKEN);
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
-    let mut openssl = client::command("openssl", daemon.home());
+    let mut openssl = exec::command("openssl", daemon.home());
     openssl.args([
         "s_client",
         "-showcerts",
@@ -24,7 +24,7 @@ fn a_stranger_shows_its_own_certificate_byte_for_byte() {
         daemon.proxy().trim_start_matches("http://"),
     ]);
     openssl.args(["-connect", &stranger.authority(), "-servername", "localhost"]);
-    let seen = client::run_with_input(&mut openssl, "").stdout;
+    let seen = exec::run_with_input(&mut openssl, "").stdout;
     let file = daemon.home().join("seen.pem");
     std::fs::write(&file, seen).unwrap();
     assert_eq!(&read_pem(&file)[0], stranger.certificate().leaf());
@@ -33,7 +33,7 @@ fn a_stranger_shows_its_own_certificate_byte_for_byte() {
 #[test]
 fn a_stranger_gets_no_credential_on_either_protocol() {
     let elsewhere = Authority::new("Elsewhere");
-    let stranger = Honeypot::builder(&elsewhere, "localhost").start();
+    let stranger = MockServer::builder(&elsewhere, "localhost").start();
     let registry = Registry::start(TOKEN);
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
@@ -56,13 +56,13 @@ fn a_stranger_gets_no_credential_on_either_protocol() {
 #[test]
 fn a_redirect_to_another_host_takes_no_credential_along() {
     let elsewhere = Authority::new("Elsewhere");
-    let cdn = Honeypot::builder(&elsewhere, "127.0.0.2").start();
-    let registry = Registry::builder(regauth_tests::gate::Scheme::bearer(), TOKEN)
+    let cdn = MockServer::builder(&elsewhere, "127.0.0.2").start();
+    let registry = Registry::builder(regauth_tests::auth_gate::Scheme::bearer(), TOKEN)
         .location("/api/cargo/away", &format!("return 302 {};", cdn.url("/caught")))
         .start();
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
-    let roots = together(&[&daemon.bundle(), &elsewhere.file()]);
+    let roots = concatenate(&[&daemon.bundle(), &elsewhere.file()]);
     let curl = Curl::new().proxy(&daemon.proxy()).trusts(&roots).with(&["--location"]);
     assert_eq!(curl.get(&registry.nginx.url("/api/cargo/away")).status, 200);
     let caught = &cdn.wait_for_requests(1)[0];
@@ -75,7 +75,7 @@ fn a_redirect_to_another_host_takes_no_credential_along() {
 #[test]
 fn plain_http_is_forwarded_without_a_credential() {
     let elsewhere = Authority::new("Elsewhere");
-    let plain = Honeypot::builder(&elsewhere, "127.0.0.1").plain().start();
+    let plain = MockServer::builder(&elsewhere, "127.0.0.1").plain().start();
     let registry = Registry::start(TOKEN);
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
@@ -109,13 +109,13 @@ fn a_host_that_cannot_be_reached_is_named_as_such() {
         .local_addr()
         .unwrap();
     let answer = Curl::new().proxy(&daemon.proxy()).fetch(&format!("https://{gone}/"));
-    answer.outcome.fails().says("502");
+    answer.output.fails().says("502");
 }
 
 #[test]
 fn an_upstream_nobody_vouches_for_gets_nothing() {
     let [right, wrong] = [Authority::new("Corp Root"), Authority::new("Someone Else")];
-    let imposter = Honeypot::builder(&wrong, "localhost").start();
+    let imposter = MockServer::builder(&wrong, "localhost").start();
     let daemon = Daemon::start();
     let scope = imposter.url("/");
     let place = ["--scope", &scope, "--no-verify"];
@@ -123,7 +123,7 @@ fn an_upstream_nobody_vouches_for_gets_nothing() {
         .try_add(
             "corp",
             &place,
-            &regauth_tests::gate::Scheme::bearer(),
+            &regauth_tests::auth_gate::Scheme::bearer(),
             &right.file(),
             TOKEN,
         )

@@ -6,12 +6,12 @@ use std::process::Stdio;
 
 use regauth_shared::exit_code;
 use regauth_tests::certificates::Authority;
-use regauth_tests::client;
 use regauth_tests::ctl::Ctl;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::honeypot::Honeypot;
-use regauth_tests::leaks::Hunt;
+use regauth_tests::exec;
+use regauth_tests::leak_scan::LeakScan;
+use regauth_tests::mock_server::MockServer;
 use serde_json::Value;
 
 const TOKEN: &str = "token-of-the-vault";
@@ -57,8 +57,8 @@ fn an_identity_file_that_others_can_read_is_refused_with_what_to_do() {
 fn systemd_provides_the_key_and_no_key_lies_in_the_state() {
     let credentials = tempfile::tempdir().unwrap();
     let identity = credentials.path().join("vault-identity");
-    let mut keygen = client::command("age-keygen", credentials.path());
-    client::run(keygen.arg("-o").arg(&identity)).succeeds();
+    let mut keygen = exec::command("age-keygen", credentials.path());
+    exec::run(keygen.arg("-o").arg(&identity)).succeeds();
     let daemon = Daemon::builder()
         .store("vault")
         .env("CREDENTIALS_DIRECTORY", credentials.path().to_str().unwrap());
@@ -74,7 +74,7 @@ fn systemd_provides_the_key_and_no_key_lies_in_the_state() {
         "{status}"
     );
     let set = stage.set_passphrase(PASSPHRASE);
-    assert_eq!(set.exit, i32::from(exit_code::REFUSED), "{}", set.outcome.report());
+    assert_eq!(set.exit, i32::from(exit_code::REFUSED), "{}", set.output.report());
     stage.assert_served();
 }
 
@@ -109,7 +109,7 @@ fn a_passphrase_locks_the_vault_at_every_start_until_somebody_gives_it() {
             unlock.exit,
             i32::from(exit),
             "{passphrase:?}: {}",
-            unlock.outcome.report()
+            unlock.output.report()
         );
         stage.assert_closed();
     }
@@ -123,10 +123,10 @@ fn a_passphrase_locks_the_vault_at_every_start_until_somebody_gives_it() {
     stage.assert_served();
     stage.daemon.rotate("corp", TOKEN).succeeds();
     stage.assert_served();
-    Hunt::new(PASSPHRASE)
-        .look("the daemon's log", stage.daemon.log())
-        .folder(stage.daemon.home(), &[])
-        .process(stage.daemon.pid())
+    LeakScan::new(PASSPHRASE)
+        .scan("the daemon's log", stage.daemon.log())
+        .scan_folder(stage.daemon.home(), &[])
+        .scan_process(stage.daemon.pid())
         .assert_clean();
 }
 
@@ -136,7 +136,7 @@ fn a_passphrase_is_changed_by_whoever_has_opened_the_vault() {
     stage.set_passphrase(PASSPHRASE).succeeds();
     stage.daemon.restart();
     let locked = stage.set_passphrase("another passphrase");
-    assert_eq!(locked.exit, i32::from(exit_code::STORE), "{}", locked.outcome.report());
+    assert_eq!(locked.exit, i32::from(exit_code::STORE), "{}", locked.output.report());
     stage.unlock(PASSPHRASE).succeeds();
     stage.set_passphrase("another passphrase").succeeds();
     stage.daemon.restart();
@@ -165,16 +165,16 @@ fn a_vault_whose_key_is_gone_is_left_alone() {
 fn other_stores_have_no_passphrase_of_ours() {
     let daemon = Daemon::start();
     let set = daemon.ctl_with_input(&["unlock", "--set-passphrase", "--passphrase-stdin"], PASSPHRASE);
-    assert_eq!(set.exit, i32::from(exit_code::REFUSED), "{}", set.outcome.report());
+    assert_eq!(set.exit, i32::from(exit_code::REFUSED), "{}", set.output.report());
     let asked = daemon.ctl(&["unlock", "--set-passphrase"]);
     assert_eq!(asked.exit, i32::from(exit_code::USAGE));
-    asked.outcome.says("--passphrase-stdin");
+    asked.output.says("--passphrase-stdin");
 }
 
 /// A registry whose token is in the vault.
 struct Stage {
     daemon: Daemon,
-    registry: Honeypot,
+    registry: MockServer,
     /// The daemon reads its file again at every start.
     _authority: Authority,
 }
@@ -183,7 +183,7 @@ impl Stage {
     fn start(daemon: regauth_tests::daemon::Builder) -> Self {
         let daemon = daemon.start();
         let authority = Authority::new("Corp Root");
-        let registry = Honeypot::builder(&authority, "localhost").start();
+        let registry = MockServer::builder(&authority, "localhost").start();
         let (scope, ca) = (registry.url("/corp/"), authority.file());
         let add = ["add-registry", "corp", "--token-stdin", "--scope", &scope, "--ca-file"];
         daemon
@@ -209,7 +209,7 @@ impl Stage {
     fn assert_closed(&self) {
         let before = self.registry.requests().len();
         let fetch = Curl::new().behind(&self.daemon).fetch(&self.registry.url("/corp/"));
-        fetch.outcome.fails().says("403");
+        fetch.output.fails().says("403");
         assert_eq!(self.registry.requests().len(), before);
         let list = self.daemon.ctl(&["list"]).succeeds().json;
         assert_eq!(list["registries"][0]["credential"]["state"], "locked", "{list}");
@@ -228,10 +228,10 @@ impl Stage {
 
 /// What `age -d` gets out of the vault.
 fn opened(state: &Path, identity: &Path) -> Value {
-    let mut age = client::command("age", state);
+    let mut age = exec::command("age", state);
     age.arg("-d").arg("-i").arg(identity).arg(state.join("vault.age"));
     age.stdin(Stdio::null());
-    serde_json::from_str(&client::run(&mut age).succeeds().stdout).unwrap()
+    serde_json::from_str(&exec::run(&mut age).succeeds().stdout).unwrap()
 }
 
 fn set_mode(file: &Path, mode: u32) {

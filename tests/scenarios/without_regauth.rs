@@ -1,14 +1,14 @@
 //! The harness's own parts behave as the real ones they stand for, with the token in the client and no daemon: what
 //! the other scenarios show is regauth's doing, and not the harness's.
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::Cargo;
 use regauth_tests::certificates::{Authority, Certificate, read_pem};
 use regauth_tests::curl::Curl;
-use regauth_tests::gate::Scheme;
 use regauth_tests::git::Git;
 use regauth_tests::git_server::GitServer;
-use regauth_tests::honeypot::Honeypot;
 use regauth_tests::keyring::Keyring;
+use regauth_tests::mock_server::MockServer;
 use regauth_tests::nginx::Nginx;
 use regauth_tests::registry::{Downloads, Registry, USERNAME};
 
@@ -31,7 +31,7 @@ fn cargo_builds_from_a_basic_registry_with_a_token_and_not_without() {
     cargo(&registry).depends_on(SHIP).build().fails();
     registry
         .nginx
-        .saw(|seen| seen.status == 401 && seen.authorization().is_none());
+        .wait_for_request(|seen| seen.status == 401 && seen.authorization().is_none());
     cargo_with_token(&registry)
         .depends_on(SHIP)
         .build()
@@ -39,7 +39,7 @@ fn cargo_builds_from_a_basic_registry_with_a_token_and_not_without() {
         .says("Compiling anchor v1.0.0");
     let download = registry
         .nginx
-        .saw(|seen| seen.uri == "/api/cargo/crates/anchor/1.0.0/download");
+        .wait_for_request(|seen| seen.uri == "/api/cargo/crates/anchor/1.0.0/download");
     assert_eq!(download.authorization(), Some(registry.credential().as_str()));
     assert_eq!((download.status, download.protocol.as_str()), (200, "HTTP/2.0"));
 }
@@ -60,7 +60,9 @@ fn cargo_cannot_build_from_a_guarded_registry_that_does_not_say_auth_required() 
         .build()
         .fails()
         .says("got 401");
-    let index = registry.nginx.saw(|seen| seen.uri == "/api/cargo/index/sh/ip/ship");
+    let index = registry
+        .nginx
+        .wait_for_request(|seen| seen.uri == "/api/cargo/index/sh/ip/ship");
     assert_eq!((index.status, index.authorization()), (401, None));
 }
 
@@ -92,18 +94,24 @@ fn cargo_builds_with_archives_from_a_cdn() {
         .start();
     cargo_with_token(&registry).depends_on(SHIP).build().succeeds();
     let cdn = registry.cdn.as_ref().unwrap();
-    assert_eq!(cdn.saw(|seen| seen.uri.contains("/ship/")).authorization(), None);
+    assert_eq!(
+        cdn.wait_for_request(|seen| seen.uri.contains("/ship/")).authorization(),
+        None
+    );
 }
 
 #[test]
 fn cargo_sends_its_token_to_archives_on_another_host() {
     let registry = Registry::builder(Scheme::raw(), TOKEN)
         .auth_required()
-        .downloads(Downloads::OnAnotherHost)
+        .downloads(Downloads::OtherHost)
         .start();
     cargo_with_token(&registry).depends_on(SHIP).build().succeeds();
     let cdn = registry.cdn.as_ref().unwrap();
-    assert_eq!(cdn.saw(|seen| seen.uri.contains("/ship/")).authorization(), Some(TOKEN));
+    assert_eq!(
+        cdn.wait_for_request(|seen| seen.uri.contains("/ship/")).authorization(),
+        Some(TOKEN)
+    );
 }
 
 #[test]
@@ -129,16 +137,16 @@ fn publish_yank_owner_and_search_reach_the_registry() {
     let cargo = cargo_with_token(&registry).depends_on(SHIP);
     cargo.publish("corp").succeeds().says("Published project v0.1.0");
     assert_eq!(
-        registry.shelf.entry("project", "0.1.0").unwrap()["deps"][0]["name"],
+        registry.crate_index.entry("project", "0.1.0").unwrap()["deps"][0]["name"],
         "ship"
     );
     cargo.publish("corp").fails();
     cargo.yank("corp", "project@0.1.0").succeeds();
-    assert_eq!(registry.shelf.entry("project", "0.1.0").unwrap()["yanked"], true);
+    assert_eq!(registry.crate_index.entry("project", "0.1.0").unwrap()["yanked"], true);
     cargo.owner("corp", "project", &["--add", "jo"]).succeeds();
     cargo.owner("corp", "project", &["--list"]).succeeds().says("jo");
     cargo.owner("corp", "project", &["--remove", "jo"]).succeeds();
-    assert!(registry.shelf.owners("project").unwrap().is_empty());
+    assert!(registry.crate_index.owners("project").unwrap().is_empty());
     cargo.search("corp", "project").succeeds().says("project = \"0.1.0\"");
 }
 
@@ -206,17 +214,17 @@ fn git_fetches_and_pushes_small_and_large() {
     let git = Git::new()
         .trusts(&host.file())
         .authorization(&server.scope(), &scheme.value(TOKEN))
-        .known_lengths();
+        .with_content_length();
     git.clone_from(&server.url("plans")).succeeds();
     for (name, length) in [("small", 100), ("large", 3 << 20)] {
-        git.commit_noise(name, length).succeeds();
+        git.commit_random_file(name, length).succeeds();
         git.push().succeeds();
         assert_eq!(server.head("plans", "main"), git.head());
     }
     server
         .nginx
-        .saw(|seen| seen.status == 200 && seen.header("content-encoding") == Some("gzip"));
-    let large = server.nginx.saw(|seen| seen.received > 3 << 20);
+        .wait_for_request(|seen| seen.status == 200 && seen.header("content-encoding") == Some("gzip"));
+    let large = server.nginx.wait_for_request(|seen| seen.received > 3 << 20);
     assert_eq!(
         (large.protocol.as_str(), large.header("content-length").is_some()),
         ("HTTP/2.0", true)
@@ -230,12 +238,12 @@ fn git_pushes_chunked_over_http1() {
     server.repository("plans", &[("README", "secret\n")]);
     let git = Git::new().trusts(&host.file()).config("http.version", "HTTP/1.1");
     git.clone_from(&server.url("plans")).succeeds();
-    git.commit_noise("large", 3 << 20).succeeds();
+    git.commit_random_file("large", 3 << 20).succeeds();
     git.push().succeeds();
     assert_eq!(server.head("plans", "main"), git.head());
     server
         .nginx
-        .saw(|seen| seen.header("transfer-encoding") == Some("chunked"));
+        .wait_for_request(|seen| seen.header("transfer-encoding") == Some("chunked"));
 }
 
 #[test]
@@ -269,7 +277,7 @@ fn nginx_listens_on_every_kind_of_loopback_host() {
             .start();
         let answer = Curl::new().trusts(&host.file()).get(&nginx.url("/"));
         assert_eq!(answer.body(), "here", "{name}");
-        assert_eq!(nginx.saw(|_| true).host, nginx.authority());
+        assert_eq!(nginx.wait_for_request(|_| true).host, nginx.authority());
     }
 }
 
@@ -277,16 +285,16 @@ fn nginx_listens_on_every_kind_of_loopback_host() {
 fn a_honeypot_records_echoes_and_redirects() {
     let host = Authority::new("Elsewhere");
     let [trap, echo] = [
-        Honeypot::builder(&host, "127.0.0.2").start(),
-        Honeypot::builder(&host, "localhost").echo().start(),
+        MockServer::builder(&host, "127.0.0.2").start(),
+        MockServer::builder(&host, "localhost").echo().start(),
     ];
-    let lure = Honeypot::builder(&host, "127.0.0.1")
+    let lure = MockServer::builder(&host, "127.0.0.1")
         .redirect(307, &trap.url("/caught"))
         .start();
     let curl = Curl::new().trusts(&host.file()).header("X-Canary: tweet");
     assert_eq!(
         curl.clone().with(&["--location"]).get(&lure.url("/")).body(),
-        "honeypot\n"
+        "mock_server\n"
     );
     assert_eq!(
         trap.wait_for_requests(1)[0].header("x-canary").as_deref(),
@@ -299,7 +307,7 @@ fn a_honeypot_records_echoes_and_redirects() {
             (version, Some("tweet"))
         );
     }
-    let plain = Honeypot::builder(&host, "127.0.0.1")
+    let plain = MockServer::builder(&host, "127.0.0.1")
         .plain()
         .answer(418, &[], "")
         .start();
@@ -309,14 +317,14 @@ fn a_honeypot_records_echoes_and_redirects() {
 #[test]
 fn a_stranger_is_distrusted_and_its_certificate_known_byte_for_byte() {
     let [host, other] = [Authority::new("Elsewhere"), Authority::new("Corp Root")];
-    let honeypot = Honeypot::builder(&host, "localhost").start();
+    let mock_server = MockServer::builder(&host, "localhost").start();
     Curl::new()
         .trusts(&other.file())
-        .fetch(&honeypot.url("/"))
-        .outcome
+        .fetch(&mock_server.url("/"))
+        .output
         .fails()
         .says("certificate");
-    let certificate: &Certificate = honeypot.certificate();
+    let certificate: &Certificate = mock_server.certificate();
     assert_eq!(&read_pem(&certificate.chain_file())[0], certificate.leaf());
 }
 
@@ -333,10 +341,10 @@ fn gnome_keyring_stores_locks_falls_silent_dies_and_comes_back() {
         .fails();
     keyring.unlock();
     assert_eq!(keyring.secret_tool(&lookup, "").succeeds().stdout, TOKEN);
-    keyring.fall_silent();
-    assert!(!keyring.answers());
-    keyring.speak_again();
-    assert!(keyring.answers());
+    keyring.suspend();
+    assert!(!keyring.is_responsive());
+    keyring.resume();
+    assert!(keyring.is_responsive());
     keyring.kill();
     keyring.secret_tool(&lookup, "").fails();
     keyring.restart();

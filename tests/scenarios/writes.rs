@@ -2,15 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::Cargo;
 use regauth_tests::certificates::Authority;
-use regauth_tests::client::Outcome;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
+use regauth_tests::exec::Output;
 use regauth_tests::git::{Git, noise};
 use regauth_tests::git_server::GitServer;
-use regauth_tests::nginx::{Nginx, Seen};
+use regauth_tests::nginx::{LoggedRequest, Nginx};
 use regauth_tests::registry::Registry;
 
 const TOKEN: &str = "t0ken-of-the-company";
@@ -23,8 +23,9 @@ fn until_closed(since: Instant, opened: Duration) {
 }
 
 fn writes(nginx: &Nginx) -> usize {
-    let is_write = |seen: &Seen| seen.method != "GET" && seen.method != "HEAD" && !seen.uri.contains("upload-pack");
-    let announces = |seen: &Seen| seen.uri.contains("receive-pack");
+    let is_write =
+        |seen: &LoggedRequest| seen.method != "GET" && seen.method != "HEAD" && !seen.uri.contains("upload-pack");
+    let announces = |seen: &LoggedRequest| seen.uri.contains("receive-pack");
     nginx
         .requests()
         .iter()
@@ -32,8 +33,8 @@ fn writes(nginx: &Nginx) -> usize {
         .count()
 }
 
-fn refused(outcome: Outcome, name: &str) {
-    outcome.fails().says(&format!("regauthctl allow {name} --for 5m"));
+fn refused(output: Output, name: &str) {
+    output.fails().says(&format!("regauthctl allow {name} --for 5m"));
 }
 
 #[test]
@@ -74,7 +75,7 @@ fn pushes_pass_for_as_long_as_writes_are_open() {
     daemon.add_git("code", &server);
     let git = Git::new().behind(&daemon);
     git.clone_from(&server.url("plans")).succeeds();
-    git.commit_noise("noise", 3 << 20).succeeds();
+    git.commit_random_file("noise", 3 << 20).succeeds();
     refused(git.push(), "code");
     assert_eq!(writes(&server.nginx), 0);
     let opened = Instant::now();
@@ -83,7 +84,7 @@ fn pushes_pass_for_as_long_as_writes_are_open() {
     assert_eq!(server.head("plans", "main"), git.head());
     let passed = writes(&server.nginx);
     until_closed(opened, Duration::from_secs(10));
-    git.commit_noise("more", 100).succeeds();
+    git.commit_random_file("more", 100).succeeds();
     refused(git.push(), "code");
     assert_eq!(writes(&server.nginx), passed);
 }

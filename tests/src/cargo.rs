@@ -7,16 +7,16 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::client::{self, Outcome, Running};
 use crate::daemon::Daemon;
+use crate::exec::{self, Output, RunningCommand};
 
 /// The cargo that runs the tests, without rustup in between, in a clean environment. `home` is its `HOME`.
 pub fn command(home: &Path) -> Command {
     let cargo = std::env::var_os("CARGO").map_or_else(|| PathBuf::from(env!("CARGO")), PathBuf::from);
     let toolchain = cargo.parent().unwrap();
-    let path = client::path();
+    let path = exec::path();
     let folders = std::iter::once(toolchain.to_owned()).chain(std::env::split_paths(&path));
-    let mut command = client::command(&cargo, home);
+    let mut command = exec::command(&cargo, home);
     command
         .env("PATH", std::env::join_paths(folders).unwrap())
         .env("CARGO_HOME", home.join("cargo"));
@@ -117,51 +117,51 @@ impl Cargo {
     }
 
     /// `cargo build`.
-    pub fn build(&self) -> Outcome {
+    pub fn build(&self) -> Output {
         self.run(["build"])
     }
 
     /// `cargo fetch`.
-    pub fn fetch(&self) -> Outcome {
+    pub fn fetch(&self) -> Output {
         self.run(["fetch"])
     }
 
     /// `cargo publish` of the project.
-    pub fn publish(&self, registry: &str) -> Outcome {
+    pub fn publish(&self, registry: &str) -> Output {
         self.run(["publish", "--registry", registry, "--allow-dirty", "--no-verify"])
     }
 
     /// `cargo yank NAME@VERSION`.
-    pub fn yank(&self, registry: &str, package: &str) -> Outcome {
+    pub fn yank(&self, registry: &str, package: &str) -> Output {
         self.run(["yank", "--registry", registry, package])
     }
 
     /// `cargo owner NAME` with `--add LOGIN`, `--remove LOGIN` or `--list`.
-    pub fn owner(&self, registry: &str, name: &str, arguments: &[&str]) -> Outcome {
+    pub fn owner(&self, registry: &str, name: &str, arguments: &[&str]) -> Output {
         self.run(["owner", "--registry", registry, name].iter().chain(arguments))
     }
 
     /// `cargo search TEXT`.
-    pub fn search(&self, registry: &str, text: &str) -> Outcome {
+    pub fn search(&self, registry: &str, text: &str) -> Output {
         self.run(["search", "--registry", registry, text])
     }
 
     /// Any cargo command, in the project.
-    pub fn run(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Outcome {
+    pub fn run(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
         self.start(arguments).finish()
     }
 
     /// Starts any cargo command, in the project.
-    pub fn start(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Running {
+    pub fn start(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> RunningCommand {
         let mut cargo = command(self.home());
         cargo
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .args(arguments);
-        Running::start(cargo.current_dir(self.project()), b"")
+        RunningCommand::start(cargo.current_dir(self.project()), b"")
     }
 
     /// Forgets every download, the lock file and what was built: the next build asks the registry for everything.
-    pub fn forget(&self) {
+    pub fn clear_downloads(&self) {
         for place in ["cargo/registry", "cargo/git", "project/target"] {
             let folder = self.home().join(place);
             if folder.exists() {

@@ -99,7 +99,7 @@ impl Certificate {
 }
 
 /// Several PEM files as one, for clients that take only one: our bundle and a stranger's root.
-pub fn together(files: &[&Path]) -> TempPath {
+pub fn concatenate(files: &[&Path]) -> TempPath {
     let text: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file).unwrap()).collect();
     let file = NamedTempFile::new().unwrap();
     fs::write(file.path(), text.concat()).unwrap();

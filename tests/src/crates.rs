@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::{cargo, client};
+use crate::{cargo, exec};
 
 /// What a crate is to be.
 #[derive(Clone, Debug)]
-pub struct Recipe {
+pub struct CrateSpec {
     /// Its name.
     pub name: String,
     /// Its version.
@@ -23,7 +23,7 @@ pub struct Recipe {
 
 /// A packaged crate.
 #[derive(Clone, Debug)]
-pub struct Packaged {
+pub struct PackagedCrate {
     /// Its line in the index.
     pub entry: Value,
     /// The `.crate` file.
@@ -31,28 +31,22 @@ pub struct Packaged {
 }
 
 /// `anchor`, `rope` that needs it, and `ship` that needs `rope`; all 1.0.0.
-pub fn chain() -> &'static [Packaged] {
-    static CHAIN: OnceLock<Vec<Packaged>> = OnceLock::new();
-    CHAIN.get_or_init(|| {
-        package(&[
-            recipe("anchor", &[]),
-            recipe("rope", &["anchor"]),
-            recipe("ship", &["rope"]),
-        ])
-    })
+pub fn chain() -> &'static [PackagedCrate] {
+    static CHAIN: OnceLock<Vec<PackagedCrate>> = OnceLock::new();
+    CHAIN.get_or_init(|| package(&[spec("anchor", &[]), spec("rope", &["anchor"]), spec("ship", &["rope"])]))
 }
 
 /// Packages a batch of crates. Dependencies come before their dependents.
-pub fn package(recipes: &[Recipe]) -> Vec<Packaged> {
+pub fn package(specs: &[CrateSpec]) -> Vec<PackagedCrate> {
     let folder = TempDir::new().unwrap();
-    let members: Vec<&str> = recipes.iter().map(|recipe| recipe.name.as_str()).collect();
+    let members: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
     fs::write(
         folder.path().join("Cargo.toml"),
         format!("[workspace]\nresolver = \"3\"\nmembers = {members:?}\n"),
     )
     .unwrap();
-    for recipe in recipes {
-        write(recipe, recipes, &folder.path().join(&recipe.name));
+    for spec in specs {
+        write(spec, specs, &folder.path().join(&spec.name));
     }
     let mut package = cargo::command(folder.path());
     package
@@ -65,12 +59,9 @@ pub fn package(recipes: &[Recipe]) -> Vec<Packaged> {
             "--quiet",
         ])
         .current_dir(folder.path());
-    client::run(&mut package).succeeds();
+    exec::run(&mut package).succeeds();
     let archives = folder.path().join("target/package");
-    recipes
-        .iter()
-        .map(|recipe| packaged(recipe, recipes, &archives))
-        .collect()
+    specs.iter().map(|spec| packaged(spec, specs, &archives)).collect()
 }
 
 /// An index line for an archive: what the registry computes of a published crate.
@@ -86,8 +77,8 @@ pub fn entry(name: &str, version: &str, dependencies: &[Value], features: &Value
 }
 
 /// A crate of version 1.0.0.
-pub fn recipe(name: &str, dependencies: &[&str]) -> Recipe {
-    Recipe {
+pub fn spec(name: &str, dependencies: &[&str]) -> CrateSpec {
+    CrateSpec {
         name: name.to_owned(),
         version: "1.0.0".to_owned(),
         dependencies: dependencies.iter().copied().map(str::to_owned).collect(),
@@ -95,12 +86,12 @@ pub fn recipe(name: &str, dependencies: &[&str]) -> Recipe {
 }
 
 /// A library that calls its dependencies, so that they must really be there.
-fn write(recipe: &Recipe, batch: &[Recipe], folder: &Path) {
-    let Recipe {
+fn write(spec: &CrateSpec, batch: &[CrateSpec], folder: &Path) {
+    let CrateSpec {
         name,
         version,
         dependencies,
-    } = recipe;
+    } = spec;
     let needs: String = dependencies
         .iter()
         .map(|other| {
@@ -130,9 +121,9 @@ fn write(recipe: &Recipe, batch: &[Recipe], folder: &Path) {
     .unwrap();
 }
 
-fn packaged(recipe: &Recipe, batch: &[Recipe], archives: &Path) -> Packaged {
-    let archive = fs::read(archives.join(format!("{}-{}.crate", recipe.name, recipe.version))).unwrap();
-    let dependencies: Vec<Value> = recipe
+fn packaged(spec: &CrateSpec, batch: &[CrateSpec], archives: &Path) -> PackagedCrate {
+    let archive = fs::read(archives.join(format!("{}-{}.crate", spec.name, spec.version))).unwrap();
+    let dependencies: Vec<Value> = spec
         .dependencies
         .iter()
         .map(|other| {
@@ -142,13 +133,13 @@ fn packaged(recipe: &Recipe, batch: &[Recipe], archives: &Path) -> Packaged {
             })
         })
         .collect();
-    Packaged {
-        entry: entry(&recipe.name, &recipe.version, &dependencies, &json!({}), &archive),
+    PackagedCrate {
+        entry: entry(&spec.name, &spec.version, &dependencies, &json!({}), &archive),
         archive,
     }
 }
 
-fn version_of<'a>(name: &str, batch: &'a [Recipe]) -> &'a str {
-    let found = batch.iter().find(|recipe| recipe.name == name);
+fn version_of<'a>(name: &str, batch: &'a [CrateSpec]) -> &'a str {
+    let found = batch.iter().find(|spec| spec.name == name);
     &found.unwrap_or_else(|| panic!("{name} is not in the batch")).version
 }

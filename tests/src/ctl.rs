@@ -4,14 +4,14 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::client::{self, Outcome};
+use crate::exec::{self, Output};
 use crate::programs;
 
 /// What `regauthctl --json` answered.
 #[derive(Clone, Debug)]
 pub struct Ctl {
     /// Its output, as text.
-    pub outcome: Outcome,
+    pub output: Output,
     /// Its exit code.
     pub exit: i32,
     /// Its stdout as JSON; null when it is none.
@@ -21,14 +21,14 @@ pub struct Ctl {
 impl Ctl {
     /// Runs `regauthctl` for the daemon of this home, which need not run.
     pub fn run(home: &Path, arguments: &[&str], input: &str) -> Self {
-        let mut ctl = client::command(programs::binary("regauthctl"), home);
+        let mut ctl = exec::command(programs::binary("regauthctl"), home);
         ctl.arg("--home").arg(home).arg("--json").args(arguments);
-        let outcome = client::run_with_input(&mut ctl, input);
-        let json = serde_json::from_str(&outcome.stdout).unwrap_or(Value::Null);
+        let output = exec::run_with_input(&mut ctl, input);
+        let json = serde_json::from_str(&output.stdout).unwrap_or(Value::Null);
         Self {
-            exit: outcome.status.code().unwrap_or(-1),
+            exit: output.status.code().unwrap_or(-1),
             json,
-            outcome,
+            output,
         }
     }
 
@@ -52,7 +52,7 @@ impl Ctl {
     /// With everything it said, when it is another one.
     #[track_caller]
     pub fn exits(self, code: i32) -> Self {
-        assert_eq!(self.exit, code, "{}", self.outcome.report());
+        assert_eq!(self.exit, code, "{}", self.output.report());
         self
     }
 }

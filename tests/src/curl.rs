@@ -7,8 +7,8 @@ use std::process::Command;
 
 use tempfile::{NamedTempFile, TempDir};
 
-use crate::client::{self, Outcome, Running};
 use crate::daemon::Daemon;
+use crate::exec::{self, Output, RunningCommand};
 
 /// curl's arguments so far.
 #[derive(Clone, Debug, Default)]
@@ -60,8 +60,8 @@ impl Curl {
     /// # Panics
     /// With curl's words when there is no answer.
     #[track_caller]
-    pub fn get(&self, url: &str) -> Answer {
-        self.fetch(url).answered()
+    pub fn get(&self, url: &str) -> Response {
+        self.fetch(url).response()
     }
 
     /// PUT of this many zero bytes, which take no disk, the answer kept.
@@ -69,7 +69,7 @@ impl Curl {
     /// # Panics
     /// With curl's words when there is no answer.
     #[track_caller]
-    pub fn upload(&self, url: &str, length: u64) -> Answer {
+    pub fn upload(&self, url: &str, length: u64) -> Response {
         let file = NamedTempFile::new().unwrap();
         file.as_file().set_len(length).unwrap();
         self.clone()
@@ -78,12 +78,12 @@ impl Curl {
     }
 
     /// GET, whatever comes of it.
-    pub fn fetch(&self, url: &str) -> Transfer {
+    pub fn fetch(&self, url: &str) -> FinishedTransfer {
         self.start(url).finish()
     }
 
     /// Starts a GET.
-    pub fn start(&self, url: &str) -> Transferring {
+    pub fn start(&self, url: &str) -> RunningTransfer {
         let folder = TempDir::new().unwrap();
         let mut curl = self.command(folder.path());
         curl.args([
@@ -101,8 +101,8 @@ impl Curl {
         .args(self.arguments.iter().map(OsStr::new))
         .arg(url)
         .current_dir(folder.path());
-        Transferring {
-            running: Running::start(&mut curl, b""),
+        RunningTransfer {
+            running: RunningCommand::start(&mut curl, b""),
             folder,
         }
     }
@@ -111,10 +111,10 @@ impl Curl {
 impl Curl {
     fn command(&self, folder: &Path) -> Command {
         match self.user {
-            None => client::command("curl", folder),
+            None => exec::command("curl", folder),
             Some(user) => {
                 std::os::unix::fs::chown(folder, Some(user), Some(user)).unwrap();
-                let mut command = client::as_user(user, folder);
+                let mut command = exec::as_user(user, folder);
                 command.arg("curl");
                 command
             }
@@ -124,12 +124,12 @@ impl Curl {
 
 /// A curl that was started and has not been waited for.
 #[derive(Debug)]
-pub struct Transferring {
-    running: Running,
+pub struct RunningTransfer {
+    running: RunningCommand,
     folder: TempDir,
 }
 
-impl Transferring {
+impl RunningTransfer {
     /// How many bytes of the body have come so far.
     pub fn received(&self) -> u64 {
         fs::metadata(self.folder.path().join("body")).map_or(0, |body| body.len())
@@ -141,10 +141,10 @@ impl Transferring {
     }
 
     /// Waits for its end.
-    pub fn finish(self) -> Transfer {
-        let outcome = self.running.finish();
-        Transfer {
-            outcome,
+    pub fn finish(self) -> FinishedTransfer {
+        let output = self.running.finish();
+        FinishedTransfer {
+            output,
             folder: self.folder,
         }
     }
@@ -152,24 +152,24 @@ impl Transferring {
 
 /// A curl that has ended.
 #[derive(Debug)]
-pub struct Transfer {
+pub struct FinishedTransfer {
     /// How curl ended and what it said.
-    pub outcome: Outcome,
+    pub output: Output,
     folder: TempDir,
 }
 
-impl Transfer {
+impl FinishedTransfer {
     /// The answer.
     ///
     /// # Panics
     /// With curl's words when there is none.
     #[track_caller]
-    pub fn answered(self) -> Answer {
-        let Self { outcome, folder } = self;
-        let outcome = outcome.succeeds();
-        let (status, version) = outcome.stdout.split_once(' ').unwrap();
+    pub fn response(self) -> Response {
+        let Self { output, folder } = self;
+        let output = output.succeeds();
+        let (status, version) = output.stdout.split_once(' ').unwrap();
         let headers = fs::read_to_string(folder.path().join("headers")).unwrap();
-        Answer {
+        Response {
             status: status.parse().unwrap(),
             version: version.to_owned(),
             headers,
@@ -181,7 +181,7 @@ impl Transfer {
 
 /// The last answer of a transfer. Interim answers and a proxy's own are in `headers` before it.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     /// The status.
     pub status: u16,
     /// The protocol: `1.1` or `2`.
@@ -193,7 +193,7 @@ pub struct Answer {
     folder: TempDir,
 }
 
-impl Answer {
+impl Response {
     /// The body as text.
     pub fn body(&self) -> String {
         let bytes = fs::read(self.folder.path().join("body")).unwrap_or_default();

@@ -16,12 +16,12 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::client::{self, Outcome};
+use crate::auth_gate::Scheme;
 use crate::ctl::Ctl;
-use crate::gate::Scheme;
+use crate::exec::{self, Output};
+use crate::fake_service_manager::FakeServiceManager;
 use crate::git_server::GitServer;
-use crate::leaks::{self, Hunt};
-use crate::manager::Manager;
+use crate::leak_scan::{self, LeakScan};
 use crate::poll;
 use crate::process::Process;
 use crate::programs;
@@ -37,7 +37,7 @@ pub struct Builder {
     config: Option<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
-    managed: Option<fn(&mut Manager, &Path)>,
+    managed: Option<fn(&mut FakeServiceManager, &Path)>,
 }
 
 impl Builder {
@@ -54,7 +54,7 @@ impl Builder {
     }
 
     /// Without `--store`: what config.toml records, or what the first start chooses.
-    pub fn store_of_its_choice(mut self) -> Self {
+    pub fn without_store_flag(mut self) -> Self {
         self.store = None;
         self
     }
@@ -71,7 +71,7 @@ impl Builder {
     }
 
     /// Runs below a program that executes its arguments, such as `prlimit --nofile=64:64`.
-    pub fn under(mut self, words: &[impl AsRef<str>]) -> Self {
+    pub fn wrapped_in(mut self, words: &[impl AsRef<str>]) -> Self {
         self.under = words.iter().map(|word| word.as_ref().to_owned()).collect();
         self
     }
@@ -83,14 +83,14 @@ impl Builder {
     }
 
     /// Started by a service manager, which hears what the daemon says and holds these sockets of its home.
-    pub fn managed(mut self, sockets: fn(&mut Manager, &Path)) -> Self {
+    pub fn service_manager(mut self, sockets: fn(&mut FakeServiceManager, &Path)) -> Self {
         self.managed = Some(sockets);
         self
     }
 
     /// The same with both sockets, as a unit has them.
-    pub fn activated(self) -> Self {
-        self.managed(|manager, home| {
+    pub fn socket_activated(self) -> Self {
+        self.service_manager(|manager, home| {
             manager.port("proxy", "127.0.0.1:0");
             manager.control("control", home, 0o600);
         })
@@ -104,8 +104,8 @@ impl Builder {
 
     /// A file that reaches the limit that `prlimit --fsize` sets is an error of the write, as a full disk is, and not a
     /// signal that ends the process.
-    pub fn outlives_file_limits(self) -> Self {
-        self.under(&["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+    pub fn ignore_file_size_signal(self) -> Self {
+        self.wrapped_in(&["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
     }
 
     /// Writes this `config.toml` before the first start. Without it, the daemon makes its home itself.
@@ -140,7 +140,7 @@ impl Builder {
     ///
     /// # Panics
     /// With its log, when it does not get that far.
-    pub fn beside(self, other: &Daemon) -> Daemon {
+    pub fn start_on_home_of(self, other: &Daemon) -> Daemon {
         let folder = TempDir::new().unwrap();
         let (home, log) = (other.home.clone(), folder.path().join("regauthd.log"));
         let (process, status) = self.launch(&home, &log, &self.listen, None);
@@ -157,17 +157,17 @@ impl Builder {
     }
 
     /// Runs it below `home` until it ends by itself, for starts that should be refused.
-    pub fn run(self, home: &Path) -> Outcome {
+    pub fn run(self, home: &Path) -> Output {
         self.prepare(home);
         let folder = TempDir::new().unwrap();
         let manager = self.manager(folder.path(), home);
-        client::run(&mut self.command(home, &self.listen, manager.as_ref()))
+        exec::run(&mut self.command(home, &self.listen, manager.as_ref()))
     }
 
-    fn manager(&self, folder: &Path, home: &Path) -> Option<Manager> {
+    fn manager(&self, folder: &Path, home: &Path) -> Option<FakeServiceManager> {
         let sockets = self.managed?;
         DirBuilder::new().recursive(true).mode(0o700).create(home).unwrap();
-        let mut manager = Manager::new(folder);
+        let mut manager = FakeServiceManager::new(folder);
         sockets(&mut manager, home);
         Some(manager)
     }
@@ -193,7 +193,7 @@ impl Builder {
         file.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
     }
 
-    fn launch(&self, home: &Path, log: &Path, listen: &str, manager: Option<&Manager>) -> (Process, Value) {
+    fn launch(&self, home: &Path, log: &Path, listen: &str, manager: Option<&FakeServiceManager>) -> (Process, Value) {
         let mut process = self.spawn(home, log, listen, manager);
         let status = process.wait_until("regauthctl status", || {
             let answer = Ctl::run(home, &["status"], "");
@@ -202,17 +202,17 @@ impl Builder {
         (process, status)
     }
 
-    fn spawn(&self, home: &Path, log: &Path, listen: &str, manager: Option<&Manager>) -> Process {
+    fn spawn(&self, home: &Path, log: &Path, listen: &str, manager: Option<&FakeServiceManager>) -> Process {
         Process::spawn("regauthd", &mut self.command(home, listen, manager), log)
     }
 
-    fn command(&self, home: &Path, listen: &str, manager: Option<&Manager>) -> Command {
+    fn command(&self, home: &Path, listen: &str, manager: Option<&FakeServiceManager>) -> Command {
         let ours = || programs::binary("regauthd");
         let program = self.program.clone().unwrap_or_else(ours);
         let mut daemon = match self.under.split_first() {
-            None => client::command(program, home),
+            None => exec::command(program, home),
             Some((outer, arguments)) => {
-                let mut outer = client::command(outer, home);
+                let mut outer = exec::command(outer, home);
                 outer.args(arguments).arg(program);
                 outer
             }
@@ -239,7 +239,7 @@ pub struct Daemon {
     process: Process,
     leaving: Vec<Process>,
     status: Value,
-    manager: Option<Manager>,
+    manager: Option<FakeServiceManager>,
     confidences: Mutex<Confidences>,
     builder: Builder,
     home: PathBuf,
@@ -255,7 +255,7 @@ struct Confidences {
 
 impl Confidences {
     fn remember(&mut self, secret: &str) {
-        if secret.len() >= leaks::SHORTEST {
+        if secret.len() >= leak_scan::SHORTEST {
             self.secrets.insert(secret.to_owned());
         }
     }
@@ -266,7 +266,7 @@ impl Confidences {
         if let Some(token) = ctl.json["proxy"].as_str().and_then(|url| url.split(['@', ':']).nth(2)) {
             self.remember(token);
         } else {
-            self.answers.extend([&*ctl.outcome.stdout, &*ctl.outcome.stderr]);
+            self.answers.extend([&*ctl.output.stdout, &*ctl.output.stderr]);
         }
     }
 }
@@ -329,7 +329,7 @@ impl Daemon {
     }
 
     /// A secret that it comes by on a way of its own, such as a command.
-    pub fn learns(&self, secret: &str) {
+    pub fn register_secret(&self, secret: &str) {
         self.confide(|confidences| confidences.remember(secret));
     }
 
@@ -392,7 +392,7 @@ impl Daemon {
     /// # Panics
     /// With its log, when it goes on.
     pub fn wait(&mut self) -> ExitStatus {
-        let ended = poll::within(poll::PATIENCE, || self.process.ended());
+        let ended = poll::within(poll::TIMEOUT, || self.process.ended());
         ended.unwrap_or_else(|| panic!("regauthd has not ended; its log:\n{}", self.log()))
     }
 
@@ -432,10 +432,10 @@ impl Daemon {
     ///
     /// # Panics
     /// With its log, when one goes on.
-    pub fn left(&mut self) -> Vec<ExitStatus> {
+    pub fn wait_for_replaced(&mut self) -> Vec<ExitStatus> {
         let mut leaving = std::mem::take(&mut self.leaving);
         let ended = leaving.iter_mut().map(|process| {
-            let ended = poll::within(poll::PATIENCE, || process.ended());
+            let ended = poll::within(poll::TIMEOUT, || process.ended());
             ended.unwrap_or_else(|| panic!("a replaced regauthd goes on; its log:\n{}", process.log()))
         });
         ended.collect()
@@ -445,8 +445,8 @@ impl Daemon {
     ///
     /// # Panics
     /// When there is none.
-    pub fn heard(&self) -> Vec<String> {
-        self.manager.as_ref().unwrap().heard()
+    pub fn notifications(&self) -> Vec<String> {
+        self.manager.as_ref().unwrap().notifications()
     }
 
     /// A signal.
@@ -491,16 +491,16 @@ impl Daemon {
 /// A test that has failed already has enough to say.
 impl Drop for Daemon {
     fn drop(&mut self) {
-        if std::thread::panicking() || self.process.terminate(poll::PATIENCE).is_none() {
+        if std::thread::panicking() || self.process.terminate(poll::TIMEOUT).is_none() {
             return;
         }
         let (home, log) = (self.home.clone(), self.log());
         self.confide(|Confidences { secrets, answers }| {
             for secret in &*secrets {
-                Hunt::new(secret)
-                    .look("an answer", &*answers)
-                    .look("the log", &log)
-                    .folder(&home, &[])
+                LeakScan::new(secret)
+                    .scan("an answer", &*answers)
+                    .scan("the log", &log)
+                    .scan_folder(&home, &[])
                     .assert_clean();
             }
         });

@@ -7,8 +7,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::client::{self, Outcome, Running};
 use crate::daemon::Daemon;
+use crate::exec::{self, Output, RunningCommand};
 
 /// A person with git.
 #[derive(Debug)]
@@ -52,12 +52,12 @@ impl Git {
     }
 
     /// Clones into [`Git::work`].
-    pub fn clone_from(&self, url: &str) -> Outcome {
+    pub fn clone_from(&self, url: &str) -> Output {
         self.run(["clone", url, "work"])
     }
 
     /// Commits a file of this many bytes that do not compress, in [`Git::work`].
-    pub fn commit_noise(&self, name: &str, length: usize) -> Outcome {
+    pub fn commit_random_file(&self, name: &str, length: usize) -> Output {
         fs::write(self.work().join(name), noise(name, length)).unwrap();
         self.in_work(["add", name]).succeeds();
         self.in_work(["commit", "--quiet", "--message", name])
@@ -66,12 +66,12 @@ impl Git {
     /// Pushes large packs with their length instead of chunked. Needed on HTTP/2: git 2.47 with libcurl 7.88 now and
     /// then hangs in a chunked push there, with and without a proxy (git/git#1608: libcurl asks git for
     /// more after the end).
-    pub fn known_lengths(self) -> Self {
+    pub fn with_content_length(self) -> Self {
         self.config("http.postBuffer", "16777216")
     }
 
     /// `git push origin HEAD`.
-    pub fn push(&self) -> Outcome {
+    pub fn push(&self) -> Output {
         self.in_work(["push", "origin", "HEAD"])
     }
 
@@ -81,18 +81,18 @@ impl Git {
     }
 
     /// Any git command, in its `HOME`.
-    pub fn run(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Outcome {
-        Running::start(self.command(arguments).current_dir(self.home()), b"").finish()
+    pub fn run(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
+        RunningCommand::start(self.command(arguments).current_dir(self.home()), b"").finish()
     }
 
     /// Any git command, in [`Git::work`].
-    pub fn in_work(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Outcome {
+    pub fn in_work(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
         self.start(arguments).finish()
     }
 
     /// Starts any git command, in [`Git::work`].
-    pub fn start(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Running {
-        Running::start(self.command(arguments).current_dir(self.work()), b"")
+    pub fn start(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> RunningCommand {
+        RunningCommand::start(self.command(arguments).current_dir(self.work()), b"")
     }
 
     /// The clone.
@@ -106,7 +106,7 @@ impl Git {
     }
 
     fn command(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-        let mut git = client::command("git", self.home());
+        let mut git = exec::command("git", self.home());
         git.args(arguments);
         git
     }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::client;
+use crate::exec;
 use crate::process::Process;
 
 /// A running fcgiwrap and the folder of its repositories.
@@ -21,7 +21,7 @@ impl GitBackend {
     pub fn start() -> Self {
         let folder = TempDir::new().unwrap();
         let socket = folder.path().join("fcgi.sock");
-        let mut fcgiwrap: Command = client::command("fcgiwrap", folder.path());
+        let mut fcgiwrap: Command = exec::command("fcgiwrap", folder.path());
         fcgiwrap
             .args(["-f", "-c", "4", "-s"])
             .arg(format!("unix:{}", socket.display()));
@@ -58,7 +58,7 @@ impl GitBackend {
 
 /// The program, wherever this git keeps its own.
 fn http_backend() -> PathBuf {
-    let found = client::run(Command::new("git").arg("--exec-path")).succeeds();
+    let found = exec::run(Command::new("git").arg("--exec-path")).succeeds();
     let program = Path::new(found.stdout.trim()).join("git-http-backend");
     assert!(program.exists(), "git has no http-backend at {}", program.display());
     program

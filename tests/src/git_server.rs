@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use crate::auth_gate::{AuthGate, Scheme};
 use crate::certificates::Authority;
-use crate::client;
-use crate::gate::{Gate, Scheme};
+use crate::exec;
 use crate::git_backend::GitBackend;
 use crate::nginx::Nginx;
 
@@ -16,7 +16,7 @@ use crate::nginx::Nginx;
 pub struct GitServer {
     /// The web server in front.
     pub nginx: Nginx,
-    gate: Gate,
+    gate: AuthGate,
     backend: GitBackend,
     authority: Authority,
     token: String,
@@ -27,7 +27,7 @@ impl GitServer {
     /// A git host with a certificate of this authority, that wants a token by this scheme.
     pub fn start(authority: &Authority, scheme: Scheme, token: &str) -> Self {
         let folder = TempDir::new().unwrap();
-        let (gate, backend) = (Gate::new(scheme, folder.path()), GitBackend::start());
+        let (gate, backend) = (AuthGate::new(scheme, folder.path()), GitBackend::start());
         gate.accept(&[token]);
         let nginx = Nginx::builder(&authority.issue(&["localhost", "127.0.0.1"]))
             .http(&gate.declaration())
@@ -107,9 +107,9 @@ impl GitServer {
             })
             .collect();
         let bare = self.backend.repository(name);
-        let mut import = client::command("git", &bare);
+        let mut import = exec::command("git", &bare);
         import.args(["fast-import", "--quiet"]).current_dir(&bare);
-        client::run_with_input(&mut import, commits).succeeds();
+        exec::run_with_input(&mut import, commits).succeeds();
     }
 
     /// A repository with a library crate of this name, for a git dependency.
@@ -129,9 +129,9 @@ impl GitServer {
 }
 
 fn git(folder: &Path, arguments: &[&str]) -> String {
-    let mut git = client::command("git", folder);
+    let mut git = exec::command("git", folder);
     git.args(["-c", "user.name=host", "-c", "user.email=host@corp.example"])
         .args(arguments)
         .current_dir(folder);
-    client::run(&mut git).succeeds().stdout
+    exec::run(&mut git).succeeds().stdout
 }

@@ -9,7 +9,7 @@ use std::process::Command;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::client::{self, Outcome};
+use crate::exec::{self, Output};
 use crate::process::Process;
 
 /// A running keyring with an unlocked default collection.
@@ -71,16 +71,16 @@ impl Keyring {
     pub fn is_locked(&self) -> bool {
         let mut get = self.dbus_send(COLLECTION, "org.freedesktop.DBus.Properties.Get");
         get.args(["string:org.freedesktop.Secret.Collection", "string:Locked"]);
-        client::run(&mut get).succeeds().stdout.contains("boolean true")
+        exec::run(&mut get).succeeds().stdout.contains("boolean true")
     }
 
     /// From now on it takes calls and answers none.
-    pub fn fall_silent(&self) {
+    pub fn suspend(&self) {
         self.keyring.signal(Signal::STOP);
     }
 
     /// Whether it answers a call, in a while that is long for a computer.
-    pub fn answers(&self) -> bool {
+    pub fn is_responsive(&self) -> bool {
         let mut ping = command(&self.folder, "dbus-send");
         ping.args([
             "--session",
@@ -89,11 +89,11 @@ impl Keyring {
             "--dest=org.freedesktop.secrets",
         ]);
         ping.args(["/org/freedesktop/secrets", "org.freedesktop.DBus.Peer.Ping"]);
-        client::run(&mut ping).status.success()
+        exec::run(&mut ping).status.success()
     }
 
     /// Ends the silence; the calls that wait are answered.
-    pub fn speak_again(&self) {
+    pub fn resume(&self) {
         self.keyring.signal(Signal::CONT);
     }
 
@@ -103,7 +103,7 @@ impl Keyring {
     }
 
     /// Kills the keyring and its bus, and starts both again at the same address, with the same secrets.
-    pub fn restart_with_its_bus(&mut self) {
+    pub fn restart_with_bus(&mut self) {
         self.keyring.kill();
         self.bus.kill();
         fs::remove_file(self.folder.path().join("bus")).unwrap();
@@ -118,21 +118,21 @@ impl Keyring {
     }
 
     /// `secret-tool` in this session, with `input` on its stdin.
-    pub fn secret_tool(&self, arguments: &[&str], input: &str) -> Outcome {
-        client::run_with_input(command(&self.folder, "secret-tool").args(arguments), input)
+    pub fn secret_tool(&self, arguments: &[&str], input: &str) -> Output {
+        exec::run_with_input(command(&self.folder, "secret-tool").args(arguments), input)
     }
 
     fn wait_until_ready(&mut self) {
         let mut ask = self.dbus_send("/org/freedesktop/secrets", "org.freedesktop.Secret.Service.ReadAlias");
         ask.arg("string:default");
         self.keyring.wait_until("its default collection", || {
-            let answer = client::run(&mut ask);
+            let answer = exec::run(&mut ask);
             answer.stdout.contains(COLLECTION).then_some(())
         });
     }
 
-    fn call(&self, method: &str, arguments: &[&str]) -> Outcome {
-        client::run(self.dbus_send("/org/freedesktop/secrets", method).args(arguments))
+    fn call(&self, method: &str, arguments: &[&str]) -> Output {
+        exec::run(self.dbus_send("/org/freedesktop/secrets", method).args(arguments))
     }
 
     fn dbus_send(&self, object: &str, method: &str) -> Command {
@@ -179,7 +179,7 @@ fn start_keyring(folder: &TempDir) -> Process {
 }
 
 fn command(folder: &TempDir, program: &str) -> Command {
-    let mut command = client::command(program, folder.path());
+    let mut command = exec::command(program, folder.path());
     command
         .env("XDG_RUNTIME_DIR", folder.path())
         .env("DBUS_SESSION_BUS_ADDRESS", address(folder));

@@ -12,17 +12,17 @@ use std::time::Duration;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
 
-use crate::client;
+use crate::exec;
 use crate::process::Process;
 
 /// A network namespace in which nothing is but loopback, and a resolver that asks 127.0.0.1.
 #[derive(Debug)]
-pub struct Network {
+pub struct NetworkNamespace {
     holder: Process,
     _folder: TempDir,
 }
 
-impl Network {
+impl NetworkNamespace {
     /// A network with these addresses besides loopback's, such as `203.0.113.1/24`.
     pub fn start(addresses: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
@@ -32,7 +32,7 @@ impl Network {
         ] {
             fs::write(folder.path().join(name), text).unwrap();
         }
-        let mut holder = client::command("unshare", folder.path());
+        let mut holder = exec::command("unshare", folder.path());
         holder
             .args(["--net", "--mount", "sh", "-euc", SET_UP, "sh"])
             .args(addresses)
@@ -48,42 +48,42 @@ impl Network {
     }
 
     /// What runs a program in it: for [`crate::daemon::Builder::under`].
-    pub fn inside(&self) -> [String; 5] {
+    pub fn enter_command(&self) -> [String; 5] {
         let target = self.holder.pid().to_string();
         ["nsenter", "--net", "--mount", "--target", &target].map(str::to_owned)
     }
 
     /// Lays a cable to another network. This end has the first address, such as `203.0.113.1/24`, the other one the second.
-    pub fn cable(&self, address: &str, other: &Self, others: &str) {
+    pub fn link_to(&self, address: &str, other: &Self, others: &str) {
         let there = other.holder.pid().to_string();
         self.ip(&[
             "link", "add", CABLE, "type", "veth", "peer", "name", CABLE, "netns", &there,
         ]);
         for (end, address) in [(self, address), (other, others)] {
             end.ip(&["address", "add", address, "dev", CABLE]);
-            end.plug();
+            end.link_up();
         }
     }
 
     /// Pulls this end of the cable out: nothing beyond can be reached.
-    pub fn unplug(&self) {
+    pub fn link_down(&self) {
         self.ip(&["link", "set", CABLE, "down"]);
     }
 
     /// Puts it in again.
-    pub fn plug(&self) {
+    pub fn link_up(&self) {
         self.ip(&["link", "set", CABLE, "up"]);
     }
 
     /// Gives this end another address. What is sent to the old one is lost from now on, and nobody is told.
-    pub fn renumber(&self, address: &str) {
+    pub fn change_address(&self, address: &str) {
         self.ip(&["address", "flush", "dev", CABLE]);
         self.ip(&["address", "add", address, "dev", CABLE]);
     }
 
     fn ip(&self, arguments: &[&str]) {
-        let mut ip = client::command("ip", Path::new("/"));
-        self.enter(|| client::run(ip.args(arguments)).succeeds());
+        let mut ip = exec::command("ip", Path::new("/"));
+        self.enter(|| exec::run(ip.args(arguments)).succeeds());
     }
 
     /// Does something in it: sockets that are made and programs that are started there belong to it.
@@ -113,19 +113,22 @@ const SET_UP: &str = "
 /// The name server of a network: it answers each question for an IPv4 address as it is told, given how many there have
 /// been for that name, and has no other addresses.
 #[derive(Debug)]
-pub struct NameServer {
-    questions: Arc<AtomicUsize>,
+pub struct DnsServer {
+    queries: Arc<AtomicUsize>,
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl NameServer {
+impl DnsServer {
     /// Starts it. `addresses` says what the name has at its first, second, … question.
-    pub fn start(network: &Network, addresses: impl Fn(&str, usize) -> Vec<Ipv4Addr> + Send + 'static) -> Self {
+    pub fn start(
+        network: &NetworkNamespace,
+        addresses: impl Fn(&str, usize) -> Vec<Ipv4Addr> + Send + 'static,
+    ) -> Self {
         let socket = network.enter(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 53)).unwrap());
         socket.set_read_timeout(Some(LOOK_UP)).unwrap();
-        let (questions, over) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
-        let (counted, ended) = (Arc::clone(&questions), Arc::clone(&over));
+        let (queries, over) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
+        let (counted, ended) = (Arc::clone(&queries), Arc::clone(&over));
         let serve = move || {
             let mut packet = [0; 512];
             while !ended.load(Ordering::Relaxed) {
@@ -142,19 +145,19 @@ impl NameServer {
             }
         };
         Self {
-            questions,
+            queries,
             over,
             thread: Some(thread::spawn(serve)),
         }
     }
 
     /// How often it was asked for an IPv4 address.
-    pub fn questions(&self) -> usize {
-        self.questions.load(Ordering::Relaxed)
+    pub fn queries(&self) -> usize {
+        self.queries.load(Ordering::Relaxed)
     }
 }
 
-impl Drop for NameServer {
+impl Drop for DnsServer {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {

@@ -11,9 +11,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
+use crate::auth_gate::variable;
 use crate::certificates::Certificate;
-use crate::client;
-use crate::gate::variable;
+use crate::exec;
 use crate::poll;
 use crate::process::Process;
 
@@ -66,7 +66,7 @@ impl Builder {
     }
 
     /// Passes everything on to the server behind this Unix socket, which is told what clients call it.
-    pub fn before(self, socket: &Path) -> Self {
+    pub fn proxy_to(self, socket: &Path) -> Self {
         let told = "proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto https;";
         self.location("/", &format!("proxy_pass http://unix:{}:; {told}", socket.display()))
     }
@@ -185,7 +185,7 @@ impl Nginx {
     }
 
     /// Every request that has ended, in the order they ended.
-    pub fn requests(&self) -> Vec<Seen> {
+    pub fn requests(&self) -> Vec<LoggedRequest> {
         let log = fs::read_to_string(self.folder.path().join("access.log")).unwrap_or_default();
         let whole = log.rfind('\n').map_or("", |end| &log[..end]);
         whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -195,7 +195,7 @@ impl Nginx {
     ///
     /// # Panics
     /// When none comes.
-    pub fn saw(&self, wanted: impl Fn(&Seen) -> bool) -> Seen {
+    pub fn wait_for_request(&self, wanted: impl Fn(&LoggedRequest) -> bool) -> LoggedRequest {
         poll::wait_for("a request that nginx should have seen", || {
             self.requests().into_iter().find(&wanted)
         })
@@ -214,7 +214,7 @@ impl Nginx {
 
 /// One request as nginx saw it.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Seen {
+pub struct LoggedRequest {
     /// The method.
     pub method: String,
     /// Path and query as they were sent.
@@ -230,7 +230,7 @@ pub struct Seen {
     headers: Map<String, Value>,
 }
 
-impl Seen {
+impl LoggedRequest {
     /// A logged header's value. The usual ones are logged; others by [`Builder::log_header`].
     ///
     /// # Panics
@@ -252,7 +252,7 @@ impl Seen {
 
 /// nginx takes over listening sockets that the variable NGINX names; it was made for upgrades of the binary.
 fn launch(folder: &Path, socket: TcpListener) -> Command {
-    let mut command = client::command("nginx", folder);
+    let mut command = exec::command("nginx", folder);
     command
         .env("NGINX", "3;")
         .args(["-e", "stderr", "-c", "nginx.conf", "-p"])

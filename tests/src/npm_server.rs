@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
+use crate::auth_gate;
 use crate::certificates::Authority;
-use crate::client;
-use crate::gate;
+use crate::exec;
 use crate::nginx::Nginx;
 use crate::process::Process;
 use crate::programs::tool;
@@ -28,8 +28,8 @@ impl NpmServer {
         let (folder, authority) = (TempDir::new().unwrap(), Authority::new("Corp Root"));
         let [configuration, socket] = ["verdaccio.yaml", "socket"].map(|name| folder.path().join(name));
         fs::write(&configuration, CONFIGURATION).unwrap();
-        fs::write(folder.path().join("htpasswd"), gate::htpasswd(user, password)).unwrap();
-        let mut verdaccio = client::command("node", folder.path());
+        fs::write(folder.path().join("htpasswd"), auth_gate::htpasswd(user, password)).unwrap();
+        let mut verdaccio = exec::command("node", folder.path());
         verdaccio
             .arg(tool("npm/node_modules/verdaccio/bin/verdaccio"))
             .arg("--config")
@@ -38,7 +38,9 @@ impl NpmServer {
             .arg(format!("unix:{}", socket.display()));
         let mut process = Process::spawn("verdaccio", &mut verdaccio, &folder.path().join("verdaccio.log"));
         process.wait_until("its socket", || socket.exists().then_some(()));
-        let nginx = Nginx::builder(&authority.issue(&["localhost"])).before(&socket).start();
+        let nginx = Nginx::builder(&authority.issue(&["localhost"]))
+            .proxy_to(&socket)
+            .start();
         Self {
             nginx,
             authority,

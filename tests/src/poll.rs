@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 /// How long anything local may take before the test is called broken. Generous, since CI machines stall.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Asks `ready` until it gives a value, for at most [`PATIENCE`].
+/// Asks `ready` until it gives a value, for at most [`TIMEOUT`].
 ///
 /// # Panics
 /// With `what` when the time is over.
 pub fn wait_for<T>(what: &str, ready: impl FnMut() -> Option<T>) -> T {
-    within(PATIENCE, ready).unwrap_or_else(|| panic!("waited {PATIENCE:?} in vain: {what}"))
+    within(TIMEOUT, ready).unwrap_or_else(|| panic!("waited {TIMEOUT:?} in vain: {what}"))
 }
 
 /// Asks `ready` until it gives a value or `limit` is over.

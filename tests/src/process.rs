@@ -1,5 +1,5 @@
 //! A process of ours: its own group, its output in a log file, ended and reaped on drop, its log shown when the test
-//! failed. Long-lived servers are [`Process`]es; clients that run to their end are in [`crate::client`].
+//! failed. Long-lived servers are [`Process`]es; clients that run to their end are in [`crate::exec`].
 
 use std::fs::{self, File};
 use std::io::{Seek, Write};
@@ -86,9 +86,9 @@ impl Process {
     /// SIGTERM, and the exit status. One that does not end in time is killed and named.
     ///
     /// # Panics
-    /// When it does not end within [`poll::PATIENCE`].
+    /// When it does not end within [`poll::TIMEOUT`].
     pub fn stop(&mut self) -> ExitStatus {
-        let ended = self.terminate(poll::PATIENCE);
+        let ended = self.terminate(poll::TIMEOUT);
         ended.unwrap_or_else(|| panic!("{} does not end on SIGTERM; its log:\n{}", self.name, self.log()))
     }
 
@@ -105,7 +105,7 @@ impl Process {
     /// # Panics
     /// When the process ends, or the time is over.
     pub fn wait_until<T>(&mut self, what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
-        let found = poll::within(poll::PATIENCE, || match ready() {
+        let found = poll::within(poll::TIMEOUT, || match ready() {
             Some(value) => Some(Ok(value)),
             None => self.ended().map(Err),
         });

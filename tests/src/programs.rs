@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::client;
+use crate::exec;
 
 /// Where `regauthd` or `regauthctl` is. It is built first: an old one would prove nothing. Those of another build, such as a
 /// release, are in the folder that `REGAUTH_PROGRAMS` names.
@@ -61,7 +61,7 @@ fn build() -> PathBuf {
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }
-    client::run(&mut build).succeeds();
+    exec::run(&mut build).succeeds();
     folder
 }
 

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use crate::auth_gate;
 use crate::certificates::Authority;
-use crate::client;
-use crate::gate;
+use crate::exec;
 use crate::nginx::Nginx;
 use crate::process::Process;
 use crate::programs::tool;
@@ -28,16 +28,18 @@ impl PypiServer {
         let (folder, authority) = (TempDir::new().unwrap(), Authority::new("Corp Root"));
         let [packages, passwords, socket] = ["packages", "htpasswd", "socket"].map(|name| folder.path().join(name));
         fs::create_dir(&packages).unwrap();
-        fs::write(&passwords, gate::htpasswd(user, password)).unwrap();
+        fs::write(&passwords, auth_gate::htpasswd(user, password)).unwrap();
         let index = format!(
             "pypiserver:app(roots=[{packages:?}], password_file={passwords:?}, disable_fallback=True, \
              authenticate=['list', 'download', 'update'])"
         );
-        let mut gunicorn = client::command(tool("python/bin/gunicorn"), folder.path());
+        let mut gunicorn = exec::command(tool("python/bin/gunicorn"), folder.path());
         gunicorn.arg(format!("--bind=unix:{}", socket.display())).arg(index);
         let mut process = Process::spawn("pypiserver", &mut gunicorn, &folder.path().join("pypiserver.log"));
         process.wait_until("its socket", || socket.exists().then_some(()));
-        let nginx = Nginx::builder(&authority.issue(&["localhost"])).before(&socket).start();
+        let nginx = Nginx::builder(&authority.issue(&["localhost"]))
+            .proxy_to(&socket)
+            .start();
         Self {
             nginx,
             authority,
@@ -70,9 +72,9 @@ impl PypiServer {
             write(&source.join(file), text);
         }
         let wheel = self.folder.path().join(format!("packages/{name}-1.0-py3-none-any.whl"));
-        let mut zip = client::command("python3", self.folder.path());
+        let mut zip = exec::command("python3", self.folder.path());
         zip.args(["-m", "zipfile", "-c"]).arg(wheel).args([name, &information]);
-        client::run(zip.current_dir(&source)).succeeds();
+        exec::run(zip.current_dir(&source)).succeeds();
     }
 }
 

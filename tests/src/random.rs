@@ -4,14 +4,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Xorshift: moments need no better.
 #[derive(Debug)]
-pub struct Random(u64);
+pub struct SeededRandom(u64);
 
-impl Random {
+impl SeededRandom {
     /// From `REGAUTH_SEED`, or from the clock; prints which.
     ///
     /// # Panics
     /// When the variable is no number.
-    pub fn seeded() -> Self {
+    pub fn from_environment() -> Self {
         let seed = match std::env::var("REGAUTH_SEED") {
             Ok(seed) => seed.parse().unwrap(),
             Err(_) => u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() >> 8).unwrap(),

@@ -8,24 +8,24 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::api;
+use crate::auth_gate::{AuthGate, Scheme};
 use crate::certificates::Authority;
-use crate::crates::{self, Packaged};
-use crate::gate::{Gate, Scheme};
+use crate::crate_index::CrateIndex;
+use crate::crates::{self, PackagedCrate};
 use crate::git_backend::GitBackend;
+use crate::http_server::HttpServer;
 use crate::nginx::{self, Nginx};
-use crate::serve::Server;
-use crate::shelf::Shelf;
+use crate::registry_api;
 
 /// Where archives come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Downloads {
     /// The registry itself.
-    Here,
+    SameHost,
     /// A redirect to an open CDN on another host, which answers 400 to any credential, as S3 does.
     Redirected,
     /// `dl` in config.json names another host, behind the same gate.
-    OnAnotherHost,
+    OtherHost,
 }
 
 /// What a registry is to be.
@@ -73,7 +73,7 @@ impl Builder {
         self
     }
 
-    /// Where archives come from. Default: [`Downloads::Here`].
+    /// Where archives come from. Default: [`Downloads::SameHost`].
     pub fn downloads(mut self, downloads: Downloads) -> Self {
         self.downloads = downloads;
         self
@@ -88,23 +88,23 @@ impl Builder {
     /// Starts it with `anchor`, `rope` and `ship` on its shelf.
     pub fn start(self) -> Registry {
         let folder = TempDir::new().unwrap();
-        let gate = Gate::new(self.scheme.clone(), folder.path());
+        let gate = AuthGate::new(self.scheme.clone(), folder.path());
         gate.accept(&[&self.token]);
         fs::create_dir(folder.path().join("files")).unwrap();
         let git = self.git_index.then(GitBackend::start);
         let cdn = self.start_cdn(&gate, folder.path());
         let nginx = self.start_nginx(&gate, folder.path(), git.as_ref(), cdn.as_ref());
         let config = self.index_config(&nginx, cdn.as_ref());
-        let shelf = Arc::new(Shelf::new(
+        let crate_index = Arc::new(CrateIndex::new(
             folder.path(),
             &config,
             git.as_ref().map(|git| git.repository("index")),
         ));
-        let api = api::serve(&folder.path().join("api.sock"), Arc::clone(&shelf));
+        let api = registry_api::serve(&folder.path().join("api.sock"), Arc::clone(&crate_index));
         let registry = Registry {
             nginx,
             cdn,
-            shelf,
+            crate_index,
             gate,
             git,
             authority: self.authority,
@@ -116,7 +116,7 @@ impl Builder {
         registry
     }
 
-    fn start_nginx(&self, gate: &Gate, folder: &Path, git: Option<&GitBackend>, cdn: Option<&Nginx>) -> Nginx {
+    fn start_nginx(&self, gate: &AuthGate, folder: &Path, git: Option<&GitBackend>, cdn: Option<&Nginx>) -> Nginx {
         let (guard, folder) = (gate.guard(), folder.display());
         let crates = match (self.downloads, cdn) {
             (Downloads::Redirected, Some(_)) => "try_files /none @cdn;".to_owned(),
@@ -146,17 +146,17 @@ impl Builder {
         nginx.start()
     }
 
-    fn start_cdn(&self, gate: &Gate, folder: &Path) -> Option<Nginx> {
+    fn start_cdn(&self, gate: &AuthGate, folder: &Path) -> Option<Nginx> {
         let guard = match self.downloads {
-            Downloads::Here => return None,
+            Downloads::SameHost => return None,
             Downloads::Redirected => "if ($http_authorization) { return 400; }".to_owned(),
-            Downloads::OnAnotherHost => gate.guard(),
+            Downloads::OtherHost => gate.guard(),
         };
         let directives = format!("{guard} alias {}/crates/;", folder.display());
         Some(self.origin(CDN, gate).location("/crates/", &directives).start())
     }
 
-    fn origin(&self, host: &str, gate: &Gate) -> nginx::Builder {
+    fn origin(&self, host: &str, gate: &AuthGate) -> nginx::Builder {
         let origin = Nginx::builder(&self.authority.issue(&[host]))
             .host(host)
             .http(&gate.declaration())
@@ -170,7 +170,7 @@ impl Builder {
 
     fn index_config(&self, nginx: &Nginx, cdn: Option<&Nginx>) -> Value {
         let dl = match (self.downloads, cdn) {
-            (Downloads::OnAnotherHost, Some(cdn)) => cdn.url("/crates"),
+            (Downloads::OtherHost, Some(cdn)) => cdn.url("/crates"),
             _ => nginx.url("/api/cargo/crates"),
         };
         let mut config = json!({ "dl": dl, "api": nginx.url("/api/cargo") });
@@ -189,12 +189,12 @@ pub struct Registry {
     /// The other host that archives come from, when there is one.
     pub cdn: Option<Nginx>,
     /// What it has.
-    pub shelf: Arc<Shelf>,
-    gate: Gate,
+    pub crate_index: Arc<CrateIndex>,
+    gate: AuthGate,
     git: Option<GitBackend>,
     authority: Authority,
     token: String,
-    _api: Server,
+    _api: HttpServer,
     folder: TempDir,
 }
 
@@ -209,7 +209,7 @@ impl Registry {
             auth_required: false,
             git_index: false,
             http1_only: false,
-            downloads: Downloads::Here,
+            downloads: Downloads::SameHost,
             locations: Vec::new(),
         }
     }
@@ -263,9 +263,13 @@ impl Registry {
     }
 
     /// Adds crates.
-    pub fn add(&self, crates: &[Packaged]) {
+    pub fn add(&self, crates: &[PackagedCrate]) {
         for packaged in crates {
-            assert!(self.shelf.add(packaged), "{} is there already", packaged.entry["name"]);
+            assert!(
+                self.crate_index.add(packaged),
+                "{} is there already",
+                packaged.entry["name"]
+            );
         }
     }
 

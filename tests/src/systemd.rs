@@ -5,11 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::process::geteuid;
 use tempfile::TempDir;
 
-use crate::client::{self, Outcome};
+use crate::exec::{self, Output};
 use crate::poll;
+use crate::privilege::{require, require_root};
 use crate::process::Process;
 
 /// A running systemd.
@@ -22,22 +22,30 @@ pub struct Systemd {
 }
 
 impl Systemd {
-    /// Starts it; none where this user may not make namespaces and control groups, which takes root.
+    /// Starts systemd; `None` without root, or on a machine that allows no namespaces and control groups.
+    ///
+    /// # Panics
+    /// Instead of `None` when the environment variable `CI` is set.
     pub fn start() -> Option<Self> {
-        if !geteuid().is_root() {
+        if !require_root("a systemd in namespaces of its own") {
             return None;
         }
         let folder = TempDir::new().unwrap();
-        let mut namespaces = client::command("unshare", folder.path());
+        let mut namespaces = exec::command("unshare", folder.path());
         namespaces.args(["--mount", "--pid", "--fork", "--cgroup", "true"]);
-        if !client::run(&mut namespaces).status.success() {
+        let can_unshare = exec::run(&mut namespaces).status.success();
+        if !require(can_unshare, "mount, process and control group namespaces") {
             return None;
         }
-        let group = Group::make(folder.path().file_name()?.to_str()?)?;
+        let group = Group::make(folder.path().file_name()?.to_str()?);
+        if !require(group.is_some(), "a writable control group hierarchy of version 2") {
+            return None;
+        }
+        let group = group?;
         fs::create_dir(folder.path().join("units")).unwrap();
         fs::write(folder.path().join("begin"), BEGIN).unwrap();
         fs::write(folder.path().join("units/test.target"), TARGET).unwrap();
-        let mut unshare = client::command("sh", folder.path());
+        let mut unshare = exec::command("sh", folder.path());
         let enter = format!(
             "echo $$ > {} && exec \"$0\" \"$@\"",
             group.0.join("cgroup.procs").display()
@@ -77,8 +85,8 @@ impl Systemd {
     }
 
     /// `systemctl`.
-    pub fn systemctl(&self, arguments: &[&str]) -> Outcome {
-        client::run(self.inside("systemctl").args(arguments))
+    pub fn systemctl(&self, arguments: &[&str]) -> Output {
+        exec::run(self.inside("systemctl").args(arguments))
     }
 
     /// A property of a unit.
@@ -90,11 +98,11 @@ impl Systemd {
     /// What a unit has written to the journal, one JSON object a line.
     pub fn journal(&self, unit: &str) -> String {
         let mut journalctl = self.inside("journalctl");
-        client::run(journalctl.args(["--output=json", "--unit", unit])).stdout
+        exec::run(journalctl.args(["--output=json", "--unit", unit])).stdout
     }
 
     /// A process id inside, as it is out here.
-    pub fn outside(&self, inside: &str) -> u32 {
+    pub fn host_pid(&self, inside: &str) -> u32 {
         let is_it = |status: &str| {
             let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
             let ids: Vec<&str> = ids.split_whitespace().collect();
@@ -111,7 +119,7 @@ impl Systemd {
     }
 
     fn inside(&self, program: &str) -> Command {
-        let mut nsenter = client::command("nsenter", self.folder.path());
+        let mut nsenter = exec::command("nsenter", self.folder.path());
         nsenter
             .args(["--mount", "--pid", "--target", &self.inner.to_string(), program])
             .args(["--no-pager"]);
@@ -122,7 +130,7 @@ impl Systemd {
         let mut asked = self.inside("systemctl");
         asked.args(["is-active", "test.target"]);
         self.outer
-            .wait_until("its target", || client::run(&mut asked).status.success().then_some(()));
+            .wait_until("its target", || exec::run(&mut asked).status.success().then_some(()));
     }
 }
 
@@ -149,7 +157,7 @@ impl Group {
     }
 
     fn remove(&self) {
-        let removed = poll::within(poll::PATIENCE, || {
+        let removed = poll::within(poll::TIMEOUT, || {
             remove_below(&self.0);
             (!self.0.exists()).then_some(())
         });

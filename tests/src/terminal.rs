@@ -67,7 +67,7 @@ impl Terminal {
     ///
     /// # Panics
     /// When it does not turn echo off.
-    pub fn type_unseen(&mut self, line: &str) {
+    pub fn type_without_echo(&mut self, line: &str) {
         poll::wait_for("the terminal to stop echoing", || {
             let modes = tcgetattr(&self.program).unwrap().local_modes;
             (!modes.contains(LocalModes::ECHO)).then_some(())

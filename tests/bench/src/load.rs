@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use regauth_tests::client;
+use regauth_tests::exec as client;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use regauth_tests::client;
+use regauth_tests::exec as client;
 use regauth_tests::process::Process;
 
 use crate::contender::Contender;

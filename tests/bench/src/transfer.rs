@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use regauth_tests::client;
+use regauth_tests::exec as client;
 
 use crate::contender::Contender;
 use crate::processor;

@@ -2,9 +2,9 @@
 //! them through and not others.
 
 use regauth_shared::exit_code::{FAILED, STORE};
-use regauth_tests::client;
 use regauth_tests::ctl::Ctl;
-use regauth_tests::honeypot::Honeypot;
+use regauth_tests::exec;
+use regauth_tests::mock_server::MockServer;
 
 use super::{FIRST, Stage, TOKEN, assert_same, hint, message};
 
@@ -12,7 +12,7 @@ use super::{FIRST, Stage, TOKEN, assert_same, hint, message};
 fn a_full_disk_adds_nothing_and_the_verb_works_when_there_is_room() {
     let stage = Stage::start();
     // On another host than `corp`, so that an authority is made too.
-    let other = Honeypot::builder(&stage.authority, "127.0.0.1").start();
+    let other = MockServer::builder(&stage.authority, "127.0.0.1").start();
     let add = stage.trusting(&format!("add-registry new --token-stdin --scope {}", other.url("/")));
     let mut refused = 0;
     for limit in [0, 200, 450, 600, 1000, 1600, 1900, 2200, 3000, 4000, 6000, 100_000] {
@@ -59,23 +59,23 @@ impl Stage {
     /// Does something while no file that the daemon writes may be longer, as on a disk that has no more room.
     fn with_files_of<T>(&self, bytes: u64, act: impl FnOnce() -> T) -> T {
         self.limit_files(&bytes.to_string());
-        let outcome = act();
+        let output = act();
         self.limit_files("unlimited");
-        outcome
+        output
     }
 
     fn limit_files(&self, soft: &str) {
-        let mut prlimit = client::command("prlimit", self.home());
+        let mut prlimit = exec::command("prlimit", self.home());
         prlimit
             .arg(format!("--fsize={soft}:unlimited"))
             .args(["--pid", &self.daemon.pid().to_string()]);
-        client::run(&mut prlimit).succeeds();
+        exec::run(&mut prlimit).succeeds();
     }
 }
 
 #[track_caller]
 fn assert_disk_is_blamed(ctl: &Ctl) {
-    let report = ctl.outcome.report();
+    let report = ctl.output.report();
     assert!([FAILED, STORE].map(i32::from).contains(&ctl.exit), "{report}");
     let blamed = ["cannot write ", "cannot be written: "];
     assert!(blamed.iter().any(|words| message(ctl).contains(words)), "{report}");

@@ -5,9 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use regauth_shared::exit_code::{EXISTS, FAILED, NOT_FOUND, REFUSED, UNREACHABLE, USAGE};
-use regauth_tests::client::{self, Outcome};
 use regauth_tests::daemon::Daemon;
-use regauth_tests::leaks::Hunt;
+use regauth_tests::exec::{self, Output};
+use regauth_tests::leak_scan::LeakScan;
 use regauth_tests::programs::binary;
 use serde_json::json;
 use tempfile::TempDir;
@@ -26,11 +26,11 @@ fn a_configuration_with_errors_keeps_the_daemon_from_starting_and_all_are_told_w
         ),
     ] {
         let folder = TempDir::new().unwrap();
-        let daemon = Daemon::builder().store_of_its_choice().config(text);
-        let outcome = daemon.run(&folder.path().join("home"));
-        assert_eq!(outcome.status.code(), Some(i32::from(FAILED)));
-        says_all(&outcome, places.iter().copied().chain(["correct them"]));
-        Hunt::new(TOKEN).look("its output", outcome.report()).assert_clean();
+        let daemon = Daemon::builder().without_store_flag().config(text);
+        let output = daemon.run(&folder.path().join("home"));
+        assert_eq!(output.status.code(), Some(i32::from(FAILED)));
+        says_all(&output, places.iter().copied().chain(["correct them"]));
+        LeakScan::new(TOKEN).scan("its output", output.report()).assert_clean();
     }
 }
 
@@ -44,7 +44,7 @@ fn a_running_daemon_goes_on_with_the_configuration_it_has_when_the_new_one_has_e
     for line in ["reload", "remove-registry corp", add] {
         let refused = stage.refuses(line, USAGE, "the daemon goes on with the configuration it has");
         for place in BROKEN_PLACES {
-            assert!(refused.outcome.stdout.contains(place), "{}", refused.outcome.report());
+            assert!(refused.output.stdout.contains(place), "{}", refused.output.report());
         }
     }
     stage.assert_served(FIRST);
@@ -187,7 +187,7 @@ fn the_socket_of_a_dead_daemon_is_told_from_a_daemon_and_replaced() {
     assert!(stage.home().join("run/control.sock").exists());
     for line in ["list", "status", "rotate corp --token-stdin", "stop"] {
         let ctl = stage.ctl(line, TOKEN);
-        assert_eq!(ctl.exit, i32::from(UNREACHABLE), "{}", ctl.outcome.report());
+        assert_eq!(ctl.exit, i32::from(UNREACHABLE), "{}", ctl.output.report());
         assert!(hint(&ctl).contains("regauthd --home"), "{}", ctl.json);
     }
     stage.daemon.restart();
@@ -198,43 +198,43 @@ fn the_socket_of_a_dead_daemon_is_told_from_a_daemon_and_replaced() {
 fn why_it_did_not_start_is_said_at_every_log_level() {
     let folder = TempDir::new().unwrap();
     make(&folder.path().join("home"), 0o755);
-    let mut daemon = client::command(binary("regauthd"), folder.path());
+    let mut daemon = exec::command(binary("regauthd"), folder.path());
     daemon
         .env("REGAUTH_LOG", "off")
         .arg("--home")
         .arg(folder.path().join("home"));
-    client::run(&mut daemon).fails().says("error: others may enter");
+    exec::run(&mut daemon).fails().says("error: others may enter");
 }
 
 #[track_caller]
 fn refuses_to_start(arguments: &[&str], says: [&str; 2]) {
-    let outcome = start(arguments);
-    assert_eq!(outcome.status.code(), Some(i32::from(FAILED)), "{}", outcome.report());
-    says_all(&outcome, says);
+    let output = start(arguments);
+    assert_eq!(output.status.code(), Some(i32::from(FAILED)), "{}", output.report());
+    says_all(&output, says);
     assert!(
-        outcome.stderr.matches("os error").count() < 2,
+        output.stderr.matches("os error").count() < 2,
         "said twice: {}",
-        outcome.report()
+        output.report()
     );
 }
 
 #[track_caller]
-fn says_all<'a>(outcome: &Outcome, texts: impl IntoIterator<Item = &'a str>) {
+fn says_all<'a>(output: &Output, texts: impl IntoIterator<Item = &'a str>) {
     for text in texts {
-        assert!(outcome.stderr.contains(text), "{text}: {}", outcome.report());
+        assert!(output.stderr.contains(text), "{text}: {}", output.report());
     }
 }
 
 /// `regauthd` with these arguments, to its end.
-fn start(arguments: &[&str]) -> Outcome {
+fn start(arguments: &[&str]) -> Output {
     let folder = TempDir::new().unwrap();
-    let mut daemon = client::command(binary("regauthd"), folder.path());
+    let mut daemon = exec::command(binary("regauthd"), folder.path());
     let unless_given = |flag, value| (!arguments.contains(&flag)).then_some([flag, value]);
     let usual = [
         unless_given("--listen", "127.0.0.1:0"),
         unless_given("--store", "vault"),
     ];
-    client::run(daemon.args(arguments).args(usual.iter().flatten().flatten()))
+    exec::run(daemon.args(arguments).args(usual.iter().flatten().flatten()))
 }
 
 fn append(stage: &Stage, text: &str) {

@@ -14,12 +14,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use regauth_tests::certificates::Authority;
-use regauth_tests::client;
 use regauth_tests::ctl::Ctl;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::honeypot::Honeypot;
-use regauth_tests::leaks::Hunt;
+use regauth_tests::exec;
+use regauth_tests::leak_scan::LeakScan;
+use regauth_tests::mock_server::MockServer;
 use regauth_tests::poll;
 use serde_json::{Map, Value, json};
 
@@ -32,15 +32,15 @@ const FIRST: &str = "the-first-token";
 /// A daemon with a vault and one registry, `corp`, that takes any token.
 struct Stage {
     daemon: Daemon,
-    registry: Honeypot,
+    registry: MockServer,
     authority: Authority,
 }
 
 impl Stage {
     fn start() -> Self {
         let authority = Authority::new("Corp Root");
-        let registry = Honeypot::builder(&authority, "localhost").start();
-        let daemon = Daemon::builder().store("vault").outlives_file_limits().start();
+        let registry = MockServer::builder(&authority, "localhost").start();
+        let daemon = Daemon::builder().store("vault").ignore_file_size_signal().start();
         let stage = Self {
             daemon,
             registry,
@@ -79,15 +79,15 @@ impl Stage {
     fn refuses_with(&self, token: &str, arguments: &[&str], exit: u8, says: &str) -> Ctl {
         let before = self.everything();
         let ctl = self.daemon.ctl_with_input(arguments, token);
-        let report = ctl.outcome.report();
+        let report = ctl.output.report();
         assert_eq!(ctl.exit, i32::from(exit), "{report}");
         let [message, hint] = [message(&ctl), hint(&ctl)];
         assert!(!message.is_empty() && !hint.is_empty(), "{report}");
         assert!(format!("{message}\n{hint}").contains(says), "{says:?}: {report}");
-        Hunt::new(TOKEN)
-            .look("stdout", &ctl.outcome.stdout)
-            .look("stderr", &ctl.outcome.stderr)
-            .look("the daemon's log", self.daemon.log())
+        LeakScan::new(TOKEN)
+            .scan("stdout", &ctl.output.stdout)
+            .scan("stderr", &ctl.output.stderr)
+            .scan("the daemon's log", self.daemon.log())
             .assert_clean();
         assert_same(&before, &self.everything(), &format!("after {arguments:?}"));
         ctl
@@ -139,10 +139,10 @@ impl Stage {
     /// What `age -d` gets out of the vault, without the keys of authorities.
     fn items(&self) -> Value {
         let state = self.home().join("state");
-        let mut age = client::command("age", &state);
+        let mut age = exec::command("age", &state);
         age.args(["-d", "-i", "vault-identity.txt", "vault.age"])
             .current_dir(&state);
-        let opened = client::run(&mut age).succeeds().stdout;
+        let opened = exec::run(&mut age).succeeds().stdout;
         let mut items: Map<String, Value> = serde_json::from_str(&opened).unwrap();
         items.retain(|name, _| !name.starts_with("authority:"));
         Value::Object(items)

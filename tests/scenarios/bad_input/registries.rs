@@ -1,9 +1,9 @@
 //! Registries that cannot vouch for a token: unreachable, untrusted, moved away, or sure that it is wrong.
 
 use regauth_shared::exit_code::{FAILED, TOKEN_REJECTED, USAGE};
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::certificates::Authority;
-use regauth_tests::gate::Scheme;
-use regauth_tests::honeypot::Honeypot;
+use regauth_tests::mock_server::MockServer;
 use regauth_tests::registry::Registry;
 
 use super::{Stage, TOKEN, hint};
@@ -11,11 +11,11 @@ use super::{Stage, TOKEN, hint};
 #[test]
 fn a_registry_that_does_not_answer_or_not_clearly_gets_no_token_stored() {
     let stage = Stage::start();
-    let honeypot = || Honeypot::builder(&stage.authority, "127.0.0.1");
-    let trap = honeypot().start();
-    let gone = honeypot().answer(404, &[], "").start();
-    let busy = honeypot().answer(503, &[], "").start();
-    let moved = honeypot().redirect(302, &trap.url("/caught")).start();
+    let mock_server = || MockServer::builder(&stage.authority, "127.0.0.1");
+    let trap = mock_server().start();
+    let gone = mock_server().answer(404, &[], "").start();
+    let busy = mock_server().answer(503, &[], "").start();
+    let moved = mock_server().redirect(302, &trap.url("/caught")).start();
     for (place, says) in [
         ("https://127.0.0.1:1/".to_owned(), "cannot be reached"),
         ("https://registry.invalid/".to_owned(), "cannot be reached"),
@@ -36,8 +36,8 @@ fn a_registry_that_does_not_answer_or_not_clearly_gets_no_token_stored() {
 fn an_untrusted_certificate_is_told_with_the_flag_that_helps_and_gets_no_token() {
     let stage = Stage::start();
     let stranger = Authority::new("Somebody");
-    let other = Honeypot::builder(&stranger, "127.0.0.1").start();
-    let misnamed = Honeypot::builder(&stage.authority, "127.0.0.2").start();
+    let other = MockServer::builder(&stranger, "127.0.0.1").start();
+    let misnamed = MockServer::builder(&stage.authority, "127.0.0.2").start();
     let by_another_name = misnamed.url("/").replace("127.0.0.2", "localhost");
     let add = format!("add-registry new --token-stdin --scope {}", other.url("/"));
     stage.refuses(&add, FAILED, "--ca-file");
@@ -49,7 +49,7 @@ fn an_untrusted_certificate_is_told_with_the_flag_that_helps_and_gets_no_token()
     added.succeeds();
     let add = format!("add-registry misnamed --token-stdin --scope {by_another_name}");
     let refused = stage.ctl(&stage.trusting(&add), TOKEN);
-    assert_eq!(refused.exit, i32::from(FAILED), "{}", refused.outcome.report());
+    assert_eq!(refused.exit, i32::from(FAILED), "{}", refused.output.report());
     assert!(misnamed.requests().is_empty(), "a stranger got a request");
 }
 

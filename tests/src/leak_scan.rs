@@ -9,9 +9,9 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use memchr::memmem;
 
-/// A hunt for one secret: look in many places, then [`Hunt::assert_clean`].
+/// A hunt for one secret: look in many places, then [`LeakScan::assert_clean`].
 #[derive(Debug)]
-pub struct Hunt {
+pub struct LeakScan {
     forms: Vec<(&'static str, Vec<u8>)>,
     looked: usize,
     found: Vec<Leak>,
@@ -26,7 +26,7 @@ pub struct Leak {
     pub form: &'static str,
 }
 
-impl Hunt {
+impl LeakScan {
     /// Hunts for `secret`.
     ///
     /// # Panics
@@ -48,7 +48,7 @@ impl Hunt {
     }
 
     /// Looks in bytes that came from `place`.
-    pub fn look(&mut self, place: &str, bytes: impl AsRef<[u8]>) -> &mut Self {
+    pub fn scan(&mut self, place: &str, bytes: impl AsRef<[u8]>) -> &mut Self {
         let haystack = bytes.as_ref();
         self.looked += 1;
         for (form, needle) in &self.forms {
@@ -66,18 +66,18 @@ impl Hunt {
     ///
     /// # Panics
     /// When a file cannot be read.
-    pub fn folder(&mut self, folder: &Path, except: &[PathBuf]) -> &mut Self {
+    pub fn scan_folder(&mut self, folder: &Path, except: &[PathBuf]) -> &mut Self {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let kind = path.symlink_metadata().unwrap().file_type();
             if except.contains(&path) {
                 continue;
             }
-            self.look("the name of a file", path.as_os_str().as_encoded_bytes());
+            self.scan("the name of a file", path.as_os_str().as_encoded_bytes());
             if kind.is_dir() {
-                self.folder(&path, except);
+                self.scan_folder(&path, except);
             } else if kind.is_file() {
-                self.look(&path.display().to_string(), fs::read(&path).unwrap());
+                self.scan(&path.display().to_string(), fs::read(&path).unwrap());
             }
         }
         self
@@ -87,10 +87,10 @@ impl Hunt {
     ///
     /// # Panics
     /// When there is no such process.
-    pub fn process(&mut self, pid: u32) -> &mut Self {
+    pub fn scan_process(&mut self, pid: u32) -> &mut Self {
         for what in ["cmdline", "environ"] {
             let place = format!("/proc/{pid}/{what}");
-            self.look(&place, fs::read(&place).unwrap());
+            self.scan(&place, fs::read(&place).unwrap());
         }
         self
     }
@@ -99,7 +99,7 @@ impl Hunt {
     ///
     /// # Panics
     /// When there is no such process, or it may not be looked at.
-    pub fn memory(&mut self, pid: u32) -> &mut Self {
+    pub fn scan_memory(&mut self, pid: u32) -> &mut Self {
         let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
         let memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
         for map in maps.lines().filter(|map| map.contains(" rw")) {
@@ -108,7 +108,7 @@ impl Hunt {
             let mut bytes = vec![0; usize::try_from(to - from).unwrap()];
             // Memory that is mapped and cannot be read, such as a guard, holds nothing.
             if memory.read_exact_at(&mut bytes, from).is_ok() {
-                self.look(&format!("memory: {map}"), &bytes);
+                self.scan(&format!("memory: {map}"), &bytes);
             }
         }
         self
@@ -173,24 +173,24 @@ mod tests {
             (URL_SAFE.encode(format!("us:{SECRET}\n")), "base64"),
             ("?token=s3ntinel%2F%2Bsecret%3D1".to_owned(), "percent-encoded"),
         ] {
-            let mut hunt = Hunt::new(SECRET);
-            hunt.look("here", &text);
+            let mut scan = LeakScan::new(SECRET);
+            scan.scan("here", &text);
             assert!(
-                hunt.found().contains(&Leak {
+                scan.found().contains(&Leak {
                     place: "here".to_owned(),
                     form
                 }),
                 "{text}: {:?}",
-                hunt.found()
+                scan.found()
             );
         }
     }
 
     #[test]
     fn finds_nothing_where_nothing_is() {
-        Hunt::new(SECRET)
-            .look("here", "s3ntinel/ +secret=1")
-            .process(std::process::id())
+        LeakScan::new(SECRET)
+            .scan("here", "s3ntinel/ +secret=1")
+            .scan_process(std::process::id())
             .assert_clean();
     }
 
@@ -202,8 +202,8 @@ mod tests {
         fs::create_dir(&state).unwrap();
         fs::write(state.join("vault"), "s3ntinel-secret").unwrap();
         fs::write(deep.join("s3ntinel-secret"), "x s3ntinel-secret y").unwrap();
-        let mut hunt = Hunt::new("s3ntinel-secret");
-        hunt.folder(folder.path(), &[state]);
-        assert_eq!(hunt.found().len(), 2, "{:?}", hunt.found());
+        let mut scan = LeakScan::new("s3ntinel-secret");
+        scan.scan_folder(folder.path(), &[state]);
+        assert_eq!(scan.found().len(), 2, "{:?}", scan.found());
     }
 }

@@ -16,14 +16,14 @@ use command_fds::{CommandFdExt, FdMapping};
 
 /// The sockets and what was heard.
 #[derive(Debug)]
-pub struct Manager {
+pub struct FakeServiceManager {
     sockets: Vec<(String, OwnedFd)>,
     hearing: PathBuf,
     heard: Arc<Mutex<Vec<String>>>,
     _ended: Arc<()>,
 }
 
-impl Manager {
+impl FakeServiceManager {
     /// Holds nothing yet. It hears on a socket in `folder`.
     ///
     /// # Panics
@@ -74,7 +74,7 @@ impl Manager {
     ///
     /// # Panics
     /// When another thread has, with the list.
-    pub fn heard(&self) -> Vec<String> {
+    pub fn notifications(&self) -> Vec<String> {
         self.heard.lock().unwrap().clone()
     }
 

@@ -1,4 +1,4 @@
-//! A small hyper server on a thread pool of its own: what [`crate::api`] and [`crate::honeypot`] stand on.
+//! A small hyper server on a thread pool of its own: what [`crate::registry_api`] and [`crate::mock_server`] stand on.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -23,20 +23,20 @@ use tokio_rustls::TlsAcceptor;
 
 /// A running server; ends with its connections when dropped.
 #[derive(Debug)]
-pub struct Server {
+pub struct HttpServer {
     accepting: AbortHandle,
 }
 
-impl Server {
+impl HttpServer {
     /// Serves HTTP/1.1 and HTTP/2, whichever the client speaks, on a Unix socket.
-    pub fn on_unix_socket<S: Service>(path: &Path, service: S) -> Self {
+    pub fn on_unix_socket<S: Handler>(path: &Path, service: S) -> Self {
         let _inside = runtime().enter();
         let listener = UnixListener::bind(path).unwrap();
         Self::accepting(Listening::Unix(listener), service)
     }
 
     /// Serves on a free port of `address`, over TLS when a configuration is given; says where it listens.
-    pub fn on_tcp<S: Service>(address: SocketAddr, tls: Option<Arc<ServerConfig>>, service: S) -> (Self, SocketAddr) {
+    pub fn on_tcp<S: Handler>(address: SocketAddr, tls: Option<Arc<ServerConfig>>, service: S) -> (Self, SocketAddr) {
         let listener = runtime().block_on(TcpListener::bind(address)).unwrap();
         let address = listener.local_addr().unwrap();
         let listening = match tls {
@@ -46,7 +46,7 @@ impl Server {
         (Self::accepting(listening, service), address)
     }
 
-    fn accepting<S: Service>(listening: Listening, service: S) -> Self {
+    fn accepting<S: Handler>(listening: Listening, service: S) -> Self {
         let task = runtime().spawn(async move {
             // Dropped with the task, and its connections with it.
             let mut connections = JoinSet::new();
@@ -60,14 +60,14 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for HttpServer {
     fn drop(&mut self) {
         self.accepting.abort();
     }
 }
 
 /// What answers requests.
-pub trait Service: Clone + Send + Sync + 'static {
+pub trait Handler: Clone + Send + Sync + 'static {
     /// Answers one request.
     fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Response<Full<Bytes>>> + Send;
 }
@@ -79,7 +79,7 @@ enum Listening {
 }
 
 impl Listening {
-    async fn accept<S: Service>(&self, connections: &mut JoinSet<()>, service: S) -> io::Result<()> {
+    async fn accept<S: Handler>(&self, connections: &mut JoinSet<()>, service: S) -> io::Result<()> {
         match self {
             Self::Unix(listener) => connections.spawn(http(listener.accept().await?.0, service)),
             Self::Tcp(listener) => connections.spawn(http(listener.accept().await?.0, service)),
@@ -100,7 +100,7 @@ impl Listening {
 async fn http<I, S>(stream: I, service: S)
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    S: Service,
+    S: Handler,
 {
     let answer = service_fn(move |request| {
         let service = service.clone();

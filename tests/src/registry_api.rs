@@ -11,21 +11,21 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::crates::{self, Packaged};
-use crate::serve::{Server, Service};
-use crate::shelf::Shelf;
+use crate::crate_index::CrateIndex;
+use crate::crates::{self, PackagedCrate};
+use crate::http_server::{Handler, HttpServer};
 
 /// Serves the API for a shelf on a Unix socket. Paths are those below the index's `api` place.
-pub fn serve(socket: &Path, shelf: Arc<Shelf>) -> Server {
-    Server::on_unix_socket(socket, Api { shelf })
+pub fn serve(socket: &Path, crate_index: Arc<CrateIndex>) -> HttpServer {
+    HttpServer::on_unix_socket(socket, Api { crate_index })
 }
 
 #[derive(Clone)]
 struct Api {
-    shelf: Arc<Shelf>,
+    crate_index: Arc<CrateIndex>,
 }
 
-impl Service for Api {
+impl Handler for Api {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (head, body) = request.into_parts();
         let path = head.uri.path().to_owned();
@@ -61,7 +61,7 @@ impl Api {
             .collect();
         let [name, version] = ["name", "vers"].map(|key| manifest[key].as_str().unwrap_or_default());
         let entry = crates::entry(name, version, &dependencies, &manifest["features"], archive);
-        let added = self.shelf.add(&Packaged {
+        let added = self.crate_index.add(&PackagedCrate {
             entry,
             archive: archive.to_owned(),
         });
@@ -73,12 +73,12 @@ impl Api {
     }
 
     fn yank(&self, name: &str, version: &str, yanked: bool) -> Answer {
-        let found = self.shelf.set_yanked(name, version, yanked);
+        let found = self.crate_index.set_yanked(name, version, yanked);
         found.then(|| json!({ "ok": true })).ok_or("no such version")
     }
 
     fn owners(&self, name: &str) -> Answer {
-        let owners = self.shelf.owners(name).ok_or("no such crate")?;
+        let owners = self.crate_index.owners(name).ok_or("no such crate")?;
         let users: Vec<Value> = owners
             .iter()
             .zip(1..)
@@ -96,7 +96,7 @@ impl Api {
             .filter_map(Value::as_str)
             .map(str::to_owned)
             .collect();
-        self.shelf.change_owners(name, &logins, add);
+        self.crate_index.change_owners(name, &logins, add);
         Ok(json!({ "ok": true, "msg": "the owners have been changed" }))
     }
 
@@ -105,7 +105,7 @@ impl Api {
             .split('&')
             .find_map(|pair| pair.strip_prefix("q="))
             .unwrap_or_default();
-        let found = self.shelf.search(text);
+        let found = self.crate_index.search(text);
         let total = found.len();
         let crates: Vec<Value> = found
             .into_iter()

@@ -10,8 +10,8 @@ use hyper::body::Incoming;
 use hyper::{HeaderMap, Request, Response, StatusCode, Version};
 
 use crate::certificates::{Authority, Certificate};
+use crate::http_server::{Handler, HttpServer};
 use crate::poll;
-use crate::serve::{Server, Service};
 
 /// What a honeypot is to be.
 #[derive(Debug)]
@@ -71,10 +71,10 @@ impl Builder {
     }
 
     /// Starts it on a free port.
-    pub fn start(self) -> Honeypot {
+    pub fn start(self) -> MockServer {
         let address = self.host.parse().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let service = Recorder {
+        let service = RecordingService {
             answer: self.answer,
             requests: Arc::clone(&requests),
         };
@@ -82,8 +82,8 @@ impl Builder {
             .tls
             .as_ref()
             .map(|certificate| certificate.server_config(&self.protocols));
-        let (server, address) = Server::on_tcp(SocketAddr::new(address, 0), tls, service);
-        Honeypot {
+        let (server, address) = HttpServer::on_tcp(SocketAddr::new(address, 0), tls, service);
+        MockServer {
             _server: server,
             host: self.host,
             port: address.port(),
@@ -95,15 +95,15 @@ impl Builder {
 
 /// A running honeypot.
 #[derive(Debug)]
-pub struct Honeypot {
-    _server: Server,
+pub struct MockServer {
+    _server: HttpServer,
     host: String,
     port: u16,
     certificate: Option<Certificate>,
-    requests: Arc<Mutex<Vec<Recorded>>>,
+    requests: Arc<Mutex<Vec<RecordedRequest>>>,
 }
 
-impl Honeypot {
+impl MockServer {
     /// A honeypot called `host`, a name or a loopback address, with a certificate of this authority.
     pub fn builder(authority: &Authority, host: &str) -> Builder {
         Builder {
@@ -113,7 +113,7 @@ impl Honeypot {
             answer: Answer::Fixed {
                 status: 200,
                 headers: Vec::new(),
-                body: "honeypot\n".to_owned(),
+                body: "mock_server\n".to_owned(),
             },
         }
     }
@@ -137,11 +137,13 @@ impl Honeypot {
     /// # Panics
     /// When it is a plain one.
     pub fn certificate(&self) -> &Certificate {
-        self.certificate.as_ref().expect("a plain honeypot has no certificate")
+        self.certificate
+            .as_ref()
+            .expect("a plain mock_server has no certificate")
     }
 
     /// Every request so far, in the order they came.
-    pub fn requests(&self) -> Vec<Recorded> {
+    pub fn requests(&self) -> Vec<RecordedRequest> {
         self.requests.lock().unwrap().clone()
     }
 
@@ -149,7 +151,7 @@ impl Honeypot {
     ///
     /// # Panics
     /// When a request was recorded by a thread that panicked.
-    pub fn forget(&self) {
+    pub fn clear_requests(&self) {
         *self.requests.lock().unwrap() = Vec::new();
     }
 
@@ -157,8 +159,8 @@ impl Honeypot {
     ///
     /// # Panics
     /// When they don't come.
-    pub fn wait_for_requests(&self, count: usize) -> Vec<Recorded> {
-        poll::wait_for("requests at the honeypot", || {
+    pub fn wait_for_requests(&self, count: usize) -> Vec<RecordedRequest> {
+        poll::wait_for("requests at the mock_server", || {
             Some(self.requests()).filter(|found| found.len() >= count)
         })
     }
@@ -166,7 +168,7 @@ impl Honeypot {
 
 /// One request with everything it carried.
 #[derive(Clone, Debug)]
-pub struct Recorded {
+pub struct RecordedRequest {
     /// The method.
     pub method: String,
     /// The request target as hyper saw it; with scheme and authority on HTTP/2.
@@ -179,7 +181,7 @@ pub struct Recorded {
     pub body: Bytes,
 }
 
-impl Recorded {
+impl RecordedRequest {
     /// A header's value as text.
     pub fn header(&self, name: &str) -> Option<String> {
         self.headers
@@ -208,12 +210,12 @@ impl Recorded {
 }
 
 #[derive(Clone)]
-struct Recorder {
+struct RecordingService {
     answer: Answer,
-    requests: Arc<Mutex<Vec<Recorded>>>,
+    requests: Arc<Mutex<Vec<RecordedRequest>>>,
 }
 
-impl Service for Recorder {
+impl Handler for RecordingService {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (head, body) = request.into_parts();
         let body = body
@@ -221,7 +223,7 @@ impl Service for Recorder {
             .await
             .map(http_body_util::Collected::to_bytes)
             .unwrap_or_default();
-        let recorded = Recorded {
+        let recorded = RecordedRequest {
             method: head.method.to_string(),
             uri: head.uri.to_string(),
             version: head.version,
@@ -235,7 +237,7 @@ impl Service for Recorder {
 }
 
 impl Answer {
-    fn to(&self, request: &Recorded) -> Response<Full<Bytes>> {
+    fn to(&self, request: &RecordedRequest) -> Response<Full<Bytes>> {
         let mut response = Response::builder();
         match self {
             Self::Fixed { status, headers, body } => {

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tempfile::NamedTempFile;
 
-use crate::client;
+use crate::exec;
 
 /// How a registry wants its credential.
 #[derive(Clone, Debug)]
@@ -68,12 +68,12 @@ impl Scheme {
 
 /// A door in nginx's configuration.
 #[derive(Debug)]
-pub struct Gate {
+pub struct AuthGate {
     scheme: Scheme,
     folder: PathBuf,
 }
 
-impl Gate {
+impl AuthGate {
     /// A door that keeps its files below `folder` and accepts nothing yet.
     pub fn new(scheme: Scheme, folder: &Path) -> Self {
         let gate = Self {
@@ -169,9 +169,9 @@ impl Gate {
 
 /// A line of an htpasswd file, in Apache's own form of a password, which every server reads.
 pub(crate) fn htpasswd(user: &str, password: &str) -> String {
-    let mut openssl = client::command("openssl", Path::new("/"));
+    let mut openssl = exec::command("openssl", Path::new("/"));
     openssl.args(["passwd", "-apr1", "-stdin"]);
-    let hashed = client::run_with_input(&mut openssl, password).succeeds().stdout;
+    let hashed = exec::run_with_input(&mut openssl, password).succeeds().stdout;
     format!("{user}:{hashed}")
 }
 

@@ -10,14 +10,14 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use crate::certificates::Authority;
-use crate::serve::runtime;
+use crate::http_server::runtime;
 
 /// One request as it came, or what was wrong.
-pub type Recorded = Result<Message, String>;
+pub type Recorded = Result<ReceivedRequest, String>;
 
 /// A well-formed request.
 #[derive(Clone, Debug)]
-pub struct Message {
+pub struct ReceivedRequest {
     /// The request line.
     pub line: String,
     /// The header lines, names in lower case.
@@ -28,13 +28,13 @@ pub struct Message {
 
 /// A running recorder.
 #[derive(Debug)]
-pub struct Recorder {
+pub struct StrictServer {
     port: u16,
-    seen: Arc<Mutex<Vec<Recorded>>>,
+    requests: Arc<Mutex<Vec<Recorded>>>,
     accepting: AbortHandle,
 }
 
-impl Recorder {
+impl StrictServer {
     /// A recorder called `localhost`, with a certificate of this authority, that offers HTTP/1.1 only.
     pub fn start(authority: &Authority) -> Self {
         Self::answering(authority, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
@@ -43,12 +43,12 @@ impl Recorder {
     /// One that answers every request with these bytes.
     pub fn answering(authority: &Authority, answer: &str) -> Self {
         let answer: Arc<[u8]> = answer.as_bytes().into();
-        let seen = Arc::new(Mutex::new(Vec::new()));
+        let requests = Arc::new(Mutex::new(Vec::new()));
         let acceptor = TlsAcceptor::from(authority.issue(&["localhost"]).server_config(&["http/1.1"]));
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let listener = runtime().block_on(TcpListener::bind(any)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let record = Arc::clone(&seen);
+        let record = Arc::clone(&requests);
         let task = runtime().spawn(async move {
             // Dropped with the task, and its connections with it.
             let mut connections = JoinSet::new();
@@ -59,7 +59,7 @@ impl Recorder {
         });
         Self {
             port,
-            seen,
+            requests,
             accepting: task.abort_handle(),
         }
     }
@@ -70,12 +70,12 @@ impl Recorder {
     }
 
     /// Everything so far.
-    pub fn seen(&self) -> Vec<Recorded> {
-        self.seen.lock().unwrap().clone()
+    pub fn requests(&self) -> Vec<Recorded> {
+        self.requests.lock().unwrap().clone()
     }
 }
 
-impl Drop for Recorder {
+impl Drop for StrictServer {
     fn drop(&mut self) {
         self.accepting.abort();
     }
@@ -118,7 +118,7 @@ async fn next(stream: &mut (impl AsyncRead + Unpin), bytes: &mut Vec<u8>) -> Opt
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<Option<(Message, usize)>, &'static str> {
+fn parse(bytes: &[u8]) -> Result<Option<(ReceivedRequest, usize)>, &'static str> {
     let Some(end) = find(bytes, b"\r\n\r\n") else {
         return Ok(None);
     };
@@ -147,7 +147,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(Message, usize)>, &'static str> {
         Some(length) => (body.len() >= length).then(|| (body[..length].to_vec(), length)),
         None => chunked(body)?,
     };
-    Ok(read.map(|(body, length)| (Message { line, headers, body }, end + 4 + length)))
+    Ok(read.map(|(body, length)| (ReceivedRequest { line, headers, body }, end + 4 + length)))
 }
 
 fn header(line: &str) -> Result<(String, String), &'static str> {

@@ -8,13 +8,13 @@ use std::sync::{Mutex, MutexGuard};
 
 use serde_json::{Value, json};
 
-use crate::client;
-use crate::crates::Packaged;
-use crate::gate::replace;
+use crate::auth_gate::replace;
+use crate::crates::PackagedCrate;
+use crate::exec;
 
 /// Crates on disk: `index/` and `crates/` below one folder.
 #[derive(Debug)]
-pub struct Shelf {
+pub struct CrateIndex {
     folder: PathBuf,
     repository: Option<PathBuf>,
     contents: Mutex<Contents>,
@@ -26,17 +26,17 @@ struct Contents {
     owners: BTreeMap<String, BTreeSet<String>>,
 }
 
-impl Shelf {
+impl CrateIndex {
     /// An empty shelf with the index's `config.json`, and its bare repository where there shall be one.
     pub fn new(folder: &Path, config: &Value, repository: Option<PathBuf>) -> Self {
-        let shelf = Self {
+        let crate_index = Self {
             folder: folder.to_owned(),
             repository,
             contents: Mutex::default(),
         };
-        replace(&shelf.index().join("config.json"), config.to_string().as_bytes());
-        if let Some(repository) = &shelf.repository {
-            shelf.git(&[
+        replace(&crate_index.index().join("config.json"), config.to_string().as_bytes());
+        if let Some(repository) = &crate_index.repository {
+            crate_index.git(&[
                 "init",
                 "--quiet",
                 "--bare",
@@ -44,12 +44,12 @@ impl Shelf {
                 repository.to_str().unwrap(),
             ]);
         }
-        shelf.commit("config");
-        shelf
+        crate_index.commit("config");
+        crate_index
     }
 
     /// Adds a crate; `false` when that version is there already.
-    pub fn add(&self, packaged: &Packaged) -> bool {
+    pub fn add(&self, packaged: &PackagedCrate) -> bool {
         let [name, version] = ["name", "vers"].map(|key| packaged.entry[key].as_str().unwrap());
         let mut contents = self.contents();
         let entries = contents.entries.entry(name.to_owned()).or_default();
@@ -138,7 +138,7 @@ impl Shelf {
     }
 
     fn git(&self, arguments: &[&str]) {
-        let mut git: Command = client::command("git", &self.folder);
+        let mut git: Command = exec::command("git", &self.folder);
         git.args(["-c", "user.name=registry", "-c", "user.email=registry@corp.example"]);
         if let (Some(repository), false) = (&self.repository, arguments[0] == "init") {
             git.arg("--git-dir")
@@ -146,7 +146,7 @@ impl Shelf {
                 .arg("--work-tree")
                 .arg(self.index());
         }
-        client::run(git.args(arguments)).succeeds();
+        exec::run(git.args(arguments)).succeeds();
     }
 
     fn index(&self) -> PathBuf {

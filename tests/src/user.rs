@@ -6,25 +6,25 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::client::{self, Outcome};
 use crate::daemon::Daemon;
+use crate::exec::{self, Output};
 use crate::programs::binary;
 
 /// A person's home and shell.
 #[derive(Debug)]
-pub struct Hand {
+pub struct User {
     home: PathBuf,
     environment: Vec<(String, String)>,
     _folder: Option<TempDir>,
 }
 
-impl Hand {
+impl User {
     /// Somebody with an empty home.
     pub fn new(daemon: &Daemon) -> Self {
         let folder = TempDir::new().unwrap();
-        let mut hand = Self::at(daemon, folder.path());
-        hand._folder = Some(folder);
-        hand
+        let mut user = Self::at(daemon, folder.path());
+        user._folder = Some(folder);
+        user
     }
 
     /// The owner of a home that other clients use too, such as `Cargo::home`.
@@ -43,19 +43,19 @@ impl Hand {
     }
 
     /// Runs `regauthctl`.
-    pub fn ctl(&self, arguments: &[&str]) -> Outcome {
+    pub fn ctl(&self, arguments: &[&str]) -> Output {
         let mut command = self.command(binary("regauthctl"));
-        client::run(command.args(arguments))
+        exec::run(command.args(arguments))
     }
 
     /// Runs any program, in the home.
-    pub fn run(&self, program: &str, arguments: &[&str]) -> Outcome {
-        client::run(self.command(program).args(arguments))
+    pub fn run(&self, program: &str, arguments: &[&str]) -> Output {
+        exec::run(self.command(program).args(arguments))
     }
 
     /// A command in this person's environment, in the home.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = client::command(program, &self.home);
+        let mut command = exec::command(program, &self.home);
         command
             .env("CARGO_HOME", self.home.join("cargo"))
             .envs(self.environment.iter().map(|(name, value)| (name, value)))

@@ -38,25 +38,25 @@ pub fn as_user(user: u32, home: &Path) -> Command {
 }
 
 /// Runs a command to its end.
-pub fn run(command: &mut Command) -> Outcome {
-    Running::start(command, b"").finish()
+pub fn run(command: &mut Command) -> Output {
+    RunningCommand::start(command, b"").finish()
 }
 
 /// Runs a command to its end with `input` on its stdin.
-pub fn run_with_input(command: &mut Command, input: impl AsRef<[u8]>) -> Outcome {
-    Running::start(command, input.as_ref()).finish()
+pub fn run_with_input(command: &mut Command, input: impl AsRef<[u8]>) -> Output {
+    RunningCommand::start(command, input.as_ref()).finish()
 }
 
 /// A client that was started and has not been waited for.
 #[derive(Debug)]
-pub struct Running {
+pub struct RunningCommand {
     command: String,
     child: Option<Child>,
     stdout: File,
     stderr: File,
 }
 
-impl Running {
+impl RunningCommand {
     /// Starts a command with `input` on its stdin.
     ///
     /// # Panics
@@ -92,11 +92,11 @@ impl Running {
     ///
     /// # Panics
     /// When it takes longer than two minutes; the message holds what it said.
-    pub fn finish(mut self) -> Outcome {
+    pub fn finish(mut self) -> Output {
         let child = self.child.as_mut().unwrap();
         let ended = poll::within(LIMIT, || child.try_wait().unwrap());
         let (stdout, stderr) = (contents(&mut self.stdout), contents(&mut self.stderr));
-        let outcome = |status| Outcome {
+        let output = |status| Output {
             command: self.command.clone(),
             status,
             stdout,
@@ -105,14 +105,14 @@ impl Running {
         match ended {
             Some(status) => {
                 self.child = None;
-                outcome(status)
+                output(status)
             }
-            None => panic!("hung for {LIMIT:?}: {}", outcome(ExitStatus::from_raw(9)).report()),
+            None => panic!("hung for {LIMIT:?}: {}", output(ExitStatus::from_raw(9)).report()),
         }
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningCommand {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child
             && child.try_wait().unwrap().is_none()
@@ -125,7 +125,7 @@ impl Drop for Running {
 
 /// How a client ended and what it said.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct Output {
     /// The command line, for messages.
     pub command: String,
     /// Its exit status.
@@ -136,7 +136,7 @@ pub struct Outcome {
     pub stderr: String,
 }
 
-impl Outcome {
+impl Output {
     /// Passes a success through.
     ///
     /// # Panics
