@@ -197,9 +197,9 @@ fn the_longest_scope_wins_between_two_registries_on_one_host() {
     let daemon = Daemon::start();
     let add = |name: &str, path: &str, token: &str| {
         let scope = registry.nginx.url(path);
-        let place = ["--scope", &scope, "--no-verify"];
+        let location = ["--scope", &scope, "--no-verify"];
         daemon
-            .try_add(name, &place, &Scheme::raw(), &registry.ca(), token)
+            .try_add(name, &location, &Scheme::raw(), &registry.ca(), token)
             .succeeds();
     };
     add("wide", "/api/", "wide-token");

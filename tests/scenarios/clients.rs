@@ -67,12 +67,12 @@ fn another_user_is_told_to_get_a_grant_and_nothing_goes_upstream() {
     let (registry, daemon) = served();
     let before = registry.nginx.requests().len();
     let (curl, _bundle) = stranger(&daemon, &daemon.proxy());
-    let refused = curl.clone().user(NOBODY).fetch(&config(&registry));
+    let refused = curl.clone().as_user(NOBODY).fetch(&config(&registry));
     refused.output.fails().says("407");
     let open = MockServer::builder(&Authority::new("Elsewhere"), "localhost")
         .plain()
         .start();
-    let answer = curl.clone().user(NOBODY).get(&open.url("/"));
+    let answer = curl.clone().as_user(NOBODY).get(&open.url("/"));
     assert_eq!(answer.status, 407);
     assert_eq!(answer.header("regauth-error"), Some("grant-required"));
     assert_eq!(answer.header("proxy-authenticate"), Some("Basic realm=\"regauth\""));
@@ -85,7 +85,7 @@ fn another_user_is_told_to_get_a_grant_and_nothing_goes_upstream() {
     assert!(open.requests().is_empty());
     let (_, proxy) = granted(&daemon, &["--registry", "corp"]);
     let (curl, _bundle) = stranger(&daemon, &proxy);
-    assert_eq!(curl.user(NOBODY).get(&config(&registry)).status, 200);
+    assert_eq!(curl.as_user(NOBODY).get(&config(&registry)).status, 200);
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn grants_survive_a_restart_and_end_when_their_time_is_over() {
         .start();
     let curl = |proxy: &str| Curl::new().proxy(proxy).get(&open.url("/")).status;
     assert_eq!(curl(&short), 407);
-    assert_eq!(curl(&long), 403, "let in, and loopback is no place for a grant");
+    assert_eq!(curl(&long), 403, "let in, and loopback is no location for a grant");
 }
 
 /// A tunnel, a registry's connection of either protocol, plain requests to a registry and to a stranger.
@@ -227,9 +227,9 @@ fn a_download_ends_with_its_grant_whichever_way_it_takes() {
     let _local = here.enter(|| endless(&authority, "localhost", "127.0.0.1", folder.path()));
     let (local, stranger) = ("http://localhost/".to_owned(), format!("http://{PUBLIC}/"));
     for (name, url) in [("corp", &corp.url("/")), ("local", &local)] {
-        let place = ["--scope", url, "--no-verify"];
+        let location = ["--scope", url, "--no-verify"];
         daemon
-            .try_add(name, &place, &Scheme::bearer(), &authority.file(), TOKEN)
+            .try_add(name, &location, &Scheme::bearer(), &authority.file(), TOKEN)
             .succeeds();
     }
     let ways = [
@@ -267,11 +267,11 @@ fn a_download_ends_with_its_grant_whichever_way_it_takes() {
 
 /// A server whose answer takes hours: on a free port with TLS, on port 80 without.
 fn endless(authority: &Authority, host: &str, address: &str, folder: &Path) -> Nginx {
-    let place = format!("root {}; index endless; limit_rate 64k;", folder.display());
+    let location = format!("root {}; index endless; limit_rate 64k;", folder.display());
     Nginx::builder(&authority.issue(&[host]))
         .host(host)
         .server(&format!("listen {address}:80;"))
-        .location("/", &place)
+        .location("/", &location)
         .start()
 }
 
@@ -281,9 +281,9 @@ fn a_registry_that_is_removed_is_closed_to_grants_on_open_connections_too() {
     let authority = Authority::new("Corp Root");
     let corp = MockServer::builder(&authority, "localhost").start();
     let daemon = Daemon::start();
-    let place = ["--scope", &corp.url("/"), "--no-verify"];
+    let location = ["--scope", &corp.url("/"), "--no-verify"];
     daemon
-        .try_add("corp", &place, &Scheme::bearer(), &authority.file(), TOKEN)
+        .try_add("corp", &location, &Scheme::bearer(), &authority.file(), TOKEN)
         .succeeds();
     let (_, proxy) = granted(&daemon, &[]);
     let pair = STANDARD.encode(proxy.split(['/', '@']).nth(2).unwrap());
@@ -315,8 +315,8 @@ fn a_grant_does_not_open_the_next_registry_of_that_name() {
     let registries = ["first", "second"].map(|_| MockServer::builder(&authority, "localhost").start());
     let daemon = Daemon::start();
     let add = |registry: &MockServer| {
-        let place = ["--scope", &registry.url("/"), "--no-verify"];
-        let added = daemon.try_add("corp", &place, &Scheme::bearer(), &authority.file(), TOKEN);
+        let location = ["--scope", &registry.url("/"), "--no-verify"];
+        let added = daemon.try_add("corp", &location, &Scheme::bearer(), &authority.file(), TOKEN);
         added.succeeds();
     };
     add(&registries[0]);
@@ -474,9 +474,15 @@ fn listening_beyond_loopback_takes_grants_for_everyone() {
     let port = daemon.proxy().rsplit(':').next().unwrap().to_owned();
     let registry = MockServer::builder(&Authority::new("Corp Root"), "localhost").plain();
     let registry = network.enter(|| registry.start());
-    let place = ["--scope", &registry.url("/"), "--no-verify"];
+    let location = ["--scope", &registry.url("/"), "--no-verify"];
     daemon
-        .try_add("corp", &place, &Scheme::bearer(), &Authority::new("Any").file(), TOKEN)
+        .try_add(
+            "corp",
+            &location,
+            &Scheme::bearer(),
+            &Authority::new("Any").file(),
+            TOKEN,
+        )
         .succeeds();
     let (_, granted) = granted(&daemon, &["--registry", "corp"]);
     let token = granted.split(['@', ':']).nth(2).unwrap();

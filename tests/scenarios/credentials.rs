@@ -514,11 +514,12 @@ fn a_public_page_is_no_word_on_the_token() {
         .location("/picky/", wants_none_or_mine)
         .start();
     let daemon = Daemon::start();
-    let add =
-        |name: &str, place: &[&str], token: &str| daemon.try_add(name, place, &Scheme::bearer(), &root.file(), token);
+    let add = |name: &str, location: &[&str], token: &str| {
+        daemon.try_add(name, location, &Scheme::bearer(), &root.file(), token)
+    };
     let said = "is public, so this says nothing about the token";
     let sparse = format!("sparse+{}", server.url("/index/"));
-    for (name, place, known) in [
+    for (name, location, known) in [
         ("open", ["--kind", "generic", "--scope", &server.url("/open/")], false),
         ("code", ["--kind", "git", "--scope", &server.url("/picky/")], false),
         ("crates", ["--kind", "cargo", "--index", &sparse], false),
@@ -529,7 +530,7 @@ fn a_public_page_is_no_word_on_the_token() {
         ),
     ] {
         let answers = [
-            add(name, &place, TOKEN).succeeds().json,
+            add(name, &location, TOKEN).succeeds().json,
             daemon.rotate(name, TOKEN).succeeds().json,
         ];
         for answer in answers {

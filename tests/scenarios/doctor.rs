@@ -49,10 +49,10 @@ impl Case {
     /// The same with a registry of another kind on the same host, its client set up.
     fn with(self, kind: &str, client: &str) -> Self {
         let scope = self.registry.nginx.url(&format!("/api/cargo/{kind}/"));
-        let place = ["--kind", kind, "--scope", &scope];
+        let location = ["--kind", kind, "--scope", &scope];
         let added = self
             .daemon
-            .try_add(kind, &place, &Scheme::bearer(), &self.registry.ca(), TOKEN);
+            .try_add(kind, &location, &Scheme::bearer(), &self.registry.ca(), TOKEN);
         added.succeeds();
         self.user.ctl(&["setup", client]).succeeds();
         self
@@ -135,9 +135,9 @@ fn a_token_that_the_registry_does_not_take_any_more() {
 #[test]
 fn a_registry_that_is_down_or_does_not_exist() {
     let mut case = Case::well();
-    let place = ["--scope", "https://no-such-host.invalid/", "--no-verify"];
+    let location = ["--scope", "https://no-such-host.invalid/", "--no-verify"];
     case.daemon
-        .try_add("ghost", &place, &Scheme::bearer(), &case.registry.ca(), TOKEN)
+        .try_add("ghost", &location, &Scheme::bearer(), &case.registry.ca(), TOKEN)
         .succeeds();
     case.registry.nginx.stop();
     let found = case.broken(&[]);

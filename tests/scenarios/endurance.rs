@@ -44,9 +44,9 @@ fn served(builder: Builder, length: usize) -> (MockServer, Daemon) {
         .answer(200, &[], &"x".repeat(length))
         .start();
     let daemon = builder.start();
-    let place = ["--scope", &registry.url("/"), "--no-verify"];
+    let location = ["--scope", &registry.url("/"), "--no-verify"];
     daemon
-        .try_add("corp", &place, &Scheme::bearer(), &root.file(), TOKEN)
+        .try_add("corp", &location, &Scheme::bearer(), &root.file(), TOKEN)
         .succeeds();
     (registry, daemon)
 }
@@ -240,7 +240,7 @@ fn out_of_descriptors_it_waits_and_recovers() {
     }
 }
 
-/// A web server keeps its connections open, and each place has its own.
+/// A web server keeps its connections open, and each location has its own.
 #[test]
 fn one_client_that_goes_everywhere_leaves_descriptors_for_others() {
     let (registry, daemon) = served(quiet().wrapped_in(&["prlimit", "--nofile=128:128"]), 10);
@@ -399,8 +399,12 @@ fn after_a_source_gave_another_token_the_old_one_is_nowhere_in_memory() {
     fs::write(&file, TOKENS[0]).unwrap();
     let daemon = quiet().start();
     let (source, ca) = (format!("file:{}", file.display()), registry.ca());
-    let place = ["--index", &registry.index(), "--scheme", "bearer", "--source", &source];
-    let add = [&["add-registry", "corp", "--ca-file", ca.to_str().unwrap()], &place[..]].concat();
+    let location = ["--index", &registry.index(), "--scheme", "bearer", "--source", &source];
+    let add = [
+        &["add-registry", "corp", "--ca-file", ca.to_str().unwrap()],
+        &location[..],
+    ]
+    .concat();
     daemon.ctl(&add).succeeds();
     let generation = || daemon.ctl(&["show", "corp"]).json["credential"]["generation"].clone();
     for number in 1..TOKENS.len() {
@@ -524,7 +528,7 @@ fn a_daemon_that_crashes_leaves_no_core() {
         let (status, is_there) = crashed(daemon, &folder.path().join("home"), signal);
         assert!(!status.core_dumped() && !is_there, "{status}");
     }
-    // Another program in its place leaves one, or the above shows nothing. Where cores go to a program, that may fail.
+    // Another program in its location leaves one, or the above shows nothing. Where cores go to a program, that may fail.
     let folder = TempDir::new().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let other = exec::RunningCommand::start(with_cores(Path::new("sleep"), folder.path()).arg("60"), b"");

@@ -22,7 +22,7 @@ fn stage() -> Stage {
     let upstream = StrictServer::start(&root);
     let daemon = Daemon::start();
     let scope = format!("https://{}/in/", upstream.authority());
-    let place = [
+    let location = [
         "--kind",
         "generic",
         "--scope",
@@ -32,7 +32,7 @@ fn stage() -> Stage {
         "allow",
     ];
     daemon
-        .try_add("corp", &place, &Scheme::bearer(), &root.file(), CANARY)
+        .try_add("corp", &location, &Scheme::bearer(), &root.file(), CANARY)
         .succeeds();
     Stage { daemon, upstream }
 }
@@ -314,7 +314,7 @@ const LINES: [&[(&str, &str)]; 24] = [
     &[("x", "y"), (":scheme", "http")],
 ];
 
-/// Pseudo-header values in place of the usual ones.
+/// Pseudo-header values in location of the usual ones.
 #[rustfmt::skip]
 const PSEUDO: [(&str, &str); 12] = [
     (":path", "/in/smuggled HTTP/1.1\r\nHost: x\r\n\r\nGET /"),

@@ -29,9 +29,9 @@ fn stage() -> Stage {
     let [corp, other, stranger] = [0; 3].map(|_| MockServer::builder(&root, "localhost").start());
     let daemon = Daemon::start();
     for (name, host, canary) in [("corp", &corp, CANARIES[0]), ("other", &other, CANARIES[1])] {
-        let place = ["--scope", &host.url("/"), "--no-verify"];
+        let location = ["--scope", &host.url("/"), "--no-verify"];
         daemon
-            .try_add(name, &place, &Scheme::bearer(), &root.file(), canary)
+            .try_add(name, &location, &Scheme::bearer(), &root.file(), canary)
             .succeeds();
     }
     Stage {
@@ -259,9 +259,9 @@ fn an_ipv6_literal_is_a_host_like_any_other() {
     let root = Authority::new("Corp Root");
     let corp = MockServer::builder(&root, "::1").start();
     let daemon = Daemon::start();
-    let place = ["--scope", &corp.url("/"), "--no-verify"];
+    let location = ["--scope", &corp.url("/"), "--no-verify"];
     daemon
-        .try_add("corp", &place, &Scheme::bearer(), &root.file(), CANARIES[0])
+        .try_add("corp", &location, &Scheme::bearer(), &root.file(), CANARIES[0])
         .succeeds();
     let port = corp.authority().rsplit(':').next().unwrap().to_owned();
     for protocol in ["--http1.1", "--http2"] {
@@ -347,9 +347,9 @@ fn a_registry_that_repeats_the_token_in_a_header_is_not_listened_to() {
         .enumerate()
     {
         let daemon = Daemon::start();
-        let place = ["--scope", &echo.url("/in/"), "--no-verify"];
+        let location = ["--scope", &echo.url("/in/"), "--no-verify"];
         daemon
-            .try_add("corp", &place, &scheme, &root.file(), CANARIES[0])
+            .try_add("corp", &location, &scheme, &root.file(), CANARIES[0])
             .succeeds();
         for protocol in ["--http1.1", "--http2"] {
             let curl = Curl::new().behind(&daemon).with(&[protocol]);
@@ -374,9 +374,9 @@ fn a_registry_that_repeats_the_token_in_its_status_line_is_not_repeated() {
     let said = format!("HTTP/1.1 403 No {} here\r\ncontent-length: 0\r\n\r\n", CANARIES[0]);
     let registry = StrictServer::answering(&root, &said);
     let daemon = Daemon::start();
-    let place = ["--no-verify", "--scope", &format!("https://{}/", registry.authority())];
+    let location = ["--no-verify", "--scope", &format!("https://{}/", registry.authority())];
     daemon
-        .try_add("corp", &place, &Scheme::bearer(), &root.file(), CANARIES[0])
+        .try_add("corp", &location, &Scheme::bearer(), &root.file(), CANARIES[0])
         .succeeds();
     let curl = Curl::new().behind(&daemon).with(&["--http1.1"]);
     let answer = curl.get(&format!("https://{}/x", registry.authority()));

@@ -341,7 +341,7 @@ fn texts(hosts: &[MockServer]) -> Vec<(String, String)> {
         let (user, token) = (KINDS[kind].2.unwrap().replace('@', "%40"), KINDS[kind].1);
         hosts[kind].url(path).replacen("://", &format!("://{user}:{token}@"), 1)
     };
-    let place = |kind: usize, path: &str| hosts[kind].url(path).replacen("https:", "", 1);
+    let location = |kind: usize, path: &str| hosts[kind].url(path).replacen("https:", "", 1);
     let npm_auth = base64(&format!("{}:{}", KINDS[6].2.unwrap(), KINDS[6].1));
     let header = base64(&format!("{}:{}", KINDS[3].2.unwrap(), KINDS[3].1));
     [
@@ -367,10 +367,10 @@ fn texts(hosts: &[MockServer]) -> Vec<(String, String)> {
             ".npmrc",
             format!(
                 "; mine\nfund=false\n{}:_authToken={}\n{}:_auth=\"{npm_auth}\"\n{}:_authToken=${{NPM_TOKEN}}",
-                place(5, "/npm/"),
+                location(5, "/npm/"),
                 KINDS[5].1,
-                place(6, "/"),
-                place(6, "/other/"),
+                location(6, "/"),
+                location(6, "/other/"),
             ),
         ),
         (

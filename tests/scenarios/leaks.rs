@@ -60,10 +60,10 @@ impl<'a> Day<'a> {
     fn wrong_input(&mut self) {
         let (index, ca) = (self.registry.index(), self.registry.ca());
         let scope = self.registry.nginx.url("/api/cargo/index/sh/");
-        for (name, place, code) in [("corp", ["--index", &index], 7), ("wrong", ["--scope", &scope], 4)] {
+        for (name, location, code) in [("corp", ["--index", &index], 7), ("wrong", ["--scope", &scope], 4)] {
             let refused = self
                 .daemon
-                .try_add(name, &place, &Scheme::bearer(), &ca, REJECTED)
+                .try_add(name, &location, &Scheme::bearer(), &ca, REJECTED)
                 .exits(code);
             self.hear(&refused.output.report());
         }
@@ -159,7 +159,7 @@ impl<'a> Day<'a> {
         }
     }
 
-    /// What left for the registry's host outside the registry's places carried nothing.
+    /// What left for the registry's host outside the registry's locations carried nothing.
     fn assert_nothing_outside_the_scopes(&self) {
         for seen in self.registry.nginx.requests() {
             let inside = seen.uri.starts_with("/api/cargo/") || seen.uri.starts_with("/api/v1/");

@@ -27,9 +27,9 @@ const TOKEN: &str = "s3ntinel-of-a-life";
 fn registry(daemon: &Daemon) -> (MockServer, Authority) {
     let authority = Authority::new("Corp Root");
     let registry = MockServer::builder(&authority, "localhost").start();
-    let place = ["--scope", &registry.url("/"), "--no-verify"];
+    let location = ["--scope", &registry.url("/"), "--no-verify"];
     daemon
-        .try_add("corp", &place, &Scheme::bearer(), &authority.file(), TOKEN)
+        .try_add("corp", &location, &Scheme::bearer(), &authority.file(), TOKEN)
         .succeeds();
     (registry, authority)
 }

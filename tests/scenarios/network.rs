@@ -49,10 +49,10 @@ impl Stage {
     fn registry(&self, name: &str, answer: &str) -> MockServer {
         let registry = MockServer::builder(&self.authority, THERE).answer(200, &[], answer);
         let registry = self.there.enter(|| registry.start());
-        let place = ["--scope", &registry.url("/"), "--no-verify"];
+        let location = ["--scope", &registry.url("/"), "--no-verify"];
         let ca = self.authority.file();
         self.daemon
-            .try_add(name, &place, &Scheme::bearer(), &ca, TOKEN)
+            .try_add(name, &location, &Scheme::bearer(), &ca, TOKEN)
             .succeeds();
         registry
     }

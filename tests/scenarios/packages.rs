@@ -38,10 +38,10 @@ fn python() -> (PypiServer, Daemon, User) {
 /// The daemon asks the server about the password before it takes it.
 fn add(daemon: &Daemon, kind: &str, scope: &str, ca: &Path) {
     let root = scope.strip_suffix("simple/").unwrap_or(scope);
-    let place = ["--kind", kind, "--scope", root];
-    let wrong = daemon.try_add("corp", &place, &Scheme::basic(USER), ca, "not-the-password");
+    let location = ["--kind", kind, "--scope", root];
+    let wrong = daemon.try_add("corp", &location, &Scheme::basic(USER), ca, "not-the-password");
     assert_ne!(wrong.exit, 0, "{}", wrong.output.report());
-    let added = daemon.try_add("corp", &place, &Scheme::basic(USER), ca, PASSWORD);
+    let added = daemon.try_add("corp", &location, &Scheme::basic(USER), ca, PASSWORD);
     added.succeeds();
 }
 

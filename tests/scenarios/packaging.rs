@@ -1,4 +1,4 @@
-//! What packages and `regauthctl service` put in place, with the real systemd.
+//! What packages and `regauthctl service` put in location, with the real systemd.
 
 use std::fs;
 use std::path::{Path, PathBuf};

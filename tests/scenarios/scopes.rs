@@ -109,9 +109,9 @@ fn a_session_that_the_token_began_is_not_handed_out() {
         .answer(200, &session, "")
         .start();
     let daemon = Daemon::start();
-    let place = ["--kind", "generic", "--no-verify", "--scope", &registry.url("/in/")];
+    let location = ["--kind", "generic", "--no-verify", "--scope", &registry.url("/in/")];
     daemon
-        .try_add("corp", &place, &Scheme::bearer(), &root.file(), TOKEN)
+        .try_add("corp", &location, &Scheme::bearer(), &root.file(), TOKEN)
         .succeeds();
     let curl = Curl::new().behind(&daemon);
     for (path, cookie) in [("/in/a", None), ("/out", Some("session=s1; Path=/"))] {

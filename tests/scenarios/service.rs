@@ -77,16 +77,16 @@ fn the_first_connection_starts_the_daemon_on_sockets_that_outlive_it() {
 fn either_socket_may_be_passed_without_the_other_and_under_any_name() {
     type Sockets = fn(&mut FakeServiceManager, &Path);
     let cases: [(Sockets, &str, &str); 3] = [
-        (|manager, _| manager.port("", "127.0.0.1:0"), "passed", "own"),
+        (|manager, _| manager.add_port("", "127.0.0.1:0"), "passed", "own"),
         (
-            |manager, home| manager.control("x.socket", home, 0o600),
+            |manager, home| manager.add_control_socket("x.socket", home, 0o600),
             "own",
             "passed",
         ),
         (
             |manager, home| {
-                manager.control("regauthd-control.socket", home, 0o600);
-                manager.port("regauthd-proxy.socket", "[::1]:0");
+                manager.add_control_socket("regauthd-control.socket", home, 0o600);
+                manager.add_port("regauthd-proxy.socket", "[::1]:0");
             },
             "passed",
             "passed",
@@ -105,28 +105,28 @@ fn either_socket_may_be_passed_without_the_other_and_under_any_name() {
 fn a_passed_socket_that_our_own_rules_forbid_keeps_the_daemon_from_starting() {
     type Sockets = fn(&mut FakeServiceManager, &Path);
     let cases: [(Sockets, &str); 6] = [
-        (|manager, _| manager.port("proxy", "0.0.0.0:0"), "grants"),
+        (|manager, _| manager.add_port("proxy", "0.0.0.0:0"), "grants"),
         (
-            |manager, home| manager.control("control", home, 0o666),
+            |manager, home| manager.add_control_socket("control", home, 0o666),
             "SocketMode=0600",
         ),
         (
-            |manager, home| manager.control("proxy", home, 0o600),
+            |manager, home| manager.add_control_socket("proxy", home, 0o600),
             "neither a TCP listener",
         ),
         (
-            |manager, _| manager.port("control", "127.0.0.1:0"),
+            |manager, _| manager.add_port("control", "127.0.0.1:0"),
             "neither a TCP listener",
         ),
         (
             |manager, _| {
-                manager.port("proxy", "127.0.0.1:0");
-                manager.port("other", "127.0.0.1:0");
+                manager.add_port("proxy", "127.0.0.1:0");
+                manager.add_port("other", "127.0.0.1:0");
             },
             "more than one `proxy`",
         ),
         (
-            |manager, home| manager.control("control", &home.join("elsewhere"), 0o600),
+            |manager, home| manager.add_control_socket("control", &home.join("elsewhere"), 0o600),
             "make the two agree",
         ),
     ];
@@ -340,17 +340,17 @@ fn a_socket_that_is_made_for_a_group_lets_the_group_in() {
         return;
     };
     let folder = TempDir::new().unwrap();
-    let place = |name: &str| folder.path().join(name);
-    let ctl = place("regauthctl");
+    let location = |name: &str| folder.path().join(name);
+    let ctl = location("regauthctl");
     fs::copy(binary("regauthctl"), &ctl).unwrap();
-    fs::create_dir(place("run")).unwrap();
-    std::os::unix::fs::chown(place("run"), None, Some(MEMBER)).unwrap();
-    for (path, mode) in [(folder.path(), 0o755), (&ctl, 0o755), (&place("run"), 0o750)] {
+    fs::create_dir(location("run")).unwrap();
+    std::os::unix::fs::chown(location("run"), None, Some(MEMBER)).unwrap();
+    for (path, mode) in [(folder.path(), 0o755), (&ctl, 0o755), (&location("run"), 0o750)] {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
-    let places = [("CONFIGURATION", "config"), ("STATE", "state"), ("RUNTIME", "run")]
-        .map(|(variable, name)| (format!("{variable}_DIRECTORY"), place(name)));
-    let environment: Vec<String> = places
+    let locations = [("CONFIGURATION", "config"), ("STATE", "state"), ("RUNTIME", "run")]
+        .map(|(variable, name)| (format!("{variable}_DIRECTORY"), location(name)));
+    let environment: Vec<String> = locations
         .iter()
         .map(|(variable, path)| format!("{variable}={}", path.display()))
         .collect();
@@ -363,7 +363,7 @@ fn a_socket_that_is_made_for_a_group_lets_the_group_in() {
             binary("regauthd").display()
         ),
     );
-    let socket = place("run/control.sock");
+    let socket = location("run/control.sock");
     systemd.unit(
         CONTROL_SOCKET,
         &format!(
@@ -375,7 +375,7 @@ fn a_socket_that_is_made_for_a_group_lets_the_group_in() {
     systemd.systemctl(&["start", CONTROL_SOCKET]).succeeds();
     let status = |user: u32| {
         let mut command = exec::as_user(user, folder.path());
-        command.arg(&ctl).arg("status").envs(places.iter().cloned());
+        command.arg(&ctl).arg("status").envs(locations.iter().cloned());
         exec::run(&mut command)
     };
     status(0).succeeds().says("the control socket is the service manager's");

@@ -118,11 +118,11 @@ fn an_upstream_nobody_vouches_for_gets_nothing() {
     let imposter = MockServer::builder(&wrong, "localhost").start();
     let daemon = Daemon::start();
     let scope = imposter.url("/");
-    let place = ["--scope", &scope, "--no-verify"];
+    let location = ["--scope", &scope, "--no-verify"];
     daemon
         .try_add(
             "corp",
-            &place,
+            &location,
             &regauth_tests::auth_gate::Scheme::bearer(),
             &right.file(),
             TOKEN,

@@ -8,7 +8,7 @@ use regauth_tests::certificates::Authority;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
 use regauth_tests::exec::Output;
-use regauth_tests::git::{Git, noise};
+use regauth_tests::git::{Git, random_bytes};
 use regauth_tests::git_server::GitServer;
 use regauth_tests::nginx::{LoggedRequest, Nginx};
 use regauth_tests::registry::Registry;
@@ -47,7 +47,7 @@ fn publish_and_yank_pass_for_as_long_as_writes_are_open() {
         .behind(&daemon)
         .placeholder("corp", "any-token-will-do");
     // Large enough that cargo still sends when the refusal comes.
-    std::fs::write(cargo.project().join("noise"), noise("noise", 6 << 20)).unwrap();
+    std::fs::write(cargo.project().join("noise"), random_bytes("noise", 6 << 20)).unwrap();
     refused(cargo.publish("corp"), "corp");
     refused(cargo.yank("corp", "ship@1.0.0"), "corp");
     refused(cargo.owner("corp", "ship", &["--add", "jo"]), "corp");

@@ -1,4 +1,4 @@
-//! Real curl, one request at a time, with nothing of this machine's configuration.
+//! Real curl, one request at a time, without this machine's configuration.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,7 +10,7 @@ use tempfile::{NamedTempFile, TempDir};
 use crate::daemon::Daemon;
 use crate::exec::{self, Output, RunningCommand};
 
-/// curl's arguments so far.
+/// Builder of curl's arguments.
 #[derive(Clone, Debug, Default)]
 pub struct Curl {
     arguments: Vec<String>,
@@ -18,13 +18,13 @@ pub struct Curl {
 }
 
 impl Curl {
-    /// curl that trusts nothing and uses no proxy.
+    /// curl without a proxy and without trusted roots.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Runs as another user of this machine, which takes root.
-    pub fn user(mut self, user: u32) -> Self {
+    /// Runs curl as another user of this machine; needs root.
+    pub fn as_user(mut self, user: u32) -> Self {
         self.user = Some(user);
         self
     }
@@ -34,40 +34,40 @@ impl Curl {
         self.with(&["--cacert", roots.to_str().unwrap()])
     }
 
-    /// Sends everything through a proxy.
+    /// Sends requests through a proxy.
     pub fn proxy(self, proxy: &str) -> Self {
         self.with(&["--proxy", proxy])
     }
 
-    /// Sends everything through this daemon and trusts its bundle.
+    /// Sends requests through this daemon and trusts its bundle.
     pub fn behind(self, daemon: &Daemon) -> Self {
         self.proxy(&daemon.proxy()).trusts(&daemon.bundle())
     }
 
-    /// One more request header: `Name: value`.
+    /// Adds a request header: `Name: value`.
     pub fn header(self, line: &str) -> Self {
         self.with(&["--header", line])
     }
 
-    /// Any arguments of curl's.
+    /// Adds arguments.
     pub fn with(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().copied().map(str::to_owned));
         self
     }
 
-    /// GET, the answer kept.
+    /// Sends a GET and returns the response.
     ///
     /// # Panics
-    /// With curl's words when there is no answer.
+    /// When there is no response; the message has curl's output.
     #[track_caller]
     pub fn get(&self, url: &str) -> Response {
         self.fetch(url).response()
     }
 
-    /// PUT of this many zero bytes, which take no disk, the answer kept.
+    /// Sends a PUT of `length` zero bytes from a sparse file and returns the response.
     ///
     /// # Panics
-    /// With curl's words when there is no answer.
+    /// When there is no response; the message has curl's output.
     #[track_caller]
     pub fn upload(&self, url: &str, length: u64) -> Response {
         let file = NamedTempFile::new().unwrap();
@@ -77,7 +77,7 @@ impl Curl {
             .get(url)
     }
 
-    /// GET, whatever comes of it.
+    /// Sends a GET that may fail.
     pub fn fetch(&self, url: &str) -> FinishedTransfer {
         self.start(url).finish()
     }
@@ -106,9 +106,7 @@ impl Curl {
             folder,
         }
     }
-}
 
-impl Curl {
     fn command(&self, folder: &Path) -> Command {
         match self.user {
             None => exec::command("curl", folder),
@@ -122,7 +120,7 @@ impl Curl {
     }
 }
 
-/// A curl that was started and has not been waited for.
+/// Running curl.
 #[derive(Debug)]
 pub struct RunningTransfer {
     running: RunningCommand,
@@ -130,17 +128,17 @@ pub struct RunningTransfer {
 }
 
 impl RunningTransfer {
-    /// How many bytes of the body have come so far.
+    /// Number of bytes of the body received so far.
     pub fn received(&self) -> u64 {
         fs::metadata(self.folder.path().join("body")).map_or(0, |body| body.len())
     }
 
-    /// Whether it has not ended yet.
+    /// Whether curl still runs.
     pub fn is_running(&mut self) -> bool {
         self.running.is_running()
     }
 
-    /// Waits for its end.
+    /// Waits until curl exits.
     pub fn finish(self) -> FinishedTransfer {
         let output = self.running.finish();
         FinishedTransfer {
@@ -150,19 +148,19 @@ impl RunningTransfer {
     }
 }
 
-/// A curl that has ended.
+/// curl that has exited.
 #[derive(Debug)]
 pub struct FinishedTransfer {
-    /// How curl ended and what it said.
+    /// Exit status and output of curl.
     pub output: Output,
     folder: TempDir,
 }
 
 impl FinishedTransfer {
-    /// The answer.
+    /// Response of a successful transfer.
     ///
     /// # Panics
-    /// With curl's words when there is none.
+    /// When curl failed; the message has its output.
     #[track_caller]
     pub fn response(self) -> Response {
         let Self { output, folder } = self;
@@ -179,16 +177,16 @@ impl FinishedTransfer {
     }
 }
 
-/// The last answer of a transfer. Interim answers and a proxy's own are in `headers` before it.
+/// Last response of a transfer.
 #[derive(Debug)]
 pub struct Response {
-    /// The status.
+    /// Status code.
     pub status: u16,
-    /// The protocol: `1.1` or `2`.
+    /// HTTP version: `1.1` or `2`.
     pub version: String,
-    /// All status lines and headers, as they came.
+    /// Status lines and headers of all responses: the proxy's to CONNECT, interim ones, the last one.
     pub headers: String,
-    /// The body's length.
+    /// Length of the body in bytes.
     pub length: u64,
     folder: TempDir,
 }
@@ -200,7 +198,7 @@ impl Response {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// A header of the last answer.
+    /// Header of the last response.
     pub fn header(&self, name: &str) -> Option<&str> {
         let last = self.headers.trim_end().rsplit("\r\n\r\n").next()?;
         let mut pairs = last.lines().filter_map(|line| line.split_once(':'));

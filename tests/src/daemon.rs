@@ -1,7 +1,7 @@
-//! The real `regauthd`, below a temporary home and on a free port, and `regauthctl` to talk to it.
+//! Real `regauthd` on a free port with a temporary home, and `regauthctl` for it.
 //!
-//! Every scenario is a hunt for leaks: when a daemon is over, what it was given in secret is in none of its answers, not
-//! in its log, which is at trace, and not in its files.
+//! Every scenario scans for leaks: a dropped daemon fails the test when a secret that it was given is in an answer of
+//! `regauthctl`, in its log (at level trace) or in its files.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
@@ -27,97 +27,97 @@ use crate::process::Process;
 use crate::programs;
 use crate::registry::Registry;
 
-/// How a daemon is started.
+/// Builder of a [`Daemon`].
 #[derive(Clone, Debug)]
 pub struct Builder {
     program: Option<PathBuf>,
-    under: Vec<String>,
+    wrapper: Vec<String>,
     listen: String,
     store: Option<String>,
     config: Option<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
-    managed: Option<fn(&mut FakeServiceManager, &Path)>,
+    service_manager: Option<fn(&mut FakeServiceManager, &Path)>,
 }
 
 impl Builder {
-    /// Another regauthd than that of these sources.
+    /// Runs this program instead of the regauthd of this workspace.
     pub fn program(mut self, program: &Path) -> Self {
         self.program = Some(program.to_owned());
         self
     }
 
-    /// `--store`. Default: `memory`.
+    /// Passes `--store`. Default: `memory`.
     pub fn store(mut self, store: &str) -> Self {
         self.store = Some(store.to_owned());
         self
     }
 
-    /// Without `--store`: what config.toml records, or what the first start chooses.
+    /// Passes no `--store`: config.toml, or the first start, decides.
     pub fn without_store_flag(mut self) -> Self {
         self.store = None;
         self
     }
 
-    /// How much it logs. Default: `trace`, where secrets would show first; a gigabyte body then makes two of log.
+    /// Sets the log level. Default: `trace`, to find leaks. A body of one gigabyte writes two gigabytes of log at `trace`.
     pub fn log_level(self, level: &str) -> Self {
         self.env("REGAUTH_LOG", level)
     }
 
-    /// One more argument.
+    /// Adds an argument.
     pub fn arg(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
         self
     }
 
-    /// Runs below a program that executes its arguments, such as `prlimit --nofile=64:64`.
+    /// Starts the daemon by a program that executes its arguments, such as `prlimit --nofile=64:64`.
     pub fn wrapped_in(mut self, words: &[impl AsRef<str>]) -> Self {
-        self.under = words.iter().map(|word| word.as_ref().to_owned()).collect();
+        self.wrapper = words.iter().map(|word| word.as_ref().to_owned()).collect();
         self
     }
 
-    /// `--listen`. Default: a free port of 127.0.0.1.
+    /// Passes `--listen`. Default: a free port of 127.0.0.1.
     pub fn listen(mut self, address: &str) -> Self {
         address.clone_into(&mut self.listen);
         self
     }
 
-    /// Started by a service manager, which hears what the daemon says and holds these sockets of its home.
+    /// Starts it by a fake service manager that passes these sockets and receives `sd_notify` messages.
     pub fn service_manager(mut self, sockets: fn(&mut FakeServiceManager, &Path)) -> Self {
-        self.managed = Some(sockets);
+        self.service_manager = Some(sockets);
         self
     }
 
-    /// The same with both sockets, as a unit has them.
+    /// Passes both sockets, as the packaged units do.
     pub fn socket_activated(self) -> Self {
         self.service_manager(|manager, home| {
-            manager.port("proxy", "127.0.0.1:0");
-            manager.control("control", home, 0o600);
+            manager.add_port("proxy", "127.0.0.1:0");
+            manager.add_control_socket("control", home, 0o600);
         })
     }
 
-    /// One more environment variable, such as `DBUS_SESSION_BUS_ADDRESS`.
+    /// Adds an environment variable, such as `DBUS_SESSION_BUS_ADDRESS`.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// A file that reaches the limit that `prlimit --fsize` sets is an error of the write, as a full disk is, and not a
-    /// signal that ends the process.
+    /// Ignores SIGXFSZ: a write beyond the limit of `prlimit --fsize` fails, as on a full disk, and does not kill the
+    /// process.
     pub fn ignore_file_size_signal(self) -> Self {
         self.wrapped_in(&["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
     }
 
-    /// Writes this `config.toml` before the first start. Without it, the daemon makes its home itself.
+    /// Writes `config.toml` before the first start. Without this call, the daemon creates its home.
     pub fn config(mut self, text: &str) -> Self {
         self.config = Some(text.to_owned());
         self
     }
 
-    /// Starts it and waits until `regauthctl status` answers.
+    /// Starts the daemon and waits until `regauthctl status` succeeds.
     ///
     /// # Panics
-    /// With its log, when it does not get that far.
+    /// When it does not succeed; the message has the daemon's log.
     pub fn start(self) -> Daemon {
         let folder = TempDir::new().unwrap();
         let (home, log) = (folder.path().join("home"), folder.path().join("regauthd.log"));
@@ -126,37 +126,37 @@ impl Builder {
         let (process, status) = self.launch(&home, &log, &self.listen, manager.as_ref());
         Daemon {
             process,
-            leaving: Vec::new(),
+            draining: Vec::new(),
             status,
             manager,
-            confidences: Mutex::new(self.confidences()),
+            scan_targets: Mutex::new(self.scan_targets()),
             builder: self,
             home,
             _folder: folder,
         }
     }
 
-    /// Starts it on the home of another one, which is ending.
+    /// Starts a daemon on the home of another one that drains.
     ///
     /// # Panics
-    /// With its log, when it does not get that far.
+    /// When it does not start; the message has its log.
     pub fn start_on_home_of(self, other: &Daemon) -> Daemon {
         let folder = TempDir::new().unwrap();
         let (home, log) = (other.home.clone(), folder.path().join("regauthd.log"));
         let (process, status) = self.launch(&home, &log, &self.listen, None);
         Daemon {
             process,
-            leaving: Vec::new(),
+            draining: Vec::new(),
             status,
             manager: None,
-            confidences: Mutex::new(self.confidences()),
+            scan_targets: Mutex::new(self.scan_targets()),
             builder: self,
             home,
             _folder: folder,
         }
     }
 
-    /// Runs it below `home` until it ends by itself, for starts that should be refused.
+    /// Runs the daemon on `home` until it exits, for starts that should fail.
     pub fn run(self, home: &Path) -> Output {
         self.prepare(home);
         let folder = TempDir::new().unwrap();
@@ -165,20 +165,20 @@ impl Builder {
     }
 
     fn manager(&self, folder: &Path, home: &Path) -> Option<FakeServiceManager> {
-        let sockets = self.managed?;
+        let sockets = self.service_manager?;
         DirBuilder::new().recursive(true).mode(0o700).create(home).unwrap();
         let mut manager = FakeServiceManager::new(folder);
         sockets(&mut manager, home);
         Some(manager)
     }
 
-    /// The secrets in its environment.
-    fn confidences(&self) -> Confidences {
-        let mut confidences = Confidences::default();
+    /// Secrets in the environment of the daemon.
+    fn scan_targets(&self) -> ScanTargets {
+        let mut targets = ScanTargets::default();
         let is_secret = |name: &str| name.contains("TOKEN") || name.contains("PASSPHRASE");
         let secret = self.environment.iter().filter(|(name, _)| is_secret(name));
-        secret.for_each(|(_, value)| confidences.remember(value));
-        confidences
+        secret.for_each(|(_, value)| targets.add_secret(value));
+        targets
     }
 
     fn prepare(&self, home: &Path) {
@@ -209,7 +209,7 @@ impl Builder {
     fn command(&self, home: &Path, listen: &str, manager: Option<&FakeServiceManager>) -> Command {
         let ours = || programs::binary("regauthd");
         let program = self.program.clone().unwrap_or_else(ours);
-        let mut daemon = match self.under.split_first() {
+        let mut daemon = match self.wrapper.split_first() {
             None => exec::command(program, home),
             Some((outer, arguments)) => {
                 let mut outer = exec::command(outer, home);
@@ -233,228 +233,229 @@ impl Builder {
     }
 }
 
-/// A running daemon. Its log is kept at trace and shown when the test fails.
+/// Running daemon. Its log is at level trace, and printed when the test fails.
 #[derive(Debug)]
 pub struct Daemon {
     process: Process,
-    leaving: Vec<Process>,
+    draining: Vec<Process>,
     status: Value,
     manager: Option<FakeServiceManager>,
-    confidences: Mutex<Confidences>,
+    scan_targets: Mutex<ScanTargets>,
     builder: Builder,
     home: PathBuf,
     _folder: TempDir,
 }
 
-/// What it was told in secret, and what was heard from it since.
+/// Secrets that the daemon was given, and the output of `regauthctl` since.
 #[derive(Debug, Default)]
-struct Confidences {
+struct ScanTargets {
     secrets: BTreeSet<String>,
-    answers: String,
+    outputs: String,
 }
 
-impl Confidences {
-    fn remember(&mut self, secret: &str) {
-        if secret.len() >= leak_scan::SHORTEST {
+impl ScanTargets {
+    fn add_secret(&mut self, secret: &str) {
+        if secret.len() >= leak_scan::MIN_SECRET_LENGTH {
             self.secrets.insert(secret.to_owned());
         }
     }
 
-    /// What was asked, and what came of it. The answer to `grant` tells a secret, once.
-    fn note(&mut self, input: &str, ctl: &Ctl) {
-        input.lines().for_each(|secret| self.remember(secret));
+    /// Records the input and output of `regauthctl`. The output of `grant` has the one secret that may be printed.
+    fn record(&mut self, input: &str, ctl: &Ctl) {
+        input.lines().for_each(|secret| self.add_secret(secret));
         if let Some(token) = ctl.json["proxy"].as_str().and_then(|url| url.split(['@', ':']).nth(2)) {
-            self.remember(token);
+            self.add_secret(token);
         } else {
-            self.answers.extend([&*ctl.output.stdout, &*ctl.output.stderr]);
+            self.outputs.extend([&*ctl.output.stdout, &*ctl.output.stderr]);
         }
     }
 }
 
 impl Daemon {
-    /// How a daemon is started.
+    /// Builder with the defaults of most tests.
     pub fn builder() -> Builder {
         Builder {
             program: None,
-            under: Vec::new(),
+            wrapper: Vec::new(),
             listen: "127.0.0.1:0".to_owned(),
             store: Some("memory".to_owned()),
             config: None,
             arguments: Vec::new(),
             environment: Vec::new(),
-            managed: None,
+            service_manager: None,
         }
     }
 
-    /// A daemon with secrets in memory.
+    /// Starts a daemon that keeps secrets in memory.
     pub fn start() -> Self {
         Self::builder().start()
     }
 
-    /// The proxy's URL for clients.
+    /// URL of the proxy: `http://127.0.0.1:PORT`.
     pub fn proxy(&self) -> String {
-        self.said("proxy").to_owned()
+        self.status_field("proxy").to_owned()
     }
 
-    /// The bundle that clients trust.
+    /// CA bundle for clients.
     pub fn bundle(&self) -> PathBuf {
-        PathBuf::from(self.said("bundle"))
+        PathBuf::from(self.status_field("bundle"))
     }
 
-    /// Its process id.
+    /// Process id.
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    /// Its home. The log is not in it.
+    /// `REGAUTH_HOME`. The log is not in it.
     pub fn home(&self) -> &Path {
         &self.home
     }
 
-    /// Everything it has logged, restarts included.
+    /// Log so far, restarts included.
     pub fn log(&self) -> String {
         self.process.log()
     }
 
-    /// `regauthctl --json` with these arguments.
+    /// Runs `regauthctl --json`.
     pub fn ctl(&self, arguments: &[&str]) -> Ctl {
         self.ctl_with_input(arguments, "")
     }
 
-    /// The same with `input`, such as a token, on its stdin.
+    /// Runs `regauthctl --json` with `input`, such as a token, on stdin.
     pub fn ctl_with_input(&self, arguments: &[&str], input: &str) -> Ctl {
         let ctl = Ctl::run(&self.home, arguments, input);
-        self.confide(|confidences| confidences.note(input, &ctl));
+        self.with_scan_targets(|targets| targets.record(input, &ctl));
         ctl
     }
 
-    /// A secret that it comes by on a way of its own, such as a command.
+    /// Adds a secret to the leak scan that the daemon gets from a source, such as a command.
     pub fn register_secret(&self, secret: &str) {
-        self.confide(|confidences| confidences.remember(secret));
+        self.with_scan_targets(|targets| targets.add_secret(secret));
     }
 
-    fn confide(&self, what: impl FnOnce(&mut Confidences)) {
-        what(&mut self.confidences.lock().unwrap_or_else(PoisonError::into_inner));
+    fn with_scan_targets(&self, action: impl FnOnce(&mut ScanTargets)) {
+        action(&mut self.scan_targets.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Adds a registry by its index, with its root, its scheme and the token it was started with.
+    /// Adds a registry by its index, with its root, scheme and first token.
     ///
     /// # Panics
-    /// With regauthctl's words, when that fails.
+    /// When `regauthctl` fails; the message has its output.
     #[track_caller]
     pub fn add(&self, name: &str, registry: &Registry) -> Ctl {
         self.add_with(name, registry, &[])
     }
 
-    /// The same with more arguments, such as `--scope`.
+    /// Adds a registry as [`Daemon::add`] does, with more arguments, such as `--scope`.
     ///
     /// # Panics
-    /// With regauthctl's words, when that fails.
+    /// When `regauthctl` fails; the message has its output.
     #[track_caller]
     pub fn add_with(&self, name: &str, registry: &Registry, more: &[&str]) -> Ctl {
         let index = registry.index();
-        let place = [&["--index", &index], more].concat();
-        self.try_add(name, &place, registry.scheme(), &registry.ca(), registry.token())
+        let location = [&["--index", &index], more].concat();
+        self.try_add(name, &location, registry.scheme(), &registry.ca(), registry.token())
             .succeeds()
     }
 
-    /// Adds a git host by its scope, likewise.
+    /// Adds a git host by its scope.
     ///
     /// # Panics
-    /// With regauthctl's words, when that fails.
+    /// When `regauthctl` fails; the message has its output.
     #[track_caller]
     pub fn add_git(&self, name: &str, host: &GitServer) -> Ctl {
-        let place = ["--kind", "git", "--scope", &host.scope()];
-        self.try_add(name, &place, host.scheme(), &host.ca(), host.token())
+        let location = ["--kind", "git", "--scope", &host.scope()];
+        self.try_add(name, &location, host.scheme(), &host.ca(), host.token())
             .succeeds()
     }
 
-    /// Adds what `place` says, such as `--index URL`, with any token.
-    pub fn try_add(&self, name: &str, place: &[&str], scheme: &Scheme, ca: &Path, token: &str) -> Ctl {
+    /// Runs `add-registry` with the location arguments, such as `--index URL`, and any token.
+    pub fn try_add(&self, name: &str, location: &[&str], scheme: &Scheme, ca: &Path, token: &str) -> Ctl {
         let scheme = scheme_arguments(scheme);
         let scheme: Vec<&str> = scheme.iter().map(String::as_str).collect();
         let first = ["add-registry", name, "--token-stdin", "--ca-file", ca.to_str().unwrap()];
-        self.ctl_with_input(&[&first, place, &scheme].concat(), token)
+        self.ctl_with_input(&[&first, location, &scheme].concat(), token)
     }
 
-    /// Replaces a registry's token.
+    /// Rotates a registry's token.
     pub fn rotate(&self, name: &str, token: &str) -> Ctl {
         self.ctl_with_input(&["rotate", name, "--token-stdin"], token)
     }
 
-    /// SIGTERM, and its exit status.
+    /// Sends SIGTERM and returns the exit status.
     pub fn stop(&mut self) -> ExitStatus {
         self.process.stop()
     }
 
-    /// Waits until it ends without being told here, and its exit status.
+    /// Waits for the daemon to exit by itself and returns the exit status.
     ///
     /// # Panics
-    /// With its log, when it goes on.
+    /// When it does not exit; the message has its log.
     pub fn wait(&mut self) -> ExitStatus {
-        let ended = poll::within(poll::TIMEOUT, || self.process.ended());
-        ended.unwrap_or_else(|| panic!("regauthd has not ended; its log:\n{}", self.log()))
+        let ended = poll::within(poll::TIMEOUT, || self.process.exited());
+        ended.unwrap_or_else(|| panic!("regauthd did not exit; its log:\n{}", self.log()))
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Starts it again on the same home and port and waits for nothing. It must have been stopped.
+    /// Starts a stopped daemon on the same home and port, without waiting until it is ready.
     pub fn start_again(&mut self) {
         let log = self.process.log_file().to_owned();
-        let listen = self.said("listen").to_owned();
+        let listen = self.status_field("listen").to_owned();
         self.process = self.builder.spawn(&self.home, &log, &listen, self.manager.as_ref());
     }
 
-    /// Starts it again on the same home and port. One that still runs is stopped first.
+    /// Stops the daemon when it runs, and starts it on the same home and port.
     pub fn restart(&mut self) {
         self.process.stop();
-        let listen = self.said("listen").to_owned();
+        let listen = self.status_field("listen").to_owned();
         let log = self.process.log_file().to_owned();
         (self.process, self.status) = self.builder.launch(&self.home, &log, &listen, self.manager.as_ref());
     }
 
-    /// SIGTERM, and another one at once on the same sockets, while this one still drains. [`Daemon::left`] waits for it.
+    /// Sends SIGTERM and starts a new daemon on the same sockets while the old one drains.
+    /// [`Daemon::wait_for_replaced`] waits for the old one.
     ///
     /// # Panics
-    /// With its log, when the other one does not get that far.
+    /// When the new daemon does not start; the message has its log.
     pub fn replace(&mut self) {
         self.process.signal(Signal::TERM);
         let (home, log) = (self.home.clone(), self.process.log_file().to_owned());
         let (next, status) = self.builder.launch(&home, &log, "127.0.0.1:0", self.manager.as_ref());
-        self.leaving.push(std::mem::replace(&mut self.process, next));
+        self.draining.push(std::mem::replace(&mut self.process, next));
         self.status = status;
     }
 
-    /// Waits for those that were replaced, and their exit statuses.
+    /// Waits for the replaced daemons to exit and returns their exit statuses.
     ///
     /// # Panics
-    /// With its log, when one goes on.
+    /// When one does not exit; the message has its log.
     pub fn wait_for_replaced(&mut self) -> Vec<ExitStatus> {
-        let mut leaving = std::mem::take(&mut self.leaving);
-        let ended = leaving.iter_mut().map(|process| {
-            let ended = poll::within(poll::TIMEOUT, || process.ended());
-            ended.unwrap_or_else(|| panic!("a replaced regauthd goes on; its log:\n{}", process.log()))
+        let mut draining = std::mem::take(&mut self.draining);
+        let ended = draining.iter_mut().map(|process| {
+            let ended = poll::within(poll::TIMEOUT, || process.exited());
+            ended.unwrap_or_else(|| panic!("a replaced regauthd did not exit; its log:\n{}", process.log()))
         });
         ended.collect()
     }
 
-    /// What the service manager has heard.
+    /// `sd_notify` messages that the fake service manager received.
     ///
     /// # Panics
-    /// When there is none.
+    /// When the daemon was started without one.
     pub fn notifications(&self) -> Vec<String> {
         self.manager.as_ref().unwrap().notifications()
     }
 
-    /// A signal.
+    /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         self.process.signal(signal);
     }
 
-    /// Its memory now.
+    /// Current memory use (`/proc/PID/status`).
     pub fn memory(&self) -> Memory {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let read = |key: &str| {
@@ -468,7 +469,7 @@ impl Daemon {
         }
     }
 
-    /// The processor time that it has taken so far.
+    /// Processor time used so far, user and system.
     pub fn processor_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
         // proc_pid_stat(5): utime and stime are the 14th and 15th, in hundredths of a second; the 2nd ends with `)`.
@@ -481,24 +482,24 @@ impl Daemon {
         Duration::from_millis(ticks.sum::<u64>() * 10)
     }
 
-    fn said(&self, field: &str) -> &str {
+    fn status_field(&self, field: &str) -> &str {
         self.status[field]
             .as_str()
             .unwrap_or_else(|| panic!("status has no {field}: {}", self.status))
     }
 }
 
-/// A test that has failed already has enough to say.
+/// Stops the daemon and scans for leaks, unless the test has failed already.
 impl Drop for Daemon {
     fn drop(&mut self) {
         if std::thread::panicking() || self.process.terminate(poll::TIMEOUT).is_none() {
             return;
         }
         let (home, log) = (self.home.clone(), self.log());
-        self.confide(|Confidences { secrets, answers }| {
+        self.with_scan_targets(|ScanTargets { secrets, outputs }| {
             for secret in &*secrets {
                 LeakScan::new(secret)
-                    .scan("an answer", &*answers)
+                    .scan("regauthctl's output", &*outputs)
                     .scan("the log", &log)
                     .scan_folder(&home, &[])
                     .assert_clean();
@@ -507,12 +508,12 @@ impl Drop for Daemon {
     }
 }
 
-/// A process's memory in bytes.
+/// Memory of a process in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
-    /// Resident now.
+    /// Resident set size.
     pub resident: u64,
-    /// The most that ever was.
+    /// Highest resident set size so far.
     pub peak: u64,
 }
 

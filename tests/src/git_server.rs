@@ -1,4 +1,4 @@
-//! A private git host: repositories behind nginx and a gate, for fetch and push.
+//! Private git host for fetch and push: `git http-backend` behind nginx with a token check.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use crate::exec;
 use crate::git_backend::GitBackend;
 use crate::nginx::Nginx;
 
-/// A running git host. Its requests are in [`GitServer::nginx`].
+/// Running git host. [`GitServer::nginx`] has its requests.
 #[derive(Debug)]
 pub struct GitServer {
-    /// The web server in front.
+    /// nginx in front of the repositories.
     pub nginx: Nginx,
     gate: AuthGate,
     backend: GitBackend,
@@ -24,7 +24,7 @@ pub struct GitServer {
 }
 
 impl GitServer {
-    /// A git host with a certificate of this authority, that wants a token by this scheme.
+    /// Starts a git host with a certificate of this authority that requires `token` by this scheme.
     pub fn start(authority: &Authority, scheme: Scheme, token: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let (gate, backend) = (AuthGate::new(scheme, folder.path()), GitBackend::start());
@@ -44,22 +44,22 @@ impl GitServer {
         }
     }
 
-    /// The private root as a PEM file.
+    /// Private root as a PEM file.
     pub fn ca(&self) -> PathBuf {
         self.authority.file()
     }
 
-    /// The scheme.
+    /// Authentication scheme.
     pub fn scheme(&self) -> &Scheme {
         self.gate.scheme()
     }
 
-    /// The token it was started with.
+    /// First token.
     pub fn token(&self) -> &str {
         &self.token
     }
 
-    /// From now on exactly these tokens are accepted.
+    /// Replaces the set of accepted tokens.
     pub fn accept(&self, tokens: &[&str]) {
         self.gate.accept(tokens);
     }
@@ -69,12 +69,12 @@ impl GitServer {
         self.nginx.url(&format!("/git/{name}.git"))
     }
 
-    /// `https://localhost:PORT/git/`, the scope of all repositories.
+    /// Scope of all repositories: `https://localhost:PORT/git/`.
     pub fn scope(&self) -> String {
         self.nginx.url("/git/")
     }
 
-    /// Makes a repository that takes pushes, with one commit of these files on `main`.
+    /// Creates a repository that accepts pushes, with one commit of these files on `main`.
     pub fn repository(&self, name: &str, files: &[(&str, &str)]) {
         let work = TempDir::new().unwrap();
         for (path, text) in files {
@@ -95,8 +95,7 @@ impl GitServer {
         }
     }
 
-    /// Gives a repository this many more branches, each with a commit of its own: whoever clones it asks for so much
-    /// that git sends the request gzipped.
+    /// Adds branches with one commit each. A clone then requests so many commits that git compresses the request.
     pub fn branches(&self, name: &str, count: usize) {
         let commits: String = (1..=count)
             .map(|number| {
@@ -112,7 +111,7 @@ impl GitServer {
         exec::run_with_input(&mut import, commits).succeeds();
     }
 
-    /// A repository with a library crate of this name, for a git dependency.
+    /// Creates a repository with a library crate of this name, for a git dependency.
     pub fn library(&self, name: &str) {
         let manifest = format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2021\"\n");
         self.repository(
@@ -121,7 +120,7 @@ impl GitServer {
         );
     }
 
-    /// The commit a branch is on in the host's own repository.
+    /// Commit of a branch in the host's repository.
     pub fn head(&self, name: &str, branch: &str) -> String {
         let bare = self.backend.repository(name);
         git(&bare, &["rev-parse", branch]).trim().to_owned()

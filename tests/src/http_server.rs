@@ -1,4 +1,4 @@
-//! A small hyper server on a thread pool of its own: what [`crate::registry_api`] and [`crate::mock_server`] stand on.
+//! Small hyper server for [`crate::registry_api`] and [`crate::mock_server`], on a runtime that the harness shares.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -21,21 +21,21 @@ use tokio::runtime::Runtime;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-/// A running server; ends with its connections when dropped.
+/// Running server. Dropping it closes its connections.
 #[derive(Debug)]
 pub struct HttpServer {
     accepting: AbortHandle,
 }
 
 impl HttpServer {
-    /// Serves HTTP/1.1 and HTTP/2, whichever the client speaks, on a Unix socket.
+    /// Serves HTTP/1.1 and HTTP/2 on a Unix socket.
     pub fn on_unix_socket<S: Handler>(path: &Path, service: S) -> Self {
         let _inside = runtime().enter();
         let listener = UnixListener::bind(path).unwrap();
         Self::accepting(Listening::Unix(listener), service)
     }
 
-    /// Serves on a free port of `address`, over TLS when a configuration is given; says where it listens.
+    /// Serves on a free port of `address`, over TLS with a configuration. Returns the address it listens on.
     pub fn on_tcp<S: Handler>(address: SocketAddr, tls: Option<Arc<ServerConfig>>, service: S) -> (Self, SocketAddr) {
         let listener = runtime().block_on(TcpListener::bind(address)).unwrap();
         let address = listener.local_addr().unwrap();
@@ -48,7 +48,7 @@ impl HttpServer {
 
     fn accepting<S: Handler>(listening: Listening, service: S) -> Self {
         let task = runtime().spawn(async move {
-            // Dropped with the task, and its connections with it.
+            // Aborting the task drops the set and aborts its connections.
             let mut connections = JoinSet::new();
             while listening.accept(&mut connections, service.clone()).await.is_ok() {
                 while connections.try_join_next().is_some() {}
@@ -66,7 +66,7 @@ impl Drop for HttpServer {
     }
 }
 
-/// What answers requests.
+/// Answers requests.
 pub trait Handler: Clone + Send + Sync + 'static {
     /// Answers one request.
     fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Response<Full<Bytes>>> + Send;
@@ -86,7 +86,7 @@ impl Listening {
             Self::Tls(listener, acceptor) => {
                 let handshake = acceptor.accept(listener.accept().await?.0);
                 connections.spawn(async move {
-                    // A client that distrusts us ends here: that is its right, and tests look for it in the client.
+                    // A client that rejects the certificate fails here. Tests check that in the client.
                     if let Ok(stream) = handshake.await {
                         http(stream, service).await;
                     }
@@ -106,12 +106,13 @@ where
         let service = service.clone();
         async move { Ok::<_, Infallible>(service.answer(request).await) }
     });
-    // A client that goes away in the middle is no error of the server.
+    // A client that disconnects early is no error of the server.
     let _ = auto::Builder::new(TokioExecutor::new())
         .serve_connection(TokioIo::new(stream), answer)
         .await;
 }
 
+/// Runtime of all servers and clients of the harness.
 pub(crate) fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {

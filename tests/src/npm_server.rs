@@ -1,4 +1,4 @@
-//! A private npm registry: a real verdaccio that wants a password for everything, behind nginx.
+//! Private npm registry: real verdaccio behind nginx. Every request needs a password.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,10 +12,10 @@ use crate::nginx::Nginx;
 use crate::process::Process;
 use crate::programs::tool;
 
-/// A running registry. Its requests are in [`NpmServer::nginx`].
+/// Running registry. [`NpmServer::nginx`] has its requests.
 #[derive(Debug)]
 pub struct NpmServer {
-    /// The web server in front.
+    /// nginx in front of the registry.
     pub nginx: Nginx,
     authority: Authority,
     _folder: TempDir,
@@ -23,7 +23,7 @@ pub struct NpmServer {
 }
 
 impl NpmServer {
-    /// An empty registry that serves this user only.
+    /// Starts an empty registry with one user.
     pub fn start(user: &str, password: &str) -> Self {
         let (folder, authority) = (TempDir::new().unwrap(), Authority::new("Corp Root"));
         let [configuration, socket] = ["verdaccio.yaml", "socket"].map(|name| folder.path().join(name));
@@ -49,18 +49,18 @@ impl NpmServer {
         }
     }
 
-    /// The registry's URL, which ends with a slash.
+    /// URL of the registry, with a slash at its end.
     pub fn url(&self) -> String {
         self.nginx.url("/")
     }
 
-    /// The private root as a PEM file.
+    /// Private root as a PEM file.
     pub fn ca(&self) -> PathBuf {
         self.authority.file()
     }
 }
 
-/// No uplinks: it asks nobody. Places are relative to this file.
+/// Configuration without uplinks to other registries. Paths are relative to the file.
 const CONFIGURATION: &str = "\
 storage: ./storage
 web: { enable: false }

@@ -41,7 +41,7 @@ fn a_wrong_flag_or_value_of_add_registry_is_a_usage_error() {
         (&["--ca-file", "/nowhere.pem"], "cannot read /nowhere.pem"),
         (&["--ca-file", "/"], "is a folder"),
         (&["--token", TOKEN], "--token-stdin"),
-        (&["--token=sentinel-in-the-wrong-place"], "--token-stdin"),
+        (&["--token=sentinel-in-the-wrong-location"], "--token-stdin"),
         (&["--no-verfy"], "--no-verify"),
         (&[TOKEN], "unexpected argument"),
     ] {
@@ -59,7 +59,7 @@ fn a_line_that_makes_no_sense_is_a_usage_error() {
         ("add-registry new --token-stdin", "--index"),
         ("add-registry", "NAME"),
         ("rotate corp", "--token-stdin"),
-        ("rotate corp sentinel-in-the-wrong-place", "unexpected argument"),
+        ("rotate corp sentinel-in-the-wrong-location", "unexpected argument"),
         ("rotate corp --token-stdin --token-env HOME", "cannot be used with"),
         ("show", "NAME"),
         ("allow corp --for soon", "a number with a unit"),
@@ -82,11 +82,11 @@ fn a_token_that_is_none_is_a_usage_error_and_the_old_one_stays() {
     for (token, says) in [
         ("", "is empty"),
         ("\n", "is empty"),
-        ("sentinel-in-the-wrong-place\nanother", "several lines"),
-        ("sentinel-in-the-wrong-place\n\n", "several lines"),
-        (" sentinel-in-the-wrong-place", "blanks"),
-        ("sentinel-in-the-wrong-place\u{e9}", "printable ASCII"),
-        ("sentinel-in-the-wrong-place\0", "printable ASCII"),
+        ("sentinel-in-the-wrong-location\nanother", "several lines"),
+        ("sentinel-in-the-wrong-location\n\n", "several lines"),
+        (" sentinel-in-the-wrong-location", "blanks"),
+        ("sentinel-in-the-wrong-location\u{e9}", "printable ASCII"),
+        ("sentinel-in-the-wrong-location\0", "printable ASCII"),
         (&long, "16 KiB"),
     ] {
         let rotate = words("rotate corp --token-stdin --no-verify");
@@ -126,14 +126,14 @@ const NO_SCOPES: &[(&str, &str)] = &[
     ("git@corp.example:x", "https://host/path/"),
     ("http://corp.example/x/", "only https"),
     (
-        "https://me:sentinel-in-the-wrong-place@a.example/",
+        "https://me:sentinel-in-the-wrong-location@a.example/",
         "user name or password",
     ),
     (
-        "https://sentinel-in-the-wrong-place@a.example/",
+        "https://sentinel-in-the-wrong-location@a.example/",
         "user name or password",
     ),
-    ("https://a.example/?token=sentinel-in-the-wrong-place", "query"),
+    ("https://a.example/?token=sentinel-in-the-wrong-location", "query"),
     ("https://corp.example/x/#part", "fragment"),
     ("https://corp.example/x/../y/", "more than one way"),
     ("https://corp.example/%2e%2e/", "more than one way"),

@@ -16,12 +16,12 @@ use super::{FIRST, Stage, TOKEN, hint, text};
 
 #[test]
 fn a_configuration_with_errors_keeps_the_daemon_from_starting_and_all_are_told_with_their_places() {
-    for (text, places) in [
+    for (text, locations) in [
         (BROKEN, &BROKEN_PLACES[..]),
         ("listen = \n", &["config.toml:1:"]),
-        ("store = \"sentinel-in-the-wrong-place\"\n", &["config.toml:1:9: "]),
+        ("store = \"sentinel-in-the-wrong-location\"\n", &["config.toml:1:9: "]),
         (
-            "[registries.x]\nindex = \"https://u:sentinel-in-the-wrong-place@a.example/\"\n",
+            "[registries.x]\nindex = \"https://u:sentinel-in-the-wrong-location@a.example/\"\n",
             &["config.toml:2:9: "],
         ),
     ] {
@@ -29,7 +29,7 @@ fn a_configuration_with_errors_keeps_the_daemon_from_starting_and_all_are_told_w
         let daemon = Daemon::builder().without_store_flag().config(text);
         let output = daemon.run(&folder.path().join("home"));
         assert_eq!(output.status.code(), Some(i32::from(FAILED)));
-        says_all(&output, places.iter().copied().chain(["correct them"]));
+        says_all(&output, locations.iter().copied().chain(["correct them"]));
         LeakScan::new(TOKEN).scan("its output", output.report()).assert_clean();
     }
 }
@@ -43,8 +43,8 @@ fn a_running_daemon_goes_on_with_the_configuration_it_has_when_the_new_one_has_e
     let add = "add-registry new --token-stdin --scope https://a.example/";
     for line in ["reload", "remove-registry corp", add] {
         let refused = stage.refuses(line, USAGE, "the daemon goes on with the configuration it has");
-        for place in BROKEN_PLACES {
-            assert!(refused.output.stdout.contains(place), "{}", refused.output.report());
+        for location in BROKEN_PLACES {
+            assert!(refused.output.stdout.contains(location), "{}", refused.output.report());
         }
     }
     stage.assert_served(FIRST);

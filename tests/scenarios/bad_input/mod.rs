@@ -23,8 +23,8 @@ use regauth_tests::mock_server::MockServer;
 use regauth_tests::poll;
 use serde_json::{Map, Value, json};
 
-/// On stdin wherever a token is wanted, and in places where it does not belong.
-const TOKEN: &str = "sentinel-in-the-wrong-place";
+/// On stdin wherever a token is wanted, and in locations where it does not belong.
+const TOKEN: &str = "sentinel-in-the-wrong-location";
 
 /// The token of `corp`.
 const FIRST: &str = "the-first-token";

@@ -16,14 +16,14 @@ fn a_registry_that_does_not_answer_or_not_clearly_gets_no_token_stored() {
     let gone = mock_server().answer(404, &[], "").start();
     let busy = mock_server().answer(503, &[], "").start();
     let moved = mock_server().redirect(302, &trap.url("/caught")).start();
-    for (place, says) in [
+    for (location, says) in [
         ("https://127.0.0.1:1/".to_owned(), "cannot be reached"),
         ("https://registry.invalid/".to_owned(), "cannot be reached"),
         (gone.url("/"), "404"),
         (busy.url("/"), "503"),
         (moved.url("/"), "a redirect"),
     ] {
-        let add = format!("add-registry new --token-stdin --scope {place}");
+        let add = format!("add-registry new --token-stdin --scope {location}");
         let refused = stage.refuses(&stage.trusting(&add), FAILED, says);
         assert!(hint(&refused).contains("nothing was stored"), "{}", refused.json);
     }
