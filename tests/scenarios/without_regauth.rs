@@ -294,7 +294,7 @@ fn a_honeypot_records_echoes_and_redirects() {
     let curl = Curl::new().trusts(&host.file()).header("X-Canary: tweet");
     assert_eq!(
         curl.clone().with(&["--location"]).get(&lure.url("/")).body(),
-        "mock_server\n"
+        "mock server\n"
     );
     assert_eq!(
         trap.wait_for_requests(1)[0].header("x-canary").as_deref(),

@@ -1,5 +1,5 @@
-//! What a registry has: index and archives as files that nginx serves, changed by the API. With a git index, every
-//! change is also a commit.
+//! Index and archives of a registry, as files that nginx serves and the web API changes. With a git index, every change
+//! is also a commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::auth_gate::replace;
 use crate::crates::PackagedCrate;
 use crate::exec;
 
-/// Crates on disk: `index/` and `crates/` below one folder.
+/// Index in `index/` and archives in `crates/`, below one folder.
 #[derive(Debug)]
 pub struct CrateIndex {
     folder: PathBuf,
@@ -27,7 +27,7 @@ struct Contents {
 }
 
 impl CrateIndex {
-    /// An empty shelf with the index's `config.json`, and its bare repository where there shall be one.
+    /// Creates an empty index with its `config.json`, and a bare repository for a git index.
     pub fn new(folder: &Path, config: &Value, repository: Option<PathBuf>) -> Self {
         let crate_index = Self {
             folder: folder.to_owned(),
@@ -48,7 +48,7 @@ impl CrateIndex {
         crate_index
     }
 
-    /// Adds a crate; `false` when that version is there already.
+    /// Adds a crate; `false` when the version exists.
     pub fn add(&self, packaged: &PackagedCrate) -> bool {
         let [name, version] = ["name", "vers"].map(|key| packaged.entry[key].as_str().unwrap());
         let mut contents = self.contents();
@@ -65,7 +65,7 @@ impl CrateIndex {
         true
     }
 
-    /// Marks a version as yanked or not; `false` when there is no such version.
+    /// Yanks or unyanks a version; `false` when it does not exist.
     pub fn set_yanked(&self, name: &str, version: &str, yanked: bool) -> bool {
         let mut contents = self.contents();
         let Some(entries) = contents.entries.get_mut(name) else {
@@ -79,7 +79,7 @@ impl CrateIndex {
         true
     }
 
-    /// The index line of a version.
+    /// Index entry of a version.
     pub fn entry(&self, name: &str, version: &str) -> Option<Value> {
         let contents = self.contents();
         contents
@@ -90,7 +90,7 @@ impl CrateIndex {
             .cloned()
     }
 
-    /// Crates whose name contains `text`, with their last version.
+    /// Names that contain `text`, with their last version.
     pub fn search(&self, text: &str) -> Vec<(String, String)> {
         let contents = self.contents();
         let found = contents.entries.iter().filter(|(name, _)| name.contains(text));
@@ -104,7 +104,7 @@ impl CrateIndex {
             .collect()
     }
 
-    /// The owners of a crate; `None` when there is no such crate.
+    /// Owners of a crate; `None` when it does not exist.
     pub fn owners(&self, name: &str) -> Option<Vec<String>> {
         let contents = self.contents();
         contents.entries.get(name)?;
@@ -158,7 +158,7 @@ impl CrateIndex {
     }
 }
 
-/// Where the Cargo book puts a crate's file in an index.
+/// Path of a crate's file in an index (Cargo book, "Index files").
 fn index_path(name: &str) -> String {
     let name = name.to_lowercase();
     match name.len() {

@@ -1,4 +1,4 @@
-//! Small crates with a dependency chain, packaged by real `cargo package`, once a test run.
+//! Sample crates with dependencies, packaged by real `cargo package` once per test run.
 
 use std::fs;
 use std::path::Path;
@@ -10,33 +10,33 @@ use tempfile::TempDir;
 
 use crate::{cargo, exec};
 
-/// What a crate is to be.
+/// Name, version and dependencies of a crate to package.
 #[derive(Clone, Debug)]
 pub struct CrateSpec {
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// Its version.
+    /// Version.
     pub version: String,
-    /// Names of crates of the same batch, whose functions it calls.
+    /// Names of crates of the same batch that it depends on.
     pub dependencies: Vec<String>,
 }
 
-/// A packaged crate.
+/// Packaged crate.
 #[derive(Clone, Debug)]
 pub struct PackagedCrate {
-    /// Its line in the index.
+    /// Index entry.
     pub entry: Value,
-    /// The `.crate` file.
+    /// Contents of the `.crate` file.
     pub archive: Vec<u8>,
 }
 
-/// `anchor`, `rope` that needs it, and `ship` that needs `rope`; all 1.0.0.
+/// Version 1.0.0 of `anchor`, of `rope`, which depends on it, and of `ship`, which depends on `rope`.
 pub fn chain() -> &'static [PackagedCrate] {
     static CHAIN: OnceLock<Vec<PackagedCrate>> = OnceLock::new();
     CHAIN.get_or_init(|| package(&[spec("anchor", &[]), spec("rope", &["anchor"]), spec("ship", &["rope"])]))
 }
 
-/// Packages a batch of crates. Dependencies come before their dependents.
+/// Packages a batch of crates, dependencies before their dependents.
 pub fn package(specs: &[CrateSpec]) -> Vec<PackagedCrate> {
     let folder = TempDir::new().unwrap();
     let members: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
@@ -64,7 +64,7 @@ pub fn package(specs: &[CrateSpec]) -> Vec<PackagedCrate> {
     specs.iter().map(|spec| packaged(spec, specs, &archives)).collect()
 }
 
-/// An index line for an archive: what the registry computes of a published crate.
+/// Index entry for an archive, as the registry computes it for a published crate.
 pub fn entry(name: &str, version: &str, dependencies: &[Value], features: &Value, archive: &[u8]) -> Value {
     let checksum: String = Sha256::digest(archive)
         .iter()
@@ -76,7 +76,7 @@ pub fn entry(name: &str, version: &str, dependencies: &[Value], features: &Value
     })
 }
 
-/// A crate of version 1.0.0.
+/// Spec of a crate of version 1.0.0.
 pub fn spec(name: &str, dependencies: &[&str]) -> CrateSpec {
     CrateSpec {
         name: name.to_owned(),
@@ -85,14 +85,14 @@ pub fn spec(name: &str, dependencies: &[&str]) -> CrateSpec {
     }
 }
 
-/// A library that calls its dependencies, so that they must really be there.
+/// Writes a library that calls its dependencies, so that a build needs them.
 fn write(spec: &CrateSpec, batch: &[CrateSpec], folder: &Path) {
     let CrateSpec {
         name,
         version,
         dependencies,
     } = spec;
-    let needs: String = dependencies
+    let dependency_lines: String = dependencies
         .iter()
         .map(|other| {
             format!(
@@ -110,7 +110,7 @@ fn write(spec: &CrateSpec, batch: &[CrateSpec], folder: &Path) {
         folder.join("Cargo.toml"),
         format!(
             "[package]\nname = \"{name}\"\nversion = \"{version}\"\nedition = \"2021\"\nlicense = \"MIT\"\n\
-             description = \"a part\"\nhomepage = \"https://corp.example\"\n[dependencies]\n{needs}"
+             description = \"a part\"\nhomepage = \"https://corp.example\"\n[dependencies]\n{dependency_lines}"
         ),
     )
     .unwrap();

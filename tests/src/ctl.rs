@@ -1,4 +1,4 @@
-//! The real `regauthctl --json`: its exit code and what it said.
+//! Real `regauthctl --json`: exit code and output.
 
 use std::path::Path;
 
@@ -7,19 +7,19 @@ use serde_json::Value;
 use crate::exec::{self, Output};
 use crate::programs;
 
-/// What `regauthctl --json` answered.
+/// Result of `regauthctl --json`.
 #[derive(Clone, Debug)]
 pub struct Ctl {
-    /// Its output, as text.
+    /// Output as text.
     pub output: Output,
-    /// Its exit code.
+    /// Exit code; -1 when a signal ended it.
     pub exit: i32,
-    /// Its stdout as JSON; null when it is none.
+    /// Stdout as JSON; null when it is no JSON.
     pub json: Value,
 }
 
 impl Ctl {
-    /// Runs `regauthctl` for the daemon of this home, which need not run.
+    /// Runs `regauthctl` with the `REGAUTH_HOME` of a daemon, which need not run.
     pub fn run(home: &Path, arguments: &[&str], input: &str) -> Self {
         let mut ctl = exec::command(programs::binary("regauthctl"), home);
         ctl.arg("--home").arg(home).arg("--json").args(arguments);
@@ -37,19 +37,19 @@ impl Ctl {
         self.exit == 0
     }
 
-    /// Passes a success through.
+    /// Asserts that the exit code is 0.
     ///
     /// # Panics
-    /// With everything it said, when it failed.
+    /// When it is another one; the message has the output.
     #[track_caller]
     pub fn succeeds(self) -> Self {
         self.exits(0)
     }
 
-    /// Passes an exit code through.
+    /// Asserts the exit code.
     ///
     /// # Panics
-    /// With everything it said, when it is another one.
+    /// When it is another one; the message has the output.
     #[track_caller]
     pub fn exits(self, code: i32) -> Self {
         assert_eq!(self.exit, code, "{}", self.output.report());

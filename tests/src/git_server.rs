@@ -30,9 +30,12 @@ impl GitServer {
         let (gate, backend) = (AuthGate::new(scheme, folder.path()), GitBackend::start());
         gate.accept(&[token]);
         let nginx = Nginx::builder(&authority.issue(&["localhost", "127.0.0.1"]))
-            .http(&gate.declaration())
-            .server(&gate.decision())
-            .location("/git/", &format!("{}{}", gate.guard(), backend.directives("/git/")))
+            .http(&gate.http_directives())
+            .server(&gate.server_directives())
+            .location(
+                "/git/",
+                &format!("{}{}", gate.location_directives(), backend.directives("/git/")),
+            )
             .start();
         Self {
             nginx,

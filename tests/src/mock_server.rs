@@ -1,5 +1,5 @@
-//! A stranger: a server with a certificate of its own that records every request with all its headers and answers as
-//! it was told. Redirect targets, unconfigured hosts, echoing registries.
+//! HTTP server that records every request with its headers and answers as configured. It stands for registries,
+//! redirect targets and hosts that are no registry.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use crate::certificates::{Authority, Certificate};
 use crate::http_server::{Handler, HttpServer};
 use crate::poll;
 
-/// What a honeypot is to be.
+/// Builder of a [`MockServer`].
 #[derive(Debug)]
 pub struct Builder {
     tls: Option<Certificate>,
@@ -33,19 +33,19 @@ enum Answer {
 }
 
 impl Builder {
-    /// Speaks plain HTTP.
+    /// Serves plain HTTP.
     pub fn plain(mut self) -> Self {
         self.tls = None;
         self
     }
 
-    /// Offers these by ALPN. Default: `h2`, `http/1.1`.
+    /// Sets the protocols offered by ALPN. Default: `h2`, `http/1.1`.
     pub fn protocols(mut self, protocols: &[&'static str]) -> Self {
         protocols.clone_into(&mut self.protocols);
         self
     }
 
-    /// Answers every request with this. Default: 200, `honeypot`.
+    /// Sets the response to every request. Default: 200, `mock server`.
     pub fn answer(mut self, status: u16, headers: &[(&str, &str)], body: &str) -> Self {
         let headers = headers
             .iter()
@@ -64,13 +64,13 @@ impl Builder {
         self.answer(status, &[("location", location)], "")
     }
 
-    /// Answers with the request itself: its headers as text in the body, and each again as `echo-NAME`.
+    /// Answers with the request itself: its text in the body, and each header as `echo-NAME`.
     pub fn echo(mut self) -> Self {
         self.answer = Answer::Echo;
         self
     }
 
-    /// Starts it on a free port.
+    /// Starts the server on a free port.
     pub fn start(self) -> MockServer {
         let address = self.host.parse().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -93,7 +93,7 @@ impl Builder {
     }
 }
 
-/// A running honeypot.
+/// Running server.
 #[derive(Debug)]
 pub struct MockServer {
     _server: HttpServer,
@@ -104,7 +104,7 @@ pub struct MockServer {
 }
 
 impl MockServer {
-    /// A honeypot called `host`, a name or a loopback address, with a certificate of this authority.
+    /// Builder for `host`, a name or a loopback address, with a certificate of this authority.
     pub fn builder(authority: &Authority, host: &str) -> Builder {
         Builder {
             tls: Some(authority.issue(&[host])),
@@ -113,7 +113,7 @@ impl MockServer {
             answer: Answer::Fixed {
                 status: 200,
                 headers: Vec::new(),
-                body: "mock_server\n".to_owned(),
+                body: "mock server\n".to_owned(),
             },
         }
     }
@@ -126,70 +126,70 @@ impl MockServer {
         }
     }
 
-    /// Its URL with `path`, which starts with a slash.
+    /// URL with `path`, which starts with a slash.
     pub fn url(&self, path: &str) -> String {
         let scheme = if self.certificate.is_some() { "https" } else { "http" };
         format!("{scheme}://{}{path}", self.authority())
     }
 
-    /// Its certificate.
+    /// Certificate of the server.
     ///
     /// # Panics
-    /// When it is a plain one.
+    /// When the server is plain HTTP.
     pub fn certificate(&self) -> &Certificate {
         self.certificate
             .as_ref()
-            .expect("a plain mock_server has no certificate")
+            .expect("a plain HTTP server has no certificate")
     }
 
-    /// Every request so far, in the order they came.
+    /// Requests so far, in order of arrival.
     pub fn requests(&self) -> Vec<RecordedRequest> {
         self.requests.lock().unwrap().clone()
     }
 
-    /// Forgets the requests so far.
+    /// Deletes the recorded requests.
     ///
     /// # Panics
-    /// When a request was recorded by a thread that panicked.
+    /// When a recording thread panicked.
     pub fn clear_requests(&self) {
         *self.requests.lock().unwrap() = Vec::new();
     }
 
-    /// Waits until there are at least this many requests.
+    /// Waits for at least this many requests.
     ///
     /// # Panics
-    /// When they don't come.
+    /// After [`poll::TIMEOUT`].
     pub fn wait_for_requests(&self, count: usize) -> Vec<RecordedRequest> {
-        poll::wait_for("requests at the mock_server", || {
+        poll::wait_for("requests at the mock server", || {
             Some(self.requests()).filter(|found| found.len() >= count)
         })
     }
 }
 
-/// One request with everything it carried.
+/// Recorded request.
 #[derive(Clone, Debug)]
 pub struct RecordedRequest {
-    /// The method.
+    /// Method.
     pub method: String,
-    /// The request target as hyper saw it; with scheme and authority on HTTP/2.
+    /// Request target; on HTTP/2 with scheme and authority.
     pub uri: String,
-    /// The protocol.
+    /// HTTP version.
     pub version: Version,
-    /// All headers.
+    /// Headers.
     pub headers: HeaderMap,
-    /// The whole body.
+    /// Body.
     pub body: Bytes,
 }
 
 impl RecordedRequest {
-    /// A header's value as text.
+    /// Value of a header as text.
     pub fn header(&self, name: &str) -> Option<String> {
         self.headers
             .get(name)
             .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
     }
 
-    /// Everything as one text, to hunt secrets in.
+    /// Whole request as one text, to scan for secrets.
     pub fn text(&self) -> String {
         let Self {
             method,

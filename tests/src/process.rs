@@ -1,5 +1,5 @@
-//! A process of ours: its own group, its output in a log file, ended and reaped on drop, its log shown when the test
-//! failed. Long-lived servers are [`Process`]es; clients that run to their end are in [`crate::exec`].
+//! Server processes: each in a process group of its own, with its output in a log file. Dropping one terminates it and
+//! prints its log when the test failed. Programs that run to their end are in [`crate::exec`].
 
 use std::fs::{self, File};
 use std::io::{Seek, Write};

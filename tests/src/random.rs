@@ -1,13 +1,13 @@
-//! Random moments that can be had again: what is printed as the seed repeats them.
+//! Random numbers from a printed seed; the environment variable `REGAUTH_SEED` repeats a run.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Xorshift: moments need no better.
+/// Xorshift generator, good enough to choose points in time.
 #[derive(Debug)]
 pub struct SeededRandom(u64);
 
 impl SeededRandom {
-    /// From `REGAUTH_SEED`, or from the clock; prints which.
+    /// Seeds from `REGAUTH_SEED`, or from the clock, and prints the seed.
     ///
     /// # Panics
     /// When the variable is no number.
@@ -20,7 +20,7 @@ impl SeededRandom {
         Self(seed | 1)
     }
 
-    /// A number below `limit`.
+    /// Number below `limit`.
     pub fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -28,7 +28,7 @@ impl SeededRandom {
         (self.0 >> 11) % limit
     }
 
-    /// A moment within this time.
+    /// Duration shorter than `time`.
     pub fn within(&mut self, time: Duration) -> Duration {
         Duration::from_nanos(self.below(u64::try_from(time.as_nanos()).unwrap()))
     }

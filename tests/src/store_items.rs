@@ -1,4 +1,4 @@
-//! The names of everything that a store keeps, as others than the daemon find them: it need not be believed.
+//! Names of the items in a store, read without the daemon so that a test need not trust it.
 
 use serde_json::Value;
 
@@ -6,10 +6,10 @@ use crate::daemon::Daemon;
 use crate::exec;
 use crate::keyring::Keyring;
 
-/// Those in the daemon's vault, by the `age` command.
+/// Names of the items in the daemon's vault, decrypted by the `age` command.
 ///
 /// # Panics
-/// When it does not open the vault.
+/// When `age` cannot decrypt the vault.
 pub fn in_vault(daemon: &Daemon) -> Vec<String> {
     let state = daemon.home().join("state");
     if !state.join("vault.age").exists() {
@@ -18,16 +18,16 @@ pub fn in_vault(daemon: &Daemon) -> Vec<String> {
     let mut age = exec::command("age", daemon.home());
     age.args(["-d", "-i", "vault-identity.txt", "vault.age"])
         .current_dir(state);
-    let opened: Value = serde_json::from_str(&exec::run(&mut age).succeeds().stdout).unwrap();
-    opened.as_object().unwrap().keys().cloned().collect()
+    let items: Value = serde_json::from_str(&exec::run(&mut age).succeeds().stdout).unwrap();
+    items.as_object().unwrap().keys().cloned().collect()
 }
 
-/// Those of the daemon in the keyring, by `secret-tool`.
+/// Names of the daemon's items in the keyring, listed by `secret-tool`.
 pub fn in_keyring(keyring: &Keyring, daemon: &Daemon) -> Vec<String> {
     let service = format!("regauth@{}", daemon.home().display());
     let found = keyring.secret_tool(&["search", "--all", "service", &service], "");
-    let said = format!("{}{}", found.stdout, found.stderr);
-    let mut items: Vec<String> = said
+    let output = format!("{}{}", found.stdout, found.stderr);
+    let mut items: Vec<String> = output
         .lines()
         .filter_map(|line| line.strip_prefix("attribute.username = "))
         .map(str::to_owned)

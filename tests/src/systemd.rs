@@ -12,7 +12,7 @@ use crate::poll;
 use crate::privilege::{require, require_root};
 use crate::process::Process;
 
-/// A running systemd.
+/// Running systemd.
 #[derive(Debug)]
 pub struct Systemd {
     unshare_process: Process,
