@@ -1,4 +1,5 @@
-//! cargo and git work through regauthd as they do directly, and never hold the token.
+//! cargo and git through the proxy: builds, publishes, clones and pushes work as they do directly, without a token in the
+//! client.
 
 use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::Cargo;
@@ -21,18 +22,18 @@ fn cargo(registry: &Registry, daemon: &Daemon) -> Cargo {
         .depends_on(SHIP)
 }
 
-/// What every guarded request must have had.
-fn carried(registry: &Registry) -> Vec<LoggedRequest> {
+/// Successful requests at the registry; asserts that each carried its credential.
+fn authorized_requests(registry: &Registry) -> Vec<LoggedRequest> {
     let seen = registry.nginx.requests();
-    let carriers: Vec<LoggedRequest> = seen.into_iter().filter(|seen| seen.status < 400).collect();
-    for request in &carriers {
+    let successful: Vec<LoggedRequest> = seen.into_iter().filter(|seen| seen.status < 400).collect();
+    for request in &successful {
         assert_eq!(
             request.authorization(),
             Some(registry.credential().as_str()),
             "{request:?}"
         );
     }
-    carriers
+    successful
 }
 
 #[test]
@@ -48,7 +49,7 @@ fn cargo_builds_from_a_basic_registry() {
         .nginx
         .wait_for_request(|seen| seen.uri.ends_with("/anchor/1.0.0/download"));
     assert_eq!(download.protocol, "HTTP/2.0");
-    assert!(carried(&registry).len() > 5);
+    assert!(authorized_requests(&registry).len() > 5);
 }
 
 #[test]
@@ -57,7 +58,11 @@ fn cargo_builds_from_a_bearer_registry_that_speaks_only_http1() {
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
     cargo(&registry, &daemon).build().succeeds();
-    assert!(carried(&registry).iter().all(|seen| seen.protocol == "HTTP/1.1"));
+    assert!(
+        authorized_requests(&registry)
+            .iter()
+            .all(|seen| seen.protocol == "HTTP/1.1")
+    );
 }
 
 #[test]
@@ -71,7 +76,7 @@ fn cargo_builds_with_raw_tokens_and_header_templates() {
 }
 
 #[test]
-fn a_placeholder_satisfies_cargo_where_the_index_says_auth_required() {
+fn a_placeholder_token_satisfies_cargo_when_the_index_says_auth_required() {
     let registry = Registry::builder(Scheme::basic(USERNAME), TOKEN)
         .auth_required()
         .start();
@@ -82,7 +87,7 @@ fn a_placeholder_satisfies_cargo_where_the_index_says_auth_required() {
         .placeholder("corp", PLACEHOLDER)
         .build()
         .succeeds();
-    carried(&registry);
+    authorized_requests(&registry);
 }
 
 #[test]
@@ -91,7 +96,7 @@ fn cargo_builds_from_a_git_index() {
     let daemon = Daemon::start();
     daemon.add_with("corp", &registry, &["--scope", &registry.scope()]);
     cargo(&registry, &daemon).build().succeeds();
-    carried(&registry);
+    authorized_requests(&registry);
 }
 
 #[test]
@@ -109,7 +114,7 @@ fn cargo_builds_with_a_private_git_dependency() {
 }
 
 #[test]
-fn publish_yank_owner_and_search_work_once_writes_are_open() {
+fn publish_yank_owner_and_search_work_when_writes_are_allowed() {
     let registry = Registry::builder(Scheme::bearer(), TOKEN).auth_required().start();
     let daemon = Daemon::start();
     daemon.add_with("corp", &registry, &["--writes", "allow"]);
@@ -121,11 +126,11 @@ fn publish_yank_owner_and_search_work_once_writes_are_open() {
     cargo.owner("corp", "project", &["--list"]).succeeds().says("jo");
     cargo.owner("corp", "project", &["--remove", "jo"]).succeeds();
     cargo.search("corp", "project").succeeds().says("project = \"0.1.0\"");
-    carried(&registry);
+    authorized_requests(&registry);
 }
 
 #[test]
-fn a_write_is_refused_in_cargos_own_output_until_someone_opens_writes() {
+fn cargo_prints_the_refusal_of_a_write_until_writes_are_allowed() {
     let registry = Registry::builder(Scheme::bearer(), TOKEN).auth_required().start();
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
@@ -133,7 +138,7 @@ fn a_write_is_refused_in_cargos_own_output_until_someone_opens_writes() {
     cargo.publish("corp").fails().says("regauthctl allow corp --for 5m");
     assert!(
         !registry.nginx.requests().iter().any(|seen| seen.method == "PUT"),
-        "nothing goes upstream"
+        "a refused write reached the registry"
     );
     daemon.ctl(&["allow", "corp", "--for", "1m"]).succeeds();
     cargo.publish("corp").succeeds();
@@ -158,7 +163,7 @@ fn git_fetches_and_pushes_small_and_large() {
     git.push().fails().says("regauthctl allow code");
     daemon.ctl(&["allow", "code", "--for", "5m"]).succeeds();
     git.push().succeeds();
-    // git's own default: it would hang now and then if we offered it HTTP/2.
+    // git's default is a chunked push, which sometimes hangs on HTTP/2: the proxy must not offer it.
     let chunked = Git::new().behind(&daemon);
     let known = Git::new().behind(&daemon).with_content_length();
     for (way, git) in [("chunked", chunked), ("known", known)] {
@@ -176,7 +181,7 @@ fn git_fetches_and_pushes_small_and_large() {
 }
 
 #[test]
-fn head_and_range_reach_the_registry_and_come_back() {
+fn head_and_range_requests_are_forwarded() {
     let registry = Registry::start(TOKEN);
     let daemon = Daemon::start();
     daemon.add_with("corp", &registry, &["--scope", &registry.scope()]);
@@ -216,7 +221,7 @@ fn the_longest_scope_wins_between_two_registries_on_one_host() {
 }
 
 #[test]
-fn add_registry_takes_in_places_on_the_same_host_and_names_those_on_others() {
+fn add_registry_covers_urls_on_the_same_host_and_names_those_on_others() {
     let registry = Registry::builder(Scheme::basic(USERNAME), TOKEN)
         .downloads(Downloads::OtherHost)
         .start();

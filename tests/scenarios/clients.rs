@@ -1,4 +1,4 @@
-//! Who may connect: this user's processes, and the bearers of grants.
+//! Client authentication: the daemon's own user and holders of grants may connect, nobody else.
 
 use std::fs;
 use std::io::Read;
@@ -31,25 +31,25 @@ use tokio::io::AsyncWriteExt;
 
 const TOKEN: &str = "t0ken-of-the-company";
 const NOBODY: u32 = 65534;
-/// A public address, in a network of its own.
+/// Public address, used in a network namespace.
 const PUBLIC: &str = "93.184.216.34";
 
-/// A daemon's user, and a registry that it serves.
-fn served() -> (Registry, Daemon) {
+/// Registry and a daemon that serves it.
+fn registry_and_daemon() -> (Registry, Daemon) {
     let registry = Registry::builder(Scheme::basic(USERNAME), TOKEN).start();
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
     (registry, daemon)
 }
 
-fn granted(daemon: &Daemon, arguments: &[&str]) -> (String, String) {
-    let granted = daemon.ctl(&[&["grant"], arguments].concat()).succeeds().json;
+fn create_grant(daemon: &Daemon, arguments: &[&str]) -> (String, String) {
+    let created = daemon.ctl(&[&["grant"], arguments].concat()).succeeds().json;
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
-    (text(&granted["grant"]["id"]), text(&granted["proxy"]))
+    (text(&created["grant"]["id"]), text(&created["proxy"]))
 }
 
-/// A client of another user, who can read the bundle.
-fn stranger(daemon: &Daemon, proxy: &str) -> (Curl, tempfile::TempPath) {
+/// curl that another user can run: the bundle is readable.
+fn shared_curl(daemon: &Daemon, proxy: &str) -> (Curl, tempfile::TempPath) {
     let bundle = concatenate(&[&daemon.bundle()]);
     fs::set_permissions(&bundle, fs::Permissions::from_mode(0o644)).unwrap();
     (Curl::new().proxy(proxy).trusts(&bundle), bundle)
@@ -60,13 +60,13 @@ fn config(registry: &Registry) -> String {
 }
 
 #[test]
-fn another_user_is_told_to_get_a_grant_and_nothing_goes_upstream() {
+fn another_user_needs_a_grant_and_is_refused_before_the_upstream() {
     if !require_root("a client of another user") {
         return;
     }
-    let (registry, daemon) = served();
+    let (registry, daemon) = registry_and_daemon();
     let before = registry.nginx.requests().len();
-    let (curl, _bundle) = stranger(&daemon, &daemon.proxy());
+    let (curl, _bundle) = shared_curl(&daemon, &daemon.proxy());
     let refused = curl.clone().as_user(NOBODY).fetch(&config(&registry));
     refused.output.fails().says("407");
     let open = MockServer::builder(&Authority::new("Elsewhere"), "localhost")
@@ -79,17 +79,17 @@ fn another_user_is_told_to_get_a_grant_and_nothing_goes_upstream() {
     assert_eq!(
         curl.get(&config(&registry)).status,
         200,
-        "the daemon's own user needs nothing"
+        "the daemon's own user needs no grant"
     );
     assert_eq!(registry.nginx.requests().len(), before + 1);
     assert!(open.requests().is_empty());
-    let (_, proxy) = granted(&daemon, &["--registry", "corp"]);
-    let (curl, _bundle) = stranger(&daemon, &proxy);
+    let (_, proxy) = create_grant(&daemon, &["--registry", "corp"]);
+    let (curl, _bundle) = shared_curl(&daemon, &proxy);
     assert_eq!(curl.as_user(NOBODY).get(&config(&registry)).status, 200);
 }
 
 #[test]
-fn the_control_socket_refuses_another_user_even_where_the_files_do_not() {
+fn the_control_socket_refuses_another_user_despite_open_file_modes() {
     if !require_root("a client of another user") {
         return;
     }
@@ -114,11 +114,11 @@ fn the_control_socket_refuses_another_user_even_where_the_files_do_not() {
 }
 
 #[test]
-fn a_grant_opens_its_registries_for_reading_until_it_is_revoked() {
-    let (registry, daemon) = served();
+fn a_grant_allows_reading_its_registries_until_it_is_revoked() {
+    let (registry, daemon) = registry_and_daemon();
     let other = Registry::builder(Scheme::bearer(), TOKEN).start();
     daemon.add("other", &other);
-    let (id, proxy) = granted(&daemon, &["--registry", "corp", "--for", "5m"]);
+    let (id, proxy) = create_grant(&daemon, &["--registry", "corp", "--for", "5m"]);
     let curl = Curl::new().proxy(&proxy).trusts(&daemon.bundle());
     assert_eq!(curl.get(&config(&registry)).status, 200);
     for (url, method) in [
@@ -136,18 +136,18 @@ fn a_grant_opens_its_registries_for_reading_until_it_is_revoked() {
     daemon.ctl(&["allow", "corp", "--for", "5m"]).succeeds();
     let publish = curl.clone().with(&["--request", "PUT"]);
     let answer = publish.get(&registry.nginx.url("/api/cargo/api/v1/crates/new"));
-    assert_eq!(answer.status, 403, "`allow` is for the owner");
+    assert_eq!(answer.status, 403, "`allow` applies to the owner only");
     daemon.ctl(&["revoke", &id]).succeeds();
     curl.fetch(&config(&registry)).output.fails().says("407");
     daemon.ctl(&["revoke", &id]).exits(6);
 }
 
 #[test]
-fn a_grant_for_writes_publishes_while_everyone_else_is_refused() {
+fn a_grant_for_writes_publishes_while_other_clients_are_refused() {
     let registry = Registry::builder(Scheme::bearer(), TOKEN).auth_required().start();
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
-    let (_, proxy) = granted(&daemon, &["--registry", "corp", "--write", "--for", "5m"]);
+    let (_, proxy) = create_grant(&daemon, &["--registry", "corp", "--write", "--for", "5m"]);
     let cargo = |proxy: &str| {
         Cargo::new()
             .registry("corp", &registry.index())
@@ -162,7 +162,7 @@ fn a_grant_for_writes_publishes_while_everyone_else_is_refused() {
     cargo(&proxy).publish("corp").succeeds();
 }
 
-/// git asks without credentials first and takes the 407 for a question.
+/// git sends no credentials before it gets a 407.
 #[test]
 fn git_works_with_a_grant() {
     let host = Authority::new("Corp Root");
@@ -170,7 +170,7 @@ fn git_works_with_a_grant() {
     server.repository("plans", &[("README", "secret\n")]);
     let daemon = Daemon::builder().config("clients = \"grants\"\n").start();
     daemon.add_git("code", &server);
-    let (_, proxy) = granted(&daemon, &[]);
+    let (_, proxy) = create_grant(&daemon, &[]);
     let clone = |proxy: &str| {
         Git::new()
             .proxy(proxy)
@@ -182,10 +182,10 @@ fn git_works_with_a_grant() {
 }
 
 #[test]
-fn grants_survive_a_restart_and_end_when_their_time_is_over() {
-    let (registry, mut daemon) = served();
-    let (_, long) = granted(&daemon, &["--for", "1h"]);
-    let (_, short) = granted(&daemon, &["--for", "3s"]);
+fn grants_survive_a_restart_and_expire() {
+    let (registry, mut daemon) = registry_and_daemon();
+    let (_, long) = create_grant(&daemon, &["--for", "1h"]);
+    let (_, short) = create_grant(&daemon, &["--for", "3s"]);
     for proxy in [&short, &long] {
         let curl = Curl::new().proxy(proxy).trusts(&daemon.bundle());
         assert_eq!(curl.get(&config(&registry)).status, 200);
@@ -207,12 +207,12 @@ fn grants_survive_a_restart_and_end_when_their_time_is_over() {
         .start();
     let curl = |proxy: &str| Curl::new().proxy(proxy).get(&open.url("/")).status;
     assert_eq!(curl(&short), 407);
-    assert_eq!(curl(&long), 403, "let in, and loopback is no location for a grant");
+    assert_eq!(curl(&long), 403, "authenticated, but a grant does not lead to loopback");
 }
 
-/// A tunnel, a registry's connection of either protocol, plain requests to a registry and to a stranger.
+/// Downloads by tunnel, by an intercepted connection of either protocol, and by plain HTTP.
 #[test]
-fn a_download_ends_with_its_grant_whichever_way_it_takes() {
+fn a_download_ends_with_its_grant_in_a_tunnel_intercepted_or_plain() {
     if !require_root("network namespaces") {
         return;
     }
@@ -225,47 +225,47 @@ fn a_download_ends_with_its_grant_whichever_way_it_takes() {
     file.set_len(1 << 30).unwrap();
     let corp = there.enter(|| endless(&authority, PUBLIC, PUBLIC, folder.path()));
     let _local = here.enter(|| endless(&authority, "localhost", "127.0.0.1", folder.path()));
-    let (local, stranger) = ("http://localhost/".to_owned(), format!("http://{PUBLIC}/"));
+    let (local, unconfigured) = ("http://localhost/".to_owned(), format!("http://{PUBLIC}/"));
     for (name, url) in [("corp", &corp.url("/")), ("local", &local)] {
         let location = ["--scope", url, "--no-verify"];
         daemon
             .try_add(name, &location, &Scheme::bearer(), &authority.file(), TOKEN)
             .succeeds();
     }
-    let ways = [
-        ("a tunnel", &stranger, "--proxytunnel"),
+    let routes = [
+        ("a tunnel", &unconfigured, "--proxytunnel"),
         ("intercepted HTTP/1.1", &corp.url("/"), "--http1.1"),
         ("intercepted HTTP/2", &corp.url("/"), "--http2"),
         ("a plain registry", &local, "--http1.1"),
-        ("a plain stranger", &stranger, "--http1.1"),
+        ("an unconfigured plain host", &unconfigured, "--http1.1"),
     ];
     let begin = |proxy: &str| {
         let curl = Curl::new().proxy(proxy).trusts(&daemon.bundle());
-        ways.map(|(way, url, how)| {
+        routes.map(|(route, url, how)| {
             let download = here.enter(|| curl.clone().with(&[how]).start(url));
-            poll::wait_for(way, || (download.received() > 0).then_some(()));
-            (way, download)
+            poll::wait_for(route, || (download.received() > 0).then_some(()));
+            (route, download)
         })
     };
-    let (revoked, proxy) = granted(&daemon, &["--for", "1h"]);
+    let (revoked, proxy) = create_grant(&daemon, &["--for", "1h"]);
     let to_revoke = begin(&proxy);
-    let lasting = begin(&granted(&daemon, &["--for", "1h"]).1);
-    let to_expire = begin(&granted(&daemon, &["--for", "3s"]).1);
+    let lasting = begin(&create_grant(&daemon, &["--for", "1h"]).1);
+    let to_expire = begin(&create_grant(&daemon, &["--for", "3s"]).1);
     daemon.ctl(&["revoke", &revoked]).succeeds();
     for (end, downloads) in [("revoked", to_revoke), ("expired", to_expire)] {
-        for (way, mut download) in downloads {
-            // Without its end curl gives up, too, after more time than that.
+        for (route, mut download) in downloads {
+            // curl itself gives up later than this timeout.
             let ended = poll::within(poll::TIMEOUT, || (!download.is_running()).then_some(()));
-            assert!(ended.is_some(), "{way}, {end}");
+            assert!(ended.is_some(), "{route}, {end}");
         }
     }
-    for (way, download) in lasting {
+    for (route, download) in lasting {
         let before = download.received();
-        poll::wait_for(way, || (download.received() > before).then_some(()));
+        poll::wait_for(route, || (download.received() > before).then_some(()));
     }
 }
 
-/// A server whose answer takes hours: on a free port with TLS, on port 80 without.
+/// Server whose response takes hours: with TLS on a free port, without on port 80.
 fn endless(authority: &Authority, host: &str, address: &str, folder: &Path) -> Nginx {
     let location = format!("root {}; index endless; limit_rate 64k;", folder.display());
     Nginx::builder(&authority.issue(&[host]))
@@ -275,9 +275,9 @@ fn endless(authority: &Authority, host: &str, address: &str, folder: &Path) -> N
         .start()
 }
 
-/// Its host is no longer a registry's, and none that a grant leads to.
+/// After the removal the host is no registry, and on loopback: a grant does not lead there.
 #[test]
-fn a_registry_that_is_removed_is_closed_to_grants_on_open_connections_too() {
+fn a_removed_registry_is_refused_to_a_grant_on_an_open_connection() {
     let authority = Authority::new("Corp Root");
     let corp = MockServer::builder(&authority, "localhost").start();
     let daemon = Daemon::start();
@@ -285,7 +285,7 @@ fn a_registry_that_is_removed_is_closed_to_grants_on_open_connections_too() {
     daemon
         .try_add("corp", &location, &Scheme::bearer(), &authority.file(), TOKEN)
         .succeeds();
-    let (_, proxy) = granted(&daemon, &[]);
+    let (_, proxy) = create_grant(&daemon, &[]);
     let pair = STANDARD.encode(proxy.split(['/', '@']).nth(2).unwrap());
     let host = corp.authority();
     let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
@@ -310,7 +310,7 @@ fn a_registry_that_is_removed_is_closed_to_grants_on_open_connections_too() {
 }
 
 #[test]
-fn a_grant_does_not_open_the_next_registry_of_that_name() {
+fn a_grant_does_not_apply_to_a_new_registry_of_the_same_name() {
     let authority = Authority::new("Corp Root");
     let registries = ["first", "second"].map(|_| MockServer::builder(&authority, "localhost").start());
     let daemon = Daemon::start();
@@ -320,8 +320,8 @@ fn a_grant_does_not_open_the_next_registry_of_that_name() {
         added.succeeds();
     };
     add(&registries[0]);
-    let (id, proxy) = granted(&daemon, &["--registry", "corp"]);
-    let (_, other) = granted(&daemon, &[]);
+    let (id, proxy) = create_grant(&daemon, &["--registry", "corp"]);
+    let (_, other) = create_grant(&daemon, &[]);
     let removed = daemon.ctl(&["remove-registry", "corp"]).succeeds().json;
     let note = format!("the grant {id} named it and ended with it");
     assert_eq!(removed["notes"], serde_json::json!([note]));
@@ -336,9 +336,9 @@ fn a_grant_does_not_open_the_next_registry_of_that_name() {
 }
 
 #[test]
-fn a_wrong_or_doubled_grant_is_refused_also_from_the_owner() {
+fn a_wrong_or_doubled_grant_is_refused_even_from_the_owner() {
     let daemon = Daemon::start();
-    let (_, proxy) = granted(&daemon, &[]);
+    let (_, proxy) = create_grant(&daemon, &[]);
     let token = proxy.split(['@', ':']).nth(2).unwrap();
     let pair = STANDARD.encode(format!("regauth:{token}"));
     let line = format!("Proxy-Authorization: Basic {pair}\r\n");
@@ -363,9 +363,9 @@ fn a_wrong_or_doubled_grant_is_refused_also_from_the_owner() {
 }
 
 #[test]
-fn a_grant_leads_to_no_private_place() {
+fn a_grant_does_not_lead_to_private_addresses() {
     let daemon = Daemon::start();
-    let (_, proxy) = granted(&daemon, &[]);
+    let (_, proxy) = create_grant(&daemon, &[]);
     let trap = MockServer::builder(&Authority::new("Elsewhere"), "127.0.0.1")
         .plain()
         .start();
@@ -401,12 +401,12 @@ fn a_grant_leads_to_no_private_place() {
     curl.fetch(&own).output.fails().says("400");
     assert!(trap.requests().is_empty());
     let open = Curl::new().proxy(&daemon.proxy()).get(&trap.url("/"));
-    assert_eq!(open.status, 200, "the owner goes where the owner goes");
+    assert_eq!(open.status, 200, "the owner may connect to loopback");
 }
 
-/// Between the look and the leap a name may change what it means.
+/// DNS rebinding: a name may resolve to another address between check and connection.
 #[test]
-fn a_name_is_resolved_once_and_leads_to_no_private_place() {
+fn a_name_is_resolved_once_and_does_not_lead_to_private_addresses() {
     if !require_root("a network namespace") {
         return;
     }
@@ -422,19 +422,19 @@ fn a_name_is_resolved_once_and_leads_to_no_private_place() {
     let trap = MockServer::builder(&Authority::new("Elsewhere"), "localhost").plain();
     let trap = network.enter(|| trap.start());
     let port = trap.authority().rsplit(':').next().unwrap().to_owned();
-    let (_, proxy) = granted(&daemon, &[]);
+    let (_, proxy) = create_grant(&daemon, &[]);
     let asked = |proxy: &str, host: &str, more: &[&str]| {
         let curl = Curl::new().proxy(proxy).with(more);
         let url = format!("http://{host}:{port}/");
         network.enter(|| curl.fetch(&url).output.stdout)
     };
-    // The way is open, but not for everyone.
+    // The owner may connect to loopback, a grant may not.
     assert!(asked(&daemon.proxy(), "here.example", &[]).starts_with("200"));
     assert!(asked(&proxy, "here.example", &[]).starts_with("403"));
     assert!(asked(&proxy, "both.example", &[]).starts_with("403"));
     let before = names.queries();
     for number in 1..=8 {
-        // To the proxy's refusal of a CONNECT curl gives the same code.
+        // curl prints the status of a refused CONNECT too.
         let more: &[&str] = if number % 4 < 2 {
             &[]
         } else {
@@ -442,13 +442,17 @@ fn a_name_is_resolved_once_and_leads_to_no_private_place() {
         };
         let said = asked(&proxy, "flip.example", more);
         assert!(["403", "502"].iter().any(|code| said.starts_with(code)), "{said}");
-        assert_eq!(names.queries() - before, number, "it is asked once");
+        assert_eq!(
+            names.queries() - before,
+            number,
+            "the name is resolved once per request"
+        );
     }
-    assert_eq!(trap.requests().len(), 1, "the owner's");
+    assert_eq!(trap.requests().len(), 1, "only the owner's request arrived");
 }
 
 #[test]
-fn listening_beyond_loopback_takes_grants_for_everyone() {
+fn listening_beyond_loopback_requires_grants_for_all_clients() {
     let home = TempDir::new().unwrap();
     for refused in [
         Daemon::builder().config("listen = \"0.0.0.0:0\"\n"),
@@ -484,23 +488,23 @@ fn listening_beyond_loopback_takes_grants_for_everyone() {
             TOKEN,
         )
         .succeeds();
-    let (_, granted) = granted(&daemon, &["--registry", "corp"]);
+    let (_, granted) = create_grant(&daemon, &["--registry", "corp"]);
     let token = granted.split(['@', ':']).nth(2).unwrap();
     for address in ["127.0.0.1", "203.0.113.1"] {
-        for (who, status) in [(String::new(), 407), (format!("regauth:{token}@"), 200)] {
-            let curl = Curl::new().proxy(&format!("http://{who}{address}:{port}"));
+        for (user, status) in [(String::new(), 407), (format!("regauth:{token}@"), 200)] {
+            let curl = Curl::new().proxy(&format!("http://{user}{address}:{port}"));
             let answer = network.enter(|| curl.get(&registry.url("/")));
             assert_eq!(answer.status, status, "{address}: {}", answer.body());
         }
     }
-    network.enter(|| assert_has_few_places(&format!("203.0.113.1:{port}")));
+    network.enter(|| assert_connections_are_limited(&format!("203.0.113.1:{port}")));
     let status = daemon.ctl(&["status"]).succeeds().json;
     assert_eq!(status["clients"], "grants");
     assert!(status["problems"].is_null(), "{status}");
 }
 
-/// Another machine that has not shown a grant has a few connections, and is told so when it wants more.
-fn assert_has_few_places(address: &str) {
+/// Asserts that another machine without a grant gets few connections, and 503 beyond them.
+fn assert_connections_are_limited(address: &str) {
     let mut crowd: Vec<TcpStream> = Vec::new();
     for _ in 0..200 {
         crowd.push(TcpStream::connect(address).unwrap());

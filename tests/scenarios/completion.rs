@@ -1,4 +1,4 @@
-//! What a shell offers while a person types.
+//! Shell completion.
 
 use regauth_tests::auth_gate::Scheme;
 use regauth_tests::daemon::Daemon;
@@ -6,9 +6,9 @@ use regauth_tests::programs::binary;
 use regauth_tests::registry::Registry;
 use regauth_tests::user::User;
 
-/// A real bash that has read our script, asked as its Tab key asks.
+/// Real bash that has loaded the completion script, called as its Tab key calls it.
 #[test]
-fn bash_offers_the_registries_that_there_are_now() {
+fn bash_completes_the_current_registries() {
     let (registry, other) = (
         Registry::builder(Scheme::bearer(), "t0ken-one").start(),
         Registry::builder(Scheme::bearer(), "t0ken-two").start(),

@@ -1,4 +1,5 @@
-//! Hostile neighbours: slow ones, many, and floods cost others nothing; and what the process keeps to itself.
+//! Denial of service and process isolation: slow clients, many clients and floods do not affect other clients; other
+//! users, debuggers and core files get no token.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -29,16 +30,16 @@ use tokio::task::JoinSet;
 const TOKEN: &str = "t0ken-of-the-company";
 const NOBODY: u32 = 65534;
 const THIRD: usize = 334;
-/// As many as the daemon allows on one connection.
+/// Limit of concurrent streams on one connection.
 const STREAMS: u32 = 256;
 
-/// A trace of a flood is a flood.
+/// Daemon that logs at `info`: at `trace` a flood of frames floods the log too.
 fn quiet() -> Builder {
     Daemon::builder().env("REGAUTH_LOG", "info")
 }
 
-/// A registry that answers with this much.
-fn served(builder: Builder, length: usize) -> (MockServer, Daemon) {
+/// Daemon and a registry that answers with `length` bytes.
+fn serve_bytes(builder: Builder, length: usize) -> (MockServer, Daemon) {
     let root = Authority::new("Corp Root");
     let registry = MockServer::builder(&root, "localhost")
         .answer(200, &[], &"x".repeat(length))
@@ -51,7 +52,7 @@ fn served(builder: Builder, length: usize) -> (MockServer, Daemon) {
     (registry, daemon)
 }
 
-fn as_many_descriptors_as_we_may() {
+fn raise_descriptor_limit() {
     let most = getrlimit(Resource::Nofile).maximum;
     let limit = Rlimit {
         current: most,
@@ -60,7 +61,7 @@ fn as_many_descriptors_as_we_may() {
     setrlimit(Resource::Nofile, limit).unwrap();
 }
 
-/// The 99th percentile of connections with one small request each.
+/// 99th percentile of the time for a connection with one small request.
 fn p99(daemon: &Daemon, registry: &MockServer) -> Duration {
     let host = registry.authority();
     let mut times: Vec<Duration> = (0..100)
@@ -84,13 +85,13 @@ fn p99(daemon: &Daemon, registry: &MockServer) -> Duration {
     times[98]
 }
 
-/// A crowd that comes and stays costs another client nothing, and the daemon no more memory than this.
-fn assert_unfelt<T>(most: u64, crowd: impl AsyncFnOnce(&Daemon, &str) -> T) {
-    as_many_descriptors_as_we_may();
-    let (registry, daemon) = served(quiet(), 1 << 20);
+/// Asserts that a crowd of clients does not slow another client down, and takes less than `memory_limit` bytes.
+fn assert_isolated<T>(memory_limit: u64, crowd: impl AsyncFnOnce(&Daemon, &str) -> T) {
+    raise_descriptor_limit();
+    let (registry, daemon) = serve_bytes(quiet(), 1 << 20);
     let before = (p99(&daemon, &registry), daemon.memory().resident);
     let crowd = block_on(crowd(&daemon, &registry.authority()));
-    wait_until_still(&daemon);
+    wait_until_memory_is_stable(&daemon);
     let during = (p99(&daemon, &registry), daemon.memory().resident);
     drop(crowd);
     eprintln!(
@@ -100,22 +101,26 @@ fn assert_unfelt<T>(most: u64, crowd: impl AsyncFnOnce(&Daemon, &str) -> T) {
         before.1 >> 20,
         during.1 >> 20
     );
-    // The machine has other things to do as well.
+    // The margin covers other load on the machine.
     assert!(
         during.0 < before.0 * 2 + Duration::from_millis(20),
         "{before:?} {during:?}"
     );
-    assert!(during.1 - before.1 < most, "{before:?} {during:?}");
-    poll::wait_for("them to be forgotten", || {
+    let growth = during.1.saturating_sub(before.1);
+    assert!(
+        growth < memory_limit,
+        "the crowd takes {growth} bytes: {before:?} {during:?}"
+    );
+    poll::wait_for("the crowd's connections to close", || {
         let status = daemon.ctl(&["status"]).json;
         (status["connections"].as_u64()? < 10).then_some(())
     });
 }
 
-/// What was asked for has come as far as it can: what is measured next is what slow clients cost, not what they ask for.
-fn wait_until_still(daemon: &Daemon) {
+/// Waits until memory is stable for a second, so that the next measurement has the cost of idle slow clients only.
+fn wait_until_memory_is_stable(daemon: &Daemon) {
     let (mut held, mut since) = (0, Instant::now());
-    poll::wait_for("the crowd to be in", || {
+    poll::wait_for("stable memory", || {
         let now = daemon.memory().resident;
         if now.abs_diff(held) > 1 << 20 {
             (held, since) = (now, Instant::now());
@@ -126,7 +131,7 @@ fn wait_until_still(daemon: &Daemon) {
 
 #[test]
 fn a_thousand_slow_clients_do_not_slow_another_down() {
-    assert_unfelt(600 << 20, async |daemon, host| {
+    assert_isolated(600 << 20, async |daemon, host| {
         let (mut heads, mut inside) = (Vec::new(), Vec::new());
         for _ in 0..THIRD {
             let mut head = ProxyClient::new(daemon).dial().await.unwrap();
@@ -147,14 +152,14 @@ fn a_thousand_slow_clients_do_not_slow_another_down() {
     });
 }
 
-/// On HTTP/2 each has a connection of its own, and nobody reads: a third never ends a head, a third never lets an answer
-/// begin, and a third writes a body; they send a byte now and then. Four more wait for as many answers as they may.
+/// Each client has an HTTP/2 connection of its own, never reads, and sends a few bytes each second. A third never ends a
+/// head, a third closes the window of the response, a third writes a body. Four more open all streams that they may.
 ///
-/// What a request costs at most: the window of its registry's answer, which is 2 MiB (8 MiB on the longest ways) for the
-/// first 96 of a registry and 256 KiB for each after those. It is a mebibyte that each waits for here.
+/// A request costs at most the upstream window of its response. That is 2 MiB (8 MiB on long routes) for the first 96
+/// requests of a registry, and 256 KiB for each after those. Each response here has 1 MiB.
 #[test]
-fn a_thousand_slow_clients_of_http2_do_not_slow_another_down() {
-    assert_unfelt(700 << 20, async |daemon, host| {
+fn a_thousand_slow_http2_clients_do_not_slow_another_down() {
+    assert_isolated(700 << 20, async |daemon, host| {
         let mut crowd = JoinSet::new();
         for number in 0..3 * THIRD {
             let (request, byte) = match number % 3 {
@@ -162,7 +167,7 @@ fn a_thousand_slow_clients_of_http2_do_not_slow_another_down() {
                     [http2_frames::frame(1, 0, 1, &[0x82]), vec![0, 0, 200, 9, 0, 0, 0, 0, 1]].concat(),
                     vec![0x84],
                 ),
-                1 => (unread(host, 1), http2_frames::frame(6, 1, 0, &[0; 8])),
+                1 => (get_headers(host, 1), http2_frames::frame(6, 1, 0, &[0; 8])),
                 _ => (
                     http2_frames::headers(1, &pairs("OPTIONS", host), false),
                     http2_frames::frame(0, 0, 1, b"x"),
@@ -171,7 +176,9 @@ fn a_thousand_slow_clients_of_http2_do_not_slow_another_down() {
             crowd.spawn(dribble(open_h2(daemon, host, &request).await, byte));
         }
         for _ in 0..4 {
-            let requests: Vec<u8> = (0..STREAMS).flat_map(|number| unread(host, 2 * number + 1)).collect();
+            let requests: Vec<u8> = (0..STREAMS)
+                .flat_map(|number| get_headers(host, 2 * number + 1))
+                .collect();
             let nothing = http2_frames::frame(6, 1, 0, &[0; 8]);
             crowd.spawn(dribble(open_h2(daemon, host, &requests).await, nothing));
         }
@@ -188,11 +195,11 @@ fn pairs<'a>(method: &'a str, host: &'a str) -> [(&'a str, &'a str); 4] {
     ]
 }
 
-fn unread(host: &str, stream: u32) -> Vec<u8> {
+fn get_headers(host: &str, stream: u32) -> Vec<u8> {
     http2_frames::headers(stream, &pairs("GET", host), true)
 }
 
-/// A connection whose streams' windows are closed (RFC 9113, section 6.9.2), after this has been sent on it.
+/// Opens a connection with an initial stream window of zero (RFC 9113, section 6.9.2) and sends `request`.
 async fn open_h2(daemon: &Daemon, host: &str, request: &[u8]) -> TlsTunnel {
     let mut tunnel = ProxyClient::new(daemon).open(host, &["h2"]).await.unwrap();
     let closed = http2_frames::frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
@@ -201,7 +208,7 @@ async fn open_h2(daemon: &Daemon, host: &str, request: &[u8]) -> TlsTunnel {
     tunnel
 }
 
-/// Sends a little now and then, for as long as it is let.
+/// Sends `little` once a second until the connection ends.
 async fn dribble(mut tunnel: TlsTunnel, little: Vec<u8>) {
     let mut time = tokio::time::interval(Duration::from_secs(1));
     while tunnel.write_all(&little).await.is_ok() {
@@ -210,13 +217,13 @@ async fn dribble(mut tunnel: TlsTunnel, little: Vec<u8>) {
 }
 
 #[test]
-fn out_of_descriptors_it_waits_and_recovers() {
+fn the_daemon_recovers_from_running_out_of_descriptors() {
     for builder in [
         quiet().wrapped_in(&["prlimit", "--nofile=64:64"]),
-        // Taken away later, so that it believes in more than there are.
+        // The limit is lowered later, so that the daemon expects more descriptors than it has.
         quiet(),
     ] {
-        let (registry, daemon) = served(builder, 10);
+        let (registry, daemon) = serve_bytes(builder, 10);
         let pid = daemon.pid().to_string();
         let mut prlimit = exec::command("prlimit", daemon.home());
         exec::run(prlimit.args(["--pid", &pid, "--nofile=64:64"])).succeeds();
@@ -240,10 +247,10 @@ fn out_of_descriptors_it_waits_and_recovers() {
     }
 }
 
-/// A web server keeps its connections open, and each location has its own.
+/// Idle upstream connections stay open, one for each origin.
 #[test]
-fn one_client_that_goes_everywhere_leaves_descriptors_for_others() {
-    let (registry, daemon) = served(quiet().wrapped_in(&["prlimit", "--nofile=128:128"]), 10);
+fn one_client_with_many_origins_leaves_descriptors_for_others() {
+    let (registry, daemon) = serve_bytes(quiet().wrapped_in(&["prlimit", "--nofile=128:128"]), 10);
     let everywhere = MockServer::builder(&Authority::new("Elsewhere"), "0.0.0.0")
         .plain()
         .start();
@@ -254,7 +261,7 @@ fn one_client_that_goes_everywhere_leaves_descriptors_for_others() {
     assert_eq!(curl.get(&registry.url("/")).status, 200);
 }
 
-/// Sends these bytes again and again on one HTTP/2 connection until they are enough or it ends.
+/// Sends `pieces` pieces on one HTTP/2 connection, or as many as it accepts, and returns their number.
 fn flood(daemon: &Daemon, host: &str, begin: &[u8], piece: impl Fn(u32) -> Vec<u8>, pieces: u32) -> u32 {
     block_on(async {
         let mut tunnel = ProxyClient::new(daemon).open(host, &["h2"]).await.unwrap();
@@ -277,14 +284,14 @@ fn flood(daemon: &Daemon, host: &str, begin: &[u8], piece: impl Fn(u32) -> Vec<u
     })
 }
 
-/// What is sent first, what is sent again and again, and how often.
+/// Name, first bytes, repeated bytes, and number of repetitions.
 type Flood<'a> = (&'static str, Vec<u8>, Box<dyn Fn(u32) -> Vec<u8> + 'a>, u32);
 
 fn floods(host: &str) -> [Flood<'_>; 7] {
     use http2_frames::{block, frame, headers, reset};
     let request = move |stream: u32, ends: bool| headers(stream, &pairs("GET", host), ends);
     let resets = move |number: u32| [request(2 * number + 1, true), reset(2 * number + 1)].concat();
-    // It is we who reset these, for a window that grows by nothing (CVE-2025-8671).
+    // The server resets these streams, for a WINDOW_UPDATE of zero (CVE-2025-8671, MadeYouReset).
     let made_to_reset = move |number: u32| {
         let stream = 2 * number + 1;
         [request(stream, false), frame(8, 0, stream, &[0; 4])].concat()
@@ -292,7 +299,7 @@ fn floods(host: &str) -> [Flood<'_>; 7] {
     let unfinished = frame(1, 0, 1, &block(&[(":method", "GET")]));
     [
         ("resets", vec![], Box::new(resets), 20_000),
-        ("resets of ours", vec![], Box::new(made_to_reset), 20_000),
+        ("made to reset", vec![], Box::new(made_to_reset), 20_000),
         (
             "continuations",
             unfinished,
@@ -317,8 +324,8 @@ fn floods(host: &str) -> [Flood<'_>; 7] {
 }
 
 #[test]
-fn floods_of_frames_are_bounded_and_others_are_served() {
-    let (registry, daemon) = served(quiet(), 10);
+fn floods_of_frames_are_cut_and_other_clients_are_served() {
+    let (registry, daemon) = serve_bytes(quiet(), 10);
     let host = registry.authority();
     let before = daemon.memory().resident;
     for (name, begin, piece, pieces) in floods(&host) {
@@ -338,15 +345,15 @@ fn floods_of_frames_are_bounded_and_others_are_served() {
         let is_cut = sent < pieces / 2;
         assert!(
             is_cut || ["settings", "pings", "answers to no ping"].contains(&name),
-            "{name} went on and on: {sent}"
+            "{name} was not cut: {sent} pieces"
         );
     }
-    let after = daemon.memory().resident;
-    assert!(after.saturating_sub(before) < 100 << 20, "{before} {after}");
+    let growth = daemon.memory().resident.saturating_sub(before);
+    assert!(growth < 100 << 20, "memory grew by {growth} bytes");
     assert!(registry.requests().len() < 2_000, "{}", registry.requests().len());
     assert!(
         daemon.log().len() < 10_000,
-        "a client writes our log: {}",
+        "a client can fill the log: {} bytes",
         daemon.log().len()
     );
 }
@@ -371,11 +378,11 @@ fn after_a_rotation_the_old_token_is_neither_in_memory_nor_in_a_core() {
             }
             registry.accept(&[OLD, NEW]);
             daemon.rotate("corp", NEW).succeeds();
-            assert_has_forgotten(&daemon, OLD, NEW);
+            assert_token_is_erased(&daemon, OLD, NEW);
             let core = core_of(&daemon);
             assert!(
                 !LeakScan::new(NEW).scan("core", &core).found().is_empty(),
-                "no core of it"
+                "the core has no token, so it is no core of this daemon"
             );
             LeakScan::new(OLD).scan("core", &core).assert_clean();
         }
@@ -383,7 +390,7 @@ fn after_a_rotation_the_old_token_is_neither_in_memory_nor_in_a_core() {
 }
 
 #[test]
-fn after_a_source_gave_another_token_the_old_one_is_nowhere_in_memory() {
+fn after_a_refresh_the_old_token_is_not_in_memory() {
     if !require_root("reading the daemon's memory") {
         return;
     }
@@ -413,19 +420,22 @@ fn after_a_source_gave_another_token_the_old_one_is_nowhere_in_memory() {
         let new = file.with_extension("new");
         fs::write(&new, TOKENS[number]).unwrap();
         fs::rename(&new, &file).unwrap();
-        // The first time it is noticed, the second time it is asked for.
+        // The daemon notices the first change itself; the second one is requested.
         if number == 2 {
             daemon.ctl(&["rotate", "corp"]).succeeds();
         }
         poll::wait_for("the next generation", || (generation() == number + 1).then_some(()));
-        assert_has_forgotten(&daemon, TOKENS[number - 1], TOKENS[number]);
+        assert_token_is_erased(&daemon, TOKENS[number - 1], TOKENS[number]);
     }
 }
 
-fn assert_has_forgotten(daemon: &Daemon, old: &str, new: &str) {
+fn assert_token_is_erased(daemon: &Daemon, old: &str, new: &str) {
     let mut scan = LeakScan::new(new);
     scan.scan_memory(daemon.pid());
-    assert!(!scan.found().is_empty(), "the new one is there, or we cannot look");
+    assert!(
+        !scan.found().is_empty(),
+        "the scan does not find the new token, so it proves nothing"
+    );
     let found = poll::within(Duration::from_secs(5), || {
         let mut scan = LeakScan::new(old);
         scan.scan_memory(daemon.pid());
@@ -436,7 +446,7 @@ fn assert_has_forgotten(daemon: &Daemon, old: &str, new: &str) {
     }
 }
 
-/// All memory in one file, with what the program asks to be left out of it, as root can have it.
+/// Core file of the daemon, taken by root, with the memory that the daemon excludes from cores.
 fn core_of(daemon: &Daemon) -> Vec<u8> {
     let (folder, pid) = (TempDir::new().unwrap(), daemon.pid().to_string());
     let mut gcore = exec::command("gcore", folder.path());
@@ -445,7 +455,7 @@ fn core_of(daemon: &Daemon) -> Vec<u8> {
     fs::read(prefix.with_extension(pid)).unwrap()
 }
 
-/// Runs as nobody who may write cores as large as they like, in this folder.
+/// Command that runs as the user nobody in this folder, with core files of any size allowed.
 fn with_cores(program: &Path, folder: &Path) -> Command {
     let mut command = exec::command("prlimit", folder);
     command
@@ -456,8 +466,8 @@ fn with_cores(program: &Path, folder: &Path) -> Command {
     command
 }
 
-/// A daemon that nobody runs, and its folder.
-fn of_nobody() -> (exec::RunningCommand, TempDir) {
+/// Daemon that the user nobody runs, and its folder.
+fn daemon_of_nobody() -> (exec::RunningCommand, TempDir) {
     let folder = TempDir::new().unwrap();
     let [program, home] = ["regauthd", "home"].map(|name| folder.path().join(name));
     fs::copy(regauth_tests::programs::binary("regauthd"), &program).unwrap();
@@ -477,11 +487,11 @@ fn of_nobody() -> (exec::RunningCommand, TempDir) {
 }
 
 #[test]
-fn a_debugger_of_the_same_user_cannot_attach_and_no_core_is_written() {
+fn a_debugger_of_the_same_user_cannot_attach() {
     if !require_root("running the daemon as another user") {
         return;
     }
-    let (daemon, folder) = of_nobody();
+    let (daemon, folder) = daemon_of_nobody();
     let pid = daemon.pid().to_string();
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
     let cores = limits
@@ -503,11 +513,11 @@ fn a_debugger_of_the_same_user_cannot_attach_and_no_core_is_written() {
         .says("Permission denied");
 }
 
-/// How it ended by this signal, and whether a core lies in its folder then.
-fn crashed(mut process: exec::RunningCommand, folder: &Path, signal: Signal) -> (ExitStatus, bool) {
+/// Kills the process by this signal; returns its status and whether its folder has a core file.
+fn crash(mut process: exec::RunningCommand, folder: &Path, signal: Signal) -> (ExitStatus, bool) {
     let pid = Pid::from_raw(process.pid().cast_signed()).unwrap();
-    poll::wait_for("its end", || {
-        // Rust's handler for overflowing stacks takes the first SIGSEGV, and steps back.
+    poll::wait_for("the process to exit", || {
+        // Rust's stack overflow handler catches the first SIGSEGV and uninstalls itself.
         kill_process(pid, signal).unwrap();
         (!process.is_running()).then_some(())
     });
@@ -524,11 +534,11 @@ fn a_daemon_that_crashes_leaves_no_core() {
         return;
     }
     for signal in [Signal::SEGV, Signal::ABORT, Signal::ILL] {
-        let (daemon, folder) = of_nobody();
-        let (status, is_there) = crashed(daemon, &folder.path().join("home"), signal);
+        let (daemon, folder) = daemon_of_nobody();
+        let (status, is_there) = crash(daemon, &folder.path().join("home"), signal);
         assert!(!status.core_dumped() && !is_there, "{status}");
     }
-    // Another program in its location leaves one, or the above shows nothing. Where cores go to a program, that may fail.
+    // Control: another program does leave a core file, unless the kernel pipes cores to a program.
     let folder = TempDir::new().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let other = exec::RunningCommand::start(with_cores(Path::new("sleep"), folder.path()).arg("60"), b"");
@@ -536,16 +546,16 @@ fn a_daemon_that_crashes_leaves_no_core() {
     poll::wait_for("the other program", || {
         (fs::read_to_string(&name).ok()?.trim() == "sleep").then_some(())
     });
-    let (status, is_there) = crashed(other, folder.path(), Signal::SEGV);
+    let (status, is_there) = crash(other, folder.path(), Signal::SEGV);
     let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
     let is_elsewhere = pattern.starts_with(['|', '/']);
     assert!(is_elsewhere || (status.core_dumped() && is_there), "{status} {pattern}");
 }
 
-/// Connections that never say anything are ended; those that say too much are, too.
+/// Silent connections are closed, and heads that are too long as well.
 #[test]
-fn a_head_without_end_is_ended() {
-    let (registry, daemon) = served(quiet(), 10);
+fn a_connection_without_a_complete_head_is_closed() {
+    let (registry, daemon) = serve_bytes(quiet(), 10);
     let mut stream = TcpStream::connect(daemon.proxy().trim_start_matches("http://")).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let begin = Instant::now();
@@ -561,7 +571,7 @@ fn a_head_without_end_is_ended() {
     }
     let _ = stream.read_to_end(&mut rest);
     assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
-    // Each of them waits for more, and all at once.
+    // The daemon waits for more bytes on each of these connections, at the same time.
     let host = registry.authority();
     let mut silent = ["", &format!("CONNECT {host} HTTP/1.1\r\n\r\n"), "CONNECT local"].map(|beginning| {
         let mut silent = TcpStream::connect(daemon.proxy().trim_start_matches("http://")).unwrap();

@@ -1,4 +1,5 @@
-//! The CONNECT authority is the only identity: the cross product of everything that can name another.
+//! Host identity: the CONNECT authority decides. SNI, `Host`, `:authority` and absolute-form targets must agree with it;
+//! the tests try their combinations.
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -20,13 +21,13 @@ struct Stage {
     daemon: Daemon,
     corp: MockServer,
     other: MockServer,
-    stranger: MockServer,
+    unconfigured: MockServer,
 }
 
-/// Two registries and a stranger, all on `localhost`, told apart by their ports.
+/// Two registries and an unconfigured host, all on `localhost` with different ports.
 fn stage() -> Stage {
     let root = Authority::new("Corp Root");
-    let [corp, other, stranger] = [0; 3].map(|_| MockServer::builder(&root, "localhost").start());
+    let [corp, other, unconfigured] = [0; 3].map(|_| MockServer::builder(&root, "localhost").start());
     let daemon = Daemon::start();
     for (name, host, canary) in [("corp", &corp, CANARIES[0]), ("other", &other, CANARIES[1])] {
         let location = ["--scope", &host.url("/"), "--no-verify"];
@@ -38,34 +39,34 @@ fn stage() -> Stage {
         daemon,
         corp,
         other,
-        stranger,
+        unconfigured,
     }
 }
 
-/// What a part of the request says.
+/// Host named by a part of the request.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Says {
+enum Named {
     Nothing,
     Same,
     Other,
-    Stranger,
+    Unconfigured,
     Malformed,
 }
 
-use Says::{Malformed, Nothing, Other, Same};
+use Named::{Malformed, Nothing, Other, Same};
 
 impl Stage {
-    fn authority(&self, says: Says) -> Option<String> {
-        match says {
+    fn authority(&self, named_host: Named) -> Option<String> {
+        match named_host {
             Nothing => None,
             Same => Some(self.corp.authority()),
             Other => Some(self.other.authority()),
-            Says::Stranger => Some(self.stranger.authority()),
+            Named::Unconfigured => Some(self.unconfigured.authority()),
             Malformed => Some(format!("me@{}", self.corp.authority())),
         }
     }
 
-    async fn h1(&self, connect: &str, sni: Option<&str>, absolute: Says, host: Says) -> Option<u16> {
+    async fn h1(&self, connect: &str, sni: Option<&str>, absolute: Named, host: Named) -> Option<u16> {
         let client = ProxyClient::new(&self.daemon);
         let stream = client.connect(&connect_head(connect)).await.ok()?;
         let mut stream = client.handshake(stream, sni, &["http/1.1"]).await.ok()?;
@@ -81,7 +82,7 @@ impl Stage {
         answer.split(' ').nth(1)?.parse().ok()
     }
 
-    async fn h2(&self, connect: &str, sni: Option<&str>, authority: Says, host: Says) -> Option<u16> {
+    async fn h2(&self, connect: &str, sni: Option<&str>, authority: Named, host: Named) -> Option<u16> {
         let client = ProxyClient::new(&self.daemon);
         let stream = client.connect(&connect_head(connect)).await.ok()?;
         let stream = client.handshake(stream, sni, &["h2"]).await.ok()?;
@@ -104,20 +105,22 @@ async fn ask(sender: SendRequest<Bytes>, request: Request<()>) -> Option<u16> {
     Some(answer.await.ok()?.status().as_u16())
 }
 
-/// The requests for what the conversations here ask for; adding a registry asks for other things.
-fn caught(mock_server: &MockServer) -> Vec<RecordedRequest> {
+/// Requests for `/a`, the path that the tests request; adding a registry requests other paths.
+fn test_requests(mock_server: &MockServer) -> Vec<RecordedRequest> {
     let mut requests = mock_server.requests();
     requests.retain(|request| request.uri.ends_with("/a"));
     requests
 }
 
-/// What an intercepted request that names these comes to: 200 when all agree, else a refusal.
-fn verdict(sni: Option<&str>, named: [Says; 2]) -> &'static [u16] {
+/// Statuses allowed for an intercepted request that names these hosts: 200 when all agree.
+fn expected_statuses(sni: Option<&str>, named: [Named; 2]) -> &'static [u16] {
     if sni.is_some_and(|name| name != "localhost") {
         return &[421];
     }
     let is_malformed = named.contains(&Malformed);
-    let is_other = named.iter().any(|says| matches!(says, Other | Says::Stranger));
+    let is_other = named
+        .iter()
+        .any(|named_host| matches!(named_host, Other | Named::Unconfigured));
     match (is_malformed, is_other) {
         (true, true) => &[400, 421],
         (true, false) => &[400],
@@ -128,9 +131,9 @@ fn verdict(sni: Option<&str>, named: [Says; 2]) -> &'static [u16] {
 }
 
 #[test]
-fn whatever_names_another_host_is_refused_and_no_credential_leaves() {
+fn a_request_that_names_another_host_is_refused_without_a_credential() {
     let stage = stage();
-    let says = [Nothing, Same, Other, Says::Stranger, Malformed];
+    let named_host = [Nothing, Same, Other, Named::Unconfigured, Malformed];
     let mut passed = 0;
     for sni in [
         Some("localhost"),
@@ -138,13 +141,16 @@ fn whatever_names_another_host_is_refused_and_no_credential_leaves() {
         Some("other.example"),
         Some("127.0.0.1.example"),
     ] {
-        for named in says.into_iter().flat_map(|first| says.map(|second| [first, second])) {
+        for named in named_host
+            .into_iter()
+            .flat_map(|first| named_host.map(|second| [first, second]))
+        {
             let connect = stage.corp.authority();
-            let expected = verdict(sni, named);
+            let expected = expected_statuses(sni, named);
             let [absolute, host] = named;
             let h1 = block_on(stage.h1(&connect, sni, absolute, host)).unwrap_or_default();
             assert!(expected.contains(&h1), "h1 {sni:?} {named:?}: {h1}, not {expected:?}");
-            // h2 itself refuses a request without a scheme, which the library leaves out with the authority.
+            // The h2 library omits the scheme with the authority, and the server's h2 rejects that.
             let h2 = block_on(stage.h2(&connect, sni, absolute, host)).unwrap_or_default();
             let refused_below = absolute == Nothing && h2 == 0;
             assert!(
@@ -154,39 +160,39 @@ fn whatever_names_another_host_is_refused_and_no_credential_leaves() {
             passed += [h1, h2].iter().filter(|status| **status == 200).count();
         }
     }
-    let caught_at_corp = caught(&stage.corp);
-    assert_eq!(caught_at_corp.len(), passed);
-    for request in &caught_at_corp {
+    let at_corp = test_requests(&stage.corp);
+    assert_eq!(at_corp.len(), passed);
+    for request in &at_corp {
         assert_eq!(
             request.header("authorization").as_deref(),
             Some("Bearer canary-of-corp-0123")
         );
     }
-    assert!(caught(&stage.other).is_empty() && stage.stranger.requests().is_empty());
+    assert!(test_requests(&stage.other).is_empty() && stage.unconfigured.requests().is_empty());
 }
 
 #[test]
-fn a_tunnel_to_a_stranger_carries_what_the_client_said_and_nothing_of_ours() {
+fn a_tunnel_to_an_unconfigured_host_carries_the_clients_bytes_only() {
     let stage = stage();
-    for says in [Nothing, Same, Other, Says::Stranger, Malformed] {
+    for named_host in [Nothing, Same, Other, Named::Unconfigured, Malformed] {
         for sni in [Some("localhost"), Some("corp.example")] {
-            block_on(stage.h1(&stage.stranger.authority(), sni, says, Same));
-            block_on(stage.h2(&stage.stranger.authority(), sni, says, Same));
+            block_on(stage.h1(&stage.unconfigured.authority(), sni, named_host, Same));
+            block_on(stage.h2(&stage.unconfigured.authority(), sni, named_host, Same));
         }
     }
-    assert!(!stage.stranger.requests().is_empty());
-    assert!(caught(&stage.corp).is_empty() && caught(&stage.other).is_empty());
+    assert!(!stage.unconfigured.requests().is_empty());
+    assert!(test_requests(&stage.corp).is_empty() && test_requests(&stage.other).is_empty());
     for canary in CANARIES {
         let mut scan = LeakScan::new(canary);
-        for request in stage.stranger.requests() {
-            scan.scan("the stranger", request.text());
+        for request in stage.unconfigured.requests() {
+            scan.scan("the unconfigured host", request.text());
         }
         scan.assert_clean();
     }
 }
 
 #[test]
-fn a_connect_that_names_no_one_place_is_refused() {
+fn a_connect_with_a_malformed_authority_is_refused() {
     let stage = stage();
     for bad in [
         "localhost",
@@ -218,7 +224,7 @@ fn a_connect_that_names_no_one_place_is_refused() {
 }
 
 #[test]
-fn a_connect_names_its_host_once_in_any_spelling() {
+fn a_connect_needs_one_host_that_agrees_in_any_spelling() {
     let stage = stage();
     let corp = stage.corp.authority();
     let port = corp.rsplit(':').next().unwrap();
@@ -253,9 +259,9 @@ fn a_connect_names_its_host_once_in_any_spelling() {
     }
 }
 
-/// It has no SNI, and as many spellings as any.
+/// An IPv6 literal has no SNI and several spellings.
 #[test]
-fn an_ipv6_literal_is_a_host_like_any_other() {
+fn an_ipv6_literal_is_matched_like_a_name() {
     let root = Authority::new("Corp Root");
     let corp = MockServer::builder(&root, "::1").start();
     let daemon = Daemon::start();
@@ -277,28 +283,28 @@ fn an_ipv6_literal_is_a_host_like_any_other() {
             assert_eq!(answer.status, status, "{protocol} {host}: {}", answer.body());
         }
     }
-    for request in caught(&corp) {
+    for request in test_requests(&corp) {
         assert_eq!(
             request.header("host").as_deref().unwrap_or(&corp.authority()),
             corp.authority()
         );
         assert!(request.header("authorization").is_some());
     }
-    assert_eq!(caught(&corp).len(), 6);
+    assert_eq!(test_requests(&corp).len(), 6);
 }
 
-/// A page in a browser can make it speak to us, as to any server: it gets nothing done.
+/// A web page can make a browser send requests to the proxy's port; the proxy refuses them all.
 #[test]
-fn a_browser_that_was_led_here_gets_nothing() {
+fn requests_from_a_browser_to_the_proxy_are_refused() {
     let stage = stage();
-    let ours = stage.daemon.proxy();
-    let ours = ours.trim_start_matches("http://");
+    let own_address = stage.daemon.proxy();
+    let own_address = own_address.trim_start_matches("http://");
     for request in [
-        format!("GET / HTTP/1.1\r\nHost: {ours}\r\n\r\n"),
+        format!("GET / HTTP/1.1\r\nHost: {own_address}\r\n\r\n"),
         "GET / HTTP/1.1\r\nHost: rebound.example\r\nOrigin: http://rebound.example\r\n\r\n".to_owned(),
-        format!("POST /x HTTP/1.1\r\nHost: {ours}\r\nSec-Fetch-Site: cross-site\r\nContent-Length: 0\r\n\r\n"),
-        format!("OPTIONS * HTTP/1.1\r\nHost: {ours}\r\nOrigin: http://a.example\r\n\r\n"),
-        format!("GET http://{ours}/ HTTP/1.1\r\nHost: {ours}\r\n\r\n"),
+        format!("POST /x HTTP/1.1\r\nHost: {own_address}\r\nSec-Fetch-Site: cross-site\r\nContent-Length: 0\r\n\r\n"),
+        format!("OPTIONS * HTTP/1.1\r\nHost: {own_address}\r\nOrigin: http://a.example\r\n\r\n"),
+        format!("GET http://{own_address}/ HTTP/1.1\r\nHost: {own_address}\r\n\r\n"),
         format!("GET https://{}/a HTTP/1.1\r\nHost: x\r\n\r\n", stage.corp.authority()),
     ] {
         let answer = ProxyClient::new(&stage.daemon).exchange(&request);
@@ -308,11 +314,11 @@ fn a_browser_that_was_led_here_gets_nothing() {
         );
         assert!(!answer.to_ascii_lowercase().contains("access-control"), "{answer}");
     }
-    assert!(caught(&stage.corp).is_empty());
+    assert!(test_requests(&stage.corp).is_empty());
 }
 
 #[test]
-fn what_is_refused_inside_says_so_by_its_code() {
+fn a_refusal_inside_the_tunnel_has_its_error_code() {
     let stage = stage();
     for protocol in ["--http1.1", "--http2"] {
         let curl = Curl::new().behind(&stage.daemon).with(&[protocol, "--path-as-is"]);
@@ -335,11 +341,11 @@ fn what_is_refused_inside_says_so_by_its_code() {
             );
         }
     }
-    assert!(caught(&stage.corp).is_empty());
+    assert!(test_requests(&stage.corp).is_empty());
 }
 
 #[test]
-fn a_registry_that_repeats_the_token_in_a_header_is_not_listened_to() {
+fn a_response_with_the_token_in_a_header_is_refused() {
     let root = Authority::new("Corp Root");
     let echo = MockServer::builder(&root, "localhost").echo().start();
     for (number, scheme) in [Scheme::basic("me@corp.example"), Scheme::bearer(), Scheme::raw()]
@@ -367,12 +373,12 @@ fn a_registry_that_repeats_the_token_in_a_header_is_not_listened_to() {
     }
 }
 
-/// A status line has room for words of the server's own.
+/// The reason phrase of a status line is free text.
 #[test]
-fn a_registry_that_repeats_the_token_in_its_status_line_is_not_repeated() {
+fn the_reason_phrase_of_a_response_is_dropped() {
     let root = Authority::new("Corp Root");
-    let said = format!("HTTP/1.1 403 No {} here\r\ncontent-length: 0\r\n\r\n", CANARIES[0]);
-    let registry = StrictServer::answering(&root, &said);
+    let response = format!("HTTP/1.1 403 No {} here\r\ncontent-length: 0\r\n\r\n", CANARIES[0]);
+    let registry = StrictServer::answering(&root, &response);
     let daemon = Daemon::start();
     let location = ["--no-verify", "--scope", &format!("https://{}/", registry.authority())];
     daemon

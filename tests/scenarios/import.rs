@@ -1,4 +1,5 @@
-//! Tokens in the files that cargo, git, curl, pip and npm keep: found, taken, taken out, put back byte for byte.
+//! `regauthctl import`: tokens in the files of cargo, git, curl, pip and npm are found, imported, removed and restored byte
+//! for byte.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -19,11 +20,11 @@ use regauth_tests::user::User;
 use serde_json::Value;
 
 #[test]
-fn tokens_of_each_kind_are_taken_taken_out_and_put_back_byte_for_byte() {
-    let home = Plaintext::written();
+fn tokens_of_each_kind_are_imported_removed_and_restored_byte_for_byte() {
+    let home = PlaintextTokens::new();
     let before = home.files();
     let shown = home.import(&["--dry-run"]).succeeds();
-    home.assert_says_no_token(&shown);
+    home.assert_prints_no_token(&shown);
     assert_eq!(home.states(&shown), [("new", KINDS.len() + 1)], "{}", shown.report());
     assert_eq!(home.files(), before);
 
@@ -31,7 +32,7 @@ fn tokens_of_each_kind_are_taken_taken_out_and_put_back_byte_for_byte() {
     assert_eq!(
         took.status.code(),
         Some(1),
-        "nothing listens where the .netrc says: {}",
+        "the host in .netrc cannot be reached: {}",
         took.report()
     );
     assert_eq!(home.states(&took), [("added", KINDS.len()), ("failed", 1)]);
@@ -39,7 +40,7 @@ fn tokens_of_each_kind_are_taken_taken_out_and_put_back_byte_for_byte() {
         .import(&["--only", "localhost", "--no-verify", "--remove-originals"])
         .succeeds();
     assert_eq!(home.states(&took_the_rest), [("added", 1)]);
-    home.assert_says_no_token(&took);
+    home.assert_prints_no_token(&took);
     home.assert_served();
     home.assert_clean();
     assert!(
@@ -48,7 +49,7 @@ fn tokens_of_each_kind_are_taken_taken_out_and_put_back_byte_for_byte() {
     );
     assert!(
         home.read(".gitconfig").contains("insteadOf = git@b:"),
-        "the rewrite stays"
+        "the insteadOf rewrite stays"
     );
     assert_eq!(home.read(".netrc"), "# curl's\nmachine other.example login nobody\n");
     assert_eq!(home.read("cargo/credentials.toml"), "# kept by hand\n");
@@ -56,23 +57,19 @@ fn tokens_of_each_kind_are_taken_taken_out_and_put_back_byte_for_byte() {
     let registries = home.registries();
     let again = home.import(&["--all", "--remove-originals"]).succeeds();
     assert_eq!(home.states(&again), []);
-    assert_eq!(home.registries(), registries, "nothing is doubled");
+    assert_eq!(home.registries(), registries, "a registry was added twice");
 
     home.import(&["--undo"]).succeeds();
-    assert_eq!(
-        home.files(),
-        before,
-        "every file is as it was, to the byte and to the mode"
-    );
+    assert_eq!(home.files(), before, "a file differs in its content or mode");
     let present = home.import(&["--all"]).succeeds();
     assert_eq!(home.states(&present), [("present", KINDS.len() + 1)]);
-    assert_eq!(home.registries(), registries, "nothing is doubled");
-    assert_eq!(home.files(), before, "without --remove-originals the files stay");
+    assert_eq!(home.registries(), registries, "a registry was added twice");
+    assert_eq!(home.files(), before, "a file changed without --remove-originals");
 }
 
 #[test]
-fn the_backup_is_private_and_gone_when_it_is_forgotten() {
-    let home = Plaintext::written();
+fn the_backup_is_private_and_can_be_deleted() {
+    let home = PlaintextTokens::new();
     let took = home.import(&["--all", "--no-verify", "--remove-originals"]).succeeds();
     let backup = home.daemon.home().join("state/import");
     assert_eq!(json(&took)["originals"]["backup"], backup.to_str().unwrap());
@@ -97,8 +94,8 @@ fn the_backup_is_private_and_gone_when_it_is_forgotten() {
 }
 
 #[test]
-fn what_was_edited_since_comes_back_with_the_edits() {
-    let home = Plaintext::written();
+fn undo_keeps_edits_made_since() {
+    let home = PlaintextTokens::new();
     home.import(&["--all", "--no-verify", "--remove-originals"]).succeeds();
     let edited = format!("# new\n{}", home.read(".npmrc"));
     home.user.write(".npmrc", &edited);
@@ -115,8 +112,8 @@ fn what_was_edited_since_comes_back_with_the_edits() {
 }
 
 #[test]
-fn another_token_for_the_same_place_replaces_the_first_only_when_asked_to() {
-    let home = Plaintext::written();
+fn another_token_for_the_same_url_needs_rotate() {
+    let home = PlaintextTokens::new();
     let npm = home.npm();
     home.import(&["--only", &npm, "--keep-originals"]).succeeds();
     let text = home.read(".npmrc").replace(KINDS[NPM].1, "another-token-of-npm");
@@ -129,7 +126,11 @@ fn another_token_for_the_same_place_replaces_the_first_only_when_asked_to() {
         differs.report()
     );
     assert_eq!(home.state(&differs, &npm), "differs");
-    assert_eq!(home.read(".npmrc"), text, "what regauth has not got stays where it is");
+    assert_eq!(
+        home.read(".npmrc"),
+        text,
+        "a token that was not imported must stay in its file"
+    );
     assert_eq!(home.sent(NPM), format!("Bearer {}", KINDS[NPM].1));
     let rotated = home
         .import(&["--only", &npm, "--rotate", "--remove-originals"])
@@ -140,7 +141,7 @@ fn another_token_for_the_same_place_replaces_the_first_only_when_asked_to() {
 }
 
 #[test]
-fn a_token_that_its_registry_rejects_stays_in_its_file() {
+fn a_rejected_token_stays_in_its_file() {
     let registry = Registry::builder(Scheme::raw(), "the-good-token").start();
     let cargo = Cargo::new()
         .registry("corp", &registry.index())
@@ -167,7 +168,7 @@ fn a_token_that_its_registry_rejects_stays_in_its_file() {
 }
 
 #[test]
-fn cargo_builds_with_its_token_then_without() {
+fn cargo_builds_after_its_token_is_imported() {
     let registry = Registry::builder(Scheme::raw(), "t0ken-of-cargo")
         .auth_required()
         .start();
@@ -195,20 +196,20 @@ fn cargo_builds_with_its_token_then_without() {
     user.ctl(&["import", "--all"]).succeeds().says("No tokens were found");
 }
 
-/// A person with a token of each kind in plain text.
-struct Plaintext {
+/// User with a token of each kind in plain text.
+struct PlaintextTokens {
     daemon: Daemon,
     user: User,
-    /// One for each of [`KINDS`].
+    /// One host for each of [`KINDS`].
     hosts: Vec<MockServer>,
     originals: Vec<(String, String)>,
     authority: Authority,
 }
 
-impl Plaintext {
-    fn written() -> Self {
+impl PlaintextTokens {
+    fn new() -> Self {
         let authority = Authority::new("Corp Root");
-        // What cargo finds in its index, and npm when it asks who it is.
+        // Serves as cargo's config.json and as npm's `whoami`.
         let config = r#"{"dl":"https://cdn.example/","api":null,"username":"me"}"#;
         let host = |_| {
             MockServer::builder(&authority, "localhost")
@@ -220,7 +221,7 @@ impl Plaintext {
         let mut home = Self {
             user: User::new(&daemon),
             daemon,
-            originals: texts(&hosts),
+            originals: token_files(&hosts),
             hosts,
             authority,
         };
@@ -243,7 +244,7 @@ impl Plaintext {
         self.user.ctl(&[&import[..], arguments].concat())
     }
 
-    /// How many of what was found are in which state.
+    /// Number of found tokens in each state.
     fn states(&self, output: &Output) -> Vec<(&'static str, usize)> {
         let json = json(output);
         let found = json["found"].as_array().unwrap();
@@ -252,7 +253,7 @@ impl Plaintext {
         states.into_iter().filter(|(_, count)| *count > 0).collect()
     }
 
-    /// What became of this one.
+    /// State of the token for this registry.
     fn state(&self, output: &Output, name: &str) -> String {
         let json = json(output);
         let found = json["found"].as_array().unwrap();
@@ -263,7 +264,7 @@ impl Plaintext {
             .to_owned()
     }
 
-    /// What regauth calls the npm registry.
+    /// Name that regauth gives the npm registry.
     fn npm(&self) -> String {
         format!("{}-npm", self.hosts[NPM].authority().replace(':', "-"))
     }
@@ -289,7 +290,7 @@ impl Plaintext {
             .len()
     }
 
-    /// What the host of this kind is sent by somebody who has no token.
+    /// `Authorization` that the host receives from a client without a token.
     fn sent(&self, kind: usize) -> String {
         let url = self.hosts[kind].url(KINDS[kind].0);
         assert_eq!(Curl::new().behind(&self.daemon).get(&url).status, 200);
@@ -319,24 +320,24 @@ impl Plaintext {
             .chain([NETRC.to_owned()])
     }
 
-    /// No token is left in a file of the person's.
+    /// Asserts that no token is left in the user's files.
     fn assert_clean(&self) {
         for token in self.tokens() {
             LeakScan::new(&token).scan_folder(self.user.home(), &[]).assert_clean();
         }
     }
 
-    fn assert_says_no_token(&self, output: &Output) {
+    fn assert_prints_no_token(&self, output: &Output) {
         for token in self.tokens() {
             let mut scan = LeakScan::new(&token);
-            scan.scan("what it says", &output.stdout);
-            scan.scan("what it complains of", &output.stderr).assert_clean();
+            scan.scan("stdout", &output.stdout);
+            scan.scan("stderr", &output.stderr).assert_clean();
         }
     }
 }
 
-/// The files as people have them.
-fn texts(hosts: &[MockServer]) -> Vec<(String, String)> {
+/// Token files as users have them.
+fn token_files(hosts: &[MockServer]) -> Vec<(String, String)> {
     let with = |kind: usize, path: &str| {
         let (user, token) = (KINDS[kind].2.unwrap().replace('@', "%40"), KINDS[kind].1);
         hosts[kind].url(path).replacen("://", &format!("://{user}:{token}@"), 1)
@@ -394,7 +395,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// A path on the host, the token for it, and its user: cargo, .git-credentials, insteadOf, extraHeader, pip, npm twice.
+/// Path on the host, token and user for each kind: cargo, .git-credentials, insteadOf, extraHeader, pip, npm twice.
 const KINDS: [(&str, &str, Option<&str>); 7] = [
     ("/index/config.json", "secret-of-cargo", None),
     (

@@ -1,5 +1,5 @@
-//! The desktop's keychain, in all its moods: there, missing, locked, unlocked later, killed, silent. Whatever it does,
-//! tunnels go on, requests go on from memory where there is one, `status` says what is wrong, and nothing falls back.
+//! Keychain store in each state: present, missing, locked, unlocked later, killed, unresponsive. In all of them, tunnels
+//! work, requests use tokens in memory, `status` reports the problem, and the daemon never falls back to another store.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use regauth_tests::proxy_client::ProxyClient;
 const TOKEN: &str = "token-of-the-keychain";
 
 #[test]
-fn secret_tool_finds_the_token_after_add_and_not_after_remove() {
+fn secret_tool_finds_the_token_until_the_registry_is_removed() {
     let stage = Stage::start();
     assert_eq!(stage.lookup("corp"), TOKEN);
     stage.daemon.rotate("corp", "the-second-token").succeeds();
@@ -33,7 +33,7 @@ fn secret_tool_finds_the_token_after_add_and_not_after_remove() {
 }
 
 #[test]
-fn a_restarted_daemon_has_its_token_from_the_keychain() {
+fn a_restarted_daemon_reads_its_token_from_the_keychain() {
     let mut stage = Stage::start();
     stage.daemon.restart();
     assert_eq!(stage.get().status, 200);
@@ -41,47 +41,47 @@ fn a_restarted_daemon_has_its_token_from_the_keychain() {
 }
 
 #[test]
-fn a_first_start_chooses_the_keychain_where_there_is_one_and_records_it() {
+fn a_first_start_chooses_and_records_a_present_keychain() {
     let keyring = Keyring::start();
-    let mut daemon = beside(&keyring).start();
+    let mut daemon = without_store(&keyring).start();
     assert_eq!(status(&daemon).store["kind"], "keychain");
-    assert!(records(&daemon, "keychain"));
+    assert!(is_store_recorded(&daemon, "keychain"));
     daemon.restart();
     assert_eq!(status(&daemon).store["kind"], "keychain");
 }
 
 #[test]
-fn a_first_start_without_a_keychain_takes_the_vault_soon_and_records_it() {
+fn a_first_start_without_a_keychain_chooses_and_records_the_vault() {
     let began = Instant::now();
     let daemon = Daemon::builder().without_store_flag().start();
-    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    assert!(began.elapsed() < START_LIMIT, "{:?}", began.elapsed());
     assert_eq!(status(&daemon).store["kind"], "vault");
-    assert!(records(&daemon, "vault"));
+    assert!(is_store_recorded(&daemon, "vault"));
 }
 
 #[test]
-fn a_first_start_beside_a_keychain_that_never_answers_takes_the_vault_soon() {
+fn a_first_start_with_an_unresponsive_keychain_chooses_the_vault() {
     let keyring = Keyring::start();
     keyring.suspend();
     let began = Instant::now();
-    let daemon = beside(&keyring).start();
-    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    let daemon = without_store(&keyring).start();
+    assert!(began.elapsed() < START_LIMIT, "{:?}", began.elapsed());
     assert_eq!(status(&daemon).store["kind"], "vault");
     keyring.resume();
 }
 
 #[test]
-fn a_first_start_beside_a_locked_keychain_takes_it_and_says_that_it_is_locked() {
+fn a_first_start_with_a_locked_keychain_chooses_it_and_reports_the_lock() {
     let keyring = Keyring::start();
     keyring.lock();
-    let daemon = beside(&keyring).start();
+    let daemon = without_store(&keyring).start();
     let status = status(&daemon);
     assert_eq!([&status.store["kind"], &status.store["state"]], ["keychain", "locked"]);
     assert!(status.problems().contains("regauthctl unlock"), "{}", status.problems());
 }
 
 #[test]
-fn a_recorded_keychain_that_is_not_there_is_said_and_never_replaced() {
+fn a_missing_recorded_keychain_is_reported_and_not_replaced() {
     let daemon = Daemon::builder()
         .without_store_flag()
         .config("store = \"keychain\"\n")
@@ -92,17 +92,17 @@ fn a_recorded_keychain_that_is_not_there_is_said_and_never_replaced() {
         ["keychain", "unavailable"]
     );
     assert!(status.problems().contains("session bus"), "{}", status.problems());
-    assert!(records(&daemon, "keychain") && !daemon.home().join("state/vault.age").exists());
+    assert!(is_store_recorded(&daemon, "keychain") && !daemon.home().join("state/vault.age").exists());
 
     let registry = Registry::start();
     let added = registry.add_to(&daemon);
     assert_eq!(added.exit, i32::from(exit_code::STORE), "{}", added.output.report());
     assert_eq!(daemon.ctl(&["list"]).json["registries"], serde_json::json!([]));
-    assert!(registry.tunnel(&daemon), "tunnels go on");
+    assert!(registry.tunnel(&daemon), "a tunnel failed");
 }
 
 #[test]
-fn with_another_store_in_the_arguments_the_daemon_does_not_start() {
+fn a_store_argument_that_differs_from_the_configuration_prevents_the_start() {
     let home = tempfile::tempdir().unwrap();
     let output = Daemon::builder()
         .store("vault")
@@ -113,7 +113,7 @@ fn with_another_store_in_the_arguments_the_daemon_does_not_start() {
 }
 
 #[test]
-fn a_keychain_that_is_locked_at_start_is_used_as_soon_as_it_opens() {
+fn a_keychain_that_is_locked_at_start_is_used_once_unlocked() {
     let mut stage = Stage::start();
     stage.keyring.lock();
     stage.daemon.restart();
@@ -122,7 +122,7 @@ fn a_keychain_that_is_locked_at_start_is_used_as_soon_as_it_opens() {
         refusal.starts_with("HTTP/1.1 403 ") && refusal.contains("regauth-error: store-locked"),
         "{refusal}"
     );
-    assert!(stage.registry.tunnel(&stage.daemon), "tunnels go on");
+    assert!(stage.registry.tunnel(&stage.daemon), "a tunnel failed");
     let status = status(&stage.daemon);
     assert_eq!(status.store["state"], "locked");
     assert!(status.problems().contains("regauthctl unlock"), "{}", status.problems());
@@ -139,7 +139,7 @@ fn a_keychain_that_is_locked_at_start_is_used_as_soon_as_it_opens() {
             .starts_with("HTTP/1.1 200 ")
             .then_some(())
     })
-    .expect("the daemon has not noticed that the keychain is open");
+    .expect("the daemon did not notice the unlocked keychain");
     assert_eq!(stage.get().status, 200);
     assert_eq!(stage.sent(), format!("Bearer {TOKEN}"));
     let status = self::status(&stage.daemon);
@@ -148,7 +148,7 @@ fn a_keychain_that_is_locked_at_start_is_used_as_soon_as_it_opens() {
 }
 
 #[test]
-fn a_registry_that_is_removed_while_the_keychain_is_locked_loses_its_token_when_it_opens() {
+fn a_token_removed_while_the_keychain_is_locked_is_deleted_once_unlocked() {
     let stage = Stage::start();
     stage.keyring.lock();
     let removed = stage.daemon.ctl(&["remove-registry", "corp"]).succeeds();
@@ -169,7 +169,7 @@ fn a_registry_that_is_removed_while_the_keychain_is_locked_loses_its_token_when_
 }
 
 #[test]
-fn requests_go_on_from_memory_when_the_keychain_is_killed() {
+fn requests_use_tokens_in_memory_when_the_keychain_is_killed() {
     let mut stage = Stage::start();
     stage.keyring.kill();
     assert_eq!(stage.get().status, 200);
@@ -179,7 +179,11 @@ fn requests_go_on_from_memory_when_the_keychain_is_killed() {
     let rotated = stage.daemon.rotate("corp", "another-token");
     assert_eq!(rotated.exit, i32::from(exit_code::STORE), "{}", rotated.output.report());
     assert_eq!(stage.get().status, 200);
-    assert_eq!(stage.sent(), format!("Bearer {TOKEN}"), "nothing was changed");
+    assert_eq!(
+        stage.sent(),
+        format!("Bearer {TOKEN}"),
+        "the failed rotation changed the token"
+    );
 
     stage.keyring.restart();
     assert_eq!(self::status(&stage.daemon).store["state"], "open");
@@ -189,7 +193,7 @@ fn requests_go_on_from_memory_when_the_keychain_is_killed() {
 }
 
 #[test]
-fn a_session_bus_that_is_restarted_is_used_again() {
+fn a_restarted_session_bus_is_used_again() {
     let mut stage = Stage::start();
     stage.keyring.restart_with_bus();
     assert_eq!(stage.get().status, 200);
@@ -200,20 +204,20 @@ fn a_session_bus_that_is_restarted_is_used_again() {
 }
 
 #[test]
-fn a_keychain_that_never_answers_holds_up_neither_start_nor_tunnels_nor_status_nor_the_end() {
+fn an_unresponsive_keychain_delays_neither_start_tunnels_status_nor_stop() {
     let mut stage = Stage::start();
     stage.keyring.suspend();
     stage.daemon.stop();
     let began = Instant::now();
     stage.daemon.restart();
-    assert!(began.elapsed() < SOON, "start took {:?}", began.elapsed());
+    assert!(began.elapsed() < START_LIMIT, "start took {:?}", began.elapsed());
     assert!(
         stage
             .registry
             .connect(&stage.daemon)
             .contains("regauth-error: store-locked")
     );
-    assert!(stage.registry.tunnel(&stage.daemon), "tunnels go on");
+    assert!(stage.registry.tunnel(&stage.daemon), "a tunnel failed");
 
     let rotation = stage.start_rotation();
     let began = Instant::now();
@@ -231,7 +235,7 @@ fn a_keychain_that_never_answers_holds_up_neither_start_nor_tunnels_nor_status_n
     assert!(stage.daemon.stop().success());
     assert!(
         began.elapsed() < Duration::from_secs(2),
-        "the end took {:?}",
+        "stop took {:?}",
         began.elapsed()
     );
     rotation.finish().fails();
@@ -239,7 +243,7 @@ fn a_keychain_that_never_answers_holds_up_neither_start_nor_tunnels_nor_status_n
 }
 
 #[test]
-fn a_keychain_that_falls_silent_costs_no_request_and_is_used_again_when_it_speaks() {
+fn a_keychain_that_hangs_fails_no_request_and_is_used_again_when_it_responds() {
     let stage = Stage::start();
     stage.keyring.suspend();
     let rotation = stage.start_rotation();
@@ -259,14 +263,14 @@ fn a_keychain_that_falls_silent_costs_no_request_and_is_used_again_when_it_speak
     poll::within(Duration::from_secs(15), || {
         (status(&stage.daemon).store["state"] == "open").then_some(())
     })
-    .expect("the keychain answers and status does not say so");
+    .expect("status does not report the responsive keychain");
     stage.daemon.rotate("corp", "another-token").succeeds();
     assert_eq!(stage.get().status, 200);
     assert_eq!(stage.sent(), "Bearer another-token");
     assert_eq!(stage.lookup("corp"), "another-token");
 }
 
-/// A keychain, a daemon that uses it, and a registry whose token is in it.
+/// Keychain, a daemon that uses it, and a registry whose token is in it.
 struct Stage {
     daemon: Daemon,
     registry: Registry,
@@ -276,7 +280,7 @@ struct Stage {
 impl Stage {
     fn start() -> Self {
         let keyring = Keyring::start();
-        let daemon = beside(&keyring).start();
+        let daemon = without_store(&keyring).start();
         let registry = Registry::start();
         registry.add_to(&daemon).succeeds();
         Self {
@@ -292,7 +296,7 @@ impl Stage {
             .get(&self.registry.inside.url("/corp/"))
     }
 
-    /// The credential of the registry's last request.
+    /// `Authorization` of the last request at the registry.
     fn sent(&self) -> String {
         let last = self.registry.inside.requests().pop().unwrap();
         last.header("authorization").unwrap()
@@ -315,7 +319,7 @@ impl Stage {
     }
 }
 
-/// A registry, and a host beside it that nobody configured.
+/// Registry, and an unconfigured host beside it.
 struct Registry {
     inside: MockServer,
     outside: MockServer,
@@ -367,17 +371,17 @@ fn status(daemon: &Daemon) -> Status {
     Status { json, store }
 }
 
-/// A daemon in the keyring's session that nobody has told what to keep secrets in.
-fn beside(keyring: &Keyring) -> Builder {
+/// Builder of a daemon on the keyring's session bus without a configured store.
+fn without_store(keyring: &Keyring) -> Builder {
     Daemon::builder()
         .without_store_flag()
         .env("DBUS_SESSION_BUS_ADDRESS", &keyring.address())
 }
 
-fn records(daemon: &Daemon, store: &str) -> bool {
+fn is_store_recorded(daemon: &Daemon, store: &str) -> bool {
     let config = fs::read_to_string(daemon.home().join("config.toml")).unwrap();
     config.lines().any(|line| line == format!("store = \"{store}\""))
 }
 
-/// Two seconds for a keychain to answer, and what a busy machine adds.
-const SOON: Duration = Duration::from_secs(5);
+/// Limit for a start: two seconds for the keychain, and a margin for a busy machine.
+const START_LIMIT: Duration = Duration::from_secs(5);

@@ -1,11 +1,12 @@
-//! The scenarios: one test binary, one file a surface. A test's name is a claim about what people get.
+//! Scenarios: end-to-end tests of the real programs, in one test binary. Each file covers one surface, and each test's name
+//! is a claim that the test proves.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::too_many_lines,
     clippy::print_stdout,
-    reason = "a scenario fails loudly, tells its story in one piece, and prints what it measured"
+    reason = "a scenario fails loudly, is one sequence of steps, and prints its measurements"
 )]
 
 mod bad_input;

@@ -1,5 +1,4 @@
-//! The network goes and comes, and the machine sleeps: what is under way waits, what cannot be is said at once, and nothing
-//! has to be restarted.
+//! Network outages and sleep: requests in flight wait, new ones fail at once, and nothing needs a restart.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -20,7 +19,7 @@ const TOKEN: &str = "s3ntinel-of-the-network";
 const HERE: &str = "203.0.113.1/24";
 const THERE: &str = "203.0.113.2";
 
-/// A machine with a daemon and one with registries, and a cable between them.
+/// Network with the daemon and one with registries, and a link between them.
 struct Stage {
     here: NetworkNamespace,
     there: NetworkNamespace,
@@ -29,7 +28,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// None where this user may not make networks.
+    /// Creates both networks; `None` without root.
     fn start(daemon: Builder) -> Option<Self> {
         if !require_root("network namespaces") {
             return None;
@@ -45,7 +44,7 @@ impl Stage {
         })
     }
 
-    /// A registry over there that answers with this.
+    /// Adds a registry in the other network with this response.
     fn registry(&self, name: &str, answer: &str) -> MockServer {
         let registry = MockServer::builder(&self.authority, THERE).answer(200, &[], answer);
         let registry = self.there.enter(|| registry.start());
@@ -61,7 +60,7 @@ impl Stage {
         Curl::new().behind(&self.daemon)
     }
 
-    /// The status and what the daemon itself says of it.
+    /// Status of a request, and the daemon's error code.
     fn ask(&self, registry: &MockServer) -> (u16, Option<String>) {
         let answer = self.here.enter(|| self.curl().get(&registry.url("/")));
         (answer.status, answer.header("regauth-error").map(str::to_owned))
@@ -69,7 +68,7 @@ impl Stage {
 }
 
 #[test]
-fn a_network_that_goes_is_said_and_one_that_comes_back_is_used() {
+fn an_outage_is_reported_at_once_and_requests_in_flight_survive_it() {
     let Some(stage) = Stage::start(Daemon::builder().log_level("debug")) else {
         return;
     };
@@ -81,7 +80,7 @@ fn a_network_that_goes_is_said_and_one_that_comes_back_is_used() {
     let download = stage.here.enter(|| slowly.start(&long.url("/under-way")));
     poll::wait_for("the first bytes", || (download.received() > 0).then_some(()));
     stage.here.link_down();
-    // On the connection that is open already: whether it will be answered is not known yet.
+    // This request is sent on the open connection, so the proxy cannot know yet that it fails.
     let waiting = stage.here.enter(|| stage.curl().start(&long.url("/waits")));
     let began = Instant::now();
     assert_eq!(stage.ask(&other), (502, Some("upstream-unreachable".to_owned())));
@@ -91,7 +90,7 @@ fn a_network_that_goes_is_said_and_one_that_comes_back_is_used() {
     let verified = stage.daemon.ctl(&["verify", "other"]);
     verified.output.fails().says("cannot be reached");
     assert!(stage.daemon.ctl(&["status"]).succeeded());
-    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+    assert!(began.elapsed() < IMMEDIATE, "{:?}", began.elapsed());
     stage.here.link_up();
     for transfer in [waiting, download] {
         let answer = transfer.finish().response();
@@ -102,10 +101,10 @@ fn a_network_that_goes_is_said_and_one_that_comes_back_is_used() {
     verified.output.says("was reached");
 }
 
-/// Asleep, a machine's monotonic clock stands still, and its processes do (clock_gettime(2)). It wakes up where it has
-/// another address, so what comes back on old connections is lost: to notice that by itself takes TCP half a minute.
+/// During sleep, processes and the monotonic clock stand still (clock_gettime(2)). The machine wakes up with another
+/// address, so old connections are dead. TCP alone would notice that after half a minute.
 #[test]
-fn a_machine_that_wakes_up_elsewhere_makes_nobody_wait() {
+fn after_sleep_and_a_new_address_requests_do_not_wait() {
     let clock = NamedTempFile::new().unwrap();
     fs::write(clock.path(), "+0").unwrap();
     let daemon = Daemon::builder()
@@ -121,15 +120,15 @@ fn a_machine_that_wakes_up_elsewhere_makes_nobody_wait() {
     stage.here.change_address("203.0.113.3/24");
     fs::write(clock.path(), "+600").unwrap();
     stage.daemon.signal(Signal::CONT);
-    poll::wait_for("it to notice", || {
+    poll::wait_for("the daemon to notice the sleep", || {
         stage.daemon.log().contains("the machine was asleep").then_some(())
     });
     let began = Instant::now();
     assert_eq!(stage.ask(&registry), (200, None));
-    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+    assert!(began.elapsed() < IMMEDIATE, "{:?}", began.elapsed());
 }
 
-/// Debian's libfaketime, which the program of that name preloads.
+/// `LD_PRELOAD` of libfaketime, as its program `faketime` sets it.
 fn faketime() -> String {
     let mut printed = exec::command("faketime", std::path::Path::new("/"));
     let printed = exec::run(printed.args(["-m", "-f", "+0", "printenv", "LD_PRELOAD"])).succeeds();
@@ -137,5 +136,5 @@ fn faketime() -> String {
 }
 
 const LENGTH: usize = 6 << 20;
-/// What is known is said in a fraction of it, and what is waited for takes longer.
-const AT_ONCE: Duration = Duration::from_secs(10);
+/// Limit for an immediate error, which takes a fraction of it. A timeout takes longer.
+const IMMEDIATE: Duration = Duration::from_secs(10);

@@ -1,5 +1,5 @@
-//! pip, uv and npm with private servers that want a password: set up by `regauthctl setup`, used, set back byte for
-//! byte. Java, by `regauthctl env`.
+//! Package managers besides cargo: pip, uv and npm, set up and undone by `regauthctl setup`, with private servers that
+//! need a password. Java, by `regauthctl env`.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ use regauth_tests::user::User;
 const USER: &str = "me@corp.example";
 const PASSWORD: &str = "passw0rd-of-the-daemon";
 
-/// A Python index with a package in it, a daemon that knows it, and a person.
+/// Python index with a package, a daemon that serves it, and a user.
 fn python() -> (PypiServer, Daemon, User) {
     let (server, daemon) = (PypiServer::start(USER, PASSWORD), Daemon::start());
     server.package("treasure");
@@ -30,12 +30,12 @@ fn python() -> (PypiServer, Daemon, User) {
         .env("PIP_NO_INPUT", "1")
         .env("SHELL", "/bin/bash");
     let without = ["-s", "--cacert", server.ca().to_str().unwrap(), &server.index()].map(str::to_owned);
-    let stranger = user.run("curl", &without.each_ref().map(String::as_str)).succeeds();
-    assert!(!stranger.stdout.contains("treasure"), "{}", stranger.report());
+    let anonymous = user.run("curl", &without.each_ref().map(String::as_str)).succeeds();
+    assert!(!anonymous.stdout.contains("treasure"), "{}", anonymous.report());
     (server, daemon, user)
 }
 
-/// The daemon asks the server about the password before it takes it.
+/// Adds a registry; asserts that the daemon verifies the password.
 fn add(daemon: &Daemon, kind: &str, scope: &str, ca: &Path) {
     let root = scope.strip_suffix("simple/").unwrap_or(scope);
     let location = ["--kind", kind, "--scope", root];
@@ -90,7 +90,7 @@ fn uv_installs_from_a_pypiserver_without_a_password() {
         .succeeds()
         .says("`regauthctl setup shell` as well");
     user.ctl(&["setup", "shell"]).succeeds();
-    // The bundle from the shell; the proxy from uv's own file.
+    // The shell sets the bundle; uv's own file sets the proxy.
     uv(". ~/.bashrc; unset HTTPS_PROXY https_proxy;")
         .succeeds()
         .says("+ treasure==1.0");
@@ -104,7 +104,7 @@ fn uv_installs_from_a_pypiserver_without_a_password() {
 }
 
 #[test]
-fn npm_publishes_to_a_verdaccio_and_installs_from_it_without_a_password() {
+fn npm_publishes_to_and_installs_from_a_verdaccio_without_a_password() {
     let (server, daemon) = (NpmServer::start(USER, PASSWORD), Daemon::start());
     add(&daemon, "npm", &server.url(), &server.ca());
     let user = User::new(&daemon);
@@ -121,8 +121,8 @@ fn npm_publishes_to_a_verdaccio_and_installs_from_it_without_a_password() {
         .fails()
         .says("403 Forbidden")
         .says("regauthctl allow corp --for 5m");
-    let reached = server.nginx.requests();
-    assert!(reached.iter().all(|seen| seen.method != "PUT"), "{reached:?}");
+    let requests = server.nginx.requests();
+    assert!(requests.iter().all(|seen| seen.method != "PUT"), "{requests:?}");
     daemon.ctl(&["allow", "corp"]).succeeds();
     npm(&user, "treasure", "publish").succeeds().says("+ treasure@1.0.0");
     npm(&user, "project", "install").succeeds();
@@ -142,9 +142,9 @@ fn npm(user: &User, project: &str, verb: &str) -> Output {
     exec::run(npm.current_dir(user.home().join(project)))
 }
 
-/// The options that somebody has set stay: here, that loopback is no exception.
+/// Options that the user has set stay. The ones here send loopback through the proxy too.
 #[test]
-fn java_reads_what_is_private_by_the_printed_environment() {
+fn java_fetches_from_a_registry_with_the_printed_environment() {
     let registry = Registry::builder(Scheme::bearer(), PASSWORD).auth_required().start();
     let daemon = Daemon::start();
     daemon.add("corp", &registry);

@@ -1,4 +1,4 @@
-//! What packages and `regauthctl service` put in location, with the real systemd.
+//! systemd units of the packages and of `regauthctl service`, checked by the real systemd.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use regauth_tests::programs::binary;
 use tempfile::TempDir;
 
 #[test]
-fn systemd_understands_every_unit() {
+fn systemd_accepts_every_unit() {
     for (scope, manager) in [("user", "--user"), ("system", "--system")] {
         let units = units(scope);
         let files = fs::read_dir(&units).unwrap().map(|file| file.unwrap().path());
@@ -21,7 +21,7 @@ fn systemd_understands_every_unit() {
 }
 
 #[test]
-fn the_machines_service_is_as_closed_as_promised() {
+fn the_system_service_meets_its_security_score() {
     let units = units("system");
     let mut security = exec::command("systemd-analyze", units.path());
     security.args(["security", "--offline=yes", "--threshold=12"]);
@@ -29,9 +29,9 @@ fn the_machines_service_is_as_closed_as_promised() {
     exec::run(&mut security).succeeds();
 }
 
-/// The story tells what is done and expected: `packaging/story`.
+/// The script `packaging/story` has the steps and the expected results.
 #[test]
-fn a_service_is_installed_used_restarted_under_load_and_uninstalled_without_a_trace() {
+fn a_service_is_installed_restarted_under_load_and_uninstalled_without_leftovers() {
     let can_boot = || boot(&packaging(""), &["/bin/true"]).status.success();
     if !require_root("a throw-away root file system") || !require(can_boot(), "namespaces and control groups") {
         return;
@@ -43,17 +43,17 @@ fn a_service_is_installed_used_restarted_under_load_and_uninstalled_without_a_tr
         fs::copy(binary(program), bin.join(program)).unwrap();
     }
     fs::copy(packaging("story"), stage.path().join("story")).unwrap();
-    let told = boot(stage.path(), &["/bin/bash", "/story/story", "source", "/story/bin"]).succeeds();
-    assert!(told.stdout.ends_with("== all is well\n"), "{}", told.report());
+    let output = boot(stage.path(), &["/bin/bash", "/story/story", "source", "/story/bin"]).succeeds();
+    assert!(output.stdout.ends_with("== all is well\n"), "{}", output.report());
 }
 
-/// A throw-away copy of this machine's root, with this folder in it as `/story`.
+/// Runs a command in a booted throw-away copy of this machine's root, with `folder` as `/story`.
 fn boot(folder: &Path, command: &[&str]) -> Output {
     let mut boot = exec::command(packaging("boot"), folder);
     exec::run(boot.arg("/").arg(folder).args(command))
 }
 
-/// The units, as they are where the program is where it is.
+/// Units with the path of the program under test.
 fn units(scope: &str) -> TempDir {
     let folder = TempDir::new().unwrap();
     for file in fs::read_dir(packaging("systemd").join(scope)).unwrap() {

@@ -1,4 +1,4 @@
-//! Real clients, set up by `regauthctl setup`, used, and set back byte for byte.
+//! `regauthctl setup`: real clients are set up, used, and restored byte for byte.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -17,15 +17,15 @@ const TOKEN: &str = "t0ken-of-the-daemon";
 const SHIP: &str = r#"ship = { version = "1", registry = "corp" }"#;
 const CONFIG: &str = "cargo/config.toml";
 
-fn secretive() -> Registry {
+fn registry_with_auth_required() -> Registry {
     Registry::builder(Scheme::basic(USERNAME), TOKEN)
         .auth_required()
         .start()
 }
 
 #[test]
-fn cargo_is_set_up_used_and_set_back() {
-    let (registry, daemon) = (secretive(), Daemon::start());
+fn cargo_is_set_up_used_and_restored() {
+    let (registry, daemon) = (registry_with_auth_required(), Daemon::start());
     daemon.add_with("corp", &registry, &["--writes", "allow"]);
     let cargo = Cargo::new().depends_on(SHIP);
     let user = User::at(&daemon, cargo.home());
@@ -49,10 +49,10 @@ fn cargo_is_set_up_used_and_set_back() {
         .says("cargo is not set up");
 }
 
-/// `config` and `credentials`, as cargo called them until 1.39, and still reads them.
+/// Cargo until 1.39 named its files `config` and `credentials`; it still reads them.
 #[test]
-fn a_cargo_with_files_of_the_old_names_is_set_up_and_set_back() {
-    let (registry, daemon) = (secretive(), Daemon::start());
+fn cargo_with_old_file_names_is_set_up_and_restored() {
+    let (registry, daemon) = (registry_with_auth_required(), Daemon::start());
     daemon.add_with("corp", &registry, &["--writes", "allow"]);
     let cargo = Cargo::new().depends_on(SHIP);
     let user = User::at(&daemon, cargo.home());
@@ -71,8 +71,12 @@ fn a_cargo_with_files_of_the_old_names_is_set_up_and_set_back() {
 }
 
 #[test]
-fn registries_that_come_and_go_keep_cargo_right() {
-    let (registry, other, daemon) = (secretive(), secretive(), Daemon::start());
+fn adding_and_removing_registries_updates_cargos_configuration() {
+    let (registry, other, daemon) = (
+        registry_with_auth_required(),
+        registry_with_auth_required(),
+        Daemon::start(),
+    );
     let cargo = Cargo::new().depends_on(SHIP);
     let user = User::at(&daemon, cargo.home());
     user.write(CONFIG, "[build]\njobs = 2\n");
@@ -92,13 +96,13 @@ fn registries_that_come_and_go_keep_cargo_right() {
 }
 
 #[test]
-fn cargo_with_a_git_index_needs_git_set_up_too_and_is_told_so() {
+fn setup_cargo_with_a_git_index_says_that_git_needs_setup_too() {
     let registry = Registry::builder(Scheme::bearer(), TOKEN)
         .auth_required()
         .git_index()
         .start();
     let daemon = Daemon::start();
-    // The index is asked for what it names: a scope for downloads and the API need not be given.
+    // add-registry reads the scopes of downloads and the API from the index.
     daemon.add_with("corp", &registry, &["--writes", "allow"]);
     let cargo = Cargo::new().depends_on(SHIP);
     let user = User::at(&daemon, cargo.home());
@@ -111,7 +115,7 @@ fn cargo_with_a_git_index_needs_git_set_up_too_and_is_told_so() {
 }
 
 #[test]
-fn git_is_set_up_for_the_hosts_of_registries_only_and_set_back() {
+fn git_is_set_up_for_registry_hosts_only_and_restored() {
     let host = Authority::new("Corp Root");
     let server = GitServer::start(&host, Scheme::basic("me"), TOKEN);
     server.repository("plans", &[("README", "secret\n")]);
@@ -138,8 +142,8 @@ fn git_is_set_up_for_the_hosts_of_registries_only_and_set_back() {
 }
 
 #[test]
-fn what_was_edited_since_survives_undoing() {
-    let (registry, daemon) = (secretive(), Daemon::start());
+fn undo_keeps_edits_made_since() {
+    let (registry, daemon) = (registry_with_auth_required(), Daemon::start());
     daemon.add("corp", &registry);
     let user = User::new(&daemon);
     user.write(CONFIG, "[http]\nproxy = \"http://corp:3128\" # theirs\n");
@@ -172,7 +176,7 @@ fn a_dry_run_shows_the_difference_and_changes_nothing() {
 }
 
 #[test]
-fn files_and_folders_that_were_not_there_are_gone_after_undoing() {
+fn undo_removes_files_and_folders_that_setup_created() {
     let daemon = Daemon::start();
     let user = User::new(&daemon);
     for (client, file) in [
@@ -190,7 +194,7 @@ fn files_and_folders_that_were_not_there_are_gone_after_undoing() {
 }
 
 #[test]
-fn a_link_stays_a_link_and_a_mode_stays_a_mode() {
+fn setup_keeps_symbolic_links_and_file_modes() {
     let daemon = Daemon::start();
     let user = User::new(&daemon);
     user.write("dotfiles/npmrc", "//npm.corp.example/:_authToken=mine\n");
@@ -201,7 +205,7 @@ fn a_link_stays_a_link_and_a_mode_stays_a_mode() {
     assert!(user.home().join(".npmrc").is_symlink());
     assert_eq!(real.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     assert!(user.read("dotfiles/npmrc").unwrap().contains("cafile="));
-    // The person's own token is in no file of ours.
+    // regauth's record must not contain the user's own token.
     let record = fs::read_to_string(daemon.home().join("state/setup/npm.json")).unwrap();
     assert!(!record.contains("mine"), "{record}");
     user.ctl(&["setup", "npm", "--undo"]).succeeds();
@@ -209,8 +213,8 @@ fn a_link_stays_a_link_and_a_mode_stays_a_mode() {
 }
 
 #[test]
-fn a_project_is_set_up_by_itself() {
-    let (registry, daemon) = (secretive(), Daemon::start());
+fn setup_project_changes_the_project_only() {
+    let (registry, daemon) = (registry_with_auth_required(), Daemon::start());
     daemon.add("corp", &registry);
     let cargo = Cargo::new().depends_on(SHIP);
     let user = User::at(&daemon, cargo.home());
@@ -227,8 +231,8 @@ fn a_project_is_set_up_by_itself() {
 }
 
 #[test]
-fn a_shell_that_is_set_up_gives_every_client_the_environment() {
-    let (registry, daemon) = (secretive(), Daemon::start());
+fn setup_shell_gives_clients_the_environment() {
+    let (registry, daemon) = (registry_with_auth_required(), Daemon::start());
     daemon.add("corp", &registry);
     let user = User::new(&daemon).env("SHELL", "/bin/bash");
     user.write(".bashrc", "alias ll='ls -l'\n");
@@ -242,7 +246,7 @@ fn a_shell_that_is_set_up_gives_every_client_the_environment() {
 
 #[test]
 fn the_printed_environment_is_enough_for_cargo_git_and_curl() {
-    let (registry, daemon) = (secretive(), Daemon::start());
+    let (registry, daemon) = (registry_with_auth_required(), Daemon::start());
     daemon.add("corp", &registry);
     let cargo = Cargo::new().depends_on(SHIP).registry("corp", &registry.index());
     let user = User::at(&daemon, cargo.home()).env("NO_PROXY", "localhost,other.example");

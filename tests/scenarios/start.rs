@@ -1,4 +1,4 @@
-//! The daemon's beginning and its end: ready soon, and gone without a request cut short.
+//! Start and stop: the daemon is ready soon, and drains without cutting a request.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
@@ -22,13 +22,13 @@ use tempfile::TempDir;
 const TOKEN: &str = "token-of-the-start";
 const MIB: u64 = 1 << 20;
 
-/// The claim is 100 ms for a release on a quiet machine, and the printed median shows it; what fails here is a start
-/// that waits for something.
+/// A release build on a quiet machine is ready in 100 ms; the printed median shows it. The limit of one second catches a
+/// start that waits for something.
 #[test]
 fn a_fresh_start_is_ready_soon() {
     let folders: Vec<TempDir> = (0..5).map(|_| TempDir::new().unwrap()).collect();
     let homes: Vec<_> = folders.iter().map(|folder| folder.path().join("home")).collect();
-    assert_ready_soon("a fresh start", homes.iter().map(|home| ready_after(home)));
+    assert_ready_soon("a fresh start", homes.iter().map(|home| time_to_ready(home)));
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn a_start_with_a_registry_in_the_vault_is_ready_soon() {
         .succeeds();
     assert!(daemon.stop().success());
     let home = daemon.home();
-    assert_ready_soon("a start with a registry", (0..5).map(|_| ready_after(home)));
+    assert_ready_soon("a start with a registry", (0..5).map(|_| time_to_ready(home)));
 }
 
 #[test]
@@ -51,33 +51,33 @@ fn sigterm_lets_a_download_finish_and_takes_no_new_connection() {
     let mut stage = Stage::start("");
     let download = stage.download();
     stage.signal(Signal::TERM);
-    stage.assert_closed();
+    stage.assert_refuses_connections();
     assert_eq!(download.finish().response().length, LENGTH);
-    stage.assert_gone();
+    stage.assert_exited();
 }
 
 #[test]
-fn ctrl_c_and_stop_end_it_as_sigterm_does() {
+fn sigint_and_stop_drain_as_sigterm_does() {
     let mut stage = Stage::start("");
     stage.signal(Signal::INT);
-    stage.assert_gone();
+    stage.assert_exited();
 
     let mut stage = Stage::start("");
     let download = stage.download();
     let stopping = stage.daemon.ctl(&["stop"]).succeeds().json;
     assert!(stopping["connections"].as_u64().unwrap() >= 1, "{stopping}");
-    stage.assert_closed();
+    stage.assert_refuses_connections();
     assert_eq!(download.finish().response().length, LENGTH);
-    stage.assert_gone();
+    stage.assert_exited();
 }
 
 #[test]
-fn the_drain_timeout_or_a_second_signal_cuts_the_rest() {
+fn the_drain_timeout_or_a_second_signal_ends_the_drain() {
     let mut stage = Stage::start("drain-timeout = \"500ms\"\n");
     let download = stage.download();
     let began = Instant::now();
     stage.signal(Signal::TERM);
-    stage.assert_gone();
+    stage.assert_exited();
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     download.finish().output.fails();
 
@@ -85,34 +85,34 @@ fn the_drain_timeout_or_a_second_signal_cuts_the_rest() {
     let download = stage.download();
     let began = Instant::now();
     stage.signal(Signal::INT);
-    stage.assert_closed();
+    stage.assert_refuses_connections();
     stage.signal(Signal::INT);
-    stage.assert_gone();
+    stage.assert_exited();
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     download.finish().output.fails();
 }
 
 #[test]
-fn clients_that_say_nothing_do_not_hold_up_the_end() {
+fn idle_clients_do_not_delay_the_drain() {
     let mut stage = Stage::start("");
     let client = ProxyClient::new(&stage.daemon);
     let connect = |authority: &str| block_on(client.connect(&connect_head(authority))).unwrap();
     let _silent = [
         block_on(client.dial()).unwrap(),
         connect(&stage.registry.nginx.authority()),
-        connect(&stage.stranger.authority()),
+        connect(&stage.unconfigured.authority()),
     ];
     let began = Instant::now();
     stage.signal(Signal::TERM);
-    stage.assert_gone();
+    stage.assert_exited();
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
-/// A registry with a file that takes seconds to fetch, and a daemon in front of it.
+/// Registry with a file that takes seconds to fetch, an unconfigured host, and a daemon.
 struct Stage {
     daemon: Daemon,
     registry: Registry,
-    stranger: MockServer,
+    unconfigured: MockServer,
 }
 
 impl Stage {
@@ -120,15 +120,15 @@ impl Stage {
         let registry = Registry::start(TOKEN);
         let daemon = Daemon::builder().config(config).log_level("info").start();
         daemon.add_with("corp", &registry, &["--scope", &registry.scope()]);
-        let stranger = MockServer::builder(registry.authority(), "127.0.0.1").start();
+        let unconfigured = MockServer::builder(registry.authority(), "127.0.0.1").start();
         Self {
             daemon,
             registry,
-            stranger,
+            unconfigured,
         }
     }
 
-    /// A download that has begun and is far from its end.
+    /// Starts a download and waits for its first bytes.
     fn download(&self) -> RunningTransfer {
         let slowly = Curl::new().behind(&self.daemon).with(&["--limit-rate", "16M"]);
         let download = slowly.start(&self.registry.file("big", LENGTH));
@@ -147,20 +147,20 @@ impl Stage {
         TcpStream::connect(self.daemon.proxy().trim_start_matches("http://"))
     }
 
-    fn assert_closed(&self) {
+    fn assert_refuses_connections(&self) {
         poll::wait_for("connections to be refused", || self.connect().is_err().then_some(()));
     }
 
-    /// It ends by itself, with success, and leaves no socket behind.
-    fn assert_gone(&mut self) {
+    /// Asserts that the daemon exits with success and removes its control socket.
+    fn assert_exited(&mut self) {
         let status = self.daemon.wait();
         assert!(status.success(), "{status}");
         assert!(!self.daemon.home().join("run/control.sock").exists());
     }
 }
 
-/// How long until the control socket greets.
-fn ready_after(home: &Path) -> Duration {
+/// Time from the start until the control socket sends its hello.
+fn time_to_ready(home: &Path) -> Duration {
     let mut command = exec::command(binary("regauthd"), home);
     command.arg("--home").arg(home).args(["--listen", "127.0.0.1:0"]);
     let (log, socket) = (home.with_extension("log"), home.join("run/control.sock"));

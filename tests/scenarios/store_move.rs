@@ -1,7 +1,7 @@
-//! All secrets go from one store to the other, both ways, and whoever is killed meanwhile, the daemon or the keychain:
-//! nothing is lost, nothing stays behind, and requests go on.
+//! `regauthctl store move`: all secrets move between keychain and vault while requests are served. When the daemon or the
+//! keychain is killed during a move, no secret is lost and no copy stays behind.
 //!
-//! The moments are random. What is printed as the seed repeats them: `REGAUTH_SEED=… cargo test`.
+//! The printed seed repeats a run: `REGAUTH_SEED=… cargo test`.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +24,7 @@ use regauth_tests::store_items;
 const PASSPHRASE: &str = "correct horse battery staple";
 
 #[test]
-fn every_secret_moves_both_ways_while_requests_go_on() {
+fn every_secret_moves_both_ways_while_requests_are_served() {
     let mut stage = Stage::start("keychain");
     let bundle = fs::read(stage.daemon.bundle()).unwrap();
     for (from, to) in [("keychain", "vault"), ("vault", "keychain")] {
@@ -36,14 +36,14 @@ fn every_secret_moves_both_ways_while_requests_go_on() {
             (&NAMES.len().into(), &().into()),
             "{moved}"
         );
-        stage.assert_whole_in(to);
+        stage.assert_all_in(to);
         let again = stage.daemon.ctl(&["store", "move", to]).succeeds().json;
         assert_eq!(again["moved"], 0, "{again}");
         stage.daemon.restart();
-        stage.assert_whole_in(to);
+        stage.assert_all_in(to);
         assert!(
             bundle == fs::read(stage.daemon.bundle()).unwrap(),
-            "clients trust the same authorities"
+            "the move changed the bundle"
         );
     }
     let mut scan = LeakScan::new(&token("corp"));
@@ -52,37 +52,37 @@ fn every_secret_moves_both_ways_while_requests_go_on() {
 }
 
 #[test]
-fn a_daemon_killed_in_the_middle_leaves_one_store_whole_and_the_other_empty() {
+fn a_daemon_killed_during_a_move_leaves_all_secrets_in_one_store() {
     let mut stage = Stage::start("vault");
     let (mut random, mut length) = (SeededRandom::from_environment(), stage.measure());
     let (times, mut moved) = (kills(12), 0);
     for number in 0..times {
         let (from, to) = stage.direction();
-        // From the very beginning to well after the end, and anywhere in between.
+        // Delays from the beginning of the move to after its end, random within each step.
         let delay = (length / times) * 2 * number + random.within(2 * length / times);
         let running = stage.start_move(to);
-        // Not a wait for anything: the moment itself is what is tested.
+        // The random delay is the point of this test, not a wait for a condition.
         thread::sleep(delay);
         stage.daemon.kill();
-        let said_done = running.finish().status.success();
+        let reported_success = running.finish().status.success();
         stage.daemon.restart();
         let present = stage.present();
         assert!(
-            present == to || (present == from && !said_done),
+            present == to || (present == from && !reported_success),
             "{present} after {delay:?}"
         );
-        stage.assert_whole_in(&present);
+        stage.assert_all_in(&present);
         moved += u32::from(present == to);
-        // A machine is slower at one time than at another: the moments stay around the one that decides.
+        // Adapts to the speed of the machine, so that delays stay around the point of no return.
         length = length
             .mul_f64(if present == to { 0.9 } else { 1.1 })
-            .clamp(SHORTEST, LONGEST);
+            .clamp(MIN_DELAY, MAX_DELAY);
     }
-    eprintln!("{times} kills, in spite of which {moved} moves were done");
+    eprintln!("{times} kills, {moved} moves completed");
 }
 
 #[test]
-fn a_keychain_killed_in_the_middle_loses_nothing() {
+fn a_keychain_killed_during_a_move_loses_nothing() {
     let mut stage = Stage::start("keychain");
     let (mut random, mut length) = (SeededRandom::from_environment(), stage.measure());
     for _ in 0..kills(6) {
@@ -98,44 +98,46 @@ fn a_keychain_killed_in_the_middle_loses_nothing() {
         let present = stage.present();
         assert_eq!(present, if refused { from } else { to }, "{}", output.report());
         stage.keyring.restart();
-        poll::within(TIMEOUT, || stage.is_tidy().then_some(())).expect("copies stay behind");
-        stage.assert_whole_in(&present);
-        length = length.mul_f64(if refused { 1.1 } else { 0.9 }).clamp(SHORTEST, LONGEST);
+        poll::within(CLEANUP_TIMEOUT, || stage.is_tidy().then_some(())).expect("copies stay behind");
+        stage.assert_all_in(&present);
+        length = length
+            .mul_f64(if refused { 1.1 } else { 0.9 })
+            .clamp(MIN_DELAY, MAX_DELAY);
     }
     stage.daemon.restart();
-    stage.assert_whole_in(&stage.present());
+    stage.assert_all_in(&stage.present());
 }
 
-/// What a keychain leaves that is killed between making an item and filling it.
+/// A keychain killed between creating an item and storing its secret leaves an empty item.
 #[test]
-fn an_item_that_was_not_filled_does_not_stay_behind() {
+fn an_empty_keychain_item_is_deleted() {
     let mut stage = Stage::start("vault");
     let service = format!("regauth@{}", stage.daemon.home().display());
     let empty = ["store", "--label", "x", "service", &service, "username", "third"];
     stage.keyring.secret_tool(&empty, "").succeeds();
     stage.daemon.stop();
-    let ledger = stage.daemon.home().join("state/ledger.json");
-    let mut noted: serde_json::Value = serde_json::from_str(&fs::read_to_string(&ledger).unwrap()).unwrap();
-    noted["moving"] = serde_json::json!({"from": "vault", "to": "keychain", "whole": false, "items": NAMES});
-    fs::write(&ledger, noted.to_string()).unwrap();
+    let journal_file = stage.daemon.home().join("state/ledger.json");
+    let mut journal: serde_json::Value = serde_json::from_str(&fs::read_to_string(&journal_file).unwrap()).unwrap();
+    journal["moving"] = serde_json::json!({"from": "vault", "to": "keychain", "whole": false, "items": NAMES});
+    fs::write(&journal_file, journal.to_string()).unwrap();
     assert_eq!(store_items::in_keyring(&stage.keyring, &stage.daemon), ["third"]);
     stage.daemon.restart();
-    stage.assert_whole_in("vault");
+    stage.assert_all_in("vault");
 }
 
 #[test]
-fn a_move_to_a_keychain_that_is_not_there_changes_nothing() {
+fn a_move_to_a_missing_keychain_changes_nothing() {
     let mut stage = Stage::start("vault");
     stage.keyring.kill();
     let refused = stage.daemon.ctl(&["store", "move", "keychain"]);
     assert_eq!(refused.exit, i32::from(exit_code::STORE), "{}", refused.output.report());
     refused.output.says("nothing was changed");
     stage.keyring.restart();
-    stage.assert_whole_in("vault");
+    stage.assert_all_in("vault");
 }
 
 #[test]
-fn a_vault_under_a_passphrase_gives_its_secrets_away_and_takes_them_back_by_its_passphrase() {
+fn secrets_move_out_of_a_passphrase_vault_and_back_with_the_passphrase() {
     let mut stage = Stage::start("vault");
     let set = ["unlock", "--set-passphrase", "--passphrase-stdin"];
     stage.daemon.ctl_with_input(&set, PASSPHRASE).succeeds();
@@ -153,19 +155,20 @@ fn a_vault_under_a_passphrase_gives_its_secrets_away_and_takes_them_back_by_its_
 }
 
 #[test]
-fn a_configuration_that_is_set_back_by_hand_costs_no_newer_token() {
+fn changing_the_store_in_the_configuration_by_hand_loses_no_newer_token() {
     let mut stage = Stage::start("vault");
     let home = stage.daemon.home().to_owned();
-    let [vault, ledger, config] = ["state/vault.age", "state/ledger.json", "config.toml"].map(|file| home.join(file));
+    let [vault, journal_file, config] =
+        ["state/vault.age", "state/ledger.json", "config.toml"].map(|file| home.join(file));
     let copies = fs::read(&vault).unwrap();
     stage.daemon.ctl(&["store", "move", "keychain"]).succeeds();
     stage.daemon.rotate("corp", "the-newer-token").succeeds();
-    // As if the vault could not be opened since the move, and so has its copies still.
+    // Simulates a vault that could not be opened since the move and still has its copies.
     stage.daemon.stop();
     fs::write(&vault, copies).unwrap();
-    let mut noted: serde_json::Value = serde_json::from_str(&fs::read_to_string(&ledger).unwrap()).unwrap();
-    noted["moving"] = serde_json::json!({"from": "vault", "to": "keychain", "whole": true, "items": NAMES});
-    fs::write(&ledger, noted.to_string()).unwrap();
+    let mut journal: serde_json::Value = serde_json::from_str(&fs::read_to_string(&journal_file).unwrap()).unwrap();
+    journal["moving"] = serde_json::json!({"from": "vault", "to": "keychain", "whole": true, "items": NAMES});
+    fs::write(&journal_file, journal.to_string()).unwrap();
     let set = |from: &str, to: &str| {
         let text = fs::read_to_string(&config).unwrap();
         fs::write(&config, text.replace(from, to)).unwrap();
@@ -176,22 +179,22 @@ fn a_configuration_that_is_set_back_by_hand_costs_no_newer_token() {
     assert_eq!(
         store_items::in_keyring(&stage.keyring, &stage.daemon),
         ["corp"],
-        "only the newer one is left there"
+        "the keychain keeps the newer token only"
     );
     let lookup = ["lookup", "username", "corp"];
     assert_eq!(stage.keyring.secret_tool(&lookup, "").stdout, "the-newer-token");
 }
 
 #[test]
-fn secrets_leave_memory_for_a_store_that_lasts_and_never_go_back() {
+fn secrets_move_from_memory_to_the_vault_and_not_back() {
     let keyring = Keyring::start();
-    let stage = Stage::beside(keyring, "memory");
+    let stage = Stage::with_keyring(keyring, "memory");
     stage
         .daemon
         .ctl(&["store", "move", "memory"])
         .exits(i32::from(exit_code::USAGE));
     stage.daemon.ctl(&["store", "move", "vault"]).succeeds();
-    stage.assert_whole_in("vault");
+    stage.assert_all_in("vault");
     let shown = stage.daemon.ctl(&["store"]).succeeds().json;
     assert_eq!(
         [&shown["store"]["kind"], &shown["moving"]],
@@ -199,7 +202,7 @@ fn secrets_leave_memory_for_a_store_that_lasts_and_never_go_back() {
     );
 }
 
-/// A keychain, a daemon beside it, and registries whose tokens it keeps.
+/// Keychain, a daemon that uses it, and registries.
 struct Stage {
     daemon: Daemon,
     registry: MockServer,
@@ -209,11 +212,11 @@ struct Stage {
 
 impl Stage {
     fn start(store: &str) -> Self {
-        Self::beside(Keyring::start(), store)
+        Self::with_keyring(Keyring::start(), store)
     }
 
-    /// The store is what the configuration says, so that a restart finds another one there.
-    fn beside(keyring: Keyring, store: &str) -> Self {
+    /// Starts a daemon whose store is set in config.toml, so that a move can change it.
+    fn with_keyring(keyring: Keyring, store: &str) -> Self {
         let daemon = Daemon::builder()
             .without_store_flag()
             .config(&format!("# which store\nstore = \"{store}\" # as chosen\n"))
@@ -236,7 +239,7 @@ impl Stage {
         }
     }
 
-    /// One move there and one back, undisturbed: how long one takes.
+    /// Average duration of a move, from one there and one back.
     fn measure(&self) -> Duration {
         let began = Instant::now();
         for _ in 0..2 {
@@ -263,13 +266,13 @@ impl Stage {
         shown["store"]["kind"].as_str().unwrap().to_owned()
     }
 
-    /// Nobody has anything left to delete.
+    /// Whether no deletion is pending.
     fn is_tidy(&self) -> bool {
-        let ledger = fs::read_to_string(self.daemon.home().join("state/ledger.json")).unwrap();
-        !ledger.contains("\"moving\"")
+        let journal = fs::read_to_string(self.daemon.home().join("state/ledger.json")).unwrap();
+        !journal.contains("\"moving\"")
     }
 
-    /// Requests while something happens; each must be served with its token.
+    /// Sends requests during `during`; each must be served with its token.
     fn under_load<T>(&self, during: impl FnOnce(&Self) -> T) -> T {
         let over = AtomicBool::new(false);
         thread::scope(|scope| {
@@ -284,9 +287,9 @@ impl Stage {
         })
     }
 
-    /// The configuration, the daemon, and both stores tell the same story, in which nothing is missing.
+    /// Asserts that configuration, daemon and both stores agree that all secrets are in `store`.
     #[track_caller]
-    fn assert_whole_in(&self, store: &str) {
+    fn assert_all_in(&self, store: &str) {
         assert_eq!(self.present(), store);
         let config = fs::read_to_string(self.daemon.home().join("config.toml")).unwrap();
         assert!(
@@ -302,8 +305,8 @@ impl Stage {
         } else {
             (keychain, vault)
         };
-        assert_eq!(full, NAMES, "what the {store} keeps");
-        assert_eq!(empty, [""; 0], "what the other keeps");
+        assert_eq!(full, NAMES, "items in the {store}");
+        assert_eq!(empty, [""; 0], "items in the other store");
         assert!(self.is_tidy());
         self.assert_served();
     }
@@ -331,7 +334,7 @@ fn token(name: &str) -> String {
     format!("the-token-of-{name}")
 }
 
-/// As many as a run has time for; `REGAUTH_LONG` is for those who have more.
+/// Number of kills: twenty times as many with `REGAUTH_LONG`.
 fn kills(usual: u32) -> u32 {
     if std::env::var_os("REGAUTH_LONG").is_some() {
         20 * usual
@@ -340,11 +343,11 @@ fn kills(usual: u32) -> u32 {
     }
 }
 
-/// What the stores keep, sorted.
+/// Names of the stored items, sorted.
 const NAMES: [&str; 4] = ["another", "authority:localhost", "corp", "third"];
-/// Others may ask at the same time.
+/// Number of recent requests to search, since other threads send requests too.
 const RECENT: usize = 6;
-const SHORTEST: Duration = Duration::from_millis(5);
-const LONGEST: Duration = Duration::from_secs(2);
-/// The other store is looked at every five seconds.
-const TIMEOUT: Duration = Duration::from_secs(20);
+const MIN_DELAY: Duration = Duration::from_millis(5);
+const MAX_DELAY: Duration = Duration::from_secs(2);
+/// Limit for the cleanup of the other store, which runs every five seconds.
+const CLEANUP_TIMEOUT: Duration = Duration::from_secs(20);

@@ -1,4 +1,4 @@
-//! A host that nobody configured is a tunnel, and plain HTTP is forwarded: neither ever gets a credential.
+//! Pass-through: an unconfigured host is tunnelled and plain HTTP is forwarded, without a credential.
 
 use regauth_tests::certificates::{Authority, concatenate, read_pem};
 use regauth_tests::curl::Curl;
@@ -10,9 +10,9 @@ use regauth_tests::registry::Registry;
 const TOKEN: &str = "canary-of-the-tunnel";
 
 #[test]
-fn a_stranger_shows_its_own_certificate_byte_for_byte() {
+fn an_unconfigured_host_shows_its_own_certificate() {
     let elsewhere = Authority::new("Elsewhere");
-    let stranger = MockServer::builder(&elsewhere, "localhost").start();
+    let unconfigured = MockServer::builder(&elsewhere, "localhost").start();
     let registry = Registry::start(TOKEN);
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
@@ -23,17 +23,17 @@ fn a_stranger_shows_its_own_certificate_byte_for_byte() {
         "-proxy",
         daemon.proxy().trim_start_matches("http://"),
     ]);
-    openssl.args(["-connect", &stranger.authority(), "-servername", "localhost"]);
-    let seen = exec::run_with_input(&mut openssl, "").stdout;
-    let file = daemon.home().join("seen.pem");
-    std::fs::write(&file, seen).unwrap();
-    assert_eq!(&read_pem(&file)[0], stranger.certificate().leaf());
+    openssl.args(["-connect", &unconfigured.authority(), "-servername", "localhost"]);
+    let request = exec::run_with_input(&mut openssl, "").stdout;
+    let file = daemon.home().join("request.pem");
+    std::fs::write(&file, request).unwrap();
+    assert_eq!(&read_pem(&file)[0], unconfigured.certificate().leaf());
 }
 
 #[test]
-fn a_stranger_gets_no_credential_on_either_protocol() {
+fn an_unconfigured_host_gets_no_credential_on_either_protocol() {
     let elsewhere = Authority::new("Elsewhere");
-    let stranger = MockServer::builder(&elsewhere, "localhost").start();
+    let unconfigured = MockServer::builder(&elsewhere, "localhost").start();
     let registry = Registry::start(TOKEN);
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
@@ -42,10 +42,10 @@ fn a_stranger_gets_no_credential_on_either_protocol() {
             .proxy(&daemon.proxy())
             .trusts(&elsewhere.file())
             .with(&[protocol]);
-        let answer = curl.get(&stranger.url("/api/cargo/index/config.json"));
+        let answer = curl.get(&unconfigured.url("/api/cargo/index/config.json"));
         assert_eq!((answer.status, answer.version.as_str()), (200, version));
     }
-    for request in stranger.wait_for_requests(2) {
+    for request in unconfigured.wait_for_requests(2) {
         assert!(
             !request.text().contains(TOKEN) && request.header("authorization").is_none(),
             "{request:?}"
@@ -54,7 +54,7 @@ fn a_stranger_gets_no_credential_on_either_protocol() {
 }
 
 #[test]
-fn a_redirect_to_another_host_takes_no_credential_along() {
+fn a_redirect_to_another_host_carries_no_credential() {
     let elsewhere = Authority::new("Elsewhere");
     let cdn = MockServer::builder(&elsewhere, "127.0.0.2").start();
     let registry = Registry::builder(regauth_tests::auth_gate::Scheme::bearer(), TOKEN)
@@ -81,11 +81,11 @@ fn plain_http_is_forwarded_without_a_credential() {
     daemon.add("corp", &registry);
     let curl = Curl::new().proxy(&daemon.proxy()).header("X-Mine: 1");
     assert_eq!(curl.get(&plain.url("/api/cargo/index/config.json")).status, 200);
-    let seen = &plain.wait_for_requests(1)[0];
-    assert_eq!(seen.header("x-mine").as_deref(), Some("1"));
-    assert_eq!(seen.header("host"), Some(plain.authority()));
+    let request = &plain.wait_for_requests(1)[0];
+    assert_eq!(request.header("x-mine").as_deref(), Some("1"));
+    assert_eq!(request.header("host"), Some(plain.authority()));
     for absent in ["authorization", "proxy-authorization", "proxy-connection"] {
-        assert_eq!(seen.header(absent), None, "{absent}");
+        assert_eq!(request.header(absent), None, "{absent}");
     }
 }
 
@@ -102,7 +102,7 @@ fn requests_to_the_proxy_itself_are_refused() {
 }
 
 #[test]
-fn a_host_that_cannot_be_reached_is_named_as_such() {
+fn an_unreachable_host_gives_502() {
     let daemon = Daemon::start();
     let gone = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -113,7 +113,7 @@ fn a_host_that_cannot_be_reached_is_named_as_such() {
 }
 
 #[test]
-fn an_upstream_nobody_vouches_for_gets_nothing() {
+fn an_upstream_with_an_untrusted_certificate_gets_no_request() {
     let [right, wrong] = [Authority::new("Corp Root"), Authority::new("Someone Else")];
     let imposter = MockServer::builder(&wrong, "localhost").start();
     let daemon = Daemon::start();

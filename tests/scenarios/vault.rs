@@ -1,4 +1,4 @@
-//! The vault: an age file, its key in a file, from systemd, or under a passphrase that a person chose.
+//! Vault store: an age file, with its key in a file, from systemd, or protected by the user's passphrase.
 
 use std::fs;
 use std::path::Path;
@@ -21,25 +21,25 @@ const PASSPHRASE: &str = "correct horse battery staple";
 fn the_age_command_opens_the_vault_with_the_identity_file() {
     let stage = Stage::start(Daemon::builder().store("vault"));
     let state = stage.daemon.home().join("state");
-    assert_eq!(opened(&state, &state.join("vault-identity.txt"))["corp"], TOKEN);
+    assert_eq!(decrypt_vault(&state, &state.join("vault-identity.txt"))["corp"], TOKEN);
     let protection = stage.daemon.ctl(&["status"]).json["store"]["protection"].to_string();
     assert!(protection.contains("readable by its owner alone"), "{protection}");
 }
 
 #[test]
-fn a_restarted_daemon_has_its_token_from_the_vault_and_its_clients_go_on() {
+fn a_restarted_daemon_reads_its_token_from_the_vault_and_keeps_its_bundle() {
     let mut stage = Stage::start(Daemon::builder().store("vault"));
     let bundle = fs::read(stage.daemon.bundle()).unwrap();
     stage.daemon.restart();
     stage.assert_served();
     assert!(
         bundle == fs::read(stage.daemon.bundle()).unwrap(),
-        "the bundle is another"
+        "the restart changed the bundle"
     );
 }
 
 #[test]
-fn an_identity_file_that_others_can_read_is_refused_with_what_to_do() {
+fn an_identity_file_that_others_can_read_is_refused_with_the_fix() {
     let mut stage = Stage::start(Daemon::builder().store("vault"));
     let identity = stage.daemon.home().join("state/vault-identity.txt");
     set_mode(&identity, 0o644);
@@ -47,14 +47,14 @@ fn an_identity_file_that_others_can_read_is_refused_with_what_to_do() {
     let status = stage.daemon.ctl(&["status"]).succeeds().json;
     let problem = status["problems"][0]["message"].as_str().unwrap();
     assert!(problem.contains("chmod 600"), "{status}");
-    stage.assert_closed();
+    stage.assert_locked();
     set_mode(&identity, 0o600);
     assert_eq!(stage.daemon.ctl(&["unlock"]).succeeds().json["ready"], 1);
     stage.assert_served();
 }
 
 #[test]
-fn systemd_provides_the_key_and_no_key_lies_in_the_state() {
+fn systemd_provides_the_key_and_the_state_has_none() {
     let credentials = tempfile::tempdir().unwrap();
     let identity = credentials.path().join("vault-identity");
     let mut keygen = exec::command("age-keygen", credentials.path());
@@ -65,7 +65,7 @@ fn systemd_provides_the_key_and_no_key_lies_in_the_state() {
     let mut stage = Stage::start(daemon);
     let state = stage.daemon.home().join("state");
     assert!(!state.join("vault-identity.txt").exists());
-    assert_eq!(opened(&state, &identity)["corp"], TOKEN);
+    assert_eq!(decrypt_vault(&state, &identity)["corp"], TOKEN);
     stage.daemon.restart();
     stage.assert_served();
     let status = stage.daemon.ctl(&["status"]).json;
@@ -79,14 +79,14 @@ fn systemd_provides_the_key_and_no_key_lies_in_the_state() {
 }
 
 #[test]
-fn a_passphrase_locks_the_vault_at_every_start_until_somebody_gives_it() {
+fn a_passphrase_locks_the_vault_at_every_start_until_unlock() {
     let mut stage = Stage::start(Daemon::builder().store("vault"));
     stage.set_passphrase(PASSPHRASE).succeeds();
     stage.assert_served();
     let state = stage.daemon.home().join("state");
     assert!(
         !state.join("vault-identity.txt").exists(),
-        "the key still lies in the clear"
+        "the key is still in plain text"
     );
 
     stage.daemon.restart();
@@ -97,7 +97,7 @@ fn a_passphrase_locks_the_vault_at_every_start_until_somebody_gives_it() {
         "{status}"
     );
     assert!(status["problems"].to_string().contains("regauthctl unlock"), "{status}");
-    stage.assert_closed();
+    stage.assert_locked();
 
     for (passphrase, exit) in [
         ("another passphrase", exit_code::STORE),
@@ -111,7 +111,7 @@ fn a_passphrase_locks_the_vault_at_every_start_until_somebody_gives_it() {
             "{passphrase:?}: {}",
             unlock.output.report()
         );
-        stage.assert_closed();
+        stage.assert_locked();
     }
     assert_eq!(stage.daemon.ctl(&["unlock"]).exit, i32::from(exit_code::STORE));
 
@@ -131,7 +131,7 @@ fn a_passphrase_locks_the_vault_at_every_start_until_somebody_gives_it() {
 }
 
 #[test]
-fn a_passphrase_is_changed_by_whoever_has_opened_the_vault() {
+fn the_passphrase_can_be_changed_after_unlock_only() {
     let mut stage = Stage::start(Daemon::builder().store("vault"));
     stage.set_passphrase(PASSPHRASE).succeeds();
     stage.daemon.restart();
@@ -146,7 +146,7 @@ fn a_passphrase_is_changed_by_whoever_has_opened_the_vault() {
 }
 
 #[test]
-fn a_vault_whose_key_is_gone_is_left_alone() {
+fn a_vault_without_its_key_is_left_unchanged() {
     let mut stage = Stage::start(Daemon::builder().store("vault"));
     let state = stage.daemon.home().join("state");
     let vault = fs::read(state.join("vault.age")).unwrap();
@@ -154,7 +154,7 @@ fn a_vault_whose_key_is_gone_is_left_alone() {
     stage.daemon.restart();
     let status = stage.daemon.ctl(&["status"]).succeeds().json;
     assert!(status["problems"].to_string().contains("put the key back"), "{status}");
-    stage.assert_closed();
+    stage.assert_locked();
     assert!(vault == fs::read(state.join("vault.age")).unwrap());
     fs::rename(state.join("elsewhere"), state.join("vault-identity.txt")).unwrap();
     stage.daemon.restart();
@@ -162,7 +162,7 @@ fn a_vault_whose_key_is_gone_is_left_alone() {
 }
 
 #[test]
-fn other_stores_have_no_passphrase_of_ours() {
+fn other_stores_have_no_passphrase() {
     let daemon = Daemon::start();
     let set = daemon.ctl_with_input(&["unlock", "--set-passphrase", "--passphrase-stdin"], PASSPHRASE);
     assert_eq!(set.exit, i32::from(exit_code::REFUSED), "{}", set.output.report());
@@ -171,11 +171,11 @@ fn other_stores_have_no_passphrase_of_ours() {
     asked.output.says("--passphrase-stdin");
 }
 
-/// A registry whose token is in the vault.
+/// Daemon, and a registry whose token is in the vault.
 struct Stage {
     daemon: Daemon,
     registry: MockServer,
-    /// The daemon reads its file again at every start.
+    /// Keeps the CA file, which the daemon reads at every start.
     _authority: Authority,
 }
 
@@ -204,9 +204,9 @@ impl Stage {
         assert_eq!(sent, Some(format!("Bearer {TOKEN}")));
     }
 
-    /// Nothing reaches the registry, and `list` says why.
+    /// Asserts that no request reaches the registry and `list` reports the locked vault.
     #[track_caller]
-    fn assert_closed(&self) {
+    fn assert_locked(&self) {
         let before = self.registry.requests().len();
         let fetch = Curl::new().behind(&self.daemon).fetch(&self.registry.url("/corp/"));
         fetch.output.fails().says("403");
@@ -226,8 +226,8 @@ impl Stage {
     }
 }
 
-/// What `age -d` gets out of the vault.
-fn opened(state: &Path, identity: &Path) -> Value {
+/// Contents of the vault, decrypted by `age -d`.
+fn decrypt_vault(state: &Path, identity: &Path) -> Value {
     let mut age = exec::command("age", state);
     age.arg("-d").arg("-i").arg(identity).arg(state.join("vault.age"));
     age.stdin(Stdio::null());

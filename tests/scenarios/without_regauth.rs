@@ -1,5 +1,5 @@
-//! The harness's own parts behave as the real ones they stand for, with the token in the client and no daemon: what
-//! the other scenarios show is regauth's doing, and not the harness's.
+//! Harness tests, without a daemon: the fixtures behave like the real services, with the token in the client. So a result
+//! of another scenario is due to regauth and not to the harness.
 
 use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::Cargo;
@@ -24,7 +24,7 @@ fn cargo_with_token(registry: &Registry) -> Cargo {
 }
 
 #[test]
-fn cargo_builds_from_a_basic_registry_with_a_token_and_not_without() {
+fn cargo_needs_a_token_to_build_from_a_basic_registry() {
     let registry = Registry::builder(Scheme::basic(USERNAME), TOKEN)
         .auth_required()
         .start();
@@ -51,9 +51,9 @@ fn cargo_builds_from_a_bearer_registry_that_says_auth_required() {
     cargo_with_token(&registry).depends_on(SHIP).build().succeeds();
 }
 
-/// Cargo sends its token for config.json only after a 401, and then for nothing else: such a registry needs regauth.
+/// Cargo sends its token for config.json after a 401, and then for nothing else: such a registry needs regauth.
 #[test]
-fn cargo_cannot_build_from_a_guarded_registry_that_does_not_say_auth_required() {
+fn cargo_cannot_build_from_a_private_registry_without_auth_required() {
     let registry = Registry::start(TOKEN);
     cargo_with_token(&registry)
         .depends_on(SHIP)
@@ -151,7 +151,7 @@ fn publish_yank_owner_and_search_reach_the_registry() {
 }
 
 #[test]
-fn a_published_crate_can_be_built_with() {
+fn a_published_crate_can_be_a_dependency() {
     let registry = Registry::builder(Scheme::raw(), TOKEN)
         .auth_required()
         .git_index()
@@ -174,7 +174,7 @@ fn a_published_crate_can_be_built_with() {
 }
 
 #[test]
-fn a_rotated_token_is_accepted_and_the_old_one_refused_at_once() {
+fn a_changed_set_of_accepted_tokens_takes_effect_at_once() {
     for scheme in [
         Scheme::basic(USERNAME),
         Scheme::bearer(),
@@ -282,22 +282,22 @@ fn nginx_listens_on_every_kind_of_loopback_host() {
 }
 
 #[test]
-fn a_honeypot_records_echoes_and_redirects() {
+fn a_mock_server_records_echoes_and_redirects() {
     let host = Authority::new("Elsewhere");
-    let [trap, echo] = [
+    let [target, echo] = [
         MockServer::builder(&host, "127.0.0.2").start(),
         MockServer::builder(&host, "localhost").echo().start(),
     ];
-    let lure = MockServer::builder(&host, "127.0.0.1")
-        .redirect(307, &trap.url("/caught"))
+    let redirecting = MockServer::builder(&host, "127.0.0.1")
+        .redirect(307, &target.url("/caught"))
         .start();
     let curl = Curl::new().trusts(&host.file()).header("X-Canary: tweet");
     assert_eq!(
-        curl.clone().with(&["--location"]).get(&lure.url("/")).body(),
+        curl.clone().with(&["--location"]).get(&redirecting.url("/")).body(),
         "mock server\n"
     );
     assert_eq!(
-        trap.wait_for_requests(1)[0].header("x-canary").as_deref(),
+        target.wait_for_requests(1)[0].header("x-canary").as_deref(),
         Some("tweet")
     );
     for (version, protocol) in [("2", "--http2"), ("1.1", "--http1.1")] {
@@ -315,7 +315,7 @@ fn a_honeypot_records_echoes_and_redirects() {
 }
 
 #[test]
-fn a_stranger_is_distrusted_and_its_certificate_known_byte_for_byte() {
+fn a_mock_server_with_an_untrusted_certificate_is_rejected() {
     let [host, other] = [Authority::new("Elsewhere"), Authority::new("Corp Root")];
     let mock_server = MockServer::builder(&host, "localhost").start();
     Curl::new()
@@ -329,7 +329,7 @@ fn a_stranger_is_distrusted_and_its_certificate_known_byte_for_byte() {
 }
 
 #[test]
-fn gnome_keyring_stores_locks_falls_silent_dies_and_comes_back() {
+fn the_keyring_stores_locks_hangs_and_restarts() {
     let mut keyring = Keyring::start();
     let store = ["store", "--label", "a token", "service", "regauth", "account", "corp"];
     let lookup = ["lookup", "service", "regauth", "account", "corp"];

@@ -1,14 +1,14 @@
-//! What is typed wrong: names, URLs, flags, values, tokens.
+//! Wrong command lines: names, URLs, flags, values, tokens.
 
 use regauth_shared::exit_code::{EXISTS, NOT_FOUND, USAGE};
 
 use super::{Stage, TOKEN, words};
 
 #[test]
-fn what_is_no_url_of_a_registry_is_a_usage_error_that_says_what_would_be_right() {
+fn an_invalid_registry_url_is_a_usage_error_with_the_fix() {
     let stage = Stage::start();
     let add = words("add-registry new --token-stdin");
-    for (url, says) in NO_SCOPES {
+    for (url, says) in INVALID_SCOPES {
         let sparse = format!("sparse+{url}");
         stage.refuses_with(TOKEN, &[&add[..], &["--scope", url]].concat(), USAGE, says);
         stage.refuses_with(TOKEN, &[&add[..], &["--index", url]].concat(), USAGE, "--index: ");
@@ -17,7 +17,7 @@ fn what_is_no_url_of_a_registry_is_a_usage_error_that_says_what_would_be_right()
 }
 
 #[test]
-fn what_is_no_name_is_a_usage_error_and_not_repeated() {
+fn an_invalid_registry_name_is_a_usage_error() {
     let stage = Stage::start();
     let long = "x".repeat(65);
     for name in ["Corp", "a.b", "a b", "../x", "-x", "_x", "", "ä", &long] {
@@ -53,7 +53,7 @@ fn a_wrong_flag_or_value_of_add_registry_is_a_usage_error() {
 }
 
 #[test]
-fn a_line_that_makes_no_sense_is_a_usage_error() {
+fn an_invalid_command_line_is_a_usage_error() {
     let stage = Stage::start();
     for (line, says) in [
         ("add-registry new --token-stdin", "--index"),
@@ -76,7 +76,7 @@ fn a_line_that_makes_no_sense_is_a_usage_error() {
 }
 
 #[test]
-fn a_token_that_is_none_is_a_usage_error_and_the_old_one_stays() {
+fn an_invalid_token_is_a_usage_error_and_the_old_one_stays() {
     let stage = Stage::start();
     let long = "x".repeat(20_000);
     for (token, says) in [
@@ -97,7 +97,7 @@ fn a_token_that_is_none_is_a_usage_error_and_the_old_one_stays() {
 }
 
 #[test]
-fn an_unknown_registry_is_not_found_by_any_verb_and_those_that_exist_are_named() {
+fn an_unknown_registry_is_not_found_and_the_known_ones_are_listed() {
     let stage = Stage::start();
     for line in [
         "show nobody",
@@ -112,7 +112,7 @@ fn an_unknown_registry_is_not_found_by_any_verb_and_those_that_exist_are_named()
 }
 
 #[test]
-fn a_name_or_a_scope_that_is_taken_exists_already() {
+fn a_taken_name_or_scope_is_refused() {
     let stage = Stage::start();
     let add = "add-registry corp --token-stdin --scope https://a.example/";
     stage.refuses(add, EXISTS, "regauthctl rotate corp");
@@ -120,8 +120,8 @@ fn a_name_or_a_scope_that_is_taken_exists_already() {
     stage.refuses(&add, EXISTS, "`corp` covers");
 }
 
-/// What is no URL of a registry, and what is said of it.
-const NO_SCOPES: &[(&str, &str)] = &[
+/// Invalid registry URLs and a part of the message for each.
+const INVALID_SCOPES: &[(&str, &str)] = &[
     ("ssh://git@corp.example/x/", "https"),
     ("git@corp.example:x", "https://host/path/"),
     ("http://corp.example/x/", "only https"),

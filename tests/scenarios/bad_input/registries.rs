@@ -1,4 +1,4 @@
-//! Registries that cannot vouch for a token: unreachable, untrusted, moved away, or sure that it is wrong.
+//! Registries that do not confirm a token: unreachable, untrusted, redirecting, failing, or rejecting it.
 
 use regauth_shared::exit_code::{FAILED, TOKEN_REJECTED, USAGE};
 use regauth_tests::auth_gate::Scheme;
@@ -9,13 +9,13 @@ use regauth_tests::registry::Registry;
 use super::{Stage, TOKEN, hint};
 
 #[test]
-fn a_registry_that_does_not_answer_or_not_clearly_gets_no_token_stored() {
+fn a_token_is_not_stored_when_its_registry_gives_no_clear_answer() {
     let stage = Stage::start();
     let mock_server = || MockServer::builder(&stage.authority, "127.0.0.1");
-    let trap = mock_server().start();
+    let target = mock_server().start();
     let gone = mock_server().answer(404, &[], "").start();
     let busy = mock_server().answer(503, &[], "").start();
-    let moved = mock_server().redirect(302, &trap.url("/caught")).start();
+    let moved = mock_server().redirect(302, &target.url("/caught")).start();
     for (location, says) in [
         ("https://127.0.0.1:1/".to_owned(), "cannot be reached"),
         ("https://registry.invalid/".to_owned(), "cannot be reached"),
@@ -27,16 +27,19 @@ fn a_registry_that_does_not_answer_or_not_clearly_gets_no_token_stored() {
         let refused = stage.refuses(&stage.trusting(&add), FAILED, says);
         assert!(hint(&refused).contains("nothing was stored"), "{}", refused.json);
     }
-    assert!(trap.requests().is_empty(), "a redirect was followed");
-    let add = format!("add-registry new --token-stdin --index sparse+{}", trap.url("/index/"));
+    assert!(target.requests().is_empty(), "a redirect was followed");
+    let add = format!(
+        "add-registry new --token-stdin --index sparse+{}",
+        target.url("/index/")
+    );
     stage.refuses(&stage.trusting(&add), FAILED, "is this the index's URL?");
 }
 
 #[test]
-fn an_untrusted_certificate_is_told_with_the_flag_that_helps_and_gets_no_token() {
+fn an_untrusted_certificate_gets_no_token_and_the_fix_is_printed() {
     let stage = Stage::start();
-    let stranger = Authority::new("Somebody");
-    let other = MockServer::builder(&stranger, "127.0.0.1").start();
+    let other_authority = Authority::new("Somebody");
+    let other = MockServer::builder(&other_authority, "127.0.0.1").start();
     let misnamed = MockServer::builder(&stage.authority, "127.0.0.2").start();
     let by_another_name = misnamed.url("/").replace("127.0.0.2", "localhost");
     let add = format!("add-registry new --token-stdin --scope {}", other.url("/"));
@@ -44,13 +47,13 @@ fn an_untrusted_certificate_is_told_with_the_flag_that_helps_and_gets_no_token()
     stage.refuses(&stage.trusting(&add), FAILED, "--ca-file");
     let config = stage.home().join("config.toml");
     stage.refuses(&format!("{add} --ca-file {}", config.display()), USAGE, "PEM");
-    assert!(other.requests().is_empty(), "a stranger got a request");
-    let added = stage.ctl(&format!("{add} --ca-file {}", stranger.file().display()), TOKEN);
+    assert!(other.requests().is_empty(), "an untrusted server got a request");
+    let added = stage.ctl(&format!("{add} --ca-file {}", other_authority.file().display()), TOKEN);
     added.succeeds();
     let add = format!("add-registry misnamed --token-stdin --scope {by_another_name}");
     let refused = stage.ctl(&stage.trusting(&add), TOKEN);
     assert_eq!(refused.exit, i32::from(FAILED), "{}", refused.output.report());
-    assert!(misnamed.requests().is_empty(), "a stranger got a request");
+    assert!(misnamed.requests().is_empty(), "an untrusted server got a request");
 }
 
 #[test]
@@ -71,7 +74,7 @@ fn a_token_that_the_registry_rejects_is_not_stored() {
 }
 
 #[test]
-fn without_verification_the_registry_is_not_asked() {
+fn without_verification_the_registry_gets_no_request() {
     let stage = Stage::start();
     let registry = Registry::builder(Scheme::bearer(), "the-right-token").start();
     let add = format!(
@@ -84,6 +87,6 @@ fn without_verification_the_registry_is_not_asked() {
     let rotated = stage.ctl("rotate new --token-stdin --no-verify", "another-wrong-token");
     assert_eq!(rotated.succeeds().json["verified"], false);
     assert_eq!(stage.items()["new"], "another-wrong-token");
-    assert!(registry.nginx.requests().is_empty(), "the registry was asked");
+    assert!(registry.nginx.requests().is_empty(), "the registry got a request");
     assert_eq!(stage.ctl("verify new", "").exit, i32::from(TOKEN_REJECTED));
 }
