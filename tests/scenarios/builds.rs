@@ -24,8 +24,8 @@ fn cargo(registry: &Registry, daemon: &Daemon) -> Cargo {
 
 /// Successful requests at the registry; asserts that each carried its credential.
 fn authorized_requests(registry: &Registry) -> Vec<LoggedRequest> {
-    let seen = registry.nginx.requests();
-    let successful: Vec<LoggedRequest> = seen.into_iter().filter(|seen| seen.status < 400).collect();
+    let requests = registry.nginx.requests();
+    let successful: Vec<LoggedRequest> = requests.into_iter().filter(|request| request.status < 400).collect();
     for request in &successful {
         assert_eq!(
             request.authorization(),
@@ -47,7 +47,7 @@ fn cargo_builds_from_a_basic_registry() {
         .says("Compiling anchor v1.0.0");
     let download = registry
         .nginx
-        .wait_for_request(|seen| seen.uri.ends_with("/anchor/1.0.0/download"));
+        .wait_for_request(|request| request.uri.ends_with("/anchor/1.0.0/download"));
     assert_eq!(download.protocol, "HTTP/2.0");
     assert!(authorized_requests(&registry).len() > 5);
 }
@@ -61,7 +61,7 @@ fn cargo_builds_from_a_bearer_registry_that_speaks_only_http1() {
     assert!(
         authorized_requests(&registry)
             .iter()
-            .all(|seen| seen.protocol == "HTTP/1.1")
+            .all(|request| request.protocol == "HTTP/1.1")
     );
 }
 
@@ -137,7 +137,7 @@ fn cargo_prints_the_refusal_of_a_write_until_writes_are_allowed() {
     let cargo = cargo(&registry, &daemon).placeholder("corp", PLACEHOLDER);
     cargo.publish("corp").fails().says("regauthctl allow corp --for 5m");
     assert!(
-        !registry.nginx.requests().iter().any(|seen| seen.method == "PUT"),
+        !registry.nginx.requests().iter().any(|request| request.method == "PUT"),
         "a refused write reached the registry"
     );
     daemon.ctl(&["allow", "corp", "--for", "1m"]).succeeds();
@@ -177,7 +177,7 @@ fn git_fetches_and_pushes_small_and_large() {
     }
     server
         .nginx
-        .wait_for_request(|seen| seen.header("content-encoding") == Some("gzip"));
+        .wait_for_request(|request| request.header("content-encoding") == Some("gzip"));
 }
 
 #[test]
@@ -211,8 +211,8 @@ fn the_longest_scope_wins_between_two_registries_on_one_host() {
     add("narrow", "/api/cargo/index/", "narrow-token");
     let sent = |path: &str| {
         Curl::new().behind(&daemon).get(&registry.nginx.url(path));
-        let seen = registry.nginx.wait_for_request(|seen| seen.uri == path);
-        seen.authorization().map(str::to_owned)
+        let request = registry.nginx.wait_for_request(|request| request.uri == path);
+        request.authorization().map(str::to_owned)
     };
     assert_eq!(sent("/api/cargo/index/config.json").as_deref(), Some("narrow-token"));
     assert_eq!(sent("/api/cargo/indexes").as_deref(), Some("wide-token"));

@@ -55,7 +55,7 @@ fn rejections(registry: &Registry) -> usize {
         .nginx
         .requests()
         .iter()
-        .filter(|seen| seen.status == 401 && seen.authorization().is_some())
+        .filter(|request| request.status == 401 && request.authorization().is_some())
         .count()
 }
 
@@ -274,7 +274,7 @@ fn a_write_that_waits_for_a_token_is_refused_once_writes_are_denied() {
         (answer.status, answer.header("regauth-error")),
         (403, Some("write-denied"))
     );
-    assert!(!registry.nginx.requests().iter().any(|seen| seen.method == "POST"));
+    assert!(!registry.nginx.requests().iter().any(|request| request.method == "POST"));
 }
 
 #[test]

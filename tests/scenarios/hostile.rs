@@ -41,12 +41,12 @@ impl Stage {
     /// Requests at the upstream for a case, whose path is `/in/NUMBER`.
     fn received(&self, number: usize) -> Vec<ReceivedRequest> {
         let path = format!("/in/{number}");
-        let seen = self.upstream.requests().into_iter();
+        let requests = self.upstream.requests().into_iter();
         let of_case = |message: &ReceivedRequest| {
             let target = message.line.split(' ').nth(1).unwrap();
             target.split(['?', '#', ';']).next() == Some(&path)
         };
-        seen.filter_map(Result::ok).filter(of_case).collect()
+        requests.filter_map(Result::ok).filter(of_case).collect()
     }
 
     fn assert_nothing_malformed(&self) {

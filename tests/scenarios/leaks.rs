@@ -16,7 +16,7 @@ use regauth_tests::user::User;
 
 const FIRST: &str = "s3ntinel-before-the-rotation";
 const SECOND: &str = "s3ntinel-after-the-rotation";
-const REJECTED: &str = "s3ntinel-that-nobody-accepts";
+const REJECTED: &str = "s3ntinel-that-is-rejected";
 
 /// Daemon with one registry, clients, and their collected output.
 struct Day<'a> {
@@ -165,11 +165,11 @@ impl<'a> Day<'a> {
 
     /// Asserts that requests to the registry's host outside its scopes carried no token.
     fn assert_nothing_outside_the_scopes(&self) {
-        for seen in self.registry.nginx.requests() {
-            let inside = seen.uri.starts_with("/api/cargo/") || seen.uri.starts_with("/api/v1/");
+        for request in self.registry.nginx.requests() {
+            let inside = request.uri.starts_with("/api/cargo/") || request.uri.starts_with("/api/v1/");
             let mut scan = LeakScan::new(FIRST);
-            scan.scan("a request", format!("{seen:?}"));
-            assert!(inside || scan.found().is_empty(), "{seen:?}");
+            scan.scan("a request", format!("{request:?}"));
+            assert!(inside || scan.found().is_empty(), "{request:?}");
         }
     }
 }
@@ -223,8 +223,10 @@ fn the_leak_scan_finds_a_token_that_is_there() {
     Curl::new()
         .behind(&daemon)
         .get(&registry.nginx.url("/api/cargo/index/config.json"));
-    let seen = registry.nginx.wait_for_request(|seen| seen.authorization().is_some());
+    let request = registry
+        .nginx
+        .wait_for_request(|request| request.authorization().is_some());
     let mut scan = LeakScan::new(FIRST);
-    scan.scan("what the registry saw", format!("{seen:?}"));
+    scan.scan("a request at the registry", format!("{request:?}"));
     assert_eq!(scan.found().len(), 1);
 }

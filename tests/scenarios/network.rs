@@ -84,8 +84,8 @@ fn an_outage_is_reported_at_once_and_requests_in_flight_survive_it() {
     let waiting = stage.here.enter(|| stage.curl().start(&long.url("/waits")));
     let began = Instant::now();
     assert_eq!(stage.ask(&other), (502, Some("upstream-unreachable".to_owned())));
-    let stranger = Curl::new().proxy(&stage.daemon.proxy());
-    let tunnel = stage.here.enter(|| stranger.fetch(&format!("https://{THERE}:1/")));
+    let tunnelled = Curl::new().proxy(&stage.daemon.proxy());
+    let tunnel = stage.here.enter(|| tunnelled.fetch(&format!("https://{THERE}:1/")));
     tunnel.output.fails().says("502");
     let verified = stage.daemon.ctl(&["verify", "other"]);
     verified.output.fails().says("cannot be reached");

@@ -122,7 +122,7 @@ fn npm_publishes_to_and_installs_from_a_verdaccio_without_a_password() {
         .says("403 Forbidden")
         .says("regauthctl allow corp --for 5m");
     let requests = server.nginx.requests();
-    assert!(requests.iter().all(|seen| seen.method != "PUT"), "{requests:?}");
+    assert!(requests.iter().all(|request| request.method != "PUT"), "{requests:?}");
     daemon.ctl(&["allow", "corp"]).succeeds();
     npm(&user, "treasure", "publish").succeeds().says("+ treasure@1.0.0");
     npm(&user, "project", "install").succeeds();

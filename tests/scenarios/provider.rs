@@ -53,7 +53,7 @@ fn assert_all_commands_work(registry: &Registry) {
         .nginx
         .requests()
         .iter()
-        .for_each(|seen| assert!(!format!("{:?}", seen.authorization()).contains("placeholder")));
+        .for_each(|request| assert!(!format!("{:?}", request.authorization()).contains("placeholder")));
 }
 
 #[test]

@@ -37,7 +37,9 @@ fn a_cargo_that_started_before_a_restart_finishes_after_it() {
         .behind(&daemon)
         .depends_on(r#"ship = { version = "1", registry = "corp" }"#);
     let running = cargo.start(["build"]);
-    registry.nginx.wait_for_request(|seen| seen.uri.contains("/sh/ip/ship"));
+    registry
+        .nginx
+        .wait_for_request(|request| request.uri.contains("/sh/ip/ship"));
     daemon.restart();
     running.finish().succeeds();
 }

@@ -50,7 +50,7 @@ fn rotations_under_load_fail_no_request_and_end_the_old_token() {
             .nginx
             .requests()
             .iter()
-            .all(|seen| seen.status == 200 || seen.authorization().is_none())
+            .all(|request| request.status == 200 || request.authorization().is_none())
     );
     let shown = daemon.ctl(&["show", "corp"]).succeeds().json;
     assert_eq!(shown["credential"]["generation"], 1 + ROTATIONS);
@@ -61,7 +61,7 @@ fn a_rejected_new_token_changes_nothing() {
     let registry = Registry::builder(Scheme::bearer(), OLD).start();
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
-    let refused = daemon.rotate("corp", "never-heard-of").exits(4);
+    let refused = daemon.rotate("corp", "unknown-t0ken").exits(4);
     assert_eq!(refused.json["err"]["kind"], "token-rejected");
     let answer = Curl::new()
         .behind(&daemon)

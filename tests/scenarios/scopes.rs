@@ -95,8 +95,12 @@ fn a_client_certificate_is_sent_inside_the_scopes_only() {
     ] {
         assert_eq!(curl.get(&server.url(path)).body(), shown, "{path}");
     }
-    for seen in server.requests() {
-        assert_eq!(seen.authorization().is_some(), seen.uri.starts_with("/in"), "{seen:?}");
+    for request in server.requests() {
+        assert_eq!(
+            request.authorization().is_some(),
+            request.uri.starts_with("/in"),
+            "{request:?}"
+        );
     }
 }
 

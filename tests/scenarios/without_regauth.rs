@@ -31,7 +31,7 @@ fn cargo_needs_a_token_to_build_from_a_basic_registry() {
     cargo(&registry).depends_on(SHIP).build().fails();
     registry
         .nginx
-        .wait_for_request(|seen| seen.status == 401 && seen.authorization().is_none());
+        .wait_for_request(|request| request.status == 401 && request.authorization().is_none());
     cargo_with_token(&registry)
         .depends_on(SHIP)
         .build()
@@ -39,7 +39,7 @@ fn cargo_needs_a_token_to_build_from_a_basic_registry() {
         .says("Compiling anchor v1.0.0");
     let download = registry
         .nginx
-        .wait_for_request(|seen| seen.uri == "/api/cargo/crates/anchor/1.0.0/download");
+        .wait_for_request(|request| request.uri == "/api/cargo/crates/anchor/1.0.0/download");
     assert_eq!(download.authorization(), Some(registry.credential().as_str()));
     assert_eq!((download.status, download.protocol.as_str()), (200, "HTTP/2.0"));
 }
@@ -62,7 +62,7 @@ fn cargo_cannot_build_from_a_private_registry_without_auth_required() {
         .says("got 401");
     let index = registry
         .nginx
-        .wait_for_request(|seen| seen.uri == "/api/cargo/index/sh/ip/ship");
+        .wait_for_request(|request| request.uri == "/api/cargo/index/sh/ip/ship");
     assert_eq!((index.status, index.authorization()), (401, None));
 }
 
@@ -95,7 +95,8 @@ fn cargo_builds_with_archives_from_a_cdn() {
     cargo_with_token(&registry).depends_on(SHIP).build().succeeds();
     let cdn = registry.cdn.as_ref().unwrap();
     assert_eq!(
-        cdn.wait_for_request(|seen| seen.uri.contains("/ship/")).authorization(),
+        cdn.wait_for_request(|request| request.uri.contains("/ship/"))
+            .authorization(),
         None
     );
 }
@@ -109,7 +110,8 @@ fn cargo_sends_its_token_to_archives_on_another_host() {
     cargo_with_token(&registry).depends_on(SHIP).build().succeeds();
     let cdn = registry.cdn.as_ref().unwrap();
     assert_eq!(
-        cdn.wait_for_request(|seen| seen.uri.contains("/ship/")).authorization(),
+        cdn.wait_for_request(|request| request.uri.contains("/ship/"))
+            .authorization(),
         Some(TOKEN)
     );
 }
@@ -223,8 +225,8 @@ fn git_fetches_and_pushes_small_and_large() {
     }
     server
         .nginx
-        .wait_for_request(|seen| seen.status == 200 && seen.header("content-encoding") == Some("gzip"));
-    let large = server.nginx.wait_for_request(|seen| seen.received > 3 << 20);
+        .wait_for_request(|request| request.status == 200 && request.header("content-encoding") == Some("gzip"));
+    let large = server.nginx.wait_for_request(|request| request.received > 3 << 20);
     assert_eq!(
         (large.protocol.as_str(), large.header("content-length").is_some()),
         ("HTTP/2.0", true)
@@ -243,7 +245,7 @@ fn git_pushes_chunked_over_http1() {
     assert_eq!(server.head("plans", "main"), git.head());
     server
         .nginx
-        .wait_for_request(|seen| seen.header("transfer-encoding") == Some("chunked"));
+        .wait_for_request(|request| request.header("transfer-encoding") == Some("chunked"));
 }
 
 #[test]

@@ -23,13 +23,14 @@ fn wait_until_expired(since: Instant, duration: Duration) {
 }
 
 fn writes(nginx: &Nginx) -> usize {
-    let is_write =
-        |seen: &LoggedRequest| seen.method != "GET" && seen.method != "HEAD" && !seen.uri.contains("upload-pack");
-    let announces = |seen: &LoggedRequest| seen.uri.contains("receive-pack");
+    let is_write = |request: &LoggedRequest| {
+        request.method != "GET" && request.method != "HEAD" && !request.uri.contains("upload-pack")
+    };
+    let announces = |request: &LoggedRequest| request.uri.contains("receive-pack");
     nginx
         .requests()
         .iter()
-        .filter(|seen| is_write(seen) || announces(seen))
+        .filter(|request| is_write(request) || announces(request))
         .count()
 }
 

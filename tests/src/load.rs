@@ -54,7 +54,7 @@ pub struct LoadReport {
     pub responses: usize,
     /// Requests that a client sent once more.
     pub retried: usize,
-    /// Failures that a person would have seen.
+    /// Failures that a user would notice.
     pub failures: Vec<String>,
 }
 

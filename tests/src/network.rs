@@ -190,7 +190,7 @@ impl Question {
         }
     }
 
-    /// Encodes the response; its time to live is 0, so that nobody caches it.
+    /// Encodes the response; its time to live is 0, so that it is not cached.
     fn answer(&self, addresses: &[Ipv4Addr]) -> Vec<u8> {
         let count = u8::try_from(addresses.len()).unwrap();
         let mut packet = self.id.to_vec();

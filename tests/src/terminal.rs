@@ -54,13 +54,13 @@ impl Terminal {
     /// # Panics
     /// When the program exits first.
     pub fn read_until(&mut self, text: &str) -> String {
-        let mut seen = Vec::new();
-        while !String::from_utf8_lossy(&seen).contains(text) {
+        let mut output = Vec::new();
+        while !String::from_utf8_lossy(&output).contains(text) {
             let mut byte = [0];
             self.user_end.read_exact(&mut byte).unwrap();
-            seen.extend(byte);
+            output.extend(byte);
         }
-        String::from_utf8(seen).unwrap()
+        String::from_utf8(output).unwrap()
     }
 
     /// Types a line after the program has turned echo off, as a user does at a password prompt.
