@@ -487,7 +487,7 @@ fn daemon_of_nobody() -> (exec::RunningCommand, TempDir) {
 }
 
 #[test]
-fn a_debugger_of_the_same_user_cannot_attach() {
+fn a_debugger_of_the_same_user_cannot_attach_and_the_core_limit_is_zero() {
     if !require_root("running the daemon as another user") {
         return;
     }

@@ -3,6 +3,7 @@
 use regauth_tests::auth_gate::Scheme;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
+use regauth_tests::poll;
 use regauth_tests::registry::Registry;
 
 const GIB: u64 = 1 << 30;
@@ -41,9 +42,14 @@ fn a_slow_reader_holds_back_the_registry_without_buffering_in_the_daemon() {
     daemon.add_with("corp", &registry, &["--scope", &registry.scope()]);
     let url = registry.file("large", 256 << 20);
     let slow = Curl::new().behind(&daemon).with(&["--limit-rate", "1M"]).start(&url);
-    regauth_tests::poll::wait_for("the first bytes of the reader", || {
-        (slow.received() > 1 << 20).then_some(())
+    // A daemon without back-pressure would read the whole file within these seconds.
+    poll::wait_for("the first bytes of the reader", || {
+        (slow.received() > 4 << 20).then_some(())
     });
     let peak = daemon.memory().peak;
     assert!(peak < MEMORY_LIMIT, "the peak is {} MiB", peak >> 20);
+    // nginx logs a request once it has written the whole response.
+    let requests = registry.nginx.requests();
+    let is_complete = requests.iter().any(|request| request.uri.ends_with("/large"));
+    assert!(!is_complete, "the registry was not held back: {requests:?}");
 }
