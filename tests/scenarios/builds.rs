@@ -165,14 +165,14 @@ fn git_fetches_and_pushes_small_and_large() {
     git.push().succeeds();
     // git's default is a chunked push, which sometimes hangs on HTTP/2: the proxy must not offer it.
     let chunked = Git::new().behind(&daemon);
-    let known = Git::new().behind(&daemon).with_content_length();
-    for (way, git) in [("chunked", chunked), ("known", known)] {
+    let with_length = Git::new().behind(&daemon).with_content_length();
+    for (mode, git) in [("chunked", chunked), ("with_length", with_length)] {
         git.clone_from(&server.url("plans")).succeeds();
         for length in [100, 3 << 20] {
-            git.commit_random_file(&format!("noise-{length}-{way}"), length)
+            git.commit_random_file(&format!("noise-{length}-{mode}"), length)
                 .succeeds();
             git.push().succeeds();
-            assert_eq!(server.head("plans", "main"), git.head(), "{way}");
+            assert_eq!(server.head("plans", "main"), git.head(), "{mode}");
         }
     }
     server

@@ -86,10 +86,10 @@ fn example(name: &str) -> PathBuf {
 fn yaml(name: &str) -> Value {
     let read = "import json, sys, yaml; json.dump(yaml.load(open(sys.argv[1]), yaml.BaseLoader), sys.stdout)";
     let mut python = exec::command(tool("python/bin/python"), Path::new("/"));
-    let said = exec::run(python.args(["-c", read]).arg(example(name)))
+    let output = exec::run(python.args(["-c", read]).arg(example(name)))
         .succeeds()
         .stdout;
-    serde_json::from_str(&said).unwrap()
+    serde_json::from_str(&output).unwrap()
 }
 
 /// GitHub runs a step by `bash -e` on a file (its documentation, "jobs.<job_id>.steps[*].shell").

@@ -366,10 +366,10 @@ fn a_wrong_or_doubled_grant_is_refused_even_from_the_owner() {
 fn a_grant_does_not_lead_to_private_addresses() {
     let daemon = Daemon::start();
     let (_, proxy) = create_grant(&daemon, &[]);
-    let trap = MockServer::builder(&Authority::new("Elsewhere"), "127.0.0.1")
+    let target = MockServer::builder(&Authority::new("Elsewhere"), "127.0.0.1")
         .plain()
         .start();
-    let port = trap.authority().rsplit(':').next().unwrap().to_owned();
+    let port = target.authority().rsplit(':').next().unwrap().to_owned();
     let curl = Curl::new().proxy(&proxy).with(&["--proxytunnel", "--max-time", "10"]);
     for host in [
         "127.0.0.1",
@@ -399,8 +399,8 @@ fn a_grant_does_not_lead_to_private_addresses() {
     }
     let own = format!("http://{}/", daemon.proxy().trim_start_matches("http://"));
     curl.fetch(&own).output.fails().says("400");
-    assert!(trap.requests().is_empty());
-    let open = Curl::new().proxy(&daemon.proxy()).get(&trap.url("/"));
+    assert!(target.requests().is_empty());
+    let open = Curl::new().proxy(&daemon.proxy()).get(&target.url("/"));
     assert_eq!(open.status, 200, "the owner may connect to loopback");
 }
 
@@ -419,19 +419,19 @@ fn a_name_is_resolved_once_and_does_not_lead_to_private_addresses() {
         _ => vec![here],
     });
     let daemon = Daemon::builder().wrapped_in(&network.enter_command()).start();
-    let trap = MockServer::builder(&Authority::new("Elsewhere"), "localhost").plain();
-    let trap = network.enter(|| trap.start());
-    let port = trap.authority().rsplit(':').next().unwrap().to_owned();
+    let target = MockServer::builder(&Authority::new("Elsewhere"), "localhost").plain();
+    let target = network.enter(|| target.start());
+    let port = target.authority().rsplit(':').next().unwrap().to_owned();
     let (_, proxy) = create_grant(&daemon, &[]);
-    let asked = |proxy: &str, host: &str, more: &[&str]| {
+    let status = |proxy: &str, host: &str, more: &[&str]| {
         let curl = Curl::new().proxy(proxy).with(more);
         let url = format!("http://{host}:{port}/");
         network.enter(|| curl.fetch(&url).output.stdout)
     };
     // The owner may connect to loopback, a grant may not.
-    assert!(asked(&daemon.proxy(), "here.example", &[]).starts_with("200"));
-    assert!(asked(&proxy, "here.example", &[]).starts_with("403"));
-    assert!(asked(&proxy, "both.example", &[]).starts_with("403"));
+    assert!(status(&daemon.proxy(), "here.example", &[]).starts_with("200"));
+    assert!(status(&proxy, "here.example", &[]).starts_with("403"));
+    assert!(status(&proxy, "both.example", &[]).starts_with("403"));
     let before = names.queries();
     for number in 1..=8 {
         // curl prints the status of a refused CONNECT too.
@@ -440,15 +440,18 @@ fn a_name_is_resolved_once_and_does_not_lead_to_private_addresses() {
         } else {
             &["--proxytunnel", "--write-out", "%{http_connect}"]
         };
-        let said = asked(&proxy, "flip.example", more);
-        assert!(["403", "502"].iter().any(|code| said.starts_with(code)), "{said}");
+        let code = status(&proxy, "flip.example", more);
+        assert!(
+            ["403", "502"].iter().any(|expected| code.starts_with(expected)),
+            "{code}"
+        );
         assert_eq!(
             names.queries() - before,
             number,
             "the name is resolved once per request"
         );
     }
-    assert_eq!(trap.requests().len(), 1, "only the owner's request arrived");
+    assert_eq!(target.requests().len(), 1, "only the owner's request arrived");
 }
 
 #[test]

@@ -27,8 +27,8 @@ fn bash_completes_the_current_registries() {
             words.len() - 1,
             words[words.len() - 1],
         );
-        let said = user.run("bash", &["-c", &script]).succeeds().stdout;
-        said.lines().map(|word| word.trim().to_owned()).collect::<Vec<_>>()
+        let output = user.run("bash", &["-c", &script]).succeeds().stdout;
+        output.lines().map(|word| word.trim().to_owned()).collect::<Vec<_>>()
     };
     assert!(offered("regauthctl rot").contains(&"rotate".to_owned()));
     assert!(offered("regauthctl rotate ").contains(&"corp".to_owned()));

@@ -262,11 +262,11 @@ fn a_write_that_waits_for_a_token_is_refused_once_writes_are_denied() {
         (daemon.ctl(&["show", "minted"]).json["credential"]["state"] == "expired").then_some(())
     });
     daemon.ctl(&["allow", "minted", "--for", "5m"]).succeeds();
-    let asked = || daemon.ctl(&["status"]).json["requests"].as_u64();
-    let before = asked();
+    let request_count = || daemon.ctl(&["status"]).json["requests"].as_u64();
+    let before = request_count();
     let upload = Curl::new().behind(&daemon).with(&["--data", "x"]);
     let upload = upload.start(&registry.upload());
-    poll::wait_for("the upload", || (asked() > before).then_some(()));
+    poll::wait_for("the upload", || (request_count() > before).then_some(()));
     daemon.ctl(&["deny", "minted"]).succeeds();
     fs::write(command.path("go"), "").unwrap();
     let answer = upload.finish().response();
@@ -523,7 +523,7 @@ fn a_public_page_proves_nothing_about_the_token() {
     };
     let note = "is public, so this says nothing about the token";
     let sparse = format!("sparse+{}", server.url("/index/"));
-    for (name, location, known) in [
+    for (name, location, is_verified) in [
         ("open", ["--kind", "generic", "--scope", &server.url("/open/")], false),
         ("code", ["--kind", "git", "--scope", &server.url("/picky/")], false),
         ("crates", ["--kind", "cargo", "--index", &sparse], false),
@@ -538,15 +538,15 @@ fn a_public_page_proves_nothing_about_the_token() {
             daemon.rotate(name, TOKEN).succeeds().json,
         ];
         for answer in answers {
-            assert_eq!(answer["verified"], known, "{answer}");
-            assert_eq!(answer["public"].as_bool().unwrap_or_default(), !known, "{answer}");
-            assert_eq!(answer["notes"].to_string().contains(note), !known, "{answer}");
+            assert_eq!(answer["verified"], is_verified, "{answer}");
+            assert_eq!(answer["public"].as_bool().unwrap_or_default(), !is_verified, "{answer}");
+            assert_eq!(answer["notes"].to_string().contains(note), !is_verified, "{answer}");
         }
         let verified = daemon.ctl(&["verify", name]);
         let verdict = &verified.json["registries"][0];
-        let (result, exit) = if known { ("accepted", 0) } else { ("public", 1) };
+        let (result, exit) = if is_verified { ("accepted", 0) } else { ("public", 1) };
         assert_eq!((&verdict["result"], verified.exit), (&result.into(), exit), "{verdict}");
-        assert_eq!(verdict["detail"].to_string().contains(note), !known, "{verdict}");
+        assert_eq!(verdict["detail"].to_string().contains(note), !is_verified, "{verdict}");
     }
     let picky = ["--kind", "generic", "--scope", &server.url("/picky/inner/")];
     add("picky", &picky, "not-the-token").exits(i32::from(exit_code::TOKEN_REJECTED));

@@ -273,8 +273,8 @@ fn notes_a_token_in_cargos_credentials() {
         .write("cargo/credentials.toml", "[registries.corp]\ntoken = \"left over\"\n");
     assert_eq!(case.broken(&[]), [""; 0]);
     assert!(case.codes(&[], false).contains(&"cargo-holds-token".to_owned()));
-    let said = case.user.ctl(&["doctor"]).succeeds();
-    assert!(!said.stdout.contains("left over"), "{}", said.report());
+    let output = case.user.ctl(&["doctor"]).succeeds();
+    assert!(!output.stdout.contains("left over"), "{}", output.report());
 }
 
 #[test]

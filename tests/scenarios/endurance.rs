@@ -251,10 +251,10 @@ fn the_daemon_recovers_from_running_out_of_descriptors() {
 #[test]
 fn one_client_with_many_origins_leaves_descriptors_for_others() {
     let (registry, daemon) = serve_bytes(quiet().wrapped_in(&["prlimit", "--nofile=128:128"]), 10);
-    let everywhere = MockServer::builder(&Authority::new("Elsewhere"), "0.0.0.0")
+    let origins = MockServer::builder(&Authority::new("Elsewhere"), "0.0.0.0")
         .plain()
         .start();
-    let port = everywhere.authority().replace("0.0.0.0:", "");
+    let port = origins.authority().replace("0.0.0.0:", "");
     let curl = Curl::new().behind(&daemon);
     let tour = curl.fetch(&format!("http://127.0.0.[1-200]:{port}/")).output.succeeds();
     assert_eq!(tour.stdout.matches("200 1.1").count(), 200, "{}", tour.stdout);

@@ -11,13 +11,13 @@ use tokio::task::JoinSet;
 
 const CANARY: &str = "canary-of-corp-0123";
 
-struct Stage {
+struct Fixture {
     daemon: Daemon,
     upstream: StrictServer,
 }
 
 /// Registry with a strict HTTP server. Writes are allowed, so that a request is refused for its form only.
-fn stage() -> Stage {
+fn fixture() -> Fixture {
     let root = Authority::new("Corp Root");
     let upstream = StrictServer::start(&root);
     let daemon = Daemon::start();
@@ -34,10 +34,10 @@ fn stage() -> Stage {
     daemon
         .try_add("corp", &location, &Scheme::bearer(), &root.file(), CANARY)
         .succeeds();
-    Stage { daemon, upstream }
+    Fixture { daemon, upstream }
 }
 
-impl Stage {
+impl Fixture {
     /// Requests at the upstream for a case, whose path is `/in/NUMBER`.
     fn received(&self, number: usize) -> Vec<ReceivedRequest> {
         let path = format!("/in/{number}");
@@ -250,15 +250,15 @@ fn corpus(host: &str) -> Vec<String> {
 
 #[test]
 fn http1_bytes_become_one_well_formed_request_or_none() {
-    let stage = stage();
-    let host = stage.upstream.authority();
+    let fixture = fixture();
+    let host = fixture.upstream.authority();
     let corpus = corpus(&host);
     assert!(corpus.len() >= 140);
     block_on(async {
         for batch in corpus.chunks(16) {
             let mut conversations = JoinSet::new();
             for case in batch {
-                let tunnel = ProxyClient::new(&stage.daemon)
+                let tunnel = ProxyClient::new(&fixture.daemon)
                     .open(&host, &["http/1.1"])
                     .await
                     .unwrap();
@@ -267,8 +267,8 @@ fn http1_bytes_become_one_well_formed_request_or_none() {
             while conversations.join_next().await.is_some() {}
         }
     });
-    stage.assert_nothing_malformed();
-    let reached: Vec<usize> = (0..corpus.len()).map(|number| stage.received(number).len()).collect();
+    fixture.assert_nothing_malformed();
+    let reached: Vec<usize> = (0..corpus.len()).map(|number| fixture.received(number).len()).collect();
     for (number, times) in reached.iter().enumerate() {
         assert!(*times <= 1, "{times} requests of {:?}", corpus[number]);
     }
@@ -357,8 +357,8 @@ fn http2_corpus(host: &str) -> Vec<Vec<(String, String)>> {
 /// HTTP/2 downgrade: each case becomes two requests, or another one, when copied into HTTP/1.1 unchanged.
 #[test]
 fn an_http2_request_becomes_one_well_formed_http1_request_or_none() {
-    let stage = stage();
-    let host = stage.upstream.authority();
+    let fixture = fixture();
+    let host = fixture.upstream.authority();
     let cases = http2_corpus(&host);
     block_on(async {
         let mut conversations = JoinSet::new();
@@ -370,7 +370,7 @@ fn an_http2_request_becomes_one_well_formed_http1_request_or_none() {
             let mut bytes = http2_frames::preface();
             bytes.extend(http2_frames::headers(1, &pairs, false));
             bytes.extend(http2_frames::frame(0, 1, 1, b"hello"));
-            let tunnel = ProxyClient::new(&stage.daemon).open(&host, &["h2"]).await.unwrap();
+            let tunnel = ProxyClient::new(&fixture.daemon).open(&host, &["h2"]).await.unwrap();
             conversations.spawn(async move {
                 let mut tunnel = tunnel;
                 let _ = tunnel.write_all(&bytes).await;
@@ -379,10 +379,10 @@ fn an_http2_request_becomes_one_well_formed_http1_request_or_none() {
         }
         while conversations.join_next().await.is_some() {}
     });
-    stage.assert_nothing_malformed();
+    fixture.assert_nothing_malformed();
     for (number, lines) in LINES.iter().enumerate() {
-        assert!(stage.received(number).len() <= 1, "{lines:?}");
+        assert!(fixture.received(number).len() <= 1, "{lines:?}");
     }
-    assert_eq!(stage.received(0)[0].body, b"hello");
-    assert!(stage.received(1).is_empty() && stage.received(6).is_empty());
+    assert_eq!(fixture.received(0)[0].body, b"hello");
+    assert!(fixture.received(1).is_empty() && fixture.received(6).is_empty());
 }

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 const CANARIES: [&str; 2] = ["canary-of-corp-0123", "canary-of-other-0123"];
 
-struct Stage {
+struct Fixture {
     daemon: Daemon,
     corp: MockServer,
     other: MockServer,
@@ -25,7 +25,7 @@ struct Stage {
 }
 
 /// Two registries and an unconfigured host, all on `localhost` with different ports.
-fn stage() -> Stage {
+fn fixture() -> Fixture {
     let root = Authority::new("Corp Root");
     let [corp, other, unconfigured] = [0; 3].map(|_| MockServer::builder(&root, "localhost").start());
     let daemon = Daemon::start();
@@ -35,7 +35,7 @@ fn stage() -> Stage {
             .try_add(name, &location, &Scheme::bearer(), &root.file(), canary)
             .succeeds();
     }
-    Stage {
+    Fixture {
         daemon,
         corp,
         other,
@@ -55,7 +55,7 @@ enum Named {
 
 use Named::{Malformed, Nothing, Other, Same};
 
-impl Stage {
+impl Fixture {
     fn authority(&self, named_host: Named) -> Option<String> {
         match named_host {
             Nothing => None,
@@ -132,7 +132,7 @@ fn expected_statuses(sni: Option<&str>, named: [Named; 2]) -> &'static [u16] {
 
 #[test]
 fn a_request_that_names_another_host_is_refused_without_a_credential() {
-    let stage = stage();
+    let fixture = fixture();
     let named_host = [Nothing, Same, Other, Named::Unconfigured, Malformed];
     let mut passed = 0;
     for sni in [
@@ -145,13 +145,13 @@ fn a_request_that_names_another_host_is_refused_without_a_credential() {
             .into_iter()
             .flat_map(|first| named_host.map(|second| [first, second]))
         {
-            let connect = stage.corp.authority();
+            let connect = fixture.corp.authority();
             let expected = expected_statuses(sni, named);
             let [absolute, host] = named;
-            let h1 = block_on(stage.h1(&connect, sni, absolute, host)).unwrap_or_default();
+            let h1 = block_on(fixture.h1(&connect, sni, absolute, host)).unwrap_or_default();
             assert!(expected.contains(&h1), "h1 {sni:?} {named:?}: {h1}, not {expected:?}");
             // The h2 library omits the scheme with the authority, and the server's h2 rejects that.
-            let h2 = block_on(stage.h2(&connect, sni, absolute, host)).unwrap_or_default();
+            let h2 = block_on(fixture.h2(&connect, sni, absolute, host)).unwrap_or_default();
             let refused_below = absolute == Nothing && h2 == 0;
             assert!(
                 expected.contains(&h2) || refused_below,
@@ -160,7 +160,7 @@ fn a_request_that_names_another_host_is_refused_without_a_credential() {
             passed += [h1, h2].iter().filter(|status| **status == 200).count();
         }
     }
-    let at_corp = test_requests(&stage.corp);
+    let at_corp = test_requests(&fixture.corp);
     assert_eq!(at_corp.len(), passed);
     for request in &at_corp {
         assert_eq!(
@@ -168,23 +168,23 @@ fn a_request_that_names_another_host_is_refused_without_a_credential() {
             Some("Bearer canary-of-corp-0123")
         );
     }
-    assert!(test_requests(&stage.other).is_empty() && stage.unconfigured.requests().is_empty());
+    assert!(test_requests(&fixture.other).is_empty() && fixture.unconfigured.requests().is_empty());
 }
 
 #[test]
 fn a_tunnel_to_an_unconfigured_host_carries_the_clients_bytes_only() {
-    let stage = stage();
+    let fixture = fixture();
     for named_host in [Nothing, Same, Other, Named::Unconfigured, Malformed] {
         for sni in [Some("localhost"), Some("corp.example")] {
-            block_on(stage.h1(&stage.unconfigured.authority(), sni, named_host, Same));
-            block_on(stage.h2(&stage.unconfigured.authority(), sni, named_host, Same));
+            block_on(fixture.h1(&fixture.unconfigured.authority(), sni, named_host, Same));
+            block_on(fixture.h2(&fixture.unconfigured.authority(), sni, named_host, Same));
         }
     }
-    assert!(!stage.unconfigured.requests().is_empty());
-    assert!(test_requests(&stage.corp).is_empty() && test_requests(&stage.other).is_empty());
+    assert!(!fixture.unconfigured.requests().is_empty());
+    assert!(test_requests(&fixture.corp).is_empty() && test_requests(&fixture.other).is_empty());
     for canary in CANARIES {
         let mut scan = LeakScan::new(canary);
-        for request in stage.unconfigured.requests() {
+        for request in fixture.unconfigured.requests() {
             scan.scan("the unconfigured host", request.text());
         }
         scan.assert_clean();
@@ -193,7 +193,7 @@ fn a_tunnel_to_an_unconfigured_host_carries_the_clients_bytes_only() {
 
 #[test]
 fn a_connect_with_a_malformed_authority_is_refused() {
-    let stage = stage();
+    let fixture = fixture();
     for bad in [
         "localhost",
         "localhost:",
@@ -218,15 +218,15 @@ fn a_connect_with_a_malformed_authority_is_refused() {
         "*.example:1",
     ] {
         let connect = format!("CONNECT {bad} HTTP/1.1\r\n\r\n");
-        let answer = ProxyClient::new(&stage.daemon).exchange(&connect);
+        let answer = ProxyClient::new(&fixture.daemon).exchange(&connect);
         assert!(answer.contains("regauth-error: bad-request"), "{bad}: {answer}");
     }
 }
 
 #[test]
 fn a_connect_needs_one_host_that_agrees_in_any_spelling() {
-    let stage = stage();
-    let corp = stage.corp.authority();
+    let fixture = fixture();
+    let corp = fixture.corp.authority();
     let port = corp.rsplit(':').next().unwrap();
     for (host, good) in [
         (corp.as_str(), true),
@@ -237,19 +237,19 @@ fn a_connect_needs_one_host_that_agrees_in_any_spelling() {
     ] {
         let head = format!("CONNECT {corp} HTTP/1.1\r\nHost: {host}\r\n\r\n");
         assert_eq!(
-            block_on(ProxyClient::new(&stage.daemon).connect(&head)).is_ok(),
+            block_on(ProxyClient::new(&fixture.daemon).connect(&head)).is_ok(),
             good,
             "{host}"
         );
     }
     let double = format!("CONNECT {corp} HTTP/1.1\r\nHost: {corp}\r\nHost: {corp}\r\n\r\n");
-    block_on(ProxyClient::new(&stage.daemon).connect(&double)).unwrap_err();
+    block_on(ProxyClient::new(&fixture.daemon).connect(&double)).unwrap_err();
     for same in [
         format!("LocalHost:{port}"),
         format!("localhost.:{port}"),
         format!("localhost:0{port}"),
     ] {
-        let status = block_on(stage.h1(&same, Some("localhost"), Nothing, Same));
+        let status = block_on(fixture.h1(&same, Some("localhost"), Nothing, Same));
         let expected = if same.contains(":0") && port.len() == 5 {
             None
         } else {
@@ -296,8 +296,8 @@ fn an_ipv6_literal_is_matched_like_a_name() {
 /// A web page can make a browser send requests to the proxy's port; the proxy refuses them all.
 #[test]
 fn requests_from_a_browser_to_the_proxy_are_refused() {
-    let stage = stage();
-    let own_address = stage.daemon.proxy();
+    let fixture = fixture();
+    let own_address = fixture.daemon.proxy();
     let own_address = own_address.trim_start_matches("http://");
     for request in [
         format!("GET / HTTP/1.1\r\nHost: {own_address}\r\n\r\n"),
@@ -305,23 +305,23 @@ fn requests_from_a_browser_to_the_proxy_are_refused() {
         format!("POST /x HTTP/1.1\r\nHost: {own_address}\r\nSec-Fetch-Site: cross-site\r\nContent-Length: 0\r\n\r\n"),
         format!("OPTIONS * HTTP/1.1\r\nHost: {own_address}\r\nOrigin: http://a.example\r\n\r\n"),
         format!("GET http://{own_address}/ HTTP/1.1\r\nHost: {own_address}\r\n\r\n"),
-        format!("GET https://{}/a HTTP/1.1\r\nHost: x\r\n\r\n", stage.corp.authority()),
+        format!("GET https://{}/a HTTP/1.1\r\nHost: x\r\n\r\n", fixture.corp.authority()),
     ] {
-        let answer = ProxyClient::new(&stage.daemon).exchange(&request);
+        let answer = ProxyClient::new(&fixture.daemon).exchange(&request);
         assert!(
             answer.starts_with("HTTP/1.1 400 ") && answer.contains("bad-request"),
             "{request}{answer}"
         );
         assert!(!answer.to_ascii_lowercase().contains("access-control"), "{answer}");
     }
-    assert!(test_requests(&stage.corp).is_empty());
+    assert!(test_requests(&fixture.corp).is_empty());
 }
 
 #[test]
 fn a_refusal_inside_the_tunnel_has_its_error_code() {
-    let stage = stage();
+    let fixture = fixture();
     for protocol in ["--http1.1", "--http2"] {
-        let curl = Curl::new().behind(&stage.daemon).with(&[protocol, "--path-as-is"]);
+        let curl = Curl::new().behind(&fixture.daemon).with(&[protocol, "--path-as-is"]);
         for (path, more, expected) in [
             ("/a", ["--request", "TRACE"], (405, "method-refused")),
             ("/a", ["--request", "Track"], (405, "method-refused")),
@@ -331,9 +331,9 @@ fn a_refusal_inside_the_tunnel_has_its_error_code() {
             ("/%00/a", ["--request", "GET"], (400, "bad-request")),
             ("/a", ["--header", "Host: other.example"], (421, "authority-mismatch")),
         ] {
-            let answer = curl.clone().with(&more).get(&stage.corp.url(path));
-            let said = (answer.status, answer.header("regauth-error").unwrap_or_default());
-            assert_eq!(said, expected, "{protocol} {path} {more:?}");
+            let answer = curl.clone().with(&more).get(&fixture.corp.url(path));
+            let refusal = (answer.status, answer.header("regauth-error").unwrap_or_default());
+            assert_eq!(refusal, expected, "{protocol} {path} {more:?}");
             assert!(
                 !answer.body().contains("other.example") && !answer.body().contains(path),
                 "{}",
@@ -341,7 +341,7 @@ fn a_refusal_inside_the_tunnel_has_its_error_code() {
             );
         }
     }
-    assert!(test_requests(&stage.corp).is_empty());
+    assert!(test_requests(&fixture.corp).is_empty());
 }
 
 #[test]
@@ -375,7 +375,7 @@ fn a_response_with_the_token_in_a_header_is_refused() {
 
 /// The reason phrase of a status line is free text.
 #[test]
-fn the_reason_phrase_of_a_response_is_dropped() {
+fn a_token_in_the_reason_phrase_is_not_passed_on() {
     let root = Authority::new("Corp Root");
     let response = format!("HTTP/1.1 403 No {} here\r\ncontent-length: 0\r\n\r\n", CANARIES[0]);
     let registry = StrictServer::answering(&root, &response);

@@ -28,19 +28,19 @@ fn tokens_of_each_kind_are_imported_removed_and_restored_byte_for_byte() {
     assert_eq!(home.states(&shown), [("new", KINDS.len() + 1)], "{}", shown.report());
     assert_eq!(home.files(), before);
 
-    let took = home.import(&["--all", "--remove-originals"]);
+    let imported = home.import(&["--all", "--remove-originals"]);
     assert_eq!(
-        took.status.code(),
+        imported.status.code(),
         Some(1),
         "the host in .netrc cannot be reached: {}",
-        took.report()
+        imported.report()
     );
-    assert_eq!(home.states(&took), [("added", KINDS.len()), ("failed", 1)]);
-    let took_the_rest = home
+    assert_eq!(home.states(&imported), [("added", KINDS.len()), ("failed", 1)]);
+    let imported_rest = home
         .import(&["--only", "localhost", "--no-verify", "--remove-originals"])
         .succeeds();
-    assert_eq!(home.states(&took_the_rest), [("added", 1)]);
-    home.assert_prints_no_token(&took);
+    assert_eq!(home.states(&imported_rest), [("added", 1)]);
+    home.assert_prints_no_token(&imported);
     home.assert_served();
     home.assert_clean();
     assert!(
@@ -70,9 +70,9 @@ fn tokens_of_each_kind_are_imported_removed_and_restored_byte_for_byte() {
 #[test]
 fn the_backup_is_private_and_can_be_deleted() {
     let home = PlaintextTokens::new();
-    let took = home.import(&["--all", "--no-verify", "--remove-originals"]).succeeds();
+    let imported = home.import(&["--all", "--no-verify", "--remove-originals"]).succeeds();
     let backup = home.daemon.home().join("state/import");
-    assert_eq!(json(&took)["originals"]["backup"], backup.to_str().unwrap());
+    assert_eq!(json(&imported)["originals"]["backup"], backup.to_str().unwrap());
     assert_eq!(mode(&backup), 0o700);
     let copies: Vec<_> = fs::read_dir(&backup)
         .unwrap()

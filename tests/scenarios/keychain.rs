@@ -20,24 +20,24 @@ const TOKEN: &str = "token-of-the-keychain";
 
 #[test]
 fn secret_tool_finds_the_token_until_the_registry_is_removed() {
-    let stage = Stage::start();
-    assert_eq!(stage.lookup("corp"), TOKEN);
-    stage.daemon.rotate("corp", "the-second-token").succeeds();
-    assert_eq!(stage.lookup("corp"), "the-second-token");
-    stage.daemon.ctl(&["remove-registry", "corp"]).succeeds();
-    assert_eq!(stage.lookup("corp"), "");
-    let left = stage
+    let fixture = Fixture::start();
+    assert_eq!(fixture.lookup("corp"), TOKEN);
+    fixture.daemon.rotate("corp", "the-second-token").succeeds();
+    assert_eq!(fixture.lookup("corp"), "the-second-token");
+    fixture.daemon.ctl(&["remove-registry", "corp"]).succeeds();
+    assert_eq!(fixture.lookup("corp"), "");
+    let left = fixture
         .keyring
-        .secret_tool(&["search", "--all", "service", &stage.service()], "");
+        .secret_tool(&["search", "--all", "service", &fixture.service()], "");
     assert!(!left.report().contains("attribute.username"), "{}", left.report());
 }
 
 #[test]
 fn a_restarted_daemon_reads_its_token_from_the_keychain() {
-    let mut stage = Stage::start();
-    stage.daemon.restart();
-    assert_eq!(stage.get().status, 200);
-    assert_eq!(stage.sent(), format!("Bearer {TOKEN}"));
+    let mut fixture = Fixture::start();
+    fixture.daemon.restart();
+    assert_eq!(fixture.get().status, 200);
+    assert_eq!(fixture.sent(), format!("Bearer {TOKEN}"));
 }
 
 #[test]
@@ -114,44 +114,44 @@ fn a_store_argument_that_differs_from_the_configuration_prevents_the_start() {
 
 #[test]
 fn a_keychain_that_is_locked_at_start_is_used_once_unlocked() {
-    let mut stage = Stage::start();
-    stage.keyring.lock();
-    stage.daemon.restart();
-    let refusal = stage.registry.connect(&stage.daemon);
+    let mut fixture = Fixture::start();
+    fixture.keyring.lock();
+    fixture.daemon.restart();
+    let refusal = fixture.registry.connect(&fixture.daemon);
     assert!(
         refusal.starts_with("HTTP/1.1 403 ") && refusal.contains("regauth-error: store-locked"),
         "{refusal}"
     );
-    assert!(stage.registry.tunnel(&stage.daemon), "a tunnel failed");
-    let status = status(&stage.daemon);
+    assert!(fixture.registry.tunnel(&fixture.daemon), "a tunnel failed");
+    let status = status(&fixture.daemon);
     assert_eq!(status.store["state"], "locked");
     assert!(status.problems().contains("regauthctl unlock"), "{}", status.problems());
-    let list = stage.daemon.ctl(&["list"]).succeeds().json;
+    let list = fixture.daemon.ctl(&["list"]).succeeds().json;
     assert_eq!(list["registries"][0]["credential"]["state"], "locked");
-    let rotated = stage.daemon.rotate("corp", "another-token");
+    let rotated = fixture.daemon.rotate("corp", "another-token");
     assert_eq!(rotated.exit, i32::from(exit_code::STORE), "{}", rotated.output.report());
 
-    stage.keyring.unlock();
+    fixture.keyring.unlock();
     poll::within(Duration::from_secs(10), || {
-        stage
+        fixture
             .registry
-            .connect(&stage.daemon)
+            .connect(&fixture.daemon)
             .starts_with("HTTP/1.1 200 ")
             .then_some(())
     })
     .expect("the daemon did not notice the unlocked keychain");
-    assert_eq!(stage.get().status, 200);
-    assert_eq!(stage.sent(), format!("Bearer {TOKEN}"));
-    let status = self::status(&stage.daemon);
+    assert_eq!(fixture.get().status, 200);
+    assert_eq!(fixture.sent(), format!("Bearer {TOKEN}"));
+    let status = self::status(&fixture.daemon);
     assert_eq!(status.store["state"], "open");
     assert_eq!(status.problems(), "null");
 }
 
 #[test]
 fn a_token_removed_while_the_keychain_is_locked_is_deleted_once_unlocked() {
-    let stage = Stage::start();
-    stage.keyring.lock();
-    let removed = stage.daemon.ctl(&["remove-registry", "corp"]).succeeds();
+    let fixture = Fixture::start();
+    fixture.keyring.lock();
+    let removed = fixture.daemon.ctl(&["remove-registry", "corp"]).succeeds();
     assert!(
         removed.json["notes"][0]
             .as_str()
@@ -160,68 +160,68 @@ fn a_token_removed_while_the_keychain_is_locked_is_deleted_once_unlocked() {
         "{}",
         removed.json
     );
-    assert_eq!(stage.daemon.ctl(&["list"]).json["registries"], serde_json::json!([]));
-    stage.keyring.unlock();
+    assert_eq!(fixture.daemon.ctl(&["list"]).json["registries"], serde_json::json!([]));
+    fixture.keyring.unlock();
     poll::within(Duration::from_secs(10), || {
-        stage.lookup("corp").is_empty().then_some(())
+        fixture.lookup("corp").is_empty().then_some(())
     })
     .expect("the token is still in the keychain");
 }
 
 #[test]
 fn requests_use_tokens_in_memory_when_the_keychain_is_killed() {
-    let mut stage = Stage::start();
-    stage.keyring.kill();
-    assert_eq!(stage.get().status, 200);
-    let status = status(&stage.daemon);
+    let mut fixture = Fixture::start();
+    fixture.keyring.kill();
+    assert_eq!(fixture.get().status, 200);
+    let status = status(&fixture.daemon);
     assert_eq!(status.store["state"], "unavailable");
     assert!(status.problems().contains("Secret Service"), "{}", status.problems());
-    let rotated = stage.daemon.rotate("corp", "another-token");
+    let rotated = fixture.daemon.rotate("corp", "another-token");
     assert_eq!(rotated.exit, i32::from(exit_code::STORE), "{}", rotated.output.report());
-    assert_eq!(stage.get().status, 200);
+    assert_eq!(fixture.get().status, 200);
     assert_eq!(
-        stage.sent(),
+        fixture.sent(),
         format!("Bearer {TOKEN}"),
         "the failed rotation changed the token"
     );
 
-    stage.keyring.restart();
-    assert_eq!(self::status(&stage.daemon).store["state"], "open");
-    stage.daemon.rotate("corp", "another-token").succeeds();
-    assert_eq!(stage.get().status, 200);
-    assert_eq!(stage.sent(), "Bearer another-token");
+    fixture.keyring.restart();
+    assert_eq!(self::status(&fixture.daemon).store["state"], "open");
+    fixture.daemon.rotate("corp", "another-token").succeeds();
+    assert_eq!(fixture.get().status, 200);
+    assert_eq!(fixture.sent(), "Bearer another-token");
 }
 
 #[test]
 fn a_restarted_session_bus_is_used_again() {
-    let mut stage = Stage::start();
-    stage.keyring.restart_with_bus();
-    assert_eq!(stage.get().status, 200);
-    assert_eq!(status(&stage.daemon).store["state"], "open");
-    stage.daemon.rotate("corp", "another-token").succeeds();
-    assert_eq!(stage.get().status, 200);
-    assert_eq!(stage.sent(), "Bearer another-token");
+    let mut fixture = Fixture::start();
+    fixture.keyring.restart_with_bus();
+    assert_eq!(fixture.get().status, 200);
+    assert_eq!(status(&fixture.daemon).store["state"], "open");
+    fixture.daemon.rotate("corp", "another-token").succeeds();
+    assert_eq!(fixture.get().status, 200);
+    assert_eq!(fixture.sent(), "Bearer another-token");
 }
 
 #[test]
 fn an_unresponsive_keychain_delays_neither_start_tunnels_status_nor_stop() {
-    let mut stage = Stage::start();
-    stage.keyring.suspend();
-    stage.daemon.stop();
+    let mut fixture = Fixture::start();
+    fixture.keyring.suspend();
+    fixture.daemon.stop();
     let began = Instant::now();
-    stage.daemon.restart();
+    fixture.daemon.restart();
     assert!(began.elapsed() < START_LIMIT, "start took {:?}", began.elapsed());
     assert!(
-        stage
+        fixture
             .registry
-            .connect(&stage.daemon)
+            .connect(&fixture.daemon)
             .contains("regauth-error: store-locked")
     );
-    assert!(stage.registry.tunnel(&stage.daemon), "a tunnel failed");
+    assert!(fixture.registry.tunnel(&fixture.daemon), "a tunnel failed");
 
-    let rotation = stage.start_rotation();
+    let rotation = fixture.start_rotation();
     let began = Instant::now();
-    let status = status(&stage.daemon);
+    let status = status(&fixture.daemon);
     assert!(
         began.elapsed() < Duration::from_secs(3),
         "status took {:?}",
@@ -229,29 +229,29 @@ fn an_unresponsive_keychain_delays_neither_start_tunnels_status_nor_stop() {
     );
     assert_eq!(status.store["state"], "unavailable");
     assert!(status.problems().contains("did not answer"), "{}", status.problems());
-    stage.daemon.ctl(&["list"]).succeeds();
+    fixture.daemon.ctl(&["list"]).succeeds();
 
     let began = Instant::now();
-    assert!(stage.daemon.stop().success());
+    assert!(fixture.daemon.stop().success());
     assert!(
         began.elapsed() < Duration::from_secs(2),
         "stop took {:?}",
         began.elapsed()
     );
     rotation.finish().fails();
-    stage.keyring.resume();
+    fixture.keyring.resume();
 }
 
 #[test]
 fn a_keychain_that_hangs_fails_no_request_and_is_used_again_when_it_responds() {
-    let stage = Stage::start();
-    stage.keyring.suspend();
-    let rotation = stage.start_rotation();
+    let fixture = Fixture::start();
+    fixture.keyring.suspend();
+    let rotation = fixture.start_rotation();
     for _ in 0..5 {
-        assert_eq!(stage.get().status, 200);
-        assert_eq!(stage.sent(), format!("Bearer {TOKEN}"));
+        assert_eq!(fixture.get().status, 200);
+        assert_eq!(fixture.sent(), format!("Bearer {TOKEN}"));
     }
-    assert_eq!(status(&stage.daemon).store["state"], "unavailable");
+    assert_eq!(status(&fixture.daemon).store["state"], "unavailable");
     let rotation = rotation.finish();
     assert_eq!(
         rotation.status.code(),
@@ -259,25 +259,25 @@ fn a_keychain_that_hangs_fails_no_request_and_is_used_again_when_it_responds() {
         "{}",
         rotation.report()
     );
-    stage.keyring.resume();
+    fixture.keyring.resume();
     poll::within(Duration::from_secs(15), || {
-        (status(&stage.daemon).store["state"] == "open").then_some(())
+        (status(&fixture.daemon).store["state"] == "open").then_some(())
     })
     .expect("status does not report the responsive keychain");
-    stage.daemon.rotate("corp", "another-token").succeeds();
-    assert_eq!(stage.get().status, 200);
-    assert_eq!(stage.sent(), "Bearer another-token");
-    assert_eq!(stage.lookup("corp"), "another-token");
+    fixture.daemon.rotate("corp", "another-token").succeeds();
+    assert_eq!(fixture.get().status, 200);
+    assert_eq!(fixture.sent(), "Bearer another-token");
+    assert_eq!(fixture.lookup("corp"), "another-token");
 }
 
 /// Keychain, a daemon that uses it, and a registry whose token is in it.
-struct Stage {
+struct Fixture {
     daemon: Daemon,
     registry: Registry,
     keyring: Keyring,
 }
 
-impl Stage {
+impl Fixture {
     fn start() -> Self {
         let keyring = Keyring::start();
         let daemon = without_store(&keyring).start();

@@ -19,7 +19,7 @@ use serde_json::Value;
 
 #[test]
 fn a_kill_leaves_the_old_or_the_new_registry() {
-    let outcomes = Stage::new(Daemon::builder().store("vault")).kill(70);
+    let outcomes = Fixture::new(Daemon::builder().store("vault")).kill(70);
     assert!(
         outcomes.old > 0 && outcomes.new > 0,
         "no kill hit a verb in progress: {outcomes:?}"
@@ -28,9 +28,9 @@ fn a_kill_leaves_the_old_or_the_new_registry() {
 
 #[test]
 fn a_kill_leaves_the_old_or_the_new_registry_without_verification() {
-    let mut stage = Stage::new(Daemon::builder().store("vault"));
-    stage.verify = false;
-    let outcomes = stage.kill(60);
+    let mut fixture = Fixture::new(Daemon::builder().store("vault"));
+    fixture.verify = false;
+    let outcomes = fixture.kill(60);
     assert!(
         outcomes.old > 0 && outcomes.new > 0,
         "no kill hit a verb in progress: {outcomes:?}"
@@ -39,9 +39,9 @@ fn a_kill_leaves_the_old_or_the_new_registry_without_verification() {
 
 #[test]
 fn a_kill_leaves_the_old_or_the_new_registry_beside_others() {
-    let mut stage = Stage::new(Daemon::builder().store("vault"));
-    stage.add_another();
-    stage.kill(50);
+    let mut fixture = Fixture::new(Daemon::builder().store("vault"));
+    fixture.add_another();
+    fixture.kill(50);
 }
 
 #[test]
@@ -50,13 +50,13 @@ fn a_kill_leaves_no_keychain_item_of_a_removed_registry() {
     let daemon = Daemon::builder()
         .store("keychain")
         .env("DBUS_SESSION_BUS_ADDRESS", &keyring.address());
-    let mut stage = Stage::new(daemon);
-    stage.keyring = Some(keyring);
-    stage.kill(20);
+    let mut fixture = Fixture::new(daemon);
+    fixture.keyring = Some(keyring);
+    fixture.kill(20);
 }
 
 /// Registry that accepts and records any token, and the daemon to kill.
-struct Stage {
+struct Fixture {
     registry: MockServer,
     authority: Authority,
     daemon: Daemon,
@@ -91,7 +91,7 @@ struct KillOutcomes {
     new: u32,
 }
 
-impl Stage {
+impl Fixture {
     fn new(daemon: regauth_tests::daemon::Builder) -> Self {
         let authority = Authority::new("Corp Root");
         Self {

@@ -22,7 +22,7 @@ const REJECTED: &str = "s3ntinel-that-is-rejected";
 struct Day<'a> {
     daemon: &'a mut Daemon,
     registry: Registry,
-    elsewhere: Authority,
+    other_authority: Authority,
     unconfigured: MockServer,
     cargo: Cargo,
     output: String,
@@ -31,8 +31,8 @@ struct Day<'a> {
 impl<'a> Day<'a> {
     fn begin(daemon: &'a mut Daemon) -> Self {
         let registry = Registry::builder(Scheme::basic(USERNAME), FIRST).start();
-        let elsewhere = Authority::new("Elsewhere");
-        let unconfigured = MockServer::builder(&elsewhere, "localhost").echo().start();
+        let other_authority = Authority::new("Elsewhere");
+        let unconfigured = MockServer::builder(&other_authority, "localhost").echo().start();
         let output = daemon.add("corp", &registry).output.report();
         let cargo = Cargo::new()
             .registry("corp", &registry.index())
@@ -41,7 +41,7 @@ impl<'a> Day<'a> {
         Self {
             daemon,
             registry,
-            elsewhere,
+            other_authority,
             unconfigured,
             cargo,
             output,
@@ -111,14 +111,14 @@ impl<'a> Day<'a> {
 
     /// Requests URLs outside the scope, ambiguous paths, an echoing host, and contradictory requests.
     fn odd_requests(&mut self) {
-        let roots = concatenate(&[&self.daemon.bundle(), &self.elsewhere.file(), &self.registry.ca()]);
+        let roots = concatenate(&[&self.daemon.bundle(), &self.other_authority.file(), &self.registry.ca()]);
         let curl = Curl::new()
             .proxy(&self.daemon.proxy())
             .trusts(&roots)
             .with(&["--path-as-is"]);
         let inside = self.registry.nginx.url("/api/cargo/index/config.json");
         for (url, odd) in [
-            (self.registry.nginx.url("/elsewhere"), &[][..]),
+            (self.registry.nginx.url("/other_authority"), &[][..]),
             (self.registry.nginx.url("/api/cargo-evil/index/"), &[]),
             (self.registry.nginx.url("/api/cargo/../cargo-evil"), &[]),
             (self.registry.nginx.url("/api/cargo/%2e%2e/cargo-evil"), &[]),

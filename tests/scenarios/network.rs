@@ -20,14 +20,14 @@ const HERE: &str = "203.0.113.1/24";
 const THERE: &str = "203.0.113.2";
 
 /// Network with the daemon and one with registries, and a link between them.
-struct Stage {
+struct Fixture {
     here: NetworkNamespace,
     there: NetworkNamespace,
     authority: Authority,
     daemon: Daemon,
 }
 
-impl Stage {
+impl Fixture {
     /// Creates both networks; `None` without root.
     fn start(daemon: Builder) -> Option<Self> {
         if !require_root("network namespaces") {
@@ -69,35 +69,35 @@ impl Stage {
 
 #[test]
 fn an_outage_is_reported_at_once_and_requests_in_flight_survive_it() {
-    let Some(stage) = Stage::start(Daemon::builder().log_level("debug")) else {
+    let Some(fixture) = Fixture::start(Daemon::builder().log_level("debug")) else {
         return;
     };
     let (long, other) = (
-        stage.registry("long", &"x".repeat(LENGTH)),
-        stage.registry("other", "other"),
+        fixture.registry("long", &"x".repeat(LENGTH)),
+        fixture.registry("other", "other"),
     );
-    let slowly = stage.curl().with(&["--limit-rate", "3M"]);
-    let download = stage.here.enter(|| slowly.start(&long.url("/under-way")));
+    let slowly = fixture.curl().with(&["--limit-rate", "3M"]);
+    let download = fixture.here.enter(|| slowly.start(&long.url("/under-way")));
     poll::wait_for("the first bytes", || (download.received() > 0).then_some(()));
-    stage.here.link_down();
+    fixture.here.link_down();
     // This request is sent on the open connection, so the proxy cannot know yet that it fails.
-    let waiting = stage.here.enter(|| stage.curl().start(&long.url("/waits")));
+    let waiting = fixture.here.enter(|| fixture.curl().start(&long.url("/waits")));
     let began = Instant::now();
-    assert_eq!(stage.ask(&other), (502, Some("upstream-unreachable".to_owned())));
-    let tunnelled = Curl::new().proxy(&stage.daemon.proxy());
-    let tunnel = stage.here.enter(|| tunnelled.fetch(&format!("https://{THERE}:1/")));
+    assert_eq!(fixture.ask(&other), (502, Some("upstream-unreachable".to_owned())));
+    let tunnelled = Curl::new().proxy(&fixture.daemon.proxy());
+    let tunnel = fixture.here.enter(|| tunnelled.fetch(&format!("https://{THERE}:1/")));
     tunnel.output.fails().says("502");
-    let verified = stage.daemon.ctl(&["verify", "other"]);
+    let verified = fixture.daemon.ctl(&["verify", "other"]);
     verified.output.fails().says("cannot be reached");
-    assert!(stage.daemon.ctl(&["status"]).succeeded());
+    assert!(fixture.daemon.ctl(&["status"]).succeeded());
     assert!(began.elapsed() < IMMEDIATE, "{:?}", began.elapsed());
-    stage.here.link_up();
+    fixture.here.link_up();
     for transfer in [waiting, download] {
         let answer = transfer.finish().response();
         assert_eq!((answer.status, answer.length), (200, LENGTH as u64));
     }
-    assert_eq!(stage.ask(&other), (200, None));
-    let verified = stage.daemon.ctl(&["verify", "other"]);
+    assert_eq!(fixture.ask(&other), (200, None));
+    let verified = fixture.daemon.ctl(&["verify", "other"]);
     verified.output.says("was reached");
 }
 
@@ -113,18 +113,18 @@ fn after_sleep_and_a_new_address_requests_do_not_wait() {
         .env("FAKETIME_TIMESTAMP_FILE", clock.path().to_str().unwrap())
         .env("FAKETIME_NO_CACHE", "1")
         .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-    let Some(stage) = Stage::start(daemon) else { return };
-    let registry = stage.registry("corp", "here");
-    assert_eq!(stage.ask(&registry), (200, None));
-    stage.daemon.signal(Signal::STOP);
-    stage.here.change_address("203.0.113.3/24");
+    let Some(fixture) = Fixture::start(daemon) else { return };
+    let registry = fixture.registry("corp", "here");
+    assert_eq!(fixture.ask(&registry), (200, None));
+    fixture.daemon.signal(Signal::STOP);
+    fixture.here.change_address("203.0.113.3/24");
     fs::write(clock.path(), "+600").unwrap();
-    stage.daemon.signal(Signal::CONT);
+    fixture.daemon.signal(Signal::CONT);
     poll::wait_for("the daemon to notice the sleep", || {
-        stage.daemon.log().contains("the machine was asleep").then_some(())
+        fixture.daemon.log().contains("the machine was asleep").then_some(())
     });
     let began = Instant::now();
-    assert_eq!(stage.ask(&registry), (200, None));
+    assert_eq!(fixture.ask(&registry), (200, None));
     assert!(began.elapsed() < IMMEDIATE, "{:?}", began.elapsed());
 }
 

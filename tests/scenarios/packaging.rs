@@ -36,14 +36,14 @@ fn a_service_is_installed_restarted_under_load_and_uninstalled_without_leftovers
     if !require_root("a throw-away root file system") || !require(can_boot(), "namespaces and control groups") {
         return;
     }
-    let stage = TempDir::new().unwrap();
-    let bin = stage.path().join("bin");
+    let fixture = TempDir::new().unwrap();
+    let bin = fixture.path().join("bin");
     fs::create_dir(&bin).unwrap();
     for program in ["regauthd", "regauthctl", "cargo-credential-regauth"] {
         fs::copy(binary(program), bin.join(program)).unwrap();
     }
-    fs::copy(packaging("story"), stage.path().join("story")).unwrap();
-    let output = boot(stage.path(), &["/bin/bash", "/story/story", "source", "/story/bin"]).succeeds();
+    fs::copy(packaging("story"), fixture.path().join("story")).unwrap();
+    let output = boot(fixture.path(), &["/bin/bash", "/story/story", "source", "/story/bin"]).succeeds();
     assert!(output.stdout.ends_with("== all is well\n"), "{}", output.report());
 }
 

@@ -245,11 +245,16 @@ fn run_works_in_a_hardened_container() {
          cat /proc/$id/environ /proc/$id/cmdline; done 2>/dev/null; cat $(find \"$REGAUTH_HOME\" -type f) 2>/dev/null; true"
     );
     let mut run = contained(&job, installed.path(), Path::new("/dev/shm"), &script);
-    let said = exec::run(&mut run).succeeds().says("auth-required").stdout;
-    let home = said.lines().find_map(|line| line.strip_prefix("home ")).unwrap();
+    let output = exec::run(&mut run).succeeds().says("auth-required").stdout;
+    let home = output.lines().find_map(|line| line.strip_prefix("home ")).unwrap();
     assert!(home.starts_with("/dev/shm/") && !Path::new(home).exists(), "{home}");
-    assert!(said.contains("BEGIN CERTIFICATE"), "the command did not read any file");
-    LeakScan::new(TOKEN).scan("output of the search", &said).assert_clean();
+    assert!(
+        output.contains("BEGIN CERTIFICATE"),
+        "the command did not read any file"
+    );
+    LeakScan::new(TOKEN)
+        .scan("output of the search", &output)
+        .assert_clean();
 }
 
 #[test]

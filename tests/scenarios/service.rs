@@ -153,14 +153,16 @@ fn the_service_manager_receives_ready_status_reload_and_watchdog_messages() {
             daemon
                 .notifications()
                 .iter()
-                .any(|said| said.contains(what))
+                .any(|message| message.contains(what))
                 .then_some(())
         });
     };
     wait_for_message(&daemon, "READY=1");
     let before = daemon.notifications();
     assert!(
-        before.iter().any(|said| said == "STATUS=0 registries, store: vault\n"),
+        before
+            .iter()
+            .any(|message| message == "STATUS=0 registries, store: vault\n"),
         "{before:?}"
     );
     let registry = MockServer::builder(&Authority::new("Root"), "localhost").start();
@@ -179,17 +181,17 @@ fn the_service_manager_receives_ready_status_reload_and_watchdog_messages() {
     wait_for_message(&daemon, "RELOADING=1\nMONOTONIC_USEC=");
     poll::wait_for("READY=1 after the reload", || {
         let messages = daemon.notifications();
-        let reloading = messages.iter().position(|said| said.contains("RELOADING=1"))?;
+        let reloading = messages.iter().position(|message| message.contains("RELOADING=1"))?;
         messages[reloading..]
             .iter()
-            .any(|said| said == "READY=1\n")
+            .any(|message| message == "READY=1\n")
             .then_some(())
     });
     let beats = |daemon: &Daemon| {
         daemon
             .notifications()
             .iter()
-            .filter(|said| *said == "WATCHDOG=1\n")
+            .filter(|message| *message == "WATCHDOG=1\n")
             .count()
     };
     poll::wait_for("watchdog messages", || (beats(&daemon) > 3).then_some(()));

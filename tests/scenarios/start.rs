@@ -48,74 +48,74 @@ fn a_start_with_a_registry_in_the_vault_is_ready_soon() {
 
 #[test]
 fn sigterm_lets_a_download_finish_and_takes_no_new_connection() {
-    let mut stage = Stage::start("");
-    let download = stage.download();
-    stage.signal(Signal::TERM);
-    stage.assert_refuses_connections();
+    let mut fixture = Fixture::start("");
+    let download = fixture.download();
+    fixture.signal(Signal::TERM);
+    fixture.assert_refuses_connections();
     assert_eq!(download.finish().response().length, LENGTH);
-    stage.assert_exited();
+    fixture.assert_exited();
 }
 
 #[test]
 fn sigint_and_stop_drain_as_sigterm_does() {
-    let mut stage = Stage::start("");
-    stage.signal(Signal::INT);
-    stage.assert_exited();
+    let mut fixture = Fixture::start("");
+    fixture.signal(Signal::INT);
+    fixture.assert_exited();
 
-    let mut stage = Stage::start("");
-    let download = stage.download();
-    let stopping = stage.daemon.ctl(&["stop"]).succeeds().json;
+    let mut fixture = Fixture::start("");
+    let download = fixture.download();
+    let stopping = fixture.daemon.ctl(&["stop"]).succeeds().json;
     assert!(stopping["connections"].as_u64().unwrap() >= 1, "{stopping}");
-    stage.assert_refuses_connections();
+    fixture.assert_refuses_connections();
     assert_eq!(download.finish().response().length, LENGTH);
-    stage.assert_exited();
+    fixture.assert_exited();
 }
 
 #[test]
 fn the_drain_timeout_or_a_second_signal_ends_the_drain() {
-    let mut stage = Stage::start("drain-timeout = \"500ms\"\n");
-    let download = stage.download();
+    let mut fixture = Fixture::start("drain-timeout = \"500ms\"\n");
+    let download = fixture.download();
     let began = Instant::now();
-    stage.signal(Signal::TERM);
-    stage.assert_exited();
+    fixture.signal(Signal::TERM);
+    fixture.assert_exited();
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     download.finish().output.fails();
 
-    let mut stage = Stage::start("");
-    let download = stage.download();
+    let mut fixture = Fixture::start("");
+    let download = fixture.download();
     let began = Instant::now();
-    stage.signal(Signal::INT);
-    stage.assert_refuses_connections();
-    stage.signal(Signal::INT);
-    stage.assert_exited();
+    fixture.signal(Signal::INT);
+    fixture.assert_refuses_connections();
+    fixture.signal(Signal::INT);
+    fixture.assert_exited();
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     download.finish().output.fails();
 }
 
 #[test]
 fn idle_clients_do_not_delay_the_drain() {
-    let mut stage = Stage::start("");
-    let client = ProxyClient::new(&stage.daemon);
+    let mut fixture = Fixture::start("");
+    let client = ProxyClient::new(&fixture.daemon);
     let connect = |authority: &str| block_on(client.connect(&connect_head(authority))).unwrap();
     let _silent = [
         block_on(client.dial()).unwrap(),
-        connect(&stage.registry.nginx.authority()),
-        connect(&stage.unconfigured.authority()),
+        connect(&fixture.registry.nginx.authority()),
+        connect(&fixture.unconfigured.authority()),
     ];
     let began = Instant::now();
-    stage.signal(Signal::TERM);
-    stage.assert_exited();
+    fixture.signal(Signal::TERM);
+    fixture.assert_exited();
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 /// Registry with a file that takes seconds to fetch, an unconfigured host, and a daemon.
-struct Stage {
+struct Fixture {
     daemon: Daemon,
     registry: Registry,
     unconfigured: MockServer,
 }
 
-impl Stage {
+impl Fixture {
     fn start(config: &str) -> Self {
         let registry = Registry::start(TOKEN);
         let daemon = Daemon::builder().config(config).log_level("info").start();

@@ -25,53 +25,53 @@ const PASSPHRASE: &str = "correct horse battery staple";
 
 #[test]
 fn every_secret_moves_both_ways_while_requests_are_served() {
-    let mut stage = Stage::start("keychain");
-    let bundle = fs::read(stage.daemon.bundle()).unwrap();
+    let mut fixture = Fixture::start("keychain");
+    let bundle = fs::read(fixture.daemon.bundle()).unwrap();
     for (from, to) in [("keychain", "vault"), ("vault", "keychain")] {
-        let moved = stage.under_load(|stage| stage.daemon.ctl(&["store", "move", to]).succeeds().json);
-        let said = [&moved["from"], &moved["store"]["kind"], &moved["store"]["state"]];
-        assert_eq!(said, [from, to, "open"], "{moved}");
+        let moved = fixture.under_load(|fixture| fixture.daemon.ctl(&["store", "move", to]).succeeds().json);
+        let summary = [&moved["from"], &moved["store"]["kind"], &moved["store"]["state"]];
+        assert_eq!(summary, [from, to, "open"], "{moved}");
         assert_eq!(
             (&moved["moved"], &moved["notes"]),
             (&NAMES.len().into(), &().into()),
             "{moved}"
         );
-        stage.assert_all_in(to);
-        let again = stage.daemon.ctl(&["store", "move", to]).succeeds().json;
+        fixture.assert_all_in(to);
+        let again = fixture.daemon.ctl(&["store", "move", to]).succeeds().json;
         assert_eq!(again["moved"], 0, "{again}");
-        stage.daemon.restart();
-        stage.assert_all_in(to);
+        fixture.daemon.restart();
+        fixture.assert_all_in(to);
         assert!(
-            bundle == fs::read(stage.daemon.bundle()).unwrap(),
+            bundle == fs::read(fixture.daemon.bundle()).unwrap(),
             "the move changed the bundle"
         );
     }
     let mut scan = LeakScan::new(&token("corp"));
-    scan.scan("the daemon's log", stage.daemon.log());
-    scan.scan_folder(stage.daemon.home(), &[]).assert_clean();
+    scan.scan("the daemon's log", fixture.daemon.log());
+    scan.scan_folder(fixture.daemon.home(), &[]).assert_clean();
 }
 
 #[test]
 fn a_daemon_killed_during_a_move_leaves_all_secrets_in_one_store() {
-    let mut stage = Stage::start("vault");
-    let (mut random, mut length) = (SeededRandom::from_environment(), stage.measure());
+    let mut fixture = Fixture::start("vault");
+    let (mut random, mut length) = (SeededRandom::from_environment(), fixture.measure());
     let (times, mut moved) = (kills(12), 0);
     for number in 0..times {
-        let (from, to) = stage.direction();
+        let (from, to) = fixture.direction();
         // Delays from the beginning of the move to after its end, random within each step.
         let delay = (length / times) * 2 * number + random.within(2 * length / times);
-        let running = stage.start_move(to);
+        let running = fixture.start_move(to);
         // The random delay is the point of this test, not a wait for a condition.
         thread::sleep(delay);
-        stage.daemon.kill();
+        fixture.daemon.kill();
         let reported_success = running.finish().status.success();
-        stage.daemon.restart();
-        let present = stage.present();
+        fixture.daemon.restart();
+        let present = fixture.present();
         assert!(
             present == to || (present == from && !reported_success),
             "{present} after {delay:?}"
         );
-        stage.assert_all_in(&present);
+        fixture.assert_all_in(&present);
         moved += u32::from(present == to);
         // Adapts to the speed of the machine, so that delays stay around the point of no return.
         length = length
@@ -83,88 +83,88 @@ fn a_daemon_killed_during_a_move_leaves_all_secrets_in_one_store() {
 
 #[test]
 fn a_keychain_killed_during_a_move_loses_nothing() {
-    let mut stage = Stage::start("keychain");
-    let (mut random, mut length) = (SeededRandom::from_environment(), stage.measure());
+    let mut fixture = Fixture::start("keychain");
+    let (mut random, mut length) = (SeededRandom::from_environment(), fixture.measure());
     for _ in 0..kills(6) {
-        let (from, to) = stage.direction();
+        let (from, to) = fixture.direction();
         let delay = random.within(length);
-        let running = stage.start_move(to);
+        let running = fixture.start_move(to);
         thread::sleep(delay);
-        stage.keyring.kill();
-        stage.assert_served();
+        fixture.keyring.kill();
+        fixture.assert_served();
         let output = running.finish();
         let refused = output.status.code() == Some(i32::from(exit_code::STORE));
         assert!(output.status.success() || refused, "{}", output.report());
-        let present = stage.present();
+        let present = fixture.present();
         assert_eq!(present, if refused { from } else { to }, "{}", output.report());
-        stage.keyring.restart();
-        poll::within(CLEANUP_TIMEOUT, || stage.is_tidy().then_some(())).expect("copies stay behind");
-        stage.assert_all_in(&present);
+        fixture.keyring.restart();
+        poll::within(CLEANUP_TIMEOUT, || fixture.is_tidy().then_some(())).expect("copies stay behind");
+        fixture.assert_all_in(&present);
         length = length
             .mul_f64(if refused { 1.1 } else { 0.9 })
             .clamp(MIN_DELAY, MAX_DELAY);
     }
-    stage.daemon.restart();
-    stage.assert_all_in(&stage.present());
+    fixture.daemon.restart();
+    fixture.assert_all_in(&fixture.present());
 }
 
 /// A keychain killed between creating an item and storing its secret leaves an empty item.
 #[test]
 fn an_empty_keychain_item_is_deleted() {
-    let mut stage = Stage::start("vault");
-    let service = format!("regauth@{}", stage.daemon.home().display());
+    let mut fixture = Fixture::start("vault");
+    let service = format!("regauth@{}", fixture.daemon.home().display());
     let empty = ["store", "--label", "x", "service", &service, "username", "third"];
-    stage.keyring.secret_tool(&empty, "").succeeds();
-    stage.daemon.stop();
-    let journal_file = stage.daemon.home().join("state/ledger.json");
+    fixture.keyring.secret_tool(&empty, "").succeeds();
+    fixture.daemon.stop();
+    let journal_file = fixture.daemon.home().join("state/ledger.json");
     let mut journal: serde_json::Value = serde_json::from_str(&fs::read_to_string(&journal_file).unwrap()).unwrap();
     journal["moving"] = serde_json::json!({"from": "vault", "to": "keychain", "whole": false, "items": NAMES});
     fs::write(&journal_file, journal.to_string()).unwrap();
-    assert_eq!(store_items::in_keyring(&stage.keyring, &stage.daemon), ["third"]);
-    stage.daemon.restart();
-    stage.assert_all_in("vault");
+    assert_eq!(store_items::in_keyring(&fixture.keyring, &fixture.daemon), ["third"]);
+    fixture.daemon.restart();
+    fixture.assert_all_in("vault");
 }
 
 #[test]
 fn a_move_to_a_missing_keychain_changes_nothing() {
-    let mut stage = Stage::start("vault");
-    stage.keyring.kill();
-    let refused = stage.daemon.ctl(&["store", "move", "keychain"]);
+    let mut fixture = Fixture::start("vault");
+    fixture.keyring.kill();
+    let refused = fixture.daemon.ctl(&["store", "move", "keychain"]);
     assert_eq!(refused.exit, i32::from(exit_code::STORE), "{}", refused.output.report());
     refused.output.says("nothing was changed");
-    stage.keyring.restart();
-    stage.assert_all_in("vault");
+    fixture.keyring.restart();
+    fixture.assert_all_in("vault");
 }
 
 #[test]
 fn secrets_move_out_of_a_passphrase_vault_and_back_with_the_passphrase() {
-    let mut stage = Stage::start("vault");
+    let mut fixture = Fixture::start("vault");
     let set = ["unlock", "--set-passphrase", "--passphrase-stdin"];
-    stage.daemon.ctl_with_input(&set, PASSPHRASE).succeeds();
-    stage.daemon.ctl(&["store", "move", "keychain"]).succeeds();
-    stage.daemon.restart();
-    stage.assert_served();
-    let locked = stage.daemon.ctl(&["store", "move", "vault"]);
+    fixture.daemon.ctl_with_input(&set, PASSPHRASE).succeeds();
+    fixture.daemon.ctl(&["store", "move", "keychain"]).succeeds();
+    fixture.daemon.restart();
+    fixture.assert_served();
+    let locked = fixture.daemon.ctl(&["store", "move", "vault"]);
     assert_eq!(locked.exit, i32::from(exit_code::STORE), "{}", locked.output.report());
     locked.output.says("--passphrase-stdin");
-    assert_eq!(stage.present(), "keychain");
+    assert_eq!(fixture.present(), "keychain");
     let back = ["store", "move", "vault", "--passphrase-stdin"];
-    stage.daemon.ctl_with_input(&back, PASSPHRASE).succeeds();
-    stage.assert_served();
-    assert_eq!(store_items::in_keyring(&stage.keyring, &stage.daemon), [""; 0]);
+    fixture.daemon.ctl_with_input(&back, PASSPHRASE).succeeds();
+    fixture.assert_served();
+    assert_eq!(store_items::in_keyring(&fixture.keyring, &fixture.daemon), [""; 0]);
 }
 
 #[test]
 fn changing_the_store_in_the_configuration_by_hand_loses_no_newer_token() {
-    let mut stage = Stage::start("vault");
-    let home = stage.daemon.home().to_owned();
+    let mut fixture = Fixture::start("vault");
+    let home = fixture.daemon.home().to_owned();
     let [vault, journal_file, config] =
         ["state/vault.age", "state/ledger.json", "config.toml"].map(|file| home.join(file));
     let copies = fs::read(&vault).unwrap();
-    stage.daemon.ctl(&["store", "move", "keychain"]).succeeds();
-    stage.daemon.rotate("corp", "the-newer-token").succeeds();
+    fixture.daemon.ctl(&["store", "move", "keychain"]).succeeds();
+    fixture.daemon.rotate("corp", "the-newer-token").succeeds();
     // Simulates a vault that could not be opened since the move and still has its copies.
-    stage.daemon.stop();
+    fixture.daemon.stop();
     fs::write(&vault, copies).unwrap();
     let mut journal: serde_json::Value = serde_json::from_str(&fs::read_to_string(&journal_file).unwrap()).unwrap();
     journal["moving"] = serde_json::json!({"from": "vault", "to": "keychain", "whole": true, "items": NAMES});
@@ -174,28 +174,28 @@ fn changing_the_store_in_the_configuration_by_hand_loses_no_newer_token() {
         fs::write(&config, text.replace(from, to)).unwrap();
     };
     set("\"keychain\"", "\"vault\"");
-    stage.daemon.restart();
-    stage.assert_served();
+    fixture.daemon.restart();
+    fixture.assert_served();
     assert_eq!(
-        store_items::in_keyring(&stage.keyring, &stage.daemon),
+        store_items::in_keyring(&fixture.keyring, &fixture.daemon),
         ["corp"],
         "the keychain keeps the newer token only"
     );
     let lookup = ["lookup", "username", "corp"];
-    assert_eq!(stage.keyring.secret_tool(&lookup, "").stdout, "the-newer-token");
+    assert_eq!(fixture.keyring.secret_tool(&lookup, "").stdout, "the-newer-token");
 }
 
 #[test]
 fn secrets_move_from_memory_to_the_vault_and_not_back() {
     let keyring = Keyring::start();
-    let stage = Stage::with_keyring(keyring, "memory");
-    stage
+    let fixture = Fixture::with_keyring(keyring, "memory");
+    fixture
         .daemon
         .ctl(&["store", "move", "memory"])
         .exits(i32::from(exit_code::USAGE));
-    stage.daemon.ctl(&["store", "move", "vault"]).succeeds();
-    stage.assert_all_in("vault");
-    let shown = stage.daemon.ctl(&["store"]).succeeds().json;
+    fixture.daemon.ctl(&["store", "move", "vault"]).succeeds();
+    fixture.assert_all_in("vault");
+    let shown = fixture.daemon.ctl(&["store"]).succeeds().json;
     assert_eq!(
         [&shown["store"]["kind"], &shown["moving"]],
         [&"vault".into(), &serde_json::Value::Null]
@@ -203,14 +203,14 @@ fn secrets_move_from_memory_to_the_vault_and_not_back() {
 }
 
 /// Keychain, a daemon that uses it, and registries.
-struct Stage {
+struct Fixture {
     daemon: Daemon,
     registry: MockServer,
     keyring: Keyring,
     _authority: Authority,
 }
 
-impl Stage {
+impl Fixture {
     fn start(store: &str) -> Self {
         Self::with_keyring(Keyring::start(), store)
     }

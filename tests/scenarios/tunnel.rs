@@ -11,8 +11,8 @@ const TOKEN: &str = "canary-of-the-tunnel";
 
 #[test]
 fn an_unconfigured_host_shows_its_own_certificate() {
-    let elsewhere = Authority::new("Elsewhere");
-    let unconfigured = MockServer::builder(&elsewhere, "localhost").start();
+    let other_authority = Authority::new("Elsewhere");
+    let unconfigured = MockServer::builder(&other_authority, "localhost").start();
     let registry = Registry::start(TOKEN);
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
@@ -32,15 +32,15 @@ fn an_unconfigured_host_shows_its_own_certificate() {
 
 #[test]
 fn an_unconfigured_host_gets_no_credential_on_either_protocol() {
-    let elsewhere = Authority::new("Elsewhere");
-    let unconfigured = MockServer::builder(&elsewhere, "localhost").start();
+    let other_authority = Authority::new("Elsewhere");
+    let unconfigured = MockServer::builder(&other_authority, "localhost").start();
     let registry = Registry::start(TOKEN);
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
     for (protocol, version) in [("--http1.1", "1.1"), ("--http2", "2")] {
         let curl = Curl::new()
             .proxy(&daemon.proxy())
-            .trusts(&elsewhere.file())
+            .trusts(&other_authority.file())
             .with(&[protocol]);
         let answer = curl.get(&unconfigured.url("/api/cargo/index/config.json"));
         assert_eq!((answer.status, answer.version.as_str()), (200, version));
@@ -55,14 +55,14 @@ fn an_unconfigured_host_gets_no_credential_on_either_protocol() {
 
 #[test]
 fn a_redirect_to_another_host_carries_no_credential() {
-    let elsewhere = Authority::new("Elsewhere");
-    let cdn = MockServer::builder(&elsewhere, "127.0.0.2").start();
+    let other_authority = Authority::new("Elsewhere");
+    let cdn = MockServer::builder(&other_authority, "127.0.0.2").start();
     let registry = Registry::builder(regauth_tests::auth_gate::Scheme::bearer(), TOKEN)
         .location("/api/cargo/away", &format!("return 302 {};", cdn.url("/caught")))
         .start();
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
-    let roots = concatenate(&[&daemon.bundle(), &elsewhere.file()]);
+    let roots = concatenate(&[&daemon.bundle(), &other_authority.file()]);
     let curl = Curl::new().proxy(&daemon.proxy()).trusts(&roots).with(&["--location"]);
     assert_eq!(curl.get(&registry.nginx.url("/api/cargo/away")).status, 200);
     let caught = &cdn.wait_for_requests(1)[0];
@@ -74,8 +74,8 @@ fn a_redirect_to_another_host_carries_no_credential() {
 
 #[test]
 fn plain_http_is_forwarded_without_a_credential() {
-    let elsewhere = Authority::new("Elsewhere");
-    let plain = MockServer::builder(&elsewhere, "127.0.0.1").plain().start();
+    let other_authority = Authority::new("Elsewhere");
+    let plain = MockServer::builder(&other_authority, "127.0.0.1").plain().start();
     let registry = Registry::start(TOKEN);
     let daemon = Daemon::start();
     daemon.add("corp", &registry);

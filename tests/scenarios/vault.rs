@@ -19,38 +19,38 @@ const PASSPHRASE: &str = "correct horse battery staple";
 
 #[test]
 fn the_age_command_opens_the_vault_with_the_identity_file() {
-    let stage = Stage::start(Daemon::builder().store("vault"));
-    let state = stage.daemon.home().join("state");
+    let fixture = Fixture::start(Daemon::builder().store("vault"));
+    let state = fixture.daemon.home().join("state");
     assert_eq!(decrypt_vault(&state, &state.join("vault-identity.txt"))["corp"], TOKEN);
-    let protection = stage.daemon.ctl(&["status"]).json["store"]["protection"].to_string();
+    let protection = fixture.daemon.ctl(&["status"]).json["store"]["protection"].to_string();
     assert!(protection.contains("readable by its owner alone"), "{protection}");
 }
 
 #[test]
 fn a_restarted_daemon_reads_its_token_from_the_vault_and_keeps_its_bundle() {
-    let mut stage = Stage::start(Daemon::builder().store("vault"));
-    let bundle = fs::read(stage.daemon.bundle()).unwrap();
-    stage.daemon.restart();
-    stage.assert_served();
+    let mut fixture = Fixture::start(Daemon::builder().store("vault"));
+    let bundle = fs::read(fixture.daemon.bundle()).unwrap();
+    fixture.daemon.restart();
+    fixture.assert_served();
     assert!(
-        bundle == fs::read(stage.daemon.bundle()).unwrap(),
+        bundle == fs::read(fixture.daemon.bundle()).unwrap(),
         "the restart changed the bundle"
     );
 }
 
 #[test]
 fn an_identity_file_that_others_can_read_is_refused_with_the_fix() {
-    let mut stage = Stage::start(Daemon::builder().store("vault"));
-    let identity = stage.daemon.home().join("state/vault-identity.txt");
+    let mut fixture = Fixture::start(Daemon::builder().store("vault"));
+    let identity = fixture.daemon.home().join("state/vault-identity.txt");
     set_mode(&identity, 0o644);
-    stage.daemon.restart();
-    let status = stage.daemon.ctl(&["status"]).succeeds().json;
+    fixture.daemon.restart();
+    let status = fixture.daemon.ctl(&["status"]).succeeds().json;
     let problem = status["problems"][0]["message"].as_str().unwrap();
     assert!(problem.contains("chmod 600"), "{status}");
-    stage.assert_locked();
+    fixture.assert_locked();
     set_mode(&identity, 0o600);
-    assert_eq!(stage.daemon.ctl(&["unlock"]).succeeds().json["ready"], 1);
-    stage.assert_served();
+    assert_eq!(fixture.daemon.ctl(&["unlock"]).succeeds().json["ready"], 1);
+    fixture.assert_served();
 }
 
 #[test]
@@ -62,103 +62,103 @@ fn systemd_provides_the_key_and_the_state_has_none() {
     let daemon = Daemon::builder()
         .store("vault")
         .env("CREDENTIALS_DIRECTORY", credentials.path().to_str().unwrap());
-    let mut stage = Stage::start(daemon);
-    let state = stage.daemon.home().join("state");
+    let mut fixture = Fixture::start(daemon);
+    let state = fixture.daemon.home().join("state");
     assert!(!state.join("vault-identity.txt").exists());
     assert_eq!(decrypt_vault(&state, &identity)["corp"], TOKEN);
-    stage.daemon.restart();
-    stage.assert_served();
-    let status = stage.daemon.ctl(&["status"]).json;
+    fixture.daemon.restart();
+    fixture.assert_served();
+    let status = fixture.daemon.ctl(&["status"]).json;
     assert!(
         status["store"]["protection"].to_string().contains("systemd"),
         "{status}"
     );
-    let set = stage.set_passphrase(PASSPHRASE);
+    let set = fixture.set_passphrase(PASSPHRASE);
     assert_eq!(set.exit, i32::from(exit_code::REFUSED), "{}", set.output.report());
-    stage.assert_served();
+    fixture.assert_served();
 }
 
 #[test]
 fn a_passphrase_locks_the_vault_at_every_start_until_unlock() {
-    let mut stage = Stage::start(Daemon::builder().store("vault"));
-    stage.set_passphrase(PASSPHRASE).succeeds();
-    stage.assert_served();
-    let state = stage.daemon.home().join("state");
+    let mut fixture = Fixture::start(Daemon::builder().store("vault"));
+    fixture.set_passphrase(PASSPHRASE).succeeds();
+    fixture.assert_served();
+    let state = fixture.daemon.home().join("state");
     assert!(
         !state.join("vault-identity.txt").exists(),
         "the key is still in plain text"
     );
 
-    stage.daemon.restart();
-    let status = stage.daemon.ctl(&["status"]).succeeds().json;
+    fixture.daemon.restart();
+    let status = fixture.daemon.ctl(&["status"]).succeeds().json;
     assert_eq!(status["store"]["state"], "locked");
     assert!(
         status["store"]["protection"].to_string().contains("passphrase"),
         "{status}"
     );
     assert!(status["problems"].to_string().contains("regauthctl unlock"), "{status}");
-    stage.assert_locked();
+    fixture.assert_locked();
 
     for (passphrase, exit) in [
         ("another passphrase", exit_code::STORE),
         ("", exit_code::USAGE),
         ("two\nlines", exit_code::USAGE),
     ] {
-        let unlock = stage.unlock(passphrase);
+        let unlock = fixture.unlock(passphrase);
         assert_eq!(
             unlock.exit,
             i32::from(exit),
             "{passphrase:?}: {}",
             unlock.output.report()
         );
-        stage.assert_locked();
+        fixture.assert_locked();
     }
-    assert_eq!(stage.daemon.ctl(&["unlock"]).exit, i32::from(exit_code::STORE));
+    assert_eq!(fixture.daemon.ctl(&["unlock"]).exit, i32::from(exit_code::STORE));
 
-    let unlocked = stage.unlock(PASSPHRASE).succeeds().json;
+    let unlocked = fixture.unlock(PASSPHRASE).succeeds().json;
     assert_eq!(
         [&unlocked["store"]["state"], &unlocked["ready"]],
         [&Value::from("open"), &Value::from(1)]
     );
-    stage.assert_served();
-    stage.daemon.rotate("corp", TOKEN).succeeds();
-    stage.assert_served();
+    fixture.assert_served();
+    fixture.daemon.rotate("corp", TOKEN).succeeds();
+    fixture.assert_served();
     LeakScan::new(PASSPHRASE)
-        .scan("the daemon's log", stage.daemon.log())
-        .scan_folder(stage.daemon.home(), &[])
-        .scan_process(stage.daemon.pid())
+        .scan("the daemon's log", fixture.daemon.log())
+        .scan_folder(fixture.daemon.home(), &[])
+        .scan_process(fixture.daemon.pid())
         .assert_clean();
 }
 
 #[test]
 fn the_passphrase_can_be_changed_after_unlock_only() {
-    let mut stage = Stage::start(Daemon::builder().store("vault"));
-    stage.set_passphrase(PASSPHRASE).succeeds();
-    stage.daemon.restart();
-    let locked = stage.set_passphrase("another passphrase");
+    let mut fixture = Fixture::start(Daemon::builder().store("vault"));
+    fixture.set_passphrase(PASSPHRASE).succeeds();
+    fixture.daemon.restart();
+    let locked = fixture.set_passphrase("another passphrase");
     assert_eq!(locked.exit, i32::from(exit_code::STORE), "{}", locked.output.report());
-    stage.unlock(PASSPHRASE).succeeds();
-    stage.set_passphrase("another passphrase").succeeds();
-    stage.daemon.restart();
-    assert_eq!(stage.unlock(PASSPHRASE).exit, i32::from(exit_code::STORE));
-    stage.unlock("another passphrase").succeeds();
-    stage.assert_served();
+    fixture.unlock(PASSPHRASE).succeeds();
+    fixture.set_passphrase("another passphrase").succeeds();
+    fixture.daemon.restart();
+    assert_eq!(fixture.unlock(PASSPHRASE).exit, i32::from(exit_code::STORE));
+    fixture.unlock("another passphrase").succeeds();
+    fixture.assert_served();
 }
 
 #[test]
 fn a_vault_without_its_key_is_left_unchanged() {
-    let mut stage = Stage::start(Daemon::builder().store("vault"));
-    let state = stage.daemon.home().join("state");
+    let mut fixture = Fixture::start(Daemon::builder().store("vault"));
+    let state = fixture.daemon.home().join("state");
     let vault = fs::read(state.join("vault.age")).unwrap();
     fs::rename(state.join("vault-identity.txt"), state.join("elsewhere")).unwrap();
-    stage.daemon.restart();
-    let status = stage.daemon.ctl(&["status"]).succeeds().json;
+    fixture.daemon.restart();
+    let status = fixture.daemon.ctl(&["status"]).succeeds().json;
     assert!(status["problems"].to_string().contains("put the key back"), "{status}");
-    stage.assert_locked();
+    fixture.assert_locked();
     assert!(vault == fs::read(state.join("vault.age")).unwrap());
     fs::rename(state.join("elsewhere"), state.join("vault-identity.txt")).unwrap();
-    stage.daemon.restart();
-    stage.assert_served();
+    fixture.daemon.restart();
+    fixture.assert_served();
 }
 
 #[test]
@@ -166,20 +166,20 @@ fn other_stores_have_no_passphrase() {
     let daemon = Daemon::start();
     let set = daemon.ctl_with_input(&["unlock", "--set-passphrase", "--passphrase-stdin"], PASSPHRASE);
     assert_eq!(set.exit, i32::from(exit_code::REFUSED), "{}", set.output.report());
-    let asked = daemon.ctl(&["unlock", "--set-passphrase"]);
-    assert_eq!(asked.exit, i32::from(exit_code::USAGE));
-    asked.output.says("--passphrase-stdin");
+    let missing_input = daemon.ctl(&["unlock", "--set-passphrase"]);
+    assert_eq!(missing_input.exit, i32::from(exit_code::USAGE));
+    missing_input.output.says("--passphrase-stdin");
 }
 
 /// Daemon, and a registry whose token is in the vault.
-struct Stage {
+struct Fixture {
     daemon: Daemon,
     registry: MockServer,
     /// Keeps the CA file, which the daemon reads at every start.
     _authority: Authority,
 }
 
-impl Stage {
+impl Fixture {
     fn start(daemon: regauth_tests::daemon::Builder) -> Self {
         let daemon = daemon.start();
         let authority = Authority::new("Corp Root");

@@ -131,10 +131,11 @@ impl Systemd {
     }
 
     fn wait_until_running(&mut self) {
-        let mut asked = self.namespace_command("systemctl");
-        asked.args(["is-active", "test.target"]);
-        self.unshare_process
-            .wait_until("its target", || exec::run(&mut asked).status.success().then_some(()));
+        let mut is_active = self.namespace_command("systemctl");
+        is_active.args(["is-active", "test.target"]);
+        self.unshare_process.wait_until("its target", || {
+            exec::run(&mut is_active).status.success().then_some(())
+        });
     }
 }
 

@@ -2,33 +2,33 @@
 
 use regauth_shared::exit_code::{EXISTS, NOT_FOUND, USAGE};
 
-use super::{Stage, TOKEN, words};
+use super::{Fixture, TOKEN, words};
 
 #[test]
 fn an_invalid_registry_url_is_a_usage_error_with_the_fix() {
-    let stage = Stage::start();
+    let fixture = Fixture::start();
     let add = words("add-registry new --token-stdin");
     for (url, says) in INVALID_SCOPES {
         let sparse = format!("sparse+{url}");
-        stage.refuses_with(TOKEN, &[&add[..], &["--scope", url]].concat(), USAGE, says);
-        stage.refuses_with(TOKEN, &[&add[..], &["--index", url]].concat(), USAGE, "--index: ");
-        stage.refuses_with(TOKEN, &[&add[..], &["--index", &sparse]].concat(), USAGE, "--index: ");
+        fixture.refuses_with(TOKEN, &[&add[..], &["--scope", url]].concat(), USAGE, says);
+        fixture.refuses_with(TOKEN, &[&add[..], &["--index", url]].concat(), USAGE, "--index: ");
+        fixture.refuses_with(TOKEN, &[&add[..], &["--index", &sparse]].concat(), USAGE, "--index: ");
     }
 }
 
 #[test]
 fn an_invalid_registry_name_is_a_usage_error() {
-    let stage = Stage::start();
+    let fixture = Fixture::start();
     let long = "x".repeat(65);
     for name in ["Corp", "a.b", "a b", "../x", "-x", "_x", "", "ä", &long] {
         let add = words("add-registry --token-stdin --scope https://a.example/ --");
-        stage.refuses_with(TOKEN, &[&add[..], &[name]].concat(), USAGE, "a registry name is");
+        fixture.refuses_with(TOKEN, &[&add[..], &[name]].concat(), USAGE, "a registry name is");
     }
 }
 
 #[test]
 fn a_wrong_flag_or_value_of_add_registry_is_a_usage_error() {
-    let stage = Stage::start();
+    let fixture = Fixture::start();
     for (flags, says) in [
         (&["--scheme", "digest"][..], "basic, bearer, raw"),
         (&["--scheme", "basic"], "needs a user name"),
@@ -46,15 +46,15 @@ fn a_wrong_flag_or_value_of_add_registry_is_a_usage_error() {
         (&[TOKEN], "unexpected argument"),
     ] {
         let add = words("add-registry new --scope https://a.example/ --token-stdin");
-        stage.refuses_with(TOKEN, &[&add[..], flags].concat(), USAGE, says);
+        fixture.refuses_with(TOKEN, &[&add[..], flags].concat(), USAGE, says);
     }
     let token_for_a_name = format!("add-registry new --scope https://a.example/ --token-env {TOKEN}");
-    stage.refuses(&token_for_a_name, USAGE, "give the variable's name, not its value");
+    fixture.refuses(&token_for_a_name, USAGE, "give the variable's name, not its value");
 }
 
 #[test]
 fn an_invalid_command_line_is_a_usage_error() {
-    let stage = Stage::start();
+    let fixture = Fixture::start();
     for (line, says) in [
         ("add-registry new --token-stdin", "--index"),
         ("add-registry", "NAME"),
@@ -71,13 +71,13 @@ fn an_invalid_command_line_is_a_usage_error() {
         ("--home", "a value is required"),
         ("", "subcommand"),
     ] {
-        stage.refuses(line, USAGE, says);
+        fixture.refuses(line, USAGE, says);
     }
 }
 
 #[test]
 fn an_invalid_token_is_a_usage_error_and_the_old_one_stays() {
-    let stage = Stage::start();
+    let fixture = Fixture::start();
     let long = "x".repeat(20_000);
     for (token, says) in [
         ("", "is empty"),
@@ -90,15 +90,15 @@ fn an_invalid_token_is_a_usage_error_and_the_old_one_stays() {
         (&long, "16 KiB"),
     ] {
         let rotate = words("rotate corp --token-stdin --no-verify");
-        stage.refuses_with(token, &rotate, USAGE, says);
+        fixture.refuses_with(token, &rotate, USAGE, says);
         let add = words("add-registry new --scope https://a.example/ --token-stdin --no-verify");
-        stage.refuses_with(token, &add, USAGE, says);
+        fixture.refuses_with(token, &add, USAGE, says);
     }
 }
 
 #[test]
 fn an_unknown_registry_is_not_found_and_the_known_ones_are_listed() {
-    let stage = Stage::start();
+    let fixture = Fixture::start();
     for line in [
         "show nobody",
         "remove-registry nobody",
@@ -107,17 +107,20 @@ fn an_unknown_registry_is_not_found_and_the_known_ones_are_listed() {
         "allow nobody --for 5m",
         "deny nobody",
     ] {
-        stage.refuses(line, NOT_FOUND, "there are: corp");
+        fixture.refuses(line, NOT_FOUND, "there are: corp");
     }
 }
 
 #[test]
 fn a_taken_name_or_scope_is_refused() {
-    let stage = Stage::start();
+    let fixture = Fixture::start();
     let add = "add-registry corp --token-stdin --scope https://a.example/";
-    stage.refuses(add, EXISTS, "regauthctl rotate corp");
-    let add = format!("add-registry new --token-stdin --scope {}", stage.registry.url("/corp"));
-    stage.refuses(&add, EXISTS, "`corp` covers");
+    fixture.refuses(add, EXISTS, "regauthctl rotate corp");
+    let add = format!(
+        "add-registry new --token-stdin --scope {}",
+        fixture.registry.url("/corp")
+    );
+    fixture.refuses(&add, EXISTS, "`corp` covers");
 }
 
 /// Invalid registry URLs and a part of the message for each.

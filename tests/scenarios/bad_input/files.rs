@@ -12,7 +12,7 @@ use regauth_tests::programs::binary;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{FIRST, Stage, TOKEN, hint, text};
+use super::{FIRST, Fixture, TOKEN, hint, text};
 
 #[test]
 fn all_configuration_errors_are_reported_with_positions_at_start() {
@@ -36,73 +36,73 @@ fn all_configuration_errors_are_reported_with_positions_at_start() {
 
 #[test]
 fn a_running_daemon_keeps_its_configuration_when_the_new_one_has_errors() {
-    let stage = Stage::start();
-    let config = stage.home().join("config.toml");
+    let fixture = Fixture::start();
+    let config = fixture.home().join("config.toml");
     let good = fs::read(&config).unwrap();
     fs::write(&config, INVALID).unwrap();
     let add = "add-registry new --token-stdin --scope https://a.example/";
     for line in ["reload", "remove-registry corp", add] {
-        let refused = stage.refuses(line, USAGE, "the daemon goes on with the configuration it has");
+        let refused = fixture.refuses(line, USAGE, "the daemon goes on with the configuration it has");
         for location in INVALID_POSITIONS {
             assert!(refused.output.stdout.contains(location), "{}", refused.output.report());
         }
     }
-    stage.assert_served(FIRST);
+    fixture.assert_served(FIRST);
     fs::remove_file(&config).unwrap();
-    stage.refuses("reload", FAILED, "cannot read");
-    stage.assert_served(FIRST);
+    fixture.refuses("reload", FAILED, "cannot read");
+    fixture.assert_served(FIRST);
     fs::write(&config, good).unwrap();
-    stage.ctl("reload", "").succeeds();
-    stage.assert_served(FIRST);
+    fixture.ctl("reload", "").succeeds();
+    fixture.assert_served(FIRST);
 }
 
 #[test]
 fn edits_by_hand_that_are_not_loaded_are_not_overwritten() {
-    let stage = Stage::start();
-    append(&stage, "[registries.mine]\nscopes = [\"https://mine.example/\"]\n");
+    let fixture = Fixture::start();
+    append(&fixture, "[registries.mine]\nscopes = [\"https://mine.example/\"]\n");
     let add = "add-registry mine --token-stdin --no-verify --scope https://other.example/";
-    stage.refuses(add, EXISTS, "regauthctl reload");
+    fixture.refuses(add, EXISTS, "regauthctl reload");
     let add = "add-registry new --token-stdin --no-verify --scope https://mine.example/";
-    stage.refuses(add, FAILED, "the change does not fit into");
-    stage.ctl("reload", "").succeeds();
-    assert_eq!(stage.names(), ["corp", "mine"]);
+    fixture.refuses(add, FAILED, "the change does not fit into");
+    fixture.ctl("reload", "").succeeds();
+    assert_eq!(fixture.names(), ["corp", "mine"]);
 }
 
 #[test]
 fn a_registry_deleted_from_the_file_by_hand_can_be_removed_with_its_token() {
-    let stage = Stage::start();
-    let config = stage.home().join("config.toml");
+    let fixture = Fixture::start();
+    let config = fixture.home().join("config.toml");
     let all = fs::read_to_string(&config).unwrap();
     fs::write(&config, all.split("\n[registries.corp]").next().unwrap()).unwrap();
-    let notes = stage.ctl("reload", "").succeeds().json["notes"].to_string();
+    let notes = fixture.ctl("reload", "").succeeds().json["notes"].to_string();
     assert!(notes.contains("regauthctl remove-registry corp"), "{notes}");
-    assert_eq!(stage.items(), json!({ "corp": FIRST }));
-    stage.ctl("remove-registry corp", "").succeeds();
-    assert_eq!(stage.items(), json!({}));
-    stage.refuses("remove-registry corp", NOT_FOUND, "none is configured");
+    assert_eq!(fixture.items(), json!({ "corp": FIRST }));
+    fixture.ctl("remove-registry corp", "").succeeds();
+    assert_eq!(fixture.items(), json!({}));
+    fixture.refuses("remove-registry corp", NOT_FOUND, "none is configured");
 }
 
 #[test]
 fn reload_lists_changes_that_need_a_restart() {
-    let stage = Stage::start();
-    let config = stage.home().join("config.toml");
+    let fixture = Fixture::start();
+    let config = fixture.home().join("config.toml");
     let text = fs::read_to_string(&config).unwrap();
     let changed = text.replace("\nstore = \"vault\"", "\nstore = \"memory\"\ndrain-timeout = \"3s\"");
     fs::write(&config, changed + "[upstream]\nproxy = \"http://proxy.example:3128\"\n").unwrap();
-    let notes = stage.ctl("reload", "").succeeds().json["notes"].clone();
+    let notes = fixture.ctl("reload", "").succeeds().json["notes"].clone();
     let of = |key: &str| format!("`{key}` differs in the file and takes effect at the next start");
     assert_eq!(notes, json!([of("store"), of("drain-timeout"), of("[upstream]")]));
-    stage.assert_served(FIRST);
+    fixture.assert_served(FIRST);
 }
 
 #[test]
 fn a_command_that_the_configuration_overrides_is_refused() {
-    let stage = Stage::start();
+    let fixture = Fixture::start();
     let registry = "[registries.open]\nscopes = [\"https://open.example/\"]\nwrites = \"allow\"\n";
-    append(&stage, &format!("{registry}source = \"env:NOWHERE\"\n"));
-    stage.ctl("reload", "").succeeds();
-    stage.refuses("deny open", REFUSED, "regauthctl reload");
-    stage.refuses("rotate open --token-stdin", REFUSED, "env:NOWHERE");
+    append(&fixture, &format!("{registry}source = \"env:NOWHERE\"\n"));
+    fixture.ctl("reload", "").succeeds();
+    fixture.refuses("deny open", REFUSED, "regauthctl reload");
+    fixture.refuses("rotate open --token-stdin", REFUSED, "env:NOWHERE");
 }
 
 #[test]
@@ -133,8 +133,8 @@ fn an_unusable_home_is_reported_with_the_fix() {
 
 #[test]
 fn a_taken_port_or_home_is_reported_with_the_fix() {
-    let stage = Stage::start();
-    let listen = stage.daemon.proxy().replace("http://", "");
+    let fixture = Fixture::start();
+    let listen = fixture.daemon.proxy().replace("http://", "");
     let folder = TempDir::new().unwrap();
     let home = folder.path().join("home");
     let home = ["--home", text(&home)];
@@ -147,12 +147,15 @@ fn a_taken_port_or_home_is_reported_with_the_fix() {
         &[&home[..], &["--config", "/nowhere/c.toml"]].concat(),
         ["/nowhere/c.toml", "--config"],
     );
-    assert_start_fails(&["--home", text(stage.home())], ["another regauthd", "regauthctl stop"]);
+    assert_start_fails(
+        &["--home", text(fixture.home())],
+        ["another regauthd", "regauthctl stop"],
+    );
     assert_start_fails(
         &[&home[..], &["--listen", "0.0.0.0:0"]].concat(),
         ["other machines", "grants"],
     );
-    stage.assert_served(FIRST);
+    fixture.assert_served(FIRST);
 }
 
 #[test]
@@ -186,16 +189,16 @@ fn a_folder_of_another_user_is_refused() {
 
 #[test]
 fn the_socket_of_a_dead_daemon_is_replaced() {
-    let mut stage = Stage::start();
-    stage.daemon.kill();
-    assert!(stage.home().join("run/control.sock").exists());
+    let mut fixture = Fixture::start();
+    fixture.daemon.kill();
+    assert!(fixture.home().join("run/control.sock").exists());
     for line in ["list", "status", "rotate corp --token-stdin", "stop"] {
-        let ctl = stage.ctl(line, TOKEN);
+        let ctl = fixture.ctl(line, TOKEN);
         assert_eq!(ctl.exit, i32::from(UNREACHABLE), "{}", ctl.output.report());
         assert!(hint(&ctl).contains("regauthd --home"), "{}", ctl.json);
     }
-    stage.daemon.restart();
-    stage.assert_served(FIRST);
+    fixture.daemon.restart();
+    fixture.assert_served(FIRST);
 }
 
 #[test]
@@ -241,8 +244,8 @@ fn run_daemon(arguments: &[&str]) -> Output {
     exec::run(daemon.args(arguments).args(usual.iter().flatten().flatten()))
 }
 
-fn append(stage: &Stage, text: &str) {
-    let config = stage.home().join("config.toml");
+fn append(fixture: &Fixture, text: &str) {
+    let config = fixture.home().join("config.toml");
     let before = fs::read_to_string(&config).unwrap();
     fs::write(&config, before + text).unwrap();
 }

@@ -30,28 +30,28 @@ const TOKEN: &str = "sentinel-in-the-wrong-location";
 const FIRST: &str = "the-first-token";
 
 /// Daemon with a vault and one registry, `corp`, that accepts any token.
-struct Stage {
+struct Fixture {
     daemon: Daemon,
     registry: MockServer,
     authority: Authority,
 }
 
-impl Stage {
+impl Fixture {
     fn start() -> Self {
         let authority = Authority::new("Corp Root");
         let registry = MockServer::builder(&authority, "localhost").start();
         let daemon = Daemon::builder().store("vault").ignore_file_size_signal().start();
-        let stage = Self {
+        let fixture = Self {
             daemon,
             registry,
             authority,
         };
         let add = format!(
             "add-registry corp --token-stdin --scope {}",
-            stage.registry.url("/corp/")
+            fixture.registry.url("/corp/")
         );
-        stage.ctl(&stage.trusting(&add), FIRST).succeeds();
-        stage
+        fixture.ctl(&fixture.trusting(&add), FIRST).succeeds();
+        fixture
     }
 
     fn home(&self) -> &Path {
