@@ -38,7 +38,7 @@ impl LeakScan {
         needles.extend(
             in_base64(secret.as_bytes())
                 .into_iter()
-                .map(|encoding| ("base64", encoding)),
+                .map(|needle| ("base64", needle)),
         );
         let percent = percent_encoded(secret);
         if percent != secret {

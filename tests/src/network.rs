@@ -102,7 +102,7 @@ impl NetworkNamespace {
 }
 
 /// Interface name of both ends of a link.
-const LINK: &str = "link";
+const LINK: &str = "veth-test";
 const SETUP_SCRIPT: &str = "
     ip link set lo up
     for address; do ip address add \"$address\" dev lo; done

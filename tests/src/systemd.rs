@@ -37,7 +37,7 @@ impl Systemd {
         if !require(can_unshare, "mount, process and control group namespaces") {
             return None;
         }
-        let group = ControlGroup::make(folder.path().file_name()?.to_str()?);
+        let group = ControlGroup::create(folder.path().file_name()?.to_str()?);
         if !require(group.is_some(), "a writable control group hierarchy of version 2") {
             return None;
         }
@@ -152,7 +152,7 @@ impl Drop for Systemd {
 struct ControlGroup(PathBuf);
 
 impl ControlGroup {
-    fn make(name: &str) -> Option<Self> {
+    fn create(name: &str) -> Option<Self> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let version_2 = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
         let hierarchy = version_2.split(' ').nth(4)?;
