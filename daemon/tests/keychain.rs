@@ -1,10 +1,10 @@
 //! The keychain store against a real gnome-keyring on a session bus of its own.
 //!
-//! Each test runs itself again under `dbus-run-session`: in there the environment names a private bus, where nothing
-//! can be started by name, and folders that are thrown away. `secret-tool` says what a person would find.
+//! Each test runs itself again under `dbus-run-session`, with a private bus that activates no services and with temporary
+//! folders. `secret-tool` lists the items as a user sees them.
 
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+#![expect(clippy::unwrap_used, reason = "a failing helper fails its test")]
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -21,8 +21,8 @@ const SERVICE: &str = "regauth@/a/test";
 const PASSWORD: &str = "the keyring's";
 
 #[test]
-fn keeps_what_a_person_finds_in_their_keyring() {
-    in_session("keeps_what_a_person_finds_in_their_keyring", |session| {
+fn stores_items_that_secret_tool_finds() {
+    in_session("stores_items_that_secret_tool_finds", |session| {
         let _keyring = session.start_keyring(Some(PASSWORD));
         let mut store = open();
         assert!(store.read(&corp()).unwrap().is_none());
@@ -46,8 +46,8 @@ fn keeps_what_a_person_finds_in_their_keyring() {
 }
 
 #[test]
-fn the_longest_secret_passes_unchanged() {
-    in_session("the_longest_secret_passes_unchanged", |session| {
+fn stores_the_longest_secret_unchanged() {
+    in_session("stores_the_longest_secret_unchanged", |session| {
         let _keyring = session.start_keyring(Some(PASSWORD));
         let printable: String = ('!'..='~').cycle().take(16 * 1024).collect();
         open().write(&corp(), &secret(&printable)).unwrap();
@@ -57,9 +57,9 @@ fn the_longest_secret_passes_unchanged() {
 }
 
 #[test]
-fn reads_and_replaces_what_a_person_stored_unless_it_is_no_token() {
+fn reads_and_replaces_an_item_stored_by_hand_unless_it_is_no_token() {
     in_session(
-        "reads_and_replaces_what_a_person_stored_unless_it_is_no_token",
+        "reads_and_replaces_an_item_stored_by_hand_unless_it_is_no_token",
         |session| {
             let _keyring = session.start_keyring(Some(PASSWORD));
             let mut store = open();
@@ -75,8 +75,8 @@ fn reads_and_replaces_what_a_person_stored_unless_it_is_no_token() {
 }
 
 #[test]
-fn a_locked_keyring_is_told_without_a_prompt() {
-    in_session("a_locked_keyring_is_told_without_a_prompt", |session| {
+fn reports_a_locked_keyring_without_a_prompt() {
+    in_session("reports_a_locked_keyring_without_a_prompt", |session| {
         let _keyring = session.start_keyring(Some(PASSWORD));
         let prompts = session.watch_prompts();
         let mut used = open();
@@ -92,15 +92,15 @@ fn a_locked_keyring_is_told_without_a_prompt() {
         }
         assert_eq!(prompts.shown(), 0);
 
-        // Nobody is there to show the prompt, which the service takes for a dismissal.
+        // Nothing on this bus shows prompts; the service treats that as a dismissal.
         assert_eq!(open().unlock(None), Err(StoreError::Locked));
         assert_eq!(prompts.shown(), 1);
     });
 }
 
 #[test]
-fn a_keyring_without_a_password_opens_without_a_person() {
-    in_session("a_keyring_without_a_password_opens_without_a_person", |session| {
+fn opens_a_keyring_without_a_password_unattended() {
+    in_session("opens_a_keyring_without_a_password_unattended", |session| {
         session.make_keyring_without_password();
         let keyring = session.start_keyring(None);
         open().write(&corp(), &secret("one")).unwrap();
@@ -137,7 +137,7 @@ fn works_again_after_the_keyring_was_killed_and_restarted() {
         let keyring = session.start_keyring(Some(PASSWORD));
         assert_eq!(store.read(&corp()).unwrap().unwrap().expose(), "one");
 
-        // This time without a call in between that would notice.
+        // The same without a call between kill and restart that could notice the kill.
         drop(keyring);
         let keyring = session.start_keyring(Some(PASSWORD));
         store.write(&corp(), &secret("two")).unwrap();
@@ -148,8 +148,8 @@ fn works_again_after_the_keyring_was_killed_and_restarted() {
 }
 
 #[test]
-fn a_keyring_that_hangs_is_no_answer_and_recovers() {
-    in_session("a_keyring_that_hangs_is_no_answer_and_recovers", |session| {
+fn reports_a_hung_keyring_and_recovers() {
+    in_session("reports_a_hung_keyring_and_recovers", |session| {
         let keyring = session.start_keyring(Some(PASSWORD));
         let mut used = open();
         used.write(&corp(), &secret("one")).unwrap();
@@ -166,33 +166,30 @@ fn a_keyring_that_hangs_is_no_answer_and_recovers() {
 }
 
 #[test]
-fn serves_a_runtime_from_its_thread_and_holds_nothing_up_when_it_hangs() {
-    in_session(
-        "serves_a_runtime_from_its_thread_and_holds_nothing_up_when_it_hangs",
-        |session| {
-            let keyring = session.start_keyring(Some(PASSWORD));
-            let deadlines = Deadlines {
-                usual: Duration::from_secs(1),
-                ..Deadlines::default()
-            };
-            let runtime = tokio::runtime::Runtime::new().unwrap();
-            let store = StoreThread::new(|| Box::new(open()), deadlines);
-            runtime.block_on(async {
-                store.write(&corp(), &secret("one")).await.unwrap();
-                assert_eq!(store.read(&corp()).await.unwrap().unwrap().expose(), "one");
-                keyring.signal("STOP");
-                assert_eq!(store.read(&corp()).await.unwrap_err(), StoreError::NoAnswer);
-            });
-            let began = Instant::now();
-            drop((store, runtime));
-            assert!(began.elapsed() < Duration::from_secs(1));
-        },
-    );
+fn does_not_block_the_runtime_when_the_keyring_hangs() {
+    in_session("does_not_block_the_runtime_when_the_keyring_hangs", |session| {
+        let keyring = session.start_keyring(Some(PASSWORD));
+        let deadlines = Deadlines {
+            usual: Duration::from_secs(1),
+            ..Deadlines::default()
+        };
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let store = StoreThread::new(|| Box::new(open()), deadlines);
+        runtime.block_on(async {
+            store.write(&corp(), &secret("one")).await.unwrap();
+            assert_eq!(store.read(&corp()).await.unwrap().unwrap().expose(), "one");
+            keyring.signal("STOP");
+            assert_eq!(store.read(&corp()).await.unwrap_err(), StoreError::NoAnswer);
+        });
+        let began = Instant::now();
+        drop((store, runtime));
+        assert!(began.elapsed() < Duration::from_secs(1));
+    });
 }
 
 #[test]
-fn a_keyring_without_a_default_collection_is_told() {
-    in_session("a_keyring_without_a_default_collection_is_told", |session| {
+fn reports_a_keyring_without_a_default_collection() {
+    in_session("reports_a_keyring_without_a_default_collection", |session| {
         let _keyring = session.start_keyring(None);
         assert_unavailable(&open().check().unwrap_err(), "no default collection");
         assert_unavailable(
@@ -203,8 +200,8 @@ fn a_keyring_without_a_default_collection_is_told() {
 }
 
 #[test]
-fn two_items_of_one_name_are_told_and_both_deleted() {
-    in_session("two_items_of_one_name_are_told_and_both_deleted", |session| {
+fn reports_two_items_of_one_name_and_deletes_both() {
+    in_session("reports_two_items_of_one_name_and_deletes_both", |session| {
         let _keyring = session.start_keyring(Some(PASSWORD));
         let mut store = open();
         store.write(&corp(), &secret("one")).unwrap();
@@ -218,8 +215,8 @@ fn two_items_of_one_name_are_told_and_both_deleted() {
 }
 
 #[test]
-fn no_bus_is_unavailable() {
-    let name = "no_bus_is_unavailable";
+fn reports_a_missing_bus_as_unavailable() {
+    let name = "reports_a_missing_bus_as_unavailable";
     if std::env::var_os(INSIDE).is_some() {
         return assert_unavailable(&open().check().unwrap_err(), "no D-Bus session bus");
     }
@@ -255,7 +252,7 @@ fn assert_unavailable(error: &StoreError, why: &str) {
     );
 }
 
-/// Runs a test's body in a session of its own, by running the test again in there.
+/// Runs a test's body on a private session bus, by running the test again under `dbus-run-session`.
 fn in_session(name: &str, body: fn(&Session)) {
     if let Some(folder) = std::env::var_os(INSIDE) {
         return body(&Session { folder: folder.into() });
@@ -300,7 +297,7 @@ struct Session {
 }
 
 impl Session {
-    /// gnome-keyring, its login collection created or unlocked with the password if there is one.
+    /// Starts gnome-keyring. A password creates or unlocks its login collection.
     fn start_keyring(&self, password: Option<&str>) -> Keyring {
         let mut child = Command::new("gnome-keyring-daemon")
             .args(["--foreground", "--components=secrets"])
@@ -320,7 +317,7 @@ impl Session {
         Keyring(child)
     }
 
-    /// What a person gets who leaves the password empty when asked for one.
+    /// Creates a keyring with an empty password, as the prompt for a new keyring can.
     fn make_keyring_without_password(&self) {
         let keyrings = self.folder.join("keyrings");
         fs::create_dir(&keyrings).unwrap();
@@ -328,7 +325,7 @@ impl Session {
         fs::write(keyrings.join("default"), "plain").unwrap();
     }
 
-    /// Listens for prompts that somebody asks to be shown.
+    /// Monitors the bus for requests to show a prompt.
     fn watch_prompts(&self) -> Prompts {
         let log = self.folder.join("prompts");
         let monitor = Command::new("dbus-monitor")
@@ -372,7 +369,7 @@ impl Prompts {
         self.count("member=Prompt")
     }
 
-    /// The bus keeps the order: once a signal of ours is in the log, everything before it is.
+    /// Waits until the monitor has logged everything so far: the bus keeps the order of messages.
     fn catch_up(&self) {
         let before = self.count("org.regauth.Fingerprint");
         eventually("the monitor has caught up", || {
@@ -402,7 +399,7 @@ fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// What the service says of the default collection.
+/// Whether the default collection is locked.
 fn is_locked() -> bool {
     let arguments = [
         "org.freedesktop.DBus.Properties.Get",
@@ -445,7 +442,7 @@ fn lookup(username: &str) -> String {
     text(&secret_tool(&["lookup", "service", SERVICE, "username", username]))
 }
 
-/// Stores an item for `corp`, as its owner might.
+/// Stores an item for `corp` by `secret-tool`, as a user can.
 fn store_by_hand(collection: &str, value: &str) {
     let mut tool = Command::new("secret-tool")
         .args(["store", "--label=by hand", "--collection", collection])
@@ -461,10 +458,10 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Set in the inner run, to the session's folder.
+/// Environment variable of the inner run, with the session's folder.
 const INSIDE: &str = "REGAUTH_TEST_SESSION";
 
-/// A bus where nothing starts by name: a keyring that is gone stays gone.
+/// Configuration of a bus without service activation: a killed keyring stays dead.
 const BUS: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig>

@@ -1,13 +1,14 @@
-//! cargo and git work through regauthd as they do directly, and never hold the token.
+//! cargo and git through the proxy: builds, publishes, clones and pushes work as they do directly, without a token in the
+//! client.
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::Cargo;
 use regauth_tests::certificates::Authority;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
 use regauth_tests::git::Git;
 use regauth_tests::git_server::GitServer;
-use regauth_tests::nginx::Seen;
+use regauth_tests::nginx::LoggedRequest;
 use regauth_tests::registry::{Downloads, Registry, USERNAME};
 
 const TOKEN: &str = "t0ken-of-the-company";
@@ -21,18 +22,18 @@ fn cargo(registry: &Registry, daemon: &Daemon) -> Cargo {
         .depends_on(SHIP)
 }
 
-/// What every guarded request must have had.
-fn carried(registry: &Registry) -> Vec<Seen> {
-    let seen = registry.nginx.requests();
-    let carriers: Vec<Seen> = seen.into_iter().filter(|seen| seen.status < 400).collect();
-    for request in &carriers {
+/// Successful requests at the registry; asserts that each carried its credential.
+fn authorized_requests(registry: &Registry) -> Vec<LoggedRequest> {
+    let requests = registry.nginx.requests();
+    let successful: Vec<LoggedRequest> = requests.into_iter().filter(|request| request.status < 400).collect();
+    for request in &successful {
         assert_eq!(
             request.authorization(),
             Some(registry.credential().as_str()),
             "{request:?}"
         );
     }
-    carriers
+    successful
 }
 
 #[test]
@@ -44,9 +45,11 @@ fn cargo_builds_from_a_basic_registry() {
         .build()
         .succeeds()
         .says("Compiling anchor v1.0.0");
-    let download = registry.nginx.saw(|seen| seen.uri.ends_with("/anchor/1.0.0/download"));
+    let download = registry
+        .nginx
+        .wait_for_request(|request| request.uri.ends_with("/anchor/1.0.0/download"));
     assert_eq!(download.protocol, "HTTP/2.0");
-    assert!(carried(&registry).len() > 5);
+    assert!(authorized_requests(&registry).len() > 5);
 }
 
 #[test]
@@ -55,7 +58,11 @@ fn cargo_builds_from_a_bearer_registry_that_speaks_only_http1() {
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
     cargo(&registry, &daemon).build().succeeds();
-    assert!(carried(&registry).iter().all(|seen| seen.protocol == "HTTP/1.1"));
+    assert!(
+        authorized_requests(&registry)
+            .iter()
+            .all(|request| request.protocol == "HTTP/1.1")
+    );
 }
 
 #[test]
@@ -69,7 +76,7 @@ fn cargo_builds_with_raw_tokens_and_header_templates() {
 }
 
 #[test]
-fn a_placeholder_satisfies_cargo_where_the_index_says_auth_required() {
+fn a_placeholder_token_satisfies_cargo_when_the_index_says_auth_required() {
     let registry = Registry::builder(Scheme::basic(USERNAME), TOKEN)
         .auth_required()
         .start();
@@ -80,7 +87,7 @@ fn a_placeholder_satisfies_cargo_where_the_index_says_auth_required() {
         .placeholder("corp", PLACEHOLDER)
         .build()
         .succeeds();
-    carried(&registry);
+    authorized_requests(&registry);
 }
 
 #[test]
@@ -89,7 +96,7 @@ fn cargo_builds_from_a_git_index() {
     let daemon = Daemon::start();
     daemon.add_with("corp", &registry, &["--scope", &registry.scope()]);
     cargo(&registry, &daemon).build().succeeds();
-    carried(&registry);
+    authorized_requests(&registry);
 }
 
 #[test]
@@ -107,31 +114,31 @@ fn cargo_builds_with_a_private_git_dependency() {
 }
 
 #[test]
-fn publish_yank_owner_and_search_work_once_writes_are_open() {
+fn publish_yank_owner_and_search_work_when_writes_are_allowed() {
     let registry = Registry::builder(Scheme::bearer(), TOKEN).auth_required().start();
     let daemon = Daemon::start();
     daemon.add_with("corp", &registry, &["--writes", "allow"]);
     let cargo = cargo(&registry, &daemon).placeholder("corp", PLACEHOLDER);
     cargo.publish("corp").succeeds();
     cargo.yank("corp", "project@0.1.0").succeeds();
-    assert_eq!(registry.shelf.entry("project", "0.1.0").unwrap()["yanked"], true);
+    assert_eq!(registry.crate_index.entry("project", "0.1.0").unwrap()["yanked"], true);
     cargo.owner("corp", "project", &["--add", "jo"]).succeeds();
     cargo.owner("corp", "project", &["--list"]).succeeds().says("jo");
     cargo.owner("corp", "project", &["--remove", "jo"]).succeeds();
     cargo.search("corp", "project").succeeds().says("project = \"0.1.0\"");
-    carried(&registry);
+    authorized_requests(&registry);
 }
 
 #[test]
-fn a_write_is_refused_in_cargos_own_output_until_someone_opens_writes() {
+fn cargo_prints_the_refusal_of_a_write_until_writes_are_allowed() {
     let registry = Registry::builder(Scheme::bearer(), TOKEN).auth_required().start();
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
     let cargo = cargo(&registry, &daemon).placeholder("corp", PLACEHOLDER);
     cargo.publish("corp").fails().says("regauthctl allow corp --for 5m");
     assert!(
-        !registry.nginx.requests().iter().any(|seen| seen.method == "PUT"),
-        "nothing goes upstream"
+        !registry.nginx.requests().iter().any(|request| request.method == "PUT"),
+        "a refused write reached the registry"
     );
     daemon.ctl(&["allow", "corp", "--for", "1m"]).succeeds();
     cargo.publish("corp").succeeds();
@@ -152,26 +159,29 @@ fn git_fetches_and_pushes_small_and_large() {
     daemon.add_git("code", &server);
     let git = Git::new().behind(&daemon);
     git.clone_from(&server.url("plans")).succeeds();
-    git.commit_noise("early", 100).succeeds();
+    git.commit_random_file("early", 100).succeeds();
     git.push().fails().says("regauthctl allow code");
     daemon.ctl(&["allow", "code", "--for", "5m"]).succeeds();
     git.push().succeeds();
-    // git's own default: it would hang now and then if we offered it HTTP/2.
+    // git's default is a chunked push, which sometimes hangs on HTTP/2: the proxy must not offer it.
     let chunked = Git::new().behind(&daemon);
-    let known = Git::new().behind(&daemon).known_lengths();
-    for (way, git) in [("chunked", chunked), ("known", known)] {
+    let with_length = Git::new().behind(&daemon).with_content_length();
+    for (mode, git) in [("chunked", chunked), ("with_length", with_length)] {
         git.clone_from(&server.url("plans")).succeeds();
         for length in [100, 3 << 20] {
-            git.commit_noise(&format!("noise-{length}-{way}"), length).succeeds();
+            git.commit_random_file(&format!("noise-{length}-{mode}"), length)
+                .succeeds();
             git.push().succeeds();
-            assert_eq!(server.head("plans", "main"), git.head(), "{way}");
+            assert_eq!(server.head("plans", "main"), git.head(), "{mode}");
         }
     }
-    server.nginx.saw(|seen| seen.header("content-encoding") == Some("gzip"));
+    server
+        .nginx
+        .wait_for_request(|request| request.header("content-encoding") == Some("gzip"));
 }
 
 #[test]
-fn head_and_range_reach_the_registry_and_come_back() {
+fn head_and_range_requests_are_forwarded() {
     let registry = Registry::start(TOKEN);
     let daemon = Daemon::start();
     daemon.add_with("corp", &registry, &["--scope", &registry.scope()]);
@@ -192,17 +202,17 @@ fn the_longest_scope_wins_between_two_registries_on_one_host() {
     let daemon = Daemon::start();
     let add = |name: &str, path: &str, token: &str| {
         let scope = registry.nginx.url(path);
-        let place = ["--scope", &scope, "--no-verify"];
+        let location = ["--scope", &scope, "--no-verify"];
         daemon
-            .try_add(name, &place, &Scheme::raw(), &registry.ca(), token)
+            .try_add(name, &location, &Scheme::raw(), &registry.ca(), token)
             .succeeds();
     };
     add("wide", "/api/", "wide-token");
     add("narrow", "/api/cargo/index/", "narrow-token");
     let sent = |path: &str| {
         Curl::new().behind(&daemon).get(&registry.nginx.url(path));
-        let seen = registry.nginx.saw(|seen| seen.uri == path);
-        seen.authorization().map(str::to_owned)
+        let request = registry.nginx.wait_for_request(|request| request.uri == path);
+        request.authorization().map(str::to_owned)
     };
     assert_eq!(sent("/api/cargo/index/config.json").as_deref(), Some("narrow-token"));
     assert_eq!(sent("/api/cargo/indexes").as_deref(), Some("wide-token"));
@@ -211,9 +221,9 @@ fn the_longest_scope_wins_between_two_registries_on_one_host() {
 }
 
 #[test]
-fn add_registry_takes_in_places_on_the_same_host_and_names_those_on_others() {
+fn add_registry_covers_urls_on_the_same_host_and_names_those_on_others() {
     let registry = Registry::builder(Scheme::basic(USERNAME), TOKEN)
-        .downloads(Downloads::OnAnotherHost)
+        .downloads(Downloads::OtherHost)
         .start();
     let daemon = Daemon::start();
     let added = daemon.add("corp", &registry).json;

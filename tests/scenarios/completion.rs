@@ -1,21 +1,21 @@
-//! What a shell offers while a person types.
+//! Shell completion.
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
-use regauth_tests::hand::Hand;
 use regauth_tests::programs::binary;
 use regauth_tests::registry::Registry;
+use regauth_tests::user::User;
 
-/// A real bash that has read our script, asked as its Tab key asks.
+/// Real bash that has loaded the completion script, called as its Tab key calls it.
 #[test]
-fn bash_offers_the_registries_that_there_are_now() {
+fn bash_completes_the_current_registries() {
     let (registry, other) = (
         Registry::builder(Scheme::bearer(), "t0ken-one").start(),
         Registry::builder(Scheme::bearer(), "t0ken-two").start(),
     );
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
-    let hand = Hand::new(&daemon);
+    let user = User::new(&daemon);
     let offered = |line: &str| {
         let words: Vec<&str> = line.split(' ').collect();
         let folder = binary("regauthctl").parent().unwrap().display().to_string();
@@ -27,8 +27,8 @@ fn bash_offers_the_registries_that_there_are_now() {
             words.len() - 1,
             words[words.len() - 1],
         );
-        let said = hand.run("bash", &["-c", &script]).succeeds().stdout;
-        said.lines().map(|word| word.trim().to_owned()).collect::<Vec<_>>()
+        let output = user.run("bash", &["-c", &script]).succeeds().stdout;
+        output.lines().map(|word| word.trim().to_owned()).collect::<Vec<_>>()
     };
     assert!(offered("regauthctl rot").contains(&"rotate".to_owned()));
     assert!(offered("regauthctl rotate ").contains(&"corp".to_owned()));

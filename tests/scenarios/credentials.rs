@@ -1,4 +1,4 @@
-//! Credentials that live: sources, expiry, renewal, rejection, rotation, sharing.
+//! Life of a credential: sources, expiry, refresh, rejection, rotation, sharing.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,17 +8,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use regauth_shared::exit_code;
+use regauth_tests::auth_gate::Scheme;
+use regauth_tests::burst;
 use regauth_tests::certificates::Authority;
 use regauth_tests::ctl::Ctl;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
-use regauth_tests::hand::Hand;
-use regauth_tests::leaks::Hunt;
+use regauth_tests::leak_scan::LeakScan;
 use regauth_tests::nginx::Nginx;
 use regauth_tests::poll;
 use regauth_tests::registry::{Registry, USERNAME};
-use regauth_tests::storm::storm;
+use regauth_tests::user::User;
 use tempfile::TempDir;
 
 const TOKEN: &str = "s3ntinel-token-of-corp";
@@ -27,7 +27,7 @@ fn bearer(token: &str) -> Registry {
     Registry::builder(Scheme::bearer(), token).start()
 }
 
-/// Adds a registry whose token is not given by hand.
+/// Adds a registry that gets its token from a source.
 fn add(daemon: &Daemon, name: &str, registry: &Registry, more: &[&str]) -> Ctl {
     let (index, scope, ca) = (registry.index(), registry.scope(), registry.ca());
     let first = [
@@ -40,64 +40,64 @@ fn add(daemon: &Daemon, name: &str, registry: &Registry, more: &[&str]) -> Ctl {
         "--ca-file",
         ca.to_str().unwrap(),
     ];
-    daemon.learns(registry.token());
+    daemon.register_secret(registry.token());
     daemon.ctl(&[&first, more].concat())
 }
 
-/// A GET of a guarded file.
+/// Status of a GET through the proxy.
 fn status(daemon: &Daemon, url: &str) -> u16 {
     Curl::new().behind(daemon).get(url).status
 }
 
-/// How often the registry said no to a token. A stranger is asked for as well, when a token is verified.
+/// Number of tokens that the registry rejected. Requests without a token, which verification sends, do not count.
 fn rejections(registry: &Registry) -> usize {
     registry
         .nginx
         .requests()
         .iter()
-        .filter(|seen| seen.status == 401 && seen.authorization().is_some())
+        .filter(|request| request.status == 401 && request.authorization().is_some())
         .count()
 }
 
-/// A program that mints tokens; what it does can be changed while the daemon runs.
-struct Mint {
+/// Token command with a script that a test can change while the daemon runs.
+struct TokenCommand {
     folder: TempDir,
 }
 
-impl Mint {
-    /// Each run first notes itself, and whether another one is under way.
+impl TokenCommand {
+    /// Creates the command. Each run records its time, and whether another run is in progress.
     fn new(script: &str) -> Self {
-        let mint = Self {
+        let command = Self {
             folder: TempDir::new().unwrap(),
         };
-        let folder = mint.folder.path().display();
+        let folder = command.folder.path().display();
         let program = format!(
             "#!/bin/sh\ncd {folder}\nmkdir busy || echo twice >> overlaps\ndate +%s.%N >> runs\nn=$(wc -l < runs)\n\
              trap 'rmdir busy' EXIT\n. ./script\n"
         );
-        fs::write(mint.program(), program).unwrap();
-        fs::set_permissions(mint.program(), fs::Permissions::from_mode(0o700)).unwrap();
-        mint.does(script);
-        mint
+        fs::write(command.program(), program).unwrap();
+        fs::set_permissions(command.program(), fs::Permissions::from_mode(0o700)).unwrap();
+        command.set_script(script);
+        command
     }
 
-    fn does(&self, script: &str) {
+    fn set_script(&self, script: &str) {
         let new = self.path("script.new");
         fs::write(&new, script).unwrap();
         fs::rename(new, self.path("script")).unwrap();
     }
 
     fn program(&self) -> PathBuf {
-        self.path("mint")
+        self.path("command")
     }
 
-    /// When it ran, in seconds since 1970.
+    /// Times of its runs, in seconds since 1970.
     fn runs(&self) -> Vec<f64> {
         let runs = fs::read_to_string(self.path("runs")).unwrap_or_default();
         runs.lines().map(|line| line.parse().unwrap()).collect()
     }
 
-    fn never_ran_twice_at_once(&self) -> bool {
+    fn runs_never_overlapped(&self) -> bool {
         !self.path("overlaps").exists()
     }
 
@@ -110,7 +110,7 @@ impl Mint {
     }
 }
 
-/// GETs from two threads while `during` runs; how many there were. Each must succeed.
+/// Sends GETs from two threads while `during` runs, and returns their number. Each must succeed.
 fn under_load(daemon: &Daemon, url: &str, during: impl FnOnce(&AtomicUsize)) -> usize {
     let (over, served) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
@@ -130,7 +130,7 @@ fn under_load(daemon: &Daemon, url: &str, during: impl FnOnce(&AtomicUsize)) -> 
 }
 
 #[test]
-fn a_token_of_two_seconds_fails_no_request_and_one_command_runs_at_a_time() {
+fn tokens_of_two_seconds_fail_no_request_and_command_runs_never_overlap() {
     let seconds = if std::env::var_os("REGAUTH_LONG").is_some() {
         60
     } else {
@@ -138,16 +138,17 @@ fn a_token_of_two_seconds_fails_no_request_and_one_command_runs_at_a_time() {
     };
     let tokens: Vec<String> = (1..=100).map(|number| format!("minted-token-{number}")).collect();
     let registry = bearer("minted-token-1");
-    let mint = Mint::new(r#"printf '{"t":"minted-token-%s","e":%s}' "$n" "$(date -d '2 seconds' +%s.%N)"; sleep 0.1"#);
-    // Tokens that are yet to come are good, and one that has run out is not, but for what is on its way just then.
+    let command =
+        TokenCommand::new(r#"printf '{"t":"minted-token-%s","e":%s}' "$n" "$(date -d '2 seconds' +%s.%N)"; sleep 0.1"#);
+    // The registry accepts future tokens and rejects expired ones, with 400 ms for requests in flight.
     let enforce = || {
         let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
-        let over = mint.runs().iter().take_while(|minted| now - **minted > 2.4).count();
+        let over = command.runs().iter().take_while(|minted| now - **minted > 2.4).count();
         registry.accept(&tokens[over..].iter().map(String::as_str).collect::<Vec<_>>());
     };
     enforce();
     let daemon = Daemon::start();
-    let [flag, program] = mint.source();
+    let [flag, program] = command.source();
     add(
         &daemon,
         "minted",
@@ -162,15 +163,15 @@ fn a_token_of_two_seconds_fails_no_request_and_one_command_runs_at_a_time() {
             thread::sleep(Duration::from_millis(100));
         }
     });
-    let runs = mint.runs().len();
-    assert!(mint.never_ran_twice_at_once());
+    let runs = command.runs().len();
+    assert!(command.runs_never_overlapped());
     let expected = usize::try_from(seconds).unwrap() / 2;
     assert!(
         (expected..=expected * 3 / 2 + 2).contains(&runs),
         "{runs} runs in {seconds} s"
     );
     assert!(served > 20, "{served} requests");
-    assert_eq!(rejections(&registry), 0, "no token was used past its time");
+    assert_eq!(rejections(&registry), 0, "an expired token was used");
     let shown = daemon.ctl(&["show", "minted"]).succeeds().json;
     assert!(
         shown["credential"]["expires"].is_string() && shown["credential"]["renews"].is_string(),
@@ -179,11 +180,11 @@ fn a_token_of_two_seconds_fails_no_request_and_one_command_runs_at_a_time() {
 }
 
 #[test]
-fn a_command_that_goes_wrong_changes_nothing_and_is_explained() {
+fn a_failing_token_command_changes_nothing_and_is_reported() {
     let registry = bearer(TOKEN);
-    let mint = Mint::new(&format!("echo {TOKEN}"));
+    let command = TokenCommand::new(&format!("echo {TOKEN}"));
     let daemon = Daemon::start();
-    let [flag, program] = mint.source();
+    let [flag, program] = command.source();
     let source = ["--source-timeout", "700ms", &flag, &program];
     add(&daemon, "minted", &registry, &source).succeeds();
     let file = registry.file("f", 100);
@@ -197,11 +198,11 @@ fn a_command_that_goes_wrong_changes_nothing_and_is_explained() {
         ("echo s3cret-1; echo s3cret-2", "the token has several lines"),
         ("exit 0", "the token is empty"),
     ] {
-        mint.does(script);
-        is_explained_without_secrets(&daemon, message);
-        assert_eq!(status(&daemon, &file), 200, "{script}: the token of before serves");
+        command.set_script(script);
+        assert_failure_is_reported_without_secrets(&daemon, message);
+        assert_eq!(status(&daemon, &file), 200, "{script}: the previous token stays in use");
     }
-    mint.does(&format!("echo {TOKEN}-2"));
+    command.set_script(&format!("echo {TOKEN}-2"));
     registry.accept(&["s3ntinel-token-of-corp-2"]);
     let rotated = daemon.ctl(&["rotate", "minted"]).succeeds().json;
     assert_eq!(
@@ -213,7 +214,7 @@ fn a_command_that_goes_wrong_changes_nothing_and_is_explained() {
     assert!(daemon.ctl(&["show", "minted"]).json["credential"]["failure"].is_null());
 }
 
-fn is_explained_without_secrets(daemon: &Daemon, message: &str) {
+fn assert_failure_is_reported_without_secrets(daemon: &Daemon, message: &str) {
     let refused = daemon.ctl(&["rotate", "minted"]).exits(1).json["err"].clone();
     let shown = daemon.ctl(&["show", "minted"]).succeeds().json["credential"]["failure"].clone();
     for error in [&refused, &shown] {
@@ -222,21 +223,21 @@ fn is_explained_without_secrets(daemon: &Daemon, message: &str) {
     let problems = daemon.ctl(&["status"]).succeeds().json["problems"].to_string();
     assert!(problems.contains(message), "{problems}");
     for text in [refused.to_string(), shown.to_string(), daemon.log()] {
-        Hunt::new(TOKEN).look("what is said", &text).assert_clean();
+        LeakScan::new(TOKEN).scan("the output", &text).assert_clean();
         assert!(!text.contains("s3cret"), "{text}");
     }
 }
 
 #[test]
-fn an_expired_token_that_cannot_be_renewed_is_not_sent() {
+fn an_expired_token_that_cannot_be_refreshed_is_not_sent() {
     let registry = bearer(TOKEN);
-    let mint = Mint::new(&format!("echo {TOKEN}"));
+    let command = TokenCommand::new(&format!("echo {TOKEN}"));
     let daemon = Daemon::start();
-    let [flag, program] = mint.source();
+    let [flag, program] = command.source();
     add(&daemon, "minted", &registry, &["--source-ttl", "1s", &flag, &program]).succeeds();
-    mint.does("exit 1");
+    command.set_script("exit 1");
     let file = registry.file("f", 100);
-    let refused = poll::wait_for("the token's end", || {
+    let refused = poll::wait_for("the token to expire", || {
         Some(Curl::new().behind(&daemon).get(&file)).filter(|answer| answer.status != 200)
     });
     assert_eq!(
@@ -244,52 +245,54 @@ fn an_expired_token_that_cannot_be_renewed_is_not_sent() {
         (502, Some("credential-unavailable"))
     );
     assert_eq!(daemon.ctl(&["show", "minted"]).json["credential"]["state"], "expired");
-    mint.does(&format!("echo {TOKEN}"));
-    poll::wait_for("the source that works again", || {
-        (status(&daemon, &file) == 200).then_some(())
-    });
+    command.set_script(&format!("echo {TOKEN}"));
+    poll::wait_for("a working source", || (status(&daemon, &file) == 200).then_some(()));
     assert_eq!(rejections(&registry), 0);
 }
 
 #[test]
-fn a_write_that_waits_for_its_token_is_refused_once_writes_are_closed() {
+fn a_write_that_waits_for_a_token_is_refused_once_writes_are_denied() {
     let registry = bearer(TOKEN);
-    let mint = Mint::new(&format!("echo {TOKEN}"));
+    let command = TokenCommand::new(&format!("echo {TOKEN}"));
     let daemon = Daemon::start();
-    let [flag, program] = mint.source();
+    let [flag, program] = command.source();
     add(&daemon, "minted", &registry, &["--source-ttl", "1s", &flag, &program]).succeeds();
-    mint.does(&format!("until [ -e go ]; do sleep 0.05; done; echo {TOKEN}"));
-    poll::wait_for("the token's end", || {
+    command.set_script(&format!("until [ -e go ]; do sleep 0.05; done; echo {TOKEN}"));
+    poll::wait_for("the token to expire", || {
         (daemon.ctl(&["show", "minted"]).json["credential"]["state"] == "expired").then_some(())
     });
     daemon.ctl(&["allow", "minted", "--for", "5m"]).succeeds();
-    let asked = || daemon.ctl(&["status"]).json["requests"].as_u64();
-    let before = asked();
+    let request_count = || daemon.ctl(&["status"]).json["requests"].as_u64();
+    let before = request_count();
     let upload = Curl::new().behind(&daemon).with(&["--data", "x"]);
     let upload = upload.start(&registry.upload());
-    poll::wait_for("the upload", || (asked() > before).then_some(()));
+    poll::wait_for("the upload", || (request_count() > before).then_some(()));
     daemon.ctl(&["deny", "minted"]).succeeds();
-    fs::write(mint.path("go"), "").unwrap();
-    let answer = upload.finish().answered();
+    fs::write(command.path("go"), "").unwrap();
+    let answer = upload.finish().response();
     assert_eq!(
         (answer.status, answer.header("regauth-error")),
         (403, Some("write-denied"))
     );
-    assert!(!registry.nginx.requests().iter().any(|seen| seen.method == "POST"));
+    assert!(!registry.nginx.requests().iter().any(|request| request.method == "POST"));
 }
 
 #[test]
-fn a_rejected_token_is_renewed_once_and_only_what_is_safe_is_repeated() {
+fn a_rejected_token_is_refreshed_once_and_only_safe_requests_are_sent_again() {
     let registry = bearer("minted-token-1");
-    let mint = Mint::new("echo minted-token-$n");
+    let command = TokenCommand::new("echo minted-token-$n");
     let daemon = Daemon::start();
-    let [flag, program] = mint.source();
+    let [flag, program] = command.source();
     add(&daemon, "minted", &registry, &["--writes", "allow", &flag, &program]).succeeds();
     let file = registry.file("f", 100);
     assert_eq!(status(&daemon, &file), 200);
     registry.accept(&["minted-token-2"]);
-    assert_eq!(status(&daemon, &file), 200, "renewed and repeated");
-    assert_eq!((mint.runs().len(), rejections(&registry)), (2, 1));
+    assert_eq!(
+        status(&daemon, &file),
+        200,
+        "the token was refreshed and the request sent again"
+    );
+    assert_eq!((command.runs().len(), rejections(&registry)), (2, 1));
 
     registry.accept(&["minted-token-3"]);
     let curl = Curl::new().behind(&daemon);
@@ -301,20 +304,20 @@ fn a_rejected_token_is_renewed_once_and_only_what_is_safe_is_repeated() {
     assert_eq!(
         curl.upload(&registry.upload(), 1 << 20).status,
         200,
-        "renewed for the next"
+        "the token was refreshed for the next request"
     );
-    assert_eq!((mint.runs().len(), rejections(&registry)), (3, 2));
+    assert_eq!((command.runs().len(), rejections(&registry)), (3, 2));
 
     registry.accept(&[]);
     for _ in 0..20 {
         assert_eq!(status(&daemon, &file), 403);
     }
-    assert!(mint.runs().len() <= 5, "{} runs", mint.runs().len());
+    assert!(command.runs().len() <= 5, "{} runs", command.runs().len());
     assert!(rejections(&registry) <= 10, "{} rejections", rejections(&registry));
 }
 
 #[test]
-fn a_thousand_requests_with_a_bad_token_cost_the_registry_a_handful() {
+fn a_thousand_requests_with_a_rejected_token_reach_the_registry_at_most_six_times() {
     let registry = Registry::start("good");
     let daemon = Daemon::start();
     daemon
@@ -334,7 +337,7 @@ fn a_thousand_requests_with_a_bad_token_cost_the_registry_a_handful() {
         .succeeds();
     let before = rejections(&registry);
     let file = registry.file("f", 100);
-    let statuses = storm(&daemon, &file, 1000, 4);
+    let statuses = burst::send(&daemon, &file, 1000, 4);
     assert!(statuses.iter().all(|status| *status == 403), "{statuses:?}");
     let cost = rejections(&registry) - before;
     assert!((1..=6).contains(&cost), "{cost} rejections");
@@ -346,15 +349,15 @@ fn a_thousand_requests_with_a_bad_token_cost_the_registry_a_handful() {
 
     registry.accept(&["stale"]);
     daemon.ctl(&["verify", "corp"]).succeeds();
-    assert_eq!(status(&daemon, &file), 200, "the registry has changed its mind");
+    assert_eq!(status(&daemon, &file), 200, "the registry accepts the token again");
     registry.accept(&["good"]);
     daemon.rotate("corp", "good").succeeds();
-    let statuses = storm(&daemon, &file, 1000, 4);
+    let statuses = burst::send(&daemon, &file, 1000, 4);
     assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
 }
 
 #[test]
-fn a_file_that_is_replaced_a_hundred_times_fails_no_request() {
+fn replacing_a_token_file_a_hundred_times_fails_no_request() {
     let registry = bearer("minted-token-0");
     let folder = TempDir::new().unwrap();
     let token_file = folder.path().join("token");
@@ -376,7 +379,7 @@ fn a_file_that_is_replaced_a_hundred_times_fails_no_request() {
         }
     });
     assert_eq!(daemon.ctl(&["show", "mounted"]).json["credential"]["generation"], 101);
-    // Nobody asks, and the change is noticed all the same.
+    // The daemon notices the change without a request.
     registry.accept(&["minted-token-101"]);
     put(&token_file, "minted-token-101");
     poll::wait_for("the file's next generation", || {
@@ -388,12 +391,12 @@ fn a_file_that_is_replaced_a_hundred_times_fails_no_request() {
     assert_eq!(
         status(&daemon, &url),
         200,
-        "the registry rejects the new one: nothing has changed"
+        "the registry rejects the new token, so the old one stays"
     );
 }
 
 #[test]
-fn generations_of_a_source_are_counted_on_after_a_restart() {
+fn generations_of_a_source_continue_after_a_restart() {
     let registry = bearer("token-1");
     let folder = TempDir::new().unwrap();
     let token_file = folder.path().join("token");
@@ -422,10 +425,10 @@ fn generations_of_a_source_are_counted_on_after_a_restart() {
     daemon.ctl(&["remove-registry", "mounted"]).succeeds();
     registry.accept(&["token-3"]);
     add(&daemon, "mounted", &registry, &["--source", &source]).succeeds();
-    assert_eq!(generation(&daemon).0, 1, "a new registry begins anew");
+    assert_eq!(generation(&daemon).0, 1, "a new registry starts at generation 1");
 }
 
-/// In one step, as whoever mounts secrets does it.
+/// Replaces the file atomically, as secret mounts do.
 fn put(file: &Path, token: &str) {
     let new = file.with_extension("new");
     fs::write(&new, format!("{token}\n")).unwrap();
@@ -433,7 +436,7 @@ fn put(file: &Path, token: &str) {
 }
 
 #[test]
-fn a_token_in_the_environment_is_used_and_is_nowhere_to_be_found() {
+fn a_token_from_the_environment_is_used_and_does_not_leak() {
     let registry = bearer(TOKEN);
     let config = |variable: &str| {
         let (index, scope, ca) = (registry.index(), registry.scope(), registry.ca());
@@ -452,12 +455,12 @@ fn a_token_in_the_environment_is_used_and_is_nowhere_to_be_found() {
     let environment = fs::read(format!("/proc/{}/environ", daemon.pid())).unwrap();
     assert!(
         String::from_utf8_lossy(&environment).contains("REGAUTH_LOG"),
-        "it can be read"
+        "the environment can be read"
     );
-    Hunt::new(TOKEN)
-        .look("its environment", environment)
-        .process(daemon.pid())
-        .look("its log", daemon.log())
+    LeakScan::new(TOKEN)
+        .scan("its environment", environment)
+        .scan_process(daemon.pid())
+        .scan("its log", daemon.log())
         .assert_clean();
     daemon.ctl(&["rotate", "corp"]).exits(8);
     fs::write(daemon.home().join("config.toml"), config("OTHER_TOKEN")).unwrap();
@@ -500,25 +503,27 @@ fn registries_that_share_a_credential_rotate_together() {
     add(&daemon, "other", &user, &shared).exits(6);
 }
 
-/// What everybody is given says nothing about a token, and so it is told: it is neither accepted nor a reason to refuse it.
+/// A page that needs no token proves nothing about one: verification neither accepts nor rejects it.
 #[test]
-fn a_public_page_is_no_word_on_the_token() {
+fn a_public_page_proves_nothing_about_the_token() {
     let root = Authority::new("Corp Root");
     let index = r#"return 200 '{"dl":"https://localhost/dl","api":null}';"#;
-    let knows_me = "if ($http_authorization != 'Bearer s3ntinel-token-of-corp') { return 401; } return 200 'hello';";
-    let wants_none_or_mine = "if ($http_authorization = 'Bearer not-the-token') { return 401; } return 200 'hello';";
+    let requires_token =
+        "if ($http_authorization != 'Bearer s3ntinel-token-of-corp') { return 401; } return 200 'hello';";
+    let rejects_wrong_token = "if ($http_authorization = 'Bearer not-the-token') { return 401; } return 200 'hello';";
     let server = Nginx::builder(&root.issue(&["localhost"]))
         .location("/open/", "return 200 'hello';")
         .location("/index/", index)
-        .location("/closed/", knows_me)
-        .location("/picky/", wants_none_or_mine)
+        .location("/closed/", requires_token)
+        .location("/picky/", rejects_wrong_token)
         .start();
     let daemon = Daemon::start();
-    let add =
-        |name: &str, place: &[&str], token: &str| daemon.try_add(name, place, &Scheme::bearer(), &root.file(), token);
-    let said = "is public, so this says nothing about the token";
+    let add = |name: &str, location: &[&str], token: &str| {
+        daemon.try_add(name, location, &Scheme::bearer(), &root.file(), token)
+    };
+    let note = "is public, so this says nothing about the token";
     let sparse = format!("sparse+{}", server.url("/index/"));
-    for (name, place, known) in [
+    for (name, location, is_verified) in [
         ("open", ["--kind", "generic", "--scope", &server.url("/open/")], false),
         ("code", ["--kind", "git", "--scope", &server.url("/picky/")], false),
         ("crates", ["--kind", "cargo", "--index", &sparse], false),
@@ -529,24 +534,24 @@ fn a_public_page_is_no_word_on_the_token() {
         ),
     ] {
         let answers = [
-            add(name, &place, TOKEN).succeeds().json,
+            add(name, &location, TOKEN).succeeds().json,
             daemon.rotate(name, TOKEN).succeeds().json,
         ];
         for answer in answers {
-            assert_eq!(answer["verified"], known, "{answer}");
-            assert_eq!(answer["public"].as_bool().unwrap_or_default(), !known, "{answer}");
-            assert_eq!(answer["notes"].to_string().contains(said), !known, "{answer}");
+            assert_eq!(answer["verified"], is_verified, "{answer}");
+            assert_eq!(answer["public"].as_bool().unwrap_or_default(), !is_verified, "{answer}");
+            assert_eq!(answer["notes"].to_string().contains(note), !is_verified, "{answer}");
         }
         let verified = daemon.ctl(&["verify", name]);
         let verdict = &verified.json["registries"][0];
-        let (result, exit) = if known { ("accepted", 0) } else { ("public", 1) };
+        let (result, exit) = if is_verified { ("accepted", 0) } else { ("public", 1) };
         assert_eq!((&verdict["result"], verified.exit), (&result.into(), exit), "{verdict}");
-        assert_eq!(verdict["detail"].to_string().contains(said), !known, "{verdict}");
+        assert_eq!(verdict["detail"].to_string().contains(note), !is_verified, "{verdict}");
     }
     let picky = ["--kind", "generic", "--scope", &server.url("/picky/inner/")];
     add("picky", &picky, "not-the-token").exits(i32::from(exit_code::TOKEN_REJECTED));
-    let words = Hand::new(&daemon).ctl(&["verify", "open"]);
-    words.says("open  public  GET ").says(said);
-    let words = Hand::new(&daemon).ctl(&["doctor"]);
-    words.says(said);
+    let words = User::new(&daemon).ctl(&["verify", "open"]);
+    words.says("open  public  GET ").says(note);
+    let words = User::new(&daemon).ctl(&["doctor"]);
+    words.says(note);
 }

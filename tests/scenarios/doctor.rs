@@ -1,33 +1,33 @@
-//! Broken set-ups, each found and named by `regauthctl doctor`.
+//! `regauthctl doctor`: it finds and names each broken set-up.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo;
 use regauth_tests::certificates::Authority;
-use regauth_tests::client;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
+use regauth_tests::exec;
 use regauth_tests::git_server::GitServer;
-use regauth_tests::hand::Hand;
 use regauth_tests::programs::{binary, tool};
 use regauth_tests::registry::{Downloads, Registry};
+use regauth_tests::user::User;
 use serde_json::Value;
 
 const TOKEN: &str = "t0ken-of-the-daemon";
 const CONFIG: &str = "cargo/config.toml";
 
-/// A person for whom all is well: a registry, a git host, cargo and git set up.
+/// Working set-up of a user: a registry, a git host, cargo and git. Each test breaks one thing.
 struct Case {
     registry: Registry,
     _git: GitServer,
     daemon: Daemon,
-    hand: Hand,
+    user: User,
 }
 
 impl Case {
-    fn well() -> Self {
+    fn working() -> Self {
         let registry = Registry::builder(Scheme::bearer(), TOKEN).auth_required().start();
         let git = GitServer::start(&Authority::new("Corp Root"), Scheme::basic("me"), TOKEN);
         let daemon = Daemon::start();
@@ -35,55 +35,55 @@ impl Case {
         daemon.add_git("plans", &git);
         let cargo = cargo::command(Path::new("/"));
         let (_, path) = cargo.get_envs().find(|(name, _)| *name == "PATH").unwrap();
-        let hand = Hand::new(&daemon).env("PATH", path.unwrap().to_str().unwrap());
-        hand.ctl(&["setup", "cargo"]).succeeds();
-        hand.ctl(&["setup", "git"]).succeeds();
+        let user = User::new(&daemon).env("PATH", path.unwrap().to_str().unwrap());
+        user.ctl(&["setup", "cargo"]).succeeds();
+        user.ctl(&["setup", "git"]).succeeds();
         Self {
             registry,
             _git: git,
             daemon,
-            hand,
+            user,
         }
     }
 
-    /// The same with a registry of another kind on the same host, its client set up.
+    /// Adds a registry of another kind on the same host and sets its client up.
     fn with(self, kind: &str, client: &str) -> Self {
         let scope = self.registry.nginx.url(&format!("/api/cargo/{kind}/"));
-        let place = ["--kind", kind, "--scope", &scope];
+        let location = ["--kind", kind, "--scope", &scope];
         let added = self
             .daemon
-            .try_add(kind, &place, &Scheme::bearer(), &self.registry.ca(), TOKEN);
+            .try_add(kind, &location, &Scheme::bearer(), &self.registry.ca(), TOKEN);
         added.succeeds();
-        self.hand.ctl(&["setup", client]).succeeds();
+        self.user.ctl(&["setup", client]).succeeds();
         self
     }
 
     fn env(mut self, name: &str, value: &str) -> Self {
-        self.hand = self.hand.env(name, value);
+        self.user = self.user.env(name, value);
         self
     }
 
     fn edit(&self, file: &str, edit: impl Fn(&str) -> String) {
-        let text = self.hand.read(file).unwrap_or_default();
+        let text = self.user.read(file).unwrap_or_default();
         let edited = edit(&text);
-        assert_ne!(text, edited, "the edit missed");
-        self.hand.write(file, &edited);
+        assert_ne!(text, edited, "the edit changed nothing");
+        self.user.write(file, &edited);
     }
 
-    /// The codes of what is broken; the exit code has to agree with them.
+    /// Codes of the findings that are broken; asserts that the exit code agrees.
     fn broken(&self, arguments: &[&str]) -> Vec<String> {
         self.codes(arguments, true)
     }
 
     fn codes(&self, arguments: &[&str], broken: bool) -> Vec<String> {
-        let mut doctor = self.hand.command(binary("regauthctl"));
-        let outcome = client::run(doctor.args(["doctor", "--json"]).args(arguments));
-        let diagnosis: Value = serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("{}", outcome.report()));
+        let mut doctor = self.user.command(binary("regauthctl"));
+        let output = exec::run(doctor.args(["doctor", "--json"]).args(arguments));
+        let diagnosis: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("{}", output.report()));
         assert_eq!(
             diagnosis["well"] == true,
-            outcome.status.success(),
+            output.status.success(),
             "{}",
-            outcome.report()
+            output.report()
         );
         let findings = diagnosis["findings"].as_array().unwrap().iter();
         for finding in findings.clone() {
@@ -107,37 +107,37 @@ impl Case {
 }
 
 #[test]
-fn all_is_well() {
-    let case = Case::well();
+fn finds_nothing_in_a_working_set_up() {
+    let case = Case::working();
     assert_eq!(case.broken(&[]), [""; 0]);
-    case.hand.ctl(&["doctor"]).succeeds().says("All is well.");
+    case.user.ctl(&["doctor"]).succeeds().says("All is well.");
     case.edit(CONFIG, |text| format!("[build]\njobs = 1\n\n{text}"));
     case.edit(".gitconfig", |text| format!("{text}[user]\n\tname = Me\n"));
     assert_eq!(case.broken(&[]), [""; 0]);
-    case.hand.ctl(&["setup", "cargo"]).succeeds().says("Nothing to change");
+    case.user.ctl(&["setup", "cargo"]).succeeds().says("Nothing to change");
 }
 
 #[test]
-fn a_daemon_that_does_not_run() {
-    let mut case = Case::well();
+fn finds_a_daemon_that_does_not_run() {
+    let mut case = Case::working();
     case.daemon.stop();
     case.finds("daemon-unreachable");
 }
 
 #[test]
-fn a_token_that_the_registry_does_not_take_any_more() {
-    let case = Case::well();
+fn finds_a_rejected_token() {
+    let case = Case::working();
     case.registry.accept(&["another"]);
     case.finds("token-rejected");
-    case.hand.ctl(&["doctor"]).fails().says("fix: regauthctl rotate corp");
+    case.user.ctl(&["doctor"]).fails().says("fix: regauthctl rotate corp");
 }
 
 #[test]
-fn a_registry_that_is_down_or_does_not_exist() {
-    let mut case = Case::well();
-    let place = ["--scope", "https://no-such-host.invalid/", "--no-verify"];
+fn finds_a_registry_that_is_down_or_does_not_exist() {
+    let mut case = Case::working();
+    let location = ["--scope", "https://no-such-host.invalid/", "--no-verify"];
     case.daemon
-        .try_add("ghost", &place, &Scheme::bearer(), &case.registry.ca(), TOKEN)
+        .try_add("ghost", &location, &Scheme::bearer(), &case.registry.ca(), TOKEN)
         .succeeds();
     case.registry.nginx.stop();
     let found = case.broken(&[]);
@@ -146,8 +146,8 @@ fn a_registry_that_is_down_or_does_not_exist() {
 }
 
 #[test]
-fn a_bundle_that_is_gone_is_written_again() {
-    let case = Case::well();
+fn fix_writes_a_missing_bundle() {
+    let case = Case::working();
     fs::remove_file(case.daemon.bundle()).unwrap();
     let found = case.broken(&[]);
     assert!(found.contains(&"bundle-amiss".to_owned()), "{found:?}");
@@ -155,8 +155,8 @@ fn a_bundle_that_is_gone_is_written_again() {
 }
 
 #[test]
-fn a_configuration_that_others_may_read_is_closed() {
-    let case = Case::well();
+fn fix_closes_a_configuration_that_others_can_read() {
+    let case = Case::working();
     let config = case.daemon.home().join("config.toml");
     fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).unwrap();
     case.finds("configuration-open");
@@ -165,71 +165,71 @@ fn a_configuration_that_others_may_read_is_closed() {
 }
 
 #[test]
-fn a_client_that_was_set_up_and_whose_file_is_gone_is_set_up_anew() {
-    let case = Case::well();
-    fs::remove_file(case.hand.home().join(CONFIG)).unwrap();
+fn fix_sets_up_a_client_whose_file_is_missing() {
+    let case = Case::working();
+    fs::remove_file(case.user.home().join(CONFIG)).unwrap();
     assert!(case.broken(&[]).contains(&"set-up-outdated".to_owned()));
     assert_eq!(case.broken(&["--fix"]), [""; 0]);
 }
 
 #[test]
-fn no_proxy_that_names_a_registry() {
-    Case::well()
+fn finds_no_proxy_that_names_a_registry() {
+    Case::working()
         .env("NO_PROXY", "other.example,localhost")
         .finds("no-proxy-bypasses");
 }
 
 #[test]
-fn cargo_without_a_proxy() {
-    let case = Case::well();
+fn finds_cargo_without_a_proxy() {
+    let case = Case::working();
     case.edit(CONFIG, |text| text.replace("proxy = ", "#"));
     assert!(case.broken(&[]).contains(&"cargo-no-proxy".to_owned()));
 }
 
 #[test]
-fn a_variable_that_turns_cargos_proxy_off() {
-    Case::well().env("CARGO_HTTP_PROXY", "").finds("cargo-other-proxy");
+fn finds_a_variable_that_disables_cargos_proxy() {
+    Case::working().env("CARGO_HTTP_PROXY", "").finds("cargo-other-proxy");
 }
 
 #[test]
-fn gits_proxy_beats_https_proxy_in_cargo() {
-    let case = Case::well();
+fn finds_cargos_proxy_overridden_by_gits() {
+    let case = Case::working();
     case.edit(CONFIG, |text| text.replace("proxy = ", "#"));
     case.edit(".gitconfig", |text| {
         format!("{text}[http]\n\tproxy = http://corp:3128\n")
     });
     let proxy = case.daemon.proxy();
     let case = case.env("HTTPS_PROXY", &proxy);
-    case.hand
+    case.user
         .ctl(&["doctor"])
         .fails()
         .says("cargo uses another proxy, from git's http.proxy");
 }
 
 #[test]
-fn a_bundle_of_cargos_that_does_not_exist() {
-    Case::well()
+fn finds_a_missing_bundle_of_cargo() {
+    Case::working()
         .env("CARGO_HTTP_CAINFO", "/nowhere.pem")
         .finds("cargo-bundle-missing");
 }
 
 #[test]
-fn a_bundle_of_cargos_without_our_authorities() {
-    Case::well()
+fn finds_a_bundle_of_cargo_without_regauths_authorities() {
+    Case::working()
         .env("CARGO_HTTP_CAINFO", "/etc/hostname")
         .finds("cargo-other-bundle");
 }
 
 #[test]
-fn cargos_own_git() {
-    let case = Case::well();
+fn finds_cargos_built_in_git() {
+    let case = Case::working();
     case.edit(CONFIG, |text| text.replace("git-fetch-with-cli = true", ""));
     assert!(case.broken(&[]).contains(&"cargo-git-without-cli".to_owned()));
 }
 
 #[test]
-fn another_provider_for_a_registry() {
-    let case = Case::well();
+fn finds_another_credential_provider() {
+    let case = Case::working();
     case.edit(CONFIG, |text| {
         text.replace(
             "[registries.corp]\n",
@@ -240,23 +240,23 @@ fn another_provider_for_a_registry() {
 }
 
 #[test]
-fn a_provider_that_is_not_there() {
+fn finds_a_missing_credential_provider() {
     let gone = "cargo:token /nowhere/cargo-credential-regauth";
-    let case = Case::well().env("CARGO_REGISTRY_GLOBAL_CREDENTIAL_PROVIDERS", gone);
+    let case = Case::working().env("CARGO_REGISTRY_GLOBAL_CREDENTIAL_PROVIDERS", gone);
     case.finds("cargo-provider-missing");
 }
 
 #[test]
-fn an_index_of_cargos_that_is_not_regauths() {
-    let case = Case::well().env("CARGO_REGISTRIES_CORP_INDEX", "sparse+https://elsewhere.example/");
+fn finds_another_index_in_cargo() {
+    let case = Case::working().env("CARGO_REGISTRIES_CORP_INDEX", "sparse+https://elsewhere.example/");
     case.finds("cargo-other-index");
 }
 
 #[test]
-fn a_cargo_that_is_too_old() {
-    let case = Case::well();
-    case.hand.write("bin/cargo", "#!/bin/sh\necho cargo 1.60.0\n");
-    let old = case.hand.home().join("bin");
+fn finds_a_cargo_that_is_too_old() {
+    let case = Case::working();
+    case.user.write("bin/cargo", "#!/bin/sh\necho cargo 1.60.0\n");
+    let old = case.user.home().join("bin");
     fs::set_permissions(old.join("cargo"), fs::Permissions::from_mode(0o755)).unwrap();
     let path = format!("{}:/usr/local/bin:/usr/bin:/bin", old.display());
     assert!(
@@ -267,59 +267,59 @@ fn a_cargo_that_is_too_old() {
 }
 
 #[test]
-fn a_token_that_cargo_still_has() {
-    let case = Case::well();
-    case.hand
+fn notes_a_token_in_cargos_credentials() {
+    let case = Case::working();
+    case.user
         .write("cargo/credentials.toml", "[registries.corp]\ntoken = \"left over\"\n");
     assert_eq!(case.broken(&[]), [""; 0]);
     assert!(case.codes(&[], false).contains(&"cargo-holds-token".to_owned()));
-    let said = case.hand.ctl(&["doctor"]).succeeds();
-    assert!(!said.stdout.contains("left over"), "{}", said.report());
+    let output = case.user.ctl(&["doctor"]).succeeds();
+    assert!(!output.stdout.contains("left over"), "{}", output.report());
 }
 
 #[test]
-fn a_token_in_a_file_of_the_old_name() {
-    let case = Case::well();
+fn notes_a_token_in_cargos_old_credentials_file() {
+    let case = Case::working();
     let credentials = "[registries.corp]\ntoken = \"left over\"\n";
-    case.hand.write("cargo/credentials", credentials);
+    case.user.write("cargo/credentials", credentials);
     let notes = case.codes(&[], false);
     assert!(notes.contains(&"cargo-holds-token".to_owned()), "{notes:?}");
 }
 
 #[test]
-fn git_with_another_proxy_and_other_roots() {
-    let case = Case::well();
+fn finds_git_with_another_proxy_or_other_roots() {
+    let case = Case::working();
     case.edit(".gitconfig", |text| {
         text.replace("proxy = http://127", "proxy = http://128")
     });
     assert!(case.broken(&[]).contains(&"git-other-proxy".to_owned()));
-    Case::well()
+    Case::working()
         .env("GIT_SSL_CAINFO", "/nowhere.pem")
         .finds("git-other-bundle");
 }
 
 #[test]
-fn an_index_that_cargo_remembers_to_want_a_token() {
-    let case = Case::well();
-    case.hand.write(
+fn finds_a_cached_index_that_requires_a_token() {
+    let case = Case::working();
+    case.user.write(
         "project/Cargo.toml",
         "[package]\nname = \"project\"\n[lib]\npath = \"x\"\n[dependencies]\nship = { version = \"1\", registry = \"corp\" }\n",
     );
     let fetch = ["fetch", "--manifest-path", "project/Cargo.toml"];
-    case.hand.run("cargo", &fetch).succeeds();
+    case.user.run("cargo", &fetch).succeeds();
     let case = case.env("CARGO_REGISTRIES_CORP_CREDENTIAL_PROVIDER", "cargo:token");
     let update = ["update", "--manifest-path", "project/Cargo.toml"];
-    case.hand.run("cargo", &update).fails();
+    case.user.run("cargo", &update).fails();
     case.finds("cargo-no-provider");
-    case.hand
+    case.user
         .ctl(&["doctor"])
         .fails()
         .says("it remembers that the index says auth-required");
 }
 
 #[test]
-fn pip_with_another_proxy_or_other_roots() {
-    let case = Case::well().with("pypi", "pip");
+fn finds_pip_with_another_proxy_or_other_roots() {
+    let case = Case::working().with("pypi", "pip");
     assert_eq!(case.broken(&[]), [""; 0]);
     let proxy = case.daemon.proxy();
     let case = case.env("PIP_PROXY", "http://corp:3128");
@@ -327,7 +327,7 @@ fn pip_with_another_proxy_or_other_roots() {
     let case = case.env("PIP_PROXY", &proxy);
     let case = case.env("REQUESTS_CA_BUNDLE", "/etc/hostname");
     case.finds("pip-distrusts");
-    case.hand
+    case.user
         .ctl(&["doctor"])
         .fails()
         .says("by REQUESTS_CA_BUNDLE")
@@ -335,13 +335,13 @@ fn pip_with_another_proxy_or_other_roots() {
 }
 
 #[test]
-fn uv_with_another_proxy_or_other_roots() {
+fn finds_uv_with_another_proxy_or_other_roots() {
     let folder = tool("python/bin/uv").parent().unwrap().display().to_string();
-    let mut case = Case::well();
-    // Without its pip, which is not set up.
-    case.hand.write("bin/pip", "#!/bin/sh\nexit 1\n");
-    case.hand.write("bin/python3", "#!/bin/sh\nexit 1\n");
-    let bin = case.hand.home().join("bin");
+    let mut case = Case::working();
+    // Hides the machine's pip, which is not set up.
+    case.user.write("bin/pip", "#!/bin/sh\nexit 1\n");
+    case.user.write("bin/python3", "#!/bin/sh\nexit 1\n");
+    let bin = case.user.home().join("bin");
     for name in ["pip", "python3"] {
         fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
     }
@@ -353,15 +353,15 @@ fn uv_with_another_proxy_or_other_roots() {
     let (proxy, bundle) = (case.daemon.proxy(), case.daemon.bundle());
     let case = case.env("SSL_CERT_FILE", bundle.to_str().unwrap());
     assert!(!case.broken(&[]).iter().any(|code| code.starts_with("uv-")));
-    // uv's own file beats the variable.
+    // uv's own file has precedence over the variable.
     case.edit(".config/uv/uv.toml", |text| text.replace("127.0.0.1", "127.0.0.2"));
     let found = case.env("HTTPS_PROXY", &proxy).broken(&[]);
     assert!(found.contains(&"uv-other-proxy".to_owned()), "{found:?}");
 }
 
 #[test]
-fn an_npm_that_goes_past_the_proxy() {
-    let case = Case::well().with("npm", "npm");
+fn finds_npm_that_bypasses_the_proxy() {
+    let case = Case::working().with("npm", "npm");
     assert_eq!(case.broken(&[]), [""; 0]);
     case.edit(".npmrc", |text| format!("{text}noproxy=localhost\n"));
     case.finds("npm-bypasses");
@@ -371,23 +371,23 @@ fn an_npm_that_goes_past_the_proxy() {
 }
 
 #[test]
-fn an_npmrc_whose_cafile_disables_node_extra_ca_certs() {
-    let case = Case::well().with("npm", "npm");
+fn finds_an_npmrc_whose_cafile_disables_node_extra_ca_certs() {
+    let case = Case::working().with("npm", "npm");
     assert_eq!(case.broken(&[]), [""; 0]);
     case.edit(".npmrc", |text| text.replace("cafile=", "cafile=/etc/hostname\n;"));
     let bundle = case.daemon.bundle();
     let case = case.env("NODE_EXTRA_CA_CERTS", bundle.to_str().unwrap());
-    case.hand
+    case.user
         .ctl(&["doctor"])
         .fails()
         .says("which disables NODE_EXTRA_CA_CERTS");
 }
 
 #[test]
-fn downloads_on_another_host_are_worth_knowing() {
-    let case = Case::well();
+fn notes_downloads_on_another_host() {
+    let case = Case::working();
     let other = Registry::builder(Scheme::raw(), TOKEN)
-        .downloads(Downloads::OnAnotherHost)
+        .downloads(Downloads::OtherHost)
         .start();
     case.daemon.add("other", &other);
     assert_eq!(case.broken(&[]), [""; 0]);

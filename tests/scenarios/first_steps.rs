@@ -1,5 +1,6 @@
-//! A new user's path from a running daemon to the first `cargo build` with a private registry: the README's commands, typed
-//! and timed. `cargo test -p regauth-tests --test scenarios three_commands -- --nocapture` prints the transcript.
+//! README quick start: a new user's commands from the installed programs to the first `cargo build` with a private
+//! registry, typed and timed. The transcript must equal the README's.
+//! `cargo test -p regauth-tests --test scenarios three_commands -- --nocapture` prints it.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
@@ -7,9 +8,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::{self, Cargo};
-use regauth_tests::client::{self, Outcome};
-use regauth_tests::gate::Scheme;
+use regauth_tests::exec::{self, Output};
 use regauth_tests::process::Process;
 use regauth_tests::programs::binary;
 use regauth_tests::registry::{Registry, USERNAME};
@@ -17,21 +18,21 @@ use regauth_tests::terminal::Terminal;
 
 const TOKEN: &str = "t0ken-of-a-new-user";
 
-/// Somebody who has just installed regauth.
-struct User {
+/// User who has just installed regauth.
+struct NewUser {
     registry: Registry,
     cargo: Cargo,
     transcript: Transcript,
 }
 
-/// What was typed and shown, and how long each command took.
+/// Commands, their output, and the duration of each command.
 #[derive(Default)]
 struct Transcript {
     lines: Vec<String>,
-    took: Vec<Duration>,
+    durations: Vec<Duration>,
 }
 
-impl User {
+impl NewUser {
     fn new() -> Self {
         let registry = Registry::builder(Scheme::basic(USERNAME), TOKEN)
             .auth_required()
@@ -46,7 +47,7 @@ impl User {
         }
     }
 
-    /// A command in this person's shell, where the installed programs are found.
+    /// Command in this user's shell, with the installed programs on the `PATH`.
     fn command(&self, words: &str) -> Command {
         let home = self.cargo.home();
         let usual = cargo::command(home);
@@ -54,7 +55,7 @@ impl User {
         let folder = binary("regauthctl").parent().unwrap().to_owned();
         let path = [folder.as_os_str(), path.unwrap()].join(std::ffi::OsStr::new(":"));
         let mut words = words.split(' ');
-        let mut command = client::command(words.next().unwrap(), home);
+        let mut command = exec::command(words.next().unwrap(), home);
         command
             .args(words)
             .env("PATH", path)
@@ -64,12 +65,12 @@ impl User {
         command
     }
 
-    fn run(&self, words: &str) -> Outcome {
-        client::run(&mut self.command(words))
+    fn run(&self, words: &str) -> Output {
+        exec::run(&mut self.command(words))
     }
 
-    /// The machine trusts the registry's root, as it does a public one's; the port is one that is free.
-    fn starts_the_daemon(&self) -> Process {
+    /// Starts the daemon on a free port. The machine trusts the registry's root.
+    fn start_daemon(&mut self) -> Process {
         let log = self.cargo.home().join("regauthd.log");
         let mut regauthd = self.command("regauthd --listen 127.0.0.1:0");
         let mut daemon = Process::spawn("regauthd", regauthd.env("SSL_CERT_FILE", self.registry.ca()), &log);
@@ -79,11 +80,11 @@ impl User {
         daemon
     }
 
-    fn types_the_token(&mut self, words: &str) {
+    fn run_and_type_token(&mut self, words: &str) {
         let started = Instant::now();
         let mut terminal = Terminal::start(&self.command(words));
         let prompt = terminal.read_until("): ");
-        terminal.type_unseen(TOKEN);
+        terminal.type_without_echo(TOKEN);
         let (rest, status) = terminal.finish();
         let took = started.elapsed();
         let shown = format!("{prompt}{rest}").replace('\r', "");
@@ -91,17 +92,17 @@ impl User {
         self.transcript.add(words, &shown, took);
     }
 
-    fn does(&mut self, words: &str, shown: impl Fn(&str) -> bool) {
+    fn run_and_record(&mut self, words: &str, shown: impl Fn(&str) -> bool) {
         let started = Instant::now();
-        let outcome = self.run(words).succeeds();
+        let output = self.run(words).succeeds();
         let took = started.elapsed();
-        let text = outcome.stdout + &outcome.stderr;
+        let text = output.stdout + &output.stderr;
         let lines: Vec<&str> = text.lines().filter(|line| shown(line)).collect();
         self.transcript.add(words, &lines.join("\n"), took);
     }
 
-    /// The registry and the person by their names in the README.
-    fn told(&self, text: &str, proxy: &str) -> String {
+    /// Replaces addresses and paths by those in the README.
+    fn as_in_readme(&self, text: &str, proxy: &str) -> String {
         text.replace(&self.registry.index(), "sparse+https://corp.example/index/")
             .replace(&self.registry.scope(), "https://corp.example/")
             .replace(&self.registry.nginx.authority(), "corp.example")
@@ -118,32 +119,32 @@ impl Transcript {
     fn add(&mut self, command: &str, shown: &str, took: Duration) {
         self.lines.push(format!("$ {command}"));
         self.lines.extend(shown.lines().map(|line| line.trim_end().to_owned()));
-        self.took.push(took);
+        self.durations.push(took);
     }
 }
 
 #[test]
 fn three_commands_lead_to_the_first_build() {
-    let mut user = User::new();
-    let _daemon = user.starts_the_daemon();
+    let mut user = NewUser::new();
+    let _daemon = user.start_daemon();
     let status: serde_json::Value = serde_json::from_str(&user.run("regauthctl status --json").stdout).unwrap();
     let add = format!(
         "regauthctl add-registry corp --index {} --username {USERNAME}",
         user.registry.index()
     );
-    user.types_the_token(&add);
-    user.does("regauthctl setup cargo", |_| true);
-    user.does("cargo build", |line| line.contains("Compiling"));
-    let transcript = user.told(&user.transcript.lines.join("\n"), status["proxy"].as_str().unwrap());
-    let mut took = user.transcript.took.iter();
+    user.run_and_type_token(&add);
+    user.run_and_record("regauthctl setup cargo", |_| true);
+    user.run_and_record("cargo build", |line| line.contains("Compiling"));
+    let transcript = user.as_in_readme(&user.transcript.lines.join("\n"), status["proxy"].as_str().unwrap());
+    let mut durations = user.transcript.durations.iter();
     for line in transcript.lines() {
-        match line.strip_prefix("$ ").and_then(|_| took.next()) {
+        match line.strip_prefix("$ ").and_then(|_| durations.next()) {
             Some(took) => println!("{line}   # {:.2} s", took.as_secs_f64()),
             None => println!("{line}"),
         }
     }
-    let all: Duration = user.transcript.took.iter().sum();
-    println!("all: {:.2} s", all.as_secs_f64());
+    let total: Duration = user.transcript.durations.iter().sum();
+    println!("total: {:.2} s", total.as_secs_f64());
     for block in readme_transcripts() {
         assert!(
             matches(&transcript, &block),

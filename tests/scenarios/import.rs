@@ -1,4 +1,5 @@
-//! Tokens in the files that cargo, git, curl, pip and npm keep: found, taken, taken out, put back byte for byte.
+//! `regauthctl import`: tokens in the files of cargo, git, curl, pip and npm are found, imported, removed and restored byte
+//! for byte.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -6,40 +7,40 @@ use std::path::Path;
 
 use base64::Engine;
 use regauth_shared::exit_code;
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::Cargo;
 use regauth_tests::certificates::Authority;
-use regauth_tests::client::Outcome;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
-use regauth_tests::hand::Hand;
-use regauth_tests::honeypot::Honeypot;
-use regauth_tests::leaks::Hunt;
+use regauth_tests::exec::Output;
+use regauth_tests::leak_scan::LeakScan;
+use regauth_tests::mock_server::MockServer;
 use regauth_tests::registry::Registry;
+use regauth_tests::user::User;
 use serde_json::Value;
 
 #[test]
-fn tokens_of_each_kind_are_taken_taken_out_and_put_back_byte_for_byte() {
-    let home = Plaintext::written();
+fn tokens_of_each_kind_are_imported_removed_and_restored_byte_for_byte() {
+    let home = PlaintextTokens::new();
     let before = home.files();
     let shown = home.import(&["--dry-run"]).succeeds();
-    home.assert_says_no_token(&shown);
+    home.assert_prints_no_token(&shown);
     assert_eq!(home.states(&shown), [("new", KINDS.len() + 1)], "{}", shown.report());
     assert_eq!(home.files(), before);
 
-    let took = home.import(&["--all", "--remove-originals"]);
+    let imported = home.import(&["--all", "--remove-originals"]);
     assert_eq!(
-        took.status.code(),
+        imported.status.code(),
         Some(1),
-        "nothing listens where the .netrc says: {}",
-        took.report()
+        "the host in .netrc cannot be reached: {}",
+        imported.report()
     );
-    assert_eq!(home.states(&took), [("added", KINDS.len()), ("failed", 1)]);
-    let took_the_rest = home
+    assert_eq!(home.states(&imported), [("added", KINDS.len()), ("failed", 1)]);
+    let imported_rest = home
         .import(&["--only", "localhost", "--no-verify", "--remove-originals"])
         .succeeds();
-    assert_eq!(home.states(&took_the_rest), [("added", 1)]);
-    home.assert_says_no_token(&took);
+    assert_eq!(home.states(&imported_rest), [("added", 1)]);
+    home.assert_prints_no_token(&imported);
     home.assert_served();
     home.assert_clean();
     assert!(
@@ -48,7 +49,7 @@ fn tokens_of_each_kind_are_taken_taken_out_and_put_back_byte_for_byte() {
     );
     assert!(
         home.read(".gitconfig").contains("insteadOf = git@b:"),
-        "the rewrite stays"
+        "the insteadOf rewrite stays"
     );
     assert_eq!(home.read(".netrc"), "# curl's\nmachine other.example login nobody\n");
     assert_eq!(home.read("cargo/credentials.toml"), "# kept by hand\n");
@@ -56,26 +57,22 @@ fn tokens_of_each_kind_are_taken_taken_out_and_put_back_byte_for_byte() {
     let registries = home.registries();
     let again = home.import(&["--all", "--remove-originals"]).succeeds();
     assert_eq!(home.states(&again), []);
-    assert_eq!(home.registries(), registries, "nothing is doubled");
+    assert_eq!(home.registries(), registries, "a registry was added twice");
 
     home.import(&["--undo"]).succeeds();
-    assert_eq!(
-        home.files(),
-        before,
-        "every file is as it was, to the byte and to the mode"
-    );
+    assert_eq!(home.files(), before, "a file differs in its content or mode");
     let present = home.import(&["--all"]).succeeds();
     assert_eq!(home.states(&present), [("present", KINDS.len() + 1)]);
-    assert_eq!(home.registries(), registries, "nothing is doubled");
-    assert_eq!(home.files(), before, "without --remove-originals the files stay");
+    assert_eq!(home.registries(), registries, "a registry was added twice");
+    assert_eq!(home.files(), before, "a file changed without --remove-originals");
 }
 
 #[test]
-fn the_backup_is_private_and_gone_when_it_is_forgotten() {
-    let home = Plaintext::written();
-    let took = home.import(&["--all", "--no-verify", "--remove-originals"]).succeeds();
+fn the_backup_is_private_and_can_be_deleted() {
+    let home = PlaintextTokens::new();
+    let imported = home.import(&["--all", "--no-verify", "--remove-originals"]).succeeds();
     let backup = home.daemon.home().join("state/import");
-    assert_eq!(json(&took)["originals"]["backup"], backup.to_str().unwrap());
+    assert_eq!(json(&imported)["originals"]["backup"], backup.to_str().unwrap());
     assert_eq!(mode(&backup), 0o700);
     let copies: Vec<_> = fs::read_dir(&backup)
         .unwrap()
@@ -85,24 +82,24 @@ fn the_backup_is_private_and_gone_when_it_is_forgotten() {
     assert!(copies.iter().all(|copy| mode(copy) == 0o600));
     let record = fs::read_to_string(backup.join("record.json")).unwrap();
     for token in home.tokens() {
-        Hunt::new(&token).look("the record", &record).assert_clean();
+        LeakScan::new(&token).scan("the record", &record).assert_clean();
     }
     home.import(&["--forget-backup"]).succeeds();
     assert!(!backup.exists());
     home.import(&["--undo"]).succeeds().says("there is no backup");
     home.assert_clean();
-    let mut hunt = Hunt::new(KINDS[0].1);
-    hunt.look("the log", home.daemon.log());
-    hunt.folder(home.daemon.home(), &[]).assert_clean();
+    let mut scan = LeakScan::new(KINDS[0].1);
+    scan.scan("the log", home.daemon.log());
+    scan.scan_folder(home.daemon.home(), &[]).assert_clean();
 }
 
 #[test]
-fn what_was_edited_since_comes_back_with_the_edits() {
-    let home = Plaintext::written();
+fn undo_keeps_edits_made_since() {
+    let home = PlaintextTokens::new();
     home.import(&["--all", "--no-verify", "--remove-originals"]).succeeds();
     let edited = format!("# new\n{}", home.read(".npmrc"));
-    home.hand.write(".npmrc", &edited);
-    home.hand.write(".netrc", "machine all.new login me\n");
+    home.user.write(".npmrc", &edited);
+    home.user.write(".netrc", "machine all.new login me\n");
     let undone = home.import(&["--undo"]).succeeds();
     assert_eq!(home.read(".npmrc"), format!("# new\n{}", home.original(".npmrc")));
     assert_eq!(home.read(".netrc"), "machine all.new login me\n");
@@ -115,12 +112,12 @@ fn what_was_edited_since_comes_back_with_the_edits() {
 }
 
 #[test]
-fn another_token_for_the_same_place_replaces_the_first_only_when_asked_to() {
-    let home = Plaintext::written();
+fn another_token_for_the_same_url_needs_rotate() {
+    let home = PlaintextTokens::new();
     let npm = home.npm();
     home.import(&["--only", &npm, "--keep-originals"]).succeeds();
     let text = home.read(".npmrc").replace(KINDS[NPM].1, "another-token-of-npm");
-    home.hand.write(".npmrc", &text);
+    home.user.write(".npmrc", &text);
     let differs = home.import(&["--only", &npm, "--remove-originals"]);
     assert_eq!(
         differs.status.code(),
@@ -129,7 +126,11 @@ fn another_token_for_the_same_place_replaces_the_first_only_when_asked_to() {
         differs.report()
     );
     assert_eq!(home.state(&differs, &npm), "differs");
-    assert_eq!(home.read(".npmrc"), text, "what regauth has not got stays where it is");
+    assert_eq!(
+        home.read(".npmrc"),
+        text,
+        "a token that was not imported must stay in its file"
+    );
     assert_eq!(home.sent(NPM), format!("Bearer {}", KINDS[NPM].1));
     let rotated = home
         .import(&["--only", &npm, "--rotate", "--remove-originals"])
@@ -140,16 +141,16 @@ fn another_token_for_the_same_place_replaces_the_first_only_when_asked_to() {
 }
 
 #[test]
-fn a_token_that_its_registry_rejects_stays_in_its_file() {
+fn a_rejected_token_stays_in_its_file() {
     let registry = Registry::builder(Scheme::raw(), "the-good-token").start();
     let cargo = Cargo::new()
         .registry("corp", &registry.index())
         .token("corp", "the-stale-token");
     let daemon = Daemon::start();
-    let hand = Hand::at(&daemon, cargo.home());
-    let before = hand.read("cargo/credentials.toml");
+    let user = User::at(&daemon, cargo.home());
+    let before = user.read("cargo/credentials.toml");
     let ca = registry.ca();
-    let refused = hand.ctl(&[
+    let refused = user.ctl(&[
         "import",
         "--all",
         "--remove-originals",
@@ -162,12 +163,12 @@ fn a_token_that_its_registry_rejects_stays_in_its_file() {
         "{}",
         refused.report()
     );
-    assert_eq!(hand.read("cargo/credentials.toml"), before);
+    assert_eq!(user.read("cargo/credentials.toml"), before);
     assert_eq!(daemon.ctl(&["list"]).json["registries"], serde_json::json!([]));
 }
 
 #[test]
-fn cargo_builds_with_its_token_then_without() {
+fn cargo_builds_after_its_token_is_imported() {
     let registry = Registry::builder(Scheme::raw(), "t0ken-of-cargo")
         .auth_required()
         .start();
@@ -176,9 +177,9 @@ fn cargo_builds_with_its_token_then_without() {
         .token("corp", "t0ken-of-cargo")
         .depends_on(r#"ship = { version = "1", registry = "corp" }"#);
     let daemon = Daemon::start();
-    let hand = Hand::at(&daemon, cargo.home());
+    let user = User::at(&daemon, cargo.home());
     let ca = registry.ca();
-    hand.ctl(&[
+    user.ctl(&[
         "import",
         "--all",
         "--remove-originals",
@@ -187,74 +188,74 @@ fn cargo_builds_with_its_token_then_without() {
     ])
     .succeeds()
     .says("`regauthctl setup cargo` sets it up");
-    hand.ctl(&["setup", "cargo"]).succeeds();
+    user.ctl(&["setup", "cargo"]).succeeds();
     cargo.build().succeeds().says("Compiling anchor v1.0.0");
-    Hunt::new("t0ken-of-cargo")
-        .folder(&cargo.home().join("cargo"), &[])
+    LeakScan::new("t0ken-of-cargo")
+        .scan_folder(&cargo.home().join("cargo"), &[])
         .assert_clean();
-    hand.ctl(&["import", "--all"]).succeeds().says("No tokens were found");
+    user.ctl(&["import", "--all"]).succeeds().says("No tokens were found");
 }
 
-/// A person with a token of each kind in plain text.
-struct Plaintext {
+/// User with a token of each kind in plain text.
+struct PlaintextTokens {
     daemon: Daemon,
-    hand: Hand,
-    /// One for each of [`KINDS`].
-    hosts: Vec<Honeypot>,
+    user: User,
+    /// One host for each of [`KINDS`].
+    hosts: Vec<MockServer>,
     originals: Vec<(String, String)>,
     authority: Authority,
 }
 
-impl Plaintext {
-    fn written() -> Self {
+impl PlaintextTokens {
+    fn new() -> Self {
         let authority = Authority::new("Corp Root");
-        // What cargo finds in its index, and npm when it asks who it is.
+        // Serves as cargo's config.json and as npm's `whoami`.
         let config = r#"{"dl":"https://cdn.example/","api":null,"username":"me"}"#;
         let host = |_| {
-            Honeypot::builder(&authority, "localhost")
+            MockServer::builder(&authority, "localhost")
                 .answer(200, &[], config)
                 .start()
         };
-        let hosts: Vec<Honeypot> = KINDS.iter().map(host).collect();
+        let hosts: Vec<MockServer> = KINDS.iter().map(host).collect();
         let daemon = Daemon::start();
         let mut home = Self {
-            hand: Hand::new(&daemon),
+            user: User::new(&daemon),
             daemon,
-            originals: texts(&hosts),
+            originals: token_files(&hosts),
             hosts,
             authority,
         };
         home.originals.sort();
         for (file, text) in &home.originals {
-            home.hand.write(file, text);
-            fs::set_permissions(home.hand.home().join(file), fs::Permissions::from_mode(0o600)).unwrap();
+            home.user.write(file, text);
+            fs::set_permissions(home.user.home().join(file), fs::Permissions::from_mode(0o600)).unwrap();
         }
         let index = format!(
             "[registries.corp]\nindex = \"sparse+{}\"\n",
             home.hosts[0].url("/index/")
         );
-        home.hand.write("cargo/config.toml", &index);
+        home.user.write("cargo/config.toml", &index);
         home
     }
 
-    fn import(&self, arguments: &[&str]) -> Outcome {
+    fn import(&self, arguments: &[&str]) -> Output {
         let ca = self.authority.file();
         let import = ["import", "--json", "--ca-file", ca.to_str().unwrap()];
-        self.hand.ctl(&[&import[..], arguments].concat())
+        self.user.ctl(&[&import[..], arguments].concat())
     }
 
-    /// How many of what was found are in which state.
-    fn states(&self, outcome: &Outcome) -> Vec<(&'static str, usize)> {
-        let json = json(outcome);
+    /// Number of found tokens in each state.
+    fn states(&self, output: &Output) -> Vec<(&'static str, usize)> {
+        let json = json(output);
         let found = json["found"].as_array().unwrap();
         let count = |state| found.iter().filter(|line| line["state"] == state).count();
         let states = ["new", "present", "differs", "added", "rotated", "failed"].map(|state| (state, count(state)));
         states.into_iter().filter(|(_, count)| *count > 0).collect()
     }
 
-    /// What became of this one.
-    fn state(&self, outcome: &Outcome, name: &str) -> String {
-        let json = json(outcome);
+    /// State of the token for this registry.
+    fn state(&self, output: &Output, name: &str) -> String {
+        let json = json(output);
         let found = json["found"].as_array().unwrap();
         let line = found.iter().find(|line| line["name"] == name);
         line.unwrap_or_else(|| panic!("{json}"))["state"]
@@ -263,14 +264,14 @@ impl Plaintext {
             .to_owned()
     }
 
-    /// What regauth calls the npm registry.
+    /// Name that regauth gives the npm registry.
     fn npm(&self) -> String {
         format!("{}-npm", self.hosts[NPM].authority().replace(':', "-"))
     }
 
     /// Name, text and mode of each file.
     fn files(&self) -> Vec<(String, String, u32)> {
-        let file = |(file, _): &(String, String)| (file.clone(), self.read(file), mode(&self.hand.home().join(file)));
+        let file = |(file, _): &(String, String)| (file.clone(), self.read(file), mode(&self.user.home().join(file)));
         self.originals.iter().map(file).collect()
     }
 
@@ -279,7 +280,7 @@ impl Plaintext {
     }
 
     fn read(&self, file: &str) -> String {
-        self.hand.read(file).unwrap()
+        self.user.read(file).unwrap()
     }
 
     fn registries(&self) -> usize {
@@ -289,7 +290,7 @@ impl Plaintext {
             .len()
     }
 
-    /// What the host of this kind is sent by somebody who has no token.
+    /// `Authorization` that the host receives from a client without a token.
     fn sent(&self, kind: usize) -> String {
         let url = self.hosts[kind].url(KINDS[kind].0);
         assert_eq!(Curl::new().behind(&self.daemon).get(&url).status, 200);
@@ -319,29 +320,29 @@ impl Plaintext {
             .chain([NETRC.to_owned()])
     }
 
-    /// No token is left in a file of the person's.
+    /// Asserts that no token is left in the user's files.
     fn assert_clean(&self) {
         for token in self.tokens() {
-            Hunt::new(&token).folder(self.hand.home(), &[]).assert_clean();
+            LeakScan::new(&token).scan_folder(self.user.home(), &[]).assert_clean();
         }
     }
 
-    fn assert_says_no_token(&self, outcome: &Outcome) {
+    fn assert_prints_no_token(&self, output: &Output) {
         for token in self.tokens() {
-            let mut hunt = Hunt::new(&token);
-            hunt.look("what it says", &outcome.stdout);
-            hunt.look("what it complains of", &outcome.stderr).assert_clean();
+            let mut scan = LeakScan::new(&token);
+            scan.scan("stdout", &output.stdout);
+            scan.scan("stderr", &output.stderr).assert_clean();
         }
     }
 }
 
-/// The files as people have them.
-fn texts(hosts: &[Honeypot]) -> Vec<(String, String)> {
+/// Token files as users have them.
+fn token_files(hosts: &[MockServer]) -> Vec<(String, String)> {
     let with = |kind: usize, path: &str| {
         let (user, token) = (KINDS[kind].2.unwrap().replace('@', "%40"), KINDS[kind].1);
         hosts[kind].url(path).replacen("://", &format!("://{user}:{token}@"), 1)
     };
-    let place = |kind: usize, path: &str| hosts[kind].url(path).replacen("https:", "", 1);
+    let location = |kind: usize, path: &str| hosts[kind].url(path).replacen("https:", "", 1);
     let npm_auth = base64(&format!("{}:{}", KINDS[6].2.unwrap(), KINDS[6].1));
     let header = base64(&format!("{}:{}", KINDS[3].2.unwrap(), KINDS[3].1));
     [
@@ -367,10 +368,10 @@ fn texts(hosts: &[Honeypot]) -> Vec<(String, String)> {
             ".npmrc",
             format!(
                 "; mine\nfund=false\n{}:_authToken={}\n{}:_auth=\"{npm_auth}\"\n{}:_authToken=${{NPM_TOKEN}}",
-                place(5, "/npm/"),
+                location(5, "/npm/"),
                 KINDS[5].1,
-                place(6, "/"),
-                place(6, "/other/"),
+                location(6, "/"),
+                location(6, "/other/"),
             ),
         ),
         (
@@ -386,15 +387,15 @@ fn base64(text: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(text)
 }
 
-fn json(outcome: &Outcome) -> Value {
-    serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("{}", outcome.report()))
+fn json(output: &Output) -> Value {
+    serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("{}", output.report()))
 }
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// A path on the host, the token for it, and its user: cargo, .git-credentials, insteadOf, extraHeader, pip, npm twice.
+/// Path on the host, token and user for each kind: cargo, .git-credentials, insteadOf, extraHeader, pip, npm twice.
 const KINDS: [(&str, &str, Option<&str>); 7] = [
     ("/index/config.json", "secret-of-cargo", None),
     (

@@ -1,90 +1,89 @@
-//! The desktop's keychain, in all its moods: there, missing, locked, unlocked later, killed, silent. Whatever it does,
-//! tunnels go on, requests go on from memory where there is one, `status` says what is wrong, and nothing falls back.
+//! Keychain store in each state: present, missing, locked, unlocked later, killed, unresponsive. In all of them, tunnels
+//! work, requests use tokens in memory, `status` reports the problem, and the daemon never falls back to another store.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use regauth_shared::exit_code;
 use regauth_tests::certificates::Authority;
-use regauth_tests::client::{self, Running};
 use regauth_tests::ctl::Ctl;
-use regauth_tests::curl::{Answer, Curl};
+use regauth_tests::curl::{Curl, Response};
 use regauth_tests::daemon::{Builder, Daemon};
-use regauth_tests::honeypot::Honeypot;
+use regauth_tests::exec::{self, RunningCommand};
 use regauth_tests::keyring::Keyring;
+use regauth_tests::mock_server::MockServer;
 use regauth_tests::poll;
 use regauth_tests::programs::binary;
+use regauth_tests::proxy_client::ProxyClient;
 
 const TOKEN: &str = "token-of-the-keychain";
 
 #[test]
-fn secret_tool_finds_the_token_after_add_and_not_after_remove() {
-    let stage = Stage::start();
-    assert_eq!(stage.lookup("corp"), TOKEN);
-    stage.daemon.rotate("corp", "the-second-token").succeeds();
-    assert_eq!(stage.lookup("corp"), "the-second-token");
-    stage.daemon.ctl(&["remove-registry", "corp"]).succeeds();
-    assert_eq!(stage.lookup("corp"), "");
-    let left = stage
+fn secret_tool_finds_the_token_until_the_registry_is_removed() {
+    let fixture = Fixture::start();
+    assert_eq!(fixture.lookup("corp"), TOKEN);
+    fixture.daemon.rotate("corp", "the-second-token").succeeds();
+    assert_eq!(fixture.lookup("corp"), "the-second-token");
+    fixture.daemon.ctl(&["remove-registry", "corp"]).succeeds();
+    assert_eq!(fixture.lookup("corp"), "");
+    let left = fixture
         .keyring
-        .secret_tool(&["search", "--all", "service", &stage.service()], "");
+        .secret_tool(&["search", "--all", "service", &fixture.service()], "");
     assert!(!left.report().contains("attribute.username"), "{}", left.report());
 }
 
 #[test]
-fn a_restarted_daemon_has_its_token_from_the_keychain() {
-    let mut stage = Stage::start();
-    stage.daemon.restart();
-    assert_eq!(stage.get().status, 200);
-    assert_eq!(stage.sent(), format!("Bearer {TOKEN}"));
+fn a_restarted_daemon_reads_its_token_from_the_keychain() {
+    let mut fixture = Fixture::start();
+    fixture.daemon.restart();
+    assert_eq!(fixture.get().status, 200);
+    assert_eq!(fixture.sent(), format!("Bearer {TOKEN}"));
 }
 
 #[test]
-fn a_first_start_chooses_the_keychain_where_there_is_one_and_records_it() {
+fn a_first_start_chooses_and_records_a_present_keychain() {
     let keyring = Keyring::start();
-    let mut daemon = beside(&keyring).start();
+    let mut daemon = without_store(&keyring).start();
     assert_eq!(status(&daemon).store["kind"], "keychain");
-    assert!(records(&daemon, "keychain"));
+    assert!(is_store_recorded(&daemon, "keychain"));
     daemon.restart();
     assert_eq!(status(&daemon).store["kind"], "keychain");
 }
 
 #[test]
-fn a_first_start_without_a_keychain_takes_the_vault_soon_and_records_it() {
+fn a_first_start_without_a_keychain_chooses_and_records_the_vault() {
     let began = Instant::now();
-    let daemon = Daemon::builder().store_of_its_choice().start();
-    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    let daemon = Daemon::builder().without_store_flag().start();
+    assert!(began.elapsed() < START_LIMIT, "{:?}", began.elapsed());
     assert_eq!(status(&daemon).store["kind"], "vault");
-    assert!(records(&daemon, "vault"));
+    assert!(is_store_recorded(&daemon, "vault"));
 }
 
 #[test]
-fn a_first_start_beside_a_keychain_that_never_answers_takes_the_vault_soon() {
+fn a_first_start_with_an_unresponsive_keychain_chooses_the_vault() {
     let keyring = Keyring::start();
-    keyring.fall_silent();
+    keyring.suspend();
     let began = Instant::now();
-    let daemon = beside(&keyring).start();
-    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    let daemon = without_store(&keyring).start();
+    assert!(began.elapsed() < START_LIMIT, "{:?}", began.elapsed());
     assert_eq!(status(&daemon).store["kind"], "vault");
-    keyring.speak_again();
+    keyring.resume();
 }
 
 #[test]
-fn a_first_start_beside_a_locked_keychain_takes_it_and_says_that_it_is_locked() {
+fn a_first_start_with_a_locked_keychain_chooses_it_and_reports_the_lock() {
     let keyring = Keyring::start();
     keyring.lock();
-    let daemon = beside(&keyring).start();
+    let daemon = without_store(&keyring).start();
     let status = status(&daemon);
     assert_eq!([&status.store["kind"], &status.store["state"]], ["keychain", "locked"]);
     assert!(status.problems().contains("regauthctl unlock"), "{}", status.problems());
 }
 
 #[test]
-fn a_recorded_keychain_that_is_not_there_is_said_and_never_replaced() {
+fn a_missing_recorded_keychain_is_reported_and_not_replaced() {
     let daemon = Daemon::builder()
-        .store_of_its_choice()
+        .without_store_flag()
         .config("store = \"keychain\"\n")
         .start();
     let status = status(&daemon);
@@ -93,71 +92,66 @@ fn a_recorded_keychain_that_is_not_there_is_said_and_never_replaced() {
         ["keychain", "unavailable"]
     );
     assert!(status.problems().contains("session bus"), "{}", status.problems());
-    assert!(records(&daemon, "keychain") && !daemon.home().join("state/vault.age").exists());
+    assert!(is_store_recorded(&daemon, "keychain") && !daemon.home().join("state/vault.age").exists());
 
     let registry = Registry::start();
     let added = registry.add_to(&daemon);
-    assert_eq!(added.exit, i32::from(exit_code::STORE), "{}", added.outcome.report());
+    assert_eq!(added.exit, i32::from(exit_code::STORE), "{}", added.output.report());
     assert_eq!(daemon.ctl(&["list"]).json["registries"], serde_json::json!([]));
-    assert!(registry.tunnel(&daemon), "tunnels go on");
+    assert!(registry.tunnel(&daemon), "a tunnel failed");
 }
 
 #[test]
-fn with_another_store_in_the_arguments_the_daemon_does_not_start() {
+fn a_store_argument_that_differs_from_the_configuration_prevents_the_start() {
     let home = tempfile::tempdir().unwrap();
-    let outcome = Daemon::builder()
+    let output = Daemon::builder()
         .store("vault")
         .config("store = \"keychain\"\n")
         .run(&home.path().join("home"))
         .fails();
-    outcome.says("the secrets are in the keychain");
+    output.says("the secrets are in the keychain");
 }
 
 #[test]
-fn a_keychain_that_is_locked_at_start_is_used_as_soon_as_it_opens() {
-    let mut stage = Stage::start();
-    stage.keyring.lock();
-    stage.daemon.restart();
-    let refusal = stage.registry.connect(&stage.daemon);
+fn a_keychain_that_is_locked_at_start_is_used_once_unlocked() {
+    let mut fixture = Fixture::start();
+    fixture.keyring.lock();
+    fixture.daemon.restart();
+    let refusal = fixture.registry.connect(&fixture.daemon);
     assert!(
         refusal.starts_with("HTTP/1.1 403 ") && refusal.contains("regauth-error: store-locked"),
         "{refusal}"
     );
-    assert!(stage.registry.tunnel(&stage.daemon), "tunnels go on");
-    let status = status(&stage.daemon);
+    assert!(fixture.registry.tunnel(&fixture.daemon), "a tunnel failed");
+    let status = status(&fixture.daemon);
     assert_eq!(status.store["state"], "locked");
     assert!(status.problems().contains("regauthctl unlock"), "{}", status.problems());
-    let list = stage.daemon.ctl(&["list"]).succeeds().json;
+    let list = fixture.daemon.ctl(&["list"]).succeeds().json;
     assert_eq!(list["registries"][0]["credential"]["state"], "locked");
-    let rotated = stage.daemon.rotate("corp", "another-token");
-    assert_eq!(
-        rotated.exit,
-        i32::from(exit_code::STORE),
-        "{}",
-        rotated.outcome.report()
-    );
+    let rotated = fixture.daemon.rotate("corp", "another-token");
+    assert_eq!(rotated.exit, i32::from(exit_code::STORE), "{}", rotated.output.report());
 
-    stage.keyring.unlock();
+    fixture.keyring.unlock();
     poll::within(Duration::from_secs(10), || {
-        stage
+        fixture
             .registry
-            .connect(&stage.daemon)
+            .connect(&fixture.daemon)
             .starts_with("HTTP/1.1 200 ")
             .then_some(())
     })
-    .expect("the daemon has not noticed that the keychain is open");
-    assert_eq!(stage.get().status, 200);
-    assert_eq!(stage.sent(), format!("Bearer {TOKEN}"));
-    let status = self::status(&stage.daemon);
+    .expect("the daemon did not notice the unlocked keychain");
+    assert_eq!(fixture.get().status, 200);
+    assert_eq!(fixture.sent(), format!("Bearer {TOKEN}"));
+    let status = self::status(&fixture.daemon);
     assert_eq!(status.store["state"], "open");
     assert_eq!(status.problems(), "null");
 }
 
 #[test]
-fn a_registry_that_is_removed_while_the_keychain_is_locked_loses_its_token_when_it_opens() {
-    let stage = Stage::start();
-    stage.keyring.lock();
-    let removed = stage.daemon.ctl(&["remove-registry", "corp"]).succeeds();
+fn a_token_removed_while_the_keychain_is_locked_is_deleted_once_unlocked() {
+    let fixture = Fixture::start();
+    fixture.keyring.lock();
+    let removed = fixture.daemon.ctl(&["remove-registry", "corp"]).succeeds();
     assert!(
         removed.json["notes"][0]
             .as_str()
@@ -166,69 +160,68 @@ fn a_registry_that_is_removed_while_the_keychain_is_locked_loses_its_token_when_
         "{}",
         removed.json
     );
-    assert_eq!(stage.daemon.ctl(&["list"]).json["registries"], serde_json::json!([]));
-    stage.keyring.unlock();
+    assert_eq!(fixture.daemon.ctl(&["list"]).json["registries"], serde_json::json!([]));
+    fixture.keyring.unlock();
     poll::within(Duration::from_secs(10), || {
-        stage.lookup("corp").is_empty().then_some(())
+        fixture.lookup("corp").is_empty().then_some(())
     })
     .expect("the token is still in the keychain");
 }
 
 #[test]
-fn requests_go_on_from_memory_when_the_keychain_is_killed() {
-    let mut stage = Stage::start();
-    stage.keyring.kill();
-    assert_eq!(stage.get().status, 200);
-    let status = status(&stage.daemon);
+fn requests_use_tokens_in_memory_when_the_keychain_is_killed() {
+    let mut fixture = Fixture::start();
+    fixture.keyring.kill();
+    assert_eq!(fixture.get().status, 200);
+    let status = status(&fixture.daemon);
     assert_eq!(status.store["state"], "unavailable");
     assert!(status.problems().contains("Secret Service"), "{}", status.problems());
-    let rotated = stage.daemon.rotate("corp", "another-token");
+    let rotated = fixture.daemon.rotate("corp", "another-token");
+    assert_eq!(rotated.exit, i32::from(exit_code::STORE), "{}", rotated.output.report());
+    assert_eq!(fixture.get().status, 200);
     assert_eq!(
-        rotated.exit,
-        i32::from(exit_code::STORE),
-        "{}",
-        rotated.outcome.report()
+        fixture.sent(),
+        format!("Bearer {TOKEN}"),
+        "the failed rotation changed the token"
     );
-    assert_eq!(stage.get().status, 200);
-    assert_eq!(stage.sent(), format!("Bearer {TOKEN}"), "nothing was changed");
 
-    stage.keyring.restart();
-    assert_eq!(self::status(&stage.daemon).store["state"], "open");
-    stage.daemon.rotate("corp", "another-token").succeeds();
-    assert_eq!(stage.get().status, 200);
-    assert_eq!(stage.sent(), "Bearer another-token");
+    fixture.keyring.restart();
+    assert_eq!(self::status(&fixture.daemon).store["state"], "open");
+    fixture.daemon.rotate("corp", "another-token").succeeds();
+    assert_eq!(fixture.get().status, 200);
+    assert_eq!(fixture.sent(), "Bearer another-token");
 }
 
 #[test]
-fn a_session_bus_that_is_restarted_is_used_again() {
-    let mut stage = Stage::start();
-    stage.keyring.restart_with_its_bus();
-    assert_eq!(stage.get().status, 200);
-    assert_eq!(status(&stage.daemon).store["state"], "open");
-    stage.daemon.rotate("corp", "another-token").succeeds();
-    assert_eq!(stage.get().status, 200);
-    assert_eq!(stage.sent(), "Bearer another-token");
+fn a_restarted_session_bus_is_used_again() {
+    let mut fixture = Fixture::start();
+    fixture.keyring.restart_with_bus();
+    assert_eq!(fixture.get().status, 200);
+    assert_eq!(status(&fixture.daemon).store["state"], "open");
+    fixture.daemon.rotate("corp", "another-token").succeeds();
+    assert_eq!(fixture.get().status, 200);
+    assert_eq!(fixture.sent(), "Bearer another-token");
 }
 
 #[test]
-fn a_keychain_that_never_answers_holds_up_neither_start_nor_tunnels_nor_status_nor_the_end() {
-    let mut stage = Stage::start();
-    stage.keyring.fall_silent();
-    stage.daemon.stop();
+fn an_unresponsive_keychain_delays_neither_start_tunnels_status_nor_stop() {
+    let mut fixture = Fixture::start();
+    fixture.keyring.suspend();
+    fixture.daemon.stop();
     let began = Instant::now();
-    stage.daemon.restart();
-    assert!(began.elapsed() < SOON, "start took {:?}", began.elapsed());
+    fixture.daemon.restart();
+    assert!(began.elapsed() < START_LIMIT, "start took {:?}", began.elapsed());
     assert!(
-        stage
+        fixture
             .registry
-            .connect(&stage.daemon)
+            .connect(&fixture.daemon)
             .contains("regauth-error: store-locked")
     );
-    assert!(stage.registry.tunnel(&stage.daemon), "tunnels go on");
+    assert!(fixture.registry.tunnel(&fixture.daemon), "a tunnel failed");
 
-    let rotation = stage.start_rotation();
+    let rotation = fixture.start_rotation();
     let began = Instant::now();
-    let status = status(&stage.daemon);
+    let status = status(&fixture.daemon);
     assert!(
         began.elapsed() < Duration::from_secs(3),
         "status took {:?}",
@@ -236,29 +229,29 @@ fn a_keychain_that_never_answers_holds_up_neither_start_nor_tunnels_nor_status_n
     );
     assert_eq!(status.store["state"], "unavailable");
     assert!(status.problems().contains("did not answer"), "{}", status.problems());
-    stage.daemon.ctl(&["list"]).succeeds();
+    fixture.daemon.ctl(&["list"]).succeeds();
 
     let began = Instant::now();
-    assert!(stage.daemon.stop().success());
+    assert!(fixture.daemon.stop().success());
     assert!(
         began.elapsed() < Duration::from_secs(2),
-        "the end took {:?}",
+        "stop took {:?}",
         began.elapsed()
     );
     rotation.finish().fails();
-    stage.keyring.speak_again();
+    fixture.keyring.resume();
 }
 
 #[test]
-fn a_keychain_that_falls_silent_costs_no_request_and_is_used_again_when_it_speaks() {
-    let stage = Stage::start();
-    stage.keyring.fall_silent();
-    let rotation = stage.start_rotation();
+fn a_keychain_that_hangs_fails_no_request_and_is_used_again_when_it_responds() {
+    let fixture = Fixture::start();
+    fixture.keyring.suspend();
+    let rotation = fixture.start_rotation();
     for _ in 0..5 {
-        assert_eq!(stage.get().status, 200);
-        assert_eq!(stage.sent(), format!("Bearer {TOKEN}"));
+        assert_eq!(fixture.get().status, 200);
+        assert_eq!(fixture.sent(), format!("Bearer {TOKEN}"));
     }
-    assert_eq!(status(&stage.daemon).store["state"], "unavailable");
+    assert_eq!(status(&fixture.daemon).store["state"], "unavailable");
     let rotation = rotation.finish();
     assert_eq!(
         rotation.status.code(),
@@ -266,28 +259,28 @@ fn a_keychain_that_falls_silent_costs_no_request_and_is_used_again_when_it_speak
         "{}",
         rotation.report()
     );
-    stage.keyring.speak_again();
+    fixture.keyring.resume();
     poll::within(Duration::from_secs(15), || {
-        (status(&stage.daemon).store["state"] == "open").then_some(())
+        (status(&fixture.daemon).store["state"] == "open").then_some(())
     })
-    .expect("the keychain answers and status does not say so");
-    stage.daemon.rotate("corp", "another-token").succeeds();
-    assert_eq!(stage.get().status, 200);
-    assert_eq!(stage.sent(), "Bearer another-token");
-    assert_eq!(stage.lookup("corp"), "another-token");
+    .expect("status does not report the responsive keychain");
+    fixture.daemon.rotate("corp", "another-token").succeeds();
+    assert_eq!(fixture.get().status, 200);
+    assert_eq!(fixture.sent(), "Bearer another-token");
+    assert_eq!(fixture.lookup("corp"), "another-token");
 }
 
-/// A keychain, a daemon that uses it, and a registry whose token is in it.
-struct Stage {
+/// Keychain, a daemon that uses it, and a registry whose token is in it.
+struct Fixture {
     daemon: Daemon,
     registry: Registry,
     keyring: Keyring,
 }
 
-impl Stage {
+impl Fixture {
     fn start() -> Self {
         let keyring = Keyring::start();
-        let daemon = beside(&keyring).start();
+        let daemon = without_store(&keyring).start();
         let registry = Registry::start();
         registry.add_to(&daemon).succeeds();
         Self {
@@ -297,23 +290,23 @@ impl Stage {
         }
     }
 
-    fn get(&self) -> Answer {
+    fn get(&self) -> Response {
         Curl::new()
             .behind(&self.daemon)
             .get(&self.registry.inside.url("/corp/"))
     }
 
-    /// The credential of the registry's last request.
+    /// `Authorization` of the last request at the registry.
     fn sent(&self) -> String {
         let last = self.registry.inside.requests().pop().unwrap();
         last.header("authorization").unwrap()
     }
 
-    fn start_rotation(&self) -> Running {
-        let mut ctl = client::command(binary("regauthctl"), self.daemon.home());
+    fn start_rotation(&self) -> RunningCommand {
+        let mut ctl = exec::command(binary("regauthctl"), self.daemon.home());
         ctl.arg("--home").arg(self.daemon.home());
         ctl.args(["rotate", "corp", "--token-stdin", "--no-verify"]);
-        Running::start(&mut ctl, b"another-token")
+        RunningCommand::start(&mut ctl, b"another-token")
     }
 
     fn service(&self) -> String {
@@ -326,10 +319,10 @@ impl Stage {
     }
 }
 
-/// A registry, and a host beside it that nobody configured.
+/// Registry, and an unconfigured host beside it.
 struct Registry {
-    inside: Honeypot,
-    outside: Honeypot,
+    inside: MockServer,
+    outside: MockServer,
     authority: Authority,
 }
 
@@ -337,8 +330,8 @@ impl Registry {
     fn start() -> Self {
         let authority = Authority::new("Corp Root");
         Self {
-            inside: Honeypot::builder(&authority, "localhost").start(),
-            outside: Honeypot::builder(&authority, "127.0.0.1").start(),
+            inside: MockServer::builder(&authority, "localhost").start(),
+            outside: MockServer::builder(&authority, "127.0.0.1").start(),
             authority,
         }
     }
@@ -354,14 +347,10 @@ impl Registry {
         curl.get(&self.outside.url("/")).status == 200
     }
 
-    /// The answer to a CONNECT, which curl would keep to itself.
+    /// Response to a CONNECT; curl does not print it.
     fn connect(&self, daemon: &Daemon) -> String {
-        let mut stream = TcpStream::connect(daemon.proxy().trim_start_matches("http://")).unwrap();
-        stream.set_read_timeout(Some(poll::PATIENCE)).unwrap();
-        write!(stream, "CONNECT {} HTTP/1.1\r\n\r\n", self.inside.authority()).unwrap();
-        let mut answer = [0; 4096];
-        let length = stream.read(&mut answer).unwrap();
-        String::from_utf8_lossy(&answer[..length]).into_owned()
+        let connect = format!("CONNECT {} HTTP/1.1\r\n\r\n", self.inside.authority());
+        ProxyClient::new(daemon).exchange(&connect)
     }
 }
 
@@ -382,17 +371,17 @@ fn status(daemon: &Daemon) -> Status {
     Status { json, store }
 }
 
-/// A daemon in the keyring's session that nobody has told what to keep secrets in.
-fn beside(keyring: &Keyring) -> Builder {
+/// Builder of a daemon on the keyring's session bus without a configured store.
+fn without_store(keyring: &Keyring) -> Builder {
     Daemon::builder()
-        .store_of_its_choice()
+        .without_store_flag()
         .env("DBUS_SESSION_BUS_ADDRESS", &keyring.address())
 }
 
-fn records(daemon: &Daemon, store: &str) -> bool {
+fn is_store_recorded(daemon: &Daemon, store: &str) -> bool {
     let config = fs::read_to_string(daemon.home().join("config.toml")).unwrap();
     config.lines().any(|line| line == format!("store = \"{store}\""))
 }
 
-/// Two seconds for a keychain to answer, and what a busy machine adds.
-const SOON: Duration = Duration::from_secs(5);
+/// Limit for a start: two seconds for the keychain, and a margin for a busy machine.
+const START_LIMIT: Duration = Duration::from_secs(5);

@@ -1,38 +1,39 @@
-//! The flagship: a sentinel secret is at the registry and nowhere else, whatever happens and whoever asks.
+//! Leak test: during a day of builds, refusals, rotations, wrong input and a restart, sentinel tokens reach the registry
+//! and nothing else. The test scans output, logs at `trace`, files, environments and other hosts.
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::Cargo;
-use regauth_tests::certificates::{Authority, together};
-use regauth_tests::client;
+use regauth_tests::certificates::{Authority, concatenate};
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
-use regauth_tests::hand::Hand;
-use regauth_tests::honeypot::Honeypot;
+use regauth_tests::exec;
 use regauth_tests::keyring::Keyring;
-use regauth_tests::leaks::Hunt;
+use regauth_tests::leak_scan::LeakScan;
+use regauth_tests::mock_server::MockServer;
 use regauth_tests::programs::binary;
 use regauth_tests::registry::{Registry, USERNAME};
+use regauth_tests::user::User;
 
 const FIRST: &str = "s3ntinel-before-the-rotation";
 const SECOND: &str = "s3ntinel-after-the-rotation";
-const REJECTED: &str = "s3ntinel-that-nobody-accepts";
+const REJECTED: &str = "s3ntinel-that-is-rejected";
 
-/// A daemon with one registry, its clients, and everything that any of them said.
+/// Daemon with one registry, clients, and their collected output.
 struct Day<'a> {
     daemon: &'a mut Daemon,
     registry: Registry,
-    elsewhere: Authority,
-    stranger: Honeypot,
+    other_authority: Authority,
+    unconfigured: MockServer,
     cargo: Cargo,
-    said: String,
+    output: String,
 }
 
 impl<'a> Day<'a> {
     fn begin(daemon: &'a mut Daemon) -> Self {
         let registry = Registry::builder(Scheme::basic(USERNAME), FIRST).start();
-        let elsewhere = Authority::new("Elsewhere");
-        let stranger = Honeypot::builder(&elsewhere, "localhost").echo().start();
-        let said = daemon.add("corp", &registry).outcome.report();
+        let other_authority = Authority::new("Elsewhere");
+        let unconfigured = MockServer::builder(&other_authority, "localhost").echo().start();
+        let output = daemon.add("corp", &registry).output.report();
         let cargo = Cargo::new()
             .registry("corp", &registry.index())
             .behind(daemon)
@@ -40,44 +41,44 @@ impl<'a> Day<'a> {
         Self {
             daemon,
             registry,
-            elsewhere,
-            stranger,
+            other_authority,
+            unconfigured,
             cargo,
-            said,
+            output,
         }
     }
 
-    fn hear(&mut self, text: &str) {
-        self.said.push_str(text);
+    fn collect(&mut self, text: &str) {
+        self.output.push_str(text);
     }
 
-    fn hear_ctl(&mut self, arguments: &[&str], input: &str, code: i32) {
+    fn run_ctl(&mut self, arguments: &[&str], input: &str, code: i32) {
         let ctl = self.daemon.ctl_with_input(arguments, input).exits(code);
-        self.hear(&(ctl.outcome.stdout + &ctl.outcome.stderr));
+        self.collect(&(ctl.output.stdout + &ctl.output.stderr));
     }
 
-    /// A name that exists, a token that the registry rejects, a token as an argument, two tokens at once.
+    /// Tries an existing name, a rejected token, a token as an argument, and two tokens.
     fn wrong_input(&mut self) {
         let (index, ca) = (self.registry.index(), self.registry.ca());
         let scope = self.registry.nginx.url("/api/cargo/index/sh/");
-        for (name, place, code) in [("corp", ["--index", &index], 7), ("wrong", ["--scope", &scope], 4)] {
+        for (name, location, code) in [("corp", ["--index", &index], 7), ("wrong", ["--scope", &scope], 4)] {
             let refused = self
                 .daemon
-                .try_add(name, &place, &Scheme::bearer(), &ca, REJECTED)
+                .try_add(name, &location, &Scheme::bearer(), &ca, REJECTED)
                 .exits(code);
-            self.hear(&refused.outcome.report());
+            self.collect(&refused.output.report());
         }
-        self.hear_ctl(&["rotate", "corp", "--token", REJECTED], "", 2);
-        self.hear_ctl(
+        self.run_ctl(&["rotate", "corp", "--token", REJECTED], "", 2);
+        self.run_ctl(
             &["rotate", "corp", "--token-stdin"],
             &format!("{REJECTED}\n{REJECTED}"),
             2,
         );
     }
 
-    /// What a person does once: sets clients up, asks whether all is well, lets a container in; and cargo asks for a token.
+    /// Sets clients up, runs doctor, creates a grant, and requests a token as cargo does.
     fn set_up(&mut self) {
-        let hand = Hand::new(self.daemon);
+        let user = User::new(self.daemon);
         for words in [
             &["setup", "cargo"][..],
             &["setup", "git"],
@@ -86,93 +87,96 @@ impl<'a> Day<'a> {
             &["grant", "--registry", "corp"],
             &["grants"],
         ] {
-            let said = hand.ctl(words).report();
-            self.hear(&said);
+            let output = user.ctl(words).report();
+            self.collect(&output);
         }
-        let question = format!(
+        let request = format!(
             r#"{{"v":1,"registry":{{"index-url":"{}","name":"corp"}},"kind":"get","operation":"read","args":[]}}"#,
             self.registry.index()
         );
-        let mut provider = hand.command(binary("cargo-credential-regauth"));
-        let answer = client::run_with_input(provider.arg("--cargo-plugin"), question + "\n").says("\"token\"");
-        self.hear(&answer.report());
+        let mut provider = user.command(binary("cargo-credential-regauth"));
+        let answer = exec::run_with_input(provider.arg("--cargo-plugin"), request + "\n").says("\"token\"");
+        self.collect(&answer.report());
         for secret in [FIRST, SECOND, REJECTED] {
-            Hunt::new(secret).folder(hand.home(), &[]).assert_clean();
+            LeakScan::new(secret).scan_folder(user.home(), &[]).assert_clean();
         }
     }
 
     fn build_and_publish(&mut self) {
-        self.cargo.forget();
+        self.cargo.clear_downloads();
         let built = self.cargo.build().succeeds().report();
         let refused = self.cargo.publish("corp").fails().report();
-        self.hear(&(built + &refused));
+        self.collect(&(built + &refused));
     }
 
-    /// Places outside the scope, ambiguous ones, a stranger that echoes, requests that contradict themselves.
+    /// Requests URLs outside the scope, ambiguous paths, an echoing host, and contradictory requests.
     fn odd_requests(&mut self) {
-        let roots = together(&[&self.daemon.bundle(), &self.elsewhere.file(), &self.registry.ca()]);
+        let roots = concatenate(&[&self.daemon.bundle(), &self.other_authority.file(), &self.registry.ca()]);
         let curl = Curl::new()
             .proxy(&self.daemon.proxy())
             .trusts(&roots)
             .with(&["--path-as-is"]);
         let inside = self.registry.nginx.url("/api/cargo/index/config.json");
         for (url, odd) in [
-            (self.registry.nginx.url("/elsewhere"), &[][..]),
+            (self.registry.nginx.url("/other_authority"), &[][..]),
             (self.registry.nginx.url("/api/cargo-evil/index/"), &[]),
             (self.registry.nginx.url("/api/cargo/../cargo-evil"), &[]),
             (self.registry.nginx.url("/api/cargo/%2e%2e/cargo-evil"), &[]),
-            (self.stranger.url("/api/cargo/index/config.json"), &[]),
+            (self.unconfigured.url("/api/cargo/index/config.json"), &[]),
             (inside.clone(), &["--request", "TRACE"]),
             (inside.clone(), &["--header", "Host: other.example"]),
             (inside, &["--header", "Authorization: mine"]),
         ] {
             let answer = curl.clone().with(odd).get(&url);
-            self.hear(&(answer.headers.clone() + &answer.body()));
+            self.collect(&(answer.headers.clone() + &answer.body()));
         }
     }
 
     fn rotate(&mut self) {
         self.registry.accept(&[FIRST, SECOND]);
-        self.hear_ctl(&["rotate", "corp", "--token-stdin"], SECOND, 0);
-        self.hear_ctl(&["rotate", "corp", "--token-stdin"], REJECTED, 4);
+        self.run_ctl(&["rotate", "corp", "--token-stdin"], SECOND, 0);
+        self.run_ctl(&["rotate", "corp", "--token-stdin"], REJECTED, 4);
         self.registry.accept(&[SECOND]);
     }
 
-    fn questions(&mut self) {
+    fn query_commands(&mut self) {
         for (verb, code) in [("list", 0), ("status", 0), ("verify", 0), ("reload", 0)] {
-            self.hear_ctl(&[verb], "", code);
+            self.run_ctl(&[verb], "", code);
         }
-        self.hear_ctl(&["show", "corp"], "", 0);
-        self.hear_ctl(&["show", "nobody"], "", 6);
+        self.run_ctl(&["show", "corp"], "", 0);
+        self.run_ctl(&["show", "nobody"], "", 6);
     }
 
-    /// Looks everywhere the day left something.
-    fn hunt(&mut self, hunts: &mut [Hunt], log_before: &str) {
-        for hunt in hunts {
-            hunt.process(self.daemon.pid())
-                .look("what was said", &self.said)
-                .look("the log", log_before)
-                .look("the log after the restart", self.daemon.log())
-                .look("what a stranger saw", format!("{:?}", self.stranger.requests()))
-                .folder(self.daemon.home(), &[])
-                .folder(self.cargo.home(), &[]);
+    /// Scans everything that the day left.
+    fn scan_everything(&mut self, scans: &mut [LeakScan], log_before: &str) {
+        for scan in scans {
+            scan.scan_process(self.daemon.pid())
+                .scan("output of the clients", &self.output)
+                .scan("the log", log_before)
+                .scan("the log after the restart", self.daemon.log())
+                .scan(
+                    "requests at the unconfigured host",
+                    format!("{:?}", self.unconfigured.requests()),
+                )
+                .scan_folder(self.daemon.home(), &[])
+                .scan_folder(self.cargo.home(), &[]);
         }
     }
 
-    /// What left for the registry's host outside the registry's places carried nothing.
+    /// Asserts that requests to the registry's host outside its scopes carried no token.
     fn assert_nothing_outside_the_scopes(&self) {
-        for seen in self.registry.nginx.requests() {
-            let inside = seen.uri.starts_with("/api/cargo/") || seen.uri.starts_with("/api/v1/");
-            let mut hunt = Hunt::new(FIRST);
-            hunt.look("a request", format!("{seen:?}"));
-            assert!(inside || hunt.found().is_empty(), "{seen:?}");
+        for request in self.registry.nginx.requests() {
+            let inside = request.uri.starts_with("/api/cargo/") || request.uri.starts_with("/api/v1/");
+            let mut scan = LeakScan::new(FIRST);
+            scan.scan("a request", format!("{request:?}"));
+            assert!(inside || scan.found().is_empty(), "{request:?}");
         }
     }
 }
 
-/// Everything a day brings: builds, refusals, redirects, strangers, rotations, wrong input, a restart.
-fn a_day(daemon: &mut Daemon) {
-    let mut hunts = [FIRST, SECOND, REJECTED].map(Hunt::new);
+/// Runs a day with every kind of request and command, and asserts that no token leaked.
+fn run_day(daemon: &mut Daemon) {
+    let mut scans = [FIRST, SECOND, REJECTED].map(LeakScan::new);
     let mut day = Day::begin(daemon);
     day.wrong_input();
     day.set_up();
@@ -180,47 +184,49 @@ fn a_day(daemon: &mut Daemon) {
     day.odd_requests();
     day.rotate();
     day.build_and_publish();
-    day.questions();
-    for hunt in &mut hunts {
-        hunt.process(day.daemon.pid());
+    day.query_commands();
+    for scan in &mut scans {
+        scan.scan_process(day.daemon.pid());
     }
     let log = day.daemon.log();
-    assert!(log.len() > 10_000, "the log is at trace");
+    assert!(log.len() > 10_000, "the log is not at level trace");
     day.daemon.restart();
     day.build_and_publish();
     day.registry.accept(&["none-of-these"]);
     day.odd_requests();
-    day.hunt(&mut hunts, &log);
-    hunts.iter().for_each(Hunt::assert_clean);
+    day.scan_everything(&mut scans, &log);
+    scans.iter().for_each(LeakScan::assert_clean);
     day.assert_nothing_outside_the_scopes();
 }
 
 #[test]
-fn the_sentinel_is_nowhere_but_at_the_registry_with_the_vault() {
+fn tokens_in_the_vault_reach_only_the_registry() {
     let mut daemon = Daemon::builder().store("vault").start();
-    a_day(&mut daemon);
+    run_day(&mut daemon);
 }
 
 #[test]
-fn the_sentinel_is_nowhere_but_at_the_registry_with_the_keychain() {
+fn tokens_in_the_keychain_reach_only_the_registry() {
     let keyring = Keyring::start();
     let mut daemon = Daemon::builder()
         .store("keychain")
         .env("DBUS_SESSION_BUS_ADDRESS", &keyring.address())
         .start();
-    a_day(&mut daemon);
+    run_day(&mut daemon);
 }
 
 #[test]
-fn the_hunt_finds_what_is_there() {
+fn the_leak_scan_finds_a_token_that_is_there() {
     let registry = Registry::builder(Scheme::basic(USERNAME), FIRST).start();
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
     Curl::new()
         .behind(&daemon)
         .get(&registry.nginx.url("/api/cargo/index/config.json"));
-    let seen = registry.nginx.saw(|seen| seen.authorization().is_some());
-    let mut hunt = Hunt::new(FIRST);
-    hunt.look("what the registry saw", format!("{seen:?}"));
-    assert_eq!(hunt.found().len(), 1);
+    let request = registry
+        .nginx
+        .wait_for_request(|request| request.authorization().is_some());
+    let mut scan = LeakScan::new(FIRST);
+    scan.scan("a request at the registry", format!("{request:?}"));
+    assert_eq!(scan.found().len(), 1);
 }

@@ -1,5 +1,5 @@
-//! A daemon that people install and forget: what it remembers from older releases, what it logs and when, certificates
-//! that come and go, an end that can be waited for, and no growth.
+//! Long life of a daemon: state files of other releases, older and newer clients, log levels, changing CA files, a drain
+//! that can be waited for, and constant memory.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -7,15 +7,15 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Instant;
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::certificates::Authority;
-use regauth_tests::client;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
-use regauth_tests::herd::{Felt, Herd, Size};
-use regauth_tests::honeypot::Honeypot;
+use regauth_tests::exec;
 use regauth_tests::keyring::Keyring;
-use regauth_tests::leaks::Hunt;
+use regauth_tests::leak_scan::LeakScan;
+use regauth_tests::load::{ClientCounts, LoadGenerator, LoadReport};
+use regauth_tests::mock_server::MockServer;
 use regauth_tests::poll;
 use regauth_tests::registry::Registry;
 use rustix::process::Signal;
@@ -23,13 +23,13 @@ use serde_json::{Value, json};
 
 const TOKEN: &str = "s3ntinel-of-a-life";
 
-/// A registry that takes any token, added to a daemon.
-fn registry(daemon: &Daemon) -> (Honeypot, Authority) {
+/// Adds a registry that accepts any token.
+fn registry(daemon: &Daemon) -> (MockServer, Authority) {
     let authority = Authority::new("Corp Root");
-    let registry = Honeypot::builder(&authority, "localhost").start();
-    let place = ["--scope", &registry.url("/"), "--no-verify"];
+    let registry = MockServer::builder(&authority, "localhost").start();
+    let location = ["--scope", &registry.url("/"), "--no-verify"];
     daemon
-        .try_add("corp", &place, &Scheme::bearer(), &authority.file(), TOKEN)
+        .try_add("corp", &location, &Scheme::bearer(), &authority.file(), TOKEN)
         .succeeds();
     (registry, authority)
 }
@@ -39,7 +39,7 @@ fn json_of(file: &Path) -> Value {
 }
 
 #[test]
-fn the_state_of_the_first_release_is_moved_on_and_kept_as_it_was() {
+fn the_state_of_the_first_release_is_migrated_with_a_backup() {
     let mut daemon = Daemon::builder().store("vault").start();
     let (registry, _authority) = registry(&daemon);
     daemon.ctl(&["grant", "--for", "1h"]).succeeds();
@@ -50,7 +50,7 @@ fn the_state_of_the_first_release_is_moved_on_and_kept_as_it_was() {
         let mut content = json_of(file);
         assert_eq!(content["version"], 2);
         assert_eq!(content["release"], env!("CARGO_PKG_VERSION"));
-        // As the first release wrote it.
+        // Schema version 1, as the first release wrote it.
         content["version"] = json!(1);
         content.as_object_mut().unwrap().remove("release");
         fs::write(file, content.to_string()).unwrap();
@@ -64,14 +64,14 @@ fn the_state_of_the_first_release_is_moved_on_and_kept_as_it_was() {
     assert_eq!(
         fs::read(daemon.bundle()).unwrap(),
         bundle,
-        "running clients go on trusting it"
+        "running clients must still trust the bundle"
     );
     assert_eq!(Curl::new().behind(&daemon).get(&registry.url("/")).status, 200);
     assert_eq!(daemon.ctl(&["grants"]).json["grants"].as_array().unwrap().len(), 1);
 }
 
 #[test]
-fn the_state_of_a_newer_release_is_refused_and_nothing_is_touched() {
+fn the_state_of_a_newer_release_is_refused_and_left_unchanged() {
     let mut daemon = Daemon::builder().store("vault").start();
     registry(&daemon);
     daemon.ctl(&["grant", "--for", "1h"]).succeeds();
@@ -81,34 +81,34 @@ fn the_state_of_a_newer_release_is_refused_and_nothing_is_touched() {
         let good = fs::read(&file).unwrap();
         let older = daemon.home().join("state/ledger.json");
         if name == "grants.json" {
-            // One that would be moved on, were it not for the other.
+            // An old file that must not be migrated while the other file is too new.
             fs::write(&older, json!({"version": 1}).to_string()).unwrap();
         }
         fs::write(&file, r#"{"version":7,"release":"3.2.1","unheard":["of"]}"#).unwrap();
         fs::remove_file(daemon.home().join("config.toml")).unwrap();
-        let before = everything_below(daemon.home());
-        let outcome = Daemon::builder().store("vault").run(daemon.home()).fails();
+        let before = files_below(daemon.home());
+        let output = Daemon::builder().store("vault").run(daemon.home()).fails();
         for part in [
             name,
             "regauthd 3.2.1",
             "nothing was changed",
             "Install that release again",
         ] {
-            assert!(outcome.stderr.contains(part), "{}", outcome.report());
+            assert!(output.stderr.contains(part), "{}", output.report());
         }
-        assert_eq!(everything_below(daemon.home()), before);
+        assert_eq!(files_below(daemon.home()), before);
         fs::write(daemon.home().join("config.toml"), "").unwrap();
         fs::write(&file, good).unwrap();
     }
 }
 
-/// All files with their content, but for the lock that every start takes.
-fn everything_below(folder: &Path) -> Vec<(String, Vec<u8>)> {
+/// Files with their content, except the lock file, which every start writes.
+fn files_below(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();
         if path.is_dir() {
-            found.extend(everything_below(&path));
+            found.extend(files_below(&path));
         } else if entry.file_name() != "daemon.lock" {
             found.push((path.display().to_string(), fs::read(&path).unwrap()));
         }
@@ -118,9 +118,9 @@ fn everything_below(folder: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn a_regauthctl_of_the_first_release_and_one_of_the_next_are_both_answered() {
+fn a_regauthctl_of_the_first_release_and_a_newer_one_get_answers() {
     let daemon = Daemon::start();
-    let said = |line: &str| {
+    let send = |line: &str| {
         let mut stream = UnixStream::connect(daemon.home().join("run/control.sock")).unwrap();
         let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
         let greeting: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
@@ -131,7 +131,7 @@ fn a_regauthctl_of_the_first_release_and_one_of_the_next_are_both_answered() {
         stream.write_all(format!("{line}\n").as_bytes()).unwrap();
         serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap()
     };
-    let status = said(r#"{"v":1,"method":"status"}"#);
+    let status = send(r#"{"v":1,"method":"status"}"#);
     for field in [
         "version",
         "pid",
@@ -149,14 +149,14 @@ fn a_regauthctl_of_the_first_release_and_one_of_the_next_are_both_answered() {
             "the first release reads {field}: {status}"
         );
     }
-    let refused = said(r#"{"v":2,"method":"status","shape":"round"}"#);
+    let refused = send(r#"{"v":2,"method":"status","shape":"round"}"#);
     assert_eq!(refused["err"]["kind"], "unsupported-version", "{refused}");
-    let unknown = said(r#"{"v":1,"method":"teleport"}"#);
+    let unknown = send(r#"{"v":1,"method":"teleport"}"#);
     assert_eq!(unknown["err"]["kind"], "invalid", "{unknown}");
 }
 
 #[test]
-fn the_log_level_changes_while_it_runs_and_no_level_shows_a_token() {
+fn the_log_level_changes_at_runtime_and_no_level_shows_a_token() {
     let daemon = Daemon::builder().log_level("warn").start();
     let (registry, _authority) = registry(&daemon);
     let curl = Curl::new()
@@ -164,7 +164,7 @@ fn the_log_level_changes_while_it_runs_and_no_level_shows_a_token() {
         .header(&format!("authorization: Bearer {TOKEN}"));
     assert_eq!(daemon.ctl(&["log"]).succeeds().json["level"], "warn");
     assert_eq!(curl.get(&registry.url("/quiet")).status, 200);
-    assert_eq!(daemon.log(), "", "nothing to warn of");
+    assert_eq!(daemon.log(), "", "a quiet daemon logged");
     for level in ["debug", "trace"] {
         assert_eq!(daemon.ctl(&["log", level]).succeeds().json["level"], level);
         assert_eq!(curl.get(&registry.url("/loud")).status, 200);
@@ -172,7 +172,7 @@ fn the_log_level_changes_while_it_runs_and_no_level_shows_a_token() {
         assert!(daemon.log().contains(&wanted), "{wanted}: {}", daemon.log());
     }
     daemon.rotate("corp", &format!("{TOKEN}-2")).succeeds();
-    Hunt::new(TOKEN).look("the log", daemon.log()).assert_clean();
+    LeakScan::new(TOKEN).scan("the log", daemon.log()).assert_clean();
     daemon.ctl(&["log", "error"]).succeeds();
     let before = daemon.log();
     assert_eq!(curl.get(&registry.url("/quiet")).status, 200);
@@ -181,7 +181,7 @@ fn the_log_level_changes_while_it_runs_and_no_level_shows_a_token() {
 }
 
 #[test]
-fn logs_are_json_when_that_is_wanted() {
+fn the_log_format_can_be_json() {
     let daemon = Daemon::builder().log_level("info").arg("--log-format=json").start();
     registry(&daemon);
     let log = daemon.log();
@@ -194,18 +194,18 @@ fn logs_are_json_when_that_is_wanted() {
 }
 
 #[test]
-fn one_unreadable_ca_file_refuses_one_registry_until_a_reload_finds_it() {
+fn an_unreadable_ca_file_disables_one_registry_until_a_reload() {
     let authority = Authority::new("Corp Root");
-    let [good, bad] = ["127.0.0.1", "localhost"].map(|host| Honeypot::builder(&authority, host).start());
+    let [good, bad] = ["127.0.0.1", "localhost"].map(|host| MockServer::builder(&authority, host).start());
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("root.pem");
-    let section = |name: &str, registry: &Honeypot, ca: &Path| {
+    let section = |name: &str, registry: &MockServer, ca: &Path| {
         let (scope, ca) = (registry.url("/"), ca.display());
         format!("[registries.{name}]\nscopes = [\"{scope}\"]\nca-file = \"{ca}\"\nsource = \"env:CORP_TOKEN\"\n")
     };
     let config = section("good", &good, &authority.file()) + &section("bad", &bad, &missing);
     let daemon = Daemon::builder().config(&config).env("CORP_TOKEN", TOKEN).start();
-    let ask = |registry: &Honeypot| {
+    let ask = |registry: &MockServer| {
         let answer = Curl::new().behind(&daemon).get(&registry.url("/"));
         (answer.status, answer.header("regauth-error").map(str::to_owned))
     };
@@ -226,13 +226,13 @@ fn one_unreadable_ca_file_refuses_one_registry_until_a_reload_finds_it() {
     poll::wait_for("the file to be read", || (ask(&bad) == (200, None)).then_some(()));
     assert!(daemon.ctl(&["show", "bad"]).json["trouble"].is_null());
 
-    // Another authority's file: what the registry has is trusted no more.
+    // With the root of another CA, the registry is no longer trusted.
     fs::copy(Authority::new("Another Root").file(), &missing).unwrap();
-    assert_eq!(ask(&bad), (200, None), "not before a reload");
+    assert_eq!(ask(&bad), (200, None), "the new file took effect before a reload");
     daemon.ctl(&["reload"]).succeeds();
     assert_eq!(ask(&bad), untrusted);
 
-    // One that goes away is missed, and what was read stays.
+    // A missing file is reported, and the last roots stay in use.
     fs::copy(authority.file(), &missing).unwrap();
     daemon.ctl(&["reload"]).succeeds();
     fs::remove_file(&missing).unwrap();
@@ -242,9 +242,9 @@ fn one_unreadable_ca_file_refuses_one_registry_until_a_reload_finds_it() {
 }
 
 #[test]
-fn the_systems_roots_are_read_again_at_a_reload() {
+fn a_reload_reads_the_systems_roots_again() {
     let [first, second] = ["First", "Second"].map(Authority::new);
-    let registry = Honeypot::builder(&second, "localhost").start();
+    let registry = MockServer::builder(&second, "localhost").start();
     let folder = tempfile::tempdir().unwrap();
     let roots = folder.path().join("roots.pem");
     fs::copy(first.file(), &roots).unwrap();
@@ -265,35 +265,38 @@ fn the_systems_roots_are_read_again_at_a_reload() {
 }
 
 #[test]
-fn stop_can_wait_for_the_end_and_another_daemon_need_not() {
+fn stop_can_wait_for_the_drain_and_another_daemon_can_start_during_it() {
     let registry = Registry::start(TOKEN);
     let mut daemon = Daemon::builder().store("vault").log_level("info").start();
     daemon.add_with("corp", &registry, &["--scope", &registry.scope()]);
     let slowly = Curl::new().behind(&daemon).with(&["--limit-rate", "16M"]);
     let download = slowly.start(&registry.file("big", LENGTH));
     poll::wait_for("the first bytes", || (download.received() > 0).then_some(()));
-    let mut stop = client::command(regauth_tests::programs::binary("regauthctl"), daemon.home());
+    let mut stop = exec::command(regauth_tests::programs::binary("regauthctl"), daemon.home());
     stop.arg("--home").arg(daemon.home()).args(["stop", "--wait"]);
-    let mut stopping = client::Running::start(&mut stop, b"");
+    let mut stopping = exec::RunningCommand::start(&mut stop, b"");
     poll::wait_for("the drain", || daemon.log().contains("draining").then_some(()));
-    // The port may be taken again and the home as well: this one only finishes what it has begun.
+    // A draining daemon has released its port and home, so that another one can start.
     let another = Daemon::builder().store("vault");
-    let next = another.beside(&daemon);
+    let next = another.start_on_home_of(&daemon);
     assert_eq!(next.ctl(&["list"]).succeeds().json["registries"][0]["name"], "corp");
-    assert!(stopping.is_running(), "the download is under way");
-    assert_eq!(download.finish().answered().length, LENGTH);
+    assert!(stopping.is_running(), "stop --wait returned during the download");
+    assert_eq!(download.finish().response().length, LENGTH);
     stopping
         .finish()
         .succeeds()
         .says("drains 1 connection, for at most 30 s")
         .says("has ended");
     assert!(daemon.wait().success());
-    assert!(next.ctl(&["status"]).succeeded(), "the socket is the next one's");
+    assert!(
+        next.ctl(&["status"]).succeeded(),
+        "the old daemon removed the socket of the new one"
+    );
 }
 
-/// A tunnel is not ours to look into, so what moves in it says whether it is in use.
+/// The daemon cannot see requests in a tunnel: it drains while bytes move.
 #[test]
-fn a_tunnel_that_is_in_use_is_not_cut_by_the_end() {
+fn the_drain_does_not_cut_a_tunnel_in_use() {
     let registry = Registry::start(TOKEN);
     let mut daemon = Daemon::builder().log_level("info").start();
     let slowly = Curl::new()
@@ -301,16 +304,16 @@ fn a_tunnel_that_is_in_use_is_not_cut_by_the_end() {
         .trusts(&registry.ca())
         .header(&format!("authorization: {}", registry.credential()))
         .with(&["--limit-rate", "6M"]);
-    // Longer than an idle tunnel is left alone.
+    // The download takes longer than the drain grants an idle tunnel.
     let download = slowly.start(&registry.file("big", LENGTH));
     poll::wait_for("the first bytes", || (download.received() > 0).then_some(()));
     assert!(daemon.stop().success());
-    assert_eq!(download.finish().answered().length, LENGTH);
+    assert_eq!(download.finish().response().length, LENGTH);
 }
 
-/// 20,000 requests; REGAUTH_LONG=1 makes it a million. Reloads, rotations and a keychain that dies go on meanwhile.
+/// 20,000 requests, or a million with REGAUTH_LONG=1, during reloads, rotations and keychain restarts.
 #[test]
-fn a_long_life_costs_neither_memory_nor_descriptors() {
+fn memory_and_descriptors_do_not_grow_in_a_long_life() {
     let requests = if std::env::var_os("REGAUTH_LONG").is_some() {
         1_000_000
     } else {
@@ -324,54 +327,54 @@ fn a_long_life_costs_neither_memory_nor_descriptors() {
         .start();
     let (registry, _authority) = registry(&daemon);
     let began = Instant::now();
-    let mut weights = vec![Weight::of(&daemon, 0)];
-    // A tenth to warm up, then up to a half, then the rest.
+    let mut samples = vec![Sample::take(&daemon, 0)];
+    // A tenth of the requests to warm up, then up to a half, then the rest.
     for tenths in [1, 4, 5] {
-        let felt = live(&daemon, &registry, &mut keyring, requests * tenths / 10);
-        let weight = Weight::of(&daemon, felt.answers);
-        println!("{weight:?} after {:?}", began.elapsed());
-        assert_eq!(felt.failures, Vec::<String>::new(), "{}", daemon.log());
-        weights.push(weight);
+        let report = run_load(&daemon, &registry, &mut keyring, requests * tenths / 10);
+        let sample = Sample::take(&daemon, report.responses);
+        println!("{sample:?} after {:?}", began.elapsed());
+        assert_eq!(report.failures, Vec::<String>::new(), "{}", daemon.log());
+        samples.push(sample);
     }
-    let [start, warm, .., done] = &weights[..] else {
-        unreachable!("four were taken")
+    let [start, warm, .., done] = &samples[..] else {
+        unreachable!("four samples were taken")
     };
     println!("at the start {start:?}");
-    assert!(done.memory < warm.memory + MARGIN, "memory grows: {weights:?}");
+    assert!(done.memory < warm.memory + MARGIN, "memory grows: {samples:?}");
     assert!(
         done.descriptors <= warm.descriptors + 8,
-        "descriptors grow: {weights:?}"
+        "descriptors grow: {samples:?}"
     );
 }
 
-/// What a daemon that has no clients weighs, and how many answers it has given since the last time.
+/// Memory and descriptors of a daemon without clients, and responses since the last sample.
 #[derive(Debug)]
-#[expect(dead_code, reason = "the answers are for those who read what is printed")]
-struct Weight {
-    answers: usize,
+#[expect(dead_code, reason = "the responses are only printed")]
+struct Sample {
+    responses: usize,
     memory: u64,
     descriptors: usize,
 }
 
-impl Weight {
-    fn of(daemon: &Daemon, answers: usize) -> Self {
-        poll::wait_for("its clients to be gone", || {
+impl Sample {
+    fn take(daemon: &Daemon, responses: usize) -> Self {
+        poll::wait_for("the clients to disconnect", || {
             (daemon.ctl(&["status"]).json["connections"].as_u64()? == 0).then_some(())
         });
         Self {
-            answers,
+            responses,
             memory: daemon.memory().resident,
             descriptors: descriptors(daemon.pid()),
         }
     }
 }
 
-/// So many answers at least, while everything that happens in a long life happens.
-fn live(daemon: &Daemon, registry: &Honeypot, keyring: &mut Keyring, share: usize) -> Felt {
-    let herd = Herd::start(SOME, &daemon.proxy(), &daemon.bundle(), &registry.url("/small"));
+/// Generates load until there are `responses` responses, during reloads, rotations and keychain restarts.
+fn run_load(daemon: &Daemon, registry: &MockServer, keyring: &mut Keyring, responses: usize) -> LoadReport {
+    let load = LoadGenerator::start(CLIENTS, &daemon.proxy(), &daemon.bundle(), &registry.url("/small"));
     let rotate = ["rotate", "corp", "--token-stdin", "--no-verify"];
     for round in 0.. {
-        if herd.answers() >= share {
+        if load.responses() >= responses {
             break;
         }
         daemon.ctl(&["reload"]).succeeds();
@@ -380,20 +383,20 @@ fn live(daemon: &Daemon, registry: &Honeypot, keyring: &mut Keyring, share: usiz
             keyring.kill();
             keyring.restart();
         }
-        registry.forget();
+        registry.clear_requests();
     }
-    herd.stop()
+    load.stop()
 }
 
 fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }
 
-const SOME: Size = Size {
+const CLIENTS: ClientCounts = ClientCounts {
     fresh: 4,
     kept: 8,
     streams: 50,
 };
 const LENGTH: u64 = 48 << 20;
-/// What an allocator keeps for later; a leak of a hundred bytes a request would be more in a long life.
+/// Margin for memory that the allocator keeps. A leak of a hundred bytes per request exceeds it in a million requests.
 const MARGIN: u64 = 24 << 20;

@@ -1,33 +1,35 @@
-//! The scenarios: one test binary, one file a surface. A test's name is a claim about what people get.
+//! Scenarios: end-to-end tests of the real programs, in one test binary. Each file covers one surface, and each test's name
+//! is a claim that the test proves.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::too_many_lines,
     clippy::print_stdout,
-    reason = "a scenario fails loudly, tells its story in one piece, and prints what it measured"
+    reason = "a scenario fails loudly, is one sequence of steps, and prints its measurements"
 )]
 
 mod bad_input;
 mod builds;
-mod ci;
-mod clients;
+mod ci_examples;
+mod client_authentication;
 mod completion;
+mod crash_safety;
+mod credential_provider;
 mod credentials;
+mod denial_of_service;
 mod doctor;
-mod endurance;
 mod first_steps;
-mod hostile;
-mod identity;
+mod host_identity;
 mod import;
 mod keychain;
-mod kill;
 mod leaks;
 mod life;
 mod network;
-mod packages;
+mod package_managers;
 mod packaging;
-mod provider;
+mod process_isolation;
+mod request_smuggling;
 mod restart;
 mod rotation;
 mod run;

@@ -1,42 +1,41 @@
-//! The network goes and comes, and the machine sleeps: what is under way waits, what cannot be is said at once, and nothing
-//! has to be restarted.
+//! Network outages and sleep: requests in flight wait, new ones fail at once, and nothing needs a restart.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::certificates::Authority;
-use regauth_tests::client;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::{Builder, Daemon};
-use regauth_tests::gate::Scheme;
-use regauth_tests::honeypot::Honeypot;
-use regauth_tests::network::Network;
+use regauth_tests::exec;
+use regauth_tests::mock_server::MockServer;
+use regauth_tests::network::NetworkNamespace;
 use regauth_tests::poll;
-use rustix::process::{Signal, geteuid};
+use regauth_tests::privilege::require_root;
+use rustix::process::Signal;
 use tempfile::NamedTempFile;
 
 const TOKEN: &str = "s3ntinel-of-the-network";
 const HERE: &str = "203.0.113.1/24";
 const THERE: &str = "203.0.113.2";
 
-/// A machine with a daemon and one with registries, and a cable between them.
-struct Stage {
-    here: Network,
-    there: Network,
+/// Network with the daemon and one with registries, and a link between them.
+struct Fixture {
+    here: NetworkNamespace,
+    there: NetworkNamespace,
     authority: Authority,
     daemon: Daemon,
 }
 
-impl Stage {
-    /// None where this user may not make networks.
+impl Fixture {
+    /// Creates both networks; `None` without root.
     fn start(daemon: Builder) -> Option<Self> {
-        if !geteuid().is_root() {
-            eprintln!("networks of one's own take root");
+        if !require_root("network namespaces") {
             return None;
         }
-        let [here, there] = [(); 2].map(|()| Network::start(&[]));
-        here.cable(HERE, &there, &format!("{THERE}/24"));
-        let daemon = daemon.under(&here.inside()).start();
+        let [here, there] = [(); 2].map(|()| NetworkNamespace::start(&[]));
+        here.link_to(HERE, &there, &format!("{THERE}/24"));
+        let daemon = daemon.wrapped_in(&here.enter_command()).start();
         Some(Self {
             here,
             there,
@@ -45,14 +44,14 @@ impl Stage {
         })
     }
 
-    /// A registry over there that answers with this.
-    fn registry(&self, name: &str, answer: &str) -> Honeypot {
-        let registry = Honeypot::builder(&self.authority, THERE).answer(200, &[], answer);
+    /// Adds a registry in the other network with this response.
+    fn registry(&self, name: &str, answer: &str) -> MockServer {
+        let registry = MockServer::builder(&self.authority, THERE).answer(200, &[], answer);
         let registry = self.there.enter(|| registry.start());
-        let place = ["--scope", &registry.url("/"), "--no-verify"];
+        let location = ["--scope", &registry.url("/"), "--no-verify"];
         let ca = self.authority.file();
         self.daemon
-            .try_add(name, &place, &Scheme::bearer(), &ca, TOKEN)
+            .try_add(name, &location, &Scheme::bearer(), &ca, TOKEN)
             .succeeds();
         registry
     }
@@ -61,51 +60,51 @@ impl Stage {
         Curl::new().behind(&self.daemon)
     }
 
-    /// The status and what the daemon itself says of it.
-    fn ask(&self, registry: &Honeypot) -> (u16, Option<String>) {
+    /// Status of a request, and the daemon's error code.
+    fn ask(&self, registry: &MockServer) -> (u16, Option<String>) {
         let answer = self.here.enter(|| self.curl().get(&registry.url("/")));
         (answer.status, answer.header("regauth-error").map(str::to_owned))
     }
 }
 
 #[test]
-fn a_network_that_goes_is_said_and_one_that_comes_back_is_used() {
-    let Some(stage) = Stage::start(Daemon::builder().log_level("debug")) else {
+fn an_outage_is_reported_at_once_and_requests_in_flight_survive_it() {
+    let Some(fixture) = Fixture::start(Daemon::builder().log_level("debug")) else {
         return;
     };
     let (long, other) = (
-        stage.registry("long", &"x".repeat(LENGTH)),
-        stage.registry("other", "other"),
+        fixture.registry("long", &"x".repeat(LENGTH)),
+        fixture.registry("other", "other"),
     );
-    let slowly = stage.curl().with(&["--limit-rate", "3M"]);
-    let download = stage.here.enter(|| slowly.start(&long.url("/under-way")));
+    let slowly = fixture.curl().with(&["--limit-rate", "3M"]);
+    let download = fixture.here.enter(|| slowly.start(&long.url("/under-way")));
     poll::wait_for("the first bytes", || (download.received() > 0).then_some(()));
-    stage.here.unplug();
-    // On the connection that is open already: whether it will be answered is not known yet.
-    let waiting = stage.here.enter(|| stage.curl().start(&long.url("/waits")));
+    fixture.here.link_down();
+    // This request is sent on the open connection, so the proxy cannot know yet that it fails.
+    let waiting = fixture.here.enter(|| fixture.curl().start(&long.url("/waits")));
     let began = Instant::now();
-    assert_eq!(stage.ask(&other), (502, Some("upstream-unreachable".to_owned())));
-    let stranger = Curl::new().proxy(&stage.daemon.proxy());
-    let tunnel = stage.here.enter(|| stranger.fetch(&format!("https://{THERE}:1/")));
-    tunnel.outcome.fails().says("502");
-    let verified = stage.daemon.ctl(&["verify", "other"]);
-    verified.outcome.fails().says("cannot be reached");
-    assert!(stage.daemon.ctl(&["status"]).succeeded());
-    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
-    stage.here.plug();
+    assert_eq!(fixture.ask(&other), (502, Some("upstream-unreachable".to_owned())));
+    let tunnelled = Curl::new().proxy(&fixture.daemon.proxy());
+    let tunnel = fixture.here.enter(|| tunnelled.fetch(&format!("https://{THERE}:1/")));
+    tunnel.output.fails().says("502");
+    let verified = fixture.daemon.ctl(&["verify", "other"]);
+    verified.output.fails().says("cannot be reached");
+    assert!(fixture.daemon.ctl(&["status"]).succeeded());
+    assert!(began.elapsed() < IMMEDIATE, "{:?}", began.elapsed());
+    fixture.here.link_up();
     for transfer in [waiting, download] {
-        let answer = transfer.finish().answered();
+        let answer = transfer.finish().response();
         assert_eq!((answer.status, answer.length), (200, LENGTH as u64));
     }
-    assert_eq!(stage.ask(&other), (200, None));
-    let verified = stage.daemon.ctl(&["verify", "other"]);
-    verified.outcome.says("was reached");
+    assert_eq!(fixture.ask(&other), (200, None));
+    let verified = fixture.daemon.ctl(&["verify", "other"]);
+    verified.output.says("was reached");
 }
 
-/// Asleep, a machine's monotonic clock stands still, and its processes do (clock_gettime(2)). It wakes up where it has
-/// another address, so what comes back on old connections is lost: to notice that by itself takes TCP half a minute.
+/// During sleep, processes and the monotonic clock stand still (clock_gettime(2)). The machine wakes up with another
+/// address, so old connections are dead. TCP alone would notice that after half a minute.
 #[test]
-fn a_machine_that_wakes_up_elsewhere_makes_nobody_wait() {
+fn after_sleep_and_a_new_address_requests_do_not_wait() {
     let clock = NamedTempFile::new().unwrap();
     fs::write(clock.path(), "+0").unwrap();
     let daemon = Daemon::builder()
@@ -114,28 +113,28 @@ fn a_machine_that_wakes_up_elsewhere_makes_nobody_wait() {
         .env("FAKETIME_TIMESTAMP_FILE", clock.path().to_str().unwrap())
         .env("FAKETIME_NO_CACHE", "1")
         .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-    let Some(stage) = Stage::start(daemon) else { return };
-    let registry = stage.registry("corp", "here");
-    assert_eq!(stage.ask(&registry), (200, None));
-    stage.daemon.signal(Signal::STOP);
-    stage.here.renumber("203.0.113.3/24");
+    let Some(fixture) = Fixture::start(daemon) else { return };
+    let registry = fixture.registry("corp", "here");
+    assert_eq!(fixture.ask(&registry), (200, None));
+    fixture.daemon.signal(Signal::STOP);
+    fixture.here.change_address("203.0.113.3/24");
     fs::write(clock.path(), "+600").unwrap();
-    stage.daemon.signal(Signal::CONT);
-    poll::wait_for("it to notice", || {
-        stage.daemon.log().contains("the machine was asleep").then_some(())
+    fixture.daemon.signal(Signal::CONT);
+    poll::wait_for("the daemon to notice the sleep", || {
+        fixture.daemon.log().contains("the machine was asleep").then_some(())
     });
     let began = Instant::now();
-    assert_eq!(stage.ask(&registry), (200, None));
-    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+    assert_eq!(fixture.ask(&registry), (200, None));
+    assert!(began.elapsed() < IMMEDIATE, "{:?}", began.elapsed());
 }
 
-/// Debian's libfaketime, which the program of that name preloads.
+/// `LD_PRELOAD` of libfaketime, as its program `faketime` sets it.
 fn faketime() -> String {
-    let mut printed = client::command("faketime", std::path::Path::new("/"));
-    let printed = client::run(printed.args(["-m", "-f", "+0", "printenv", "LD_PRELOAD"])).succeeds();
+    let mut printed = exec::command("faketime", std::path::Path::new("/"));
+    let printed = exec::run(printed.args(["-m", "-f", "+0", "printenv", "LD_PRELOAD"])).succeeds();
     printed.stdout.trim().to_owned()
 }
 
 const LENGTH: usize = 6 << 20;
-/// What is known is said in a fraction of it, and what is waited for takes longer.
-const AT_ONCE: Duration = Duration::from_secs(10);
+/// Limit for an immediate error, which takes a fraction of it. A timeout takes longer.
+const IMMEDIATE: Duration = Duration::from_secs(10);

@@ -1,59 +1,63 @@
-//! What packages and `regauthctl service` put in place, with the real systemd.
+//! systemd units of the packages and of `regauthctl service`, checked by the real systemd.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use regauth_tests::client::{self, Outcome};
+use regauth_tests::exec::{self, Output};
+use regauth_tests::privilege::{require, require_root};
 use regauth_tests::programs::binary;
-use rustix::process::geteuid;
 use tempfile::TempDir;
 
 #[test]
-fn systemd_understands_every_unit() {
+fn systemd_accepts_every_unit() {
     for (scope, manager) in [("user", "--user"), ("system", "--system")] {
         let units = units(scope);
         let files = fs::read_dir(&units).unwrap().map(|file| file.unwrap().path());
-        let mut verify = client::command("systemd-analyze", units.path());
+        let mut verify = exec::command("systemd-analyze", units.path());
         verify.env("XDG_RUNTIME_DIR", units.path());
-        let verified = client::run(verify.args([manager, "--man=no", "verify"]).args(files)).succeeds();
+        let verified = exec::run(verify.args([manager, "--man=no", "verify"]).args(files)).succeeds();
         assert_eq!(verified.stderr.trim(), "", "{scope}");
     }
 }
 
 #[test]
-fn the_machines_service_is_as_closed_as_promised() {
+fn the_system_service_meets_its_security_score() {
     let units = units("system");
-    let mut security = client::command("systemd-analyze", units.path());
+    let mut security = exec::command("systemd-analyze", units.path());
     security.args(["security", "--offline=yes", "--threshold=12"]);
     security.arg(units.path().join("regauthd.service"));
-    client::run(&mut security).succeeds();
+    exec::run(&mut security).succeeds();
 }
 
-/// Runs `packaging/lifecycle`, which lists the steps.
+/// The script `packaging/lifecycle` has the steps and the expected results.
 #[test]
-fn a_service_is_installed_used_restarted_under_load_and_uninstalled_without_a_trace() {
-    if !geteuid().is_root() || !boot(&packaging(""), &["/bin/true"]).status.success() {
-        // `tests/run` says so at its end.
-        return eprintln!("a throw-away root cannot be booted here; that takes root, namespaces and control groups");
+fn a_service_is_installed_restarted_under_load_and_uninstalled_without_leftovers() {
+    let can_boot = || boot(&packaging(""), &["/bin/true"]).status.success();
+    if !require_root("a throw-away root file system") || !require(can_boot(), "namespaces and control groups") {
+        return;
     }
-    let stage = TempDir::new().unwrap();
-    let bin = stage.path().join("bin");
+    let fixture = TempDir::new().unwrap();
+    let bin = fixture.path().join("bin");
     fs::create_dir(&bin).unwrap();
     for program in ["regauthd", "regauthctl", "cargo-credential-regauth"] {
         fs::copy(binary(program), bin.join(program)).unwrap();
     }
-    fs::copy(packaging("lifecycle"), stage.path().join("lifecycle")).unwrap();
-    let told = boot(stage.path(), &["/bin/bash", "/test/lifecycle", "source", "/test/bin"]).succeeds();
-    assert!(told.stdout.ends_with("== lifecycle test passed\n"), "{}", told.report());
+    fs::copy(packaging("lifecycle"), fixture.path().join("lifecycle")).unwrap();
+    let output = boot(fixture.path(), &["/bin/bash", "/test/lifecycle", "source", "/test/bin"]).succeeds();
+    assert!(
+        output.stdout.ends_with("== lifecycle test passed\n"),
+        "{}",
+        output.report()
+    );
 }
 
-/// A throw-away copy of this machine's root, with this folder in it as `/test`.
-fn boot(folder: &Path, command: &[&str]) -> Outcome {
-    let mut boot = client::command(packaging("boot"), folder);
-    client::run(boot.arg("/").arg(folder).args(command))
+/// Runs a command in a booted throw-away copy of this machine's root, with `folder` as `/test`.
+fn boot(folder: &Path, command: &[&str]) -> Output {
+    let mut boot = exec::command(packaging("boot"), folder);
+    exec::run(boot.arg("/").arg(folder).args(command))
 }
 
-/// The units, as they are where the program is where it is.
+/// Units with the path of the program under test.
 fn units(scope: &str) -> TempDir {
     let folder = TempDir::new().unwrap();
     for file in fs::read_dir(packaging("systemd").join(scope)).unwrap() {

@@ -1,11 +1,11 @@
-//! A rotation fails no request, and after its answer the registry never sees the old token again.
+//! Token rotation: it fails no request, and after it the registry never receives the old token.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
 use regauth_tests::poll;
 use regauth_tests::registry::{Registry, USERNAME};
 
@@ -37,7 +37,7 @@ fn rotations_under_load_fail_no_request_and_end_the_old_token() {
         for number in 1..=ROTATIONS {
             registry.accept(&[&token(number - 1), &token(number)]);
             daemon.rotate("corp", &token(number)).succeeds();
-            // Whoever still sends the old one would hear 401 from here on.
+            // From here on, a request with the old token gets 401.
             registry.accept(&[&token(number)]);
         }
         poll::wait_for("enough requests", || {
@@ -50,7 +50,7 @@ fn rotations_under_load_fail_no_request_and_end_the_old_token() {
             .nginx
             .requests()
             .iter()
-            .all(|seen| seen.status == 200 || seen.authorization().is_none())
+            .all(|request| request.status == 200 || request.authorization().is_none())
     );
     let shown = daemon.ctl(&["show", "corp"]).succeeds().json;
     assert_eq!(shown["credential"]["generation"], 1 + ROTATIONS);
@@ -61,7 +61,7 @@ fn a_rejected_new_token_changes_nothing() {
     let registry = Registry::builder(Scheme::bearer(), OLD).start();
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
-    let refused = daemon.rotate("corp", "never-heard-of").exits(4);
+    let refused = daemon.rotate("corp", "unknown-t0ken").exits(4);
     assert_eq!(refused.json["err"]["kind"], "token-rejected");
     let answer = Curl::new()
         .behind(&daemon)
@@ -75,7 +75,7 @@ fn a_rejected_new_token_changes_nothing() {
 }
 
 #[test]
-fn a_token_that_dies_is_said_to_be_dead_and_a_rotation_mends_it() {
+fn a_rejected_token_is_reported_and_a_rotation_fixes_it() {
     let registry = Registry::builder(Scheme::bearer(), OLD).start();
     let daemon = Daemon::start();
     daemon.add("corp", &registry);

@@ -1,4 +1,4 @@
-//! `regauthctl run`: one command behind a throw-away daemon, and nothing left behind, however it ends.
+//! `regauthctl run`: one command with an ephemeral daemon, which leaves nothing behind however it ends.
 
 use std::ffi::OsString;
 use std::fs;
@@ -7,24 +7,24 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::{self, Cargo};
 use regauth_tests::certificates::Authority;
-use regauth_tests::client::{self, Running};
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
+use regauth_tests::exec::{self, RunningCommand};
 use regauth_tests::git_server::GitServer;
-use regauth_tests::hand::Hand;
-use regauth_tests::leaks::Hunt;
+use regauth_tests::leak_scan::LeakScan;
 use regauth_tests::poll;
 use regauth_tests::programs::binary;
 use regauth_tests::registry::{Registry, USERNAME};
+use regauth_tests::user::User;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 const TOKEN: &str = "t0ken-of-the-job";
 const SHIP: &str = r#"ship = { version = "1", registry = "corp" }"#;
 
-/// A CI job: an environment with the token in it, and a temporary folder that can be looked at.
+/// CI job: an environment with the token, and a temporary folder to inspect.
 struct Job {
     registry: Registry,
     temporary: TempDir,
@@ -42,9 +42,9 @@ impl Job {
         }
     }
 
-    /// `regauthctl run` with the registry, the token in the environment and nothing else of a person.
+    /// `regauthctl run` with the registry and the token in the environment.
     fn command(&self, home: &Path, more: &[&str], command: &[&str]) -> Command {
-        let mut run = client::command(binary("regauthctl"), home);
+        let mut run = exec::command(binary("regauthctl"), home);
         run.env("PATH", toolchain())
             .env("CARGO_HOME", home.join("cargo"))
             .env("CORP_TOKEN", TOKEN)
@@ -62,23 +62,23 @@ impl Job {
         self.command(self.temporary.path(), &[], &["sh", "-c", script])
     }
 
-    /// What lies in the temporary folder.
-    fn left(&self) -> Vec<PathBuf> {
+    /// Entries of the temporary folder.
+    fn leftovers(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.temporary.path()).unwrap();
         entries.map(|entry| entry.unwrap().path()).collect()
     }
 
-    fn wait_until_nothing_is_left(&self) {
+    fn wait_for_cleanup(&self) {
         poll::wait_for("the temporary folder to be removed", || {
-            self.left().is_empty().then_some(())
+            self.leftovers().is_empty().then_some(())
         });
     }
 
-    /// The private daemon's process, found by its home.
+    /// Process of the ephemeral daemon, found by its home.
     fn daemon(&self) -> Pid {
-        poll::wait_for("the private daemon", || {
+        poll::wait_for("the ephemeral daemon", || {
             let home = self
-                .left()
+                .leftovers()
                 .into_iter()
                 .find(|path| path.join("run/control.sock").exists())?;
             let pid = fs::read_to_string(home.join("run/daemon.lock")).ok()?;
@@ -87,7 +87,7 @@ impl Job {
     }
 }
 
-/// The `PATH` on which cargo finds its rustc.
+/// `PATH` with rustc for cargo.
 fn toolchain() -> OsString {
     let cargo = cargo::command(Path::new("/"));
     let (_, path) = cargo.get_envs().find(|(name, _)| *name == "PATH").unwrap();
@@ -105,19 +105,19 @@ fn a_job_builds_and_publishes_and_leaves_nothing() {
     let script = "cargo build && cargo publish --registry corp --allow-dirty --no-verify";
     let mut run = job.command(cargo.home(), &["--writes", "allow"], &["sh", "-c", script]);
     run.env("REGAUTH_LOG", "trace").current_dir(cargo.project());
-    let outcome = client::run(&mut run)
+    let output = exec::run(&mut run)
         .succeeds()
         .says("Compiling anchor v1.0.0")
         .says("Published project v0.1.0");
-    assert!(job.left().is_empty(), "{:?}", job.left());
+    assert!(job.leftovers().is_empty(), "{:?}", job.leftovers());
     assert!(
-        outcome.stderr.len() > 10_000,
-        "the log is at trace: {}",
-        outcome.report()
+        output.stderr.len() > 10_000,
+        "the log is not at level trace: {}",
+        output.report()
     );
-    Hunt::new(TOKEN)
-        .folder(cargo.home(), &[])
-        .look("what was said", outcome.stdout + &outcome.stderr)
+    LeakScan::new(TOKEN)
+        .scan_folder(cargo.home(), &[])
+        .scan("output", output.stdout + &output.stderr)
         .assert_clean();
 }
 
@@ -144,39 +144,39 @@ fn a_job_clones_from_a_private_git_host() {
     let more: Vec<&str> = more.iter().map(String::as_str).collect();
     let home = TempDir::new().unwrap();
     let mut run = job.command(home.path(), &more, &["git", "clone", &server.url("plans"), "plans"]);
-    client::run(run.env("FORGE_TOKEN", "g1t-token").current_dir(home.path())).succeeds();
+    exec::run(run.env("FORGE_TOKEN", "g1t-token").current_dir(home.path())).succeeds();
     assert!(home.path().join("plans/README").exists());
 }
 
-/// As root the test may look into every process; the token is in none that belongs to the job.
+/// The test reads the environment and arguments of each process of the job.
 #[test]
-fn the_token_is_in_no_environment_no_argument_and_no_file() {
+fn the_token_is_in_no_environment_argument_or_file() {
     let job = Job::new();
     let script = "env; echo parent $PPID; echo ready; exec sleep 60";
-    let running = Running::start(&mut job.shell(script), b"");
+    let running = RunningCommand::start(&mut job.shell(script), b"");
     let daemon = job.daemon();
     let child = sleeper(&running);
-    Hunt::new(TOKEN)
-        .process(running.pid())
-        .process(daemon.as_raw_nonzero().get().cast_unsigned())
-        .process(child)
-        .folder(
+    LeakScan::new(TOKEN)
+        .scan_process(running.pid())
+        .scan_process(daemon.as_raw_nonzero().get().cast_unsigned())
+        .scan_process(child)
+        .scan_folder(
             job.temporary.path(),
-            &job.left().iter().map(|home| home.join("run")).collect::<Vec<_>>(),
+            &job.leftovers().iter().map(|home| home.join("run")).collect::<Vec<_>>(),
         )
         .assert_clean();
     kill_process(Pid::from_raw(running.pid().cast_signed()).unwrap(), Signal::TERM).unwrap();
-    let outcome = running.finish();
-    assert_eq!(outcome.status.code(), Some(143), "{}", outcome.report());
-    Hunt::new(TOKEN)
-        .look("the command's output", &outcome.stdout)
+    let output = running.finish();
+    assert_eq!(output.status.code(), Some(143), "{}", output.report());
+    LeakScan::new(TOKEN)
+        .scan("the command's output", &output.stdout)
         .assert_clean();
-    job.wait_until_nothing_is_left();
+    job.wait_for_cleanup();
     assert!(!is_alive(daemon));
 }
 
-/// The command, once it is what the script ends with.
-fn sleeper(running: &Running) -> u32 {
+/// Process id of `sleep`, the last command of the script.
+fn sleeper(running: &RunningCommand) -> u32 {
     poll::wait_for("the command", || {
         let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", running.pid())).ok()?;
         let ids: Vec<u32> = children.split_whitespace().map(|id| id.parse().unwrap()).collect();
@@ -186,61 +186,57 @@ fn sleeper(running: &Running) -> u32 {
 }
 
 #[test]
-fn a_run_that_is_killed_takes_its_daemon_and_its_folder_along() {
+fn a_killed_run_ends_its_daemon_and_removes_its_folder() {
     let job = Job::new();
-    let running = Running::start(&mut job.shell("exec sleep 20"), b"");
+    let running = RunningCommand::start(&mut job.shell("exec sleep 20"), b"");
     let daemon = job.daemon();
     kill_process(Pid::from_raw(running.pid().cast_signed()).unwrap(), Signal::KILL).unwrap();
-    job.wait_until_nothing_is_left();
+    job.wait_for_cleanup();
     poll::wait_for("the daemon to end", || (!is_alive(daemon)).then_some(()));
     drop(running);
 }
 
 #[test]
-fn signals_reach_the_command_which_decides_what_to_do() {
+fn signals_are_forwarded_to_the_command() {
     let job = Job::new();
     let script = "trap 'echo caught; exit 7' INT; echo ready > \"$HOME/ready\"; while :; do sleep 0.05; done";
     let home = TempDir::new().unwrap();
     let mut run = job.command(home.path(), &[], &["sh", "-c", script]);
-    let running = Running::start(&mut run, b"");
+    let running = RunningCommand::start(&mut run, b"");
     poll::wait_for("the command", || home.path().join("ready").exists().then_some(()));
     kill_process(Pid::from_raw(running.pid().cast_signed()).unwrap(), Signal::INT).unwrap();
-    let outcome = running.finish();
-    assert_eq!(outcome.status.code(), Some(7), "{}", outcome.report());
-    assert_eq!(outcome.stdout, "caught\n");
-    job.wait_until_nothing_is_left();
+    let output = running.finish();
+    assert_eq!(output.status.code(), Some(7), "{}", output.report());
+    assert_eq!(output.stdout, "caught\n");
+    job.wait_for_cleanup();
 }
 
 #[test]
-fn the_exit_code_is_the_commands() {
+fn the_exit_code_is_that_of_the_command() {
     let job = Job::new();
     for (script, code) in [("exit 0", 0), ("exit 42", 42), ("kill -KILL $$", 137)] {
-        assert_eq!(
-            client::run(&mut job.shell(script)).status.code(),
-            Some(code),
-            "{script}"
-        );
+        assert_eq!(exec::run(&mut job.shell(script)).status.code(), Some(code), "{script}");
     }
     let mut missing = job.command(job.temporary.path(), &[], &["no-such-program"]);
-    assert_eq!(client::run(&mut missing).status.code(), Some(127));
-    assert!(job.left().is_empty(), "{:?}", job.left());
+    assert_eq!(exec::run(&mut missing).status.code(), Some(127));
+    assert!(job.leftovers().is_empty(), "{:?}", job.leftovers());
 }
 
 #[test]
-fn a_token_that_the_registry_rejects_runs_nothing() {
+fn a_rejected_token_prevents_the_command() {
     let job = Job::new();
     job.registry.accept(&["another"]);
-    let outcome = client::run(&mut job.shell("echo ran"))
+    let output = exec::run(&mut job.shell("echo ran"))
         .fails()
         .says("does not accept this token");
-    assert_eq!((outcome.status.code(), outcome.stdout.as_str()), (Some(4), ""));
-    assert!(job.left().is_empty(), "{:?}", job.left());
+    assert_eq!((output.status.code(), output.stdout.as_str()), (Some(4), ""));
+    assert!(job.leftovers().is_empty(), "{:?}", job.leftovers());
 }
 
-/// No HOME, nobody's user id, a root that cannot be written to: /dev/shm is all there is. The command looks for the token
-/// wherever it may read.
+/// The container has no HOME, the user id of nobody, and a read-only root except /dev/shm. The command searches for the
+/// token in everything that it can read.
 #[test]
-fn a_container_is_enough() {
+fn run_works_in_a_hardened_container() {
     let job = Job::new();
     let installed = installed(&job);
     let url = job.registry.nginx.url("/api/cargo/index/config.json");
@@ -249,33 +245,38 @@ fn a_container_is_enough() {
          cat /proc/$id/environ /proc/$id/cmdline; done 2>/dev/null; cat $(find \"$REGAUTH_HOME\" -type f) 2>/dev/null; true"
     );
     let mut run = contained(&job, installed.path(), Path::new("/dev/shm"), &script);
-    let said = client::run(&mut run).succeeds().says("auth-required").stdout;
-    let home = said.lines().find_map(|line| line.strip_prefix("home ")).unwrap();
+    let output = exec::run(&mut run).succeeds().says("auth-required").stdout;
+    let home = output.lines().find_map(|line| line.strip_prefix("home ")).unwrap();
     assert!(home.starts_with("/dev/shm/") && !Path::new(home).exists(), "{home}");
-    assert!(said.contains("BEGIN CERTIFICATE"), "it has not looked into any file");
-    Hunt::new(TOKEN).look("what the command found", &said).assert_clean();
+    assert!(
+        output.contains("BEGIN CERTIFICATE"),
+        "the command did not read any file"
+    );
+    LeakScan::new(TOKEN)
+        .scan("output of the search", &output)
+        .assert_clean();
 }
 
 #[test]
-fn a_container_that_is_ended_or_killed_keeps_nothing() {
+fn an_ended_or_killed_container_leaves_nothing() {
     for (signal, code) in [(Signal::TERM, Some(143)), (Signal::KILL, None)] {
         let job = Job::new();
         let installed = installed(&job);
         let mut run = contained(&job, installed.path(), job.temporary.path(), "exec sleep 20");
-        let running = Running::start(&mut run, b"");
+        let running = RunningCommand::start(&mut run, b"");
         let daemon = job.daemon();
         sleeper(&running);
         kill_process(Pid::from_raw(running.pid().cast_signed()).unwrap(), signal).unwrap();
-        job.wait_until_nothing_is_left();
+        job.wait_for_cleanup();
         poll::wait_for("the daemon to end", || (!is_alive(daemon)).then_some(()));
         if code.is_some() {
-            let outcome = running.finish();
-            assert_eq!(outcome.status.code(), code, "{}", outcome.report());
+            let output = running.finish();
+            assert_eq!(output.status.code(), code, "{}", output.report());
         }
     }
 }
 
-/// The programs and the registry's root, where everybody can read them.
+/// Folder with the programs and the registry's root, readable for all users.
 fn installed(job: &Job) -> TempDir {
     let folder = TempDir::new().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -288,7 +289,7 @@ fn installed(job: &Job) -> TempDir {
     folder
 }
 
-/// `regauthctl run` of a script, as a careful container runs it; one folder can be written to.
+/// `regauthctl run` of a script in a hardened container with one writable folder.
 fn contained(job: &Job, installed: &Path, writable: &Path, script: &str) -> Command {
     let enter = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro / && ! touch /x 2>/dev/null && exec \"$@\"";
     let mut command = Command::new("setpriv");
@@ -317,8 +318,8 @@ fn without_a_registry_the_users_own_daemon_serves_the_command() {
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
     let cargo = Cargo::new().registry("corp", &registry.index()).depends_on(SHIP);
-    let hand = Hand::at(&daemon, cargo.home()).env("PATH", toolchain().to_str().unwrap());
-    let mut run = hand.command(binary("regauthctl"));
+    let user = User::at(&daemon, cargo.home()).env("PATH", toolchain().to_str().unwrap());
+    let mut run = user.command(binary("regauthctl"));
     let project = cargo.project();
     let manifest = project.join("Cargo.toml");
     let build = [
@@ -329,21 +330,21 @@ fn without_a_registry_the_users_own_daemon_serves_the_command() {
         "--manifest-path",
         manifest.to_str().unwrap(),
     ];
-    client::run(run.args(build)).succeeds().says("Compiling anchor v1.0.0");
+    exec::run(run.args(build)).succeeds().says("Compiling anchor v1.0.0");
 }
 
 #[test]
-fn it_is_ready_fast() {
+fn run_starts_within_its_time_limit() {
     let job = Job::new();
-    client::run(&mut job.shell("exit 0")).succeeds();
+    exec::run(&mut job.shell("exit 0")).succeeds();
     let best = (0..5)
         .map(|_| {
             let start = Instant::now();
-            client::run(&mut job.shell("exit 0")).succeeds();
+            exec::run(&mut job.shell("exit 0")).succeeds();
             start.elapsed()
         })
         .min()
         .unwrap();
-    println!("run takes {best:?} from start to end");
+    println!("regauthctl run takes {best:?}");
     assert!(best.as_millis() < 1500, "{best:?}");
 }

@@ -1,23 +1,23 @@
-//! `regauthctl add-scope`: a registry that is served covers more, from the next request on and after a restart. What lies
-//! outside gets nothing, and what it got inside stays with us.
+//! Scopes: `regauthctl add-scope` extends a registry at once and after a restart. URLs outside the scopes get no credential,
+//! no client certificate and no session.
 
 use std::fs;
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::Cargo;
 use regauth_tests::certificates::Authority;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
-use regauth_tests::honeypot::Honeypot;
+use regauth_tests::mock_server::MockServer;
 use regauth_tests::nginx::Nginx;
 use regauth_tests::registry::{Downloads, Registry};
 
 const TOKEN: &str = "t0ken-of-the-daemon";
 
 #[test]
-fn downloads_on_another_host_get_the_token_once_a_person_says_so() {
+fn downloads_on_another_host_get_the_token_after_add_scope() {
     let registry = Registry::builder(Scheme::raw(), TOKEN)
-        .downloads(Downloads::OnAnotherHost)
+        .downloads(Downloads::OtherHost)
         .start();
     let mut daemon = Daemon::start();
     let added = daemon.add("corp", &registry);
@@ -48,7 +48,7 @@ fn downloads_on_another_host_get_the_token_once_a_person_says_so() {
 }
 
 #[test]
-fn what_another_registry_covers_or_nobody_may_have_is_refused() {
+fn a_scope_of_another_registry_or_an_invalid_scope_is_refused() {
     let (registry, other, daemon) = (
         Registry::builder(Scheme::bearer(), TOKEN).start(),
         Registry::builder(Scheme::bearer(), TOKEN).start(),
@@ -65,9 +65,9 @@ fn what_another_registry_covers_or_nobody_may_have_is_refused() {
     assert_eq!(daemon.ctl(&["show", "corp"]).json["scopes"], before["scopes"]);
 }
 
-/// A client certificate is a credential as well: what lies outside the scopes sees none of it.
+/// A client certificate is a credential too.
 #[test]
-fn a_client_certificate_is_shown_for_the_scopes_and_nothing_else() {
+fn a_client_certificate_is_sent_inside_the_scopes_only() {
     let root = Authority::new("Corp Root");
     let (identity, ca) = (root.issue(&["me.corp.example"]), root.file());
     let server = Nginx::builder(&root.issue(&["localhost"]))
@@ -95,21 +95,27 @@ fn a_client_certificate_is_shown_for_the_scopes_and_nothing_else() {
     ] {
         assert_eq!(curl.get(&server.url(path)).body(), shown, "{path}");
     }
-    for seen in server.requests() {
-        assert_eq!(seen.authorization().is_some(), seen.uri.starts_with("/in"), "{seen:?}");
+    for request in server.requests() {
+        assert_eq!(
+            request.authorization().is_some(),
+            request.uri.starts_with("/in"),
+            "{request:?}"
+        );
     }
 }
 
-/// Who has a session needs no token any more, and no proxy.
+/// A client with a session cookie needs neither the token nor the proxy.
 #[test]
-fn a_session_that_the_token_began_is_not_handed_out() {
+fn a_session_cookie_set_inside_the_scopes_is_removed() {
     let root = Authority::new("Corp Root");
     let session = [("set-cookie", "session=s1; Path=/"), ("x-request-id", "7")];
-    let registry = Honeypot::builder(&root, "localhost").answer(200, &session, "").start();
+    let registry = MockServer::builder(&root, "localhost")
+        .answer(200, &session, "")
+        .start();
     let daemon = Daemon::start();
-    let place = ["--kind", "generic", "--no-verify", "--scope", &registry.url("/in/")];
+    let location = ["--kind", "generic", "--no-verify", "--scope", &registry.url("/in/")];
     daemon
-        .try_add("corp", &place, &Scheme::bearer(), &root.file(), TOKEN)
+        .try_add("corp", &location, &Scheme::bearer(), &root.file(), TOKEN)
         .succeeds();
     let curl = Curl::new().behind(&daemon);
     for (path, cookie) in [("/in/a", None), ("/out", Some("session=s1; Path=/"))] {

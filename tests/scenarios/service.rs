@@ -1,5 +1,4 @@
-//! Under a service manager: on its sockets, with its notifications, watched by it, and restarted by it without a request
-//! lost.
+//! Service managers: passed sockets, notifications, the watchdog, and restarts that lose no request.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -13,20 +12,21 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::certificates::Authority;
-use regauth_tests::client;
 use regauth_tests::ctl::Ctl;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
-use regauth_tests::herd::{Felt, Herd, Size};
-use regauth_tests::honeypot::Honeypot;
-use regauth_tests::leaks::Hunt;
-use regauth_tests::manager::Manager;
+use regauth_tests::exec;
+use regauth_tests::fake_service_manager::FakeServiceManager;
+use regauth_tests::http_server::{Handler, HttpServer};
+use regauth_tests::leak_scan::LeakScan;
+use regauth_tests::load::{ClientCounts, LoadGenerator, LoadReport};
+use regauth_tests::mock_server::MockServer;
 use regauth_tests::poll;
+use regauth_tests::privilege::require_root;
 use regauth_tests::process::Process;
 use regauth_tests::programs::binary;
-use regauth_tests::serve::{Server, Service};
 use regauth_tests::systemd::Systemd;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -35,7 +35,7 @@ use tempfile::TempDir;
 const TOKEN: &str = "s3ntinel-of-the-service";
 
 #[test]
-fn the_first_connection_starts_the_daemon_on_sockets_that_outlive_it() {
+fn the_first_connection_starts_the_daemon_and_its_sockets_outlive_it() {
     let folder = TempDir::new().unwrap();
     let home = folder.path().join("home");
     let run = home.join("run");
@@ -44,7 +44,7 @@ fn the_first_connection_starts_the_daemon_on_sockets_that_outlive_it() {
         fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).unwrap();
     }
     let (socket, port) = (run.join("control.sock"), free_port());
-    let mut activate = client::command("systemd-socket-activate", &home);
+    let mut activate = exec::command("systemd-socket-activate", &home);
     activate
         .args([
             "--listen",
@@ -59,38 +59,43 @@ fn the_first_connection_starts_the_daemon_on_sockets_that_outlive_it() {
         .args(["--store", "memory"]);
     let mut daemon = Process::spawn("regauthd", &mut activate, &folder.path().join("log"));
     daemon.wait_until("its sockets", || socket.exists().then_some(()));
-    assert!(!home.join("config.toml").exists(), "nobody has asked for anything yet");
-    let stranger = Honeypot::builder(&Authority::new("Root"), "localhost").plain().start();
+    assert!(
+        !home.join("config.toml").exists(),
+        "the daemon started before the first connection"
+    );
+    let server = MockServer::builder(&Authority::new("Root"), "localhost")
+        .plain()
+        .start();
     let curl = Curl::new().proxy(&format!("http://127.0.0.1:{port}"));
-    assert_eq!(curl.get(&stranger.url("/")).status, 200);
+    assert_eq!(curl.get(&server.url("/")).status, 200);
     let status = Ctl::run(&home, &["status"], "").succeeds().json;
     assert_eq!(status["sockets"], json!({"proxy": "passed", "control": "passed"}));
     assert_eq!(status["listen"], format!("127.0.0.1:{port}"));
     assert!(daemon.stop().success());
-    assert!(socket.exists(), "a passed socket is not the daemon's to remove");
+    assert!(socket.exists(), "the daemon removed a passed socket");
 }
 
 #[test]
 fn either_socket_may_be_passed_without_the_other_and_under_any_name() {
-    type Sockets = fn(&mut Manager, &Path);
+    type Sockets = fn(&mut FakeServiceManager, &Path);
     let cases: [(Sockets, &str, &str); 3] = [
-        (|manager, _| manager.port("", "127.0.0.1:0"), "passed", "own"),
+        (|manager, _| manager.add_port("", "127.0.0.1:0"), "passed", "own"),
         (
-            |manager, home| manager.control("x.socket", home, 0o600),
+            |manager, home| manager.add_control_socket("x.socket", home, 0o600),
             "own",
             "passed",
         ),
         (
             |manager, home| {
-                manager.control("regauthd-control.socket", home, 0o600);
-                manager.port("regauthd-proxy.socket", "[::1]:0");
+                manager.add_control_socket("regauthd-control.socket", home, 0o600);
+                manager.add_port("regauthd-proxy.socket", "[::1]:0");
             },
             "passed",
             "passed",
         ),
     ];
     for (sockets, proxy, control) in cases {
-        let mut daemon = Daemon::builder().managed(sockets).start();
+        let mut daemon = Daemon::builder().service_manager(sockets).start();
         let status = daemon.ctl(&["status"]).succeeds().json;
         assert_eq!(status["sockets"], json!({"proxy": proxy, "control": control}));
         assert!(daemon.stop().success());
@@ -99,60 +104,68 @@ fn either_socket_may_be_passed_without_the_other_and_under_any_name() {
 }
 
 #[test]
-fn a_passed_socket_that_our_own_rules_forbid_keeps_the_daemon_from_starting() {
-    type Sockets = fn(&mut Manager, &Path);
+fn an_unsafe_passed_socket_prevents_the_start() {
+    type Sockets = fn(&mut FakeServiceManager, &Path);
     let cases: [(Sockets, &str); 6] = [
-        (|manager, _| manager.port("proxy", "0.0.0.0:0"), "grants"),
+        (|manager, _| manager.add_port("proxy", "0.0.0.0:0"), "grants"),
         (
-            |manager, home| manager.control("control", home, 0o666),
+            |manager, home| manager.add_control_socket("control", home, 0o666),
             "SocketMode=0600",
         ),
         (
-            |manager, home| manager.control("proxy", home, 0o600),
+            |manager, home| manager.add_control_socket("proxy", home, 0o600),
             "neither a TCP listener",
         ),
         (
-            |manager, _| manager.port("control", "127.0.0.1:0"),
+            |manager, _| manager.add_port("control", "127.0.0.1:0"),
             "neither a TCP listener",
         ),
         (
             |manager, _| {
-                manager.port("proxy", "127.0.0.1:0");
-                manager.port("other", "127.0.0.1:0");
+                manager.add_port("proxy", "127.0.0.1:0");
+                manager.add_port("other", "127.0.0.1:0");
             },
             "more than one `proxy`",
         ),
         (
-            |manager, home| manager.control("control", &home.join("elsewhere"), 0o600),
+            |manager, home| manager.add_control_socket("control", &home.join("elsewhere"), 0o600),
             "make the two agree",
         ),
     ];
     for (sockets, says) in cases {
         let folder = TempDir::new().unwrap();
-        let outcome = Daemon::builder().managed(sockets).run(&folder.path().join("home"));
-        outcome.fails().says(says);
+        let output = Daemon::builder()
+            .service_manager(sockets)
+            .run(&folder.path().join("home"));
+        output.fails().says(says);
     }
 }
 
 #[test]
-fn the_service_manager_hears_when_it_is_ready_what_it_does_and_that_it_is_alive() {
+fn the_service_manager_receives_ready_status_reload_and_watchdog_messages() {
     let mut daemon = Daemon::builder()
-        .activated()
+        .socket_activated()
         .store("vault")
         .env("WATCHDOG_USEC", "400000")
         .start();
-    let heard = |daemon: &Daemon, what: &str| {
+    let wait_for_message = |daemon: &Daemon, what: &str| {
         poll::wait_for(what, || {
-            daemon.heard().iter().any(|said| said.contains(what)).then_some(())
+            daemon
+                .notifications()
+                .iter()
+                .any(|message| message.contains(what))
+                .then_some(())
         });
     };
-    heard(&daemon, "READY=1");
-    let before = daemon.heard();
+    wait_for_message(&daemon, "READY=1");
+    let before = daemon.notifications();
     assert!(
-        before.iter().any(|said| said == "STATUS=0 registries, store: vault\n"),
+        before
+            .iter()
+            .any(|message| message == "STATUS=0 registries, store: vault\n"),
         "{before:?}"
     );
-    let registry = Honeypot::builder(&Authority::new("Root"), "localhost").start();
+    let registry = MockServer::builder(&Authority::new("Root"), "localhost").start();
     let (scope, ca) = (registry.url("/"), registry.certificate().chain_file());
     daemon
         .try_add(
@@ -163,70 +176,90 @@ fn the_service_manager_hears_when_it_is_ready_what_it_does_and_that_it_is_alive(
             TOKEN,
         )
         .succeeds();
-    heard(&daemon, "STATUS=1 registry, store: vault");
+    wait_for_message(&daemon, "STATUS=1 registry, store: vault");
     daemon.signal(Signal::HUP);
-    heard(&daemon, "RELOADING=1\nMONOTONIC_USEC=");
-    poll::wait_for("to be ready again", || {
-        let heard = daemon.heard();
-        let reloading = heard.iter().position(|said| said.contains("RELOADING=1"))?;
-        heard[reloading..].iter().any(|said| said == "READY=1\n").then_some(())
+    wait_for_message(&daemon, "RELOADING=1\nMONOTONIC_USEC=");
+    poll::wait_for("READY=1 after the reload", || {
+        let messages = daemon.notifications();
+        let reloading = messages.iter().position(|message| message.contains("RELOADING=1"))?;
+        messages[reloading..]
+            .iter()
+            .any(|message| message == "READY=1\n")
+            .then_some(())
     });
-    let beats = |daemon: &Daemon| daemon.heard().iter().filter(|said| *said == "WATCHDOG=1\n").count();
-    poll::wait_for("signs of life", || (beats(&daemon) > 3).then_some(()));
-    if rustix::process::geteuid().is_root() {
-        let _held = hold_thread(daemon.pid(), "worker-0");
-        poll::wait_for("the daemon to notice", || {
+    let beats = |daemon: &Daemon| {
+        daemon
+            .notifications()
+            .iter()
+            .filter(|message| *message == "WATCHDOG=1\n")
+            .count()
+    };
+    poll::wait_for("watchdog messages", || (beats(&daemon) > 3).then_some(()));
+    if require_root("stopping one thread of the daemon") {
+        let _held = stop_thread(daemon.pid(), "worker-0");
+        poll::wait_for("the daemon to notice the hung worker", || {
             daemon.log().contains("a worker does not answer").then_some(())
         });
         let at_most = beats(&daemon) + 1;
-        poll::wait_for("it again", || {
+        poll::wait_for("more reports of the hung worker", || {
             (daemon.log().matches("a worker does not answer").count() > 3).then_some(())
         });
         assert!(
             beats(&daemon) <= at_most,
-            "it says that it is alive, and a worker hangs"
+            "the daemon feeds the watchdog while a worker hangs"
         );
-        assert!(daemon.ctl(&["status"]).succeeded(), "the control side lives");
+        assert!(
+            daemon.ctl(&["status"]).succeeded(),
+            "the control socket does not respond"
+        );
     }
-    poll::wait_for("signs of life again", || {
+    poll::wait_for("watchdog messages again", || {
         let before = beats(&daemon);
         poll::within(Duration::from_secs(1), || (beats(&daemon) > before).then_some(()))
     });
     assert!(daemon.stop().success());
-    heard(&daemon, "STOPPING=1\nSTATUS=draining");
+    wait_for_message(&daemon, "STOPPING=1\nSTATUS=draining");
 }
 
-/// A thousand requests in flight the whole time; each daemon drains while the next one answers already. Twenty restarts
+/// A thousand requests are in flight the whole time. Each daemon drains while the next one serves. Four restarts, or twenty
 /// with REGAUTH_LONG=1.
 #[test]
-fn restarts_lose_no_request_out_of_a_thousand_in_flight() {
-    let stage = Slow::start(Duration::from_secs(2));
-    let mut daemon = Daemon::builder().activated().store("vault").log_level("info").start();
-    stage.add_to(|arguments| daemon.ctl_with_input(arguments, TOKEN));
-    let herd = Herd::start(A_THOUSAND, &daemon.proxy(), &daemon.bundle(), &stage.url());
+fn restarts_lose_none_of_a_thousand_requests_in_flight() {
+    let registry = SlowRegistry::start(Duration::from_secs(2));
+    let mut daemon = Daemon::builder()
+        .socket_activated()
+        .store("vault")
+        .log_level("info")
+        .start();
+    registry.add_to(|arguments| daemon.ctl_with_input(arguments, TOKEN));
+    let load = LoadGenerator::start(CLIENTS, &daemon.proxy(), &daemon.bundle(), &registry.url());
     let mut in_flight = Vec::new();
     for _ in 0..restarts() {
-        poll::wait_for("all to be waiting", || {
-            let waiting = herd.in_flight();
+        poll::wait_for("all clients to be waiting", || {
+            let waiting = load.in_flight();
             (waiting >= IN_FLIGHT).then(|| in_flight.push(waiting))
         });
         daemon.replace();
     }
-    let felt = herd.stop();
-    println!("{in_flight:?} in flight at the restarts; {}", told(&felt));
-    assert_eq!(felt.failures, Vec::<String>::new(), "{}", daemon.log());
-    assert!(daemon.left().iter().all(std::process::ExitStatus::success));
+    let report = load.stop();
+    println!("{in_flight:?} in flight at the restarts; {}", summary(&report));
+    assert_eq!(report.failures, Vec::<String>::new(), "{}", daemon.log());
+    assert!(daemon.wait_for_replaced().iter().all(std::process::ExitStatus::success));
     assert!(!daemon.log().contains("cutting the rest"), "{}", daemon.log());
 }
 
-/// A real client, with its own idea of keep-alive and of what may be repeated. Over HTTP/1.1: on HTTP/2 in parallel, curl 7.88
-/// shares the connection that follows a GOAWAY before the proxy has answered its CONNECT ("send: no filter connected"), and
-/// does so in a tunnel to an nginx that reloads, too.
+/// Real clients decide themselves about keep-alive and retries. HTTP/1.1 only: with parallel HTTP/2, curl 7.88 uses the
+/// connection after a GOAWAY before its CONNECT is answered ("send: no filter connected"). It does that through a tunnel to
+/// a reloading nginx as well.
 #[test]
-fn real_curls_in_parallel_notice_no_restart() {
-    let stage = Slow::start(Duration::from_millis(300));
-    let mut daemon = Daemon::builder().activated().store("vault").log_level("info").start();
-    stage.add_to(|arguments| daemon.ctl_with_input(arguments, TOKEN));
+fn parallel_curls_do_not_notice_restarts() {
+    let registry = SlowRegistry::start(Duration::from_millis(300));
+    let mut daemon = Daemon::builder()
+        .socket_activated()
+        .store("vault")
+        .log_level("info")
+        .start();
+    registry.add_to(|arguments| daemon.ctl_with_input(arguments, TOKEN));
     let curl = Curl::new().behind(&daemon).with(&[
         "--http1.1",
         "--parallel",
@@ -237,35 +270,35 @@ fn real_curls_in_parallel_notice_no_restart() {
         "--fail",
         "--remote-name-all",
     ]);
-    let running = curl.start(&format!("{}?[1-300]", stage.url()));
+    let running = curl.start(&format!("{}?[1-300]", registry.url()));
     for round in 1..5 {
-        poll::wait_for("some answers", || (stage.answers() >= round * 50).then_some(()));
+        poll::wait_for("some responses", || (registry.responses() >= round * 50).then_some(()));
         daemon.replace();
     }
-    running.finish().outcome.succeeds();
-    assert_eq!(stage.answers(), 300);
+    running.finish().output.succeeds();
+    assert_eq!(registry.responses(), 300);
 }
 
-/// A connection that was accepted before the end and speaks after it is answered all the same.
+/// A request on a connection accepted before the drain is answered, even when it comes during the drain.
 #[test]
-fn who_has_connected_before_the_end_is_answered() {
-    use regauth_tests::raw;
+fn a_connection_accepted_before_the_drain_is_answered() {
+    use regauth_tests::proxy_client::{ProxyClient, block_on, read_available};
     use tokio::io::AsyncWriteExt;
-    let stage = Slow::start(Duration::from_millis(100));
-    let mut daemon = Daemon::builder().activated().log_level("debug").start();
-    stage.add_to(|arguments| daemon.ctl_with_input(arguments, TOKEN));
-    let host = stage.authority();
+    let registry = SlowRegistry::start(Duration::from_millis(100));
+    let mut daemon = Daemon::builder().socket_activated().log_level("debug").start();
+    registry.add_to(|arguments| daemon.ctl_with_input(arguments, TOKEN));
+    let host = registry.authority();
     let head = format!("CONNECT {host} HTTP/1.1\r\n\r\n");
     let request = format!("GET /late HTTP/1.1\r\nHost: {host}\r\n\r\n");
-    raw::run(async {
-        let mut silent = raw::dial(&daemon).await.unwrap();
-        let mut tunnel = raw::open(&daemon, &host, &["http/1.1"]).await.unwrap();
-        // The kernel has connected the first one; that the daemon has it as well shows when two are counted.
+    block_on(async {
+        let mut silent = ProxyClient::new(&daemon).dial().await.unwrap();
+        let mut tunnel = ProxyClient::new(&daemon).open(&host, &["http/1.1"]).await.unwrap();
+        // The kernel completes a connection before the daemon accepts it; the count shows that it did.
         poll::wait_for("both to be accepted", || {
             (daemon.ctl(&["status"]).json["connections"].as_u64()? >= 2).then_some(())
         });
         daemon.signal(Signal::TERM);
-        poll::wait_for("it to drain", || daemon.log().contains("draining").then_some(()));
+        poll::wait_for("the drain", || daemon.log().contains("draining").then_some(()));
         tunnel.write_all(request.as_bytes()).await.unwrap();
         silent.write_all(head.as_bytes()).await.unwrap();
         let mut answer = vec![0; 19];
@@ -277,7 +310,7 @@ fn who_has_connected_before_the_end_is_answered() {
         tokio::io::AsyncReadExt::read_exact(&mut tunnel, &mut first)
             .await
             .unwrap();
-        let answer = [&first[..], &raw::read(&mut tunnel).await].concat();
+        let answer = [&first[..], &read_available(&mut tunnel).await].concat();
         let answer = String::from_utf8_lossy(&answer).to_lowercase();
         assert!(answer.starts_with("http/1.1 200 "), "{answer}");
         assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
@@ -285,49 +318,49 @@ fn who_has_connected_before_the_end_is_answered() {
     assert!(daemon.wait().success());
 }
 
-/// What a real systemd makes of it, with units as they are installed.
+/// Real systemd with units like the installed ones.
 #[test]
-fn a_real_systemd_starts_restarts_and_revives_it() {
+fn systemd_starts_restarts_and_recovers_the_daemon() {
     let Some(systemd) = Systemd::start() else {
-        return eprintln!("a systemd of one's own takes root, namespaces and control groups");
+        return;
     };
     let folder = TempDir::new().unwrap();
     let home = folder.path().join("home");
     let port = free_port();
-    give_units(&systemd, &home, port);
+    write_units(&systemd, &home, port);
     systemd.systemctl(&["start", PROXY_SOCKET, CONTROL_SOCKET]).succeeds();
     assert_eq!(systemd.property(SERVICE, "ActiveState"), "inactive");
-    let stage = Slow::start(Duration::from_secs(2));
-    stage.add_to(|arguments| Ctl::run(&home, arguments, TOKEN));
+    let registry = SlowRegistry::start(Duration::from_secs(2));
+    registry.add_to(|arguments| Ctl::run(&home, arguments, TOKEN));
     assert_eq!(
         systemd.property(SERVICE, "ActiveState"),
         "active",
-        "asking it starts it"
+        "the control socket did not start the service"
     );
     assert_eq!(systemd.property(SERVICE, "StatusText"), "1 registry, store: vault");
-    restarts_lose_nothing(&systemd, &home, port, &stage);
-    it_is_back_soon(&systemd, port, &stage, &home);
-    its_journal_has_fields_and_no_token(&systemd);
+    assert_restarts_lose_no_request(&systemd, &home, port, &registry);
+    assert_recovers(&systemd, port, &registry, &home);
+    assert_journal_has_fields_and_no_token(&systemd);
 }
 
-/// A system's daemon obeys its own user and root, and whoever its socket's group lets in; the kernel asks.
+/// The control socket admits the daemon's user, root, and the members of the socket's group.
 #[test]
-fn a_socket_that_is_made_for_a_group_lets_the_group_in() {
+fn a_control_socket_for_a_group_admits_its_members() {
     let Some(systemd) = Systemd::start() else {
-        return eprintln!("a systemd of one's own takes root, namespaces and control groups");
+        return;
     };
     let folder = TempDir::new().unwrap();
-    let place = |name: &str| folder.path().join(name);
-    let ctl = place("regauthctl");
+    let location = |name: &str| folder.path().join(name);
+    let ctl = location("regauthctl");
     fs::copy(binary("regauthctl"), &ctl).unwrap();
-    fs::create_dir(place("run")).unwrap();
-    std::os::unix::fs::chown(place("run"), None, Some(MEMBER)).unwrap();
-    for (path, mode) in [(folder.path(), 0o755), (&ctl, 0o755), (&place("run"), 0o750)] {
+    fs::create_dir(location("run")).unwrap();
+    std::os::unix::fs::chown(location("run"), None, Some(MEMBER)).unwrap();
+    for (path, mode) in [(folder.path(), 0o755), (&ctl, 0o755), (&location("run"), 0o750)] {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
-    let places = [("CONFIGURATION", "config"), ("STATE", "state"), ("RUNTIME", "run")]
-        .map(|(variable, name)| (format!("{variable}_DIRECTORY"), place(name)));
-    let environment: Vec<String> = places
+    let locations = [("CONFIGURATION", "config"), ("STATE", "state"), ("RUNTIME", "run")]
+        .map(|(variable, name)| (format!("{variable}_DIRECTORY"), location(name)));
+    let environment: Vec<String> = locations
         .iter()
         .map(|(variable, path)| format!("{variable}={}", path.display()))
         .collect();
@@ -340,7 +373,7 @@ fn a_socket_that_is_made_for_a_group_lets_the_group_in() {
             binary("regauthd").display()
         ),
     );
-    let socket = place("run/control.sock");
+    let socket = location("run/control.sock");
     systemd.unit(
         CONTROL_SOCKET,
         &format!(
@@ -351,30 +384,32 @@ fn a_socket_that_is_made_for_a_group_lets_the_group_in() {
     );
     systemd.systemctl(&["start", CONTROL_SOCKET]).succeeds();
     let status = |user: u32| {
-        let mut command = client::as_user(user, folder.path());
-        command.arg(&ctl).arg("status").envs(places.iter().cloned());
-        client::run(&mut command)
+        let mut command = exec::as_user(user, folder.path());
+        command.arg(&ctl).arg("status").envs(locations.iter().cloned());
+        exec::run(&mut command)
     };
     status(0).succeeds().says("the control socket is the service manager's");
     status(MEMBER).succeeds();
-    status(STRANGER).fails().says("no permission");
+    status(OTHER_USER).fails().says("no permission");
 }
 
-fn restarts_lose_nothing(systemd: &Systemd, home: &Path, port: u16, stage: &Slow) {
+fn assert_restarts_lose_no_request(systemd: &Systemd, home: &Path, port: u16, registry: &SlowRegistry) {
     let proxy = format!("127.0.0.1:{port}");
-    let herd = Herd::start(A_THOUSAND, &proxy, &home.join("state/ca-bundle.pem"), &stage.url());
+    let load = LoadGenerator::start(CLIENTS, &proxy, &home.join("state/ca-bundle.pem"), &registry.url());
     for _ in 0..restarts() {
-        poll::wait_for("all to be waiting", || (herd.in_flight() >= IN_FLIGHT).then_some(()));
+        poll::wait_for("all clients to be waiting", || {
+            (load.in_flight() >= IN_FLIGHT).then_some(())
+        });
         systemd.systemctl(&["restart", SERVICE]).succeeds();
     }
     systemd.systemctl(&["reload", SERVICE]).succeeds();
-    let felt = herd.stop();
-    println!("{} restarts by systemd: {}", restarts(), told(&felt));
-    assert_eq!(felt.failures, Vec::<String>::new());
+    let report = load.stop();
+    println!("{} restarts by systemd: {}", restarts(), summary(&report));
+    assert_eq!(report.failures, Vec::<String>::new());
 }
 
-/// Killed, and stopped so that only the watchdog can tell.
-fn it_is_back_soon(systemd: &Systemd, port: u16, stage: &Slow, home: &Path) {
+/// Kills the service, then stops it so that only the watchdog notices; asserts that it serves again in time.
+fn assert_recovers(systemd: &Systemd, port: u16, registry: &SlowRegistry, home: &Path) {
     let curl = Curl::new()
         .proxy(&format!("http://127.0.0.1:{port}"))
         .trusts(&home.join("state/ca-bundle.pem"));
@@ -383,21 +418,21 @@ fn it_is_back_soon(systemd: &Systemd, port: u16, stage: &Slow, home: &Path) {
         (Signal::STOP, WATCHDOG + Duration::from_secs(2)),
     ] {
         let before = systemd.property(SERVICE, "MainPID");
-        let pid = i32::try_from(systemd.outside(&before)).unwrap();
+        let pid = i32::try_from(systemd.host_pid(&before)).unwrap();
         let began = Instant::now();
         kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
-        poll::wait_for("another one", || {
+        poll::wait_for("a new main process", || {
             let now = systemd.property(SERVICE, "MainPID");
             (now != "0" && now != before).then_some(())
         });
-        assert_eq!(curl.get(&stage.url()).status, 200);
-        let back = began.elapsed() - stage.delay;
+        assert_eq!(curl.get(&registry.url()).status, 200);
+        let back = began.elapsed() - registry.delay;
         println!("{signal:?}: back after {back:?}");
         assert!(back < limit, "{signal:?}: {back:?}");
     }
 }
 
-fn its_journal_has_fields_and_no_token(systemd: &Systemd) {
+fn assert_journal_has_fields_and_no_token(systemd: &Systemd) {
     let journal = poll::wait_for("the journal", || {
         let journal = systemd.journal(SERVICE);
         journal.contains("REGAUTH_REGISTRY").then_some(journal)
@@ -410,10 +445,10 @@ fn its_journal_has_fields_and_no_token(systemd: &Systemd) {
     assert_eq!(added["REGAUTH_REGISTRY"], "corp");
     assert_eq!(added["SYSLOG_IDENTIFIER"], "regauthd");
     assert_eq!(added["PRIORITY"], "6");
-    Hunt::new(TOKEN).look("the journal", journal).assert_clean();
+    LeakScan::new(TOKEN).scan("the journal", journal).assert_clean();
 }
 
-fn give_units(systemd: &Systemd, home: &Path, port: u16) {
+fn write_units(systemd: &Systemd, home: &Path, port: u16) {
     let regauthd = binary("regauthd");
     let (regauthd, home) = (regauthd.display(), home.display());
     let socket = |name: &str, what: &str| {
@@ -448,19 +483,19 @@ LimitNOFILE=16384
     );
 }
 
-/// A registry that takes its time for each answer.
-struct Slow {
+/// Registry that delays each response.
+struct SlowRegistry {
     authority: Authority,
-    answers: Arc<AtomicUsize>,
+    responses: Arc<AtomicUsize>,
     address: SocketAddr,
     delay: Duration,
-    _server: Server,
+    _server: HttpServer,
 }
 
 #[derive(Clone)]
-struct Pensive(Duration, Arc<AtomicUsize>);
+struct DelayedHandler(Duration, Arc<AtomicUsize>);
 
-impl Service for Pensive {
+impl Handler for DelayedHandler {
     async fn answer(&self, _: Request<Incoming>) -> Response<Full<Bytes>> {
         tokio::time::sleep(self.0).await;
         self.1.fetch_add(1, Ordering::Relaxed);
@@ -468,26 +503,26 @@ impl Service for Pensive {
     }
 }
 
-impl Slow {
+impl SlowRegistry {
     fn start(delay: Duration) -> Self {
-        let (authority, answers) = (Authority::new("Corp Root"), Arc::default());
+        let (authority, responses) = (Authority::new("Corp Root"), Arc::default());
         let tls = authority.issue(&["localhost"]).server_config(&["h2", "http/1.1"]);
-        let (server, address) = Server::on_tcp(
+        let (server, address) = HttpServer::on_tcp(
             ([127, 0, 0, 1], 0).into(),
             Some(tls),
-            Pensive(delay, Arc::clone(&answers)),
+            DelayedHandler(delay, Arc::clone(&responses)),
         );
         Self {
             authority,
-            answers,
+            responses,
             address,
             delay,
             _server: server,
         }
     }
 
-    fn answers(&self) -> usize {
-        self.answers.load(Ordering::Relaxed)
+    fn responses(&self) -> usize {
+        self.responses.load(Ordering::Relaxed)
     }
 
     fn authority(&self) -> String {
@@ -521,33 +556,33 @@ fn restarts() -> usize {
     }
 }
 
-fn told(felt: &Felt) -> String {
-    let Felt {
-        answers,
-        repeated,
+fn summary(report: &LoadReport) -> String {
+    let LoadReport {
+        responses,
+        retried,
         failures,
-    } = felt;
+    } = report;
     format!(
-        "{answers} answers, {repeated} repeated by their clients, {} failures",
+        "{responses} responses, {retried} retried by their clients, {} failures",
         failures.len()
     )
 }
 
-/// One that nobody has at the moment; whoever takes it listens soon.
+/// Port that is free now. The caller must bind it soon.
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Stops one thread of a process, as nothing but a debugger can, until it is dropped.
-fn hold_thread(pid: u32, name: &str) -> Process {
+/// Stops one thread of a process with ptrace until the returned process is dropped.
+fn stop_thread(pid: u32, name: &str) -> Process {
     let folder = PathBuf::from(format!("/proc/{pid}/task"));
     let is_it = |task: &PathBuf| fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() == name);
     let mut tasks = fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
     let thread = tasks.find(is_it).unwrap();
     let log = tempfile::NamedTempFile::new().unwrap();
-    let mut python = client::command("python3", Path::new("/"));
-    python.args(["-c", HOLD, thread.file_name().unwrap().to_str().unwrap()]);
-    let mut holding = Process::spawn("a debugger", &mut python, log.path());
+    let mut python = exec::command("python3", Path::new("/"));
+    python.args(["-c", PTRACE_SCRIPT, thread.file_name().unwrap().to_str().unwrap()]);
+    let mut holding = Process::spawn("ptrace", &mut python, log.path());
     let log = log.into_temp_path();
     holding.wait_until("the thread to stop", || {
         fs::metadata(&log).unwrap().size().gt(&0).then_some(())
@@ -555,8 +590,8 @@ fn hold_thread(pid: u32, name: &str) -> Process {
     holding
 }
 
-/// ptrace(2): PTRACE_SEIZE and PTRACE_INTERRUPT; a thread whose debugger has ended goes on.
-const HOLD: &str = "\
+/// PTRACE_SEIZE and PTRACE_INTERRUPT (ptrace(2)). The thread continues when the tracer exits.
+const PTRACE_SCRIPT: &str = "\
 import ctypes, signal, sys
 thread, libc = int(sys.argv[1]), ctypes.CDLL(None, use_errno=True)
 for request in (0x4206, 0x4207):
@@ -566,15 +601,15 @@ print('held', flush=True)
 signal.pause()
 ";
 
-const A_THOUSAND: Size = Size {
+const CLIENTS: ClientCounts = ClientCounts {
     fresh: 50,
     kept: 550,
     streams: 500,
 };
-/// Some are always between two requests.
+/// Requests in flight at a restart. The clients are more, since some are between two requests.
 const IN_FLIGHT: usize = 1000;
 const MEMBER: u32 = 65534;
-const STRANGER: u32 = 65533;
+const OTHER_USER: u32 = 65533;
 const WATCHDOG: Duration = Duration::from_secs(2);
 const SERVICE: &str = "regauthd.service";
 const PROXY_SOCKET: &str = "regauthd-proxy.socket";

@@ -1,7 +1,7 @@
-//! All secrets go from one store to the other, both ways, and whoever is killed meanwhile, the daemon or the keychain:
-//! nothing is lost, nothing stays behind, and requests go on.
+//! `regauthctl store move`: all secrets move between keychain and vault while requests are served. When the daemon or the
+//! keychain is killed during a move, no secret is lost and no copy stays behind.
 //!
-//! The moments are random. What is printed as the seed repeats them: `REGAUTH_SEED=… cargo test`.
+//! The printed seed repeats a run: `REGAUTH_SEED=… cargo test`.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,222 +10,220 @@ use std::time::{Duration, Instant};
 
 use regauth_shared::exit_code;
 use regauth_tests::certificates::Authority;
-use regauth_tests::client::{self, Running};
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::honeypot::Honeypot;
-use regauth_tests::items;
+use regauth_tests::exec::{self, RunningCommand};
 use regauth_tests::keyring::Keyring;
-use regauth_tests::leaks::Hunt;
+use regauth_tests::leak_scan::LeakScan;
+use regauth_tests::mock_server::MockServer;
 use regauth_tests::poll;
 use regauth_tests::programs::binary;
-use regauth_tests::random::Random;
+use regauth_tests::random::SeededRandom;
+use regauth_tests::store_items;
 
 const PASSPHRASE: &str = "correct horse battery staple";
 
 #[test]
-fn every_secret_moves_both_ways_while_requests_go_on() {
-    let mut stage = Stage::start("keychain");
-    let bundle = fs::read(stage.daemon.bundle()).unwrap();
+fn every_secret_moves_both_ways_while_requests_are_served() {
+    let mut fixture = Fixture::start("keychain");
+    let bundle = fs::read(fixture.daemon.bundle()).unwrap();
     for (from, to) in [("keychain", "vault"), ("vault", "keychain")] {
-        let moved = stage.under_load(|stage| stage.daemon.ctl(&["store", "move", to]).succeeds().json);
-        let said = [&moved["from"], &moved["store"]["kind"], &moved["store"]["state"]];
-        assert_eq!(said, [from, to, "open"], "{moved}");
+        let moved = fixture.under_load(|fixture| fixture.daemon.ctl(&["store", "move", to]).succeeds().json);
+        let summary = [&moved["from"], &moved["store"]["kind"], &moved["store"]["state"]];
+        assert_eq!(summary, [from, to, "open"], "{moved}");
         assert_eq!(
             (&moved["moved"], &moved["notes"]),
             (&NAMES.len().into(), &().into()),
             "{moved}"
         );
-        stage.assert_whole_in(to);
-        let again = stage.daemon.ctl(&["store", "move", to]).succeeds().json;
+        fixture.assert_all_in(to);
+        let again = fixture.daemon.ctl(&["store", "move", to]).succeeds().json;
         assert_eq!(again["moved"], 0, "{again}");
-        stage.daemon.restart();
-        stage.assert_whole_in(to);
+        fixture.daemon.restart();
+        fixture.assert_all_in(to);
         assert!(
-            bundle == fs::read(stage.daemon.bundle()).unwrap(),
-            "clients trust the same authorities"
+            bundle == fs::read(fixture.daemon.bundle()).unwrap(),
+            "the move changed the bundle"
         );
     }
-    let mut hunt = Hunt::new(&token("corp"));
-    hunt.look("the daemon's log", stage.daemon.log());
-    hunt.folder(stage.daemon.home(), &[]).assert_clean();
+    let mut scan = LeakScan::new(&token("corp"));
+    scan.scan("the daemon's log", fixture.daemon.log());
+    scan.scan_folder(fixture.daemon.home(), &[]).assert_clean();
 }
 
 #[test]
-fn a_daemon_killed_in_the_middle_leaves_one_store_whole_and_the_other_empty() {
-    let mut stage = Stage::start("vault");
-    let (mut random, mut length) = (Random::seeded(), stage.measure());
+fn a_daemon_killed_during_a_move_leaves_all_secrets_in_one_store() {
+    let mut fixture = Fixture::start("vault");
+    let (mut random, mut length) = (SeededRandom::from_environment(), fixture.measure());
     let (times, mut moved) = (kills(12), 0);
     for number in 0..times {
-        let (from, to) = stage.direction();
-        // From the very beginning to well after the end, and anywhere in between.
+        let (from, to) = fixture.direction();
+        // Delays from the beginning of the move to after its end, random within each step.
         let delay = (length / times) * 2 * number + random.within(2 * length / times);
-        let running = stage.start_move(to);
-        // Not a wait for anything: the moment itself is what is tested.
+        let running = fixture.start_move(to);
+        // The random delay is the point of this test, not a wait for a condition.
         thread::sleep(delay);
-        stage.daemon.kill();
-        let said_done = running.finish().status.success();
-        stage.daemon.restart();
-        let present = stage.present();
+        fixture.daemon.kill();
+        let reported_success = running.finish().status.success();
+        fixture.daemon.restart();
+        let present = fixture.present();
         assert!(
-            present == to || (present == from && !said_done),
+            present == to || (present == from && !reported_success),
             "{present} after {delay:?}"
         );
-        stage.assert_whole_in(&present);
+        fixture.assert_all_in(&present);
         moved += u32::from(present == to);
-        // A machine is slower at one time than at another: the moments stay around the one that decides.
+        // Adapts to the speed of the machine, so that delays stay around the point of no return.
         length = length
             .mul_f64(if present == to { 0.9 } else { 1.1 })
-            .clamp(SHORTEST, LONGEST);
+            .clamp(MIN_DELAY, MAX_DELAY);
     }
-    eprintln!("{times} kills, in spite of which {moved} moves were done");
+    eprintln!("{times} kills, {moved} moves completed");
 }
 
 #[test]
-fn a_keychain_killed_in_the_middle_loses_nothing() {
-    let mut stage = Stage::start("keychain");
-    let (mut random, mut length) = (Random::seeded(), stage.measure());
+fn a_keychain_killed_during_a_move_loses_nothing() {
+    let mut fixture = Fixture::start("keychain");
+    let (mut random, mut length) = (SeededRandom::from_environment(), fixture.measure());
     for _ in 0..kills(6) {
-        let (from, to) = stage.direction();
+        let (from, to) = fixture.direction();
         let delay = random.within(length);
-        let running = stage.start_move(to);
+        let running = fixture.start_move(to);
         thread::sleep(delay);
-        stage.keyring.kill();
-        stage.assert_served();
-        let outcome = running.finish();
-        let refused = outcome.status.code() == Some(i32::from(exit_code::STORE));
-        assert!(outcome.status.success() || refused, "{}", outcome.report());
-        let present = stage.present();
-        assert_eq!(present, if refused { from } else { to }, "{}", outcome.report());
-        stage.keyring.restart();
-        poll::within(PATIENCE, || stage.is_tidy().then_some(())).expect("copies stay behind");
-        stage.assert_whole_in(&present);
-        length = length.mul_f64(if refused { 1.1 } else { 0.9 }).clamp(SHORTEST, LONGEST);
+        fixture.keyring.kill();
+        fixture.assert_served();
+        let output = running.finish();
+        let refused = output.status.code() == Some(i32::from(exit_code::STORE));
+        assert!(output.status.success() || refused, "{}", output.report());
+        let present = fixture.present();
+        assert_eq!(present, if refused { from } else { to }, "{}", output.report());
+        fixture.keyring.restart();
+        poll::within(CLEANUP_TIMEOUT, || fixture.is_tidy().then_some(())).expect("copies stay behind");
+        fixture.assert_all_in(&present);
+        length = length
+            .mul_f64(if refused { 1.1 } else { 0.9 })
+            .clamp(MIN_DELAY, MAX_DELAY);
     }
-    stage.daemon.restart();
-    stage.assert_whole_in(&stage.present());
+    fixture.daemon.restart();
+    fixture.assert_all_in(&fixture.present());
 }
 
-/// What a keychain leaves that is killed between making an item and filling it.
+/// A keychain killed between creating an item and storing its secret leaves an empty item.
 #[test]
-fn an_item_that_was_not_filled_does_not_stay_behind() {
-    let mut stage = Stage::start("vault");
-    let service = format!("regauth@{}", stage.daemon.home().display());
+fn an_empty_keychain_item_is_deleted() {
+    let mut fixture = Fixture::start("vault");
+    let service = format!("regauth@{}", fixture.daemon.home().display());
     let empty = ["store", "--label", "x", "service", &service, "username", "third"];
-    stage.keyring.secret_tool(&empty, "").succeeds();
-    stage.daemon.stop();
-    let ledger = stage.daemon.home().join("state/ledger.json");
-    let mut noted: serde_json::Value = serde_json::from_str(&fs::read_to_string(&ledger).unwrap()).unwrap();
-    noted["moving"] = serde_json::json!({"from": "vault", "to": "keychain", "whole": false, "items": NAMES});
-    fs::write(&ledger, noted.to_string()).unwrap();
-    assert_eq!(items::of_keyring(&stage.keyring, &stage.daemon), ["third"]);
-    stage.daemon.restart();
-    stage.assert_whole_in("vault");
+    fixture.keyring.secret_tool(&empty, "").succeeds();
+    fixture.daemon.stop();
+    let journal_file = fixture.daemon.home().join("state/ledger.json");
+    let mut journal: serde_json::Value = serde_json::from_str(&fs::read_to_string(&journal_file).unwrap()).unwrap();
+    journal["moving"] = serde_json::json!({"from": "vault", "to": "keychain", "whole": false, "items": NAMES});
+    fs::write(&journal_file, journal.to_string()).unwrap();
+    assert_eq!(store_items::in_keyring(&fixture.keyring, &fixture.daemon), ["third"]);
+    fixture.daemon.restart();
+    fixture.assert_all_in("vault");
 }
 
 #[test]
-fn a_move_to_a_keychain_that_is_not_there_changes_nothing() {
-    let mut stage = Stage::start("vault");
-    stage.keyring.kill();
-    let refused = stage.daemon.ctl(&["store", "move", "keychain"]);
-    assert_eq!(
-        refused.exit,
-        i32::from(exit_code::STORE),
-        "{}",
-        refused.outcome.report()
-    );
-    refused.outcome.says("nothing was changed");
-    stage.keyring.restart();
-    stage.assert_whole_in("vault");
+fn a_move_to_a_missing_keychain_changes_nothing() {
+    let mut fixture = Fixture::start("vault");
+    fixture.keyring.kill();
+    let refused = fixture.daemon.ctl(&["store", "move", "keychain"]);
+    assert_eq!(refused.exit, i32::from(exit_code::STORE), "{}", refused.output.report());
+    refused.output.says("nothing was changed");
+    fixture.keyring.restart();
+    fixture.assert_all_in("vault");
 }
 
 #[test]
-fn a_vault_under_a_passphrase_gives_its_secrets_away_and_takes_them_back_by_its_passphrase() {
-    let mut stage = Stage::start("vault");
+fn secrets_move_out_of_a_passphrase_vault_and_back_with_the_passphrase() {
+    let mut fixture = Fixture::start("vault");
     let set = ["unlock", "--set-passphrase", "--passphrase-stdin"];
-    stage.daemon.ctl_with_input(&set, PASSPHRASE).succeeds();
-    stage.daemon.ctl(&["store", "move", "keychain"]).succeeds();
-    stage.daemon.restart();
-    stage.assert_served();
-    let locked = stage.daemon.ctl(&["store", "move", "vault"]);
-    assert_eq!(locked.exit, i32::from(exit_code::STORE), "{}", locked.outcome.report());
-    locked.outcome.says("--passphrase-stdin");
-    assert_eq!(stage.present(), "keychain");
+    fixture.daemon.ctl_with_input(&set, PASSPHRASE).succeeds();
+    fixture.daemon.ctl(&["store", "move", "keychain"]).succeeds();
+    fixture.daemon.restart();
+    fixture.assert_served();
+    let locked = fixture.daemon.ctl(&["store", "move", "vault"]);
+    assert_eq!(locked.exit, i32::from(exit_code::STORE), "{}", locked.output.report());
+    locked.output.says("--passphrase-stdin");
+    assert_eq!(fixture.present(), "keychain");
     let back = ["store", "move", "vault", "--passphrase-stdin"];
-    stage.daemon.ctl_with_input(&back, PASSPHRASE).succeeds();
-    stage.assert_served();
-    assert_eq!(items::of_keyring(&stage.keyring, &stage.daemon), [""; 0]);
+    fixture.daemon.ctl_with_input(&back, PASSPHRASE).succeeds();
+    fixture.assert_served();
+    assert_eq!(store_items::in_keyring(&fixture.keyring, &fixture.daemon), [""; 0]);
 }
 
 #[test]
-fn a_configuration_that_is_set_back_by_hand_costs_no_newer_token() {
-    let mut stage = Stage::start("vault");
-    let home = stage.daemon.home().to_owned();
-    let [vault, ledger, config] = ["state/vault.age", "state/ledger.json", "config.toml"].map(|file| home.join(file));
+fn changing_the_store_in_the_configuration_by_hand_loses_no_newer_token() {
+    let mut fixture = Fixture::start("vault");
+    let home = fixture.daemon.home().to_owned();
+    let [vault, journal_file, config] =
+        ["state/vault.age", "state/ledger.json", "config.toml"].map(|file| home.join(file));
     let copies = fs::read(&vault).unwrap();
-    stage.daemon.ctl(&["store", "move", "keychain"]).succeeds();
-    stage.daemon.rotate("corp", "the-newer-token").succeeds();
-    // As if the vault could not be opened since the move, and so has its copies still.
-    stage.daemon.stop();
+    fixture.daemon.ctl(&["store", "move", "keychain"]).succeeds();
+    fixture.daemon.rotate("corp", "the-newer-token").succeeds();
+    // Simulates a vault that could not be opened since the move and still has its copies.
+    fixture.daemon.stop();
     fs::write(&vault, copies).unwrap();
-    let mut noted: serde_json::Value = serde_json::from_str(&fs::read_to_string(&ledger).unwrap()).unwrap();
-    noted["moving"] = serde_json::json!({"from": "vault", "to": "keychain", "whole": true, "items": NAMES});
-    fs::write(&ledger, noted.to_string()).unwrap();
+    let mut journal: serde_json::Value = serde_json::from_str(&fs::read_to_string(&journal_file).unwrap()).unwrap();
+    journal["moving"] = serde_json::json!({"from": "vault", "to": "keychain", "whole": true, "items": NAMES});
+    fs::write(&journal_file, journal.to_string()).unwrap();
     let set = |from: &str, to: &str| {
         let text = fs::read_to_string(&config).unwrap();
         fs::write(&config, text.replace(from, to)).unwrap();
     };
     set("\"keychain\"", "\"vault\"");
-    stage.daemon.restart();
-    stage.assert_served();
+    fixture.daemon.restart();
+    fixture.assert_served();
     assert_eq!(
-        items::of_keyring(&stage.keyring, &stage.daemon),
+        store_items::in_keyring(&fixture.keyring, &fixture.daemon),
         ["corp"],
-        "only the newer one is left there"
+        "the keychain keeps the newer token only"
     );
     let lookup = ["lookup", "username", "corp"];
-    assert_eq!(stage.keyring.secret_tool(&lookup, "").stdout, "the-newer-token");
+    assert_eq!(fixture.keyring.secret_tool(&lookup, "").stdout, "the-newer-token");
 }
 
 #[test]
-fn secrets_leave_memory_for_a_store_that_lasts_and_never_go_back() {
+fn secrets_move_from_memory_to_the_vault_and_not_back() {
     let keyring = Keyring::start();
-    let stage = Stage::beside(keyring, "memory");
-    stage
+    let fixture = Fixture::with_keyring(keyring, "memory");
+    fixture
         .daemon
         .ctl(&["store", "move", "memory"])
         .exits(i32::from(exit_code::USAGE));
-    stage.daemon.ctl(&["store", "move", "vault"]).succeeds();
-    stage.assert_whole_in("vault");
-    let shown = stage.daemon.ctl(&["store"]).succeeds().json;
+    fixture.daemon.ctl(&["store", "move", "vault"]).succeeds();
+    fixture.assert_all_in("vault");
+    let shown = fixture.daemon.ctl(&["store"]).succeeds().json;
     assert_eq!(
         [&shown["store"]["kind"], &shown["moving"]],
         [&"vault".into(), &serde_json::Value::Null]
     );
 }
 
-/// A keychain, a daemon beside it, and registries whose tokens it keeps.
-struct Stage {
+/// Keychain, a daemon that uses it, and registries.
+struct Fixture {
     daemon: Daemon,
-    registry: Honeypot,
+    registry: MockServer,
     keyring: Keyring,
     _authority: Authority,
 }
 
-impl Stage {
+impl Fixture {
     fn start(store: &str) -> Self {
-        Self::beside(Keyring::start(), store)
+        Self::with_keyring(Keyring::start(), store)
     }
 
-    /// The store is what the configuration says, so that a restart finds another one there.
-    fn beside(keyring: Keyring, store: &str) -> Self {
+    /// Starts a daemon whose store is set in config.toml, so that a move can change it.
+    fn with_keyring(keyring: Keyring, store: &str) -> Self {
         let daemon = Daemon::builder()
-            .store_of_its_choice()
+            .without_store_flag()
             .config(&format!("# which store\nstore = \"{store}\" # as chosen\n"))
             .env("DBUS_SESSION_BUS_ADDRESS", &keyring.address())
             .start();
         let authority = Authority::new("Corp Root");
-        let registry = Honeypot::builder(&authority, "localhost").start();
+        let registry = MockServer::builder(&authority, "localhost").start();
         for name in registries() {
             let scope = registry.url(&format!("/{name}/"));
             let ca = authority.file();
@@ -241,7 +239,7 @@ impl Stage {
         }
     }
 
-    /// One move there and one back, undisturbed: how long one takes.
+    /// Average duration of a move, from one there and one back.
     fn measure(&self) -> Duration {
         let began = Instant::now();
         for _ in 0..2 {
@@ -250,10 +248,10 @@ impl Stage {
         began.elapsed() / 2
     }
 
-    fn start_move(&self, to: &str) -> Running {
-        let mut ctl = client::command(binary("regauthctl"), self.daemon.home());
+    fn start_move(&self, to: &str) -> RunningCommand {
+        let mut ctl = exec::command(binary("regauthctl"), self.daemon.home());
         ctl.arg("--home").arg(self.daemon.home()).args(["store", "move", to]);
-        Running::start(&mut ctl, b"")
+        RunningCommand::start(&mut ctl, b"")
     }
 
     fn direction(&self) -> (&'static str, &'static str) {
@@ -268,13 +266,13 @@ impl Stage {
         shown["store"]["kind"].as_str().unwrap().to_owned()
     }
 
-    /// Nobody has anything left to delete.
+    /// Whether no deletion is pending.
     fn is_tidy(&self) -> bool {
-        let ledger = fs::read_to_string(self.daemon.home().join("state/ledger.json")).unwrap();
-        !ledger.contains("\"moving\"")
+        let journal = fs::read_to_string(self.daemon.home().join("state/ledger.json")).unwrap();
+        !journal.contains("\"moving\"")
     }
 
-    /// Requests while something happens; each must be served with its token.
+    /// Sends requests during `during`; each must be served with its token.
     fn under_load<T>(&self, during: impl FnOnce(&Self) -> T) -> T {
         let over = AtomicBool::new(false);
         thread::scope(|scope| {
@@ -283,15 +281,15 @@ impl Stage {
                     self.assert_served();
                 }
             });
-            let outcome = during(self);
+            let output = during(self);
             over.store(true, Ordering::Relaxed);
-            outcome
+            output
         })
     }
 
-    /// The configuration, the daemon, and both stores tell the same story, in which nothing is missing.
+    /// Asserts that configuration, daemon and both stores agree that all secrets are in `store`.
     #[track_caller]
-    fn assert_whole_in(&self, store: &str) {
+    fn assert_all_in(&self, store: &str) {
         assert_eq!(self.present(), store);
         let config = fs::read_to_string(self.daemon.home().join("config.toml")).unwrap();
         assert!(
@@ -299,16 +297,16 @@ impl Stage {
             "{config}"
         );
         let (vault, keychain) = (
-            items::of_vault(&self.daemon),
-            items::of_keyring(&self.keyring, &self.daemon),
+            store_items::in_vault(&self.daemon),
+            store_items::in_keyring(&self.keyring, &self.daemon),
         );
         let (full, empty) = if store == "vault" {
             (vault, keychain)
         } else {
             (keychain, vault)
         };
-        assert_eq!(full, NAMES, "what the {store} keeps");
-        assert_eq!(empty, [""; 0], "what the other keeps");
+        assert_eq!(full, NAMES, "items in the {store}");
+        assert_eq!(empty, [""; 0], "items in the other store");
         assert!(self.is_tidy());
         self.assert_served();
     }
@@ -336,7 +334,7 @@ fn token(name: &str) -> String {
     format!("the-token-of-{name}")
 }
 
-/// As many as a run has time for; `REGAUTH_LONG` is for those who have more.
+/// Number of kills: twenty times as many with `REGAUTH_LONG`.
 fn kills(usual: u32) -> u32 {
     if std::env::var_os("REGAUTH_LONG").is_some() {
         20 * usual
@@ -345,11 +343,11 @@ fn kills(usual: u32) -> u32 {
     }
 }
 
-/// What the stores keep, sorted.
+/// Names of the stored items, sorted.
 const NAMES: [&str; 4] = ["another", "authority:localhost", "corp", "third"];
-/// Others may ask at the same time.
+/// Number of recent requests to search, since other threads send requests too.
 const RECENT: usize = 6;
-const SHORTEST: Duration = Duration::from_millis(5);
-const LONGEST: Duration = Duration::from_secs(2);
-/// The other store is looked at every five seconds.
-const PATIENCE: Duration = Duration::from_secs(20);
+const MIN_DELAY: Duration = Duration::from_millis(5);
+const MAX_DELAY: Duration = Duration::from_secs(2);
+/// Limit for the cleanup of the other store, which runs every five seconds.
+const CLEANUP_TIMEOUT: Duration = Duration::from_secs(20);

@@ -1,51 +1,51 @@
-//! A host that nobody configured is a tunnel, and plain HTTP is forwarded: neither ever gets a credential.
+//! Pass-through: an unconfigured host is tunnelled and plain HTTP is forwarded, without a credential.
 
-use regauth_tests::certificates::{Authority, read_pem, together};
-use regauth_tests::client;
+use regauth_tests::certificates::{Authority, concatenate, read_pem};
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::honeypot::Honeypot;
+use regauth_tests::exec;
+use regauth_tests::mock_server::MockServer;
 use regauth_tests::registry::Registry;
 
 const TOKEN: &str = "canary-of-the-tunnel";
 
 #[test]
-fn a_stranger_shows_its_own_certificate_byte_for_byte() {
-    let elsewhere = Authority::new("Elsewhere");
-    let stranger = Honeypot::builder(&elsewhere, "localhost").start();
+fn an_unconfigured_host_shows_its_own_certificate() {
+    let other_authority = Authority::new("Elsewhere");
+    let unconfigured = MockServer::builder(&other_authority, "localhost").start();
     let registry = Registry::start(TOKEN);
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
-    let mut openssl = client::command("openssl", daemon.home());
+    let mut openssl = exec::command("openssl", daemon.home());
     openssl.args([
         "s_client",
         "-showcerts",
         "-proxy",
         daemon.proxy().trim_start_matches("http://"),
     ]);
-    openssl.args(["-connect", &stranger.authority(), "-servername", "localhost"]);
-    let seen = client::run_with_input(&mut openssl, "").stdout;
-    let file = daemon.home().join("seen.pem");
-    std::fs::write(&file, seen).unwrap();
-    assert_eq!(&read_pem(&file)[0], stranger.certificate().leaf());
+    openssl.args(["-connect", &unconfigured.authority(), "-servername", "localhost"]);
+    let request = exec::run_with_input(&mut openssl, "").stdout;
+    let file = daemon.home().join("request.pem");
+    std::fs::write(&file, request).unwrap();
+    assert_eq!(&read_pem(&file)[0], unconfigured.certificate().leaf());
 }
 
 #[test]
-fn a_stranger_gets_no_credential_on_either_protocol() {
-    let elsewhere = Authority::new("Elsewhere");
-    let stranger = Honeypot::builder(&elsewhere, "localhost").start();
+fn an_unconfigured_host_gets_no_credential_on_either_protocol() {
+    let other_authority = Authority::new("Elsewhere");
+    let unconfigured = MockServer::builder(&other_authority, "localhost").start();
     let registry = Registry::start(TOKEN);
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
     for (protocol, version) in [("--http1.1", "1.1"), ("--http2", "2")] {
         let curl = Curl::new()
             .proxy(&daemon.proxy())
-            .trusts(&elsewhere.file())
+            .trusts(&other_authority.file())
             .with(&[protocol]);
-        let answer = curl.get(&stranger.url("/api/cargo/index/config.json"));
+        let answer = curl.get(&unconfigured.url("/api/cargo/index/config.json"));
         assert_eq!((answer.status, answer.version.as_str()), (200, version));
     }
-    for request in stranger.wait_for_requests(2) {
+    for request in unconfigured.wait_for_requests(2) {
         assert!(
             !request.text().contains(TOKEN) && request.header("authorization").is_none(),
             "{request:?}"
@@ -54,15 +54,15 @@ fn a_stranger_gets_no_credential_on_either_protocol() {
 }
 
 #[test]
-fn a_redirect_to_another_host_takes_no_credential_along() {
-    let elsewhere = Authority::new("Elsewhere");
-    let cdn = Honeypot::builder(&elsewhere, "127.0.0.2").start();
-    let registry = Registry::builder(regauth_tests::gate::Scheme::bearer(), TOKEN)
+fn a_redirect_to_another_host_carries_no_credential() {
+    let other_authority = Authority::new("Elsewhere");
+    let cdn = MockServer::builder(&other_authority, "127.0.0.2").start();
+    let registry = Registry::builder(regauth_tests::auth_gate::Scheme::bearer(), TOKEN)
         .location("/api/cargo/away", &format!("return 302 {};", cdn.url("/caught")))
         .start();
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
-    let roots = together(&[&daemon.bundle(), &elsewhere.file()]);
+    let roots = concatenate(&[&daemon.bundle(), &other_authority.file()]);
     let curl = Curl::new().proxy(&daemon.proxy()).trusts(&roots).with(&["--location"]);
     assert_eq!(curl.get(&registry.nginx.url("/api/cargo/away")).status, 200);
     let caught = &cdn.wait_for_requests(1)[0];
@@ -74,18 +74,18 @@ fn a_redirect_to_another_host_takes_no_credential_along() {
 
 #[test]
 fn plain_http_is_forwarded_without_a_credential() {
-    let elsewhere = Authority::new("Elsewhere");
-    let plain = Honeypot::builder(&elsewhere, "127.0.0.1").plain().start();
+    let other_authority = Authority::new("Elsewhere");
+    let plain = MockServer::builder(&other_authority, "127.0.0.1").plain().start();
     let registry = Registry::start(TOKEN);
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
     let curl = Curl::new().proxy(&daemon.proxy()).header("X-Mine: 1");
     assert_eq!(curl.get(&plain.url("/api/cargo/index/config.json")).status, 200);
-    let seen = &plain.wait_for_requests(1)[0];
-    assert_eq!(seen.header("x-mine").as_deref(), Some("1"));
-    assert_eq!(seen.header("host"), Some(plain.authority()));
+    let request = &plain.wait_for_requests(1)[0];
+    assert_eq!(request.header("x-mine").as_deref(), Some("1"));
+    assert_eq!(request.header("host"), Some(plain.authority()));
     for absent in ["authorization", "proxy-authorization", "proxy-connection"] {
-        assert_eq!(seen.header(absent), None, "{absent}");
+        assert_eq!(request.header(absent), None, "{absent}");
     }
 }
 
@@ -102,28 +102,28 @@ fn requests_to_the_proxy_itself_are_refused() {
 }
 
 #[test]
-fn a_host_that_cannot_be_reached_is_named_as_such() {
+fn an_unreachable_host_gives_502() {
     let daemon = Daemon::start();
     let gone = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
     let answer = Curl::new().proxy(&daemon.proxy()).fetch(&format!("https://{gone}/"));
-    answer.outcome.fails().says("502");
+    answer.output.fails().says("502");
 }
 
 #[test]
-fn an_upstream_nobody_vouches_for_gets_nothing() {
+fn an_upstream_with_an_untrusted_certificate_gets_no_request() {
     let [right, wrong] = [Authority::new("Corp Root"), Authority::new("Someone Else")];
-    let imposter = Honeypot::builder(&wrong, "localhost").start();
+    let imposter = MockServer::builder(&wrong, "localhost").start();
     let daemon = Daemon::start();
     let scope = imposter.url("/");
-    let place = ["--scope", &scope, "--no-verify"];
+    let location = ["--scope", &scope, "--no-verify"];
     daemon
         .try_add(
             "corp",
-            &place,
-            &regauth_tests::gate::Scheme::bearer(),
+            &location,
+            &regauth_tests::auth_gate::Scheme::bearer(),
             &right.file(),
             TOKEN,
         )

@@ -1,4 +1,4 @@
-//! The vault: an age file, its key in a file, from systemd, or under a passphrase that a person chose.
+//! Vault store: an age file, with its key in a file, from systemd, or protected by the user's passphrase.
 
 use std::fs;
 use std::path::Path;
@@ -6,12 +6,12 @@ use std::process::Stdio;
 
 use regauth_shared::exit_code;
 use regauth_tests::certificates::Authority;
-use regauth_tests::client;
 use regauth_tests::ctl::Ctl;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::honeypot::Honeypot;
-use regauth_tests::leaks::Hunt;
+use regauth_tests::exec;
+use regauth_tests::leak_scan::LeakScan;
+use regauth_tests::mock_server::MockServer;
 use serde_json::Value;
 
 const TOKEN: &str = "token-of-the-vault";
@@ -19,171 +19,171 @@ const PASSPHRASE: &str = "correct horse battery staple";
 
 #[test]
 fn the_age_command_opens_the_vault_with_the_identity_file() {
-    let stage = Stage::start(Daemon::builder().store("vault"));
-    let state = stage.daemon.home().join("state");
-    assert_eq!(opened(&state, &state.join("vault-identity.txt"))["corp"], TOKEN);
-    let protection = stage.daemon.ctl(&["status"]).json["store"]["protection"].to_string();
+    let fixture = Fixture::start(Daemon::builder().store("vault"));
+    let state = fixture.daemon.home().join("state");
+    assert_eq!(decrypt_vault(&state, &state.join("vault-identity.txt"))["corp"], TOKEN);
+    let protection = fixture.daemon.ctl(&["status"]).json["store"]["protection"].to_string();
     assert!(protection.contains("readable by its owner alone"), "{protection}");
 }
 
 #[test]
-fn a_restarted_daemon_has_its_token_from_the_vault_and_its_clients_go_on() {
-    let mut stage = Stage::start(Daemon::builder().store("vault"));
-    let bundle = fs::read(stage.daemon.bundle()).unwrap();
-    stage.daemon.restart();
-    stage.assert_served();
+fn a_restarted_daemon_reads_its_token_from_the_vault_and_keeps_its_bundle() {
+    let mut fixture = Fixture::start(Daemon::builder().store("vault"));
+    let bundle = fs::read(fixture.daemon.bundle()).unwrap();
+    fixture.daemon.restart();
+    fixture.assert_served();
     assert!(
-        bundle == fs::read(stage.daemon.bundle()).unwrap(),
-        "the bundle is another"
+        bundle == fs::read(fixture.daemon.bundle()).unwrap(),
+        "the restart changed the bundle"
     );
 }
 
 #[test]
-fn an_identity_file_that_others_can_read_is_refused_with_what_to_do() {
-    let mut stage = Stage::start(Daemon::builder().store("vault"));
-    let identity = stage.daemon.home().join("state/vault-identity.txt");
+fn an_identity_file_that_others_can_read_is_refused_with_the_fix() {
+    let mut fixture = Fixture::start(Daemon::builder().store("vault"));
+    let identity = fixture.daemon.home().join("state/vault-identity.txt");
     set_mode(&identity, 0o644);
-    stage.daemon.restart();
-    let status = stage.daemon.ctl(&["status"]).succeeds().json;
+    fixture.daemon.restart();
+    let status = fixture.daemon.ctl(&["status"]).succeeds().json;
     let problem = status["problems"][0]["message"].as_str().unwrap();
     assert!(problem.contains("chmod 600"), "{status}");
-    stage.assert_closed();
+    fixture.assert_locked();
     set_mode(&identity, 0o600);
-    assert_eq!(stage.daemon.ctl(&["unlock"]).succeeds().json["ready"], 1);
-    stage.assert_served();
+    assert_eq!(fixture.daemon.ctl(&["unlock"]).succeeds().json["ready"], 1);
+    fixture.assert_served();
 }
 
 #[test]
-fn systemd_provides_the_key_and_no_key_lies_in_the_state() {
+fn systemd_provides_the_key_and_the_state_has_none() {
     let credentials = tempfile::tempdir().unwrap();
     let identity = credentials.path().join("vault-identity");
-    let mut keygen = client::command("age-keygen", credentials.path());
-    client::run(keygen.arg("-o").arg(&identity)).succeeds();
+    let mut keygen = exec::command("age-keygen", credentials.path());
+    exec::run(keygen.arg("-o").arg(&identity)).succeeds();
     let daemon = Daemon::builder()
         .store("vault")
         .env("CREDENTIALS_DIRECTORY", credentials.path().to_str().unwrap());
-    let mut stage = Stage::start(daemon);
-    let state = stage.daemon.home().join("state");
+    let mut fixture = Fixture::start(daemon);
+    let state = fixture.daemon.home().join("state");
     assert!(!state.join("vault-identity.txt").exists());
-    assert_eq!(opened(&state, &identity)["corp"], TOKEN);
-    stage.daemon.restart();
-    stage.assert_served();
-    let status = stage.daemon.ctl(&["status"]).json;
+    assert_eq!(decrypt_vault(&state, &identity)["corp"], TOKEN);
+    fixture.daemon.restart();
+    fixture.assert_served();
+    let status = fixture.daemon.ctl(&["status"]).json;
     assert!(
         status["store"]["protection"].to_string().contains("systemd"),
         "{status}"
     );
-    let set = stage.set_passphrase(PASSPHRASE);
-    assert_eq!(set.exit, i32::from(exit_code::REFUSED), "{}", set.outcome.report());
-    stage.assert_served();
+    let set = fixture.set_passphrase(PASSPHRASE);
+    assert_eq!(set.exit, i32::from(exit_code::REFUSED), "{}", set.output.report());
+    fixture.assert_served();
 }
 
 #[test]
-fn a_passphrase_locks_the_vault_at_every_start_until_somebody_gives_it() {
-    let mut stage = Stage::start(Daemon::builder().store("vault"));
-    stage.set_passphrase(PASSPHRASE).succeeds();
-    stage.assert_served();
-    let state = stage.daemon.home().join("state");
+fn a_passphrase_locks_the_vault_at_every_start_until_unlock() {
+    let mut fixture = Fixture::start(Daemon::builder().store("vault"));
+    fixture.set_passphrase(PASSPHRASE).succeeds();
+    fixture.assert_served();
+    let state = fixture.daemon.home().join("state");
     assert!(
         !state.join("vault-identity.txt").exists(),
-        "the key still lies in the clear"
+        "the key is still in plain text"
     );
 
-    stage.daemon.restart();
-    let status = stage.daemon.ctl(&["status"]).succeeds().json;
+    fixture.daemon.restart();
+    let status = fixture.daemon.ctl(&["status"]).succeeds().json;
     assert_eq!(status["store"]["state"], "locked");
     assert!(
         status["store"]["protection"].to_string().contains("passphrase"),
         "{status}"
     );
     assert!(status["problems"].to_string().contains("regauthctl unlock"), "{status}");
-    stage.assert_closed();
+    fixture.assert_locked();
 
     for (passphrase, exit) in [
         ("another passphrase", exit_code::STORE),
         ("", exit_code::USAGE),
         ("two\nlines", exit_code::USAGE),
     ] {
-        let unlock = stage.unlock(passphrase);
+        let unlock = fixture.unlock(passphrase);
         assert_eq!(
             unlock.exit,
             i32::from(exit),
             "{passphrase:?}: {}",
-            unlock.outcome.report()
+            unlock.output.report()
         );
-        stage.assert_closed();
+        fixture.assert_locked();
     }
-    assert_eq!(stage.daemon.ctl(&["unlock"]).exit, i32::from(exit_code::STORE));
+    assert_eq!(fixture.daemon.ctl(&["unlock"]).exit, i32::from(exit_code::STORE));
 
-    let unlocked = stage.unlock(PASSPHRASE).succeeds().json;
+    let unlocked = fixture.unlock(PASSPHRASE).succeeds().json;
     assert_eq!(
         [&unlocked["store"]["state"], &unlocked["ready"]],
         [&Value::from("open"), &Value::from(1)]
     );
-    stage.assert_served();
-    stage.daemon.rotate("corp", TOKEN).succeeds();
-    stage.assert_served();
-    Hunt::new(PASSPHRASE)
-        .look("the daemon's log", stage.daemon.log())
-        .folder(stage.daemon.home(), &[])
-        .process(stage.daemon.pid())
+    fixture.assert_served();
+    fixture.daemon.rotate("corp", TOKEN).succeeds();
+    fixture.assert_served();
+    LeakScan::new(PASSPHRASE)
+        .scan("the daemon's log", fixture.daemon.log())
+        .scan_folder(fixture.daemon.home(), &[])
+        .scan_process(fixture.daemon.pid())
         .assert_clean();
 }
 
 #[test]
-fn a_passphrase_is_changed_by_whoever_has_opened_the_vault() {
-    let mut stage = Stage::start(Daemon::builder().store("vault"));
-    stage.set_passphrase(PASSPHRASE).succeeds();
-    stage.daemon.restart();
-    let locked = stage.set_passphrase("another passphrase");
-    assert_eq!(locked.exit, i32::from(exit_code::STORE), "{}", locked.outcome.report());
-    stage.unlock(PASSPHRASE).succeeds();
-    stage.set_passphrase("another passphrase").succeeds();
-    stage.daemon.restart();
-    assert_eq!(stage.unlock(PASSPHRASE).exit, i32::from(exit_code::STORE));
-    stage.unlock("another passphrase").succeeds();
-    stage.assert_served();
+fn the_passphrase_can_be_changed_after_unlock_only() {
+    let mut fixture = Fixture::start(Daemon::builder().store("vault"));
+    fixture.set_passphrase(PASSPHRASE).succeeds();
+    fixture.daemon.restart();
+    let locked = fixture.set_passphrase("another passphrase");
+    assert_eq!(locked.exit, i32::from(exit_code::STORE), "{}", locked.output.report());
+    fixture.unlock(PASSPHRASE).succeeds();
+    fixture.set_passphrase("another passphrase").succeeds();
+    fixture.daemon.restart();
+    assert_eq!(fixture.unlock(PASSPHRASE).exit, i32::from(exit_code::STORE));
+    fixture.unlock("another passphrase").succeeds();
+    fixture.assert_served();
 }
 
 #[test]
-fn a_vault_whose_key_is_gone_is_left_alone() {
-    let mut stage = Stage::start(Daemon::builder().store("vault"));
-    let state = stage.daemon.home().join("state");
+fn a_vault_without_its_key_is_left_unchanged() {
+    let mut fixture = Fixture::start(Daemon::builder().store("vault"));
+    let state = fixture.daemon.home().join("state");
     let vault = fs::read(state.join("vault.age")).unwrap();
     fs::rename(state.join("vault-identity.txt"), state.join("elsewhere")).unwrap();
-    stage.daemon.restart();
-    let status = stage.daemon.ctl(&["status"]).succeeds().json;
+    fixture.daemon.restart();
+    let status = fixture.daemon.ctl(&["status"]).succeeds().json;
     assert!(status["problems"].to_string().contains("put the key back"), "{status}");
-    stage.assert_closed();
+    fixture.assert_locked();
     assert!(vault == fs::read(state.join("vault.age")).unwrap());
     fs::rename(state.join("elsewhere"), state.join("vault-identity.txt")).unwrap();
-    stage.daemon.restart();
-    stage.assert_served();
+    fixture.daemon.restart();
+    fixture.assert_served();
 }
 
 #[test]
-fn other_stores_have_no_passphrase_of_ours() {
+fn other_stores_have_no_passphrase() {
     let daemon = Daemon::start();
     let set = daemon.ctl_with_input(&["unlock", "--set-passphrase", "--passphrase-stdin"], PASSPHRASE);
-    assert_eq!(set.exit, i32::from(exit_code::REFUSED), "{}", set.outcome.report());
-    let asked = daemon.ctl(&["unlock", "--set-passphrase"]);
-    assert_eq!(asked.exit, i32::from(exit_code::USAGE));
-    asked.outcome.says("--passphrase-stdin");
+    assert_eq!(set.exit, i32::from(exit_code::REFUSED), "{}", set.output.report());
+    let missing_input = daemon.ctl(&["unlock", "--set-passphrase"]);
+    assert_eq!(missing_input.exit, i32::from(exit_code::USAGE));
+    missing_input.output.says("--passphrase-stdin");
 }
 
-/// A registry whose token is in the vault.
-struct Stage {
+/// Daemon, and a registry whose token is in the vault.
+struct Fixture {
     daemon: Daemon,
-    registry: Honeypot,
-    /// The daemon reads its file again at every start.
+    registry: MockServer,
+    /// Keeps the CA file, which the daemon reads at every start.
     _authority: Authority,
 }
 
-impl Stage {
+impl Fixture {
     fn start(daemon: regauth_tests::daemon::Builder) -> Self {
         let daemon = daemon.start();
         let authority = Authority::new("Corp Root");
-        let registry = Honeypot::builder(&authority, "localhost").start();
+        let registry = MockServer::builder(&authority, "localhost").start();
         let (scope, ca) = (registry.url("/corp/"), authority.file());
         let add = ["add-registry", "corp", "--token-stdin", "--scope", &scope, "--ca-file"];
         daemon
@@ -204,12 +204,12 @@ impl Stage {
         assert_eq!(sent, Some(format!("Bearer {TOKEN}")));
     }
 
-    /// Nothing reaches the registry, and `list` says why.
+    /// Asserts that no request reaches the registry and `list` reports the locked vault.
     #[track_caller]
-    fn assert_closed(&self) {
+    fn assert_locked(&self) {
         let before = self.registry.requests().len();
         let fetch = Curl::new().behind(&self.daemon).fetch(&self.registry.url("/corp/"));
-        fetch.outcome.fails().says("403");
+        fetch.output.fails().says("403");
         assert_eq!(self.registry.requests().len(), before);
         let list = self.daemon.ctl(&["list"]).succeeds().json;
         assert_eq!(list["registries"][0]["credential"]["state"], "locked", "{list}");
@@ -226,12 +226,12 @@ impl Stage {
     }
 }
 
-/// What `age -d` gets out of the vault.
-fn opened(state: &Path, identity: &Path) -> Value {
-    let mut age = client::command("age", state);
+/// Contents of the vault, decrypted by `age -d`.
+fn decrypt_vault(state: &Path, identity: &Path) -> Value {
+    let mut age = exec::command("age", state);
     age.arg("-d").arg("-i").arg(identity).arg(state.join("vault.age"));
     age.stdin(Stdio::null());
-    serde_json::from_str(&client::run(&mut age).succeeds().stdout).unwrap()
+    serde_json::from_str(&exec::run(&mut age).succeeds().stdout).unwrap()
 }
 
 fn set_mode(file: &Path, mode: u32) {

@@ -1,14 +1,14 @@
-//! The harness's own parts behave as the real ones they stand for, with the token in the client and no daemon: what
-//! the other scenarios show is regauth's doing, and not the harness's.
+//! Harness tests, without a daemon: the fixtures behave like the real services, with the token in the client. So a result
+//! of another scenario is due to regauth and not to the harness.
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::Cargo;
 use regauth_tests::certificates::{Authority, Certificate, read_pem};
 use regauth_tests::curl::Curl;
-use regauth_tests::gate::Scheme;
 use regauth_tests::git::Git;
 use regauth_tests::git_server::GitServer;
-use regauth_tests::honeypot::Honeypot;
 use regauth_tests::keyring::Keyring;
+use regauth_tests::mock_server::MockServer;
 use regauth_tests::nginx::Nginx;
 use regauth_tests::registry::{Downloads, Registry, USERNAME};
 
@@ -24,14 +24,14 @@ fn cargo_with_token(registry: &Registry) -> Cargo {
 }
 
 #[test]
-fn cargo_builds_from_a_basic_registry_with_a_token_and_not_without() {
+fn cargo_needs_a_token_to_build_from_a_basic_registry() {
     let registry = Registry::builder(Scheme::basic(USERNAME), TOKEN)
         .auth_required()
         .start();
     cargo(&registry).depends_on(SHIP).build().fails();
     registry
         .nginx
-        .saw(|seen| seen.status == 401 && seen.authorization().is_none());
+        .wait_for_request(|request| request.status == 401 && request.authorization().is_none());
     cargo_with_token(&registry)
         .depends_on(SHIP)
         .build()
@@ -39,7 +39,7 @@ fn cargo_builds_from_a_basic_registry_with_a_token_and_not_without() {
         .says("Compiling anchor v1.0.0");
     let download = registry
         .nginx
-        .saw(|seen| seen.uri == "/api/cargo/crates/anchor/1.0.0/download");
+        .wait_for_request(|request| request.uri == "/api/cargo/crates/anchor/1.0.0/download");
     assert_eq!(download.authorization(), Some(registry.credential().as_str()));
     assert_eq!((download.status, download.protocol.as_str()), (200, "HTTP/2.0"));
 }
@@ -51,16 +51,18 @@ fn cargo_builds_from_a_bearer_registry_that_says_auth_required() {
     cargo_with_token(&registry).depends_on(SHIP).build().succeeds();
 }
 
-/// Cargo sends its token for config.json only after a 401, and then for nothing else: such a registry needs regauth.
+/// Cargo sends its token for config.json after a 401, and then for nothing else: such a registry needs regauth.
 #[test]
-fn cargo_cannot_build_from_a_guarded_registry_that_does_not_say_auth_required() {
+fn cargo_cannot_build_from_a_private_registry_without_auth_required() {
     let registry = Registry::start(TOKEN);
     cargo_with_token(&registry)
         .depends_on(SHIP)
         .build()
         .fails()
         .says("got 401");
-    let index = registry.nginx.saw(|seen| seen.uri == "/api/cargo/index/sh/ip/ship");
+    let index = registry
+        .nginx
+        .wait_for_request(|request| request.uri == "/api/cargo/index/sh/ip/ship");
     assert_eq!((index.status, index.authorization()), (401, None));
 }
 
@@ -92,18 +94,26 @@ fn cargo_builds_with_archives_from_a_cdn() {
         .start();
     cargo_with_token(&registry).depends_on(SHIP).build().succeeds();
     let cdn = registry.cdn.as_ref().unwrap();
-    assert_eq!(cdn.saw(|seen| seen.uri.contains("/ship/")).authorization(), None);
+    assert_eq!(
+        cdn.wait_for_request(|request| request.uri.contains("/ship/"))
+            .authorization(),
+        None
+    );
 }
 
 #[test]
 fn cargo_sends_its_token_to_archives_on_another_host() {
     let registry = Registry::builder(Scheme::raw(), TOKEN)
         .auth_required()
-        .downloads(Downloads::OnAnotherHost)
+        .downloads(Downloads::OtherHost)
         .start();
     cargo_with_token(&registry).depends_on(SHIP).build().succeeds();
     let cdn = registry.cdn.as_ref().unwrap();
-    assert_eq!(cdn.saw(|seen| seen.uri.contains("/ship/")).authorization(), Some(TOKEN));
+    assert_eq!(
+        cdn.wait_for_request(|request| request.uri.contains("/ship/"))
+            .authorization(),
+        Some(TOKEN)
+    );
 }
 
 #[test]
@@ -129,21 +139,21 @@ fn publish_yank_owner_and_search_reach_the_registry() {
     let cargo = cargo_with_token(&registry).depends_on(SHIP);
     cargo.publish("corp").succeeds().says("Published project v0.1.0");
     assert_eq!(
-        registry.shelf.entry("project", "0.1.0").unwrap()["deps"][0]["name"],
+        registry.crate_index.entry("project", "0.1.0").unwrap()["deps"][0]["name"],
         "ship"
     );
     cargo.publish("corp").fails();
     cargo.yank("corp", "project@0.1.0").succeeds();
-    assert_eq!(registry.shelf.entry("project", "0.1.0").unwrap()["yanked"], true);
+    assert_eq!(registry.crate_index.entry("project", "0.1.0").unwrap()["yanked"], true);
     cargo.owner("corp", "project", &["--add", "jo"]).succeeds();
     cargo.owner("corp", "project", &["--list"]).succeeds().says("jo");
     cargo.owner("corp", "project", &["--remove", "jo"]).succeeds();
-    assert!(registry.shelf.owners("project").unwrap().is_empty());
+    assert!(registry.crate_index.owners("project").unwrap().is_empty());
     cargo.search("corp", "project").succeeds().says("project = \"0.1.0\"");
 }
 
 #[test]
-fn a_published_crate_can_be_built_with() {
+fn a_published_crate_can_be_a_dependency() {
     let registry = Registry::builder(Scheme::raw(), TOKEN)
         .auth_required()
         .git_index()
@@ -166,7 +176,7 @@ fn a_published_crate_can_be_built_with() {
 }
 
 #[test]
-fn a_rotated_token_is_accepted_and_the_old_one_refused_at_once() {
+fn a_changed_set_of_accepted_tokens_takes_effect_at_once() {
     for scheme in [
         Scheme::basic(USERNAME),
         Scheme::bearer(),
@@ -206,17 +216,17 @@ fn git_fetches_and_pushes_small_and_large() {
     let git = Git::new()
         .trusts(&host.file())
         .authorization(&server.scope(), &scheme.value(TOKEN))
-        .known_lengths();
+        .with_content_length();
     git.clone_from(&server.url("plans")).succeeds();
     for (name, length) in [("small", 100), ("large", 3 << 20)] {
-        git.commit_noise(name, length).succeeds();
+        git.commit_random_file(name, length).succeeds();
         git.push().succeeds();
         assert_eq!(server.head("plans", "main"), git.head());
     }
     server
         .nginx
-        .saw(|seen| seen.status == 200 && seen.header("content-encoding") == Some("gzip"));
-    let large = server.nginx.saw(|seen| seen.received > 3 << 20);
+        .wait_for_request(|request| request.status == 200 && request.header("content-encoding") == Some("gzip"));
+    let large = server.nginx.wait_for_request(|request| request.received > 3 << 20);
     assert_eq!(
         (large.protocol.as_str(), large.header("content-length").is_some()),
         ("HTTP/2.0", true)
@@ -230,12 +240,12 @@ fn git_pushes_chunked_over_http1() {
     server.repository("plans", &[("README", "secret\n")]);
     let git = Git::new().trusts(&host.file()).config("http.version", "HTTP/1.1");
     git.clone_from(&server.url("plans")).succeeds();
-    git.commit_noise("large", 3 << 20).succeeds();
+    git.commit_random_file("large", 3 << 20).succeeds();
     git.push().succeeds();
     assert_eq!(server.head("plans", "main"), git.head());
     server
         .nginx
-        .saw(|seen| seen.header("transfer-encoding") == Some("chunked"));
+        .wait_for_request(|request| request.header("transfer-encoding") == Some("chunked"));
 }
 
 #[test]
@@ -269,27 +279,27 @@ fn nginx_listens_on_every_kind_of_loopback_host() {
             .start();
         let answer = Curl::new().trusts(&host.file()).get(&nginx.url("/"));
         assert_eq!(answer.body(), "here", "{name}");
-        assert_eq!(nginx.saw(|_| true).host, nginx.authority());
+        assert_eq!(nginx.wait_for_request(|_| true).host, nginx.authority());
     }
 }
 
 #[test]
-fn a_honeypot_records_echoes_and_redirects() {
+fn a_mock_server_records_echoes_and_redirects() {
     let host = Authority::new("Elsewhere");
-    let [trap, echo] = [
-        Honeypot::builder(&host, "127.0.0.2").start(),
-        Honeypot::builder(&host, "localhost").echo().start(),
+    let [target, echo] = [
+        MockServer::builder(&host, "127.0.0.2").start(),
+        MockServer::builder(&host, "localhost").echo().start(),
     ];
-    let lure = Honeypot::builder(&host, "127.0.0.1")
-        .redirect(307, &trap.url("/caught"))
+    let redirecting = MockServer::builder(&host, "127.0.0.1")
+        .redirect(307, &target.url("/caught"))
         .start();
     let curl = Curl::new().trusts(&host.file()).header("X-Canary: tweet");
     assert_eq!(
-        curl.clone().with(&["--location"]).get(&lure.url("/")).body(),
-        "honeypot\n"
+        curl.clone().with(&["--location"]).get(&redirecting.url("/")).body(),
+        "mock server\n"
     );
     assert_eq!(
-        trap.wait_for_requests(1)[0].header("x-canary").as_deref(),
+        target.wait_for_requests(1)[0].header("x-canary").as_deref(),
         Some("tweet")
     );
     for (version, protocol) in [("2", "--http2"), ("1.1", "--http1.1")] {
@@ -299,7 +309,7 @@ fn a_honeypot_records_echoes_and_redirects() {
             (version, Some("tweet"))
         );
     }
-    let plain = Honeypot::builder(&host, "127.0.0.1")
+    let plain = MockServer::builder(&host, "127.0.0.1")
         .plain()
         .answer(418, &[], "")
         .start();
@@ -307,21 +317,21 @@ fn a_honeypot_records_echoes_and_redirects() {
 }
 
 #[test]
-fn a_stranger_is_distrusted_and_its_certificate_known_byte_for_byte() {
+fn a_mock_server_with_an_untrusted_certificate_is_rejected() {
     let [host, other] = [Authority::new("Elsewhere"), Authority::new("Corp Root")];
-    let honeypot = Honeypot::builder(&host, "localhost").start();
+    let mock_server = MockServer::builder(&host, "localhost").start();
     Curl::new()
         .trusts(&other.file())
-        .fetch(&honeypot.url("/"))
-        .outcome
+        .fetch(&mock_server.url("/"))
+        .output
         .fails()
         .says("certificate");
-    let certificate: &Certificate = honeypot.certificate();
+    let certificate: &Certificate = mock_server.certificate();
     assert_eq!(&read_pem(&certificate.chain_file())[0], certificate.leaf());
 }
 
 #[test]
-fn gnome_keyring_stores_locks_falls_silent_dies_and_comes_back() {
+fn the_keyring_stores_locks_hangs_and_restarts() {
     let mut keyring = Keyring::start();
     let store = ["store", "--label", "a token", "service", "regauth", "account", "corp"];
     let lookup = ["lookup", "service", "regauth", "account", "corp"];
@@ -333,10 +343,10 @@ fn gnome_keyring_stores_locks_falls_silent_dies_and_comes_back() {
         .fails();
     keyring.unlock();
     assert_eq!(keyring.secret_tool(&lookup, "").succeeds().stdout, TOKEN);
-    keyring.fall_silent();
-    assert!(!keyring.answers());
-    keyring.speak_again();
-    assert!(keyring.answers());
+    keyring.suspend();
+    assert!(!keyring.is_responsive());
+    keyring.resume();
+    assert!(keyring.is_responsive());
     keyring.kill();
     keyring.secret_tool(&lookup, "").fails();
     keyring.restart();

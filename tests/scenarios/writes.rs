@@ -1,43 +1,45 @@
-//! Writes are closed until someone opens them, and for as long: with the programs that write.
+//! Writes: refused until `regauthctl allow` permits them for a time. The tests use cargo, git and curl.
 
 use std::time::{Duration, Instant};
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::Cargo;
 use regauth_tests::certificates::Authority;
-use regauth_tests::client::Outcome;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
-use regauth_tests::git::{Git, noise};
+use regauth_tests::exec::Output;
+use regauth_tests::git::{Git, random_bytes};
 use regauth_tests::git_server::GitServer;
-use regauth_tests::nginx::{Nginx, Seen};
+use regauth_tests::nginx::{LoggedRequest, Nginx};
 use regauth_tests::registry::Registry;
 
 const TOKEN: &str = "t0ken-of-the-company";
 
-/// Waits out what was opened at `since` for `opened`.
-fn until_closed(since: Instant, opened: Duration) {
-    let left = (opened + Duration::from_secs(1)).saturating_sub(since.elapsed());
-    // A time is what is tested here; nothing else would tell that it is over.
+/// Waits until a permission given at `since` for `duration` has expired.
+fn wait_until_expired(since: Instant, duration: Duration) {
+    let left = (duration + Duration::from_secs(1)).saturating_sub(since.elapsed());
+    // The expiry itself is tested, and has no other sign than the time.
     std::thread::sleep(left);
 }
 
 fn writes(nginx: &Nginx) -> usize {
-    let is_write = |seen: &Seen| seen.method != "GET" && seen.method != "HEAD" && !seen.uri.contains("upload-pack");
-    let announces = |seen: &Seen| seen.uri.contains("receive-pack");
+    let is_write = |request: &LoggedRequest| {
+        request.method != "GET" && request.method != "HEAD" && !request.uri.contains("upload-pack")
+    };
+    let announces = |request: &LoggedRequest| request.uri.contains("receive-pack");
     nginx
         .requests()
         .iter()
-        .filter(|seen| is_write(seen) || announces(seen))
+        .filter(|request| is_write(request) || announces(request))
         .count()
 }
 
-fn refused(outcome: Outcome, name: &str) {
-    outcome.fails().says(&format!("regauthctl allow {name} --for 5m"));
+fn assert_refused(output: Output, name: &str) {
+    output.fails().says(&format!("regauthctl allow {name} --for 5m"));
 }
 
 #[test]
-fn publish_and_yank_pass_for_as_long_as_writes_are_open() {
+fn publish_and_yank_pass_while_writes_are_allowed() {
     let registry = Registry::builder(Scheme::bearer(), TOKEN).auth_required().start();
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
@@ -45,11 +47,11 @@ fn publish_and_yank_pass_for_as_long_as_writes_are_open() {
         .registry("corp", &registry.index())
         .behind(&daemon)
         .placeholder("corp", "any-token-will-do");
-    // Large enough that cargo still sends when the refusal comes.
-    std::fs::write(cargo.project().join("noise"), noise("noise", 6 << 20)).unwrap();
-    refused(cargo.publish("corp"), "corp");
-    refused(cargo.yank("corp", "ship@1.0.0"), "corp");
-    refused(cargo.owner("corp", "ship", &["--add", "jo"]), "corp");
+    // Large enough that cargo still sends when the proxy refuses.
+    std::fs::write(cargo.project().join("noise"), random_bytes("noise", 6 << 20)).unwrap();
+    assert_refused(cargo.publish("corp"), "corp");
+    assert_refused(cargo.yank("corp", "ship@1.0.0"), "corp");
+    assert_refused(cargo.owner("corp", "ship", &["--add", "jo"]), "corp");
     assert_eq!(writes(&registry.nginx), 0);
     let opened = Instant::now();
     daemon.ctl(&["allow", "corp", "--for", "10s"]).succeeds();
@@ -57,40 +59,40 @@ fn publish_and_yank_pass_for_as_long_as_writes_are_open() {
     cargo.yank("corp", "project@0.1.0").succeeds();
     assert!(
         opened.elapsed() < Duration::from_secs(10),
-        "too slow a machine for this test"
+        "the machine is too slow for this test"
     );
     let passed = writes(&registry.nginx);
     assert!(passed >= 2);
-    until_closed(opened, Duration::from_secs(10));
-    refused(cargo.yank("corp", "ship@1.0.0"), "corp");
+    wait_until_expired(opened, Duration::from_secs(10));
+    assert_refused(cargo.yank("corp", "ship@1.0.0"), "corp");
     assert_eq!(writes(&registry.nginx), passed);
 }
 
 #[test]
-fn pushes_pass_for_as_long_as_writes_are_open() {
+fn pushes_pass_while_writes_are_allowed() {
     let server = GitServer::start(&Authority::new("Corp Root"), Scheme::basic("me"), TOKEN);
     server.repository("plans", &[("README", "secret\n")]);
     let daemon = Daemon::start();
     daemon.add_git("code", &server);
     let git = Git::new().behind(&daemon);
     git.clone_from(&server.url("plans")).succeeds();
-    git.commit_noise("noise", 3 << 20).succeeds();
-    refused(git.push(), "code");
+    git.commit_random_file("noise", 3 << 20).succeeds();
+    assert_refused(git.push(), "code");
     assert_eq!(writes(&server.nginx), 0);
     let opened = Instant::now();
     daemon.ctl(&["allow", "code", "--for", "10s"]).succeeds();
     git.push().succeeds();
     assert_eq!(server.head("plans", "main"), git.head());
     let passed = writes(&server.nginx);
-    until_closed(opened, Duration::from_secs(10));
-    git.commit_noise("more", 100).succeeds();
-    refused(git.push(), "code");
+    wait_until_expired(opened, Duration::from_secs(10));
+    git.commit_random_file("more", 100).succeeds();
+    assert_refused(git.push(), "code");
     assert_eq!(writes(&server.nginx), passed);
 }
 
-/// Some frameworks go by the method that a header names.
+/// Some web frameworks take the method from a header.
 #[test]
-fn a_read_that_says_it_is_a_write_is_one() {
+fn a_method_override_header_makes_a_read_a_write() {
     let server = GitServer::start(&Authority::new("Corp Root"), Scheme::basic("me"), TOKEN);
     server.repository("plans", &[("README", "secret\n")]);
     let daemon = Daemon::start();
@@ -116,9 +118,9 @@ fn a_read_that_says_it_is_a_write_is_one() {
     assert_eq!(server.nginx.requests().len(), before);
 }
 
-/// Some frameworks go by the path that a header names, and the scope by the one in the request.
+/// Some web frameworks take the path from a header, while the scope is checked for the path of the request.
 #[test]
-fn a_request_that_names_another_path_in_a_header_is_refused() {
+fn a_path_override_header_is_refused() {
     let server = GitServer::start(&Authority::new("Corp Root"), Scheme::basic("me"), TOKEN);
     let daemon = Daemon::start();
     daemon.add_git("code", &server);
@@ -135,9 +137,9 @@ fn a_request_that_names_another_path_in_a_header_is_refused() {
     assert_eq!(server.nginx.requests().len(), before);
 }
 
-/// Git hosts have APIs, in which a file may have any name.
+/// A file in the web API of a git host can be named like a fetch.
 #[test]
-fn a_file_by_the_name_of_a_fetch_is_a_write() {
+fn a_post_to_a_file_named_like_a_fetch_is_a_write() {
     let server = GitServer::start(&Authority::new("Corp Root"), Scheme::basic("me"), TOKEN);
     let daemon = Daemon::start();
     daemon.add_git("code", &server);
@@ -152,7 +154,7 @@ fn a_file_by_the_name_of_a_fetch_is_a_write() {
             "--header",
             "Content-Type: application/json",
         ],
-        // What is dropped on the way says nothing about what arrives.
+        // A header that the proxy removes as hop-by-hop must not decide.
         &[
             "--header",
             "Content-Type: application/x-git-upload-pack-request",

@@ -1,4 +1,4 @@
-//! Real cargo with a `CARGO_HOME` and a project of its own, and nothing of this machine's configuration.
+//! Real cargo with a `CARGO_HOME` and a project of its own, without this machine's configuration.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -7,23 +7,23 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::client::{self, Outcome, Running};
 use crate::daemon::Daemon;
+use crate::exec::{self, Output, RunningCommand};
 
-/// The cargo that runs the tests, without rustup in between, in a clean environment. `home` is its `HOME`.
+/// Command for the cargo that runs the tests, without rustup, in a clean environment with this `HOME`.
 pub fn command(home: &Path) -> Command {
     let cargo = std::env::var_os("CARGO").map_or_else(|| PathBuf::from(env!("CARGO")), PathBuf::from);
     let toolchain = cargo.parent().unwrap();
-    let path = client::path();
+    let path = exec::path();
     let folders = std::iter::once(toolchain.to_owned()).chain(std::env::split_paths(&path));
-    let mut command = client::command(&cargo, home);
+    let mut command = exec::command(&cargo, home);
     command
         .env("PATH", std::env::join_paths(folders).unwrap())
         .env("CARGO_HOME", home.join("cargo"));
     command
 }
 
-/// A project that cargo works on. Its package is called `project`, version 0.1.0.
+/// Cargo with a project. The package is called `project`, version 0.1.0.
 #[derive(Debug)]
 pub struct Cargo {
     folder: TempDir,
@@ -31,15 +31,15 @@ pub struct Cargo {
 }
 
 impl Cargo {
-    /// An empty project. Git is told to be cargo's git, as anybody behind a proxy needs it.
+    /// Creates an empty project. Cargo uses the git command, as it must behind regauth.
     pub fn new() -> Self {
         Self::within(TempDir::new().unwrap())
     }
 
-    /// The same in this folder, which goes with it.
+    /// Creates an empty project in this folder.
     pub fn within(folder: TempDir) -> Self {
-        for place in ["cargo", "project/src"] {
-            fs::create_dir_all(folder.path().join(place)).unwrap();
+        for folder_name in ["cargo", "project/src"] {
+            fs::create_dir_all(folder.path().join(folder_name)).unwrap();
         }
         let cargo = Self {
             folder,
@@ -60,12 +60,12 @@ impl Cargo {
         self
     }
 
-    /// Names a registry.
+    /// Configures a registry.
     pub fn registry(self, name: &str, index: &str) -> Self {
         self.config(&format!("registries.{name}.index = \"{index}\""))
     }
 
-    /// Gives cargo a token of its own, as people without regauth do: sent as `Authorization: TOKEN`.
+    /// Gives cargo a token, as users without regauth do: it is sent as `Authorization: TOKEN`.
     pub fn token(self, registry: &str, token: &str) -> Self {
         append(
             &self.home().join("cargo/credentials.toml"),
@@ -74,7 +74,7 @@ impl Cargo {
         self.config(&format!("registries.{registry}.credential-provider = \"cargo:token\""))
     }
 
-    /// Gives cargo a worthless token where it insists on one.
+    /// Gives cargo a placeholder token, for a registry with `auth-required`.
     pub fn placeholder(self, registry: &str, token: &str) -> Self {
         self.config(&format!(
             "registries.{registry}.credential-provider = [\"cargo:token-from-stdout\", \"echo\", \"{token}\"]"
@@ -88,82 +88,82 @@ impl Cargo {
             .config(&format!("http.cainfo = \"{roots}\""))
     }
 
-    /// Sends everything through a proxy: `http.proxy`, and git's.
+    /// Sends requests through a proxy: `http.proxy` of cargo and git.
     pub fn proxy(self, proxy: &str) -> Self {
         self.git_config(&format!("[http]\n\tproxy = {proxy}"))
             .config(&format!("http.proxy = \"{proxy}\""))
     }
 
-    /// Sends everything through this daemon and trusts its bundle.
+    /// Sends requests through this daemon and trusts its bundle.
     pub fn behind(self, daemon: &Daemon) -> Self {
         self.proxy(&daemon.proxy()).trusts(&daemon.bundle())
     }
 
-    /// Adds lines to the git configuration of cargo's git.
+    /// Adds lines to the configuration of git.
     pub fn git_config(self, lines: &str) -> Self {
         append(&self.home().join(".gitconfig"), lines);
         self
     }
 
-    /// One more dependency: `ship = { version = "1", registry = "corp" }`.
+    /// Adds a dependency: `ship = { version = "1", registry = "corp" }`.
     pub fn depends_on(self, dependency: &str) -> Self {
         self.manifest(dependency)
     }
 
-    /// One more environment variable.
+    /// Adds an environment variable.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// `cargo build`.
-    pub fn build(&self) -> Outcome {
+    /// Runs `cargo build`.
+    pub fn build(&self) -> Output {
         self.run(["build"])
     }
 
-    /// `cargo fetch`.
-    pub fn fetch(&self) -> Outcome {
+    /// Runs `cargo fetch`.
+    pub fn fetch(&self) -> Output {
         self.run(["fetch"])
     }
 
-    /// `cargo publish` of the project.
-    pub fn publish(&self, registry: &str) -> Outcome {
+    /// Runs `cargo publish` for the project.
+    pub fn publish(&self, registry: &str) -> Output {
         self.run(["publish", "--registry", registry, "--allow-dirty", "--no-verify"])
     }
 
-    /// `cargo yank NAME@VERSION`.
-    pub fn yank(&self, registry: &str, package: &str) -> Outcome {
+    /// Runs `cargo yank NAME@VERSION`.
+    pub fn yank(&self, registry: &str, package: &str) -> Output {
         self.run(["yank", "--registry", registry, package])
     }
 
-    /// `cargo owner NAME` with `--add LOGIN`, `--remove LOGIN` or `--list`.
-    pub fn owner(&self, registry: &str, name: &str, arguments: &[&str]) -> Outcome {
+    /// Runs `cargo owner NAME` with `--add LOGIN`, `--remove LOGIN` or `--list`.
+    pub fn owner(&self, registry: &str, name: &str, arguments: &[&str]) -> Output {
         self.run(["owner", "--registry", registry, name].iter().chain(arguments))
     }
 
-    /// `cargo search TEXT`.
-    pub fn search(&self, registry: &str, text: &str) -> Outcome {
+    /// Runs `cargo search TEXT`.
+    pub fn search(&self, registry: &str, text: &str) -> Output {
         self.run(["search", "--registry", registry, text])
     }
 
-    /// Any cargo command, in the project.
-    pub fn run(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Outcome {
+    /// Runs any cargo command in the project.
+    pub fn run(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
         self.start(arguments).finish()
     }
 
-    /// Starts any cargo command, in the project.
-    pub fn start(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Running {
+    /// Starts any cargo command in the project.
+    pub fn start(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> RunningCommand {
         let mut cargo = command(self.home());
         cargo
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .args(arguments);
-        Running::start(cargo.current_dir(self.project()), b"")
+        RunningCommand::start(cargo.current_dir(self.project()), b"")
     }
 
-    /// Forgets every download, the lock file and what was built: the next build asks the registry for everything.
-    pub fn forget(&self) {
-        for place in ["cargo/registry", "cargo/git", "project/target"] {
-            let folder = self.home().join(place);
+    /// Deletes downloads, the lock file and the build output, so that the next build downloads everything.
+    pub fn clear_downloads(&self) {
+        for folder_name in ["cargo/registry", "cargo/git", "project/target"] {
+            let folder = self.home().join(folder_name);
             if folder.exists() {
                 fs::remove_dir_all(folder).unwrap();
             }
@@ -174,12 +174,12 @@ impl Cargo {
         }
     }
 
-    /// Its `HOME`, with `CARGO_HOME` in `cargo/` and the project in `project/`.
+    /// `HOME`, with `CARGO_HOME` in `cargo/` and the project in `project/`.
     pub fn home(&self) -> &Path {
         self.folder.path()
     }
 
-    /// The project's folder.
+    /// Folder of the project.
     pub fn project(&self) -> PathBuf {
         self.home().join("project")
     }

@@ -1,4 +1,4 @@
-//! A private company CA and the server certificates it signs, as PEM files and as rustls configurations.
+//! Private CA and the certificates it issues, as PEM files and as rustls configurations.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::{NamedTempFile, TempDir, TempPath};
 
-/// A company's own CA. Clones are the same CA.
+/// Private CA. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Authority {
     issuer: Arc<Issuer<'static, KeyPair>>,
@@ -20,7 +20,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// A fresh root by this name.
+    /// Creates a CA with a root of this name.
     pub fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -35,12 +35,12 @@ impl Authority {
         }
     }
 
-    /// The root as a PEM file, for `--ca-file` and `http.cainfo`.
+    /// Root as a PEM file, for `--ca-file` and `http.cainfo`.
     pub fn file(&self) -> PathBuf {
         self.folder.path().join("ca.pem")
     }
 
-    /// A certificate for DNS names and IP addresses, with a key of its own: a server's, or a client's.
+    /// Issues a server or client certificate for DNS names and IP addresses, with a new key.
     pub fn issue(&self, names: &[&str]) -> Certificate {
         let names: Vec<String> = names.iter().copied().map(str::to_owned).collect();
         let mut params = CertificateParams::new(names.clone()).unwrap();
@@ -60,7 +60,7 @@ impl Authority {
     }
 }
 
-/// A server's certificate and key. Clones are the same certificate.
+/// Certificate and key. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Certificate {
     leaf: CertificateDer<'static>,
@@ -68,22 +68,22 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// The certificate chain as a PEM file.
+    /// Certificate chain as a PEM file.
     pub fn chain_file(&self) -> PathBuf {
         self.folder.path().join("chain.pem")
     }
 
-    /// The private key as a PEM file.
+    /// Private key as a PEM file.
     pub fn key_file(&self) -> PathBuf {
         self.folder.path().join("key.pem")
     }
 
-    /// The leaf, byte for byte as clients receive it.
+    /// Leaf certificate in DER, as clients receive it.
     pub fn leaf(&self) -> &CertificateDer<'static> {
         &self.leaf
     }
 
-    /// A TLS server with this certificate that offers `protocols` by ALPN, the best first.
+    /// TLS server configuration with this certificate that offers `protocols` by ALPN, preferred first.
     pub fn server_config(&self, protocols: &[&str]) -> Arc<ServerConfig> {
         let key = PrivateKeyDer::from_pem_file(self.key_file()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -98,18 +98,18 @@ impl Certificate {
     }
 }
 
-/// Several PEM files as one, for clients that take only one: our bundle and a stranger's root.
-pub fn together(files: &[&Path]) -> TempPath {
+/// Concatenates PEM files, for clients that accept one file only.
+pub fn concatenate(files: &[&Path]) -> TempPath {
     let text: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file).unwrap()).collect();
     let file = NamedTempFile::new().unwrap();
     fs::write(file.path(), text.concat()).unwrap();
     file.into_temp_path()
 }
 
-/// The certificates of a PEM file, such as a bundle.
+/// Reads the certificates of a PEM file, such as a bundle.
 ///
 /// # Panics
-/// When it cannot be read or is not PEM.
+/// When the file cannot be read or is no PEM file.
 pub fn read_pem(file: &Path) -> Vec<CertificateDer<'static>> {
     CertificateDer::pem_file_iter(file)
         .unwrap()

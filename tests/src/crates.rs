@@ -1,4 +1,4 @@
-//! Small crates with a dependency chain, packaged by real `cargo package`, once a test run.
+//! Sample crates with dependencies, packaged by real `cargo package` once per test run.
 
 use std::fs;
 use std::path::Path;
@@ -8,51 +8,45 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::{cargo, client};
+use crate::{cargo, exec};
 
-/// What a crate is to be.
+/// Name, version and dependencies of a crate to package.
 #[derive(Clone, Debug)]
-pub struct Recipe {
-    /// Its name.
+pub struct CrateSpec {
+    /// Name.
     pub name: String,
-    /// Its version.
+    /// Version.
     pub version: String,
-    /// Names of crates of the same batch, whose functions it calls.
+    /// Names of crates of the same batch that it depends on.
     pub dependencies: Vec<String>,
 }
 
-/// A packaged crate.
+/// Packaged crate.
 #[derive(Clone, Debug)]
-pub struct Packaged {
-    /// Its line in the index.
+pub struct PackagedCrate {
+    /// Index entry.
     pub entry: Value,
-    /// The `.crate` file.
+    /// Contents of the `.crate` file.
     pub archive: Vec<u8>,
 }
 
-/// `anchor`, `rope` that needs it, and `ship` that needs `rope`; all 1.0.0.
-pub fn chain() -> &'static [Packaged] {
-    static CHAIN: OnceLock<Vec<Packaged>> = OnceLock::new();
-    CHAIN.get_or_init(|| {
-        package(&[
-            recipe("anchor", &[]),
-            recipe("rope", &["anchor"]),
-            recipe("ship", &["rope"]),
-        ])
-    })
+/// Version 1.0.0 of `anchor`, of `rope`, which depends on it, and of `ship`, which depends on `rope`.
+pub fn chain() -> &'static [PackagedCrate] {
+    static CHAIN: OnceLock<Vec<PackagedCrate>> = OnceLock::new();
+    CHAIN.get_or_init(|| package(&[spec("anchor", &[]), spec("rope", &["anchor"]), spec("ship", &["rope"])]))
 }
 
-/// Packages a batch of crates. Dependencies come before their dependents.
-pub fn package(recipes: &[Recipe]) -> Vec<Packaged> {
+/// Packages a batch of crates, dependencies before their dependents.
+pub fn package(specs: &[CrateSpec]) -> Vec<PackagedCrate> {
     let folder = TempDir::new().unwrap();
-    let members: Vec<&str> = recipes.iter().map(|recipe| recipe.name.as_str()).collect();
+    let members: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
     fs::write(
         folder.path().join("Cargo.toml"),
         format!("[workspace]\nresolver = \"3\"\nmembers = {members:?}\n"),
     )
     .unwrap();
-    for recipe in recipes {
-        write(recipe, recipes, &folder.path().join(&recipe.name));
+    for spec in specs {
+        write(spec, specs, &folder.path().join(&spec.name));
     }
     let mut package = cargo::command(folder.path());
     package
@@ -65,15 +59,12 @@ pub fn package(recipes: &[Recipe]) -> Vec<Packaged> {
             "--quiet",
         ])
         .current_dir(folder.path());
-    client::run(&mut package).succeeds();
+    exec::run(&mut package).succeeds();
     let archives = folder.path().join("target/package");
-    recipes
-        .iter()
-        .map(|recipe| packaged(recipe, recipes, &archives))
-        .collect()
+    specs.iter().map(|spec| packaged(spec, specs, &archives)).collect()
 }
 
-/// An index line for an archive: what the registry computes of a published crate.
+/// Index entry for an archive, as the registry computes it for a published crate.
 pub fn entry(name: &str, version: &str, dependencies: &[Value], features: &Value, archive: &[u8]) -> Value {
     let checksum: String = Sha256::digest(archive)
         .iter()
@@ -85,23 +76,23 @@ pub fn entry(name: &str, version: &str, dependencies: &[Value], features: &Value
     })
 }
 
-/// A crate of version 1.0.0.
-pub fn recipe(name: &str, dependencies: &[&str]) -> Recipe {
-    Recipe {
+/// Spec of a crate of version 1.0.0.
+pub fn spec(name: &str, dependencies: &[&str]) -> CrateSpec {
+    CrateSpec {
         name: name.to_owned(),
         version: "1.0.0".to_owned(),
         dependencies: dependencies.iter().copied().map(str::to_owned).collect(),
     }
 }
 
-/// A library that calls its dependencies, so that they must really be there.
-fn write(recipe: &Recipe, batch: &[Recipe], folder: &Path) {
-    let Recipe {
+/// Writes a library that calls its dependencies, so that a build needs them.
+fn write(spec: &CrateSpec, batch: &[CrateSpec], folder: &Path) {
+    let CrateSpec {
         name,
         version,
         dependencies,
-    } = recipe;
-    let needs: String = dependencies
+    } = spec;
+    let dependency_lines: String = dependencies
         .iter()
         .map(|other| {
             format!(
@@ -119,7 +110,7 @@ fn write(recipe: &Recipe, batch: &[Recipe], folder: &Path) {
         folder.join("Cargo.toml"),
         format!(
             "[package]\nname = \"{name}\"\nversion = \"{version}\"\nedition = \"2021\"\nlicense = \"MIT\"\n\
-             description = \"a part\"\nhomepage = \"https://corp.example\"\n[dependencies]\n{needs}"
+             description = \"a part\"\nhomepage = \"https://corp.example\"\n[dependencies]\n{dependency_lines}"
         ),
     )
     .unwrap();
@@ -130,9 +121,9 @@ fn write(recipe: &Recipe, batch: &[Recipe], folder: &Path) {
     .unwrap();
 }
 
-fn packaged(recipe: &Recipe, batch: &[Recipe], archives: &Path) -> Packaged {
-    let archive = fs::read(archives.join(format!("{}-{}.crate", recipe.name, recipe.version))).unwrap();
-    let dependencies: Vec<Value> = recipe
+fn packaged(spec: &CrateSpec, batch: &[CrateSpec], archives: &Path) -> PackagedCrate {
+    let archive = fs::read(archives.join(format!("{}-{}.crate", spec.name, spec.version))).unwrap();
+    let dependencies: Vec<Value> = spec
         .dependencies
         .iter()
         .map(|other| {
@@ -142,13 +133,13 @@ fn packaged(recipe: &Recipe, batch: &[Recipe], archives: &Path) -> Packaged {
             })
         })
         .collect();
-    Packaged {
-        entry: entry(&recipe.name, &recipe.version, &dependencies, &json!({}), &archive),
+    PackagedCrate {
+        entry: entry(&spec.name, &spec.version, &dependencies, &json!({}), &archive),
         archive,
     }
 }
 
-fn version_of<'a>(name: &str, batch: &'a [Recipe]) -> &'a str {
-    let found = batch.iter().find(|recipe| recipe.name == name);
+fn version_of<'a>(name: &str, batch: &'a [CrateSpec]) -> &'a str {
+    let found = batch.iter().find(|spec| spec.name == name);
     &found.unwrap_or_else(|| panic!("{name} is not in the batch")).version
 }

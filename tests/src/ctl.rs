@@ -1,34 +1,34 @@
-//! The real `regauthctl --json`: its exit code and what it said.
+//! Real `regauthctl --json`: exit code and output.
 
 use std::path::Path;
 
 use serde_json::Value;
 
-use crate::client::{self, Outcome};
+use crate::exec::{self, Output};
 use crate::programs;
 
-/// What `regauthctl --json` answered.
+/// Result of `regauthctl --json`.
 #[derive(Clone, Debug)]
 pub struct Ctl {
-    /// Its output, as text.
-    pub outcome: Outcome,
-    /// Its exit code.
+    /// Output as text.
+    pub output: Output,
+    /// Exit code; -1 when a signal ended it.
     pub exit: i32,
-    /// Its stdout as JSON; null when it is none.
+    /// Stdout as JSON; null when it is no JSON.
     pub json: Value,
 }
 
 impl Ctl {
-    /// Runs `regauthctl` for the daemon of this home, which need not run.
+    /// Runs `regauthctl` with the `REGAUTH_HOME` of a daemon, which need not run.
     pub fn run(home: &Path, arguments: &[&str], input: &str) -> Self {
-        let mut ctl = client::command(programs::binary("regauthctl"), home);
+        let mut ctl = exec::command(programs::binary("regauthctl"), home);
         ctl.arg("--home").arg(home).arg("--json").args(arguments);
-        let outcome = client::run_with_input(&mut ctl, input);
-        let json = serde_json::from_str(&outcome.stdout).unwrap_or(Value::Null);
+        let output = exec::run_with_input(&mut ctl, input);
+        let json = serde_json::from_str(&output.stdout).unwrap_or(Value::Null);
         Self {
-            exit: outcome.status.code().unwrap_or(-1),
+            exit: output.status.code().unwrap_or(-1),
             json,
-            outcome,
+            output,
         }
     }
 
@@ -37,22 +37,22 @@ impl Ctl {
         self.exit == 0
     }
 
-    /// Passes a success through.
+    /// Asserts that the exit code is 0.
     ///
     /// # Panics
-    /// With everything it said, when it failed.
+    /// When it is another one; the message has the output.
     #[track_caller]
     pub fn succeeds(self) -> Self {
         self.exits(0)
     }
 
-    /// Passes an exit code through.
+    /// Asserts the exit code.
     ///
     /// # Panics
-    /// With everything it said, when it is another one.
+    /// When it is another one; the message has the output.
     #[track_caller]
     pub fn exits(self, code: i32) -> Self {
-        assert_eq!(self.exit, code, "{}", self.outcome.report());
+        assert_eq!(self.exit, code, "{}", self.output.report());
         self
     }
 }

@@ -1,4 +1,4 @@
-//! Real curl, one request at a time, with nothing of this machine's configuration.
+//! Real curl, one request at a time, without this machine's configuration.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -7,10 +7,10 @@ use std::process::Command;
 
 use tempfile::{NamedTempFile, TempDir};
 
-use crate::client::{self, Outcome, Running};
 use crate::daemon::Daemon;
+use crate::exec::{self, Output, RunningCommand};
 
-/// curl's arguments so far.
+/// Builder of curl's arguments.
 #[derive(Clone, Debug, Default)]
 pub struct Curl {
     arguments: Vec<String>,
@@ -18,13 +18,13 @@ pub struct Curl {
 }
 
 impl Curl {
-    /// curl that trusts nothing and uses no proxy.
+    /// curl without a proxy and without trusted roots.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Runs as another user of this machine, which takes root.
-    pub fn user(mut self, user: u32) -> Self {
+    /// Runs curl as another user of this machine; needs root.
+    pub fn as_user(mut self, user: u32) -> Self {
         self.user = Some(user);
         self
     }
@@ -34,42 +34,42 @@ impl Curl {
         self.with(&["--cacert", roots.to_str().unwrap()])
     }
 
-    /// Sends everything through a proxy.
+    /// Sends requests through a proxy.
     pub fn proxy(self, proxy: &str) -> Self {
         self.with(&["--proxy", proxy])
     }
 
-    /// Sends everything through this daemon and trusts its bundle.
+    /// Sends requests through this daemon and trusts its bundle.
     pub fn behind(self, daemon: &Daemon) -> Self {
         self.proxy(&daemon.proxy()).trusts(&daemon.bundle())
     }
 
-    /// One more request header: `Name: value`.
+    /// Adds a request header: `Name: value`.
     pub fn header(self, line: &str) -> Self {
         self.with(&["--header", line])
     }
 
-    /// Any arguments of curl's.
+    /// Adds arguments.
     pub fn with(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().copied().map(str::to_owned));
         self
     }
 
-    /// GET, the answer kept.
+    /// Sends a GET and returns the response.
     ///
     /// # Panics
-    /// With curl's words when there is no answer.
+    /// When there is no response; the message has curl's output.
     #[track_caller]
-    pub fn get(&self, url: &str) -> Answer {
-        self.fetch(url).answered()
+    pub fn get(&self, url: &str) -> Response {
+        self.fetch(url).response()
     }
 
-    /// PUT of this many zero bytes, which take no disk, the answer kept.
+    /// Sends a PUT of `length` zero bytes from a sparse file and returns the response.
     ///
     /// # Panics
-    /// With curl's words when there is no answer.
+    /// When there is no response; the message has curl's output.
     #[track_caller]
-    pub fn upload(&self, url: &str, length: u64) -> Answer {
+    pub fn upload(&self, url: &str, length: u64) -> Response {
         let file = NamedTempFile::new().unwrap();
         file.as_file().set_len(length).unwrap();
         self.clone()
@@ -77,13 +77,13 @@ impl Curl {
             .get(url)
     }
 
-    /// GET, whatever comes of it.
-    pub fn fetch(&self, url: &str) -> Transfer {
+    /// Sends a GET that may fail.
+    pub fn fetch(&self, url: &str) -> FinishedTransfer {
         self.start(url).finish()
     }
 
     /// Starts a GET.
-    pub fn start(&self, url: &str) -> Transferring {
+    pub fn start(&self, url: &str) -> RunningTransfer {
         let folder = TempDir::new().unwrap();
         let mut curl = self.command(folder.path());
         curl.args([
@@ -101,20 +101,18 @@ impl Curl {
         .args(self.arguments.iter().map(OsStr::new))
         .arg(url)
         .current_dir(folder.path());
-        Transferring {
-            running: Running::start(&mut curl, b""),
+        RunningTransfer {
+            running: RunningCommand::start(&mut curl, b""),
             folder,
         }
     }
-}
 
-impl Curl {
     fn command(&self, folder: &Path) -> Command {
         match self.user {
-            None => client::command("curl", folder),
+            None => exec::command("curl", folder),
             Some(user) => {
                 std::os::unix::fs::chown(folder, Some(user), Some(user)).unwrap();
-                let mut command = client::as_user(user, folder);
+                let mut command = exec::as_user(user, folder);
                 command.arg("curl");
                 command
             }
@@ -122,54 +120,54 @@ impl Curl {
     }
 }
 
-/// A curl that was started and has not been waited for.
+/// Running curl.
 #[derive(Debug)]
-pub struct Transferring {
-    running: Running,
+pub struct RunningTransfer {
+    running: RunningCommand,
     folder: TempDir,
 }
 
-impl Transferring {
-    /// How many bytes of the body have come so far.
+impl RunningTransfer {
+    /// Number of bytes of the body received so far.
     pub fn received(&self) -> u64 {
         fs::metadata(self.folder.path().join("body")).map_or(0, |body| body.len())
     }
 
-    /// Whether it has not ended yet.
+    /// Whether curl still runs.
     pub fn is_running(&mut self) -> bool {
         self.running.is_running()
     }
 
-    /// Waits for its end.
-    pub fn finish(self) -> Transfer {
-        let outcome = self.running.finish();
-        Transfer {
-            outcome,
+    /// Waits until curl exits.
+    pub fn finish(self) -> FinishedTransfer {
+        let output = self.running.finish();
+        FinishedTransfer {
+            output,
             folder: self.folder,
         }
     }
 }
 
-/// A curl that has ended.
+/// curl that has exited.
 #[derive(Debug)]
-pub struct Transfer {
-    /// How curl ended and what it said.
-    pub outcome: Outcome,
+pub struct FinishedTransfer {
+    /// Exit status and output of curl.
+    pub output: Output,
     folder: TempDir,
 }
 
-impl Transfer {
-    /// The answer.
+impl FinishedTransfer {
+    /// Response of a successful transfer.
     ///
     /// # Panics
-    /// With curl's words when there is none.
+    /// When curl failed; the message has its output.
     #[track_caller]
-    pub fn answered(self) -> Answer {
-        let Self { outcome, folder } = self;
-        let outcome = outcome.succeeds();
-        let (status, version) = outcome.stdout.split_once(' ').unwrap();
+    pub fn response(self) -> Response {
+        let Self { output, folder } = self;
+        let output = output.succeeds();
+        let (status, version) = output.stdout.split_once(' ').unwrap();
         let headers = fs::read_to_string(folder.path().join("headers")).unwrap();
-        Answer {
+        Response {
             status: status.parse().unwrap(),
             version: version.to_owned(),
             headers,
@@ -179,28 +177,28 @@ impl Transfer {
     }
 }
 
-/// The last answer of a transfer. Interim answers and a proxy's own are in `headers` before it.
+/// Last response of a transfer.
 #[derive(Debug)]
-pub struct Answer {
-    /// The status.
+pub struct Response {
+    /// Status code.
     pub status: u16,
-    /// The protocol: `1.1` or `2`.
+    /// HTTP version: `1.1` or `2`.
     pub version: String,
-    /// All status lines and headers, as they came.
+    /// Status lines and headers of all responses: the proxy's to CONNECT, interim ones, the last one.
     pub headers: String,
-    /// The body's length.
+    /// Length of the body in bytes.
     pub length: u64,
     folder: TempDir,
 }
 
-impl Answer {
+impl Response {
     /// The body as text.
     pub fn body(&self) -> String {
         let bytes = fs::read(self.folder.path().join("body")).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// A header of the last answer.
+    /// Header of the last response.
     pub fn header(&self, name: &str) -> Option<&str> {
         let last = self.headers.trim_end().rsplit("\r\n\r\n").next()?;
         let mut pairs = last.lines().filter_map(|line| line.split_once(':'));

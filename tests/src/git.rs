@@ -1,4 +1,4 @@
-//! Real git with a `HOME` of its own and nothing of this machine's configuration.
+//! Real git with a `HOME` of its own, without this machine's configuration.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -7,17 +7,17 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::client::{self, Outcome, Running};
 use crate::daemon::Daemon;
+use crate::exec::{self, Output, RunningCommand};
 
-/// A person with git.
+/// Git with its own configuration and at most one clone.
 #[derive(Debug)]
 pub struct Git {
     folder: TempDir,
 }
 
 impl Git {
-    /// A git with an empty configuration, apart from who commits.
+    /// Git that has only an author's name and address configured.
     pub fn new() -> Self {
         let git = Self {
             folder: TempDir::new().unwrap(),
@@ -36,77 +36,78 @@ impl Git {
         self.config("http.sslCAInfo", roots.to_str().unwrap())
     }
 
-    /// Sends everything through a proxy.
+    /// Sends all requests through a proxy.
     pub fn proxy(self, proxy: &str) -> Self {
         self.config("http.proxy", proxy)
     }
 
-    /// Sends everything through this daemon and trusts its bundle.
+    /// Sends all requests through this daemon and trusts its bundle.
     pub fn behind(self, daemon: &Daemon) -> Self {
         self.proxy(&daemon.proxy()).trusts(&daemon.bundle())
     }
 
-    /// Sends this `Authorization` to the URLs below `url`, as people without regauth do.
+    /// Sends this `Authorization` to URLs below `url`, as users without regauth do.
     pub fn authorization(self, url: &str, value: &str) -> Self {
         self.config(&format!("http.{url}.extraHeader"), &format!("Authorization: {value}"))
     }
 
     /// Clones into [`Git::work`].
-    pub fn clone_from(&self, url: &str) -> Outcome {
+    pub fn clone_from(&self, url: &str) -> Output {
         self.run(["clone", url, "work"])
     }
 
-    /// Commits a file of this many bytes that do not compress, in [`Git::work`].
-    pub fn commit_noise(&self, name: &str, length: usize) -> Outcome {
-        fs::write(self.work().join(name), noise(name, length)).unwrap();
+    /// Commits a file of `length` incompressible bytes in [`Git::work`].
+    pub fn commit_random_file(&self, name: &str, length: usize) -> Output {
+        fs::write(self.work().join(name), random_bytes(name, length)).unwrap();
         self.in_work(["add", name]).succeeds();
         self.in_work(["commit", "--quiet", "--message", name])
     }
 
-    /// Pushes large packs with their length instead of chunked. Needed on HTTP/2: git 2.47 with libcurl 7.88 now and
-    /// then hangs in a chunked push there, with and without a proxy (git/git#1608: libcurl asks git for
-    /// more after the end).
-    pub fn known_lengths(self) -> Self {
+    /// Pushes large packs with a Content-Length instead of chunked.
+    ///
+    /// HTTP/2 needs it: git 2.47 with libcurl 7.88 sometimes hangs in a chunked push, with and without a proxy. libcurl
+    /// asks git for more after the end (git/git#1608).
+    pub fn with_content_length(self) -> Self {
         self.config("http.postBuffer", "16777216")
     }
 
-    /// `git push origin HEAD`.
-    pub fn push(&self) -> Outcome {
+    /// Runs `git push origin HEAD`.
+    pub fn push(&self) -> Output {
         self.in_work(["push", "origin", "HEAD"])
     }
 
-    /// The commit that [`Git::work`] is on.
+    /// Commit that [`Git::work`] is on.
     pub fn head(&self) -> String {
         self.in_work(["rev-parse", "HEAD"]).succeeds().stdout.trim().to_owned()
     }
 
-    /// Any git command, in its `HOME`.
-    pub fn run(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Outcome {
-        Running::start(self.command(arguments).current_dir(self.home()), b"").finish()
+    /// Runs any git command in `HOME`.
+    pub fn run(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
+        RunningCommand::start(self.command(arguments).current_dir(self.home()), b"").finish()
     }
 
-    /// Any git command, in [`Git::work`].
-    pub fn in_work(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Outcome {
+    /// Runs any git command in [`Git::work`].
+    pub fn in_work(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
         self.start(arguments).finish()
     }
 
     /// Starts any git command, in [`Git::work`].
-    pub fn start(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Running {
-        Running::start(self.command(arguments).current_dir(self.work()), b"")
+    pub fn start(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> RunningCommand {
+        RunningCommand::start(self.command(arguments).current_dir(self.work()), b"")
     }
 
-    /// The clone.
+    /// Folder of the clone.
     pub fn work(&self) -> PathBuf {
         self.home().join("work")
     }
 
-    /// Its `HOME`.
+    /// `HOME` of this git.
     pub fn home(&self) -> &Path {
         self.folder.path()
     }
 
     fn command(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-        let mut git = client::command("git", self.home());
+        let mut git = exec::command("git", self.home());
         git.args(arguments);
         git
     }
@@ -118,8 +119,8 @@ impl Default for Git {
     }
 }
 
-/// Bytes of an xorshift generator: the same for the same name every time, and nothing that zlib could shorten.
-pub fn noise(name: &str, length: usize) -> Vec<u8> {
+/// Incompressible bytes from an xorshift generator seeded with `name`.
+pub fn random_bytes(name: &str, length: usize) -> Vec<u8> {
     let seed = name.bytes().fold(0x9E37_79B9_7F4A_7C15_u64, |seed, byte| {
         seed.rotate_left(9) ^ u64::from(byte)
     });

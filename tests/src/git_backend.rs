@@ -1,4 +1,4 @@
-//! `git http-backend` behind fcgiwrap: bare repositories that nginx serves for fetch and push.
+//! `git http-backend` behind fcgiwrap: nginx serves bare repositories with it, for fetch and push.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,10 +6,10 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::client;
+use crate::exec;
 use crate::process::Process;
 
-/// A running fcgiwrap and the folder of its repositories.
+/// Running fcgiwrap and the folder of its repositories.
 #[derive(Debug)]
 pub struct GitBackend {
     _process: Process,
@@ -21,7 +21,7 @@ impl GitBackend {
     pub fn start() -> Self {
         let folder = TempDir::new().unwrap();
         let socket = folder.path().join("fcgi.sock");
-        let mut fcgiwrap: Command = client::command("fcgiwrap", folder.path());
+        let mut fcgiwrap: Command = exec::command("fcgiwrap", folder.path());
         fcgiwrap
             .args(["-f", "-c", "4", "-s"])
             .arg(format!("unix:{}", socket.display()));
@@ -34,12 +34,12 @@ impl GitBackend {
         }
     }
 
-    /// Where the bare repository `name` lies or shall lie.
+    /// Path of the bare repository `name`, which need not exist.
     pub fn repository(&self, name: &str) -> PathBuf {
         self.folder.path().join("repositories").join(format!("{name}.git"))
     }
 
-    /// The directives of an nginx location that ends in a slash: `/git/` serves `/git/NAME.git`.
+    /// Directives for an nginx location that ends with a slash: `/git/` serves `/git/NAME.git`.
     pub fn directives(&self, location: &str) -> String {
         let program = http_backend();
         let [program, home] = [program.as_path(), self.folder.path()].map(Path::display);
@@ -56,9 +56,9 @@ impl GitBackend {
     }
 }
 
-/// The program, wherever this git keeps its own.
+/// Path of git-http-backend in the folder of git's own programs.
 fn http_backend() -> PathBuf {
-    let found = client::run(Command::new("git").arg("--exec-path")).succeeds();
+    let found = exec::run(Command::new("git").arg("--exec-path")).succeeds();
     let program = Path::new(found.stdout.trim()).join("git-http-backend");
     assert!(program.exists(), "git has no http-backend at {}", program.display());
     program

@@ -1,22 +1,22 @@
-//! A private git host: repositories behind nginx and a gate, for fetch and push.
+//! Private git host for fetch and push: `git http-backend` behind nginx with a token check.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use crate::auth_gate::{AuthGate, Scheme};
 use crate::certificates::Authority;
-use crate::client;
-use crate::gate::{Gate, Scheme};
+use crate::exec;
 use crate::git_backend::GitBackend;
 use crate::nginx::Nginx;
 
-/// A running git host. Its requests are in [`GitServer::nginx`].
+/// Running git host. [`GitServer::nginx`] has its requests.
 #[derive(Debug)]
 pub struct GitServer {
-    /// The web server in front.
+    /// nginx in front of the repositories.
     pub nginx: Nginx,
-    gate: Gate,
+    gate: AuthGate,
     backend: GitBackend,
     authority: Authority,
     token: String,
@@ -24,15 +24,18 @@ pub struct GitServer {
 }
 
 impl GitServer {
-    /// A git host with a certificate of this authority, that wants a token by this scheme.
+    /// Starts a git host with a certificate of this authority that requires `token` by this scheme.
     pub fn start(authority: &Authority, scheme: Scheme, token: &str) -> Self {
         let folder = TempDir::new().unwrap();
-        let (gate, backend) = (Gate::new(scheme, folder.path()), GitBackend::start());
+        let (gate, backend) = (AuthGate::new(scheme, folder.path()), GitBackend::start());
         gate.accept(&[token]);
         let nginx = Nginx::builder(&authority.issue(&["localhost", "127.0.0.1"]))
-            .http(&gate.declaration())
-            .server(&gate.decision())
-            .location("/git/", &format!("{}{}", gate.guard(), backend.directives("/git/")))
+            .http(&gate.http_directives())
+            .server(&gate.server_directives())
+            .location(
+                "/git/",
+                &format!("{}{}", gate.location_directives(), backend.directives("/git/")),
+            )
             .start();
         Self {
             nginx,
@@ -44,22 +47,22 @@ impl GitServer {
         }
     }
 
-    /// The private root as a PEM file.
+    /// Private root as a PEM file.
     pub fn ca(&self) -> PathBuf {
         self.authority.file()
     }
 
-    /// The scheme.
+    /// Authentication scheme.
     pub fn scheme(&self) -> &Scheme {
         self.gate.scheme()
     }
 
-    /// The token it was started with.
+    /// First token.
     pub fn token(&self) -> &str {
         &self.token
     }
 
-    /// From now on exactly these tokens are accepted.
+    /// Replaces the set of accepted tokens.
     pub fn accept(&self, tokens: &[&str]) {
         self.gate.accept(tokens);
     }
@@ -69,12 +72,12 @@ impl GitServer {
         self.nginx.url(&format!("/git/{name}.git"))
     }
 
-    /// `https://localhost:PORT/git/`, the scope of all repositories.
+    /// Scope of all repositories: `https://localhost:PORT/git/`.
     pub fn scope(&self) -> String {
         self.nginx.url("/git/")
     }
 
-    /// Makes a repository that takes pushes, with one commit of these files on `main`.
+    /// Creates a repository that accepts pushes, with one commit of these files on `main`.
     pub fn repository(&self, name: &str, files: &[(&str, &str)]) {
         let work = TempDir::new().unwrap();
         for (path, text) in files {
@@ -95,8 +98,7 @@ impl GitServer {
         }
     }
 
-    /// Gives a repository this many more branches, each with a commit of its own: whoever clones it asks for so much
-    /// that git sends the request gzipped.
+    /// Adds branches with one commit each. A clone then requests so many commits that git compresses the request.
     pub fn branches(&self, name: &str, count: usize) {
         let commits: String = (1..=count)
             .map(|number| {
@@ -107,12 +109,12 @@ impl GitServer {
             })
             .collect();
         let bare = self.backend.repository(name);
-        let mut import = client::command("git", &bare);
+        let mut import = exec::command("git", &bare);
         import.args(["fast-import", "--quiet"]).current_dir(&bare);
-        client::run_with_input(&mut import, commits).succeeds();
+        exec::run_with_input(&mut import, commits).succeeds();
     }
 
-    /// A repository with a library crate of this name, for a git dependency.
+    /// Creates a repository with a library crate of this name, for a git dependency.
     pub fn library(&self, name: &str) {
         let manifest = format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2021\"\n");
         self.repository(
@@ -121,7 +123,7 @@ impl GitServer {
         );
     }
 
-    /// The commit a branch is on in the host's own repository.
+    /// Commit of a branch in the host's repository.
     pub fn head(&self, name: &str, branch: &str) -> String {
         let bare = self.backend.repository(name);
         git(&bare, &["rev-parse", branch]).trim().to_owned()
@@ -129,9 +131,9 @@ impl GitServer {
 }
 
 fn git(folder: &Path, arguments: &[&str]) -> String {
-    let mut git = client::command("git", folder);
+    let mut git = exec::command("git", folder);
     git.args(["-c", "user.name=host", "-c", "user.email=host@corp.example"])
         .args(arguments)
         .current_dir(folder);
-    client::run(&mut git).succeeds().stdout
+    exec::run(&mut git).succeeds().stdout
 }

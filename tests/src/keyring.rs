@@ -1,5 +1,5 @@
-//! gnome-keyring in a D-Bus session of its own. The bus activates nothing: a keyring that was killed stays dead, and
-//! there is no prompter, as on a server.
+//! gnome-keyring on a D-Bus session bus of its own. The bus activates no services: a killed keyring stays dead, and no
+//! prompt appears, as on a server.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -9,20 +9,20 @@ use std::process::Command;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::client::{self, Outcome};
+use crate::exec::{self, Output};
 use crate::process::Process;
 
-/// A running keyring with an unlocked default collection.
+/// Running keyring with an unlocked default collection.
 #[derive(Debug)]
 pub struct Keyring {
-    // Dropped in this order: the keyring before its bus.
+    // Drop order: the keyring before its bus.
     keyring: Process,
     bus: Process,
     folder: TempDir,
 }
 
 impl Keyring {
-    /// Starts bus and keyring.
+    /// Starts the bus and the keyring.
     pub fn start() -> Self {
         let folder = TempDir::new().unwrap();
         let bus = start_bus(&folder);
@@ -32,7 +32,7 @@ impl Keyring {
         keyring
     }
 
-    /// The session bus: the value of `DBUS_SESSION_BUS_ADDRESS`.
+    /// Address of the session bus, for `DBUS_SESSION_BUS_ADDRESS`.
     pub fn address(&self) -> String {
         address(&self.folder)
     }
@@ -47,8 +47,10 @@ impl Keyring {
         assert!(self.is_locked(), "the collection is still unlocked");
     }
 
-    /// Unlocks the default collection through the control socket, as PAM does at login: a byte for the peer's
-    /// credentials, then length, operation and password, numbers big-endian.
+    /// Unlocks the default collection through the control socket, as PAM does at login.
+    ///
+    /// The message is a byte that carries the peer's credentials, then length, operation and password; numbers are
+    /// big-endian.
     pub fn unlock(&self) {
         let mut socket = UnixStream::connect(self.folder.path().join("control/control")).unwrap();
         let password = PASSWORD.as_bytes();
@@ -71,16 +73,16 @@ impl Keyring {
     pub fn is_locked(&self) -> bool {
         let mut get = self.dbus_send(COLLECTION, "org.freedesktop.DBus.Properties.Get");
         get.args(["string:org.freedesktop.Secret.Collection", "string:Locked"]);
-        client::run(&mut get).succeeds().stdout.contains("boolean true")
+        exec::run(&mut get).succeeds().stdout.contains("boolean true")
     }
 
-    /// From now on it takes calls and answers none.
-    pub fn fall_silent(&self) {
+    /// Stops the process: calls get no answer until [`Keyring::resume`].
+    pub fn suspend(&self) {
         self.keyring.signal(Signal::STOP);
     }
 
-    /// Whether it answers a call, in a while that is long for a computer.
-    pub fn answers(&self) -> bool {
+    /// Whether a call is answered within 500 ms.
+    pub fn is_responsive(&self) -> bool {
         let mut ping = command(&self.folder, "dbus-send");
         ping.args([
             "--session",
@@ -89,21 +91,21 @@ impl Keyring {
             "--dest=org.freedesktop.secrets",
         ]);
         ping.args(["/org/freedesktop/secrets", "org.freedesktop.DBus.Peer.Ping"]);
-        client::run(&mut ping).status.success()
+        exec::run(&mut ping).status.success()
     }
 
-    /// Ends the silence; the calls that wait are answered.
-    pub fn speak_again(&self) {
+    /// Continues the process; waiting calls are answered.
+    pub fn resume(&self) {
         self.keyring.signal(Signal::CONT);
     }
 
-    /// Kills the keyring; its bus stays.
+    /// Kills the keyring and leaves the bus running.
     pub fn kill(&mut self) {
         self.keyring.kill();
     }
 
-    /// Kills the keyring and its bus, and starts both again at the same address, with the same secrets.
-    pub fn restart_with_its_bus(&mut self) {
+    /// Kills the keyring and the bus, and starts both at the same address with the same secrets.
+    pub fn restart_with_bus(&mut self) {
         self.keyring.kill();
         self.bus.kill();
         fs::remove_file(self.folder.path().join("bus")).unwrap();
@@ -111,28 +113,28 @@ impl Keyring {
         self.restart();
     }
 
-    /// Starts it again after [`Keyring::kill`], with the same secrets, unlocked.
+    /// Starts the keyring after [`Keyring::kill`] with the same secrets, unlocked.
     pub fn restart(&mut self) {
         self.keyring = start_keyring(&self.folder);
         self.wait_until_ready();
     }
 
-    /// `secret-tool` in this session, with `input` on its stdin.
-    pub fn secret_tool(&self, arguments: &[&str], input: &str) -> Outcome {
-        client::run_with_input(command(&self.folder, "secret-tool").args(arguments), input)
+    /// Runs `secret-tool` on this bus with `input` on stdin.
+    pub fn secret_tool(&self, arguments: &[&str], input: &str) -> Output {
+        exec::run_with_input(command(&self.folder, "secret-tool").args(arguments), input)
     }
 
     fn wait_until_ready(&mut self) {
         let mut ask = self.dbus_send("/org/freedesktop/secrets", "org.freedesktop.Secret.Service.ReadAlias");
         ask.arg("string:default");
         self.keyring.wait_until("its default collection", || {
-            let answer = client::run(&mut ask);
+            let answer = exec::run(&mut ask);
             answer.stdout.contains(COLLECTION).then_some(())
         });
     }
 
-    fn call(&self, method: &str, arguments: &[&str]) -> Outcome {
-        client::run(self.dbus_send("/org/freedesktop/secrets", method).args(arguments))
+    fn call(&self, method: &str, arguments: &[&str]) -> Output {
+        exec::run(self.dbus_send("/org/freedesktop/secrets", method).args(arguments))
     }
 
     fn dbus_send(&self, object: &str, method: &str) -> Command {
@@ -150,7 +152,7 @@ impl Keyring {
 
 fn start_bus(folder: &TempDir) -> Process {
     let (config, socket) = (folder.path().join("bus.conf"), folder.path().join("bus"));
-    fs::write(&config, BUS.replace("ADDRESS", &address(folder))).unwrap();
+    fs::write(&config, BUS_CONFIGURATION.replace("ADDRESS", &address(folder))).unwrap();
     let mut bus = command(folder, "dbus-daemon");
     bus.args(["--nofork", "--nopidfile", "--nosyslog", "--config-file"])
         .arg(&config);
@@ -179,7 +181,7 @@ fn start_keyring(folder: &TempDir) -> Process {
 }
 
 fn command(folder: &TempDir, program: &str) -> Command {
-    let mut command = client::command(program, folder.path());
+    let mut command = exec::command(program, folder.path());
     command
         .env("XDG_RUNTIME_DIR", folder.path())
         .env("DBUS_SESSION_BUS_ADDRESS", address(folder));
@@ -194,7 +196,7 @@ const PASSWORD: &str = "the login password";
 
 const COLLECTION: &str = "/org/freedesktop/secrets/collection/login";
 
-const BUS: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+const BUS_CONFIGURATION: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig>
   <type>session</type>

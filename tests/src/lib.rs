@@ -1,14 +1,47 @@
-//! The harness: real parts, started on free ports below temporary folders and ended with their test.
+//! Test harness: real servers and clients on free ports below temporary folders. Each ends with its test.
 //!
-//! In reading order: [`poll`], [`process`] and [`client`] are what everything stands on; [`certificates`] and [`nginx`]
-//! with its [`gate`] make an HTTPS origin; [`crates`], [`shelf`], [`api`], [`git_backend`] and [`registry`] make a
-//! private registry, [`git_server`] a private git host, [`pypi_server`] and [`npm_server`] what their names say;
-//! [`honeypot`] is a stranger that records what it is sent, both by [`serve`]; [`cargo`], [`git`] and [`curl`] are the
-//! clients, [`storm`] is a thousand at once, a [`herd`] asks again and again, and [`hand`] is the person who sets them up,
-//! at a [`terminal`] where one is needed; [`network`] is a network with names of its own; [`keyring`] is the desktop's
-//! keychain, [`items`] what a store keeps, [`random`] the moment of a kill; [`daemon`] and [`ctl`] are regauth itself, from
-//! [`programs`], started by a [`manager`] or by the real [`systemd`] where a test is about that; [`leaks`] looks for
-//! secrets where none may be. The harness asserts nothing of its own: the scenarios do.
+//! Scenarios assert; the harness itself only fails when a fixture does not work.
+//!
+//! | fixture | what it is | one line of use |
+//! |---|---|---|
+//! | **regauth** | | |
+//! | [`daemon`] | `regauthd` on a free port with a home of its own; scans for leaked tokens when dropped | `let daemon = Daemon::builder().store("vault").start();` |
+//! | [`ctl`] | result of `regauthctl --json` | `daemon.ctl(&["status"]).succeeds().json` |
+//! | [`user`] | a person with a `HOME` and `regauthctl` | `User::new(&daemon).ctl(&["setup", "cargo"]).succeeds()` |
+//! | [`programs`] | paths of the programs under test | `programs::binary("regauthctl")` |
+//! | [`fake_service_manager`] | listeners passed by descriptor, `sd_notify` messages kept | `Daemon::builder().socket_activated().start()` |
+//! | [`systemd`] | real systemd in namespaces of its own (root) | `systemd.systemctl(&["restart", "regauthd.service"])` |
+//! | **registries and servers** | | |
+//! | [`registry`] | private cargo registry: nginx, token check, index, web API | `Registry::start("token")` |
+//! | [`git_server`] | private git host for fetch and push | `GitServer::start(&authority, Scheme::basic("me"), "token")` |
+//! | [`pypi_server`] | private Python index: pypiserver | `PypiServer::start("me", "password")` |
+//! | [`npm_server`] | private npm registry: verdaccio | `NpmServer::start("me", "password")` |
+//! | [`mock_server`] | HTTP server that records requests and answers as configured | `MockServer::builder(&authority, "localhost").start()` |
+//! | [`strict_server`] | HTTP/1.1 server that rejects any deviation from RFC 9112 | `StrictServer::start(&authority)` |
+//! | [`nginx`] | real nginx with a JSON access log | `nginx.wait_for_request(\|request\| request.status == 200)` |
+//! | [`certificates`] | private CA and the certificates it issues | `Authority::new("Corp Root").issue(&["localhost"])` |
+//! | **clients** | | |
+//! | [`cargo`] | real cargo with a project | `Cargo::new().behind(&daemon).build().succeeds()` |
+//! | [`git`] | real git with an empty configuration | `Git::new().behind(&daemon).clone_from(&url)` |
+//! | [`curl`] | real curl, one request at a time | `Curl::new().behind(&daemon).get(&url).status` |
+//! | [`proxy_client`] | CONNECT and TLS by hand: any head, any SNI, any bytes | `ProxyClient::new(&daemon).open("corp:443", &["h2"])` |
+//! | [`http2_frames`] | HTTP/2 frames as bytes | `http2_frames::headers(1, &pairs, true)` |
+//! | [`burst`] | many requests at the same moment | `burst::send(&daemon, &url, 1000, 10)` |
+//! | [`load`] | clients that send requests until stopped | `LoadGenerator::start(counts, &proxy, &bundle, &url).stop()` |
+//! | **environment** | | |
+//! | [`keyring`] | gnome-keyring on a session bus of its own | `Keyring::start().lock()` |
+//! | [`network`] | network namespaces, links, a DNS server (root) | `NetworkNamespace::start(&["203.0.113.1/24"])` |
+//! | [`terminal`] | a program on a pseudo-terminal | `Terminal::start(&command).read_until("Token: ")` |
+//! | **checks** | | |
+//! | [`leak_scan`] | search for a secret in texts, files, processes and memory | `LeakScan::new(TOKEN).scan("the log", log).assert_clean()` |
+//! | [`store_items`] | names of the secrets in a store, read without the daemon | `store_items::in_vault(&daemon)` |
+//! | [`privilege`] | skips a test without root, fails it in CI | `if !require_root("network namespaces") { return; }` |
+//! | [`poll`] | wait for a condition with a deadline | `poll::wait_for("the drain", \|\| done().then_some(()))` |
+//! | [`random`] | random numbers from a printed seed | `SeededRandom::from_environment().below(2)` |
+//!
+//! These are the parts the fixtures are made of: [`process`] runs servers and [`exec`] runs programs to their end.
+//! [`http_server`] serves the mock server and [`registry_api`]. [`auth_gate`] makes nginx check tokens.
+//! [`crates`] packages sample crates, [`crate_index`] keeps a registry's files, [`git_backend`] serves git repositories.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,39 +49,41 @@
     reason = "a harness fails loudly"
 )]
 
-pub mod api;
+pub mod auth_gate;
+pub mod burst;
 pub mod cargo;
 pub mod certificates;
-pub mod client;
+pub mod crate_index;
 pub mod crates;
 pub mod ctl;
 pub mod curl;
 pub mod daemon;
-pub mod gate;
+pub mod exec;
+pub mod fake_service_manager;
 pub mod git;
 pub mod git_backend;
 pub mod git_server;
-pub mod hand;
-pub mod herd;
-pub mod honeypot;
-pub mod items;
+pub mod http2_frames;
+pub mod http_server;
 pub mod keyring;
-pub mod leaks;
-pub mod manager;
+pub mod leak_scan;
+pub mod load;
+pub mod mock_server;
 #[cfg(target_os = "linux")]
 pub mod network;
 pub mod nginx;
 pub mod npm_server;
 pub mod poll;
+pub mod privilege;
 pub mod process;
 pub mod programs;
+pub mod proxy_client;
 pub mod pypi_server;
 pub mod random;
-pub mod raw;
-pub mod recorder;
 pub mod registry;
-pub mod serve;
-pub mod shelf;
-pub mod storm;
+pub mod registry_api;
+pub mod store_items;
+pub mod strict_server;
 pub mod systemd;
 pub mod terminal;
+pub mod user;

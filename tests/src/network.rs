@@ -1,4 +1,4 @@
-//! A network of its own, with addresses and a name server as a test wants them; it takes root.
+//! Network namespaces with addresses, links and a DNS server of the test's choice; needs root.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, UdpSocket};
@@ -12,18 +12,18 @@ use std::time::Duration;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
 
-use crate::client;
+use crate::exec;
 use crate::process::Process;
 
-/// A network namespace in which nothing is but loopback, and a resolver that asks 127.0.0.1.
+/// Network namespace with loopback only and 127.0.0.1 as its DNS server.
 #[derive(Debug)]
-pub struct Network {
+pub struct NetworkNamespace {
     holder: Process,
     _folder: TempDir,
 }
 
-impl Network {
-    /// A network with these addresses besides loopback's, such as `203.0.113.1/24`.
+impl NetworkNamespace {
+    /// Creates a namespace with these addresses on loopback, such as `203.0.113.1/24`.
     pub fn start(addresses: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         for (name, text) in [
@@ -32,68 +32,68 @@ impl Network {
         ] {
             fs::write(folder.path().join(name), text).unwrap();
         }
-        let mut holder = client::command("unshare", folder.path());
+        let mut holder = exec::command("unshare", folder.path());
         holder
-            .args(["--net", "--mount", "sh", "-euc", SET_UP, "sh"])
+            .args(["--net", "--mount", "sh", "-euc", SETUP_SCRIPT, "sh"])
             .args(addresses)
             .current_dir(folder.path());
         let log = folder.path().join("log");
-        let mut holder = Process::spawn("a network", &mut holder, &log);
-        let said_so = || fs::read_to_string(&log).unwrap().contains("ready").then_some(());
-        holder.wait_until("its addresses", said_so);
+        let mut holder = Process::spawn("network namespace", &mut holder, &log);
+        let is_ready = || fs::read_to_string(&log).unwrap().contains("ready").then_some(());
+        holder.wait_until("its addresses", is_ready);
         Self {
             holder,
             _folder: folder,
         }
     }
 
-    /// What runs a program in it: for [`crate::daemon::Builder::under`].
-    pub fn inside(&self) -> [String; 5] {
+    /// Command prefix that runs a program in the namespace, for [`crate::daemon::Builder::wrapped_in`].
+    pub fn enter_command(&self) -> [String; 5] {
         let target = self.holder.pid().to_string();
         ["nsenter", "--net", "--mount", "--target", &target].map(str::to_owned)
     }
 
-    /// Lays a cable to another network. This end has the first address, such as `203.0.113.1/24`, the other one the second.
-    pub fn cable(&self, address: &str, other: &Self, others: &str) {
+    /// Links two namespaces. This end gets `address`, such as `203.0.113.1/24`, the other end `other_address`.
+    pub fn link_to(&self, address: &str, other: &Self, other_address: &str) {
         let there = other.holder.pid().to_string();
         self.ip(&[
-            "link", "add", CABLE, "type", "veth", "peer", "name", CABLE, "netns", &there,
+            "link", "add", LINK, "type", "veth", "peer", "name", LINK, "netns", &there,
         ]);
-        for (end, address) in [(self, address), (other, others)] {
-            end.ip(&["address", "add", address, "dev", CABLE]);
-            end.plug();
+        for (end, address) in [(self, address), (other, other_address)] {
+            end.ip(&["address", "add", address, "dev", LINK]);
+            end.link_up();
         }
     }
 
-    /// Pulls this end of the cable out: nothing beyond can be reached.
-    pub fn unplug(&self) {
-        self.ip(&["link", "set", CABLE, "down"]);
+    /// Takes the link down.
+    pub fn link_down(&self) {
+        self.ip(&["link", "set", LINK, "down"]);
     }
 
-    /// Puts it in again.
-    pub fn plug(&self) {
-        self.ip(&["link", "set", CABLE, "up"]);
+    /// Brings the link up.
+    pub fn link_up(&self) {
+        self.ip(&["link", "set", LINK, "up"]);
     }
 
-    /// Gives this end another address. What is sent to the old one is lost from now on, and nobody is told.
-    pub fn renumber(&self, address: &str) {
-        self.ip(&["address", "flush", "dev", CABLE]);
-        self.ip(&["address", "add", address, "dev", CABLE]);
+    /// Replaces the address of this end. Packets to the old address are lost without an error.
+    pub fn change_address(&self, address: &str) {
+        self.ip(&["address", "flush", "dev", LINK]);
+        self.ip(&["address", "add", address, "dev", LINK]);
     }
 
     fn ip(&self, arguments: &[&str]) {
-        let mut ip = client::command("ip", Path::new("/"));
-        self.enter(|| client::run(ip.args(arguments)).succeeds());
+        let mut ip = exec::command("ip", Path::new("/"));
+        self.enter(|| exec::run(ip.args(arguments)).succeeds());
     }
 
-    /// Does something in it: sockets that are made and programs that are started there belong to it.
-    pub fn enter<T: Send>(&self, what: impl FnOnce() -> T + Send) -> T {
+    /// Runs `action` in the namespace. Sockets and processes that it creates belong to the namespace.
+    pub fn enter<T: Send>(&self, action: impl FnOnce() -> T + Send) -> T {
         let network = File::open(format!("/proc/{}/ns/net", self.holder.pid())).unwrap();
         let enter = || {
             move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-            what()
+            action()
         };
-        // A thread of its own, since there is no way back.
+        // A thread of its own: it cannot return to the first namespace.
         thread::scope(|scope| match scope.spawn(enter).join() {
             Ok(value) => value,
             Err(panic) => std::panic::resume_unwind(panic),
@@ -101,31 +101,33 @@ impl Network {
     }
 }
 
-/// The name of both ends.
-const CABLE: &str = "cable";
-const SET_UP: &str = "
+/// Interface name of both ends of a link.
+const LINK: &str = "veth-test";
+const SETUP_SCRIPT: &str = "
     ip link set lo up
     for address; do ip address add \"$address\" dev lo; done
     for name in resolv.conf nsswitch.conf; do mount --bind $name /etc/$name; done
     echo ready
     exec sleep infinity";
 
-/// The name server of a network: it answers each question for an IPv4 address as it is told, given how many there have
-/// been for that name, and has no other addresses.
+/// DNS server of a namespace. It answers queries for IPv4 addresses by a function, and all others with no address.
 #[derive(Debug)]
-pub struct NameServer {
-    questions: Arc<AtomicUsize>,
-    over: Arc<AtomicBool>,
+pub struct DnsServer {
+    queries: Arc<AtomicUsize>,
+    stopping: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl NameServer {
-    /// Starts it. `addresses` says what the name has at its first, second, … question.
-    pub fn start(network: &Network, addresses: impl Fn(&str, usize) -> Vec<Ipv4Addr> + Send + 'static) -> Self {
+impl DnsServer {
+    /// Starts the server. `addresses` maps a name and the number of earlier queries to addresses.
+    pub fn start(
+        network: &NetworkNamespace,
+        addresses: impl Fn(&str, usize) -> Vec<Ipv4Addr> + Send + 'static,
+    ) -> Self {
         let socket = network.enter(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 53)).unwrap());
-        socket.set_read_timeout(Some(LOOK_UP)).unwrap();
-        let (questions, over) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
-        let (counted, ended) = (Arc::clone(&questions), Arc::clone(&over));
+        socket.set_read_timeout(Some(STOP_CHECK_INTERVAL)).unwrap();
+        let (queries, stopping) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
+        let (counted, ended) = (Arc::clone(&queries), Arc::clone(&stopping));
         let serve = move || {
             let mut packet = [0; 512];
             while !ended.load(Ordering::Relaxed) {
@@ -142,28 +144,28 @@ impl NameServer {
             }
         };
         Self {
-            questions,
-            over,
+            queries,
+            stopping,
             thread: Some(thread::spawn(serve)),
         }
     }
 
-    /// How often it was asked for an IPv4 address.
-    pub fn questions(&self) -> usize {
-        self.questions.load(Ordering::Relaxed)
+    /// Number of queries for an IPv4 address.
+    pub fn queries(&self) -> usize {
+        self.queries.load(Ordering::Relaxed)
     }
 }
 
-impl Drop for NameServer {
+impl Drop for DnsServer {
     fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
+        self.stopping.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-/// A query with one question (RFC 1035, section 4.1).
+/// DNS query with one question (RFC 1035, section 4.1).
 struct Question {
     id: [u8; 2],
     question: Vec<u8>,
@@ -174,7 +176,7 @@ struct Question {
 impl Question {
     fn read(packet: &[u8]) -> Self {
         let mut labels = Vec::new();
-        let mut at = HEADER;
+        let mut at = HEADER_LENGTH;
         while packet[at] != 0 {
             let end = at + 1 + usize::from(packet[at]);
             labels.push(String::from_utf8_lossy(&packet[at + 1..end]).into_owned());
@@ -182,13 +184,13 @@ impl Question {
         }
         Self {
             id: [packet[0], packet[1]],
-            question: packet[HEADER..at + 5].to_vec(),
+            question: packet[HEADER_LENGTH..at + 5].to_vec(),
             name: labels.join("."),
             wants_v4: packet[at + 1..at + 3] == [0, 1],
         }
     }
 
-    /// Nobody may keep it: its time to live is 0.
+    /// Encodes the response; its time to live is 0, so that it is not cached.
     fn answer(&self, addresses: &[Ipv4Addr]) -> Vec<u8> {
         let count = u8::try_from(addresses.len()).unwrap();
         let mut packet = self.id.to_vec();
@@ -202,6 +204,6 @@ impl Question {
     }
 }
 
-const HEADER: usize = 12;
-/// How soon it notices that it is over.
-const LOOK_UP: Duration = Duration::from_millis(50);
+const HEADER_LENGTH: usize = 12;
+/// Interval at which the server checks whether to stop.
+const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(50);

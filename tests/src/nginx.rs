@@ -1,5 +1,5 @@
-//! Real nginx as one HTTPS origin: TLS 1.2 and 1.3, HTTP/1.1 and HTTP/2, and a log of what it saw. The socket is bound
-//! here, on a free port, and handed over: no port is ever lost to somebody else between choosing and binding.
+//! Real nginx as an HTTPS origin with TLS 1.2 and 1.3, HTTP/1.1 and HTTP/2, and a JSON access log. The harness binds the
+//! socket on a free port and passes it to nginx, so that no other process can take the port in between.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
@@ -11,13 +11,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
+use crate::auth_gate::variable;
 use crate::certificates::Certificate;
-use crate::client;
-use crate::gate::variable;
+use crate::exec;
 use crate::poll;
 use crate::process::Process;
 
-/// What an nginx is to be.
+/// Builder of an [`Nginx`].
 #[derive(Debug)]
 pub struct Builder {
     certificate: Certificate,
@@ -30,57 +30,57 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Clients will call it by this name; an IP address is also listened on. Default: `localhost` on 127.0.0.1.
+    /// Sets the host in its URLs; it listens on a host that is an IP address. Default: `localhost` on 127.0.0.1.
     pub fn host(mut self, host: &str) -> Self {
         host.clone_into(&mut self.host);
         self
     }
 
-    /// Speaks HTTP/1.1 only.
+    /// Disables HTTP/2.
     pub fn http1_only(mut self) -> Self {
         self.http2 = false;
         self
     }
 
-    /// Serves with this many processes. Default: one, which keeps its log in order.
+    /// Sets the number of worker processes. Default: one, which keeps the access log in order.
     pub fn workers(mut self, number: usize) -> Self {
         self.workers = number;
         self
     }
 
-    /// Directives for the `http` block.
+    /// Adds directives to the `http` block.
     pub fn http(mut self, directives: &str) -> Self {
         self.http += directives;
         self
     }
 
-    /// Directives for the `server` block.
+    /// Adds directives to the `server` block.
     pub fn server(mut self, directives: &str) -> Self {
         self.server += directives;
         self
     }
 
-    /// A `location`, with its directives.
-    pub fn location(self, place: &str, directives: &str) -> Self {
-        self.server(&format!("location {place} {{ {directives} }}\n"))
+    /// Adds a `location` with its directives.
+    pub fn location(self, path: &str, directives: &str) -> Self {
+        self.server(&format!("location {path} {{ {directives} }}\n"))
     }
 
-    /// Passes everything on to the server behind this Unix socket, which is told what clients call it.
-    pub fn before(self, socket: &Path) -> Self {
-        let told = "proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto https;";
-        self.location("/", &format!("proxy_pass http://unix:{}:; {told}", socket.display()))
+    /// Forwards all requests to the server on this Unix socket, with the original `Host`.
+    pub fn proxy_to(self, socket: &Path) -> Self {
+        let headers = "proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto https;";
+        self.location("/", &format!("proxy_pass http://unix:{}:; {headers}", socket.display()))
     }
 
-    /// Logs this request header, too.
+    /// Logs another request header.
     pub fn log_header(mut self, name: &str) -> Self {
         self.logged.push(name.to_ascii_lowercase());
         self
     }
 
-    /// Starts it; from then on connections are served.
+    /// Starts nginx and waits until it serves.
     ///
     /// # Panics
-    /// With nginx's own words when it does not like the configuration.
+    /// When nginx rejects the configuration; the message has its output.
     pub fn start(self) -> Nginx {
         let address = self.host.parse().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let socket = TcpListener::bind((address, 0)).unwrap();
@@ -129,7 +129,7 @@ http {{
   scgi_temp_path scgi; client_max_body_size 0; server_tokens off; default_type application/octet-stream;
   keepalive_requests 100000; sendfile on;
   {log_format}
-  access_log access.log seen;
+  access_log access.log requests;
 {http}  server {{
     listen {address} ssl {http2};
     ssl_certificate {chain}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3;
@@ -140,18 +140,21 @@ http {{
     }
 
     fn log_format(&self) -> String {
-        let headers = LOGGED.iter().copied().chain(self.logged.iter().map(String::as_str));
+        let headers = LOGGED_HEADERS
+            .iter()
+            .copied()
+            .chain(self.logged.iter().map(String::as_str));
         let headers: Vec<String> = headers
             .map(|name| format!(r#""{name}":"${}""#, variable(name)))
             .collect();
         format!(
-            r#"log_format seen escape=json '{{"method":"$request_method","uri":"$request_uri","status":$status,"host":"$http_host","protocol":"$server_protocol","received":$request_length,"headers":{{{}}}}}';"#,
+            r#"log_format requests escape=json '{{"method":"$request_method","uri":"$request_uri","status":$status,"host":"$http_host","protocol":"$server_protocol","received":$request_length,"headers":{{{}}}}}';"#,
             headers.join(",")
         )
     }
 }
 
-/// A running nginx.
+/// Running nginx.
 #[derive(Debug)]
 pub struct Nginx {
     process: Process,
@@ -161,7 +164,7 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// An nginx with this certificate, called `localhost`.
+    /// Builder with this certificate and the host `localhost`.
     pub fn builder(certificate: &Certificate) -> Builder {
         Builder {
             certificate: certificate.clone(),
@@ -179,62 +182,60 @@ impl Nginx {
         format!("{}:{}", self.host, self.port)
     }
 
-    /// `https://localhost:PORT` and `path`, which starts with a slash.
+    /// `https://localhost:PORT` followed by `path`, which starts with a slash.
     pub fn url(&self, path: &str) -> String {
         format!("https://{}{path}", self.authority())
     }
 
-    /// Every request that has ended, in the order they ended.
-    pub fn requests(&self) -> Vec<Seen> {
+    /// Completed requests, in order of completion.
+    pub fn requests(&self) -> Vec<LoggedRequest> {
         let log = fs::read_to_string(self.folder.path().join("access.log")).unwrap_or_default();
         let whole = log.rfind('\n').map_or("", |end| &log[..end]);
         whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// Waits until a request that satisfies `wanted` is in the log; it gets there when its answer has been sent.
+    /// Waits until a request that satisfies `wanted` is in the log. nginx logs a request when its response is sent.
     ///
     /// # Panics
-    /// When none comes.
-    pub fn saw(&self, wanted: impl Fn(&Seen) -> bool) -> Seen {
-        poll::wait_for("a request that nginx should have seen", || {
-            self.requests().into_iter().find(&wanted)
-        })
+    /// After [`poll::TIMEOUT`].
+    pub fn wait_for_request(&self, wanted: impl Fn(&LoggedRequest) -> bool) -> LoggedRequest {
+        poll::wait_for("a request in nginx's log", || self.requests().into_iter().find(&wanted))
     }
 
-    /// Stops it and starts nothing in its place: connections are refused from now on.
+    /// Stops nginx; its port refuses connections.
     pub fn stop(&mut self) {
         self.process.stop();
     }
 
-    /// Its error log.
+    /// Error log.
     pub fn log_file(&self) -> PathBuf {
         self.process.log_file().to_owned()
     }
 }
 
-/// One request as nginx saw it.
+/// Request as nginx logged it.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Seen {
-    /// The method.
+pub struct LoggedRequest {
+    /// Method.
     pub method: String,
-    /// Path and query as they were sent.
+    /// Path and query as sent.
     pub uri: String,
-    /// The answer's status.
+    /// Status of the response.
     pub status: u16,
-    /// The `Host` or `:authority`.
+    /// `Host` or `:authority`.
     pub host: String,
     /// `HTTP/1.1` or `HTTP/2.0`.
     pub protocol: String,
-    /// The request's bytes with its headers and body.
+    /// Length of the request with headers and body, in bytes.
     pub received: u64,
     headers: Map<String, Value>,
 }
 
-impl Seen {
-    /// A logged header's value. The usual ones are logged; others by [`Builder::log_header`].
+impl LoggedRequest {
+    /// Value of a logged header. [`Builder::log_header`] adds headers to the log.
     ///
     /// # Panics
-    /// When that header is not logged.
+    /// When the header is not logged.
     pub fn header(&self, name: &str) -> Option<&str> {
         let name = name.to_ascii_lowercase();
         let value = self
@@ -244,15 +245,15 @@ impl Seen {
         value.as_str().filter(|value| !value.is_empty())
     }
 
-    /// The `Authorization` header.
+    /// `Authorization` header.
     pub fn authorization(&self) -> Option<&str> {
         self.header("authorization")
     }
 }
 
-/// nginx takes over listening sockets that the variable NGINX names; it was made for upgrades of the binary.
+/// Passes the listening socket by the variable NGINX, which nginx has for upgrades of its binary.
 fn launch(folder: &Path, socket: TcpListener) -> Command {
-    let mut command = client::command("nginx", folder);
+    let mut command = exec::command("nginx", folder);
     command
         .env("NGINX", "3;")
         .args(["-e", "stderr", "-c", "nginx.conf", "-p"])
@@ -265,7 +266,7 @@ fn launch(folder: &Path, socket: TcpListener) -> Command {
     command
 }
 
-const LOGGED: &[&str] = &[
+const LOGGED_HEADERS: &[&str] = &[
     "authorization",
     "proxy-authorization",
     "user-agent",

@@ -1,21 +1,21 @@
-//! A private npm registry: a real verdaccio that wants a password for everything, behind nginx.
+//! Private npm registry: real verdaccio behind nginx. Every request needs a password.
 
 use std::fs;
 use std::path::PathBuf;
 
 use tempfile::TempDir;
 
+use crate::auth_gate;
 use crate::certificates::Authority;
-use crate::client;
-use crate::gate;
+use crate::exec;
 use crate::nginx::Nginx;
 use crate::process::Process;
 use crate::programs::tool;
 
-/// A running registry. Its requests are in [`NpmServer::nginx`].
+/// Running registry. [`NpmServer::nginx`] has its requests.
 #[derive(Debug)]
 pub struct NpmServer {
-    /// The web server in front.
+    /// nginx in front of the registry.
     pub nginx: Nginx,
     authority: Authority,
     _folder: TempDir,
@@ -23,13 +23,13 @@ pub struct NpmServer {
 }
 
 impl NpmServer {
-    /// An empty registry that serves this user only.
+    /// Starts an empty registry with one user.
     pub fn start(user: &str, password: &str) -> Self {
         let (folder, authority) = (TempDir::new().unwrap(), Authority::new("Corp Root"));
         let [configuration, socket] = ["verdaccio.yaml", "socket"].map(|name| folder.path().join(name));
         fs::write(&configuration, CONFIGURATION).unwrap();
-        fs::write(folder.path().join("htpasswd"), gate::htpasswd(user, password)).unwrap();
-        let mut verdaccio = client::command("node", folder.path());
+        fs::write(folder.path().join("htpasswd"), auth_gate::htpasswd(user, password)).unwrap();
+        let mut verdaccio = exec::command("node", folder.path());
         verdaccio
             .arg(tool("npm/node_modules/verdaccio/bin/verdaccio"))
             .arg("--config")
@@ -38,7 +38,9 @@ impl NpmServer {
             .arg(format!("unix:{}", socket.display()));
         let mut process = Process::spawn("verdaccio", &mut verdaccio, &folder.path().join("verdaccio.log"));
         process.wait_until("its socket", || socket.exists().then_some(()));
-        let nginx = Nginx::builder(&authority.issue(&["localhost"])).before(&socket).start();
+        let nginx = Nginx::builder(&authority.issue(&["localhost"]))
+            .proxy_to(&socket)
+            .start();
         Self {
             nginx,
             authority,
@@ -47,18 +49,18 @@ impl NpmServer {
         }
     }
 
-    /// The registry's URL, which ends with a slash.
+    /// URL of the registry, with a slash at its end.
     pub fn url(&self) -> String {
         self.nginx.url("/")
     }
 
-    /// The private root as a PEM file.
+    /// Private root as a PEM file.
     pub fn ca(&self) -> PathBuf {
         self.authority.file()
     }
 }
 
-/// No uplinks: it asks nobody. Places are relative to this file.
+/// Configuration without uplinks to other registries. Paths are relative to the file.
 const CONFIGURATION: &str = "\
 storage: ./storage
 web: { enable: false }

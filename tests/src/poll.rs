@@ -1,19 +1,19 @@
-//! Waiting for something to become true: a short poll with a deadline, never a blind sleep.
+//! Polling with a deadline, in place of sleeps of a fixed length.
 
 use std::time::{Duration, Instant};
 
-/// How long anything local may take before the test is called broken. Generous, since CI machines stall.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Time limit for anything local. It is generous, since CI machines stall.
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Asks `ready` until it gives a value, for at most [`PATIENCE`].
+/// Calls `ready` until it returns a value, for at most [`TIMEOUT`].
 ///
 /// # Panics
-/// With `what` when the time is over.
+/// After the timeout, with `what` in the message.
 pub fn wait_for<T>(what: &str, ready: impl FnMut() -> Option<T>) -> T {
-    within(PATIENCE, ready).unwrap_or_else(|| panic!("waited {PATIENCE:?} in vain: {what}"))
+    within(TIMEOUT, ready).unwrap_or_else(|| panic!("timed out after {TIMEOUT:?} waiting for {what}"))
 }
 
-/// Asks `ready` until it gives a value or `limit` is over.
+/// Calls `ready` until it returns a value; `None` after `limit`.
 pub fn within<T>(limit: Duration, mut ready: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;
     loop {
@@ -23,8 +23,8 @@ pub fn within<T>(limit: Duration, mut ready: impl FnMut() -> Option<T>) -> Optio
         if Instant::now() > deadline {
             return None;
         }
-        std::thread::sleep(STEP);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
-const STEP: Duration = Duration::from_millis(4);
+const POLL_INTERVAL: Duration = Duration::from_millis(4);

@@ -1,5 +1,5 @@
-//! A process of ours: its own group, its output in a log file, ended and reaped on drop, its log shown when the test
-//! failed. Long-lived servers are [`Process`]es; clients that run to their end are in [`crate::client`].
+//! Server processes: each in a process group of its own, with its output in a log file. Dropping one terminates it and
+//! prints its log when the test failed. Programs that run to their end are in [`crate::exec`].
 
 use std::fs::{self, File};
 use std::io::{Seek, Write};
@@ -12,17 +12,17 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use crate::poll;
 
-/// A running server process.
+/// Running server process.
 #[derive(Debug)]
 pub struct Process {
     name: String,
     child: Child,
     log: PathBuf,
-    ended: Option<ExitStatus>,
+    status: Option<ExitStatus>,
 }
 
 impl Process {
-    /// Starts `command` in a process group of its own; what it says goes to the end of the file `log`.
+    /// Starts `command` in a process group of its own and appends its output to the file `log`.
     ///
     /// # Panics
     /// When the program cannot be started.
@@ -30,7 +30,7 @@ impl Process {
         Self::spawn_with_input(name, command, log, "")
     }
 
-    /// The same with `input` on its stdin.
+    /// Starts `command` with `input` on stdin.
     ///
     /// # Panics
     /// When the program cannot be started.
@@ -47,87 +47,87 @@ impl Process {
             name: name.to_owned(),
             child,
             log: log.to_owned(),
-            ended: None,
+            status: None,
         }
     }
 
-    /// The process id.
+    /// Process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has said so far.
+    /// Output so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    /// Its log file.
+    /// Log file.
     pub fn log_file(&self) -> &Path {
         &self.log
     }
 
-    /// The exit status, once it has ended by itself.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
-        if self.ended.is_none() && has_exited(self.id()) {
-            self.ended = Some(self.reap());
+    /// Exit status, once the process has exited by itself.
+    pub fn exited(&mut self) -> Option<ExitStatus> {
+        if self.status.is_none() && has_exited(self.id()) {
+            self.status = Some(self.reap());
         }
-        self.ended
+        self.status
     }
 
-    /// Sends a signal to the process itself.
+    /// Sends a signal to the process, not to its group.
     ///
     /// # Panics
-    /// When the process is gone.
+    /// When the process has exited.
     pub fn signal(&self, signal: Signal) {
-        assert!(self.ended.is_none(), "{} has ended", self.name);
+        assert!(self.status.is_none(), "{} has exited", self.name);
         rustix::process::kill_process(self.id(), signal).unwrap();
     }
 
-    /// SIGTERM, and the exit status. One that does not end in time is killed and named.
+    /// Sends SIGTERM and returns the exit status.
     ///
     /// # Panics
-    /// When it does not end within [`poll::PATIENCE`].
+    /// When the process does not exit within [`poll::TIMEOUT`].
     pub fn stop(&mut self) -> ExitStatus {
-        let ended = self.terminate(poll::PATIENCE);
-        ended.unwrap_or_else(|| panic!("{} does not end on SIGTERM; its log:\n{}", self.name, self.log()))
+        let ended = self.terminate(poll::TIMEOUT);
+        ended.unwrap_or_else(|| panic!("{} does not exit on SIGTERM; its log:\n{}", self.name, self.log()))
     }
 
-    /// SIGKILL for its whole group.
+    /// Sends SIGKILL to the process group.
     pub fn kill(&mut self) -> ExitStatus {
-        *self.ended.get_or_insert_with(|| {
+        *self.status.get_or_insert_with(|| {
             kill_group(&self.child);
             self.child.wait().unwrap()
         })
     }
 
-    /// Blocks until `ready` gives a value. A process that ends first fails the test with its log.
+    /// Polls until `ready` returns a value.
     ///
     /// # Panics
-    /// When the process ends, or the time is over.
+    /// When the process exits first, or after [`poll::TIMEOUT`]; the message has its log.
     pub fn wait_until<T>(&mut self, what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
-        let found = poll::within(poll::PATIENCE, || match ready() {
+        let found = poll::within(poll::TIMEOUT, || match ready() {
             Some(value) => Some(Ok(value)),
-            None => self.ended().map(Err),
+            None => self.exited().map(Err),
         });
         match found {
             Some(Ok(value)) => value,
-            Some(Err(status)) => panic!("{} ended with {status} before {what}:\n{}", self.name, self.log()),
-            None => panic!("{}: waited in vain for {what}:\n{}", self.name, self.log()),
+            Some(Err(status)) => panic!("{} exited with {status} before {what}:\n{}", self.name, self.log()),
+            None => panic!("{}: timed out waiting for {what}:\n{}", self.name, self.log()),
         }
     }
 
     pub(crate) fn terminate(&mut self, limit: Duration) -> Option<ExitStatus> {
-        if self.ended().is_none() {
+        if self.exited().is_none() {
             self.signal(Signal::TERM);
-            // One that was stopped takes no signal before it goes on.
+            // A stopped process handles SIGTERM only after SIGCONT.
             self.signal(Signal::CONT);
             poll::within(limit, || has_exited(self.id()).then_some(()))?;
-            self.ended = Some(self.reap());
+            self.status = Some(self.reap());
         }
-        self.ended
+        self.status
     }
 
-    /// The leader has exited and is not reaped, so its group's id is still ours: its stragglers go first.
+    /// Kills the rest of the group before reaping the leader: until then, no other group can get its id.
     fn reap(&mut self) -> ExitStatus {
         kill_group(&self.child);
         self.child.wait().unwrap()
@@ -149,13 +149,13 @@ impl Drop for Process {
     }
 }
 
-/// Kills a child's process group. The child must not have been waited for.
+/// Kills the process group of a child that has not been reaped.
 pub(crate) fn kill_group(child: &Child) {
-    // The group may be gone already: its members can end at any moment.
+    // An error means that the group has no members left.
     let _ = rustix::process::kill_process_group(pid_of(child), Signal::KILL);
 }
 
-/// A stdin that holds `input` and then ends; it never blocks, whatever the program reads.
+/// File with `input`, for stdin. Unlike a pipe, it never blocks.
 pub(crate) fn stdin(input: &[u8]) -> File {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(input).unwrap();
@@ -173,9 +173,9 @@ fn pid_of(child: &Child) -> Pid {
 }
 
 fn tail(log: &str) -> &str {
-    let start = log.len().saturating_sub(TAIL);
+    let start = log.len().saturating_sub(TAIL_LENGTH);
     let start = (start..=log.len()).find(|at| log.is_char_boundary(*at)).unwrap();
     &log[start..]
 }
 
-const TAIL: usize = 8 * 1024;
+const TAIL_LENGTH: usize = 8 * 1024;

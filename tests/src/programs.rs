@@ -1,49 +1,51 @@
-//! The programs of this workspace, as they are built from the sources that are here, and those that `tests/run` gets from
-//! package registries.
+//! Paths of the programs of this workspace, and of the tools that `tests/run` installs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::client;
+use crate::exec;
 
-/// Where `regauthd` or `regauthctl` is. It is built first: an old one would prove nothing. Those of another build, such as a
-/// release, are in the folder that `REGAUTH_PROGRAMS` names.
+/// Path of a program of this workspace, such as `regauthd`. The first call builds all of them from the current sources.
+///
+/// The environment variable `REGAUTH_PROGRAMS` names a folder of programs to test instead, such as a release.
 ///
 /// # Panics
-/// With cargo's words, when it cannot be built.
+/// When the build fails; the message has cargo's output.
 pub fn binary(name: &str) -> PathBuf {
     let given = || std::env::var_os("REGAUTH_PROGRAMS").map(PathBuf::from);
     let program = FOLDER.get_or_init(|| given().unwrap_or_else(build)).join(name);
-    assert!(program.exists(), "{} has not been built", program.display());
+    assert!(program.exists(), "{} is not built", program.display());
     program
 }
 
-/// From now on the programs are those in this folder, which somebody else has built.
+/// Uses the programs in this folder and builds none.
 ///
 /// # Panics
-/// When a program has been asked for already.
+/// After the first call of [`binary`].
 pub fn use_those_in(folder: &Path) {
-    FOLDER.set(folder.to_owned()).expect("the first to name a folder");
+    FOLDER
+        .set(folder.to_owned())
+        .expect("the folder is set before its first use");
 }
 
 static FOLDER: OnceLock<PathBuf> = OnceLock::new();
 
-/// Where a program is that Debian does not have, such as `python/bin/uv`.
+/// Path of an installed tool that Debian does not package, such as `python/bin/uv`.
 ///
 /// # Panics
-/// When it has not been installed.
+/// When it is not installed.
 pub fn tool(path: &str) -> PathBuf {
     let program = built().with_file_name("test-tools").join(path);
     assert!(
         program.exists(),
-        "{} is not there: `tests/run provide` installs it",
+        "{} is missing; install it: tests/run provide",
         program.display()
     );
     program
 }
 
-/// Builds the programs beside us, where they mostly are already, and says where that is.
+/// Builds the programs into the target folder of this test and returns their folder.
 fn build() -> PathBuf {
     let folder = built();
     let mut build = Command::new(env!("CARGO"));
@@ -61,11 +63,11 @@ fn build() -> PathBuf {
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }
-    client::run(&mut build).succeeds();
+    exec::run(&mut build).succeeds();
     folder
 }
 
-/// The folder of what is built: we are target/debug/deps/scenarios-….
+/// Folder of the built programs, two levels above this test: `target/debug/deps/scenarios-…`.
 fn built() -> PathBuf {
     let ours = std::env::current_exe().unwrap();
     ours.ancestors().nth(2).unwrap().to_owned()

@@ -1,5 +1,5 @@
-//! A private cargo registry: nginx with a gate in front of a shelf of crates, the web API and, when asked for, a git
-//! index. Everything guarded lies below `/api/cargo/`; the rest of the host is public.
+//! Private cargo registry: nginx checks tokens and serves the index, the archives and the web API, with a sparse or a
+//! git index. Paths below `/api/cargo/` need a token; the rest of the host is public.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -8,27 +8,27 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::api;
+use crate::auth_gate::{AuthGate, Scheme};
 use crate::certificates::Authority;
-use crate::crates::{self, Packaged};
-use crate::gate::{Gate, Scheme};
+use crate::crate_index::CrateIndex;
+use crate::crates::{self, PackagedCrate};
 use crate::git_backend::GitBackend;
+use crate::http_server::HttpServer;
 use crate::nginx::{self, Nginx};
-use crate::serve::Server;
-use crate::shelf::Shelf;
+use crate::registry_api;
 
-/// Where archives come from.
+/// Origin of crate archives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Downloads {
-    /// The registry itself.
-    Here,
-    /// A redirect to an open CDN on another host, which answers 400 to any credential, as S3 does.
+    /// Registry itself.
+    SameHost,
+    /// Redirect to a public CDN on another host, which answers 400 to any credential, as S3 does.
     Redirected,
-    /// `dl` in config.json names another host, behind the same gate.
-    OnAnotherHost,
+    /// Another host, named by `dl` in config.json, that needs the same token.
+    OtherHost,
 }
 
-/// What a registry is to be.
+/// Builder of a [`Registry`].
 #[derive(Debug)]
 pub struct Builder {
     authority: Authority,
@@ -43,68 +43,68 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Its certificate comes from this authority. Default: one of its own.
+    /// Sets the CA of its certificate. Default: a CA of its own.
     pub fn authority(mut self, authority: &Authority) -> Self {
         self.authority = authority.clone();
         self
     }
 
-    /// Its host, a name or a loopback address. Default: `localhost`.
+    /// Sets the host, a name or a loopback address. Default: `localhost`.
     pub fn host(mut self, host: &str) -> Self {
         host.clone_into(&mut self.host);
         self
     }
 
-    /// Sets `auth-required` in config.json: cargo then wants a token of its own.
+    /// Sets `auth-required` in config.json: cargo then needs a token of its own.
     pub fn auth_required(mut self) -> Self {
         self.auth_required = true;
         self
     }
 
-    /// The index is a git repository instead of sparse files.
+    /// Serves the index as a git repository instead of sparse files.
     pub fn git_index(mut self) -> Self {
         self.git_index = true;
         self
     }
 
-    /// Speaks HTTP/1.1 only.
+    /// Disables HTTP/2.
     pub fn http1_only(mut self) -> Self {
         self.http1_only = true;
         self
     }
 
-    /// Where archives come from. Default: [`Downloads::Here`].
+    /// Sets the origin of archives. Default: [`Downloads::SameHost`].
     pub fn downloads(mut self, downloads: Downloads) -> Self {
         self.downloads = downloads;
         self
     }
 
-    /// One more nginx location, unguarded: `.location("= /api/cargo/moved", "return 302 https://…;")`.
-    pub fn location(mut self, place: &str, directives: &str) -> Self {
-        self.locations.push((place.to_owned(), directives.to_owned()));
+    /// Adds an nginx location without a token check: `.location("= /api/cargo/moved", "return 302 https://…;")`.
+    pub fn location(mut self, path: &str, directives: &str) -> Self {
+        self.locations.push((path.to_owned(), directives.to_owned()));
         self
     }
 
-    /// Starts it with `anchor`, `rope` and `ship` on its shelf.
+    /// Starts the registry with the crates `anchor`, `rope` and `ship`.
     pub fn start(self) -> Registry {
         let folder = TempDir::new().unwrap();
-        let gate = Gate::new(self.scheme.clone(), folder.path());
+        let gate = AuthGate::new(self.scheme.clone(), folder.path());
         gate.accept(&[&self.token]);
         fs::create_dir(folder.path().join("files")).unwrap();
         let git = self.git_index.then(GitBackend::start);
         let cdn = self.start_cdn(&gate, folder.path());
         let nginx = self.start_nginx(&gate, folder.path(), git.as_ref(), cdn.as_ref());
         let config = self.index_config(&nginx, cdn.as_ref());
-        let shelf = Arc::new(Shelf::new(
+        let crate_index = Arc::new(CrateIndex::new(
             folder.path(),
             &config,
             git.as_ref().map(|git| git.repository("index")),
         ));
-        let api = api::serve(&folder.path().join("api.sock"), Arc::clone(&shelf));
+        let api = registry_api::serve(&folder.path().join("api.sock"), Arc::clone(&crate_index));
         let registry = Registry {
             nginx,
             cdn,
-            shelf,
+            crate_index,
             gate,
             git,
             authority: self.authority,
@@ -116,8 +116,8 @@ impl Builder {
         registry
     }
 
-    fn start_nginx(&self, gate: &Gate, folder: &Path, git: Option<&GitBackend>, cdn: Option<&Nginx>) -> Nginx {
-        let (guard, folder) = (gate.guard(), folder.display());
+    fn start_nginx(&self, gate: &AuthGate, folder: &Path, git: Option<&GitBackend>, cdn: Option<&Nginx>) -> Nginx {
+        let (guard, folder) = (gate.location_directives(), folder.display());
         let crates = match (self.downloads, cdn) {
             (Downloads::Redirected, Some(_)) => "try_files /none @cdn;".to_owned(),
             _ => format!("alias {folder}/crates/;"),
@@ -138,29 +138,29 @@ impl Builder {
             );
         }
         if let Some(git) = git {
-            nginx = nginx.location(GIT, &format!("{guard} {}", git.directives(GIT)));
+            nginx = nginx.location(GIT_PATH, &format!("{guard} {}", git.directives(GIT_PATH)));
         }
-        for (place, directives) in &self.locations {
-            nginx = nginx.location(place, directives);
+        for (path, directives) in &self.locations {
+            nginx = nginx.location(path, directives);
         }
         nginx.start()
     }
 
-    fn start_cdn(&self, gate: &Gate, folder: &Path) -> Option<Nginx> {
+    fn start_cdn(&self, gate: &AuthGate, folder: &Path) -> Option<Nginx> {
         let guard = match self.downloads {
-            Downloads::Here => return None,
+            Downloads::SameHost => return None,
             Downloads::Redirected => "if ($http_authorization) { return 400; }".to_owned(),
-            Downloads::OnAnotherHost => gate.guard(),
+            Downloads::OtherHost => gate.location_directives(),
         };
         let directives = format!("{guard} alias {}/crates/;", folder.display());
-        Some(self.origin(CDN, gate).location("/crates/", &directives).start())
+        Some(self.origin(CDN_HOST, gate).location("/crates/", &directives).start())
     }
 
-    fn origin(&self, host: &str, gate: &Gate) -> nginx::Builder {
+    fn origin(&self, host: &str, gate: &AuthGate) -> nginx::Builder {
         let origin = Nginx::builder(&self.authority.issue(&[host]))
             .host(host)
-            .http(&gate.declaration())
-            .server(&gate.decision());
+            .http(&gate.http_directives())
+            .server(&gate.server_directives());
         let origin = match gate.scheme() {
             Scheme::Header { name, .. } => origin.log_header(name),
             _ => origin,
@@ -170,7 +170,7 @@ impl Builder {
 
     fn index_config(&self, nginx: &Nginx, cdn: Option<&Nginx>) -> Value {
         let dl = match (self.downloads, cdn) {
-            (Downloads::OnAnotherHost, Some(cdn)) => cdn.url("/crates"),
+            (Downloads::OtherHost, Some(cdn)) => cdn.url("/crates"),
             _ => nginx.url("/api/cargo/crates"),
         };
         let mut config = json!({ "dl": dl, "api": nginx.url("/api/cargo") });
@@ -181,25 +181,25 @@ impl Builder {
     }
 }
 
-/// A running registry. What it saw is in [`Registry::nginx`].
+/// Running registry. [`Registry::nginx`] has its requests.
 #[derive(Debug)]
 pub struct Registry {
-    /// The web server in front.
+    /// nginx in front of the registry.
     pub nginx: Nginx,
-    /// The other host that archives come from, when there is one.
+    /// Other host that serves the archives.
     pub cdn: Option<Nginx>,
-    /// What it has.
-    pub shelf: Arc<Shelf>,
-    gate: Gate,
+    /// Index and archives.
+    pub crate_index: Arc<CrateIndex>,
+    gate: AuthGate,
     git: Option<GitBackend>,
     authority: Authority,
     token: String,
-    _api: Server,
+    _api: HttpServer,
     folder: TempDir,
 }
 
 impl Registry {
-    /// A registry that wants `token` by this scheme.
+    /// Builder of a registry that requires `token` by this scheme.
     pub fn builder(scheme: Scheme, token: &str) -> Builder {
         Builder {
             authority: Authority::new("Corp Root"),
@@ -209,84 +209,89 @@ impl Registry {
             auth_required: false,
             git_index: false,
             http1_only: false,
-            downloads: Downloads::Here,
+            downloads: Downloads::SameHost,
             locations: Vec::new(),
         }
     }
 
-    /// The usual one: Basic for [`USERNAME`], a sparse index, no `auth-required`.
+    /// Starts a registry with Basic for [`USERNAME`], a sparse index and no `auth-required`.
     pub fn start(token: &str) -> Self {
         Self::builder(Scheme::basic(USERNAME), token).start()
     }
 
-    /// The index as cargo's configuration wants it: `sparse+https://…/` or the URL of the git repository.
+    /// Index URL for cargo's configuration: `sparse+https://…/` or the URL of the git repository.
     pub fn index(&self) -> String {
         match self.git {
-            Some(_) => self.nginx.url(&format!("{GIT}index.git")),
+            Some(_) => self.nginx.url(&format!("{GIT_PATH}index.git")),
             None => format!("sparse+{}", self.nginx.url("/api/cargo/index/")),
         }
     }
 
-    /// `https://localhost:PORT/api/cargo/`: everything that is guarded.
+    /// Scope of all paths that need a token: `https://localhost:PORT/api/cargo/`.
     pub fn scope(&self) -> String {
         self.nginx.url("/api/cargo/")
     }
 
-    /// The private root as a PEM file.
+    /// Private root as a PEM file.
     pub fn ca(&self) -> std::path::PathBuf {
         self.authority.file()
     }
 
-    /// The authority, to issue more certificates.
+    /// CA of the registry, to issue more certificates.
     pub fn authority(&self) -> &Authority {
         &self.authority
     }
 
-    /// The scheme.
+    /// Authentication scheme.
     pub fn scheme(&self) -> &Scheme {
         self.gate.scheme()
     }
 
-    /// The token it was started with.
+    /// First token.
     pub fn token(&self) -> &str {
         &self.token
     }
 
-    /// What cargo must send without regauth: the whole header value for the first token.
+    /// Header value that cargo must send without regauth, for the first token.
     pub fn credential(&self) -> String {
         self.scheme().value(&self.token)
     }
 
-    /// From now on exactly these tokens are accepted.
+    /// Replaces the set of accepted tokens.
     pub fn accept(&self, tokens: &[&str]) {
         self.gate.accept(tokens);
     }
 
     /// Adds crates.
-    pub fn add(&self, crates: &[Packaged]) {
+    pub fn add(&self, crates: &[PackagedCrate]) {
         for packaged in crates {
-            assert!(self.shelf.add(packaged), "{} is there already", packaged.entry["name"]);
+            assert!(
+                self.crate_index.add(packaged),
+                "{} was added before",
+                packaged.entry["name"]
+            );
         }
     }
 
-    /// Makes a guarded file of `length` zero bytes that takes no disk, and gives its URL. The index names neither this place
-    /// nor that of uploads: `--scope` with [`Registry::scope`] covers both.
+    /// Creates a sparse file of `length` zero bytes that needs a token, and returns its URL.
+    ///
+    /// The index names neither this path nor that of uploads: `--scope` with [`Registry::scope`] covers both.
     pub fn file(&self, name: &str, length: u64) -> String {
         let file = File::create(self.folder.path().join("files").join(name)).unwrap();
         file.set_len(length).unwrap();
         self.nginx.url(&format!("/api/cargo/files/{name}"))
     }
 
-    /// The guarded place that takes uploads of any size and answers `{"length": …, "sha256": …}`.
+    /// URL that accepts uploads of any size with a token and answers `{"length": …, "sha256": …}`.
     pub fn upload(&self) -> String {
         self.nginx.url("/api/cargo/upload")
     }
 }
 
-/// The Basic user name of the usual registry.
+/// User name of [`Registry::start`].
 pub const USERNAME: &str = "me@corp.example";
 
-const GIT: &str = "/api/cargo/git/";
+const GIT_PATH: &str = "/api/cargo/git/";
 
-/// Another host than `localhost`, by name and by certificate.
-const CDN: &str = "127.0.0.1";
+/// Host of the CDN, with another name and certificate than `localhost`.
+const CDN_HOST: &str = "127.0.0.1";

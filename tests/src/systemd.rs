@@ -1,43 +1,51 @@
-//! A real systemd with a real journal, process 1 of namespaces of its own: it knows the units that a test gives it, shares
-//! the network and the file system, has a `/run` of its own, and ends with the test.
+//! Real systemd with a journal, as process 1 of a PID namespace. It runs the units that a test gives it and ends with the
+//! test. It shares the network and the file system with the machine; `/run` is its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::process::geteuid;
 use tempfile::TempDir;
 
-use crate::client::{self, Outcome};
+use crate::exec::{self, Output};
 use crate::poll;
+use crate::privilege::{require, require_root};
 use crate::process::Process;
 
-/// A running systemd.
+/// Running systemd.
 #[derive(Debug)]
 pub struct Systemd {
-    outer: Process,
-    inner: u32,
-    group: Group,
+    unshare_process: Process,
+    systemd_pid: u32,
+    group: ControlGroup,
     folder: TempDir,
 }
 
 impl Systemd {
-    /// Starts it; none where this user may not make namespaces and control groups, which takes root.
+    /// Starts systemd; `None` without root, or on a machine that allows no namespaces and control groups.
+    ///
+    /// # Panics
+    /// Instead of `None` when the environment variable `CI` is set.
     pub fn start() -> Option<Self> {
-        if !geteuid().is_root() {
+        if !require_root("a systemd in namespaces of its own") {
             return None;
         }
         let folder = TempDir::new().unwrap();
-        let mut namespaces = client::command("unshare", folder.path());
+        let mut namespaces = exec::command("unshare", folder.path());
         namespaces.args(["--mount", "--pid", "--fork", "--cgroup", "true"]);
-        if !client::run(&mut namespaces).status.success() {
+        let can_unshare = exec::run(&mut namespaces).status.success();
+        if !require(can_unshare, "mount, process and control group namespaces") {
             return None;
         }
-        let group = Group::make(folder.path().file_name()?.to_str()?)?;
+        let group = ControlGroup::create(folder.path().file_name()?.to_str()?);
+        if !require(group.is_some(), "a writable control group hierarchy of version 2") {
+            return None;
+        }
+        let group = group?;
         fs::create_dir(folder.path().join("units")).unwrap();
-        fs::write(folder.path().join("begin"), BEGIN).unwrap();
-        fs::write(folder.path().join("units/test.target"), TARGET).unwrap();
-        let mut unshare = client::command("sh", folder.path());
+        fs::write(folder.path().join("begin"), SETUP_SCRIPT).unwrap();
+        fs::write(folder.path().join("units/test.target"), TEST_TARGET).unwrap();
+        let mut unshare = exec::command("sh", folder.path());
         let enter = format!(
             "echo $$ > {} && exec \"$0\" \"$@\"",
             group.0.join("cgroup.procs").display()
@@ -56,12 +64,13 @@ impl Systemd {
             .args(["sh", "-e"])
             .arg(folder.path().join("begin"))
             .arg(folder.path().join("units"));
-        let mut outer = Process::spawn("systemd", &mut unshare, &folder.path().join("log"));
-        let children = format!("/proc/{0}/task/{0}/children", outer.pid());
-        let inner = outer.wait_until("a child", || fs::read_to_string(&children).ok()?.trim().parse().ok());
+        let mut unshare_process = Process::spawn("systemd", &mut unshare, &folder.path().join("log"));
+        let children = format!("/proc/{0}/task/{0}/children", unshare_process.pid());
+        let systemd_pid =
+            unshare_process.wait_until("a child", || fs::read_to_string(&children).ok()?.trim().parse().ok());
         let mut systemd = Self {
-            outer,
-            inner,
+            unshare_process,
+            systemd_pid,
             group,
             folder,
         };
@@ -69,77 +78,81 @@ impl Systemd {
         Some(systemd)
     }
 
-    /// Gives it a unit, or another text for one.
+    /// Writes a unit file, new or changed, and reloads.
     pub fn unit(&self, name: &str, text: &str) -> &Self {
         fs::write(self.folder.path().join("units").join(name), text).unwrap();
         self.systemctl(&["daemon-reload"]).succeeds();
         self
     }
 
-    /// `systemctl`.
-    pub fn systemctl(&self, arguments: &[&str]) -> Outcome {
-        client::run(self.inside("systemctl").args(arguments))
+    /// Runs `systemctl`.
+    pub fn systemctl(&self, arguments: &[&str]) -> Output {
+        exec::run(self.namespace_command("systemctl").args(arguments))
     }
 
-    /// A property of a unit.
+    /// Value of a unit's property.
     pub fn property(&self, unit: &str, name: &str) -> String {
         let shown = self.systemctl(&["show", "--value", "--property", name, unit]);
         shown.succeeds().stdout.trim().to_owned()
     }
 
-    /// What a unit has written to the journal, one JSON object a line.
+    /// Journal of a unit, one JSON object a line.
     pub fn journal(&self, unit: &str) -> String {
-        let mut journalctl = self.inside("journalctl");
-        client::run(journalctl.args(["--output=json", "--unit", unit])).stdout
+        let mut journalctl = self.namespace_command("journalctl");
+        exec::run(journalctl.args(["--output=json", "--unit", unit])).stdout
     }
 
-    /// A process id inside, as it is out here.
-    pub fn outside(&self, inside: &str) -> u32 {
+    /// Process id on the host of the process that has this id in the namespace.
+    ///
+    /// # Panics
+    /// When there is no such process.
+    pub fn host_pid(&self, inner_pid: &str) -> u32 {
         let is_it = |status: &str| {
             let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
             let ids: Vec<&str> = ids.split_whitespace().collect();
-            (ids.len() > 1 && ids.last() == Some(&inside)).then(|| ids[0].parse().ok())?
+            (ids.len() > 1 && ids.last() == Some(&inner_pid)).then(|| ids[0].parse().ok())?
         };
         let mut processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
         let namespace = |process: &Path| fs::read_link(process.join("ns/pid")).ok();
-        let ours = namespace(Path::new(&format!("/proc/{}", self.inner)));
+        let ours = namespace(Path::new(&format!("/proc/{}", self.systemd_pid)));
         let found = processes.find_map(|process| {
             let status = fs::read_to_string(process.join("status")).ok()?;
             (namespace(&process) == ours).then(|| is_it(&status))?
         });
-        found.unwrap_or_else(|| panic!("no process {inside} inside"))
+        found.unwrap_or_else(|| panic!("the namespace has no process {inner_pid}"))
     }
 
-    fn inside(&self, program: &str) -> Command {
-        let mut nsenter = client::command("nsenter", self.folder.path());
+    fn namespace_command(&self, program: &str) -> Command {
+        let mut nsenter = exec::command("nsenter", self.folder.path());
         nsenter
-            .args(["--mount", "--pid", "--target", &self.inner.to_string(), program])
+            .args(["--mount", "--pid", "--target", &self.systemd_pid.to_string(), program])
             .args(["--no-pager"]);
         nsenter
     }
 
     fn wait_until_running(&mut self) {
-        let mut asked = self.inside("systemctl");
-        asked.args(["is-active", "test.target"]);
-        self.outer
-            .wait_until("its target", || client::run(&mut asked).status.success().then_some(()));
+        let mut is_active = self.namespace_command("systemctl");
+        is_active.args(["is-active", "test.target"]);
+        self.unshare_process.wait_until("its target", || {
+            exec::run(&mut is_active).status.success().then_some(())
+        });
     }
 }
 
 impl Drop for Systemd {
     fn drop(&mut self) {
-        // Its namespace's processes end with it, and its groups are empty then.
-        self.outer.kill();
+        // The kernel kills every process of the namespace with it; only then are the control groups empty.
+        self.unshare_process.kill();
         self.group.remove();
     }
 }
 
-/// A control group, so that several of them do not know of each other.
+/// Control group of one systemd, which keeps several of them apart.
 #[derive(Debug)]
-struct Group(PathBuf);
+struct ControlGroup(PathBuf);
 
-impl Group {
-    fn make(name: &str) -> Option<Self> {
+impl ControlGroup {
+    fn create(name: &str) -> Option<Self> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let version_2 = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
         let hierarchy = version_2.split(' ').nth(4)?;
@@ -149,17 +162,17 @@ impl Group {
     }
 
     fn remove(&self) {
-        let removed = poll::within(poll::PATIENCE, || {
+        let removed = poll::within(poll::TIMEOUT, || {
             remove_below(&self.0);
             (!self.0.exists()).then_some(())
         });
         if removed.is_none() {
-            eprintln!("{} is still there", self.0.display());
+            eprintln!("control group {} could not be removed", self.0.display());
         }
     }
 }
 
-/// Groups are removed from the innermost out; their files go with them.
+/// Removes control groups, innermost first. The kernel removes their files.
 fn remove_below(group: &Path) {
     for entry in fs::read_dir(group).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -169,7 +182,7 @@ fn remove_below(group: &Path) {
     let _ = fs::remove_dir(group);
 }
 
-const BEGIN: &str = r#"units=$1
+const SETUP_SCRIPT: &str = r#"units=$1
 mount --make-rprivate /
 mount -t tmpfs tmpfs /run
 umount --lazy /sys/fs/cgroup
@@ -180,7 +193,7 @@ export container=test
 exec /lib/systemd/systemd --system --unit=test.target --log-target=console --show-status=no
 "#;
 
-const TARGET: &str = "\
+const TEST_TARGET: &str = "\
 [Unit]
 DefaultDependencies=no
 Wants=systemd-journald.service

@@ -1,5 +1,5 @@
-//! A person at a terminal: a program that has a pseudo-terminal of its own (`setsid --ctty` of util-linux makes it so),
-//! what it shows there, and what is typed.
+//! Program on a pseudo-terminal, which `setsid --ctty` (util-linux) makes its controlling terminal. A test reads the
+//! output and types input.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -10,26 +10,26 @@ use rustix::termios::{LocalModes, tcgetattr};
 
 use crate::poll;
 
-/// A program and the person's end of its terminal.
+/// Program and the user's end of its terminal.
 #[derive(Debug)]
 pub struct Terminal {
-    person: File,
-    program: File,
+    user_end: File,
+    program_end: File,
     child: Child,
 }
 
 impl Terminal {
-    /// Starts a command on a terminal.
+    /// Starts a command on a new terminal.
     ///
     /// # Panics
     /// When it cannot be started.
     pub fn start(command: &Command) -> Self {
-        let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&person).unwrap();
-        unlockpt(&person).unwrap();
-        let name = ptsname(&person, Vec::new()).unwrap();
-        let program = OpenOptions::new().read(true).write(true).open(name.to_str().unwrap());
-        let program = program.unwrap();
+        let user_end = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&user_end).unwrap();
+        unlockpt(&user_end).unwrap();
+        let name = ptsname(&user_end, Vec::new()).unwrap();
+        let program_end = OpenOptions::new().read(true).write(true).open(name.to_str().unwrap());
+        let program_end = program_end.unwrap();
         let mut setsid = Command::new("setsid");
         setsid
             .args(["--ctty", "--wait"])
@@ -40,57 +40,57 @@ impl Terminal {
         if let Some(folder) = command.get_current_dir() {
             setsid.current_dir(folder);
         }
-        let end = || program.try_clone().unwrap();
+        let end = || program_end.try_clone().unwrap();
         let child = setsid.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
         Self {
-            person: File::from(person),
-            program,
+            user_end: File::from(user_end),
+            program_end,
             child,
         }
     }
 
-    /// What it shows, up to and with `text`.
+    /// Reads output up to and including `text`.
     ///
     /// # Panics
-    /// When it ends before.
+    /// When the program exits first.
     pub fn read_until(&mut self, text: &str) -> String {
-        let mut seen = Vec::new();
-        while !String::from_utf8_lossy(&seen).contains(text) {
+        let mut output = Vec::new();
+        while !String::from_utf8_lossy(&output).contains(text) {
             let mut byte = [0];
-            self.person.read_exact(&mut byte).unwrap();
-            seen.extend(byte);
+            self.user_end.read_exact(&mut byte).unwrap();
+            output.extend(byte);
         }
-        String::from_utf8(seen).unwrap()
+        String::from_utf8(output).unwrap()
     }
 
-    /// Types a line once the program has turned echo off, as a person's fingers do after a prompt.
+    /// Types a line after the program has turned echo off, as a user does at a password prompt.
     ///
     /// # Panics
     /// When it does not turn echo off.
-    pub fn type_unseen(&mut self, line: &str) {
+    pub fn type_without_echo(&mut self, line: &str) {
         poll::wait_for("the terminal to stop echoing", || {
-            let modes = tcgetattr(&self.program).unwrap().local_modes;
+            let modes = tcgetattr(&self.program_end).unwrap().local_modes;
             (!modes.contains(LocalModes::ECHO)).then_some(())
         });
-        self.person.write_all(format!("{line}\r").as_bytes()).unwrap();
+        self.user_end.write_all(format!("{line}\r").as_bytes()).unwrap();
     }
 
-    /// Waits for its end: what it has shown since, and its exit status.
+    /// Waits until the program exits; returns the rest of its output and the exit status.
     ///
     /// # Panics
-    /// When it does not end.
+    /// When it does not exit.
     pub fn finish(self) -> (String, ExitStatus) {
         let Self {
-            mut person,
-            program,
+            mut user_end,
+            program_end,
             mut child,
         } = self;
         let status = poll::wait_for("the program to end", || child.try_wait().unwrap());
-        // The last end but ours: reading what is left comes to an end.
-        drop(program);
+        // Closes the last program end, so that reading the rest reaches the end.
+        drop(program_end);
         let mut rest = Vec::new();
-        // Linux says EIO at the end of a terminal that nobody has open any more.
-        let _ = person.read_to_end(&mut rest);
+        // Linux reports EIO once the program's end is closed.
+        let _ = user_end.read_to_end(&mut rest);
         (String::from_utf8(rest).unwrap(), status)
     }
 }

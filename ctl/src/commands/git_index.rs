@@ -42,7 +42,9 @@ pub(super) fn complete(added: &mut RegistryAdded, client: &Client) {
         }
     }
     let name = &added.registry.name;
-    added.notes.extend(foreign.iter().map(|place| place.other_host_note(name)));
+    added
+        .notes
+        .extend(foreign.iter().map(|place| place.other_host_note(name)));
     if config.auth_required {
         added.notes.push(AUTH_REQUIRED.to_owned());
     }

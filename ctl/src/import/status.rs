@@ -1,7 +1,7 @@
 //! Comparison of found tokens with the daemon's registries.
 
 use regauth_shared::request::{CompareToken, Nothing};
-use regauth_shared::response::{TokenComparison, RegistryList, RegistryView};
+use regauth_shared::response::{RegistryList, RegistryView, TokenComparison};
 use regauth_shared::{ErrorBody, RegistryName, Request};
 
 use super::discover::number_name;

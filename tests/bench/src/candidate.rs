@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::daemon::{Builder, Daemon};
-use regauth_tests::gate::Scheme;
 use regauth_tests::process::Process;
 
 use crate::arguments::Binary;

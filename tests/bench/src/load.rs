@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use regauth_tests::client;
+use regauth_tests::exec;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -86,7 +86,7 @@ fn attempt(
     size: LoadSize,
 ) -> Result<LoadResult, String> {
     let home = tempfile::tempdir().unwrap();
-    let mut command = client::command(oha, home.path());
+    let mut command = exec::command(oha, home.path());
     command
         .args(["--no-tui", "--output-format", "json", "--redirect", "0"])
         .args(size.arguments())
@@ -96,7 +96,7 @@ fn attempt(
         .args(candidate.proxy().iter().flat_map(|proxy| ["-x", proxy]))
         .arg(url);
     let before = candidate.pid().map(cpu_time::of_process_group);
-    let outcome = client::run(&mut command).succeeds();
+    let outcome = exec::run(&mut command).succeeds();
     let cpu = before.and_then(|before| Some(cpu_time::of_process_group(candidate.pid()?) - before));
     let report: Report = serde_json::from_str(&outcome.stdout).unwrap();
     let answered = report.answered();

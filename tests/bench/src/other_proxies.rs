@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use regauth_tests::client;
+use regauth_tests::exec;
 use regauth_tests::process::Process;
 
 use crate::candidate::Candidate;
@@ -79,7 +79,7 @@ fn hudsucker(context: &LaunchContext<'_>) -> Candidate {
     let log = context.folder.join("hudsucker.log");
     // Otherwise the code below could read the address of an earlier process from the log.
     let _ = fs::remove_file(&log);
-    let mut command = client::command(context.program, context.folder);
+    let mut command = exec::command(context.program, context.folder);
     command
         .args([registry::HOST, &authorization()])
         .args([&context.registry.roots(), &roots]);
@@ -104,7 +104,7 @@ fn mitmproxy(context: &LaunchContext<'_>) -> Candidate {
     fs::write(&addon, attach).unwrap();
     let port = free_port();
     let setting = |name: &str, value: &Path| format!("{name}={}", value.display());
-    let mut command = client::command(context.program, &folder);
+    let mut command = exec::command(context.program, &folder);
     command
         .args(["--quiet", "--mode", &format!("regular@127.0.0.1:{port}")])
         .args(["--allow-hosts", &format!("^{}:", registry::HOST.replace('.', r"\."))])
@@ -124,7 +124,7 @@ fn squid(context: &LaunchContext<'_>) -> Candidate {
     let folder = context.folder.join(SQUID);
     fs::create_dir_all(&folder).unwrap();
     let [certificate, key] = ["ca.pem", "ca.key"].map(|name| folder.join(name));
-    let mut openssl = client::command("openssl", &folder);
+    let mut openssl = exec::command("openssl", &folder);
     openssl
         .args([
             "req",
@@ -141,7 +141,7 @@ fn squid(context: &LaunchContext<'_>) -> Candidate {
         .arg(&key)
         .arg("-out")
         .arg(&certificate);
-    client::run(&mut openssl).succeeds();
+    exec::run(&mut openssl).succeeds();
     let certificate_helper = context.program.with_file_name("../lib/squid/security_file_certgen");
     let mut database = Command::new(&certificate_helper);
     database
@@ -149,7 +149,7 @@ fn squid(context: &LaunchContext<'_>) -> Candidate {
         .arg(folder.join("leaves"))
         .args(["-M", "4MB"]);
     if !folder.join("leaves").exists() {
-        client::run(&mut database).succeeds();
+        exec::run(&mut database).succeeds();
     }
     let port = free_port();
     let configuration = folder.join("squid.conf");
@@ -162,10 +162,10 @@ fn squid(context: &LaunchContext<'_>) -> Candidate {
         // Started by root, Squid runs as `nobody`, which must own these files.
         let traversable = fs::Permissions::from_mode(0o711);
         fs::set_permissions(context.folder, traversable).unwrap();
-        let mut chown = client::command("chown", &folder);
-        client::run(chown.args(["-R", SQUID_USER]).arg(&folder)).succeeds();
+        let mut chown = exec::command("chown", &folder);
+        exec::run(chown.args(["-R", SQUID_USER]).arg(&folder)).succeeds();
     }
-    let mut command = client::command(context.program, &folder);
+    let mut command = exec::command(context.program, &folder);
     command.args(["--foreground", "-f"]).arg(&configuration);
     let process = Process::spawn(SQUID, &mut command, &folder.join("log"));
     wait_until_listening(SQUID, port, certificate, process).http1_only()

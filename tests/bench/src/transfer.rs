@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use regauth_tests::client;
+use regauth_tests::exec;
 
 use crate::candidate::Candidate;
 use crate::cpu_time;
@@ -39,7 +39,7 @@ impl Transfer<'_> {
     /// If curl fails without a proxy or through regauthd.
     pub(crate) fn run(self, candidate: &Candidate) -> Option<TransferResult> {
         let home = tempfile::tempdir().unwrap();
-        let mut curl = client::command("curl", home.path());
+        let mut curl = exec::command("curl", home.path());
         curl.args([
             "-q",
             "--silent",
@@ -63,7 +63,7 @@ impl Transfer<'_> {
             curl.args(["--max-time", &limit.as_secs().to_string()]);
         }
         let before = candidate.pid().map(cpu_time::of_process_group);
-        let outcome = client::run(curl.arg(self.url));
+        let outcome = exec::run(curl.arg(self.url));
         let reached_limit = self.limit.is_some() && outcome.status.code() == Some(CURL_TIMED_OUT);
         if !reached_limit && !outcome.status.success() {
             eprintln!("transfer through {} failed: {}", candidate.name, outcome.report());

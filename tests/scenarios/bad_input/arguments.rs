@@ -1,34 +1,34 @@
-//! What is typed wrong: names, URLs, flags, values, tokens.
+//! Wrong command lines: names, URLs, flags, values, tokens.
 
 use regauth_shared::exit_code::{EXISTS, NOT_FOUND, USAGE};
 
-use super::{Stage, TOKEN, words};
+use super::{Fixture, TOKEN, words};
 
 #[test]
-fn what_is_no_url_of_a_registry_is_a_usage_error_that_says_what_would_be_right() {
-    let stage = Stage::start();
+fn an_invalid_registry_url_is_a_usage_error_with_the_fix() {
+    let fixture = Fixture::start();
     let add = words("add-registry new --token-stdin");
-    for (url, says) in NO_SCOPES {
+    for (url, says) in INVALID_SCOPES {
         let sparse = format!("sparse+{url}");
-        stage.refuses_with(TOKEN, &[&add[..], &["--scope", url]].concat(), USAGE, says);
-        stage.refuses_with(TOKEN, &[&add[..], &["--index", url]].concat(), USAGE, "--index: ");
-        stage.refuses_with(TOKEN, &[&add[..], &["--index", &sparse]].concat(), USAGE, "--index: ");
+        fixture.refuses_with(TOKEN, &[&add[..], &["--scope", url]].concat(), USAGE, says);
+        fixture.refuses_with(TOKEN, &[&add[..], &["--index", url]].concat(), USAGE, "--index: ");
+        fixture.refuses_with(TOKEN, &[&add[..], &["--index", &sparse]].concat(), USAGE, "--index: ");
     }
 }
 
 #[test]
-fn what_is_no_name_is_a_usage_error_and_not_repeated() {
-    let stage = Stage::start();
+fn an_invalid_registry_name_is_a_usage_error() {
+    let fixture = Fixture::start();
     let long = "x".repeat(65);
     for name in ["Corp", "a.b", "a b", "../x", "-x", "_x", "", "ä", &long] {
         let add = words("add-registry --token-stdin --scope https://a.example/ --");
-        stage.refuses_with(TOKEN, &[&add[..], &[name]].concat(), USAGE, "a registry name is");
+        fixture.refuses_with(TOKEN, &[&add[..], &[name]].concat(), USAGE, "a registry name is");
     }
 }
 
 #[test]
 fn a_wrong_flag_or_value_of_add_registry_is_a_usage_error() {
-    let stage = Stage::start();
+    let fixture = Fixture::start();
     for (flags, says) in [
         (&["--scheme", "digest"][..], "basic, bearer, raw"),
         (&["--scheme", "basic"], "needs a user name"),
@@ -41,25 +41,25 @@ fn a_wrong_flag_or_value_of_add_registry_is_a_usage_error() {
         (&["--ca-file", "/nowhere.pem"], "cannot read /nowhere.pem"),
         (&["--ca-file", "/"], "is a folder"),
         (&["--token", TOKEN], "--token-stdin"),
-        (&["--token=sentinel-in-the-wrong-place"], "--token-stdin"),
+        (&["--token=sentinel-in-the-wrong-location"], "--token-stdin"),
         (&["--no-verfy"], "--no-verify"),
         (&[TOKEN], "unexpected argument"),
     ] {
         let add = words("add-registry new --scope https://a.example/ --token-stdin");
-        stage.refuses_with(TOKEN, &[&add[..], flags].concat(), USAGE, says);
+        fixture.refuses_with(TOKEN, &[&add[..], flags].concat(), USAGE, says);
     }
     let token_for_a_name = format!("add-registry new --scope https://a.example/ --token-env {TOKEN}");
-    stage.refuses(&token_for_a_name, USAGE, "give the variable's name, not its value");
+    fixture.refuses(&token_for_a_name, USAGE, "give the variable's name, not its value");
 }
 
 #[test]
-fn a_line_that_makes_no_sense_is_a_usage_error() {
-    let stage = Stage::start();
+fn an_invalid_command_line_is_a_usage_error() {
+    let fixture = Fixture::start();
     for (line, says) in [
         ("add-registry new --token-stdin", "--index"),
         ("add-registry", "NAME"),
         ("rotate corp", "--token-stdin"),
-        ("rotate corp sentinel-in-the-wrong-place", "unexpected argument"),
+        ("rotate corp sentinel-in-the-wrong-location", "unexpected argument"),
         ("rotate corp --token-stdin --token-env HOME", "cannot be used with"),
         ("show", "NAME"),
         ("allow corp --for soon", "a number with a unit"),
@@ -71,34 +71,34 @@ fn a_line_that_makes_no_sense_is_a_usage_error() {
         ("--home", "a value is required"),
         ("", "subcommand"),
     ] {
-        stage.refuses(line, USAGE, says);
+        fixture.refuses(line, USAGE, says);
     }
 }
 
 #[test]
-fn a_token_that_is_none_is_a_usage_error_and_the_old_one_stays() {
-    let stage = Stage::start();
+fn an_invalid_token_is_a_usage_error_and_the_old_one_stays() {
+    let fixture = Fixture::start();
     let long = "x".repeat(20_000);
     for (token, says) in [
         ("", "is empty"),
         ("\n", "is empty"),
-        ("sentinel-in-the-wrong-place\nanother", "several lines"),
-        ("sentinel-in-the-wrong-place\n\n", "several lines"),
-        (" sentinel-in-the-wrong-place", "blanks"),
-        ("sentinel-in-the-wrong-place\u{e9}", "printable ASCII"),
-        ("sentinel-in-the-wrong-place\0", "printable ASCII"),
+        ("sentinel-in-the-wrong-location\nanother", "several lines"),
+        ("sentinel-in-the-wrong-location\n\n", "several lines"),
+        (" sentinel-in-the-wrong-location", "blanks"),
+        ("sentinel-in-the-wrong-location\u{e9}", "printable ASCII"),
+        ("sentinel-in-the-wrong-location\0", "printable ASCII"),
         (&long, "16 KiB"),
     ] {
         let rotate = words("rotate corp --token-stdin --no-verify");
-        stage.refuses_with(token, &rotate, USAGE, says);
+        fixture.refuses_with(token, &rotate, USAGE, says);
         let add = words("add-registry new --scope https://a.example/ --token-stdin --no-verify");
-        stage.refuses_with(token, &add, USAGE, says);
+        fixture.refuses_with(token, &add, USAGE, says);
     }
 }
 
 #[test]
-fn an_unknown_registry_is_not_found_by_any_verb_and_those_that_exist_are_named() {
-    let stage = Stage::start();
+fn an_unknown_registry_is_not_found_and_the_known_ones_are_listed() {
+    let fixture = Fixture::start();
     for line in [
         "show nobody",
         "remove-registry nobody",
@@ -107,33 +107,36 @@ fn an_unknown_registry_is_not_found_by_any_verb_and_those_that_exist_are_named()
         "allow nobody --for 5m",
         "deny nobody",
     ] {
-        stage.refuses(line, NOT_FOUND, "there are: corp");
+        fixture.refuses(line, NOT_FOUND, "there are: corp");
     }
 }
 
 #[test]
-fn a_name_or_a_scope_that_is_taken_exists_already() {
-    let stage = Stage::start();
+fn a_taken_name_or_scope_is_refused() {
+    let fixture = Fixture::start();
     let add = "add-registry corp --token-stdin --scope https://a.example/";
-    stage.refuses(add, EXISTS, "regauthctl rotate corp");
-    let add = format!("add-registry new --token-stdin --scope {}", stage.registry.url("/corp"));
-    stage.refuses(&add, EXISTS, "`corp` covers");
+    fixture.refuses(add, EXISTS, "regauthctl rotate corp");
+    let add = format!(
+        "add-registry new --token-stdin --scope {}",
+        fixture.registry.url("/corp")
+    );
+    fixture.refuses(&add, EXISTS, "`corp` covers");
 }
 
-/// What is no URL of a registry, and what is said of it.
-const NO_SCOPES: &[(&str, &str)] = &[
+/// Invalid registry URLs and a part of the message for each.
+const INVALID_SCOPES: &[(&str, &str)] = &[
     ("ssh://git@corp.example/x/", "https"),
     ("git@corp.example:x", "https://host/path/"),
     ("http://corp.example/x/", "only https"),
     (
-        "https://me:sentinel-in-the-wrong-place@a.example/",
+        "https://me:sentinel-in-the-wrong-location@a.example/",
         "user name or password",
     ),
     (
-        "https://sentinel-in-the-wrong-place@a.example/",
+        "https://sentinel-in-the-wrong-location@a.example/",
         "user name or password",
     ),
-    ("https://a.example/?token=sentinel-in-the-wrong-place", "query"),
+    ("https://a.example/?token=sentinel-in-the-wrong-location", "query"),
     ("https://corp.example/x/#part", "fragment"),
     ("https://corp.example/x/../y/", "more than one way"),
     ("https://corp.example/%2e%2e/", "more than one way"),

@@ -1,8 +1,8 @@
-//! What people and disks do wrong: every mistake has its exit code and a sentence that says what to do; nothing is lost,
-//! nothing is half stored, and no token is in any output.
+//! Wrong input: each mistake has an exit code and a message with the next step. Nothing changes, and no output has a
+//! token.
 //!
-//! [`arguments`] are what is typed, [`files`] what is written and where, [`registries`] what answers, and [`disk`] what
-//! is full.
+//! [`arguments`] covers command lines, [`files`] covers configurations, folders, ports and sockets, [`registries`] covers
+//! responses of registries, and [`disk`] covers full disks.
 
 mod arguments;
 mod disk;
@@ -14,100 +14,100 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use regauth_tests::certificates::Authority;
-use regauth_tests::client;
 use regauth_tests::ctl::Ctl;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::honeypot::Honeypot;
-use regauth_tests::leaks::Hunt;
+use regauth_tests::exec;
+use regauth_tests::leak_scan::LeakScan;
+use regauth_tests::mock_server::MockServer;
 use regauth_tests::poll;
 use serde_json::{Map, Value, json};
 
-/// On stdin wherever a token is wanted, and in places where it does not belong.
-const TOKEN: &str = "sentinel-in-the-wrong-place";
+/// Token on stdin, and in arguments where it does not belong.
+const TOKEN: &str = "sentinel-in-the-wrong-location";
 
-/// The token of `corp`.
+/// Token of `corp`.
 const FIRST: &str = "the-first-token";
 
-/// A daemon with a vault and one registry, `corp`, that takes any token.
-struct Stage {
+/// Daemon with a vault and one registry, `corp`, that accepts any token.
+struct Fixture {
     daemon: Daemon,
-    registry: Honeypot,
+    registry: MockServer,
     authority: Authority,
 }
 
-impl Stage {
+impl Fixture {
     fn start() -> Self {
         let authority = Authority::new("Corp Root");
-        let registry = Honeypot::builder(&authority, "localhost").start();
-        let daemon = Daemon::builder().store("vault").outlives_file_limits().start();
-        let stage = Self {
+        let registry = MockServer::builder(&authority, "localhost").start();
+        let daemon = Daemon::builder().store("vault").ignore_file_size_signal().start();
+        let fixture = Self {
             daemon,
             registry,
             authority,
         };
         let add = format!(
             "add-registry corp --token-stdin --scope {}",
-            stage.registry.url("/corp/")
+            fixture.registry.url("/corp/")
         );
-        stage.ctl(&stage.trusting(&add), FIRST).succeeds();
-        stage
+        fixture.ctl(&fixture.trusting(&add), FIRST).succeeds();
+        fixture
     }
 
     fn home(&self) -> &Path {
         self.daemon.home()
     }
 
-    /// The line with the company's root as `--ca-file`.
+    /// Appends `--ca-file` with the CA of the mock registries.
     fn trusting(&self, line: &str) -> String {
         format!("{line} --ca-file {}", self.authority.file().display())
     }
 
-    /// `regauthctl` with the words of a line.
+    /// Runs `regauthctl` with the words of a line.
     fn ctl(&self, line: &str, token: &str) -> Ctl {
         self.daemon.ctl_with_input(&words(line), token)
     }
 
-    /// A mistake, with the token on stdin.
+    /// Asserts that a command with the token on stdin is refused.
     #[track_caller]
     fn refuses(&self, line: &str, exit: u8, says: &str) -> Ctl {
         self.refuses_with(TOKEN, &words(line), exit, says)
     }
 
-    /// A mistake: its exit code, a message and what to do, for people and for programs; and nothing has changed.
+    /// Asserts that a command is refused with this exit code, a message and a hint, and that nothing changed.
     #[track_caller]
     fn refuses_with(&self, token: &str, arguments: &[&str], exit: u8, says: &str) -> Ctl {
-        let before = self.everything();
+        let before = self.snapshot();
         let ctl = self.daemon.ctl_with_input(arguments, token);
-        let report = ctl.outcome.report();
+        let report = ctl.output.report();
         assert_eq!(ctl.exit, i32::from(exit), "{report}");
         let [message, hint] = [message(&ctl), hint(&ctl)];
         assert!(!message.is_empty() && !hint.is_empty(), "{report}");
         assert!(format!("{message}\n{hint}").contains(says), "{says:?}: {report}");
-        Hunt::new(TOKEN)
-            .look("stdout", &ctl.outcome.stdout)
-            .look("stderr", &ctl.outcome.stderr)
-            .look("the daemon's log", self.daemon.log())
+        LeakScan::new(TOKEN)
+            .scan("stdout", &ctl.output.stdout)
+            .scan("stderr", &ctl.output.stderr)
+            .scan("the daemon's log", self.daemon.log())
             .assert_clean();
-        assert_same(&before, &self.everything(), &format!("after {arguments:?}"));
+        assert_same(&before, &self.snapshot(), &format!("after {arguments:?}"));
         ctl
     }
 
-    /// All that must not change: what the daemon says, its files, and what is in the store.
-    fn everything(&self) -> Vec<String> {
+    /// State that a refused command must not change: registries, files and stored items.
+    fn snapshot(&self) -> Vec<String> {
         let read = |name: &str| fs::read_to_string(self.home().join(name)).unwrap_or_default();
         let mut list = self.daemon.ctl(&["list"]).succeeds().json;
         for registry in list["registries"].as_array_mut().unwrap() {
             let fields = registry.as_object_mut().unwrap();
             fields.retain(|field, _| !["last-used", "last-status", "requests"].contains(&field.as_str()));
         }
-        let mut ledger: Value = serde_json::from_str(&read("state/ledger.json")).unwrap();
-        let authorities = ledger["authorities"].take().to_string();
+        let mut journal: Value = serde_json::from_str(&read("state/ledger.json")).unwrap();
+        let authorities = journal["authorities"].take().to_string();
         let [authorities, bundle] = [authorities, read("state/ca-bundle.pem")].map(|text| digest(&text));
         let state = json!({
             "list": list,
             "config": read("config.toml"),
-            "ledger": ledger,
+            "journal": journal,
             "authorities": authorities,
             "items": self.items(),
             "bundle": bundle,
@@ -119,12 +119,12 @@ impl Stage {
             .collect()
     }
 
-    /// The same once what a full disk has left undone is finished, which takes seconds at most.
+    /// Waits until changes interrupted by a full disk are completed, and returns the state.
     fn settled(&self) -> Vec<String> {
-        poll::wait_for("an end of what is pending", || {
-            let everything = self.everything();
-            let says = |text: &str| everything.iter().any(|line| line.contains(text));
-            (says("\"pending\": []") && !says("\"rotations\"")).then_some(everything)
+        poll::wait_for("pending changes to complete", || {
+            let snapshot = self.snapshot();
+            let says = |text: &str| snapshot.iter().any(|line| line.contains(text));
+            (says("\"pending\": []") && !says("\"rotations\"")).then_some(snapshot)
         })
     }
 
@@ -136,13 +136,13 @@ impl Stage {
             .collect()
     }
 
-    /// What `age -d` gets out of the vault, without the keys of authorities.
+    /// Items in the vault, decrypted by `age -d`, without the keys of authorities.
     fn items(&self) -> Value {
         let state = self.home().join("state");
-        let mut age = client::command("age", &state);
+        let mut age = exec::command("age", &state);
         age.args(["-d", "-i", "vault-identity.txt", "vault.age"])
             .current_dir(&state);
-        let opened = client::run(&mut age).succeeds().stdout;
+        let opened = exec::run(&mut age).succeeds().stdout;
         let mut items: Map<String, Value> = serde_json::from_str(&opened).unwrap();
         items.retain(|name, _| !name.starts_with("authority:"));
         Value::Object(items)
@@ -157,7 +157,7 @@ impl Stage {
     }
 }
 
-/// Shows what differs and not all the rest.
+/// Asserts that both are equal and prints the differing lines only.
 #[track_caller]
 fn assert_same(before: &[String], after: &[String], when: &str) {
     let [lost, come] = [(before, after), (after, before)].map(|(one, other)| {
@@ -167,7 +167,7 @@ fn assert_same(before: &[String], after: &[String], when: &str) {
     assert!(before == after, "{when}: {lost:#?} became {come:#?}");
 }
 
-/// Long texts are compared, not shown.
+/// Hash of a long text, for comparison without printing it.
 fn digest(text: &str) -> String {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);

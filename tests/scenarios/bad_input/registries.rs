@@ -1,89 +1,92 @@
-//! Registries that cannot vouch for a token: unreachable, untrusted, moved away, or sure that it is wrong.
+//! Registries that do not confirm a token: unreachable, untrusted, redirecting, failing, or rejecting it.
 
 use regauth_shared::exit_code::{FAILED, TOKEN_REJECTED, USAGE};
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::certificates::Authority;
-use regauth_tests::gate::Scheme;
-use regauth_tests::honeypot::Honeypot;
+use regauth_tests::mock_server::MockServer;
 use regauth_tests::registry::Registry;
 
-use super::{Stage, TOKEN, hint};
+use super::{Fixture, TOKEN, hint};
 
 #[test]
-fn a_registry_that_does_not_answer_or_not_clearly_gets_no_token_stored() {
-    let stage = Stage::start();
-    let honeypot = || Honeypot::builder(&stage.authority, "127.0.0.1");
-    let trap = honeypot().start();
-    let gone = honeypot().answer(404, &[], "").start();
-    let busy = honeypot().answer(503, &[], "").start();
-    let moved = honeypot().redirect(302, &trap.url("/caught")).start();
-    for (place, says) in [
+fn a_token_is_not_stored_when_its_registry_gives_no_clear_answer() {
+    let fixture = Fixture::start();
+    let mock_server = || MockServer::builder(&fixture.authority, "127.0.0.1");
+    let target = mock_server().start();
+    let gone = mock_server().answer(404, &[], "").start();
+    let busy = mock_server().answer(503, &[], "").start();
+    let moved = mock_server().redirect(302, &target.url("/caught")).start();
+    for (location, says) in [
         ("https://127.0.0.1:1/".to_owned(), "cannot be reached"),
         ("https://registry.invalid/".to_owned(), "cannot be reached"),
         (gone.url("/"), "404"),
         (busy.url("/"), "503"),
         (moved.url("/"), "a redirect"),
     ] {
-        let add = format!("add-registry new --token-stdin --scope {place}");
-        let refused = stage.refuses(&stage.trusting(&add), FAILED, says);
+        let add = format!("add-registry new --token-stdin --scope {location}");
+        let refused = fixture.refuses(&fixture.trusting(&add), FAILED, says);
         assert!(hint(&refused).contains("nothing was stored"), "{}", refused.json);
     }
-    assert!(trap.requests().is_empty(), "a redirect was followed");
-    let add = format!("add-registry new --token-stdin --index sparse+{}", trap.url("/index/"));
-    stage.refuses(&stage.trusting(&add), FAILED, "is this the index's URL?");
+    assert!(target.requests().is_empty(), "a redirect was followed");
+    let add = format!(
+        "add-registry new --token-stdin --index sparse+{}",
+        target.url("/index/")
+    );
+    fixture.refuses(&fixture.trusting(&add), FAILED, "is this the index's URL?");
 }
 
 #[test]
-fn an_untrusted_certificate_is_told_with_the_flag_that_helps_and_gets_no_token() {
-    let stage = Stage::start();
-    let stranger = Authority::new("Somebody");
-    let other = Honeypot::builder(&stranger, "127.0.0.1").start();
-    let misnamed = Honeypot::builder(&stage.authority, "127.0.0.2").start();
+fn an_untrusted_certificate_gets_no_token_and_the_fix_is_printed() {
+    let fixture = Fixture::start();
+    let other_authority = Authority::new("Somebody");
+    let other = MockServer::builder(&other_authority, "127.0.0.1").start();
+    let misnamed = MockServer::builder(&fixture.authority, "127.0.0.2").start();
     let by_another_name = misnamed.url("/").replace("127.0.0.2", "localhost");
     let add = format!("add-registry new --token-stdin --scope {}", other.url("/"));
-    stage.refuses(&add, FAILED, "--ca-file");
-    stage.refuses(&stage.trusting(&add), FAILED, "--ca-file");
-    let config = stage.home().join("config.toml");
-    stage.refuses(&format!("{add} --ca-file {}", config.display()), USAGE, "PEM");
-    assert!(other.requests().is_empty(), "a stranger got a request");
-    let added = stage.ctl(&format!("{add} --ca-file {}", stranger.file().display()), TOKEN);
+    fixture.refuses(&add, FAILED, "--ca-file");
+    fixture.refuses(&fixture.trusting(&add), FAILED, "--ca-file");
+    let config = fixture.home().join("config.toml");
+    fixture.refuses(&format!("{add} --ca-file {}", config.display()), USAGE, "PEM");
+    assert!(other.requests().is_empty(), "an untrusted server got a request");
+    let added = fixture.ctl(&format!("{add} --ca-file {}", other_authority.file().display()), TOKEN);
     added.succeeds();
     let add = format!("add-registry misnamed --token-stdin --scope {by_another_name}");
-    let refused = stage.ctl(&stage.trusting(&add), TOKEN);
-    assert_eq!(refused.exit, i32::from(FAILED), "{}", refused.outcome.report());
-    assert!(misnamed.requests().is_empty(), "a stranger got a request");
+    let refused = fixture.ctl(&fixture.trusting(&add), TOKEN);
+    assert_eq!(refused.exit, i32::from(FAILED), "{}", refused.output.report());
+    assert!(misnamed.requests().is_empty(), "an untrusted server got a request");
 }
 
 #[test]
 fn a_token_that_the_registry_rejects_is_not_stored() {
-    let stage = Stage::start();
+    let fixture = Fixture::start();
     let registry = Registry::builder(Scheme::bearer(), "the-right-token").start();
     let add = format!(
         "add-registry new --token-stdin --index {} --ca-file {}",
         registry.index(),
         registry.ca().display()
     );
-    stage.refuses(&add, TOKEN_REJECTED, "does not accept this token");
-    stage.refuses(&format!("{add} --scheme raw"), TOKEN_REJECTED, "--scheme");
-    stage.ctl(&add, "the-right-token").succeeds();
-    stage.refuses("rotate new --token-stdin", TOKEN_REJECTED, "the old token stays in use");
-    assert_eq!(stage.items()["new"], "the-right-token");
-    stage.ctl("verify new", "").succeeds();
+    fixture.refuses(&add, TOKEN_REJECTED, "does not accept this token");
+    fixture.refuses(&format!("{add} --scheme raw"), TOKEN_REJECTED, "--scheme");
+    fixture.ctl(&add, "the-right-token").succeeds();
+    fixture.refuses("rotate new --token-stdin", TOKEN_REJECTED, "the old token stays in use");
+    assert_eq!(fixture.items()["new"], "the-right-token");
+    fixture.ctl("verify new", "").succeeds();
 }
 
 #[test]
-fn without_verification_the_registry_is_not_asked() {
-    let stage = Stage::start();
+fn without_verification_the_registry_gets_no_request() {
+    let fixture = Fixture::start();
     let registry = Registry::builder(Scheme::bearer(), "the-right-token").start();
     let add = format!(
         "add-registry new --token-stdin --no-verify --index {} --ca-file {}",
         registry.index(),
         registry.ca().display()
     );
-    assert_eq!(stage.ctl(&add, TOKEN).succeeds().json["verified"], false);
-    assert_eq!(stage.items()["new"], TOKEN);
-    let rotated = stage.ctl("rotate new --token-stdin --no-verify", "another-wrong-token");
+    assert_eq!(fixture.ctl(&add, TOKEN).succeeds().json["verified"], false);
+    assert_eq!(fixture.items()["new"], TOKEN);
+    let rotated = fixture.ctl("rotate new --token-stdin --no-verify", "another-wrong-token");
     assert_eq!(rotated.succeeds().json["verified"], false);
-    assert_eq!(stage.items()["new"], "another-wrong-token");
-    assert!(registry.nginx.requests().is_empty(), "the registry was asked");
-    assert_eq!(stage.ctl("verify new", "").exit, i32::from(TOKEN_REJECTED));
+    assert_eq!(fixture.items()["new"], "another-wrong-token");
+    assert!(registry.nginx.requests().is_empty(), "the registry got a request");
+    assert_eq!(fixture.ctl("verify new", "").exit, i32::from(TOKEN_REJECTED));
 }

@@ -1,73 +1,75 @@
-//! The CONNECT authority is the only identity: the cross product of everything that can name another.
+//! Host identity: the CONNECT authority decides. SNI, `Host`, `:authority` and absolute-form targets must agree with it;
+//! the tests try their combinations.
 
 use bytes::Bytes;
 use h2::client::SendRequest;
 use hyper::Request;
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::certificates::Authority;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
-use regauth_tests::honeypot::{Honeypot, Recorded};
-use regauth_tests::leaks::Hunt;
-use regauth_tests::raw;
-use regauth_tests::recorder::Recorder;
+use regauth_tests::leak_scan::LeakScan;
+use regauth_tests::mock_server::{MockServer, RecordedRequest};
+use regauth_tests::proxy_client::{ProxyClient, block_on, connect_head, read_available};
+use regauth_tests::strict_server::StrictServer;
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 
 const CANARIES: [&str; 2] = ["canary-of-corp-0123", "canary-of-other-0123"];
 
-struct Stage {
+struct Fixture {
     daemon: Daemon,
-    corp: Honeypot,
-    other: Honeypot,
-    stranger: Honeypot,
+    corp: MockServer,
+    other: MockServer,
+    unconfigured: MockServer,
 }
 
-/// Two registries and a stranger, all on `localhost`, told apart by their ports.
-fn stage() -> Stage {
+/// Two registries and an unconfigured host, all on `localhost` with different ports.
+fn fixture() -> Fixture {
     let root = Authority::new("Corp Root");
-    let [corp, other, stranger] = [0; 3].map(|_| Honeypot::builder(&root, "localhost").start());
+    let [corp, other, unconfigured] = [0; 3].map(|_| MockServer::builder(&root, "localhost").start());
     let daemon = Daemon::start();
     for (name, host, canary) in [("corp", &corp, CANARIES[0]), ("other", &other, CANARIES[1])] {
-        let place = ["--scope", &host.url("/"), "--no-verify"];
+        let location = ["--scope", &host.url("/"), "--no-verify"];
         daemon
-            .try_add(name, &place, &Scheme::bearer(), &root.file(), canary)
+            .try_add(name, &location, &Scheme::bearer(), &root.file(), canary)
             .succeeds();
     }
-    Stage {
+    Fixture {
         daemon,
         corp,
         other,
-        stranger,
+        unconfigured,
     }
 }
 
-/// What a part of the request says.
+/// Host named by a part of the request.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Says {
+enum Named {
     Nothing,
     Same,
     Other,
-    Stranger,
+    Unconfigured,
     Malformed,
 }
 
-use Says::{Malformed, Nothing, Other, Same};
+use Named::{Malformed, Nothing, Other, Same};
 
-impl Stage {
-    fn authority(&self, says: Says) -> Option<String> {
-        match says {
+impl Fixture {
+    fn authority(&self, named_host: Named) -> Option<String> {
+        match named_host {
             Nothing => None,
             Same => Some(self.corp.authority()),
             Other => Some(self.other.authority()),
-            Says::Stranger => Some(self.stranger.authority()),
+            Named::Unconfigured => Some(self.unconfigured.authority()),
             Malformed => Some(format!("me@{}", self.corp.authority())),
         }
     }
 
-    async fn h1(&self, connect: &str, sni: Option<&str>, absolute: Says, host: Says) -> Option<u16> {
-        let stream = raw::connect(&self.daemon, &head(connect)).await.ok()?;
-        let mut stream = raw::handshake(stream, sni, &["http/1.1"]).await.ok()?;
+    async fn h1(&self, connect: &str, sni: Option<&str>, absolute: Named, host: Named) -> Option<u16> {
+        let client = ProxyClient::new(&self.daemon);
+        let stream = client.connect(&connect_head(connect)).await.ok()?;
+        let mut stream = client.handshake(stream, sni, &["http/1.1"]).await.ok()?;
         let target = self
             .authority(absolute)
             .map_or("/a".to_owned(), |authority| format!("https://{authority}/a"));
@@ -76,13 +78,14 @@ impl Stage {
             .map_or(String::new(), |host| format!("Host: {host}\r\n"));
         let request = format!("GET {target} HTTP/1.1\r\n{host}Connection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.ok()?;
-        let answer = String::from_utf8_lossy(&raw::read(&mut stream).await).into_owned();
+        let answer = String::from_utf8_lossy(&read_available(&mut stream).await).into_owned();
         answer.split(' ').nth(1)?.parse().ok()
     }
 
-    async fn h2(&self, connect: &str, sni: Option<&str>, authority: Says, host: Says) -> Option<u16> {
-        let stream = raw::connect(&self.daemon, &head(connect)).await.ok()?;
-        let stream = raw::handshake(stream, sni, &["h2"]).await.ok()?;
+    async fn h2(&self, connect: &str, sni: Option<&str>, authority: Named, host: Named) -> Option<u16> {
+        let client = ProxyClient::new(&self.daemon);
+        let stream = client.connect(&connect_head(connect)).await.ok()?;
+        let stream = client.handshake(stream, sni, &["h2"]).await.ok()?;
         let (sender, connection) = h2::client::handshake(stream).await.ok()?;
         let mut background = JoinSet::new();
         background.spawn(connection);
@@ -102,24 +105,22 @@ async fn ask(sender: SendRequest<Bytes>, request: Request<()>) -> Option<u16> {
     Some(answer.await.ok()?.status().as_u16())
 }
 
-/// The requests for what the conversations here ask for; adding a registry asks for other things.
-fn caught(honeypot: &Honeypot) -> Vec<Recorded> {
-    let mut requests = honeypot.requests();
+/// Requests for `/a`, the path that the tests request; adding a registry requests other paths.
+fn test_requests(mock_server: &MockServer) -> Vec<RecordedRequest> {
+    let mut requests = mock_server.requests();
     requests.retain(|request| request.uri.ends_with("/a"));
     requests
 }
 
-fn head(authority: &str) -> String {
-    format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n")
-}
-
-/// What an intercepted request that names these comes to: 200 when all agree, else a refusal.
-fn verdict(sni: Option<&str>, named: [Says; 2]) -> &'static [u16] {
+/// Statuses allowed for an intercepted request that names these hosts: 200 when all agree.
+fn expected_statuses(sni: Option<&str>, named: [Named; 2]) -> &'static [u16] {
     if sni.is_some_and(|name| name != "localhost") {
         return &[421];
     }
     let is_malformed = named.contains(&Malformed);
-    let is_other = named.iter().any(|says| matches!(says, Other | Says::Stranger));
+    let is_other = named
+        .iter()
+        .any(|named_host| matches!(named_host, Other | Named::Unconfigured));
     match (is_malformed, is_other) {
         (true, true) => &[400, 421],
         (true, false) => &[400],
@@ -130,9 +131,9 @@ fn verdict(sni: Option<&str>, named: [Says; 2]) -> &'static [u16] {
 }
 
 #[test]
-fn whatever_names_another_host_is_refused_and_no_credential_leaves() {
-    let stage = stage();
-    let says = [Nothing, Same, Other, Says::Stranger, Malformed];
+fn a_request_that_names_another_host_is_refused_without_a_credential() {
+    let fixture = fixture();
+    let named_host = [Nothing, Same, Other, Named::Unconfigured, Malformed];
     let mut passed = 0;
     for sni in [
         Some("localhost"),
@@ -140,14 +141,17 @@ fn whatever_names_another_host_is_refused_and_no_credential_leaves() {
         Some("other.example"),
         Some("127.0.0.1.example"),
     ] {
-        for named in says.into_iter().flat_map(|first| says.map(|second| [first, second])) {
-            let connect = stage.corp.authority();
-            let expected = verdict(sni, named);
+        for named in named_host
+            .into_iter()
+            .flat_map(|first| named_host.map(|second| [first, second]))
+        {
+            let connect = fixture.corp.authority();
+            let expected = expected_statuses(sni, named);
             let [absolute, host] = named;
-            let h1 = raw::run(stage.h1(&connect, sni, absolute, host)).unwrap_or_default();
+            let h1 = block_on(fixture.h1(&connect, sni, absolute, host)).unwrap_or_default();
             assert!(expected.contains(&h1), "h1 {sni:?} {named:?}: {h1}, not {expected:?}");
-            // h2 itself refuses a request without a scheme, which the library leaves out with the authority.
-            let h2 = raw::run(stage.h2(&connect, sni, absolute, host)).unwrap_or_default();
+            // The h2 library omits the scheme with the authority, and the server's h2 rejects that.
+            let h2 = block_on(fixture.h2(&connect, sni, absolute, host)).unwrap_or_default();
             let refused_below = absolute == Nothing && h2 == 0;
             assert!(
                 expected.contains(&h2) || refused_below,
@@ -156,40 +160,40 @@ fn whatever_names_another_host_is_refused_and_no_credential_leaves() {
             passed += [h1, h2].iter().filter(|status| **status == 200).count();
         }
     }
-    let caught_at_corp = caught(&stage.corp);
-    assert_eq!(caught_at_corp.len(), passed);
-    for request in &caught_at_corp {
+    let at_corp = test_requests(&fixture.corp);
+    assert_eq!(at_corp.len(), passed);
+    for request in &at_corp {
         assert_eq!(
             request.header("authorization").as_deref(),
             Some("Bearer canary-of-corp-0123")
         );
     }
-    assert!(caught(&stage.other).is_empty() && stage.stranger.requests().is_empty());
+    assert!(test_requests(&fixture.other).is_empty() && fixture.unconfigured.requests().is_empty());
 }
 
 #[test]
-fn a_tunnel_to_a_stranger_carries_what_the_client_said_and_nothing_of_ours() {
-    let stage = stage();
-    for says in [Nothing, Same, Other, Says::Stranger, Malformed] {
+fn a_tunnel_to_an_unconfigured_host_carries_the_clients_bytes_only() {
+    let fixture = fixture();
+    for named_host in [Nothing, Same, Other, Named::Unconfigured, Malformed] {
         for sni in [Some("localhost"), Some("corp.example")] {
-            raw::run(stage.h1(&stage.stranger.authority(), sni, says, Same));
-            raw::run(stage.h2(&stage.stranger.authority(), sni, says, Same));
+            block_on(fixture.h1(&fixture.unconfigured.authority(), sni, named_host, Same));
+            block_on(fixture.h2(&fixture.unconfigured.authority(), sni, named_host, Same));
         }
     }
-    assert!(!stage.stranger.requests().is_empty());
-    assert!(caught(&stage.corp).is_empty() && caught(&stage.other).is_empty());
+    assert!(!fixture.unconfigured.requests().is_empty());
+    assert!(test_requests(&fixture.corp).is_empty() && test_requests(&fixture.other).is_empty());
     for canary in CANARIES {
-        let mut hunt = Hunt::new(canary);
-        for request in stage.stranger.requests() {
-            hunt.look("the stranger", request.text());
+        let mut scan = LeakScan::new(canary);
+        for request in fixture.unconfigured.requests() {
+            scan.scan("the unconfigured host", request.text());
         }
-        hunt.assert_clean();
+        scan.assert_clean();
     }
 }
 
 #[test]
-fn a_connect_that_names_no_one_place_is_refused() {
-    let stage = stage();
+fn a_connect_with_a_malformed_authority_is_refused() {
+    let fixture = fixture();
     for bad in [
         "localhost",
         "localhost:",
@@ -213,15 +217,16 @@ fn a_connect_that_names_no_one_place_is_refused() {
         "a..b:1",
         "*.example:1",
     ] {
-        let answer = raw::run(raw::connect(&stage.daemon, &format!("CONNECT {bad} HTTP/1.1\r\n\r\n"))).unwrap_err();
+        let connect = format!("CONNECT {bad} HTTP/1.1\r\n\r\n");
+        let answer = ProxyClient::new(&fixture.daemon).exchange(&connect);
         assert!(answer.contains("regauth-error: bad-request"), "{bad}: {answer}");
     }
 }
 
 #[test]
-fn a_connect_names_its_host_once_in_any_spelling() {
-    let stage = stage();
-    let corp = stage.corp.authority();
+fn a_connect_needs_one_host_that_agrees_in_any_spelling() {
+    let fixture = fixture();
+    let corp = fixture.corp.authority();
     let port = corp.rsplit(':').next().unwrap();
     for (host, good) in [
         (corp.as_str(), true),
@@ -231,16 +236,20 @@ fn a_connect_names_its_host_once_in_any_spelling() {
         ("a,b", false),
     ] {
         let head = format!("CONNECT {corp} HTTP/1.1\r\nHost: {host}\r\n\r\n");
-        assert_eq!(raw::run(raw::connect(&stage.daemon, &head)).is_ok(), good, "{host}");
+        assert_eq!(
+            block_on(ProxyClient::new(&fixture.daemon).connect(&head)).is_ok(),
+            good,
+            "{host}"
+        );
     }
     let double = format!("CONNECT {corp} HTTP/1.1\r\nHost: {corp}\r\nHost: {corp}\r\n\r\n");
-    raw::run(raw::connect(&stage.daemon, &double)).unwrap_err();
+    block_on(ProxyClient::new(&fixture.daemon).connect(&double)).unwrap_err();
     for same in [
         format!("LocalHost:{port}"),
         format!("localhost.:{port}"),
         format!("localhost:0{port}"),
     ] {
-        let status = raw::run(stage.h1(&same, Some("localhost"), Nothing, Same));
+        let status = block_on(fixture.h1(&same, Some("localhost"), Nothing, Same));
         let expected = if same.contains(":0") && port.len() == 5 {
             None
         } else {
@@ -250,15 +259,15 @@ fn a_connect_names_its_host_once_in_any_spelling() {
     }
 }
 
-/// It has no SNI, and as many spellings as any.
+/// An IPv6 literal has no SNI and several spellings.
 #[test]
-fn an_ipv6_literal_is_a_host_like_any_other() {
+fn an_ipv6_literal_is_matched_like_a_name() {
     let root = Authority::new("Corp Root");
-    let corp = Honeypot::builder(&root, "::1").start();
+    let corp = MockServer::builder(&root, "::1").start();
     let daemon = Daemon::start();
-    let place = ["--scope", &corp.url("/"), "--no-verify"];
+    let location = ["--scope", &corp.url("/"), "--no-verify"];
     daemon
-        .try_add("corp", &place, &Scheme::bearer(), &root.file(), CANARIES[0])
+        .try_add("corp", &location, &Scheme::bearer(), &root.file(), CANARIES[0])
         .succeeds();
     let port = corp.authority().rsplit(':').next().unwrap().to_owned();
     for protocol in ["--http1.1", "--http2"] {
@@ -274,49 +283,45 @@ fn an_ipv6_literal_is_a_host_like_any_other() {
             assert_eq!(answer.status, status, "{protocol} {host}: {}", answer.body());
         }
     }
-    for request in caught(&corp) {
+    for request in test_requests(&corp) {
         assert_eq!(
             request.header("host").as_deref().unwrap_or(&corp.authority()),
             corp.authority()
         );
         assert!(request.header("authorization").is_some());
     }
-    assert_eq!(caught(&corp).len(), 6);
+    assert_eq!(test_requests(&corp).len(), 6);
 }
 
-/// A page in a browser can make it speak to us, as to any server: it gets nothing done.
+/// A web page can make a browser send requests to the proxy's port; the proxy refuses them all.
 #[test]
-fn a_browser_that_was_led_here_gets_nothing() {
-    let stage = stage();
-    let ours = stage.daemon.proxy();
-    let ours = ours.trim_start_matches("http://");
+fn requests_from_a_browser_to_the_proxy_are_refused() {
+    let fixture = fixture();
+    let own_address = fixture.daemon.proxy();
+    let own_address = own_address.trim_start_matches("http://");
     for request in [
-        format!("GET / HTTP/1.1\r\nHost: {ours}\r\n\r\n"),
+        format!("GET / HTTP/1.1\r\nHost: {own_address}\r\n\r\n"),
         "GET / HTTP/1.1\r\nHost: rebound.example\r\nOrigin: http://rebound.example\r\n\r\n".to_owned(),
-        format!("POST /x HTTP/1.1\r\nHost: {ours}\r\nSec-Fetch-Site: cross-site\r\nContent-Length: 0\r\n\r\n"),
-        format!("OPTIONS * HTTP/1.1\r\nHost: {ours}\r\nOrigin: http://a.example\r\n\r\n"),
-        format!("GET http://{ours}/ HTTP/1.1\r\nHost: {ours}\r\n\r\n"),
-        format!("GET https://{}/a HTTP/1.1\r\nHost: x\r\n\r\n", stage.corp.authority()),
+        format!("POST /x HTTP/1.1\r\nHost: {own_address}\r\nSec-Fetch-Site: cross-site\r\nContent-Length: 0\r\n\r\n"),
+        format!("OPTIONS * HTTP/1.1\r\nHost: {own_address}\r\nOrigin: http://a.example\r\n\r\n"),
+        format!("GET http://{own_address}/ HTTP/1.1\r\nHost: {own_address}\r\n\r\n"),
+        format!("GET https://{}/a HTTP/1.1\r\nHost: x\r\n\r\n", fixture.corp.authority()),
     ] {
-        let answer = raw::run(async {
-            let mut stream = raw::dial(&stage.daemon).await.unwrap();
-            stream.write_all(request.as_bytes()).await.unwrap();
-            String::from_utf8_lossy(&raw::read(&mut stream).await).into_owned()
-        });
+        let answer = ProxyClient::new(&fixture.daemon).exchange(&request);
         assert!(
             answer.starts_with("HTTP/1.1 400 ") && answer.contains("bad-request"),
             "{request}{answer}"
         );
         assert!(!answer.to_ascii_lowercase().contains("access-control"), "{answer}");
     }
-    assert!(caught(&stage.corp).is_empty());
+    assert!(test_requests(&fixture.corp).is_empty());
 }
 
 #[test]
-fn what_is_refused_inside_says_so_by_its_code() {
-    let stage = stage();
+fn a_refusal_inside_the_tunnel_has_its_error_code() {
+    let fixture = fixture();
     for protocol in ["--http1.1", "--http2"] {
-        let curl = Curl::new().behind(&stage.daemon).with(&[protocol, "--path-as-is"]);
+        let curl = Curl::new().behind(&fixture.daemon).with(&[protocol, "--path-as-is"]);
         for (path, more, expected) in [
             ("/a", ["--request", "TRACE"], (405, "method-refused")),
             ("/a", ["--request", "Track"], (405, "method-refused")),
@@ -326,9 +331,9 @@ fn what_is_refused_inside_says_so_by_its_code() {
             ("/%00/a", ["--request", "GET"], (400, "bad-request")),
             ("/a", ["--header", "Host: other.example"], (421, "authority-mismatch")),
         ] {
-            let answer = curl.clone().with(&more).get(&stage.corp.url(path));
-            let said = (answer.status, answer.header("regauth-error").unwrap_or_default());
-            assert_eq!(said, expected, "{protocol} {path} {more:?}");
+            let answer = curl.clone().with(&more).get(&fixture.corp.url(path));
+            let refusal = (answer.status, answer.header("regauth-error").unwrap_or_default());
+            assert_eq!(refusal, expected, "{protocol} {path} {more:?}");
             assert!(
                 !answer.body().contains("other.example") && !answer.body().contains(path),
                 "{}",
@@ -336,21 +341,21 @@ fn what_is_refused_inside_says_so_by_its_code() {
             );
         }
     }
-    assert!(caught(&stage.corp).is_empty());
+    assert!(test_requests(&fixture.corp).is_empty());
 }
 
 #[test]
-fn a_registry_that_repeats_the_token_in_a_header_is_not_listened_to() {
+fn a_response_with_the_token_in_a_header_is_refused() {
     let root = Authority::new("Corp Root");
-    let echo = Honeypot::builder(&root, "localhost").echo().start();
+    let echo = MockServer::builder(&root, "localhost").echo().start();
     for (number, scheme) in [Scheme::basic("me@corp.example"), Scheme::bearer(), Scheme::raw()]
         .into_iter()
         .enumerate()
     {
         let daemon = Daemon::start();
-        let place = ["--scope", &echo.url("/in/"), "--no-verify"];
+        let location = ["--scope", &echo.url("/in/"), "--no-verify"];
         daemon
-            .try_add("corp", &place, &scheme, &root.file(), CANARIES[0])
+            .try_add("corp", &location, &scheme, &root.file(), CANARIES[0])
             .succeeds();
         for protocol in ["--http1.1", "--http2"] {
             let curl = Curl::new().behind(&daemon).with(&[protocol]);
@@ -360,29 +365,29 @@ fn a_registry_that_repeats_the_token_in_a_header_is_not_listened_to() {
                 (502, Some("upstream-unsafe")),
                 "{number}"
             );
-            Hunt::new(CANARIES[0])
-                .look("the answer", answer.headers.clone() + &answer.body())
+            LeakScan::new(CANARIES[0])
+                .scan("the answer", answer.headers.clone() + &answer.body())
                 .assert_clean();
             assert_eq!(curl.get(&echo.url("/outside")).status, 200);
         }
     }
 }
 
-/// A status line has room for words of the server's own.
+/// The reason phrase of a status line is free text.
 #[test]
-fn a_registry_that_repeats_the_token_in_its_status_line_is_not_repeated() {
+fn a_token_in_the_reason_phrase_is_not_passed_on() {
     let root = Authority::new("Corp Root");
-    let said = format!("HTTP/1.1 403 No {} here\r\ncontent-length: 0\r\n\r\n", CANARIES[0]);
-    let registry = Recorder::answering(&root, &said);
+    let response = format!("HTTP/1.1 403 No {} here\r\ncontent-length: 0\r\n\r\n", CANARIES[0]);
+    let registry = StrictServer::answering(&root, &response);
     let daemon = Daemon::start();
-    let place = ["--no-verify", "--scope", &format!("https://{}/", registry.authority())];
+    let location = ["--no-verify", "--scope", &format!("https://{}/", registry.authority())];
     daemon
-        .try_add("corp", &place, &Scheme::bearer(), &root.file(), CANARIES[0])
+        .try_add("corp", &location, &Scheme::bearer(), &root.file(), CANARIES[0])
         .succeeds();
     let curl = Curl::new().behind(&daemon).with(&["--http1.1"]);
     let answer = curl.get(&format!("https://{}/x", registry.authority()));
     assert_eq!(answer.status, 403);
-    Hunt::new(CANARIES[0])
-        .look("the answer", &answer.headers)
+    LeakScan::new(CANARIES[0])
+        .scan("the answer", &answer.headers)
         .assert_clean();
 }

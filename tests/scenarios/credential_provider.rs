@@ -1,16 +1,16 @@
-//! Cargo with `cargo-credential-regauth`: everything that cargo does with a registry, and no token in cargo's hands.
+//! Credential provider `cargo-credential-regauth`: cargo works with a registry and never has its token.
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::Cargo;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
-use regauth_tests::leaks::Hunt;
+use regauth_tests::leak_scan::LeakScan;
 use regauth_tests::programs::binary;
 use regauth_tests::registry::{Registry, USERNAME};
 
 const TOKEN: &str = "t0ken-of-the-daemon";
 const SHIP: &str = r#"ship = { version = "1", registry = "corp" }"#;
 
-/// Cargo behind the daemon, with the provider for everything and no token anywhere.
+/// Cargo behind the daemon, with the provider for all registries and no token.
 fn cargo(daemon: &Daemon, registry: &Registry) -> Cargo {
     Cargo::new()
         .registry("corp", &registry.index())
@@ -19,8 +19,8 @@ fn cargo(daemon: &Daemon, registry: &Registry) -> Cargo {
         .env("REGAUTH_HOME", daemon.home().to_str().unwrap())
 }
 
-/// The same, past the daemon.
-fn stranger(daemon: &Daemon, registry: &Registry) -> Cargo {
+/// Cargo that does not use the proxy, with the provider.
+fn cargo_without_proxy(daemon: &Daemon, registry: &Registry) -> Cargo {
     Cargo::new()
         .registry("corp", &registry.index())
         .trusts(&registry.ca())
@@ -37,28 +37,28 @@ fn provider() -> String {
     )
 }
 
-fn everything_works(registry: &Registry) {
+fn assert_all_commands_work(registry: &Registry) {
     let daemon = Daemon::start();
     daemon.add_with("corp", registry, &["--writes", "allow"]);
     let cargo = cargo(&daemon, registry).depends_on(SHIP);
     cargo.build().succeeds().says("Compiling anchor v1.0.0");
     cargo.publish("corp").succeeds().says("Published project v0.1.0");
     cargo.yank("corp", "project@0.1.0").succeeds();
-    assert_eq!(registry.shelf.entry("project", "0.1.0").unwrap()["yanked"], true);
+    assert_eq!(registry.crate_index.entry("project", "0.1.0").unwrap()["yanked"], true);
     cargo.owner("corp", "project", &["--add", "jo"]).succeeds();
     cargo.owner("corp", "project", &["--list"]).succeeds().says("jo");
     cargo.search("corp", "project").succeeds().says("project = \"0.1.0\"");
-    Hunt::new(TOKEN).folder(cargo.home(), &[]).assert_clean();
+    LeakScan::new(TOKEN).scan_folder(cargo.home(), &[]).assert_clean();
     registry
         .nginx
         .requests()
         .iter()
-        .for_each(|seen| assert!(!format!("{:?}", seen.authorization()).contains("placeholder")));
+        .for_each(|request| assert!(!format!("{:?}", request.authorization()).contains("placeholder")));
 }
 
 #[test]
 fn a_sparse_registry_that_says_auth_required_works_without_a_token_in_cargo() {
-    everything_works(
+    assert_all_commands_work(
         &Registry::builder(Scheme::basic(USERNAME), TOKEN)
             .auth_required()
             .start(),
@@ -72,7 +72,7 @@ fn a_git_index_that_says_auth_required_works_without_a_token_in_cargo() {
         .git_index()
         .start();
     let daemon = Daemon::start();
-    // A git index tells nobody from outside where its API is.
+    // add-registry cannot read a git index, so the scope of the API must be given.
     daemon.add_with("corp", &registry, &["--scope", &registry.scope(), "--writes", "allow"]);
     let cargo = cargo(&daemon, &registry).depends_on(SHIP);
     cargo.build().succeeds();
@@ -84,29 +84,30 @@ fn a_git_index_that_says_auth_required_works_without_a_token_in_cargo() {
 
 #[test]
 fn a_registry_that_does_not_say_auth_required_can_be_published_to() {
-    everything_works(&Registry::start(TOKEN));
+    assert_all_commands_work(&Registry::start(TOKEN));
 }
 
 #[test]
-fn a_registry_that_the_daemon_does_not_know_is_left_to_other_providers() {
+fn an_unknown_registry_is_left_to_other_providers() {
     let registry = Registry::builder(Scheme::raw(), TOKEN).auth_required().start();
     let daemon = Daemon::start();
-    stranger(&daemon, &registry)
+    cargo_without_proxy(&daemon, &registry)
         .build()
         .fails()
         .says("no token found for `corp`");
-    let with_another = stranger(&daemon, &registry).env("CARGO_REGISTRIES_CORP_TOKEN", TOKEN);
+    let with_another = cargo_without_proxy(&daemon, &registry).env("CARGO_REGISTRIES_CORP_TOKEN", TOKEN);
     with_another.build().succeeds();
 }
 
 #[test]
-fn without_a_daemon_a_person_learns_why_cargo_has_no_token() {
+fn without_a_daemon_cargo_prints_the_reason() {
     let registry = Registry::builder(Scheme::raw(), TOKEN).auth_required().start();
     let mut daemon = Daemon::start();
-    let cargo = stranger(&daemon, &registry);
+    let cargo = cargo_without_proxy(&daemon, &registry);
     daemon.stop();
-    let told = cargo.build().fails();
-    told.says("regauth: cannot tell whether corp")
+    let failed = cargo.build().fails();
+    failed
+        .says("regauth: cannot tell whether corp")
         .says("start it: regauthd --home");
 }
 
@@ -116,7 +117,7 @@ fn cargo_login_rotates_and_cargo_logout_removes() {
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
     let cargo = cargo(&daemon, &registry).depends_on(SHIP);
-    // Cargo reads the index before it asks for the new token: the old one still has to do.
+    // Cargo reads the index with the old token before it asks for the new one.
     registry.accept(&[TOKEN, "an0ther-token"]);
     cargo
         .run(["login", "--registry", "corp", "wrong-token"])
@@ -128,7 +129,9 @@ fn cargo_login_rotates_and_cargo_logout_removes() {
         .says("generation 2");
     registry.accept(&["an0ther-token"]);
     cargo.build().succeeds();
-    Hunt::new("an0ther-token").folder(cargo.home(), &[]).assert_clean();
+    LeakScan::new("an0ther-token")
+        .scan_folder(cargo.home(), &[])
+        .assert_clean();
     cargo.run(["logout", "--registry", "corp"]).succeeds();
     assert_eq!(
         daemon.ctl(&["list"]).succeeds().json["registries"]
@@ -143,8 +146,10 @@ fn cargo_login_rotates_and_cargo_logout_removes() {
 fn cargo_login_without_a_daemon_writes_no_token_into_a_file() {
     let registry = Registry::builder(Scheme::bearer(), TOKEN).auth_required().start();
     let mut daemon = Daemon::start();
-    let cargo = stranger(&daemon, &registry);
+    let cargo = cargo_without_proxy(&daemon, &registry);
     daemon.stop();
     cargo.run(["login", "--registry", "corp", "an0ther-token"]).fails();
-    Hunt::new("an0ther-token").folder(cargo.home(), &[]).assert_clean();
+    LeakScan::new("an0ther-token")
+        .scan_folder(cargo.home(), &[])
+        .assert_clean();
 }

@@ -1,15 +1,15 @@
-//! The examples of packaging/ci run as they stand: read as the CI system reads them, with the variables that they ask
-//! for, in an environment like the CI system's. Installing regauth is the one step that is done beforehand.
+//! Examples in packaging/ci: each runs unchanged, read as its CI system reads it, in an environment like the CI system's.
+//! Only the installation of regauth is done beforehand.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::{self, Cargo};
-use regauth_tests::client;
-use regauth_tests::gate::Scheme;
-use regauth_tests::leaks::Hunt;
+use regauth_tests::exec;
+use regauth_tests::leak_scan::LeakScan;
 use regauth_tests::programs::{binary, tool};
 use regauth_tests::registry::{Registry, USERNAME};
 use serde_json::Value;
@@ -18,7 +18,7 @@ use tempfile::TempDir;
 const TOKEN: &str = "t0ken-of-the-pipeline";
 const PROGRAMS: [&str; 3] = ["regauthctl", "regauthd", "cargo-credential-regauth"];
 
-/// A checked-out project with a private dependency and its lock file, and what the CI system's settings hold.
+/// Checked-out project with a private dependency and a lock file, and the settings of the CI system.
 struct Job {
     registry: Registry,
     cargo: Cargo,
@@ -39,11 +39,11 @@ impl Job {
             .args(["--token-env", "CORP_TOKEN"])
             .args(scheme)
             .args(["--", "cargo", "generate-lockfile"]);
-        client::run(&mut lock).succeeds();
+        exec::run(&mut lock).succeeds();
         job
     }
 
-    /// What the settings name, in the project; the machine trusts the registry's root, as a company's machines do.
+    /// Command in the project with the CI settings. The machine trusts the registry's root, as a company's machines do.
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let usual = cargo::command(self.cargo.home());
         let mut command = Command::new(program);
@@ -59,7 +59,7 @@ impl Job {
         command
     }
 
-    /// As `cargo install --root` leaves them.
+    /// Installs the programs where `cargo install --root` does.
     fn install(&self, root: &Path) {
         fs::create_dir_all(root.join("bin")).unwrap();
         for program in PROGRAMS {
@@ -74,8 +74,8 @@ impl Job {
             .join("target")
             .join(profile)
             .join("libproject.rlib");
-        assert!(built.exists(), "{} is not there", built.display());
-        Hunt::new(TOKEN).folder(self.cargo.home(), &[]).assert_clean();
+        assert!(built.exists(), "{} was not built", built.display());
+        LeakScan::new(TOKEN).scan_folder(self.cargo.home(), &[]).assert_clean();
     }
 }
 
@@ -85,16 +85,16 @@ fn example(name: &str) -> PathBuf {
 
 fn yaml(name: &str) -> Value {
     let read = "import json, sys, yaml; json.dump(yaml.load(open(sys.argv[1]), yaml.BaseLoader), sys.stdout)";
-    let mut python = client::command(tool("python/bin/python"), Path::new("/"));
-    let said = client::run(python.args(["-c", read]).arg(example(name)))
+    let mut python = exec::command(tool("python/bin/python"), Path::new("/"));
+    let output = exec::run(python.args(["-c", read]).arg(example(name)))
         .succeeds()
         .stdout;
-    serde_json::from_str(&said).unwrap()
+    serde_json::from_str(&output).unwrap()
 }
 
-/// `bash -e` on a file is what a step of GitHub's runs (its documentation, "jobs.<job_id>.steps[*].shell").
+/// GitHub runs a step by `bash -e` on a file (its documentation, "jobs.<job_id>.steps[*].shell").
 #[test]
-fn the_workflow_for_github_actions_builds() {
+fn the_github_actions_example_builds() {
     let job = Job::new(Scheme::basic(USERNAME));
     job.install(&job.cargo.home().join("regauth"));
     let workflow = yaml("github-actions.yml");
@@ -108,21 +108,21 @@ fn the_workflow_for_github_actions_builds() {
         let file = job.cargo.home().join("step.sh");
         fs::write(&file, script).unwrap();
         let mut bash = job.command("bash");
-        // Only the step's own `env` has the settings.
+        // The settings come from the step's own `env` only.
         for name in ["CORP_TOKEN", "CORP_INDEX", "CORP_USER"] {
             bash.env_remove(name);
         }
         for (name, value) in step["env"].as_object().unwrap() {
             bash.env(name, setting(value.as_str().unwrap(), &job));
         }
-        client::run(bash.arg("-e").arg(&file)).succeeds();
+        exec::run(bash.arg("-e").arg(&file)).succeeds();
         ran += 1;
     }
     assert_eq!(ran, 1, "{workflow}");
     job.assert_built("debug");
 }
 
-/// `${{ secrets.NAME }}` and `${{ vars.NAME }}`.
+/// Value of `${{ secrets.NAME }}` or `${{ vars.NAME }}`.
 fn setting(expression: &str, job: &Job) -> String {
     let inner = expression
         .strip_prefix("${{ ")
@@ -131,13 +131,13 @@ fn setting(expression: &str, job: &Job) -> String {
         "secrets.CORP_TOKEN" => TOKEN.to_owned(),
         "vars.CORP_INDEX" => job.registry.index(),
         "vars.CORP_USER" => USERNAME.to_owned(),
-        other => panic!("nobody has set {other}"),
+        other => panic!("the example needs the unknown setting {other}"),
     }
 }
 
-/// One shell for `before_script` and `script` (GitLab's documentation, "before_script").
+/// GitLab runs `before_script` and `script` in one shell (its documentation, "before_script").
 #[test]
-fn the_pipeline_for_gitlab_builds() {
+fn the_gitlab_example_builds() {
     let job = Job::new(Scheme::bearer());
     job.install(&job.cargo.project().join(".regauth"));
     let pipeline = yaml("gitlab-ci.yml");
@@ -145,14 +145,14 @@ fn the_pipeline_for_gitlab_builds() {
     let lines = [lines("before_script"), lines("script")].concat();
     let script: Vec<&str> = lines.iter().map(|line| line.as_str().unwrap()).collect();
     let mut bash = job.command("bash");
-    client::run(bash.args(["-eo", "pipefail", "-c", &script.join("\n")])).succeeds();
+    exec::run(bash.args(["-eo", "pipefail", "-c", &script.join("\n")])).succeeds();
     job.assert_built("debug");
 }
 
-/// What BuildKit gives a RUN line: the build arguments and the secret in its environment, `sh -c`. Harder than it: no
-/// HOME, nobody's user id, and a root that cannot be written to.
+/// BuildKit runs a RUN line by `sh -c` with the build arguments and the secret in the environment. This test is stricter: no
+/// HOME, the user id of nobody, and a read-only root.
 #[test]
-fn the_run_line_of_the_dockerfile_builds_in_a_container() {
+fn the_dockerfile_example_builds_in_a_container() {
     let job = Job::new(Scheme::bearer());
     let dockerfile = fs::read_to_string(example("Dockerfile")).unwrap().replace("\\\n", "");
     let run = dockerfile.lines().find_map(|line| line.strip_prefix("RUN ")).unwrap();
@@ -160,15 +160,15 @@ fn the_run_line_of_the_dockerfile_builds_in_a_container() {
     assert_eq!(secret, "--mount=type=secret,id=corp-token,env=CORP_TOKEN,required=true");
     assert!(dockerfile.contains("\nARG CORP_INDEX\n"), "{dockerfile}");
     let image = image(&dockerfile, &job);
-    let output = client::run(&mut contained(image.path(), &job, script)).succeeds();
-    Hunt::new(TOKEN)
-        .look("what it said", &output.stdout)
-        .look("what it complained of", &output.stderr)
+    let output = exec::run(&mut contained(image.path(), &job, script)).succeeds();
+    LeakScan::new(TOKEN)
+        .scan("stdout", &output.stdout)
+        .scan("stderr", &output.stderr)
         .assert_clean();
     job.assert_built("release");
 }
 
-/// What the COPY lines put into the image, and the root of the registry's certificate; the project is the worker's.
+/// Folder with the files of the COPY lines and the registry's root. The project is given to the user nobody.
 fn image(dockerfile: &str, job: &Job) -> TempDir {
     let copy = dockerfile
         .lines()
@@ -182,12 +182,12 @@ fn image(dockerfile: &str, job: &Job) -> TempDir {
     let ca = folder.path().join("ca.pem");
     fs::copy(job.registry.ca(), &ca).unwrap();
     fs::set_permissions(&ca, fs::Permissions::from_mode(0o644)).unwrap();
-    client::run(Command::new("chown").args(["-R", NOBODY]).arg(job.cargo.home())).succeeds();
+    exec::run(Command::new("chown").args(["-R", NOBODY]).arg(job.cargo.home())).succeeds();
     chown(folder.path(), Some(65534), Some(65534)).unwrap();
     folder
 }
 
-/// As root: a file system of its own with the toolchain at /opt and the project at /srv, then nobody's rights.
+/// Runs a script in a mount namespace with the toolchain at /opt and the project at /srv, as the user nobody. Needs root.
 fn contained(image: &Path, job: &Job, script: &str) -> Command {
     let toolchain = cargo::command(Path::new("/"));
     let toolchain = Path::new(toolchain.get_program()).ancestors().nth(2).unwrap();

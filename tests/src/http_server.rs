@@ -1,4 +1,4 @@
-//! A small hyper server on a thread pool of its own: what [`crate::api`] and [`crate::honeypot`] stand on.
+//! Small hyper server for [`crate::registry_api`] and [`crate::mock_server`], on a runtime that the harness shares.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -21,22 +21,22 @@ use tokio::runtime::Runtime;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-/// A running server; ends with its connections when dropped.
+/// Running server. Dropping it closes its connections.
 #[derive(Debug)]
-pub struct Server {
+pub struct HttpServer {
     accepting: AbortHandle,
 }
 
-impl Server {
-    /// Serves HTTP/1.1 and HTTP/2, whichever the client speaks, on a Unix socket.
-    pub fn on_unix_socket<S: Service>(path: &Path, service: S) -> Self {
+impl HttpServer {
+    /// Serves HTTP/1.1 and HTTP/2 on a Unix socket.
+    pub fn on_unix_socket<S: Handler>(path: &Path, service: S) -> Self {
         let _inside = runtime().enter();
         let listener = UnixListener::bind(path).unwrap();
         Self::accepting(Listening::Unix(listener), service)
     }
 
-    /// Serves on a free port of `address`, over TLS when a configuration is given; says where it listens.
-    pub fn on_tcp<S: Service>(address: SocketAddr, tls: Option<Arc<ServerConfig>>, service: S) -> (Self, SocketAddr) {
+    /// Serves on a free port of `address`, over TLS with a configuration. Returns the address it listens on.
+    pub fn on_tcp<S: Handler>(address: SocketAddr, tls: Option<Arc<ServerConfig>>, service: S) -> (Self, SocketAddr) {
         let listener = runtime().block_on(TcpListener::bind(address)).unwrap();
         let address = listener.local_addr().unwrap();
         let listening = match tls {
@@ -46,9 +46,9 @@ impl Server {
         (Self::accepting(listening, service), address)
     }
 
-    fn accepting<S: Service>(listening: Listening, service: S) -> Self {
+    fn accepting<S: Handler>(listening: Listening, service: S) -> Self {
         let task = runtime().spawn(async move {
-            // Dropped with the task, and its connections with it.
+            // Aborting the task drops the set and aborts its connections.
             let mut connections = JoinSet::new();
             while listening.accept(&mut connections, service.clone()).await.is_ok() {
                 while connections.try_join_next().is_some() {}
@@ -60,14 +60,14 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for HttpServer {
     fn drop(&mut self) {
         self.accepting.abort();
     }
 }
 
-/// What answers requests.
-pub trait Service: Clone + Send + Sync + 'static {
+/// Answers requests.
+pub trait Handler: Clone + Send + Sync + 'static {
     /// Answers one request.
     fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Response<Full<Bytes>>> + Send;
 }
@@ -79,14 +79,14 @@ enum Listening {
 }
 
 impl Listening {
-    async fn accept<S: Service>(&self, connections: &mut JoinSet<()>, service: S) -> io::Result<()> {
+    async fn accept<S: Handler>(&self, connections: &mut JoinSet<()>, service: S) -> io::Result<()> {
         match self {
             Self::Unix(listener) => connections.spawn(http(listener.accept().await?.0, service)),
             Self::Tcp(listener) => connections.spawn(http(listener.accept().await?.0, service)),
             Self::Tls(listener, acceptor) => {
                 let handshake = acceptor.accept(listener.accept().await?.0);
                 connections.spawn(async move {
-                    // A client that distrusts us ends here: that is its right, and tests look for it in the client.
+                    // A client that rejects the certificate fails here. Tests check that in the client.
                     if let Ok(stream) = handshake.await {
                         http(stream, service).await;
                     }
@@ -100,18 +100,19 @@ impl Listening {
 async fn http<I, S>(stream: I, service: S)
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    S: Service,
+    S: Handler,
 {
     let answer = service_fn(move |request| {
         let service = service.clone();
         async move { Ok::<_, Infallible>(service.answer(request).await) }
     });
-    // A client that goes away in the middle is no error of the server.
+    // A client that disconnects early is no error of the server.
     let _ = auto::Builder::new(TokioExecutor::new())
         .serve_connection(TokioIo::new(stream), answer)
         .await;
 }
 
+/// Runtime of all servers and clients of the harness.
 pub(crate) fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {

@@ -1,76 +1,76 @@
-//! SIGKILL at any moment of add, rotate and remove, 200 times: after the restart the registry is wholly the old or wholly
-//! the new one, its token is the one that belongs to it, and no secret is left of one that is gone.
+//! Crash safety: SIGKILL at random points of add, rotate and remove, 200 times. After the restart the registry is entirely
+//! the old or the new one with its own token, and no secret of a removed registry is left.
 //!
-//! The moments are random. What is printed as the seed repeats them: `REGAUTH_SEED=… cargo test`.
+//! The printed seed repeats a run: `REGAUTH_SEED=… cargo test`.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
 use regauth_tests::certificates::Authority;
-use regauth_tests::client::{self, Running};
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::honeypot::Honeypot;
-use regauth_tests::items;
+use regauth_tests::exec::{self, RunningCommand};
 use regauth_tests::keyring::Keyring;
+use regauth_tests::mock_server::MockServer;
 use regauth_tests::programs::binary;
-use regauth_tests::random::Random;
+use regauth_tests::random::SeededRandom;
+use regauth_tests::store_items;
 use serde_json::Value;
 
 #[test]
 fn a_kill_leaves_the_old_or_the_new_registry() {
-    let tally = Stage::new(Daemon::builder().store("vault")).kill(70);
+    let outcomes = Fixture::new(Daemon::builder().store("vault")).kill(70);
     assert!(
-        tally.old > 0 && tally.new > 0,
-        "no kill hit a verb in its middle: {tally:?}"
+        outcomes.old > 0 && outcomes.new > 0,
+        "no kill hit a verb in progress: {outcomes:?}"
     );
 }
 
 #[test]
-fn a_kill_leaves_the_old_or_the_new_registry_when_nobody_asks_the_registry() {
-    let mut stage = Stage::new(Daemon::builder().store("vault"));
-    stage.verify = false;
-    let tally = stage.kill(60);
+fn a_kill_leaves_the_old_or_the_new_registry_without_verification() {
+    let mut fixture = Fixture::new(Daemon::builder().store("vault"));
+    fixture.verify = false;
+    let outcomes = fixture.kill(60);
     assert!(
-        tally.old > 0 && tally.new > 0,
-        "no kill hit a verb in its middle: {tally:?}"
+        outcomes.old > 0 && outcomes.new > 0,
+        "no kill hit a verb in progress: {outcomes:?}"
     );
 }
 
 #[test]
 fn a_kill_leaves_the_old_or_the_new_registry_beside_others() {
-    let mut stage = Stage::new(Daemon::builder().store("vault"));
-    stage.add_another();
-    stage.kill(50);
+    let mut fixture = Fixture::new(Daemon::builder().store("vault"));
+    fixture.add_another();
+    fixture.kill(50);
 }
 
 #[test]
-fn a_kill_leaves_no_item_in_the_keychain_of_a_registry_that_is_gone() {
+fn a_kill_leaves_no_keychain_item_of_a_removed_registry() {
     let keyring = Keyring::start();
     let daemon = Daemon::builder()
         .store("keychain")
         .env("DBUS_SESSION_BUS_ADDRESS", &keyring.address());
-    let mut stage = Stage::new(daemon);
-    stage.keyring = Some(keyring);
-    stage.kill(20);
+    let mut fixture = Fixture::new(daemon);
+    fixture.keyring = Some(keyring);
+    fixture.kill(20);
 }
 
-/// A registry that takes any token and writes down which, and a daemon that is killed.
-struct Stage {
-    registry: Honeypot,
+/// Registry that accepts and records any token, and the daemon to kill.
+struct Fixture {
+    registry: MockServer,
     authority: Authority,
     daemon: Daemon,
     keyring: Option<Keyring>,
     verify: bool,
-    random: Random,
+    random: SeededRandom,
     tokens: u32,
-    now: Option<Held>,
+    current: Option<Held>,
     another: bool,
-    /// How long add, rotate and remove take when nobody dies.
+    /// Estimated duration of add, rotate and remove.
     lengths: [Duration; 3],
 }
 
-/// A registry's token and its generation.
+/// Token and generation of a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Held {
     token: String,
@@ -84,31 +84,31 @@ enum Verb {
     Remove,
 }
 
-/// How the kills came out.
+/// Number of kills that left the old and the new state.
 #[derive(Debug, Default)]
-struct Tally {
+struct KillOutcomes {
     old: u32,
     new: u32,
 }
 
-impl Stage {
+impl Fixture {
     fn new(daemon: regauth_tests::daemon::Builder) -> Self {
         let authority = Authority::new("Corp Root");
         Self {
-            registry: Honeypot::builder(&authority, "localhost").start(),
+            registry: MockServer::builder(&authority, "localhost").start(),
             authority,
             daemon: daemon.start(),
             keyring: None,
             verify: true,
-            random: Random::seeded(),
+            random: SeededRandom::from_environment(),
             tokens: 0,
-            now: None,
+            current: None,
             another: false,
             lengths: [Duration::ZERO; 3],
         }
     }
 
-    /// A registry on the same host that nobody touches.
+    /// Adds a registry on the same host that stays unchanged.
     fn add_another(&mut self) {
         let [scope, ca] = [self.registry.url("/another/"), self.ca()];
         let add = [
@@ -124,70 +124,71 @@ impl Stage {
         self.another = true;
     }
 
-    fn kill(mut self, times: u32) -> Tally {
+    fn kill(mut self, times: u32) -> KillOutcomes {
         self.measure();
-        let mut tally = Tally::default();
+        let mut outcomes = KillOutcomes::default();
         for _ in 0..times {
-            self.kill_once(&mut tally);
+            self.kill_once(&mut outcomes);
         }
-        eprintln!("{times} kills: {tally:?}");
-        tally
+        eprintln!("{times} kills: {outcomes:?}");
+        outcomes
     }
 
-    /// One of each verb undisturbed, to know how long they take and that they work.
+    /// Runs each verb once without a kill, to measure and check it.
     fn measure(&mut self) {
         for verb in [Verb::Add, Verb::Rotate, Verb::Remove] {
-            let after = self.after(verb);
+            let after = self.expected_after(verb);
             let began = Instant::now();
             self.start(verb, after.as_ref()).finish().succeeds();
             self.lengths[verb as usize] = began.elapsed();
-            self.now = after;
-            assert_eq!(self.found(), self.now, "{verb:?}");
+            self.current = after;
+            assert_eq!(self.found(), self.current, "{verb:?}");
         }
     }
 
-    fn kill_once(&mut self, tally: &mut Tally) {
-        let verb = match (&self.now, self.random.below(2)) {
+    fn kill_once(&mut self, outcomes: &mut KillOutcomes) {
+        let verb = match (&self.current, self.random.below(2)) {
             (None, _) => Verb::Add,
             (Some(_), 0) => Verb::Rotate,
             (Some(_), _) => Verb::Remove,
         };
-        let (before, after) = (self.now.clone(), self.after(verb));
+        let (before, after) = (self.current.clone(), self.expected_after(verb));
         let length = self.lengths[verb as usize];
         let delay = self.random.within(length);
         let running = self.start(verb, after.as_ref());
-        // Not a wait for anything: the moment itself is what is tested.
+        // The random delay is the point of this test, not a wait for a condition.
         std::thread::sleep(delay);
         self.daemon.kill();
-        let said_done = running.finish().status.success();
+        let reported_success = running.finish().status.success();
         self.daemon.restart();
         let found = self.found();
-        let what = format!("{verb:?} killed after {delay:?} of {length:?}; regauthctl said done: {said_done}");
+        let what =
+            format!("{verb:?} killed after {delay:?} of {length:?}; regauthctl reported success: {reported_success}");
         assert!(
-            found == after || (found == before && !said_done),
+            found == after || (found == before && !reported_success),
             "{what}: {found:?}, not {before:?} or {after:?}"
         );
-        // A machine is slower at one time than at another: the moments stay around the one that decides.
+        // Adapts to the speed of the machine, so that delays stay around the point of no return.
         let factor = if found == after { 0.9 } else { 1.1 };
-        self.lengths[verb as usize] = length.mul_f64(factor).clamp(SHORTEST, LONGEST);
+        self.lengths[verb as usize] = length.mul_f64(factor).clamp(MIN_DELAY, MAX_DELAY);
         match found == after {
-            true => tally.new += 1,
-            false => tally.old += 1,
+            true => outcomes.new += 1,
+            false => outcomes.old += 1,
         }
-        self.now = found;
+        self.current = found;
     }
 
-    /// What there is when the verb has been carried out; the token that it needs is a fresh one.
-    fn after(&mut self, verb: Verb) -> Option<Held> {
+    /// Expected registry after the verb, with a new token.
+    fn expected_after(&mut self, verb: Verb) -> Option<Held> {
         self.tokens += 1;
-        let generation = self.now.as_ref().map_or(1, |held| held.generation + 1);
+        let generation = self.current.as_ref().map_or(1, |held| held.generation + 1);
         let token = format!("token-number-{}", self.tokens);
         (!matches!(verb, Verb::Remove)).then_some(Held { token, generation })
     }
 
-    fn start(&self, verb: Verb, after: Option<&Held>) -> Running {
+    fn start(&self, verb: Verb, after: Option<&Held>) -> RunningCommand {
         let [scope, ca] = [self.registry.url("/corp/"), self.ca()];
-        let mut ctl = client::command(binary("regauthctl"), self.daemon.home());
+        let mut ctl = exec::command(binary("regauthctl"), self.daemon.home());
         ctl.arg("--home").arg(self.daemon.home());
         match verb {
             Verb::Add => ctl.args(["add-registry", "corp", "--scope", &scope, "--ca-file", &ca]),
@@ -198,10 +199,10 @@ impl Stage {
             ctl.arg("--token-stdin").args((!self.verify).then_some("--no-verify"));
         }
         let token = after.map(|held| held.token.as_str()).unwrap_or_default();
-        Running::start(&mut ctl, token.as_bytes())
+        RunningCommand::start(&mut ctl, token.as_bytes())
     }
 
-    /// What the daemon has, after everything that it keeps was compared with everything else.
+    /// Current registry; asserts that configuration, journal, store and requests agree.
     fn found(&self) -> Option<Held> {
         let list = self.daemon.ctl(&["list"]).succeeds().json;
         let registries = list["registries"].as_array().unwrap();
@@ -222,7 +223,7 @@ impl Stage {
             .into_iter()
             .filter_map(|(item, there)| there.then_some(item))
             .collect();
-        assert_eq!(items, wanted, "what the store keeps");
+        assert_eq!(items, wanted, "items in the store");
         if self.another {
             assert_eq!(self.token_at("/another/"), "token-of-another");
         }
@@ -234,27 +235,27 @@ impl Stage {
         })
     }
 
-    /// The configuration and the ledger tell the same story, and nothing is half done in it.
+    /// Asserts that the configuration and the journal agree and no change is pending.
     fn assert_files_agree(&self, corp: bool) {
         let config = fs::read_to_string(self.daemon.home().join("config.toml")).unwrap();
         assert_eq!(config.contains("\n[registries.corp]\n"), corp, "{config}");
-        let ledger = fs::read_to_string(self.daemon.home().join("state/ledger.json")).unwrap_or("{}".to_owned());
-        let mut ledger: Value = serde_json::from_str(&ledger).unwrap();
-        ledger["authorities"].take();
-        assert!(ledger["pending"].as_array().is_none_or(Vec::is_empty), "{ledger}");
-        assert!(ledger["rotations"].is_null(), "{ledger}");
-        assert_eq!(!ledger["registries"]["corp"].is_null(), corp, "{ledger}");
+        let journal = fs::read_to_string(self.daemon.home().join("state/ledger.json")).unwrap_or("{}".to_owned());
+        let mut journal: Value = serde_json::from_str(&journal).unwrap();
+        journal["authorities"].take();
+        assert!(journal["pending"].as_array().is_none_or(Vec::is_empty), "{journal}");
+        assert!(journal["rotations"].is_null(), "{journal}");
+        assert_eq!(!journal["registries"]["corp"].is_null(), corp, "{journal}");
     }
 
-    /// The names of everything in the store.
+    /// Names of the items in the store.
     fn items(&self) -> Vec<String> {
         match &self.keyring {
-            None => items::of_vault(&self.daemon),
-            Some(keyring) => items::of_keyring(keyring, &self.daemon),
+            None => store_items::in_vault(&self.daemon),
+            Some(keyring) => store_items::in_keyring(keyring, &self.daemon),
         }
     }
 
-    /// The token that a request through the proxy carries.
+    /// Token of a request through the proxy.
     fn token_at(&self, path: &str) -> String {
         let answer = Curl::new().behind(&self.daemon).get(&self.registry.url(path));
         assert_eq!(answer.status, 200, "{}", answer.body());
@@ -267,5 +268,5 @@ impl Stage {
     }
 }
 
-const SHORTEST: Duration = Duration::from_millis(5);
-const LONGEST: Duration = Duration::from_secs(1);
+const MIN_DELAY: Duration = Duration::from_millis(5);
+const MAX_DELAY: Duration = Duration::from_secs(1);

@@ -1,5 +1,5 @@
-//! A strict upstream: it reads HTTP/1.1 to the letter of RFC 9112, answers every request alike, and records each request
-//! or what was wrong with the bytes it got.
+//! Strict HTTP/1.1 server: it rejects any deviation from RFC 9112, answers every request alike, and records each request
+//! or the reason why the bytes are not one.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -10,47 +10,47 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use crate::certificates::Authority;
-use crate::serve::runtime;
+use crate::http_server::runtime;
 
-/// One request as it came, or what was wrong.
-pub type Recorded = Result<Message, String>;
+/// Request, or the reason why the received bytes are none.
+pub type Recorded = Result<ReceivedRequest, String>;
 
-/// A well-formed request.
+/// Well-formed request.
 #[derive(Clone, Debug)]
-pub struct Message {
-    /// The request line.
+pub struct ReceivedRequest {
+    /// Request line.
     pub line: String,
-    /// The header lines, names in lower case.
+    /// Header lines with names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The body, decoded.
+    /// Body without chunked framing.
     pub body: Vec<u8>,
 }
 
-/// A running recorder.
+/// Running server.
 #[derive(Debug)]
-pub struct Recorder {
+pub struct StrictServer {
     port: u16,
-    seen: Arc<Mutex<Vec<Recorded>>>,
+    requests: Arc<Mutex<Vec<Recorded>>>,
     accepting: AbortHandle,
 }
 
-impl Recorder {
-    /// A recorder called `localhost`, with a certificate of this authority, that offers HTTP/1.1 only.
+impl StrictServer {
+    /// Starts a server for `localhost` with a certificate of this authority, HTTP/1.1 only.
     pub fn start(authority: &Authority) -> Self {
         Self::answering(authority, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
     }
 
-    /// One that answers every request with these bytes.
+    /// Starts a server that answers every request with these bytes.
     pub fn answering(authority: &Authority, answer: &str) -> Self {
         let answer: Arc<[u8]> = answer.as_bytes().into();
-        let seen = Arc::new(Mutex::new(Vec::new()));
+        let requests = Arc::new(Mutex::new(Vec::new()));
         let acceptor = TlsAcceptor::from(authority.issue(&["localhost"]).server_config(&["http/1.1"]));
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let listener = runtime().block_on(TcpListener::bind(any)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let record = Arc::clone(&seen);
+        let record = Arc::clone(&requests);
         let task = runtime().spawn(async move {
-            // Dropped with the task, and its connections with it.
+            // Aborting the task drops the set and aborts its connections.
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, answer) = (acceptor.clone(), Arc::clone(&answer));
@@ -59,7 +59,7 @@ impl Recorder {
         });
         Self {
             port,
-            seen,
+            requests,
             accepting: task.abort_handle(),
         }
     }
@@ -69,13 +69,13 @@ impl Recorder {
         format!("localhost:{}", self.port)
     }
 
-    /// Everything so far.
-    pub fn seen(&self) -> Vec<Recorded> {
-        self.seen.lock().unwrap().clone()
+    /// Requests and errors so far.
+    pub fn requests(&self) -> Vec<Recorded> {
+        self.requests.lock().unwrap().clone()
     }
 }
 
-impl Drop for Recorder {
+impl Drop for StrictServer {
     fn drop(&mut self) {
         self.accepting.abort();
     }
@@ -98,7 +98,7 @@ async fn listen(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &[u8], 
     }
 }
 
-/// The next request; `None` when the connection ends where a request might begin.
+/// Reads the next request; `None` when the connection ends before one is complete.
 async fn next(stream: &mut (impl AsyncRead + Unpin), bytes: &mut Vec<u8>) -> Option<Recorded> {
     loop {
         match parse(bytes) {
@@ -111,14 +111,14 @@ async fn next(stream: &mut (impl AsyncRead + Unpin), bytes: &mut Vec<u8>) -> Opt
         }
         let mut piece = [0; 4096];
         match stream.read(&mut piece).await {
-            // A request that is broken off is none: an aborted upload looks so.
+            // An incomplete request counts as none: an aborted upload looks like this.
             Ok(0) | Err(_) => return None,
             Ok(length) => bytes.extend_from_slice(&piece[..length]),
         }
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<Option<(Message, usize)>, &'static str> {
+fn parse(bytes: &[u8]) -> Result<Option<(ReceivedRequest, usize)>, &'static str> {
     let Some(end) = find(bytes, b"\r\n\r\n") else {
         return Ok(None);
     };
@@ -147,7 +147,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(Message, usize)>, &'static str> {
         Some(length) => (body.len() >= length).then(|| (body[..length].to_vec(), length)),
         None => chunked(body)?,
     };
-    Ok(read.map(|(body, length)| (Message { line, headers, body }, end + 4 + length)))
+    Ok(read.map(|(body, length)| (ReceivedRequest { line, headers, body }, end + 4 + length)))
 }
 
 fn header(line: &str) -> Result<(String, String), &'static str> {
@@ -158,7 +158,7 @@ fn header(line: &str) -> Result<(String, String), &'static str> {
     Ok((name.to_ascii_lowercase(), value.to_owned()))
 }
 
-/// The body's length; `None` for chunks.
+/// Length of the body; `None` for chunked.
 fn framing(headers: &[(String, String)]) -> Result<Option<usize>, &'static str> {
     let of = |name: &str| -> Vec<&str> {
         let found = headers.iter().filter(|(key, _)| key == name);

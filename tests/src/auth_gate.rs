@@ -1,5 +1,5 @@
-//! The registry's door: which credential nginx wants and which values it accepts right now. What is accepted lies in
-//! files that nginx looks up at every request, so a rotation takes effect at once and needs no reload.
+//! Token check in nginx: the scheme, and the tokens that are accepted now. nginx looks the tokens up in files at every
+//! request, so a change takes effect at once, without a reload.
 
 use std::fs;
 use std::io::Write;
@@ -9,29 +9,29 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tempfile::NamedTempFile;
 
-use crate::client;
+use crate::exec;
 
-/// How a registry wants its credential.
+/// Authentication scheme of a registry.
 #[derive(Clone, Debug)]
 pub enum Scheme {
-    /// Nothing is asked for.
+    /// No credential is needed.
     Open,
     /// `Authorization: Basic base64(username:token)`, checked against an htpasswd file.
     Basic {
-        /// The user name; the token is the password.
+        /// User name; the token is the password.
         username: String,
     },
-    /// The token in a header behind a fixed prefix: `Authorization: Bearer …`, `X-Api-Key: …`.
+    /// Token in a header after a fixed prefix: `Authorization: Bearer …`, `X-Api-Key: …`.
     Header {
-        /// The header's name.
+        /// Name of the header.
         name: String,
-        /// What stands before the token, with its space; empty for none.
+        /// Text before the token, with its space; may be empty.
         prefix: String,
     },
 }
 
 impl Scheme {
-    /// Basic for this user.
+    /// Basic scheme for this user.
     pub fn basic(username: &str) -> Self {
         Self::Basic {
             username: username.to_owned(),
@@ -56,7 +56,7 @@ impl Scheme {
         }
     }
 
-    /// The header's whole value for a token, as a client must send it.
+    /// Header value for a token, as a client must send it.
     pub fn value(&self, token: &str) -> String {
         match self {
             Self::Open => String::new(),
@@ -66,15 +66,15 @@ impl Scheme {
     }
 }
 
-/// A door in nginx's configuration.
+/// Token check in nginx's configuration.
 #[derive(Debug)]
-pub struct Gate {
+pub struct AuthGate {
     scheme: Scheme,
     folder: PathBuf,
 }
 
-impl Gate {
-    /// A door that keeps its files below `folder` and accepts nothing yet.
+impl AuthGate {
+    /// Creates a check that accepts no token. Its files are below `folder`.
     pub fn new(scheme: Scheme, folder: &Path) -> Self {
         let gate = Self {
             scheme,
@@ -84,17 +84,17 @@ impl Gate {
         gate
     }
 
-    /// The scheme.
+    /// Authentication scheme.
     pub fn scheme(&self) -> &Scheme {
         &self.scheme
     }
 
-    /// From now on exactly these tokens are accepted. Tokens that stay are accepted at every moment in between.
+    /// Replaces the set of accepted tokens. A token in the old and the new set is accepted throughout.
     pub fn accept(&self, tokens: &[&str]) {
         if matches!(self.scheme, Scheme::Open) {
             return;
         }
-        // An htpasswd file has one password for a user: the other tokens are looked up as files.
+        // An htpasswd file has one password per user: nginx looks the other tokens up as files.
         let in_file = usize::from(matches!(self.scheme, Scheme::Basic { .. })).min(tokens.len());
         let (password, others) = tokens.split_at(in_file);
         let stale = files_below(&self.accepted());
@@ -108,8 +108,8 @@ impl Gate {
         }
     }
 
-    /// For nginx's `http` block.
-    pub fn declaration(&self) -> String {
+    /// Directives for nginx's `http` block.
+    pub fn http_directives(&self) -> String {
         let (variable, prefix) = match &self.scheme {
             Scheme::Open => return String::new(),
             Scheme::Basic { .. } => ("http_authorization".to_owned(), "Basic "),
@@ -118,8 +118,8 @@ impl Gate {
         format!("map ${variable} $gate {{ default ''; '~^{prefix}([A-Za-z0-9._~+/=-]+)$' $1; }}\n")
     }
 
-    /// For nginx's `server` block.
-    pub fn decision(&self) -> String {
+    /// Directives for nginx's `server` block.
+    pub fn server_directives(&self) -> String {
         let accepted = self.accepted();
         let accepted = accepted.display();
         match &self.scheme {
@@ -128,8 +128,8 @@ impl Gate {
         }
     }
 
-    /// For the beginning of every guarded `location`.
-    pub fn guard(&self) -> String {
+    /// Directives for the beginning of every `location` that needs a token.
+    pub fn location_directives(&self) -> String {
         match &self.scheme {
             Scheme::Open => String::new(),
             Scheme::Basic { .. } => format!(
@@ -167,20 +167,20 @@ impl Gate {
     }
 }
 
-/// A line of an htpasswd file, in Apache's own form of a password, which every server reads.
+/// Line of an htpasswd file with Apache's MD5 hash, which every server reads.
 pub(crate) fn htpasswd(user: &str, password: &str) -> String {
-    let mut openssl = client::command("openssl", Path::new("/"));
+    let mut openssl = exec::command("openssl", Path::new("/"));
     openssl.args(["passwd", "-apr1", "-stdin"]);
-    let hashed = client::run_with_input(&mut openssl, password).succeeds().stdout;
+    let hashed = exec::run_with_input(&mut openssl, password).succeeds().stdout;
     format!("{user}:{hashed}")
 }
 
-/// nginx's variable for a request header.
+/// Name of nginx's variable for a request header.
 pub(crate) fn variable(header: &str) -> String {
     format!("http_{}", header.to_ascii_lowercase().replace('-', "_"))
 }
 
-/// Replaces a file in one step: nginx reads the old or the new one.
+/// Replaces a file atomically: nginx reads the old or the new one.
 pub(crate) fn replace(file: &Path, contents: &[u8]) {
     let folder = file.parent().unwrap();
     fs::create_dir_all(folder).unwrap();

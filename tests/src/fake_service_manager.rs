@@ -1,5 +1,5 @@
-//! A service manager as small as can be: it holds the listeners, passes them to each daemon that it starts, and hears what
-//! the daemon says of itself.
+//! Minimal service manager: it holds listeners, passes them to each daemon that it starts, and records `sd_notify`
+//! messages.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -14,54 +14,54 @@ use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
 
-/// The sockets and what was heard.
+/// Listeners and received messages.
 #[derive(Debug)]
-pub struct Manager {
+pub struct FakeServiceManager {
     sockets: Vec<(String, OwnedFd)>,
-    hearing: PathBuf,
-    heard: Arc<Mutex<Vec<String>>>,
+    notify_socket: PathBuf,
+    notifications: Arc<Mutex<Vec<String>>>,
     _ended: Arc<()>,
 }
 
-impl Manager {
-    /// Holds nothing yet. It hears on a socket in `folder`.
+impl FakeServiceManager {
+    /// Creates a manager without listeners. Its notification socket is in `folder`.
     ///
     /// # Panics
-    /// When that cannot be made.
+    /// When the socket cannot be created.
     pub fn new(folder: &Path) -> Self {
-        let hearing = folder.join("notify");
-        let socket = UnixDatagram::bind(&hearing).unwrap();
-        let (heard, ended) = (Arc::default(), Arc::new(()));
-        let (to, alive) = (Arc::clone(&heard), Arc::downgrade(&ended));
-        socket.set_read_timeout(Some(LOOK)).unwrap();
-        // A daemon's words must be taken at once: the kernel keeps a few, then the daemon waits.
+        let notify_socket = folder.join("notify");
+        let socket = UnixDatagram::bind(&notify_socket).unwrap();
+        let (notifications, ended) = (Arc::default(), Arc::new(()));
+        let (to, alive) = (Arc::clone(&notifications), Arc::downgrade(&ended));
+        socket.set_read_timeout(Some(STOP_CHECK_INTERVAL)).unwrap();
+        // Messages must be read at once: the kernel queues a few, then the daemon blocks.
         std::thread::spawn(move || {
             while alive.strong_count() > 0 {
-                hear(&socket, &to);
+                receive(&socket, &to);
             }
         });
         Self {
             sockets: Vec::new(),
-            hearing,
-            heard,
+            notify_socket,
+            notifications,
             _ended: ended,
         }
     }
 
-    /// Holds a port for the proxy, under this name.
+    /// Adds a TCP listener with this descriptor name.
     ///
     /// # Panics
     /// When it cannot be bound.
-    pub fn port(&mut self, name: &str, address: &str) {
+    pub fn add_port(&mut self, name: &str, address: &str) {
         let listener = TcpListener::bind(address).unwrap();
         self.sockets.push((name.to_owned(), listener.into()));
     }
 
-    /// Holds the control socket of a home, with this mode, under this name.
+    /// Adds the control socket of a home with this mode and descriptor name.
     ///
     /// # Panics
     /// When it cannot be bound.
-    pub fn control(&mut self, name: &str, home: &Path, mode: u32) {
+    pub fn add_control_socket(&mut self, name: &str, home: &Path, mode: u32) {
         let run = home.join("run");
         DirBuilder::new().recursive(true).mode(0o700).create(&run).unwrap();
         let path = run.join("control.sock");
@@ -70,25 +70,25 @@ impl Manager {
         self.sockets.push((name.to_owned(), listener.into()));
     }
 
-    /// What it has been told so far, one message an item.
+    /// Messages received so far.
     ///
     /// # Panics
-    /// When another thread has, with the list.
-    pub fn heard(&self) -> Vec<String> {
-        self.heard.lock().unwrap().clone()
+    /// When the receiving thread panicked.
+    pub fn notifications(&self) -> Vec<String> {
+        self.notifications.lock().unwrap().clone()
     }
 
-    /// Makes a command one that this manager starts (sd_listen_fds(3), sd_notify(3)).
+    /// Wraps a command so that it gets the listeners and the notification socket (sd_listen_fds(3), sd_notify(3)).
     pub(crate) fn pass_to(&self, command: &Command) -> Command {
         let mut shell = Command::new("sh");
-        // The process id is known to none but the process itself.
+        // LISTEN_PID must be the daemon's own process id; the shell becomes the daemon.
         shell
             .args(["-c", "LISTEN_PID=$$ exec \"$0\" \"$@\""])
             .arg(command.get_program())
             .args(command.get_args())
             .env_clear()
             .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        shell.env("NOTIFY_SOCKET", &self.hearing);
+        shell.env("NOTIFY_SOCKET", &self.notify_socket);
         if self.sockets.is_empty() {
             return shell;
         }
@@ -105,7 +105,7 @@ impl Manager {
     }
 }
 
-fn hear(socket: &UnixDatagram, to: &Mutex<Vec<String>>) {
+fn receive(socket: &UnixDatagram, to: &Mutex<Vec<String>>) {
     let mut message = [0; 4096];
     match socket.recv(&mut message) {
         Ok(length) => to
@@ -117,4 +117,4 @@ fn hear(socket: &UnixDatagram, to: &Mutex<Vec<String>>) {
     }
 }
 
-const LOOK: Duration = Duration::from_millis(200);
+const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(200);

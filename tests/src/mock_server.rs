@@ -1,5 +1,5 @@
-//! A stranger: a server with a certificate of its own that records every request with all its headers and answers as
-//! it was told. Redirect targets, unconfigured hosts, echoing registries.
+//! HTTP server that records every request with its headers and answers as configured. It stands for registries,
+//! redirect targets and hosts that are no registry.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -10,10 +10,10 @@ use hyper::body::Incoming;
 use hyper::{HeaderMap, Request, Response, StatusCode, Version};
 
 use crate::certificates::{Authority, Certificate};
+use crate::http_server::{Handler, HttpServer};
 use crate::poll;
-use crate::serve::{Server, Service};
 
-/// What a honeypot is to be.
+/// Builder of a [`MockServer`].
 #[derive(Debug)]
 pub struct Builder {
     tls: Option<Certificate>,
@@ -33,19 +33,19 @@ enum Answer {
 }
 
 impl Builder {
-    /// Speaks plain HTTP.
+    /// Serves plain HTTP.
     pub fn plain(mut self) -> Self {
         self.tls = None;
         self
     }
 
-    /// Offers these by ALPN. Default: `h2`, `http/1.1`.
+    /// Sets the protocols offered by ALPN. Default: `h2`, `http/1.1`.
     pub fn protocols(mut self, protocols: &[&'static str]) -> Self {
         protocols.clone_into(&mut self.protocols);
         self
     }
 
-    /// Answers every request with this. Default: 200, `honeypot`.
+    /// Sets the response to every request. Default: 200, `mock server`.
     pub fn answer(mut self, status: u16, headers: &[(&str, &str)], body: &str) -> Self {
         let headers = headers
             .iter()
@@ -64,17 +64,17 @@ impl Builder {
         self.answer(status, &[("location", location)], "")
     }
 
-    /// Answers with the request itself: its headers as text in the body, and each again as `echo-NAME`.
+    /// Answers with the request itself: its text in the body, and each header as `echo-NAME`.
     pub fn echo(mut self) -> Self {
         self.answer = Answer::Echo;
         self
     }
 
-    /// Starts it on a free port.
-    pub fn start(self) -> Honeypot {
+    /// Starts the server on a free port.
+    pub fn start(self) -> MockServer {
         let address = self.host.parse().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let service = Recorder {
+        let service = RecordingService {
             answer: self.answer,
             requests: Arc::clone(&requests),
         };
@@ -82,8 +82,8 @@ impl Builder {
             .tls
             .as_ref()
             .map(|certificate| certificate.server_config(&self.protocols));
-        let (server, address) = Server::on_tcp(SocketAddr::new(address, 0), tls, service);
-        Honeypot {
+        let (server, address) = HttpServer::on_tcp(SocketAddr::new(address, 0), tls, service);
+        MockServer {
             _server: server,
             host: self.host,
             port: address.port(),
@@ -93,18 +93,18 @@ impl Builder {
     }
 }
 
-/// A running honeypot.
+/// Running server.
 #[derive(Debug)]
-pub struct Honeypot {
-    _server: Server,
+pub struct MockServer {
+    _server: HttpServer,
     host: String,
     port: u16,
     certificate: Option<Certificate>,
-    requests: Arc<Mutex<Vec<Recorded>>>,
+    requests: Arc<Mutex<Vec<RecordedRequest>>>,
 }
 
-impl Honeypot {
-    /// A honeypot called `host`, a name or a loopback address, with a certificate of this authority.
+impl MockServer {
+    /// Builder for `host`, a name or a loopback address, with a certificate of this authority.
     pub fn builder(authority: &Authority, host: &str) -> Builder {
         Builder {
             tls: Some(authority.issue(&[host])),
@@ -113,7 +113,7 @@ impl Honeypot {
             answer: Answer::Fixed {
                 status: 200,
                 headers: Vec::new(),
-                body: "honeypot\n".to_owned(),
+                body: "mock server\n".to_owned(),
             },
         }
     }
@@ -126,68 +126,70 @@ impl Honeypot {
         }
     }
 
-    /// Its URL with `path`, which starts with a slash.
+    /// URL with `path`, which starts with a slash.
     pub fn url(&self, path: &str) -> String {
         let scheme = if self.certificate.is_some() { "https" } else { "http" };
         format!("{scheme}://{}{path}", self.authority())
     }
 
-    /// Its certificate.
+    /// Certificate of the server.
     ///
     /// # Panics
-    /// When it is a plain one.
+    /// When the server is plain HTTP.
     pub fn certificate(&self) -> &Certificate {
-        self.certificate.as_ref().expect("a plain honeypot has no certificate")
+        self.certificate
+            .as_ref()
+            .expect("a plain HTTP server has no certificate")
     }
 
-    /// Every request so far, in the order they came.
-    pub fn requests(&self) -> Vec<Recorded> {
+    /// Requests so far, in order of arrival.
+    pub fn requests(&self) -> Vec<RecordedRequest> {
         self.requests.lock().unwrap().clone()
     }
 
-    /// Forgets the requests so far.
+    /// Deletes the recorded requests.
     ///
     /// # Panics
-    /// When a request was recorded by a thread that panicked.
-    pub fn forget(&self) {
+    /// When a recording thread panicked.
+    pub fn clear_requests(&self) {
         *self.requests.lock().unwrap() = Vec::new();
     }
 
-    /// Waits until there are at least this many requests.
+    /// Waits for at least this many requests.
     ///
     /// # Panics
-    /// When they don't come.
-    pub fn wait_for_requests(&self, count: usize) -> Vec<Recorded> {
-        poll::wait_for("requests at the honeypot", || {
+    /// After [`poll::TIMEOUT`].
+    pub fn wait_for_requests(&self, count: usize) -> Vec<RecordedRequest> {
+        poll::wait_for("requests at the mock server", || {
             Some(self.requests()).filter(|found| found.len() >= count)
         })
     }
 }
 
-/// One request with everything it carried.
+/// Recorded request.
 #[derive(Clone, Debug)]
-pub struct Recorded {
-    /// The method.
+pub struct RecordedRequest {
+    /// Method.
     pub method: String,
-    /// The request target as hyper saw it; with scheme and authority on HTTP/2.
+    /// Request target; on HTTP/2 with scheme and authority.
     pub uri: String,
-    /// The protocol.
+    /// HTTP version.
     pub version: Version,
-    /// All headers.
+    /// Headers.
     pub headers: HeaderMap,
-    /// The whole body.
+    /// Body.
     pub body: Bytes,
 }
 
-impl Recorded {
-    /// A header's value as text.
+impl RecordedRequest {
+    /// Value of a header as text.
     pub fn header(&self, name: &str) -> Option<String> {
         self.headers
             .get(name)
             .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
     }
 
-    /// Everything as one text, to hunt secrets in.
+    /// Whole request as one text, to scan for secrets.
     pub fn text(&self) -> String {
         let Self {
             method,
@@ -208,12 +210,12 @@ impl Recorded {
 }
 
 #[derive(Clone)]
-struct Recorder {
+struct RecordingService {
     answer: Answer,
-    requests: Arc<Mutex<Vec<Recorded>>>,
+    requests: Arc<Mutex<Vec<RecordedRequest>>>,
 }
 
-impl Service for Recorder {
+impl Handler for RecordingService {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (head, body) = request.into_parts();
         let body = body
@@ -221,7 +223,7 @@ impl Service for Recorder {
             .await
             .map(http_body_util::Collected::to_bytes)
             .unwrap_or_default();
-        let recorded = Recorded {
+        let recorded = RecordedRequest {
             method: head.method.to_string(),
             uri: head.uri.to_string(),
             version: head.version,
@@ -235,7 +237,7 @@ impl Service for Recorder {
 }
 
 impl Answer {
-    fn to(&self, request: &Recorded) -> Response<Full<Bytes>> {
+    fn to(&self, request: &RecordedRequest) -> Response<Full<Bytes>> {
         let mut response = Response::builder();
         match self {
             Self::Fixed { status, headers, body } => {

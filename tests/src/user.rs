@@ -1,4 +1,4 @@
-//! A person at a keyboard: `regauthctl` with their own `HOME`, beside the clients that they set up with it.
+//! User with a `HOME`, who runs `regauthctl` and the clients that it sets up.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,28 +6,28 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::client::{self, Outcome};
 use crate::daemon::Daemon;
+use crate::exec::{self, Output};
 use crate::programs::binary;
 
-/// A person's home and shell.
+/// `HOME` and environment of a user.
 #[derive(Debug)]
-pub struct Hand {
+pub struct User {
     home: PathBuf,
     environment: Vec<(String, String)>,
     _folder: Option<TempDir>,
 }
 
-impl Hand {
-    /// Somebody with an empty home.
+impl User {
+    /// User with an empty home.
     pub fn new(daemon: &Daemon) -> Self {
         let folder = TempDir::new().unwrap();
-        let mut hand = Self::at(daemon, folder.path());
-        hand._folder = Some(folder);
-        hand
+        let mut user = Self::at(daemon, folder.path());
+        user._folder = Some(folder);
+        user
     }
 
-    /// The owner of a home that other clients use too, such as `Cargo::home`.
+    /// User of a home that other clients use too, such as `Cargo::home`.
     pub fn at(daemon: &Daemon, home: &Path) -> Self {
         Self {
             home: home.to_owned(),
@@ -36,26 +36,26 @@ impl Hand {
         }
     }
 
-    /// One more environment variable.
+    /// Adds an environment variable.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// Runs `regauthctl`.
-    pub fn ctl(&self, arguments: &[&str]) -> Outcome {
+    pub fn ctl(&self, arguments: &[&str]) -> Output {
         let mut command = self.command(binary("regauthctl"));
-        client::run(command.args(arguments))
+        exec::run(command.args(arguments))
     }
 
-    /// Runs any program, in the home.
-    pub fn run(&self, program: &str, arguments: &[&str]) -> Outcome {
-        client::run(self.command(program).args(arguments))
+    /// Runs any program in the home.
+    pub fn run(&self, program: &str, arguments: &[&str]) -> Output {
+        exec::run(self.command(program).args(arguments))
     }
 
-    /// A command in this person's environment, in the home.
+    /// Command with this user's environment, in the home.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = client::command(program, &self.home);
+        let mut command = exec::command(program, &self.home);
         command
             .env("CARGO_HOME", self.home.join("cargo"))
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
@@ -63,7 +63,7 @@ impl Hand {
         command
     }
 
-    /// The text of a file below the home; `None` when there is none.
+    /// Text of a file below the home; `None` when it does not exist.
     pub fn read(&self, file: &str) -> Option<String> {
         fs::read_to_string(self.home.join(file)).ok()
     }
@@ -78,7 +78,7 @@ impl Hand {
         fs::write(path, text).unwrap();
     }
 
-    /// The home.
+    /// `HOME` of the user.
     pub fn home(&self) -> &Path {
         &self.home
     }

@@ -1,5 +1,5 @@
-//! What a registry has: index and archives as files that nginx serves, changed by the API. With a git index, every
-//! change is also a commit.
+//! Index and archives of a registry, as files that nginx serves and the web API changes. With a git index, every change
+//! is also a commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -8,13 +8,13 @@ use std::sync::{Mutex, MutexGuard};
 
 use serde_json::{Value, json};
 
-use crate::client;
-use crate::crates::Packaged;
-use crate::gate::replace;
+use crate::auth_gate::replace;
+use crate::crates::PackagedCrate;
+use crate::exec;
 
-/// Crates on disk: `index/` and `crates/` below one folder.
+/// Index in `index/` and archives in `crates/`, below one folder.
 #[derive(Debug)]
-pub struct Shelf {
+pub struct CrateIndex {
     folder: PathBuf,
     repository: Option<PathBuf>,
     contents: Mutex<Contents>,
@@ -26,17 +26,17 @@ struct Contents {
     owners: BTreeMap<String, BTreeSet<String>>,
 }
 
-impl Shelf {
-    /// An empty shelf with the index's `config.json`, and its bare repository where there shall be one.
+impl CrateIndex {
+    /// Creates an empty index with its `config.json`, and a bare repository for a git index.
     pub fn new(folder: &Path, config: &Value, repository: Option<PathBuf>) -> Self {
-        let shelf = Self {
+        let crate_index = Self {
             folder: folder.to_owned(),
             repository,
             contents: Mutex::default(),
         };
-        replace(&shelf.index().join("config.json"), config.to_string().as_bytes());
-        if let Some(repository) = &shelf.repository {
-            shelf.git(&[
+        replace(&crate_index.index().join("config.json"), config.to_string().as_bytes());
+        if let Some(repository) = &crate_index.repository {
+            crate_index.git(&[
                 "init",
                 "--quiet",
                 "--bare",
@@ -44,12 +44,12 @@ impl Shelf {
                 repository.to_str().unwrap(),
             ]);
         }
-        shelf.commit("config");
-        shelf
+        crate_index.commit("config");
+        crate_index
     }
 
-    /// Adds a crate; `false` when that version is there already.
-    pub fn add(&self, packaged: &Packaged) -> bool {
+    /// Adds a crate; `false` when the version exists.
+    pub fn add(&self, packaged: &PackagedCrate) -> bool {
         let [name, version] = ["name", "vers"].map(|key| packaged.entry[key].as_str().unwrap());
         let mut contents = self.contents();
         let entries = contents.entries.entry(name.to_owned()).or_default();
@@ -65,7 +65,7 @@ impl Shelf {
         true
     }
 
-    /// Marks a version as yanked or not; `false` when there is no such version.
+    /// Yanks or unyanks a version; `false` when it does not exist.
     pub fn set_yanked(&self, name: &str, version: &str, yanked: bool) -> bool {
         let mut contents = self.contents();
         let Some(entries) = contents.entries.get_mut(name) else {
@@ -79,7 +79,7 @@ impl Shelf {
         true
     }
 
-    /// The index line of a version.
+    /// Index entry of a version.
     pub fn entry(&self, name: &str, version: &str) -> Option<Value> {
         let contents = self.contents();
         contents
@@ -90,7 +90,7 @@ impl Shelf {
             .cloned()
     }
 
-    /// Crates whose name contains `text`, with their last version.
+    /// Names that contain `text`, with their last version.
     pub fn search(&self, text: &str) -> Vec<(String, String)> {
         let contents = self.contents();
         let found = contents.entries.iter().filter(|(name, _)| name.contains(text));
@@ -104,7 +104,7 @@ impl Shelf {
             .collect()
     }
 
-    /// The owners of a crate; `None` when there is no such crate.
+    /// Owners of a crate; `None` when it does not exist.
     pub fn owners(&self, name: &str) -> Option<Vec<String>> {
         let contents = self.contents();
         contents.entries.get(name)?;
@@ -138,7 +138,7 @@ impl Shelf {
     }
 
     fn git(&self, arguments: &[&str]) {
-        let mut git: Command = client::command("git", &self.folder);
+        let mut git: Command = exec::command("git", &self.folder);
         git.args(["-c", "user.name=registry", "-c", "user.email=registry@corp.example"]);
         if let (Some(repository), false) = (&self.repository, arguments[0] == "init") {
             git.arg("--git-dir")
@@ -146,7 +146,7 @@ impl Shelf {
                 .arg("--work-tree")
                 .arg(self.index());
         }
-        client::run(git.args(arguments)).succeeds();
+        exec::run(git.args(arguments)).succeeds();
     }
 
     fn index(&self) -> PathBuf {
@@ -158,7 +158,7 @@ impl Shelf {
     }
 }
 
-/// Where the Cargo book puts a crate's file in an index.
+/// Path of a crate's file in an index (Cargo book, "Index files").
 fn index_path(name: &str) -> String {
     let name = name.to_lowercase();
     match name.len() {

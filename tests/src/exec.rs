@@ -1,5 +1,5 @@
-//! Programs that run to their end: what cargo, git, curl, regauthctl and secret-tool have in common. They get a clean
-//! environment, their output is kept, and one that hangs fails the test with what it said.
+//! Programs that run to their end, such as cargo, git, curl, regauthctl and secret-tool. They get a clean environment. A
+//! program that hangs fails the test with its output.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -12,8 +12,7 @@ use std::time::Duration;
 use crate::poll;
 use crate::process::{kill_group, stdin};
 
-/// A command with nothing of our environment but `PATH`, and `HOME` where it is told: no proxy, no CA file, no token
-/// of this machine reaches it.
+/// Command with a clean environment: `PATH` and this `HOME`, but no proxy, CA file or token of this machine.
 pub fn command(program: impl AsRef<OsStr>, home: &Path) -> Command {
     let mut command = Command::new(program);
     command
@@ -26,7 +25,7 @@ pub fn command(program: impl AsRef<OsStr>, home: &Path) -> Command {
     command
 }
 
-/// What runs its arguments as another user of this machine, which takes root.
+/// Command that runs its arguments as another user of this machine; needs root.
 pub fn as_user(user: u32, home: &Path) -> Command {
     let mut setpriv = command("setpriv", home);
     setpriv.args([
@@ -38,25 +37,25 @@ pub fn as_user(user: u32, home: &Path) -> Command {
 }
 
 /// Runs a command to its end.
-pub fn run(command: &mut Command) -> Outcome {
-    Running::start(command, b"").finish()
+pub fn run(command: &mut Command) -> Output {
+    RunningCommand::start(command, b"").finish()
 }
 
 /// Runs a command to its end with `input` on its stdin.
-pub fn run_with_input(command: &mut Command, input: impl AsRef<[u8]>) -> Outcome {
-    Running::start(command, input.as_ref()).finish()
+pub fn run_with_input(command: &mut Command, input: impl AsRef<[u8]>) -> Output {
+    RunningCommand::start(command, input.as_ref()).finish()
 }
 
-/// A client that was started and has not been waited for.
+/// Running program.
 #[derive(Debug)]
-pub struct Running {
+pub struct RunningCommand {
     command: String,
     child: Option<Child>,
     stdout: File,
     stderr: File,
 }
 
-impl Running {
+impl RunningCommand {
     /// Starts a command with `input` on its stdin.
     ///
     /// # Panics
@@ -71,32 +70,32 @@ impl Running {
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         Self {
-            command: shown(command),
+            command: command_line(command),
             child: Some(child),
             stdout,
             stderr,
         }
     }
 
-    /// The process id.
+    /// Process id.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().unwrap().id()
     }
 
-    /// Whether it has not ended yet.
+    /// Whether the program still runs.
     pub fn is_running(&mut self) -> bool {
         self.child.as_mut().unwrap().try_wait().unwrap().is_none()
     }
 
-    /// Waits for its end.
+    /// Waits until the program exits.
     ///
     /// # Panics
-    /// When it takes longer than two minutes; the message holds what it said.
-    pub fn finish(mut self) -> Outcome {
+    /// After two minutes; the message has its output.
+    pub fn finish(mut self) -> Output {
         let child = self.child.as_mut().unwrap();
-        let ended = poll::within(LIMIT, || child.try_wait().unwrap());
+        let ended = poll::within(RUN_TIMEOUT, || child.try_wait().unwrap());
         let (stdout, stderr) = (contents(&mut self.stdout), contents(&mut self.stderr));
-        let outcome = |status| Outcome {
+        let output = |status| Output {
             command: self.command.clone(),
             status,
             stdout,
@@ -105,14 +104,17 @@ impl Running {
         match ended {
             Some(status) => {
                 self.child = None;
-                outcome(status)
+                output(status)
             }
-            None => panic!("hung for {LIMIT:?}: {}", outcome(ExitStatus::from_raw(9)).report()),
+            None => panic!(
+                "still running after {RUN_TIMEOUT:?}: {}",
+                output(ExitStatus::from_raw(9)).report()
+            ),
         }
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningCommand {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child
             && child.try_wait().unwrap().is_none()
@@ -123,52 +125,52 @@ impl Drop for Running {
     }
 }
 
-/// How a client ended and what it said.
+/// Exit status and output of a program.
 #[derive(Clone, Debug)]
-pub struct Outcome {
-    /// The command line, for messages.
+pub struct Output {
+    /// Command line, for messages.
     pub command: String,
-    /// Its exit status.
+    /// Exit status.
     pub status: ExitStatus,
-    /// Its standard output, lossily as text.
+    /// Standard output; bytes that are no UTF-8 are replaced.
     pub stdout: String,
-    /// Its standard error, lossily as text.
+    /// Standard error; bytes that are no UTF-8 are replaced.
     pub stderr: String,
 }
 
-impl Outcome {
-    /// Passes a success through.
+impl Output {
+    /// Asserts that the program succeeded.
     ///
     /// # Panics
-    /// With everything it said, when it failed.
+    /// When it failed; the message has its output.
     #[track_caller]
     pub fn succeeds(self) -> Self {
         assert!(self.status.success(), "should have succeeded: {}", self.report());
         self
     }
 
-    /// Passes a failure through.
+    /// Asserts that the program failed.
     ///
     /// # Panics
-    /// With everything it said, when it succeeded.
+    /// When it succeeded; the message has its output.
     #[track_caller]
     pub fn fails(self) -> Self {
         assert!(!self.status.success(), "should have failed: {}", self.report());
         self
     }
 
-    /// Passes through when stdout or stderr contains `text`.
+    /// Asserts that stdout or stderr contains `text`.
     ///
     /// # Panics
-    /// With everything it said, when it did not say that.
+    /// When neither does; the message has the output.
     #[track_caller]
     pub fn says(self, text: &str) -> Self {
-        let said = self.stdout.contains(text) || self.stderr.contains(text);
-        assert!(said, "should have said {text:?}: {}", self.report());
+        let is_printed = self.stdout.contains(text) || self.stderr.contains(text);
+        assert!(is_printed, "should have printed {text:?}: {}", self.report());
         self
     }
 
-    /// The command, its status and all output.
+    /// Command line, exit status and output as one text.
     pub fn report(&self) -> String {
         let Self {
             command,
@@ -180,7 +182,7 @@ impl Outcome {
     }
 }
 
-/// Ours, and the folders of servers, which are missing from the `PATH` of people who are not root.
+/// `PATH` with the folders of servers, which are missing from the `PATH` of other users than root.
 pub(crate) fn path() -> OsString {
     let mut path = std::env::var_os("PATH").unwrap_or_default();
     path.push(":/usr/local/sbin:/usr/sbin:/sbin");
@@ -194,11 +196,11 @@ fn contents(file: &mut File) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn shown(command: &Command) -> String {
+fn command_line(command: &Command) -> String {
     let words: Vec<_> = std::iter::once(command.get_program())
         .chain(command.get_args())
         .collect();
     words.join(OsStr::new(" ")).to_string_lossy().into_owned()
 }
 
-const LIMIT: Duration = Duration::from_secs(120);
+const RUN_TIMEOUT: Duration = Duration::from_secs(120);

@@ -1,27 +1,28 @@
-//! Hostile bytes: whatever a client sends, the registry gets exactly one well-formed request, or none.
+//! Request smuggling: from malformed or ambiguous bytes of a client, the registry receives one well-formed request or none.
 
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::certificates::Authority;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
-use regauth_tests::raw;
-use regauth_tests::recorder::{Message, Recorder};
+use regauth_tests::http2_frames;
+use regauth_tests::proxy_client::{ProxyClient, TlsTunnel, block_on, read_available};
+use regauth_tests::strict_server::{ReceivedRequest, StrictServer};
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 
 const CANARY: &str = "canary-of-corp-0123";
 
-struct Stage {
+struct Fixture {
     daemon: Daemon,
-    upstream: Recorder,
+    upstream: StrictServer,
 }
 
-/// A registry whose server takes HTTP to the letter, with writes open: what is refused is refused for its form.
-fn stage() -> Stage {
+/// Registry with a strict HTTP server. Writes are allowed, so that a request is refused for its form only.
+fn fixture() -> Fixture {
     let root = Authority::new("Corp Root");
-    let upstream = Recorder::start(&root);
+    let upstream = StrictServer::start(&root);
     let daemon = Daemon::start();
     let scope = format!("https://{}/in/", upstream.authority());
-    let place = [
+    let location = [
         "--kind",
         "generic",
         "--scope",
@@ -31,26 +32,26 @@ fn stage() -> Stage {
         "allow",
     ];
     daemon
-        .try_add("corp", &place, &Scheme::bearer(), &root.file(), CANARY)
+        .try_add("corp", &location, &Scheme::bearer(), &root.file(), CANARY)
         .succeeds();
-    Stage { daemon, upstream }
+    Fixture { daemon, upstream }
 }
 
-impl Stage {
-    /// What reached the upstream for each case, which is named by its path: `/in/NUMBER`.
-    fn reached(&self, number: usize) -> Vec<Message> {
+impl Fixture {
+    /// Requests at the upstream for a case, whose path is `/in/NUMBER`.
+    fn received(&self, number: usize) -> Vec<ReceivedRequest> {
         let path = format!("/in/{number}");
-        let seen = self.upstream.seen().into_iter();
-        let of_case = |message: &Message| {
+        let requests = self.upstream.requests().into_iter();
+        let of_case = |message: &ReceivedRequest| {
             let target = message.line.split(' ').nth(1).unwrap();
             target.split(['?', '#', ';']).next() == Some(&path)
         };
-        seen.filter_map(Result::ok).filter(of_case).collect()
+        requests.filter_map(Result::ok).filter(of_case).collect()
     }
 
     fn assert_nothing_malformed(&self) {
-        for recorded in self.upstream.seen() {
-            let message = recorded.unwrap_or_else(|wrong| panic!("the upstream was sent {wrong}"));
+        for recorded in self.upstream.requests() {
+            let message = recorded.unwrap_or_else(|wrong| panic!("the upstream received {wrong}"));
             let path = message.line.split(' ').nth(1).unwrap();
             assert!(
                 !path.contains("smuggled") && !message.body.starts_with(b"GET"),
@@ -69,7 +70,7 @@ impl Stage {
     }
 }
 
-/// Headers and bodies: `(lines after Host, body)`. `{c}` is a chunked body that says hello.
+/// Headers and bodies: `(lines after Host, body)`. `{c}` stands for a chunked body with `hello`.
 #[rustfmt::skip]
 const FRAMINGS: [(&str, &str); 66] = [
     ("Content-Length: 5", "hello"),
@@ -169,7 +170,7 @@ const CHUNKS: [&str; 24] = [
     "5\r\nhello\r\n",
 ];
 
-/// Whole heads: `{p}` is the case's path, `{h}` the host.
+/// Whole heads: `{p}` stands for the path of the case, `{h}` for the host.
 #[rustfmt::skip]
 const HEADS: [&str; 56] = [
     "GET {p} HTTP/1.1\r\nHost: {h}\r\n\r\n",
@@ -248,40 +249,43 @@ fn corpus(host: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_registry_gets_one_well_formed_request_or_none() {
-    let stage = stage();
-    let host = stage.upstream.authority();
+fn http1_bytes_become_one_well_formed_request_or_none() {
+    let fixture = fixture();
+    let host = fixture.upstream.authority();
     let corpus = corpus(&host);
     assert!(corpus.len() >= 140);
-    raw::run(async {
+    block_on(async {
         for batch in corpus.chunks(16) {
             let mut conversations = JoinSet::new();
             for case in batch {
-                let tunnel = raw::open(&stage.daemon, &host, &["http/1.1"]).await.unwrap();
-                conversations.spawn(say(tunnel, case.clone()));
+                let tunnel = ProxyClient::new(&fixture.daemon)
+                    .open(&host, &["http/1.1"])
+                    .await
+                    .unwrap();
+                conversations.spawn(exchange(tunnel, case.clone()));
             }
             while conversations.join_next().await.is_some() {}
         }
     });
-    stage.assert_nothing_malformed();
-    let reached: Vec<usize> = (0..corpus.len()).map(|number| stage.reached(number).len()).collect();
+    fixture.assert_nothing_malformed();
+    let reached: Vec<usize> = (0..corpus.len()).map(|number| fixture.received(number).len()).collect();
     for (number, times) in reached.iter().enumerate() {
         assert!(*times <= 1, "{times} requests of {:?}", corpus[number]);
     }
-    // That nothing gets through would be no proof of anything.
+    // Well-formed requests do arrive; otherwise the assertions above prove nothing.
     assert!(reached.iter().sum::<usize>() > 20, "{reached:?}");
     for number in [0, 33, FRAMINGS.len() + CHUNKS.len()] {
         assert_eq!(reached[number], 1, "{:?}", corpus[number]);
     }
 }
 
-async fn say(mut tunnel: raw::Inside, text: String) -> Vec<u8> {
+async fn exchange(mut tunnel: TlsTunnel, text: String) -> Vec<u8> {
     let _ = tunnel.write_all(text.as_bytes()).await;
     let _ = tunnel.flush().await;
-    raw::read(&mut tunnel).await
+    read_available(&mut tunnel).await
 }
 
-/// Header lines after the usual ones.
+/// Header lines after the pseudo-headers.
 #[rustfmt::skip]
 const LINES: [&[(&str, &str)]; 24] = [
     &[],
@@ -310,7 +314,7 @@ const LINES: [&[(&str, &str)]; 24] = [
     &[("x", "y"), (":scheme", "http")],
 ];
 
-/// Pseudo-header values in place of the usual ones.
+/// Pseudo-header values that replace the default ones.
 #[rustfmt::skip]
 const PSEUDO: [(&str, &str); 12] = [
     (":path", "/in/smuggled HTTP/1.1\r\nHost: x\r\n\r\nGET /"),
@@ -327,7 +331,7 @@ const PSEUDO: [(&str, &str); 12] = [
     (":authority", "x\r\ny"),
 ];
 
-fn over_http2(host: &str) -> Vec<Vec<(String, String)>> {
+fn http2_corpus(host: &str) -> Vec<Vec<(String, String)>> {
     let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     let usual = |path: &str| {
         [
@@ -350,35 +354,35 @@ fn over_http2(host: &str) -> Vec<Vec<(String, String)>> {
     lines.chain(pseudo).collect()
 }
 
-/// What would be two requests, or another one, if it went from HTTP/2 to HTTP/1.1 as it is.
+/// HTTP/2 downgrade: each case becomes two requests, or another one, when copied into HTTP/1.1 unchanged.
 #[test]
-fn http2_turns_into_one_well_formed_request_or_none() {
-    let stage = stage();
-    let host = stage.upstream.authority();
-    let cases = over_http2(&host);
-    raw::run(async {
+fn an_http2_request_becomes_one_well_formed_http1_request_or_none() {
+    let fixture = fixture();
+    let host = fixture.upstream.authority();
+    let cases = http2_corpus(&host);
+    block_on(async {
         let mut conversations = JoinSet::new();
         for case in &cases {
             let pairs: Vec<_> = case
                 .iter()
                 .map(|(name, value)| (name.as_str(), value.as_str()))
                 .collect();
-            let mut bytes = raw::h2::preface();
-            bytes.extend(raw::h2::headers(1, &pairs, false));
-            bytes.extend(raw::h2::frame(0, 1, 1, b"hello"));
-            let tunnel = raw::open(&stage.daemon, &host, &["h2"]).await.unwrap();
+            let mut bytes = http2_frames::preface();
+            bytes.extend(http2_frames::headers(1, &pairs, false));
+            bytes.extend(http2_frames::frame(0, 1, 1, b"hello"));
+            let tunnel = ProxyClient::new(&fixture.daemon).open(&host, &["h2"]).await.unwrap();
             conversations.spawn(async move {
                 let mut tunnel = tunnel;
                 let _ = tunnel.write_all(&bytes).await;
-                raw::read(&mut tunnel).await;
+                read_available(&mut tunnel).await;
             });
         }
         while conversations.join_next().await.is_some() {}
     });
-    stage.assert_nothing_malformed();
+    fixture.assert_nothing_malformed();
     for (number, lines) in LINES.iter().enumerate() {
-        assert!(stage.reached(number).len() <= 1, "{lines:?}");
+        assert!(fixture.received(number).len() <= 1, "{lines:?}");
     }
-    assert_eq!(stage.reached(0)[0].body, b"hello");
-    assert!(stage.reached(1).is_empty() && stage.reached(6).is_empty());
+    assert_eq!(fixture.received(0)[0].body, b"hello");
+    assert!(fixture.received(1).is_empty() && fixture.received(6).is_empty());
 }

@@ -1,5 +1,5 @@
-//! The registry's web API as the Cargo book describes it: publish, yank, unyank, owners, search; and a sink that
-//! uploads of any size may go to. It stands behind nginx, which has checked the credential.
+//! Web API of a registry (Cargo book, "Web API"): publish, yank, unyank, owners, search; and a sink for uploads of any
+//! size. nginx in front has checked the token.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,21 +11,21 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::crates::{self, Packaged};
-use crate::serve::{Server, Service};
-use crate::shelf::Shelf;
+use crate::crate_index::CrateIndex;
+use crate::crates::{self, PackagedCrate};
+use crate::http_server::{Handler, HttpServer};
 
-/// Serves the API for a shelf on a Unix socket. Paths are those below the index's `api` place.
-pub fn serve(socket: &Path, shelf: Arc<Shelf>) -> Server {
-    Server::on_unix_socket(socket, Api { shelf })
+/// Serves the API for an index on a Unix socket. Paths are relative to `api` in the index's config.json.
+pub fn serve(socket: &Path, crate_index: Arc<CrateIndex>) -> HttpServer {
+    HttpServer::on_unix_socket(socket, Api { crate_index })
 }
 
 #[derive(Clone)]
 struct Api {
-    shelf: Arc<Shelf>,
+    crate_index: Arc<CrateIndex>,
 }
 
-impl Service for Api {
+impl Handler for Api {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (head, body) = request.into_parts();
         let path = head.uri.path().to_owned();
@@ -40,7 +40,7 @@ impl Service for Api {
                 self.change_owners(name, &read(body).await, head.method == Method::PUT)
             }
             (&Method::GET, ["api", "v1", "crates"]) => self.search(head.uri.query().unwrap_or_default()),
-            _ => Err("no such place"),
+            _ => Err("no such path"),
         };
         respond(answer)
     }
@@ -50,8 +50,8 @@ type Answer = Result<Value, &'static str>;
 
 impl Api {
     fn publish(&self, body: &[u8]) -> Answer {
-        let (manifest, rest) = counted(body).ok_or("the upload ends early")?;
-        let (archive, _) = counted(rest).ok_or("the upload ends early")?;
+        let (manifest, rest) = split_frame(body).ok_or("the upload ends early")?;
+        let (archive, _) = split_frame(rest).ok_or("the upload ends early")?;
         let manifest: Value = serde_json::from_slice(manifest).map_err(|_| "the manifest is no JSON")?;
         let dependencies: Vec<Value> = manifest["deps"]
             .as_array()
@@ -61,7 +61,7 @@ impl Api {
             .collect();
         let [name, version] = ["name", "vers"].map(|key| manifest[key].as_str().unwrap_or_default());
         let entry = crates::entry(name, version, &dependencies, &manifest["features"], archive);
-        let added = self.shelf.add(&Packaged {
+        let added = self.crate_index.add(&PackagedCrate {
             entry,
             archive: archive.to_owned(),
         });
@@ -73,12 +73,12 @@ impl Api {
     }
 
     fn yank(&self, name: &str, version: &str, yanked: bool) -> Answer {
-        let found = self.shelf.set_yanked(name, version, yanked);
+        let found = self.crate_index.set_yanked(name, version, yanked);
         found.then(|| json!({ "ok": true })).ok_or("no such version")
     }
 
     fn owners(&self, name: &str) -> Answer {
-        let owners = self.shelf.owners(name).ok_or("no such crate")?;
+        let owners = self.crate_index.owners(name).ok_or("no such crate")?;
         let users: Vec<Value> = owners
             .iter()
             .zip(1..)
@@ -96,7 +96,7 @@ impl Api {
             .filter_map(Value::as_str)
             .map(str::to_owned)
             .collect();
-        self.shelf.change_owners(name, &logins, add);
+        self.crate_index.change_owners(name, &logins, add);
         Ok(json!({ "ok": true, "msg": "the owners have been changed" }))
     }
 
@@ -105,7 +105,7 @@ impl Api {
             .split('&')
             .find_map(|pair| pair.strip_prefix("q="))
             .unwrap_or_default();
-        let found = self.shelf.search(text);
+        let found = self.crate_index.search(text);
         let total = found.len();
         let crates: Vec<Value> = found
             .into_iter()
@@ -115,7 +115,7 @@ impl Api {
     }
 }
 
-/// Errors are 200 with `errors` in the old API and may be any status in the present one; 400 is what crates.io gives.
+/// Encodes a response. Errors have status 400, as at crates.io.
 fn respond(answer: Answer) -> Response<Full<Bytes>> {
     let (status, value) = match answer {
         Ok(value) => (StatusCode::OK, value),
@@ -127,7 +127,7 @@ fn respond(answer: Answer) -> Response<Full<Bytes>> {
     response.body(Full::from(value.to_string())).unwrap()
 }
 
-/// Answers an upload with its length and SHA-256; the body is never kept.
+/// Answers an upload with its length and SHA-256, without keeping the body.
 async fn digest(mut body: Incoming) -> Response<Full<Bytes>> {
     let (mut length, mut digest) = (0_u64, Sha256::new());
     while let Some(frame) = body.frame().await {
@@ -150,13 +150,13 @@ async fn read(body: Incoming) -> Bytes {
         .unwrap_or_default()
 }
 
-/// A little-endian length and that many bytes, as publish frames them.
-fn counted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+/// Splits off a little-endian length and that many bytes, as `cargo publish` frames them.
+fn split_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     rest.split_at_checked(u32::from_le_bytes(*length) as usize)
 }
 
-/// A dependency as the index says it, from how publish says it.
+/// Converts a dependency from the format of publish to that of the index.
 fn dependency(published: &Value) -> Value {
     let renamed = published["explicit_name_in_toml"].as_str();
     let mut entry = published.clone();

@@ -1,7 +1,7 @@
-//! Who may connect: this user's processes, and the bearers of grants.
+//! Client authentication: the daemon's own user and holders of grants may connect, nobody else.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -9,48 +9,48 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::Cargo;
-use regauth_tests::certificates::{Authority, together};
-use regauth_tests::client;
+use regauth_tests::certificates::{Authority, concatenate};
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
-use regauth_tests::gate::Scheme;
+use regauth_tests::exec;
 use regauth_tests::git::Git;
 use regauth_tests::git_server::GitServer;
-use regauth_tests::honeypot::Honeypot;
-use regauth_tests::leaks::Hunt;
-use regauth_tests::network::{NameServer, Network};
+use regauth_tests::leak_scan::LeakScan;
+use regauth_tests::mock_server::MockServer;
+use regauth_tests::network::{DnsServer, NetworkNamespace};
 use regauth_tests::nginx::Nginx;
 use regauth_tests::poll;
+use regauth_tests::privilege::require_root;
 use regauth_tests::programs;
-use regauth_tests::raw;
+use regauth_tests::proxy_client::{ProxyClient, block_on, read_available};
 use regauth_tests::registry::{Registry, USERNAME};
-use rustix::process::geteuid;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 
 const TOKEN: &str = "t0ken-of-the-company";
 const NOBODY: u32 = 65534;
-/// A public address, in a network of its own.
+/// Public address, used in a network namespace.
 const PUBLIC: &str = "93.184.216.34";
 
-/// A daemon's user, and a registry that it serves.
-fn served() -> (Registry, Daemon) {
+/// Registry and a daemon that serves it.
+fn registry_and_daemon() -> (Registry, Daemon) {
     let registry = Registry::builder(Scheme::basic(USERNAME), TOKEN).start();
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
     (registry, daemon)
 }
 
-fn granted(daemon: &Daemon, arguments: &[&str]) -> (String, String) {
-    let granted = daemon.ctl(&[&["grant"], arguments].concat()).succeeds().json;
+fn create_grant(daemon: &Daemon, arguments: &[&str]) -> (String, String) {
+    let created = daemon.ctl(&[&["grant"], arguments].concat()).succeeds().json;
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
-    (text(&granted["grant"]["id"]), text(&granted["proxy"]))
+    (text(&created["grant"]["id"]), text(&created["proxy"]))
 }
 
-/// A client of another user, who can read the bundle.
-fn stranger(daemon: &Daemon, proxy: &str) -> (Curl, tempfile::TempPath) {
-    let bundle = together(&[&daemon.bundle()]);
+/// curl that another user can run: the bundle is readable.
+fn shared_curl(daemon: &Daemon, proxy: &str) -> (Curl, tempfile::TempPath) {
+    let bundle = concatenate(&[&daemon.bundle()]);
     fs::set_permissions(&bundle, fs::Permissions::from_mode(0o644)).unwrap();
     (Curl::new().proxy(proxy).trusts(&bundle), bundle)
 }
@@ -60,38 +60,38 @@ fn config(registry: &Registry) -> String {
 }
 
 #[test]
-fn another_user_is_told_to_get_a_grant_and_nothing_goes_upstream() {
-    if !geteuid().is_root() {
-        return eprintln!("another user takes root");
+fn another_user_needs_a_grant_and_is_refused_before_the_upstream() {
+    if !require_root("a client of another user") {
+        return;
     }
-    let (registry, daemon) = served();
+    let (registry, daemon) = registry_and_daemon();
     let before = registry.nginx.requests().len();
-    let (curl, _bundle) = stranger(&daemon, &daemon.proxy());
-    let refused = curl.clone().user(NOBODY).fetch(&config(&registry));
-    refused.outcome.fails().says("407");
-    let open = Honeypot::builder(&Authority::new("Elsewhere"), "localhost")
+    let (curl, _bundle) = shared_curl(&daemon, &daemon.proxy());
+    let refused = curl.clone().as_user(NOBODY).fetch(&config(&registry));
+    refused.output.fails().says("407");
+    let open = MockServer::builder(&Authority::new("Elsewhere"), "localhost")
         .plain()
         .start();
-    let answer = curl.clone().user(NOBODY).get(&open.url("/"));
+    let answer = curl.clone().as_user(NOBODY).get(&open.url("/"));
     assert_eq!(answer.status, 407);
     assert_eq!(answer.header("regauth-error"), Some("grant-required"));
     assert_eq!(answer.header("proxy-authenticate"), Some("Basic realm=\"regauth\""));
     assert_eq!(
         curl.get(&config(&registry)).status,
         200,
-        "the daemon's own user needs nothing"
+        "the daemon's own user needs no grant"
     );
     assert_eq!(registry.nginx.requests().len(), before + 1);
     assert!(open.requests().is_empty());
-    let (_, proxy) = granted(&daemon, &["--registry", "corp"]);
-    let (curl, _bundle) = stranger(&daemon, &proxy);
-    assert_eq!(curl.user(NOBODY).get(&config(&registry)).status, 200);
+    let (_, proxy) = create_grant(&daemon, &["--registry", "corp"]);
+    let (curl, _bundle) = shared_curl(&daemon, &proxy);
+    assert_eq!(curl.as_user(NOBODY).get(&config(&registry)).status, 200);
 }
 
 #[test]
-fn the_control_socket_refuses_another_user_even_where_the_files_do_not() {
-    if !geteuid().is_root() {
-        return eprintln!("another user takes root");
+fn the_control_socket_refuses_another_user_despite_open_file_modes() {
+    if !require_root("a client of another user") {
+        return;
     }
     let daemon = Daemon::start();
     let programs = TempDir::new().unwrap();
@@ -106,19 +106,19 @@ fn the_control_socket_refuses_another_user_even_where_the_files_do_not() {
     ] {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
-    let mut status = client::as_user(NOBODY, programs.path());
+    let mut status = exec::as_user(NOBODY, programs.path());
     status.arg(&ctl).arg("--home").arg(daemon.home()).arg("status");
-    let outcome = client::run(&mut status).fails();
-    assert_eq!(outcome.status.code(), Some(3), "{}", outcome.report());
+    let output = exec::run(&mut status).fails();
+    assert_eq!(output.status.code(), Some(3), "{}", output.report());
     assert!(daemon.log().contains("another user tried the control socket"));
 }
 
 #[test]
-fn a_grant_opens_its_registries_for_reading_until_it_is_revoked() {
-    let (registry, daemon) = served();
+fn a_grant_allows_reading_its_registries_until_it_is_revoked() {
+    let (registry, daemon) = registry_and_daemon();
     let other = Registry::builder(Scheme::bearer(), TOKEN).start();
     daemon.add("other", &other);
-    let (id, proxy) = granted(&daemon, &["--registry", "corp", "--for", "5m"]);
+    let (id, proxy) = create_grant(&daemon, &["--registry", "corp", "--for", "5m"]);
     let curl = Curl::new().proxy(&proxy).trusts(&daemon.bundle());
     assert_eq!(curl.get(&config(&registry)).status, 200);
     for (url, method) in [
@@ -136,18 +136,18 @@ fn a_grant_opens_its_registries_for_reading_until_it_is_revoked() {
     daemon.ctl(&["allow", "corp", "--for", "5m"]).succeeds();
     let publish = curl.clone().with(&["--request", "PUT"]);
     let answer = publish.get(&registry.nginx.url("/api/cargo/api/v1/crates/new"));
-    assert_eq!(answer.status, 403, "`allow` is for the owner");
+    assert_eq!(answer.status, 403, "`allow` applies to the owner only");
     daemon.ctl(&["revoke", &id]).succeeds();
-    curl.fetch(&config(&registry)).outcome.fails().says("407");
+    curl.fetch(&config(&registry)).output.fails().says("407");
     daemon.ctl(&["revoke", &id]).exits(6);
 }
 
 #[test]
-fn a_grant_for_writes_publishes_while_everyone_else_is_refused() {
+fn a_grant_for_writes_publishes_while_other_clients_are_refused() {
     let registry = Registry::builder(Scheme::bearer(), TOKEN).auth_required().start();
     let daemon = Daemon::start();
     daemon.add("corp", &registry);
-    let (_, proxy) = granted(&daemon, &["--registry", "corp", "--write", "--for", "5m"]);
+    let (_, proxy) = create_grant(&daemon, &["--registry", "corp", "--write", "--for", "5m"]);
     let cargo = |proxy: &str| {
         Cargo::new()
             .registry("corp", &registry.index())
@@ -162,7 +162,7 @@ fn a_grant_for_writes_publishes_while_everyone_else_is_refused() {
     cargo(&proxy).publish("corp").succeeds();
 }
 
-/// git asks without credentials first and takes the 407 for a question.
+/// git sends no credentials before it gets a 407.
 #[test]
 fn git_works_with_a_grant() {
     let host = Authority::new("Corp Root");
@@ -170,7 +170,7 @@ fn git_works_with_a_grant() {
     server.repository("plans", &[("README", "secret\n")]);
     let daemon = Daemon::builder().config("clients = \"grants\"\n").start();
     daemon.add_git("code", &server);
-    let (_, proxy) = granted(&daemon, &[]);
+    let (_, proxy) = create_grant(&daemon, &[]);
     let clone = |proxy: &str| {
         Git::new()
             .proxy(proxy)
@@ -182,18 +182,18 @@ fn git_works_with_a_grant() {
 }
 
 #[test]
-fn grants_survive_a_restart_and_end_when_their_time_is_over() {
-    let (registry, mut daemon) = served();
-    let (_, long) = granted(&daemon, &["--for", "1h"]);
-    let (_, short) = granted(&daemon, &["--for", "3s"]);
+fn grants_survive_a_restart_and_expire() {
+    let (registry, mut daemon) = registry_and_daemon();
+    let (_, long) = create_grant(&daemon, &["--for", "1h"]);
+    let (_, short) = create_grant(&daemon, &["--for", "3s"]);
     for proxy in [&short, &long] {
         let curl = Curl::new().proxy(proxy).trusts(&daemon.bundle());
         assert_eq!(curl.get(&config(&registry)).status, 200);
     }
     let token = long.split(['@', ':']).nth(2).unwrap().to_owned();
-    let mut hunt = Hunt::new(&token);
-    hunt.folder(daemon.home(), &[])
-        .look("the log", daemon.log())
+    let mut scan = LeakScan::new(&token);
+    scan.scan_folder(daemon.home(), &[])
+        .scan("the log", daemon.log())
         .assert_clean();
     daemon.restart();
     let listed = daemon.ctl(&["grants"]).succeeds().json;
@@ -202,104 +202,106 @@ fn grants_survive_a_restart_and_end_when_their_time_is_over() {
         let listed = daemon.ctl(&["grants"]).json;
         (listed["grants"].as_array()?.len() == 1).then_some(())
     });
-    let open = Honeypot::builder(&Authority::new("Elsewhere"), "localhost")
+    let open = MockServer::builder(&Authority::new("Elsewhere"), "localhost")
         .plain()
         .start();
     let curl = |proxy: &str| Curl::new().proxy(proxy).get(&open.url("/")).status;
     assert_eq!(curl(&short), 407);
-    assert_eq!(curl(&long), 403, "let in, and loopback is no place for a grant");
+    assert_eq!(curl(&long), 403, "authenticated, but a grant does not lead to loopback");
 }
 
-/// A tunnel, a registry's connection of either protocol, plain requests to a registry and to a stranger.
+/// Downloads by tunnel, by an intercepted connection of either protocol, and by plain HTTP.
 #[test]
-fn a_download_ends_with_its_grant_whichever_way_it_takes() {
-    if !geteuid().is_root() {
-        return eprintln!("networks of one's own take root");
+fn a_download_ends_with_its_grant_in_a_tunnel_intercepted_or_plain() {
+    if !require_root("network namespaces") {
+        return;
     }
-    let [here, there] = [(); 2].map(|()| Network::start(&[]));
-    here.cable("93.184.216.33/24", &there, &format!("{PUBLIC}/24"));
-    let daemon = Daemon::builder().under(&here.inside()).start();
+    let [here, there] = [(); 2].map(|()| NetworkNamespace::start(&[]));
+    here.link_to("93.184.216.33/24", &there, &format!("{PUBLIC}/24"));
+    let daemon = Daemon::builder().wrapped_in(&here.enter_command()).start();
     let authority = Authority::new("Corp Root");
     let folder = TempDir::new().unwrap();
     let file = fs::File::create(folder.path().join("endless")).unwrap();
     file.set_len(1 << 30).unwrap();
     let corp = there.enter(|| endless(&authority, PUBLIC, PUBLIC, folder.path()));
     let _local = here.enter(|| endless(&authority, "localhost", "127.0.0.1", folder.path()));
-    let (local, stranger) = ("http://localhost/".to_owned(), format!("http://{PUBLIC}/"));
+    let (local, unconfigured) = ("http://localhost/".to_owned(), format!("http://{PUBLIC}/"));
     for (name, url) in [("corp", &corp.url("/")), ("local", &local)] {
-        let place = ["--scope", url, "--no-verify"];
+        let location = ["--scope", url, "--no-verify"];
         daemon
-            .try_add(name, &place, &Scheme::bearer(), &authority.file(), TOKEN)
+            .try_add(name, &location, &Scheme::bearer(), &authority.file(), TOKEN)
             .succeeds();
     }
-    let ways = [
-        ("a tunnel", &stranger, "--proxytunnel"),
+    let routes = [
+        ("a tunnel", &unconfigured, "--proxytunnel"),
         ("intercepted HTTP/1.1", &corp.url("/"), "--http1.1"),
         ("intercepted HTTP/2", &corp.url("/"), "--http2"),
         ("a plain registry", &local, "--http1.1"),
-        ("a plain stranger", &stranger, "--http1.1"),
+        ("an unconfigured plain host", &unconfigured, "--http1.1"),
     ];
     let begin = |proxy: &str| {
         let curl = Curl::new().proxy(proxy).trusts(&daemon.bundle());
-        ways.map(|(way, url, how)| {
+        routes.map(|(route, url, how)| {
             let download = here.enter(|| curl.clone().with(&[how]).start(url));
-            poll::wait_for(way, || (download.received() > 0).then_some(()));
-            (way, download)
+            poll::wait_for(route, || (download.received() > 0).then_some(()));
+            (route, download)
         })
     };
-    let (revoked, proxy) = granted(&daemon, &["--for", "1h"]);
+    let (revoked, proxy) = create_grant(&daemon, &["--for", "1h"]);
     let to_revoke = begin(&proxy);
-    let lasting = begin(&granted(&daemon, &["--for", "1h"]).1);
-    let to_expire = begin(&granted(&daemon, &["--for", "3s"]).1);
+    let lasting = begin(&create_grant(&daemon, &["--for", "1h"]).1);
+    let to_expire = begin(&create_grant(&daemon, &["--for", "3s"]).1);
     daemon.ctl(&["revoke", &revoked]).succeeds();
     for (end, downloads) in [("revoked", to_revoke), ("expired", to_expire)] {
-        for (way, mut download) in downloads {
-            // Without its end curl gives up, too, after more time than that.
-            let ended = poll::within(poll::PATIENCE, || (!download.is_running()).then_some(()));
-            assert!(ended.is_some(), "{way}, {end}");
+        for (route, mut download) in downloads {
+            // curl itself gives up later than this timeout.
+            let ended = poll::within(poll::TIMEOUT, || (!download.is_running()).then_some(()));
+            assert!(ended.is_some(), "{route}, {end}");
         }
     }
-    for (way, download) in lasting {
+    for (route, download) in lasting {
         let before = download.received();
-        poll::wait_for(way, || (download.received() > before).then_some(()));
+        poll::wait_for(route, || (download.received() > before).then_some(()));
     }
 }
 
-/// A server whose answer takes hours: on a free port with TLS, on port 80 without.
+/// Server whose response takes hours: with TLS on a free port, without on port 80.
 fn endless(authority: &Authority, host: &str, address: &str, folder: &Path) -> Nginx {
-    let place = format!("root {}; index endless; limit_rate 64k;", folder.display());
+    let location = format!("root {}; index endless; limit_rate 64k;", folder.display());
     Nginx::builder(&authority.issue(&[host]))
         .host(host)
         .server(&format!("listen {address}:80;"))
-        .location("/", &place)
+        .location("/", &location)
         .start()
 }
 
-/// Its host is no longer a registry's, and none that a grant leads to.
+/// After the removal the host is no registry, and on loopback: a grant does not lead there.
 #[test]
-fn a_registry_that_is_removed_is_closed_to_grants_on_open_connections_too() {
+fn a_removed_registry_is_refused_to_a_grant_on_an_open_connection() {
     let authority = Authority::new("Corp Root");
-    let corp = Honeypot::builder(&authority, "localhost").start();
+    let corp = MockServer::builder(&authority, "localhost").start();
     let daemon = Daemon::start();
-    let place = ["--scope", &corp.url("/"), "--no-verify"];
+    let location = ["--scope", &corp.url("/"), "--no-verify"];
     daemon
-        .try_add("corp", &place, &Scheme::bearer(), &authority.file(), TOKEN)
+        .try_add("corp", &location, &Scheme::bearer(), &authority.file(), TOKEN)
         .succeeds();
-    let (_, proxy) = granted(&daemon, &[]);
+    let (_, proxy) = create_grant(&daemon, &[]);
     let pair = STANDARD.encode(proxy.split(['/', '@']).nth(2).unwrap());
     let host = corp.authority();
     let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
-    raw::run(async {
+    block_on(async {
         let head = format!("CONNECT {host} HTTP/1.1\r\nProxy-Authorization: Basic {pair}\r\n\r\n");
-        let stream = raw::connect(&daemon, &head).await.unwrap();
-        let mut inside = raw::handshake(stream, Some("localhost"), &["http/1.1"]).await.unwrap();
+        let client = ProxyClient::new(&daemon);
+        let stream = client.connect(&head).await.unwrap();
+        let handshake = client.handshake(stream, Some("localhost"), &["http/1.1"]);
+        let mut inside = handshake.await.unwrap();
         let mut answers = Vec::new();
         for removed in [false, true] {
             if removed {
                 daemon.ctl(&["remove-registry", "corp"]).succeeds();
             }
             inside.write_all(request.as_bytes()).await.unwrap();
-            answers.push(String::from_utf8(raw::read(&mut inside).await).unwrap());
+            answers.push(String::from_utf8(read_available(&mut inside).await).unwrap());
         }
         assert!(answers[0].starts_with("HTTP/1.1 200 "), "{answers:?}");
         assert!(answers[1].contains("regauth-error: grant-denied"), "{answers:?}");
@@ -308,18 +310,18 @@ fn a_registry_that_is_removed_is_closed_to_grants_on_open_connections_too() {
 }
 
 #[test]
-fn a_grant_does_not_open_the_next_registry_of_that_name() {
+fn a_grant_does_not_apply_to_a_new_registry_of_the_same_name() {
     let authority = Authority::new("Corp Root");
-    let registries = ["first", "second"].map(|_| Honeypot::builder(&authority, "localhost").start());
+    let registries = ["first", "second"].map(|_| MockServer::builder(&authority, "localhost").start());
     let daemon = Daemon::start();
-    let add = |registry: &Honeypot| {
-        let place = ["--scope", &registry.url("/"), "--no-verify"];
-        let added = daemon.try_add("corp", &place, &Scheme::bearer(), &authority.file(), TOKEN);
+    let add = |registry: &MockServer| {
+        let location = ["--scope", &registry.url("/"), "--no-verify"];
+        let added = daemon.try_add("corp", &location, &Scheme::bearer(), &authority.file(), TOKEN);
         added.succeeds();
     };
     add(&registries[0]);
-    let (id, proxy) = granted(&daemon, &["--registry", "corp"]);
-    let (_, other) = granted(&daemon, &[]);
+    let (id, proxy) = create_grant(&daemon, &["--registry", "corp"]);
+    let (_, other) = create_grant(&daemon, &[]);
     let removed = daemon.ctl(&["remove-registry", "corp"]).succeeds().json;
     let note = format!("the grant {id} named it and ended with it");
     assert_eq!(removed["notes"], serde_json::json!([note]));
@@ -327,16 +329,16 @@ fn a_grant_does_not_open_the_next_registry_of_that_name() {
     let url = registries[1].url("/");
     let curl = |proxy: &str| Curl::new().proxy(proxy).trusts(&daemon.bundle());
     assert_eq!(curl(&other).get(&url).status, 200);
-    curl(&proxy).fetch(&url).outcome.fails().says("407");
+    curl(&proxy).fetch(&url).output.fails().says("407");
     let listed = daemon.ctl(&["grants"]).succeeds().json;
     assert_eq!(listed["grants"].as_array().unwrap().len(), 1);
     assert_eq!(registries[1].requests().len(), 1);
 }
 
 #[test]
-fn a_wrong_or_doubled_grant_is_refused_also_from_the_owner() {
+fn a_wrong_or_doubled_grant_is_refused_even_from_the_owner() {
     let daemon = Daemon::start();
-    let (_, proxy) = granted(&daemon, &[]);
+    let (_, proxy) = create_grant(&daemon, &[]);
     let token = proxy.split(['@', ':']).nth(2).unwrap();
     let pair = STANDARD.encode(format!("regauth:{token}"));
     let line = format!("Proxy-Authorization: Basic {pair}\r\n");
@@ -351,7 +353,8 @@ fn a_wrong_or_doubled_grant_is_refused_also_from_the_owner() {
         ("Proxy-Authorization: Bearer x\r\n".to_owned(), "upstream-unreachable"),
         (format!("Proxy-Authorization: Bearer x\r\n{line}"), "grant-denied"),
     ] {
-        let answer = asked(&daemon, &format!("CONNECT localhost:1 HTTP/1.1\r\n{lines}\r\n"));
+        let connect = format!("CONNECT localhost:1 HTTP/1.1\r\n{lines}\r\n");
+        let answer = ProxyClient::new(&daemon).exchange(&connect);
         assert!(
             answer.contains(&format!("regauth-error: {code}\r\n")),
             "{lines:?}: {answer}"
@@ -360,13 +363,13 @@ fn a_wrong_or_doubled_grant_is_refused_also_from_the_owner() {
 }
 
 #[test]
-fn a_grant_leads_to_no_private_place() {
+fn a_grant_does_not_lead_to_private_addresses() {
     let daemon = Daemon::start();
-    let (_, proxy) = granted(&daemon, &[]);
-    let trap = Honeypot::builder(&Authority::new("Elsewhere"), "127.0.0.1")
+    let (_, proxy) = create_grant(&daemon, &[]);
+    let target = MockServer::builder(&Authority::new("Elsewhere"), "127.0.0.1")
         .plain()
         .start();
-    let port = trap.authority().rsplit(':').next().unwrap().to_owned();
+    let port = target.authority().rsplit(':').next().unwrap().to_owned();
     let curl = Curl::new().proxy(&proxy).with(&["--proxytunnel", "--max-time", "10"]);
     for host in [
         "127.0.0.1",
@@ -392,63 +395,67 @@ fn a_grant_leads_to_no_private_place() {
             (403, Some("grant-denied")),
             "{host}"
         );
-        curl.fetch(&format!("http://{host}:{port}/"))
-            .outcome
-            .fails()
-            .says("403");
+        curl.fetch(&format!("http://{host}:{port}/")).output.fails().says("403");
     }
     let own = format!("http://{}/", daemon.proxy().trim_start_matches("http://"));
-    curl.fetch(&own).outcome.fails().says("400");
-    assert!(trap.requests().is_empty());
-    let open = Curl::new().proxy(&daemon.proxy()).get(&trap.url("/"));
-    assert_eq!(open.status, 200, "the owner goes where the owner goes");
+    curl.fetch(&own).output.fails().says("400");
+    assert!(target.requests().is_empty());
+    let open = Curl::new().proxy(&daemon.proxy()).get(&target.url("/"));
+    assert_eq!(open.status, 200, "the owner may connect to loopback");
 }
 
-/// Between the look and the leap a name may change what it means.
+/// DNS rebinding: a name may resolve to another address between check and connection.
 #[test]
-fn a_name_is_resolved_once_and_leads_to_no_private_place() {
-    if !geteuid().is_root() {
-        return eprintln!("a network of one's own takes root");
+fn a_name_is_resolved_once_and_does_not_lead_to_private_addresses() {
+    if !require_root("a network namespace") {
+        return;
     }
-    let network = Network::start(&[]);
+    let network = NetworkNamespace::start(&[]);
     let (public, here) = (Ipv4Addr::new(93, 184, 216, 34), Ipv4Addr::LOCALHOST);
-    let names = NameServer::start(&network, move |name, number| match name {
+    let names = DnsServer::start(&network, move |name, number| match name {
         "here.example" => vec![here],
         "both.example" => vec![public, here],
         _ if number % 2 == 0 => vec![public],
         _ => vec![here],
     });
-    let daemon = Daemon::builder().under(&network.inside()).start();
-    let trap = Honeypot::builder(&Authority::new("Elsewhere"), "localhost").plain();
-    let trap = network.enter(|| trap.start());
-    let port = trap.authority().rsplit(':').next().unwrap().to_owned();
-    let (_, proxy) = granted(&daemon, &[]);
-    let asked = |proxy: &str, host: &str, more: &[&str]| {
+    let daemon = Daemon::builder().wrapped_in(&network.enter_command()).start();
+    let target = MockServer::builder(&Authority::new("Elsewhere"), "localhost").plain();
+    let target = network.enter(|| target.start());
+    let port = target.authority().rsplit(':').next().unwrap().to_owned();
+    let (_, proxy) = create_grant(&daemon, &[]);
+    let status = |proxy: &str, host: &str, more: &[&str]| {
         let curl = Curl::new().proxy(proxy).with(more);
         let url = format!("http://{host}:{port}/");
-        network.enter(|| curl.fetch(&url).outcome.stdout)
+        network.enter(|| curl.fetch(&url).output.stdout)
     };
-    // The way is open, but not for everyone.
-    assert!(asked(&daemon.proxy(), "here.example", &[]).starts_with("200"));
-    assert!(asked(&proxy, "here.example", &[]).starts_with("403"));
-    assert!(asked(&proxy, "both.example", &[]).starts_with("403"));
-    let before = names.questions();
+    // The owner may connect to loopback, a grant may not.
+    assert!(status(&daemon.proxy(), "here.example", &[]).starts_with("200"));
+    assert!(status(&proxy, "here.example", &[]).starts_with("403"));
+    assert!(status(&proxy, "both.example", &[]).starts_with("403"));
+    let before = names.queries();
     for number in 1..=8 {
-        // To the proxy's refusal of a CONNECT curl gives the same code.
+        // curl prints the status of a refused CONNECT too.
         let more: &[&str] = if number % 4 < 2 {
             &[]
         } else {
             &["--proxytunnel", "--write-out", "%{http_connect}"]
         };
-        let said = asked(&proxy, "flip.example", more);
-        assert!(["403", "502"].iter().any(|code| said.starts_with(code)), "{said}");
-        assert_eq!(names.questions() - before, number, "it is asked once");
+        let code = status(&proxy, "flip.example", more);
+        assert!(
+            ["403", "502"].iter().any(|expected| code.starts_with(expected)),
+            "{code}"
+        );
+        assert_eq!(
+            names.queries() - before,
+            number,
+            "the name is resolved once per request"
+        );
     }
-    assert_eq!(trap.requests().len(), 1, "the owner's");
+    assert_eq!(target.requests().len(), 1, "only the owner's request arrived");
 }
 
 #[test]
-fn listening_beyond_loopback_takes_grants_for_everyone() {
+fn listening_beyond_loopback_requires_grants_for_all_clients() {
     let home = TempDir::new().unwrap();
     for refused in [
         Daemon::builder().config("listen = \"0.0.0.0:0\"\n"),
@@ -462,39 +469,45 @@ fn listening_beyond_loopback_takes_grants_for_everyone() {
             .fails()
             .says("clients = \"grants\"");
     }
-    if !geteuid().is_root() {
-        return eprintln!("an address of one's own takes root");
+    if !require_root("a network namespace") {
+        return;
     }
-    let network = Network::start(&["203.0.113.1/24"]);
+    let network = NetworkNamespace::start(&["203.0.113.1/24"]);
     let daemon = Daemon::builder()
         .config("clients = \"grants\"\n")
-        .under(&network.inside())
+        .wrapped_in(&network.enter_command())
         .listen("0.0.0.0:0")
         .start();
     let port = daemon.proxy().rsplit(':').next().unwrap().to_owned();
-    let registry = Honeypot::builder(&Authority::new("Corp Root"), "localhost").plain();
+    let registry = MockServer::builder(&Authority::new("Corp Root"), "localhost").plain();
     let registry = network.enter(|| registry.start());
-    let place = ["--scope", &registry.url("/"), "--no-verify"];
+    let location = ["--scope", &registry.url("/"), "--no-verify"];
     daemon
-        .try_add("corp", &place, &Scheme::bearer(), &Authority::new("Any").file(), TOKEN)
+        .try_add(
+            "corp",
+            &location,
+            &Scheme::bearer(),
+            &Authority::new("Any").file(),
+            TOKEN,
+        )
         .succeeds();
-    let (_, granted) = granted(&daemon, &["--registry", "corp"]);
+    let (_, granted) = create_grant(&daemon, &["--registry", "corp"]);
     let token = granted.split(['@', ':']).nth(2).unwrap();
     for address in ["127.0.0.1", "203.0.113.1"] {
-        for (who, status) in [(String::new(), 407), (format!("regauth:{token}@"), 200)] {
-            let curl = Curl::new().proxy(&format!("http://{who}{address}:{port}"));
+        for (user, status) in [(String::new(), 407), (format!("regauth:{token}@"), 200)] {
+            let curl = Curl::new().proxy(&format!("http://{user}{address}:{port}"));
             let answer = network.enter(|| curl.get(&registry.url("/")));
             assert_eq!(answer.status, status, "{address}: {}", answer.body());
         }
     }
-    network.enter(|| assert_has_few_places(&format!("203.0.113.1:{port}")));
+    network.enter(|| assert_connections_are_limited(&format!("203.0.113.1:{port}")));
     let status = daemon.ctl(&["status"]).succeeds().json;
     assert_eq!(status["clients"], "grants");
     assert!(status["problems"].is_null(), "{status}");
 }
 
-/// Another machine that has not shown a grant has a few connections, and is told so when it wants more.
-fn assert_has_few_places(address: &str) {
+/// Asserts that another machine without a grant gets few connections, and 503 beyond them.
+fn assert_connections_are_limited(address: &str) {
     let mut crowd: Vec<TcpStream> = Vec::new();
     for _ in 0..200 {
         crowd.push(TcpStream::connect(address).unwrap());
@@ -507,15 +520,4 @@ fn assert_has_few_places(address: &str) {
         answer.starts_with("HTTP/1.1 503 ") && answer.contains("too-many-requests"),
         "{answer}"
     );
-}
-
-/// What the daemon answers to these bytes.
-fn asked(daemon: &Daemon, request: &str) -> String {
-    let address = daemon.proxy();
-    let mut stream = TcpStream::connect(address.trim_start_matches("http://")).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
 }

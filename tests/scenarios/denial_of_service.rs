@@ -1,0 +1,383 @@
+//! Denial of service: slow clients, many clients and floods of frames do not affect other clients.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use regauth_tests::auth_gate::Scheme;
+use regauth_tests::certificates::Authority;
+use regauth_tests::curl::Curl;
+use regauth_tests::daemon::{Builder, Daemon};
+use regauth_tests::exec;
+use regauth_tests::http2_frames;
+use regauth_tests::mock_server::MockServer;
+use regauth_tests::poll;
+use regauth_tests::proxy_client::{ProxyClient, TlsTunnel, block_on, read_available};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::AsyncWriteExt;
+use tokio::task::JoinSet;
+
+const TOKEN: &str = "t0ken-of-the-company";
+const THIRD: usize = 334;
+/// Limit of concurrent streams on one connection.
+const STREAMS: u32 = 256;
+
+/// Daemon that logs at `info`: at `trace` a flood of frames floods the log too.
+fn quiet() -> Builder {
+    Daemon::builder().env("REGAUTH_LOG", "info")
+}
+
+/// Daemon and a registry that answers with `length` bytes.
+fn serve_bytes(builder: Builder, length: usize) -> (MockServer, Daemon) {
+    let root = Authority::new("Corp Root");
+    let registry = MockServer::builder(&root, "localhost")
+        .answer(200, &[], &"x".repeat(length))
+        .start();
+    let daemon = builder.start();
+    let location = ["--scope", &registry.url("/"), "--no-verify"];
+    daemon
+        .try_add("corp", &location, &Scheme::bearer(), &root.file(), TOKEN)
+        .succeeds();
+    (registry, daemon)
+}
+
+fn raise_descriptor_limit() {
+    let most = getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit {
+        current: most,
+        maximum: most,
+    };
+    setrlimit(Resource::Nofile, limit).unwrap();
+}
+
+/// 99th percentile of the time for a connection with one small request.
+fn p99(daemon: &Daemon, registry: &MockServer) -> Duration {
+    let host = registry.authority();
+    let mut times: Vec<Duration> = (0..100)
+        .map(|_| {
+            let begin = Instant::now();
+            block_on(async {
+                let mut tunnel = ProxyClient::new(daemon).open(&host, &["http/1.1"]).await.unwrap();
+                let request = format!("HEAD /small HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+                tunnel.write_all(request.as_bytes()).await.unwrap();
+                let answer = read_available(&mut tunnel).await;
+                assert!(
+                    answer.starts_with(b"HTTP/1.1 200 "),
+                    "{}",
+                    String::from_utf8_lossy(&answer)
+                );
+            });
+            begin.elapsed()
+        })
+        .collect();
+    times.sort();
+    times[98]
+}
+
+/// Asserts that a crowd of clients does not slow another client down, and takes less than `memory_limit` bytes.
+fn assert_isolated<T>(memory_limit: u64, crowd: impl AsyncFnOnce(&Daemon, &str) -> T) {
+    raise_descriptor_limit();
+    let (registry, daemon) = serve_bytes(quiet(), 1 << 20);
+    let before = (p99(&daemon, &registry), daemon.memory().resident);
+    let crowd = block_on(crowd(&daemon, &registry.authority()));
+    wait_until_memory_is_stable(&daemon);
+    let during = (p99(&daemon, &registry), daemon.memory().resident);
+    drop(crowd);
+    eprintln!(
+        "p99 {:?} before, {:?} during; memory {} and {} MiB",
+        before.0,
+        during.0,
+        before.1 >> 20,
+        during.1 >> 20
+    );
+    // The margin covers other load on the machine.
+    assert!(
+        during.0 < before.0 * 2 + Duration::from_millis(20),
+        "{before:?} {during:?}"
+    );
+    let growth = during.1.saturating_sub(before.1);
+    assert!(
+        growth < memory_limit,
+        "the crowd takes {growth} bytes: {before:?} {during:?}"
+    );
+    poll::wait_for("the crowd's connections to close", || {
+        let status = daemon.ctl(&["status"]).json;
+        (status["connections"].as_u64()? < 10).then_some(())
+    });
+}
+
+/// Waits until memory is stable for a second, so that the next measurement has the cost of idle slow clients only.
+fn wait_until_memory_is_stable(daemon: &Daemon) {
+    let (mut held, mut since) = (0, Instant::now());
+    poll::wait_for("stable memory", || {
+        let now = daemon.memory().resident;
+        if now.abs_diff(held) > 1 << 20 {
+            (held, since) = (now, Instant::now());
+        }
+        (since.elapsed() > Duration::from_secs(1)).then_some(())
+    });
+}
+
+#[test]
+fn a_thousand_slow_clients_do_not_slow_another_down() {
+    assert_isolated(600 << 20, async |daemon, host| {
+        let (mut heads, mut inside) = (Vec::new(), Vec::new());
+        for _ in 0..THIRD {
+            let mut head = ProxyClient::new(daemon).dial().await.unwrap();
+            head.write_all(b"CONNECT localhost:1 HT").await.unwrap();
+            heads.push(head);
+        }
+        for number in 0..2 * THIRD {
+            let mut tunnel = ProxyClient::new(daemon).open(host, &["http/1.1"]).await.unwrap();
+            let request = if number % 2 == 0 {
+                format!("GET /slow-reader HTTP/1.1\r\nHost: {host}\r\n\r\n")
+            } else {
+                format!("OPTIONS /slow-writer HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1000\r\n\r\nx")
+            };
+            tunnel.write_all(request.as_bytes()).await.unwrap();
+            inside.push(tunnel);
+        }
+        (heads, inside)
+    });
+}
+
+/// Each client has an HTTP/2 connection of its own, never reads, and sends a few bytes each second. A third never ends a
+/// head, a third closes the window of the response, a third writes a body. Four more open all streams that they may.
+///
+/// A request costs at most the upstream window of its response. That is 2 MiB (8 MiB on long routes) for the first 96
+/// requests of a registry, and 256 KiB for each after those. Each response here has 1 MiB.
+#[test]
+fn a_thousand_slow_http2_clients_do_not_slow_another_down() {
+    assert_isolated(700 << 20, async |daemon, host| {
+        let mut crowd = JoinSet::new();
+        for number in 0..3 * THIRD {
+            let (request, byte) = match number % 3 {
+                0 => (
+                    [http2_frames::frame(1, 0, 1, &[0x82]), vec![0, 0, 200, 9, 0, 0, 0, 0, 1]].concat(),
+                    vec![0x84],
+                ),
+                1 => (get_headers(host, 1), http2_frames::frame(6, 1, 0, &[0; 8])),
+                _ => (
+                    http2_frames::headers(1, &pairs("OPTIONS", host), false),
+                    http2_frames::frame(0, 0, 1, b"x"),
+                ),
+            };
+            crowd.spawn(dribble(open_h2(daemon, host, &request).await, byte));
+        }
+        for _ in 0..4 {
+            let requests: Vec<u8> = (0..STREAMS)
+                .flat_map(|number| get_headers(host, 2 * number + 1))
+                .collect();
+            let nothing = http2_frames::frame(6, 1, 0, &[0; 8]);
+            crowd.spawn(dribble(open_h2(daemon, host, &requests).await, nothing));
+        }
+        crowd
+    });
+}
+
+fn pairs<'a>(method: &'a str, host: &'a str) -> [(&'a str, &'a str); 4] {
+    [
+        (":method", method),
+        (":scheme", "https"),
+        (":authority", host),
+        (":path", "/"),
+    ]
+}
+
+fn get_headers(host: &str, stream: u32) -> Vec<u8> {
+    http2_frames::headers(stream, &pairs("GET", host), true)
+}
+
+/// Opens a connection with an initial stream window of zero (RFC 9113, section 6.9.2) and sends `request`.
+async fn open_h2(daemon: &Daemon, host: &str, request: &[u8]) -> TlsTunnel {
+    let mut tunnel = ProxyClient::new(daemon).open(host, &["h2"]).await.unwrap();
+    let closed = http2_frames::frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let begin = [&http2_frames::preface(), &closed, request].concat();
+    tunnel.write_all(&begin).await.unwrap();
+    tunnel
+}
+
+/// Sends `little` once a second until the connection ends.
+async fn dribble(mut tunnel: TlsTunnel, little: Vec<u8>) {
+    let mut time = tokio::time::interval(Duration::from_secs(1));
+    while tunnel.write_all(&little).await.is_ok() {
+        time.tick().await;
+    }
+}
+
+#[test]
+fn the_daemon_recovers_from_running_out_of_descriptors() {
+    for builder in [
+        quiet().wrapped_in(&["prlimit", "--nofile=64:64"]),
+        // The limit is lowered later, so that the daemon expects more descriptors than it has.
+        quiet(),
+    ] {
+        let (registry, daemon) = serve_bytes(builder, 10);
+        let pid = daemon.pid().to_string();
+        let mut prlimit = exec::command("prlimit", daemon.home());
+        exec::run(prlimit.args(["--pid", &pid, "--nofile=64:64"])).succeeds();
+        let crowd: Vec<TcpStream> = (0..120)
+            .map(|_| TcpStream::connect(daemon.proxy().trim_start_matches("http://")).unwrap())
+            .collect();
+        let (begin, spent) = (Instant::now(), daemon.processor_time());
+        std::thread::sleep(Duration::from_secs(2));
+        let spent = daemon.processor_time() - spent;
+        assert!(
+            spent < begin.elapsed() / 4,
+            "a busy loop: {spent:?} in {:?}",
+            begin.elapsed()
+        );
+        drop(crowd);
+        let curl = Curl::new().behind(&daemon);
+        poll::wait_for("service after the crowd", || {
+            let transfer = curl.fetch(&registry.url("/"));
+            transfer.output.status.success().then_some(())
+        });
+    }
+}
+
+/// Idle upstream connections stay open, one for each origin.
+#[test]
+fn one_client_with_many_origins_leaves_descriptors_for_others() {
+    let (registry, daemon) = serve_bytes(quiet().wrapped_in(&["prlimit", "--nofile=128:128"]), 10);
+    let origins = MockServer::builder(&Authority::new("Elsewhere"), "0.0.0.0")
+        .plain()
+        .start();
+    let port = origins.authority().replace("0.0.0.0:", "");
+    let curl = Curl::new().behind(&daemon);
+    let tour = curl.fetch(&format!("http://127.0.0.[1-200]:{port}/")).output.succeeds();
+    assert_eq!(tour.stdout.matches("200 1.1").count(), 200, "{}", tour.stdout);
+    assert_eq!(curl.get(&registry.url("/")).status, 200);
+}
+
+/// Sends `pieces` pieces on one HTTP/2 connection, or as many as it accepts, and returns their number.
+fn flood(daemon: &Daemon, host: &str, begin: &[u8], piece: impl Fn(u32) -> Vec<u8>, pieces: u32) -> u32 {
+    block_on(async {
+        let mut tunnel = ProxyClient::new(daemon).open(host, &["h2"]).await.unwrap();
+        tunnel.write_all(&http2_frames::preface()).await.unwrap();
+        tunnel.write_all(begin).await.unwrap();
+        let (mut reader, mut writer) = tokio::io::split(tunnel);
+        let mut reading = JoinSet::new();
+        reading.spawn(async move {
+            let _ = tokio::io::copy(&mut reader, &mut tokio::io::sink()).await;
+        });
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let mut sent = 0;
+        while sent < pieces && Instant::now() < deadline && reading.try_join_next().is_none() {
+            if writer.write_all(&piece(sent)).await.is_err() {
+                break;
+            }
+            sent += 1;
+        }
+        sent
+    })
+}
+
+/// Name, first bytes, repeated bytes, and number of repetitions.
+type Flood<'a> = (&'static str, Vec<u8>, Box<dyn Fn(u32) -> Vec<u8> + 'a>, u32);
+
+fn floods(host: &str) -> [Flood<'_>; 7] {
+    use http2_frames::{block, frame, headers, reset};
+    let request = move |stream: u32, ends: bool| headers(stream, &pairs("GET", host), ends);
+    let resets = move |number: u32| [request(2 * number + 1, true), reset(2 * number + 1)].concat();
+    // The server resets these streams, for a WINDOW_UPDATE of zero (CVE-2025-8671, MadeYouReset).
+    let made_to_reset = move |number: u32| {
+        let stream = 2 * number + 1;
+        [request(stream, false), frame(8, 0, stream, &[0; 4])].concat()
+    };
+    let unfinished = frame(1, 0, 1, &block(&[(":method", "GET")]));
+    [
+        ("resets", vec![], Box::new(resets), 20_000),
+        ("made to reset", vec![], Box::new(made_to_reset), 20_000),
+        (
+            "continuations",
+            unfinished,
+            Box::new(|_| frame(9, 0, 1, &[0; 4096])),
+            20_000,
+        ),
+        ("settings", vec![], Box::new(|_| frame(4, 0, 0, &[])), 200_000),
+        ("pings", vec![], Box::new(|_| frame(6, 0, 0, &[0; 8])), 200_000),
+        (
+            "answers to no ping",
+            vec![],
+            Box::new(|_| frame(6, 1, 0, &[0; 8])),
+            20_000,
+        ),
+        (
+            "empty data",
+            request(1, false),
+            Box::new(|_| frame(0, 0, 1, &[])),
+            200_000,
+        ),
+    ]
+}
+
+#[test]
+fn floods_of_frames_are_cut_and_other_clients_are_served() {
+    let (registry, daemon) = serve_bytes(quiet(), 10);
+    let host = registry.authority();
+    let before = daemon.memory().resident;
+    for (name, begin, piece, pieces) in floods(&host) {
+        let spent = daemon.processor_time();
+        let sent = flood(&daemon, &host, &begin, piece, pieces);
+        let spent = daemon.processor_time() - spent;
+        let memory = daemon.memory().resident;
+        eprintln!(
+            "{name}: {sent} of {pieces} taken, {spent:?} of processor time, {} MiB",
+            memory >> 20
+        );
+        assert_eq!(
+            Curl::new().behind(&daemon).get(&registry.url("/")).status,
+            200,
+            "{name}"
+        );
+        let is_cut = sent < pieces / 2;
+        assert!(
+            is_cut || ["settings", "pings", "answers to no ping"].contains(&name),
+            "{name} was not cut: {sent} pieces"
+        );
+    }
+    let growth = daemon.memory().resident.saturating_sub(before);
+    assert!(growth < 100 << 20, "memory grew by {growth} bytes");
+    assert!(registry.requests().len() < 2_000, "{}", registry.requests().len());
+    assert!(
+        daemon.log().len() < 10_000,
+        "a client can fill the log: {} bytes",
+        daemon.log().len()
+    );
+}
+
+/// Silent connections are closed, and heads that are too long as well.
+#[test]
+fn a_connection_without_a_complete_head_is_closed() {
+    let (registry, daemon) = serve_bytes(quiet(), 10);
+    let mut stream = TcpStream::connect(daemon.proxy().trim_start_matches("http://")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let begin = Instant::now();
+    let _ = stream.write_all(b"CONNECT localhost:1 HTTP/1.1\r\n");
+    let mut rest = Vec::new();
+    let mut line = b"X: ".to_vec();
+    line.resize(1022, b'x');
+    line.extend(b"\r\n");
+    for _ in 0..64 {
+        if stream.write_all(&line).is_err() {
+            break;
+        }
+    }
+    let _ = stream.read_to_end(&mut rest);
+    assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
+    // The daemon waits for more bytes on each of these connections, at the same time.
+    let host = registry.authority();
+    let mut silent = ["", &format!("CONNECT {host} HTTP/1.1\r\n\r\n"), "CONNECT local"].map(|beginning| {
+        let mut silent = TcpStream::connect(daemon.proxy().trim_start_matches("http://")).unwrap();
+        silent.set_read_timeout(Some(Duration::from_secs(40))).unwrap();
+        silent.write_all(beginning.as_bytes()).unwrap();
+        silent
+    });
+    for silent in &mut silent {
+        rest.clear();
+        silent.read_to_end(&mut rest).unwrap();
+        assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 200 "), "{rest:?}");
+    }
+    assert!(begin.elapsed() < Duration::from_secs(40), "{:?}", begin.elapsed());
+}
