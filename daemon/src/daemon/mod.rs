@@ -221,7 +221,7 @@ async fn listen(
 ) -> Result<(TcpListener, SocketAddr), StartError> {
     let asked = options.listen.unwrap_or(config.listen);
     let passed_at = passed.as_ref().and_then(|listener| listener.local_addr().ok());
-    config.clients.may_listen(passed_at.unwrap_or(asked))?;
+    config.clients.check_listen(passed_at.unwrap_or(asked))?;
     let failed = |error| StartError::Listen { asked, error };
     let listener = inherited_sockets::proxy(passed, asked).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
