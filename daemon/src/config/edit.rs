@@ -48,7 +48,9 @@ impl ConfigFile {
         let mut table = serialize::table(registry);
         table.set_position(Some(comments::next_table_position(&self.document)));
         let registries = self.document.entry(REGISTRIES).or_insert_with(implicit_table);
-        let Some(registries) = registries.as_table_mut() else { return };
+        let Some(registries) = registries.as_table_mut() else {
+            return;
+        };
         registries.insert(name.as_str(), Item::Table(table));
         comments::append_after_blank_line(&mut self.document, &[REGISTRIES, name.as_str()]);
     }

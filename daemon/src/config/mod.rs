@@ -214,7 +214,9 @@ pub enum InvalidListen {
     #[error("expected an IP address and a port such as \"127.0.0.1:9001\" or \"[::1]:0\"")]
     NotAnAddress,
     /// Address beyond loopback. Without grants the daemon cannot tell clients on other machines apart.
-    #[error("other machines can reach this address; set clients = \"grants\" in config.toml too, or use 127.0.0.1 or [::1]")]
+    #[error(
+        "other machines can reach this address; set clients = \"grants\" in config.toml too, or use 127.0.0.1 or [::1]"
+    )]
     BeyondLoopback,
 }
 

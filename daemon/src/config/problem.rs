@@ -84,8 +84,8 @@ impl<'t> ProblemCollector<'t> {
             });
         }
         problems.guessed_lines = problems.list.iter().map(|problem| problem.line).collect();
-        problems.guessed_from =
-            (problems.guessed_lines.iter().copied()).find(|line| !text.lines().nth(line - 1).is_some_and(is_self_contained));
+        problems.guessed_from = (problems.guessed_lines.iter().copied())
+            .find(|line| !text.lines().nth(line - 1).is_some_and(is_self_contained));
         problems
     }
 

@@ -10,8 +10,8 @@ use std::str::FromStr;
 use regauth_shared::RegistryName;
 use toml::Spanned;
 
-use crate::config::table_reader::{KnownKeys, TableReader};
 use crate::config::sources::{self, CredentialReference};
+use crate::config::table_reader::{KnownKeys, TableReader};
 use crate::registry::{ClientIdentity, Index, InvalidScheme, Registry, Scheme, Scope};
 
 /// Reads all registries.
@@ -66,10 +66,7 @@ fn scopes(table: &mut TableReader<'_, '_>, index: Option<&Spanned<Index>>, owner
     if !table.has(key) {
         table.reject_missing("scopes", "a registry needs an index or scopes");
     } else if table.has_empty_list(key) {
-        table.reject(
-            key,
-            "it must not be empty; without this key the scope is the index URL",
-        );
+        table.reject(key, "it must not be empty; without this key the scope is the index URL");
     }
     let scopes = scopes.unwrap_or_default();
     for scope in &scopes {

@@ -15,15 +15,10 @@ use crate::registry::{Command, Output, Registry, Source, is_variable_name};
 pub(super) fn source(table: &mut TableReader<'_, '_>) -> Source {
     if table.has("credential-of") {
         if table.has("source") {
-            table.reject(
-                "credential-of",
-                "the registry has a `source` too; remove one of them",
-            );
+            table.reject("credential-of", "the registry has a `source` too; remove one of them");
         }
         let owner = table.parsed("credential-of", str::parse);
-        return owner
-            .filter(|_| !table.has("source"))
-            .map_or(Source::Store, Source::Of);
+        return owner.filter(|_| !table.has("source")).map_or(Source::Store, Source::Of);
     }
     if !table.has_table("source") {
         return table.parsed("source", str::parse).unwrap_or(Source::Store);
@@ -173,7 +168,10 @@ pub(super) fn check_references(
 ) {
     for CredentialReference { offset, name } in references {
         if let Err(reason) = owner(registries, name) {
-            tables.reject_name(*offset, format_args!("`credential-of` in [registries.{name}]: {reason}"));
+            tables.reject_name(
+                *offset,
+                format_args!("`credential-of` in [registries.{name}]: {reason}"),
+            );
         }
     }
 }

@@ -222,7 +222,10 @@ impl<'a, 't> TableReader<'a, 't> {
             }
             let message = if is_for_secrets(key) {
                 let label = self.label(key);
-                format!("{label}: tokens do not belong in this file; use `{}`", self.rotate_command)
+                format!(
+                    "{label}: tokens do not belong in this file; use `{}`",
+                    self.rotate_command
+                )
             } else {
                 format!("unknown key {}{}", self.label(key), self.suggestion(key))
             };
@@ -231,7 +234,8 @@ impl<'a, 't> TableReader<'a, 't> {
     }
 
     fn suggestion(&self, key: &str) -> String {
-        if let Some((place, _)) = (super::KEYS_BY_TABLE.iter()).find(|(_, keys)| keys.iter().any(|(known, _)| *known == key))
+        if let Some((place, _)) =
+            (super::KEYS_BY_TABLE.iter()).find(|(_, keys)| keys.iter().any(|(known, _)| *known == key))
         {
             return format!("; it belongs {place}");
         }

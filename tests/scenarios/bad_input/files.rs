@@ -29,7 +29,7 @@ fn a_configuration_with_errors_keeps_the_daemon_from_starting_and_all_are_told_w
         let daemon = Daemon::builder().store_of_its_choice().config(text);
         let outcome = daemon.run(&folder.path().join("home"));
         assert_eq!(outcome.status.code(), Some(i32::from(FAILED)));
-        says_all(&outcome, places.iter().copied().chain(["correct them"]));
+        says_all(&outcome, places.iter().copied().chain(["fix them and start again"]));
         Hunt::new(TOKEN).look("its output", outcome.report()).assert_clean();
     }
 }

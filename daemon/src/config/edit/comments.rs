@@ -16,7 +16,9 @@ pub(super) fn next_table_position(document: &DocumentMut) -> isize {
 pub(super) fn append_after_blank_line(document: &mut DocumentMut, path: &[&str]) {
     let above = text_of(Some(document.trailing()));
     let above = above.trim_end();
-    let is_only_table = statements(document).first().is_some_and(|first| first.starts_with(path));
+    let is_only_table = statements(document)
+        .first()
+        .is_some_and(|first| first.starts_with(path));
     let prefix = match above {
         "" if is_only_table => String::new(),
         "" => "\n".to_owned(),
@@ -50,7 +52,11 @@ pub(super) fn keep_unrelated(document: &mut DocumentMut, path: &[&str]) {
     if let Some(unrelated) = unrelated {
         let trailing = join(unrelated, &text_of(Some(document.trailing())), is_at_start);
         let trailing = trailing.trim_end();
-        document.set_trailing(if trailing.is_empty() { String::new() } else { format!("{trailing}\n") });
+        document.set_trailing(if trailing.is_empty() {
+            String::new()
+        } else {
+            format!("{trailing}\n")
+        });
     }
 }
 
@@ -106,7 +112,12 @@ impl Statement {
             }
         }
         if self.is_header {
-            text_of(table.get(last).and_then(Item::as_table).and_then(|table| table.decor().prefix()))
+            text_of(
+                table
+                    .get(last)
+                    .and_then(Item::as_table)
+                    .and_then(|table| table.decor().prefix()),
+            )
         } else {
             text_of(table.key(last).and_then(|key| key.leaf_decor().prefix()))
         }
@@ -139,10 +150,16 @@ fn statements(document: &DocumentMut) -> Vec<Statement> {
                 header_depth,
             });
         }
-        statements.extend(values.into_iter().map(|(keys, _)| Statement {
-            path: path.iter().cloned().chain(keys.iter().map(|key| key.get().to_owned())).collect(),
-            is_header: false,
-            header_depth,
+        statements.extend(values.into_iter().map(|(keys, _)| {
+            Statement {
+                path: path
+                    .iter()
+                    .cloned()
+                    .chain(keys.iter().map(|key| key.get().to_owned()))
+                    .collect(),
+                is_header: false,
+                header_depth,
+            }
         }));
     }
     statements
@@ -191,7 +208,9 @@ fn text_of(raw: Option<&RawString>) -> String {
 
 /// Splits a prefix before the comments that touch its statement.
 fn split_attached(prefix: &str) -> (&str, &str) {
-    let lines = prefix.rfind('\n').map_or(prefix, |end| prefix.get(..=end).unwrap_or(prefix));
+    let lines = prefix
+        .rfind('\n')
+        .map_or(prefix, |end| prefix.get(..=end).unwrap_or(prefix));
     let attached = lines.split_inclusive('\n').rev().take_while(|line| is_comment(line));
     let attached: usize = attached.map(str::len).sum();
     prefix.split_at(lines.len() - attached)

@@ -68,7 +68,11 @@ impl UnauthenticatedClient {
         if tokens.next().is_some() {
             return Err(ProxyError::GrantRequired);
         }
-        let grant = plane.grants.load().of(&token).ok_or(ProxyError::GrantRequired)?;
+        let grant = plane
+            .grants
+            .load()
+            .find_by_token(&token)
+            .ok_or(ProxyError::GrantRequired)?;
         let seat = plane.limits.enter(Principal::Grant(grant.terms.id.clone()));
         Ok(Client {
             grant: Some(grant),
@@ -125,7 +129,8 @@ impl Client {
     /// # Errors
     /// [`ProxyError::GrantDenied`] when its grant opens no registry there.
     pub(crate) fn visit(&self, site: Option<&InterceptedHost>) -> Result<(), ProxyError> {
-        let opens = |grant: &Grant, site: &InterceptedHost| site.services().any(|service| grant.opens(&service.name));
+        let opens =
+            |grant: &Grant, site: &InterceptedHost| site.services().any(|service| grant.covers_registry(&service.name));
         match &self.grant {
             Some(grant) if !site.is_some_and(|site| opens(grant, site)) => Err(ProxyError::GrantDenied),
             _ => Ok(()),
@@ -153,7 +158,7 @@ impl Client {
     /// Waits until its grant is over or revoked; for ever without one.
     pub(crate) async fn over(&self) {
         match &self.grant {
-            Some(grant) => grant.over().await,
+            Some(grant) => grant.ended().await,
             None => std::future::pending().await,
         }
     }

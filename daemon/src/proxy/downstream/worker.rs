@@ -239,7 +239,7 @@ pub(in crate::proxy) mod tests {
     /// The only worker of a daemon that has no registry.
     pub(in crate::proxy) fn worker() -> Worker {
         let config = Config::read("").unwrap();
-        let plane = crate::daemon::plane(&config, Grants::default(), ([127, 0, 0, 1], 1).into(), &[], 1);
+        let plane = crate::daemon::proxy_state(&config, Grants::default(), ([127, 0, 0, 1], 1).into(), &[], 1);
         Worker {
             index: 0,
             plane: Arc::new(plane.unwrap()),
