@@ -1,8 +1,8 @@
 //! Atomic file writes: after a kill or a power cut, the old file or the new file is there, whole.
 //!
 //! A write makes a temporary file in the same folder, syncs it, renames it and syncs the folder, which holds the name.
-//! tempfile makes and renames the file; the syncs, the mode and the removal of leftovers are added here. Callers decide who
-//! may write a file and when.
+//! tempfile makes and renames the file; the syncs, the mode and the removal of leftovers are added here. Callers decide
+//! who may write a file and when.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -17,8 +17,8 @@ use tempfile::NamedTempFile;
 /// replaced.
 ///
 /// # Errors
-/// Any error of the file system: no space, no folder, no permission. The old file is unchanged then, and no temporary file
-/// is left. Exception: if only the last step fails, the sync of the folder, the new file is in place.
+/// Any error of the file system: no space, no folder, no permission. The old file is unchanged then, and no temporary
+/// file is left. Exception: if only the last step fails, the sync of the folder, the new file is in place.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     // People keep their configuration in a repository and link to it.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
@@ -89,8 +89,8 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(folder_of(path))?.sync_all()
 }
 
-/// Removes temporary files that a killed process left. Only old ones: another process may be writing a new one. Errors are
-/// ignored, because the write itself reports what is wrong with the folder.
+/// Removes temporary files that a killed process left. Only old ones: another process may be writing a new one. Errors
+/// are ignored, because the write itself reports what is wrong with the folder.
 fn remove_leftovers(folder: &Path, prefix: &OsString) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {

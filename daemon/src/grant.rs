@@ -1,5 +1,5 @@
-//! Grants: capabilities for clients of other users, containers and machines. A grant names registries, operations and an
-//! expiry time.
+//! Grants: capabilities for clients of other users, containers and machines. A grant names registries, operations and
+//! an expiry time.
 //!
 //! The token of a grant is 256 random bits, and is shown once. The file keeps its SHA-256.
 //! [`crate::proxy::downstream::authenticate`] finds the grant of a client; the control side creates, lists and revokes

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use regauth_shared::paths::Folders;
 
-/// Creates missing folders with mode 0700. Rejects folders of another user and folders that others may enter, except that
-/// `open_to_group` allows the group in the run folder, for a control socket that a service manager made for a group.
+/// Creates missing folders with mode 0700. Rejects folders of another user and folders that others may enter, except
+/// that `open_to_group` allows the group in the run folder, for a control socket that a service manager made for a
+/// group.
 ///
 /// # Errors
 /// [`HomeError`] with what to do.

@@ -1,7 +1,7 @@
 //! Normalised host names and origins, parsed from a CONNECT, an SNI, a Host header or a scope's URL.
 //!
-//! Two texts that name the same host parse to equal values. Parsing removes differences of case, IDNA, trailing dot, IPv6
-//! brackets and IPv4 notation (WHATWG URL, section 3.5; RFC 9110, section 4.2.3).
+//! Two texts that name the same host parse to equal values. Parsing removes differences of case, IDNA, trailing dot,
+//! IPv6 brackets and IPv4 notation (WHATWG URL, section 3.5; RFC 9110, section 4.2.3).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -67,7 +67,8 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Parses `host:port` of a CONNECT (RFC 9110, section 9.3.6). For a Host header, `default_port` replaces a missing port.
+    /// Parses `host:port` of a CONNECT (RFC 9110, section 9.3.6). For a Host header, `default_port` replaces a missing
+    /// port.
     ///
     /// # Errors
     /// [`InvalidHost`] for any other text, including one with user information.

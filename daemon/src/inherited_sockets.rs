@@ -1,8 +1,8 @@
 //! Listeners: inherited from a service manager, or bound by the daemon.
 //!
-//! With socket activation (sd_listen_fds(3), launchd's `launch_activate_socket`), the proxy port and the control socket stay
-//! open while no daemon runs. Clients that connect meanwhile wait, so a restart refuses no connection. Either socket may be
-//! inherited without the other. An inherited socket is checked like one of our own, and never removed.
+//! With socket activation (sd_listen_fds(3), launchd's `launch_activate_socket`), the proxy port and the control socket
+//! stay open while no daemon runs. Clients that connect meanwhile wait, so a restart refuses no connection. Either
+//! socket may be inherited without the other. An inherited socket is checked like one of our own, and never removed.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -22,8 +22,8 @@ pub struct InheritedSockets {
 }
 
 impl InheritedSockets {
-    /// Takes the inherited sockets named `proxy` and `control`. With another name, the kind of socket decides. Call it once,
-    /// while the process has one thread, because it changes the environment.
+    /// Takes the inherited sockets named `proxy` and `control`. With another name, the kind of socket decides. Call it
+    /// once, while the process has one thread, because it changes the environment.
     ///
     /// # Errors
     /// [`InheritedSocketsError`] for a socket that cannot be used.
@@ -57,16 +57,16 @@ impl InheritedSockets {
         }
     }
 
-    /// Is the control socket writable for a group? Then the kernel decides who may connect, and the run folder is open to the
-    /// group too.
+    /// Is the control socket writable for a group? Then the kernel decides who may connect, and the run folder is open
+    /// to the group too.
     pub fn is_for_a_group(&self) -> bool {
         let path = self.control.as_ref().and_then(path_of);
         let metadata = path.and_then(|path| path.metadata().ok());
         metadata.is_some_and(|metadata| metadata.permissions().mode() & GROUP_WRITES != 0)
     }
 
-    /// Checks the control socket. It must be at one of the two paths where `regauthctl` looks (without and with `--system`),
-    /// belong to this user or root, and be closed to other users.
+    /// Checks the control socket. It must be at one of the two paths where `regauthctl` looks (without and with
+    /// `--system`), belong to this user or root, and be closed to other users.
     ///
     /// # Errors
     /// [`InheritedSocketsError`], each with what to do.
@@ -103,8 +103,8 @@ pub async fn proxy(inherited: Option<TcpListener>, address: SocketAddr) -> io::R
     }
 }
 
-/// Control listener: the inherited one, or one bound to `path` with mode 0600. The caller holds the lock of the run folder, so
-/// a socket at `path` belongs to a daemon that was killed.
+/// Control listener: the inherited one, or one bound to `path` with mode 0600. The caller holds the lock of the run
+/// folder, so a socket at `path` belongs to a daemon that was killed.
 ///
 /// # Errors
 /// Any error of the file system.
@@ -238,7 +238,8 @@ pub enum InheritedSocketsError {
     WithoutPath,
     /// Control socket at a path where `regauthctl` does not look.
     #[error(
-        "the service manager passed the control socket {}, but regauthctl expects it at {}; change ListenStream (systemd) or SockPathName (launchd)",
+        "the service manager passed the control socket {}, but regauthctl expects it at {}; change ListenStream (systemd) \
+         or SockPathName (launchd)",
         path.display(),
         expected.display()
     )]
@@ -250,8 +251,8 @@ pub enum InheritedSocketsError {
     },
     /// Control socket that other users may connect to.
     #[error(
-        "the control socket {} belongs to another user or is open to every user; give it mode 0600 (SocketMode=0600), or 0660 with \
-         a group",
+        "the control socket {} belongs to another user or is open to every user; give it mode 0600 (SocketMode=0600), \
+         or 0660 with a group",
         path.display()
     )]
     Accessible {

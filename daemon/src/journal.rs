@@ -3,8 +3,8 @@
 //!
 //! A secret and the configuration cannot be written in one step, so the journal records the intent first:
 //!
-//! - A name is pending before its secret is written or its registry is removed. After a kill, the configuration decides: a
-//!   pending name in it is done, a pending name not in it is undone, with its secret.
+//! - A name is pending before its secret is written or its registry is removed. After a kill, the configuration
+//!   decides: a pending name in it is done, a pending name not in it is undone, with its secret.
 //! - A rotation is recorded before its secret is written. After a kill, the secret in the store decides.
 //! - A migration to another store is recorded before the first secret is copied, until the last copy is deleted.
 
@@ -42,8 +42,8 @@ pub struct Journal {
     #[serde(default)]
     pub authorities: BTreeMap<String, Certificates>,
     /// Migration to another store, until all secrets are in one store only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub moving: Option<Moving>,
+    #[serde(default, rename = "moving", skip_serializing_if = "Option::is_none")]
+    pub store_migration: Option<StoreMigration>,
 }
 
 /// Generation of a credential, without its secret.
@@ -90,17 +90,19 @@ impl JournalEntry {
 #[serde(deny_unknown_fields)]
 pub struct Rotation {
     /// Entry of the generation.
-    pub record: JournalEntry,
+    #[serde(rename = "record")]
+    pub entry: JournalEntry,
     /// Fingerprint of the secret, salted with the time of the entry.
-    pub mark: Fingerprint,
+    #[serde(rename = "mark")]
+    pub fingerprint: Fingerprint,
 }
 
 impl From<&Rotation> for Known {
     fn from(rotation: &Rotation) -> Self {
         Self {
-            number: rotation.record.generation,
-            since: rotation.record.since,
-            mark: rotation.mark,
+            number: rotation.entry.generation,
+            since: rotation.entry.since,
+            mark: rotation.fingerprint,
         }
     }
 }
@@ -108,19 +110,21 @@ impl From<&Rotation> for Known {
 /// Migration from one store to another. The configuration says which of the two is current.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Moving {
+pub struct StoreMigration {
     /// Old store.
     pub from: StoreKind,
     /// New store.
     pub to: StoreKind,
     /// True once the new store has every secret, each compared with the old one.
-    pub whole: bool,
+    #[serde(rename = "whole")]
+    pub copied: bool,
     /// Items to delete from the store that is not current.
     pub items: BTreeSet<Item>,
 }
 
 impl Journal {
-    /// Reads the journal; a missing file gives an empty one. The second value is the file's old text if it was migrated.
+    /// Reads the journal; a missing file gives an empty one. The second value is the file's old text if it was
+    /// migrated.
     ///
     /// # Errors
     /// [`StateError`] if the file cannot be read, is damaged, or is of a newer release.
@@ -130,11 +134,11 @@ impl Journal {
     }
 
     /// Entry of a secret that the store returned. Settles an interrupted rotation by the secret's fingerprint.
-    pub fn settle(&mut self, name: &RegistryName, secret: &Secret) -> Option<JournalEntry> {
+    pub fn settle_rotation(&mut self, name: &RegistryName, secret: &Secret) -> Option<JournalEntry> {
         if let Some(rotation) = self.rotations.remove(name)
-            && rotation.mark == Fingerprint::of(secret, rotation.record.since)
+            && rotation.fingerprint == Fingerprint::of(secret, rotation.entry.since)
         {
-            self.registries.insert(name.clone(), rotation.record);
+            self.registries.insert(name.clone(), rotation.entry);
         }
         self.registries.get(name).copied()
     }
@@ -184,12 +188,12 @@ mod tests {
         let since = OffsetDateTime::UNIX_EPOCH;
         for (stored, generation) in [(&old, 1), (&new, 2)] {
             let mut journal = Journal::default();
-            let record = JournalEntry { generation: 1, since };
-            journal.registries.insert(name.clone(), record);
-            let record = JournalEntry { generation: 2, since };
-            let mark = Fingerprint::of(&new, since);
-            journal.rotations.insert(name.clone(), Rotation { record, mark });
-            assert_eq!(journal.settle(&name, stored).unwrap().generation, generation);
+            let entry = JournalEntry { generation: 1, since };
+            journal.registries.insert(name.clone(), entry);
+            let entry = JournalEntry { generation: 2, since };
+            let fingerprint = Fingerprint::of(&new, since);
+            journal.rotations.insert(name.clone(), Rotation { entry, fingerprint });
+            assert_eq!(journal.settle_rotation(&name, stored).unwrap().generation, generation);
             assert!(journal.rotations.is_empty());
         }
     }

@@ -1,8 +1,8 @@
 //! Logging: destination, format and level. The level can change at run time.
 //!
-//! If standard error is connected to the systemd journal (systemd.exec(5), JOURNAL_STREAM), log lines go to the journal with
-//! their fields. Otherwise they go to standard error as text or JSON. No log line holds a secret at any level: the types of
-//! secrets redact themselves.
+//! If standard error is connected to the systemd journal (systemd.exec(5), JOURNAL_STREAM), log lines go to the journal
+//! with their fields. Otherwise they go to standard error as text or JSON. No log line holds a secret at any level: the
+//! types of secrets redact themselves.
 
 use std::io::{self, IsTerminal};
 
@@ -28,8 +28,8 @@ pub enum Format {
 pub struct Logs(Option<Handle<Targets, Registry>>);
 
 impl Logs {
-    /// Starts logging. `filter` is a level, or levels by target (`info,h2=debug`). Without a format, log lines go to the
-    /// systemd journal if there is one.
+    /// Starts logging. `filter` is a level, or levels by target (`info,h2=debug`). Without a format, log lines go to
+    /// the systemd journal if there is one.
     ///
     /// # Errors
     /// A filter that cannot be parsed.
@@ -58,8 +58,8 @@ impl Logs {
     }
 }
 
-/// Only our own events are logged at usual levels. Libraries warn about every bad frame of a peer, and a client could fill
-/// the disk that way.
+/// Only our own events are logged at usual levels. Libraries warn about every bad frame of a peer, and a client could
+/// fill the disk that way.
 fn is_ours(event: &Metadata<'_>) -> bool {
     event.target().starts_with("regauth")
 }

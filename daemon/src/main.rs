@@ -17,7 +17,8 @@ use regauthd::{Daemon, Options, process};
 /// Attaches registry credentials to the requests of cargo, git and other build tools, for the registries you configured
 /// and for nothing else.
 ///
-/// Runs in the foreground, as systemd and launchd want it. `regauthctl` adds registries and rotates tokens while it runs.
+/// Runs in the foreground, as systemd and launchd want it. `regauthctl` adds registries and rotates tokens while it
+/// runs.
 #[derive(Debug, Parser)]
 #[command(name = "regauthd", version, after_help = EXAMPLES)]
 struct Arguments {
@@ -27,8 +28,8 @@ struct Arguments {
     /// Read this file instead of config.toml in the configuration folder
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Listen on this address instead of the one in config.toml; port 0 picks a free port. A socket from a service manager
-    /// takes precedence over both
+    /// Listen on this address instead of the one in config.toml; port 0 picks a free port. A socket from a service
+    /// manager takes precedence over both
     #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
     listen: Option<SocketAddr>,
     /// Number of threads that serve connections [default: half the cores, at most 8]

@@ -27,8 +27,8 @@ pub fn harden() {
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
-/// Keeps up to 4 MiB of freed heap (mallopt(3), `M_TRIM_THRESHOLD`). With glibc's default of 128 KiB, the kernel takes back
-/// and zeroes pages between the parts of a body, which is a tenth of the cost of a large one.
+/// Keeps up to 4 MiB of freed heap (mallopt(3), `M_TRIM_THRESHOLD`). With glibc's default of 128 KiB, the kernel takes
+/// back and zeroes pages between the parts of a body, which is a tenth of the cost of a large one.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[expect(unsafe_code, reason = "no safe function sets it")]
 fn keep_freed_pages() {

@@ -1,8 +1,8 @@
 //! Versioned JSON files: each names its schema version and the release that wrote it.
 //!
-//! A file of an older version is migrated, and a backup of it is kept beside it. A file of a newer version is refused and not
-//! changed: its unknown content would be lost. [`crate::journal`] and [`crate::grant`] have such files. `config.toml` has no
-//! version, because a person writes it: an unknown key is an error.
+//! A file of an older version is migrated, and a backup of it is kept beside it. A file of a newer version is refused
+//! and not changed: its unknown content would be lost. [`crate::journal`] and [`crate::grant`] have such files.
+//! `config.toml` has no version, because a person writes it: an unknown key is an error.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -105,8 +105,8 @@ impl SchemaVersion {
             String::new()
         };
         StateError::Newer(format!(
-            "{} was written by {release} with schema version {version}; this is regauthd {PROGRAM}, which knows versions up \
-             to {}; nothing was changed. Install that release again{alternative}",
+            "{} was written by {release} with schema version {version}; this is regauthd {PROGRAM}, which knows versions \
+             up to {}; nothing was changed. Install that release again{alternative}",
             file.display(),
             self.current()
         ))
@@ -121,7 +121,8 @@ impl OutdatedFile {
     pub fn back_up(&self) -> io::Result<()> {
         let backup = backup_path(&self.file, self.version);
         atomic::write(&backup, self.text.as_bytes(), 0o600)?;
-        tracing::info!(file = %self.file.display(), backup = %backup.display(), "migrated a file to the current schema version");
+        let (file, backup) = (self.file.display(), backup.display());
+        tracing::info!(%file, %backup, "migrated a file to the current schema version");
         Ok(())
     }
 }

@@ -42,8 +42,8 @@ pub fn stopping(proxy: &ProxyState) {
     notify(&[NotifyState::Stopping, NotifyState::Status(&status)]);
 }
 
-/// Notifies the watchdog of the service manager while every thread responds. The task runs on the control thread and asks
-/// each worker. If one hangs, the notifications stop, and the service manager restarts the daemon.
+/// Notifies the watchdog of the service manager while every thread responds. The task runs on the control thread and
+/// asks each worker. If one hangs, the notifications stop, and the service manager restarts the daemon.
 pub async fn watchdog(liveness: Liveness, end: CancellationToken) {
     let Some(limit) = sd_notify::watchdog_enabled() else {
         return;

@@ -1,8 +1,8 @@
 //! Tests of our certificates with real verifiers: the installed openssl, curl, git, Python and Node.
 //!
-//! A thief of the store could sign each rogue leaf with the intermediate's key. As a control, the same client must accept a leaf
-//! for the same names under an authority without constraints. Otherwise a mistake of the test could be the reason for the
-//! refusal. The unit tests cover webpki with more names; Java was tested by hand.
+//! A thief of the store could sign each rogue leaf with the intermediate's key. As a control, the same client must
+//! accept a leaf for the same names under an authority without constraints. Otherwise a mistake of the test could be
+//! the reason for the refusal. The unit tests cover webpki with more names; Java was tested by hand.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,7 +1,7 @@
 //! Bundle: one PEM file with the system's roots and ours, for clients that accept a single file.
 //!
-//! The module composes the text; the caller writes the file. Equal certificates give equal text, whatever their order in the
-//! system, so an unchanged bundle need not be written.
+//! The module composes the text; the caller writes the file. Equal certificates give equal text, whatever their order
+//! in the system, so an unchanged bundle need not be written.
 
 use std::collections::BTreeSet;
 
@@ -13,8 +13,8 @@ use rustls::pki_types::pem::PemObject;
 use crate::authority::root::ORGANIZATION;
 use crate::host::Host;
 
-/// Text of the bundle: the system's roots, sorted, then ours in the given order. Each of ours is below a line that names its
-/// host; text between certificates is allowed (RFC 7468, section 2).
+/// Text of the bundle: the system's roots, sorted, then ours in the given order. Each of ours is below a line that
+/// names its host; text between certificates is allowed (RFC 7468, section 2).
 pub fn compose<'a>(system_roots: &[CertificateDer<'_>], roots: impl Iterator<Item = (&'a Host, &'a str)>) -> String {
     let sorted: BTreeSet<&[u8]> = system_roots.iter().map(AsRef::as_ref).collect();
     let mut bundle = String::from("# Written by regauthd, and replaced whenever a host is added or removed.\n\n");
@@ -35,10 +35,11 @@ pub fn certificates(bundle: &str) -> Vec<CertificateDer<'static>> {
         .collect()
 }
 
-/// Loads the system's roots, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`, without ours. The second value lists problems.
+/// Loads the system's roots, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`, without ours. The second value lists
+/// problems.
 ///
-/// If a person exported the bundle as `SSL_CERT_FILE`, the daemon reads its own bundle here. With our roots kept, a removed
-/// authority would stay trusted, and the daemon would trust itself as upstream.
+/// If a person exported the bundle as `SSL_CERT_FILE`, the daemon reads its own bundle here. With our roots kept, a
+/// removed authority would stay trusted, and the daemon would trust itself as upstream.
 pub fn system_roots() -> (Vec<CertificateDer<'static>>, Vec<String>) {
     let found = rustls_native_certs::load_native_certs();
     let mut problems: Vec<String> = found.errors.iter().map(ToString::to_string).collect();

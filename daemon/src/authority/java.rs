@@ -1,14 +1,15 @@
-//! Bundle for Java, as a JKS key store. Java cannot read a PEM file as a trust store. It detects JKS by itself, even where PKCS
+//! Bundle for Java, as a JKS key store. Java cannot read a PEM file as a trust store. It detects JKS by itself, even
+//! where PKCS
 //! #12 is its default.
 
 use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use rustls::pki_types::CertificateDer;
 
-/// Key store with these certificates as trusted entries, in this order. Its dates are the epoch, so that equal certificates give
-/// equal bytes.
+/// Key store with these certificates as trusted entries, in this order. Its dates are the epoch, so that equal
+/// certificates give equal bytes.
 ///
-/// The format follows OpenJDK's `sun.security.provider.JavaKeyStore`. The digest at the end protects nothing, because its
-/// password is public; Java skips the digest if it opens the store without a password.
+/// The format follows OpenJDK's `sun.security.provider.JavaKeyStore`. The digest at the end protects nothing, because
+/// its password is public; Java skips the digest if it opens the store without a password.
 pub fn trust_store(certificates: &[CertificateDer<'_>]) -> Vec<u8> {
     let mut store = Vec::new();
     store.extend(MAGIC.to_be_bytes());

@@ -59,8 +59,8 @@ impl Leaf {
 fn parameters(host: &Host, not_before: OffsetDateTime) -> Result<CertificateParams, AuthorityError> {
     let mut name = DistinguishedName::new();
     name.push(DnType::OrganizationName, ORGANIZATION);
-    // No common name: without a DNS name beside it, GnuTLS and OpenSSL treat it as one, which the name constraints of an
-    // authority for an address exclude.
+    // No common name: without a DNS name beside it, GnuTLS and OpenSSL treat it as one, which the name constraints of
+    // an authority for an address exclude.
     name.push(
         DnType::OrganizationalUnitName,
         truncate_name(&format!("leaf for {host}")),

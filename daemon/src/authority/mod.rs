@@ -1,12 +1,13 @@
 //! Certificate authority for one host, which lets clients accept the proxy in place of the registry's server.
 //!
-//! An authority is a self-signed root over an intermediate. The root's key is gone once [`Authority::create`] returns; the
-//! caller keeps the intermediate's key in a store. Both certificates are name-constrained to the host, so a stolen key signs for
-//! no other host. There is one authority per host, not per registry: adding or removing a registry disturbs no running client.
+//! An authority is a self-signed root over an intermediate. The root's key is gone once [`Authority::create`] returns;
+//! the caller keeps the intermediate's key in a store. Both certificates are name-constrained to the host, so a stolen
+//! key signs for no other host. There is one authority per host, not per registry: adding or removing a registry
+//! disturbs no running client.
 //!
-//! The module writes no files: the caller keeps the [`Certificates`] and the key. The data path compares the SNI with the
-//! CONNECT authority. [`root`] creates the two certificates, [`leaf`] the short-lived one that is served, [`key`] signs,
-//! [`validate`] checks certificates from the journal, and [`bundle`] composes the file that clients trust.
+//! The module writes no files: the caller keeps the [`Certificates`] and the key. The data path compares the SNI with
+//! the CONNECT authority. [`root`] creates the two certificates, [`leaf`] the short-lived one that is served, [`key`]
+//! signs, [`validate`] checks certificates from the journal, and [`bundle`] composes the file that clients trust.
 
 use std::fmt;
 use std::sync::Arc;
@@ -55,7 +56,8 @@ pub struct Certificates {
 }
 
 impl Authority {
-    /// Creates an authority that is valid for ten years. The second value is the intermediate's key: base64 of PKCS#8 (RFC 5958).
+    /// Creates an authority that is valid for ten years. The second value is the intermediate's key: base64 of PKCS#8
+    /// (RFC 5958).
     ///
     /// # Errors
     /// [`AuthorityError::InvalidName`] if no certificate can carry the host's name; [`AuthorityError::Signing`] if the
@@ -66,11 +68,12 @@ impl Authority {
         Ok((Self::restore(host, certificates, &secret)?, secret))
     }
 
-    /// Restores an authority from its certificates and key. Checks that they belong together, are for `host` alone, and are valid
-    /// for more than 30 days.
+    /// Restores an authority from its certificates and key. Checks that they belong together, are for `host` alone, and
+    /// are valid for more than 30 days.
     ///
     /// # Errors
-    /// Any [`AuthorityError`]. After [`AuthorityError::NotYetValid`] a new authority would not help: the clock is wrong.
+    /// Any [`AuthorityError`]. After [`AuthorityError::NotYetValid`] a new authority would not help: the clock is
+    /// wrong.
     pub fn restore(host: &Host, certificates: Certificates, key: &Secret) -> Result<Self, AuthorityError> {
         Self::restore_at(host, certificates, key, OffsetDateTime::now_utc())
     }
@@ -85,11 +88,11 @@ impl Authority {
         &self.certificates
     }
 
-    /// TLS settings for connections of clients: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN (RFC 7301), and session resumption.
-    /// Early data is off, because it can be replayed (RFC 8446, section 8).
+    /// TLS settings for connections of clients: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN (RFC 7301), and session
+    /// resumption. Early data is off, because it can be replayed (RFC 8446, section 8).
     ///
-    /// Each call makes new ticket keys, so one value should serve all connections to the host. The handshake fails for a client
-    /// that offers other ALPN protocols only; a client without ALPN speaks HTTP/1.1.
+    /// Each call makes new ticket keys, so one value should serve all connections to the host. The handshake fails for
+    /// a client that offers other ALPN protocols only; a client without ALPN speaks HTTP/1.1.
     ///
     /// # Errors
     /// [`AuthorityError::Tls`] if the cryptography library fails.

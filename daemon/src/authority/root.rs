@@ -1,22 +1,22 @@
 //! Root and intermediate of an authority, with name constraints for one host.
 //!
-//! The root's key is dropped after its one signature. The caller keeps the intermediate's key, which signs the certificates of
-//! [`crate::authority::leaf`].
+//! The root's key is dropped after its one signature. The caller keeps the intermediate's key, which signs the
+//! certificates of [`crate::authority::leaf`].
 //!
-//! Both are constrained (RFC 5280, section 4.2.1.10). The constraints were tested with OpenSSL 3.0, GnuTLS 3.7, webpki, Node 20
-//! and Java 17; `daemon/tests/authority.rs` repeats the tests except Java's:
+//! Both are constrained (RFC 5280, section 4.2.1.10). The constraints were tested with OpenSSL 3.0, GnuTLS 3.7, webpki,
+//! Node 20 and Java 17; `daemon/tests/authority.rs` repeats the tests except Java's:
 //!
-//! - Java ignores constraints on a root, so the intermediate has them. The root has them too, because clients trust it: even its
-//!   key could not sign for another host.
-//! - A constraint covers one type of name only. Without the exclusion of all addresses, DNS names would be constrained and
-//!   addresses not. GnuTLS treats IPv4 and IPv6 as two types.
-//! - A permitted name also permits the names below it. Excluding `.name` removes them and leaves the name itself. The leading dot
-//!   is not in the RFC, but the five verifiers above accept it, and so do Go and NSS by their sources. Old macOS ignores the
-//!   exclusion, and only that one.
-//! - For an address, all DNS names must be excluded. An excluded empty name works in OpenSSL, GnuTLS and webpki, but throws an
-//!   exception in Java. Permitting a name that cannot exist works in all of them.
-//! - Java fails on a mixture of IPv4 and IPv6 constraints, and so accepts nothing from an authority for an address. Without the
-//!   exclusion of the other family, GnuTLS would accept any address of it, which is worse.
+//! - Java ignores constraints on a root, so the intermediate has them. The root has them too, because clients trust it:
+//!   even its key could not sign for another host.
+//! - A constraint covers one type of name only. Without the exclusion of all addresses, DNS names would be constrained
+//!   and addresses not. GnuTLS treats IPv4 and IPv6 as two types.
+//! - A permitted name also permits the names below it. Excluding `.name` removes them and leaves the name itself. The
+//!   leading dot is not in the RFC, but the five verifiers above accept it, and so do Go and NSS by their sources. Old
+//!   macOS ignores the exclusion, and only that one.
+//! - For an address, all DNS names must be excluded. An excluded empty name works in OpenSSL, GnuTLS and webpki, but
+//!   throws an exception in Java. Permitting a name that cannot exist works in all of them.
+//! - Java fails on a mixture of IPv4 and IPv6 constraints, and so accepts nothing from an authority for an address.
+//!   Without the exclusion of the other family, GnuTLS would accept any address of it, which is worse.
 
 use std::net::IpAddr;
 
@@ -64,8 +64,8 @@ fn parameters(host: &Host, role: &str, key: &Key, now: OffsetDateTime) -> Certif
     parameters
 }
 
-/// Unique name, also among former authorities for the same host: OpenSSL finds an issuer by its name, and the system's keychains
-/// list certificates by it.
+/// Unique name, also among former authorities for the same host: OpenSSL finds an issuer by its name, and the system's
+/// keychains list certificates by it.
 fn name(host: &Host, role: &str, key_identifier: &[u8]) -> DistinguishedName {
     let identifier: String = key_identifier
         .iter()

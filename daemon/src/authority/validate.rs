@@ -19,7 +19,8 @@ use crate::authority::leaf::Leaf;
 use crate::authority::root::NO_HOST;
 use crate::host::Host;
 
-/// Checks that a certificate is constrained to `host` and valid for more than 30 days. Returns its SubjectPublicKeyInfo in DER.
+/// Checks that a certificate is constrained to `host` and valid for more than 30 days. Returns its SubjectPublicKeyInfo
+/// in DER.
 pub(super) fn check_certificate(
     der: &CertificateDer<'_>,
     host: &Host,
@@ -40,8 +41,8 @@ pub(super) fn check_certificate(
     Ok(certificate.public_key().raw.to_vec())
 }
 
-/// Is the certificate constrained to `host` alone? Someone who can write the journal could add a root without constraints, and
-/// our bundle would make clients trust it for every host.
+/// Is the certificate constrained to `host` alone? Someone who can write the journal could add a root without
+/// constraints, and our bundle would make clients trust it for every host.
 fn is_constrained_to(certificate: &X509Certificate<'_>, host: &Host) -> bool {
     let Ok(Some(constraints)) = certificate.name_constraints() else {
         return false;

@@ -1,8 +1,8 @@
 //! Edits to the text of `config.toml` that keep comments, order and layout.
 //!
 //! toml_edit stores the comments above a header or key together with it, so removing a table also removes comments that
-//! are about something else. [`comments`] moves those to the next statement first. [`super::serialize`] makes the tables
-//! and values that an edit adds.
+//! are about something else. [`comments`] moves those to the next statement first. [`super::serialize`] makes the
+//! tables and values that an edit adds.
 
 mod comments;
 
@@ -55,8 +55,8 @@ impl ConfigFile {
         comments::append_after_blank_line(&mut self.document, &[REGISTRIES, name.as_str()]);
     }
 
-    /// Removes a registry, the comments inside it and those directly above it. Returns `false` when there is no registry
-    /// of that name.
+    /// Removes a registry, the comments inside it and those directly above it. Returns `false` when there is no
+    /// registry of that name.
     pub fn remove_registry(&mut self, name: &RegistryName) -> bool {
         if !self.registries().is_some_and(|table| table.contains_key(name.as_str())) {
             return false;

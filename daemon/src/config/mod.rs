@@ -1,8 +1,8 @@
 //! `config.toml`: reads a text into a valid [`Config`], or reports every problem at once, with line and column.
 //!
-//! This module does no I/O. The daemon reads the file; a running daemon keeps its last valid configuration when a new text
-//! has problems. Reading walks the tables of the text (`table_reader`, `registries`, `sources`). [`ConfigFile`] edits a text
-//! and keeps the comments in it.
+//! This module does no I/O. The daemon reads the file; a running daemon keeps its last valid configuration when a new
+//! text has problems. Reading walks the tables of the text (`table_reader`, `registries`, `sources`). [`ConfigFile`]
+//! edits a text and keeps the comments in it.
 //!
 //! serde would stop at the first error, so the reader is our own: a person fixes a whole file in one go.
 
@@ -56,8 +56,8 @@ impl Config {
     /// Reads the text of the file.
     ///
     /// # Errors
-    /// [`Problems`]: all problems in the order of the text. After a syntax error the rest of the text is still checked, but
-    /// not the lines that the parser had to guess.
+    /// [`Problems`]: all problems in the order of the text. After a syntax error the rest of the text is still checked,
+    /// but not the lines that the parser had to guess.
     ///
     /// # Examples
     /// ```
@@ -151,7 +151,8 @@ impl fmt::Debug for UpstreamSettings {
     }
 }
 
-/// Parses the address to listen on, from the file or from `--listen`. [`Clients::check_listen`] checks that it is allowed.
+/// Parses the address to listen on, from the file or from `--listen`. [`Clients::check_listen`] checks that it is
+/// allowed.
 ///
 /// # Errors
 /// [`InvalidListen::NotAnAddress`].
@@ -254,8 +255,8 @@ pub const INITIAL: &str = r#"# regauth: registries and settings of the daemon.
 # Address that build tools connect to. Loopback only, unless every client needs a grant; port 0 picks a free port.
 # listen = "127.0.0.1:9001"
 
-# Clients that may connect: "same-user" (this user's own processes need no grant) or "grants" (every client needs a grant
-# from `regauthctl grant`). Other users, containers and machines always need a grant.
+# Clients that may connect: "same-user" (this user's own processes need no grant) or "grants" (every client needs a
+# grant from `regauthctl grant`). Other users, containers and machines always need a grant.
 # clients = "same-user"
 
 # Time that requests in flight may still take when the daemon stops.

@@ -57,8 +57,8 @@ impl fmt::Display for Problem {
 
 /// Collector of the problems of one text while it is read.
 ///
-/// After a syntax error the parser guesses the rest of the line. If the error can swallow the next lines (an unclosed header,
-/// array or multi-line string), everything after it is a guess too. Guessed lines get no problems of their own.
+/// After a syntax error the parser guesses the rest of the line. If the error can swallow the next lines (an unclosed
+/// header, array or multi-line string), everything after it is a guess too. Guessed lines get no problems of their own.
 pub(super) struct ProblemCollector<'t> {
     text: &'t str,
     list: Vec<Problem>,

@@ -1,6 +1,7 @@
 //! Tables `[registries.NAME]`: each becomes a [`Registry`]. Two registries must not have the same scope.
 //!
-//! An invalid value leaves a default in its place. That is safe: with a problem recorded, the configuration is rejected.
+//! An invalid value leaves a default in its place. That is safe: with a problem recorded, the configuration is
+//! rejected.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -56,7 +57,8 @@ fn registry(table: &mut TableReader<'_, '_>, owners: &mut ScopeOwners) -> Regist
 /// First registry with each scope: the title of its table and the line.
 type ScopeOwners = BTreeMap<Scope, (String, usize)>;
 
-/// Reads the scopes, or derives one from the index. A request belongs to the longest matching scope, so no two may be equal.
+/// Reads the scopes, or derives one from the index. A request belongs to the longest matching scope, so no two may be
+/// equal.
 fn scopes(table: &mut TableReader<'_, '_>, index: Option<&Spanned<Index>>, owners: &mut ScopeOwners) -> Vec<Scope> {
     let (key, scopes) = if table.has("scopes") {
         ("scopes", table.list("scopes", Scope::from_str))

@@ -1,6 +1,7 @@
 //! Reader of one TOML table, key by key.
 //!
-//! Each method returns a value of the wanted type, or records a problem and returns `None`. Reading goes on after a problem.
+//! Each method returns a value of the wanted type, or records a problem and returns `None`. Reading goes on after a
+//! problem.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -260,8 +261,8 @@ impl<'a, 't> TableReader<'a, 't> {
     }
 }
 
-/// Rejects keys that a message must not show: a quoted key may hold escape sequences, and a long one may be a token that
-/// lost its key.
+/// Rejects keys that a message must not show: a quoted key may hold escape sequences, and a long one may be a token
+/// that lost its key.
 fn is_presentable(key: &str) -> bool {
     let all_plain = (key.chars()).all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
     all_plain && (1..=MAX_SHOWN_LENGTH).contains(&key.len())

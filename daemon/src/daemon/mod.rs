@@ -55,8 +55,8 @@ pub struct Daemon {
     exclusive: ExclusiveFiles,
 }
 
-/// Files that only one daemon of a home can have. Dropped at the start of the drain, so that the next daemon can start while
-/// the last connections finish.
+/// Files that only one daemon of a home can have. Dropped at the start of the drain, so that the next daemon can start
+/// while the last connections finish.
 #[derive(Debug)]
 struct ExclusiveFiles {
     files: Vec<PathBuf>,
@@ -73,8 +73,8 @@ impl Drop for ExclusiveFiles {
 }
 
 impl Daemon {
-    /// Locks the folders, reads journal, grants and configuration, binds the listeners that were not inherited, opens the store
-    /// and starts the workers. Clients can connect when this returns.
+    /// Locks the folders, reads journal, grants and configuration, binds the listeners that were not inherited, opens
+    /// the store and starts the workers. Clients can connect when this returns.
     ///
     /// # Errors
     /// [`StartError`], each with what to do.
@@ -138,8 +138,8 @@ impl Daemon {
         self.controller.stop.clone()
     }
 
-    /// Serves until SIGTERM, SIGINT or `regauthctl stop`, then drains. While it drains, it accepts no connections, and requests
-    /// in flight finish. The drain ends after `drain-timeout` or at the next signal.
+    /// Serves until SIGTERM, SIGINT or `regauthctl stop`, then drains. While it drains, it accepts no connections, and
+    /// requests in flight finish. The drain ends after `drain-timeout` or at the next signal.
     ///
     /// # Errors
     /// Signals cannot be handled.
@@ -206,7 +206,8 @@ fn drain_timeout(until_eof: bool, config: &Config) -> Duration {
     }
 }
 
-/// Files to remove at the end: our own control socket, and the bundles of an ephemeral daemon. An inherited socket stays.
+/// Files to remove at the end: our own control socket, and the bundles of an ephemeral daemon. An inherited socket
+/// stays.
 fn exclusive_files(folders: &Folders, sockets: Sockets, lock: Lock, ephemeral: bool) -> ExclusiveFiles {
     let socket = (sockets.control == SocketOrigin::Own).then(|| folders.socket());
     let bundles = ephemeral.then(|| [folders.bundle(), folders.java_trust_store()]);

@@ -35,8 +35,8 @@ pub struct Options {
     pub logs: Logs,
 }
 
-/// Environment variables that the configuration names as sources. An invalid configuration names none; the start reports its
-/// errors.
+/// Environment variables that the configuration names as sources. An invalid configuration names none; the start
+/// reports its errors.
 pub fn variables(options: &Options) -> Vec<String> {
     let folders = Folders::resolve(options.home.as_deref(), |name| std::env::var_os(name)).ok();
     let file = options.config.clone().or_else(|| Some(folders?.config_file()));

@@ -26,7 +26,8 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     }
 }
 
-/// Accepts global unicast, 2000::/3 (RFC 4291, section 2.4). NAT64 and 6to4 addresses are as public as their IPv4 address.
+/// Accepts global unicast, 2000::/3 (RFC 4291, section 2.4). NAT64 and 6to4 addresses are as public as their IPv4
+/// address.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let segments = address.segments();
     match segments {

@@ -1,7 +1,7 @@
 //! Policy: pure functions about one request.
 //!
-//! [`operation`] classifies a request as read or write by the registry's kind. [`path`] finds paths that servers interpret
-//! differently. [`address`] classifies IP addresses as public or not.
+//! [`operation`] classifies a request as read or write by the registry's kind. [`path`] finds paths that servers
+//! interpret differently. [`address`] classifies IP addresses as public or not.
 
 pub mod address;
 pub mod operation;

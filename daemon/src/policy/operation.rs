@@ -34,17 +34,18 @@ fn announces_push(kind: Kind, path: &str, query: Option<&str>) -> bool {
     uses_git && path.ends_with("/info/refs") && query.is_some_and(may_name_receive_pack)
 }
 
-/// Does the query contain `receive-pack`, or an escape that could spell it? Servers decode parameters, and separate them at
-/// `&` or `;`.
+/// Does the query contain `receive-pack`, or an escape that could spell it? Servers decode parameters, and separate
+/// them at `&` or `;`.
 fn may_name_receive_pack(query: &str) -> bool {
     query.contains('%') || query.to_ascii_lowercase().contains("receive-pack")
 }
 
-/// Is this POST a read? A fetch is recognised by path and content type: `POST …/contents/git-upload-pack` of a git host's API
-/// creates a file of that name, but not with git's content type (gitprotocol-http, "Smart Service git-upload-pack").
+/// Is this POST a read? A fetch is recognised by path and content type: `POST …/contents/git-upload-pack` of a git
+/// host's API creates a file of that name, but not with git's content type (gitprotocol-http, "Smart Service
+/// git-upload-pack").
 ///
-/// Git LFS's batch request (`…/info/lfs/objects/batch`) is a write, though downloads begin with one. Only its body tells
-/// downloads from uploads, and GitLab, Gitea and Forgejo answer both with the Authorization that they received.
+/// Git LFS's batch request (`…/info/lfs/objects/batch`) is a write, though downloads begin with one. Only its body
+/// tells downloads from uploads, and GitLab, Gitea and Forgejo answer both with the Authorization that they received.
 fn is_reading_post(kind: Kind, path: &str, content: Option<&[u8]>) -> bool {
     match kind {
         Kind::Cargo | Kind::Git => path.ends_with("/git-upload-pack") && content == Some(FETCH_CONTENT_TYPE),
@@ -167,7 +168,8 @@ mod tests {
             let known = [Method::GET, Method::HEAD, Method::OPTIONS, Method::POST];
             proptest::prop_assume!(!known.contains(&method));
             for kind in [Kind::Cargo, Kind::Git, Kind::Pypi, Kind::Npm, Kind::Generic] {
-                proptest::prop_assert_eq!(Operation::of(kind, &method, &path, None, Some(FETCH_CONTENT_TYPE)), Operation::Write);
+                let operation = Operation::of(kind, &method, &path, None, Some(FETCH_CONTENT_TYPE));
+                proptest::prop_assert_eq!(operation, Operation::Write);
             }
         }
     }

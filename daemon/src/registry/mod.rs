@@ -1,7 +1,8 @@
 //! Registries: scopes, scheme, source and writes, as configured. The module does no I/O and sees no secret.
 //!
-//! A [`Scope`] is `https://host[:port]/path/`; a request belongs to the registry with the longest matching path. A [`Scheme`]
-//! describes the header that carries the secret, a [`Source`] the origin of the secret. [`crate::policy`] classifies requests.
+//! A [`Scope`] is `https://host[:port]/path/`; a request belongs to the registry with the longest matching path. A
+//! [`Scheme`] describes the header that carries the secret, a [`Source`] the origin of the secret. [`crate::policy`]
+//! classifies requests.
 
 mod scope;
 

@@ -1,8 +1,8 @@
 //! Comments and blank lines between the statements of a TOML document.
 //!
-//! A statement is a header or a `key = value`. toml_edit keeps the text above a statement as the statement's prefix, and
-//! the text after the last one as the document's trailing. A comment belongs to the statement that it touches: a blank
-//! line ends what belongs together.
+//! A statement is a header or a `key = value`. toml_edit keeps the text above a statement as the statement's prefix,
+//! and the text after the last one as the document's trailing. A comment belongs to the statement that it touches: a
+//! blank line ends what belongs together.
 
 use toml_edit::{DocumentMut, Item, RawString, Table, TableLike};
 
@@ -143,7 +143,8 @@ fn statements(document: &DocumentMut) -> Vec<Statement> {
     for PrintedTable { path, table, .. } in printed_tables(document) {
         let values = table.get_values();
         let header_depth = path.len();
-        if !path.is_empty() && !(table.is_implicit() && values.is_empty()) {
+        let is_printed = !table.is_implicit() || !values.is_empty();
+        if !path.is_empty() && is_printed {
             statements.push(Statement {
                 path: path.clone(),
                 is_header: true,
