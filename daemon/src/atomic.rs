@@ -1,137 +1,112 @@
-//! Files that change in one step: a kill or a power cut at any moment leaves the old file or the new one, whole.
+//! Atomic file writes: after a kill or a power cut, the old file or the new file is there, whole.
 //!
-//! A new file is written beside the old one, reaches the disk, and takes the old one's name; then the folder, which
-//! holds the name, reaches the disk too. Who may write which file when is the caller's affair.
+//! A write makes a temporary file in the same folder, syncs it, renames it and syncs the folder, which holds the name.
+//! tempfile makes and renames the file; the syncs, the mode and the removal of leftovers are added here. Callers decide
+//! who may write a file and when.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::process;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 use std::time::Duration;
 
-/// Creates or replaces a file with the given bytes and mode, whatever the umask. A symbolic link stays one: what it
-/// points to is replaced.
+use tempfile::NamedTempFile;
+
+/// Creates or replaces a file with the given bytes and mode; the umask is ignored. A symbolic link stays: its target is
+/// replaced.
 ///
 /// # Errors
-/// Whatever the file system says: no space, no folder, no permission. The old file is untouched then and nothing is
-/// left behind; only if the last step fails, bringing the folder to the disk, the new file is in place already.
+/// Any error of the file system: no space, no folder, no permission. The old file is unchanged then, and no temporary
+/// file is left. Exception: if only the last step fails, the sync of the folder, the new file is in place.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     // People keep their configuration in a repository and link to it.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    put(&path, bytes, mode, Until::Forever, |draft| fs::rename(draft, &path))
+    let file = fill(&path, bytes, mode, Durability::Disk)?;
+    file.persist(&path).map_err(|error| error.error)?;
+    sync_folder(&path)
 }
 
-/// The same for a file that goes with the process: it is whole at any moment too, but nobody waits for the disk.
+/// Creates or replaces a file that is only needed while the process runs: atomic as [`write`], but without syncs.
 ///
 /// # Errors
 /// As [`write`].
-pub fn write_passing(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    put(path, bytes, mode, Until::End, |draft| fs::rename(draft, path))
+pub fn write_without_sync(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let file = fill(path, bytes, mode, Durability::Memory)?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
 }
 
-/// The same for a file that must not exist yet, such as a key that nothing can replace.
+/// Creates a file that must not exist yet, such as a key that cannot be replaced.
 ///
 /// # Errors
-/// As [`write`]; [`io::ErrorKind::AlreadyExists`] when there is a file of that name.
+/// As [`write`]; [`io::ErrorKind::AlreadyExists`] if there is a file of that name.
 pub fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    // A link, other than a rename, refuses to replace what is there.
-    put(path, bytes, mode, Until::Forever, |draft| {
-        fs::hard_link(draft, path)?;
-        fs::remove_file(draft)
-    })
+    let file = fill(path, bytes, mode, Durability::Disk)?;
+    file.persist_noclobber(path).map_err(|error| error.error)?;
+    sync_folder(path)
 }
 
-/// Removes a file for good: the folder without it has reached the disk. One that does not exist is removed already.
+/// Removes a file and syncs the folder. A missing file is no error.
 ///
 /// # Errors
-/// Whatever the file system says.
+/// Any error of the file system.
 pub fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
-        Ok(()) => File::open(folder_of(path))?.sync_all(),
+        Ok(()) => sync_folder(path),
     }
 }
 
-/// How long a file is for.
+/// Event that a written file survives.
 #[derive(Clone, Copy, PartialEq)]
-enum Until {
-    /// A power cut is survived.
-    Forever,
-    /// The end of this process.
-    End,
+enum Durability {
+    /// Power cut.
+    Disk,
+    /// Kill of the process.
+    Memory,
 }
 
-fn put(
-    path: &Path,
-    bytes: &[u8],
-    mode: u32,
-    until: Until,
-    publish: impl FnOnce(&Path) -> io::Result<()>,
-) -> io::Result<()> {
+/// Writes a temporary file beside `path`, which is removed when dropped.
+fn fill(path: &Path, bytes: &[u8], mode: u32, durability: Durability) -> io::Result<NamedTempFile> {
     let folder = folder_of(path);
-    let prefix = draft_prefix(path)?;
-    remove_orphans(folder, &prefix);
-    let (draft, file) = open_draft(folder, &prefix)?;
-    let written = fill(file, bytes, mode, until).and_then(|()| publish(&draft));
-    if let Err(error) = written {
-        // The first error is the one to tell; a draft that stays is removed by a later write.
-        let _ = fs::remove_file(&draft);
-        return Err(error);
+    let prefix = temporary_prefix(path)?;
+    remove_leftovers(folder, &prefix);
+    let open = |path: &Path| OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = tempfile::Builder::new().prefix(&prefix).make_in(folder, open)?;
+    // Not through `NamedTempFile`, which adds the temporary path to the message of an error.
+    let inner = file.as_file_mut();
+    inner.write_all(bytes)?;
+    inner.set_permissions(Permissions::from_mode(mode))?;
+    if durability == Durability::Disk {
+        inner.sync_all()?;
     }
-    sync(&File::open(folder)?, until)
+    Ok(file)
 }
 
-/// A draft's name is its own, so that two writers never share one.
-fn open_draft(folder: &Path, prefix: &OsString) -> io::Result<(PathBuf, File)> {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    loop {
-        let mut name = prefix.clone();
-        name.push(format!("{}-{}", process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)));
-        let draft = folder.join(name);
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft) {
-            Ok(file) => return Ok((draft, file)),
-            // In a container every daemon has the same process id; this one's predecessor was killed while writing.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
-    }
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(folder_of(path))?.sync_all()
 }
 
-fn fill(mut file: File, bytes: &[u8], mode: u32, until: Until) -> io::Result<()> {
-    file.write_all(bytes)?;
-    file.set_permissions(Permissions::from_mode(mode))?;
-    sync(&file, until)
-}
-
-fn sync(file: &File, until: Until) -> io::Result<()> {
-    match until {
-        Until::Forever => file.sync_all(),
-        Until::End => Ok(()),
-    }
-}
-
-/// Removes what killed writers left. Only the old: a young draft may be somebody's who is still writing. As good as it
-/// gets; the write itself tells what is wrong with the folder.
-fn remove_orphans(folder: &Path, prefix: &OsString) {
+/// Removes temporary files that a killed process left. Only old ones: another process may be writing a new one. Errors
+/// are ignored, because the write itself reports what is wrong with the folder.
+fn remove_leftovers(folder: &Path, prefix: &OsString) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let is_draft = name.as_encoded_bytes().starts_with(prefix.as_encoded_bytes());
+        let is_temporary = name.as_encoded_bytes().starts_with(prefix.as_encoded_bytes());
         let age = entry
             .metadata()
             .and_then(|data| data.modified())
             .map(|time| time.elapsed());
-        if is_draft && matches!(age, Ok(Ok(age)) if age > ORPHAN_AGE) {
+        if is_temporary && matches!(age, Ok(Ok(age)) if age > LEFTOVER_AGE) {
             let _ = fs::remove_file(entry.path());
         }
     }
 }
 
-fn draft_prefix(path: &Path) -> io::Result<OsString> {
+fn temporary_prefix(path: &Path) -> io::Result<OsString> {
     let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
     let mut prefix = OsString::from(".");
     prefix.push(name);
@@ -145,7 +120,7 @@ fn folder_of(path: &Path) -> &Path {
         .unwrap_or(Path::new("."))
 }
 
-const ORPHAN_AGE: Duration = Duration::from_secs(60);
+const LEFTOVER_AGE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
@@ -164,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn replaces_with_the_mode_asked_for_and_leaves_nothing_else() {
+    fn replaces_a_file_with_the_given_mode_and_leaves_no_other() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f");
         write(&path, b"old", 0o600).unwrap();
@@ -197,18 +172,18 @@ mod tests {
     }
 
     #[test]
-    fn removes_drafts_of_the_killed_but_not_of_the_living() {
+    fn removes_old_temporary_files_but_no_new_ones() {
         let folder = tempfile::tempdir().unwrap();
-        let (orphan, young) = (folder.path().join(".f.draft-1-0"), folder.path().join(".f.draft-1-1"));
-        let old = SystemTime::now() - ORPHAN_AGE * 2;
-        File::create(&orphan).unwrap().set_modified(old).unwrap();
-        File::create(&young).unwrap();
+        let (leftover, new) = (folder.path().join(".f.draft-1-0"), folder.path().join(".f.draft-1-1"));
+        let old = SystemTime::now() - LEFTOVER_AGE * 2;
+        File::create(&leftover).unwrap().set_modified(old).unwrap();
+        File::create(&new).unwrap();
         write(&folder.path().join("f"), b"", 0o600).unwrap();
         assert_eq!(names(folder.path()), [".f.draft-1-1", "f"]);
     }
 
     #[test]
-    fn a_failure_leaves_no_draft() {
+    fn a_failed_write_leaves_no_temporary_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f");
         fs::create_dir(&path).unwrap();
@@ -218,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn removes_once_and_again() {
+    fn removing_a_missing_file_is_no_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f");
         write(&path, b"x", 0o600).unwrap();
@@ -227,7 +202,7 @@ mod tests {
         assert!(names(folder.path()).is_empty());
     }
 
-    /// A limit on the file size is a full disk that a test can have: the write stops in the middle.
+    /// A limit on the file size stands for a full disk: the write stops in the middle.
     #[test]
     fn a_full_disk_leaves_the_old_file() {
         let name = "atomic::tests::a_full_disk_leaves_the_old_file";

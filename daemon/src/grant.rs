@@ -1,7 +1,9 @@
-//! Grants: what lets a client in that is not the daemon's own user. Which registries, which operations, until when.
+//! Grants: capabilities for clients of other users, containers and machines. A grant names registries, operations and
+//! an expiry time.
 //!
-//! A grant's token is 256 random bits and is told once; what is kept is its hash. Who presents one is found out in
-//! [`crate::proxy::downstream::authenticate`]; making, listing and revoking is the control side's.
+//! The token of a grant is 256 random bits, and is shown once. The file keeps its SHA-256.
+//! [`crate::proxy::downstream::authenticate`] finds the grant of a client; the control side creates, lists and revokes
+//! grants.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -20,43 +22,43 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use crate::policy::Operation;
-use crate::schema::{Old, SchemaVersion, StateError};
+use crate::schema::{OutdatedFile, SchemaVersion, StateError};
 
-/// One grant, shared by the connections of its bearers.
+/// Grant, shared by the connections of its bearers.
 #[derive(Debug)]
 pub struct Grant {
-    /// As it is kept.
+    /// Terms, as the file keeps them.
     pub terms: Terms,
     last_used: AtomicI64,
     revoked: CancellationToken,
 }
 
-/// What was granted, to the bearer of which token.
+/// Terms of a grant, and the hash of its token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Terms {
-    /// What a person calls it by.
+    /// Identifier for people: 8 hexadecimal digits.
     pub id: String,
-    /// SHA-256 of the token, base64url. A random token of 256 bits needs no slower hash.
+    /// SHA-256 of the token in base64url. A random token of 256 bits needs no slower hash.
     hash: String,
-    /// The registries that it opens; absent for every one.
+    /// Registries that the grant covers. `None`: every registry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registries: Option<BTreeSet<RegistryName>>,
-    /// Whether it opens writes.
+    /// True if the grant covers writes.
     pub write: bool,
-    /// When it was made.
+    /// Creation time.
     #[serde(with = "time::serde::rfc3339")]
     pub created: OffsetDateTime,
-    /// When it ends.
+    /// Expiry time.
     #[serde(with = "time::serde::rfc3339")]
     pub expires: OffsetDateTime,
 }
 
 impl Grant {
-    /// A new grant and its token, which nobody can tell again.
+    /// Creates a grant and its token, which cannot be shown again.
     ///
     /// # Errors
-    /// When the system has no random numbers.
+    /// The system gives no random numbers.
     pub fn create(
         registries: Option<BTreeSet<RegistryName>>,
         write: bool,
@@ -77,17 +79,17 @@ impl Grant {
         Ok((Self::from(terms), token))
     }
 
-    /// Whether it opens this operation on this registry, now.
+    /// Does the grant cover this operation on this registry now?
     pub fn covers(&self, registry: &RegistryName, operation: Operation) -> bool {
-        self.opens(registry) && (operation == Operation::Read || self.terms.write)
+        self.covers_registry(registry) && (operation == Operation::Read || self.terms.write)
     }
 
-    /// Whether it opens this registry at all, now.
-    pub fn opens(&self, registry: &RegistryName) -> bool {
-        (self.terms.registries.is_none() || self.names(registry)) && self.is_alive(OffsetDateTime::now_utc())
+    /// Does the grant cover any operation on this registry now?
+    pub fn covers_registry(&self, registry: &RegistryName) -> bool {
+        (self.terms.registries.is_none() || self.names(registry)) && self.is_valid(OffsetDateTime::now_utc())
     }
 
-    /// Whether this is one of those it was made for.
+    /// Does the grant name this registry?
     pub fn names(&self, registry: &RegistryName) -> bool {
         self.terms
             .registries
@@ -95,18 +97,18 @@ impl Grant {
             .is_some_and(|registries| registries.contains(registry))
     }
 
-    /// Whether it is neither over nor revoked.
-    pub fn is_alive(&self, now: OffsetDateTime) -> bool {
+    /// Is the grant neither expired nor revoked?
+    pub fn is_valid(&self, now: OffsetDateTime) -> bool {
         now < self.terms.expires && !self.revoked.is_cancelled()
     }
 
-    /// Ends what its bearers are doing.
+    /// Revokes the grant and ends the connections of its bearers.
     pub fn revoke(&self) {
         self.revoked.cancel();
     }
 
-    /// Waits until it is over or revoked.
-    pub async fn over(&self) {
+    /// Waits until the grant expires or is revoked.
+    pub async fn ended(&self) {
         tokio::select! {
             () = self.revoked.cancelled() => {}
             () = self.expired() => {}
@@ -117,14 +119,14 @@ impl Grant {
         loop {
             let left = self.terms.expires - OffsetDateTime::now_utc();
             match Duration::try_from(left) {
-                // Looked at again and again, since a clock may be set and a machine may sleep.
-                Ok(left) if !left.is_zero() => tokio::time::sleep(left.min(LOOK)).await,
+                // Checked repeatedly: a clock may be set, and a machine may sleep.
+                Ok(left) if !left.is_zero() => tokio::time::sleep(left.min(EXPIRY_CHECK_INTERVAL)).await,
                 _ => return,
             }
         }
     }
 
-    /// When a client last came with it.
+    /// Time when a client last presented the token, in whole seconds.
     pub fn last_used(&self) -> Option<OffsetDateTime> {
         let seconds = self.last_used.load(Ordering::Relaxed);
         (seconds != 0)
@@ -143,54 +145,54 @@ impl From<Terms> for Grant {
     }
 }
 
-/// All grants. Never changed: the control side puts another in its place.
+/// Immutable set of grants. The control side replaces it as a whole.
 #[derive(Clone, Debug, Default)]
 pub struct Grants(Vec<Arc<Grant>>);
 
 impl Grants {
-    /// Reads the file; a missing one holds none. What was of an older form comes with it.
+    /// Reads the file; a missing file has no grants. The second value is the file's old text if it was migrated.
     ///
     /// # Errors
-    /// [`StateError`] when it cannot be read, is damaged, or is from a newer release.
-    pub fn read(file: &Path) -> Result<(Self, Option<Old>), StateError> {
-        let (kept, old) = FORM.read::<Kept>(file)?;
-        let kept = kept.unwrap_or_default().grants.into_iter();
-        Ok((Self(kept.map(|terms| Arc::new(terms.into())).collect()), old))
+    /// [`StateError`] if the file cannot be read, is damaged, or is of a newer release.
+    pub fn read(file: &Path) -> Result<(Self, Option<OutdatedFile>), StateError> {
+        let (content, outdated) = SCHEMA.read::<GrantsFile>(file)?;
+        let grants = content.unwrap_or_default().grants.into_iter();
+        Ok((Self(grants.map(|terms| Arc::new(terms.into())).collect()), outdated))
     }
 
-    /// Writes the file; a kill leaves the old one or the new one.
+    /// Writes the file atomically.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// Any error of the file system.
     pub fn write(&self, file: &Path) -> io::Result<()> {
         let grants = self.0.iter().map(|grant| grant.terms.clone()).collect();
-        FORM.write(file, &Kept { grants })
+        SCHEMA.write(file, &GrantsFile { grants })
     }
 
-    /// Those that are alive, oldest first.
-    pub fn alive(&self) -> impl Iterator<Item = &Arc<Grant>> {
+    /// Valid grants, oldest first.
+    pub fn valid(&self) -> impl Iterator<Item = &Arc<Grant>> {
         let now = OffsetDateTime::now_utc();
-        self.0.iter().filter(move |grant| grant.is_alive(now))
+        self.0.iter().filter(move |grant| grant.is_valid(now))
     }
 
-    /// The living and one more.
+    /// Set of the valid grants and one more.
     #[must_use]
     pub fn with(&self, grant: Arc<Grant>) -> Self {
-        Self(self.alive().cloned().chain([grant]).collect())
+        Self(self.valid().cloned().chain([grant]).collect())
     }
 
-    /// The living but for one.
+    /// Set of the valid grants except one.
     #[must_use]
     pub fn without(&self, id: &str) -> Self {
-        Self(self.alive().filter(|grant| grant.terms.id != id).cloned().collect())
+        Self(self.valid().filter(|grant| grant.terms.id != id).cloned().collect())
     }
 
-    /// The living grant whose token this is. How long it takes does not depend on how near the token is to one.
-    pub fn of(&self, token: &[u8]) -> Option<Arc<Grant>> {
+    /// Valid grant with this token. Hashes are compared in constant time.
+    pub fn find_by_token(&self, token: &[u8]) -> Option<Arc<Grant>> {
         let presented = hash(token);
         let same =
             |grant: &&Arc<Grant>| verify_slices_are_equal(grant.terms.hash.as_bytes(), presented.as_bytes()).is_ok();
-        let found = self.alive().find(same)?;
+        let found = self.valid().find(same)?;
         let now = OffsetDateTime::now_utc().unix_timestamp();
         found.last_used.store(now, Ordering::Relaxed);
         Some(Arc::clone(found))
@@ -199,7 +201,7 @@ impl Grants {
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Kept {
+struct GrantsFile {
     grants: Vec<Terms>,
 }
 
@@ -213,11 +215,11 @@ fn random<const LENGTH: usize>() -> io::Result<[u8; LENGTH]> {
     Ok(bytes)
 }
 
-const LOOK: Duration = Duration::from_secs(10);
-const FORM: SchemaVersion = SchemaVersion {
-    // The second form names the release that wrote it, and is otherwise the first.
-    steps: &[|_| {}],
-    without: "grants must be made again",
+const EXPIRY_CHECK_INTERVAL: Duration = Duration::from_secs(10);
+const SCHEMA: SchemaVersion = SchemaVersion {
+    // Version 2 added the release, which is outside the content.
+    migrations: &[|_| {}],
+    if_lost: "grants must be made again",
 };
 
 #[cfg(test)]
@@ -239,27 +241,27 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_is_found_by_its_token_until_it_is_over() {
-        let [(corp, token), (over, old)] = [grant(&["corp"], false, 60), grant(&[], true, -1)];
-        let grants = Grants::default().with(Arc::clone(&over)).with(Arc::clone(&corp));
-        assert_eq!(grants.of(token.as_bytes()).unwrap().terms.id, corp.terms.id);
+    fn finds_a_grant_by_its_token_until_it_expires_or_is_revoked() {
+        let [(corp, token), (expired, expired_token)] = [grant(&["corp"], false, 60), grant(&[], true, -1)];
+        let grants = Grants::default().with(Arc::clone(&expired)).with(Arc::clone(&corp));
+        assert_eq!(grants.find_by_token(token.as_bytes()).unwrap().terms.id, corp.terms.id);
         for wrong in [
-            old.as_str(),
+            expired_token.as_str(),
             "",
             "x",
             &token[1..],
             &format!("{token}x"),
             &corp.terms.hash,
         ] {
-            assert!(grants.of(wrong.as_bytes()).is_none(), "{wrong}");
+            assert!(grants.find_by_token(wrong.as_bytes()).is_none(), "{wrong}");
         }
         corp.revoke();
-        assert!(grants.of(token.as_bytes()).is_none());
+        assert!(grants.find_by_token(token.as_bytes()).is_none());
         assert!(!corp.covers(&"corp".parse().unwrap(), Operation::Read));
     }
 
     #[test]
-    fn a_grant_covers_what_it_names() {
+    fn a_grant_covers_only_its_registries_and_operations() {
         let [corp, other]: [RegistryName; 2] = ["corp", "other"].map(|name| name.parse().unwrap());
         let [(reads, _), (writes, _)] = [grant(&["corp"], false, 60), grant(&[], true, 60)];
         assert!(reads.covers(&corp, Operation::Read));
@@ -269,15 +271,23 @@ mod tests {
     }
 
     #[test]
-    fn grants_survive_on_disk_without_their_tokens() {
+    fn the_file_keeps_grants_without_their_tokens() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("grants.json");
-        assert_eq!(Grants::read(&file).unwrap().0.alive().count(), 0);
+        assert_eq!(Grants::read(&file).unwrap().0.valid().count(), 0);
         let (corp, token) = grant(&["corp"], true, Duration::from_secs(60).as_secs() as i64);
         Grants::default().with(corp).write(&file).unwrap();
         let text = std::fs::read_to_string(&file).unwrap();
         assert!(!text.contains(&token), "{text}");
-        assert!(Grants::read(&file).unwrap().0.of(token.as_bytes()).unwrap().terms.write);
+        assert!(
+            Grants::read(&file)
+                .unwrap()
+                .0
+                .find_by_token(token.as_bytes())
+                .unwrap()
+                .terms
+                .write
+        );
         std::fs::write(&file, r#"{"version":3,"grants":[]}"#).unwrap();
         assert!(Grants::read(&file).is_err());
     }

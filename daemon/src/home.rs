@@ -1,26 +1,22 @@
-//! The folders of an installation: made private, checked, and owned by one daemon at a time.
+//! Folders of an installation: created private, checked, and locked by one daemon at a time.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use regauth_shared::paths::Folders;
-use rustix::fs::{FlockOperation, flock};
 
-/// Makes the folders that are missing, 0700, and refuses those that others own or may enter. `open_to_group`: the run
-/// folder may let its group in, to a control socket that a service manager made for it.
+/// Creates missing folders with mode 0700. Rejects folders of another user and folders that others may enter, except
+/// that `open_to_group` allows the group in the run folder, for a control socket that a service manager made for a
+/// group.
 ///
 /// # Errors
 /// [`HomeError`] with what to do.
 pub fn prepare(folders: &Folders, open_to_group: bool) -> Result<(), HomeError> {
-    let run_is_open_to = if open_to_group { GROUP_ENTERS } else { 0 };
-    for (folder, may) in [
-        (&folders.config, 0),
-        (&folders.state, 0),
-        (&folders.run, run_is_open_to),
-    ] {
+    let run_may_allow = if open_to_group { GROUP_ENTERS } else { 0 };
+    for (folder, allowed) in [(&folders.config, 0), (&folders.state, 0), (&folders.run, run_may_allow)] {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -29,12 +25,12 @@ pub fn prepare(folders: &Folders, open_to_group: bool) -> Result<(), HomeError> 
                 folder: folder.clone(),
                 error,
             })?;
-        check(folder, may)?;
+        check_folder(folder, allowed)?;
     }
     Ok(())
 }
 
-fn check(folder: &Path, may: u32) -> Result<(), HomeError> {
+fn check_folder(folder: &Path, allowed: u32) -> Result<(), HomeError> {
     let metadata = folder.metadata().map_err(|error| HomeError::Create {
         folder: folder.to_path_buf(),
         error,
@@ -48,7 +44,7 @@ fn check(folder: &Path, may: u32) -> Result<(), HomeError> {
         });
     }
     let mode = metadata.mode() & 0o777;
-    if mode & 0o077 & !may != 0 {
+    if mode & 0o077 & !allowed != 0 {
         return Err(HomeError::Mode {
             folder: folder.to_path_buf(),
             mode,
@@ -57,14 +53,14 @@ fn check(folder: &Path, may: u32) -> Result<(), HomeError> {
     Ok(())
 }
 
-/// Refuses a file that others own or may change.
+/// Rejects a file that another user owns or may change.
 ///
 /// # Errors
 /// [`HomeError`] with what to do.
 pub fn check_file(file: &Path) -> Result<(), HomeError> {
     let Ok(metadata) = file.metadata() else { return Ok(()) };
     let ours = rustix::process::geteuid().as_raw();
-    // A system's configuration is root's, as /etc is.
+    // Root owns the configuration of a system service, as it owns /etc.
     if metadata.uid() != ours && metadata.uid() != 0 {
         return Err(HomeError::Owner {
             folder: file.to_path_buf(),
@@ -81,14 +77,14 @@ pub fn check_file(file: &Path) -> Result<(), HomeError> {
     Ok(())
 }
 
-/// The proof that no other daemon uses the same folders; released when dropped, by the kernel if need be.
+/// Lock that keeps a second daemon from using the same folders. The kernel releases it when the process ends.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// Takes the lock.
+    /// Takes the lock, or fails at once.
     ///
     /// # Errors
     /// [`HomeError::Taken`] with the other daemon's process id.
@@ -106,7 +102,10 @@ impl Lock {
             .mode(0o600)
             .open(&path)
             .map_err(unusable)?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if let Err(error) = file.try_lock() {
+            if let TryLockError::Error(error) = error {
+                return Err(unusable(error));
+            }
             let mut pid = String::new();
             let _ = file.read_to_string(&mut pid);
             return Err(HomeError::Taken {
@@ -114,7 +113,7 @@ impl Lock {
                 pid: pid.trim().to_owned(),
             });
         }
-        // For people to read; a full disk must not keep a daemon from starting that needs to write nothing else.
+        // The process id is for people. On a full disk, a daemon that needs to write nothing else still starts.
         let record = |file: &mut File| -> io::Result<()> {
             file.set_len(0)?;
             file.rewind()?;
@@ -124,78 +123,80 @@ impl Lock {
         Ok(Self { _file: file })
     }
 
-    /// Takes the lock of a daemon that has just been asked to end, and needs a moment to give the home up.
+    /// Takes the lock, and waits up to a second for another daemon that is stopping to release it.
     ///
     /// # Errors
-    /// As [`Lock::take`], after that moment.
+    /// As [`Lock::take`], after that second.
     pub async fn take_over(folders: &Folders) -> Result<Self, HomeError> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TAKE_OVER_TIMEOUT;
         loop {
             match Self::take(folders) {
-                Err(HomeError::Taken { .. }) if Instant::now() < deadline => tokio::time::sleep(PATIENCE / 20).await,
+                Err(HomeError::Taken { .. }) if Instant::now() < deadline => {
+                    tokio::time::sleep(TAKE_OVER_TIMEOUT / 20).await
+                }
                 other => return other,
             }
         }
     }
 }
 
-/// Why the folders cannot be used. Each message says what to do.
+/// Error of preparing the folders. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum HomeError {
-    /// It cannot be made or read.
+    /// Folder or file that cannot be created or read.
     #[error("cannot use {}: {error}; make it a folder of your own, or choose another with --home", folder.display())]
     Create {
-        /// The folder or file.
+        /// Path of the folder or file.
         folder: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         error: io::Error,
     },
-    /// It belongs to someone else.
+    /// Folder or file of another user.
     #[error(
         "{} belongs to user {owner}, not to user {ours}; run as its owner, or choose another folder with --home",
         folder.display()
     )]
     Owner {
-        /// The folder.
+        /// Path of the folder.
         folder: PathBuf,
-        /// Whose it is.
+        /// User id of the owner.
         owner: u32,
-        /// Who we are.
+        /// User id of the daemon.
         ours: u32,
     },
-    /// Others may enter it.
+    /// Folder that others may enter.
     #[error("others may enter {} (mode {mode:04o}); run `chmod 700 {}`", folder.display(), folder.display())]
     Mode {
-        /// The folder.
+        /// Path of the folder.
         folder: PathBuf,
-        /// Its permission bits.
+        /// Permission bits.
         mode: u32,
     },
-    /// Others may change it.
+    /// File that others may change.
     #[error("others may change {} (mode {mode:04o}); run `chmod 600 {}`", file.display(), file.display())]
     Writable {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
-        /// Its permission bits.
+        /// Permission bits.
         mode: u32,
     },
-    /// Another daemon uses it.
+    /// Folders that another daemon uses.
     #[error(
-        "another regauthd{} runs with {}; `regauthctl status` asks it, `regauthctl stop` ends it",
+        "another regauthd{} is using {}; `regauthctl status` shows it, `regauthctl stop` stops it",
         if pid.is_empty() { String::new() } else { format!(" (process {pid})") },
         folder.display()
     )]
     Taken {
-        /// The run folder.
+        /// Run folder.
         folder: PathBuf,
-        /// The other daemon's process id.
+        /// Process id of the other daemon, if its lock file says.
         pid: String,
     },
 }
 
 const GROUP_ENTERS: u32 = 0o050;
-/// How long another daemon may take to give up the home.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Time that a stopping daemon may take to release the lock.
+const TAKE_OVER_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -204,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folders_are_private_and_held_by_one_daemon() {
+    fn creates_private_folders_and_locks_them_for_one_daemon() {
         let home = tempfile::tempdir().unwrap();
         let folders = Folders::below(&home.path().join("regauth"));
         prepare(&folders, false).unwrap();
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_others_may_enter_is_refused() {
+    fn refuses_a_folder_that_others_may_enter() {
         let home = tempfile::tempdir().unwrap();
         std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let error = prepare(&Folders::below(home.path()), false).unwrap_err().to_string();

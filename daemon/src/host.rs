@@ -1,23 +1,23 @@
-//! Host names and origins, normalised once: what a CONNECT, an SNI, a Host or a scope's URL means.
+//! Normalised host names and origins, parsed from a CONNECT, an SNI, a Host header or a scope's URL.
 //!
-//! Two texts that name the same host give equal values: case, IDNA, a trailing dot, IPv6 brackets and the many ways
-//! to write an IPv4 address are gone after parsing (WHATWG URL, section 3.5; RFC 9110, section 4.2.3).
+//! Two texts that name the same host parse to equal values. Parsing removes differences of case, IDNA, trailing dot,
+//! IPv6 brackets and IPv4 notation (WHATWG URL, section 3.5; RFC 9110, section 4.2.3).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-/// A DNS name in lower-case A-labels without a trailing dot, or an IP address.
+/// DNS name in lower-case A-labels without a trailing dot, or IP address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Host {
-    /// A DNS name.
+    /// DNS name.
     Name(Box<str>),
-    /// An address.
+    /// IP address.
     Address(IpAddr),
 }
 
 impl Host {
-    /// Whether this is the machine itself: a loopback address, `localhost` or a name below it (RFC 6761).
+    /// Is this a loopback address, `localhost` or a name below it (RFC 6761)?
     pub fn is_loopback(&self) -> bool {
         match self {
             Self::Name(name) => &**name == "localhost" || name.ends_with(".localhost"),
@@ -30,8 +30,8 @@ impl FromStr for Host {
     type Err = InvalidHost;
 
     fn from_str(text: &str) -> Result<Self, InvalidHost> {
-        // Percent-encoding is legal in a URL's host and in nothing else that names one.
-        if text.is_empty() || text.contains(['%', '@']) || text.len() > MAX_NAME + 2 {
+        // Percent-encoding is legal in the host of a URL, but not in the other texts that are parsed here.
+        if text.is_empty() || text.contains(['%', '@']) || text.len() > MAX_NAME_LENGTH + 2 {
             return Err(InvalidHost);
         }
         if let Ok(address) = text.parse::<Ipv6Addr>() {
@@ -46,7 +46,7 @@ impl FromStr for Host {
     }
 }
 
-/// As it stands in a URL: IPv6 addresses in brackets.
+/// Form of a URL's host: IPv6 addresses in brackets.
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -57,21 +57,21 @@ impl fmt::Display for Host {
     }
 }
 
-/// A host and a port: where a CONNECT goes, what a scope begins with.
+/// Host and port (RFC 6454 without the scheme): the target of a CONNECT, the start of a scope.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin {
-    /// The host.
+    /// Host.
     pub host: Host,
-    /// The TCP port.
+    /// TCP port, never 0.
     pub port: u16,
 }
 
 impl Origin {
-    /// Parses `host:port` as CONNECT has it (RFC 9110, section 9.3.6), or a Host header, where `default_port` stands in
-    /// for a missing port.
+    /// Parses `host:port` of a CONNECT (RFC 9110, section 9.3.6). For a Host header, `default_port` replaces a missing
+    /// port.
     ///
     /// # Errors
-    /// [`InvalidHost`] for anything else, user information included.
+    /// [`InvalidHost`] for any other text, including one with user information.
     pub fn parse(text: &str, default_port: Option<u16>) -> Result<Self, InvalidHost> {
         let (host, port) = split_port(text)?;
         let port = match (port, default_port) {
@@ -92,7 +92,7 @@ impl Origin {
     }
 }
 
-/// `host:port`, always with the port.
+/// Writes `host:port`, always with the port.
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.host, self.port)
@@ -115,23 +115,23 @@ fn split_port(text: &str) -> Result<(&str, Option<&str>), InvalidHost> {
     }
 }
 
-/// Labels of 1 to 63 letters, digits, hyphens and underscores, 253 in all. Stricter than a URL, as DNS names are.
+/// Checks labels of 1 to 63 letters, digits, hyphens and underscores, and 253 characters in all. URLs allow more.
 fn is_dns_name(name: &str) -> bool {
-    let label_is_good = |label: &str| {
+    let is_label = |label: &str| {
         (1..=63).contains(&label.len())
             && label
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     };
-    name.len() <= MAX_NAME && name.split('.').all(label_is_good)
+    name.len() <= MAX_NAME_LENGTH && name.split('.').all(is_label)
 }
 
-/// The text names no host.
+/// Error of parsing a [`Host`] or [`Origin`].
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a host name or address")]
 pub struct InvalidHost;
 
-const MAX_NAME: usize = 253;
+const MAX_NAME_LENGTH: usize = 253;
 
 #[cfg(test)]
 mod tests {
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn one_host_has_one_form() {
+    fn equal_hosts_have_one_form() {
         for (text, form) in [
             ("Corp.Example", "corp.example"),
             ("corp.example.", "corp.example"),
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_host_is_invalid() {
+    fn refuses_text_that_is_not_a_host() {
         for text in [
             "",
             ".",
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_has_a_port() {
+    fn parses_origins_with_a_port() {
         let parse = |text, default| Origin::parse(text, default).map(|origin| origin.to_string());
         assert_eq!(parse("Corp.example:443", None).unwrap(), "corp.example:443");
         assert_eq!(parse("corp.example", Some(8443)).unwrap(), "corp.example:8443");
@@ -203,18 +203,18 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn a_host_is_what_it_says_it_is(text in "\\PC{0,40}") {
+        fn a_printed_host_parses_to_the_same_host(text in "\\PC{0,40}") {
             if let Ok(host) = text.parse::<Host>() {
                 proptest::prop_assert_eq!(host.to_string().parse::<Host>(), Ok(host));
             }
         }
 
         #[test]
-        fn an_origin_is_what_it_says_it_is(host in "[a-zA-Z0-9.:_%@ \\[\\]-]{1,30}", port in "[0-9]{0,6}") {
+        fn a_printed_origin_parses_to_the_same_origin(host in "[a-zA-Z0-9.:_%@ \\[\\]-]{1,30}", port in "[0-9]{0,6}") {
             if let Ok(origin) = Origin::parse(&format!("{host}:{port}"), None) {
-                let said = origin.to_string();
-                proptest::prop_assert!(!said.contains(['@', '%', ' ']));
-                proptest::prop_assert_eq!(Origin::parse(&said, None), Ok(origin));
+                let printed = origin.to_string();
+                proptest::prop_assert!(!printed.contains(['@', '%', ' ']));
+                proptest::prop_assert_eq!(Origin::parse(&printed, None), Ok(origin));
             }
         }
     }

@@ -1,8 +1,8 @@
-//! The listeners: those that a service manager made before us and keeps after us, or our own.
+//! Listeners: inherited from a service manager, or bound by the daemon.
 //!
-//! Under socket activation (sd_listen_fds(3), launchd's `launch_activate_socket`) the port and the control socket are open
-//! while no daemon runs: who connects meanwhile waits, so a restart refuses nobody. Either may be passed without the
-//! other. What is passed is checked as what we make ourselves is, and never removed: it is not ours.
+//! With socket activation (sd_listen_fds(3), launchd's `launch_activate_socket`), the proxy port and the control socket
+//! stay open while no daemon runs. Clients that connect meanwhile wait, so a restart refuses no connection. Either
+//! socket may be inherited without the other. An inherited socket is checked like one of our own, and never removed.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -12,40 +12,40 @@ use std::path::{Path, PathBuf};
 
 use regauth_shared::response::{SocketOrigin, Sockets};
 
-/// What a service manager passed.
+/// Sockets inherited from a service manager.
 #[derive(Debug, Default)]
 pub struct InheritedSockets {
-    /// The proxy's port.
+    /// Listener of the proxy.
     pub proxy: Option<TcpListener>,
-    /// The control socket.
+    /// Control socket.
     pub control: Option<UnixListener>,
 }
 
 impl InheritedSockets {
-    /// Takes what was passed, by the names `proxy` and `control`; another name counts for nothing, and the kind of socket
-    /// says what it is for. To be called once, while the process has one thread: the environment changes.
+    /// Takes the inherited sockets named `proxy` and `control`. With another name, the kind of socket decides. Call it
+    /// once, while the process has one thread, because it changes the environment.
     ///
     /// # Errors
-    /// [`InheritedSocketsError`] when something else was passed than we can use.
+    /// [`InheritedSocketsError`] for a socket that cannot be used.
     pub fn take() -> Result<Self, InheritedSocketsError> {
-        let passed = manager::take()?;
-        if let Some(listener) = &passed.proxy {
+        let sockets = manager::take()?;
+        if let Some(listener) = &sockets.proxy {
             listener
                 .set_nonblocking(true)
                 .map_err(InheritedSocketsError::Unusable)?;
         }
-        if let Some(listener) = &passed.control {
+        if let Some(listener) = &sockets.control {
             listener
                 .set_nonblocking(true)
                 .map_err(InheritedSocketsError::Unusable)?;
         }
-        Ok(passed)
+        Ok(sockets)
     }
 
-    /// Which of the listeners were passed.
+    /// Origin of each listener, for `status`.
     pub fn origins(&self) -> Sockets {
-        let origin = |passed| {
-            if passed {
+        let origin = |is_inherited| {
+            if is_inherited {
                 SocketOrigin::Passed
             } else {
                 SocketOrigin::Own
@@ -57,58 +57,59 @@ impl InheritedSockets {
         }
     }
 
-    /// Whether the control socket was made for a group: then the kernel asks who may connect, and its folder is open to
-    /// the group as well.
+    /// Is the control socket writable for a group? Then the kernel decides who may connect, and the run folder is open
+    /// to the group too.
     pub fn is_for_a_group(&self) -> bool {
         let path = self.control.as_ref().and_then(path_of);
         let metadata = path.and_then(|path| path.metadata().ok());
         metadata.is_some_and(|metadata| metadata.permissions().mode() & GROUP_WRITES != 0)
     }
 
-    /// Checks the control socket: where `regauthctl` looks for it, with or without `--system`, ours or root's, closed to strangers.
+    /// Checks the control socket. It must be at one of the two paths where `regauthctl` looks (without and with
+    /// `--system`), belong to this user or root, and be closed to other users.
     ///
     /// # Errors
-    /// [`InheritedSocketsError`] with what to do.
-    pub fn check_control(&self, [usual, of_the_system]: &[PathBuf; 2]) -> Result<(), InheritedSocketsError> {
+    /// [`InheritedSocketsError`], each with what to do.
+    pub fn check_control(&self, [user_path, system_path]: &[PathBuf; 2]) -> Result<(), InheritedSocketsError> {
         let Some(listener) = &self.control else { return Ok(()) };
-        let path = path_of(listener).ok_or(InheritedSocketsError::Nameless)?;
+        let path = path_of(listener).ok_or(InheritedSocketsError::WithoutPath)?;
         let metadata = path.metadata().map_err(InheritedSocketsError::Unusable)?;
-        let is_it = |there: std::fs::Metadata| (there.dev(), there.ino()) == (metadata.dev(), metadata.ino());
-        if ![usual, of_the_system]
+        let is_same = |other: std::fs::Metadata| (other.dev(), other.ino()) == (metadata.dev(), metadata.ino());
+        if ![user_path, system_path]
             .iter()
-            .any(|path| path.metadata().is_ok_and(is_it))
+            .any(|path| path.metadata().is_ok_and(is_same))
         {
-            return Err(InheritedSocketsError::Elsewhere {
+            return Err(InheritedSocketsError::WrongPath {
                 path,
-                expected: usual.clone(),
+                expected: user_path.clone(),
             });
         }
         let ours = rustix::process::geteuid().as_raw();
-        if ![ours, ROOT].contains(&metadata.uid()) || metadata.mode() & STRANGERS_WRITE != 0 {
-            return Err(InheritedSocketsError::Open { path });
+        if ![ours, ROOT].contains(&metadata.uid()) || metadata.mode() & OTHERS_WRITE != 0 {
+            return Err(InheritedSocketsError::Accessible { path });
         }
         Ok(())
     }
 }
 
-/// The proxy's listener: the passed one, or one of our own on `asked`.
+/// Listener of the proxy: the inherited one, or one bound to `address`.
 ///
 /// # Errors
-/// Those of the network.
-pub async fn proxy(passed: Option<TcpListener>, asked: SocketAddr) -> io::Result<tokio::net::TcpListener> {
-    match passed {
+/// Any error of binding.
+pub async fn proxy(inherited: Option<TcpListener>, address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
+    match inherited {
         Some(listener) => tokio::net::TcpListener::from_std(listener),
-        None => tokio::net::TcpListener::bind(asked).await,
+        None => tokio::net::TcpListener::bind(address).await,
     }
 }
 
-/// The control listener: the passed one, or our own at `path`, 0600. The caller holds the lock of the run folder, so a
-/// socket that lies there is a dead daemon's.
+/// Control listener: the inherited one, or one bound to `path` with mode 0600. The caller holds the lock of the run
+/// folder, so a socket at `path` belongs to a daemon that was killed.
 ///
 /// # Errors
-/// Those of the file system.
-pub fn control(passed: Option<UnixListener>, path: &Path) -> io::Result<tokio::net::UnixListener> {
-    if let Some(listener) = passed {
+/// Any error of the file system.
+pub fn control(inherited: Option<UnixListener>, path: &Path) -> io::Result<tokio::net::UnixListener> {
+    if let Some(listener) = inherited {
         return tokio::net::UnixListener::from_std(listener);
     }
     match std::fs::remove_file(path) {
@@ -124,45 +125,45 @@ fn path_of(listener: &UnixListener) -> Option<PathBuf> {
     listener.local_addr().ok()?.as_pathname().map(Path::to_path_buf)
 }
 
-fn put<T>(place: &mut Option<T>, name: &'static str, listener: T) -> Result<(), InheritedSocketsError> {
-    match place.replace(listener) {
+fn set_once<T>(field: &mut Option<T>, name: &'static str, listener: T) -> Result<(), InheritedSocketsError> {
+    match field.replace(listener) {
         None => Ok(()),
-        Some(_) => Err(InheritedSocketsError::Twice(name)),
+        Some(_) => Err(InheritedSocketsError::Duplicate(name)),
     }
 }
 
 #[cfg(not(target_os = "macos"))]
 mod manager {
-    //! systemd, and whoever speaks its protocol: descriptors from 3 on, LISTEN_FDS and LISTEN_FDNAMES.
+    //! systemd's protocol: descriptors from 3 on, LISTEN_FDS and LISTEN_FDNAMES.
 
     use std::os::fd::AsFd;
 
     use listenfd::ListenFd;
 
-    use super::{CONTROL, InheritedSockets, InheritedSocketsError, PROXY, put};
+    use super::{CONTROL, InheritedSockets, InheritedSocketsError, PROXY, set_once};
 
     pub(super) fn take() -> Result<InheritedSockets, InheritedSocketsError> {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut names = names.split(':');
         let mut descriptors = ListenFd::from_env();
-        let mut passed = InheritedSockets::default();
+        let mut sockets = InheritedSockets::default();
         for index in 0..descriptors.len() {
             let name = names.next().unwrap_or_default();
             if name != PROXY
                 && let Ok(Some(listener)) = descriptors.take_unix_listener(index)
             {
                 check(&listener)?;
-                put(&mut passed.control, CONTROL, listener)?;
+                set_once(&mut sockets.control, CONTROL, listener)?;
             } else if name != CONTROL
                 && let Ok(Some(listener)) = descriptors.take_tcp_listener(index)
             {
                 check(&listener)?;
-                put(&mut passed.proxy, PROXY, listener)?;
+                set_once(&mut sockets.proxy, PROXY, listener)?;
             } else {
-                return Err(InheritedSocketsError::NeitherKind(name.to_owned()));
+                return Err(InheritedSocketsError::WrongKind(name.to_owned()));
             }
         }
-        Ok(passed)
+        Ok(sockets)
     }
 
     fn check(listener: &impl AsFd) -> Result<(), InheritedSocketsError> {
@@ -171,15 +172,14 @@ mod manager {
         if listens {
             Ok(())
         } else {
-            Err(InheritedSocketsError::Deaf)
+            Err(InheritedSocketsError::NotListening)
         }
     }
 }
 
 #[cfg(target_os = "macos")]
 mod manager {
-    //! launchd: the plist's `Sockets`, by the names `Proxy` and `Control`. Not run by launchd, or without these, there are
-    //! none.
+    //! launchd's protocol: entries `Proxy` and `Control` of `Sockets` in the property list.
 
     use std::net::TcpListener;
     use std::os::fd::OwnedFd;
@@ -188,28 +188,28 @@ mod manager {
     use rustix::io::{FdFlags, fcntl_setfd};
     use service_binding::{Binding, Error, Listener};
 
-    use super::{CONTROL, InheritedSockets, InheritedSocketsError, PROXY, put};
+    use super::{CONTROL, InheritedSockets, InheritedSocketsError, PROXY, set_once};
 
     pub(super) fn take() -> Result<InheritedSockets, InheritedSocketsError> {
-        let mut passed = InheritedSockets::default();
+        let mut sockets = InheritedSockets::default();
         if let Some(descriptor) = descriptor("fd://Proxy", PROXY)? {
-            put(&mut passed.proxy, PROXY, TcpListener::from(descriptor))?;
+            set_once(&mut sockets.proxy, PROXY, TcpListener::from(descriptor))?;
         }
         if let Some(descriptor) = descriptor("fd://Control", CONTROL)? {
-            put(&mut passed.control, CONTROL, UnixListener::from(descriptor))?;
+            set_once(&mut sockets.control, CONTROL, UnixListener::from(descriptor))?;
         }
-        Ok(passed)
+        Ok(sockets)
     }
 
     fn descriptor(url: &str, name: &'static str) -> Result<Option<OwnedFd>, InheritedSocketsError> {
         let binding: Binding = match url.parse() {
             Ok(binding) => binding,
             Err(Error::DescriptorsMissing) => return Ok(None),
-            Err(_) => return Err(InheritedSocketsError::Twice(name)),
+            Err(_) => return Err(InheritedSocketsError::Duplicate(name)),
         };
-        // The library calls every descriptor a Unix listener; what it is, is found out by its use.
+        // The library returns every descriptor as a Unix listener; a wrong kind fails on first use.
         let Listener::Unix(listener) = binding.try_into().map_err(InheritedSocketsError::Unusable)? else {
-            return Err(InheritedSocketsError::NeitherKind(name.to_owned()));
+            return Err(InheritedSocketsError::WrongKind(name.to_owned()));
         };
         let descriptor = OwnedFd::from(listener);
         fcntl_setfd(&descriptor, FdFlags::CLOEXEC).map_err(|error| InheritedSocketsError::Unusable(error.into()))?;
@@ -217,48 +217,49 @@ mod manager {
     }
 }
 
-/// Why a passed socket cannot be used. Each message says what to do.
+/// Error of an inherited socket. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum InheritedSocketsError {
-    /// Another kind of descriptor, or a name that does not fit its kind.
+    /// Descriptor of another kind, or a name that does not match the kind.
     #[error(
         "the service manager passed a socket `{0}` that is neither a TCP listener for the proxy nor a Unix listener for \
-         control; pass the one as `proxy` and the other as `control`"
+         control; name the first `proxy` and the second `control`"
     )]
-    NeitherKind(String),
-    /// More than one for the same purpose.
-    #[error("the service manager passed more than one `{0}` socket; pass one, of one address")]
-    Twice(&'static str),
-    /// Bound, but nobody listens.
+    WrongKind(String),
+    /// Two sockets for the same purpose.
+    #[error("the service manager passed more than one `{0}` socket; pass one socket with one address")]
+    Duplicate(&'static str),
+    /// Socket that does not listen.
     #[cfg(not(target_os = "macos"))]
     #[error("the service manager passed a socket that does not listen; pass listening stream sockets (Accept=no)")]
-    Deaf,
-    /// Nobody could find it.
+    NotListening,
+    /// Control socket without a path in the file system.
     #[error("the control socket that the service manager passed has no path; give it one")]
-    Nameless,
-    /// `regauthctl` would look in vain.
+    WithoutPath,
+    /// Control socket at a path where `regauthctl` does not look.
     #[error(
-        "the service manager passed the control socket {}, and regauthctl looks for it at {}; make the two agree",
+        "the service manager passed the control socket {}, but regauthctl expects it at {}; change ListenStream (systemd) \
+         or SockPathName (launchd)",
         path.display(),
         expected.display()
     )]
-    Elsewhere {
-        /// Where it is.
+    WrongPath {
+        /// Actual path.
         path: PathBuf,
-        /// Where it should be.
+        /// Expected path.
         expected: PathBuf,
     },
-    /// Other users may connect.
+    /// Control socket that other users may connect to.
     #[error(
-        "the control socket {} is another user's or open to every user; give it mode 0600 (SocketMode=0600), or 0660 with \
-         a group",
+        "the control socket {} belongs to another user or is open to every user; give it mode 0600 (SocketMode=0600), \
+         or 0660 with a group",
         path.display()
     )]
-    Open {
-        /// Where it is.
+    Accessible {
+        /// Actual path.
         path: PathBuf,
     },
-    /// The system does not let us.
+    /// Socket that the system refuses to use.
     #[error("a socket that the service manager passed cannot be used: {0}")]
     Unusable(#[source] io::Error),
 }
@@ -267,4 +268,4 @@ const PROXY: &str = "proxy";
 const CONTROL: &str = "control";
 const ROOT: u32 = 0;
 const GROUP_WRITES: u32 = 0o020;
-const STRANGERS_WRITE: u32 = 0o002;
+const OTHERS_WRITE: u32 = 0o002;

@@ -1,10 +1,12 @@
-//! What the daemon remembers besides the configuration: generations, authorities, and what it was about to do.
+//! Journal of the daemon: generations, authorities, and changes that have begun. The file is `ledger.json`; it holds no
+//! secret.
 //!
-//! No secret is in it. A secret and the configuration cannot be written in one step, so the ledger holds the intent: a
-//! name is noted as pending before its secret is written or its registry forgotten, and the configuration decides. After
-//! a kill, a pending name that the configuration has is done, and one that it has not is undone, secret and all. A rotation
-//! is noted likewise, and the secret that the store has decides. A move to another store is noted before the first secret
-//! is copied, and until the last copy is deleted from the store that lost them.
+//! A secret and the configuration cannot be written in one step, so the journal records the intent first:
+//!
+//! - A name is pending before its secret is written or its registry is removed. After a kill, the configuration
+//!   decides: a pending name in it is done, a pending name not in it is undone, with its secret.
+//! - A rotation is recorded before its secret is written. After a kill, the secret in the store decides.
+//! - A migration to another store is recorded before the first secret is copied, until the last copy is deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -18,45 +20,45 @@ use crate::authority::Certificates;
 use crate::credential::Value;
 use crate::credential::fingerprint::{Fingerprint, KnownGeneration};
 use crate::credential::store::{Item, StoreKind};
-use crate::schema::{Old, SchemaVersion, StateError};
+use crate::schema::{OutdatedFile, SchemaVersion, StateError};
 
-/// The ledger's content.
+/// Content of the journal.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Journal {
     /// Registries whose addition or removal has begun.
     #[serde(default)]
     pub pending: BTreeSet<RegistryName>,
-    /// The generation of each registry's stored credential.
+    /// Generation of each stored credential.
     #[serde(default)]
     pub registries: BTreeMap<RegistryName, JournalEntry>,
-    /// Rotations that have begun: whether the store has the new credential, its mark tells.
+    /// Rotations that have begun. The fingerprint shows if the store has the new credential.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rotations: BTreeMap<RegistryName, Rotation>,
-    /// The last generation of each credential that comes from a file or a program, so that its number goes on.
+    /// Last generation of each credential from a file, variable or command, so that its number survives a restart.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sourced: BTreeMap<RegistryName, Rotation>,
-    /// The certificates of each host's authority; its key is in the store.
+    /// Certificates of each host's authority. The key is in the store.
     #[serde(default)]
     pub authorities: BTreeMap<String, Certificates>,
-    /// Until all secrets are in one store and in no other.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub moving: Option<Moving>,
+    /// Migration to another store, until all secrets are in one store only.
+    #[serde(default, rename = "moving", skip_serializing_if = "Option::is_none")]
+    pub store_migration: Option<StoreMigration>,
 }
 
-/// What is remembered of a credential.
+/// Generation of a credential, without its secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JournalEntry {
-    /// Counts up at every rotation, from 1.
+    /// Number, from 1; each rotation adds one.
     pub generation: u64,
-    /// When it was stored.
+    /// Time when it was stored.
     #[serde(with = "time::serde::rfc3339")]
     pub since: OffsetDateTime,
 }
 
 impl JournalEntry {
-    /// That of a first credential.
+    /// Entry of a first credential, stored now.
     pub fn first() -> Self {
         Self {
             generation: 1,
@@ -64,7 +66,7 @@ impl JournalEntry {
         }
     }
 
-    /// What is remembered of a value.
+    /// Entry of a credential value.
     pub(crate) fn of(value: &Value) -> Self {
         Self {
             generation: value.number,
@@ -72,7 +74,7 @@ impl JournalEntry {
         }
     }
 
-    /// The value that it is the record of, given its secret.
+    /// Credential value of this entry and its secret.
     pub(crate) fn value(self, secret: Secret) -> Value {
         Value {
             number: self.generation,
@@ -83,73 +85,77 @@ impl JournalEntry {
     }
 }
 
-/// A generation that is about to be stored, or that a source gave last.
+/// Generation that is about to be stored, or that a source returned last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rotation {
-    /// What its record is, or will be.
-    pub record: JournalEntry,
-    /// Of the credential, salted with the record's moment.
-    pub mark: Fingerprint,
+    /// Entry of the generation.
+    #[serde(rename = "record")]
+    pub entry: JournalEntry,
+    /// Fingerprint of the secret, salted with the time of the entry.
+    #[serde(rename = "mark")]
+    pub fingerprint: Fingerprint,
 }
 
 impl From<&Rotation> for KnownGeneration {
     fn from(rotation: &Rotation) -> Self {
         Self {
-            number: rotation.record.generation,
-            since: rotation.record.since,
-            fingerprint: rotation.mark,
+            number: rotation.entry.generation,
+            since: rotation.entry.since,
+            fingerprint: rotation.fingerprint,
         }
     }
 }
 
-/// A move from one store to another that has begun. Which of the two is the store, the configuration says.
+/// Migration from one store to another. The configuration says which of the two is current.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Moving {
-    /// Where the secrets were.
+pub struct StoreMigration {
+    /// Old store.
     pub from: StoreKind,
-    /// Where they go.
+    /// New store.
     pub to: StoreKind,
-    /// Whether the new store has them all, each compared with the old one's.
-    pub whole: bool,
-    /// What one of the two is going to lose.
+    /// True once the new store has every secret, each compared with the old one.
+    #[serde(rename = "whole")]
+    pub copied: bool,
+    /// Items to delete from the store that is not current.
     pub items: BTreeSet<Item>,
 }
 
 impl Journal {
-    /// Reads the ledger; a missing one is empty. What was of an older form comes with it.
+    /// Reads the journal; a missing file gives an empty one. The second value is the file's old text if it was
+    /// migrated.
     ///
     /// # Errors
-    /// [`StateError`] when it cannot be read, is damaged, or is from a newer release.
-    pub fn read(file: &Path) -> Result<(Self, Option<Old>), StateError> {
-        let (ledger, old) = FORM.read(file)?;
-        Ok((ledger.unwrap_or_default(), old))
+    /// [`StateError`] if the file cannot be read, is damaged, or is of a newer release.
+    pub fn read(file: &Path) -> Result<(Self, Option<OutdatedFile>), StateError> {
+        let (journal, outdated) = SCHEMA.read(file)?;
+        Ok((journal.unwrap_or_default(), outdated))
     }
 
-    /// The record of a credential that the store gave back. Where a rotation was interrupted, it tells which one this is.
-    pub fn settle(&mut self, name: &RegistryName, secret: &Secret) -> Option<JournalEntry> {
+    /// Entry of a secret that the store returned. Settles an interrupted rotation by the secret's fingerprint.
+    pub fn settle_rotation(&mut self, name: &RegistryName, secret: &Secret) -> Option<JournalEntry> {
         if let Some(rotation) = self.rotations.remove(name)
-            && rotation.mark == Fingerprint::of(secret, rotation.record.since)
+            && rotation.fingerprint == Fingerprint::of(secret, rotation.entry.since)
         {
-            self.registries.insert(name.clone(), rotation.record);
+            self.registries.insert(name.clone(), rotation.entry);
         }
         self.registries.get(name).copied()
     }
 
-    /// Writes it; a kill leaves the old one or the new one.
+    /// Writes the journal atomically.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// Any error of the file system.
     pub fn write(&self, file: &Path) -> io::Result<()> {
-        FORM.write(file, self)
+        SCHEMA.write(file, self)
     }
 }
 
-const FORM: SchemaVersion = SchemaVersion {
-    // The second form names the release that wrote it, and is otherwise the first.
-    steps: &[|_| {}],
-    without: "clients that run now must be started again",
+const SCHEMA: SchemaVersion = SchemaVersion {
+    // Version 2 added the release, which is outside the content.
+    migrations: &[|_| {}],
+    if_lost: "clients that run now must be started again",
 };
 
 #[cfg(test)]
@@ -157,43 +163,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn a_written_journal_reads_back() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ledger.json");
         assert_eq!(Journal::read(&file).unwrap().0, Journal::default());
-        let mut ledger = Journal::default();
+        let mut journal = Journal::default();
         let name: RegistryName = "corp".parse().unwrap();
-        ledger.pending.insert(name.clone());
-        ledger.registries.insert(
+        journal.pending.insert(name.clone());
+        journal.registries.insert(
             name,
             JournalEntry {
                 generation: 3,
                 since: OffsetDateTime::UNIX_EPOCH,
             },
         );
-        ledger.write(&file).unwrap();
-        assert_eq!(Journal::read(&file).unwrap().0, ledger);
+        journal.write(&file).unwrap();
+        assert_eq!(Journal::read(&file).unwrap().0, journal);
     }
 
     #[test]
-    fn the_secret_decides_whether_an_interrupted_rotation_has_happened() {
+    fn the_stored_secret_settles_an_interrupted_rotation() {
         let name: RegistryName = "corp".parse().unwrap();
         let [old, new] = ["old", "new"].map(|text| Secret::parse(text).unwrap());
         let since = OffsetDateTime::UNIX_EPOCH;
         for (stored, generation) in [(&old, 1), (&new, 2)] {
-            let mut ledger = Journal::default();
-            let record = JournalEntry { generation: 1, since };
-            ledger.registries.insert(name.clone(), record);
-            let record = JournalEntry { generation: 2, since };
-            let mark = Fingerprint::of(&new, since);
-            ledger.rotations.insert(name.clone(), Rotation { record, mark });
-            assert_eq!(ledger.settle(&name, stored).unwrap().generation, generation);
-            assert!(ledger.rotations.is_empty());
+            let mut journal = Journal::default();
+            let entry = JournalEntry { generation: 1, since };
+            journal.registries.insert(name.clone(), entry);
+            let entry = JournalEntry { generation: 2, since };
+            let fingerprint = Fingerprint::of(&new, since);
+            journal.rotations.insert(name.clone(), Rotation { entry, fingerprint });
+            assert_eq!(journal.settle_rotation(&name, stored).unwrap().generation, generation);
+            assert!(journal.rotations.is_empty());
         }
     }
 
     #[test]
-    fn a_newer_or_damaged_ledger_is_refused() {
+    fn refuses_a_newer_or_damaged_journal() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ledger.json");
         for (text, says) in [

@@ -1,18 +1,43 @@
-//! `regauthd`: a local daemon that attaches registry credentials to requests for the registries you configured, and to
-//! nothing else.
+//! `regauthd`: a local proxy that attaches registry credentials to requests for the configured registries, and to no
+//! others.
 //!
-//! In reading order: what things are ([`host`], [`registry`]), who may do what ([`policy`], [`grant`]), how a person says so
-//! ([`config`]); where secrets live ([`credential`]) and what vouches for us to clients ([`authority`]); the data path
-//! ([`proxy`], whose first page is the life of a request); the control side (`control`). [`home`], [`ledger`],
-//! [`state`] and [`atomic`] keep the files. [`daemon`] starts it all and ends it all: on [`sockets`] of its own or passed
-//! ones, with a [`service`] manager that wants to know, and [`logs`]; [`process`] is what a process with secrets does first.
+//! # Two halves
+//!
+//! The **data path** ([`proxy`]) serves clients on worker threads. It reads the current routes and credentials, which
+//! are replaced atomically, and never waits for a store or a file. The **control side** (`control`) serves `regauthctl`
+//! on the main thread. Its verbs change the configuration, the store, the journal and the authorities, one verb at a
+//! time, and then publish new routes and credentials.
+//!
+//! # Reading order
+//!
+//! 1. Values without I/O: [`host`], [`registry`], [`policy`], [`grant`], and [`config`], which reads and edits
+//!    `config.toml`.
+//! 2. Secrets and trust: [`credential`] (generations, sources, stores) and [`authority`] (certificates for intercepted
+//!    hosts).
+//! 3. The data path: [`proxy`]; its module page is the life of a request.
+//! 4. The control side: `control`.
+//! 5. Files: [`home`] (folders, lock), [`journal`], [`schema`], [`atomic`].
+//! 6. The process: [`daemon`] starts and stops everything; [`inherited_sockets`], [`service`], [`logs`] and [`process`]
+//!    are its connections to the system.
+//!
+//! ARCHITECTURE.md has the map, the life of a request, of a rotation and of `add-registry`, and the glossary.
+//!
+//! # Public items
+//!
+//! The crate is not published, and its interface is not stable. Items are public for these users in the workspace:
+//!
+//! - The binary `regauthd` uses [`Daemon`], [`Options`], [`process`], [`logs`] and [`inherited_sockets`].
+//! - Tests in `daemon/tests/` use [`authority`] and [`credential`]. The harness in `tests/` runs the binary.
+//! - Benchmarks in `tests/bench/` use [`Daemon`], [`host`], [`policy`], [`proxy`] and [`registry`].
+//! - Fuzz targets in `fuzz/` use the parsers: [`config`], [`grant`], [`journal`], [`policy`], [`proxy`] and
+//!   [`credential`].
 
 #![cfg_attr(
     test,
     allow(
         clippy::too_many_lines,
         clippy::unwrap_used,
-        reason = "a table is as long as its cases; clippy takes only functions marked #[test] for tests"
+        reason = "a table is as long as its cases; clippy recognises only functions marked #[test] as tests"
     )
 )]
 

@@ -1,7 +1,8 @@
-//! Where logs go, in which form, and how much of them: decided at the start, the last also at run time.
+//! Logging: destination, format and level. The level can change at run time.
 //!
-//! To the journal with its fields where standard error leads there (systemd.exec(5), JOURNAL_STREAM), else to standard
-//! error, as text or JSON. No secret is ever in them, at any level: the types of secrets redact themselves.
+//! If standard error is connected to the systemd journal (systemd.exec(5), JOURNAL_STREAM), log lines go to the journal
+//! with their fields. Otherwise they go to standard error as text or JSON. No log line holds a secret at any level: the
+//! types of secrets redact themselves.
 
 use std::io::{self, IsTerminal};
 
@@ -13,25 +14,25 @@ use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt};
 
-/// How log lines look on standard error.
+/// Format of log lines on standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// For people.
+    /// Text for people.
     Text,
-    /// One object a line.
+    /// One JSON object a line.
     Json,
 }
 
-/// How much is logged, changeable.
+/// Handle of the log level.
 #[derive(Clone, Debug, Default)]
 pub struct Logs(Option<Handle<Targets, Registry>>);
 
 impl Logs {
-    /// Starts logging what `filter` says: a level, or levels of single targets (`info,h2=debug`). Without a format, logs go to the
-    /// journal where there is one.
+    /// Starts logging. `filter` is a level, or levels by target (`info,h2=debug`). Without a format, log lines go to
+    /// the systemd journal if there is one.
     ///
     /// # Errors
-    /// When the filter makes no sense.
+    /// A filter that cannot be parsed.
     pub fn start(filter: &str, format: Option<Format>) -> Result<Self, ParseError> {
         let (filter, handle) = reload::Layer::new(filter.parse::<Targets>()?);
         let lines = match journal().filter(|_| format.is_none()) {
@@ -43,12 +44,12 @@ impl Logs {
         Ok(Self(Some(handle)))
     }
 
-    /// What is logged now.
+    /// Current filter.
     pub fn level(&self) -> Option<String> {
         self.0.as_ref()?.with_current(ToString::to_string).ok()
     }
 
-    /// Logs this much from now on. False when these logs are not ours to change.
+    /// Changes the level. Returns false if logging was not started by [`Logs::start`].
     pub fn set(&self, level: regauth_shared::request::LogLevel) -> bool {
         let (Some(handle), Ok(filter)) = (&self.0, level.as_str().parse::<Targets>()) else {
             return false;
@@ -57,8 +58,8 @@ impl Logs {
     }
 }
 
-/// Libraries warn of what a peer sends, for each frame of it: that is for who looks for a fault, and no way for a client
-/// to fill a disk.
+/// Only our own events are logged at usual levels. Libraries warn about every bad frame of a peer, and a client could
+/// fill the disk that way.
 fn is_ours(event: &Metadata<'_>) -> bool {
     event.target().starts_with("regauth")
 }
@@ -75,7 +76,7 @@ fn lines(format: Format) -> Lines<Filtered> {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .with_target(false)
-        // It would be told on standard error, with a panic where that is a file on a full disk.
+        // Such an error goes to standard error, and panics if that is a file on a full disk.
         .log_internal_errors(false);
     match format {
         Format::Text => lines.boxed(),

@@ -1,4 +1,4 @@
-//! `regauthd`: arguments, process hygiene, logs, runtime, daemon, exit code; nothing else.
+//! Binary `regauthd`: arguments, process hardening, logs, runtime, daemon, exit code.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -17,7 +17,8 @@ use regauthd::{Daemon, Options, process};
 /// Attaches registry credentials to the requests of cargo, git and other build tools, for the registries you configured
 /// and for nothing else.
 ///
-/// Runs in the foreground, as systemd and launchd want it. `regauthctl` adds registries and rotates tokens while it runs.
+/// Runs in the foreground, as systemd and launchd want it. `regauthctl` adds registries and rotates tokens while it
+/// runs.
 #[derive(Debug, Parser)]
 #[command(name = "regauthd", version, after_help = EXAMPLES)]
 struct Arguments {
@@ -27,20 +28,20 @@ struct Arguments {
     /// Read this file instead of config.toml in the configuration folder
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Listen here instead of where config.toml says; port 0 picks a free one. A socket that a service manager passes
-    /// goes before both
+    /// Listen on this address instead of the one in config.toml; port 0 picks a free port. A socket from a service
+    /// manager takes precedence over both
     #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
     listen: Option<SocketAddr>,
-    /// Threads that carry connections [default: half the cores, at most 8]
+    /// Number of threads that serve connections [default: half the cores, at most 8]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=64))]
     workers: Option<u16>,
-    /// What keeps the secrets, where config.toml does not record it yet
+    /// Store for the secrets, if config.toml does not record one yet
     #[arg(long, value_name = "KIND")]
     store: Option<Store>,
     /// Keep nothing: secrets in memory, no configuration written
     #[arg(long)]
     ephemeral: bool,
-    /// How much is logged: error, warn, info, debug or trace; `regauthctl log` changes it later
+    /// Log level: error, warn, info, debug or trace; `regauthctl log` changes it later
     #[arg(
         long,
         value_name = "LEVEL",
@@ -49,16 +50,16 @@ struct Arguments {
         hide_env_values = true
     )]
     log: String,
-    /// Log to standard error in this form [default: to the journal under systemd, else text]
-    #[arg(long, value_name = "FORM")]
+    /// Log to standard error in this format [default: to the journal under systemd, else text]
+    #[arg(long, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
-    /// End when standard input ends, and remove --home: a daemon that cannot outlive what started it
+    /// Stop at the end of standard input and remove --home, so that the daemon ends with the process that started it
     #[arg(long, requires_all = ["ephemeral", "home"])]
     until_eof: bool,
-    /// Print a new key for a vault and do nothing else: for `systemd-creds encrypt --name=vault-identity`
+    /// Print a new key for a vault and exit, for `systemd-creds encrypt --name=vault-identity`
     #[arg(long)]
     new_vault_identity: bool,
-    /// Print the manual page: for packagers
+    /// Print the manual page, for packagers
     #[arg(long, hide = true)]
     man_page: bool,
 }
@@ -69,7 +70,7 @@ enum Store {
     Keychain,
     /// An encrypted file
     Vault,
-    /// Gone when the daemon ends
+    /// Memory, lost when the daemon ends
     Memory,
 }
 
@@ -85,9 +86,9 @@ impl From<Store> for StoreKind {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum LogFormat {
-    /// For people
+    /// Text for people
     Text,
-    /// One object a line
+    /// One JSON object a line
     Json,
 }
 
@@ -102,7 +103,7 @@ impl From<LogFormat> for Format {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let throw_away = arguments.home.clone().filter(|_| arguments.until_eof);
+    let temporary_home = arguments.home.clone().filter(|_| arguments.until_eof);
     process::harden();
     if arguments.new_vault_identity {
         return print(new_identity().as_bytes());
@@ -110,14 +111,14 @@ fn main() -> ExitCode {
     if arguments.man_page {
         return print(&man_page());
     }
-    let served = serve(arguments);
-    if let Some(home) = throw_away {
+    let result = serve(arguments);
+    if let Some(home) = temporary_home {
         let _ = std::fs::remove_dir_all(home);
     }
-    match served {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Not a matter of log levels: whoever started it has to know.
+            // Printed at every log level, because the person or service manager needs it.
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         }
@@ -126,7 +127,7 @@ fn main() -> ExitCode {
 
 fn man_page() -> Vec<u8> {
     let mut page = Vec::new();
-    // Nothing can go wrong while writing to memory.
+    // Writing to memory does not fail.
     let _ = clap_mangen::Man::new(Arguments::command()).render(&mut page);
     page
 }
@@ -155,38 +156,41 @@ fn serve(arguments: Arguments) -> anyhow::Result<()> {
     run(options, InheritedSockets::take()?)
 }
 
-#[expect(unsafe_code, reason = "the environment can be changed safely here and nowhere later")]
+#[expect(
+    unsafe_code,
+    reason = "the environment can be changed safely only before threads start"
+)]
 fn take_environment(options: &mut Options) {
     let variables = regauthd::daemon::variables(options);
     // SAFETY: `main` has started no thread yet.
     options.environment = unsafe { Environment::take(variables) };
 }
 
-fn run(options: Options, passed: InheritedSockets) -> anyhow::Result<()> {
+fn run(options: Options, inherited: InheritedSockets) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let until_eof = options.until_eof;
-    let served = runtime.block_on(async {
-        let daemon = Daemon::start(options, passed).await?;
+    let result = runtime.block_on(async {
+        let daemon = Daemon::start(options, inherited).await?;
         if until_eof {
             let stop = daemon.stop();
             process::at_end_of_input(move || stop.cancel());
         }
         anyhow::Ok(daemon.run().await?)
     });
-    // A store that waits for a person must not keep the process.
+    // A call of a store may wait for a person; the process does not wait for it.
     runtime.shutdown_background();
-    served
+    result
 }
 
-/// Freed memory is wiped: a token leaves no copy behind in a buffer of a parser, a codec or a header map.
+/// Allocator that zeroizes freed memory, so that no token stays in a buffer of a parser, a codec or a header map.
 #[global_allocator]
 static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> = zeroizing_alloc::ZeroAlloc(std::alloc::System);
 
 const EXAMPLES: &str = "\
 Examples:
-  regauthd                                  start with the usual folders
-  regauthd --listen 127.0.0.1:0             on a free port; `regauthctl status` tells which
+  regauthd                                  start with the default folders
+  regauthd --listen 127.0.0.1:0             on a free port; `regauthctl status` shows it
   regauthd --home /tmp/try --store vault    all files below one folder
 
-Sockets that a service manager passes (systemd: FileDescriptorName=proxy and control; launchd: Proxy and Control) are
-used instead of our own, and survive a restart.";
+Sockets from a service manager (systemd: FileDescriptorName=proxy and control; launchd: Proxy and Control) replace the
+daemon's own and stay open during a restart.";

@@ -1,8 +1,8 @@
-//! Files of ours that outlive a release: each says which form it has and which release wrote it.
+//! Versioned JSON files: each names its schema version and the release that wrote it.
 //!
-//! An older form is moved on, and the file as it was is kept beside it. A newer form is refused and left alone: what we do
-//! not understand we would lose. [`crate::journal`] and [`crate::grant`] have such files. `config.toml` is a person's and
-//! has no form: its keys are known or they are errors.
+//! A file of an older version is migrated, and a backup of it is kept beside it. A file of a newer version is refused
+//! and not changed: its unknown content would be lost. [`crate::journal`] and [`crate::grant`] have such files.
+//! `config.toml` has no version, because a person writes it: an unknown key is an error.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,32 +14,32 @@ use serde_json::{Map, Value};
 
 use crate::atomic;
 
-/// What is known of one file's forms.
+/// Schema of one file: its migrations, and with them its current version.
 #[derive(Clone, Copy, Debug)]
 pub struct SchemaVersion {
-    /// How each form became the next; the first one leads from 1 to 2.
-    pub steps: &'static [Migration],
-    /// What it costs to do without the file.
-    pub without: &'static str,
+    /// Migrations in order; the first one leads from version 1 to 2.
+    pub migrations: &'static [Migration],
+    /// Consequence of losing the file, for the message about a damaged one.
+    pub if_lost: &'static str,
 }
 
-/// Moves a file's content on to the next form.
+/// Change of a file's content from one version to the next.
 pub type Migration = fn(&mut Map<String, Value>);
 
-/// A file of an older form, as it was.
+/// Unchanged text of a file that was migrated.
 #[derive(Debug)]
-pub struct Old {
+pub struct OutdatedFile {
     file: PathBuf,
     version: u64,
     text: String,
 }
 
 impl SchemaVersion {
-    /// Reads a file, moved on to the present form. Nothing is written.
+    /// Reads a file and migrates its content. Returns `None` for a missing file. Writes nothing.
     ///
     /// # Errors
-    /// [`StateError`] when it cannot be read, is damaged, or newer than we are.
-    pub fn read<T: DeserializeOwned>(&self, file: &Path) -> Result<(Option<T>, Option<Old>), StateError> {
+    /// [`StateError`] if the file cannot be read, is damaged, or is of a newer version.
+    pub fn read<T: DeserializeOwned>(&self, file: &Path) -> Result<(Option<T>, Option<OutdatedFile>), StateError> {
         let text = match std::fs::read_to_string(file) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((None, None)),
@@ -48,22 +48,22 @@ impl SchemaVersion {
         let damaged = |why: String| StateError::Damaged {
             file: file.to_path_buf(),
             why,
-            without: self.without,
+            if_lost: self.if_lost,
         };
         let mut content: Map<String, Value> =
             serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
         let version = content.remove(VERSION).as_ref().and_then(Value::as_u64);
         let version = version.ok_or_else(|| damaged("it has no version".to_owned()))?;
         let release = content.remove(RELEASE);
-        if version > self.present() {
+        if version > self.current() {
             return Err(self.newer(file, version, release.as_ref().and_then(Value::as_str)));
         }
         let done = usize::try_from(version.saturating_sub(1)).unwrap_or(usize::MAX);
-        for step in self.steps.iter().skip(done) {
-            step(&mut content);
+        for migrate in self.migrations.iter().skip(done) {
+            migrate(&mut content);
         }
         let value = serde_json::from_value(Value::Object(content)).map_err(|error| damaged(error.to_string()))?;
-        let old = (version < self.present()).then(|| Old {
+        let old = (version < self.current()).then(|| OutdatedFile {
             file: file.to_path_buf(),
             version,
             text,
@@ -71,23 +71,23 @@ impl SchemaVersion {
         Ok((Some(value), old))
     }
 
-    /// Writes a file; a kill leaves the old one or the new one.
+    /// Writes a file atomically.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// Any error of the file system.
     pub fn write<T: Serialize>(&self, file: &Path, content: &T) -> io::Result<()> {
-        let written = Written {
-            version: self.present(),
+        let file_content = FileContent {
+            version: self.current(),
             release: PROGRAM,
             content,
         };
-        let mut text = serde_json::to_vec_pretty(&written)?;
+        let mut text = serde_json::to_vec_pretty(&file_content)?;
         text.push(b'\n');
         atomic::write(file, &text, 0o600)
     }
 
-    fn present(&self) -> u64 {
-        self.steps.len() as u64 + 1
+    fn current(&self) -> u64 {
+        self.migrations.len() as u64 + 1
     }
 
     fn newer(&self, file: &Path, version: u64, release: Option<&str>) -> StateError {
@@ -95,8 +95,8 @@ impl SchemaVersion {
             || "a newer regauthd".to_owned(),
             |release| format!("regauthd {release}"),
         );
-        let backup = backup(file, self.present());
-        let or_else = if backup.exists() {
+        let backup = backup_path(file, self.current());
+        let alternative = if backup.exists() {
             format!(
                 ", or move {} back in its place to go on as before the upgrade",
                 backup.display()
@@ -105,58 +105,59 @@ impl SchemaVersion {
             String::new()
         };
         StateError::Newer(format!(
-            "{} was written by {release} in form {version}, and this is regauthd {PROGRAM}, which knows forms up to {}; \
-             nothing was changed. Install that release again{or_else}",
+            "{} was written by {release} with schema version {version}; this is regauthd {PROGRAM}, which knows versions \
+             up to {}; nothing was changed. Install that release again{alternative}",
             file.display(),
-            self.present()
+            self.current()
         ))
     }
 }
 
-impl Old {
-    /// Keeps the file as it was beside what takes its place.
+impl OutdatedFile {
+    /// Writes the old text to a backup beside the file.
     ///
     /// # Errors
-    /// Those of the file system.
-    pub fn keep(&self) -> io::Result<()> {
-        let kept = backup(&self.file, self.version);
-        atomic::write(&kept, self.text.as_bytes(), 0o600)?;
-        tracing::info!(file = %self.file.display(), kept = %kept.display(), "moved on to the present form");
+    /// Any error of the file system.
+    pub fn back_up(&self) -> io::Result<()> {
+        let backup = backup_path(&self.file, self.version);
+        atomic::write(&backup, self.text.as_bytes(), 0o600)?;
+        let (file, backup) = (self.file.display(), backup.display());
+        tracing::info!(%file, %backup, "migrated a file to the current schema version");
         Ok(())
     }
 }
 
-fn backup(file: &Path, version: u64) -> PathBuf {
+fn backup_path(file: &Path, version: u64) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(format!(".v{version}"));
     name.into()
 }
 
 #[derive(Serialize)]
-struct Written<'a, T> {
+struct FileContent<'a, T> {
     version: u64,
     release: &'a str,
     #[serde(flatten)]
     content: &'a T,
 }
 
-/// Why a file of ours cannot be used. Each message says what to do.
+/// Error of reading a versioned file. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// The system does not let us.
-    #[error("cannot use {}: {}; make room, or mend its permissions", .0.display(), .1)]
+    /// File that cannot be read or written.
+    #[error("cannot use {}: {}; free some space, or fix its permissions, and start again", .0.display(), .1)]
     Unreadable(PathBuf, io::Error),
-    /// It is not what we wrote.
-    #[error("{} is damaged ({why}); restore it from a backup, or move it away: then {without}", file.display())]
+    /// File with content that no release wrote.
+    #[error("{} is damaged ({why}); restore it from a backup, or move it away: then {if_lost}", file.display())]
     Damaged {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
-        /// What is wrong with it.
+        /// Parser's message.
         why: String,
-        /// What it costs to do without it.
-        without: &'static str,
+        /// Consequence of losing the file.
+        if_lost: &'static str,
     },
-    /// A newer release wrote it.
+    /// File of a newer release.
     #[error("{0}")]
     Newer(String),
 }
@@ -170,15 +171,15 @@ mod tests {
 
     use super::*;
 
-    const FORM: SchemaVersion = SchemaVersion {
-        steps: &[
+    const SCHEMA: SchemaVersion = SchemaVersion {
+        migrations: &[
             |_| {},
             |content| {
                 let renamed = content.remove("colour").unwrap_or_default();
                 content.insert("color".to_owned(), renamed);
             },
         ],
-        without: "all is grey",
+        if_lost: "all is grey",
     };
 
     type Content = BTreeMap<String, String>;
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_form_is_moved_on_step_by_step_and_kept_as_it_was() {
+    fn migrates_older_files_and_backs_them_up() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("state.json");
         for (text, version) in [
@@ -196,48 +197,48 @@ mod tests {
             (r#"{"version":2,"release":"0.0.2","colour":"red"}"#, 2),
         ] {
             std::fs::write(&file, text).unwrap();
-            let (read, old) = FORM.read::<Content>(&file).unwrap();
+            let (read, old) = SCHEMA.read::<Content>(&file).unwrap();
             assert_eq!(read.unwrap(), content("red"));
             assert_eq!(std::fs::read_to_string(&file).unwrap(), text, "reading changes nothing");
-            old.unwrap().keep().unwrap();
-            let kept = folder.path().join(format!("state.json.v{version}"));
-            assert_eq!(std::fs::read_to_string(kept).unwrap(), text);
+            old.unwrap().back_up().unwrap();
+            let backup = folder.path().join(format!("state.json.v{version}"));
+            assert_eq!(std::fs::read_to_string(backup).unwrap(), text);
         }
-        FORM.write(&file, &content("blue")).unwrap();
-        let (read, old) = FORM.read::<Content>(&file).unwrap();
+        SCHEMA.write(&file, &content("blue")).unwrap();
+        let (read, old) = SCHEMA.read::<Content>(&file).unwrap();
         assert_eq!((read.unwrap(), old.is_none()), (content("blue"), true));
     }
 
     #[test]
-    fn a_newer_form_is_refused_with_the_release_that_wrote_it_and_the_way_back() {
+    fn refuses_a_newer_file_and_names_its_release_and_the_backup() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("state.json");
         let text = r#"{"version":4,"release":"9.8.7","hue":1}"#;
         std::fs::write(&file, text).unwrap();
-        let told = || FORM.read::<Content>(&file).unwrap_err().to_string();
+        let message = || SCHEMA.read::<Content>(&file).unwrap_err().to_string();
         for part in [
             "regauthd 9.8.7",
-            "form 4",
+            "version 4",
             PROGRAM,
             "nothing was changed",
             "Install that release",
         ] {
-            assert!(told().contains(part), "{}", told());
+            assert!(message().contains(part), "{}", message());
         }
-        assert!(!told().contains("state.json.v3"), "{}", told());
+        assert!(!message().contains("state.json.v3"), "{}", message());
         std::fs::write(folder.path().join("state.json.v3"), "{}").unwrap();
-        assert!(told().contains("state.json.v3 back in its place"), "{}", told());
+        assert!(message().contains("state.json.v3 back in its place"), "{}", message());
         assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
     }
 
     #[test]
-    fn what_we_did_not_write_is_damaged() {
+    fn refuses_damaged_files() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("state.json");
-        assert!(FORM.read::<Content>(&file).unwrap().0.is_none());
+        assert!(SCHEMA.read::<Content>(&file).unwrap().0.is_none());
         for text in ["", "{", "[]", "{}", r#"{"version":"3"}"#, r#"{"version":3,"color":7}"#] {
             std::fs::write(&file, text).unwrap();
-            let error = FORM.read::<Content>(&file).unwrap_err().to_string();
+            let error = SCHEMA.read::<Content>(&file).unwrap_err().to_string();
             assert!(error.contains("damaged") && error.contains("all is grey"), "{error}");
         }
     }

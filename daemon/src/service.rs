@@ -1,6 +1,6 @@
-//! What the service manager is told (sd_notify(3)): that we are ready, what we are doing, that we are alive.
+//! Notifications to the service manager (sd_notify(3)): ready, status, reloading, stopping, watchdog.
 //!
-//! Without a service manager that listens (NOTIFY_SOCKET) nothing here does anything.
+//! Without NOTIFY_SOCKET in the environment, the functions do nothing.
 
 use sd_notify::NotifyState;
 use tokio_util::sync::CancellationToken;
@@ -8,26 +8,26 @@ use tokio_util::sync::CancellationToken;
 use crate::proxy::downstream::accept::Liveness;
 use crate::proxy::state::ProxyState;
 
-/// Clients can connect, and the state is loaded.
+/// Reports that clients can connect.
 pub fn ready() {
-    tell(&[NotifyState::Ready]);
+    notify(&[NotifyState::Ready]);
 }
 
-/// What we are doing, in words for `systemctl status`.
+/// Sets the status text for `systemctl status`.
 pub fn status(text: &str) {
-    tell(&[NotifyState::Status(text)]);
+    notify(&[NotifyState::Status(text)]);
 }
 
-/// The configuration is being read again, until the returned value is dropped.
+/// Reports a reload, until the returned value is dropped.
 pub fn reloading() -> Reloading {
-    // Type=notify-reload needs the moment (sd_notify(3)); a clock that cannot be read is no reason not to reload.
+    // Type=notify-reload needs the time (sd_notify(3)). If the clock cannot be read, the reload goes on without it.
     if let Ok(now) = NotifyState::monotonic_usec_now() {
-        tell(&[NotifyState::Reloading, now]);
+        notify(&[NotifyState::Reloading, now]);
     }
     Reloading(())
 }
 
-/// A reload that is under way.
+/// Guard of a reload.
 #[must_use]
 pub struct Reloading(());
 
@@ -37,36 +37,35 @@ impl Drop for Reloading {
     }
 }
 
-/// The daemon ends.
-pub fn stopping(plane: &ProxyState) {
-    let status = format!("draining, {} connections", plane.counters.connections());
-    tell(&[NotifyState::Stopping, NotifyState::Status(&status)]);
+/// Reports that the daemon drains.
+pub fn stopping(proxy: &ProxyState) {
+    let status = format!("draining, {} connections", proxy.counters.connections());
+    notify(&[NotifyState::Stopping, NotifyState::Status(&status)]);
 }
 
-/// Says that we are alive for as long as it is true, where a watchdog wants to know: this task runs on the control side's
-/// thread, and every worker has to answer on its own. One that hangs ends the signs of life, and the service manager starts
-/// another daemon.
+/// Notifies the watchdog of the service manager while every thread responds. The task runs on the control thread and
+/// asks each worker. If one hangs, the notifications stop, and the service manager restarts the daemon.
 pub async fn watchdog(liveness: Liveness, end: CancellationToken) {
     let Some(limit) = sd_notify::watchdog_enabled() else {
         return;
     };
-    // sd_watchdog_enabled(3): half of the time that is allowed.
-    let mut beat = tokio::time::interval(limit / 2);
+    // sd_watchdog_enabled(3) recommends half of the limit.
+    let mut interval = tokio::time::interval(limit / 2);
     loop {
         tokio::select! {
-            _ = beat.tick() => {}
+            _ = interval.tick() => {}
             () = end.cancelled() => return,
         }
         if tokio::time::timeout(limit / 2, liveness.check()).await.is_ok() {
-            tell(&[NotifyState::Watchdog]);
+            notify(&[NotifyState::Watchdog]);
         } else {
-            tracing::error!("a worker does not answer; the service manager is told no more that all is well");
+            tracing::error!("a worker did not respond, skipped the watchdog notification");
         }
     }
 }
 
-fn tell(state: &[NotifyState<'_>]) {
+fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!(%error, "the service manager cannot be told");
+        tracing::debug!(%error, "notification of the service manager failed");
     }
 }

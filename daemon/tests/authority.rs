@@ -1,13 +1,13 @@
-//! Certificates of the authorities, verified by the installed openssl, curl, git, Python and Node.
+//! Tests of our certificates with real verifiers: the installed openssl, curl, git, Python and Node.
 //!
-//! A rogue leaf is signed with the intermediate's key, as a thief of the store could do. As a control, each client must
-//! accept a leaf for the same names from an authority without name constraints: so it refuses the rogue leaf for the
-//! constraints. The unit tests try webpki with more names. Java was tried by hand.
+//! A thief of the store could sign each rogue leaf with the intermediate's key. As a control, the same client must
+//! accept a leaf for the same names under an authority without constraints. Otherwise a mistake of the test could be
+//! the reason for the refusal. The unit tests cover webpki with more names; Java was tested by hand.
 
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "clippy knows the test functions of a test file, not what they call"
+    reason = "clippy recognises only functions marked #[test] as tests, not the functions that they call"
 )]
 
 use std::io::{Read, Write};
@@ -33,16 +33,16 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tempfile::TempDir;
 
 #[test]
-fn every_client_accepts_the_host_itself() {
+fn every_client_accepts_the_authoritys_own_host() {
     for name in ["corp.example", "xn--bcher-kva.example", "localhost", "127.0.0.1"] {
         let host: Host = name.parse().unwrap();
         let (authority, _) = Authority::create(&host).unwrap();
         let root = authority.certificates().root.clone();
         let (system, _) = bundle::system_roots();
         let trusted = bundle::compose(&system, std::iter::once((&host, root.as_str())));
-        let serve_leaf = Server::serve(Arc::new(authority).server_config().unwrap(), &trusted);
+        let server = TestServer::serve(Arc::new(authority).server_config().unwrap(), &trusted);
         for client in ALL {
-            serve_leaf.connect(*client, name).unwrap();
+            server.connect(*client, name).unwrap();
         }
     }
 }
@@ -70,7 +70,7 @@ fn no_client_accepts_a_stolen_key_for_another_host() {
     }
 }
 
-/// Some clients use the common name when a certificate has no alternative name.
+/// Some clients still match the common name if there is no alternative name.
 #[test]
 fn no_client_accepts_a_stolen_key_for_another_common_name() {
     let leaf = Leaf {
@@ -85,10 +85,10 @@ fn no_client_accepts_a_stolen_key_for_another_common_name() {
 fn check_refused(clients: &[Client], ours: &str, leaf: &Leaf<'_>, asked: &str) {
     let (authority, key) = Authority::create(&ours.parse().unwrap()).unwrap();
     let stolen = steal(authority.certificates(), &key);
-    let rogue = leaf.serve_leaf(authority.certificates(), &stolen);
+    let rogue = leaf.serve(authority.certificates(), &stolen);
 
     let (certificates, key) = without_constraints();
-    let control = leaf.serve_leaf(&certificates, &steal(&certificates, &key));
+    let control = leaf.serve(&certificates, &steal(&certificates, &key));
 
     for client in clients {
         let refusal = rogue.connect(*client, asked);
@@ -96,20 +96,20 @@ fn check_refused(clients: &[Client], ours: &str, leaf: &Leaf<'_>, asked: &str) {
             refusal.is_err(),
             "{client:?} accepts {asked} from the authority for {ours}"
         );
-        if let Err(said) = control.connect(*client, asked) {
-            panic!("{client:?} refuses {asked} for another reason than constraints: {said}");
+        if let Err(report) = control.connect(*client, asked) {
+            panic!("{client:?} refuses {asked} for another reason than constraints: {report}");
         }
     }
 }
 
-/// Leaf that is valid in everything but the name constraints.
+/// Leaf of an attacker, valid in every other respect.
 struct Leaf<'a> {
     common_name: &'a str,
     alternative_name: Option<&'a str>,
 }
 
 impl Leaf<'_> {
-    fn serve_leaf(&self, certificates: &Certificates, issuer: &Issuer<'_, KeyPair>) -> Server {
+    fn serve(&self, certificates: &Certificates, issuer: &Issuer<'_, KeyPair>) -> TestServer {
         let key = KeyPair::generate().unwrap();
         let mut parameters = named(self.common_name);
         parameters.is_ca = IsCa::ExplicitNoCa;
@@ -127,7 +127,7 @@ impl Leaf<'_> {
                 PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
             )
             .unwrap();
-        Server::serve(Arc::new(config), &certificates.root)
+        TestServer::serve(Arc::new(config), &certificates.root)
     }
 }
 
@@ -138,13 +138,13 @@ fn alternative_name(text: &str) -> SanType {
     }
 }
 
-/// Issuer from the stolen key and the intermediate, which every client receives.
+/// Issuer of an attacker: the key from the store, and the intermediate, which every client receives.
 fn steal(certificates: &Certificates, key: &Secret) -> Issuer<'static, KeyPair> {
     let key = KeyPair::try_from(STANDARD.decode(key.expose()).unwrap()).unwrap();
     Issuer::from_ca_cert_pem(&certificates.intermediate, key).unwrap()
 }
 
-/// Authority that differs from regauth's only by its missing name constraints.
+/// Authority like ours, but without constraints.
 fn without_constraints() -> (Certificates, Secret) {
     let (root_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     let root = certifying("control root", 1);
@@ -176,14 +176,14 @@ fn named(name: &str) -> CertificateParams {
     parameters
 }
 
-/// Web server on this machine for any host, and the roots that its clients trust.
-struct Server {
+/// Local web server with a given certificate, and the file of roots that its clients trust.
+struct TestServer {
     port: u16,
     trusted: PathBuf,
     _folder: TempDir,
 }
 
-impl Server {
+impl TestServer {
     fn serve(config: Arc<ServerConfig>, trusted: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ca-bundle.pem");
@@ -192,7 +192,7 @@ impl Server {
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                // A client that rejects the certificate disconnects; the test checks the client's error.
+                // A client that rejects the certificate closes the connection; its exit status is the result.
                 let _ = answer(stream.unwrap(), Arc::clone(&config));
             }
         });
@@ -203,7 +203,7 @@ impl Server {
         }
     }
 
-    /// Runs a client for `host`; its command line and output, as an error when it failed.
+    /// Runs a client against the server. Returns its command and output, as an error if it failed.
     fn connect(&self, client: Client, host: &str) -> Result<String, String> {
         let mut command = client(host, self.port, &self.trusted);
         for variable in [
@@ -219,14 +219,18 @@ impl Server {
         let output = command
             .stdin(Stdio::null())
             .output()
-            .unwrap_or_else(|error| panic!("{:?} cannot be started: {error}", command.get_program()));
+            .unwrap_or_else(|error| panic!("{:?} is needed for this test: {error}", command.get_program()));
         let printed = [output.stdout, output.stderr].concat();
-        let said = format!("{command:?}: {}", String::from_utf8_lossy(&printed));
-        if output.status.success() { Ok(said) } else { Err(said) }
+        let report = format!("{command:?}: {}", String::from_utf8_lossy(&printed));
+        if output.status.success() {
+            Ok(report)
+        } else {
+            Err(report)
+        }
     }
 }
 
-/// Answers one request with a response that `git ls-remote` accepts as a repository.
+/// Answers one request. `git ls-remote` accepts the answer as a repository, and the other clients accept any answer.
 fn answer(stream: TcpStream, config: Arc<ServerConfig>) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let mut stream = StreamOwned::new(ServerConnection::new(config).unwrap(), stream);
@@ -249,7 +253,7 @@ fn answer(stream: TcpStream, config: Arc<ServerConfig>) -> std::io::Result<()> {
     stream.flush()
 }
 
-/// Builds a client's command from the host, the port on this machine, and the file of trusted roots.
+/// Command of a client for a host, a local port and a file of trusted roots.
 type Client = fn(&str, u16, &Path) -> Command;
 
 const ALL: &[Client] = &[openssl, curl, git, python, node];
@@ -290,7 +294,7 @@ fn git(host: &str, port: u16, trusted: &Path) -> Command {
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_CONFIG_GLOBAL", "/dev/null");
     command.env("GIT_TERMINAL_PROMPT", "0").env("NO_PROXY", "*");
-    // Overrides `http.sslCAInfo`, and a value of this variable on the machine.
+    // Takes precedence over `http.sslCAInfo`, and over the same variable in the environment of the test.
     command.env("GIT_SSL_CAINFO", trusted);
     command.args(["-c", "http.version=HTTP/1.1"]);
     command.args(["-c", &format!("http.curloptResolve={host}:{port}:127.0.0.1")]);
@@ -311,7 +315,7 @@ fn node(host: &str, port: u16, trusted: &Path) -> Command {
     command
 }
 
-/// Python script; both verify flags are the default since Python 3.13.
+/// Sets the two flags that are the default from Python 3.13 on.
 const PYTHON: &str = r"
 import socket, ssl, sys
 host, port, trusted = sys.argv[1:]

@@ -16,11 +16,11 @@ fuzz_target!(|bytes: &[u8]| {
     let file = FOLDER.path().join("state.json");
     fs::write(&file, bytes).unwrap();
     if let Ok((grants, _)) = Grants::read(&file) {
-        assert!(grants.of(b"").is_none() && grants.of(bytes).is_none());
+        assert!(grants.find_by_token(b"").is_none() && grants.find_by_token(bytes).is_none());
         grants.write(&file).unwrap();
         let (again, old) = Grants::read(&file).unwrap();
         assert!(old.is_none());
-        let terms = |grants: &Grants| grants.alive().map(|grant| grant.terms.clone()).collect::<Vec<_>>();
+        let terms = |grants: &Grants| grants.valid().map(|grant| grant.terms.clone()).collect::<Vec<_>>();
         assert_eq!(terms(&again), terms(&grants));
     }
     fs::write(&file, bytes).unwrap();

@@ -1,7 +1,7 @@
-//! The bundle: one PEM file with the system's roots and ours, for clients that can be told only of one file.
+//! Bundle: one PEM file with the system's roots and ours, for clients that accept a single file.
 //!
-//! It composes text; the caller replaces the file. The same certificates give the same text in whatever order the system
-//! lists them, so an unchanged bundle need not be written.
+//! The module composes the text; the caller writes the file. Equal certificates give equal text, whatever their order
+//! in the system, so an unchanged bundle need not be written.
 
 use std::collections::BTreeSet;
 
@@ -13,11 +13,11 @@ use rustls::pki_types::pem::PemObject;
 use crate::authority::root::ORGANIZATION;
 use crate::host::Host;
 
-/// The system's roots, sorted, followed by ours in the order given, each under a line that says what it is (text between
-/// certificates is legal: RFC 7468, section 2).
+/// Text of the bundle: the system's roots, sorted, then ours in the given order. Each of ours is below a line that
+/// names its host; text between certificates is allowed (RFC 7468, section 2).
 pub fn compose<'a>(system_roots: &[CertificateDer<'_>], roots: impl Iterator<Item = (&'a Host, &'a str)>) -> String {
     let sorted: BTreeSet<&[u8]> = system_roots.iter().map(AsRef::as_ref).collect();
-    let mut bundle = String::from("# Written by regauthd, and written anew whenever a host comes or goes.\n\n");
+    let mut bundle = String::from("# Written by regauthd, and replaced whenever a host is added or removed.\n\n");
     for root in sorted {
         bundle.push_str(&pem(root));
     }
@@ -27,19 +27,19 @@ pub fn compose<'a>(system_roots: &[CertificateDer<'_>], roots: impl Iterator<Ite
     bundle
 }
 
-/// Every certificate of a bundle, in its order.
+/// Certificates of a bundle, in its order.
 pub fn certificates(bundle: &str) -> Vec<CertificateDer<'static>> {
-    // We wrote it: there is nothing in it that cannot be read.
+    // The daemon wrote the bundle, so every certificate in it can be read.
     CertificateDer::pem_slice_iter(bundle.as_bytes())
         .filter_map(Result::ok)
         .collect()
 }
 
-/// The system's roots, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name, without ours; and what was wrong with them,
-/// in words.
+/// Loads the system's roots, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`, without ours. The second value lists
+/// problems.
 ///
-/// A person who exported the bundle as `SSL_CERT_FILE` and then starts the daemon makes it read its own bundle: with our
-/// roots kept, a removed authority would stay trusted for ever, and we would trust ourselves as upstream.
+/// If a person exported the bundle as `SSL_CERT_FILE`, the daemon reads its own bundle here. With our roots kept, a
+/// removed authority would stay trusted, and the daemon would trust itself as upstream.
 pub fn system_roots() -> (Vec<CertificateDer<'static>>, Vec<String>) {
     let found = rustls_native_certs::load_native_certs();
     let mut problems: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
@@ -53,11 +53,11 @@ pub fn system_roots() -> (Vec<CertificateDer<'static>>, Vec<String>) {
     (roots, problems)
 }
 
-/// The same; what is wrong with them is logged.
+/// Loads the system's roots and logs problems.
 pub fn system_roots_or_warn() -> Vec<CertificateDer<'static>> {
     let (roots, problems) = system_roots();
     for problem in problems {
-        tracing::warn!(problem, "the system's roots");
+        tracing::warn!(problem, "loaded the system's root certificates with a problem");
     }
     roots
 }
@@ -86,7 +86,7 @@ fn pem(der: &[u8]) -> String {
 }
 
 const OWN_BUNDLE: &str =
-    "SSL_CERT_FILE or SSL_CERT_DIR names regauth's own bundle; its certificates of regauth were left out";
+    "SSL_CERT_FILE or SSL_CERT_DIR names regauth's own bundle; regauth's certificates in it were ignored";
 const NO_ROOTS: &str = "no root certificate was found; clients that use the bundle will trust the registries only";
 
 /// RFC 7468, section 2: lines of 64 characters.
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_the_system_does_not_matter() {
+    fn the_order_of_the_systems_roots_does_not_matter() {
         let (a, b) = (der(1), der(2));
         let one = compose(&[a.clone(), b.clone()], std::iter::empty());
         let other = compose(&[b.clone(), a.clone(), b.clone()], std::iter::empty());
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn ours_come_last_and_say_what_they_are() {
+    fn our_roots_come_last_and_name_their_host() {
         let host: Host = "corp.example".parse().unwrap();
         let (authority, _) = Authority::create(&host).unwrap();
         let root = authority.certificates().root.as_str();
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_roots_are_told_from_the_systems() {
+    fn recognises_our_own_roots() {
         let (authority, _) = Authority::create(&"corp.example".parse().unwrap()).unwrap();
         let root = CertificateDer::from_pem_slice(authority.certificates().root.as_bytes()).unwrap();
         assert!(is_ours(&root));

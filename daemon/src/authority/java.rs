@@ -1,14 +1,15 @@
-//! The bundle once more, as Java reads it: the format JKS. Java reads no PEM file as a trust store, and tells JKS from
-//! PKCS #12 by itself, whichever is its default.
+//! Bundle for Java, as a JKS key store. Java cannot read a PEM file as a trust store. It detects JKS by itself, even
+//! where PKCS
+//! #12 is its default.
 
 use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use rustls::pki_types::CertificateDer;
 
-/// A key store that holds these certificates as trusted, in this order. Its date is the epoch, so that the same
-/// certificates give the same bytes.
+/// Key store with these certificates as trusted entries, in this order. Its dates are the epoch, so that equal
+/// certificates give equal bytes.
 ///
-/// The format is that of OpenJDK's `sun.security.provider.JavaKeyStore`; whoever opens it without a password skips the
-/// check of the digest at its end, which protects nothing: everybody knows its password.
+/// The format follows OpenJDK's `sun.security.provider.JavaKeyStore`. The digest at the end protects nothing, because
+/// its password is public; Java skips the digest if it opens the store without a password.
 pub fn trust_store(certificates: &[CertificateDer<'_>]) -> Vec<u8> {
     let mut store = Vec::new();
     store.extend(MAGIC.to_be_bytes());
@@ -27,7 +28,7 @@ pub fn trust_store(certificates: &[CertificateDer<'_>]) -> Vec<u8> {
     store
 }
 
-/// Java's modified UTF-8, which ASCII is, behind its length.
+/// Appends a string in Java's modified UTF-8, which equals ASCII here, after its length.
 fn text(store: &mut Vec<u8>, ascii: &str) {
     store.extend(u16::try_from(ascii.len()).unwrap_or(u16::MAX).to_be_bytes());
     store.extend(ascii.bytes());
@@ -41,7 +42,7 @@ fn digest(store: &[u8]) -> Vec<u8> {
     context.finish().as_ref().to_vec()
 }
 
-/// No system has four billion roots, and no certificate four gigabytes.
+/// Length as 32 bits. No system has four billion roots, and no certificate four gigabytes.
 fn length<T>(list: &[T]) -> u32 {
     u32::try_from(list.len()).unwrap_or(u32::MAX)
 }
@@ -49,16 +50,16 @@ fn length<T>(list: &[T]) -> u32 {
 const MAGIC: u32 = 0xFEED_FEED;
 const VERSION: u32 = 2;
 const TRUSTED_CERTIFICATE: u32 = 2;
-/// What Java's own store of roots has had since ever, and keytool tries.
+/// Default password of Java's own trust store, which keytool tries.
 const PASSWORD: &str = "changeit";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Taken from what `keytool -importcert -storetype JKS` writes, but for the date and the alias.
+    /// The bytes are those of `keytool -importcert -storetype JKS`, except the date and the alias.
     #[test]
-    fn it_is_laid_out_as_java_has_it() {
+    fn the_layout_matches_keytools() {
         let store = trust_store(&[vec![0xAB, 0xCD].into()]);
         let expected = [
             &[0xFE, 0xED, 0xFE, 0xED, 0, 0, 0, 2, 0, 0, 0, 1][..],

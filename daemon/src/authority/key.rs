@@ -1,7 +1,6 @@
-//! A key that signs certificates: ECDSA over P-256, wiped when dropped.
+//! Key that signs certificates: ECDSA over P-256, zeroized on drop.
 //!
-//! It wipes what rcgen holds of the key; aws-lc wipes its own memory. It does not store anything: [`Key::to_secret`] gives
-//! the caller the form in which a store keeps it.
+//! The key zeroizes rcgen's copy; aws-lc zeroizes its own memory. [`Key::to_secret`] gives the form for a store.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -18,10 +17,10 @@ impl Key {
     pub(super) fn generate() -> Result<Self, AuthorityError> {
         KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
             .map(Self)
-            .map_err(AuthorityError::Unsigned)
+            .map_err(AuthorityError::Signing)
     }
 
-    /// Reads what [`Self::to_secret`] wrote.
+    /// Parses the form of [`Self::to_secret`].
     pub(super) fn from_secret(secret: &Secret) -> Result<Self, AuthorityError> {
         let der = STANDARD
             .decode(secret.expose())
@@ -32,18 +31,18 @@ impl Key {
             .map_err(|_| AuthorityError::UnreadableKey)
     }
 
-    /// Base64 of PKCS#8 in DER: one line, as stores like it.
+    /// Base64 of PKCS#8 in DER, on one line.
     pub(super) fn to_secret(&self) -> Result<Secret, AuthorityError> {
         let text = Zeroizing::new(STANDARD.encode(self.0.serialized_der()));
         Secret::parse(&text).map_err(|_| AuthorityError::UnreadableKey)
     }
 
-    /// For the TLS library, which keeps it as long as it serves the certificate.
+    /// Copy for rustls, which keeps it while it serves the certificate.
     pub(super) fn to_tls(&self) -> PrivateKeyDer<'static> {
         PrivatePkcs8KeyDer::from(self.0.serialize_der()).into()
     }
 
-    /// SubjectPublicKeyInfo in DER (RFC 5280, section 4.1).
+    /// Public key: SubjectPublicKeyInfo in DER (RFC 5280, section 4.1).
     pub(super) fn public(&self) -> Vec<u8> {
         self.0.subject_public_key_info()
     }

@@ -1,6 +1,6 @@
-//! The certificate that is served: for exactly one host, with a key of its own, for a day at most.
+//! Leaf certificate for exactly one host, with a key of its own, valid for a day.
 //!
-//! It decides when it is old, but does not replace itself: [`super::Authority`] does, when a client asks.
+//! [`super::Authority`] replaces a leaf that is no longer fresh at the next handshake.
 
 use std::sync::Arc;
 
@@ -15,60 +15,61 @@ use time::{Duration, OffsetDateTime};
 
 use super::AuthorityError;
 use crate::authority::key::Key;
-use crate::authority::root::{CLOCK_SKEW, ORGANIZATION, upper_bounded};
+use crate::authority::root::{CLOCK_SKEW, ORGANIZATION, truncate_name};
 use crate::host::Host;
 
 pub(super) struct Leaf {
     certified: Arc<CertifiedKey>,
-    begins: OffsetDateTime,
+    not_before: OffsetDateTime,
 }
 
 impl Leaf {
-    pub(super) fn mint(
+    /// Signs a new leaf with a new key.
+    pub(super) fn issue(
         host: &Host,
         issuer: &Issuer<'_, Key>,
         intermediate: &CertificateDer<'static>,
         now: OffsetDateTime,
     ) -> Result<Self, AuthorityError> {
-        let begins = now - CLOCK_SKEW;
+        let not_before = now - CLOCK_SKEW;
         let key = Key::generate()?;
-        let certificate = parameters(host, begins)?
+        let certificate = parameters(host, not_before)?
             .signed_by(&key, issuer)
-            .map_err(AuthorityError::Unsigned)?;
+            .map_err(AuthorityError::Signing)?;
         let chain = vec![certificate.into(), intermediate.clone()];
         let certified =
             CertifiedKey::from_der(chain, key.to_tls(), &default_provider()).map_err(AuthorityError::Tls)?;
         Ok(Self {
             certified: Arc::new(certified),
-            begins,
+            not_before,
         })
     }
 
-    /// Whether half of its life or more is left. One from the future is not fresh: the clock was put back.
+    /// Is at least half of its lifetime left? A leaf from the future is not fresh: the clock was set back.
     pub(super) fn is_fresh(&self, now: OffsetDateTime) -> bool {
-        (Duration::ZERO..=LIFE / 2).contains(&(now - self.begins))
+        (Duration::ZERO..=LIFETIME / 2).contains(&(now - self.not_before))
     }
 
-    /// The chain, leaf first, and the key.
+    /// Chain, leaf first, and key.
     pub(super) fn certified(&self) -> Arc<CertifiedKey> {
         Arc::clone(&self.certified)
     }
 }
 
-fn parameters(host: &Host, begins: OffsetDateTime) -> Result<CertificateParams, AuthorityError> {
+fn parameters(host: &Host, not_before: OffsetDateTime) -> Result<CertificateParams, AuthorityError> {
     let mut name = DistinguishedName::new();
     name.push(DnType::OrganizationName, ORGANIZATION);
-    // No common name: with no DNS name beside it, GnuTLS and OpenSSL take it for one, which an authority for an address
-    // must not sign.
+    // No common name: without a DNS name beside it, GnuTLS and OpenSSL treat it as one, which the name constraints of
+    // an authority for an address exclude.
     name.push(
         DnType::OrganizationalUnitName,
-        upper_bounded(&format!("leaf for {host}")),
+        truncate_name(&format!("leaf for {host}")),
     );
 
     let mut parameters = CertificateParams::default();
     parameters.distinguished_name = name;
-    parameters.not_before = begins;
-    parameters.not_after = begins + LIFE;
+    parameters.not_before = not_before;
+    parameters.not_after = not_before + LIFETIME;
     parameters.is_ca = IsCa::ExplicitNoCa;
     parameters.subject_alt_names = vec![alternative_name(host)?];
     parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -81,9 +82,9 @@ fn alternative_name(host: &Host) -> Result<SanType, AuthorityError> {
     match host {
         Host::Name(name) => Ia5String::try_from(name.as_ref())
             .map(SanType::DnsName)
-            .map_err(AuthorityError::Unsigned),
+            .map_err(AuthorityError::Signing),
         Host::Address(address) => Ok(SanType::IpAddress(*address)),
     }
 }
 
-const LIFE: Duration = Duration::hours(24);
+const LIFETIME: Duration = Duration::hours(24);

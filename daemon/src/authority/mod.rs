@@ -1,13 +1,13 @@
-//! The certificate authority for one host: what lets a client believe that we are the registry, and nothing else.
+//! Certificate authority for one host, which lets clients accept the proxy in place of the registry's server.
 //!
-//! An authority is a self-signed root, whose key is gone once [`Authority::create`] returns, over an intermediate, whose
-//! key the caller keeps in a store. Both are name-constrained to the host, so a thief of the key gains no other host.
-//! One authority per host, not per registry: registries on a host come and go without disturbing a running client.
+//! An authority is a self-signed root over an intermediate. The root's key is gone once [`Authority::create`] returns;
+//! the caller keeps the intermediate's key in a store. Both certificates are name-constrained to the host, so a stolen
+//! key signs for no other host. There is one authority per host, not per registry: adding or removing a registry
+//! disturbs no running client.
 //!
-//! It keeps no files and knows no store: the caller holds the [`Certificates`] and the key. It does not compare the SNI
-//! with the CONNECT authority either; that is for whoever terminates TLS. [`root`] makes the two certificates, [`leaf`]
-//! the short-lived one that is served, [`key`] holds what signs, [`proof`] doubts what was read back, and [`bundle`] is the
-//! file that clients trust.
+//! The module writes no files: the caller keeps the [`Certificates`] and the key. The data path compares the SNI with
+//! the CONNECT authority. [`root`] creates the two certificates, [`leaf`] the short-lived one that is served, [`key`]
+//! signs, [`validate`] checks certificates from the journal, and [`bundle`] composes the file that clients trust.
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,13 +31,13 @@ pub mod bundle;
 pub mod java;
 mod key;
 mod leaf;
-mod proof;
 mod root;
+mod validate;
 
 use key::Key;
 use leaf::Leaf;
 
-/// The authority for one host, ready to serve it.
+/// Authority for one host, with its current leaf.
 pub struct Authority {
     host: Host,
     certificates: Certificates,
@@ -46,54 +46,56 @@ pub struct Authority {
     leaf: ArcSwap<Leaf>,
 }
 
-/// What the world may know of an authority, as PEM (RFC 7468).
+/// Public certificates of an authority, as PEM (RFC 7468).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certificates {
-    /// The root: what a client trusts.
+    /// Root, which clients trust.
     pub root: String,
-    /// The intermediate: what a client is sent with every leaf.
+    /// Intermediate, which is sent to clients with every leaf.
     pub intermediate: String,
 }
 
 impl Authority {
-    /// Makes a new authority, valid for ten years, and the key of its intermediate: base64 of PKCS#8 (RFC 5958).
+    /// Creates an authority that is valid for ten years. The second value is the intermediate's key: base64 of PKCS#8
+    /// (RFC 5958).
     ///
     /// # Errors
-    /// [`AuthorityError::Unnameable`] when no certificate can carry the host's name, [`AuthorityError::Unsigned`] when the
-    /// cryptography library fails. The others do not occur with what was just made.
+    /// [`AuthorityError::InvalidName`] if no certificate can carry the host's name; [`AuthorityError::Signing`] if the
+    /// cryptography library fails.
     pub fn create(host: &Host) -> Result<(Self, Secret), AuthorityError> {
-        let (certificates, key) = root::establish(host, OffsetDateTime::now_utc())?;
+        let (certificates, key) = root::create(host, OffsetDateTime::now_utc())?;
         let secret = key.to_secret()?;
         Ok((Self::restore(host, certificates, &secret)?, secret))
     }
 
-    /// Takes up an authority that was made earlier, after proving that it still works: that the key and the certificates
-    /// belong together, are for `host` alone, and have more than 30 days left.
+    /// Restores an authority from its certificates and key. Checks that they belong together, are for `host` alone, and
+    /// are valid for more than 30 days.
     ///
     /// # Errors
-    /// Every [`AuthorityError`]; which one says whether a new authority would help.
+    /// Any [`AuthorityError`]. After [`AuthorityError::NotYetValid`] a new authority would not help: the clock is
+    /// wrong.
     pub fn restore(host: &Host, certificates: Certificates, key: &Secret) -> Result<Self, AuthorityError> {
         Self::restore_at(host, certificates, key, OffsetDateTime::now_utc())
     }
 
-    /// The one host that it can sign for.
+    /// Host that the authority can sign for.
     pub fn host(&self) -> &Host {
         &self.host
     }
 
-    /// The root and the intermediate.
+    /// Certificates of root and intermediate.
     pub fn certificates(&self) -> &Certificates {
         &self.certificates
     }
 
-    /// TLS as the host's own server would do it: 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN (RFC 7301), resumption, but no
-    /// early data, which can be replayed (RFC 8446, section 8).
+    /// TLS settings for connections of clients: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN (RFC 7301), and session
+    /// resumption. Early data is off, because it can be replayed (RFC 8446, section 8).
     ///
-    /// Each call begins with new session tickets, so one value should serve all connections to the host. A client that
-    /// offers ALPN with neither protocol fails the handshake; one without ALPN speaks HTTP/1.1.
+    /// Each call makes new ticket keys, so one value should serve all connections to the host. The handshake fails for
+    /// a client that offers other ALPN protocols only; a client without ALPN speaks HTTP/1.1.
     ///
     /// # Errors
-    /// [`AuthorityError::Tls`] when the cryptography library fails.
+    /// [`AuthorityError::Tls`] if the cryptography library fails.
     pub fn server_config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, AuthorityError> {
         let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_protocol_versions(&[&TLS13, &TLS12])
@@ -111,18 +113,18 @@ impl Authority {
         key: &Secret,
         now: OffsetDateTime,
     ) -> Result<Self, AuthorityError> {
-        let root = read(&certificates.root)?;
-        let intermediate = read(&certificates.intermediate)?;
+        let root = parse_pem(&certificates.root)?;
+        let intermediate = parse_pem(&certificates.intermediate)?;
         let key = Key::from_secret(key)?;
-        proof::inspect(&root, host, now)?;
-        let public_key = proof::inspect(&intermediate, host, now)?;
+        validate::check_certificate(&root, host, now)?;
+        let public_key = validate::check_certificate(&intermediate, host, now)?;
         if public_key != key.public() {
             return Err(AuthorityError::OtherKey);
         }
 
-        let issuer = Issuer::from_ca_cert_der(&intermediate, key).map_err(AuthorityError::Unsigned)?;
-        let leaf = Leaf::mint(host, &issuer, &intermediate, now)?;
-        proof::prove(host, root, &leaf, now)?;
+        let issuer = Issuer::from_ca_cert_der(&intermediate, key).map_err(AuthorityError::Signing)?;
+        let leaf = Leaf::issue(host, &issuer, &intermediate, now)?;
+        validate::verify_as_client(host, root, &leaf, now)?;
         Ok(Self {
             host: host.clone(),
             certificates,
@@ -132,21 +134,21 @@ impl Authority {
         })
     }
 
-    /// The leaf to serve. Two callers at the moment of renewal may both mint one: cheaper than a lock for everyone.
+    /// Leaf to serve. Two handshakes at the same time may both issue a new one, which is cheaper than a lock for all.
     fn leaf_at(&self, now: OffsetDateTime) -> Arc<Leaf> {
         let leaf = self.leaf.load_full();
         if leaf.is_fresh(now) {
             return leaf;
         }
-        match Leaf::mint(&self.host, &self.issuer, &self.intermediate, now) {
-            Ok(minted) => {
-                let minted = Arc::new(minted);
-                self.leaf.store(Arc::clone(&minted));
-                minted
+        match Leaf::issue(&self.host, &self.issuer, &self.intermediate, now) {
+            Ok(issued) => {
+                let issued = Arc::new(issued);
+                self.leaf.store(Arc::clone(&issued));
+                issued
             }
-            // Half a life is left to get better: clients see nothing of it until then.
+            // The old leaf is valid for half of its lifetime yet.
             Err(error) => {
-                tracing::error!(host = %self.host, %error, "cannot renew the certificate");
+                tracing::error!(host = %self.host, %error, "certificate renewal failed");
                 leaf
             }
         }
@@ -154,7 +156,7 @@ impl Authority {
 }
 
 impl ResolvesServerCert for Authority {
-    /// Whatever name the client sends, it gets the leaf for the one host that this authority is for.
+    /// Returns the leaf for the authority's host, whatever name the client sends.
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.leaf_at(OffsetDateTime::now_utc()).certified())
     }
@@ -168,47 +170,47 @@ impl fmt::Debug for Authority {
     }
 }
 
-fn read(pem: &str) -> Result<CertificateDer<'static>, AuthorityError> {
+fn parse_pem(pem: &str) -> Result<CertificateDer<'static>, AuthorityError> {
     CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_| AuthorityError::Unreadable)
 }
 
-/// Why there is no authority.
+/// Error of creating or restoring an authority.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
-    /// A key or a signature could not be made.
-    #[error("cannot make a certificate")]
-    Unsigned(#[source] rcgen::Error),
-    /// TLS could not be set up.
+    /// Key or signature that could not be created.
+    #[error("cannot create a certificate")]
+    Signing(#[source] rcgen::Error),
+    /// TLS settings that rustls rejects.
     #[error("cannot set up TLS")]
     Tls(#[source] rustls::Error),
-    /// The host is a name that no certificate can carry, such as one with a hyphen at the end of a label.
-    #[error("the host's name cannot stand in a certificate")]
-    Unnameable,
-    /// The certificates are not PEM or not X.509.
+    /// Host name that no certificate can carry, such as one with a hyphen at the end of a label.
+    #[error("no certificate can carry the host's name")]
+    InvalidName,
+    /// Certificates that are not PEM or not X.509.
     #[error("the certificates of the authority cannot be read")]
     Unreadable,
-    /// The key is not base64, not PKCS#8, or not for P-256.
+    /// Key that is not base64, not PKCS#8, or not for P-256.
     #[error("the key of the authority cannot be read")]
     UnreadableKey,
-    /// The key is another authority's.
+    /// Key of another authority.
     #[error("the key does not belong to the authority's certificate")]
     OtherKey,
-    /// A certificate is permitted another host, several, or all.
+    /// Certificate that is permitted another host, several, or all.
     #[error("the certificates of the authority are not for this host alone")]
     OtherHost,
-    /// It has ended or soon will: make a new one.
+    /// Certificate that has expired or has less than 30 days left.
     #[error("the authority expires on {}", expires.date())]
     Expiring {
-        /// The end of its certificates.
+        /// Expiry time.
         expires: OffsetDateTime,
     },
-    /// It begins in the future. A new one would not help: the clock is wrong.
-    #[error("the authority begins only on {}; is the clock right?", begins.date())]
+    /// Certificate that is not valid yet. The clock is wrong, so a new authority would not help.
+    #[error("the authority is valid only from {}; check the clock of this machine", not_before.date())]
     NotYetValid {
-        /// The beginning of its certificates.
-        begins: OffsetDateTime,
+        /// Start of the validity.
+        not_before: OffsetDateTime,
     },
-    /// A client would not accept what the authority signs.
+    /// Certificates that a client would reject.
     #[error("the certificates of the authority do not form a chain")]
     Broken(#[source] rustls::Error),
 }

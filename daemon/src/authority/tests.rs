@@ -1,4 +1,4 @@
-//! What webpki, through whole handshakes in memory, makes of our certificates and of those that a thief would sign.
+//! Tests of our certificates, and of rogue ones, with webpki and whole handshakes in memory.
 
 use std::io::{Read, Write};
 
@@ -22,10 +22,10 @@ fn authority(text: &str) -> (Arc<Authority>, Secret) {
     (Arc::new(authority), key)
 }
 
-/// A client that trusts this authority alone.
+/// Client that trusts only this authority.
 fn client(authority: &Authority, versions: &[&'static SupportedProtocolVersion], alpn: &[&str]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
-    roots.add(read(&authority.certificates.root).unwrap()).unwrap();
+    roots.add(parse_pem(&authority.certificates.root).unwrap()).unwrap();
     let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_protocol_versions(versions)
         .unwrap()
@@ -35,7 +35,7 @@ fn client(authority: &Authority, versions: &[&'static SupportedProtocolVersion],
     Arc::new(config)
 }
 
-/// One handshake and one byte each way, so that the client has seen its session tickets.
+/// Performs a handshake and sends one byte, so that the client receives its session tickets.
 fn handshake(
     client: &Arc<ClientConfig>,
     server: &Arc<ServerConfig>,
@@ -70,7 +70,7 @@ fn deliver(server: &mut ServerConnection, client: &mut ClientConnection) -> Resu
     Ok(())
 }
 
-/// What a thief of the store can do: sign any leaf with the intermediate's key.
+/// Server with a leaf that a thief of the intermediate's key signed.
 fn rogue(authority: &Authority, key: &Secret, alternative_name: SanType) -> Arc<ServerConfig> {
     let issuer =
         Issuer::from_ca_cert_pem(&authority.certificates.intermediate, Key::from_secret(key).unwrap()).unwrap();
@@ -99,7 +99,7 @@ fn ip(address: &str) -> SanType {
 }
 
 #[test]
-fn every_kind_of_host_is_served_over_both_versions() {
+fn serves_every_kind_of_host_over_tls_1_2_and_1_3() {
     let long = format!("{}.example", ["abcdefghi"; 24].join("."));
     for text in [
         NAME,
@@ -121,9 +121,9 @@ fn every_kind_of_host_is_served_over_both_versions() {
 }
 
 #[test]
-fn a_name_that_no_client_would_accept_gets_no_authority() {
+fn refuses_a_name_that_no_certificate_can_carry() {
     let error = Authority::create(&host("corp-.example")).unwrap_err();
-    assert!(matches!(error, AuthorityError::Unnameable));
+    assert!(matches!(error, AuthorityError::InvalidName));
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_stolen_key_signs_for_no_other_name() {
     handshake(&client, &rogue(&authority, &key, dns(NAME)), NAME).unwrap();
 }
 
-/// RUSTSEC-2026-0099: a wildcard is not permitted by one of the names that it stands for.
+/// RUSTSEC-2026-0099: a permitted name does not permit a wildcard that matches it.
 #[test]
 fn a_wildcard_above_the_host_covers_nothing() {
     let (authority, key) = authority("www.corp.example");
@@ -178,14 +178,14 @@ fn an_authority_for_an_address_signs_for_no_name_and_no_other_address() {
 }
 
 #[test]
-fn another_authority_for_the_same_host_is_a_stranger() {
+fn a_client_rejects_another_authority_for_the_same_host() {
     let ((ours, _), (other, _)) = (authority(NAME), authority(NAME));
     let client = client(&other, &[&TLS13], &[]);
     assert!(handshake(&client, &ours.server_config().unwrap(), NAME).is_err());
 }
 
 #[test]
-fn alpn_is_http_or_nothing() {
+fn alpn_offers_only_http() {
     let (authority, _) = authority(NAME);
     let server = authority.server_config().unwrap();
     for (offered, chosen) in [
@@ -216,7 +216,7 @@ fn sessions_resume_without_early_data() {
 }
 
 #[test]
-fn a_restored_authority_serves_who_trusted_it_before() {
+fn clients_still_trust_a_restored_authority() {
     let (before, key) = authority(NAME);
     let client = client(&before, &[&TLS13], &[]);
     let json = serde_json::to_string(before.certificates()).unwrap();
@@ -226,7 +226,7 @@ fn a_restored_authority_serves_who_trusted_it_before() {
 }
 
 #[test]
-fn what_does_not_belong_together_is_not_restored() {
+fn refuses_to_restore_mismatched_certificates_and_keys() {
     let ((ours, key), (other, other_key)) = (authority(NAME), authority(NAME));
     let (host, certificates) = (host(NAME), ours.certificates().clone());
     let restore = |host: &Host, certificates: &Certificates, key: &Secret| {
@@ -271,7 +271,7 @@ fn what_does_not_belong_together_is_not_restored() {
     );
 }
 
-/// What someone who can write the ledger would like to see in the bundle.
+/// Root that an attacker with write access to the journal could add to the bundle.
 fn unconstrained_root() -> String {
     let mut parameters = CertificateParams::default();
     parameters.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -279,29 +279,29 @@ fn unconstrained_root() -> String {
 }
 
 #[test]
-fn an_authority_is_restored_only_in_its_time() {
+fn restores_an_authority_only_within_its_validity() {
     let (authority, key) = authority("127.0.0.1");
     let at = |time| {
         let certificates = authority.certificates().clone();
         Authority::restore_at(authority.host(), certificates, &key, time).map(|_| ())
     };
-    let begins = OffsetDateTime::now_utc();
+    let created = OffsetDateTime::now_utc();
     assert!(matches!(
-        at(begins - Duration::hours(2)),
+        at(created - Duration::hours(2)),
         Err(AuthorityError::NotYetValid { .. })
     ));
-    assert!(at(begins + Duration::days(3600)).is_ok());
+    assert!(at(created + Duration::days(3600)).is_ok());
     for days in [3630, 4000] {
-        let error = at(begins + Duration::days(days)).unwrap_err();
+        let error = at(created + Duration::days(days)).unwrap_err();
         let AuthorityError::Expiring { expires } = error else {
             panic!("{error}")
         };
-        assert!((3649..=3650).contains(&(expires - begins).whole_days()), "{expires}");
+        assert!((3649..=3650).contains(&(expires - created).whole_days()), "{expires}");
     }
 }
 
 #[test]
-fn a_leaf_is_kept_for_half_its_life_then_replaced() {
+fn replaces_a_leaf_after_half_its_lifetime() {
     let (authority, _) = authority(NAME);
     let now = OffsetDateTime::now_utc();
     let first = authority.leaf_at(now);
@@ -316,7 +316,7 @@ fn a_leaf_is_kept_for_half_its_life_then_replaced() {
 }
 
 #[test]
-fn a_leaf_lives_a_day_at_most_and_has_its_own_key() {
+fn a_leaf_is_valid_for_a_day_and_has_its_own_key() {
     let (authority, _) = authority(NAME);
     let now = OffsetDateTime::now_utc();
     let keys: Vec<_> = [now, now + Duration::days(1)]

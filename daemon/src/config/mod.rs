@@ -1,17 +1,18 @@
-//! `config.toml`: a text becomes a valid [`Config`], or every problem of it at once, each with its place.
+//! `config.toml`: reads a text into a valid [`Config`], or reports every problem at once, with line and column.
 //!
-//! Nothing here touches a file, a registry or a store: the daemon reads the text, and a running one keeps its last good
-//! configuration when a new text has problems. Reading walks the tables of the text (`section`, `registries`);
-//! [`ConfigFile`] changes a text and keeps the comments of the person who wrote it.
+//! This module does no I/O. The daemon reads the file; a running daemon keeps its last valid configuration when a new
+//! text has problems. Reading walks the tables of the text (`table_reader`, `registries`, `sources`). [`ConfigFile`]
+//! edits a text and keeps the comments in it.
+//!
+//! serde would stop at the first error, so the reader is our own: a person fixes a whole file in one go.
 
-mod section;
+mod table_reader;
 
 mod registries;
 pub(crate) mod sources;
 
 mod edit;
-mod lines;
-mod written;
+mod serialize;
 
 mod problem;
 
@@ -31,23 +32,23 @@ pub use problem::{Problem, Problems};
 
 use crate::credential::store::StoreKind;
 use crate::registry::Registry;
-use problem::Findings;
-use section::{Keys, Section};
+use problem::ProblemCollector;
+use table_reader::{KnownKeys, TableReader};
 
-/// What the file says, with defaults for what it leaves out.
+/// Valid configuration, with a default for every key that the file leaves out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Where clients connect: loopback; port 0 picks a free one.
+    /// Address of the proxy listener. Port 0 picks a free port.
     pub listen: SocketAddr,
-    /// Who may connect.
+    /// Clients that may connect without a grant.
     pub clients: Clients,
-    /// What keeps secrets; `None` until the first start has chosen.
+    /// Kind of store for secrets. `None` until the first start records its choice.
     pub store: Option<StoreKind>,
-    /// How long in-flight requests may still take when the daemon stops.
+    /// Time that requests in flight may still take when the daemon stops.
     pub drain_timeout: Duration,
-    /// The way to the registries.
+    /// Proxy settings for connections to registries.
     pub upstream: UpstreamSettings,
-    /// The registries. No two have the same scope.
+    /// Registries by name. No two have the same scope.
     pub registries: BTreeMap<RegistryName, Registry>,
 }
 
@@ -55,37 +56,58 @@ impl Config {
     /// Reads the text of the file.
     ///
     /// # Errors
-    /// [`Problems`]: all of them, in the order of the text. Besides syntax errors, only what does not follow from a guess
-    /// at the broken lines.
+    /// [`Problems`]: all problems in the order of the text. After a syntax error the rest of the text is still checked,
+    /// but not the lines that the parser had to guess.
+    ///
+    /// # Examples
+    /// ```
+    /// use regauthd::config::Config;
+    ///
+    /// let config = Config::read(
+    ///     r#"
+    ///     drain-timeout = "10s"
+    ///
+    ///     [registries.corp]
+    ///     index = "sparse+https://corp.example/api/cargo/index/"
+    ///     "#,
+    /// )?;
+    /// assert_eq!(config.drain_timeout.as_secs(), 10);
+    /// assert_eq!(config.listen.to_string(), "127.0.0.1:9001");
+    ///
+    /// let problems = Config::read("listen = \"localhost\"\ncolour = 1\n").unwrap_err();
+    /// let lines: Vec<_> = problems.as_slice().iter().map(|problem| problem.line).collect();
+    /// assert_eq!(lines, [1, 2]);
+    /// # Ok::<(), regauthd::config::Problems>(())
+    /// ```
     pub fn read(text: &str) -> Result<Self, Problems> {
         let (document, errors) = DeTable::parse_recoverable(text);
-        let place = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
-        let errors: Vec<_> = (errors.iter().map(|error| (place(error), error.message().to_owned()))).collect();
-        let mut findings = Findings::new(text, &errors);
-        let mut top = Section::top(document.get_ref(), TOP, &mut findings);
+        let offset = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
+        let errors: Vec<_> = (errors.iter().map(|error| (offset(error), error.message().to_owned()))).collect();
+        let mut problems = ProblemCollector::new(text, &errors);
+        let mut top = TableReader::top(document.get_ref(), TOP_KEYS, &mut problems);
         let clients = top.parsed("clients", Clients::from_str).unwrap_or_default();
         let listen =
-            |text: &str| listen_address(text).and_then(|address| clients.may_listen(address).map(|()| address));
+            |text: &str| listen_address(text).and_then(|address| clients.check_listen(address).map(|()| address));
         let config = Self {
             listen: top.parsed("listen", listen).unwrap_or(DEFAULT_LISTEN),
             clients,
             store: top.parsed("store", StoreKind::from_str),
             drain_timeout: (top.parsed("drain-timeout", duration)).unwrap_or(DEFAULT_DRAIN_TIMEOUT),
-            upstream: (top.section("upstream", UPSTREAM)).map_or_else(UpstreamSettings::default, |mut section| {
-                UpstreamSettings::read(&mut section)
+            upstream: (top.table("upstream", UPSTREAM_KEYS)).map_or_else(UpstreamSettings::default, |mut table| {
+                UpstreamSettings::read(&mut table)
             }),
             registries: registries::read(&mut top),
         };
-        findings.conclude(config)
+        problems.finish(config)
     }
 
-    /// The registry whose credential a registry uses: itself, unless it says `credential-of`.
+    /// Name of the registry whose credential a registry uses: its own name, unless it sets `credential-of`.
     pub fn owner<'a>(&'a self, name: &'a RegistryName) -> &'a RegistryName {
         sources::owner(&self.registries, name).unwrap_or(name)
     }
 }
 
-/// That of an empty file.
+/// Configuration of an empty file.
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -99,26 +121,26 @@ impl Default for Config {
     }
 }
 
-/// `[upstream]`: the way from here to the registries.
+/// `[upstream]`: proxy settings for connections to registries.
 #[derive(Clone, Default, PartialEq)]
 pub struct UpstreamSettings {
-    /// An `http://` proxy, perhaps with a user and password; `None` leaves it to the environment.
+    /// URL of an `http://` proxy, with an optional user and password. `None`: the environment decides.
     pub proxy: Option<Url>,
-    /// Hosts and `.suffixes` that are reached without it; `None` leaves it to the environment.
+    /// Hosts and `.suffixes` that are reached without the proxy. `None`: the environment decides.
     pub no_proxy: Option<Vec<String>>,
 }
 
 impl UpstreamSettings {
-    fn read(section: &mut Section<'_, '_>) -> Self {
-        let no_proxy = section.list("no-proxy", one_host);
+    fn read(table: &mut TableReader<'_, '_>) -> Self {
+        let no_proxy = table.list("no-proxy", host_pattern);
         Self {
-            proxy: section.parsed("proxy", proxy_url),
+            proxy: table.parsed("proxy", proxy_url),
             no_proxy: no_proxy.map(|hosts| hosts.into_iter().map(Spanned::into_inner).collect()),
         }
     }
 }
 
-/// Without the proxy's user and password.
+/// Leaves out the proxy's user and password.
 impl fmt::Debug for UpstreamSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let proxy = (self.proxy.as_ref()).map(|url| (url.host_str(), url.port_or_known_default()));
@@ -129,8 +151,8 @@ impl fmt::Debug for UpstreamSettings {
     }
 }
 
-/// Reads the address to listen on, for the file and for `--listen`. Whether it may be used is for [`Clients::may_listen`]
-/// to say.
+/// Parses the address to listen on, from the file or from `--listen`. [`Clients::check_listen`] checks that it is
+/// allowed.
 ///
 /// # Errors
 /// [`InvalidListen::NotAnAddress`].
@@ -138,18 +160,18 @@ pub fn listen_address(text: &str) -> Result<SocketAddr, InvalidListen> {
     text.parse().map_err(|_| InvalidListen::NotAnAddress)
 }
 
-/// Who may connect.
+/// Clients that may connect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Clients {
-    /// The daemon's own user from this machine, and the bearers of grants.
+    /// Processes of the daemon's own user on this machine, and bearers of grants.
     #[default]
     SameUser,
-    /// The bearers of grants only.
+    /// Bearers of grants only.
     Grants,
 }
 
 impl Clients {
-    /// The word for it in the file.
+    /// Value in the file.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::SameUser => "same-user",
@@ -157,11 +179,11 @@ impl Clients {
         }
     }
 
-    /// Refuses an address that other machines can reach, unless everyone needs a grant.
+    /// Rejects an address that other machines can reach, unless every client needs a grant.
     ///
     /// # Errors
     /// [`InvalidListen::BeyondLoopback`].
-    pub fn may_listen(self, address: SocketAddr) -> Result<(), InvalidListen> {
+    pub fn check_listen(self, address: SocketAddr) -> Result<(), InvalidListen> {
         if self == Self::Grants || address.ip().is_loopback() {
             Ok(())
         } else {
@@ -181,19 +203,21 @@ impl FromStr for Clients {
     }
 }
 
-/// The text does not say who may connect.
+/// Error of parsing [`Clients`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("clients are \"same-user\" or \"grants\"")]
 pub struct InvalidClients;
 
-/// Why the daemon cannot listen there.
+/// Error of an address to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidListen {
-    /// Not `address:port`.
+    /// Text other than `address:port`.
     #[error("expected an IP address and a port such as \"127.0.0.1:9001\" or \"[::1]:0\"")]
     NotAnAddress,
-    /// Whoever connects from another machine cannot be told apart without a grant.
-    #[error("other machines can reach that; say clients = \"grants\" in config.toml too, or use 127.0.0.1 or [::1]")]
+    /// Address beyond loopback. Without grants the daemon cannot tell clients on other machines apart.
+    #[error(
+        "other machines can reach this address; set clients = \"grants\" in config.toml too, or use 127.0.0.1 or [::1]"
+    )]
     BeyondLoopback,
 }
 
@@ -214,7 +238,7 @@ fn proxy_url(text: &str) -> Result<Url, &'static str> {
     Ok(url)
 }
 
-fn one_host(text: &str) -> Result<String, &'static str> {
+fn host_pattern(text: &str) -> Result<String, &'static str> {
     if text.is_empty() || text.contains([',', ' ', '/']) {
         Err("expected one host, .suffix or address range for each string")
     } else {
@@ -222,43 +246,43 @@ fn one_host(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// What a new file says: nothing that is not a comment.
-pub const INITIAL: &str = r#"# regauth: which registries there are, and how the daemon works.
+/// Text of a new file: comments only.
+pub const INITIAL: &str = r#"# regauth: registries and settings of the daemon.
 #
-# Tokens never stand in this file. `regauthctl add-registry NAME --index URL` asks for one and writes the rest here;
-# `regauthctl rotate NAME` replaces it. After an edit by hand, `regauthctl reload` says what is wrong, if anything.
+# Tokens are never in this file. `regauthctl add-registry NAME --index URL` asks for a token and writes the rest here;
+# `regauthctl rotate NAME` replaces the token. After an edit by hand, run `regauthctl reload`: it reports every error.
 
-# Where build tools connect. Loopback only, unless everyone needs a grant; port 0 picks a free port.
+# Address that build tools connect to. Loopback only, unless every client needs a grant; port 0 picks a free port.
 # listen = "127.0.0.1:9001"
 
-# Who may connect: "same-user" (this user's own processes need nothing) or "grants" (everyone needs one, from
-# `regauthctl grant`). Other users, containers and machines need one in any case.
+# Clients that may connect: "same-user" (this user's own processes need no grant) or "grants" (every client needs a
+# grant from `regauthctl grant`). Other users, containers and machines always need a grant.
 # clients = "same-user"
 
-# How long requests in flight may still take when the daemon stops.
+# Time that requests in flight may still take when the daemon stops.
 # drain-timeout = "30s"
 
-# What keeps the tokens: "keychain", "vault" (an encrypted file) or "memory". The first start records its choice.
+# Store for the tokens: "keychain", "vault" (an encrypted file) or "memory". The first start records its choice.
 # store = "keychain"
 
-# The proxy between here and the registries. Without this the environment decides, as it does for curl.
+# The proxy between this machine and the registries. Without it the environment decides, as it does for curl.
 # [upstream]
 # proxy = "http://proxy.corp.example:3128"
 # no-proxy = ["localhost", ".corp.example"]
 
-# A registry, with everything that can be said about one. Most need no more than `index`.
+# A registry with every key. Most registries need only `index`.
 # [registries.corp]
 # kind = "cargo"                    # cargo | git | pypi | npm | generic
 # index = "sparse+https://corp.example/api/cargo/index/"
-# scopes = ["https://corp.example/api/cargo/"]    # what gets the token; without it, what lies below the index
+# scopes = ["https://corp.example/api/cargo/"]    # URLs that get the token; default: below the index
 # scheme = "basic"                  # bearer | basic | raw | "X-Api-Key: {token}"
 # username = "me@corp.example"      # for basic only
 # source = "store"                  # store | env:VARIABLE | file:/path | { command = ["program", "argument"] } | a
 #                                   # preset: codeartifact, google, azure, vault, 1password
-#                                   # or instead of a source, credential-of: the name of a registry that has one
+#                                   # instead of a source: credential-of, with the name of another registry
 # writes = "deny"                   # deny | allow; `regauthctl allow corp --for 5m` opens it for a while
-# ca-file = "/etc/corp-root.pem"    # further roots, trusted for this registry only
-# client-cert = "/etc/corp/me.pem"  # for registries that ask for a certificate
+# ca-file = "/etc/corp-root.pem"    # more roots, trusted for this registry only
+# client-cert = "/etc/corp/me.pem"  # for registries that require a client certificate
 # client-key = "/etc/corp/me.key"
 "#;
 
@@ -266,7 +290,7 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOS
 const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 const NOT_A_PROXY: &str = "expected the URL of a proxy such as \"http://proxy.corp.example:3128\"";
 
-const TOP: Keys = &[
+const TOP_KEYS: KnownKeys = &[
     ("listen", r#""127.0.0.1:9001""#),
     ("clients", r#""same-user""#),
     ("store", r#""keychain""#),
@@ -275,17 +299,18 @@ const TOP: Keys = &[
     ("registries", "[registries.corp]"),
 ];
 
-const UPSTREAM: Keys = &[
+const UPSTREAM_KEYS: KnownKeys = &[
     ("proxy", r#""http://proxy.corp.example:3128""#),
     ("no-proxy", r#"["localhost", ".corp.example"]"#),
 ];
 
-/// Where a key belongs that stands in the wrong table, which is easily done: a table goes on until the next header.
-const SECTIONS: [(&str, Keys); 4] = [
-    ("at the top, before the first [table]", TOP),
-    ("in [upstream]", UPSTREAM),
-    ("in [registries.NAME]", registries::REGISTRY),
-    ("in the table of a source", sources::COMMAND),
+/// Known keys by table, for a hint about a key in the wrong table. That happens easily: a table goes on until the next
+/// header.
+const KEYS_BY_TABLE: [(&str, KnownKeys); 4] = [
+    ("at the top, before the first [table]", TOP_KEYS),
+    ("in [upstream]", UPSTREAM_KEYS),
+    ("in [registries.NAME]", registries::REGISTRY_KEYS),
+    ("in the table of a source", sources::COMMAND_KEYS),
 ];
 
 #[cfg(test)]

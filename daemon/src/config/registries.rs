@@ -1,6 +1,7 @@
-//! `[registries.NAME]`: each table becomes a [`Registry`], and no two claim the same scope.
+//! Tables `[registries.NAME]`: each becomes a [`Registry`]. Two registries must not have the same scope.
 //!
-//! A value that could not be read leaves a default in its place: with a problem on record nothing of it is used.
+//! An invalid value leaves a default in its place. That is safe: with a problem recorded, the configuration is
+//! rejected.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -10,70 +11,68 @@ use std::str::FromStr;
 use regauth_shared::RegistryName;
 use toml::Spanned;
 
-use crate::config::section::{Keys, Section};
-use crate::config::sources::{self, Borrowing};
+use crate::config::sources::{self, CredentialReference};
+use crate::config::table_reader::{KnownKeys, TableReader};
 use crate::registry::{ClientIdentity, Index, InvalidScheme, Registry, Scheme, Scope};
 
-/// Reads all of them.
-pub(super) fn read(top: &mut Section<'_, '_>) -> BTreeMap<RegistryName, Registry> {
+/// Reads all registries.
+pub(super) fn read(top: &mut TableReader<'_, '_>) -> BTreeMap<RegistryName, Registry> {
     let mut registries = BTreeMap::new();
-    let mut claims = BTreeMap::new();
-    let mut borrowings = Vec::new();
-    let Some(mut tables) = top.names("registries") else {
+    let mut owners = BTreeMap::new();
+    let mut references = Vec::new();
+    let Some(mut tables) = top.table_of_names("registries") else {
         return registries;
     };
-    for (at, key) in tables.entries() {
+    for (offset, key) in tables.entries() {
         let name = key.parse::<RegistryName>();
         if let Err(invalid) = &name {
-            tables.refuse_name(at, invalid);
+            tables.reject_name(offset, invalid);
         }
-        let Some(mut section) = tables.section(key, REGISTRY) else {
+        let Some(mut table) = tables.table(key, REGISTRY_KEYS) else {
             continue;
         };
-        let registry = registry(&mut section, &mut claims);
+        let registry = registry(&mut table, &mut owners);
         let Ok(name) = name else { continue };
-        borrowings.extend(Borrowing::of(&section, &name, &registry));
+        references.extend(CredentialReference::of(&table, &name, &registry));
         registries.insert(name, registry);
     }
-    sources::record_outcome(&mut tables, &borrowings, &registries);
+    sources::check_references(&mut tables, &references, &registries);
     registries
 }
 
-fn registry(section: &mut Section<'_, '_>, claims: &mut Claims) -> Registry {
-    let index = section.placed("index", Index::from_str);
+fn registry(table: &mut TableReader<'_, '_>, owners: &mut ScopeOwners) -> Registry {
+    let index = table.parsed_with_span("index", Index::from_str);
     Registry {
-        kind: section.parsed("kind", str::parse).unwrap_or_default(),
-        scopes: scopes(section, index.as_ref(), claims),
+        kind: table.parsed("kind", str::parse).unwrap_or_default(),
+        scopes: scopes(table, index.as_ref(), owners),
         index: index.map(Spanned::into_inner),
-        scheme: scheme(section),
-        source: sources::source(section),
-        writes: section.parsed("writes", str::parse).unwrap_or_default(),
-        ca_file: section.parsed("ca-file", absolute_path),
-        client_identity: client_identity(section),
+        scheme: scheme(table),
+        source: sources::source(table),
+        writes: table.parsed("writes", str::parse).unwrap_or_default(),
+        ca_file: table.parsed("ca-file", absolute_path),
+        client_identity: client_identity(table),
     }
 }
 
-/// Who claimed a scope first: the title of the table and the line.
-type Claims = BTreeMap<Scope, (String, usize)>;
+/// First registry with each scope: the title of its table and the line.
+type ScopeOwners = BTreeMap<Scope, (String, usize)>;
 
-/// The longest path wins among registries, so two must never have the same one.
-fn scopes(section: &mut Section<'_, '_>, index: Option<&Spanned<Index>>, claims: &mut Claims) -> Vec<Scope> {
-    let (key, scopes) = if section.has("scopes") {
-        ("scopes", section.list("scopes", Scope::from_str))
+/// Reads the scopes, or derives one from the index. A request belongs to the longest matching scope, so no two may be
+/// equal.
+fn scopes(table: &mut TableReader<'_, '_>, index: Option<&Spanned<Index>>, owners: &mut ScopeOwners) -> Vec<Scope> {
+    let (key, scopes) = if table.has("scopes") {
+        ("scopes", table.list("scopes", Scope::from_str))
     } else {
         ("index", index.and_then(scope_of_index).map(|scope| vec![scope]))
     };
-    if !section.has(key) {
-        section.refuse_missing("scopes", "a registry needs an index or scopes");
-    } else if section.has_empty_list(key) {
-        section.refuse(
-            key,
-            "it must not be empty; without this key it is what lies below the index",
-        );
+    if !table.has(key) {
+        table.reject_missing("scopes", "a registry needs an index or scopes");
+    } else if table.has_empty_list(key) {
+        table.reject(key, "it must not be empty; without this key the scope is the index URL");
     }
     let scopes = scopes.unwrap_or_default();
     for scope in &scopes {
-        claim(section, key, scope, claims);
+        check_unique(table, key, scope, owners);
     }
     scopes.into_iter().map(Spanned::into_inner).collect()
 }
@@ -83,46 +82,46 @@ fn scope_of_index(index: &Spanned<Index>) -> Option<Spanned<Scope>> {
     Some(Spanned::new(index.span(), scope))
 }
 
-fn claim(section: &mut Section<'_, '_>, key: &str, scope: &Spanned<Scope>, claims: &mut Claims) {
-    let at = scope.span().start;
-    match claims.get(scope.get_ref()) {
+fn check_unique(table: &mut TableReader<'_, '_>, key: &str, scope: &Spanned<Scope>, owners: &mut ScopeOwners) {
+    let offset = scope.span().start;
+    match owners.get(scope.get_ref()) {
         Some((title, line)) => {
-            let reason = format!("{title} covers the same, in line {line}; a scope belongs to one registry, once");
-            section.refuse_at(at, key, reason);
+            let reason = format!("{title} has the same scope in line {line}; a scope belongs to one registry, once");
+            table.reject_at(offset, key, reason);
         }
         None => {
-            let claimant = (section.title(), section.line(at));
-            claims.insert(scope.get_ref().clone(), claimant);
+            let owner = (table.title(), table.line(offset));
+            owners.insert(scope.get_ref().clone(), owner);
         }
     }
 }
 
-fn scheme(section: &mut Section<'_, '_>) -> Scheme {
-    let username = section.parsed("username", any_text);
-    let word = section.parsed("scheme", any_text);
-    if word.is_none() && section.has("scheme") {
+fn scheme(table: &mut TableReader<'_, '_>) -> Scheme {
+    let username = table.parsed("username", any_text);
+    let scheme_text = table.parsed("scheme", any_text);
+    if scheme_text.is_none() && table.has("scheme") {
         return Scheme::Bearer;
     }
-    let word = word.as_deref().unwrap_or("bearer");
-    match Scheme::parse(word, username.as_deref().filter(|_| word == "basic")) {
+    let scheme_text = scheme_text.as_deref().unwrap_or("bearer");
+    match Scheme::parse(scheme_text, username.as_deref().filter(|_| scheme_text == "basic")) {
         Ok(scheme) if scheme.username().is_none() && username.is_some() => {
-            section.refuse("username", InvalidScheme::UsernameWithoutBasic);
+            table.reject("username", InvalidScheme::UsernameWithoutBasic);
         }
         Ok(scheme) => return scheme,
-        Err(InvalidScheme::UsernameMissing) if section.has("username") => {}
-        Err(error @ InvalidScheme::UsernameMissing) => section.refuse_missing("username", error),
-        Err(error @ InvalidScheme::BadUsername) => section.refuse("username", error),
-        Err(error) => section.refuse("scheme", error),
+        Err(InvalidScheme::UsernameMissing) if table.has("username") => {}
+        Err(error @ InvalidScheme::UsernameMissing) => table.reject_missing("username", error),
+        Err(error @ InvalidScheme::BadUsername) => table.reject("username", error),
+        Err(error) => table.reject("scheme", error),
     }
     Scheme::Bearer
 }
 
-fn client_identity(section: &mut Section<'_, '_>) -> Option<ClientIdentity> {
-    let certificate = section.parsed("client-cert", absolute_path);
-    let key = section.parsed("client-key", absolute_path);
+fn client_identity(table: &mut TableReader<'_, '_>) -> Option<ClientIdentity> {
+    let certificate = table.parsed("client-cert", absolute_path);
+    let key = table.parsed("client-key", absolute_path);
     for (given, other) in [("client-cert", "client-key"), ("client-key", "client-cert")] {
-        if section.has(given) && !section.has(other) {
-            section.refuse_missing(other, "client-cert and client-key come together");
+        if table.has(given) && !table.has(other) {
+            table.reject_missing(other, "client-cert and client-key come together");
         }
     }
     certificate
@@ -141,7 +140,7 @@ fn absolute_path(text: &str) -> Result<PathBuf, &'static str> {
     }
 }
 
-pub(super) const REGISTRY: Keys = &[
+pub(super) const REGISTRY_KEYS: KnownKeys = &[
     ("kind", r#""cargo""#),
     ("index", r#""sparse+https://corp.example/api/cargo/index/""#),
     ("scopes", r#"["https://corp.example/api/cargo/"]"#),

@@ -1,4 +1,4 @@
-//! Where a registry's credential comes from: `source`, in all its forms, and `credential-of`.
+//! Keys `source` and `credential-of`: the source of a registry's credential.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -7,119 +7,114 @@ use regauth_shared::RegistryName;
 use toml::Spanned;
 
 use crate::config::registries::any_text;
-use crate::config::section::{Keys, Section};
+use crate::config::table_reader::{KnownKeys, TableReader};
 use crate::credential::source::preset::{self, COMMAND_TIMEOUT, PRESETS, Preset};
 use crate::registry::{Command, Output, Registry, Source, is_variable_name};
 
-/// Reads both keys, of which a registry has at most one.
-pub(super) fn source(section: &mut Section<'_, '_>) -> Source {
-    if section.has("credential-of") {
-        if section.has("source") {
-            section.refuse(
-                "credential-of",
-                "the registry has a `source` besides; remove one of them",
-            );
+/// Reads `source` or `credential-of`; a registry has at most one of them.
+pub(super) fn source(table: &mut TableReader<'_, '_>) -> Source {
+    if table.has("credential-of") {
+        if table.has("source") {
+            table.reject("credential-of", "the registry has a `source` too; remove one of them");
         }
-        let owner = section.parsed("credential-of", str::parse);
-        return owner
-            .filter(|_| !section.has("source"))
-            .map_or(Source::Store, Source::Of);
+        let owner = table.parsed("credential-of", str::parse);
+        return owner.filter(|_| !table.has("source")).map_or(Source::Store, Source::Of);
     }
-    if !section.has_table("source") {
-        return section.parsed("source", str::parse).unwrap_or(Source::Store);
+    if !table.has_table("source") {
+        return table.parsed("source", str::parse).unwrap_or(Source::Store);
     }
-    let read = match section.peek("source", "preset").map(Preset::find) {
+    let read = match table.peek("source", "preset").map(Preset::find) {
         Some(Some(preset)) => {
-            let keys: Vec<_> = preset.keys.iter().chain(PRESET).copied().collect();
-            let table = section.section("source", keys);
+            let keys: Vec<_> = preset.keys.iter().chain(PRESET_KEYS).copied().collect();
+            let table = table.table("source", keys);
             table.and_then(|mut table| from_preset(&mut table, preset))
         }
         Some(None) => {
             let names: Vec<_> = PRESETS.iter().map(|preset| preset.name).collect();
-            if let Some(mut table) = section.names("source") {
-                table.refuse("preset", format_args!("a preset is one of {}", names.join(", ")));
+            if let Some(mut table) = table.table_of_names("source") {
+                table.reject("preset", format_args!("a preset is one of {}", names.join(", ")));
             }
             None
         }
-        None => section.section("source", COMMAND).map(|mut table| command(&mut table)),
+        None => table.table("source", COMMAND_KEYS).map(|mut table| command(&mut table)),
     };
     read.map_or(Source::Store, Source::Command)
 }
 
-fn from_preset(section: &mut Section<'_, '_>, preset: &'static Preset) -> Option<Command> {
+fn from_preset(table: &mut TableReader<'_, '_>, preset: &'static Preset) -> Option<Command> {
     let mut values = BTreeMap::new();
     for (key, _) in preset.keys {
-        let value = section.parsed(key, |text| preset::check(text).map(str::to_owned));
+        let value = table.parsed(key, |text| preset::check(text).map(str::to_owned));
         values.extend(value.map(|value| (*key, value)));
     }
     let filled = preset.fill(values);
     let mut command = match filled {
         Ok(command) => command,
         Err(unfilled) => {
-            if !section.has(unfilled.key) {
-                section.refuse_missing(unfilled.key, unfilled);
+            if !table.has(unfilled.key) {
+                table.reject_missing(unfilled.key, unfilled);
             }
             return None;
         }
     };
-    times(section, &mut command);
+    times(table, &mut command);
     Some(command)
 }
 
-fn command(section: &mut Section<'_, '_>) -> Command {
-    let words = section.list("command", any_text);
+fn command(table: &mut TableReader<'_, '_>) -> Command {
+    let words = table.list("command", any_text);
     let words: Vec<_> = words.into_iter().flatten().map(Spanned::into_inner).collect();
-    if !section.has("command") {
-        section.refuse_missing("command", "the program and its arguments");
-    } else if section.has_empty_list("command") || words.first().is_some_and(String::is_empty) {
-        section.refuse(
+    if !table.has("command") {
+        table.reject_missing("command", "the program and its arguments");
+    } else if table.has_empty_list("command") || words.first().is_some_and(String::is_empty) {
+        table.reject(
             "command",
             "the program comes first, then its arguments; there is no shell",
         );
     }
     let mut command = Command {
         command: words,
-        output: output(section),
+        output: output(table),
         ttl: None,
         timeout: COMMAND_TIMEOUT,
         environment: Vec::new(),
         preset: None,
     };
-    times(section, &mut command);
-    let names = section.list("env", variable);
+    times(table, &mut command);
+    let names = table.list("env", variable);
     command.environment = names.into_iter().flatten().map(Spanned::into_inner).collect();
     command
 }
 
-fn times(section: &mut Section<'_, '_>, command: &mut Command) {
-    command.ttl = section.parsed("ttl", lifetime);
-    command.timeout = section.parsed("timeout", lifetime).unwrap_or(COMMAND_TIMEOUT);
+fn times(table: &mut TableReader<'_, '_>, command: &mut Command) {
+    command.ttl = table.parsed("ttl", lifetime);
+    command.timeout = table.parsed("timeout", lifetime).unwrap_or(COMMAND_TIMEOUT);
 }
 
-fn output(section: &mut Section<'_, '_>) -> Output {
-    let format = section.parsed("format", |word| match word {
+fn output(table: &mut TableReader<'_, '_>) -> Output {
+    let format = table.parsed("format", |word| match word {
         "raw" | "json" => Ok(word.to_owned()),
         _ => Err("a format is raw or json"),
     });
     if format.as_deref() == Some("json") {
-        if !section.has("token") {
-            section.refuse_missing("token", "the JSON pointer to the token");
+        if !table.has("token") {
+            table.reject_missing("token", "the JSON pointer to the token");
         }
         return Output::Json {
-            token: section.parsed("token", json_pointer).unwrap_or_default(),
-            expires: section.parsed("expires", json_pointer),
+            token: table.parsed("token", json_pointer).unwrap_or_default(),
+            expires: table.parsed("expires", json_pointer),
         };
     }
-    let surely_raw = format.is_some() || !section.has("format");
+    let surely_raw = format.is_some() || !table.has("format");
     for key in ["token", "expires"] {
-        if surely_raw && section.has(key) {
-            section.refuse(key, "it is a pointer into JSON; add format = \"json\" or remove it");
+        if surely_raw && table.has(key) {
+            table.reject(key, "it is a pointer into JSON; add format = \"json\" or remove it");
         }
     }
     Output::Raw
 }
 
-/// The name of a variable, to be passed on.
+/// Checks the name of an environment variable.
 pub(crate) fn variable(text: &str) -> Result<String, &'static str> {
     if is_variable_name(text) {
         Ok(text.to_owned())
@@ -128,7 +123,7 @@ pub(crate) fn variable(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// RFC 6901, section 3.
+/// Checks a JSON pointer (RFC 6901, table 3).
 pub(crate) fn json_pointer(text: &str) -> Result<String, &'static str> {
     let well_escaped = text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
     if text.starts_with('/') && well_escaped {
@@ -138,7 +133,7 @@ pub(crate) fn json_pointer(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// A duration that something can take.
+/// Parses a duration longer than zero.
 pub(crate) fn lifetime(text: &str) -> Result<Duration, &'static str> {
     match super::duration(text)? {
         Duration::ZERO => Err("it must be longer than zero"),
@@ -146,18 +141,18 @@ pub(crate) fn lifetime(text: &str) -> Result<Duration, &'static str> {
     }
 }
 
-/// A registry that uses another's credential, and where it says so.
-pub(super) struct Borrowing {
-    at: usize,
+/// `credential-of` of one registry, with its byte offset.
+pub(super) struct CredentialReference {
+    offset: usize,
     name: RegistryName,
 }
 
-impl Borrowing {
-    /// What has to be judged when all registries are known.
-    pub(super) fn of(section: &Section<'_, '_>, name: &RegistryName, registry: &Registry) -> Option<Self> {
+impl CredentialReference {
+    /// Reference of a registry, to check once all registries are known.
+    pub(super) fn of(table: &TableReader<'_, '_>, name: &RegistryName, registry: &Registry) -> Option<Self> {
         match registry.source {
             Source::Of(_) => Some(Self {
-                at: section.place("credential-of"),
+                offset: table.offset("credential-of"),
                 name: name.clone(),
             }),
             _ => None,
@@ -165,23 +160,26 @@ impl Borrowing {
     }
 }
 
-/// Whoever borrows must end at a registry that has a source.
-pub(super) fn record_outcome(
-    tables: &mut Section<'_, '_>,
-    borrowings: &[Borrowing],
+/// Checks that every reference ends at a registry with a source.
+pub(super) fn check_references(
+    tables: &mut TableReader<'_, '_>,
+    references: &[CredentialReference],
     registries: &BTreeMap<RegistryName, Registry>,
 ) {
-    for Borrowing { at, name } in borrowings {
+    for CredentialReference { offset, name } in references {
         if let Err(reason) = owner(registries, name) {
-            tables.refuse_name(*at, format_args!("`credential-of` in [registries.{name}]: {reason}"));
+            tables.reject_name(
+                *offset,
+                format_args!("`credential-of` in [registries.{name}]: {reason}"),
+            );
         }
     }
 }
 
-/// The registry whose credential `name` uses in the end: itself, where it has a source.
+/// Registry whose credential `name` uses: its own, or the end of its chain of `credential-of`.
 ///
 /// # Errors
-/// It leads nowhere, or in a circle. The name that it leads to is not repeated: it may be a token in the wrong place.
+/// A missing registry, or a circle. The message does not repeat the value: it may be a token in the wrong place.
 pub(crate) fn owner<'a>(
     registries: &'a BTreeMap<RegistryName, Registry>,
     name: &'a RegistryName,
@@ -198,7 +196,7 @@ pub(crate) fn owner<'a>(
     Err("it leads back to itself")
 }
 
-pub(super) const COMMAND: Keys = &[
+pub(super) const COMMAND_KEYS: KnownKeys = &[
     ("command", r#"["aws", "codeartifact", "get-authorization-token"]"#),
     ("preset", r#""codeartifact""#),
     ("format", r#""json""#),
@@ -209,8 +207,8 @@ pub(super) const COMMAND: Keys = &[
     ("env", r#"["AWS_PROFILE"]"#),
 ];
 
-/// What a preset's table may have besides its own keys.
-const PRESET: Keys = &[
+/// Keys that every preset's table may have besides its own.
+const PRESET_KEYS: KnownKeys = &[
     ("preset", r#""codeartifact""#),
     ("ttl", r#""11h""#),
     ("timeout", r#""20s""#),

@@ -1,11 +1,11 @@
-//! Texts and what becomes of them.
+//! Tests of reading: texts, and the configurations or problems that they give.
 
 use std::path::PathBuf;
 
 use super::*;
 use crate::registry::{ClientIdentity, Command, Kind, Output, Scheme, Source, Writes};
 
-/// Everything that can be said.
+/// File with every key.
 const FULL: &str = r#"
 listen = "[::1]:0"
 clients = "same-user"
@@ -44,7 +44,7 @@ scheme = "X-Api-Key: {token}"
 "#;
 
 #[test]
-fn reads_everything_that_can_be_said() {
+fn reads_every_key() {
     let config = Config::read(FULL).unwrap();
     assert_eq!(config.listen, "[::1]:0".parse().unwrap());
     assert_eq!(config.store, Some(StoreKind::Vault));
@@ -87,7 +87,7 @@ fn reads_everything_that_can_be_said() {
 }
 
 #[test]
-fn leaves_out_what_has_a_default() {
+fn missing_keys_have_defaults() {
     assert_eq!(Config::read("").unwrap(), Config::default());
     let config = Config::read("registries.corp.index = \"sparse+https://corp.example/index\"\n").unwrap();
     let corp = &config.registries[&"corp".parse().unwrap()];
@@ -103,7 +103,7 @@ fn leaves_out_what_has_a_default() {
 }
 
 #[test]
-fn the_initial_file_says_what_is_so_anyway() {
+fn the_initial_file_shows_every_key_and_sets_none() {
     assert_eq!(Config::read(INITIAL).unwrap(), Config::default());
     let is_setting = |line: &&str| line.starts_with("# ") && (line.contains(" = ") || line.starts_with("# ["));
     let settings: Vec<_> = (INITIAL.lines().filter(is_setting)).map(|line| &line[2..]).collect();
@@ -114,7 +114,7 @@ fn the_initial_file_says_what_is_so_anyway() {
     );
     let corp = &config.registries[&"corp".parse().unwrap()];
     let keys = settings.iter().skip_while(|line| **line != "[registries.corp]").count() - 1;
-    let shown = registries::REGISTRY.len() - 1;
+    let shown = registries::REGISTRY_KEYS.len() - 1;
     assert_eq!(
         keys, shown,
         "the example shows every key but credential-of, which excludes source"
@@ -123,7 +123,7 @@ fn the_initial_file_says_what_is_so_anyway() {
 }
 
 #[test]
-fn listening_beyond_loopback_takes_grants() {
+fn listening_beyond_loopback_needs_grants() {
     let config = Config::read("listen = '0.0.0.0:9001'\nclients = 'grants'").unwrap();
     assert_eq!((config.listen.port(), config.clients), (9001, Clients::Grants));
     check(
@@ -150,8 +150,8 @@ shceme = "basic"
 writes = true
 "#,
         &[
-            "1:10: `listen`: other machines can reach that; say clients = \"grants\" in config.toml too, or use 127.0.0.1 \
-             or [::1]",
+            "1:10: `listen`: other machines can reach this address; set clients = \"grants\" in config.toml too, or use \
+             127.0.0.1 or [::1]",
             "2:9: `store`: a store is keychain, vault or memory",
             "3:1: unknown key `colour`",
             "6:9: `proxy` in [upstream]: expected the URL of a proxy such as \"http://proxy.corp.example:3128\"",
@@ -166,7 +166,7 @@ writes = true
 }
 
 #[test]
-fn reports_syntax_errors_and_what_is_sure_besides() {
+fn reports_syntax_errors_and_problems_outside_the_guessed_lines() {
     check(
         "store = keychain\ncolour = 1\nlisten = 'x\nlisten = '127.0.0.1:0'\n[registries.corp]\nkind = 'x'\n[upstream\nproxi = ''\n",
         &[
@@ -178,7 +178,7 @@ fn reports_syntax_errors_and_what_is_sure_besides() {
             "7:10: unclosed table, expected `]`",
         ],
     );
-    // What a broken line says is not judged, and neither is what may be missing because of it.
+    // A broken line gets no other problem, and no key is reported as missing because of it.
     check(
         "[registries.a]\nscheme = \"basic\nusername = \"me\"\nindex = \"https://a/\"\n[registries.b]\nindx = 'https://b\n",
         &[
@@ -189,7 +189,7 @@ fn reports_syntax_errors_and_what_is_sure_besides() {
 }
 
 #[test]
-fn judges_each_setting() {
+fn reports_invalid_settings() {
     let listen = "1:10: `listen`: expected an IP address and a port such as \"127.0.0.1:9001\" or \"[::1]:0\"";
     check("listen = 'localhost:9001'", &[listen]);
     check("listen = '127.0.0.1'", &[listen]);
@@ -235,15 +235,15 @@ fn judges_each_setting() {
 }
 
 #[test]
-fn judges_each_key_of_a_registry() {
-    for (keys, problem) in KEYS {
+fn reports_invalid_keys_of_a_registry() {
+    for (keys, problem) in INVALID_KEYS {
         let text = format!("[registries.corp]\nindex = 'sparse+https://corp.example/index/'\n{keys}\n");
         let problem = problem.replace("CORP", "[registries.corp]");
         check(&text, &[&problem.replace("SOURCE", "[registries.corp.source]")]);
     }
 }
 
-const KEYS: &[(&str, &str)] = &[
+const INVALID_KEYS: &[(&str, &str)] = &[
     (
         "kind = 'rust'",
         "3:8: `kind` in CORP: a kind is cargo, git, pypi, npm or generic",
@@ -251,7 +251,7 @@ const KEYS: &[(&str, &str)] = &[
     ("writes = 'yes'", "3:10: `writes` in CORP: writes are deny or allow"),
     (
         "scopes = []",
-        "3:10: `scopes` in CORP: it must not be empty; without this key it is what lies below the index",
+        "3:10: `scopes` in CORP: it must not be empty; without this key the scope is the index URL",
     ),
     (
         "scopes = 'https://a/'",
@@ -391,7 +391,7 @@ const KEYS: &[(&str, &str)] = &[
     ),
     (
         "source = 'store'\ncredential-of = 'corp'",
-        "4:17: `credential-of` in CORP: the registry has a `source` besides; remove one of them",
+        "4:17: `credential-of` in CORP: the registry has a `source` too; remove one of them",
     ),
     (
         "ca_file = '/a'",
@@ -412,24 +412,24 @@ const KEYS: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn a_scope_belongs_to_one_registry() {
+fn two_registries_cannot_have_the_same_scope() {
     check(
         "[registries.b]\nscopes = [\n 'https://corp.example/x',\n 'https://b.example']\n\n[registries.a]\nindex = \
          'https://CORP.example:443/x/'\n\n[registries.c]\nscopes = ['https://c', 'https://c/']\n",
         &[
-            "7:9: `index` in [registries.a]: [registries.b] covers the same, in line 3; a scope belongs to one \
+            "7:9: `index` in [registries.a]: [registries.b] has the same scope in line 3; a scope belongs to one \
              registry, once",
-            "10:24: `scopes` in [registries.c]: [registries.c] covers the same, in line 10; a scope belongs to one \
+            "10:24: `scopes` in [registries.c]: [registries.c] has the same scope in line 10; a scope belongs to one \
              registry, once",
         ],
     );
-    // One inside the other is fine: the longest path wins.
+    // A scope inside another is allowed: the longest path wins.
     let nested = "[registries.a]\nscopes = ['https://a']\n[registries.b]\nscopes = ['https://a/b']\n";
     assert_eq!(Config::read(nested).unwrap().registries.len(), 2);
 }
 
 #[test]
-fn a_borrowed_credential_has_an_owner() {
+fn credential_of_must_end_at_a_registry_with_a_source() {
     let text = "[registries.a]\nscopes = ['https://a']\n[registries.b]\nscopes = ['https://b']\ncredential-of = 'a'\n\
                 [registries.c]\nscopes = ['https://c']\ncredential-of = 'b'\n";
     let config = Config::read(text).unwrap();
@@ -452,7 +452,7 @@ fn a_borrowed_credential_has_an_owner() {
 }
 
 #[test]
-fn names_the_file_that_was_read() {
+fn problems_name_their_file() {
     let problems = Config::read("x = 1\n\"y z\" = 2").unwrap_err();
     assert_eq!(
         problems.in_file("/etc/regauth/config.toml".as_ref()).to_string(),
@@ -461,7 +461,7 @@ fn names_the_file_that_was_read() {
 }
 
 #[test]
-fn counts_characters_and_lines_as_an_editor_does() {
+fn lines_and_columns_match_an_editor() {
     check(
         "# ü\r\nlisten = 'ü' # €\r\n\"ü€\" = 1 \r\n",
         &[
@@ -476,10 +476,10 @@ fn counts_characters_and_lines_as_an_editor_does() {
 }
 
 #[test]
-fn repeats_no_value_that_may_be_a_secret() {
+fn problems_never_repeat_a_value() {
     const CANARY: &str = "canary0123456789abcdefghijkl";
     assert!(!format!("{:?}", Config::read(FULL).unwrap()).contains("canary"));
-    let unseen = |text: &str| {
+    let check_hidden = |text: &str| {
         let problems = (Config::read(text).err()).map_or_else(String::new, |found| format!("{found}\n{found:?}"));
         assert!(!problems.contains("canary"), "{text}\n{problems}");
     };
@@ -507,7 +507,7 @@ fn repeats_no_value_that_may_be_a_secret() {
         ] {
             let mut lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
             lines[number] = format!("{key} = {value}");
-            unseen(&lines.join("\n"));
+            check_hidden(&lines.join("\n"));
         }
     }
 }

@@ -55,9 +55,15 @@ impl Controller {
                 continue;
             };
             let record = JournalEntry::of(&value);
-            if ledger.sourced.get(name).is_none_or(|noted| noted.record != record) {
+            if ledger.sourced.get(name).is_none_or(|noted| noted.entry != record) {
                 let mark = Fingerprint::of(&value.secret, value.since);
-                ledger.sourced.insert(name.clone(), Rotation { record, mark });
+                ledger.sourced.insert(
+                    name.clone(),
+                    Rotation {
+                        entry: record,
+                        fingerprint: mark,
+                    },
+                );
                 changed = true;
             }
         }

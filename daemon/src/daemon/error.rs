@@ -1,4 +1,4 @@
-//! Why a daemon does not start.
+//! Errors of a start.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,55 +14,55 @@ use crate::inherited_sockets::InheritedSocketsError;
 use crate::proxy::upstream::TrustError;
 use crate::schema::StateError;
 
-/// Why the daemon did not start. Each message says what to do.
+/// Error of starting the daemon. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// There is no place for the files.
+    /// No folders: neither `--home` nor a home directory.
     #[error(transparent)]
     NoHome(#[from] NoHome),
-    /// The folders cannot be used.
+    /// Folders that cannot be used.
     #[error(transparent)]
     Home(#[from] HomeError),
-    /// The configuration file cannot be read or written.
-    #[error("cannot use {}: {}; mend it, or choose another with --config", .0.display(), .1)]
+    /// Configuration file that cannot be read or written.
+    #[error("cannot use {}: {}; fix its permissions, or choose another file with --config", .0.display(), .1)]
     ConfigFile(PathBuf, io::Error),
-    /// The configuration has errors.
-    #[error("{} has errors:\n{}\ncorrect them and start again", .0.display(), .1)]
+    /// Configuration with errors.
+    #[error("{} has errors:\n{}\nfix them and start again", .0.display(), .1)]
     Config(PathBuf, Problems),
-    /// What was remembered cannot be used.
+    /// Journal or grants file that cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
-    /// What the service manager passed cannot be used.
+    /// Inherited socket that cannot be used.
     #[error(transparent)]
     InheritedSockets(#[from] InheritedSocketsError),
-    /// Other machines could connect without a grant.
+    /// Address that other machines could connect to without a grant.
     #[error(transparent)]
     BeyondLoopback(#[from] InvalidListen),
-    /// The port is taken, or the address not ours.
-    #[error("cannot listen on {asked}: {error}; choose another with --listen, port 0 picks a free one")]
+    /// Port in use, or address of another machine.
+    #[error("cannot listen on {address}: {error}; choose another address with --listen, port 0 picks a free port")]
     Listen {
-        /// The address.
-        asked: SocketAddr,
-        /// What the system said.
+        /// Address from the command line or the configuration.
+        address: SocketAddr,
+        /// Error of the system.
         error: io::Error,
     },
-    /// The control socket cannot be made.
-    #[error("cannot make the control socket {}: {}; {}", .0.display(), .1, if .1.kind() == io::ErrorKind::InvalidInput {
-        "choose a shorter folder with --home"
+    /// Control socket that cannot be created.
+    #[error("cannot create the control socket {}: {}; {}", .0.display(), .1, if .1.kind() == io::ErrorKind::InvalidInput {
+        "choose a folder with a shorter path with --home"
     } else {
-        "move away what is there"
+        "move the file at that path away"
     })]
     Socket(PathBuf, io::Error),
-    /// The store that was asked for is not the recorded one.
+    /// `--store` that differs from the recorded kind.
     #[error(transparent)]
     OtherStore(#[from] OtherStore),
-    /// The system's roots cannot be used.
+    /// Root certificates that cannot be used.
     #[error(transparent)]
     Trust(#[from] TrustError),
-    /// No thread for a worker.
+    /// Worker threads that cannot be started.
     #[error("cannot start the worker threads: {0}")]
     Threads(io::Error),
-    /// A configured registry cannot be brought into service.
-    #[error("{}; {}", .0.message, .0.hint.as_deref().unwrap_or("correct config.toml and start again"))]
+    /// Configured registry that cannot be served.
+    #[error("{}; {}", .0.message, .0.hint.as_deref().unwrap_or("fix config.toml and start again"))]
     Registries(ErrorBody),
 }

@@ -1,4 +1,4 @@
-//! The files of ours and of a person's, as a start finds them.
+//! Files that a start reads: journal, grants, configuration.
 
 use std::io;
 use std::path::Path;
@@ -14,35 +14,36 @@ use crate::home;
 use crate::journal::Journal;
 use crate::schema::StateError;
 
-/// What is remembered.
-pub(super) struct Remembered {
-    pub(super) ledger: Journal,
+/// State of earlier runs.
+pub(super) struct PersistedState {
+    pub(super) journal: Journal,
     pub(super) grants: Grants,
 }
 
-/// Reads the files of ours; older forms are moved on once all of them are understood.
-pub(super) fn remembered(folders: &Folders, ephemeral: bool) -> Result<Remembered, StartError> {
+/// Reads journal and grants. Writes migrated files only after both were read, so that a file of a newer release leaves
+/// everything unchanged.
+pub(super) fn read_state(folders: &Folders, ephemeral: bool) -> Result<PersistedState, StartError> {
     if ephemeral {
-        return Ok(Remembered {
-            ledger: Journal::default(),
+        return Ok(PersistedState {
+            journal: Journal::default(),
             grants: Grants::default(),
         });
     }
-    let (ledger_file, grants_file) = (folders.journal(), folders.grants());
-    let (ledger, old_ledger) = Journal::read(&ledger_file)?;
-    let (grants, old_grants) = Grants::read(&grants_file)?;
-    if let Some(old) = old_ledger {
-        let moved = old.keep().and_then(|()| ledger.write(&ledger_file));
-        moved.map_err(|error| StateError::Unreadable(ledger_file, error))?;
+    let (journal_file, grants_file) = (folders.journal(), folders.grants());
+    let (journal, outdated_journal) = Journal::read(&journal_file)?;
+    let (grants, outdated_grants) = Grants::read(&grants_file)?;
+    if let Some(outdated) = outdated_journal {
+        let migrated = outdated.back_up().and_then(|()| journal.write(&journal_file));
+        migrated.map_err(|error| StateError::Unreadable(journal_file, error))?;
     }
-    if let Some(old) = old_grants {
-        let moved = old.keep().and_then(|()| grants.write(&grants_file));
-        moved.map_err(|error| StateError::Unreadable(grants_file, error))?;
+    if let Some(outdated) = outdated_grants {
+        let migrated = outdated.back_up().and_then(|()| grants.write(&grants_file));
+        migrated.map_err(|error| StateError::Unreadable(grants_file, error))?;
     }
-    Ok(Remembered { ledger, grants })
+    Ok(PersistedState { journal, grants })
 }
 
-/// Reads the configuration; where there is none, a first one is written.
+/// Reads the configuration. Creates the file if it is missing.
 pub(super) fn read_config(file: &Path, ephemeral: bool) -> Result<Config, StartError> {
     let unusable = |error| StartError::ConfigFile(file.to_path_buf(), error);
     let text = match std::fs::read_to_string(file) {
@@ -59,7 +60,7 @@ pub(super) fn read_config(file: &Path, ephemeral: bool) -> Result<Config, StartE
     Config::read(&text).map_err(|problems| StartError::Config(file.to_path_buf(), problems))
 }
 
-/// The choice of the first start stays until a person changes it.
+/// Records the kind of store in the configuration, so that later starts use the same one.
 pub(super) fn record_store(file: &Path, config: &Config, kind: StoreKind, ephemeral: bool) -> Result<(), StartError> {
     if ephemeral || config.store.is_some() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Starts everything in order, waits for the end, and drains.
+//! Life of the daemon: start in order, serve, drain, end.
 
 mod error;
 mod files;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::error::StartError;
-use self::files::{Remembered, read_config, record_store, remembered};
+use self::files::{PersistedState, read_config, read_state, record_store};
 pub use self::options::{Options, variables};
 use self::signals::Signals;
 use crate::authority::bundle;
@@ -45,20 +45,21 @@ pub struct Daemon {
     listener: TcpListener,
     workers: Workers,
     control: UnixListener,
-    visitors: ControlClients,
-    belongings: Belongings,
+    control_clients: ControlClients,
+    exclusive: ExclusiveFiles,
 }
 
-/// What only one daemon of a home can have. Given up when it ends, before its last connections have.
+/// Files that only one daemon of a home can have. Dropped at the start of the drain, so that the next daemon can start
+/// while the last connections finish.
 #[derive(Debug)]
-struct Belongings {
+struct ExclusiveFiles {
     files: Vec<PathBuf>,
     _lock: Lock,
 }
 
-impl Drop for Belongings {
+impl Drop for ExclusiveFiles {
     fn drop(&mut self) {
-        // The lock goes last: what lies there now is ours and not yet another daemon's.
+        // The lock is released last. Until then no other daemon can have made these files.
         for file in &self.files {
             let _ = std::fs::remove_file(file);
         }
@@ -66,36 +67,36 @@ impl Drop for Belongings {
 }
 
 impl Daemon {
-    /// Reads what is remembered and configured, takes the folders, opens the store and both listeners, where they were
-    /// not passed. When this returns, clients can connect.
+    /// Locks the folders, reads journal, grants and configuration, binds the listeners that were not inherited, opens
+    /// the store and starts the workers. Clients can connect when this returns.
     ///
     /// # Errors
     /// [`StartError`], each with what to do.
-    pub async fn start(options: Options, passed: InheritedSockets) -> Result<Self, StartError> {
-        // Hundreds of files as a rule: read while all else gets ready.
+    pub async fn start(options: Options, inherited: InheritedSockets) -> Result<Self, StartError> {
+        // Often hundreds of files, so they are read in parallel with the rest of the start.
         let system_roots = tokio::task::spawn_blocking(bundle::system_roots_or_warn);
         let folders = Folders::resolve(options.home.as_deref(), |name| std::env::var_os(name))?;
-        let (sockets, visitors) = (passed.origins(), ControlClients::of(&passed));
-        home::prepare(&folders, visitors == ControlClients::Group)?;
+        let (sockets, control_clients) = (inherited.origins(), ControlClients::of(&inherited));
+        home::prepare(&folders, control_clients == ControlClients::Group)?;
         let lock = Lock::take_over(&folders).await?;
-        let Remembered { ledger, grants } = remembered(&folders, options.ephemeral)?;
+        let PersistedState { journal, grants } = read_state(&folders, options.ephemeral)?;
         let config_file = options.config.clone().unwrap_or_else(|| folders.config_file());
         let config = read_config(&config_file, options.ephemeral)?;
-        passed.check_control(&[folders.socket(), Folders::of_the_system().socket()])?;
-        let (listener, listen) = listen(passed.proxy, &options, &config).await?;
-        let control = inherited_sockets::control(passed.control, &folders.socket())
+        inherited.check_control(&[folders.socket(), Folders::of_the_system().socket()])?;
+        let (listener, listen) = listen(inherited.proxy, &options, &config).await?;
+        let control = inherited_sockets::control(inherited.control, &folders.socket())
             .map_err(|error| StartError::Socket(folders.socket(), error))?;
-        let belongings = belongings(&folders, sockets, lock, options.ephemeral);
-        let store = store(&folders, &options, &config).await?;
+        let exclusive = exclusive_files(&folders, sockets, lock, options.ephemeral);
+        let store = open_store(&folders, &options, &config).await?;
         record_store(&config_file, &config, store.kind, options.ephemeral)?;
         let system_roots = system_roots.await.map_err(|error| StartError::Threads(error.into()))?;
         let number = options.workers.unwrap_or_else(Workers::usual_number);
-        let plane = Arc::new(ProxyState::new(&config, grants, listen, &system_roots, number)?);
-        let workers = Workers::start(number, &plane).map_err(StartError::Threads)?;
+        let proxy = Arc::new(ProxyState::new(&config, grants, listen, &system_roots, number)?);
+        let workers = Workers::start(number, &proxy).map_err(StartError::Threads)?;
         let controller = Arc::new(Controller {
             folders,
             config_file,
-            plane,
+            plane: proxy,
             workers: number,
             at_start: config.clone(),
             system_roots: ArcSwap::from_pointee(system_roots),
@@ -108,7 +109,7 @@ impl Daemon {
             environment: options.environment,
             refreshers: TaskTracker::new(),
             stores: Stores::new(store),
-            shelf: StateLock::new(ledger),
+            shelf: StateLock::new(journal),
         });
         controller.open(&config).await.map_err(StartError::Registries)?;
         Ok(Self {
@@ -116,40 +117,40 @@ impl Daemon {
             listener,
             workers,
             control,
-            visitors,
-            belongings,
+            control_clients,
+            exclusive,
         })
     }
 
-    /// Where it listens.
+    /// Address of the proxy listener.
     pub fn address(&self) -> SocketAddr {
         self.controller.plane.listen
     }
 
-    /// Cancelled, it ends the daemon as SIGTERM does.
+    /// Token that stops the daemon when cancelled, as SIGTERM does.
     pub fn stop(&self) -> CancellationToken {
         self.controller.stop.clone()
     }
 
-    /// Serves until SIGTERM, SIGINT or `regauthctl stop`, then drains: no new connections, requests in flight finish, at
-    /// most for `drain-timeout` or until the next signal.
+    /// Serves until SIGTERM, SIGINT or `regauthctl stop`, then drains. While it drains, it accepts no connections, and
+    /// requests in flight finish. The drain ends after `drain-timeout` or at the next signal.
     ///
     /// # Errors
-    /// When signals cannot be handled.
+    /// Signals cannot be handled.
     pub async fn run(self) -> io::Result<()> {
-        let plane = Arc::clone(&self.controller.plane);
+        let proxy = Arc::clone(&self.controller.plane);
         let background = TaskTracker::new();
         let end = CancellationToken::new();
-        let conversations = TaskTracker::new();
+        let control_tasks = TaskTracker::new();
         background.spawn(service::watchdog(self.workers.liveness(), end.clone()));
         background.spawn(server::serve(
             self.control,
-            self.visitors,
+            self.control_clients,
             Arc::clone(&self.controller),
-            conversations.clone(),
+            control_tasks.clone(),
             end.clone(),
         ));
-        background.spawn(accept::accept(self.listener, self.workers, plane.drain.clone()));
+        background.spawn(accept::accept(self.listener, self.workers, proxy.drain.clone()));
         background.spawn(maintenance::retry_store(Arc::clone(&self.controller), end.clone()));
         background.spawn(maintenance::tidy(Arc::clone(&self.controller), end.clone()));
         background.spawn(maintenance::notice_resumption(
@@ -158,50 +159,59 @@ impl Daemon {
         ));
 
         let mut signals = Signals::new()?;
-        tracing::info!(listen = %plane.listen, "ready");
+        tracing::info!(listen = %proxy.listen, "ready");
         service::ready();
-        signals.wait_for_the_end(&self.controller).await;
-        tracing::info!(connections = plane.counters.connections(), "draining");
-        service::stopping(&plane);
-        plane.drain.cancel();
-        plane.tasks.close();
+        signals.wait_for_stop(&self.controller).await;
+        tracing::info!(connections = proxy.counters.connections(), "draining");
+        service::stopping(&proxy);
+        proxy.drain.cancel();
+        proxy.tasks.close();
         let controller = Arc::clone(&self.controller);
-        // Another daemon may start while our last connections finish.
-        let given_up = async move {
+        // The next daemon may start while the last connections of this one finish.
+        let release = async move {
             controller.close().await;
-            drop(self.belongings);
+            drop(self.exclusive);
         };
-        let cut = tokio::select! {
-            ((), ()) = async { tokio::join!(plane.tasks.wait(), given_up) } => None,
-            () = tokio::time::sleep(self.controller.drain_timeout) => Some("the drain timeout has passed, cutting the rest"),
-            () = signals.end() => Some("asked to end again, cutting the rest"),
+        let interrupted = tokio::select! {
+            ((), ()) = async { tokio::join!(proxy.tasks.wait(), release) } => None,
+            () = tokio::time::sleep(self.controller.drain_timeout) => Some("drain timeout passed"),
+            () = signals.terminated() => Some("second signal"),
         };
-        if let Some(why) = cut {
-            tracing::warn!(connections = plane.counters.connections(), why);
+        if let Some(reason) = interrupted {
+            tracing::warn!(
+                connections = proxy.counters.connections(),
+                reason,
+                "closed connections before they finished"
+            );
         }
-        conversations.close();
-        let _ = tokio::time::timeout(LAST_WORDS, conversations.wait()).await;
+        control_tasks.close();
+        let _ = tokio::time::timeout(CONTROL_DRAIN_TIMEOUT, control_tasks.wait()).await;
         end.cancel();
         Ok(())
     }
 }
 
-/// Nobody waits for a daemon that ends with what started it.
+/// Drain timeout. It is short if the daemon ends with the process that started it, because no client is left.
 fn drain_timeout(until_eof: bool, config: &Config) -> Duration {
-    if until_eof { LAST_WORDS } else { config.drain_timeout }
+    if until_eof {
+        UNTIL_EOF_DRAIN_TIMEOUT
+    } else {
+        config.drain_timeout
+    }
 }
 
-/// Our own socket, and the bundles of a daemon that keeps nothing. A passed socket is not ours to remove.
-fn belongings(folders: &Folders, sockets: Sockets, lock: Lock, ephemeral: bool) -> Belongings {
+/// Files to remove at the end: our own control socket, and the bundles of an ephemeral daemon. An inherited socket
+/// stays.
+fn exclusive_files(folders: &Folders, sockets: Sockets, lock: Lock, ephemeral: bool) -> ExclusiveFiles {
     let socket = (sockets.control == SocketOrigin::Own).then(|| folders.socket());
     let bundles = ephemeral.then(|| [folders.bundle(), folders.java_trust_store()]);
-    Belongings {
+    ExclusiveFiles {
         files: socket.into_iter().chain(bundles.into_iter().flatten()).collect(),
         _lock: lock,
     }
 }
 
-async fn store(folders: &Folders, options: &Options, config: &Config) -> Result<OpenStore, OtherStore> {
+async fn open_store(folders: &Folders, options: &Options, config: &Config) -> Result<OpenStore, OtherStore> {
     if options.ephemeral {
         return Ok(OpenStore::new(folders, StoreKind::Memory));
     }
@@ -209,18 +219,19 @@ async fn store(folders: &Folders, options: &Options, config: &Config) -> Result<
 }
 
 async fn listen(
-    passed: Option<std::net::TcpListener>,
+    inherited: Option<std::net::TcpListener>,
     options: &Options,
     config: &Config,
 ) -> Result<(TcpListener, SocketAddr), StartError> {
-    let asked = options.listen.unwrap_or(config.listen);
-    let passed_at = passed.as_ref().and_then(|listener| listener.local_addr().ok());
-    config.clients.may_listen(passed_at.unwrap_or(asked))?;
-    let failed = |error| StartError::Listen { asked, error };
-    let listener = inherited_sockets::proxy(passed, asked).await.map_err(failed)?;
+    let address = options.listen.unwrap_or(config.listen);
+    let inherited_address = inherited.as_ref().and_then(|listener| listener.local_addr().ok());
+    config.clients.check_listen(inherited_address.unwrap_or(address))?;
+    let failed = |error| StartError::Listen { address, error };
+    let listener = inherited_sockets::proxy(inherited, address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
 }
 
-/// How long conversations on the control socket may take to end after the drain.
-const LAST_WORDS: Duration = Duration::from_millis(300);
+/// Time after the drain for requests on the control socket to finish.
+const CONTROL_DRAIN_TIMEOUT: Duration = Duration::from_millis(300);
+const UNTIL_EOF_DRAIN_TIMEOUT: Duration = Duration::from_millis(300);

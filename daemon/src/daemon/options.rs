@@ -1,4 +1,4 @@
-//! What the command line says, and which of the environment's tokens follow from it.
+//! Options of a start, and the environment variables that hold tokens.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -12,31 +12,31 @@ use crate::credential::store::StoreKind;
 use crate::logs::Logs;
 use crate::registry::Source;
 
-/// What the command line says.
+/// Options from the command line.
 #[derive(Debug, Default)]
 pub struct Options {
-    /// Everything below one folder.
+    /// Folder for all files, instead of the platform's folders.
     pub home: Option<PathBuf>,
-    /// Another configuration file.
+    /// Configuration file, instead of `config.toml`.
     pub config: Option<PathBuf>,
-    /// Overrides `listen`.
+    /// Address to listen on, instead of `listen` in the configuration.
     pub listen: Option<SocketAddr>,
-    /// How many threads carry connections; as many as suit the machine, where it is not said.
+    /// Number of worker threads. `None`: half of the cores, at most 8.
     pub workers: Option<usize>,
-    /// Which store, where none is recorded yet.
+    /// Kind of store, if the configuration records none yet.
     pub store: Option<StoreKind>,
-    /// Secrets in memory, nothing written but the bundle and the socket.
+    /// True to keep secrets in memory and write only the bundle and the socket.
     pub ephemeral: bool,
-    /// Ends when whoever started it does: nobody waits for a long drain.
+    /// True if the daemon stops at the end of standard input; the drain is short then.
     pub until_eof: bool,
-    /// Tokens that were taken from the environment; those that [`variables`] names.
+    /// Tokens from the environment variables that [`variables`] names.
     pub environment: Environment,
-    /// How much is logged.
+    /// Handle of the log level.
     pub logs: Logs,
 }
 
-/// The environment variables that the configuration names as sources. A configuration that cannot be read names none: the
-/// start is going to say what is wrong with it.
+/// Environment variables that the configuration names as sources. An invalid configuration names none; the start
+/// reports its errors.
 pub fn variables(options: &Options) -> Vec<String> {
     let folders = Folders::resolve(options.home.as_deref(), |name| std::env::var_os(name)).ok();
     let file = options.config.clone().or_else(|| Some(folders?.config_file()));

@@ -1,4 +1,4 @@
-//! The signals that a daemon listens to.
+//! Signals of the daemon.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::control::controller::Controller;
 
-/// SIGTERM, SIGINT and SIGHUP.
+/// Listener for SIGTERM, SIGINT and SIGHUP.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -22,8 +22,8 @@ impl Signals {
         })
     }
 
-    /// Until somebody wants the daemon to end; reloads until then.
-    pub(super) async fn wait_for_the_end(&mut self, controller: &Controller) {
+    /// Waits for SIGTERM, SIGINT or `regauthctl stop`. SIGHUP reloads meanwhile.
+    pub(super) async fn wait_for_stop(&mut self, controller: &Controller) {
         loop {
             tokio::select! {
                 () = controller.stop.cancelled() => return,
@@ -32,13 +32,13 @@ impl Signals {
                 _ = self.hang_up.recv() => {}
             }
             if let Err(error) = controller.reload().await {
-                tracing::error!("not reloaded: {}", error.message);
+                tracing::error!(error = %error.message, "reload failed");
             }
         }
     }
 
-    /// Until a signal asks the daemon to end.
-    pub(super) async fn end(&mut self) {
+    /// Waits for SIGTERM or SIGINT.
+    pub(super) async fn terminated(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

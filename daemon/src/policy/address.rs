@@ -1,10 +1,9 @@
-//! Which addresses belong to the public internet: the only ones that the bearer of a grant reaches through us besides
-//! the registries.
+//! Classification of IP addresses as public. The bearer of a grant reaches only public addresses and the registries.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Whether an address is a public unicast one: not loopback, link-local, private, shared (RFC 6598), multicast, reserved,
-/// for documentation, a cloud's metadata service, nor a v6 address that carries such a v4 one.
+/// Is the address public unicast? False for loopback, link-local, private, shared (RFC 6598), multicast, reserved,
+/// documentation and cloud metadata addresses, and for IPv6 addresses that embed such an IPv4 address.
 pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -12,7 +11,7 @@ pub fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// The IANA IPv4 special-purpose registry, and Azure's metadata address, which is none of these.
+/// Excludes the IANA IPv4 special-purpose registry, and Azure's metadata address, which is not in it.
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
     !match a {
@@ -23,11 +22,12 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         192 => matches!((b, c), (168, _) | (0, 0 | 2) | (88, 99)),
         198 => matches!((b, c), (18 | 19, _) | (51, 100)),
         203 => (b, c) == (0, 113),
-        _ => address == AZURE,
+        _ => address == AZURE_METADATA,
     }
 }
 
-/// Global unicast is 2000::/3 (RFC 4291, section 2.4); of it, and of NAT64, what carries a v4 address is judged by that.
+/// Accepts global unicast, 2000::/3 (RFC 4291, section 2.4). NAT64 and 6to4 addresses are as public as their IPv4
+/// address.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let segments = address.segments();
     match segments {
@@ -35,7 +35,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => is_public_v4(v4(high, low)),
         // 6to4 (RFC 3056).
         [0x2002, high, low, ..] => is_public_v4(v4(high, low)),
-        // Teredo, benchmarks, ORCHID and what else 2001::/23 holds (RFC 2928); documentation (RFC 3849, RFC 9637).
+        // Teredo, benchmarks, ORCHID and the rest of 2001::/23 (RFC 2928); documentation (RFC 3849, RFC 9637).
         [0x2001, 0..0x200, ..] | [0x2001, 0xdb8, ..] | [0x3fff, 0..0x1000, ..] => false,
         [0x2000..=0x3fff, ..] => true,
         _ => false,
@@ -46,7 +46,7 @@ fn v4(high: u16, low: u16) -> Ipv4Addr {
     Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low))
 }
 
-const AZURE: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
+const AZURE_METADATA: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
 
 #[cfg(test)]
 mod tests {
@@ -60,7 +60,7 @@ mod tests {
     ];
 
     #[rustfmt::skip]
-    const ELSE: [&str; 40] = [
+    const NOT_PUBLIC: [&str; 40] = [
         "0.0.0.0", "0.1.2.3", "10.0.0.1", "100.64.0.1", "100.100.100.200", "127.0.0.1", "127.255.255.254",
         "169.254.169.254", "172.16.0.1", "172.31.255.255", "192.0.0.192", "192.0.2.1", "192.88.99.1", "192.168.1.1",
         "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "168.63.129.16",
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn only_public_unicast_is_public() {
-        for (texts, public) in [(&PUBLIC[..], true), (&ELSE[..], false)] {
+        for (texts, public) in [(&PUBLIC[..], true), (&NOT_PUBLIC[..], false)] {
             for text in texts {
                 assert_eq!(is_public(text.parse().unwrap()), public, "{text}");
             }
@@ -80,7 +80,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn a_v6_address_is_no_way_around_v4(bits: u32) {
+        fn an_embedded_v4_address_is_not_more_public_than_itself(bits: u32) {
             let address = Ipv4Addr::from_bits(bits);
             let [a, b, c, d] = address.octets();
             let [high, low] = [u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])];

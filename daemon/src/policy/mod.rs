@@ -1,7 +1,7 @@
-//! Who may do what: pure decisions about one request.
+//! Policy: pure functions about one request.
 //!
-//! [`operation`] tells reads from writes by the registry's kind; [`path`] finds paths that have two meanings;
-//! [`address`] tells the public internet from what only looks like it.
+//! [`operation`] classifies a request as read or write by the registry's kind. [`path`] finds paths that servers
+//! interpret differently. [`address`] classifies IP addresses as public or not.
 
 pub mod address;
 pub mod operation;

@@ -1,54 +1,54 @@
-//! What a method and path mean: a read or a write, by the registry's kind.
+//! Classification of a request as read or write, by the registry's kind.
 //!
-//! Everything that is not known to be a read is a write, and writes are closed until someone opens them (invariant 5).
+//! Every request that is not known to be a read is a write. Writes are closed until a person opens them (invariant 5).
 
 use http::Method;
 
 use crate::registry::Kind;
 
-/// What a request does to the registry.
+/// Effect of a request on the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// Leaves it as it is.
+    /// Changes nothing.
     Read,
-    /// Publishes, yanks, pushes, changes owners, or may.
+    /// Publishes, yanks, pushes or changes owners, or may do so.
     Write,
 }
 
 impl Operation {
-    /// The operation of `method` on `path` with `query` and a body of the type `content`, in the eyes of a registry of
-    /// this kind.
+    /// Operation of a request to a registry of this kind. `content` is the value of Content-Type.
     pub fn of(kind: Kind, method: &Method, path: &str, query: Option<&str>, content: Option<&[u8]>) -> Self {
         let reads = match *method {
             // The first request of a push is a GET (gitprotocol-http, "Smart Clients").
             Method::GET | Method::HEAD | Method::OPTIONS => !announces_push(kind, path, query),
-            Method::POST => posts_that_read(kind, path, content),
+            Method::POST => is_reading_post(kind, path, content),
             _ => false,
         };
         if reads { Self::Read } else { Self::Write }
     }
 }
 
-/// Cargo registries may have a git index, so both kinds know git.
+/// Does this GET begin a push? A cargo registry may have a git index, so both kinds are checked.
 fn announces_push(kind: Kind, path: &str, query: Option<&str>) -> bool {
-    let speaks_git = matches!(kind, Kind::Cargo | Kind::Git);
-    speaks_git && path.ends_with("/info/refs") && query.is_some_and(may_say_receive_pack)
+    let uses_git = matches!(kind, Kind::Cargo | Kind::Git);
+    uses_git && path.ends_with("/info/refs") && query.is_some_and(may_name_receive_pack)
 }
 
-/// Servers decode parameters, and divide them at `&` or at `;`: the word anywhere, or an escape that could spell it.
-fn may_say_receive_pack(query: &str) -> bool {
+/// Does the query contain `receive-pack`, or an escape that could spell it? Servers decode parameters, and separate
+/// them at `&` or `;`.
+fn may_name_receive_pack(query: &str) -> bool {
     query.contains('%') || query.to_ascii_lowercase().contains("receive-pack")
 }
 
-/// A fetch says so twice: APIs of git hosts take a file's name at the end of a path (`POST …/contents/git-upload-pack`
-/// makes that file), but not with git's own type of body (gitprotocol-http, "Smart Service git-upload-pack").
+/// Is this POST a read? A fetch is recognised by path and content type: `POST …/contents/git-upload-pack` of a git
+/// host's API creates a file of that name, but not with git's content type (gitprotocol-http, "Smart Service
+/// git-upload-pack").
 ///
-/// Git LFS's batch request (`…/info/lfs/objects/batch`) is not among them, though downloads begin with one: whether it
-/// asks for downloads or for places to upload to stands in its body, and GitLab, Gitea and Forgejo answer both with the
-/// Authorization that they were sent.
-fn posts_that_read(kind: Kind, path: &str, content: Option<&[u8]>) -> bool {
+/// Git LFS's batch request (`…/info/lfs/objects/batch`) is a write, though downloads begin with one. Only its body
+/// tells downloads from uploads, and GitLab, Gitea and Forgejo answer both with the Authorization that they received.
+fn is_reading_post(kind: Kind, path: &str, content: Option<&[u8]>) -> bool {
     match kind {
-        Kind::Cargo | Kind::Git => path.ends_with("/git-upload-pack") && content == Some(FETCH),
+        Kind::Cargo | Kind::Git => path.ends_with("/git-upload-pack") && content == Some(FETCH_CONTENT_TYPE),
         Kind::Npm => {
             path.ends_with("/-/npm/v1/security/audits/quick") || path.ends_with("/-/npm/v1/security/advisories/bulk")
         }
@@ -56,7 +56,7 @@ fn posts_that_read(kind: Kind, path: &str, content: Option<&[u8]>) -> bool {
     }
 }
 
-const FETCH: &[u8] = b"application/x-git-upload-pack-request";
+const FETCH_CONTENT_TYPE: &[u8] = b"application/x-git-upload-pack-request";
 
 #[cfg(test)]
 mod tests {
@@ -68,14 +68,14 @@ mod tests {
             .map_or((target, None), |(path, query)| (path, Some(query)));
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         assert_eq!(
-            Operation::of(kind, &method, path, query, Some(FETCH)),
+            Operation::of(kind, &method, path, query, Some(FETCH_CONTENT_TYPE)),
             operation,
             "{kind:?} {method} {target}"
         );
     }
 
     #[test]
-    fn a_file_by_the_name_of_a_fetch_is_none() {
+    fn a_file_named_git_upload_pack_is_not_a_fetch() {
         for content in [
             None,
             Some(&b"application/json"[..]),
@@ -130,9 +130,9 @@ mod tests {
         }
     }
 
-    /// As git-lfs asks: <https://github.com/git-lfs/git-lfs/tree/main/docs/api>.
+    /// Requests of git-lfs: <https://github.com/git-lfs/git-lfs/tree/main/docs/api>.
     #[test]
-    fn lfs_reads_are_what_is_fetched() {
+    fn lfs_reads_are_downloads() {
         use Operation::{Read, Write};
         for kind in [Kind::Git, Kind::Cargo] {
             check(kind, "GET", "/r.git/info/lfs/objects/0123abcd", Read);
@@ -160,7 +160,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn what_changes_things_by_its_method_is_a_write(
+        fn unknown_methods_are_writes(
             method in "PUT|DELETE|PATCH|MKCOL|MOVE|PROPPATCH|[A-Z]{1,8}",
             path in "/[a-z./-]{0,30}(/git-upload-pack|/info/refs)?",
         ) {
@@ -168,7 +168,8 @@ mod tests {
             let known = [Method::GET, Method::HEAD, Method::OPTIONS, Method::POST];
             proptest::prop_assume!(!known.contains(&method));
             for kind in [Kind::Cargo, Kind::Git, Kind::Pypi, Kind::Npm, Kind::Generic] {
-                proptest::prop_assert_eq!(Operation::of(kind, &method, &path, None, Some(FETCH)), Operation::Write);
+                let operation = Operation::of(kind, &method, &path, None, Some(FETCH_CONTENT_TYPE));
+                proptest::prop_assert_eq!(operation, Operation::Write);
             }
         }
     }

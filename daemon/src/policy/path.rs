@@ -1,22 +1,35 @@
-//! Paths that could be read in more than one way.
+//! Canonical form of a path, to detect paths that servers interpret differently.
 //!
-//! A server may decode `%2e`, `%2f` and `%5c`, take `\` for `/`, drop empty and dot segments, or cut a segment at `;`
-//! before it maps a path to a resource. Where one such reading would fall under another registry or mean another
-//! operation, the request is refused rather than normalised: a guess about the server would decide who gets the
-//! credential. A path that climbs is refused in any case: what `x%2fy/../..` leaves standing depends on whether its
-//! server decodes before it climbs, so no single reading of it speaks for the others.
+//! A server may decode `%2e`, `%2f` and `%5c`, treat `\` as `/`, drop empty and dot segments, or cut a segment at `;`
+//! before it maps a path to a resource. If such an interpretation belongs to another registry or means another
+//! operation, the request is refused and not normalised: otherwise a guess about the server would decide where the
+//! credential goes. A path with `..` is always refused. The result of `x%2fy/../..` depends on the order of decoding
+//! and resolving, so no single interpretation covers the others.
 
 use std::borrow::Cow;
 
-/// Whether a path has anything in it that servers read differently.
-pub fn readings_differ(path: &str) -> bool {
+use percent_encoding::percent_decode;
+
+/// Does the path contain anything that servers interpret differently?
+pub fn is_ambiguous(path: &str) -> bool {
     !matches!(canonical(path), Some(Cow::Borrowed(_)))
 }
 
-/// The path as the most lenient server would read it: decoded until nothing changes, backslashes as slashes, path
-/// parameters cut, empty and dot segments dropped. Borrowed when there is only one reading; `None` when no reading can be
-/// relied on: it does not begin with `/`, climbs with `..`, is encoded again and again, has a slash inside of a parameter, hides a
-/// control character or is not UTF-8, which is also what an overlong `/` or `.` looks like.
+/// Canonical form of a path: the interpretation of the most lenient server. It decodes until nothing changes, treats
+/// backslashes as slashes, cuts path parameters, and drops empty and dot segments.
+///
+/// The result is borrowed if the path is canonical already. It is `None` if no interpretation is safe: the path does
+/// not begin with `/`, contains `..`, is encoded more than five times, has a slash inside a parameter, contains a
+/// control character, or is not UTF-8 (an overlong `/` or `.` is not).
+///
+/// # Examples
+/// ```
+/// use regauthd::policy::path::canonical;
+///
+/// assert_eq!(canonical("/api/cargo/index").as_deref(), Some("/api/cargo/index"));
+/// assert_eq!(canonical("/api//cargo/%2e/index;v=1").as_deref(), Some("/api/cargo/index"));
+/// assert_eq!(canonical("/api/%2e%2e/admin"), None);
+/// ```
 pub fn canonical(path: &str) -> Option<Cow<'_, str>> {
     if !path.starts_with('/') {
         return None;
@@ -36,22 +49,23 @@ pub fn canonical(path: &str) -> Option<Cow<'_, str>> {
     })
 }
 
-/// The usual case, without allocation: no escape, backslash, parameter, empty or dot segment.
+/// Detects the usual case without allocation: no escape, backslash, parameter, empty or dot segment.
 fn is_plain(path: &str) -> bool {
     let mut previous = 0;
     path.bytes().all(|byte| {
-        let odd_segment = previous == b'/' && matches!(byte, b'/' | b'.');
+        let starts_special_segment = previous == b'/' && matches!(byte, b'/' | b'.');
         previous = byte;
-        !odd_segment && !matches!(byte, b'%' | b'\\' | b';') && !byte.is_ascii_control()
+        !starts_special_segment && !matches!(byte, b'%' | b'\\' | b';') && !byte.is_ascii_control()
     })
 }
 
-/// `None` when that takes more than [`MOST_ROUNDS`]: `%252525…` would keep us busy with a round for every two letters. And
-/// `None` where a parameter has a slash in it: who cuts before decoding loses more than who decodes first.
+/// Decodes until nothing changes. `None` after [`MAX_DECODING_ROUNDS`], because `%252525…` would take a round for every
+/// two characters. `None` for a slash inside a parameter: a server that cuts before decoding drops more than one that
+/// decodes first.
 fn decode_fully(path: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = path.to_vec();
-    for _ in 0..MOST_ROUNDS {
-        if bytes.split(is_slash).any(hides_a_slash) {
+    for _ in 0..MAX_DECODING_ROUNDS {
+        if bytes.split(is_slash).any(has_encoded_slash) {
             return None;
         }
         match decode_once(&bytes) {
@@ -62,8 +76,8 @@ fn decode_fully(path: &[u8]) -> Option<Vec<u8>> {
     None
 }
 
-/// Whether there is one in the segment's parameter as soon as that is decoded.
-fn hides_a_slash(segment: &[u8]) -> bool {
+/// Does decoding the segment's parameter give a slash?
+fn has_encoded_slash(segment: &[u8]) -> bool {
     let mut parts = segment.splitn(2, |byte| *byte == b';').skip(1);
     parts.any(|parameter| decode_once(parameter).is_some_and(|decoded| decoded.iter().any(is_slash)))
 }
@@ -72,63 +86,44 @@ fn is_slash(byte: &u8) -> bool {
     matches!(byte, b'/' | b'\\')
 }
 
-/// One round of percent-decoding; `None` when there was nothing to decode.
+/// One round of percent-decoding; `None` if there is nothing to decode.
 fn decode_once(bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let Some((&byte, tail)) = rest.split_first() {
-        match (byte, escape(tail)) {
-            (b'%', Some(value)) => {
-                decoded.push(value);
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            _ => {
-                decoded.push(byte);
-                rest = tail;
-            }
-        }
+    match Cow::from(percent_decode(bytes)) {
+        Cow::Owned(decoded) => Some(decoded),
+        Cow::Borrowed(_) => None,
     }
-    (decoded.len() < bytes.len()).then_some(decoded)
-}
-
-fn escape(tail: &[u8]) -> Option<u8> {
-    let digits = std::str::from_utf8(tail.get(..2)?).ok()?;
-    digits
-        .bytes()
-        .all(|byte| byte.is_ascii_hexdigit())
-        .then(|| u8::from_str_radix(digits, 16).ok())?
 }
 
 fn resolve_segments(path: &str) -> Option<String> {
     let path = path.replace('\\', "/");
     let mut kept: Vec<&str> = Vec::new();
-    let mut ends_open = false;
+    let mut ends_with_slash = false;
     for segment in path.split('/') {
         let segment = segment.split(';').next().unwrap_or_default();
-        ends_open = matches!(segment, "" | ".");
+        ends_with_slash = matches!(segment, "" | ".");
         match segment {
             "" | "." => {}
             ".." => return None,
             name => kept.push(name),
         }
     }
-    let trailing = if ends_open && !kept.is_empty() { "/" } else { "" };
+    let trailing = if ends_with_slash && !kept.is_empty() { "/" } else { "" };
     Some(format!("/{}{trailing}", kept.join("/")))
 }
 
-/// Nobody means a path that is encoded so often.
-const MOST_ROUNDS: usize = 5;
+/// No client encodes a path so often.
+const MAX_DECODING_ROUNDS: usize = 5;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(path: &str, reading: Option<&str>) {
-        assert_eq!(canonical(path).as_deref(), reading, "{path}");
+    fn check(path: &str, expected: Option<&str>) {
+        assert_eq!(canonical(path).as_deref(), expected, "{path}");
     }
 
     #[test]
-    fn plain_paths_have_one_reading() {
+    fn plain_paths_are_canonical() {
         for path in [
             "/",
             "/a",
@@ -139,13 +134,13 @@ mod tests {
             "/a/@scope/b",
             "/a+b/~c",
         ] {
-            assert!(!readings_differ(path), "{path}");
+            assert!(!is_ambiguous(path), "{path}");
             check(path, Some(path));
         }
     }
 
     #[test]
-    fn the_lenient_reading_is_found() {
+    fn finds_the_most_lenient_interpretation() {
         check("/a//b", Some("/a/b"));
         check("/a%2fb", Some("/a/b"));
         check("/a%5cb", Some("/a/b"));
@@ -157,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_climbs_has_no_reading() {
+    fn refuses_paths_with_dot_dot() {
         for path in [
             "/..",
             "/a/../b",
@@ -167,7 +162,7 @@ mod tests {
             "/a\\..\\b",
             "/a/..;x/b",
             "/../../a",
-            // `/cargo/c` to a server that decodes first, `/c` to one that climbs first.
+            // `/cargo/c` to a server that decodes first, `/c` to one that resolves `..` first.
             "/cargo/x%2fy/../../c",
             "/cargo/x\\y/../../c",
             "/cargo/x%252fy/../../c",
@@ -177,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_reading_is_none() {
+    fn refuses_paths_without_a_safe_interpretation() {
         check("", None);
         check("/a/%c0%ae%c0%ae/b", None);
         check(&format!("/a/%{}2e", "25".repeat(4)), None);
@@ -194,12 +189,12 @@ mod tests {
         check("/a;v=%20b/c", Some("/a/c"));
     }
 
-    /// How a server may map a path to a resource.
+    /// Ways of a server to map a path to a resource.
     #[derive(Clone, Copy, Debug)]
     struct Server {
         decodes: usize,
         leaves_encoded_slashes: bool,
-        takes_backslashes: bool,
+        converts_backslashes: bool,
         cuts_parameters: bool,
         merges_slashes: bool,
     }
@@ -209,13 +204,13 @@ mod tests {
             (0..3 * 16).map(|number| Self {
                 decodes: number / 16,
                 leaves_encoded_slashes: number & 1 != 0,
-                takes_backslashes: number & 2 != 0,
+                converts_backslashes: number & 2 != 0,
                 cuts_parameters: number & 4 != 0,
                 merges_slashes: number & 8 != 0,
             })
         }
 
-        fn reads(self, path: &str) -> String {
+        fn interpret(self, path: &str) -> String {
             let mut path = path.to_owned();
             for _ in 0..self.decodes {
                 if self.leaves_encoded_slashes {
@@ -224,7 +219,7 @@ mod tests {
                 let bytes = path.into_bytes();
                 path = String::from_utf8_lossy(&decode_once(&bytes).unwrap_or(bytes)).into_owned();
             }
-            if self.takes_backslashes {
+            if self.converts_backslashes {
                 path = path.replace('\\', "/");
             }
             let mut kept: Vec<&str> = Vec::new();
@@ -242,32 +237,33 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// What the most lenient server reads, it reads the same way again, and nothing in it climbs or hides.
+        /// The canonical form is its own canonical form, without `..`, empty segments, backslashes or parameters.
         #[test]
-        fn a_reading_has_one_reading(path in "/([a-z./;%\\\\25eEfFcC]|%2e|%2F|%5c|%25){0,24}") {
-            if let Some(reading) = canonical(&path) {
-                let reading = reading.into_owned();
-                proptest::prop_assert!(reading.starts_with('/'));
-                let odd = reading.split('/').skip(1).any(|segment| matches!(segment, "." | ".."));
-                proptest::prop_assert!(!odd && !reading.contains("//") && !reading.contains(['\\', ';']), "{reading}");
-                let again = canonical(&reading).map(Cow::into_owned);
-                proptest::prop_assert_eq!(again, Some(reading));
+        fn a_canonical_path_is_canonical(path in "/([a-z./;%\\\\25eEfFcC]|%2e|%2F|%5c|%25){0,24}") {
+            if let Some(canonical_form) = canonical(&path) {
+                let canonical_form = canonical_form.into_owned();
+                proptest::prop_assert!(canonical_form.starts_with('/'));
+                let has_dots = canonical_form.split('/').skip(1).any(|segment| matches!(segment, "." | ".."));
+                let hides = canonical_form.contains("//") || canonical_form.contains(['\\', ';']);
+                proptest::prop_assert!(!has_dots && !hides, "{canonical_form}");
+                let again = canonical(&canonical_form).map(Cow::into_owned);
+                proptest::prop_assert_eq!(again, Some(canonical_form));
             }
         }
 
-        /// Where our reading and the letters agree on a scope, every server's reading does.
+        /// If the path and its canonical form agree on a scope, every server's interpretation agrees too.
         #[test]
-        fn no_server_reads_a_path_into_or_out_of_a_scope(
+        fn no_server_interprets_a_path_into_or_out_of_a_scope(
             path in "(/cargo)?/?([a-c./;%\\\\]|/cargo|/\\.\\./|%2e|%2F|%5c|%252f|%63|\\.\\.){0,12}"
         ) {
             let scope: crate::registry::Scope = "https://corp.example/cargo/".parse().unwrap();
-            if let Some(reading) = canonical(&path)
-                && scope.covers_path(&path) == scope.covers_path(&reading)
+            if let Some(canonical_form) = canonical(&path)
+                && scope.covers_path(&path) == scope.covers_path(&canonical_form)
             {
                 for server in Server::all() {
-                    let read = server.reads(&path);
-                    let agrees = scope.covers_path(&read) == scope.covers_path(&path);
-                    proptest::prop_assert!(agrees, "{:?} reads {} as {}", server, path, read);
+                    let interpreted = server.interpret(&path);
+                    let agrees = scope.covers_path(&interpreted) == scope.covers_path(&path);
+                    proptest::prop_assert!(agrees, "{:?} interprets {} as {}", server, path, interpreted);
                 }
             }
         }

@@ -1,8 +1,8 @@
-//! What a registry is and what covers what. Pure: nothing here does I/O or sees a secret.
+//! Registries: scopes, scheme, source and writes, as configured. The module does no I/O and sees no secret.
 //!
 //! A [`Scope`] is `https://host[:port]/path/`; a request belongs to the registry with the longest matching path. A
-//! [`Scheme`] says how its secret becomes a header, a [`Source`] where that comes from. The policy, what a request may do
-//! there, is in [`crate::policy`].
+//! [`Scheme`] describes the header that carries the secret, a [`Source`] the origin of the secret. [`crate::policy`]
+//! classifies requests.
 
 mod scope;
 
@@ -20,62 +20,62 @@ pub use source::{Command, InvalidSource, Output, Source};
 
 use crate::host::Host;
 
-/// A registry as configured. Its name is the key it is kept under.
+/// Configured registry. Its name is the key in [`crate::config::Config::registries`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Registry {
-    /// What reads and writes look like.
+    /// Kind, which tells reads from writes.
     pub kind: Kind,
-    /// The index, for those that have one.
+    /// Index, if the registry has one.
     pub index: Option<Index>,
-    /// What it covers; never empty.
+    /// Scopes; never empty.
     pub scopes: Vec<Scope>,
-    /// How the secret becomes a header.
+    /// Header that carries the secret.
     pub scheme: Scheme,
-    /// Where the credential comes from.
+    /// Source of the credential.
     pub source: Source,
-    /// Whether writes are open without `allow`.
+    /// Default for writes, without `regauthctl allow`.
     pub writes: Writes,
-    /// Extra upstream roots, for this registry only.
+    /// File of more root certificates, for this registry only.
     pub ca_file: Option<PathBuf>,
-    /// Upstream mTLS.
+    /// Client certificate for mutual TLS with the registry.
     pub client_identity: Option<ClientIdentity>,
 }
 
 impl Registry {
-    /// The hosts that it is on, as far as we speak TLS for them.
+    /// Hosts of the scopes with TLS.
     pub fn hosts(&self) -> impl Iterator<Item = &Host> {
         let scopes = self.scopes.iter().filter(|scope| !scope.plain);
         scopes.map(|scope| &scope.origin.host)
     }
 }
 
-/// A certificate chain and its key, both PEM files.
+/// Client certificate chain and its key, both PEM files.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ClientIdentity {
-    /// The chain.
+    /// File of the chain.
     pub certificate: PathBuf,
-    /// The key.
+    /// File of the key.
     pub key: PathBuf,
 }
 
-/// What a method and path mean.
+/// Kind of a registry, by which a request is a read or a write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
-    /// A cargo registry.
+    /// Cargo registry.
     #[default]
     Cargo,
     /// Git over HTTPS.
     Git,
-    /// A Python package index.
+    /// Python package index.
     Pypi,
-    /// An npm registry.
+    /// npm registry.
     Npm,
-    /// Anything else: only GET, HEAD and OPTIONS read.
+    /// Any other: only GET, HEAD and OPTIONS are reads.
     Generic,
 }
 
 impl Kind {
-    /// The word for it in flags and files.
+    /// Value in flags and files.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Cargo => "cargo",
@@ -98,15 +98,15 @@ impl FromStr for Kind {
     }
 }
 
-/// The text is not a kind.
+/// Error of parsing a [`Kind`].
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a kind is cargo, git, pypi, npm or generic")]
 pub struct InvalidKind;
 
-/// Whether writes are open without `allow`.
+/// Default for writes, without `regauthctl allow`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Writes {
-    /// Closed until someone opens them.
+    /// Closed until a person opens them.
     #[default]
     Deny,
     /// Always open.
@@ -114,7 +114,7 @@ pub enum Writes {
 }
 
 impl Writes {
-    /// The word for it in flags and files.
+    /// Value in flags and files.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Deny => "deny",
@@ -134,7 +134,7 @@ impl FromStr for Writes {
     }
 }
 
-/// The text says neither deny nor allow.
+/// Error of parsing [`Writes`].
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("writes are deny or allow")]
 pub struct InvalidWrites;

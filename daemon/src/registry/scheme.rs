@@ -1,15 +1,15 @@
-//! How a secret becomes a header.
+//! Scheme of a registry: the header that carries the secret.
 
 use std::fmt;
 
 use http::HeaderName;
 
-/// How the secret becomes a header.
+/// Header that carries a secret, and its format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scheme {
     /// `Authorization: Basic base64(username:token)`, RFC 7617.
     Basic {
-        /// The user name.
+        /// User name.
         username: String,
     },
     /// `Authorization: Bearer token`, RFC 6750.
@@ -18,11 +18,11 @@ pub enum Scheme {
     Raw,
     /// `Name: prefix{token}suffix`.
     Template {
-        /// The header.
+        /// Name of the header.
         header: HeaderName,
-        /// What stands before the token.
+        /// Text before the token.
         prefix: String,
-        /// What stands after it.
+        /// Text after the token.
         suffix: String,
     },
 }
@@ -31,7 +31,7 @@ impl Scheme {
     /// Reads `basic`, `bearer`, `raw` or `Header-Name: … {token} …`; `username` is for `basic`, which needs it.
     ///
     /// # Errors
-    /// [`InvalidScheme`] says what is missing or not allowed.
+    /// [`InvalidScheme`], which says what is missing or not allowed.
     pub fn parse(text: &str, username: Option<&str>) -> Result<Self, InvalidScheme> {
         match (text, username) {
             ("basic", Some(name)) if name.contains(':') || name.chars().any(char::is_control) => {
@@ -66,7 +66,7 @@ impl Scheme {
         })
     }
 
-    /// The header that carries the credential; the client's own value of it is removed.
+    /// Name of the header that carries the credential. The client's own value of it is removed from requests.
     pub fn header(&self) -> HeaderName {
         match self {
             Self::Basic { .. } | Self::Bearer | Self::Raw => http::header::AUTHORIZATION,
@@ -74,7 +74,7 @@ impl Scheme {
         }
     }
 
-    /// The user name of `basic`.
+    /// User name of `basic`.
     pub fn username(&self) -> Option<&str> {
         match self {
             Self::Basic { username } => Some(username),
@@ -83,7 +83,7 @@ impl Scheme {
     }
 }
 
-/// As it stands in the configuration; the user name of `basic` has a key of its own.
+/// Text in the configuration. The user name of `basic` has a key of its own.
 impl fmt::Display for Scheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -95,31 +95,31 @@ impl fmt::Display for Scheme {
     }
 }
 
-/// Why a text is not a scheme.
+/// Error of parsing a [`Scheme`].
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidScheme {
-    /// Neither a known word nor a template.
+    /// Text that is neither a known scheme nor a template.
     #[error("a scheme is basic, bearer, raw or a header template such as \"X-Api-Key: {{token}}\"")]
     Unknown,
-    /// `basic` needs one.
+    /// `basic` without a user name.
     #[error("the basic scheme needs a user name")]
     UsernameMissing,
-    /// Only `basic` has one.
+    /// User name for a scheme other than `basic`.
     #[error("only the basic scheme has a user name")]
     UsernameWithoutBasic,
-    /// RFC 7617, section 2: no colon, no control characters.
+    /// User name with a colon or a control character (RFC 7617, section 2).
     #[error("a user name has no colon and no control characters")]
     BadUsername,
-    /// Not a header's name.
-    #[error("what stands before the colon is not a header name")]
+    /// Text before the colon that is not a header name.
+    #[error("the text before the colon is not a header name")]
     BadHeaderName,
-    /// A header that frames or routes the message.
+    /// Header that frames or routes the message.
     #[error("that header frames or routes the message and cannot carry a credential")]
     ForbiddenHeader,
-    /// No `{token}`.
+    /// Template without `{token}`.
     #[error("the template has no {{token}}")]
     TokenMissing,
-    /// Other braces, or characters that a header cannot carry.
+    /// Template with other braces, or with characters that a header cannot carry.
     #[error("the template has more than one {{token}}, other braces, or characters that a header cannot carry")]
     BadTemplate,
 }
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn schemes_are_read_and_written_alike() {
+    fn a_printed_scheme_parses_to_the_same_scheme() {
         for text in [
             "bearer",
             "raw",

@@ -1,4 +1,4 @@
-//! Where a registry is: its index and its scopes.
+//! Index and scopes of a registry.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use url::Url;
 
 use crate::host::{Host, Origin};
 
-/// Where a registry's index is.
+/// Location of a registry's index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Index {
     /// `sparse+https://…/`, RFC 2789. The URL ends with a slash.
@@ -17,17 +17,17 @@ pub enum Index {
 }
 
 impl Index {
-    /// Where it is, without `sparse+`.
+    /// URL without `sparse+`.
     pub fn url(&self) -> &Url {
         match self {
             Self::Sparse(url) | Self::Git(url) => url,
         }
     }
 
-    /// The scope that covers the index itself.
+    /// Scope that covers the index itself.
     ///
     /// # Errors
-    /// [`InvalidScope`] when the URL cannot be a scope.
+    /// [`InvalidScope`] if the URL cannot be a scope.
     pub fn scope(&self) -> Result<Scope, InvalidScope> {
         Scope::from_url(self.url().clone())
     }
@@ -63,14 +63,26 @@ impl fmt::Display for Index {
     }
 }
 
-/// `https://host[:port]/path/`: an origin and a path prefix of whole segments.
+/// URL prefix `https://host[:port]/path/` that a registry covers, by whole path segments.
+///
+/// # Examples
+/// ```
+/// use regauthd::registry::Scope;
+///
+/// let scope: Scope = "https://Corp.example:443/api/cargo".parse()?;
+/// assert_eq!(scope.to_string(), "https://corp.example/api/cargo/");
+/// assert!(scope.covers_path("/api/cargo/index/config.json"));
+/// assert!(!scope.covers_path("/api/cargo-evil"));
+/// assert!("http://corp.example/".parse::<Scope>().is_err());
+/// # Ok::<(), regauthd::registry::InvalidScope>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scope {
-    /// Plain HTTP, which is allowed on loopback only.
+    /// True for plain HTTP, which is allowed on loopback only.
     pub plain: bool,
-    /// The host and port.
+    /// Host and port.
     pub origin: Origin,
-    /// Begins and ends with `/`.
+    /// Path prefix; begins and ends with `/`.
     path: Box<str>,
 }
 
@@ -103,7 +115,7 @@ impl Scope {
         if !path.ends_with('/') {
             path.push('/');
         }
-        if crate::policy::path::readings_differ(&path) {
+        if crate::policy::path::is_ambiguous(&path) {
             return Err(InvalidScope::AmbiguousPath);
         }
         Ok(Self {
@@ -113,18 +125,17 @@ impl Scope {
         })
     }
 
-    /// The path prefix; begins and ends with `/`.
+    /// Path prefix; begins and ends with `/`.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Whether a request's path is inside, by whole segments: `/cargo/` covers `/cargo` and `/cargo/x`, never
-    /// `/cargo-evil`.
+    /// Is a request's path inside the scope? `/cargo/` covers `/cargo` and `/cargo/x`, but not `/cargo-evil`.
     pub fn covers_path(&self, path: &str) -> bool {
         path.starts_with(&*self.path) || Some(path) == self.path.strip_suffix('/')
     }
 
-    /// Whether every request inside `other` is inside `self`.
+    /// Is every request inside `other` inside `self` too?
     pub fn covers(&self, other: &Self) -> bool {
         self.plain == other.plain && self.origin == other.origin && other.path.starts_with(&*self.path)
     }
@@ -134,12 +145,12 @@ impl FromStr for Scope {
     type Err = InvalidScope;
 
     fn from_str(text: &str) -> Result<Self, InvalidScope> {
-        // The URL parser resolves dot segments silently; a person who wrote one should hear of it.
+        // The URL parser resolves dot segments silently, but a person who wrote one should get an error.
         let path = text
             .split_once("://")
             .and_then(|(_, rest)| rest.split_once('/'))
             .map_or("", |(_, path)| path);
-        if crate::policy::path::readings_differ(&format!("/{path}")) {
+        if crate::policy::path::is_ambiguous(&format!("/{path}")) {
             return Err(InvalidScope::AmbiguousPath);
         }
         Self::from_url(Url::parse(text).map_err(|_| InvalidScope::NotAUrl)?)
@@ -148,8 +159,8 @@ impl FromStr for Scope {
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scheme, usual) = if self.plain { ("http", 80) } else { ("https", 443) };
-        if self.origin.port == usual {
+        let (scheme, default_port) = if self.plain { ("http", 80) } else { ("https", 443) };
+        if self.origin.port == default_port {
             write!(f, "{scheme}://{}{}", self.origin.host, self.path)
         } else {
             write!(f, "{scheme}://{}{}", self.origin, self.path)
@@ -157,26 +168,26 @@ impl fmt::Display for Scope {
     }
 }
 
-/// Why a text is not a scope or an index.
+/// Error of parsing a [`Scope`] or an [`Index`].
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidScope {
-    /// Not `https://host/path/`.
+    /// Text that is not `https://host/path/`.
     #[error("it is not a URL of the form https://host/path/")]
     NotAUrl,
-    /// SSH and git URLs carry no HTTP header.
+    /// SSH or git URL, which carries no HTTP header.
     #[error("ssh and git URLs carry no HTTP credential; give the registry's https URL")]
     NotHttp,
-    /// Plain HTTP beyond loopback would show the token to the network.
+    /// Plain HTTP beyond loopback, which would show the token to the network.
     #[error("plain http would show the token to the network; only https is allowed (loopback aside)")]
     PlainHttp,
-    /// `https://user:password@host/`.
-    #[error("it holds a user name or password; remove them, the token is asked for separately")]
+    /// URL with user information: `https://user:password@host/`.
+    #[error("it contains a user name or password; remove them, regauthctl asks for the token separately")]
     UserInformation,
-    /// A query or fragment.
-    #[error("it has a query or a fragment; a scope is a path and what lies below it")]
+    /// URL with a query or a fragment.
+    #[error("it has a query or a fragment; a scope is a path and everything below it")]
     QueryOrFragment,
-    /// `..`, `//`, `%2e` and the like.
-    #[error("its path can be read in more than one way (dot segments, double slashes or encoded ones)")]
+    /// Path with `..`, `//`, `%2e` and the like.
+    #[error("servers can interpret its path in more than one way (dot segments, double slashes or encoded ones)")]
     AmbiguousPath,
 }
 
@@ -201,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_has_one_form() {
+    fn equal_scopes_have_one_form() {
         for (text, form) in [
             ("https://Corp.Example", "https://corp.example/"),
             ("https://corp.example:443/a", "https://corp.example/a/"),
@@ -214,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_scopes_that_are_unsafe_or_unclear() {
+    fn refuses_unsafe_and_ambiguous_scopes() {
         for (text, error) in [
             ("http://corp.example/", InvalidScope::PlainHttp),
             ("https://me:pw@corp.example/", InvalidScope::UserInformation),
@@ -231,7 +242,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn a_scope_is_what_it_says_it_is_and_covers_whole_segments(
+        fn a_printed_scope_reads_back_and_covers_whole_segments(
             text in "https?://[a-zA-Z0-9.@:\\[\\]-]{1,16}(/[a-z.%/;?#-]{0,12}){0,2}",
             more in "[a-z.%/;-]{0,8}",
         ) {

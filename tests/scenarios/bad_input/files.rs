@@ -29,7 +29,7 @@ fn all_configuration_errors_are_reported_with_positions_at_start() {
         let daemon = Daemon::builder().without_store_flag().config(text);
         let output = daemon.run(&folder.path().join("home"));
         assert_eq!(output.status.code(), Some(i32::from(FAILED)));
-        assert_prints_all(&output, locations.iter().copied().chain(["correct them"]));
+        assert_prints_all(&output, locations.iter().copied().chain(["fix them and start again"]));
         LeakScan::new(TOKEN).scan("its output", output.report()).assert_clean();
     }
 }

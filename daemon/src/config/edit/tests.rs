@@ -1,4 +1,4 @@
-//! Texts, edits, and the texts that come of them.
+//! Tests of edits: a text, an edit, the resulting text.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ index = \"https://kept.example/index.git\" # git
 ";
 
 #[test]
-fn an_added_registry_reads_back_wherever_it_is_added() {
+fn an_added_registry_reads_back_from_any_file() {
     let hosts = [
         "",
         "# only this",
@@ -68,7 +68,7 @@ fn an_added_registry_reads_back_wherever_it_is_added() {
 }
 
 #[test]
-fn adding_appends_and_removing_restores() {
+fn adding_appends_and_removing_restores_the_text() {
     for text in [INITIAL, HAND_WRITTEN] {
         let mut file = ConfigFile::parse(text).unwrap();
         file.add_registry(
@@ -84,7 +84,7 @@ fn adding_appends_and_removing_restores() {
 }
 
 #[test]
-fn removing_takes_only_the_comments_that_belong() {
+fn removing_keeps_comments_about_something_else() {
     let mut file = ConfigFile::parse(HAND_WRITTEN).unwrap();
     assert!(file.remove_registry(&name("old")));
     let (before, rest) = HAND_WRITTEN.split_once("# About old.\n").unwrap();
@@ -99,7 +99,7 @@ fn removing_takes_only_the_comments_that_belong() {
 }
 
 #[test]
-fn removes_a_registry_however_it_is_written() {
+fn removes_a_registry_in_every_toml_style() {
     for (text, left) in [
         ("registries.a.index = 'https://a/'\n", ""),
         (
@@ -136,7 +136,7 @@ fn removes_a_registry_however_it_is_written() {
 }
 
 #[test]
-fn what_a_registry_covers_is_added_to_what_stands_there() {
+fn adds_only_missing_scopes_and_keeps_the_layout() {
     let scopes = ["https://a.example/", "https://b.example/x/"].map(|scope| scope.parse().unwrap());
     for (text, after) in [
         (
@@ -156,12 +156,12 @@ fn what_a_registry_covers_is_added_to_what_stands_there() {
         ("# nobody\n", "# nobody\n"),
     ] {
         let mut file = ConfigFile::parse(text).unwrap();
-        file.cover(&name("a"), &scopes);
+        file.add_scopes(&name("a"), &scopes);
         assert_eq!(file.to_string(), after, "{text}");
         Config::read(&file.to_string()).unwrap();
     }
     let mut file = ConfigFile::parse("registries = { a = { index = 'https://a.example/' } }\n").unwrap();
-    file.cover(&name("a"), &scopes);
+    file.add_scopes(&name("a"), &scopes);
     assert_eq!(
         Config::read(&file.to_string()).unwrap().registries[&name("a")].scopes,
         scopes
@@ -169,7 +169,7 @@ fn what_a_registry_covers_is_added_to_what_stands_there() {
 }
 
 #[test]
-fn the_store_is_recorded_above_the_tables() {
+fn records_the_store_above_the_tables() {
     for (text, recorded) in [
         ("", "store = \"vault\"\n"),
         ("# head", "# head\nstore = \"vault\"\n"),
@@ -205,7 +205,7 @@ fn the_store_is_recorded_above_the_tables() {
 }
 
 #[test]
-fn what_is_no_toml_is_no_document() {
+fn refuses_text_that_is_not_toml() {
     let problems = ConfigFile::parse("listen = 1\nstore = keychain\n").unwrap_err();
     assert_eq!(
         problems.to_string(),
@@ -222,7 +222,7 @@ fn registry(keys: &str) -> Registry {
     config.registries.remove(&name("x")).unwrap()
 }
 
-/// Every combination of the choices there are.
+/// Registries with every combination of the possible values.
 fn registries() -> Vec<Registry> {
     let mut all = vec![registry("index = 'sparse+https://corp.example/api/index/'")];
     let mut vary = |change: &dyn Fn(&mut Registry)| {

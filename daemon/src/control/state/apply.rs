@@ -84,7 +84,10 @@ impl Controller {
         match self.store().thread.read(&Item::Credential(name.clone())).await {
             Ok(Some(secret)) => {
                 let interrupted = books.ledger.rotations.contains_key(name);
-                let record = books.ledger.settle(name, &secret).unwrap_or_else(JournalEntry::first);
+                let record = books
+                    .ledger
+                    .settle_rotation(name, &secret)
+                    .unwrap_or_else(JournalEntry::first);
                 if interrupted && let Err(error) = self.write_ledger(&books.ledger) {
                     tracing::warn!(error = error.message, "noted at the next start");
                 }

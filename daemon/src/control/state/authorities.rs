@@ -133,7 +133,7 @@ impl Controller {
         let write = if self.persistent {
             atomic::write
         } else {
-            atomic::write_passing
+            atomic::write_without_sync
         };
         write(file, contents, 0o644).map_err(|error| write_error(file, &error))
     }

@@ -9,18 +9,20 @@ use crate::control::controller::Controller;
 use crate::control::state::State;
 use crate::credential::store::select::OpenStore;
 use crate::credential::store::{Item, StoreError, StoreKind};
-use crate::journal::Moving;
+use crate::journal::StoreMigration;
 
 impl Controller {
     /// At the start: a move that a kill interrupted is finished where the configuration names the new store, and undone
     /// where it names the old one.
     pub(in crate::control) async fn settle_move(&self, books: &mut State) {
-        let Some(moving) = &books.ledger.moving else { return };
+        let Some(moving) = &books.ledger.store_migration else {
+            return;
+        };
         let present = self.store().kind;
         let other = match present {
             kind if kind == moving.from => moving.to,
             // Somebody has named it in the file by hand, before it had everything.
-            kind if kind == moving.to && !moving.whole => return,
+            kind if kind == moving.to && !moving.copied => return,
             kind if kind == moving.to => moving.from,
             _ => return,
         };
@@ -42,7 +44,7 @@ impl Controller {
 
     /// Deletes from the other store what the present one has. What cannot be deleted now stays noted.
     pub(in crate::control) async fn clear_other_store(&self, books: &mut State) {
-        let (Some(other), Some(moving)) = (self.stores.other(), books.ledger.moving.clone()) else {
+        let (Some(other), Some(moving)) = (self.stores.other(), books.ledger.store_migration.clone()) else {
             return;
         };
         let present = self.store();
@@ -55,7 +57,7 @@ impl Controller {
                 progress.step();
             }
         }
-        books.ledger.moving = None;
+        books.ledger.store_migration = None;
         self.stores.note_other(None);
         if let Err(error) = self.write_ledger(&books.ledger) {
             tracing::warn!(
@@ -99,10 +101,10 @@ enum Why {
 }
 
 impl Why {
-    fn of(books: &State, moving: &Moving, present: StoreKind, item: &Item) -> Self {
+    fn of(books: &State, moving: &StoreMigration, present: StoreKind, item: &Item) -> Self {
         if !is_known(books, item) {
             Self::NobodyKnowsIt
-        } else if moving.whole && present == moving.from {
+        } else if moving.copied && present == moving.from {
             Self::ItIsTheSame
         } else {
             Self::ItIsOld

@@ -26,7 +26,7 @@ pub(crate) async fn add_scope(controller: &Controller, request: &AddScope) -> Re
     let mut config = present.clone();
     config.registries.insert(name.clone(), wider);
     let served = controller.apply_config(&mut books, &config).await;
-    let written = served.and_then(|()| controller.edit_config(|file| file.cover(name, &scopes)));
+    let written = served.and_then(|()| controller.edit_config(|file| file.add_scopes(name, &scopes)));
     if let Err(error) = written {
         controller.apply_config(&mut books, &present).await?;
         return Err(error);

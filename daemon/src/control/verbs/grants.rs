@@ -29,7 +29,7 @@ pub(crate) async fn grant(controller: &Controller, request: request::Grant) -> R
         ));
     }
     let grants = controller.plane.grants.load();
-    if grants.alive().count() >= MOST {
+    if grants.valid().count() >= MOST {
         return Err(
             ErrorBody::new(ErrorKind::Refused, format!("there are {MOST} grants already"))
                 .hint("`regauthctl grants` lists them; `regauthctl revoke ID` ends one"),
@@ -66,7 +66,7 @@ pub(crate) fn grants(controller: &Controller) -> GrantList {
             .plane
             .grants
             .load()
-            .alive()
+            .valid()
             .map(|grant| view(grant))
             .collect(),
     }
@@ -76,7 +76,7 @@ pub(crate) fn grants(controller: &Controller) -> GrantList {
 pub(crate) async fn revoke(controller: &Controller, request: request::Revoke) -> Result<Revoked, ErrorBody> {
     let _books = controller.books().await?;
     let grants = controller.plane.grants.load();
-    let Some(grant) = grants.alive().find(|grant| grant.terms.id == request.id).cloned() else {
+    let Some(grant) = grants.valid().find(|grant| grant.terms.id == request.id).cloned() else {
         return Err(
             ErrorBody::new(ErrorKind::NotFound, "there is no such grant").hint("`regauthctl grants` lists them")
         );
@@ -93,7 +93,7 @@ pub(crate) async fn revoke(controller: &Controller, request: request::Revoke) ->
 /// of it. The caller holds the books.
 pub(in crate::control) fn end_with(controller: &Controller, name: &RegistryName) -> Option<String> {
     let grants = controller.plane.grants.load();
-    let ended: Vec<Arc<Grant>> = grants.alive().filter(|grant| grant.names(name)).cloned().collect();
+    let ended: Vec<Arc<Grant>> = grants.valid().filter(|grant| grant.names(name)).cloned().collect();
     if ended.is_empty() {
         return None;
     }

@@ -19,7 +19,7 @@ use crate::control::state::cleanup::left_over;
 use crate::control::verbs::show;
 use crate::credential::store::select::OpenStore;
 use crate::credential::store::{Item, StoreError, StoreKind};
-use crate::journal::{Journal, Moving};
+use crate::journal::{Journal, StoreMigration};
 use crate::registry::Source;
 
 /// How far a move is: in steps, of which each secret takes three.
@@ -117,10 +117,10 @@ async fn carry_over(
         of: 3 * items.len() as u64,
     });
     controller.stores.note_progress(Some(Arc::clone(&progress)));
-    books.ledger.moving = Some(Moving {
+    books.ledger.store_migration = Some(StoreMigration {
         from: from.kind,
         to: next.kind,
-        whole: false,
+        copied: false,
         items: items.clone(),
     });
     let carried = match controller.write_ledger(&books.ledger) {
@@ -180,8 +180,8 @@ async fn copied(
 
 /// The configuration's write is the move. Where it is not known whether it was written, the file tells.
 fn commit(controller: &Controller, ledger: &mut Journal, to: StoreKind) -> Result<(), ErrorBody> {
-    if let Some(moving) = &mut ledger.moving {
-        moving.whole = true;
+    if let Some(moving) = &mut ledger.store_migration {
+        moving.copied = true;
     }
     controller.write_ledger(ledger)?;
     match controller.edit_config(|config| config.set_store(to)) {

@@ -87,7 +87,13 @@ async fn store(
     record: JournalEntry,
 ) -> Result<(), ErrorBody> {
     let mark = Fingerprint::of(token, record.since);
-    ledger.rotations.insert(name.clone(), Rotation { record, mark });
+    ledger.rotations.insert(
+        name.clone(),
+        Rotation {
+            entry: record,
+            fingerprint: mark,
+        },
+    );
     if let Err(error) = controller.write_ledger(ledger) {
         ledger.rotations.remove(name);
         return Err(error);

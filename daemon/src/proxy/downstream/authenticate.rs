@@ -62,7 +62,11 @@ impl UnauthenticatedClient {
         if tokens.next().is_some() {
             return Err(ProxyError::GrantRequired);
         }
-        let grant = state.grants.load().of(&token).ok_or(ProxyError::GrantRequired)?;
+        let grant = state
+            .grants
+            .load()
+            .find_by_token(&token)
+            .ok_or(ProxyError::GrantRequired)?;
         let permit = state.limits.acquire(Principal::Grant(grant.terms.id.clone()));
         Ok(Client {
             grant: Some(grant),
@@ -133,7 +137,7 @@ impl Client {
     pub(crate) fn authorize_passthrough(&self, host: Option<&InterceptedHost>) -> Result<(), ProxyError> {
         let opens = |grant: &Grant, host: &InterceptedHost| {
             let mut registries = host.registries();
-            registries.any(|registry| grant.opens(&registry.name))
+            registries.any(|registry| grant.covers_registry(&registry.name))
         };
         match &self.grant {
             Some(grant) if !host.is_some_and(|host| opens(grant, host)) => Err(ProxyError::GrantDenied),
@@ -162,7 +166,7 @@ impl Client {
     /// Waits until the client's grant expires or is revoked; forever without a grant.
     pub(crate) async fn grant_ended(&self) {
         match &self.grant {
-            Some(grant) => grant.over().await,
+            Some(grant) => grant.ended().await,
             None => std::future::pending().await,
         }
     }

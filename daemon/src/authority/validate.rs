@@ -1,6 +1,6 @@
-//! Doubt: whether certificates that were read back are what they should be, and whether a client would accept them.
+//! Validation of certificates that were read from the journal: constraints, validity, and acceptance by a client.
 //!
-//! It changes nothing and keeps nothing; [`super::Authority::restore`] acts on what it finds.
+//! [`super::Authority::restore`] calls it.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,19 +16,24 @@ use x509_parser::extensions::{GeneralName, GeneralSubtree};
 
 use super::AuthorityError;
 use crate::authority::leaf::Leaf;
-use crate::authority::root::NOWHERE;
+use crate::authority::root::NO_HOST;
 use crate::host::Host;
 
-/// Refuses a certificate that is permitted more than `host`, or that time has passed by; its SubjectPublicKeyInfo in DER.
-pub(super) fn inspect(der: &CertificateDer<'_>, host: &Host, now: OffsetDateTime) -> Result<Vec<u8>, AuthorityError> {
+/// Checks that a certificate is constrained to `host` and valid for more than 30 days. Returns its SubjectPublicKeyInfo
+/// in DER.
+pub(super) fn check_certificate(
+    der: &CertificateDer<'_>,
+    host: &Host,
+    now: OffsetDateTime,
+) -> Result<Vec<u8>, AuthorityError> {
     let (_, certificate) = x509_parser::parse_x509_certificate(der).map_err(|_| AuthorityError::Unreadable)?;
-    if !is_bound_to(&certificate, host) {
+    if !is_constrained_to(&certificate, host) {
         return Err(AuthorityError::OtherHost);
     }
     let validity = certificate.validity();
-    let (begins, expires) = (validity.not_before.to_datetime(), validity.not_after.to_datetime());
-    if now < begins {
-        return Err(AuthorityError::NotYetValid { begins });
+    let (not_before, expires) = (validity.not_before.to_datetime(), validity.not_after.to_datetime());
+    if now < not_before {
+        return Err(AuthorityError::NotYetValid { not_before });
     }
     if expires - now < NEAR_EXPIRY {
         return Err(AuthorityError::Expiring { expires });
@@ -36,8 +41,9 @@ pub(super) fn inspect(der: &CertificateDer<'_>, host: &Host, now: OffsetDateTime
     Ok(certificate.public_key().raw.to_vec())
 }
 
-/// The ledger is a file: whoever could slip in a root without constraints would be handed the whole web by our bundle.
-fn is_bound_to(certificate: &X509Certificate<'_>, host: &Host) -> bool {
+/// Is the certificate constrained to `host` alone? Someone who can write the journal could add a root without
+/// constraints, and our bundle would make clients trust it for every host.
+fn is_constrained_to(certificate: &X509Certificate<'_>, host: &Host) -> bool {
     let Ok(Some(constraints)) = certificate.name_constraints() else {
         return false;
     };
@@ -46,10 +52,10 @@ fn is_bound_to(certificate: &X509Certificate<'_>, host: &Host) -> bool {
     let excludes = |range: &[u8]| excluded.contains(&&GeneralName::IPAddress(range));
     match (permitted.as_slice(), host) {
         ([GeneralName::DNSName(name)], Host::Name(host)) => **name == **host && excludes(ALL_V4) && excludes(ALL_V6),
-        ([GeneralName::IPAddress(range), GeneralName::DNSName(NOWHERE)], Host::Address(IpAddr::V4(host))) => {
+        ([GeneralName::IPAddress(range), GeneralName::DNSName(NO_HOST)], Host::Address(IpAddr::V4(host))) => {
             **range == [host.octets(), [0xff; 4]].concat() && excludes(ALL_V6)
         }
-        ([GeneralName::IPAddress(range), GeneralName::DNSName(NOWHERE)], Host::Address(IpAddr::V6(host))) => {
+        ([GeneralName::IPAddress(range), GeneralName::DNSName(NO_HOST)], Host::Address(IpAddr::V6(host))) => {
             **range == [host.octets(), [0xff; 16]].concat() && excludes(ALL_V4)
         }
         _ => false,
@@ -64,8 +70,8 @@ fn bases<'a, 'b>(subtrees: Option<&'b [GeneralSubtree<'a>]>) -> Vec<&'b GeneralN
         .collect()
 }
 
-/// Does what a client does with the leaf, so that an authority that no client would accept is found here and not there.
-pub(super) fn prove(
+/// Verifies the leaf as a client does, so that the daemon finds a broken authority before a client does.
+pub(super) fn verify_as_client(
     host: &Host,
     root: CertificateDer<'_>,
     leaf: &Leaf,
@@ -88,12 +94,12 @@ pub(super) fn prove(
 
 fn server_name(host: &Host) -> Result<ServerName<'static>, AuthorityError> {
     match host {
-        Host::Name(name) => ServerName::try_from(name.to_string()).map_err(|_| AuthorityError::Unnameable),
+        Host::Name(name) => ServerName::try_from(name.to_string()).map_err(|_| AuthorityError::InvalidName),
         Host::Address(address) => Ok(ServerName::from(*address)),
     }
 }
 
-/// An address and a mask, all zeros (RFC 5280, section 4.2.1.10).
+/// Address and mask, all zeros (RFC 5280, section 4.2.1.10).
 const ALL_V4: &[u8] = &[0; 8];
 const ALL_V6: &[u8] = &[0; 32];
 

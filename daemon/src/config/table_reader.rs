@@ -1,5 +1,7 @@
-//! One table of the file, read key by key. Each reader gives a value of the wanted type or records why there is none;
-//! all of them go on after a problem, which is why this is not serde: serde stops at the first.
+//! Reader of one TOML table, key by key.
+//!
+//! Each method returns a value of the wanted type, or records a problem and returns `None`. Reading goes on after a
+//! problem.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -9,115 +11,115 @@ use regauth_shared::RegistryName;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::config::problem::Findings;
+use crate::config::problem::ProblemCollector;
 
-/// The keys that a table may have, each with an example of its value.
-pub(super) type Keys = &'static [(&'static str, &'static str)];
+/// Keys that a table may have, each with an example of its value.
+pub(super) type KnownKeys = &'static [(&'static str, &'static str)];
 
-/// A table of the file and what to call it.
-pub(super) struct Section<'a, 't> {
-    /// `registries.corp`; empty for the top of the file.
+/// Reader of one table of the file.
+pub(super) struct TableReader<'a, 't> {
+    /// Such as `registries.corp`; empty for the top of the file.
     path: String,
-    /// Where a token for this place goes instead.
-    rotate: String,
-    header: usize,
+    /// Command that takes a token for this table.
+    rotate_command: String,
+    header_offset: usize,
     table: &'a DeTable<'t>,
     keys: Cow<'static, [(&'static str, &'static str)]>,
-    findings: &'a mut Findings<'t>,
+    problems: &'a mut ProblemCollector<'t>,
 }
 
-impl<'a, 't> Section<'a, 't> {
-    /// The whole file.
-    pub(super) fn top(table: &'a DeTable<'t>, keys: Keys, findings: &'a mut Findings<'t>) -> Self {
+impl<'a, 't> TableReader<'a, 't> {
+    /// Reader of the top of the file.
+    pub(super) fn top(table: &'a DeTable<'t>, keys: KnownKeys, problems: &'a mut ProblemCollector<'t>) -> Self {
         let mut top = Self {
             path: String::new(),
-            rotate: "regauthctl rotate NAME".to_owned(),
-            header: 0,
+            rotate_command: "regauthctl rotate NAME".to_owned(),
+            header_offset: 0,
             table,
             keys: keys.into(),
-            findings,
+            problems,
         };
-        top.refuse_unknown_keys();
+        top.reject_unknown_keys();
         top
     }
 
-    /// The table under a key, if there is one. Its unknown keys are recorded at once.
-    pub(super) fn section(
+    /// Reader of the table under a key, if there is one. Unknown keys in it are recorded at once.
+    pub(super) fn table(
         &mut self,
         key: &str,
         keys: impl Into<Cow<'static, [(&'static str, &'static str)]>>,
-    ) -> Option<Section<'_, 't>> {
-        let mut section = self.names(key)?;
-        section.keys = keys.into();
-        section.refuse_unknown_keys();
-        Some(section)
+    ) -> Option<TableReader<'_, 't>> {
+        let mut table = self.table_of_names(key)?;
+        table.keys = keys.into();
+        table.reject_unknown_keys();
+        Some(table)
     }
 
-    /// The table under a key whose own keys are names that people choose.
-    pub(super) fn names(&mut self, key: &str) -> Option<Section<'_, 't>> {
+    /// Reader of the table under a key, if any key is allowed in it: names that people choose.
+    pub(super) fn table_of_names(&mut self, key: &str) -> Option<TableReader<'_, 't>> {
         let value = self.value(key)?;
         let DeValue::Table(table) = value.get_ref() else {
-            self.refuse_type(key, "a table", value);
+            self.reject_type(key, "a table", value);
             return None;
         };
         let presentable = is_presentable(key) || key.parse::<RegistryName>().is_ok();
         let name = if presentable { key } else { "…" };
-        let (path, rotate) = match self.path.as_str() {
-            "" => (name.to_owned(), self.rotate.clone()),
+        let (path, rotate_command) = match self.path.as_str() {
+            "" => (name.to_owned(), self.rotate_command.clone()),
             "registries" if presentable => (format!("registries.{key}"), format!("regauthctl rotate {key}")),
-            outer => (format!("{outer}.{name}"), self.rotate.clone()),
+            outer => (format!("{outer}.{name}"), self.rotate_command.clone()),
         };
-        Some(Section {
+        Some(TableReader {
             path,
-            rotate,
-            header: value.span().start,
+            rotate_command,
+            header_offset: value.span().start,
             table,
             keys: Cow::Borrowed(&[]),
-            findings: self.findings,
+            problems: self.problems,
         })
     }
 
-    /// What messages call the table: `[registries.corp]`.
+    /// Name of the table in messages: `[registries.corp]`.
     pub(super) fn title(&self) -> String {
         format!("[{}]", self.path)
     }
 
-    /// The keys in the order of the file, each with its place.
+    /// Keys in the order of the file, each with its byte offset.
     pub(super) fn entries(&self) -> Vec<(usize, &'a str)> {
-        let place = |key: &'a Spanned<_>| (key.span().start, AsRef::<str>::as_ref(key.get_ref()));
-        let mut entries: Vec<_> = self.table.keys().map(place).collect();
+        let entry = |key: &'a Spanned<_>| (key.span().start, AsRef::<str>::as_ref(key.get_ref()));
+        let mut entries: Vec<_> = self.table.keys().map(entry).collect();
         entries.sort_unstable();
         entries
     }
 
-    /// Whether the key is there, readable or not.
+    /// Is the key present, with a valid value or not?
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
-    /// Whether the key holds a table, where a text would do as well.
+    /// Is the value a table, for a key that also takes a string?
     pub(super) fn has_table(&self, key: &str) -> bool {
         self.value(key).is_some_and(|value| value.get_ref().is_table())
     }
 
-    /// A text in the table under a key, wherever the rest of that table leads.
+    /// String under a key of an inner table, read before the rest of that table.
     pub(super) fn peek(&self, key: &str, inner: &str) -> Option<&str> {
         self.value(key)?.get_ref().as_table()?.get(inner)?.get_ref().as_str()
     }
 
-    /// Whether the key holds an array of nothing.
+    /// Is the value an empty array?
     pub(super) fn has_empty_list(&self, key: &str) -> bool {
         let list = self.value(key).and_then(|value| value.get_ref().as_array());
         list.is_some_and(|list| list.is_empty())
     }
 
-    /// Reads a text as something more particular.
+    /// Parses a string value.
     pub(super) fn parsed<T, E: Display>(&mut self, key: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
-        self.placed(key, parse).map(Spanned::into_inner)
+        self.parsed_with_span(key, parse).map(Spanned::into_inner)
     }
 
-    /// As [`Section::parsed`], with its place.
-    pub(super) fn placed<T, E: Display>(
+    /// Parses a string value and keeps its span.
+    pub(super) fn parsed_with_span<T, E: Display>(
         &mut self,
         key: &str,
         parse: impl FnOnce(&str) -> Result<T, E>,
@@ -126,7 +128,7 @@ impl<'a, 't> Section<'a, 't> {
         self.parsed_value(key, "a string", value, parse)
     }
 
-    /// Reads an array of texts. Those that cannot be read are recorded and left out.
+    /// Parses an array of strings. Invalid elements are recorded and left out.
     pub(super) fn list<T, E: Display>(
         &mut self,
         key: &str,
@@ -134,7 +136,7 @@ impl<'a, 't> Section<'a, 't> {
     ) -> Option<Vec<Spanned<T>>> {
         let value = self.value(key)?;
         let DeValue::Array(elements) = value.get_ref() else {
-            self.refuse_type(key, "an array of strings", value);
+            self.reject_type(key, "an array of strings", value);
             return None;
         };
         let mut list = Vec::new();
@@ -144,36 +146,36 @@ impl<'a, 't> Section<'a, 't> {
         Some(list)
     }
 
-    /// Where a key's value is; where it would be looked for, if it is not there.
-    pub(super) fn place(&self, key: &str) -> usize {
-        self.value(key).map_or(self.header, |value| value.span().start)
+    /// Byte offset of a key's value, or of the table if the key is missing.
+    pub(super) fn offset(&self, key: &str) -> usize {
+        self.value(key).map_or(self.header_offset, |value| value.span().start)
     }
 
-    /// Records that a key's value cannot stand.
-    pub(super) fn refuse(&mut self, key: &str, reason: impl Display) {
-        self.refuse_at(self.place(key), key, reason);
+    /// Records a problem with a key's value.
+    pub(super) fn reject(&mut self, key: &str, reason: impl Display) {
+        self.reject_at(self.offset(key), key, reason);
     }
 
-    /// Records that a part of a key's value cannot stand.
-    pub(super) fn refuse_at(&mut self, at: usize, key: &str, reason: impl Display) {
+    /// Records a problem at a byte offset inside a key's value.
+    pub(super) fn reject_at(&mut self, offset: usize, key: &str, reason: impl Display) {
         let message = format!("{}: {reason}", self.label(key));
-        self.findings.report(at, message);
+        self.problems.report(offset, message);
     }
 
     /// Records, at the table's header, that a key is missing.
-    pub(super) fn refuse_missing(&mut self, key: &str, reason: impl Display) {
+    pub(super) fn reject_missing(&mut self, key: &str, reason: impl Display) {
         let message = format!("{} is missing: {reason}", self.label(key));
-        self.findings.report_missing(self.header, message);
+        self.problems.report_missing(self.header_offset, message);
     }
 
-    /// Records that a name that people choose is not good.
-    pub(super) fn refuse_name(&mut self, at: usize, reason: impl Display) {
-        self.findings.report(at, reason.to_string());
+    /// Records a problem with a name that a person chose.
+    pub(super) fn reject_name(&mut self, offset: usize, reason: impl Display) {
+        self.problems.report(offset, reason.to_string());
     }
 
-    /// The line that a byte of the text is in.
-    pub(super) fn line(&self, at: usize) -> usize {
-        self.findings.line(at)
+    /// Line of a byte offset, from 1.
+    pub(super) fn line(&self, offset: usize) -> usize {
+        self.problems.line(offset)
     }
 
     fn value(&self, key: &str) -> Option<&'a Spanned<DeValue<'t>>> {
@@ -188,16 +190,16 @@ impl<'a, 't> Section<'a, 't> {
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<Spanned<T>> {
         let DeValue::String(text) = value.get_ref() else {
-            self.refuse_type(key, expected, value);
+            self.reject_type(key, expected, value);
             return None;
         };
         parse(text)
             .map(|read| Spanned::new(value.span(), read))
-            .map_err(|error| self.refuse_at(value.span().start, key, error))
+            .map_err(|error| self.reject_at(value.span().start, key, error))
             .ok()
     }
 
-    fn refuse_type(&mut self, key: &str, expected: &str, value: &Spanned<DeValue<'t>>) {
+    fn reject_type(&mut self, key: &str, expected: &str, value: &Spanned<DeValue<'t>>) {
         let found = match value.get_ref() {
             DeValue::String(_) => "a string",
             DeValue::Integer(_) => "an integer",
@@ -211,34 +213,38 @@ impl<'a, 't> Section<'a, 't> {
             .find(|(known, _)| *known == key)
             .map_or_else(String::new, |(_, example)| format!(" such as {example}"));
         let Range { start, .. } = value.span();
-        self.refuse_at(start, key, format_args!("expected {expected}{example}, found {found}"));
+        self.reject_at(start, key, format_args!("expected {expected}{example}, found {found}"));
     }
 
-    fn refuse_unknown_keys(&mut self) {
-        for (at, key) in self.entries() {
+    fn reject_unknown_keys(&mut self) {
+        for (offset, key) in self.entries() {
             if self.keys.iter().any(|(known, _)| *known == key) {
                 continue;
             }
             let message = if is_for_secrets(key) {
-                let place = self.label(key);
-                format!("{place}: tokens do not belong in this file; use `{}`", self.rotate)
+                let label = self.label(key);
+                format!(
+                    "{label}: tokens do not belong in this file; use `{}`",
+                    self.rotate_command
+                )
             } else {
                 format!("unknown key {}{}", self.label(key), self.suggestion(key))
             };
-            self.findings.report(at, message);
+            self.problems.report(offset, message);
         }
     }
 
     fn suggestion(&self, key: &str) -> String {
-        if let Some((place, _)) = (super::SECTIONS.iter()).find(|(_, keys)| keys.iter().any(|(known, _)| *known == key))
+        if let Some((place, _)) =
+            (super::KEYS_BY_TABLE.iter()).find(|(_, keys)| keys.iter().any(|(known, _)| *known == key))
         {
             return format!("; it belongs {place}");
         }
-        let likeness = |known: &str| strsim::jaro_winkler(known, key);
+        let similarity = |known: &str| strsim::jaro_winkler(known, key);
         (self.keys.iter())
             .map(|(known, _)| *known)
-            .filter(|known| likeness(known) > LIKE_ENOUGH)
-            .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+            .filter(|known| similarity(known) > SIMILAR_ENOUGH)
+            .max_by(|a, b| similarity(a).total_cmp(&similarity(b)))
             .map_or_else(String::new, |known| format!("; did you mean `{known}`?"))
     }
 
@@ -255,10 +261,11 @@ impl<'a, 't> Section<'a, 't> {
     }
 }
 
-/// A quoted key may hold escape sequences, and a long one may be a token that lost its key.
+/// Rejects keys that a message must not show: a quoted key may hold escape sequences, and a long one may be a token
+/// that lost its key.
 fn is_presentable(key: &str) -> bool {
     let all_plain = (key.chars()).all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
-    all_plain && (1..=LONGEST_SHOWN).contains(&key.len())
+    all_plain && (1..=MAX_SHOWN_LENGTH).contains(&key.len())
 }
 
 fn is_for_secrets(key: &str) -> bool {
@@ -267,5 +274,5 @@ fn is_for_secrets(key: &str) -> bool {
 }
 
 const SECRET_WORDS: [&str; 6] = ["token", "password", "passwd", "secret", "credential", "apikey"];
-const LONGEST_SHOWN: usize = 24;
-const LIKE_ENOUGH: f64 = 0.8;
+const MAX_SHOWN_LENGTH: usize = 24;
+const SIMILAR_ENOUGH: f64 = 0.8;

@@ -1,29 +1,14 @@
-//! A registry as it is written: only what is not the default, and always what it covers.
+//! TOML of a registry, for edits of `config.toml`.
 
 use std::path::Path;
 
-use regauth_shared::RegistryName;
-use toml_edit::{Array, DocumentMut, Item, Table, Value};
+use toml_edit::{Array, Table, Value};
 
 use crate::credential::source::preset::COMMAND_TIMEOUT;
 use crate::registry::{Command, Kind, Output, Registry, Scheme, Source, Writes};
 
-/// `[registries.NAME]` and its keys.
-pub(super) fn table(name: &RegistryName, registry: &Registry) -> String {
-    let mut registries = Table::new();
-    registries.set_implicit(true);
-    registries.insert(name.as_str(), Item::Table(keys(registry)));
-    let mut document = DocumentMut::new();
-    document.insert("registries", Item::Table(registries));
-    document.to_string()
-}
-
-/// `{ … }`, for a file whose registries share an inline table.
-pub(super) fn inline(registry: &Registry) -> Value {
-    Value::InlineTable(keys(registry).into_inline_table())
-}
-
-fn keys(registry: &Registry) -> Table {
+/// Table of a registry: the keys whose value is not the default, and always its scopes.
+pub(super) fn table(registry: &Registry) -> Table {
     let mut table = Table::new();
     let mut put = |key: &str, value: Option<Value>| {
         table.extend(value.map(|value| (key, value)));
@@ -33,7 +18,7 @@ fn keys(registry: &Registry) -> Table {
         (registry.kind != Kind::default()).then(|| registry.kind.as_str().into()),
     );
     put("index", registry.index.as_ref().map(|index| index.to_string().into()));
-    put("scopes", Some(Value::Array(strings(&registry.scopes))));
+    put("scopes", Some(Value::Array(array(&registry.scopes))));
     put(
         "scheme",
         (registry.scheme != Scheme::Bearer).then(|| registry.scheme.to_string().into()),
@@ -54,16 +39,21 @@ fn keys(registry: &Registry) -> Table {
     table
 }
 
+/// Inline table of a registry, for a file that writes `registries = { … }`.
+pub(super) fn inline_table(registry: &Registry) -> Value {
+    Value::InlineTable(table(registry).into_inline_table())
+}
+
 fn source(source: &Source) -> Option<Value> {
     match source {
         Source::Store | Source::Of(_) => None,
         Source::Environment(name) => Some(format!("env:{name}").into()),
         Source::File(path) => Some(format!("file:{}", path.display()).into()),
-        Source::Command(command) => Some(Value::InlineTable(command_keys(command).into_inline_table())),
+        Source::Command(command) => Some(Value::InlineTable(command_table(command).into_inline_table())),
     }
 }
 
-fn command_keys(command: &Command) -> Table {
+fn command_table(command: &Command) -> Table {
     let mut table = Table::new();
     let mut put = |key: &str, value: Option<Value>| {
         table.extend(value.map(|value| (key, value)));
@@ -95,8 +85,8 @@ fn command_keys(command: &Command) -> Table {
     table
 }
 
-/// More than one stand below each other, where a person can comment on each.
-pub(super) fn strings<T: ToString>(list: &[T]) -> Array {
+/// Array of strings. Several elements get a line each, so that a person can comment on each.
+pub(super) fn array<T: ToString>(list: &[T]) -> Array {
     let mut array: Array = list.iter().map(T::to_string).collect();
     if array.len() > 1 {
         array
@@ -108,7 +98,7 @@ pub(super) fn strings<T: ToString>(list: &[T]) -> Array {
     array
 }
 
-/// Every path here was read from text, so nothing is lost.
+/// Path as a string. Every path in a [`Registry`] was read from text, so nothing is lost.
 fn path(path: &Path) -> Value {
     path.display().to_string().into()
 }
