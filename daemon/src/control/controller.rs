@@ -35,7 +35,7 @@ pub(crate) struct Controller {
     /// The configuration file; not always in the folders.
     pub(crate) config_file: PathBuf,
     /// What the workers share.
-    pub(crate) plane: Arc<ProxyState>,
+    pub(crate) proxy: Arc<ProxyState>,
     /// How many workers there are; the control side has the pool after theirs.
     pub(crate) workers: usize,
     /// The configuration that the daemon started with; some of it stays until the next start.
@@ -61,7 +61,7 @@ pub(crate) struct Controller {
     /// What keeps the secrets.
     pub(crate) stores: Stores,
     /// What is in service.
-    pub(crate) shelf: StateLock,
+    pub(crate) state: StateLock,
 }
 
 impl Controller {
@@ -73,11 +73,11 @@ impl Controller {
     /// # Errors
     /// When the state cannot be written.
     pub(crate) async fn open(&self, config: &Config) -> Result<(), ErrorBody> {
-        let mut books = self.books().await?;
-        self.apply_config(&mut books, config).await?;
-        self.finish_pending(&mut books).await?;
-        self.settle_move(&mut books).await;
-        self.publish(&books);
+        let mut state = self.lock_state().await?;
+        self.apply_config(&mut state, config).await?;
+        self.finish_pending(&mut state).await?;
+        self.settle_move(&mut state).await;
+        self.publish(&state);
         Ok(())
     }
 
@@ -98,20 +98,20 @@ impl Controller {
     ///
     /// # Errors
     /// When the daemon ends: whatever is changed now is changed by the next one.
-    pub(super) async fn books(&self) -> Result<MutexGuard<'_, State>, ErrorBody> {
-        self.shelf.take().await
+    pub(super) async fn lock_state(&self) -> Result<MutexGuard<'_, State>, ErrorBody> {
+        self.state.take().await
     }
 
     /// What was last published.
-    pub(super) fn glance(&self) -> Arc<Snapshot> {
-        self.shelf.glance()
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        self.state.snapshot()
     }
 
     /// Waits for the verb that is under way; after it, nothing is written any more.
     pub(crate) async fn close(&self) {
-        if let Ok(mut books) = self.books().await {
-            self.note(&mut books);
-            books.close();
+        if let Ok(mut state) = self.lock_state().await {
+            self.note(&mut state);
+            state.close();
         }
     }
 
@@ -121,20 +121,20 @@ impl Controller {
     }
 
     /// What `systemctl status` shows.
-    fn in_a_line(&self, books: &State) -> String {
+    fn in_a_line(&self, state: &State) -> String {
         let store = self.store().kind.as_str();
-        let trouble = books.store_trouble.as_ref();
+        let trouble = state.store_trouble.as_ref();
         let trouble = trouble.map_or_else(String::new, |trouble| format!(" ({trouble})"));
-        match books.services.len() {
+        match state.registries.len() {
             1 => format!("1 registry, store: {store}{trouble}"),
             many => format!("{many} registries, store: {store}{trouble}"),
         }
     }
 
     /// Puts what the books say in front of the requests, and of those who look.
-    pub(crate) fn publish(&self, books: &State) {
-        service::status(&self.in_a_line(books));
-        self.shelf.publish(books);
-        self.plane.routes.store(Arc::new(books.routes()));
+    pub(crate) fn publish(&self, state: &State) {
+        service::status(&self.in_a_line(state));
+        self.state.publish(state);
+        self.proxy.routes.store(Arc::new(state.routes()));
     }
 }

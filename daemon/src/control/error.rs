@@ -47,8 +47,8 @@ pub(super) fn read_error(file: &Path, error: &std::io::Error) -> ErrorBody {
 }
 
 /// A name that no registry has; with those that there are.
-pub(super) fn not_found(services: &RegistryRoutes, name: &RegistryName) -> ErrorBody {
-    let names: Vec<&str> = services.keys().map(RegistryName::as_str).collect();
+pub(super) fn not_found(registries: &RegistryRoutes, name: &RegistryName) -> ErrorBody {
+    let names: Vec<&str> = registries.keys().map(RegistryName::as_str).collect();
     let hint = if names.is_empty() {
         "none is configured; `regauthctl add-registry` adds one".to_owned()
     } else {

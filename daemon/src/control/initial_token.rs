@@ -87,12 +87,12 @@ pub(crate) struct InitialToken {
 /// When the source gives none, unless the registry is to be added unasked; or when there is no such owner.
 pub(crate) async fn fetch(
     controller: &Controller,
-    books: &State,
+    state: &State,
     registry: &Registry,
     request: &AddRegistry,
 ) -> Result<InitialToken, ErrorBody> {
     let supply = match &registry.source {
-        Source::Of(owner) => borrowed(books, owner)?,
+        Source::Of(owner) => borrowed(state, owner)?,
         source => match Origin::of(source) {
             Some(origin) => minted(controller, origin).await,
             None => given(controller, source, request).await,
@@ -105,15 +105,15 @@ pub(crate) async fn fetch(
     }
 }
 
-fn borrowed(books: &State, owner: &RegistryName) -> Result<InitialToken, ErrorBody> {
-    let service = find(&books.services, owner)?;
-    let first = match service.keeper.present() {
+fn borrowed(state: &State, owner: &RegistryName) -> Result<InitialToken, ErrorBody> {
+    let route = find(&state.registries, owner)?;
+    let first = match route.keeper.present() {
         Present::Ready(value) => Ok(value.secret),
         Present::Locked => Err("the store is locked".to_owned()),
         Present::Missing(why) => Err(why),
     };
     Ok(InitialToken {
-        keeper: Arc::clone(&service.keeper),
+        keeper: Arc::clone(&route.keeper),
         first,
     })
 }

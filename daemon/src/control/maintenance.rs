@@ -17,17 +17,17 @@ use crate::journal::{JournalEntry, Rotation};
 impl Controller {
     /// Lets go of all pooled connections.
     fn renew_connections(&self) {
-        for service in self.glance().services.values() {
-            service.upstream.reset();
+        for route in self.snapshot().registries.values() {
+            route.upstream.reset();
         }
-        self.plane.strangers.reset();
-        self.plane.public_only_passthrough.reset();
+        self.proxy.strangers.reset();
+        self.proxy.public_only_passthrough.reset();
     }
 
     /// Generations that are not in use have to prove themselves again.
     fn rest_guards(&self) {
-        for service in self.glance().services.values() {
-            if let Some(generation) = service.credential.generation() {
+        for route in self.snapshot().registries.values() {
+            if let Some(generation) = route.credential.generation() {
                 generation.guard().rest();
             }
         }
@@ -35,33 +35,33 @@ impl Controller {
 
     /// Notes what sources gave; a verb that has the books is not waited for.
     fn note_generations(&self) {
-        if let Some(mut books) = self.shelf.take_if_free() {
-            self.note(&mut books);
+        if let Some(mut state) = self.state.take_if_free() {
+            self.note(&mut state);
         }
     }
 
     /// Notes which generation each source gave last, so that its number goes on after a restart.
-    pub(super) fn note(&self, books: &mut State) {
-        let State { services, ledger, .. } = books;
+    pub(super) fn note(&self, state: &mut State) {
+        let State { registries, journal, .. } = state;
         let comes_from_elsewhere = |name: &RegistryName| {
-            let source = services.get(name).map(|service| &service.registry.source);
+            let source = registries.get(name).map(|route| &route.registry.source);
             source.is_some_and(|source| Origin::of(source).is_some())
         };
-        let before = ledger.sourced.len();
-        ledger.sourced.retain(|name, _| comes_from_elsewhere(name));
-        let mut changed = ledger.sourced.len() != before;
-        for (name, service) in services.iter().filter(|(name, _)| comes_from_elsewhere(name)) {
-            let Present::Ready(value) = service.keeper.present() else {
+        let before = journal.sourced.len();
+        journal.sourced.retain(|name, _| comes_from_elsewhere(name));
+        let mut changed = journal.sourced.len() != before;
+        for (name, route) in registries.iter().filter(|(name, _)| comes_from_elsewhere(name)) {
+            let Present::Ready(value) = route.keeper.present() else {
                 continue;
             };
             let record = JournalEntry::of(&value);
-            if ledger.sourced.get(name).is_none_or(|noted| noted.record != record) {
+            if journal.sourced.get(name).is_none_or(|noted| noted.record != record) {
                 let mark = Fingerprint::of(&value.secret, value.since);
-                ledger.sourced.insert(name.clone(), Rotation { record, mark });
+                journal.sourced.insert(name.clone(), Rotation { record, mark });
                 changed = true;
             }
         }
-        if changed && let Err(error) = self.write_ledger(ledger) {
+        if changed && let Err(error) = self.write_journal(journal) {
             tracing::warn!(
                 error = error.message,
                 "the numbers of tokens from elsewhere begin anew after a restart"

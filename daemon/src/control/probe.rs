@@ -23,7 +23,7 @@ use crate::registry::{Index, Kind, Registry};
 
 /// What a registry answered.
 #[derive(Debug)]
-pub(crate) struct Finding {
+pub(crate) struct ProbeResult {
     /// Whether it took the token.
     pub(crate) result: VerdictResult,
     /// What was asked and what came back.
@@ -32,7 +32,7 @@ pub(crate) struct Finding {
     pub(crate) index: Option<IndexConfig>,
 }
 
-impl Finding {
+impl ProbeResult {
     /// Whether the registry took the token.
     pub(crate) fn is_accepted(&self) -> bool {
         self.result == VerdictResult::Accepted
@@ -53,7 +53,7 @@ impl Finding {
 }
 
 /// Asks. Never fails: what can't be told is [`VerdictResult::Unclear`], with the reason.
-pub(crate) async fn ask(upstream: &Arc<Upstream>, pool: usize, registry: &Registry, secret: &Secret) -> Finding {
+pub(crate) async fn ask(upstream: &Arc<Upstream>, pool: usize, registry: &Registry, secret: &Secret) -> ProbeResult {
     let Some((url, proof)) = question(registry) else {
         return unclear("the registry has no scope to ask about".to_owned());
     };
@@ -73,12 +73,12 @@ pub(crate) async fn ask(upstream: &Arc<Upstream>, pool: usize, registry: &Regist
         return asking.without_token(status, detail).await;
     }
     if result != VerdictResult::Accepted {
-        return Finding::without_index(result, detail);
+        return ProbeResult::without_index(result, detail);
     }
-    let finding = match proof {
-        Proof::Scope | Proof::Page => Finding::without_index(result, detail),
+    let probed = match proof {
+        Proof::Scope | Proof::Page => ProbeResult::without_index(result, detail),
         Proof::Index => match read(answer).await {
-            Some(index) => Finding {
+            Some(index) => ProbeResult {
                 result,
                 detail,
                 index: Some(index),
@@ -91,14 +91,14 @@ pub(crate) async fn ask(upstream: &Arc<Upstream>, pool: usize, registry: &Regist
         },
         Proof::Name => return named(&url, status, detail, read(answer).await),
     };
-    asking.unless_public(finding).await
+    asking.unless_public(probed).await
 }
 
 /// What an answer that should name somebody shows.
-fn named(url: &Url, status: StatusCode, detail: String, person: Option<Person>) -> Finding {
+fn named(url: &Url, status: StatusCode, detail: String, person: Option<Person>) -> ProbeResult {
     match person {
-        Some(Person { username }) if !username.is_empty() => Finding::without_index(VerdictResult::Accepted, detail),
-        _ => Finding::without_index(
+        Some(Person { username }) if !username.is_empty() => ProbeResult::without_index(VerdictResult::Accepted, detail),
+        _ => ProbeResult::without_index(
             VerdictResult::Rejected,
             format!("GET {url} answered {status} without a name: the registry does not accept this token"),
         ),
@@ -155,9 +155,9 @@ impl Prober<'_> {
 
     /// A scope is a place that need not be a page: a git host answers 404 there, a file server 403. When the same
     /// question without the token is answered 401, it was the token that made the difference.
-    async fn without_token(&self, with: StatusCode, detail: String) -> Finding {
+    async fn without_token(&self, with: StatusCode, detail: String) -> ProbeResult {
         match self.get(None).await {
-            Ok(answer) if answer.status() == StatusCode::UNAUTHORIZED => Finding::without_index(
+            Ok(answer) if answer.status() == StatusCode::UNAUTHORIZED => ProbeResult::without_index(
                 VerdictResult::Accepted,
                 format!(
                     "GET {} answered 401 without the token and {} with it",
@@ -170,9 +170,9 @@ impl Prober<'_> {
     }
 
     /// What everybody is given shows nothing about a token.
-    async fn unless_public(&self, finding: Finding) -> Finding {
+    async fn unless_public(&self, probed: ProbeResult) -> ProbeResult {
         match self.get(None).await {
-            Ok(answer) if answer.status().is_success() => Finding {
+            Ok(answer) if answer.status().is_success() => ProbeResult {
                 result: VerdictResult::Public,
                 detail: format!(
                     "GET {} was reached and answers {} without the token, too: it is public, so this says nothing about \
@@ -180,9 +180,9 @@ impl Prober<'_> {
                     self.url,
                     answer.status().as_u16()
                 ),
-                index: finding.index,
+                index: probed.index,
             },
-            _ => finding,
+            _ => probed,
         }
     }
 }
@@ -246,8 +246,8 @@ fn no_answer(url: &Url, refusal: &ProxyError) -> String {
     }
 }
 
-fn unclear(detail: String) -> Finding {
-    Finding::without_index(VerdictResult::Unclear, detail)
+fn unclear(detail: String) -> ProbeResult {
+    ProbeResult::without_index(VerdictResult::Unclear, detail)
 }
 
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("regauth/", env!("CARGO_PKG_VERSION")));

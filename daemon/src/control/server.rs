@@ -48,7 +48,7 @@ pub(crate) async fn serve(
         let accepted = tokio::select! {
             // In this order: who connects after the drain has begun belongs to the next daemon.
             biased;
-            () = controller.plane.drain.cancelled() => return,
+            () = controller.proxy.drain.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -94,7 +94,7 @@ async fn converse(stream: UnixStream, controller: &Controller) -> Result<(), Lin
             }
             Ok(Some(Err(error))) => return Err(error),
             // Who waits for our end sees it, however long it takes.
-            Err(_) if controller.plane.drain.is_cancelled() => continue,
+            Err(_) if controller.proxy.drain.is_cancelled() => continue,
             Ok(None) | Err(_) => return Ok(()),
         };
         lines.send(dispatch(controller, &line).await).await?;

@@ -101,7 +101,7 @@ impl Daemon {
         let controller = Arc::new(Controller {
             folders,
             config_file,
-            plane,
+            proxy: plane,
             workers: number,
             at_start: config.clone(),
             system_roots: ArcSwap::from_pointee(system_roots),
@@ -114,7 +114,7 @@ impl Daemon {
             environment: options.environment,
             refreshers: TaskTracker::new(),
             stores: Stores::new(store),
-            shelf: StateLock::new(ledger),
+            state: StateLock::new(ledger),
         });
         controller.open(&config).await.map_err(StartError::Registries)?;
         Ok(Self {
@@ -129,7 +129,7 @@ impl Daemon {
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.controller.plane.listen
+        self.controller.proxy.listen
     }
 
     /// Cancelled, it ends the daemon as SIGTERM does.
@@ -143,7 +143,7 @@ impl Daemon {
     /// # Errors
     /// When signals cannot be handled.
     pub async fn run(self) -> io::Result<()> {
-        let plane = Arc::clone(&self.controller.plane);
+        let plane = Arc::clone(&self.controller.proxy);
         let background = TaskTracker::new();
         let end = CancellationToken::new();
         let conversations = TaskTracker::new();

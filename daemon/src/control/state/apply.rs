@@ -22,21 +22,21 @@ use crate::registry::{Registry, Source};
 impl Controller {
     /// Makes the books say what the configuration says: new registries come in, gone ones leave, changed ones keep
     /// their credential.
-    pub(crate) async fn apply_config(&self, books: &mut State, config: &Config) -> Result<(), ErrorBody> {
+    pub(crate) async fn apply_config(&self, state: &mut State, config: &Config) -> Result<(), ErrorBody> {
         let mut keepers = BTreeMap::new();
         for (name, registry) in &config.registries {
             if config.owner(name) == name {
-                keepers.insert(name, self.keeper(books, name, registry).await);
+                keepers.insert(name, self.keeper(state, name, registry).await);
             }
         }
-        let mut services = BTreeMap::new();
+        let mut registries = BTreeMap::new();
         for (name, registry) in &config.registries {
             let Some(keeper) = keepers.get(config.owner(name)) else {
                 continue;
             };
-            let previous = books.services.get(name);
+            let previous = state.registries.get(name);
             let (upstream, trouble) = self.upstream_as_it_may(name, registry, previous)?;
-            let service = Service {
+            let route = Service {
                 name: name.clone(),
                 registry: registry.clone(),
                 credential: previous
@@ -45,34 +45,34 @@ impl Controller {
                 keeper: Arc::clone(keeper),
                 upstream,
                 trouble,
-                usage: previous.map_or_else(Arc::default, |service| Arc::clone(&service.usage)),
+                usage: previous.map_or_else(Arc::default, |route| Arc::clone(&route.usage)),
             };
-            services.insert(name.clone(), Arc::new(service));
+            registries.insert(name.clone(), Arc::new(route));
         }
-        let before = std::mem::replace(&mut books.services, services);
-        if let Err(error) = self.ensure_authorities(books).await {
-            books.services = before;
+        let before = std::mem::replace(&mut state.registries, registries);
+        if let Err(error) = self.ensure_authorities(state).await {
+            state.registries = before;
             return Err(error);
         }
-        books.serve_credentials();
-        self.publish(books);
-        self.write_bundle(books)
+        state.share_credentials();
+        self.publish(state);
+        self.write_bundle(state)
     }
 
     /// What holds a registry's own credential: what held it before, where its source is the same, or another.
-    async fn keeper(&self, books: &mut State, name: &RegistryName, registry: &Registry) -> Arc<Keeper> {
-        let previous = books.services.get(name);
-        let previous = previous.filter(|service| service.registry.source == registry.source);
-        let previous = previous.map(|service| Arc::clone(&service.keeper));
+    async fn keeper(&self, state: &mut State, name: &RegistryName, registry: &Registry) -> Arc<Keeper> {
+        let previous = state.registries.get(name);
+        let previous = previous.filter(|route| route.registry.source == registry.source);
+        let previous = previous.map(|route| Arc::clone(&route.keeper));
         if let Some(origin) = Origin::of(&registry.source) {
-            let known = books.ledger.sourced.get(name).map(Known::from);
+            let known = state.journal.sourced.get(name).map(Known::from);
             return previous.unwrap_or_else(|| Arc::new(Keeper::renewing(origin, None, known, &self.refreshers)));
         }
         let keeper = previous.unwrap_or_else(|| Arc::new(Keeper::fixed()));
         if keeper.present().value().is_none() {
             let present = match &registry.source {
                 Source::Environment(variable) => self.in_environment(variable),
-                _ => self.stored(books, name).await,
+                _ => self.stored(state, name).await,
             };
             keeper.replace(present).await;
         }
@@ -86,12 +86,12 @@ impl Controller {
         }
     }
 
-    pub(in crate::control) async fn stored(&self, books: &mut State, name: &RegistryName) -> Present {
+    pub(in crate::control) async fn stored(&self, state: &mut State, name: &RegistryName) -> Present {
         match self.store().thread.read(&Item::Credential(name.clone())).await {
             Ok(Some(secret)) => {
-                let interrupted = books.ledger.rotations.contains_key(name);
-                let record = books.ledger.settle(name, &secret).unwrap_or_else(JournalEntry::first);
-                if interrupted && let Err(error) = self.write_ledger(&books.ledger) {
+                let interrupted = state.journal.rotations.contains_key(name);
+                let record = state.journal.settle(name, &secret).unwrap_or_else(JournalEntry::first);
+                if interrupted && let Err(error) = self.write_journal(&state.journal) {
                     tracing::warn!(error = error.message, "noted at the next start");
                 }
                 Present::Ready(record.value(secret))
@@ -99,7 +99,7 @@ impl Controller {
             Ok(None) => Present::Missing("the store has no token for it".to_owned()),
             Err(error) => {
                 tracing::warn!(registry = %name, %error, "its token cannot be read");
-                books.store_trouble = Some(error);
+                state.store_trouble = Some(error);
                 Present::Locked
             }
         }
@@ -117,12 +117,12 @@ impl Controller {
             Ok(upstream) => return Ok((Arc::new(upstream), None)),
             Err(error) => error,
         };
-        let same = |service: &&Arc<Service>| {
-            let before = &service.registry;
+        let same = |route: &&Arc<Service>| {
+            let before = &route.registry;
             (&before.ca_file, &before.client_identity) == (&registry.ca_file, &registry.client_identity)
         };
         let upstream = match previous.filter(same) {
-            Some(service) => Arc::clone(&service.upstream),
+            Some(route) => Arc::clone(&route.upstream),
             None => Arc::new(self.no_upstream()?),
         };
         tracing::warn!(registry = %name, "{}", error.message);
@@ -131,7 +131,7 @@ impl Controller {
 
     /// A way out that trusts nobody: every request is refused as `upstream-untrusted`.
     fn no_upstream(&self) -> Result<Upstream, ErrorBody> {
-        let upstream = Upstream::new(&self.plane.dialer, Trust::nobody(), self.workers + 1);
+        let upstream = Upstream::new(&self.proxy.dialer, Trust::nobody(), self.workers + 1);
         upstream.map_err(|error| ErrorBody::new(ErrorKind::Failed, error.to_string()))
     }
 
@@ -142,7 +142,7 @@ impl Controller {
             registry.ca_file.as_deref(),
             registry.client_identity.clone(),
         )
-        .and_then(|trust| Upstream::new(&self.plane.dialer, trust, self.workers + 1))
+        .and_then(|trust| Upstream::new(&self.proxy.dialer, trust, self.workers + 1))
         .map_err(|error| {
             ErrorBody::new(ErrorKind::Invalid, format!("registry `{name}`: {error}"))
                 .hint("ca-file is a PEM file with the certificate of the authority that signed the registry's")

@@ -27,36 +27,36 @@ pub(crate) struct Identity {
 
 impl Controller {
     /// Sees to it that every configured host has an authority: from the ledger and the store, or a new one.
-    pub(crate) async fn ensure_authorities(&self, books: &mut State) -> Result<(), ErrorBody> {
-        let wanted = books.hosts();
+    pub(crate) async fn ensure_authorities(&self, state: &mut State) -> Result<(), ErrorBody> {
+        let wanted = state.hosts();
         for host in wanted {
-            if !books.identities.contains_key(&host) {
-                self.ensure_authority(books, &host).await?;
+            if !state.identities.contains_key(&host) {
+                self.ensure_authority(state, &host).await?;
             }
         }
         Ok(())
     }
 
     /// The authority of one host. A store that cannot be asked leaves the host without one for now.
-    async fn ensure_authority(&self, books: &mut State, host: &Host) -> Result<(), ErrorBody> {
+    async fn ensure_authority(&self, state: &mut State, host: &Host) -> Result<(), ErrorBody> {
         let item = Item::AuthorityKey(host.clone());
         let key = match self.store().thread.read(&item).await {
             Ok(key) => key,
             Err(error) => {
-                books.store_trouble = Some(error);
+                state.store_trouble = Some(error);
                 return Ok(());
             }
         };
-        let kept = books.ledger.authorities.get(&host.to_string()).cloned().zip(key);
+        let kept = state.journal.authorities.get(&host.to_string()).cloned().zip(key);
         let authority = match kept.map(|(certificates, key)| Authority::restore(host, certificates, &key)) {
             Some(Ok(authority)) => authority,
             // The clock is wrong; another authority would be lost on running clients when it is right again.
             Some(Err(error @ AuthorityError::NotYetValid { .. })) => return Err(authority_error(host, &error)),
             Some(Err(error)) => {
                 tracing::warn!(%host, %error, "making another authority; clients that run now must be started again");
-                self.create_authority(books, host, &item).await?
+                self.create_authority(state, host, &item).await?
             }
-            None => self.create_authority(books, host, &item).await?,
+            None => self.create_authority(state, host, &item).await?,
         };
         let authority = Arc::new(authority);
         let tls = authority
@@ -69,28 +69,28 @@ impl Controller {
             tls,
             tls_for_git: Arc::new(tls_for_git),
         };
-        books.identities.insert(host.clone(), identity);
+        state.identities.insert(host.clone(), identity);
         Ok(())
     }
 
     /// The ledger comes first: a kill in between leaves a certificate without a key, which is no use to anybody and is
     /// replaced, and not a key that nobody remembers to delete.
-    async fn create_authority(&self, books: &mut State, host: &Host, item: &Item) -> Result<Authority, ErrorBody> {
+    async fn create_authority(&self, state: &mut State, host: &Host, item: &Item) -> Result<Authority, ErrorBody> {
         let (authority, key) = Authority::create(host).map_err(|error| authority_error(host, &error))?;
-        books
-            .ledger
+        state
+            .journal
             .authorities
             .insert(host.to_string(), authority.certificates().clone());
-        self.write_ledger(&books.ledger)?;
+        self.write_journal(&state.journal)?;
         self.store().thread.write(item, &key).await?;
         Ok(authority)
     }
 
     /// Forgets the authorities of hosts that no registry is on, keys and all.
-    pub(crate) async fn forget_unused_authorities(&self, books: &mut State) {
-        let wanted = books.hosts();
-        let unwanted: Vec<String> = books
-            .ledger
+    pub(crate) async fn forget_unused_authorities(&self, state: &mut State) {
+        let wanted = state.hosts();
+        let unwanted: Vec<String> = state
+            .journal
             .authorities
             .keys()
             .filter(|text| !wanted.iter().any(|host| host.to_string() == **text))
@@ -105,15 +105,15 @@ impl Controller {
                 .await
                 .is_ok()
             {
-                books.identities.remove(&host);
-                books.ledger.authorities.remove(&text);
+                state.identities.remove(&host);
+                state.journal.authorities.remove(&text);
             }
         }
     }
 
     /// Writes the bundle, where it changed.
-    pub(crate) fn write_bundle(&self, books: &State) -> Result<(), ErrorBody> {
-        let roots = books.identities.values().map(|identity| {
+    pub(crate) fn write_bundle(&self, state: &State) -> Result<(), ErrorBody> {
+        let roots = state.identities.values().map(|identity| {
             (
                 identity.authority.host(),
                 identity.authority.certificates().root.as_str(),

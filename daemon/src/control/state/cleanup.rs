@@ -14,8 +14,8 @@ use crate::journal::Moving;
 impl Controller {
     /// At the start: a move that a kill interrupted is finished where the configuration names the new store, and undone
     /// where it names the old one.
-    pub(in crate::control) async fn settle_move(&self, books: &mut State) {
-        let Some(moving) = &books.ledger.moving else { return };
+    pub(in crate::control) async fn settle_move(&self, state: &mut State) {
+        let Some(moving) = &state.journal.moving else { return };
         let present = self.store().kind;
         let other = match present {
             kind if kind == moving.from => moving.to,
@@ -26,7 +26,7 @@ impl Controller {
         };
         self.stores
             .note_other(Some(Arc::new(OpenStore::new(&self.folders, other))));
-        self.clear_other_store(books).await;
+        self.clear_other_store(state).await;
     }
 
     /// Tries again to delete what a move left in the other store, once that can be used.
@@ -34,20 +34,20 @@ impl Controller {
         let Some(other) = self.stores.other() else { return };
         // Not while the verbs wait: either of them may take its time.
         if other.thread.check().await.is_ok() && self.store().thread.check().await.is_ok() {
-            let Ok(mut books) = self.books().await else { return };
-            self.clear_other_store(&mut books).await;
-            self.publish(&books);
+            let Ok(mut state) = self.lock_state().await else { return };
+            self.clear_other_store(&mut state).await;
+            self.publish(&state);
         }
     }
 
     /// Deletes from the other store what the present one has. What cannot be deleted now stays noted.
-    pub(in crate::control) async fn clear_other_store(&self, books: &mut State) {
-        let (Some(other), Some(moving)) = (self.stores.other(), books.ledger.moving.clone()) else {
+    pub(in crate::control) async fn clear_other_store(&self, state: &mut State) {
+        let (Some(other), Some(moving)) = (self.stores.other(), state.journal.moving.clone()) else {
             return;
         };
         let present = self.store();
         for item in &moving.items {
-            if let Err(error) = clear(&present, &other, item, Why::of(books, &moving, present.kind, item)).await {
+            if let Err(error) = clear(&present, &other, item, Why::of(state, &moving, present.kind, item)).await {
                 tracing::warn!(store = other.kind.as_str(), %error, "its copies are deleted when it opens");
                 return;
             }
@@ -55,9 +55,9 @@ impl Controller {
                 progress.step();
             }
         }
-        books.ledger.moving = None;
+        state.journal.moving = None;
         self.stores.note_other(None);
-        if let Err(error) = self.write_ledger(&books.ledger) {
+        if let Err(error) = self.write_journal(&state.journal) {
             tracing::warn!(
                 error = error.message,
                 "the move is over, and noted as such at the next start"
@@ -99,8 +99,8 @@ enum Why {
 }
 
 impl Why {
-    fn of(books: &State, moving: &Moving, present: StoreKind, item: &Item) -> Self {
-        if !is_known(books, item) {
+    fn of(state: &State, moving: &Moving, present: StoreKind, item: &Item) -> Self {
+        if !is_known(state, item) {
             Self::NobodyKnowsIt
         } else if moving.whole && present == moving.from {
             Self::ItIsTheSame
@@ -110,10 +110,10 @@ impl Why {
     }
 }
 
-fn is_known(books: &State, item: &Item) -> bool {
+fn is_known(state: &State, item: &Item) -> bool {
     match item {
-        Item::Credential(name) => books.ledger.registries.contains_key(name) || books.services.contains_key(name),
-        Item::AuthorityKey(host) => books.ledger.authorities.contains_key(&host.to_string()),
+        Item::Credential(name) => state.journal.registries.contains_key(name) || state.registries.contains_key(name),
+        Item::AuthorityKey(host) => state.journal.authorities.contains_key(&host.to_string()),
     }
 }
 

@@ -31,20 +31,20 @@ pub(crate) type RegistryRoutes = BTreeMap<RegistryName, Arc<Service>>;
 /// Where the books are: a verb takes them, and who only looks is not kept waiting.
 #[derive(Debug)]
 pub(crate) struct StateLock {
-    books: Mutex<State>,
-    glance: ArcSwap<Snapshot>,
+    state: Mutex<State>,
+    snapshot: ArcSwap<Snapshot>,
 }
 
 impl StateLock {
     /// With the books of a start: nothing is in service yet.
-    pub(crate) fn new(ledger: Journal) -> Self {
-        let books = State {
-            ledger,
+    pub(crate) fn new(journal: Journal) -> Self {
+        let state = State {
+            journal,
             ..State::default()
         };
         Self {
-            books: Mutex::new(books),
-            glance: ArcSwap::default(),
+            state: Mutex::new(state),
+            snapshot: ArcSwap::default(),
         }
     }
 
@@ -53,31 +53,31 @@ impl StateLock {
     /// # Errors
     /// When the daemon ends: whatever is changed now is changed by the next one.
     pub(in crate::control) async fn take(&self) -> Result<MutexGuard<'_, State>, ErrorBody> {
-        let books = self.books.lock().await;
-        if books.closed {
+        let state = self.state.lock().await;
+        if state.closed {
             let error = ErrorBody::new(ErrorKind::Unreachable, "this regauthd is ending");
             return Err(error.hint("repeat it when another one runs"));
         }
-        Ok(books)
+        Ok(state)
     }
 
     /// The books, unless a verb has them or the daemon ends.
     pub(in crate::control) fn take_if_free(&self) -> Option<MutexGuard<'_, State>> {
-        self.books.try_lock().ok().filter(|books| !books.closed)
+        self.state.try_lock().ok().filter(|state| !state.closed)
     }
 
     /// Shows the books to those who look.
-    pub(in crate::control) fn publish(&self, books: &State) {
-        self.glance.store(Arc::new(Snapshot {
-            services: books.services.clone(),
-            store_trouble: books.store_trouble.clone(),
-            unfinished: !books.ledger.pending.is_empty(),
+    pub(in crate::control) fn publish(&self, state: &State) {
+        self.snapshot.store(Arc::new(Snapshot {
+            registries: state.registries.clone(),
+            store_trouble: state.store_trouble.clone(),
+            unfinished: !state.journal.pending.is_empty(),
         }));
     }
 
     /// What was last published.
-    pub(in crate::control) fn glance(&self) -> Arc<Snapshot> {
-        self.glance.load_full()
+    pub(in crate::control) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
     }
 }
 
@@ -85,9 +85,9 @@ impl StateLock {
 #[derive(Debug, Default)]
 pub(crate) struct State {
     /// What is remembered.
-    pub(crate) ledger: Journal,
+    pub(crate) journal: Journal,
     /// Each registry in service.
-    pub(crate) services: RegistryRoutes,
+    pub(crate) registries: RegistryRoutes,
     /// How we speak as each host whose authority's key is at hand.
     pub(crate) identities: BTreeMap<Host, Identity>,
     /// The store's last failure, for `status`.
@@ -104,36 +104,36 @@ impl State {
 
     /// The hosts that registries are on, as far as we speak TLS for them.
     pub(in crate::control) fn hosts(&self) -> BTreeSet<Host> {
-        let registries = self.services.values().map(|service| &service.registry);
+        let registries = self.registries.values().map(|route| &route.registry);
         registries.flat_map(Registry::hosts).cloned().collect()
     }
 
     /// Tells every keeper which registries use its credential.
-    pub(in crate::control) fn serve_credentials(&self) {
-        for service in self.services.values() {
+    pub(in crate::control) fn share_credentials(&self) {
+        for route in self.registries.values() {
             let users = self
-                .services
+                .registries
                 .values()
-                .filter(|user| Arc::ptr_eq(&user.keeper, &service.keeper));
+                .filter(|user| Arc::ptr_eq(&user.keeper, &route.keeper));
             let outlets = users.map(|user| Outlet {
                 slot: Arc::clone(&user.credential),
                 scheme: user.registry.scheme.clone(),
                 upstream: Arc::clone(&user.upstream),
             });
-            service.keeper.serve(outlets.collect());
+            route.keeper.serve(outlets.collect());
         }
     }
 
     /// What requests go by from now on.
     pub(in crate::control) fn routes(&self) -> Routes {
-        let services: Vec<Arc<Service>> = self.services.values().map(Arc::clone).collect();
-        Routes::new(&services, |origin| {
+        let registries: Vec<Arc<Service>> = self.registries.values().map(Arc::clone).collect();
+        Routes::new(&registries, |origin| {
             let identity = self.identities.get(&origin.host)?;
-            let on_site = |service: &&Arc<Service>| service.registry.scopes.iter().any(|scope| scope.origin == *origin);
-            let only_git = services
+            let on_site = |route: &&Arc<Service>| route.registry.scopes.iter().any(|scope| scope.origin == *origin);
+            let only_git = registries
                 .iter()
                 .filter(on_site)
-                .all(|service| service.registry.kind == Kind::Git);
+                .all(|route| route.registry.kind == Kind::Git);
             Some(Arc::clone(if only_git { &identity.tls_for_git } else { &identity.tls }))
         })
     }
@@ -143,7 +143,7 @@ impl State {
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     /// Each registry in service.
-    pub(crate) services: RegistryRoutes,
+    pub(crate) registries: RegistryRoutes,
     /// The store's last failure.
     pub(crate) store_trouble: Option<StoreError>,
     /// Whether something waits for the store to open.
@@ -151,7 +151,7 @@ pub(crate) struct Snapshot {
 }
 
 /// A registry by its name.
-pub(in crate::control) fn find(services: &RegistryRoutes, name: &RegistryName) -> Result<Arc<Service>, ErrorBody> {
-    let service = services.get(name).map(Arc::clone);
-    service.ok_or_else(|| not_found(services, name))
+pub(in crate::control) fn find(registries: &RegistryRoutes, name: &RegistryName) -> Result<Arc<Service>, ErrorBody> {
+    let route = registries.get(name).map(Arc::clone);
+    route.ok_or_else(|| not_found(registries, name))
 }

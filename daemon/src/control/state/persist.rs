@@ -10,12 +10,12 @@ use crate::journal::Journal;
 
 impl Controller {
     /// Writes the ledger.
-    pub(crate) fn write_ledger(&self, ledger: &Journal) -> Result<(), ErrorBody> {
+    pub(crate) fn write_journal(&self, journal: &Journal) -> Result<(), ErrorBody> {
         if !self.persistent {
             return Ok(());
         }
         let file = self.folders.ledger();
-        ledger.write(&file).map_err(|error| write_error(&file, &error))
+        journal.write(&file).map_err(|error| write_error(&file, &error))
     }
 
     /// Changes the configuration file as it is on disk now, a person's edits and comments included. This is the moment

@@ -13,60 +13,60 @@ use crate::registry::Source;
 
 impl Controller {
     /// What a kill or a closed store interrupted: a pending name that is configured is done, one that is not is undone.
-    pub(in crate::control) async fn finish_pending(&self, books: &mut State) -> Result<(), ErrorBody> {
-        if books.ledger.pending.is_empty() {
+    pub(in crate::control) async fn finish_pending(&self, state: &mut State) -> Result<(), ErrorBody> {
+        if state.journal.pending.is_empty() {
             return Ok(());
         }
-        for name in books.ledger.pending.clone() {
-            if books.services.contains_key(&name) {
-                books.ledger.pending.remove(&name);
-            } else if self.delete_credential(books, &name).await.is_ok() {
+        for name in state.journal.pending.clone() {
+            if state.registries.contains_key(&name) {
+                state.journal.pending.remove(&name);
+            } else if self.delete_credential(state, &name).await.is_ok() {
                 tracing::info!(registry = %name, "undid what was interrupted");
             }
         }
-        self.forget_unused_authorities(books).await;
-        self.write_ledger(&books.ledger)
+        self.forget_unused_authorities(state).await;
+        self.write_journal(&state.journal)
     }
 
     /// Deletes a registry's secret, and with it the last that is remembered of it.
-    pub(crate) async fn delete_credential(&self, books: &mut State, name: &RegistryName) -> Result<(), StoreError> {
+    pub(crate) async fn delete_credential(&self, state: &mut State, name: &RegistryName) -> Result<(), StoreError> {
         self.store().thread.delete(&Item::Credential(name.clone())).await?;
-        books.ledger.pending.remove(name);
-        books.ledger.registries.remove(name);
-        books.ledger.rotations.remove(name);
-        books.ledger.sourced.remove(name);
+        state.journal.pending.remove(name);
+        state.journal.registries.remove(name);
+        state.journal.rotations.remove(name);
+        state.journal.sourced.remove(name);
         Ok(())
     }
 
     /// Tries again what the store did not give so far, once it can be used again.
     pub(crate) async fn retry_store(&self) {
-        let glance = self.glance();
-        let nothing_is_missing = glance.store_trouble.is_none() && !glance.unfinished;
+        let snapshot = self.snapshot();
+        let nothing_is_missing = snapshot.store_trouble.is_none() && !snapshot.unfinished;
         if nothing_is_missing || self.store().thread.check().await.is_err() {
             return;
         }
-        let Ok(mut books) = self.books().await else { return };
-        books.store_trouble = None;
-        let locked: Vec<Arc<Service>> = books
-            .services
+        let Ok(mut state) = self.lock_state().await else { return };
+        state.store_trouble = None;
+        let locked: Vec<Arc<Service>> = state
+            .registries
             .values()
-            .filter(|service| matches!(*service.credential.load(), Holding::Locked))
+            .filter(|route| matches!(*route.credential.load(), Holding::Locked))
             .map(Arc::clone)
             .collect();
-        for service in locked {
-            if service.registry.source == Source::Store {
-                let present = self.stored(&mut books, &service.name).await;
-                service.keeper.replace(present).await;
+        for route in locked {
+            if route.registry.source == Source::Store {
+                let present = self.stored(&mut state, &route.name).await;
+                route.keeper.replace(present).await;
             }
         }
-        if let Err(error) = self.ensure_authorities(&mut books).await {
+        if let Err(error) = self.ensure_authorities(&mut state).await {
             tracing::warn!(error = error.message, "authorities");
         }
-        if let Err(error) = self.finish_pending(&mut books).await {
+        if let Err(error) = self.finish_pending(&mut state).await {
             tracing::warn!(error = error.message, "what was interrupted is finished later");
         }
-        self.publish(&books);
-        if let Err(error) = self.write_bundle(&books) {
+        self.publish(&state);
+        if let Err(error) = self.write_bundle(&state) {
             tracing::warn!(error = error.message, "bundle");
         }
     }

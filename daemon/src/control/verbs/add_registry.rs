@@ -10,7 +10,7 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
 use crate::control::controller::Controller;
 use crate::control::description::{self, push_uncovered};
 use crate::control::initial_token::{self, InitialToken};
-use crate::control::probe::{self, Finding};
+use crate::control::probe::{self, ProbeResult};
 use crate::control::state::State;
 use crate::control::verbs::show;
 use crate::credential::store::Item;
@@ -23,43 +23,43 @@ use crate::registry::{Index, Registry, Scope, Source};
 /// Adds a registry. The configuration's write is the moment it exists; before it, everything is undone on failure or
 /// at the next start.
 pub(crate) async fn add_registry(controller: &Controller, request: AddRegistry) -> Result<RegistryAdded, ErrorBody> {
-    let mut books = controller.books().await?;
-    refuse_taken_name(&books, &request.name)?;
+    let mut state = controller.lock_state().await?;
+    refuse_taken_name(&state, &request.name)?;
     refuse_unread_changes(controller, &request.name)?;
     let NewRegistry {
-        service,
+        route,
         verdict,
         notes,
-    } = newcomer(controller, &books, &request).await?;
+    } = newcomer(controller, &state, &request).await?;
     let name = request.name.clone();
-    books.ledger.pending.insert(name.clone());
-    if service.registry.source == Source::Store {
-        let record = service
+    state.journal.pending.insert(name.clone());
+    if route.registry.source == Source::Store {
+        let record = route
             .keeper
             .present()
             .value()
             .map_or_else(JournalEntry::first, JournalEntry::of);
-        books.ledger.registries.insert(name.clone(), record);
+        state.journal.registries.insert(name.clone(), record);
     }
-    books.services.insert(name.clone(), Arc::clone(&service));
-    books.serve_credentials();
-    if let Err(error) = commit(controller, &mut books, &request, &service.registry).await {
-        undo(controller, &mut books, &name).await;
-        controller.publish(&books);
+    state.registries.insert(name.clone(), Arc::clone(&route));
+    state.share_credentials();
+    if let Err(error) = commit(controller, &mut state, &request, &route.registry).await {
+        undo(controller, &mut state, &name).await;
+        controller.publish(&state);
         return Err(error);
     }
-    books.ledger.pending.remove(&name);
-    if let Err(error) = controller.write_ledger(&books.ledger) {
+    state.journal.pending.remove(&name);
+    if let Err(error) = controller.write_journal(&state.journal) {
         tracing::warn!(error = error.message, "added, and noted as such at the next start");
     }
     let verified = verdict == Some(VerdictResult::Accepted);
-    if verified && let Some(generation) = service.credential.generation() {
+    if verified && let Some(generation) = route.credential.generation() {
         generation.guard().note(true);
     }
-    controller.publish(&books);
+    controller.publish(&state);
     tracing::info!(registry = %name, "added");
     Ok(RegistryAdded {
-        registry: show::view(&service),
+        registry: show::view(&route),
         verified,
         public: verdict == Some(VerdictResult::Public),
         notes,
@@ -70,30 +70,30 @@ pub(crate) async fn add_registry(controller: &Controller, request: AddRegistry) 
 
 /// A registry that could be added.
 struct NewRegistry {
-    service: Arc<Service>,
+    route: Arc<Service>,
     /// What the registry said of the token, if it was asked.
     verdict: Option<VerdictResult>,
     notes: Vec<String>,
 }
 
 /// Checks the request, gets the token, asks the registry about it and about itself.
-async fn newcomer(controller: &Controller, books: &State, request: &AddRegistry) -> Result<NewRegistry, ErrorBody> {
+async fn newcomer(controller: &Controller, state: &State, request: &AddRegistry) -> Result<NewRegistry, ErrorBody> {
     let name = &request.name;
     let mut registry = description::registry(request)?;
-    refuse_taken_scopes(books, name, &registry)?;
+    refuse_taken_scopes(state, name, &registry)?;
     let upstream = Arc::new(controller.upstream(name, &registry)?);
-    let InitialToken { keeper, first } = initial_token::fetch(controller, books, &registry, request).await?;
-    let finding = match &first {
+    let InitialToken { keeper, first } = initial_token::fetch(controller, state, &registry, request).await?;
+    let probed = match &first {
         Ok(secret) if request.verify => Some(asked(&upstream, controller, &registry, name, secret).await?),
         _ => None,
     };
-    let index = finding.as_ref().and_then(|finding| finding.index.as_ref());
+    let index = probed.as_ref().and_then(|probed| probed.index.as_ref());
     let mut notes = take_in_places(&mut registry, index, request);
-    let verdict = finding.as_ref().map(|finding| finding.result);
-    notes.extend(finding.filter(Finding::is_public).map(|finding| finding.detail));
+    let verdict = probed.as_ref().map(|probed| probed.result);
+    notes.extend(probed.filter(ProbeResult::is_public).map(|probed| probed.detail));
     notes.extend(first.err().map(|why| format!("there is no token yet: {why}")));
-    refuse_taken_scopes(books, name, &registry)?;
-    let service = Service {
+    refuse_taken_scopes(state, name, &registry)?;
+    let route = Service {
         name: name.clone(),
         registry,
         credential: Arc::default(),
@@ -103,7 +103,7 @@ async fn newcomer(controller: &Controller, books: &State, request: &AddRegistry)
         usage: Arc::default(),
     };
     Ok(NewRegistry {
-        service: Arc::new(service),
+        route: Arc::new(route),
         verdict,
         notes,
     })
@@ -111,43 +111,43 @@ async fn newcomer(controller: &Controller, books: &State, request: &AddRegistry)
 
 async fn commit(
     controller: &Controller,
-    books: &mut State,
+    state: &mut State,
     request: &AddRegistry,
     registry: &Registry,
 ) -> Result<(), ErrorBody> {
-    controller.write_ledger(&books.ledger)?;
+    controller.write_journal(&state.journal)?;
     if let Some(token) = &request.token {
         let item = Item::Credential(request.name.clone());
         controller.store().thread.write(&item, token).await?;
     }
-    controller.ensure_authorities(books).await?;
-    let is_unknown = |host: &Host| !books.identities.contains_key(host);
-    if let Some(trouble) = &books.store_trouble
+    controller.ensure_authorities(state).await?;
+    let is_unknown = |host: &Host| !state.identities.contains_key(host);
+    if let Some(trouble) = &state.store_trouble
         && registry.hosts().any(is_unknown)
     {
         return Err(trouble.clone().into());
     }
-    controller.write_bundle(books)?;
+    controller.write_bundle(state)?;
     controller.edit_config(|config| config.add_registry(&request.name, registry))
 }
 
-async fn undo(controller: &Controller, books: &mut State, name: &RegistryName) {
-    books.services.remove(name);
-    books.serve_credentials();
-    if let Err(error) = controller.delete_credential(books, name).await {
+async fn undo(controller: &Controller, state: &mut State, name: &RegistryName) {
+    state.registries.remove(name);
+    state.share_credentials();
+    if let Err(error) = controller.delete_credential(state, name).await {
         tracing::warn!(registry = %name, %error, "its token is deleted when the store opens, if it got there at all");
     }
-    controller.forget_unused_authorities(books).await;
+    controller.forget_unused_authorities(state).await;
     if let Err(error) = controller
-        .write_ledger(&books.ledger)
-        .and_then(|()| controller.write_bundle(books))
+        .write_journal(&state.journal)
+        .and_then(|()| controller.write_bundle(state))
     {
         tracing::warn!(error = error.message, "undoing is completed at the next start");
     }
 }
 
-fn refuse_taken_name(books: &State, name: &RegistryName) -> Result<(), ErrorBody> {
-    if !books.services.contains_key(name) {
+fn refuse_taken_name(state: &State, name: &RegistryName) -> Result<(), ErrorBody> {
+    if !state.registries.contains_key(name) {
         return Ok(());
     }
     let error = ErrorBody::new(ErrorKind::Exists, format!("there is a registry `{name}` already"));
@@ -170,16 +170,16 @@ fn refuse_unread_changes(controller: &Controller, name: &RegistryName) -> Result
 }
 
 pub(in crate::control) fn refuse_taken_scopes(
-    books: &State,
+    state: &State,
     name: &RegistryName,
     registry: &Registry,
 ) -> Result<(), ErrorBody> {
-    let others = books.services.iter().filter(|(other, _)| *other != name);
-    for (other, service) in others {
+    let others = state.registries.iter().filter(|(other, _)| *other != name);
+    for (other, route) in others {
         if let Some(scope) = registry
             .scopes
             .iter()
-            .find(|scope| service.registry.scopes.contains(scope))
+            .find(|scope| route.registry.scopes.contains(scope))
         {
             return Err(ErrorBody::new(
                 ErrorKind::Exists,
@@ -200,14 +200,14 @@ async fn asked(
     registry: &Registry,
     name: &RegistryName,
     secret: &Secret,
-) -> Result<Finding, ErrorBody> {
-    let finding = probe::ask(upstream, controller.pool(), registry, secret).await;
-    match finding.result {
-        VerdictResult::Accepted | VerdictResult::Public => Ok(finding),
-        VerdictResult::Rejected => Err(ErrorBody::new(ErrorKind::TokenRejected, finding.detail).hint(format!(
+) -> Result<ProbeResult, ErrorBody> {
+    let probed = probe::ask(upstream, controller.pool(), registry, secret).await;
+    match probed.result {
+        VerdictResult::Accepted | VerdictResult::Public => Ok(probed),
+        VerdictResult::Rejected => Err(ErrorBody::new(ErrorKind::TokenRejected, probed.detail).hint(format!(
             "nothing was stored; check the token, --scheme and --username, then add `{name}` again"
         ))),
-        _ => Err(ErrorBody::new(ErrorKind::NotVerified, finding.detail)
+        _ => Err(ErrorBody::new(ErrorKind::NotVerified, probed.detail)
             .hint("nothing was stored; correct what is wrong and repeat, or add it unasked with --no-verify")),
     }
 }

@@ -14,33 +14,33 @@ use crate::registry::Scope;
 
 /// Serves the wider registry, then writes it down; what cannot be written is not served.
 pub(crate) async fn add_scope(controller: &Controller, request: &AddScope) -> Result<RegistryView, ErrorBody> {
-    let mut books = controller.books().await?;
+    let mut state = controller.lock_state().await?;
     let name = &request.name;
-    let present = in_service(controller, &books);
-    let mut wider = find(&books.services, name)?.registry.clone();
+    let present = in_service(controller, &state);
+    let mut wider = find(&state.registries, name)?.registry.clone();
     for text in &request.scopes {
         push_uncovered(&mut wider.scopes, read::<Scope>("the scope", text)?);
     }
-    refuse_taken_scopes(&books, name, &wider)?;
+    refuse_taken_scopes(&state, name, &wider)?;
     let scopes = wider.scopes.clone();
     let mut config = present.clone();
     config.registries.insert(name.clone(), wider);
-    let served = controller.apply_config(&mut books, &config).await;
+    let served = controller.apply_config(&mut state, &config).await;
     let written = served.and_then(|()| controller.edit_config(|file| file.cover(name, &scopes)));
     if let Err(error) = written {
-        controller.apply_config(&mut books, &present).await?;
+        controller.apply_config(&mut state, &present).await?;
         return Err(error);
     }
     tracing::info!(registry = %name, "covers more");
-    find(&books.services, name).map(|service| show::view(&service))
+    find(&state.registries, name).map(|route| show::view(&route))
 }
 
 /// What is served now, as a configuration; a person's edits that were not read yet are not in it.
-fn in_service(controller: &Controller, books: &State) -> Config {
-    let services = books.services.iter();
+fn in_service(controller: &Controller, state: &State) -> Config {
+    let registries = state.registries.iter();
     Config {
-        registries: services
-            .map(|(name, service)| (name.clone(), service.registry.clone()))
+        registries: registries
+            .map(|(name, route)| (name.clone(), route.registry.clone()))
             .collect(),
         ..controller.at_start.clone()
     }

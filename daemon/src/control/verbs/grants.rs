@@ -18,9 +18,9 @@ use crate::grant::{Grant, Grants};
 /// Makes a grant. It counts once it is on the disk.
 pub(crate) async fn grant(controller: &Controller, request: request::Grant) -> Result<Granted, ErrorBody> {
     // One verb at a time: the file is rewritten whole.
-    let books = controller.books().await?;
+    let state = controller.lock_state().await?;
     for name in &request.registries {
-        find(&books.services, name)?;
+        find(&state.registries, name)?;
     }
     if request.seconds == 0 || request.seconds > LONGEST.as_secs() {
         return Err(ErrorBody::new(
@@ -28,7 +28,7 @@ pub(crate) async fn grant(controller: &Controller, request: request::Grant) -> R
             "a grant lasts between 1 second and 30 days",
         ));
     }
-    let grants = controller.plane.grants.load();
+    let grants = controller.proxy.grants.load();
     if grants.alive().count() >= MOST {
         return Err(
             ErrorBody::new(ErrorKind::Refused, format!("there are {MOST} grants already"))
@@ -55,7 +55,7 @@ pub(crate) async fn grant(controller: &Controller, request: request::Grant) -> R
     );
     Ok(Granted {
         grant: view(&grant),
-        proxy: GrantUrl(format!("http://regauth:{token}@{}", address(controller.plane.listen))),
+        proxy: GrantUrl(format!("http://regauth:{token}@{}", address(controller.proxy.listen))),
     })
 }
 
@@ -63,7 +63,7 @@ pub(crate) async fn grant(controller: &Controller, request: request::Grant) -> R
 pub(crate) fn grants(controller: &Controller) -> GrantList {
     GrantList {
         grants: controller
-            .plane
+            .proxy
             .grants
             .load()
             .alive()
@@ -74,8 +74,8 @@ pub(crate) fn grants(controller: &Controller) -> GrantList {
 
 /// Ends a grant: its bearers are cut off, whatever they are doing.
 pub(crate) async fn revoke(controller: &Controller, request: request::Revoke) -> Result<Revoked, ErrorBody> {
-    let _books = controller.books().await?;
-    let grants = controller.plane.grants.load();
+    let _books = controller.lock_state().await?;
+    let grants = controller.proxy.grants.load();
     let Some(grant) = grants.alive().find(|grant| grant.terms.id == request.id).cloned() else {
         return Err(
             ErrorBody::new(ErrorKind::NotFound, "there is no such grant").hint("`regauthctl grants` lists them")
@@ -92,7 +92,7 @@ pub(crate) async fn revoke(controller: &Controller, request: request::Revoke) ->
 /// Ends the grants that name a registry which is gone, lest they open another of its name one day; what a person should know
 /// of it. The caller holds the books.
 pub(in crate::control) fn end_with(controller: &Controller, name: &RegistryName) -> Option<String> {
-    let grants = controller.plane.grants.load();
+    let grants = controller.proxy.grants.load();
     let ended: Vec<Arc<Grant>> = grants.alive().filter(|grant| grant.names(name)).cloned().collect();
     if ended.is_empty() {
         return None;
@@ -122,7 +122,7 @@ fn keep(controller: &Controller, grants: Grants) -> Result<(), ErrorBody> {
                 .hint("make room or mend the folder's permissions, then repeat")
         })?;
     }
-    controller.plane.grants.store(Arc::new(grants));
+    controller.proxy.grants.store(Arc::new(grants));
     Ok(())
 }
 

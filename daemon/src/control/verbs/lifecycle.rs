@@ -16,32 +16,32 @@ use crate::service;
 /// Reads the configuration again. A file with errors changes nothing.
 pub(crate) async fn reload(controller: &Controller) -> Result<Reloaded, ErrorBody> {
     let _reloading = service::reloading();
-    let mut books = controller.books().await?;
+    let mut state = controller.lock_state().await?;
     read_system_roots(controller).await;
     if !controller.persistent {
-        controller.write_bundle(&books)?;
+        controller.write_bundle(&state)?;
         return Ok(Reloaded {
-            registries: books.services.len(),
+            registries: state.registries.len(),
             notes: vec!["an ephemeral daemon has no file".to_owned()],
         });
     }
     let config = controller.read_config()?;
-    let before: Vec<RegistryName> = books.services.keys().cloned().collect();
-    controller.apply_config(&mut books, &config).await?;
-    let troubles = books.services.values().filter_map(|service| service.trouble.clone());
+    let before: Vec<RegistryName> = state.registries.keys().cloned().collect();
+    controller.apply_config(&mut state, &config).await?;
+    let troubles = state.registries.values().filter_map(|route| route.trouble.clone());
     let mut notes: Vec<String> = troubles.collect();
     notes.extend(unchanged_until_the_next_start(controller, &config));
-    for name in before.iter().filter(|name| !books.services.contains_key(name)) {
-        if books.ledger.registries.contains_key(name) {
+    for name in before.iter().filter(|name| !state.registries.contains_key(name)) {
+        if state.journal.registries.contains_key(name) {
             notes.push(format!(
                 "`{name}` is gone from the file and its token is still in the store; `regauthctl remove-registry {name}` \
                  deletes it"
             ));
         }
     }
-    tracing::info!(registries = books.services.len(), "reloaded");
+    tracing::info!(registries = state.registries.len(), "reloaded");
     Ok(Reloaded {
-        registries: books.services.len(),
+        registries: state.registries.len(),
         notes,
     })
 }
@@ -72,7 +72,7 @@ pub(crate) fn log(controller: &Controller, request: &Log) -> Result<LogLevels, E
 
 fn unchanged_until_the_next_start(controller: &Controller, config: &Config) -> Vec<String> {
     let at_start = &controller.at_start;
-    let listens_elsewhere = config.listen.port() != 0 && config.listen != controller.plane.listen;
+    let listens_elsewhere = config.listen.port() != 0 && config.listen != controller.proxy.listen;
     let differences = [
         ("listen", listens_elsewhere && config.listen != at_start.listen),
         (
@@ -80,7 +80,7 @@ fn unchanged_until_the_next_start(controller: &Controller, config: &Config) -> V
             config.store.is_some_and(|store| store != controller.store().kind),
         ),
         ("drain-timeout", config.drain_timeout != at_start.drain_timeout),
-        ("clients", config.clients != controller.plane.clients),
+        ("clients", config.clients != controller.proxy.clients),
         ("[upstream]", config.upstream != at_start.upstream),
     ];
     let differing = differences
@@ -103,14 +103,14 @@ pub(crate) async fn unlock(controller: &Controller, request: Unlock) -> Result<U
         tracing::info!("the vault has a new passphrase");
     }
     controller.retry_store().await;
-    let glance = controller.glance();
-    let ready = glance
-        .services
+    let snapshot = controller.snapshot();
+    let ready = snapshot
+        .registries
         .values()
-        .filter(|service| matches!(*service.credential.load(), Holding::Ready(_)))
+        .filter(|route| matches!(*route.credential.load(), Holding::Ready(_)))
         .count();
     Ok(Unlocked {
-        store: show::store_view(controller, glance.store_trouble.as_ref()),
+        store: show::store_view(controller, snapshot.store_trouble.as_ref()),
         ready,
     })
 }
@@ -120,7 +120,7 @@ pub(crate) fn stop(controller: &Controller) -> Stopping {
     tracing::info!(version = version::PROGRAM, "asked to stop");
     controller.stop.cancel();
     Stopping {
-        connections: controller.plane.counters.connections(),
+        connections: controller.proxy.counters.connections(),
         pid: std::process::id(),
         at_most: Some(controller.drain_timeout.as_secs()),
     }

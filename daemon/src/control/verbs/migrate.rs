@@ -55,7 +55,7 @@ pub(crate) async fn store(controller: &Controller) -> StoreShown {
 /// other.
 pub(crate) async fn store_move(controller: &Controller, request: StoreMove) -> Result<StoreMoved, ErrorBody> {
     let to = target(controller, &request)?;
-    let mut books = controller.books().await?;
+    let mut state = controller.lock_state().await?;
     let from = controller.store();
     let mut notes = Vec::new();
     let mut moved = 0;
@@ -73,11 +73,11 @@ pub(crate) async fn store_move(controller: &Controller, request: StoreMove) -> R
             let opened = opened(store, passphrase).await;
             opened.map_err(|error| trouble(store.kind, &error))?;
         }
-        clear_before(controller, &mut books, &next).await?;
-        moved = carry_over(controller, &mut books, &from, &next).await?;
+        clear_before(controller, &mut state, &next).await?;
+        moved = carry_over(controller, &mut state, &from, &next).await?;
     }
-    controller.clear_other_store(&mut books).await;
-    controller.publish(&books);
+    controller.clear_other_store(&mut state).await;
+    controller.publish(&state);
     controller.stores.note_progress(None);
     notes.extend(controller.stores.other().map(|other| left_over(other.kind)));
     Ok(StoreMoved {
@@ -89,14 +89,14 @@ pub(crate) async fn store_move(controller: &Controller, request: StoreMove) -> R
 }
 
 /// What an earlier move left in a store goes before another move begins, which could not tell it from its own.
-async fn clear_before(controller: &Controller, books: &mut State, next: &Arc<OpenStore>) -> Result<(), ErrorBody> {
+async fn clear_before(controller: &Controller, state: &mut State, next: &Arc<OpenStore>) -> Result<(), ErrorBody> {
     let Some(other) = controller.stores.other() else {
         return Ok(());
     };
     if other.kind == next.kind {
         controller.stores.note_other(Some(Arc::clone(next)));
     }
-    controller.clear_other_store(books).await;
+    controller.clear_other_store(state).await;
     match controller.stores.other() {
         Some(other) => Err(trouble(other.kind, &StoreError::Failed(left_over(other.kind)))),
         None => Ok(()),
@@ -106,32 +106,32 @@ async fn clear_before(controller: &Controller, books: &mut State, next: &Arc<Ope
 /// Copies, compares, and makes the other store the store; how many secrets it has now.
 async fn carry_over(
     controller: &Controller,
-    books: &mut State,
+    state: &mut State,
     from: &Arc<OpenStore>,
     next: &Arc<OpenStore>,
 ) -> Result<usize, ErrorBody> {
-    let items = kept(books);
+    let items = kept(state);
     let progress = Arc::new(Progress {
         to: next.kind,
         done: AtomicU64::new(0),
         of: 3 * items.len() as u64,
     });
     controller.stores.note_progress(Some(Arc::clone(&progress)));
-    books.ledger.moving = Some(Moving {
+    state.journal.moving = Some(Moving {
         from: from.kind,
         to: next.kind,
         whole: false,
         items: items.clone(),
     });
-    let carried = match controller.write_ledger(&books.ledger) {
+    let carried = match controller.write_journal(&state.journal) {
         Ok(()) => copied(from, next, &items, &progress).await,
         Err(error) => Err(error),
     };
-    let committed = carried.and_then(|moved| commit(controller, &mut books.ledger, next.kind).map(|()| moved));
+    let committed = carried.and_then(|moved| commit(controller, &mut state.journal, next.kind).map(|()| moved));
     match &committed {
         Ok(moved) => {
             controller.stores.switch(Arc::clone(next));
-            books.store_trouble = None;
+            state.store_trouble = None;
             tracing::info!(
                 from = from.kind.as_str(),
                 to = next.kind.as_str(),
@@ -141,8 +141,8 @@ async fn carry_over(
         }
         Err(_) => {
             controller.stores.note_other(Some(Arc::clone(next)));
-            controller.clear_other_store(books).await;
-            controller.publish(books);
+            controller.clear_other_store(state).await;
+            controller.publish(state);
             controller.stores.note_progress(None);
         }
     }
@@ -179,11 +179,11 @@ async fn copied(
 }
 
 /// The configuration's write is the move. Where it is not known whether it was written, the file tells.
-fn commit(controller: &Controller, ledger: &mut Journal, to: StoreKind) -> Result<(), ErrorBody> {
-    if let Some(moving) = &mut ledger.moving {
+fn commit(controller: &Controller, journal: &mut Journal, to: StoreKind) -> Result<(), ErrorBody> {
+    if let Some(moving) = &mut journal.moving {
         moving.whole = true;
     }
-    controller.write_ledger(ledger)?;
+    controller.write_journal(journal)?;
     match controller.edit_config(|config| config.set_store(to)) {
         Err(_) if controller.read_config().is_ok_and(|config| config.store == Some(to)) => Ok(()),
         outcome => outcome,
@@ -191,16 +191,16 @@ fn commit(controller: &Controller, ledger: &mut Journal, to: StoreKind) -> Resul
 }
 
 /// Everything that the store keeps; the ledger and the registries know it all.
-fn kept(books: &State) -> BTreeSet<Item> {
-    let ledger = &books.ledger;
-    let stored = books
-        .services
+fn kept(state: &State) -> BTreeSet<Item> {
+    let journal = &state.journal;
+    let stored = state
+        .registries
         .values()
-        .filter(|service| service.registry.source == Source::Store);
-    let names = stored.map(|service| &service.name).chain(&ledger.pending);
-    let names = names.chain(ledger.registries.keys()).chain(ledger.rotations.keys());
-    let with_authority = ledger.authorities.keys().filter_map(|host| host.parse().ok());
-    let keys = with_authority.chain(books.hosts()).map(Item::AuthorityKey);
+        .filter(|route| route.registry.source == Source::Store);
+    let names = stored.map(|route| &route.name).chain(&journal.pending);
+    let names = names.chain(journal.registries.keys()).chain(journal.rotations.keys());
+    let with_authority = journal.authorities.keys().filter_map(|host| host.parse().ok());
+    let keys = with_authority.chain(state.hosts()).map(Item::AuthorityKey);
     names.cloned().map(Item::Credential).chain(keys).collect()
 }
 

@@ -20,11 +20,11 @@ use crate::registry::Source;
 
 /// Replaces a registry's token. After the answer no request uses the old one.
 pub(crate) async fn rotate(controller: &Controller, request: Rotate) -> Result<Rotated, ErrorBody> {
-    let books = controller.books().await?;
-    let service = find(&books.services, &request.name)?;
+    let state = controller.lock_state().await?;
+    let route = find(&state.registries, &request.name)?;
     let name = &request.name;
-    match (&service.registry.source, &request.token) {
-        (Source::Store, Some(token)) => rotate_stored(controller, books, &service, token.clone(), request.verify).await,
+    match (&route.registry.source, &request.token) {
+        (Source::Store, Some(token)) => rotate_stored(controller, state, &route, token.clone(), request.verify).await,
         (Source::Store, None) => Err(ErrorBody::new(
             ErrorKind::Invalid,
             format!("the token of `{name}` is in the store, so a new one has to be given"),
@@ -41,8 +41,8 @@ pub(crate) async fn rotate(controller: &Controller, request: Rotate) -> Result<R
         ))),
         (Source::File(_) | Source::Command(_), None) => {
             // Prober may take long, and other verbs need not wait for it.
-            drop(books);
-            rotate_at_source(controller, &service, request.verify).await
+            drop(state);
+            rotate_at_source(controller, &route, request.verify).await
         }
     }
 }
@@ -57,40 +57,40 @@ fn comes_from(name: &RegistryName, source: &Source) -> ErrorBody {
 /// Asks the registry, stores, swaps.
 async fn rotate_stored(
     controller: &Controller,
-    mut books: MutexGuard<'_, State>,
-    service: &Service,
+    mut state: MutexGuard<'_, State>,
+    route: &Service,
     token: Secret,
     verify: bool,
 ) -> Result<Rotated, ErrorBody> {
-    let name = &service.name;
-    let finding = if verify {
-        Some(asked(controller, service, &token).await?)
+    let name = &route.name;
+    let probed = if verify {
+        Some(asked(controller, route, &token).await?)
     } else {
         None
     };
-    let generation = books.ledger.registries.get(name).map_or(0, |record| record.generation) + 1;
+    let generation = state.journal.registries.get(name).map_or(0, |record| record.generation) + 1;
     let record = JournalEntry {
         generation,
         since: OffsetDateTime::now_utc(),
     };
-    store(controller, &mut books.ledger, name, &token, record).await?;
-    service.keeper.replace(Present::Ready(record.value(token))).await;
-    Ok(rotated(service, generation, finding, Vec::new()))
+    store(controller, &mut state.journal, name, &token, record).await?;
+    route.keeper.replace(Present::Ready(record.value(token))).await;
+    Ok(rotated(route, generation, probed, Vec::new()))
 }
 
 /// The store's write is the moment at which the rotation has happened. It is noted before, so that a kill leaves no doubt
 /// which token is there, and after.
 async fn store(
     controller: &Controller,
-    ledger: &mut Journal,
+    journal: &mut Journal,
     name: &RegistryName,
     token: &Secret,
     record: JournalEntry,
 ) -> Result<(), ErrorBody> {
     let mark = Fingerprint::of(token, record.since);
-    ledger.rotations.insert(name.clone(), Rotation { record, mark });
-    if let Err(error) = controller.write_ledger(ledger) {
-        ledger.rotations.remove(name);
+    journal.rotations.insert(name.clone(), Rotation { record, mark });
+    if let Err(error) = controller.write_journal(journal) {
+        journal.rotations.remove(name);
         return Err(error);
     }
     let written = controller
@@ -100,66 +100,66 @@ async fn store(
         .await;
     match &written {
         Ok(()) => {
-            ledger.rotations.remove(name);
-            ledger.registries.insert(name.clone(), record);
+            journal.rotations.remove(name);
+            journal.registries.insert(name.clone(), record);
         }
         // It may still happen: the next start finds out.
         Err(StoreError::NoAnswer) => {}
         Err(_) => {
-            ledger.rotations.remove(name);
+            journal.rotations.remove(name);
         }
     }
-    if let Err(error) = controller.write_ledger(ledger) {
+    if let Err(error) = controller.write_journal(journal) {
         tracing::warn!(error = error.message, "noted at the next start");
     }
     Ok(written?)
 }
 
 /// Reads the file or runs the program again, asks the registry, swaps.
-async fn rotate_at_source(controller: &Controller, service: &Service, verify: bool) -> Result<Rotated, ErrorBody> {
-    let source = &service.registry.source;
-    let minted = service
+async fn rotate_at_source(controller: &Controller, route: &Service, verify: bool) -> Result<Rotated, ErrorBody> {
+    let source = &route.registry.source;
+    let minted = route
         .keeper
         .fetch()
         .await
-        .map_err(|failure| source_error(service, &failure))?;
-    let finding = if verify {
-        Some(asked(controller, service, &minted.secret).await?)
+        .map_err(|failure| source_error(route, &failure))?;
+    let probed = if verify {
+        Some(asked(controller, route, &minted.secret).await?)
     } else {
         None
     };
-    let taken = service.keeper.take(minted).await;
+    let taken = route.keeper.take(minted).await;
     let note = if taken.is_new {
         format!("the token comes from {source}, which was asked again")
     } else {
         format!("the token comes from {source}, which was asked again and gives the same one as before")
     };
-    Ok(rotated(service, taken.number, finding, vec![note]))
+    Ok(rotated(route, taken.number, probed, vec![note]))
 }
 
 /// What the registry says of a new token, if it does not reject it.
-async fn asked(controller: &Controller, service: &Service, token: &Secret) -> Result<probe::Finding, ErrorBody> {
-    let finding = ask(controller, service, token).await;
-    match finding.result {
-        VerdictResult::Accepted | VerdictResult::Public => Ok(finding),
-        VerdictResult::Rejected => Err(ErrorBody::new(ErrorKind::TokenRejected, finding.detail)
+async fn asked(controller: &Controller, route: &Service, token: &Secret) -> Result<probe::ProbeResult, ErrorBody> {
+    let probed = ask(controller, route, token).await;
+    match probed.result {
+        VerdictResult::Accepted | VerdictResult::Public => Ok(probed),
+        VerdictResult::Rejected => Err(ErrorBody::new(ErrorKind::TokenRejected, probed.detail)
             .hint("nothing was changed, the old token stays in use; check the new one and repeat")),
-        _ => Err(ErrorBody::new(ErrorKind::NotVerified, finding.detail)
+        _ => Err(ErrorBody::new(ErrorKind::NotVerified, probed.detail)
             .hint("nothing was changed; repeat when the registry answers, or store it unasked with --no-verify")),
     }
 }
 
-fn rotated(service: &Service, generation: u64, finding: Option<probe::Finding>, mut notes: Vec<String>) -> Rotated {
-    let verified = finding.as_ref().is_some_and(probe::Finding::is_accepted);
-    if verified && let Some(generation) = service.credential.generation() {
+fn rotated(route: &Service, generation: u64, probed: Option<probe::ProbeResult>, mut notes: Vec<String>) -> Rotated {
+    let verified = probed.as_ref().is_some_and(probe::ProbeResult::is_accepted);
+    if verified && let Some(generation) = route.credential.generation() {
         generation.guard().note(true);
     }
-    tracing::info!(registry = %service.name, generation, "rotated");
-    let public = finding.filter(probe::Finding::is_public);
+    tracing::info!(registry = %route.name, generation, "rotated");
+    let public = probed.filter(probe::ProbeResult::is_public);
     let is_public = public.is_some();
-    notes.extend(public.map(|finding| finding.detail));
+    notes.extend(public.map(|probed| probed.detail));
     Rotated {
-        name: service.name.clone(),
+        name: route.name.clone(),
         generation,
         verified,
         public: is_public,
@@ -168,8 +168,8 @@ fn rotated(service: &Service, generation: u64, finding: Option<probe::Finding>, 
 }
 
 /// A source's failure as an answer.
-fn source_error(service: &Service, failure: &Failure) -> ErrorBody {
-    let name = &service.name;
+fn source_error(route: &Service, failure: &Failure) -> ErrorBody {
+    let name = &route.name;
     ErrorBody::new(ErrorKind::Failed, failure.message.clone()).hint(match &failure.output {
         Some(output) => format!("it said: {output}"),
         None => format!("mend its source; `regauthctl show {name}` says how it is doing"),

@@ -22,45 +22,45 @@ use crate::registry::Source;
 
 /// All registries.
 pub(crate) fn list(controller: &Controller) -> RegistryList {
-    let glance = controller.glance();
+    let snapshot = controller.snapshot();
     RegistryList {
-        registries: glance.services.values().map(|service| view(service)).collect(),
+        registries: snapshot.registries.values().map(|route| view(route)).collect(),
     }
 }
 
 /// One registry.
 pub(crate) fn show(controller: &Controller, request: &ByName) -> Result<RegistryView, ErrorBody> {
-    find(&controller.glance().services, &request.name).map(|service| view(&service))
+    find(&controller.snapshot().registries, &request.name).map(|route| view(&route))
 }
 
 /// What the daemon is doing.
 pub(crate) async fn status(controller: &Controller) -> Status {
     let trouble = store_trouble(controller).await;
-    let glance = controller.glance();
-    let plane = &controller.plane;
+    let snapshot = controller.snapshot();
+    let proxy = &controller.proxy;
     Status {
         version: version::PROGRAM.to_owned(),
         pid: std::process::id(),
         started: moment(controller.started),
-        listen: plane.listen.to_string(),
+        listen: proxy.listen.to_string(),
         sockets: controller.sockets,
         proxy: proxy_url(controller),
         bundle: controller.folders.bundle().display().to_string(),
         config: controller.config_file.display().to_string(),
         store: store_view(controller, trouble.as_ref()),
-        registries: glance.services.len(),
-        problems: problems(controller, &glance.services, trouble.as_ref()),
-        clients: plane.clients.as_str().to_owned(),
-        connections: plane.counters.connections(),
-        requests: plane.counters.requests(),
+        registries: snapshot.registries.len(),
+        problems: problems(controller, &snapshot.registries, trouble.as_ref()),
+        clients: proxy.clients.as_str().to_owned(),
+        connections: proxy.counters.connections(),
+        requests: proxy.counters.requests(),
     }
 }
 
 /// A registry as it is shown.
-pub(crate) fn view(service: &Service) -> RegistryView {
-    let registry = &service.registry;
+pub(crate) fn view(route: &Service) -> RegistryView {
+    let registry = &route.registry;
     RegistryView {
-        name: service.name.clone(),
+        name: route.name.clone(),
         kind: registry.kind.as_str().to_owned(),
         index: registry.index.as_ref().map(ToString::to_string),
         scopes: registry.scopes.iter().map(ToString::to_string).collect(),
@@ -72,12 +72,12 @@ pub(crate) fn view(service: &Service) -> RegistryView {
             _ => None,
         },
         writes: registry.writes.as_str().to_owned(),
-        writes_open_until: service.usage.writes_open_until().map(moment),
-        credential: credential(service),
-        last_used: service.usage.last_used().map(moment),
-        last_status: service.usage.last_status(),
-        requests: service.usage.requests(),
-        trouble: service.trouble.clone(),
+        writes_open_until: route.usage.writes_open_until().map(moment),
+        credential: credential(route),
+        last_used: route.usage.last_used().map(moment),
+        last_status: route.usage.last_status(),
+        requests: route.usage.requests(),
+        trouble: route.trouble.clone(),
     }
 }
 
@@ -91,7 +91,7 @@ pub(crate) async fn present_store(controller: &Controller) -> StoreView {
 async fn store_trouble(controller: &Controller) -> Option<StoreError> {
     let store = controller.store();
     match tokio::time::timeout(PATIENCE, store.thread.check()).await {
-        Ok(Ok(())) => controller.glance().store_trouble.clone(),
+        Ok(Ok(())) => controller.snapshot().store_trouble.clone(),
         Ok(Err(trouble)) => Some(trouble),
         Err(_) => Some(StoreError::NoAnswer),
     }
@@ -116,7 +116,7 @@ pub(crate) fn store_view(controller: &Controller, trouble: Option<&StoreError>) 
 pub(crate) fn proxy_url(controller: &Controller) -> String {
     format!(
         "http://{}",
-        crate::control::verbs::grants::address(controller.plane.listen)
+        crate::control::verbs::grants::address(controller.proxy.listen)
     )
 }
 
@@ -129,8 +129,8 @@ pub(crate) fn moment(moment: OffsetDateTime) -> String {
         .unwrap_or_default()
 }
 
-fn credential(service: &Service) -> CredentialView {
-    let (state, generation) = match &*service.credential.load() {
+fn credential(route: &Service) -> CredentialView {
+    let (state, generation) = match &*route.credential.load() {
         Holding::Ready(generation) => {
             let state = if generation.is_over() {
                 CredentialState::Expired
@@ -144,7 +144,7 @@ fn credential(service: &Service) -> CredentialView {
         Holding::Locked => (CredentialState::Locked, None),
         Holding::Missing(_) => (CredentialState::Missing, None),
     };
-    let news = service.keeper.news();
+    let news = route.keeper.news();
     let lifetime = generation.as_ref().and_then(|generation| generation.lifetime);
     CredentialView {
         state,
@@ -160,11 +160,11 @@ fn credential(service: &Service) -> CredentialView {
     }
 }
 
-fn problems(controller: &Controller, services: &RegistryRoutes, trouble: Option<&StoreError>) -> Vec<Problem> {
-    let plane = &controller.plane;
+fn problems(controller: &Controller, registries: &RegistryRoutes, trouble: Option<&StoreError>) -> Vec<Problem> {
+    let proxy = &controller.proxy;
     let mut problems = Vec::new();
-    if plane.clients == Clients::SameUser
-        && let Some(why) = plane.peers.without_proof()
+    if proxy.clients == Clients::SameUser
+        && let Some(why) = proxy.peers.without_proof()
     {
         problems.push(Problem {
             message: format!("every client needs a grant: {why}"),
@@ -190,13 +190,13 @@ fn problems(controller: &Controller, services: &RegistryRoutes, trouble: Option<
             ),
         });
     }
-    problems.extend(services.values().filter_map(|service| untrusted(service)));
-    problems.extend(services.values().filter_map(|service| problem(service)));
+    problems.extend(registries.values().filter_map(|route| untrusted(route)));
+    problems.extend(registries.values().filter_map(|route| problem(route)));
     problems
 }
 
-fn untrusted(service: &Service) -> Option<Problem> {
-    let message = service.trouble.clone()?;
+fn untrusted(route: &Service) -> Option<Problem> {
+    let message = route.trouble.clone()?;
     let hint = "mend the file, then `regauthctl reload`; until then nothing is sent to the registry, unless its \
                 certificates were read before";
     Some(Problem {
@@ -205,10 +205,10 @@ fn untrusted(service: &Service) -> Option<Problem> {
     })
 }
 
-fn problem(service: &Service) -> Option<Problem> {
-    let name = &service.name;
-    let failure = service.keeper.news().failure;
-    let message = match (&*service.credential.load(), failure) {
+fn problem(route: &Service) -> Option<Problem> {
+    let name = &route.name;
+    let failure = route.keeper.news().failure;
+    let message = match (&*route.credential.load(), failure) {
         (Holding::Ready(generation), _) if generation.guard().is_rejected() => {
             format!("the registry `{name}` rejects its token")
         }
@@ -225,7 +225,7 @@ fn problem(service: &Service) -> Option<Problem> {
         (Holding::Missing(why), _) => format!("the registry `{name}` has no token: {why}"),
         (Holding::Ready(_) | Holding::Locked, _) => return None,
     };
-    let hint = match &service.registry.source {
+    let hint = match &route.registry.source {
         Source::Store => format!("`regauthctl rotate {name}` gives it a new one"),
         Source::Environment(_) => "set the variable where regauthd is started, and start it again".to_owned(),
         Source::File(_) | Source::Command(_) => {

@@ -14,21 +14,21 @@ use crate::proxy::routes::Service;
 
 /// Asks registries about the tokens in use.
 pub(crate) async fn verify(controller: &Controller, request: Verify) -> Result<Verified, ErrorBody> {
-    let services = &controller.glance().services;
+    let registries = &controller.snapshot().registries;
     let asked: Vec<Arc<Service>> = match &request.name {
-        Some(name) => vec![find(services, name)?],
-        None => services.values().map(Arc::clone).collect(),
+        Some(name) => vec![find(registries, name)?],
+        None => registries.values().map(Arc::clone).collect(),
     };
     let mut registries = Vec::new();
-    for service in asked {
-        registries.push(verdict(controller, &service).await);
+    for route in asked {
+        registries.push(verdict(controller, &route).await);
     }
     Ok(Verified { registries })
 }
 
-async fn verdict(controller: &Controller, service: &Service) -> Verdict {
-    let name = service.name.clone();
-    let generation = match &*service.credential.load() {
+async fn verdict(controller: &Controller, route: &Service) -> Verdict {
+    let name = route.name.clone();
+    let generation = match &*route.credential.load() {
         Holding::Ready(generation) => Arc::clone(generation),
         Holding::Locked => {
             let detail = "the store is locked; `regauthctl unlock` opens it".to_owned();
@@ -46,28 +46,28 @@ async fn verdict(controller: &Controller, service: &Service) -> Verdict {
             };
         }
     };
-    let finding = ask(controller, service, generation.secret()).await;
-    match finding.result {
+    let probed = ask(controller, route, generation.secret()).await;
+    match probed.result {
         VerdictResult::Accepted => generation.guard().note(true),
         VerdictResult::Rejected => generation.guard().note(false),
         _ => {}
     }
     Verdict {
         name,
-        result: finding.result,
-        detail: finding.detail,
+        result: probed.result,
+        detail: probed.detail,
     }
 }
 
 /// What a registry says of a token for it.
-pub(in crate::control) async fn ask(controller: &Controller, service: &Service, token: &Secret) -> probe::Finding {
-    probe::ask(&service.upstream, controller.pool(), &service.registry, token).await
+pub(in crate::control) async fn ask(controller: &Controller, route: &Service, token: &Secret) -> probe::ProbeResult {
+    probe::ask(&route.upstream, controller.pool(), &route.registry, token).await
 }
 
 /// Whether a registry's present token is the one that somebody has found elsewhere.
 pub(crate) fn holds(controller: &Controller, request: &Holds) -> Result<Held, ErrorBody> {
-    let service = find(&controller.glance().services, &request.name)?;
-    let present = service.keeper.present();
+    let route = find(&controller.snapshot().registries, &request.name)?;
+    let present = route.keeper.present();
     Ok(Held {
         name: request.name.clone(),
         same: present.value().map(|value| value.secret.is_same(&request.token)),

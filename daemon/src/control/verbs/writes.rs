@@ -13,7 +13,7 @@ use crate::control::verbs::show::moment;
 
 /// Opens writes for a while.
 pub(crate) fn allow(controller: &Controller, request: Allow) -> Result<WritesChanged, ErrorBody> {
-    let service = find(&controller.glance().services, &request.name)?;
+    let route = find(&controller.snapshot().registries, &request.name)?;
     if request.seconds == 0 || request.seconds > LONGEST.as_secs() {
         return Err(ErrorBody::new(
             ErrorKind::Invalid,
@@ -22,7 +22,7 @@ pub(crate) fn allow(controller: &Controller, request: Allow) -> Result<WritesCha
         .hint("`writes = \"allow\"` in config.toml keeps them open"));
     }
     let until = OffsetDateTime::now_utc() + Duration::from_secs(request.seconds);
-    service.usage.open_writes(Some(until));
+    route.usage.open_writes(Some(until));
     tracing::info!(registry = %request.name, seconds = request.seconds, "writes are open");
     Ok(WritesChanged {
         name: request.name,
@@ -32,9 +32,9 @@ pub(crate) fn allow(controller: &Controller, request: Allow) -> Result<WritesCha
 
 /// Closes writes at once.
 pub(crate) fn deny(controller: &Controller, request: ByName) -> Result<WritesChanged, ErrorBody> {
-    let service = find(&controller.glance().services, &request.name)?;
-    service.usage.open_writes(None);
-    if service.writes_are_open() {
+    let route = find(&controller.snapshot().registries, &request.name)?;
+    route.usage.open_writes(None);
+    if route.writes_are_open() {
         return Err(ErrorBody::new(
             ErrorKind::Refused,
             format!(
