@@ -30,7 +30,8 @@ use crate::control::controller::Controller;
 use crate::control::maintenance;
 use crate::control::server::{self, ControlClients};
 use crate::control::state::StateLock;
-use crate::control::stores::Stores;
+use crate::control::state::stores::Stores;
+use crate::control::verbs::lifecycle;
 use crate::credential::store::StoreKind;
 use crate::credential::store::select::{self, OpenStore, OtherStore};
 use crate::grant::Grants;
@@ -116,7 +117,9 @@ impl Daemon {
             stores: Stores::new(store),
             state: StateLock::new(ledger),
         });
-        controller.open(&config).await.map_err(StartError::Registries)?;
+        lifecycle::start(&controller, &config)
+            .await
+            .map_err(StartError::Registries)?;
         Ok(Self {
             controller,
             listener,
@@ -156,12 +159,9 @@ impl Daemon {
             end.clone(),
         ));
         background.spawn(accept::accept(self.listener, self.workers, plane.drain.clone()));
-        background.spawn(maintenance::retry_store(Arc::clone(&self.controller), end.clone()));
+        background.spawn(maintenance::retry_stores(Arc::clone(&self.controller), end.clone()));
         background.spawn(maintenance::tidy(Arc::clone(&self.controller), end.clone()));
-        background.spawn(maintenance::notice_resumption(
-            Arc::clone(&self.controller),
-            end.clone(),
-        ));
+        background.spawn(maintenance::watch_for_sleep(Arc::clone(&self.controller), end.clone()));
 
         let mut signals = Signals::new()?;
         tracing::info!(listen = %plane.listen, "ready");
@@ -174,7 +174,7 @@ impl Daemon {
         let controller = Arc::clone(&self.controller);
         // Another daemon may start while our last connections finish.
         let given_up = async move {
-            controller.close().await;
+            lifecycle::close(&controller).await;
             drop(self.belongings);
         };
         let cut = tokio::select! {

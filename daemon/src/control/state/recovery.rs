@@ -1,4 +1,4 @@
-//! What a kill or a closed store left unfinished: it is brought to its end at the next start, or when the store opens.
+//! Completes what a kill or a locked store interrupted, at the next start or when the store opens.
 
 use std::sync::Arc;
 
@@ -12,7 +12,11 @@ use crate::proxy::routes::Service;
 use crate::registry::Source;
 
 impl Controller {
-    /// What a kill or a closed store interrupted: a pending name that is configured is done, one that is not is undone.
+    /// Completes pending additions and removals. The configuration decides: a pending name that it has was added, one
+    /// that it lacks is deleted, secret included.
+    ///
+    /// # Errors
+    /// `failed` when the journal cannot be written.
     pub(in crate::control) async fn finish_pending(&self, state: &mut State) -> Result<(), ErrorBody> {
         if state.journal.pending.is_empty() {
             return Ok(());
@@ -21,15 +25,22 @@ impl Controller {
             if state.registries.contains_key(&name) {
                 state.journal.pending.remove(&name);
             } else if self.delete_credential(state, &name).await.is_ok() {
-                tracing::info!(registry = %name, "undid what was interrupted");
+                tracing::info!(registry = %name, "undid an interrupted change");
             }
         }
         self.forget_unused_authorities(state).await;
         self.write_journal(&state.journal)
     }
 
-    /// Deletes a registry's secret, and with it the last that is remembered of it.
-    pub(crate) async fn delete_credential(&self, state: &mut State, name: &RegistryName) -> Result<(), StoreError> {
+    /// Deletes a registry's secret from the store, and its records from the journal. The caller writes the journal.
+    ///
+    /// # Errors
+    /// Those of the store; the records stay.
+    pub(in crate::control) async fn delete_credential(
+        &self,
+        state: &mut State,
+        name: &RegistryName,
+    ) -> Result<(), StoreError> {
         self.store().thread.delete(&Item::Credential(name.clone())).await?;
         state.journal.pending.remove(name);
         state.journal.registries.remove(name);
@@ -38,36 +49,42 @@ impl Controller {
         Ok(())
     }
 
-    /// Tries again what the store did not give so far, once it can be used again.
-    pub(crate) async fn retry_store(&self) {
+    /// Loads the tokens and authorities that the store did not give so far, once the store can be used again.
+    pub(in crate::control) async fn retry_store(&self) {
         let snapshot = self.snapshot();
-        let nothing_is_missing = snapshot.store_trouble.is_none() && !snapshot.unfinished;
-        if nothing_is_missing || self.store().thread.check().await.is_err() {
+        let is_complete = snapshot.store_error.is_none() && !snapshot.has_pending;
+        if is_complete || self.store().thread.check().await.is_err() {
             return;
         }
         let Ok(mut state) = self.lock_state().await else { return };
-        state.store_trouble = None;
+        state.store_error = None;
+        self.load_locked_credentials(&mut state).await;
+        if let Err(error) = self.ensure_authorities(&mut state).await {
+            tracing::warn!(error = error.message, "could not load the authorities");
+        }
+        if let Err(error) = self.finish_pending(&mut state).await {
+            tracing::warn!(
+                error = error.message,
+                "could not complete an interrupted change; it is tried again"
+            );
+        }
+        self.publish(&state);
+        if let Err(error) = self.write_bundle(&state) {
+            tracing::warn!(error = error.message, "could not write the bundle");
+        }
+    }
+
+    async fn load_locked_credentials(&self, state: &mut State) {
         let locked: Vec<Arc<Service>> = state
             .registries
             .values()
+            .filter(|route| route.registry.source == Source::Store)
             .filter(|route| matches!(*route.credential.load(), Holding::Locked))
             .map(Arc::clone)
             .collect();
         for route in locked {
-            if route.registry.source == Source::Store {
-                let present = self.stored(&mut state, &route.name).await;
-                route.keeper.replace(present).await;
-            }
-        }
-        if let Err(error) = self.ensure_authorities(&mut state).await {
-            tracing::warn!(error = error.message, "authorities");
-        }
-        if let Err(error) = self.finish_pending(&mut state).await {
-            tracing::warn!(error = error.message, "what was interrupted is finished later");
-        }
-        self.publish(&state);
-        if let Err(error) = self.write_bundle(&state) {
-            tracing::warn!(error = error.message, "bundle");
+            let present = self.read_stored(state, &route.name).await;
+            route.keeper.replace(present).await;
         }
     }
 }

@@ -1,15 +1,16 @@
-//! `rotate`: another token in the place of one that is in use.
+//! `rotate`: replaces the token of a registry in service.
+//!
+//! A rotation checks the request, gets the new token, probes the registry with it, commits it to the store and journal,
+//! and replaces the credential in memory. A failure before the commit leaves the old token in use.
 
 use regauth_shared::request::Rotate;
-use regauth_shared::response::{Rotated, VerdictResult};
+use regauth_shared::response::Rotated;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
 use time::OffsetDateTime;
-use tokio::sync::MutexGuard;
 
 use crate::control::controller::Controller;
-use crate::control::probe;
-use crate::control::state::{State, find};
-use crate::control::verbs::verify::ask;
+use crate::control::probe::{ProbeResult, probe_token};
+use crate::control::state::State;
 use crate::credential::fingerprint::Fingerprint;
 use crate::credential::shelf::Present;
 use crate::credential::source::Failure;
@@ -18,69 +19,111 @@ use crate::journal::{Journal, JournalEntry, Rotation};
 use crate::proxy::routes::Service;
 use crate::registry::Source;
 
-/// Replaces a registry's token. After the answer no request uses the old one.
+/// Replaces a registry's token. Requests that begin after the answer use the new one.
+///
+/// # Errors
+/// `not-found`, `invalid` or `refused` for the request, `token-rejected` or `not-verified` by the registry, and those of
+/// the source, the store and the journal.
 pub(crate) async fn rotate(controller: &Controller, request: Rotate) -> Result<Rotated, ErrorBody> {
-    let state = controller.lock_state().await?;
-    let route = find(&state.registries, &request.name)?;
-    let name = &request.name;
-    match (&route.registry.source, &request.token) {
-        (Source::Store, Some(token)) => rotate_stored(controller, state, &route, token.clone(), request.verify).await,
-        (Source::Store, None) => Err(ErrorBody::new(
-            ErrorKind::Invalid,
-            format!("the token of `{name}` is in the store, so a new one has to be given"),
-        )),
-        (Source::Of(owner), _) => Err(ErrorBody::new(
-            ErrorKind::Refused,
-            format!("`{name}` uses the credential of `{owner}`"),
-        )
-        .hint(format!("`regauthctl rotate {owner}` rotates it for both"))),
-        (source @ Source::Environment(_), _) => Err(comes_from(name, source)
-            .hint("the environment is read once: set the variable anew where regauthd is started, and start it again")),
-        (source, Some(_)) => Err(comes_from(name, source).hint(format!(
-            "replace it there; `regauthctl rotate {name}` alone asks for it"
-        ))),
-        (Source::File(_) | Source::Command(_), None) => {
-            // Prober may take long, and other verbs need not wait for it.
+    let mut state = controller.lock_state().await?;
+    let route = state.registry(&request.name)?;
+    match new_token(&route, request.token)? {
+        NewToken::Given(token) => rotate_stored(controller, &mut state, &route, token, request.verify).await,
+        NewToken::AtSource => {
+            // A source may be slow; other verbs need not wait for it.
             drop(state);
             rotate_at_source(controller, &route, request.verify).await
         }
     }
 }
 
-fn comes_from(name: &RegistryName, source: &Source) -> ErrorBody {
-    ErrorBody::new(
-        ErrorKind::Refused,
-        format!("the token of `{name}` comes from {source}, not from the store"),
-    )
+/// Origin of the new token.
+enum NewToken {
+    /// The request has it; it goes to the store.
+    Given(Secret),
+    /// The registry's source has it.
+    AtSource,
 }
 
-/// Asks the registry, stores, swaps.
+/// Checks that the request has a token if the registry needs one, and only then.
+fn new_token(route: &Service, token: Option<Secret>) -> Result<NewToken, ErrorBody> {
+    let name = &route.name;
+    let refused = |message: String| ErrorBody::new(ErrorKind::Refused, message);
+    let elsewhere = |source| refused(format!("the token of `{name}` comes from {source}, not from the store"));
+    match (&route.registry.source, token) {
+        (Source::Store, Some(token)) => Ok(NewToken::Given(token)),
+        (Source::Store, None) => Err(ErrorBody::new(
+            ErrorKind::Invalid,
+            format!("the token of `{name}` is in the store, so the request needs a new one"),
+        )),
+        (Source::Of(owner), _) => Err(refused(format!("`{name}` uses the credential of `{owner}`"))
+            .hint(format!("`regauthctl rotate {owner}` rotates it for both"))),
+        (source @ Source::Environment(_), _) => Err(elsewhere(source).hint(
+            "the environment is read once: set the variable again where regauthd is started, and restart regauthd",
+        )),
+        (source, Some(_)) => Err(elsewhere(source).hint(format!(
+            "replace it there; `regauthctl rotate {name}` without a token reads it again"
+        ))),
+        (Source::File(_) | Source::Command(_), None) => Ok(NewToken::AtSource),
+    }
+}
+
+/// Probes the registry, commits the token, replaces the credential.
 async fn rotate_stored(
     controller: &Controller,
-    mut state: MutexGuard<'_, State>,
+    state: &mut State,
     route: &Service,
     token: Secret,
     verify: bool,
 ) -> Result<Rotated, ErrorBody> {
-    let name = &route.name;
-    let probed = if verify {
-        Some(asked(controller, route, &token).await?)
-    } else {
-        None
-    };
-    let generation = state.journal.registries.get(name).map_or(0, |record| record.generation) + 1;
+    let probed = probe(controller, route, &token, verify).await?;
+    let last = state.journal.registries.get(&route.name);
     let record = JournalEntry {
-        generation,
+        generation: last.map_or(0, |record| record.generation) + 1,
         since: OffsetDateTime::now_utc(),
     };
-    store(controller, &mut state.journal, name, &token, record).await?;
+    commit(controller, &mut state.journal, &route.name, &token, record).await?;
     route.keeper.replace(Present::Ready(record.value(token))).await;
-    Ok(rotated(route, generation, probed, Vec::new()))
+    Ok(rotated(route, record.generation, probed, Vec::new()))
 }
 
-/// The store's write is the moment at which the rotation has happened. It is noted before, so that a kill leaves no doubt
-/// which token is there, and after.
-async fn store(
+/// Reads the file or runs the program again, probes the registry, replaces the credential.
+async fn rotate_at_source(controller: &Controller, route: &Service, verify: bool) -> Result<Rotated, ErrorBody> {
+    let source = &route.registry.source;
+    let minted = route
+        .keeper
+        .fetch()
+        .await
+        .map_err(|failure| source_error(route, &failure))?;
+    let probed = probe(controller, route, &minted.secret, verify).await?;
+    let taken = route.keeper.take(minted).await;
+    let note = if taken.is_new {
+        format!("the token comes from {source}, which was asked again")
+    } else {
+        format!("the token comes from {source}, which was asked again and gives the same one as before")
+    };
+    Ok(rotated(route, taken.number, probed, vec![note]))
+}
+
+/// Asks the registry about the new token, if the request wants it verified.
+async fn probe(
+    controller: &Controller,
+    route: &Service,
+    token: &Secret,
+    verify: bool,
+) -> Result<Option<ProbeResult>, ErrorBody> {
+    if !verify {
+        return Ok(None);
+    }
+    let probed = probe_token(&route.upstream, controller.upstream_pool(), &route.registry, token).await;
+    let if_rejected = "nothing was changed, the old token stays in use; check the new one and repeat";
+    let if_unclear = "nothing was changed; repeat when the registry answers, or store the token without verification with --no-verify";
+    probed.require_accepted(if_rejected, if_unclear).map(Some)
+}
+
+/// Writes the token to the store; this write is the rotation. The journal records the intent before, so that a start after
+/// a kill knows which token the store has, and the result after.
+async fn commit(
     controller: &Controller,
     journal: &mut Journal,
     name: &RegistryName,
@@ -93,69 +136,36 @@ async fn store(
         journal.rotations.remove(name);
         return Err(error);
     }
-    let written = controller
-        .store()
-        .thread
-        .write(&Item::Credential(name.clone()), token)
-        .await;
+    let item = Item::Credential(name.clone());
+    let written = controller.store().thread.write(&item, token).await;
     match &written {
         Ok(()) => {
             journal.rotations.remove(name);
             journal.registries.insert(name.clone(), record);
         }
-        // It may still happen: the next start finds out.
+        // The write may still take place; the next start compares the store's token with the mark.
         Err(StoreError::NoAnswer) => {}
         Err(_) => {
             journal.rotations.remove(name);
         }
     }
     if let Err(error) = controller.write_journal(journal) {
-        tracing::warn!(error = error.message, "noted at the next start");
+        tracing::warn!(
+            registry = %name,
+            error = error.message,
+            "could not record the end of a rotation; the next start does"
+        );
     }
     Ok(written?)
 }
 
-/// Reads the file or runs the program again, asks the registry, swaps.
-async fn rotate_at_source(controller: &Controller, route: &Service, verify: bool) -> Result<Rotated, ErrorBody> {
-    let source = &route.registry.source;
-    let minted = route
-        .keeper
-        .fetch()
-        .await
-        .map_err(|failure| source_error(route, &failure))?;
-    let probed = if verify {
-        Some(asked(controller, route, &minted.secret).await?)
-    } else {
-        None
-    };
-    let taken = route.keeper.take(minted).await;
-    let note = if taken.is_new {
-        format!("the token comes from {source}, which was asked again")
-    } else {
-        format!("the token comes from {source}, which was asked again and gives the same one as before")
-    };
-    Ok(rotated(route, taken.number, probed, vec![note]))
-}
-
-/// What the registry says of a new token, if it does not reject it.
-async fn asked(controller: &Controller, route: &Service, token: &Secret) -> Result<probe::ProbeResult, ErrorBody> {
-    let probed = ask(controller, route, token).await;
-    match probed.result {
-        VerdictResult::Accepted | VerdictResult::Public => Ok(probed),
-        VerdictResult::Rejected => Err(ErrorBody::new(ErrorKind::TokenRejected, probed.detail)
-            .hint("nothing was changed, the old token stays in use; check the new one and repeat")),
-        _ => Err(ErrorBody::new(ErrorKind::NotVerified, probed.detail)
-            .hint("nothing was changed; repeat when the registry answers, or store it unasked with --no-verify")),
-    }
-}
-
-fn rotated(route: &Service, generation: u64, probed: Option<probe::ProbeResult>, mut notes: Vec<String>) -> Rotated {
-    let verified = probed.as_ref().is_some_and(probe::ProbeResult::is_accepted);
+fn rotated(route: &Service, generation: u64, probed: Option<ProbeResult>, mut notes: Vec<String>) -> Rotated {
+    let verified = probed.as_ref().is_some_and(ProbeResult::is_accepted);
     if verified && let Some(generation) = route.credential.generation() {
         generation.guard().note(true);
     }
-    tracing::info!(registry = %route.name, generation, "rotated");
-    let public = probed.filter(probe::ProbeResult::is_public);
+    tracing::info!(registry = %route.name, generation, "rotated token");
+    let public = probed.filter(ProbeResult::is_public);
     let is_public = public.is_some();
     notes.extend(public.map(|probed| probed.detail));
     Rotated {
@@ -167,11 +177,10 @@ fn rotated(route: &Service, generation: u64, probed: Option<probe::ProbeResult>,
     }
 }
 
-/// A source's failure as an answer.
 fn source_error(route: &Service, failure: &Failure) -> ErrorBody {
     let name = &route.name;
     ErrorBody::new(ErrorKind::Failed, failure.message.clone()).hint(match &failure.output {
-        Some(output) => format!("it said: {output}"),
-        None => format!("mend its source; `regauthctl show {name}` says how it is doing"),
+        Some(output) => format!("its output: {output}"),
+        None => format!("fix its source; `regauthctl show {name}` shows its state"),
     })
 }

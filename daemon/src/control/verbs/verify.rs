@@ -2,25 +2,27 @@
 
 use std::sync::Arc;
 
+use regauth_shared::ErrorBody;
 use regauth_shared::request::{Holds, Verify};
 use regauth_shared::response::{Held, Verdict, VerdictResult, Verified};
-use regauth_shared::{ErrorBody, Secret};
 
 use crate::control::controller::Controller;
-use crate::control::probe;
-use crate::control::state::find;
+use crate::control::probe::probe_token;
 use crate::credential::slot::Holding;
 use crate::proxy::routes::Service;
 
-/// Asks registries about the tokens in use.
+/// Asks one registry or all of them about the token in use.
+///
+/// # Errors
+/// `not-found` for an unknown registry.
 pub(crate) async fn verify(controller: &Controller, request: Verify) -> Result<Verified, ErrorBody> {
-    let registries = &controller.snapshot().registries;
-    let asked: Vec<Arc<Service>> = match &request.name {
-        Some(name) => vec![find(registries, name)?],
-        None => registries.values().map(Arc::clone).collect(),
+    let snapshot = controller.snapshot();
+    let routes: Vec<Arc<Service>> = match &request.name {
+        Some(name) => vec![snapshot.registry(name)?],
+        None => snapshot.registries.values().map(Arc::clone).collect(),
     };
     let mut registries = Vec::new();
-    for route in asked {
+    for route in routes {
         registries.push(verdict(controller, &route).await);
     }
     Ok(Verified { registries })
@@ -28,45 +30,36 @@ pub(crate) async fn verify(controller: &Controller, request: Verify) -> Result<V
 
 async fn verdict(controller: &Controller, route: &Service) -> Verdict {
     let name = route.name.clone();
+    let no_token = |detail: String| Verdict {
+        name: name.clone(),
+        result: VerdictResult::NoToken,
+        detail,
+    };
     let generation = match &*route.credential.load() {
         Holding::Ready(generation) => Arc::clone(generation),
-        Holding::Locked => {
-            let detail = "the store is locked; `regauthctl unlock` opens it".to_owned();
-            return Verdict {
-                name,
-                result: VerdictResult::NoToken,
-                detail,
-            };
-        }
-        Holding::Missing(why) => {
-            return Verdict {
-                name,
-                result: VerdictResult::NoToken,
-                detail: why.clone(),
-            };
-        }
+        Holding::Locked => return no_token("the store is locked; `regauthctl unlock` opens it".to_owned()),
+        Holding::Missing(why) => return no_token(why.clone()),
     };
-    let probed = ask(controller, route, generation.secret()).await;
-    match probed.result {
+    let pool = controller.upstream_pool();
+    let probed = probe_token(&route.upstream, pool, &route.registry, generation.secret()).await;
+    match probed.verdict {
         VerdictResult::Accepted => generation.guard().note(true),
         VerdictResult::Rejected => generation.guard().note(false),
         _ => {}
     }
     Verdict {
         name,
-        result: probed.result,
+        result: probed.verdict,
         detail: probed.detail,
     }
 }
 
-/// What a registry says of a token for it.
-pub(in crate::control) async fn ask(controller: &Controller, route: &Service, token: &Secret) -> probe::ProbeResult {
-    probe::ask(&route.upstream, controller.pool(), &route.registry, token).await
-}
-
-/// Whether a registry's present token is the one that somebody has found elsewhere.
+/// Compares a token that `import` found elsewhere with the registry's present one.
+///
+/// # Errors
+/// `not-found` for an unknown registry.
 pub(crate) fn holds(controller: &Controller, request: &Holds) -> Result<Held, ErrorBody> {
-    let route = find(&controller.snapshot().registries, &request.name)?;
+    let route = controller.snapshot().registry(&request.name)?;
     let present = route.keeper.present();
     Ok(Held {
         name: request.name.clone(),
