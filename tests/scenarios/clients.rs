@@ -110,7 +110,7 @@ fn the_control_socket_refuses_another_user_even_where_the_files_do_not() {
     status.arg(&ctl).arg("--home").arg(daemon.home()).arg("status");
     let outcome = client::run(&mut status).fails();
     assert_eq!(outcome.status.code(), Some(3), "{}", outcome.report());
-    assert!(daemon.log().contains("another user tried the control socket"));
+    assert!(daemon.log().contains("refused another user on the control socket"));
 }
 
 #[test]

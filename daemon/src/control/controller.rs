@@ -57,7 +57,7 @@ pub(crate) struct Controller {
     pub(crate) stop: CancellationToken,
     /// Longest time that the drain may take.
     pub(crate) drain_timeout: Duration,
-    /// Whether configuration, journal and grants are written to disk; false for `--ephemeral`.
+    /// True if configuration, journal and grants are written to disk; false for `--ephemeral`.
     pub(crate) persistent: bool,
     /// Tokens that the environment held when the daemon started.
     pub(crate) environment: Environment,

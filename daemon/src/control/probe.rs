@@ -45,12 +45,12 @@ impl ProbeResult {
         Self::new(VerdictResult::Unclear, detail)
     }
 
-    /// Whether the registry accepted the token.
+    /// True if the registry accepted the token.
     pub(crate) fn is_accepted(&self) -> bool {
         self.verdict == VerdictResult::Accepted
     }
 
-    /// Whether the registry needs no token: it answers with any and without.
+    /// True if the registry needs no token: it answers with any and without.
     pub(crate) fn is_public(&self) -> bool {
         self.verdict == VerdictResult::Public
     }

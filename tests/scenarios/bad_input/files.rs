@@ -42,7 +42,7 @@ fn a_running_daemon_goes_on_with_the_configuration_it_has_when_the_new_one_has_e
     fs::write(&config, BROKEN).unwrap();
     let add = "add-registry new --token-stdin --scope https://a.example/";
     for line in ["reload", "remove-registry corp", add] {
-        let refused = stage.refuses(line, USAGE, "the daemon goes on with the configuration it has");
+        let refused = stage.refuses(line, USAGE, "the daemon keeps its present configuration");
         for place in BROKEN_PLACES {
             assert!(refused.outcome.stdout.contains(place), "{}", refused.outcome.report());
         }

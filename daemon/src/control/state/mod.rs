@@ -43,7 +43,7 @@ pub(crate) struct State {
     pub(crate) identities: BTreeMap<Host, HostIdentity>,
     /// The store's last error, for `status`.
     pub(crate) store_error: Option<StoreError>,
-    /// Whether the daemon is ending: another daemon may own the files by now.
+    /// True once the daemon is ending: another daemon may own the files by now.
     closed: bool,
 }
 
@@ -193,7 +193,7 @@ pub(crate) struct Snapshot {
     pub(crate) registries: RegistryRoutes,
     /// The store's last error.
     pub(crate) store_error: Option<StoreError>,
-    /// Whether an addition or removal waits for the store to open.
+    /// True while an addition or removal waits for the store to open.
     pub(in crate::control) has_pending: bool,
 }
 
