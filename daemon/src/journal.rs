@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::authority::Certificates;
-use crate::credential::fingerprint::{Fingerprint, Known};
-use crate::credential::generation::Value;
+use crate::credential::Value;
+use crate::credential::fingerprint::{Fingerprint, KnownGeneration};
 use crate::credential::store::{Item, StoreKind};
 use crate::schema::{Old, SchemaVersion, StateError};
 
@@ -65,7 +65,7 @@ impl JournalEntry {
     }
 
     /// What is remembered of a value.
-    pub fn of(value: &Value) -> Self {
+    pub(crate) fn of(value: &Value) -> Self {
         Self {
             generation: value.number,
             since: value.since,
@@ -73,7 +73,7 @@ impl JournalEntry {
     }
 
     /// The value that it is the record of, given its secret.
-    pub fn value(self, secret: Secret) -> Value {
+    pub(crate) fn value(self, secret: Secret) -> Value {
         Value {
             number: self.generation,
             since: self.since,
@@ -93,12 +93,12 @@ pub struct Rotation {
     pub mark: Fingerprint,
 }
 
-impl From<&Rotation> for Known {
+impl From<&Rotation> for KnownGeneration {
     fn from(rotation: &Rotation) -> Self {
         Self {
             number: rotation.record.generation,
             since: rotation.record.since,
-            mark: rotation.mark,
+            fingerprint: rotation.mark,
         }
     }
 }

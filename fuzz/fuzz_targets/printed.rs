@@ -23,10 +23,10 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let ttl = words.next().and_then(|word| word.parse().ok());
     match read(printed, &output, ttl.map(Duration::from_secs)) {
-        Ok(minted) => {
-            let text = minted.secret.expose();
-            assert!(!text.is_empty() && !format!("{minted:?}").contains(text) || text.len() < 8);
+        Ok(fetched) => {
+            let text = fetched.secret.expose();
+            assert!(!text.is_empty() && !format!("{fetched:?}").contains(text) || text.len() < 8);
         }
-        Err(useless) => assert!(!useless.to_string().is_empty()),
+        Err(error) => assert!(!error.to_string().is_empty()),
     }
 });

@@ -8,7 +8,8 @@ use http::{HeaderMap, Request};
 use libfuzzer_sys::fuzz_target;
 use regauth_shared::Secret;
 use regauth_shared::placeholder::PLACEHOLDER;
-use regauthd::proxy::exchange::rewrite::{self, CredentialHeader};
+use regauthd::credential::header::CredentialHeader;
+use regauthd::proxy::exchange::rewrite;
 use regauthd::registry::Scheme;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -72,13 +73,13 @@ fn attach(headers: &mut HeaderMap, scheme: &str, token: &str) {
     let (Ok(scheme), Ok(secret)) = (Scheme::parse(scheme, Some("me")), Secret::parse(token)) else {
         return;
     };
-    let attachment = CredentialHeader::new(&scheme, &secret);
-    assert!(!format!("{attachment:?}").contains(secret.expose()) || secret.expose().len() < 8);
-    attachment.attach(headers);
+    let header = CredentialHeader::new(&scheme, &secret);
+    assert!(!format!("{header:?}").contains(secret.expose()) || secret.expose().len() < 8);
+    header.attach(headers);
     let value = headers.get(scheme.header()).unwrap();
     assert!(value.is_sensitive() && !value.is_empty());
     assert_eq!(headers.get_all(scheme.header()).iter().count(), 1);
     let mut answer = HeaderMap::new();
     answer.insert("x", value.clone());
-    assert!(secret.expose().len() < 8 || attachment.is_reflected_in(&answer));
+    assert!(secret.expose().len() < 8 || header.is_leaked_in(&answer));
 }

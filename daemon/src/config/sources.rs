@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use crate::config::registries::any_text;
 use crate::config::section::{Keys, Section};
-use crate::credential::source::preset::{self, PRESETS, Preset, TIMEOUT};
+use crate::credential::source::preset::{self, COMMAND_TIMEOUT, PRESETS, Preset};
 use crate::registry::{Command, Output, Registry, Source, is_variable_name};
 
 /// Reads both keys, of which a registry has at most one.
@@ -81,7 +81,7 @@ fn command(section: &mut Section<'_, '_>) -> Command {
         command: words,
         output: output(section),
         ttl: None,
-        timeout: TIMEOUT,
+        timeout: COMMAND_TIMEOUT,
         environment: Vec::new(),
         preset: None,
     };
@@ -93,7 +93,7 @@ fn command(section: &mut Section<'_, '_>) -> Command {
 
 fn times(section: &mut Section<'_, '_>, command: &mut Command) {
     command.ttl = section.parsed("ttl", lifetime);
-    command.timeout = section.parsed("timeout", lifetime).unwrap_or(TIMEOUT);
+    command.timeout = section.parsed("timeout", lifetime).unwrap_or(COMMAND_TIMEOUT);
 }
 
 fn output(section: &mut Section<'_, '_>) -> Output {

@@ -5,7 +5,7 @@ use std::path::Path;
 use regauth_shared::RegistryName;
 use toml_edit::{Array, DocumentMut, Item, Table, Value};
 
-use crate::credential::source::preset::TIMEOUT;
+use crate::credential::source::preset::COMMAND_TIMEOUT;
 use crate::registry::{Command, Kind, Output, Registry, Scheme, Source, Writes};
 
 /// `[registries.NAME]` and its keys.
@@ -90,7 +90,7 @@ fn command_keys(command: &Command) -> Table {
     put("ttl", command.ttl.map(duration));
     put(
         "timeout",
-        (command.timeout != TIMEOUT).then(|| duration(command.timeout)),
+        (command.timeout != COMMAND_TIMEOUT).then(|| duration(command.timeout)),
     );
     table
 }

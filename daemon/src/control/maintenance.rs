@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::control::controller::Controller;
 use crate::control::state::State;
+use crate::credential::CredentialState;
 use crate::credential::fingerprint::Fingerprint;
-use crate::credential::shelf::Present;
-use crate::credential::source::Origin;
+use crate::credential::source::TokenSource;
 use crate::journal::{JournalEntry, Rotation};
 
 /// Every [`STORE_RETRY_INTERVAL`]: loads what a closed store did not give, deletes the copies that a migration left.
@@ -85,7 +85,7 @@ impl Controller {
     fn expire_trust(&self) {
         for route in self.snapshot().registries.values() {
             if let Some(generation) = route.credential.generation() {
-                generation.guard().rest();
+                generation.breaker.expire_trust();
             }
         }
     }
@@ -98,13 +98,13 @@ impl Controller {
         } = state;
         let has_source = |name: &RegistryName| {
             let source = registries.get(name).map(|route| &route.registry.source);
-            source.is_some_and(|source| Origin::of(source).is_some())
+            source.is_some_and(|source| TokenSource::of(source).is_some())
         };
         let before = journal.sourced.len();
         journal.sourced.retain(|name, _| has_source(name));
         let mut changed = journal.sourced.len() != before;
         for (name, route) in registries.iter().filter(|(name, _)| has_source(name)) {
-            let Present::Ready(value) = route.keeper.present() else {
+            let CredentialState::Ready(value) = route.credential.shared.state() else {
                 continue;
             };
             let record = JournalEntry::of(&value);

@@ -12,10 +12,9 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
 use crate::config::sources::{json_pointer, lifetime, variable};
 use crate::control::controller::Controller;
 use crate::control::state::State;
-use crate::credential::keeper::Keeper;
-use crate::credential::shelf::Present;
-use crate::credential::source::Origin;
-use crate::credential::source::preset::TIMEOUT;
+use crate::credential::source::TokenSource;
+use crate::credential::source::preset::COMMAND_TIMEOUT;
+use crate::credential::{Credential, CredentialState};
 use crate::journal::JournalEntry;
 use crate::registry::{Command, Index, Kind, Output, Registry, Scheme, Scope, Source, Writes};
 
@@ -133,7 +132,7 @@ fn command(flags: &SourceCommand) -> Result<Command, ErrorBody> {
         command: flags.command.clone(),
         output,
         ttl: duration(&flags.ttl, "--source-ttl")?,
-        timeout: duration(&flags.timeout, "--source-timeout")?.unwrap_or(TIMEOUT),
+        timeout: duration(&flags.timeout, "--source-timeout")?.unwrap_or(COMMAND_TIMEOUT),
         environment: names
             .collect::<Result<_, _>>()
             .map_err(|error| invalid_flag("--source-env", &error))?,
@@ -145,7 +144,7 @@ fn command(flags: &SourceCommand) -> Result<Command, ErrorBody> {
 #[derive(Debug)]
 pub(super) struct InitialToken {
     /// The credential; shared with its owner for `--credential-of`.
-    pub(super) keeper: Arc<Keeper>,
+    pub(super) credential: Arc<Credential>,
     /// The first token, or the reason why there is none.
     pub(super) first: Result<Secret, String>,
 }
@@ -162,8 +161,8 @@ pub(super) async fn initial_token(
 ) -> Result<InitialToken, ErrorBody> {
     let initial = match &registry.source {
         Source::Of(owner) => borrowed(state, owner)?,
-        source => match Origin::of(source) {
-            Some(origin) => fetched(controller, origin).await,
+        source => match TokenSource::of(source) {
+            Some(source) => fetched(controller, source).await,
             None => given(controller, source, request).await,
         },
     };
@@ -177,29 +176,27 @@ pub(super) async fn initial_token(
 
 fn borrowed(state: &State, owner: &RegistryName) -> Result<InitialToken, ErrorBody> {
     let route = state.registry(owner)?;
-    let first = match route.keeper.present() {
-        Present::Ready(value) => Ok(value.secret),
-        Present::Locked => Err("the store is locked".to_owned()),
-        Present::Missing(why) => Err(why),
+    let credential = Arc::clone(&route.credential.shared);
+    let first = match credential.state() {
+        CredentialState::Ready(value) => Ok(value.secret.clone()),
+        CredentialState::Locked => Err("the store is locked".to_owned()),
+        CredentialState::Missing(why) => Err(why),
     };
-    Ok(InitialToken {
-        keeper: Arc::clone(&route.keeper),
-        first,
-    })
+    Ok(InitialToken { credential, first })
 }
 
-async fn fetched(controller: &Controller, mut origin: Origin) -> InitialToken {
-    let (minted, first) = match origin.fetch().await {
-        Ok(minted) => (Some(minted.clone()), Ok(minted.secret)),
-        Err(failure) => {
-            let output = failure
+async fn fetched(controller: &Controller, mut source: TokenSource) -> InitialToken {
+    let (fetched, first) = match source.fetch().await {
+        Ok(fetched) => (Some(fetched.clone()), Ok(fetched.secret)),
+        Err(error) => {
+            let output = error
                 .output
                 .map_or_else(String::new, |output| format!("; its output: {output}"));
-            (None, Err(failure.message + &output))
+            (None, Err(error.message + &output))
         }
     };
     InitialToken {
-        keeper: Arc::new(Keeper::renewing(origin, minted, None, &controller.refreshers)),
+        credential: Credential::refreshing(source, fetched, None, &controller.refreshers),
         first,
     }
 }
@@ -213,13 +210,13 @@ async fn given(controller: &Controller, source: &Source, request: &AddRegistry) 
         (_, Some(token)) => Ok(token.clone()),
         (_, None) => Err(TOKEN_NEEDED.to_owned()),
     };
-    let keeper = Arc::new(Keeper::fixed());
-    let present = match &first {
-        Ok(secret) => Present::Ready(JournalEntry::first().value(secret.clone())),
-        Err(why) => Present::Missing(why.clone()),
+    let credential = Credential::fixed();
+    let state = match &first {
+        Ok(secret) => JournalEntry::first().value(secret.clone()).into(),
+        Err(why) => CredentialState::Missing(why.clone()),
     };
-    keeper.replace(present).await;
-    InitialToken { keeper, first }
+    credential.rotate(state).await;
+    InitialToken { credential, first }
 }
 
 const TOKEN_NEEDED: &str = "a token is needed for the store";

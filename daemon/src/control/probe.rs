@@ -15,8 +15,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
+use crate::credential::header::CredentialHeader;
 use crate::proxy::exchange::error::ProxyError;
-use crate::proxy::exchange::rewrite::CredentialHeader;
 use crate::proxy::upstream::Upstream;
 use crate::registry::{Index, Kind, Registry};
 

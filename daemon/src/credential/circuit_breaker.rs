@@ -1,8 +1,9 @@
-//! Keeps a token that the registry does not want from being sent again and again: registries lock accounts for that.
+//! Circuit breaker for one generation at one registry: registries lock accounts that send a wrong token again and again.
 //!
-//! A generation is trusted while the registry keeps accepting it; then a request costs one relaxed load here. One that is
-//! new, that has rested or was rejected sends scouts ahead, [`SCOUTS`] at a time, and the other requests wait for the
-//! registry's word to them. After [`ENOUGH`] rejections in a row nothing is sent but one probe after a pause that grows.
+//! While the registry accepts the token, the breaker is closed and costs a request one relaxed load. A token that is new,
+//! was not accepted lately or was rejected makes it half-open: a few requests go as trials, [`TRIALS`] at a time, and the
+//! others wait for the registry's answer to them. After [`MAX_REJECTIONS`] rejections in a row it is open. Then one request
+//! is sent after each cool-down, and the cool-down grows.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,11 +12,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// What is known of one generation of one registry.
+/// A registry's answers to one generation, and whether requests may carry it.
 #[derive(Debug)]
-pub struct CircuitBreaker {
-    stage: AtomicU8,
-    /// Whether it was accepted since [`CircuitBreaker::rest`] looked last.
+pub(crate) struct CircuitBreaker {
+    position: AtomicU8,
+    /// Whether the token was accepted since the last [`CircuitBreaker::expire_trust`].
     in_use: AtomicBool,
     inner: Mutex<Inner>,
     changed: Notify,
@@ -23,147 +24,153 @@ pub struct CircuitBreaker {
 
 #[derive(Debug)]
 struct Inner {
-    accepted: bool,
+    was_accepted: bool,
+    /// Rejections in a row.
     rejections: u32,
-    scouts: u32,
-    /// When the first scout left that nothing was heard of.
+    /// Trials that have not ended.
+    trials: u32,
+    /// Start of the first trial since the registry's last answer.
     waiting_since: Option<Instant>,
-    /// When the next probe may go.
-    probe_at: Instant,
-    pause: Duration,
-    probing: bool,
+    /// End of the cool-down.
+    retry_at: Instant,
+    cool_down: Duration,
+    /// Whether the request after a cool-down has not been answered.
+    is_retrying: bool,
 }
 
 /// Whether a request may carry the generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// At once.
-    Free,
-    /// As one of a few; [`CircuitBreaker::release`] when it is over.
-    Scout,
-    /// Not now: the registry has said no often enough.
-    Refused,
-    /// Never: there is a newer generation.
+pub(crate) enum Admission {
+    /// The breaker is closed.
+    Allowed,
+    /// The request is a trial, and calls [`CircuitBreaker::end_trial`] when it ends.
+    Trial,
+    /// The breaker is open.
+    Rejected,
+    /// A newer generation has replaced this one.
     Retired,
 }
 
 impl CircuitBreaker {
-    /// For a generation that the registry has not seen.
-    pub fn new() -> Self {
+    /// Half-open, for a generation that the registry has not seen.
+    pub(crate) fn new() -> Self {
         Self {
-            stage: AtomicU8::new(CAUTIOUS),
+            position: AtomicU8::new(HALF_OPEN),
             in_use: AtomicBool::new(false),
             inner: Mutex::new(Inner {
-                accepted: false,
+                was_accepted: false,
                 rejections: 0,
-                scouts: 0,
+                trials: 0,
                 waiting_since: None,
-                probe_at: Instant::now(),
-                pause: FIRST_PAUSE,
-                probing: false,
+                retry_at: Instant::now(),
+                cool_down: FIRST_COOL_DOWN,
+                is_retrying: false,
             }),
             changed: Notify::new(),
         }
     }
 
-    /// Whether requests go freely.
-    pub fn is_trusted(&self) -> bool {
-        self.stage.load(Ordering::Relaxed) == TRUSTED
+    /// Whether requests pass without a trial.
+    ///
+    /// Relaxed suffices: the position guards no other data, and a request that reads an old position is one more trial.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.position.load(Ordering::Relaxed) == CLOSED
     }
 
-    /// Waits until a request may go, or must not.
-    pub async fn admit(&self) -> Admission {
+    /// Waits until a request may carry the generation, or must not.
+    pub(crate) async fn admit(&self) -> Admission {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
-            // From here on no change is missed.
+            // Registers before the check, so that no change is missed.
             changed.as_mut().enable();
-            if let Some(admission) = self.decide(Instant::now()) {
+            if let Some(admission) = self.try_admit(Instant::now()) {
                 return admission;
             }
-            let _ = tokio::time::timeout(LOOK_AGAIN, changed).await;
+            let _ = tokio::time::timeout(RECHECK_INTERVAL, changed).await;
         }
     }
 
-    /// `None` while the scouts have not been heard.
-    fn decide(&self, now: Instant) -> Option<Admission> {
-        if self.is_trusted() {
-            return Some(Admission::Free);
+    /// `None` while all trials are under way.
+    fn try_admit(&self, now: Instant) -> Option<Admission> {
+        if self.is_closed() {
+            return Some(Admission::Allowed);
         }
         let mut inner = self.lock();
-        match self.stage.load(Ordering::Relaxed) {
-            TRUSTED => return Some(Admission::Free),
+        match self.position.load(Ordering::Relaxed) {
+            CLOSED => return Some(Admission::Allowed),
             RETIRED => return Some(Admission::Retired),
-            BLOCKED if now < inner.probe_at => return Some(Admission::Refused),
-            BLOCKED => {
-                inner.probe_at = now + inner.pause;
-                inner.probing = true;
+            OPEN if now < inner.retry_at => return Some(Admission::Rejected),
+            OPEN => {
+                inner.retry_at = now + inner.cool_down;
+                inner.is_retrying = true;
             }
-            _ if inner.scouts >= inner.places(now) => return None,
+            _ if inner.trials >= inner.max_trials(now) => return None,
             _ => {}
         }
-        inner.scouts += 1;
+        inner.trials += 1;
         inner.waiting_since.get_or_insert(now);
-        Some(Admission::Scout)
+        Some(Admission::Trial)
     }
 
-    /// A scout is back, with news or without.
-    pub fn release(&self) {
+    /// Ends a trial, with an answer from the registry or without.
+    pub(crate) fn end_trial(&self) {
         let mut inner = self.lock();
-        inner.scouts = inner.scouts.saturating_sub(1);
+        inner.trials = inner.trials.saturating_sub(1);
         drop(inner);
         self.changed.notify_waiters();
     }
 
-    /// The registry's word to a request that carried the generation.
-    pub fn note(&self, accepted: bool) {
-        if accepted && self.is_trusted() {
+    /// Records whether the registry accepted a request with the generation.
+    pub(crate) fn record(&self, accepted: bool) {
+        if accepted && self.is_closed() {
+            // A load first: a store by every request would move the cache line between workers.
             if !self.in_use.load(Ordering::Relaxed) {
                 self.in_use.store(true, Ordering::Relaxed);
             }
             return;
         }
         let mut inner = self.lock();
-        let stage = self.stage.load(Ordering::Relaxed);
-        if stage == RETIRED {
+        let position = self.position.load(Ordering::Relaxed);
+        if position == RETIRED {
             return;
         }
         inner.waiting_since = None;
         let next = if accepted {
-            inner.accepted()
+            inner.accept()
         } else {
-            inner.rejected(stage)
+            inner.reject(position)
         };
         self.in_use.store(true, Ordering::Relaxed);
-        self.stage.store(next, Ordering::Relaxed);
+        self.position.store(next, Ordering::Relaxed);
         drop(inner);
         self.changed.notify_waiters();
     }
 
-    /// Called once in a while: a generation that was not accepted lately has to prove itself again, since it may have
-    /// been revoked meanwhile and the next request is perhaps one of a thousand.
-    pub fn rest(&self) {
-        if !self.in_use.swap(false, Ordering::Relaxed) && self.is_trusted() {
+    /// Makes a generation half-open that was not accepted since the last call. The token may have been revoked meanwhile,
+    /// and a thousand requests may come at once.
+    pub(crate) fn expire_trust(&self) {
+        if !self.in_use.swap(false, Ordering::Relaxed) && self.is_closed() {
             let _inner = self.lock();
-            self.stage.store(CAUTIOUS, Ordering::Relaxed);
+            self.position.store(HALF_OPEN, Ordering::Relaxed);
         }
     }
 
-    /// There is a newer generation; whoever waits here looks for that one.
-    pub fn retire(&self) {
+    /// Sends waiting requests to the newer generation.
+    pub(crate) fn retire(&self) {
         let inner = self.lock();
-        self.stage.store(RETIRED, Ordering::Relaxed);
+        self.position.store(RETIRED, Ordering::Relaxed);
         drop(inner);
         self.changed.notify_waiters();
     }
 
-    /// Whether the registry's last word was no.
-    pub fn is_rejected(&self) -> bool {
+    /// Whether the registry's last answer was a rejection.
+    pub(crate) fn is_rejected(&self) -> bool {
         self.lock().rejections > 0
     }
 
-    /// Whether the registry has accepted it at any time.
-    pub fn was_accepted(&self) -> bool {
-        self.lock().accepted
+    /// Whether the registry has ever accepted the generation.
+    pub(crate) fn was_accepted(&self) -> bool {
+        self.lock().was_accepted
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -178,153 +185,157 @@ impl Default for CircuitBreaker {
 }
 
 impl Inner {
-    /// How many may be under way. A registry that is slow to answer, or does not answer at all, holds nobody up for long:
-    /// the places double while nothing is heard.
-    fn places(&self, now: Instant) -> u32 {
+    /// Number of concurrent trials. It doubles while the registry does not answer, so that a slow or silent registry does
+    /// not make requests wait for long.
+    fn max_trials(&self, now: Instant) -> u32 {
         let silence = self
             .waiting_since
             .map_or(Duration::ZERO, |since| now.duration_since(since));
-        let doublings = silence.as_secs() / DOUBLED_EVERY.as_secs();
-        SCOUTS << doublings.min(MOST_DOUBLINGS)
+        let doublings = silence.as_secs() / DOUBLING_INTERVAL.as_secs();
+        TRIALS << doublings.min(MAX_DOUBLINGS)
     }
 
-    fn accepted(&mut self) -> u8 {
-        self.accepted = true;
+    fn accept(&mut self) -> u8 {
+        self.was_accepted = true;
         self.rejections = 0;
-        self.pause = FIRST_PAUSE;
-        TRUSTED
+        self.cool_down = FIRST_COOL_DOWN;
+        CLOSED
     }
 
-    fn rejected(&mut self, stage: u8) -> u8 {
+    fn reject(&mut self, position: u8) -> u8 {
         self.rejections = self.rejections.saturating_add(1);
-        if self.rejections < ENOUGH {
-            return CAUTIOUS;
+        if self.rejections < MAX_REJECTIONS {
+            return HALF_OPEN;
         }
-        // Answers to what was under way already say nothing new.
-        if stage == BLOCKED && self.probing {
-            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        // Answers to requests that were sent before the breaker opened do not prolong the cool-down.
+        if position == OPEN && self.is_retrying {
+            self.cool_down = (self.cool_down * 2).min(MAX_COOL_DOWN);
         }
-        if stage != BLOCKED || self.probing {
-            self.probe_at = Instant::now() + self.pause;
+        if position != OPEN || self.is_retrying {
+            self.retry_at = Instant::now() + self.cool_down;
         }
-        self.probing = false;
-        BLOCKED
+        self.is_retrying = false;
+        OPEN
     }
 }
 
-const TRUSTED: u8 = 0;
-const CAUTIOUS: u8 = 1;
-const BLOCKED: u8 = 2;
+const CLOSED: u8 = 0;
+const HALF_OPEN: u8 = 1;
+const OPEN: u8 = 2;
 const RETIRED: u8 = 3;
 
-/// How many requests try a generation that nothing is known of.
-const SCOUTS: u32 = 3;
-/// So many rejections in a row and it is not sent any more.
-const ENOUGH: u32 = 3;
-const FIRST_PAUSE: Duration = Duration::from_secs(30);
-const LONGEST_PAUSE: Duration = Duration::from_secs(600);
-const DOUBLED_EVERY: Duration = Duration::from_secs(2);
-const MOST_DOUBLINGS: u64 = 16;
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// Concurrent trials of a generation that the registry has not answered yet.
+const TRIALS: u32 = 3;
+/// Rejections in a row that open the breaker.
+const MAX_REJECTIONS: u32 = 3;
+const FIRST_COOL_DOWN: Duration = Duration::from_secs(30);
+const MAX_COOL_DOWN: Duration = Duration::from_secs(600);
+const DOUBLING_INTERVAL: Duration = Duration::from_secs(2);
+const MAX_DOUBLINGS: u64 = 16;
+const RECHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    use Admission::{Free, Refused, Retired, Scout};
+    use Admission::{Allowed, Rejected, Retired, Trial};
 
-    fn sent(guard: &CircuitBreaker) -> Option<Admission> {
-        guard.decide(Instant::now())
+    fn admission(breaker: &CircuitBreaker) -> Option<Admission> {
+        breaker.try_admit(Instant::now())
     }
 
     #[tokio::test(start_paused = true)]
-    async fn three_rejections_in_a_row_are_enough() {
-        let guard = CircuitBreaker::new();
+    async fn three_rejections_in_a_row_open_the_breaker() {
+        let breaker = CircuitBreaker::new();
         for _ in 0..3 {
-            assert_eq!(sent(&guard), Some(Scout));
-            guard.note(false);
-            guard.release();
+            assert_eq!(admission(&breaker), Some(Trial));
+            breaker.record(false);
+            breaker.end_trial();
         }
-        assert_eq!(sent(&guard), Some(Refused));
-        assert!(guard.is_rejected());
+        assert_eq!(admission(&breaker), Some(Rejected));
+        assert!(breaker.is_rejected());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_rejection_among_acceptances_blocks_nothing() {
-        let guard = CircuitBreaker::new();
+    async fn an_acceptance_resets_the_count_of_rejections() {
+        let breaker = CircuitBreaker::new();
         for _ in 0..10 {
-            guard.note(false);
-            guard.note(false);
-            guard.note(true);
-            assert_eq!(sent(&guard), Some(Free));
+            breaker.record(false);
+            breaker.record(false);
+            breaker.record(true);
+            assert_eq!(admission(&breaker), Some(Allowed));
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn probes_go_one_at_a_time_and_their_pauses_grow() {
-        let guard = CircuitBreaker::new();
+    async fn one_request_follows_each_cool_down_and_cool_downs_grow() {
+        let breaker = CircuitBreaker::new();
         for _ in 0..3 {
-            guard.note(false);
+            breaker.record(false);
         }
         for pause in [30, 60, 120, 240, 480, 600, 600] {
             tokio::time::advance(Duration::from_secs(pause - 1)).await;
-            assert_eq!(sent(&guard), Some(Refused), "before {pause} s");
+            assert_eq!(admission(&breaker), Some(Rejected), "before {pause} s");
             tokio::time::advance(Duration::from_secs(1)).await;
-            assert_eq!(sent(&guard), Some(Scout), "after {pause} s");
-            assert_eq!(sent(&guard), Some(Refused), "one probe at a time");
-            guard.note(false);
-            guard.release();
+            assert_eq!(admission(&breaker), Some(Trial), "after {pause} s");
+            assert_eq!(admission(&breaker), Some(Rejected), "one at a time");
+            breaker.record(false);
+            breaker.end_trial();
         }
         tokio::time::advance(Duration::from_secs(600)).await;
-        assert_eq!(sent(&guard), Some(Scout));
-        guard.note(true);
-        assert_eq!(sent(&guard), Some(Free), "the registry has changed its mind");
-        assert!(!guard.is_rejected());
+        assert_eq!(admission(&breaker), Some(Trial));
+        breaker.record(true);
+        assert_eq!(admission(&breaker), Some(Allowed), "the registry accepts it again");
+        assert!(!breaker.is_rejected());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn scouts_go_ahead_and_the_others_follow_the_first_good_news() {
-        let guard = CircuitBreaker::new();
-        for _ in 0..SCOUTS {
-            assert_eq!(sent(&guard), Some(Scout));
+    async fn the_first_accepted_trial_lets_waiting_requests_pass() {
+        let breaker = CircuitBreaker::new();
+        for _ in 0..TRIALS {
+            assert_eq!(admission(&breaker), Some(Trial));
         }
-        assert_eq!(sent(&guard), None);
-        let mut waiting = std::pin::pin!(guard.admit());
+        assert_eq!(admission(&breaker), None);
+        let mut waiting = std::pin::pin!(breaker.admit());
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
-        guard.note(true);
-        assert_eq!(waiting.await, Free);
-        guard.rest();
-        assert_eq!(sent(&guard), Some(Free), "it was accepted just now");
-        guard.rest();
-        guard.rest();
-        assert_eq!(sent(&guard), None, "the scouts of before are still under way");
+        breaker.record(true);
+        assert_eq!(waiting.await, Allowed);
+        breaker.expire_trust();
+        assert_eq!(
+            admission(&breaker),
+            Some(Allowed),
+            "it was accepted since the last call"
+        );
+        breaker.expire_trust();
+        breaker.expire_trust();
+        assert_eq!(admission(&breaker), None, "the first trials have not ended");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_registry_holds_nobody_up_for_ever() {
-        let guard = CircuitBreaker::new();
-        let mut under_way = 0;
-        while sent(&guard) == Some(Scout) {
-            under_way += 1;
+    async fn a_silent_registry_makes_no_request_wait_forever() {
+        let breaker = CircuitBreaker::new();
+        let mut trials = 0;
+        while admission(&breaker) == Some(Trial) {
+            trials += 1;
         }
-        assert_eq!(under_way, 3);
-        assert_eq!(guard.admit().await, Scout);
+        assert_eq!(trials, 3);
+        assert_eq!(breaker.admit().await, Trial);
         tokio::time::advance(Duration::from_secs(8)).await;
-        while sent(&guard) == Some(Scout) {
-            under_way += 1;
+        while admission(&breaker) == Some(Trial) {
+            trials += 1;
         }
-        assert!(under_way > 40, "{under_way}");
+        assert!(trials > 40, "{trials}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_waits_hears_of_a_newer_generation() {
-        let guard = CircuitBreaker::new();
-        while sent(&guard) == Some(Scout) {}
-        let mut waiting = std::pin::pin!(guard.admit());
+    async fn retirement_ends_the_wait_for_a_trial() {
+        let breaker = CircuitBreaker::new();
+        while admission(&breaker) == Some(Trial) {}
+        let mut waiting = std::pin::pin!(breaker.admit());
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
-        guard.retire();
+        breaker.retire();
         assert_eq!(waiting.await, Retired);
-        guard.note(true);
-        assert_eq!(sent(&guard), Some(Retired));
+        breaker.record(true);
+        assert_eq!(admission(&breaker), Some(Retired));
     }
 }

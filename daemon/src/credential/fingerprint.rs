@@ -1,4 +1,4 @@
-//! Tells two secrets apart without keeping either.
+//! Short salted digests of secrets: they tell two secrets apart and reveal neither.
 
 use std::fmt;
 
@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
-/// Two bytes of a salted SHA-256: enough to tell the old token from the new one, and no use for guessing either.
+/// Two bytes of a salted SHA-256. Enough to tell an old token from a new one, and too little to guess either.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint(u16);
 
 impl Fingerprint {
-    /// The mark of a secret that is or was about to be stored at `since`.
-    pub fn of(secret: &Secret, since: OffsetDateTime) -> Self {
+    /// Fingerprint of a secret that was or will be stored at `since`, which is the salt.
+    pub(crate) fn of(secret: &Secret, since: OffsetDateTime) -> Self {
         let mut digest = Sha256::new();
         digest.update(since.unix_timestamp_nanos().to_be_bytes());
         digest.update(secret.expose());
@@ -22,21 +22,21 @@ impl Fingerprint {
     }
 }
 
-/// A generation that was in use before the daemon's last end.
+/// Generation that was in use when the daemon last stopped.
 #[derive(Clone, Copy, Debug)]
-pub struct Known {
+pub(crate) struct KnownGeneration {
     /// Its number.
     pub number: u64,
-    /// When it came from its source.
+    /// Time at which it was fetched.
     pub since: OffsetDateTime,
-    /// Its secret's, at that time.
-    pub mark: Fingerprint,
+    /// Fingerprint of its secret, salted with `since`.
+    pub fingerprint: Fingerprint,
 }
 
-impl Known {
-    /// Whether this is its secret.
-    pub fn is(&self, secret: &Secret) -> bool {
-        self.mark == Fingerprint::of(secret, self.since)
+impl KnownGeneration {
+    /// Whether `secret` is its secret.
+    pub(crate) fn matches(&self, secret: &Secret) -> bool {
+        self.fingerprint == Fingerprint::of(secret, self.since)
     }
 }
 
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn differs_by_secret_and_by_moment() {
+    fn differs_by_secret_and_by_time() {
         let [one, two] = ["one", "two"].map(|text| Secret::parse(text).unwrap());
         let now = OffsetDateTime::UNIX_EPOCH;
         let later = now + std::time::Duration::from_nanos(1);

@@ -1,89 +1,90 @@
-//! How long a token lives, by two clocks.
+//! Lifetime of a token, by two clocks. Pure: the caller reads the clocks.
 //!
-//! The wall clock can be set, forward and back, and the steady one may stand still while a laptop sleeps: a token is due
-//! for renewal, or over, as soon as one of them says so. Pure: what the clocks say is given.
+//! A person can set the wall clock forward and back, and the monotonic clock may stand still while a laptop sleeps. So a
+//! token is due for a refresh, or has expired, as soon as either clock says so.
 
 use std::time::Duration;
 
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-/// What both clocks say at one moment.
+/// One moment, as both clocks show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
-    /// The clock that nobody can set.
-    pub steady: Instant,
-    /// The clock that expiry times are given in.
+pub(crate) struct ClockReading {
+    /// The clock that cannot be set.
+    pub monotonic: Instant,
+    /// The clock of expiry times.
     pub wall: OffsetDateTime,
 }
 
-impl Moment {
-    /// Now.
-    pub fn now() -> Self {
+impl ClockReading {
+    /// Reads both clocks.
+    pub(crate) fn now() -> Self {
         let wall = OffsetDateTime::now_utc();
         #[cfg(test)]
         let wall = wall + tests::CLOCK_ERROR.get();
         Self {
-            steady: Instant::now(),
+            monotonic: Instant::now(),
             wall,
         }
     }
 
     fn plus(self, span: Duration) -> Option<Self> {
         Some(Self {
-            steady: self.steady.checked_add(span)?,
+            monotonic: self.monotonic.checked_add(span)?,
             wall: self.wall.checked_add(span.try_into().ok()?)?,
         })
     }
 }
 
-/// From when to when a token can be used.
+/// Times at which a token is due for a refresh and expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lifetime {
-    due: Moment,
-    until: Moment,
+pub(crate) struct Lifetime {
+    refresh_at: ClockReading,
+    expires_at: ClockReading,
 }
 
 impl Lifetime {
-    /// The life of a token that was made `now` and says when it expires, or is known to live for `ttl`; the shorter of
-    /// the two. `None` when it says nothing or lives longer than anyone can wait.
+    /// Lifetime of a token that was fetched `now`: until `expires` or for `ttl`, whichever is shorter. `None` if neither is
+    /// given, or if it is too long for a clock.
     ///
-    /// A fresh token that has expired already means that this machine's clock is wrong: it is used for [`DOUBTFUL`], and
-    /// the registry decides.
-    pub fn new(now: Moment, expires: Option<OffsetDateTime>, ttl: Option<Duration>) -> Option<Self> {
+    /// A fresh token that has expired already means that this machine's clock is wrong. It is used for
+    /// [`WRONG_CLOCK_LIFETIME`], and the registry decides.
+    pub(crate) fn new(now: ClockReading, expires: Option<OffsetDateTime>, ttl: Option<Duration>) -> Option<Self> {
         let left = expires.map(|expires| Duration::try_from(expires - now.wall).unwrap_or_default());
-        let left = left.map(|left| if left.is_zero() { DOUBTFUL } else { left });
+        let left = left.map(|left| if left.is_zero() { WRONG_CLOCK_LIFETIME } else { left });
         let span = match (left, ttl) {
             (Some(left), Some(ttl)) => left.min(ttl),
             (left, ttl) => left.or(ttl)?,
         };
         Some(Self {
-            due: now.plus(span.mul_f64(RENEWED_AFTER))?,
-            until: now.plus(span)?,
+            refresh_at: now.plus(span.mul_f64(REFRESH_FRACTION))?,
+            expires_at: now.plus(span)?,
         })
     }
 
-    /// Whether the token must not be used any more.
-    pub fn is_over(&self, now: Moment) -> bool {
-        now.steady >= self.until.steady || now.wall >= self.until.wall
+    /// Whether requests must not send the token any more.
+    pub(crate) fn has_expired(&self, now: ClockReading) -> bool {
+        now.monotonic >= self.expires_at.monotonic || now.wall >= self.expires_at.wall
     }
 
-    /// How long until the token should be renewed; zero when it should be by now.
-    pub fn due_in(&self, now: Moment) -> Duration {
-        let by_wall = Duration::try_from(self.due.wall - now.wall).unwrap_or_default();
-        self.due.steady.saturating_duration_since(now.steady).min(by_wall)
+    /// Time until the token is due for a refresh; zero if it is due.
+    pub(crate) fn refresh_in(&self, now: ClockReading) -> Duration {
+        let by_wall = Duration::try_from(self.refresh_at.wall - now.wall).unwrap_or_default();
+        let by_monotonic = self.refresh_at.monotonic.saturating_duration_since(now.monotonic);
+        by_monotonic.min(by_wall)
     }
 
-    /// When it ends.
-    pub fn expires(&self) -> OffsetDateTime {
-        self.until.wall
+    /// Time of expiry.
+    pub(crate) fn expires(&self) -> OffsetDateTime {
+        self.expires_at.wall
     }
 }
 
-/// The part of its life after which a token is renewed; the rest is the margin for attempts that fail.
-const RENEWED_AFTER: f64 = 0.8;
-/// How long a token is used that by our clock had expired before it came.
-pub(super) const DOUBTFUL: Duration = Duration::from_secs(60);
+/// Part of its lifetime after which a token is refreshed. The rest is the margin for fetches that fail.
+const REFRESH_FRACTION: f64 = 0.8;
+/// Time for which a token is used that, by our clock, had expired before it was fetched.
+const WRONG_CLOCK_LIFETIME: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 pub(crate) mod tests {
@@ -92,66 +93,66 @@ pub(crate) mod tests {
     use super::*;
 
     thread_local! {
-        /// How wrong the wall clock is, for tests that set it.
+        /// Error of the wall clock, for tests that set it.
         pub(crate) static CLOCK_ERROR: Cell<time::Duration> = const { Cell::new(time::Duration::ZERO) };
     }
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn at(now: Moment, steady: i64, wall: i64) -> Moment {
-        let shift = |seconds: i64| Duration::from_secs(seconds.unsigned_abs());
-        Moment {
-            steady: now.steady + shift(steady),
+    fn at(now: ClockReading, monotonic: u64, wall: i64) -> ClockReading {
+        ClockReading {
+            monotonic: now.monotonic + Duration::from_secs(monotonic),
             wall: now.wall + time::Duration::seconds(wall),
         }
     }
 
     #[test]
-    fn either_clock_ends_a_life_and_makes_a_renewal_due() {
-        let now = Moment::now();
-        let life = Lifetime::new(now, None, Some(HOUR)).unwrap();
-        for (steady, wall, due, over) in [
+    fn either_clock_expires_a_token_and_makes_a_refresh_due() {
+        let now = ClockReading::now();
+        let lifetime = Lifetime::new(now, None, Some(HOUR)).unwrap();
+        for (monotonic, wall, due, expired) in [
             (0, 0, false, false),
             (2879, 2879, false, false),
             (2880, 2880, true, false),
             (3599, 3599, true, false),
             (3600, 3600, true, true),
-            // Set forward, a little and a lot; the token may be good in truth, and is made anew.
+            // Set forward, a little and a lot: the token may still be good, and is refreshed.
             (10, 2880, true, false),
             (10, 86_400, true, true),
-            // Set back: what the wall clock says does not make the token live longer.
+            // Set back: the wall clock does not prolong a lifetime.
             (10, -86_400, false, false),
             (2880, -86_400, true, false),
             (3600, -86_400, true, true),
         ] {
-            let then = at(now, steady, wall);
-            let seen = (life.due_in(then).is_zero(), life.is_over(then));
-            assert_eq!(seen, (due, over), "steady {steady}, wall {wall}");
+            let then = at(now, monotonic, wall);
+            let seen = (lifetime.refresh_in(then).is_zero(), lifetime.has_expired(then));
+            assert_eq!(seen, (due, expired), "monotonic {monotonic}, wall {wall}");
         }
     }
 
     #[test]
     fn the_shorter_of_expiry_and_ttl_counts() {
-        let now = Moment::now();
+        let now = ClockReading::now();
         let in_seconds = |seconds| Some(now.wall + time::Duration::seconds(seconds));
-        let lives =
-            |expires, ttl| Lifetime::new(now, expires, ttl).map(|life| (life.expires() - now.wall).whole_seconds());
-        assert_eq!(lives(None, None), None);
-        assert_eq!(lives(in_seconds(100), None), Some(100));
-        assert_eq!(lives(in_seconds(100), Some(HOUR)), Some(100));
-        assert_eq!(lives(in_seconds(7200), Some(HOUR)), Some(3600));
+        let seconds = |expires, ttl| {
+            Lifetime::new(now, expires, ttl).map(|lifetime| (lifetime.expires() - now.wall).whole_seconds())
+        };
+        assert_eq!(seconds(None, None), None);
+        assert_eq!(seconds(in_seconds(100), None), Some(100));
+        assert_eq!(seconds(in_seconds(100), Some(HOUR)), Some(100));
+        assert_eq!(seconds(in_seconds(7200), Some(HOUR)), Some(3600));
         assert_eq!(
-            lives(in_seconds(-7200), None),
+            seconds(in_seconds(-7200), None),
             Some(60),
             "a clock that is two hours fast"
         );
-        assert_eq!(lives(None, Some(Duration::MAX)), None);
+        assert_eq!(seconds(None, Some(Duration::MAX)), None);
     }
 
     #[test]
-    fn a_renewal_comes_after_four_fifths() {
-        let now = Moment::now();
-        let life = Lifetime::new(now, None, Some(Duration::from_secs(2))).unwrap();
-        assert_eq!(life.due_in(now), Duration::from_millis(1600));
+    fn a_refresh_is_due_after_four_fifths() {
+        let now = ClockReading::now();
+        let lifetime = Lifetime::new(now, None, Some(Duration::from_secs(2))).unwrap();
+        assert_eq!(lifetime.refresh_in(now), Duration::from_millis(1600));
     }
 }

@@ -1,251 +1,367 @@
-//! The task that asks one source for tokens: before the present one ends, when a request needs another, when a file has
-//! changed.
+//! The task that fetches one credential's token from its source: before the current one expires, when a request needs
+//! another, when a file has changed.
 //!
-//! It alone asks, so however many requests wait, a program runs once; what it gives goes to the shelf and with that to
-//! every registry that uses the credential. A source that fails is asked again after pauses that grow, while the present
-//! token serves as long as it lives.
+//! Only this task fetches, so a program runs once however many requests wait for its token. It fetches again from a source
+//! that failed after pauses that grow; requests use the current token until that expires.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::credential::keeper::{Ask, Cause};
-use crate::credential::lifetime::Moment;
-use crate::credential::shelf::{Present, Shelf};
-use crate::credential::source::{Failure, FetchedToken, Origin};
+use crate::credential::fingerprint::KnownGeneration;
+use crate::credential::lifetime::ClockReading;
+use crate::credential::source::{FetchError, FetchedToken, TokenSource};
+use crate::credential::{Credential, CredentialState};
 
-/// One source and what is known of it.
-#[derive(Debug)]
-pub(super) struct Refresher {
-    origin: Origin,
-    shelf: Arc<Shelf>,
-    asks: mpsc::UnboundedReceiver<Ask>,
-    /// How often it has failed in a row.
-    failures: u32,
-    /// When a source that failed is asked again.
-    again: Option<Instant>,
-    /// What a rejection may ask for.
-    patience: Patience,
-    /// Waits for the requests that still hold a token that was replaced.
-    farewells: TaskTracker,
+/// Reason that a request needs another value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RefreshReason {
+    /// There is none, or it has expired.
+    Missing,
+    /// The registry has rejected it.
+    Rejected,
 }
 
-/// Keeps rejections from making a source run again and again, when what the registry does not like is not the token's age.
+/// Next and last fetches from a source, for `show`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RefreshStatus {
+    /// Time of the next fetch.
+    pub next: Option<OffsetDateTime>,
+    /// Last error and its time, if no fetch has succeeded since.
+    pub failure: Option<(FetchError, OffsetDateTime)>,
+}
+
+/// A credential's end of the channel to its refresher.
 #[derive(Debug)]
-struct Patience {
+pub(super) struct RefresherHandle {
+    requests: mpsc::UnboundedSender<Request>,
+    /// Ends the task, and a program that it runs, when the credential is dropped.
+    _end: DropGuard,
+}
+
+#[derive(Debug)]
+enum Request {
+    /// Get a value with a higher number than `than`; `done` says whether there is one.
+    Refresh {
+        than: u64,
+        reason: RefreshReason,
+        done: oneshot::Sender<bool>,
+    },
+    /// Fetch a token for the caller to put in place.
+    Fetch {
+        done: oneshot::Sender<Result<FetchedToken, FetchError>>,
+    },
+    /// Compute the time of the next fetch from the value that the caller has put in place.
+    Reschedule,
+}
+
+impl RefresherHandle {
+    pub(super) fn reschedule(&self) {
+        let _ = self.requests.send(Request::Reschedule);
+    }
+}
+
+impl Credential {
+    /// A credential that is fetched from `source` when it is due, and at once if there is no `first` token. Generation
+    /// numbers continue from the one that is `known`.
+    pub(crate) fn refreshing(
+        source: TokenSource,
+        first: Option<FetchedToken>,
+        known: Option<KnownGeneration>,
+        tasks: &TaskTracker,
+    ) -> Arc<Self> {
+        let (sender, requests) = mpsc::unbounded_channel();
+        let end = CancellationToken::new();
+        let handle = RefresherHandle {
+            requests: sender,
+            _end: end.clone().drop_guard(),
+        };
+        let credential = Arc::new(Self::new(Some(handle), known));
+        if let Some(first) = first {
+            credential.replace_with_fetched(first, ClockReading::now());
+        }
+        let refresher = Refresher {
+            source,
+            credential: Arc::downgrade(&credential),
+            requests,
+            failures: 0,
+            retry_at: None,
+            rejections: RejectionBackoff::new(),
+            tasks: tasks.clone(),
+        };
+        tasks.spawn(end.run_until_cancelled_owned(refresher.run()));
+        credential
+    }
+
+    /// Whether the token can be fetched again.
+    pub(crate) fn can_refresh(&self) -> bool {
+        self.refresher.is_some()
+    }
+
+    /// Next and last fetches from the source.
+    pub(crate) fn refresh_status(&self) -> RefreshStatus {
+        self.lock().refresh_status.clone()
+    }
+
+    /// Waits for a newer value than number `than`, at most [`REFRESH_TIMEOUT`]. `false` if the source gives none, or must
+    /// not be asked yet.
+    pub(crate) async fn refresh(&self, than: u64, reason: RefreshReason) -> bool {
+        let Some(refresher) = &self.refresher else {
+            return false;
+        };
+        let (done, refreshed) = oneshot::channel();
+        let sent = refresher.requests.send(Request::Refresh { than, reason, done });
+        sent.is_ok() && matches!(tokio::time::timeout(REFRESH_TIMEOUT, refreshed).await, Ok(Ok(true)))
+    }
+
+    /// Fetches a token from the source without putting it in place.
+    ///
+    /// # Errors
+    /// [`FetchError`] if the source gives none.
+    pub(crate) async fn fetch(&self) -> Result<FetchedToken, FetchError> {
+        let gone = || FetchError::new("the token has no source that can be asked");
+        let refresher = self.refresher.as_ref().ok_or_else(gone)?;
+        let (done, fetched) = oneshot::channel();
+        refresher.requests.send(Request::Fetch { done }).map_err(|_| gone())?;
+        fetched.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+/// The task's state.
+#[derive(Debug)]
+struct Refresher {
+    source: TokenSource,
+    /// Weak: the task must not keep a removed registry's token in memory.
+    credential: Weak<Credential>,
+    requests: mpsc::UnboundedReceiver<Request>,
+    /// Failed fetches in a row.
+    failures: u32,
+    /// Earliest time of the next fetch after a failure.
+    retry_at: Option<Instant>,
+    rejections: RejectionBackoff,
+    /// Tasks that wait for requests with an old token.
+    tasks: TaskTracker,
+}
+
+/// Pauses between fetches after rejections. A registry may reject every token, for another reason than the token's age.
+#[derive(Debug)]
+struct RejectionBackoff {
     not_before: Instant,
     pause: Duration,
 }
 
 impl Refresher {
-    pub(super) fn new(
-        origin: Origin,
-        shelf: Arc<Shelf>,
-        asks: mpsc::UnboundedReceiver<Ask>,
-        farewells: TaskTracker,
-    ) -> Self {
-        Self {
-            origin,
-            shelf,
-            asks,
-            failures: 0,
-            again: None,
-            patience: Patience::new(),
-            farewells,
+    /// Runs until the credential is dropped.
+    async fn run(mut self) {
+        if !self.has_value() {
+            self.refresh().await;
         }
-    }
-
-    /// Runs until the keeper is gone.
-    pub(super) async fn run(mut self) {
-        if self.shelf.lock().present.value().is_none() {
-            self.renew().await;
-        }
-        self.tell_when();
+        self.publish_next();
         loop {
-            let pause = self.look_in();
+            let pause = self.next_check();
             tokio::select! {
-                ask = self.asks.recv() => match ask {
-                    Some(ask) => self.answer(ask).await,
+                request = self.requests.recv() => match request {
+                    Some(request) => self.serve(request).await,
                     None => return,
                 },
-                () = tokio::time::sleep(pause) => self.look().await,
+                () = tokio::time::sleep(pause) => self.check().await,
             }
         }
     }
 
-    async fn answer(&mut self, ask: Ask) {
-        match ask {
-            // Whoever asked has gone: the next who needs it asks again.
-            Ask::Renew { done, .. } if done.is_closed() => {}
-            Ask::Renew { than, cause, done } => {
-                let renewed = self.has(than, cause) || (self.may_ask(cause) && self.renew_because(than, cause).await);
-                let _ = done.send(renewed);
+    async fn serve(&mut self, request: Request) {
+        match request {
+            // The caller has gone, and the next one sends a request of its own.
+            Request::Refresh { done, .. } if done.is_closed() => {}
+            Request::Refresh { than, reason, done } => {
+                let refreshed = self.has_newer(than, reason)
+                    || (self.may_fetch(reason) && self.refresh_because(than, reason).await);
+                let _ = done.send(refreshed);
             }
-            Ask::Fetch { done } => self.fetch_for(done).await,
-            Ask::LookAgain => self.tell_when(),
+            Request::Fetch { done } => self.fetch_for_caller(done).await,
+            Request::Reschedule => self.publish_next(),
         }
     }
 
-    /// Whether what is there will do. The same number with a longer life is enough for whom it was over, and useless to
-    /// whom it was rejected.
-    fn has(&self, than: u64, cause: Cause) -> bool {
-        let inner = self.shelf.lock();
-        let value = inner.present.value();
+    fn has_value(&self) -> bool {
+        let credential = self.credential.upgrade();
+        credential.is_some_and(|credential| credential.state().value().is_some())
+    }
+
+    /// Whether the current value will do. After expiry, the same token with a longer lifetime will; after a rejection, only
+    /// another token.
+    fn has_newer(&self, than: u64, reason: RefreshReason) -> bool {
+        let state = self.credential.upgrade().map(|credential| credential.state());
+        let value = state.as_ref().and_then(CredentialState::value);
         value.is_some_and(|value| {
-            let is_other = value.number > than || (value.number == than && cause == Cause::Missing);
-            is_other && !value.lifetime.is_some_and(|lifetime| lifetime.is_over(Moment::now()))
+            let is_newer = value.number > than || (value.number == than && reason == RefreshReason::Missing);
+            is_newer && !value.has_expired()
         })
     }
 
-    fn may_ask(&self, cause: Cause) -> bool {
+    fn may_fetch(&self, reason: RefreshReason) -> bool {
         let now = Instant::now();
-        let rested = self.again.is_none_or(|again| now >= again);
-        let patient = || now >= self.patience.not_before || self.shelf.was_accepted();
-        self.origin.is_cheap() || (rested && (cause == Cause::Missing || patient()))
+        let has_paused = self.retry_at.is_none_or(|retry_at| now >= retry_at);
+        let may_follow_rejection = || now >= self.rejections.not_before || self.was_accepted();
+        self.source.is_cheap() || (has_paused && (reason == RefreshReason::Missing || may_follow_rejection()))
     }
 
-    async fn renew_because(&mut self, than: u64, cause: Cause) -> bool {
-        if cause == Cause::Rejected {
-            self.patience.spend(self.shelf.was_accepted());
+    fn was_accepted(&self) -> bool {
+        let credential = self.credential.upgrade();
+        credential.is_some_and(|credential| credential.was_accepted())
+    }
+
+    async fn refresh_because(&mut self, than: u64, reason: RefreshReason) -> bool {
+        if reason == RefreshReason::Rejected {
+            self.rejections.record(self.was_accepted());
         }
-        self.renew().await;
-        self.has(than, cause)
+        self.refresh().await;
+        self.has_newer(than, reason)
     }
 
-    /// Asks the source and puts what it gives in place.
-    async fn renew(&mut self) {
-        match self.origin.fetch().await {
-            Ok(minted) => self.take(minted),
-            Err(failure) => self.fail(failure),
+    /// Fetches a token and puts it in place.
+    async fn refresh(&mut self) {
+        match self.source.fetch().await {
+            Ok(fetched) => self.install(fetched),
+            Err(error) => self.fail(error),
         }
-        self.tell_when();
+        self.publish_next();
     }
 
-    fn take(&mut self, minted: FetchedToken) {
+    fn install(&mut self, fetched: FetchedToken) {
+        let Some(credential) = self.credential.upgrade() else {
+            return;
+        };
         self.failures = 0;
-        self.again = None;
-        let (taken, replaced) = self.shelf.take(minted, Moment::now());
-        // Nobody who waits for the new one waits for that.
-        self.farewells.spawn(replaced.leave());
-        if taken.is_new {
-            tracing::info!(generation = taken.number, "a source gave a new token");
+        self.retry_at = None;
+        let (installed, replaced) = credential.replace_with_fetched(fetched, ClockReading::now());
+        // Requests for the new token do not wait for those that hold the old one.
+        self.tasks.spawn(replaced.wait());
+        if installed.is_new {
+            tracing::info!(generation = installed.number, "fetched a new token");
         } else {
-            // It may give the same until that has ended: not asked again at once.
-            self.again = Some(Instant::now() + SHORTEST);
+            // A source may give the same token until that expires.
+            self.retry_at = Some(Instant::now() + SAME_TOKEN_PAUSE);
         }
     }
 
-    fn fail(&mut self, failure: Failure) {
+    fn fail(&mut self, error: FetchError) {
+        let Some(credential) = self.credential.upgrade() else {
+            return;
+        };
         self.failures = self.failures.saturating_add(1);
-        self.again = Some(Instant::now() + back_off(self.failures, fastrand::f64()));
-        let mut inner = self.shelf.lock();
-        let before = inner.news.failure.replace((failure.clone(), Moment::now().wall));
-        if before.is_none_or(|(before, _)| before.message != failure.message) {
-            tracing::warn!(failure = failure.message, "a source gave no token");
+        self.retry_at = Some(Instant::now() + backoff(self.failures, fastrand::f64()));
+        let mut inner = credential.lock();
+        let failure = (error.clone(), ClockReading::now().wall);
+        let before = inner.refresh_status.failure.replace(failure);
+        if before.is_none_or(|(before, _)| before.message != error.message) {
+            tracing::warn!(error = error.message, "token fetch failed");
         }
-        let has_none = inner.present.value().is_none();
-        drop(inner);
-        if has_none {
-            self.shelf.put(Present::Missing(failure.message));
+        if inner.state.value().is_none() {
+            credential.replace_locked(&mut inner, CredentialState::Missing(error.message));
         }
     }
 
-    /// For someone who verifies the token before it is put in place.
-    async fn fetch_for(&mut self, done: oneshot::Sender<Result<FetchedToken, Failure>>) {
-        let fetched = self.origin.fetch().await;
-        if let Err(failure) = &fetched {
-            self.fail(failure.clone());
+    /// For a caller that verifies the token before it puts it in place.
+    async fn fetch_for_caller(&mut self, done: oneshot::Sender<Result<FetchedToken, FetchError>>) {
+        let fetched = self.source.fetch().await;
+        if let Err(error) = &fetched {
+            self.fail(error.clone());
         }
         let _ = done.send(fetched);
-        self.tell_when();
+        self.publish_next();
     }
 
-    /// How long until there may be something to do. Never long: a clock that is set, or a machine that slept, is noticed.
-    fn look_in(&self) -> Duration {
+    /// Time until the next check: short enough to notice a clock that was set, or a machine that slept.
+    fn next_check(&self) -> Duration {
         match self.due_in() {
-            Some(due) => due.min(SLICE),
-            None => IDLE,
+            Some(due) => due.min(MAX_CHECK_INTERVAL),
+            None => IDLE_INTERVAL,
         }
     }
 
-    async fn look(&mut self) {
+    async fn check(&mut self) {
         let is_due = self.due_in().is_some_and(|due| due.is_zero());
-        let wants = match &self.origin {
-            Origin::File(_) => self.origin.has_changed().await,
+        let should_fetch = match &self.source {
+            TokenSource::File(file) => file.has_changed().await,
             _ => is_due,
         };
-        if wants {
-            self.renew().await;
+        if should_fetch {
+            self.refresh().await;
         }
     }
 
-    /// How long until the source should be asked; `None` when nothing but a request will want that.
+    /// Time until the next fetch; `None` if only a request can cause one.
     fn due_in(&self) -> Option<Duration> {
-        if let Origin::File(_) = self.origin {
-            return Some(POLL);
+        if let TokenSource::File(_) = self.source {
+            return Some(FILE_CHECK_INTERVAL);
         }
-        let now = Moment::now();
-        let rest = self.again.map(|again| again.saturating_duration_since(now.steady));
-        let inner = self.shelf.lock();
-        let due = match inner.present.value() {
-            None => Some(Duration::ZERO),
-            Some(value) => value.lifetime.map(|lifetime| lifetime.due_in(now)),
+        let now = ClockReading::now();
+        let due = match self.credential.upgrade()?.state().value() {
+            None => Duration::ZERO,
+            // After a failure, a token that does not expire is not fetched again.
+            Some(value) => value.lifetime?.refresh_in(now),
         };
-        match (due, rest) {
-            // A failure with a token that does not end is not tried again by itself.
-            (None, _) => None,
-            (Some(due), rest) => Some(due.max(rest.unwrap_or_default())),
-        }
+        let pause = self
+            .retry_at
+            .map(|retry_at| retry_at.saturating_duration_since(now.monotonic));
+        Some(due.max(pause.unwrap_or_default()))
     }
 
-    fn tell_when(&self) {
-        let due = match self.origin {
-            Origin::File(_) => None,
+    fn publish_next(&self) {
+        let due = match self.source {
+            TokenSource::File(_) => None,
             _ => self.due_in(),
         };
-        let wall = Moment::now().wall;
-        self.shelf.lock().news.renews = due.and_then(|due| wall.checked_add(due.try_into().ok()?));
+        let Some(credential) = self.credential.upgrade() else {
+            return;
+        };
+        let wall = ClockReading::now().wall;
+        credential.lock().refresh_status.next = due.and_then(|due| wall.checked_add(due.try_into().ok()?));
     }
 }
 
-impl Patience {
+impl RejectionBackoff {
     fn new() -> Self {
         Self {
             not_before: Instant::now(),
-            pause: FIRST_PATIENCE,
+            pause: FIRST_REJECTION_PAUSE,
         }
     }
 
-    /// `was_accepted`: whether the token that is rejected now was good before.
-    fn spend(&mut self, was_accepted: bool) {
+    /// `was_accepted`: whether the registry has accepted the token that it rejects now.
+    fn record(&mut self, was_accepted: bool) {
         let now = Instant::now();
         if was_accepted {
-            self.pause = FIRST_PATIENCE;
+            self.pause = FIRST_REJECTION_PAUSE;
         }
         self.not_before = now + self.pause;
-        self.pause = (self.pause * 2).min(LONGEST_PATIENCE);
+        self.pause = (self.pause * 2).min(MAX_REJECTION_PAUSE);
     }
 }
 
-/// 1 s, doubled with every failure, at most 5 min; of that, half is left to chance (`luck`, 0 to 1), so that many
-/// daemons don't ask at the same moment.
-fn back_off(failures: u32, luck: f64) -> Duration {
-    let doubled = FIRST_BACK_OFF * 2_u32.pow(failures.saturating_sub(1).min(16));
-    doubled.min(LONGEST_BACK_OFF).mul_f64(0.5 + luck / 2.0)
+/// Pause after failed fetches: 1 s, doubled with every failure, at most 5 min. Half of it is random (`jitter`, 0 to 1), so
+/// that many daemons do not fetch at the same moment.
+fn backoff(failures: u32, jitter: f64) -> Duration {
+    let doubled = FIRST_BACKOFF * 2_u32.pow(failures.saturating_sub(1).min(16));
+    doubled.min(MAX_BACKOFF).mul_f64(0.5 + jitter / 2.0)
 }
 
-const POLL: Duration = Duration::from_secs(1);
-/// At the longest.
-const SLICE: Duration = Duration::from_secs(5);
-const IDLE: Duration = Duration::from_secs(60 * 60);
-const SHORTEST: Duration = Duration::from_secs(1);
-const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
-const FIRST_PATIENCE: Duration = Duration::from_secs(30);
-const LONGEST_PATIENCE: Duration = Duration::from_secs(600);
+/// Time that a request waits for a refresh. cargo gives up after 30 s.
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(25);
+const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+const MAX_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+const IDLE_INTERVAL: Duration = Duration::from_secs(60 * 60);
+const SAME_TOKEN_PAUSE: Duration = Duration::from_secs(1);
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_secs(300);
+const FIRST_REJECTION_PAUSE: Duration = Duration::from_secs(30);
+const MAX_REJECTION_PAUSE: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
 mod tests;

@@ -10,9 +10,7 @@ use http::uri::{Authority, Scheme as UriScheme};
 use regauth_shared::RegistryName;
 use time::OffsetDateTime;
 
-use crate::credential::generation::Lease;
-use crate::credential::keeper::Keeper;
-use crate::credential::slot::{Slot, Unavailable};
+use crate::credential::RegistryCredential;
 use crate::host::Origin;
 use crate::policy::path;
 use crate::proxy::exchange::error::ProxyError;
@@ -27,9 +25,7 @@ pub struct Service {
     /// As configured.
     pub registry: Registry,
     /// Its credential, as its requests carry it.
-    pub credential: Arc<Slot>,
-    /// The same as it comes and goes, for all registries that use it.
-    pub keeper: Arc<Keeper>,
+    pub(crate) credential: Arc<RegistryCredential>,
     /// Its verified, pooled connections.
     pub upstream: Arc<Upstream>,
     /// What is wrong with its certificates.
@@ -93,18 +89,6 @@ impl Service {
     /// Whether a write may pass now.
     pub fn writes_are_open(&self) -> bool {
         self.registry.writes == Writes::Allow || self.usage.writes_open_until().is_some()
-    }
-
-    /// A generation for one request (invariant 11): nearly always from memory, at once.
-    ///
-    /// # Errors
-    /// [`Unavailable`] says why there is none.
-    pub async fn lease(&self) -> Result<Lease, Unavailable> {
-        match self.credential.ready() {
-            Some(lease) => Ok(lease),
-            // Boxed, since it is rare and every request's future would have to be as large.
-            None => Box::pin(self.credential.lease(&self.keeper)).await,
-        }
     }
 }
 
@@ -220,20 +204,22 @@ fn authority_of(origin: &Origin, plain: bool) -> Authority {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::config::Config;
-    use crate::credential::keeper::tests::outlet;
+    use crate::config::{Config, UpstreamSettings};
+    use crate::credential::Credential;
+    use crate::proxy::upstream::Trust;
+    use crate::proxy::upstream::dial::Dialer;
 
     /// The routes of a configuration's registries, without authorities.
     pub(in crate::proxy) fn routes(text: &str) -> Routes {
         let config = Config::read(text).unwrap();
+        let dialer = Dialer::new(&UpstreamSettings::default(), ([127, 0, 0, 1], 1).into());
         let service = |(name, registry): (RegistryName, Registry)| {
-            let outlet = outlet(registry.scheme.clone());
+            let trust = Trust::new(&[], None, None).unwrap();
             Arc::new(Service {
                 name,
+                credential: Credential::fixed().attach(registry.scheme.clone()),
                 registry,
-                credential: outlet.slot,
-                keeper: Arc::new(Keeper::fixed()),
-                upstream: outlet.upstream,
+                upstream: Arc::new(Upstream::new(&dialer, trust, 1).unwrap()),
                 trouble: None,
                 usage: Arc::default(),
             })

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use regauth_shared::RegistryName;
 
-use crate::credential::source::preset::{Choice, InvalidChoice, PRESETS, Preset};
+use crate::credential::source::preset::{InvalidPreset, PRESETS, Preset, PresetChoice};
 
 /// Where a credential comes from.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,7 +79,7 @@ pub enum InvalidSource {
     Unknown,
     /// A preset that lacks something.
     #[error(transparent)]
-    Preset(#[from] InvalidChoice),
+    Preset(#[from] InvalidPreset),
     /// Not something a shell could set.
     #[error("what follows `env:` is not the name of an environment variable")]
     BadVariable,
@@ -106,7 +106,7 @@ pub struct Command {
     /// Variables of our environment that it gets besides the usual ones.
     pub environment: Vec<String>,
     /// The preset that it was made from.
-    pub preset: Option<Choice>,
+    pub preset: Option<PresetChoice>,
 }
 
 impl Command {

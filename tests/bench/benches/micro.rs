@@ -12,9 +12,10 @@ use http::Request;
 use http::uri::{Authority as UriAuthority, Scheme as UriScheme};
 use regauth_shared::Secret;
 use regauthd::authority::Authority;
+use regauthd::credential::header::CredentialHeader;
 use regauthd::host::Host;
 use regauthd::policy::{Operation, path};
-use regauthd::proxy::exchange::rewrite::{self, CredentialHeader};
+use regauthd::proxy::exchange::rewrite;
 use regauthd::registry::{Kind, Scheme, Scope};
 
 /// Which of a site's scopes covers a path, whether it has one reading, and what the request does there.
@@ -40,7 +41,7 @@ fn matching(criterion: &mut Criterion) {
 /// A request as cargo sends it, made ours.
 fn rewriting(criterion: &mut Criterion) {
     let token = Secret::parse("a-t0ken-of-the-usual-length-0123456789abcdef").unwrap();
-    let attachment = CredentialHeader::new(&Scheme::Bearer, &token);
+    let header = CredentialHeader::new(&Scheme::Bearer, &token);
     let authority = UriAuthority::from_static("corp.example");
     let request = Request::get("https://corp.example/api/cargo/index/se/rd/serde")
         .header("host", "corp.example")
@@ -55,7 +56,7 @@ fn rewriting(criterion: &mut Criterion) {
         bencher.iter(|| {
             let mut parts = parts.clone();
             rewrite::request(&mut parts, &UriScheme::HTTPS, &authority);
-            attachment.attach(&mut parts.headers);
+            header.attach(&mut parts.headers);
             black_box(parts)
         });
     });

@@ -8,12 +8,10 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 use crate::config::Config;
 use crate::control::controller::Controller;
 use crate::control::state::{RegistryRoutes, State};
-use crate::credential::fingerprint::Known;
-use crate::credential::keeper::Keeper;
-use crate::credential::shelf::Present;
-use crate::credential::slot::Slot;
-use crate::credential::source::Origin;
+use crate::credential::fingerprint::KnownGeneration;
+use crate::credential::source::TokenSource;
 use crate::credential::store::Item;
+use crate::credential::{Credential, CredentialState, RegistryCredential};
 use crate::journal::JournalEntry;
 use crate::proxy::routes::Service;
 use crate::proxy::upstream::{Trust, Upstream};
@@ -26,14 +24,13 @@ impl Controller {
     /// # Errors
     /// Those of the authorities, which leave the registries as they were; or that the bundle cannot be written.
     pub(in crate::control) async fn apply_config(&self, state: &mut State, config: &Config) -> Result<(), ErrorBody> {
-        let keepers = self.load_credentials(state, config).await;
-        let registries = self.build_routes(state, config, &keepers)?;
+        let credentials = self.load_credentials(state, config).await;
+        let registries = self.build_routes(state, config, &credentials)?;
         let previous = std::mem::replace(&mut state.registries, registries);
         if let Err(error) = self.ensure_authorities(state).await {
             state.registries = previous;
             return Err(error);
         }
-        state.share_credentials();
         self.publish(state);
         self.write_bundle(state)
     }
@@ -43,25 +40,25 @@ impl Controller {
         &self,
         state: &mut State,
         config: &'a Config,
-    ) -> BTreeMap<&'a RegistryName, Arc<Keeper>> {
-        let mut keepers = BTreeMap::new();
+    ) -> BTreeMap<&'a RegistryName, Arc<Credential>> {
+        let mut credentials = BTreeMap::new();
         for (name, registry) in &config.registries {
             if config.owner(name) == name {
-                keepers.insert(name, self.keeper(state, name, registry).await);
+                credentials.insert(name, self.credential(state, name, registry).await);
             }
         }
-        keepers
+        credentials
     }
 
     fn build_routes(
         &self,
         state: &State,
         config: &Config,
-        keepers: &BTreeMap<&RegistryName, Arc<Keeper>>,
+        credentials: &BTreeMap<&RegistryName, Arc<Credential>>,
     ) -> Result<RegistryRoutes, ErrorBody> {
         let mut registries = BTreeMap::new();
         for (name, registry) in &config.registries {
-            let Some(keeper) = keepers.get(config.owner(name)) else {
+            let Some(credential) = credentials.get(config.owner(name)) else {
                 continue;
             };
             let previous = state.registries.get(name);
@@ -69,11 +66,8 @@ impl Controller {
             let route = Service {
                 name: name.clone(),
                 registry: registry.clone(),
-                credential: previous
-                    .and_then(|previous| slot_to_keep(previous, registry, keeper))
-                    .unwrap_or_default(),
-                keeper: Arc::clone(keeper),
-                upstream,
+                credential: registry_credential(previous, registry, credential),
+                upstream: Arc::new(upstream.with_rotations(credential.rotations())),
                 trouble,
                 usage: previous.map_or_else(Arc::default, |route| Arc::clone(&route.usage)),
             };
@@ -83,34 +77,34 @@ impl Controller {
     }
 
     /// A registry's own credential: the present one if its source is unchanged, otherwise a new one.
-    async fn keeper(&self, state: &mut State, name: &RegistryName, registry: &Registry) -> Arc<Keeper> {
+    async fn credential(&self, state: &mut State, name: &RegistryName, registry: &Registry) -> Arc<Credential> {
         let previous = state.registries.get(name);
         let previous = previous.filter(|route| route.registry.source == registry.source);
-        let previous = previous.map(|route| Arc::clone(&route.keeper));
-        if let Some(origin) = Origin::of(&registry.source) {
-            let known = state.journal.sourced.get(name).map(Known::from);
-            return previous.unwrap_or_else(|| Arc::new(Keeper::renewing(origin, None, known, &self.refreshers)));
+        let previous = previous.map(|route| Arc::clone(&route.credential.shared));
+        if let Some(source) = TokenSource::of(&registry.source) {
+            let known = state.journal.sourced.get(name).map(KnownGeneration::from);
+            return previous.unwrap_or_else(|| Credential::refreshing(source, None, known, &self.refreshers));
         }
-        let keeper = previous.unwrap_or_else(|| Arc::new(Keeper::fixed()));
-        if keeper.present().value().is_none() {
-            let present = match &registry.source {
+        let credential = previous.unwrap_or_else(Credential::fixed);
+        if credential.state().value().is_none() {
+            let loaded = match &registry.source {
                 Source::Environment(variable) => self.read_environment(variable),
                 _ => self.read_stored(state, name).await,
             };
-            keeper.replace(present).await;
+            credential.rotate(loaded).await;
         }
-        keeper
+        credential
     }
 
-    fn read_environment(&self, variable: &str) -> Present {
+    fn read_environment(&self, variable: &str) -> CredentialState {
         match self.environment.secret(variable) {
-            Ok(secret) => Present::Ready(JournalEntry::first().value(secret)),
-            Err(absent) => Present::Missing(absent.to_string()),
+            Ok(secret) => JournalEntry::first().value(secret).into(),
+            Err(absent) => CredentialState::Missing(absent.to_string()),
         }
     }
 
     /// Reads a registry's token from the store. The token settles whether an interrupted rotation took place.
-    pub(in crate::control) async fn read_stored(&self, state: &mut State, name: &RegistryName) -> Present {
+    pub(in crate::control) async fn read_stored(&self, state: &mut State, name: &RegistryName) -> CredentialState {
         match self.store().thread.read(&Item::Credential(name.clone())).await {
             Ok(Some(secret)) => {
                 let interrupted = state.journal.rotations.contains_key(name);
@@ -122,13 +116,13 @@ impl Controller {
                         "could not record an interrupted rotation; the next start tries again"
                     );
                 }
-                Present::Ready(record.value(secret))
+                record.value(secret).into()
             }
-            Ok(None) => Present::Missing("the store has no token for it".to_owned()),
+            Ok(None) => CredentialState::Missing("the store has no token for it".to_owned()),
             Err(error) => {
                 tracing::warn!(registry = %name, %error, "could not read the registry's token");
                 state.store_error = Some(error);
-                Present::Locked
+                CredentialState::Locked
             }
         }
     }
@@ -164,8 +158,15 @@ impl Controller {
     }
 }
 
-/// The present slot, so that the circuit breaker of its generation goes on; none if scheme or credential change.
-fn slot_to_keep(previous: &Service, registry: &Registry, keeper: &Arc<Keeper>) -> Option<Arc<Slot>> {
-    let same = previous.registry.scheme == registry.scheme && Arc::ptr_eq(&previous.keeper, keeper);
-    same.then(|| Arc::clone(&previous.credential))
+/// The registry's present credential, with the circuit breaker of its generation; a new one if its token or scheme changed.
+fn registry_credential(
+    previous: Option<&Arc<Service>>,
+    registry: &Registry,
+    credential: &Arc<Credential>,
+) -> Arc<RegistryCredential> {
+    let previous = previous.map(|previous| &previous.credential);
+    match previous.filter(|previous| previous.fits(credential, &registry.scheme)) {
+        Some(previous) => Arc::clone(previous),
+        None => credential.attach(registry.scheme.clone()),
+    }
 }

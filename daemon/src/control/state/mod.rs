@@ -22,7 +22,6 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::authority::Authority;
-use crate::credential::shelf::Outlet;
 use crate::credential::store::StoreError;
 use crate::host::Host;
 use crate::journal::Journal;
@@ -82,22 +81,6 @@ impl State {
             }
         }
         Ok(())
-    }
-
-    /// Gives each credential the list of registries that use it now.
-    pub(in crate::control) fn share_credentials(&self) {
-        for route in self.registries.values() {
-            let users = self
-                .registries
-                .values()
-                .filter(|user| Arc::ptr_eq(&user.keeper, &route.keeper));
-            let outlets = users.map(|user| Outlet {
-                slot: Arc::clone(&user.credential),
-                scheme: user.registry.scheme.clone(),
-                upstream: Arc::clone(&user.upstream),
-            });
-            route.keeper.serve(outlets.collect());
-        }
     }
 
     /// Routes for the workers.

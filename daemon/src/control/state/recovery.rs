@@ -6,7 +6,7 @@ use regauth_shared::{ErrorBody, RegistryName};
 
 use crate::control::controller::Controller;
 use crate::control::state::State;
-use crate::credential::slot::Holding;
+use crate::credential::CredentialState;
 use crate::credential::store::{Item, StoreError};
 use crate::proxy::routes::Service;
 use crate::registry::Source;
@@ -79,12 +79,12 @@ impl Controller {
             .registries
             .values()
             .filter(|route| route.registry.source == Source::Store)
-            .filter(|route| matches!(*route.credential.load(), Holding::Locked))
+            .filter(|route| matches!(route.credential.state(), CredentialState::Locked))
             .map(Arc::clone)
             .collect();
         for route in locked {
-            let present = self.read_stored(state, &route.name).await;
-            route.keeper.replace(present).await;
+            let loaded = self.read_stored(state, &route.name).await;
+            route.credential.shared.rotate(loaded).await;
         }
     }
 }

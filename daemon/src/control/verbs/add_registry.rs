@@ -49,7 +49,7 @@ pub(crate) async fn add_registry(controller: &Controller, request: AddRegistry) 
     }
     let verified = verdict == Some(VerdictResult::Accepted);
     if verified && let Some(generation) = route.credential.generation() {
-        generation.guard().note(true);
+        generation.breaker.record(true);
     }
     controller.publish(&state);
     tracing::info!(registry = %name, "added registry");
@@ -98,7 +98,7 @@ async fn prepare(controller: &Controller, state: &State, request: &AddRegistry) 
     let mut registry = definition(request)?;
     state.refuse_taken_scopes(name, &registry)?;
     let upstream = Arc::new(controller.upstream(name, &registry)?);
-    let InitialToken { keeper, first } = initial_token(controller, state, &registry, request).await?;
+    let InitialToken { credential, first } = initial_token(controller, state, &registry, request).await?;
     let probed = match &first {
         Ok(token) if request.verify => {
             let probed = probe_token(&upstream, controller.upstream_pool(), &registry, token).await;
@@ -114,10 +114,9 @@ async fn prepare(controller: &Controller, state: &State, request: &AddRegistry) 
     state.refuse_taken_scopes(name, &registry)?;
     let route = Service {
         name: name.clone(),
+        credential: credential.attach(registry.scheme.clone()),
         registry,
-        credential: Arc::default(),
-        keeper,
-        upstream,
+        upstream: Arc::new(upstream.with_rotations(credential.rotations())),
         trouble: None,
         usage: Arc::default(),
     };
@@ -174,15 +173,13 @@ fn insert(state: &mut State, route: &Arc<Service>) {
     let name = &route.name;
     state.journal.pending.insert(name.clone());
     if route.registry.source == Source::Store {
-        let record = route
-            .keeper
-            .present()
+        let current = route.credential.shared.state();
+        let record = current
             .value()
-            .map_or_else(JournalEntry::first, JournalEntry::of);
+            .map_or_else(JournalEntry::first, |value| JournalEntry::of(value));
         state.journal.registries.insert(name.clone(), record);
     }
     state.registries.insert(name.clone(), Arc::clone(route));
-    state.share_credentials();
 }
 
 /// Writes the journal, the token, the authorities, the bundle and, last, the configuration.
@@ -210,7 +207,6 @@ async fn commit(
 
 async fn undo(controller: &Controller, state: &mut State, name: &RegistryName) {
     state.registries.remove(name);
-    state.share_credentials();
     if let Err(error) = controller.delete_credential(state, name).await {
         tracing::warn!(
             registry = %name,

@@ -23,7 +23,6 @@ pub(crate) async fn remove_registry(controller: &Controller, request: ByName) ->
     let route = removable(controller, &state, &name)?;
     commit(controller, &mut state, &name)?;
     state.registries.remove(&name);
-    state.share_credentials();
     controller.publish(&state);
     let mut notes = Vec::new();
     if let Err(error) = controller.delete_credential(&mut state, &name).await {

@@ -12,8 +12,7 @@ use crate::control::controller::Controller;
 use crate::control::probe::{ProbeResult, probe_token};
 use crate::control::state::State;
 use crate::credential::fingerprint::Fingerprint;
-use crate::credential::shelf::Present;
-use crate::credential::source::Failure;
+use crate::credential::source::FetchError;
 use crate::credential::store::{Item, StoreError};
 use crate::journal::{Journal, JournalEntry, Rotation};
 use crate::proxy::routes::Service;
@@ -83,26 +82,23 @@ async fn rotate_stored(
         since: OffsetDateTime::now_utc(),
     };
     commit(controller, &mut state.journal, &route.name, &token, record).await?;
-    route.keeper.replace(Present::Ready(record.value(token))).await;
+    route.credential.shared.rotate(record.value(token).into()).await;
     Ok(rotated(route, record.generation, probed, Vec::new()))
 }
 
 /// Reads the file or runs the program again, probes the registry, replaces the credential.
 async fn rotate_at_source(controller: &Controller, route: &Service, verify: bool) -> Result<Rotated, ErrorBody> {
     let source = &route.registry.source;
-    let minted = route
-        .keeper
-        .fetch()
-        .await
-        .map_err(|failure| source_error(route, &failure))?;
-    let probed = probe(controller, route, &minted.secret, verify).await?;
-    let taken = route.keeper.take(minted).await;
-    let note = if taken.is_new {
+    let credential = &route.credential.shared;
+    let fetched = credential.fetch().await.map_err(|error| source_error(route, &error))?;
+    let probed = probe(controller, route, &fetched.secret, verify).await?;
+    let installed = credential.install(fetched).await;
+    let note = if installed.is_new {
         format!("the token comes from {source}, which was asked again")
     } else {
         format!("the token comes from {source}, which was asked again and gives the same one as before")
     };
-    Ok(rotated(route, taken.number, probed, vec![note]))
+    Ok(rotated(route, installed.number, probed, vec![note]))
 }
 
 /// Asks the registry about the new token, if the request wants it verified.
@@ -162,7 +158,7 @@ async fn commit(
 fn rotated(route: &Service, generation: u64, probed: Option<ProbeResult>, mut notes: Vec<String>) -> Rotated {
     let verified = probed.as_ref().is_some_and(ProbeResult::is_accepted);
     if verified && let Some(generation) = route.credential.generation() {
-        generation.guard().note(true);
+        generation.breaker.record(true);
     }
     tracing::info!(registry = %route.name, generation, "rotated token");
     let public = probed.filter(ProbeResult::is_public);
@@ -177,9 +173,9 @@ fn rotated(route: &Service, generation: u64, probed: Option<ProbeResult>, mut no
     }
 }
 
-fn source_error(route: &Service, failure: &Failure) -> ErrorBody {
+fn source_error(route: &Service, error: &FetchError) -> ErrorBody {
     let name = &route.name;
-    ErrorBody::new(ErrorKind::Failed, failure.message.clone()).hint(match &failure.output {
+    ErrorBody::new(ErrorKind::Failed, error.message.clone()).hint(match &error.output {
         Some(output) => format!("its output: {output}"),
         None => format!("fix its source; `regauthctl show {name}` shows its state"),
     })

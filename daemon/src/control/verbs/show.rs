@@ -1,12 +1,8 @@
 //! `list`, `show` and `status`: configuration and state of the registries and of the daemon, never a secret.
 
-use std::sync::Arc;
-
 use regauth_shared::request::ByName;
-use regauth_shared::response::{
-    CredentialState, CredentialView, Problem, RegistryList, RegistryView, SourceFailure, Status,
-};
-use regauth_shared::{ErrorBody, version};
+use regauth_shared::response::{CredentialView, Problem, RegistryList, RegistryView, SourceFailure, Status};
+use regauth_shared::{ErrorBody, response, version};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -15,7 +11,7 @@ use crate::control::controller::Controller;
 use crate::control::state::RegistryRoutes;
 use crate::control::state::cleanup::leftover_message;
 use crate::control::verbs::store;
-use crate::credential::slot::Holding;
+use crate::credential::CredentialState;
 use crate::credential::store::StoreError;
 use crate::proxy::routes::Service;
 use crate::registry::Source;
@@ -85,29 +81,24 @@ pub(in crate::control) fn view(route: &Service) -> RegistryView {
 }
 
 fn credential_view(route: &Service) -> CredentialView {
-    let (state, generation) = match &*route.credential.load() {
-        Holding::Ready(generation) => {
-            let state = if generation.is_over() {
-                CredentialState::Expired
-            } else if generation.guard().is_rejected() {
-                CredentialState::Rejected
-            } else {
-                CredentialState::Ready
-            };
-            (state, Some(Arc::clone(generation)))
-        }
-        Holding::Locked => (CredentialState::Locked, None),
-        Holding::Missing(_) => (CredentialState::Missing, None),
+    let current = route.credential.state();
+    let state = match &current {
+        CredentialState::Ready(generation) if generation.value.has_expired() => response::CredentialState::Expired,
+        CredentialState::Ready(generation) if generation.breaker.is_rejected() => response::CredentialState::Rejected,
+        CredentialState::Ready(_) => response::CredentialState::Ready,
+        CredentialState::Locked => response::CredentialState::Locked,
+        CredentialState::Missing(_) => response::CredentialState::Missing,
     };
-    let news = route.keeper.news();
-    let lifetime = generation.as_ref().and_then(|generation| generation.lifetime);
+    let value = current.value().map(|generation| &generation.value);
+    let lifetime = value.and_then(|value| value.lifetime);
+    let refresh = route.credential.shared.refresh_status();
     CredentialView {
         state,
-        generation: generation.as_ref().map_or(0, |generation| generation.number),
-        since: generation.map(|generation| rfc3339(generation.since)),
+        generation: value.map_or(0, |value| value.number),
+        since: value.map(|value| rfc3339(value.since)),
         expires: lifetime.map(|lifetime| rfc3339(lifetime.expires())),
-        renews: news.renews.map(rfc3339),
-        failure: news.failure.map(|(failure, at)| SourceFailure {
+        renews: refresh.next.map(rfc3339),
+        failure: refresh.failure.map(|(failure, at)| SourceFailure {
             message: failure.message,
             output: failure.output,
             at: rfc3339(at),
@@ -177,23 +168,23 @@ fn certificate_problem(route: &Service) -> Option<Problem> {
 
 fn credential_problem(route: &Service) -> Option<Problem> {
     let name = &route.name;
-    let failure = route.keeper.news().failure;
-    let message = match (&*route.credential.load(), failure) {
-        (Holding::Ready(generation), _) if generation.guard().is_rejected() => {
+    let failure = route.credential.shared.refresh_status().failure;
+    let message = match (route.credential.state(), failure) {
+        (CredentialState::Ready(generation), _) if generation.breaker.is_rejected() => {
             format!("the registry `{name}` rejects its token")
         }
-        (Holding::Ready(generation), failure) if generation.is_over() => {
+        (CredentialState::Ready(generation), failure) if generation.value.has_expired() => {
             let why = failure.map_or_else(String::new, |(failure, _)| format!(": {}", failure.message));
             format!("the token of the registry `{name}` has expired{why}")
         }
-        (Holding::Ready(_), Some((failure, _))) => {
+        (CredentialState::Ready(_), Some((failure, _))) => {
             format!(
                 "the token of the registry `{name}` cannot be renewed: {}",
                 failure.message
             )
         }
-        (Holding::Missing(why), _) => format!("the registry `{name}` has no token: {why}"),
-        (Holding::Ready(_) | Holding::Locked, _) => return None,
+        (CredentialState::Missing(why), _) => format!("the registry `{name}` has no token: {why}"),
+        (CredentialState::Ready(_) | CredentialState::Locked, _) => return None,
     };
     let hint = match &route.registry.source {
         Source::Store => format!("`regauthctl rotate {name}` gives it a new one"),

@@ -8,7 +8,7 @@ use regauth_shared::response::{StoreMoving, StoreShown, StoreView, Unlocked};
 
 use crate::control::controller::Controller;
 use crate::control::state::cleanup::leftover_message;
-use crate::credential::slot::Holding;
+use crate::credential::CredentialState;
 use crate::credential::store::{StoreError, select};
 
 /// The store in use, and the progress of a migration.
@@ -45,7 +45,7 @@ pub(crate) async fn unlock(controller: &Controller, request: Unlock) -> Result<U
     let ready = snapshot
         .registries
         .values()
-        .filter(|route| matches!(*route.credential.load(), Holding::Ready(_)))
+        .filter(|route| matches!(route.credential.state(), CredentialState::Ready(_)))
         .count();
     Ok(Unlocked {
         store: view(controller, snapshot.store_error.as_ref()),

@@ -8,7 +8,7 @@ use regauth_shared::response::{Held, Verdict, VerdictResult, Verified};
 
 use crate::control::controller::Controller;
 use crate::control::probe::probe_token;
-use crate::credential::slot::Holding;
+use crate::credential::CredentialState;
 use crate::proxy::routes::Service;
 
 /// Asks one registry or all of them about the token in use.
@@ -35,16 +35,16 @@ async fn verdict(controller: &Controller, route: &Service) -> Verdict {
         result: VerdictResult::NoToken,
         detail,
     };
-    let generation = match &*route.credential.load() {
-        Holding::Ready(generation) => Arc::clone(generation),
-        Holding::Locked => return no_token("the store is locked; `regauthctl unlock` opens it".to_owned()),
-        Holding::Missing(why) => return no_token(why.clone()),
+    let generation = match route.credential.state() {
+        CredentialState::Ready(generation) => generation,
+        CredentialState::Locked => return no_token("the store is locked; `regauthctl unlock` opens it".to_owned()),
+        CredentialState::Missing(why) => return no_token(why),
     };
     let pool = controller.upstream_pool();
-    let probed = probe_token(&route.upstream, pool, &route.registry, generation.secret()).await;
+    let probed = probe_token(&route.upstream, pool, &route.registry, &generation.value.secret).await;
     match probed.verdict {
-        VerdictResult::Accepted => generation.guard().note(true),
-        VerdictResult::Rejected => generation.guard().note(false),
+        VerdictResult::Accepted => generation.breaker.record(true),
+        VerdictResult::Rejected => generation.breaker.record(false),
         _ => {}
     }
     Verdict {
@@ -60,7 +60,7 @@ async fn verdict(controller: &Controller, route: &Service) -> Verdict {
 /// `not-found` for an unknown registry.
 pub(crate) fn holds(controller: &Controller, request: &Holds) -> Result<Held, ErrorBody> {
     let route = controller.snapshot().registry(&request.name)?;
-    let present = route.keeper.present();
+    let present = route.credential.shared.state();
     Ok(Held {
         name: request.name.clone(),
         same: present.value().map(|value| value.secret.is_same(&request.token)),

@@ -1,41 +1,37 @@
-//! The refresher's tests. A source tells what it was told to, and time stands still until a test lets it pass.
+//! Tests of the refresher. The source is scripted, and time stands still until a test lets it pass.
 
 use super::*;
-use crate::credential::keeper::{Keeper, tests::outlet};
 use crate::credential::lifetime::tests::CLOCK_ERROR;
-use crate::credential::slot::{Slot, Unavailable};
 use crate::credential::source::scripted::ScriptedSource;
+use crate::credential::{RegistryCredential, Unavailable};
 use crate::registry::Scheme;
 
-/// A source, its keeper, and one registry that uses it.
+/// A source, its credential, and a registry that sends it.
 struct Scene {
-    told: ScriptedSource,
-    keeper: Keeper,
-    slot: Arc<Slot>,
+    source: ScriptedSource,
+    registry: Arc<RegistryCredential>,
 }
 
 impl Scene {
     fn new(answers: &[Option<u64>]) -> Self {
         CLOCK_ERROR.set(time::Duration::ZERO);
-        let told = ScriptedSource::new(answers);
-        let keeper = Keeper::renewing(Origin::ScriptedSource(told.clone()), None, None, &TaskTracker::new());
-        let outlet = outlet(Scheme::Raw);
-        let slot = Arc::clone(&outlet.slot);
-        keeper.serve(vec![outlet]);
-        Self { told, keeper, slot }
+        let source = ScriptedSource::new(answers);
+        let scripted = TokenSource::Scripted(source.clone());
+        let credential = Credential::refreshing(scripted, None, None, &TaskTracker::new());
+        let registry = credential.attach(Scheme::Raw);
+        Self { source, registry }
     }
 
+    /// Sends a request that the registry accepts.
     async fn request(&self) -> Result<u64, Unavailable> {
-        let lease = match self.slot.ready() {
-            Some(lease) => lease,
-            None => self.slot.lease(&self.keeper).await?,
-        };
-        lease.generation().guard().note(true);
-        Ok(lease.generation().number)
+        let lease = self.registry.acquire().await?;
+        lease.generation().breaker.record(true);
+        Ok(lease.generation().value.number)
     }
 
+    /// Reports a rejection, and returns whether there is a newer token.
     async fn reject(&self, number: u64) -> bool {
-        self.keeper.renew(number, Cause::Rejected).await
+        self.registry.shared.refresh(number, RefreshReason::Rejected).await
     }
 }
 
@@ -44,91 +40,96 @@ async fn pass(seconds: u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn however_many_wait_the_source_is_asked_once() {
+async fn a_thousand_requests_cause_one_fetch() {
     let scene = Scene::new(&[Some(3600)]);
-    let all = futures_util::future::join_all((0..1000).map(|_| scene.request())).await;
-    assert!(all.iter().all(|got| *got == Ok(1)));
-    assert_eq!(scene.told.runs(), 1);
-    let all = futures_util::future::join_all((0..1000).map(|_| scene.reject(1))).await;
-    assert!(all.iter().all(|renewed| *renewed));
-    assert_eq!(scene.told.runs(), 2);
+    let numbers = futures_util::future::join_all((0..1000).map(|_| scene.request())).await;
+    assert!(numbers.iter().all(|number| *number == Ok(1)));
+    assert_eq!(scene.source.runs(), 1);
+    let refreshed = futures_util::future::join_all((0..1000).map(|_| scene.reject(1))).await;
+    assert!(refreshed.iter().all(|refreshed| *refreshed));
+    assert_eq!(scene.source.runs(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_is_renewed_before_it_ends_and_no_request_waits() {
+async fn a_token_is_refreshed_before_it_expires_and_no_request_waits() {
     let scene = Scene::new(&[Some(10)]);
     scene.request().await.unwrap();
     for _ in 0..100 {
         pass(1).await;
-        assert!(scene.slot.generation().is_some_and(|generation| !generation.is_over()));
+        assert!(
+            scene
+                .registry
+                .generation()
+                .is_some_and(|generation| !generation.value.has_expired())
+        );
     }
-    // Each takes 0.2 s and is due after 8.
-    assert!((12..=14).contains(&scene.told.runs()), "{}", scene.told.runs());
+    // Each fetch takes 0.2 s, and each token is due after 8 s.
+    assert!((12..=14).contains(&scene.source.runs()), "{}", scene.source.runs());
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_source_fails_the_old_token_serves_as_long_as_it_lives() {
+async fn the_old_token_is_used_until_it_expires_while_the_source_fails() {
     let scene = Scene::new(&[Some(100), None]);
     assert_eq!(scene.request().await, Ok(1));
     pass(99).await;
     assert_eq!(scene.request().await, Ok(1));
-    assert!(scene.keeper.news().failure.is_some());
+    assert!(scene.registry.shared.refresh_status().failure.is_some());
     pass(2).await;
     assert_eq!(scene.request().await, Err(Unavailable::Missing));
-    let runs = scene.told.runs();
-    assert!((4..=9).contains(&runs), "{runs}: pauses grow");
+    let runs = scene.source.runs();
+    assert!((4..=9).contains(&runs), "{runs} fetches: pauses grow");
     for _ in 0..100 {
         assert_eq!(scene.request().await, Err(Unavailable::Missing));
     }
     assert!(
-        scene.told.runs() <= runs + 1,
-        "requests don't hurry a source that fails"
+        scene.source.runs() <= runs + 1,
+        "requests cause no fetch from a source that fails"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_source_that_works_again_is_noticed() {
+async fn a_source_that_works_again_gives_a_token() {
     let scene = Scene::new(&[None, None, Some(3600)]);
     assert_eq!(scene.request().await, Err(Unavailable::Missing));
     pass(10).await;
     assert_eq!(scene.request().await, Ok(1));
-    assert!(scene.keeper.news().failure.is_none());
+    assert!(scene.registry.shared.refresh_status().failure.is_none());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_set_forward_costs_one_renewal() {
+async fn a_clock_set_forward_costs_one_refresh() {
     let scene = Scene::new(&[Some(3600)]);
     assert_eq!(scene.request().await, Ok(1));
     CLOCK_ERROR.set(time::Duration::days(1));
     assert_eq!(scene.request().await, Ok(2));
     pass(60).await;
-    assert_eq!((scene.request().await, scene.told.runs()), (Ok(2), 2));
+    assert_eq!((scene.request().await, scene.source.runs()), (Ok(2), 2));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_set_back_makes_no_token_live_longer() {
+async fn a_clock_set_back_prolongs_no_lifetime() {
     let scene = Scene::new(&[Some(3600)]);
     assert_eq!(scene.request().await, Ok(1));
     CLOCK_ERROR.set(-time::Duration::days(1));
     pass(2900).await;
-    assert_eq!((scene.request().await, scene.told.runs()), (Ok(2), 2));
+    assert_eq!((scene.request().await, scene.source.runs()), (Ok(2), 2));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_registry_that_rejects_every_token_does_not_keep_the_source_running() {
+async fn a_registry_that_rejects_every_token_causes_few_fetches() {
     let scene = Scene::new(&[Some(36_000)]);
     assert_eq!(scene.request().await, Ok(1));
-    assert!(scene.reject(1).await, "the first was good once");
+    assert!(scene.reject(1).await, "the registry had accepted the first token");
     for _ in 0..600 {
-        let number = scene.slot.generation().unwrap().number;
+        let number = scene.registry.generation().unwrap().value.number;
         scene.reject(number).await;
         pass(1).await;
     }
-    assert!((4..=7).contains(&scene.told.runs()), "{}", scene.told.runs());
+    assert!((4..=7).contains(&scene.source.runs()), "{}", scene.source.runs());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_was_accepted_is_renewed_at_once_when_it_is_rejected() {
+async fn an_accepted_token_is_refreshed_at_once_when_it_is_rejected() {
     let scene = Scene::new(&[Some(36_000)]);
     for number in 1..=20 {
         assert_eq!(scene.request().await, Ok(number));
@@ -138,7 +139,7 @@ async fn a_token_that_was_accepted_is_renewed_at_once_when_it_is_rejected() {
 }
 
 #[test]
-fn pauses_double_and_half_of_each_is_left_to_chance() {
+fn backoff_doubles_and_half_of_it_is_random() {
     for (failures, least, most) in [
         (1, 500, 1000),
         (2, 1000, 2000),
@@ -146,6 +147,6 @@ fn pauses_double_and_half_of_each_is_left_to_chance() {
         (40, 150_000, 300_000),
     ] {
         let [least, most] = [least, most].map(Duration::from_millis);
-        assert_eq!([back_off(failures, 0.0), back_off(failures, 1.0)], [least, most]);
+        assert_eq!([backoff(failures, 0.0), backoff(failures, 1.0)], [least, most]);
     }
 }

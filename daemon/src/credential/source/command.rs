@@ -10,19 +10,19 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Child;
 use zeroize::Zeroizing;
 
-use crate::credential::source::{Failure, FetchedToken};
+use crate::credential::source::{FetchError, FetchedToken};
 use crate::credential::source::{output, redact};
 use crate::registry::Command;
 
 /// Runs it once and reads the token.
 ///
 /// # Errors
-/// [`Failure`] when it cannot be started, fails, takes too long, or prints something else than a token.
-pub(super) async fn run(command: &Command) -> Result<FetchedToken, Failure> {
+/// [`FetchError`] when it cannot be started, fails, takes too long, or prints something else than a token.
+pub(super) async fn run(command: &Command) -> Result<FetchedToken, FetchError> {
     let program = command.program();
     let child = prepared(command)
         .spawn()
-        .map_err(|error| Failure::new(format!("cannot start `{program}`: {error}")))?;
+        .map_err(|error| FetchError::new(format!("cannot start `{program}`: {error}")))?;
     let mut said = Said::default();
     let ended = tokio::time::timeout(command.timeout, Running::new(child).finish(&mut said)).await;
     let failed = |message| failure(message, &said);
@@ -41,9 +41,9 @@ pub(super) async fn run(command: &Command) -> Result<FetchedToken, Failure> {
     }
 }
 
-fn failure(message: String, said: &Said) -> Failure {
+fn failure(message: String, said: &Said) -> FetchError {
     let output = redact::tail(&said.stderr, &said.stdout, MOST_KEPT);
-    Failure {
+    FetchError {
         message,
         output: (!output.is_empty()).then_some(output),
     }
@@ -196,7 +196,7 @@ mod tests {
         }
     }
 
-    async fn fails(script: &str) -> Failure {
+    async fn fails(script: &str) -> FetchError {
         run(&shell(script)).await.unwrap_err()
     }
 

@@ -30,12 +30,12 @@ impl Environment {
     /// The token in a variable.
     ///
     /// # Errors
-    /// [`Absent`] when the variable was not set when the daemon started, or what it held is no token.
-    pub fn secret(&self, name: &str) -> Result<Secret, Absent> {
+    /// [`VariableError`] when the variable was not set when the daemon started, or what it held is no token.
+    pub fn secret(&self, name: &str) -> Result<Secret, VariableError> {
         match self.0.get(name) {
             Some(Ok(secret)) => Ok(secret.clone()),
-            Some(Err(unusable)) => Err(Absent::Unusable(name.to_owned(), unusable.clone())),
-            None => Err(Absent::NotSet(name.to_owned())),
+            Some(Err(unusable)) => Err(VariableError::Unusable(name.to_owned(), unusable.clone())),
+            None => Err(VariableError::NotSet(name.to_owned())),
         }
     }
 }
@@ -87,7 +87,7 @@ impl fmt::Display for Unusable {
 
 /// There is no token in a variable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Absent {
+pub enum VariableError {
     /// It was not there when the daemon started, or nothing named it then.
     #[error(
         "the environment variable {0} was not set, or not named in config.toml, when regauthd started; it is read once, \

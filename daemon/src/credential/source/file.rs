@@ -12,11 +12,11 @@ use regauth_shared::Secret;
 use tokio::io::AsyncReadExt;
 use zeroize::Zeroizing;
 
-use crate::credential::source::{Failure, FetchedToken};
+use crate::credential::source::{FetchError, FetchedToken};
 
 /// A file and what it was when it was read last.
 #[derive(Debug)]
-pub struct WatchedFile {
+pub(crate) struct WatchedFile {
     path: PathBuf,
     read_as: Option<Stamp>,
 }
@@ -33,7 +33,7 @@ struct Stamp {
 
 impl WatchedFile {
     /// A file that was not read yet.
-    pub fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
             read_as: None,
@@ -41,21 +41,21 @@ impl WatchedFile {
     }
 
     /// Whether it is another one than was read last.
-    pub async fn has_changed(&self) -> bool {
+    pub(crate) async fn has_changed(&self) -> bool {
         self.stamp().await.ok() != self.read_as
     }
 
     /// Its one line.
     ///
     /// # Errors
-    /// [`Failure`] when it cannot be read or holds no token.
-    pub async fn read(&mut self) -> Result<FetchedToken, Failure> {
+    /// [`FetchError`] when it cannot be read or holds no token.
+    pub(crate) async fn read(&mut self) -> Result<FetchedToken, FetchError> {
         // One that is absent or unusable is not read again and again either: it is noticed when it is mended.
         self.read_as = self.stamp().await.ok();
         let (text, stamp) = self.contents().await.map_err(|error| self.unreadable(&error))?;
         self.read_as = Some(stamp);
         let secret = Secret::parse(&text)
-            .map_err(|invalid| Failure::new(format!("what {} holds is no token: {invalid}", self.path.display())))?;
+            .map_err(|invalid| FetchError::new(format!("what {} holds is no token: {invalid}", self.path.display())))?;
         Ok(FetchedToken {
             secret,
             expires: None,
@@ -92,8 +92,8 @@ impl WatchedFile {
         })
     }
 
-    fn unreadable(&self, error: &io::Error) -> Failure {
-        Failure::new(format!("cannot read {}: {error}", self.path.display()))
+    fn unreadable(&self, error: &io::Error) -> FetchError {
+        FetchError::new(format!("cannot read {}: {error}", self.path.display()))
     }
 }
 

@@ -1,4 +1,7 @@
-//! Where a token that is not in the store comes from, each time it is wanted: a file or a program.
+//! Sources of tokens that are not in the store: a file, a program, or the daemon's environment.
+//!
+//! [`file`] and [`command`] fetch a token again whenever it is due; [`preset`] has ready-made commands, [`output`] reads
+//! what a program printed, [`redact`] cuts secrets out of its error messages. [`environment`] gives a token once.
 
 mod command;
 pub mod environment;
@@ -17,41 +20,42 @@ use time::OffsetDateTime;
 use crate::credential::source::file::WatchedFile;
 use crate::registry::{Command, Source};
 
-/// What is asked for a token.
+/// A source that can be asked again for a token.
 #[derive(Debug)]
-pub enum Origin {
-    /// A file, looked at every second.
+pub(crate) enum TokenSource {
+    /// A file, checked every second.
     File(WatchedFile),
-    /// A program, run when the token it gave last nears its end.
+    /// A program, run when its last token is due for a refresh.
     Command(Command),
-    /// What a test says.
+    /// A script of a test.
     #[cfg(test)]
-    ScriptedSource(crate::credential::source::scripted::ScriptedSource),
+    Scripted(crate::credential::source::scripted::ScriptedSource),
 }
 
-/// A token as it came from its source.
+/// A token as its source gave it.
 #[derive(Clone, Debug)]
 pub struct FetchedToken {
     /// The token.
     pub secret: Secret,
-    /// When it ends, where the source says so.
+    /// Time of expiry, if the source tells.
     pub expires: Option<OffsetDateTime>,
-    /// How long it lives, where the configuration says so.
+    /// Lifetime, if the configuration tells.
     pub ttl: Option<Duration>,
 }
 
 /// A source gave no token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// What happened. Never a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct FetchError {
+    /// The cause, without secrets.
     pub message: String,
-    /// The end of what the program said on stderr, secrets cut out.
+    /// End of the program's stderr, secrets cut out.
     pub output: Option<String>,
 }
 
-impl Failure {
-    /// A failure that says everything in its message.
-    pub fn new(message: impl Into<String>) -> Self {
+impl FetchError {
+    /// An error without a program's output.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
             output: None,
@@ -59,9 +63,9 @@ impl Failure {
     }
 }
 
-impl Origin {
-    /// The origin of a source; the store and the environment are none, they give a token once.
-    pub fn of(source: &Source) -> Option<Self> {
+impl TokenSource {
+    /// The token source for a configured source; `None` for the store and the environment, which give a token once.
+    pub(crate) fn of(source: &Source) -> Option<Self> {
         match source {
             Source::Store | Source::Environment(_) | Source::Of(_) => None,
             Source::File(path) => Some(Self::File(WatchedFile::new(path))),
@@ -69,29 +73,21 @@ impl Origin {
         }
     }
 
-    /// Asks for a token now.
+    /// Reads the file or runs the program.
     ///
     /// # Errors
-    /// [`Failure`] when there is none.
-    pub async fn fetch(&mut self) -> Result<FetchedToken, Failure> {
+    /// [`FetchError`] if there is no token.
+    pub(crate) async fn fetch(&mut self) -> Result<FetchedToken, FetchError> {
         match self {
             Self::File(file) => file.read().await,
             Self::Command(command) => command::run(command).await,
             #[cfg(test)]
-            Self::ScriptedSource(told) => told.next().await,
+            Self::Scripted(script) => script.next().await,
         }
     }
 
-    /// Whether asking costs so little that it is done on a mere suspicion.
-    pub fn is_cheap(&self) -> bool {
+    /// Whether a fetch costs so little that every rejection may cause one.
+    pub(crate) fn is_cheap(&self) -> bool {
         matches!(self, Self::File(_))
-    }
-
-    /// Whether it says itself that there is something new.
-    pub async fn has_changed(&self) -> bool {
-        match self {
-            Self::File(file) => file.has_changed().await,
-            _ => false,
-        }
     }
 }

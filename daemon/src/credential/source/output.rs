@@ -15,17 +15,17 @@ use crate::registry::Output;
 /// Reads a token from what was printed.
 ///
 /// # Errors
-/// [`Useless`] says why there is none.
-pub fn read(printed: &[u8], output: &Output, ttl: Option<Duration>) -> Result<FetchedToken, Useless> {
+/// [`OutputError`] says why there is none.
+pub fn read(printed: &[u8], output: &Output, ttl: Option<Duration>) -> Result<FetchedToken, OutputError> {
     let (secret, expires) = match output {
         Output::Raw => {
-            let text = std::str::from_utf8(printed).map_err(|_| Useless::NotText)?;
+            let text = std::str::from_utf8(printed).map_err(|_| OutputError::NotText)?;
             (Secret::parse(text)?, None)
         }
         Output::Json { token, expires } => {
-            let document: Value = serde_json::from_slice(printed).map_err(|_| Useless::NotJson)?;
+            let document: Value = serde_json::from_slice(printed).map_err(|_| OutputError::NotJson)?;
             let text = document.pointer(token).and_then(Value::as_str);
-            let text = text.ok_or_else(|| Useless::NoToken(token.clone()))?;
+            let text = text.ok_or_else(|| OutputError::NoToken(token.clone()))?;
             let expiry = expires.as_deref().map(|pointer| expiry(&document, pointer, ttl));
             (Secret::parse(text)?, expiry.transpose()?.flatten())
         }
@@ -34,14 +34,14 @@ pub fn read(printed: &[u8], output: &Output, ttl: Option<Duration>) -> Result<Fe
 }
 
 /// A time that is left out is no trouble where the configuration has a `ttl`.
-fn expiry(document: &Value, pointer: &str, ttl: Option<Duration>) -> Result<Option<OffsetDateTime>, Useless> {
+fn expiry(document: &Value, pointer: &str, ttl: Option<Duration>) -> Result<Option<OffsetDateTime>, OutputError> {
     match document.pointer(pointer) {
         None | Some(Value::Null) if ttl.is_some() => Ok(None),
         Some(value) => match moment(value) {
             Some(moment) => Ok(Some(moment)),
-            None => Err(Useless::NoTime(pointer.to_owned())),
+            None => Err(OutputError::NoTime(pointer.to_owned())),
         },
-        None => Err(Useless::NoTime(pointer.to_owned())),
+        None => Err(OutputError::NoTime(pointer.to_owned())),
     }
 }
 
@@ -61,7 +61,7 @@ fn moment(value: &Value) -> Option<OffsetDateTime> {
 
 /// Why what was printed holds no token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Useless {
+pub enum OutputError {
     /// Not UTF-8.
     #[error("it is not text")]
     NotText,
@@ -84,7 +84,7 @@ pub enum Useless {
 #[error("{0}")]
 pub struct InvalidToken(String);
 
-impl From<InvalidSecret> for Useless {
+impl From<InvalidSecret> for OutputError {
     fn from(invalid: InvalidSecret) -> Self {
         Self::Token(InvalidToken(invalid.to_string()))
     }

@@ -124,7 +124,7 @@ pub(crate) const PRESETS: &[Preset] = &[
 
 /// A preset and what a person said for it, as it is written down.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Choice {
+pub struct PresetChoice {
     /// The preset's name.
     pub preset: &'static str,
     /// What was said, by placeholder.
@@ -140,8 +140,8 @@ impl Preset {
     /// The command with everything filled in.
     ///
     /// # Errors
-    /// [`Unfilled`] names the first placeholder that has no value.
-    pub(crate) fn fill(&'static self, values: BTreeMap<&'static str, String>) -> Result<Command, Unfilled> {
+    /// [`MissingValue`] names the first placeholder that has no value.
+    pub(crate) fn fill(&'static self, values: BTreeMap<&'static str, String>) -> Result<Command, MissingValue> {
         let mut words: Vec<String> = self.command.iter().map(|word| (*word).to_owned()).collect();
         for (key, example) in self.keys {
             let usual = || {
@@ -150,7 +150,7 @@ impl Preset {
                     .find(|(name, _)| name == key)
                     .map(|(_, usual)| *usual)
             };
-            let value = values.get(key).map(String::as_str).or_else(usual).ok_or(Unfilled {
+            let value = values.get(key).map(String::as_str).or_else(usual).ok_or(MissingValue {
                 preset: self.name,
                 key,
                 example,
@@ -172,9 +172,9 @@ impl Preset {
                 },
             },
             ttl: None,
-            timeout: TIMEOUT,
+            timeout: COMMAND_TIMEOUT,
             environment: self.environment.iter().map(|name| (*name).to_owned()).collect(),
-            preset: Some(Choice {
+            preset: Some(PresetChoice {
                 preset: self.name,
                 values,
             }),
@@ -184,13 +184,13 @@ impl Preset {
     /// Reads `key=value,key=value`.
     ///
     /// # Errors
-    /// [`Unfilled`], and the keys there are where one is not known. No value is repeated.
-    pub(crate) fn parse(&'static self, text: &str) -> Result<Command, InvalidChoice> {
+    /// [`MissingValue`], and the keys there are where one is not known. No value is repeated.
+    pub(crate) fn parse(&'static self, text: &str) -> Result<Command, InvalidPreset> {
         let mut values = BTreeMap::new();
         for pair in text.split(',').filter(|pair| !pair.is_empty()) {
-            let (given, value) = pair.split_once('=').ok_or(InvalidChoice::NoPair(self.name))?;
+            let (given, value) = pair.split_once('=').ok_or(InvalidPreset::NoPair(self.name))?;
             let known = self.keys.iter().find(|(key, _)| *key == given);
-            let (key, _) = known.ok_or_else(|| InvalidChoice::UnknownKey(self.name, self.known_keys()))?;
+            let (key, _) = known.ok_or_else(|| InvalidPreset::UnknownKey(self.name, self.known_keys()))?;
             values.insert(*key, check(value)?.to_owned());
         }
         Ok(self.fill(values)?)
@@ -207,10 +207,10 @@ impl Preset {
 /// Checks what a person says for a placeholder.
 ///
 /// # Errors
-/// [`InvalidChoice::BadValue`] for what no program takes.
-pub(crate) fn check(value: &str) -> Result<&str, InvalidChoice> {
+/// [`InvalidPreset::BadValue`] for what no program takes.
+pub(crate) fn check(value: &str) -> Result<&str, InvalidPreset> {
     if value.is_empty() || value.chars().any(char::is_control) {
-        Err(InvalidChoice::BadValue)
+        Err(InvalidPreset::BadValue)
     } else {
         Ok(value)
     }
@@ -219,7 +219,7 @@ pub(crate) fn check(value: &str) -> Result<&str, InvalidChoice> {
 /// A placeholder has no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{preset}` needs {key}, such as {example}")]
-pub struct Unfilled {
+pub struct MissingValue {
     preset: &'static str,
     /// The placeholder.
     pub key: &'static str,
@@ -228,10 +228,10 @@ pub struct Unfilled {
 
 /// What a person said for a preset cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidChoice {
+pub enum InvalidPreset {
     /// Something is missing.
     #[error(transparent)]
-    Unfilled(#[from] Unfilled),
+    MissingValue(#[from] MissingValue),
     /// Not `key=value`.
     #[error("what follows `{0}:` is not of the form key=value,key=value")]
     NoPair(&'static str),
@@ -244,7 +244,7 @@ pub enum InvalidChoice {
 }
 
 /// How long a command may run unless a person says otherwise.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const COMMAND_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[cfg(test)]
 mod tests {

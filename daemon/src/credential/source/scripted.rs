@@ -6,59 +6,58 @@ use std::time::Duration;
 
 use regauth_shared::Secret;
 
-use crate::credential::source::{Failure, FetchedToken};
+use crate::credential::source::{FetchError, FetchedToken};
 
-/// A source that does as it is told, takes its time, and counts.
+/// A source that follows a script, takes 0.2 s for each answer, and counts fetches.
 #[derive(Clone, Debug, Default)]
-pub struct ScriptedSource(Arc<Mutex<Telling>>);
+pub(crate) struct ScriptedSource(Arc<Mutex<Script>>);
 
 #[derive(Debug, Default)]
-struct Telling {
+struct Script {
     answers: VecDeque<Option<u64>>,
     runs: u64,
     running: u64,
-    most_running: u64,
+    max_running: u64,
 }
 
 impl ScriptedSource {
-    /// Tokens with these lives in seconds, `None` for a failure; the last is repeated.
-    pub fn new(answers: &[Option<u64>]) -> Self {
-        let told = Self::default();
-        told.0.lock().unwrap().answers = answers.iter().copied().collect();
-        told
+    /// Gives tokens with these lifetimes in seconds, or an error for `None`, and repeats the last answer.
+    pub(crate) fn new(answers: &[Option<u64>]) -> Self {
+        let source = Self::default();
+        source.0.lock().unwrap().answers = answers.iter().copied().collect();
+        source
     }
 
-    /// Its next answer, after 0.2 s.
-    pub async fn next(&self) -> Result<FetchedToken, Failure> {
+    pub(crate) async fn next(&self) -> Result<FetchedToken, FetchError> {
         let (answer, run) = {
-            let mut telling = self.0.lock().unwrap();
-            telling.runs += 1;
-            telling.running += 1;
-            telling.most_running = telling.most_running.max(telling.running);
-            let only = telling.answers.len() == 1;
-            let answer = if only {
-                telling.answers.front().copied()
+            let mut script = self.0.lock().unwrap();
+            script.runs += 1;
+            script.running += 1;
+            script.max_running = script.max_running.max(script.running);
+            let is_last = script.answers.len() == 1;
+            let answer = if is_last {
+                script.answers.front().copied()
             } else {
-                telling.answers.pop_front()
+                script.answers.pop_front()
             };
-            (answer.flatten(), telling.runs)
+            (answer.flatten(), script.runs)
         };
         tokio::time::sleep(Duration::from_millis(200)).await;
         self.0.lock().unwrap().running -= 1;
         answer
-            .map(|ttl| minted(run, ttl))
-            .ok_or_else(|| Failure::new("told so"))
+            .map(|ttl| token(run, ttl))
+            .ok_or_else(|| FetchError::new("the script has an error here"))
     }
 
-    /// How often it was asked.
-    pub fn runs(&self) -> u64 {
-        let telling = self.0.lock().unwrap();
-        assert!(telling.most_running <= 1, "one at a time");
-        telling.runs
+    /// Number of fetches so far.
+    pub(crate) fn runs(&self) -> u64 {
+        let script = self.0.lock().unwrap();
+        assert!(script.max_running <= 1, "fetches overlapped");
+        script.runs
     }
 }
 
-fn minted(run: u64, ttl: u64) -> FetchedToken {
+fn token(run: u64, ttl: u64) -> FetchedToken {
     FetchedToken {
         secret: Secret::parse(&format!("token-{run}")).unwrap(),
         expires: None,

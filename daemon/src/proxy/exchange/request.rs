@@ -10,9 +10,8 @@ use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::Either;
 use hyper::body::Incoming;
 
-use crate::credential::generation::Lease;
-use crate::credential::keeper::Cause;
-use crate::credential::slot::Unavailable;
+use crate::credential::refresher::RefreshReason;
+use crate::credential::{Lease, Unavailable};
 use crate::host::Origin;
 use crate::policy::{Operation, path};
 use crate::proxy::downstream::authenticate::Client;
@@ -111,17 +110,17 @@ async fn authenticated(
     request: Request<Body>,
     counted: InFlight,
 ) -> Result<Response<Body>, ProxyError> {
-    let again = if service.keeper.renews() {
+    let again = if service.credential.shared.can_refresh() {
         repeatable(&request)
     } else {
         None
     };
-    let number = lease.generation().number;
+    let number = lease.generation().value.number;
     match attempt(worker, service, lease, request, counted).await {
-        Err(rejected @ ProxyError::TokenRejected(_)) if service.keeper.renews() => {
+        Err(rejected @ ProxyError::TokenRejected(_)) if service.credential.shared.can_refresh() => {
             // Boxed, since it is rare and every request's future would have to be as large.
             Box::pin(async move {
-                let renewed = service.keeper.renew(number, Cause::Rejected).await;
+                let renewed = service.credential.shared.refresh(number, RefreshReason::Rejected).await;
                 let again = again.filter(|_| renewed).ok_or(rejected)?;
                 let lease = self::lease(service).await?;
                 attempt(worker, service, lease, again, client.begin_request()?).await
@@ -140,12 +139,12 @@ async fn attempt(
     mut request: Request<Body>,
     counted: InFlight,
 ) -> Result<Response<Body>, ProxyError> {
-    let header = lease.generation().header();
+    let header = &lease.generation().header;
     header.attach(request.headers_mut());
     let answer = forward(worker, &service.upstream, request, counted).await?;
     let mut answer = record_outcome(service, &lease, answer)?;
     rewrite::withhold_session(answer.headers_mut());
-    if header.is_reflected_in(answer.headers()) {
+    if header.is_leaked_in(answer.headers()) {
         tracing::error!(registry = %service.name, "the registry repeats its token in a header");
         return Err(ProxyError::UpstreamUnsafe);
     }
@@ -278,11 +277,15 @@ fn is_among(names: &[&str], name: &HeaderName) -> bool {
 }
 
 async fn lease(service: &Service) -> Result<Lease, ProxyError> {
-    service.lease().await.map_err(|unavailable| match unavailable {
-        Unavailable::Locked => ProxyError::StoreLocked,
-        Unavailable::Missing => ProxyError::CredentialUnavailable(service.name.clone()),
-        Unavailable::Rejected => ProxyError::TokenRejected(service.name.clone()),
-    })
+    service
+        .credential
+        .acquire()
+        .await
+        .map_err(|unavailable| match unavailable {
+            Unavailable::Locked => ProxyError::StoreLocked,
+            Unavailable::Missing => ProxyError::CredentialUnavailable(service.name.clone()),
+            Unavailable::Rejected => ProxyError::TokenRejected(service.name.clone()),
+        })
 }
 
 /// Notes the registry's word on the generation. A 401 would make git and pip ask the person for a password that is not
@@ -290,7 +293,7 @@ async fn lease(service: &Service) -> Result<Lease, ProxyError> {
 fn record_outcome(service: &Service, lease: &Lease, answer: Response<Body>) -> Result<Response<Body>, ProxyError> {
     let status = answer.status();
     service.usage.note(status.as_u16());
-    lease.generation().guard().note(status != StatusCode::UNAUTHORIZED);
+    lease.generation().breaker.record(status != StatusCode::UNAUTHORIZED);
     if status == StatusCode::UNAUTHORIZED {
         return Err(ProxyError::TokenRejected(service.name.clone()));
     }

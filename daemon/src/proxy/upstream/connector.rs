@@ -234,15 +234,15 @@ pub(crate) struct Use {
     busy: AtomicU32,
     /// Requests so far.
     total: AtomicU32,
-    /// How many rotations there had been when it was opened.
-    pub(super) rotation: u64,
+    /// How many retirements there had been when it was opened.
+    pub(super) retirements: u64,
 }
 
 impl Use {
-    /// Not used yet, opened after so many rotations.
-    pub(super) fn after(rotation: u64) -> Arc<Self> {
+    /// Not used yet, opened after so many retirements.
+    pub(super) fn after(retirements: u64) -> Arc<Self> {
         Arc::new(Self {
-            rotation,
+            retirements,
             ..Self::default()
         })
     }

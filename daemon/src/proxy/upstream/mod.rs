@@ -24,6 +24,7 @@ use http_body::Body as _;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 
+use crate::credential::Rotations;
 use crate::proxy::exchange::body::Progress;
 use crate::proxy::exchange::error::{Body, ProxyError};
 use crate::proxy::exchange::rewrite;
@@ -38,6 +39,8 @@ pub struct Upstream {
     workers: Vec<Pools>,
     /// Where we show a certificate: the same without it.
     anonymous: Option<Arc<Self>>,
+    /// Rotations of the credential that its requests carry.
+    rotations: Rotations,
 }
 
 impl fmt::Debug for Upstream {
@@ -62,18 +65,24 @@ impl Upstream {
             opener: Connector::new(dialer, trust)?,
             workers: (0..workers.max(1)).map(|_| Pools::default()).collect(),
             anonymous,
+            rotations: Rotations::default(),
         })
+    }
+
+    /// The same way out without a connection, which closes connections after each of `rotations`: their buffers still hold
+    /// the old token.
+    pub(crate) fn with_rotations(&self, rotations: Rotations) -> Self {
+        Self {
+            opener: self.opener.clone(),
+            workers: self.workers.iter().map(|_| Pools::default()).collect(),
+            anonymous: self.anonymous.clone(),
+            rotations,
+        }
     }
 
     /// The way for what lies outside the registry's scopes: a client certificate is a credential, too.
     pub(crate) fn anonymous(self: &Arc<Self>) -> Arc<Self> {
         Arc::clone(self.anonymous.as_ref().unwrap_or(self))
-    }
-
-    /// Lets go of the connections, whose buffers still hold the last token: of idle ones now, of others within a second as
-    /// far as new requests are concerned. Has to be called within a runtime.
-    pub fn renew(&self) {
-        self.workers.iter().for_each(|pools| pools.each(Pool::retire));
     }
 
     /// Lets go of the connections at once as far as new requests are concerned: the network, or what is trusted, may be
@@ -118,7 +127,7 @@ impl Upstream {
 
     fn pool(&self, worker: usize, scheme: &Scheme, authority: &Authority) -> Option<Arc<Pool>> {
         let pools = self.workers.get(worker % self.workers.len())?;
-        Some(pools.of(scheme, authority, &self.opener))
+        Some(pools.of(scheme, authority, self))
     }
 }
 
@@ -127,7 +136,7 @@ impl Upstream {
 struct Pools(Mutex<Vec<Arc<Pool>>>);
 
 impl Pools {
-    fn of(&self, scheme: &Scheme, authority: &Authority, opener: &Connector) -> Arc<Pool> {
+    fn of(&self, scheme: &Scheme, authority: &Authority, upstream: &Upstream) -> Arc<Pool> {
         let mut pools = self.pools();
         if let Some(pool) = pools.iter().find(|pool| pool.leads_to(scheme, authority)) {
             return Arc::clone(pool);
@@ -136,7 +145,8 @@ impl Pools {
             pools.retain(|pool| pool.is_in_use());
             forget_oldest(&mut pools);
         }
-        let pool = Pool::new(opener.clone(), scheme.clone(), authority.clone());
+        let Upstream { opener, rotations, .. } = upstream;
+        let pool = Pool::new(opener.clone(), rotations.clone(), scheme.clone(), authority.clone());
         pools.push(Arc::clone(&pool));
         pool
     }

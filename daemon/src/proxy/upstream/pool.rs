@@ -23,8 +23,10 @@ use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor as _;
 use hyper_util::rt::TokioExecutor;
 use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{refusal, repeatable};
+use crate::credential::Rotations;
 use crate::proxy::exchange::error::{Body, ProxyError};
 use crate::proxy::upstream::connector::{Connector, MOST_STREAMS, NewConnection, Sender, Target, Use};
 
@@ -35,6 +37,8 @@ pub(crate) struct Pool {
     /// Learnt from the first connection.
     speaks_h1: AtomicBool,
     state: Mutex<State>,
+    /// Ends [`watch_rotations`] with the pool.
+    _end: DropGuard,
 }
 
 #[derive(Default)]
@@ -45,8 +49,10 @@ struct State {
     idle: Vec<H1Connection>,
     /// HTTP/2 from before a rotation, until there is another.
     retired: Vec<H2Connection>,
+    /// Rotations of the credential; a change makes all connections stale.
+    rotations: Rotations,
     /// How often all connections were retired.
-    rotations: u64,
+    retirements: u64,
     opening: Option<Opening>,
     last_used: Option<Instant>,
 }
@@ -72,14 +78,22 @@ impl fmt::Debug for Pool {
 }
 
 impl Pool {
-    /// Nothing open yet.
-    pub(super) fn new(opener: Connector, scheme: Scheme, authority: Authority) -> Arc<Self> {
-        Arc::new(Self {
+    /// Nothing open yet. Has to be called within the worker's runtime.
+    pub(super) fn new(opener: Connector, rotations: Rotations, scheme: Scheme, authority: Authority) -> Arc<Self> {
+        let end = CancellationToken::new();
+        let pool = Arc::new(Self {
             opener,
             target: Target::new(scheme, authority),
             speaks_h1: AtomicBool::new(false),
-            state: Mutex::default(),
-        })
+            state: Mutex::new(State {
+                rotations: rotations.clone(),
+                ..State::default()
+            }),
+            _end: end.clone().drop_guard(),
+        });
+        let watch = watch_rotations(Arc::downgrade(&pool), rotations);
+        TokioExecutor::new().execute(end.run_until_cancelled_owned(watch));
+        pool
     }
 
     pub(super) fn leads_to(&self, scheme: &Scheme, authority: &Authority) -> bool {
@@ -102,11 +116,18 @@ impl Pool {
         self.state().last_used
     }
 
+    /// Retires all connections if the credential has been rotated since the last call.
+    fn retire_stale(self: &Arc<Self>) {
+        if self.state().rotations.take_changed() {
+            self.retire();
+        }
+    }
+
     /// Lets go of all connections as soon as they are idle. One that requests are using is given more of them for a moment:
     /// until another is open.
     pub(super) fn retire(self: &Arc<Self>) {
         let mut state = self.state();
-        let rotation = state.retire();
+        let retirement = state.retire();
         let is_done = state.retired.is_empty();
         drop(state);
         if is_done {
@@ -117,7 +138,7 @@ impl Pool {
             tokio::time::sleep(RETIREMENT).await;
             let Some(pool) = pool.upgrade() else { return };
             let mut state = pool.state();
-            if state.rotations == rotation {
+            if state.retirements == retirement {
                 state.retired.clear();
             }
         });
@@ -206,6 +227,12 @@ impl Pool {
 
     fn find(self: &Arc<Self>) -> Option<(Sender, Arc<Use>)> {
         let mut state = self.state();
+        // The task that watches may not have run yet.
+        if state.rotations.take_changed() {
+            drop(state);
+            self.retire();
+            state = self.state();
+        }
         state.last_used = Some(Instant::now());
         if let Some(found) = state.find() {
             return Some(found);
@@ -242,7 +269,7 @@ impl Pool {
     async fn open(self: &Arc<Self>) -> Result<(Sender, Arc<Use>), ProxyError> {
         let (number, usage) = {
             let state = self.state();
-            (state.shared.len(), Use::after(state.rotations))
+            (state.shared.len(), Use::after(state.retirements))
         };
         let opened = self.opener.clone().open(&self.target, number, &usage).await;
         let NewConnection { sender, life } = opened.map_err(|error| refusal(&*error))?;
@@ -287,20 +314,20 @@ impl State {
         Some((Sender::H2(found.sender.clone()), Arc::clone(&found.usage)))
     }
 
-    /// Which rotation this is.
+    /// Number of this retirement.
     fn retire(&mut self) -> u64 {
         if self.last_used.is_some_and(|last| last.elapsed() < RETIREMENT) {
-            self.rotations += 1;
+            self.retirements += 1;
             self.idle.clear();
             self.retired.append(&mut self.shared);
         } else {
             self.reset();
         }
-        self.rotations
+        self.retirements
     }
 
     fn reset(&mut self) {
-        self.rotations += 1;
+        self.retirements += 1;
         self.idle.clear();
         self.shared.clear();
         self.retired.clear();
@@ -369,7 +396,7 @@ impl Drop for PooledConnection {
         };
         let usage = Arc::clone(&self.busy.0);
         let mut state = self.pool.state();
-        if usage.rotation == state.rotations {
+        if usage.retirements == state.retirements {
             state.idle.push(H1Connection { sender, usage });
         }
     }
@@ -378,6 +405,15 @@ impl Drop for PooledConnection {
 impl fmt::Debug for PooledConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PooledConnection")
+    }
+}
+
+/// Closes idle connections after each rotation, not only when the next request comes.
+async fn watch_rotations(pool: Weak<Pool>, mut rotations: Rotations) {
+    loop {
+        rotations.changed().await;
+        let Some(pool) = pool.upgrade() else { return };
+        pool.retire_stale();
     }
 }
 

@@ -316,7 +316,7 @@ fn an_unlock_finishes_a_sealing_that_was_killed() {
 /// The writer is this test again, in a process of its own.
 #[test]
 fn a_kill_at_any_moment_leaves_a_whole_vault() {
-    let name = "credential::vault::tests::a_kill_at_any_moment_leaves_a_whole_vault";
+    let name = "credential::store::vault::tests::a_kill_at_any_moment_leaves_a_whole_vault";
     if let Some(home) = std::env::var_os("REGAUTH_TEST_VAULT_WRITER") {
         let mut store = VaultStore::new(&Folders::below(Path::new(&home)), None);
         for letter in ["a", "b"].iter().cycle() {
@@ -332,6 +332,7 @@ fn a_kill_at_any_moment_leaves_a_whole_vault() {
             .spawn()
             .unwrap();
         while round == 0 && !home.folders.vault().exists() {
+            assert!(writer.try_wait().unwrap().is_none(), "the writer gave up");
             std::thread::yield_now();
         }
         std::thread::sleep(Duration::from_millis(20 + 3 * round));

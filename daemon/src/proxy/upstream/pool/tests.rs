@@ -8,6 +8,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::config::UpstreamSettings;
+use crate::credential::Credential;
+use crate::credential::tests::value;
 use crate::proxy::upstream::Trust;
 use crate::proxy::upstream::dial::Dialer;
 
@@ -20,6 +22,10 @@ struct Origin {
 
 impl Origin {
     async fn start(each: usize) -> (Arc<Self>, Arc<Pool>) {
+        Self::start_with(each, Rotations::default()).await
+    }
+
+    async fn start_with(each: usize, rotations: Rotations) -> (Arc<Self>, Arc<Pool>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let origin = Arc::new(Self::default());
@@ -32,7 +38,7 @@ impl Origin {
         });
         let dialer = Dialer::new(&UpstreamSettings::default(), "127.0.0.1:1".parse().unwrap());
         let opener = Connector::new(&dialer, Trust::nobody()).unwrap();
-        let pool = Pool::new(opener, Scheme::HTTP, address.to_string().parse().unwrap());
+        let pool = Pool::new(opener, rotations, Scheme::HTTP, address.to_string().parse().unwrap());
         (origin, pool)
     }
 
@@ -99,6 +105,23 @@ async fn a_rotation_lets_go_of_what_is_idle_and_of_what_is_out_when_it_comes_bac
 }
 
 #[tokio::test]
+async fn a_rotated_credential_closes_idle_connections_without_a_request() {
+    let credential = Credential::fixed();
+    credential.rotate(value(1)).await;
+    let (origin, pool) = Origin::start_with(100, credential.rotations()).await;
+    ask(&pool, Method::GET).await.unwrap();
+    credential.rotate(value(2)).await;
+    while pool.is_in_use() {
+        tokio::task::yield_now().await;
+    }
+    ask(&pool, Method::GET).await.unwrap();
+    credential.rotate(value(3)).await;
+    // At once, before the task that watches has run.
+    ask(&pool, Method::GET).await.unwrap();
+    assert_eq!(origin.counts(), (3, 3));
+}
+
+#[tokio::test]
 async fn after_a_reset_no_request_goes_where_the_last_one_went() {
     let (origin, pool) = Origin::start(100).await;
     for number in 1..4 {
@@ -140,7 +163,7 @@ async fn who_waits_for_an_opening_that_fails_hears_so() {
     let (_, pool) = Origin::start(1).await;
     let nowhere = Authority::try_from(listener.local_addr().unwrap().to_string()).unwrap();
     drop(listener);
-    let pool = Pool::new(pool.opener.clone(), Scheme::HTTP, nowhere);
+    let pool = Pool::new(pool.opener.clone(), Rotations::default(), Scheme::HTTP, nowhere);
     let (first, second) = tokio::join!(ask(&pool, Method::GET), ask(&pool, Method::GET));
     assert_eq!(first.unwrap_err(), ProxyError::UpstreamUnreachable);
     assert_eq!(second.unwrap_err(), ProxyError::UpstreamUnreachable);

@@ -1,0 +1,79 @@
+//! A secret as a request header, under a registry's scheme.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use regauth_shared::Secret;
+
+use crate::credential::leak_detector::SecretLeakDetector;
+use crate::registry::Scheme;
+
+/// A header that carries a credential, made once for each generation.
+#[derive(Debug)]
+pub struct CredentialHeader {
+    name: HeaderName,
+    value: HeaderValue,
+    leak_detector: SecretLeakDetector,
+}
+
+impl CredentialHeader {
+    /// The header for `secret` under `scheme`.
+    ///
+    /// A [`Secret`] is printable ASCII and so are a scheme's parts, so every combination is a header value. If one were not,
+    /// the value would be empty and the registry would answer 401.
+    pub fn new(scheme: &Scheme, secret: &Secret) -> Self {
+        let token = secret.expose();
+        let text = match scheme {
+            Scheme::Basic { username } => format!("Basic {}", STANDARD.encode(format!("{username}:{token}"))),
+            Scheme::Bearer => format!("Bearer {token}"),
+            Scheme::Raw => token.to_owned(),
+            Scheme::Template { prefix, suffix, .. } => format!("{prefix}{token}{suffix}"),
+        };
+        let mut value = HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""));
+        value.set_sensitive(true);
+        Self {
+            name: scheme.header(),
+            value,
+            leak_detector: SecretLeakDetector::new(token),
+        }
+    }
+
+    /// Puts the header into a request, in place of the client's headers of that name.
+    pub fn attach(&self, headers: &mut HeaderMap) {
+        headers.insert(self.name.clone(), self.value.clone());
+    }
+
+    /// Whether a registry's answer repeats the secret in a header: plain, percent-encoded or in base64, whatever is around
+    /// it. Costs about a microsecond: a search in the values that are long enough to hold the secret.
+    pub fn is_leaked_in(&self, headers: &HeaderMap) -> bool {
+        headers
+            .values()
+            .any(|value| self.leak_detector.finds_secret_in(value.as_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_scheme_has_its_header() {
+        let secret = Secret::parse("tok").unwrap();
+        for (scheme, username, line) in [
+            ("basic", Some("me"), "authorization: Basic bWU6dG9r"),
+            ("bearer", None, "authorization: Bearer tok"),
+            ("raw", None, "authorization: tok"),
+            ("Authorization: Token {token}", None, "authorization: Token tok"),
+            ("User-Agent: shipyard {token}", None, "user-agent: shipyard tok"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append("authorization", HeaderValue::from_static("client's"));
+            headers.append("user-agent", HeaderValue::from_static("client's"));
+            let header = CredentialHeader::new(&Scheme::parse(scheme, username).unwrap(), &secret);
+            header.attach(&mut headers);
+            let (name, value) = line.split_once(": ").unwrap();
+            assert_eq!(headers.get_all(name).iter().collect::<Vec<_>>(), [value]);
+            assert!(!format!("{header:?}").contains("tok"), "{header:?}");
+        }
+    }
+}
