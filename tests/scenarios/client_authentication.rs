@@ -110,7 +110,7 @@ fn the_control_socket_refuses_another_user_despite_open_file_modes() {
     status.arg(&ctl).arg("--home").arg(daemon.home()).arg("status");
     let output = exec::run(&mut status).fails();
     assert_eq!(output.status.code(), Some(3), "{}", output.report());
-    assert!(daemon.log().contains("another user tried the control socket"));
+    assert!(daemon.log().contains("refused another user on the control socket"));
 }
 
 #[test]

@@ -186,7 +186,10 @@ fn the_log_format_can_be_json() {
     registry(&daemon);
     let log = daemon.log();
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let added = lines.iter().find(|line| line["fields"]["message"] == "added").unwrap();
+    let added = lines
+        .iter()
+        .find(|line| line["fields"]["message"] == "added registry")
+        .unwrap();
     assert_eq!(
         (&added["fields"]["registry"], &added["level"]),
         (&json!("corp"), &json!("INFO"))

@@ -445,7 +445,10 @@ fn assert_journal_has_fields_and_no_token(systemd: &Systemd) {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    let added = entries.iter().find(|entry| entry["MESSAGE"] == "added").unwrap();
+    let added = entries
+        .iter()
+        .find(|entry| entry["MESSAGE"] == "added registry")
+        .unwrap();
     assert_eq!(added["REGAUTH_REGISTRY"], "corp");
     assert_eq!(added["SYSLOG_IDENTIFIER"], "regauthd");
     assert_eq!(added["PRIORITY"], "6");

@@ -1,140 +1,199 @@
-//! The one place that changes what is served: configuration, ledger, store, authorities and routes together.
+//! The controller: files, stores, proxy and [`State`], everything that the verbs read and change.
 //!
-//! What it works on is here; what it does stands with its objects, each in a file beside this one: [`books`](crate::control::state),
-//! [`services`](crate::control::state::apply), [`authorities`](crate::control::state::authorities), [`files`](crate::control::state::persist), and what happens without being
-//! asked for, [`unfinished`](crate::control::state::recovery) and [`upkeep`](crate::control::maintenance).
+//! A verb locks the state, changes it together with the journal and the configuration file, and publishes the result.
+//! Requests read the published routes; `list`, `show` and `status` read the published [`Snapshot`]. Operations on the
+//! state that several verbs share are in [`state`](crate::control::state).
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use regauth_shared::ErrorBody;
 use regauth_shared::paths::Folders;
 use regauth_shared::response::Sockets;
+use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
 use tokio::sync::MutexGuard;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigFile, Problems};
+use crate::control::error::{read_error, write_error};
+use crate::control::state::stores::Stores;
 use crate::control::state::{Snapshot, State, StateLock};
-use crate::control::stores::Stores;
 use crate::credential::source::environment::Environment;
 use crate::credential::store::select::OpenStore;
+use crate::journal::Journal;
 use crate::logs::Logs;
 use crate::proxy::state::ProxyState;
-use crate::service;
+use crate::proxy::upstream::{Trust, Upstream};
+use crate::registry::Registry;
+use crate::{atomic, service};
 
-/// What the verbs work on.
+/// Files, stores, proxy and state of one daemon.
 #[derive(Debug)]
 pub(crate) struct Controller {
-    /// Where the files are.
+    /// Folders of the daemon's files.
     pub(crate) folders: Folders,
-    /// The configuration file; not always in the folders.
+    /// The configuration file; `--config` can place it outside the folders.
     pub(crate) config_file: PathBuf,
-    /// What the workers share.
-    pub(crate) plane: Arc<ProxyState>,
-    /// How many workers there are; the control side has the pool after theirs.
+    /// State that the proxy's workers share.
+    pub(crate) proxy: Arc<ProxyState>,
+    /// Number of workers.
     pub(crate) workers: usize,
-    /// The configuration that the daemon started with; some of it stays until the next start.
+    /// The configuration that the daemon started with; some keys take effect only at a start.
     pub(crate) at_start: Config,
-    /// The system's roots, as they were last read.
+    /// The system's root certificates, as last read.
     pub(crate) system_roots: ArcSwap<Vec<CertificateDer<'static>>>,
-    /// Who made the listeners.
+    /// Origin of each listening socket: the daemon's own, or passed by the service manager.
     pub(crate) sockets: Sockets,
-    /// How much is logged.
+    /// The log's level.
     pub(crate) logs: Logs,
-    /// When the daemon started.
+    /// Time of the daemon's start.
     pub(crate) started: OffsetDateTime,
     /// Cancelled to end the daemon.
     pub(crate) stop: CancellationToken,
-    /// How long that may take.
+    /// Longest time that the drain may take.
     pub(crate) drain_timeout: Duration,
-    /// Whether the configuration and the ledger are written: not by `--ephemeral`.
+    /// True if configuration, journal and grants are written to disk; false for `--ephemeral`.
     pub(crate) persistent: bool,
-    /// Tokens that were in the environment when the daemon started.
+    /// Tokens that the environment held when the daemon started.
     pub(crate) environment: Environment,
-    /// The tasks that renew credentials.
+    /// Tasks that refresh credentials.
     pub(crate) refreshers: TaskTracker,
-    /// What keeps the secrets.
+    /// The store in use, and during a migration the other one.
     pub(crate) stores: Stores,
-    /// What is in service.
-    pub(crate) shelf: StateLock,
+    /// Registries in service, journal and authorities.
+    pub(crate) state: StateLock,
 }
 
 impl Controller {
-    /// Brings the configured registries into service: finishes or undoes what a kill interrupted, loads secrets and
-    /// authorities, publishes the routes, writes the bundle.
-    ///
-    /// A store that is locked or silent does not stop it: those registries answer `store-locked` until it opens.
+    /// Locks the state for one verb.
     ///
     /// # Errors
-    /// When the state cannot be written.
-    pub(crate) async fn open(&self, config: &Config) -> Result<(), ErrorBody> {
-        let mut books = self.books().await?;
-        self.apply_config(&mut books, config).await?;
-        self.finish_pending(&mut books).await?;
-        self.settle_move(&mut books).await;
-        self.publish(&books);
-        Ok(())
+    /// `unreachable` when the daemon is ending: the next daemon owns the files.
+    pub(super) async fn lock_state(&self) -> Result<MutexGuard<'_, State>, ErrorBody> {
+        self.state.lock().await
     }
 
-    /// Reads the configuration and the certificates again, as SIGHUP asks.
-    ///
-    /// # Errors
-    /// When the file has errors; what was in service stays.
-    pub(crate) async fn reload(&self) -> Result<(), ErrorBody> {
-        crate::control::verbs::lifecycle::reload(self).await.map(drop)
+    /// The state as last published; takes no lock.
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        self.state.snapshot()
     }
 
-    /// What keeps the secrets.
-    pub(super) fn store(&self) -> Arc<OpenStore> {
-        self.stores.present()
+    /// Publishes the state: routes to the workers, a snapshot to the verbs that only read, a line to the service manager.
+    pub(crate) fn publish(&self, state: &State) {
+        service::status(&self.status_line(state));
+        self.state.publish(state);
+        self.proxy.routes.store(Arc::new(state.routes()));
     }
 
-    /// The books, for one verb at a time.
-    ///
-    /// # Errors
-    /// When the daemon ends: whatever is changed now is changed by the next one.
-    pub(super) async fn books(&self) -> Result<MutexGuard<'_, State>, ErrorBody> {
-        self.shelf.take().await
-    }
-
-    /// What was last published.
-    pub(super) fn glance(&self) -> Arc<Snapshot> {
-        self.shelf.glance()
-    }
-
-    /// Waits for the verb that is under way; after it, nothing is written any more.
-    pub(crate) async fn close(&self) {
-        if let Ok(mut books) = self.books().await {
-            self.note(&mut books);
-            books.close();
+    /// One line for `systemctl status`.
+    fn status_line(&self, state: &State) -> String {
+        let store = self.store().kind.as_str();
+        let error = state.store_error.as_ref();
+        let error = error.map_or_else(String::new, |error| format!(" ({error})"));
+        match state.registries.len() {
+            1 => format!("1 registry, store: {store}{error}"),
+            many => format!("{many} registries, store: {store}{error}"),
         }
     }
 
-    /// Which pool of upstream connections the control side uses.
-    pub(crate) fn pool(&self) -> usize {
+    /// The store that has the secrets.
+    pub(super) fn store(&self) -> Arc<OpenStore> {
+        self.stores.current()
+    }
+
+    /// The proxy's address for clients on this machine; loopback if the proxy listens on all addresses.
+    pub(super) fn proxy_address(&self) -> SocketAddr {
+        let listen = self.proxy.listen;
+        let ip = match listen.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        SocketAddr::new(ip, listen.port())
+    }
+
+    /// Index of the control side's pool of upstream connections, which follows the workers' pools.
+    pub(super) fn upstream_pool(&self) -> usize {
         self.workers
     }
 
-    /// What `systemctl status` shows.
-    fn in_a_line(&self, books: &State) -> String {
-        let store = self.store().kind.as_str();
-        let trouble = books.store_trouble.as_ref();
-        let trouble = trouble.map_or_else(String::new, |trouble| format!(" ({trouble})"));
-        match books.services.len() {
-            1 => format!("1 registry, store: {store}{trouble}"),
-            many => format!("{many} registries, store: {store}{trouble}"),
+    /// A verified upstream for a registry, with a pool for each worker and one for the control side.
+    ///
+    /// # Errors
+    /// `invalid` when the registry's `ca-file` or client certificate cannot be used.
+    pub(super) fn upstream(&self, name: &RegistryName, registry: &Registry) -> Result<Upstream, ErrorBody> {
+        Trust::new(
+            &self.system_roots.load(),
+            registry.ca_file.as_deref(),
+            registry.client_identity.clone(),
+        )
+        .and_then(|trust| Upstream::new(&self.proxy.dialer, trust, self.workers + 1))
+        .map_err(|error| {
+            ErrorBody::new(ErrorKind::Invalid, format!("registry `{name}`: {error}"))
+                .hint("ca-file is a PEM file with the certificate of the authority that signed the registry's")
+        })
+    }
+}
+
+/// The files. An ephemeral daemon writes neither.
+impl Controller {
+    /// Writes the journal.
+    ///
+    /// # Errors
+    /// `failed` when the file cannot be written.
+    pub(super) fn write_journal(&self, journal: &Journal) -> Result<(), ErrorBody> {
+        if !self.persistent {
+            return Ok(());
         }
+        let file = self.folders.journal();
+        journal.write(&file).map_err(|error| write_error(&file, &error))
     }
 
-    /// Puts what the books say in front of the requests, and of those who look.
-    pub(crate) fn publish(&self, books: &State) {
-        service::status(&self.in_a_line(books));
-        self.shelf.publish(books);
-        self.plane.routes.store(Arc::new(books.routes()));
+    /// The configuration as it is on disk now.
+    ///
+    /// # Errors
+    /// `invalid` when the file has errors, `failed` when it cannot be read.
+    pub(super) fn read_config(&self) -> Result<Config, ErrorBody> {
+        self.read_config_text().map(|(_, config)| config)
+    }
+
+    /// Edits the configuration file as it is on disk now, and keeps a person's edits and comments. This write commits an
+    /// addition, a removal or a migration.
+    ///
+    /// # Errors
+    /// As [`Controller::read_config`]; `failed` when the edited file would not be valid or cannot be written.
+    pub(super) fn edit_config(&self, edit: impl FnOnce(&mut ConfigFile)) -> Result<(), ErrorBody> {
+        if !self.persistent {
+            return Ok(());
+        }
+        let file = &self.config_file;
+        let (text, _) = self.read_config_text()?;
+        let mut document = ConfigFile::parse(&text).map_err(|problems| self.config_errors(&problems))?;
+        edit(&mut document);
+        // The next start would refuse an invalid file.
+        Config::read(&document.to_string()).map_err(|problems| {
+            let message = format!("the change does not fit into {}:\n{problems}", file.display());
+            ErrorBody::new(ErrorKind::Failed, message)
+                .hint("run `regauthctl reload` to apply what was edited by hand; correct the file, then repeat")
+        })?;
+        atomic::write(file, document.to_string().as_bytes(), 0o600).map_err(|error| write_error(file, &error))
+    }
+
+    fn read_config_text(&self) -> Result<(String, Config), ErrorBody> {
+        let file = &self.config_file;
+        let text = std::fs::read_to_string(file).map_err(|error| read_error(file, &error))?;
+        let config = Config::read(&text).map_err(|problems| self.config_errors(&problems))?;
+        Ok((text, config))
+    }
+
+    fn config_errors(&self, problems: &Problems) -> ErrorBody {
+        let message = format!("{} has errors:\n{problems}", self.config_file.display());
+        ErrorBody::new(ErrorKind::Invalid, message)
+            .hint("the daemon keeps its present configuration; correct the file, then `regauthctl reload`")
     }
 }

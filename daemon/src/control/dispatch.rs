@@ -1,15 +1,15 @@
-//! One exhaustive match: every request has its verb.
+//! One exhaustive match from requests to verbs.
 
 use regauth_shared::frame::Answer;
 use regauth_shared::{ErrorBody, Request};
 use serde::Serialize;
 
-use super::verbs::{
-    add_registry, add_scope, grants, lifecycle, migrate, remove_registry, rotate, show, verify, writes,
-};
 use crate::control::controller::Controller;
+use crate::control::verbs::{
+    add_registry, add_scope, grants, lifecycle, migrate, remove_registry, rotate, show, store, verify, writes,
+};
 
-/// Carries out one line of the protocol and gives the line to answer.
+/// Carries out one line of the protocol and returns the line to answer.
 pub(crate) async fn dispatch(controller: &Controller, line: &str) -> String {
     match Request::from_line(line) {
         Ok(request) => carry_out(controller, request).await,
@@ -33,8 +33,8 @@ async fn carry_out(controller: &Controller, request: Request) -> String {
         Request::Revoke(request) => answer(grants::revoke(controller, request).await),
         Request::Status(_) => answer(Ok(show::status(controller).await)),
         Request::Reload(_) => answer(lifecycle::reload(controller).await),
-        Request::Unlock(request) => answer(lifecycle::unlock(controller, request).await),
-        Request::Store(_) => answer(Ok(migrate::store(controller).await)),
+        Request::Unlock(request) => answer(store::unlock(controller, request).await),
+        Request::Store(_) => answer(Ok(store::store(controller).await)),
         Request::StoreMove(request) => answer(migrate::store_move(controller, request).await),
         Request::CompareToken(request) => answer(verify::holds(controller, &request)),
         Request::Log(request) => answer(lifecycle::log(controller, &request)),
@@ -43,6 +43,6 @@ async fn carry_out(controller: &Controller, request: Request) -> String {
 }
 
 fn answer<T: Serialize>(result: Result<T, ErrorBody>) -> String {
-    // Every answer has a JSON form: texts, numbers, lists of them.
+    // Serialization cannot fail: answers hold texts, numbers and lists of them.
     serde_json::to_string(&Answer::from(result)).unwrap_or_default()
 }

@@ -1,10 +1,10 @@
-//! Failures as answers: what went wrong, and what to do next.
+//! Errors of the store and of files as the protocol's [`ErrorBody`]: kind, message, and a hint with the next command.
 
+use std::io;
 use std::path::Path;
 
-use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
+use regauth_shared::{ErrorBody, ErrorKind};
 
-use crate::control::state::RegistryRoutes;
 use crate::credential::store::StoreError;
 
 impl From<StoreError> for ErrorBody {
@@ -23,7 +23,7 @@ impl From<StoreError> for ErrorBody {
             StoreError::Refused(_) => (ErrorKind::Refused, "`regauthctl status` says what protects the secrets"),
             StoreError::Unusable(_) => (
                 ErrorKind::StoreUnavailable,
-                "`regauthctl rotate` writes a registry's token anew",
+                "`regauthctl rotate` writes a registry's token again",
             ),
             StoreError::Failed(_) => (
                 ErrorKind::StoreUnavailable,
@@ -34,25 +34,14 @@ impl From<StoreError> for ErrorBody {
     }
 }
 
-/// A file that cannot be written.
-pub(super) fn write_error(file: &Path, error: &std::io::Error) -> ErrorBody {
+/// `failed`: a file cannot be written.
+pub(super) fn write_error(file: &Path, error: &io::Error) -> ErrorBody {
     ErrorBody::new(ErrorKind::Failed, format!("cannot write {}: {error}", file.display()))
-        .hint("nothing was changed; make room or mend the folder's permissions, then repeat")
+        .hint("nothing was changed; free disk space or fix the folder's permissions, then repeat")
 }
 
-/// A file that cannot be read.
-pub(super) fn read_error(file: &Path, error: &std::io::Error) -> ErrorBody {
+/// `failed`: a file cannot be read.
+pub(super) fn read_error(file: &Path, error: &io::Error) -> ErrorBody {
     ErrorBody::new(ErrorKind::Failed, format!("cannot read {}: {error}", file.display()))
-        .hint("mend the file or its permissions, then repeat")
-}
-
-/// A name that no registry has; with those that there are.
-pub(super) fn not_found(services: &RegistryRoutes, name: &RegistryName) -> ErrorBody {
-    let names: Vec<&str> = services.keys().map(RegistryName::as_str).collect();
-    let hint = if names.is_empty() {
-        "none is configured; `regauthctl add-registry` adds one".to_owned()
-    } else {
-        format!("there are: {}", names.join(", "))
-    };
-    ErrorBody::new(ErrorKind::NotFound, format!("there is no registry `{name}`")).hint(hint)
+        .hint("fix the file or its permissions, then repeat")
 }

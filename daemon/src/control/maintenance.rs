@@ -1,5 +1,5 @@
-//! What is looked after every now and then without being asked for: stores that were closed, tokens that rest or were
-//! renewed, a machine that was asleep.
+//! Background tasks of the control side: they retry a store that was closed, let idle tokens prove themselves again,
+//! record generations, and drop connections after the machine was asleep.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -14,145 +14,139 @@ use crate::credential::fingerprint::Fingerprint;
 use crate::credential::source::TokenSource;
 use crate::journal::{JournalEntry, Rotation};
 
-impl Controller {
-    /// Lets go of all pooled connections.
-    fn renew_connections(&self) {
-        for service in self.glance().services.values() {
-            service.upstream.reset();
-        }
-        self.plane.passthrough.reset();
-        self.plane.public_only_passthrough.reset();
-    }
-
-    /// Generations that are not in use have to prove themselves again.
-    fn rest_guards(&self) {
-        for service in self.glance().services.values() {
-            if let Some(generation) = service.credential.generation() {
-                generation.breaker.expire_trust();
-            }
-        }
-    }
-
-    /// Notes what sources gave; a verb that has the books is not waited for.
-    fn note_generations(&self) {
-        if let Some(mut books) = self.shelf.take_if_free() {
-            self.note(&mut books);
-        }
-    }
-
-    /// Notes which generation each source gave last, so that its number goes on after a restart.
-    pub(super) fn note(&self, books: &mut State) {
-        let State { services, ledger, .. } = books;
-        let comes_from_elsewhere = |name: &RegistryName| {
-            let source = services.get(name).map(|service| &service.registry.source);
-            source.is_some_and(|source| TokenSource::of(source).is_some())
-        };
-        let before = ledger.sourced.len();
-        ledger.sourced.retain(|name, _| comes_from_elsewhere(name));
-        let mut changed = ledger.sourced.len() != before;
-        for (name, service) in services.iter().filter(|(name, _)| comes_from_elsewhere(name)) {
-            let CredentialState::Ready(value) = service.credential.shared.state() else {
-                continue;
-            };
-            let record = JournalEntry::of(&value);
-            if ledger.sourced.get(name).is_none_or(|noted| noted.entry != record) {
-                let mark = Fingerprint::of(&value.secret, value.since);
-                ledger.sourced.insert(
-                    name.clone(),
-                    Rotation {
-                        entry: record,
-                        fingerprint: mark,
-                    },
-                );
-                changed = true;
-            }
-        }
-        if changed && let Err(error) = self.write_ledger(ledger) {
-            tracing::warn!(
-                error = error.message,
-                "the numbers of tokens from elsewhere begin anew after a restart"
-            );
-        }
-    }
-}
-
-/// Tries again what a closed store has left undone.
-pub(crate) async fn retry_store(controller: Arc<Controller>, end: CancellationToken) {
+/// Every [`STORE_RETRY_INTERVAL`]: loads what a closed store did not give, deletes the copies that a migration left.
+pub(crate) async fn retry_stores(controller: Arc<Controller>, end: CancellationToken) {
     loop {
         tokio::select! {
             () = end.cancelled() => return,
-            () = tokio::time::sleep(RETRY) => {
+            () = tokio::time::sleep(STORE_RETRY_INTERVAL) => {
                 controller.retry_store().await;
-                controller.retry_other_store().await;
+                controller.retry_cleanup().await;
             }
         }
     }
 }
 
-/// A machine that was asleep has connections to registries that nobody remembers but we: the first request on such a one
-/// would wait for an answer until it gives up. The wall clock goes on in sleep, the monotonic one stands still
-/// (clock_gettime(2)); a clock that was set is taken for sleep, which costs a handshake.
-pub(crate) async fn notice_resumption(controller: Arc<Controller>, end: CancellationToken) {
+/// Every [`TIDY_INTERVAL`]: expires the trust in idle generations, records the generations that sources gave.
+pub(crate) async fn tidy(controller: Arc<Controller>, end: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = end.cancelled() => return,
+            () = tokio::time::sleep(TIDY_INTERVAL) => {
+                controller.expire_trust();
+                // A verb that holds the lock is not waited for: the next round comes soon.
+                if let Some(mut state) = controller.state.try_lock() {
+                    controller.record_sourced_generations(&mut state);
+                }
+            }
+        }
+    }
+}
+
+/// Drops all upstream connections when the machine wakes up: the other ends have forgotten them during sleep, and a
+/// request on one of them would wait until its timeout.
+///
+/// The wall clock goes on in sleep, the monotonic clock stands still (clock_gettime(2)). A wall clock that was set forward
+/// looks like sleep, which costs only new handshakes.
+pub(crate) async fn watch_for_sleep(controller: Arc<Controller>, end: CancellationToken) {
     let now = || (Instant::now(), SystemTime::now());
     let mut before = now();
     loop {
         tokio::select! {
             () = end.cancelled() => return,
-            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep(CLOCK_CHECK_INTERVAL) => {}
         }
         let now = now();
         if was_asleep(before, now) {
-            tracing::info!("the machine was asleep; connections to registries are made anew");
-            controller.renew_connections();
+            tracing::info!("dropped the connections to registries: the machine was asleep");
+            controller.reset_connections();
         }
         before = now;
     }
 }
 
 fn was_asleep(before: (Instant, SystemTime), now: (Instant, SystemTime)) -> bool {
-    // A clock that was set back tells nothing.
+    // A wall clock that was set back gives no duration.
     let passed = now.1.duration_since(before.1).unwrap_or_default();
-    passed > now.0.duration_since(before.0) + ASLEEP
+    passed > now.0.duration_since(before.0) + CLOCK_TOLERANCE
 }
 
-/// What has to be looked at every second.
-pub(crate) async fn tidy(controller: Arc<Controller>, end: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = end.cancelled() => return,
-            () = tokio::time::sleep(REST) => {
-                controller.rest_guards();
-                controller.note_generations();
+impl Controller {
+    /// Drops all pooled upstream connections.
+    fn reset_connections(&self) {
+        for route in self.snapshot().registries.values() {
+            route.upstream.reset();
+        }
+        self.proxy.passthrough.reset();
+        self.proxy.public_only_passthrough.reset();
+    }
+
+    /// Makes generations that are not in use prove themselves again.
+    fn expire_trust(&self) {
+        for route in self.snapshot().registries.values() {
+            if let Some(generation) = route.credential.generation() {
+                generation.breaker.expire_trust();
             }
+        }
+    }
+
+    /// Records the last generation that each source gave, so that its number goes on after a restart. Writes the journal
+    /// if something changed.
+    pub(in crate::control) fn record_sourced_generations(&self, state: &mut State) {
+        let State {
+            registries, journal, ..
+        } = state;
+        let has_source = |name: &RegistryName| {
+            let source = registries.get(name).map(|route| &route.registry.source);
+            source.is_some_and(|source| TokenSource::of(source).is_some())
+        };
+        let before = journal.sourced.len();
+        journal.sourced.retain(|name, _| has_source(name));
+        let mut changed = journal.sourced.len() != before;
+        for (name, route) in registries.iter().filter(|(name, _)| has_source(name)) {
+            let CredentialState::Ready(value) = route.credential.shared.state() else {
+                continue;
+            };
+            let entry = JournalEntry::of(&value);
+            if journal.sourced.get(name).is_none_or(|last| last.entry != entry) {
+                let fingerprint = Fingerprint::of(&value.secret, value.since);
+                journal.sourced.insert(name.clone(), Rotation { entry, fingerprint });
+                changed = true;
+            }
+        }
+        if changed && let Err(error) = self.write_journal(journal) {
+            tracing::warn!(
+                error = error.message,
+                "could not record the generations of tokens from sources; after a restart they count from 1 again"
+            );
         }
     }
 }
 
-/// How often the clocks are compared.
-const LOOK: Duration = Duration::from_secs(5);
-/// What they may differ by without sleep: clocks are adjusted.
-const ASLEEP: Duration = Duration::from_secs(3);
-const RETRY: Duration = Duration::from_secs(5);
-/// A generation that was not accepted for so long has to prove itself again; the numbers of new ones are noted as often.
-const REST: Duration = Duration::from_secs(1);
+/// Time between two retries of a closed store.
+const STORE_RETRY_INTERVAL: Duration = Duration::from_secs(5);
+/// Time between two rounds of [`tidy`]; also the time without an accepted request after which trust expires.
+const TIDY_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two comparisons of the clocks.
+const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// Largest difference between the clocks without sleep: clocks are adjusted.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn sleep_is_what_only_the_wall_clock_has_seen() {
+    fn detects_sleep_by_a_wall_clock_that_runs_ahead_of_the_monotonic_clock() {
         let before = (Instant::now(), SystemTime::now());
         let later = |awake, wall| {
             let [awake, wall] = [awake, wall].map(Duration::from_secs);
             was_asleep(before, (before.0 + awake, before.1 + wall))
         };
-        assert!(!later(5, 5));
-        assert!(!later(600, 601), "a machine that was busy");
-        assert!(later(5, 3600));
-        assert!(!was_asleep(
-            before,
-            (before.0 + LOOK, before.1 - Duration::from_secs(3600))
-        ));
+        assert!(!later(5, 5), "an idle machine");
+        assert!(!later(600, 601), "a busy machine");
+        assert!(later(5, 3600), "an hour of sleep");
+        let set_back = before.1 - Duration::from_secs(3600);
+        assert!(!was_asleep(before, (before.0 + CLOCK_CHECK_INTERVAL, set_back)));
     }
 }

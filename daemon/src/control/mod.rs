@@ -1,25 +1,22 @@
-//! The control side: what `regauthctl` can ask for.
+//! The control side: it answers `regauthctl` on the Unix socket.
 //!
-//! [`server`] listens on the Unix socket and frames lines; [`dispatch`] has one exhaustive match. The verbs are written on
-//! the [`controller`], which alone changes what is served: the [`books`] with the [`services`] and their [`authorities`], the
-//! [`files`] and the [`stores`]. What nobody has to ask for is [`unfinished`] business and [`upkeep`].
+//! In the order of a request: [`server`] accepts and frames lines, [`dispatch`] has one exhaustive match, [`verbs`] has one
+//! file for each verb or pair of verbs. A verb works on the [`controller`]: it checks the request, asks registries and
+//! sources with [`probe`] and [`new_registry`], then changes and publishes the [`state`]. [`error`] turns errors of stores
+//! and files into answers.
 //!
-//! The verbs: [`add`], [`remove`], [`scopes`], [`rotate`], [`verify`], [`writes`], [`grants`], [`show`], [`life`] and
-//! [`moving`], which leaves [`copies`] behind. [`description`] reads what a request says of a new registry, [`supply`] gets its
-//! first token from its source, and [`probe`] asks a registry what it thinks of one. What goes wrong is told as a
-//! [`failure`], with what to do next.
+//! [`maintenance`] has the tasks that run without a request.
 
 pub(crate) mod dispatch;
 pub(crate) mod server;
 
 pub(crate) mod verbs;
 
+pub(crate) mod maintenance;
+mod new_registry;
+mod probe;
+
 pub(crate) mod controller;
 pub(crate) mod state;
-pub(crate) mod stores;
 
-mod description;
 mod error;
-mod initial_token;
-pub(crate) mod maintenance;
-mod probe;

@@ -1,17 +1,16 @@
-//! Asks a registry what it thinks of a token, and what its index says of itself.
+//! Probes a registry: does it accept a token, and what does its index say about itself?
 //!
-//! The token travels as a request's would: over the registry's own verified connection, never after a redirect.
+//! The probe sends the token as a proxied request would: over the registry's verified upstream, and never along a redirect.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::Incoming;
-use regauth_shared::Secret;
 use regauth_shared::index::IndexConfig;
 use regauth_shared::response::VerdictResult;
+use regauth_shared::{ErrorBody, ErrorKind, Secret};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
@@ -21,115 +20,114 @@ use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::upstream::Upstream;
 use crate::registry::{Index, Kind, Registry};
 
-/// What a registry answered.
+/// Result of a probe.
 #[derive(Debug)]
-pub(crate) struct Finding {
-    /// Whether it took the token.
-    pub(crate) result: VerdictResult,
-    /// What was asked and what came back.
+pub(crate) struct ProbeResult {
+    /// The registry's verdict on the token.
+    pub(crate) verdict: VerdictResult,
+    /// The request that was sent and the answer, in one sentence.
     pub(crate) detail: String,
-    /// The index's `config.json`, where it was given.
+    /// The index's `config.json`, if the probe read one.
     pub(crate) index: Option<IndexConfig>,
 }
 
-impl Finding {
-    /// Whether the registry took the token.
-    pub(crate) fn is_accepted(&self) -> bool {
-        self.result == VerdictResult::Accepted
-    }
-
-    /// Whether it takes any, and none.
-    pub(crate) fn is_public(&self) -> bool {
-        self.result == VerdictResult::Public
-    }
-
-    fn without_index(result: VerdictResult, detail: String) -> Self {
+impl ProbeResult {
+    fn new(verdict: VerdictResult, detail: String) -> Self {
         Self {
-            result,
+            verdict,
             detail,
             index: None,
         }
     }
+
+    /// A result that says nothing about the token, with the reason.
+    fn unclear(detail: String) -> Self {
+        Self::new(VerdictResult::Unclear, detail)
+    }
+
+    /// True if the registry accepted the token.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.verdict == VerdictResult::Accepted
+    }
+
+    /// True if the registry needs no token: it answers with any and without.
+    pub(crate) fn is_public(&self) -> bool {
+        self.verdict == VerdictResult::Public
+    }
+
+    /// Passes a result that allows the token to be stored.
+    ///
+    /// # Errors
+    /// `token-rejected` with the first hint, `not-verified` with the second.
+    pub(crate) fn require_accepted(self, if_rejected: &str, if_unclear: &str) -> Result<Self, ErrorBody> {
+        match self.verdict {
+            VerdictResult::Accepted | VerdictResult::Public => Ok(self),
+            VerdictResult::Rejected => Err(ErrorBody::new(ErrorKind::TokenRejected, self.detail).hint(if_rejected)),
+            _ => Err(ErrorBody::new(ErrorKind::NotVerified, self.detail).hint(if_unclear)),
+        }
+    }
 }
 
-/// Asks. Never fails: what can't be told is [`VerdictResult::Unclear`], with the reason.
-pub(crate) async fn ask(upstream: &Arc<Upstream>, pool: usize, registry: &Registry, secret: &Secret) -> Finding {
-    let Some((url, proof)) = question(registry) else {
-        return unclear("the registry has no scope to ask about".to_owned());
+/// Asks a registry about a token. Never fails: a registry that cannot be asked gives [`VerdictResult::Unclear`].
+pub(crate) async fn probe_token(upstream: &Upstream, pool: usize, registry: &Registry, token: &Secret) -> ProbeResult {
+    let Some((url, evidence)) = probe_url(registry) else {
+        return ProbeResult::unclear("the registry has no scope to ask about".to_owned());
     };
-    let asking = Prober {
+    let prober = Prober {
         upstream,
         pool,
         url: &url,
     };
-    let answer = match asking.get(Some(&CredentialHeader::new(&registry.scheme, secret))).await {
-        Ok(answer) => answer,
-        Err(refusal) => return unclear(no_answer(&url, &refusal)),
-    };
-    let status = answer.status();
-    let (result, detail) = record_outcome(&url, status);
-    let is_refused_to_all = matches!(proof, Proof::Scope) && status == StatusCode::FORBIDDEN;
-    if registry.index.is_none() && (result == VerdictResult::Unclear || is_refused_to_all) {
-        return asking.without_token(status, detail).await;
-    }
-    if result != VerdictResult::Accepted {
-        return Finding::without_index(result, detail);
-    }
-    let finding = match proof {
-        Proof::Scope | Proof::Page => Finding::without_index(result, detail),
-        Proof::Index => match read(answer).await {
-            Some(index) => Finding {
-                result,
-                detail,
-                index: Some(index),
-            },
-            None => {
-                return unclear(format!(
-                    "GET {url} did not give a cargo index's config.json; is this the index's URL?"
-                ));
-            }
-        },
-        Proof::Name => return named(&url, status, detail, read(answer).await),
-    };
-    asking.unless_public(finding).await
-}
-
-/// What an answer that should name somebody shows.
-fn named(url: &Url, status: StatusCode, detail: String, person: Option<Person>) -> Finding {
-    match person {
-        Some(Person { username }) if !username.is_empty() => Finding::without_index(VerdictResult::Accepted, detail),
-        _ => Finding::without_index(
-            VerdictResult::Rejected,
-            format!("GET {url} answered {status} without a name: the registry does not accept this token"),
-        ),
+    match prober.get(Some(&CredentialHeader::new(&registry.scheme, token))).await {
+        Ok(answer) => prober.evaluate(registry, evidence, answer).await,
+        Err(error) => ProbeResult::unclear(no_answer(&url, &error)),
     }
 }
 
-/// A short JSON body.
-async fn read<T: DeserializeOwned>(answer: Response<Incoming>) -> Option<T> {
-    let body = tokio::time::timeout(PATIENCE, Limited::new(answer.into_body(), MOST).collect()).await;
-    serde_json::from_slice(&body.ok()?.ok()?.to_bytes()).ok()
+/// The URL to GET: the index's config.json, a git index's references, the page of all Python packages, npm's `whoami`, or
+/// the first scope. The front page of a package server is often public and says nothing about a token.
+fn probe_url(registry: &Registry) -> Option<(Url, Evidence)> {
+    match &registry.index {
+        Some(Index::Sparse(url)) => Some((url.join("config.json").ok()?, Evidence::IndexConfig)),
+        Some(Index::Git(url)) => {
+            let references = format!(
+                "{}/info/refs?service=git-upload-pack",
+                url.as_str().trim_end_matches('/')
+            );
+            Some((references.parse().ok()?, Evidence::PageStatus))
+        }
+        None => {
+            let scope: Url = registry.scopes.first()?.to_string().parse().ok()?;
+            Some(match registry.kind {
+                Kind::Pypi if scope.path().ends_with("/simple/") => (scope, Evidence::PageStatus),
+                Kind::Pypi => (scope.join("simple/").ok()?, Evidence::PageStatus),
+                Kind::Npm => (scope.join("-/whoami").ok()?, Evidence::Username),
+                _ => (scope, Evidence::ScopeStatus),
+            })
+        }
+    }
 }
 
-/// What shows that a token was taken.
-enum Proof {
-    /// That the answer is no refusal; 403 may be the place's own answer to everybody.
-    Scope,
-    /// That the answer is no refusal.
-    Page,
-    /// That the answer is an index's config.json.
-    Index,
-    /// That the answer names somebody.
-    Name,
+/// Part of an answer that shows whether the token was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Evidence {
+    /// The status of a scope's URL; 403 may be its answer to everybody.
+    ScopeStatus,
+    /// The status of a page.
+    PageStatus,
+    /// A body that is an index's config.json.
+    IndexConfig,
+    /// A body that names a user.
+    Username,
 }
 
-/// npm's `whoami`: some registries answer strangers with nobody's name instead of 401.
+/// npm's `whoami`: some registries answer a request without a valid token with an empty name instead of 401.
 #[derive(Deserialize)]
-struct Person {
+struct WhoAmI {
     username: String,
 }
 
-/// One question to one registry.
+/// One probe of one URL.
 struct Prober<'a> {
     upstream: &'a Upstream,
     pool: usize,
@@ -147,71 +145,92 @@ impl Prober<'_> {
         if let Some(header) = header {
             header.attach(request.headers_mut());
         }
-        let answer = tokio::time::timeout(PATIENCE, self.upstream.send(self.pool, request)).await;
+        let answer = tokio::time::timeout(PROBE_TIMEOUT, self.upstream.send(self.pool, request)).await;
         answer
             .unwrap_or(Err(ProxyError::UpstreamTimeout))
             .map(|(answer, _)| answer)
     }
 
-    /// A scope is a place that need not be a page: a git host answers 404 there, a file server 403. When the same
-    /// question without the token is answered 401, it was the token that made the difference.
-    async fn without_token(&self, with: StatusCode, detail: String) -> Finding {
+    /// The verdict that an answer to a request with the token gives.
+    async fn evaluate(&self, registry: &Registry, evidence: Evidence, answer: Response<Incoming>) -> ProbeResult {
+        let (url, status) = (self.url, answer.status());
+        let (verdict, detail) = verdict(url, status);
+        let may_be_for_everybody = evidence == Evidence::ScopeStatus && status == StatusCode::FORBIDDEN;
+        if registry.index.is_none() && (verdict == VerdictResult::Unclear || may_be_for_everybody) {
+            return self.compare_without_token(status, detail).await;
+        }
+        let mut result = ProbeResult::new(verdict, detail);
+        if !result.is_accepted() {
+            return result;
+        }
+        match evidence {
+            Evidence::ScopeStatus | Evidence::PageStatus => {}
+            Evidence::IndexConfig => match read_json(answer).await {
+                Some(index) => result.index = Some(index),
+                None => {
+                    return ProbeResult::unclear(format!(
+                        "GET {url} did not give a cargo index's config.json; is this the index's URL?"
+                    ));
+                }
+            },
+            Evidence::Username => {
+                if !names_a_user(answer).await {
+                    result.verdict = VerdictResult::Rejected;
+                    result.detail =
+                        format!("GET {url} answered {status} without a name: the registry does not accept this token");
+                }
+                return result;
+            }
+        }
+        self.detect_public(result).await
+    }
+
+    /// Repeats the request without the token. A scope need not be a page: a git host answers 404 there, a file server
+    /// 403. If the answer without the token is 401, the registry accepted the token.
+    async fn compare_without_token(&self, with_token: StatusCode, detail: String) -> ProbeResult {
         match self.get(None).await {
-            Ok(answer) if answer.status() == StatusCode::UNAUTHORIZED => Finding::without_index(
+            Ok(answer) if answer.status() == StatusCode::UNAUTHORIZED => ProbeResult::new(
                 VerdictResult::Accepted,
                 format!(
                     "GET {} answered 401 without the token and {} with it",
                     self.url,
-                    with.as_u16()
+                    with_token.as_u16()
                 ),
             ),
-            _ => unclear(detail),
+            _ => ProbeResult::unclear(detail),
         }
     }
 
-    /// What everybody is given shows nothing about a token.
-    async fn unless_public(&self, finding: Finding) -> Finding {
-        match self.get(None).await {
-            Ok(answer) if answer.status().is_success() => Finding {
-                result: VerdictResult::Public,
-                detail: format!(
-                    "GET {} was reached and answers {} without the token, too: it is public, so this says nothing about \
-                     the token",
-                    self.url,
-                    answer.status().as_u16()
-                ),
-                index: finding.index,
-            },
-            _ => finding,
-        }
-    }
-}
-
-/// What to GET: the index's config.json, a git index's references, the page of all Python packages, npm's `whoami`, or
-/// the first scope itself. The front page of a package server is often open to everybody and says nothing.
-fn question(registry: &Registry) -> Option<(Url, Proof)> {
-    match &registry.index {
-        Some(Index::Sparse(url)) => Some((url.join("config.json").ok()?, Proof::Index)),
-        Some(Index::Git(url)) => {
-            let references = format!(
-                "{}/info/refs?service=git-upload-pack",
-                url.as_str().trim_end_matches('/')
+    /// Turns an acceptance into [`VerdictResult::Public`] if the registry also answers without the token.
+    async fn detect_public(&self, mut result: ProbeResult) -> ProbeResult {
+        if let Ok(answer) = self.get(None).await
+            && answer.status().is_success()
+        {
+            result.verdict = VerdictResult::Public;
+            result.detail = format!(
+                "GET {} was reached and answers {} without the token, too: it is public, so this says nothing about the \
+                 token",
+                self.url,
+                answer.status().as_u16()
             );
-            Some((references.parse().ok()?, Proof::Page))
         }
-        None => {
-            let scope: Url = registry.scopes.first()?.to_string().parse().ok()?;
-            Some(match registry.kind {
-                Kind::Pypi if scope.path().ends_with("/simple/") => (scope, Proof::Page),
-                Kind::Pypi => (scope.join("simple/").ok()?, Proof::Page),
-                Kind::Npm => (scope.join("-/whoami").ok()?, Proof::Name),
-                _ => (scope, Proof::Scope),
-            })
-        }
+        result
     }
 }
 
-fn record_outcome(url: &Url, status: StatusCode) -> (VerdictResult, String) {
+async fn names_a_user(answer: Response<Incoming>) -> bool {
+    let answer: Option<WhoAmI> = read_json(answer).await;
+    answer.is_some_and(|answer| !answer.username.is_empty())
+}
+
+/// A JSON body of at most [`MAX_BODY`] bytes.
+async fn read_json<T: DeserializeOwned>(answer: Response<Incoming>) -> Option<T> {
+    let body = Limited::new(answer.into_body(), MAX_BODY).collect();
+    let body = tokio::time::timeout(PROBE_TIMEOUT, body).await;
+    serde_json::from_slice(&body.ok()?.ok()?.to_bytes()).ok()
+}
+
+fn verdict(url: &Url, status: StatusCode) -> (VerdictResult, String) {
     let number = status.as_u16();
     match status {
         status if status.is_success() => (VerdictResult::Accepted, format!("GET {url} answered {number}")),
@@ -234,22 +253,20 @@ fn record_outcome(url: &Url, status: StatusCode) -> (VerdictResult, String) {
     }
 }
 
-fn no_answer(url: &Url, refusal: &ProxyError) -> String {
+fn no_answer(url: &Url, error: &ProxyError) -> String {
     let host = url.host_str().unwrap_or_default();
-    match refusal {
+    match error {
         ProxyError::UpstreamUntrusted => format!(
-            "{host} shows a certificate that nothing here trusts; if a company's own authority signed it, give that \
-             with --ca-file"
+            "{host} has a certificate that no trusted authority signed; if a company's own authority signed it, give \
+             that authority's certificate with --ca-file"
         ),
         ProxyError::UpstreamTimeout => format!("{host} did not answer in time"),
         _ => format!("{host} cannot be reached; check the URL and the network"),
     }
 }
 
-fn unclear(detail: String) -> Finding {
-    Finding::without_index(VerdictResult::Unclear, detail)
-}
-
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("regauth/", env!("CARGO_PKG_VERSION")));
-const PATIENCE: Duration = Duration::from_secs(20);
-const MOST: usize = 64 * 1024;
+/// Time for the head of an answer, and again for its body.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest body that is read, in bytes.
+const MAX_BODY: usize = 64 * 1024;

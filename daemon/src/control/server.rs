@@ -1,4 +1,4 @@
-//! The Unix socket: who is there, one greeting, then lines.
+//! The Unix socket: checks the peer's user, greets, then answers line after line through [`dispatch`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,17 +16,17 @@ use crate::control::controller::Controller;
 use crate::control::dispatch::dispatch;
 use crate::inherited_sockets::InheritedSockets;
 
-/// Who may speak to the daemon.
+/// Users that may use the control socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ControlClients {
-    /// Its own user, and root, who may do everything anyway.
+    /// The daemon's own user and root.
     Owner,
-    /// Whoever may connect: the socket was passed with a group, and the kernel asks.
+    /// Every user that can connect: the socket was passed with a group, and the kernel checks the file's mode.
     Group,
 }
 
 impl ControlClients {
-    /// Those whom the passed sockets are for.
+    /// The users that the passed sockets are for.
     pub(crate) fn of(passed: &InheritedSockets) -> Self {
         if passed.is_for_a_group() {
             Self::Group
@@ -36,71 +36,73 @@ impl ControlClients {
     }
 }
 
-/// Accepts until the daemon drains, which leaves a passed socket to the next one; conversations end with `end`.
+/// Accepts connections until the daemon drains; a passed socket then belongs to the next daemon. Open connections are
+/// cut when `end` is cancelled.
 pub(crate) async fn serve(
     listener: UnixListener,
-    visitors: ControlClients,
+    clients: ControlClients,
     controller: Arc<Controller>,
     tasks: TaskTracker,
     end: CancellationToken,
 ) {
     loop {
         let accepted = tokio::select! {
-            // In this order: who connects after the drain has begun belongs to the next daemon.
+            // In this order: a client that connects after the drain has begun belongs to the next daemon.
             biased;
-            () = controller.plane.drain.cancelled() => return,
+            () = controller.proxy.drain.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) if visitors == ControlClients::Group || is_ours(&stream) => {
+            Ok((stream, _)) if clients == ControlClients::Group || is_owner_or_root(&stream) => {
                 let (controller, end) = (Arc::clone(&controller), end.clone());
                 tasks.spawn(async move {
                     tokio::select! {
-                        _ = converse(stream, &controller) => {}
+                        _ = answer_requests(stream, &controller) => {}
                         () = end.cancelled() => {}
                     }
                 });
             }
-            Ok(_) => tracing::warn!("another user tried the control socket"),
+            Ok(_) => tracing::warn!("refused another user on the control socket"),
             Err(error) => {
-                tracing::warn!(%error, "cannot accept control connections, pausing");
-                tokio::time::sleep(PAUSE).await;
+                tracing::warn!(%error, "could not accept a control connection, pausing");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-/// The peer's user, before a byte of it is read.
-fn is_ours(stream: &UnixStream) -> bool {
+/// Checks the peer's user, before a byte is read.
+fn is_owner_or_root(stream: &UnixStream) -> bool {
     let allowed = [rustix::process::geteuid(), rustix::process::Uid::ROOT].map(rustix::process::Uid::as_raw);
     stream.peer_cred().is_ok_and(|peer| allowed.contains(&peer.uid()))
 }
 
-async fn converse(stream: UnixStream, controller: &Controller) -> Result<(), LinesCodecError> {
+/// Greets, then answers one line at a time until the client leaves or is silent for [`IDLE_TIMEOUT`].
+async fn answer_requests(stream: UnixStream, controller: &Controller) -> Result<(), LinesCodecError> {
     let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
     lines
         .send(serde_json::to_string(&Greeting::ours()).unwrap_or_default())
         .await?;
     loop {
-        let line = match tokio::time::timeout(SILENCE, lines.next()).await {
+        let line = match tokio::time::timeout(IDLE_TIMEOUT, lines.next()).await {
             Ok(Some(Ok(line))) => line,
-            Ok(Some(Err(LinesCodecError::MaxLineLengthExceeded))) => {
-                let error = ErrorBody::new(
-                    ErrorKind::Invalid,
-                    format!("a request is at most {MAX_LINE} bytes long"),
-                );
-                let answer = serde_json::to_string(&Answer::<()>::Err(error)).unwrap_or_default();
-                return lines.send(answer).await;
-            }
+            Ok(Some(Err(LinesCodecError::MaxLineLengthExceeded))) => return lines.send(too_long()).await,
             Ok(Some(Err(error))) => return Err(error),
-            // Who waits for our end sees it, however long it takes.
-            Err(_) if controller.plane.drain.is_cancelled() => continue,
+            // `stop --wait` waits for the end of this connection, however long the drain takes.
+            Err(_) if controller.proxy.drain.is_cancelled() => continue,
             Ok(None) | Err(_) => return Ok(()),
         };
         lines.send(dispatch(controller, &line).await).await?;
     }
 }
 
-const PAUSE: Duration = Duration::from_millis(100);
-/// How long a client may keep a connection without asking anything.
-const SILENCE: Duration = Duration::from_secs(60);
+fn too_long() -> String {
+    let message = format!("a request is at most {MAX_LINE} bytes long");
+    let error = ErrorBody::new(ErrorKind::Invalid, message);
+    serde_json::to_string(&Answer::<()>::Err(error)).unwrap_or_default()
+}
+
+/// Pause after a failed accept, which may last: the process may be out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Longest time without a request on a connection.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);

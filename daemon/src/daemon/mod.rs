@@ -29,7 +29,8 @@ use crate::control::controller::Controller;
 use crate::control::maintenance;
 use crate::control::server::{self, ControlClients};
 use crate::control::state::StateLock;
-use crate::control::stores::Stores;
+use crate::control::state::stores::Stores;
+use crate::control::verbs::lifecycle;
 use crate::credential::store::StoreKind;
 use crate::credential::store::select::{self, OpenStore, OtherStore};
 use crate::home::{self, Lock};
@@ -96,7 +97,7 @@ impl Daemon {
         let controller = Arc::new(Controller {
             folders,
             config_file,
-            plane: proxy,
+            proxy,
             workers: number,
             at_start: config.clone(),
             system_roots: ArcSwap::from_pointee(system_roots),
@@ -109,9 +110,11 @@ impl Daemon {
             environment: options.environment,
             refreshers: TaskTracker::new(),
             stores: Stores::new(store),
-            shelf: StateLock::new(journal),
+            state: StateLock::new(journal),
         });
-        controller.open(&config).await.map_err(StartError::Registries)?;
+        lifecycle::start(&controller, &config)
+            .await
+            .map_err(StartError::Registries)?;
         Ok(Self {
             controller,
             listener,
@@ -124,7 +127,7 @@ impl Daemon {
 
     /// Address of the proxy listener.
     pub fn address(&self) -> SocketAddr {
-        self.controller.plane.listen
+        self.controller.proxy.listen
     }
 
     /// Token that stops the daemon when cancelled, as SIGTERM does.
@@ -138,7 +141,7 @@ impl Daemon {
     /// # Errors
     /// Signals cannot be handled.
     pub async fn run(self) -> io::Result<()> {
-        let proxy = Arc::clone(&self.controller.plane);
+        let proxy = Arc::clone(&self.controller.proxy);
         let background = TaskTracker::new();
         let end = CancellationToken::new();
         let control_tasks = TaskTracker::new();
@@ -151,12 +154,9 @@ impl Daemon {
             end.clone(),
         ));
         background.spawn(accept::accept(self.listener, self.workers, proxy.drain.clone()));
-        background.spawn(maintenance::retry_store(Arc::clone(&self.controller), end.clone()));
+        background.spawn(maintenance::retry_stores(Arc::clone(&self.controller), end.clone()));
         background.spawn(maintenance::tidy(Arc::clone(&self.controller), end.clone()));
-        background.spawn(maintenance::notice_resumption(
-            Arc::clone(&self.controller),
-            end.clone(),
-        ));
+        background.spawn(maintenance::watch_for_sleep(Arc::clone(&self.controller), end.clone()));
 
         let mut signals = Signals::new()?;
         tracing::info!(listen = %proxy.listen, "ready");
@@ -169,7 +169,7 @@ impl Daemon {
         let controller = Arc::clone(&self.controller);
         // The next daemon may start while the last connections of this one finish.
         let release = async move {
-            controller.close().await;
+            lifecycle::close(&controller).await;
             drop(self.exclusive);
         };
         let interrupted = tokio::select! {

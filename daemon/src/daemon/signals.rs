@@ -5,6 +5,7 @@ use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::control::controller::Controller;
+use crate::control::verbs::lifecycle;
 
 /// Listener for SIGTERM, SIGINT and SIGHUP.
 pub(super) struct Signals {
@@ -31,7 +32,7 @@ impl Signals {
                 _ = self.interrupt.recv() => return,
                 _ = self.hang_up.recv() => {}
             }
-            if let Err(error) = controller.reload().await {
+            if let Err(error) = lifecycle::reload(controller).await {
                 tracing::error!(error = %error.message, "reload failed");
             }
         }

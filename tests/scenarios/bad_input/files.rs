@@ -42,7 +42,7 @@ fn a_running_daemon_keeps_its_configuration_when_the_new_one_has_errors() {
     fs::write(&config, INVALID).unwrap();
     let add = "add-registry new --token-stdin --scope https://a.example/";
     for line in ["reload", "remove-registry corp", add] {
-        let refused = fixture.refuses(line, USAGE, "the daemon goes on with the configuration it has");
+        let refused = fixture.refuses(line, USAGE, "the daemon keeps its present configuration");
         for location in INVALID_POSITIONS {
             assert!(refused.output.stdout.contains(location), "{}", refused.output.report());
         }

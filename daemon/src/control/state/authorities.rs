@@ -1,4 +1,4 @@
-//! The controller's authorities: one for each configured host, and the bundle that names them to clients.
+//! One authority for each configured host, and the bundle files that make clients trust them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,124 +9,95 @@ use crate::atomic;
 use crate::authority::{Authority, AuthorityError, bundle, java};
 use crate::control::controller::Controller;
 use crate::control::error::write_error;
-use crate::control::state::State;
+use crate::control::state::{HostIdentity, State};
 use crate::credential::store::Item;
 use crate::host::Host;
 
-/// An authority, and TLS as its host. The configuration is made once: it holds the sessions that clients resume.
-#[derive(Clone, Debug)]
-pub(crate) struct Identity {
-    /// Who signs.
-    pub(crate) authority: Arc<Authority>,
-    /// How connections are taken.
-    pub(crate) tls: Arc<rustls::ServerConfig>,
-    /// The same where only git comes: large pushes over HTTP/2 can hang in git and libcurl themselves
-    /// (<https://github.com/git/git/issues/1608>).
-    pub(crate) tls_for_git: Arc<rustls::ServerConfig>,
-}
-
 impl Controller {
-    /// Sees to it that every configured host has an authority: from the ledger and the store, or a new one.
-    pub(crate) async fn ensure_authorities(&self, books: &mut State) -> Result<(), ErrorBody> {
-        let wanted = books.hosts();
-        for host in wanted {
-            if !books.identities.contains_key(&host) {
-                self.ensure_authority(books, &host).await?;
+    /// Gives every configured host an authority: the one that journal and store have, or a new one. A host stays without
+    /// one while the store cannot be read.
+    ///
+    /// # Errors
+    /// Those of creating an authority and of writing it down.
+    pub(in crate::control) async fn ensure_authorities(&self, state: &mut State) -> Result<(), ErrorBody> {
+        for host in state.hosts() {
+            if !state.identities.contains_key(&host) {
+                self.ensure_authority(state, &host).await?;
             }
         }
         Ok(())
     }
 
-    /// The authority of one host. A store that cannot be asked leaves the host without one for now.
-    async fn ensure_authority(&self, books: &mut State, host: &Host) -> Result<(), ErrorBody> {
+    async fn ensure_authority(&self, state: &mut State, host: &Host) -> Result<(), ErrorBody> {
         let item = Item::AuthorityKey(host.clone());
         let key = match self.store().thread.read(&item).await {
             Ok(key) => key,
             Err(error) => {
-                books.store_trouble = Some(error);
+                state.store_error = Some(error);
                 return Ok(());
             }
         };
-        let kept = books.ledger.authorities.get(&host.to_string()).cloned().zip(key);
-        let authority = match kept.map(|(certificates, key)| Authority::restore(host, certificates, &key)) {
+        let recorded = state.journal.authorities.get(&host.to_string()).cloned().zip(key);
+        let authority = match recorded.map(|(certificates, key)| Authority::restore(host, certificates, &key)) {
             Some(Ok(authority)) => authority,
-            // The clock is wrong; another authority would be lost on running clients when it is right again.
+            // The clock is wrong. Running clients would not trust a new authority once the clock is right again.
             Some(Err(error @ AuthorityError::NotYetValid { .. })) => return Err(authority_error(host, &error)),
             Some(Err(error)) => {
-                tracing::warn!(%host, %error, "making another authority; clients that run now must be started again");
-                self.create_authority(books, host, &item).await?
+                tracing::warn!(%host, %error, "replaced an authority; restart the clients that run now");
+                self.create_authority(state, host, &item).await?
             }
-            None => self.create_authority(books, host, &item).await?,
+            None => self.create_authority(state, host, &item).await?,
         };
-        let authority = Arc::new(authority);
-        let tls = authority
-            .server_config()
-            .map_err(|error| authority_error(host, &error))?;
-        let mut tls_for_git = (*tls).clone();
-        tls_for_git.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let identity = Identity {
-            authority,
-            tls,
-            tls_for_git: Arc::new(tls_for_git),
-        };
-        books.identities.insert(host.clone(), identity);
+        let identity = identity(authority).map_err(|error| authority_error(host, &error))?;
+        state.identities.insert(host.clone(), identity);
         Ok(())
     }
 
-    /// The ledger comes first: a kill in between leaves a certificate without a key, which is no use to anybody and is
-    /// replaced, and not a key that nobody remembers to delete.
-    async fn create_authority(&self, books: &mut State, host: &Host, item: &Item) -> Result<Authority, ErrorBody> {
+    /// Writes the journal before the store. A kill in between leaves a certificate without a key, which the next start
+    /// replaces; the other order could leave a key that nothing names and nothing deletes.
+    async fn create_authority(&self, state: &mut State, host: &Host, item: &Item) -> Result<Authority, ErrorBody> {
         let (authority, key) = Authority::create(host).map_err(|error| authority_error(host, &error))?;
-        books
-            .ledger
+        state
+            .journal
             .authorities
             .insert(host.to_string(), authority.certificates().clone());
-        self.write_ledger(&books.ledger)?;
+        self.write_journal(&state.journal)?;
         self.store().thread.write(item, &key).await?;
         Ok(authority)
     }
 
-    /// Forgets the authorities of hosts that no registry is on, keys and all.
-    pub(crate) async fn forget_unused_authorities(&self, books: &mut State) {
-        let wanted = books.hosts();
-        let unwanted: Vec<String> = books
-            .ledger
-            .authorities
-            .keys()
-            .filter(|text| !wanted.iter().any(|host| host.to_string() == **text))
-            .cloned()
+    /// Deletes the authorities of hosts without a registry, keys included. The caller writes the journal.
+    pub(in crate::control) async fn forget_unused_authorities(&self, state: &mut State) {
+        let used = state.hosts();
+        let recorded = state.journal.authorities.keys();
+        let unused: Vec<Host> = recorded
+            .filter_map(|text| text.parse().ok())
+            .filter(|host| !used.contains(host))
             .collect();
-        for text in unwanted {
-            let Ok(host) = text.parse::<Host>() else { continue };
-            if self
-                .store()
-                .thread
-                .delete(&Item::AuthorityKey(host.clone()))
-                .await
-                .is_ok()
-            {
-                books.identities.remove(&host);
-                books.ledger.authorities.remove(&text);
+        for host in unused {
+            let item = Item::AuthorityKey(host.clone());
+            if self.store().thread.delete(&item).await.is_ok() {
+                state.identities.remove(&host);
+                state.journal.authorities.remove(&host.to_string());
             }
         }
     }
 
-    /// Writes the bundle, where it changed.
-    pub(crate) fn write_bundle(&self, books: &State) -> Result<(), ErrorBody> {
-        let roots = books.identities.values().map(|identity| {
-            (
-                identity.authority.host(),
-                identity.authority.certificates().root.as_str(),
-            )
-        });
+    /// Writes the bundle and the trust store for Java, if they changed.
+    ///
+    /// # Errors
+    /// `failed` when a file cannot be written.
+    pub(in crate::control) fn write_bundle(&self, state: &State) -> Result<(), ErrorBody> {
+        let authorities = state.identities.values().map(|identity| &identity.authority);
+        let roots = authorities.map(|authority| (authority.host(), authority.certificates().root.as_str()));
         let text = bundle::compose(&self.system_roots.load(), roots);
-        self.replace(&self.folders.bundle(), text.as_bytes())?;
+        self.replace_file(&self.folders.bundle(), text.as_bytes())?;
         let for_java = java::trust_store(&bundle::certificates(&text));
-        self.replace(&self.folders.java_trust_store(), &for_java)
+        self.replace_file(&self.folders.java_trust_store(), &for_java)
     }
 
-    /// What is the same is not written again: clients may be reading it.
-    fn replace(&self, file: &Path, contents: &[u8]) -> Result<(), ErrorBody> {
+    /// Leaves a file with equal contents alone: clients may be reading it.
+    fn replace_file(&self, file: &Path, contents: &[u8]) -> Result<(), ErrorBody> {
         if std::fs::read(file).is_ok_and(|present| present == contents) {
             return Ok(());
         }
@@ -137,6 +108,18 @@ impl Controller {
         };
         write(file, contents, 0o644).map_err(|error| write_error(file, &error))
     }
+}
+
+fn identity(authority: Authority) -> Result<HostIdentity, AuthorityError> {
+    let authority = Arc::new(authority);
+    let tls = authority.server_config()?;
+    let mut tls_for_git = (*tls).clone();
+    tls_for_git.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(HostIdentity {
+        authority,
+        tls,
+        tls_for_git: Arc::new(tls_for_git),
+    })
 }
 
 fn authority_error(host: &Host, error: &AuthorityError) -> ErrorBody {

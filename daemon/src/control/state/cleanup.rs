@@ -1,7 +1,7 @@
-//! The copies that a move leaves in the store that is not the store: what was taken over, or what was not committed.
+//! Deletes the copies that a migration leaves in the store that is not in use: the secrets that were migrated, or the
+//! copies of a migration that was not committed.
 //!
-//! A copy is deleted only where the present store has the secret itself, the same or a newer one, or nobody knows of it any
-//! more.
+//! A copy is deleted only if the store in use has the secret, equal or newer, or if nothing refers to it any more.
 
 use std::sync::Arc;
 
@@ -12,115 +12,125 @@ use crate::credential::store::{Item, StoreError, StoreKind};
 use crate::journal::StoreMigration;
 
 impl Controller {
-    /// At the start: a move that a kill interrupted is finished where the configuration names the new store, and undone
-    /// where it names the old one.
-    pub(in crate::control) async fn settle_move(&self, books: &mut State) {
-        let Some(moving) = &books.ledger.store_migration else {
+    /// At the start: completes a migration that a kill interrupted if the configuration names the new store, undoes it
+    /// if the configuration names the old one.
+    pub(in crate::control) async fn finish_migration(&self, state: &mut State) {
+        let Some(migration) = &state.journal.store_migration else {
             return;
         };
-        let present = self.store().kind;
-        let other = match present {
-            kind if kind == moving.from => moving.to,
-            // Somebody has named it in the file by hand, before it had everything.
-            kind if kind == moving.to && !moving.copied => return,
-            kind if kind == moving.to => moving.from,
+        let current = self.store().kind;
+        let other = match current {
+            kind if kind == migration.from => migration.to,
+            // A person named the new store in the file by hand, before it had every secret.
+            kind if kind == migration.to && !migration.copied => return,
+            kind if kind == migration.to => migration.from,
             _ => return,
         };
         self.stores
-            .note_other(Some(Arc::new(OpenStore::new(&self.folders, other))));
-        self.clear_other_store(books).await;
+            .set_leftover(Some(Arc::new(OpenStore::new(&self.folders, other))));
+        self.delete_leftover_copies(state).await;
     }
 
-    /// Tries again to delete what a move left in the other store, once that can be used.
-    pub(crate) async fn retry_other_store(&self) {
-        let Some(other) = self.stores.other() else { return };
-        // Not while the verbs wait: either of them may take its time.
-        if other.thread.check().await.is_ok() && self.store().thread.check().await.is_ok() {
-            let Ok(mut books) = self.books().await else { return };
-            self.clear_other_store(&mut books).await;
-            self.publish(&books);
+    /// Tries again to delete the copies in the leftover store, once it can be used.
+    pub(in crate::control) async fn retry_cleanup(&self) {
+        let Some(leftover) = self.stores.leftover() else { return };
+        // Both stores may be slow, so they are checked without the lock.
+        if leftover.thread.check().await.is_ok() && self.store().thread.check().await.is_ok() {
+            let Ok(mut state) = self.lock_state().await else { return };
+            self.delete_leftover_copies(&mut state).await;
+            self.publish(&state);
         }
     }
 
-    /// Deletes from the other store what the present one has. What cannot be deleted now stays noted.
-    pub(in crate::control) async fn clear_other_store(&self, books: &mut State) {
-        let (Some(other), Some(moving)) = (self.stores.other(), books.ledger.store_migration.clone()) else {
+    /// Deletes from the leftover store what the store in use has. The journal keeps what cannot be deleted now.
+    pub(in crate::control) async fn delete_leftover_copies(&self, state: &mut State) {
+        let (Some(leftover), Some(migration)) = (self.stores.leftover(), state.journal.store_migration.clone()) else {
             return;
         };
-        let present = self.store();
-        for item in &moving.items {
-            if let Err(error) = clear(&present, &other, item, Why::of(books, &moving, present.kind, item)).await {
-                tracing::warn!(store = other.kind.as_str(), %error, "its copies are deleted when it opens");
+        let current = self.store();
+        for item in &migration.items {
+            let rule = DeletionRule::of(state, &migration, current.kind, item);
+            if let Err(error) = delete_copy(&current, &leftover, item, rule).await {
+                tracing::warn!(
+                    store = leftover.kind.as_str(),
+                    %error,
+                    "could not delete the copies of a migration; they are deleted when the store opens"
+                );
                 return;
             }
-            if let Some(progress) = self.stores.progress() {
+            if let Some(progress) = self.stores.migration() {
                 progress.step();
             }
         }
-        books.ledger.store_migration = None;
-        self.stores.note_other(None);
-        if let Err(error) = self.write_ledger(&books.ledger) {
+        state.journal.store_migration = None;
+        self.stores.set_leftover(None);
+        if let Err(error) = self.write_journal(&state.journal) {
             tracing::warn!(
                 error = error.message,
-                "the move is over, and noted as such at the next start"
+                "could not record the end of a migration; the next start does"
             );
         }
     }
 }
 
-/// Deletes a copy, unless it is the only one, or may be newer than the present store's.
-async fn clear(present: &OpenStore, other: &OpenStore, item: &Item, why: Why) -> Result<(), StoreError> {
-    if why != Why::NobodyKnowsIt {
-        let ours = present.thread.read(item).await?;
-        let spare = match (&ours, other.thread.read(item).await) {
+/// Deletes a copy, unless it is the only one, or may be newer than that of the store in use.
+async fn delete_copy(
+    current: &OpenStore,
+    leftover: &OpenStore,
+    item: &Item,
+    rule: DeletionRule,
+) -> Result<(), StoreError> {
+    if rule != DeletionRule::Always {
+        let ours = current.thread.read(item).await?;
+        let is_redundant = match (&ours, leftover.thread.read(item).await) {
             (_, Ok(None)) => return Ok(()),
-            (Some(ours), Ok(Some(theirs))) => why == Why::ItIsOld || ours.is_same(&theirs),
-            // A write that a kill cut short; there is nothing in it to lose.
+            (Some(ours), Ok(Some(theirs))) => rule == DeletionRule::IfPresent || ours.is_same(&theirs),
+            // A kill cut the write of this copy short.
             (Some(_), Err(StoreError::Unusable(_))) => true,
             (None, Ok(Some(_)) | Err(StoreError::Unusable(_))) => false,
             (_, Err(error)) => return Err(error),
         };
-        if !spare {
-            tracing::warn!(%item, store = other.kind.as_str(), "the present store does not have it so, and it stays there");
+        if !is_redundant {
+            tracing::warn!(%item, store = leftover.kind.as_str(), "kept a copy that the store in use lacks or has changed");
             return Ok(());
         }
     }
-    other.thread.delete(item).await
+    leftover.thread.delete(item).await
 }
 
-/// Why a copy may go.
+/// Condition on the store in use under which a copy is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Why {
-    /// Its registry or host is gone.
-    NobodyKnowsIt,
-    /// The present store has had its own since.
-    ItIsOld,
-    /// The present store has the same. Where the new store had everything and the configuration names the old one, a kill
-    /// came before it was written, or somebody has written it back by hand long after.
-    ItIsTheSame,
+enum DeletionRule {
+    /// No condition: the registry or host is gone.
+    Always,
+    /// The store in use has the item: its value is the newer one.
+    IfPresent,
+    /// The store in use has the same value. It is the rule if the new store had every secret and the configuration names
+    /// the old store: a kill came before the configuration was written, or a person changed it back long after.
+    IfEqual,
 }
 
-impl Why {
-    fn of(books: &State, moving: &StoreMigration, present: StoreKind, item: &Item) -> Self {
-        if !is_known(books, item) {
-            Self::NobodyKnowsIt
-        } else if moving.copied && present == moving.from {
-            Self::ItIsTheSame
+impl DeletionRule {
+    fn of(state: &State, migration: &StoreMigration, current: StoreKind, item: &Item) -> Self {
+        if !is_known(state, item) {
+            Self::Always
+        } else if migration.copied && current == migration.from {
+            Self::IfEqual
         } else {
-            Self::ItIsOld
+            Self::IfPresent
         }
     }
 }
 
-fn is_known(books: &State, item: &Item) -> bool {
+fn is_known(state: &State, item: &Item) -> bool {
     match item {
-        Item::Credential(name) => books.ledger.registries.contains_key(name) || books.services.contains_key(name),
-        Item::AuthorityKey(host) => books.ledger.authorities.contains_key(&host.to_string()),
+        Item::Credential(name) => state.journal.registries.contains_key(name) || state.registries.contains_key(name),
+        Item::AuthorityKey(host) => state.journal.authorities.contains_key(&host.to_string()),
     }
 }
 
-/// What a person should know of a store that still has copies.
-pub(crate) fn left_over(kind: StoreKind) -> String {
+/// Message about the copies that are left in a store.
+pub(in crate::control) fn leftover_message(kind: StoreKind) -> String {
     format!(
         "the {0} still has copies from a move; they are deleted as soon as it opens",
         kind.as_str()

@@ -1,13 +1,18 @@
-//! The books: what is configured and in service.
+//! The state: registries in service, the journal and the authorities.
 //!
-//! Verbs take them off the [`StateLock`] one at a time, and may hold them while a registry or a store is slow. Nobody else waits
-//! for them: requests go by the routes that were last published, and those who only look get a [`Snapshot`].
+//! One verb at a time locks the state, and may hold the lock while a registry or a store is slow. Requests take no lock:
+//! they use the routes that were published last. Verbs that only read use a [`Snapshot`].
+//!
+//! Operations that several verbs share are methods of the [`Controller`](crate::control::controller::Controller):
+//! [`apply`] puts a configuration into service, [`authorities`] creates and forgets authorities and writes the bundle,
+//! [`recovery`] completes what a kill or a locked store interrupted, [`cleanup`] deletes the copies that a migration
+//! between [`stores`] leaves behind.
 
 pub(super) mod apply;
 pub(super) mod authorities;
 pub(super) mod cleanup;
-pub(super) mod persist;
 pub(super) mod recovery;
+pub(crate) mod stores;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,125 +21,185 @@ use arc_swap::ArcSwap;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::control::error::not_found;
-use crate::control::state::authorities::Identity;
+use crate::authority::Authority;
 use crate::credential::store::StoreError;
 use crate::host::Host;
 use crate::journal::Journal;
-use crate::proxy::routes::{RegistryRoute as Service, Routes};
+use crate::proxy::routes::{RegistryRoute, Routes};
 use crate::registry::{Kind, Registry};
 
-/// The registries in service, by name.
-pub(crate) type RegistryRoutes = BTreeMap<RegistryName, Arc<Service>>;
+/// Registries in service, by name.
+pub(crate) type RegistryRoutes = BTreeMap<RegistryName, Arc<RegistryRoute>>;
 
-/// Where the books are: a verb takes them, and who only looks is not kept waiting.
-#[derive(Debug)]
-pub(crate) struct StateLock {
-    books: Mutex<State>,
-    glance: ArcSwap<Snapshot>,
-}
-
-impl StateLock {
-    /// With the books of a start: nothing is in service yet.
-    pub(crate) fn new(ledger: Journal) -> Self {
-        let books = State {
-            ledger,
-            ..State::default()
-        };
-        Self {
-            books: Mutex::new(books),
-            glance: ArcSwap::default(),
-        }
-    }
-
-    /// The books, for one verb at a time.
-    ///
-    /// # Errors
-    /// When the daemon ends: whatever is changed now is changed by the next one.
-    pub(in crate::control) async fn take(&self) -> Result<MutexGuard<'_, State>, ErrorBody> {
-        let books = self.books.lock().await;
-        if books.closed {
-            let error = ErrorBody::new(ErrorKind::Unreachable, "this regauthd is ending");
-            return Err(error.hint("repeat it when another one runs"));
-        }
-        Ok(books)
-    }
-
-    /// The books, unless a verb has them or the daemon ends.
-    pub(in crate::control) fn take_if_free(&self) -> Option<MutexGuard<'_, State>> {
-        self.books.try_lock().ok().filter(|books| !books.closed)
-    }
-
-    /// Shows the books to those who look.
-    pub(in crate::control) fn publish(&self, books: &State) {
-        self.glance.store(Arc::new(Snapshot {
-            services: books.services.clone(),
-            store_trouble: books.store_trouble.clone(),
-            unfinished: !books.ledger.pending.is_empty(),
-        }));
-    }
-
-    /// What was last published.
-    pub(in crate::control) fn glance(&self) -> Arc<Snapshot> {
-        self.glance.load_full()
-    }
-}
-
-/// What is configured and in service.
+/// Registries in service, the journal and the authorities.
 #[derive(Debug, Default)]
 pub(crate) struct State {
-    /// What is remembered.
-    pub(crate) ledger: Journal,
-    /// Each registry in service.
-    pub(crate) services: RegistryRoutes,
-    /// How we speak as each host whose authority's key is at hand.
-    pub(crate) identities: BTreeMap<Host, Identity>,
-    /// The store's last failure, for `status`.
-    pub(crate) store_trouble: Option<StoreError>,
-    /// Whether they are for reading only, since another daemon may have them now.
+    /// The journal; equal to the file, except between a change and its write.
+    pub(crate) journal: Journal,
+    /// Registries in service.
+    pub(crate) registries: RegistryRoutes,
+    /// Hosts whose authority's key was read from the store.
+    pub(crate) identities: BTreeMap<Host, HostIdentity>,
+    /// The store's last error, for `status`.
+    pub(crate) store_error: Option<StoreError>,
+    /// True once the daemon is ending: another daemon may own the files by now.
     closed: bool,
 }
 
 impl State {
-    /// Nobody takes them after this.
-    pub(in crate::control) fn close(&mut self) {
-        self.closed = true;
+    /// The registry `name`.
+    ///
+    /// # Errors
+    /// `not-found`, with the names that exist.
+    pub(in crate::control) fn registry(&self, name: &RegistryName) -> Result<Arc<RegistryRoute>, ErrorBody> {
+        find(&self.registries, name)
     }
 
-    /// The hosts that registries are on, as far as we speak TLS for them.
+    /// Hosts of all registries, as far as they are reached over TLS.
     pub(in crate::control) fn hosts(&self) -> BTreeSet<Host> {
-        let registries = self.services.values().map(|service| &service.registry);
+        let registries = self.registries.values().map(|route| &route.registry);
         registries.flat_map(Registry::hosts).cloned().collect()
     }
 
-    /// What requests go by from now on.
+    /// Refuses a registry with a scope that another registry has.
+    ///
+    /// # Errors
+    /// `exists`, with the scope and the other registry.
+    pub(in crate::control) fn refuse_taken_scopes(
+        &self,
+        name: &RegistryName,
+        registry: &Registry,
+    ) -> Result<(), ErrorBody> {
+        let others = self.registries.iter().filter(|(other, _)| *other != name);
+        for (other, route) in others {
+            let taken = |scope: &&_| route.registry.scopes.contains(scope);
+            if let Some(scope) = registry.scopes.iter().find(taken) {
+                let message = format!("the registry `{other}` covers {scope} already");
+                return Err(ErrorBody::new(ErrorKind::Exists, message).hint(format!(
+                    "give a longer path, or run `regauthctl remove-registry {other}` first"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Routes for the workers.
     pub(in crate::control) fn routes(&self) -> Routes {
-        let services: Vec<Arc<Service>> = self.services.values().map(Arc::clone).collect();
-        Routes::new(&services, |origin| {
+        let registries: Vec<Arc<RegistryRoute>> = self.registries.values().map(Arc::clone).collect();
+        Routes::new(&registries, |origin| {
             let identity = self.identities.get(&origin.host)?;
-            let on_site = |service: &&Arc<Service>| service.registry.scopes.iter().any(|scope| scope.origin == *origin);
-            let only_git = services
+            let on_origin =
+                |route: &&Arc<RegistryRoute>| route.registry.scopes.iter().any(|scope| scope.origin == *origin);
+            let only_git = registries
                 .iter()
-                .filter(on_site)
-                .all(|service| service.registry.kind == Kind::Git);
+                .filter(on_origin)
+                .all(|route| route.registry.kind == Kind::Git);
             Some(Arc::clone(if only_git { &identity.tls_for_git } else { &identity.tls }))
         })
     }
+
+    /// Ends all changes: later locks fail.
+    pub(in crate::control) fn close(&mut self) {
+        self.closed = true;
+    }
 }
 
-/// The books as they were last published.
+/// Authority and TLS server configurations of one host. Each configuration is made once: it holds the sessions that
+/// clients resume.
+#[derive(Clone, Debug)]
+pub(crate) struct HostIdentity {
+    /// The authority that signs the host's certificates.
+    pub(crate) authority: Arc<Authority>,
+    /// TLS with HTTP/2 and HTTP/1.1.
+    pub(crate) tls: Arc<rustls::ServerConfig>,
+    /// TLS with HTTP/1.1 only, for hosts with git registries only: large pushes over HTTP/2 can hang in git and libcurl
+    /// (<https://github.com/git/git/issues/1608>).
+    pub(crate) tls_for_git: Arc<rustls::ServerConfig>,
+}
+
+/// The [`State`] behind a lock, and the [`Snapshot`] of it that was published last.
+#[derive(Debug)]
+pub(crate) struct StateLock {
+    state: Mutex<State>,
+    snapshot: ArcSwap<Snapshot>,
+}
+
+impl StateLock {
+    /// State at a start: the journal as read, no registry in service.
+    pub(crate) fn new(journal: Journal) -> Self {
+        let state = State {
+            journal,
+            ..State::default()
+        };
+        Self {
+            state: Mutex::new(state),
+            snapshot: ArcSwap::default(),
+        }
+    }
+
+    /// Locks the state.
+    ///
+    /// # Errors
+    /// `unreachable` when the daemon is ending.
+    pub(in crate::control) async fn lock(&self) -> Result<MutexGuard<'_, State>, ErrorBody> {
+        let state = self.state.lock().await;
+        if state.closed {
+            let error = ErrorBody::new(ErrorKind::Unreachable, "this regauthd is ending");
+            return Err(error.hint("repeat the command when the next regauthd runs"));
+        }
+        Ok(state)
+    }
+
+    /// Locks the state, unless a verb holds the lock or the daemon is ending.
+    pub(in crate::control) fn try_lock(&self) -> Option<MutexGuard<'_, State>> {
+        self.state.try_lock().ok().filter(|state| !state.closed)
+    }
+
+    /// Replaces the snapshot by one of `state`.
+    pub(in crate::control) fn publish(&self, state: &State) {
+        self.snapshot.store(Arc::new(Snapshot {
+            registries: state.registries.clone(),
+            store_error: state.store_error.clone(),
+            has_pending: !state.journal.pending.is_empty(),
+        }));
+    }
+
+    /// The snapshot that was published last.
+    pub(in crate::control) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+}
+
+/// The parts of the [`State`] that verbs read without a lock, as last published.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
-    /// Each registry in service.
-    pub(crate) services: RegistryRoutes,
-    /// The store's last failure.
-    pub(crate) store_trouble: Option<StoreError>,
-    /// Whether something waits for the store to open.
-    pub(in crate::control) unfinished: bool,
+    /// Registries in service.
+    pub(crate) registries: RegistryRoutes,
+    /// The store's last error.
+    pub(crate) store_error: Option<StoreError>,
+    /// True while an addition or removal waits for the store to open.
+    pub(in crate::control) has_pending: bool,
 }
 
-/// A registry by its name.
-pub(in crate::control) fn find(services: &RegistryRoutes, name: &RegistryName) -> Result<Arc<Service>, ErrorBody> {
-    let service = services.get(name).map(Arc::clone);
-    service.ok_or_else(|| not_found(services, name))
+impl Snapshot {
+    /// The registry `name`.
+    ///
+    /// # Errors
+    /// `not-found`, with the names that exist.
+    pub(in crate::control) fn registry(&self, name: &RegistryName) -> Result<Arc<RegistryRoute>, ErrorBody> {
+        find(&self.registries, name)
+    }
+}
+
+fn find(registries: &RegistryRoutes, name: &RegistryName) -> Result<Arc<RegistryRoute>, ErrorBody> {
+    let route = registries.get(name).map(Arc::clone);
+    route.ok_or_else(|| {
+        let names: Vec<&str> = registries.keys().map(RegistryName::as_str).collect();
+        let hint = if names.is_empty() {
+            "none is configured; `regauthctl add-registry` adds one".to_owned()
+        } else {
+            format!("there are: {}", names.join(", "))
+        };
+        ErrorBody::new(ErrorKind::NotFound, format!("there is no registry `{name}`")).hint(hint)
+    })
 }

@@ -1,4 +1,4 @@
-//! What a kill or a closed store left unfinished: it is brought to its end at the next start, or when the store opens.
+//! Completes what a kill or a locked store interrupted, at the next start or when the store opens.
 
 use std::sync::Arc;
 
@@ -8,66 +8,83 @@ use crate::control::controller::Controller;
 use crate::control::state::State;
 use crate::credential::CredentialState;
 use crate::credential::store::{Item, StoreError};
-use crate::proxy::routes::RegistryRoute as Service;
+use crate::proxy::routes::RegistryRoute;
 use crate::registry::Source;
 
 impl Controller {
-    /// What a kill or a closed store interrupted: a pending name that is configured is done, one that is not is undone.
-    pub(in crate::control) async fn finish_pending(&self, books: &mut State) -> Result<(), ErrorBody> {
-        if books.ledger.pending.is_empty() {
+    /// Completes pending additions and removals. The configuration decides: a pending name that it has was added, one
+    /// that it lacks is deleted, secret included.
+    ///
+    /// # Errors
+    /// `failed` when the journal cannot be written.
+    pub(in crate::control) async fn finish_pending(&self, state: &mut State) -> Result<(), ErrorBody> {
+        if state.journal.pending.is_empty() {
             return Ok(());
         }
-        for name in books.ledger.pending.clone() {
-            if books.services.contains_key(&name) {
-                books.ledger.pending.remove(&name);
-            } else if self.delete_credential(books, &name).await.is_ok() {
-                tracing::info!(registry = %name, "undid what was interrupted");
+        for name in state.journal.pending.clone() {
+            if state.registries.contains_key(&name) {
+                state.journal.pending.remove(&name);
+            } else if self.delete_credential(state, &name).await.is_ok() {
+                tracing::info!(registry = %name, "undid an interrupted change");
             }
         }
-        self.forget_unused_authorities(books).await;
-        self.write_ledger(&books.ledger)
+        self.forget_unused_authorities(state).await;
+        self.write_journal(&state.journal)
     }
 
-    /// Deletes a registry's secret, and with it the last that is remembered of it.
-    pub(crate) async fn delete_credential(&self, books: &mut State, name: &RegistryName) -> Result<(), StoreError> {
+    /// Deletes a registry's secret from the store, and its records from the journal. The caller writes the journal.
+    ///
+    /// # Errors
+    /// Those of the store; the records stay.
+    pub(in crate::control) async fn delete_credential(
+        &self,
+        state: &mut State,
+        name: &RegistryName,
+    ) -> Result<(), StoreError> {
         self.store().thread.delete(&Item::Credential(name.clone())).await?;
-        books.ledger.pending.remove(name);
-        books.ledger.registries.remove(name);
-        books.ledger.rotations.remove(name);
-        books.ledger.sourced.remove(name);
+        state.journal.pending.remove(name);
+        state.journal.registries.remove(name);
+        state.journal.rotations.remove(name);
+        state.journal.sourced.remove(name);
         Ok(())
     }
 
-    /// Tries again what the store did not give so far, once it can be used again.
-    pub(crate) async fn retry_store(&self) {
-        let glance = self.glance();
-        let nothing_is_missing = glance.store_trouble.is_none() && !glance.unfinished;
-        if nothing_is_missing || self.store().thread.check().await.is_err() {
+    /// Loads the tokens and authorities that the store did not give so far, once the store can be used again.
+    pub(in crate::control) async fn retry_store(&self) {
+        let snapshot = self.snapshot();
+        let is_complete = snapshot.store_error.is_none() && !snapshot.has_pending;
+        if is_complete || self.store().thread.check().await.is_err() {
             return;
         }
-        let Ok(mut books) = self.books().await else { return };
-        books.store_trouble = None;
-        let locked: Vec<Arc<Service>> = books
-            .services
+        let Ok(mut state) = self.lock_state().await else { return };
+        state.store_error = None;
+        self.load_locked_credentials(&mut state).await;
+        if let Err(error) = self.ensure_authorities(&mut state).await {
+            tracing::warn!(error = error.message, "could not load the authorities");
+        }
+        if let Err(error) = self.finish_pending(&mut state).await {
+            tracing::warn!(
+                error = error.message,
+                "could not complete an interrupted change; it is tried again"
+            );
+        }
+        self.publish(&state);
+        if let Err(error) = self.write_bundle(&state) {
+            tracing::warn!(error = error.message, "could not write the bundle");
+        }
+    }
+
+    async fn load_locked_credentials(&self, state: &mut State) {
+        let locked: Vec<Arc<RegistryRoute>> = state
+            .registries
             .values()
-            .filter(|service| matches!(service.credential.state(), CredentialState::Locked))
+            .filter(|route| route.registry.source == Source::Store)
+            .filter(|route| matches!(route.credential.state(), CredentialState::Locked))
             .map(Arc::clone)
             .collect();
-        for service in locked {
-            if service.registry.source == Source::Store {
-                let state = self.stored(&mut books, &service.name).await;
-                service.credential.shared.rotate(state).await;
-            }
-        }
-        if let Err(error) = self.ensure_authorities(&mut books).await {
-            tracing::warn!(error = error.message, "authorities");
-        }
-        if let Err(error) = self.finish_pending(&mut books).await {
-            tracing::warn!(error = error.message, "what was interrupted is finished later");
-        }
-        self.publish(&books);
-        if let Err(error) = self.write_bundle(&books) {
-            tracing::warn!(error = error.message, "bundle");
+        for route in locked {
+            let loaded = self.read_stored(state, &route.name).await;
+            route.credential.shared.rotate(loaded).await;
         }
     }
 }

@@ -1,63 +1,60 @@
-//! `add-registry`: check, ask the registry, store, serve.
+//! `add-registry`: adds a registry and serves it at once.
+//!
+//! The verb checks the request, gets the initial token, probes the registry with it, and commits: journal, store,
+//! authority, bundle, configuration. The write of the configuration decides; a failure before it is undone, here or at the
+//! next start.
 
 use std::sync::Arc;
 
 use regauth_shared::index::{AUTH_REQUIRED, IndexConfig};
 use regauth_shared::request::AddRegistry;
 use regauth_shared::response::{RegistryAdded, VerdictResult};
-use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
+use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 
 use crate::control::controller::Controller;
-use crate::control::description::{self, push_uncovered};
-use crate::control::initial_token::{self, InitialToken};
-use crate::control::probe::{self, Finding};
+use crate::control::new_registry::{InitialToken, definition, initial_token, push_scope};
+use crate::control::probe::{ProbeResult, probe_token};
 use crate::control::state::State;
 use crate::control::verbs::show;
 use crate::credential::store::Item;
 use crate::host::Host;
 use crate::journal::JournalEntry;
-use crate::proxy::routes::RegistryRoute as Service;
-use crate::proxy::upstream::Upstream;
+use crate::proxy::routes::RegistryRoute;
 use crate::registry::{Index, Registry, Scope, Source};
 
-/// Adds a registry. The configuration's write is the moment it exists; before it, everything is undone on failure or
-/// at the next start.
+/// Adds a registry.
+///
+/// # Errors
+/// `exists` or `invalid` for the request, `token-rejected` or `not-verified` by the registry, and those of the source, the
+/// store and the files. Nothing is left behind.
 pub(crate) async fn add_registry(controller: &Controller, request: AddRegistry) -> Result<RegistryAdded, ErrorBody> {
-    let mut books = controller.books().await?;
-    refuse_taken_name(&books, &request.name)?;
+    let mut state = controller.lock_state().await?;
+    refuse_taken_name(&state, &request.name)?;
     refuse_unread_changes(controller, &request.name)?;
-    let NewRegistry {
-        service,
-        verdict,
-        notes,
-    } = newcomer(controller, &books, &request).await?;
+    let NewRegistry { route, verdict, notes } = prepare(controller, &state, &request).await?;
     let name = request.name.clone();
-    books.ledger.pending.insert(name.clone());
-    if service.registry.source == Source::Store {
-        let state = service.credential.shared.state();
-        let record = state
-            .value()
-            .map_or_else(JournalEntry::first, |value| JournalEntry::of(value));
-        books.ledger.registries.insert(name.clone(), record);
-    }
-    books.services.insert(name.clone(), Arc::clone(&service));
-    if let Err(error) = commit(controller, &mut books, &request, &service.registry).await {
-        undo(controller, &mut books, &name).await;
-        controller.publish(&books);
+    insert(&mut state, &route);
+    if let Err(error) = commit(controller, &mut state, &request, &route.registry).await {
+        undo(controller, &mut state, &name).await;
+        controller.publish(&state);
         return Err(error);
     }
-    books.ledger.pending.remove(&name);
-    if let Err(error) = controller.write_ledger(&books.ledger) {
-        tracing::warn!(error = error.message, "added, and noted as such at the next start");
+    state.journal.pending.remove(&name);
+    if let Err(error) = controller.write_journal(&state.journal) {
+        tracing::warn!(
+            registry = %name,
+            error = error.message,
+            "could not record the end of an addition; the next start does"
+        );
     }
     let verified = verdict == Some(VerdictResult::Accepted);
-    if verified && let Some(generation) = service.credential.generation() {
+    if verified && let Some(generation) = route.credential.generation() {
         generation.breaker.record(true);
     }
-    controller.publish(&books);
-    tracing::info!(registry = %name, "added");
+    controller.publish(&state);
+    tracing::info!(registry = %name, "added registry");
     Ok(RegistryAdded {
-        registry: show::view(&service),
+        registry: show::view(&route),
         verified,
         public: verdict == Some(VerdictResult::Public),
         notes,
@@ -66,32 +63,56 @@ pub(crate) async fn add_registry(controller: &Controller, request: AddRegistry) 
     })
 }
 
-/// A registry that could be added.
+fn refuse_taken_name(state: &State, name: &RegistryName) -> Result<(), ErrorBody> {
+    if !state.registries.contains_key(name) {
+        return Ok(());
+    }
+    let error = ErrorBody::new(ErrorKind::Exists, format!("there is a registry `{name}` already"));
+    Err(error.hint(format!(
+        "`regauthctl rotate {name}` replaces its token; `regauthctl remove-registry {name}` removes it"
+    )))
+}
+
+/// Refuses before the registry is asked if the commit would fail: the file has errors, or a person has added a registry of
+/// this name by hand.
+fn refuse_unread_changes(controller: &Controller, name: &RegistryName) -> Result<(), ErrorBody> {
+    if !controller.persistent || !controller.read_config()?.registries.contains_key(name) {
+        return Ok(());
+    }
+    let file = controller.config_file.display();
+    let message = format!("{file} has a registry `{name}` that the daemon has not read yet");
+    Err(ErrorBody::new(ErrorKind::Exists, message).hint("run `regauthctl reload` to read it"))
+}
+
+/// A registry that can be added.
 struct NewRegistry {
-    service: Arc<Service>,
-    /// What the registry said of the token, if it was asked.
+    route: Arc<RegistryRoute>,
+    /// The registry's verdict on the token, if it was asked.
     verdict: Option<VerdictResult>,
     notes: Vec<String>,
 }
 
-/// Checks the request, gets the token, asks the registry about it and about itself.
-async fn newcomer(controller: &Controller, books: &State, request: &AddRegistry) -> Result<NewRegistry, ErrorBody> {
+/// Checks the definition, gets the initial token, probes the registry. Changes nothing.
+async fn prepare(controller: &Controller, state: &State, request: &AddRegistry) -> Result<NewRegistry, ErrorBody> {
     let name = &request.name;
-    let mut registry = description::registry(request)?;
-    refuse_taken_scopes(books, name, &registry)?;
+    let mut registry = definition(request)?;
+    state.refuse_taken_scopes(name, &registry)?;
     let upstream = Arc::new(controller.upstream(name, &registry)?);
-    let InitialToken { credential, first } = initial_token::fetch(controller, books, &registry, request).await?;
-    let finding = match &first {
-        Ok(secret) if request.verify => Some(asked(&upstream, controller, &registry, name, secret).await?),
+    let InitialToken { credential, first } = initial_token(controller, state, &registry, request).await?;
+    let probed = match &first {
+        Ok(token) if request.verify => {
+            let probed = probe_token(&upstream, controller.upstream_pool(), &registry, token).await;
+            Some(require_accepted(probed, name)?)
+        }
         _ => None,
     };
-    let index = finding.as_ref().and_then(|finding| finding.index.as_ref());
-    let mut notes = take_in_places(&mut registry, index, request);
-    let verdict = finding.as_ref().map(|finding| finding.result);
-    notes.extend(finding.filter(Finding::is_public).map(|finding| finding.detail));
+    let index = probed.as_ref().and_then(|probed| probed.index.as_ref());
+    let mut notes = cover_index(&mut registry, index, name);
+    let verdict = probed.as_ref().map(|probed| probed.verdict);
+    notes.extend(probed.filter(ProbeResult::is_public).map(|probed| probed.detail));
     notes.extend(first.err().map(|why| format!("there is no token yet: {why}")));
-    refuse_taken_scopes(books, name, &registry)?;
-    let service = Service {
+    state.refuse_taken_scopes(name, &registry)?;
+    let route = RegistryRoute {
         name: name.clone(),
         credential: credential.attach(registry.scheme.clone()),
         registry,
@@ -100,146 +121,106 @@ async fn newcomer(controller: &Controller, books: &State, request: &AddRegistry)
         usage: Arc::default(),
     };
     Ok(NewRegistry {
-        service: Arc::new(service),
+        route: Arc::new(route),
         verdict,
         notes,
     })
 }
 
-async fn commit(
-    controller: &Controller,
-    books: &mut State,
-    request: &AddRegistry,
-    registry: &Registry,
-) -> Result<(), ErrorBody> {
-    controller.write_ledger(&books.ledger)?;
-    if let Some(token) = &request.token {
-        let item = Item::Credential(request.name.clone());
-        controller.store().thread.write(&item, token).await?;
-    }
-    controller.ensure_authorities(books).await?;
-    let is_unknown = |host: &Host| !books.identities.contains_key(host);
-    if let Some(trouble) = &books.store_trouble
-        && registry.hosts().any(is_unknown)
-    {
-        return Err(trouble.clone().into());
-    }
-    controller.write_bundle(books)?;
-    controller.edit_config(|config| config.add_registry(&request.name, registry))
+fn require_accepted(probed: ProbeResult, name: &RegistryName) -> Result<ProbeResult, ErrorBody> {
+    let if_rejected = format!("nothing was stored; check the token, --scheme and --username, then add `{name}` again");
+    let if_unclear = "nothing was stored; fix the cause and repeat, or add it without verification with --no-verify";
+    probed.require_accepted(&if_rejected, if_unclear)
 }
 
-async fn undo(controller: &Controller, books: &mut State, name: &RegistryName) {
-    books.services.remove(name);
-    if let Err(error) = controller.delete_credential(books, name).await {
-        tracing::warn!(registry = %name, %error, "its token is deleted when the store opens, if it got there at all");
-    }
-    controller.forget_unused_authorities(books).await;
-    if let Err(error) = controller
-        .write_ledger(&books.ledger)
-        .and_then(|()| controller.write_bundle(books))
-    {
-        tracing::warn!(error = error.message, "undoing is completed at the next start");
-    }
-}
-
-fn refuse_taken_name(books: &State, name: &RegistryName) -> Result<(), ErrorBody> {
-    if !books.services.contains_key(name) {
-        return Ok(());
-    }
-    let error = ErrorBody::new(ErrorKind::Exists, format!("there is a registry `{name}` already"));
-    Err(error.hint(format!(
-        "`regauthctl rotate {name}` gives it a new token; `regauthctl remove-registry {name}` makes room"
-    )))
-}
-
-/// A file that could not be written to in the end is told before the registry is asked, and what a person has written
-/// there by hand is not written over.
-fn refuse_unread_changes(controller: &Controller, name: &RegistryName) -> Result<(), ErrorBody> {
-    if !controller.persistent || !controller.read_config()?.registries.contains_key(name) {
-        return Ok(());
-    }
-    let message = format!(
-        "{} has a registry `{name}` that the daemon has not read yet",
-        controller.config_file.display()
-    );
-    Err(ErrorBody::new(ErrorKind::Exists, message).hint("`regauthctl reload` takes it in"))
-}
-
-pub(in crate::control) fn refuse_taken_scopes(
-    books: &State,
-    name: &RegistryName,
-    registry: &Registry,
-) -> Result<(), ErrorBody> {
-    let others = books.services.iter().filter(|(other, _)| *other != name);
-    for (other, service) in others {
-        if let Some(scope) = registry
-            .scopes
-            .iter()
-            .find(|scope| service.registry.scopes.contains(scope))
-        {
-            return Err(ErrorBody::new(
-                ErrorKind::Exists,
-                format!("the registry `{other}` covers {scope} already"),
-            )
-            .hint(format!(
-                "give a longer path, or `regauthctl remove-registry {other}` first"
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// What the registry says of the token and of itself, if it does not reject the token.
-async fn asked(
-    upstream: &Arc<Upstream>,
-    controller: &Controller,
-    registry: &Registry,
-    name: &RegistryName,
-    secret: &Secret,
-) -> Result<Finding, ErrorBody> {
-    let finding = probe::ask(upstream, controller.pool(), registry, secret).await;
-    match finding.result {
-        VerdictResult::Accepted | VerdictResult::Public => Ok(finding),
-        VerdictResult::Rejected => Err(ErrorBody::new(ErrorKind::TokenRejected, finding.detail).hint(format!(
-            "nothing was stored; check the token, --scheme and --username, then add `{name}` again"
-        ))),
-        _ => Err(ErrorBody::new(ErrorKind::NotVerified, finding.detail)
-            .hint("nothing was stored; correct what is wrong and repeat, or add it unasked with --no-verify")),
-    }
-}
-
-/// The index says where downloads and the API are. Places on the index's own host belong to the registry; one on another
-/// host gets the token only when a person says so.
-fn take_in_places(registry: &mut Registry, config: Option<&IndexConfig>, request: &AddRegistry) -> Vec<String> {
+/// Adds the scopes of downloads and of the API, which the index names, if they are on the index's own host. Another host
+/// gets the token only when a person says so. Returns notes for the person.
+fn cover_index(registry: &mut Registry, config: Option<&IndexConfig>, name: &RegistryName) -> Vec<String> {
     let mut notes = Vec::new();
     let Some(home) = registry.index.as_ref().and_then(|index| index.scope().ok()) else {
         return notes;
     };
     if matches!(registry.index, Some(Index::Git(_))) {
-        // Who asked can ask git, and will.
+        // regauthctl reads a git index itself, with git.
         return notes;
     }
     let Some(config) = config else {
         notes.push(format!(
-            "the places of downloads and of the API are not known from here; if they lie outside {home}: \
-             `regauthctl add-scope {} URL`",
-            request.name
+            "the index was not read, so the URLs of downloads and of the API are unknown; if they are outside {home}, \
+             run `regauthctl add-scope {name} URL`"
         ));
         return notes;
     };
-    for place in config.locations::<Scope>() {
-        let scope = &place.url;
+    for location in config.locations::<Scope>() {
+        let scope = &location.url;
         if registry.scopes.iter().any(|covered| covered.covers(scope)) {
             continue;
         }
         if scope.origin == home.origin && scope.plain == home.plain {
-            push_uncovered(&mut registry.scopes, place.url);
+            push_scope(&mut registry.scopes, location.url);
         } else {
-            notes.push(place.other_host_note(&request.name));
+            notes.push(location.other_host_note(name));
         }
     }
     if config.auth_required {
         notes.push(AUTH_REQUIRED.to_owned());
     }
     notes
+}
+
+/// Adds the registry to the state, pending.
+fn insert(state: &mut State, route: &Arc<RegistryRoute>) {
+    let name = &route.name;
+    state.journal.pending.insert(name.clone());
+    if route.registry.source == Source::Store {
+        let current = route.credential.shared.state();
+        let record = current
+            .value()
+            .map_or_else(JournalEntry::first, |value| JournalEntry::of(value));
+        state.journal.registries.insert(name.clone(), record);
+    }
+    state.registries.insert(name.clone(), Arc::clone(route));
+}
+
+/// Writes the journal, the token, the authorities, the bundle and, last, the configuration.
+async fn commit(
+    controller: &Controller,
+    state: &mut State,
+    request: &AddRegistry,
+    registry: &Registry,
+) -> Result<(), ErrorBody> {
+    controller.write_journal(&state.journal)?;
+    if let Some(token) = &request.token {
+        let item = Item::Credential(request.name.clone());
+        controller.store().thread.write(&item, token).await?;
+    }
+    controller.ensure_authorities(state).await?;
+    let has_no_authority = |host: &Host| !state.identities.contains_key(host);
+    if let Some(error) = &state.store_error
+        && registry.hosts().any(has_no_authority)
+    {
+        return Err(error.clone().into());
+    }
+    controller.write_bundle(state)?;
+    controller.edit_config(|config| config.add_registry(&request.name, registry))
+}
+
+async fn undo(controller: &Controller, state: &mut State, name: &RegistryName) {
+    state.registries.remove(name);
+    if let Err(error) = controller.delete_credential(state, name).await {
+        tracing::warn!(
+            registry = %name,
+            %error,
+            "could not delete the token of a registry that was not added; it is deleted when the store opens"
+        );
+    }
+    controller.forget_unused_authorities(state).await;
+    let undone = controller.write_journal(&state.journal);
+    if let Err(error) = undone.and_then(|()| controller.write_bundle(state)) {
+        tracing::warn!(
+            registry = %name,
+            error = error.message,
+            "could not undo an addition completely; the next start does"
+        );
+    }
 }

@@ -1,4 +1,4 @@
-//! `add-scope`: a registry that is in service covers more.
+//! `add-scope`: adds scopes to a registry in service.
 
 use regauth_shared::ErrorBody;
 use regauth_shared::request::AddScope;
@@ -6,41 +6,43 @@ use regauth_shared::response::RegistryView;
 
 use crate::config::Config;
 use crate::control::controller::Controller;
-use crate::control::description::{push_uncovered, read};
-use crate::control::state::{State, find};
-use crate::control::verbs::add_registry::refuse_taken_scopes;
+use crate::control::new_registry::{parse_flag, push_scope};
+use crate::control::state::State;
 use crate::control::verbs::show;
 use crate::registry::Scope;
 
-/// Serves the wider registry, then writes it down; what cannot be written is not served.
+/// Serves the registry with the added scopes, then writes the configuration; undone if the write fails.
+///
+/// # Errors
+/// `not-found`, `invalid` or `exists` for the request, and those of the authorities and files.
 pub(crate) async fn add_scope(controller: &Controller, request: &AddScope) -> Result<RegistryView, ErrorBody> {
-    let mut books = controller.books().await?;
+    let mut state = controller.lock_state().await?;
     let name = &request.name;
-    let present = in_service(controller, &books);
-    let mut wider = find(&books.services, name)?.registry.clone();
+    let present = config_in_service(controller, &state);
+    let mut wider = state.registry(name)?.registry.clone();
     for text in &request.scopes {
-        push_uncovered(&mut wider.scopes, read::<Scope>("the scope", text)?);
+        push_scope(&mut wider.scopes, parse_flag::<Scope>("the scope", text)?);
     }
-    refuse_taken_scopes(&books, name, &wider)?;
+    state.refuse_taken_scopes(name, &wider)?;
     let scopes = wider.scopes.clone();
     let mut config = present.clone();
     config.registries.insert(name.clone(), wider);
-    let served = controller.apply_config(&mut books, &config).await;
+    let served = controller.apply_config(&mut state, &config).await;
     let written = served.and_then(|()| controller.edit_config(|file| file.add_scopes(name, &scopes)));
     if let Err(error) = written {
-        controller.apply_config(&mut books, &present).await?;
+        controller.apply_config(&mut state, &present).await?;
         return Err(error);
     }
-    tracing::info!(registry = %name, "covers more");
-    find(&books.services, name).map(|service| show::view(&service))
+    tracing::info!(registry = %name, scopes = request.scopes.len(), "added scopes");
+    state.registry(name).map(|route| show::view(&route))
 }
 
-/// What is served now, as a configuration; a person's edits that were not read yet are not in it.
-fn in_service(controller: &Controller, books: &State) -> Config {
-    let services = books.services.iter();
+/// The registries in service as a configuration, without edits to the file that were not read yet.
+fn config_in_service(controller: &Controller, state: &State) -> Config {
+    let registries = state.registries.iter();
     Config {
-        registries: services
-            .map(|(name, service)| (name.clone(), service.registry.clone()))
+        registries: registries
+            .map(|(name, route)| (name.clone(), route.registry.clone()))
             .collect(),
         ..controller.at_start.clone()
     }

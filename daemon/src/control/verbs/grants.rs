@@ -1,7 +1,6 @@
-//! `grant`, `grants` and `revoke`: who else may connect.
+//! `grant`, `grants` and `revoke`: who else may use the proxy.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,29 +10,30 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 use time::OffsetDateTime;
 
 use crate::control::controller::Controller;
-use crate::control::state::find;
-use crate::control::verbs::show::moment;
+use crate::control::verbs::show::rfc3339;
 use crate::grant::{Grant, Grants};
 
-/// Makes a grant. It counts once it is on the disk.
+/// Creates a grant. It is valid once it is on disk.
+///
+/// # Errors
+/// `not-found`, `invalid` or `refused` for the request; `failed` when the file cannot be written.
 pub(crate) async fn grant(controller: &Controller, request: request::Grant) -> Result<Granted, ErrorBody> {
-    // One verb at a time: the file is rewritten whole.
-    let books = controller.books().await?;
+    // The lock also protects the grants' file, which is rewritten whole.
+    let state = controller.lock_state().await?;
     for name in &request.registries {
-        find(&books.services, name)?;
+        state.registry(name)?;
     }
-    if request.seconds == 0 || request.seconds > LONGEST.as_secs() {
+    if request.seconds == 0 || request.seconds > MAX_LIFETIME.as_secs() {
         return Err(ErrorBody::new(
             ErrorKind::Invalid,
             "a grant lasts between 1 second and 30 days",
         ));
     }
-    let grants = controller.plane.grants.load();
-    if grants.valid().count() >= MOST {
-        return Err(
-            ErrorBody::new(ErrorKind::Refused, format!("there are {MOST} grants already"))
-                .hint("`regauthctl grants` lists them; `regauthctl revoke ID` ends one"),
-        );
+    let grants = controller.proxy.grants.load();
+    if grants.valid().count() >= MAX_GRANTS {
+        let message = format!("there are {MAX_GRANTS} grants already");
+        return Err(ErrorBody::new(ErrorKind::Refused, message)
+            .hint("`regauthctl grants` lists them; `regauthctl revoke ID` ends one"));
     }
     let registries: BTreeSet<_> = request.registries.into_iter().collect();
     let now = OffsetDateTime::now_utc();
@@ -46,66 +46,62 @@ pub(crate) async fn grant(controller: &Controller, request: request::Grant) -> R
     )
     .map_err(|error| ErrorBody::new(ErrorKind::Failed, error.to_string()))?;
     let grant = Arc::new(grant);
-    keep(controller, grants.with(Arc::clone(&grant)))?;
+    replace_grants(controller, grants.with(Arc::clone(&grant)))?;
     tracing::info!(
         grant = grant.terms.id,
         seconds = request.seconds,
         write = request.write,
-        "granted"
+        "created grant"
     );
     Ok(Granted {
         grant: view(&grant),
-        proxy: GrantUrl(format!("http://regauth:{token}@{}", address(controller.plane.listen))),
+        proxy: GrantUrl(format!("http://regauth:{token}@{}", controller.proxy_address())),
     })
 }
 
-/// All grants that have not ended.
+/// All grants that are valid.
 pub(crate) fn grants(controller: &Controller) -> GrantList {
+    let grants = controller.proxy.grants.load();
     GrantList {
-        grants: controller
-            .plane
-            .grants
-            .load()
-            .valid()
-            .map(|grant| view(grant))
-            .collect(),
+        grants: grants.valid().map(|grant| view(grant)).collect(),
     }
 }
 
-/// Ends a grant: its bearers are cut off, whatever they are doing.
+/// Ends a grant and cuts the connections of its bearers.
+///
+/// # Errors
+/// `not-found`; `failed` when the file cannot be written: the grant has ended, but a restart brings it back.
 pub(crate) async fn revoke(controller: &Controller, request: request::Revoke) -> Result<Revoked, ErrorBody> {
-    let _books = controller.books().await?;
-    let grants = controller.plane.grants.load();
+    let _state = controller.lock_state().await?;
+    let grants = controller.proxy.grants.load();
     let Some(grant) = grants.valid().find(|grant| grant.terms.id == request.id).cloned() else {
         return Err(
             ErrorBody::new(ErrorKind::NotFound, "there is no such grant").hint("`regauthctl grants` lists them")
         );
     };
-    let kept = keep(controller, grants.without(&request.id));
-    // Even if the file could not be written: what is over is over now.
+    let written = replace_grants(controller, grants.without(&request.id));
+    // The grant ends even if the file cannot be written.
     grant.revoke();
-    kept?;
-    tracing::info!(grant = grant.terms.id, "revoked");
+    written?;
+    tracing::info!(grant = grant.terms.id, "revoked grant");
     Ok(Revoked { grant: view(&grant) })
 }
 
-/// Ends the grants that name a registry which is gone, lest they open another of its name one day; what a person should know
-/// of it. The caller holds the books.
-pub(in crate::control) fn end_with(controller: &Controller, name: &RegistryName) -> Option<String> {
-    let grants = controller.plane.grants.load();
+/// Ends the grants that name a removed registry, so that they never open a later registry of that name. Returns a note for
+/// the person. The caller holds the state lock.
+pub(in crate::control) fn end_with_registry(controller: &Controller, name: &RegistryName) -> Option<String> {
+    let grants = controller.proxy.grants.load();
     let ended: Vec<Arc<Grant>> = grants.valid().filter(|grant| grant.names(name)).cloned().collect();
     if ended.is_empty() {
         return None;
     }
     let ids: Vec<&str> = ended.iter().map(|grant| grant.terms.id.as_str()).collect();
-    let kept = keep(
-        controller,
-        ids.iter().fold(Grants::clone(&grants), |rest, id| rest.without(id)),
-    );
+    let remaining = ids.iter().fold(Grants::clone(&grants), |rest, id| rest.without(id));
+    let written = replace_grants(controller, remaining);
     ended.iter().for_each(|grant| grant.revoke());
-    let what = if ids.len() == 1 { "the grant" } else { "the grants" };
-    let mut note = format!("{what} {} named it and ended with it", ids.join(", "));
-    if let Err(error) = kept {
+    let subject = if ids.len() == 1 { "the grant" } else { "the grants" };
+    let mut note = format!("{subject} {} named it and ended with it", ids.join(", "));
+    if let Err(error) = written {
         note += &format!(
             "; {}, and until another grant is made or revoked, a restart brings it back",
             error.message
@@ -114,15 +110,16 @@ pub(in crate::control) fn end_with(controller: &Controller, name: &RegistryName)
     Some(note)
 }
 
-fn keep(controller: &Controller, grants: Grants) -> Result<(), ErrorBody> {
+/// Writes the grants' file, then publishes the grants to the workers.
+fn replace_grants(controller: &Controller, grants: Grants) -> Result<(), ErrorBody> {
     if controller.persistent {
         let file = controller.folders.grants();
         grants.write(&file).map_err(|error| {
             ErrorBody::new(ErrorKind::Failed, format!("cannot write {}: {error}", file.display()))
-                .hint("make room or mend the folder's permissions, then repeat")
+                .hint("free disk space or fix the folder's permissions, then repeat")
         })?;
     }
-    controller.plane.grants.store(Arc::new(grants));
+    controller.proxy.grants.store(Arc::new(grants));
     Ok(())
 }
 
@@ -132,21 +129,12 @@ fn view(grant: &Grant) -> GrantView {
         id: terms.id.clone(),
         registries: terms.registries.iter().flatten().cloned().collect(),
         write: terms.write,
-        created: moment(terms.created),
-        expires: moment(terms.expires),
-        last_used: grant.last_used().map(moment),
+        created: rfc3339(terms.created),
+        expires: rfc3339(terms.expires),
+        last_used: grant.last_used().map(rfc3339),
     }
 }
 
-/// Where clients on this machine find us, when we listen everywhere.
-pub(crate) fn address(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listen.port())
-}
-
-const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-const MOST: usize = 1000;
+/// Longest lifetime of a grant.
+const MAX_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const MAX_GRANTS: usize = 1000;

@@ -1,207 +1,67 @@
-//! `store` and `store move`: what keeps the secrets, and taking all of them to another keeper.
+//! `store move`: migrates all secrets to another store.
 //!
-//! The configuration's write is the moment at which the other store is the store. Before it the old one has everything, and
-//! what was copied is taken back on failure or at the next start; by then the new one has everything, each secret read
-//! back and compared, and only then the old one loses its [`copies`](crate::control::state::cleanup). Requests go on all the while: they need
-//! no store.
+//! 1. The journal records the migration, then each secret is copied to the new store, read back and compared.
+//! 2. The write of the configuration commits: from then on the new store is in use.
+//! 3. The copies in the other store are deleted ([`cleanup`](crate::control::state::cleanup)): in the old store after a
+//!    commit, in the new one after a failure. After a kill, the next start does that.
+//!
+//! Requests need no store and go on all the while.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use regauth_shared::request::StoreMove;
-use regauth_shared::response::{StoreMoved, StoreMoving, StoreShown};
+use regauth_shared::response::StoreMoved;
 use regauth_shared::{ErrorBody, ErrorKind, Secret};
 
 use crate::control::controller::Controller;
 use crate::control::state::State;
-use crate::control::state::cleanup::left_over;
-use crate::control::verbs::show;
+use crate::control::state::cleanup::leftover_message;
+use crate::control::state::stores::MigrationProgress;
+use crate::control::verbs::store;
 use crate::credential::store::select::OpenStore;
 use crate::credential::store::{Item, StoreError, StoreKind};
 use crate::journal::{Journal, StoreMigration};
 use crate::registry::Source;
 
-/// How far a move is: in steps, of which each secret takes three.
-#[derive(Debug)]
-pub(crate) struct Progress {
-    to: StoreKind,
-    done: AtomicU64,
-    of: u64,
-}
-
-impl Progress {
-    pub(in crate::control) fn step(&self) {
-        self.done.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// What keeps the secrets, and whether they are on their way to another keeper.
-pub(crate) async fn store(controller: &Controller) -> StoreShown {
-    let moving = controller.stores.progress().map(|progress| StoreMoving {
-        to: progress.to.as_str().to_owned(),
-        done: progress.done.load(Ordering::Relaxed),
-        of: progress.of,
-    });
-    let left = controller.stores.other();
-    StoreShown {
-        store: show::present_store(controller).await,
-        moving,
-        notes: left.map(|other| left_over(other.kind)).into_iter().collect(),
-    }
-}
-
-/// Takes every secret to another store. Asked for the store that it is already, deletes what an earlier move left in the
-/// other.
+/// Migrates all secrets. If the target is in use already, deletes the copies that an earlier migration left in the other
+/// store.
+///
+/// # Errors
+/// `invalid` or `refused` for the target, and those of both stores and of the files; nothing is changed then.
 pub(crate) async fn store_move(controller: &Controller, request: StoreMove) -> Result<StoreMoved, ErrorBody> {
     let to = target(controller, &request)?;
-    let mut books = controller.books().await?;
+    let mut state = controller.lock_state().await?;
     let from = controller.store();
     let mut notes = Vec::new();
     let mut moved = 0;
     if from.kind == to {
-        let message = format!("the secrets are in the {} already", to.as_str());
-        notes.push(message);
-        if let Some(other) = controller.stores.other() {
-            let opened = opened(&other, request.passphrase.as_ref()).await;
-            opened.map_err(|error| trouble(other.kind, &error))?;
+        notes.push(format!("the secrets are in the {} already", to.as_str()));
+        if let Some(leftover) = controller.stores.leftover() {
+            open(&leftover, request.passphrase.as_ref()).await?;
         }
     } else {
         let next = Arc::new(OpenStore::new(&controller.folders, to));
-        let stores = [(&*from, None), (&*next, request.passphrase.as_ref())];
-        for (store, passphrase) in stores {
-            let opened = opened(store, passphrase).await;
-            opened.map_err(|error| trouble(store.kind, &error))?;
-        }
-        clear_before(controller, &mut books, &next).await?;
-        moved = carry_over(controller, &mut books, &from, &next).await?;
+        open(&from, None).await?;
+        open(&next, request.passphrase.as_ref()).await?;
+        finish_last_migration(controller, &mut state, &next).await?;
+        moved = migrate(controller, &mut state, &from, &next).await?;
     }
-    controller.clear_other_store(&mut books).await;
-    controller.publish(&books);
-    controller.stores.note_progress(None);
-    notes.extend(controller.stores.other().map(|other| left_over(other.kind)));
+    controller.delete_leftover_copies(&mut state).await;
+    controller.publish(&state);
+    controller.stores.set_migration(None);
+    notes.extend(
+        controller
+            .stores
+            .leftover()
+            .map(|leftover| leftover_message(leftover.kind)),
+    );
     Ok(StoreMoved {
         from: from.kind.as_str().to_owned(),
-        store: show::present_store(controller).await,
+        store: store::checked_view(controller).await,
         moved,
         notes,
     })
-}
-
-/// What an earlier move left in a store goes before another move begins, which could not tell it from its own.
-async fn clear_before(controller: &Controller, books: &mut State, next: &Arc<OpenStore>) -> Result<(), ErrorBody> {
-    let Some(other) = controller.stores.other() else {
-        return Ok(());
-    };
-    if other.kind == next.kind {
-        controller.stores.note_other(Some(Arc::clone(next)));
-    }
-    controller.clear_other_store(books).await;
-    match controller.stores.other() {
-        Some(other) => Err(trouble(other.kind, &StoreError::Failed(left_over(other.kind)))),
-        None => Ok(()),
-    }
-}
-
-/// Copies, compares, and makes the other store the store; how many secrets it has now.
-async fn carry_over(
-    controller: &Controller,
-    books: &mut State,
-    from: &Arc<OpenStore>,
-    next: &Arc<OpenStore>,
-) -> Result<usize, ErrorBody> {
-    let items = kept(books);
-    let progress = Arc::new(Progress {
-        to: next.kind,
-        done: AtomicU64::new(0),
-        of: 3 * items.len() as u64,
-    });
-    controller.stores.note_progress(Some(Arc::clone(&progress)));
-    books.ledger.store_migration = Some(StoreMigration {
-        from: from.kind,
-        to: next.kind,
-        copied: false,
-        items: items.clone(),
-    });
-    let carried = match controller.write_ledger(&books.ledger) {
-        Ok(()) => copied(from, next, &items, &progress).await,
-        Err(error) => Err(error),
-    };
-    let committed = carried.and_then(|moved| commit(controller, &mut books.ledger, next.kind).map(|()| moved));
-    match &committed {
-        Ok(moved) => {
-            controller.stores.switch(Arc::clone(next));
-            books.store_trouble = None;
-            tracing::info!(
-                from = from.kind.as_str(),
-                to = next.kind.as_str(),
-                moved,
-                "moved the secrets"
-            );
-        }
-        Err(_) => {
-            controller.stores.note_other(Some(Arc::clone(next)));
-            controller.clear_other_store(books).await;
-            controller.publish(books);
-            controller.stores.note_progress(None);
-        }
-    }
-    committed
-}
-
-/// Writes each secret to the next store, then reads each back: how many there are.
-async fn copied(
-    from: &OpenStore,
-    next: &OpenStore,
-    items: &BTreeSet<Item>,
-    progress: &Progress,
-) -> Result<usize, ErrorBody> {
-    for item in items {
-        if let Some(secret) = held(from, item).await? {
-            let written = next.thread.write(item, &secret).await;
-            written.map_err(|error| trouble(next.kind, &error))?;
-        }
-        progress.step();
-    }
-    let mut number = 0;
-    for item in items {
-        if let Some(secret) = held(from, item).await? {
-            let arrived = held(next, item).await?;
-            if !arrived.is_some_and(|arrived| arrived.is_same(&secret)) {
-                let message = format!("the {} did not give back what was written to it", next.kind.as_str());
-                return Err(ErrorBody::new(ErrorKind::StoreUnavailable, message).hint(NOTHING_CHANGED));
-            }
-            number += 1;
-        }
-        progress.step();
-    }
-    Ok(number)
-}
-
-/// The configuration's write is the move. Where it is not known whether it was written, the file tells.
-fn commit(controller: &Controller, ledger: &mut Journal, to: StoreKind) -> Result<(), ErrorBody> {
-    if let Some(moving) = &mut ledger.store_migration {
-        moving.copied = true;
-    }
-    controller.write_ledger(ledger)?;
-    match controller.edit_config(|config| config.set_store(to)) {
-        Err(_) if controller.read_config().is_ok_and(|config| config.store == Some(to)) => Ok(()),
-        outcome => outcome,
-    }
-}
-
-/// Everything that the store keeps; the ledger and the registries know it all.
-fn kept(books: &State) -> BTreeSet<Item> {
-    let ledger = &books.ledger;
-    let stored = books
-        .services
-        .values()
-        .filter(|service| service.registry.source == Source::Store);
-    let names = stored.map(|service| &service.name).chain(&ledger.pending);
-    let names = names.chain(ledger.registries.keys()).chain(ledger.rotations.keys());
-    let with_authority = ledger.authorities.keys().filter_map(|host| host.parse().ok());
-    let keys = with_authority.chain(books.hosts()).map(Item::AuthorityKey);
-    names.cloned().map(Item::Credential).chain(keys).collect()
 }
 
 fn target(controller: &Controller, request: &StoreMove) -> Result<StoreKind, ErrorBody> {
@@ -215,23 +75,143 @@ fn target(controller: &Controller, request: &StoreMove) -> Result<StoreKind, Err
     }
 }
 
-/// Makes sure that a store can be used; a person may be asked to open it.
-async fn opened(store: &OpenStore, passphrase: Option<&Secret>) -> Result<(), StoreError> {
-    match store.thread.check().await {
+/// Makes sure that a store can be used. A keychain may ask a person to open it.
+async fn open(store: &OpenStore, passphrase: Option<&Secret>) -> Result<(), ErrorBody> {
+    let opened = match store.thread.check().await {
         Err(StoreError::Locked) if store.kind == StoreKind::Keychain || passphrase.is_some() => {
             store.thread.unlock(passphrase).await
         }
-        outcome => outcome,
+        checked => checked,
+    };
+    opened.map_err(|error| store_error(store.kind, &error))
+}
+
+/// Deletes the copies of an earlier migration before another one begins, which could not tell them from its own.
+async fn finish_last_migration(
+    controller: &Controller,
+    state: &mut State,
+    next: &Arc<OpenStore>,
+) -> Result<(), ErrorBody> {
+    let Some(leftover) = controller.stores.leftover() else {
+        return Ok(());
+    };
+    if leftover.kind == next.kind {
+        controller.stores.set_leftover(Some(Arc::clone(next)));
+    }
+    controller.delete_leftover_copies(state).await;
+    match controller.stores.leftover() {
+        Some(leftover) => {
+            let message = leftover_message(leftover.kind);
+            Err(store_error(leftover.kind, &StoreError::Failed(message)))
+        }
+        None => Ok(()),
     }
 }
 
-async fn held(store: &OpenStore, item: &Item) -> Result<Option<Secret>, ErrorBody> {
-    let read = store.thread.read(item).await;
-    read.map_err(|error| trouble(store.kind, &error))
+/// Copies, compares and commits. Returns the number of secrets in the new store.
+async fn migrate(
+    controller: &Controller,
+    state: &mut State,
+    from: &Arc<OpenStore>,
+    next: &Arc<OpenStore>,
+) -> Result<usize, ErrorBody> {
+    let items = stored_items(state);
+    let progress = Arc::new(MigrationProgress::new(next.kind, items.len()));
+    controller.stores.set_migration(Some(Arc::clone(&progress)));
+    state.journal.store_migration = Some(StoreMigration {
+        from: from.kind,
+        to: next.kind,
+        copied: false,
+        items: items.clone(),
+    });
+    let copied = match controller.write_journal(&state.journal) {
+        Ok(()) => copy(from, next, &items, &progress).await,
+        Err(error) => Err(error),
+    };
+    let committed = copied.and_then(|moved| commit(controller, &mut state.journal, next.kind).map(|()| moved));
+    match &committed {
+        Ok(moved) => {
+            controller.stores.switch(Arc::clone(next));
+            state.store_error = None;
+            tracing::info!(
+                from = from.kind.as_str(),
+                to = next.kind.as_str(),
+                moved,
+                "migrated secrets"
+            );
+        }
+        Err(_) => {
+            controller.stores.set_leftover(Some(Arc::clone(next)));
+            controller.delete_leftover_copies(state).await;
+            controller.publish(state);
+            controller.stores.set_migration(None);
+        }
+    }
+    committed
 }
 
-/// Which of the two it was, and what to do.
-fn trouble(kind: StoreKind, error: &StoreError) -> ErrorBody {
+/// Every item that the store may have: the journal and the registries name them all.
+fn stored_items(state: &State) -> BTreeSet<Item> {
+    let journal = &state.journal;
+    let stored = state
+        .registries
+        .values()
+        .filter(|route| route.registry.source == Source::Store);
+    let names = stored.map(|route| &route.name).chain(&journal.pending);
+    let names = names.chain(journal.registries.keys()).chain(journal.rotations.keys());
+    let with_authority = journal.authorities.keys().filter_map(|host| host.parse().ok());
+    let keys = with_authority.chain(state.hosts()).map(Item::AuthorityKey);
+    names.cloned().map(Item::Credential).chain(keys).collect()
+}
+
+/// Writes each secret to the new store, then reads each back. Returns the number of secrets.
+async fn copy(
+    from: &OpenStore,
+    next: &OpenStore,
+    items: &BTreeSet<Item>,
+    progress: &MigrationProgress,
+) -> Result<usize, ErrorBody> {
+    for item in items {
+        if let Some(secret) = read(from, item).await? {
+            let written = next.thread.write(item, &secret).await;
+            written.map_err(|error| store_error(next.kind, &error))?;
+        }
+        progress.step();
+    }
+    let mut copied = 0;
+    for item in items {
+        if let Some(secret) = read(from, item).await? {
+            let copy = read(next, item).await?;
+            if !copy.is_some_and(|copy| copy.is_same(&secret)) {
+                let message = format!("the {} did not give back what was written to it", next.kind.as_str());
+                return Err(ErrorBody::new(ErrorKind::StoreUnavailable, message).hint(NOTHING_CHANGED));
+            }
+            copied += 1;
+        }
+        progress.step();
+    }
+    Ok(copied)
+}
+
+async fn read(store: &OpenStore, item: &Item) -> Result<Option<Secret>, ErrorBody> {
+    let read = store.thread.read(item).await;
+    read.map_err(|error| store_error(store.kind, &error))
+}
+
+/// Writes the configuration. If the write fails, the file itself decides: it may have been replaced before the failure.
+fn commit(controller: &Controller, journal: &mut Journal, to: StoreKind) -> Result<(), ErrorBody> {
+    if let Some(migration) = &mut journal.store_migration {
+        migration.copied = true;
+    }
+    controller.write_journal(journal)?;
+    match controller.edit_config(|config| config.set_store(to)) {
+        Err(_) if controller.read_config().is_ok_and(|config| config.store == Some(to)) => Ok(()),
+        written => written,
+    }
+}
+
+/// An error with the name of the store, since two are involved.
+fn store_error(kind: StoreKind, error: &StoreError) -> ErrorBody {
     let hint = match (kind, error) {
         (StoreKind::Vault, StoreError::Locked) => {
             "a vault under a passphrase opens with --passphrase-stdin; nothing was changed"

@@ -1,4 +1,4 @@
-//! `remove-registry`: forget the registry, delete its secret.
+//! `remove-registry`: removes a registry and deletes its token.
 
 use std::sync::Arc;
 
@@ -7,81 +7,88 @@ use regauth_shared::response::RegistryRemoved;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 
 use crate::control::controller::Controller;
-use crate::control::error::not_found;
 use crate::control::state::{RegistryRoutes, State};
 use crate::control::verbs::grants;
-use crate::proxy::routes::RegistryRoute as Service;
+use crate::proxy::routes::RegistryRoute;
 use crate::registry::Source;
 
-/// Removes a registry. From the configuration's write on it does not exist; a secret that the store would not delete is
-/// deleted at the next start.
+/// Removes a registry. The write of the configuration removes it; a token that the store does not delete then is deleted
+/// when the store opens or at the next start.
+///
+/// # Errors
+/// `not-found` or `refused` for the request, and those of the files before the configuration is written.
 pub(crate) async fn remove_registry(controller: &Controller, request: ByName) -> Result<RegistryRemoved, ErrorBody> {
-    let mut books = controller.books().await?;
+    let mut state = controller.lock_state().await?;
     let name = request.name;
-    let service = removable(controller, &books, &name)?;
-    books.ledger.pending.insert(name.clone());
-    let forgotten = controller.write_ledger(&books.ledger).and_then(|()| {
-        controller.edit_config(|config| {
-            config.remove_registry(&name);
-        })
-    });
-    if let Err(error) = forgotten {
-        books.ledger.pending.remove(&name);
-        // What stays noted on a full disk, the next start finds to be nothing.
-        let _ = controller.write_ledger(&books.ledger);
-        return Err(error);
-    }
-    books.services.remove(&name);
-    controller.publish(&books);
+    let route = removable(controller, &state, &name)?;
+    commit(controller, &mut state, &name)?;
+    state.registries.remove(&name);
+    controller.publish(&state);
     let mut notes = Vec::new();
-    if let Err(error) = controller.delete_credential(&mut books, &name).await {
+    if let Err(error) = controller.delete_credential(&mut state, &name).await {
         notes.push(format!(
             "{}; its token is deleted as soon as the store opens",
             ErrorBody::from(error).message
         ));
     }
-    if service.is_some_and(|service| !matches!(service.registry.source, Source::Store | Source::Of(_))) {
-        notes.push("its token was not in regauth's store; delete it where it came from".to_owned());
+    if route.is_some_and(|route| !matches!(route.registry.source, Source::Store | Source::Of(_))) {
+        notes.push("its token was not in regauth's store; delete it in its source".to_owned());
     }
-    notes.extend(grants::end_with(controller, &name));
-    controller.forget_unused_authorities(&mut books).await;
-    // It is gone already; what cannot be tidied up now is at the next start.
-    let tidied = controller
-        .write_ledger(&books.ledger)
-        .and_then(|()| controller.write_bundle(&books));
-    if let Err(error) = tidied {
-        notes.push(format!("{}; the next start tidies up", error.message));
+    notes.extend(grants::end_with_registry(controller, &name));
+    controller.forget_unused_authorities(&mut state).await;
+    // The registry is gone already; the next start completes what fails here.
+    let written = controller.write_journal(&state.journal);
+    if let Err(error) = written.and_then(|()| controller.write_bundle(&state)) {
+        notes.push(format!("{}; the next start cleans up", error.message));
     }
-    controller.publish(&books);
-    tracing::info!(registry = %name, "removed");
+    controller.publish(&state);
+    tracing::info!(registry = %name, "removed registry");
     Ok(RegistryRemoved { name, notes })
 }
 
-/// The registry, unless something speaks against its removal. There is none where somebody has taken it out of the file by
-/// hand; its token is here still.
-fn removable(controller: &Controller, books: &State, name: &RegistryName) -> Result<Option<Arc<Service>>, ErrorBody> {
-    let service = books.services.get(name).map(Arc::clone);
-    if service.is_none() && !books.ledger.registries.contains_key(name) {
-        return Err(not_found(&books.services, name));
-    }
-    refuse_while_shared(&books.services, name)?;
+/// Checks that the registry may be removed. Returns none for a registry that a person deleted from the file by hand: its
+/// token is still in the store.
+fn removable(
+    controller: &Controller,
+    state: &State,
+    name: &RegistryName,
+) -> Result<Option<Arc<RegistryRoute>>, ErrorBody> {
+    let route = match state.registry(name) {
+        Err(error) if !state.journal.registries.contains_key(name) => return Err(error),
+        route => route.ok(),
+    };
+    refuse_while_shared(&state.registries, name)?;
     if controller.persistent {
-        // A file that could not be written to in the end is told before anything is begun.
+        // Errors in the file are reported before anything is changed.
         controller.read_config()?;
     }
-    Ok(service)
+    Ok(route)
 }
 
-fn refuse_while_shared(services: &RegistryRoutes, name: &RegistryName) -> Result<(), ErrorBody> {
-    let uses_it = |service: &&Arc<Service>| matches!(&service.registry.source, Source::Of(owner) if owner == name);
-    let users = services.values().filter(uses_it);
+fn refuse_while_shared(registries: &RegistryRoutes, name: &RegistryName) -> Result<(), ErrorBody> {
+    let uses_it = |route: &&Arc<RegistryRoute>| matches!(&route.registry.source, Source::Of(owner) if owner == name);
+    let users = registries.values().filter(uses_it);
     let users: Vec<&str> = users.map(|user| user.name.as_str()).collect();
     if users.is_empty() {
         return Ok(());
     }
-    Err(ErrorBody::new(
-        ErrorKind::Refused,
-        format!("the credential of `{name}` is also that of {}", users.join(", ")),
-    )
-    .hint("remove what uses it first, or change `credential-of` there"))
+    let message = format!("the credential of `{name}` is also that of {}", users.join(", "));
+    let hint = "remove the registries that use it first, or change `credential-of` there";
+    Err(ErrorBody::new(ErrorKind::Refused, message).hint(hint))
+}
+
+/// Records the name as pending, then removes it from the configuration.
+fn commit(controller: &Controller, state: &mut State, name: &RegistryName) -> Result<(), ErrorBody> {
+    state.journal.pending.insert(name.clone());
+    let committed = controller.write_journal(&state.journal).and_then(|()| {
+        controller.edit_config(|config| {
+            config.remove_registry(name);
+        })
+    });
+    if committed.is_err() {
+        state.journal.pending.remove(name);
+        // If this write fails too, the file keeps the name; the next start finds it configured and drops it.
+        let _ = controller.write_journal(&state.journal);
+    }
+    committed
 }

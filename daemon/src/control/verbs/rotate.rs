@@ -1,170 +1,171 @@
-//! `rotate`: another token in the place of one that is in use.
+//! `rotate`: replaces the token of a registry in service.
+//!
+//! A rotation checks the request, gets the new token, probes the registry with it, commits it to the store and journal,
+//! and replaces the credential in memory. A failure before the commit leaves the old token in use.
 
 use regauth_shared::request::Rotate;
-use regauth_shared::response::{Rotated, VerdictResult};
+use regauth_shared::response::Rotated;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
 use time::OffsetDateTime;
-use tokio::sync::MutexGuard;
 
 use crate::control::controller::Controller;
-use crate::control::probe;
-use crate::control::state::{State, find};
-use crate::control::verbs::verify::ask;
+use crate::control::probe::{ProbeResult, probe_token};
+use crate::control::state::State;
 use crate::credential::fingerprint::Fingerprint;
 use crate::credential::source::FetchError;
 use crate::credential::store::{Item, StoreError};
 use crate::journal::{Journal, JournalEntry, Rotation};
-use crate::proxy::routes::RegistryRoute as Service;
+use crate::proxy::routes::RegistryRoute;
 use crate::registry::Source;
 
-/// Replaces a registry's token. After the answer no request uses the old one.
+/// Replaces a registry's token. Requests that begin after the answer use the new one.
+///
+/// # Errors
+/// `not-found`, `invalid` or `refused` for the request, `token-rejected` or `not-verified` by the registry, and those of
+/// the source, the store and the journal.
 pub(crate) async fn rotate(controller: &Controller, request: Rotate) -> Result<Rotated, ErrorBody> {
-    let books = controller.books().await?;
-    let service = find(&books.services, &request.name)?;
-    let name = &request.name;
-    match (&service.registry.source, &request.token) {
-        (Source::Store, Some(token)) => rotate_stored(controller, books, &service, token.clone(), request.verify).await,
-        (Source::Store, None) => Err(ErrorBody::new(
-            ErrorKind::Invalid,
-            format!("the token of `{name}` is in the store, so a new one has to be given"),
-        )),
-        (Source::Of(owner), _) => Err(ErrorBody::new(
-            ErrorKind::Refused,
-            format!("`{name}` uses the credential of `{owner}`"),
-        )
-        .hint(format!("`regauthctl rotate {owner}` rotates it for both"))),
-        (source @ Source::Environment(_), _) => Err(comes_from(name, source)
-            .hint("the environment is read once: set the variable anew where regauthd is started, and start it again")),
-        (source, Some(_)) => Err(comes_from(name, source).hint(format!(
-            "replace it there; `regauthctl rotate {name}` alone asks for it"
-        ))),
-        (Source::File(_) | Source::Command(_), None) => {
-            // Prober may take long, and other verbs need not wait for it.
-            drop(books);
-            rotate_at_source(controller, &service, request.verify).await
+    let mut state = controller.lock_state().await?;
+    let route = state.registry(&request.name)?;
+    match new_token(&route, request.token)? {
+        NewToken::Given(token) => rotate_stored(controller, &mut state, &route, token, request.verify).await,
+        NewToken::AtSource => {
+            // A source may be slow; other verbs need not wait for it.
+            drop(state);
+            rotate_at_source(controller, &route, request.verify).await
         }
     }
 }
 
-fn comes_from(name: &RegistryName, source: &Source) -> ErrorBody {
-    ErrorBody::new(
-        ErrorKind::Refused,
-        format!("the token of `{name}` comes from {source}, not from the store"),
-    )
+/// Origin of the new token.
+enum NewToken {
+    /// The request has it; it goes to the store.
+    Given(Secret),
+    /// The registry's source has it.
+    AtSource,
 }
 
-/// Asks the registry, stores, swaps.
+/// Checks that the request has a token if the registry needs one, and only then.
+fn new_token(route: &RegistryRoute, token: Option<Secret>) -> Result<NewToken, ErrorBody> {
+    let name = &route.name;
+    let refused = |message: String| ErrorBody::new(ErrorKind::Refused, message);
+    let elsewhere = |source| refused(format!("the token of `{name}` comes from {source}, not from the store"));
+    match (&route.registry.source, token) {
+        (Source::Store, Some(token)) => Ok(NewToken::Given(token)),
+        (Source::Store, None) => Err(ErrorBody::new(
+            ErrorKind::Invalid,
+            format!("the token of `{name}` is in the store, so the request needs a new one"),
+        )),
+        (Source::Of(owner), _) => Err(refused(format!("`{name}` uses the credential of `{owner}`"))
+            .hint(format!("`regauthctl rotate {owner}` rotates it for both"))),
+        (source @ Source::Environment(_), _) => Err(elsewhere(source).hint(
+            "the environment is read once: set the variable again where regauthd is started, and restart regauthd",
+        )),
+        (source, Some(_)) => Err(elsewhere(source).hint(format!(
+            "replace it there; `regauthctl rotate {name}` without a token reads it again"
+        ))),
+        (Source::File(_) | Source::Command(_), None) => Ok(NewToken::AtSource),
+    }
+}
+
+/// Probes the registry, commits the token, replaces the credential.
 async fn rotate_stored(
     controller: &Controller,
-    mut books: MutexGuard<'_, State>,
-    service: &Service,
+    state: &mut State,
+    route: &RegistryRoute,
     token: Secret,
     verify: bool,
 ) -> Result<Rotated, ErrorBody> {
-    let name = &service.name;
-    let finding = if verify {
-        Some(asked(controller, service, &token).await?)
-    } else {
-        None
-    };
-    let generation = books.ledger.registries.get(name).map_or(0, |record| record.generation) + 1;
-    let record = JournalEntry {
-        generation,
+    let probed = probe(controller, route, &token, verify).await?;
+    let last = state.journal.registries.get(&route.name);
+    let entry = JournalEntry {
+        generation: last.map_or(0, |entry| entry.generation) + 1,
         since: OffsetDateTime::now_utc(),
     };
-    store(controller, &mut books.ledger, name, &token, record).await?;
-    service.credential.shared.rotate(record.value(token).into()).await;
-    Ok(rotated(service, generation, finding, Vec::new()))
+    commit(controller, &mut state.journal, &route.name, &token, entry).await?;
+    route.credential.shared.rotate(entry.value(token).into()).await;
+    Ok(rotated(route, entry.generation, probed, Vec::new()))
 }
 
-/// The store's write is the moment at which the rotation has happened. It is noted before, so that a kill leaves no doubt
-/// which token is there, and after.
-async fn store(
-    controller: &Controller,
-    ledger: &mut Journal,
-    name: &RegistryName,
-    token: &Secret,
-    record: JournalEntry,
-) -> Result<(), ErrorBody> {
-    let mark = Fingerprint::of(token, record.since);
-    ledger.rotations.insert(
-        name.clone(),
-        Rotation {
-            entry: record,
-            fingerprint: mark,
-        },
-    );
-    if let Err(error) = controller.write_ledger(ledger) {
-        ledger.rotations.remove(name);
-        return Err(error);
-    }
-    let written = controller
-        .store()
-        .thread
-        .write(&Item::Credential(name.clone()), token)
-        .await;
-    match &written {
-        Ok(()) => {
-            ledger.rotations.remove(name);
-            ledger.registries.insert(name.clone(), record);
-        }
-        // It may still happen: the next start finds out.
-        Err(StoreError::NoAnswer) => {}
-        Err(_) => {
-            ledger.rotations.remove(name);
-        }
-    }
-    if let Err(error) = controller.write_ledger(ledger) {
-        tracing::warn!(error = error.message, "noted at the next start");
-    }
-    Ok(written?)
-}
-
-/// Reads the file or runs the program again, asks the registry, swaps.
-async fn rotate_at_source(controller: &Controller, service: &Service, verify: bool) -> Result<Rotated, ErrorBody> {
-    let source = &service.registry.source;
-    let credential = &service.credential.shared;
-    let fetched = credential
-        .fetch()
-        .await
-        .map_err(|error| source_error(service, &error))?;
-    let finding = if verify {
-        Some(asked(controller, service, &fetched.secret).await?)
-    } else {
-        None
-    };
+/// Reads the file or runs the program again, probes the registry, replaces the credential.
+async fn rotate_at_source(controller: &Controller, route: &RegistryRoute, verify: bool) -> Result<Rotated, ErrorBody> {
+    let source = &route.registry.source;
+    let credential = &route.credential.shared;
+    let fetched = credential.fetch().await.map_err(|error| source_error(route, &error))?;
+    let probed = probe(controller, route, &fetched.secret, verify).await?;
     let installed = credential.install(fetched).await;
     let note = if installed.is_new {
         format!("the token comes from {source}, which was asked again")
     } else {
         format!("the token comes from {source}, which was asked again and gives the same one as before")
     };
-    Ok(rotated(service, installed.number, finding, vec![note]))
+    Ok(rotated(route, installed.number, probed, vec![note]))
 }
 
-/// What the registry says of a new token, if it does not reject it.
-async fn asked(controller: &Controller, service: &Service, token: &Secret) -> Result<probe::Finding, ErrorBody> {
-    let finding = ask(controller, service, token).await;
-    match finding.result {
-        VerdictResult::Accepted | VerdictResult::Public => Ok(finding),
-        VerdictResult::Rejected => Err(ErrorBody::new(ErrorKind::TokenRejected, finding.detail)
-            .hint("nothing was changed, the old token stays in use; check the new one and repeat")),
-        _ => Err(ErrorBody::new(ErrorKind::NotVerified, finding.detail)
-            .hint("nothing was changed; repeat when the registry answers, or store it unasked with --no-verify")),
+/// Asks the registry about the new token, if the request wants it verified.
+async fn probe(
+    controller: &Controller,
+    route: &RegistryRoute,
+    token: &Secret,
+    verify: bool,
+) -> Result<Option<ProbeResult>, ErrorBody> {
+    if !verify {
+        return Ok(None);
     }
+    let probed = probe_token(&route.upstream, controller.upstream_pool(), &route.registry, token).await;
+    let if_rejected = "nothing was changed, the old token stays in use; check the new one and repeat";
+    let if_unclear = "nothing was changed; repeat when the registry answers, or store the token without verification with --no-verify";
+    probed.require_accepted(if_rejected, if_unclear).map(Some)
 }
 
-fn rotated(service: &Service, generation: u64, finding: Option<probe::Finding>, mut notes: Vec<String>) -> Rotated {
-    let verified = finding.as_ref().is_some_and(probe::Finding::is_accepted);
-    if verified && let Some(generation) = service.credential.generation() {
+/// Writes the token to the store; this write is the rotation. The journal records the intent before, so that a start after
+/// a kill knows which token the store has, and the result after.
+async fn commit(
+    controller: &Controller,
+    journal: &mut Journal,
+    name: &RegistryName,
+    token: &Secret,
+    entry: JournalEntry,
+) -> Result<(), ErrorBody> {
+    let fingerprint = Fingerprint::of(token, entry.since);
+    journal.rotations.insert(name.clone(), Rotation { entry, fingerprint });
+    if let Err(error) = controller.write_journal(journal) {
+        journal.rotations.remove(name);
+        return Err(error);
+    }
+    let item = Item::Credential(name.clone());
+    let written = controller.store().thread.write(&item, token).await;
+    match &written {
+        Ok(()) => {
+            journal.rotations.remove(name);
+            journal.registries.insert(name.clone(), entry);
+        }
+        // The write may still take place; the next start compares the store's token with the mark.
+        Err(StoreError::NoAnswer) => {}
+        Err(_) => {
+            journal.rotations.remove(name);
+        }
+    }
+    if let Err(error) = controller.write_journal(journal) {
+        tracing::warn!(
+            registry = %name,
+            error = error.message,
+            "could not record the end of a rotation; the next start does"
+        );
+    }
+    Ok(written?)
+}
+
+fn rotated(route: &RegistryRoute, generation: u64, probed: Option<ProbeResult>, mut notes: Vec<String>) -> Rotated {
+    let verified = probed.as_ref().is_some_and(ProbeResult::is_accepted);
+    if verified && let Some(generation) = route.credential.generation() {
         generation.breaker.record(true);
     }
-    tracing::info!(registry = %service.name, generation, "rotated");
-    let public = finding.filter(probe::Finding::is_public);
+    tracing::info!(registry = %route.name, generation, "rotated token");
+    let public = probed.filter(ProbeResult::is_public);
     let is_public = public.is_some();
-    notes.extend(public.map(|finding| finding.detail));
+    notes.extend(public.map(|probed| probed.detail));
     Rotated {
-        name: service.name.clone(),
+        name: route.name.clone(),
         generation,
         verified,
         public: is_public,
@@ -172,11 +173,10 @@ fn rotated(service: &Service, generation: u64, finding: Option<probe::Finding>, 
     }
 }
 
-/// A source's failure as an answer.
-fn source_error(service: &Service, failure: &FetchError) -> ErrorBody {
-    let name = &service.name;
-    ErrorBody::new(ErrorKind::Failed, failure.message.clone()).hint(match &failure.output {
-        Some(output) => format!("it said: {output}"),
-        None => format!("mend its source; `regauthctl show {name}` says how it is doing"),
+fn source_error(route: &RegistryRoute, error: &FetchError) -> ErrorBody {
+    let name = &route.name;
+    ErrorBody::new(ErrorKind::Failed, error.message.clone()).hint(match &error.output {
+        Some(output) => format!("its output: {output}"),
+        None => format!("fix its source; `regauthctl show {name}` shows its state"),
     })
 }

@@ -1,63 +1,65 @@
-//! `list`, `show` and `status`: what is configured and how it is doing, never a secret.
-
-use std::time::Duration;
+//! `list`, `show` and `status`: configuration and state of the registries and of the daemon, never a secret.
 
 use regauth_shared::request::ByName;
-use regauth_shared::response::{CredentialView, Problem, RegistryList, RegistryView, SourceFailure, Status, StoreView};
+use regauth_shared::response::{CredentialView, Problem, RegistryList, RegistryView, SourceFailure, Status};
 use regauth_shared::{ErrorBody, response, version};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::config::Clients;
 use crate::control::controller::Controller;
-use crate::control::state::cleanup::left_over;
-use crate::control::state::{RegistryRoutes, find};
+use crate::control::state::RegistryRoutes;
+use crate::control::state::cleanup::leftover_message;
+use crate::control::verbs::store;
 use crate::credential::CredentialState;
-use crate::credential::store::{StoreError, select};
-use crate::proxy::routes::RegistryRoute as Service;
+use crate::credential::store::StoreError;
+use crate::proxy::routes::RegistryRoute;
 use crate::registry::Source;
 
 /// All registries.
 pub(crate) fn list(controller: &Controller) -> RegistryList {
-    let glance = controller.glance();
+    let snapshot = controller.snapshot();
     RegistryList {
-        registries: glance.services.values().map(|service| view(service)).collect(),
+        registries: snapshot.registries.values().map(|route| view(route)).collect(),
     }
 }
 
 /// One registry.
+///
+/// # Errors
+/// `not-found` for an unknown registry.
 pub(crate) fn show(controller: &Controller, request: &ByName) -> Result<RegistryView, ErrorBody> {
-    find(&controller.glance().services, &request.name).map(|service| view(&service))
+    controller.snapshot().registry(&request.name).map(|route| view(&route))
 }
 
-/// What the daemon is doing.
+/// The daemon's addresses, files, store, counters and problems.
 pub(crate) async fn status(controller: &Controller) -> Status {
-    let trouble = store_trouble(controller).await;
-    let glance = controller.glance();
-    let plane = &controller.plane;
+    let store_error = store::check(controller).await;
+    let snapshot = controller.snapshot();
+    let proxy = &controller.proxy;
     Status {
         version: version::PROGRAM.to_owned(),
         pid: std::process::id(),
-        started: moment(controller.started),
-        listen: plane.listen.to_string(),
+        started: rfc3339(controller.started),
+        listen: proxy.listen.to_string(),
         sockets: controller.sockets,
         proxy: proxy_url(controller),
         bundle: controller.folders.bundle().display().to_string(),
         config: controller.config_file.display().to_string(),
-        store: store_view(controller, trouble.as_ref()),
-        registries: glance.services.len(),
-        problems: problems(controller, &glance.services, trouble.as_ref()),
-        clients: plane.clients.as_str().to_owned(),
-        connections: plane.counters.connections(),
-        requests: plane.counters.requests(),
+        store: store::view(controller, store_error.as_ref()),
+        registries: snapshot.registries.len(),
+        problems: problems(controller, &snapshot.registries, store_error.as_ref()),
+        clients: proxy.clients.as_str().to_owned(),
+        connections: proxy.counters.connections(),
+        requests: proxy.counters.requests(),
     }
 }
 
-/// A registry as it is shown.
-pub(crate) fn view(service: &Service) -> RegistryView {
-    let registry = &service.registry;
+/// A registry as the protocol shows it.
+pub(in crate::control) fn view(route: &RegistryRoute) -> RegistryView {
+    let registry = &route.registry;
     RegistryView {
-        name: service.name.clone(),
+        name: route.name.clone(),
         kind: registry.kind.as_str().to_owned(),
         index: registry.index.as_ref().map(ToString::to_string),
         scopes: registry.scopes.iter().map(ToString::to_string).collect(),
@@ -69,65 +71,17 @@ pub(crate) fn view(service: &Service) -> RegistryView {
             _ => None,
         },
         writes: registry.writes.as_str().to_owned(),
-        writes_open_until: service.usage.writes_open_until().map(moment),
-        credential: credential(service),
-        last_used: service.usage.last_used().map(moment),
-        last_status: service.usage.last_status(),
-        requests: service.usage.requests(),
-        trouble: service.trouble.clone(),
+        writes_open_until: route.usage.writes_open_until().map(rfc3339),
+        credential: credential_view(route),
+        last_used: route.usage.last_used().map(rfc3339),
+        last_status: route.usage.last_status(),
+        requests: route.usage.requests(),
+        trouble: route.trouble.clone(),
     }
 }
 
-/// The store and its health at this moment.
-pub(crate) async fn present_store(controller: &Controller) -> StoreView {
-    let trouble = store_trouble(controller).await;
-    store_view(controller, trouble.as_ref())
-}
-
-/// The store is asked, shortly: it may have been closed or ended since it was last used.
-async fn store_trouble(controller: &Controller) -> Option<StoreError> {
-    let store = controller.store();
-    match tokio::time::timeout(PATIENCE, store.thread.check()).await {
-        Ok(Ok(())) => controller.glance().store_trouble.clone(),
-        Ok(Err(trouble)) => Some(trouble),
-        Err(_) => Some(StoreError::NoAnswer),
-    }
-}
-
-/// The store and its health.
-pub(crate) fn store_view(controller: &Controller, trouble: Option<&StoreError>) -> StoreView {
-    let state = match trouble {
-        None => "open",
-        Some(StoreError::Locked | StoreError::WrongPassphrase) => "locked",
-        Some(_) => "unavailable",
-    };
-    let kind = controller.store().kind;
-    StoreView {
-        kind: kind.as_str().to_owned(),
-        protection: select::protection(&controller.folders, kind),
-        state: state.to_owned(),
-    }
-}
-
-/// The proxy's URL for clients.
-pub(crate) fn proxy_url(controller: &Controller) -> String {
-    format!(
-        "http://{}",
-        crate::control::verbs::grants::address(controller.plane.listen)
-    )
-}
-
-/// A moment in RFC 3339, in UTC, to the second.
-pub(crate) fn moment(moment: OffsetDateTime) -> String {
-    let whole = moment.replace_nanosecond(0).unwrap_or(moment);
-    whole
-        .to_offset(time::UtcOffset::UTC)
-        .format(&Rfc3339)
-        .unwrap_or_default()
-}
-
-fn credential(service: &Service) -> CredentialView {
-    let current = service.credential.state();
+fn credential_view(route: &RegistryRoute) -> CredentialView {
+    let current = route.credential.state();
     let state = match &current {
         CredentialState::Ready(generation) if generation.value.has_expired() => response::CredentialState::Expired,
         CredentialState::Ready(generation) if generation.breaker.is_rejected() => response::CredentialState::Rejected,
@@ -137,59 +91,74 @@ fn credential(service: &Service) -> CredentialView {
     };
     let value = current.value().map(|generation| &generation.value);
     let lifetime = value.and_then(|value| value.lifetime);
-    let refresh = service.credential.shared.refresh_status();
+    let refresh = route.credential.shared.refresh_status();
     CredentialView {
         state,
         generation: value.map_or(0, |value| value.number),
-        since: value.map(|value| moment(value.since)),
-        expires: lifetime.map(|lifetime| moment(lifetime.expires())),
-        renews: refresh.next.map(moment),
+        since: value.map(|value| rfc3339(value.since)),
+        expires: lifetime.map(|lifetime| rfc3339(lifetime.expires())),
+        renews: refresh.next.map(rfc3339),
         failure: refresh.failure.map(|(failure, at)| SourceFailure {
             message: failure.message,
             output: failure.output,
-            at: moment(at),
+            at: rfc3339(at),
         }),
     }
 }
 
-fn problems(controller: &Controller, services: &RegistryRoutes, trouble: Option<&StoreError>) -> Vec<Problem> {
-    let plane = &controller.plane;
+/// The proxy's URL for clients on this machine.
+pub(in crate::control) fn proxy_url(controller: &Controller) -> String {
+    format!("http://{}", controller.proxy_address())
+}
+
+/// A time in RFC 3339, in UTC, to the second.
+pub(in crate::control) fn rfc3339(time: OffsetDateTime) -> String {
+    let seconds = time.replace_nanosecond(0).unwrap_or(time);
+    seconds
+        .to_offset(time::UtcOffset::UTC)
+        .format(&Rfc3339)
+        .unwrap_or_default()
+}
+
+/// Everything that a person should fix, each with the next command.
+fn problems(controller: &Controller, registries: &RegistryRoutes, store_error: Option<&StoreError>) -> Vec<Problem> {
     let mut problems = Vec::new();
-    if plane.clients == Clients::SameUser
-        && let Some(why) = plane.peers.unavailable()
-    {
-        problems.push(Problem {
-            message: format!("every client needs a grant: {why}"),
-            hint:
-                "`regauthctl grant` prints a proxy URL for a client; `clients = \"grants\"` in config.toml says that \
-                this is meant"
-                    .to_owned(),
-        });
-    }
-    if let Some(trouble) = trouble {
-        let error = ErrorBody::from(trouble.clone());
-        problems.push(Problem {
+    problems.extend(clients_problem(controller));
+    problems.extend(store_error.map(|error| {
+        let error = ErrorBody::from(error.clone());
+        Problem {
             message: error.message,
             hint: error.hint.unwrap_or_default(),
-        });
-    }
-    if let Some(other) = controller.stores.other() {
-        problems.push(Problem {
-            message: left_over(other.kind),
-            hint: format!(
-                "`regauthctl store move {}` tries at once, and asks for a passphrase where there is one",
-                controller.store().kind.as_str()
-            ),
-        });
-    }
-    problems.extend(services.values().filter_map(|service| untrusted(service)));
-    problems.extend(services.values().filter_map(|service| problem(service)));
+        }
+    }));
+    problems.extend(controller.stores.leftover().map(|leftover| Problem {
+        message: leftover_message(leftover.kind),
+        hint: format!(
+            "`regauthctl store move {}` tries at once, and asks for a passphrase where there is one",
+            controller.store().kind.as_str()
+        ),
+    }));
+    problems.extend(registries.values().filter_map(|route| certificate_problem(route)));
+    problems.extend(registries.values().filter_map(|route| credential_problem(route)));
     problems
 }
 
-fn untrusted(service: &Service) -> Option<Problem> {
-    let message = service.trouble.clone()?;
-    let hint = "mend the file, then `regauthctl reload`; until then nothing is sent to the registry, unless its \
+fn clients_problem(controller: &Controller) -> Option<Problem> {
+    if controller.proxy.clients != Clients::SameUser {
+        return None;
+    }
+    let why = controller.proxy.peers.unavailable()?;
+    let hint = "`regauthctl grant` prints a proxy URL for a client; `clients = \"grants\"` in config.toml says that this is \
+                meant";
+    Some(Problem {
+        message: format!("every client needs a grant: {why}"),
+        hint: hint.to_owned(),
+    })
+}
+
+fn certificate_problem(route: &RegistryRoute) -> Option<Problem> {
+    let message = route.trouble.clone()?;
+    let hint = "fix the file, then `regauthctl reload`; until then nothing is sent to the registry, unless its \
                 certificates were read before";
     Some(Problem {
         message,
@@ -197,10 +166,10 @@ fn untrusted(service: &Service) -> Option<Problem> {
     })
 }
 
-fn problem(service: &Service) -> Option<Problem> {
-    let name = &service.name;
-    let failure = service.credential.shared.refresh_status().failure;
-    let message = match (service.credential.state(), failure) {
+fn credential_problem(route: &RegistryRoute) -> Option<Problem> {
+    let name = &route.name;
+    let failure = route.credential.shared.refresh_status().failure;
+    let message = match (route.credential.state(), failure) {
         (CredentialState::Ready(generation), _) if generation.breaker.is_rejected() => {
             format!("the registry `{name}` rejects its token")
         }
@@ -217,16 +186,13 @@ fn problem(service: &Service) -> Option<Problem> {
         (CredentialState::Missing(why), _) => format!("the registry `{name}` has no token: {why}"),
         (CredentialState::Ready(_) | CredentialState::Locked, _) => return None,
     };
-    let hint = match &service.registry.source {
+    let hint = match &route.registry.source {
         Source::Store => format!("`regauthctl rotate {name}` gives it a new one"),
         Source::Environment(_) => "set the variable where regauthd is started, and start it again".to_owned(),
         Source::File(_) | Source::Command(_) => {
-            format!("mend its source; it is asked again by itself, and at once by `regauthctl rotate {name}`")
+            format!("fix its source; regauthd asks it again by itself, and at once by `regauthctl rotate {name}`")
         }
         Source::Of(owner) => format!("`regauthctl rotate {owner}` gives both a new one"),
     };
     Some(Problem { message, hint })
 }
-
-/// How long `status` waits for the store.
-const PATIENCE: Duration = Duration::from_secs(1);

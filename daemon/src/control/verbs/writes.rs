@@ -1,4 +1,4 @@
-//! `allow` and `deny`: whether writes are open.
+//! `allow` and `deny`: open and close a registry for writes.
 
 use std::time::Duration;
 
@@ -8,13 +8,15 @@ use regauth_shared::{ErrorBody, ErrorKind};
 use time::OffsetDateTime;
 
 use crate::control::controller::Controller;
-use crate::control::state::find;
-use crate::control::verbs::show::moment;
+use crate::control::verbs::show::rfc3339;
 
-/// Opens writes for a while.
+/// Opens writes for a limited time.
+///
+/// # Errors
+/// `not-found`; `invalid` when the time is zero or longer than a day.
 pub(crate) fn allow(controller: &Controller, request: Allow) -> Result<WritesChanged, ErrorBody> {
-    let service = find(&controller.glance().services, &request.name)?;
-    if request.seconds == 0 || request.seconds > LONGEST.as_secs() {
+    let route = controller.snapshot().registry(&request.name)?;
+    if request.seconds == 0 || request.seconds > MAX_OPEN.as_secs() {
         return Err(ErrorBody::new(
             ErrorKind::Invalid,
             "writes are opened for between 1 second and 24 hours",
@@ -22,33 +24,33 @@ pub(crate) fn allow(controller: &Controller, request: Allow) -> Result<WritesCha
         .hint("`writes = \"allow\"` in config.toml keeps them open"));
     }
     let until = OffsetDateTime::now_utc() + Duration::from_secs(request.seconds);
-    service.usage.open_writes(Some(until));
-    tracing::info!(registry = %request.name, seconds = request.seconds, "writes are open");
+    route.usage.open_writes(Some(until));
+    tracing::info!(registry = %request.name, seconds = request.seconds, "opened writes");
     Ok(WritesChanged {
         name: request.name,
-        open_until: Some(moment(until)),
+        open_until: Some(rfc3339(until)),
     })
 }
 
 /// Closes writes at once.
+///
+/// # Errors
+/// `not-found`; `refused` when the configuration keeps writes open.
 pub(crate) fn deny(controller: &Controller, request: ByName) -> Result<WritesChanged, ErrorBody> {
-    let service = find(&controller.glance().services, &request.name)?;
-    service.usage.open_writes(None);
-    if service.writes_are_open() {
-        return Err(ErrorBody::new(
-            ErrorKind::Refused,
-            format!(
-                "writes of `{}` stay open: the configuration says writes = \"allow\"",
-                request.name
-            ),
-        )
-        .hint("change it to \"deny\" in config.toml, then `regauthctl reload`"));
+    let route = controller.snapshot().registry(&request.name)?;
+    route.usage.open_writes(None);
+    if route.writes_are_open() {
+        let name = &request.name;
+        let message = format!("writes of `{name}` stay open: the configuration says writes = \"allow\"");
+        return Err(ErrorBody::new(ErrorKind::Refused, message)
+            .hint("change it to \"deny\" in config.toml, then `regauthctl reload`"));
     }
-    tracing::info!(registry = %request.name, "writes are closed");
+    tracing::info!(registry = %request.name, "closed writes");
     Ok(WritesChanged {
         name: request.name,
         open_until: None,
     })
 }
 
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// Longest time for which `allow` opens writes.
+const MAX_OPEN: Duration = Duration::from_secs(24 * 60 * 60);

@@ -1,0 +1,222 @@
+//! A new registry as `add-registry` describes it: the definition, with every text checked, and the initial token.
+//!
+//! Nothing here changes the state: the verb does that once the registry has accepted the token.
+
+use std::fmt::Display;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use regauth_shared::request::{AddRegistry, SourceCommand};
+use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
+
+use crate::config::sources::{json_pointer, lifetime, variable};
+use crate::control::controller::Controller;
+use crate::control::state::State;
+use crate::credential::source::TokenSource;
+use crate::credential::source::preset::COMMAND_TIMEOUT;
+use crate::credential::{Credential, CredentialState};
+use crate::journal::JournalEntry;
+use crate::registry::{Command, Index, Kind, Output, Registry, Scheme, Scope, Source, Writes};
+
+/// The registry that a request defines.
+///
+/// # Errors
+/// `invalid`, with the flag whose text is wrong.
+pub(super) fn definition(request: &AddRegistry) -> Result<Registry, ErrorBody> {
+    let (index, scopes) = index_and_scopes(request)?;
+    let kind: Kind = parse_flag("--kind", request.kind.as_deref().unwrap_or("cargo"))?;
+    let writes: Writes = parse_flag("--writes", request.writes.as_deref().unwrap_or("deny"))?;
+    let username = request.username.as_deref();
+    let default_scheme = if username.is_some() { "basic" } else { "bearer" };
+    let scheme = Scheme::parse(request.scheme.as_deref().unwrap_or(default_scheme), username)
+        .map_err(|error| invalid_flag("--scheme", &error))?;
+    let ca_file = request.ca_file.as_ref().map(Into::into);
+    Ok(Registry {
+        kind,
+        index,
+        scopes,
+        scheme,
+        source: source(request)?,
+        writes,
+        ca_file,
+        client_identity: None,
+    })
+}
+
+/// The index, and the scopes of the request and of the index itself.
+fn index_and_scopes(request: &AddRegistry) -> Result<(Option<Index>, Vec<Scope>), ErrorBody> {
+    let index = request.index.as_deref();
+    let index: Option<Index> = index.map(|text| parse_flag("--index", text)).transpose()?;
+    let mut scopes: Vec<Scope> = Vec::new();
+    for text in &request.scopes {
+        push_scope(&mut scopes, parse_flag("--scope", text)?);
+    }
+    if let Some(index) = &index {
+        let scope = index.scope().map_err(|error| invalid_flag("--index", &error))?;
+        push_scope(&mut scopes, scope);
+    }
+    if scopes.is_empty() {
+        return Err(invalid("a registry needs --index or --scope"));
+    }
+    Ok((index, scopes))
+}
+
+/// Adds a scope. Of two scopes of a registry of which one covers the other, only the wider one stays.
+pub(super) fn push_scope(scopes: &mut Vec<Scope>, scope: Scope) {
+    if !scopes.iter().any(|present| present.covers(&scope)) {
+        scopes.retain(|present| !scope.covers(present));
+        scopes.push(scope);
+    }
+}
+
+/// Parses a flag's text.
+///
+/// # Errors
+/// `invalid`, with the flag's name.
+pub(super) fn parse_flag<T: FromStr<Err: Display>>(flag: &str, text: &str) -> Result<T, ErrorBody> {
+    text.parse().map_err(|error: T::Err| invalid_flag(flag, &error))
+}
+
+fn invalid_flag(flag: &str, error: &dyn Display) -> ErrorBody {
+    invalid(format!("{flag}: {error}")).hint("`regauthctl add-registry --help` shows examples")
+}
+
+fn invalid(message: impl Into<String>) -> ErrorBody {
+    ErrorBody::new(ErrorKind::Invalid, message)
+}
+
+/// The source of the token: at most one flag names it, and only the store takes a token from the request.
+fn source(request: &AddRegistry) -> Result<Source, ErrorBody> {
+    let flags = (&request.source, &request.source_command, &request.credential_of);
+    let source = match flags {
+        (None, None, None) => Source::Store,
+        (Some(text), None, None) => parse_flag("--source", text)?,
+        (None, Some(flags), None) => Source::Command(command(flags)?),
+        (None, None, Some(owner)) => Source::Of(owner.clone()),
+        _ => {
+            return Err(invalid(
+                "--source, --source-command and --credential-of exclude each other",
+            ));
+        }
+    };
+    match (&source, &request.token) {
+        (Source::Store, None) => Err(invalid(TOKEN_NEEDED)),
+        (Source::Store, Some(_)) | (_, None) => Ok(source),
+        (source, Some(_)) => Err(invalid(format!(
+            "a token was given, but the registry's token comes from {source}"
+        ))),
+    }
+}
+
+fn command(flags: &SourceCommand) -> Result<Command, ErrorBody> {
+    if flags.command.first().is_none_or(String::is_empty) {
+        return Err(invalid(
+            "--source-command: the program comes first, then its arguments; there is no shell",
+        ));
+    }
+    let pointer = |text: &String| json_pointer(text).map_err(|error| invalid_flag("--source-json", &error));
+    let duration = |text: &Option<String>, flag| {
+        let parsed = text.as_deref().map(lifetime).transpose();
+        parsed.map_err(|error| invalid_flag(flag, &error))
+    };
+    let output = match (&flags.token, &flags.expires) {
+        (None, None) => Output::Raw,
+        (Some(token), expires) => Output::Json {
+            token: pointer(token)?,
+            expires: expires.as_ref().map(pointer).transpose()?,
+        },
+        (None, Some(_)) => return Err(invalid_flag("--source-expires", &"it needs --source-json as well")),
+    };
+    let names = flags.env.iter().map(|name| variable(name));
+    Ok(Command {
+        command: flags.command.clone(),
+        output,
+        ttl: duration(&flags.ttl, "--source-ttl")?,
+        timeout: duration(&flags.timeout, "--source-timeout")?.unwrap_or(COMMAND_TIMEOUT),
+        environment: names
+            .collect::<Result<_, _>>()
+            .map_err(|error| invalid_flag("--source-env", &error))?,
+        preset: None,
+    })
+}
+
+/// A new registry's credential, and the token to probe the registry with.
+#[derive(Debug)]
+pub(super) struct InitialToken {
+    /// The credential; shared with its owner for `--credential-of`.
+    pub(super) credential: Arc<Credential>,
+    /// The first token, or the reason why there is none.
+    pub(super) first: Result<Secret, String>,
+}
+
+/// Gets the initial token: from the request, from the source, or from the registry that owns the credential.
+///
+/// # Errors
+/// `failed` when there is no token and the request asks for verification; `not-found` when the owner does not exist.
+pub(super) async fn initial_token(
+    controller: &Controller,
+    state: &State,
+    registry: &Registry,
+    request: &AddRegistry,
+) -> Result<InitialToken, ErrorBody> {
+    let initial = match &registry.source {
+        Source::Of(owner) => borrowed(state, owner)?,
+        source => match TokenSource::of(source) {
+            Some(source) => fetched(controller, source).await,
+            None => given(controller, source, request).await,
+        },
+    };
+    match &initial.first {
+        Err(why) if request.verify => Err(ErrorBody::new(ErrorKind::Failed, why.clone()).hint(
+            "nothing was stored; fix the source and repeat, or add the registry without verification with --no-verify",
+        )),
+        _ => Ok(initial),
+    }
+}
+
+fn borrowed(state: &State, owner: &RegistryName) -> Result<InitialToken, ErrorBody> {
+    let route = state.registry(owner)?;
+    let credential = Arc::clone(&route.credential.shared);
+    let first = match credential.state() {
+        CredentialState::Ready(value) => Ok(value.secret.clone()),
+        CredentialState::Locked => Err("the store is locked".to_owned()),
+        CredentialState::Missing(why) => Err(why),
+    };
+    Ok(InitialToken { credential, first })
+}
+
+async fn fetched(controller: &Controller, mut source: TokenSource) -> InitialToken {
+    let (fetched, first) = match source.fetch().await {
+        Ok(fetched) => (Some(fetched.clone()), Ok(fetched.secret)),
+        Err(error) => {
+            let output = error
+                .output
+                .map_or_else(String::new, |output| format!("; its output: {output}"));
+            (None, Err(error.message + &output))
+        }
+    };
+    InitialToken {
+        credential: Credential::refreshing(source, fetched, None, &controller.refreshers),
+        first,
+    }
+}
+
+async fn given(controller: &Controller, source: &Source, request: &AddRegistry) -> InitialToken {
+    let first = match (source, &request.token) {
+        (Source::Environment(variable), _) => {
+            let secret = controller.environment.secret(variable);
+            secret.map_err(|absent| absent.to_string())
+        }
+        (_, Some(token)) => Ok(token.clone()),
+        (_, None) => Err(TOKEN_NEEDED.to_owned()),
+    };
+    let credential = Credential::fixed();
+    let state = match &first {
+        Ok(secret) => JournalEntry::first().value(secret.clone()).into(),
+        Err(why) => CredentialState::Missing(why.clone()),
+    };
+    credential.rotate(state).await;
+    InitialToken { credential, first }
+}
+
+const TOKEN_NEEDED: &str = "a token is needed for the store";

@@ -1,0 +1,87 @@
+//! `store` and `unlock`: the store in use, its state, and its passphrase.
+
+use std::time::Duration;
+
+use regauth_shared::ErrorBody;
+use regauth_shared::request::Unlock;
+use regauth_shared::response::{StoreMoving, StoreShown, StoreView, Unlocked};
+
+use crate::control::controller::Controller;
+use crate::control::state::cleanup::leftover_message;
+use crate::credential::CredentialState;
+use crate::credential::store::{StoreError, select};
+
+/// The store in use, and the progress of a migration.
+pub(crate) async fn store(controller: &Controller) -> StoreShown {
+    let moving = controller.stores.migration().map(|progress| StoreMoving {
+        to: progress.to.as_str().to_owned(),
+        done: progress.done(),
+        of: progress.steps,
+    });
+    let leftover = controller.stores.leftover();
+    StoreShown {
+        store: checked_view(controller).await,
+        moving,
+        notes: leftover.map(|store| leftover_message(store.kind)).into_iter().collect(),
+    }
+}
+
+/// Opens a locked store and serves the tokens in it; seals a vault with a new passphrase.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) async fn unlock(controller: &Controller, request: Unlock) -> Result<Unlocked, ErrorBody> {
+    let store = &controller.store().thread;
+    // Unlocking shows the keychain's window. It is useless if only a passphrase is to be set, which a keychain refuses.
+    if request.passphrase.is_some() || request.set_passphrase.is_none() {
+        store.unlock(request.passphrase.as_ref()).await?;
+    }
+    if let Some(passphrase) = &request.set_passphrase {
+        store.seal(passphrase).await?;
+        tracing::info!("changed the vault's passphrase");
+    }
+    controller.retry_store().await;
+    let snapshot = controller.snapshot();
+    let ready = snapshot
+        .registries
+        .values()
+        .filter(|route| matches!(route.credential.state(), CredentialState::Ready(_)))
+        .count();
+    Ok(Unlocked {
+        store: view(controller, snapshot.store_error.as_ref()),
+        ready,
+    })
+}
+
+/// The store in use and its state now.
+pub(in crate::control) async fn checked_view(controller: &Controller) -> StoreView {
+    let error = check(controller).await;
+    view(controller, error.as_ref())
+}
+
+/// Checks the store for at most [`CHECK_TIMEOUT`]: it may have been locked since it was last used.
+pub(in crate::control) async fn check(controller: &Controller) -> Option<StoreError> {
+    let store = controller.store();
+    match tokio::time::timeout(CHECK_TIMEOUT, store.thread.check()).await {
+        Ok(Ok(())) => controller.snapshot().store_error.clone(),
+        Ok(Err(error)) => Some(error),
+        Err(_) => Some(StoreError::NoAnswer),
+    }
+}
+
+/// The store in use, given its last error.
+pub(in crate::control) fn view(controller: &Controller, error: Option<&StoreError>) -> StoreView {
+    let state = match error {
+        None => "open",
+        Some(StoreError::Locked | StoreError::WrongPassphrase) => "locked",
+        Some(_) => "unavailable",
+    };
+    let kind = controller.store().kind;
+    StoreView {
+        kind: kind.as_str().to_owned(),
+        protection: select::protection(&controller.folders, kind),
+        state: state.to_owned(),
+    }
+}
+
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
