@@ -24,8 +24,8 @@ pub enum Source {
     Of(RegistryName),
 }
 
-/// Parses `store`, `env:VAR`, `file:/path`, or a preset such as `google` or `vault:path=…,field=…`. Other commands have no
-/// short form.
+/// Parses `store`, `env:VAR`, `file:/path`, or a preset such as `google` or `vault:path=…,field=…`. Other commands have
+/// no short form.
 impl FromStr for Source {
     type Err = InvalidSource;
 
@@ -61,7 +61,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// Whether every shell can set a variable of this name: POSIX's set (XBD, section 8.1) and lower case.
+/// True if every shell can set a variable of this name: POSIX's set (XBD, section 8.1) and lower case.
 pub(crate) fn is_variable_name(text: &str) -> bool {
     !text.starts_with(|c: char| c.is_ascii_digit())
         && !text.is_empty()

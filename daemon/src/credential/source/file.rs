@@ -1,8 +1,8 @@
 //! A token in a file: a mounted secret, a systemd credential, something that an agent writes.
 //!
-//! The refresher checks the file every second. inotify and kqueue do not see changes behind a bind mount or on a network,
-//! and see a Kubernetes secret change only in another folder. A check is one stat that follows links. Only a file that
-//! differs is read.
+//! The refresher checks the file every second. inotify and kqueue do not see changes behind a bind mount or on a
+//! network, and see a Kubernetes secret change only in another folder. A check is one stat that follows links. Only a
+//! file that differs is read.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -40,7 +40,7 @@ impl WatchedFile {
         }
     }
 
-    /// Whether the file differs from the last read.
+    /// True if the file differs from the last read.
     pub(crate) async fn has_changed(&self) -> bool {
         self.stamp().await.ok() != self.last_read
     }

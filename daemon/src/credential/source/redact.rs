@@ -1,10 +1,10 @@
 //! Cuts secrets out of a program's error messages before a person sees them. Pure.
 //!
-//! Words of the program's stdout are cut out, and so is everything that looks like a token: a gap in a message is better
-//! than a token in a terminal's history.
+//! Words of the program's stdout are cut out, and so is everything that looks like a token: a gap in a message is
+//! better than a token in a terminal's history.
 
-/// The last `max` bytes of `stderr` in whole words, without control characters, words of `stdout` or anything that looks
-/// like a token.
+/// The last `max` bytes of `stderr` in whole words, without control characters, words of `stdout` or anything that
+/// looks like a token.
 pub(super) fn tail(stderr: &[u8], stdout: &[u8], max: usize) -> String {
     let text = String::from_utf8_lossy(stderr);
     let text = text.trim_end();
@@ -42,7 +42,7 @@ fn is_token_character(c: char) -> bool {
     c.is_ascii_alphanumeric() || "-_+/=.~".contains(c)
 }
 
-/// Whether a word is long and mixes letters and digits in one part. Paths and host names stay if their parts do not.
+/// True if a word is long and mixes letters and digits in one part. Paths and host names stay if their parts do not.
 fn looks_like_a_token(word: &str) -> bool {
     let mixed = |part: &str| {
         part.len() >= MIN_LOOKALIKE_LENGTH

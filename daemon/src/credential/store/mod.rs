@@ -1,7 +1,7 @@
 //! Stores of secrets: the [`Store`] trait and its three kinds, [`keychain`], [`vault`] and [`memory`].
 //!
-//! A store's calls may block while a person looks at a dialogue. [`worker`] makes them on its own thread with a deadline, and
-//! no request waits for them. [`select`] opens the store that the configuration records.
+//! A store's calls may block while a person looks at a dialogue. [`worker`] makes them on its own thread with a
+//! deadline, and no request waits for them. [`select`] opens the store that the configuration records.
 
 pub mod keychain;
 mod memory;
@@ -111,8 +111,8 @@ pub enum Item {
     AuthorityKey(Host),
 }
 
-/// The account name in a keychain and the key in a vault: the registry's name, or `authority:host`. A registry's name has
-/// no colon, so the two forms never collide.
+/// The account name in a keychain and the key in a vault: the registry's name, or `authority:host`. A registry's name
+/// has no colon, so the two forms never collide.
 impl fmt::Display for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -170,8 +170,8 @@ pub enum StoreError {
     /// It does not support the call; the text is the reason.
     #[error("{0}")]
     Refused(String),
-    /// The item's value is no secret of ours. Another program wrote it, or the keychain was killed during the write. The
-    /// text names the item and repeats nothing of the value.
+    /// The item's value is no secret of ours. Another program wrote it, or the keychain was killed during the write.
+    /// The text names the item and repeats nothing of the value.
     #[error("{0}")]
     Unusable(String),
     /// It answered with an error.

@@ -1,8 +1,8 @@
 //! Calls a store on a thread of its own: a keychain may wait for a person for minutes, or never answer.
 //!
 //! Callers are async and have deadlines. After a call has passed its deadline, later calls fail with
-//! [`StoreError::NoAnswer`] at once. This ends when the call returns, or when a fresh thread with a fresh store takes over.
-//! No thread is joined, so a shutdown does not wait for a store.
+//! [`StoreError::NoAnswer`] at once. This ends when the call returns, or when a fresh thread with a fresh store takes
+//! over. No thread is joined, so a shutdown does not wait for a store.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,12 +19,13 @@ use super::{Item, Store, StoreError};
 
 /// A [`Store`] on a thread of its own.
 ///
-/// The outcome of a call that fails with [`StoreError::NoAnswer`] is unknown. A write or delete may have happened, may happen
-/// later, and may overtake a later write if a fresh thread has taken over. Read the item before relying on either value.
+/// The outcome of a call that fails with [`StoreError::NoAnswer`] is unknown. A write or delete may have happened, may
+/// happen later, and may overtake a later write if a fresh thread has taken over. Read the item before relying on
+/// either value.
 pub struct StoreThread {
     open: Arc<OpenFn>,
     deadlines: Deadlines,
-    /// Whether the store has answered once.
+    /// True if the store has answered once.
     answered: Arc<AtomicBool>,
     worker: Mutex<Option<Worker>>,
     /// Counts threads, the abandoned ones too: each holds a clone.

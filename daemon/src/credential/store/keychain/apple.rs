@@ -1,7 +1,7 @@
 //! Keychain on macOS: the login keychain.
 //!
-//! A keychain asks a person when it is locked, and when an item belongs to another program or to an older build of this one.
-//! Both count as locked here, and only [`Platform::unlock`] may ask.
+//! A keychain asks a person when it is locked, and when an item belongs to another program or to an older build of this
+//! one. Both count as locked here, and only [`Platform::unlock`] may ask.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! The operating system's keychain: the Secret Service on Linux (gnome-keyring, KWallet, KeePassXC), Keychain on macOS.
 //!
-//! Secrets pass through [`keyring::Entry`], but not its constructor: if there is no keychain at its first call, it remembers
-//! that for the life of the process. This module opens the library's stores itself, and again after a keychain restart. Only
-//! [`Store::unlock`] opens a window on a person's screen.
+//! Secrets pass through [`keyring::Entry`], but not its constructor: if there is no keychain at its first call, it
+//! remembers that for the life of the process. This module opens the library's stores itself, and again after a
+//! keychain restart. Only [`Store::unlock`] opens a window on a person's screen.
 
 #[cfg(target_os = "macos")]
 mod apple;
@@ -21,8 +21,8 @@ use self::apple::Platform;
 use self::secret_service::Platform;
 use super::{Item, Store, StoreError};
 
-/// Service attribute of the items of the daemon in these folders: `regauth`, or `regauth@HOME` if a home was given. A test
-/// or a second daemon never sees a person's own tokens.
+/// Service attribute of the items of the daemon in these folders: `regauth`, or `regauth@HOME` if a home was given. A
+/// test or a second daemon never sees a person's own tokens.
 pub fn service_name(folders: &Folders) -> String {
     match &folders.home {
         None => "regauth".to_owned(),
@@ -35,8 +35,8 @@ pub fn service_name(folders: &Folders) -> String {
     }
 }
 
-/// A [`Store`] in the keychain of this session. Items have the attributes `service` ([`service_name`]) and `username` (the
-/// item's name).
+/// A [`Store`] in the keychain of this session. Items have the attributes `service` ([`service_name`]) and `username`
+/// (the item's name).
 ///
 /// Must not be called on a thread that drives a tokio runtime: the Secret Service's client blocks on its own executor.
 pub struct KeychainStore {
@@ -54,8 +54,8 @@ impl KeychainStore {
         }
     }
 
-    /// Makes a call, and repeats it on a new connection if it fails: any failure may mean that the keychain was restarted.
-    /// All calls can be repeated.
+    /// Makes a call, and repeats it on a new connection if it fails: any failure may mean that the keychain was
+    /// restarted. All calls can be repeated.
     fn call<T>(&mut self, call: impl Fn(&Platform, &str) -> Result<T, StoreError>) -> Result<T, StoreError> {
         if let Some(platform) = self.platform.take() {
             match call(&platform, &self.service) {

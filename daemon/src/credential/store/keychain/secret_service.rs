@@ -1,7 +1,7 @@
 //! The Secret Service over D-Bus (<https://specifications.freedesktop.org/secret-service-spec/latest/>).
 //!
-//! The library that transfers the secrets raises a prompt for anything locked, and waits for the prompt without a limit. So
-//! this module first finds out what is locked, on its own connection whose calls have a deadline.
+//! The library that transfers the secrets raises a prompt for anything locked, and waits for the prompt without a
+//! limit. So this module first finds out what is locked, on its own connection whose calls have a deadline.
 
 use std::collections::HashMap;
 use std::io;

@@ -1,7 +1,7 @@
 //! The vault's key: an age identity, in the clear or under a passphrase. Works on file contents, not on files.
 //!
-//! The formats are those of the `age` command (<https://age-encryption.org/v1>). A person who has the files and the key can
-//! read the secrets without regauth.
+//! The formats are those of the `age` command (<https://age-encryption.org/v1>). A person who has the files and the key
+//! can read the secrets without regauth.
 
 use std::io::{self, Read, Write};
 use std::iter;
@@ -20,8 +20,8 @@ impl Key {
         Self(x25519::Identity::generate())
     }
 
-    /// Parses an identity file: comments, blank lines and exactly one key. `None` for anything else: an error message could
-    /// describe the key.
+    /// Parses an identity file: comments, blank lines and exactly one key. `None` for anything else: an error message
+    /// could describe the key.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut lines = text
             .lines()

@@ -1,9 +1,9 @@
 //! The vault: secrets in one encrypted file, for machines without a keychain.
 //!
-//! The file has age's format around a JSON map from an item's name to its secret; `age -d -i IDENTITY vault.age` opens it.
-//! Its key is an age identity: a file beside it, a credential of systemd, or a file under a passphrase ([`VaultKey`]). With
-//! the key beside it, the vault protects against backups without the key and against other users, but not against this
-//! user's programs.
+//! The file has age's format around a JSON map from an item's name to its secret; `age -d -i IDENTITY vault.age` opens
+//! it. Its key is an age identity: a file beside it, a credential of systemd, or a file under a passphrase
+//! ([`VaultKey`]). With the key beside it, the vault protects against backups without the key and against other users,
+//! but not against this user's programs.
 
 mod error;
 mod key;
@@ -85,8 +85,8 @@ impl VaultStore {
         }
     }
 
-    /// Puts the key under a passphrase, or under a new one, and removes the plain file. A kill in between leaves both. Then
-    /// the passphrase applies, and the next unlock removes the plain file.
+    /// Puts the key under a passphrase, or under a new one, and removes the plain file. A kill in between leaves both.
+    /// Then the passphrase applies, and the next unlock removes the plain file.
     ///
     /// The plain file's blocks may survive on the disk.
     ///

@@ -1,5 +1,5 @@
-//! Tests of the store's thread. The store blocks on a channel, so a test decides when a call ends. No test sleeps to wait
-//! for another thread.
+//! Tests of the store's thread. The store blocks on a channel, so a test decides when a call ends. No test sleeps to
+//! wait for another thread.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, Sender, channel};
