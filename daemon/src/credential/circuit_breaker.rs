@@ -1,9 +1,10 @@
-//! Circuit breaker for one generation at one registry: registries lock accounts that send a wrong token again and again.
+//! Circuit breaker for one generation at one registry: registries lock accounts that send a wrong token again and
+//! again.
 //!
-//! While the registry accepts the token, the breaker is closed and costs a request one relaxed load. A token that is new,
-//! was not accepted lately or was rejected makes it half-open: a few requests go as trials, [`TRIALS`] at a time, and the
-//! others wait for the registry's answer to them. After [`MAX_REJECTIONS`] rejections in a row it is open. Then one request
-//! is sent after each cool-down, and the cool-down grows.
+//! While the registry accepts the token, the breaker is closed and costs a request one relaxed load. A token that is
+//! new, was not accepted lately or was rejected makes it half-open: a few requests go as trials, [`TRIALS`] at a time,
+//! and the others wait for the registry's answer to them. After [`MAX_REJECTIONS`] rejections in a row it is open. Then
+//! one request is sent after each cool-down, and the cool-down grows.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(crate) struct CircuitBreaker {
     position: AtomicU8,
-    /// Whether the token was accepted since the last [`CircuitBreaker::expire_trust`].
+    /// True if the token was accepted since the last [`CircuitBreaker::expire_trust`].
     in_use: AtomicBool,
     inner: Mutex<Inner>,
     changed: Notify,
@@ -34,11 +35,11 @@ struct Inner {
     /// End of the cool-down.
     retry_at: Instant,
     cool_down: Duration,
-    /// Whether the request after a cool-down has not been answered.
+    /// True if the request after a cool-down has not been answered.
     is_retrying: bool,
 }
 
-/// Whether a request may carry the generation.
+/// Decision about one request that wants to carry the generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
     /// The breaker is closed.
@@ -70,7 +71,7 @@ impl CircuitBreaker {
         }
     }
 
-    /// Whether requests pass without a trial.
+    /// True if requests pass without a trial.
     ///
     /// Relaxed suffices: the position guards no other data, and a request that reads an old position is one more trial.
     pub(crate) fn is_closed(&self) -> bool {
@@ -146,8 +147,8 @@ impl CircuitBreaker {
         self.changed.notify_waiters();
     }
 
-    /// Makes a generation half-open that was not accepted since the last call. The token may have been revoked meanwhile,
-    /// and a thousand requests may come at once.
+    /// Makes a generation half-open that was not accepted since the last call. The token may have been revoked
+    /// meanwhile, and a thousand requests may come at once.
     pub(crate) fn expire_trust(&self) {
         if !self.in_use.swap(false, Ordering::Relaxed) && self.is_closed() {
             let _inner = self.lock();
@@ -163,12 +164,12 @@ impl CircuitBreaker {
         self.changed.notify_waiters();
     }
 
-    /// Whether the registry's last answer was a rejection.
+    /// True if the registry's last answer was a rejection.
     pub(crate) fn is_rejected(&self) -> bool {
         self.lock().rejections > 0
     }
 
-    /// Whether the registry has ever accepted the generation.
+    /// True if the registry has ever accepted the generation.
     pub(crate) fn was_accepted(&self) -> bool {
         self.lock().was_accepted
     }
@@ -185,8 +186,8 @@ impl Default for CircuitBreaker {
 }
 
 impl Inner {
-    /// Number of concurrent trials. It doubles while the registry does not answer, so that a slow or silent registry does
-    /// not make requests wait for long.
+    /// Number of concurrent trials. It doubles while the registry does not answer, so that a slow or silent registry
+    /// does not make requests wait for long.
     fn max_trials(&self, now: Instant) -> u32 {
         let silence = self
             .waiting_since

@@ -34,7 +34,7 @@ pub(crate) struct KnownGeneration {
 }
 
 impl KnownGeneration {
-    /// Whether `secret` is its secret.
+    /// True if `secret` is its secret.
     pub(crate) fn matches(&self, secret: &Secret) -> bool {
         self.fingerprint == Fingerprint::of(secret, self.since)
     }

@@ -19,8 +19,8 @@ pub struct CredentialHeader {
 impl CredentialHeader {
     /// The header for `secret` under `scheme`.
     ///
-    /// A [`Secret`] is printable ASCII and so are a scheme's parts, so every combination is a header value. If one were not,
-    /// the value would be empty and the registry would answer 401.
+    /// A [`Secret`] is printable ASCII and so are a scheme's parts, so every combination is a header value. If one were
+    /// not, the value would be empty and the registry would answer 401.
     pub fn new(scheme: &Scheme, secret: &Secret) -> Self {
         let token = secret.expose();
         let text = match scheme {
@@ -43,8 +43,8 @@ impl CredentialHeader {
         headers.insert(self.name.clone(), self.value.clone());
     }
 
-    /// Whether a registry's answer repeats the secret in a header: plain, percent-encoded or in base64, whatever is around
-    /// it. Costs about a microsecond: a search in the values that are long enough to hold the secret.
+    /// True if a registry's answer repeats the secret in a header: plain, percent-encoded or in base64, whatever is
+    /// around it. Costs about a microsecond: a search in the values that are long enough to hold the secret.
     pub fn is_leaked_in(&self, headers: &HeaderMap) -> bool {
         headers
             .values()

@@ -35,8 +35,8 @@ impl SecretLeakDetector {
         Self(forms.iter().map(|form| Finder::new(form).into_owned()).collect())
     }
 
-    /// Whether `value` has the secret: as it is, percent-encoded as in a redirect's query, or encoded again as in a URL in
-    /// that query. Servers differ in the characters that they escape and in the case of the digits.
+    /// True if `value` has the secret: as it is, percent-encoded as in a redirect's query, or encoded again as in a URL
+    /// in that query. Servers differ in the characters that they escape and in the case of the digits.
     pub(super) fn finds_secret_in(&self, value: &[u8]) -> bool {
         let mut value = Cow::Borrowed(value);
         for _ in 0..MAX_PERCENT_DECODINGS {
@@ -58,8 +58,8 @@ impl SecretLeakDetector {
     }
 }
 
-/// The token in base64 at each of three offsets, since a user name may precede it. Characters at the edges also depend on
-/// the neighbouring bytes and are left out.
+/// The token in base64 at each of three offsets, since a user name may precede it. Characters at the edges also depend
+/// on the neighbouring bytes and are left out.
 fn base64_forms(token: &str) -> impl Iterator<Item = Vec<u8>> {
     [("", 0), ("\0", 2), ("\0\0", 3)]
         .into_iter()

@@ -1,7 +1,7 @@
 //! Lifetime of a token, by two clocks. Pure: the caller reads the clocks.
 //!
-//! A person can set the wall clock forward and back, and the monotonic clock may stand still while a laptop sleeps. So a
-//! token is due for a refresh, or has expired, as soon as either clock says so.
+//! A person can set the wall clock forward and back, and the monotonic clock may stand still while a laptop sleeps. So
+//! a token is due for a refresh, or has expired, as soon as either clock says so.
 
 use std::time::Duration;
 
@@ -45,8 +45,8 @@ pub(crate) struct Lifetime {
 }
 
 impl Lifetime {
-    /// Lifetime of a token that was fetched `now`: until `expires` or for `ttl`, whichever is shorter. `None` if neither is
-    /// given, or if it is too long for a clock.
+    /// Lifetime of a token that was fetched `now`: until `expires` or for `ttl`, whichever is shorter. `None` if
+    /// neither is given, or if it is too long for a clock.
     ///
     /// A fresh token that has expired already means that this machine's clock is wrong. It is used for
     /// [`WRONG_CLOCK_LIFETIME`], and the registry decides.
@@ -63,7 +63,7 @@ impl Lifetime {
         })
     }
 
-    /// Whether requests must not send the token any more.
+    /// True if requests must not send the token any more.
     pub(crate) fn has_expired(&self, now: ClockReading) -> bool {
         now.monotonic >= self.expires_at.monotonic || now.wall >= self.expires_at.wall
     }

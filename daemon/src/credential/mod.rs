@@ -1,15 +1,16 @@
 //! Credentials: tokens in memory, where they are fetched from, and where they are stored.
 //!
-//! A [`Credential`] is one token in memory. Several registries may send it, each in the header that its scheme asks for: a
-//! [`RegistryCredential`] keeps that header ready, and every request takes it with [`RegistryCredential::acquire`].
-//! [`Credential::rotate`] puts another token in place and returns when no request holds the old one.
+//! A `Credential` is one token in memory. Several registries may send it, each in the header that its scheme asks
+//! for: a `RegistryCredential` keeps that header ready, and every request takes it with
+//! `RegistryCredential::acquire`. `Credential::rotate` puts another token in place and returns when no request
+//! holds the old one.
 //!
-//! - [`header`] makes a secret into a header; [`leak_detector`] finds the secret in a registry's answer.
-//! - [`circuit_breaker`] stops sending a token that the registry rejects.
-//! - [`source`] fetches tokens from files and programs; [`refresher`] does so before a token's [`lifetime`] ends.
+//! - [`header`] makes a secret into a header; `leak_detector` finds the secret in a registry's answer.
+//! - `circuit_breaker` stops sending a token that the registry rejects.
+//! - [`source`] fetches tokens from files and programs; `refresher` does so before a token's `lifetime` ends.
 //! - [`store`] keeps secrets across restarts: keychain, vault or memory.
 //!
-//! Nothing here imports the proxy. Connection pools follow [`Credential::rotations`].
+//! Nothing here imports the proxy. Connection pools follow `Credential::rotations`.
 
 pub mod header;
 pub mod source;
@@ -87,7 +88,7 @@ pub(crate) struct Value {
 pub(crate) struct Installed {
     /// Number of the current generation.
     pub number: u64,
-    /// Whether the token differs from the one before.
+    /// True if the token differs from the one before.
     pub is_new: bool,
 }
 
@@ -131,19 +132,20 @@ impl Credential {
         Rotations(self.rotations.subscribe())
     }
 
-    /// Puts `state` in place for every registry, and waits until no request holds the old value: at most
-    /// [`HOLDER_TIMEOUT`]. Then tells connection pools that their connections carried an old token.
+    /// Puts `state` in place for every registry, waits until no request holds the old value, then tells connection pools
+    /// that their connections carried an old token. Waits at most [`HOLDER_TIMEOUT`].
     ///
-    /// After it has returned, no new request carries the old generation, and every request that did has ended. This does
-    /// not depend on the memory model of the CPU:
+    /// After it has returned, no new request carries the old generation, and unless it timed out, every request that did
+    /// has ended. This does not depend on the memory model of the CPU:
     ///
-    /// 1. `ArcSwap` orders its loads and swaps by sequential consistency. A load that begins after the swap returns the new
-    ///    generation.
-    /// 2. A load that returned the old generation has been counted when the swap returns. Either the reader has
-    ///    incremented the reference count, or the swap found the reader's debt and incremented it in its place. The
-    ///    pointer is now out of reach and a [`Lease`] is not cloned, so the count only falls.
-    /// 3. `Arc::get_mut` reads the count with Acquire, and every drop of a holder decrements it with Release. All that a
-    ///    holder did has happened before `get_mut` succeeds.
+    /// 1. `ArcSwap` orders its loads and swaps sequentially consistently. A load that begins after the swap returns the
+    ///    new generation.
+    /// 2. When the swap returns, every load of the old generation has been counted: the reader has incremented the
+    ///    reference count, or the swap has found the reader's debt and incremented the count in its place. The swap reads
+    ///    the debts after it has exchanged the pointer, so it misses no reader, and their increments happen before its
+    ///    return. From then on the pointer is out of reach and a [`Lease`] is not cloned, so the count only falls.
+    /// 3. `Arc::get_mut` reads the count with Acquire, and every holder's drop decrements it with Release. All that a
+    ///    holder did has happened before `get_mut` succeeds, and so before the pools are told.
     pub(crate) async fn rotate(&self, state: CredentialState) {
         self.replace(state).wait().await;
     }
@@ -198,7 +200,7 @@ impl Credential {
         }
     }
 
-    /// Whether a registry has accepted the current value.
+    /// True if a registry has accepted the current value.
     fn was_accepted(&self) -> bool {
         let inner = self.lock();
         let registries = inner.registries.iter().filter_map(Weak::upgrade);
@@ -229,7 +231,7 @@ impl From<Value> for CredentialState {
 }
 
 impl Value {
-    /// Whether its lifetime has ended. Reads no clock if it has none.
+    /// True if its lifetime has ended. Reads no clock if it has none.
     pub(crate) fn has_expired(&self) -> bool {
         self.lifetime
             .is_some_and(|lifetime| lifetime.has_expired(ClockReading::now()))
@@ -261,7 +263,8 @@ impl Replaced {
 
 /// Counter of a credential's completed rotations, as a connection pool sees it.
 ///
-/// The buffers of a connection hold the tokens that it carried. A pool closes its connections when the counter has changed.
+/// The buffers of a connection hold the tokens that it carried. A pool closes its connections when the counter has
+/// changed.
 #[derive(Clone, Debug)]
 pub(crate) struct Rotations(watch::Receiver<()>);
 
@@ -273,7 +276,7 @@ impl Default for Rotations {
 }
 
 impl Rotations {
-    /// Whether there was a rotation since the last call. One atomic load if there was none.
+    /// True if there was a rotation since the last call. One atomic load if there was none.
     pub(crate) fn take_changed(&mut self) -> bool {
         let changed = self.0.has_changed().unwrap_or(false);
         if changed {

@@ -1,8 +1,8 @@
 //! The task that fetches one credential's token from its source: before the current one expires, when a request needs
 //! another, when a file has changed.
 //!
-//! Only this task fetches, so a program runs once however many requests wait for its token. It fetches again from a source
-//! that failed after pauses that grow; requests use the current token until that expires.
+//! Only this task fetches, so a program runs once however many requests wait for its token. It fetches again from a
+//! source that failed after pauses that grow; requests use the current token until that expires.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -98,7 +98,7 @@ impl Credential {
         credential
     }
 
-    /// Whether the token can be fetched again.
+    /// True if the token can be fetched again.
     pub(crate) fn can_refresh(&self) -> bool {
         self.refresher.is_some()
     }
@@ -108,8 +108,8 @@ impl Credential {
         self.lock().refresh_status.clone()
     }
 
-    /// Waits for a newer value than number `than`, at most [`REFRESH_TIMEOUT`]. `false` if the source gives none, or must
-    /// not be asked yet.
+    /// Waits for a newer value than number `than`, at most [`REFRESH_TIMEOUT`]. `false` if the source gives none, or
+    /// must not be asked yet.
     pub(crate) async fn refresh(&self, than: u64, reason: RefreshReason) -> bool {
         let Some(refresher) = &self.refresher else {
             return false;
@@ -193,8 +193,8 @@ impl Refresher {
         credential.is_some_and(|credential| credential.state().value().is_some())
     }
 
-    /// Whether the current value will do. After expiry, the same token with a longer lifetime will; after a rejection, only
-    /// another token.
+    /// True if the current value will do. After expiry, the same token with a longer lifetime will; after a rejection,
+    /// only another token.
     fn has_newer(&self, than: u64, reason: RefreshReason) -> bool {
         let state = self.credential.upgrade().map(|credential| credential.state());
         let value = state.as_ref().and_then(CredentialState::value);
@@ -345,8 +345,8 @@ impl RejectionBackoff {
     }
 }
 
-/// Pause after failed fetches: 1 s, doubled with every failure, at most 5 min. Half of it is random (`jitter`, 0 to 1), so
-/// that many daemons do not fetch at the same moment.
+/// Pause after failed fetches: 1 s, doubled with every failure, at most 5 min. Half of it is random (`jitter`, 0 to 1),
+/// so that many daemons do not fetch at the same moment.
 fn backoff(failures: u32, jitter: f64) -> Duration {
     let doubled = FIRST_BACKOFF * 2_u32.pow(failures.saturating_sub(1).min(16));
     doubled.min(MAX_BACKOFF).mul_f64(0.5 + jitter / 2.0)

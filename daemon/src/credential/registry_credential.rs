@@ -80,8 +80,8 @@ impl RegistryCredential {
         }
     }
 
-    /// Takes the current generation if it has not expired and the circuit breaker is closed. Nearly all requests pass here:
-    /// no lock, and no clock unless the value expires.
+    /// Takes the current generation if it has not expired and the circuit breaker is closed. Nearly all requests pass
+    /// here: no lock, and no clock unless the value expires.
     fn try_acquire(&self) -> Option<Lease> {
         // Counted as a holder first, checked then: a rotation looks for holders after it has replaced the generation.
         let generation = self.current.load_full()?;
@@ -135,7 +135,7 @@ impl RegistryCredential {
         Some(old)
     }
 
-    /// Whether another registry's route could use this one.
+    /// True if another registry's route could use this one.
     pub(crate) fn fits(&self, shared: &Arc<Credential>, scheme: &Scheme) -> bool {
         Arc::ptr_eq(&self.shared, shared) && self.scheme == *scheme
     }
@@ -145,7 +145,7 @@ impl RegistryCredential {
 #[derive(Debug)]
 pub(crate) struct Lease {
     generation: Arc<Generation>,
-    /// Whether the circuit breaker counts the request as a trial.
+    /// True if the circuit breaker counts the request as a trial.
     is_trial: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Where a credential comes from.
+//! Source of a registry's credential, as configured.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use regauth_shared::RegistryName;
 
 use crate::credential::source::preset::{InvalidPreset, PRESETS, Preset, PresetChoice};
 
-/// Where a credential comes from.
+/// Source of a credential.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
     /// The store: keychain, vault or memory.
@@ -24,8 +24,8 @@ pub enum Source {
     Of(RegistryName),
 }
 
-/// `store`, `env:VAR`, `file:/path`, or a preset as `google` or `vault:path=…,field=…`. Other commands have no such short
-/// form.
+/// Parses `store`, `env:VAR`, `file:/path`, or a preset such as `google` or `vault:path=…,field=…`. Other commands have
+/// no short form.
 impl FromStr for Source {
     type Err = InvalidSource;
 
@@ -45,7 +45,7 @@ impl FromStr for Source {
     }
 }
 
-/// In a word or two, for `show` and for messages; of a command, the program without its arguments.
+/// Short form for `show` and for messages. Of a command, only the program: its arguments may hold secrets.
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -61,29 +61,29 @@ impl fmt::Display for Source {
     }
 }
 
-/// POSIX's set (XBD, section 8.1) with lower case: what every shell can set.
+/// True if every shell can set a variable of this name: POSIX's set (XBD, section 8.1) and lower case.
 pub(crate) fn is_variable_name(text: &str) -> bool {
     !text.starts_with(|c: char| c.is_ascii_digit())
         && !text.is_empty()
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// Why a text is not a source. The text is not repeated: it may be a token in the wrong place.
+/// A text is not a source. The text is not repeated: it may be a token in the wrong place.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSource {
-    /// None of the forms.
+    /// It has none of the forms.
     #[error(
         "a source is \"store\", \"env:VARIABLE\", \"file:/path\", a preset ({}) or a table with a command",
         preset_names()
     )]
     Unknown,
-    /// A preset that lacks something.
+    /// It names a preset and cannot be used.
     #[error(transparent)]
     Preset(#[from] InvalidPreset),
-    /// Not something a shell could set.
+    /// No shell can set a variable of this name.
     #[error("what follows `env:` is not the name of an environment variable")]
     BadVariable,
-    /// Relative to what? A daemon has no useful working directory.
+    /// A relative path: a daemon has no useful working directory.
     #[error("what follows `file:` is not an absolute path")]
     RelativeFile,
 }
@@ -97,15 +97,15 @@ fn preset_names() -> String {
 pub struct Command {
     /// Program and arguments; no shell.
     pub command: Vec<String>,
-    /// How its output is read.
+    /// Format of its output.
     pub output: Output,
-    /// How long a token lives where the output does not say.
+    /// Lifetime of a token, if the output does not tell.
     pub ttl: Option<Duration>,
-    /// How long the program may run.
+    /// Time limit of one run.
     pub timeout: Duration,
-    /// Variables of our environment that it gets besides the usual ones.
+    /// Variables of the daemon's environment that it gets besides those that every program gets.
     pub environment: Vec<String>,
-    /// The preset that it was made from.
+    /// The preset that it was made from, if any.
     pub preset: Option<PresetChoice>,
 }
 
@@ -116,16 +116,16 @@ impl Command {
     }
 }
 
-/// How a command's output is read.
+/// Format of a command's output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// One line, the token.
     Raw,
     /// A JSON document and the JSON pointers (RFC 6901) into it.
     Json {
-        /// Where the token is.
+        /// Pointer to the token.
         token: String,
-        /// Where the time of expiry is.
+        /// Pointer to the time of expiry.
         expires: Option<String>,
     },
 }

@@ -1,6 +1,6 @@
-//! Runs a program that prints a token: no shell, a clean environment, nothing on stdin, an end when its time is over.
+//! Runs a program that prints a token: no shell, a clean environment, empty stdin, a timeout.
 //!
-//! What it prints is read by [`output`]; the end of what it says on stderr is kept for a person, by way of [`redact`].
+//! [`output`] reads its stdout. The end of its stderr becomes part of the error, after [`redact`] has cut secrets out.
 
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -14,18 +14,18 @@ use crate::credential::source::{FetchError, FetchedToken};
 use crate::credential::source::{output, redact};
 use crate::registry::Command;
 
-/// Runs it once and reads the token.
+/// Runs the program once and reads the token.
 ///
 /// # Errors
-/// [`FetchError`] when it cannot be started, fails, takes too long, or prints something else than a token.
+/// [`FetchError`] if it cannot be started, fails, takes too long, or prints something other than a token.
 pub(super) async fn run(command: &Command) -> Result<FetchedToken, FetchError> {
     let program = command.program();
     let child = prepared(command)
         .spawn()
         .map_err(|error| FetchError::new(format!("cannot start `{program}`: {error}")))?;
-    let mut said = Said::default();
-    let ended = tokio::time::timeout(command.timeout, Running::new(child).finish(&mut said)).await;
-    let failed = |message| failure(message, &said);
+    let mut printed = Printed::default();
+    let ended = tokio::time::timeout(command.timeout, Running::new(child).finish(&mut printed)).await;
+    let failed = |message| error(message, &printed);
     match ended {
         Err(_) => {
             let limit = humantime::format_duration(command.timeout);
@@ -33,16 +33,16 @@ pub(super) async fn run(command: &Command) -> Result<FetchedToken, FetchError> {
         }
         Ok(Err(error)) => Err(failed(format!("`{program}` was lost: {error}"))),
         Ok(Ok(status)) if !status.success() => Err(failed(format!("`{program}` failed: {status}"))),
-        Ok(Ok(_)) if said.stdout.len() >= MOST_PRINTED => {
-            Err(failed(format!("`{program}` printed more than {MOST_PRINTED} bytes")))
+        Ok(Ok(_)) if printed.stdout.len() >= MAX_PRINTED => {
+            Err(failed(format!("`{program}` printed more than {MAX_PRINTED} bytes")))
         }
-        Ok(Ok(_)) => output::read(&said.stdout, &command.output, command.ttl)
-            .map_err(|reason| failed(format!("what `{program}` printed is of no use: {reason}"))),
+        Ok(Ok(_)) => output::read(&printed.stdout, &command.output, command.ttl)
+            .map_err(|reason| failed(format!("the output of `{program}` has no token: {reason}"))),
     }
 }
 
-fn failure(message: String, said: &Said) -> FetchError {
-    let output = redact::tail(&said.stderr, &said.stdout, MOST_KEPT);
+fn error(message: String, printed: &Printed) -> FetchError {
+    let output = redact::tail(&printed.stderr, &printed.stdout, MAX_KEPT);
     FetchError {
         message,
         output: (!output.is_empty()).then_some(output),
@@ -52,7 +52,7 @@ fn failure(message: String, said: &Said) -> FetchError {
 fn prepared(command: &Command) -> tokio::process::Command {
     let mut words = command.command.iter();
     let mut prepared = tokio::process::Command::new(words.next().map_or("", String::as_str));
-    let passed = PASSED
+    let passed = PASSED_VARIABLES
         .iter()
         .copied()
         .chain(command.environment.iter().map(String::as_str));
@@ -70,12 +70,12 @@ fn prepared(command: &Command) -> tokio::process::Command {
 }
 
 #[derive(Default)]
-struct Said {
+struct Printed {
     stdout: Zeroizing<Vec<u8>>,
     stderr: Zeroizing<Vec<u8>>,
 }
 
-/// A program under way; whatever ends the wait for it ends it and all that it has started.
+/// A running program. Its drop kills the program and all that it has started.
 struct Running {
     child: Child,
     group: Option<Pid>,
@@ -87,24 +87,24 @@ impl Running {
         Self { child, group }
     }
 
-    async fn finish(mut self, said: &mut Said) -> std::io::Result<ExitStatus> {
+    async fn finish(mut self, printed: &mut Printed) -> std::io::Result<ExitStatus> {
         let (stdout, stderr) = (self.child.stdout.take(), self.child.stderr.take());
         let reading = async {
             tokio::join!(
-                read(stdout, &mut said.stdout, Keep::First),
-                read(stderr, &mut said.stderr, Keep::Last)
+                read(stdout, &mut printed.stdout, Keep::First),
+                read(stderr, &mut printed.stderr, Keep::Last)
             );
         };
         let mut reading = std::pin::pin!(reading);
         let status = tokio::select! {
             () = reading.as_mut() => self.child.wait().await,
             status = self.child.wait() => {
-                // A helper that it left behind may keep the pipes open for ever.
-                let _ = tokio::time::timeout(LAST_WORDS, reading).await;
+                // A helper that it left behind may keep the pipes open forever.
+                let _ = tokio::time::timeout(PIPE_DRAIN_TIMEOUT, reading).await;
                 status
             }
         };
-        // What it left behind on purpose may live on: gcloud and op have such helpers.
+        // gcloud and op leave helpers behind on purpose; these live on.
         self.group = None;
         status
     }
@@ -123,31 +123,31 @@ enum Keep {
     Last,
 }
 
-/// Reads to the end, so that the program is never stuck, and keeps a part.
+/// Reads to the end, so that the program never blocks, and keeps a part.
 async fn read(pipe: Option<impl AsyncRead + Unpin>, kept: &mut Zeroizing<Vec<u8>>, keep: Keep) {
     let Some(mut pipe) = pipe else { return };
     let mut chunk = Zeroizing::new([0; 4096]);
-    // Room from the start: a buffer that grows leaves copies behind.
-    kept.reserve_exact(MOST_PRINTED + chunk.len());
+    // Reserved at the start: a buffer that grows leaves copies behind.
+    kept.reserve_exact(MAX_PRINTED + chunk.len());
     while let Ok(length @ 1..) = pipe.read(chunk.as_mut()).await {
         let fresh = chunk.get(..length).unwrap_or_default();
         match keep {
             Keep::First => {
-                let room = MOST_PRINTED.saturating_sub(kept.len());
+                let room = MAX_PRINTED.saturating_sub(kept.len());
                 kept.extend(fresh.iter().take(room));
             }
             Keep::Last => {
                 kept.extend_from_slice(fresh);
-                let surplus = kept.len().saturating_sub(MOST_PRINTED);
+                let surplus = kept.len().saturating_sub(MAX_PRINTED);
                 kept.drain(..surplus);
             }
         }
     }
 }
 
-/// What a program gets of our environment besides what the configuration names: where it finds itself and its settings,
-/// how it speaks, and the way out of a company's network.
-const PASSED: [&str; 24] = [
+/// Variables of the daemon's environment that every program gets: paths and settings, language, and the proxy of a
+/// company's network.
+const PASSED_VARIABLES: [&str; 24] = [
     "PATH",
     "HOME",
     "USER",
@@ -174,9 +174,9 @@ const PASSED: [&str; 24] = [
     "no_proxy",
 ];
 
-const MOST_PRINTED: usize = 64 * 1024;
-const MOST_KEPT: usize = 2 * 1024;
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const MAX_PRINTED: usize = 64 * 1024;
+const MAX_KEPT: usize = 2 * 1024;
+const PIPE_DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_goes_wrong_is_said_without_what_was_printed() {
+    async fn an_error_does_not_repeat_the_output() {
         for (script, message) in [
             ("echo canary-1; echo canary-2", "several lines"),
             ("exit 0", "the token is empty"),
@@ -216,31 +216,28 @@ mod tests {
             ("head -c 100000 /dev/zero", "more than 65536 bytes"),
             ("printf 'canary\\377'", "not text"),
         ] {
-            let failure = fails(script).await;
-            assert!(failure.message.contains(message), "{script}: {failure:?}");
-            assert!(!format!("{failure:?}").contains("canary"), "{failure:?}");
+            let error = fails(script).await;
+            assert!(error.message.contains(message), "{script}: {error:?}");
+            assert!(!format!("{error:?}").contains("canary"), "{error:?}");
         }
         let missing = Command {
             command: vec!["/nowhere/aws".to_owned(), "canary".to_owned()],
             ..shell("")
         };
-        let failure = run(&missing).await.unwrap_err();
-        assert!(
-            failure.message.starts_with("cannot start `/nowhere/aws`: "),
-            "{failure:?}"
-        );
+        let error = run(&missing).await.unwrap_err();
+        assert!(error.message.starts_with("cannot start `/nowhere/aws`: "), "{error:?}");
     }
 
     #[tokio::test]
-    async fn the_end_of_stderr_is_kept_and_what_was_printed_is_cut_out_of_it() {
-        let failure = fails("seq 10000 >&2; echo s3cret; echo 'oh no: s3cret is over' >&2; exit 1").await;
-        let output = failure.output.unwrap();
+    async fn keeps_the_end_of_stderr_and_cuts_the_output_out_of_it() {
+        let error = fails("seq 10000 >&2; echo s3cret; echo 'oh no: s3cret is over' >&2; exit 1").await;
+        let output = error.output.unwrap();
         assert!(output.ends_with("9999\n10000\noh no: … is over"), "{output}");
         assert!(output.len() <= 2048);
     }
 
     #[tokio::test]
-    async fn its_time_ends_it_and_what_it_started() {
+    async fn a_timeout_kills_the_program_and_what_it_started() {
         let folder = tempfile::tempdir().unwrap();
         let pids = folder.path().join("pids");
         let script = format!("sleep 600 & echo $! $$ > {}; wait", pids.display());
@@ -249,27 +246,27 @@ mod tests {
             ..shell(&script)
         };
         let begin = Instant::now();
-        let failure = run(&hanging).await.unwrap_err();
-        assert!(failure.message.contains("did not end within 500ms"), "{failure:?}");
+        let error = run(&hanging).await.unwrap_err();
+        assert!(error.message.contains("did not end within 500ms"), "{error:?}");
         assert!(begin.elapsed() < Duration::from_secs(5));
         for pid in std::fs::read_to_string(pids).unwrap().split_whitespace() {
             let state = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
             while !state().is_empty() && !state().contains(") Z ") {
-                assert!(begin.elapsed() < Duration::from_secs(10), "{pid} lives: {}", state());
+                assert!(begin.elapsed() < Duration::from_secs(10), "{pid} is alive: {}", state());
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
     }
 
     #[tokio::test]
-    async fn a_helper_that_keeps_the_pipe_open_does_not_hold_it_up() {
+    async fn a_helper_that_keeps_the_pipe_open_delays_nothing() {
         let begin = Instant::now();
         assert_eq!(run(&shell("sleep 30 & echo tok")).await.unwrap().secret.expose(), "tok");
         assert!(begin.elapsed() < Duration::from_secs(8));
     }
 
     #[tokio::test]
-    async fn its_environment_is_clean_but_for_what_is_named() {
+    async fn passes_only_named_variables() {
         // Cargo sets these for every test.
         let named = Command {
             environment: vec!["CARGO_PKG_NAME".to_owned(), "NOT_SET_ANYWHERE".to_owned()],

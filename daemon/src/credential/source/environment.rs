@@ -1,23 +1,24 @@
-//! Tokens from the daemon's own environment: taken once, before there is a second thread, and wiped there, so that neither
-//! a program we start nor `/proc/PID/environ` shows them.
+//! Tokens from the daemon's own environment.
+//!
+//! `main` takes them before it starts a thread, and wipes them in place. Neither a program that the daemon starts nor
+//! `/proc/PID/environ` shows them.
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char};
-use std::fmt;
 
 use regauth_shared::Secret;
 use zeroize::Zeroize;
 
-/// What was taken, by variable.
+/// Tokens that were in the environment at the start, by variable.
 #[derive(Clone, Debug, Default)]
-pub struct Environment(BTreeMap<String, Result<Secret, Unusable>>);
+pub struct Environment(BTreeMap<String, Result<Secret, String>>);
 
 impl Environment {
-    /// Takes these variables out of the environment; those that are not set are left out.
+    /// Removes these variables from the environment and keeps their values. Skips those that are not set.
     ///
     /// # Safety
     /// No other thread may run: it could read the environment while it changes.
-    #[expect(unsafe_code, reason = "what is done to the environment is for `main` to allow")]
+    #[expect(unsafe_code, reason = "only `main` knows that no other thread runs")]
     pub unsafe fn take(names: impl IntoIterator<Item = String>) -> Self {
         let take = |name: String| {
             // SAFETY: the caller runs no other thread.
@@ -30,38 +31,35 @@ impl Environment {
     /// The token in a variable.
     ///
     /// # Errors
-    /// [`VariableError`] when the variable was not set when the daemon started, or what it held is no token.
+    /// [`VariableError`] if the variable was not set when the daemon started, or its value is no token.
     pub fn secret(&self, name: &str) -> Result<Secret, VariableError> {
         match self.0.get(name) {
             Some(Ok(secret)) => Ok(secret.clone()),
-            Some(Err(unusable)) => Err(VariableError::Unusable(name.to_owned(), unusable.clone())),
+            Some(Err(reason)) => Err(VariableError::Unusable(name.to_owned(), reason.clone())),
             None => Err(VariableError::NotSet(name.to_owned())),
         }
     }
 }
 
-#[expect(
-    unsafe_code,
-    reason = "the environment's own bytes are wiped, which std has no safe way to do"
-)]
+#[expect(unsafe_code, reason = "std has no safe way to wipe the bytes of a variable")]
 #[expect(
     clippy::disallowed_methods,
-    reason = "nobody else reads the environment: the caller runs no other thread"
+    reason = "the caller runs no other thread that could read the environment"
 )]
-unsafe fn take_variable(name: &str) -> Option<Result<Secret, Unusable>> {
+unsafe fn take_variable(name: &str) -> Option<Result<Secret, String>> {
     let c_name = CString::new(name).ok()?;
-    // SAFETY: the name ends with a zero byte; what comes back is null or the value in the environment, likewise.
+    // SAFETY: the name ends with a zero byte. The result is null or a value that ends with a zero byte.
     let value = unsafe { getenv(c_name.as_ptr()) };
     if value.is_null() {
         return None;
     }
-    // SAFETY: not null, so a value that ends with a zero byte; nobody changes it meanwhile.
+    // SAFETY: not null, so a value that ends with a zero byte. No other thread changes it.
     let length = unsafe { CStr::from_ptr(value) }.count_bytes();
-    // SAFETY: these are that value's bytes, in memory of this process, and nobody else reads or writes them.
+    // SAFETY: these are the value's bytes in this process, and no other thread reads or writes them.
     let bytes = unsafe { std::slice::from_raw_parts_mut(value.cast::<u8>(), length) };
     let secret = match std::str::from_utf8(bytes) {
-        Ok(text) => Secret::parse(text).map_err(|invalid| Unusable(invalid.to_string())),
-        Err(_) => Err(Unusable("it is not text".to_owned())),
+        Ok(text) => Secret::parse(text).map_err(|invalid| invalid.to_string()),
+        Err(_) => Err("it is not text".to_owned()),
     };
     bytes.zeroize();
     // SAFETY: no other thread runs.
@@ -69,32 +67,22 @@ unsafe fn take_variable(name: &str) -> Option<Result<Secret, Unusable>> {
     Some(secret)
 }
 
-#[expect(unsafe_code, reason = "std only copies values; this is where they are")]
+#[expect(unsafe_code, reason = "std only copies values, and this returns their address")]
 unsafe extern "C" {
     /// getenv(3).
     fn getenv(name: *const c_char) -> *mut c_char;
 }
 
-/// Why a variable's value is no token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unusable(String);
-
-impl fmt::Display for Unusable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// There is no token in a variable.
+/// A variable gave no token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VariableError {
-    /// It was not there when the daemon started, or nothing named it then.
+    /// It was not set when the daemon started, or the configuration did not name it then.
     #[error(
         "the environment variable {0} was not set, or not named in config.toml, when regauthd started; it is read once, \
          so set it and start regauthd again"
     )]
     NotSet(String),
-    /// It held something else.
-    #[error("what the environment variable {0} held is no token: {1}")]
-    Unusable(String, Unusable),
+    /// Its value is no token; the second text is the reason.
+    #[error("the environment variable {0} holds no token: {1}")]
+    Unusable(String, String),
 }

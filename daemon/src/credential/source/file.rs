@@ -1,8 +1,8 @@
 //! A token in a file: a mounted secret, a systemd credential, something that an agent writes.
 //!
-//! The file is looked at every second rather than watched by inotify or kqueue: those don't see what happens behind a
-//! bind mount or on a network, and see a Kubernetes secret change only in a folder that is not the file's. A look is one
-//! stat of what the path leads to at that moment, links followed; only a file that differs is read.
+//! The refresher checks the file every second. inotify and kqueue do not see changes behind a bind mount or on a
+//! network, and see a Kubernetes secret change only in another folder. A check is one stat that follows links. Only a
+//! file that differs is read.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -14,14 +14,14 @@ use zeroize::Zeroizing;
 
 use crate::credential::source::{FetchError, FetchedToken};
 
-/// A file and what it was when it was read last.
+/// A file with a token, and its stamp at the last read.
 #[derive(Debug)]
 pub(crate) struct WatchedFile {
     path: PathBuf,
-    read_as: Option<Stamp>,
+    last_read: Option<Stamp>,
 }
 
-/// What tells one state of a file from another: replaced, or written in place.
+/// Metadata that changes when a file is replaced or written in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -32,28 +32,28 @@ struct Stamp {
 }
 
 impl WatchedFile {
-    /// A file that was not read yet.
+    /// A file that has not been read.
     pub(crate) fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
-            read_as: None,
+            last_read: None,
         }
     }
 
-    /// Whether it is another one than was read last.
+    /// True if the file differs from the last read.
     pub(crate) async fn has_changed(&self) -> bool {
-        self.stamp().await.ok() != self.read_as
+        self.stamp().await.ok() != self.last_read
     }
 
-    /// Its one line.
+    /// Reads the token, which is the file's one line.
     ///
     /// # Errors
-    /// [`FetchError`] when it cannot be read or holds no token.
+    /// [`FetchError`] if the file cannot be read or holds no token.
     pub(crate) async fn read(&mut self) -> Result<FetchedToken, FetchError> {
-        // One that is absent or unusable is not read again and again either: it is noticed when it is mended.
-        self.read_as = self.stamp().await.ok();
+        // An absent or unusable file is not read again until it changes.
+        self.last_read = self.stamp().await.ok();
         let (text, stamp) = self.contents().await.map_err(|error| self.unreadable(&error))?;
-        self.read_as = Some(stamp);
+        self.last_read = Some(stamp);
         let secret = Secret::parse(&text)
             .map_err(|invalid| FetchError::new(format!("what {} holds is no token: {invalid}", self.path.display())))?;
         Ok(FetchedToken {
@@ -63,10 +63,10 @@ impl WatchedFile {
         })
     }
 
-    /// Read until it is the same before and after, since it may be written in place just now.
+    /// Reads until the stamp is the same before and after: a program may be writing the file in place.
     async fn contents(&self) -> io::Result<(Zeroizing<String>, Stamp)> {
         let mut before = self.stamp().await?;
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_READS {
             let text = read_text(&self.path).await?;
             let after = self.stamp().await?;
             if before == after {
@@ -98,15 +98,15 @@ impl WatchedFile {
 }
 
 async fn read_text(path: &Path) -> io::Result<Zeroizing<String>> {
-    let mut text = Zeroizing::new(String::with_capacity(MOST));
+    let mut text = Zeroizing::new(String::with_capacity(READ_LIMIT));
     let file = tokio::fs::File::open(path).await?;
-    file.take(MOST as u64).read_to_string(&mut text).await?;
+    file.take(READ_LIMIT as u64).read_to_string(&mut text).await?;
     Ok(text)
 }
 
-/// Twice what a [`Secret`] takes.
-const MOST: usize = 32 * 1024;
-const ATTEMPTS: usize = 5;
+/// Twice the length of the longest [`Secret`], in bytes.
+const READ_LIMIT: usize = 32 * 1024;
+const MAX_READS: usize = 5;
 
 #[cfg(test)]
 mod tests {
@@ -120,7 +120,7 @@ mod tests {
         let path = folder.path().join("token");
         let mut file = WatchedFile::new(&path);
         assert!(file.read().await.unwrap_err().message.contains("cannot read"));
-        assert!(!file.has_changed().await, "it is as absent as before");
+        assert!(!file.has_changed().await, "it is still absent");
 
         fs::write(&path, "one\n").unwrap();
         assert_eq!(found(&mut file).await, "one");
@@ -135,9 +135,9 @@ mod tests {
         assert!(file.has_changed().await);
     }
 
-    /// As Kubernetes does it: `token` leads to `..data/token`, and `..data` to a folder that is exchanged.
+    /// Kubernetes links `token` to `..data/token`, and replaces the link `..data` to a folder.
     #[tokio::test]
-    async fn follows_links_that_are_exchanged() {
+    async fn follows_links_that_are_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let link = |target: &str, name: &str| {
             let beside = folder.path().join("link");
@@ -157,17 +157,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_token_is_named_and_not_repeated() {
+    async fn a_file_without_a_token_is_named_and_its_text_is_not_repeated() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
         for text in ["", "canary\ncanary\n", "canary \u{e9}"] {
             fs::write(&path, text).unwrap();
-            let failure = WatchedFile::new(&path).read().await.unwrap_err();
-            assert!(failure.message.contains("no token"), "{failure:?}");
-            assert!(!failure.message.contains("canary"), "{failure:?}");
+            let error = WatchedFile::new(&path).read().await.unwrap_err();
+            assert!(error.message.contains("no token"), "{error:?}");
+            assert!(!error.message.contains("canary"), "{error:?}");
         }
-        let failure = WatchedFile::new(folder.path()).read().await.unwrap_err();
-        assert!(failure.message.contains("not a regular file"), "{failure:?}");
+        let error = WatchedFile::new(folder.path()).read().await.unwrap_err();
+        assert!(error.message.contains("not a regular file"), "{error:?}");
     }
 
     async fn found(file: &mut WatchedFile) -> String {

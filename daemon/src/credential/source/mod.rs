@@ -1,7 +1,7 @@
 //! Sources of tokens that are not in the store: a file, a program, or the daemon's environment.
 //!
-//! [`file`] and [`command`] fetch a token again whenever it is due; [`preset`] has ready-made commands, [`output`] reads
-//! what a program printed, [`redact`] cuts secrets out of its error messages. [`environment`] gives a token once.
+//! `file` and `command` fetch a token again whenever it is due; `preset` has ready-made commands, [`output`]
+//! reads what a program printed, `redact` cuts secrets out of its error messages. [`environment`] gives a token once.
 
 mod command;
 pub mod environment;
@@ -86,7 +86,7 @@ impl TokenSource {
         }
     }
 
-    /// Whether a fetch costs so little that every rejection may cause one.
+    /// True if a fetch costs so little that every rejection may cause one.
     pub(crate) fn is_cheap(&self) -> bool {
         matches!(self, Self::File(_))
     }

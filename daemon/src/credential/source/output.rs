@@ -1,5 +1,4 @@
-//! What a program printed, as a token: one line, or a JSON document that holds it. Pure; nothing that was printed is ever
-//! repeated.
+//! Reads a token from a program's output: one line, or a JSON document. Pure. Errors never repeat the output.
 
 use std::time::Duration;
 
@@ -12,10 +11,10 @@ use time::format_description::well_known::Rfc3339;
 use crate::credential::source::FetchedToken;
 use crate::registry::Output;
 
-/// Reads a token from what was printed.
+/// Reads a token from a program's output.
 ///
 /// # Errors
-/// [`OutputError`] says why there is none.
+/// [`OutputError`] if it has none.
 pub fn read(printed: &[u8], output: &Output, ttl: Option<Duration>) -> Result<FetchedToken, OutputError> {
     let (secret, expires) = match output {
         Output::Raw => {
@@ -33,24 +32,24 @@ pub fn read(printed: &[u8], output: &Output, ttl: Option<Duration>) -> Result<Fe
     Ok(FetchedToken { secret, expires, ttl })
 }
 
-/// A time that is left out is no trouble where the configuration has a `ttl`.
+/// Reads the time of expiry. The output may leave it out if the configuration has a `ttl`.
 fn expiry(document: &Value, pointer: &str, ttl: Option<Duration>) -> Result<Option<OffsetDateTime>, OutputError> {
     match document.pointer(pointer) {
         None | Some(Value::Null) if ttl.is_some() => Ok(None),
-        Some(value) => match moment(value) {
-            Some(moment) => Ok(Some(moment)),
+        Some(value) => match parse_time(value) {
+            Some(time) => Ok(Some(time)),
             None => Err(OutputError::NoTime(pointer.to_owned())),
         },
         None => Err(OutputError::NoTime(pointer.to_owned())),
     }
 }
 
-/// RFC 3339, or seconds since 1970 with or without a fraction, as a number or a text.
-fn moment(value: &Value) -> Option<OffsetDateTime> {
+/// Parses RFC 3339, or seconds since 1970 with or without a fraction, as a number or a string.
+fn parse_time(value: &Value) -> Option<OffsetDateTime> {
     let seconds = match value {
         Value::Number(number) => number.as_f64()?,
         Value::String(text) => match OffsetDateTime::parse(text, &Rfc3339) {
-            Ok(moment) => return Some(moment),
+            Ok(time) => return Some(time),
             Err(_) => text.parse().ok()?,
         },
         _ => return None,
@@ -59,34 +58,29 @@ fn moment(value: &Value) -> Option<OffsetDateTime> {
     OffsetDateTime::UNIX_EPOCH.checked_add(span)
 }
 
-/// Why what was printed holds no token.
+/// Reason that an output has no token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OutputError {
     /// Not UTF-8.
     #[error("it is not text")]
     NotText,
-    /// Not what a token looks like.
+    /// The text is no token; the string is the reason.
     #[error("{0}")]
-    Token(InvalidToken),
+    InvalidToken(String),
     /// Not one JSON document.
     #[error("it is not one JSON document")]
     NotJson,
-    /// The pointer leads nowhere, or to something else than a string.
+    /// There is no string at the JSON pointer.
     #[error("it has no string at {0}")]
     NoToken(String),
-    /// The pointer leads nowhere, or to no time.
+    /// There is no time at the JSON pointer.
     #[error("it has no time at {0}: neither RFC 3339 nor seconds since 1970")]
     NoTime(String),
 }
 
-/// An [`InvalidSecret`] in words.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct InvalidToken(String);
-
 impl From<InvalidSecret> for OutputError {
     fn from(invalid: InvalidSecret) -> Self {
-        Self::Token(InvalidToken(invalid.to_string()))
+        Self::InvalidToken(invalid.to_string())
     }
 }
 
@@ -96,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_raw_token_is_exactly_one_line() {
-        let raw = |printed: &[u8]| read(printed, &Output::Raw, None).map(|minted| minted.secret.expose().to_owned());
+        let raw = |printed: &[u8]| read(printed, &Output::Raw, None).map(|fetched| fetched.secret.expose().to_owned());
         assert_eq!(raw(b"tok\n").unwrap(), "tok");
         for (printed, reason) in [
             (&b""[..], "the token is empty"),
@@ -113,7 +107,7 @@ mod tests {
         }
     }
 
-    /// What follows the token in the document, the ttl, and when the token expires or why there is none.
+    /// Result of a read: the expiry or the error. Each document is given from the token on, with the configured ttl.
     type Expiry = Result<Option<i64>, &'static str>;
     const DOCUMENTS: &[(&str, Option<u64>, Expiry)] = &[
         (
@@ -142,7 +136,7 @@ mod tests {
     const NO_TIME: &str = "it has no time at /e: neither RFC 3339 nor seconds since 1970";
 
     #[test]
-    fn a_document_is_read_where_the_pointers_lead() {
+    fn reads_a_document_at_its_pointers() {
         let output = Output::Json {
             token: "/t/a~1b/0".to_owned(),
             expires: Some("/e".to_owned()),
@@ -150,9 +144,9 @@ mod tests {
         for (rest, ttl, expires) in DOCUMENTS {
             let printed = format!(r#"{{"t":{{"a/b":[{rest}"#);
             let found = read(printed.as_bytes(), &output, ttl.map(Duration::from_secs));
-            let found = found.map(|minted| minted.expires.map(OffsetDateTime::unix_timestamp));
+            let found = found.map(|fetched| fetched.expires.map(OffsetDateTime::unix_timestamp));
             let expires = expires.map_err(str::to_owned);
-            assert_eq!(found.map_err(|useless| useless.to_string()), expires, "{printed}");
+            assert_eq!(found.map_err(|error| error.to_string()), expires, "{printed}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Ready-made commands for the programs that mint tokens at the usual places. Data, and what fills it in.
+//! Ready-made commands for programs that issue tokens. A table, and the code that fills it in.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,20 +8,20 @@ use crate::registry::{Command, Output};
 /// A command with `{placeholders}`.
 #[derive(Debug)]
 pub(crate) struct Preset {
-    /// What it is called.
+    /// Its name.
     pub name: &'static str,
-    /// What a person says, and an example of it.
+    /// Placeholders that a person fills in, each with an example.
     pub keys: &'static [(&'static str, &'static str)],
-    /// What is meant where a person does not say it.
+    /// Values of placeholders that a person leaves out.
     defaults: &'static [(&'static str, &'static str)],
     command: &'static [&'static str],
-    /// JSON pointers to the token and to its expiry; without them the program prints one line.
+    /// JSON pointers to the token and to its expiry; `None` if the program prints one line.
     json: Option<(&'static str, &'static str)>,
-    /// Variables that the program may find its own login by.
+    /// Variables that lead the program to its own login.
     environment: &'static [&'static str],
 }
 
-/// The presets there are.
+/// All presets.
 pub(crate) const PRESETS: &[Preset] = &[
     Preset {
         name: "codeartifact",
@@ -58,7 +58,7 @@ pub(crate) const PRESETS: &[Preset] = &[
             "AWS_CA_BUNDLE",
         ],
     },
-    // Not `gcloud auth print-access-token`: it gives the same token without saying when that ends.
+    // `gcloud auth print-access-token` prints the same token without its expiry.
     Preset {
         name: "google",
         keys: &[],
@@ -75,7 +75,7 @@ pub(crate) const PRESETS: &[Preset] = &[
     Preset {
         name: "azure",
         keys: &[("resource", r#""499b84ac-1321-427f-aa17-267ca6975798""#)],
-        // Azure DevOps, whose Artifacts are.
+        // Azure DevOps, which serves Azure Artifacts.
         defaults: &[("resource", "499b84ac-1321-427f-aa17-267ca6975798")],
         command: &[
             "az",
@@ -122,12 +122,12 @@ pub(crate) const PRESETS: &[Preset] = &[
     },
 ];
 
-/// A preset and what a person said for it, as it is written down.
+/// A preset and a person's values, as config.toml has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PresetChoice {
     /// The preset's name.
     pub preset: &'static str,
-    /// What was said, by placeholder.
+    /// Values by placeholder.
     pub values: BTreeMap<&'static str, String>,
 }
 
@@ -137,24 +137,28 @@ impl Preset {
         PRESETS.iter().find(|preset| preset.name == name)
     }
 
-    /// The command with everything filled in.
+    /// Fills the placeholders in.
     ///
     /// # Errors
-    /// [`MissingValue`] names the first placeholder that has no value.
+    /// [`MissingValue`] for the first placeholder without a value.
     pub(crate) fn fill(&'static self, values: BTreeMap<&'static str, String>) -> Result<Command, MissingValue> {
         let mut words: Vec<String> = self.command.iter().map(|word| (*word).to_owned()).collect();
         for (key, example) in self.keys {
-            let usual = || {
+            let default = || {
                 self.defaults
                     .iter()
                     .find(|(name, _)| name == key)
-                    .map(|(_, usual)| *usual)
+                    .map(|(_, value)| *value)
             };
-            let value = values.get(key).map(String::as_str).or_else(usual).ok_or(MissingValue {
-                preset: self.name,
-                key,
-                example,
-            })?;
+            let value = values
+                .get(key)
+                .map(String::as_str)
+                .or_else(default)
+                .ok_or(MissingValue {
+                    preset: self.name,
+                    key,
+                    example,
+                })?;
             let placeholder = format!("{{{key}}}");
             for (word, template) in words.iter_mut().zip(self.command) {
                 if template.contains(&placeholder) {
@@ -181,10 +185,10 @@ impl Preset {
         })
     }
 
-    /// Reads `key=value,key=value`.
+    /// Parses `key=value,key=value`.
     ///
     /// # Errors
-    /// [`MissingValue`], and the keys there are where one is not known. No value is repeated.
+    /// [`InvalidPreset`]; it repeats no value.
     pub(crate) fn parse(&'static self, text: &str) -> Result<Command, InvalidPreset> {
         let mut values = BTreeMap::new();
         for pair in text.split(',').filter(|pair| !pair.is_empty()) {
@@ -204,10 +208,10 @@ impl Preset {
     }
 }
 
-/// Checks what a person says for a placeholder.
+/// Checks a value for a placeholder.
 ///
 /// # Errors
-/// [`InvalidPreset::BadValue`] for what no program takes.
+/// [`InvalidPreset::BadValue`] if it is empty or has a control character.
 pub(crate) fn check(value: &str) -> Result<&str, InvalidPreset> {
     if value.is_empty() || value.chars().any(char::is_control) {
         Err(InvalidPreset::BadValue)
@@ -226,7 +230,7 @@ pub struct MissingValue {
     example: &'static str,
 }
 
-/// What a person said for a preset cannot be used.
+/// A preset that cannot be used as written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPreset {
     /// Something is missing.
@@ -243,7 +247,7 @@ pub enum InvalidPreset {
     BadValue,
 }
 
-/// How long a command may run unless a person says otherwise.
+/// Time limit of a command, unless the configuration has another.
 pub(crate) const COMMAND_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[cfg(test)]
@@ -293,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_wrong_is_named() {
+    fn a_missing_or_unknown_key_is_named_and_no_value_repeated() {
         for (name, text, error) in [
             (
                 "codeartifact",

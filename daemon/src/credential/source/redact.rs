@@ -1,23 +1,23 @@
-//! Cuts secrets out of what a program said, before a person may see it. Pure.
+//! Cuts secrets out of a program's error messages before a person sees them. Pure.
 //!
-//! What the program printed on stdout is known and goes wherever it appears; what merely looks like a token goes too:
-//! rather a gap in a message than a token in a terminal's history.
+//! Words of the program's stdout are cut out, and so is everything that looks like a token: a gap in a message is
+//! better than a token in a terminal's history.
 
-/// The last `most` bytes of `said`, in whole words, without control characters, without any word of `printed` and without
-/// anything that looks like a token.
-pub(super) fn tail(said: &[u8], printed: &[u8], most: usize) -> String {
-    let text = String::from_utf8_lossy(said);
+/// The last `max` bytes of `stderr` in whole words, without control characters, words of `stdout` or anything that
+/// looks like a token.
+pub(super) fn tail(stderr: &[u8], stdout: &[u8], max: usize) -> String {
+    let text = String::from_utf8_lossy(stderr);
     let text = text.trim_end();
-    let mut known: Vec<String> = words(&String::from_utf8_lossy(printed)).map(str::to_owned).collect();
-    // The longest first: none is cut in two by a part of it.
+    let mut known: Vec<String> = words(&String::from_utf8_lossy(stdout)).map(str::to_owned).collect();
+    // The longest first, so that no word is cut in two by a part of it.
     known.sort_unstable_by_key(|word| std::cmp::Reverse(word.len()));
     let mut text = text.to_owned();
-    for word in known.iter().filter(|word| word.len() >= SHORTEST_KNOWN) {
+    for word in known.iter().filter(|word| word.len() >= MIN_KNOWN_LENGTH) {
         text = text.replace(word.as_str(), GAP);
     }
     let text = without_lookalikes(&text);
     let text: String = text.chars().filter(|c| *c == '\n' || !c.is_control()).collect();
-    last(&text, most).to_owned()
+    last(&text, max).to_owned()
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
@@ -28,9 +28,9 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 fn without_lookalikes(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(begin) = rest.find(is_of_a_token) {
+    while let Some(begin) = rest.find(is_token_character) {
         let (before, from) = rest.split_at(begin);
-        let (word, after) = from.split_at(from.find(|c| !is_of_a_token(c)).unwrap_or(from.len()));
+        let (word, after) = from.split_at(from.find(|c| !is_token_character(c)).unwrap_or(from.len()));
         kept.push_str(before);
         kept.push_str(if looks_like_a_token(word) { GAP } else { word });
         rest = after;
@@ -38,24 +38,23 @@ fn without_lookalikes(text: &str) -> String {
     kept + rest
 }
 
-fn is_of_a_token(c: char) -> bool {
+fn is_token_character(c: char) -> bool {
     c.is_ascii_alphanumeric() || "-_+/=.~".contains(c)
 }
 
-/// Long, and letters and digits mixed in a part that is neither a word nor a number; paths and host names are left alone
-/// as long as their parts are.
+/// True if a word is long and mixes letters and digits in one part. Paths and host names stay if their parts do not.
 fn looks_like_a_token(word: &str) -> bool {
     let mixed = |part: &str| {
-        part.len() >= SHORTEST_LOOKALIKE
+        part.len() >= MIN_LOOKALIKE_LENGTH
             && part.contains(|c: char| c.is_ascii_digit())
             && part.contains(|c: char| c.is_ascii_alphabetic())
     };
     mixed(word) && word.split(['/', '.']).any(mixed)
 }
 
-/// A word that is cut in two could be the rest of a secret, so it goes.
-fn last(text: &str, most: usize) -> &str {
-    let Some(surplus) = text.len().checked_sub(most).filter(|surplus| *surplus > 0) else {
+/// The end of a text. Half a word could be the rest of a secret, and is left out.
+fn last(text: &str, max: usize) -> &str {
+    let Some(surplus) = text.len().checked_sub(max).filter(|surplus| *surplus > 0) else {
         return text;
     };
     let from = text.char_indices().map(|(at, _)| at).find(|at| *at >= surplus);
@@ -64,19 +63,19 @@ fn last(text: &str, most: usize) -> &str {
 }
 
 const GAP: &str = "…";
-const SHORTEST_KNOWN: usize = 4;
-const SHORTEST_LOOKALIKE: usize = 20;
+const MIN_KNOWN_LENGTH: usize = 4;
+const MIN_LOOKALIKE_LENGTH: usize = 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn shown(said: &str) -> String {
-        tail(said.as_bytes(), b"", 2048)
+    fn shown(stderr: &str) -> String {
+        tail(stderr.as_bytes(), b"", 2048)
     }
 
     #[test]
-    fn what_looks_like_a_token_is_cut_out() {
+    fn cuts_out_anything_that_looks_like_a_token() {
         for token in [
             "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.c2lnbmF0dXJlX29mX2l0",
             "ghp_16C7e42F292c6912E7710c838347Ae178B4a",
@@ -90,30 +89,30 @@ mod tests {
     }
 
     #[test]
-    fn what_a_person_needs_stays() {
-        for said in [
+    fn keeps_messages_paths_and_times() {
+        for text in [
             "Unable to locate credentials. You can configure credentials by running \"aws configure\".",
             "Could not connect to https://sts.eu-central-1.amazonaws.com/: timed out after 60 s",
             "AADSTS70043: the refresh token has expired (2024-01-01T12:00:00.123Z)",
             "/home/me/.config/gcloud/credentials.db: permission denied",
             "error on line 1234567890123456789012345",
         ] {
-            assert_eq!(shown(said), said);
+            assert_eq!(shown(text), text);
         }
     }
 
     #[test]
-    fn what_was_printed_is_cut_out() {
-        let said = tail(
+    fn cuts_out_words_of_stdout() {
+        let text = tail(
             b"got s3cret, not s3cret-2",
             b"{\"t\":\"s3cret\",\"u\":\"s3cret-2\"}",
             2048,
         );
-        assert_eq!(said, "got …, not …");
+        assert_eq!(text, "got …, not …");
     }
 
     #[test]
-    fn only_the_end_is_kept_and_no_half_word() {
+    fn keeps_the_end_and_no_half_word() {
         assert_eq!(tail(b"one two three", b"", 9), "three");
         assert_eq!(tail(b"\x1b[1mone\x1b[0m\r\ntwo\n\n", b"", 99), "[1mone[0m\ntwo");
         assert_eq!(tail(b"onetwothree", b"", 5), "");

@@ -1,4 +1,4 @@
-//! The store that forgets: for `--ephemeral`, `regauthctl run`, and tests.
+//! Store in the daemon's memory, for `--ephemeral`, `regauthctl run` and tests.
 
 use std::collections::HashMap;
 
@@ -6,14 +6,14 @@ use regauth_shared::Secret;
 
 use super::{Item, Store, StoreError};
 
-/// A map. What it keeps is gone when it is dropped.
+/// A [`Store`] whose secrets end with it.
 #[derive(Debug, Default)]
 pub(super) struct MemoryStore {
     secrets: HashMap<Item, Secret>,
 }
 
 impl MemoryStore {
-    /// An empty one.
+    /// An empty store.
     pub(super) fn new() -> Self {
         Self::default()
     }
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keeps_replaces_and_forgets() {
+    fn reads_replaces_and_deletes() {
         let mut store = MemoryStore::new();
         let corp = Item::Credential("corp".parse().unwrap());
         let authority = Item::AuthorityKey("corp.example".parse().unwrap());

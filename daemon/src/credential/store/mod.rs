@@ -1,7 +1,7 @@
 //! Stores of secrets: the [`Store`] trait and its three kinds, [`keychain`], [`vault`] and [`memory`].
 //!
-//! A store's calls may block while a person looks at a dialogue. [`worker`] makes them on a thread of their own with a
-//! deadline, never in a request's way. [`select`] opens the store that the configuration records.
+//! A store's calls may block while a person looks at a dialogue. [`worker`] makes them on its own thread with a
+//! deadline, and no request waits for them. [`select`] opens the store that the configuration records.
 
 pub mod keychain;
 mod memory;
@@ -16,53 +16,53 @@ use regauth_shared::{RegistryName, Secret};
 
 use crate::host::Host;
 
-/// What keeps secrets. One thread calls it; every call may block.
+/// A place that keeps secrets across restarts. Called by one thread; every call may block.
 pub trait Store: Send {
-    /// Reads an item; `None` when there is none of that name.
+    /// Reads an item; `None` if the store has none of that name.
     ///
     /// # Errors
-    /// [`StoreError`] when the store is locked, absent or failed.
+    /// [`StoreError`] if the store is locked, absent or fails.
     fn read(&mut self, item: &Item) -> Result<Option<Secret>, StoreError>;
 
-    /// Creates or replaces an item in one step: a kill leaves the old value or the new one.
+    /// Creates or replaces an item atomically: a kill leaves the old value or the new one.
     ///
     /// # Errors
     /// As [`Store::read`].
     fn write(&mut self, item: &Item, secret: &Secret) -> Result<(), StoreError>;
 
-    /// Deletes an item; one that does not exist is deleted already.
+    /// Deletes an item. An item that does not exist is no error.
     ///
     /// # Errors
     /// As [`Store::read`].
     fn delete(&mut self, item: &Item) -> Result<(), StoreError>;
 
-    /// Opens a locked store; a keychain asks in its own window, a vault takes the passphrase.
+    /// Opens a locked store. A keychain asks in its own window; a vault takes the passphrase.
     ///
     /// # Errors
     /// As [`Store::read`]; a wrong passphrase is [`StoreError::WrongPassphrase`].
     fn unlock(&mut self, passphrase: Option<&Secret>) -> Result<(), StoreError>;
 
-    /// Puts the store under a passphrase, or under another one; from then on it is locked after every start.
+    /// Protects the store with a passphrase, or replaces the passphrase. The store is then locked after every start.
     ///
     /// # Errors
-    /// As [`Store::read`]; [`StoreError::Refused`] by stores that a passphrase of ours cannot protect.
+    /// As [`Store::read`]; [`StoreError::Refused`] by every store but the vault.
     fn seal(&mut self, _passphrase: &Secret) -> Result<(), StoreError> {
         Err(StoreError::Refused(
-            "only the vault can be put under a passphrase, and this store is another".to_owned(),
+            "this store takes no passphrase; only the vault does".to_owned(),
         ))
     }
 
-    /// Whether the store can be used now, without asking a person.
+    /// Checks that the store can be used without asking a person.
     ///
     /// # Errors
     /// As [`Store::read`].
     fn check(&mut self) -> Result<(), StoreError>;
 
-    /// What protects the secrets, in one phrase for `regauthctl status`.
+    /// Protection of the secrets, in one phrase for `regauthctl status`.
     fn protection(&self) -> String;
 }
 
-/// The stores there are.
+/// Kind of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StoreKind {
@@ -70,12 +70,12 @@ pub enum StoreKind {
     Keychain,
     /// An age file.
     Vault,
-    /// Gone when the daemon ends.
+    /// The daemon's memory, for secrets that end with it.
     Memory,
 }
 
 impl StoreKind {
-    /// The word for it in flags and files.
+    /// Its name in flags and files.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Keychain => "keychain",
@@ -96,23 +96,23 @@ impl FromStr for StoreKind {
     }
 }
 
-/// The text names no store.
+/// A text that names no kind of store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a store is keychain, vault or memory")]
 pub struct InvalidStoreKind;
 
-/// The name of something that a store keeps.
+/// Name of a secret in a store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Item {
     /// A registry's credential.
     Credential(RegistryName),
-    /// The key of the intermediate authority for one host, PKCS#8 DER in base64.
+    /// Key of the intermediate authority for one host: PKCS#8 DER in base64.
     AuthorityKey(Host),
 }
 
-/// The account name in a keychain, the key in a vault: the registry's name, or `authority:host`. A registry's name has
-/// no colon, so the two never meet.
+/// The account name in a keychain and the key in a vault: the registry's name, or `authority:host`. A registry's name
+/// has no colon, so the two forms never collide.
 impl fmt::Display for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -147,12 +147,12 @@ impl From<Item> for String {
     }
 }
 
-/// The text names no item.
+/// A text that names no item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a store keeps nothing of that name")]
 pub struct InvalidItem;
 
-/// What a store could not do. No variant holds a secret.
+/// A call to a store failed. No variant has a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// A person must open it.
@@ -161,20 +161,20 @@ pub enum StoreError {
     /// The passphrase does not open the vault.
     #[error("the passphrase does not open the vault")]
     WrongPassphrase,
-    /// There is no such store here: no session bus, no service on it.
+    /// This machine has no such store: no session bus, or no service on it.
     #[error("the store is not available: {0}")]
     Unavailable(String),
     /// It did not answer within the deadline.
     #[error("the store did not answer in time")]
     NoAnswer,
-    /// It does not do that; why.
+    /// It does not support the call; the text is the reason.
     #[error("{0}")]
     Refused(String),
-    /// It has the item, but what is in it is no secret of ours: written by somebody else, or not to its end before the
-    /// keychain was killed. The words say which item, and nothing of what is in it.
+    /// The item's value is no secret of ours. Another program wrote it, or the keychain was killed during the write.
+    /// The text names the item and repeats nothing of the value.
     #[error("{0}")]
     Unusable(String),
-    /// It answered with a failure.
+    /// It answered with an error.
     #[error("the store failed: {0}")]
     Failed(String),
 }

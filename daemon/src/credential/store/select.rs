@@ -1,4 +1,4 @@
-//! Which store it is: the recorded one, or at first start the keychain if it answers, else the vault.
+//! Selects the store: the recorded one, or at the first start the keychain if it answers, else the vault.
 
 use std::path::PathBuf;
 
@@ -13,14 +13,14 @@ use crate::credential::store::worker::{Deadlines, StoreThread};
 /// An opened store.
 #[derive(Debug)]
 pub(crate) struct OpenStore {
-    /// Which one.
+    /// Its kind.
     pub kind: StoreKind,
     /// The thread that calls it.
     pub thread: StoreThread,
 }
 
 impl OpenStore {
-    /// The store of this kind in these folders; touched when it is first called.
+    /// The store of this kind in these folders. Nothing is opened before the first call.
     pub(crate) fn new(folders: &Folders, kind: StoreKind) -> Self {
         let folders = folders.clone();
         Self {
@@ -30,17 +30,17 @@ impl OpenStore {
     }
 }
 
-/// Opens the store that is recorded, or else the one that is asked for; where there is neither, chooses one.
+/// Opens the recorded store, or the requested one if none is recorded, or else chooses one.
 ///
 /// # Errors
-/// When another store is recorded than is asked for.
+/// [`OtherStore`] if the requested store is not the recorded one.
 pub(crate) async fn open(
     folders: &Folders,
     recorded: Option<StoreKind>,
-    asked: Option<StoreKind>,
+    requested: Option<StoreKind>,
 ) -> Result<OpenStore, OtherStore> {
-    match (recorded, asked) {
-        (Some(recorded), Some(asked)) if recorded != asked => Err(OtherStore(recorded.as_str())),
+    match (recorded, requested) {
+        (Some(recorded), Some(requested)) if recorded != requested => Err(OtherStore(recorded.as_str())),
         (Some(kind), _) | (None, Some(kind)) => Ok(OpenStore::new(folders, kind)),
         (None, None) => Ok(choose(folders).await),
     }
@@ -49,21 +49,21 @@ pub(crate) async fn open(
 async fn choose(folders: &Folders) -> OpenStore {
     let keychain = OpenStore::new(folders, StoreKind::Keychain);
     match keychain.thread.check().await {
-        // One that is locked is there, and a person can open it.
+        // A person can open a locked one.
         Ok(()) | Err(StoreError::Locked) => keychain,
         Err(error) => {
-            tracing::info!(reason = %error, "no keychain here: secrets are kept in the vault, an encrypted file");
+            tracing::info!(reason = %error, "found no keychain; secrets go to the vault, an encrypted file");
             OpenStore::new(folders, StoreKind::Vault)
         }
     }
 }
 
-/// What protects the secrets, in one phrase. Known without the store's thread, which may be waiting for a person.
+/// Protection of the secrets, in one phrase. Does not use the store's thread, which may be waiting for a person.
 pub(crate) fn protection(folders: &Folders, kind: StoreKind) -> String {
     store(folders, kind).protection()
 }
 
-/// Touches nothing but names of files.
+/// Makes a store without opening it.
 fn store(folders: &Folders, kind: StoreKind) -> Box<dyn Store> {
     match kind {
         StoreKind::Keychain => Box::new(KeychainStore::new(service_name(folders))),
@@ -75,7 +75,7 @@ fn store(folders: &Folders, kind: StoreKind) -> Box<dyn Store> {
     }
 }
 
-/// The store that was asked for is not the recorded one.
+/// Another store is recorded than the requested one.
 #[derive(Debug, thiserror::Error)]
 #[error("the secrets are in the {0}, as config.toml records; start without --store, or change `store` there")]
 pub struct OtherStore(&'static str);

@@ -1,8 +1,8 @@
-//! The one thread that may wait for a store: a keychain can look at a person for minutes, or never answer at all.
+//! Calls a store on a thread of its own: a keychain may wait for a person for minutes, or never answer.
 //!
-//! Callers are async and have deadlines. A store that hangs costs its callers their deadline once; from then on they
-//! hear [`StoreError::NoAnswer`] at once, until the call ends after all or a fresh thread with a fresh store takes
-//! over. Threads are never joined, so neither shutdown nor anything else waits for a store.
+//! Callers are async and have deadlines. After a call has passed its deadline, later calls fail with
+//! [`StoreError::NoAnswer`] at once. This ends when the call returns, or when a fresh thread with a fresh store takes
+//! over. No thread is joined, so a shutdown does not wait for a store.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,33 +17,34 @@ use tokio::sync::oneshot;
 
 use super::{Item, Store, StoreError};
 
-/// A [`Store`] behind a thread of its own.
+/// A [`Store`] on a thread of its own.
 ///
-/// A call that ends with [`StoreError::NoAnswer`] has an unknown outcome: a write or delete may have happened, may
-/// happen later, and may even overtake a later write if a fresh thread has taken over by then. Read the item before
-/// relying on either value.
+/// The outcome of a call that fails with [`StoreError::NoAnswer`] is unknown. A write or delete may have happened, may
+/// happen later, and may overtake a later write if a fresh thread has taken over. Read the item before relying on
+/// either value.
 pub struct StoreThread {
-    open: Arc<Open>,
+    open: Arc<OpenFn>,
     deadlines: Deadlines,
+    /// True if the store has answered once.
     answered: Arc<AtomicBool>,
     worker: Mutex<Option<Worker>>,
-    /// Every thread holds a clone while it lives, the abandoned ones too.
-    living: Arc<()>,
+    /// Counts threads, the abandoned ones too: each holds a clone.
+    thread_count: Arc<()>,
 }
 
-type Open = dyn Fn() -> Box<dyn Store> + Send + Sync;
+type OpenFn = dyn Fn() -> Box<dyn Store> + Send + Sync;
 
-/// How long callers wait.
+/// Deadlines of calls.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadlines {
-    /// For any call but an unlock or seal, as long as the store has not answered once: the daemon's start waits this long.
+    /// Any call but unlock and seal, before the store has answered once. The daemon's start waits this long.
     pub first: Duration,
-    /// For any call but an unlock or seal.
+    /// Any call but unlock and seal.
     pub usual: Duration,
-    /// For an unlock: a person types a passphrase.
+    /// Unlock and seal: a person types a passphrase.
     pub unlock: Duration,
-    /// How long past its deadline a call may hold the thread before a fresh one takes over.
-    pub patience: Duration,
+    /// Time from a call's deadline until a fresh thread takes over.
+    pub takeover: Duration,
 }
 
 /// 2 s, 10 s, 120 s and 30 s.
@@ -53,21 +54,20 @@ impl Default for Deadlines {
             first: Duration::from_secs(2),
             usual: Duration::from_secs(10),
             unlock: Duration::from_secs(120),
-            patience: Duration::from_secs(30),
+            takeover: Duration::from_secs(30),
         }
     }
 }
 
 impl StoreThread {
-    /// Prepares a store that `open` makes, on its thread, when it is first called, and again after a panic or when a
-    /// fresh thread takes over.
+    /// Starts nothing yet. The first call starts the thread, which calls `open`; so do a panic and a takeover.
     pub fn new(open: impl Fn() -> Box<dyn Store> + Send + Sync + 'static, deadlines: Deadlines) -> Self {
         Self {
             open: Arc::new(open),
             deadlines,
             answered: Arc::default(),
             worker: Mutex::default(),
-            living: Arc::default(),
+            thread_count: Arc::default(),
         }
     }
 
@@ -108,7 +108,7 @@ impl StoreThread {
             .await
     }
 
-    /// [`Store::seal`], which takes as long as a person would: it is slow on purpose.
+    /// [`Store::seal`], with the deadline of an unlock: it is slow on purpose.
     ///
     /// # Errors
     /// As [`StoreThread::write`].
@@ -141,15 +141,15 @@ impl StoreThread {
         let (reply, answer) = oneshot::channel();
         let (open, answered) = (self.open.clone(), self.answered.clone());
         let run = move |store: &mut Opened| {
-            // Whoever asked has gone: don't do behind their back what they were told has failed.
+            // The caller was told that the call failed, so it must not happen now.
             if reply.is_closed() {
                 return;
             }
             let outcome = catch_unwind(AssertUnwindSafe(|| work(store.get_or_insert_with(|| open()).as_mut())));
             let outcome = outcome.unwrap_or_else(|_| {
-                // What a panic has left half done may panic again when dropped.
+                // The store's drop may panic again.
                 let _ = catch_unwind(AssertUnwindSafe(|| drop(store.take())));
-                Err(StoreError::Failed("it panicked; the log says where".to_owned()))
+                Err(StoreError::Failed("it panicked; the log has the place".to_owned()))
             });
             answered.store(true, Ordering::Relaxed);
             let _ = reply.send(outcome);
@@ -175,14 +175,14 @@ impl StoreThread {
                     Err(TrySendError::Full(_)) => return Err(StoreError::NoAnswer),
                     Err(TrySendError::Disconnected(call)) => call,
                 },
-                Some(overdue) if overdue < self.deadlines.patience => return Err(StoreError::NoAnswer),
+                Some(overdue) if overdue < self.deadlines.takeover => return Err(StoreError::NoAnswer),
                 Some(_) => call,
             },
         };
-        if Arc::strong_count(&self.living) > MAX_THREADS {
+        if Arc::strong_count(&self.thread_count) > MAX_THREADS {
             return Err(StoreError::NoAnswer);
         }
-        let fresh = Worker::start(self.living.clone())?;
+        let fresh = Worker::start(self.thread_count.clone())?;
         fresh.calls.try_send(call).map_err(|_| StoreError::NoAnswer)?;
         *worker = Some(fresh);
         Ok(())
@@ -200,10 +200,10 @@ struct Call {
     run: Box<dyn FnOnce(&mut Opened) + Send>,
 }
 
-/// The thread's store, from its first call on and until it panics.
+/// The thread's store: open from the first call until a panic.
 type Opened = Option<Box<dyn Store>>;
 
-/// A thread as its callers see it. Dropping it abandons the thread, which ends when its present call does.
+/// Callers' end of a thread. Its drop abandons the thread, which ends after its current call.
 struct Worker {
     calls: SyncSender<Call>,
     progress: Arc<Mutex<Progress>>,
@@ -211,13 +211,13 @@ struct Worker {
 
 #[derive(Default)]
 struct Progress {
-    /// When the caller of the present call stops waiting.
+    /// Deadline of the current call.
     until: Option<Instant>,
     abandoned: bool,
 }
 
 impl Worker {
-    fn start(living: Arc<()>) -> Result<Self, StoreError> {
+    fn start(thread_count: Arc<()>) -> Result<Self, StoreError> {
         let (calls, queue) = sync_channel(MAX_QUEUED);
         let progress = Arc::<Mutex<Progress>>::default();
         let shared = progress.clone();
@@ -225,13 +225,13 @@ impl Worker {
             .name("store".to_owned())
             .spawn(move || {
                 serve(&queue, &shared);
-                drop(living);
+                drop(thread_count);
             })
-            .map_err(|error| StoreError::Failed(format!("there is no thread for it: {error}")))?;
+            .map_err(|error| StoreError::Failed(format!("its thread cannot be started: {error}")))?;
         Ok(Self { calls, progress })
     }
 
-    /// How long the present call has held the thread past its deadline.
+    /// Time since the deadline of the current call, if that has passed.
     fn overdue(&self) -> Option<Duration> {
         let until = lock(&self.progress).until?;
         Instant::now().checked_duration_since(until)
@@ -249,7 +249,7 @@ fn serve(queue: &Receiver<Call>, progress: &Mutex<Progress>) {
     while let Ok(call) = queue.recv() {
         {
             let mut progress = lock(progress);
-            // What waits in the queue of an abandoned thread goes unanswered rather than to a second store.
+            // Another store may be in use by now, so queued calls are dropped.
             if progress.abandoned {
                 return;
             }
@@ -264,10 +264,10 @@ fn lock(progress: &Mutex<Progress>) -> std::sync::MutexGuard<'_, Progress> {
     progress.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The one that serves and a few that never came back.
+/// The current thread and a few that hang.
 const MAX_THREADS: usize = 5;
 
-/// More than a start with many registries asks at once.
+/// More calls than a start with many registries makes at once.
 const MAX_QUEUED: usize = 64;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Keychain on macOS: the login keychain, as every terminal program uses it.
+//! Keychain on macOS: the login keychain.
 //!
-//! A keychain asks when it is locked, and when an item belongs to another program or to this one before an update. In
-//! the daemon both count as locked; [`Platform::unlock`] is what may ask.
+//! A keychain asks a person when it is locked, and when an item belongs to another program or to an older build of this
+//! one. Both count as locked here, and only [`Platform::unlock`] may ask.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,13 +21,13 @@ pub(super) struct Platform {
 impl Platform {
     pub(super) const PROTECTION: &str = "the login keychain";
 
-    /// Opens nothing yet: a keychain is a file that the system's own daemon reads at each call.
+    /// Opens nothing: the system's own daemon reads the keychain's file at each call.
     pub(super) fn connect() -> Result<Self, StoreError> {
         let store = Store::new().map_err(failure)?;
         Ok(Self { store })
     }
 
-    /// Does something with an item's entry; `None` when there is no such item.
+    /// Calls `work` with an item's entry; `None` if there is no such item.
     pub(super) fn entry<T>(
         &self,
         service: &str,
@@ -55,7 +55,7 @@ impl Platform {
         self.read_all(service)
     }
 
-    /// Reads each item of ours: nothing else tells whether it can be read.
+    /// Reads each item of ours, which is the only way to learn whether it can be read.
     fn read_all(&self, service: &str) -> Result<(), StoreError> {
         let entries = self
             .store

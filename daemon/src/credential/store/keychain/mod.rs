@@ -1,8 +1,8 @@
 //! The operating system's keychain: the Secret Service on Linux (gnome-keyring, KWallet, KeePassXC), Keychain on macOS.
 //!
-//! Secrets pass through [`keyring::Entry`]. Its constructor is not used, since that remembers for the life of the
-//! process that there was no keychain when it was first called: the stores behind it are opened here, and again when a
-//! keychain has been restarted. Nothing but [`Store::unlock`] makes a window appear on somebody's screen.
+//! Secrets pass through [`keyring::Entry`], but not its constructor: if there is no keychain at its first call, it
+//! remembers that for the life of the process. This module opens the library's stores itself, and again after a
+//! keychain restart. Only [`Store::unlock`] opens a window on a person's screen.
 
 #[cfg(target_os = "macos")]
 mod apple;
@@ -21,13 +21,13 @@ use self::apple::Platform;
 use self::secret_service::Platform;
 use super::{Item, Store, StoreError};
 
-/// The service attribute of everything that the daemon of these folders keeps: `regauth`, or `regauth@HOME` for a home
-/// that was asked for, so that a test or a second daemon never meets a person's own tokens.
+/// Service attribute of the items of the daemon in these folders: `regauth`, or `regauth@HOME` if a home was given. A
+/// test or a second daemon never sees a person's own tokens.
 pub fn service_name(folders: &Folders) -> String {
     match &folders.home {
         None => "regauth".to_owned(),
         Some(home) => {
-            // The same home however it was spelled; symbolic links stay, for the home may not exist yet.
+            // One name for every spelling. Symbolic links stay, because the home may not exist yet.
             let home = path::absolute(home).unwrap_or_else(|_| home.clone());
             let home: PathBuf = home.components().collect();
             format!("regauth@{}", home.display())
@@ -35,18 +35,18 @@ pub fn service_name(folders: &Folders) -> String {
     }
 }
 
-/// A [`Store`] in the keychain of this session. Items have the attributes `service`, [`service_name`], and `username`,
-/// the item's name.
+/// A [`Store`] in the keychain of this session. Items have the attributes `service` ([`service_name`]) and `username`
+/// (the item's name).
 ///
-/// Not for a thread that drives a tokio runtime: the Secret Service's client blocks on an executor of its own.
+/// Must not be called on a thread that drives a tokio runtime: the Secret Service's client blocks on its own executor.
 pub struct KeychainStore {
     service: String,
-    /// The connection, once there was one.
+    /// The connection, after the first call.
     platform: Option<Platform>,
 }
 
 impl KeychainStore {
-    /// The keychain's items under this service name. Connects when it is first called.
+    /// The keychain's items under this service name. Connects at the first call.
     pub fn new(service: String) -> Self {
         Self {
             service,
@@ -54,8 +54,8 @@ impl KeychainStore {
         }
     }
 
-    /// Makes a call on the connection there is. A keychain that was restarted looks like a failure on it, whatever the
-    /// failure; then the call is made again on a fresh one. All calls can be made twice.
+    /// Makes a call, and repeats it on a new connection if it fails: any failure may mean that the keychain was
+    /// restarted. All calls can be repeated.
     fn call<T>(&mut self, call: impl Fn(&Platform, &str) -> Result<T, StoreError>) -> Result<T, StoreError> {
         if let Some(platform) = self.platform.take() {
             match call(&platform, &self.service) {
@@ -91,7 +91,7 @@ impl Store for KeychainStore {
         self.call(|platform, service| platform.entry(service, item, delete_all).map(|_| ()))
     }
 
-    /// Asks in the keychain's own window; a passphrase is not for us to know.
+    /// Asks in the keychain's own window. The daemon never learns the keychain's passphrase.
     fn unlock(&mut self, _passphrase: Option<&Secret>) -> Result<(), StoreError> {
         self.call(Platform::unlock)
     }
@@ -105,7 +105,7 @@ impl Store for KeychainStore {
     }
 }
 
-/// Two collections may each hold the item, after a migration for instance; what was removed must not stay in either.
+/// Deletes the item from every collection. Two may have it, after a migration for instance.
 fn delete_all(entry: &keyring::Entry) -> keyring::Result<()> {
     match entry.delete_credential() {
         Err(keyring::Error::Ambiguous(entries)) => entries.iter().try_for_each(|entry| entry.delete_credential()),
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_home_has_items_of_its_own_however_it_is_spelled() {
+    fn each_home_has_one_service_name_for_all_its_spellings() {
         let service = |home: &str| service_name(&Folders::below(Path::new(home)));
         assert_eq!(service("/srv/ci"), "regauth@/srv/ci");
         assert_eq!(service("/srv/./ci/"), "regauth@/srv/ci");

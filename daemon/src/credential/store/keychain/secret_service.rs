@@ -1,7 +1,7 @@
 //! The Secret Service over D-Bus (<https://specifications.freedesktop.org/secret-service-spec/latest/>).
 //!
-//! The library that moves the secrets raises a prompt whenever it meets something locked, and waits for it without
-//! end. So what is locked is found out first, on a connection of our own whose calls have a deadline.
+//! The library that transfers the secrets raises a prompt for anything locked, and waits for the prompt without a
+//! limit. So this module first finds out what is locked, on its own connection whose calls have a deadline.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,7 +17,7 @@ use zbus_secret_service_keyring_store::Store;
 
 use crate::credential::store::{Item, StoreError};
 
-/// A connection to the service, in two halves: ours that asks about locks, and the library's that moves secrets.
+/// Two connections to the service: ours for questions about locks, and the library's for secrets.
 pub(super) struct Platform {
     bus: Connection,
     store: Arc<Store>,
@@ -29,15 +29,15 @@ impl Platform {
     /// Connects to the session bus and the service on it.
     pub(super) fn connect() -> Result<Self, StoreError> {
         let bus = connection::Builder::session()
-            .and_then(|builder| builder.method_timeout(DEADLINE).build())
+            .and_then(|builder| builder.method_timeout(CALL_TIMEOUT).build())
             .map_err(|error| StoreError::Unavailable(format!("there is no D-Bus session bus here ({error})")))?;
-        // The library would wait for a service that hangs; here is where that is noticed.
+        // The library would wait for a service that hangs. This call has a deadline.
         let _: OwnedObjectPath = call(&bus, ROOT, SERVICE, "ReadAlias", &("default",))?;
         let store = Store::new().map_err(failure)?;
         Ok(Self { bus, store })
     }
 
-    /// Does something with an item's entry; `None` when there is no such item.
+    /// Calls `work` with an item's entry; `None` if there is no such item.
     pub(super) fn entry<T>(
         &self,
         service: &str,
@@ -63,7 +63,7 @@ impl Platform {
         Ok(())
     }
 
-    /// Unlocks the default collection, and others that hold items of ours, asking in the service's own window.
+    /// Unlocks the default collection and others that have our items. The service asks in its own window.
     pub(super) fn unlock(&self, service: &str) -> Result<(), StoreError> {
         let mut locked = self.search(&HashMap::from([("service", service)]))?.locked;
         locked.push(self.default_collection()?);
@@ -75,12 +75,12 @@ impl Platform {
         let _: () = prompt.call("Prompt", &("",)).map_err(bus_failure)?;
         let answer = completed
             .next()
-            .ok_or_else(|| StoreError::Failed("the session bus went away while it asked".to_owned()))?;
+            .ok_or_else(|| StoreError::Failed("the session bus closed during the prompt".to_owned()))?;
         let (dismissed, _result): (bool, OwnedValue) = answer.body().deserialize().map_err(bus_failure)?;
         if dismissed { Err(StoreError::Locked) } else { Ok(()) }
     }
 
-    /// Whether the library can go ahead without raising a prompt.
+    /// Checks that the library will not raise a prompt.
     fn ready(&self, service: &str, user: &str) -> Result<(), StoreError> {
         let found = self.search(&HashMap::from([("service", service), ("username", user)]))?;
         if !found.locked.is_empty() {
@@ -89,7 +89,7 @@ impl Platform {
         if !found.unlocked.is_empty() {
             return Ok(());
         }
-        // Some services don't show what a locked collection holds, and a new item would go there.
+        // Some services do not list the items of a locked collection, and a new item would go there.
         self.check(service)
     }
 
@@ -100,7 +100,7 @@ impl Platform {
 
     fn default_collection(&self) -> Result<OwnedObjectPath, StoreError> {
         let path: OwnedObjectPath = call(&self.bus, ROOT, SERVICE, "ReadAlias", &("default",))?;
-        if path.as_str() == NOTHING {
+        if path.as_str() == NO_OBJECT {
             let message = "the keyring has no default collection; create one in its application";
             return Err(StoreError::Unavailable(message.to_owned()));
         }
@@ -113,21 +113,21 @@ impl Platform {
         bool::try_from(locked).map_err(|error| bus_failure(error.into()))
     }
 
-    /// A collection without a password counts as locked until somebody asks; then it opens without a prompt.
+    /// Unlocks what needs no prompt: a collection without a password counts as locked until the first request.
     fn open_silently(&self, paths: &[OwnedObjectPath]) -> Result<(), StoreError> {
         let Some(prompt) = self.request_unlock(paths)? else {
             return Ok(());
         };
-        // It has not been shown. Should the service keep it nevertheless, nothing is lost but its memory.
+        // The prompt was not shown. A service that ignores the dismissal only keeps an unused object.
         let _: Result<(), _> = call(&self.bus, prompt.as_str(), PROMPT, "Dismiss", &());
         Err(StoreError::Locked)
     }
 
-    /// The prompt that a person must answer; `None` when everything is open.
+    /// The prompt that a person must answer; `None` if everything is unlocked.
     fn request_unlock(&self, paths: &[OwnedObjectPath]) -> Result<Option<OwnedObjectPath>, StoreError> {
         let (_unlocked, prompt): (Vec<OwnedObjectPath>, OwnedObjectPath) =
             call(&self.bus, ROOT, SERVICE, "Unlock", &(paths,))?;
-        Ok((prompt.as_str() != NOTHING).then_some(prompt))
+        Ok((prompt.as_str() != NO_OBJECT).then_some(prompt))
     }
 }
 
@@ -136,7 +136,7 @@ struct Found {
     locked: Vec<OwnedObjectPath>,
 }
 
-/// What a person reads in a keyring viewer.
+/// Label of an item in a keyring viewer.
 fn label(service: &str, item: &Item) -> String {
     match item {
         Item::Credential(name) => format!("{service}: token for {name}"),
@@ -168,7 +168,7 @@ fn bus_failure(error: zbus::Error) -> StoreError {
 
 fn failure(error: keyring::Error) -> StoreError {
     match error {
-        // It was open a moment ago: somebody locked it, and dismissed the prompt that this has raised.
+        // It was unlocked a moment ago. A person locked it, and dismissed the prompt that this call raised.
         keyring::Error::NoStorageAccess(_) => StoreError::Locked,
         keyring::Error::Ambiguous(entries) => StoreError::Failed(format!(
             "{} items in the keyring have this name; remove the registry and add it again",
@@ -179,11 +179,11 @@ fn failure(error: keyring::Error) -> StoreError {
     }
 }
 
-/// Longer than a service that works ever needs for a look-up; shorter than a caller's patience.
-const DEADLINE: Duration = Duration::from_secs(5);
+/// Longer than any look-up of a working service, and shorter than the callers' deadlines.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where the specification says "no object".
-const NOTHING: &str = "/";
+/// Path that the specification uses for "no object".
+const NO_OBJECT: &str = "/";
 
 const NAME: &str = "org.freedesktop.secrets";
 const ROOT: &str = "/org/freedesktop/secrets";
@@ -192,7 +192,7 @@ const COLLECTION: &str = "org.freedesktop.Secret.Collection";
 const PROMPT: &str = "org.freedesktop.Secret.Prompt";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
-/// How a bus says that nobody has the name and nobody can be started for it.
+/// D-Bus errors for a name that has no owner and cannot be started.
 const NO_SERVICE: [&str; 5] = [
     "org.freedesktop.DBus.Error.ServiceUnknown",
     "org.freedesktop.DBus.Error.NameHasNoOwner",

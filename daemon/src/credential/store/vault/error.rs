@@ -1,19 +1,19 @@
-//! What can be wrong with the vault's files. No variant holds anything from inside of them.
+//! Errors of the vault's files. No variant has any of their content.
 
 use std::io;
 use std::path::PathBuf;
 
 use crate::credential::store::StoreError;
-use crate::credential::store::vault::key::Unsealed;
+use crate::credential::store::vault::key::UnsealError;
 
-/// What is wrong with the vault's files, and what a person can do.
+/// An error of the vault's files, with a fix if there is one.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum VaultError {
     #[error("{path} cannot be read: {1}", path = .0.display())]
     Read(PathBuf, io::Error),
     #[error("{path} cannot be written: {1}", path = .0.display())]
     Write(PathBuf, io::Error),
-    #[error("the vault {} exists but its key {} does not; put the key back, or move the vault away and begin anew", .vault.display(), .key.display())]
+    #[error("the vault {} exists but its key {} does not; put the key back, or move the vault away to start with an empty one", .vault.display(), .key.display())]
     KeyMissing { vault: PathBuf, key: PathBuf },
     #[error("the key {} does not open the vault {}", .key.display(), .vault.display())]
     WrongKey { vault: PathBuf, key: PathBuf },
@@ -26,8 +26,8 @@ pub(super) enum VaultError {
     #[error("{path} does not hold one age identity", path = .0.display())]
     KeyInvalid(PathBuf),
     #[error("the vault's key {path} does not open: {1}", path = .0.display())]
-    Sealed(PathBuf, Unsealed),
-    #[error("the vault's key {path} is systemd's to keep; no passphrase can be put on it", path = .0.display())]
+    Sealed(PathBuf, UnsealError),
+    #[error("the vault's key {path} comes from systemd, which protects it; it cannot have a passphrase", path = .0.display())]
     NotOurs(PathBuf),
     #[error("the vault cannot be encrypted: {0}")]
     Encrypt(String),

@@ -1,7 +1,7 @@
-//! The vault's key: an age identity, in the clear or under a passphrase. No files here, only their contents.
+//! The vault's key: an age identity, in the clear or under a passphrase. Works on file contents, not on files.
 //!
-//! The formats are those of the `age` command (<https://age-encryption.org/v1>), so that a person who has the files and
-//! what protects them never needs us to get the secrets back.
+//! The formats are those of the `age` command (<https://age-encryption.org/v1>). A person who has the files and the key
+//! can read the secrets without regauth.
 
 use std::io::{self, Read, Write};
 use std::iter;
@@ -20,8 +20,8 @@ impl Key {
         Self(x25519::Identity::generate())
     }
 
-    /// Parses an identity file: comments, blank lines and exactly one key. `None` for anything else, since what is
-    /// wrong with a key should not be described.
+    /// Parses an identity file: comments, blank lines and exactly one key. `None` for anything else: an error message
+    /// could describe the key.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut lines = text
             .lines()
@@ -34,7 +34,7 @@ impl Key {
     /// The identity file.
     #[expect(
         clippy::disallowed_methods,
-        reason = "age hands its key out as a SecretString; the vault is where it is written"
+        reason = "age returns its key as a SecretString, and the vault writes it to a file"
     )]
     pub(super) fn to_text(&self) -> Zeroizing<String> {
         let key = self.0.to_string();
@@ -64,34 +64,37 @@ impl Key {
         Ok(sealed)
     }
 
-    /// Opens what [`Key::seal`] or `age -p` made.
-    pub(super) fn unseal(sealed: &[u8], passphrase: &Secret) -> Result<Self, Unsealed> {
-        let decryptor = Decryptor::new_buffered(sealed).map_err(Unsealed::Damaged)?;
+    /// Opens the output of [`Key::seal`] or `age -p`.
+    pub(super) fn unseal(sealed: &[u8], passphrase: &Secret) -> Result<Self, UnsealError> {
+        let decryptor = Decryptor::new_buffered(sealed).map_err(UnsealError::Damaged)?;
         if !decryptor.is_scrypt() {
-            return Err(Unsealed::NoKey);
+            return Err(UnsealError::NoKey);
         }
         let mut identity = scrypt::Identity::new(passphrase_of(passphrase));
         identity.set_max_work_factor(MAX_WORK_FACTOR);
         let text = decrypt(decryptor, &identity, sealed.len()).map_err(|error| match error {
             DecryptError::DecryptionFailed | DecryptError::KeyDecryptionFailed | DecryptError::NoMatchingKeys => {
-                Unsealed::WrongPassphrase
+                UnsealError::WrongPassphrase
             }
-            error => Unsealed::Damaged(error),
+            error => UnsealError::Damaged(error),
         })?;
-        str::from_utf8(&text).ok().and_then(Self::parse).ok_or(Unsealed::NoKey)
+        str::from_utf8(&text)
+            .ok()
+            .and_then(Self::parse)
+            .ok_or(UnsealError::NoKey)
     }
 }
 
-/// Whether both open the same files.
+/// Equal if both open the same files.
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
         self.0.to_public() == other.0.to_public()
     }
 }
 
-/// Why a sealed key stayed closed.
+/// Reason that a sealed key did not open.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unsealed {
+pub(super) enum UnsealError {
     #[error("the passphrase is wrong")]
     WrongPassphrase,
     #[error("it is damaged: {0}")]
@@ -100,7 +103,7 @@ pub(super) enum Unsealed {
     NoKey,
 }
 
-/// The plaintext is shorter than the file, so the buffer never grows and leaves no copy behind.
+/// Decrypts a file of `capacity` bytes. The plaintext is shorter, so the buffer never grows and leaves no copy behind.
 fn decrypt(
     decryptor: Decryptor<&[u8]>,
     identity: &dyn age::Identity,
@@ -116,5 +119,5 @@ fn passphrase_of(secret: &Secret) -> SecretString {
     SecretString::from(secret.expose())
 }
 
-/// What the `age` command accepts: a minute's work, not an hour's.
+/// Limit of the `age` command: a minute's work.
 const MAX_WORK_FACTOR: u8 = 22;

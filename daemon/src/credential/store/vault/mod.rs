@@ -1,9 +1,9 @@
 //! The vault: secrets in one encrypted file, for machines without a keychain.
 //!
-//! The file is age's format around a JSON map from an item's name to its secret; `age -d -i IDENTITY vault.age` opens
-//! it. Its key is an age identity that lies beside it, comes from systemd, or opens with a passphrase ([`VaultKey`]).
-//! Whoever has the file and the key has the secrets: with the key beside it, the vault protects against backups that
-//! leave the key out and against other users, not against this user's programs.
+//! The file has age's format around a JSON map from an item's name to its secret; `age -d -i IDENTITY vault.age` opens
+//! it. Its key is an age identity: a file beside it, a credential of systemd, or a file under a passphrase
+//! ([`VaultKey`]). With the key beside it, the vault protects against backups without the key and against other users,
+//! but not against this user's programs.
 
 mod error;
 mod key;
@@ -21,23 +21,23 @@ use regauth_shared::paths::Folders;
 use zeroize::Zeroizing;
 
 use self::error::VaultError;
-use self::key::{Key, Unsealed};
+use self::key::{Key, UnsealError};
 use super::{Item, Store, StoreError};
 use crate::atomic;
 
-/// What opens the vault.
+/// Kind and path of the vault's key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VaultKey {
-    /// An identity file that only its owner can read; the first write creates it.
+    /// An identity file that only its owner can read. The first write creates it.
     File(PathBuf),
     /// An identity file that systemd provides (`LoadCredentialEncrypted=vault-identity`).
     Credential(PathBuf),
-    /// An identity file under a passphrase; [`Store::unlock`] opens it.
+    /// An identity file under a passphrase, which [`Store::unlock`] takes.
     Passphrase(PathBuf),
 }
 
 impl VaultKey {
-    /// The key that applies: one under a passphrase if there is one, else systemd's, else the plain file.
+    /// The key in use: the one under a passphrase if it exists, else systemd's, else the plain file.
     /// `credentials` is systemd's `CREDENTIALS_DIRECTORY`.
     pub fn find(folders: &Folders, credentials: Option<&Path>) -> Self {
         let sealed = folders.vault_identity_sealed();
@@ -58,7 +58,7 @@ impl VaultKey {
     }
 }
 
-/// A new key's file, for those who keep it elsewhere than beside the vault.
+/// A new identity file, for a key that is not kept beside the vault.
 pub fn new_identity() -> Zeroizing<String> {
     Key::generate().to_text()
 }
@@ -67,7 +67,7 @@ pub fn new_identity() -> Zeroizing<String> {
 pub struct VaultStore {
     folders: Folders,
     source: VaultKey,
-    /// Once it has been read or unlocked.
+    /// Present after it has been read or unlocked.
     key: Option<Key>,
     work_factor: u8,
 }
@@ -75,7 +75,7 @@ pub struct VaultStore {
 type Secrets = BTreeMap<String, Secret>;
 
 impl VaultStore {
-    /// The vault in these folders. Touches nothing; a vault under a passphrase is locked at first.
+    /// The vault in these folders. Opens nothing; a vault under a passphrase is locked.
     pub fn new(folders: &Folders, credentials: Option<&Path>) -> Self {
         Self {
             folders: folders.clone(),
@@ -85,14 +85,14 @@ impl VaultStore {
         }
     }
 
-    /// Puts the key under a passphrase, or under a new one, and removes the plain file. A kill in between leaves both;
-    /// the passphrase applies then, and the next unlock removes the plain file.
+    /// Puts the key under a passphrase, or under a new one, and removes the plain file. A kill in between leaves both.
+    /// Then the passphrase applies, and the next unlock removes the plain file.
     ///
-    /// The plain file's blocks may survive on the disk: that the vault was once protected by a file only is not undone.
+    /// The plain file's blocks may survive on the disk.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] when the present passphrase has not been given, [`StoreError::Refused`] when the key is
-    /// systemd's, [`StoreError::Failed`] when the files can't be written.
+    /// [`StoreError::Locked`] if the vault is locked, [`StoreError::Refused`] if the key is systemd's,
+    /// [`StoreError::Failed`] if the files cannot be written.
     fn put_under(&mut self, passphrase: &Secret) -> Result<(), StoreError> {
         if let VaultKey::Credential(path) = &self.source {
             return Err(StoreError::Refused(VaultError::NotOurs(path.clone()).to_string()));
@@ -102,10 +102,10 @@ impl VaultStore {
         let sealed = key
             .seal(passphrase, self.work_factor)
             .map_err(|error| VaultError::Encrypt(error.to_string()))?;
-        // The only copy of the key is about to be this one.
+        // This is about to become the only copy of the key.
         let opened = Key::unseal(&sealed, passphrase).map_err(|error| VaultError::Sealed(path.clone(), error))?;
         if opened != key {
-            return Err(VaultError::Sealed(path, Unsealed::NoKey).into());
+            return Err(VaultError::Sealed(path, UnsealError::NoKey).into());
         }
         atomic::write(&path, &sealed, PRIVATE).map_err(|error| VaultError::Write(path.clone(), error))?;
         self.source = VaultKey::Passphrase(path);
@@ -130,9 +130,9 @@ impl VaultStore {
     }
 
     fn change(&mut self, change: impl FnOnce(&mut Secrets)) -> Result<(), StoreError> {
-        // A thread that was given up for stuck may come back in the middle of its write: it must not undo ours.
-        static TURN: Mutex<()> = Mutex::new(());
-        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        // An abandoned thread may wake in the middle of its write, and must not undo this one.
+        static WRITING: Mutex<()> = Mutex::new(());
+        let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
         let mut secrets = self.secrets()?;
         change(&mut secrets);
         let plain = to_json(&secrets).map_err(|error| VaultError::Encrypt(error.to_string()))?;
@@ -144,12 +144,12 @@ impl VaultStore {
         Ok(atomic::write(&path, &bytes, PRIVATE).map_err(|error| VaultError::Write(path, error))?)
     }
 
-    /// The key; `None` when it is a plain file that does not exist yet.
+    /// The key; `None` if it is a plain file that does not exist yet.
     fn load_key(&mut self) -> Result<Option<Key>, StoreError> {
         if self.key.is_none() {
             self.key = match &self.source {
                 VaultKey::Passphrase(_) => return Err(StoreError::Locked),
-                // No check of the mode: systemd's access list shows as group bits.
+                // systemd's access list shows as group bits, so the mode is not checked.
                 VaultKey::Credential(path) => Some(parse_key(path, File::open(path))?),
                 VaultKey::File(path) => read_private_key(path)?,
             };
@@ -182,12 +182,12 @@ impl VaultStore {
         }
     }
 
-    /// A kill in the middle of [`VaultStore::put_under`] leaves the plain file.
+    /// Removes the plain file that a kill in the middle of [`VaultStore::put_under`] has left.
     fn finish_sealing(&self, key: &Key) {
         let plain = self.folders.vault_identity();
         let left_over = read_private_key(&plain).is_ok_and(|found| found.as_ref() == Some(key));
         if let Some(error) = left_over.then(|| atomic::remove(&plain)).and_then(Result::err) {
-            tracing::warn!(path = %plain.display(), %error, "the vault's key still lies in a plain file");
+            tracing::warn!(path = %plain.display(), %error, "could not remove the plain file with the vault's key");
         }
     }
 }
@@ -222,7 +222,7 @@ impl Store for VaultStore {
         let passphrase = passphrase.ok_or(StoreError::Locked)?;
         let sealed = std::fs::read(path).map_err(|error| VaultError::Read(path.clone(), error))?;
         let key = Key::unseal(&sealed, passphrase).map_err(|error| match error {
-            Unsealed::WrongPassphrase => StoreError::WrongPassphrase,
+            UnsealError::WrongPassphrase => StoreError::WrongPassphrase,
             error => VaultError::Sealed(path.clone(), error).into(),
         })?;
         self.finish_sealing(&key);
@@ -256,13 +256,13 @@ fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>, VaultError> {
     }
 }
 
-/// The key in a file that nobody else can read; `None` when there is no such file.
+/// Reads a key file that only its owner can read; `None` if there is no such file.
 fn read_private_key(path: &Path) -> Result<Option<Key>, VaultError> {
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file.map_err(|error| VaultError::Read(path.to_path_buf(), error))?,
     };
-    // Of the open file, not of the path: what is checked is what is read.
+    // Metadata of the open file, not of the path: the path may lead to another file by now.
     let data = file
         .metadata()
         .map_err(|error| VaultError::Read(path.to_path_buf(), error))?;
@@ -282,7 +282,7 @@ fn parse_key(path: &Path, file: io::Result<File>) -> Result<Key, VaultError> {
     Key::parse(&text).ok_or_else(|| VaultError::KeyInvalid(path.to_path_buf()))
 }
 
-/// What is wrong is told by its place alone: serde's own words may quote a secret.
+/// Parses the vault's content. The error has only the place, because serde's message may quote a secret.
 fn from_json(plain: &[u8]) -> Result<Secrets, String> {
     serde_json::from_slice(plain).map_err(|error| {
         let (line, column) = (error.line(), error.column());
@@ -295,7 +295,7 @@ fn to_json(secrets: &Secrets) -> serde_json::Result<Zeroizing<Vec<u8>>> {
         .iter()
         .map(|(name, secret)| (name.as_str(), secret.expose()))
         .collect();
-    // Printable ASCII at most doubles when escaped; a buffer that never grows leaves no copy behind.
+    // Escaping at most doubles printable ASCII. A buffer that never grows leaves no copy behind.
     let capacity = map
         .iter()
         .map(|(name, secret)| 2 * (name.len() + secret.len()) + 6)
@@ -306,15 +306,15 @@ fn to_json(secrets: &Secrets) -> serde_json::Result<Zeroizing<Vec<u8>>> {
     Ok(plain)
 }
 
-/// The name of systemd's credential.
+/// Name of systemd's credential.
 const CREDENTIAL: &str = "vault-identity";
 
 const PRIVATE: u32 = 0o600;
 
-/// The `age` command's own: about a second and 256 MiB.
+/// As the `age` command has it: about a second and 256 MiB.
 const WORK_FACTOR: u8 = 18;
 
-/// More than an identity file with a few comments; a string that doesn't grow leaves no copy behind.
+/// More than an identity file with a few comments. A string that does not grow leaves no copy behind.
 const KEY_FILE_CAPACITY: usize = 4096;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The vault's tests, with the `age` command as the record_outcome of the format.
+//! Tests of the vault. The `age` command checks the format.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -69,7 +69,7 @@ fn failure<T: std::fmt::Debug>(outcome: Result<T, StoreError>) -> String {
 }
 
 #[test]
-fn keeps_replaces_and_forgets_across_restarts() {
+fn reads_replaces_and_deletes_across_restarts() {
     let home = Home::new();
     let authority = Item::AuthorityKey("corp.example".parse().unwrap());
     home.open().write(&corp(), &secret("one")).unwrap();
@@ -110,7 +110,7 @@ fn the_age_command_opens_it() {
 }
 
 #[test]
-fn opens_what_the_age_commands_made() {
+fn opens_files_of_the_age_commands() {
     let home = Home::new();
     let state = &home.folders.state;
     let status = Command::new("age-keygen")
@@ -212,12 +212,12 @@ fn refuses_a_key_file_without_exactly_one_key() {
 }
 
 #[test]
-fn systemd_may_keep_the_key() {
+fn takes_its_key_from_systemd() {
     let home = Home::new();
     let credentials = tempfile::tempdir().unwrap();
     let path = credentials.path().join("vault-identity");
     fs::write(&path, Key::generate().to_text().as_bytes()).unwrap();
-    // As an access list makes it look.
+    // An access list looks like this.
     fs::set_permissions(&path, Permissions::from_mode(0o440)).unwrap();
     let mut store = VaultStore::new(&home.folders, Some(credentials.path()));
     store.write(&corp(), &secret("one")).unwrap();
@@ -232,7 +232,7 @@ fn systemd_may_keep_the_key() {
 }
 
 #[test]
-fn the_passphrase_comes_before_systemd_and_systemd_before_the_file() {
+fn prefers_the_passphrase_to_systemd_and_systemd_to_the_file() {
     let home = Home::new();
     let credentials = tempfile::tempdir().unwrap();
     let find = || VaultKey::find(&home.folders, Some(credentials.path()));
@@ -302,7 +302,7 @@ fn an_unlock_finishes_a_sealing_that_was_killed() {
     home.open().unlock(Some(&secret("open sesame"))).unwrap();
     assert_eq!(home.files(), ["vault-identity.age", "vault.age"]);
 
-    // A key that opens something else is nobody's leftover.
+    // A key of another vault is not a leftover, and stays.
     atomic::write(
         &home.folders.vault_identity(),
         Key::generate().to_text().as_bytes(),
@@ -313,7 +313,7 @@ fn an_unlock_finishes_a_sealing_that_was_killed() {
     assert_eq!(home.files(), ["vault-identity.age", "vault-identity.txt", "vault.age"]);
 }
 
-/// The writer is this test again, in a process of its own.
+/// The writer is this test in another process.
 #[test]
 fn a_kill_at_any_moment_leaves_a_whole_vault() {
     let name = "credential::store::vault::tests::a_kill_at_any_moment_leaves_a_whole_vault";

@@ -1,5 +1,5 @@
-//! The thread's tests. The store blocks on a channel, so that a test decides when a call ends; no test sleeps to wait
-//! for another thread.
+//! Tests of the store's thread. The store blocks on a channel, so a test decides when a call ends. No test sleeps to
+//! wait for another thread.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -7,27 +7,27 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use super::*;
 use crate::credential::store::memory::MemoryStore;
 
-/// What the next call of the store does, once told by a test.
+/// End of a store's call, as a test decides it.
 enum Cue {
     Answer,
     Panic,
 }
 
-/// A memory store whose calls wait for their cue; when the test is over they all get it.
-struct Puppet {
+/// A memory store whose calls wait for a cue; the end of the test is a cue for all.
+struct CuedStore {
     inner: MemoryStore,
     cues: Arc<Mutex<Receiver<Cue>>>,
 }
 
-impl Puppet {
+impl CuedStore {
     fn wait(&self) {
         if let Ok(Cue::Panic) = self.cues.lock().unwrap_or_else(PoisonError::into_inner).recv() {
-            panic!("as told");
+            panic!("on cue");
         }
     }
 }
 
-impl Store for Puppet {
+impl Store for CuedStore {
     fn read(&mut self, item: &Item) -> Result<Option<Secret>, StoreError> {
         self.wait();
         self.inner.read(item)
@@ -61,7 +61,7 @@ impl Store for Puppet {
 struct Stage {
     store: Arc<StoreThread>,
     opened: Arc<AtomicUsize>,
-    /// One for every store that `open` made, in their order.
+    /// One for every store that `open` has made, in order.
     cues: Arc<Mutex<Vec<Sender<Cue>>>>,
 }
 
@@ -73,7 +73,7 @@ fn stage(deadlines: Deadlines) -> Stage {
         let (cue, waiting) = channel();
         senders.lock().unwrap().push(cue);
         count.fetch_add(1, Ordering::SeqCst);
-        Box::new(Puppet {
+        Box::new(CuedStore {
             inner: MemoryStore::new(),
             cues: Arc::new(Mutex::new(waiting)),
         })
@@ -97,14 +97,14 @@ impl Stage {
         self.opened.load(Ordering::SeqCst)
     }
 
-    /// Calls until that many stores are stuck: on a busy machine a deadline may pass before a call has begun.
+    /// Calls until that many stores hang. On a busy machine a deadline may pass before a call has begun.
     async fn stuck(&self, stores: usize) {
         while self.opened() < stores {
             assert_eq!(self.store.check().await, Err(StoreError::NoAnswer));
         }
     }
 
-    /// `seal` needs no cue: when it is refused, everything before it has been answered.
+    /// `seal` needs no cue. When it is refused, all calls before it have been answered.
     async fn settled(&self) {
         while self.store.seal(&secret("any")).await == Err(StoreError::NoAnswer) {
             tokio::task::yield_now().await;
@@ -115,12 +115,12 @@ impl Stage {
 const SHORT: Duration = Duration::from_millis(20);
 const LONG: Duration = Duration::from_secs(60);
 
-fn deadlines(first: Duration, usual: Duration, patience: Duration) -> Deadlines {
+fn deadlines(first: Duration, usual: Duration, takeover: Duration) -> Deadlines {
     Deadlines {
         first,
         usual,
         unlock: LONG,
-        patience,
+        takeover,
     }
 }
 
@@ -133,7 +133,7 @@ fn secret(text: &str) -> Secret {
 }
 
 #[tokio::test]
-async fn passes_calls_through() {
+async fn passes_calls_to_the_store() {
     let store = StoreThread::new(|| Box::new(MemoryStore::new()), Deadlines::default());
     store.write(&corp(), &secret("one")).await.unwrap();
     assert_eq!(store.read(&corp()).await.unwrap().unwrap().expose(), "one");
@@ -145,7 +145,7 @@ async fn passes_calls_through() {
 }
 
 #[tokio::test]
-async fn runs_on_a_thread_of_its_own_outside_the_runtime() {
+async fn runs_on_its_own_thread_outside_the_runtime() {
     let open = || -> Box<dyn Store> {
         assert_eq!(thread::current().name(), Some("store"));
         assert!(tokio::runtime::Handle::try_current().is_err());
@@ -155,7 +155,7 @@ async fn runs_on_a_thread_of_its_own_outside_the_runtime() {
 }
 
 #[tokio::test]
-async fn a_stuck_call_fails_the_next_ones_at_once_and_recovers_when_it_ends() {
+async fn calls_fail_at_once_while_one_hangs_and_work_after_it_ends() {
     let stage = stage(deadlines(SHORT, LONG, LONG));
     stage.stuck(1).await;
     let asked = Instant::now();
@@ -171,19 +171,19 @@ async fn a_stuck_call_fails_the_next_ones_at_once_and_recovers_when_it_ends() {
 }
 
 #[tokio::test]
-async fn the_first_deadline_holds_until_the_store_has_answered_once() {
+async fn the_first_deadline_applies_until_the_store_has_answered_once() {
     let stage = stage(deadlines(LONG, SHORT, LONG));
     stage.settled().await;
     assert_eq!(stage.store.check().await, Err(StoreError::NoAnswer));
 }
 
 #[tokio::test]
-async fn waits_longer_for_a_person() {
+async fn an_unlock_has_a_longer_deadline() {
     let stage = Arc::new(stage(deadlines(SHORT, SHORT, Duration::ZERO)));
     let store = stage.store.clone();
     let unlock = async { store.unlock(None).await };
     let others = async {
-        // Queued behind the unlock, whose deadline is far: neither stuck nor a reason for a fresh thread.
+        // Queued behind the unlock, whose deadline is far: no takeover.
         assert_eq!(stage.store.check().await, Err(StoreError::NoAnswer));
         assert_eq!(stage.store.check().await, Err(StoreError::NoAnswer));
         stage.cue(0, Cue::Answer);
@@ -194,7 +194,7 @@ async fn waits_longer_for_a_person() {
 }
 
 #[tokio::test]
-async fn what_nobody_waits_for_any_more_is_not_begun() {
+async fn a_call_whose_caller_has_gone_does_not_begin() {
     let stage = stage(deadlines(LONG, LONG, LONG));
     let store = stage.store.clone();
     let (item, late) = (corp(), secret("late"));
@@ -202,7 +202,7 @@ async fn what_nobody_waits_for_any_more_is_not_begun() {
         async {
             let unlock = store.unlock(None);
             tokio::pin!(unlock);
-            // Holds the thread until the write's caller has gone.
+            // Blocks the thread until the write's caller has gone.
             let _ = tokio::time::timeout(SHORT * 2, &mut unlock).await;
             stage.cue(0, Cue::Answer);
             unlock.await
@@ -216,7 +216,7 @@ async fn what_nobody_waits_for_any_more_is_not_begun() {
 }
 
 #[tokio::test]
-async fn a_fresh_thread_takes_over_but_only_so_often() {
+async fn fresh_threads_take_over_up_to_a_limit() {
     let stage = stage(deadlines(SHORT, SHORT, Duration::ZERO));
     stage.stuck(MAX_THREADS).await;
     for _ in 0..10 {
@@ -224,20 +224,20 @@ async fn a_fresh_thread_takes_over_but_only_so_often() {
     }
     assert_eq!(stage.opened(), MAX_THREADS);
 
-    // The first comes back, ends, and leaves room for another.
+    // The first thread ends and makes room for another.
     stage.cue(0, Cue::Answer);
     stage.settled().await;
     assert_eq!(stage.opened(), MAX_THREADS + 1);
 }
 
 #[tokio::test]
-async fn a_panic_is_a_failure_and_a_fresh_store() {
+async fn a_panic_is_an_error_and_the_next_call_opens_the_store_again() {
     let stage = stage(deadlines(LONG, LONG, LONG));
     stage.settled().await;
     stage.cue(0, Cue::Panic);
     let error = stage.store.check().await.unwrap_err();
     assert!(matches!(error, StoreError::Failed(_)), "{error}");
-    assert!(!error.to_string().contains("as told"), "{error}");
+    assert!(!error.to_string().contains("on cue"), "{error}");
     stage.settled().await;
     assert_eq!(stage.opened(), 2);
     stage.cue(1, Cue::Answer);
@@ -257,7 +257,7 @@ async fn a_store_that_panics_while_opening_is_opened_again() {
 }
 
 #[test]
-fn neither_the_runtime_nor_the_drop_waits_for_a_stuck_store() {
+fn neither_the_runtime_nor_a_drop_waits_for_a_store_that_hangs() {
     let stage = stage(deadlines(SHORT, SHORT, LONG));
     let began = Instant::now();
     let runtime = tokio::runtime::Runtime::new().unwrap();
