@@ -27,10 +27,10 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     sync_folder(&path)
 }
 
-/// Creates or replaces a file that is only needed while the process runs: atomic as [`write`], but without syncs.
+/// Creates or replaces a file that is only needed while the process runs: atomic as [`write()`], but without syncs.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_without_sync(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let file = fill(path, bytes, mode, Durability::Memory)?;
     file.persist(path).map_err(|error| error.error)?;
@@ -40,7 +40,7 @@ pub fn write_without_sync(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()
 /// Creates a file that must not exist yet, such as a key that cannot be replaced.
 ///
 /// # Errors
-/// As [`write`]; [`io::ErrorKind::AlreadyExists`] if there is a file of that name.
+/// As [`write()`]; [`io::ErrorKind::AlreadyExists`] if there is a file of that name.
 pub fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let file = fill(path, bytes, mode, Durability::Disk)?;
     file.persist_noclobber(path).map_err(|error| error.error)?;

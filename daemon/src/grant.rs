@@ -2,7 +2,7 @@
 //! an expiry time.
 //!
 //! The token of a grant is 256 random bits, and is shown once. The file keeps its SHA-256.
-//! [`crate::proxy::downstream::authenticate`] finds the grant of a client; the control side creates, lists and revokes
+//! `proxy::downstream::authenticate` finds the grant of a client; the control side creates, lists and revokes
 //! grants.
 
 use std::collections::BTreeSet;

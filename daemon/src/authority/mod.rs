@@ -6,8 +6,8 @@
 //! disturbs no running client.
 //!
 //! The module writes no files: the caller keeps the [`Certificates`] and the key. The data path compares the SNI with
-//! the CONNECT authority. [`root`] creates the two certificates, [`leaf`] the short-lived one that is served, [`key`]
-//! signs, [`validate`] checks certificates from the journal, and [`bundle`] composes the file that clients trust.
+//! the CONNECT authority. `root` creates the two certificates, `leaf` the short-lived one that is served, `key`
+//! signs, `validate` checks certificates from the journal, and [`bundle`] composes the file that clients trust.
 
 use std::fmt;
 use std::sync::Arc;
