@@ -198,11 +198,11 @@ fn the_service_manager_receives_ready_status_reload_and_watchdog_messages() {
     if require_root("stopping one thread of the daemon") {
         let _held = stop_thread(daemon.pid(), "worker-0");
         poll::wait_for("the daemon to notice the hung worker", || {
-            daemon.log().contains("a worker does not answer").then_some(())
+            daemon.log().contains("a worker did not respond").then_some(())
         });
         let at_most = beats(&daemon) + 1;
         poll::wait_for("more reports of the hung worker", || {
-            (daemon.log().matches("a worker does not answer").count() > 3).then_some(())
+            (daemon.log().matches("a worker did not respond").count() > 3).then_some(())
         });
         assert!(
             beats(&daemon) <= at_most,
