@@ -37,7 +37,7 @@ pub(crate) async fn serve(worker: Worker, client: UnauthenticatedClient, stream:
     let (state, requests) = (Arc::clone(&worker.state), RequestTracker::default());
     // The first request has begun: its head was read.
     drop(requests.begin());
-    let (socket, reclaim) = ClientSocket::new(stream);
+    let (socket, reclaim) = ClientSocket::plain(stream);
     let (read, write) = tokio::io::split(socket);
     let stream = tokio::io::join(std::io::Cursor::new(head).chain(read), write);
     let (last_client, client_changes) = watch::channel(None);

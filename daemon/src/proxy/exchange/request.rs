@@ -156,10 +156,12 @@ async fn send_once(
     let mut response = record_outcome(registry, &lease, response)?;
     rewrite::withhold_session(response.headers_mut());
     let reason = response.extensions().get::<ReasonPhrase>();
-    if header.is_leaked_in(response.headers())
-        || reason.is_some_and(|reason| header.is_leaked_in_text(reason.as_bytes()))
-    {
-        tracing::error!(registry = %registry.name, "withheld a response: the registry repeated its token in the head");
+    if reason.is_some_and(|reason| header.is_leaked_in_text(reason.as_bytes())) {
+        tracing::error!(registry = %registry.name, "removed a reason phrase: the registry repeated its token in it");
+        response.extensions_mut().remove::<ReasonPhrase>();
+    }
+    if header.is_leaked_in(response.headers()) {
+        tracing::error!(registry = %registry.name, "withheld a response: the registry repeated its token in a header");
         return Err(ProxyError::UpstreamUnsafe);
     }
     Ok(response)
