@@ -153,6 +153,12 @@ fn a_request_that_names_another_host_is_refused_without_a_credential() {
             // The h2 library omits the scheme with the authority, and the server's h2 rejects that.
             let h2 = block_on(fixture.h2(&connect, sni, absolute, host)).unwrap_or_default();
             let refused_below = absolute == Nothing && h2 == 0;
+            // Without `:authority`, nobody knows the `:scheme`.
+            let expected: &[u16] = if absolute == Nothing && expected == [200] {
+                &[400]
+            } else {
+                expected
+            };
             assert!(
                 expected.contains(&h2) || refused_below,
                 "h2 {sni:?} {named:?}: {h2}, not {expected:?}"
@@ -375,7 +381,7 @@ fn a_response_with_the_token_in_a_header_is_refused() {
 
 /// The reason phrase of a status line is free text.
 #[test]
-fn a_token_in_the_reason_phrase_is_not_passed_on() {
+fn a_reason_phrase_with_the_token_is_removed() {
     let root = Authority::new("Corp Root");
     let response = format!("HTTP/1.1 403 No {} here\r\ncontent-length: 0\r\n\r\n", CANARIES[0]);
     let registry = StrictServer::answering(&root, &response);

@@ -18,6 +18,7 @@
 //! | [`npm_server`] | private npm registry: verdaccio | `NpmServer::start("me", "password")` |
 //! | [`mock_server`] | HTTP server that records requests and answers as configured | `MockServer::builder(&authority, "localhost").start()` |
 //! | [`strict_server`] | HTTP/1.1 server that rejects any deviation from RFC 9112 | `StrictServer::start(&authority)` |
+//! | [`head_server`] | HTTP/1.1 server that answers the head of an upload, and counts what follows | `HeadServer::answering(&authority, answer)` |
 //! | [`nginx`] | real nginx with a JSON access log | `nginx.wait_for_request(\|request\| request.status == 200)` |
 //! | [`certificates`] | private CA and the certificates it issues | `Authority::new("Corp Root").issue(&["localhost"])` |
 //! | **clients** | | |
@@ -63,6 +64,7 @@ pub mod fake_service_manager;
 pub mod git;
 pub mod git_backend;
 pub mod git_server;
+pub mod head_server;
 pub mod http2_frames;
 pub mod http_server;
 pub mod keyring;

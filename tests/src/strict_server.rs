@@ -167,17 +167,12 @@ fn framing(headers: &[(String, String)]) -> Result<Option<usize>, &'static str> 
     if of("host").len() != 1 {
         return Err("not one Host");
     }
-    let hop = [
-        "connection",
-        "keep-alive",
-        "te",
-        "upgrade",
-        "trailer",
-        "expect",
-        "http2-settings",
-    ];
+    let hop = ["connection", "keep-alive", "te", "upgrade", "trailer", "http2-settings"];
     if hop.iter().any(|name| !of(name).is_empty()) || headers.iter().any(|(name, _)| name.starts_with("proxy-")) {
         return Err("a header that belongs to one hop");
+    }
+    if of("expect").iter().any(|expectation| *expectation != "100-continue") {
+        return Err("an unknown expectation");
     }
     match (&of("content-length")[..], &of("transfer-encoding")[..]) {
         ([], []) => Ok(Some(0)),

@@ -6,6 +6,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use regauth_shared::Secret;
 
 use crate::credential::leak_detector::SecretLeakDetector;
+use crate::policy::header_name::is_alias_of;
 use crate::registry::Scheme;
 
 /// A header that carries a credential, made once for each generation.
@@ -34,21 +35,34 @@ impl CredentialHeader {
         Self {
             name: scheme.header(),
             value,
-            leak_detector: SecretLeakDetector::new(token),
+            leak_detector: SecretLeakDetector::new(token, &text),
         }
     }
 
-    /// Puts the header into a request, in place of the client's headers of that name.
+    /// Puts the header into a request, in place of the client's headers of that name. Servers that pass headers on in
+    /// environment variables read `_` as `-`, so the client's headers with such a name are removed too.
     pub fn attach(&self, headers: &mut HeaderMap) {
+        while let Some(alias) = headers.keys().find(|name| self.is_alias(name)).cloned() {
+            headers.remove(alias);
+        }
         headers.insert(self.name.clone(), self.value.clone());
     }
 
-    /// True if a registry's answer repeats the secret in a header: plain, percent-encoded or in base64, whatever is
-    /// around it. Costs about a microsecond: a search in the values that are long enough to hold the secret.
+    fn is_alias(&self, name: &HeaderName) -> bool {
+        name.as_str().contains('_') && name != self.name && is_alias_of(name.as_str(), self.name.as_str())
+    }
+
+    /// True if a registry's answer repeats the secret in a header: plain, escaped, in base64 or in hexadecimal, whatever
+    /// is around it. Costs about a microsecond: a search in the values that are long enough to hold the secret.
     pub fn is_leaked_in(&self, headers: &HeaderMap) -> bool {
-        headers
-            .values()
-            .any(|value| self.leak_detector.finds_secret_in(value.as_bytes()))
+        let mut names = headers.keys().map(HeaderName::as_str);
+        names.any(|name| self.leak_detector.finds_secret_in_name(name.as_bytes()))
+            || headers.values().any(|value| self.is_leaked_in_text(value.as_bytes()))
+    }
+
+    /// As [`is_leaked_in`](Self::is_leaked_in), for one value or a reason phrase.
+    pub fn is_leaked_in_text(&self, text: &[u8]) -> bool {
+        self.leak_detector.finds_secret_in(text)
     }
 }
 

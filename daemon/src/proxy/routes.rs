@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 
 use crate::credential::RegistryCredential;
 use crate::host::Origin;
-use crate::policy::path;
+use crate::policy::path::{self, PathProblem};
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::upstream::Upstream;
 use crate::registry::{Registry, Scope, Writes};
@@ -54,10 +54,6 @@ impl Routes {
                 });
                 host.scopes.push((scope.clone(), Arc::clone(registry)));
             }
-        }
-        for host in hosts.values_mut() {
-            host.scopes
-                .sort_by_key(|(scope, _)| std::cmp::Reverse(scope.path().len()));
         }
         Self {
             hosts: hosts
@@ -99,25 +95,61 @@ pub struct InterceptedHost {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Upstream for requests outside every scope. It carries no credential, also no client certificate.
     pub upstream: Arc<Upstream>,
-    /// Longest path first.
     scopes: Vec<(Scope, Arc<RegistryRoute>)>,
 }
+
+/// Scope and its registry.
+type ScopedRegistry<'a> = (&'a Scope, &'a Arc<RegistryRoute>);
 
 impl InterceptedHost {
     /// The registry whose scope matches a request path; the longest scope wins.
     ///
     /// # Errors
-    /// [`ProxyError::BadRequest`] when the path has another reading that belongs to another registry.
-    pub fn match_scope(&self, raw_path: &str) -> Result<Option<&Arc<RegistryRoute>>, ProxyError> {
-        let canonical = path::canonical(raw_path).ok_or(ProxyError::BadRequest)?;
-        let (scope, registry) = match self.longest_scope(raw_path) {
-            Some((scope, registry)) => (Some(scope), Some(registry)),
-            None => (None, None),
-        };
-        if self.longest_scope(&canonical).map(|(scope, _)| scope) != scope {
-            return Err(ProxyError::BadRequest);
+    /// [`PathProblem`] when no reading of the path is safe, or another reading belongs to another registry.
+    pub fn match_scope(&self, raw_path: &str) -> Result<Option<&Arc<RegistryRoute>>, PathProblem> {
+        let readings = path::readings(raw_path)?;
+        let literal = readings.literal();
+        let matched = self.longest_scope(|scope| scope.covers_path(literal), Scope::path);
+        for reading in readings.lenient_or_literal() {
+            let lenient = self.longest_scope(|scope| scope.covers_lenient(reading), Scope::lenient_path);
+            if !self.is_one_registry(matched, lenient)
+                || matched.is_some_and(|matched| self.has_rival(matched, reading))
+            {
+                return Err(PathProblem::DifferentScopes);
+            }
         }
-        Ok(registry)
+        Ok(matched.map(|(_, registry)| registry))
+    }
+
+    /// Do two readings of a path, and all readings between them, belong to the same registry or to none?
+    ///
+    /// If the readings are in different scopes of one registry, one scope must cover the other, and all scopes inside the
+    /// wider one must belong to that registry: a reading between the two may match any of them.
+    fn is_one_registry(&self, one: Option<ScopedRegistry<'_>>, other: Option<ScopedRegistry<'_>>) -> bool {
+        let (Some((scope, registry)), Some((other_scope, other_registry))) = (one, other) else {
+            return one.is_none() && other.is_none();
+        };
+        if scope == other_scope {
+            return true;
+        }
+        let wider = if scope.covers(other_scope) { scope } else { other_scope };
+        let mut inside = self.scopes.iter().filter(|(scope, _)| wider.covers_leniently(scope));
+        Arc::ptr_eq(registry, other_registry)
+            && wider.covers(scope)
+            && wider.covers(other_scope)
+            && inside.all(|(_, owner)| Arc::ptr_eq(owner, registry))
+    }
+
+    /// Could a server mean a scope of another registry by this reading? One that ignores the case of letters may find a
+    /// longer scope. One that decodes slashes cannot tell `/team%2Fapp/` from `/team/app/`.
+    fn has_rival(&self, (scope, registry): ScopedRegistry<'_>, reading: &str) -> bool {
+        let length = scope.lenient_path().len();
+        let is_rival = |other: &Scope| {
+            let is_longer = other.lenient_path().len() > length && other.covers_in_any_case(reading);
+            other.plain == self.plain && (is_longer || (other.lenient_path() == scope.lenient_path() && other != scope))
+        };
+        let mut others = self.scopes.iter().filter(|(_, owner)| !Arc::ptr_eq(owner, registry));
+        others.any(|(other, _)| is_rival(other))
     }
 
     /// Opens a connection from a worker to the registry that was used last, unless one is open.
@@ -134,10 +166,17 @@ impl InterceptedHost {
 
     /// Two registries may name one host and port with different URL schemes. Only scopes of this host's own URL scheme
     /// match, so that a credential for https is never sent in the clear.
-    fn longest_scope(&self, path: &str) -> Option<(&Scope, &Arc<RegistryRoute>)> {
-        self.scopes
+    fn longest_scope(
+        &self,
+        covers: impl Fn(&Scope) -> bool,
+        form: impl Fn(&Scope) -> &str,
+    ) -> Option<ScopedRegistry<'_>> {
+        let covering = self
+            .scopes
             .iter()
-            .find(|(scope, _)| scope.plain == self.plain && scope.covers_path(path))
+            .filter(|(scope, _)| scope.plain == self.plain && covers(scope));
+        covering
+            .max_by_key(|(scope, _)| form(scope).len())
             .map(|(scope, registry)| (scope, registry))
     }
 }
@@ -236,6 +275,7 @@ pub(super) mod tests {
     use super::*;
     use crate::config::{Config, UpstreamSettings};
     use crate::credential::Credential;
+    use crate::policy::path::tests::Server;
     use crate::proxy::upstream::Trust;
     use crate::proxy::upstream::dial::Dialer;
 
@@ -283,13 +323,20 @@ pub(super) mod tests {
         }
     }
 
+    const OVERLAPPING: &str = r#"
+        registries.cargo.scopes = ["https://corp.example/cargo/", "https://corp.example/cargo/inner/cargo/"]
+        registries.inner.scopes = ["https://corp.example/cargo/inner/", "https://corp.example/a@b/"]
+        registries.team.scopes = ["https://corp.example/a/team%2Fapp/"]
+        registries.app.scopes = ["https://corp.example/a/team/", "https://corp.example/a/"]
+    "#;
+
     const NESTED: &str = r#"
         registries.all.scopes = ["https://corp.example/"]
         registries.cargo.scopes = ["https://corp.example/cargo/", "https://corp.example:8443/"]
         registries.inner.scopes = ["https://corp.example/cargo/inner/"]
     "#;
 
-    fn matched(routes: &Routes, path: &str) -> Result<String, ProxyError> {
+    fn matched(routes: &Routes, path: &str) -> Result<String, PathProblem> {
         let host = routes.host(&Origin::parse("corp.example:443", None).unwrap()).unwrap();
         let registry = host.match_scope(path)?;
         Ok(registry.map_or_else(String::new, |registry| registry.name.to_string()))
@@ -305,18 +352,94 @@ pub(super) mod tests {
             ("/cargo/x%20y", "cargo"),
             ("/cargo/innermost", "cargo"),
             ("/cargo/inner/x", "inner"),
+            ("/cargo/inne%72/x", "inner"),
         ] {
             assert_eq!(matched(&routes, path).as_deref(), Ok(name), "{path}");
         }
         for path in [
-            "/cargo/inne%72/x",
             "/cargo//inner/x",
             "/x/../cargo/y",
             "/cargo/inner%2fx",
             "/cargo;x/inner/",
         ] {
-            assert_eq!(matched(&routes, path), Err(ProxyError::BadRequest), "{path}");
+            assert!(matched(&routes, path).is_err(), "{path}");
         }
+    }
+
+    #[test]
+    fn equivalent_spellings_match_a_scope() {
+        let routes = routes(
+            r#"
+                registries.devpi.scopes = ["https://corp.example/root/dev/+f/"]
+                registries.azure.scopes = ["https://corp.example/My%20Project/feed%40Release/"]
+                registries.gitlab.scopes = ["https://corp.example/projects/team%2Fapp/"]
+                registries.other.scopes = ["https://corp.example/projects/team/apps/"]
+            "#,
+        );
+        for (path, name) in [
+            ("/root/dev/%2Bf/x", "devpi"),
+            ("/root/dev/+f/x", "devpi"),
+            ("/My%20Project/feed@Release/x", "azure"),
+            ("/My%20Project/feed%40Release/%40s%2fp", "azure"),
+            ("/projects/team%2Fapp/x", "gitlab"),
+            ("/projects/team%2fapp", "gitlab"),
+            ("/projects/team/apps/x", "other"),
+            ("/projects/team/ap", ""),
+        ] {
+            assert_eq!(matched(&routes, path).as_deref(), Ok(name), "{path}");
+        }
+        for path in [
+            "/projects/team/app/x",
+            "/projects/team%2Fapp%2Fx",
+            "/projects/team%2Fapps/x",
+        ] {
+            assert_eq!(matched(&routes, path), Err(PathProblem::DifferentScopes), "{path}");
+        }
+    }
+
+    #[test]
+    fn matrix_parameters_stay_in_the_scope_before_them() {
+        let routes = routes(NESTED);
+        for (path, name) in [
+            (
+                "/artifactory/a.jar;vcs.url=https%3A%2F%2Fgit.example%2Fx.git",
+                Some("all"),
+            ),
+            ("/cargo/a.jar;vcs.branch=feature%2Ffoo", Some("cargo")),
+            // After the parameter is cut, or decoded, a deeper scope may be meant.
+            ("/cargo/;x=%2Finner", None),
+            ("/cargo;vcs.branch=feature%2Ffoo", None),
+            ("/x;v=%2F..%2Fcargo", None),
+        ] {
+            assert_eq!(matched(&routes, path).ok().as_deref(), name, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_request_with_a_credential_may_not_mean_a_longer_scope_in_another_case() {
+        let routes = routes(NESTED);
+        for (path, name) in [
+            ("/Cargo/x", None),
+            ("/cargo/INNER/x", None),
+            ("/cargo/Inne", Some("cargo")),
+        ] {
+            assert_eq!(matched(&routes, path).ok().as_deref(), name, "{path}");
+        }
+        let routes = self::routes(r#"registries.team.scopes = ["https://corp.example/Team/"]"#);
+        assert_eq!(matched(&routes, "/team/x").as_deref(), Ok(""), "no credential is sent");
+    }
+
+    #[test]
+    fn readings_in_scopes_of_one_registry_match() {
+        let routes = routes(OVERLAPPING);
+        assert_eq!(matched(&routes, "/a/x//y").as_deref(), Ok("app"));
+        assert_eq!(
+            matched(&routes, "/a//team/x").ok(),
+            None,
+            "team%2Fapp is inside as well"
+        );
+        // Between `/cargo/` and `/cargo/inner/cargo/` lies another registry's scope.
+        assert_eq!(matched(&routes, "/cargo/inner%2fcargo/x").ok(), None);
     }
 
     #[test]
@@ -342,20 +465,21 @@ pub(super) mod tests {
             }
         }
 
-        /// A path matches by its literal text or not at all: no other reading of it selects a registry.
+        /// A path matches by its literal form or not at all: no server interprets it into a scope of another registry.
         #[test]
-        fn a_path_matches_by_its_literal_text(
-            path in "(/cargo|/inner|/[a-c]|//|/\\.|/\\.\\.|;|%2f|%69|%2e|\\\\|-){0,8}"
+        fn no_server_finds_another_registry(
+            path in "(/cargo|/inner|/team%2fapp|/team/app|/a%40b|/[a-c]|//|/\\.|/\\.\\.|;|%2f|%69|%2e|%3f|%20|\\.|-){0,8}"
         ) {
-            let routes = routes(NESTED);
-            if let Ok(name) = matched(&routes, &path) {
-                let begins = |prefix: &str| path == prefix || path.starts_with(&format!("{prefix}/"));
-                let expected = match () {
-                    () if begins("/cargo/inner") => "inner",
-                    () if begins("/cargo") => "cargo",
-                    () => "all",
-                };
-                proptest::prop_assert_eq!(name, expected);
+            let routes = routes(OVERLAPPING);
+            let host = routes.host(&Origin::parse("corp.example:443", None).unwrap()).unwrap();
+            if let Ok(registry) = host.match_scope(&path) {
+                for server in Server::all() {
+                    let covering = host.scopes.iter().filter(|(scope, _)| server.covers(scope, &path));
+                    let found = covering.max_by_key(|(scope, _)| server.interpret(scope.path()).len());
+                    let names = [registry, found.map(|(_, registry)| registry)]
+                        .map(|registry| registry.map(|registry| &registry.name));
+                    proptest::prop_assert_eq!(names[0], names[1], "{:?} {}", server, path);
+                }
             }
         }
     }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use rustls_pki_types::CertificateDer;
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -85,9 +86,30 @@ impl ProxyState {
     }
 
     /// Returns true if `origin` is our own listener: a request to it would loop.
+    ///
+    /// The kernel takes the unspecified address (`0.0.0.0`, `[::]`) for loopback, and an IPv4-mapped address for its IPv4
+    /// address. A name that resolves to this machine is found by [`is_own_connection`](Self::is_own_connection).
     pub(crate) fn is_own_listener(&self, origin: &Origin) -> bool {
-        origin.port == self.listen.port()
-            && (origin.host.is_loopback() || origin.host == Host::Address(self.listen.ip()))
+        let is_own_host = match origin.host {
+            Host::Name(_) => origin.host.is_loopback(),
+            Host::Address(address) => {
+                let address = address.to_canonical();
+                address.is_loopback() || address.is_unspecified() || address == self.listen.ip().to_canonical()
+            }
+        };
+        origin.port == self.listen.port() && is_own_host
+    }
+
+    /// Returns true if a connection that we have opened leads to our own listener.
+    pub(crate) fn is_own_connection(&self, stream: &TcpStream) -> bool {
+        let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else {
+            return false;
+        };
+        let listen = self.listen.ip().to_canonical();
+        let address = peer.ip().to_canonical();
+        // To reach an address of this machine, the kernel chooses it as the source address too.
+        let is_own_machine = address.is_loopback() || peer.ip() == local.ip();
+        peer.port() == self.listen.port() && (address == listen || (listen.is_unspecified() && is_own_machine))
     }
 
     /// Counts an open connection until the guard is dropped.
@@ -142,6 +164,29 @@ pub(crate) struct Worker {
 #[cfg(test)]
 pub(in crate::proxy) mod tests {
     use super::*;
+
+    #[test]
+    fn every_way_to_the_own_listener_is_known() {
+        let state = worker().state;
+        for (target, own) in [
+            ("127.0.0.1:1", true),
+            ("127.1:1", true),
+            ("localhost:1", true),
+            ("[::1]:1", true),
+            ("0.0.0.0:1", true),
+            ("0:1", true),
+            ("[::]:1", true),
+            ("[::ffff:127.0.0.1]:1", true),
+            ("[::ffff:0.0.0.0]:1", true),
+            ("127.0.0.1:2", false),
+            ("192.0.2.1:1", false),
+            ("[::ffff:192.0.2.1]:1", false),
+            ("corp.example:1", false),
+        ] {
+            let origin = Origin::parse(target, None).unwrap();
+            assert_eq!(state.is_own_listener(&origin), own, "{target}");
+        }
+    }
 
     /// The only worker of a daemon without a registry.
     pub(in crate::proxy) fn worker() -> Worker {

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use url::Url;
 
 use crate::host::{Host, Origin};
+use crate::policy::path;
 
 /// Location of a registry's index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +67,9 @@ impl fmt::Display for Index {
 
 /// URL prefix `https://host[:port]/path/` that a registry covers, by whole path segments.
 ///
+/// Spellings that every server treats as equal, such as `%40` and `@`, give equal scopes. A segment may contain an encoded
+/// slash, as in GitLab's `team%2Fapp`. Requests must then encode it too.
+///
 /// # Examples
 /// ```
 /// use regauthd::registry::Scope;
@@ -82,8 +87,10 @@ pub struct Scope {
     pub plain: bool,
     /// Host and port.
     pub origin: Origin,
-    /// Path prefix; begins and ends with `/`.
+    /// Path prefix in the literal form of [`path::Readings`]; begins and ends with `/`. Only `%2F` is left encoded.
     path: Box<str>,
+    /// The prefix as a lenient server interprets it: `%2F` is a slash.
+    lenient_path: Box<str>,
 }
 
 impl Scope {
@@ -115,29 +122,52 @@ impl Scope {
         if !path.ends_with('/') {
             path.push('/');
         }
-        if crate::policy::path::is_ambiguous(&path) {
-            return Err(InvalidScope::AmbiguousPath);
-        }
+        let (path, lenient_path) = parse_path(&path)?;
         Ok(Self {
             plain,
             origin: Origin { host, port },
-            path: path.into(),
+            path,
+            lenient_path,
         })
     }
 
-    /// Path prefix; begins and ends with `/`.
+    /// Path prefix in literal form (see [`path::Readings::literal`]); begins and ends with `/`.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Is a request's path inside the scope? `/cargo/` covers `/cargo` and `/cargo/x`, but not `/cargo-evil`.
-    pub fn covers_path(&self, path: &str) -> bool {
-        path.starts_with(&*self.path) || Some(path) == self.path.strip_suffix('/')
+    /// The path prefix as a lenient server interprets it.
+    pub fn lenient_path(&self) -> &str {
+        &self.lenient_path
+    }
+
+    /// Is a request's path, in literal form, inside the scope? `/cargo/` covers `/cargo` and `/cargo/x`, but not
+    /// `/cargo-evil`.
+    pub fn covers_path(&self, literal: &str) -> bool {
+        literal.starts_with(&*self.path) || Some(literal) == self.path.strip_suffix('/')
+    }
+
+    /// Is a lenient server's interpretation of a path inside the scope, as that server interprets the scope?
+    pub fn covers_lenient(&self, reading: &str) -> bool {
+        reading.starts_with(&*self.lenient_path) || Some(reading) == self.lenient_path.strip_suffix('/')
+    }
+
+    /// As [`covers_lenient`](Self::covers_lenient), for a server that ignores the case of ASCII letters.
+    pub fn covers_in_any_case(&self, reading: &str) -> bool {
+        let prefix = self.lenient_path.trim_end_matches('/');
+        reading.split_at_checked(prefix.len()).is_some_and(|(start, rest)| {
+            start.eq_ignore_ascii_case(prefix) && (rest.is_empty() || rest.starts_with('/'))
+        })
     }
 
     /// Is every request inside `other` inside `self` too?
     pub fn covers(&self, other: &Self) -> bool {
         self.plain == other.plain && self.origin == other.origin && other.path.starts_with(&*self.path)
+    }
+
+    /// As [`covers`](Self::covers), for a lenient server that ignores the case of ASCII letters.
+    pub fn covers_leniently(&self, other: &Self) -> bool {
+        self.plain == other.plain && self.origin == other.origin && self.covers_in_any_case(&other.lenient_path)
     }
 }
 
@@ -146,13 +176,13 @@ impl FromStr for Scope {
 
     fn from_str(text: &str) -> Result<Self, InvalidScope> {
         // The URL parser resolves dot segments silently, but a person who wrote one should get an error.
+        let text = text.trim();
         let path = text
             .split_once("://")
-            .and_then(|(_, rest)| rest.split_once('/'))
+            .and_then(|(_, rest)| rest.split(['?', '#']).next())
+            .and_then(|rest| rest.split_once('/'))
             .map_or("", |(_, path)| path);
-        if crate::policy::path::is_ambiguous(&format!("/{path}")) {
-            return Err(InvalidScope::AmbiguousPath);
-        }
+        parse_path(&format!("/{path}"))?;
         Self::from_url(Url::parse(text).map_err(|_| InvalidScope::NotAUrl)?)
     }
 }
@@ -160,13 +190,39 @@ impl FromStr for Scope {
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scheme, default_port) = if self.plain { ("http", 80) } else { ("https", 443) };
+        let path = utf8_percent_encode(&self.path, INVALID_IN_URL);
         if self.origin.port == default_port {
-            write!(f, "{scheme}://{}{}", self.origin.host, self.path)
+            write!(f, "{scheme}://{}{path}", self.origin.host)
         } else {
-            write!(f, "{scheme}://{}{}", self.origin, self.path)
+            write!(f, "{scheme}://{}{path}", self.origin)
         }
     }
 }
+
+/// Literal and lenient form of a scope's path. They may differ by encoded slashes only.
+fn parse_path(text: &str) -> Result<(Box<str>, Box<str>), InvalidScope> {
+    let readings = path::readings(text).map_err(|_| InvalidScope::AmbiguousPath)?;
+    let literal = readings.literal();
+    let with_slashes = literal.replace("%2F", "/");
+    if readings.lenient().any(|reading| reading != with_slashes) {
+        return Err(InvalidScope::AmbiguousPath);
+    }
+    Ok((literal.into(), with_slashes.into()))
+}
+
+/// Characters that a path in a URL cannot contain (RFC 3986, section 3.3). `%` is left out: in a scope it begins `%2F`.
+const INVALID_IN_URL: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'[')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
 
 /// Error of parsing a [`Scope`] or an [`Index`].
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -187,7 +243,10 @@ pub enum InvalidScope {
     #[error("it has a query or a fragment; a scope is a path and everything below it")]
     QueryOrFragment,
     /// Path with `..`, `//`, `%2e` and the like.
-    #[error("servers can interpret its path in more than one way (dot segments, double slashes or encoded ones)")]
+    #[error(
+        "servers can interpret its path in more than one way (dots, double slashes, `;`, a backslash, or one of them \
+         encoded); give the part of the path before it"
+    )]
     AmbiguousPath,
 }
 
@@ -208,6 +267,23 @@ mod tests {
             ("/Cargo/x", false),
         ] {
             assert_eq!(scope.covers_path(path), covered, "{path}");
+            assert_eq!(scope.covers_lenient(path), covered, "{path}");
+            let in_any_case = covered || path == "/Cargo/x";
+            assert_eq!(scope.covers_in_any_case(path), in_any_case, "{path}");
+        }
+    }
+
+    #[test]
+    fn an_encoded_slash_is_part_of_a_segment() {
+        let scope: Scope = "https://corp.example/p/team%2Fapp/".parse().unwrap();
+        for (path, literal, lenient) in [
+            ("/p/team%2Fapp/x", true, false),
+            ("/p/team/app/x", false, true),
+            ("/p/team%2Fapps", false, false),
+            ("/p/team/apps", false, false),
+        ] {
+            assert_eq!(scope.covers_path(path), literal, "{path}");
+            assert_eq!(scope.covers_lenient(path), lenient, "{path}");
         }
     }
 
@@ -219,6 +295,21 @@ mod tests {
             ("https://corp.example:8443/a/", "https://corp.example:8443/a/"),
             ("http://127.0.0.1:8080/", "http://127.0.0.1:8080/"),
             ("https://[::1]/x", "https://[::1]/x/"),
+            (
+                "https://corp.example/My%20Project/",
+                "https://corp.example/My%20Project/",
+            ),
+            ("https://corp.example/My Project/", "https://corp.example/My%20Project/"),
+            (
+                "https://corp.example/feed%40Release/",
+                "https://corp.example/feed@Release/",
+            ),
+            ("https://corp.example/%7eme/%2Bf/", "https://corp.example/~me/+f/"),
+            ("https://corp.example/caf%C3%A9/", "https://corp.example/caf%C3%A9/"),
+            (
+                "https://corp.example/p/team%2fapp",
+                "https://corp.example/p/team%2Fapp/",
+            ),
         ] {
             assert_eq!(text.parse::<Scope>().unwrap().to_string(), form, "{text}");
         }
@@ -234,7 +325,19 @@ mod tests {
             ("corp.example", InvalidScope::NotAUrl),
             ("https://corp.example/a/../b/", InvalidScope::AmbiguousPath),
             ("https://corp.example/a//b/", InvalidScope::AmbiguousPath),
-            ("https://corp.example/a%2fb/", InvalidScope::AmbiguousPath),
+            ("https://corp.example/a%2f/", InvalidScope::AmbiguousPath),
+            ("https://corp.example/%2fa/", InvalidScope::AmbiguousPath),
+            ("https://corp.example/a%2f%2e%2e/", InvalidScope::AmbiguousPath),
+            ("https://corp.example/a%2f..%2fb/", InvalidScope::AmbiguousPath),
+            ("https://corp.example/a%5cb/", InvalidScope::AmbiguousPath),
+            ("https://corp.example/a%252fb/", InvalidScope::AmbiguousPath),
+            ("https://corp.example/a%3bb/", InvalidScope::AmbiguousPath),
+            ("https://corp.example/a%3fb/", InvalidScope::AmbiguousPath),
+            ("https://corp.example/a;b/", InvalidScope::AmbiguousPath),
+            ("https://corp.example/a.%20/", InvalidScope::AmbiguousPath),
+            ("https://corp.example/a./", InvalidScope::AmbiguousPath),
+            ("https://corp.example/%zz/", InvalidScope::AmbiguousPath),
+            ("https://corp.example/\u{ff0e}\u{ff0e}/", InvalidScope::AmbiguousPath),
         ] {
             assert_eq!(text.parse::<Scope>(), Err(error), "{text}");
         }
@@ -251,6 +354,9 @@ mod tests {
                 proptest::prop_assert!(!scope.plain || scope.origin.host.is_loopback());
                 let bare = scope.path().trim_end_matches('/');
                 let covered = scope.covers_path(&format!("{bare}{more}"));
+                proptest::prop_assert_eq!(covered, more.is_empty() || more.starts_with('/'));
+                let bare = scope.lenient_path().trim_end_matches('/');
+                let covered = scope.covers_lenient(&format!("{bare}{more}"));
                 proptest::prop_assert_eq!(covered, more.is_empty() || more.starts_with('/'));
             }
         }

@@ -15,6 +15,7 @@ use crate::host::Origin;
 use crate::proxy::downstream::authenticate::{Client, UnauthenticatedClient};
 use crate::proxy::downstream::{drain, intercept, plain, tunnel};
 use crate::proxy::exchange::error::ProxyError;
+use crate::proxy::exchange::request_problem::RequestProblem;
 use crate::proxy::routes::Decision;
 use crate::proxy::state::Worker;
 
@@ -53,6 +54,9 @@ async fn route(worker: Worker, client: Client, mut stream: TcpStream, target: Or
     let decision = worker.state.routes.load().decide(&target);
     match decision {
         Decision::Tunnel => match tunnel::dial(client.dialer(&worker.state), &target).await {
+            Ok(upstream) if worker.state.is_own_connection(&upstream) => {
+                refuse(stream, &RequestProblem::OwnPort.into()).await;
+            }
             Ok(upstream) => {
                 if stream.write_all(ESTABLISHED).await.is_ok() {
                     tunnel::relay_until_done(&worker.state, &stream, &upstream).await;
@@ -94,7 +98,7 @@ fn admit(head: &[u8], worker: &Worker, unauthenticated: &UnauthenticatedClient) 
     let client = unauthenticated.authenticate(&worker.state, connect.authorization.iter().copied())?;
     let target = connect.target()?;
     if worker.state.is_own_listener(&target) {
-        return Err(ProxyError::BadRequest);
+        return Err(RequestProblem::OwnPort.into());
     }
     Ok(Admitted::Connect(target, client))
 }
@@ -208,7 +212,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 const READ_BYTES: usize = 1024;
 const MAX_HEAD_BYTES: usize = 32 * 1024;
-const MAX_HEADERS: usize = 64;
+const MAX_HEADERS: usize = 128;
 
 #[cfg(test)]
 mod tests {

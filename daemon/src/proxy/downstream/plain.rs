@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HeaderValue, PROXY_AUTHORIZATION};
+use http::header::{HOST, HeaderValue, PROXY_AUTHORIZATION};
 use http::uri::{Authority, Scheme as UriScheme};
 use http::{Method, Request, Response};
 use http_body_util::Either;
@@ -24,9 +24,11 @@ use tokio::sync::watch;
 use crate::host::Origin;
 use crate::proxy::downstream::authenticate::{Client, UnauthenticatedClient};
 use crate::proxy::downstream::drain::{self, RequestTracker};
+use crate::proxy::downstream::socket::ClientSocket;
 use crate::proxy::exchange::body::MinRateBody;
 use crate::proxy::exchange::error::{BodyFormat, ProxyError};
 use crate::proxy::exchange::request::{self, ResponseBody};
+use crate::proxy::exchange::request_problem::RequestProblem;
 use crate::proxy::exchange::rewrite;
 use crate::proxy::state::Worker;
 
@@ -35,7 +37,8 @@ pub(crate) async fn serve(worker: Worker, client: UnauthenticatedClient, stream:
     let (state, requests) = (Arc::clone(&worker.state), RequestTracker::default());
     // The first request has begun: its head was read.
     drop(requests.begin());
-    let (read, write) = stream.into_split();
+    let (socket, reclaim) = ClientSocket::plain(stream);
+    let (read, write) = tokio::io::split(socket);
     let stream = tokio::io::join(std::io::Cursor::new(head).chain(read), write);
     let (last_client, client_changes) = watch::channel(None);
     let service = service_fn(move |request| respond(worker.clone(), client.clone(), last_client.clone(), request));
@@ -60,6 +63,7 @@ pub(crate) async fn serve(worker: Worker, client: UnauthenticatedClient, stream:
     if let Err(error) = ended {
         tracing::debug!(error = &error as &dyn std::error::Error, "plain connection ended");
     }
+    reclaim.linger().await;
 }
 
 /// Waits until the grant of the client that sent the last request ends.
@@ -108,7 +112,7 @@ async fn handle(
     last_client.send_replace(Some(client.clone()));
     let (origin, authority) = target(&request)?;
     if worker.state.is_own_listener(&origin) {
-        return Err(ProxyError::BadRequest);
+        return Err(RequestProblem::OwnPort.into());
     }
     let routes = worker.state.routes.load();
     let host = routes.host(&origin).filter(|host| host.plain).map(Arc::clone);
@@ -116,9 +120,13 @@ async fn handle(
     if let Some(host) = host {
         return request::handle(worker, &client, &host, request).await;
     }
-    request::check_framing(&request)?;
-    let permit = client.begin_request()?;
     let (mut parts, body) = request.into_parts();
+    rewrite::framing(&mut parts.headers).map_err(|_| RequestProblem::Framing)?;
+    // RFC 9112, section 3.2: a second Host is invalid, also where the target overrides it.
+    if parts.headers.get_all(HOST).iter().nth(1).is_some() {
+        return Err(RequestProblem::Host.into());
+    }
+    let permit = client.begin_request()?;
     rewrite::request(&mut parts, &UriScheme::HTTP, &authority);
     request::forward(
         worker,

@@ -21,6 +21,8 @@ pub(crate) struct ClientSocket {
     /// `None` only while the socket is dropped.
     stream: Option<TcpStream>,
     last_body: Option<Instant>,
+    /// Shorter writes are no part of a body.
+    min_body_bytes: usize,
     reclaim: Option<oneshot::Sender<ReclaimedSocket>>,
 }
 
@@ -35,12 +37,22 @@ struct ReclaimedSocket {
 }
 
 impl ClientSocket {
-    /// Wraps a stream.
+    /// Wraps a stream of TLS.
     pub(crate) fn new(stream: TcpStream) -> (Self, SocketReclaim) {
+        Self::with_min_body(stream, MIN_BODY_BYTES)
+    }
+
+    /// Wraps a stream of plain HTTP/1.1, where each write is part of a response.
+    pub(crate) fn plain(stream: TcpStream) -> (Self, SocketReclaim) {
+        Self::with_min_body(stream, 1)
+    }
+
+    fn with_min_body(stream: TcpStream, min_body_bytes: usize) -> (Self, SocketReclaim) {
         let (reclaim, receiver) = oneshot::channel();
         let socket = Self {
             stream: Some(stream),
             last_body: None,
+            min_body_bytes,
             reclaim: Some(reclaim),
         };
         (socket, SocketReclaim(receiver))
@@ -53,7 +65,7 @@ impl ClientSocket {
 
     /// Remembers the time of a write that is large enough to be part of a body.
     fn note(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if matches!(written, Poll::Ready(Ok(length)) if length >= MIN_BODY_BYTES) {
+        if matches!(written, Poll::Ready(Ok(length)) if length >= self.min_body_bytes) {
             self.last_body = Some(Instant::now());
         }
         written

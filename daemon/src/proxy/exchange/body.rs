@@ -15,6 +15,8 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use crate::proxy::exchange::expectation::BodyHold;
+
 /// Body of an upstream request: the client's as it streams in, or an empty or short one of our own.
 pub(crate) type RequestBody = Either<MinRateBody, Full<Bytes>>;
 
@@ -26,6 +28,7 @@ pub struct MinRateBody<G = (), B = Incoming> {
     received: u64,
     window: Option<Pin<Box<Sleep>>>,
     progress: Option<UploadProgress>,
+    hold: Option<BodyHold>,
     _guard: G,
 }
 
@@ -56,6 +59,16 @@ impl<G, B> MinRateBody<G, B> {
         self.progress.get_or_insert_default().clone()
     }
 
+    /// Keeps the body back until `hold` is ready.
+    pub(super) fn hold(&mut self, hold: BodyHold) {
+        self.hold = Some(hold);
+    }
+
+    /// Lets a body go that was kept back.
+    pub(in crate::proxy) fn release(&mut self) {
+        self.hold = None;
+    }
+
     fn new(body: B, min_rate: MinRate, guard: G) -> Self {
         Self {
             body,
@@ -63,6 +76,7 @@ impl<G, B> MinRateBody<G, B> {
             received: 0,
             window: None,
             progress: None,
+            hold: None,
             _guard: guard,
         }
     }
@@ -100,6 +114,12 @@ where
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if let Some(hold) = &mut self.hold {
+            match ready!(hold.poll(context)) {
+                Ok(()) => self.hold = None,
+                Err(withheld) => return Poll::Ready(Some(Err(withheld.into()))),
+            }
+        }
         loop {
             return match Pin::new(&mut self.body).poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => match frame.data_ref() {

@@ -14,11 +14,15 @@ use memchr::memmem;
 use regauth_shared::RegistryName;
 use serde_json::json;
 
+use crate::proxy::exchange::request_problem::RequestProblem;
+
 /// Reason why a request got no response from its registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProxyError {
     /// The request is neither a CONNECT nor in absolute form, or its authority, framing or path is invalid or ambiguous.
     BadRequest,
+    /// The request is malformed or ambiguous.
+    Malformed(RequestProblem),
     /// SNI, Host, `:authority` or the absolute form names another host than the CONNECT.
     AuthorityMismatch,
     /// The method is TRACE, TRACK, or a CONNECT inside a CONNECT.
@@ -47,13 +51,21 @@ pub enum ProxyError {
     UpstreamTimeout,
     /// The upstream repeated the credential in a header, or switched protocols.
     UpstreamUnsafe,
+    /// The upstream's response is in a transfer coding that cannot be passed on.
+    UpstreamFraming,
+}
+
+impl From<RequestProblem> for ProxyError {
+    fn from(problem: RequestProblem) -> Self {
+        Self::Malformed(problem)
+    }
 }
 
 impl ProxyError {
     /// Value of the `regauth-error` header.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::BadRequest => "bad-request",
+            Self::BadRequest | Self::Malformed(_) => "bad-request",
             Self::AuthorityMismatch => "authority-mismatch",
             Self::MethodRefused => "method-refused",
             Self::GrantRequired => "grant-required",
@@ -66,14 +78,14 @@ impl ProxyError {
             Self::UpstreamUnreachable => "upstream-unreachable",
             Self::UpstreamUntrusted => "upstream-untrusted",
             Self::UpstreamTimeout => "upstream-timeout",
-            Self::UpstreamUnsafe => "upstream-unsafe",
+            Self::UpstreamUnsafe | Self::UpstreamFraming => "upstream-unsafe",
         }
     }
 
     /// HTTP status.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::BadRequest | Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::AuthorityMismatch => StatusCode::MISDIRECTED_REQUEST,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::GrantRequired => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
@@ -85,7 +97,8 @@ impl ProxyError {
             Self::CredentialUnavailable(_)
             | Self::UpstreamUnreachable
             | Self::UpstreamUntrusted
-            | Self::UpstreamUnsafe => StatusCode::BAD_GATEWAY,
+            | Self::UpstreamUnsafe
+            | Self::UpstreamFraming => StatusCode::BAD_GATEWAY,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -98,6 +111,7 @@ impl ProxyError {
             Self::TokenRejected(name) => return TOKEN_REJECTED.replace("{name}", name.as_str()),
             Self::CredentialUnavailable(name) => return CREDENTIAL_UNAVAILABLE.replace("{name}", name.as_str()),
             Self::BadRequest => BAD_REQUEST,
+            Self::Malformed(problem) => problem.message(),
             Self::AuthorityMismatch => AUTHORITY_MISMATCH,
             Self::MethodRefused => METHOD_REFUSED,
             Self::GrantRequired => GRANT_REQUIRED,
@@ -109,6 +123,7 @@ impl ProxyError {
             Self::UpstreamUntrusted => UPSTREAM_UNTRUSTED,
             Self::UpstreamTimeout => UPSTREAM_TIMEOUT,
             Self::UpstreamUnsafe => UPSTREAM_UNSAFE,
+            Self::UpstreamFraming => UPSTREAM_FRAMING,
         };
         text.to_owned()
     }
@@ -229,16 +244,29 @@ const UPSTREAM_UNTRUSTED: &str = "regauth does not trust the host's certificate,
 const UPSTREAM_TIMEOUT: &str = "The host took the request and did not answer in time. Repeat later.\n";
 const UPSTREAM_UNSAFE: &str = "The host repeated the token in a header or switched protocols, so regauth withheld its \
     response. Report this to the operator of the host.\n";
+const UPSTREAM_FRAMING: &str = "The host's response has a Transfer-Encoding that regauth did not ask for, so regauth withheld \
+    it. Report this to the operator of the host.\n";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::path::PathProblem;
 
     #[test]
     fn every_error_has_two_sentences() {
         let name: RegistryName = "corp".parse().unwrap();
         for error in [
             ProxyError::BadRequest,
+            ProxyError::Malformed(RequestProblem::Path(PathProblem::NotAbsolute)),
+            ProxyError::Malformed(RequestProblem::Path(PathProblem::Climbs)),
+            ProxyError::Malformed(RequestProblem::Path(PathProblem::InvalidEscape)),
+            ProxyError::Malformed(RequestProblem::Path(PathProblem::InvalidCharacter)),
+            ProxyError::Malformed(RequestProblem::Path(PathProblem::TooManyReadings)),
+            ProxyError::Malformed(RequestProblem::Path(PathProblem::DifferentScopes)),
+            ProxyError::Malformed(RequestProblem::Framing),
+            ProxyError::Malformed(RequestProblem::Host),
+            ProxyError::Malformed(RequestProblem::PathOverride),
+            ProxyError::Malformed(RequestProblem::OwnPort),
             ProxyError::AuthorityMismatch,
             ProxyError::MethodRefused,
             ProxyError::GrantRequired,
@@ -253,6 +281,7 @@ mod tests {
             ProxyError::UpstreamUntrusted,
             ProxyError::UpstreamTimeout,
             ProxyError::UpstreamUnsafe,
+            ProxyError::UpstreamFraming,
         ] {
             let text = error.message();
             assert!(text.ends_with(".\n") && text.contains(". "), "{text}");

@@ -3,10 +3,13 @@
 //! - [`request`] handles a decrypted request, from its checks to its response.
 //! - [`rewrite`] changes headers.
 //! - [`body`] streams bodies and enforces a minimum rate.
-//! - [`error`] has every response that regauthd writes itself.
+//! - [`expectation`] keeps a body back until the registry asks for it.
+//! - [`error`] has every response that regauthd writes itself, and [`request_problem`] the texts for malformed requests.
 
 pub(crate) mod request;
 pub mod rewrite;
 
 pub(crate) mod body;
 pub mod error;
+pub(crate) mod expectation;
+pub mod request_problem;

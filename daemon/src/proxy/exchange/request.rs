@@ -7,21 +7,26 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::Scheme as UriScheme;
 use http::{Method, Request, Response, StatusCode, Version};
+use http_body::Body as _;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 
 use crate::credential::refresher::RefreshReason;
 use crate::credential::{Lease, Unavailable};
 use crate::host::Origin;
+use crate::policy::header_name::is_alias_of;
 use crate::policy::{Operation, path};
 use crate::proxy::downstream::authenticate::Client;
 use crate::proxy::downstream::limits::RequestPermit;
 use crate::proxy::exchange::body::{MinRateBody, RequestBody};
 use crate::proxy::exchange::error::{BodyFormat, ProxyError};
+use crate::proxy::exchange::expectation::Expectation;
+use crate::proxy::exchange::request_problem::RequestProblem;
 use crate::proxy::exchange::rewrite;
 use crate::proxy::routes::{InterceptedHost, RegistryRoute};
 use crate::proxy::state::Worker;
@@ -30,7 +35,7 @@ use crate::proxy::upstream::pool::PooledConnection;
 
 /// Body of a response to a client: the upstream's as it streams in, or an error text. While the upstream's streams, the
 /// request counts as in flight and its connection is in use.
-pub(crate) type ResponseBody = Either<MinRateBody<(RequestPermit, PooledConnection)>, Full<Bytes>>;
+pub(crate) type ResponseBody = Either<MinRateBody<(Option<Expectation>, RequestPermit, PooledConnection)>, Full<Bytes>>;
 
 /// Client connection whose TLS regauthd has terminated.
 #[derive(Debug)]
@@ -69,8 +74,8 @@ pub(crate) async fn handle(
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     worker.state.counters.count_request();
-    check_framing(&request)?;
     let (mut parts, body) = request.into_parts();
+    rewrite::framing(&mut parts.headers).map_err(|_| RequestProblem::Framing)?;
     check_authority(&parts, host)?;
     check_method(&parts.method)?;
     let permit = client.begin_request()?;
@@ -82,7 +87,7 @@ pub(crate) async fn handle(
     let current = current.map(Arc::clone);
     drop(routes);
     let registry = match &current {
-        Some(current) => current.match_scope(parts.uri.path())?,
+        Some(current) => current.match_scope(parts.uri.path()).map_err(RequestProblem::Path)?,
         None => None,
     };
     let scheme = if host.plain { UriScheme::HTTP } else { UriScheme::HTTPS };
@@ -150,6 +155,11 @@ async fn send_once(
     let response = forward(worker, &registry.upstream, request, permit).await?;
     let mut response = record_outcome(registry, &lease, response)?;
     rewrite::withhold_session(response.headers_mut());
+    let reason = response.extensions().get::<ReasonPhrase>();
+    if reason.is_some_and(|reason| header.is_leaked_in_text(reason.as_bytes())) {
+        tracing::error!(registry = %registry.name, "removed a reason phrase: the registry repeated its token in it");
+        response.extensions_mut().remove::<ReasonPhrase>();
+    }
     if header.is_leaked_in(response.headers()) {
         tracing::error!(registry = %registry.name, "withheld a response: the registry repeated its token in a header");
         return Err(ProxyError::UpstreamUnsafe);
@@ -161,24 +171,48 @@ async fn send_once(
 pub(crate) async fn forward(
     worker: &Worker,
     upstream: &Upstream,
-    request: Request<RequestBody>,
+    mut request: Request<RequestBody>,
     permit: RequestPermit,
 ) -> Result<Response<ResponseBody>, ProxyError> {
+    let expectation = await_continue(&mut request);
     let (response, connection) = upstream.send(worker.index, request).await?;
     let (mut head, body) = response.into_parts();
+    if let Some(expectation) = &expectation {
+        expectation.answered(head.status);
+    }
     // Upgrade was stripped, so the upstream must not switch protocols (compare CVE-2021-32714).
     if head.status.is_informational() {
         return Err(ProxyError::UpstreamUnsafe);
     }
-    rewrite::response(&mut head.headers);
-    // hyper would repeat the reason phrase, which nobody has searched for the credential.
+    rewrite::response(&mut head.headers, head.version).map_err(|_| ProxyError::UpstreamFraming)?;
+    // hyper repeats the reason phrase over HTTP/1.1. `send_once` has searched it, if the request carried a credential.
+    let reason = head.extensions.remove::<ReasonPhrase>();
     head.extensions.clear();
+    if let Some(reason) = reason {
+        head.extensions.insert(reason);
+    }
     // hyper writes the version that the client speaks.
     head.version = Version::HTTP_11;
     Ok(Response::from_parts(
         head,
-        Either::Left(MinRateBody::response(body, (permit, connection))),
+        Either::Left(MinRateBody::response(body, (expectation, permit, connection))),
     ))
+}
+
+/// Keeps the body of a request back until the upstream asks for it, if the client waits for that.
+fn await_continue(request: &mut Request<RequestBody>) -> Option<Expectation> {
+    // Without a body, the expectation is void.
+    if request.body().is_end_stream() {
+        request.headers_mut().remove(EXPECT);
+    }
+    if !request.headers().contains_key(EXPECT) {
+        return None;
+    }
+    let (expectation, hold) = Expectation::begin(request);
+    if let Either::Left(body) = request.body_mut() {
+        body.hold(hold);
+    }
+    Some(expectation)
 }
 
 /// Checks invariant 1: Host, `:authority` and the absolute form name the CONNECT's host and port, or are absent.
@@ -198,12 +232,16 @@ fn check_authority(parts: &Parts, host: &InterceptedHost) -> Result<(), ProxyErr
     }
     let mut hosts = parts.headers.get_all(HOST).iter();
     if let Some(name) = hosts.next() {
-        check_origin(name.to_str().map_err(|_| ProxyError::BadRequest)?, host)?;
+        check_origin(name.to_str().map_err(|_| RequestProblem::Host)?, host)?;
         is_named = true;
     }
     // RFC 9112, section 3.2: a second Host is invalid, and so is HTTP/1.1 without one. HTTP/1.0 may omit it.
     if hosts.next().is_some() || (!is_named && parts.version != Version::HTTP_10) {
-        return Err(ProxyError::BadRequest);
+        return Err(RequestProblem::Host.into());
+    }
+    // Without `:authority`, hyper does not tell the `:scheme`, which may be another.
+    if parts.version == Version::HTTP_2 && parts.uri.authority().is_none() {
+        return Err(RequestProblem::Host.into());
     }
     Ok(())
 }
@@ -213,7 +251,7 @@ fn check_origin(text: &str, host: &InterceptedHost) -> Result<(), ProxyError> {
         return Ok(());
     }
     // git2-curl omits the port in Host: then it is the CONNECT's.
-    let named = Origin::parse(text, Some(host.origin.port)).map_err(|_| ProxyError::BadRequest)?;
+    let named = Origin::parse(text, Some(host.origin.port)).map_err(|_| RequestProblem::Host)?;
     if named == host.origin {
         Ok(())
     } else {
@@ -230,18 +268,6 @@ fn check_method(method: &Method) -> Result<(), ProxyError> {
     Ok(())
 }
 
-/// Refuses transfer codings other than `chunked` (RFC 9112, section 6.1). hyper has refused other ambiguous framings (two
-/// lengths, codings on HTTP/1.0) and drops a length beside a coding. The upstream request is framed from scratch.
-pub(crate) fn check_framing<B>(request: &Request<B>) -> Result<(), ProxyError> {
-    let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
-    let is_chunked = |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
-    if codings.next().is_none_or(is_chunked) && codings.next().is_none() {
-        Ok(())
-    } else {
-        Err(ProxyError::BadRequest)
-    }
-}
-
 /// Classifies a request as read or write. It is a write if any reading of its path is one, or if a header overrides its
 /// method: some frameworks obey that header.
 fn classify(registry: &RegistryRoute, parts: &Parts) -> Result<Operation, ProxyError> {
@@ -249,7 +275,7 @@ fn classify(registry: &RegistryRoute, parts: &Parts) -> Result<Operation, ProxyE
         return Ok(Operation::Write);
     }
     let raw = parts.uri.path();
-    let canonical = path::canonical(raw).ok_or(ProxyError::BadRequest)?;
+    let readings = path::readings(raw).map_err(RequestProblem::Path)?;
     let mut types = parts.headers.get_all(CONTENT_TYPE).iter().map(HeaderValue::as_bytes);
     // Servers disagree on which of two counts, so two count as none.
     let content_type = types.next().filter(|_| types.next().is_none());
@@ -262,7 +288,8 @@ fn classify(registry: &RegistryRoute, parts: &Parts) -> Result<Operation, ProxyE
             content_type,
         )
     };
-    if [raw, &*canonical].into_iter().any(|path| of(path) == Operation::Write) {
+    let mut spellings = [raw, readings.literal()].into_iter().chain(readings.lenient());
+    if spellings.any(|path| of(path) == Operation::Write) {
         Ok(Operation::Write)
     } else {
         Ok(Operation::Read)
@@ -272,7 +299,7 @@ fn classify(registry: &RegistryRoute, parts: &Parts) -> Result<Operation, ProxyE
 /// Refuses headers that override the path: some frameworks obey them, and the scope matched another path.
 fn check_path_overrides(parts: &Parts) -> Result<(), ProxyError> {
     if parts.headers.keys().any(|name| is_among(&PATH_OVERRIDES, name)) {
-        return Err(ProxyError::BadRequest);
+        return Err(RequestProblem::PathOverride.into());
     }
     Ok(())
 }
@@ -280,15 +307,7 @@ fn check_path_overrides(parts: &Parts) -> Result<(), ProxyError> {
 /// Returns true if a header has one of these names. `_` equals `-`, as for servers that pass headers on in environment variables
 /// (RFC 3875, section 4.1.18).
 fn is_among(names: &[&str], name: &HeaderName) -> bool {
-    let same = |one: u8, other: u8| one == other || (one == b'_' && other == b'-');
-    names.iter().any(|known| {
-        known.len() == name.as_str().len()
-            && name
-                .as_str()
-                .bytes()
-                .zip(known.bytes())
-                .all(|(one, other)| same(one, other))
-    })
+    names.iter().any(|known| is_alias_of(name.as_str(), known))
 }
 
 async fn lease(registry: &RegistryRoute) -> Result<Lease, ProxyError> {

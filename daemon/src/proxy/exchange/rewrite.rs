@@ -7,37 +7,171 @@ use http::uri::{Authority, PathAndQuery, Scheme as UriScheme, Uri};
 use http::{Method, Request, Version};
 use http_body::Body as _;
 use http_body_util::{Either, Full};
+use percent_encoding::percent_encode_byte;
 use regauth_shared::placeholder::PLACEHOLDER;
 
+use crate::policy::header_name::is_alias_of;
 use crate::proxy::exchange::body::RequestBody;
+use crate::proxy::exchange::error::REGAUTH_ERROR;
+use crate::proxy::exchange::expectation;
 
-/// Turns a client's request into an upstream request: absolute target, no hop-by-hop or `Proxy-*` header, no Host. The
-/// upstream client writes Host from the target.
+/// Turns a client's request into an upstream request: absolute target, no hop-by-hop or `Proxy-*` header, no Host, and a
+/// Via. The upstream client writes Host from the target.
 pub fn request(parts: &mut Parts, scheme: &UriScheme, authority: &Authority) {
-    // RFC 9112, section 3.2.4: `OPTIONS *` has no path.
-    let path = parts
-        .uri
-        .path_and_query()
-        .cloned()
-        .unwrap_or(PathAndQuery::from_static("/"));
+    let path = valid_target(&parts.uri);
     let mut target = http::uri::Parts::default();
     target.scheme = Some(scheme.clone());
     target.authority = Some(authority.clone());
     target.path_and_query = Some(path);
     parts.uri = Uri::from_parts(target).unwrap_or_default();
-    // The upstream client speaks the version that ALPN negotiated.
-    parts.version = Version::HTTP_11;
     strip_hop_by_hop(&mut parts.headers);
+    remove_aliases(&mut parts.headers);
     parts.headers.remove(header::HOST);
-    // hyper answers it when the body is first read.
-    parts.headers.remove(header::EXPECT);
+    if !expectation::is_expected(&parts.headers) {
+        parts.headers.remove(header::EXPECT);
+    }
     drop_placeholder(&mut parts.headers);
     join_cookies(&mut parts.headers);
+    parts.headers.append(header::VIA, via(parts.version));
+    // The upstream client speaks the version that ALPN negotiated.
+    parts.version = Version::HTTP_11;
 }
 
-/// Removes hop-by-hop headers from a response.
-pub fn response(headers: &mut HeaderMap) {
+/// Removes hop-by-hop headers from a response, and headers that only regauthd may write; adds a Via. `version` is the
+/// upstream's.
+///
+/// # Errors
+/// [`InvalidFraming`] when the body is in a transfer coding that this hop has not removed.
+pub fn response(headers: &mut HeaderMap, version: Version) -> Result<(), InvalidFraming> {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        check_transfer_coding(headers)?;
+        // RFC 9112, section 6.3: the coding overrides the length, which must not be passed on.
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    // hyper has refused an invalid length of a body. Without a body (HEAD, 304), the length is only information.
+    if unify_content_length(headers).is_err() {
+        headers.remove(header::CONTENT_LENGTH);
+    }
     strip_hop_by_hop(headers);
+    headers.remove(REGAUTH_ERROR);
+    headers.append(header::VIA, via(version));
+    Ok(())
+}
+
+/// Checks that a message is framed in one way, and keeps one of several equal Content-Length values.
+///
+/// A request's transfer coding must be `chunked` (RFC 9112, section 6.1). hyper has refused other ambiguous framings of
+/// HTTP/1.1 (two lengths, codings on HTTP/1.0) and drops a length beside a coding. Its HTTP/2 side accepts equal, empty
+/// and repeated lengths (RFC 9110, section 8.6: a recipient must not pass them on).
+///
+/// # Errors
+/// [`InvalidFraming`] if not.
+pub fn framing(headers: &mut HeaderMap) -> Result<(), InvalidFraming> {
+    check_transfer_coding(headers)?;
+    unify_content_length(headers)
+}
+
+/// A message's length or transfer coding is invalid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the message's length or transfer coding is invalid")]
+pub struct InvalidFraming;
+
+fn check_transfer_coding(headers: &HeaderMap) -> Result<(), InvalidFraming> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let is_chunked = |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    if codings.next().is_none_or(is_chunked) && codings.next().is_none() {
+        Ok(())
+    } else {
+        Err(InvalidFraming)
+    }
+}
+
+fn unify_content_length(headers: &mut HeaderMap) -> Result<(), InvalidFraming> {
+    let mut values = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(first) = values.next() else { return Ok(()) };
+    if values.next().is_none() && is_length(first.as_bytes()) {
+        return Ok(());
+    }
+    let mut lengths = headers
+        .get_all(header::CONTENT_LENGTH)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(|digits| length(digits.trim_ascii()));
+    let first = lengths.next().flatten().ok_or(InvalidFraming)?;
+    if lengths.any(|other| other != Some(first)) {
+        return Err(InvalidFraming);
+    }
+    headers.insert(header::CONTENT_LENGTH, first.into());
+    Ok(())
+}
+
+fn is_length(digits: &[u8]) -> bool {
+    length(digits).is_some()
+}
+
+fn length(digits: &[u8]) -> Option<u64> {
+    let digits = digits.iter().all(u8::is_ascii_digit).then_some(digits)?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// Path and query with the characters encoded that a URI cannot contain (RFC 3986, section 3.3 and 3.4). Clients send some
+/// of them: browsers and curl leave `[` in a query. Servers decode them to the same.
+fn valid_target(uri: &Uri) -> PathAndQuery {
+    // RFC 9112, section 3.2.4: `OPTIONS *` has no path.
+    let Some(target) = uri.path_and_query() else {
+        return PathAndQuery::from_static("/");
+    };
+    if is_valid_target(target.as_str().as_bytes()) {
+        return target.clone();
+    }
+    let mut encoded = Vec::with_capacity(target.as_str().len() * 3);
+    let mut rest = target.as_str().as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        if is_valid_in_target(byte) || is_escape(rest) {
+            encoded.push(byte);
+        } else {
+            encoded.extend(percent_encode_byte(byte).bytes());
+        }
+        rest = after;
+    }
+    PathAndQuery::try_from(encoded).unwrap_or(PathAndQuery::from_static("/"))
+}
+
+fn is_valid_target(target: &[u8]) -> bool {
+    let mut bytes = target.iter().enumerate();
+    bytes.all(|(at, byte)| is_valid_in_target(*byte) || target.get(at..).is_some_and(is_escape))
+}
+
+fn is_escape(bytes: &[u8]) -> bool {
+    matches!(bytes, [b'%', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit())
+}
+
+fn is_valid_in_target(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?".contains(&byte)
+}
+
+/// Via entry for a message of this version (RFC 9110, section 7.6.3). The name is the same for all, so that it tells nothing
+/// about the machine.
+fn via(version: Version) -> HeaderValue {
+    HeaderValue::from_static(match version {
+        Version::HTTP_2 => "2 regauth",
+        Version::HTTP_10 => "1.0 regauth",
+        _ => "1.1 regauth",
+    })
+}
+
+/// Removes headers that a server which reads `_` as `-` takes for a header of the connection or the framing (RFC 3875,
+/// section 4.1.18).
+fn remove_aliases(headers: &mut HeaderMap) {
+    let is_alias = |name: &HeaderName| {
+        let known = |known: &HeaderName| is_alias_of(name.as_str(), known.as_str());
+        name.as_str().contains('_')
+            && (HOP_BY_HOP.iter().chain(&FRAMING).any(known)
+                || is_alias_of(name.as_str().get(..6).unwrap_or_default(), "proxy-"))
+    };
+    while let Some(name) = headers.keys().find(|name| is_alias(name)).cloned() {
+        headers.remove(name);
+    }
 }
 
 /// Removes session cookies from a response. A client could use one in place of the credential: to write, and without the
@@ -116,6 +250,7 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
+const FRAMING: [HeaderName; 1] = [header::CONTENT_LENGTH];
 /// RFC 2965; some servers still send it.
 const SET_COOKIE_2: HeaderName = HeaderName::from_static("set-cookie2");
 const HOP_BY_HOP: [HeaderName; 6] = [
@@ -131,6 +266,7 @@ const HOP_BY_HOP: [HeaderName; 6] = [
 mod tests {
     use super::*;
 
+    /// Headers of a rewritten request, without its Via.
     fn rewritten(lines: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut request = http::Request::get("/a?b").body(()).unwrap().into_parts().0;
         for (name, value) in lines {
@@ -142,6 +278,7 @@ mod tests {
             &Authority::from_static("corp.example"),
         );
         assert_eq!(request.uri, "https://corp.example/a?b");
+        assert_eq!(request.headers.remove("via").unwrap(), "1.1 regauth");
         request.headers
     }
 
@@ -155,10 +292,94 @@ mod tests {
             ("te", "trailers"),
             ("upgrade", "h2c"),
             ("host", "evil.example"),
-            ("expect", "100-continue"),
+            ("expect", "200-ok"),
+            ("proxy_authorization", "Basic x"),
+            ("transfer_encoding", "chunked"),
+            ("content_length", "3"),
             ("accept", "*/*"),
         ]);
         assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["accept"]);
+    }
+
+    #[test]
+    fn the_expectation_of_100_is_passed_on() {
+        assert_eq!(rewritten(&[("expect", "100-continue")]).len(), 1);
+    }
+
+    #[test]
+    fn a_via_follows_those_of_other_proxies() {
+        let mut headers = HeaderMap::from_iter([(header::VIA, HeaderValue::from_static("1.1 cache"))]);
+        response(&mut headers, Version::HTTP_2).unwrap();
+        assert_eq!(
+            headers.get_all("via").iter().collect::<Vec<_>>(),
+            ["1.1 cache", "2 regauth"]
+        );
+    }
+
+    #[test]
+    fn one_of_equal_lengths_stays_and_others_are_refused() {
+        for (values, expected) in [
+            (&["5"][..], Ok("5")),
+            (&["5", "5"], Ok("5")),
+            (&["5, 5"], Ok("5")),
+            (&["5,5", "05"], Ok("5")),
+            (&["5", "6"], Err(InvalidFraming)),
+            (&["5, 6"], Err(InvalidFraming)),
+            (&[""], Err(InvalidFraming)),
+            (&["", "0"], Err(InvalidFraming)),
+            (&["0", ""], Err(InvalidFraming)),
+            (&["5,"], Err(InvalidFraming)),
+            (&["+5"], Err(InvalidFraming)),
+            (&["5 5"], Err(InvalidFraming)),
+            (&["18446744073709551616"], Err(InvalidFraming)),
+        ] {
+            let lines = values
+                .iter()
+                .map(|value| (header::CONTENT_LENGTH, HeaderValue::from_static(value)));
+            let mut headers: HeaderMap = lines.collect();
+            let framed = framing(&mut headers);
+            let kept: Vec<_> = headers.get_all("content-length").iter().collect();
+            assert_eq!(framed.map(|()| kept[0].to_str().unwrap()), expected, "{values:?}");
+            assert!(framed.is_err() || kept.len() == 1, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn a_response_has_one_framing() {
+        for (lines, expected) in [
+            (&[("content-length", "2, 2")][..], Ok(Some("2"))),
+            (&[("content-length", "2"), ("content-length", "3")], Ok(None)),
+            (&[("content-length", "2"), ("transfer-encoding", "chunked")], Ok(None)),
+            (&[("transfer-encoding", "gzip, chunked")], Err(InvalidFraming)),
+            (&[("transfer-encoding", "identity")], Err(InvalidFraming)),
+            (&[("regauth-error", "write-denied")], Ok(None)),
+        ] {
+            let lines = lines
+                .iter()
+                .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
+            let mut headers: HeaderMap = lines.collect();
+            let framed = response(&mut headers, Version::HTTP_11);
+            let length = headers.get("content-length").map(|length| length.to_str().unwrap());
+            assert_eq!(framed.map(|()| length), expected);
+            assert!(!headers.contains_key(REGAUTH_ERROR));
+        }
+    }
+
+    #[test]
+    fn characters_that_a_uri_cannot_contain_are_encoded() {
+        for (target, valid) in [
+            ("/a/b?c=d/?:@!$&'()*+,;=-._~", "/a/b?c=d/?:@!$&'()*+,;=-._~"),
+            ("/a%2fb?c%5B", "/a%2fb?c%5B"),
+            ("/a[1]{\"c\"}?b[]={c}", "/a%5B1%5D%7B%22c%22%7D?b%5B%5D=%7Bc%7D"),
+            ("/a?100%", "/a?100%25"),
+            ("/a?%zz%2", "/a?%25zz%252"),
+            ("/a?b|c^d`e\\f", "/a?b%7Cc%5Ed%60e%5Cf"),
+            ("/caf\u{e9}", "/caf%C3%A9"),
+            ("/a#b", "/a"),
+        ] {
+            let uri = Uri::try_from(target).expect(target);
+            assert_eq!(valid_target(&uri), valid, "{target}");
+        }
     }
 
     #[test]
@@ -189,7 +410,7 @@ mod tests {
         fn strips_every_hop_by_hop_header(
             lines in proptest::collection::vec(
                 (
-                    "connection|proxy-[a-z]{1,8}|te|transfer-encoding|upgrade|keep-alive|host|expect|content-length|x-[ab]|authorization",
+                    "connection|proxy[-_][a-z]{1,8}|te|keep_alive|transfer_encoding|content_length|transfer-encoding|upgrade|keep-alive|host|expect|content-length|x-[ab]|authorization",
                     "(x-a|x-b|close|content-length|authorization|host|[0-9]{1,3})(, ?(x-[ab]|TE|X-A|@))?",
                 ),
                 0..12,
@@ -203,8 +424,10 @@ mod tests {
             let before = parts.headers.clone();
             crate::proxy::exchange::rewrite::request(&mut parts, &UriScheme::HTTPS, &Authority::from_static("corp.example"));
             for name in parts.headers.keys() {
-                let is_hop_by_hop = HOP_BY_HOP.contains(name) || name.as_str().starts_with("proxy-");
+                let dashed = name.as_str().replace('_', "-");
+                let is_hop_by_hop = HOP_BY_HOP.contains(&dashed.parse().unwrap()) || dashed.starts_with("proxy-");
                 proptest::prop_assert!(!is_hop_by_hop && name != header::HOST && name != header::EXPECT, "{}", name);
+                proptest::prop_assert!(name != "content_length");
                 let named = before.get_all(header::CONNECTION).iter().any(|value| {
                     value.to_str().unwrap().split(',').any(|word| word.trim().eq_ignore_ascii_case(name.as_str()))
                 });

@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::header::HOST;
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, Scheme, Uri};
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Method, Request, Response};
+use http_body::Body as _;
+use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper::rt::Executor;
@@ -76,6 +78,10 @@ impl Connector {
         };
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(H1_BUFFER_BYTES)
+            .max_headers(MAX_HEADERS)
+            // RFC 9112, sections 5.1 and 5.2: a proxy removes the blanks and joins the lines. curl and browsers accept both.
+            .allow_spaces_after_header_name_in_responses(true)
+            .allow_obsolete_multiline_headers_in_responses(true)
             .handshake(stream)
             .await?;
         Ok(NewConnection {
@@ -188,6 +194,12 @@ impl Destination {
             *request.uri_mut() = path.into();
         }
         request.headers_mut().insert(HOST, self.host.clone());
+        // hyper drops the body of a GET or HEAD that has no length, unless the request itself says that one follows.
+        let may_lose_body = matches!(*request.method(), Method::GET | Method::HEAD);
+        if may_lose_body && !request.body().is_end_stream() && !request.headers().contains_key(CONTENT_LENGTH) {
+            let chunked = HeaderValue::from_static("chunked");
+            request.headers_mut().insert(TRANSFER_ENCODING, chunked);
+        }
     }
 
     /// Turns a request that was not sent back into absolute form.
@@ -198,6 +210,7 @@ impl Destination {
         parts.path_and_query = request.uri().path_and_query().cloned();
         *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
         request.headers_mut().remove(HOST);
+        request.headers_mut().remove(TRANSFER_ENCODING);
     }
 }
 
@@ -231,7 +244,14 @@ impl RequestSender {
                 destination.set_origin_form(&mut request);
                 sender.try_send_request(request).await
             }
-            Self::H2(sender) => sender.try_send_request(request).await,
+            Self::H2(sender) => {
+                // See `expectation`.
+                request.headers_mut().remove(EXPECT);
+                if let Either::Left(body) = request.body_mut() {
+                    body.release();
+                }
+                sender.try_send_request(request).await
+            }
         }
     }
 
@@ -346,7 +366,10 @@ const MIN_STREAM_WINDOW: u32 = 2 * 1024 * 1024;
 const MAX_STREAM_WINDOW: u32 = 8 * 1024 * 1024;
 /// Additional connections exist only when about a hundred requests are open, and most of those wait.
 const ADDITIONAL_STREAM_WINDOW: u32 = 256 * 1024;
-const MAX_HEADER_BYTES: u32 = 32 * 1024;
+/// The limit of HTTP/1.1, where the head has to fit in the buffer. Browsers and curl accept about as much.
+const MAX_HEADER_BYTES: u32 = 256 * 1024;
+/// hyper allocates this many entries for each response. Its default of 100 is less than some registries send.
+const MAX_HEADERS: usize = 512;
 
 #[cfg(test)]
 mod tests {
