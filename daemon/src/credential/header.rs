@@ -50,6 +50,11 @@ impl CredentialHeader {
             .values()
             .any(|value| self.leak_detector.finds_secret_in(value.as_bytes()))
     }
+
+    /// True if a text is the header's value, or repeats the secret in any form.
+    pub fn is_repeated_in(&self, text: &[u8]) -> bool {
+        self.value.as_bytes() == text || self.leak_detector.finds_secret_in(text)
+    }
 }
 
 #[cfg(test)]
