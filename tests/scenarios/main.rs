@@ -26,6 +26,7 @@ mod keychain;
 mod leaks;
 mod life;
 mod network;
+mod operations;
 mod package_managers;
 mod packaging;
 mod process_isolation;
