@@ -1,5 +1,7 @@
 //! Git host with Git LFS behind a token check: `git http-backend` with giftless, or with a server that repeats the
 //! request's Authorization in its answers, as GitLab, Gitea and Forgejo do.
+//!
+//! Its URLs have `LOCALHOST` in capitals: git-lfs is a program in Go, and those never send `localhost` through a proxy.
 
 use std::collections::HashMap;
 use std::fs;
@@ -59,14 +61,13 @@ impl LfsServer {
             .current_dir(home);
         let mut process = Process::spawn("giftless", &mut gunicorn, &home.join("giftless.log"));
         process.wait_until("its socket", || socket.exists().then_some(()));
-        let authorization = format!("proxy_set_header Authorization 'Bearer {}';", jwt.trim());
-        Self::start(
-            user,
-            password,
-            folder,
-            &authorization,
-            Lfs::Giftless { _process: process },
-        )
+        // giftless writes the host in its answers in lower case.
+        let directives = format!(
+            "proxy_set_header Authorization 'Bearer {}'; sub_filter_types *; sub_filter_once off; \
+             sub_filter https://localhost https://LOCALHOST;",
+            jwt.trim()
+        );
+        Self::start(user, password, folder, &directives, Lfs::Giftless { _process: process })
     }
 
     /// Starts a host whose LFS server puts the Authorization of the request into its answer.
@@ -82,7 +83,8 @@ impl LfsServer {
         gate.accept(&[password]);
         let protection = gate.location_directives();
         let forward = format!(
-            "proxy_pass http://unix:{}:; proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto https;",
+            "proxy_pass http://unix:{}:; proxy_set_header Host LOCALHOST:$server_port; \
+             proxy_set_header X-Forwarded-Proto https;",
             folder.path().join("lfs").display()
         );
         let git = backend.directives("/team/");
@@ -123,7 +125,9 @@ impl LfsServer {
         ] {
             exec::run(exec::command("git", &home).args(arguments)).succeeds();
         }
-        self.nginx.url(&format!("/team/{name}.git"))
+        self.nginx
+            .url(&format!("/team/{name}.git"))
+            .replace("localhost", "LOCALHOST")
     }
 }
 
