@@ -108,6 +108,22 @@ fn a_token_service_gives_no_power_to_push_while_writes_are_closed() {
 }
 
 #[test]
+fn add_registry_names_the_token_service_of_a_container_registry() {
+    let registry = ContainerRegistry::with_token_service(USER, PASSWORD);
+    let daemon = Daemon::start();
+    let add = |scope: &str| {
+        let location = ["--kind", "generic", "--scope", scope];
+        daemon.try_add("corp", &location, &Scheme::basic(USER), &registry.ca(), PASSWORD)
+    };
+    let refused = add(&registry.nginx.url("/v2/"));
+    let realm = registry.image("").replace("docker://LOCALHOST", "https://localhost");
+    let realm = format!("{}token", realm);
+    assert_ne!(refused.exit, 0);
+    refused.output.clone().says(&format!("--scope {realm}"));
+    add(&realm).succeeds();
+}
+
+#[test]
 fn a_container_client_shows_the_whole_refusal() {
     let registry = ContainerRegistry::with_password(USER, PASSWORD);
     let daemon = daemon_for("generic", &registry.nginx.url("/v2/"), &registry.ca(), &[]);
