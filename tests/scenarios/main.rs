@@ -27,6 +27,7 @@ mod keychain;
 mod leaks;
 mod life;
 mod network;
+mod operations;
 mod package_managers;
 mod packaging;
 mod path_readings;

@@ -16,6 +16,8 @@
 //! | [`git_server`] | private git host for fetch and push | `GitServer::start(&authority, Scheme::basic("me"), "token")` |
 //! | [`pypi_server`] | private Python index: pypiserver | `PypiServer::start("me", "password")` |
 //! | [`npm_server`] | private npm registry: verdaccio | `NpmServer::start("me", "password")` |
+//! | [`container_registry`] | private container registry: docker-registry, with a password or a token service | `ContainerRegistry::with_token_service("me", "password")` |
+//! | [`lfs_server`] | private git host with Git LFS: giftless, or a server that repeats the token | `LfsServer::giftless("me", "password")` |
 //! | [`mock_server`] | HTTP server that records requests and answers as configured | `MockServer::builder(&authority, "localhost").start()` |
 //! | [`strict_server`] | HTTP/1.1 server that rejects any deviation from RFC 9112 | `StrictServer::start(&authority)` |
 //! | [`head_server`] | HTTP/1.1 server that answers the head of an upload, and counts what follows | `HeadServer::answering(&authority, answer)` |
@@ -54,6 +56,7 @@ pub mod auth_gate;
 pub mod burst;
 pub mod cargo;
 pub mod certificates;
+pub mod container_registry;
 pub mod crate_index;
 pub mod crates;
 pub mod ctl;
@@ -69,6 +72,7 @@ pub mod http2_frames;
 pub mod http_server;
 pub mod keyring;
 pub mod leak_scan;
+pub mod lfs_server;
 pub mod load;
 pub mod mock_server;
 #[cfg(target_os = "linux")]

@@ -58,6 +58,11 @@ impl PypiServer {
         self.authority.file()
     }
 
+    /// Wheel of a package that was added.
+    pub fn wheel(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("packages/{name}-1.0-py3-none-any.whl"))
+    }
+
     /// Adds version 1.0 of a package: a minimal wheel (PEP 427).
     pub fn package(&self, name: &str) {
         let source = self.folder.path().join("source").join(name);
@@ -71,7 +76,7 @@ impl PypiServer {
         ] {
             write(&source.join(file), text);
         }
-        let wheel = self.folder.path().join(format!("packages/{name}-1.0-py3-none-any.whl"));
+        let wheel = self.wheel(name);
         let mut zip = exec::command("python3", self.folder.path());
         zip.args(["-m", "zipfile", "-c"]).arg(wheel).args([name, &dist_info]);
         exec::run(zip.current_dir(&source)).succeeds();

@@ -18,7 +18,7 @@ use url::Url;
 use crate::credential::header::CredentialHeader;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::upstream::Upstream;
-use crate::registry::{Index, Kind, Registry};
+use crate::registry::{Index, Kind, Registry, Scheme};
 
 /// Result of a probe.
 #[derive(Debug)]
@@ -154,6 +154,13 @@ impl Prober<'_> {
     /// The verdict that an answer to a request with the token gives.
     async fn evaluate(&self, registry: &Registry, evidence: Evidence, answer: Response<Incoming>) -> ProbeResult {
         let (url, status) = (self.url, answer.status());
+        if let Some(realm) = token_service(registry, &answer) {
+            return ProbeResult::unclear(format!(
+                "GET {url} answered {}: clients of this registry get their tokens from {realm}, so that is the URL to \
+                 cover, with --scope {realm}",
+                status.as_u16()
+            ));
+        }
         let (verdict, detail) = verdict(url, status);
         let may_be_for_everybody = evidence == Evidence::ScopeStatus && status == StatusCode::FORBIDDEN;
         if registry.index.is_none() && (verdict == VerdictResult::Unclear || may_be_for_everybody) {
@@ -216,6 +223,17 @@ impl Prober<'_> {
         }
         result
     }
+}
+
+/// Token service that a container registry sends its clients to (distribution, "Token Authentication Specification"). It
+/// takes the password, and the registry itself does not.
+fn token_service(registry: &Registry, answer: &Response<Incoming>) -> Option<Url> {
+    let is_asked = answer.status() == StatusCode::UNAUTHORIZED && matches!(registry.scheme, Scheme::Basic { .. });
+    let challenge = answer.headers().get(header::WWW_AUTHENTICATE)?.to_str().ok()?;
+    let (scheme, parameters) = challenge.split_once(' ')?;
+    let (_, realm) = parameters.split_once("realm=\"")?;
+    let realm: Url = realm.split('"').next()?.parse().ok()?;
+    (is_asked && scheme.eq_ignore_ascii_case("bearer") && realm.scheme() == "https").then_some(realm)
 }
 
 async fn names_a_user(answer: Response<Incoming>) -> bool {

@@ -64,6 +64,11 @@ impl CredentialHeader {
     pub fn is_leaked_in_text(&self, text: &[u8]) -> bool {
         self.leak_detector.finds_secret_in(text)
     }
+
+    /// True if a text is the header's value, or repeats the secret in any form.
+    pub fn is_repeated_in(&self, text: &[u8]) -> bool {
+        self.value.as_bytes() == text || self.leak_detector.finds_secret_in(text)
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 use http::Method;
 
+use crate::policy::{lfs, token_scope};
 use crate::registry::Kind;
 
 /// Effect of a request on the registry.
@@ -11,27 +12,75 @@ use crate::registry::Kind;
 pub enum Operation {
     /// Changes nothing.
     Read,
-    /// Publishes, yanks, pushes or changes owners, or may do so.
+    /// Publishes, yanks, pushes or changes owners, or may do so. Also hands out a token with which the client may do so.
     Write,
 }
 
-impl Operation {
-    /// Operation of a request to a registry of this kind. `content` is the value of Content-Type.
-    pub fn of(kind: Kind, method: &Method, path: &str, query: Option<&str>, content: Option<&[u8]>) -> Self {
-        let reads = match *method {
+/// Operation of a request, as far as its head tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Classification {
+    /// The head tells it.
+    Known(Operation),
+    /// The request is a read if its body [is one](BodyFormat::is_read), and otherwise a write.
+    ByBody(BodyFormat),
+}
+
+/// Format of a body that tells reads from writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyFormat {
+    /// Git LFS's batch request.
+    LfsBatch,
+    /// Form for an OAuth2 token endpoint of a container registry.
+    TokenForm,
+}
+
+/// The parts of a request that its classification depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'a> {
+    /// Method.
+    pub method: &'a Method,
+    /// Path.
+    pub path: &'a str,
+    /// Query, without its question mark.
+    pub query: Option<&'a str>,
+    /// Value of Content-Type, if there is exactly one.
+    pub content_type: Option<&'a [u8]>,
+    /// True if a body follows.
+    pub has_body: bool,
+}
+
+impl Classification {
+    /// Classifies a request to a registry of this kind.
+    pub fn of(kind: Kind, head: &RequestHead<'_>) -> Self {
+        if head.query.is_some_and(token_scope::asks_for_write) {
+            return Self::Known(Operation::Write);
+        }
+        let reads = match *head.method {
             // The first request of a push is a GET (gitprotocol-http, "Smart Clients").
-            Method::GET | Method::HEAD | Method::OPTIONS => !announces_push(kind, path, query),
-            Method::POST => is_reading_post(kind, path, content),
+            Method::GET | Method::HEAD | Method::OPTIONS => !announces_push(head) && !has_form(head),
+            Method::POST => match deciding_format(head) {
+                Some(format) => return Self::ByBody(format),
+                None => is_fetch(head) || is_audit(kind, head.path),
+            },
             _ => false,
         };
-        if reads { Self::Read } else { Self::Write }
+        Self::Known(if reads { Operation::Read } else { Operation::Write })
     }
 }
 
-/// Does this GET begin a push? A cargo registry may have a git index, so both kinds are checked.
-fn announces_push(kind: Kind, path: &str, query: Option<&str>) -> bool {
-    let uses_git = matches!(kind, Kind::Cargo | Kind::Git);
-    uses_git && path.ends_with("/info/refs") && query.is_some_and(may_name_receive_pack)
+impl BodyFormat {
+    /// Is a request with this body a read?
+    pub fn is_read(self, body: &[u8]) -> bool {
+        match self {
+            Self::LfsBatch => lfs::is_download(body),
+            Self::TokenForm => std::str::from_utf8(body).is_ok_and(token_scope::is_reading_form),
+        }
+    }
+}
+
+/// Does this GET begin a push? Any kind of registry may have a git repository beside it.
+fn announces_push(head: &RequestHead<'_>) -> bool {
+    head.path.ends_with("/info/refs") && head.query.is_some_and(may_name_receive_pack)
 }
 
 /// Does the query contain `receive-pack`, or an escape that could spell it? Servers decode parameters, and separate
@@ -40,51 +89,125 @@ fn may_name_receive_pack(query: &str) -> bool {
     query.contains('%') || query.to_ascii_lowercase().contains("receive-pack")
 }
 
-/// Is this POST a read? A fetch is recognised by path and content type: `POST …/contents/git-upload-pack` of a git
-/// host's API creates a file of that name, but not with git's content type (gitprotocol-http, "Smart Service
-/// git-upload-pack").
-///
-/// Git LFS's batch request (`…/info/lfs/objects/batch`) is a write, though downloads begin with one. Only its body
-/// tells downloads from uploads, and GitLab, Gitea and Forgejo answer both with the Authorization that they received.
-fn is_reading_post(kind: Kind, path: &str, content: Option<&[u8]>) -> bool {
-    match kind {
-        Kind::Cargo | Kind::Git => path.ends_with("/git-upload-pack") && content == Some(FETCH_CONTENT_TYPE),
-        Kind::Npm => {
-            path.ends_with("/-/npm/v1/security/audits/quick") || path.ends_with("/-/npm/v1/security/advisories/bulk")
-        }
-        Kind::Pypi | Kind::Generic => false,
+/// Does a GET have a form as its body? Some frameworks read parameters from it, and nobody has looked at them.
+fn has_form(head: &RequestHead<'_>) -> bool {
+    let is_form = |content_type: &[u8]| {
+        let content_type = content_type.to_ascii_lowercase();
+        content_type.starts_with(FORM_CONTENT_TYPE) || content_type.starts_with(b"multipart/")
+    };
+    head.has_body && head.content_type.is_some_and(is_form)
+}
+
+/// Format of a POST's body, if it tells reads from writes. A path that a web API could give to a file is none.
+fn deciding_format(head: &RequestHead<'_>) -> Option<BodyFormat> {
+    let content_type = head.content_type?;
+    if is_file_of_web_api(head.path) {
+        None
+    } else if lfs::is_batch_path(head.path) && lfs::is_utf8_media_type(content_type) {
+        Some(BodyFormat::LfsBatch)
+    } else if is_token_path(head.path) && content_type.eq_ignore_ascii_case(FORM_CONTENT_TYPE) {
+        Some(BodyFormat::TokenForm)
+    } else {
+        None
     }
 }
 
-const FETCH_CONTENT_TYPE: &[u8] = b"application/x-git-upload-pack-request";
+fn is_token_path(path: &str) -> bool {
+    path.ends_with("/token") || path.ends_with("/auth")
+}
+
+/// Is this POST a fetch, a clone or an archive? It is recognised by path and content type, on any server:
+/// `POST …/contents/git-upload-pack` of a git host's API creates a file of that name, but not with git's content type
+/// (gitprotocol-http, "Smart Service git-upload-pack").
+fn is_fetch(head: &RequestHead<'_>) -> bool {
+    FETCHES
+        .iter()
+        .any(|(path, content_type)| head.path.ends_with(path) && head.content_type == Some(*content_type))
+}
+
+/// Is this POST a report of npm, pnpm or yarn about the installed packages?
+fn is_audit(kind: Kind, path: &str) -> bool {
+    matches!(kind, Kind::Npm | Kind::Generic)
+        && AUDITS.iter().any(|audit| path.ends_with(audit))
+        && !is_file_of_web_api(path)
+}
+
+/// Could a POST to this path create a file? In the API of Gitea and Forgejo it does, and the file may have any name:
+/// `/api/v1/repos/OWNER/REPOSITORY/contents/NAME`.
+fn is_file_of_web_api(path: &str) -> bool {
+    let mut segments = path.split('/');
+    segments.any(|segment| segment == "api") && segments.any(|segment| segment == "contents")
+}
+
+const FETCHES: [(&str, &[u8]); 2] = [
+    ("/git-upload-pack", b"application/x-git-upload-pack-request"),
+    ("/git-upload-archive", b"application/x-git-upload-archive-request"),
+];
+/// The last one is that of yarn 1.
+const AUDITS: [&str; 3] = [
+    "/-/npm/v1/security/advisories/bulk",
+    "/-/npm/v1/security/audits/quick",
+    "/-/npm/v1/security/audits",
+];
+const FORM_CONTENT_TYPE: &[u8] = b"application/x-www-form-urlencoded";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(kind: Kind, method: &str, target: &str, operation: Operation) {
+    const KINDS: [Kind; 5] = [Kind::Cargo, Kind::Git, Kind::Pypi, Kind::Npm, Kind::Generic];
+    const FETCH: &str = "application/x-git-upload-pack-request";
+    const LFS: &str = "application/vnd.git-lfs+json; charset=utf-8";
+
+    fn classify(kind: Kind, method: &str, target: &str, content_type: &str) -> Classification {
         let (path, query) = target
             .split_once('?')
             .map_or((target, None), |(path, query)| (path, Some(query)));
-        let method = Method::from_bytes(method.as_bytes()).unwrap();
-        assert_eq!(
-            Operation::of(kind, &method, path, query, Some(FETCH_CONTENT_TYPE)),
-            operation,
-            "{kind:?} {method} {target}"
-        );
+        let head = RequestHead {
+            method: &Method::from_bytes(method.as_bytes()).unwrap(),
+            path,
+            query,
+            content_type: Some(content_type.as_bytes()).filter(|text| !text.is_empty()),
+            has_body: !content_type.is_empty(),
+        };
+        Classification::of(kind, &head)
+    }
+
+    fn check(kind: Kind, method: &str, target: &str, operation: Operation) {
+        check_with(kind, method, target, FETCH, Classification::Known(operation));
+    }
+
+    fn check_with(kind: Kind, method: &str, target: &str, content_type: &str, expected: Classification) {
+        let classified = classify(kind, method, target, content_type);
+        assert_eq!(classified, expected, "{kind:?} {method} {target} {content_type}");
     }
 
     #[test]
-    fn a_file_named_git_upload_pack_is_not_a_fetch() {
-        for content in [
-            None,
-            Some(&b"application/json"[..]),
-            Some(b""),
-            Some(b"text/plain, application/x-git"),
+    fn a_file_named_like_a_read_is_a_write() {
+        let api = "/api/v1/repos/me/r/contents";
+        for (path, content_type) in [
+            (format!("{api}/git-upload-pack"), ""),
+            (format!("{api}/git-upload-pack"), "application/json"),
+            (format!("{api}/git-upload-pack"), "text/plain, application/x-git"),
+            ("/r.git/git-upload-pack".to_owned(), "application/json"),
+            ("/r.git/git-upload-archive".to_owned(), FETCH),
+            (format!("{api}/info/lfs/objects/batch"), LFS),
+            (format!("{api}/r.git/info/lfs/objects/batch"), LFS),
+            (format!("{api}/token"), "application/x-www-form-urlencoded"),
+            (format!("{api}/-/npm/v1/security/audits/quick"), "application/json"),
+            (
+                format!("/git{api}/-/npm/v1/security/advisories/bulk"),
+                "application/json",
+            ),
         ] {
-            for path in ["/api/v1/repos/me/r/contents/git-upload-pack", "/r.git/git-upload-pack"] {
-                let operation = Operation::of(Kind::Git, &Method::POST, path, None, content);
-                assert_eq!(operation, Operation::Write, "{path} {content:?}");
+            for kind in KINDS {
+                check_with(
+                    kind,
+                    "POST",
+                    &path,
+                    content_type,
+                    Classification::Known(Operation::Write),
+                );
             }
         }
     }
@@ -113,7 +236,7 @@ mod tests {
     #[test]
     fn git_writes_are_receive_pack() {
         use Operation::{Read, Write};
-        for kind in [Kind::Git, Kind::Cargo] {
+        for kind in KINDS {
             check(kind, "GET", "/r.git/info/refs?service=git-upload-pack", Read);
             check(kind, "POST", "/r.git/git-upload-pack", Read);
             check(kind, "GET", "/r.git/info/refs?service=git-receive-pack", Write);
@@ -130,46 +253,116 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_archive_is_a_read() {
+        let read = Classification::Known(Operation::Read);
+        for kind in KINDS {
+            check(
+                kind,
+                "GET",
+                "/r.git/info/refs?service=git-upload-archive",
+                Operation::Read,
+            );
+            let content_type = "application/x-git-upload-archive-request";
+            check_with(kind, "POST", "/r.git/git-upload-archive", content_type, read);
+        }
+    }
+
     /// Requests of git-lfs: <https://github.com/git-lfs/git-lfs/tree/main/docs/api>.
     #[test]
     fn lfs_reads_are_downloads() {
         use Operation::{Read, Write};
-        for kind in [Kind::Git, Kind::Cargo] {
-            check(kind, "GET", "/r.git/info/lfs/objects/0123abcd", Read);
-            check(kind, "GET", "/r.git/gitlab-lfs/objects/0123abcd", Read);
-            check(kind, "GET", "/r.git/info/lfs/locks?path=a", Read);
-            check(kind, "POST", "/r.git/info/lfs/objects/batch", Write);
-            check(kind, "PUT", "/r.git/info/lfs/objects/0123abcd", Write);
-            check(kind, "PUT", "/r.git/gitlab-lfs/objects/0123abcd/12", Write);
-            check(kind, "POST", "/r.git/info/lfs/verify", Write);
-            check(kind, "POST", "/r.git/info/lfs/locks", Write);
-            check(kind, "POST", "/r.git/info/lfs/locks/verify", Write);
-            check(kind, "POST", "/r.git/info/lfs/locks/7/unlock", Write);
+        for kind in KINDS {
+            for (method, target, operation) in [
+                ("GET", "/r.git/info/lfs/objects/0123abcd", Read),
+                ("GET", "/r.git/gitlab-lfs/objects/0123abcd", Read),
+                ("GET", "/r.git/info/lfs/locks?path=a", Read),
+                ("PUT", "/r.git/info/lfs/objects/0123abcd", Write),
+                ("PUT", "/r.git/gitlab-lfs/objects/0123abcd/12", Write),
+                ("POST", "/r.git/info/lfs/verify", Write),
+                ("POST", "/r.git/info/lfs/locks", Write),
+                ("POST", "/r.git/info/lfs/locks/verify", Write),
+                ("POST", "/r.git/info/lfs/locks/7/unlock", Write),
+            ] {
+                check_with(kind, method, target, LFS, Classification::Known(operation));
+            }
+            for target in ["/r.git/info/lfs/objects/batch", "/team/r/objects/batch"] {
+                let by_body = Classification::ByBody(BodyFormat::LfsBatch);
+                check_with(kind, "POST", target, LFS, by_body);
+                check_with(kind, "POST", target, "application/json", Classification::Known(Write));
+                check_with(kind, "PUT", target, LFS, Classification::Known(Write));
+            }
         }
+        assert!(BodyFormat::LfsBatch.is_read(br#"{"operation":"download","objects":[]}"#));
+        assert!(!BodyFormat::LfsBatch.is_read(br#"{"operation":"upload","objects":[]}"#));
+    }
+
+    /// A token that may push is as good as a push.
+    #[test]
+    fn a_request_for_a_token_that_may_push_is_a_write() {
+        use Operation::{Read, Write};
+        for kind in KINDS {
+            for path in ["/token", "/v2/auth", "/jwt/auth", "/service/token", "/"] {
+                for (method, query, operation) in [
+                    ("GET", "service=corp&scope=repository:x:pull", Read),
+                    ("GET", "scope=registry:catalog:*", Read),
+                    ("GET", "service=corp&scope=repository%3Ax%3Apull%2Cpush", Write),
+                    ("HEAD", "scope=repository:x:*", Write),
+                    ("OPTIONS", "scope=repository:x:delete", Write),
+                ] {
+                    check_with(
+                        kind,
+                        method,
+                        &format!("{path}?{query}"),
+                        "",
+                        Classification::Known(operation),
+                    );
+                }
+            }
+            let form = "application/x-www-form-urlencoded";
+            let by_body = Classification::ByBody(BodyFormat::TokenForm);
+            check_with(kind, "POST", "/oauth2/token", form, by_body);
+            check_with(
+                kind,
+                "POST",
+                "/oauth2/token?scope=repository:x:push",
+                form,
+                Classification::Known(Write),
+            );
+            // Rails reads parameters from the body of a GET.
+            check_with(kind, "GET", "/jwt/auth", form, Classification::Known(Write));
+            check_with(kind, "POST", "/projects", form, Classification::Known(Write));
+        }
+        assert!(BodyFormat::TokenForm.is_read(b"grant_type=password&scope=repository:x:pull"));
+        assert!(!BodyFormat::TokenForm.is_read(b"grant_type=password&scope=repository:x:push"));
     }
 
     #[test]
     fn other_kinds_write_by_method() {
         use Operation::{Read, Write};
-        check(Kind::Generic, "POST", "/r.git/git-upload-pack", Write);
         check(Kind::Pypi, "POST", "/legacy/", Write);
         check(Kind::Npm, "PUT", "/left-pad", Write);
-        check(Kind::Npm, "POST", "/-/npm/v1/security/advisories/bulk", Read);
         check(Kind::Generic, "OPTIONS", "/", Read);
+        for audit in ["advisories/bulk", "audits/quick", "audits"] {
+            let path = format!("/npm/-/npm/v1/security/{audit}");
+            check(Kind::Npm, "POST", &path, Read);
+            check(Kind::Generic, "POST", &path, Read);
+            check(Kind::Cargo, "POST", &path, Write);
+        }
     }
 
     proptest::proptest! {
         #[test]
         fn unknown_methods_are_writes(
             method in "PUT|DELETE|PATCH|MKCOL|MOVE|PROPPATCH|[A-Z]{1,8}",
-            path in "/[a-z./-]{0,30}(/git-upload-pack|/info/refs)?",
+            path in "/[a-z./-]{0,30}(/git-upload-pack|/info/refs|/objects/batch|/token)?",
+            content_type in "(application/x-git-upload-pack-request|application/vnd.git-lfs\\+json)?",
         ) {
-            let method = Method::from_bytes(method.as_bytes()).unwrap();
-            let known = [Method::GET, Method::HEAD, Method::OPTIONS, Method::POST];
-            proptest::prop_assume!(!known.contains(&method));
-            for kind in [Kind::Cargo, Kind::Git, Kind::Pypi, Kind::Npm, Kind::Generic] {
-                let operation = Operation::of(kind, &method, &path, None, Some(FETCH_CONTENT_TYPE));
-                proptest::prop_assert_eq!(operation, Operation::Write);
+            let known = ["GET", "HEAD", "OPTIONS", "POST"];
+            proptest::prop_assume!(!known.contains(&&*method));
+            for kind in KINDS {
+                let classified = classify(kind, &method, &path, &content_type);
+                proptest::prop_assert_eq!(classified, Classification::Known(Operation::Write));
             }
         }
     }

@@ -70,7 +70,7 @@ pub enum Kind {
     Pypi,
     /// npm registry.
     Npm,
-    /// Any other: only GET, HEAD and OPTIONS are reads.
+    /// Any other: reads are GET, HEAD and OPTIONS, fetches of git and audits of npm.
     Generic,
 }
 

@@ -14,7 +14,7 @@ use regauth_shared::Secret;
 use regauthd::authority::Authority;
 use regauthd::credential::header::CredentialHeader;
 use regauthd::host::Host;
-use regauthd::policy::{Operation, path};
+use regauthd::policy::{Classification, RequestHead, path};
 use regauthd::proxy::exchange::rewrite;
 use regauthd::registry::{Kind, Scheme, Scope};
 
@@ -32,10 +32,20 @@ fn match_scope(criterion: &mut Criterion) {
         bencher.iter(|| {
             let canonical = path::canonical(black_box(requested)).unwrap();
             let scope = scopes.iter().find(|scope| scope.covers_path(&canonical));
-            let operation = Operation::of(Kind::Cargo, &http::Method::GET, requested, None, None);
+            let operation = Classification::of(Kind::Cargo, &get(requested));
             black_box((scope, operation));
         });
     });
+}
+
+fn get(path: &str) -> RequestHead<'_> {
+    RequestHead {
+        method: &http::Method::GET,
+        path,
+        query: None,
+        content_type: None,
+        has_body: false,
+    }
 }
 
 /// Rewrites a request as cargo sends it, and attaches the credential.

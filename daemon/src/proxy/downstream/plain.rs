@@ -25,7 +25,7 @@ use crate::host::Origin;
 use crate::proxy::downstream::authenticate::{Client, UnauthenticatedClient};
 use crate::proxy::downstream::drain::{self, RequestTracker};
 use crate::proxy::downstream::socket::ClientSocket;
-use crate::proxy::exchange::body::MinRateBody;
+use crate::proxy::exchange::body::{ClientBody, MinRateBody};
 use crate::proxy::exchange::error::{BodyFormat, ProxyError};
 use crate::proxy::exchange::request::{self, ResponseBody};
 use crate::proxy::exchange::request_problem::RequestProblem;
@@ -91,7 +91,7 @@ async fn respond(
     last_client: watch::Sender<Option<Client>>,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
-    let format = BodyFormat::of(request.headers());
+    let format = BodyFormat::of(request.uri(), request.headers());
     let response = handle(&worker, &client, &last_client, request).await;
     let response = response.unwrap_or_else(|error| error.response(format).map(Either::Right));
     Ok(drain::close_if_draining(&worker.state, response))
@@ -117,6 +117,9 @@ async fn handle(
     let routes = worker.state.routes.load();
     let host = routes.host(&origin).filter(|host| host.plain).map(Arc::clone);
     drop(routes);
+    let (head, body) = request.into_parts();
+    let body = ClientBody::new(body, head.version, &worker.state.tasks);
+    let request = Request::from_parts(head, body);
     if let Some(host) = host {
         return request::handle(worker, &client, &host, request).await;
     }

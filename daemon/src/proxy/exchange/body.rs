@@ -10,15 +10,87 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Version;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{Either, Full};
+use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Incoming;
+use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep};
+use tokio_util::task::TaskTracker;
 
 use crate::proxy::exchange::expectation::BodyHold;
 
 /// Body of an upstream request: the client's as it streams in, or an empty or short one of our own.
-pub(crate) type RequestBody = Either<MinRateBody, Full<Bytes>>;
+pub(crate) type RequestBody = Either<MinRateBody<(), ClientBody>, Full<Bytes>>;
+
+/// Body of a client's request. What is unread when it is dropped is read and discarded over HTTP/2, within limits.
+///
+/// An HTTP/2 server that drops an unfinished body resets the stream. The reset follows our response at once, and libcurl
+/// before 8 then reports an error in place of the response. Over HTTP/1.1, hyper and the socket's lingering do the same.
+#[derive(Debug)]
+pub struct ClientBody {
+    /// `None` only while the body is dropped.
+    body: Option<Incoming>,
+    /// Tracker of the task that discards the rest; `None` over HTTP/1.1.
+    tasks: Option<TaskTracker>,
+}
+
+impl ClientBody {
+    /// Wraps the body of a request that came with this version of HTTP.
+    pub(crate) fn new(body: Incoming, version: Version, tasks: &TaskTracker) -> Self {
+        Self {
+            body: Some(body),
+            tasks: (version == Version::HTTP_2).then(|| tasks.clone()),
+        }
+    }
+}
+
+impl Drop for ClientBody {
+    fn drop(&mut self) {
+        let unread = self.body.take().filter(|body| !body.is_end_stream());
+        // Outside of a runtime the connection is gone as well.
+        if let (Some(body), Some(tasks), Ok(_)) = (unread, &self.tasks, Handle::try_current()) {
+            tasks.spawn(discard(body));
+        }
+    }
+}
+
+/// Reads a body to its end, or until a limit is reached or the connection ends.
+async fn discard(mut body: Incoming) {
+    let reading = async {
+        let mut discarded = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            discarded += frame.data_ref().map_or(0, |data| data.len() as u64);
+            if discarded > MAX_DISCARDED_BYTES {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, reading).await;
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut self.body {
+            Some(body) => Pin::new(body).poll_frame(context),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(SizeHint::default, Body::size_hint)
+    }
+}
 
 /// Body that fails when its sender falls below a minimum rate. Holds a guard `G` until it is dropped.
 #[derive(Debug)]
@@ -39,9 +111,9 @@ struct MinRate {
     window: Duration,
 }
 
-impl MinRateBody {
+impl MinRateBody<(), ClientBody> {
     /// Body of a client's request: at least ten bytes a second, the limit of cargo and curl.
-    pub fn request(body: Incoming) -> Self {
+    pub(crate) fn request(body: ClientBody) -> Self {
         Self::new(body, CLIENT_MIN_RATE, ())
     }
 }
@@ -178,13 +250,16 @@ const REGISTRY_MIN_RATE: MinRate = MinRate {
     bytes: 1,
     window: Duration::from_secs(300),
 };
+/// Limits for the rest of a refused body. A client that has read its answer stops long before.
+const MAX_DISCARDED_BYTES: u64 = 256 * 1024 * 1024;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Delay after the end of a window within which a runtime polls a body whose receiver waits.
 const POLL_DELAY: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
     use futures_util::stream;
-    use http_body_util::{BodyExt, StreamBody};
+    use http_body_util::StreamBody;
     use tokio::sync::mpsc;
 
     use super::*;

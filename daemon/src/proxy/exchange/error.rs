@@ -2,18 +2,23 @@
 //!
 //! Each carries `regauth-error: CODE` and two plain sentences: what happened, and what to do. Nothing from the request is
 //! echoed. An error that a retry cannot cure has status 403, which cargo prints and does not repeat. One that it can cure
-//! has 502 to 504. Programs that print only their registry's JSON get the text in JSON.
+//! has 502 to 504.
+//!
+//! The text is where the client's program reads it: programs that print only their registry's JSON get it in JSON, and
+//! over HTTP/1.1 it is the reason phrase too, which is all that Maven, Gradle, twine, wget and Go print.
 
 use bytes::Bytes;
 use http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER,
 };
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, Uri};
 use http_body_util::Full;
+use hyper::ext::ReasonPhrase;
 use memchr::memmem;
 use regauth_shared::RegistryName;
 use serde_json::json;
 
+use crate::policy::token_scope;
 use crate::proxy::exchange::request_problem::RequestProblem;
 
 /// Reason why a request got no response from its registry.
@@ -49,10 +54,12 @@ pub enum ProxyError {
     UpstreamUntrusted,
     /// The upstream did not answer in time.
     UpstreamTimeout,
-    /// The upstream repeated the credential in a header, or switched protocols.
+    /// The upstream repeated the credential in a header or an answer of Git LFS, or switched protocols.
     UpstreamUnsafe,
     /// The upstream's response is in a transfer coding that cannot be passed on.
     UpstreamFraming,
+    /// An answer of Git LFS cannot be searched for the credential.
+    UpstreamUnreadable,
 }
 
 impl From<RequestProblem> for ProxyError {
@@ -78,7 +85,7 @@ impl ProxyError {
             Self::UpstreamUnreachable => "upstream-unreachable",
             Self::UpstreamUntrusted => "upstream-untrusted",
             Self::UpstreamTimeout => "upstream-timeout",
-            Self::UpstreamUnsafe | Self::UpstreamFraming => "upstream-unsafe",
+            Self::UpstreamUnsafe | Self::UpstreamFraming | Self::UpstreamUnreadable => "upstream-unsafe",
         }
     }
 
@@ -98,7 +105,8 @@ impl ProxyError {
             | Self::UpstreamUnreachable
             | Self::UpstreamUntrusted
             | Self::UpstreamUnsafe
-            | Self::UpstreamFraming => StatusCode::BAD_GATEWAY,
+            | Self::UpstreamFraming
+            | Self::UpstreamUnreadable => StatusCode::BAD_GATEWAY,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -124,6 +132,7 @@ impl ProxyError {
             Self::UpstreamTimeout => UPSTREAM_TIMEOUT,
             Self::UpstreamUnsafe => UPSTREAM_UNSAFE,
             Self::UpstreamFraming => UPSTREAM_FRAMING,
+            Self::UpstreamUnreadable => UPSTREAM_UNREADABLE,
         };
         text.to_owned()
     }
@@ -132,10 +141,15 @@ impl ProxyError {
     pub fn response(&self, format: BodyFormat) -> Response<Full<Bytes>> {
         let body = match format {
             BodyFormat::Text => self.message(),
-            BodyFormat::Json => self.json(),
+            BodyFormat::Json | BodyFormat::Npm => self.json(),
         };
         let mut response = Response::new(Full::new(Bytes::from(body)));
         *response.status_mut() = self.status();
+        // npm would print the text twice.
+        let reason = Some(self.reason()).filter(|_| format != BodyFormat::Npm);
+        if let Some(Ok(reason)) = reason.map(|reason| ReasonPhrase::try_from(reason.into_bytes())) {
+            response.extensions_mut().insert(reason);
+        }
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -146,11 +160,33 @@ impl ProxyError {
         response
     }
 
-    /// Message in the field that each program reads: npm `error`, cargo `errors`, git-lfs `message`.
+    /// Message in the field that each program reads: npm `error`, cargo `errors[].detail`, clients of container registries
+    /// `errors[].message` after its code, git-lfs `message`.
     fn json(&self) -> String {
         let text = self.message();
         let text = text.trim_end();
-        json!({"error": text, "errors": [{"detail": text}], "message": text}).to_string()
+        let error = json!({"code": self.oci_code(), "message": text, "detail": text});
+        json!({"error": text, "errors": [error], "message": text}).to_string()
+    }
+
+    /// Code of the OCI distribution specification, "Error Codes".
+    fn oci_code(&self) -> &'static str {
+        match self.status() {
+            StatusCode::FORBIDDEN => "DENIED",
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED => "UNAUTHORIZED",
+            StatusCode::METHOD_NOT_ALLOWED | StatusCode::BAD_REQUEST => "UNSUPPORTED",
+            StatusCode::SERVICE_UNAVAILABLE => "TOOMANYREQUESTS",
+            _ => "UNKNOWN",
+        }
+    }
+
+    /// Reason phrase: the status in words and the message, in one line of plain ASCII.
+    fn reason(&self) -> String {
+        let status = self.status().canonical_reason().unwrap_or_default();
+        let message = self.message();
+        let printable = message.trim_end().chars().filter(|letter| *letter != '`');
+        let printable = printable.map(|letter| if (' '..='~').contains(&letter) { letter } else { ' ' });
+        format!("{status}: {}", printable.collect::<String>())
     }
 
     /// Header that lets a client react without a person.
@@ -164,8 +200,7 @@ impl ProxyError {
 
     /// Response to the CONNECT itself, as text. The connection ends with it.
     pub fn raw_response(&self) -> String {
-        let (status, code, text) = (self.status(), self.code(), self.message());
-        let reason = status.canonical_reason().unwrap_or_default();
+        let (status, code, text, reason) = (self.status(), self.code(), self.message(), self.reason());
         let extra_header = self
             .extra_header()
             .map_or_else(String::new, |(name, value)| format!("{name}: {value}\r\n"));
@@ -185,17 +220,23 @@ pub enum BodyFormat {
     Text,
     /// JSON for programs that read a registry's errors.
     Json,
+    /// JSON for npm, which prints the reason phrase as well.
+    Npm,
 }
 
 impl BodyFormat {
-    /// Format for a request with these headers. npm accepts any type but prints only JSON; a header of its own names it.
-    pub fn of(headers: &HeaderMap) -> Self {
+    /// Format for a request. npm accepts any type but prints only JSON; a header of its own names it. Clients of container
+    /// registries name no type, and have paths of their own and token requests.
+    pub fn of(uri: &Uri, headers: &HeaderMap) -> Self {
         let accepts = |value: &HeaderValue| {
             JSON_MEDIA_TYPES
                 .iter()
                 .any(|json| memmem::find(value.as_bytes(), json).is_some())
         };
-        if headers.get_all(ACCEPT).iter().any(accepts) || headers.contains_key(NPM_COMMAND) {
+        let is_oci = uri.path().contains("/v2/") || uri.query().is_some_and(token_scope::names_resource);
+        if headers.contains_key(NPM_COMMAND) {
+            Self::Npm
+        } else if is_oci || headers.get_all(ACCEPT).iter().any(accepts) {
             Self::Json
         } else {
             Self::Text
@@ -205,7 +246,7 @@ impl BodyFormat {
     fn media_type(self) -> &'static str {
         match self {
             Self::Text => "text/plain; charset=utf-8",
-            Self::Json => "application/json",
+            Self::Json | Self::Npm => "application/json",
         }
     }
 }
@@ -242,10 +283,12 @@ const UPSTREAM_UNREACHABLE: &str =
 const UPSTREAM_UNTRUSTED: &str = "regauth does not trust the host's certificate, so nothing was sent. If your company's own \
     authority signed it, set that authority as the registry's ca-file.\n";
 const UPSTREAM_TIMEOUT: &str = "The host took the request and did not answer in time. Repeat later.\n";
-const UPSTREAM_UNSAFE: &str = "The host repeated the token in a header or switched protocols, so regauth withheld its \
+const UPSTREAM_UNSAFE: &str = "The host repeated the token in its response or switched protocols, so regauth withheld the \
     response. Report this to the operator of the host.\n";
 const UPSTREAM_FRAMING: &str = "The host's response has a Transfer-Encoding that regauth did not ask for, so regauth withheld \
     it. Report this to the operator of the host.\n";
+const UPSTREAM_UNREADABLE: &str = "The host's answer about Git LFS objects is compressed or longer than 4 MiB, so regauth could \
+    not search it for the token and withheld it. Ask for fewer objects at once: `git config lfs.transfer.batchSize 20`.\n";
 
 #[cfg(test)]
 mod tests {
@@ -282,11 +325,24 @@ mod tests {
             ProxyError::UpstreamTimeout,
             ProxyError::UpstreamUnsafe,
             ProxyError::UpstreamFraming,
+            ProxyError::UpstreamUnreadable,
         ] {
             let text = error.message();
             assert!(text.ends_with(".\n") && text.contains(". "), "{text}");
             assert!(!text.contains("  "), "{text}");
             assert!(error.raw_response().contains(error.code()));
+            let reason = error.reason();
+            assert!(reason.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{reason}");
+            let response = error.response(BodyFormat::Text);
+            assert_eq!(
+                response.extensions().get::<ReasonPhrase>().unwrap().as_bytes(),
+                reason.as_bytes()
+            );
+            assert!(
+                error
+                    .raw_response()
+                    .starts_with(&format!("HTTP/1.1 {} {reason}\r\n", error.status().as_u16()))
+            );
         }
     }
 
@@ -306,15 +362,38 @@ mod tests {
                 "application/vnd.git-lfs+json; charset=utf-8",
                 BodyFormat::Json,
             ),
-            ("npm-command", "publish", BodyFormat::Json),
+            ("npm-command", "publish", BodyFormat::Npm),
         ] {
             let headers = HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static(value))]);
-            assert_eq!(BodyFormat::of(&headers), format, "{name}: {value}");
+            assert_eq!(
+                BodyFormat::of(&Uri::from_static("/x"), &headers),
+                format,
+                "{name}: {value}"
+            );
         }
-        assert_eq!(BodyFormat::of(&HeaderMap::new()), BodyFormat::Text);
+        for (target, format) in [
+            ("/", BodyFormat::Text),
+            ("/v2/team/app/blobs/uploads/", BodyFormat::Json),
+            ("/artifactory/api/docker/corp/v2/team/app/manifests/1", BodyFormat::Json),
+            (
+                "/token?service=corp&scope=repository%3Ateam%2Fapp%3Apull%2Cpush",
+                BodyFormat::Json,
+            ),
+            ("/token?scope=@team", BodyFormat::Text),
+        ] {
+            let uri = Uri::from_static(target);
+            assert_eq!(BodyFormat::of(&uri, &HeaderMap::new()), format, "{target}");
+        }
         let error = ProxyError::WriteDenied("corp".parse().unwrap());
         let json: serde_json::Value = serde_json::from_str(&error.json()).unwrap();
-        for field in [&json["error"], &json["errors"][0]["detail"], &json["message"]] {
+        let detailed = &json["errors"][0];
+        assert_eq!(detailed["code"], "DENIED");
+        for field in [
+            &json["error"],
+            &detailed["detail"],
+            &detailed["message"],
+            &json["message"],
+        ] {
             assert_eq!(field.as_str().unwrap(), error.message().trim_end());
         }
     }

@@ -2,12 +2,17 @@
 //!
 //! - [`request`] handles a decrypted request, from its checks to its response.
 //! - [`rewrite`] changes headers.
+//! - [`inspect`] classifies a request by its body, where the head does not tell a read from a write.
+//! - [`lfs`] removes the credential from answers of Git LFS.
 //! - [`body`] streams bodies and enforces a minimum rate.
 //! - [`expectation`] keeps a body back until the registry asks for it.
 //! - [`error`] has every response that regauthd writes itself, and [`request_problem`] the texts for malformed requests.
 
 pub(crate) mod request;
 pub mod rewrite;
+
+mod inspect;
+mod lfs;
 
 pub(crate) mod body;
 pub mod error;

@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::Scheme as UriScheme;
 use http::{Method, Request, Response, StatusCode, Version};
@@ -20,14 +20,14 @@ use crate::credential::refresher::RefreshReason;
 use crate::credential::{Lease, Unavailable};
 use crate::host::Origin;
 use crate::policy::header_name::is_alias_of;
-use crate::policy::{Operation, path};
+use crate::policy::{Classification, Operation, RequestHead, path};
 use crate::proxy::downstream::authenticate::Client;
 use crate::proxy::downstream::limits::RequestPermit;
-use crate::proxy::exchange::body::{MinRateBody, RequestBody};
+use crate::proxy::exchange::body::{ClientBody, MinRateBody, RequestBody};
 use crate::proxy::exchange::error::{BodyFormat, ProxyError};
 use crate::proxy::exchange::expectation::Expectation;
 use crate::proxy::exchange::request_problem::RequestProblem;
-use crate::proxy::exchange::rewrite;
+use crate::proxy::exchange::{inspect, lfs, rewrite};
 use crate::proxy::routes::{InterceptedHost, RegistryRoute};
 use crate::proxy::state::Worker;
 use crate::proxy::upstream::Upstream;
@@ -54,7 +54,10 @@ pub(crate) async fn serve(
     connection: Arc<InterceptedConnection>,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
-    let format = BodyFormat::of(request.headers());
+    let format = BodyFormat::of(request.uri(), request.headers());
+    let (head, body) = request.into_parts();
+    let body = ClientBody::new(body, head.version, &connection.worker.state.tasks);
+    let request = Request::from_parts(head, body);
     let response = if connection.sni_matches {
         handle(&connection.worker, &connection.client, &connection.host, request).await
     } else {
@@ -71,7 +74,7 @@ pub(crate) async fn handle(
     worker: &Worker,
     client: &Client,
     host: &InterceptedHost,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     worker.state.counters.count_request();
     let (mut parts, body) = request.into_parts();
@@ -93,18 +96,40 @@ pub(crate) async fn handle(
     let scheme = if host.plain { UriScheme::HTTP } else { UriScheme::HTTPS };
     // Before the policy checks, so that they see what is sent: a client can drop headers by naming them in Connection.
     rewrite::request(&mut parts, &scheme, &host.authority);
+    let action_authorization = parts.headers.remove(lfs::ACTION_AUTHORIZATION);
     let Some(registry) = registry else {
         client.authorize_passthrough(current.as_deref())?;
         return forward(worker, &host.upstream, Request::from_parts(parts, body), permit).await;
     };
     check_path_overrides(&parts)?;
-    let operation = classify(registry, &parts)?;
+    let (operation, body) = match classify(registry, &parts, &body)? {
+        Classification::Known(operation) => (operation, body),
+        // Boxed, since it is rare.
+        Classification::ByBody(format) => Box::pin(inspect::classify(client, registry, format, body)).await?,
+    };
     client.authorize(registry, operation)?;
+    if let Some(authorization) = action_authorization {
+        parts.headers.insert(registry.registry.scheme.header(), authorization);
+        let request = Request::from_parts(parts, body);
+        return send_without_credential(worker, registry, request, permit).await;
+    }
     let lease = lease(registry).await?;
     // Again: writes may have been closed while the request waited for the lease.
     client.authorize(registry, operation)?;
     let request = Request::from_parts(parts, body);
     send_with_credential(worker, client, registry, lease, request, permit).await
+}
+
+/// Sends a request with the authorization that the registry's Git LFS server has given to the client for it.
+async fn send_without_credential(
+    worker: &Worker,
+    registry: &RegistryRoute,
+    request: Request<RequestBody>,
+    permit: RequestPermit,
+) -> Result<Response<ResponseBody>, ProxyError> {
+    let mut response = forward(worker, &registry.upstream, request, permit).await?;
+    rewrite::withhold_session(response.headers_mut());
+    Ok(response)
 }
 
 /// Sends a request with the registry's credential. If the registry rejects a credential that can be refreshed, it is
@@ -152,6 +177,7 @@ async fn send_once(
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let header = &lease.generation().header;
     header.attach(request.headers_mut());
+    let is_lfs_batch = lfs::prepare(&mut request);
     let response = forward(worker, &registry.upstream, request, permit).await?;
     let mut response = record_outcome(registry, &lease, response)?;
     rewrite::withhold_session(response.headers_mut());
@@ -163,6 +189,10 @@ async fn send_once(
     if header.is_leaked_in(response.headers()) {
         tracing::error!(registry = %registry.name, "withheld a response: the registry repeated its token in a header");
         return Err(ProxyError::UpstreamUnsafe);
+    }
+    if is_lfs_batch || lfs::is_answer(response.headers()) {
+        let routes = worker.state.routes.load_full();
+        return Box::pin(lfs::check_answer(&routes, header, response)).await;
     }
     Ok(response)
 }
@@ -270,9 +300,10 @@ fn check_method(method: &Method) -> Result<(), ProxyError> {
 
 /// Classifies a request as read or write. It is a write if any reading of its path is one, or if a header overrides its
 /// method: some frameworks obey that header.
-fn classify(registry: &RegistryRoute, parts: &Parts) -> Result<Operation, ProxyError> {
+fn classify(registry: &RegistryRoute, parts: &Parts, body: &RequestBody) -> Result<Classification, ProxyError> {
+    const WRITE: Classification = Classification::Known(Operation::Write);
     if parts.headers.keys().any(|name| is_among(&METHOD_OVERRIDES, name)) {
-        return Ok(Operation::Write);
+        return Ok(WRITE);
     }
     let raw = parts.uri.path();
     let readings = path::readings(raw).map_err(RequestProblem::Path)?;
@@ -280,20 +311,24 @@ fn classify(registry: &RegistryRoute, parts: &Parts) -> Result<Operation, ProxyE
     // Servers disagree on which of two counts, so two count as none.
     let content_type = types.next().filter(|_| types.next().is_none());
     let of = |path: &str| {
-        Operation::of(
-            registry.registry.kind,
-            &parts.method,
+        let head = RequestHead {
+            method: &parts.method,
             path,
-            parts.uri.query(),
+            query: parts.uri.query(),
             content_type,
-        )
+            has_body: !body.is_end_stream(),
+        };
+        Classification::of(registry.registry.kind, &head)
     };
-    let mut spellings = [raw, readings.literal()].into_iter().chain(readings.lenient());
-    if spellings.any(|path| of(path) == Operation::Write) {
-        Ok(Operation::Write)
-    } else {
-        Ok(Operation::Read)
+    let classification = of(raw);
+    // A compressed body is not looked into.
+    let is_unreadable =
+        matches!(classification, Classification::ByBody(_)) && parts.headers.contains_key(CONTENT_ENCODING);
+    let mut spellings = std::iter::once(readings.literal()).chain(readings.lenient());
+    if is_unreadable || spellings.any(|path| of(path) != classification) {
+        return Ok(WRITE);
     }
+    Ok(classification)
 }
 
 /// Refuses headers that override the path: some frameworks obey them, and the scope matched another path.
