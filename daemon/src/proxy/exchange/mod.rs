@@ -9,4 +9,5 @@ pub(crate) mod request;
 pub mod rewrite;
 
 pub(crate) mod body;
+pub(crate) mod carried;
 pub mod error;

@@ -21,6 +21,7 @@ use crate::policy::{Operation, path};
 use crate::proxy::downstream::authenticate::Client;
 use crate::proxy::downstream::limits::RequestPermit;
 use crate::proxy::exchange::body::{MinRateBody, RequestBody};
+use crate::proxy::exchange::carried::CarriedCredential;
 use crate::proxy::exchange::error::{BodyFormat, ProxyError};
 use crate::proxy::exchange::rewrite;
 use crate::proxy::routes::{InterceptedHost, RegistryRoute};
@@ -90,7 +91,9 @@ pub(crate) async fn handle(
     rewrite::request(&mut parts, &scheme, &host.authority);
     let Some(registry) = registry else {
         client.authorize_passthrough(current.as_deref())?;
-        return forward(worker, &host.upstream, Request::from_parts(parts, body), permit).await;
+        // The upstream of the CONNECT may have been replaced since.
+        let upstream = current.as_ref().map_or(&host.upstream, |current| &current.upstream);
+        return forward(worker, upstream, Request::from_parts(parts, body), None, permit).await;
     };
     check_path_overrides(&parts)?;
     let operation = classify(registry, &parts)?;
@@ -137,20 +140,20 @@ async fn send_with_credential(
     }
 }
 
-/// Sends a request with one generation of the credential, which it holds until the registry answers (invariant 11).
+/// Sends a request with one generation of the credential, which it holds until the registry answers (invariant 11). After a
+/// rotation, an attempt that has not been sent takes the next generation.
 async fn send_once(
     worker: &Worker,
     registry: &RegistryRoute,
     lease: Lease,
-    mut request: Request<RequestBody>,
+    request: Request<RequestBody>,
     permit: RequestPermit,
 ) -> Result<Response<ResponseBody>, ProxyError> {
-    let header = &lease.generation().header;
-    header.attach(request.headers_mut());
-    let response = forward(worker, &registry.upstream, request, permit).await?;
-    let mut response = record_outcome(registry, &lease, response)?;
+    let mut carried = CarriedCredential::new(registry, lease);
+    let response = forward(worker, &registry.upstream, request, Some(&mut carried), permit).await?;
+    let mut response = record_outcome(registry, carried.lease()?, response)?;
     rewrite::withhold_session(response.headers_mut());
-    if header.is_leaked_in(response.headers()) {
+    if carried.generation()?.header.is_leaked_in(response.headers()) {
         tracing::error!(registry = %registry.name, "withheld a response: the registry repeated its token in a header");
         return Err(ProxyError::UpstreamUnsafe);
     }
@@ -162,9 +165,10 @@ pub(crate) async fn forward(
     worker: &Worker,
     upstream: &Upstream,
     request: Request<RequestBody>,
+    credential: Option<&mut CarriedCredential<'_>>,
     permit: RequestPermit,
 ) -> Result<Response<ResponseBody>, ProxyError> {
-    let (response, connection) = upstream.send(worker.index, request).await?;
+    let (response, connection) = upstream.send_with(worker.index, request, credential).await?;
     let (mut head, body) = response.into_parts();
     // Upgrade was stripped, so the upstream must not switch protocols (compare CVE-2021-32714).
     if head.status.is_informational() {
@@ -291,7 +295,7 @@ fn is_among(names: &[&str], name: &HeaderName) -> bool {
     })
 }
 
-async fn lease(registry: &RegistryRoute) -> Result<Lease, ProxyError> {
+pub(super) async fn lease(registry: &RegistryRoute) -> Result<Lease, ProxyError> {
     registry
         .credential
         .acquire()
