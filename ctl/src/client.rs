@@ -98,8 +98,7 @@ impl Client {
     pub(crate) fn call<T: DeserializeOwned>(&self, request: &Request) -> Result<Reply<T>, ErrorBody> {
         let (mut connection, daemon) = self.send(request)?;
         let line = self.wait_for_answer(&mut connection)?;
-        parse_answer(&line)
-            .map_err(|error| explain_unknown_request(&daemon, error))
+        parse_answer(&line).map_err(|error| explain_unknown_request(&daemon, error))
     }
 
     /// Sends a request that ends the daemon, and waits until it has ended: the daemon keeps the connection open until
@@ -129,7 +128,10 @@ impl Client {
                 return Err(error);
             }
             if begin.elapsed() > ANSWER_TIMEOUT {
-                let message = format!("regauthd runs, but has not answered for {} s", begin.elapsed().as_secs());
+                let message = format!(
+                    "regauthd runs, but has not answered for {} s",
+                    begin.elapsed().as_secs()
+                );
                 return Err(error::failed(message).hint("see regauthd's log; it may still carry out the request"));
             }
         }

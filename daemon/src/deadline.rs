@@ -79,7 +79,11 @@ mod tests {
                 wall + time::Duration::seconds(by_wall),
                 monotonic + Duration::from_secs(by_monotonic),
             );
-            assert_eq!(deadline.has_passed_at(at.0, at.1), passed, "wall {by_wall}, monotonic {by_monotonic}");
+            assert_eq!(
+                deadline.has_passed_at(at.0, at.1),
+                passed,
+                "wall {by_wall}, monotonic {by_monotonic}"
+            );
         }
     }
 

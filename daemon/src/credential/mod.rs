@@ -191,7 +191,10 @@ impl Credential {
     pub(crate) fn close(&self) -> usize {
         let replaced = {
             let mut inner = self.lock();
-            let replaced = self.replace_locked(&mut inner, CredentialState::Missing("its registry was removed".to_owned()));
+            let replaced = self.replace_locked(
+                &mut inner,
+                CredentialState::Missing("its registry was removed".to_owned()),
+            );
             inner.is_closed = true;
             replaced
         };

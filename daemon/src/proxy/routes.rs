@@ -209,7 +209,10 @@ impl Usage {
     /// End of the window for writes, if one is open.
     pub fn writes_open_until(&self) -> Option<OffsetDateTime> {
         let until = self.writes_open_until.load();
-        until.as_ref().filter(|until| !until.has_passed()).map(|until| until.wall)
+        until
+            .as_ref()
+            .filter(|until| !until.has_passed())
+            .map(|until| until.wall)
     }
 }
 

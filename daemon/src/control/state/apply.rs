@@ -239,7 +239,10 @@ pub(in crate::control) fn close_unused<'a>(
         if !present.any(|other| Arc::ptr_eq(&other.credential.shared, &route.credential.shared)) {
             holders += route.credential.shared.close();
         }
-        if !in_service.values().any(|other| Arc::ptr_eq(&other.upstream, &route.upstream)) {
+        if !in_service
+            .values()
+            .any(|other| Arc::ptr_eq(&other.upstream, &route.upstream))
+        {
             route.upstream.close();
         }
     }

@@ -36,7 +36,9 @@ impl Controller {
         let Some(leftover) = self.stores.leftover() else { return };
         // Both stores may be slow, so they are checked without the lock.
         if leftover.thread.check().await.is_ok() && self.store().thread.check().await.is_ok() {
-            let Ok(mut state) = self.lock_for_change().await else { return };
+            let Ok(mut state) = self.lock_for_change().await else {
+                return;
+            };
             self.delete_leftover_copies(&mut state).await;
             self.publish(&state);
         }

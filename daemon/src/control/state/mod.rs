@@ -169,7 +169,10 @@ impl Drop for StateGuard<'_> {
     }
 }
 
-#[expect(clippy::expect_used, reason = "`unlocked` borrows the guard mutably until it has locked again")]
+#[expect(
+    clippy::expect_used,
+    reason = "`unlocked` borrows the guard mutably until it has locked again"
+)]
 impl Deref for StateGuard<'_> {
     type Target = State;
 
@@ -178,7 +181,10 @@ impl Deref for StateGuard<'_> {
     }
 }
 
-#[expect(clippy::expect_used, reason = "`unlocked` borrows the guard mutably until it has locked again")]
+#[expect(
+    clippy::expect_used,
+    reason = "`unlocked` borrows the guard mutably until it has locked again"
+)]
 impl DerefMut for StateGuard<'_> {
     fn deref_mut(&mut self) -> &mut State {
         self.state.as_mut().expect("the state is locked")
@@ -225,7 +231,7 @@ impl StateLock {
         Ok(StateGuard {
             lock: self,
             state: Some(state),
-            turn: turn,
+            turn,
         })
     }
 

@@ -61,7 +61,9 @@ impl Controller {
         if is_complete || self.store().thread.check().await.is_err() {
             return;
         }
-        let Ok(mut state) = self.lock_for_change().await else { return };
+        let Ok(mut state) = self.lock_for_change().await else {
+            return;
+        };
         state.store_error = None;
         self.load_locked_credentials(&mut state).await;
         let hosts = state.hosts();

@@ -13,9 +13,9 @@ use regauth_shared::response::{RegistryAdded, VerdictResult};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 
 use crate::control::controller::Controller;
+use crate::control::error::unchanged;
 use crate::control::new_registry::{InitialToken, definition, initial_token, push_scope};
 use crate::control::probe::{ProbeResult, probe_token};
-use crate::control::error::unchanged;
 use crate::control::state::{State, StateGuard};
 use crate::control::verbs::show;
 use crate::credential::store::Item;
@@ -40,7 +40,11 @@ pub(crate) async fn add_registry(controller: &Controller, request: AddRegistry) 
     if let Err(error) = commit(controller, &mut state, &request, &route).await {
         undo(controller, &mut state, &name).await;
         controller.publish(&state);
-        return Err(if error.kind == ErrorKind::Failed { unchanged(error) } else { error });
+        return Err(if error.kind == ErrorKind::Failed {
+            unchanged(error)
+        } else {
+            error
+        });
     }
     state.journal.pending.remove(&name);
     if let Err(error) = controller.write_journal(&state.journal).await {

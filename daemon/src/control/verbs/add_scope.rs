@@ -38,7 +38,11 @@ pub(crate) async fn add_scope(controller: &Controller, request: &AddScope) -> Re
     let written = controller.edit_config(|file| file.add_scopes(name, &scopes)).await;
     if let Err(error) = written {
         undo(controller, &mut state, name, &before).await?;
-        return Err(if error.kind == ErrorKind::Failed { unchanged(error) } else { error });
+        return Err(if error.kind == ErrorKind::Failed {
+            unchanged(error)
+        } else {
+            error
+        });
     }
     tracing::info!(registry = %name, scopes = request.scopes.len(), "added scopes");
     state.registry(name).map(|route| show::view(&route))

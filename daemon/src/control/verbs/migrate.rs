@@ -16,9 +16,9 @@ use regauth_shared::response::StoreMoved;
 use regauth_shared::{ErrorBody, ErrorKind, Secret};
 
 use crate::control::controller::Controller;
-use crate::control::state::{State, StateGuard};
 use crate::control::state::cleanup::leftover_message;
 use crate::control::state::stores::MigrationProgress;
+use crate::control::state::{State, StateGuard};
 use crate::control::verbs::store;
 use crate::credential::store::select::OpenStore;
 use crate::credential::store::{Item, StoreError, StoreKind};

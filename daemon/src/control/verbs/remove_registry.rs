@@ -35,7 +35,10 @@ pub(crate) async fn remove_registry(controller: &Controller, request: ByName) ->
             ErrorBody::from(error).message
         ));
     }
-    if route.as_ref().is_some_and(|route| !matches!(route.registry.source, Source::Store | Source::Of(_))) {
+    if route
+        .as_ref()
+        .is_some_and(|route| !matches!(route.registry.source, Source::Store | Source::Of(_)))
+    {
         notes.push("its token was not in regauth's store; delete it in its source".to_owned());
     }
     notes.extend(grants::end_with_registry(controller, &name).await);
@@ -99,7 +102,13 @@ async fn commit(controller: &Controller, state: &mut StateGuard<'_>, name: &Regi
         // If this write fails too, the file keeps the name; the next start finds it configured and drops it.
         let _ = controller.write_journal(&state.journal).await;
     }
-    committed.map_err(|error| if error.kind == ErrorKind::Failed { unchanged(error) } else { error })
+    committed.map_err(|error| {
+        if error.kind == ErrorKind::Failed {
+            unchanged(error)
+        } else {
+            error
+        }
+    })
 }
 
 fn holders_note(holders: usize) -> Vec<String> {

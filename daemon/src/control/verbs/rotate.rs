@@ -17,10 +17,10 @@ use crate::control::error::unchanged;
 use crate::control::probe::{ProbeResult, probe_token};
 use crate::control::state::{State, StateGuard};
 use crate::credential::fingerprint::Fingerprint;
-use crate::credential::{Credential, Installed};
 use crate::credential::refresher::Fetched;
 use crate::credential::source::FetchError;
 use crate::credential::store::{Item, StoreError};
+use crate::credential::{Credential, Installed};
 use crate::journal::{JournalEntry, Rotation};
 use crate::proxy::routes::RegistryRoute;
 use crate::registry::Source;
@@ -84,7 +84,10 @@ async fn rotate_stored(
     refuse_conflict(&state, route, ticket)?;
     let recorded = state.journal.registries.get(&route.name);
     let entry = JournalEntry {
-        generation: recorded.map_or(0, |entry| entry.generation).max(route.credential.shared.last_number()) + 1,
+        generation: recorded
+            .map_or(0, |entry| entry.generation)
+            .max(route.credential.shared.last_number())
+            + 1,
         since: OffsetDateTime::now_utc(),
     };
     let credential = commit(controller, &mut state, &route.name, &token, entry).await?;
@@ -100,12 +103,16 @@ fn refuse_conflict(state: &State, route: &RegistryRoute, ticket: u64) -> Result<
     let name = &route.name;
     let present = state.registry(name)?;
     let conflict = |what: String| {
-        let hint = format!("the token of this command was not stored; `regauthctl show {name}` shows what is in use, then repeat");
+        let hint = format!(
+            "the token of this command was not stored; `regauthctl show {name}` shows what is in use, then repeat"
+        );
         Err(ErrorBody::new(ErrorKind::Failed, what).hint(hint))
     };
     let credential = &present.credential.shared;
     if present.registry != route.registry || !Arc::ptr_eq(credential, &route.credential.shared) {
-        return conflict(format!("`{name}` was changed while the registry was asked about the new token"));
+        return conflict(format!(
+            "`{name}` was changed while the registry was asked about the new token"
+        ));
     }
     if credential.has_passed(ticket) {
         return conflict(format!(
@@ -143,7 +150,8 @@ async fn rotate_at_source(controller: &Controller, route: &RegistryRoute, verify
         return Ok(rotated(route, number, probed, notes));
     }
     controller.snapshot().registry(&route.name)?;
-    let note = format!("{source} gave newer tokens while the registry was asked; the newest is in use and was not verified");
+    let note =
+        format!("{source} gave newer tokens while the registry was asked; the newest is in use and was not verified");
     Ok(rotated(route, credential.last_number(), None, vec![note]))
 }
 
@@ -152,7 +160,9 @@ fn holders_note(holders: usize) -> Vec<String> {
     let text = match holders {
         0 => return Vec::new(),
         1 => "1 request that was sent before still waits for the registry's response, with the old token".to_owned(),
-        many => format!("{many} requests that were sent before still wait for the registry's response, with the old token"),
+        many => {
+            format!("{many} requests that were sent before still wait for the registry's response, with the old token")
+        }
     };
     vec![text + "; it is not sent again"]
 }

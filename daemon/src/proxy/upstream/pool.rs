@@ -238,7 +238,10 @@ impl Pool {
     pub(super) fn warm(self: &Arc<Self>) {
         let mut state = self.state();
         state.forget_closed();
-        let is_cold = !self.is_closed.load(Ordering::Relaxed) && state.h2.is_empty() && state.idle_h1.is_empty() && state.opening.is_none();
+        let is_cold = !self.is_closed.load(Ordering::Relaxed)
+            && state.h2.is_empty()
+            && state.idle_h1.is_empty()
+            && state.opening.is_none();
         drop(state);
         if is_cold {
             self.start_opening();
