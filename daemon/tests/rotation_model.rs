@@ -160,7 +160,6 @@ fn check(orderings: Orderings) {
         let client = Arc::clone(&credential);
         let request = thread::spawn(move || client.request());
         credential.rotate();
-        credential.request();
         request.join().unwrap();
     });
 }

@@ -17,6 +17,7 @@
 //! | [`pypi_server`] | private Python index: pypiserver | `PypiServer::start("me", "password")` |
 //! | [`npm_server`] | private npm registry: verdaccio | `NpmServer::start("me", "password")` |
 //! | [`mock_server`] | HTTP server that records requests and answers as configured | `MockServer::builder(&authority, "localhost").start()` |
+//! | [`held_server`] | HTTP/1.1 server that holds its responses until they are released | `HeldServer::start(&["/slow"]).release()` |
 //! | [`strict_server`] | HTTP/1.1 server that rejects any deviation from RFC 9112 | `StrictServer::start(&authority)` |
 //! | [`nginx`] | real nginx with a JSON access log | `nginx.wait_for_request(\|request\| request.status == 200)` |
 //! | [`certificates`] | private CA and the certificates it issues | `Authority::new("Corp Root").issue(&["localhost"])` |
@@ -31,6 +32,7 @@
 //! | **environment** | | |
 //! | [`keyring`] | gnome-keyring on a session bus of its own | `Keyring::start().lock()` |
 //! | [`network`] | network namespaces, links, a DNS server (root) | `NetworkNamespace::start(&["203.0.113.1/24"])` |
+//! | [`system_shim`] | wall clock and disk of a daemon under control (LD_PRELOAD) | `SystemShim::new().load_into(Daemon::builder())` |
 //! | [`terminal`] | a program on a pseudo-terminal | `Terminal::start(&command).read_until("Token: ")` |
 //! | **checks** | | |
 //! | [`leak_scan`] | search for a secret in texts, files, processes and memory | `LeakScan::new(TOKEN).scan("the log", log).assert_clean()` |
@@ -63,6 +65,7 @@ pub mod fake_service_manager;
 pub mod git;
 pub mod git_backend;
 pub mod git_server;
+pub mod held_server;
 pub mod http2_frames;
 pub mod http_server;
 pub mod keyring;
@@ -84,6 +87,8 @@ pub mod registry;
 pub mod registry_api;
 pub mod store_items;
 pub mod strict_server;
+#[cfg(target_os = "linux")]
+pub mod system_shim;
 pub mod systemd;
 pub mod terminal;
 pub mod user;

@@ -7,7 +7,6 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 
 use crate::config::Config;
 use crate::control::controller::Controller;
-use crate::control::error::unchanged;
 use crate::control::state::{RegistryRoutes, State, StateGuard};
 use crate::credential::fingerprint::KnownGeneration;
 use crate::credential::source::TokenSource;
@@ -62,7 +61,7 @@ impl Controller {
             state.registries = previous;
             // The file may have been replaced before the failure.
             let _ = self.write_bundle(state).await;
-            return Err(unchanged(error));
+            return Err(error);
         }
         self.publish(state);
         close_unused(previous.values(), &state.registries);

@@ -132,7 +132,9 @@ impl Controller {
             }
             write(&path, &contents, 0o644)
         };
-        self.write(file, replace).await
+        let hint = "free disk space or fix the folder's permissions, or name another file in REGAUTH_BUNDLE and start regauthd again";
+        let written = self.write(file, replace).await;
+        written.map_err(|error| ErrorBody::new(error.kind, error.message).hint(hint))
     }
 }
 

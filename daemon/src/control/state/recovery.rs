@@ -1,6 +1,7 @@
 //! Completes what a kill or a locked store interrupted, at the next start or when the store opens.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use regauth_shared::{ErrorBody, RegistryName};
 
@@ -44,7 +45,10 @@ impl Controller {
     ) -> Result<(), StoreError> {
         let item = Item::Credential(name.clone());
         state.busy.insert(name.clone());
-        let deleted = state.unlocked(self.store().thread.delete(&item)).await;
+        // A queued call whose caller has gone is not carried out.
+        let store = self.store();
+        let deleted = state.unlocked(tokio::time::timeout(DELETION_TIMEOUT, store.thread.delete(&item)));
+        let deleted = deleted.await.unwrap_or(Err(StoreError::NoAnswer));
         state.busy.remove(name);
         deleted?;
         state.journal.pending.remove(name);
@@ -96,3 +100,6 @@ impl Controller {
         }
     }
 }
+
+/// Time that a removal waits for the store. What it has not deleted by then is deleted once it answers.
+const DELETION_TIMEOUT: Duration = Duration::from_secs(3);

@@ -31,7 +31,8 @@ pub(crate) async fn add_scope(controller: &Controller, request: &AddScope) -> Re
         let scopes = wider.scopes.clone();
         config.registries.insert(name.clone(), wider);
         // Again after each removal of a registry meanwhile; there are not endlessly many.
-        if controller.apply_config(&mut state, &config).await? == Applied::Published {
+        let applied = controller.apply_config(&mut state, &config).await;
+        if applied.map_err(unchanged)? == Applied::Published {
             break scopes;
         }
     };

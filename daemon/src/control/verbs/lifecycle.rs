@@ -75,7 +75,8 @@ async fn reload_config(controller: &Controller, state: &mut StateGuard<'_>) -> R
         let config = controller.read_config()?;
         let before: Vec<RegistryName> = state.registries.keys().cloned().collect();
         // Again after each removal of a registry meanwhile; there are not endlessly many.
-        if controller.apply_config(state, &config).await? == Applied::Published {
+        let applied = controller.apply_config(state, &config).await;
+        if applied.map_err(unchanged)? == Applied::Published {
             break (before, config);
         }
     };
