@@ -1,13 +1,13 @@
 //! Client of the control socket: connects, reads the daemon's hello, writes one line, reads one line.
 //!
-//! The client blocks: one request and one response need no runtime. Every read and write has a timeout, so a daemon
-//! that hangs is reported. A request that makes the daemon call a registry or a store, or wait for a person, gets a
-//! longer one.
+//! The client blocks: one request and one response need no runtime. Every read and write has a timeout. When the answer is
+//! late, the client asks on another connection for the daemon's hello: a daemon that hangs is reported as unreachable, and
+//! one that is busy with a slow registry, source or store is waited for. The daemon has deadlines for these.
 
 use std::io::{self, BufRead, BufReader, ErrorKind as IoErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use regauth_shared::frame::{Answer, MAX_LINE};
 use regauth_shared::paths::Folders;
@@ -97,8 +97,8 @@ impl Client {
     /// answers.
     pub(crate) fn call<T: DeserializeOwned>(&self, request: &Request) -> Result<Reply<T>, ErrorBody> {
         let (mut connection, daemon) = self.send(request)?;
-        parse_answer(&connection.read_line(reply_timeout(request))?)
-            .map_err(|error| explain_unknown_request(&daemon, error))
+        let line = self.wait_for_answer(&mut connection)?;
+        parse_answer(&line).map_err(|error| explain_unknown_request(&daemon, error))
     }
 
     /// Sends a request that ends the daemon, and waits until it has ended: the daemon keeps the connection open until
@@ -112,9 +112,30 @@ impl Client {
         exit_timeout: impl FnOnce(&T) -> Duration,
     ) -> Result<Reply<T>, ErrorBody> {
         let (mut connection, _) = self.send(request)?;
-        let reply = parse_answer(&connection.read_line(LOCAL_TIMEOUT)?)?;
+        let reply = parse_answer(&self.wait_for_answer(&mut connection)?)?;
         connection.wait_for_close(exit_timeout(&reply.answer))?;
         Ok(reply)
+    }
+
+    /// Waits for the answer for as long as the daemon greets other clients, at most [`ANSWER_TIMEOUT`].
+    fn wait_for_answer(&self, connection: &mut Connection) -> Result<String, ErrorBody> {
+        let begin = Instant::now();
+        while !connection.is_readable_within(LIVENESS_INTERVAL) {
+            // The answer, or the end of the connection, may have come since.
+            if let Err(error) = self.ping()
+                && !connection.is_readable_within(LIVENESS_GRACE)
+            {
+                return Err(error);
+            }
+            if begin.elapsed() > ANSWER_TIMEOUT {
+                let message = format!(
+                    "regauthd runs, but has not answered for {} s",
+                    begin.elapsed().as_secs()
+                );
+                return Err(error::failed(message).hint("see regauthd's log; it may still carry out the request"));
+            }
+        }
+        connection.read_line(LOCAL_TIMEOUT)
     }
 
     fn send(&self, request: &Request) -> Result<(Connection, Hello), ErrorBody> {
@@ -212,6 +233,12 @@ impl Connection {
         self.set_timeout(timeout).is_ok() && self.0.fill_buf().is_ok_and(|bytes| !bytes.is_empty())
     }
 
+    /// Waits for input or for the end of the connection. False if neither has come.
+    fn is_readable_within(&mut self, timeout: Duration) -> bool {
+        let timed_out = |error: &io::Error| matches!(error.kind(), IoErrorKind::WouldBlock | IoErrorKind::TimedOut);
+        self.set_timeout(timeout).is_ok() && !self.0.fill_buf().is_err_and(|error| timed_out(&error))
+    }
+
     fn read_line(&mut self, timeout: Duration) -> Result<String, ErrorBody> {
         self.set_timeout(timeout)?;
         let mut line = Vec::new();
@@ -298,33 +325,17 @@ fn connection_closed() -> ErrorBody {
     error::unreachable("regauthd closed the connection without an answer").hint("see regauthd's log for the reason")
 }
 
-/// Timeout for the answer to a request: longer if the daemon calls a registry or a store, or waits for a person.
-fn reply_timeout(request: &Request) -> Duration {
-    match request {
-        Request::List(_) | Request::Show(_) | Request::Status(_) | Request::Stop(_) | Request::Log(_) => LOCAL_TIMEOUT,
-        Request::Store(_) | Request::CompareToken(_) => LOCAL_TIMEOUT,
-        Request::Allow(_) | Request::Deny(_) | Request::Grant(_) | Request::Grants(_) | Request::Revoke(_) => {
-            LOCAL_TIMEOUT
-        }
-        Request::AddRegistry(_) | Request::AddScope(_) | Request::RemoveRegistry(_) | Request::Rotate(_) => {
-            REGISTRY_TIMEOUT
-        }
-        Request::Verify(_) | Request::Reload(_) => REGISTRY_TIMEOUT,
-        Request::Unlock(_) => UNLOCK_TIMEOUT,
-        Request::StoreMove(_) => STORE_MOVE_TIMEOUT,
-    }
-}
-
 /// A running daemon sends its hello at once; a service manager may have to start it first.
 const DIAGNOSIS_DELAY: Duration = Duration::from_secs(2);
-/// For the hello, and for requests that the daemon answers by itself.
+/// For the hello, and for one line of an answer.
 const LOCAL_TIMEOUT: Duration = Duration::from_secs(10);
-/// For requests that call registries or write to a store.
-const REGISTRY_TIMEOUT: Duration = Duration::from_secs(60);
-/// A keychain shows a window and waits for a person.
-const UNLOCK_TIMEOUT: Duration = Duration::from_secs(180);
-/// A slow keychain, for each of many secrets.
-const STORE_MOVE_TIMEOUT: Duration = Duration::from_secs(1800);
+/// Time without an answer after which the daemon is asked for its hello.
+const LIVENESS_INTERVAL: Duration = Duration::from_secs(10);
+/// Time for an answer that crossed the question.
+const LIVENESS_GRACE: Duration = Duration::from_millis(200);
+/// Longest wait for a daemon that is busy. It is longer than every deadline of the daemon's own: a person answers a
+/// keychain's window, a migration copies many secrets.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Hint for a running daemon of another release than the installed one. It may not understand `regauthctl stop`.
 pub(crate) const RESTART_HINT: &str = if cfg!(target_os = "macos") {

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
+use crate::deadline::Deadline;
 use crate::policy::Operation;
 use crate::schema::{OutdatedFile, SchemaVersion, StateError};
 
@@ -29,6 +30,7 @@ use crate::schema::{OutdatedFile, SchemaVersion, StateError};
 pub struct Grant {
     /// Terms, as the file keeps them.
     pub terms: Terms,
+    deadline: Deadline,
     last_used: AtomicI64,
     revoked: CancellationToken,
 }
@@ -86,7 +88,7 @@ impl Grant {
 
     /// Does the grant cover any operation on this registry now?
     pub fn covers_registry(&self, registry: &RegistryName) -> bool {
-        (self.terms.registries.is_none() || self.names(registry)) && self.is_valid(OffsetDateTime::now_utc())
+        (self.terms.registries.is_none() || self.names(registry)) && self.is_valid()
     }
 
     /// Does the grant name this registry?
@@ -98,8 +100,8 @@ impl Grant {
     }
 
     /// Is the grant neither expired nor revoked?
-    pub fn is_valid(&self, now: OffsetDateTime) -> bool {
-        now < self.terms.expires && !self.revoked.is_cancelled()
+    pub fn is_valid(&self) -> bool {
+        !self.deadline.has_passed() && !self.revoked.is_cancelled()
     }
 
     /// Revokes the grant and ends the connections of its bearers.
@@ -116,13 +118,9 @@ impl Grant {
     }
 
     async fn expired(&self) {
-        loop {
-            let left = self.terms.expires - OffsetDateTime::now_utc();
-            match Duration::try_from(left) {
-                // Checked repeatedly: a clock may be set, and a machine may sleep.
-                Ok(left) if !left.is_zero() => tokio::time::sleep(left.min(EXPIRY_CHECK_INTERVAL)).await,
-                _ => return,
-            }
+        while !self.deadline.has_passed() {
+            // Checked repeatedly: a clock may be set, and a machine may sleep.
+            tokio::time::sleep(self.deadline.left().min(EXPIRY_CHECK_INTERVAL)).await;
         }
     }
 
@@ -137,7 +135,9 @@ impl Grant {
 
 impl From<Terms> for Grant {
     fn from(terms: Terms) -> Self {
+        let lifetime = Duration::try_from(terms.expires - terms.created).unwrap_or_default();
         Self {
+            deadline: Deadline::at(terms.expires, lifetime),
             terms,
             last_used: AtomicI64::new(0),
             revoked: CancellationToken::new(),
@@ -171,8 +171,7 @@ impl Grants {
 
     /// Valid grants, oldest first.
     pub fn valid(&self) -> impl Iterator<Item = &Arc<Grant>> {
-        let now = OffsetDateTime::now_utc();
-        self.0.iter().filter(move |grant| grant.is_valid(now))
+        self.0.iter().filter(|grant| grant.is_valid())
     }
 
     /// Set of the valid grants and one more.

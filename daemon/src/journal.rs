@@ -143,6 +143,17 @@ impl Journal {
         self.registries.get(name).copied()
     }
 
+    /// Records a stored credential whose entry was lost, and returns the entry. Its number was lost as well. The time in
+    /// seconds is above every number that rotations can have reached, so numbers never go back.
+    pub fn recover(&mut self, name: &RegistryName) -> JournalEntry {
+        let entry = JournalEntry {
+            generation: recovered_number(),
+            ..JournalEntry::first()
+        };
+        self.registries.insert(name.clone(), entry);
+        entry
+    }
+
     /// Writes the journal atomically.
     ///
     /// # Errors
@@ -150,6 +161,11 @@ impl Journal {
     pub fn write(&self, file: &Path) -> io::Result<()> {
         SCHEMA.write(file, self)
     }
+}
+
+/// Number of a generation whose predecessors are unknown.
+pub(crate) fn recovered_number() -> u64 {
+    u64::try_from(OffsetDateTime::now_utc().unix_timestamp()).unwrap_or(1)
 }
 
 const SCHEMA: SchemaVersion = SchemaVersion {

@@ -44,6 +44,7 @@
 pub mod host;
 pub mod registry;
 
+pub mod deadline;
 pub mod grant;
 pub mod policy;
 

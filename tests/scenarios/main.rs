@@ -11,14 +11,18 @@
 
 mod bad_input;
 mod builds;
+mod busy;
 mod ci_examples;
 mod client_authentication;
+#[cfg(target_os = "linux")]
+mod clock_and_disk;
 mod completion;
 mod crash_safety;
 mod credential_provider;
 mod credentials;
 mod denial_of_service;
 mod doctor;
+mod failed_reload;
 mod first_steps;
 mod host_identity;
 mod http_messages;
@@ -27,6 +31,7 @@ mod keychain;
 mod leaks;
 mod life;
 mod network;
+mod old_tokens;
 mod operations;
 mod package_managers;
 mod packaging;

@@ -19,6 +19,7 @@
 //! | [`container_registry`] | private container registry: docker-registry, with a password or a token service | `ContainerRegistry::with_token_service("me", "password")` |
 //! | [`lfs_server`] | private git host with Git LFS: giftless, or a server that repeats the token | `LfsServer::giftless("me", "password")` |
 //! | [`mock_server`] | HTTP server that records requests and answers as configured | `MockServer::builder(&authority, "localhost").start()` |
+//! | [`held_server`] | HTTP/1.1 server that holds its responses until they are released | `HeldServer::start(&["/slow"]).release()` |
 //! | [`strict_server`] | HTTP/1.1 server that rejects any deviation from RFC 9112 | `StrictServer::start(&authority)` |
 //! | [`head_server`] | HTTP/1.1 server that answers the head of an upload, and counts what follows | `HeadServer::answering(&authority, answer)` |
 //! | [`nginx`] | real nginx with a JSON access log | `nginx.wait_for_request(\|request\| request.status == 200)` |
@@ -34,6 +35,7 @@
 //! | **environment** | | |
 //! | [`keyring`] | gnome-keyring on a session bus of its own | `Keyring::start().lock()` |
 //! | [`network`] | network namespaces, links, a DNS server (root) | `NetworkNamespace::start(&["203.0.113.1/24"])` |
+//! | [`system_shim`] | wall clock and disk of a daemon under control (LD_PRELOAD) | `SystemShim::new().load_into(Daemon::builder())` |
 //! | [`terminal`] | a program on a pseudo-terminal | `Terminal::start(&command).read_until("Token: ")` |
 //! | **checks** | | |
 //! | [`leak_scan`] | search for a secret in texts, files, processes and memory | `LeakScan::new(TOKEN).scan("the log", log).assert_clean()` |
@@ -68,6 +70,7 @@ pub mod git;
 pub mod git_backend;
 pub mod git_server;
 pub mod head_server;
+pub mod held_server;
 pub mod http2_frames;
 pub mod http_server;
 pub mod keyring;
@@ -90,6 +93,8 @@ pub mod registry;
 pub mod registry_api;
 pub mod store_items;
 pub mod strict_server;
+#[cfg(target_os = "linux")]
+pub mod system_shim;
 pub mod systemd;
 pub mod terminal;
 pub mod user;

@@ -4,8 +4,9 @@
 //! Requests read the published routes; `list`, `show` and `status` read the published [`Snapshot`]. Operations on the
 //! state that several verbs share are in [`state`](crate::control::state).
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,14 +16,13 @@ use regauth_shared::response::Sockets;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
-use tokio::sync::MutexGuard;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, ConfigFile, Problems};
 use crate::control::error::{read_error, write_error};
 use crate::control::state::stores::Stores;
-use crate::control::state::{Snapshot, State, StateLock};
+use crate::control::state::{Snapshot, State, StateGuard, StateLock, ending};
 use crate::credential::source::environment::Environment;
 use crate::credential::store::select::OpenStore;
 use crate::journal::Journal;
@@ -74,8 +74,28 @@ impl Controller {
     ///
     /// # Errors
     /// `unreachable` when the daemon is ending: the next daemon owns the files.
-    pub(super) async fn lock_state(&self) -> Result<MutexGuard<'_, State>, ErrorBody> {
+    pub(super) async fn lock_state(&self) -> Result<StateGuard<'_>, ErrorBody> {
         self.state.lock().await
+    }
+
+    /// Locks the state for a verb that changes the registries or the store. Such verbs take turns.
+    ///
+    /// # Errors
+    /// As [`Controller::lock_state`].
+    pub(super) async fn lock_for_change(&self) -> Result<StateGuard<'_>, ErrorBody> {
+        self.state.lock_for_change().await
+    }
+
+    /// Waits for a registry or a source, unless the daemon begins to end. Must not be called under a lock.
+    ///
+    /// # Errors
+    /// `unreachable` when the daemon is ending.
+    pub(super) async fn unless_ending<T>(&self, work: impl Future<Output = T>) -> Result<T, ErrorBody> {
+        tokio::select! {
+            biased;
+            () = self.proxy.drain.cancelled() => Err(ending()),
+            result = work => Ok(result),
+        }
     }
 
     /// The state as last published; takes no lock.
@@ -141,17 +161,34 @@ impl Controller {
 }
 
 /// The files. An ephemeral daemon writes neither.
+///
+/// A slow disk must not delay new connections, which this thread accepts. So files are written on another thread.
 impl Controller {
     /// Writes the journal.
     ///
     /// # Errors
-    /// `failed` when the file cannot be written.
-    pub(super) fn write_journal(&self, journal: &Journal) -> Result<(), ErrorBody> {
+    /// `failed` when the file cannot be written, `unreachable` when the daemon is ending.
+    pub(super) async fn write_journal(&self, journal: &Journal) -> Result<(), ErrorBody> {
         if !self.persistent {
             return Ok(());
         }
-        let file = self.folders.journal();
-        journal.write(&file).map_err(|error| write_error(&file, &error))
+        let (file, journal) = (self.folders.journal(), journal.clone());
+        self.write(&self.folders.journal(), move || journal.write(&file)).await
+    }
+
+    /// Writes a file on another thread.
+    ///
+    /// # Errors
+    /// `failed` when the file cannot be written, `unreachable` when the daemon is ending.
+    pub(super) async fn write(
+        &self,
+        file: &Path,
+        write: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> Result<(), ErrorBody> {
+        self.state.check_open()?;
+        let written = tokio::task::spawn_blocking(write).await;
+        let written = written.unwrap_or_else(|error| Err(io::Error::other(error)));
+        written.map_err(|error| write_error(file, &error))
     }
 
     /// The configuration as it is on disk now.
@@ -167,21 +204,26 @@ impl Controller {
     ///
     /// # Errors
     /// As [`Controller::read_config`]; `failed` when the edited file would not be valid or cannot be written.
-    pub(super) fn edit_config(&self, edit: impl FnOnce(&mut ConfigFile)) -> Result<(), ErrorBody> {
+    pub(super) async fn edit_config(&self, edit: impl FnOnce(&mut ConfigFile)) -> Result<(), ErrorBody> {
         if !self.persistent {
             return Ok(());
         }
         let file = &self.config_file;
         let (text, _) = self.read_config_text()?;
-        let mut document = ConfigFile::parse(&text).map_err(|problems| self.config_errors(&problems))?;
-        edit(&mut document);
+        let edited = {
+            let mut document = ConfigFile::parse(&text).map_err(|problems| self.config_errors(&problems))?;
+            edit(&mut document);
+            document.to_string()
+        };
         // The next start would refuse an invalid file.
-        Config::read(&document.to_string()).map_err(|problems| {
+        Config::read(&edited).map_err(|problems| {
             let message = format!("the change does not fit into {}:\n{problems}", file.display());
             ErrorBody::new(ErrorKind::Failed, message)
                 .hint("run `regauthctl reload` to apply what was edited by hand; correct the file, then repeat")
         })?;
-        atomic::write(file, document.to_string().as_bytes(), 0o600).map_err(|error| write_error(file, &error))
+        let path = file.clone();
+        self.write(file, move || atomic::write(&path, edited.as_bytes(), 0o600))
+            .await
     }
 
     fn read_config_text(&self) -> Result<(String, Config), ErrorBody> {

@@ -34,10 +34,19 @@ impl From<StoreError> for ErrorBody {
     }
 }
 
-/// `failed`: a file cannot be written.
+/// `failed`: a file cannot be written. The hint does not say whether something was changed: see [`unchanged`].
 pub(super) fn write_error(file: &Path, error: &io::Error) -> ErrorBody {
     ErrorBody::new(ErrorKind::Failed, format!("cannot write {}: {error}", file.display()))
-        .hint("nothing was changed; free disk space or fix the folder's permissions, then repeat")
+        .hint("free disk space or fix the folder's permissions, then repeat")
+}
+
+/// Adds to the hint that nothing was changed. The caller has undone what it had begun.
+pub(super) fn unchanged(error: ErrorBody) -> ErrorBody {
+    let hint = match &error.hint {
+        Some(hint) => format!("nothing was changed; {hint}"),
+        None => "nothing was changed".to_owned(),
+    };
+    error.hint(hint)
 }
 
 /// `failed`: a file cannot be read.

@@ -36,7 +36,7 @@ pub(crate) async fn tidy(controller: Arc<Controller>, end: CancellationToken) {
                 controller.expire_trust();
                 // A verb that holds the lock is not waited for: the next round comes soon.
                 if let Some(mut state) = controller.state.try_lock() {
-                    controller.record_sourced_generations(&mut state);
+                    controller.record_sourced_generations(&mut state).await;
                 }
             }
         }
@@ -92,7 +92,7 @@ impl Controller {
 
     /// Records the last generation that each source gave, so that its number goes on after a restart. Writes the journal
     /// if something changed.
-    pub(in crate::control) fn record_sourced_generations(&self, state: &mut State) {
+    pub(in crate::control) async fn record_sourced_generations(&self, state: &mut State) {
         let State {
             registries, journal, ..
         } = state;
@@ -114,7 +114,7 @@ impl Controller {
                 changed = true;
             }
         }
-        if changed && let Err(error) = self.write_journal(journal) {
+        if changed && let Err(error) = self.write_journal(journal).await {
             tracing::warn!(
                 error = error.message,
                 "could not record the generations of tokens from sources; after a restart they count from 1 again"

@@ -11,7 +11,6 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
 
 use crate::config::sources::{json_pointer, lifetime, variable};
 use crate::control::controller::Controller;
-use crate::control::state::State;
 use crate::credential::source::TokenSource;
 use crate::credential::source::preset::COMMAND_TIMEOUT;
 use crate::credential::{Credential, CredentialState};
@@ -155,15 +154,14 @@ pub(super) struct InitialToken {
 /// `failed` when there is no token and the request asks for verification; `not-found` when the owner does not exist.
 pub(super) async fn initial_token(
     controller: &Controller,
-    state: &State,
     registry: &Registry,
     request: &AddRegistry,
 ) -> Result<InitialToken, ErrorBody> {
     let initial = match &registry.source {
-        Source::Of(owner) => borrowed(state, owner)?,
+        Source::Of(owner) => borrowed(controller, owner)?,
         source => match TokenSource::of(source) {
             Some(source) => fetched(controller, source).await,
-            None => given(controller, source, request).await,
+            None => given(controller, source, request),
         },
     };
     match &initial.first {
@@ -174,8 +172,8 @@ pub(super) async fn initial_token(
     }
 }
 
-fn borrowed(state: &State, owner: &RegistryName) -> Result<InitialToken, ErrorBody> {
-    let route = state.registry(owner)?;
+fn borrowed(controller: &Controller, owner: &RegistryName) -> Result<InitialToken, ErrorBody> {
+    let route = controller.snapshot().registry(owner)?;
     let credential = Arc::clone(&route.credential.shared);
     let first = match credential.state() {
         CredentialState::Ready(value) => Ok(value.secret.clone()),
@@ -201,7 +199,7 @@ async fn fetched(controller: &Controller, mut source: TokenSource) -> InitialTok
     }
 }
 
-async fn given(controller: &Controller, source: &Source, request: &AddRegistry) -> InitialToken {
+fn given(controller: &Controller, source: &Source, request: &AddRegistry) -> InitialToken {
     let first = match (source, &request.token) {
         (Source::Environment(variable), _) => {
             let secret = controller.environment.secret(variable);
@@ -215,7 +213,7 @@ async fn given(controller: &Controller, source: &Source, request: &AddRegistry) 
         Ok(secret) => JournalEntry::first().value(secret.clone()).into(),
         Err(why) => CredentialState::Missing(why.clone()),
     };
-    credential.rotate(state).await;
+    credential.load(state);
     InitialToken { credential, first }
 }
 

@@ -35,7 +35,7 @@ use tokio::time::Instant;
 use crate::registry::Scheme;
 use fingerprint::KnownGeneration;
 use lifetime::{ClockReading, Lifetime};
-use refresher::{RefreshStatus, RefresherHandle};
+use refresher::{Fetched, RefreshStatus, RefresherHandle};
 pub(crate) use registry_credential::{Generation, Lease, RegistryCredential, Unavailable};
 use source::FetchedToken;
 
@@ -47,13 +47,22 @@ pub(crate) struct Credential {
     rotations: watch::Sender<()>,
     /// Present if the token comes from a file or a program.
     refresher: Option<RefresherHandle>,
+    /// Held by a rotation while it writes to the store.
+    rotation_turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
 struct Inner {
     state: CredentialState,
     registries: Vec<Weak<RegistryCredential>>,
+    /// Highest number so far: numbers never go back.
     last_number: u64,
+    /// Counts the values that were put in place.
+    changes: u64,
+    /// Ticket of the last rotation that began, and of the last one in place.
+    tickets: (u64, u64),
+    /// True once no registry uses the credential.
+    is_closed: bool,
     /// The last generation before the daemon started, until the source has given a token.
     known: Option<KnownGeneration>,
     refresh_status: RefreshStatus,
@@ -90,6 +99,8 @@ pub(crate) struct Installed {
     pub number: u64,
     /// True if the token differs from the one before.
     pub is_new: bool,
+    /// Number of requests that still held the old token when the wait for them ended.
+    pub holders: usize,
 }
 
 impl Credential {
@@ -104,11 +115,15 @@ impl Credential {
                 state: CredentialState::Missing("it has not been fetched yet".to_owned()),
                 registries: Vec::new(),
                 last_number: known.map_or(0, |known| known.number),
+                changes: 0,
+                tickets: (0, 0),
+                is_closed: false,
                 known,
                 refresh_status: RefreshStatus::default(),
             }),
             rotations: watch::Sender::new(()),
             refresher,
+            rotation_turn: tokio::sync::Mutex::default(),
         }
     }
 
@@ -127,6 +142,70 @@ impl Credential {
         self.lock().state.clone()
     }
 
+    /// Highest number of a generation so far.
+    pub(crate) fn last_number(&self) -> u64 {
+        self.lock().last_number
+    }
+
+    /// Makes the next generation's number higher than this one.
+    pub(crate) fn count_from(&self, number: u64) {
+        let mut inner = self.lock();
+        inner.last_number = inner.last_number.max(number);
+    }
+
+    /// Ticket of a rotation that begins now. A rotation that began later has a higher one.
+    pub(crate) fn take_ticket(&self) -> u64 {
+        let mut inner = self.lock();
+        inner.tickets.0 += 1;
+        inner.tickets.0
+    }
+
+    /// True if the value of a rotation that began later is in place.
+    pub(crate) fn has_passed(&self, ticket: u64) -> bool {
+        self.lock().tickets.1 > ticket
+    }
+
+    /// Puts the value of a rotation in place, as [`Credential::replace`] does.
+    pub(crate) fn replace_in_turn(&self, ticket: u64, state: CredentialState) -> Replaced {
+        let mut inner = self.lock();
+        inner.tickets.1 = ticket;
+        self.replace_locked(&mut inner, state)
+    }
+
+    /// Waits until no other rotation of this credential writes to the store.
+    pub(crate) async fn rotation_turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.rotation_turn.lock().await
+    }
+
+    /// Puts a value that was read from the store or the environment in place, unless there is one already: that one is
+    /// newer.
+    pub(crate) fn load(&self, state: CredentialState) {
+        let mut inner = self.lock();
+        if inner.state.value().is_none() {
+            self.replace_locked(&mut inner, state);
+        }
+    }
+
+    /// Drops the value for good and ends the refresher: no registry uses the credential any more. Connection pools close
+    /// their connections. Returns the number of requests that still hold the value.
+    pub(crate) fn close(&self) -> usize {
+        let replaced = {
+            let mut inner = self.lock();
+            let replaced = self.replace_locked(
+                &mut inner,
+                CredentialState::Missing("its registry was removed".to_owned()),
+            );
+            inner.is_closed = true;
+            replaced
+        };
+        if let Some(refresher) = &self.refresher {
+            refresher.end();
+        }
+        let holders = replaced.holders();
+        replaced.announce();
+        holders
+    }
+
     /// Completed rotations, for a connection pool.
     pub(crate) fn rotations(&self) -> Rotations {
         Rotations(self.rotations.subscribe())
@@ -136,7 +215,10 @@ impl Credential {
     /// that their connections carried an old token. Waits at most [`HOLDER_TIMEOUT`].
     ///
     /// After it has returned, no new request carries the old generation, and unless it timed out, every request that did
-    /// has ended. This does not depend on the memory model of the CPU:
+    /// has ended. A request that is sent again takes the current generation (`proxy::exchange::carried`). Returns the
+    /// number of requests that still hold the old generation after the timeout.
+    ///
+    /// This does not depend on the memory model of the CPU; `tests/rotation_model.rs` checks steps 1 to 3 with loom:
     ///
     /// 1. `ArcSwap` orders its loads and swaps sequentially consistently. A load that begins after the swap returns the
     ///    new generation.
@@ -146,27 +228,45 @@ impl Credential {
     ///    return. From then on the pointer is out of reach and a [`Lease`] is not cloned, so the count only falls.
     /// 3. `Arc::get_mut` reads the count with Acquire, and every holder's drop decrements it with Release. All that a
     ///    holder did has happened before `get_mut` succeeds, and so before the pools are told.
-    pub(crate) async fn rotate(&self, state: CredentialState) {
-        self.replace(state).wait().await;
+    #[cfg(test)]
+    pub(crate) async fn rotate(&self, state: CredentialState) -> usize {
+        self.replace(state).wait().await
     }
 
-    /// Puts a fetched token in place as [`Credential::rotate`] does.
-    pub(crate) async fn install(&self, fetched: FetchedToken) -> Installed {
-        let (installed, replaced) = self.replace_with_fetched(fetched, ClockReading::now());
-        replaced.wait().await;
+    /// Puts a fetched token in place as [`Credential::rotate`] does. `None` if another one was put in place since it was
+    /// fetched: that one is newer.
+    pub(crate) async fn install(&self, fetched: Fetched) -> Option<Installed> {
+        let (mut installed, replaced) = {
+            let mut inner = self.lock();
+            if inner.changes != fetched.changes_before {
+                return None;
+            }
+            self.replace_with_fetched_locked(&mut inner, fetched.token, ClockReading::now())
+        };
+        installed.holders = replaced.wait().await;
         if let Some(refresher) = &self.refresher {
             refresher.reschedule();
         }
-        installed
+        Some(installed)
     }
 
-    fn replace(&self, state: CredentialState) -> Replaced {
+    /// First part of a rotation: puts `state` in place. [`Replaced::wait`] is the second part.
+    #[cfg(test)]
+    pub(crate) fn replace(&self, state: CredentialState) -> Replaced {
         self.replace_locked(&mut self.lock(), state)
     }
 
     /// A token that is the current one gets the new lifetime, and its generation stays.
     fn replace_with_fetched(&self, fetched: FetchedToken, now: ClockReading) -> (Installed, Replaced) {
-        let mut inner = self.lock();
+        self.replace_with_fetched_locked(&mut self.lock(), fetched, now)
+    }
+
+    fn replace_with_fetched_locked(
+        &self,
+        inner: &mut Inner,
+        fetched: FetchedToken,
+        now: ClockReading,
+    ) -> (Installed, Replaced) {
         inner.refresh_status.failure = None;
         let known = inner.known.take().filter(|known| known.matches(&fetched.secret));
         let (number, since) = match (inner.state.value(), known) {
@@ -177,6 +277,7 @@ impl Credential {
         let installed = Installed {
             number,
             is_new: number > inner.last_number,
+            holders: 0,
         };
         let value = Value {
             number,
@@ -184,12 +285,16 @@ impl Credential {
             lifetime: Lifetime::new(now, fetched.expires, fetched.ttl),
             secret: fetched.secret,
         };
-        (installed, self.replace_locked(&mut inner, value.into()))
+        (installed, self.replace_locked(inner, value.into()))
     }
 
     fn replace_locked(&self, inner: &mut Inner, state: CredentialState) -> Replaced {
+        if inner.is_closed {
+            return Replaced::default();
+        }
         let [old, new] = [&inner.state, &state].map(|state| state.value().map(|value| value.number));
-        inner.last_number = new.unwrap_or(inner.last_number);
+        inner.last_number = inner.last_number.max(new.unwrap_or_default());
+        inner.changes += 1;
         inner.state = state;
         let registries = inner.registries.iter().filter_map(Weak::upgrade);
         Replaced {
@@ -239,22 +344,35 @@ impl Value {
 }
 
 /// Generations that requests no longer get, and may still hold.
-#[derive(Debug)]
-struct Replaced {
+#[derive(Debug, Default)]
+pub(crate) struct Replaced {
     generations: Vec<Arc<Generation>>,
     /// Present if the token is another one.
     rotations: Option<watch::Sender<()>>,
 }
 
 impl Replaced {
-    /// Waits until no request holds them; see [`Credential::rotate`].
-    async fn wait(self) {
+    /// Waits until no request holds them; see [`Credential::rotate`]. Returns the number of requests that still do.
+    pub(crate) async fn wait(mut self) -> usize {
         let deadline = Instant::now() + HOLDER_TIMEOUT;
-        for mut generation in self.generations {
-            while Arc::get_mut(&mut generation).is_none() && Instant::now() < deadline {
+        for generation in &mut self.generations {
+            while Arc::get_mut(generation).is_none() && Instant::now() < deadline {
                 tokio::time::sleep(HOLDER_POLL).await;
             }
         }
+        let holders = self.holders();
+        self.announce();
+        holders
+    }
+
+    /// Number of requests that hold them.
+    fn holders(&self) -> usize {
+        let others = |generation: &Arc<Generation>| Arc::strong_count(generation).saturating_sub(1);
+        self.generations.iter().map(others).sum()
+    }
+
+    /// Tells connection pools that the connections that are open now carried an old token.
+    fn announce(self) {
         if let Some(rotations) = self.rotations {
             rotations.send_replace(());
         }

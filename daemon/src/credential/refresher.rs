@@ -40,8 +40,18 @@ pub(crate) struct RefreshStatus {
 #[derive(Debug)]
 pub(super) struct RefresherHandle {
     requests: mpsc::UnboundedSender<Request>,
+    end: CancellationToken,
     /// Ends the task, and a program that it runs, when the credential is dropped.
     _end: DropGuard,
+}
+
+/// A token that was fetched for a caller, who verifies it before it is put in place.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    /// The token.
+    pub(crate) token: FetchedToken,
+    /// The credential's count of values when the fetch began.
+    pub(super) changes_before: u64,
 }
 
 #[derive(Debug)]
@@ -54,13 +64,18 @@ enum Request {
     },
     /// Fetch a token for the caller to put in place.
     Fetch {
-        done: oneshot::Sender<Result<FetchedToken, FetchError>>,
+        done: oneshot::Sender<Result<Fetched, FetchError>>,
     },
     /// Compute the time of the next fetch from the value that the caller has put in place.
     Reschedule,
 }
 
 impl RefresherHandle {
+    /// Ends the task, and a program that it runs.
+    pub(super) fn end(&self) {
+        self.end.cancel();
+    }
+
     pub(super) fn reschedule(&self) {
         let _ = self.requests.send(Request::Reschedule);
     }
@@ -79,6 +94,7 @@ impl Credential {
         let end = CancellationToken::new();
         let handle = RefresherHandle {
             requests: sender,
+            end: end.clone(),
             _end: end.clone().drop_guard(),
         };
         let credential = Arc::new(Self::new(Some(handle), known));
@@ -123,7 +139,7 @@ impl Credential {
     ///
     /// # Errors
     /// [`FetchError`] if the source gives none.
-    pub(crate) async fn fetch(&self) -> Result<FetchedToken, FetchError> {
+    pub(crate) async fn fetch(&self) -> Result<Fetched, FetchError> {
         let gone = || FetchError::new("the token has no source that can be asked");
         let refresher = self.refresher.as_ref().ok_or_else(gone)?;
         let (done, fetched) = oneshot::channel();
@@ -268,8 +284,10 @@ impl Refresher {
     }
 
     /// For a caller that verifies the token before it puts it in place.
-    async fn fetch_for_caller(&mut self, done: oneshot::Sender<Result<FetchedToken, FetchError>>) {
-        let fetched = self.source.fetch().await;
+    async fn fetch_for_caller(&mut self, done: oneshot::Sender<Result<Fetched, FetchError>>) {
+        let credential = self.credential.upgrade();
+        let changes_before = credential.map_or(0, |credential| credential.lock().changes);
+        let fetched = self.source.fetch().await.map(|token| Fetched { token, changes_before });
         if let Err(error) = &fetched {
             self.fail(error.clone());
         }

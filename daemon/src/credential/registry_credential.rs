@@ -135,6 +135,14 @@ impl RegistryCredential {
         Some(old)
     }
 
+    /// True if the lease is of the current generation.
+    pub(crate) fn is_current(&self, lease: &Lease) -> bool {
+        let current = self.current.load();
+        current
+            .as_ref()
+            .is_some_and(|current| current.value.number == lease.generation.value.number)
+    }
+
     /// True if another registry's route could use this one.
     pub(crate) fn fits(&self, shared: &Arc<Credential>, scheme: &Scheme) -> bool {
         Arc::ptr_eq(&self.shared, shared) && self.scheme == *scheme

@@ -10,12 +10,20 @@ pub(crate) fn value(number: u64) -> CredentialState {
     .into()
 }
 
-fn fetched(token: &str, ttl: u64) -> FetchedToken {
-    FetchedToken {
-        secret: Secret::parse(token).unwrap(),
-        expires: None,
-        ttl: Some(Duration::from_secs(ttl)),
+/// Token that was fetched now.
+fn fetched(credential: &Credential, token: &str) -> Fetched {
+    Fetched {
+        token: FetchedToken {
+            secret: Secret::parse(token).unwrap(),
+            expires: None,
+            ttl: Some(Duration::from_secs(60)),
+        },
+        changes_before: credential.lock().changes,
     }
+}
+
+async fn install(credential: &Credential, token: &str) -> Installed {
+    credential.install(fetched(credential, token)).await.unwrap()
 }
 
 fn sent_by(registry: &RegistryCredential) -> (u64, String) {
@@ -29,14 +37,14 @@ fn sent_by(registry: &RegistryCredential) -> (u64, String) {
 #[tokio::test(start_paused = true)]
 async fn registries_that_share_a_credential_rotate_together_each_by_its_scheme() {
     let credential = Credential::fixed();
-    credential.install(fetched("first", 60)).await;
+    install(&credential, "first").await;
     let [one, two] = [Scheme::Bearer, Scheme::Raw].map(|scheme| credential.attach(scheme));
     assert_eq!(sent_by(&one), (1, "Bearer first".to_owned()));
-    credential.install(fetched("second", 60)).await;
+    install(&credential, "second").await;
     assert_eq!(sent_by(&one), (2, "Bearer second".to_owned()));
     assert_eq!(sent_by(&two), (2, "second".to_owned()));
     drop(two);
-    credential.install(fetched("third", 60)).await;
+    install(&credential, "third").await;
     assert_eq!(sent_by(&one).0, 3);
     assert_eq!(credential.lock().registries.iter().filter_map(Weak::upgrade).count(), 1);
 }
@@ -135,11 +143,11 @@ async fn a_credential_that_cannot_be_acquired_has_a_reason() {
 async fn a_token_that_is_fetched_again_lives_longer_in_the_same_generation() {
     let credential = Credential::fixed();
     let registry = credential.attach(Scheme::Raw);
-    assert!(credential.install(fetched("first", 60)).await.is_new);
+    assert!(install(&credential, "first").await.is_new);
     registry.generation().unwrap().breaker.record(true);
     let mut rotations = credential.rotations();
     tokio::time::advance(Duration::from_secs(50)).await;
-    let installed = credential.install(fetched("first", 60)).await;
+    let installed = install(&credential, "first").await;
     assert_eq!((installed.number, installed.is_new), (1, false));
     assert!(!rotations.take_changed(), "connections stay");
     tokio::time::advance(Duration::from_secs(50)).await;
@@ -157,7 +165,7 @@ async fn numbers_continue_after_a_restart() {
             since,
             fingerprint,
         };
-        let installed = Credential::new(None, Some(known)).install(fetched(token, 60)).await;
+        let installed = install(&Credential::new(None, Some(known)), token).await;
         assert_eq!((installed.number, installed.is_new), (number, number == 8));
     }
 }
@@ -165,7 +173,72 @@ async fn numbers_continue_after_a_restart() {
 #[tokio::test(start_paused = true)]
 async fn numbers_continue_after_a_time_without_a_token() {
     let credential = Credential::fixed();
-    credential.install(fetched("first", 60)).await;
+    install(&credential, "first").await;
     credential.rotate(CredentialState::Missing("gone".to_owned())).await;
-    assert_eq!(credential.install(fetched("second", 60)).await.number, 2);
+    assert_eq!(install(&credential, "second").await.number, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_was_fetched_before_another_was_put_in_place_is_not_used() {
+    let credential = Credential::fixed();
+    let older = fetched(&credential, "older");
+    install(&credential, "newer").await;
+    assert!(credential.install(older).await.is_none());
+    assert_eq!(credential.state().value().unwrap().secret.expose(), "newer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_from_the_store_does_not_replace_one_in_place() {
+    let credential = Credential::fixed();
+    credential.load(value(3));
+    credential.load(value(2));
+    assert_eq!(credential.state().value().unwrap().number, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn numbers_never_go_back() {
+    let credential = Credential::fixed();
+    credential.rotate(value(7)).await;
+    credential.rotate(value(2)).await;
+    assert_eq!(credential.last_number(), 7);
+    assert_eq!(install(&credential, "next").await.number, 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_that_began_later_is_not_undone() {
+    let credential = Credential::fixed();
+    let [earlier, later] = [(); 2].map(|()| credential.take_ticket());
+    assert!(!credential.has_passed(earlier));
+    credential.replace_in_turn(later, value(2)).wait().await;
+    assert!(credential.has_passed(earlier));
+    assert!(!credential.has_passed(later));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_credential_has_no_token_for_anyone_and_takes_none() {
+    let credential = Credential::fixed();
+    let registry = credential.attach(Scheme::Raw);
+    credential.rotate(value(1)).await;
+    let mut rotations = credential.rotations();
+    let held = registry.acquire().await.unwrap();
+    assert_eq!(credential.close(), 1, "one request still holds it");
+    drop(held);
+    assert!(rotations.take_changed(), "connections that carried it are closed");
+    assert_eq!(registry.acquire().await.unwrap_err(), Unavailable::Missing);
+    credential.rotate(value(2)).await;
+    credential.load(value(3));
+    assert!(credential.install(fetched(&credential, "late")).await.is_some());
+    assert!(registry.generation().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_counts_the_requests_that_still_hold_the_old_token() {
+    let credential = Credential::fixed();
+    let [one, two] = [Scheme::Raw, Scheme::Bearer].map(|scheme| credential.attach(scheme));
+    credential.rotate(value(1)).await;
+    let leases = (one.acquire().await.unwrap(), two.acquire().await.unwrap());
+    assert_eq!(credential.rotate(value(2)).await, 2);
+    assert!(!one.is_current(&leases.0));
+    drop(leases);
+    assert_eq!(credential.rotate(value(3)).await, 0);
 }

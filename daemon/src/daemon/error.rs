@@ -62,7 +62,7 @@ pub enum StartError {
     /// Worker threads that cannot be started.
     #[error("cannot start the worker threads: {0}")]
     Threads(io::Error),
-    /// Configured registry that cannot be served.
+    /// Configured registry that cannot be served, or a file for clients that cannot be written.
     #[error("{}; {}", .0.message, .0.hint.as_deref().unwrap_or("fix config.toml and start again"))]
     Registries(ErrorBody),
 }

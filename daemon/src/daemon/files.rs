@@ -17,6 +17,8 @@ use crate::schema::StateError;
 /// State of earlier runs.
 pub(super) struct PersistedState {
     pub(super) journal: Journal,
+    /// True if the journal is missing though the daemon has run before.
+    pub(super) journal_was_lost: bool,
     pub(super) grants: Grants,
 }
 
@@ -26,10 +28,13 @@ pub(super) fn read_state(folders: &Folders, ephemeral: bool) -> Result<Persisted
     if ephemeral {
         return Ok(PersistedState {
             journal: Journal::default(),
+            journal_was_lost: false,
             grants: Grants::default(),
         });
     }
     let (journal_file, grants_file) = (folders.journal(), folders.grants());
+    // Every start writes both.
+    let journal_was_lost = !journal_file.exists() && folders.bundle().exists();
     let (journal, outdated_journal) = Journal::read(&journal_file)?;
     let (grants, outdated_grants) = Grants::read(&grants_file)?;
     if let Some(outdated) = outdated_journal {
@@ -40,7 +45,11 @@ pub(super) fn read_state(folders: &Folders, ephemeral: bool) -> Result<Persisted
         let migrated = outdated.back_up().and_then(|()| grants.write(&grants_file));
         migrated.map_err(|error| StateError::Unreadable(grants_file, error))?;
     }
-    Ok(PersistedState { journal, grants })
+    Ok(PersistedState {
+        journal,
+        journal_was_lost,
+        grants,
+    })
 }
 
 /// Reads the configuration. Creates the file if it is missing.

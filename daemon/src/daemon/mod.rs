@@ -80,7 +80,11 @@ impl Daemon {
         let (sockets, control_clients) = (inherited.origins(), ControlClients::of(&inherited));
         home::prepare(&folders, control_clients == ControlClients::Group)?;
         let lock = Lock::take_over(&folders).await?;
-        let PersistedState { journal, grants } = read_state(&folders, options.ephemeral)?;
+        let PersistedState {
+            journal,
+            journal_was_lost,
+            grants,
+        } = read_state(&folders, options.ephemeral)?;
         let config_file = options.config.clone().unwrap_or_else(|| folders.config_file());
         let config = read_config(&config_file, options.ephemeral)?;
         inherited.check_control(&[folders.socket(), Folders::of_the_system().socket()])?;
@@ -110,7 +114,7 @@ impl Daemon {
             environment: options.environment,
             refreshers: TaskTracker::new(),
             stores: Stores::new(store),
-            state: StateLock::new(journal),
+            state: StateLock::new(journal, journal_was_lost),
         });
         lifecycle::start(&controller, &config)
             .await
@@ -161,7 +165,7 @@ impl Daemon {
         let mut signals = Signals::new()?;
         tracing::info!(listen = %proxy.listen, "ready");
         service::ready();
-        signals.wait_for_stop(&self.controller).await;
+        signals.wait_for_stop(&self.controller, &control_tasks).await;
         tracing::info!(connections = proxy.counters.connections(), "draining");
         service::stopping(&proxy);
         proxy.drain.cancel();

@@ -1,8 +1,10 @@
 //! Signals of the daemon.
 
 use std::io;
+use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::task::TaskTracker;
 
 use crate::control::controller::Controller;
 use crate::control::verbs::lifecycle;
@@ -23,8 +25,8 @@ impl Signals {
         })
     }
 
-    /// Waits for SIGTERM, SIGINT or `regauthctl stop`. SIGHUP reloads meanwhile.
-    pub(super) async fn wait_for_stop(&mut self, controller: &Controller) {
+    /// Waits for SIGTERM, SIGINT or `regauthctl stop`, also while a SIGHUP reloads. `reloads` tracks the reloads.
+    pub(super) async fn wait_for_stop(&mut self, controller: &Arc<Controller>, reloads: &TaskTracker) {
         loop {
             tokio::select! {
                 () = controller.stop.cancelled() => return,
@@ -32,9 +34,12 @@ impl Signals {
                 _ = self.interrupt.recv() => return,
                 _ = self.hang_up.recv() => {}
             }
-            if let Err(error) = lifecycle::reload(controller).await {
-                tracing::error!(error = %error.message, "reload failed");
-            }
+            let controller = Arc::clone(controller);
+            reloads.spawn(async move {
+                if let Err(error) = lifecycle::reload(&controller).await {
+                    tracing::error!(error = %error.message, "reload failed");
+                }
+            });
         }
     }
 

@@ -10,11 +10,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU64, Ordering};
 
+use arc_swap::ArcSwapOption;
 use http::uri::{Authority, Scheme as UriScheme};
 use regauth_shared::RegistryName;
 use time::OffsetDateTime;
 
 use crate::credential::RegistryCredential;
+use crate::deadline::Deadline;
 use crate::host::Origin;
 use crate::policy::path::{self, PathProblem};
 use crate::proxy::exchange::error::ProxyError;
@@ -211,7 +213,7 @@ pub struct Usage {
     requests: AtomicU64,
     last_used: AtomicI64,
     last_status: AtomicU16,
-    writes_open_until: AtomicI64,
+    writes_open_until: ArcSwapOption<Deadline>,
 }
 
 impl Usage {
@@ -238,16 +240,18 @@ impl Usage {
         Some(self.last_status.load(Ordering::Relaxed)).filter(|status| *status != 0)
     }
 
-    /// Opens writes until the given time; `None` closes them at once.
-    pub fn open_writes(&self, until: Option<OffsetDateTime>) {
-        self.writes_open_until
-            .store(until.map_or(0, OffsetDateTime::unix_timestamp), Ordering::Relaxed);
+    /// Opens writes until a deadline; `None` closes them at once.
+    pub fn open_writes(&self, until: Option<Deadline>) {
+        self.writes_open_until.store(until.map(Arc::new));
     }
 
     /// End of the window for writes, if one is open.
     pub fn writes_open_until(&self) -> Option<OffsetDateTime> {
-        from_unix_timestamp(self.writes_open_until.load(Ordering::Relaxed))
-            .filter(|until| *until > OffsetDateTime::now_utc())
+        let until = self.writes_open_until.load();
+        until
+            .as_ref()
+            .filter(|until| !until.has_passed())
+            .map(|until| until.wall)
     }
 }
 

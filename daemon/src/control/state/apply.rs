@@ -1,44 +1,77 @@
 //! Puts a configuration into service: each registry gets its credential, its upstream and its authority.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 
 use crate::config::Config;
 use crate::control::controller::Controller;
-use crate::control::state::{RegistryRoutes, State};
+use crate::control::state::{RegistryRoutes, State, StateGuard};
 use crate::credential::fingerprint::KnownGeneration;
 use crate::credential::source::TokenSource;
 use crate::credential::store::Item;
 use crate::credential::{Credential, CredentialState, RegistryCredential};
-use crate::journal::JournalEntry;
+use crate::host::Host;
+use crate::journal::{JournalEntry, recovered_number};
 use crate::proxy::routes::RegistryRoute;
 use crate::proxy::upstream::{Trust, Upstream};
 use crate::registry::{Registry, Source};
 
 impl Controller {
     /// Makes the state match the configuration: adds new registries, drops removed ones, and keeps the credentials of
-    /// changed ones. Publishes the state and writes the bundle.
+    /// changed ones. Writes the bundle, then publishes the state.
+    ///
+    /// The lock is released for the store. If a registry was removed meanwhile, nothing is applied: the configuration may
+    /// still have it, so the caller reads it again.
     ///
     /// # Errors
-    /// Those of the authorities, which leave the registries as they were; or that the bundle cannot be written.
-    pub(in crate::control) async fn apply_config(&self, state: &mut State, config: &Config) -> Result<(), ErrorBody> {
+    /// Those of the authorities and of the bundle. They leave the registries as they were.
+    pub(in crate::control) async fn apply_config(
+        &self,
+        state: &mut StateGuard<'_>,
+        config: &Config,
+    ) -> Result<Applied, ErrorBody> {
+        let removals = state.removals;
+        let authorities_before: BTreeSet<String> = state.journal.authorities.keys().cloned().collect();
         let credentials = self.load_credentials(state, config).await;
-        let registries = self.build_routes(state, config, &credentials)?;
+        let hosts: BTreeSet<Host> = config.registries.values().flat_map(Registry::hosts).cloned().collect();
+        let prepared = self.ensure_authorities(state, hosts).await;
+        if state.removals != removals {
+            return Ok(Applied::Outdated);
+        }
+        let replaced = match prepared.and_then(|()| self.build_routes(state, config, &credentials)) {
+            Ok(registries) => self.replace_registries(state, registries).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = replaced {
+            state.reserved_hosts.clear();
+            self.forget_authorities_since(state, &authorities_before).await;
+            // If this write fails too, the next removal or start deletes their records.
+            let _ = self.write_journal(&state.journal).await;
+            return Err(error);
+        }
+        Ok(Applied::Published)
+    }
+
+    /// Puts the registries into the state if the bundle for them can be written, and closes those that they replace.
+    async fn replace_registries(&self, state: &mut State, registries: RegistryRoutes) -> Result<(), ErrorBody> {
         let previous = std::mem::replace(&mut state.registries, registries);
-        if let Err(error) = self.ensure_authorities(state).await {
+        if let Err(error) = self.write_bundle(state).await {
             state.registries = previous;
+            // The file may have been replaced before the failure.
+            let _ = self.write_bundle(state).await;
             return Err(error);
         }
         self.publish(state);
-        self.write_bundle(state)
+        close_unused(previous.values(), &state.registries);
+        Ok(())
     }
 
     /// The credential of each registry that has its own.
     async fn load_credentials<'a>(
         &self,
-        state: &mut State,
+        state: &mut StateGuard<'_>,
         config: &'a Config,
     ) -> BTreeMap<&'a RegistryName, Arc<Credential>> {
         let mut credentials = BTreeMap::new();
@@ -77,13 +110,25 @@ impl Controller {
     }
 
     /// A registry's own credential: the present one if its source is unchanged, otherwise a new one.
-    async fn credential(&self, state: &mut State, name: &RegistryName, registry: &Registry) -> Arc<Credential> {
+    async fn credential(
+        &self,
+        state: &mut StateGuard<'_>,
+        name: &RegistryName,
+        registry: &Registry,
+    ) -> Arc<Credential> {
         let previous = state.registries.get(name);
         let previous = previous.filter(|route| route.registry.source == registry.source);
         let previous = previous.map(|route| Arc::clone(&route.credential.shared));
         if let Some(source) = TokenSource::of(&registry.source) {
             let known = state.journal.sourced.get(name).map(KnownGeneration::from);
-            return previous.unwrap_or_else(|| Credential::refreshing(source, None, known, &self.refreshers));
+            let is_lost = known.is_none() && state.journal_was_lost;
+            return previous.unwrap_or_else(|| {
+                let credential = Credential::refreshing(source, None, known, &self.refreshers);
+                if is_lost {
+                    credential.count_from(recovered_number());
+                }
+                credential
+            });
         }
         let credential = previous.unwrap_or_else(Credential::fixed);
         if credential.state().value().is_none() {
@@ -91,7 +136,7 @@ impl Controller {
                 Source::Environment(variable) => self.read_environment(variable),
                 _ => self.read_stored(state, name).await,
             };
-            credential.rotate(loaded).await;
+            credential.load(loaded);
         }
         credential
     }
@@ -104,19 +149,29 @@ impl Controller {
     }
 
     /// Reads a registry's token from the store. The token settles whether an interrupted rotation took place.
-    pub(in crate::control) async fn read_stored(&self, state: &mut State, name: &RegistryName) -> CredentialState {
-        match self.store().thread.read(&Item::Credential(name.clone())).await {
+    pub(in crate::control) async fn read_stored(
+        &self,
+        state: &mut StateGuard<'_>,
+        name: &RegistryName,
+    ) -> CredentialState {
+        let item = Item::Credential(name.clone());
+        match state.unlocked(self.store().thread.read(&item)).await {
             Ok(Some(secret)) => {
-                let interrupted = state.journal.rotations.contains_key(name);
-                let record = state
-                    .journal
-                    .settle_rotation(name, &secret)
-                    .unwrap_or_else(JournalEntry::first);
-                if interrupted && let Err(error) = self.write_journal(&state.journal) {
+                let before = state.journal.registries.get(name).copied();
+                // A rotation that is under way settles itself.
+                let interrupted = state.journal.rotations.contains_key(name) && !state.rotating.contains(name);
+                let record = match interrupted {
+                    true => state.journal.settle_rotation(name, &secret),
+                    false => before,
+                };
+                let record = record.unwrap_or_else(|| state.journal.recover(name));
+                if (interrupted || before.is_none())
+                    && let Err(error) = self.write_journal(&state.journal).await
+                {
                     tracing::warn!(
                         registry = %name,
                         error = error.message,
-                        "could not record an interrupted rotation; the next start tries again"
+                        "could not record a token's generation; the next start tries again"
                     );
                 }
                 record.value(secret).into()
@@ -159,6 +214,38 @@ impl Controller {
         let upstream = Upstream::new(&self.proxy.dialer, Trust::nobody(), self.workers + 1);
         upstream.map_err(|error| ErrorBody::new(ErrorKind::Failed, error.to_string()))
     }
+}
+
+/// What became of a configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::control) enum Applied {
+    /// It is in service.
+    Published,
+    /// A registry was removed meanwhile, and nothing was changed.
+    Outdated,
+}
+
+/// Closes what no registry in service uses any more: credentials with their refreshers, and upstream connections. Client
+/// connections that are still open keep the old routes, which then hold no token. Returns the requests that still hold
+/// one.
+pub(in crate::control) fn close_unused<'a>(
+    routes: impl IntoIterator<Item = &'a Arc<RegistryRoute>>,
+    in_service: &RegistryRoutes,
+) -> usize {
+    let mut holders = 0;
+    for route in routes {
+        let mut present = in_service.values();
+        if !present.any(|other| Arc::ptr_eq(&other.credential.shared, &route.credential.shared)) {
+            holders += route.credential.shared.close();
+        }
+        if !in_service
+            .values()
+            .any(|other| Arc::ptr_eq(&other.upstream, &route.upstream))
+        {
+            route.upstream.close();
+        }
+    }
+    holders
 }
 
 /// The registry's present credential, with the circuit breaker of its generation; a new one if its token or scheme changed.

@@ -1,5 +1,6 @@
 //! One authority for each configured host, and the bundle files that make clients trust them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,19 +9,23 @@ use regauth_shared::{ErrorBody, ErrorKind};
 use crate::atomic;
 use crate::authority::{Authority, AuthorityError, bundle, java};
 use crate::control::controller::Controller;
-use crate::control::error::write_error;
-use crate::control::state::{HostIdentity, State};
+use crate::control::state::{HostIdentity, State, StateGuard};
 use crate::credential::store::Item;
 use crate::host::Host;
 
 impl Controller {
-    /// Gives every configured host an authority: the one that journal and store have, or a new one. A host stays without
-    /// one while the store cannot be read.
+    /// Gives each of `hosts` an authority: the one that journal and store have, or a new one. A host stays without one while
+    /// the store cannot be read. No removal deletes an authority of these hosts before the change ends.
     ///
     /// # Errors
     /// Those of creating an authority and of writing it down.
-    pub(in crate::control) async fn ensure_authorities(&self, state: &mut State) -> Result<(), ErrorBody> {
-        for host in state.hosts() {
+    pub(in crate::control) async fn ensure_authorities(
+        &self,
+        state: &mut StateGuard<'_>,
+        hosts: BTreeSet<Host>,
+    ) -> Result<(), ErrorBody> {
+        state.reserved_hosts.clone_from(&hosts);
+        for host in hosts {
             if !state.identities.contains_key(&host) {
                 self.ensure_authority(state, &host).await?;
             }
@@ -28,9 +33,9 @@ impl Controller {
         Ok(())
     }
 
-    async fn ensure_authority(&self, state: &mut State, host: &Host) -> Result<(), ErrorBody> {
+    async fn ensure_authority(&self, state: &mut StateGuard<'_>, host: &Host) -> Result<(), ErrorBody> {
         let item = Item::AuthorityKey(host.clone());
-        let key = match self.store().thread.read(&item).await {
+        let key = match state.unlocked(self.store().thread.read(&item)).await {
             Ok(key) => key,
             Err(error) => {
                 state.store_error = Some(error);
@@ -55,30 +60,47 @@ impl Controller {
 
     /// Writes the journal before the store. A kill in between leaves a certificate without a key, which the next start
     /// replaces; the other order could leave a key that nothing names and nothing deletes.
-    async fn create_authority(&self, state: &mut State, host: &Host, item: &Item) -> Result<Authority, ErrorBody> {
+    async fn create_authority(
+        &self,
+        state: &mut StateGuard<'_>,
+        host: &Host,
+        item: &Item,
+    ) -> Result<Authority, ErrorBody> {
         let (authority, key) = Authority::create(host).map_err(|error| authority_error(host, &error))?;
         state
             .journal
             .authorities
             .insert(host.to_string(), authority.certificates().clone());
-        self.write_journal(&state.journal)?;
-        self.store().thread.write(item, &key).await?;
+        self.write_journal(&state.journal).await?;
+        state.unlocked(self.store().thread.write(item, &key)).await?;
         Ok(authority)
     }
 
     /// Deletes the authorities of hosts without a registry, keys included. The caller writes the journal.
-    pub(in crate::control) async fn forget_unused_authorities(&self, state: &mut State) {
-        let used = state.hosts();
+    pub(in crate::control) async fn forget_unused_authorities(&self, state: &mut StateGuard<'_>) {
+        self.forget_authorities_since(state, &BTreeSet::new()).await;
+    }
+
+    /// Deletes the authorities of hosts without a registry, except those of the hosts in `before`.
+    pub(in crate::control) async fn forget_authorities_since(
+        &self,
+        state: &mut StateGuard<'_>,
+        before: &BTreeSet<String>,
+    ) {
         let recorded = state.journal.authorities.keys();
-        let unused: Vec<Host> = recorded
-            .filter_map(|text| text.parse().ok())
-            .filter(|host| !used.contains(host))
-            .collect();
-        for host in unused {
+        let recorded: Vec<String> = recorded.filter(|text| !before.contains(*text)).cloned().collect();
+        for text in recorded {
+            let Ok(host) = text.parse() else { continue };
+            if is_used(state, &host) {
+                continue;
+            }
+            state.identities.remove(&host);
+            let recorded = state.journal.authorities.get(&text).cloned();
             let item = Item::AuthorityKey(host.clone());
-            if self.store().thread.delete(&item).await.is_ok() {
-                state.identities.remove(&host);
-                state.journal.authorities.remove(&host.to_string());
+            let deleted = state.unlocked(self.store().thread.delete(&item)).await;
+            // Meanwhile a change may have created another authority for the host.
+            if deleted.is_ok() && !is_used(state, &host) && state.journal.authorities.get(&text) == recorded.as_ref() {
+                state.journal.authorities.remove(&text);
             }
         }
     }
@@ -87,27 +109,38 @@ impl Controller {
     ///
     /// # Errors
     /// `failed` when a file cannot be written.
-    pub(in crate::control) fn write_bundle(&self, state: &State) -> Result<(), ErrorBody> {
+    pub(in crate::control) async fn write_bundle(&self, state: &State) -> Result<(), ErrorBody> {
         let authorities = state.identities.values().map(|identity| &identity.authority);
         let roots = authorities.map(|authority| (authority.host(), authority.certificates().root.as_str()));
         let text = bundle::compose(&self.system_roots.load(), roots);
-        self.replace_file(&self.folders.bundle(), text.as_bytes())?;
         let for_java = java::trust_store(&bundle::certificates(&text));
-        self.replace_file(&self.folders.java_trust_store(), &for_java)
+        self.replace_file(&self.folders.bundle(), text.into_bytes()).await?;
+        self.replace_file(&self.folders.java_trust_store(), for_java).await
     }
 
     /// Leaves a file with equal contents alone: clients may be reading it.
-    fn replace_file(&self, file: &Path, contents: &[u8]) -> Result<(), ErrorBody> {
-        if std::fs::read(file).is_ok_and(|present| present == contents) {
-            return Ok(());
-        }
+    async fn replace_file(&self, file: &Path, contents: Vec<u8>) -> Result<(), ErrorBody> {
         let write = if self.persistent {
             atomic::write
         } else {
             atomic::write_without_sync
         };
-        write(file, contents, 0o644).map_err(|error| write_error(file, &error))
+        let path = file.to_path_buf();
+        let replace = move || {
+            if std::fs::read(&path).is_ok_and(|present| present == contents) {
+                return Ok(());
+            }
+            write(&path, &contents, 0o644)
+        };
+        let hint = "free disk space or fix the folder's permissions, or name another file in REGAUTH_BUNDLE and start regauthd again";
+        let written = self.write(file, replace).await;
+        written.map_err(|error| ErrorBody::new(error.kind, error.message).hint(hint))
     }
+}
+
+/// True if a registry is on the host, or one is being added to it.
+fn is_used(state: &State, host: &Host) -> bool {
+    state.reserved_hosts.contains(host) || state.hosts().contains(host)
 }
 
 fn identity(authority: Authority) -> Result<HostIdentity, AuthorityError> {

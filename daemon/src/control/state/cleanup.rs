@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::control::controller::Controller;
-use crate::control::state::State;
+use crate::control::state::{State, StateGuard};
 use crate::credential::store::select::OpenStore;
 use crate::credential::store::{Item, StoreError, StoreKind};
 use crate::journal::StoreMigration;
@@ -14,7 +14,7 @@ use crate::journal::StoreMigration;
 impl Controller {
     /// At the start: completes a migration that a kill interrupted if the configuration names the new store, undoes it
     /// if the configuration names the old one.
-    pub(in crate::control) async fn finish_migration(&self, state: &mut State) {
+    pub(in crate::control) async fn finish_migration(&self, state: &mut StateGuard<'_>) {
         let Some(migration) = &state.journal.store_migration else {
             return;
         };
@@ -36,21 +36,23 @@ impl Controller {
         let Some(leftover) = self.stores.leftover() else { return };
         // Both stores may be slow, so they are checked without the lock.
         if leftover.thread.check().await.is_ok() && self.store().thread.check().await.is_ok() {
-            let Ok(mut state) = self.lock_state().await else { return };
+            let Ok(mut state) = self.lock_for_change().await else {
+                return;
+            };
             self.delete_leftover_copies(&mut state).await;
             self.publish(&state);
         }
     }
 
     /// Deletes from the leftover store what the store in use has. The journal keeps what cannot be deleted now.
-    pub(in crate::control) async fn delete_leftover_copies(&self, state: &mut State) {
+    pub(in crate::control) async fn delete_leftover_copies(&self, state: &mut StateGuard<'_>) {
         let (Some(leftover), Some(migration)) = (self.stores.leftover(), state.journal.store_migration.clone()) else {
             return;
         };
         let current = self.store();
         for item in &migration.items {
             let rule = DeletionRule::of(state, &migration, current.kind, item);
-            if let Err(error) = delete_copy(&current, &leftover, item, rule).await {
+            if let Err(error) = state.unlocked(delete_copy(&current, &leftover, item, rule)).await {
                 tracing::warn!(
                     store = leftover.kind.as_str(),
                     %error,
@@ -64,7 +66,7 @@ impl Controller {
         }
         state.journal.store_migration = None;
         self.stores.set_leftover(None);
-        if let Err(error) = self.write_journal(&state.journal) {
+        if let Err(error) = self.write_journal(&state.journal).await {
             tracing::warn!(
                 error = error.message,
                 "could not record the end of a migration; the next start does"

@@ -1,7 +1,10 @@
 //! The state: registries in service, the journal and the authorities.
 //!
-//! One verb at a time locks the state, and may hold the lock while a registry or a store is slow. Requests take no lock:
-//! they use the routes that were published last. Verbs that only read use a [`Snapshot`].
+//! The state lock is held only while this process works, and while it writes its own files. A verb asks registries and
+//! sources before it locks, and releases the lock for each call of a store ([`StateGuard::unlocked`]). So `rotate` and
+//! `remove-registry` of one registry never wait for another registry, source or store. Verbs that add registries, apply a
+//! configuration or migrate secrets take turns on top ([`StateLock::lock_for_change`]). The grants' file has a lock of
+//! its own. Requests take no lock: they use the routes that were published last. Verbs that only read use a [`Snapshot`].
 //!
 //! Operations that several verbs share are methods of the [`Controller`](crate::control::controller::Controller):
 //! [`apply`] puts a configuration into service, [`authorities`] creates and forgets authorities and writes the bundle,
@@ -15,7 +18,9 @@ pub(super) mod recovery;
 pub(crate) mod stores;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
@@ -42,8 +47,16 @@ pub(crate) struct State {
     pub(crate) identities: BTreeMap<Host, HostIdentity>,
     /// The store's last error, for `status`.
     pub(crate) store_error: Option<StoreError>,
-    /// True once the daemon is ending: another daemon may own the files by now.
-    closed: bool,
+    /// True if the journal's file was missing though the daemon has run before.
+    pub(in crate::control) journal_was_lost: bool,
+    /// Counts removals of registries. A change that released the lock compares it.
+    pub(in crate::control) removals: u64,
+    /// Registries whose token is being added to the store or deleted from it.
+    pub(in crate::control) busy: BTreeSet<RegistryName>,
+    /// Hosts whose authorities a change is creating. They are in use already.
+    pub(in crate::control) reserved_hosts: BTreeSet<Host>,
+    /// Registries whose new token is being written to the store.
+    pub(in crate::control) rotating: BTreeSet<RegistryName>,
 }
 
 impl State {
@@ -97,11 +110,6 @@ impl State {
             Some(Arc::clone(if only_git { &identity.tls_for_git } else { &identity.tls }))
         })
     }
-
-    /// Ends all changes: later locks fail.
-    pub(in crate::control) fn close(&mut self) {
-        self.closed = true;
-    }
 }
 
 /// Authority and TLS server configurations of one host. Each configuration is made once: it holds the sessions that
@@ -121,19 +129,82 @@ pub(crate) struct HostIdentity {
 #[derive(Debug)]
 pub(crate) struct StateLock {
     state: Mutex<State>,
+    /// Held by a change for all of its duration, also while it releases the state.
+    changes: Mutex<()>,
+    /// Held while the grants' file is replaced.
+    grants: Mutex<()>,
     snapshot: ArcSwap<Snapshot>,
+    /// True once the daemon is ending: another daemon may own the files by now.
+    closed: AtomicBool,
+}
+
+/// The locked [`State`].
+#[derive(Debug)]
+pub(crate) struct StateGuard<'a> {
+    lock: &'a StateLock,
+    /// Empty only within [`StateGuard::unlocked`].
+    state: Option<MutexGuard<'a, State>>,
+    /// The turn of a change.
+    turn: Option<MutexGuard<'a, ()>>,
+}
+
+impl StateGuard<'_> {
+    /// Releases the lock while `work` waits for a store, and locks again. Meanwhile a registry may be removed or rotated.
+    pub(in crate::control) async fn unlocked<T>(&mut self, work: impl Future<Output = T>) -> T {
+        self.state = None;
+        let result = work.await;
+        self.state = Some(self.lock.state.lock().await);
+        result
+    }
+}
+
+/// A change has ended, so it reserves nothing any more.
+impl Drop for StateGuard<'_> {
+    fn drop(&mut self) {
+        if self.turn.is_some()
+            && let Some(state) = &mut self.state
+        {
+            state.reserved_hosts.clear();
+        }
+    }
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "`unlocked` borrows the guard mutably until it has locked again"
+)]
+impl Deref for StateGuard<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        self.state.as_ref().expect("the state is locked")
+    }
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "`unlocked` borrows the guard mutably until it has locked again"
+)]
+impl DerefMut for StateGuard<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        self.state.as_mut().expect("the state is locked")
+    }
 }
 
 impl StateLock {
     /// State at a start: the journal as read, no registry in service.
-    pub(crate) fn new(journal: Journal) -> Self {
+    pub(crate) fn new(journal: Journal, journal_was_lost: bool) -> Self {
         let state = State {
             journal,
+            journal_was_lost,
             ..State::default()
         };
         Self {
             state: Mutex::new(state),
+            changes: Mutex::default(),
+            grants: Mutex::default(),
             snapshot: ArcSwap::default(),
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -141,18 +212,65 @@ impl StateLock {
     ///
     /// # Errors
     /// `unreachable` when the daemon is ending.
-    pub(in crate::control) async fn lock(&self) -> Result<MutexGuard<'_, State>, ErrorBody> {
+    pub(in crate::control) async fn lock(&self) -> Result<StateGuard<'_>, ErrorBody> {
+        self.lock_inturn(None).await
+    }
+
+    /// Waits until no other change is under way, and locks the state.
+    ///
+    /// # Errors
+    /// As [`StateLock::lock`].
+    pub(in crate::control) async fn lock_for_change(&self) -> Result<StateGuard<'_>, ErrorBody> {
+        let turn = self.changes.lock().await;
+        self.lock_inturn(Some(turn)).await
+    }
+
+    async fn lock_inturn<'a>(&'a self, turn: Option<MutexGuard<'a, ()>>) -> Result<StateGuard<'a>, ErrorBody> {
         let state = self.state.lock().await;
-        if state.closed {
-            let error = ErrorBody::new(ErrorKind::Unreachable, "this regauthd is ending");
-            return Err(error.hint("repeat the command when the next regauthd runs"));
-        }
-        Ok(state)
+        self.check_open()?;
+        Ok(StateGuard {
+            lock: self,
+            state: Some(state),
+            turn,
+        })
     }
 
     /// Locks the state, unless a verb holds the lock or the daemon is ending.
-    pub(in crate::control) fn try_lock(&self) -> Option<MutexGuard<'_, State>> {
-        self.state.try_lock().ok().filter(|state| !state.closed)
+    pub(in crate::control) fn try_lock(&self) -> Option<StateGuard<'_>> {
+        let state = self.state.try_lock().ok()?;
+        self.check_open().ok()?;
+        Some(StateGuard {
+            lock: self,
+            state: Some(state),
+            turn: None,
+        })
+    }
+
+    /// Locks the grants' file.
+    ///
+    /// # Errors
+    /// As [`StateLock::lock`].
+    pub(in crate::control) async fn lock_grants(&self) -> Result<MutexGuard<'_, ()>, ErrorBody> {
+        let grants = self.grants.lock().await;
+        self.check_open()?;
+        Ok(grants)
+    }
+
+    /// Ends all changes: later locks and writes fail. Waits for writes under way.
+    pub(in crate::control) async fn close(&self, _state: StateGuard<'_>) {
+        self.closed.store(true, Ordering::Release);
+        let _written = self.grants.lock().await;
+    }
+
+    /// Checks that the daemon still owns its files.
+    ///
+    /// # Errors
+    /// `unreachable` when the daemon is ending.
+    pub(in crate::control) fn check_open(&self) -> Result<(), ErrorBody> {
+        match self.closed.load(Ordering::Acquire) {
+            true => Err(ending()),
+            false => Ok(()),
+        }
     }
 
     /// Replaces the snapshot by one of `state`.
@@ -189,6 +307,12 @@ impl Snapshot {
     pub(in crate::control) fn registry(&self, name: &RegistryName) -> Result<Arc<RegistryRoute>, ErrorBody> {
         find(&self.registries, name)
     }
+}
+
+/// The daemon is ending, and the command may not have been carried out.
+pub(in crate::control) fn ending() -> ErrorBody {
+    let error = ErrorBody::new(ErrorKind::Unreachable, "this regauthd is ending");
+    error.hint("repeat the command when the next regauthd runs")
 }
 
 fn find(registries: &RegistryRoutes, name: &RegistryName) -> Result<Arc<RegistryRoute>, ErrorBody> {

@@ -1,11 +1,12 @@
 //! Completes what a kill or a locked store interrupted, at the next start or when the store opens.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use regauth_shared::{ErrorBody, RegistryName};
 
 use crate::control::controller::Controller;
-use crate::control::state::State;
+use crate::control::state::StateGuard;
 use crate::credential::CredentialState;
 use crate::credential::store::{Item, StoreError};
 use crate::proxy::routes::RegistryRoute;
@@ -17,11 +18,12 @@ impl Controller {
     ///
     /// # Errors
     /// `failed` when the journal cannot be written.
-    pub(in crate::control) async fn finish_pending(&self, state: &mut State) -> Result<(), ErrorBody> {
+    pub(in crate::control) async fn finish_pending(&self, state: &mut StateGuard<'_>) -> Result<(), ErrorBody> {
         if state.journal.pending.is_empty() {
             return Ok(());
         }
-        for name in state.journal.pending.clone() {
+        let pending: Vec<RegistryName> = state.journal.pending.difference(&state.busy).cloned().collect();
+        for name in pending {
             if state.registries.contains_key(&name) {
                 state.journal.pending.remove(&name);
             } else if self.delete_credential(state, &name).await.is_ok() {
@@ -29,7 +31,7 @@ impl Controller {
             }
         }
         self.forget_unused_authorities(state).await;
-        self.write_journal(&state.journal)
+        self.write_journal(&state.journal).await
     }
 
     /// Deletes a registry's secret from the store, and its records from the journal. The caller writes the journal.
@@ -38,10 +40,17 @@ impl Controller {
     /// Those of the store; the records stay.
     pub(in crate::control) async fn delete_credential(
         &self,
-        state: &mut State,
+        state: &mut StateGuard<'_>,
         name: &RegistryName,
     ) -> Result<(), StoreError> {
-        self.store().thread.delete(&Item::Credential(name.clone())).await?;
+        let item = Item::Credential(name.clone());
+        state.busy.insert(name.clone());
+        // A queued call whose caller has gone is not carried out.
+        let store = self.store();
+        let deleted = state.unlocked(tokio::time::timeout(DELETION_TIMEOUT, store.thread.delete(&item)));
+        let deleted = deleted.await.unwrap_or(Err(StoreError::NoAnswer));
+        state.busy.remove(name);
+        deleted?;
         state.journal.pending.remove(name);
         state.journal.registries.remove(name);
         state.journal.rotations.remove(name);
@@ -56,10 +65,13 @@ impl Controller {
         if is_complete || self.store().thread.check().await.is_err() {
             return;
         }
-        let Ok(mut state) = self.lock_state().await else { return };
+        let Ok(mut state) = self.lock_for_change().await else {
+            return;
+        };
         state.store_error = None;
         self.load_locked_credentials(&mut state).await;
-        if let Err(error) = self.ensure_authorities(&mut state).await {
+        let hosts = state.hosts();
+        if let Err(error) = self.ensure_authorities(&mut state, hosts).await {
             tracing::warn!(error = error.message, "could not load the authorities");
         }
         if let Err(error) = self.finish_pending(&mut state).await {
@@ -69,12 +81,12 @@ impl Controller {
             );
         }
         self.publish(&state);
-        if let Err(error) = self.write_bundle(&state) {
+        if let Err(error) = self.write_bundle(&state).await {
             tracing::warn!(error = error.message, "could not write the bundle");
         }
     }
 
-    async fn load_locked_credentials(&self, state: &mut State) {
+    async fn load_locked_credentials(&self, state: &mut StateGuard<'_>) {
         let locked: Vec<Arc<RegistryRoute>> = state
             .registries
             .values()
@@ -84,7 +96,10 @@ impl Controller {
             .collect();
         for route in locked {
             let loaded = self.read_stored(state, &route.name).await;
-            route.credential.shared.rotate(loaded).await;
+            route.credential.shared.load(loaded);
         }
     }
 }
+
+/// Time that a removal waits for the store. What it has not deleted by then is deleted once it answers.
+const DELETION_TIMEOUT: Duration = Duration::from_secs(3);

@@ -1,9 +1,10 @@
 //! `add-registry`: adds a registry and serves it at once.
 //!
-//! The verb checks the request, gets the initial token, probes the registry with it, and commits: journal, store,
-//! authority, bundle, configuration. The write of the configuration decides; a failure before it is undone, here or at the
-//! next start.
+//! The verb checks the request, gets the initial token and probes the registry with it, all without a lock. Then it checks
+//! again, under the lock, and commits: journal, store, authority, bundle, configuration. The write of the configuration
+//! decides; a failure before it is undone, here or at the next start.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use regauth_shared::index::{AUTH_REQUIRED, IndexConfig};
@@ -12,9 +13,10 @@ use regauth_shared::response::{RegistryAdded, VerdictResult};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 
 use crate::control::controller::Controller;
+use crate::control::error::unchanged;
 use crate::control::new_registry::{InitialToken, definition, initial_token, push_scope};
 use crate::control::probe::{ProbeResult, probe_token};
-use crate::control::state::State;
+use crate::control::state::{State, StateGuard};
 use crate::control::verbs::show;
 use crate::credential::store::Item;
 use crate::host::Host;
@@ -28,19 +30,24 @@ use crate::registry::{Index, Registry, Scope, Source};
 /// `exists` or `invalid` for the request, `token-rejected` or `not-verified` by the registry, and those of the source, the
 /// store and the files. Nothing is left behind.
 pub(crate) async fn add_registry(controller: &Controller, request: AddRegistry) -> Result<RegistryAdded, ErrorBody> {
-    let mut state = controller.lock_state().await?;
-    refuse_taken_name(&state, &request.name)?;
-    refuse_unread_changes(controller, &request.name)?;
-    let NewRegistry { route, verdict, notes } = prepare(controller, &state, &request).await?;
+    refuse_conflicts(controller, &*controller.lock_state().await?, &request)?;
+    let NewRegistry { route, verdict, notes } = prepare(controller, &request).await?;
     let name = request.name.clone();
-    insert(&mut state, &route);
-    if let Err(error) = commit(controller, &mut state, &request, &route.registry).await {
+    let mut state = controller.lock_for_change().await?;
+    refuse_conflicts(controller, &state, &request)?;
+    refuse_changes(&state, &route)?;
+    record(&mut state, &route);
+    if let Err(error) = commit(controller, &mut state, &request, &route).await {
         undo(controller, &mut state, &name).await;
         controller.publish(&state);
-        return Err(error);
+        return Err(if error.kind == ErrorKind::Failed {
+            unchanged(error)
+        } else {
+            error
+        });
     }
     state.journal.pending.remove(&name);
-    if let Err(error) = controller.write_journal(&state.journal) {
+    if let Err(error) = controller.write_journal(&state.journal).await {
         tracing::warn!(
             registry = %name,
             error = error.message,
@@ -63,7 +70,30 @@ pub(crate) async fn add_registry(controller: &Controller, request: AddRegistry) 
     })
 }
 
+/// Refuses what would fail at the commit: before the registry is asked, and again before the commit.
+fn refuse_conflicts(controller: &Controller, state: &State, request: &AddRegistry) -> Result<(), ErrorBody> {
+    refuse_taken_name(state, &request.name)?;
+    refuse_unread_changes(controller, &request.name)
+}
+
+/// Refuses a registry if its scopes were taken, or the credential that it shares was replaced, while it was asked.
+fn refuse_changes(state: &State, route: &RegistryRoute) -> Result<(), ErrorBody> {
+    state.refuse_taken_scopes(&route.name, &route.registry)?;
+    let Source::Of(owner) = &route.registry.source else {
+        return Ok(());
+    };
+    if Arc::ptr_eq(&state.registry(owner)?.credential.shared, &route.credential.shared) {
+        return Ok(());
+    }
+    let message = format!("`{owner}` was changed while the registry was asked about its token");
+    Err(ErrorBody::new(ErrorKind::Failed, message).hint("nothing was changed; repeat the command"))
+}
+
 fn refuse_taken_name(state: &State, name: &RegistryName) -> Result<(), ErrorBody> {
+    if state.busy.contains(name) {
+        let message = format!("`{name}` is being added or removed by another command");
+        return Err(ErrorBody::new(ErrorKind::Exists, message).hint("`regauthctl list` shows the result; then repeat"));
+    }
     if !state.registries.contains_key(name) {
         return Ok(());
     }
@@ -92,16 +122,19 @@ struct NewRegistry {
     notes: Vec<String>,
 }
 
-/// Checks the definition, gets the initial token, probes the registry. Changes nothing.
-async fn prepare(controller: &Controller, state: &State, request: &AddRegistry) -> Result<NewRegistry, ErrorBody> {
+/// Checks the definition, gets the initial token, probes the registry. Changes nothing, and holds no lock: source and
+/// registry may be slow.
+async fn prepare(controller: &Controller, request: &AddRegistry) -> Result<NewRegistry, ErrorBody> {
     let name = &request.name;
     let mut registry = definition(request)?;
-    state.refuse_taken_scopes(name, &registry)?;
+    controller.lock_state().await?.refuse_taken_scopes(name, &registry)?;
     let upstream = Arc::new(controller.upstream(name, &registry)?);
-    let InitialToken { credential, first } = initial_token(controller, state, &registry, request).await?;
+    let initial = initial_token(controller, &registry, request);
+    let InitialToken { credential, first } = controller.unless_ending(initial).await??;
     let probed = match &first {
         Ok(token) if request.verify => {
-            let probed = probe_token(&upstream, controller.upstream_pool(), &registry, token).await;
+            let probed = probe_token(&upstream, controller.upstream_pool(), &registry, token);
+            let probed = controller.unless_ending(probed).await?;
             Some(require_accepted(probed, name)?)
         }
         _ => None,
@@ -111,7 +144,6 @@ async fn prepare(controller: &Controller, state: &State, request: &AddRegistry) 
     let verdict = probed.as_ref().map(|probed| probed.verdict);
     notes.extend(probed.filter(ProbeResult::is_public).map(|probed| probed.detail));
     notes.extend(first.err().map(|why| format!("there is no token yet: {why}")));
-    state.refuse_taken_scopes(name, &registry)?;
     let route = RegistryRoute {
         name: name.clone(),
         credential: credential.attach(registry.scheme.clone()),
@@ -168,10 +200,11 @@ fn cover_index(registry: &mut Registry, config: Option<&IndexConfig>, name: &Reg
     notes
 }
 
-/// Adds the registry to the state, pending.
-fn insert(state: &mut State, route: &Arc<RegistryRoute>) {
+/// Records in the journal that the addition has begun.
+fn record(state: &mut State, route: &Arc<RegistryRoute>) {
     let name = &route.name;
     state.journal.pending.insert(name.clone());
+    state.busy.insert(name.clone());
     if route.registry.source == Source::Store {
         let current = route.credential.shared.state();
         let record = current
@@ -179,34 +212,40 @@ fn insert(state: &mut State, route: &Arc<RegistryRoute>) {
             .map_or_else(JournalEntry::first, |value| JournalEntry::of(value));
         state.journal.registries.insert(name.clone(), record);
     }
-    state.registries.insert(name.clone(), Arc::clone(route));
 }
 
-/// Writes the journal, the token, the authorities, the bundle and, last, the configuration.
+/// Writes the journal, the token, the authorities, the bundle and, last, the configuration. The lock is released for the
+/// store, so the last part checks again.
 async fn commit(
     controller: &Controller,
-    state: &mut State,
+    state: &mut StateGuard<'_>,
     request: &AddRegistry,
-    registry: &Registry,
+    route: &Arc<RegistryRoute>,
 ) -> Result<(), ErrorBody> {
-    controller.write_journal(&state.journal)?;
+    controller.write_journal(&state.journal).await?;
     if let Some(token) = &request.token {
         let item = Item::Credential(request.name.clone());
-        controller.store().thread.write(&item, token).await?;
+        state.unlocked(controller.store().thread.write(&item, token)).await?;
     }
-    controller.ensure_authorities(state).await?;
+    let hosts: BTreeSet<Host> = route.registry.hosts().cloned().collect();
+    controller.ensure_authorities(state, hosts.clone()).await?;
     let has_no_authority = |host: &Host| !state.identities.contains_key(host);
     if let Some(error) = &state.store_error
-        && registry.hosts().any(has_no_authority)
+        && hosts.iter().any(has_no_authority)
     {
         return Err(error.clone().into());
     }
-    controller.write_bundle(state)?;
-    controller.edit_config(|config| config.add_registry(&request.name, registry))
+    refuse_changes(state, route)?;
+    state.registries.insert(request.name.clone(), Arc::clone(route));
+    state.busy.remove(&request.name);
+    controller.write_bundle(state).await?;
+    let add = controller.edit_config(|config| config.add_registry(&request.name, &route.registry));
+    add.await
 }
 
-async fn undo(controller: &Controller, state: &mut State, name: &RegistryName) {
+async fn undo(controller: &Controller, state: &mut StateGuard<'_>, name: &RegistryName) {
     state.registries.remove(name);
+    state.reserved_hosts.clear();
     if let Err(error) = controller.delete_credential(state, name).await {
         tracing::warn!(
             registry = %name,
@@ -215,8 +254,11 @@ async fn undo(controller: &Controller, state: &mut State, name: &RegistryName) {
         );
     }
     controller.forget_unused_authorities(state).await;
-    let undone = controller.write_journal(&state.journal);
-    if let Err(error) = undone.and_then(|()| controller.write_bundle(state)) {
+    let mut undone = controller.write_journal(&state.journal).await;
+    if undone.is_ok() {
+        undone = controller.write_bundle(state).await;
+    }
+    if let Err(error) = undone {
         tracing::warn!(
             registry = %name,
             error = error.message,

@@ -18,10 +18,11 @@ use crate::grant::{Grant, Grants};
 /// # Errors
 /// `not-found`, `invalid` or `refused` for the request; `failed` when the file cannot be written.
 pub(crate) async fn grant(controller: &Controller, request: request::Grant) -> Result<Granted, ErrorBody> {
-    // The lock also protects the grants' file, which is rewritten whole.
-    let state = controller.lock_state().await?;
+    let _grants = controller.state.lock_grants().await?;
+    // Under the lock: a removal takes it after it has published that the registry is gone.
+    let snapshot = controller.snapshot();
     for name in &request.registries {
-        state.registry(name)?;
+        snapshot.registry(name)?;
     }
     if request.seconds == 0 || request.seconds > MAX_LIFETIME.as_secs() {
         return Err(ErrorBody::new(
@@ -46,7 +47,7 @@ pub(crate) async fn grant(controller: &Controller, request: request::Grant) -> R
     )
     .map_err(|error| ErrorBody::new(ErrorKind::Failed, error.to_string()))?;
     let grant = Arc::new(grant);
-    replace_grants(controller, grants.with(Arc::clone(&grant)))?;
+    replace_grants(controller, grants.with(Arc::clone(&grant))).await?;
     tracing::info!(
         grant = grant.terms.id,
         seconds = request.seconds,
@@ -67,29 +68,30 @@ pub(crate) fn grants(controller: &Controller) -> GrantList {
     }
 }
 
-/// Ends a grant and cuts the connections of its bearers.
+/// Ends a grant and cuts the connections of its bearers: at once and before any wait. Then removes it from the file.
 ///
 /// # Errors
 /// `not-found`; `failed` when the file cannot be written: the grant has ended, but a restart brings it back.
 pub(crate) async fn revoke(controller: &Controller, request: request::Revoke) -> Result<Revoked, ErrorBody> {
-    let _state = controller.lock_state().await?;
     let grants = controller.proxy.grants.load();
     let Some(grant) = grants.valid().find(|grant| grant.terms.id == request.id).cloned() else {
         return Err(
             ErrorBody::new(ErrorKind::NotFound, "there is no such grant").hint("`regauthctl grants` lists them")
         );
     };
-    let written = replace_grants(controller, grants.without(&request.id));
-    // The grant ends even if the file cannot be written.
     grant.revoke();
-    written?;
     tracing::info!(grant = grant.terms.id, "revoked grant");
+    let _grants = controller.state.lock_grants().await?;
+    let remaining = controller.proxy.grants.load().without(&request.id);
+    replace_grants(controller, remaining).await.map_err(still_in_file)?;
     Ok(Revoked { grant: view(&grant) })
 }
 
 /// Ends the grants that name a removed registry, so that they never open a later registry of that name. Returns a note for
-/// the person. The caller holds the state lock.
-pub(in crate::control) fn end_with_registry(controller: &Controller, name: &RegistryName) -> Option<String> {
+/// the person. The caller has published that the registry is gone.
+pub(in crate::control) async fn end_with_registry(controller: &Controller, name: &RegistryName) -> Option<String> {
+    // An error means that the daemon is ending: then the file cannot be written.
+    let _grants = controller.state.lock_grants().await;
     let grants = controller.proxy.grants.load();
     let ended: Vec<Arc<Grant>> = grants.valid().filter(|grant| grant.names(name)).cloned().collect();
     if ended.is_empty() {
@@ -97,8 +99,8 @@ pub(in crate::control) fn end_with_registry(controller: &Controller, name: &Regi
     }
     let ids: Vec<&str> = ended.iter().map(|grant| grant.terms.id.as_str()).collect();
     let remaining = ids.iter().fold(Grants::clone(&grants), |rest, id| rest.without(id));
-    let written = replace_grants(controller, remaining);
     ended.iter().for_each(|grant| grant.revoke());
+    let written = replace_grants(controller, remaining).await;
     let subject = if ids.len() == 1 { "the grant" } else { "the grants" };
     let mut note = format!("{subject} {} named it and ended with it", ids.join(", "));
     if let Err(error) = written {
@@ -110,17 +112,22 @@ pub(in crate::control) fn end_with_registry(controller: &Controller, name: &Regi
     Some(note)
 }
 
-/// Writes the grants' file, then publishes the grants to the workers.
-fn replace_grants(controller: &Controller, grants: Grants) -> Result<(), ErrorBody> {
+/// Writes the grants' file, then publishes the grants to the workers. The caller holds the lock of the grants.
+async fn replace_grants(controller: &Controller, grants: Grants) -> Result<(), ErrorBody> {
+    let grants = Arc::new(grants);
     if controller.persistent {
-        let file = controller.folders.grants();
-        grants.write(&file).map_err(|error| {
-            ErrorBody::new(ErrorKind::Failed, format!("cannot write {}: {error}", file.display()))
-                .hint("free disk space or fix the folder's permissions, then repeat")
-        })?;
+        let (file, written) = (controller.folders.grants(), Arc::clone(&grants));
+        let write = move || written.write(&file);
+        controller.write(&controller.folders.grants(), write).await?;
     }
-    controller.proxy.grants.store(Arc::new(grants));
+    controller.proxy.grants.store(grants);
     Ok(())
+}
+
+fn still_in_file(error: ErrorBody) -> ErrorBody {
+    let hint = "the grant has ended, and a restart brings it back: free disk space or fix the folder's permissions, then make \
+                and revoke another grant";
+    ErrorBody::new(error.kind, error.message).hint(hint)
 }
 
 fn view(grant: &Grant) -> GrantView {

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use regauth_shared::request::Log;
 use regauth_shared::response::{LogLevels, Reloaded, Stopping};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, version};
+use rustls_pki_types::CertificateDer;
 
 use crate::authority::bundle;
 use crate::config::Config;
 use crate::control::controller::Controller;
-use crate::control::state::State;
+use crate::control::error::unchanged;
+use crate::control::state::apply::Applied;
+use crate::control::state::{State, StateGuard};
 use crate::service;
 
 /// Serves the configured registries: loads their tokens and authorities, completes what a kill interrupted, publishes the
@@ -20,10 +23,19 @@ use crate::service;
 /// # Errors
 /// Those of the authorities and files.
 pub(crate) async fn start(controller: &Controller, config: &Config) -> Result<(), ErrorBody> {
-    let mut state = controller.lock_state().await?;
+    let mut state = controller.lock_for_change().await?;
     controller.apply_config(&mut state, config).await?;
     controller.finish_pending(&mut state).await?;
     controller.finish_migration(&mut state).await;
+    if state.journal_was_lost {
+        tracing::warn!(
+            file = %controller.folders.journal().display(),
+            "the journal was missing; generations are numbered by the time, and running clients must be started again"
+        );
+    }
+    if !controller.folders.journal().exists() {
+        controller.write_journal(&state.journal).await?;
+    }
     controller.publish(&state);
     Ok(())
 }
@@ -31,26 +43,47 @@ pub(crate) async fn start(controller: &Controller, config: &Config) -> Result<()
 /// Reads the configuration and all certificates again, for `reload` and SIGHUP.
 ///
 /// # Errors
-/// `invalid` when the file has errors, which change nothing; those of the authorities and files.
+/// `invalid` when the file has errors; those of the authorities and files. An error changes nothing.
 pub(crate) async fn reload(controller: &Controller) -> Result<Reloaded, ErrorBody> {
     let _reloading = service::reloading();
-    let mut state = controller.lock_state().await?;
-    read_system_roots(controller).await;
+    let mut state = controller.lock_for_change().await?;
+    let roots_before = controller.system_roots.load_full();
+    let read = read_system_roots();
+    let roots = state.unlocked(read).await;
+    if let Some(roots) = roots {
+        controller.system_roots.store(Arc::new(roots));
+    }
+    let reloaded = reload_config(controller, &mut state).await;
+    if reloaded.is_err() {
+        controller.system_roots.store(roots_before);
+    }
+    let reloaded = reloaded?;
+    tracing::info!(registries = reloaded.registries, "reloaded configuration");
+    Ok(reloaded)
+}
+
+/// Applies the configuration file as it is now. An error leaves everything as it was.
+async fn reload_config(controller: &Controller, state: &mut StateGuard<'_>) -> Result<Reloaded, ErrorBody> {
     if !controller.persistent {
-        controller.write_bundle(&state)?;
+        controller.write_bundle(state).await.map_err(unchanged)?;
         return Ok(Reloaded {
             registries: state.registries.len(),
             notes: vec!["an ephemeral daemon has no file".to_owned()],
         });
     }
-    let config = controller.read_config()?;
-    let before: Vec<RegistryName> = state.registries.keys().cloned().collect();
-    controller.apply_config(&mut state, &config).await?;
+    let (before, config) = loop {
+        let config = controller.read_config()?;
+        let before: Vec<RegistryName> = state.registries.keys().cloned().collect();
+        // Again after each removal of a registry meanwhile; there are not endlessly many.
+        let applied = controller.apply_config(state, &config).await;
+        if applied.map_err(unchanged)? == Applied::Published {
+            break (before, config);
+        }
+    };
     let troubles = state.registries.values().filter_map(|route| route.trouble.clone());
     let mut notes: Vec<String> = troubles.collect();
     notes.extend(keys_for_the_next_start(controller, &config));
-    notes.extend(tokens_left_in_the_store(&state, &before));
-    tracing::info!(registries = state.registries.len(), "reloaded configuration");
+    notes.extend(tokens_left_in_the_store(state, &before));
     Ok(Reloaded {
         registries: state.registries.len(),
         notes,
@@ -58,14 +91,10 @@ pub(crate) async fn reload(controller: &Controller) -> Result<Reloaded, ErrorBod
 }
 
 /// Reads the system's root certificates on another thread: they are many files, and this thread accepts connections.
-async fn read_system_roots(controller: &Controller) {
+/// `None` if there are none: while a package replaces the files, there are none for a moment.
+async fn read_system_roots() -> Option<Vec<CertificateDer<'static>>> {
     let read = tokio::task::spawn_blocking(bundle::system_roots_or_warn).await;
-    // While a package replaces the files, there are none for a moment.
-    if let Ok(roots) = read
-        && !roots.is_empty()
-    {
-        controller.system_roots.store(Arc::new(roots));
-    }
+    read.ok().filter(|roots| !roots.is_empty())
 }
 
 /// Notes about keys that changed in the file and take effect only at a start.
@@ -125,11 +154,11 @@ pub(crate) fn stop(controller: &Controller) -> Stopping {
     }
 }
 
-/// Waits for the verb that holds the state lock, records the generations of sources, and ends all writes: another daemon
-/// may own the files after this.
+/// Records the generations of sources and ends all writes: another daemon may own the files after this. Waits for a write
+/// under way, not for a verb that waits for a registry, a source or a store.
 pub(crate) async fn close(controller: &Controller) {
     if let Ok(mut state) = controller.lock_state().await {
-        controller.record_sourced_generations(&mut state);
-        state.close();
+        controller.record_sourced_generations(&mut state).await;
+        controller.state.close(state).await;
     }
 }

@@ -9,15 +9,16 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use regauth_shared::request::StoreMove;
 use regauth_shared::response::StoreMoved;
 use regauth_shared::{ErrorBody, ErrorKind, Secret};
 
 use crate::control::controller::Controller;
-use crate::control::state::State;
 use crate::control::state::cleanup::leftover_message;
 use crate::control::state::stores::MigrationProgress;
+use crate::control::state::{State, StateGuard};
 use crate::control::verbs::store;
 use crate::credential::store::select::OpenStore;
 use crate::credential::store::{Item, StoreError, StoreKind};
@@ -31,19 +32,19 @@ use crate::registry::Source;
 /// `invalid` or `refused` for the target, and those of both stores and of the files; nothing is changed then.
 pub(crate) async fn store_move(controller: &Controller, request: StoreMove) -> Result<StoreMoved, ErrorBody> {
     let to = target(controller, &request)?;
-    let mut state = controller.lock_state().await?;
+    let mut state = controller.lock_for_change().await?;
     let from = controller.store();
     let mut notes = Vec::new();
     let mut moved = 0;
     if from.kind == to {
         notes.push(format!("the secrets are in the {} already", to.as_str()));
         if let Some(leftover) = controller.stores.leftover() {
-            open(&leftover, request.passphrase.as_ref()).await?;
+            state.unlocked(open(&leftover, request.passphrase.as_ref())).await?;
         }
     } else {
         let next = Arc::new(OpenStore::new(&controller.folders, to));
-        open(&from, None).await?;
-        open(&next, request.passphrase.as_ref()).await?;
+        state.unlocked(open(&from, None)).await?;
+        state.unlocked(open(&next, request.passphrase.as_ref())).await?;
         finish_last_migration(controller, &mut state, &next).await?;
         moved = migrate(controller, &mut state, &from, &next).await?;
     }
@@ -89,7 +90,7 @@ async fn open(store: &OpenStore, passphrase: Option<&Secret>) -> Result<(), Erro
 /// Deletes the copies of an earlier migration before another one begins, which could not tell them from its own.
 async fn finish_last_migration(
     controller: &Controller,
-    state: &mut State,
+    state: &mut StateGuard<'_>,
     next: &Arc<OpenStore>,
 ) -> Result<(), ErrorBody> {
     let Some(leftover) = controller.stores.leftover() else {
@@ -111,7 +112,7 @@ async fn finish_last_migration(
 /// Copies, compares and commits. Returns the number of secrets in the new store.
 async fn migrate(
     controller: &Controller,
-    state: &mut State,
+    state: &mut StateGuard<'_>,
     from: &Arc<OpenStore>,
     next: &Arc<OpenStore>,
 ) -> Result<usize, ErrorBody> {
@@ -124,11 +125,14 @@ async fn migrate(
         copied: false,
         items: items.clone(),
     });
-    let copied = match controller.write_journal(&state.journal) {
-        Ok(()) => copy(from, next, &items, &progress).await,
+    let copied = match controller.write_journal(&state.journal).await {
+        Ok(()) => copy_until_unchanged(state, from, next, items, &progress).await,
         Err(error) => Err(error),
     };
-    let committed = copied.and_then(|moved| commit(controller, &mut state.journal, next.kind).map(|()| moved));
+    let committed = match copied {
+        Ok(moved) => commit(controller, &mut state.journal, next.kind).await.map(|()| moved),
+        Err(error) => Err(error),
+    };
     match &committed {
         Ok(moved) => {
             controller.stores.switch(Arc::clone(next));
@@ -162,6 +166,35 @@ fn stored_items(state: &State) -> BTreeSet<Item> {
     let with_authority = journal.authorities.keys().filter_map(|host| host.parse().ok());
     let keys = with_authority.chain(state.hosts()).map(Item::AuthorityKey);
     names.cloned().map(Item::Credential).chain(keys).collect()
+}
+
+/// Copies the secrets, and again if one was rotated or removed meanwhile. The lock is held from the last comparison to the
+/// commit. Returns the number of secrets.
+async fn copy_until_unchanged(
+    state: &mut StateGuard<'_>,
+    from: &OpenStore,
+    next: &OpenStore,
+    mut items: BTreeSet<Item>,
+    progress: &MigrationProgress,
+) -> Result<usize, ErrorBody> {
+    for _ in 0..MAX_COPIES {
+        let before = state.journal.registries.clone();
+        let moved = state.unlocked(copy(from, next, &items, progress)).await?;
+        while !state.rotating.is_empty() {
+            state.unlocked(tokio::time::sleep(ROTATION_POLL)).await;
+        }
+        if state.journal.registries == before {
+            return Ok(moved);
+        }
+        let present = stored_items(state);
+        for item in items.difference(&present) {
+            let deleted = state.unlocked(next.thread.delete(item)).await;
+            deleted.map_err(|error| store_error(next.kind, &error))?;
+        }
+        items = present;
+    }
+    let message = "tokens were rotated or removed again and again while they were copied";
+    Err(ErrorBody::new(ErrorKind::Failed, message).hint(NOTHING_CHANGED))
 }
 
 /// Writes each secret to the new store, then reads each back. Returns the number of secrets.
@@ -199,12 +232,12 @@ async fn read(store: &OpenStore, item: &Item) -> Result<Option<Secret>, ErrorBod
 }
 
 /// Writes the configuration. If the write fails, the file itself decides: it may have been replaced before the failure.
-fn commit(controller: &Controller, journal: &mut Journal, to: StoreKind) -> Result<(), ErrorBody> {
+async fn commit(controller: &Controller, journal: &mut Journal, to: StoreKind) -> Result<(), ErrorBody> {
     if let Some(migration) = &mut journal.store_migration {
         migration.copied = true;
     }
-    controller.write_journal(journal)?;
-    match controller.edit_config(|config| config.set_store(to)) {
+    controller.write_journal(journal).await?;
+    match controller.edit_config(|config| config.set_store(to)).await {
         Err(_) if controller.read_config().is_ok_and(|config| config.store == Some(to)) => Ok(()),
         written => written,
     }
@@ -224,4 +257,7 @@ fn store_error(kind: StoreKind, error: &StoreError) -> ErrorBody {
     ErrorBody::new(ErrorBody::from(error.clone()).kind, message).hint(hint)
 }
 
+/// Copies of the secrets that change while they are copied.
+const MAX_COPIES: usize = 5;
+const ROTATION_POLL: Duration = Duration::from_millis(20);
 const NOTHING_CHANGED: &str = "nothing was changed; the secrets are where they were";

@@ -7,13 +7,15 @@ use regauth_shared::response::RegistryRemoved;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 
 use crate::control::controller::Controller;
-use crate::control::state::{RegistryRoutes, State};
+use crate::control::error::unchanged;
+use crate::control::state::apply::close_unused;
+use crate::control::state::{RegistryRoutes, State, StateGuard};
 use crate::control::verbs::grants;
 use crate::proxy::routes::RegistryRoute;
 use crate::registry::Source;
 
-/// Removes a registry. The write of the configuration removes it; a token that the store does not delete then is deleted
-/// when the store opens or at the next start.
+/// Removes a registry. The write of the configuration removes it: from then on no request gets its token, also on
+/// connections that are open. A token that the store does not delete is deleted when the store opens or at the next start.
 ///
 /// # Errors
 /// `not-found` or `refused` for the request, and those of the files before the configuration is written.
@@ -21,24 +23,32 @@ pub(crate) async fn remove_registry(controller: &Controller, request: ByName) ->
     let mut state = controller.lock_state().await?;
     let name = request.name;
     let route = removable(controller, &state, &name)?;
-    commit(controller, &mut state, &name)?;
+    commit(controller, &mut state, &name).await?;
     state.registries.remove(&name);
+    state.removals += 1;
     controller.publish(&state);
-    let mut notes = Vec::new();
+    let holders = close_unused(&route, &state.registries);
+    let mut notes = holders_note(holders);
     if let Err(error) = controller.delete_credential(&mut state, &name).await {
         notes.push(format!(
             "{}; its token is deleted as soon as the store opens",
             ErrorBody::from(error).message
         ));
     }
-    if route.is_some_and(|route| !matches!(route.registry.source, Source::Store | Source::Of(_))) {
+    if route
+        .as_ref()
+        .is_some_and(|route| !matches!(route.registry.source, Source::Store | Source::Of(_)))
+    {
         notes.push("its token was not in regauth's store; delete it in its source".to_owned());
     }
-    notes.extend(grants::end_with_registry(controller, &name));
+    notes.extend(grants::end_with_registry(controller, &name).await);
     controller.forget_unused_authorities(&mut state).await;
     // The registry is gone already; the next start completes what fails here.
-    let written = controller.write_journal(&state.journal);
-    if let Err(error) = written.and_then(|()| controller.write_bundle(&state)) {
+    let mut written = controller.write_journal(&state.journal).await;
+    if written.is_ok() {
+        written = controller.write_bundle(&state).await;
+    }
+    if let Err(error) = written {
         notes.push(format!("{}; the next start cleans up", error.message));
     }
     controller.publish(&state);
@@ -54,7 +64,7 @@ fn removable(
     name: &RegistryName,
 ) -> Result<Option<Arc<RegistryRoute>>, ErrorBody> {
     let route = match state.registry(name) {
-        Err(error) if !state.journal.registries.contains_key(name) => return Err(error),
+        Err(error) if !state.journal.registries.contains_key(name) || state.busy.contains(name) => return Err(error),
         route => route.ok(),
     };
     refuse_while_shared(&state.registries, name)?;
@@ -78,17 +88,34 @@ fn refuse_while_shared(registries: &RegistryRoutes, name: &RegistryName) -> Resu
 }
 
 /// Records the name as pending, then removes it from the configuration.
-fn commit(controller: &Controller, state: &mut State, name: &RegistryName) -> Result<(), ErrorBody> {
+async fn commit(controller: &Controller, state: &mut StateGuard<'_>, name: &RegistryName) -> Result<(), ErrorBody> {
     state.journal.pending.insert(name.clone());
-    let committed = controller.write_journal(&state.journal).and_then(|()| {
-        controller.edit_config(|config| {
+    let mut committed = controller.write_journal(&state.journal).await;
+    if committed.is_ok() {
+        let removed = controller.edit_config(|config| {
             config.remove_registry(name);
-        })
-    });
+        });
+        committed = removed.await;
+    }
     if committed.is_err() {
         state.journal.pending.remove(name);
         // If this write fails too, the file keeps the name; the next start finds it configured and drops it.
-        let _ = controller.write_journal(&state.journal);
+        let _ = controller.write_journal(&state.journal).await;
     }
-    committed
+    committed.map_err(|error| {
+        if error.kind == ErrorKind::Failed {
+            unchanged(error)
+        } else {
+            error
+        }
+    })
+}
+
+fn holders_note(holders: usize) -> Vec<String> {
+    let text = match holders {
+        0 => return Vec::new(),
+        1 => "1 request that was sent before still waits for the registry's response".to_owned(),
+        many => format!("{many} requests that were sent before still wait for the registry's response"),
+    };
+    vec![text + "; its token is not sent again"]
 }

@@ -1,7 +1,11 @@
 //! `rotate`: replaces the token of a registry in service.
 //!
 //! A rotation checks the request, gets the new token, probes the registry with it, commits it to the store and journal,
-//! and replaces the credential in memory. A failure before the commit leaves the old token in use.
+//! replaces the credential in memory, and waits for the requests that hold the old token. A failure before the commit
+//! leaves the old token in use. The state is locked for the commit only. What changed while the registry was asked is a
+//! conflict: an older token never replaces a newer one.
+
+use std::sync::Arc;
 
 use regauth_shared::request::Rotate;
 use regauth_shared::response::Rotated;
@@ -9,30 +13,29 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
 use time::OffsetDateTime;
 
 use crate::control::controller::Controller;
+use crate::control::error::unchanged;
 use crate::control::probe::{ProbeResult, probe_token};
-use crate::control::state::State;
+use crate::control::state::{State, StateGuard};
 use crate::credential::fingerprint::Fingerprint;
+use crate::credential::refresher::Fetched;
 use crate::credential::source::FetchError;
 use crate::credential::store::{Item, StoreError};
-use crate::journal::{Journal, JournalEntry, Rotation};
+use crate::credential::{Credential, Installed};
+use crate::journal::{JournalEntry, Rotation};
 use crate::proxy::routes::RegistryRoute;
 use crate::registry::Source;
 
-/// Replaces a registry's token. Requests that begin after the answer use the new one.
+/// Replaces a registry's token. What is sent to the registry after the answer carries the new one. Requests that were sent
+/// before and have no response yet hold the old one; the rotation waits for them for 10 s, then a note counts them.
 ///
 /// # Errors
-/// `not-found`, `invalid` or `refused` for the request, `token-rejected` or `not-verified` by the registry, and those of
-/// the source, the store and the journal.
+/// `not-found`, `invalid` or `refused` for the request, `token-rejected` or `not-verified` by the registry, `failed` when
+/// the registry was changed meanwhile, and those of the source, the store and the journal.
 pub(crate) async fn rotate(controller: &Controller, request: Rotate) -> Result<Rotated, ErrorBody> {
-    let mut state = controller.lock_state().await?;
-    let route = state.registry(&request.name)?;
+    let route = controller.snapshot().registry(&request.name)?;
     match new_token(&route, request.token)? {
-        NewToken::Given(token) => rotate_stored(controller, &mut state, &route, token, request.verify).await,
-        NewToken::AtSource => {
-            // A source may be slow; other verbs need not wait for it.
-            drop(state);
-            rotate_at_source(controller, &route, request.verify).await
-        }
+        NewToken::Given(token) => rotate_stored(controller, &route, token, request.verify).await,
+        NewToken::AtSource => rotate_at_source(controller, &route, request.verify).await,
     }
 }
 
@@ -70,35 +73,98 @@ fn new_token(route: &RegistryRoute, token: Option<Secret>) -> Result<NewToken, E
 /// Probes the registry, commits the token, replaces the credential.
 async fn rotate_stored(
     controller: &Controller,
-    state: &mut State,
     route: &RegistryRoute,
     token: Secret,
     verify: bool,
 ) -> Result<Rotated, ErrorBody> {
+    let ticket = route.credential.shared.take_ticket();
     let probed = probe(controller, route, &token, verify).await?;
-    let last = state.journal.registries.get(&route.name);
+    let turn = route.credential.shared.rotation_turn().await;
+    let mut state = controller.lock_state().await?;
+    refuse_conflict(&state, route, ticket)?;
+    let recorded = state.journal.registries.get(&route.name);
     let entry = JournalEntry {
-        generation: last.map_or(0, |entry| entry.generation) + 1,
+        generation: recorded
+            .map_or(0, |entry| entry.generation)
+            .max(route.credential.shared.last_number())
+            + 1,
         since: OffsetDateTime::now_utc(),
     };
-    commit(controller, &mut state.journal, &route.name, &token, entry).await?;
-    route.credential.shared.rotate(entry.value(token).into()).await;
-    Ok(rotated(route, entry.generation, probed, Vec::new()))
+    let credential = commit(controller, &mut state, &route.name, &token, entry).await?;
+    let replaced = credential.replace_in_turn(ticket, entry.value(token).into());
+    drop((state, turn));
+    let holders = replaced.wait().await;
+    Ok(rotated(route, entry.generation, probed, holders_note(holders)))
 }
 
-/// Reads the file or runs the program again, probes the registry, replaces the credential.
+/// Refuses a rotation if the registry was changed while it was asked about the new token, or if a rotation that began
+/// later has ended before: its token is the newer one.
+fn refuse_conflict(state: &State, route: &RegistryRoute, ticket: u64) -> Result<(), ErrorBody> {
+    let name = &route.name;
+    let present = state.registry(name)?;
+    let conflict = |what: String| {
+        let hint = format!(
+            "the token of this command was not stored; `regauthctl show {name}` shows what is in use, then repeat"
+        );
+        Err(ErrorBody::new(ErrorKind::Failed, what).hint(hint))
+    };
+    let credential = &present.credential.shared;
+    if present.registry != route.registry || !Arc::ptr_eq(credential, &route.credential.shared) {
+        return conflict(format!(
+            "`{name}` was changed while the registry was asked about the new token"
+        ));
+    }
+    if credential.has_passed(ticket) {
+        return conflict(format!(
+            "a later command has rotated `{name}` to generation {} while the registry was asked about this token",
+            credential.last_number()
+        ));
+    }
+    Ok(())
+}
+
+/// Reads the file or runs the program again, probes the registry, replaces the credential. If the source gives another
+/// token meanwhile, that one is newer: it is asked about instead.
 async fn rotate_at_source(controller: &Controller, route: &RegistryRoute, verify: bool) -> Result<Rotated, ErrorBody> {
     let source = &route.registry.source;
     let credential = &route.credential.shared;
-    let fetched = credential.fetch().await.map_err(|error| source_error(route, &error))?;
-    let probed = probe(controller, route, &fetched.secret, verify).await?;
-    let installed = credential.install(fetched).await;
-    let note = if installed.is_new {
-        format!("the token comes from {source}, which was asked again")
-    } else {
-        format!("the token comes from {source}, which was asked again and gives the same one as before")
+    for _ in 0..MAX_FETCHES {
+        let fetched = controller.unless_ending(credential.fetch()).await?;
+        let fetched: Fetched = fetched.map_err(|error| source_error(route, &error))?;
+        let probed = probe(controller, route, &fetched.token.secret, verify).await?;
+        let Some(Installed {
+            number,
+            is_new,
+            holders,
+        }) = credential.install(fetched).await
+        else {
+            continue;
+        };
+        controller.snapshot().registry(&route.name)?;
+        let mut notes = vec![if is_new {
+            format!("the token comes from {source}, which was asked again")
+        } else {
+            format!("the token comes from {source}, which was asked again and gives the same one as before")
+        }];
+        notes.extend(holders_note(holders));
+        return Ok(rotated(route, number, probed, notes));
+    }
+    controller.snapshot().registry(&route.name)?;
+    let note =
+        format!("{source} gave newer tokens while the registry was asked; the newest is in use and was not verified");
+    Ok(rotated(route, credential.last_number(), None, vec![note]))
+}
+
+/// Says who still uses the old token.
+fn holders_note(holders: usize) -> Vec<String> {
+    let text = match holders {
+        0 => return Vec::new(),
+        1 => "1 request that was sent before still waits for the registry's response, with the old token".to_owned(),
+        many => {
+            format!("{many} requests that were sent before still wait for the registry's response, with the old token")
+        }
     };
-    Ok(rotated(route, installed.number, probed, vec![note]))
+    vec![text + "; it is not sent again"]
 }
 
 /// Asks the registry about the new token, if the request wants it verified.
@@ -111,48 +177,69 @@ async fn probe(
     if !verify {
         return Ok(None);
     }
-    let probed = probe_token(&route.upstream, controller.upstream_pool(), &route.registry, token).await;
+    let probed = probe_token(&route.upstream, controller.upstream_pool(), &route.registry, token);
+    let probed = controller.unless_ending(probed).await?;
     let if_rejected = "nothing was changed, the old token stays in use; check the new one and repeat";
     let if_unclear = "nothing was changed; repeat when the registry answers, or store the token without verification with --no-verify";
     probed.require_accepted(if_rejected, if_unclear).map(Some)
 }
 
 /// Writes the token to the store; this write is the rotation. The journal records the intent before, so that a start after
-/// a kill knows which token the store has, and the result after.
+/// a kill knows which token the store has, and the result after. Returns the credential to replace.
+///
+/// The state is released while the store writes. If the registry is removed meanwhile, the removal deletes the token: the
+/// store carries out its calls in order.
 async fn commit(
     controller: &Controller,
-    journal: &mut Journal,
+    state: &mut StateGuard<'_>,
     name: &RegistryName,
     token: &Secret,
     entry: JournalEntry,
-) -> Result<(), ErrorBody> {
+) -> Result<Arc<Credential>, ErrorBody> {
     let fingerprint = Fingerprint::of(token, entry.since);
-    journal.rotations.insert(name.clone(), Rotation { entry, fingerprint });
-    if let Err(error) = controller.write_journal(journal) {
-        journal.rotations.remove(name);
-        return Err(error);
+    let intent = Rotation { entry, fingerprint };
+    state.journal.rotations.insert(name.clone(), intent);
+    if let Err(error) = controller.write_journal(&state.journal).await {
+        state.journal.rotations.remove(name);
+        return Err(unchanged(error));
     }
-    let item = Item::Credential(name.clone());
-    let written = controller.store().thread.write(&item, token).await;
-    match &written {
-        Ok(()) => {
-            journal.rotations.remove(name);
-            journal.registries.insert(name.clone(), entry);
-        }
-        // The write may still take place; the next start compares the store's token with the mark.
-        Err(StoreError::NoAnswer) => {}
-        Err(_) => {
-            journal.rotations.remove(name);
-        }
+    state.rotating.insert(name.clone());
+    let written = write_to_store(controller, state, name, token).await;
+    state.rotating.remove(name);
+    // The write may still take place then; the next start compares the store's token with the fingerprint.
+    if written != Err(StoreError::NoAnswer) {
+        state.journal.rotations.remove(name);
     }
-    if let Err(error) = controller.write_journal(journal) {
+    let route = state.registry(name);
+    if written.is_ok() && route.is_ok() {
+        state.journal.registries.insert(name.clone(), entry);
+    }
+    if let Err(error) = controller.write_journal(&state.journal).await {
         tracing::warn!(
             registry = %name,
             error = error.message,
             "could not record the end of a rotation; the next start does"
         );
     }
-    Ok(written?)
+    written?;
+    Ok(Arc::clone(&route?.credential.shared))
+}
+
+/// Writes to the store in use, and again if a migration has replaced the store meanwhile.
+async fn write_to_store(
+    controller: &Controller,
+    state: &mut StateGuard<'_>,
+    name: &RegistryName,
+    token: &Secret,
+) -> Result<(), StoreError> {
+    let item = Item::Credential(name.clone());
+    loop {
+        let store = controller.store();
+        state.unlocked(store.thread.write(&item, token)).await?;
+        if Arc::ptr_eq(&store, &controller.store()) || state.registry(name).is_err() {
+            return Ok(());
+        }
+    }
 }
 
 fn rotated(route: &RegistryRoute, generation: u64, probed: Option<ProbeResult>, mut notes: Vec<String>) -> Rotated {
@@ -180,3 +267,6 @@ fn source_error(route: &RegistryRoute, error: &FetchError) -> ErrorBody {
         None => format!("fix its source; `regauthctl show {name}` shows its state"),
     })
 }
+
+/// Tokens that a rotation fetches while the source replaces each during the registry's probe.
+const MAX_FETCHES: usize = 3;

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 
 use crate::control::controller::Controller;
 use crate::control::verbs::show::rfc3339;
+use crate::deadline::Deadline;
 
 /// Opens writes for a limited time.
 ///
@@ -23,12 +24,12 @@ pub(crate) fn allow(controller: &Controller, request: Allow) -> Result<WritesCha
         )
         .hint("`writes = \"allow\"` in config.toml keeps them open"));
     }
-    let until = OffsetDateTime::now_utc() + Duration::from_secs(request.seconds);
+    let until = Deadline::after(OffsetDateTime::now_utc(), Duration::from_secs(request.seconds));
     route.usage.open_writes(Some(until));
     tracing::info!(registry = %request.name, seconds = request.seconds, "opened writes");
     Ok(WritesChanged {
         name: request.name,
-        open_until: Some(rfc3339(until)),
+        open_until: Some(rfc3339(until.wall)),
     })
 }
 

@@ -135,6 +135,7 @@ async fn handle(
         worker,
         client.passthrough(&worker.state),
         Request::from_parts(parts, Either::Left(MinRateBody::request(body))),
+        None,
         permit,
     )
     .await

@@ -15,6 +15,7 @@ mod inspect;
 mod lfs;
 
 pub(crate) mod body;
+pub(crate) mod carried;
 pub mod error;
 pub(crate) mod expectation;
 pub mod request_problem;

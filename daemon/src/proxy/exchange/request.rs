@@ -24,6 +24,7 @@ use crate::policy::{Classification, Operation, RequestHead, path};
 use crate::proxy::downstream::authenticate::Client;
 use crate::proxy::downstream::limits::RequestPermit;
 use crate::proxy::exchange::body::{ClientBody, MinRateBody, RequestBody};
+use crate::proxy::exchange::carried::CarriedCredential;
 use crate::proxy::exchange::error::{BodyFormat, ProxyError};
 use crate::proxy::exchange::expectation::Expectation;
 use crate::proxy::exchange::request_problem::RequestProblem;
@@ -99,7 +100,9 @@ pub(crate) async fn handle(
     let action_authorization = parts.headers.remove(lfs::ACTION_AUTHORIZATION);
     let Some(registry) = registry else {
         client.authorize_passthrough(current.as_deref())?;
-        return forward(worker, &host.upstream, Request::from_parts(parts, body), permit).await;
+        // The upstream of the CONNECT may have been replaced since.
+        let upstream = current.as_ref().map_or(&host.upstream, |current| &current.upstream);
+        return forward(worker, upstream, Request::from_parts(parts, body), None, permit).await;
     };
     check_path_overrides(&parts)?;
     let (operation, body) = match classify(registry, &parts, &body)? {
@@ -127,7 +130,7 @@ async fn send_without_credential(
     request: Request<RequestBody>,
     permit: RequestPermit,
 ) -> Result<Response<ResponseBody>, ProxyError> {
-    let mut response = forward(worker, &registry.upstream, request, permit).await?;
+    let mut response = forward(worker, &registry.upstream, request, None, permit).await?;
     rewrite::withhold_session(response.headers_mut());
     Ok(response)
 }
@@ -167,7 +170,8 @@ async fn send_with_credential(
     }
 }
 
-/// Sends a request with one generation of the credential, which it holds until the registry answers (invariant 11).
+/// Sends a request with one generation of the credential, which it holds until the registry answers (invariant 11). After a
+/// rotation, an attempt that has not been sent takes the next generation.
 async fn send_once(
     worker: &Worker,
     registry: &RegistryRoute,
@@ -175,12 +179,12 @@ async fn send_once(
     mut request: Request<RequestBody>,
     permit: RequestPermit,
 ) -> Result<Response<ResponseBody>, ProxyError> {
-    let header = &lease.generation().header;
-    header.attach(request.headers_mut());
     let is_lfs_batch = lfs::prepare(&mut request);
-    let response = forward(worker, &registry.upstream, request, permit).await?;
-    let mut response = record_outcome(registry, &lease, response)?;
+    let mut carried = CarriedCredential::new(registry, lease);
+    let response = forward(worker, &registry.upstream, request, Some(&mut carried), permit).await?;
+    let mut response = record_outcome(registry, carried.lease()?, response)?;
     rewrite::withhold_session(response.headers_mut());
+    let header = &carried.generation()?.header;
     let reason = response.extensions().get::<ReasonPhrase>();
     if reason.is_some_and(|reason| header.is_leaked_in_text(reason.as_bytes())) {
         tracing::error!(registry = %registry.name, "removed a reason phrase: the registry repeated its token in it");
@@ -202,10 +206,11 @@ pub(crate) async fn forward(
     worker: &Worker,
     upstream: &Upstream,
     mut request: Request<RequestBody>,
+    credential: Option<&mut CarriedCredential<'_>>,
     permit: RequestPermit,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let expectation = await_continue(&mut request);
-    let (response, connection) = upstream.send(worker.index, request).await?;
+    let (response, connection) = upstream.send_with(worker.index, request, credential).await?;
     let (mut head, body) = response.into_parts();
     if let Some(expectation) = &expectation {
         expectation.answered(head.status);
@@ -345,7 +350,7 @@ fn is_among(names: &[&str], name: &HeaderName) -> bool {
     names.iter().any(|known| is_alias_of(name.as_str(), known))
 }
 
-async fn lease(registry: &RegistryRoute) -> Result<Lease, ProxyError> {
+pub(super) async fn lease(registry: &RegistryRoute) -> Result<Lease, ProxyError> {
     registry
         .credential
         .acquire()

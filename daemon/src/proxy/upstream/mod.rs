@@ -27,6 +27,7 @@ use hyper::body::Incoming;
 
 use crate::credential::Rotations;
 use crate::proxy::exchange::body::{RequestBody, UploadProgress};
+use crate::proxy::exchange::carried::CarriedCredential;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::upstream::dial::Dialer;
 use connector::Connector;
@@ -93,6 +94,11 @@ impl Upstream {
         }
     }
 
+    /// Closes the pools for good: no registry uses this client any more. Requests in flight finish.
+    pub(crate) fn close(&self) {
+        self.workers.iter().for_each(|pools| pools.each(Pool::close));
+    }
+
     /// Opens a connection from a worker to an origin, unless one is open: a request is about to come.
     pub(crate) fn warm(&self, worker: usize, scheme: &Scheme, authority: &Authority) {
         if let Some(pool) = self.pool(worker, scheme, authority) {
@@ -100,17 +106,31 @@ impl Upstream {
         }
     }
 
-    /// Sends a request in absolute form from a worker, and waits for the head of the response.
+    /// Sends a request without a credential, or with one that the caller has attached.
+    ///
+    /// # Errors
+    /// As [`Upstream::send_with`].
+    pub async fn send(
+        &self,
+        worker: usize,
+        request: Request<RequestBody>,
+    ) -> Result<(Response<Incoming>, PooledConnection), ProxyError> {
+        self.send_with(worker, request, None).await
+    }
+
+    /// Sends a request in absolute form from a worker, with a credential that is attached before each attempt, and waits for
+    /// the head of the response.
     ///
     /// If a pooled connection turns out to be closed, a request that is safe to repeat is sent again. Any other is sent
     /// again only if none of its bytes were sent.
     ///
     /// # Errors
     /// A [`ProxyError`] for the client when there is no response.
-    pub async fn send(
+    pub(crate) async fn send_with(
         &self,
         worker: usize,
         mut request: Request<RequestBody>,
+        credential: Option<&mut CarriedCredential<'_>>,
     ) -> Result<(Response<Incoming>, PooledConnection), ProxyError> {
         let (Some(scheme), Some(authority)) = (request.uri().scheme(), request.uri().authority()) else {
             return Err(ProxyError::BadRequest);
@@ -121,7 +141,7 @@ impl Upstream {
             Either::Left(body) if !body.is_end_stream() => Some(body.progress()),
             _ => None,
         };
-        with_response_timeout(pool.send(request), progress).await
+        with_response_timeout(pool.send(request, credential), progress).await
     }
 
     fn pool(&self, worker: usize, scheme: &Scheme, authority: &Authority) -> Option<Arc<Pool>> {

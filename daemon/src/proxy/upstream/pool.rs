@@ -27,6 +27,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::credential::Rotations;
 use crate::proxy::exchange::body::RequestBody;
+use crate::proxy::exchange::carried::CarriedCredential;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::exchange::rewrite::repeatable_copy;
 use crate::proxy::upstream::connector::{
@@ -39,6 +40,8 @@ pub(crate) struct Pool {
     destination: Destination,
     /// Known from the first connection.
     speaks_h1: AtomicBool,
+    /// True once the registry is gone or has another pool: no connection is kept.
+    is_closed: AtomicBool,
     state: Mutex<State>,
     /// Ends [`watch_rotations`] with the pool.
     _end: DropGuard,
@@ -88,6 +91,7 @@ impl Pool {
             connector,
             destination: Destination::new(scheme, authority),
             speaks_h1: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
             state: Mutex::new(State {
                 rotations: rotations.clone(),
                 ..State::default()
@@ -110,6 +114,7 @@ impl Pool {
     pub(super) async fn send(
         self: &Arc<Self>,
         mut request: Request<RequestBody>,
+        mut credential: Option<&mut CarriedCredential<'_>>,
     ) -> Result<(Response<Incoming>, PooledConnection), ProxyError> {
         let mut spare = repeatable_copy(&request);
         for _ in 0..MAX_ATTEMPTS {
@@ -118,6 +123,9 @@ impl Pool {
                 active,
                 is_new,
             } = self.checkout().await?;
+            if let Some(credential) = &mut credential {
+                credential.attach(request.headers_mut()).await?;
+            }
             let mut error = match sender.send(&self.destination, request).await {
                 Ok(response) => return Ok((response, self.pooled(sender, active))),
                 Err(error) => error,
@@ -230,7 +238,10 @@ impl Pool {
     pub(super) fn warm(self: &Arc<Self>) {
         let mut state = self.state();
         state.forget_closed();
-        let is_cold = state.h2.is_empty() && state.idle_h1.is_empty() && state.opening.is_none();
+        let is_cold = !self.is_closed.load(Ordering::Relaxed)
+            && state.h2.is_empty()
+            && state.idle_h1.is_empty()
+            && state.opening.is_none();
         drop(state);
         if is_cold {
             self.start_opening();
@@ -267,6 +278,12 @@ impl Pool {
 
     /// Forgets all connections: none that is open now takes another request.
     pub(super) fn reset(self: &Arc<Self>) {
+        self.state().reset();
+    }
+
+    /// Keeps no connection from now on. Requests in flight finish.
+    pub(super) fn close(self: &Arc<Self>) {
+        self.is_closed.store(true, Ordering::Relaxed);
         self.state().reset();
     }
 
@@ -399,6 +416,11 @@ pub struct PooledConnection {
 
 impl Drop for PooledConnection {
     fn drop(&mut self) {
+        if self.pool.is_closed.load(Ordering::Relaxed) {
+            // Also the connections that requests have opened since.
+            self.pool.reset();
+            return;
+        }
         let Some(sender) = self.h1.take().filter(|sender| !sender.is_closed()) else {
             return;
         };

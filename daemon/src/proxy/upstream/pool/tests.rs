@@ -74,7 +74,7 @@ fn request(pool: &Arc<Pool>, method: Method) -> Request<RequestBody> {
 }
 
 async fn send(pool: &Arc<Pool>, method: Method) -> Result<Bytes, ProxyError> {
-    let (response, connection) = pool.send(request(pool, method)).await?;
+    let (response, connection) = pool.send(request(pool, method), None).await?;
     let body = response.into_body().collect().await.unwrap().to_bytes();
     drop(connection);
     Ok(body)
@@ -95,7 +95,7 @@ async fn a_rotation_closes_idle_connections_and_busy_ones_after_their_response()
     send(&pool, Method::GET).await.unwrap();
     pool.retire();
     assert!(!pool.is_in_use(), "the connection was idle");
-    let (response, connection) = pool.send(request(&pool, Method::GET)).await.unwrap();
+    let (response, connection) = pool.send(request(&pool, Method::GET), None).await.unwrap();
     pool.retire();
     response.into_body().collect().await.unwrap();
     drop(connection);
