@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use crate::control::controller::Controller;
 use crate::control::probe::{ProbeResult, probe_token};
 use crate::control::state::State;
+use crate::credential::circuit_breaker::Verdict;
 use crate::credential::fingerprint::Fingerprint;
 use crate::credential::source::FetchError;
 use crate::credential::store::{Item, StoreError};
@@ -158,17 +159,17 @@ async fn commit(
 fn rotated(route: &RegistryRoute, generation: u64, probed: Option<ProbeResult>, mut notes: Vec<String>) -> Rotated {
     let verified = probed.as_ref().is_some_and(ProbeResult::is_accepted);
     if verified && let Some(generation) = route.credential.generation() {
-        generation.breaker.record(true);
+        generation.breaker.settle(Verdict::Accepted);
     }
     tracing::info!(registry = %route.name, generation, "rotated token");
-    let public = probed.filter(ProbeResult::is_public);
-    let is_public = public.is_some();
-    notes.extend(public.map(|probed| probed.detail));
+    let unproven = probed.filter(ProbeResult::is_unproven);
+    let public = unproven.is_some();
+    notes.extend(unproven.map(|probed| probed.detail));
     Rotated {
         name: route.name.clone(),
         generation,
         verified,
-        public: is_public,
+        public,
         notes,
     }
 }

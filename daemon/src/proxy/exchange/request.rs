@@ -7,20 +7,20 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::uri::Scheme as UriScheme;
+use http::uri::{Scheme as UriScheme, Uri};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 
-use crate::credential::refresher::RefreshReason;
 use crate::credential::{Lease, Unavailable};
 use crate::host::Origin;
-use crate::policy::{Operation, path};
+use crate::policy::{Answer, Operation, path};
 use crate::proxy::downstream::authenticate::Client;
 use crate::proxy::downstream::limits::RequestPermit;
 use crate::proxy::exchange::body::{MinRateBody, RequestBody};
+use crate::proxy::exchange::denial::{self, Denied, OnUnauthorized};
 use crate::proxy::exchange::error::{BodyFormat, ProxyError};
 use crate::proxy::exchange::rewrite;
 use crate::proxy::routes::{InterceptedHost, RegistryRoute};
@@ -90,7 +90,14 @@ pub(crate) async fn handle(
     rewrite::request(&mut parts, &scheme, &host.authority);
     let Some(registry) = registry else {
         client.authorize_passthrough(current.as_deref())?;
-        return forward(worker, &host.upstream, Request::from_parts(parts, body), permit).await;
+        return pass_through(
+            worker,
+            host,
+            current.as_deref(),
+            Request::from_parts(parts, body),
+            permit,
+        )
+        .await;
     };
     check_path_overrides(&parts)?;
     let operation = classify(registry, &parts)?;
@@ -102,12 +109,37 @@ pub(crate) async fn handle(
     send_with_credential(worker, client, registry, lease, request, permit).await
 }
 
-/// Sends a request with the registry's credential. If the registry rejects a credential that can be refreshed, it is
-/// refreshed once. A request that is safe to repeat is then sent again; the client has to repeat any other.
+/// Sends a request outside of every scope, without a credential. A refusal is counted: the request may have needed one.
+async fn pass_through(
+    worker: &Worker,
+    host: &InterceptedHost,
+    current: Option<&InterceptedHost>,
+    request: Request<RequestBody>,
+    permit: RequestPermit,
+) -> Result<Response<ResponseBody>, ProxyError> {
+    let brings_its_own = request.headers().contains_key(AUTHORIZATION);
+    let uri = request.uri().clone();
+    let response = forward(worker, &host.upstream, request, permit).await?;
+    let is_refused = matches!(
+        response.status(),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND
+    );
+    if is_refused
+        && !brings_its_own
+        && let Some(current) = current
+    {
+        current.note_refusal_outside_scopes(uri.path());
+    }
+    Ok(response)
+}
+
+/// Sends a request with the registry's credential. A denial is reviewed: it may be about the path or about the token. A
+/// token that can be refreshed is refreshed once. A request that is safe to repeat is then sent again; the client has to
+/// repeat any other.
 async fn send_with_credential(
     worker: &Worker,
     client: &Client,
-    registry: &RegistryRoute,
+    registry: &Arc<RegistryRoute>,
     lease: Lease,
     request: Request<RequestBody>,
     permit: RequestPermit,
@@ -117,44 +149,44 @@ async fn send_with_credential(
     } else {
         None
     };
-    let number = lease.generation().value.number;
-    match send_once(worker, registry, lease, request, permit).await {
-        Err(rejected @ ProxyError::TokenRejected(_)) if registry.credential.shared.can_refresh() => {
-            // Boxed, since it is rare and every request's future would have to be as large.
-            Box::pin(async move {
-                let refreshed = registry
-                    .credential
-                    .shared
-                    .refresh(number, RefreshReason::Rejected)
-                    .await;
-                let copy = copy.filter(|_| refreshed).ok_or(rejected)?;
-                let lease = self::lease(registry).await?;
-                send_once(worker, registry, lease, copy, client.begin_request()?).await
-            })
+    let program = OnUnauthorized::of(registry.registry.kind, request.headers());
+    match send_once(worker, client, registry, lease, request, permit).await? {
+        (response, None) => Ok(response),
+        // Boxed, since it is rare and every request's future would have to be as large.
+        (response, Some(denied)) => {
+            Box::pin(denial::review(
+                worker,
+                client,
+                registry,
+                program,
+                (response, denied),
+                copy,
+            ))
             .await
         }
-        response => response,
     }
 }
 
 /// Sends a request with one generation of the credential, which it holds until the registry answers (invariant 11).
-async fn send_once(
+pub(super) async fn send_once(
     worker: &Worker,
+    client: &Client,
     registry: &RegistryRoute,
     lease: Lease,
     mut request: Request<RequestBody>,
     permit: RequestPermit,
-) -> Result<Response<ResponseBody>, ProxyError> {
+) -> Result<(Response<ResponseBody>, Option<Denied>), ProxyError> {
     let header = &lease.generation().header;
+    let sample = sample(worker, client, &lease, &request);
     header.attach(request.headers_mut());
-    let response = forward(worker, &registry.upstream, request, permit).await?;
-    let mut response = record_outcome(registry, &lease, response)?;
+    let mut response = forward(worker, &registry.upstream, request, permit).await?;
+    let denied = record_outcome(registry, &lease, &response, sample);
     rewrite::withhold_session(response.headers_mut());
     if header.is_leaked_in(response.headers()) {
         tracing::error!(registry = %registry.name, "withheld a response: the registry repeated its token in a header");
         return Err(ProxyError::UpstreamUnsafe);
     }
-    Ok(response)
+    Ok((response, denied))
 }
 
 /// Sends a rewritten request and prepares the upstream's response for the client.
@@ -291,7 +323,7 @@ fn is_among(names: &[&str], name: &HeaderName) -> bool {
     })
 }
 
-async fn lease(registry: &RegistryRoute) -> Result<Lease, ProxyError> {
+pub(super) async fn lease(registry: &RegistryRoute) -> Result<Lease, ProxyError> {
     registry
         .credential
         .acquire()
@@ -303,21 +335,41 @@ async fn lease(registry: &RegistryRoute) -> Result<Lease, ProxyError> {
         })
 }
 
-/// Reports the registry's status to its usage counters and the circuit breaker.
-///
-/// A 401 becomes [`ProxyError::TokenRejected`]: git and pip would ask the person for a password, which cannot help.
+/// The URL of a request, if it could show later whether the registry still accepts the generation: the URL of a page, not
+/// a signed or a computed one. A bearer of a grant chooses none for others.
+fn sample(worker: &Worker, client: &Client, lease: &Lease, request: &Request<RequestBody>) -> Option<Uri> {
+    if !lease.generation().breaker.wants_sample() || request.method() != Method::GET {
+        return None;
+    }
+    let is_page = |query: Option<&str>| query.is_none_or(|query| query.starts_with("service=git-"));
+    let suits = is_page(request.uri().query()) && client.acts_for_owner(&worker.state);
+    suits.then(|| request.uri().clone())
+}
+
+/// Reports the registry's answer to its usage counters and the circuit breaker. Returns a denial for review.
 fn record_outcome(
     registry: &RegistryRoute,
     lease: &Lease,
-    response: Response<ResponseBody>,
-) -> Result<Response<ResponseBody>, ProxyError> {
+    response: &Response<ResponseBody>,
+    sample: Option<Uri>,
+) -> Option<Denied> {
     let status = response.status();
     registry.usage.note(status.as_u16());
-    lease.generation().breaker.record(status != StatusCode::UNAUTHORIZED);
-    if status == StatusCode::UNAUTHORIZED {
-        return Err(ProxyError::TokenRejected(registry.name.clone()));
+    let breaker = &lease.generation().breaker;
+    match Answer::of(status, response.headers()) {
+        Answer::Accepted => {
+            breaker.record_acceptance();
+            if let Some(uri) = sample {
+                breaker.offer_sample(uri);
+            }
+            None
+        }
+        Answer::Neutral => {
+            breaker.record_neutral();
+            None
+        }
+        Answer::Denied(denial) => Some(Denied::new(denial, lease)),
     }
-    Ok(response)
 }
 
 const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
