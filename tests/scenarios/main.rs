@@ -18,6 +18,7 @@ mod crash_safety;
 mod credential_provider;
 mod credentials;
 mod denial_of_service;
+mod denials;
 mod doctor;
 mod first_steps;
 mod host_identity;

@@ -17,6 +17,7 @@
 //! | [`pypi_server`] | private Python index: pypiserver | `PypiServer::start("me", "password")` |
 //! | [`npm_server`] | private npm registry: verdaccio | `NpmServer::start("me", "password")` |
 //! | [`mock_server`] | HTTP server that records requests and answers as configured | `MockServer::builder(&authority, "localhost").start()` |
+//! | [`path_server`] | registry whose answer depends on path and token, by rules that can change | `PathServer::start("token").answer("/private/", 401, &[], "no")` |
 //! | [`strict_server`] | HTTP/1.1 server that rejects any deviation from RFC 9112 | `StrictServer::start(&authority)` |
 //! | [`nginx`] | real nginx with a JSON access log | `nginx.wait_for_request(\|request\| request.status == 200)` |
 //! | [`certificates`] | private CA and the certificates it issues | `Authority::new("Corp Root").issue(&["localhost"])` |
@@ -73,6 +74,7 @@ pub mod mock_server;
 pub mod network;
 pub mod nginx;
 pub mod npm_server;
+pub mod path_server;
 pub mod poll;
 pub mod privilege;
 pub mod process;

@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::credential::header::CredentialHeader;
+use crate::policy::denial::refers_to_token_server;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::upstream::Upstream;
 use crate::registry::{Index, Kind, Registry};
@@ -162,6 +163,10 @@ impl Prober<'_> {
         answer: Response<Incoming>,
     ) -> ProbeResult {
         let (url, status) = (self.url, answer.status());
+        if status == StatusCode::UNAUTHORIZED && refers_to_token_server(answer.headers()) {
+            let detail = format!("GET {url} answered 401 and sends clients to a token server, with any token or none");
+            return ProbeResult::new(VerdictResult::Inconclusive, detail);
+        }
         let (verdict, detail) = verdict(url, status);
         let may_be_for_everybody = evidence == Evidence::ScopeStatus && status == StatusCode::FORBIDDEN;
         if registry.index.is_none() && (verdict == VerdictResult::Unclear || may_be_for_everybody) {

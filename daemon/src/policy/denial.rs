@@ -25,7 +25,7 @@ pub enum Answer {
 pub enum Denial {
     /// 401 and 403: about permission.
     Clear,
-    /// 400, 404 and redirects to a login page: seldom about permission.
+    /// 400, 404, redirects to a login page, referrals to a token server: seldom about permission.
     Vague,
 }
 
@@ -33,7 +33,7 @@ impl Answer {
     /// Classifies the head of an answer.
     pub fn of(status: StatusCode, headers: &HeaderMap) -> Self {
         match status {
-            StatusCode::UNAUTHORIZED if refers_to_token_server(headers) => Self::Neutral,
+            StatusCode::UNAUTHORIZED if refers_to_token_server(headers) => Self::Denied(Denial::Vague),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Self::Denied(Denial::Clear),
             StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => Self::Denied(Denial::Vague),
             StatusCode::NOT_MODIFIED => Self::Accepted,
@@ -46,7 +46,7 @@ impl Answer {
 
 /// True if a 401 sends the client to a token server, as container registries do with every token: the client is to
 /// fetch another token there (Docker Registry v2 authentication).
-fn refers_to_token_server(headers: &HeaderMap) -> bool {
+pub fn refers_to_token_server(headers: &HeaderMap) -> bool {
     let mut challenges = headers.get_all(WWW_AUTHENTICATE).iter().map(HeaderValue::as_bytes);
     challenges.any(|challenge| {
         is_bearer_challenge(challenge)
@@ -94,7 +94,7 @@ mod tests {
                     WWW_AUTHENTICATE,
                     "Bearer realm=\"https://a.example/token\",service=\"a\"",
                 )),
-                Answer::Neutral,
+                vague,
             ),
             (403, None, clear),
             (400, None, vague),
