@@ -51,7 +51,7 @@ pub(crate) async fn add_registry(controller: &Controller, request: AddRegistry) 
     }
     let verified = verdict == Some(VerdictResult::Accepted);
     if verified && let Some(generation) = route.credential.generation() {
-        generation.breaker.settle(Verdict::Accepted);
+        generation.breaker.record_verdict(Verdict::Accepted);
     }
     controller.publish(&state);
     tracing::info!(registry = %name, "added registry");

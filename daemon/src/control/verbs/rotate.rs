@@ -159,7 +159,7 @@ async fn commit(
 fn rotated(route: &RegistryRoute, generation: u64, probed: Option<ProbeResult>, mut notes: Vec<String>) -> Rotated {
     let verified = probed.as_ref().is_some_and(ProbeResult::is_accepted);
     if verified && let Some(generation) = route.credential.generation() {
-        generation.breaker.settle(Verdict::Accepted);
+        generation.breaker.record_verdict(Verdict::Accepted);
     }
     tracing::info!(registry = %route.name, generation, "rotated token");
     let unproven = probed.filter(ProbeResult::is_unproven);

@@ -49,8 +49,8 @@ async fn verdict(controller: &Controller, route: &RegistryRoute) -> Verdict {
         _ => compare_with_requests(controller, route, &generation, probed).await,
     };
     match result {
-        VerdictResult::Accepted => generation.breaker.settle(circuit_breaker::Verdict::Accepted),
-        VerdictResult::Rejected => generation.breaker.settle(circuit_breaker::Verdict::Rejected),
+        VerdictResult::Accepted => generation.breaker.record_verdict(circuit_breaker::Verdict::Accepted),
+        VerdictResult::Rejected => generation.breaker.record_verdict(circuit_breaker::Verdict::Rejected),
         _ => {}
     }
     Verdict { name, result, detail }
