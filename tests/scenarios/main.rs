@@ -21,6 +21,7 @@ mod crash_safety;
 mod credential_provider;
 mod credentials;
 mod denial_of_service;
+mod denials;
 mod doctor;
 mod failed_reload;
 mod first_steps;

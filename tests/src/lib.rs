@@ -20,6 +20,7 @@
 //! | [`lfs_server`] | private git host with Git LFS: giftless, or a server that repeats the token | `LfsServer::giftless("me", "password")` |
 //! | [`mock_server`] | HTTP server that records requests and answers as configured | `MockServer::builder(&authority, "localhost").start()` |
 //! | [`held_server`] | HTTP/1.1 server that holds its responses until they are released | `HeldServer::start(&["/slow"]).release()` |
+//! | [`path_server`] | registry whose answer depends on path and token, by rules that can change | `PathServer::start("token").answer("/private/", 401, &[], "no")` |
 //! | [`strict_server`] | HTTP/1.1 server that rejects any deviation from RFC 9112 | `StrictServer::start(&authority)` |
 //! | [`head_server`] | HTTP/1.1 server that answers the head of an upload, and counts what follows | `HeadServer::answering(&authority, answer)` |
 //! | [`nginx`] | real nginx with a JSON access log | `nginx.wait_for_request(\|request\| request.status == 200)` |
@@ -82,6 +83,7 @@ pub mod mock_server;
 pub mod network;
 pub mod nginx;
 pub mod npm_server;
+pub mod path_server;
 pub mod poll;
 pub mod privilege;
 pub mod process;

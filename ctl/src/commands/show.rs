@@ -56,6 +56,7 @@ fn describe(view: &RegistryView) -> String {
         ("requests", Some(format!("{} since the daemon started", view.requests))),
         ("last used", age(&view.last_used)),
         ("last status", view.last_status.map(|status| status.to_string())),
+        ("outside", outside(view)),
     ]);
     let output = credential
         .failure
@@ -68,4 +69,15 @@ fn describe(view: &RegistryView) -> String {
             .map(|(number, line)| (if number == 0 { "it said" } else { "" }, Some(line))),
     );
     output::key_values(pairs.into_iter().filter_map(|(key, value)| Some((key, value?))))
+}
+
+/// Refused requests that no scope covered, and the command that would cover them.
+fn outside(view: &RegistryView) -> Option<String> {
+    let scope = view.wider_scope.as_deref()?;
+    let (count, name) = (view.refused_outside, &view.name);
+    (count > 0).then(|| {
+        format!(
+            "{count} refused without a token, outside of the scopes; `regauthctl add-scope {name} {scope}` covers them"
+        )
+    })
 }

@@ -10,8 +10,8 @@ use crate::output::{self, Report};
 /// Verify the tokens against their registries
 ///
 /// One line a registry. Exits with 0 if all tokens are accepted, 4 if one is rejected, 5 if one is missing or in a
-/// locked store, 1 if an answer does not tell: `unclear`, or `public` if the registry serves everybody, with any token
-/// or none.
+/// locked store, 1 if an answer does not tell: `unclear`, `public` if the registry serves everybody, with any token
+/// or none, or `inconclusive` if it has no page there, for anybody.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -58,6 +58,7 @@ fn describe(verified: &Verified) -> String {
             VerdictResult::Rejected => "rejected",
             VerdictResult::Unclear => "unclear",
             VerdictResult::Public => "public",
+            VerdictResult::Inconclusive => "inconclusive",
             VerdictResult::NoToken => "no token",
             _ => "unknown",
         };

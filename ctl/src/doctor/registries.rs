@@ -20,7 +20,9 @@ pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
     match verified {
         Ok(reply) => {
             let verdicts = reply.answer.registries.iter();
-            verdicts.filter_map(|verdict| check_verdict(context, verdict)).collect()
+            let verdicts = verdicts.filter_map(|verdict| check_verdict(context, verdict));
+            let outside = context.info.registries.iter().filter_map(check_outside_requests);
+            verdicts.chain(outside).collect()
         }
         Err(error) => vec![Finding::new(
             "registries-not-asked",
@@ -57,11 +59,44 @@ fn check_verdict(context: &DoctorContext, verdict: &Verdict) -> Option<Finding> 
             "requests to it carry no credential",
             rotate,
         )),
+        VerdictResult::Inconclusive => inconclusive(context, verdict),
         _ => {
             let view = context.info.registries.iter().find(|view| view.name == *name);
             Some(view.and_then(check_network).unwrap_or_else(|| unclear(verdict)))
         }
     }
+}
+
+/// The registry was reached and has no page that tells. Requests that it has accepted do tell.
+fn inconclusive(context: &DoctorContext, verdict: &Verdict) -> Option<Finding> {
+    let mut views = context.info.registries.iter();
+    if views.any(|view| view.name == verdict.name && view.credential.accepted) {
+        return None;
+    }
+    let finding = Finding::new(
+        "token-unproven",
+        format!("{}: {}", verdict.name, verdict.detail),
+        "a token that has ended shows only when a client requests something",
+        "nothing to do; the first request that the registry serves shows that the token is good",
+    );
+    Some(finding.into_note())
+}
+
+/// Requests that a scope was missing for.
+fn check_outside_requests(view: &RegistryView) -> Option<Finding> {
+    let (name, scope) = (&view.name, view.wider_scope.as_deref()?);
+    let count = match view.refused_outside {
+        0 => return None,
+        1 => "1 request".to_owned(),
+        many => format!("{many} requests"),
+    };
+    let finding = Finding::new(
+        "outside-scopes",
+        format!("{name}: its host answered {count} outside of its scopes with 401, 403 or 404"),
+        "they carried no token; archives of an index are sometimes outside of its path",
+        format!("regauthctl add-scope {name} {scope}"),
+    );
+    Some(finding.into_note())
 }
 
 fn unclear(verdict: &Verdict) -> Finding {

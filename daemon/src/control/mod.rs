@@ -5,16 +5,18 @@
 //! sources with [`probe`] and [`new_registry`], then changes and publishes the [`state`]. [`error`] turns errors of stores
 //! and files into answers.
 //!
-//! [`maintenance`] has the tasks that run without a request.
+//! [`maintenance`] has the tasks that run without a request. [`token_check`] asks registries on behalf of the data path.
 
 pub(crate) mod dispatch;
 pub(crate) mod server;
 
 pub(crate) mod verbs;
 
+mod archives;
 pub(crate) mod maintenance;
 mod new_registry;
 mod probe;
+pub(crate) mod token_check;
 
 pub(crate) mod controller;
 pub(crate) mod state;

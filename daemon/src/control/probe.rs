@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::Incoming;
 use regauth_shared::index::IndexConfig;
@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::credential::header::CredentialHeader;
+use crate::policy::denial::refers_to_token_server;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::upstream::Upstream;
 use crate::registry::{Index, Kind, Registry, Scheme};
@@ -40,7 +41,7 @@ impl ProbeResult {
         }
     }
 
-    /// A result that says nothing about the token, with the reason.
+    /// A result that says nothing about the token, with the reason: the registry did not answer as a registry does.
     fn unclear(detail: String) -> Self {
         Self::new(VerdictResult::Unclear, detail)
     }
@@ -50,9 +51,9 @@ impl ProbeResult {
         self.verdict == VerdictResult::Accepted
     }
 
-    /// True if the registry needs no token: it answers with any and without.
-    pub(crate) fn is_public(&self) -> bool {
-        self.verdict == VerdictResult::Public
+    /// True if the registry was reached and gives the same answer to everybody.
+    pub(crate) fn is_unproven(&self) -> bool {
+        matches!(self.verdict, VerdictResult::Public | VerdictResult::Inconclusive)
     }
 
     /// Passes a result that allows the token to be stored.
@@ -61,7 +62,7 @@ impl ProbeResult {
     /// `token-rejected` with the first hint, `not-verified` with the second.
     pub(crate) fn require_accepted(self, if_rejected: &str, if_unclear: &str) -> Result<Self, ErrorBody> {
         match self.verdict {
-            VerdictResult::Accepted | VerdictResult::Public => Ok(self),
+            VerdictResult::Accepted | VerdictResult::Public | VerdictResult::Inconclusive => Ok(self),
             VerdictResult::Rejected => Err(ErrorBody::new(ErrorKind::TokenRejected, self.detail).hint(if_rejected)),
             _ => Err(ErrorBody::new(ErrorKind::NotVerified, self.detail).hint(if_unclear)),
         }
@@ -78,15 +79,16 @@ pub(crate) async fn probe_token(upstream: &Upstream, pool: usize, registry: &Reg
         pool,
         url: &url,
     };
-    match prober.get(Some(&CredentialHeader::new(&registry.scheme, token))).await {
-        Ok(answer) => prober.evaluate(registry, evidence, answer).await,
+    let header = CredentialHeader::new(&registry.scheme, token);
+    match prober.get(Some(&header)).await {
+        Ok(answer) => prober.evaluate(registry, evidence, &header, answer).await,
         Err(error) => ProbeResult::unclear(no_answer(&url, &error)),
     }
 }
 
 /// The URL to GET: the index's config.json, a git index's references, the page of all Python packages, npm's `whoami`, or
 /// the first scope. The front page of a package server is often public and says nothing about a token.
-fn probe_url(registry: &Registry) -> Option<(Url, Evidence)> {
+pub(super) fn probe_url(registry: &Registry) -> Option<(Url, Evidence)> {
     match &registry.index {
         Some(Index::Sparse(url)) => Some((url.join("config.json").ok()?, Evidence::IndexConfig)),
         Some(Index::Git(url)) => {
@@ -110,7 +112,7 @@ fn probe_url(registry: &Registry) -> Option<(Url, Evidence)> {
 
 /// Part of an answer that shows whether the token was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Evidence {
+pub(super) enum Evidence {
     /// The status of a scope's URL; 403 may be its answer to everybody.
     ScopeStatus,
     /// The status of a page.
@@ -121,13 +123,25 @@ enum Evidence {
     Username,
 }
 
-/// npm's `whoami`: some registries answer a request without a valid token with an empty name instead of 401.
+/// Condition under which another URL shows that the token was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    /// The answer names a user.
+    NamesUser,
+    /// The answer without the token is 401, and the one with it is not.
+    NeedsToken,
+}
+
+/// npm's `whoami`, and the present user in the APIs of GitLab (`username`), Gitea and GitHub (`login`). Some npm
+/// registries answer a request without a valid token with an empty name instead of 401.
 #[derive(Deserialize)]
 struct WhoAmI {
+    #[serde(alias = "login")]
     username: String,
 }
 
 /// One probe of one URL.
+#[derive(Clone, Copy)]
 struct Prober<'a> {
     upstream: &'a Upstream,
     pool: usize,
@@ -136,23 +150,18 @@ struct Prober<'a> {
 
 impl Prober<'_> {
     async fn get(&self, header: Option<&CredentialHeader>) -> Result<Response<Incoming>, ProxyError> {
-        let mut request = Request::new(Either::Right(Full::new(Bytes::new())));
-        *request.uri_mut() = self.url.as_str().parse().map_err(|_| ProxyError::BadRequest)?;
-        request.headers_mut().insert(header::USER_AGENT, USER_AGENT);
-        request
-            .headers_mut()
-            .insert(header::ACCEPT, HeaderValue::from_static("*/*"));
-        if let Some(header) = header {
-            header.attach(request.headers_mut());
-        }
-        let answer = tokio::time::timeout(PROBE_TIMEOUT, self.upstream.send(self.pool, request)).await;
-        answer
-            .unwrap_or(Err(ProxyError::UpstreamTimeout))
-            .map(|(answer, _)| answer)
+        let uri = self.url.as_str().parse().map_err(|_| ProxyError::BadRequest)?;
+        get(self.upstream, self.pool, uri, header).await
     }
 
     /// The verdict that an answer to a request with the token gives.
-    async fn evaluate(&self, registry: &Registry, evidence: Evidence, answer: Response<Incoming>) -> ProbeResult {
+    async fn evaluate(
+        &self,
+        registry: &Registry,
+        evidence: Evidence,
+        header: &CredentialHeader,
+        answer: Response<Incoming>,
+    ) -> ProbeResult {
         let (url, status) = (self.url, answer.status());
         if let Some(realm) = token_service(registry, &answer) {
             return ProbeResult::unclear(format!(
@@ -161,10 +170,14 @@ impl Prober<'_> {
                 status.as_u16()
             ));
         }
+        if status == StatusCode::UNAUTHORIZED && refers_to_token_server(answer.headers()) {
+            let detail = format!("GET {url} answered 401 and sends clients to a token server, with any token or none");
+            return ProbeResult::new(VerdictResult::Inconclusive, detail);
+        }
         let (verdict, detail) = verdict(url, status);
         let may_be_for_everybody = evidence == Evidence::ScopeStatus && status == StatusCode::FORBIDDEN;
         if registry.index.is_none() && (verdict == VerdictResult::Unclear || may_be_for_everybody) {
-            return self.compare_without_token(status, detail).await;
+            return self.compare_without_token(registry, header, status, detail).await;
         }
         let mut result = ProbeResult::new(verdict, detail);
         if !result.is_accepted() {
@@ -192,20 +205,89 @@ impl Prober<'_> {
         self.detect_public(result).await
     }
 
-    /// Repeats the request without the token. A scope need not be a page: a git host answers 404 there, a file server
-    /// 403. If the answer without the token is 401, the registry accepted the token.
-    async fn compare_without_token(&self, with_token: StatusCode, detail: String) -> ProbeResult {
-        match self.get(None).await {
-            Ok(answer) if answer.status() == StatusCode::UNAUTHORIZED => ProbeResult::new(
-                VerdictResult::Accepted,
-                format!(
-                    "GET {} answered 401 without the token and {} with it",
-                    self.url,
-                    with_token.as_u16()
-                ),
-            ),
-            _ => ProbeResult::unclear(detail),
+    /// Repeats the request without the token. A scope need not be a page: a git host answers 404 there or redirects to a
+    /// login page, a file server answers 403. If the answer without the token is 401, the registry accepted the token. If
+    /// neither answer tells, other URLs of the registry may.
+    async fn compare_without_token(
+        &self,
+        registry: &Registry,
+        header: &CredentialHeader,
+        with_token: StatusCode,
+        detail: String,
+    ) -> ProbeResult {
+        let (url, with) = (self.url, with_token.as_u16());
+        let without_token = match self.get(None).await {
+            Ok(answer) => answer.status(),
+            Err(_) => return ProbeResult::unclear(detail),
+        };
+        if without_token == StatusCode::UNAUTHORIZED {
+            let detail = format!("GET {url} answered 401 without the token and {with} with it");
+            return ProbeResult::new(VerdictResult::Accepted, detail);
         }
+        let is_no_page = |status: StatusCode| status.is_redirection() || status == StatusCode::NOT_FOUND;
+        if !is_no_page(with_token) || !is_no_page(without_token) {
+            return ProbeResult::unclear(detail);
+        }
+        if let Some(accepted) = self.ask_elsewhere(registry, header).await {
+            return accepted;
+        }
+        ProbeResult::new(
+            VerdictResult::Inconclusive,
+            format!(
+                "GET {url} was reached and answers {with} with the token and {} without it, so it could not be told \
+                 whether the registry accepts the token",
+                without_token.as_u16()
+            ),
+        )
+    }
+
+    /// Asks URLs that some products have. Only a positive answer counts, because others do not have them, or want another
+    /// kind of token there. The token goes to URLs in scope only.
+    async fn ask_elsewhere(&self, registry: &Registry, header: &CredentialHeader) -> Option<ProbeResult> {
+        let questions: &[(&str, Question)] = match registry.kind {
+            Kind::Npm => &[("-/ping", Question::NeedsToken), ("", Question::NeedsToken)],
+            Kind::Git | Kind::Generic => &[
+                ("api/v4/user", Question::NamesUser),
+                ("api/v1/user", Question::NamesUser),
+                ("user", Question::NamesUser),
+            ],
+            Kind::Cargo | Kind::Pypi => &[],
+        };
+        let scope: Url = registry.scopes.first()?.to_string().parse().ok()?;
+        for (path, question) in questions {
+            let url = scope.join(path).ok().filter(|url| registry.covers_url(url));
+            // Host-wide APIs are at the root.
+            let is_asked = *question == Question::NeedsToken || scope.path() == "/";
+            let Some(url) = url.filter(|_| is_asked) else {
+                continue;
+            };
+            let prober = Prober { url: &url, ..*self };
+            if let Some(accepted) = prober.question(*question, header).await {
+                return Some(accepted);
+            }
+        }
+        None
+    }
+
+    async fn question(&self, question: Question, header: &CredentialHeader) -> Option<ProbeResult> {
+        let answer = self.get(Some(header)).await.ok()?;
+        let (url, status) = (self.url, answer.status());
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return None;
+        }
+        let detail = match question {
+            Question::NamesUser if status.is_success() && names_a_user(answer).await => {
+                format!("GET {url} named the token's user")
+            }
+            Question::NeedsToken if self.get(None).await.ok()?.status() == StatusCode::UNAUTHORIZED => {
+                format!(
+                    "GET {url} answered 401 without the token and {} with it",
+                    status.as_u16()
+                )
+            }
+            Question::NamesUser | Question::NeedsToken => return None,
+        };
+        Some(ProbeResult::new(VerdictResult::Accepted, detail))
     }
 
     /// Turns an acceptance into [`VerdictResult::Public`] if the registry also answers without the token.
@@ -239,6 +321,39 @@ fn token_service(registry: &Registry, answer: &Response<Incoming>) -> Option<Url
 async fn names_a_user(answer: Response<Incoming>) -> bool {
     let answer: Option<WhoAmI> = read_json(answer).await;
     answer.is_some_and(|answer| !answer.username.is_empty())
+}
+
+/// Status of a GET with or without the credential; `None` if there was no answer.
+pub(super) async fn status_of(
+    upstream: &Upstream,
+    pool: usize,
+    uri: &Uri,
+    header: Option<&CredentialHeader>,
+) -> Option<StatusCode> {
+    let answer = get(upstream, pool, uri.clone(), header).await;
+    answer.ok().map(|answer| answer.status())
+}
+
+/// Sends a GET with or without the credential.
+pub(super) async fn get(
+    upstream: &Upstream,
+    pool: usize,
+    uri: Uri,
+    header: Option<&CredentialHeader>,
+) -> Result<Response<Incoming>, ProxyError> {
+    let mut request = Request::new(Either::Right(Full::new(Bytes::new())));
+    *request.uri_mut() = uri;
+    request.headers_mut().insert(header::USER_AGENT, USER_AGENT);
+    request
+        .headers_mut()
+        .insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+    if let Some(header) = header {
+        header.attach(request.headers_mut());
+    }
+    let answer = tokio::time::timeout(PROBE_TIMEOUT, upstream.send(pool, request)).await;
+    answer
+        .unwrap_or(Err(ProxyError::UpstreamTimeout))
+        .map(|(answer, _)| answer)
 }
 
 /// A JSON body of at most [`MAX_BODY`] bytes.

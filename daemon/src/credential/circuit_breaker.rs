@@ -1,17 +1,24 @@
 //! Circuit breaker for one generation at one registry: registries lock accounts that send a wrong token again and
 //! again.
 //!
-//! While the registry accepts the token, the breaker is closed and costs a request one relaxed load. A token that is
-//! new, was not accepted lately or was rejected makes it half-open: a few requests go as trials, [`TRIALS`] at a time,
-//! and the others wait for the registry's answer to them. After [`MAX_REJECTIONS`] rejections in a row it is open. Then
-//! one request is sent after each cool-down, and the cool-down grows.
+//! While the registry accepts the token, the breaker is closed and costs a request three relaxed loads. A token that is
+//! new or was not accepted lately makes it half-open: a few requests go as trials, [`TRIALS`] at a time, and the others
+//! wait for the registry's answer to them. Open, it sends one request after each cool-down, and the cool-down grows.
+//!
+//! A denial of one path says nothing about a token that is accepted elsewhere. So a denial never opens the breaker by
+//! itself: it asks for a check. The control side then asks the registry about the token (`control/token_check.rs`) and
+//! reports its [`Verdict`]. Only a rejection there opens the breaker, or, where no check can tell and the registry has
+//! never accepted the token, [`MAX_REJECTIONS`] denials in a row.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use http::Uri;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use crate::policy::Denial;
 
 /// A registry's answers to one generation, and whether requests may carry it.
 #[derive(Debug)]
@@ -19,13 +26,16 @@ pub(crate) struct CircuitBreaker {
     position: AtomicU8,
     /// True if the token was accepted since the last [`CircuitBreaker::expire_trust`].
     in_use: AtomicBool,
+    was_accepted: AtomicBool,
+    /// Denials since the last acceptance.
+    denials: AtomicU32,
+    has_sample: AtomicBool,
     inner: Mutex<Inner>,
     changed: Notify,
 }
 
 #[derive(Debug)]
 struct Inner {
-    was_accepted: bool,
     /// Rejections in a row.
     rejections: u32,
     /// Trials that have not ended.
@@ -37,6 +47,32 @@ struct Inner {
     cool_down: Duration,
     /// True if the request after a cool-down has not been answered.
     is_retrying: bool,
+    check: Check,
+    /// True if a check has shown that the registry accepts the token, and nothing without it.
+    is_proven: bool,
+    sample: Option<Sample>,
+}
+
+/// State of the checks: the daemon's own questions about the token, which client requests cause.
+#[derive(Debug)]
+struct Check {
+    running_since: Option<Instant>,
+    last: Verdict,
+    /// Time from which a clear denial causes another check.
+    clear_at: Instant,
+    clear_pause: Duration,
+    /// Time from which a vague denial causes another check.
+    vague_at: Instant,
+    vague_pause: Duration,
+}
+
+/// URL of a request that the registry has accepted with the generation.
+#[derive(Clone, Debug)]
+pub(crate) struct Sample {
+    /// The URL, in absolute form.
+    pub(crate) uri: Uri,
+    /// True if the registry is known to refuse the URL without the token.
+    pub(crate) is_private: bool,
 }
 
 /// Decision about one request that wants to carry the generation.
@@ -52,20 +88,50 @@ pub(crate) enum Admission {
     Retired,
 }
 
+/// Result of a check of the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The registry accepts the token.
+    Accepted,
+    /// The registry rejects the token.
+    Rejected,
+    /// Something that the token could read is gone: the token may have ended, or the file was deleted.
+    Doubtful,
+    /// The registry did not answer, or its answers say nothing about the token.
+    Unclear,
+}
+
+/// What a denied request does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NextStep {
+    /// Start a check.
+    Check,
+    /// A check is under way.
+    Wait,
+    /// A check ended a moment ago, or none is needed.
+    Known(Verdict),
+}
+
 impl CircuitBreaker {
     /// Half-open, for a generation that the registry has not seen.
     pub(crate) fn new() -> Self {
+        let now = Instant::now();
         Self {
             position: AtomicU8::new(HALF_OPEN),
             in_use: AtomicBool::new(false),
+            was_accepted: AtomicBool::new(false),
+            denials: AtomicU32::new(0),
+            has_sample: AtomicBool::new(false),
             inner: Mutex::new(Inner {
-                was_accepted: false,
                 rejections: 0,
                 trials: 0,
                 waiting_since: None,
-                retry_at: Instant::now(),
+                retry_at: now,
                 cool_down: FIRST_COOL_DOWN,
                 is_retrying: false,
+                check: Check::new(now),
+                is_proven: false,
+                sample: None,
             }),
             changed: Notify::new(),
         }
@@ -91,7 +157,7 @@ impl CircuitBreaker {
         }
     }
 
-    /// `None` while all trials are under way.
+    /// `None` while all trials are under way, or a check of a token that the registry has never accepted.
     fn try_admit(&self, now: Instant) -> Option<Admission> {
         if self.is_closed() {
             return Some(Admission::Allowed);
@@ -106,6 +172,7 @@ impl CircuitBreaker {
                 inner.is_retrying = true;
             }
             _ if inner.trials >= inner.max_trials(now) => return None,
+            _ if inner.check.holds_trials(now) && !self.was_accepted() => return None,
             _ => {}
         }
         inner.trials += 1;
@@ -121,28 +188,118 @@ impl CircuitBreaker {
         self.changed.notify_waiters();
     }
 
-    /// Records whether the registry accepted a request with the generation.
-    pub(crate) fn record(&self, accepted: bool) {
-        if accepted && self.is_closed() {
-            // A load first: a store by every request would move the cache line between workers.
-            if !self.in_use.load(Ordering::Relaxed) {
-                self.in_use.store(true, Ordering::Relaxed);
+    /// Records that the registry accepted a request with the generation.
+    pub(crate) fn record_acceptance(&self) {
+        if self.is_closed() && self.denials.load(Ordering::Relaxed) == 0 {
+            // Loads first: a store by every request would move the cache line between workers.
+            for flag in [&self.in_use, &self.was_accepted] {
+                if !flag.load(Ordering::Relaxed) {
+                    flag.store(true, Ordering::Relaxed);
+                }
             }
             return;
         }
+        self.accept(&mut self.lock());
+    }
+
+    /// Records an answer that says nothing about the token, such as a redirect to a download.
+    pub(crate) fn record_neutral(&self) {
+        if !self.is_closed() {
+            self.dismiss(&mut self.lock());
+        }
+    }
+
+    /// Records that the registry denied a request with the generation. `can_refresh`: whether a source can give another
+    /// token, so that even a vague denial is worth a check.
+    ///
+    /// After [`NextStep::Check`], the caller has the token checked; [`CircuitBreaker::settle`] ends the check.
+    pub(crate) fn record_denial(&self, denial: Denial, can_refresh: bool) -> NextStep {
+        let in_a_row = self.denials.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        if denial == Denial::Vague && !can_refresh && in_a_row < MAX_REJECTIONS {
+            self.record_neutral();
+            return NextStep::Known(Verdict::Unclear);
+        }
+        let now = Instant::now();
         let mut inner = self.lock();
         let position = self.position.load(Ordering::Relaxed);
         if position == RETIRED {
-            return;
+            return NextStep::Known(Verdict::Doubtful);
         }
+        let step = inner.check.next_step(denial, now);
         inner.waiting_since = None;
-        let next = if accepted {
-            inner.accept()
-        } else {
-            inner.reject(position)
+        if denial == Denial::Vague {
+            self.dismiss(&mut inner);
+        } else if position == CLOSED && in_a_row >= MAX_REJECTIONS && step != NextStep::Known(Verdict::Accepted) {
+            // Few requests more, until the check tells.
+            self.position.store(HALF_OPEN, Ordering::Relaxed);
+        }
+        step
+    }
+
+    /// Counts a denial of a token that the registry has never accepted, if no check can tell. True if the breaker is
+    /// open.
+    pub(crate) fn count_rejection(&self) -> bool {
+        let mut inner = self.lock();
+        let position = self.position.load(Ordering::Relaxed);
+        if position == RETIRED || self.was_accepted() {
+            return false;
+        }
+        let next = inner.reject(position);
+        self.move_to(next);
+        drop(inner);
+        self.changed.notify_waiters();
+        next == OPEN
+    }
+
+    /// Waits for the verdict of the check that is under way, at most [`VERDICT_TIMEOUT`].
+    pub(crate) async fn verdict(&self) -> Verdict {
+        let verdict = async {
+            loop {
+                let mut changed = std::pin::pin!(self.changed.notified());
+                changed.as_mut().enable();
+                if let Some(verdict) = self.try_verdict() {
+                    return verdict;
+                }
+                changed.await;
+            }
         };
-        self.in_use.store(true, Ordering::Relaxed);
-        self.position.store(next, Ordering::Relaxed);
+        let verdict = tokio::time::timeout(VERDICT_TIMEOUT, verdict).await;
+        verdict.unwrap_or(Verdict::Unclear)
+    }
+
+    /// `None` while a check is under way.
+    fn try_verdict(&self) -> Option<Verdict> {
+        let inner = self.lock();
+        match self.position.load(Ordering::Relaxed) {
+            RETIRED => Some(Verdict::Doubtful),
+            _ if inner.check.running_since.is_some() => None,
+            _ => Some(inner.check.last),
+        }
+    }
+
+    /// Ends a check with its verdict.
+    pub(crate) fn settle(&self, verdict: Verdict) {
+        self.lock().check.end(verdict, Instant::now());
+        self.record_verdict(verdict);
+    }
+
+    /// Records what the registry says about the token, for the checks of `verify`, `rotate` and `add-registry` as well.
+    pub(crate) fn record_verdict(&self, verdict: Verdict) {
+        let mut inner = self.lock();
+        let position = self.position.load(Ordering::Relaxed);
+        match verdict {
+            _ if position == RETIRED => {}
+            Verdict::Accepted => {
+                inner.is_proven = true;
+                self.accept(&mut inner);
+            }
+            Verdict::Rejected => {
+                inner.rejections = inner.rejections.max(MAX_REJECTIONS);
+                let next = inner.reject(position);
+                self.move_to(next);
+            }
+            Verdict::Doubtful | Verdict::Unclear => {}
+        }
         drop(inner);
         self.changed.notify_waiters();
     }
@@ -164,14 +321,82 @@ impl CircuitBreaker {
         self.changed.notify_waiters();
     }
 
-    /// True if the registry's last answer was a rejection.
+    /// True if a newer generation has replaced this one.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.position.load(Ordering::Relaxed) == RETIRED
+    }
+
+    /// True if the registry is known to reject the token, or denied all requests with it so far.
     pub(crate) fn is_rejected(&self) -> bool {
         self.lock().rejections > 0
     }
 
-    /// True if the registry has ever accepted the generation.
+    /// True if the registry has ever accepted a request with the generation.
     pub(crate) fn was_accepted(&self) -> bool {
-        self.lock().was_accepted
+        self.was_accepted.load(Ordering::Relaxed)
+    }
+
+    /// True if an accepted URL would be kept for later checks.
+    pub(crate) fn wants_sample(&self) -> bool {
+        !self.has_sample.load(Ordering::Relaxed)
+    }
+
+    /// Keeps a URL that the registry has accepted, if there is none.
+    pub(crate) fn offer_sample(&self, uri: Uri) {
+        let mut inner = self.lock();
+        inner.sample.get_or_insert(Sample { uri, is_private: false });
+        self.has_sample.store(true, Ordering::Relaxed);
+    }
+
+    /// URL that the registry has accepted.
+    pub(crate) fn sample(&self) -> Option<Sample> {
+        self.lock().sample.clone()
+    }
+
+    /// Records that the registry refuses the sample without the token.
+    pub(crate) fn confirm_sample(&self) {
+        if let Some(sample) = &mut self.lock().sample {
+            sample.is_private = true;
+        }
+    }
+
+    /// Forgets a sample that the registry gives to everybody. It proved nothing, and neither did the answer to it.
+    pub(crate) fn discard_sample(&self) {
+        let mut inner = self.lock();
+        inner.sample = None;
+        self.has_sample.store(false, Ordering::Relaxed);
+        if !inner.is_proven {
+            self.was_accepted.store(false, Ordering::Relaxed);
+        }
+    }
+
+    fn accept(&self, inner: &mut Inner) {
+        if self.is_retired() {
+            return;
+        }
+        inner.waiting_since = None;
+        inner.rejections = 0;
+        inner.cool_down = FIRST_COOL_DOWN;
+        self.denials.store(0, Ordering::Relaxed);
+        self.was_accepted.store(true, Ordering::Relaxed);
+        self.move_to(CLOSED);
+        self.changed.notify_waiters();
+    }
+
+    /// Ends a trial whose answer says nothing. Half-open, the registry does not object; open, the next trial is later.
+    fn dismiss(&self, inner: &mut Inner) {
+        inner.waiting_since = None;
+        inner.is_retrying = false;
+        if self.position.load(Ordering::Relaxed) == HALF_OPEN && inner.rejections == 0 {
+            self.move_to(CLOSED);
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Changes the position after an answer.
+    fn move_to(&self, position: u8) {
+        self.in_use.store(true, Ordering::Relaxed);
+        self.position.store(position, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -196,13 +421,6 @@ impl Inner {
         TRIALS << doublings.min(MAX_DOUBLINGS)
     }
 
-    fn accept(&mut self) -> u8 {
-        self.was_accepted = true;
-        self.rejections = 0;
-        self.cool_down = FIRST_COOL_DOWN;
-        CLOSED
-    }
-
     fn reject(&mut self, position: u8) -> u8 {
         self.rejections = self.rejections.saturating_add(1);
         if self.rejections < MAX_REJECTIONS {
@@ -220,6 +438,54 @@ impl Inner {
     }
 }
 
+impl Check {
+    fn new(now: Instant) -> Self {
+        Self {
+            running_since: None,
+            last: Verdict::Unclear,
+            clear_at: now,
+            clear_pause: CHECK_PAUSE,
+            vague_at: now,
+            vague_pause: CHECK_PAUSE,
+        }
+    }
+
+    /// Starts a check unless one is under way or has just ended.
+    fn next_step(&mut self, denial: Denial, now: Instant) -> NextStep {
+        let is_under_way = |since| now < since + VERDICT_TIMEOUT;
+        if self.running_since.is_some_and(is_under_way) {
+            return NextStep::Wait;
+        }
+        let next = match denial {
+            Denial::Clear => self.clear_at,
+            Denial::Vague => self.vague_at,
+        };
+        if now < next {
+            return NextStep::Known(self.last);
+        }
+        self.running_since = Some(now);
+        NextStep::Check
+    }
+
+    /// True if trials wait for the check.
+    fn holds_trials(&self, now: Instant) -> bool {
+        self.running_since.is_some_and(|since| now < since + TRIAL_HOLD)
+    }
+
+    fn end(&mut self, verdict: Verdict, now: Instant) {
+        self.running_since = None;
+        self.last = verdict;
+        // A token that may be bad is not shown to the registry every second. One that is good may.
+        self.clear_pause = match verdict {
+            Verdict::Accepted => CHECK_PAUSE,
+            _ => (self.clear_pause * 2).min(MAX_CHECK_PAUSE),
+        };
+        self.clear_at = now + self.clear_pause;
+        self.vague_pause = (self.vague_pause * 2).min(MAX_CHECK_PAUSE);
+        self.vague_at = now + self.vague_pause;
+    }
+}
+
 const CLOSED: u8 = 0;
 const HALF_OPEN: u8 = 1;
 const OPEN: u8 = 2;
@@ -227,67 +493,209 @@ const RETIRED: u8 = 3;
 
 /// Concurrent trials of a generation that the registry has not answered yet.
 const TRIALS: u32 = 3;
-/// Rejections in a row that open the breaker.
+/// Rejections in a row that open the breaker of a token that was never accepted.
 const MAX_REJECTIONS: u32 = 3;
 const FIRST_COOL_DOWN: Duration = Duration::from_secs(30);
 const MAX_COOL_DOWN: Duration = Duration::from_secs(600);
 const DOUBLING_INTERVAL: Duration = Duration::from_secs(2);
 const MAX_DOUBLINGS: u64 = 16;
 const RECHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// Time for which the verdict of a check holds.
+const CHECK_PAUSE: Duration = Duration::from_secs(1);
+const MAX_CHECK_PAUSE: Duration = Duration::from_secs(60);
+/// Time that a denied request waits for a verdict; a check that takes longer counts as lost.
+const VERDICT_TIMEOUT: Duration = Duration::from_secs(12);
+/// Time that trials wait for a check.
+const TRIAL_HOLD: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     use Admission::{Allowed, Rejected, Retired, Trial};
+    use Denial::{Clear, Vague};
 
     fn admission(breaker: &CircuitBreaker) -> Option<Admission> {
         breaker.try_admit(Instant::now())
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn three_rejections_in_a_row_open_the_breaker() {
+    /// A breaker whose token the registry has accepted.
+    fn accepted() -> CircuitBreaker {
         let breaker = CircuitBreaker::new();
-        for _ in 0..3 {
-            assert_eq!(admission(&breaker), Some(Trial));
-            breaker.record(false);
-            breaker.end_trial();
-        }
-        assert_eq!(admission(&breaker), Some(Rejected));
-        assert!(breaker.is_rejected());
+        breaker.record_acceptance();
+        breaker
+    }
+
+    async fn pass(seconds: u64) {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_acceptance_resets_the_count_of_rejections() {
-        let breaker = CircuitBreaker::new();
-        for _ in 0..10 {
-            breaker.record(false);
-            breaker.record(false);
-            breaker.record(true);
+    async fn denials_of_paths_do_not_open_the_breaker_of_an_accepted_token() {
+        let breaker = accepted();
+        for _ in 0..100 {
+            if breaker.record_denial(Clear, false) == NextStep::Check {
+                breaker.settle(Verdict::Accepted);
+            }
             assert_eq!(admission(&breaker), Some(Allowed));
         }
+        assert!(!breaker.is_rejected());
+        // A check that does not tell takes nothing away either.
+        pass(10).await;
+        assert_eq!(breaker.record_denial(Clear, false), NextStep::Check);
+        breaker.settle(Verdict::Unclear);
+        assert!(!breaker.count_rejection());
+        assert!(!breaker.is_rejected());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rejection_by_the_check_opens_the_breaker_at_once() {
+        for breaker in [accepted(), CircuitBreaker::new()] {
+            assert_eq!(breaker.record_denial(Clear, false), NextStep::Check);
+            assert_eq!(breaker.record_denial(Clear, false), NextStep::Wait);
+            breaker.settle(Verdict::Rejected);
+            assert_eq!(admission(&breaker), Some(Rejected));
+            assert!(breaker.is_rejected());
+            assert_eq!(breaker.record_denial(Clear, false), NextStep::Known(Verdict::Rejected));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn three_denials_open_the_breaker_of_a_token_that_was_never_accepted_if_no_check_tells() {
+        let breaker = CircuitBreaker::new();
+        assert_eq!(breaker.record_denial(Clear, false), NextStep::Check);
+        breaker.settle(Verdict::Unclear);
+        assert!(!breaker.count_rejection());
+        for opens in [false, true] {
+            assert_eq!(admission(&breaker), Some(Trial));
+            assert_eq!(breaker.record_denial(Clear, false), NextStep::Known(Verdict::Unclear));
+            assert_eq!(breaker.count_rejection(), opens);
+            breaker.end_trial();
+        }
+        assert_eq!(admission(&breaker), Some(Rejected));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn checks_are_rare_and_rarer_for_vague_denials() {
+        let breaker = accepted();
+        let mut checks = [0, 0];
+        for _ in 0..600 {
+            for (denial, checks) in [Clear, Vague].into_iter().zip(&mut checks) {
+                if breaker.record_denial(denial, true) == NextStep::Check {
+                    *checks += 1;
+                    breaker.settle(Verdict::Accepted);
+                }
+            }
+            pass(1).await;
+        }
+        assert!((590..=600).contains(&checks[0]), "{checks:?}");
+        let breaker = accepted();
+        let mut checks = 0;
+        for _ in 0..600 {
+            if breaker.record_denial(Vague, true) == NextStep::Check {
+                checks += 1;
+                breaker.settle(Verdict::Accepted);
+            }
+            pass(1).await;
+        }
+        assert!((10..=16).contains(&checks), "{checks}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_vague_denial_of_a_token_without_a_source_is_checked_after_three_in_a_row() {
+        let breaker = accepted();
+        for _ in 0..10 {
+            assert_eq!(breaker.record_denial(Vague, false), NextStep::Known(Verdict::Unclear));
+            assert_eq!(breaker.record_denial(Vague, false), NextStep::Known(Verdict::Unclear));
+            breaker.record_acceptance();
+        }
+        for step in [
+            NextStep::Known(Verdict::Unclear),
+            NextStep::Known(Verdict::Unclear),
+            NextStep::Check,
+        ] {
+            assert_eq!(breaker.record_denial(Vague, false), step);
+        }
+        assert_eq!(admission(&breaker), Some(Allowed));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_in_use_goes_on_while_the_registry_is_asked() {
+        let breaker = accepted();
+        assert_eq!(breaker.record_denial(Clear, false), NextStep::Check);
+        assert_eq!(admission(&breaker), Some(Allowed));
+        breaker.record_denial(Clear, false);
+        breaker.record_denial(Clear, false);
+        assert_eq!(
+            admission(&breaker),
+            Some(Trial),
+            "three denials in a row: a few at a time"
+        );
+        breaker.record_acceptance();
+        assert_eq!(admission(&breaker), Some(Allowed));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_of_a_token_that_was_never_accepted_holds_the_other_requests() {
+        let breaker = CircuitBreaker::new();
+        assert_eq!(admission(&breaker), Some(Trial));
+        breaker.record_denial(Clear, false);
+        breaker.end_trial();
+        assert_eq!(admission(&breaker), None);
+        pass(4).await;
+        assert_eq!(admission(&breaker), Some(Trial), "but not for long");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_check_keeps_no_request() {
+        let breaker = accepted();
+        assert_eq!(breaker.record_denial(Clear, true), NextStep::Check);
+        assert_eq!(breaker.verdict().await, Verdict::Unclear);
+        assert_eq!(breaker.record_denial(Clear, true), NextStep::Check);
+        breaker.retire();
+        assert_eq!(breaker.verdict().await, Verdict::Doubtful);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_page_that_everybody_gets_proves_no_acceptance() {
+        let breaker = accepted();
+        breaker.offer_sample(Uri::from_static("https://corp.example/public"));
+        assert!(!breaker.wants_sample());
+        breaker.discard_sample();
+        assert!(breaker.wants_sample() && !breaker.was_accepted());
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_request_follows_each_cool_down_and_cool_downs_grow() {
         let breaker = CircuitBreaker::new();
-        for _ in 0..3 {
-            breaker.record(false);
-        }
+        breaker.settle(Verdict::Rejected);
         for pause in [30, 60, 120, 240, 480, 600, 600] {
-            tokio::time::advance(Duration::from_secs(pause - 1)).await;
+            pass(pause - 1).await;
             assert_eq!(admission(&breaker), Some(Rejected), "before {pause} s");
-            tokio::time::advance(Duration::from_secs(1)).await;
+            pass(1).await;
             assert_eq!(admission(&breaker), Some(Trial), "after {pause} s");
             assert_eq!(admission(&breaker), Some(Rejected), "one at a time");
-            breaker.record(false);
+            assert_eq!(breaker.record_denial(Clear, false), NextStep::Check);
+            breaker.settle(Verdict::Rejected);
             breaker.end_trial();
         }
-        tokio::time::advance(Duration::from_secs(600)).await;
+        pass(600).await;
         assert_eq!(admission(&breaker), Some(Trial));
-        breaker.record(true);
+        breaker.record_acceptance();
         assert_eq!(admission(&breaker), Some(Allowed), "the registry accepts it again");
         assert!(!breaker.is_rejected());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_says_nothing_does_not_close_an_open_breaker() {
+        let breaker = CircuitBreaker::new();
+        breaker.settle(Verdict::Rejected);
+        pass(30).await;
+        assert_eq!(admission(&breaker), Some(Trial));
+        breaker.record_neutral();
+        breaker.end_trial();
+        assert_eq!(admission(&breaker), Some(Rejected));
+        assert!(breaker.is_rejected());
     }
 
     #[tokio::test(start_paused = true)]
@@ -299,7 +707,7 @@ mod tests {
         assert_eq!(admission(&breaker), None);
         let mut waiting = std::pin::pin!(breaker.admit());
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
-        breaker.record(true);
+        breaker.record_acceptance();
         assert_eq!(waiting.await, Allowed);
         breaker.expire_trust();
         assert_eq!(
@@ -336,7 +744,7 @@ mod tests {
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
         breaker.retire();
         assert_eq!(waiting.await, Retired);
-        breaker.record(true);
+        breaker.record_acceptance();
         assert_eq!(admission(&breaker), Some(Retired));
     }
 }

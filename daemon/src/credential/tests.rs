@@ -117,7 +117,7 @@ async fn an_accepted_generation_needs_no_trial_and_a_new_one_does() {
     let is_trial = async || registry.acquire().await.unwrap().is_trial();
     credential.rotate(value(1)).await;
     assert!(is_trial().await);
-    registry.generation().unwrap().breaker.record(true);
+    registry.generation().unwrap().breaker.record_acceptance();
     assert!(!is_trial().await);
     credential.rotate(value(2)).await;
     assert!(is_trial().await);
@@ -135,7 +135,11 @@ async fn a_credential_that_cannot_be_acquired_has_a_reason() {
         assert_eq!(registry.acquire().await.unwrap_err(), reason);
     }
     credential.rotate(value(1)).await;
-    (0..3).for_each(|_| registry.generation().unwrap().breaker.record(false));
+    registry
+        .generation()
+        .unwrap()
+        .breaker
+        .settle(circuit_breaker::Verdict::Rejected);
     assert_eq!(registry.acquire().await.unwrap_err(), Unavailable::Rejected);
 }
 
@@ -144,7 +148,7 @@ async fn a_token_that_is_fetched_again_lives_longer_in_the_same_generation() {
     let credential = Credential::fixed();
     let registry = credential.attach(Scheme::Raw);
     assert!(install(&credential, "first").await.is_new);
-    registry.generation().unwrap().breaker.record(true);
+    registry.generation().unwrap().breaker.record_acceptance();
     let mut rotations = credential.rotations();
     tokio::time::advance(Duration::from_secs(50)).await;
     let installed = install(&credential, "first").await;

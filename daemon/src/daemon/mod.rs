@@ -30,6 +30,7 @@ use crate::control::maintenance;
 use crate::control::server::{self, ControlClients};
 use crate::control::state::StateLock;
 use crate::control::state::stores::Stores;
+use crate::control::token_check;
 use crate::control::verbs::lifecycle;
 use crate::credential::store::StoreKind;
 use crate::credential::store::select::{self, OpenStore, OtherStore};
@@ -160,6 +161,7 @@ impl Daemon {
         background.spawn(accept::accept(self.listener, self.workers, proxy.drain.clone()));
         background.spawn(maintenance::retry_stores(Arc::clone(&self.controller), end.clone()));
         background.spawn(maintenance::tidy(Arc::clone(&self.controller), end.clone()));
+        background.spawn(token_check::serve(Arc::clone(&self.controller), end.clone()));
         background.spawn(maintenance::watch_for_sleep(Arc::clone(&self.controller), end.clone()));
 
         let mut signals = Signals::new()?;

@@ -1,14 +1,16 @@
 //! Policy: pure functions about one request.
 //!
 //! [`operation`] classifies a request as read or write by the registry's kind; [`lfs`] and [`token_scope`] are two flows
-//! in which the method does not tell. [`path`] finds paths that servers interpret differently. [`address`] classifies IP
-//! addresses as public or not. [`header_name`] compares names of headers.
+//! in which the method does not tell. [`denial`] classifies a registry's answer. [`path`] finds paths that servers
+//! interpret differently. [`address`] classifies IP addresses as public or not. [`header_name`] compares names of headers.
 
 pub mod address;
+pub mod denial;
 pub(crate) mod header_name;
 pub mod lfs;
 pub mod operation;
 pub mod path;
 pub(crate) mod token_scope;
 
+pub use denial::{Answer, Denial};
 pub use operation::{Classification, Operation, RequestHead};

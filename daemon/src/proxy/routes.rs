@@ -7,13 +7,14 @@
 //! Everything here is pure. A CONNECT that is intercepted continues in [`intercept`](crate::proxy::downstream::intercept).
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
-use http::uri::{Authority, Scheme as UriScheme};
+use http::uri::{Authority, Scheme as UriScheme, Uri};
 use regauth_shared::RegistryName;
 use time::OffsetDateTime;
+use url::Url;
 
 use crate::credential::RegistryCredential;
 use crate::deadline::Deadline;
@@ -166,6 +167,15 @@ impl InterceptedHost {
         self.scopes.iter().map(|(_, registry)| registry)
     }
 
+    /// Counts a request outside of every scope that the host refused, at the registry whose scope is nearest to its path.
+    pub(crate) fn note_refusal_outside_scopes(&self, path: &str) {
+        let scopes = self.scopes.iter().filter(|(scope, _)| scope.plain == self.plain);
+        let nearest = scopes.map(|(scope, registry)| (scope.common_parent(path), scope, registry));
+        if let Some((parent, scope, registry)) = nearest.max_by_key(|(parent, ..)| parent.len()) {
+            registry.usage.note_outside(&scope.with_path(parent));
+        }
+    }
+
     /// Two registries may name one host and port with different URL schemes. Only scopes of this host's own URL scheme
     /// match, so that a credential for https is never sent in the clear.
     fn longest_scope(
@@ -201,6 +211,12 @@ pub struct RegistryRoute {
 }
 
 impl RegistryRoute {
+    /// True if a scope of the registry covers the URL of a request.
+    pub(crate) fn covers(&self, uri: &Uri) -> bool {
+        let url = uri.to_string().parse::<Url>();
+        url.is_ok_and(|url| self.registry.covers_url(&url))
+    }
+
     /// Returns true if clients without a grant may write now.
     pub fn writes_are_open(&self) -> bool {
         self.registry.writes == Writes::Allow || self.usage.writes_open_until().is_some()
@@ -214,6 +230,16 @@ pub struct Usage {
     last_used: AtomicI64,
     last_status: AtomicU16,
     writes_open_until: ArcSwapOption<Deadline>,
+    outside: Mutex<OutsideScopes>,
+}
+
+/// Requests to a registry's hosts that were outside of every scope, and that the host refused.
+#[derive(Clone, Debug, Default)]
+pub struct OutsideScopes {
+    /// Their number.
+    pub requests: u64,
+    /// The smallest scope that covers them and the registry's own.
+    pub covering: Option<Scope>,
 }
 
 impl Usage {
@@ -223,6 +249,26 @@ impl Usage {
         self.last_used
             .store(OffsetDateTime::now_utc().unix_timestamp(), Ordering::Relaxed);
         self.last_status.store(status, Ordering::Relaxed);
+    }
+
+    /// Counts a refused request outside of every scope, which `covering` would cover.
+    fn note_outside(&self, covering: &Scope) {
+        let mut outside = self.outside.lock().unwrap_or_else(PoisonError::into_inner);
+        outside.requests += 1;
+        let is_wider = |before: &Scope| before.covers(covering);
+        if !outside.covering.as_ref().is_some_and(is_wider) {
+            outside.covering = Some(covering.clone());
+        }
+    }
+
+    /// Refused requests outside of every scope. Those that a scope covers by now do not count.
+    pub fn outside(&self, scopes: &[Scope]) -> OutsideScopes {
+        let outside = self.outside.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_covered = |covering: &Scope| scopes.iter().any(|scope| scope.covers(covering));
+        if outside.covering.as_ref().is_some_and(is_covered) {
+            return OutsideScopes::default();
+        }
+        outside.clone()
     }
 
     /// Requests that carried the credential.

@@ -3,22 +3,25 @@
 //! The daemon builds one [`ProxyState`] at start. Worker threads read it; the control side replaces [`Routes`] and
 //! [`Grants`] in it.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use rustls_pki_types::CertificateDer;
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Clients, Config};
+use crate::credential::circuit_breaker::CircuitBreaker;
 use crate::grant::Grants;
 use crate::host::{Host, Origin};
 use crate::proxy::downstream::limits::ConnectionLimits;
 use crate::proxy::downstream::peer::PeerResolver;
-use crate::proxy::routes::Routes;
+use crate::proxy::routes::{RegistryRoute, Routes};
 use crate::proxy::upstream::dial::Dialer;
 use crate::proxy::upstream::{Trust, TrustError, Upstream};
 
@@ -51,6 +54,8 @@ pub struct ProxyState {
     pub tasks: TaskTracker,
     /// Counters for `status` and `metrics`.
     pub counters: Counters,
+    /// Tokens that the control side is to check.
+    pub(crate) token_checks: TokenChecks,
 }
 
 impl ProxyState {
@@ -82,6 +87,7 @@ impl ProxyState {
             drain: CancellationToken::new(),
             tasks: TaskTracker::new(),
             counters: Counters::default(),
+            token_checks: TokenChecks::default(),
         })
     }
 
@@ -116,6 +122,47 @@ impl ProxyState {
     pub(crate) fn count_connection(self: &Arc<Self>) -> ConnectionGuard {
         self.counters.connections.fetch_add(1, Ordering::Relaxed);
         ConnectionGuard(Arc::clone(self))
+    }
+}
+
+/// Queue of tokens to check, from the data path to the control side. Neither waits for the other.
+#[derive(Debug, Default)]
+pub(crate) struct TokenChecks {
+    queue: Mutex<VecDeque<TokenCheck>>,
+    added: Notify,
+}
+
+/// One generation of one registry's credential, to be checked.
+#[derive(Debug)]
+pub(crate) struct TokenCheck {
+    pub(crate) registry: Arc<RegistryRoute>,
+    /// The generation's circuit breaker, which gets the verdict.
+    pub(crate) breaker: Arc<CircuitBreaker>,
+}
+
+impl TokenChecks {
+    /// Requests a check. The circuit breaker sees to it that there is one at a time for each generation.
+    pub(crate) fn request(&self, registry: &Arc<RegistryRoute>, breaker: &Arc<CircuitBreaker>) {
+        self.lock().push_back(TokenCheck {
+            registry: Arc::clone(registry),
+            breaker: Arc::clone(breaker),
+        });
+        self.added.notify_one();
+    }
+
+    /// Waits for the next check that is to be made. For one caller.
+    pub(crate) async fn next(&self) -> TokenCheck {
+        loop {
+            let next = self.lock().pop_front();
+            if let Some(next) = next {
+                return next;
+            }
+            self.added.notified().await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<TokenCheck>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -18,6 +18,8 @@ pub use scope::{Index, InvalidScope, Scope};
 pub(crate) use source::is_variable_name;
 pub use source::{Command, InvalidSource, Output, Source};
 
+use url::Url;
+
 use crate::host::Host;
 
 /// Configured registry. Its name is the key in [`crate::config::Config::registries`].
@@ -42,6 +44,11 @@ pub struct Registry {
 }
 
 impl Registry {
+    /// True if a scope covers the URL, in its literal spelling.
+    pub(crate) fn covers_url(&self, url: &Url) -> bool {
+        self.scopes.iter().any(|scope| scope.covers_url(url))
+    }
+
     /// Hosts of the scopes with TLS.
     pub fn hosts(&self) -> impl Iterator<Item = &Host> {
         let scopes = self.scopes.iter().filter(|scope| !scope.plain);

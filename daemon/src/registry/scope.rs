@@ -160,6 +160,46 @@ impl Scope {
         })
     }
 
+    /// Longest folder that is a prefix of the scope's path and of `path`.
+    pub(crate) fn common_parent<'a>(&self, path: &'a str) -> &'a str {
+        let pairs = self.path.bytes().zip(path.bytes());
+        let common = pairs.take_while(|(one, other)| one == other).count();
+        let end = path
+            .get(..common)
+            .and_then(|common| common.rfind('/'))
+            .map_or(0, |slash| slash + 1);
+        path.get(..end).unwrap_or_default()
+    }
+
+    /// The scope `path` on the same host; `/` if `path` is no folder of this scope.
+    pub(crate) fn with_path(&self, path: &str) -> Self {
+        let path = if self.path.starts_with(path) && path.ends_with('/') {
+            path
+        } else {
+            "/"
+        };
+        Self {
+            path: path.into(),
+            ..self.clone()
+        }
+    }
+
+    /// True if a request for the URL belongs to the scope. A path that could be read in more than one way does not.
+    pub(crate) fn covers_url(&self, url: &Url) -> bool {
+        let readings = crate::policy::path::readings(url.path());
+        self.is_on_host_of(url)
+            && readings.is_ok_and(|readings| readings.is_plain() && self.covers_path(readings.literal()))
+    }
+
+    /// True if the URL has the scope's host, port and URL scheme.
+    pub(crate) fn is_on_host_of(&self, url: &Url) -> bool {
+        let is_plain = url.scheme() == "http";
+        let host = url.host_str().and_then(|host| host.parse::<Host>().ok());
+        is_plain == self.plain
+            && host.as_ref() == Some(&self.origin.host)
+            && url.port_or_known_default() == Some(self.origin.port)
+    }
+
     /// Is every request inside `other` inside `self` too?
     pub fn covers(&self, other: &Self) -> bool {
         self.plain == other.plain && self.origin == other.origin && other.path.starts_with(&*self.path)

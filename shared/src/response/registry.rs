@@ -12,7 +12,7 @@ pub struct RegistryAdded {
     pub registry: RegistryView,
     /// True if the daemon asked the registry and it accepted the token.
     pub verified: bool,
-    /// True if the probed page answers every client, so that its answer proves nothing about the token.
+    /// True if the probed page answers every client alike, so that its answer proves nothing about the token.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub public: bool,
     /// Notes for the person, such as locations on other hosts that the registry does not cover.
@@ -80,6 +80,13 @@ pub struct RegistryView {
     pub last_status: Option<u16>,
     /// Requests that carried the credential since the daemon started.
     pub requests: u64,
+    /// Requests without a credential, because they were outside of every scope, that a host of the registry answered with
+    /// 401, 403 or 404.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refused_outside: u64,
+    /// Scope that would cover those requests and one of the registry's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wider_scope: Option<String>,
     /// Fault of the registry's certificate files, if any. Until it is fixed, the daemon sends nothing to the registry
     /// or uses the certificates that it read before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,6 +101,9 @@ pub struct CredentialView {
     pub state: CredentialState,
     /// Generation number: counts up at every rotation, 0 without a credential.
     pub generation: u64,
+    /// True if the registry has accepted requests with this generation.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub accepted: bool,
     /// Time at which this generation was stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
@@ -139,4 +149,9 @@ pub enum CredentialState {
     /// A state that only a newer daemon knows.
     #[serde(other)]
     Unknown,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

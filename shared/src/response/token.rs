@@ -14,7 +14,7 @@ pub struct Rotated {
     pub generation: u64,
     /// True if the daemon asked the registry and it accepted the token.
     pub verified: bool,
-    /// True if the probed page answers every client, so that its answer proves nothing about the token.
+    /// True if the probed page answers every client alike, so that its answer proves nothing about the token.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub public: bool,
     /// Notes for the person, such as the token's source.
@@ -54,6 +54,8 @@ pub enum VerdictResult {
     Unclear,
     /// The registry answers every client, so its answer proves nothing about the token.
     Public,
+    /// The registry redirects every client or has no page there, so its answer proves nothing about the token.
+    Inconclusive,
     /// No token to probe with: the store is locked or does not have it.
     NoToken,
     /// A result that only a newer daemon knows.

@@ -394,6 +394,7 @@ fn registry() -> RegistryView {
         credential: CredentialView {
             state: CredentialState::Ready,
             generation: 3,
+            accepted: true,
             since: Some("2026-03-01T09:00:00Z".to_owned()),
             expires: Some("2027-03-01T09:00:00Z".to_owned()),
             renews: None,
@@ -402,6 +403,8 @@ fn registry() -> RegistryView {
         last_used: Some("2026-03-04T05:06:07Z".to_owned()),
         last_status: Some(200),
         requests: 1234,
+        refused_outside: 2,
+        wider_scope: Some("https://corp.example/api/".to_owned()),
         trouble: Some("registry `corp`: cannot read /etc/corp-root.pem: No such file or directory".to_owned()),
     }
 }
@@ -421,6 +424,7 @@ fn registry_least() -> RegistryView {
         credential: CredentialView {
             state: CredentialState::Missing,
             generation: 0,
+            accepted: false,
             since: None,
             expires: None,
             renews: None,
@@ -429,6 +433,8 @@ fn registry_least() -> RegistryView {
         last_used: None,
         last_status: None,
         requests: 0,
+        refused_outside: 0,
+        wider_scope: None,
         trouble: None,
     }
 }
@@ -462,6 +468,7 @@ fn registry_minted() -> RegistryView {
         credential: CredentialView {
             state: CredentialState::Expired,
             generation: 7,
+            accepted: false,
             since: Some("2026-03-01T09:00:00Z".to_owned()),
             expires: Some("2026-03-01T21:00:00Z".to_owned()),
             renews: Some("2026-03-01T21:05:00Z".to_owned()),
@@ -503,6 +510,11 @@ fn verdicts() -> Vec<Verdict> {
             "open",
             VerdictResult::Public,
             "open.example answers 200 without the token, too",
+        ),
+        (
+            "forge",
+            VerdictResult::Inconclusive,
+            "forge.example answers 302 with the token and without",
         ),
         ("wheels", VerdictResult::NoToken, "the keychain is locked"),
     ]

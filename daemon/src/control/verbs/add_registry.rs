@@ -12,12 +12,14 @@ use regauth_shared::request::AddRegistry;
 use regauth_shared::response::{RegistryAdded, VerdictResult};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 
+use crate::control::archives::uncovered_archives;
 use crate::control::controller::Controller;
 use crate::control::error::unchanged;
 use crate::control::new_registry::{InitialToken, definition, initial_token, push_scope};
 use crate::control::probe::{ProbeResult, probe_token};
 use crate::control::state::{State, StateGuard};
 use crate::control::verbs::show;
+use crate::credential::circuit_breaker::Verdict;
 use crate::credential::store::Item;
 use crate::host::Host;
 use crate::journal::JournalEntry;
@@ -56,14 +58,14 @@ pub(crate) async fn add_registry(controller: &Controller, request: AddRegistry) 
     }
     let verified = verdict == Some(VerdictResult::Accepted);
     if verified && let Some(generation) = route.credential.generation() {
-        generation.breaker.record(true);
+        generation.breaker.record_verdict(Verdict::Accepted);
     }
     controller.publish(&state);
     tracing::info!(registry = %name, "added registry");
     Ok(RegistryAdded {
         registry: show::view(&route),
         verified,
-        public: verdict == Some(VerdictResult::Public),
+        public: matches!(verdict, Some(VerdictResult::Public | VerdictResult::Inconclusive)),
         notes,
         bundle: controller.folders.bundle().display().to_string(),
         proxy: show::proxy_url(controller),
@@ -141,8 +143,11 @@ async fn prepare(controller: &Controller, request: &AddRegistry) -> Result<NewRe
     };
     let index = probed.as_ref().and_then(|probed| probed.index.as_ref());
     let mut notes = cover_index(&mut registry, index, name);
+    if let (Some(_), Ok(token)) = (&probed, &first) {
+        notes.extend(uncovered_archives(&upstream, controller.upstream_pool(), name, &registry, token).await);
+    }
     let verdict = probed.as_ref().map(|probed| probed.verdict);
-    notes.extend(probed.filter(ProbeResult::is_public).map(|probed| probed.detail));
+    notes.extend(probed.filter(ProbeResult::is_unproven).map(|probed| probed.detail));
     notes.extend(first.err().map(|why| format!("there is no token yet: {why}")));
     let route = RegistryRoute {
         name: name.clone(),

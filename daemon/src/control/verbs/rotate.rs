@@ -16,6 +16,7 @@ use crate::control::controller::Controller;
 use crate::control::error::unchanged;
 use crate::control::probe::{ProbeResult, probe_token};
 use crate::control::state::{State, StateGuard};
+use crate::credential::circuit_breaker::Verdict;
 use crate::credential::fingerprint::Fingerprint;
 use crate::credential::refresher::Fetched;
 use crate::credential::source::FetchError;
@@ -245,17 +246,17 @@ async fn write_to_store(
 fn rotated(route: &RegistryRoute, generation: u64, probed: Option<ProbeResult>, mut notes: Vec<String>) -> Rotated {
     let verified = probed.as_ref().is_some_and(ProbeResult::is_accepted);
     if verified && let Some(generation) = route.credential.generation() {
-        generation.breaker.record(true);
+        generation.breaker.record_verdict(Verdict::Accepted);
     }
     tracing::info!(registry = %route.name, generation, "rotated token");
-    let public = probed.filter(ProbeResult::is_public);
-    let is_public = public.is_some();
-    notes.extend(public.map(|probed| probed.detail));
+    let unproven = probed.filter(ProbeResult::is_unproven);
+    let public = unproven.is_some();
+    notes.extend(unproven.map(|probed| probed.detail));
     Rotated {
         name: route.name.clone(),
         generation,
         verified,
-        public: is_public,
+        public,
         notes,
     }
 }

@@ -58,6 +58,7 @@ pub(crate) async fn status(controller: &Controller) -> Status {
 /// A registry as the protocol shows it.
 pub(in crate::control) fn view(route: &RegistryRoute) -> RegistryView {
     let registry = &route.registry;
+    let outside = route.usage.outside(&registry.scopes);
     RegistryView {
         name: route.name.clone(),
         kind: registry.kind.as_str().to_owned(),
@@ -76,6 +77,8 @@ pub(in crate::control) fn view(route: &RegistryRoute) -> RegistryView {
         last_used: route.usage.last_used().map(rfc3339),
         last_status: route.usage.last_status(),
         requests: route.usage.requests(),
+        refused_outside: outside.requests,
+        wider_scope: outside.covering.map(|scope| scope.to_string()),
         trouble: route.trouble.clone(),
     }
 }
@@ -95,6 +98,9 @@ fn credential_view(route: &RegistryRoute) -> CredentialView {
     CredentialView {
         state,
         generation: value.map_or(0, |value| value.number),
+        accepted: current
+            .value()
+            .is_some_and(|generation| generation.breaker.was_accepted()),
         since: value.map(|value| rfc3339(value.since)),
         expires: lifetime.map(|lifetime| rfc3339(lifetime.expires())),
         renews: refresh.next.map(rfc3339),

@@ -8,8 +8,10 @@ use regauth_shared::request::{CompareToken, Verify};
 use regauth_shared::response::{TokenComparison, Verdict, VerdictResult, Verified};
 
 use crate::control::controller::Controller;
-use crate::control::probe::probe_token;
-use crate::credential::CredentialState;
+use crate::control::probe::{ProbeResult, probe_token};
+use crate::control::token_check::{self, SampleStatus};
+use crate::credential::{CredentialState, Generation, circuit_breaker};
+use crate::policy::Denial;
 use crate::proxy::routes::RegistryRoute;
 
 /// Asks one registry about the token in use, or all of them at the same time.
@@ -43,15 +45,36 @@ async fn verdict(controller: &Controller, route: &RegistryRoute) -> Verdict {
     };
     let pool = controller.upstream_pool();
     let probed = probe_token(&route.upstream, pool, &route.registry, &generation.value.secret).await;
-    match probed.verdict {
-        VerdictResult::Accepted => generation.breaker.record(true),
-        VerdictResult::Rejected => generation.breaker.record(false),
+    let (result, detail) = match probed.verdict {
+        VerdictResult::Accepted | VerdictResult::Rejected => (probed.verdict, probed.detail),
+        _ => compare_with_requests(controller, route, &generation, probed).await,
+    };
+    match result {
+        VerdictResult::Accepted => generation.breaker.record_verdict(circuit_breaker::Verdict::Accepted),
+        VerdictResult::Rejected => generation.breaker.record_verdict(circuit_breaker::Verdict::Rejected),
         _ => {}
     }
-    Verdict {
-        name,
-        result: probed.verdict,
-        detail: probed.detail,
+    Verdict { name, result, detail }
+}
+
+/// Turns to what the registry has answered to requests, if the probe does not tell.
+async fn compare_with_requests(
+    controller: &Controller,
+    route: &RegistryRoute,
+    generation: &Arc<Generation>,
+    probed: ProbeResult,
+) -> (VerdictResult, String) {
+    let ProbeResult { verdict, detail, .. } = probed;
+    match token_check::sample_status(controller, route, &generation.breaker).await {
+        SampleStatus::Accepted => {
+            let detail = format!("{detail}; the registry serves a page with the token that it refuses without");
+            (VerdictResult::Accepted, detail)
+        }
+        SampleStatus::Denied(Denial::Clear) => {
+            let detail = format!("{detail}; the registry now refuses a page that it has served with this token");
+            (VerdictResult::Rejected, detail)
+        }
+        SampleStatus::Denied(Denial::Vague) | SampleStatus::Silent => (verdict, detail),
     }
 }
 

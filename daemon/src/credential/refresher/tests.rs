@@ -25,7 +25,7 @@ impl Scene {
     /// Sends a request that the registry accepts.
     async fn request(&self) -> Result<u64, Unavailable> {
         let lease = self.registry.acquire().await?;
-        lease.generation().breaker.record(true);
+        lease.generation().breaker.record_acceptance();
         Ok(lease.generation().value.number)
     }
 

@@ -145,6 +145,12 @@ impl Client {
         }
     }
 
+    /// True if the client is the daemon's own user, or if the daemon serves nobody else than bearers of grants. What other
+    /// bearers see at a registry decides nothing for the rest.
+    pub(crate) fn acts_for_owner(&self, state: &ProxyState) -> bool {
+        self.grant.is_none() || state.clients != Clients::SameUser
+    }
+
     /// Dialer for tunnels; bearers of a grant reach public addresses only.
     pub(crate) fn dialer(&self, state: &ProxyState) -> Dialer {
         if self.grant.is_some() {

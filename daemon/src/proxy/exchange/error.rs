@@ -44,6 +44,8 @@ pub enum ProxyError {
     WriteDenied(RegistryName),
     /// The registry rejected the credential.
     TokenRejected(RegistryName),
+    /// The registry answers 401 for this path and accepts the credential elsewhere.
+    AccessDenied(RegistryName),
     /// The store needs a person to unlock it.
     StoreLocked,
     /// The store or source has no credential, or failed.
@@ -80,6 +82,7 @@ impl ProxyError {
             Self::Busy => "too-many-requests",
             Self::WriteDenied(_) => "write-denied",
             Self::TokenRejected(_) => "token-rejected",
+            Self::AccessDenied(_) => "access-denied",
             Self::StoreLocked => "store-locked",
             Self::CredentialUnavailable(_) => "credential-unavailable",
             Self::UpstreamUnreachable => "upstream-unreachable",
@@ -100,6 +103,7 @@ impl ProxyError {
             | Self::HostDenied
             | Self::WriteDenied(_)
             | Self::TokenRejected(_)
+            | Self::AccessDenied(_)
             | Self::StoreLocked => StatusCode::FORBIDDEN,
             Self::CredentialUnavailable(_)
             | Self::UpstreamUnreachable
@@ -117,6 +121,7 @@ impl ProxyError {
         let text = match self {
             Self::WriteDenied(name) => return WRITE_DENIED.replace("{name}", name.as_str()),
             Self::TokenRejected(name) => return TOKEN_REJECTED.replace("{name}", name.as_str()),
+            Self::AccessDenied(name) => return ACCESS_DENIED.replace("{name}", name.as_str()),
             Self::CredentialUnavailable(name) => return CREDENTIAL_UNAVAILABLE.replace("{name}", name.as_str()),
             Self::BadRequest => BAD_REQUEST,
             Self::Malformed(problem) => problem.message(),
@@ -272,8 +277,10 @@ const HOST_DENIED: &str = "A grant opens registries and public hosts, and this h
 const BUSY: &str = "This client has reached its limit of open connections or requests. Repeat when some have ended.\n";
 const WRITE_DENIED: &str = "regauth keeps writes to the registry `{name}` closed, so nothing was sent. Open them for a \
     while with `regauthctl allow {name} --for 5m`, then repeat.\n";
-const TOKEN_REJECTED: &str = "The registry `{name}` rejected the token that regauth holds for it. Replace the token with \
-    `regauthctl rotate {name}`.\n";
+const TOKEN_REJECTED: &str = "The registry `{name}` rejected the token that regauth holds for it. Ask the registry again \
+    with `regauthctl verify {name}`, or replace the token with `regauthctl rotate {name}`.\n";
+const ACCESS_DENIED: &str = "The registry `{name}` answers 401 for this URL, and nothing says that the token is bad. Check \
+    the URL and what the token may read; `regauthctl verify {name}` asks the registry about the token.\n";
 const STORE_LOCKED: &str = "The store that keeps regauth's tokens is locked, so nothing was sent. Unlock it with \
     `regauthctl unlock`.\n";
 const CREDENTIAL_UNAVAILABLE: &str = "regauth has no token for the registry `{name}`, so nothing was sent. Find the reason with \
@@ -318,6 +325,7 @@ mod tests {
             ProxyError::Busy,
             ProxyError::WriteDenied(name.clone()),
             ProxyError::TokenRejected(name.clone()),
+            ProxyError::AccessDenied(name.clone()),
             ProxyError::StoreLocked,
             ProxyError::CredentialUnavailable(name),
             ProxyError::UpstreamUnreachable,

@@ -1,6 +1,7 @@
 //! One request and its response, between client and registry.
 //!
 //! - [`request`] handles a decrypted request, from its checks to its response.
+//! - [`denial`] decides what a client gets after the registry denied a request with the credential.
 //! - [`rewrite`] changes headers.
 //! - [`inspect`] classifies a request by its body, where the head does not tell a read from a write.
 //! - [`lfs`] removes the credential from answers of Git LFS.
@@ -16,6 +17,7 @@ mod lfs;
 
 pub(crate) mod body;
 pub(crate) mod carried;
+pub(crate) mod denial;
 pub mod error;
 pub(crate) mod expectation;
 pub mod request_problem;

@@ -7,24 +7,24 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::uri::Scheme as UriScheme;
+use http::uri::{Scheme as UriScheme, Uri};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
 
-use crate::credential::refresher::RefreshReason;
 use crate::credential::{Lease, Unavailable};
 use crate::host::Origin;
 use crate::policy::header_name::is_alias_of;
-use crate::policy::{Classification, Operation, RequestHead, path};
+use crate::policy::{Answer, Classification, Operation, RequestHead, path};
 use crate::proxy::downstream::authenticate::Client;
 use crate::proxy::downstream::limits::RequestPermit;
 use crate::proxy::exchange::body::{ClientBody, MinRateBody, RequestBody};
 use crate::proxy::exchange::carried::CarriedCredential;
+use crate::proxy::exchange::denial::{self, Denied, OnUnauthorized};
 use crate::proxy::exchange::error::{BodyFormat, ProxyError};
 use crate::proxy::exchange::expectation::Expectation;
 use crate::proxy::exchange::request_problem::RequestProblem;
@@ -100,9 +100,14 @@ pub(crate) async fn handle(
     let action_authorization = parts.headers.remove(lfs::ACTION_AUTHORIZATION);
     let Some(registry) = registry else {
         client.authorize_passthrough(current.as_deref())?;
-        // The upstream of the CONNECT may have been replaced since.
-        let upstream = current.as_ref().map_or(&host.upstream, |current| &current.upstream);
-        return forward(worker, upstream, Request::from_parts(parts, body), None, permit).await;
+        return pass_through(
+            worker,
+            host,
+            current.as_deref(),
+            Request::from_parts(parts, body),
+            permit,
+        )
+        .await;
     };
     check_path_overrides(&parts)?;
     let (operation, body) = match classify(registry, &parts, &body)? {
@@ -135,12 +140,39 @@ async fn send_without_credential(
     Ok(response)
 }
 
-/// Sends a request with the registry's credential. If the registry rejects a credential that can be refreshed, it is
-/// refreshed once. A request that is safe to repeat is then sent again; the client has to repeat any other.
+/// Sends a request outside of every scope, without a credential. A refusal is counted: the request may have needed one.
+async fn pass_through(
+    worker: &Worker,
+    host: &InterceptedHost,
+    current: Option<&InterceptedHost>,
+    request: Request<RequestBody>,
+    permit: RequestPermit,
+) -> Result<Response<ResponseBody>, ProxyError> {
+    let brings_its_own = request.headers().contains_key(AUTHORIZATION);
+    let uri = request.uri().clone();
+    // The upstream of the CONNECT may have been replaced since.
+    let upstream = current.map_or(&host.upstream, |current| &current.upstream);
+    let response = forward(worker, upstream, request, None, permit).await?;
+    let is_refused = matches!(
+        response.status(),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND
+    );
+    if is_refused
+        && !brings_its_own
+        && let Some(current) = current
+    {
+        current.note_refusal_outside_scopes(uri.path());
+    }
+    Ok(response)
+}
+
+/// Sends a request with the registry's credential. A denial is reviewed: it may be about the path or about the token. A
+/// token that can be refreshed is refreshed once. A request that is safe to repeat is then sent again; the client has to
+/// repeat any other.
 async fn send_with_credential(
     worker: &Worker,
     client: &Client,
-    registry: &RegistryRoute,
+    registry: &Arc<RegistryRoute>,
     lease: Lease,
     request: Request<RequestBody>,
     permit: RequestPermit,
@@ -150,39 +182,39 @@ async fn send_with_credential(
     } else {
         None
     };
-    let number = lease.generation().value.number;
-    match send_once(worker, registry, lease, request, permit).await {
-        Err(rejected @ ProxyError::TokenRejected(_)) if registry.credential.shared.can_refresh() => {
-            // Boxed, since it is rare and every request's future would have to be as large.
-            Box::pin(async move {
-                let refreshed = registry
-                    .credential
-                    .shared
-                    .refresh(number, RefreshReason::Rejected)
-                    .await;
-                let copy = copy.filter(|_| refreshed).ok_or(rejected)?;
-                let lease = self::lease(registry).await?;
-                send_once(worker, registry, lease, copy, client.begin_request()?).await
-            })
+    let program = OnUnauthorized::of(registry.registry.kind, request.headers());
+    match send_once(worker, client, registry, lease, request, permit).await? {
+        (response, None) => Ok(response),
+        // Boxed, since it is rare and every request's future would have to be as large.
+        (response, Some(denied)) => {
+            Box::pin(denial::review(
+                worker,
+                client,
+                registry,
+                program,
+                (response, denied),
+                copy,
+            ))
             .await
         }
-        response => response,
     }
 }
 
 /// Sends a request with one generation of the credential, which it holds until the registry answers (invariant 11). After a
 /// rotation, an attempt that has not been sent takes the next generation.
-async fn send_once(
+pub(super) async fn send_once(
     worker: &Worker,
+    client: &Client,
     registry: &RegistryRoute,
     lease: Lease,
     mut request: Request<RequestBody>,
     permit: RequestPermit,
-) -> Result<Response<ResponseBody>, ProxyError> {
+) -> Result<(Response<ResponseBody>, Option<Denied>), ProxyError> {
     let is_lfs_batch = lfs::prepare(&mut request);
+    let sample = sample(worker, client, &lease, &request);
     let mut carried = CarriedCredential::new(registry, lease);
-    let response = forward(worker, &registry.upstream, request, Some(&mut carried), permit).await?;
-    let mut response = record_outcome(registry, carried.lease()?, response)?;
+    let mut response = forward(worker, &registry.upstream, request, Some(&mut carried), permit).await?;
+    let denied = record_outcome(registry, carried.lease()?, &response, sample);
     rewrite::withhold_session(response.headers_mut());
     let header = &carried.generation()?.header;
     let reason = response.extensions().get::<ReasonPhrase>();
@@ -196,9 +228,9 @@ async fn send_once(
     }
     if is_lfs_batch || lfs::is_answer(response.headers()) {
         let routes = worker.state.routes.load_full();
-        return Box::pin(lfs::check_answer(&routes, header, response)).await;
+        response = Box::pin(lfs::check_answer(&routes, header, response)).await?;
     }
-    Ok(response)
+    Ok((response, denied))
 }
 
 /// Sends a rewritten request and prepares the upstream's response for the client.
@@ -362,21 +394,41 @@ pub(super) async fn lease(registry: &RegistryRoute) -> Result<Lease, ProxyError>
         })
 }
 
-/// Reports the registry's status to its usage counters and the circuit breaker.
-///
-/// A 401 becomes [`ProxyError::TokenRejected`]: git and pip would ask the person for a password, which cannot help.
+/// The URL of a request, if it could show later whether the registry still accepts the generation: the URL of a page, not
+/// a signed or a computed one. A bearer of a grant chooses none for others.
+fn sample(worker: &Worker, client: &Client, lease: &Lease, request: &Request<RequestBody>) -> Option<Uri> {
+    if !lease.generation().breaker.wants_sample() || request.method() != Method::GET {
+        return None;
+    }
+    let is_page = |query: Option<&str>| query.is_none_or(|query| query.starts_with("service=git-"));
+    let suits = is_page(request.uri().query()) && client.acts_for_owner(&worker.state);
+    suits.then(|| request.uri().clone())
+}
+
+/// Reports the registry's answer to its usage counters and the circuit breaker. Returns a denial for review.
 fn record_outcome(
     registry: &RegistryRoute,
     lease: &Lease,
-    response: Response<ResponseBody>,
-) -> Result<Response<ResponseBody>, ProxyError> {
+    response: &Response<ResponseBody>,
+    sample: Option<Uri>,
+) -> Option<Denied> {
     let status = response.status();
     registry.usage.note(status.as_u16());
-    lease.generation().breaker.record(status != StatusCode::UNAUTHORIZED);
-    if status == StatusCode::UNAUTHORIZED {
-        return Err(ProxyError::TokenRejected(registry.name.clone()));
+    let breaker = &lease.generation().breaker;
+    match Answer::of(status, response.headers()) {
+        Answer::Accepted => {
+            breaker.record_acceptance();
+            if let Some(uri) = sample {
+                breaker.offer_sample(uri);
+            }
+            None
+        }
+        Answer::Neutral => {
+            breaker.record_neutral();
+            None
+        }
+        Answer::Denied(denial) => Some(Denied::new(denial, lease)),
     }
-    Ok(response)
 }
 
 const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
