@@ -23,7 +23,7 @@ pub use self::error::StartError;
 use self::files::{PersistedState, read_config, read_state, record_store};
 pub use self::options::{Options, variables};
 use self::signals::Signals;
-use crate::authority::bundle;
+use crate::authority::bundle::{self, CompanyRoots};
 use crate::config::Config;
 use crate::control::controller::Controller;
 use crate::control::maintenance;
@@ -37,6 +37,7 @@ use crate::home::{self, Lock};
 use crate::inherited_sockets::{self, InheritedSockets};
 use crate::proxy::downstream::accept::{self, Workers};
 use crate::proxy::state::ProxyState;
+use crate::proxy::upstream::proxy_rules::ProxyRules;
 use crate::service;
 
 /// A running daemon.
@@ -85,14 +86,16 @@ impl Daemon {
         let config = read_config(&config_file, options.ephemeral)?;
         inherited.check_control(&[folders.socket(), Folders::of_the_system().socket()])?;
         let (listener, listen) = listen(inherited.proxy, &options, &config).await?;
+        let proxies = ProxyRules::new(&config.upstream, listen, |name| std::env::var_os(name))?;
         let control = inherited_sockets::control(inherited.control, &folders.socket())
             .map_err(|error| StartError::Socket(folders.socket(), error))?;
         let exclusive = exclusive_files(&folders, sockets, lock, options.ephemeral);
         let store = open_store(&folders, &options, &config).await?;
         record_store(&config_file, &config, store.kind, options.ephemeral)?;
         let system_roots = system_roots.await.map_err(|error| StartError::Threads(error.into()))?;
+        let company_roots = CompanyRoots::read(config.ca_file.as_deref())?;
         let number = options.workers.unwrap_or_else(Workers::usual_number);
-        let proxy = Arc::new(ProxyState::new(&config, grants, listen, &system_roots, number)?);
+        let proxy = Arc::new(ProxyState::new(&config, proxies, grants, listen, &system_roots, number)?);
         let workers = Workers::start(number, &proxy).map_err(StartError::Threads)?;
         let controller = Arc::new(Controller {
             folders,
@@ -101,6 +104,7 @@ impl Daemon {
             workers: number,
             at_start: config.clone(),
             system_roots: ArcSwap::from_pointee(system_roots),
+            company_roots: ArcSwap::from_pointee(company_roots),
             sockets,
             logs: options.logs,
             started: OffsetDateTime::now_utc(),

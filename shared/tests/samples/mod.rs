@@ -9,8 +9,8 @@ use regauth_shared::request::{
 use regauth_shared::response::{
     CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, LogLevels, Problem, RegistryAdded,
     RegistryList, RegistryRemoved, RegistryView, Reloaded, Revoked, Rotated, SocketOrigin, Sockets, SourceFailure,
-    Status, Stopping, StoreMoved, StoreMoving, StoreShown, StoreView, TokenComparison, Unlocked, Verdict,
-    VerdictResult, Verified, WritesChanged,
+    Status, Stopping, StoreMoved, StoreMoving, StoreShown, StoreView, TokenComparison, Unlocked, UpstreamProxy,
+    Verdict, VerdictResult, Verified, WritesChanged,
 };
 use regauth_shared::version::{Greeting, Hello};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret};
@@ -245,6 +245,7 @@ fn answers_of_the_daemon(each: &mut impl EachAnswer) {
     };
     each.check("status", status("open", vec![]));
     each.check("status-locked", status("locked", vec![problem]));
+    each.check("status-behind-proxy", status_behind_proxy());
     each.check(
         "reload",
         Reloaded {
@@ -531,8 +532,22 @@ fn status(store_is: &str, problems: Vec<Problem>) -> Status {
         registries: 2,
         problems,
         clients: "same-user".to_owned(),
+        upstream_proxies: Vec::new(),
+        ca_file: None,
         connections: 3,
         requests: 1234,
+    }
+}
+
+fn status_behind_proxy() -> Status {
+    Status {
+        upstream_proxies: vec![UpstreamProxy {
+            url: "https://proxy.corp.example:3128".to_owned(),
+            set_by: "https_proxy".to_owned(),
+            used_for: vec!["https".to_owned()],
+        }],
+        ca_file: Some("/etc/corp-root.pem".to_owned()),
+        ..status("open", vec![])
     }
 }
 

@@ -55,7 +55,7 @@ async fn route(worker: Worker, client: Client, mut stream: TcpStream, target: Or
         Decision::Tunnel => match tunnel::dial(client.dialer(&worker.state), &target).await {
             Ok(upstream) => {
                 if stream.write_all(ESTABLISHED).await.is_ok() {
-                    tunnel::relay_until_done(&worker.state, &stream, &upstream).await;
+                    tunnel::relay_until_done(&worker.state, &mut stream, upstream).await;
                 }
             }
             Err(error) => refuse(stream, &error).await,
