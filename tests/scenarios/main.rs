@@ -14,6 +14,7 @@ mod builds;
 mod ci_examples;
 mod client_authentication;
 mod completion;
+mod corporate_network;
 mod crash_safety;
 mod credential_provider;
 mod credentials;

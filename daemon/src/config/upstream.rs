@@ -211,7 +211,10 @@ fn is_address_range(text: &str) -> bool {
 }
 
 fn has_port(text: &str) -> bool {
-    text.parse::<Host>().is_err() && text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+    text.parse::<Host>().is_err()
+        && text
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| port.parse::<u16>().is_ok())
 }
 
 /// RFC 1929, section 2. HTTP has no limit.

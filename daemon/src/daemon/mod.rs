@@ -95,7 +95,14 @@ impl Daemon {
         let system_roots = system_roots.await.map_err(|error| StartError::Threads(error.into()))?;
         let company_roots = CompanyRoots::read(config.ca_file.as_deref())?;
         let number = options.workers.unwrap_or_else(Workers::usual_number);
-        let proxy = Arc::new(ProxyState::new(&config, proxies, grants, listen, &system_roots, number)?);
+        let proxy = Arc::new(ProxyState::new(
+            &config,
+            proxies,
+            grants,
+            listen,
+            &system_roots,
+            number,
+        )?);
         let workers = Workers::start(number, &proxy).map_err(StartError::Threads)?;
         let controller = Arc::new(Controller {
             folders,

@@ -72,8 +72,11 @@ async fn read_system_roots(controller: &Controller) {
 
 fn company_roots(config: &Config) -> Result<CompanyRoots, ErrorBody> {
     CompanyRoots::read(config.ca_file.as_deref()).map_err(|error| {
-        ErrorBody::new(ErrorKind::Invalid, format!("`ca-file` at the top of config.toml: {error}"))
-            .hint("nothing was changed; correct the path or remove the key, then `regauthctl reload`")
+        ErrorBody::new(
+            ErrorKind::Invalid,
+            format!("`ca-file` at the top of config.toml: {error}"),
+        )
+        .hint("nothing was changed; correct the path or remove the key, then `regauthctl reload`")
     })
 }
 

@@ -1,7 +1,9 @@
 //! `list`, `show` and `status`: configuration and state of the registries and of the daemon, never a secret.
 
 use regauth_shared::request::ByName;
-use regauth_shared::response::{CredentialView, Problem, RegistryList, RegistryView, SourceFailure, Status, UpstreamProxy};
+use regauth_shared::response::{
+    CredentialView, Problem, RegistryList, RegistryView, SourceFailure, Status, UpstreamProxy,
+};
 use regauth_shared::{ErrorBody, response, version};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;

@@ -315,7 +315,7 @@ pub enum DialError {
     #[error("cannot connect")]
     Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The corporate proxy cannot be reached or refuses.
-    #[error(transparent)]
+    #[error("cannot connect through the corporate proxy")]
     Proxy(#[from] CorporateProxyError),
     /// Plain HTTP with a token, and an address that is not loopback.
     #[error("plain HTTP with a token goes to loopback only")]

@@ -29,10 +29,10 @@ use crate::credential::Rotations;
 use crate::proxy::exchange::body::RequestBody;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::exchange::rewrite::repeatable_copy;
-use crate::proxy::upstream::proxy_rules::CorporateProxy;
 use crate::proxy::upstream::connector::{
     ConnectionLoad, Connector, Destination, MAX_STREAMS, NewConnection, RequestSender, proxy_error,
 };
+use crate::proxy::upstream::proxy_rules::CorporateProxy;
 
 /// Connections to one origin.
 pub(crate) struct Pool {

@@ -46,9 +46,7 @@ impl CorporateProxyError {
                 "If your company's own authority signed its certificate, set that authority's PEM file as `ca-file` at \
                  the top of config.toml, and restart regauthd."
             }
-            ProxyProblem::NotAProxy => {
-                "Check the proxy's scheme and port: http://, https://, socks5h:// or socks5://."
-            }
+            ProxyProblem::NotAProxy => "Check the proxy's scheme and port: http://, https://, socks5h:// or socks5://.",
             ProxyProblem::LoginRequired | ProxyProblem::LoginRejected => {
                 "Write the right ones into the proxy's URL, http://USER:PASSWORD@HOST:PORT, as `proxy` below [upstream] \
                  in config.toml, and restart regauthd."
@@ -134,7 +132,10 @@ pub(super) async fn tls(
         Host::Address(address) => ServerName::from(*address),
     };
     connector.connect(name, stream).await.map_err(|error| {
-        tracing::debug!(error = &error as &dyn std::error::Error, "TLS with the corporate proxy failed");
+        tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            "TLS with the corporate proxy failed"
+        );
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match tls {
             Some(rustls::Error::InvalidCertificate(_)) => ProxyProblem::Untrusted,
@@ -319,7 +320,10 @@ mod tests {
     }
 
     /// Outcome of a CONNECT that is answered so, and the bytes left in the stream.
-    async fn connect_answered(answer: &[u8], authorization: Option<&HeaderValue>) -> (Result<(), ProxyProblem>, String) {
+    async fn connect_answered(
+        answer: &[u8],
+        authorization: Option<&HeaderValue>,
+    ) -> (Result<(), ProxyProblem>, String) {
         let (mut ours, mut proxy) = tokio::io::duplex(64 * 1024);
         proxy.write_all(answer).await.unwrap();
         let result = connect(&mut ours, &target(), authorization).await;
@@ -331,7 +335,11 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_after_the_reply_stay_in_the_tunnel() {
-        let answers = ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.0 200\r\nVia: x\r\n\r\n", "HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"];
+        let answers = [
+            "HTTP/1.1 200 OK\r\n\r\n",
+            "HTTP/1.0 200\r\nVia: x\r\n\r\n",
+            "HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+        ];
         for answer in answers {
             let (result, rest) = connect_answered(format!("{answer}SSH-2.0-x").as_bytes(), None).await;
             assert_eq!((result, rest.as_str()), (Ok(()), "SSH-2.0-x"), "{answer}");
@@ -361,7 +369,10 @@ mod tests {
     }
 
     /// Outcome of a SOCKS5 handshake that is answered so, the bytes sent, and the bytes left in the stream.
-    async fn socks5_answered(answer: &[u8], login: Option<&ProxyLogin>) -> (Result<(), ProxyProblem>, Vec<u8>, Vec<u8>) {
+    async fn socks5_answered(
+        answer: &[u8],
+        login: Option<&ProxyLogin>,
+    ) -> (Result<(), ProxyProblem>, Vec<u8>, Vec<u8>) {
         let (mut ours, mut proxy) = tokio::io::duplex(64 * 1024);
         proxy.write_all(answer).await.unwrap();
         let result = socks5(&mut ours, &target(), None, login).await;
@@ -398,7 +409,11 @@ mod tests {
             (&[5, 0xff], Some(&login), ProxyProblem::LoginRejected),
             (&[5, 2, 1, 1], Some(&login), ProxyProblem::LoginRejected),
             (&[5, 0, 5, 2, 0, 1], None, ProxyProblem::Refused(ProxyReply::Socks(2))),
-            (&[5, 0, 5, 4, 0, 1], None, ProxyProblem::HostUnreachable(ProxyReply::Socks(4))),
+            (
+                &[5, 0, 5, 4, 0, 1],
+                None,
+                ProxyProblem::HostUnreachable(ProxyReply::Socks(4)),
+            ),
             (b"HTTP/1.1 400", None, ProxyProblem::NotAProxy),
         ] {
             assert_eq!(socks5_answered(answer, login).await.0, Err(problem));

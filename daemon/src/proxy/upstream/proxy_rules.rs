@@ -197,7 +197,9 @@ impl<F: Fn(&str) -> Option<OsString>> Variables<'_, F> {
     }
 
     fn no_proxy(&self) -> Option<String> {
-        let mut values = ["no_proxy", "NO_PROXY"].into_iter().filter_map(|name| self.non_empty(name));
+        let mut values = ["no_proxy", "NO_PROXY"]
+            .into_iter()
+            .filter_map(|name| self.non_empty(name));
         values.next().map(|value| value.to_string_lossy().into_owned())
     }
 
@@ -226,7 +228,12 @@ pub(super) fn is_loopback_address(address: IpAddr) -> bool {
 fn exceptions(no_proxy: &str) -> Matcher {
     let entries = no_proxy.split(|separator: char| separator == ',' || separator.is_whitespace());
     let entries: Vec<&str> = entries
-        .map(|entry| entry.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(entry))
+        .map(|entry| {
+            entry
+                .strip_prefix('*')
+                .filter(|rest| rest.starts_with('.'))
+                .unwrap_or(entry)
+        })
         .map(|entry| entry.strip_suffix('.').unwrap_or(entry))
         .map(|entry| entry.trim_matches(['[', ']']))
         .filter(|entry| !entry.is_empty())
@@ -268,27 +275,70 @@ mod tests {
     fn the_variables_apply_as_they_do_for_curl() {
         let all = ("ALL_PROXY", "http://all:1");
         for (variables, url, expected) in [
-            (&[("https_proxy", "http://p:1")][..], "https://x", "http://p:1 (set by https_proxy)"),
+            (
+                &[("https_proxy", "http://p:1")][..],
+                "https://x",
+                "http://p:1 (set by https_proxy)",
+            ),
             (&[("https_proxy", "http://p:1")], "http://x", "direct"),
-            (&[("HTTPS_PROXY", "http://p:1")], "https://x", "http://p:1 (set by HTTPS_PROXY)"),
-            (&[("http_proxy", "http://p:1")], "http://x", "http://p:1 (set by http_proxy)"),
+            (
+                &[("HTTPS_PROXY", "http://p:1")],
+                "https://x",
+                "http://p:1 (set by HTTPS_PROXY)",
+            ),
+            (
+                &[("http_proxy", "http://p:1")],
+                "http://x",
+                "http://p:1 (set by http_proxy)",
+            ),
             (&[("http_proxy", "http://p:1")], "https://x", "direct"),
             (&[("HTTP_PROXY", "http://p:1")], "http://x", "direct"),
-            (&[("HTTPS_PROXY", ""), all], "https://x", "http://all:1 (set by ALL_PROXY)"),
-            (&[("https_proxy", ""), ("HTTPS_PROXY", "q:2"), all], "https://x", "http://q:2 (set by HTTPS_PROXY)"),
-            (&[("https_proxy", "a:1"), ("HTTPS_PROXY", "b:2")], "https://x", "http://a:1 (set by https_proxy)"),
+            (
+                &[("HTTPS_PROXY", ""), all],
+                "https://x",
+                "http://all:1 (set by ALL_PROXY)",
+            ),
+            (
+                &[("https_proxy", ""), ("HTTPS_PROXY", "q:2"), all],
+                "https://x",
+                "http://q:2 (set by HTTPS_PROXY)",
+            ),
+            (
+                &[("https_proxy", "a:1"), ("HTTPS_PROXY", "b:2")],
+                "https://x",
+                "http://a:1 (set by https_proxy)",
+            ),
             (&[all], "http://x", "http://all:1 (set by ALL_PROXY)"),
-            (&[("all_proxy", "socks5h://s"), all], "http://x", "socks5h://s:1080 (set by all_proxy)"),
-            (&[("https_proxy", "http://127.0.0.1:9001"), all], "https://x", "http://all:1 (set by ALL_PROXY)"),
+            (
+                &[("all_proxy", "socks5h://s"), all],
+                "http://x",
+                "socks5h://s:1080 (set by all_proxy)",
+            ),
+            (
+                &[("https_proxy", "http://127.0.0.1:9001"), all],
+                "https://x",
+                "http://all:1 (set by ALL_PROXY)",
+            ),
         ] {
-            assert_eq!(selected(&rules(variables).unwrap(), url), expected, "{variables:?} {url}");
+            assert_eq!(
+                selected(&rules(variables).unwrap(), url),
+                expected,
+                "{variables:?} {url}"
+            );
         }
     }
 
     #[test]
     fn loopback_is_never_proxied() {
         let rules = rules(&[("ALL_PROXY", "http://all:1")]).unwrap();
-        for host in ["localhost", "x.localhost", "127.0.0.1", "127.9.9.9", "[::1]", "[::ffff:127.0.0.1]"] {
+        for host in [
+            "localhost",
+            "x.localhost",
+            "127.0.0.1",
+            "127.9.9.9",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+        ] {
             assert_eq!(selected(&rules, &format!("http://{host}")), "direct", "{host}");
             assert_eq!(selected(&rules, &format!("https://{host}")), "direct", "{host}");
         }
