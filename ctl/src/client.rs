@@ -309,7 +309,7 @@ fn reply_timeout(request: &Request) -> Duration {
         Request::AddRegistry(_) | Request::AddScope(_) | Request::RemoveRegistry(_) | Request::Rotate(_) => {
             REGISTRY_TIMEOUT
         }
-        Request::Verify(_) | Request::Reload(_) => REGISTRY_TIMEOUT,
+        Request::Verify(_) | Request::Reload(_) | Request::SetUpstream(_) => REGISTRY_TIMEOUT,
         Request::Unlock(_) => UNLOCK_TIMEOUT,
         Request::StoreMove(_) => STORE_MOVE_TIMEOUT,
     }

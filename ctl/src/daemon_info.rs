@@ -18,6 +18,8 @@ pub(crate) struct DaemonInfo {
     pub(crate) proxy: String,
     /// Path of the bundle.
     pub(crate) bundle: String,
+    /// Corporate proxies that the daemon uses, without user and password.
+    pub(crate) upstream_proxies: Vec<String>,
     /// The daemon's registries.
     pub(crate) registries: Vec<RegistryView>,
     /// Absolute folder of `--home` or `REGAUTH_HOME`, if one was given.
@@ -44,6 +46,7 @@ impl DaemonInfo {
         Ok(Self {
             proxy: status.proxy,
             bundle: status.bundle,
+            upstream_proxies: status.upstream_proxies.into_iter().map(|proxy| proxy.url).collect(),
             registries: list.registries,
             home,
             state: folders.state.clone(),

@@ -15,6 +15,7 @@ mod ci_examples;
 mod client_authentication;
 mod completion;
 mod corporate_network;
+mod corporate_setup;
 mod crash_safety;
 mod credential_provider;
 mod credentials;

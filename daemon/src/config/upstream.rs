@@ -6,7 +6,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use toml::Spanned;
 
 use crate::config::table_reader::TableReader;
@@ -73,6 +73,15 @@ impl ProxyUrl {
         let scheme = ProxyScheme::parse(scheme)?;
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         Self::new(scheme, authority, scheme.default_port())
+    }
+
+    /// Text for the file, with user and password.
+    pub(super) fn to_text(&self) -> String {
+        let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let login = self.login.as_ref().map_or_else(String::new, |login| {
+            format!("{}:{}@", encoded(&login.user), encoded(&login.password))
+        });
+        format!("{}://{login}{}", self.scheme.as_str(), self.origin)
     }
 
     fn new(scheme: ProxyScheme, authority: &str, default_port: u16) -> Result<Self, InvalidProxyUrl> {
@@ -275,6 +284,18 @@ mod tests {
             ("http://proxy.corp?query", "Path"),
         ] {
             assert_eq!(described(ProxyUrl::from_file(text)), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_url_that_is_written_reads_back_as_the_same() {
+        for text in [
+            "http://me:p%40ss%2Fword%3A@proxy.corp:3128",
+            "socks5h://[::1]:1",
+            "https://proxy.corp",
+        ] {
+            let url = ProxyUrl::from_file(text).unwrap();
+            assert_eq!(ProxyUrl::from_file(&url.to_text()), Ok(url), "{text}");
         }
     }
 

@@ -47,6 +47,14 @@ pub struct Status {
     pub requests: u64,
 }
 
+/// Answer to `set-upstream`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct UpstreamSet {
+    /// What was written and when it takes effect, or why a setting was left as it was.
+    pub notes: Vec<String>,
+}
+
 /// Corporate proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
