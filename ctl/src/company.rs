@@ -12,8 +12,8 @@ use regauth_shared::{ErrorBody, Request, Secret};
 
 use crate::client::Client;
 use crate::daemon_info::DaemonInfo;
-use crate::environment::{BUNDLE_VARIABLES, PROXY_VARIABLES};
-use crate::error;
+use crate::environment::{BUNDLE_VARIABLES, JAVA_OPTIONS, PROXY_VARIABLES};
+use crate::{error, output};
 
 /// A value that regauth's setting replaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,13 +28,14 @@ pub(crate) struct CompanySetting {
 enum CompanyValue {
     Proxy(String),
     CaFile(String),
+    JavaTrustStore(String),
 }
 
 impl std::fmt::Debug for CompanyValue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Proxy(url) => f.write_str(&without_login(url)),
-            Self::CaFile(file) => f.write_str(file),
+            Self::CaFile(file) | Self::JavaTrustStore(file) => f.write_str(file),
         }
     }
 }
@@ -54,6 +55,24 @@ impl CompanySetting {
             place: place.to_owned(),
             value: CompanyValue::CaFile(file.to_owned()),
         }
+    }
+
+    /// A proxy and a trust store in `JAVA_TOOL_OPTIONS`.
+    fn of_java(options: &str) -> Vec<Self> {
+        let value = |name: &str| {
+            let mut found = options
+                .split_whitespace()
+                .filter_map(|option| option.strip_prefix(name));
+            found.next_back().filter(|value| !value.is_empty())
+        };
+        let port = value("-Dhttps.proxyPort=").unwrap_or("80");
+        let proxy = value("-Dhttps.proxyHost=");
+        let proxy = proxy.map(|host| Self::proxy(JAVA_OPTIONS, &format!("http://{host}:{port}")));
+        let trust_store = value("-Djavax.net.ssl.trustStore=").map(|file| Self {
+            place: JAVA_OPTIONS.to_owned(),
+            value: CompanyValue::JavaTrustStore(file.to_owned()),
+        });
+        proxy.into_iter().chain(trust_store).collect()
     }
 
     /// Sentence about a setting that regauthd lacks; `None` if it has the proxy or the roots, or the file has none.
@@ -79,6 +98,15 @@ impl CompanySetting {
                     )
                 })
             }
+            CompanyValue::JavaTrustStore(file) => {
+                let ours = Path::new(&info.bundle).with_extension("jks");
+                // A key store cannot be read here. With a `ca-file`, somebody has taken care of the company's roots.
+                (Path::new(file) != ours && !info.has_company_roots).then(|| {
+                    format!(
+                        "{place} sets the trust store {file}, and regauth's replaces it: Java trusts only the bundle"
+                    )
+                })
+            }
         }
     }
 
@@ -91,6 +119,10 @@ impl CompanySetting {
             CompanyValue::CaFile(file) => {
                 format!("set `ca-file = \"{file}\"` at the top of config.toml, then regauthctl reload")
             }
+            CompanyValue::JavaTrustStore(file) => format!(
+                "write the company's roots in it to a PEM file (keytool -exportcert -rfc -keystore {file} -alias NAME), and \
+                 set that as `ca-file` at the top of config.toml"
+            ),
         }
     }
 }
@@ -102,7 +134,17 @@ pub(crate) fn of_environment(current: impl Fn(&str) -> Option<String>) -> Vec<Co
     let proxies = proxies.filter_map(|name| Some(CompanySetting::proxy(name, &value(name)?)));
     let files = BUNDLE_VARIABLES.into_iter();
     let files = files.filter_map(|name| Some(CompanySetting::ca_file(name, &value(name)?)));
-    without_repetitions(proxies.chain(files))
+    let java = value(JAVA_OPTIONS).map_or_else(Vec::new, |options| CompanySetting::of_java(&options));
+    without_repetitions(proxies.chain(files).chain(java))
+}
+
+/// Prints a note on stderr for each setting of the environment that regauthd lacks: stdout is for a shell or a program.
+pub(crate) fn warn_of_replaced_variables(info: &DaemonInfo) {
+    for setting in of_environment(|name| std::env::var(name).ok()) {
+        if let Some(problem) = setting.problem(info) {
+            output::print_to_stderr(&format!("note: {problem}; {}\n", setting.remedy()));
+        }
+    }
 }
 
 /// The settings without later ones of the same value.
@@ -128,11 +170,11 @@ pub(crate) fn carry_over(
     let lacking = || settings.iter().filter(|setting| setting.problem(info).is_some());
     let proxy = lacking().find_map(|setting| match &setting.value {
         CompanyValue::Proxy(url) => Some(url),
-        CompanyValue::CaFile(_) => None,
+        CompanyValue::CaFile(_) | CompanyValue::JavaTrustStore(_) => None,
     });
     let ca_file = lacking().find_map(|setting| match &setting.value {
         CompanyValue::CaFile(file) => Some(file),
-        CompanyValue::Proxy(_) => None,
+        CompanyValue::Proxy(_) | CompanyValue::JavaTrustStore(_) => None,
     });
     if proxy.is_none() && ca_file.is_none() {
         return Ok(Vec::new());
@@ -207,12 +249,18 @@ mod tests {
             "HTTPS_PROXY" | "https_proxy" => Some("http://proxy.corp:3128".to_owned()),
             "SSL_CERT_FILE" | "NODE_EXTRA_CA_CERTS" => Some("/etc/corp.pem".to_owned()),
             "PIP_CERT" => Some(String::new()),
+            "JAVA_TOOL_OPTIONS" => {
+                Some("-Xmx1g -Dhttps.proxyHost=java.corp -Djavax.net.ssl.trustStore=/x.jks".to_owned())
+            }
             _ => None,
         };
         let places: Vec<_> = of_environment(current)
             .into_iter()
             .map(|setting| setting.place)
             .collect();
-        assert_eq!(places, ["HTTPS_PROXY", "SSL_CERT_FILE"]);
+        assert_eq!(
+            places,
+            ["HTTPS_PROXY", "SSL_CERT_FILE", "JAVA_TOOL_OPTIONS", "JAVA_TOOL_OPTIONS"]
+        );
     }
 }

@@ -164,7 +164,7 @@ pub(crate) const BUNDLE_VARIABLES: [&str; 9] = [
     "npm_config_cafile",
 ];
 
-const JAVA_OPTIONS: &str = "JAVA_TOOL_OPTIONS";
+pub(crate) const JAVA_OPTIONS: &str = "JAVA_TOOL_OPTIONS";
 
 #[cfg(test)]
 mod tests {

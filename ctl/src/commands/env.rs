@@ -9,7 +9,7 @@ use crate::client::Client;
 use crate::company;
 use crate::daemon_info::DaemonInfo;
 use crate::environment;
-use crate::output::{self, Report};
+use crate::output::Report;
 use crate::shell::Shell;
 
 /// Print the environment that makes all clients use the proxy
@@ -37,13 +37,7 @@ Examples:
 pub(crate) fn run(arguments: Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
     let info = DaemonInfo::fetch(client, folders)?;
     let variables = environment::caller_variables(&info);
-    let current = |name: &str| std::env::var(name).ok();
-    for setting in company::of_environment(current) {
-        if let Some(problem) = setting.problem(&info) {
-            // stdout is for the shell.
-            output::print_to_stderr(&format!("note: {problem}; {}\n", setting.remedy()));
-        }
-    }
+    company::warn_of_replaced_variables(&info);
     let shell = arguments.shell.unwrap_or_else(Shell::of_caller);
     let text = shell.script(&variables);
     Report::from_value(&variables.into_iter().collect::<BTreeMap<_, _>>(), text)
