@@ -18,6 +18,10 @@ pub(crate) struct DaemonInfo {
     pub(crate) proxy: String,
     /// Path of the bundle.
     pub(crate) bundle: String,
+    /// Corporate proxies that the daemon uses, without user and password.
+    pub(crate) upstream_proxies: Vec<String>,
+    /// True if a company's roots are in the bundle: the global `ca-file` is set.
+    pub(crate) has_company_roots: bool,
     /// The daemon's registries.
     pub(crate) registries: Vec<RegistryView>,
     /// Absolute folder of `--home` or `REGAUTH_HOME`, if one was given.
@@ -44,6 +48,8 @@ impl DaemonInfo {
         Ok(Self {
             proxy: status.proxy,
             bundle: status.bundle,
+            has_company_roots: status.ca_file.is_some(),
+            upstream_proxies: status.upstream_proxies.into_iter().map(|proxy| proxy.url).collect(),
             registries: list.registries,
             home,
             state: folders.state.clone(),

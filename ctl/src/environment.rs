@@ -143,7 +143,7 @@ fn without_port(entry: &str) -> &str {
 }
 
 /// Proxy variables. `HTTP_PROXY` is left out: it applies to plain http only, and no registry uses that.
-const PROXY_VARIABLES: [&str; 5] = [
+pub(crate) const PROXY_VARIABLES: [&str; 5] = [
     "HTTPS_PROXY",
     "https_proxy",
     "CARGO_HTTP_PROXY",
@@ -152,7 +152,7 @@ const PROXY_VARIABLES: [&str; 5] = [
 ];
 
 /// Bundle variables. npm needs two, because a `cafile` in an npmrc silently disables `NODE_EXTRA_CA_CERTS`.
-const BUNDLE_VARIABLES: [&str; 9] = [
+pub(crate) const BUNDLE_VARIABLES: [&str; 9] = [
     "SSL_CERT_FILE",
     "CURL_CA_BUNDLE",
     "REQUESTS_CA_BUNDLE",
@@ -164,7 +164,7 @@ const BUNDLE_VARIABLES: [&str; 9] = [
     "npm_config_cafile",
 ];
 
-const JAVA_OPTIONS: &str = "JAVA_TOOL_OPTIONS";
+pub(crate) const JAVA_OPTIONS: &str = "JAVA_TOOL_OPTIONS";
 
 #[cfg(test)]
 mod tests {

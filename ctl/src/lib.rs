@@ -17,6 +17,7 @@
 
 mod cli;
 mod commands;
+mod company;
 mod completion;
 
 mod presets;

@@ -17,6 +17,8 @@ mod client_authentication;
 #[cfg(target_os = "linux")]
 mod clock_and_disk;
 mod completion;
+mod corporate_network;
+mod corporate_setup;
 mod crash_safety;
 mod credential_provider;
 mod credentials;

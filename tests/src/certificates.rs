@@ -40,6 +40,11 @@ impl Authority {
         self.folder.path().join("ca.pem")
     }
 
+    /// Root and its key in one PEM text, for a proxy that issues certificates.
+    pub fn certificate_and_key(&self) -> String {
+        fs::read_to_string(self.file()).unwrap() + &self.issuer.key().serialize_pem()
+    }
+
     /// Issues a server or client certificate for DNS names and IP addresses, with a new key.
     pub fn issue(&self, names: &[&str]) -> Certificate {
         let names: Vec<String> = names.iter().copied().map(str::to_owned).collect();

@@ -24,6 +24,8 @@
 //! | [`strict_server`] | HTTP/1.1 server that rejects any deviation from RFC 9112 | `StrictServer::start(&authority)` |
 //! | [`head_server`] | HTTP/1.1 server that answers the head of an upload, and counts what follows | `HeadServer::answering(&authority, answer)` |
 //! | [`nginx`] | real nginx with a JSON access log | `nginx.wait_for_request(\|request\| request.status == 200)` |
+//! | [`squid`] | company proxy: real Squid with Basic authentication, port rules, TLS, TLS interception | `Squid::builder().login("me", "pw").start()` |
+//! | [`socks_proxy`] | SOCKS5 proxy: real microsocks | `SocksProxy::start(&["registry.corp.example"])` |
 //! | [`certificates`] | private CA and the certificates it issues | `Authority::new("Corp Root").issue(&["localhost"])` |
 //! | **clients** | | |
 //! | [`cargo`] | real cargo with a project | `Cargo::new().behind(&daemon).build().succeeds()` |
@@ -93,6 +95,8 @@ pub mod pypi_server;
 pub mod random;
 pub mod registry;
 pub mod registry_api;
+pub mod socks_proxy;
+pub mod squid;
 pub mod store_items;
 pub mod strict_server;
 #[cfg(target_os = "linux")]

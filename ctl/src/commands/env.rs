@@ -6,6 +6,7 @@ use regauth_shared::ErrorBody;
 use regauth_shared::paths::Folders;
 
 use crate::client::Client;
+use crate::company;
 use crate::daemon_info::DaemonInfo;
 use crate::environment;
 use crate::output::Report;
@@ -36,6 +37,7 @@ Examples:
 pub(crate) fn run(arguments: Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
     let info = DaemonInfo::fetch(client, folders)?;
     let variables = environment::caller_variables(&info);
+    company::warn_of_replaced_variables(&info);
     let shell = arguments.shell.unwrap_or_else(Shell::of_caller);
     let text = shell.script(&variables);
     Report::from_value(&variables.into_iter().collect::<BTreeMap<_, _>>(), text)

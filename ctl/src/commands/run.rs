@@ -19,6 +19,7 @@ use super::add_registry::readable;
 use super::git_index;
 use super::run_flags::{RegistryFlags, RegistryList};
 use crate::client::Client;
+use crate::company;
 use crate::daemon_info::DaemonInfo;
 use crate::environment::{self, Variable};
 use crate::ephemeral_daemon::EphemeralDaemon;
@@ -125,6 +126,7 @@ fn add_registry(client: &Client, registry: &RegistryFlags, token: Secret, verify
 
 /// Environment of the command: the clients' variables, and a `PATH` in which cargo finds the credential provider.
 fn environment(info: &DaemonInfo) -> Vec<Variable> {
+    company::warn_of_replaced_variables(info);
     let mut variables = environment::caller_variables(info);
     if on_path(PROVIDER).is_none()
         && let Some(folder) = sibling(PROVIDER).as_deref().and_then(Path::parent)

@@ -6,6 +6,7 @@ use regauth_shared::ErrorBody;
 use regauth_shared::paths::Folders;
 
 use crate::client::Client;
+use crate::company;
 use crate::daemon_info::DaemonInfo;
 use crate::error;
 use crate::output::{self, Report};
@@ -31,6 +32,11 @@ pub(crate) struct Arguments {
     #[arg(long)]
     dry_run: bool,
 
+    /// Give regauthd the company's proxy and CA file that the client had: writes `[upstream] proxy` and `ca-file` into
+    /// config.toml, unless they are set
+    #[arg(long, conflicts_with_all = ["undo", "dry_run"])]
+    carry_over: bool,
+
     /// Restore the files
     #[arg(long)]
     undo: bool,
@@ -40,6 +46,7 @@ const EXAMPLES: &str = "\
 Examples:
   regauthctl setup cargo
   regauthctl setup git --dry-run
+  regauthctl setup pip --carry-over
   regauthctl setup cargo --undo
   regauthctl setup shell --project";
 
@@ -53,7 +60,18 @@ pub(crate) fn run(arguments: Arguments, client: &Client, folders: &Folders) -> R
     let plan = if arguments.undo {
         SetupPlan::undo(arguments.client, &target, folders)?
     } else {
-        SetupPlan::set_up(arguments.client, &target, &DaemonInfo::fetch(client, folders)?, folders)?
+        let info = DaemonInfo::fetch(client, folders)?;
+        let mut plan = SetupPlan::set_up(arguments.client, &target, &info, folders)?;
+        let replaced = plan.replaced(&info);
+        if arguments.carry_over {
+            let notes = company::carry_over(&replaced, &info, client)?;
+            notes.into_iter().for_each(|note| plan.note(note));
+        } else {
+            let command = carry_over_command(arguments.client, arguments.project);
+            let problems = replaced.iter().filter_map(|setting| setting.problem(&info));
+            problems.for_each(|problem| plan.note(format!("{problem}; {command} gives it to regauthd")));
+        }
+        plan
     };
     if arguments.dry_run {
         let outcome = plan.outcome();
@@ -61,6 +79,11 @@ pub(crate) fn run(arguments: Arguments, client: &Client, folders: &Folders) -> R
     }
     let outcome = plan.carry_out(folders)?;
     Report::from_value(&outcome, describe(&outcome, arguments.undo))
+}
+
+fn carry_over_command(tool: Tool, project: bool) -> String {
+    let project = if project { " --project" } else { "" };
+    format!("`regauthctl setup {}{project} --carry-over`", tool.name())
 }
 
 fn current_folder() -> Result<PathBuf, ErrorBody> {

@@ -45,6 +45,29 @@ fn listens_on(status: &Status) -> String {
     format!("{}{by_manager}", status.listen)
 }
 
+fn corporate_proxies(status: &Status) -> String {
+    let described = status.upstream_proxies.iter().map(|proxy| {
+        let only = match proxy.used_for.as_slice() {
+            [scheme] => format!(" (for {scheme}:// only)"),
+            _ => String::new(),
+        };
+        format!("{}, set by {}{only}", proxy.url, proxy.set_by)
+    });
+    let described: Vec<String> = described.collect();
+    if described.is_empty() {
+        "none".to_owned()
+    } else {
+        described.join("; ")
+    }
+}
+
+fn bundle(status: &Status) -> String {
+    match &status.ca_file {
+        Some(file) => format!("{}, with the roots of {file}", status.bundle),
+        None => status.bundle.clone(),
+    }
+}
+
 fn describe(status: &Status) -> String {
     let store = &status.store;
     let mut text = format!(
@@ -57,7 +80,8 @@ fn describe(status: &Status) -> String {
         ("listens on", listens_on(status)),
         ("proxy", status.proxy.clone()),
         ("clients", clients(&status.clients).to_owned()),
-        ("bundle", status.bundle.clone()),
+        ("corporate proxy", corporate_proxies(status)),
+        ("bundle", bundle(status)),
         ("config", status.config.clone()),
         (
             "store",

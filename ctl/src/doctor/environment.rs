@@ -2,6 +2,7 @@
 
 use super::context::{DoctorContext, variable};
 use super::finding::{AutomaticFix, Finding};
+use crate::company::{self, CompanySetting};
 use crate::environment::{bypassing_entries, without_bypassing_entries};
 use crate::setup;
 
@@ -9,7 +10,42 @@ use crate::setup;
 pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
     let no_proxy = ["NO_PROXY", "no_proxy"];
     let bypasses = no_proxy.into_iter().filter_map(|name| check_no_proxy(context, name));
-    bypasses.chain(outdated_setups(context)).collect()
+    bypasses
+        .chain(outdated_setups(context))
+        .chain(replaced_settings(context))
+        .chain(company_environment(context))
+        .collect()
+}
+
+/// A company's proxy and roots that setup replaced in a client, and that regauthd lacks.
+fn replaced_settings(context: &DoctorContext) -> Vec<Finding> {
+    let finding = |(tool, setting): (&str, CompanySetting)| {
+        let problem = setting.problem(&context.info)?;
+        Some(Finding::new(
+            "company-setting-lost",
+            format!("before `regauthctl setup {tool}`, {problem}"),
+            "clients leave through regauthd, which has neither the company's proxy nor its roots by itself",
+            format!("regauthctl setup {tool} --carry-over"),
+        ))
+    };
+    let replaced = setup::replaced(&context.folders, &context.info);
+    replaced.into_iter().filter_map(finding).collect()
+}
+
+/// A company's proxy and roots in the environment that regauthd lacks.
+fn company_environment(context: &DoctorContext) -> Vec<Finding> {
+    let finding = |setting: CompanySetting| {
+        let problem = setting.problem(&context.info)?;
+        let finding = Finding::new(
+            "company-setting-unknown",
+            problem,
+            "`regauthctl env` and `setup` replace the variable, and clients then depend on regauthd's settings",
+            setting.remedy(),
+        );
+        Some(finding.into_note())
+    };
+    let found = company::of_environment(|name| std::env::var(name).ok());
+    found.into_iter().filter_map(finding).collect()
 }
 
 fn check_no_proxy(context: &DoctorContext, name: &str) -> Option<Finding> {

@@ -61,7 +61,10 @@ fn check_verdict(context: &DoctorContext, verdict: &Verdict) -> Option<Finding> 
         )),
         VerdictResult::Inconclusive => inconclusive(context, verdict),
         _ => {
-            let view = context.info.registries.iter().find(|view| view.name == *name);
+            let registries = context.info.registries.iter();
+            // Behind a corporate proxy, names and routes are the proxy's: what this process sees says nothing.
+            let direct = context.status.upstream_proxies.is_empty();
+            let view = registries.filter(|_| direct).find(|view| view.name == *name);
             Some(view.and_then(check_network).unwrap_or_else(|| unclear(verdict)))
         }
     }

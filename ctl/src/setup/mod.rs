@@ -25,6 +25,7 @@ use regauth_shared::paths::Folders;
 use serde::Serialize;
 
 use crate::client::Client;
+use crate::company::{CompanySetting, without_repetitions};
 use crate::daemon_info::DaemonInfo;
 use crate::text_file::TextFile;
 use crate::{diff, error};
@@ -157,6 +158,17 @@ impl SetupPlan {
         Ok(())
     }
 
+    /// A company's settings that the tool's files had, or that its settings override.
+    pub(crate) fn replaced(&self, info: &DaemonInfo) -> Vec<CompanySetting> {
+        let in_files = self.record.files.iter().flat_map(|file| file.replaced(info));
+        without_repetitions(in_files.chain(self.tool.overridden()))
+    }
+
+    /// Adds a note to the report.
+    pub(crate) fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
     /// Reports the plan without carrying it out.
     pub(crate) fn outcome(&self) -> SetupOutcome {
         let changed = self.files.iter().filter(|(file, after)| file.text != *after);
@@ -231,6 +243,18 @@ pub(crate) fn outdated(folders: &Folders, info: &DaemonInfo) -> Vec<&'static str
         .filter(is_outdated)
         .map(|record| record.tool.name())
         .collect()
+}
+
+/// A company's settings that setup replaced in the files of all tools, each with its tool.
+pub(crate) fn replaced(folders: &Folders, info: &DaemonInfo) -> Vec<(&'static str, CompanySetting)> {
+    let of_record = |record: SetupRecord| {
+        let tool = record.tool.name();
+        let files = record.files.into_iter();
+        files
+            .flat_map(move |file| file.replaced(info))
+            .map(move |setting| (tool, setting))
+    };
+    SetupRecord::all(folders).into_iter().flat_map(of_record).collect()
 }
 
 fn refresh_one(record: &SetupRecord, info: &DaemonInfo, folders: &Folders) -> Result<SetupOutcome, ErrorBody> {

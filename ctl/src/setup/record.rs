@@ -14,6 +14,8 @@ use super::format::Format;
 use super::setting::{Applied, AppliedSetting, Setting};
 use super::target::SetupTarget;
 use super::tool::{FileSettings, Tool};
+use crate::company::CompanySetting;
+use crate::daemon_info::DaemonInfo;
 use crate::diff::{self, Hunk};
 use crate::error;
 use crate::text_file::{self, TextFile};
@@ -163,6 +165,22 @@ impl FileRecord {
             applied,
             created_folders,
         }
+    }
+
+    /// A company's settings that setup replaced in the file.
+    pub(super) fn replaced(&self, info: &DaemonInfo) -> Vec<CompanySetting> {
+        let place = self.path.display().to_string();
+        let replaced = |setting: &AppliedSetting| {
+            let before = setting.previous_text()?;
+            if setting.wrote(&info.proxy) {
+                Some(CompanySetting::proxy(&place, &before))
+            } else if setting.wrote(&info.bundle) {
+                Some(CompanySetting::ca_file(&place, &before))
+            } else {
+                None
+            }
+        };
+        self.applied.iter().filter_map(replaced).collect()
     }
 
     /// True if a file that was edited since setup has all wanted settings and no outdated one. Setup leaves such a file

@@ -53,6 +53,26 @@ pub(super) struct AppliedSetting {
     pub(super) element: Option<String>,
 }
 
+impl AppliedSetting {
+    /// Previous value as text, from the syntax of a file: a TOML string, or a line `key = value`.
+    pub(super) fn previous_text(&self) -> Option<String> {
+        let before = self.before.as_deref()?.trim();
+        let value = before.lines().next().unwrap_or_default();
+        let starts_with_key = self.key.last().is_some_and(|key| value.starts_with(key.as_str()));
+        let value = match value.find(['=', ':']) {
+            Some(at) if starts_with_key => value.get(at + 1..).unwrap_or_default(),
+            _ => value,
+        };
+        let value = value.trim().trim_matches(['"', '\'']);
+        (!value.is_empty()).then(|| value.to_owned())
+    }
+
+    /// True if the written value is this text, in the syntax of any file.
+    pub(super) fn wrote(&self, text: &str) -> bool {
+        self.written.trim().trim_matches(['"', '\'']) == text
+    }
+}
+
 /// Text after settings were applied to it.
 #[derive(Debug)]
 pub(super) struct Applied {

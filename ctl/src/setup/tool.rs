@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::format::Format;
 use super::setting::{Setting, SettingValue};
 use super::target::SetupTarget;
+use crate::company::{self, CompanySetting};
 use crate::daemon_info::{DaemonInfo, is_git_index};
 use crate::program::on_path;
 use crate::shell::Shell;
@@ -90,6 +91,18 @@ impl Tool {
             Self::Npm => Ok(npm(path, info)),
             Self::Shell => Ok(shell(path, info)),
         }
+    }
+
+    /// A company's settings outside the tool's own files, which the tool's settings override: the environment, and for git
+    /// the settings of all hosts.
+    pub(super) fn overridden(self) -> Vec<CompanySetting> {
+        let mut found = company::of_environment(|name| std::env::var(name).ok());
+        if self == Self::Git {
+            found.extend(git_setting("http.proxy").map(|url| CompanySetting::proxy("git's http.proxy", &url)));
+            let roots = git_setting("http.sslCAInfo");
+            found.extend(roots.map(|file| CompanySetting::ca_file("git's http.sslCAInfo", &file)));
+        }
+        found
     }
 
     fn config_file(self, target: &SetupTarget) -> Result<PathBuf, ErrorBody> {
@@ -200,6 +213,14 @@ fn shell(profile: PathBuf, info: &DaemonInfo) -> ToolSettings {
         files: vec![environment, profile],
         notes: vec!["running shells do not change; `eval \"$(regauthctl env)\"` sets this one up".to_owned()],
     }
+}
+
+/// Setting of git for all hosts, if git is installed and has one.
+fn git_setting(key: &str) -> Option<String> {
+    let mut git = Command::new(on_path("git")?);
+    let output = git.args(["config", "--get", key]).output().ok()?;
+    let value = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !value.is_empty()).then_some(value)
 }
 
 /// Asks the installed uv. An old uv rejects a file with a key that it does not know.

@@ -7,11 +7,13 @@
 mod comments;
 
 use std::fmt;
+use std::path::Path;
 
 use regauth_shared::RegistryName;
 use toml_edit::{Array, DocumentMut, Item, Table, Value};
 
 use super::serialize;
+use super::upstream::ProxyUrl;
 use crate::config::problem::{ProblemCollector, Problems};
 use crate::credential::store::StoreKind;
 use crate::registry::{Registry, Scope};
@@ -93,6 +95,28 @@ impl ConfigFile {
         }
     }
 
+    /// Sets the corporate proxy.
+    pub fn set_proxy(&mut self, proxy: &ProxyUrl) {
+        let is_new = self.document.get(UPSTREAM).is_none();
+        let upstream = self.document.entry(UPSTREAM).or_insert_with(toml_edit::table);
+        if let Some(upstream) = upstream.as_table_like_mut() {
+            upstream.insert("proxy", toml_edit::value(proxy.to_text()));
+        }
+        if is_new {
+            comments::append_after_blank_line(&mut self.document, &[UPSTREAM]);
+        }
+    }
+
+    /// Sets the file with a company's roots.
+    pub fn set_ca_file(&mut self, file: &Path) {
+        let is_first_key = self.document.as_table().get_values().is_empty();
+        self.document
+            .insert(CA_FILE, toml_edit::value(file.display().to_string()));
+        if is_first_key {
+            comments::place_above_tables(&mut self.document, CA_FILE);
+        }
+    }
+
     fn registries(&mut self) -> Option<&mut dyn toml_edit::TableLike> {
         self.document.get_mut(REGISTRIES)?.as_table_like_mut()
     }
@@ -145,6 +169,8 @@ fn syntax_problems(text: &str, error: &toml_edit::TomlError) -> Problems {
 
 const REGISTRIES: &str = "registries";
 const STORE: &str = "store";
+const UPSTREAM: &str = "upstream";
+const CA_FILE: &str = "ca-file";
 
 #[cfg(test)]
 mod tests;

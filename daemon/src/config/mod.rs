@@ -8,6 +8,8 @@
 
 mod table_reader;
 
+mod upstream;
+
 mod registries;
 pub(crate) mod sources;
 
@@ -17,18 +19,17 @@ mod serialize;
 mod problem;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use regauth_shared::RegistryName;
-use toml::Spanned;
 use toml::de::DeTable;
-use url::Url;
 
 pub use edit::ConfigFile;
 pub use problem::{Problem, Problems};
+pub use upstream::{InvalidProxyUrl, ProxyLogin, ProxyScheme, ProxyUrl, UpstreamSettings};
 
 use crate::credential::store::StoreKind;
 use crate::registry::Registry;
@@ -46,7 +47,9 @@ pub struct Config {
     pub store: Option<StoreKind>,
     /// Time that requests in flight may still take when the daemon stops.
     pub drain_timeout: Duration,
-    /// Proxy settings for connections to registries.
+    /// PEM file with more roots for the bundle and for an `https://` corporate proxy, but not for registries.
+    pub ca_file: Option<PathBuf>,
+    /// Proxy settings for connections to registries and other hosts.
     pub upstream: UpstreamSettings,
     /// Registries by name. No two have the same scope.
     pub registries: BTreeMap<RegistryName, Registry>,
@@ -93,6 +96,7 @@ impl Config {
             clients,
             store: top.parsed("store", StoreKind::from_str),
             drain_timeout: (top.parsed("drain-timeout", duration)).unwrap_or(DEFAULT_DRAIN_TIMEOUT),
+            ca_file: top.parsed("ca-file", registries::absolute_path),
             upstream: (top.table("upstream", UPSTREAM_KEYS)).map_or_else(UpstreamSettings::default, |mut table| {
                 UpstreamSettings::read(&mut table)
             }),
@@ -115,39 +119,10 @@ impl Default for Config {
             clients: Clients::default(),
             store: None,
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
+            ca_file: None,
             upstream: UpstreamSettings::default(),
             registries: BTreeMap::new(),
         }
-    }
-}
-
-/// `[upstream]`: proxy settings for connections to registries.
-#[derive(Clone, Default, PartialEq)]
-pub struct UpstreamSettings {
-    /// URL of an `http://` proxy, with an optional user and password. `None`: the environment decides.
-    pub proxy: Option<Url>,
-    /// Hosts and `.suffixes` that are reached without the proxy. `None`: the environment decides.
-    pub no_proxy: Option<Vec<String>>,
-}
-
-impl UpstreamSettings {
-    fn read(table: &mut TableReader<'_, '_>) -> Self {
-        let no_proxy = table.list("no-proxy", host_pattern);
-        Self {
-            proxy: table.parsed("proxy", proxy_url),
-            no_proxy: no_proxy.map(|hosts| hosts.into_iter().map(Spanned::into_inner).collect()),
-        }
-    }
-}
-
-/// Leaves out the proxy's user and password.
-impl fmt::Debug for UpstreamSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let proxy = (self.proxy.as_ref()).map(|url| (url.host_str(), url.port_or_known_default()));
-        f.debug_struct("UpstreamSettings")
-            .field("proxy", &proxy)
-            .field("no_proxy", &self.no_proxy)
-            .finish()
     }
 }
 
@@ -225,27 +200,6 @@ fn duration(text: &str) -> Result<Duration, &'static str> {
     humantime::parse_duration(text).map_err(|_| "expected a duration such as \"30s\", \"5m\", \"11h\" or \"2d\"")
 }
 
-fn proxy_url(text: &str) -> Result<Url, &'static str> {
-    let url = Url::parse(text).map_err(|_| NOT_A_PROXY)?;
-    match url.scheme() {
-        "https" => return Err("a proxy that itself speaks TLS is not supported; use its http:// URL"),
-        "http" if url.has_host() => {}
-        _ => return Err(NOT_A_PROXY),
-    }
-    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-        return Err("a proxy's URL ends after the port");
-    }
-    Ok(url)
-}
-
-fn host_pattern(text: &str) -> Result<String, &'static str> {
-    if text.is_empty() || text.contains([',', ' ', '/']) {
-        Err("expected one host, .suffix or address range for each string")
-    } else {
-        Ok(text.to_owned())
-    }
-}
-
 /// Text of a new file: comments only.
 pub const INITIAL: &str = r#"# regauth: registries and settings of the daemon.
 #
@@ -262,13 +216,18 @@ pub const INITIAL: &str = r#"# regauth: registries and settings of the daemon.
 # Time that requests in flight may still take when the daemon stops.
 # drain-timeout = "30s"
 
+# More roots for the clients' bundle and for an https:// proxy, such as the root of a company that inspects TLS. Registries
+# do not trust them: those behind such a root name it as their own ca-file.
+# ca-file = "/etc/corp-root.pem"
+
 # Store for the tokens: "keychain", "vault" (an encrypted file) or "memory". The first start records its choice.
 # store = "keychain"
 
-# The proxy between this machine and the registries. Without it the environment decides, as it does for curl.
+# The proxy between this machine and other hosts: http://, https://, socks5h:// or socks5://. Without it the environment
+# decides, as it does for curl. Loopback is never proxied.
 # [upstream]
 # proxy = "http://proxy.corp.example:3128"
-# no-proxy = ["localhost", ".corp.example"]
+# no-proxy = [".corp.example", "10.0.0.0/8"]
 
 # A registry with every key. Most registries need only `index`.
 # [registries.corp]
@@ -288,13 +247,13 @@ pub const INITIAL: &str = r#"# regauth: registries and settings of the daemon.
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9001);
 const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
-const NOT_A_PROXY: &str = "expected the URL of a proxy such as \"http://proxy.corp.example:3128\"";
 
 const TOP_KEYS: KnownKeys = &[
     ("listen", r#""127.0.0.1:9001""#),
     ("clients", r#""same-user""#),
     ("store", r#""keychain""#),
     ("drain-timeout", r#""30s""#),
+    ("ca-file", r#""/etc/corp-root.pem""#),
     ("upstream", "[upstream]"),
     ("registries", "[registries.corp]"),
 ];

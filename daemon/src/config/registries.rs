@@ -133,7 +133,7 @@ pub(super) fn any_text(text: &str) -> Result<String, Infallible> {
     Ok(text.to_owned())
 }
 
-fn absolute_path(text: &str) -> Result<PathBuf, &'static str> {
+pub(super) fn absolute_path(text: &str) -> Result<PathBuf, &'static str> {
     match Path::new(text) {
         path if path.is_absolute() => Ok(path.to_owned()),
         _ => Err("expected an absolute path"),

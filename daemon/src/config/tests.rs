@@ -11,6 +11,7 @@ listen = "[::1]:0"
 clients = "same-user"
 store = "vault"
 drain-timeout = "1m 30s"
+ca-file = "/etc/company.pem"
 
 [upstream]
 proxy = "http://me:canary@proxy.corp.example:3128"
@@ -49,7 +50,10 @@ fn reads_every_key() {
     assert_eq!(config.listen, "[::1]:0".parse().unwrap());
     assert_eq!(config.store, Some(StoreKind::Vault));
     assert_eq!(config.drain_timeout, Duration::from_secs(90));
-    assert_eq!(config.upstream.proxy.unwrap().password(), Some("canary"));
+    let proxy = config.upstream.proxy.unwrap();
+    assert_eq!(proxy.to_string(), "http://proxy.corp.example:3128");
+    assert_eq!(proxy.login.unwrap().password, "canary");
+    assert_eq!(config.ca_file, Some(PathBuf::from("/etc/company.pem")));
     assert_eq!(config.upstream.no_proxy.unwrap().len(), 3);
     let corp = Registry {
         kind: Kind::Cargo,
@@ -140,7 +144,7 @@ store = "keyring"
 colour = "red"
 
 [upstream]
-proxy = "socks5://localhost"
+proxy = "socks4://localhost"
 
 [registries.Corp]
 index = "sparse+http://corp.example/index/"
@@ -154,7 +158,8 @@ writes = true
              127.0.0.1 or [::1]",
             "2:9: `store`: a store is keychain, vault or memory",
             "3:1: unknown key `colour`",
-            "6:9: `proxy` in [upstream]: expected the URL of a proxy such as \"http://proxy.corp.example:3128\"",
+            "6:9: `proxy` in [upstream]: this kind of proxy is not supported; use an http://, https://, socks5h:// or \
+             socks5:// URL",
             "8:13: a registry name is 1 to 64 characters of a-z, 0-9, - and _, and starts with a letter or a digit",
             "9:9: `index` in [registries.Corp]: plain http would show the token to the network; only https is allowed \
              (loopback aside)",
@@ -211,12 +216,14 @@ fn reports_invalid_settings() {
         &["2:8: `corp` in [registries]: expected a table, found a string"],
     );
     check(
-        "[upstream]\nproxy = 'https://p:1'\nno-proxy = ['a,b', 1]\nlisten = 'x'",
+        "[upstream]\nproxy = 'p:1'\nno-proxy = ['a,b', 1, 'a:443']\nlisten = 'x'",
         &[
-            "2:9: `proxy` in [upstream]: a proxy that itself speaks TLS is not supported; use its http:// URL",
+            "2:9: `proxy` in [upstream]: expected the URL of a proxy such as \"http://proxy.corp.example:3128\"",
             "3:13: `no-proxy` in [upstream]: expected one host, .suffix or address range for each string",
             "3:20: `no-proxy` in [upstream]: expected an array of strings such as [\"localhost\", \".corp.example\"], \
              found an integer",
+            "3:23: `no-proxy` in [upstream]: expected a host without a port; the host is reached without the proxy on all \
+             its ports",
             "4:1: unknown key `listen` in [upstream]; it belongs at the top, before the first [table]",
         ],
     );

@@ -19,6 +19,7 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::authority::bundle::CompanyRoots;
 use crate::config::{Config, ConfigFile, Problems};
 use crate::control::error::{read_error, write_error};
 use crate::control::state::stores::Stores;
@@ -47,6 +48,8 @@ pub(crate) struct Controller {
     pub(crate) at_start: Config,
     /// The system's root certificates, as last read.
     pub(crate) system_roots: ArcSwap<Vec<CertificateDer<'static>>>,
+    /// Roots of the global `ca-file`, as last read.
+    pub(crate) company_roots: ArcSwap<CompanyRoots>,
     /// Origin of each listening socket: the daemon's own, or passed by the service manager.
     pub(crate) sockets: Sockets,
     /// The log's level.
@@ -152,7 +155,7 @@ impl Controller {
             registry.ca_file.as_deref(),
             registry.client_identity.clone(),
         )
-        .and_then(|trust| Upstream::new(&self.proxy.dialer, trust, self.workers + 1))
+        .and_then(|trust| Upstream::new(&self.proxy.dialer.for_registries(), trust, self.workers + 1))
         .map_err(|error| {
             ErrorBody::new(ErrorKind::Invalid, format!("registry `{name}`: {error}"))
                 .hint("ca-file is a PEM file with the certificate of the authority that signed the registry's")

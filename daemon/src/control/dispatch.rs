@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use crate::control::controller::Controller;
 use crate::control::verbs::{
-    add_registry, add_scope, grants, lifecycle, migrate, remove_registry, rotate, show, store, verify, writes,
+    add_registry, add_scope, grants, lifecycle, migrate, remove_registry, rotate, set_upstream, show, store, verify,
+    writes,
 };
 
 /// Carries out one line of the protocol and returns the line to answer.
@@ -32,6 +33,7 @@ async fn carry_out(controller: &Controller, request: Request) -> String {
         Request::Grants(_) => answer(Ok(grants::grants(controller))),
         Request::Revoke(request) => answer(grants::revoke(controller, request).await),
         Request::Status(_) => answer(Ok(show::status(controller).await)),
+        Request::SetUpstream(request) => answer(set_upstream::set_upstream(controller, request).await),
         Request::Reload(_) => answer(lifecycle::reload(controller).await),
         Request::Unlock(request) => answer(store::unlock(controller, request).await),
         Request::Store(_) => answer(Ok(store::store(controller).await)),

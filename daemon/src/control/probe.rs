@@ -393,6 +393,11 @@ fn no_answer(url: &Url, error: &ProxyError) -> String {
             "{host} has a certificate that no trusted authority signed; if a company's own authority signed it, give \
              that authority's certificate with --ca-file"
         ),
+        ProxyError::CorporateProxy(error) => format!("{host} cannot be reached: {error}. {}", error.advice()),
+        ProxyError::UpstreamNotLoopback => format!(
+            "{host} has an address that is not loopback, and plain HTTP with a token goes to loopback only; give the \
+             registry an https:// URL, or correct the name in /etc/hosts or DNS"
+        ),
         ProxyError::UpstreamTimeout => format!("{host} did not answer in time"),
         _ => format!("{host} cannot be reached; check the URL and the network"),
     }

@@ -12,6 +12,7 @@ use crate::credential::store::select::OtherStore;
 use crate::home::HomeError;
 use crate::inherited_sockets::InheritedSocketsError;
 use crate::proxy::upstream::TrustError;
+use crate::proxy::upstream::proxy_rules::InvalidProxySetting;
 use crate::schema::StateError;
 
 /// Error of starting the daemon. Each message says what to do.
@@ -56,8 +57,11 @@ pub enum StartError {
     /// `--store` that differs from the recorded kind.
     #[error(transparent)]
     OtherStore(#[from] OtherStore),
-    /// Root certificates that cannot be used.
+    /// Corporate proxy that cannot be used.
     #[error(transparent)]
+    CorporateProxy(#[from] InvalidProxySetting),
+    /// Global `ca-file` that cannot be used.
+    #[error("`ca-file` at the top of config.toml: {0}; correct the path or remove the key, and start again")]
     Trust(#[from] TrustError),
     /// Worker threads that cannot be started.
     #[error("cannot start the worker threads: {0}")]

@@ -7,7 +7,7 @@ mod signals;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub use self::error::StartError;
 use self::files::{PersistedState, read_config, read_state, record_store};
 pub use self::options::{Options, variables};
 use self::signals::Signals;
-use crate::authority::bundle;
+use crate::authority::bundle::{self, CompanyRoots};
 use crate::config::Config;
 use crate::control::controller::Controller;
 use crate::control::maintenance;
@@ -33,11 +33,12 @@ use crate::control::state::stores::Stores;
 use crate::control::token_check;
 use crate::control::verbs::lifecycle;
 use crate::credential::store::StoreKind;
-use crate::credential::store::select::{self, OpenStore, OtherStore};
+use crate::credential::store::select::{self, OpenStore};
 use crate::home::{self, Lock};
 use crate::inherited_sockets::{self, InheritedSockets};
 use crate::proxy::downstream::accept::{self, Workers};
 use crate::proxy::state::ProxyState;
+use crate::proxy::upstream::proxy_rules::ProxyRules;
 use crate::service;
 
 /// A running daemon.
@@ -90,14 +91,14 @@ impl Daemon {
         let config = read_config(&config_file, options.ephemeral)?;
         inherited.check_control(&[folders.socket(), Folders::of_the_system().socket()])?;
         let (listener, listen) = listen(inherited.proxy, &options, &config).await?;
-        let control = inherited_sockets::control(inherited.control, &folders.socket())
-            .map_err(|error| StartError::Socket(folders.socket(), error))?;
+        let (proxies, company_roots) = corporate_network(&config, listen)?;
+        let control = control_socket(inherited.control, &folders)?;
         let exclusive = exclusive_files(&folders, sockets, lock, options.ephemeral);
-        let store = open_store(&folders, &options, &config).await?;
-        record_store(&config_file, &config, store.kind, options.ephemeral)?;
+        let store = open_store(&folders, &config_file, &options, &config).await?;
         let system_roots = system_roots.await.map_err(|error| StartError::Threads(error.into()))?;
         let number = options.workers.unwrap_or_else(Workers::usual_number);
-        let proxy = Arc::new(ProxyState::new(&config, grants, listen, &system_roots, number)?);
+        let proxy = ProxyState::new(&config, proxies, grants, listen, &system_roots, number)?;
+        let proxy = Arc::new(proxy);
         let workers = Workers::start(number, &proxy).map_err(StartError::Threads)?;
         let controller = Arc::new(Controller {
             folders,
@@ -106,6 +107,7 @@ impl Daemon {
             workers: number,
             at_start: config.clone(),
             system_roots: ArcSwap::from_pointee(system_roots),
+            company_roots: ArcSwap::from_pointee(company_roots),
             sockets,
             logs: options.logs,
             started: OffsetDateTime::now_utc(),
@@ -117,9 +119,8 @@ impl Daemon {
             stores: Stores::new(store),
             state: StateLock::new(journal, journal_was_lost),
         });
-        lifecycle::start(&controller, &config)
-            .await
-            .map_err(StartError::Registries)?;
+        let started = lifecycle::start(&controller, &config).await;
+        started.map_err(StartError::Registries)?;
         Ok(Self {
             controller,
             listener,
@@ -217,11 +218,34 @@ fn exclusive_files(folders: &Folders, sockets: Sockets, lock: Lock, ephemeral: b
     }
 }
 
-async fn open_store(folders: &Folders, options: &Options, config: &Config) -> Result<OpenStore, OtherStore> {
-    if options.ephemeral {
-        return Ok(OpenStore::new(folders, StoreKind::Memory));
-    }
-    select::open(folders, config.store, options.store).await
+/// Opens the store, and records its kind in the configuration.
+async fn open_store(
+    folders: &Folders,
+    config_file: &Path,
+    options: &Options,
+    config: &Config,
+) -> Result<OpenStore, StartError> {
+    let store = if options.ephemeral {
+        OpenStore::new(folders, StoreKind::Memory)
+    } else {
+        select::open(folders, config.store, options.store).await?
+    };
+    record_store(config_file, config, store.kind, options.ephemeral)?;
+    Ok(store)
+}
+
+/// The corporate proxies in use, and the roots of the global `ca-file`.
+fn corporate_network(config: &Config, listen: SocketAddr) -> Result<(ProxyRules, CompanyRoots), StartError> {
+    let proxies = ProxyRules::new(&config.upstream, listen, |name| std::env::var_os(name))?;
+    Ok((proxies, CompanyRoots::read(config.ca_file.as_deref())?))
+}
+
+fn control_socket(
+    inherited: Option<std::os::unix::net::UnixListener>,
+    folders: &Folders,
+) -> Result<UnixListener, StartError> {
+    let path = folders.socket();
+    inherited_sockets::control(inherited, &path).map_err(|error| StartError::Socket(path, error))
 }
 
 async fn listen(

@@ -323,16 +323,17 @@ fn authority_of(origin: &Origin, plain: bool) -> Authority {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::config::{Config, UpstreamSettings};
+    use crate::config::Config;
     use crate::credential::Credential;
     use crate::policy::path::tests::Server;
     use crate::proxy::upstream::Trust;
     use crate::proxy::upstream::dial::Dialer;
+    use crate::proxy::upstream::proxy_rules::ProxyRules;
 
     /// Routes of a configuration's registries, without authorities.
     pub(in crate::proxy) fn routes(text: &str) -> Routes {
         let config = Config::read(text).unwrap();
-        let dialer = Dialer::new(&UpstreamSettings::default(), ([127, 0, 0, 1], 1).into());
+        let dialer = Dialer::new(ProxyRules::direct(), Trust::nobody()).unwrap();
         let route = |(name, registry): (RegistryName, Registry)| {
             let trust = Trust::new(&[], None, None).unwrap();
             Arc::new(RegistryRoute {

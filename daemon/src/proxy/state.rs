@@ -23,6 +23,7 @@ use crate::proxy::downstream::limits::ConnectionLimits;
 use crate::proxy::downstream::peer::PeerResolver;
 use crate::proxy::routes::{RegistryRoute, Routes};
 use crate::proxy::upstream::dial::Dialer;
+use crate::proxy::upstream::proxy_rules::ProxyRules;
 use crate::proxy::upstream::{Trust, TrustError, Upstream};
 
 /// State that all workers share.
@@ -65,14 +66,15 @@ impl ProxyState {
     /// [`TrustError`] when rustls rejects the TLS settings.
     pub fn new(
         config: &Config,
+        proxies: ProxyRules,
         grants: Grants,
         listen: SocketAddr,
         system_roots: &[CertificateDer<'static>],
         workers: usize,
     ) -> Result<Self, TrustError> {
-        let dialer = Dialer::new(&config.upstream, listen);
+        let trust = Trust::new(system_roots, config.ca_file.as_deref(), None)?;
+        let dialer = Dialer::new(proxies, trust.clone())?;
         let public_only_dialer = dialer.public_only();
-        let trust = Trust::new(system_roots, None, None)?;
         Ok(Self {
             routes: ArcSwap::default(),
             passthrough: Upstream::new(&dialer, trust.clone(), workers)?,
@@ -239,7 +241,7 @@ pub(in crate::proxy) mod tests {
     pub(in crate::proxy) fn worker() -> Worker {
         let config = Config::read("").unwrap();
         let listen = ([127, 0, 0, 1], 1).into();
-        let state = ProxyState::new(&config, Grants::default(), listen, &[], 1).unwrap();
+        let state = ProxyState::new(&config, ProxyRules::direct(), Grants::default(), listen, &[], 1).unwrap();
         Worker {
             index: 0,
             state: Arc::new(state),

@@ -1,6 +1,8 @@
-//! Requests about the daemon itself: its log level.
+//! Requests about the daemon itself: its log level, its way to other hosts.
 
 use serde::{Deserialize, Serialize};
+
+use crate::secret::{self, Secret};
 
 /// Fields of `log`.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -9,6 +11,22 @@ pub struct Log {
     /// New level, until the daemon ends. Absent to ask for the present one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<LogLevel>,
+}
+
+/// Fields of `set-upstream`. A setting that the configuration has already stays as it is.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SetUpstream {
+    /// URL of a corporate proxy, perhaps with a password, for `[upstream] proxy`.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "secret::expose_option"
+    )]
+    pub proxy: Option<Secret>,
+    /// PEM file with a company's roots, for the global `ca-file`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<String>,
 }
 
 /// Log level; each level includes those before it.

@@ -10,7 +10,7 @@ mod store;
 mod token;
 
 pub use access::{Allow, Grant, Revoke};
-pub use daemon::{Log, LogLevel};
+pub use daemon::{Log, LogLevel, SetUpstream};
 pub use registry::{AddRegistry, AddScope, SourceCommand};
 pub use store::{StoreMove, Unlock};
 pub use token::{CompareToken, Rotate, Verify};
@@ -67,6 +67,8 @@ pub enum Request {
     Revoke(Revoke),
     /// Reports the daemon's state. Answer: [`crate::response::Status`].
     Status(Nothing),
+    /// Writes a company's proxy and roots into the configuration. Answer: [`crate::response::UpstreamSet`].
+    SetUpstream(SetUpstream),
     /// Reads the configuration and the certificates again. Answer: [`crate::response::Reloaded`].
     Reload(Nothing),
     /// Opens a locked store. Answer: [`crate::response::Unlocked`].

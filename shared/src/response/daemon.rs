@@ -35,10 +35,36 @@ pub struct Status {
     /// Client policy: `same-user` (this user's processes need no grant) or `grants` (every client needs one).
     #[serde(default)]
     pub clients: String,
+    /// Corporate proxies in use for connections to registries and other hosts. Empty: connections are direct.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub upstream_proxies: Vec<UpstreamProxy>,
+    /// PEM file whose roots are in the bundle beside the system's: the global `ca-file`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<String>,
     /// Client connections that are open.
     pub connections: u64,
     /// Requests to configured hosts since the start.
     pub requests: u64,
+}
+
+/// Answer to `set-upstream`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct UpstreamSet {
+    /// What was written and when it takes effect, or why a setting was left as it was.
+    pub notes: Vec<String>,
+}
+
+/// Corporate proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct UpstreamProxy {
+    /// URL of the proxy, without user and password.
+    pub url: String,
+    /// Place where it was set: `config.toml`, or an environment variable of the daemon.
+    pub set_by: String,
+    /// URL schemes of the connections that use it: `http`, `https`.
+    pub used_for: Vec<String>,
 }
 
 /// Origin of the daemon's listeners.

@@ -3,14 +3,14 @@
 use std::fmt::Debug;
 
 use regauth_shared::request::{
-    AddRegistry, AddScope, Allow, ByName, CompareToken, Grant, Log, LogLevel, Nothing, Revoke, Rotate, SourceCommand,
-    StoreMove, Unlock, Verify,
+    AddRegistry, AddScope, Allow, ByName, CompareToken, Grant, Log, LogLevel, Nothing, Revoke, Rotate, SetUpstream,
+    SourceCommand, StoreMove, Unlock, Verify,
 };
 use regauth_shared::response::{
     CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, LogLevels, Problem, RegistryAdded,
     RegistryList, RegistryRemoved, RegistryView, Reloaded, Revoked, Rotated, SocketOrigin, Sockets, SourceFailure,
-    Status, Stopping, StoreMoved, StoreMoving, StoreShown, StoreView, TokenComparison, Unlocked, Verdict,
-    VerdictResult, Verified, WritesChanged,
+    Status, Stopping, StoreMoved, StoreMoving, StoreShown, StoreView, TokenComparison, Unlocked, UpstreamProxy,
+    UpstreamSet, Verdict, VerdictResult, Verified, WritesChanged,
 };
 use regauth_shared::version::{Greeting, Hello};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret};
@@ -53,6 +53,14 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("show", Request::Show(by_name())),
         ("deny", Request::Deny(by_name())),
         ("status", Request::Status(Nothing {})),
+        (
+            "set-upstream",
+            Request::SetUpstream(SetUpstream {
+                proxy: Some(secret("http://me:s3cret@proxy.corp.example:3128")),
+                ca_file: Some("/etc/corp-root.pem".to_owned()),
+            }),
+        ),
+        ("set-upstream-least", Request::SetUpstream(SetUpstream::default())),
         ("reload", Request::Reload(Nothing {})),
         (
             "log",
@@ -245,6 +253,13 @@ fn answers_of_the_daemon(each: &mut impl EachAnswer) {
     };
     each.check("status", status("open", vec![]));
     each.check("status-locked", status("locked", vec![problem]));
+    each.check("status-behind-proxy", status_behind_proxy());
+    each.check(
+        "set-upstream",
+        UpstreamSet {
+            notes: vec!["regauthd uses the proxy from its next start".to_owned()],
+        },
+    );
     each.check(
         "reload",
         Reloaded {
@@ -543,8 +558,22 @@ fn status(store_is: &str, problems: Vec<Problem>) -> Status {
         registries: 2,
         problems,
         clients: "same-user".to_owned(),
+        upstream_proxies: Vec::new(),
+        ca_file: None,
         connections: 3,
         requests: 1234,
+    }
+}
+
+fn status_behind_proxy() -> Status {
+    Status {
+        upstream_proxies: vec![UpstreamProxy {
+            url: "https://proxy.corp.example:3128".to_owned(),
+            set_by: "https_proxy".to_owned(),
+            used_for: vec!["https".to_owned()],
+        }],
+        ca_file: Some("/etc/corp-root.pem".to_owned()),
+        ..status("open", vec![])
     }
 }
 

@@ -211,7 +211,7 @@ impl Controller {
 
     /// An upstream without roots: it refuses every request as `upstream-untrusted`.
     fn untrusting_upstream(&self) -> Result<Upstream, ErrorBody> {
-        let upstream = Upstream::new(&self.proxy.dialer, Trust::nobody(), self.workers + 1);
+        let upstream = Upstream::new(&self.proxy.dialer.for_registries(), Trust::nobody(), self.workers + 1);
         upstream.map_err(|error| ErrorBody::new(ErrorKind::Failed, error.to_string()))
     }
 }

@@ -7,12 +7,13 @@ use regauth_shared::response::{LogLevels, Reloaded, Stopping};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, version};
 use rustls_pki_types::CertificateDer;
 
-use crate::authority::bundle;
-use crate::config::Config;
+use crate::authority::bundle::{self, CompanyRoots};
+use crate::config::{Config, ProxyScheme};
 use crate::control::controller::Controller;
 use crate::control::error::unchanged;
 use crate::control::state::apply::Applied;
 use crate::control::state::{State, StateGuard};
+use crate::proxy::upstream::proxy_rules::CorporateProxy;
 use crate::service;
 
 /// Serves the configured registries: loads their tokens and authorities, completes what a kill interrupted, publishes the
@@ -48,6 +49,7 @@ pub(crate) async fn reload(controller: &Controller) -> Result<Reloaded, ErrorBod
     let _reloading = service::reloading();
     let mut state = controller.lock_for_change().await?;
     let roots_before = controller.system_roots.load_full();
+    let company_before = controller.company_roots.load_full();
     let read = read_system_roots();
     let roots = state.unlocked(read).await;
     if let Some(roots) = roots {
@@ -56,6 +58,7 @@ pub(crate) async fn reload(controller: &Controller) -> Result<Reloaded, ErrorBod
     let reloaded = reload_config(controller, &mut state).await;
     if reloaded.is_err() {
         controller.system_roots.store(roots_before);
+        controller.company_roots.store(company_before);
     }
     let reloaded = reloaded?;
     tracing::info!(registries = reloaded.registries, "reloaded configuration");
@@ -73,6 +76,7 @@ async fn reload_config(controller: &Controller, state: &mut StateGuard<'_>) -> R
     }
     let (before, config) = loop {
         let config = controller.read_config()?;
+        controller.company_roots.store(Arc::new(company_roots(&config)?));
         let before: Vec<RegistryName> = state.registries.keys().cloned().collect();
         // Again after each removal of a registry meanwhile; there are not endlessly many.
         let applied = controller.apply_config(state, &config).await;
@@ -97,12 +101,26 @@ async fn read_system_roots() -> Option<Vec<CertificateDer<'static>>> {
     read.ok().filter(|roots| !roots.is_empty())
 }
 
+fn company_roots(config: &Config) -> Result<CompanyRoots, ErrorBody> {
+    CompanyRoots::read(config.ca_file.as_deref()).map_err(|error| {
+        ErrorBody::new(
+            ErrorKind::Invalid,
+            format!("`ca-file` at the top of config.toml: {error}"),
+        )
+        .hint("nothing was changed; correct the path or remove the key, then `regauthctl reload`")
+    })
+}
+
 /// Notes about keys that changed in the file and take effect only at a start.
 fn keys_for_the_next_start(controller: &Controller, config: &Config) -> impl Iterator<Item = String> {
     let at_start = &controller.at_start;
     let listens_elsewhere = config.listen.port() != 0 && config.listen != controller.proxy.listen;
     let store_differs = config.store.is_some_and(|store| store != controller.store().kind);
+    // The bundle has the new roots at once, but the dialer's TLS was built at the start.
+    let speaks_tls = |proxy: &&CorporateProxy| proxy.url.scheme == ProxyScheme::Https;
+    let tls_proxy = controller.proxy.dialer.proxies().proxies().iter().any(speaks_tls);
     let keys = [
+        ("ca-file", tls_proxy && config.ca_file != at_start.ca_file),
         ("listen", listens_elsewhere && config.listen != at_start.listen),
         ("store", store_differs),
         ("drain-timeout", config.drain_timeout != at_start.drain_timeout),

@@ -11,6 +11,7 @@ pub(super) mod verify;
 pub(super) mod writes;
 
 pub(super) mod grants;
+pub(crate) mod set_upstream;
 pub(super) mod show;
 
 pub(super) mod migrate;

@@ -1,7 +1,9 @@
 //! `list`, `show` and `status`: configuration and state of the registries and of the daemon, never a secret.
 
 use regauth_shared::request::ByName;
-use regauth_shared::response::{CredentialView, Problem, RegistryList, RegistryView, SourceFailure, Status};
+use regauth_shared::response::{
+    CredentialView, Problem, RegistryList, RegistryView, SourceFailure, Status, UpstreamProxy,
+};
 use regauth_shared::{ErrorBody, response, version};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -14,6 +16,7 @@ use crate::control::verbs::store;
 use crate::credential::CredentialState;
 use crate::credential::store::StoreError;
 use crate::proxy::routes::RegistryRoute;
+use crate::proxy::upstream::proxy_rules::{CorporateProxy, ProxyRules};
 use crate::registry::Source;
 
 /// All registries.
@@ -50,9 +53,24 @@ pub(crate) async fn status(controller: &Controller) -> Status {
         registries: snapshot.registries.len(),
         problems: problems(controller, &snapshot.registries, store_error.as_ref()),
         clients: proxy.clients.as_str().to_owned(),
+        upstream_proxies: upstream_proxies(proxy.dialer.proxies()),
+        ca_file: (controller.company_roots.load().file.as_ref()).map(|file| file.display().to_string()),
         connections: proxy.counters.connections(),
         requests: proxy.counters.requests(),
     }
+}
+
+fn upstream_proxies(rules: &ProxyRules) -> Vec<UpstreamProxy> {
+    let view = |proxy: &CorporateProxy| UpstreamProxy {
+        url: proxy.url.to_string(),
+        set_by: proxy.setting.to_string(),
+        used_for: [("http", true), ("https", false)]
+            .into_iter()
+            .filter(|(_, plain)| rules.uses(proxy, *plain))
+            .map(|(scheme, _)| scheme.to_owned())
+            .collect(),
+    };
+    rules.proxies().into_iter().map(view).collect()
 }
 
 /// A registry as the protocol shows it.

@@ -54,12 +54,12 @@ async fn route(worker: Worker, client: Client, mut stream: TcpStream, target: Or
     let decision = worker.state.routes.load().decide(&target);
     match decision {
         Decision::Tunnel => match tunnel::dial(client.dialer(&worker.state), &target).await {
-            Ok(upstream) if worker.state.is_own_connection(&upstream) => {
+            Ok(upstream) if worker.state.is_own_connection(upstream.tcp()) => {
                 refuse(stream, &RequestProblem::OwnPort.into()).await;
             }
             Ok(upstream) => {
                 if stream.write_all(ESTABLISHED).await.is_ok() {
-                    tunnel::relay_until_done(&worker.state, &stream, &upstream).await;
+                    tunnel::relay_until_done(&worker.state, &mut stream, upstream).await;
                 }
             }
             Err(error) => refuse(stream, &error).await,

@@ -20,6 +20,7 @@ use serde_json::json;
 
 use crate::policy::token_scope;
 use crate::proxy::exchange::request_problem::RequestProblem;
+use crate::proxy::upstream::proxy_handshake::{CorporateProxyError, ProxyProblem};
 
 /// Reason why a request got no response from its registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +53,10 @@ pub enum ProxyError {
     CredentialUnavailable(RegistryName),
     /// No connection to the upstream.
     UpstreamUnreachable,
+    /// A registry's plain HTTP scope is not on loopback after resolution.
+    UpstreamNotLoopback,
+    /// The corporate proxy cannot be reached, or refuses.
+    CorporateProxy(Box<CorporateProxyError>),
     /// The upstream's certificate is not trusted.
     UpstreamUntrusted,
     /// The upstream did not answer in time.
@@ -85,7 +90,8 @@ impl ProxyError {
             Self::AccessDenied(_) => "access-denied",
             Self::StoreLocked => "store-locked",
             Self::CredentialUnavailable(_) => "credential-unavailable",
-            Self::UpstreamUnreachable => "upstream-unreachable",
+            Self::CorporateProxy(error) if error.problem == ProxyProblem::Silent => "upstream-timeout",
+            Self::UpstreamUnreachable | Self::UpstreamNotLoopback | Self::CorporateProxy(_) => "upstream-unreachable",
             Self::UpstreamUntrusted => "upstream-untrusted",
             Self::UpstreamTimeout => "upstream-timeout",
             Self::UpstreamUnsafe | Self::UpstreamFraming | Self::UpstreamUnreadable => "upstream-unsafe",
@@ -105,8 +111,11 @@ impl ProxyError {
             | Self::TokenRejected(_)
             | Self::AccessDenied(_)
             | Self::StoreLocked => StatusCode::FORBIDDEN,
+            Self::CorporateProxy(error) if error.problem == ProxyProblem::Silent => StatusCode::GATEWAY_TIMEOUT,
             Self::CredentialUnavailable(_)
             | Self::UpstreamUnreachable
+            | Self::UpstreamNotLoopback
+            | Self::CorporateProxy(_)
             | Self::UpstreamUntrusted
             | Self::UpstreamUnsafe
             | Self::UpstreamFraming
@@ -116,13 +125,15 @@ impl ProxyError {
         }
     }
 
-    /// Two sentences: what happened, and what to do. Constant except for the registry's name, which is in our configuration.
+    /// Two sentences: what happened, and what to do. Constant except for the registry's name and the corporate proxy, which
+    /// are in our configuration.
     pub fn message(&self) -> String {
         let text = match self {
             Self::WriteDenied(name) => return WRITE_DENIED.replace("{name}", name.as_str()),
             Self::TokenRejected(name) => return TOKEN_REJECTED.replace("{name}", name.as_str()),
             Self::AccessDenied(name) => return ACCESS_DENIED.replace("{name}", name.as_str()),
             Self::CredentialUnavailable(name) => return CREDENTIAL_UNAVAILABLE.replace("{name}", name.as_str()),
+            Self::CorporateProxy(error) => return corporate_proxy_message(error),
             Self::BadRequest => BAD_REQUEST,
             Self::Malformed(problem) => problem.message(),
             Self::AuthorityMismatch => AUTHORITY_MISMATCH,
@@ -133,6 +144,7 @@ impl ProxyError {
             Self::Busy => BUSY,
             Self::StoreLocked => STORE_LOCKED,
             Self::UpstreamUnreachable => UPSTREAM_UNREACHABLE,
+            Self::UpstreamNotLoopback => UPSTREAM_NOT_LOOPBACK,
             Self::UpstreamUntrusted => UPSTREAM_UNTRUSTED,
             Self::UpstreamTimeout => UPSTREAM_TIMEOUT,
             Self::UpstreamUnsafe => UPSTREAM_UNSAFE,
@@ -218,6 +230,17 @@ impl ProxyError {
     }
 }
 
+impl From<CorporateProxyError> for ProxyError {
+    fn from(error: CorporateProxyError) -> Self {
+        Self::CorporateProxy(Box::new(error))
+    }
+}
+
+fn corporate_proxy_message(error: &CorporateProxyError) -> String {
+    let text = error.to_string();
+    format!("T{}. {}\n", text.strip_prefix('t').unwrap_or(&text), error.advice())
+}
+
 /// Format of an error response's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyFormat {
@@ -287,6 +310,8 @@ const CREDENTIAL_UNAVAILABLE: &str = "regauth has no token for the registry `{na
     `regauthctl show {name}`, and set a new token with `regauthctl rotate {name}`.\n";
 const UPSTREAM_UNREACHABLE: &str =
     "regauth cannot reach the host. Check the network and the host's name, then repeat.\n";
+const UPSTREAM_NOT_LOOPBACK: &str = "The host's name has an address that is not loopback, and plain HTTP with a token goes to \
+    loopback only, so nothing was sent. Give the registry an https:// scope, or correct the name in /etc/hosts or DNS.\n";
 const UPSTREAM_UNTRUSTED: &str = "regauth does not trust the host's certificate, so nothing was sent. If your company's own \
     authority signed it, set that authority as the registry's ca-file.\n";
 const UPSTREAM_TIMEOUT: &str = "The host took the request and did not answer in time. Repeat later.\n";
@@ -329,6 +354,11 @@ mod tests {
             ProxyError::StoreLocked,
             ProxyError::CredentialUnavailable(name),
             ProxyError::UpstreamUnreachable,
+            ProxyError::UpstreamNotLoopback,
+            ProxyError::from(CorporateProxyError {
+                proxy: "http://proxy.corp:3128 (set by config.toml)".to_owned(),
+                problem: ProxyProblem::LoginRequired,
+            }),
             ProxyError::UpstreamUntrusted,
             ProxyError::UpstreamTimeout,
             ProxyError::UpstreamUnsafe,

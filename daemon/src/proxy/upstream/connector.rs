@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHORIZATION, TRANSFER_ENCODING};
 use http::uri::{Authority, Scheme, Uri};
 use http::{HeaderValue, Method, Request, Response};
 use http_body::Body as _;
@@ -19,19 +19,24 @@ use hyper::rt::Executor;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConnection;
-use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
 use crate::proxy::exchange::body::RequestBody;
 use crate::proxy::exchange::error::ProxyError;
-use crate::proxy::upstream::dial::{Dialer, Forbidden};
+use crate::proxy::upstream::dial::{Dialer, Forbidden, NotLoopback};
+use crate::proxy::upstream::proxy_handshake::CorporateProxyError;
+use crate::proxy::upstream::proxy_rules::CorporateProxy;
+use crate::proxy::upstream::stream::DialedStream;
 use crate::proxy::upstream::trust::{Trust, TrustError};
 use crate::proxy::write_coalescer::{WriteCoalescer, coalesce};
 
 /// Opener of verified connections. Clones share the trust and the cache of resumable TLS sessions.
 #[derive(Clone)]
-pub(crate) struct Connector(HttpsConnector<Dialer>);
+pub(crate) struct Connector {
+    https: HttpsConnector<Dialer>,
+    dialer: Dialer,
+}
 
 impl Connector {
     /// Connector that dials with `dialer` and trusts only `trust`.
@@ -45,7 +50,10 @@ impl Connector {
             .https_or_http()
             .enable_all_versions()
             .wrap_connector(dialer.clone());
-        Ok(Self(connector))
+        Ok(Self {
+            https: connector,
+            dialer: dialer.clone(),
+        })
     }
 
     /// Opens a connection to `destination`, next to `already_open` others, and counts its requests in `load`.
@@ -69,7 +77,7 @@ impl Connector {
         load: &Arc<ConnectionLoad>,
     ) -> Result<NewConnection, Box<dyn StdError + Send + Sync>> {
         let begin = Instant::now();
-        let stream = match self.0.call(destination.uri.clone()).await? {
+        let stream = match self.https.call(destination.uri.clone()).await? {
             MaybeHttpsStream::Https(stream) if stream.inner().get_ref().1.alpn_protocol() == Some(b"h2") => {
                 let round_trip = begin.elapsed() / HANDSHAKE_ROUND_TRIPS;
                 return handshake_h2(stream.into_inner(), round_trip, already_open, load).await;
@@ -91,7 +99,7 @@ impl Connector {
     }
 }
 
-type Stream = TlsStream<TokioIo<TokioIo<TcpStream>>>;
+type Stream = TlsStream<TokioIo<TokioIo<DialedStream>>>;
 
 async fn handshake_h2(
     stream: Stream,
@@ -124,10 +132,10 @@ async fn handshake_h2(
 /// Executor for the tasks of one HTTP/2 connection. hyper spawns the task that reads and writes first, and that one drives
 /// the write coalescer; the tasks of request bodies follow.
 #[derive(Clone)]
-struct CoalescingExecutor(Arc<Mutex<Option<WriteCoalescer<TcpStream, ClientConnection>>>>);
+struct CoalescingExecutor(Arc<Mutex<Option<WriteCoalescer<DialedStream, ClientConnection>>>>);
 
 impl CoalescingExecutor {
-    fn new(coalescer: WriteCoalescer<TcpStream, ClientConnection>) -> Self {
+    fn new(coalescer: WriteCoalescer<DialedStream, ClientConnection>) -> Self {
         Self(Arc::new(Mutex::new(Some(coalescer))))
     }
 }
@@ -167,6 +175,8 @@ pub(super) struct Destination {
     scheme: Scheme,
     authority: Authority,
     host: HeaderValue,
+    /// Corporate proxy that the connections lead to instead: it takes plain requests in absolute form.
+    corporate_proxy: Option<Arc<CorporateProxy>>,
 }
 
 impl Destination {
@@ -181,16 +191,34 @@ impl Destination {
             host: HeaderValue::from_str(authority.as_str()).unwrap_or(HeaderValue::from_static("")),
             scheme,
             authority,
+            corporate_proxy: None,
         }
+    }
+
+    /// The destination by the way that the connector takes: plain requests may go to a corporate proxy.
+    pub(super) fn through(self, connector: &Connector) -> Self {
+        Self {
+            corporate_proxy: connector.dialer.forwarding_proxy(&self.scheme, &self.authority),
+            ..self
+        }
+    }
+
+    pub(super) fn corporate_proxy(&self) -> Option<&CorporateProxy> {
+        self.corporate_proxy.as_deref()
     }
 
     pub(super) fn is(&self, scheme: &Scheme, authority: &Authority) -> bool {
         self.scheme == *scheme && self.authority == *authority
     }
 
-    /// Turns a request into HTTP/1.1's origin form: a path, and a Host (RFC 9112, section 3.2.1).
-    fn set_origin_form(&self, request: &mut Request<RequestBody>) {
-        if let Some(path) = request.uri().path_and_query().cloned() {
+    /// Turns a request into the form that HTTP/1.1 wants: for an origin a path and a Host (RFC 9112, section 3.2.1), for a
+    /// corporate proxy the absolute form, a Host and the proxy's login.
+    fn set_h1_form(&self, request: &mut Request<RequestBody>) {
+        if let Some(proxy) = &self.corporate_proxy {
+            if let Some(authorization) = &proxy.authorization {
+                (request.headers_mut()).insert(PROXY_AUTHORIZATION, authorization.clone());
+            }
+        } else if let Some(path) = request.uri().path_and_query().cloned() {
             *request.uri_mut() = path.into();
         }
         request.headers_mut().insert(HOST, self.host.clone());
@@ -211,6 +239,7 @@ impl Destination {
         *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
         request.headers_mut().remove(HOST);
         request.headers_mut().remove(TRANSFER_ENCODING);
+        request.headers_mut().remove(PROXY_AUTHORIZATION);
     }
 }
 
@@ -241,7 +270,7 @@ impl RequestSender {
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
         match self {
             Self::H1(sender) => {
-                destination.set_origin_form(&mut request);
+                destination.set_h1_form(&mut request);
                 sender.try_send_request(request).await
             }
             Self::H2(sender) => {
@@ -333,6 +362,12 @@ pub(super) fn proxy_error(error: &(dyn StdError + 'static)) -> ProxyError {
     while let Some(cause) = next {
         if cause.is::<Forbidden>() {
             return ProxyError::HostDenied;
+        }
+        if cause.is::<NotLoopback>() {
+            return ProxyError::UpstreamNotLoopback;
+        }
+        if let Some(error) = cause.downcast_ref::<CorporateProxyError>() {
+            return error.clone().into();
         }
         if cause.is::<rustls::Error>() {
             return ProxyError::UpstreamUntrusted;

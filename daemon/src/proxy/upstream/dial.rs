@@ -1,7 +1,7 @@
-//! TCP connections to upstreams, direct or through a corporate proxy.
+//! Connections to origins, direct or through a corporate proxy.
 //!
-//! The corporate proxy comes from the configuration, or from the environment as curl reads it. `no-proxy` lists hosts that
-//! are reached without it.
+//! [`ProxyRules`] choose the proxy. Loopback is never proxied, and plain HTTP of a registry goes only to an address that is
+//! loopback after resolution: its token is not encrypted.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::pin::Pin;
@@ -10,105 +10,198 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
+use http::uri::{Authority, Scheme};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
-use hyper_util::client::legacy::connect::proxy::Tunnel;
-use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
-use crate::config::UpstreamSettings;
+use crate::config::ProxyScheme;
 use crate::host::{Host, Origin};
 use crate::policy::address::is_public;
+use crate::proxy::upstream::proxy_handshake::{self, CorporateProxyError, ProxyProblem};
+use crate::proxy::upstream::proxy_rules::{CorporateProxy, ProxyRules, is_loopback_address};
+use crate::proxy::upstream::stream::DialedStream;
+use crate::proxy::upstream::trust::{Trust, TrustError};
 
-/// Opener of TCP connections. Clones share the settings.
-#[derive(Clone, Debug)]
+/// Opener of connections. Clones share the settings.
+#[derive(Clone)]
 pub struct Dialer {
-    connector: HttpConnector<Resolver>,
-    proxies: Arc<Matcher>,
-    public_only: bool,
+    reach: Reach,
+    proxies: Arc<ProxyRules>,
+    /// For the TLS of `https://` proxies.
+    proxy_tls: TlsConnector,
+}
+
+impl std::fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dialer")
+            .field("reach", &self.reach)
+            .field("proxies", &self.proxies)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Addresses that a [`Dialer`] may connect to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// All, for tunnels and plain requests of the daemon's own user.
+    Anywhere,
+    /// Public ones, for the bearers of grants.
+    Public,
+    /// All over TLS, but only loopback for plain HTTP: requests carry tokens.
+    Registries,
 }
 
 impl Dialer {
-    /// Dialer with the configured settings, or those of the environment.
+    /// Dialer with these rules, for requests without a token. `trust` is for the certificates of `https://` proxies.
     ///
-    /// `listen` is the address of our own listener. A proxy there is ignored: it is set for clients in the same environment.
-    pub fn new(settings: &UpstreamSettings, listen: SocketAddr) -> Self {
-        let mut connector = HttpConnector::new_with_resolver(Resolver { public_only: false });
-        configure(&mut connector);
-        Self {
-            connector,
-            proxies: Arc::new(proxies(settings, listen)),
-            public_only: false,
-        }
+    /// # Errors
+    /// [`TrustError`] when rustls rejects the TLS settings.
+    pub fn new(proxies: ProxyRules, trust: Trust) -> Result<Self, TrustError> {
+        Ok(Self {
+            reach: Reach::Anywhere,
+            proxies: Arc::new(proxies),
+            proxy_tls: Arc::new(trust.client_config()?).into(),
+        })
+    }
+
+    /// Dialer with the same settings for requests with a token: plain HTTP reaches loopback only, and never a proxy.
+    #[must_use]
+    pub fn for_registries(&self) -> Self {
+        self.reaching(Reach::Registries)
     }
 
     /// Dialer with the same settings that connects only to public addresses, for the bearers of grants.
     ///
     /// It resolves a name once, requires all its addresses to be public, and connects to those. Behind a corporate proxy,
-    /// the proxy resolves names.
+    /// the proxy resolves names, unless it is a `socks5://` one.
     #[must_use]
     pub fn public_only(&self) -> Self {
-        let mut connector = HttpConnector::new_with_resolver(Resolver { public_only: true });
-        configure(&mut connector);
-        Self {
-            connector,
-            proxies: Arc::clone(&self.proxies),
-            public_only: true,
-        }
+        self.reaching(Reach::Public)
+    }
+
+    fn reaching(&self, reach: Reach) -> Self {
+        Self { reach, ..self.clone() }
+    }
+
+    /// The corporate proxies in use.
+    pub fn proxies(&self) -> &ProxyRules {
+        &self.proxies
+    }
+
+    /// HTTP proxy that takes plain requests for this origin in absolute form (RFC 9112, section 3.2.2). Such a connection
+    /// leads to the proxy, not to the origin.
+    pub(super) fn forwarding_proxy(&self, scheme: &Scheme, authority: &Authority) -> Option<Arc<CorporateProxy>> {
+        let host = authority.host().parse().ok()?;
+        let plain = *scheme == Scheme::HTTP && self.reach != Reach::Registries;
+        let proxy = plain.then(|| self.proxies.select(true, &host)).flatten()?;
+        (!proxy.url.scheme.is_socks()).then(|| Arc::clone(proxy))
     }
 
     /// Connects to an origin, for a tunnel.
     ///
     /// # Errors
     /// [`DialError`] when the host or the corporate proxy cannot be reached.
-    pub async fn dial(&mut self, origin: &Origin) -> Result<TcpStream, DialError> {
+    pub async fn dial(&mut self, origin: &Origin) -> Result<DialedStream, DialError> {
         let uri = Uri::try_from(format!("https://{origin}/")).map_err(|_| DialError::Invalid)?;
         self.call(uri).await.map(TokioIo::into_inner)
     }
+
+    async fn connect(self, uri: Uri) -> Result<DialedStream, DialError> {
+        let plain = uri.scheme() == Some(&Scheme::HTTP);
+        let target = origin(&uri, plain)?;
+        let addresses = Addresses::of(self.reach, plain);
+        if let Host::Address(address) = target.host {
+            addresses.check(address)?;
+        }
+        // `addresses` has only loopback for a token in the clear.
+        let proxy = self.proxies.select(plain, &target.host);
+        let Some(proxy) = proxy.filter(|_| addresses != Addresses::Loopback) else {
+            return direct(uri, addresses).await.map(DialedStream::Tcp);
+        };
+        let opening = self.through(proxy, plain, &target, addresses);
+        let opened = tokio::time::timeout(PROXY_TIMEOUT, opening).await;
+        opened.unwrap_or_else(|_| Err(CorporateProxyError::new(proxy, ProxyProblem::Silent).into()))
+    }
+
+    /// Connects through a proxy; for a plain request only to an HTTP proxy, which gets the request itself.
+    async fn through(
+        &self,
+        proxy: &CorporateProxy,
+        plain: bool,
+        target: &Origin,
+        addresses: Addresses,
+    ) -> Result<DialedStream, DialError> {
+        let failed = |problem| CorporateProxyError::new(proxy, problem);
+        // `socks5://` leaves the name to us. It is resolved first, so that a refusal costs no connection.
+        let address = match (&target.host, proxy.url.scheme) {
+            (Host::Name(name), ProxyScheme::Socks5) => addresses.resolve(name).await?.first().map(SocketAddr::ip),
+            _ => None,
+        };
+        let tcp = connect_to(proxy).await?;
+        let mut stream = if proxy.url.scheme == ProxyScheme::Https {
+            let tls = proxy_handshake::tls(&self.proxy_tls, &proxy.url.origin.host, tcp).await;
+            DialedStream::Tls(Box::new(tls.map_err(failed)?))
+        } else {
+            DialedStream::Tcp(tcp)
+        };
+        let handshake = async {
+            match proxy.url.scheme {
+                ProxyScheme::Http | ProxyScheme::Https if plain => Ok(()),
+                ProxyScheme::Http | ProxyScheme::Https => {
+                    proxy_handshake::connect(&mut stream, target, proxy.authorization.as_ref()).await
+                }
+                ProxyScheme::Socks5 | ProxyScheme::Socks5h => {
+                    proxy_handshake::socks5(&mut stream, target, address, proxy.url.login.as_ref()).await
+                }
+            }
+        };
+        handshake.await.map_err(failed)?;
+        Ok(stream)
+    }
+}
+
+/// TCP connection to a corporate proxy, whose own address may be private.
+async fn connect_to(proxy: &CorporateProxy) -> Result<TcpStream, DialError> {
+    let uri = Uri::try_from(format!("http://{}/", proxy.url.origin)).map_err(|_| DialError::Invalid)?;
+    direct(uri, Addresses::All).await.map_err(|error| {
+        tracing::debug!(error = &error as &dyn std::error::Error, "corporate proxy not reached");
+        CorporateProxyError::new(proxy, ProxyProblem::Unreachable).into()
+    })
+}
+
+/// TCP connection without a proxy.
+async fn direct(uri: Uri, addresses: Addresses) -> Result<TcpStream, DialError> {
+    let mut connector = HttpConnector::new_with_resolver(Resolver(addresses));
+    configure(&mut connector);
+    let connected = connector.call(uri).await;
+    connected
+        .map(TokioIo::into_inner)
+        .map_err(|error| DialError::Unreachable(Box::new(error)))
+}
+
+/// Host and port of a URL. Every pool's URL has a valid authority.
+fn origin(uri: &Uri, plain: bool) -> Result<Origin, DialError> {
+    let default_port = if plain { 80 } else { 443 };
+    let authority = uri.authority().ok_or(DialError::Invalid)?;
+    Origin::parse(authority.as_str(), Some(default_port)).map_err(|_| DialError::Invalid)
 }
 
 impl Service<Uri> for Dialer {
-    type Response = TokioIo<TcpStream>;
+    type Response = TokioIo<DialedStream>;
     type Error = DialError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, DialError>> + Send>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), DialError>> {
-        self.connector
-            .poll_ready(context)
-            .map_err(|error| DialError::Unreachable(Box::new(error)))
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), DialError>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        if self.public_only
-            && let Some(Ok(Host::Address(address))) = uri.host().map(str::parse)
-            && let Err(forbidden) = check_public(address)
-        {
-            return Box::pin(std::future::ready(Err(DialError::Forbidden(forbidden))));
-        }
-        let mut connector = self.connector.clone();
-        let Some(proxy) = self.proxies.intercept(&uri) else {
-            return Box::pin(async move {
-                connector
-                    .call(uri)
-                    .await
-                    .map_err(|error| DialError::Unreachable(Box::new(error)))
-            });
-        };
-        // The address of the proxy itself may be private.
-        let mut connector = HttpConnector::new_with_resolver(Resolver { public_only: false });
-        configure(&mut connector);
-        let mut tunnel = Tunnel::new(proxy.uri().clone(), connector);
-        if let Some(authorization) = proxy.basic_auth() {
-            tunnel = tunnel.with_auth(authorization.clone());
-        }
-        Box::pin(async move {
-            tunnel
-                .call(uri)
-                .await
-                .map_err(|error| DialError::Proxy(Box::new(error)))
-        })
+        let dialer = self.clone();
+        Box::pin(async move { dialer.connect(uri).await.map(TokioIo::new) })
     }
 }
 
@@ -124,15 +217,58 @@ fn configure(connector: &mut HttpConnector<Resolver>) {
     connector.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT));
 }
 
+/// Addresses that one connection may lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Addresses {
+    All,
+    Public,
+    Loopback,
+}
+
+impl Addresses {
+    fn of(reach: Reach, plain: bool) -> Self {
+        match reach {
+            Reach::Registries if plain => Self::Loopback,
+            Reach::Anywhere | Reach::Registries => Self::All,
+            Reach::Public => Self::Public,
+        }
+    }
+
+    fn check(self, address: IpAddr) -> Result<(), DialError> {
+        match self {
+            Self::Public if !is_public(address) || is_own_address(address) => Err(DialError::Forbidden(Forbidden)),
+            Self::Loopback if !is_loopback_address(address) => Err(DialError::NotLoopback(NotLoopback)),
+            Self::All | Self::Public | Self::Loopback => Ok(()),
+        }
+    }
+
+    /// Resolves a name and checks all its addresses.
+    ///
+    /// A name below `localhost` that the system does not know is loopback, as it is for curl and browsers (RFC 6761,
+    /// section 6.3).
+    async fn resolve(self, name: &str) -> Result<Vec<SocketAddr>, DialError> {
+        let lookup = async {
+            let name: Name = name.parse().map_err(|_| DialError::Invalid)?;
+            let found = GaiResolver::new().call(name).await;
+            found.map_err(|error| DialError::Unreachable(Box::new(error)))
+        };
+        let found: Vec<SocketAddr> = match lookup.await {
+            Ok(found) => found.collect(),
+            Err(_) if name.parse().is_ok_and(|host: Host| host.is_loopback()) => LOOPBACK.to_vec(),
+            Err(error) => return Err(error),
+        };
+        found.iter().try_for_each(|address| self.check(address.ip()))?;
+        Ok(found)
+    }
+}
+
 /// The system's resolver, with a check of the addresses.
 #[derive(Clone, Debug)]
-struct Resolver {
-    public_only: bool,
-}
+struct Resolver(Addresses);
 
 impl Service<Name> for Resolver {
     type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Error = DialError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -140,22 +276,8 @@ impl Service<Name> for Resolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let (public_only, mut system) = (self.public_only, GaiResolver::new());
-        Box::pin(async move {
-            let found: Vec<SocketAddr> = system.call(name).await?.collect();
-            if public_only {
-                found.iter().try_for_each(|address| check_public(address.ip()))?;
-            }
-            Ok(found.into_iter())
-        })
-    }
-}
-
-fn check_public(address: IpAddr) -> Result<(), Forbidden> {
-    if is_public(address) && !is_own_address(address) {
-        Ok(())
-    } else {
-        Err(Forbidden)
+        let addresses = self.0;
+        Box::pin(async move { addresses.resolve(name.as_str()).await.map(Vec::into_iter) })
     }
 }
 
@@ -180,39 +302,6 @@ pub(crate) fn is_forbidden(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<Forbidden>())
 }
 
-fn proxies(settings: &UpstreamSettings, listen: SocketAddr) -> Matcher {
-    let configured = settings.proxy.as_ref().map(ToString::to_string);
-    let no_proxy = settings.no_proxy.as_ref().map(|hosts| hosts.join(","));
-    let (proxy, no_proxy) = match configured {
-        Some(proxy) => (Some(proxy), no_proxy),
-        None => (
-            from_environment(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
-            no_proxy.or_else(no_proxy_from_environment),
-        ),
-    };
-    match proxy.filter(|proxy| !is_own_listener(proxy, listen)) {
-        Some(proxy) => Matcher::builder().all(proxy).no(no_proxy.unwrap_or_default()).build(),
-        None => Matcher::builder().build(),
-    }
-}
-
-fn no_proxy_from_environment() -> Option<String> {
-    from_environment(&["no_proxy", "NO_PROXY"])
-}
-
-fn from_environment(names: &[&str]) -> Option<String> {
-    names
-        .iter()
-        .find_map(|name| std::env::var(name).ok())
-        .filter(|value| !value.is_empty())
-}
-
-fn is_own_listener(proxy: &str, listen: SocketAddr) -> bool {
-    let Ok(uri) = proxy.parse::<Uri>() else { return false };
-    let host = uri.host().and_then(|host| host.parse::<Host>().ok());
-    uri.port_u16() == Some(listen.port()) && host.is_some_and(|host| host.is_loopback())
-}
-
 /// Reason why a connection failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
@@ -225,9 +314,12 @@ pub enum DialError {
     /// No address of the host accepts a connection.
     #[error("cannot connect")]
     Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The corporate proxy cannot be reached or refuses the host.
+    /// The corporate proxy cannot be reached or refuses.
     #[error("cannot connect through the corporate proxy")]
-    Proxy(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Proxy(#[from] CorporateProxyError),
+    /// Plain HTTP with a token, and an address that is not loopback.
+    #[error("plain HTTP with a token goes to loopback only")]
+    NotLoopback(#[source] NotLoopback),
 }
 
 /// The address is not public, or is one of this machine's.
@@ -235,8 +327,20 @@ pub enum DialError {
 #[error("the host is not public")]
 pub struct Forbidden;
 
+/// A name of loopback has an address that is not loopback.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the name has an address that is not loopback")]
+pub struct NotLoopback;
+
 /// Any port works, because nothing is sent.
 const DISCARD_PORT: u16 = 9;
+/// Port 0: the connector sets the port of the URL.
+const LOOPBACK: [SocketAddr; 2] = [
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 0),
+];
+/// Time for TCP and all handshakes with a corporate proxy. It answers a CONNECT after it has connected to the host.
+const PROXY_TIMEOUT: Duration = Duration::from_secs(20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 const HAPPY_EYEBALLS_DELAY: Duration = Duration::from_millis(250);
 const KEEP_ALIVE_TIME: Duration = Duration::from_secs(60);

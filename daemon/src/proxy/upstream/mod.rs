@@ -4,7 +4,8 @@
 //! trip. Each worker has pools of its own, so a request and its upstream connection stay on one thread. Verification has no
 //! off switch; a registry's `ca-file` adds roots for that registry only.
 //!
-//! The walk: [`pool`] finds a connection, or lets [`connector`] open one. [`dial`] and [`trust`] are the details of opening.
+//! The walk: [`pool`] finds a connection, or lets [`connector`] open one. [`dial`], [`proxy_rules`], [`proxy_handshake`] and
+//! [`trust`] are the details of opening.
 //!
 //! The pools are our own because each belongs to a worker, opens its connection during the client's handshake, and moves an
 //! unsent request to another connection. They are not faster than a library's (`docs/performance.md`).
@@ -13,6 +14,9 @@ pub(crate) mod connector;
 pub(crate) mod pool;
 
 pub(crate) mod dial;
+pub(crate) mod proxy_handshake;
+pub(crate) mod proxy_rules;
+pub(crate) mod stream;
 pub(crate) mod trust;
 
 use std::fmt;
@@ -20,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::uri::{Authority, Scheme};
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::Either;
 use hyper::body::Incoming;
@@ -30,6 +34,8 @@ use crate::proxy::exchange::body::{RequestBody, UploadProgress};
 use crate::proxy::exchange::carried::CarriedCredential;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::upstream::dial::Dialer;
+use crate::proxy::upstream::proxy_handshake::CorporateProxyError;
+use crate::proxy::upstream::proxy_rules::CorporateProxy;
 use connector::Connector;
 use pool::{Pool, PooledConnection};
 pub(crate) use trust::{Trust, TrustError};
@@ -141,13 +147,27 @@ impl Upstream {
             Either::Left(body) if !body.is_end_stream() => Some(body.progress()),
             _ => None,
         };
-        with_response_timeout(pool.send(request, credential), progress).await
+        let (response, connection) = with_response_timeout(pool.send(request, credential), progress).await?;
+        match pool.corporate_proxy() {
+            Some(proxy) => check_forwarded(proxy, response).map(|response| (response, connection)),
+            None => Ok((response, connection)),
+        }
     }
 
     fn pool(&self, worker: usize, scheme: &Scheme, authority: &Authority) -> Option<Arc<Pool>> {
         let pools = self.workers.get(worker % self.workers.len())?;
         Some(pools.of(scheme, authority, self))
     }
+}
+
+/// Passes the answer of a corporate proxy to a plain request, unless it is the proxy's 407: that one is for us, and a client
+/// would take it for ours.
+fn check_forwarded(proxy: &CorporateProxy, response: Response<Incoming>) -> Result<Response<Incoming>, ProxyError> {
+    if response.status() != StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+        return Ok(response);
+    }
+    let problem = proxy_handshake::login_problem(proxy.authorization.is_some());
+    Err(CorporateProxyError::new(proxy, problem).into())
 }
 
 /// Pools of one worker, one for each origin. A registry has one or two origins.

@@ -33,6 +33,7 @@ use crate::proxy::exchange::rewrite::repeatable_copy;
 use crate::proxy::upstream::connector::{
     ConnectionLoad, Connector, Destination, MAX_STREAMS, NewConnection, RequestSender, proxy_error,
 };
+use crate::proxy::upstream::proxy_rules::CorporateProxy;
 
 /// Connections to one origin.
 pub(crate) struct Pool {
@@ -87,9 +88,10 @@ impl Pool {
     /// Pool without a connection. Must be called within the worker's runtime.
     pub(super) fn new(connector: Connector, rotations: Rotations, scheme: Scheme, authority: Authority) -> Arc<Self> {
         let end = CancellationToken::new();
+        let destination = Destination::new(scheme, authority).through(&connector);
         let pool = Arc::new(Self {
             connector,
-            destination: Destination::new(scheme, authority),
+            destination,
             speaks_h1: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
             state: Mutex::new(State {
@@ -105,6 +107,11 @@ impl Pool {
 
     pub(super) fn leads_to(&self, scheme: &Scheme, authority: &Authority) -> bool {
         self.destination.is(scheme, authority)
+    }
+
+    /// Corporate proxy that answers the pool's plain requests, if any.
+    pub(super) fn corporate_proxy(&self) -> Option<&CorporateProxy> {
+        self.destination.corporate_proxy()
     }
 
     /// Sends a request and waits for the head of its response.

@@ -4,6 +4,7 @@
 mod copy;
 #[cfg(target_os = "linux")]
 mod splice;
+mod tls;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,12 +20,13 @@ use crate::proxy::downstream::tunnel::splice::relay;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::state::ProxyState;
 use crate::proxy::upstream::dial::{DialError, Dialer, is_forbidden};
+use crate::proxy::upstream::stream::DialedStream;
 
 /// Connects to the target of a tunnel.
 ///
 /// # Errors
 /// A [`ProxyError`] for the client when the target cannot be reached or is not allowed.
-pub(crate) async fn dial(mut dialer: Dialer, target: &Origin) -> Result<TcpStream, ProxyError> {
+pub(crate) async fn dial(mut dialer: Dialer, target: &Origin) -> Result<DialedStream, ProxyError> {
     dialer.dial(target).await.map_err(|error| {
         tracing::debug!(error = &error as &dyn std::error::Error, "tunnel failed");
         proxy_error(&error)
@@ -35,16 +37,25 @@ fn proxy_error(error: &DialError) -> ProxyError {
     match error {
         _ if is_forbidden(error) => ProxyError::HostDenied,
         DialError::Invalid => ProxyError::BadRequest,
-        DialError::Unreachable(_) | DialError::Forbidden(_) | DialError::Proxy(_) => ProxyError::UpstreamUnreachable,
+        DialError::Proxy(error) => error.clone().into(),
+        DialError::Unreachable(_) | DialError::Forbidden(_) | DialError::NotLoopback(_) => {
+            ProxyError::UpstreamUnreachable
+        }
     }
 }
 
 /// Relays bytes both ways until both sides have closed, or the tunnel is idle: for an hour, or for seconds while the daemon
 /// drains.
-pub(crate) async fn relay_until_done(state: &ProxyState, downstream: &TcpStream, upstream: &TcpStream) {
+pub(crate) async fn relay_until_done(state: &ProxyState, downstream: &mut TcpStream, upstream: DialedStream) {
     let relayed = AtomicU64::new(0);
+    let relay = async {
+        match upstream {
+            DialedStream::Tcp(upstream) => relay_both_ways(downstream, &upstream, &relayed).await,
+            DialedStream::Tls(upstream) => tls::relay_both_ways(downstream, *upstream, &relayed).await,
+        }
+    };
     tokio::select! {
-        _ = relay_both_ways(downstream, upstream, &relayed) => {}
+        _ = relay => {}
         () = until_idle_for(IDLE_TIMEOUT, &relayed) => {}
         () = until_drained(state, &relayed) => {}
     }

@@ -7,11 +7,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::config::UpstreamSettings;
 use crate::credential::Credential;
 use crate::credential::tests::value;
 use crate::proxy::upstream::Trust;
 use crate::proxy::upstream::dial::Dialer;
+use crate::proxy::upstream::proxy_rules::ProxyRules;
 
 /// Server that answers `each` requests on a connection, then closes it. Counts both.
 #[derive(Default)]
@@ -36,7 +36,7 @@ impl CountingServer {
                 TokioExecutor::new().execute(serve(Arc::clone(&serving), stream, each));
             }
         });
-        let dialer = Dialer::new(&UpstreamSettings::default(), "127.0.0.1:1".parse().unwrap());
+        let dialer = Dialer::new(ProxyRules::direct(), Trust::nobody()).unwrap();
         let connector = Connector::new(&dialer, Trust::nobody()).unwrap();
         let pool = Pool::new(connector, rotations, Scheme::HTTP, address.to_string().parse().unwrap());
         (server, pool)

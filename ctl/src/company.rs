@@ -1,0 +1,266 @@
+//! A company's proxy and roots in the caller's environment or a client's files, which regauth's settings replace.
+//!
+//! Clients then leave through regauthd, so regauthd needs the proxy, and its bundle needs the roots.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use regauth_shared::request::SetUpstream;
+use regauth_shared::response::UpstreamSet;
+use regauth_shared::{ErrorBody, Request, Secret};
+
+use crate::client::Client;
+use crate::daemon_info::DaemonInfo;
+use crate::environment::{BUNDLE_VARIABLES, JAVA_OPTIONS, PROXY_VARIABLES};
+use crate::{error, output};
+
+/// A value that regauth's setting replaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CompanySetting {
+    /// Place of the value: a file, or an environment variable.
+    pub(crate) place: String,
+    value: CompanyValue,
+}
+
+/// Value of a company's setting. A proxy may hold a password, so it is never shown whole.
+#[derive(Clone, PartialEq, Eq)]
+enum CompanyValue {
+    Proxy(String),
+    CaFile(String),
+    JavaTrustStore(String),
+}
+
+impl std::fmt::Debug for CompanyValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Proxy(url) => f.write_str(&without_login(url)),
+            Self::CaFile(file) | Self::JavaTrustStore(file) => f.write_str(file),
+        }
+    }
+}
+
+impl CompanySetting {
+    /// A proxy.
+    pub(crate) fn proxy(place: &str, url: &str) -> Self {
+        Self {
+            place: place.to_owned(),
+            value: CompanyValue::Proxy(url.to_owned()),
+        }
+    }
+
+    /// A file with trusted roots.
+    pub(crate) fn ca_file(place: &str, file: &str) -> Self {
+        Self {
+            place: place.to_owned(),
+            value: CompanyValue::CaFile(file.to_owned()),
+        }
+    }
+
+    /// A proxy and a trust store in `JAVA_TOOL_OPTIONS`.
+    fn of_java(options: &str) -> Vec<Self> {
+        let value = |name: &str| {
+            let mut found = options
+                .split_whitespace()
+                .filter_map(|option| option.strip_prefix(name));
+            found.next_back().filter(|value| !value.is_empty())
+        };
+        let port = value("-Dhttps.proxyPort=").unwrap_or("80");
+        let proxy = value("-Dhttps.proxyHost=");
+        let proxy = proxy.map(|host| Self::proxy(JAVA_OPTIONS, &format!("http://{host}:{port}")));
+        let trust_store = value("-Djavax.net.ssl.trustStore=").map(|file| Self {
+            place: JAVA_OPTIONS.to_owned(),
+            value: CompanyValue::JavaTrustStore(file.to_owned()),
+        });
+        proxy.into_iter().chain(trust_store).collect()
+    }
+
+    /// Sentence about a setting that regauthd lacks; `None` if it has the proxy or the roots, or the file has none.
+    pub(crate) fn problem(&self, info: &DaemonInfo) -> Option<String> {
+        let place = &self.place;
+        match &self.value {
+            CompanyValue::Proxy(url) => {
+                let shown = without_login(url);
+                let is_used = shown == without_login(&info.proxy) || info.upstream_proxies.contains(&shown);
+                (!is_used).then(|| {
+                    format!(
+                        "{place} sets the proxy {shown}, and regauthd does not use it: hosts that only this proxy can \
+                         reach are out of reach"
+                    )
+                })
+            }
+            CompanyValue::CaFile(file) => {
+                let missing = missing_roots(Path::new(file), Path::new(&info.bundle));
+                (missing > 0).then(|| {
+                    format!(
+                        "{place} sets the CA file {file}, and regauth's bundle lacks {missing} of its certificates: \
+                         hosts whose certificates they signed are not trusted"
+                    )
+                })
+            }
+            CompanyValue::JavaTrustStore(file) => {
+                let ours = Path::new(&info.bundle).with_extension("jks");
+                // A key store cannot be read here. With a `ca-file`, somebody has taken care of the company's roots.
+                (Path::new(file) != ours && !info.has_company_roots).then(|| {
+                    format!(
+                        "{place} sets the trust store {file}, and regauth's replaces it: Java trusts only the bundle"
+                    )
+                })
+            }
+        }
+    }
+
+    /// Change to the configuration that gives regauthd the setting.
+    pub(crate) fn remedy(&self) -> String {
+        match &self.value {
+            CompanyValue::Proxy(_) => {
+                "set it as `proxy` below [upstream] in config.toml, then restart regauthd".to_owned()
+            }
+            CompanyValue::CaFile(file) => {
+                format!("set `ca-file = \"{file}\"` at the top of config.toml, then regauthctl reload")
+            }
+            CompanyValue::JavaTrustStore(file) => format!(
+                "write the company's roots in it to a PEM file (keytool -exportcert -rfc -keystore {file} -alias NAME), and \
+                 set that as `ca-file` at the top of config.toml"
+            ),
+        }
+    }
+}
+
+/// Settings in the environment. Each value is listed once.
+pub(crate) fn of_environment(current: impl Fn(&str) -> Option<String>) -> Vec<CompanySetting> {
+    let proxies = PROXY_VARIABLES.into_iter().chain(["ALL_PROXY", "all_proxy"]);
+    let value = |name: &str| current(name).filter(|value| !value.is_empty());
+    let proxies = proxies.filter_map(|name| Some(CompanySetting::proxy(name, &value(name)?)));
+    let files = BUNDLE_VARIABLES.into_iter();
+    let files = files.filter_map(|name| Some(CompanySetting::ca_file(name, &value(name)?)));
+    let java = value(JAVA_OPTIONS).map_or_else(Vec::new, |options| CompanySetting::of_java(&options));
+    without_repetitions(proxies.chain(files).chain(java))
+}
+
+/// Prints a note on stderr for each setting of the environment that regauthd lacks: stdout is for a shell or a program.
+pub(crate) fn warn_of_replaced_variables(info: &DaemonInfo) {
+    for setting in of_environment(|name| std::env::var(name).ok()) {
+        if let Some(problem) = setting.problem(info) {
+            output::print_to_stderr(&format!("note: {problem}; {}\n", setting.remedy()));
+        }
+    }
+}
+
+/// The settings without later ones of the same value.
+pub(crate) fn without_repetitions(settings: impl IntoIterator<Item = CompanySetting>) -> Vec<CompanySetting> {
+    let mut kept: Vec<CompanySetting> = Vec::new();
+    for setting in settings {
+        if kept.iter().all(|before| before.value != setting.value) {
+            kept.push(setting);
+        }
+    }
+    kept
+}
+
+/// Writes the first proxy and the first CA file that regauthd lacks into its configuration. Returns the daemon's notes.
+///
+/// # Errors
+/// The daemon does not accept a setting.
+pub(crate) fn carry_over(
+    settings: &[CompanySetting],
+    info: &DaemonInfo,
+    client: &Client,
+) -> Result<Vec<String>, ErrorBody> {
+    let lacking = || settings.iter().filter(|setting| setting.problem(info).is_some());
+    let proxy = lacking().find_map(|setting| match &setting.value {
+        CompanyValue::Proxy(url) => Some(url),
+        CompanyValue::CaFile(_) | CompanyValue::JavaTrustStore(_) => None,
+    });
+    let ca_file = lacking().find_map(|setting| match &setting.value {
+        CompanyValue::CaFile(file) => Some(file),
+        CompanyValue::Proxy(_) | CompanyValue::JavaTrustStore(_) => None,
+    });
+    if proxy.is_none() && ca_file.is_none() {
+        return Ok(Vec::new());
+    }
+    let secret = |url: &String| Secret::parse(url).map_err(|why| error::failed(format!("the proxy's URL: {why}")));
+    let absolute = |file: &String| {
+        let file = std::path::absolute(file).map_err(error::io(format!("cannot find {file}")))?;
+        Ok(file.display().to_string())
+    };
+    let request = Request::SetUpstream(SetUpstream {
+        proxy: proxy.map(secret).transpose()?,
+        ca_file: ca_file.map(absolute).transpose()?,
+    });
+    client.call::<UpstreamSet>(&request).map(|reply| reply.answer.notes)
+}
+
+/// Scheme, host and port of a proxy, without user, password and path. A missing scheme is http, as for all clients.
+fn without_login(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let origin = authority.rsplit_once('@').map_or(authority, |(_, origin)| origin);
+    format!("{scheme}://{origin}").to_ascii_lowercase()
+}
+
+/// Number of certificates in a file that the bundle lacks. A file that cannot be read has none.
+fn missing_roots(file: &Path, bundle: &Path) -> usize {
+    let read = |file| {
+        fs::read_to_string(file)
+            .map(|text| certificates(&text))
+            .unwrap_or_default()
+    };
+    let bundle = read(bundle);
+    read(file).iter().filter(|root| !bundle.contains(*root)).count()
+}
+
+/// Certificates of a PEM text: their base64 without line breaks. Equal certificates have equal base64.
+fn certificates(text: &str) -> BTreeSet<String> {
+    let blocks = text.split("-----BEGIN CERTIFICATE-----").skip(1);
+    let bodies = blocks.filter_map(|block| block.split_once("-----END CERTIFICATE-----"));
+    bodies.map(|(body, _)| body.split_whitespace().collect()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_compared_and_shown_without_its_login() {
+        for (url, shown) in [
+            ("http://proxy.corp:3128", "http://proxy.corp:3128"),
+            ("http://me:p@ss@PROXY.corp:3128/", "http://proxy.corp:3128"),
+            ("proxy.corp:3128", "http://proxy.corp:3128"),
+            ("socks5h://u@10.0.0.1:1080", "socks5h://10.0.0.1:1080"),
+        ] {
+            assert_eq!(without_login(url), shown);
+            assert!(!format!("{:?}", CompanySetting::proxy("x", url)).contains('@'));
+        }
+    }
+
+    #[test]
+    fn certificates_are_compared_without_their_line_breaks() {
+        let one = "# root\n-----BEGIN CERTIFICATE-----\nAAAA\nBBBB\n-----END CERTIFICATE-----\n";
+        let same = "-----BEGIN CERTIFICATE-----\r\nAAAABBBB\r\n-----END CERTIFICATE-----";
+        let cut = "-----BEGIN CERTIFICATE-----\nCCCC";
+        assert_eq!(certificates(one), certificates(same));
+        assert!(certificates(cut).is_empty() && certificates("").is_empty());
+    }
+
+    #[test]
+    fn each_value_of_the_environment_is_listed_once() {
+        let current = |name: &str| match name {
+            "HTTPS_PROXY" | "https_proxy" => Some("http://proxy.corp:3128".to_owned()),
+            "SSL_CERT_FILE" | "NODE_EXTRA_CA_CERTS" => Some("/etc/corp.pem".to_owned()),
+            "PIP_CERT" => Some(String::new()),
+            "JAVA_TOOL_OPTIONS" => {
+                Some("-Xmx1g -Dhttps.proxyHost=java.corp -Djavax.net.ssl.trustStore=/x.jks".to_owned())
+            }
+            _ => None,
+        };
+        let places: Vec<_> = of_environment(current)
+            .into_iter()
+            .map(|setting| setting.place)
+            .collect();
+        assert_eq!(
+            places,
+            ["HTTPS_PROXY", "SSL_CERT_FILE", "JAVA_TOOL_OPTIONS", "JAVA_TOOL_OPTIONS"]
+        );
+    }
+}
