@@ -47,6 +47,7 @@ fn describe(view: &RegistryView) -> String {
         ("source", Some(registry_text::source(view))),
         ("writes", Some(registry_text::writes(view))),
         ("state", Some(registry_text::state(credential.state).to_owned())),
+        ("reason", credential.reason.clone()),
         ("generation", Some(credential.generation.to_string())),
         ("since", age(&credential.since)),
         ("expires", age(&credential.expires)),
@@ -56,6 +57,14 @@ fn describe(view: &RegistryView) -> String {
         ("requests", Some(format!("{} since the daemon started", view.requests))),
         ("last used", age(&view.last_used)),
         ("last status", view.last_status.map(|status| status.to_string())),
+        (
+            "last failure",
+            view.last_failure.as_ref().map(registry_text::request_failure),
+        ),
+        (
+            "next step",
+            view.last_failure.as_ref().map(|failure| failure.hint.clone()),
+        ),
     ]);
     let output = credential
         .failure

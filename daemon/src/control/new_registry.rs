@@ -180,7 +180,7 @@ fn borrowed(state: &State, owner: &RegistryName) -> Result<InitialToken, ErrorBo
     let first = match credential.state() {
         CredentialState::Ready(value) => Ok(value.secret.clone()),
         CredentialState::Locked => Err("the store is locked".to_owned()),
-        CredentialState::Missing(why) => Err(why),
+        CredentialState::Missing(why) | CredentialState::Unreadable(why) => Err(why),
     };
     Ok(InitialToken { credential, first })
 }

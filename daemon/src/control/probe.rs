@@ -17,7 +17,7 @@ use url::Url;
 
 use crate::credential::header::CredentialHeader;
 use crate::proxy::exchange::error::ProxyError;
-use crate::proxy::upstream::Upstream;
+use crate::proxy::upstream::{Upstream, UpstreamFailure};
 use crate::registry::{Index, Kind, Registry};
 
 /// Result of a probe.
@@ -29,6 +29,8 @@ pub(crate) struct ProbeResult {
     pub(crate) detail: String,
     /// The index's `config.json`, if the probe read one.
     pub(crate) index: Option<IndexConfig>,
+    /// Reason why the registry gave no answer.
+    pub(crate) failure: Option<UpstreamFailure>,
 }
 
 impl ProbeResult {
@@ -37,12 +39,25 @@ impl ProbeResult {
             verdict,
             detail,
             index: None,
+            failure: None,
         }
     }
 
     /// A result that says nothing about the token, with the reason.
     fn unclear(detail: String) -> Self {
         Self::new(VerdictResult::Unclear, detail)
+    }
+
+    /// No answer from the registry, with the reason.
+    fn no_answer(url: &Url, error: &ProxyError) -> Self {
+        let host = url.host_str().unwrap_or_default();
+        match error {
+            ProxyError::Upstream(failure) => Self {
+                failure: Some(*failure),
+                ..Self::unclear(format!("{host} {}", failure.predicate()))
+            },
+            _ => Self::unclear(format!("{host} was not asked: {}", error.code())),
+        }
     }
 
     /// True if the registry accepted the token.
@@ -63,7 +78,12 @@ impl ProbeResult {
         match self.verdict {
             VerdictResult::Accepted | VerdictResult::Public => Ok(self),
             VerdictResult::Rejected => Err(ErrorBody::new(ErrorKind::TokenRejected, self.detail).hint(if_rejected)),
-            _ => Err(ErrorBody::new(ErrorKind::NotVerified, self.detail).hint(if_unclear)),
+            _ => {
+                let remedy = self
+                    .failure
+                    .map_or_else(String::new, |failure| format!("{}; ", failure.remedy()));
+                Err(ErrorBody::new(ErrorKind::NotVerified, self.detail).hint(remedy + if_unclear))
+            }
         }
     }
 }
@@ -80,7 +100,7 @@ pub(crate) async fn probe_token(upstream: &Upstream, pool: usize, registry: &Reg
     };
     match prober.get(Some(&CredentialHeader::new(&registry.scheme, token))).await {
         Ok(answer) => prober.evaluate(registry, evidence, answer).await,
-        Err(error) => ProbeResult::unclear(no_answer(&url, &error)),
+        Err(error) => ProbeResult::no_answer(&url, &error),
     }
 }
 
@@ -147,7 +167,7 @@ impl Prober<'_> {
         }
         let answer = tokio::time::timeout(PROBE_TIMEOUT, self.upstream.send(self.pool, request)).await;
         answer
-            .unwrap_or(Err(ProxyError::UpstreamTimeout))
+            .unwrap_or(Err(ProxyError::Upstream(UpstreamFailure::NoAnswer)))
             .map(|(answer, _)| answer)
     }
 
@@ -250,18 +270,6 @@ fn verdict(url: &Url, status: StatusCode) -> (VerdictResult, String) {
             VerdictResult::Unclear,
             format!("GET {url} answered {number}, which says nothing about the token"),
         ),
-    }
-}
-
-fn no_answer(url: &Url, error: &ProxyError) -> String {
-    let host = url.host_str().unwrap_or_default();
-    match error {
-        ProxyError::UpstreamUntrusted => format!(
-            "{host} has a certificate that no trusted authority signed; if a company's own authority signed it, give \
-             that authority's certificate with --ca-file"
-        ),
-        ProxyError::UpstreamTimeout => format!("{host} did not answer in time"),
-        _ => format!("{host} cannot be reached; check the URL and the network"),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::grant::Grants;
 use crate::host::{Host, Origin};
 use crate::proxy::downstream::limits::ConnectionLimits;
 use crate::proxy::downstream::peer::PeerResolver;
+use crate::proxy::exchange::failure_log::FailureLog;
 use crate::proxy::routes::Routes;
 use crate::proxy::upstream::dial::Dialer;
 use crate::proxy::upstream::{Trust, TrustError, Upstream};
@@ -50,6 +51,8 @@ pub struct ProxyState {
     pub tasks: TaskTracker,
     /// Counters for `status` and `metrics`.
     pub counters: Counters,
+    /// Log lines about failed requests to hosts without a registry.
+    pub failures: FailureLog,
 }
 
 impl ProxyState {
@@ -81,6 +84,7 @@ impl ProxyState {
             drain: CancellationToken::new(),
             tasks: TaskTracker::new(),
             counters: Counters::default(),
+            failures: FailureLog::default(),
         })
     }
 

@@ -398,9 +398,11 @@ fn registry() -> RegistryView {
             expires: Some("2027-03-01T09:00:00Z".to_owned()),
             renews: None,
             failure: None,
+            reason: None,
         },
         last_used: Some("2026-03-04T05:06:07Z".to_owned()),
         last_status: Some(200),
+        last_failure: None,
         requests: 1234,
         trouble: Some("registry `corp`: cannot read /etc/corp-root.pem: No such file or directory".to_owned()),
     }
@@ -425,9 +427,11 @@ fn registry_least() -> RegistryView {
             expires: None,
             renews: None,
             failure: None,
+            reason: None,
         },
         last_used: None,
         last_status: None,
+        last_failure: None,
         requests: 0,
         trouble: None,
     }
@@ -470,6 +474,7 @@ fn registry_minted() -> RegistryView {
                 output: Some("no session\nlog in again".to_owned()),
                 at: "2026-03-01T20:59:30Z".to_owned(),
             }),
+            reason: None,
         },
         ..registry_least()
     }
@@ -510,6 +515,8 @@ fn verdicts() -> Vec<Verdict> {
         name: name(registry),
         result,
         detail: detail.to_owned(),
+        cause: None,
+        hint: None,
     })
     .to_vec()
 }
@@ -541,6 +548,7 @@ fn store(state: &str) -> StoreView {
         kind: "vault".to_owned(),
         protection: "encrypted under a passphrase".to_owned(),
         state: state.to_owned(),
+        problem: None,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::authority::{Authority, AuthorityError, bundle, java};
 use crate::control::controller::Controller;
 use crate::control::error::write_error;
 use crate::control::state::{HostIdentity, State};
-use crate::credential::store::Item;
+use crate::credential::store::{Item, StoreError};
 use crate::host::Host;
 
 impl Controller {
@@ -32,6 +32,10 @@ impl Controller {
         let item = Item::AuthorityKey(host.clone());
         let key = match self.store().thread.read(&item).await {
             Ok(key) => key,
+            Err(error @ StoreError::Unusable(_)) => {
+                tracing::warn!(%host, %error, "replaced an authority; restart the clients that run now");
+                None
+            }
             Err(error) => {
                 state.store_error = Some(error);
                 return Ok(());

@@ -34,11 +34,13 @@ async fn verdict(controller: &Controller, route: &RegistryRoute) -> Verdict {
         name: name.clone(),
         result: VerdictResult::NoToken,
         detail,
+        cause: None,
+        hint: None,
     };
     let generation = match route.credential.state() {
         CredentialState::Ready(generation) => generation,
         CredentialState::Locked => return no_token("the store is locked; `regauthctl unlock` opens it".to_owned()),
-        CredentialState::Missing(why) => return no_token(why),
+        CredentialState::Missing(why) | CredentialState::Unreadable(why) => return no_token(why),
     };
     let pool = controller.upstream_pool();
     let probed = probe_token(&route.upstream, pool, &route.registry, &generation.value.secret).await;
@@ -47,10 +49,16 @@ async fn verdict(controller: &Controller, route: &RegistryRoute) -> Verdict {
         VerdictResult::Rejected => generation.breaker.record(false),
         _ => {}
     }
+    match probed.failure {
+        Some(failure) => route.usage.note_failure(failure),
+        None => route.usage.clear_failure(),
+    }
     Verdict {
         name,
         result: probed.verdict,
         detail: probed.detail,
+        cause: probed.failure.map(|failure| failure.name().to_owned()),
+        hint: probed.failure.map(|failure| failure.remedy().to_owned()),
     }
 }
 

@@ -14,6 +14,8 @@ use memchr::memmem;
 use regauth_shared::RegistryName;
 use serde_json::json;
 
+use crate::proxy::upstream::failure::{FailureClass, UpstreamFailure};
+
 /// Reason why a request got no response from its registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProxyError {
@@ -39,12 +41,12 @@ pub enum ProxyError {
     StoreLocked,
     /// The store or source has no credential, or failed.
     CredentialUnavailable(RegistryName),
-    /// No connection to the upstream.
-    UpstreamUnreachable,
-    /// The upstream's certificate is not trusted.
-    UpstreamUntrusted,
-    /// The upstream did not answer in time.
-    UpstreamTimeout,
+    /// The store cannot be read: it is damaged, or its service is gone.
+    StoreUnavailable,
+    /// The client stopped sending the body of its request.
+    ClientTimeout,
+    /// The upstream gave no answer, or cannot be trusted.
+    Upstream(UpstreamFailure),
     /// The upstream repeated the credential in a header, or switched protocols.
     UpstreamUnsafe,
 }
@@ -62,10 +64,13 @@ impl ProxyError {
             Self::WriteDenied(_) => "write-denied",
             Self::TokenRejected(_) => "token-rejected",
             Self::StoreLocked => "store-locked",
-            Self::CredentialUnavailable(_) => "credential-unavailable",
-            Self::UpstreamUnreachable => "upstream-unreachable",
-            Self::UpstreamUntrusted => "upstream-untrusted",
-            Self::UpstreamTimeout => "upstream-timeout",
+            Self::CredentialUnavailable(_) | Self::StoreUnavailable => "credential-unavailable",
+            Self::ClientTimeout => "client-timeout",
+            Self::Upstream(failure) => match failure.class() {
+                FailureClass::Unreachable => "upstream-unreachable",
+                FailureClass::Untrusted => "upstream-untrusted",
+                FailureClass::Timeout => "upstream-timeout",
+            },
             Self::UpstreamUnsafe => "upstream-unsafe",
         }
     }
@@ -82,12 +87,34 @@ impl ProxyError {
             | Self::WriteDenied(_)
             | Self::TokenRejected(_)
             | Self::StoreLocked => StatusCode::FORBIDDEN,
-            Self::CredentialUnavailable(_)
-            | Self::UpstreamUnreachable
-            | Self::UpstreamUntrusted
-            | Self::UpstreamUnsafe => StatusCode::BAD_GATEWAY,
+            Self::CredentialUnavailable(_) | Self::StoreUnavailable | Self::UpstreamUnsafe => StatusCode::BAD_GATEWAY,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
-            Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::ClientTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Upstream(failure) => match failure.class() {
+                FailureClass::Unreachable | FailureClass::Untrusted => StatusCode::BAD_GATEWAY,
+                FailureClass::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            },
+        }
+    }
+
+    /// Reason for the log, if the registry, its token or the network is the cause and not the client.
+    pub(crate) fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Upstream(failure) => Some(failure.predicate()),
+            Self::TokenRejected(_) => Some("rejected the token"),
+            Self::StoreLocked => Some("was not asked: the store is locked"),
+            Self::StoreUnavailable => Some("was not asked: the store cannot be read"),
+            Self::CredentialUnavailable(_) => Some("was not asked: there is no token"),
+            Self::ClientTimeout => Some("got half a request: the client stopped sending"),
+            Self::BadRequest
+            | Self::AuthorityMismatch
+            | Self::MethodRefused
+            | Self::GrantRequired
+            | Self::GrantDenied
+            | Self::HostDenied
+            | Self::Busy
+            | Self::WriteDenied(_)
+            | Self::UpstreamUnsafe => None,
         }
     }
 
@@ -105,9 +132,9 @@ impl ProxyError {
             Self::HostDenied => HOST_DENIED,
             Self::Busy => BUSY,
             Self::StoreLocked => STORE_LOCKED,
-            Self::UpstreamUnreachable => UPSTREAM_UNREACHABLE,
-            Self::UpstreamUntrusted => UPSTREAM_UNTRUSTED,
-            Self::UpstreamTimeout => UPSTREAM_TIMEOUT,
+            Self::StoreUnavailable => STORE_UNAVAILABLE,
+            Self::ClientTimeout => CLIENT_TIMEOUT,
+            Self::Upstream(failure) => return sentences(*failure),
             Self::UpstreamUnsafe => UPSTREAM_UNSAFE,
         };
         text.to_owned()
@@ -161,6 +188,18 @@ impl ProxyError {
             text.len(),
         )
     }
+}
+
+/// A failure's texts as two sentences.
+fn sentences(failure: UpstreamFailure) -> String {
+    let remedy = failure.remedy();
+    // A remedy may begin with a command in backticks, which has no capital.
+    let (first, rest) = remedy.split_at_checked(1).unwrap_or_default();
+    format!(
+        "The host {}. {}{rest}.\n",
+        failure.predicate(),
+        first.to_ascii_uppercase()
+    )
 }
 
 /// Format of an error response's body.
@@ -222,11 +261,10 @@ const STORE_LOCKED: &str = "The store that keeps regauth's tokens is locked, so 
     `regauthctl unlock`.\n";
 const CREDENTIAL_UNAVAILABLE: &str = "regauth has no token for the registry `{name}`, so nothing was sent. Find the reason with \
     `regauthctl show {name}`, and set a new token with `regauthctl rotate {name}`.\n";
-const UPSTREAM_UNREACHABLE: &str =
-    "regauth cannot reach the host. Check the network and the host's name, then repeat.\n";
-const UPSTREAM_UNTRUSTED: &str = "regauth does not trust the host's certificate, so nothing was sent. If your company's own \
-    authority signed it, set that authority as the registry's ca-file.\n";
-const UPSTREAM_TIMEOUT: &str = "The host took the request and did not answer in time. Repeat later.\n";
+const STORE_UNAVAILABLE: &str = "The store that keeps regauth's tokens cannot be read, so nothing was sent. Find the reason \
+    with `regauthctl status`.\n";
+const CLIENT_TIMEOUT: &str = "The client stopped sending the body of its request, so regauth ended the request. Repeat it over \
+    a connection that sends at least 10 bytes a second.\n";
 const UPSTREAM_UNSAFE: &str = "The host repeated the token in a header or switched protocols, so regauth withheld its \
     response. Report this to the operator of the host.\n";
 
@@ -249,11 +287,13 @@ mod tests {
             ProxyError::TokenRejected(name.clone()),
             ProxyError::StoreLocked,
             ProxyError::CredentialUnavailable(name),
-            ProxyError::UpstreamUnreachable,
-            ProxyError::UpstreamUntrusted,
-            ProxyError::UpstreamTimeout,
+            ProxyError::StoreUnavailable,
+            ProxyError::ClientTimeout,
             ProxyError::UpstreamUnsafe,
-        ] {
+        ]
+        .into_iter()
+        .chain(UpstreamFailure::ALL.map(ProxyError::Upstream))
+        {
             let text = error.message();
             assert!(text.ends_with(".\n") && text.contains(". "), "{text}");
             assert!(!text.contains("  "), "{text}");

@@ -22,7 +22,7 @@ use crate::proxy::downstream::authenticate::Client;
 use crate::proxy::downstream::limits::RequestPermit;
 use crate::proxy::exchange::body::{MinRateBody, RequestBody};
 use crate::proxy::exchange::error::{BodyFormat, ProxyError};
-use crate::proxy::exchange::rewrite;
+use crate::proxy::exchange::{failure_log, rewrite};
 use crate::proxy::routes::{InterceptedHost, RegistryRoute};
 use crate::proxy::state::Worker;
 use crate::proxy::upstream::Upstream;
@@ -90,16 +90,19 @@ pub(crate) async fn handle(
     rewrite::request(&mut parts, &scheme, &host.authority);
     let Some(registry) = registry else {
         client.authorize_passthrough(current.as_deref())?;
-        return forward(worker, &host.upstream, Request::from_parts(parts, body), permit).await;
+        let response = forward(worker, &host.upstream, Request::from_parts(parts, body), permit).await;
+        return response.inspect_err(|error| worker.state.failures.host_failed(&host.origin, error));
     };
     check_path_overrides(&parts)?;
     let operation = classify(registry, &parts)?;
     client.authorize(registry, operation)?;
-    let lease = lease(registry).await?;
+    let failed = |error: &ProxyError| failure_log::registry_failed(registry, &host.origin, error);
+    let lease = lease(registry).await.inspect_err(failed)?;
     // Again: writes may have been closed while the request waited for the lease.
     client.authorize(registry, operation)?;
     let request = Request::from_parts(parts, body);
-    send_with_credential(worker, client, registry, lease, request, permit).await
+    let response = send_with_credential(worker, client, registry, lease, request, permit).await;
+    response.inspect_err(failed)
 }
 
 /// Sends a request with the registry's credential. If the registry rejects a credential that can be refreshed, it is
@@ -298,6 +301,7 @@ async fn lease(registry: &RegistryRoute) -> Result<Lease, ProxyError> {
         .await
         .map_err(|unavailable| match unavailable {
             Unavailable::Locked => ProxyError::StoreLocked,
+            Unavailable::Unreadable => ProxyError::StoreUnavailable,
             Unavailable::Missing => ProxyError::CredentialUnavailable(registry.name.clone()),
             Unavailable::Rejected => ProxyError::TokenRejected(registry.name.clone()),
         })

@@ -142,7 +142,7 @@ impl Service<Name> for Resolver {
     fn call(&mut self, name: Name) -> Self::Future {
         let (public_only, mut system) = (self.public_only, GaiResolver::new());
         Box::pin(async move {
-            let found: Vec<SocketAddr> = system.call(name).await?.collect();
+            let found: Vec<SocketAddr> = system.call(name).await.map_err(NameLookupError)?.collect();
             if public_only {
                 found.iter().try_for_each(|address| check_public(address.ip()))?;
             }
@@ -229,6 +229,11 @@ pub enum DialError {
     #[error("cannot connect through the corporate proxy")]
     Proxy(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
+
+/// The system's resolver gave no address.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot look up the name")]
+pub(crate) struct NameLookupError(#[source] pub(crate) std::io::Error);
 
 /// The address is not public, or is one of this machine's.
 #[derive(Clone, Copy, Debug, thiserror::Error)]

@@ -5,6 +5,7 @@
 //! off switch; a registry's `ca-file` adds roots for that registry only.
 //!
 //! The walk: [`pool`] finds a connection, or lets [`connector`] open one. [`dial`] and [`trust`] are the details of opening.
+//! [`failure`] names the reason when that does not succeed.
 //!
 //! The pools are our own because each belongs to a worker, opens its connection during the client's handshake, and moves an
 //! unsent request to another connection. They are not faster than a library's (`docs/performance.md`).
@@ -13,6 +14,7 @@ pub(crate) mod connector;
 pub(crate) mod pool;
 
 pub(crate) mod dial;
+pub(crate) mod failure;
 pub(crate) mod trust;
 
 use std::fmt;
@@ -30,6 +32,7 @@ use crate::proxy::exchange::body::{RequestBody, UploadProgress};
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::upstream::dial::Dialer;
 use connector::Connector;
+pub(crate) use failure::UpstreamFailure;
 use pool::{Pool, PooledConnection};
 pub(crate) use trust::{Trust, TrustError};
 
@@ -116,7 +119,7 @@ impl Upstream {
             return Err(ProxyError::BadRequest);
         };
         let pool = self.pool(worker, scheme, authority);
-        let pool = pool.ok_or(ProxyError::UpstreamUnreachable)?;
+        let pool = pool.ok_or(ProxyError::Upstream(UpstreamFailure::Other))?;
         let progress = match request.body_mut() {
             Either::Left(body) if !body.is_end_stream() => Some(body.progress()),
             _ => None,
@@ -188,7 +191,7 @@ async fn with_response_timeout<T>(
         }
         let now = progress.as_ref().map_or(0, UploadProgress::bytes);
         if now == before {
-            return Err(ProxyError::UpstreamTimeout);
+            return Err(ProxyError::Upstream(UpstreamFailure::NoAnswer));
         }
         before = now;
     }
@@ -220,7 +223,7 @@ mod tests {
             pending::<Result<(), ProxyError>>().await
         };
         let result = with_response_timeout(upload, Some(progress)).await;
-        assert_eq!(result, Err(ProxyError::UpstreamTimeout));
+        assert_eq!(result, Err(ProxyError::Upstream(UpstreamFailure::NoAnswer)));
         begin.elapsed()
     }
 
@@ -229,7 +232,7 @@ mod tests {
         let unanswered = pending::<Result<(), ProxyError>>();
         let begin = Instant::now();
         let result = with_response_timeout(unanswered, None).await;
-        assert_eq!(result, Err(ProxyError::UpstreamTimeout));
+        assert_eq!(result, Err(ProxyError::Upstream(UpstreamFailure::NoAnswer)));
         assert_eq!(begin.elapsed(), RESPONSE_TIMEOUT);
         for minutes in [1, 4, 7, 60, 600] {
             let waited = time_until_timeout(minutes)

@@ -18,6 +18,7 @@ use crate::proxy::downstream::tunnel::copy::relay;
 use crate::proxy::downstream::tunnel::splice::relay;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::state::ProxyState;
+use crate::proxy::upstream::UpstreamFailure;
 use crate::proxy::upstream::dial::{DialError, Dialer, is_forbidden};
 
 /// Connects to the target of a tunnel.
@@ -35,7 +36,7 @@ fn proxy_error(error: &DialError) -> ProxyError {
     match error {
         _ if is_forbidden(error) => ProxyError::HostDenied,
         DialError::Invalid => ProxyError::BadRequest,
-        DialError::Unreachable(_) | DialError::Forbidden(_) | DialError::Proxy(_) => ProxyError::UpstreamUnreachable,
+        error => ProxyError::Upstream(UpstreamFailure::of(error)),
     }
 }
 
