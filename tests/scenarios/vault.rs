@@ -47,7 +47,7 @@ fn an_identity_file_that_others_can_read_is_refused_with_the_fix() {
     let status = fixture.daemon.ctl(&["status"]).succeeds().json;
     let problem = status["problems"][0]["message"].as_str().unwrap();
     assert!(problem.contains("chmod 600"), "{status}");
-    fixture.assert_locked();
+    fixture.assert_unreadable();
     set_mode(&identity, 0o600);
     assert_eq!(fixture.daemon.ctl(&["unlock"]).succeeds().json["ready"], 1);
     fixture.assert_served();
@@ -154,7 +154,7 @@ fn a_vault_without_its_key_is_left_unchanged() {
     fixture.daemon.restart();
     let status = fixture.daemon.ctl(&["status"]).succeeds().json;
     assert!(status["problems"].to_string().contains("put the key back"), "{status}");
-    fixture.assert_locked();
+    fixture.assert_unreadable();
     assert!(vault == fs::read(state.join("vault.age")).unwrap());
     fs::rename(state.join("elsewhere"), state.join("vault-identity.txt")).unwrap();
     fixture.daemon.restart();
@@ -207,12 +207,20 @@ impl Fixture {
     /// Asserts that no request reaches the registry and `list` reports the locked vault.
     #[track_caller]
     fn assert_locked(&self) {
+        self.assert_refused("locked");
+    }
+
+    fn assert_unreadable(&self) {
+        self.assert_refused("unreadable");
+    }
+
+    fn assert_refused(&self, state: &str) {
         let before = self.registry.requests().len();
         let fetch = Curl::new().behind(&self.daemon).fetch(&self.registry.url("/corp/"));
         fetch.output.fails().says("403");
         assert_eq!(self.registry.requests().len(), before);
         let list = self.daemon.ctl(&["list"]).succeeds().json;
-        assert_eq!(list["registries"][0]["credential"]["state"], "locked", "{list}");
+        assert_eq!(list["registries"][0]["credential"]["state"], state, "{list}");
     }
 
     fn set_passphrase(&self, passphrase: &str) -> Ctl {

@@ -31,6 +31,8 @@ pub(crate) struct ProbeResult {
     pub(crate) index: Option<IndexConfig>,
     /// Reason why the registry gave no answer.
     pub(crate) failure: Option<UpstreamFailure>,
+    /// Next step, if the answer is unclear.
+    pub(crate) remedy: Option<&'static str>,
 }
 
 impl ProbeResult {
@@ -40,6 +42,7 @@ impl ProbeResult {
             detail,
             index: None,
             failure: None,
+            remedy: None,
         }
     }
 
@@ -54,6 +57,7 @@ impl ProbeResult {
         match error {
             ProxyError::Upstream(failure) => Self {
                 failure: Some(*failure),
+                remedy: Some(failure.remedy()),
                 ..Self::unclear(format!("{host} {}", failure.predicate()))
             },
             _ => Self::unclear(format!("{host} was not asked: {}", error.code())),
@@ -79,9 +83,7 @@ impl ProbeResult {
             VerdictResult::Accepted | VerdictResult::Public => Ok(self),
             VerdictResult::Rejected => Err(ErrorBody::new(ErrorKind::TokenRejected, self.detail).hint(if_rejected)),
             _ => {
-                let remedy = self
-                    .failure
-                    .map_or_else(String::new, |failure| format!("{}; ", failure.remedy()));
+                let remedy = self.remedy.map_or_else(String::new, |remedy| format!("{remedy}; "));
                 Err(ErrorBody::new(ErrorKind::NotVerified, self.detail).hint(remedy + if_unclear))
             }
         }
@@ -179,7 +181,10 @@ impl Prober<'_> {
         if registry.index.is_none() && (verdict == VerdictResult::Unclear || may_be_for_everybody) {
             return self.compare_without_token(status, detail).await;
         }
-        let mut result = ProbeResult::new(verdict, detail);
+        let mut result = ProbeResult {
+            remedy: unclear_remedy(status),
+            ..ProbeResult::new(verdict, detail)
+        };
         if !result.is_accepted() {
             return result;
         }
@@ -217,7 +222,10 @@ impl Prober<'_> {
                     with_token.as_u16()
                 ),
             ),
-            _ => ProbeResult::unclear(detail),
+            _ => ProbeResult {
+                remedy: unclear_remedy(with_token),
+                ..ProbeResult::unclear(detail)
+            },
         }
     }
 
@@ -270,6 +278,17 @@ fn verdict(url: &Url, status: StatusCode) -> (VerdictResult, String) {
             VerdictResult::Unclear,
             format!("GET {url} answered {number}, which says nothing about the token"),
         ),
+    }
+}
+
+/// Next step for a status that says nothing about the token.
+fn unclear_remedy(status: StatusCode) -> Option<&'static str> {
+    match status {
+        StatusCode::NOT_FOUND => Some("compare the URL with the registry's documentation"),
+        StatusCode::TOO_MANY_REQUESTS => Some("the registry limits requests: repeat later"),
+        status if status.is_redirection() => Some("if the registry has moved, use the URL that it redirects to"),
+        status if status.is_server_error() => Some("the registry has a fault of its own: repeat later"),
+        _ => None,
     }
 }
 

@@ -58,7 +58,7 @@ async fn verdict(controller: &Controller, route: &RegistryRoute) -> Verdict {
         result: probed.verdict,
         detail: probed.detail,
         cause: probed.failure.map(|failure| failure.name().to_owned()),
-        hint: probed.failure.map(|failure| failure.remedy().to_owned()),
+        hint: probed.remedy.map(str::to_owned),
     }
 }
 

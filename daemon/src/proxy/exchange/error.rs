@@ -63,8 +63,8 @@ impl ProxyError {
             Self::Busy => "too-many-requests",
             Self::WriteDenied(_) => "write-denied",
             Self::TokenRejected(_) => "token-rejected",
-            Self::StoreLocked => "store-locked",
-            Self::CredentialUnavailable(_) | Self::StoreUnavailable => "credential-unavailable",
+            Self::StoreLocked | Self::StoreUnavailable => "store-locked",
+            Self::CredentialUnavailable(_) => "credential-unavailable",
             Self::ClientTimeout => "client-timeout",
             Self::Upstream(failure) => match failure.class() {
                 FailureClass::Unreachable => "upstream-unreachable",
@@ -86,8 +86,9 @@ impl ProxyError {
             | Self::HostDenied
             | Self::WriteDenied(_)
             | Self::TokenRejected(_)
-            | Self::StoreLocked => StatusCode::FORBIDDEN,
-            Self::CredentialUnavailable(_) | Self::StoreUnavailable | Self::UpstreamUnsafe => StatusCode::BAD_GATEWAY,
+            | Self::StoreLocked
+            | Self::StoreUnavailable => StatusCode::FORBIDDEN,
+            Self::CredentialUnavailable(_) | Self::UpstreamUnsafe => StatusCode::BAD_GATEWAY,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::ClientTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Upstream(failure) => match failure.class() {
