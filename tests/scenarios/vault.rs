@@ -12,6 +12,7 @@ use regauth_tests::daemon::Daemon;
 use regauth_tests::exec;
 use regauth_tests::leak_scan::LeakScan;
 use regauth_tests::mock_server::MockServer;
+use regauth_tests::poll;
 use serde_json::Value;
 
 const TOKEN: &str = "token-of-the-vault";
@@ -159,6 +160,60 @@ fn a_vault_without_its_key_is_left_unchanged() {
     fs::rename(state.join("elsewhere"), state.join("vault-identity.txt")).unwrap();
     fixture.daemon.restart();
     fixture.assert_served();
+}
+
+#[test]
+fn a_damaged_vault_is_named_as_such_and_its_fix_works() {
+    let mut fixture = Fixture::start(Daemon::builder().store("vault"));
+    let vault = fixture.daemon.home().join("state/vault.age");
+    let (good, moved) = (fs::read(&vault).unwrap(), vault.with_extension("moved"));
+    fs::write(&vault, "this is no vault").unwrap();
+    fixture.daemon.restart();
+    fixture.assert_unreadable();
+    let refusal = Curl::new()
+        .behind(&fixture.daemon)
+        .fetch(&fixture.registry.url("/corp/"));
+    refusal.output.fails().says("403");
+    let unlock = fixture.daemon.ctl(&["unlock"]);
+    assert_eq!(unlock.exit, i32::from(exit_code::STORE), "{}", unlock.output.report());
+    let report = unlock.output.report();
+    assert!(
+        report.contains("is damaged") && report.contains("regauthctl rotate"),
+        "{report}"
+    );
+    let status = fixture.daemon.ctl(&["status"]).succeeds().json;
+    assert_eq!(status["store"]["state"], "unavailable", "{status}");
+    let shown = fixture.daemon.ctl(&["show", "corp"]).json["credential"]["reason"].to_string();
+    assert!(shown.contains("is damaged"), "{shown}");
+    let warnings = fixture.daemon.log();
+    let of_registry =
+        |line: &&str| line.contains("could not read the registry's token") && line.contains("registry=corp");
+    assert_eq!(warnings.lines().filter(of_registry).count(), 1, "{warnings}");
+
+    fs::rename(&vault, &moved).unwrap();
+    fixture.daemon.rotate("corp", TOKEN).succeeds();
+    poll::wait_for("the authority", || {
+        let fetched = Curl::new()
+            .behind(&fixture.daemon)
+            .fetch(&fixture.registry.url("/corp/"));
+        fetched.output.status.success().then_some(())
+    });
+    fixture.assert_served();
+
+    fs::write(&vault, good).unwrap();
+    fixture.daemon.restart();
+    fixture.assert_served();
+}
+
+#[test]
+fn an_unlock_that_leaves_the_vault_locked_names_another_step() {
+    let mut fixture = Fixture::start(Daemon::builder().store("vault"));
+    fixture.set_passphrase(PASSPHRASE).succeeds();
+    fixture.daemon.restart();
+    let unlock = fixture.daemon.ctl(&["unlock"]);
+    assert_eq!(unlock.exit, i32::from(exit_code::STORE));
+    unlock.output.says("--passphrase-stdin");
+    fixture.unlock(PASSPHRASE).succeeds();
 }
 
 #[test]

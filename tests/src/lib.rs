@@ -18,6 +18,7 @@
 //! | [`npm_server`] | private npm registry: verdaccio | `NpmServer::start("me", "password")` |
 //! | [`mock_server`] | HTTP server that records requests and answers as configured | `MockServer::builder(&authority, "localhost").start()` |
 //! | [`strict_server`] | HTTP/1.1 server that rejects any deviation from RFC 9112 | `StrictServer::start(&authority)` |
+//! | [`faulty_server`] | TLS server with one fault: a bad certificate, a failing handshake | `FaultyServer::start(Fault::Expired)` |
 //! | [`nginx`] | real nginx with a JSON access log | `nginx.wait_for_request(\|request\| request.status == 200)` |
 //! | [`certificates`] | private CA and the certificates it issues | `Authority::new("Corp Root").issue(&["localhost"])` |
 //! | **clients** | | |
@@ -60,6 +61,7 @@ pub mod curl;
 pub mod daemon;
 pub mod exec;
 pub mod fake_service_manager;
+pub mod faulty_server;
 pub mod git;
 pub mod git_backend;
 pub mod git_server;

@@ -37,7 +37,7 @@ impl CountingServer {
             }
         });
         let dialer = Dialer::new(&UpstreamSettings::default(), "127.0.0.1:1".parse().unwrap());
-        let connector = Connector::new(&dialer, Trust::nobody()).unwrap();
+        let connector = Connector::new(&dialer, Trust::new(&[], None, None).unwrap()).unwrap();
         let pool = Pool::new(connector, rotations, Scheme::HTTP, address.to_string().parse().unwrap());
         (server, pool)
     }
