@@ -14,7 +14,7 @@ use cargo_credential::{
 use regauth_shared::paths::Folders;
 use regauth_shared::placeholder::PLACEHOLDER;
 use regauth_shared::request::{ByName, Nothing, Rotate};
-use regauth_shared::response::{RegistryList, RegistryRemoved, RegistryView, Rotated};
+use regauth_shared::response::{CredentialState, RegistryList, RegistryRemoved, RegistryView, Rotated};
 use regauth_shared::{ErrorBody, RegistryName, Request, Secret};
 use secrecy::zeroize::Zeroizing;
 use url::Url;
@@ -43,7 +43,10 @@ impl Credential for Provider {
             Err(reason) => return defer_to_next_provider(registry, action, &reason),
         };
         match action {
-            Action::Get(_) => Ok(placeholder()),
+            Action::Get(_) => {
+                served.warn_about_store();
+                Ok(placeholder())
+            }
             Action::Login(options) => served.login(options).map_err(to_cargo_error),
             Action::Logout => served.logout().map_err(to_cargo_error),
             _ => Err(Error::OperationNotSupported),
@@ -57,6 +60,7 @@ struct ServedRegistry {
     client: Client,
     name: RegistryName,
     scheme: String,
+    state: CredentialState,
 }
 
 /// Reason why this provider has no answer.
@@ -83,7 +87,21 @@ impl ServedRegistry {
             client,
             name: found.name,
             scheme: found.scheme,
+            state: found.credential.state,
         })
+    }
+
+    /// Prints why the request is about to fail. cargo drops the body of the proxy's answer to a CONNECT, which says the same.
+    fn warn_about_store(&self) {
+        let reason = match self.state {
+            CredentialState::Locked => "the store is locked; `regauthctl unlock` opens it",
+            CredentialState::Unreadable => "the store cannot be read; `regauthctl status` says why",
+            _ => return,
+        };
+        print_to_stderr(&format!(
+            "regauth: no request to {} can be served: {reason}\n",
+            self.name
+        ));
     }
 
     fn login(&self, options: &LoginOptions) -> Result<CredentialResponse, ErrorBody> {

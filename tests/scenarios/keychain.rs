@@ -148,6 +148,25 @@ fn a_keychain_that_is_locked_at_start_is_used_once_unlocked() {
 }
 
 #[test]
+fn an_unreadable_item_is_named_as_such_and_concerns_its_registry_alone() {
+    let mut fixture = Fixture::start();
+    fixture.daemon.stop();
+    let service = fixture.service();
+    let store = ["store", "--label=x", "service", &service, "username", "corp"];
+    fixture.keyring.secret_tool(&store, "two\nlines").succeeds();
+    fixture.daemon.restart();
+    assert_eq!(fixture.get().status, 502);
+    let shown = fixture.daemon.ctl(&["show", "corp"]).succeeds().json;
+    assert_eq!(shown["credential"]["state"], "missing", "{shown}");
+    let reason = shown["credential"]["reason"].to_string();
+    assert!(reason.contains("cannot be used"), "{shown}");
+    assert_eq!(status(&fixture.daemon).store["state"], "open");
+    fixture.daemon.rotate("corp", "another-token").succeeds();
+    assert_eq!(fixture.get().status, 200);
+    assert_eq!(fixture.sent(), "Bearer another-token");
+}
+
+#[test]
 fn a_token_removed_while_the_keychain_is_locked_is_deleted_once_unlocked() {
     let fixture = Fixture::start();
     fixture.keyring.lock();

@@ -12,6 +12,7 @@ use regauth_tests::daemon::Daemon;
 use regauth_tests::exec;
 use regauth_tests::leak_scan::LeakScan;
 use regauth_tests::mock_server::MockServer;
+use regauth_tests::poll;
 use serde_json::Value;
 
 const TOKEN: &str = "token-of-the-vault";
@@ -47,7 +48,7 @@ fn an_identity_file_that_others_can_read_is_refused_with_the_fix() {
     let status = fixture.daemon.ctl(&["status"]).succeeds().json;
     let problem = status["problems"][0]["message"].as_str().unwrap();
     assert!(problem.contains("chmod 600"), "{status}");
-    fixture.assert_locked();
+    fixture.assert_unreadable();
     set_mode(&identity, 0o600);
     assert_eq!(fixture.daemon.ctl(&["unlock"]).succeeds().json["ready"], 1);
     fixture.assert_served();
@@ -154,11 +155,65 @@ fn a_vault_without_its_key_is_left_unchanged() {
     fixture.daemon.restart();
     let status = fixture.daemon.ctl(&["status"]).succeeds().json;
     assert!(status["problems"].to_string().contains("put the key back"), "{status}");
-    fixture.assert_locked();
+    fixture.assert_unreadable();
     assert!(vault == fs::read(state.join("vault.age")).unwrap());
     fs::rename(state.join("elsewhere"), state.join("vault-identity.txt")).unwrap();
     fixture.daemon.restart();
     fixture.assert_served();
+}
+
+#[test]
+fn a_damaged_vault_is_named_as_such_and_its_fix_works() {
+    let mut fixture = Fixture::start(Daemon::builder().store("vault"));
+    let vault = fixture.daemon.home().join("state/vault.age");
+    let (good, moved) = (fs::read(&vault).unwrap(), vault.with_extension("moved"));
+    fs::write(&vault, "this is no vault").unwrap();
+    fixture.daemon.restart();
+    fixture.assert_unreadable();
+    let refusal = Curl::new()
+        .behind(&fixture.daemon)
+        .fetch(&fixture.registry.url("/corp/"));
+    refusal.output.fails().says("403");
+    let unlock = fixture.daemon.ctl(&["unlock"]);
+    assert_eq!(unlock.exit, i32::from(exit_code::STORE), "{}", unlock.output.report());
+    let report = unlock.output.report();
+    assert!(
+        report.contains("is damaged") && report.contains("regauthctl rotate"),
+        "{report}"
+    );
+    let status = fixture.daemon.ctl(&["status"]).succeeds().json;
+    assert_eq!(status["store"]["state"], "unavailable", "{status}");
+    let shown = fixture.daemon.ctl(&["show", "corp"]).json["credential"]["reason"].to_string();
+    assert!(shown.contains("is damaged"), "{shown}");
+    let warnings = fixture.daemon.log();
+    let of_registry =
+        |line: &&str| line.contains("could not read the registry's token") && line.contains("registry=corp");
+    assert_eq!(warnings.lines().filter(of_registry).count(), 1, "{warnings}");
+
+    fs::rename(&vault, &moved).unwrap();
+    fixture.daemon.rotate("corp", TOKEN).succeeds();
+    poll::wait_for("the authority", || {
+        let fetched = Curl::new()
+            .behind(&fixture.daemon)
+            .fetch(&fixture.registry.url("/corp/"));
+        fetched.output.status.success().then_some(())
+    });
+    fixture.assert_served();
+
+    fs::write(&vault, good).unwrap();
+    fixture.daemon.restart();
+    fixture.assert_served();
+}
+
+#[test]
+fn an_unlock_that_leaves_the_vault_locked_names_another_step() {
+    let mut fixture = Fixture::start(Daemon::builder().store("vault"));
+    fixture.set_passphrase(PASSPHRASE).succeeds();
+    fixture.daemon.restart();
+    let unlock = fixture.daemon.ctl(&["unlock"]);
+    assert_eq!(unlock.exit, i32::from(exit_code::STORE));
+    unlock.output.says("--passphrase-stdin");
+    fixture.unlock(PASSPHRASE).succeeds();
 }
 
 #[test]
@@ -207,12 +262,20 @@ impl Fixture {
     /// Asserts that no request reaches the registry and `list` reports the locked vault.
     #[track_caller]
     fn assert_locked(&self) {
+        self.assert_refused("locked");
+    }
+
+    fn assert_unreadable(&self) {
+        self.assert_refused("unreadable");
+    }
+
+    fn assert_refused(&self, state: &str) {
         let before = self.registry.requests().len();
         let fetch = Curl::new().behind(&self.daemon).fetch(&self.registry.url("/corp/"));
         fetch.output.fails().says("403");
         assert_eq!(self.registry.requests().len(), before);
         let list = self.daemon.ctl(&["list"]).succeeds().json;
-        assert_eq!(list["registries"][0]["credential"]["state"], "locked", "{list}");
+        assert_eq!(list["registries"][0]["credential"]["state"], state, "{list}");
     }
 
     fn set_passphrase(&self, passphrase: &str) -> Ctl {

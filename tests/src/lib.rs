@@ -23,6 +23,7 @@
 //! | [`path_server`] | registry whose answer depends on path and token, by rules that can change | `PathServer::start("token").answer("/private/", 401, &[], "no")` |
 //! | [`strict_server`] | HTTP/1.1 server that rejects any deviation from RFC 9112 | `StrictServer::start(&authority)` |
 //! | [`head_server`] | HTTP/1.1 server that answers the head of an upload, and counts what follows | `HeadServer::answering(&authority, answer)` |
+//! | [`faulty_server`] | TLS server with one fault: a bad certificate, a failing handshake | `FaultyServer::start(Fault::Expired)` |
 //! | [`nginx`] | real nginx with a JSON access log | `nginx.wait_for_request(\|request\| request.status == 200)` |
 //! | [`squid`] | company proxy: real Squid with Basic authentication, port rules, TLS, TLS interception | `Squid::builder().login("me", "pw").start()` |
 //! | [`socks_proxy`] | SOCKS5 proxy: real microsocks | `SocksProxy::start(&["registry.corp.example"])` |
@@ -69,6 +70,7 @@ pub mod curl;
 pub mod daemon;
 pub mod exec;
 pub mod fake_service_manager;
+pub mod faulty_server;
 pub mod git;
 pub mod git_backend;
 pub mod git_server;

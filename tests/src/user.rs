@@ -42,6 +42,12 @@ impl User {
         self
     }
 
+    /// Removes an environment variable that was added.
+    pub fn without_env(mut self, name: &str) -> Self {
+        self.environment.retain(|(known, _)| known != name);
+        self
+    }
+
     /// Runs `regauthctl`.
     pub fn ctl(&self, arguments: &[&str]) -> Output {
         let mut command = self.command(binary("regauthctl"));

@@ -1,6 +1,6 @@
 //! Text form of a registry's properties, shared by `add-registry`, `import`, `list`, `rotate` and `show`.
 
-use regauth_shared::response::{CredentialState, RegistryView, SourceFailure};
+use regauth_shared::response::{CredentialState, RegistryView, RequestFailure, SourceFailure};
 
 use crate::relative_time::relative;
 
@@ -11,6 +11,7 @@ pub(super) fn state(state: CredentialState) -> &'static str {
         CredentialState::Rejected => "rejected",
         CredentialState::Expired => "expired",
         CredentialState::Locked => "locked",
+        CredentialState::Unreadable => "unreadable",
         CredentialState::Missing => "missing",
         _ => "unknown",
     }
@@ -42,6 +43,11 @@ pub(super) fn source(registry: &RegistryView) -> String {
 
 /// Last failure of the source, and its age.
 pub(super) fn failure(failure: &SourceFailure) -> String {
+    format!("{} ({})", failure.message, relative(&failure.at))
+}
+
+/// Reason why the registry gave no answer, and its age.
+pub(super) fn request_failure(failure: &RequestFailure) -> String {
     format!("{} ({})", failure.message, relative(&failure.at))
 }
 

@@ -47,6 +47,7 @@ fn describe(view: &RegistryView) -> String {
         ("source", Some(registry_text::source(view))),
         ("writes", Some(registry_text::writes(view))),
         ("state", Some(registry_text::state(credential.state).to_owned())),
+        ("reason", credential.reason.clone()),
         ("generation", Some(credential.generation.to_string())),
         ("since", age(&credential.since)),
         ("expires", age(&credential.expires)),
@@ -57,6 +58,14 @@ fn describe(view: &RegistryView) -> String {
         ("last used", age(&view.last_used)),
         ("last status", view.last_status.map(|status| status.to_string())),
         ("outside", outside(view)),
+        (
+            "last failure",
+            view.last_failure.as_ref().map(registry_text::request_failure),
+        ),
+        (
+            "next step",
+            view.last_failure.as_ref().map(|failure| failure.hint.clone()),
+        ),
     ]);
     let output = credential
         .failure

@@ -64,5 +64,9 @@ fn describe(verified: &Verified) -> String {
         };
         vec![verdict.name.to_string(), result.to_owned(), verdict.detail.clone()]
     });
-    output::table(&rows.collect::<Vec<_>>())
+    let hints = verified.registries.iter().filter_map(|verdict| {
+        let hint = verdict.hint.as_ref()?;
+        Some(format!("hint for {}: {hint}\n", verdict.name))
+    });
+    output::table(&rows.collect::<Vec<_>>()) + &hints.collect::<String>()
 }

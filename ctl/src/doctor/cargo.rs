@@ -5,9 +5,10 @@ use std::path::Path;
 use regauth_shared::response::RegistryView;
 use serde_json::Value;
 
-use super::context::{DoctorContext, first_variable, output_of, variable};
+use super::context::{DoctorContext, first_variable, output_of, removal, variable};
 use super::finding::{BYPASSES_PROXY, DISTRUSTS_REGAUTHD, Finding};
 use crate::program::{PROVIDER, on_path};
+use crate::setup::Tool;
 use crate::user_folders::cargo_home;
 
 /// Checks cargo, if it is installed and a cargo registry exists.
@@ -15,29 +16,56 @@ pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
     let Some(version) = output_of("cargo", &["--version"]).filter(|_| context.has_kind("cargo")) else {
         return Vec::new();
     };
-    let config = merged_config().unwrap_or(Value::Null);
+    let config = MergedConfig::read();
     let mut findings: Vec<Finding> = check_version(&version).into_iter().collect();
     findings.extend(check_proxy(context, &config));
     findings.extend(check_bundle(context, &config));
-    findings.extend(check_git_cli(&config));
+    findings.extend(check_git_cli(context, &config));
     for (view, index) in context.info.cargo_indexes() {
-        findings.extend(check_index(&config, view, index));
-        findings.extend(check_provider(&config, view));
-        findings.extend(check_token(view));
+        findings.extend(check_index(context, &config, view, index));
+        findings.extend(check_second_name(&config, view, index));
+        findings.extend(check_token(&config, view));
     }
+    findings.extend(check_providers(context, &config));
     findings
 }
 
-/// Asks cargo for its merged configuration. The command is unstable but has not changed for years; without an answer,
-/// the checks see only variables.
-fn merged_config() -> Option<Value> {
-    let mut cargo = std::process::Command::new(on_path("cargo")?);
-    cargo.env("RUSTC_BOOTSTRAP", "1");
-    let output = cargo
-        .args(["-Zunstable-options", "config", "get", "--format", "json"])
-        .output()
-        .ok()?;
-    serde_json::from_slice(&output.stdout).ok()
+/// Cargo's merged configuration, and the file that each value is from.
+struct MergedConfig {
+    values: Value,
+    /// Lines `KEY = VALUE # FILE`.
+    origins: String,
+}
+
+impl MergedConfig {
+    /// Asks cargo. The command is unstable but has not changed for years; without an answer, the checks see only
+    /// variables.
+    fn read() -> Self {
+        let values = Self::get(&["--format", "json"]).and_then(|json| serde_json::from_str(&json).ok());
+        Self {
+            values: values.unwrap_or(Value::Null),
+            origins: Self::get(&["--show-origin"]).unwrap_or_default(),
+        }
+    }
+
+    fn get(arguments: &[&str]) -> Option<String> {
+        let mut cargo = std::process::Command::new(on_path("cargo")?);
+        cargo.env("RUSTC_BOOTSTRAP", "1");
+        cargo.args(["-Zunstable-options", "config", "get"]).args(arguments);
+        String::from_utf8(cargo.output().ok()?.stdout).ok()
+    }
+
+    fn pointer(&self, pointer: &str) -> Option<&Value> {
+        self.values.pointer(pointer)
+    }
+
+    /// The file that has a key, such as `http.proxy`.
+    fn file_of(&self, key: &str) -> Option<&Path> {
+        let value_of = |line: &'_ str| line.strip_prefix(key).is_some_and(|rest| rest.starts_with(" = "));
+        let line = self.origins.lines().find(|line| value_of(line))?;
+        let (_, origin) = line.rsplit_once(" # ")?;
+        Some(Path::new(origin)).filter(|file| file.is_absolute())
+    }
 }
 
 fn check_version(version: &str) -> Option<Finding> {
@@ -62,11 +90,11 @@ fn check_version(version: &str) -> Option<Finding> {
 }
 
 /// Looks for a proxy in cargo's own order: its variable, its files, git's global setting, libcurl's variables.
-fn check_proxy(context: &DoctorContext, config: &Value) -> Option<Finding> {
+fn check_proxy(context: &DoctorContext, config: &MergedConfig) -> Option<Finding> {
     let from_variable = std::env::var("CARGO_HTTP_PROXY")
         .ok()
         .map(|value| ("CARGO_HTTP_PROXY", value));
-    let from_files = || Some(("http.proxy in its configuration", string_at(config, "/http/proxy")?));
+    let from_files = || Some(("http.proxy", string_at(config, "/http/proxy")?));
     let from_git = || {
         let value = output_of("git", &["config", "--get", "http.proxy"])?;
         Some(("git's http.proxy", value))
@@ -83,19 +111,23 @@ fn check_proxy(context: &DoctorContext, config: &Value) -> Option<Finding> {
     if context.is_our_proxy(&value) {
         return None;
     }
+    let file = Some(source)
+        .filter(|source| *source == "http.proxy")
+        .and_then(|key| config.file_of(key));
+    let place = file.map_or_else(String::new, |file| format!(" in {}", file.display()));
     let message = match value.as_str() {
-        "" => format!("{source} is empty, which turns off every proxy in cargo"),
-        _ => format!("cargo uses another proxy, from {source}"),
+        "" => format!("{source}{place} is empty, which turns off every proxy in cargo"),
+        _ => format!("cargo uses another proxy, from {source}{place}"),
     };
     let remedy = match source {
-        "CARGO_HTTP_PROXY" => "unset CARGO_HTTP_PROXY",
-        _ => SETUP,
+        "CARGO_HTTP_PROXY" => "unset CARGO_HTTP_PROXY".to_owned(),
+        _ => context.remedy(Tool::Cargo, "http.proxy", file),
     };
     Some(Finding::new("cargo-other-proxy", message, BYPASSES_PROXY, remedy))
 }
 
-fn check_bundle(context: &DoctorContext, config: &Value) -> Option<Finding> {
-    let from_files = || Some(("http.cainfo in its configuration", string_at(config, "/http/cainfo")?));
+fn check_bundle(context: &DoctorContext, config: &MergedConfig) -> Option<Finding> {
+    let from_files = || Some(("http.cainfo", string_at(config, "/http/cainfo")?));
     let found = first_variable(&["CARGO_HTTP_CAINFO"])
         .or_else(from_files)
         .or_else(|| first_variable(&["SSL_CERT_FILE"]));
@@ -106,68 +138,171 @@ fn check_bundle(context: &DoctorContext, config: &Value) -> Option<Finding> {
     if context.is_our_bundle(&file) {
         return None;
     }
+    let origin = Some(source)
+        .filter(|source| *source == "http.cainfo")
+        .and_then(|key| config.file_of(key));
+    let place = origin.map_or_else(String::new, |file| format!(" in {}", file.display()));
     let remedy = match source {
-        "CARGO_HTTP_CAINFO" => "unset CARGO_HTTP_CAINFO",
-        _ => SETUP,
+        "CARGO_HTTP_CAINFO" => "unset CARGO_HTTP_CAINFO".to_owned(),
+        _ => context.remedy(Tool::Cargo, "http.cainfo", origin),
     };
     if !Path::new(&file).exists() {
-        let message = format!("{source} names {file}, which does not exist");
+        let message = format!("{source}{place} names {file}, which does not exist");
         let consequence = "cargo reaches no host at all (curl: error 77)";
         return Some(Finding::new("cargo-bundle-missing", message, consequence, remedy));
     }
-    let message = format!("cargo reads its roots from {file}, set by {source}");
+    let message = format!("cargo reads its roots from {file}, set by {source}{place}");
     let consequence =
         "the file lacks regauth's authorities, so cargo does not trust regauthd's certificate for the registry";
     Some(Finding::new("cargo-other-bundle", message, consequence, remedy))
 }
 
-fn check_git_cli(config: &Value) -> Option<Finding> {
+fn check_git_cli(context: &DoctorContext, config: &MergedConfig) -> Option<Finding> {
     let by_variable = variable("CARGO_NET_GIT_FETCH_WITH_CLI").is_some_and(|value| value == "true");
     let by_file = config.pointer("/net/git-fetch-with-cli").and_then(Value::as_bool) == Some(true);
     let finding = Finding::new(
         "cargo-git-without-cli",
         "net.git-fetch-with-cli is not set in cargo",
         "behind a proxy, cargo's built-in git uses no credentials and no credential helpers, for any host",
-        SETUP,
+        context.remedy(
+            Tool::Cargo,
+            "net.git-fetch-with-cli",
+            config.file_of("net.git-fetch-with-cli"),
+        ),
     );
     (!by_variable && !by_file).then_some(finding)
 }
 
-fn check_index(config: &Value, view: &RegistryView, index: &str) -> Option<Finding> {
+fn check_index(context: &DoctorContext, config: &MergedConfig, view: &RegistryView, index: &str) -> Option<Finding> {
     let name = &view.name;
-    let configured = variable(&registry_variable(view, "INDEX"))
-        .or_else(|| string_at(config, &format!("/registries/{name}/index")))?;
-    let differs = configured.trim_end_matches('/') != index.trim_end_matches('/');
+    let key = format!("registries.{name}.index");
+    let by_variable = variable(&registry_variable(view, "INDEX"));
+    let remedy = match &by_variable {
+        Some(_) => format!("unset {}", registry_variable(view, "INDEX")),
+        None => context.remedy(Tool::Cargo, &key, config.file_of(&key)),
+    };
+    let configured = by_variable.or_else(|| string_at(config, &format!("/registries/{name}/index")))?;
+    let differs = !is_same_index(&configured, index);
     let message = format!("cargo's index of {name} is {configured}, and regauth's is {index}");
     let consequence = "cargo reads its own index, and regauth adds the credential only to the other";
-    differs.then(|| Finding::new("cargo-other-index", message, consequence, SETUP))
+    differs.then(|| Finding::new("cargo-other-index", message, consequence, remedy))
 }
 
-/// A registry's own provider overrides the list for all registries.
-fn check_provider(config: &Value, view: &RegistryView) -> Option<Finding> {
+fn is_same_index(one: &str, other: &str) -> bool {
+    one.trim_end_matches('/') == other.trim_end_matches('/')
+}
+
+/// Looks for the index under a second name, which cargo refuses when it needs a token.
+fn check_second_name(config: &MergedConfig, view: &RegistryView, index: &str) -> Option<Finding> {
+    let registries = config.pointer("/registries")?.as_object()?;
+    let (second, _) = registries.iter().find(|(name, registry)| {
+        let configured = registry.get("index").and_then(Value::as_str);
+        name.as_str() != view.name.as_str() && configured.is_some_and(|configured| is_same_index(configured, index))
+    })?;
+    if !registries.contains_key(view.name.as_str()) {
+        return None;
+    }
+    let key = format!("registries.{second}.index");
+    let file = config.file_of(&key).unwrap_or(Path::new("cargo's configuration"));
     let name = &view.name;
-    let own = variable(&registry_variable(view, "CREDENTIAL_PROVIDER"))
-        .or_else(|| words_at(config, &format!("/registries/{name}/credential-provider")));
-    let global = variable("CARGO_REGISTRY_GLOBAL_CREDENTIAL_PROVIDERS")
-        .or_else(|| words_at(config, "/registry/global-credential-providers"));
-    let providers = own.or(global).unwrap_or_default();
+    Some(Finding::new(
+        "cargo-index-twice",
+        format!(
+            "cargo has the index of {name} under a second name, {second}, in {}",
+            file.display()
+        ),
+        "cargo fails when it needs a token: \"multiple registries are configured with the same index url\"",
+        format!("{}, and write {name} in Cargo.toml", removal(&key, &file.display())),
+    ))
+}
+
+/// One finding for all registries that lack the provider in the same way.
+fn check_providers(context: &DoctorContext, config: &MergedConfig) -> Vec<Finding> {
+    let mut found: Vec<(ProviderFault, Vec<String>)> = Vec::new();
+    for (view, _) in context.info.cargo_indexes() {
+        let Some((fault, name)) = check_provider(config, view) else {
+            continue;
+        };
+        match found.iter_mut().find(|(known, _)| *known == fault) {
+            Some((_, names)) => names.push(name),
+            None => found.push((fault, vec![name])),
+        }
+    }
+    let findings = found.into_iter().map(|(fault, names)| fault.finding(context, &names));
+    findings.collect()
+}
+
+/// Reason why cargo cannot ask our credential provider.
+#[derive(Debug, PartialEq, Eq)]
+struct ProviderFault {
+    /// The program that does not exist; `None` if cargo asks only others.
+    missing_program: Option<String>,
+    /// The variable or key that sets the provider.
+    source: Option<String>,
+    file: Option<std::path::PathBuf>,
+}
+
+impl ProviderFault {
+    fn finding(self, context: &DoctorContext, names: &[String]) -> Finding {
+        let consequence =
+            "cargo fails before any request if it publishes, yanks, or remembers `auth-required` of the index";
+        let remedy = match &self.source {
+            Some(variable) if variable.starts_with("CARGO_") => format!("unset {variable}"),
+            Some(key) => context.remedy(Tool::Cargo, key, self.file.as_deref()),
+            None => SETUP.to_owned(),
+        };
+        match self.missing_program {
+            Some(program) => {
+                let message = format!("cargo's credential provider {program} does not exist");
+                Finding::new("cargo-provider-missing", message, consequence, remedy)
+            }
+            None => {
+                let message = format!("cargo does not ask {PROVIDER} for the token of {}", names.join(", "));
+                Finding::new("cargo-no-provider", message, consequence, remedy)
+            }
+        }
+    }
+}
+
+/// A registry's own provider overrides the list for all registries. Returns the fault and the registry's name.
+fn check_provider(config: &MergedConfig, view: &RegistryView) -> Option<(ProviderFault, String)> {
+    let name = &view.name;
+    let by_variable = |name: String| Some((variable(&name)?, name));
+    let own = by_variable(registry_variable(view, "CREDENTIAL_PROVIDER")).or_else(|| {
+        let words = words_at(config, &format!("/registries/{name}/credential-provider"))?;
+        Some((words, format!("registries.{name}.credential-provider")))
+    });
+    let global = || {
+        by_variable("CARGO_REGISTRY_GLOBAL_CREDENTIAL_PROVIDERS".to_owned()).or_else(|| {
+            let words = words_at(config, "/registry/global-credential-providers")?;
+            Some((words, "registry.global-credential-providers".to_owned()))
+        })
+    };
+    let (providers, source) = match own.or_else(global) {
+        Some((providers, source)) => (providers, Some(source)),
+        None => (String::new(), None),
+    };
     let alias = strings(config.pointer("/credential-alias/regauth"));
     let is_ours = |word: &&str| Path::new(word).file_name().is_some_and(|name| name == PROVIDER);
     let mut words = providers.split_whitespace().chain(alias.iter().map(String::as_str));
-    let consequence =
-        "cargo fails before any request if it publishes, yanks, or remembers `auth-required` of the index";
+    let fault = |missing_program| ProviderFault {
+        missing_program,
+        file: source
+            .as_deref()
+            .and_then(|key| config.file_of(key))
+            .map(Path::to_owned),
+        source: source.clone(),
+    };
     let Some(program) = words.find(is_ours) else {
         let suffix = if is_auth_required_cached(view) {
-            "; it remembers that the index says auth-required"
+            " (it remembers that the index says auth-required)"
         } else {
             ""
         };
-        let message = format!("cargo does not ask {PROVIDER} for the token of {name}{suffix}");
-        return Some(Finding::new("cargo-no-provider", message, consequence, SETUP));
+        return Some((fault(None), format!("{name}{suffix}")));
     };
     let exists = Path::new(program).is_absolute() && Path::new(program).exists() || on_path(program).is_some();
-    let message = format!("cargo's credential provider {program} does not exist");
-    (!exists).then(|| Finding::new("cargo-provider-missing", message, consequence, SETUP))
+    (!exists).then(|| (fault(Some(program.to_owned())), name.to_string()))
 }
 
 /// True if cargo's cached index says `auth-required`: cargo then fails without a request.
@@ -188,27 +323,37 @@ fn is_auth_required_cached(view: &RegistryView) -> bool {
 }
 
 /// Notes a token that cargo has itself.
-fn check_token(view: &RegistryView) -> Option<Finding> {
-    let place = own_token_place(view)?;
+fn check_token(config: &MergedConfig, view: &RegistryView) -> Option<Finding> {
+    let token_variable = registry_variable(view, "TOKEN");
+    let (place, remedy) = if variable(&token_variable).is_some() {
+        (
+            format!("the variable {token_variable}"),
+            format!("unset {token_variable}"),
+        )
+    } else {
+        let (key, file) = own_token_file(config, view)?;
+        (file.clone(), removal(&key, &file))
+    };
     let finding = Finding::new(
         "cargo-holds-token",
         format!("cargo has its own token for {}, in {place}", view.name),
         "cargo does not need it any more, and every build script can read it",
-        "regauthctl import, which removes it from a file; then replace the token at the registry",
+        format!("{remedy}; then replace the token at the registry"),
     );
     Some(finding.into_note())
 }
 
-fn own_token_place(view: &RegistryView) -> Option<String> {
-    let token_variable = registry_variable(view, "TOKEN");
-    if variable(&token_variable).is_some() {
-        return Some(format!("the variable {token_variable}"));
+/// Key and file of a token that cargo has: in its configuration, a project's too, or in its credentials.
+fn own_token_file(config: &MergedConfig, view: &RegistryView) -> Option<(String, String)> {
+    let key = format!("registries.{}.token", view.name);
+    if let Some(file) = config.file_of(&key) {
+        return Some((key, file.display().to_string()));
     }
     let home = cargo_home().ok()?;
     // Cargo still reads the old file name `credentials`.
     let mut files = ["credentials.toml", "credentials"].iter().map(|file| home.join(file));
     let file = files.find(|file| has_token(file, view.name.as_str()))?;
-    Some(file.display().to_string())
+    Some((key, file.display().to_string()))
 }
 
 fn has_token(file: &Path, name: &str) -> bool {
@@ -224,12 +369,12 @@ fn registry_variable(view: &RegistryView, key: &str) -> String {
     format!("CARGO_REGISTRIES_{name}_{key}")
 }
 
-fn string_at(config: &Value, pointer: &str) -> Option<String> {
+fn string_at(config: &MergedConfig, pointer: &str) -> Option<String> {
     config.pointer(pointer)?.as_str().map(str::to_owned)
 }
 
 /// A command or list of providers, which cargo accepts as a string or an array.
-fn words_at(config: &Value, pointer: &str) -> Option<String> {
+fn words_at(config: &MergedConfig, pointer: &str) -> Option<String> {
     match config.pointer(pointer)? {
         Value::String(text) => Some(text.clone()),
         array @ Value::Array(_) => Some(strings(Some(array)).join(" ")),

@@ -1,5 +1,6 @@
 //! Context of the checks: the daemon's status, the caller's environment, and the answers of real clients.
 
+use std::fmt::Display;
 use std::path::Path;
 use std::process::Command;
 
@@ -12,6 +13,7 @@ use crate::client::Client;
 use crate::connect;
 use crate::daemon_info::DaemonInfo;
 use crate::program::on_path;
+use crate::setup::{self, Tool};
 
 /// Snapshot of an installation, shared by all checks.
 pub(super) struct DoctorContext {
@@ -50,11 +52,36 @@ impl DoctorContext {
         address(value) == address(&self.info.proxy)
     }
 
+    /// True if the user has set this tool up, or the shell that starts it.
+    pub(super) fn is_set_up(&self, tool: Tool) -> bool {
+        [tool, Tool::Shell]
+            .iter()
+            .any(|tool| setup::is_set_up(tool.name(), &self.folders))
+    }
+
+    /// True if the store gives its tokens. If it does not, that is the cause of other faults.
+    pub(super) fn is_store_open(&self) -> bool {
+        self.status.store.state == "open"
+    }
+
+    /// Remedy for a wrong setting of a tool: a setup, if that edits the file which has the setting; else an edit.
+    pub(super) fn remedy(&self, tool: Tool, key: &str, file: Option<&Path>) -> String {
+        match file {
+            Some(file) if !setup::edits(tool, file, &self.folders) => removal(key, &file.display()),
+            _ => format!("regauthctl setup {}", tool.name()),
+        }
+    }
+
     /// True if a file is the daemon's bundle, under any name.
     pub(super) fn is_our_bundle(&self, file: &str) -> bool {
         let canonical = |path: &str| std::fs::canonicalize(path).ok();
         file == self.info.bundle || canonical(file).is_some_and(|file| Some(file) == canonical(&self.info.bundle))
     }
+}
+
+/// Remedy that removes a setting from a file which no setup edits.
+pub(super) fn removal(key: &str, file: &dyn Display) -> String {
+    format!("remove {key} from {file}")
 }
 
 /// Environment variable, if it is not empty.

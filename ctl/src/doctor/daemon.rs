@@ -31,6 +31,7 @@ pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
         store_kind,
         bundle,
         configuration,
+        folders,
         import_backup,
         daemon_version,
         registry_count,
@@ -40,15 +41,19 @@ pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
 
 fn store_state(context: &DoctorContext) -> Option<Finding> {
     let store = &context.status.store;
-    let finding = || {
-        Finding::new(
-            "store-closed",
-            format!("the store ({}) is {}", store.kind, store.state),
-            "tokens that are not in memory yet cannot be used, and none can be added or changed",
-            "regauthctl unlock",
-        )
+    let reason = store.problem.as_ref().map(|problem| problem.message.clone());
+    let reason = reason.unwrap_or_else(|| format!("the store is {}", store.state));
+    let remedy = match &store.problem {
+        Some(problem) if store.state != "locked" => problem.hint.clone(),
+        _ => "regauthctl unlock".to_owned(),
     };
-    (store.state != "open").then(finding)
+    let finding = Finding::new(
+        "store-closed",
+        format!("{} store: {reason}", store.kind),
+        "tokens that are not in memory yet cannot be used, and none can be added or changed",
+        remedy,
+    );
+    (!context.is_store_open()).then_some(finding)
 }
 
 fn store_kind(context: &DoctorContext) -> Option<Finding> {
@@ -73,6 +78,8 @@ fn bundle(context: &DoctorContext) -> Option<Finding> {
             let hosts = context.info.hosts();
             let has_authority = |host: &String| text.contains(&format!("# regauth authority for {host}"));
             match hosts.iter().find(|host| !has_authority(host)) {
+                // The authority's key is in the store.
+                Some(_) if !context.is_store_open() => return None,
                 Some(host) => format!("the bundle {path} has no authority for {host}"),
                 None if !text.contains("BEGIN CERTIFICATE") => format!("the bundle {path} is empty"),
                 None => return None,
@@ -97,6 +104,28 @@ fn configuration(context: &DoctorContext) -> Option<Finding> {
         .with_fix(AutomaticFix::RestrictConfiguration)
     };
     (mode & 0o077 != 0).then(finding)
+}
+
+/// A daemon does not start with folders that others may enter. A running one does not notice.
+fn folders(context: &DoctorContext) -> Option<Finding> {
+    let of_daemon = &context.folders;
+    let open: Vec<String> = [&of_daemon.config, &of_daemon.state]
+        .into_iter()
+        .filter(|folder| {
+            fs::metadata(folder).is_ok_and(|metadata| metadata.is_dir() && metadata.permissions().mode() & 0o077 != 0)
+        })
+        .map(|folder| folder.display().to_string())
+        .collect();
+    let folders = open.join(" ");
+    let finding = || {
+        Finding::new(
+            "folder-open",
+            format!("other users may enter {folders}"),
+            "regauthd does not start with it",
+            format!("chmod 700 {folders}"),
+        )
+    };
+    (!open.is_empty()).then(finding)
 }
 
 fn import_backup(context: &DoctorContext) -> Option<Finding> {

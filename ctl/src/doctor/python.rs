@@ -1,8 +1,8 @@
 //! Checks of pip's effective settings, which pip reports, and of uv's, which are a file and variables.
 
-use super::context::{DoctorContext, first_variable, missing_suffix, output_of, variable};
+use super::context::{DoctorContext, first_variable, missing_suffix, output_of, removal, variable};
 use super::finding::{BYPASSES_PROXY, DISTRUSTS_REGAUTHD, Finding};
-use crate::setup::SetupTarget;
+use crate::setup::{self, SetupTarget, Tool};
 
 /// Checks pip and uv, if they are installed and a Python registry exists.
 pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
@@ -11,12 +11,84 @@ pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
     }
     let mut findings = Vec::new();
     if output_of_pip(&["--version"]).is_some() {
-        findings.extend([check_pip_proxy(context), check_pip_bundle(context)]);
+        findings.extend(check_pip_proxy(context));
+        findings.extend(check_pip_bundle(context));
+        findings.extend(check_pip_commands(context));
+        findings = unless_only(context, Tool::Uv, findings);
     }
     if output_of("uv", &["--version"]).is_some() {
-        findings.extend([check_uv_proxy(context), check_uv_bundle(context)]);
+        let of_uv = [check_uv_proxy(context), check_uv_bundle(context)];
+        findings.extend(unless_only(context, Tool::Pip, of_uv.into_iter().flatten().collect()));
     }
-    findings.into_iter().flatten().collect()
+    findings
+}
+
+/// Makes findings notes if only the other of the two tools is set up: this one is merely installed.
+fn unless_only(context: &DoctorContext, other: Tool, findings: Vec<Finding>) -> Vec<Finding> {
+    let is_set_up = |tool: Tool| setup::is_set_up(tool.name(), &context.folders);
+    let this = if other == Tool::Uv { Tool::Pip } else { Tool::Uv };
+    if !is_set_up(other) || is_set_up(this) || is_set_up(Tool::Shell) {
+        return findings;
+    }
+    findings.into_iter().map(Finding::into_note).collect()
+}
+
+/// pip's settings of single commands, such as `[install] proxy`, override the global ones.
+fn check_pip_commands(context: &DoctorContext) -> Vec<Finding> {
+    let is_ours = |key: &str, value: &str| match key {
+        "proxy" => context.is_our_proxy(value),
+        _ => context.is_our_bundle(value),
+    };
+    let mut findings = Vec::new();
+    for PipSetting {
+        section,
+        key,
+        value,
+        file,
+    } in pip_settings()
+    {
+        if section == "global" || !["proxy", "cert"].contains(&key.as_str()) || is_ours(&key, &value) {
+            continue;
+        }
+        let (code, consequence) = match key.as_str() {
+            "proxy" => ("pip-other-proxy", BYPASSES_PROXY),
+            _ => ("pip-distrusts", DISTRUSTS_REGAUTHD),
+        };
+        let message = format!("pip {section} has another {key} than regauth's, in {file}");
+        let remedy = removal(&format!("{section}.{key}"), &file);
+        findings.push(Finding::new(code, message, consequence, remedy));
+    }
+    findings
+}
+
+/// Setting in one of pip's files.
+struct PipSetting {
+    section: String,
+    key: String,
+    value: String,
+    file: String,
+}
+
+/// Reads pip's own report on its files, whose lines are `FILE, exists: True` and, deeper, `SECTION.KEY: VALUE`.
+fn pip_settings() -> Vec<PipSetting> {
+    let report = output_of_pip(&["config", "debug"]).unwrap_or_default();
+    let (mut settings, mut file) = (Vec::new(), String::new());
+    for line in report.lines().map(str::trim) {
+        if let Some((path, _)) = line.split_once(", exists: ") {
+            path.clone_into(&mut file);
+        } else if let Some((name, value)) = line.split_once(": ")
+            && let Some((section, key)) = name.rsplit_once('.')
+            && file.starts_with('/')
+        {
+            settings.push(PipSetting {
+                section: section.to_owned(),
+                key: key.to_owned(),
+                value: value.to_owned(),
+                file: file.clone(),
+            });
+        }
+    }
+    settings
 }
 
 /// pip's own settings override the variables that all clients share.
@@ -69,7 +141,7 @@ fn check_uv_bundle(context: &DoctorContext) -> Option<Finding> {
         "uv-distrusts",
         message,
         consequence,
-        "regauthctl setup shell",
+        "regauthctl setup shell, then open a new shell",
     ))
 }
 

@@ -1,12 +1,8 @@
-//! Checks of each registry: DNS, reachability, trust, and whether it accepts its token.
-
-use std::net::{TcpStream, ToSocketAddrs};
-use std::time::Duration;
+//! Checks of each registry, by the daemon: reachability, trust, and whether it accepts its token.
 
 use regauth_shared::Request;
 use regauth_shared::request::Verify;
-use regauth_shared::response::{RegistryView, Verdict, VerdictResult, Verified};
-use url::Url;
+use regauth_shared::response::{CredentialState, RegistryView, Verdict, VerdictResult, Verified};
 
 use super::context::DoctorContext;
 use super::finding::Finding;
@@ -16,21 +12,30 @@ pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
     if context.info.registries.is_empty() {
         return Vec::new();
     }
+    let mut findings: Vec<Finding> = context.info.registries.iter().filter_map(check_certificates).collect();
     let verified = context.client.call::<Verified>(&Request::Verify(Verify { name: None }));
     match verified {
         Ok(reply) => {
             let verdicts = reply.answer.registries.iter();
-            let verdicts = verdicts.filter_map(|verdict| check_verdict(context, verdict));
-            let outside = context.info.registries.iter().filter_map(check_outside_requests);
-            verdicts.chain(outside).collect()
+            findings.extend(verdicts.filter_map(|verdict| check_verdict(context, verdict)));
+            findings.extend(context.info.registries.iter().filter_map(check_outside_requests));
         }
-        Err(error) => vec![Finding::new(
+        Err(error) => findings.push(Finding::new(
             "registries-not-asked",
             error.message,
             "it is not known whether the tokens work",
             error.hint.unwrap_or_else(|| "regauthctl verify".to_owned()),
-        )],
+        )),
     }
+    findings
+}
+
+fn is_in_closed_store(context: &DoctorContext, verdict: &Verdict) -> bool {
+    let mut views = context.info.registries.iter();
+    let state = views
+        .find(|view| view.name == verdict.name)
+        .map(|view| view.credential.state);
+    !context.is_store_open() && matches!(state, Some(CredentialState::Locked | CredentialState::Unreadable))
 }
 
 fn check_verdict(context: &DoctorContext, verdict: &Verdict) -> Option<Finding> {
@@ -53,20 +58,16 @@ fn check_verdict(context: &DoctorContext, verdict: &Verdict) -> Option<Finding> 
             )
             .into_note(),
         ),
+        // The finding about the store has the cause and its remedy.
+        VerdictResult::NoToken if is_in_closed_store(context, verdict) => None,
         VerdictResult::NoToken => Some(Finding::new(
             "token-missing",
             format!("{name} has no token: {}", verdict.detail),
             "requests to it carry no credential",
-            rotate,
+            verdict.hint.clone().unwrap_or(rotate),
         )),
         VerdictResult::Inconclusive => inconclusive(context, verdict),
-        _ => {
-            let registries = context.info.registries.iter();
-            // Behind a corporate proxy, names and routes are the proxy's: what this process sees says nothing.
-            let direct = context.status.upstream_proxies.is_empty();
-            let view = registries.filter(|_| direct).find(|view| view.name == *name);
-            Some(view.and_then(check_network).unwrap_or_else(|| unclear(verdict)))
-        }
+        _ => Some(no_answer(context, verdict)),
     }
 }
 
@@ -102,39 +103,45 @@ fn check_outside_requests(view: &RegistryView) -> Option<Finding> {
     Some(finding.into_note())
 }
 
-fn unclear(verdict: &Verdict) -> Finding {
+/// The daemon's own reason for a registry that gave no clear answer: only the daemon knows the way to the registry, such
+/// as its corporate proxy.
+fn no_answer(context: &DoctorContext, verdict: &Verdict) -> Finding {
     let name = &verdict.name;
-    Finding::new(
-        "registry-unclear",
-        format!("{name}: {}", verdict.detail),
-        "regauthd cannot tell whether the registry works",
-        format!("check the index with `regauthctl show {name}`; for a private certificate authority, give --ca-file"),
-    )
-}
-
-/// Resolves the registry's host and connects to it from this process, without the daemon.
-fn check_network(view: &RegistryView) -> Option<Finding> {
-    let name = &view.name;
-    let url = Url::parse(view.scopes.first()?).ok()?;
-    let (host, port) = (url.host_str()?, url.port_or_known_default()?);
-    let Ok(addresses) = (host.trim_matches(['[', ']']), port).to_socket_addrs() else {
-        return Some(Finding::new(
-            "registry-not-found",
-            format!("{name}: the host {host} has no address"),
-            "no request can reach it",
-            "check the name and the network; if only a proxy can resolve it, set `proxy` in [upstream] in config.toml",
-        ));
+    let (code, consequence) = match verdict.cause.as_deref() {
+        None => (
+            "registry-unclear",
+            "regauthd cannot tell whether the registry accepts the token",
+        ),
+        Some("name-unknown" | "name-server-silent") => ("registry-not-found", NO_REQUEST),
+        Some(cause) if is_about_tls(cause) => ("registry-untrusted", "regauthd sends it no request"),
+        Some(_) => ("registry-not-reached", NO_REQUEST),
     };
-    let is_reachable = addresses
-        .into_iter()
-        .any(|address| TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).is_ok());
-    let finding = Finding::new(
-        "registry-not-reached",
-        format!("{name}: {host}:{port} does not accept a connection"),
-        "no request can reach it",
-        "check whether the registry is up, then the network, VPN and firewall on the way",
-    );
-    (!is_reachable).then_some(finding)
+    let hint = verdict.hint.clone();
+    let remedy = hint.unwrap_or_else(|| format!("compare the URL with that of `regauthctl show {name}`"));
+    let finding = Finding::new(code, format!("{name}: {}", verdict.detail), consequence, remedy);
+    let view = context.info.registries.iter().find(|view| view.name == *name);
+    let is_in_use = view.is_some_and(|view| view.last_status.is_some_and(|status| (200..400).contains(&status)));
+    if verdict.cause.is_none() && is_in_use {
+        finding.into_note()
+    } else {
+        finding
+    }
 }
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+fn is_about_tls(cause: &str) -> bool {
+    let prefixes = ["certificate", "client-certificate", "not-tls", "no-common-tls", "tls-"];
+    prefixes.iter().any(|prefix| cause.starts_with(prefix))
+}
+
+/// Notes of the daemon about the registry's certificate files.
+fn check_certificates(view: &RegistryView) -> Option<Finding> {
+    let trouble = view.trouble.clone()?;
+    Some(Finding::new(
+        "certificates-unreadable",
+        trouble,
+        "regauthd uses the certificates that it read before, or sends nothing to the registry after its next start",
+        "correct the file, then: regauthctl reload",
+    ))
+}
+
+const NO_REQUEST: &str = "no request can reach it";

@@ -20,6 +20,8 @@ mod toml;
 
 mod record;
 
+use std::path::Path;
+
 use regauth_shared::ErrorBody;
 use regauth_shared::paths::Folders;
 use serde::Serialize;
@@ -229,6 +231,17 @@ pub(crate) fn is_set_up(tool: &str, folders: &Folders) -> bool {
     let records = SetupRecord::all(folders);
     let mut of_user = records.iter().filter(|record| record.target == SetupTarget::User);
     of_user.any(|record| record.tool.name() == tool)
+}
+
+/// True if a setup for the user edits this file, under any name.
+pub(crate) fn edits(tool: Tool, file: &Path, folders: &Folders) -> bool {
+    let recorded = SetupRecord::read(folders, tool, &SetupTarget::User).ok();
+    let recorded = recorded.and_then(|record| record.path_of(CONFIG_ROLE).map(Path::to_owned));
+    let Some(edited) = recorded.or_else(|| tool.config_file(&SetupTarget::User).ok()) else {
+        return false;
+    };
+    let canonical = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    canonical(&edited) == canonical(file)
 }
 
 /// Names of tools that a new setup would change. Tools whose files no longer parse are left out.

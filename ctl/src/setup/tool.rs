@@ -80,8 +80,8 @@ impl Tool {
         recorded_file: Option<&Path>,
     ) -> Result<ToolSettings, ErrorBody> {
         let path = match recorded_file {
-            Some(path) => path.to_owned(),
-            None => self.config_file(target)?,
+            Some(path) if !self.is_shadowed(path) => path.to_owned(),
+            _ => self.config_file(target)?,
         };
         match self {
             Self::Cargo => Ok(cargo(path, info)),
@@ -105,7 +105,17 @@ impl Tool {
         found
     }
 
-    fn config_file(self, target: &SetupTarget) -> Result<PathBuf, ErrorBody> {
+    /// True if the tool ignores the file: cargo reads `config` instead of `config.toml` if both exist.
+    fn is_shadowed(self, path: &Path) -> bool {
+        let is_config_toml = path.file_name().is_some_and(|name| name == "config.toml");
+        self == Self::Cargo && is_config_toml && path.with_file_name("config").is_file()
+    }
+
+    /// Configuration file of the tool that a setup for this target edits.
+    ///
+    /// # Errors
+    /// `HOME` is not set.
+    pub(super) fn config_file(self, target: &SetupTarget) -> Result<PathBuf, ErrorBody> {
         match self {
             Self::Cargo => target.cargo_file(),
             Self::Git => target.git_file(),

@@ -23,11 +23,16 @@ impl From<StoreError> for ErrorBody {
             StoreError::Refused(_) => (ErrorKind::Refused, "`regauthctl status` says what protects the secrets"),
             StoreError::Unusable(_) => (
                 ErrorKind::StoreUnavailable,
-                "`regauthctl rotate` writes a registry's token again",
+                "`regauthctl rotate` writes the registry's token again",
+            ),
+            StoreError::Damaged(_) => (
+                ErrorKind::StoreUnavailable,
+                "put the file back from a backup; or move the vault away, wait 5 s, and run `regauthctl rotate` for each \
+                 registry",
             ),
             StoreError::Failed(_) => (
                 ErrorKind::StoreUnavailable,
-                "`regauthctl status` says which store it is",
+                "correct the cause; regauthd tries again every 5 s",
             ),
         };
         ErrorBody::new(kind, error.to_string()).hint(hint)

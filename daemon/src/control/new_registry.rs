@@ -178,7 +178,7 @@ fn borrowed(controller: &Controller, owner: &RegistryName) -> Result<InitialToke
     let first = match credential.state() {
         CredentialState::Ready(value) => Ok(value.secret.clone()),
         CredentialState::Locked => Err("the store is locked".to_owned()),
-        CredentialState::Missing(why) => Err(why),
+        CredentialState::Missing(why) | CredentialState::Unreadable(why) => Err(why),
     };
     Ok(InitialToken { credential, first })
 }

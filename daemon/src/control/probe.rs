@@ -18,7 +18,7 @@ use url::Url;
 use crate::credential::header::CredentialHeader;
 use crate::policy::denial::refers_to_token_server;
 use crate::proxy::exchange::error::ProxyError;
-use crate::proxy::upstream::Upstream;
+use crate::proxy::upstream::{Upstream, UpstreamFailure};
 use crate::registry::{Index, Kind, Registry, Scheme};
 
 /// Result of a probe.
@@ -30,6 +30,10 @@ pub(crate) struct ProbeResult {
     pub(crate) detail: String,
     /// The index's `config.json`, if the probe read one.
     pub(crate) index: Option<IndexConfig>,
+    /// Reason why the registry gave no answer.
+    pub(crate) failure: Option<UpstreamFailure>,
+    /// Next step, if the answer is unclear.
+    pub(crate) remedy: Option<&'static str>,
 }
 
 impl ProbeResult {
@@ -38,12 +42,40 @@ impl ProbeResult {
             verdict,
             detail,
             index: None,
+            failure: None,
+            remedy: None,
         }
     }
 
     /// A result that says nothing about the token, with the reason: the registry did not answer as a registry does.
     fn unclear(detail: String) -> Self {
         Self::new(VerdictResult::Unclear, detail)
+    }
+
+    /// A status that says nothing about the token, with the next step.
+    fn unclear_about(detail: String, status: StatusCode) -> Self {
+        Self {
+            remedy: unclear_remedy(status),
+            ..Self::unclear(detail)
+        }
+    }
+
+    /// No answer from the registry, with the reason.
+    fn no_answer(url: &Url, error: &ProxyError) -> Self {
+        let host = url.host_str().unwrap_or_default();
+        match error {
+            ProxyError::Upstream(failure) => Self {
+                failure: Some(*failure),
+                remedy: Some(failure.remedy()),
+                ..Self::unclear(format!("{host} {}", failure.predicate()))
+            },
+            ProxyError::CorporateProxy(error) => Self {
+                failure: Some(UpstreamFailure::CorporateProxy),
+                remedy: Some(error.advice().trim_end_matches('.')),
+                ..Self::unclear(format!("{host} cannot be reached: {error}"))
+            },
+            _ => Self::unclear(format!("{host} was not asked: {}", error.code())),
+        }
     }
 
     /// True if the registry accepted the token.
@@ -64,7 +96,10 @@ impl ProbeResult {
         match self.verdict {
             VerdictResult::Accepted | VerdictResult::Public | VerdictResult::Inconclusive => Ok(self),
             VerdictResult::Rejected => Err(ErrorBody::new(ErrorKind::TokenRejected, self.detail).hint(if_rejected)),
-            _ => Err(ErrorBody::new(ErrorKind::NotVerified, self.detail).hint(if_unclear)),
+            _ => {
+                let remedy = self.remedy.map_or_else(String::new, |remedy| format!("{remedy}; "));
+                Err(ErrorBody::new(ErrorKind::NotVerified, self.detail).hint(remedy + if_unclear))
+            }
         }
     }
 }
@@ -82,7 +117,7 @@ pub(crate) async fn probe_token(upstream: &Upstream, pool: usize, registry: &Reg
     let header = CredentialHeader::new(&registry.scheme, token);
     match prober.get(Some(&header)).await {
         Ok(answer) => prober.evaluate(registry, evidence, &header, answer).await,
-        Err(error) => ProbeResult::unclear(no_answer(&url, &error)),
+        Err(error) => ProbeResult::no_answer(&url, &error),
     }
 }
 
@@ -179,7 +214,10 @@ impl Prober<'_> {
         if registry.index.is_none() && (verdict == VerdictResult::Unclear || may_be_for_everybody) {
             return self.compare_without_token(registry, header, status, detail).await;
         }
-        let mut result = ProbeResult::new(verdict, detail);
+        let mut result = ProbeResult {
+            remedy: unclear_remedy(status),
+            ..ProbeResult::new(verdict, detail)
+        };
         if !result.is_accepted() {
             return result;
         }
@@ -218,7 +256,7 @@ impl Prober<'_> {
         let (url, with) = (self.url, with_token.as_u16());
         let without_token = match self.get(None).await {
             Ok(answer) => answer.status(),
-            Err(_) => return ProbeResult::unclear(detail),
+            Err(_) => return ProbeResult::unclear_about(detail, with_token),
         };
         if without_token == StatusCode::UNAUTHORIZED {
             let detail = format!("GET {url} answered 401 without the token and {with} with it");
@@ -226,7 +264,7 @@ impl Prober<'_> {
         }
         let is_no_page = |status: StatusCode| status.is_redirection() || status == StatusCode::NOT_FOUND;
         if !is_no_page(with_token) || !is_no_page(without_token) {
-            return ProbeResult::unclear(detail);
+            return ProbeResult::unclear_about(detail, with_token);
         }
         if let Some(accepted) = self.ask_elsewhere(registry, header).await {
             return accepted;
@@ -352,7 +390,7 @@ pub(super) async fn get(
     }
     let answer = tokio::time::timeout(PROBE_TIMEOUT, upstream.send(pool, request)).await;
     answer
-        .unwrap_or(Err(ProxyError::UpstreamTimeout))
+        .unwrap_or(Err(ProxyError::Upstream(UpstreamFailure::NoAnswer)))
         .map(|(answer, _)| answer)
 }
 
@@ -386,20 +424,14 @@ fn verdict(url: &Url, status: StatusCode) -> (VerdictResult, String) {
     }
 }
 
-fn no_answer(url: &Url, error: &ProxyError) -> String {
-    let host = url.host_str().unwrap_or_default();
-    match error {
-        ProxyError::UpstreamUntrusted => format!(
-            "{host} has a certificate that no trusted authority signed; if a company's own authority signed it, give \
-             that authority's certificate with --ca-file"
-        ),
-        ProxyError::CorporateProxy(error) => format!("{host} cannot be reached: {error}. {}", error.advice()),
-        ProxyError::UpstreamNotLoopback => format!(
-            "{host} has an address that is not loopback, and plain HTTP with a token goes to loopback only; give the \
-             registry an https:// URL, or correct the name in /etc/hosts or DNS"
-        ),
-        ProxyError::UpstreamTimeout => format!("{host} did not answer in time"),
-        _ => format!("{host} cannot be reached; check the URL and the network"),
+/// Next step for a status that says nothing about the token.
+fn unclear_remedy(status: StatusCode) -> Option<&'static str> {
+    match status {
+        StatusCode::NOT_FOUND => Some("compare the URL with the registry's documentation"),
+        StatusCode::TOO_MANY_REQUESTS => Some("the registry limits requests: repeat later"),
+        status if status.is_redirection() => Some("if the registry has moved, use the URL that it redirects to"),
+        status if status.is_server_error() => Some("the registry has a fault of its own: repeat later"),
+        _ => None,
     }
 }
 

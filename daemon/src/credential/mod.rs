@@ -75,6 +75,8 @@ pub(crate) enum CredentialState<T = Arc<Value>> {
     Ready(T),
     /// The store has the value and is locked.
     Locked,
+    /// The store may have the value and cannot be read; the text says why, for `show`.
+    Unreadable(String),
     /// The store or the source has no value; the text says why, for `show`.
     Missing(String),
 }
@@ -324,7 +326,7 @@ impl<T> CredentialState<T> {
     pub(crate) fn value(&self) -> Option<&T> {
         match self {
             Self::Ready(value) => Some(value),
-            Self::Locked | Self::Missing(_) => None,
+            Self::Locked | Self::Unreadable(_) | Self::Missing(_) => None,
         }
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct Generation {
 pub(crate) enum Unavailable {
     /// The store is locked.
     Locked,
+    /// The store cannot be read.
+    Unreadable,
     /// There is no value, or it has expired and cannot be refreshed.
     Missing,
     /// The registry has rejected the value, and the circuit breaker is open.
@@ -63,6 +65,7 @@ impl RegistryCredential {
         let inner = self.shared.lock();
         match (&inner.state, self.generation()) {
             (CredentialState::Missing(why), _) => CredentialState::Missing(why.clone()),
+            (CredentialState::Unreadable(why), _) => CredentialState::Unreadable(why.clone()),
             (_, Some(generation)) => CredentialState::Ready(generation),
             (_, None) => CredentialState::Locked,
         }
@@ -94,6 +97,7 @@ impl RegistryCredential {
         for _ in 0..MAX_ATTEMPTS {
             let (number, reason) = match self.state() {
                 CredentialState::Locked => return Err(Unavailable::Locked),
+                CredentialState::Unreadable(_) => return Err(Unavailable::Unreadable),
                 CredentialState::Missing(_) => (0, RefreshReason::Missing),
                 CredentialState::Ready(generation) if generation.value.has_expired() => {
                     (generation.value.number, RefreshReason::Missing)

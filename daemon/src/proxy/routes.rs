@@ -7,7 +7,7 @@
 //! Everything here is pure. A CONNECT that is intercepted continues in [`intercept`](crate::proxy::downstream::intercept).
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -21,7 +21,8 @@ use crate::deadline::Deadline;
 use crate::host::Origin;
 use crate::policy::path::{self, PathProblem};
 use crate::proxy::exchange::error::ProxyError;
-use crate::proxy::upstream::Upstream;
+use crate::proxy::exchange::failure_log::FailureLog;
+use crate::proxy::upstream::{Upstream, UpstreamFailure};
 use crate::registry::{Registry, Scope, Writes};
 
 /// Decision for a CONNECT.
@@ -36,9 +37,17 @@ pub(crate) enum Decision {
 }
 
 /// All intercepted hosts, by host and port.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Routes {
     hosts: HashMap<Origin, Arc<InterceptedHost>>,
+    /// Answer for a host while the key of its authority is not available.
+    without_authority: ProxyError,
+}
+
+impl Default for Routes {
+    fn default() -> Self {
+        Self::new(&[], |_| None)
+    }
 }
 
 impl Routes {
@@ -63,6 +72,16 @@ impl Routes {
                 .into_iter()
                 .map(|(origin, host)| (origin, Arc::new(host)))
                 .collect(),
+            without_authority: ProxyError::StoreLocked,
+        }
+    }
+
+    /// Sets the answer for a host while the key of its authority is not available.
+    #[must_use]
+    pub fn refusing_with(self, without_authority: ProxyError) -> Self {
+        Self {
+            without_authority,
+            ..self
         }
     }
 
@@ -74,7 +93,7 @@ impl Routes {
             Some(host) => match &host.tls {
                 Some(tls) => Decision::Intercept(Arc::clone(host), Arc::clone(tls)),
                 // Without the authority's key we cannot answer inside TLS. A tunnel would hide why requests fail.
-                None => Decision::Refuse(ProxyError::StoreLocked),
+                None => Decision::Refuse(self.without_authority.clone()),
             },
         }
     }
@@ -229,6 +248,11 @@ pub struct Usage {
     requests: AtomicU64,
     last_used: AtomicI64,
     last_status: AtomicU16,
+    /// Number of the last failure plus one; 0 if a request has succeeded since.
+    failure: AtomicU8,
+    failed_at: AtomicI64,
+    /// Log lines about failed requests.
+    pub(crate) failures: FailureLog,
     writes_open_until: ArcSwapOption<Deadline>,
     outside: Mutex<OutsideScopes>,
 }
@@ -249,6 +273,26 @@ impl Usage {
         self.last_used
             .store(OffsetDateTime::now_utc().unix_timestamp(), Ordering::Relaxed);
         self.last_status.store(status, Ordering::Relaxed);
+        self.clear_failure();
+    }
+
+    /// Records that the registry gave no answer.
+    pub fn note_failure(&self, failure: UpstreamFailure) {
+        self.failed_at
+            .store(OffsetDateTime::now_utc().unix_timestamp(), Ordering::Relaxed);
+        self.failure.store(failure as u8 + 1, Ordering::Relaxed);
+    }
+
+    /// Forgets the last failure: the registry answers.
+    pub fn clear_failure(&self) {
+        self.failure.store(0, Ordering::Relaxed);
+    }
+
+    /// Reason and time of the last failure, if the registry has given no answer since.
+    pub fn last_failure(&self) -> Option<(UpstreamFailure, OffsetDateTime)> {
+        let number = self.failure.load(Ordering::Relaxed).checked_sub(1)?;
+        let at = from_unix_timestamp(self.failed_at.load(Ordering::Relaxed))?;
+        Some((UpstreamFailure::from_number(number)?, at))
     }
 
     /// Counts a refused request outside of every scope, which `covering` would cover.

@@ -21,6 +21,7 @@ use crate::grant::Grants;
 use crate::host::{Host, Origin};
 use crate::proxy::downstream::limits::ConnectionLimits;
 use crate::proxy::downstream::peer::PeerResolver;
+use crate::proxy::exchange::failure_log::FailureLog;
 use crate::proxy::routes::{RegistryRoute, Routes};
 use crate::proxy::upstream::dial::Dialer;
 use crate::proxy::upstream::proxy_rules::ProxyRules;
@@ -57,6 +58,8 @@ pub struct ProxyState {
     pub counters: Counters,
     /// Tokens that the control side is to check.
     pub(crate) token_checks: TokenChecks,
+    /// Log lines about failed requests to hosts without a registry.
+    pub failures: FailureLog,
 }
 
 impl ProxyState {
@@ -90,6 +93,7 @@ impl ProxyState {
             tasks: TaskTracker::new(),
             counters: Counters::default(),
             token_checks: TokenChecks::default(),
+            failures: FailureLog::default(),
         })
     }
 

@@ -14,7 +14,8 @@ mod token;
 pub use access::{GrantList, GrantUrl, GrantView, Granted, Revoked, WritesChanged};
 pub use daemon::{LogLevels, Problem, Reloaded, SocketOrigin, Sockets, Status, Stopping, UpstreamProxy, UpstreamSet};
 pub use registry::{
-    CredentialState, CredentialView, RegistryAdded, RegistryList, RegistryRemoved, RegistryView, SourceFailure,
+    CredentialState, CredentialView, RegistryAdded, RegistryList, RegistryRemoved, RegistryView, RequestFailure,
+    SourceFailure,
 };
 pub use store::{StoreMoved, StoreMoving, StoreShown, StoreView, Unlocked};
 pub use token::{Rotated, TokenComparison, Verdict, VerdictResult, Verified};

@@ -87,10 +87,27 @@ pub struct RegistryView {
     /// Scope that would cover those requests and one of the registry's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wider_scope: Option<String>,
+    /// Failure of the last request or verification, until the registry answers again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<RequestFailure>,
     /// Fault of the registry's certificate files, if any. Until it is fixed, the daemon sends nothing to the registry
     /// or uses the certificates that it read before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+}
+
+/// Reason why a registry gave no answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RequestFailure {
+    /// Stable name of the reason, such as `certificate-expired` or `refused`.
+    pub cause: String,
+    /// Description of the reason.
+    pub message: String,
+    /// Next step for the person.
+    pub hint: String,
+    /// Time of the failure.
+    pub at: String,
 }
 
 /// Credential without its secret.
@@ -116,6 +133,9 @@ pub struct CredentialView {
     /// Last failure of the source, until it succeeds again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<SourceFailure>,
+    /// Reason why there is no token, for the states `missing`, `locked` and `unreadable`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Failure of a source that gave no token.
@@ -144,6 +164,8 @@ pub enum CredentialState {
     Expired,
     /// In the store, which is locked.
     Locked,
+    /// In the store, which cannot be read: it is damaged or not available.
+    Unreadable,
     /// Neither in the store nor given by the source.
     Missing,
     /// A state that only a newer daemon knows.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::daemon::Problem;
+
 /// Store and its health.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -12,6 +14,9 @@ pub struct StoreView {
     pub protection: String,
     /// State: `open`, `locked` or `unavailable`.
     pub state: String,
+    /// Reason why it is not open, and the next step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
 }
 
 /// Answer to `unlock`.

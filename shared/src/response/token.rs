@@ -39,6 +39,12 @@ pub struct Verdict {
     pub result: VerdictResult,
     /// Probe and answer, in one sentence.
     pub detail: String,
+    /// Stable name of the reason why the registry gave no answer, such as `certificate-expired` or `refused`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// Next step for the person, if the registry gave no answer or the store no token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 /// Result of a probe with a token.

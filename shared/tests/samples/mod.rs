@@ -414,9 +414,11 @@ fn registry() -> RegistryView {
             expires: Some("2027-03-01T09:00:00Z".to_owned()),
             renews: None,
             failure: None,
+            reason: None,
         },
         last_used: Some("2026-03-04T05:06:07Z".to_owned()),
         last_status: Some(200),
+        last_failure: None,
         requests: 1234,
         refused_outside: 2,
         wider_scope: Some("https://corp.example/api/".to_owned()),
@@ -444,9 +446,11 @@ fn registry_least() -> RegistryView {
             expires: None,
             renews: None,
             failure: None,
+            reason: None,
         },
         last_used: None,
         last_status: None,
+        last_failure: None,
         requests: 0,
         refused_outside: 0,
         wider_scope: None,
@@ -492,6 +496,7 @@ fn registry_minted() -> RegistryView {
                 output: Some("no session\nlog in again".to_owned()),
                 at: "2026-03-01T20:59:30Z".to_owned(),
             }),
+            reason: None,
         },
         ..registry_least()
     }
@@ -537,6 +542,8 @@ fn verdicts() -> Vec<Verdict> {
         name: name(registry),
         result,
         detail: detail.to_owned(),
+        cause: None,
+        hint: None,
     })
     .to_vec()
 }
@@ -582,6 +589,7 @@ fn store(state: &str) -> StoreView {
         kind: "vault".to_owned(),
         protection: "encrypted under a passphrase".to_owned(),
         state: state.to_owned(),
+        problem: None,
     }
 }
 

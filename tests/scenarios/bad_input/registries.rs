@@ -17,8 +17,8 @@ fn a_token_is_not_stored_when_its_registry_gives_no_clear_answer() {
     let busy = mock_server().answer(503, &[], "").start();
     let moved = mock_server().redirect(302, &target.url("/caught")).start();
     for (location, says) in [
-        ("https://127.0.0.1:1/".to_owned(), "cannot be reached"),
-        ("https://registry.invalid/".to_owned(), "cannot be reached"),
+        ("https://127.0.0.1:1/".to_owned(), "refuses connections"),
+        ("https://registry.invalid/".to_owned(), "registry.invalid"),
         (gone.url("/"), "404"),
         (busy.url("/"), "503"),
         (moved.url("/"), "a redirect"),

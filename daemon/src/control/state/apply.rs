@@ -10,7 +10,7 @@ use crate::control::controller::Controller;
 use crate::control::state::{RegistryRoutes, State, StateGuard};
 use crate::credential::fingerprint::KnownGeneration;
 use crate::credential::source::TokenSource;
-use crate::credential::store::Item;
+use crate::credential::store::{Item, StoreError};
 use crate::credential::{Credential, CredentialState, RegistryCredential};
 use crate::host::Host;
 use crate::journal::{JournalEntry, recovered_number};
@@ -177,12 +177,28 @@ impl Controller {
                 record.value(secret).into()
             }
             Ok(None) => CredentialState::Missing("the store has no token for it".to_owned()),
-            Err(error) => {
-                tracing::warn!(registry = %name, %error, "could not read the registry's token");
-                state.store_error = Some(error);
-                CredentialState::Locked
-            }
+            Err(error) => Self::unread(state, name, error),
         }
+    }
+
+    /// State of a token that the store did not give. An item that is unusable says nothing about the others.
+    fn unread(state: &mut State, name: &RegistryName, error: StoreError) -> CredentialState {
+        let reason = error.to_string();
+        let unread = match error {
+            StoreError::Locked => CredentialState::Locked,
+            StoreError::Unusable(_) => CredentialState::Missing(reason.clone()),
+            _ => CredentialState::Unreadable(reason.clone()),
+        };
+        let before = state.registries.get(name).map(|route| route.credential.shared.state());
+        // The store is asked again every few seconds.
+        let is_known = matches!(before, Some(CredentialState::Unreadable(known)) if known == reason);
+        if !is_known {
+            tracing::warn!(registry = %name, error = reason, "could not read the registry's token");
+        }
+        if !matches!(error, StoreError::Unusable(_)) {
+            state.store_error = Some(error);
+        }
+        unread
     }
 
     /// A registry's upstream, and the error if its certificates cannot be read. Such a registry does not stop the others:

@@ -10,7 +10,7 @@ use crate::atomic;
 use crate::authority::{Authority, AuthorityError, bundle, java};
 use crate::control::controller::Controller;
 use crate::control::state::{HostIdentity, State, StateGuard};
-use crate::credential::store::Item;
+use crate::credential::store::{Item, StoreError};
 use crate::host::Host;
 
 impl Controller {
@@ -37,6 +37,10 @@ impl Controller {
         let item = Item::AuthorityKey(host.clone());
         let key = match state.unlocked(self.store().thread.read(&item)).await {
             Ok(key) => key,
+            Err(error @ StoreError::Unusable(_)) => {
+                tracing::warn!(%host, %error, "replaced an authority; restart the clients that run now");
+                None
+            }
             Err(error) => {
                 state.store_error = Some(error);
                 return Ok(());

@@ -30,6 +30,7 @@ use crate::authority::Authority;
 use crate::credential::store::StoreError;
 use crate::host::Host;
 use crate::journal::Journal;
+use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::routes::{RegistryRoute, Routes};
 use crate::registry::{Kind, Registry};
 
@@ -99,7 +100,11 @@ impl State {
     /// Routes for the workers.
     pub(in crate::control) fn routes(&self) -> Routes {
         let registries: Vec<Arc<RegistryRoute>> = self.registries.values().map(Arc::clone).collect();
-        Routes::new(&registries, |origin| {
+        let without_authority = match &self.store_error {
+            None | Some(StoreError::Locked | StoreError::WrongPassphrase) => ProxyError::StoreLocked,
+            Some(_) => ProxyError::StoreUnavailable,
+        };
+        let routes = Routes::new(&registries, |origin| {
             let identity = self.identities.get(&origin.host)?;
             let on_origin =
                 |route: &&Arc<RegistryRoute>| route.registry.scopes.iter().any(|scope| scope.origin == *origin);
@@ -108,7 +113,8 @@ impl State {
                 .filter(on_origin)
                 .all(|route| route.registry.kind == Kind::Git);
             Some(Arc::clone(if only_git { &identity.tls_for_git } else { &identity.tls }))
-        })
+        });
+        routes.refusing_with(without_authority)
     }
 }
 

@@ -91,7 +91,12 @@ impl Controller {
             .registries
             .values()
             .filter(|route| route.registry.source == Source::Store)
-            .filter(|route| matches!(route.credential.state(), CredentialState::Locked))
+            .filter(|route| {
+                matches!(
+                    route.credential.state(),
+                    CredentialState::Locked | CredentialState::Unreadable(_)
+                )
+            })
             .map(Arc::clone)
             .collect();
         for route in locked {

@@ -2,7 +2,7 @@
 
 use regauth_shared::request::ByName;
 use regauth_shared::response::{
-    CredentialView, Problem, RegistryList, RegistryView, SourceFailure, Status, UpstreamProxy,
+    CredentialView, Problem, RegistryList, RegistryView, RequestFailure, SourceFailure, Status, UpstreamProxy,
 };
 use regauth_shared::{ErrorBody, response, version};
 use time::OffsetDateTime;
@@ -94,6 +94,12 @@ pub(in crate::control) fn view(route: &RegistryRoute) -> RegistryView {
         credential: credential_view(route),
         last_used: route.usage.last_used().map(rfc3339),
         last_status: route.usage.last_status(),
+        last_failure: route.usage.last_failure().map(|(failure, at)| RequestFailure {
+            cause: failure.name().to_owned(),
+            message: format!("the host {}", failure.predicate()),
+            hint: failure.remedy().to_owned(),
+            at: rfc3339(at),
+        }),
         requests: route.usage.requests(),
         refused_outside: outside.requests,
         wider_scope: outside.covering.map(|scope| scope.to_string()),
@@ -108,7 +114,13 @@ fn credential_view(route: &RegistryRoute) -> CredentialView {
         CredentialState::Ready(generation) if generation.breaker.is_rejected() => response::CredentialState::Rejected,
         CredentialState::Ready(_) => response::CredentialState::Ready,
         CredentialState::Locked => response::CredentialState::Locked,
+        CredentialState::Unreadable(_) => response::CredentialState::Unreadable,
         CredentialState::Missing(_) => response::CredentialState::Missing,
+    };
+    let reason = match &current {
+        CredentialState::Ready(_) => None,
+        CredentialState::Locked => Some(StoreError::Locked.to_string()),
+        CredentialState::Unreadable(why) | CredentialState::Missing(why) => Some(why.clone()),
     };
     let value = current.value().map(|generation| &generation.value);
     let lifetime = value.and_then(|value| value.lifetime);
@@ -127,6 +139,7 @@ fn credential_view(route: &RegistryRoute) -> CredentialView {
             output: failure.output,
             at: rfc3339(at),
         }),
+        reason,
     }
 }
 
@@ -148,13 +161,7 @@ pub(in crate::control) fn rfc3339(time: OffsetDateTime) -> String {
 fn problems(controller: &Controller, registries: &RegistryRoutes, store_error: Option<&StoreError>) -> Vec<Problem> {
     let mut problems = Vec::new();
     problems.extend(clients_problem(controller));
-    problems.extend(store_error.map(|error| {
-        let error = ErrorBody::from(error.clone());
-        Problem {
-            message: error.message,
-            hint: error.hint.unwrap_or_default(),
-        }
-    }));
+    problems.extend(store_error.map(store::problem));
     problems.extend(controller.stores.leftover().map(|leftover| Problem {
         message: leftover_message(leftover.kind),
         hint: format!(
@@ -208,7 +215,8 @@ fn credential_problem(route: &RegistryRoute) -> Option<Problem> {
             )
         }
         (CredentialState::Missing(why), _) => format!("the registry `{name}` has no token: {why}"),
-        (CredentialState::Ready(_) | CredentialState::Locked, _) => return None,
+        // The store's own problem is the cause.
+        (CredentialState::Ready(_) | CredentialState::Locked | CredentialState::Unreadable(_), _) => return None,
     };
     let hint = match &route.registry.source {
         Source::Store => format!("`regauthctl rotate {name}` gives it a new one"),

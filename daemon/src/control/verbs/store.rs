@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use regauth_shared::ErrorBody;
 use regauth_shared::request::Unlock;
-use regauth_shared::response::{StoreMoving, StoreShown, StoreView, Unlocked};
+use regauth_shared::response::{Problem, StoreMoving, StoreShown, StoreView, Unlocked};
 
 use crate::control::controller::Controller;
 use crate::control::state::cleanup::leftover_message;
 use crate::credential::CredentialState;
-use crate::credential::store::{StoreError, select};
+use crate::credential::store::{StoreError, StoreKind, select};
 
 /// The store in use, and the progress of a migration.
 pub(crate) async fn store(controller: &Controller) -> StoreShown {
@@ -34,12 +34,14 @@ pub(crate) async fn unlock(controller: &Controller, request: Unlock) -> Result<U
     let store = &controller.store().thread;
     // Unlocking shows the keychain's window. It is useless if only a passphrase is to be set, which a keychain refuses.
     if request.passphrase.is_some() || request.set_passphrase.is_none() {
-        store.unlock(request.passphrase.as_ref()).await?;
+        let unlocked = store.unlock(request.passphrase.as_ref()).await;
+        unlocked.map_err(|error| still_locked(controller.store().kind, error))?;
     }
     if let Some(passphrase) = &request.set_passphrase {
         store.seal(passphrase).await?;
         tracing::info!("changed the vault's passphrase");
     }
+    store.check().await?;
     controller.retry_store().await;
     let snapshot = controller.snapshot();
     let ready = snapshot
@@ -51,6 +53,21 @@ pub(crate) async fn unlock(controller: &Controller, request: Unlock) -> Result<U
         store: view(controller, snapshot.store_error.as_ref()),
         ready,
     })
+}
+
+/// A store that an unlock has left locked, with a next step other than an unlock.
+fn still_locked(kind: StoreKind, error: StoreError) -> ErrorBody {
+    let hint = match (&error, kind) {
+        (StoreError::Locked, StoreKind::Vault) => {
+            "it has a passphrase: run `regauthctl unlock` at a terminal, or pipe the passphrase in with --passphrase-stdin"
+        }
+        (StoreError::Locked, _) => {
+            "the keychain's window was closed, or there is no desktop to show it; unlock the keychain in its own \
+             application or by logging in at the desktop, and regauthd goes on within 5 s"
+        }
+        _ => return error.into(),
+    };
+    ErrorBody::from(error).hint(hint)
 }
 
 /// The store in use and its state now.
@@ -81,6 +98,16 @@ pub(in crate::control) fn view(controller: &Controller, error: Option<&StoreErro
         kind: kind.as_str().to_owned(),
         protection: select::protection(&controller.folders, kind),
         state: state.to_owned(),
+        problem: error.map(problem),
+    }
+}
+
+/// A store's error and the next step.
+pub(in crate::control) fn problem(error: &StoreError) -> Problem {
+    let error = ErrorBody::from(error.clone());
+    Problem {
+        message: error.message,
+        hint: error.hint.unwrap_or_default(),
     }
 }
 

@@ -37,14 +37,17 @@ async fn verdict(controller: &Controller, route: &RegistryRoute) -> Verdict {
         name: name.clone(),
         result: VerdictResult::NoToken,
         detail,
+        cause: None,
+        hint: None,
     };
     let generation = match route.credential.state() {
         CredentialState::Ready(generation) => generation,
         CredentialState::Locked => return no_token("the store is locked; `regauthctl unlock` opens it".to_owned()),
-        CredentialState::Missing(why) => return no_token(why),
+        CredentialState::Missing(why) | CredentialState::Unreadable(why) => return no_token(why),
     };
     let pool = controller.upstream_pool();
     let probed = probe_token(&route.upstream, pool, &route.registry, &generation.value.secret).await;
+    let (probed_failure, remedy) = (probed.failure, probed.remedy);
     let (result, detail) = match probed.verdict {
         VerdictResult::Accepted | VerdictResult::Rejected => (probed.verdict, probed.detail),
         _ => compare_with_requests(controller, route, &generation, probed).await,
@@ -54,7 +57,17 @@ async fn verdict(controller: &Controller, route: &RegistryRoute) -> Verdict {
         VerdictResult::Rejected => generation.breaker.record_verdict(circuit_breaker::Verdict::Rejected),
         _ => {}
     }
-    Verdict { name, result, detail }
+    match probed_failure {
+        Some(failure) => route.usage.note_failure(failure),
+        None => route.usage.clear_failure(),
+    }
+    Verdict {
+        name,
+        result,
+        detail,
+        cause: probed_failure.map(|failure| failure.name().to_owned()),
+        hint: remedy.map(str::to_owned),
+    }
 }
 
 /// Turns to what the registry has answered to requests, if the probe does not tell.

@@ -174,6 +174,9 @@ pub enum StoreError {
     /// The text names the item and repeats nothing of the value.
     #[error("{0}")]
     Unusable(String),
+    /// Its file or its key is damaged, lost or another's. The text names the file.
+    #[error("{0}")]
+    Damaged(String),
     /// It answered with an error.
     #[error("the store failed: {0}")]
     Failed(String),

@@ -62,14 +62,20 @@ async fn route(worker: Worker, client: Client, mut stream: TcpStream, target: Or
                     tunnel::relay_until_done(&worker.state, &mut stream, upstream).await;
                 }
             }
-            Err(error) => refuse(stream, &error).await,
+            Err(error) => {
+                worker.state.failures.host_failed(&target, &error);
+                refuse(stream, &error).await;
+            }
         },
         Decision::Intercept(host, tls) => {
             if stream.write_all(ESTABLISHED).await.is_ok() {
                 intercept::serve(worker, client, stream, host, tls).await;
             }
         }
-        Decision::Refuse(error) => refuse(stream, &error).await,
+        Decision::Refuse(error) => {
+            worker.state.failures.host_failed(&target, &error);
+            refuse(stream, &error).await;
+        }
     }
 }
 

@@ -131,14 +131,15 @@ async fn handle(
     }
     let permit = client.begin_request()?;
     rewrite::request(&mut parts, &UriScheme::HTTP, &authority);
-    request::forward(
+    let response = request::forward(
         worker,
         client.passthrough(&worker.state),
         Request::from_parts(parts, Either::Left(MinRateBody::request(body))),
         None,
         permit,
     )
-    .await
+    .await;
+    response.inspect_err(|error| worker.state.failures.host_failed(&origin, error))
 }
 
 /// Target of a request in absolute form (RFC 9112, section 3.2.2), which overrides Host. A browser that opens our own

@@ -240,7 +240,7 @@ impl UploadProgress {
 /// The sender fell below the minimum rate.
 #[derive(Debug, thiserror::Error)]
 #[error("the body stalled")]
-struct StalledBody;
+pub(in crate::proxy) struct StalledBody;
 
 const CLIENT_MIN_RATE: MinRate = MinRate {
     bytes: 600,

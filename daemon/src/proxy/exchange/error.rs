@@ -20,6 +20,7 @@ use serde_json::json;
 
 use crate::policy::token_scope;
 use crate::proxy::exchange::request_problem::RequestProblem;
+use crate::proxy::upstream::failure::{FailureClass, UpstreamFailure};
 use crate::proxy::upstream::proxy_handshake::{CorporateProxyError, ProxyProblem};
 
 /// Reason why a request got no response from its registry.
@@ -51,16 +52,14 @@ pub enum ProxyError {
     StoreLocked,
     /// The store or source has no credential, or failed.
     CredentialUnavailable(RegistryName),
-    /// No connection to the upstream.
-    UpstreamUnreachable,
-    /// A registry's plain HTTP scope is not on loopback after resolution.
-    UpstreamNotLoopback,
+    /// The store cannot be read: it is damaged, or its service is gone.
+    StoreUnavailable,
+    /// The client stopped sending the body of its request.
+    ClientTimeout,
+    /// The upstream gave no answer, or cannot be trusted.
+    Upstream(UpstreamFailure),
     /// The corporate proxy cannot be reached, or refuses.
     CorporateProxy(Box<CorporateProxyError>),
-    /// The upstream's certificate is not trusted.
-    UpstreamUntrusted,
-    /// The upstream did not answer in time.
-    UpstreamTimeout,
     /// The upstream repeated the credential in a header or an answer of Git LFS, or switched protocols.
     UpstreamUnsafe,
     /// The upstream's response is in a transfer coding that cannot be passed on.
@@ -88,12 +87,16 @@ impl ProxyError {
             Self::WriteDenied(_) => "write-denied",
             Self::TokenRejected(_) => "token-rejected",
             Self::AccessDenied(_) => "access-denied",
-            Self::StoreLocked => "store-locked",
+            Self::StoreLocked | Self::StoreUnavailable => "store-locked",
             Self::CredentialUnavailable(_) => "credential-unavailable",
+            Self::ClientTimeout => "client-timeout",
+            Self::Upstream(failure) => match failure.class() {
+                FailureClass::Unreachable => "upstream-unreachable",
+                FailureClass::Untrusted => "upstream-untrusted",
+                FailureClass::Timeout => "upstream-timeout",
+            },
             Self::CorporateProxy(error) if error.problem == ProxyProblem::Silent => "upstream-timeout",
-            Self::UpstreamUnreachable | Self::UpstreamNotLoopback | Self::CorporateProxy(_) => "upstream-unreachable",
-            Self::UpstreamUntrusted => "upstream-untrusted",
-            Self::UpstreamTimeout => "upstream-timeout",
+            Self::CorporateProxy(_) => "upstream-unreachable",
             Self::UpstreamUnsafe | Self::UpstreamFraming | Self::UpstreamUnreadable => "upstream-unsafe",
         }
     }
@@ -110,18 +113,46 @@ impl ProxyError {
             | Self::WriteDenied(_)
             | Self::TokenRejected(_)
             | Self::AccessDenied(_)
-            | Self::StoreLocked => StatusCode::FORBIDDEN,
+            | Self::StoreLocked
+            | Self::StoreUnavailable => StatusCode::FORBIDDEN,
             Self::CorporateProxy(error) if error.problem == ProxyProblem::Silent => StatusCode::GATEWAY_TIMEOUT,
             Self::CredentialUnavailable(_)
-            | Self::UpstreamUnreachable
-            | Self::UpstreamNotLoopback
             | Self::CorporateProxy(_)
-            | Self::UpstreamUntrusted
             | Self::UpstreamUnsafe
             | Self::UpstreamFraming
             | Self::UpstreamUnreadable => StatusCode::BAD_GATEWAY,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
-            Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::ClientTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Upstream(failure) => match failure.class() {
+                FailureClass::Unreachable | FailureClass::Untrusted => StatusCode::BAD_GATEWAY,
+                FailureClass::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            },
+        }
+    }
+
+    /// Reason for the log, if the registry, its token or the network is the cause and not the client.
+    pub(crate) fn log_reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Upstream(failure) => Some(failure.predicate()),
+            Self::CorporateProxy(_) => Some(UpstreamFailure::CorporateProxy.predicate()),
+            Self::UpstreamFraming => Some("answered with a transfer coding that regauth did not ask for"),
+            Self::UpstreamUnreadable => Some("gave an answer of Git LFS that regauth could not search"),
+            Self::TokenRejected(_) => Some("rejected the token"),
+            Self::StoreLocked => Some("was not asked: the store is locked"),
+            Self::StoreUnavailable => Some("was not asked: the store cannot be read"),
+            Self::CredentialUnavailable(_) => Some("was not asked: there is no token"),
+            Self::ClientTimeout => Some("got half a request: the client stopped sending"),
+            Self::BadRequest
+            | Self::Malformed(_)
+            | Self::AccessDenied(_)
+            | Self::AuthorityMismatch
+            | Self::MethodRefused
+            | Self::GrantRequired
+            | Self::GrantDenied
+            | Self::HostDenied
+            | Self::Busy
+            | Self::WriteDenied(_)
+            | Self::UpstreamUnsafe => None,
         }
     }
 
@@ -143,10 +174,9 @@ impl ProxyError {
             Self::HostDenied => HOST_DENIED,
             Self::Busy => BUSY,
             Self::StoreLocked => STORE_LOCKED,
-            Self::UpstreamUnreachable => UPSTREAM_UNREACHABLE,
-            Self::UpstreamNotLoopback => UPSTREAM_NOT_LOOPBACK,
-            Self::UpstreamUntrusted => UPSTREAM_UNTRUSTED,
-            Self::UpstreamTimeout => UPSTREAM_TIMEOUT,
+            Self::StoreUnavailable => STORE_UNAVAILABLE,
+            Self::ClientTimeout => CLIENT_TIMEOUT,
+            Self::Upstream(failure) => return sentences(*failure),
             Self::UpstreamUnsafe => UPSTREAM_UNSAFE,
             Self::UpstreamFraming => UPSTREAM_FRAMING,
             Self::UpstreamUnreadable => UPSTREAM_UNREADABLE,
@@ -163,7 +193,7 @@ impl ProxyError {
         let mut response = Response::new(Full::new(Bytes::from(body)));
         *response.status_mut() = self.status();
         // npm would print the text twice.
-        let reason = Some(self.reason()).filter(|_| format != BodyFormat::Npm);
+        let reason = Some(self.reason_phrase()).filter(|_| format != BodyFormat::Npm);
         if let Some(Ok(reason)) = reason.map(|reason| ReasonPhrase::try_from(reason.into_bytes())) {
             response.extensions_mut().insert(reason);
         }
@@ -198,7 +228,7 @@ impl ProxyError {
     }
 
     /// Reason phrase: the status in words and the message, in one line of plain ASCII.
-    fn reason(&self) -> String {
+    fn reason_phrase(&self) -> String {
         let status = self.status().canonical_reason().unwrap_or_default();
         let message = self.message();
         let printable = message.trim_end().chars().filter(|letter| *letter != '`');
@@ -217,7 +247,7 @@ impl ProxyError {
 
     /// Response to the CONNECT itself, as text. The connection ends with it.
     pub fn raw_response(&self) -> String {
-        let (status, code, text, reason) = (self.status(), self.code(), self.message(), self.reason());
+        let (status, code, text, reason) = (self.status(), self.code(), self.message(), self.reason_phrase());
         let extra_header = self
             .extra_header()
             .map_or_else(String::new, |(name, value)| format!("{name}: {value}\r\n"));
@@ -239,6 +269,18 @@ impl From<CorporateProxyError> for ProxyError {
 fn corporate_proxy_message(error: &CorporateProxyError) -> String {
     let text = error.to_string();
     format!("T{}. {}\n", text.strip_prefix('t').unwrap_or(&text), error.advice())
+}
+
+/// A failure's texts as two sentences.
+fn sentences(failure: UpstreamFailure) -> String {
+    let remedy = failure.remedy();
+    // A remedy may begin with a command in backticks, which has no capital.
+    let (first, rest) = remedy.split_at_checked(1).unwrap_or_default();
+    format!(
+        "The host {}. {}{rest}.\n",
+        failure.predicate(),
+        first.to_ascii_uppercase()
+    )
 }
 
 /// Format of an error response's body.
@@ -308,13 +350,10 @@ const STORE_LOCKED: &str = "The store that keeps regauth's tokens is locked, so 
     `regauthctl unlock`.\n";
 const CREDENTIAL_UNAVAILABLE: &str = "regauth has no token for the registry `{name}`, so nothing was sent. Find the reason with \
     `regauthctl show {name}`, and set a new token with `regauthctl rotate {name}`.\n";
-const UPSTREAM_UNREACHABLE: &str =
-    "regauth cannot reach the host. Check the network and the host's name, then repeat.\n";
-const UPSTREAM_NOT_LOOPBACK: &str = "The host's name has an address that is not loopback, and plain HTTP with a token goes to \
-    loopback only, so nothing was sent. Give the registry an https:// scope, or correct the name in /etc/hosts or DNS.\n";
-const UPSTREAM_UNTRUSTED: &str = "regauth does not trust the host's certificate, so nothing was sent. If your company's own \
-    authority signed it, set that authority as the registry's ca-file.\n";
-const UPSTREAM_TIMEOUT: &str = "The host took the request and did not answer in time. Repeat later.\n";
+const STORE_UNAVAILABLE: &str = "The store that keeps regauth's tokens cannot be read, so nothing was sent. Find the reason \
+    with `regauthctl status`.\n";
+const CLIENT_TIMEOUT: &str = "The client stopped sending the body of its request, so regauth ended the request. Repeat it over \
+    a connection that sends at least 10 bytes a second.\n";
 const UPSTREAM_UNSAFE: &str = "The host repeated the token in its response or switched protocols, so regauth withheld the \
     response. Report this to the operator of the host.\n";
 const UPSTREAM_FRAMING: &str = "The host's response has a Transfer-Encoding that regauth did not ask for, so regauth withheld \
@@ -353,23 +392,24 @@ mod tests {
             ProxyError::AccessDenied(name.clone()),
             ProxyError::StoreLocked,
             ProxyError::CredentialUnavailable(name),
-            ProxyError::UpstreamUnreachable,
-            ProxyError::UpstreamNotLoopback,
+            ProxyError::StoreUnavailable,
+            ProxyError::ClientTimeout,
             ProxyError::from(CorporateProxyError {
                 proxy: "http://proxy.corp:3128 (set by config.toml)".to_owned(),
                 problem: ProxyProblem::LoginRequired,
             }),
-            ProxyError::UpstreamUntrusted,
-            ProxyError::UpstreamTimeout,
             ProxyError::UpstreamUnsafe,
             ProxyError::UpstreamFraming,
             ProxyError::UpstreamUnreadable,
-        ] {
+        ]
+        .into_iter()
+        .chain(UpstreamFailure::ALL.map(ProxyError::Upstream))
+        {
             let text = error.message();
             assert!(text.ends_with(".\n") && text.contains(". "), "{text}");
             assert!(!text.contains("  "), "{text}");
             assert!(error.raw_response().contains(error.code()));
-            let reason = error.reason();
+            let reason = error.reason_phrase();
             assert!(reason.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{reason}");
             let response = error.response(BodyFormat::Text);
             assert_eq!(

@@ -25,6 +25,7 @@ use crate::proxy::exchange::body::RequestBody;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::exchange::request::ResponseBody;
 use crate::proxy::routes::Routes;
+use crate::proxy::upstream::UpstreamFailure;
 
 /// Header of a request to an object's URL: the authorization that the Git LFS server gave for it.
 pub(super) const ACTION_AUTHORIZATION: HeaderName = HeaderName::from_static("regauth-action-authorization");
@@ -98,8 +99,8 @@ async fn read_whole(body: ResponseBody) -> Result<Bytes, ProxyError> {
     match tokio::time::timeout(ANSWER_TIMEOUT, read).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ProxyError::UpstreamUnreadable),
-        Ok(Err(_)) => Err(ProxyError::UpstreamUnreachable),
-        Err(_) => Err(ProxyError::UpstreamTimeout),
+        Ok(Err(_)) => Err(ProxyError::Upstream(UpstreamFailure::Closed)),
+        Err(_) => Err(ProxyError::Upstream(UpstreamFailure::NoAnswer)),
     }
 }
 

@@ -8,6 +8,7 @@
 //! - [`body`] streams bodies and enforces a minimum rate.
 //! - [`expectation`] keeps a body back until the registry asks for it.
 //! - [`error`] has every response that regauthd writes itself, and [`request_problem`] the texts for malformed requests.
+//!   [`failure_log`] logs the reasons.
 
 pub(crate) mod request;
 pub mod rewrite;
@@ -20,4 +21,5 @@ pub(crate) mod carried;
 pub(crate) mod denial;
 pub mod error;
 pub(crate) mod expectation;
+pub(crate) mod failure_log;
 pub mod request_problem;

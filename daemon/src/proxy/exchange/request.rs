@@ -28,7 +28,7 @@ use crate::proxy::exchange::denial::{self, Denied, OnUnauthorized};
 use crate::proxy::exchange::error::{BodyFormat, ProxyError};
 use crate::proxy::exchange::expectation::Expectation;
 use crate::proxy::exchange::request_problem::RequestProblem;
-use crate::proxy::exchange::{inspect, lfs, rewrite};
+use crate::proxy::exchange::{failure_log, inspect, lfs, rewrite};
 use crate::proxy::routes::{InterceptedHost, RegistryRoute};
 use crate::proxy::state::Worker;
 use crate::proxy::upstream::Upstream;
@@ -100,14 +100,9 @@ pub(crate) async fn handle(
     let action_authorization = parts.headers.remove(lfs::ACTION_AUTHORIZATION);
     let Some(registry) = registry else {
         client.authorize_passthrough(current.as_deref())?;
-        return pass_through(
-            worker,
-            host,
-            current.as_deref(),
-            Request::from_parts(parts, body),
-            permit,
-        )
-        .await;
+        let request = Request::from_parts(parts, body);
+        let response = pass_through(worker, host, current.as_deref(), request, permit).await;
+        return response.inspect_err(|error| worker.state.failures.host_failed(&host.origin, error));
     };
     check_path_overrides(&parts)?;
     let (operation, body) = match classify(registry, &parts, &body)? {
@@ -116,16 +111,19 @@ pub(crate) async fn handle(
         Classification::ByBody(format) => Box::pin(inspect::classify(client, registry, format, body)).await?,
     };
     client.authorize(registry, operation)?;
+    let failed = |error: &ProxyError| failure_log::registry_failed(registry, &host.origin, error);
     if let Some(authorization) = action_authorization {
         parts.headers.insert(registry.registry.scheme.header(), authorization);
         let request = Request::from_parts(parts, body);
-        return send_without_credential(worker, registry, request, permit).await;
+        let response = send_without_credential(worker, registry, request, permit).await;
+        return response.inspect_err(failed);
     }
-    let lease = lease(registry).await?;
+    let lease = lease(registry).await.inspect_err(failed)?;
     // Again: writes may have been closed while the request waited for the lease.
     client.authorize(registry, operation)?;
     let request = Request::from_parts(parts, body);
-    send_with_credential(worker, client, registry, lease, request, permit).await
+    let response = send_with_credential(worker, client, registry, lease, request, permit).await;
+    response.inspect_err(failed)
 }
 
 /// Sends a request with the authorization that the registry's Git LFS server has given to the client for it.
@@ -389,6 +387,7 @@ pub(super) async fn lease(registry: &RegistryRoute) -> Result<Lease, ProxyError>
         .await
         .map_err(|unavailable| match unavailable {
             Unavailable::Locked => ProxyError::StoreLocked,
+            Unavailable::Unreadable => ProxyError::StoreUnavailable,
             Unavailable::Missing => ProxyError::CredentialUnavailable(registry.name.clone()),
             Unavailable::Rejected => ProxyError::TokenRejected(registry.name.clone()),
         })

@@ -2,7 +2,6 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,11 +23,12 @@ use tower_service::Service;
 
 use crate::proxy::exchange::body::RequestBody;
 use crate::proxy::exchange::error::ProxyError;
-use crate::proxy::upstream::dial::{Dialer, Forbidden, NotLoopback};
+use crate::proxy::upstream::dial::{Dialer, is_forbidden};
+use crate::proxy::upstream::failure::{UpstreamFailure, is_stalled_upload};
 use crate::proxy::upstream::proxy_handshake::CorporateProxyError;
 use crate::proxy::upstream::proxy_rules::CorporateProxy;
 use crate::proxy::upstream::stream::DialedStream;
-use crate::proxy::upstream::trust::{Trust, TrustError};
+use crate::proxy::upstream::trust::{CertificateRequests, Trust, TrustError};
 use crate::proxy::write_coalescer::{WriteCoalescer, coalesce};
 
 /// Opener of verified connections. Clones share the trust and the cache of resumable TLS sessions.
@@ -36,6 +36,9 @@ use crate::proxy::write_coalescer::{WriteCoalescer, coalesce};
 pub(crate) struct Connector {
     https: HttpsConnector<Dialer>,
     dialer: Dialer,
+    has_client_certificate: bool,
+    /// False if the registry's certificates cannot be read: then no connection is opened.
+    is_usable: bool,
 }
 
 impl Connector {
@@ -44,15 +47,18 @@ impl Connector {
     /// # Errors
     /// [`TrustError`] when the client certificate does not fit its key.
     pub(super) fn new(dialer: &Dialer, trust: Trust) -> Result<Self, TrustError> {
-        let connector = HttpsConnectorBuilder::new()
+        let (has_client_certificate, is_usable) = (trust.has_client_certificate(), trust.is_usable());
+        let https = HttpsConnectorBuilder::new()
             .with_tls_config(trust.client_config()?)
             // Plain HTTP is for scopes on loopback; the URL of every other scope is https.
             .https_or_http()
             .enable_all_versions()
             .wrap_connector(dialer.clone());
         Ok(Self {
-            https: connector,
+            https,
             dialer: dialer.clone(),
+            has_client_certificate,
+            is_usable,
         })
     }
 
@@ -66,8 +72,33 @@ impl Connector {
         already_open: usize,
         load: &Arc<ConnectionLoad>,
     ) -> Result<NewConnection, ProxyError> {
-        let opened = self.connect(destination, already_open, load).await;
-        opened.map_err(|error| proxy_error(&*error))
+        if !self.is_usable {
+            return Err(ProxyError::Upstream(UpstreamFailure::CertificatesUnreadable));
+        }
+        let has_certificate = self.has_client_certificate;
+        let (opened, was_requested) =
+            CertificateRequests::notice(self.clone().connect(destination, already_open, load)).await;
+        opened.map_err(|error| match self.proxy_error(&*error) {
+            ProxyError::Upstream(failure) if was_requested => {
+                ProxyError::Upstream(failure.after_certificate_request(has_certificate))
+            }
+            other => other,
+        })
+    }
+
+    /// Maps an error of a connection to the error for the client, by the causes in its chain.
+    pub(super) fn proxy_error(&self, error: &(dyn StdError + 'static)) -> ProxyError {
+        tracing::debug!(error, "upstream request failed");
+        if is_forbidden(error) {
+            ProxyError::HostDenied
+        } else if is_stalled_upload(error) {
+            ProxyError::ClientTimeout
+        } else if let Some(error) = CorporateProxyError::find(error) {
+            error.clone().into()
+        } else {
+            let failure = UpstreamFailure::of(error);
+            ProxyError::Upstream(failure.with_client_certificate(self.has_client_certificate))
+        }
     }
 
     async fn connect(
@@ -352,37 +383,6 @@ async fn drive_until_idle<E: StdError + 'static>(
         }
         () = load.until_idle() => {}
     }
-}
-
-/// Maps an error of the upstream connection to the error for the client, by the causes in its chain.
-pub(super) fn proxy_error(error: &(dyn StdError + 'static)) -> ProxyError {
-    tracing::debug!(error, "upstream request failed");
-    let mut mapped = ProxyError::UpstreamUnreachable;
-    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(cause) = next {
-        if cause.is::<Forbidden>() {
-            return ProxyError::HostDenied;
-        }
-        if cause.is::<NotLoopback>() {
-            return ProxyError::UpstreamNotLoopback;
-        }
-        if let Some(error) = cause.downcast_ref::<CorporateProxyError>() {
-            return error.clone().into();
-        }
-        if cause.is::<rustls::Error>() {
-            return ProxyError::UpstreamUntrusted;
-        }
-        let io = cause.downcast_ref::<io::Error>();
-        if io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) {
-            mapped = ProxyError::UpstreamTimeout;
-        }
-        // `source()` of an io::Error skips the error that it wraps.
-        let wrapped = io
-            .and_then(io::Error::get_ref)
-            .map(|inner| inner as &(dyn StdError + 'static));
-        next = wrapped.or_else(|| cause.source());
-    }
-    mapped
 }
 
 /// An idle connection is closed after this time, at most twice that. Registries and load balancers usually close theirs

@@ -250,7 +250,7 @@ impl Addresses {
         let lookup = async {
             let name: Name = name.parse().map_err(|_| DialError::Invalid)?;
             let found = GaiResolver::new().call(name).await;
-            found.map_err(|error| DialError::Unreachable(Box::new(error)))
+            found.map_err(|error| DialError::Unreachable(Box::new(NameLookupError(error))))
         };
         let found: Vec<SocketAddr> = match lookup.await {
             Ok(found) => found.collect(),
@@ -321,6 +321,11 @@ pub enum DialError {
     #[error("plain HTTP with a token goes to loopback only")]
     NotLoopback(#[source] NotLoopback),
 }
+
+/// The system's resolver gave no address.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot look up the name")]
+pub(crate) struct NameLookupError(#[source] pub(crate) std::io::Error);
 
 /// The address is not public, or is one of this machine's.
 #[derive(Clone, Copy, Debug, thiserror::Error)]

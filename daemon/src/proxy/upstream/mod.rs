@@ -5,7 +5,7 @@
 //! off switch; a registry's `ca-file` adds roots for that registry only.
 //!
 //! The walk: [`pool`] finds a connection, or lets [`connector`] open one. [`dial`], [`proxy_rules`], [`proxy_handshake`] and
-//! [`trust`] are the details of opening.
+//! [`trust`] are the details of opening. [`failure`] names the reason when that does not succeed.
 //!
 //! The pools are our own because each belongs to a worker, opens its connection during the client's handshake, and moves an
 //! unsent request to another connection. They are not faster than a library's (`docs/performance.md`).
@@ -14,6 +14,7 @@ pub(crate) mod connector;
 pub(crate) mod pool;
 
 pub(crate) mod dial;
+pub(crate) mod failure;
 pub(crate) mod proxy_handshake;
 pub(crate) mod proxy_rules;
 pub(crate) mod stream;
@@ -37,6 +38,7 @@ use crate::proxy::upstream::dial::Dialer;
 use crate::proxy::upstream::proxy_handshake::CorporateProxyError;
 use crate::proxy::upstream::proxy_rules::CorporateProxy;
 use connector::Connector;
+pub(crate) use failure::UpstreamFailure;
 use pool::{Pool, PooledConnection};
 pub(crate) use trust::{Trust, TrustError};
 
@@ -142,7 +144,7 @@ impl Upstream {
             return Err(ProxyError::BadRequest);
         };
         let pool = self.pool(worker, scheme, authority);
-        let pool = pool.ok_or(ProxyError::UpstreamUnreachable)?;
+        let pool = pool.ok_or(ProxyError::Upstream(UpstreamFailure::Other))?;
         let progress = match request.body_mut() {
             Either::Left(body) if !body.is_end_stream() => Some(body.progress()),
             _ => None,
@@ -228,7 +230,7 @@ async fn with_response_timeout<T>(
         }
         let now = progress.as_ref().map_or(0, UploadProgress::bytes);
         if now == before {
-            return Err(ProxyError::UpstreamTimeout);
+            return Err(ProxyError::Upstream(UpstreamFailure::NoAnswer));
         }
         before = now;
     }
@@ -260,7 +262,7 @@ mod tests {
             pending::<Result<(), ProxyError>>().await
         };
         let result = with_response_timeout(upload, Some(progress)).await;
-        assert_eq!(result, Err(ProxyError::UpstreamTimeout));
+        assert_eq!(result, Err(ProxyError::Upstream(UpstreamFailure::NoAnswer)));
         begin.elapsed()
     }
 
@@ -269,7 +271,7 @@ mod tests {
         let unanswered = pending::<Result<(), ProxyError>>();
         let begin = Instant::now();
         let result = with_response_timeout(unanswered, None).await;
-        assert_eq!(result, Err(ProxyError::UpstreamTimeout));
+        assert_eq!(result, Err(ProxyError::Upstream(UpstreamFailure::NoAnswer)));
         assert_eq!(begin.elapsed(), RESPONSE_TIMEOUT);
         for minutes in [1, 4, 7, 60, 600] {
             let waited = time_until_timeout(minutes)

@@ -31,8 +31,9 @@ use crate::proxy::exchange::carried::CarriedCredential;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::exchange::rewrite::repeatable_copy;
 use crate::proxy::upstream::connector::{
-    ConnectionLoad, Connector, Destination, MAX_STREAMS, NewConnection, RequestSender, proxy_error,
+    ConnectionLoad, Connector, Destination, MAX_STREAMS, NewConnection, RequestSender,
 };
+use crate::proxy::upstream::failure::UpstreamFailure;
 use crate::proxy::upstream::proxy_rules::CorporateProxy;
 
 /// Connections to one origin.
@@ -145,10 +146,10 @@ impl Pool {
                 }
                 // The upstream may have closed a pooled connection while the request went out.
                 (None, Some(copy)) if !is_new => copy,
-                _ => return Err(proxy_error(error.error())),
+                _ => return Err(self.connector.proxy_error(error.error())),
             };
         }
-        Err(ProxyError::UpstreamUnreachable)
+        Err(ProxyError::Upstream(UpstreamFailure::Closed))
     }
 
     fn pooled(self: &Arc<Self>, sender: RequestSender, active: ActiveRequest) -> PooledConnection {
@@ -197,7 +198,7 @@ impl Pool {
         let mut opening = self.start_opening();
         let outcome = opening.wait_for(Option::is_some).await;
         // The sender is dropped without an outcome only when the runtime ends.
-        let outcome = outcome.map_err(|_| ProxyError::UpstreamUnreachable)?;
+        let outcome = outcome.map_err(|_| ProxyError::Upstream(UpstreamFailure::Other))?;
         outcome.clone().unwrap_or(Ok(()))
     }
 

@@ -3,6 +3,7 @@
 //! Our own code: hyper-util's handshakes hide the status and the cause of a refusal, and drop bytes of the host that arrive
 //! together with the proxy's reply. These read the reply and not a byte further.
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -34,6 +35,22 @@ impl CorporateProxyError {
             proxy: proxy.to_string(),
             problem,
         }
+    }
+
+    /// The error of a corporate proxy in an error's chain.
+    pub(crate) fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
+        let mut next = Some(error);
+        while let Some(cause) = next {
+            if let Some(found) = cause.downcast_ref() {
+                return Some(found);
+            }
+            // `source()` of an io::Error skips the error that it wraps.
+            let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+            next = wrapped
+                .map(|inner| inner as &(dyn StdError + 'static))
+                .or_else(|| cause.source());
+        }
+        None
     }
 
     /// Next step for the user: one sentence.

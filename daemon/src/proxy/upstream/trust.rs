@@ -1,9 +1,12 @@
 //! Trusted roots and client certificate of a registry's connections.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::{ClientConfig, RootCertStore};
+use rustls::client::ResolvesClientCert;
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -14,6 +17,7 @@ use crate::registry::ClientIdentity;
 pub struct Trust {
     roots: RootCertStore,
     identity: Option<ClientIdentity>,
+    is_usable: bool,
 }
 
 impl Trust {
@@ -35,7 +39,11 @@ impl Trust {
                     .map_err(|_| TrustError::NoCertificate(display(file)))?;
             }
         }
-        Ok(Self { roots, identity })
+        Ok(Self {
+            roots,
+            identity,
+            is_usable: true,
+        })
     }
 
     /// The same roots without the client certificate; `None` if there is none.
@@ -44,15 +52,27 @@ impl Trust {
         Some(Self {
             roots: self.roots.clone(),
             identity: None,
+            is_usable: self.is_usable,
         })
     }
 
-    /// Trust in no root: every connection fails.
+    /// Trust in no root, for a registry whose certificates cannot be read: no connection is opened.
     pub(crate) fn nobody() -> Self {
         Self {
             roots: RootCertStore::empty(),
             identity: None,
+            is_usable: false,
         }
+    }
+
+    /// False for [`Trust::nobody`].
+    pub(super) fn is_usable(&self) -> bool {
+        self.is_usable
+    }
+
+    /// Returns true if connections present a client certificate.
+    pub(super) fn has_client_certificate(&self) -> bool {
+        self.identity.is_some()
     }
 
     pub(super) fn client_config(self) -> Result<ClientConfig, TrustError> {
@@ -61,15 +81,50 @@ impl Trust {
             .with_safe_default_protocol_versions()
             .map_err(TrustError::Tls)?
             .with_root_certificates(self.roots);
-        match self.identity {
-            None => Ok(builder.with_no_client_auth()),
+        let mut config = match self.identity {
+            None => builder.with_no_client_auth(),
             Some(identity) => {
                 let chain = certificates(&identity.certificate)?;
                 let key = PrivateKeyDer::from_pem_file(&identity.key)
                     .map_err(|_| TrustError::NoKey(display(&identity.key)))?;
-                builder.with_client_auth_cert(chain, key).map_err(TrustError::Tls)
+                builder.with_client_auth_cert(chain, key).map_err(TrustError::Tls)?
             }
-        }
+        };
+        config.client_auth_cert_resolver = Arc::new(CertificateRequests(config.client_auth_cert_resolver));
+        Ok(config)
+    }
+}
+
+/// Chooser of the client certificate that notices whether the server asks for one.
+#[derive(Debug)]
+pub(super) struct CertificateRequests(Arc<dyn ResolvesClientCert>);
+
+tokio::task_local! {
+    /// True once the server of the handshake that the task performs has asked for a client certificate.
+    static WAS_REQUESTED: Cell<bool>;
+}
+
+impl CertificateRequests {
+    /// Performs a handshake, and returns true beside its result if the server asked for a client certificate.
+    pub(super) async fn notice<T>(handshake: impl Future<Output = T>) -> (T, bool) {
+        let noticed = async { (handshake.await, WAS_REQUESTED.with(Cell::get)) };
+        WAS_REQUESTED.scope(Cell::new(false), noticed).await
+    }
+}
+
+impl ResolvesClientCert for CertificateRequests {
+    fn resolve(&self, issuers: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        // Outside `notice`, nobody wants to know.
+        let _ = WAS_REQUESTED.try_with(|was_requested| was_requested.set(true));
+        self.0.resolve(issuers, schemes)
+    }
+
+    fn only_raw_public_keys(&self) -> bool {
+        self.0.only_raw_public_keys()
+    }
+
+    fn has_certs(&self) -> bool {
+        self.0.has_certs()
     }
 }
 

@@ -170,7 +170,7 @@ fn failure(error: keyring::Error) -> StoreError {
     match error {
         // It was unlocked a moment ago. A person locked it, and dismissed the prompt that this call raised.
         keyring::Error::NoStorageAccess(_) => StoreError::Locked,
-        keyring::Error::Ambiguous(entries) => StoreError::Failed(format!(
+        keyring::Error::Ambiguous(entries) => StoreError::Unusable(format!(
             "{} items in the keyring have this name; remove the registry and add it again",
             entries.len()
         )),

@@ -35,6 +35,13 @@ pub(super) enum VaultError {
 
 impl From<VaultError> for StoreError {
     fn from(error: VaultError) -> Self {
-        Self::Failed(error.to_string())
+        match error {
+            VaultError::KeyMissing { .. }
+            | VaultError::WrongKey { .. }
+            | VaultError::Damaged(..)
+            | VaultError::KeyInvalid(_)
+            | VaultError::Sealed(..) => Self::Damaged(error.to_string()),
+            _ => Self::Failed(error.to_string()),
+        }
     }
 }

@@ -63,7 +63,7 @@ fn secret(text: &str) -> Secret {
 
 fn failure<T: std::fmt::Debug>(outcome: Result<T, StoreError>) -> String {
     match outcome {
-        Err(StoreError::Failed(message)) => message,
+        Err(StoreError::Failed(message) | StoreError::Damaged(message)) => message,
         other => panic!("{other:?}"),
     }
 }

@@ -19,6 +19,7 @@ use crate::proxy::downstream::tunnel::copy::relay;
 use crate::proxy::downstream::tunnel::splice::relay;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::state::ProxyState;
+use crate::proxy::upstream::UpstreamFailure;
 use crate::proxy::upstream::dial::{DialError, Dialer, is_forbidden};
 use crate::proxy::upstream::stream::DialedStream;
 
@@ -38,9 +39,7 @@ fn proxy_error(error: &DialError) -> ProxyError {
         _ if is_forbidden(error) => ProxyError::HostDenied,
         DialError::Invalid => ProxyError::BadRequest,
         DialError::Proxy(error) => error.clone().into(),
-        DialError::Unreachable(_) | DialError::Forbidden(_) | DialError::NotLoopback(_) => {
-            ProxyError::UpstreamUnreachable
-        }
+        error => ProxyError::Upstream(UpstreamFailure::of(error)),
     }
 }
 

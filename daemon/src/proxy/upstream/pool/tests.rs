@@ -165,7 +165,7 @@ async fn all_waiting_requests_fail_with_the_opening() {
     drop(listener);
     let pool = Pool::new(pool.connector.clone(), Rotations::default(), Scheme::HTTP, closed_port);
     let (first, second) = tokio::join!(send(&pool, Method::GET), send(&pool, Method::GET));
-    assert_eq!(first.unwrap_err(), ProxyError::UpstreamUnreachable);
-    assert_eq!(second.unwrap_err(), ProxyError::UpstreamUnreachable);
+    assert_eq!(first.unwrap_err(), ProxyError::Upstream(UpstreamFailure::Refused));
+    assert_eq!(second.unwrap_err(), ProxyError::Upstream(UpstreamFailure::Refused));
     assert!(!pool.is_in_use(), "no connection is left");
 }

@@ -1,0 +1,305 @@
+//! Fixes that `regauthctl doctor` prints: each is applied as printed, until doctor finds nothing broken.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use regauth_tests::auth_gate::Scheme;
+use regauth_tests::cargo;
+use regauth_tests::certificates::Authority;
+use regauth_tests::daemon::Daemon;
+use regauth_tests::exec;
+use regauth_tests::git_server::GitServer;
+use regauth_tests::programs::binary;
+use regauth_tests::registry::Registry;
+use regauth_tests::user::User;
+use serde_json::Value;
+
+const TOKEN: &str = "t0ken-of-the-daemon";
+const CONFIG: &str = "cargo/config.toml";
+const OTHER_PROXY: &str = "http://proxy.corp.example:3128";
+
+/// Working set-up of a user who works in a project.
+struct Desk {
+    registry: Registry,
+    _git: GitServer,
+    daemon: Daemon,
+    user: User,
+    scope: String,
+}
+
+impl Desk {
+    /// With cargo and git, and a registry of another kind with its client.
+    fn with(others: &[(&str, &str)]) -> Self {
+        let registry = Registry::builder(Scheme::bearer(), TOKEN).auth_required().start();
+        let git = GitServer::start(&Authority::new("Corp Root"), Scheme::basic("me"), TOKEN);
+        let daemon = Daemon::start();
+        daemon.add("corp", &registry);
+        daemon.add_git("plans", &git);
+        for (kind, _) in others {
+            let scope = registry.nginx.url(&format!("/api/cargo/{kind}/"));
+            let location = ["--kind", kind, "--scope", &scope];
+            let added = daemon.try_add(kind, &location, &Scheme::bearer(), &registry.ca(), TOKEN);
+            added.succeeds();
+        }
+        let cargo = cargo::command(Path::new("/"));
+        let (_, path) = cargo.get_envs().find(|(name, _)| *name == "PATH").unwrap();
+        let user = User::new(&daemon).env("PATH", path.unwrap().to_str().unwrap());
+        let clients = others.iter().map(|(_, client)| *client);
+        for client in ["cargo", "git"].into_iter().chain(clients) {
+            user.ctl(&["setup", client]).succeeds();
+        }
+        user.write("project/package.json", "{}");
+        Self {
+            scope: git.scope(),
+            registry,
+            _git: git,
+            daemon,
+            user,
+        }
+    }
+
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = self.user.command(program);
+        command.current_dir(self.user.home().join("project"));
+        command
+    }
+
+    /// Findings that are broken.
+    fn broken(&self) -> Vec<Value> {
+        let output = exec::run(self.command(binary("regauthctl")).args(["doctor", "--json"]));
+        let diagnosis: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("{}", output.report()));
+        let findings = diagnosis["findings"].as_array().unwrap().iter();
+        findings.filter(|finding| finding["broken"] == true).cloned().collect()
+    }
+
+    fn with_env(&mut self, name: &str, value: &str) {
+        let user = std::mem::replace(&mut self.user, User::new(&self.daemon));
+        self.user = user.env(name, value);
+    }
+
+    fn edit(&self, file: &Path, edit: impl Fn(&str) -> String) {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let edited = edit(&text);
+        assert_ne!(text, edited, "the edit of {} changed nothing", file.display());
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, edited).unwrap();
+    }
+
+    fn home(&self, file: &str) -> PathBuf {
+        self.user.home().join(file)
+    }
+
+    /// Breaks the set-up, and applies the first fix until nothing is broken. The fault must be the first one found.
+    #[track_caller]
+    fn recovers(&mut self, code: &str, fault: impl FnOnce(&mut Self)) {
+        fault(self);
+        let mut applied = Vec::new();
+        for _ in 0..MAX_FIXES {
+            let broken = self.broken();
+            let Some(first) = broken.first() else {
+                assert!(!applied.is_empty(), "{code} was not found");
+                return;
+            };
+            if applied.is_empty() {
+                assert!(
+                    broken.iter().any(|finding| finding["code"] == code),
+                    "{code}: {broken:#?}"
+                );
+            }
+            let fix = first["mend"].as_str().unwrap().to_owned();
+            assert!(!applied.contains(&fix), "{code}: {fix:?} did not help: {broken:#?}");
+            self.apply(&fix);
+            applied.push(fix);
+        }
+        panic!("{code}: {applied:#?} did not help: {:#?}", self.broken());
+    }
+
+    /// Does what a person would do with a fix.
+    fn apply(&mut self, fix: &str) {
+        if let Some(variable) = fix.strip_prefix("unset ") {
+            let user = std::mem::replace(&mut self.user, User::new(&self.daemon));
+            self.user = user.without_env(variable);
+        } else if let Some((variable, value)) = fix.strip_prefix("export ").and_then(|rest| rest.split_once('=')) {
+            self.with_env(variable, value.trim_matches('\''));
+        } else if let Some((key, file)) = fix.strip_prefix("remove ").and_then(|rest| rest.split_once(" from ")) {
+            let file = file.split(',').next().unwrap();
+            let last = key.rsplit('.').next().unwrap().to_ascii_lowercase();
+            let is_key = |line: &&str| {
+                let name = line.split('=').next().unwrap().trim();
+                line.contains('=') && name.to_ascii_lowercase() == last
+            };
+            self.edit(Path::new(file), |text| {
+                let kept = text.lines().filter(|line| !is_key(line));
+                kept.map(|line| format!("{line}\n")).collect()
+            });
+        } else {
+            let fix = fix.split(", which").next().unwrap();
+            let token = if fix.contains(" rotate ") { " --token-stdin" } else { "" };
+            let program = binary("regauthctl").display().to_string();
+            let line = fix.replace("regauthctl", &program) + token;
+            let mut shell = self.command("sh");
+            exec::run_with_input(shell.args(["-c", &line]), "another-token").succeeds();
+        }
+    }
+}
+
+/// The longest way from a fault to a working set-up.
+const MAX_FIXES: usize = 4;
+
+#[test]
+fn each_fix_for_cargo_works() {
+    let mut desk = Desk::with(&[]);
+    let (config, project) = (desk.home(CONFIG), desk.home("project/.cargo/config.toml"));
+    desk.recovers("cargo-no-proxy", |desk| {
+        desk.edit(&config, |text| text.replace("proxy = ", "#"));
+    });
+    desk.recovers("cargo-other-proxy", |desk| desk.with_env("CARGO_HTTP_PROXY", ""));
+    desk.recovers("cargo-other-proxy", |desk| {
+        desk.edit(&project, |_| format!("[http]\nproxy = \"{OTHER_PROXY}\"\n"));
+    });
+    desk.recovers("cargo-other-proxy", |desk| {
+        desk.edit(&project, |_| "[http]\nproxy = \"\"\n".to_owned());
+    });
+    desk.recovers("cargo-bundle-missing", |desk| {
+        desk.with_env("CARGO_HTTP_CAINFO", "/nowhere.pem")
+    });
+    desk.recovers("cargo-other-bundle", |desk| {
+        desk.edit(&project, |_| "[http]\ncainfo = \"/etc/hostname\"\n".to_owned());
+    });
+    desk.recovers("cargo-git-without-cli", |desk| {
+        desk.edit(&config, |text| text.replace("git-fetch-with-cli = true", ""));
+    });
+    desk.recovers("cargo-git-without-cli", |desk| {
+        desk.edit(&project, |_| "[net]\ngit-fetch-with-cli = false\n".to_owned());
+    });
+    desk.recovers("cargo-other-index", |desk| {
+        desk.with_env("CARGO_REGISTRIES_CORP_INDEX", "sparse+https://elsewhere.example/");
+    });
+    desk.recovers("cargo-other-index", |desk| {
+        desk.edit(&project, |_| {
+            "[registries.corp]\nindex = \"sparse+https://elsewhere.example/\"\n".to_owned()
+        });
+    });
+    let index = desk.registry.index();
+    desk.recovers("cargo-index-twice", |desk| {
+        desk.edit(&project, |_| format!("[registries.internal]\nindex = \"{index}\"\n"));
+    });
+    desk.recovers("cargo-no-provider", |desk| {
+        desk.edit(&project, |_| {
+            "[registries.corp]\ncredential-provider = \"cargo:token\"\n".to_owned()
+        });
+    });
+    desk.recovers("cargo-provider-missing", |desk| {
+        let gone = "cargo:token /nowhere/cargo-credential-regauth";
+        desk.with_env("CARGO_REGISTRY_GLOBAL_CREDENTIAL_PROVIDERS", gone);
+    });
+    // cargo reads `config` and ignores `config.toml`.
+    desk.recovers("set-up-outdated", |desk| {
+        fs::write(desk.home("cargo/config"), "[net]\nretry = 3\n").unwrap();
+    });
+}
+
+#[test]
+fn each_fix_for_git_works() {
+    let mut desk = Desk::with(&[]);
+    let gitconfig = desk.home(".gitconfig");
+    let proxy = desk.daemon.proxy();
+    desk.recovers("git-other-proxy", |desk| {
+        desk.edit(&gitconfig, |text| text.replace(&proxy, OTHER_PROXY));
+    });
+    desk.recovers("git-other-proxy", |desk| {
+        let included = desk.home("included");
+        let section = format!("[http \"{}\"]\n\tproxy = {OTHER_PROXY}\n", desk.scope);
+        fs::write(&included, section).unwrap();
+        desk.edit(&gitconfig, |text| {
+            format!("{text}[include]\n\tpath = {}\n", included.display())
+        });
+    });
+    desk.recovers("git-other-bundle", |desk| {
+        desk.with_env("GIT_SSL_CAINFO", "/nowhere.pem")
+    });
+    desk.recovers("git-rewritten", |desk| {
+        let section = format!("[url \"ssh://git@localhost/\"]\n\tinsteadOf = {}\n", desk.scope);
+        desk.edit(&gitconfig, |text| text.to_owned() + &section);
+    });
+    desk.recovers("no-proxy-bypasses", |desk| {
+        desk.with_env("NO_PROXY", "other.example,localhost")
+    });
+}
+
+#[test]
+fn each_fix_for_pip_works() {
+    let mut desk = Desk::with(&[("pypi", "pip")]);
+    let pip = desk.home(".config/pip/pip.conf");
+    desk.recovers("pip-other-proxy", |desk| desk.with_env("PIP_PROXY", OTHER_PROXY));
+    desk.recovers("pip-distrusts", |desk| {
+        desk.with_env("REQUESTS_CA_BUNDLE", "/etc/hostname")
+    });
+    desk.recovers("pip-other-proxy", |desk| {
+        desk.edit(&pip, |text| format!("{text}\n[install]\nproxy = {OTHER_PROXY}\n"));
+        // The test's removal of `proxy` takes the global one as well, which setup then writes again.
+    });
+    desk.recovers("pip-distrusts", |desk| {
+        desk.edit(&pip, |text| format!("{text}\n[download]\ncert = /etc/hostname\n"));
+    });
+}
+
+#[test]
+fn each_fix_for_npm_works() {
+    let mut desk = Desk::with(&[("npm", "npm")]);
+    let (npmrc, project) = (desk.home(".npmrc"), desk.home("project/.npmrc"));
+    desk.recovers("npm-other-proxy", |desk| {
+        desk.with_env("npm_config_https_proxy", OTHER_PROXY)
+    });
+    desk.recovers("npm-other-proxy", |desk| {
+        desk.edit(&project, |_| format!("https-proxy={OTHER_PROXY}\n"));
+    });
+    desk.recovers("npm-distrusts", |desk| {
+        desk.edit(&project, |_| "cafile=/etc/hostname\n".to_owned());
+    });
+    desk.recovers("npm-bypasses", |desk| {
+        desk.edit(&npmrc, |text| format!("{text}noproxy=localhost\n"));
+    });
+}
+
+#[test]
+fn each_fix_for_the_daemon_works() {
+    let mut desk = Desk::with(&[]);
+    let config = desk.daemon.home().join("config.toml");
+    let state = desk.daemon.home().join("state");
+    let set_mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    desk.recovers("bundle-amiss", |desk| fs::remove_file(desk.daemon.bundle()).unwrap());
+    desk.recovers("configuration-open", |_| set_mode(&config, 0o644));
+    desk.recovers("folder-open", |_| set_mode(&state, 0o755));
+    desk.recovers("set-up-outdated", |desk| fs::remove_file(desk.home(CONFIG)).unwrap());
+    desk.recovers("token-rejected", |desk| desk.registry.accept(&["another-token"]));
+}
+
+#[test]
+fn a_password_in_a_url_of_git_is_not_shown() {
+    let desk = Desk::with(&[]);
+    let section = format!(
+        "[url \"https://me:s3cret-of-git@elsewhere.example/\"]\n\tinsteadOf = {}\n",
+        desk.scope
+    );
+    desk.edit(&desk.home(".gitconfig"), |text| text.to_owned() + &section);
+    let broken = desk.broken();
+    assert_eq!(broken[0]["code"], "git-rewritten", "{broken:#?}");
+    assert!(!format!("{broken:?}").contains("s3cret"), "{broken:#?}");
+}
+
+#[test]
+fn a_token_in_cargos_configuration_is_noted() {
+    let desk = Desk::with(&[]);
+    desk.edit(&desk.home("project/.cargo/config.toml"), |_| {
+        "[registries.corp]\ntoken = \"Bearer left-over\"\n".to_owned()
+    });
+    let output = exec::run(desk.command(binary("regauthctl")).arg("doctor")).succeeds();
+    assert!(
+        output.stdout.contains("cargo has its own token for corp, in ") && !output.stdout.contains("left-over"),
+        "{}",
+        output.report()
+    );
+}
