@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use regauth_shared::paths::Folders;
-use regauth_shared::response::{SocketOrigin, Sockets};
+use regauth_shared::response::SocketOrigin;
 use time::OffsetDateTime;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,7 @@ pub use self::error::StartError;
 use self::files::{PersistedState, read_config, read_state, record_store};
 pub use self::options::{Options, variables};
 use self::signals::Signals;
+use crate::atomic;
 use crate::authority::bundle;
 use crate::config::Config;
 use crate::control::controller::Controller;
@@ -33,7 +34,7 @@ use crate::control::state::stores::Stores;
 use crate::control::verbs::lifecycle;
 use crate::credential::store::StoreKind;
 use crate::credential::store::select::{self, OpenStore, OtherStore};
-use crate::home::{self, Lock};
+use crate::home::{self, CreatedFolders, Lock};
 use crate::inherited_sockets::{self, InheritedSockets};
 use crate::proxy::downstream::accept::{self, Workers};
 use crate::proxy::state::ProxyState;
@@ -54,15 +55,22 @@ pub struct Daemon {
 /// while the last connections finish.
 #[derive(Debug)]
 struct ExclusiveFiles {
-    files: Vec<PathBuf>,
+    /// Files to remove. A file that was there before comes with its contents, which are put back.
+    files: Vec<(PathBuf, Option<Vec<u8>>)>,
     _lock: Lock,
+    /// Dropped after the lock, whose file is in one of them.
+    _folders: CreatedFolders,
 }
 
 impl Drop for ExclusiveFiles {
     fn drop(&mut self) {
         // The lock is released last. Until then no other daemon can have made these files.
-        for file in &self.files {
-            let _ = std::fs::remove_file(file);
+        for (file, before) in &self.files {
+            let _ = match before {
+                Some(before) if std::fs::read(file).is_ok_and(|now| now == *before) => Ok(()),
+                Some(before) => atomic::write(file, before, BUNDLE_MODE),
+                None => std::fs::remove_file(file),
+            };
         }
     }
 }
@@ -78,8 +86,10 @@ impl Daemon {
         let system_roots = tokio::task::spawn_blocking(bundle::system_roots_or_warn);
         let folders = Folders::resolve(options.home.as_deref(), |name| std::env::var_os(name))?;
         let (sockets, control_clients) = (inherited.origins(), ControlClients::of(&inherited));
-        home::prepare(&folders, control_clients == ControlClients::Group)?;
+        let mut created = created_folders(&options);
+        home::prepare(&folders, control_clients == ControlClients::Group, &mut created)?;
         let lock = Lock::take_over(&folders).await?;
+        let mut exclusive = exclusive_files(&folders, lock, created, &options);
         let PersistedState { journal, grants } = read_state(&folders, options.ephemeral)?;
         let config_file = options.config.clone().unwrap_or_else(|| folders.config_file());
         let config = read_config(&config_file, options.ephemeral)?;
@@ -87,7 +97,9 @@ impl Daemon {
         let (listener, listen) = listen(inherited.proxy, &options, &config).await?;
         let control = inherited_sockets::control(inherited.control, &folders.socket())
             .map_err(|error| StartError::Socket(folders.socket(), error))?;
-        let exclusive = exclusive_files(&folders, sockets, lock, options.ephemeral);
+        if sockets.control == SocketOrigin::Own {
+            exclusive.files.push((folders.socket(), None));
+        }
         let store = open_store(&folders, &options, &config).await?;
         record_store(&config_file, &config, store.kind, options.ephemeral)?;
         let system_roots = system_roots.await.map_err(|error| StartError::Threads(error.into()))?;
@@ -200,15 +212,42 @@ fn drain_timeout(until_eof: bool, config: &Config) -> Duration {
     }
 }
 
-/// Files to remove at the end: our own control socket, and the bundles of an ephemeral daemon. An inherited socket
-/// stays.
-fn exclusive_files(folders: &Folders, sockets: Sockets, lock: Lock, ephemeral: bool) -> ExclusiveFiles {
-    let socket = (sockets.control == SocketOrigin::Own).then(|| folders.socket());
-    let bundles = ephemeral.then(|| [folders.bundle(), folders.java_trust_store()]);
+/// Files to remove at the end: the bundles of an ephemeral daemon and, once it is bound, our own control socket. A daemon
+/// that ends with its parent also removes the lock file and the folders that it created.
+fn exclusive_files(
+    folders: &Folders,
+    lock: Lock,
+    created: CreatedFolders,
+    options: &Options,
+) -> ExclusiveFiles {
+    let bundles = options
+        .ephemeral
+        .then(|| [folders.bundle(), folders.java_trust_store()]);
+    let bundles = bundles
+        .into_iter()
+        .flatten()
+        .filter_map(|bundle| match std::fs::read(&bundle) {
+            Ok(before) => Some((bundle, Some(before))),
+            Err(error) => (error.kind() == io::ErrorKind::NotFound).then_some((bundle, None)),
+        });
+    let lock_file = lock.created_file().filter(|_| options.until_eof);
+    let lock_file = lock_file.map(|file| (file.to_owned(), None));
     ExclusiveFiles {
-        files: socket.into_iter().chain(bundles.into_iter().flatten()).collect(),
+        files: bundles.chain(lock_file).collect(),
         _lock: lock,
+        _folders: created,
     }
+}
+
+fn created_folders(options: &Options) -> CreatedFolders {
+    if !options.until_eof {
+        return CreatedFolders::default();
+    }
+    let mut created = CreatedFolders::temporary();
+    if let Some(home) = options.home.clone().filter(|_| options.home_is_temporary) {
+        created.adopt(home);
+    }
+    created
 }
 
 async fn open_store(folders: &Folders, options: &Options, config: &Config) -> Result<OpenStore, OtherStore> {
@@ -234,4 +273,6 @@ async fn listen(
 
 /// Time after the drain for requests on the control socket to finish.
 const CONTROL_DRAIN_TIMEOUT: Duration = Duration::from_millis(300);
+/// Permission bits of the bundles, which other users' clients read.
+const BUNDLE_MODE: u32 = 0o644;
 const UNTIL_EOF_DRAIN_TIMEOUT: Duration = Duration::from_millis(300);
