@@ -205,8 +205,9 @@ fn own_token_place(view: &RegistryView) -> Option<String> {
         return Some(format!("the variable {token_variable}"));
     }
     let home = cargo_home().ok()?;
-    // Cargo still reads the old file name `credentials`.
-    let mut files = ["credentials.toml", "credentials"].iter().map(|file| home.join(file));
+    // Cargo still reads the old file names `credentials` and `config`.
+    let names = ["credentials.toml", "credentials", "config.toml", "config"];
+    let mut files = names.iter().map(|file| home.join(file));
     let file = files.find(|file| has_token(file, view.name.as_str()))?;
     Some(file.display().to_string())
 }

@@ -2,7 +2,7 @@
 //!
 //! A [`Tool`] computes the settings that its files need; [`SetupTarget`] knows the paths of these files. A `format`
 //! applies settings to a text and reverts them, with comments and order kept. The `record` stores the undo hunks of
-//! each file: the replaced lines, never a copy of the whole file, which may hold secrets.
+//! each file: the replaced text, never a copy of the file. If that text had a secret (`secrets`), setup refuses.
 //!
 //! Setup always starts from the text without its own changes. So a second setup changes nothing, and a setup after a
 //! registry was removed leaves no setting of it behind.
@@ -14,11 +14,13 @@ mod target;
 mod format;
 mod setting;
 
+mod cargo_names;
 mod git;
 mod ini;
 mod toml;
 
 mod record;
+mod secrets;
 
 use regauth_shared::ErrorBody;
 use regauth_shared::paths::Folders;
@@ -31,7 +33,7 @@ use crate::{diff, error};
 use record::{FileRecord, SetupRecord};
 pub(crate) use target::SetupTarget;
 pub(crate) use tool::Tool;
-use tool::{CONFIG_ROLE, FileSettings};
+use tool::FileSettings;
 
 /// Report on a setup that was carried out, or would be.
 #[derive(Debug, Serialize)]
@@ -75,8 +77,9 @@ impl SetupPlan {
         folders: &Folders,
     ) -> Result<Self, ErrorBody> {
         let before = SetupRecord::read(folders, tool, target)?;
-        let wanted = tool.settings(target, info, before.path_of(CONFIG_ROLE))?;
+        let wanted = tool.settings(target, info, &before)?;
         let mut plan = Self::empty(tool, target);
+        plan.record.other_files = wanted.other_files;
         plan.notes = wanted.notes;
         for wanted in wanted.files {
             plan.set_up_file(&wanted, before.file(&wanted.path))?;
@@ -138,7 +141,7 @@ impl SetupPlan {
             after.as_deref(),
             applied.settings,
             created_folders,
-        ));
+        )?);
         self.files.push((file, after));
         Ok(())
     }
@@ -162,7 +165,7 @@ impl SetupPlan {
         let changed = self.files.iter().filter(|(file, after)| file.text != *after);
         let files = changed.map(|(file, after)| FileDiff {
             file: file.path.display().to_string(),
-            diff: diff::unified(&file.path, file.text.as_deref(), after.as_deref()),
+            diff: masked_diff(file, after.as_deref()),
         });
         SetupOutcome {
             tool: self.tool.name(),
@@ -190,6 +193,12 @@ impl SetupPlan {
         }
         Ok(outcome)
     }
+}
+
+/// Diff of a file, with its secrets masked.
+fn masked_diff(file: &TextFile, after: Option<&str>) -> String {
+    let [before, after] = [file.text.as_deref(), after].map(|text| text.map(secrets::mask));
+    diff::unified(&file.path, before.as_deref(), after.as_deref())
 }
 
 /// Updates every tool that is set up to the daemon's current registries, and returns one line for each changed file.

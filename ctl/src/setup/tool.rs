@@ -1,17 +1,20 @@
 //! Tools that can be set up, and the settings that each of them needs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use regauth_shared::ErrorBody;
 use serde::{Deserialize, Serialize};
 
 use super::format::Format;
+use super::record::SetupRecord;
 use super::setting::{Setting, SettingValue};
 use super::target::SetupTarget;
+use super::{cargo_names, ini, secrets};
 use crate::daemon_info::{DaemonInfo, is_git_index};
 use crate::program::on_path;
 use crate::shell::Shell;
+use crate::user_folders::cargo_home;
 use crate::{environment, error};
 
 /// Tool that can be set up. The comments are help texts of `regauthctl setup`.
@@ -39,6 +42,8 @@ pub(super) struct ToolSettings {
     pub(super) files: Vec<FileSettings>,
     /// Advice for the user.
     pub(super) notes: Vec<String>,
+    /// Files of others that the settings depend on.
+    pub(super) other_files: Vec<PathBuf>,
 }
 
 /// File with the settings that it needs.
@@ -67,8 +72,8 @@ impl Tool {
         }
     }
 
-    /// Computes the settings of this tool. `recorded_file` is the configuration file of an earlier setup, which stays
-    /// the one even if the environment now names another.
+    /// Computes the settings of this tool. The configuration file of an earlier setup stays the one, even if the
+    /// environment now names another.
     ///
     /// # Errors
     /// `HOME` is not set, or a program that has to be asked is missing.
@@ -76,14 +81,14 @@ impl Tool {
         self,
         target: &SetupTarget,
         info: &DaemonInfo,
-        recorded_file: Option<&Path>,
+        earlier: &SetupRecord,
     ) -> Result<ToolSettings, ErrorBody> {
-        let path = match recorded_file {
+        let path = match earlier.path_of(CONFIG_ROLE) {
             Some(path) => path.to_owned(),
             None => self.config_file(target)?,
         };
         match self {
-            Self::Cargo => Ok(cargo(path, info)),
+            Self::Cargo => Ok(cargo(path, info, other_cargo_files(target, &earlier.other_files))),
             Self::Git => Ok(git(path, info)),
             Self::Pip => Ok(pip(path, info)),
             Self::Uv => uv(path, info),
@@ -104,7 +109,7 @@ impl Tool {
     }
 }
 
-fn cargo(path: PathBuf, info: &DaemonInfo) -> ToolSettings {
+fn cargo(path: PathBuf, info: &DaemonInfo, mut other_files: Vec<PathBuf>) -> ToolSettings {
     let mut settings = vec![
         text(&["http", "proxy"], &info.proxy),
         text(&["http", "cainfo"], &info.bundle),
@@ -124,10 +129,27 @@ fn cargo(path: PathBuf, info: &DaemonInfo) -> ToolSettings {
     let providers = SettingValue::ListEnd(provider.clone(), vec!["cargo:token".to_owned()]);
     settings.push(setting(&["registry", "global-credential-providers"], providers));
     let mut notes = Vec::new();
+    other_files.retain(|file| *file != path);
+    let own_names = cargo_names::read(std::slice::from_ref(&path));
+    let other_names = cargo_names::read(&other_files);
     for (view, index) in info.cargo_indexes() {
-        settings.push(text(&["registries", view.name.as_str(), "index"], index));
-        let own_provider = &["registries", view.name.as_str(), "credential-provider"];
-        settings.push(setting(own_provider, SettingValue::ReplaceOnly(provider.clone())));
+        let in_this_file = cargo_names::others(&own_names, index, view.name.as_str());
+        let elsewhere = cargo_names::others(&other_names, index, view.name.as_str());
+        if let Some(other) = in_this_file.first().or(elsewhere.first()) {
+            notes.push(format!(
+                "{} calls the index of {} `{}` already, and cargo rejects an index with two names; use that one",
+                other.file.display(),
+                view.name,
+                other.name
+            ));
+        } else {
+            settings.push(text(&["registries", view.name.as_str(), "index"], index));
+        }
+        let names = in_this_file.iter().map(|other| other.name.as_str());
+        for name in names.chain([view.name.as_str()]) {
+            let own_provider = &["registries", name, "credential-provider"];
+            settings.push(setting(own_provider, SettingValue::ReplaceOnly(provider.clone())));
+        }
         if is_git_index(view) {
             notes.push(format!(
                 "cargo fetches the index of {} with git, so run `regauthctl setup git` as well",
@@ -135,7 +157,36 @@ fn cargo(path: PathBuf, info: &DaemonInfo) -> ToolSettings {
             ));
         }
     }
-    one_file(path, Format::Toml, settings, notes)
+    let has_name = |file: &PathBuf| {
+        let names = cargo_names::read(std::slice::from_ref(file));
+        let mut indexes = info.cargo_indexes();
+        indexes.any(|(view, index)| !cargo_names::others(&names, index, view.name.as_str()).is_empty())
+    };
+    other_files.retain(has_name);
+    ToolSettings {
+        other_files,
+        ..one_file(path, Format::Toml, settings, notes)
+    }
+}
+
+/// Configuration files that cargo merges with the one that setup edits: those above the current folder, those of an
+/// earlier setup, and the user's. They may name an index.
+fn other_cargo_files(target: &SetupTarget, earlier: &[PathBuf]) -> Vec<PathBuf> {
+    let folder = match target {
+        SetupTarget::User => std::env::current_dir().unwrap_or_default(),
+        SetupTarget::Project(folder) => folder.clone(),
+    };
+    let of_user = cargo_home().ok().map(|home| cargo_names::files_in(&home));
+    let mut files = cargo_names::files_above(&folder);
+    files.extend(of_user.into_iter().flatten());
+    files.extend_from_slice(earlier);
+    let mut unique = Vec::new();
+    for file in files {
+        if !unique.contains(&file) {
+            unique.push(file);
+        }
+    }
+    unique
 }
 
 fn git(path: PathBuf, info: &DaemonInfo) -> ToolSettings {
@@ -172,10 +223,18 @@ fn uv(path: PathBuf, info: &DaemonInfo) -> Result<ToolSettings, ErrorBody> {
 
 fn npm(path: PathBuf, info: &DaemonInfo) -> ToolSettings {
     let mut settings = vec![text(&["https-proxy"], &info.proxy), text(&["cafile"], &info.bundle)];
+    let present = std::fs::read_to_string(&path).unwrap_or_default();
+    let mut notes = Vec::new();
     for (key, token) in info.npm_tokens() {
-        settings.push(text(&[&key], token));
+        if ini::npm_value(&present, &key).as_deref().is_some_and(secrets::is_secret_value) {
+            notes.push(format!(
+                "{} has a token of its own in {key}, which stays there; `regauthctl import` moves it into regauth",
+                path.display()
+            ));
+        }
+        settings.push(setting(&[&key], SettingValue::Placeholder(token.to_owned())));
     }
-    one_file(path, Format::Npmrc, settings, Vec::new())
+    one_file(path, Format::Npmrc, settings, notes)
 }
 
 /// The environment is in a file of regauth's own, which setup rewrites. The profile gets one line that reads it.
@@ -199,6 +258,7 @@ fn shell(profile: PathBuf, info: &DaemonInfo) -> ToolSettings {
     ToolSettings {
         files: vec![environment, profile],
         notes: vec!["running shells do not change; `eval \"$(regauthctl env)\"` sets this one up".to_owned()],
+        other_files: Vec::new(),
     }
 }
 
@@ -224,6 +284,7 @@ fn one_file(path: PathBuf, format: Format, settings: Vec<Setting>, notes: Vec<St
     ToolSettings {
         files: vec![file],
         notes,
+        other_files: Vec::new(),
     }
 }
 
