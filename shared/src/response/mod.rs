@@ -17,4 +17,4 @@ pub use registry::{
     CredentialState, CredentialView, RegistryAdded, RegistryList, RegistryRemoved, RegistryView, SourceFailure,
 };
 pub use store::{StoreMoved, StoreMoving, StoreShown, StoreView, Unlocked};
-pub use token::{Rotated, TokenComparison, Verdict, VerdictResult, Verified};
+pub use token::{LoggedOut, Rotated, TokenComparison, Verdict, VerdictResult, Verified};

@@ -7,7 +7,7 @@ use regauth_shared::request::{
     StoreMove, Unlock, Verify,
 };
 use regauth_shared::response::{
-    CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, LogLevels, Problem, RegistryAdded,
+    CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, LogLevels, LoggedOut, Problem, RegistryAdded,
     RegistryList, RegistryRemoved, RegistryView, Reloaded, Revoked, Rotated, SocketOrigin, Sockets, SourceFailure,
     Status, Stopping, StoreMoved, StoreMoving, StoreShown, StoreView, TokenComparison, Unlocked, Verdict,
     VerdictResult, Verified, WritesChanged,
@@ -48,6 +48,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ),
         ("rotate", rotate("corp", Some("s3cret-token"))),
         ("rotate-least", rotate("minted", None)),
+        ("logout", Request::Logout(by_name())),
         ("remove-registry", Request::RemoveRegistry(by_name())),
         ("list", Request::List(Nothing {})),
         ("show", Request::Show(by_name())),
@@ -185,6 +186,10 @@ pub(crate) fn answers(each: &mut impl EachAnswer) {
     each.check("rotate", rotated("corp", 4, vec![]));
     let note = "the token comes from command:mint-token, which was asked again";
     each.check("rotate-minted", rotated("minted", 8, vec![note.to_owned()]));
+    for (form, notes) in [("logout", vec!["api used the same token, and has none now".to_owned()]), ("logout-least", vec![])] {
+        let name = name("corp");
+        each.check(form, LoggedOut { name, notes });
+    }
     each.check("verify", Verified { registries: verdicts() });
     for (form, open_until) in [("allow", Some("2026-03-04T05:11:07Z".to_owned())), ("deny", None)] {
         let name = name("corp");

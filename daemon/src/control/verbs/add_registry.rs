@@ -99,6 +99,10 @@ async fn prepare(controller: &Controller, state: &State, request: &AddRegistry) 
     state.refuse_taken_scopes(name, &registry)?;
     let upstream = Arc::new(controller.upstream(name, &registry)?);
     let InitialToken { credential, first } = initial_token(controller, state, &registry, request).await?;
+    if let Ok(token) = &first {
+        let checked = registry.scheme.check(token);
+        checked.map_err(|error| ErrorBody::new(ErrorKind::Invalid, error.to_string()))?;
+    }
     let probed = match &first {
         Ok(token) if request.verify => {
             let probed = probe_token(&upstream, controller.upstream_pool(), &registry, token).await;

@@ -3,6 +3,8 @@
 //! A rotation checks the request, gets the new token, probes the registry with it, commits it to the store and journal,
 //! and replaces the credential in memory. A failure before the commit leaves the old token in use.
 
+use std::sync::Arc;
+
 use regauth_shared::request::Rotate;
 use regauth_shared::response::Rotated;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
@@ -27,7 +29,10 @@ pub(crate) async fn rotate(controller: &Controller, request: Rotate) -> Result<R
     let mut state = controller.lock_state().await?;
     let route = state.registry(&request.name)?;
     match new_token(&route, request.token)? {
-        NewToken::Given(token) => rotate_stored(controller, &mut state, &route, token, request.verify).await,
+        NewToken::Given(token) => {
+            check_schemes(&state, &route, &token)?;
+            rotate_stored(controller, &mut state, &route, token, request.verify).await
+        }
         NewToken::AtSource => {
             // A source may be slow; other verbs need not wait for it.
             drop(state);
@@ -67,6 +72,17 @@ fn new_token(route: &RegistryRoute, token: Option<Secret>) -> Result<NewToken, E
     }
 }
 
+/// Checks that every registry that sends the credential can send the new token.
+fn check_schemes(state: &State, route: &RegistryRoute, token: &Secret) -> Result<(), ErrorBody> {
+    let shared = &route.credential.shared;
+    let users = state.registries.values();
+    let mut checked = users
+        .filter(|user| Arc::ptr_eq(&user.credential.shared, shared))
+        .map(|user| user.registry.scheme.check(token));
+    let failed = checked.find_map(Result::err);
+    failed.map_or(Ok(()), |error| Err(ErrorBody::new(ErrorKind::Invalid, error.to_string())))
+}
+
 /// Probes the registry, commits the token, replaces the credential.
 async fn rotate_stored(
     controller: &Controller,
@@ -91,6 +107,8 @@ async fn rotate_at_source(controller: &Controller, route: &RegistryRoute, verify
     let source = &route.registry.source;
     let credential = &route.credential.shared;
     let fetched = credential.fetch().await.map_err(|error| source_error(route, &error))?;
+    let checked = route.registry.scheme.check(&fetched.secret);
+    checked.map_err(|error| ErrorBody::new(ErrorKind::Failed, error.to_string()))?;
     let probed = probe(controller, route, &fetched.secret, verify).await?;
     let installed = credential.install(fetched).await;
     let note = if installed.is_new {

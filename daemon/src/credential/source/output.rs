@@ -100,7 +100,7 @@ mod tests {
             (b"a\xff", "it is not text"),
             (
                 b"\x1b[1mtok\x1b[0m\n",
-                "the token has a character that is not printable ASCII",
+                "the token has a control character",
             ),
         ] {
             assert_eq!(raw(printed).unwrap_err().to_string(), reason, "{printed:?}");
