@@ -1,4 +1,4 @@
-//! Line diffs: hunks that turn one text into another, and the unified form for people.
+//! Diffs: hunks that turn one text into another, and the unified form for people.
 //!
 //! Own hunks instead of `diffy`'s patches: a patch has context lines, and these hunks go to disk without the lines that
 //! did not change, which may hold a password.
@@ -10,21 +10,18 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use similar::{Algorithm, DiffTag, TextDiff, capture_diff_slices};
 
-/// Replacement of consecutive lines by others.
+/// Replacement of a part of a text by another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Hunk {
-    /// Number of lines before the replaced ones, in the old text.
+    /// Position of the part: bytes, or lines in hunks of earlier releases.
     at: usize,
-    /// Number of lines that are removed.
+    /// Length of the part that is removed, in the same unit.
     remove: usize,
     /// Text that is inserted, in lines with their endings.
     insert: Vec<String>,
-    /// Number of bytes at the start of the removed lines that stay.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    keep_start: usize,
-    /// Number of bytes at the end of the removed lines that stay.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    keep_end: usize,
+    /// True if the unit is bytes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    bytes: bool,
 }
 
 /// Computes the hunks that turn `from` into `to`.
@@ -33,31 +30,50 @@ pub(crate) fn hunks(from: &str, to: &str) -> Vec<Hunk> {
     positioned_hunks(from, to).into_iter().map(|(hunk, _)| hunk).collect()
 }
 
-/// Computes the hunks that turn `from` into `to`, each with the byte range in `to` of the text that it inserts.
+/// Computes the hunks that turn `from` into `to`, each with the byte range in `to` of the text that it inserts. A hunk
+/// holds no text that stays: a line that only gets or loses its ending is not in it, nor are the equal ends of a line.
 pub(crate) fn positioned_hunks(from: &str, to: &str) -> Vec<(Hunk, Range<usize>)> {
-    let [old, new] = [from, to].map(|text| text.split_inclusive('\n').collect::<Vec<_>>());
+    let [old, new] = [from, to].map(contents_and_endings);
     let operations = capture_diff_slices(Algorithm::Myers, &old, &new);
     let changes = operations.iter().filter(|operation| operation.tag() != DiffTag::Equal);
-    let length = |lines: &[&str]| lines.iter().map(|line| line.len()).sum::<usize>();
     changes
         .map(|operation| {
-            let removed = old.get(operation.old_range()).unwrap_or_default().concat();
-            let inserted = new.get(operation.new_range()).unwrap_or_default().concat();
-            let keep_start = common_start(&removed, &inserted);
-            let [removed, inserted] = [&removed, &inserted].map(|text| text.get(keep_start..).unwrap_or_default());
-            let keep_end = common_end(removed, inserted);
-            let insert = inserted.get(..inserted.len() - keep_end).unwrap_or_default();
-            let start = length(new.get(..operation.new_range().start).unwrap_or_default()) + keep_start;
+            let [removed, inserted] = [
+                byte_range(&old, operation.old_range()),
+                byte_range(&new, operation.new_range()),
+            ];
+            let [old, new] = [from.get(removed.clone()), to.get(inserted.clone())].map(Option::unwrap_or_default);
+            let start = common_start(old, new);
+            let [old, new] = [old, new].map(|text| text.get(start..).unwrap_or_default());
+            let end = common_end(old, new);
+            let kept = inserted.start + start..inserted.end - end;
             let hunk = Hunk {
-                at: operation.old_range().start,
-                remove: operation.old_range().len(),
-                insert: insert.split_inclusive('\n').map(str::to_owned).collect(),
-                keep_start,
-                keep_end,
+                at: removed.start + start,
+                remove: removed.len() - start - end,
+                insert: to.get(kept.clone()).unwrap_or_default().split_inclusive('\n').map(str::to_owned).collect(),
+                bytes: true,
             };
-            (hunk, start..start + insert.len())
+            (hunk, kept)
         })
         .collect()
+}
+
+/// Splits a text into the contents of its lines and their endings.
+fn contents_and_endings(text: &str) -> Vec<&str> {
+    text.split_inclusive('\n')
+        .flat_map(|line| {
+            let content = line.trim_end_matches(['\r', '\n']);
+            [content, line.get(content.len()..).unwrap_or_default()]
+        })
+        .filter(|part| !part.is_empty())
+        .collect()
+}
+
+/// Bytes of a range of parts.
+fn byte_range(parts: &[&str], range: Range<usize>) -> Range<usize> {
+    let length = |parts: Option<&[&str]>| parts.unwrap_or_default().iter().map(|part| part.len()).sum::<usize>();
+    let start = length(parts.get(..range.start));
+    start..start + length(parts.get(range))
 }
 
 fn common_start(one: &str, other: &str) -> usize {
@@ -68,11 +84,6 @@ fn common_start(one: &str, other: &str) -> usize {
 fn common_end(one: &str, other: &str) -> usize {
     let pairs = one.chars().rev().zip(other.chars().rev()).take_while(|(one, other)| one == other);
     pairs.map(|(character, _)| character.len_utf8()).sum()
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(number: &usize) -> bool {
-    *number == 0
 }
 
 /// Gives the lines of `edited` the endings of the file that it was edited from: a line that is the same keeps its ending,
@@ -104,19 +115,22 @@ pub(crate) fn with_line_endings_of(original: &str, edited: &str) -> String {
 
 /// Applies hunks to the exact text that they were computed from.
 pub(crate) fn apply_hunks(text: &str, hunks: &[Hunk]) -> String {
-    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let mut line_starts: Vec<usize> = text.match_indices('\n').map(|(at, _)| at + 1).collect();
+    line_starts.insert(0, 0);
+    // A position in lines becomes one in bytes; the line after the last one is the end.
+    let position = |hunk: &Hunk, at: usize| match hunk.bytes {
+        true => at,
+        false => line_starts.get(at).copied().unwrap_or(text.len()),
+    };
     let mut result = String::with_capacity(text.len());
     let mut done = 0;
     for hunk in hunks {
-        result.extend(lines.get(done..hunk.at).unwrap_or_default().iter().copied());
-        done = hunk.at + hunk.remove;
-        let removed = lines.get(hunk.at..done).unwrap_or_default().concat();
-        result.push_str(removed.get(..hunk.keep_start).unwrap_or_default());
+        let [start, end] = [hunk.at, hunk.at + hunk.remove].map(|at| position(hunk, at));
+        result.push_str(text.get(done..start).unwrap_or_default());
         result.extend(hunk.insert.iter().map(String::as_str));
-        let end = removed.len().saturating_sub(hunk.keep_end);
-        result.push_str(removed.get(end..).unwrap_or_default());
+        done = end;
     }
-    result.extend(lines.get(done..).unwrap_or_default().iter().copied());
+    result.push_str(text.get(done..).unwrap_or_default());
     result
 }
 
@@ -169,11 +183,14 @@ mod tests {
             ("password = x\nproxy = new\n", "password = x\nproxy = old\n"),
             ("password = x\nproxy = new\n", "password = x"),
             ("a = { password = 1, b = 2 }\n", "a = { password = 1 }\n"),
+            ("proxy=new\npassword = x\ncafile=y\n", "proxy=old\npassword = x"),
         ] {
             let hunks = hunks(from, to);
             assert!(!format!("{hunks:?}").contains("password"), "{hunks:?}");
             assert_eq!(apply_hunks(from, &hunks), to);
         }
+        let of_lines: Vec<Hunk> = serde_json::from_str(r#"[{"at":1,"remove":1,"insert":["x\n","y"]}]"#).unwrap();
+        assert_eq!(apply_hunks("a\nb\n", &of_lines), "a\nx\ny");
         let positioned = positioned_hunks("a\nxby\n", "a\nxcdy\n");
         assert_eq!(positioned[0].1, 3..5);
     }
