@@ -306,9 +306,11 @@ fn reply_timeout(request: &Request) -> Duration {
         Request::Allow(_) | Request::Deny(_) | Request::Grant(_) | Request::Grants(_) | Request::Revoke(_) => {
             LOCAL_TIMEOUT
         }
-        Request::AddRegistry(_) | Request::AddScope(_) | Request::RemoveRegistry(_) | Request::Rotate(_) | Request::Logout(_) => {
-            REGISTRY_TIMEOUT
-        }
+        Request::AddRegistry(_)
+        | Request::AddScope(_)
+        | Request::RemoveRegistry(_)
+        | Request::Rotate(_)
+        | Request::Logout(_) => REGISTRY_TIMEOUT,
         Request::Verify(_) | Request::Reload(_) => REGISTRY_TIMEOUT,
         Request::Unlock(_) => UNLOCK_TIMEOUT,
         Request::StoreMove(_) => STORE_MOVE_TIMEOUT,

@@ -50,7 +50,12 @@ pub(crate) fn positioned_hunks(from: &str, to: &str) -> Vec<(Hunk, Range<usize>)
             let hunk = Hunk {
                 at: removed.start + start,
                 remove: removed.len() - start - end,
-                insert: to.get(kept.clone()).unwrap_or_default().split_inclusive('\n').map(str::to_owned).collect(),
+                insert: to
+                    .get(kept.clone())
+                    .unwrap_or_default()
+                    .split_inclusive('\n')
+                    .map(str::to_owned)
+                    .collect(),
                 bytes: true,
             };
             (hunk, kept)
@@ -82,7 +87,11 @@ fn common_start(one: &str, other: &str) -> usize {
 }
 
 fn common_end(one: &str, other: &str) -> usize {
-    let pairs = one.chars().rev().zip(other.chars().rev()).take_while(|(one, other)| one == other);
+    let pairs = one
+        .chars()
+        .rev()
+        .zip(other.chars().rev())
+        .take_while(|(one, other)| one == other);
     pairs.map(|(character, _)| character.len_utf8()).sum()
 }
 

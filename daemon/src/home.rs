@@ -50,7 +50,11 @@ impl CreatedFolders {
 
     fn create(&mut self, folder: &Path) -> io::Result<()> {
         let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
-        for folder in missing.into_iter().rev().filter(|folder| !folder.as_os_str().is_empty()) {
+        for folder in missing
+            .into_iter()
+            .rev()
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
             match DirBuilder::new().mode(0o700).create(folder) {
                 Ok(()) => self.folders.push(folder.to_owned()),
                 // Another process was faster, so the folder is not ours to remove.

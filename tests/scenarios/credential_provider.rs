@@ -135,7 +135,10 @@ fn cargo_login_rotates_and_cargo_logout_forgets_the_token_and_keeps_the_registry
     let before = daemon.ctl(&["show", "corp"]).succeeds().json;
     cargo.run(["logout", "--registry", "corp"]).succeeds();
     let after = daemon.ctl(&["show", "corp"]).succeeds().json;
-    assert_eq!((&after["index"], &after["scopes"]), (&before["index"], &before["scopes"]));
+    assert_eq!(
+        (&after["index"], &after["scopes"]),
+        (&before["index"], &before["scopes"])
+    );
     assert_eq!(after["credential"]["state"], "missing");
     cargo
         .owner("corp", "project", &["--list"])
@@ -143,7 +146,10 @@ fn cargo_login_rotates_and_cargo_logout_forgets_the_token_and_keeps_the_registry
         .says("cargo login --registry corp");
     // A restart finds no token either.
     daemon.restart();
-    assert_eq!(daemon.ctl(&["show", "corp"]).succeeds().json["credential"]["state"], "missing");
+    assert_eq!(
+        daemon.ctl(&["show", "corp"]).succeeds().json["credential"]["state"],
+        "missing"
+    );
     cargo
         .run(["login", "--registry", "corp", "an0ther-token"])
         .succeeds()

@@ -17,7 +17,9 @@ const SECRET: &str = "the-users-own-s3cret";
 const CONFIG: &str = "cargo/config.toml";
 
 fn registry_with_auth_required() -> Registry {
-    Registry::builder(Scheme::basic(USERNAME), TOKEN).auth_required().start()
+    Registry::builder(Scheme::basic(USERNAME), TOKEN)
+        .auth_required()
+        .start()
 }
 
 /// Adds an npm registry without asking it.
@@ -34,7 +36,9 @@ fn assert_prints_no_secret(output: &Output) {
 }
 
 fn assert_no_secret_in_the_state(daemon: &Daemon) {
-    LeakScan::new(SECRET).scan_folder(&daemon.home().join("state"), &[]).assert_clean();
+    LeakScan::new(SECRET)
+        .scan_folder(&daemon.home().join("state"), &[])
+        .assert_clean();
 }
 
 #[test]
@@ -50,14 +54,20 @@ fn a_token_in_npmrc_stays_there_and_nowhere_else() {
         format!("//npm.corp.example/:_authToken=${{NPM_TOKEN}}\r\n//other.example/:_auth={SECRET}\r\n"),
     ] {
         user.write(".npmrc", &mine);
-        for arguments in [&["setup", "npm", "--dry-run"][..], &["setup", "npm", "--dry-run", "--json"]] {
+        for arguments in [
+            &["setup", "npm", "--dry-run"][..],
+            &["setup", "npm", "--dry-run", "--json"],
+        ] {
             let shown = user.ctl(arguments).succeeds();
             assert_prints_no_secret(&shown);
             assert!(shown.stdout.contains("cafile="), "{}", shown.report());
         }
         let set_up = user.ctl(&["setup", "npm", "--json"]).succeeds();
         assert_prints_no_secret(&set_up);
-        assert_eq!(set_up.stdout.contains("regauthctl import"), mine.contains("corp.example/:_authToken=the"));
+        assert_eq!(
+            set_up.stdout.contains("regauthctl import"),
+            mine.contains("corp.example/:_authToken=the")
+        );
         assert_no_secret_in_the_state(&daemon);
         let text = user.read(".npmrc").unwrap();
         assert!(text.contains(SECRET) && text.contains("cafile="), "{text}");
@@ -147,7 +157,11 @@ fn an_index_that_cargo_knows_by_another_name_gets_no_second_one() {
 
 #[test]
 fn a_name_in_a_projects_configuration_counts_as_well_and_is_remembered() {
-    let (registry, other, daemon) = (registry_with_auth_required(), registry_with_auth_required(), Daemon::start());
+    let (registry, other, daemon) = (
+        registry_with_auth_required(),
+        registry_with_auth_required(),
+        Daemon::start(),
+    );
     daemon.add("corp", &registry);
     let cargo = Cargo::new().depends_on(r#"ship = { version = "1", registry = "internal" }"#);
     let user = User::at(&daemon, cargo.home());
@@ -160,7 +174,10 @@ fn a_name_in_a_projects_configuration_counts_as_well_and_is_remembered() {
     // This updates the setup, from another folder.
     daemon.add("other", &other);
     let text = user.read(CONFIG).unwrap();
-    assert!(text.contains("[registries.other]") && !text.contains("[registries.corp]"), "{text}");
+    assert!(
+        text.contains("[registries.other]") && !text.contains("[registries.corp]"),
+        "{text}"
+    );
     cargo.clear_downloads();
     cargo.build().succeeds();
 }
@@ -170,12 +187,29 @@ fn a_file_with_crlf_keeps_it() {
     let (registry, daemon) = (registry_with_auth_required(), Daemon::start());
     daemon.add("corp", &registry);
     daemon.ctl_with_input(
-        &["add-registry", "host", "--kind", "git", "--scope", "https://git.corp.example/", "--token-stdin", "--no-verify"],
+        &[
+            "add-registry",
+            "host",
+            "--kind",
+            "git",
+            "--scope",
+            "https://git.corp.example/",
+            "--token-stdin",
+            "--no-verify",
+        ],
         TOKEN,
     );
     for (client, file, mine) in [
-        ("cargo", CONFIG, "# mine\r\n[build]\r\njobs = 2 # two\r\n\r\n[http]\r\nproxy = \"http://old:1\"\r\n"),
-        ("git", ".gitconfig", "[user]\r\n\tname = me\r\n[http \"https://git.corp.example/\"]\r\n\tproxy = http://old:1\r\n"),
+        (
+            "cargo",
+            CONFIG,
+            "# mine\r\n[build]\r\njobs = 2 # two\r\n\r\n[http]\r\nproxy = \"http://old:1\"\r\n",
+        ),
+        (
+            "git",
+            ".gitconfig",
+            "[user]\r\n\tname = me\r\n[http \"https://git.corp.example/\"]\r\n\tproxy = http://old:1\r\n",
+        ),
         ("pip", ".config/pip/pip.conf", "[global]\r\ntimeout = 5\r\n"),
         ("npm", ".npmrc", "fund=false\r\n"),
     ] {
@@ -184,12 +218,20 @@ fn a_file_with_crlf_keeps_it() {
         user.ctl(&["setup", client]).succeeds();
         let set_up = user.read(file).unwrap();
         assert!(set_up.len() > mine.len(), "{set_up}");
-        assert_eq!(set_up.matches('\n').count(), set_up.matches("\r\n").count(), "{client}: {set_up:?}");
+        assert_eq!(
+            set_up.matches('\n').count(),
+            set_up.matches("\r\n").count(),
+            "{client}: {set_up:?}"
+        );
         // The edited file is reverted setting by setting.
         user.write(file, &format!("{set_up}# edited\r\n"));
         user.ctl(&["setup", client, "--undo"]).succeeds();
         let undone = user.read(file).unwrap();
-        assert_eq!(undone.matches('\n').count(), undone.matches("\r\n").count(), "{client}: {undone:?}");
+        assert_eq!(
+            undone.matches('\n').count(),
+            undone.matches("\r\n").count(),
+            "{client}: {undone:?}"
+        );
         user.write(file, mine);
         user.ctl(&["setup", client]).succeeds();
         user.ctl(&["setup", client, "--undo"]).succeeds();

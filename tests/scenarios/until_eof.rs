@@ -12,7 +12,10 @@ use tempfile::TempDir;
 /// Runs a daemon whose standard input is at its end.
 fn run(home: &Path, arguments: &[&str]) -> Output {
     let mut daemon = exec::command(binary("regauthd"), home);
-    daemon.args(["--ephemeral", "--until-eof", "--home"]).arg(home).args(arguments);
+    daemon
+        .args(["--ephemeral", "--until-eof", "--home"])
+        .arg(home)
+        .args(arguments);
     exec::run(&mut daemon)
 }
 
@@ -64,7 +67,10 @@ fn a_run_that_ends_leaves_files_of_others_and_takes_its_own() {
     run(home.path(), &["--listen", "127.0.0.1:0"]).succeeds();
     assert_eq!(entries(home.path()), ["precious", "state"]);
     assert_eq!(entries(&home.path().join("state")), ["ca-bundle.pem"]);
-    assert_eq!(fs::read_to_string(home.path().join("state/ca-bundle.pem")).unwrap(), "of another time");
+    assert_eq!(
+        fs::read_to_string(home.path().join("state/ca-bundle.pem")).unwrap(),
+        "of another time"
+    );
 
     let empty = TempDir::new().unwrap();
     fs::set_permissions(empty.path(), fs::Permissions::from_mode(0o700)).unwrap();

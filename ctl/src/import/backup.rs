@@ -320,7 +320,7 @@ mod tests {
             hunks: hunks(original, after),
         };
         let with_ranges = FileCopy {
-            removed: ranges(&[&Removal::Bytes(vec![2..9])]),
+            removed: ranges(&[&Removal::Bytes(std::iter::once(2..9).collect())]),
             hunks: Vec::new(),
             path: PathBuf::new(),
             name: String::new(),

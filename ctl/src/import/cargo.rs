@@ -28,7 +28,12 @@ fn config_files(cargo_home: &Path) -> Vec<PathBuf> {
     for folder in folders.chain([cargo_home.to_owned()]) {
         let in_folder = ["config", "config.toml"].map(|file| folder.join(file));
         // Cargo's home may be above the current folder.
-        files.extend(in_folder.into_iter().filter(|file| !files.contains(file)).collect::<Vec<_>>());
+        files.extend(
+            in_folder
+                .into_iter()
+                .filter(|file| !files.contains(file))
+                .collect::<Vec<_>>(),
+        );
     }
     files
 }

@@ -1,4 +1,17 @@
-//! Generator of texts for tests that compare a reader with the program whose format it reads.
+//! Generator of texts for tests that compare a reader with the program whose format it reads, and the question to that
+//! program.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use serde::de::DeserializeOwned;
+
+/// Gives the texts to a program as JSON and parses its answer; `None` if the program is missing or fails.
+pub(super) fn ask<T: DeserializeOwned>(program: &mut Command, texts: &[String]) -> Option<T> {
+    let mut program = program.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().ok()?;
+    program.stdin.take()?.write_all(&serde_json::to_vec(texts).ok()?).ok()?;
+    serde_json::from_slice(&program.wait_with_output().ok()?.stdout).ok()
+}
 
 /// Pseudo-random choices from a seed (splitmix64), so that a failure repeats.
 #[derive(Debug)]

@@ -77,7 +77,9 @@ fn scan_rewrite(base: &str, setting: &Setting, scan: &mut Scan) {
     let of_base = settings.iter().filter(|other| rewrite_base(&other.key) == Some(base));
     let userinfos = of_base.filter_map(|other| {
         let subsection = text.get(other.subsection.clone()?)?;
-        subsection.get(subsection.find(url.userinfo)?..)?.get(..url.userinfo.len())
+        subsection
+            .get(subsection.find(url.userinfo)?..)?
+            .get(..url.userinfo.len())
     });
     let mut ranges: Vec<_> = userinfos.map(|userinfo| byte_range(&text, userinfo)).collect();
     // Several settings of one section share its header.

@@ -137,7 +137,10 @@ impl<'a> Parser<'a> {
                     break;
                 }
                 _ => {
-                    self.skip_entry(keyword, "it has a word that is none of netrc's; quote a value with blanks");
+                    self.skip_entry(
+                        keyword,
+                        "it has a word that is none of netrc's; quote a value with blanks",
+                    );
                     return None;
                 }
             }
@@ -288,10 +291,9 @@ const KEYWORDS: [&str; 7] = ["machine", "default", "macdef", "login", "user", "a
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::io::Write;
-    use std::process::{Command, Stdio};
+    use std::process::Command;
 
-    use super::super::generated::Generator;
+    use super::super::generated::{Generator, ask};
     use super::*;
 
     fn parsed(text: &str) -> Vec<[String; 3]> {
@@ -324,7 +326,8 @@ mod tests {
 
     #[test]
     fn a_value_may_begin_with_a_number_sign() {
-        let text = "machine a.example\n  login me\n  password #s3cret-one\nmachine b.example login you password tok#two\n";
+        let text =
+            "machine a.example\n  login me\n  password #s3cret-one\nmachine b.example login you password tok#two\n";
         let wanted = [["a.example", "me", "#s3cret-one"], ["b.example", "you", "tok#two"]];
         assert_eq!(parsed(text), wanted);
     }
@@ -344,8 +347,14 @@ mod tests {
         ] {
             let found = parsed(text);
             let of_b: Vec<_> = found.iter().filter(|[host, ..]| host == "b.example").collect();
-            assert!(of_b.iter().all(|entry| **entry == ["b.example", "you", "p"]), "{found:?} in {text:?}");
-            assert!(found.len() <= 1 + usize::from(text.contains("# none")), "{found:?} in {text:?}");
+            assert!(
+                of_b.iter().all(|entry| **entry == ["b.example", "you", "p"]),
+                "{found:?} in {text:?}"
+            );
+            assert!(
+                found.len() <= 1 + usize::from(text.contains("# none")),
+                "{found:?} in {text:?}"
+            );
             let is_explained = found.iter().all(|[host, ..]| host == "b.example") && !of_b.is_empty();
             assert!(is_explained || !machines(text).1.is_empty(), "{found:?} in {text:?}");
         }
@@ -353,8 +362,10 @@ mod tests {
         assert!(found.is_empty() && notes.len() == 1, "{notes:?}");
     }
 
-    /// Hosts of each text as Python's `netrc` reads them; `None` if it rejects the text.
-    fn read_by_python(texts: &[String]) -> Option<Vec<Option<BTreeMap<String, [String; 3]>>>> {
+    type PythonsHosts = BTreeMap<String, [String; 3]>;
+
+    /// Hosts of each text as Python's `netrc` reads them; `None` for a text that it rejects.
+    fn read_by_python(texts: &[String]) -> Option<Vec<Option<PythonsHosts>>> {
         let script = "import io, json, netrc, sys\n\
                       def hosts(text):\n\
                       \x20try:\n\
@@ -363,36 +374,33 @@ mod tests {
                       \x20except netrc.NetrcParseError: return None\n\
                       if sys.version_info < (3, 11): sys.exit(3)\n\
                       print(json.dumps([hosts(text) for text in json.load(sys.stdin)]))";
-        let mut python = Command::new("python3");
-        python.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut python = python.spawn().ok()?;
-        python.stdin.take()?.write_all(&serde_json::to_vec(texts).ok()?).ok()?;
-        serde_json::from_slice(&python.wait_with_output().ok()?.stdout).ok()
+        ask(Command::new("python3").args(["-c", script]), texts)
+    }
+
+    fn generated_text(generator: &mut Generator) -> String {
+        const ENTRIES: &str = "machine a.example|machine b.example|machine\tc.example|default|macdef m\nx y\n|machine";
+        const FIELDS: &str = "login|user|account|password|password|# note|machine d.example|odd";
+        const VALUES: &str = "me|#pw|p#w|\"q w\"|\"a\\\"b\"|\"\\\\\"|a\\b|password|é|\"#\"|a\"b|";
+        const BLANKS: &str = " |\n| |\n\t|\r\n|  ";
+        let [entries, fields, values, blanks] =
+            [ENTRIES, FIELDS, VALUES, BLANKS].map(|pieces| pieces.split('|').collect::<Vec<_>>());
+        let mut text = String::new();
+        for _ in 0..generator.below(4) {
+            text += generator.pick(&entries);
+            for _ in 0..generator.below(4) {
+                for pieces in [&blanks, &fields, &blanks, &values] {
+                    text += generator.pick(pieces);
+                }
+            }
+            text += "\n";
+        }
+        text
     }
 
     #[test]
     fn reads_generated_files_as_python_does() {
-        let entries = ["machine a.example", "machine b.example", "machine\tc.example", "default", "macdef m\nx y\n", "machine"];
-        let fields = ["login", "user", "account", "password", "password", "# note", "machine d.example", "odd"];
-        let values = ["me", "#pw", "p#w", "\"q w\"", "\"a\\\"b\"", "\"\\\\\"", "a\\b", "password", "é", "\"#\"", "a\"b", ""];
-        let blanks = [" ", "\n", " ", "\n\t", "\r\n", "  "];
         let mut generator = Generator::new(6);
-        let texts: Vec<String> = (0..6000)
-            .map(|_| {
-                let mut text = String::new();
-                for _ in 0..generator.below(4) {
-                    text += generator.pick(&entries);
-                    for _ in 0..generator.below(4) {
-                        text += generator.pick(&blanks);
-                        text += generator.pick(&fields);
-                        text += generator.pick(&blanks);
-                        text += generator.pick(&values);
-                    }
-                    text += "\n";
-                }
-                text
-            })
-            .collect();
+        let texts: Vec<String> = (0..6000).map(|_| generated_text(&mut generator)).collect();
         let Some(read) = read_by_python(&texts) else { return };
         let mut agreed = 0;
         for (text, hosts) in texts.iter().zip(read) {

@@ -43,7 +43,11 @@ fn scan_file(file: &Path, scan: &mut Scan) {
     let Some(text) = scan.read(file) else { return };
     let mut by_url: BTreeMap<String, AuthSettings> = BTreeMap::new();
     for setting in npm_ini::settings(&text) {
-        match setting.key.strip_prefix("//").and_then(|_| setting.key.rsplit_once(':')) {
+        match setting
+            .key
+            .strip_prefix("//")
+            .and_then(|_| setting.key.rsplit_once(':'))
+        {
             Some((url, name)) => {
                 if let Some(field) = by_url.entry(url.to_owned()).or_default().field(name) {
                     *field = usable(&setting);

@@ -19,7 +19,10 @@ pub(super) struct NpmSetting {
 pub(super) fn settings(text: &str) -> Vec<NpmSetting> {
     let mut settings = Vec::new();
     for line in lines(text) {
-        let content = text.get(line.clone()).unwrap_or_default().trim_end_matches(['\r', '\n']);
+        let content = text
+            .get(line.clone())
+            .unwrap_or_default()
+            .trim_end_matches(['\r', '\n']);
         let trimmed = content.trim_start();
         if trimmed.is_empty() || trimmed.starts_with([';', '#']) || content.starts_with('=') {
             continue;
@@ -45,7 +48,11 @@ fn lines(text: &str) -> impl Iterator<Item = Range<usize>> {
     std::iter::from_fn(move || {
         let rest = text.get(start..).filter(|rest| !rest.is_empty())?;
         let end = rest.find(['\r', '\n']).map_or(rest.len(), |at| {
-            at + if rest.get(at..).is_some_and(|ending| ending.starts_with("\r\n")) { 2 } else { 1 }
+            at + if rest.get(at..).is_some_and(|ending| ending.starts_with("\r\n")) {
+                2
+            } else {
+                1
+            }
         });
         start += end;
         Some(start - end..start)
@@ -53,7 +60,9 @@ fn lines(text: &str) -> impl Iterator<Item = Range<usize>> {
 }
 
 fn is_section(line: &str) -> bool {
-    let inner = line.strip_prefix('[').and_then(|rest| rest.trim_end().strip_suffix(']'));
+    let inner = line
+        .strip_prefix('[')
+        .and_then(|rest| rest.trim_end().strip_suffix(']'));
     inner.is_some_and(|inner| !inner.contains(']'))
 }
 
@@ -101,11 +110,10 @@ const EXACT_DIGITS: usize = 15;
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
     use std::path::{Path, PathBuf};
-    use std::process::{Command, Stdio};
+    use std::process::Command;
 
-    use super::super::generated::Generator;
+    use super::super::generated::{Generator, ask};
     use super::*;
 
     fn pairs(text: &str) -> Vec<(String, Option<String>)> {
@@ -128,7 +136,10 @@ mod tests {
             assert_eq!(pairs(line), [("k".to_owned(), value.map(str::to_owned))], "{line}");
         }
         assert_eq!(pairs("; k=1\n# k=2\n\n[section]\nk=3\n"), []);
-        let lines: Vec<_> = settings("a=1\r\nb=2\nc=3").into_iter().map(|setting| setting.line).collect();
+        let lines: Vec<_> = settings("a=1\r\nb=2\nc=3")
+            .into_iter()
+            .map(|setting| setting.line)
+            .collect();
         assert_eq!(lines, [0..5, 5..9, 9..12]);
     }
 
@@ -143,21 +154,14 @@ mod tests {
     fn decoded_by_npm(ini: &Path, texts: &[String]) -> Vec<serde_json::Map<String, serde_json::Value>> {
         let script = "const ini = require(process.argv[1]); const texts = JSON.parse(require('fs').readFileSync(0)); \
                       console.log(JSON.stringify(texts.map(text => ini.decode(text))))";
-        let mut node = Command::new("node");
-        node.args(["-e", script]).arg(ini).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut node = node.spawn().unwrap();
-        let input = serde_json::to_vec(texts).unwrap();
-        node.stdin.take().unwrap().write_all(&input).unwrap();
-        serde_json::from_slice(&node.wait_with_output().unwrap().stdout).unwrap()
+        ask(Command::new("node").args(["-e", script]).arg(ini), texts).unwrap()
     }
 
     #[test]
     fn reads_generated_files_as_npm_does() {
         let Some(ini) = npms_ini() else { return };
-        let pieces = [
-            "//a.example/:_authToken", "k", "=", "=", "=", "T0", "'", "\"", ";", "#", "\\", " ", " ", "\t", "[", "]",
-            "é", "12", "true", "${V}", "\\\"", ":",
-        ];
+        const PIECES: &str = "//a.example/:_authToken|k|=|=|=|T0|'|\"|;|#|\\| | |\t|[|]|é|12|true|${V}|\\\"|:";
+        let pieces: Vec<&str> = PIECES.split('|').collect();
         let mut generator = Generator::new(1);
         let texts: Vec<String> = (0..3000)
             .map(|_| {
@@ -169,10 +173,16 @@ mod tests {
         for (text, decoded) in texts.iter().zip(decoded_by_npm(&ini, &texts)) {
             let is_text = |(key, value): &(&String, &serde_json::Value)| value.is_string() && !key.ends_with("[]");
             for (key, value) in decoded.iter().filter(is_text) {
-                let ours = pairs(text).into_iter().rfind(|(other, _)| other == key).and_then(|(_, value)| value);
+                let ours = pairs(text)
+                    .into_iter()
+                    .rfind(|(other, _)| other == key)
+                    .and_then(|(_, value)| value);
                 assert_eq!(ours.as_deref(), value.as_str(), "{key:?} in {text:?}");
             }
-            for (key, _) in pairs(text).into_iter().filter(|(key, value)| value.is_some() && key != "__proto__") {
+            for (key, _) in pairs(text)
+                .into_iter()
+                .filter(|(key, value)| value.is_some() && key != "__proto__")
+            {
                 assert!(decoded.contains_key(&key), "npm has no {key:?} in {text:?}");
             }
         }

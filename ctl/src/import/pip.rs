@@ -32,7 +32,9 @@ fn files() -> Vec<PathBuf> {
 fn scan_file(file: &Path, scan: &mut Scan) {
     let Some(text) = scan.read(file) else { return };
     let options = python_ini::options(&text).into_iter();
-    let lines = options.filter(|option| names_indexes(&option.key)).flat_map(|option| option.lines);
+    let lines = options
+        .filter(|option| names_indexes(&option.key))
+        .flat_map(|option| option.lines);
     let urls = lines.filter_map(|line| text.get(line)).flat_map(str::split_whitespace);
     for url in urls {
         let Some(credentials) = UrlCredentials::parse(url) else {

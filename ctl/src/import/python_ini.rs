@@ -30,7 +30,10 @@ pub(super) fn options(text: &str) -> Vec<PythonOption> {
         let indent = line.len() - line.trim_start().len();
         let value = at + indent..at + indent + trimmed.len();
         if open.is_some_and(|option| indent > option) {
-            options.last_mut().into_iter().for_each(|option| option.lines.push(value.clone()));
+            options
+                .last_mut()
+                .into_iter()
+                .for_each(|option| option.lines.push(value.clone()));
             continue;
         }
         open = None;
@@ -67,10 +70,9 @@ fn section_name(line: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::io::Write;
-    use std::process::{Command, Stdio};
+    use std::process::Command;
 
-    use super::super::generated::Generator;
+    use super::super::generated::{Generator, ask};
     use super::*;
 
     type Sections = BTreeMap<String, BTreeMap<String, String>>;
@@ -79,7 +81,10 @@ mod tests {
         let mut sections = Sections::new();
         for option in options(text) {
             let value: Vec<&str> = option.lines.into_iter().filter_map(|line| text.get(line)).collect();
-            sections.entry(option.section).or_default().insert(option.key, value.join("\n"));
+            sections
+                .entry(option.section)
+                .or_default()
+                .insert(option.key, value.join("\n"));
         }
         sections
     }
@@ -93,14 +98,8 @@ mod tests {
         assert_eq!((&*read["install"]["a"], &*read["install"]["b"]), ("1", "2"));
     }
 
-    #[test]
-    fn reads_generated_files_as_python_does() {
-        let pieces = [
-            "[global]\n", "[install]\n", "index-url", "Key", "=", " = ", ":", "\n", "\n", "\n  ", "\n\t", "v", "https://a",
-            "# c", ";", " ", "[x]", "]", "\r\n", "\n\n",
-        ];
-        let mut generator = Generator::new(22);
-        let texts: Vec<String> = (0..8000).map(|_| format!("[global]\n{}", generator.text(&pieces, 12))).collect();
+    /// Sections of each text as `configparser` reads them; `None` for a text that it rejects.
+    fn read_by_python(texts: &[String]) -> Option<Vec<Option<Sections>>> {
         let script = "import configparser, json, sys\n\
                       def read(text):\n\
                       \x20parser = configparser.RawConfigParser()\n\
@@ -108,18 +107,29 @@ mod tests {
                       \x20except configparser.Error: return None\n\
                       \x20return {name: dict(parser.items(name)) for name in parser.sections()}\n\
                       print(json.dumps([read(text) for text in json.load(sys.stdin)]))";
-        let mut python = Command::new("python3");
-        python.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let Ok(mut python) = python.spawn() else { return };
-        python.stdin.take().unwrap().write_all(&serde_json::to_vec(&texts).unwrap()).unwrap();
-        let read: Vec<Option<Sections>> =
-            serde_json::from_slice(&python.wait_with_output().unwrap().stdout).unwrap();
+        ask(Command::new("python3").args(["-c", script]), texts)
+    }
+
+    #[test]
+    fn reads_generated_files_as_python_does() {
+        const PIECES: &str =
+            "[global]\n|[install]\n|index-url|Key|=| = |:|\n|\n|\n  |\n\t|v|https://a|# c|;| |[x]|]|\r\n|\n\n";
+        let pieces: Vec<&str> = PIECES.split('|').collect();
+        let mut generator = Generator::new(22);
+        let texts: Vec<String> = (0..8000)
+            .map(|_| format!("[global]\n{}", generator.text(&pieces, 12)))
+            .collect();
+        let Some(read) = read_by_python(&texts) else { return };
         let mut agreed = 0;
         for (text, mut by_python) in texts.iter().zip(read).filter_map(|(text, read)| Some((text, read?))) {
             by_python.retain(|_, options| !options.is_empty());
             for value in by_python.values_mut().flat_map(BTreeMap::values_mut) {
                 // Empty lines inside a value hold no URL.
-                *value = value.split('\n').filter(|line| !line.trim().is_empty()).collect::<Vec<_>>().join("\n");
+                *value = value
+                    .split('\n')
+                    .filter(|line| !line.trim().is_empty())
+                    .collect::<Vec<_>>()
+                    .join("\n");
             }
             assert_eq!(sections(text), by_python, "{text:?}");
             agreed += 1;

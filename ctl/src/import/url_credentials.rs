@@ -85,7 +85,8 @@ pub(super) fn user_only(text: &str) -> Option<UserOnly> {
 
 /// True for a user without a password that is a token. People choose shorter names, with no digits or with an `@`.
 fn looks_like_token(user: &str) -> bool {
-    let has_parts_of_a_name = user.contains(['@', '\\', ' ']) || (user.contains('.') && user.len() < SHORTEST_DOTTED_TOKEN);
+    let has_parts_of_a_name =
+        user.contains(['@', '\\', ' ']) || (user.contains('.') && user.len() < SHORTEST_DOTTED_TOKEN);
     user.len() >= SHORTEST_TOKEN && user.contains(|c: char| c.is_ascii_digit()) && !has_parts_of_a_name
 }
 

@@ -17,6 +17,17 @@ pub(super) struct IndexName {
     index: String,
 }
 
+impl IndexName {
+    /// Note for the user that setup gives the index no second name.
+    pub(super) fn note(&self, registry: &str) -> String {
+        format!(
+            "{} calls the index of {registry} `{}` already, and cargo rejects an index with two names; use that one",
+            self.file.display(),
+            self.name
+        )
+    }
+}
+
 /// Reads the names in these files. A file that is missing or no TOML has none.
 pub(super) fn read(files: &[PathBuf]) -> Vec<IndexName> {
     files.iter().flat_map(|file| names_in(file)).collect()
@@ -80,7 +91,11 @@ mod tests {
              [registries]\nother = { index = \"https://corp.example/index/\" }\n",
         )
         .unwrap();
-        assert_eq!(read(std::slice::from_ref(&file)), [], "a table defined twice is no TOML");
+        assert_eq!(
+            read(std::slice::from_ref(&file)),
+            [],
+            "a table defined twice is no TOML"
+        );
         std::fs::write(
             &file,
             "[registries]\nInternal = { index = \"sparse+https://CORP.example:443/index\" }\n\
@@ -89,6 +104,9 @@ mod tests {
         .unwrap();
         let names = read(&[file, folder.path().join("missing")]);
         let others: Vec<_> = others(&names, "sparse+https://corp.example/index/", "corp");
-        assert_eq!(others.iter().map(|other| &*other.name).collect::<Vec<_>>(), ["Internal"]);
+        assert_eq!(
+            others.iter().map(|other| &*other.name).collect::<Vec<_>>(),
+            ["Internal"]
+        );
     }
 }

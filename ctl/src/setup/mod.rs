@@ -32,8 +32,8 @@ use crate::text_file::TextFile;
 use crate::{diff, error};
 use record::{FileRecord, SetupRecord};
 pub(crate) use target::SetupTarget;
-pub(crate) use tool::Tool;
 use tool::FileSettings;
+pub(crate) use tool::Tool;
 
 /// Report on a setup that was carried out, or would be.
 #[derive(Debug, Serialize)]

@@ -166,7 +166,9 @@ impl FileRecord {
         let undo = diff::positioned_hunks(after.unwrap_or_default(), before.unwrap_or_default());
         let secrets = secrets::find(before.unwrap_or_default());
         let holds_secret = |(_, inserted): &(Hunk, Range<usize>)| {
-            secrets.iter().any(|secret| secret.start < inserted.end && inserted.start < secret.end)
+            secrets
+                .iter()
+                .any(|secret| secret.start < inserted.end && inserted.start < secret.end)
         };
         let previous = applied.iter().filter_map(|setting| setting.before.as_deref());
         if undo.iter().any(holds_secret) || previous.into_iter().any(secrets::has_secret) {

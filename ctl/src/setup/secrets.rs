@@ -92,7 +92,15 @@ fn in_values(line: &str) -> Vec<Range<usize>> {
 
 /// Parts of the names of keys that hold secrets, in lower case.
 const SECRET_KEYS: [&str; 9] = [
-    "token", "password", "passwd", "secret", "_auth", "apikey", "api_key", "api-key", "extraheader",
+    "token",
+    "password",
+    "passwd",
+    "secret",
+    "_auth",
+    "apikey",
+    "api_key",
+    "api-key",
+    "extraheader",
 ];
 /// A shorter user in a URL is a name.
 const SHORTEST_TOKEN: usize = 16;
@@ -105,12 +113,24 @@ mod tests {
     fn masks_every_secret_and_nothing_else() {
         for (text, masked) in [
             ("//npm.example/:_authToken=s3cret\n", "//npm.example/:_authToken=…\n"),
-            ("//npm.example/:_password = \"czNj\" ; old\n", "//npm.example/:_password = \"…\" ; old\n"),
-            ("proxy = http://me:s3cret@corp:3128\r\nx=1\n", "proxy = http://…@corp:3128\r\nx=1\n"),
-            ("corp = { token = \"s3cret\", index = \"sparse+https://x/\" }", "corp = { token = \"…\", index = \"sparse+https://x/\" }"),
+            (
+                "//npm.example/:_password = \"czNj\" ; old\n",
+                "//npm.example/:_password = \"…\" ; old\n",
+            ),
+            (
+                "proxy = http://me:s3cret@corp:3128\r\nx=1\n",
+                "proxy = http://…@corp:3128\r\nx=1\n",
+            ),
+            (
+                "corp = { token = \"s3cret\", index = \"sparse+https://x/\" }",
+                "corp = { token = \"…\", index = \"sparse+https://x/\" }",
+            ),
             ("\textraHeader = Authorization: Basic czNj", "\textraHeader = …"),
             ("export CORP_TOKEN=s3cret", "export CORP_TOKEN=…"),
-            ("https://0123456789abcdef@x/ https://me@x/", "https://…@x/ https://me@x/"),
+            (
+                "https://0123456789abcdef@x/ https://me@x/",
+                "https://…@x/ https://me@x/",
+            ),
         ] {
             assert_eq!(mask(text), masked);
         }

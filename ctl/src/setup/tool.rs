@@ -128,45 +128,35 @@ fn cargo(path: PathBuf, info: &DaemonInfo, mut other_files: Vec<PathBuf>) -> Too
     // Cargo asks the last provider first. Its default list is `cargo:token` alone.
     let providers = SettingValue::ListEnd(provider.clone(), vec!["cargo:token".to_owned()]);
     settings.push(setting(&["registry", "global-credential-providers"], providers));
-    let mut notes = Vec::new();
     other_files.retain(|file| *file != path);
     let own_names = cargo_names::read(std::slice::from_ref(&path));
     let other_names = cargo_names::read(&other_files);
+    let mut notes = Vec::new();
+    let mut files_with_names = Vec::new();
     for (view, index) in info.cargo_indexes() {
-        let in_this_file = cargo_names::others(&own_names, index, view.name.as_str());
-        let elsewhere = cargo_names::others(&other_names, index, view.name.as_str());
-        if let Some(other) = in_this_file.first().or(elsewhere.first()) {
-            notes.push(format!(
-                "{} calls the index of {} `{}` already, and cargo rejects an index with two names; use that one",
-                other.file.display(),
-                view.name,
-                other.name
-            ));
-        } else {
-            settings.push(text(&["registries", view.name.as_str(), "index"], index));
+        let name = view.name.as_str();
+        let in_this_file = cargo_names::others(&own_names, index, name);
+        let elsewhere = cargo_names::others(&other_names, index, name);
+        match in_this_file.first().or(elsewhere.first()) {
+            Some(other) => notes.push(other.note(name)),
+            None => settings.push(text(&["registries", name, "index"], index)),
         }
-        let names = in_this_file.iter().map(|other| other.name.as_str());
-        for name in names.chain([view.name.as_str()]) {
+        for name in in_this_file.iter().map(|other| other.name.as_str()).chain([name]) {
             let own_provider = &["registries", name, "credential-provider"];
             settings.push(setting(own_provider, SettingValue::ReplaceOnly(provider.clone())));
         }
-        if is_git_index(view) {
-            notes.push(format!(
-                "cargo fetches the index of {} with git, so run `regauthctl setup git` as well",
-                view.name
-            ));
-        }
+        files_with_names.extend(elsewhere.into_iter().map(|other| other.file.clone()));
+        notes.extend(is_git_index(view).then(|| needs_git(name)));
     }
-    let has_name = |file: &PathBuf| {
-        let names = cargo_names::read(std::slice::from_ref(file));
-        let mut indexes = info.cargo_indexes();
-        indexes.any(|(view, index)| !cargo_names::others(&names, index, view.name.as_str()).is_empty())
-    };
-    other_files.retain(has_name);
+    other_files.retain(|file| files_with_names.contains(file));
     ToolSettings {
         other_files,
         ..one_file(path, Format::Toml, settings, notes)
     }
+}
+
+fn needs_git(name: &str) -> String {
+    format!("cargo fetches the index of {name} with git, so run `regauthctl setup git` as well")
 }
 
 /// Configuration files that cargo merges with the one that setup edits: those above the current folder, those of an
@@ -226,7 +216,10 @@ fn npm(path: PathBuf, info: &DaemonInfo) -> ToolSettings {
     let present = std::fs::read_to_string(&path).unwrap_or_default();
     let mut notes = Vec::new();
     for (key, token) in info.npm_tokens() {
-        if ini::npm_value(&present, &key).as_deref().is_some_and(secrets::is_secret_value) {
+        if ini::npm_value(&present, &key)
+            .as_deref()
+            .is_some_and(secrets::is_secret_value)
+        {
             notes.push(format!(
                 "{} has a token of its own in {key}, which stays there; `regauthctl import` moves it into regauth",
                 path.display()

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use regauth_shared::paths::Folders;
-use regauth_shared::response::SocketOrigin;
+use regauth_shared::response::{SocketOrigin, Sockets};
 use time::OffsetDateTime;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
@@ -62,6 +62,37 @@ struct ExclusiveFiles {
     _folders: CreatedFolders,
 }
 
+impl ExclusiveFiles {
+    /// Prepares and locks the folders. At the end the bundles of an ephemeral daemon are removed. A daemon that ends with
+    /// its parent also removes the lock file and the folders that it created.
+    async fn take(folders: &Folders, options: &Options, clients: ControlClients) -> Result<Self, StartError> {
+        let mut created = created_folders(options);
+        home::prepare(folders, clients == ControlClients::Group, &mut created)?;
+        let lock = Lock::take_over(folders).await?;
+        let lock_file = lock.created_file().filter(|_| options.until_eof);
+        let lock_file = lock_file.map(|file| (file.to_owned(), None));
+        let bundles = [folders.bundle(), folders.java_trust_store()].into_iter();
+        let bundles = bundles
+            .filter(|_| options.ephemeral)
+            .filter_map(|bundle| match std::fs::read(&bundle) {
+                Ok(before) => Some((bundle, Some(before))),
+                Err(error) => (error.kind() == io::ErrorKind::NotFound).then_some((bundle, None)),
+            });
+        Ok(Self {
+            files: bundles.chain(lock_file).collect(),
+            _lock: lock,
+            _folders: created,
+        })
+    }
+
+    /// Adds the control socket, once it is bound. An inherited socket stays.
+    fn add_socket(&mut self, folders: &Folders, sockets: Sockets) {
+        if sockets.control == SocketOrigin::Own {
+            self.files.push((folders.socket(), None));
+        }
+    }
+}
+
 impl Drop for ExclusiveFiles {
     fn drop(&mut self) {
         // The lock is released last. Until then no other daemon can have made these files.
@@ -86,10 +117,7 @@ impl Daemon {
         let system_roots = tokio::task::spawn_blocking(bundle::system_roots_or_warn);
         let folders = Folders::resolve(options.home.as_deref(), |name| std::env::var_os(name))?;
         let (sockets, control_clients) = (inherited.origins(), ControlClients::of(&inherited));
-        let mut created = created_folders(&options);
-        home::prepare(&folders, control_clients == ControlClients::Group, &mut created)?;
-        let lock = Lock::take_over(&folders).await?;
-        let mut exclusive = exclusive_files(&folders, lock, created, &options);
+        let mut exclusive = ExclusiveFiles::take(&folders, &options, control_clients).await?;
         let PersistedState { journal, grants } = read_state(&folders, options.ephemeral)?;
         let config_file = options.config.clone().unwrap_or_else(|| folders.config_file());
         let config = read_config(&config_file, options.ephemeral)?;
@@ -97,9 +125,7 @@ impl Daemon {
         let (listener, listen) = listen(inherited.proxy, &options, &config).await?;
         let control = inherited_sockets::control(inherited.control, &folders.socket())
             .map_err(|error| StartError::Socket(folders.socket(), error))?;
-        if sockets.control == SocketOrigin::Own {
-            exclusive.files.push((folders.socket(), None));
-        }
+        exclusive.add_socket(&folders, sockets);
         let store = open_store(&folders, &options, &config).await?;
         record_store(&config_file, &config, store.kind, options.ephemeral)?;
         let system_roots = system_roots.await.map_err(|error| StartError::Threads(error.into()))?;
@@ -209,33 +235,6 @@ fn drain_timeout(until_eof: bool, config: &Config) -> Duration {
         UNTIL_EOF_DRAIN_TIMEOUT
     } else {
         config.drain_timeout
-    }
-}
-
-/// Files to remove at the end: the bundles of an ephemeral daemon and, once it is bound, our own control socket. A daemon
-/// that ends with its parent also removes the lock file and the folders that it created.
-fn exclusive_files(
-    folders: &Folders,
-    lock: Lock,
-    created: CreatedFolders,
-    options: &Options,
-) -> ExclusiveFiles {
-    let bundles = options
-        .ephemeral
-        .then(|| [folders.bundle(), folders.java_trust_store()]);
-    let bundles = bundles
-        .into_iter()
-        .flatten()
-        .filter_map(|bundle| match std::fs::read(&bundle) {
-            Ok(before) => Some((bundle, Some(before))),
-            Err(error) => (error.kind() == io::ErrorKind::NotFound).then_some((bundle, None)),
-        });
-    let lock_file = lock.created_file().filter(|_| options.until_eof);
-    let lock_file = lock_file.map(|file| (file.to_owned(), None));
-    ExclusiveFiles {
-        files: bundles.chain(lock_file).collect(),
-        _lock: lock,
-        _folders: created,
     }
 }
 

@@ -7,10 +7,10 @@ use regauth_shared::request::{
     StoreMove, Unlock, Verify,
 };
 use regauth_shared::response::{
-    CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, LogLevels, LoggedOut, Problem, RegistryAdded,
-    RegistryList, RegistryRemoved, RegistryView, Reloaded, Revoked, Rotated, SocketOrigin, Sockets, SourceFailure,
-    Status, Stopping, StoreMoved, StoreMoving, StoreShown, StoreView, TokenComparison, Unlocked, Verdict,
-    VerdictResult, Verified, WritesChanged,
+    CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, LogLevels, LoggedOut, Problem,
+    RegistryAdded, RegistryList, RegistryRemoved, RegistryView, Reloaded, Revoked, Rotated, SocketOrigin, Sockets,
+    SourceFailure, Status, Stopping, StoreMoved, StoreMoving, StoreShown, StoreView, TokenComparison, Unlocked,
+    Verdict, VerdictResult, Verified, WritesChanged,
 };
 use regauth_shared::version::{Greeting, Hello};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret};
@@ -186,7 +186,10 @@ pub(crate) fn answers(each: &mut impl EachAnswer) {
     each.check("rotate", rotated("corp", 4, vec![]));
     let note = "the token comes from command:mint-token, which was asked again";
     each.check("rotate-minted", rotated("minted", 8, vec![note.to_owned()]));
-    for (form, notes) in [("logout", vec!["api used the same token, and has none now".to_owned()]), ("logout-least", vec![])] {
+    for (form, notes) in [
+        ("logout", vec!["api used the same token, and has none now".to_owned()]),
+        ("logout-least", vec![]),
+    ] {
         let name = name("corp");
         each.check(form, LoggedOut { name, notes });
     }

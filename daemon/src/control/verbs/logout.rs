@@ -20,7 +20,11 @@ pub(crate) async fn logout(controller: &Controller, request: ByName) -> Result<L
     let route = state.registry(&request.name)?;
     refuse_other_sources(&route)?;
     let name = request.name;
-    controller.store().thread.delete(&Item::Credential(name.clone())).await?;
+    controller
+        .store()
+        .thread
+        .delete(&Item::Credential(name.clone()))
+        .await?;
     // A rotation that a kill interrupted cannot be settled any more. The generation stays, so that numbers never go back.
     if state.journal.rotations.remove(&name).is_some() {
         controller.write_journal(&state.journal)?;

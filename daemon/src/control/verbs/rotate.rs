@@ -80,7 +80,9 @@ fn check_schemes(state: &State, route: &RegistryRoute, token: &Secret) -> Result
         .filter(|user| Arc::ptr_eq(&user.credential.shared, shared))
         .map(|user| user.registry.scheme.check(token));
     let failed = checked.find_map(Result::err);
-    failed.map_or(Ok(()), |error| Err(ErrorBody::new(ErrorKind::Invalid, error.to_string())))
+    failed.map_or(Ok(()), |error| {
+        Err(ErrorBody::new(ErrorKind::Invalid, error.to_string()))
+    })
 }
 
 /// Probes the registry, commits the token, replaces the credential.
