@@ -49,6 +49,9 @@ impl CreatedFolders {
     }
 
     fn create(&mut self, folder: &Path) -> io::Result<()> {
+        if folder.exists() && !folder.is_dir() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
         let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
         for folder in missing
             .into_iter()

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use http::HeaderName;
-use regauth_shared::Secret;
+use regauth_shared::{ErrorBody, ErrorKind, Secret};
 
 /// Header that carries a secret, and its format.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,6 +135,14 @@ pub enum InvalidScheme {
     /// Template with other braces, or with characters that a header cannot carry.
     #[error("the template has more than one {{token}}, other braces, or characters that a header cannot carry")]
     BadTemplate,
+}
+
+/// Answer to a request with such a secret, with what to do.
+impl From<UnsendableSecret> for ErrorBody {
+    fn from(error: UnsendableSecret) -> Self {
+        Self::new(ErrorKind::Invalid, error.to_string())
+            .hint("nothing was stored; give the token as the registry shows it; a password goes with the scheme basic")
+    }
 }
 
 /// Error of a secret that the scheme cannot send (RFC 9110, section 5.5).

@@ -100,8 +100,7 @@ async fn prepare(controller: &Controller, state: &State, request: &AddRegistry) 
     let upstream = Arc::new(controller.upstream(name, &registry)?);
     let InitialToken { credential, first } = initial_token(controller, state, &registry, request).await?;
     if let Ok(token) = &first {
-        let checked = registry.scheme.check(token);
-        checked.map_err(|error| ErrorBody::new(ErrorKind::Invalid, error.to_string()))?;
+        registry.scheme.check(token)?;
     }
     let probed = match &first {
         Ok(token) if request.verify => {

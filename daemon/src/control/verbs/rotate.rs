@@ -80,9 +80,7 @@ fn check_schemes(state: &State, route: &RegistryRoute, token: &Secret) -> Result
         .filter(|user| Arc::ptr_eq(&user.credential.shared, shared))
         .map(|user| user.registry.scheme.check(token));
     let failed = checked.find_map(Result::err);
-    failed.map_or(Ok(()), |error| {
-        Err(ErrorBody::new(ErrorKind::Invalid, error.to_string()))
-    })
+    failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// Probes the registry, commits the token, replaces the credential.
@@ -109,8 +107,7 @@ async fn rotate_at_source(controller: &Controller, route: &RegistryRoute, verify
     let source = &route.registry.source;
     let credential = &route.credential.shared;
     let fetched = credential.fetch().await.map_err(|error| source_error(route, &error))?;
-    let checked = route.registry.scheme.check(&fetched.secret);
-    checked.map_err(|error| ErrorBody::new(ErrorKind::Failed, error.to_string()))?;
+    route.registry.scheme.check(&fetched.secret)?;
     let probed = probe(controller, route, &fetched.secret, verify).await?;
     let installed = credential.install(fetched).await;
     let note = if installed.is_new {
