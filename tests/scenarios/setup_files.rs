@@ -134,6 +134,36 @@ fn a_record_of_an_earlier_release_still_undoes_exactly() {
 }
 
 #[test]
+fn setup_takes_a_token_out_of_a_record_of_an_earlier_release() {
+    let daemon = Daemon::start();
+    add_npm(&daemon);
+    let user = User::new(&daemon);
+    user.write(".npmrc", "fund=false\n");
+    user.ctl(&["setup", "npm"]).succeeds();
+    // Version 1 replaced a token by the placeholder, and kept it in the hunks and in the setting.
+    let file = daemon.home().join("state/setup/npm.json");
+    let mut record: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    record["version"] = 1.into();
+    let before = format!("//npm.corp.example/:_authToken={SECRET}\n");
+    let lines = user.read(".npmrc").unwrap().lines().count();
+    record["files"][0]["back"] = serde_json::json!([{ "at": 0, "remove": lines, "insert": ["fund=false\n", before] }]);
+    let done = record["files"][0]["done"].as_array_mut().unwrap();
+    let token = done
+        .iter_mut()
+        .find(|setting| setting["key"][0].as_str().unwrap().contains("_authToken"));
+    token.unwrap()["before"] = before.clone().into();
+    fs::write(&file, serde_json::to_vec(&record).unwrap()).unwrap();
+
+    let again = user.ctl(&["setup", "npm"]).succeeds();
+    assert_prints_no_secret(&again);
+    again.says("`regauthctl import` moves it into regauth");
+    assert_no_secret_in_the_state(&daemon);
+    assert!(user.read(".npmrc").unwrap().contains(&before));
+    user.ctl(&["setup", "npm", "--undo"]).succeeds();
+    assert_eq!(user.read(".npmrc").unwrap(), format!("fund=false\n{before}"));
+}
+
+#[test]
 fn an_index_that_cargo_knows_by_another_name_gets_no_second_one() {
     let (registry, daemon) = (registry_with_auth_required(), Daemon::start());
     daemon.add("corp", &registry);

@@ -117,6 +117,8 @@ impl SetupPlan {
             && record.is_up_to_date(&file, wanted)?
         {
             let text = file.text.clone();
+            self.notes
+                .extend(wanted.notes_on_kept_secrets(text.as_deref().unwrap_or_default()));
             self.record.files.push(record.clone());
             self.files.push((file, text));
             return Ok(());
@@ -126,9 +128,9 @@ impl SetupPlan {
             Some(record) => record.revert(&file, &mut Vec::new())?,
             None => file.text.clone(),
         };
-        let applied = wanted
-            .format
-            .apply(before.as_deref().unwrap_or_default(), &wanted.settings)?;
+        let text = before.as_deref().unwrap_or_default();
+        self.notes.extend(wanted.notes_on_kept_secrets(text));
+        let applied = wanted.format.apply(text, &wanted.settings)?;
         let after = if applied.settings.is_empty() {
             before.clone()
         } else {

@@ -59,6 +59,25 @@ pub(super) struct FileSettings {
     pub(super) settings: Vec<Setting>,
 }
 
+impl FileSettings {
+    /// Notes on secrets of the user that stay in the text, where setup would write a placeholder.
+    pub(super) fn notes_on_kept_secrets(&self, text: &str) -> Vec<String> {
+        let is_kept = |setting: &&Setting| {
+            let present = setting.key.last().and_then(|key| ini::npm_value(text, key));
+            matches!(setting.value, SettingValue::Placeholder(_))
+                && present.as_deref().is_some_and(secrets::is_secret_value)
+        };
+        let note = |setting: &Setting| {
+            format!(
+                "{} has a token of its own in {}, which stays there; `regauthctl import` moves it into regauth",
+                self.path.display(),
+                setting.key.join(".")
+            )
+        };
+        self.settings.iter().filter(is_kept).map(note).collect()
+    }
+}
+
 impl Tool {
     /// Name on the command line.
     pub(crate) fn name(self) -> &'static str {
@@ -207,27 +226,20 @@ fn uv(path: PathBuf, info: &DaemonInfo) -> Result<ToolSettings, ErrorBody> {
             .hint("`regauthctl setup shell` sets the proxy and the bundle in the environment, which every uv reads"));
     }
     let settings = vec![text(&["https-proxy"], &info.proxy)];
-    let note = "uv reads the bundle only from SSL_CERT_FILE, so run `regauthctl setup shell` as well";
-    Ok(one_file(path, Format::Toml, settings, vec![note.to_owned()]))
+    let notes = [
+        "uv reads the bundle only from SSL_CERT_FILE, so run `regauthctl setup shell` as well",
+        "`uv publish` and an index with authenticate = \"always\" insist on a user name and password; any do: \
+         UV_PUBLISH_USERNAME=x UV_PUBLISH_PASSWORD=x, or UV_INDEX_NAME_USERNAME=x UV_INDEX_NAME_PASSWORD=x",
+    ];
+    Ok(one_file(path, Format::Toml, settings, notes.map(str::to_owned).into()))
 }
 
 fn npm(path: PathBuf, info: &DaemonInfo) -> ToolSettings {
     let mut settings = vec![text(&["https-proxy"], &info.proxy), text(&["cafile"], &info.bundle)];
-    let present = std::fs::read_to_string(&path).unwrap_or_default();
-    let mut notes = Vec::new();
     for (key, token) in info.npm_tokens() {
-        if ini::npm_value(&present, &key)
-            .as_deref()
-            .is_some_and(secrets::is_secret_value)
-        {
-            notes.push(format!(
-                "{} has a token of its own in {key}, which stays there; `regauthctl import` moves it into regauth",
-                path.display()
-            ));
-        }
         settings.push(setting(&[&key], SettingValue::Placeholder(token.to_owned())));
     }
-    one_file(path, Format::Npmrc, settings, notes)
+    one_file(path, Format::Npmrc, settings, Vec::new())
 }
 
 /// The environment is in a file of regauth's own, which setup rewrites. The profile gets one line that reads it.

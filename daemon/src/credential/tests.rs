@@ -169,3 +169,16 @@ async fn numbers_continue_after_a_time_without_a_token() {
     credential.rotate(CredentialState::Missing("gone".to_owned())).await;
     assert_eq!(credential.install(fetched("second", 60)).await.number, 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_value_beyond_ascii_is_sent_by_basic_and_missing_for_other_schemes() {
+    let credential = Credential::fixed();
+    credential.install(fetched("pässwörd", 60)).await;
+    let username = "me".to_owned();
+    let [basic, bearer] = [Scheme::Basic { username }, Scheme::Bearer].map(|scheme| credential.attach(scheme));
+    assert_eq!(sent_by(&basic), (1, "Basic bWU6cMOkc3N3w7ZyZA==".to_owned()));
+    assert!(matches!(bearer.state(), CredentialState::Missing(why) if why.contains("scheme basic")));
+    assert!(matches!(bearer.acquire().await, Err(Unavailable::Missing)));
+    credential.install(fetched("password", 60)).await;
+    assert_eq!(sent_by(&bearer), (2, "Bearer password".to_owned()));
+}
