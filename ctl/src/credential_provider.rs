@@ -2,7 +2,7 @@
 //!
 //! The provider holds no token. For a registry of regauthd it returns the public placeholder, with which cargo sends
 //! the request; regauthd replaces it with the credential. For every other registry cargo asks its next provider. `cargo
-//! login` sends the token to regauthd, and `cargo logout` removes the registry.
+//! login` sends the token to regauthd. `cargo logout` makes regauthd forget it, and the registry stays.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -14,14 +14,14 @@ use cargo_credential::{
 use regauth_shared::paths::Folders;
 use regauth_shared::placeholder::PLACEHOLDER;
 use regauth_shared::request::{ByName, Nothing, Rotate};
-use regauth_shared::response::{CredentialState, RegistryList, RegistryRemoved, RegistryView, Rotated};
+use regauth_shared::response::{CredentialState, LoggedOut, RegistryList, RegistryView, Rotated};
 use regauth_shared::{ErrorBody, RegistryName, Request, Secret};
 use secrecy::zeroize::Zeroizing;
 use url::Url;
 
 use crate::client::Client;
 use crate::output::{self, print_to_stderr};
-use crate::{connect, error, setup, token};
+use crate::{connect, error, token};
 
 /// Serves cargo on stdin and stdout until cargo closes them.
 pub(crate) fn run() -> ExitCode {
@@ -43,6 +43,8 @@ impl Credential for Provider {
             Err(reason) => return defer_to_next_provider(registry, action, &reason),
         };
         match action {
+            // Cargo's own message proposes `cargo login`, and its login works only without a token.
+            Action::Get(_) if served.is_logged_out => Err(Error::NotFound),
             Action::Get(_) => {
                 served.warn_about_store();
                 Ok(placeholder())
@@ -56,11 +58,12 @@ impl Credential for Provider {
 
 /// Registry that the daemon serves.
 struct ServedRegistry {
-    folders: Folders,
     client: Client,
     name: RegistryName,
     scheme: String,
     state: CredentialState,
+    /// True if the store has no token for it.
+    is_logged_out: bool,
 }
 
 /// Reason why this provider has no answer.
@@ -83,8 +86,8 @@ impl ServedRegistry {
             .find(|view| serves(view, registry.index_url))
             .ok_or(NotServed::UnknownRegistry)?;
         Ok(Self {
-            folders,
             client,
+            is_logged_out: found.source == "store" && found.credential.state == CredentialState::Missing,
             name: found.name,
             scheme: found.scheme,
             state: found.credential.state,
@@ -125,12 +128,11 @@ impl ServedRegistry {
 
     fn logout(&self) -> Result<CredentialResponse, ErrorBody> {
         let name = self.name.clone();
-        let removed: RegistryRemoved = self.client.call(&Request::RemoveRegistry(ByName { name }))?.answer;
+        let logged_out: LoggedOut = self.client.call(&Request::Logout(ByName { name }))?.answer;
         print_to_stderr(&format!(
-            "regauth: removed {} and deleted its token\n{}{}",
-            removed.name,
-            output::notes(&removed.notes),
-            setup::refresh(&self.folders, &self.client)
+            "regauth: deleted the token of {0}; the registry stays, and `regauthctl rotate {0}` takes a new token\n{1}",
+            logged_out.name,
+            output::notes(&logged_out.notes),
         ));
         Ok(CredentialResponse::Logout)
     }

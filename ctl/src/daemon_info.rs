@@ -11,7 +11,7 @@ use regauth_shared::{Request, placeholder};
 use crate::client::Client;
 use crate::program::{self, PROVIDER};
 
-/// Settings of the running daemon from which clients' configuration is made. CompareToken no secret.
+/// Settings of the running daemon from which clients' configuration is made. Holds no secret.
 #[derive(Debug)]
 pub(crate) struct DaemonInfo {
     /// URL of the proxy.

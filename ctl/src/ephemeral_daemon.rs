@@ -1,7 +1,7 @@
 //! Private daemon for one command: below a temporary folder, secrets in memory, on a free port.
 //!
-//! The daemon cannot outlive this process. It ends, and removes its folder, when its standard input closes, and the
-//! kernel closes that pipe however this process dies.
+//! The daemon cannot outlive this process. It ends, and removes its files and folder, when its standard input closes, and
+//! the kernel closes that pipe however this process dies.
 
 use std::ffi::OsString;
 use std::fs;
@@ -107,7 +107,7 @@ fn command(program: &Path, home: &Path, removed: &[OsString]) -> Command {
         .arg("--home")
         .arg(home)
         .args(["--listen", "127.0.0.1:0", "--store", "memory"])
-        .args(["--ephemeral", "--until-eof"])
+        .args(["--ephemeral", "--until-eof", "--home-is-temporary"])
         .stdin(Stdio::piped())
         // regauthd's stdout is not the wrapped command's output.
         .stdout(Stdio::null())

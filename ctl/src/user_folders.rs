@@ -3,6 +3,7 @@
 //! Own code instead of `etcetera`: git, pip, npm and cargo accept relative paths in these variables, and `etcetera`
 //! ignores them.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use regauth_shared::ErrorBody;
@@ -36,12 +37,22 @@ pub(crate) fn cargo_home() -> Result<PathBuf, ErrorBody> {
     path_variable("CARGO_HOME").map_or_else(|| Ok(home()?.join(".cargo")), Ok)
 }
 
-/// The user's `.npmrc`: `NPM_CONFIG_USERCONFIG`, or `~/.npmrc`.
+/// The user's `.npmrc`: `npm_config_userconfig`, or `~/.npmrc`.
 ///
 /// # Errors
-/// Neither `NPM_CONFIG_USERCONFIG` nor `HOME` is set.
+/// Neither `npm_config_userconfig` nor `HOME` is set.
 pub(crate) fn npmrc() -> Result<PathBuf, ErrorBody> {
-    path_variable("NPM_CONFIG_USERCONFIG").map_or_else(|| Ok(home()?.join(".npmrc")), Ok)
+    npm_variable("userconfig").map_or_else(|| Ok(home()?.join(".npmrc")), Ok)
+}
+
+/// Absolute path from a variable of npm. npm reads `npm_config_…` in any case; the last non-empty one counts.
+fn npm_variable(setting: &str) -> Option<PathBuf> {
+    let names = |name: &OsStr| {
+        let name = name.to_string_lossy().to_ascii_lowercase();
+        name.strip_prefix("npm_config_") == Some(setting)
+    };
+    let variables = std::env::vars_os().filter(|(name, value)| names(name) && !value.is_empty());
+    std::path::absolute(variables.last()?.1).ok()
 }
 
 /// Absolute path from an environment variable; `None` if the variable is unset or empty.

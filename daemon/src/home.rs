@@ -10,24 +10,71 @@ use regauth_shared::paths::Folders;
 
 /// Creates missing folders with mode 0700. Rejects folders of another user and folders that others may enter, except
 /// that `open_to_group` allows the group in the run folder, for a control socket that a service manager made for a
-/// group.
+/// group. Records the folders that it creates in `created`, also if it fails.
 ///
 /// # Errors
 /// [`HomeError`] with what to do.
-pub fn prepare(folders: &Folders, open_to_group: bool) -> Result<(), HomeError> {
+pub fn prepare(folders: &Folders, open_to_group: bool, created: &mut CreatedFolders) -> Result<(), HomeError> {
     let run_may_allow = if open_to_group { GROUP_ENTERS } else { 0 };
     for (folder, allowed) in [(&folders.config, 0), (&folders.state, 0), (&folders.run, run_may_allow)] {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(|error| HomeError::Create {
-                folder: folder.clone(),
-                error,
-            })?;
+        created.create(folder).map_err(|error| HomeError::Create {
+            folder: folder.clone(),
+            error,
+        })?;
         check_folder(folder, allowed)?;
     }
     Ok(())
+}
+
+/// Folders that this process created, the outermost first. They stay when the value is dropped, unless it is
+/// [temporary](Self::temporary).
+#[derive(Debug, Default)]
+pub struct CreatedFolders {
+    folders: Vec<PathBuf>,
+    is_temporary: bool,
+}
+
+impl CreatedFolders {
+    /// Folders that are removed on drop. Only empty folders are removed, so no file of anybody else is lost.
+    pub fn temporary() -> Self {
+        Self {
+            folders: Vec::new(),
+            is_temporary: true,
+        }
+    }
+
+    /// Adds a folder that somebody else created for this process alone.
+    pub fn adopt(&mut self, folder: PathBuf) {
+        self.folders.push(folder);
+    }
+
+    fn create(&mut self, folder: &Path) -> io::Result<()> {
+        if folder.exists() && !folder.is_dir() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
+        for folder in missing
+            .into_iter()
+            .rev()
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
+            match DirBuilder::new().mode(0o700).create(folder) {
+                Ok(()) => self.folders.push(folder.to_owned()),
+                // Another process was faster, so the folder is not ours to remove.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for CreatedFolders {
+    fn drop(&mut self) {
+        for folder in self.folders.iter().rev().filter(|_| self.is_temporary) {
+            let _ = std::fs::remove_dir(folder);
+        }
+    }
 }
 
 fn check_folder(folder: &Path, allowed: u32) -> Result<(), HomeError> {
@@ -81,6 +128,9 @@ pub fn check_file(file: &Path) -> Result<(), HomeError> {
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
+    path: PathBuf,
+    /// True if this process created the lock file.
+    is_new: bool,
 }
 
 impl Lock {
@@ -94,14 +144,12 @@ impl Lock {
             folder: path.clone(),
             error,
         };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(unusable)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).truncate(false).mode(0o600);
+        let (mut file, is_new) = match options.clone().create_new(true).open(&path) {
+            Ok(file) => (file, true),
+            Err(_) => (options.create(true).open(&path).map_err(unusable)?, false),
+        };
         if let Err(error) = file.try_lock() {
             if let TryLockError::Error(error) = error {
                 return Err(unusable(error));
@@ -120,7 +168,16 @@ impl Lock {
             writeln!(file, "{}", std::process::id())
         };
         let _ = record(&mut file);
-        Ok(Self { _file: file })
+        Ok(Self {
+            _file: file,
+            path,
+            is_new,
+        })
+    }
+
+    /// Path of the lock file, if this process created it.
+    pub fn created_file(&self) -> Option<&Path> {
+        self.is_new.then_some(&*self.path)
     }
 
     /// Takes the lock, and waits up to a second for another daemon that is stopping to release it.
@@ -208,7 +265,7 @@ mod tests {
     fn creates_private_folders_and_locks_them_for_one_daemon() {
         let home = tempfile::tempdir().unwrap();
         let folders = Folders::below(&home.path().join("regauth"));
-        prepare(&folders, false).unwrap();
+        prepare(&folders, false, &mut CreatedFolders::default()).unwrap();
         assert_eq!(folders.state.metadata().unwrap().mode() & 0o777, 0o700);
         let lock = Lock::take(&folders).unwrap();
         let error = Lock::take(&folders).unwrap_err().to_string();
@@ -221,7 +278,27 @@ mod tests {
     fn refuses_a_folder_that_others_may_enter() {
         let home = tempfile::tempdir().unwrap();
         std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let error = prepare(&Folders::below(home.path()), false).unwrap_err().to_string();
+        let error = prepare(&Folders::below(home.path()), false, &mut CreatedFolders::default());
+        let error = error.unwrap_err().to_string();
         assert!(error.contains("chmod 700"), "{error}");
+    }
+
+    #[test]
+    fn temporary_folders_end_with_their_process_and_keep_what_others_put_there() {
+        let parent = tempfile::tempdir().unwrap();
+        let (home, state) = (parent.path().join("a/b"), parent.path().join("a/b/state"));
+        let folders = Folders::below(&home);
+        let mut created = CreatedFolders::temporary();
+        prepare(&folders, false, &mut created).unwrap();
+        drop(created);
+        assert!(!parent.path().join("a").exists());
+
+        std::fs::create_dir_all(&home).unwrap();
+        std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let mut created = CreatedFolders::temporary();
+        prepare(&folders, false, &mut created).unwrap();
+        std::fs::write(state.join("precious"), "x").unwrap();
+        drop(created);
+        assert!(home.is_dir() && state.join("precious").is_file() && !home.join("run").exists());
     }
 }

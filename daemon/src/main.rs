@@ -53,9 +53,13 @@ struct Arguments {
     /// Log to standard error in this format [default: to the journal under systemd, else text]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
-    /// Stop at the end of standard input and remove --home, so that the daemon ends with the process that started it
+    /// Stop at the end of standard input, so that the daemon ends with the process that started it, and remove the files
+    /// and folders that the daemon made
     #[arg(long, requires_all = ["ephemeral", "home"])]
     until_eof: bool,
+    /// Remove --home too, if nothing else is in it: the process that started the daemon made it for the daemon alone
+    #[arg(long, requires = "until_eof", hide = true)]
+    home_is_temporary: bool,
     /// Print a new key for a vault and exit, for `systemd-creds encrypt --name=vault-identity`
     #[arg(long)]
     new_vault_identity: bool,
@@ -103,7 +107,6 @@ impl From<LogFormat> for Format {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let temporary_home = arguments.home.clone().filter(|_| arguments.until_eof);
     process::harden();
     if arguments.new_vault_identity {
         return print(new_identity().as_bytes());
@@ -111,11 +114,7 @@ fn main() -> ExitCode {
     if arguments.man_page {
         return print(&man_page());
     }
-    let result = serve(arguments);
-    if let Some(home) = temporary_home {
-        let _ = std::fs::remove_dir_all(home);
-    }
-    match result {
+    match serve(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Printed at every log level, because the person or service manager needs it.
@@ -150,6 +149,7 @@ fn serve(arguments: Arguments) -> anyhow::Result<()> {
         ephemeral: arguments.ephemeral,
         environment: Environment::default(),
         until_eof: arguments.until_eof,
+        home_is_temporary: arguments.home_is_temporary,
         logs,
     };
     take_environment(&mut options);

@@ -8,7 +8,9 @@ use std::fmt;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serializer};
 
-/// Credential as issued to a person: one line of printable ASCII, not empty, at most 16 KiB.
+/// Credential as issued to a person: one line of text without control characters, not empty, at most 16 KiB.
+///
+/// Only Basic authentication can send a character beyond ASCII, in UTF-8 (RFC 7617, section 2.1).
 ///
 /// ```
 /// use regauth_shared::Secret;
@@ -26,8 +28,8 @@ impl Secret {
     /// Parses a token as typed or piped, and removes one trailing line ending.
     ///
     /// # Errors
-    /// [`InvalidSecret`] for a text that is empty, has several lines or surrounding blanks, is too long, or cannot be an
-    /// HTTP header value.
+    /// [`InvalidSecret`] for a text that is empty, has several lines, surrounding blanks or control characters, or is too
+    /// long.
     pub fn parse(text: &str) -> Result<Self, InvalidSecret> {
         let token = text.strip_suffix('\n').unwrap_or(text);
         let token = token.strip_suffix('\r').unwrap_or(token);
@@ -40,8 +42,8 @@ impl Secret {
         if token != token.trim() {
             return Err(InvalidSecret::SurroundedByBlanks);
         }
-        if token.chars().any(|c| !(' '..='~').contains(&c)) {
-            return Err(InvalidSecret::NotPrintableAscii);
+        if token.chars().any(char::is_control) {
+            return Err(InvalidSecret::ControlCharacter);
         }
         if token.len() > MAX_BYTES {
             return Err(InvalidSecret::TooLong);
@@ -108,9 +110,9 @@ pub enum InvalidSecret {
     /// Blanks at the start or the end, as a careless paste leaves them.
     #[error("the token begins or ends with blanks; paste it without them")]
     SurroundedByBlanks,
-    /// A character that an HTTP header cannot carry (RFC 9110, section 5.5).
-    #[error("the token has a character that is not printable ASCII")]
-    NotPrintableAscii,
+    /// A character that no header can carry (RFC 9110, section 5.5), and that no person types.
+    #[error("the token has a control character")]
+    ControlCharacter,
     /// More than 16 KiB.
     #[error("the token is longer than 16 KiB")]
     TooLong,
@@ -126,14 +128,15 @@ mod tests {
     fn a_token_is_one_printable_line() {
         assert_eq!(Secret::parse("tok\n").unwrap().expose(), "tok");
         assert_eq!(Secret::parse("tok\r\n").unwrap().expose(), "tok");
+        assert_eq!(Secret::parse("pässwörd").unwrap().expose(), "pässwörd");
         for (text, error) in [
             ("", InvalidSecret::Empty),
             (" \n", InvalidSecret::Empty),
             ("a\nb", InvalidSecret::SeveralLines),
             ("a\n\n", InvalidSecret::SeveralLines),
             (" a", InvalidSecret::SurroundedByBlanks),
-            ("a\u{7f}", InvalidSecret::NotPrintableAscii),
-            ("é", InvalidSecret::NotPrintableAscii),
+            ("a\u{7f}", InvalidSecret::ControlCharacter),
+            ("a\u{85}b", InvalidSecret::ControlCharacter),
         ] {
             assert_eq!(Secret::parse(text).unwrap_err(), error, "{text:?}");
         }

@@ -112,9 +112,9 @@ fn without_a_daemon_cargo_prints_the_reason() {
 }
 
 #[test]
-fn cargo_login_rotates_and_cargo_logout_removes() {
+fn cargo_login_rotates_and_cargo_logout_forgets_the_token_and_keeps_the_registry() {
     let registry = Registry::builder(Scheme::bearer(), TOKEN).auth_required().start();
-    let daemon = Daemon::start();
+    let mut daemon = Daemon::builder().store("vault").start();
     daemon.add("corp", &registry);
     let cargo = cargo(&daemon, &registry).depends_on(SHIP);
     // Cargo reads the index with the old token before it asks for the new one.
@@ -132,14 +132,29 @@ fn cargo_login_rotates_and_cargo_logout_removes() {
     LeakScan::new("an0ther-token")
         .scan_folder(cargo.home(), &[])
         .assert_clean();
+    let before = daemon.ctl(&["show", "corp"]).succeeds().json;
     cargo.run(["logout", "--registry", "corp"]).succeeds();
+    let after = daemon.ctl(&["show", "corp"]).succeeds().json;
     assert_eq!(
-        daemon.ctl(&["list"]).succeeds().json["registries"]
-            .as_array()
-            .unwrap()
-            .len(),
-        0
+        (&after["index"], &after["scopes"]),
+        (&before["index"], &before["scopes"])
     );
+    assert_eq!(after["credential"]["state"], "missing");
+    cargo
+        .owner("corp", "project", &["--list"])
+        .fails()
+        .says("cargo login --registry corp");
+    // A restart finds no token either.
+    daemon.restart();
+    assert_eq!(
+        daemon.ctl(&["show", "corp"]).succeeds().json["credential"]["state"],
+        "missing"
+    );
+    cargo
+        .run(["login", "--registry", "corp", "an0ther-token"])
+        .succeeds()
+        .says("generation 3");
+    cargo.build().succeeds();
 }
 
 #[test]

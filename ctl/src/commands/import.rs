@@ -19,7 +19,7 @@ use crate::{error, prompt, setup};
 
 /// Move tokens from clients' files into regauth
 ///
-/// Reads cargo's credentials.toml, git's configuration and .git-credentials, .netrc, pip.conf and .npmrc, and lists the
+/// Reads cargo's credentials.toml and config.toml, git's configuration and .git-credentials, .netrc, pip.conf and .npmrc, and lists the
 /// tokens by kind and length. Each token that you choose is verified with its registry, stored and served, as by
 /// add-registry. A terminal prompts for the choice; elsewhere give --all or --only.
 ///

@@ -1,4 +1,4 @@
-//! Output of `regauthctl import`: the tokens found, what happened to each, and the next commands. CompareToken no token.
+//! Output of `regauthctl import`: the tokens found, what happened to each, and the next commands. Tokens are masked.
 
 use std::path::Path;
 

@@ -90,7 +90,7 @@ fn from_stdin(set: bool, given: bool) -> Result<Unlock, ErrorBody> {
 pub(super) fn passphrase(text: &str) -> Result<Secret, ErrorBody> {
     Secret::parse(text).map_err(|invalid| {
         error::usage(invalid.to_string().replace("token", "passphrase"))
-            .hint("nothing was sent; a passphrase is one line of printable ASCII")
+            .hint("nothing was sent; a passphrase is one line of text")
     })
 }
 

@@ -350,8 +350,9 @@ fn own_token_file(config: &MergedConfig, view: &RegistryView) -> Option<(String,
         return Some((key, file.display().to_string()));
     }
     let home = cargo_home().ok()?;
-    // Cargo still reads the old file name `credentials`.
-    let mut files = ["credentials.toml", "credentials"].iter().map(|file| home.join(file));
+    // Cargo still reads the old file names `credentials` and `config`.
+    let names = ["credentials.toml", "credentials", "config.toml", "config"];
+    let mut files = names.iter().map(|file| home.join(file));
     let file = files.find(|file| has_token(file, view.name.as_str()))?;
     Some((key, file.display().to_string()))
 }

@@ -14,7 +14,7 @@ use regauth_shared::paths::Folders;
 use serde::{Deserialize, Serialize};
 
 use super::found::{FoundToken, Removal, TokenLocation};
-use crate::diff::{Hunk, apply_hunks, fingerprint, hunks};
+use crate::diff::{Hunk, apply_hunks, fingerprint};
 use crate::error;
 use crate::text_file::{self, TextFile};
 
@@ -114,13 +114,24 @@ pub(crate) fn folder(folders: &Folders) -> PathBuf {
     folders.state.join("import")
 }
 
-/// Returns the text without the removed ranges.
-fn without(text: &str, removals: &[&Removal]) -> String {
-    let mut ranges: Vec<&Range<usize>> = removals.iter().flat_map(|removal| removal.ranges()).collect();
-    ranges.sort_by_key(|range| std::cmp::Reverse(range.start));
-    ranges.dedup();
-    let mut text = text.to_owned();
+/// Ranges to remove, in order, without overlaps.
+fn ranges(removals: &[&Removal]) -> Vec<Range<usize>> {
+    let mut ranges: Vec<Range<usize>> = removals.iter().flat_map(|removal| removal.ranges()).cloned().collect();
+    ranges.sort_by_key(|range| (range.start, range.end));
+    let mut merged: Vec<Range<usize>> = Vec::new();
     for range in ranges {
+        match merged.last_mut() {
+            Some(last) if range.start < last.end => last.end = last.end.max(range.end),
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
+
+/// Returns the text without the ranges, which are in order.
+fn without(text: &str, ranges: &[Range<usize>]) -> String {
+    let mut text = text.to_owned();
+    for range in ranges.iter().rev() {
         if text.get(range.clone()).is_some() {
             text.replace_range(range.clone(), "");
         }
@@ -159,9 +170,12 @@ struct FileCopy {
     name: String,
     /// Fingerprint of the text after the change.
     fingerprint: String,
-    /// Hunks from the copy to the text after the change. Their lines come from the latter, so they hold no token.
-    #[serde(rename = "cut")]
-    removal: Vec<Hunk>,
+    /// Byte ranges that the change removed from the copy. They hold no text, and so no token.
+    #[serde(default, rename = "ranges")]
+    removed: Vec<Range<usize>>,
+    /// Hunks from the copy to the text after the change, in manifests of earlier releases.
+    #[serde(default, rename = "cut", skip_serializing_if = "Vec::is_empty")]
+    hunks: Vec<Hunk>,
 }
 
 impl FileCopy {
@@ -169,7 +183,8 @@ impl FileCopy {
     fn restored_text(&self, now: Option<&str>, original: &str) -> Option<String> {
         match now {
             Some(now) if now != original && fingerprint(now) != self.fingerprint => {
-                diffy::merge(&apply_hunks(original, &self.removal), now, original).ok()
+                let after = without(&apply_hunks(original, &self.hunks), &self.removed);
+                diffy::merge(&after, now, original).ok()
             }
             _ => Some(original.to_owned()),
         }
@@ -205,11 +220,12 @@ impl Backup {
             let note = format!("{}: remove the token there by hand", path.display());
             outcome.notes.push(note);
         }
-        let after = without(before, removals);
+        let removed = ranges(removals);
+        let after = without(before, &removed);
         if after == *before {
             return Ok(());
         }
-        self.add_copy(&file, before, &after)?;
+        self.add_copy(&file, before, &after, removed)?;
         match file.replace(Some(&after)) {
             Ok(()) => outcome.files.push(path.display().to_string()),
             // The user may not write the machine's own files; those are the administrator's to change.
@@ -222,7 +238,13 @@ impl Backup {
         Ok(())
     }
 
-    fn add_copy(&mut self, file: &TextFile, before: &str, after: &str) -> Result<(), ErrorBody> {
+    fn add_copy(
+        &mut self,
+        file: &TextFile,
+        before: &str,
+        after: &str,
+        removed: Vec<Range<usize>>,
+    ) -> Result<(), ErrorBody> {
         let file_name = file.path.file_name().unwrap_or_default().to_string_lossy();
         let is_unused = |name: &String| self.manifest.copies.iter().all(|copy| copy.name != *name);
         let name = (1..)
@@ -235,7 +257,8 @@ impl Backup {
             mode: file.mode(),
             name,
             fingerprint: fingerprint(after),
-            removal: hunks(before, after),
+            removed,
+            hunks: Vec::new(),
         });
         self.write_manifest()
     }
@@ -282,6 +305,7 @@ const MANIFEST: &str = "record.json";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diff::hunks;
 
     #[test]
     fn merges_edits_and_tokens_in_different_lines() {
@@ -292,9 +316,18 @@ mod tests {
             mode: 0o600,
             name: String::new(),
             fingerprint: fingerprint(after),
-            removal: hunks(original, after),
+            removed: Vec::new(),
+            hunks: hunks(original, after),
         };
-        assert!(!format!("{copy:?}").contains("secret"));
+        let with_ranges = FileCopy {
+            removed: ranges(&[&Removal::Bytes(std::iter::once(2..9).collect())]),
+            hunks: Vec::new(),
+            path: PathBuf::new(),
+            name: String::new(),
+            fingerprint: fingerprint(after),
+            mode: 0o600,
+        };
+        assert!(!format!("{copy:?} {with_ranges:?}").contains("secret"));
         for (now, restored) in [
             (Some(after), Some(original)),
             (Some(original), Some(original)),
@@ -302,7 +335,9 @@ mod tests {
             (Some("a\nb\nc\nd\nmine\n"), Some("a\nsecret\nb\nc\nd\nmine\n")),
             (Some("mine\n"), None),
         ] {
-            assert_eq!(copy.restored_text(now, original).as_deref(), restored, "{now:?}");
+            for copy in [&copy, &with_ranges] {
+                assert_eq!(copy.restored_text(now, original).as_deref(), restored, "{now:?}");
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Scanner for cargo's `credentials.toml` (the Cargo book, "Configuration").
+//! Scanner for cargo's `credentials.toml` and `config.toml` (the Cargo book, "Configuration").
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,32 @@ use super::found::{TokenLocation, TokenTarget};
 use super::scan::{Scan, ScannedToken};
 use crate::user_folders::cargo_home;
 
-/// Scans the credentials that `cargo login` wrote. Cargo still reads the old file name `credentials`.
+/// Scans the credentials that `cargo login` wrote, then the configuration, where a person may have written a token. Cargo
+/// still reads the old file names `credentials` and `config`.
 pub(super) fn scan(scan: &mut Scan) {
     let Ok(folder) = cargo_home() else { return };
-    for file in ["credentials.toml", "credentials"] {
-        scan_file(&folder.join(file), &folder, scan);
+    let credentials = ["credentials.toml", "credentials"].map(|file| folder.join(file));
+    for file in credentials.into_iter().chain(config_files(&folder)) {
+        scan_file(&file, &folder, scan);
     }
+}
+
+/// Files of cargo's configuration, in its order: the folders above the current one, cargo's home.
+fn config_files(cargo_home: &Path) -> Vec<PathBuf> {
+    let current = std::env::current_dir().unwrap_or_default();
+    let folders = current.ancestors().map(|folder| folder.join(".cargo"));
+    let mut files: Vec<PathBuf> = Vec::new();
+    for folder in folders.chain([cargo_home.to_owned()]) {
+        let in_folder = ["config", "config.toml"].map(|file| folder.join(file));
+        // Cargo's home may be above the current folder.
+        files.extend(
+            in_folder
+                .into_iter()
+                .filter(|file| !files.contains(file))
+                .collect::<Vec<_>>(),
+        );
+    }
+    files
 }
 
 fn scan_file(file: &Path, cargo_home: &Path, scan: &mut Scan) {
@@ -99,19 +119,13 @@ fn token_of(registry: Option<&Item>) -> Option<&str> {
     registry?.get("token")?.as_str()
 }
 
-/// Finds the index of a registry, in cargo's order: the variable, the folders above the current one, cargo's home.
+/// Finds the index of a registry, in cargo's order: the variable, then the configuration files.
 fn find_index(name: &str, cargo_home: &Path) -> Option<String> {
     let variable = format!("CARGO_REGISTRIES_{}_INDEX", name.to_ascii_uppercase().replace('-', "_"));
     if let Ok(index) = std::env::var(variable) {
         return Some(index);
     }
-    let current = std::env::current_dir().unwrap_or_default();
-    let folders = current.ancestors().map(|folder| folder.join(".cargo"));
-    let folders: Vec<PathBuf> = folders.chain([cargo_home.to_owned()]).collect();
-    let files = folders
-        .iter()
-        .flat_map(|folder| ["config", "config.toml"].map(|file| folder.join(file)));
-    files.into_iter().find_map(|file| index_in(&file, name))
+    config_files(cargo_home).iter().find_map(|file| index_in(file, name))
 }
 
 fn index_in(file: &Path, name: &str) -> Option<String> {

@@ -3,8 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use url::Url;
+
 use super::auth_scheme;
 use super::found::{TokenLocation, TokenTarget};
+use super::git_config;
 use super::scan::{Scan, ScannedToken, byte_range};
 use super::url_credentials::{UrlCredentials, scope_of_url};
 use crate::user_folders::{home, xdg_config};
@@ -70,17 +73,17 @@ fn scan_rewrite(base: &str, setting: &Setting, scan: &mut Scan) {
         return;
     };
     let Some(text) = scan.read(&setting.file) else { return };
-    let quoted = format!("\"{}\"", base.replace('\\', "\\\\").replace('"', "\\\""));
-    let headers = text
-        .split_inclusive('\n')
-        .filter(|line| line.trim_start().starts_with('['));
-    let userinfos = headers.filter_map(|line| {
-        let subsection = line.get(line.find(&quoted)?..)?;
+    let settings = git_config::settings(&text);
+    let of_base = settings.iter().filter(|other| rewrite_base(&other.key) == Some(base));
+    let userinfos = of_base.filter_map(|other| {
+        let subsection = text.get(other.subsection.clone()?)?;
         subsection
             .get(subsection.find(url.userinfo)?..)?
             .get(..url.userinfo.len())
     });
-    let ranges = userinfos.map(|userinfo| byte_range(&text, userinfo)).collect();
+    let mut ranges: Vec<_> = userinfos.map(|userinfo| byte_range(&text, userinfo)).collect();
+    // Several settings of one section share its header.
+    ranges.dedup();
     let location = TokenLocation::new(&setting.file, ranges);
     scan.tokens.push(url.into_token("git", location));
 }
@@ -97,7 +100,7 @@ fn scan_header(setting: &Setting, scan: &mut Scan) {
         .key
         .strip_prefix("http.")
         .and_then(|rest| rest.strip_suffix(".extraheader"));
-    let Some(scope) = url.and_then(scope_of_url) else {
+    let Some(scope) = url.and_then(scope_without_user) else {
         scan.notes.push(format!(
             "{}: the token in http.extraHeader was skipped: git sends it to every host, so its registry is unknown",
             setting.file.display()
@@ -105,12 +108,9 @@ fn scan_header(setting: &Setting, scan: &mut Scan) {
         return;
     };
     let Some(text) = scan.read(&setting.file) else { return };
-    let is_setting = |line: &&str| {
-        let key = line.trim_start().to_ascii_lowercase();
-        key.starts_with("extraheader") && line.contains(value.trim())
-    };
-    let lines = text.split_inclusive('\n').filter(is_setting);
-    let ranges = lines.map(|line| byte_range(&text, line)).collect();
+    let settings = git_config::settings(&text).into_iter();
+    let of_this_url = settings.filter(|other| other.key == setting.key && other.value == setting.value);
+    let ranges = of_this_url.map(|other| other.range).collect();
     let (scheme, secret) = auth_scheme::from_header(value);
     scan.tokens.push(ScannedToken {
         name: None,
@@ -122,11 +122,27 @@ fn scan_header(setting: &Setting, scan: &mut Scan) {
     });
 }
 
-/// Scans a file of `git credential-store`, which has one URL a line.
+/// Scope of the URL in a section header. Git matches its user name with the request's, and sends no such name itself.
+fn scope_without_user(url: &str) -> Option<String> {
+    let mut url = Url::parse(url).ok()?;
+    url.set_username("").ok()?;
+    url.set_password(None).ok()?;
+    scope_of_url(url.as_str())
+}
+
+/// Scans a file of `git credential-store`, which has one URL a line. Git ends the user and password at the first `@`.
 fn scan_credentials(file: &Path, scan: &mut Scan) {
     let Some(text) = scan.read(file) else { return };
     for line in text.split_inclusive('\n') {
         if let Some(url) = UrlCredentials::parse(line.trim()) {
+            if url.userinfo.matches('@').count() > 1 {
+                scan.notes.push(format!(
+                    "{}: the password for {} was skipped: git reads its `@` as the end; write it as %40",
+                    file.display(),
+                    url.scope
+                ));
+                continue;
+            }
             let location = TokenLocation::new(file, vec![byte_range(&text, line)]);
             scan.tokens.push(url.into_token("git", location));
         }

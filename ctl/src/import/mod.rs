@@ -17,7 +17,13 @@ mod npm;
 mod pip;
 
 mod auth_scheme;
+mod git_config;
+mod npm_ini;
+mod python_ini;
 mod url_credentials;
+
+#[cfg(test)]
+mod generated;
 
 mod status;
 

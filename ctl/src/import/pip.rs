@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::found::{TokenLocation, TokenTarget};
+use super::python_ini;
 use super::scan::{Scan, byte_range};
-use super::url_credentials::UrlCredentials;
+use super::url_credentials::{UrlCredentials, UserOnly, user_only};
+use crate::program::on_path;
 use crate::user_folders::{home, path_variable, xdg_config};
 
 /// Scans all files that pip reads: the machine's, the user's and the virtual environment's.
@@ -29,42 +31,42 @@ fn files() -> Vec<PathBuf> {
 
 fn scan_file(file: &Path, scan: &mut Scan) {
     let Some(text) = scan.read(file) else { return };
-    for value in index_values(&text) {
-        for url in value.split_whitespace().filter_map(UrlCredentials::parse) {
-            let location = TokenLocation::new(file, vec![byte_range(&text, url.userinfo)]);
-            let mut token = url.into_token("pypi", location);
-            if let TokenTarget::Scope(scope) = &mut token.target {
-                widen_to_archives(scope);
-            }
-            scan.tokens.push(token);
+    let options = python_ini::options(&text).into_iter();
+    let lines = options
+        .filter(|option| names_indexes(&option.key))
+        .flat_map(|option| option.lines);
+    let urls = lines.filter_map(|line| text.get(line)).flat_map(str::split_whitespace);
+    for url in urls {
+        let Some(credentials) = UrlCredentials::parse(url) else {
+            note_user_without_password(url, file, scan);
+            continue;
+        };
+        let location = TokenLocation::new(file, vec![byte_range(&text, credentials.userinfo)]);
+        let mut token = credentials.into_token("pypi", location);
+        if let TokenTarget::Scope(scope) = &mut token.target {
+            widen_to_archives(scope);
         }
+        scan.tokens.push(token);
     }
 }
 
-/// Values of the settings that name indexes, with their continuation lines.
-fn index_values(text: &str) -> Vec<&str> {
-    let mut values = Vec::new();
-    let mut in_index_setting = false;
-    for line in text.split_inclusive('\n') {
-        let is_comment = line.trim_start().starts_with(['#', ';']);
-        let is_continuation = line.starts_with([' ', '\t']);
-        let value = match line.split_once(['=', ':']) {
-            _ if is_comment => continue,
-            _ if is_continuation => line,
-            Some((key, value)) => {
-                in_index_setting = INDEX_SETTINGS.contains(&key.trim().to_lowercase().replace('_', "-").as_str());
-                value
-            }
-            None => {
-                in_index_setting = false;
-                continue;
-            }
-        };
-        if in_index_setting {
-            values.push(value);
-        }
+/// A user without a password is a token for some registries. Pip asks the keyring for the password if there is one, so
+/// then the user is a name.
+fn note_user_without_password(url: &str, file: &Path, scan: &mut Scan) {
+    if let Some(UserOnly::MaybeToken { scope }) = user_only(url)
+        && on_path("keyring").is_none()
+    {
+        scan.notes.push(format!(
+            "{}: the URL of {scope} has a user without a password; if that is a token, add it with `regauthctl \
+             add-registry NAME --kind pypi --scope {scope}`",
+            file.display()
+        ));
     }
-    values
+}
+
+/// True for the options that name indexes. Pip reads `_` as `-`.
+fn names_indexes(key: &str) -> bool {
+    INDEX_SETTINGS.contains(&key.replace('_', "-").trim_start_matches("--"))
 }
 
 /// Widens the scope from the index to its parent, because archives are beside the index, not below it.

@@ -42,6 +42,11 @@ impl Scan {
     }
 }
 
+/// True if the text takes its value from an environment variable, as in `${TOKEN}`, and so is no secret itself.
+pub(super) fn has_variable(text: &str) -> bool {
+    text.split_once("${").is_some_and(|(_, rest)| rest.contains('}'))
+}
+
 /// Byte range of `part` in `whole`. `part` must be a slice of `whole`.
 pub(super) fn byte_range(whole: &str, part: &str) -> Range<usize> {
     let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);

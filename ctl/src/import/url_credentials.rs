@@ -5,7 +5,7 @@ use url::Url;
 
 use super::auth_scheme::{self, AuthScheme};
 use super::found::{TokenLocation, TokenTarget};
-use super::scan::ScannedToken;
+use super::scan::{ScannedToken, has_variable};
 
 /// Credentials of a URL.
 pub(super) struct UrlCredentials<'a> {
@@ -20,7 +20,8 @@ pub(super) struct UrlCredentials<'a> {
 }
 
 impl<'a> UrlCredentials<'a> {
-    /// Parses a URL with a user and password, or with a user that is long enough to be a token. `None` for other texts.
+    /// Parses a URL with a user and password, or with a user that looks like a token. `None` for other texts, and for a
+    /// URL whose user or password is an environment variable.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
         let (_, rest) = text.split_once("://")?;
         let authority = rest.split(['/', '?', '#']).next()?;
@@ -29,7 +30,7 @@ impl<'a> UrlCredentials<'a> {
             Some((user, password)) => (percent_decode(user)?, percent_decode(password)?),
             None => (percent_decode(userinfo.trim_end_matches('@'))?, String::new()),
         };
-        if password.is_empty() && user.len() < SHORTEST_TOKEN {
+        if has_variable(&user) || has_variable(&password) || (password.is_empty() && !looks_like_token(&user)) {
             return None;
         }
         let (scheme, secret) = auth_scheme::from_user_and_password(&user, &password);
@@ -54,6 +55,41 @@ impl<'a> UrlCredentials<'a> {
     }
 }
 
+/// URL with a user and no password.
+pub(super) enum UserOnly {
+    /// The user is too short for a token that is surely one, and may be a name.
+    MaybeToken {
+        /// URL without the user, ending in `/`.
+        scope: String,
+    },
+    /// The user is a name, such as an address.
+    Name,
+}
+
+/// Looks at a URL that has a user and no password; `None` for other texts.
+pub(super) fn user_only(text: &str) -> Option<UserOnly> {
+    let url = Url::parse(text).ok()?;
+    if url.username().is_empty() || url.password().is_some() || has_variable(text) {
+        return None;
+    }
+    let user = percent_decode(url.username())?;
+    let mut without = url.clone();
+    without.set_username("").ok()?;
+    Some(match user.contains(['@', '.', '\\']) {
+        true => UserOnly::Name,
+        false => UserOnly::MaybeToken {
+            scope: scope_of_url(without.as_str())?,
+        },
+    })
+}
+
+/// True for a user without a password that is a token. People choose shorter names, with no digits or with an `@`.
+fn looks_like_token(user: &str) -> bool {
+    let has_parts_of_a_name =
+        user.contains(['@', '\\', ' ']) || (user.contains('.') && user.len() < SHORTEST_DOTTED_TOKEN);
+    user.len() >= SHORTEST_TOKEN && user.contains(|c: char| c.is_ascii_digit()) && !has_parts_of_a_name
+}
+
 /// Scope of an http or https URL: everything below it.
 pub(super) fn scope_of_url(text: &str) -> Option<String> {
     let mut url = Url::parse(text)
@@ -66,12 +102,21 @@ pub(super) fn scope_of_url(text: &str) -> Option<String> {
     Some(format!("{url}{slash}"))
 }
 
+/// Scope of a host, which may have a port; `None` for a text that is more than that, or no host.
+pub(super) fn scope_of_host(host: &str) -> Option<String> {
+    if host.is_empty() || host.contains(['/', '\\', '@', '?', '#']) {
+        return None;
+    }
+    scope_of_url(&format!("https://{host}/"))
+}
+
 fn percent_decode(text: &str) -> Option<String> {
     Some(percent_decode_str(text).decode_utf8().ok()?.into_owned())
 }
 
-/// A user of this length, without a password, is a token: people choose shorter names.
-const SHORTEST_TOKEN: usize = 20;
+const SHORTEST_TOKEN: usize = 16;
+/// Tokens with dots are JSON Web Tokens, which are long; a name may be `first.lastname2`.
+const SHORTEST_DOTTED_TOKEN: usize = 40;
 
 #[cfg(test)]
 mod tests {
@@ -107,13 +152,22 @@ mod tests {
             assert_eq!((found.scope.as_str(), found.scheme.username().unwrap()), (scope, user));
             assert_eq!((found.secret.as_str(), found.userinfo), (secret, userinfo));
         }
-        let found = format!("https://{token}@a.example/");
-        assert_eq!(UrlCredentials::parse(&found).unwrap().scheme, AuthScheme::Raw);
+        for token in [token, "0123456789abcdef"] {
+            let found = format!("https://{token}@a.example/");
+            assert_eq!(UrlCredentials::parse(&found).unwrap().scheme, AuthScheme::Raw);
+        }
+        let is_maybe = |url: &str| matches!(user_only(url), Some(UserOnly::MaybeToken { .. }));
+        assert!(is_maybe("https://s3cr3t@a.example/") && !is_maybe("https://me%40x@a.example/"));
         for nothing in [
             "https://a.example/",
             "https://me@a.example/",
             "me:p@a.example",
             "ssh://me:p@a.example/",
+            "https://first.lastname%40corp.example@a.example/",
+            "https://first.lastname.2nd.of.corp@a.example/",
+            "https://a-long-name-without-digits@a.example/",
+            "https://${PIP_USER}:${PIP_PASS}@a.example/",
+            "https://me:${PIP_PASS}@a.example/",
         ] {
             assert!(UrlCredentials::parse(nothing).is_none(), "{nothing}");
         }

@@ -31,8 +31,8 @@ impl Format {
     /// The text is not of this format, or the program that edits it is missing.
     pub(super) fn apply(self, text: &str, settings: &[Setting]) -> Result<Applied, ErrorBody> {
         match self {
-            Self::Toml => toml::apply(text, settings),
-            Self::Git => git::apply(text, settings),
+            Self::Toml => toml::apply(text, settings).map(|applied| applied.with_line_endings_of(text)),
+            Self::Git => git::apply(text, settings).map(|applied| applied.with_line_endings_of(text)),
             Self::Ini => Ok(ini::apply(text, settings, ini::Separator::Either)),
             Self::Npmrc => Ok(ini::apply(text, settings, ini::Separator::Equals)),
             Self::Line => Ok(add_lines(text, settings)),
@@ -46,8 +46,8 @@ impl Format {
     /// As [`Format::apply`].
     pub(super) fn revert(self, text: &str, applied: &[AppliedSetting]) -> Result<Reverted, ErrorBody> {
         match self {
-            Self::Toml => toml::revert(text, applied),
-            Self::Git => git::revert(text, applied),
+            Self::Toml => toml::revert(text, applied).map(|reverted| reverted.with_line_endings_of(text)),
+            Self::Git => git::revert(text, applied).map(|reverted| reverted.with_line_endings_of(text)),
             Self::Ini => Ok(ini::revert(text, applied, ini::Separator::Either)),
             Self::Npmrc => Ok(ini::revert(text, applied, ini::Separator::Equals)),
             Self::Line => Ok(remove_lines(text, applied)),

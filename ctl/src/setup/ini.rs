@@ -2,6 +2,7 @@
 //!
 //! Own code, because the INI crates lose comments, blank lines and pip's continuation lines.
 
+use super::secrets;
 use super::setting::{Applied, AppliedSetting, Reverted, Setting, SettingValue};
 
 /// Separator between a key and its value.
@@ -22,7 +23,11 @@ pub(super) fn apply(text: &str, settings: &[Setting], separator: Separator) -> A
         let written = setting.value.text();
         let entry = file.find(section, key);
         let present = entry.as_ref().map(|entry| entry.value.clone());
-        let is_unwanted = present.is_none() && matches!(setting.value, SettingValue::ReplaceOnly(_));
+        let is_unwanted = match setting.value {
+            SettingValue::ReplaceOnly(_) => present.is_none(),
+            SettingValue::Placeholder(_) => present.as_deref().is_some_and(secrets::is_secret_value),
+            _ => false,
+        };
         if present.as_ref() == Some(&written) || is_unwanted {
             continue;
         }
@@ -43,6 +48,12 @@ pub(super) fn apply(text: &str, settings: &[Setting], separator: Separator) -> A
         text: file.text(),
         settings: applied,
     }
+}
+
+/// Value of a key outside of sections in an `.npmrc`.
+pub(super) fn npm_value(text: &str, key: &str) -> Option<String> {
+    let file = IniFile::parse(text, Separator::Equals);
+    Some(file.find(None, key)?.value)
 }
 
 /// Reverts settings.

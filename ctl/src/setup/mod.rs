@@ -2,7 +2,7 @@
 //!
 //! A [`Tool`] computes the settings that its files need; [`SetupTarget`] knows the paths of these files. A `format`
 //! applies settings to a text and reverts them, with comments and order kept. The `record` stores the undo hunks of
-//! each file: the replaced lines, never a copy of the whole file, which may hold secrets.
+//! each file: the replaced text, never a copy of the file. If that text had a secret (`secrets`), setup refuses.
 //!
 //! Setup always starts from the text without its own changes. So a second setup changes nothing, and a setup after a
 //! registry was removed leaves no setting of it behind.
@@ -14,11 +14,13 @@ mod target;
 mod format;
 mod setting;
 
+mod cargo_names;
 mod git;
 mod ini;
 mod toml;
 
 mod record;
+mod secrets;
 
 use std::path::Path;
 
@@ -33,8 +35,8 @@ use crate::text_file::TextFile;
 use crate::{diff, error};
 use record::{FileRecord, SetupRecord};
 pub(crate) use target::SetupTarget;
+use tool::FileSettings;
 pub(crate) use tool::Tool;
-use tool::{CONFIG_ROLE, FileSettings};
 
 /// Report on a setup that was carried out, or would be.
 #[derive(Debug, Serialize)]
@@ -78,8 +80,9 @@ impl SetupPlan {
         folders: &Folders,
     ) -> Result<Self, ErrorBody> {
         let before = SetupRecord::read(folders, tool, target)?;
-        let wanted = tool.settings(target, info, before.path_of(CONFIG_ROLE))?;
+        let wanted = tool.settings(target, info, &before)?;
         let mut plan = Self::empty(tool, target);
+        plan.record.other_files = wanted.other_files;
         plan.notes = wanted.notes;
         for wanted in wanted.files {
             plan.set_up_file(&wanted, before.file(&wanted.path))?;
@@ -117,6 +120,8 @@ impl SetupPlan {
             && record.is_up_to_date(&file, wanted)?
         {
             let text = file.text.clone();
+            self.notes
+                .extend(wanted.notes_on_kept_secrets(text.as_deref().unwrap_or_default()));
             self.record.files.push(record.clone());
             self.files.push((file, text));
             return Ok(());
@@ -126,9 +131,9 @@ impl SetupPlan {
             Some(record) => record.revert(&file, &mut Vec::new())?,
             None => file.text.clone(),
         };
-        let applied = wanted
-            .format
-            .apply(before.as_deref().unwrap_or_default(), &wanted.settings)?;
+        let text = before.as_deref().unwrap_or_default();
+        self.notes.extend(wanted.notes_on_kept_secrets(text));
+        let applied = wanted.format.apply(text, &wanted.settings)?;
         let after = if applied.settings.is_empty() {
             before.clone()
         } else {
@@ -141,7 +146,7 @@ impl SetupPlan {
             after.as_deref(),
             applied.settings,
             created_folders,
-        ));
+        )?);
         self.files.push((file, after));
         Ok(())
     }
@@ -176,7 +181,7 @@ impl SetupPlan {
         let changed = self.files.iter().filter(|(file, after)| file.text != *after);
         let files = changed.map(|(file, after)| FileDiff {
             file: file.path.display().to_string(),
-            diff: diff::unified(&file.path, file.text.as_deref(), after.as_deref()),
+            diff: masked_diff(file, after.as_deref()),
         });
         SetupOutcome {
             tool: self.tool.name(),
@@ -204,6 +209,12 @@ impl SetupPlan {
         }
         Ok(outcome)
     }
+}
+
+/// Diff of a file, with its secrets masked.
+fn masked_diff(file: &TextFile, after: Option<&str>) -> String {
+    let [before, after] = [file.text.as_deref(), after].map(|text| text.map(secrets::mask));
+    diff::unified(&file.path, before.as_deref(), after.as_deref())
 }
 
 /// Updates every tool that is set up to the daemon's current registries, and returns one line for each changed file.
@@ -236,7 +247,7 @@ pub(crate) fn is_set_up(tool: &str, folders: &Folders) -> bool {
 /// True if a setup for the user edits this file, under any name.
 pub(crate) fn edits(tool: Tool, file: &Path, folders: &Folders) -> bool {
     let recorded = SetupRecord::read(folders, tool, &SetupTarget::User).ok();
-    let recorded = recorded.and_then(|record| record.path_of(CONFIG_ROLE).map(Path::to_owned));
+    let recorded = recorded.and_then(|record| record.path_of(tool::CONFIG_ROLE).map(Path::to_owned));
     let Some(edited) = recorded.or_else(|| tool.config_file(&SetupTarget::User).ok()) else {
         return false;
     };

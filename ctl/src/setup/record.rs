@@ -1,9 +1,11 @@
 //! Setup record: the changes that setup made to a tool's files, and the hunks that undo them. Stored in `state/setup/`.
 //!
-//! A record holds the replaced lines, which may contain a password, so it has mode 0600 in a folder of mode 0700.
+//! A record holds the replaced text, and no secret: a setup that would replace one is refused. It has mode 0600 in a
+//! folder of mode 0700.
 
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use regauth_shared::ErrorBody;
@@ -11,6 +13,7 @@ use regauth_shared::paths::Folders;
 use serde::{Deserialize, Serialize};
 
 use super::format::Format;
+use super::secrets;
 use super::setting::{Applied, AppliedSetting, Setting};
 use super::target::SetupTarget;
 use super::tool::{FileSettings, Tool};
@@ -31,6 +34,9 @@ pub(super) struct SetupRecord {
     pub(super) target: SetupTarget,
     /// Changed files.
     pub(super) files: Vec<FileRecord>,
+    /// Files of others that had a setting of the daemon's when setup ran near them, such as a project's configuration.
+    #[serde(default, rename = "others", skip_serializing_if = "Vec::is_empty")]
+    pub(super) other_files: Vec<PathBuf>,
 }
 
 /// Record of the changes to one file.
@@ -60,6 +66,7 @@ impl SetupRecord {
             tool,
             target: target.clone(),
             files: Vec::new(),
+            other_files: Vec::new(),
         }
     }
 
@@ -148,23 +155,37 @@ impl SetupRecord {
 
 impl FileRecord {
     /// Records the change of a file from `before` to what `applied` left of it.
+    ///
+    /// # Errors
+    /// The change replaces a secret, which a record must not hold.
     pub(super) fn new(
         file: &FileSettings,
         before: Option<&str>,
         after: Option<&str>,
         applied: Vec<AppliedSetting>,
         created_folders: Vec<PathBuf>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, ErrorBody> {
+        let undo = diff::positioned_hunks(after.unwrap_or_default(), before.unwrap_or_default());
+        let secrets = secrets::find(before.unwrap_or_default());
+        let holds_secret = |(_, inserted): &(Hunk, Range<usize>)| {
+            secrets
+                .iter()
+                .any(|secret| secret.start < inserted.end && inserted.start < secret.end)
+        };
+        let previous = applied.iter().filter_map(|setting| setting.before.as_deref());
+        if undo.iter().any(holds_secret) || previous.into_iter().any(secrets::has_secret) {
+            return Err(refuse_secret(&file.path));
+        }
+        Ok(Self {
             path: file.path.clone(),
             role: file.role.to_owned(),
             format: file.format,
             existed: before.is_some(),
             fingerprint: after.map(diff::fingerprint),
-            undo: diff::hunks(after.unwrap_or_default(), before.unwrap_or_default()),
+            undo: undo.into_iter().map(|(hunk, _)| hunk).collect(),
             applied,
             created_folders,
-        }
+        })
     }
 
     /// A company's settings that setup replaced in the file.
@@ -233,8 +254,20 @@ impl FileRecord {
     }
 }
 
+fn refuse_secret(path: &Path) -> ErrorBody {
+    let path = path.display();
+    error::refused(format!(
+        "setup would replace a line of {path} that has a password or token, and its record for --undo must hold none"
+    ))
+    .hint(format!(
+        "take the line out of {path} and repeat; regauthd itself uses a proxy that `proxy` below [upstream] in config.toml \
+         names, and `regauthctl import` takes a token over first"
+    ))
+}
+
 fn record_folder(folders: &Folders) -> PathBuf {
     folders.state.join("setup")
 }
 
-const VERSION: u32 = 1;
+/// Version 2: hunks may keep parts of lines.
+const VERSION: u32 = 2;

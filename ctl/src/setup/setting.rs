@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::diff;
+
 /// Setting that a file should have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Setting {
@@ -18,6 +20,8 @@ pub(super) enum SettingValue {
     Text(String),
     /// This text, but only in place of an existing value.
     ReplaceOnly(String),
+    /// This text, which stands for a secret. A secret that the owner wrote stays.
+    Placeholder(String),
     /// The boolean `true`.
     True,
     /// List of these texts.
@@ -30,7 +34,9 @@ impl SettingValue {
     /// The value as text, for formats without types.
     pub(super) fn text(&self) -> String {
         match self {
-            Self::Text(text) | Self::ReplaceOnly(text) | Self::ListEnd(text, _) => text.clone(),
+            Self::Text(text) | Self::ReplaceOnly(text) | Self::Placeholder(text) | Self::ListEnd(text, _) => {
+                text.clone()
+            }
             Self::True => "true".to_owned(),
             Self::List(texts) => texts.join(" "),
         }
@@ -82,6 +88,16 @@ pub(super) struct Applied {
     pub(super) settings: Vec<AppliedSetting>,
 }
 
+impl Applied {
+    /// Gives the text the line endings of the one that it was made from.
+    pub(super) fn with_line_endings_of(self, original: &str) -> Self {
+        Self {
+            text: diff::with_line_endings_of(original, &self.text),
+            ..self
+        }
+    }
+}
+
 /// Text after settings were reverted.
 #[derive(Debug)]
 pub(super) struct Reverted {
@@ -89,4 +105,14 @@ pub(super) struct Reverted {
     pub(super) text: String,
     /// Keys of settings that stay, because somebody changed their value since.
     pub(super) kept: Vec<String>,
+}
+
+impl Reverted {
+    /// Gives the text the line endings of the one that it was made from.
+    pub(super) fn with_line_endings_of(self, original: &str) -> Self {
+        Self {
+            text: diff::with_line_endings_of(original, &self.text),
+            ..self
+        }
+    }
 }

@@ -97,7 +97,7 @@ fn revert_one(document: &mut DocumentMut, setting: &AppliedSetting) -> bool {
 /// Computes the value to write, and the element that it adds to a list; `None` if the present value is right.
 fn new_value(wanted: &SettingValue, present: Option<&Value>) -> Option<(Value, Option<String>)> {
     match wanted {
-        SettingValue::Text(text) => {
+        SettingValue::Text(text) | SettingValue::Placeholder(text) => {
             let differs = present.and_then(Value::as_str) != Some(text);
             differs.then(|| (text.into(), None))
         }

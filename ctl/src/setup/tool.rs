@@ -7,12 +7,15 @@ use regauth_shared::ErrorBody;
 use serde::{Deserialize, Serialize};
 
 use super::format::Format;
+use super::record::SetupRecord;
 use super::setting::{Setting, SettingValue};
 use super::target::SetupTarget;
+use super::{cargo_names, ini, secrets};
 use crate::company::{self, CompanySetting};
 use crate::daemon_info::{DaemonInfo, is_git_index};
 use crate::program::on_path;
 use crate::shell::Shell;
+use crate::user_folders::cargo_home;
 use crate::{environment, error};
 
 /// Tool that can be set up. The comments are help texts of `regauthctl setup`.
@@ -40,6 +43,8 @@ pub(super) struct ToolSettings {
     pub(super) files: Vec<FileSettings>,
     /// Advice for the user.
     pub(super) notes: Vec<String>,
+    /// Files of others that the settings depend on.
+    pub(super) other_files: Vec<PathBuf>,
 }
 
 /// File with the settings that it needs.
@@ -55,6 +60,25 @@ pub(super) struct FileSettings {
     pub(super) settings: Vec<Setting>,
 }
 
+impl FileSettings {
+    /// Notes on secrets of the user that stay in the text, where setup would write a placeholder.
+    pub(super) fn notes_on_kept_secrets(&self, text: &str) -> Vec<String> {
+        let is_kept = |setting: &&Setting| {
+            let present = setting.key.last().and_then(|key| ini::npm_value(text, key));
+            matches!(setting.value, SettingValue::Placeholder(_))
+                && present.as_deref().is_some_and(secrets::is_secret_value)
+        };
+        let note = |setting: &Setting| {
+            format!(
+                "{} has a token of its own in {}, which stays there; `regauthctl import` moves it into regauth",
+                self.path.display(),
+                setting.key.join(".")
+            )
+        };
+        self.settings.iter().filter(is_kept).map(note).collect()
+    }
+}
+
 impl Tool {
     /// Name on the command line.
     pub(crate) fn name(self) -> &'static str {
@@ -68,8 +92,8 @@ impl Tool {
         }
     }
 
-    /// Computes the settings of this tool. `recorded_file` is the configuration file of an earlier setup, which stays
-    /// the one even if the environment now names another.
+    /// Computes the settings of this tool. The configuration file of an earlier setup stays the one, even if the
+    /// environment now names another.
     ///
     /// # Errors
     /// `HOME` is not set, or a program that has to be asked is missing.
@@ -77,14 +101,14 @@ impl Tool {
         self,
         target: &SetupTarget,
         info: &DaemonInfo,
-        recorded_file: Option<&Path>,
+        earlier: &SetupRecord,
     ) -> Result<ToolSettings, ErrorBody> {
-        let path = match recorded_file {
+        let path = match earlier.path_of(CONFIG_ROLE) {
             Some(path) if !self.is_shadowed(path) => path.to_owned(),
             _ => self.config_file(target)?,
         };
         match self {
-            Self::Cargo => Ok(cargo(path, info)),
+            Self::Cargo => Ok(cargo(path, info, other_cargo_files(target, &earlier.other_files))),
             Self::Git => Ok(git(path, info)),
             Self::Pip => Ok(pip(path, info)),
             Self::Uv => uv(path, info),
@@ -127,7 +151,7 @@ impl Tool {
     }
 }
 
-fn cargo(path: PathBuf, info: &DaemonInfo) -> ToolSettings {
+fn cargo(path: PathBuf, info: &DaemonInfo, mut other_files: Vec<PathBuf>) -> ToolSettings {
     let mut settings = vec![
         text(&["http", "proxy"], &info.proxy),
         text(&["http", "cainfo"], &info.bundle),
@@ -146,19 +170,55 @@ fn cargo(path: PathBuf, info: &DaemonInfo) -> ToolSettings {
     // Cargo asks the last provider first. Its default list is `cargo:token` alone.
     let providers = SettingValue::ListEnd(provider.clone(), vec!["cargo:token".to_owned()]);
     settings.push(setting(&["registry", "global-credential-providers"], providers));
+    other_files.retain(|file| *file != path);
+    let own_names = cargo_names::read(std::slice::from_ref(&path));
+    let other_names = cargo_names::read(&other_files);
     let mut notes = Vec::new();
+    let mut files_with_names = Vec::new();
     for (view, index) in info.cargo_indexes() {
-        settings.push(text(&["registries", view.name.as_str(), "index"], index));
-        let own_provider = &["registries", view.name.as_str(), "credential-provider"];
-        settings.push(setting(own_provider, SettingValue::ReplaceOnly(provider.clone())));
-        if is_git_index(view) {
-            notes.push(format!(
-                "cargo fetches the index of {} with git, so run `regauthctl setup git` as well",
-                view.name
-            ));
+        let name = view.name.as_str();
+        let in_this_file = cargo_names::others(&own_names, index, name);
+        let elsewhere = cargo_names::others(&other_names, index, name);
+        match in_this_file.first().or(elsewhere.first()) {
+            Some(other) => notes.push(other.note(name)),
+            None => settings.push(text(&["registries", name, "index"], index)),
+        }
+        for name in in_this_file.iter().map(|other| other.name.as_str()).chain([name]) {
+            let own_provider = &["registries", name, "credential-provider"];
+            settings.push(setting(own_provider, SettingValue::ReplaceOnly(provider.clone())));
+        }
+        files_with_names.extend(elsewhere.into_iter().map(|other| other.file.clone()));
+        notes.extend(is_git_index(view).then(|| needs_git(name)));
+    }
+    other_files.retain(|file| files_with_names.contains(file));
+    ToolSettings {
+        other_files,
+        ..one_file(path, Format::Toml, settings, notes)
+    }
+}
+
+fn needs_git(name: &str) -> String {
+    format!("cargo fetches the index of {name} with git, so run `regauthctl setup git` as well")
+}
+
+/// Configuration files that cargo merges with the one that setup edits: those above the current folder, those of an
+/// earlier setup, and the user's. They may name an index.
+fn other_cargo_files(target: &SetupTarget, earlier: &[PathBuf]) -> Vec<PathBuf> {
+    let folder = match target {
+        SetupTarget::User => std::env::current_dir().unwrap_or_default(),
+        SetupTarget::Project(folder) => folder.clone(),
+    };
+    let of_user = cargo_home().ok().map(|home| cargo_names::files_in(&home));
+    let mut files = cargo_names::files_above(&folder);
+    files.extend(of_user.into_iter().flatten());
+    files.extend_from_slice(earlier);
+    let mut unique = Vec::new();
+    for file in files {
+        if !unique.contains(&file) {
+            unique.push(file);
         }
     }
-    one_file(path, Format::Toml, settings, notes)
+    unique
 }
 
 fn git(path: PathBuf, info: &DaemonInfo) -> ToolSettings {
@@ -189,14 +249,18 @@ fn uv(path: PathBuf, info: &DaemonInfo) -> Result<ToolSettings, ErrorBody> {
             .hint("`regauthctl setup shell` sets the proxy and the bundle in the environment, which every uv reads"));
     }
     let settings = vec![text(&["https-proxy"], &info.proxy)];
-    let note = "uv reads the bundle only from SSL_CERT_FILE, so run `regauthctl setup shell` as well";
-    Ok(one_file(path, Format::Toml, settings, vec![note.to_owned()]))
+    let notes = [
+        "uv reads the bundle only from SSL_CERT_FILE, so run `regauthctl setup shell` as well",
+        "`uv publish` and an index with authenticate = \"always\" insist on a user name and password; any do: \
+         UV_PUBLISH_USERNAME=x UV_PUBLISH_PASSWORD=x, or UV_INDEX_NAME_USERNAME=x UV_INDEX_NAME_PASSWORD=x",
+    ];
+    Ok(one_file(path, Format::Toml, settings, notes.map(str::to_owned).into()))
 }
 
 fn npm(path: PathBuf, info: &DaemonInfo) -> ToolSettings {
     let mut settings = vec![text(&["https-proxy"], &info.proxy), text(&["cafile"], &info.bundle)];
     for (key, token) in info.npm_tokens() {
-        settings.push(text(&[&key], token));
+        settings.push(setting(&[&key], SettingValue::Placeholder(token.to_owned())));
     }
     one_file(path, Format::Npmrc, settings, Vec::new())
 }
@@ -222,6 +286,7 @@ fn shell(profile: PathBuf, info: &DaemonInfo) -> ToolSettings {
     ToolSettings {
         files: vec![environment, profile],
         notes: vec!["running shells do not change; `eval \"$(regauthctl env)\"` sets this one up".to_owned()],
+        other_files: Vec::new(),
     }
 }
 
@@ -255,6 +320,7 @@ fn one_file(path: PathBuf, format: Format, settings: Vec<Setting>, notes: Vec<St
     ToolSettings {
         files: vec![file],
         notes,
+        other_files: Vec::new(),
     }
 }
 

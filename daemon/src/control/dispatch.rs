@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::control::controller::Controller;
 use crate::control::verbs::{
-    add_registry, add_scope, grants, lifecycle, migrate, remove_registry, rotate, set_upstream, show, store, verify,
-    writes,
+    add_registry, add_scope, grants, lifecycle, logout, migrate, remove_registry, rotate, set_upstream, show, store,
+    verify, writes,
 };
 
 /// Carries out one line of the protocol and returns the line to answer.
@@ -26,6 +26,7 @@ async fn carry_out(controller: &Controller, request: Request) -> String {
         Request::List(_) => answer(Ok(show::list(controller))),
         Request::Show(request) => answer(show::show(controller, &request)),
         Request::Rotate(request) => answer(rotate::rotate(controller, request).await),
+        Request::Logout(request) => answer(logout::logout(controller, request).await),
         Request::Verify(request) => answer(verify::verify(controller, request).await),
         Request::Allow(request) => answer(writes::allow(controller, request)),
         Request::Deny(request) => answer(writes::deny(controller, request)),

@@ -20,8 +20,7 @@ pub struct CredentialHeader {
 impl CredentialHeader {
     /// The header for `secret` under `scheme`.
     ///
-    /// A [`Secret`] is printable ASCII and so are a scheme's parts, so every combination is a header value. If one were
-    /// not, the value would be empty and the registry would answer 401.
+    /// [`Scheme::check`] tells beforehand whether there is one. Without it, the value is empty and the registry answers 401.
     pub fn new(scheme: &Scheme, secret: &Secret) -> Self {
         let token = secret.expose();
         let text = match scheme {
@@ -80,6 +79,7 @@ mod tests {
         let secret = Secret::parse("tok").unwrap();
         for (scheme, username, line) in [
             ("basic", Some("me"), "authorization: Basic bWU6dG9r"),
+            ("basic", Some("mé"), "authorization: Basic bcOpOnRvaw=="),
             ("bearer", None, "authorization: Bearer tok"),
             ("raw", None, "authorization: tok"),
             ("Authorization: Token {token}", None, "authorization: Token tok"),
@@ -93,6 +93,19 @@ mod tests {
             let (name, value) = line.split_once(": ").unwrap();
             assert_eq!(headers.get_all(name).iter().collect::<Vec<_>>(), [value]);
             assert!(!format!("{header:?}").contains("tok"), "{header:?}");
+        }
+    }
+
+    #[test]
+    fn basic_sends_a_password_beyond_ascii_as_utf8() {
+        let secret = Secret::parse("pässwörd").unwrap();
+        let basic = Scheme::parse("basic", Some("me")).unwrap();
+        assert_eq!(basic.check(&secret), Ok(()));
+        let mut headers = HeaderMap::new();
+        CredentialHeader::new(&basic, &secret).attach(&mut headers);
+        assert_eq!(headers["authorization"], "Basic bWU6cMOkc3N3w7ZyZA==");
+        for scheme in ["bearer", "raw", "X-Key: {token}"] {
+            assert!(Scheme::parse(scheme, None).unwrap().check(&secret).is_err(), "{scheme}");
         }
     }
 }

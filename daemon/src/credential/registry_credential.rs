@@ -8,7 +8,7 @@ use crate::credential::circuit_breaker::{Admission, CircuitBreaker};
 use crate::credential::header::CredentialHeader;
 use crate::credential::refresher::RefreshReason;
 use crate::credential::{Credential, CredentialState, Value};
-use crate::registry::Scheme;
+use crate::registry::{Scheme, UnsendableSecret};
 
 /// A registry's use of a [`Credential`], under the registry's scheme.
 #[derive(Debug)]
@@ -66,6 +66,7 @@ impl RegistryCredential {
         match (&inner.state, self.generation()) {
             (CredentialState::Missing(why), _) => CredentialState::Missing(why.clone()),
             (CredentialState::Unreadable(why), _) => CredentialState::Unreadable(why.clone()),
+            (CredentialState::Ready(_), None) => CredentialState::Missing(UnsendableSecret.to_string()),
             (_, Some(generation)) => CredentialState::Ready(generation),
             (_, None) => CredentialState::Locked,
         }
@@ -123,7 +124,8 @@ impl RegistryCredential {
     /// Puts `state` in place and returns the generation before. A value with the same number keeps its circuit breaker.
     pub(super) fn replace(&self, state: &CredentialState) -> Option<Arc<Generation>> {
         let before = self.generation();
-        let next = state.value().map(|value| {
+        let value = state.value().filter(|value| self.scheme.check(&value.secret).is_ok());
+        let next = value.map(|value| {
             let same = before.filter(|before| before.value.number == value.number);
             let breaker = same.map_or_else(Arc::default, |before| Arc::clone(&before.breaker));
             Arc::new(Generation {

@@ -246,3 +246,16 @@ async fn a_rotation_counts_the_requests_that_still_hold_the_old_token() {
     drop(leases);
     assert_eq!(credential.rotate(value(3)).await, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_value_beyond_ascii_is_sent_by_basic_and_missing_for_other_schemes() {
+    let credential = Credential::fixed();
+    install(&credential, "pässwörd").await;
+    let username = "me".to_owned();
+    let [basic, bearer] = [Scheme::Basic { username }, Scheme::Bearer].map(|scheme| credential.attach(scheme));
+    assert_eq!(sent_by(&basic), (1, "Basic bWU6cMOkc3N3w7ZyZA==".to_owned()));
+    assert!(matches!(bearer.state(), CredentialState::Missing(why) if why.contains("scheme basic")));
+    assert!(matches!(bearer.acquire().await, Err(Unavailable::Missing)));
+    install(&credential, "password").await;
+    assert_eq!(sent_by(&bearer), (2, "Bearer password".to_owned()));
+}

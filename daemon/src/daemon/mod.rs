@@ -23,6 +23,7 @@ pub use self::error::StartError;
 use self::files::{PersistedState, read_config, read_state, record_store};
 pub use self::options::{Options, variables};
 use self::signals::Signals;
+use crate::atomic;
 use crate::authority::bundle::{self, CompanyRoots};
 use crate::config::Config;
 use crate::control::controller::Controller;
@@ -34,7 +35,7 @@ use crate::control::token_check;
 use crate::control::verbs::lifecycle;
 use crate::credential::store::StoreKind;
 use crate::credential::store::select::{self, OpenStore};
-use crate::home::{self, Lock};
+use crate::home::{self, CreatedFolders, Lock};
 use crate::inherited_sockets::{self, InheritedSockets};
 use crate::proxy::downstream::accept::{self, Workers};
 use crate::proxy::state::ProxyState;
@@ -56,15 +57,53 @@ pub struct Daemon {
 /// while the last connections finish.
 #[derive(Debug)]
 struct ExclusiveFiles {
-    files: Vec<PathBuf>,
+    /// Files to remove. A file that was there before comes with its contents, which are put back.
+    files: Vec<(PathBuf, Option<Vec<u8>>)>,
     _lock: Lock,
+    /// Dropped after the lock, whose file is in one of them.
+    _folders: CreatedFolders,
+}
+
+impl ExclusiveFiles {
+    /// Prepares and locks the folders. At the end the bundles of an ephemeral daemon are removed. A daemon that ends with
+    /// its parent also removes the lock file and the folders that it created.
+    async fn take(folders: &Folders, options: &Options, clients: ControlClients) -> Result<Self, StartError> {
+        let mut created = created_folders(options);
+        home::prepare(folders, clients == ControlClients::Group, &mut created)?;
+        let lock = Lock::take_over(folders).await?;
+        let lock_file = lock.created_file().filter(|_| options.until_eof);
+        let lock_file = lock_file.map(|file| (file.to_owned(), None));
+        let bundles = [folders.bundle(), folders.java_trust_store()].into_iter();
+        let bundles = bundles
+            .filter(|_| options.ephemeral)
+            .filter_map(|bundle| match std::fs::read(&bundle) {
+                Ok(before) => Some((bundle, Some(before))),
+                Err(error) => (error.kind() == io::ErrorKind::NotFound).then_some((bundle, None)),
+            });
+        Ok(Self {
+            files: bundles.chain(lock_file).collect(),
+            _lock: lock,
+            _folders: created,
+        })
+    }
+
+    /// Adds the control socket, once it is bound. An inherited socket stays.
+    fn add_socket(&mut self, folders: &Folders, sockets: Sockets) {
+        if sockets.control == SocketOrigin::Own {
+            self.files.push((folders.socket(), None));
+        }
+    }
 }
 
 impl Drop for ExclusiveFiles {
     fn drop(&mut self) {
         // The lock is released last. Until then no other daemon can have made these files.
-        for file in &self.files {
-            let _ = std::fs::remove_file(file);
+        for (file, before) in &self.files {
+            let _ = match before {
+                Some(before) if std::fs::read(file).is_ok_and(|now| now == *before) => Ok(()),
+                Some(before) => atomic::write(file, before, BUNDLE_MODE),
+                None => std::fs::remove_file(file),
+            };
         }
     }
 }
@@ -80,8 +119,7 @@ impl Daemon {
         let system_roots = tokio::task::spawn_blocking(bundle::system_roots_or_warn);
         let folders = Folders::resolve(options.home.as_deref(), |name| std::env::var_os(name))?;
         let (sockets, control_clients) = (inherited.origins(), ControlClients::of(&inherited));
-        home::prepare(&folders, control_clients == ControlClients::Group)?;
-        let lock = Lock::take_over(&folders).await?;
+        let mut exclusive = ExclusiveFiles::take(&folders, &options, control_clients).await?;
         let PersistedState {
             journal,
             journal_was_lost,
@@ -93,7 +131,7 @@ impl Daemon {
         let (listener, listen) = listen(inherited.proxy, &options, &config).await?;
         let (proxies, company_roots) = corporate_network(&config, listen)?;
         let control = control_socket(inherited.control, &folders)?;
-        let exclusive = exclusive_files(&folders, sockets, lock, options.ephemeral);
+        exclusive.add_socket(&folders, sockets);
         let store = open_store(&folders, &config_file, &options, &config).await?;
         let system_roots = system_roots.await.map_err(|error| StartError::Threads(error.into()))?;
         let number = options.workers.unwrap_or_else(Workers::usual_number);
@@ -207,15 +245,15 @@ fn drain_timeout(until_eof: bool, config: &Config) -> Duration {
     }
 }
 
-/// Files to remove at the end: our own control socket, and the bundles of an ephemeral daemon. An inherited socket
-/// stays.
-fn exclusive_files(folders: &Folders, sockets: Sockets, lock: Lock, ephemeral: bool) -> ExclusiveFiles {
-    let socket = (sockets.control == SocketOrigin::Own).then(|| folders.socket());
-    let bundles = ephemeral.then(|| [folders.bundle(), folders.java_trust_store()]);
-    ExclusiveFiles {
-        files: socket.into_iter().chain(bundles.into_iter().flatten()).collect(),
-        _lock: lock,
+fn created_folders(options: &Options) -> CreatedFolders {
+    if !options.until_eof {
+        return CreatedFolders::default();
     }
+    let mut created = CreatedFolders::temporary();
+    if let Some(home) = options.home.clone().filter(|_| options.home_is_temporary) {
+        created.adopt(home);
+    }
+    created
 }
 
 /// Opens the store, and records its kind in the configuration.
@@ -264,4 +302,6 @@ async fn listen(
 
 /// Time after the drain for requests on the control socket to finish.
 const CONTROL_DRAIN_TIMEOUT: Duration = Duration::from_millis(300);
+/// Permission bits of the bundles, which other users' clients read.
+const BUNDLE_MODE: u32 = 0o644;
 const UNTIL_EOF_DRAIN_TIMEOUT: Duration = Duration::from_millis(300);

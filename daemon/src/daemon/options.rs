@@ -29,6 +29,8 @@ pub struct Options {
     pub ephemeral: bool,
     /// True if the daemon stops at the end of standard input; the drain is short then.
     pub until_eof: bool,
+    /// True if the process that started the daemon made the home for it alone. With `until_eof`, the daemon removes it.
+    pub home_is_temporary: bool,
     /// Tokens from the environment variables that [`variables`] names.
     pub environment: Environment,
     /// Handle of the log level.

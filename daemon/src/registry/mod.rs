@@ -13,7 +13,7 @@ mod source;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-pub use scheme::{InvalidScheme, Scheme};
+pub use scheme::{InvalidScheme, Scheme, UnsendableSecret};
 pub use scope::{Index, InvalidScope, Scope};
 pub(crate) use source::is_variable_name;
 pub use source::{Command, InvalidSource, Output, Source};

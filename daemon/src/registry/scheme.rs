@@ -3,6 +3,7 @@
 use std::fmt;
 
 use http::HeaderName;
+use regauth_shared::{ErrorBody, ErrorKind, Secret};
 
 /// Header that carries a secret, and its format.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +75,18 @@ impl Scheme {
         }
     }
 
+    /// Checks that a header can carry the secret. `basic` encodes it; the other schemes send it as it is.
+    ///
+    /// # Errors
+    /// [`UnsendableSecret`] for a secret with characters beyond ASCII.
+    pub fn check(&self, secret: &Secret) -> Result<(), UnsendableSecret> {
+        match self {
+            Self::Basic { .. } => Ok(()),
+            _ if secret.expose().is_ascii() => Ok(()),
+            _ => Err(UnsendableSecret),
+        }
+    }
+
     /// User name of `basic`.
     pub fn username(&self) -> Option<&str> {
         match self {
@@ -123,6 +136,19 @@ pub enum InvalidScheme {
     #[error("the template has more than one {{token}}, other braces, or characters that a header cannot carry")]
     BadTemplate,
 }
+
+/// Answer to a request with such a secret, with what to do.
+impl From<UnsendableSecret> for ErrorBody {
+    fn from(error: UnsendableSecret) -> Self {
+        Self::new(ErrorKind::Invalid, error.to_string())
+            .hint("nothing was stored; give the token as the registry shows it; a password goes with the scheme basic")
+    }
+}
+
+/// Error of a secret that the scheme cannot send (RFC 9110, section 5.5).
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the token has a character that is not printable ASCII, which only the scheme basic can send")]
+pub struct UnsendableSecret;
 
 /// Headers that a credential may never replace.
 const FRAMING_HEADERS: [&str; 10] = [

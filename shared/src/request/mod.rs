@@ -53,6 +53,8 @@ pub enum Request {
     Show(ByName),
     /// Replaces a registry's token. Answer: [`crate::response::Rotated`].
     Rotate(Rotate),
+    /// Deletes a registry's token and keeps the registry. Answer: [`crate::response::LoggedOut`].
+    Logout(ByName),
     /// Asks registries whether they accept their tokens. Answer: [`crate::response::Verified`].
     Verify(Verify),
     /// Opens a registry for writes for a limited time. Answer: [`crate::response::WritesChanged`].

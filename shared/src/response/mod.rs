@@ -18,4 +18,4 @@ pub use registry::{
     SourceFailure,
 };
 pub use store::{StoreMoved, StoreMoving, StoreShown, StoreView, Unlocked};
-pub use token::{Rotated, TokenComparison, Verdict, VerdictResult, Verified};
+pub use token::{LoggedOut, Rotated, TokenComparison, Verdict, VerdictResult, Verified};

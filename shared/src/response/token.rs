@@ -22,6 +22,17 @@ pub struct Rotated {
     pub notes: Vec<String>,
 }
 
+/// Answer to `logout`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LoggedOut {
+    /// Name of the registry.
+    pub name: RegistryName,
+    /// Notes for the person, such as other registries that used the token.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
 /// Answer to `verify`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verified {

@@ -7,10 +7,10 @@ use regauth_shared::request::{
     SourceCommand, StoreMove, Unlock, Verify,
 };
 use regauth_shared::response::{
-    CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, LogLevels, Problem, RegistryAdded,
-    RegistryList, RegistryRemoved, RegistryView, Reloaded, Revoked, Rotated, SocketOrigin, Sockets, SourceFailure,
-    Status, Stopping, StoreMoved, StoreMoving, StoreShown, StoreView, TokenComparison, Unlocked, UpstreamProxy,
-    UpstreamSet, Verdict, VerdictResult, Verified, WritesChanged,
+    CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, LogLevels, LoggedOut, Problem,
+    RegistryAdded, RegistryList, RegistryRemoved, RegistryView, Reloaded, Revoked, Rotated, SocketOrigin, Sockets,
+    SourceFailure, Status, Stopping, StoreMoved, StoreMoving, StoreShown, StoreView, TokenComparison, Unlocked,
+    UpstreamProxy, UpstreamSet, Verdict, VerdictResult, Verified, WritesChanged,
 };
 use regauth_shared::version::{Greeting, Hello};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret};
@@ -48,6 +48,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ),
         ("rotate", rotate("corp", Some("s3cret-token"))),
         ("rotate-least", rotate("minted", None)),
+        ("logout", Request::Logout(by_name())),
         ("remove-registry", Request::RemoveRegistry(by_name())),
         ("list", Request::List(Nothing {})),
         ("show", Request::Show(by_name())),
@@ -193,6 +194,13 @@ pub(crate) fn answers(each: &mut impl EachAnswer) {
     each.check("rotate", rotated("corp", 4, vec![]));
     let note = "the token comes from command:mint-token, which was asked again";
     each.check("rotate-minted", rotated("minted", 8, vec![note.to_owned()]));
+    for (form, notes) in [
+        ("logout", vec!["api used the same token, and has none now".to_owned()]),
+        ("logout-least", vec![]),
+    ] {
+        let name = name("corp");
+        each.check(form, LoggedOut { name, notes });
+    }
     each.check("verify", Verified { registries: verdicts() });
     for (form, open_until) in [("allow", Some("2026-03-04T05:11:07Z".to_owned())), ("deny", None)] {
         let name = name("corp");

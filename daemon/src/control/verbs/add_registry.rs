@@ -133,6 +133,9 @@ async fn prepare(controller: &Controller, request: &AddRegistry) -> Result<NewRe
     let upstream = Arc::new(controller.upstream(name, &registry)?);
     let initial = initial_token(controller, &registry, request);
     let InitialToken { credential, first } = controller.unless_ending(initial).await??;
+    if let Ok(token) = &first {
+        registry.scheme.check(token)?;
+    }
     let probed = match &first {
         Ok(token) if request.verify => {
             let probed = probe_token(&upstream, controller.upstream_pool(), &registry, token);

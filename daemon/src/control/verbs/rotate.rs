@@ -35,7 +35,10 @@ use crate::registry::Source;
 pub(crate) async fn rotate(controller: &Controller, request: Rotate) -> Result<Rotated, ErrorBody> {
     let route = controller.snapshot().registry(&request.name)?;
     match new_token(&route, request.token)? {
-        NewToken::Given(token) => rotate_stored(controller, &route, token, request.verify).await,
+        NewToken::Given(token) => {
+            check_schemes(&*controller.lock_state().await?, &route, &token)?;
+            rotate_stored(controller, &route, token, request.verify).await
+        }
         NewToken::AtSource => rotate_at_source(controller, &route, request.verify).await,
     }
 }
@@ -69,6 +72,17 @@ fn new_token(route: &RegistryRoute, token: Option<Secret>) -> Result<NewToken, E
         ))),
         (Source::File(_) | Source::Command(_), None) => Ok(NewToken::AtSource),
     }
+}
+
+/// Checks that every registry that sends the credential can send the new token.
+fn check_schemes(state: &State, route: &RegistryRoute, token: &Secret) -> Result<(), ErrorBody> {
+    let shared = &route.credential.shared;
+    let users = state.registries.values();
+    let mut checked = users
+        .filter(|user| Arc::ptr_eq(&user.credential.shared, shared))
+        .map(|user| user.registry.scheme.check(token));
+    let failed = checked.find_map(Result::err);
+    failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// Probes the registry, commits the token, replaces the credential.
@@ -132,6 +146,7 @@ async fn rotate_at_source(controller: &Controller, route: &RegistryRoute, verify
     for _ in 0..MAX_FETCHES {
         let fetched = controller.unless_ending(credential.fetch()).await?;
         let fetched: Fetched = fetched.map_err(|error| source_error(route, &error))?;
+        route.registry.scheme.check(&fetched.token.secret)?;
         let probed = probe(controller, route, &fetched.token.secret, verify).await?;
         let Some(Installed {
             number,
@@ -157,7 +172,7 @@ async fn rotate_at_source(controller: &Controller, route: &RegistryRoute, verify
 }
 
 /// Says who still uses the old token.
-fn holders_note(holders: usize) -> Vec<String> {
+pub(super) fn holders_note(holders: usize) -> Vec<String> {
     let text = match holders {
         0 => return Vec::new(),
         1 => "1 request that was sent before still waits for the registry's response, with the old token".to_owned(),

@@ -295,7 +295,7 @@ fn to_json(secrets: &Secrets) -> serde_json::Result<Zeroizing<Vec<u8>>> {
         .iter()
         .map(|(name, secret)| (name.as_str(), secret.expose()))
         .collect();
-    // Escaping at most doubles printable ASCII. A buffer that never grows leaves no copy behind.
+    // Escaping at most doubles a text without control characters. A buffer that never grows leaves no copy behind.
     let capacity = map
         .iter()
         .map(|(name, secret)| 2 * (name.len() + secret.len()) + 6)
