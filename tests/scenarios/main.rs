@@ -40,6 +40,7 @@ mod start;
 mod store_move;
 mod streams;
 mod tunnel;
+mod upstream_faults;
 mod vault;
 mod without_regauth;
 mod writes;

@@ -18,6 +18,7 @@
 //! | [`npm_server`] | private npm registry: verdaccio | `NpmServer::start("me", "password")` |
 //! | [`mock_server`] | HTTP server that records requests and answers as configured | `MockServer::builder(&authority, "localhost").start()` |
 //! | [`strict_server`] | HTTP/1.1 server that rejects any deviation from RFC 9112 | `StrictServer::start(&authority)` |
+//! | [`misbehaving_server`] | server that is silent, cuts bodies, closes without a word | `MisbehavingServer::http1(&authority).first(&[Silence::InHandshake]).start()` |
 //! | [`nginx`] | real nginx with a JSON access log | `nginx.wait_for_request(\|request\| request.status == 200)` |
 //! | [`certificates`] | private CA and the certificates it issues | `Authority::new("Corp Root").issue(&["localhost"])` |
 //! | **clients** | | |
@@ -68,6 +69,7 @@ pub mod http_server;
 pub mod keyring;
 pub mod leak_scan;
 pub mod load;
+pub mod misbehaving_server;
 pub mod mock_server;
 #[cfg(target_os = "linux")]
 pub mod network;

@@ -6,7 +6,7 @@
 //! and the others wait for the registry's answer to them. After [`MAX_REJECTIONS`] rejections in a row it is open. Then
 //! one request is sent after each cool-down, and the cool-down grows.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ pub(crate) struct CircuitBreaker {
     position: AtomicU8,
     /// True if the token was accepted since the last [`CircuitBreaker::expire_trust`].
     in_use: AtomicBool,
+    /// Calls of [`CircuitBreaker::expire_trust`] since the token was last accepted.
+    idle_rounds: AtomicU32,
     inner: Mutex<Inner>,
     changed: Notify,
 }
@@ -58,6 +60,7 @@ impl CircuitBreaker {
         Self {
             position: AtomicU8::new(HALF_OPEN),
             in_use: AtomicBool::new(false),
+            idle_rounds: AtomicU32::new(0),
             inner: Mutex::new(Inner {
                 was_accepted: false,
                 rejections: 0,
@@ -147,10 +150,13 @@ impl CircuitBreaker {
         self.changed.notify_waiters();
     }
 
-    /// Makes a generation half-open that was not accepted since the last call. The token may have been revoked
-    /// meanwhile, and a thousand requests may come at once.
+    /// Makes a generation half-open that was not accepted in the last [`TRUSTED_ROUNDS`] calls. The token may have been
+    /// revoked meanwhile, and a thousand requests may come at once. A shorter pause says no more than the time between two
+    /// requests, and trials would cost each build a round trip.
     pub(crate) fn expire_trust(&self) {
-        if !self.in_use.swap(false, Ordering::Relaxed) && self.is_closed() {
+        if self.in_use.swap(false, Ordering::Relaxed) || !self.is_closed() {
+            self.idle_rounds.store(0, Ordering::Relaxed);
+        } else if self.idle_rounds.fetch_add(1, Ordering::Relaxed) + 1 >= TRUSTED_ROUNDS {
             let _inner = self.lock();
             self.position.store(HALF_OPEN, Ordering::Relaxed);
         }
@@ -227,6 +233,8 @@ const RETIRED: u8 = 3;
 
 /// Concurrent trials of a generation that the registry has not answered yet.
 const TRIALS: u32 = 3;
+/// Calls of [`CircuitBreaker::expire_trust`], one a second, until trust ends: as long as idle connections stay open.
+const TRUSTED_ROUNDS: u32 = 300;
 /// Rejections in a row that open the breaker.
 const MAX_REJECTIONS: u32 = 3;
 const FIRST_COOL_DOWN: Duration = Duration::from_secs(30);
@@ -301,14 +309,16 @@ mod tests {
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
         breaker.record(true);
         assert_eq!(waiting.await, Allowed);
+        for _ in 0..TRUSTED_ROUNDS {
+            breaker.expire_trust();
+            assert_eq!(admission(&breaker), Some(Allowed), "it was accepted not long ago");
+        }
+        breaker.record(true);
         breaker.expire_trust();
-        assert_eq!(
-            admission(&breaker),
-            Some(Allowed),
-            "it was accepted since the last call"
-        );
-        breaker.expire_trust();
-        breaker.expire_trust();
+        assert_eq!(admission(&breaker), Some(Allowed), "it was accepted since the last call");
+        for _ in 0..TRUSTED_ROUNDS {
+            breaker.expire_trust();
+        }
         assert_eq!(admission(&breaker), None, "the first trials have not ended");
     }
 

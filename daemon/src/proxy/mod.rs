@@ -55,4 +55,5 @@ pub(crate) mod upstream;
 
 pub(crate) mod routes;
 pub(crate) mod state;
+mod descriptors;
 mod write_coalescer;

@@ -19,6 +19,7 @@ use crate::host::Origin;
 use crate::policy::path;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::upstream::Upstream;
+use crate::proxy::upstream::opening::Opening;
 use crate::registry::{Registry, Scope, Writes};
 
 /// Decision for a CONNECT.
@@ -56,6 +57,10 @@ impl Routes {
             }
         }
         for host in hosts.values_mut() {
+            let others: Vec<_> = host.registries().map(|registry| Arc::clone(&registry.upstream)).collect();
+            if let Some(first) = others.first() {
+                host.upstream = first.anonymous_among(&others);
+            }
             host.scopes
                 .sort_by_key(|(scope, _)| std::cmp::Reverse(scope.path().len()));
         }
@@ -120,11 +125,11 @@ impl InterceptedHost {
         Ok(registry)
     }
 
-    /// Opens a connection from a worker to the registry that was used last, unless one is open.
-    pub(crate) fn warm(&self, worker: usize) {
-        if let Some(registry) = self.registries().max_by_key(|registry| registry.usage.last_used()) {
-            registry.upstream.warm(worker, &UriScheme::HTTPS, &self.authority);
-        }
+    /// Opens a connection from a worker to the registry that was used last, unless one is open. The opening ends with the
+    /// returned value, unless a request waits for it too.
+    pub(crate) fn warm(&self, worker: usize) -> Option<Arc<Opening>> {
+        let registry = self.registries().max_by_key(|registry| registry.usage.last_used())?;
+        registry.upstream.warm(worker, &UriScheme::HTTPS, &self.authority)
     }
 
     /// The registries with a scope on this host.

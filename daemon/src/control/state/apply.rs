@@ -67,7 +67,7 @@ impl Controller {
                 name: name.clone(),
                 registry: registry.clone(),
                 credential: registry_credential(previous, registry, credential),
-                upstream: Arc::new(upstream.with_rotations(credential.rotations())),
+                upstream: registry_upstream(previous, &upstream, credential),
                 trouble,
                 usage: previous.map_or_else(Arc::default, |route| Arc::clone(&route.usage)),
             };
@@ -158,6 +158,21 @@ impl Controller {
     fn untrusting_upstream(&self) -> Result<Upstream, ErrorBody> {
         let upstream = Upstream::new(&self.proxy.dialer, Trust::nobody(), self.workers + 1);
         upstream.map_err(|error| ErrorBody::new(ErrorKind::Failed, error.to_string()))
+    }
+}
+
+/// The registry's present upstream with its open connections; a new one if its certificates or credential changed.
+fn registry_upstream(
+    previous: Option<&Arc<RegistryRoute>>,
+    upstream: &Arc<Upstream>,
+    credential: &Arc<Credential>,
+) -> Arc<Upstream> {
+    let is_same = |previous: &&Arc<RegistryRoute>| {
+        Arc::ptr_eq(&previous.credential.shared, credential) && previous.upstream.has_same_trust(upstream)
+    };
+    match previous.filter(is_same) {
+        Some(previous) => Arc::clone(&previous.upstream),
+        None => Arc::new(upstream.with_rotations(credential.rotations())),
     }
 }
 

@@ -52,13 +52,14 @@ pub(crate) async fn serve(worker: Worker, mut stream: TcpStream) {
 async fn route(worker: Worker, client: Client, mut stream: TcpStream, target: Origin) {
     let decision = worker.state.routes.load().decide(&target);
     match decision {
-        Decision::Tunnel => match tunnel::dial(client.dialer(&worker.state), &target).await {
-            Ok(upstream) => {
+        Decision::Tunnel => match tunnel::dial(client.dialer(&worker.state), &target, &stream).await {
+            None => {}
+            Some(Ok(upstream)) => {
                 if stream.write_all(ESTABLISHED).await.is_ok() {
                     tunnel::relay_until_done(&worker.state, &stream, &upstream).await;
                 }
             }
-            Err(error) => refuse(stream, &error).await,
+            Some(Err(error)) => refuse(stream, &error).await,
         },
         Decision::Intercept(host, tls) => {
             if stream.write_all(ESTABLISHED).await.is_ok() {

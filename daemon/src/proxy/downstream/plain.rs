@@ -119,11 +119,12 @@ async fn handle(
     request::check_framing(&request)?;
     let permit = client.begin_request()?;
     let (mut parts, body) = request.into_parts();
+    let version = parts.version;
     rewrite::request(&mut parts, &UriScheme::HTTP, &authority);
     request::forward(
         worker,
         client.passthrough(&worker.state),
-        Request::from_parts(parts, Either::Left(MinRateBody::request(body))),
+        Request::from_parts(parts, Either::Left(MinRateBody::request(version, body))),
         permit,
     )
     .await

@@ -20,7 +20,7 @@ use crate::host::Origin;
 use crate::policy::{Operation, path};
 use crate::proxy::downstream::authenticate::Client;
 use crate::proxy::downstream::limits::RequestPermit;
-use crate::proxy::exchange::body::{MinRateBody, RequestBody};
+use crate::proxy::exchange::body::{End, MinRateBody, RequestBody};
 use crate::proxy::exchange::error::{BodyFormat, ProxyError};
 use crate::proxy::exchange::rewrite;
 use crate::proxy::routes::{InterceptedHost, RegistryRoute};
@@ -74,7 +74,7 @@ pub(crate) async fn handle(
     check_authority(&parts, host)?;
     check_method(&parts.method)?;
     let permit = client.begin_request()?;
-    let body = Either::Left(MinRateBody::request(body));
+    let body = Either::Left(MinRateBody::request(parts.version, body));
     // The current routes, not those of the CONNECT: since then, the registry may have been removed or changed to or from
     // plain HTTP. Then the request gets no credential.
     let routes = worker.state.routes.load();
@@ -164,8 +164,9 @@ pub(crate) async fn forward(
     request: Request<RequestBody>,
     permit: RequestPermit,
 ) -> Result<Response<ResponseBody>, ProxyError> {
-    let (response, connection) = upstream.send(worker.index, request).await?;
+    let (response, connection) = upstream.send_for(permit.client(), worker.index, request).await?;
     let (mut head, body) = response.into_parts();
+    let end = End::of_response(head.version, &head.headers, || connection.peer());
     // Upgrade was stripped, so the upstream must not switch protocols (compare CVE-2021-32714).
     if head.status.is_informational() {
         return Err(ProxyError::UpstreamUnsafe);
@@ -177,7 +178,7 @@ pub(crate) async fn forward(
     head.version = Version::HTTP_11;
     Ok(Response::from_parts(
         head,
-        Either::Left(MinRateBody::response(body, (permit, connection))),
+        Either::Left(MinRateBody::response(body, end, (permit, connection))),
     ))
 }
 

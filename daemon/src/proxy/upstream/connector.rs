@@ -4,8 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::header::HOST;
@@ -21,9 +21,12 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
+use crate::proxy::descriptors;
 use crate::proxy::exchange::body::RequestBody;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::upstream::dial::{Dialer, Forbidden};
+use crate::proxy::upstream::opening::{CONNECT_TIMEOUT, HEDGE_DELAY};
+use crate::proxy::upstream::endings::{FirstBytes, LenientClose};
 use crate::proxy::upstream::trust::{Trust, TrustError};
 use crate::proxy::write_coalescer::{WriteCoalescer, coalesce};
 
@@ -57,7 +60,10 @@ impl Connector {
         load: &Arc<ConnectionLoad>,
     ) -> Result<NewConnection, ProxyError> {
         let opened = self.connect(destination, already_open, load).await;
-        opened.map_err(|error| proxy_error(&*error))
+        opened.map_err(|error| {
+            descriptors::warn_if_exhausted(&*error);
+            proxy_error(&*error)
+        })
     }
 
     async fn connect(
@@ -76,8 +82,9 @@ impl Connector {
         };
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(H1_BUFFER_BYTES)
-            .handshake(stream)
+            .handshake(LenientClose::new(stream, Arc::clone(load)))
             .await?;
+        load.note_first_bytes();
         Ok(NewConnection {
             sender: RequestSender::H1(sender),
             driver: Box::pin(drive_until_idle(connection, Arc::clone(load))),
@@ -107,8 +114,9 @@ async fn handshake_h2(
         .max_header_list_size(MAX_HEADER_BYTES)
         .keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .handshake(TokioIo::new(stream))
+        .handshake(TokioIo::new(FirstBytes::new(stream, Arc::clone(load))))
         .await?;
+    load.note_open();
     Ok(NewConnection {
         sender: RequestSender::H2(sender),
         driver: Box::pin(drive_until_idle(connection, Arc::clone(load))),
@@ -178,6 +186,11 @@ impl Destination {
         }
     }
 
+    /// Host and port.
+    pub(super) fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
     pub(super) fn is(&self, scheme: &Scheme, authority: &Authority) -> bool {
         self.scheme == *scheme && self.authority == *authority
     }
@@ -235,6 +248,13 @@ impl RequestSender {
         }
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        match self {
+            Self::H1(sender) => sender.is_closed(),
+            Self::H2(sender) => sender.is_closed(),
+        }
+    }
+
     /// The sender of an HTTP/1.1 connection, to be returned to the pool after its request.
     pub(super) fn into_h1(self) -> Option<http1::SendRequest<RequestBody>> {
         match self {
@@ -244,8 +264,8 @@ impl RequestSender {
     }
 }
 
-/// Request counters of one connection.
-#[derive(Debug, Default)]
+/// Request counters of one connection, and notes about it.
+#[derive(Debug)]
 pub(crate) struct ConnectionLoad {
     /// Requests in flight.
     active: AtomicU32,
@@ -253,15 +273,61 @@ pub(crate) struct ConnectionLoad {
     total: AtomicU32,
     /// The pool's count of retirements when the connection was opened.
     pub(super) retirements: u64,
+    /// End of the TLS handshake.
+    opened: OnceLock<Instant>,
+    /// True if the server has sent its first bytes, or cannot be expected to before a request.
+    has_spoken: AtomicBool,
+    /// True if a request with an older token is on a connection that was opened after the rotation.
+    carries_old_token: AtomicBool,
+    has_no_close_notify: AtomicBool,
 }
 
 impl ConnectionLoad {
     /// Counters of a connection that is opened after so many retirements of its pool.
     pub(super) fn after(retirements: u64) -> Arc<Self> {
         Arc::new(Self {
+            active: AtomicU32::new(0),
+            total: AtomicU32::new(0),
             retirements,
-            ..Self::default()
+            opened: OnceLock::new(),
+            has_spoken: AtomicBool::new(false),
+            carries_old_token: AtomicBool::new(false),
+            has_no_close_notify: AtomicBool::new(false),
         })
+    }
+
+    fn note_open(&self) {
+        let _ = self.opened.set(Instant::now());
+    }
+
+    pub(super) fn note_first_bytes(&self) {
+        // A load first: a store by every read would keep the cache line busy.
+        if !self.has_spoken.load(Ordering::Relaxed) {
+            self.has_spoken.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns true if the server has been silent since the TLS handshake, for longer than a handshake takes.
+    pub(super) fn is_suspiciously_silent(&self) -> bool {
+        let is_old = |opened: &Instant| opened.elapsed() > HEDGE_DELAY;
+        !self.has_spoken.load(Ordering::Relaxed) && self.opened.get().is_some_and(is_old)
+    }
+
+    pub(super) fn note_old_token(&self) {
+        self.carries_old_token.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn carries_old_token(&self) -> bool {
+        self.carries_old_token.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_missing_close_notify(&self) {
+        self.has_no_close_notify.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns true if the server closed TLS without `close_notify`.
+    pub(crate) fn has_no_close_notify(&self) -> bool {
+        self.has_no_close_notify.load(Ordering::Relaxed)
     }
 
     pub(super) fn active(&self) -> u32 {
@@ -275,6 +341,18 @@ impl ConnectionLoad {
 
     pub(super) fn end_request(&self) {
         self.active.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_carried_requests(&self) -> bool {
+        self.total.load(Ordering::Relaxed) > 0
+    }
+
+    /// Waits until the deadline of the HTTP handshake, and returns if the server has sent nothing by then.
+    async fn until_handshake_timeout(&self) {
+        tokio::time::sleep(CONNECT_TIMEOUT).await;
+        if self.has_spoken.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Waits until the connection has had no request for [`IDLE_TIMEOUT`].
@@ -302,6 +380,9 @@ async fn drive_until_idle<E: StdError + 'static>(
             }
         }
         () = load.until_idle() => {}
+        () = load.until_handshake_timeout() => {
+            tracing::debug!("upstream connection ended: the server sent nothing after the TLS handshake");
+        }
     }
 }
 

@@ -12,6 +12,11 @@
 pub(crate) mod connector;
 pub(crate) mod pool;
 
+pub(crate) mod opening;
+
+mod endings;
+mod slots;
+
 pub(crate) mod dial;
 pub(crate) mod trust;
 
@@ -26,16 +31,22 @@ use http_body_util::Either;
 use hyper::body::Incoming;
 
 use crate::credential::Rotations;
+use crate::proxy::downstream::limits::ClientKey;
 use crate::proxy::exchange::body::{RequestBody, UploadProgress};
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::upstream::dial::Dialer;
 use connector::Connector;
+use opening::Opening;
 use pool::{Pool, PooledConnection};
 pub(crate) use trust::{Trust, TrustError};
 
 /// Upstream client of one registry: a set of pools for each worker, all with the same trust.
 pub struct Upstream {
     connector: Connector,
+    dialer: Dialer,
+    trust: Arc<Trust>,
+    /// The client for a host that registries with other roots share, as it was last needed.
+    shared: Arc<Mutex<Option<Arc<Self>>>>,
     workers: Vec<Pools>,
     /// The client without its certificate, if it has one.
     anonymous: Option<Arc<Self>>,
@@ -62,7 +73,10 @@ impl Upstream {
             None => None,
         };
         Ok(Self {
-            connector: Connector::new(dialer, trust)?,
+            connector: Connector::new(dialer, trust.clone())?,
+            dialer: dialer.clone(),
+            trust: Arc::new(trust),
+            shared: Arc::default(),
             workers: (0..workers.max(1)).map(|_| Pools::default()).collect(),
             anonymous,
             rotations: Rotations::default(),
@@ -74,6 +88,9 @@ impl Upstream {
     pub(crate) fn with_rotations(&self, rotations: Rotations) -> Self {
         Self {
             connector: self.connector.clone(),
+            dialer: self.dialer.clone(),
+            trust: Arc::clone(&self.trust),
+            shared: Arc::clone(&self.shared),
             workers: self.workers.iter().map(|_| Pools::default()).collect(),
             anonymous: self.anonymous.clone(),
             rotations,
@@ -85,30 +102,68 @@ impl Upstream {
         Arc::clone(self.anonymous.as_ref().unwrap_or(self))
     }
 
+    /// Client for requests outside the scopes of all registries on a host: without a client certificate, and with the roots
+    /// of all `others` too. Which registry is first by name must not matter.
+    pub(crate) fn anonymous_among(self: &Arc<Self>, others: &[Arc<Self>]) -> Arc<Self> {
+        if others.iter().all(|other| other.trust.has_same_roots(&self.trust)) {
+            return self.anonymous();
+        }
+        let trust = self.trust.joined(others.iter().map(|other| &*other.trust));
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shared) = &*shared
+            && shared.trust.has_same_roots(&trust)
+        {
+            return Arc::clone(shared);
+        }
+        match Self::new(&self.dialer, trust, self.workers.len()) {
+            Ok(joined) => Arc::clone(shared.insert(Arc::new(joined))),
+            // rustls takes any roots.
+            Err(_) => self.anonymous(),
+        }
+    }
+
+    /// Returns true if `other` trusts the same roots and shows the same client certificate: its connections can stay.
+    pub(crate) fn has_same_trust(&self, other: &Self) -> bool {
+        self.trust.is_same(&other.trust)
+    }
+
     /// Forgets all connections: new requests open others, since the network or the trusted roots may have changed.
     pub fn reset(&self) {
         self.workers.iter().for_each(|pools| pools.each(Pool::reset));
-        if let Some(anonymous) = &self.anonymous {
-            anonymous.reset();
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for other in [&self.anonymous, &shared].into_iter().flatten() {
+            other.reset();
         }
     }
 
-    /// Opens a connection from a worker to an origin, unless one is open: a request is about to come.
-    pub(crate) fn warm(&self, worker: usize, scheme: &Scheme, authority: &Authority) {
-        if let Some(pool) = self.pool(worker, scheme, authority) {
-            pool.warm();
-        }
+    /// Opens a connection from a worker to an origin, unless one is open: a request is about to come. The opening ends
+    /// with the returned value, unless a request waits for it too.
+    pub(crate) fn warm(&self, worker: usize, scheme: &Scheme, authority: &Authority) -> Option<Arc<Opening>> {
+        self.pool(worker, scheme, authority)?.warm()
     }
 
-    /// Sends a request in absolute form from a worker, and waits for the head of the response.
+    /// Sends a request of the daemon itself as [`Upstream::send_for`] does.
+    ///
+    /// # Errors
+    /// A [`ProxyError`] when there is no response.
+    pub async fn send(
+        &self,
+        worker: usize,
+        request: Request<RequestBody>,
+    ) -> Result<(Response<Incoming>, PooledConnection), ProxyError> {
+        self.send_for(ClientKey::default(), worker, request).await
+    }
+
+    /// Sends a client's request in absolute form from a worker, and waits for the head of the response.
     ///
     /// If a pooled connection turns out to be closed, a request that is safe to repeat is sent again. Any other is sent
     /// again only if none of its bytes were sent.
     ///
     /// # Errors
     /// A [`ProxyError`] for the client when there is no response.
-    pub async fn send(
+    pub(crate) async fn send_for(
         &self,
+        client: ClientKey,
         worker: usize,
         mut request: Request<RequestBody>,
     ) -> Result<(Response<Incoming>, PooledConnection), ProxyError> {
@@ -121,7 +176,7 @@ impl Upstream {
             Either::Left(body) if !body.is_end_stream() => Some(body.progress()),
             _ => None,
         };
-        with_response_timeout(pool.send(request), progress).await
+        with_response_timeout(pool.send(request, client), progress).await
     }
 
     fn pool(&self, worker: usize, scheme: &Scheme, authority: &Authority) -> Option<Arc<Pool>> {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::{ClientConfig, RootCertStore};
+use sha2::{Digest as _, Sha256};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -14,6 +15,8 @@ use crate::registry::ClientIdentity;
 pub struct Trust {
     roots: RootCertStore,
     identity: Option<ClientIdentity>,
+    /// Digest of the client certificate and key as they were read.
+    identity_digest: [u8; 32],
 }
 
 impl Trust {
@@ -35,7 +38,36 @@ impl Trust {
                     .map_err(|_| TrustError::NoCertificate(display(file)))?;
             }
         }
-        Ok(Self { roots, identity })
+        let identity_digest = identity.as_ref().map_or([0; 32], digest);
+        Ok(Self {
+            roots,
+            identity,
+            identity_digest,
+        })
+    }
+
+    /// Returns true if `other` has the same roots and the same client certificate.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.has_same_roots(other) && self.identity_digest == other.identity_digest
+    }
+
+    /// Returns true if `other` has the same roots.
+    pub(super) fn has_same_roots(&self, other: &Self) -> bool {
+        self.roots.roots == other.roots.roots
+    }
+
+    /// The roots of this and of `others`, without a client certificate.
+    pub(super) fn joined<'a>(&self, others: impl Iterator<Item = &'a Self>) -> Self {
+        let mut roots = self.roots.clone();
+        for root in others.flat_map(|other| &other.roots.roots) {
+            if !roots.roots.contains(root) {
+                roots.roots.push(root.clone());
+            }
+        }
+        Self {
+            roots,
+            ..Self::nobody()
+        }
     }
 
     /// The same roots without the client certificate; `None` if there is none.
@@ -43,7 +75,7 @@ impl Trust {
         self.identity.as_ref()?;
         Some(Self {
             roots: self.roots.clone(),
-            identity: None,
+            ..Self::nobody()
         })
     }
 
@@ -52,6 +84,7 @@ impl Trust {
         Self {
             roots: RootCertStore::empty(),
             identity: None,
+            identity_digest: [0; 32],
         }
     }
 
@@ -71,6 +104,15 @@ impl Trust {
             }
         }
     }
+}
+
+/// Digest of the files' contents. A file that cannot be read is an error later.
+fn digest(identity: &ClientIdentity) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for file in [&identity.certificate, &identity.key] {
+        digest.update(std::fs::read(file).unwrap_or_default());
+    }
+    digest.finalize().into()
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
@@ -101,4 +143,25 @@ pub enum TrustError {
     /// rustls rejects the certificate or key.
     #[error("the client certificate and key cannot be used: {0}")]
     Tls(rustls::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Trust in one self-signed root.
+    fn trust() -> Trust {
+        let root = rcgen::generate_simple_self_signed(["root.example".to_owned()]).unwrap();
+        Trust::new(&[root.cert.der().clone()], None, None).unwrap()
+    }
+
+    #[test]
+    fn joined_roots_do_not_depend_on_repetition() {
+        let (one, other) = (trust(), trust());
+        let joined = one.joined([&other, &one].into_iter());
+        assert_eq!(joined.roots.len(), 2);
+        assert!(joined.is_same(&one.joined([&other].into_iter())));
+        assert!(!joined.has_same_roots(&one) && one.is_same(&one.clone()));
+        assert!(one.joined(std::iter::empty()).has_same_roots(&one));
+    }
 }
