@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -50,7 +51,7 @@ pub enum Http2Ending {
 /// Builder of a [`MisbehavingServer`].
 #[derive(Debug)]
 pub struct Builder {
-    acceptor: Option<TlsAcceptor>,
+    tls: Option<Arc<ServerConfig>>,
     first: VecDeque<Silence>,
     rest: Option<Silence>,
     http2: Option<Http2Ending>,
@@ -74,9 +75,9 @@ impl Builder {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let listener = runtime().block_on(TcpListener::bind(any)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let is_tls = self.acceptor.is_some();
+        let is_tls = self.tls.is_some();
         let shared = Arc::new(Shared {
-            acceptor: self.acceptor,
+            acceptor: self.tls.map(TlsAcceptor::from),
             http2: self.http2,
             open: AtomicUsize::new(0),
             accepted: AtomicUsize::new(0),
@@ -133,7 +134,7 @@ impl MisbehavingServer {
     /// Builder of a server without TLS, for HTTP/1.1 or as a corporate proxy.
     pub fn plain() -> Builder {
         Builder {
-            acceptor: None,
+            tls: None,
             first: VecDeque::new(),
             rest: None,
             http2: None,
@@ -143,7 +144,7 @@ impl MisbehavingServer {
     fn builder(authority: &Authority, protocol: &str, http2: Option<Http2Ending>) -> Builder {
         let tls = authority.issue(&["localhost"]).server_config(&[protocol]);
         Builder {
-            acceptor: Some(TlsAcceptor::from(tls)),
+            tls: Some(tls),
             http2,
             ..Self::plain()
         }

@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn finds_the_cause_below_other_errors() {
         let raw = |number: Errno| io::Error::from_raw_os_error(number.raw_os_error());
-        let wrapped = io::Error::other(Box::new(raw(Errno::MFILE)));
+        let wrapped = io::Error::other(raw(Errno::MFILE));
         assert!(is_exhaustion(&wrapped));
         assert!(!is_exhaustion(&raw(Errno::CONNREFUSED)));
         assert!(!none_is_left());
