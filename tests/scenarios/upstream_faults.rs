@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const TOKEN: &str = "s3ntinel-of-the-upstream";
 
-/// CA, and a daemon with a registry on the server.
+/// Daemon with the registry `corp` on the server.
 fn daemon_with(server: &MisbehavingServer, root: &Authority, more: &[&str]) -> Daemon {
     let daemon = Daemon::start();
     add(&daemon, "corp", server, root, more);
@@ -49,7 +49,9 @@ fn a_connection_that_stays_silent_does_not_block_the_next_request() {
         let server = MisbehavingServer::http1(&root).first(&[silence]).start();
         let daemon = daemon_with(&server, &root, &[]);
         impatient_get(&daemon, &server.url("/corp/first"));
-        let second = curl(&daemon).with(&["--max-time", "12"]).get(&server.url("/corp/second"));
+        let second = curl(&daemon)
+            .with(&["--max-time", "12"])
+            .get(&server.url("/corp/second"));
         assert_eq!(second.status, 200, "{silence:?}");
     }
 }
@@ -61,7 +63,9 @@ fn a_request_that_waits_for_a_silent_connection_gets_another_one() {
     let silent = [Silence::InHandshake, Silence::AfterAccept];
     let server = MisbehavingServer::http1(&root).first(&silent).start();
     let daemon = daemon_with(&server, &root, &[]);
-    let answer = curl(&daemon).with(&["--max-time", "14"]).get(&server.url("/corp/patient"));
+    let answer = curl(&daemon)
+        .with(&["--max-time", "14"])
+        .get(&server.url("/corp/patient"));
     assert_eq!((answer.status, server.accepted()), (200, 3));
 }
 
@@ -74,7 +78,11 @@ fn an_http2_server_that_falls_silent_after_its_handshake_does_not_block_the_next
     let daemon = daemon_with(&server, &root, &[]);
     let waiting = curl(&daemon).start(&server.url("/corp/first"));
     poll::wait_for("the silent connection", || (server.accepted() > 0).then_some(()));
-    let second = || curl(&daemon).with(&["--max-time", "4"]).fetch(&server.url("/corp/second"));
+    let second = || {
+        curl(&daemon)
+            .with(&["--max-time", "4"])
+            .fetch(&server.url("/corp/second"))
+    };
     poll::wait_for("an answer on another connection", || {
         second().output.status.success().then_some(())
     });
@@ -192,7 +200,9 @@ fn a_cut_http1_response_is_never_passed_on_as_a_whole_one() {
         ("dribble", Some("whole")),
     ] {
         for protocol in ["--http1.1", "--http2"] {
-            let transfer = curl(&daemon).with(&[protocol]).fetch(&server.url(&format!("/corp/{path}")));
+            let transfer = curl(&daemon)
+                .with(&[protocol])
+                .fetch(&server.url(&format!("/corp/{path}")));
             assert_eq!(body(transfer).as_deref(), expected, "{path} {protocol}");
         }
     }
@@ -205,7 +215,9 @@ fn a_body_that_ends_without_close_notify_is_passed_on_and_noted() {
     let server = MisbehavingServer::http1(&root).start();
     let daemon = daemon_with(&server, &root, &[]);
     for protocol in ["--http1.1", "--http2"] {
-        let transfer = curl(&daemon).with(&[protocol]).fetch(&server.url("/corp/no-close-notify"));
+        let transfer = curl(&daemon)
+            .with(&[protocol])
+            .fetch(&server.url("/corp/no-close-notify"));
         assert_eq!(body(transfer).as_deref(), Some("whole"), "{protocol}");
     }
     let noted = daemon.log().matches("without close_notify").count();
@@ -230,7 +242,9 @@ fn an_early_answer_reaches_the_client_of_an_upload() {
     let server = MisbehavingServer::http1(&root).start();
     let daemon = daemon_with(&server, &root, &["--writes", "allow"]);
     // The server's kernel resets a connection with unread bytes, so the upload is small enough to be sent before.
-    let refused = curl(&daemon).with(&["--http1.1"]).upload(&server.url("/corp/early"), 1000);
+    let refused = curl(&daemon)
+        .with(&["--http1.1"])
+        .upload(&server.url("/corp/early"), 1000);
     assert_eq!(refused.status, 413);
 }
 
@@ -244,7 +258,11 @@ fn a_write_survives_a_server_that_closes_after_each_answer() {
         assert_eq!(curl(&daemon).get(&server.url("/corp/hangs-up")).status, 200);
         assert_eq!(post.get(&server.url("/corp/hangs-up")).status, 200, "POST {number}");
     }
-    let posts = server.requests().iter().filter(|line| line.starts_with("POST ")).count();
+    let posts = server
+        .requests()
+        .iter()
+        .filter(|line| line.starts_with("POST "))
+        .count();
     assert_eq!(posts, 10, "no write is sent twice");
 }
 
@@ -293,14 +311,14 @@ fn running_out_of_descriptors_is_a_warning_with_a_remedy() {
     let server = MisbehavingServer::http1(&root).start();
     let daemon = Daemon::builder().log_level("info").start();
     add(&daemon, "corp", &server, &root, &[]);
-    // Room for the client's connection, and for nothing else.
     let used = fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count();
-    let limit = format!("--nofile={}:{}", used + 1, used + 1);
-    let mut prlimit = exec::command("prlimit", daemon.home());
-    exec::run(prlimit.args(["--pid", &daemon.pid().to_string(), &limit])).succeeds();
+    // Room for the client's connection and the lookup of its user, and for no connection to the registry.
+    let mut room = (1..10).cycle();
     poll::wait_for("a warning", || {
-        let answer = curl(&daemon).with(&["--max-time", "5"]).fetch(&server.url("/corp/x"));
-        drop(answer);
+        let limit = format!("--nofile={}:", used + room.next()?);
+        let mut prlimit = exec::command("prlimit", daemon.home());
+        exec::run(prlimit.args(["--pid", &daemon.pid().to_string(), &limit])).succeeds();
+        let _ = curl(&daemon).with(&["--max-time", "2"]).fetch(&server.url("/corp/x"));
         daemon.log().contains("no file descriptor left").then_some(())
     });
     assert!(daemon.log().contains("LimitNOFILE"));
@@ -315,7 +333,11 @@ fn changes_that_do_not_concern_a_registry_keep_its_connections() {
     assert_eq!(curl(&daemon).get(&server.url("/corp/ok")).status, 200);
     let accepted = server.accepted();
     let scope = elsewhere.url("/more/");
-    for change in [&["add-scope", "other", &scope][..], &["reload"], &["remove-registry", "other"]] {
+    for change in [
+        &["add-scope", "other", &scope][..],
+        &["reload"],
+        &["remove-registry", "other"],
+    ] {
         daemon.ctl(change).succeeds();
         assert_eq!(curl(&daemon).get(&server.url("/corp/ok")).status, 200);
         assert_eq!(server.accepted(), accepted, "{change:?}");
@@ -352,9 +374,7 @@ fn after_a_pause_all_requests_of_a_build_are_sent_at_once() {
     thread::sleep(Duration::from_secs(3));
     let parallel = ["--http2", "--parallel", "--parallel-max", "12"];
     let build = curl(&daemon).with(&parallel).start(&server.url("/corp/held?[1-12]"));
-    poll::wait_for("all requests at the registry", || {
-        (server.held().0 == 12).then_some(())
-    });
+    poll::wait_for("all requests at the registry", || (server.held().0 == 12).then_some(()));
     server.release();
     build.finish().output.succeeds();
 }

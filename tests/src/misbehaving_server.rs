@@ -365,7 +365,9 @@ async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
 async fn read_body(stream: &mut (impl AsyncRead + Unpin), head: &str) -> Option<()> {
     let header = |name: &str| {
         let mut lines = head.lines().filter_map(|line| line.split_once(": "));
-        lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        lines
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
     };
     if let Some(length) = header("content-length").and_then(|length| length.parse::<u64>().ok()) {
         let read = tokio::io::copy(&mut stream.take(length), &mut tokio::io::sink()).await;

@@ -315,7 +315,11 @@ mod tests {
         }
         breaker.record(true);
         breaker.expire_trust();
-        assert_eq!(admission(&breaker), Some(Allowed), "it was accepted since the last call");
+        assert_eq!(
+            admission(&breaker),
+            Some(Allowed),
+            "it was accepted since the last call"
+        );
         for _ in 0..TRUSTED_ROUNDS {
             breaker.expire_trust();
         }

@@ -48,7 +48,10 @@ fn is_due() -> bool {
     let now = OffsetDateTime::now_utc().unix_timestamp().unsigned_abs();
     let last = LAST.load(Ordering::Relaxed);
     let is_due = now.abs_diff(last) >= WARNING_INTERVAL.as_secs();
-    is_due && LAST.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    is_due
+        && LAST
+            .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
 }
 
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);

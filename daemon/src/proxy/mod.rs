@@ -53,7 +53,7 @@ pub mod downstream;
 pub mod exchange;
 pub(crate) mod upstream;
 
+mod descriptors;
 pub(crate) mod routes;
 pub(crate) mod state;
-mod descriptors;
 mod write_coalescer;

@@ -57,7 +57,10 @@ impl Routes {
             }
         }
         for host in hosts.values_mut() {
-            let others: Vec<_> = host.registries().map(|registry| Arc::clone(&registry.upstream)).collect();
+            let others: Vec<_> = host
+                .registries()
+                .map(|registry| Arc::clone(&registry.upstream))
+                .collect();
             if let Some(first) = others.first() {
                 host.upstream = first.anonymous_among(&others);
             }

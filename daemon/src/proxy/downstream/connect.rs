@@ -55,7 +55,8 @@ async fn route(worker: Worker, client: Client, mut stream: TcpStream, target: Or
         Decision::Tunnel => match tunnel::dial(client.dialer(&worker.state), &target, &stream).await {
             None => {}
             Some(Ok(upstream)) => {
-                if stream.write_all(ESTABLISHED).await.is_ok() {
+                let is_open = stream.write_all(ESTABLISHED).await.is_ok();
+                if is_open {
                     tunnel::relay_until_done(&worker.state, &stream, &upstream).await;
                 }
             }

@@ -78,7 +78,11 @@ struct MinRate {
 impl MinRateBody {
     /// Body of a client's request: at least ten bytes a second, the limit of cargo and curl.
     pub(crate) fn request(version: Version, body: Incoming) -> Self {
-        let end = if version == Version::HTTP_2 { End::Http2 } else { End::Framed };
+        let end = if version == Version::HTTP_2 {
+            End::Http2
+        } else {
+            End::Framed
+        };
         Self::new(body, CLIENT_MIN_RATE, end, ())
     }
 }

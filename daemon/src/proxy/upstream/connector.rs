@@ -25,8 +25,8 @@ use crate::proxy::descriptors;
 use crate::proxy::exchange::body::RequestBody;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::upstream::dial::{Dialer, Forbidden};
-use crate::proxy::upstream::opening::{CONNECT_TIMEOUT, HEDGE_DELAY};
 use crate::proxy::upstream::endings::{FirstBytes, LenientClose};
+use crate::proxy::upstream::opening::HEDGE_DELAY;
 use crate::proxy::upstream::trust::{Trust, TrustError};
 use crate::proxy::write_coalescer::{WriteCoalescer, coalesce};
 
@@ -347,14 +347,6 @@ impl ConnectionLoad {
         self.total.load(Ordering::Relaxed) > 0
     }
 
-    /// Waits until the deadline of the HTTP handshake, and returns if the server has sent nothing by then.
-    async fn until_handshake_timeout(&self) {
-        tokio::time::sleep(CONNECT_TIMEOUT).await;
-        if self.has_spoken.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
-        }
-    }
-
     /// Waits until the connection has had no request for [`IDLE_TIMEOUT`].
     async fn until_idle(&self) {
         let mut before = self.total.load(Ordering::Relaxed);
@@ -380,9 +372,6 @@ async fn drive_until_idle<E: StdError + 'static>(
             }
         }
         () = load.until_idle() => {}
-        () = load.until_handshake_timeout() => {
-            tracing::debug!("upstream connection ended: the server sent nothing after the TLS handshake");
-        }
     }
 }
 

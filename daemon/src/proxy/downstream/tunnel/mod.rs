@@ -32,11 +32,7 @@ use crate::proxy::upstream::opening::CONNECT_TIMEOUT;
 ///
 /// # Errors
 /// A [`ProxyError`] for the client when the target cannot be reached in time or is not allowed.
-pub(crate) async fn dial(
-    dialer: Dialer,
-    target: &Origin,
-    client: &TcpStream,
-) -> Option<Result<TcpStream, ProxyError>> {
+pub(crate) async fn dial(dialer: Dialer, target: &Origin, client: &TcpStream) -> Option<Result<TcpStream, ProxyError>> {
     tokio::select! {
         dialled = tokio::time::timeout(CONNECT_TIMEOUT, dial_untimed(dialer, target)) => Some(dialled.unwrap_or_else(|_| {
             tracing::info!(%target, seconds = CONNECT_TIMEOUT.as_secs(), "tunnel failed: no connection in time");

@@ -96,7 +96,10 @@ async fn a_rotation_closes_idle_connections_and_busy_ones_after_their_response()
     send(&pool, Method::GET).await.unwrap();
     pool.retire();
     assert!(!pool.is_in_use(), "the connection was idle");
-    let (response, connection) = pool.send(request(&pool, Method::GET), ClientKey::default()).await.unwrap();
+    let (response, connection) = pool
+        .send(request(&pool, Method::GET), ClientKey::default())
+        .await
+        .unwrap();
     pool.retire();
     response.into_body().collect().await.unwrap();
     drop(connection);
@@ -189,14 +192,12 @@ async fn a_rotation_abandons_an_opening_and_the_request_starts_another() {
     let (listener, pool) = silent_pool().await;
     let mut waiting = Box::pin(send(&pool, Method::GET));
     for _ in 0..3 {
-        let accepted = tokio::select! {
+        let (mut stream, _) = tokio::select! {
             accepted = listener.accept() => accepted.unwrap(),
             result = &mut waiting => panic!("the server is silent: {result:?}"),
         };
-        drop(accepted.1);
         pool.retire();
         let mut hello = Vec::new();
-        let mut stream = accepted.0;
         tokio::select! {
             read = stream.read_to_end(&mut hello) => assert!(read.is_ok()),
             result = &mut waiting => panic!("the server is silent: {result:?}"),
