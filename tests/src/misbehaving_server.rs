@@ -282,28 +282,10 @@ where
         if behaviour != "early" && read_body(&mut stream, &head).await.is_none() {
             return;
         }
-        let (answer, next) = match behaviour {
-            "half-length" => (format!("{OK}content-length: 100\r\n\r\nhalf"), Next::Close),
-            "half-chunked" => (
-                format!("{OK}transfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n"),
-                Next::Close,
-            ),
-            "stops" => (format!("{OK}content-length: 100\r\n\r\nhalf"), Next::Silence),
-            "until-close" => (format!("{OK}connection: close\r\n\r\nwhole"), Next::Close),
-            "no-close-notify" => (format!("{OK}connection: close\r\n\r\nwhole"), Next::CloseBelow),
-            "reset" => (format!("{OK}connection: close\r\n\r\nhalf"), Next::Reset),
-            "early" => (
-                "HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_owned(),
-                Next::Close,
-            ),
-            "dribble" => (format!("{OK}content-length: 5\r\n\r\n"), Next::Dribble),
-            "hangs-up" => (format!("{OK}content-length: 2\r\n\r\nok"), Next::Close),
-            "held" => {
-                hold(shared).await;
-                (format!("{OK}content-length: 2\r\n\r\nok"), Next::Serve)
-            }
-            _ => (format!("{OK}content-length: 2\r\n\r\nok"), Next::Serve),
-        };
+        if behaviour == "held" {
+            hold(shared).await;
+        }
+        let (answer, next) = answer(behaviour);
         if stream.write_all(answer.as_bytes()).await.is_err() || stream.flush().await.is_err() {
             return;
         }
@@ -325,15 +307,39 @@ where
             }
             Next::Silence => return until_closed(&mut stream).await,
             Next::Dribble => {
-                for byte in b"whole" {
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                    if stream.write_all(&[*byte]).await.is_err() || stream.flush().await.is_err() {
-                        return;
-                    }
+                if dribble(&mut stream).await.is_err() {
+                    return;
                 }
             }
         }
     }
+}
+
+/// Bytes of a response, and what follows them.
+fn answer(behaviour: &str) -> (String, Next) {
+    let (rest, next) = match behaviour {
+        "half-length" => ("content-length: 100\r\n\r\nhalf", Next::Close),
+        "half-chunked" => ("transfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n", Next::Close),
+        "stops" => ("content-length: 100\r\n\r\nhalf", Next::Silence),
+        "until-close" => ("connection: close\r\n\r\nwhole", Next::Close),
+        "no-close-notify" => ("connection: close\r\n\r\nwhole", Next::CloseBelow),
+        "reset" => ("connection: close\r\n\r\nhalf", Next::Reset),
+        "early" => return (TOO_LARGE.to_owned(), Next::Close),
+        "dribble" => ("content-length: 5\r\n\r\n", Next::Dribble),
+        "hangs-up" => ("content-length: 2\r\n\r\nok", Next::Close),
+        _ => ("content-length: 2\r\n\r\nok", Next::Serve),
+    };
+    (format!("HTTP/1.1 200 OK\r\n{rest}"), next)
+}
+
+/// Sends one byte a second.
+async fn dribble(stream: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
+    for byte in b"whole" {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        stream.write_all(&[*byte]).await?;
+        stream.flush().await?;
+    }
+    Ok(())
 }
 
 enum Next {
@@ -429,7 +435,7 @@ fn response(stream: u32, ending: Http2Ending) -> Vec<u8> {
     .concat()
 }
 
-const OK: &str = "HTTP/1.1 200 OK\r\n";
+const TOO_LARGE: &str = "HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 /// Time for bytes on loopback to be read by the peer.
 const ARRIVAL: Duration = Duration::from_millis(300);
 const DATA: u8 = 0;

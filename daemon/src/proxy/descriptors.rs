@@ -10,16 +10,17 @@ use rustix::process::{Resource, getrlimit};
 use time::OffsetDateTime;
 
 /// Logs a warning if `error` says that the descriptors ran out, or if none is left: a resolver that cannot open its files
-/// reports another error. At most one warning in [`WARNING_INTERVAL`].
-pub(crate) fn warn_if_exhausted(error: &(dyn StdError + 'static)) {
-    if (!is_exhaustion(error) && !none_is_left()) || !is_due() {
-        return;
+/// reports another error. At most one warning in [`WARNING_INTERVAL`]. Returns true if the descriptors ran out.
+pub(crate) fn warn_if_exhausted(error: &(dyn StdError + 'static)) -> bool {
+    let is_exhausted = is_exhaustion(error) || none_is_left();
+    if is_exhausted && is_due() {
+        tracing::warn!(
+            limit = getrlimit(Resource::Nofile).current,
+            "could not open a connection: regauthd has no file descriptor left; raise its limit, with LimitNOFILE= in \
+             the systemd unit or `ulimit -n` before the start, and restart it"
+        );
     }
-    tracing::warn!(
-        limit = getrlimit(Resource::Nofile).current,
-        "could not open a connection: regauthd has no file descriptor left; raise its limit, with LimitNOFILE= in the \
-         systemd unit or `ulimit -n` before the start, and restart it"
-    );
+    is_exhausted
 }
 
 fn is_exhaustion(error: &(dyn StdError + 'static)) -> bool {

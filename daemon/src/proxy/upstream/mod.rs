@@ -4,7 +4,8 @@
 //! trip. Each worker has pools of its own, so a request and its upstream connection stay on one thread. Verification has no
 //! off switch; a registry's `ca-file` adds roots for that registry only.
 //!
-//! The walk: [`pool`] finds a connection, or lets [`connector`] open one. [`dial`] and [`trust`] are the details of opening.
+//! The walk: [`pool`] finds a connection, or waits for an [`opening`], which lets [`connector`] open one. [`dial`] and [`trust`]
+//! are the details of opening. [`slots`] limits requests over HTTP/1.1, and [`endings`] notes how a connection begins and ends.
 //!
 //! The pools are our own because each belongs to a worker, opens its connection during the client's handshake, and moves an
 //! unsent request to another connection. They are not faster than a library's (`docs/performance.md`).

@@ -188,15 +188,15 @@ async fn an_opening_ends_when_the_last_client_has_gone() {
 }
 
 #[tokio::test]
-async fn a_rotation_abandons_an_opening_and_the_request_starts_another() {
+async fn a_rotation_or_a_reset_abandons_an_opening_and_the_request_starts_another() {
     let (listener, pool) = silent_pool().await;
     let mut waiting = Box::pin(send(&pool, Method::GET));
-    for _ in 0..3 {
+    for abandon in [Pool::retire, Pool::reset] {
         let (mut stream, _) = tokio::select! {
             accepted = listener.accept() => accepted.unwrap(),
             result = &mut waiting => panic!("the server is silent: {result:?}"),
         };
-        pool.retire();
+        abandon(&pool);
         let mut hello = Vec::new();
         tokio::select! {
             read = stream.read_to_end(&mut hello) => assert!(read.is_ok()),
