@@ -56,6 +56,7 @@ mod store_move;
 mod streams;
 mod tunnel;
 mod until_eof;
+mod upstream_faults;
 mod vault;
 mod without_regauth;
 mod writes;

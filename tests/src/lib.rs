@@ -24,6 +24,7 @@
 //! | [`strict_server`] | HTTP/1.1 server that rejects any deviation from RFC 9112 | `StrictServer::start(&authority)` |
 //! | [`head_server`] | HTTP/1.1 server that answers the head of an upload, and counts what follows | `HeadServer::answering(&authority, answer)` |
 //! | [`faulty_server`] | TLS server with one fault: a bad certificate, a failing handshake | `FaultyServer::start(Fault::Expired)` |
+//! | [`misbehaving_server`] | server that is silent, cuts bodies, closes without a word | `MisbehavingServer::http1(&authority).first(&[Silence::InHandshake]).start()` |
 //! | [`nginx`] | real nginx with a JSON access log | `nginx.wait_for_request(\|request\| request.status == 200)` |
 //! | [`squid`] | company proxy: real Squid with Basic authentication, port rules, TLS, TLS interception | `Squid::builder().login("me", "pw").start()` |
 //! | [`socks_proxy`] | SOCKS5 proxy: real microsocks | `SocksProxy::start(&["registry.corp.example"])` |
@@ -82,6 +83,7 @@ pub mod keyring;
 pub mod leak_scan;
 pub mod lfs_server;
 pub mod load;
+pub mod misbehaving_server;
 pub mod mock_server;
 #[cfg(target_os = "linux")]
 pub mod network;

@@ -125,7 +125,7 @@ impl Controller {
 
 /// Time between two retries of a closed store.
 const STORE_RETRY_INTERVAL: Duration = Duration::from_secs(5);
-/// Time between two rounds of [`tidy`]; also the time without an accepted request after which trust expires.
+/// Time between two rounds of [`tidy`].
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between two comparisons of the clocks.
 const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(5);

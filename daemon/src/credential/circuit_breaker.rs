@@ -30,6 +30,8 @@ pub(crate) struct CircuitBreaker {
     /// Denials since the last acceptance.
     denials: AtomicU32,
     has_sample: AtomicBool,
+    /// Calls of [`CircuitBreaker::expire_trust`] since the token was last accepted.
+    idle_rounds: AtomicU32,
     inner: Mutex<Inner>,
     changed: Notify,
 }
@@ -122,6 +124,7 @@ impl CircuitBreaker {
             was_accepted: AtomicBool::new(false),
             denials: AtomicU32::new(0),
             has_sample: AtomicBool::new(false),
+            idle_rounds: AtomicU32::new(0),
             inner: Mutex::new(Inner {
                 rejections: 0,
                 trials: 0,
@@ -304,10 +307,13 @@ impl CircuitBreaker {
         self.changed.notify_waiters();
     }
 
-    /// Makes a generation half-open that was not accepted since the last call. The token may have been revoked
-    /// meanwhile, and a thousand requests may come at once.
+    /// Makes a generation half-open that was not accepted in the last [`TRUSTED_ROUNDS`] calls. The token may have been
+    /// revoked meanwhile, and a thousand requests may come at once. A shorter pause says no more than the time between two
+    /// requests, and trials would cost each build a round trip.
     pub(crate) fn expire_trust(&self) {
-        if !self.in_use.swap(false, Ordering::Relaxed) && self.is_closed() {
+        if self.in_use.swap(false, Ordering::Relaxed) || !self.is_closed() {
+            self.idle_rounds.store(0, Ordering::Relaxed);
+        } else if self.idle_rounds.fetch_add(1, Ordering::Relaxed) + 1 >= TRUSTED_ROUNDS {
             let _inner = self.lock();
             self.position.store(HALF_OPEN, Ordering::Relaxed);
         }
@@ -493,6 +499,8 @@ const RETIRED: u8 = 3;
 
 /// Concurrent trials of a generation that the registry has not answered yet.
 const TRIALS: u32 = 3;
+/// Calls of [`CircuitBreaker::expire_trust`], one a second, until trust ends: as long as idle connections stay open.
+const TRUSTED_ROUNDS: u32 = 300;
 /// Rejections in a row that open the breaker of a token that was never accepted.
 const MAX_REJECTIONS: u32 = 3;
 const FIRST_COOL_DOWN: Duration = Duration::from_secs(30);
@@ -709,14 +717,20 @@ mod tests {
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
         breaker.record_acceptance();
         assert_eq!(waiting.await, Allowed);
+        for _ in 0..TRUSTED_ROUNDS {
+            breaker.expire_trust();
+            assert_eq!(admission(&breaker), Some(Allowed), "it was accepted not long ago");
+        }
+        breaker.record_acceptance();
         breaker.expire_trust();
         assert_eq!(
             admission(&breaker),
             Some(Allowed),
             "it was accepted since the last call"
         );
-        breaker.expire_trust();
-        breaker.expire_trust();
+        for _ in 0..TRUSTED_ROUNDS {
+            breaker.expire_trust();
+        }
         assert_eq!(admission(&breaker), None, "the first trials have not ended");
     }
 

@@ -53,6 +53,7 @@ pub mod downstream;
 pub mod exchange;
 pub(crate) mod upstream;
 
+mod descriptors;
 pub(crate) mod routes;
 pub(crate) mod state;
 mod write_coalescer;

@@ -22,6 +22,7 @@ use crate::host::Origin;
 use crate::policy::path::{self, PathProblem};
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::exchange::failure_log::FailureLog;
+use crate::proxy::upstream::opening::Opening;
 use crate::proxy::upstream::{Upstream, UpstreamFailure};
 use crate::registry::{Registry, Scope, Writes};
 
@@ -65,6 +66,15 @@ impl Routes {
                     scopes: Vec::new(),
                 });
                 host.scopes.push((scope.clone(), Arc::clone(registry)));
+            }
+        }
+        for host in hosts.values_mut() {
+            let others: Vec<_> = host
+                .registries()
+                .map(|registry| Arc::clone(&registry.upstream))
+                .collect();
+            if let Some(first) = others.first() {
+                host.upstream = first.anonymous_among(&others);
             }
         }
         Self {
@@ -174,11 +184,11 @@ impl InterceptedHost {
         others.any(|(other, _)| is_rival(other))
     }
 
-    /// Opens a connection from a worker to the registry that was used last, unless one is open.
-    pub(crate) fn warm(&self, worker: usize) {
-        if let Some(registry) = self.registries().max_by_key(|registry| registry.usage.last_used()) {
-            registry.upstream.warm(worker, &UriScheme::HTTPS, &self.authority);
-        }
+    /// Opens a connection from a worker to the registry that was used last, unless one is open. The opening ends with the
+    /// returned value, unless a request waits for it too.
+    pub(crate) fn warm(&self, worker: usize) -> Option<Arc<Opening>> {
+        let registry = self.registries().max_by_key(|registry| registry.usage.last_used())?;
+        registry.upstream.warm(worker, &UriScheme::HTTPS, &self.authority)
     }
 
     /// The registries with a scope on this host.

@@ -100,7 +100,7 @@ impl Controller {
                 name: name.clone(),
                 registry: registry.clone(),
                 credential: registry_credential(previous, registry, credential),
-                upstream: Arc::new(upstream.with_rotations(credential.rotations())),
+                upstream: registry_upstream(previous, &upstream, credential),
                 trouble,
                 usage: previous.map_or_else(Arc::default, |route| Arc::clone(&route.usage)),
             };
@@ -262,6 +262,21 @@ pub(in crate::control) fn close_unused<'a>(
         }
     }
     holders
+}
+
+/// The registry's present upstream with its open connections; a new one if its certificates or credential changed.
+fn registry_upstream(
+    previous: Option<&Arc<RegistryRoute>>,
+    upstream: &Arc<Upstream>,
+    credential: &Arc<Credential>,
+) -> Arc<Upstream> {
+    let is_same = |previous: &&Arc<RegistryRoute>| {
+        Arc::ptr_eq(&previous.credential.shared, credential) && previous.upstream.has_same_trust(upstream)
+    };
+    match previous.filter(is_same) {
+        Some(previous) => Arc::clone(&previous.upstream),
+        None => Arc::new(upstream.with_rotations(credential.rotations())),
+    }
 }
 
 /// The registry's present credential, with the circuit breaker of its generation; a new one if its token or scheme changed.

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use crate::proxy::descriptors;
 use crate::proxy::downstream::connect;
 use crate::proxy::state::{ProxyState, Worker};
 
@@ -49,7 +50,9 @@ pub(crate) async fn accept(listener: TcpListener, workers: Workers, drain: Cance
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
                 // Out of descriptors: accepting again at once would spin until one is free.
-                tracing::warn!(%error, "accept failed, pausing");
+                if !descriptors::warn_if_exhausted(&error) {
+                    tracing::warn!(%error, "accept failed, pausing");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

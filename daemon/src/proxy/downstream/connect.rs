@@ -53,16 +53,17 @@ pub(crate) async fn serve(worker: Worker, mut stream: TcpStream) {
 async fn route(worker: Worker, client: Client, mut stream: TcpStream, target: Origin) {
     let decision = worker.state.routes.load().decide(&target);
     match decision {
-        Decision::Tunnel => match tunnel::dial(client.dialer(&worker.state), &target).await {
-            Ok(upstream) if worker.state.is_own_connection(upstream.tcp()) => {
+        Decision::Tunnel => match tunnel::dial(client.dialer(&worker.state), &target, &stream).await {
+            None => {}
+            Some(Ok(upstream)) if worker.state.is_own_connection(upstream.tcp()) => {
                 refuse(stream, &RequestProblem::OwnPort.into()).await;
             }
-            Ok(upstream) => {
+            Some(Ok(upstream)) => {
                 if stream.write_all(ESTABLISHED).await.is_ok() {
                     tunnel::relay_until_done(&worker.state, &mut stream, upstream).await;
                 }
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 worker.state.failures.host_failed(&target, &error);
                 refuse(stream, &error).await;
             }

@@ -29,8 +29,8 @@ pub(crate) async fn serve(
     host: Arc<InterceptedHost>,
     tls: Arc<rustls::ServerConfig>,
 ) {
-    // The upstream connection opens during the client's handshake.
-    host.warm(worker.index);
+    // The upstream connection opens during the client's handshake, and no longer than the client is there.
+    let _opening = host.warm(worker.index);
     let (socket, reclaim) = ClientSocket::new(stream);
     let handshake = tokio::select! {
         handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(tls).accept(socket)) => handshake,

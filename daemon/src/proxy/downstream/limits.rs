@@ -50,7 +50,12 @@ impl ConnectionLimits {
     /// Counts a connection; `None` when the client has reached its limit.
     pub fn acquire(&self, principal: Principal) -> Option<Permit> {
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let counters = Arc::clone(clients.entry(principal.clone()).or_default());
+        let counters = Arc::clone(clients.entry(principal.clone()).or_insert_with(|| {
+            Arc::new(ClientCounters {
+                is_grant: matches!(principal, Principal::Grant(_)),
+                ..ClientCounters::default()
+            })
+        }));
         increment_below(&counters.connections, principal.max_connections())?;
         drop(clients);
         Some(Permit {
@@ -70,8 +75,18 @@ impl ConnectionLimits {
 
 #[derive(Debug, Default)]
 struct ClientCounters {
+    is_grant: bool,
     connections: AtomicU32,
     requests: AtomicU32,
+}
+
+/// Identity of a client with an open connection, for sharing among clients. Cheap to copy and compare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ClientKey {
+    /// Address of the client's counters, which no other client has; zero for the daemon itself.
+    pub(crate) id: usize,
+    /// True for the bearers of a grant.
+    pub(crate) is_grant: bool,
 }
 
 fn increment_below(counter: &AtomicU32, limit: u32) -> Option<()> {
@@ -107,6 +122,16 @@ impl Drop for Permit {
 /// Permit for one request, held from its head to the last byte of its response.
 #[derive(Debug)]
 pub struct RequestPermit(Arc<ClientCounters>);
+
+impl RequestPermit {
+    /// The client that sent the request.
+    pub(crate) fn client(&self) -> ClientKey {
+        ClientKey {
+            id: Arc::as_ptr(&self.0).addr(),
+            is_grant: self.0.is_grant,
+        }
+    }
+}
 
 impl Drop for RequestPermit {
     fn drop(&mut self) {

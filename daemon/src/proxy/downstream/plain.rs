@@ -130,11 +130,12 @@ async fn handle(
         return Err(RequestProblem::Host.into());
     }
     let permit = client.begin_request()?;
+    let version = parts.version;
     rewrite::request(&mut parts, &UriScheme::HTTP, &authority);
     let response = request::forward(
         worker,
         client.passthrough(&worker.state),
-        Request::from_parts(parts, Either::Left(MinRateBody::request(body))),
+        Request::from_parts(parts, Either::Left(MinRateBody::request(version, body))),
         None,
         permit,
     )

@@ -91,9 +91,14 @@ impl SocketReclaim {
         };
         let _ = SockRef::from(&stream).shutdown(Shutdown::Write);
         if last_body.is_some_and(|last| last.elapsed() < SILENCE_TIMEOUT) {
-            let _ = tokio::time::timeout(LINGER_TIMEOUT, closed_or_silent(&stream)).await;
+            discard_until_closed(&stream).await;
         }
     }
+}
+
+/// Reads and drops what the client sends until it has closed, is silent, or has taken [`LINGER_TIMEOUT`].
+pub(super) async fn discard_until_closed(stream: &TcpStream) {
+    let _ = tokio::time::timeout(LINGER_TIMEOUT, closed_or_silent(stream)).await;
 }
 
 async fn closed_or_silent(stream: &TcpStream) {

@@ -1,5 +1,8 @@
 //! Bodies in transit: streamed as they come, cut when the sender stalls.
 //!
+//! A body ends only as its framing says. An HTTP/2 stream that ends without END_STREAM was cut, also if its reset or the
+//! GOAWAY names no error. An HTTP/1.1 response without a length or chunks ends with the connection.
+//!
 //! A body that moves costs one addition a frame. A body that stalls costs one timer, which is read when its window ends.
 //! Trailers are dropped: cargo, git, pip and npm send none, and nobody has checked the headers in them.
 
@@ -10,7 +13,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Version;
+use http::uri::Authority;
+use http::{HeaderMap, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Incoming;
@@ -19,6 +23,8 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::task::TaskTracker;
 
 use crate::proxy::exchange::expectation::BodyHold;
+
+use crate::proxy::upstream::connector::ConnectionLoad;
 
 /// Body of an upstream request: the client's as it streams in, or an empty or short one of our own.
 pub(crate) type RequestBody = Either<MinRateBody<(), ClientBody>, Full<Bytes>>;
@@ -101,7 +107,39 @@ pub struct MinRateBody<G = (), B = Incoming> {
     window: Option<Pin<Box<Sleep>>>,
     progress: Option<UploadProgress>,
     hold: Option<BodyHold>,
+    end: End,
     _guard: G,
+}
+
+/// Framing of a body's end.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// A length or chunks, which the HTTP library checks.
+    Framed,
+    /// END_STREAM. The HTTP library also ends a body that was reset with NO_ERROR.
+    Http2,
+    /// The end of the connection to this host.
+    Connection(Arc<ConnectionLoad>, Authority),
+}
+
+impl End {
+    /// Framing of a response with this head; `peer` gives the connection and its host.
+    pub(crate) fn of_response(
+        version: Version,
+        headers: &HeaderMap,
+        peer: impl FnOnce() -> (Arc<ConnectionLoad>, Authority),
+    ) -> Self {
+        match version {
+            Version::HTTP_2 => Self::Http2,
+            _ if headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING) => {
+                Self::Framed
+            }
+            _ => {
+                let (load, host) = peer();
+                Self::Connection(load, host)
+            }
+        }
+    }
 }
 
 /// Minimum number of bytes within each window.
@@ -113,15 +151,20 @@ struct MinRate {
 
 impl MinRateBody<(), ClientBody> {
     /// Body of a client's request: at least ten bytes a second, the limit of cargo and curl.
-    pub(crate) fn request(body: ClientBody) -> Self {
-        Self::new(body, CLIENT_MIN_RATE, ())
+    pub(crate) fn request(version: Version, body: ClientBody) -> Self {
+        let end = if version == Version::HTTP_2 {
+            End::Http2
+        } else {
+            End::Framed
+        };
+        Self::new(body, CLIENT_MIN_RATE, end, ())
     }
 }
 
 impl<G> MinRateBody<G> {
     /// Body of a registry's response. A registry may pause to compute: git hosts then send five bytes every five seconds.
-    pub fn response(body: Incoming, guard: G) -> Self {
-        Self::new(body, REGISTRY_MIN_RATE, guard)
+    pub(crate) fn response(body: Incoming, end: End, guard: G) -> Self {
+        Self::new(body, REGISTRY_MIN_RATE, end, guard)
     }
 }
 
@@ -141,7 +184,7 @@ impl<G, B> MinRateBody<G, B> {
         self.hold = None;
     }
 
-    fn new(body: B, min_rate: MinRate, guard: G) -> Self {
+    fn new(body: B, min_rate: MinRate, end: End, guard: G) -> Self {
         Self {
             body,
             min_rate,
@@ -149,6 +192,7 @@ impl<G, B> MinRateBody<G, B> {
             window: None,
             progress: None,
             hold: None,
+            end,
             _guard: guard,
         }
     }
@@ -170,6 +214,27 @@ impl<G, B> MinRateBody<G, B> {
             }
             self.received = 0;
             window.as_mut().reset(now + min_rate.window);
+        }
+    }
+}
+
+impl<G, B: Body> MinRateBody<G, B> {
+    /// Checks the end of the body; an error if it was cut.
+    fn end(&self) -> Option<Box<dyn std::error::Error + Send + Sync>> {
+        match &self.end {
+            End::Framed => None,
+            // All bytes of a declared length are the whole body.
+            End::Http2 if self.body.is_end_stream() || self.body.size_hint().exact() == Some(0) => None,
+            End::Http2 => Some(CutBody.into()),
+            End::Connection(load, host) => {
+                if load.has_no_close_notify() {
+                    tracing::info!(
+                        %host,
+                        "passed on a response whose end is not certain: the host closed TLS without close_notify"
+                    );
+                }
+                None
+            }
         }
     }
 }
@@ -206,7 +271,7 @@ where
                     None => continue,
                 },
                 Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
-                Poll::Ready(None) => Poll::Ready(None),
+                Poll::Ready(None) => Poll::Ready(self.end().map(Err)),
                 Poll::Pending => self.poll_stalled(context).map(|stalled| Some(Err(stalled.into()))),
             };
         }
@@ -242,6 +307,11 @@ impl UploadProgress {
 #[error("the body stalled")]
 pub(in crate::proxy) struct StalledBody;
 
+/// The sender reset the HTTP/2 stream, or left the connection, before END_STREAM.
+#[derive(Debug, thiserror::Error)]
+#[error("the body was cut before its end")]
+struct CutBody;
+
 const CLIENT_MIN_RATE: MinRate = MinRate {
     bytes: 600,
     window: Duration::from_secs(60),
@@ -275,7 +345,7 @@ mod tests {
     ) {
         let (sender, mut frames) = mpsc::unbounded_channel();
         let body = StreamBody::new(stream::poll_fn(move |context| frames.poll_recv(context)));
-        (sender, MinRateBody::new(body, min_rate, ()))
+        (sender, MinRateBody::new(body, min_rate, End::Framed, ()))
     }
 
     fn data(length: usize) -> Result<Frame<Bytes>, std::io::Error> {
@@ -362,6 +432,18 @@ mod tests {
         assert!(late.is_err(), "a new window has begun");
         sender.send(data(1)).unwrap();
         assert!(body.frame().await.unwrap().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_http2_body_that_ends_before_end_stream_is_cut() {
+        let (sender, mut body) = body(REGISTRY_MIN_RATE);
+        body.end = End::Http2;
+        sender.send(data(3)).unwrap();
+        drop(sender);
+        assert!(body.frame().await.unwrap().is_ok());
+        // This stream of frames knows no END_STREAM.
+        let cut = body.frame().await.unwrap().unwrap_err();
+        assert!(cut.is::<CutBody>(), "{cut}");
     }
 
     #[tokio::test(start_paused = true)]

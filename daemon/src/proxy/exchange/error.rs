@@ -339,7 +339,8 @@ const GRANT_DENIED: &str = "The client's grant has ended, or does not cover this
     sent. Create another with `regauthctl grant`: --registry NAME opens a registry, --write its writes.\n";
 const HOST_DENIED: &str = "A grant opens registries and public hosts, and this host is neither. Connect to it without \
     the proxy, or add it as a registry with `regauthctl add-registry`.\n";
-const BUSY: &str = "This client has reached its limit of open connections or requests. Repeat when some have ended.\n";
+const BUSY: &str = "There are too many open connections or requests, of this client or to a registry that serves one request \
+    per connection. Repeat when some have ended.\n";
 const WRITE_DENIED: &str = "regauth keeps writes to the registry `{name}` closed, so nothing was sent. Open them for a \
     while with `regauthctl allow {name} --for 5m`, then repeat.\n";
 const TOKEN_REJECTED: &str = "The registry `{name}` rejected the token that regauth holds for it. Ask the registry again \

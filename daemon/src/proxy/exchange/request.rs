@@ -22,7 +22,7 @@ use crate::policy::header_name::is_alias_of;
 use crate::policy::{Answer, Classification, Operation, RequestHead, path};
 use crate::proxy::downstream::authenticate::Client;
 use crate::proxy::downstream::limits::RequestPermit;
-use crate::proxy::exchange::body::{ClientBody, MinRateBody, RequestBody};
+use crate::proxy::exchange::body::{ClientBody, End, MinRateBody, RequestBody};
 use crate::proxy::exchange::carried::CarriedCredential;
 use crate::proxy::exchange::denial::{self, Denied, OnUnauthorized};
 use crate::proxy::exchange::error::{BodyFormat, ProxyError};
@@ -83,7 +83,7 @@ pub(crate) async fn handle(
     check_authority(&parts, host)?;
     check_method(&parts.method)?;
     let permit = client.begin_request()?;
-    let body = Either::Left(MinRateBody::request(body));
+    let body = Either::Left(MinRateBody::request(parts.version, body));
     // The current routes, not those of the CONNECT: since then, the registry may have been removed or changed to or from
     // plain HTTP. Then the request gets no credential.
     let routes = worker.state.routes.load();
@@ -240,8 +240,12 @@ pub(crate) async fn forward(
     permit: RequestPermit,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let expectation = await_continue(&mut request);
-    let (response, connection) = upstream.send_with(worker.index, request, credential).await?;
+    let sent = upstream
+        .send_for(permit.client(), worker.index, request, credential)
+        .await;
+    let (response, connection) = sent?;
     let (mut head, body) = response.into_parts();
+    let end = End::of_response(head.version, &head.headers, || connection.peer());
     if let Some(expectation) = &expectation {
         expectation.answered(head.status);
     }
@@ -260,7 +264,7 @@ pub(crate) async fn forward(
     head.version = Version::HTTP_11;
     Ok(Response::from_parts(
         head,
-        Either::Left(MinRateBody::response(body, (expectation, permit, connection))),
+        Either::Left(MinRateBody::response(body, end, (expectation, permit, connection))),
     ))
 }
 

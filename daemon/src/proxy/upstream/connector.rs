@@ -3,8 +3,8 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHORIZATION, TRANSFER_ENCODING};
@@ -21,10 +21,13 @@ use rustls::ClientConnection;
 use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
+use crate::proxy::descriptors;
 use crate::proxy::exchange::body::RequestBody;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::upstream::dial::{Dialer, is_forbidden};
+use crate::proxy::upstream::endings::{FirstBytes, LenientClose};
 use crate::proxy::upstream::failure::{UpstreamFailure, is_stalled_upload};
+use crate::proxy::upstream::opening::HEDGE_DELAY;
 use crate::proxy::upstream::proxy_handshake::CorporateProxyError;
 use crate::proxy::upstream::proxy_rules::CorporateProxy;
 use crate::proxy::upstream::stream::DialedStream;
@@ -89,6 +92,7 @@ impl Connector {
     /// Maps an error of a connection to the error for the client, by the causes in its chain.
     pub(super) fn proxy_error(&self, error: &(dyn StdError + 'static)) -> ProxyError {
         tracing::debug!(error, "upstream request failed");
+        descriptors::warn_if_exhausted(error);
         if is_forbidden(error) {
             ProxyError::HostDenied
         } else if is_stalled_upload(error) {
@@ -121,8 +125,9 @@ impl Connector {
             // RFC 9112, sections 5.1 and 5.2: a proxy removes the blanks and joins the lines. curl and browsers accept both.
             .allow_spaces_after_header_name_in_responses(true)
             .allow_obsolete_multiline_headers_in_responses(true)
-            .handshake(stream)
+            .handshake(LenientClose::new(stream, Arc::clone(load)))
             .await?;
+        load.note_first_bytes();
         Ok(NewConnection {
             sender: RequestSender::H1(sender),
             driver: Box::pin(drive_until_idle(connection, Arc::clone(load))),
@@ -152,8 +157,9 @@ async fn handshake_h2(
         .max_header_list_size(MAX_HEADER_BYTES)
         .keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .handshake(TokioIo::new(stream))
+        .handshake(TokioIo::new(FirstBytes::new(stream, Arc::clone(load))))
         .await?;
+    load.note_open();
     Ok(NewConnection {
         sender: RequestSender::H2(sender),
         driver: Box::pin(drive_until_idle(connection, Arc::clone(load))),
@@ -238,6 +244,11 @@ impl Destination {
         self.corporate_proxy.as_deref()
     }
 
+    /// Host and port.
+    pub(super) fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
     pub(super) fn is(&self, scheme: &Scheme, authority: &Authority) -> bool {
         self.scheme == *scheme && self.authority == *authority
     }
@@ -315,6 +326,13 @@ impl RequestSender {
         }
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        match self {
+            Self::H1(sender) => sender.is_closed(),
+            Self::H2(sender) => sender.is_closed(),
+        }
+    }
+
     /// The sender of an HTTP/1.1 connection, to be returned to the pool after its request.
     pub(super) fn into_h1(self) -> Option<http1::SendRequest<RequestBody>> {
         match self {
@@ -324,8 +342,8 @@ impl RequestSender {
     }
 }
 
-/// Request counters of one connection.
-#[derive(Debug, Default)]
+/// Request counters of one connection, and notes about it.
+#[derive(Debug)]
 pub(crate) struct ConnectionLoad {
     /// Requests in flight.
     active: AtomicU32,
@@ -333,15 +351,61 @@ pub(crate) struct ConnectionLoad {
     total: AtomicU32,
     /// The pool's count of retirements when the connection was opened.
     pub(super) retirements: u64,
+    /// End of the TLS handshake.
+    opened: OnceLock<Instant>,
+    /// True if the server has sent its first bytes, or cannot be expected to before a request.
+    has_spoken: AtomicBool,
+    /// True if a request with an older token is on a connection that was opened after the rotation.
+    carries_old_token: AtomicBool,
+    has_no_close_notify: AtomicBool,
 }
 
 impl ConnectionLoad {
     /// Counters of a connection that is opened after so many retirements of its pool.
     pub(super) fn after(retirements: u64) -> Arc<Self> {
         Arc::new(Self {
+            active: AtomicU32::new(0),
+            total: AtomicU32::new(0),
             retirements,
-            ..Self::default()
+            opened: OnceLock::new(),
+            has_spoken: AtomicBool::new(false),
+            carries_old_token: AtomicBool::new(false),
+            has_no_close_notify: AtomicBool::new(false),
         })
+    }
+
+    fn note_open(&self) {
+        let _ = self.opened.set(Instant::now());
+    }
+
+    pub(super) fn note_first_bytes(&self) {
+        // A load first: a store by every read would keep the cache line busy.
+        if !self.has_spoken.load(Ordering::Relaxed) {
+            self.has_spoken.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns true if the server has been silent since the TLS handshake, for longer than a handshake takes.
+    pub(super) fn is_suspiciously_silent(&self) -> bool {
+        let is_old = |opened: &Instant| opened.elapsed() > HEDGE_DELAY;
+        !self.has_spoken.load(Ordering::Relaxed) && self.opened.get().is_some_and(is_old)
+    }
+
+    pub(super) fn note_old_token(&self) {
+        self.carries_old_token.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn carries_old_token(&self) -> bool {
+        self.carries_old_token.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_missing_close_notify(&self) {
+        self.has_no_close_notify.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns true if the server closed TLS without `close_notify`.
+    pub(crate) fn has_no_close_notify(&self) -> bool {
+        self.has_no_close_notify.load(Ordering::Relaxed)
     }
 
     pub(super) fn active(&self) -> u32 {
@@ -355,6 +419,10 @@ impl ConnectionLoad {
 
     pub(super) fn end_request(&self) {
         self.active.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_carried_requests(&self) -> bool {
+        self.total.load(Ordering::Relaxed) > 0
     }
 
     /// Waits until the connection has had no request for [`IDLE_TIMEOUT`].

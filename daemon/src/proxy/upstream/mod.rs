@@ -4,14 +4,20 @@
 //! trip. Each worker has pools of its own, so a request and its upstream connection stay on one thread. Verification has no
 //! off switch; a registry's `ca-file` adds roots for that registry only.
 //!
-//! The walk: [`pool`] finds a connection, or lets [`connector`] open one. [`dial`], [`proxy_rules`], [`proxy_handshake`] and
-//! [`trust`] are the details of opening. [`failure`] names the reason when that does not succeed.
+//! The walk: [`pool`] finds a connection, or waits for an [`opening`], which lets [`connector`] open one. [`dial`],
+//! [`proxy_rules`], [`proxy_handshake`] and [`trust`] are the details of opening. [`failure`] names the reason when that does
+//! not succeed. [`slots`] limits requests over HTTP/1.1, and [`endings`] notes how a connection begins and ends.
 //!
 //! The pools are our own because each belongs to a worker, opens its connection during the client's handshake, and moves an
 //! unsent request to another connection. They are not faster than a library's (`docs/performance.md`).
 
 pub(crate) mod connector;
 pub(crate) mod pool;
+
+pub(crate) mod opening;
+
+mod endings;
+mod slots;
 
 pub(crate) mod dial;
 pub(crate) mod failure;
@@ -31,6 +37,7 @@ use http_body_util::Either;
 use hyper::body::Incoming;
 
 use crate::credential::Rotations;
+use crate::proxy::downstream::limits::ClientKey;
 use crate::proxy::exchange::body::{RequestBody, UploadProgress};
 use crate::proxy::exchange::carried::CarriedCredential;
 use crate::proxy::exchange::error::ProxyError;
@@ -39,12 +46,17 @@ use crate::proxy::upstream::proxy_handshake::CorporateProxyError;
 use crate::proxy::upstream::proxy_rules::CorporateProxy;
 use connector::Connector;
 pub(crate) use failure::UpstreamFailure;
+use opening::Opening;
 use pool::{Pool, PooledConnection};
 pub(crate) use trust::{Trust, TrustError};
 
 /// Upstream client of one registry: a set of pools for each worker, all with the same trust.
 pub struct Upstream {
     connector: Connector,
+    dialer: Dialer,
+    trust: Arc<Trust>,
+    /// The client for a host that registries with other roots share, as it was last needed.
+    shared: Arc<Mutex<Option<Arc<Self>>>>,
     workers: Vec<Pools>,
     /// The client without its certificate, if it has one.
     anonymous: Option<Arc<Self>>,
@@ -71,7 +83,10 @@ impl Upstream {
             None => None,
         };
         Ok(Self {
-            connector: Connector::new(dialer, trust)?,
+            connector: Connector::new(dialer, trust.clone())?,
+            dialer: dialer.clone(),
+            trust: Arc::new(trust),
+            shared: Arc::default(),
             workers: (0..workers.max(1)).map(|_| Pools::default()).collect(),
             anonymous,
             rotations: Rotations::default(),
@@ -83,6 +98,9 @@ impl Upstream {
     pub(crate) fn with_rotations(&self, rotations: Rotations) -> Self {
         Self {
             connector: self.connector.clone(),
+            dialer: self.dialer.clone(),
+            trust: Arc::clone(&self.trust),
+            shared: Arc::clone(&self.shared),
             workers: self.workers.iter().map(|_| Pools::default()).collect(),
             anonymous: self.anonymous.clone(),
             rotations,
@@ -94,11 +112,37 @@ impl Upstream {
         Arc::clone(self.anonymous.as_ref().unwrap_or(self))
     }
 
+    /// Client for requests outside the scopes of all registries on a host: without a client certificate, and with the roots
+    /// of all `others` too. Which registry is first by name must not matter.
+    pub(crate) fn anonymous_among(self: &Arc<Self>, others: &[Arc<Self>]) -> Arc<Self> {
+        if others.iter().all(|other| other.trust.has_same_roots(&self.trust)) {
+            return self.anonymous();
+        }
+        let trust = self.trust.joined(others.iter().map(|other| &*other.trust));
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shared) = &*shared
+            && shared.trust.has_same_roots(&trust)
+        {
+            return Arc::clone(shared);
+        }
+        match Self::new(&self.dialer, trust, self.workers.len()) {
+            Ok(joined) => Arc::clone(shared.insert(Arc::new(joined))),
+            // rustls takes any roots.
+            Err(_) => self.anonymous(),
+        }
+    }
+
+    /// Returns true if `other` trusts the same roots and shows the same client certificate: its connections can stay.
+    pub(crate) fn has_same_trust(&self, other: &Self) -> bool {
+        self.trust.is_same(&other.trust)
+    }
+
     /// Forgets all connections: new requests open others, since the network or the trusted roots may have changed.
     pub fn reset(&self) {
         self.workers.iter().for_each(|pools| pools.each(Pool::reset));
-        if let Some(anonymous) = &self.anonymous {
-            anonymous.reset();
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for other in [&self.anonymous, &shared].into_iter().flatten() {
+            other.reset();
         }
     }
 
@@ -107,35 +151,35 @@ impl Upstream {
         self.workers.iter().for_each(|pools| pools.each(Pool::close));
     }
 
-    /// Opens a connection from a worker to an origin, unless one is open: a request is about to come.
-    pub(crate) fn warm(&self, worker: usize, scheme: &Scheme, authority: &Authority) {
-        if let Some(pool) = self.pool(worker, scheme, authority) {
-            pool.warm();
-        }
+    /// Opens a connection from a worker to an origin, unless one is open: a request is about to come. The opening ends
+    /// with the returned value, unless a request waits for it too.
+    pub(crate) fn warm(&self, worker: usize, scheme: &Scheme, authority: &Authority) -> Option<Arc<Opening>> {
+        self.pool(worker, scheme, authority)?.warm()
     }
 
-    /// Sends a request without a credential, or with one that the caller has attached.
+    /// Sends a request of the daemon itself as [`Upstream::send_for`] does.
     ///
     /// # Errors
-    /// As [`Upstream::send_with`].
+    /// A [`ProxyError`] when there is no response.
     pub async fn send(
         &self,
         worker: usize,
         request: Request<RequestBody>,
     ) -> Result<(Response<Incoming>, PooledConnection), ProxyError> {
-        self.send_with(worker, request, None).await
+        self.send_for(ClientKey::default(), worker, request, None).await
     }
 
-    /// Sends a request in absolute form from a worker, with a credential that is attached before each attempt, and waits for
-    /// the head of the response.
+    /// Sends a client's request in absolute form from a worker, with a credential that is attached before each attempt, and
+    /// waits for the head of the response.
     ///
     /// If a pooled connection turns out to be closed, a request that is safe to repeat is sent again. Any other is sent
     /// again only if none of its bytes were sent.
     ///
     /// # Errors
     /// A [`ProxyError`] for the client when there is no response.
-    pub(crate) async fn send_with(
+    pub(crate) async fn send_for(
         &self,
+        client: ClientKey,
         worker: usize,
         mut request: Request<RequestBody>,
         credential: Option<&mut CarriedCredential<'_>>,
@@ -149,7 +193,7 @@ impl Upstream {
             Either::Left(body) if !body.is_end_stream() => Some(body.progress()),
             _ => None,
         };
-        let (response, connection) = with_response_timeout(pool.send(request, credential), progress).await?;
+        let (response, connection) = with_response_timeout(pool.send(request, client, credential), progress).await?;
         match pool.corporate_proxy() {
             Some(proxy) => check_forwarded(proxy, response).map(|response| (response, connection)),
             None => Ok((response, connection)),

@@ -5,8 +5,9 @@
 //! requests, and the next one opens another connection. Usually there is one. An HTTP/1.1 connection carries one request
 //! at a time: it leaves the pool with the request and returns after the response.
 //!
-//! Requests that find no connection wait for one that is being opened, and share its outcome. Once a registry is known to
-//! speak HTTP/1.1, each request opens its own.
+//! Requests that find no connection wait for an [`Opening`], and share its outcome. Once a registry is known to speak
+//! HTTP/1.1, each request opens its own, as long as there are [`slots`](crate::proxy::upstream::slots). All waiting has a
+//! deadline.
 //!
 //! A rotation retires all connections, because their buffers still hold the last token. Until a new connection is open,
 //! requests use the retired ones, so that a rotation causes no delay.
@@ -22,10 +23,11 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor as _;
 use hyper_util::rt::TokioExecutor;
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::credential::Rotations;
+use crate::proxy::downstream::limits::ClientKey;
 use crate::proxy::exchange::body::RequestBody;
 use crate::proxy::exchange::carried::CarriedCredential;
 use crate::proxy::exchange::error::ProxyError;
@@ -34,7 +36,9 @@ use crate::proxy::upstream::connector::{
     ConnectionLoad, Connector, Destination, MAX_STREAMS, NewConnection, RequestSender,
 };
 use crate::proxy::upstream::failure::UpstreamFailure;
+use crate::proxy::upstream::opening::{CONNECT_TIMEOUT, Opening, Outcome, first_result};
 use crate::proxy::upstream::proxy_rules::CorporateProxy;
+use crate::proxy::upstream::slots::Slots;
 
 /// Connections to one origin.
 pub(crate) struct Pool {
@@ -44,6 +48,8 @@ pub(crate) struct Pool {
     speaks_h1: AtomicBool,
     /// True once the registry is gone or has another pool: no connection is kept.
     is_closed: AtomicBool,
+    /// True if the upstream closes HTTP/1.1 connections right after a response without `Connection: close`.
+    closes_silently: AtomicBool,
     state: Mutex<State>,
     /// Ends [`watch_rotations`] with the pool.
     _end: DropGuard,
@@ -55,13 +61,16 @@ struct State {
     h2: Vec<H2Connection>,
     /// HTTP/1.1 without a request, last used last.
     idle_h1: Vec<H1Connection>,
+    /// Requests over HTTP/1.1.
+    slots: Slots<Slot>,
     /// HTTP/2 from before a rotation, until another connection is open.
     retired: Vec<H2Connection>,
     /// Rotations of the credential: after each, all connections are stale.
     rotations: Rotations,
     /// Number of times that all connections were retired.
     retirements: u64,
-    opening: Option<Opening>,
+    /// Opening that was started last; it ends when nobody waits for it.
+    opening: Weak<Opening>,
     last_used: Option<Instant>,
 }
 
@@ -74,10 +83,8 @@ struct H2Connection {
 struct H1Connection {
     sender: http1::SendRequest<RequestBody>,
     load: Arc<ConnectionLoad>,
+    since: Instant,
 }
-
-/// Outcome of opening a connection, once it is known.
-type Opening = watch::Receiver<Option<Result<(), ProxyError>>>;
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -95,6 +102,7 @@ impl Pool {
             destination,
             speaks_h1: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
+            closes_silently: AtomicBool::new(false),
             state: Mutex::new(State {
                 rotations: rotations.clone(),
                 ..State::default()
@@ -115,27 +123,35 @@ impl Pool {
         self.destination.corporate_proxy()
     }
 
-    /// Sends a request and waits for the head of its response.
+    /// Sends a request of `client` and waits for the head of its response.
     ///
     /// # Errors
     /// A [`ProxyError`] for the client when there is no response.
     pub(super) async fn send(
         self: &Arc<Self>,
         mut request: Request<RequestBody>,
+        client: ClientKey,
         mut credential: Option<&mut CarriedCredential<'_>>,
     ) -> Result<(Response<Incoming>, PooledConnection), ProxyError> {
         let mut spare = repeatable_copy(&request);
+        let mut needs = Needs::of(client, spare.is_some());
         for _ in 0..MAX_ATTEMPTS {
             let Checkout {
                 mut sender,
                 active,
+                slot,
                 is_new,
-            } = self.checkout().await?;
+            } = self.checkout(&mut needs).await?;
             if let Some(credential) = &mut credential {
                 credential.attach(request.headers_mut()).await?;
             }
             let mut error = match sender.send(&self.destination, request).await {
-                Ok(response) => return Ok((response, self.pooled(sender, active))),
+                Ok(response) => {
+                    if !is_new && slot.is_some() && self.closes_silently.load(Ordering::Relaxed) {
+                        self.closes_silently.store(false, Ordering::Relaxed);
+                    }
+                    return Ok((response, self.pooled(sender, active, slot)));
+                }
                 Err(error) => error,
             };
             request = match (error.take_message(), spare.take()) {
@@ -152,30 +168,59 @@ impl Pool {
         Err(ProxyError::Upstream(UpstreamFailure::Closed))
     }
 
-    fn pooled(self: &Arc<Self>, sender: RequestSender, active: ActiveRequest) -> PooledConnection {
+    fn pooled(self: &Arc<Self>, sender: RequestSender, active: ActiveRequest, slot: Option<Slot>) -> PooledConnection {
         PooledConnection {
             h1: sender.into_h1(),
             active,
+            slot,
             pool: Arc::clone(self),
         }
     }
 
     /// Takes a connection for one request; opens one if none is open.
-    async fn checkout(self: &Arc<Self>) -> Result<Checkout, ProxyError> {
+    async fn checkout(self: &Arc<Self>, needs: &mut Needs) -> Result<Checkout, ProxyError> {
         loop {
-            if let Some((sender, load)) = self.find_open() {
-                return Ok(Checkout::new(sender, load, false));
+            let (sender, load, is_new) = match self.find_open(needs) {
+                Found::Connection(sender, load) => {
+                    // A FIN that has arrived is seen by the connection's own task, which runs first.
+                    if !needs.is_repeatable && matches!(sender, RequestSender::H1(_)) {
+                        tokio::task::yield_now().await;
+                    }
+                    if sender.is_closed() {
+                        continue;
+                    }
+                    (sender, load, false)
+                }
+                // Boxed, since it is rare and every request's future would have to be as large.
+                Found::Slot => {
+                    let opened = Box::pin(tokio::time::timeout(CONNECT_TIMEOUT, self.open())).await;
+                    let (sender, load) =
+                        opened.unwrap_or(Err(ProxyError::Upstream(UpstreamFailure::ConnectTimeout)))?;
+                    self.share(&sender, &load);
+                    (sender, load, true)
+                }
+                Found::Queue(queue) => {
+                    needs.slot = Some(Box::pin(wait_for_slot(queue)).await?);
+                    continue;
+                }
+                Found::Nothing => {
+                    Box::pin(self.wait_for_opening()).await?;
+                    continue;
+                }
+            };
+            if needs.retirements.is_some_and(|begun| begun < load.retirements) {
+                load.note_old_token();
             }
-            // Boxed, since it is rare and every request's future would have to be as large.
-            if self.speaks_h1.load(Ordering::Relaxed) {
-                let (sender, load) = Box::pin(self.open()).await?;
-                return Ok(Checkout::new(sender, load, true));
-            }
-            Box::pin(self.wait_for_opening()).await?;
+            return Ok(Checkout {
+                slot: needs.slot.take().filter(|_| matches!(sender, RequestSender::H1(_))),
+                active: ActiveRequest::begin(load),
+                sender,
+                is_new,
+            });
         }
     }
 
-    fn find_open(self: &Arc<Self>) -> Option<(RequestSender, Arc<ConnectionLoad>)> {
+    fn find_open(self: &Arc<Self>, needs: &mut Needs) -> Found {
         let mut state = self.state();
         // `watch_rotations` may not have run yet.
         if state.rotations.take_changed() {
@@ -183,49 +228,85 @@ impl Pool {
             self.retire();
             state = self.state();
         }
+        needs.retirements.get_or_insert(state.retirements);
         state.last_used = Some(Instant::now());
-        if let Some(found) = state.find() {
-            return Some(found);
+        if let Some((sender, load)) = state.find_h2() {
+            return Found::Connection(sender, load);
         }
-        let found = state.find_retired()?;
+        if self.speaks_h1.load(Ordering::Relaxed) {
+            if needs.slot.is_none() {
+                if !state.slots.try_take(needs.client) {
+                    return Found::Queue(state.slots.wait(needs.client));
+                }
+                needs.slot = Some(self.slot(needs.client));
+            }
+            let idle = state.find_h1();
+            // One less idle connection for the one that is opened.
+            let is_unsafe = !needs.is_repeatable && self.closes_silently.load(Ordering::Relaxed);
+            return match idle.filter(|_| !is_unsafe) {
+                Some((sender, load)) => Found::Connection(sender, load),
+                None => Found::Slot,
+            };
+        }
+        let Some((sender, load)) = state.find_retired() else {
+            return Found::Nothing;
+        };
         drop(state);
-        self.start_opening();
-        Some(found)
+        let opening = self.join_opening();
+        TokioExecutor::new().execute(async move { drop(opening.outcome().await) });
+        Found::Connection(sender, load)
+    }
+
+    fn slot(self: &Arc<Self>, client: ClientKey) -> Slot {
+        Slot {
+            pool: Arc::clone(self),
+            client,
+            is_taken: true,
+        }
     }
 
     /// Waits until a connection that others may use too is open.
     async fn wait_for_opening(self: &Arc<Self>) -> Result<(), ProxyError> {
-        let mut opening = self.start_opening();
-        let outcome = opening.wait_for(Option::is_some).await;
-        // The sender is dropped without an outcome only when the runtime ends.
-        let outcome = outcome.map_err(|_| ProxyError::Upstream(UpstreamFailure::Other))?;
-        outcome.clone().unwrap_or(Ok(()))
+        match self.join_opening().outcome().await {
+            Outcome::Opened | Outcome::Abandoned => Ok(()),
+            Outcome::Failed(error) => Err(error),
+        }
     }
 
     /// Starts to open a connection, or joins the opening in progress.
-    fn start_opening(self: &Arc<Self>) -> Opening {
+    fn join_opening(self: &Arc<Self>) -> Arc<Opening> {
         let mut state = self.state();
-        if let Some(opening) = &state.opening {
-            return opening.clone();
+        if let Some(opening) = state.opening.upgrade().filter(|opening| opening.is_pending()) {
+            return opening;
         }
-        let (report, opening) = watch::channel(None);
-        state.opening = Some(opening.clone());
-        drop(state);
         let pool = Arc::clone(self);
-        // A task of its own: the request that starts it may be cancelled while others wait.
-        TokioExecutor::new().execute(async move {
+        let opening = Opening::start(async move {
             let opened = pool.open().await;
             let mut state = pool.state();
-            state.opening = None;
             state.retired.clear();
-            let outcome = opened.map(|(sender, load)| state.put(sender, load));
-            drop(state);
-            let _ = report.send(Some(outcome));
+            match opened {
+                // The credential was rotated meanwhile: whoever waits may have an old token.
+                Ok((_, load)) if load.retirements != state.retirements => Outcome::Abandoned,
+                Ok((sender, load)) => {
+                    state.put(sender, load);
+                    Outcome::Opened
+                }
+                Err(error) => Outcome::Failed(error),
+            }
         });
+        state.opening = Arc::downgrade(&opening);
         opening
     }
 
     async fn open(self: &Arc<Self>) -> Result<(RequestSender, Arc<ConnectionLoad>), ProxyError> {
+        let (NewConnection { sender, driver }, load) = first_result(|| self.attempt()).await?;
+        self.speaks_h1
+            .store(matches!(sender, RequestSender::H1(_)), Ordering::Relaxed);
+        TokioExecutor::new().execute(drive_and_reopen(Arc::downgrade(self), driver, Arc::clone(&load)));
+        Ok((sender, load))
+    }
+
+    async fn attempt(&self) -> Result<(NewConnection, Arc<ConnectionLoad>), ProxyError> {
         let (already_open, load) = {
             let state = self.state();
             (state.h2.len(), ConnectionLoad::after(state.retirements))
@@ -234,26 +315,30 @@ impl Pool {
             .connector
             .clone()
             .open(&self.destination, already_open, &load)
-            .await;
-        let NewConnection { sender, driver } = opened?;
-        self.speaks_h1
-            .store(matches!(sender, RequestSender::H1(_)), Ordering::Relaxed);
-        TokioExecutor::new().execute(drive_and_reopen(Arc::downgrade(self), driver));
-        Ok((sender, load))
+            .await?;
+        Ok((opened, load))
     }
 
-    /// Opens a connection unless one is open or being opened.
-    pub(super) fn warm(self: &Arc<Self>) {
+    /// Puts a connection that one request has opened in the pool if other requests can use it too.
+    fn share(&self, sender: &RequestSender, load: &Arc<ConnectionLoad>) {
+        let RequestSender::H2(sender) = sender else { return };
+        let mut state = self.state();
+        if load.retirements == state.retirements {
+            state.put(RequestSender::H2(sender.clone()), Arc::clone(load));
+        }
+    }
+
+    /// Opens a connection unless one is open. The opening ends with its last holder.
+    #[must_use]
+    pub(super) fn warm(self: &Arc<Self>) -> Option<Arc<Opening>> {
         let mut state = self.state();
         state.forget_closed();
         let is_cold = !self.is_closed.load(Ordering::Relaxed)
             && state.h2.is_empty()
             && state.idle_h1.is_empty()
-            && state.opening.is_none();
+            && state.slots.taken() == 0;
         drop(state);
-        if is_cold {
-            self.start_opening();
-        }
+        is_cold.then(|| self.join_opening())
     }
 
     /// Retires all connections if the credential has been rotated since the last call.
@@ -317,14 +402,14 @@ impl Pool {
 }
 
 impl State {
-    fn find(&mut self) -> Option<(RequestSender, Arc<ConnectionLoad>)> {
-        self.find_h2().or_else(|| self.find_h1())
-    }
-
     /// The first connection below its limit of requests. At the limit of connections, the one with the fewest requests.
     fn find_h2(&mut self) -> Option<(RequestSender, Arc<ConnectionLoad>)> {
-        self.h2.retain(|connection| !connection.sender.is_closed());
-        let below_limit = self.h2.iter().find(|connection| connection.load.active() < MAX_STREAMS);
+        self.h2.retain(H2Connection::is_usable);
+        let mut serving = self
+            .h2
+            .iter()
+            .filter(|connection| !connection.load.is_suspiciously_silent());
+        let below_limit = serving.find(|connection| connection.load.active() < MAX_STREAMS);
         let found = below_limit.or_else(|| {
             let least_busy = self.h2.iter().min_by_key(|connection| connection.load.active());
             least_busy.filter(|_| self.h2.len() >= MAX_H2_CONNECTIONS)
@@ -333,7 +418,7 @@ impl State {
     }
 
     fn find_h1(&mut self) -> Option<(RequestSender, Arc<ConnectionLoad>)> {
-        while let Some(H1Connection { sender, load }) = self.idle_h1.pop() {
+        while let Some(H1Connection { sender, load, .. }) = self.idle_h1.pop() {
             if sender.is_ready() {
                 return Some((RequestSender::H1(sender), load));
             }
@@ -349,6 +434,7 @@ impl State {
 
     /// Retires all connections and returns the number of this retirement.
     fn retire(&mut self) -> u64 {
+        self.abandon_opening();
         if self.last_used.is_some_and(|last| last.elapsed() < RETIREMENT) {
             self.retirements += 1;
             self.idle_h1.clear();
@@ -360,21 +446,33 @@ impl State {
     }
 
     fn reset(&mut self) {
+        self.abandon_opening();
         self.retirements += 1;
         self.idle_h1.clear();
         self.h2.clear();
         self.retired.clear();
     }
 
+    fn abandon_opening(&mut self) {
+        if let Some(opening) = std::mem::take(&mut self.opening).upgrade() {
+            opening.abandon();
+        }
+    }
+
     fn put(&mut self, sender: RequestSender, load: Arc<ConnectionLoad>) {
         match sender {
-            RequestSender::H1(sender) => self.idle_h1.push(H1Connection { sender, load }),
+            RequestSender::H1(sender) => self.put_h1(sender, load),
             RequestSender::H2(sender) => self.h2.push(H2Connection { sender, load }),
         }
     }
 
+    fn put_h1(&mut self, sender: http1::SendRequest<RequestBody>, load: Arc<ConnectionLoad>) {
+        let since = Instant::now();
+        self.idle_h1.push(H1Connection { sender, load, since });
+    }
+
     fn forget_closed(&mut self) {
-        self.h2.retain(|connection| !connection.sender.is_closed());
+        self.h2.retain(H2Connection::is_usable);
         self.idle_h1.retain(|connection| !connection.sender.is_closed());
         self.retired.retain(|connection| !connection.sender.is_closed());
     }
@@ -384,19 +482,98 @@ impl State {
     }
 }
 
+impl H2Connection {
+    fn is_usable(&self) -> bool {
+        !self.sender.is_closed() && !self.load.carries_old_token()
+    }
+}
+
+/// Requirements of one request for its connection.
+struct Needs {
+    client: ClientKey,
+    /// True if the request may be sent again after it was sent.
+    is_repeatable: bool,
+    /// The pool's count of retirements at the begin of the request. After another, its token may be an old one.
+    retirements: Option<u64>,
+    /// Taken before an HTTP/1.1 connection.
+    slot: Option<Slot>,
+}
+
+impl Needs {
+    fn of(client: ClientKey, is_repeatable: bool) -> Self {
+        Self {
+            client,
+            is_repeatable,
+            retirements: None,
+            slot: None,
+        }
+    }
+}
+
+/// Result of the search for an open connection.
+enum Found {
+    /// A connection; the slot that it may need is taken.
+    Connection(RequestSender, Arc<ConnectionLoad>),
+    /// A slot, and no idle HTTP/1.1 connection.
+    Slot,
+    /// A place in the queue for a slot.
+    Queue(oneshot::Receiver<Slot>),
+    /// Neither, and the protocol is not known.
+    Nothing,
+}
+
+/// Right of one request to an HTTP/1.1 connection; returned on drop.
+#[derive(Debug)]
+struct Slot {
+    pool: Arc<Pool>,
+    client: ClientKey,
+    /// False once [`Slot::put_back`] has returned it.
+    is_taken: bool,
+}
+
+impl Slot {
+    /// Returns the slot. The result is the next request and its slot, to be delivered without the lock.
+    fn put_back(&mut self, state: &mut State) -> Option<(oneshot::Sender<Self>, Self)> {
+        if !std::mem::take(&mut self.is_taken) {
+            return None;
+        }
+        let (client, next) = state.slots.put_back(self.client)?;
+        Some((next, self.pool.slot(client)))
+    }
+
+    /// A request that has gone meanwhile leaves its slot to the next one.
+    fn deliver(next: Option<(oneshot::Sender<Self>, Self)>) {
+        if let Some((request, slot)) = next {
+            drop(request.send(slot));
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if self.is_taken {
+            let pool = Arc::clone(&self.pool);
+            let next = self.put_back(&mut pool.state());
+            Self::deliver(next);
+        }
+    }
+}
+
+async fn wait_for_slot(queue: oneshot::Receiver<Slot>) -> Result<Slot, ProxyError> {
+    match tokio::time::timeout(SLOT_TIMEOUT, queue).await {
+        Ok(Ok(slot)) => Ok(slot),
+        Ok(Err(_)) | Err(_) => Err(ProxyError::Busy),
+    }
+}
+
 /// Connection taken for one request.
 struct Checkout {
     sender: RequestSender,
     active: ActiveRequest,
+    /// Present for HTTP/1.1.
+    slot: Option<Slot>,
     /// Opened for this request.
     is_new: bool,
-}
-
-impl Checkout {
-    fn new(sender: RequestSender, load: Arc<ConnectionLoad>, is_new: bool) -> Self {
-        let active = ActiveRequest::begin(load);
-        Self { sender, active, is_new }
-    }
 }
 
 /// Guard that counts one request on a connection.
@@ -419,24 +596,41 @@ impl Drop for ActiveRequest {
 pub struct PooledConnection {
     h1: Option<http1::SendRequest<RequestBody>>,
     active: ActiveRequest,
+    slot: Option<Slot>,
     pool: Arc<Pool>,
+}
+
+impl PooledConnection {
+    /// Notes about the connection, and the authority that it leads to.
+    pub(crate) fn peer(&self) -> (Arc<ConnectionLoad>, Authority) {
+        (Arc::clone(&self.active.0), self.pool.destination.authority().clone())
+    }
 }
 
 impl Drop for PooledConnection {
     fn drop(&mut self) {
-        if self.pool.is_closed.load(Ordering::Relaxed) {
+        let is_closed = self.pool.is_closed.load(Ordering::Relaxed);
+        if is_closed {
             // Also the connections that requests have opened since.
             self.pool.reset();
+        }
+        let sender = self.h1.take().filter(|sender| !sender.is_closed() && !is_closed);
+        let mut slot = self.slot.take();
+        if sender.is_none() && slot.is_none() {
             return;
         }
-        let Some(sender) = self.h1.take().filter(|sender| !sender.is_closed()) else {
-            return;
-        };
-        let load = Arc::clone(&self.active.0);
+        let load = &self.active.0;
         let mut state = self.pool.state();
-        if load.retirements == state.retirements {
-            state.idle_h1.push(H1Connection { sender, load });
+        if let Some(sender) = sender
+            && load.retirements == state.retirements
+            && !load.carries_old_token()
+        {
+            state.put_h1(sender, Arc::clone(load));
         }
+        // After the connection, so that the next request finds it.
+        let next = slot.as_mut().and_then(|slot| slot.put_back(&mut state));
+        drop(state);
+        Slot::deliver(next);
     }
 }
 
@@ -456,18 +650,35 @@ async fn watch_rotations(pool: Weak<Pool>, mut rotations: Rotations) {
 }
 
 /// Drives a connection to its end. If the pool was used lately, opens another, so that the next build finds it open.
-async fn drive_and_reopen(pool: Weak<Pool>, driver: impl Future<Output = ()>) {
+async fn drive_and_reopen(pool: Weak<Pool>, driver: impl Future<Output = ()>, load: Arc<ConnectionLoad>) {
     let opened = Instant::now();
     driver.await;
     let Some(pool) = pool.upgrade() else { return };
-    let last_used = pool.state().last_used;
-    let was_used = last_used.is_some_and(|last| last.elapsed() < KEEP_WARM);
+    let (was_used, closed_silently) = {
+        let state = pool.state();
+        let mut idle = state.idle_h1.iter();
+        let own = idle.find(|connection| Arc::ptr_eq(&connection.load, &load));
+        let closed_silently = own.is_some_and(|own| load.active() == 0 && own.since.elapsed() < SILENT_CLOSE);
+        let was_used = state.last_used.is_some_and(|last| last.elapsed() < KEEP_WARM);
+        (was_used, closed_silently && load.has_carried_requests())
+    };
+    if closed_silently {
+        pool.closes_silently.store(true, Ordering::Relaxed);
+    }
     if was_used && opened.elapsed() > MIN_LIFETIME {
-        pool.warm();
+        let warm = pool.warm();
+        drop(pool);
+        if let Some(opening) = warm {
+            opening.outcome().await;
+        }
     }
 }
 
 const MAX_H2_CONNECTIONS: usize = 16;
+/// Longest wait for a slot. A client that repeats its request is better off than one that waits for a stalled crowd.
+const SLOT_TIMEOUT: Duration = Duration::from_secs(60);
+/// An idle connection that the upstream closes within this time was closed with its last response.
+const SILENT_CLOSE: Duration = Duration::from_secs(1);
 /// Every attempt but the last fails on a pooled connection that the upstream has closed.
 const MAX_ATTEMPTS: usize = 4;
 /// Longest use of a connection after a rotation. A pool without a request for so long retires nothing and resets.

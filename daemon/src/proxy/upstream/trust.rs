@@ -9,6 +9,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use sha2::{Digest as _, Sha256};
 
 use crate::registry::ClientIdentity;
 
@@ -18,6 +19,8 @@ pub struct Trust {
     roots: RootCertStore,
     identity: Option<ClientIdentity>,
     is_usable: bool,
+    /// Digest of the client certificate and key as they were read.
+    identity_digest: [u8; 32],
 }
 
 impl Trust {
@@ -39,11 +42,38 @@ impl Trust {
                     .map_err(|_| TrustError::NoCertificate(display(file)))?;
             }
         }
+        let identity_digest = identity.as_ref().map_or([0; 32], digest);
         Ok(Self {
             roots,
             identity,
+            identity_digest,
             is_usable: true,
         })
+    }
+
+    /// Returns true if `other` has the same roots and the same client certificate.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.is_usable == other.is_usable && self.has_same_roots(other) && self.identity_digest == other.identity_digest
+    }
+
+    /// Returns true if `other` has the same roots.
+    pub(super) fn has_same_roots(&self, other: &Self) -> bool {
+        self.roots.roots == other.roots.roots
+    }
+
+    /// The roots of this and of `others`, without a client certificate.
+    pub(super) fn joined<'a>(&self, others: impl Iterator<Item = &'a Self>) -> Self {
+        let mut roots = self.roots.clone();
+        for root in others.flat_map(|other| &other.roots.roots) {
+            if !roots.roots.contains(root) {
+                roots.roots.push(root.clone());
+            }
+        }
+        Self {
+            roots,
+            is_usable: true,
+            ..Self::nobody()
+        }
     }
 
     /// The same roots without the client certificate; `None` if there is none.
@@ -51,8 +81,8 @@ impl Trust {
         self.identity.as_ref()?;
         Some(Self {
             roots: self.roots.clone(),
-            identity: None,
             is_usable: self.is_usable,
+            ..Self::nobody()
         })
     }
 
@@ -62,6 +92,7 @@ impl Trust {
             roots: RootCertStore::empty(),
             identity: None,
             is_usable: false,
+            identity_digest: [0; 32],
         }
     }
 
@@ -128,6 +159,15 @@ impl ResolvesClientCert for CertificateRequests {
     }
 }
 
+/// Digest of the files' contents. A file that cannot be read is an error later.
+fn digest(identity: &ClientIdentity) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for file in [&identity.certificate, &identity.key] {
+        digest.update(std::fs::read(file).unwrap_or_default());
+    }
+    digest.finalize().into()
+}
+
 /// Certificates of a PEM file, at least one.
 ///
 /// # Errors
@@ -160,4 +200,25 @@ pub enum TrustError {
     /// rustls rejects the certificate or key.
     #[error("the client certificate and key cannot be used: {0}")]
     Tls(rustls::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Trust in one self-signed root.
+    fn trust() -> Trust {
+        let root = rcgen::generate_simple_self_signed(["root.example".to_owned()]).unwrap();
+        Trust::new(&[root.cert.der().clone()], None, None).unwrap()
+    }
+
+    #[test]
+    fn joined_roots_do_not_depend_on_repetition() {
+        let (one, other) = (trust(), trust());
+        let joined = one.joined([&other, &one].into_iter());
+        assert_eq!(joined.roots.len(), 2);
+        assert!(joined.is_same(&one.joined([&other].into_iter())));
+        assert!(!joined.has_same_roots(&one) && one.is_same(&one.clone()));
+        assert!(one.joined(std::iter::empty()).has_same_roots(&one));
+    }
 }

@@ -9,23 +9,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
+use super::RelayError;
+
 /// Relays bytes one way until `from` ends, then shuts down the write side of `to`. Adds the bytes to `relayed`.
 ///
 /// # Errors
-/// When reading or writing fails.
-pub(super) async fn relay(from: &TcpStream, to: &TcpStream, relayed: &AtomicU64) -> io::Result<()> {
+/// [`RelayError`] with the side that failed.
+pub(super) async fn relay(from: &TcpStream, to: &TcpStream, relayed: &AtomicU64) -> Result<(), RelayError> {
     loop {
-        from.readable().await?;
+        from.readable().await.map_err(RelayError::Read)?;
         let mut buffer = Vec::with_capacity(BUFFER_BYTES);
         match from.try_read_buf(&mut buffer) {
             Ok(0) => return SockRef::from(to).shutdown(Shutdown::Write),
             Ok(length) => {
                 relayed.fetch_add(length as u64, Ordering::Relaxed);
-                write(to, &buffer).await?;
+                write(to, &buffer).await.map_err(RelayError::Write)?;
                 tokio::task::coop::consume_budget().await;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(RelayError::Read(error)),
         }
     }
 }

@@ -14,27 +14,29 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use super::RelayError;
+
 /// Relays bytes one way until `from` ends, then shuts down the write side of `to`. Adds the bytes to `relayed`.
 ///
 /// # Errors
-/// When reading or writing fails.
-pub(super) async fn relay(from: &TcpStream, to: &TcpStream, relayed: &AtomicU64) -> io::Result<()> {
+/// [`RelayError`] with the side that failed.
+pub(super) async fn relay(from: &TcpStream, to: &TcpStream, relayed: &AtomicU64) -> Result<(), RelayError> {
     loop {
-        from.readable().await?;
-        let pipe = Pipe::take()?;
+        from.readable().await.map_err(RelayError::Read)?;
+        let pipe = Pipe::take().map_err(RelayError::Read)?;
         match from.try_io(Interest::READABLE, || pipe.fill_from(from)) {
             Ok(0) => {
                 pipe.put_back();
-                return SockRef::from(to).shutdown(Shutdown::Write);
+                return SockRef::from(to).shutdown(Shutdown::Write).map_err(RelayError::Write);
             }
             Ok(length) => {
                 relayed.fetch_add(length as u64, Ordering::Relaxed);
-                pipe.drain_into(to, length).await?;
+                pipe.drain_into(to, length).await.map_err(RelayError::Write)?;
                 pipe.put_back();
                 tokio::task::coop::consume_budget().await;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => pipe.put_back(),
-            Err(error) => return Err(error),
+            Err(error) => return Err(RelayError::Read(error)),
         }
     }
 }

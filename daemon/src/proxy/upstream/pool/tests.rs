@@ -12,6 +12,7 @@ use crate::credential::tests::value;
 use crate::proxy::upstream::Trust;
 use crate::proxy::upstream::dial::Dialer;
 use crate::proxy::upstream::proxy_rules::ProxyRules;
+use crate::proxy::upstream::slots::MAX_H1_REQUESTS;
 
 /// Server that answers `each` requests on a connection, then closes it. Counts both.
 #[derive(Default)]
@@ -74,7 +75,7 @@ fn request(pool: &Arc<Pool>, method: Method) -> Request<RequestBody> {
 }
 
 async fn send(pool: &Arc<Pool>, method: Method) -> Result<Bytes, ProxyError> {
-    let (response, connection) = pool.send(request(pool, method), None).await?;
+    let (response, connection) = pool.send(request(pool, method), ClientKey::default(), None).await?;
     let body = response.into_body().collect().await.unwrap().to_bytes();
     drop(connection);
     Ok(body)
@@ -95,7 +96,10 @@ async fn a_rotation_closes_idle_connections_and_busy_ones_after_their_response()
     send(&pool, Method::GET).await.unwrap();
     pool.retire();
     assert!(!pool.is_in_use(), "the connection was idle");
-    let (response, connection) = pool.send(request(&pool, Method::GET), None).await.unwrap();
+    let (response, connection) = pool
+        .send(request(&pool, Method::GET), ClientKey::default(), None)
+        .await
+        .unwrap();
     pool.retire();
     response.into_body().collect().await.unwrap();
     drop(connection);
@@ -135,8 +139,7 @@ async fn after_a_reset_every_request_opens_a_new_connection() {
 #[tokio::test]
 async fn warming_opens_a_connection_before_the_request() {
     let (server, pool) = CountingServer::start(100).await;
-    pool.warm();
-    pool.warm();
+    let _opening = (pool.warm(), pool.warm());
     while !pool.is_in_use() || pool.state().idle_h1.is_empty() {
         tokio::task::yield_now().await;
     }
@@ -155,6 +158,86 @@ async fn a_request_survives_a_connection_that_the_upstream_closed() {
         assert!(result.is_ok() || method == Method::POST, "{result:?}");
         assert!(server.counts().1 <= sent + 1);
     }
+}
+
+/// Pool for a server that accepts connections and never answers, with the server's listener.
+async fn silent_pool() -> (TcpListener, Arc<Pool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (_, other) = CountingServer::start(1).await;
+    let authority = Authority::try_from(listener.local_addr().unwrap().to_string()).unwrap();
+    let pool = Pool::new(other.connector.clone(), Rotations::default(), Scheme::HTTPS, authority);
+    (listener, pool)
+}
+
+#[tokio::test]
+async fn an_opening_ends_when_the_last_client_has_gone() {
+    let (listener, pool) = silent_pool().await;
+    let mut waiting = Box::pin(send(&pool, Method::GET));
+    assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+    let (mut accepted, _) = tokio::select! {
+        accepted = listener.accept() => accepted.unwrap(),
+        result = &mut waiting => panic!("the server is silent: {result:?}"),
+    };
+    drop(waiting);
+    let mut hello = Vec::new();
+    accepted.read_to_end(&mut hello).await.unwrap();
+    assert!(!hello.is_empty());
+    while pool.is_in_use() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_rotation_or_a_reset_abandons_an_opening_and_the_request_starts_another() {
+    let (listener, pool) = silent_pool().await;
+    let mut waiting = Box::pin(send(&pool, Method::GET));
+    for abandon in [Pool::retire, Pool::reset] {
+        let (mut stream, _) = tokio::select! {
+            accepted = listener.accept() => accepted.unwrap(),
+            result = &mut waiting => panic!("the server is silent: {result:?}"),
+        };
+        abandon(&pool);
+        let mut hello = Vec::new();
+        tokio::select! {
+            read = stream.read_to_end(&mut hello) => assert!(read.is_ok()),
+            result = &mut waiting => panic!("the server is silent: {result:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_carries_an_old_token_is_not_kept() {
+    let (server, pool) = CountingServer::start(100).await;
+    let mut needs = Needs::of(ClientKey::default(), true);
+    let first = pool.checkout(&mut needs).await.unwrap();
+    drop(first);
+    pool.retire();
+    // The same request once more, after the rotation.
+    let Checkout {
+        mut sender,
+        active,
+        slot,
+        ..
+    } = pool.checkout(&mut needs).await.unwrap();
+    let response = sender.send(&pool.destination, request(&pool, Method::GET)).await;
+    let connection = pool.pooled(sender, active, slot);
+    response.unwrap().into_body().collect().await.unwrap();
+    drop(connection);
+    assert!(!pool.is_in_use(), "the connection has carried the old token");
+    send(&pool, Method::GET).await.unwrap();
+    assert_eq!(server.counts().1, 2);
+}
+
+#[tokio::test]
+async fn http1_requests_share_few_connections() {
+    let (server, pool) = CountingServer::start(1000).await;
+    send(&pool, Method::GET).await.unwrap();
+    let crowd = futures_util::future::join_all((0..200).map(|_| send(&pool, Method::GET))).await;
+    assert!(crowd.iter().all(Result::is_ok));
+    let (connections, requests) = server.counts();
+    assert_eq!(requests, 201);
+    assert!(connections <= MAX_H1_REQUESTS, "{connections}");
+    assert_eq!(pool.state().slots.taken(), 0);
 }
 
 #[tokio::test]
