@@ -438,7 +438,17 @@ fn archives_outside_of_the_scopes_are_found_when_a_python_index_is_added() {
     let scope = server.url("/org/");
     let command = format!("regauthctl add-scope corp {scope}");
     assert!(notes(&added).contains(&command), "{}", notes(&added));
+}
 
+#[test]
+fn refused_requests_outside_of_the_scopes_are_counted_and_the_printed_command_covers_them() {
+    let (server, daemon) = (PathServer::start(TOKEN), Daemon::start());
+    let archive = "/org/7f/download/anchor-1.0.zip";
+    let location = ["--scope", &server.url("/org/feed/"), "--kind", "generic"];
+    daemon
+        .try_add("corp", &location, &Scheme::bearer(), &server.ca(), TOKEN)
+        .succeeds();
+    let scope = server.url("/org/");
     assert_eq!(status(&daemon, &server, archive), 401);
     assert_eq!(status(&daemon, &server, archive), 401);
     let shown = daemon.ctl(&["show", "corp"]).succeeds().json;
@@ -453,6 +463,7 @@ fn archives_outside_of_the_scopes_are_found_when_a_python_index_is_added() {
         .iter()
         .find(|finding| finding["code"] == "outside-scopes");
     let finding = finding.unwrap_or_else(|| panic!("{findings}"));
+    let command = format!("regauthctl add-scope corp {scope}");
     assert_eq!((&finding["mend"], &finding["broken"]), (&command.into(), &false.into()));
 
     daemon.ctl(&["add-scope", "corp", &scope]).succeeds();

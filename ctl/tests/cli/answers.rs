@@ -43,7 +43,7 @@ fn prints_the_answer_as_text_for_every_verb() {
         ("remove-registry", "Removed corp."),
         ("list", "NAME"),
         ("show", "https://dl.corp.example:8443/crates/"),
-        ("verify", "old     rejected  old.example answered 401"),
+        ("verify", "old     rejected      old.example answered 401"),
         ("allow", "Writes to corp are open until 2026-03-04T05:11:07Z"),
         ("deny", "Writes to corp are closed."),
         ("grant", "http://regauth:Zm9vYmFyYmF6@127.0.0.1:9001\n"),

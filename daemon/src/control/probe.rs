@@ -263,7 +263,8 @@ impl Prober<'_> {
             return ProbeResult::new(VerdictResult::Accepted, detail);
         }
         let is_no_page = |status: StatusCode| status.is_redirection() || status == StatusCode::NOT_FOUND;
-        if !is_no_page(with_token) || !is_no_page(without_token) {
+        // A cargo registry has pages: without one, the URL is wrong.
+        if registry.kind == Kind::Cargo || !is_no_page(with_token) || !is_no_page(without_token) {
             return ProbeResult::unclear_about(detail, with_token);
         }
         if let Some(accepted) = self.ask_elsewhere(registry, header).await {
@@ -289,7 +290,7 @@ impl Prober<'_> {
                 ("api/v1/user", Question::NamesUser),
                 ("user", Question::NamesUser),
             ],
-            Kind::Cargo | Kind::Pypi => &[],
+            Kind::Pypi | Kind::Cargo => &[],
         };
         let scope: Url = registry.scopes.first()?.to_string().parse().ok()?;
         for (path, question) in questions {

@@ -49,6 +49,8 @@ struct Inner {
     cool_down: Duration,
     /// True if the request after a cool-down has not been answered.
     is_retrying: bool,
+    /// True if the registry has accepted a request since it rejected the token.
+    accepted_while_open: bool,
     check: Check,
     /// True if a check has shown that the registry accepts the token, and nothing without it.
     is_proven: bool,
@@ -132,6 +134,7 @@ impl CircuitBreaker {
                 retry_at: now,
                 cool_down: FIRST_COOL_DOWN,
                 is_retrying: false,
+                accepted_while_open: false,
                 check: Check::new(now),
                 is_proven: false,
                 sample: None,
@@ -191,8 +194,9 @@ impl CircuitBreaker {
         self.changed.notify_waiters();
     }
 
-    /// Records that the registry accepted a request with the generation.
-    pub(crate) fn record_acceptance(&self) {
+    /// Records that the registry accepted a request with the generation. True if the registry had rejected the token: then
+    /// it is to be checked before requests carry it again, because the request may have been for a public page.
+    pub(crate) fn record_acceptance(&self) -> bool {
         if self.is_closed() && self.denials.load(Ordering::Relaxed) == 0 {
             // Loads first: a store by every request would move the cache line between workers.
             for flag in [&self.in_use, &self.was_accepted] {
@@ -200,9 +204,16 @@ impl CircuitBreaker {
                     flag.store(true, Ordering::Relaxed);
                 }
             }
-            return;
+            return false;
         }
-        self.accept(&mut self.lock());
+        let mut inner = self.lock();
+        if self.position.load(Ordering::Relaxed) != OPEN {
+            self.accept(&mut inner);
+            return false;
+        }
+        inner.is_retrying = false;
+        inner.accepted_while_open = true;
+        inner.check.next_step(Denial::Clear, Instant::now()) == NextStep::Check
     }
 
     /// Records an answer that says nothing about the token, such as a redirect to a download.
@@ -301,8 +312,10 @@ impl CircuitBreaker {
                 let next = inner.reject(position);
                 self.move_to(next);
             }
+            Verdict::Doubtful | Verdict::Unclear if inner.accepted_while_open => self.accept(&mut inner),
             Verdict::Doubtful | Verdict::Unclear => {}
         }
+        inner.accepted_while_open = false;
         drop(inner);
         self.changed.notify_waiters();
     }
@@ -382,6 +395,7 @@ impl CircuitBreaker {
         }
         inner.waiting_since = None;
         inner.rejections = 0;
+        inner.is_retrying = false;
         inner.cool_down = FIRST_COOL_DOWN;
         self.denials.store(0, Ordering::Relaxed);
         self.was_accepted.store(true, Ordering::Relaxed);
@@ -583,30 +597,25 @@ mod tests {
         assert_eq!(admission(&breaker), Some(Rejected));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn checks_are_rare_and_rarer_for_vague_denials() {
-        let breaker = accepted();
-        let mut checks = [0, 0];
-        for _ in 0..600 {
-            for (denial, checks) in [Clear, Vague].into_iter().zip(&mut checks) {
-                if breaker.record_denial(denial, true) == NextStep::Check {
-                    *checks += 1;
-                    breaker.settle(Verdict::Accepted);
-                }
-            }
-            pass(1).await;
-        }
-        assert!((590..=600).contains(&checks[0]), "{checks:?}");
-        let breaker = accepted();
-        let mut checks = 0;
-        for _ in 0..600 {
-            if breaker.record_denial(Vague, true) == NextStep::Check {
+    /// Checks in ten minutes with ten denials a second, at a registry that accepts the token.
+    async fn checks_in_ten_minutes(denial: Denial) -> u32 {
+        let (breaker, mut checks) = (accepted(), 0);
+        for _ in 0..6000 {
+            if breaker.record_denial(denial, true) == NextStep::Check {
                 checks += 1;
                 breaker.settle(Verdict::Accepted);
             }
-            pass(1).await;
+            tokio::time::advance(Duration::from_millis(100)).await;
         }
-        assert!((10..=16).contains(&checks), "{checks}");
+        checks
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn checks_are_rare_and_rarer_for_vague_denials() {
+        let clear = checks_in_ten_minutes(Clear).await;
+        assert!((590..=600).contains(&clear), "{clear}");
+        let vague = checks_in_ten_minutes(Vague).await;
+        assert!((10..=16).contains(&vague), "{vague}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -689,9 +698,24 @@ mod tests {
         }
         pass(600).await;
         assert_eq!(admission(&breaker), Some(Trial));
-        breaker.record_acceptance();
+        assert!(breaker.record_acceptance(), "it may have been for a public page");
+        assert_eq!(admission(&breaker), Some(Rejected));
+        breaker.settle(Verdict::Accepted);
         assert_eq!(admission(&breaker), Some(Allowed), "the registry accepts it again");
         assert!(!breaker.is_rejected());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_acceptance_closes_an_open_breaker_if_no_check_tells_more() {
+        for (verdict, allowed) in [(Verdict::Unclear, Allowed), (Verdict::Rejected, Rejected)] {
+            let breaker = CircuitBreaker::new();
+            breaker.settle(Verdict::Rejected);
+            pass(30).await;
+            assert_eq!(admission(&breaker), Some(Trial));
+            assert!(breaker.record_acceptance());
+            breaker.settle(verdict);
+            assert_eq!(admission(&breaker), Some(allowed));
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -29,7 +29,8 @@
 //! 9. [`exchange::rewrite`] strips hop-by-hop headers and the placeholder. The credential's header replaces the client's.
 //! 10. [`upstream`] picks the worker's [pool](upstream::pool). It takes an open connection, or the
 //!     [`connector`](upstream::connector) opens one.
-//! 11. [`exchange::body`] streams both bodies and cuts one that stalls.
+//! 11. [`exchange::denial`] reviews an answer that denies the request: the token or only the path may be the reason.
+//! 12. [`exchange::body`] streams both bodies and cuts one that stalls.
 //!
 //! Errors anywhere become the response in [`exchange::error`].
 //!
@@ -42,7 +43,7 @@
 //!
 //! A rotation replaces neither: the new token goes into the registry's credential, which is swapped on its own. Requests
 //! read all three without a lock. Short locks remain for the peer lookup and the limits of a new connection, and for the
-//! worker's pools at each request.
+//! worker's pools at each request, and for the circuit breaker after a denial.
 
 #![allow(
     rustdoc::private_intra_doc_links,

@@ -203,7 +203,7 @@ async fn send_with_credential(
 pub(super) async fn send_once(
     worker: &Worker,
     client: &Client,
-    registry: &RegistryRoute,
+    registry: &Arc<RegistryRoute>,
     lease: Lease,
     mut request: Request<RequestBody>,
     permit: RequestPermit,
@@ -212,7 +212,7 @@ pub(super) async fn send_once(
     let sample = sample(worker, client, &lease, &request);
     let mut carried = CarriedCredential::new(registry, lease);
     let mut response = forward(worker, &registry.upstream, request, Some(&mut carried), permit).await?;
-    let denied = record_outcome(registry, carried.lease()?, &response, sample);
+    let denied = record_outcome(worker, registry, carried.lease()?, &response, sample);
     rewrite::withhold_session(response.headers_mut());
     let header = &carried.generation()?.header;
     let reason = response.extensions().get::<ReasonPhrase>();
@@ -410,7 +410,8 @@ fn sample(worker: &Worker, client: &Client, lease: &Lease, request: &Request<Req
 
 /// Reports the registry's answer to its usage counters and the circuit breaker. Returns a denial for review.
 fn record_outcome(
-    registry: &RegistryRoute,
+    worker: &Worker,
+    registry: &Arc<RegistryRoute>,
     lease: &Lease,
     response: &Response<ResponseBody>,
     sample: Option<Uri>,
@@ -420,7 +421,9 @@ fn record_outcome(
     let breaker = &lease.generation().breaker;
     match Answer::of(status, response.headers()) {
         Answer::Accepted => {
-            breaker.record_acceptance();
+            if breaker.record_acceptance() {
+                worker.state.token_checks.request(registry, breaker);
+            }
             if let Some(uri) = sample {
                 breaker.offer_sample(uri);
             }
