@@ -83,7 +83,8 @@ impl Controller {
         let previous = previous.map(|route| Arc::clone(&route.credential.shared));
         if let Some(source) = TokenSource::of(&registry.source) {
             let known = state.journal.sourced.get(name).map(KnownGeneration::from);
-            return previous.unwrap_or_else(|| Credential::refreshing(source, None, known, &self.refreshers));
+            return previous
+                .unwrap_or_else(|| Credential::refreshing(name.clone(), source, None, known, &self.refreshers));
         }
         let credential = previous.unwrap_or_else(Credential::fixed);
         if credential.state().value().is_none() {
