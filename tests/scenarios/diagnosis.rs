@@ -10,6 +10,7 @@ use regauth_tests::certificates::Authority;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
 use regauth_tests::faulty_server::{Fault, FaultyServer};
+use regauth_tests::poll;
 use regauth_tests::strict_server::StrictServer;
 use regauth_tests::user::User;
 
@@ -363,4 +364,27 @@ fn a_tunnel_that_fails_gives_its_reason_and_a_line_of_the_log() {
         .filter(|line| line.contains("could not serve a request"))
         .collect();
     assert!(lines.len() == 1 && lines[0].contains(&gone.to_string()), "{lines:#?}");
+}
+
+#[test]
+fn a_source_that_fails_is_logged_with_its_registry() {
+    let daemon = Daemon::builder().log_level("info").start();
+    let arguments = [
+        "add-registry",
+        "failing",
+        "--kind",
+        "generic",
+        "--scope",
+        "https://localhost:1/",
+        "--no-verify",
+    ];
+    let source = ["--source-command", "false"];
+    daemon.ctl(&[&arguments[..], &source].concat()).succeeds();
+    let line = poll::wait_for("the failure", || {
+        let log = daemon.log();
+        log.lines()
+            .find(|line| line.contains("token fetch failed"))
+            .map(str::to_owned)
+    });
+    assert!(line.contains("registry=failing"), "{line}");
 }

@@ -303,3 +303,15 @@ fn a_token_in_cargos_configuration_is_noted() {
         output.report()
     );
 }
+
+#[test]
+fn a_configuration_that_the_next_start_refuses_is_found() {
+    let desk = Desk::with(&[]);
+    let config = desk.daemon.home().join("config.toml");
+    desk.edit(&config, |text| format!("nonsense = 1\n{text}"));
+    let broken = desk.broken();
+    assert_eq!(broken[0]["code"], "configuration-invalid", "{broken:#?}");
+    assert!(broken[0]["what"].as_str().unwrap().contains("nonsense"), "{broken:#?}");
+    desk.edit(&config, |text| text.replace("nonsense = 1\n", ""));
+    assert_eq!(desk.broken(), [Value::Null; 0]);
+}

@@ -31,6 +31,7 @@ pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
         store_kind,
         bundle,
         configuration,
+        configuration_errors,
         folders,
         import_backup,
         daemon_version,
@@ -104,6 +105,18 @@ fn configuration(context: &DoctorContext) -> Option<Finding> {
         .with_fix(AutomaticFix::RestrictConfiguration)
     };
     (mode & 0o077 != 0).then(finding)
+}
+
+/// The daemon reports a file that it cannot read; its message begins with the path.
+fn configuration_errors(context: &DoctorContext) -> Option<Finding> {
+    let mut problems = context.status.problems.iter();
+    let problem = problems.find(|problem| problem.message.starts_with(&context.status.config))?;
+    Some(Finding::new(
+        "configuration-invalid",
+        problem.message.clone(),
+        "regauthd goes on with the configuration that it has read, and does not start with this one",
+        problem.hint.clone(),
+    ))
 }
 
 /// A daemon does not start with folders that others may enter. A running one does not notice.

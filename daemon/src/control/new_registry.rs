@@ -160,7 +160,7 @@ pub(super) async fn initial_token(
     let initial = match &registry.source {
         Source::Of(owner) => borrowed(controller, owner)?,
         source => match TokenSource::of(source) {
-            Some(source) => fetched(controller, source).await,
+            Some(source) => fetched(controller, request.name.clone(), source).await,
             None => given(controller, source, request),
         },
     };
@@ -183,7 +183,7 @@ fn borrowed(controller: &Controller, owner: &RegistryName) -> Result<InitialToke
     Ok(InitialToken { credential, first })
 }
 
-async fn fetched(controller: &Controller, mut source: TokenSource) -> InitialToken {
+async fn fetched(controller: &Controller, owner: RegistryName, mut source: TokenSource) -> InitialToken {
     let (fetched, first) = match source.fetch().await {
         Ok(fetched) => (Some(fetched.clone()), Ok(fetched.secret)),
         Err(error) => {
@@ -194,7 +194,7 @@ async fn fetched(controller: &Controller, mut source: TokenSource) -> InitialTok
         }
     };
     InitialToken {
-        credential: Credential::refreshing(source, fetched, None, &controller.refreshers),
+        credential: Credential::refreshing(owner, source, fetched, None, &controller.refreshers),
         first,
     }
 }

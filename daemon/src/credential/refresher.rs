@@ -7,6 +7,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use regauth_shared::RegistryName;
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -82,9 +83,10 @@ impl RefresherHandle {
 }
 
 impl Credential {
-    /// A credential that is fetched from `source` when it is due, and at once if there is no `first` token. Generation
-    /// numbers continue from the one that is `known`.
+    /// The credential of the registry `owner`, fetched from `source` when it is due, and at once if there is no `first`
+    /// token. Generation numbers continue from the one that is `known`.
     pub(crate) fn refreshing(
+        owner: RegistryName,
         source: TokenSource,
         first: Option<FetchedToken>,
         known: Option<KnownGeneration>,
@@ -102,6 +104,7 @@ impl Credential {
             credential.replace_with_fetched(first, ClockReading::now());
         }
         let refresher = Refresher {
+            owner,
             source,
             credential: Arc::downgrade(&credential),
             requests,
@@ -151,6 +154,8 @@ impl Credential {
 /// The task's state.
 #[derive(Debug)]
 struct Refresher {
+    /// Registry whose token it is, for the log.
+    owner: RegistryName,
     source: TokenSource,
     /// Weak: the task must not keep a removed registry's token in memory.
     credential: Weak<Credential>,
@@ -259,7 +264,7 @@ impl Refresher {
         // Requests for the new token do not wait for those that hold the old one.
         self.tasks.spawn(replaced.wait());
         if installed.is_new {
-            tracing::info!(generation = installed.number, "fetched a new token");
+            tracing::info!(registry = %self.owner, generation = installed.number, "fetched a new token");
         } else {
             // A source may give the same token until that expires.
             self.retry_at = Some(Instant::now() + SAME_TOKEN_PAUSE);
@@ -276,7 +281,7 @@ impl Refresher {
         let failure = (error.clone(), ClockReading::now().wall);
         let before = inner.refresh_status.failure.replace(failure);
         if before.is_none_or(|(before, _)| before.message != error.message) {
-            tracing::warn!(error = error.message, "token fetch failed");
+            tracing::warn!(registry = %self.owner, error = error.message, "token fetch failed");
         }
         if inner.state.value().is_none() {
             credential.replace_locked(&mut inner, CredentialState::Missing(error.message));

@@ -161,6 +161,7 @@ pub(in crate::control) fn rfc3339(time: OffsetDateTime) -> String {
 fn problems(controller: &Controller, registries: &RegistryRoutes, store_error: Option<&StoreError>) -> Vec<Problem> {
     let mut problems = Vec::new();
     problems.extend(clients_problem(controller));
+    problems.extend(configuration_problem(controller));
     problems.extend(store_error.map(store::problem));
     problems.extend(controller.stores.leftover().map(|leftover| Problem {
         message: leftover_message(leftover.kind),
@@ -172,6 +173,15 @@ fn problems(controller: &Controller, registries: &RegistryRoutes, store_error: O
     problems.extend(registries.values().filter_map(|route| certificate_problem(route)));
     problems.extend(registries.values().filter_map(|route| credential_problem(route)));
     problems
+}
+
+/// The file may have been edited since it was read; the next start would refuse it.
+fn configuration_problem(controller: &Controller) -> Option<Problem> {
+    let error = controller.persistent.then(|| controller.read_config())?.err()?;
+    Some(Problem {
+        message: error.message,
+        hint: error.hint.unwrap_or_default(),
+    })
 }
 
 fn clients_problem(controller: &Controller) -> Option<Problem> {

@@ -17,7 +17,7 @@ impl Scene {
         CLOCK_ERROR.set(time::Duration::ZERO);
         let source = ScriptedSource::new(answers);
         let scripted = TokenSource::Scripted(source.clone());
-        let credential = Credential::refreshing(scripted, None, None, &TaskTracker::new());
+        let credential = Credential::refreshing("corp".parse().unwrap(), scripted, None, None, &TaskTracker::new());
         let registry = credential.attach(Scheme::Raw);
         Self { source, registry }
     }
