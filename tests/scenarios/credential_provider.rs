@@ -168,3 +168,34 @@ fn cargo_login_without_a_daemon_writes_no_token_into_a_file() {
         .scan_folder(cargo.home(), &[])
         .assert_clean();
 }
+
+#[test]
+fn cargo_logout_leaves_a_token_that_is_not_in_the_store() {
+    let registry = Registry::builder(Scheme::bearer(), TOKEN).auth_required().start();
+    let daemon = Daemon::start();
+    let file = daemon.home().join("token-file");
+    std::fs::write(&file, TOKEN).unwrap();
+    let (ca, source) = (registry.ca(), format!("file:{}", file.display()));
+    let index = registry.index();
+    let add = [
+        "add-registry",
+        "corp",
+        "--index",
+        &index,
+        "--scheme",
+        "bearer",
+        "--source",
+        &source,
+    ];
+    daemon
+        .ctl(&[&add[..], &["--ca-file", ca.to_str().unwrap()]].concat())
+        .succeeds();
+    let cargo = cargo(&daemon, &registry).depends_on(SHIP);
+    cargo.build().succeeds();
+    cargo
+        .run(["logout", "--registry", "corp"])
+        .fails()
+        .says("not from the store");
+    cargo.clear_downloads();
+    cargo.build().succeeds();
+}

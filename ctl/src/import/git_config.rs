@@ -247,6 +247,19 @@ mod tests {
         );
     }
 
+    /// Removes each setting alone.
+    fn assert_removal_leaves_the_rest(text: &str) {
+        let keys = |settings: &[GitSetting]| settings.iter().map(|setting| setting.key.clone()).collect::<Vec<_>>();
+        let all = settings(text);
+        for (number, setting) in all.iter().enumerate() {
+            let mut rest = text.to_owned();
+            rest.replace_range(setting.range.clone(), "");
+            let mut wanted = keys(&all);
+            wanted.remove(number);
+            assert_eq!(keys(&settings(&rest)), wanted, "{text:?} without {number}");
+        }
+    }
+
     #[test]
     fn reads_generated_files_as_git_does() {
         const HEADERS: &str = "[http \"https://a.example/\"]|[url \"h\\\"x\\\\y\"]|[a.B]|[Core]|[a  \"]\"]|";
@@ -292,6 +305,7 @@ mod tests {
                 .collect();
             assert_eq!(ours, by_git, "{text:?}");
             agreed += by_git.len();
+            assert_removal_leaves_the_rest(&text);
         }
         assert!(agreed > 50, "only {agreed} settings were compared");
     }

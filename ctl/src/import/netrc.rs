@@ -397,6 +397,34 @@ mod tests {
         text
     }
 
+    /// Every entry, with or without a password, and the number of skipped ones.
+    fn all_entries(text: &str) -> (Vec<[String; 3]>, usize) {
+        let mut parser = Parser::new(text);
+        let entries = parser.entries().into_iter();
+        let parts = entries.map(|entry| [entry.host, entry.login, entry.password]);
+        (parts.collect(), parser.skipped.len())
+    }
+
+    #[test]
+    fn removing_what_was_taken_leaves_every_other_entry() {
+        let mut generator = Generator::new(7);
+        for _ in 0..6000 {
+            let text = generated_text(&mut generator);
+            let taken = machines(&text).0;
+            let mut rest = text.clone();
+            for (machine, _) in taken.iter().rev() {
+                rest.replace_range(extend_to_lines(&text, &machine.range), "");
+            }
+            let (mut entries, skipped) = all_entries(&text);
+            entries.retain(|[host, login, password]| {
+                let is_it =
+                    |machine: &Machine| [&machine.host, &machine.login, &machine.password] == [host, login, password];
+                !taken.iter().any(|(machine, _)| is_it(machine))
+            });
+            assert_eq!(all_entries(&rest), (entries, skipped), "{text:?} became {rest:?}");
+        }
+    }
+
     #[test]
     fn reads_generated_files_as_python_does() {
         let mut generator = Generator::new(6);
