@@ -257,6 +257,22 @@ fn an_lfs_server_that_repeats_the_token_gives_it_to_no_client() {
     }
 }
 
+/// The header that carries a Git LFS server's own token between client and proxy gives no rights.
+#[test]
+fn a_token_for_an_object_replaces_ours_and_opens_no_writes() {
+    let (server, daemon) = mock("git");
+    let url = server.url("/r.git/info/lfs/objects/ab");
+    let curl = Curl::new()
+        .behind(&daemon)
+        .header("Regauth-Action-Authorization: Bearer theirs");
+    assert_is_refused(&curl.upload(&url, 3));
+    assert!(server.requests().is_empty());
+    assert_eq!(curl.get(&url).status, 200);
+    let sent = server.requests().pop().unwrap();
+    assert_eq!(sent.header("authorization").as_deref(), Some("Bearer theirs"));
+    assert_eq!(sent.header("regauth-action-authorization"), None);
+}
+
 #[test]
 fn only_a_whole_batch_request_for_downloads_is_a_read() {
     let (server, daemon) = mock("git");
@@ -395,6 +411,13 @@ fn a_refused_connect_has_the_text_in_its_reason_phrase() {
         .output
         .fails()
         .says("407 Proxy Authentication Required: regauth serves its own user and the bearers of grants");
+    // Go prints the phrase and nothing else.
+    let registry = ContainerRegistry::with_password(USER, PASSWORD);
+    let image = registry.image("team/app:1");
+    let refused = registry.skopeo(&daemon, &daemon.proxy(), &["inspect", &image]);
+    refused
+        .fails()
+        .says("Run regauthctl grant as the user who runs regauthd");
 }
 
 /// twine prints the reason phrase only.
