@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use base64::Engine;
 use regauth_tests::auth_gate::Scheme;
 use regauth_tests::certificates::Authority;
 use regauth_tests::container_registry::ContainerRegistry;
@@ -159,6 +160,37 @@ fn a_request_for_more_than_pulling_is_a_write_for_every_kind() {
         }
         assert_eq!(server.requests().len(), 3);
     }
+}
+
+/// Some services give out the token that they were asked with, in base64.
+#[test]
+fn a_token_service_that_gives_out_the_token_itself_is_withheld() {
+    let authority = Authority::new("Corp Root");
+    let token = base64::engine::general_purpose::STANDARD.encode(PASSWORD);
+    let leaking = MockServer::builder(&authority, "localhost")
+        .answer(
+            200,
+            &[("content-type", "application/json")],
+            &format!(r#"{{"token":"{token}"}}"#),
+        )
+        .start();
+    let daemon = daemon_for("generic", &leaking.url("/"), &authority.file(), &["--no-verify"]);
+    let curl = Curl::new().behind(&daemon).with(&["--compressed"]);
+    for query in [
+        "scope=repository:x:pull",
+        "service=corp",
+        "account=me&service=corp&scope=repository%3Ax%3Apull",
+    ] {
+        let answer = curl.get(&leaking.url(&format!("/token?{query}")));
+        assert_eq!(
+            (answer.status, answer.header("regauth-error")),
+            (502, Some("upstream-unsafe")),
+            "{query}"
+        );
+        LeakScan::new(PASSWORD).scan("the answer", answer.body()).assert_clean();
+    }
+    let form = curl.header(FORM).with(&["--data", "grant_type=password&service=corp"]);
+    assert_eq!(form.get(&leaking.url("/token")).status, 502);
 }
 
 #[test]

@@ -30,6 +30,30 @@ pub(crate) fn names_resource(query: &str) -> bool {
         .any(|(name, value)| Field::of(&decode(name)) == Field::Scope && decode(value).split(':').count() > 2)
 }
 
+/// Is this a request for a token? It names a scope of a container registry, or a service at a path that is usual for
+/// tokens.
+pub(crate) fn is_token_query(path: &str, query: Option<&str>) -> bool {
+    let names_service = |query: &str| {
+        query
+            .split(['&', ';'])
+            .any(|parameter| parameter.starts_with("service="))
+    };
+    match query {
+        Some(query) => names_resource(query) || (is_token_path(path) && names_service(query)),
+        None => false,
+    }
+}
+
+/// Is a form to this path a request for a token?
+pub(crate) fn is_token_form(path: &str, content_type: &[u8]) -> bool {
+    is_token_path(path) && content_type.eq_ignore_ascii_case(FORM_CONTENT_TYPE)
+}
+
+/// Is this a path at which token services usually are?
+fn is_token_path(path: &str) -> bool {
+    path.ends_with("/token") || path.ends_with("/auth")
+}
+
 /// Is this the form of a token request that asks for reading only (distribution, "Docker Registry v2 authentication using
 /// OAuth2")? A form with any other field may be meant for something else.
 pub(super) fn is_reading_form(form: &str) -> bool {
@@ -119,6 +143,7 @@ fn decode_once(text: &str) -> Cow<'_, str> {
     percent_decode_str(text).decode_utf8_lossy()
 }
 
+pub(super) const FORM_CONTENT_TYPE: &[u8] = b"application/x-www-form-urlencoded";
 const MAX_DECODING_ROUNDS: usize = 5;
 /// Actions that change nothing; `metadata_read` is Azure's. A scope may ask for no action.
 const READ_ACTIONS: [&str; 3] = ["pull", "metadata_read", ""];
@@ -220,6 +245,20 @@ mod tests {
             "grant_type=password&_method=delete",
         ] {
             assert!(!is_reading_form(form), "{form}");
+        }
+    }
+
+    #[test]
+    fn a_token_request_names_a_resource_or_a_service() {
+        for (path, query, is_request) in [
+            ("/token", Some("service=corp"), true),
+            ("/jwt/auth", Some("account=me&service=container_registry"), true),
+            ("/", Some("scope=repository%3Ax%3Apull"), true),
+            ("/token", None, false),
+            ("/token", Some("page=2"), false),
+            ("/r.git/info/refs", Some("service=git-upload-pack"), false),
+        ] {
+            assert_eq!(is_token_query(path, query), is_request, "{path} {query:?}");
         }
     }
 

@@ -51,9 +51,9 @@ pub enum ProxyError {
     UpstreamUntrusted,
     /// The upstream did not answer in time.
     UpstreamTimeout,
-    /// The upstream repeated the credential in a header or an answer of Git LFS, or switched protocols.
+    /// The upstream repeated the credential in a header or an answer of Git LFS or of a token service, or switched protocols.
     UpstreamUnsafe,
-    /// An answer of Git LFS cannot be searched for the credential.
+    /// An answer of Git LFS or of a token service cannot be searched for the credential.
     UpstreamUnreadable,
 }
 
@@ -271,8 +271,9 @@ const UPSTREAM_UNTRUSTED: &str = "regauth does not trust the host's certificate,
 const UPSTREAM_TIMEOUT: &str = "The host took the request and did not answer in time. Repeat later.\n";
 const UPSTREAM_UNSAFE: &str = "The host repeated the token in its response or switched protocols, so regauth withheld the \
     response. Report this to the operator of the host.\n";
-const UPSTREAM_UNREADABLE: &str = "The host's answer about Git LFS objects is compressed or longer than 4 MiB, so regauth could \
-    not search it for the token and withheld it. Ask for fewer objects at once: `git config lfs.transfer.batchSize 20`.\n";
+const UPSTREAM_UNREADABLE: &str = "The host's answer of Git LFS or of a token service is compressed or longer than 4 MiB, so \
+    regauth could not search it for the token and withheld it. With Git LFS, ask for fewer objects at once: \
+    `git config lfs.transfer.batchSize 20`.\n";
 
 #[cfg(test)]
 mod tests {

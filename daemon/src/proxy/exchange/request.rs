@@ -23,7 +23,7 @@ use crate::proxy::downstream::authenticate::Client;
 use crate::proxy::downstream::limits::RequestPermit;
 use crate::proxy::exchange::body::{ClientBody, MinRateBody, RequestBody};
 use crate::proxy::exchange::error::{BodyFormat, ProxyError};
-use crate::proxy::exchange::{inspect, lfs, rewrite};
+use crate::proxy::exchange::{answer, inspect, rewrite};
 use crate::proxy::routes::{InterceptedHost, RegistryRoute};
 use crate::proxy::state::Worker;
 use crate::proxy::upstream::Upstream;
@@ -92,7 +92,7 @@ pub(crate) async fn handle(
     let scheme = if host.plain { UriScheme::HTTP } else { UriScheme::HTTPS };
     // Before the policy checks, so that they see what is sent: a client can drop headers by naming them in Connection.
     rewrite::request(&mut parts, &scheme, &host.authority);
-    let action_authorization = parts.headers.remove(lfs::ACTION_AUTHORIZATION);
+    let action_authorization = parts.headers.remove(answer::ACTION_AUTHORIZATION);
     let Some(registry) = registry else {
         client.authorize_passthrough(current.as_deref())?;
         return forward(worker, &host.upstream, Request::from_parts(parts, body), permit).await;
@@ -173,7 +173,7 @@ async fn send_once(
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let header = &lease.generation().header;
     header.attach(request.headers_mut());
-    let is_lfs_batch = lfs::prepare(&mut request);
+    let is_checked = answer::prepare(&mut request);
     let response = forward(worker, &registry.upstream, request, permit).await?;
     let mut response = record_outcome(registry, &lease, response)?;
     rewrite::withhold_session(response.headers_mut());
@@ -181,9 +181,9 @@ async fn send_once(
         tracing::error!(registry = %registry.name, "withheld a response: the registry repeated its token in a header");
         return Err(ProxyError::UpstreamUnsafe);
     }
-    if is_lfs_batch || lfs::is_answer(response.headers()) {
+    if is_checked || answer::is_of_lfs(response.headers()) {
         let routes = worker.state.routes.load_full();
-        return Box::pin(lfs::check_answer(&routes, header, response)).await;
+        return Box::pin(answer::check_answer(&routes, header, response)).await;
     }
     Ok(response)
 }
