@@ -16,8 +16,9 @@ use regauth_tests::leak_scan::LeakScan;
 use regauth_tests::lfs_server::LfsServer;
 use regauth_tests::mock_server::MockServer;
 use regauth_tests::nginx::Nginx;
-use regauth_tests::programs::tool;
+use regauth_tests::programs::{binary, tool};
 use regauth_tests::pypi_server::PypiServer;
+use regauth_tests::user::User;
 
 const USER: &str = "me";
 const PASSWORD: &str = "passw0rd-of-the-daemon";
@@ -492,3 +493,31 @@ fn twine_shows_that_writes_are_closed() {
     upload();
     assert!(posts() > 0, "the upload did not reach the index");
 }
+
+/// Maven and Gradle print what `getResponseMessage` gives.
+#[test]
+fn java_shows_that_writes_are_closed() {
+    let (server, daemon) = mock("generic");
+    let user = User::new(&daemon).env("JAVA_TOOL_OPTIONS", "-Dhttp.nonProxyHosts=");
+    user.write("Put.java", PUT);
+    let url = server.url("/maven/team/app/1.0/app-1.0.jar");
+    let line = format!(
+        "eval \"$({} env --shell bash)\"; exec java Put.java {url}",
+        binary("regauthctl").display()
+    );
+    let refused = user.run("bash", &["-c", &line]).succeeds();
+    refused.says("403 Forbidden: regauth keeps writes to the registry corp closed");
+    assert!(server.requests().is_empty());
+}
+
+const PUT: &str = r#"
+public class Put {
+    public static void main(String[] arguments) throws Exception {
+        var connection = (java.net.HttpURLConnection) new java.net.URL(arguments[0]).openConnection();
+        connection.setRequestMethod("PUT");
+        connection.setDoOutput(true);
+        connection.getOutputStream().write(new byte[1000]);
+        System.out.println(connection.getResponseCode() + " " + connection.getResponseMessage());
+    }
+}
+"#;

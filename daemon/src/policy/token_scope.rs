@@ -77,9 +77,9 @@ enum Field {
 }
 
 impl Field {
-    /// Some services ignore case, and some frameworks take `scope[]` for another `scope`.
+    /// Some services ignore case, and some frameworks take `scope[]` for another `scope` or cut a name at a zero byte.
     fn of(name: &str) -> Self {
-        let name = name.split('[').next().unwrap_or_default().trim();
+        let name = name.split(['[', '\0']).next().unwrap_or_default().trim();
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         if is("scope") || is("scopes") {
             Self::Scope
@@ -181,6 +181,8 @@ mod tests {
             "scope[]=repository:x:push",
             "scope%5B%5D=repository:x:push",
             "a;scope=repository:x:push",
+            "scope%00=repository:x:push",
+            "+scope=repository:x:push",
             "scope=repository(plugin):x:push",
             "scope=repository:localhost:5000/x:push",
             "scope=repository:x:push:pull",
