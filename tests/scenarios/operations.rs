@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use base64::Engine;
 use regauth_tests::auth_gate::Scheme;
 use regauth_tests::certificates::Authority;
 use regauth_tests::container_registry::ContainerRegistry;
@@ -15,8 +16,9 @@ use regauth_tests::leak_scan::LeakScan;
 use regauth_tests::lfs_server::LfsServer;
 use regauth_tests::mock_server::MockServer;
 use regauth_tests::nginx::Nginx;
-use regauth_tests::programs::tool;
+use regauth_tests::programs::{binary, tool};
 use regauth_tests::pypi_server::PypiServer;
+use regauth_tests::user::User;
 
 const USER: &str = "me";
 const PASSWORD: &str = "passw0rd-of-the-daemon";
@@ -161,6 +163,37 @@ fn a_request_for_more_than_pulling_is_a_write_for_every_kind() {
     }
 }
 
+/// Some services give out the token that they were asked with, in base64.
+#[test]
+fn a_token_service_that_gives_out_the_token_itself_is_withheld() {
+    let authority = Authority::new("Corp Root");
+    let token = base64::engine::general_purpose::STANDARD.encode(PASSWORD);
+    let leaking = MockServer::builder(&authority, "localhost")
+        .answer(
+            200,
+            &[("content-type", "application/json")],
+            &format!(r#"{{"token":"{token}"}}"#),
+        )
+        .start();
+    let daemon = daemon_for("generic", &leaking.url("/"), &authority.file(), &["--no-verify"]);
+    let curl = Curl::new().behind(&daemon).with(&["--compressed"]);
+    for query in [
+        "scope=repository:x:pull",
+        "service=corp",
+        "account=me&service=corp&scope=repository%3Ax%3Apull",
+    ] {
+        let answer = curl.get(&leaking.url(&format!("/token?{query}")));
+        assert_eq!(
+            (answer.status, answer.header("regauth-error")),
+            (502, Some("upstream-unsafe")),
+            "{query}"
+        );
+        LeakScan::new(PASSWORD).scan("the answer", answer.body()).assert_clean();
+    }
+    let form = curl.header(FORM).with(&["--data", "grant_type=password&service=corp"]);
+    assert_eq!(form.get(&leaking.url("/token")).status, 502);
+}
+
 #[test]
 fn the_form_of_a_token_request_tells_pulling_from_pushing() {
     let (server, daemon) = mock("generic");
@@ -255,6 +288,22 @@ fn an_lfs_server_that_repeats_the_token_gives_it_to_no_client() {
         LeakScan::new(PASSWORD).scan("the answer", &text).assert_clean();
         assert!(!text.contains("Authorization") && text.contains("X-Kept"), "{text}");
     }
+}
+
+/// The header that carries a Git LFS server's own token between client and proxy gives no rights.
+#[test]
+fn a_token_for_an_object_replaces_ours_and_opens_no_writes() {
+    let (server, daemon) = mock("git");
+    let url = server.url("/r.git/info/lfs/objects/ab");
+    let curl = Curl::new()
+        .behind(&daemon)
+        .header("Regauth-Action-Authorization: Bearer theirs");
+    assert_is_refused(&curl.upload(&url, 3));
+    assert!(server.requests().is_empty());
+    assert_eq!(curl.get(&url).status, 200);
+    let sent = server.requests().pop().unwrap();
+    assert_eq!(sent.header("authorization").as_deref(), Some("Bearer theirs"));
+    assert_eq!(sent.header("regauth-action-authorization"), None);
 }
 
 #[test]
@@ -395,6 +444,13 @@ fn a_refused_connect_has_the_text_in_its_reason_phrase() {
         .output
         .fails()
         .says("407 Proxy Authentication Required: regauth serves its own user and the bearers of grants");
+    // Go prints the phrase and nothing else.
+    let registry = ContainerRegistry::with_password(USER, PASSWORD);
+    let image = registry.image("team/app:1");
+    let refused = registry.skopeo(&daemon, &daemon.proxy(), &["inspect", &image]);
+    refused
+        .fails()
+        .says("Run regauthctl grant as the user who runs regauthd");
 }
 
 /// twine prints the reason phrase only.
@@ -437,3 +493,31 @@ fn twine_shows_that_writes_are_closed() {
     upload();
     assert!(posts() > 0, "the upload did not reach the index");
 }
+
+/// Maven and Gradle print what `getResponseMessage` gives.
+#[test]
+fn java_shows_that_writes_are_closed() {
+    let (server, daemon) = mock("generic");
+    let user = User::new(&daemon).env("JAVA_TOOL_OPTIONS", "-Dhttp.nonProxyHosts=");
+    user.write("Put.java", PUT);
+    let url = server.url("/maven/team/app/1.0/app-1.0.jar");
+    let line = format!(
+        "eval \"$({} env --shell bash)\"; exec java Put.java {url}",
+        binary("regauthctl").display()
+    );
+    let refused = user.run("bash", &["-c", &line]).succeeds();
+    refused.says("403 Forbidden: regauth keeps writes to the registry corp closed");
+    assert!(server.requests().is_empty());
+}
+
+const PUT: &str = r#"
+public class Put {
+    public static void main(String[] arguments) throws Exception {
+        var connection = (java.net.HttpURLConnection) new java.net.URL(arguments[0]).openConnection();
+        connection.setRequestMethod("PUT");
+        connection.setDoOutput(true);
+        connection.getOutputStream().write(new byte[1000]);
+        System.out.println(connection.getResponseCode() + " " + connection.getResponseMessage());
+    }
+}
+"#;

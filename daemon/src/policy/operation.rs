@@ -93,7 +93,7 @@ fn may_name_receive_pack(query: &str) -> bool {
 fn has_form(head: &RequestHead<'_>) -> bool {
     let is_form = |content_type: &[u8]| {
         let content_type = content_type.to_ascii_lowercase();
-        content_type.starts_with(FORM_CONTENT_TYPE) || content_type.starts_with(b"multipart/")
+        content_type.starts_with(token_scope::FORM_CONTENT_TYPE) || content_type.starts_with(b"multipart/")
     };
     head.has_body && head.content_type.is_some_and(is_form)
 }
@@ -105,15 +105,11 @@ fn deciding_format(head: &RequestHead<'_>) -> Option<BodyFormat> {
         None
     } else if lfs::is_batch_path(head.path) && lfs::is_utf8_media_type(content_type) {
         Some(BodyFormat::LfsBatch)
-    } else if is_token_path(head.path) && content_type.eq_ignore_ascii_case(FORM_CONTENT_TYPE) {
+    } else if token_scope::is_token_form(head.path, content_type) {
         Some(BodyFormat::TokenForm)
     } else {
         None
     }
-}
-
-fn is_token_path(path: &str) -> bool {
-    path.ends_with("/token") || path.ends_with("/auth")
 }
 
 /// Is this POST a fetch, a clone or an archive? It is recognised by path and content type, on any server:
@@ -149,7 +145,6 @@ const AUDITS: [&str; 3] = [
     "/-/npm/v1/security/audits/quick",
     "/-/npm/v1/security/audits",
 ];
-const FORM_CONTENT_TYPE: &[u8] = b"application/x-www-form-urlencoded";
 
 #[cfg(test)]
 mod tests {

@@ -30,6 +30,30 @@ pub(crate) fn names_resource(query: &str) -> bool {
         .any(|(name, value)| Field::of(&decode(name)) == Field::Scope && decode(value).split(':').count() > 2)
 }
 
+/// Is this a request for a token? It names a scope of a container registry, or a service at a path that is usual for
+/// tokens.
+pub(crate) fn is_token_query(path: &str, query: Option<&str>) -> bool {
+    let names_service = |query: &str| {
+        query
+            .split(['&', ';'])
+            .any(|parameter| parameter.starts_with("service="))
+    };
+    match query {
+        Some(query) => names_resource(query) || (is_token_path(path) && names_service(query)),
+        None => false,
+    }
+}
+
+/// Is a form to this path a request for a token?
+pub(crate) fn is_token_form(path: &str, content_type: &[u8]) -> bool {
+    is_token_path(path) && content_type.eq_ignore_ascii_case(FORM_CONTENT_TYPE)
+}
+
+/// Is this a path at which token services usually are?
+fn is_token_path(path: &str) -> bool {
+    path.ends_with("/token") || path.ends_with("/auth")
+}
+
 /// Is this the form of a token request that asks for reading only (distribution, "Docker Registry v2 authentication using
 /// OAuth2")? A form with any other field may be meant for something else.
 pub(super) fn is_reading_form(form: &str) -> bool {
@@ -53,9 +77,9 @@ enum Field {
 }
 
 impl Field {
-    /// Some services ignore case, and some frameworks take `scope[]` for another `scope`.
+    /// Some services ignore case, and some frameworks take `scope[]` for another `scope` or cut a name at a zero byte.
     fn of(name: &str) -> Self {
-        let name = name.split('[').next().unwrap_or_default().trim();
+        let name = name.split(['[', '\0']).next().unwrap_or_default().trim();
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         if is("scope") || is("scopes") {
             Self::Scope
@@ -119,6 +143,7 @@ fn decode_once(text: &str) -> Cow<'_, str> {
     percent_decode_str(text).decode_utf8_lossy()
 }
 
+pub(super) const FORM_CONTENT_TYPE: &[u8] = b"application/x-www-form-urlencoded";
 const MAX_DECODING_ROUNDS: usize = 5;
 /// Actions that change nothing; `metadata_read` is Azure's. A scope may ask for no action.
 const READ_ACTIONS: [&str; 3] = ["pull", "metadata_read", ""];
@@ -156,6 +181,8 @@ mod tests {
             "scope[]=repository:x:push",
             "scope%5B%5D=repository:x:push",
             "a;scope=repository:x:push",
+            "scope%00=repository:x:push",
+            "+scope=repository:x:push",
             "scope=repository(plugin):x:push",
             "scope=repository:localhost:5000/x:push",
             "scope=repository:x:push:pull",
@@ -220,6 +247,20 @@ mod tests {
             "grant_type=password&_method=delete",
         ] {
             assert!(!is_reading_form(form), "{form}");
+        }
+    }
+
+    #[test]
+    fn a_token_request_names_a_resource_or_a_service() {
+        for (path, query, is_request) in [
+            ("/token", Some("service=corp"), true),
+            ("/jwt/auth", Some("account=me&service=container_registry"), true),
+            ("/", Some("scope=repository%3Ax%3Apull"), true),
+            ("/token", None, false),
+            ("/token", Some("page=2"), false),
+            ("/r.git/info/refs", Some("service=git-upload-pack"), false),
+        ] {
+            assert_eq!(is_token_query(path, query), is_request, "{path} {query:?}");
         }
     }
 

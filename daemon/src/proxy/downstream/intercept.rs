@@ -156,10 +156,13 @@ const SEND_BUFFER_BYTES: usize = 256 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::Empty;
+    use futures_util::stream::poll_fn;
+    use http_body::Frame;
+    use http_body_util::{Empty, StreamBody};
     use hyper::body::Bytes;
     use hyper::client::conn::http2 as client;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio::sync::mpsc;
     use tokio::task::JoinSet;
     use tokio::time::Instant;
     use tokio_rustls::client::TlsStream;
@@ -274,6 +277,29 @@ mod tests {
             tokio::time::sleep(IDLE_TIMEOUT * 9 / 10).await;
         }
         assert!(over.try_join_next().is_none());
+    }
+
+    /// A reset at the heels of the response would hide it from libcurl 7.88, and a client may need to send all first.
+    #[tokio::test(start_paused = true)]
+    async fn the_rest_of_a_refused_upload_is_read_and_dropped_for_a_while() {
+        let (client, _over) = served_h2().await;
+        let (frames, mut unsent) = mpsc::channel::<Result<Frame<Bytes>, std::io::Error>>(1);
+        let body = StreamBody::new(poll_fn(move |context| unsent.poll_recv(context)));
+        let (mut sender, driver) = client::handshake(TokioExecutor::new(), TokioIo::new(client))
+            .await
+            .unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async { driver.await.unwrap_or_default() });
+        let request = http::Request::post("https://corp.example/").body(body).unwrap();
+        assert_eq!(sender.send_request(request).await.unwrap().status(), 421);
+        let begin = Instant::now();
+        let chunk = Bytes::from(vec![0; STREAM_WINDOW_BYTES as usize / 4]);
+        for _ in 0..16 {
+            frames.send(Ok(Frame::data(chunk.clone()))).await.unwrap();
+        }
+        // The client drops the body when the stream is reset.
+        frames.closed().await;
+        assert_eq!(begin.elapsed().as_secs(), 30);
     }
 
     /// Preface, SETTINGS, and HEADERS without END_HEADERS.

@@ -60,11 +60,11 @@ pub enum ProxyError {
     Upstream(UpstreamFailure),
     /// The corporate proxy cannot be reached, or refuses.
     CorporateProxy(Box<CorporateProxyError>),
-    /// The upstream repeated the credential in a header or an answer of Git LFS, or switched protocols.
+    /// The upstream repeated the credential in a header or an answer of Git LFS or of a token service, or switched protocols.
     UpstreamUnsafe,
     /// The upstream's response is in a transfer coding that cannot be passed on.
     UpstreamFraming,
-    /// An answer of Git LFS cannot be searched for the credential.
+    /// An answer of Git LFS or of a token service cannot be searched for the credential.
     UpstreamUnreadable,
 }
 
@@ -359,8 +359,9 @@ const UPSTREAM_UNSAFE: &str = "The host repeated the token in its response or sw
     response. Report this to the operator of the host.\n";
 const UPSTREAM_FRAMING: &str = "The host's response has a Transfer-Encoding that regauth did not ask for, so regauth withheld \
     it. Report this to the operator of the host.\n";
-const UPSTREAM_UNREADABLE: &str = "The host's answer about Git LFS objects is compressed or longer than 4 MiB, so regauth could \
-    not search it for the token and withheld it. Ask for fewer objects at once: `git config lfs.transfer.batchSize 20`.\n";
+const UPSTREAM_UNREADABLE: &str = "The host's answer of Git LFS or of a token service is compressed or longer than 4 MiB, so \
+    regauth could not search it for the token and withheld it. With Git LFS, ask for fewer objects at once: \
+    `git config lfs.transfer.batchSize 20`.\n";
 
 #[cfg(test)]
 mod tests {

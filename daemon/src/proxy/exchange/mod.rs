@@ -4,7 +4,7 @@
 //! - [`denial`] decides what a client gets after the registry denied a request with the credential.
 //! - [`rewrite`] changes headers.
 //! - [`inspect`] classifies a request by its body, where the head does not tell a read from a write.
-//! - [`lfs`] removes the credential from answers of Git LFS.
+//! - [`answer`] keeps the credential out of answers of Git LFS and of token services.
 //! - [`body`] streams bodies and enforces a minimum rate.
 //! - [`expectation`] keeps a body back until the registry asks for it.
 //! - [`error`] has every response that regauthd writes itself, and [`request_problem`] the texts for malformed requests.
@@ -13,8 +13,8 @@
 pub(crate) mod request;
 pub mod rewrite;
 
+mod answer;
 mod inspect;
-mod lfs;
 
 pub(crate) mod body;
 pub(crate) mod carried;

@@ -28,7 +28,7 @@ use crate::proxy::exchange::denial::{self, Denied, OnUnauthorized};
 use crate::proxy::exchange::error::{BodyFormat, ProxyError};
 use crate::proxy::exchange::expectation::Expectation;
 use crate::proxy::exchange::request_problem::RequestProblem;
-use crate::proxy::exchange::{failure_log, inspect, lfs, rewrite};
+use crate::proxy::exchange::{answer, failure_log, inspect, rewrite};
 use crate::proxy::routes::{InterceptedHost, RegistryRoute};
 use crate::proxy::state::Worker;
 use crate::proxy::upstream::Upstream;
@@ -97,7 +97,7 @@ pub(crate) async fn handle(
     let scheme = if host.plain { UriScheme::HTTP } else { UriScheme::HTTPS };
     // Before the policy checks, so that they see what is sent: a client can drop headers by naming them in Connection.
     rewrite::request(&mut parts, &scheme, &host.authority);
-    let action_authorization = parts.headers.remove(lfs::ACTION_AUTHORIZATION);
+    let action_authorization = parts.headers.remove(answer::ACTION_AUTHORIZATION);
     let Some(registry) = registry else {
         client.authorize_passthrough(current.as_deref())?;
         let request = Request::from_parts(parts, body);
@@ -208,7 +208,7 @@ pub(super) async fn send_once(
     mut request: Request<RequestBody>,
     permit: RequestPermit,
 ) -> Result<(Response<ResponseBody>, Option<Denied>), ProxyError> {
-    let is_lfs_batch = lfs::prepare(&mut request);
+    let is_checked = answer::prepare(&mut request);
     let sample = sample(worker, client, &lease, &request);
     let mut carried = CarriedCredential::new(registry, lease);
     let mut response = forward(worker, &registry.upstream, request, Some(&mut carried), permit).await?;
@@ -224,9 +224,9 @@ pub(super) async fn send_once(
         tracing::error!(registry = %registry.name, "withheld a response: the registry repeated its token in a header");
         return Err(ProxyError::UpstreamUnsafe);
     }
-    if is_lfs_batch || lfs::is_answer(response.headers()) {
+    if is_checked || answer::is_of_lfs(response.headers()) {
         let routes = worker.state.routes.load_full();
-        response = Box::pin(lfs::check_answer(&routes, header, response)).await?;
+        response = Box::pin(answer::check_answer(&routes, header, response)).await?;
     }
     Ok((response, denied))
 }

@@ -1,6 +1,8 @@
-//! Answers of Git LFS, which tell the client how to get and put objects.
+//! Answers that are read before the client gets them: those of Git LFS, and those of token services.
 //!
-//! GitLab, Gitea and Forgejo put the Authorization of the request into each action of the answer, so that the client sends
+//! A token service may give out the very token that it was asked with, in base64. Such an answer is withheld.
+//!
+//! An answer of Git LFS tells the client how to get and put objects. GitLab, Gitea and Forgejo put the Authorization of the request into each action of the answer, so that the client sends
 //! it with the object's request. It is the registry's token, so it is removed: that request gets it here anyway. giftless
 //! and others put a short-lived token of their own there. Our token would replace it, so it travels under another name
 //! between client and proxy. An answer that has our token anywhere else is withheld.
@@ -20,7 +22,7 @@ use url::Url;
 
 use crate::credential::header::CredentialHeader;
 use crate::host::Origin;
-use crate::policy::lfs;
+use crate::policy::{lfs, token_scope};
 use crate::proxy::exchange::body::RequestBody;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::exchange::request::ResponseBody;
@@ -30,21 +32,25 @@ use crate::proxy::upstream::UpstreamFailure;
 /// Header of a request to an object's URL: the authorization that the Git LFS server gave for it.
 pub(super) const ACTION_AUTHORIZATION: HeaderName = HeaderName::from_static("regauth-action-authorization");
 
-/// Prepares a request whose answer may be one of Git LFS: it must not be compressed. Returns true for a batch request.
+/// Prepares a request whose answer has to be checked, or may have to be: it must not be compressed. Returns true if it has
+/// to be, whatever its media type.
 pub(super) fn prepare(request: &mut Request<RequestBody>) -> bool {
-    let is_batch = *request.method() == Method::POST && lfs::is_batch_path(request.uri().path());
+    let (uri, headers) = (request.uri(), request.headers());
     let names_lfs = |value: &HeaderValue| memmem::find(value.as_bytes(), lfs::MEDIA_TYPE).is_some();
-    let headers = request.headers_mut();
-    let accepts = headers.get_all(ACCEPT).iter().any(names_lfs);
-    if accepts || (is_batch && headers.get_all(CONTENT_TYPE).iter().any(names_lfs)) {
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        return is_batch;
+    let posts = |value: &HeaderValue| {
+        token_scope::is_token_form(uri.path(), value.as_bytes()) || (lfs::is_batch_path(uri.path()) && names_lfs(value))
+    };
+    let has_to_be = token_scope::is_token_query(uri.path(), uri.query())
+        || (*request.method() == Method::POST && headers.get_all(CONTENT_TYPE).iter().any(posts));
+    if has_to_be || headers.get_all(ACCEPT).iter().any(names_lfs) {
+        let identity = HeaderValue::from_static("identity");
+        request.headers_mut().insert(ACCEPT_ENCODING, identity);
     }
-    false
+    has_to_be
 }
 
 /// Is this a response of Git LFS?
-pub(super) fn is_answer(headers: &HeaderMap) -> bool {
+pub(super) fn is_of_lfs(headers: &HeaderMap) -> bool {
     headers
         .get_all(CONTENT_TYPE)
         .iter()
