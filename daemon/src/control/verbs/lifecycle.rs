@@ -6,7 +6,8 @@ use regauth_shared::request::Log;
 use regauth_shared::response::{LogLevels, Reloaded, Stopping};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, version};
 
-use crate::authority::bundle::{self, CompanyRoots};
+use crate::authority::bundle;
+use crate::authority::company_roots::CompanyRoots;
 use crate::config::{Config, ProxyScheme};
 use crate::control::controller::Controller;
 use crate::control::state::State;

@@ -9,7 +9,7 @@ use regauth_shared::request::SetUpstream;
 use regauth_shared::response::UpstreamSet;
 use regauth_shared::{ErrorBody, ErrorKind};
 
-use crate::authority::bundle::CompanyRoots;
+use crate::authority::company_roots::CompanyRoots;
 use crate::config::{Config, ProxyUrl};
 use crate::control::controller::Controller;
 use crate::control::state::State;
