@@ -232,6 +232,9 @@ async fn open_store(
 /// The corporate proxies in use, and the roots of the global `ca-file`.
 fn corporate_network(config: &Config, listen: SocketAddr) -> Result<(ProxyRules, CompanyRoots), StartError> {
     let proxies = ProxyRules::new(&config.upstream, listen, |name| std::env::var_os(name))?;
+    for proxy in proxies.proxies() {
+        tracing::info!(proxy = %proxy.url, set_by = %proxy.setting, "found corporate proxy");
+    }
     Ok((proxies, CompanyRoots::read(config.ca_file.as_deref())?))
 }
 
