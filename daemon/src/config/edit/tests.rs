@@ -224,9 +224,16 @@ fn a_company_proxy_and_its_roots_read_back_from_any_file() {
         let written = file.to_string();
         let (before, after) = (Config::read(text).unwrap(), Config::read(&written).unwrap());
         assert_eq!(after.upstream.proxy.as_ref(), Some(&proxy), "{written}");
-        let kept = before.upstream.no_proxy.unwrap_or_else(|| vec![".corp.example".to_owned()]);
+        let kept = before
+            .upstream
+            .no_proxy
+            .unwrap_or_else(|| vec![".corp.example".to_owned()]);
         assert_eq!(after.upstream.no_proxy, Some(kept), "{written}");
-        assert_eq!(after.ca_file.as_deref(), Some(Path::new("/etc/corp-root.pem")), "{written}");
+        assert_eq!(
+            after.ca_file.as_deref(),
+            Some(Path::new("/etc/corp-root.pem")),
+            "{written}"
+        );
         assert_eq!(after.registries, before.registries, "{written}");
         let comments = |text: &str| text.matches('#').count();
         assert_eq!(comments(&written), comments(text), "{written}");

@@ -46,9 +46,12 @@ pub(crate) async fn reload(controller: &Controller) -> Result<Reloaded, ErrorBod
         });
     }
     let config = controller.read_config()?;
-    controller.company_roots.store(Arc::new(company_roots(&config)?));
+    let previous_roots = controller.company_roots.swap(Arc::new(company_roots(&config)?));
     let before: Vec<RegistryName> = state.registries.keys().cloned().collect();
-    controller.apply_config(&mut state, &config).await?;
+    if let Err(error) = controller.apply_config(&mut state, &config).await {
+        controller.company_roots.store(previous_roots);
+        return Err(error);
+    }
     let troubles = state.registries.values().filter_map(|route| route.trouble.clone());
     let mut notes: Vec<String> = troubles.collect();
     notes.extend(keys_for_the_next_start(controller, &config));
