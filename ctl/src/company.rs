@@ -186,9 +186,19 @@ pub(crate) fn carry_over(
     };
     let request = Request::SetUpstream(SetUpstream {
         proxy: proxy.map(secret).transpose()?,
+        no_proxy: no_proxy(|name| std::env::var(name).ok()),
         ca_file: ca_file.map(absolute).transpose()?,
     });
     client.call::<UpstreamSet>(&request).map(|reply| reply.answer.notes)
+}
+
+/// Hosts that the environment excepts from the proxy: regauthd reaches them without it too.
+fn no_proxy(current: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let values = ["no_proxy", "NO_PROXY"].into_iter().filter_map(current);
+    let value = values.into_iter().find(|value| !value.is_empty()).unwrap_or_default();
+    let entries = value.split(|separator: char| separator == ',' || separator.is_whitespace());
+    let entries = entries.filter(|entry| !entry.is_empty());
+    entries.map(str::to_owned).collect()
 }
 
 /// Scheme, host and port of a proxy, without user, password and path. A missing scheme is http, as for all clients.

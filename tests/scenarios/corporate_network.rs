@@ -19,6 +19,7 @@ use regauth_tests::registry::Registry;
 use regauth_tests::socks_proxy::SocksProxy;
 use regauth_tests::squid;
 use regauth_tests::squid::Squid;
+use regauth_tests::user::User;
 use tempfile::TempDir;
 
 const HOST: &str = "registry.corp.example";
@@ -591,6 +592,9 @@ fn status_shows_the_proxies_in_use_and_where_they_were_set() {
             "used-for": ["http", "https"],
         }])
     );
+    let shown = User::new(&daemon).ctl(&["status"]).succeeds();
+    let shown = shown.says("http://proxy.corp.example:3128, set by config.toml");
+    assert!(!shown.report().contains("sentinel"), "{}", shown.report());
     let daemon = Daemon::builder()
         .env("https_proxy", "https://proxy.corp.example")
         .env("http_proxy", "socks5h://10.0.0.1")
@@ -718,4 +722,124 @@ fn bytes_that_follow_the_proxys_answer_at_once_reach_the_client() {
         "{answer}"
     );
     proxy.join().unwrap();
+}
+
+#[test]
+fn the_token_of_a_plain_loopback_registry_never_goes_to_a_socks_proxy() {
+    let socks = SocksProxy::start(&[]);
+    let registry = MockServer::builder(&Authority::new("Corp Root"), "127.0.0.1")
+        .plain()
+        .start();
+    for daemon in [
+        configured(&socks.url("socks5h", "")),
+        with_all_variables(&socks.url("socks5", "")),
+    ] {
+        let daemon = daemon.start();
+        let add = [
+            "add-registry",
+            "local",
+            "--kind",
+            "generic",
+            "--scope",
+            &registry.url("/"),
+            "--token-stdin",
+        ];
+        daemon.ctl_with_input(&add, TOKEN).succeeds();
+        assert_eq!(Curl::new().proxy(&daemon.proxy()).get(&registry.url("/")).status, 200);
+    }
+    assert_eq!(socks.connections(), 0);
+}
+
+#[test]
+fn verify_and_rotate_go_through_the_socks_proxy() {
+    let (company, socks) = (Company::new(), SocksProxy::start(&[HOST]));
+    let daemon = configured(&socks.url("socks5h", "")).start();
+    company.add(&daemon).succeeds();
+    daemon.ctl(&["verify", "corp"]);
+    daemon.rotate("corp", "sentinel-token-number-two").succeeds();
+    let sent: Vec<_> = company.registry.requests();
+    let last = sent
+        .iter()
+        .filter_map(|request| request.header("authorization"))
+        .next_back();
+    assert_eq!(last.as_deref(), Some("Bearer sentinel-token-number-two"));
+    socks.wait_for_connection(&company.registry.authority());
+}
+
+#[test]
+fn cargo_builds_through_a_socks_proxy() {
+    let socks = SocksProxy::start(&[HOST]);
+    let registry = Registry::builder(Scheme::bearer(), TOKEN).host(HOST).start();
+    let daemon = Daemon::builder().env("https_proxy", &socks.url("socks5h", "")).start();
+    daemon.add("corp", &registry);
+    Cargo::new()
+        .registry("corp", &registry.index())
+        .behind(&daemon)
+        .depends_on(r#"ship = { version = "1", registry = "corp" }"#)
+        .build()
+        .succeeds();
+    assert!(socks.connections() > 0);
+}
+
+#[test]
+fn a_grant_reaches_no_private_address_through_a_socks5_proxy() {
+    if !require_root("network namespaces") {
+        return;
+    }
+    // The address is public, and this machine's own.
+    let network = NetworkNamespace::start(&["203.0.113.9/24"]);
+    let _dns = DnsServer::start(&network, |name, _| match name {
+        OTHER_HOST => vec!["203.0.113.9".parse().unwrap()],
+        _ => vec!["10.1.2.3".parse().unwrap()],
+    });
+    let socks = network.enter(|| SocksProxy::start(&[]));
+    let daemon = configured(&socks.url("socks5", "")).wrapped_in(&network.enter_command());
+    let daemon = daemon.start();
+    let granted = daemon.ctl(&["grant", "--for", "1h"]).succeeds();
+    let url = granted.json["proxy"].as_str().unwrap().to_owned();
+    for host in [OTHER_HOST, "private.corp.example"] {
+        let target = format!("http://{host}:8080/");
+        let answer = network.enter(|| Curl::new().proxy(&url).get(&target));
+        assert_eq!(answer.header("regauth-error"), Some("grant-denied"), "{host}");
+    }
+    assert_eq!(socks.connections(), 0);
+}
+
+#[test]
+fn no_proxy_keeps_hosts_from_a_socks_proxy() {
+    let (company, socks) = (Company::new(), SocksProxy::start(&[HOST, OTHER_HOST]));
+    let settings = format!(
+        "[upstream]\nproxy = \"{}\"\nno-proxy = [\"*.corp.example\", \"10.0.0.0/8\"]\n",
+        socks.url("socks5h", "")
+    );
+    let daemon = Daemon::builder().config(&settings).start();
+    company.add_unverified(&daemon);
+    assert_eq!(company.ask(&daemon).0, 502);
+    assert_eq!(socks.connections(), 0);
+}
+
+#[test]
+fn one_connect_that_the_proxy_never_answers_does_not_stop_a_registry_for_good() {
+    let (company, squid) = (Company::new(), Company::squid().start());
+    // Swallows the first connection, and passes all others to Squid.
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let (address, behind) = (listener.local_addr().unwrap(), squid.address());
+    std::thread::spawn(move || {
+        let _swallowed = listener.accept().unwrap();
+        for stream in listener.incoming() {
+            let (near, far) = (stream.unwrap(), TcpStream::connect(&behind).unwrap());
+            for (mut from, mut to) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)] {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(std::net::Shutdown::Write);
+                });
+            }
+        }
+    });
+    let daemon = configured(&format!("http://{address}")).start();
+    company.add_unverified(&daemon);
+    company.ask(&daemon);
+    poll::wait_for("an answer of the registry", || {
+        (company.ask(&daemon).0 == 200).then_some(())
+    });
 }

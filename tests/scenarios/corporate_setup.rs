@@ -100,7 +100,9 @@ fn setup_finds_the_settings_that_git_and_the_environment_have_for_all_hosts() {
     let roots = company.file().display().to_string();
     let mut daemon = Daemon::start();
     let socks = SocksProxy::start(&[HOST]);
-    let user = User::new(&daemon).env("ALL_PROXY", &socks.url("socks5h", ""));
+    let user = User::new(&daemon)
+        .env("ALL_PROXY", &socks.url("socks5h", ""))
+        .env("NO_PROXY", "intranet.corp.example, .lab.example:8080,10.0.0.0/8");
     user.write(".gitconfig", &format!("[http]\n\tsslCAInfo = {roots}\n"));
     let told = user.ctl(&["setup", "git"]).succeeds();
     told.says("ALL_PROXY sets the proxy socks5h://")
@@ -110,6 +112,11 @@ fn setup_finds_the_settings_that_git_and_the_environment_have_for_all_hosts() {
     let status = daemon.ctl(&["status"]).succeeds().json;
     assert_eq!(status["upstream-proxies"][0]["url"], socks.url("socks5h", ""));
     assert_eq!(status["ca-file"], roots);
+    let written = fs::read_to_string(daemon.home().join("config.toml")).unwrap();
+    assert!(
+        written.contains(r#"no-proxy = ["intranet.corp.example", "10.0.0.0/8"]"#),
+        "{written}"
+    );
 }
 
 #[test]

@@ -5,6 +5,8 @@ use regauth_shared::paths::Folders;
 use regauth_shared::{ErrorBody, exit_code};
 
 use crate::client::Client;
+use crate::company;
+use crate::daemon_info::DaemonInfo;
 use crate::error;
 use crate::output::{self, Report};
 use crate::service::{Health, Installation, ServiceOutcome, ServiceState, ServiceStep};
@@ -74,6 +76,10 @@ pub(crate) fn run(
         Action::Install { dry_run: false } => {
             let outcome = installation.plan_install(|| client.ping().is_ok())?.carry_out()?;
             client.ping().map_err(|error| no_answer(installation, error))?;
+            // A service has the service manager's environment, so the company's proxy and roots in ours are not in it.
+            if let Ok(info) = DaemonInfo::fetch(client, folders) {
+                company::warn_of_replaced_variables(&info);
+            }
             let text = format!(
                 "regauthd runs as a service now; connections start it from here on.\n{}",
                 steps(&outcome, "")

@@ -4,7 +4,6 @@
 //! in the system, so an unchanged bundle need not be written.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,7 +12,6 @@ use rustls::pki_types::pem::PemObject;
 
 use crate::authority::root::ORGANIZATION;
 use crate::host::Host;
-use crate::proxy::upstream::trust::{self, TrustError};
 
 /// Text of the bundle: the system's roots, sorted, then ours in the given order. Each of ours is below a line that
 /// names its host; text between certificates is allowed (RFC 7468, section 2).
@@ -64,30 +62,8 @@ pub fn system_roots_or_warn() -> Vec<CertificateDer<'static>> {
     roots
 }
 
-/// Roots of the global `ca-file`: in the bundle, but not trusted for registries.
-#[derive(Clone, Debug, Default)]
-pub struct CompanyRoots {
-    /// The file, if one is configured.
-    pub file: Option<PathBuf>,
-    /// Its certificates, without ours.
-    pub certificates: Vec<CertificateDer<'static>>,
-}
-
-impl CompanyRoots {
-    /// Reads the file.
-    ///
-    /// # Errors
-    /// [`TrustError`] when the file cannot be read or has no certificate.
-    pub fn read(file: Option<&Path>) -> Result<Self, TrustError> {
-        let found = file.map_or(Ok(Vec::new()), trust::certificates)?;
-        Ok(Self {
-            file: file.map(Path::to_owned),
-            certificates: found.into_iter().filter(|root| !is_ours(root)).collect(),
-        })
-    }
-}
-
-fn is_ours(certificate: &CertificateDer<'_>) -> bool {
+/// True if regauth made this root.
+pub(super) fn is_ours(certificate: &CertificateDer<'_>) -> bool {
     x509_parser::parse_x509_certificate(certificate).is_ok_and(|(_, certificate)| {
         certificate
             .subject()

@@ -23,6 +23,11 @@ pub struct UpstreamSettings {
 }
 
 impl UpstreamSettings {
+    /// True if the text can be an element of `no-proxy`.
+    pub fn accepts_no_proxy(text: &str) -> bool {
+        host_pattern(text).is_ok()
+    }
+
     pub(super) fn read(table: &mut TableReader<'_, '_>) -> Self {
         let no_proxy = table.list("no-proxy", host_pattern);
         Self {

@@ -19,7 +19,7 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::authority::bundle::CompanyRoots;
+use crate::authority::company_roots::CompanyRoots;
 use crate::config::{Config, ConfigFile, Problems};
 use crate::control::error::{read_error, write_error};
 use crate::control::state::stores::Stores;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use regauth_shared::ErrorBody;
 use regauth_shared::paths::NoHome;
 
+use crate::authority::company_roots::InvalidCompanyRoots;
 use crate::config::{InvalidListen, Problems};
 use crate::credential::store::select::OtherStore;
 use crate::home::HomeError;
@@ -62,6 +63,9 @@ pub enum StartError {
     CorporateProxy(#[from] InvalidProxySetting),
     /// Global `ca-file` that cannot be used.
     #[error("`ca-file` at the top of config.toml: {0}; correct the path or remove the key, and start again")]
+    CompanyRoots(#[from] InvalidCompanyRoots),
+    /// Root certificates that cannot be used.
+    #[error(transparent)]
     Trust(#[from] TrustError),
     /// Worker threads that cannot be started.
     #[error("cannot start the worker threads: {0}")]

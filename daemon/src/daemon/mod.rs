@@ -24,7 +24,8 @@ use self::files::{PersistedState, read_config, read_state, record_store};
 pub use self::options::{Options, variables};
 use self::signals::Signals;
 use crate::atomic;
-use crate::authority::bundle::{self, CompanyRoots};
+use crate::authority::bundle;
+use crate::authority::company_roots::CompanyRoots;
 use crate::config::Config;
 use crate::control::controller::Controller;
 use crate::control::maintenance;
@@ -135,8 +136,8 @@ impl Daemon {
         let store = open_store(&folders, &config_file, &options, &config).await?;
         let system_roots = system_roots.await.map_err(|error| StartError::Threads(error.into()))?;
         let number = options.workers.unwrap_or_else(Workers::usual_number);
-        let proxy = ProxyState::new(&config, proxies, grants, listen, &system_roots, number)?;
-        let proxy = Arc::new(proxy);
+        let trusted = company_roots.with(&system_roots);
+        let proxy = Arc::new(ProxyState::new(&config, proxies, grants, listen, &trusted, number)?);
         let workers = Workers::start(number, &proxy).map_err(StartError::Threads)?;
         let controller = Arc::new(Controller {
             folders,
@@ -275,6 +276,9 @@ async fn open_store(
 /// The corporate proxies in use, and the roots of the global `ca-file`.
 fn corporate_network(config: &Config, listen: SocketAddr) -> Result<(ProxyRules, CompanyRoots), StartError> {
     let proxies = ProxyRules::new(&config.upstream, listen, |name| std::env::var_os(name))?;
+    for proxy in proxies.proxies() {
+        tracing::info!(proxy = %proxy.url, set_by = %proxy.setting, "found corporate proxy");
+    }
     Ok((proxies, CompanyRoots::read(config.ca_file.as_deref())?))
 }
 

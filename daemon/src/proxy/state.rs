@@ -63,7 +63,7 @@ pub struct ProxyState {
 }
 
 impl ProxyState {
-    /// State without a registry, with upstream pools for `workers` workers.
+    /// State without a registry, with upstream pools for `workers` workers. `roots` verify an `https://` corporate proxy.
     ///
     /// # Errors
     /// [`TrustError`] when rustls rejects the TLS settings.
@@ -72,10 +72,10 @@ impl ProxyState {
         proxies: ProxyRules,
         grants: Grants,
         listen: SocketAddr,
-        system_roots: &[CertificateDer<'static>],
+        roots: &[CertificateDer<'static>],
         workers: usize,
     ) -> Result<Self, TrustError> {
-        let trust = Trust::new(system_roots, config.ca_file.as_deref(), None)?;
+        let trust = Trust::new(roots, None, None)?;
         let dialer = Dialer::new(proxies, trust.clone())?;
         let public_only_dialer = dialer.public_only();
         Ok(Self {

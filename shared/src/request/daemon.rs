@@ -24,6 +24,9 @@ pub struct SetUpstream {
         serialize_with = "secret::expose_option"
     )]
     pub proxy: Option<Secret>,
+    /// Hosts that are reached without the proxy, for `[upstream] no-proxy`. Written together with the proxy only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub no_proxy: Vec<String>,
     /// PEM file with a company's roots, for the global `ca-file`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<String>,

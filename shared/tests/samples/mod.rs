@@ -58,6 +58,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
             "set-upstream",
             Request::SetUpstream(SetUpstream {
                 proxy: Some(secret("http://me:s3cret@proxy.corp.example:3128")),
+                no_proxy: vec![".corp.example".to_owned()],
                 ca_file: Some("/etc/corp-root.pem".to_owned()),
             }),
         ),

@@ -205,6 +205,42 @@ fn records_the_store_above_the_tables() {
 }
 
 #[test]
+fn a_company_proxy_and_its_roots_read_back_from_any_file() {
+    let proxy = ProxyUrl::from_file("http://me:p%40ss@proxy.corp.example:3128").unwrap();
+    for text in [
+        "",
+        INITIAL,
+        HAND_WRITTEN,
+        "# head\nlisten = '127.0.0.1:1'\n",
+        "[registries.a]\nindex = 'https://a.example/'\n# tail\n",
+        "[upstream] # ours\n# none\n[registries.a]\nindex = 'https://a.example/'\n",
+        "upstream.no-proxy = ['.lab']\n[registries.a]\nindex = 'https://a.example/'\n",
+        "upstream = { no-proxy = ['.lab'] }\n",
+        "registries = { a = { index = 'https://a.example/' } }\n",
+    ] {
+        let mut file = ConfigFile::parse(text).unwrap();
+        file.set_proxy(&proxy, &[".corp.example".to_owned()]);
+        file.set_ca_file(Path::new("/etc/corp-root.pem"));
+        let written = file.to_string();
+        let (before, after) = (Config::read(text).unwrap(), Config::read(&written).unwrap());
+        assert_eq!(after.upstream.proxy.as_ref(), Some(&proxy), "{written}");
+        let kept = before
+            .upstream
+            .no_proxy
+            .unwrap_or_else(|| vec![".corp.example".to_owned()]);
+        assert_eq!(after.upstream.no_proxy, Some(kept), "{written}");
+        assert_eq!(
+            after.ca_file.as_deref(),
+            Some(Path::new("/etc/corp-root.pem")),
+            "{written}"
+        );
+        assert_eq!(after.registries, before.registries, "{written}");
+        let comments = |text: &str| text.matches('#').count();
+        assert_eq!(comments(&written), comments(text), "{written}");
+    }
+}
+
+#[test]
 fn refuses_text_that_is_not_toml() {
     let problems = ConfigFile::parse("listen = 1\nstore = keychain\n").unwrap_err();
     assert_eq!(

@@ -116,8 +116,8 @@ impl Controller {
     pub(in crate::control) async fn write_bundle(&self, state: &State) -> Result<(), ErrorBody> {
         let authorities = state.identities.values().map(|identity| &identity.authority);
         let roots = authorities.map(|authority| (authority.host(), authority.certificates().root.as_str()));
-        let (system, company) = (self.system_roots.load(), self.company_roots.load());
-        let text = bundle::compose(&[system.as_slice(), company.certificates.as_slice()].concat(), roots);
+        let trusted = self.company_roots.load().with(&self.system_roots.load());
+        let text = bundle::compose(&trusted, roots);
         let for_java = java::trust_store(&bundle::certificates(&text));
         self.replace_file(&self.folders.bundle(), text.into_bytes()).await?;
         self.replace_file(&self.folders.java_trust_store(), for_java).await

@@ -7,7 +7,8 @@ use regauth_shared::response::{LogLevels, Reloaded, Stopping};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, version};
 use rustls_pki_types::CertificateDer;
 
-use crate::authority::bundle::{self, CompanyRoots};
+use crate::authority::bundle;
+use crate::authority::company_roots::CompanyRoots;
 use crate::config::{Config, ProxyScheme};
 use crate::control::controller::Controller;
 use crate::control::error::unchanged;

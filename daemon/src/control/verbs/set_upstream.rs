@@ -9,8 +9,8 @@ use regauth_shared::request::SetUpstream;
 use regauth_shared::response::UpstreamSet;
 use regauth_shared::{ErrorBody, ErrorKind};
 
-use crate::authority::bundle::CompanyRoots;
-use crate::config::{Config, ProxyUrl};
+use crate::authority::company_roots::CompanyRoots;
+use crate::config::{Config, ProxyUrl, UpstreamSettings};
 use crate::control::controller::Controller;
 use crate::control::state::State;
 
@@ -29,7 +29,7 @@ pub(crate) async fn set_upstream(controller: &Controller, request: SetUpstream) 
     let config = controller.read_config()?;
     let mut notes = Vec::new();
     if let Some(text) = &request.proxy {
-        notes.push(set_proxy(controller, &config, text.expose()).await?);
+        notes.push(set_proxy(controller, &config, text.expose(), &request.no_proxy).await?);
     }
     if let Some(file) = &request.ca_file {
         notes.push(set_ca_file(controller, &state, &config, Path::new(file)).await?);
@@ -37,7 +37,12 @@ pub(crate) async fn set_upstream(controller: &Controller, request: SetUpstream) 
     Ok(UpstreamSet { notes })
 }
 
-async fn set_proxy(controller: &Controller, config: &Config, text: &str) -> Result<String, ErrorBody> {
+async fn set_proxy(
+    controller: &Controller,
+    config: &Config,
+    text: &str,
+    no_proxy: &[String],
+) -> Result<String, ErrorBody> {
     let file = controller.config_file.display();
     let parse = if text.contains("://") {
         ProxyUrl::from_file
@@ -59,7 +64,12 @@ async fn set_proxy(controller: &Controller, config: &Config, text: &str) -> Resu
             "regauthd uses the proxy {present} already, so {proxy} was not written"
         ));
     }
-    controller.edit_config(|file| file.set_proxy(&proxy)).await?;
+    // curl ignores a form that it does not know, such as a host with a port.
+    let accepted = no_proxy
+        .iter()
+        .filter(|entry| UpstreamSettings::accepts_no_proxy(entry));
+    let no_proxy: Vec<String> = accepted.cloned().collect();
+    controller.edit_config(|file| file.set_proxy(&proxy, &no_proxy)).await?;
     tracing::info!(%proxy, "set corporate proxy for the next start");
     Ok(format!(
         "regauthd uses the proxy {proxy} from its next start, so restart it; it is `proxy` below [upstream] in {file}"

@@ -168,11 +168,7 @@ fn digest(identity: &ClientIdentity) -> [u8; 32] {
     digest.finalize().into()
 }
 
-/// Certificates of a PEM file, at least one.
-///
-/// # Errors
-/// [`TrustError`] when the file cannot be read or has no certificate.
-pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
     let text = std::fs::read(file).map_err(|error| TrustError::Unreadable(display(file), error.to_string()))?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match found {
