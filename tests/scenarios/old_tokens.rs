@@ -103,8 +103,9 @@ fn a_removed_registry_is_gone_from_open_connections() {
     daemon.register_secret("minted-t0ken-of-corp");
     // `corp` and `witness` are asked for a token every second.
     let source = |name: &str| {
-        let runs = folder.path().join(name);
-        format!("echo run >>{}; echo minted-t0ken-of-{name}", runs.display())
+        let file = folder.path().join(name);
+        put(&file.with_extension("token"), &format!("minted-t0ken-of-{name}"));
+        format!("echo run >>{0}; cat {0}.token", file.display())
     };
     let runs = |name: &str| {
         fs::read_to_string(folder.path().join(name))
