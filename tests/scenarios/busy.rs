@@ -231,7 +231,9 @@ fn verify_asks_all_registries_at_the_same_time() {
     thread::scope(|scope| {
         let verifying = scope.spawn(|| daemon.ctl(&["verify"]));
         // None is answered before all are asked.
-        ["/a/", "/b/", "/c/"].map(|path| server.wait_for_arrivals(path, 1));
+        for path in ["/a/", "/b/", "/c/"] {
+            server.wait_for_arrivals(path, 1);
+        }
         server.release();
         let verified = verifying.join().unwrap().succeeds().json;
         let results = verified["registries"].as_array().unwrap();

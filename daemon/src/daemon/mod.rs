@@ -28,7 +28,6 @@ use crate::config::Config;
 use crate::control::controller::Controller;
 use crate::control::maintenance;
 use crate::control::server::{self, ControlClients};
-use crate::control::state::StateLock;
 use crate::control::state::stores::Stores;
 use crate::control::verbs::lifecycle;
 use crate::credential::store::StoreKind;
@@ -80,11 +79,7 @@ impl Daemon {
         let (sockets, control_clients) = (inherited.origins(), ControlClients::of(&inherited));
         home::prepare(&folders, control_clients == ControlClients::Group)?;
         let lock = Lock::take_over(&folders).await?;
-        let PersistedState {
-            journal,
-            journal_was_lost,
-            grants,
-        } = read_state(&folders, options.ephemeral)?;
+        let PersistedState { state, grants } = read_state(&folders, options.ephemeral)?;
         let config_file = options.config.clone().unwrap_or_else(|| folders.config_file());
         let config = read_config(&config_file, options.ephemeral)?;
         inherited.check_control(&[folders.socket(), Folders::of_the_system().socket()])?;
@@ -114,7 +109,7 @@ impl Daemon {
             environment: options.environment,
             refreshers: TaskTracker::new(),
             stores: Stores::new(store),
-            state: StateLock::new(journal, journal_was_lost),
+            state,
         });
         lifecycle::start(&controller, &config)
             .await
