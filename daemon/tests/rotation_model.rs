@@ -10,7 +10,7 @@
 //! fences stand for it; they promise less. The last tests weaken one ordering each, and expect loom to find the fault: the
 //! model can fail.
 
-#![allow(missing_docs, reason = "a test")]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a model fails loudly")]
 
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
