@@ -320,6 +320,36 @@ fn stop_is_heard_while_a_registry_is_asked() {
 
 #[test]
 #[cfg(target_os = "linux")]
+fn a_registry_that_is_removed_while_a_reload_waits_for_the_store_stays_removed() {
+    let server = HeldServer::start(&[]);
+    let shim = regauth_tests::system_shim::SystemShim::new();
+    let daemon = shim.load_into(Daemon::builder().store("vault")).start();
+    for name in ["kept", "gone"] {
+        add_stored(&daemon, name, &server, &format!("/{name}/"));
+    }
+    // The reload asks the store for the key of a host that is new.
+    let config = daemon.home().join("config.toml");
+    let added =
+        "\n[registries.more]\nkind = \"generic\"\nscopes = [\"https://more.invalid/\"]\nsource = \"file:/nowhere\"\n";
+    fs::write(&config, fs::read_to_string(&config).unwrap() + added).unwrap();
+    shim.hold_syncs("vault.age");
+    thread::scope(|scope| {
+        let rotation = ["rotate", "kept", "--token-stdin", "--no-verify"];
+        let rotating = scope.spawn(|| daemon.ctl_with_input(&rotation, "t0ken-of-the-rotation"));
+        shim.wait_for_held_sync();
+        let reloading = scope.spawn(|| daemon.ctl(&["reload"]));
+        daemon.ctl(&["remove-registry", "gone"]).succeeds();
+        assert_eq!(daemon.ctl(&["show", "gone"]).exit, 6);
+        shim.release_syncs();
+        reloading.join().unwrap().succeeds();
+        rotating.join().unwrap();
+    });
+    assert_eq!(daemon.ctl(&["show", "gone"]).exit, 6);
+    daemon.ctl(&["show", "more"]).succeeds();
+}
+
+#[test]
+#[cfg(target_os = "linux")]
 fn a_rotation_and_a_removal_during_a_migration_are_not_lost() {
     let server = HeldServer::start(&[]);
     let keyring = Keyring::start();
