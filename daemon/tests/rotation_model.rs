@@ -188,7 +188,7 @@ fn the_model_fails_if_the_count_is_not_acquired() {
 }
 
 #[test]
-#[should_panic(expected = "a whole token")]
+#[should_panic(expected = "Causality violation")]
 fn the_model_fails_if_swap_and_debt_are_not_sequentially_consistent() {
     check(Orderings { fences: false, ..REAL });
 }

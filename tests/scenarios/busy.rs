@@ -333,8 +333,8 @@ fn a_registry_that_is_removed_while_a_reload_waits_for_the_store_stays_removed()
         "\n[registries.more]\nkind = \"generic\"\nscopes = [\"https://more.invalid/\"]\nsource = \"file:/nowhere\"\n";
     fs::write(&config, fs::read_to_string(&config).unwrap() + added).unwrap();
     shim.hold_syncs("vault.age");
+    let rotation = ["rotate", "kept", "--token-stdin", "--no-verify"];
     thread::scope(|scope| {
-        let rotation = ["rotate", "kept", "--token-stdin", "--no-verify"];
         let rotating = scope.spawn(|| daemon.ctl_with_input(&rotation, "t0ken-of-the-rotation"));
         shim.wait_for_held_sync();
         let reloading = scope.spawn(|| daemon.ctl(&["reload"]));
@@ -355,7 +355,8 @@ fn a_rotation_and_a_removal_during_a_migration_are_not_lost() {
     let keyring = Keyring::start();
     let shim = regauth_tests::system_shim::SystemShim::new();
     let daemon = Daemon::builder()
-        .store("keychain")
+        .without_store_flag()
+        .config("store = \"keychain\"\n")
         .env("DBUS_SESSION_BUS_ADDRESS", &keyring.address());
     let mut daemon = shim.load_into(daemon).start();
     for name in ["kept", "gone"] {
