@@ -67,7 +67,7 @@ pub enum ErrorKind {
     Refused,
     /// The two programs share no version of the protocol.
     UnsupportedVersion,
-    /// No daemon answers. `regauthctl` makes this error itself, in the form of all others; the daemon never sends it.
+    /// No daemon answers, which `regauthctl` finds itself, or the daemon is ending and carries out no more requests.
     Unreachable,
     /// Failed operation: a full disk, an unreadable file.
     Failed,

@@ -27,15 +27,22 @@ fn add_stored(daemon: &Daemon, name: &str, server: &HeldServer, path: &str) {
     add(daemon, name, &server.location(path), &["--token-stdin", "--no-verify"]).succeeds();
 }
 
-/// Source command that waits until a file exists, after it has created `PATH.asked`.
+/// Source command that waits for a file with the token, after it has created `PATH.asked`.
 fn waiting_source(gate: &Path) -> Vec<String> {
     let script = format!(
-        "touch {0}.asked; until test -e {0}; do sleep 0.05; done; echo minted-t0ken",
+        "touch {0}.asked; until test -e {0}; do sleep 0.05; done; cat {0}",
         gate.display()
     );
     ["--source-timeout", "5m", "--source-command", "sh", "-c", &script]
         .map(str::to_owned)
         .into()
+}
+
+/// Writes a file that is whole when it appears.
+fn put(file: &Path, text: &str) {
+    let draft = file.with_extension("draft");
+    fs::write(&draft, text).unwrap();
+    fs::rename(draft, file).unwrap();
 }
 
 fn wait_for_file(path: &Path) {
@@ -128,7 +135,7 @@ fn commands_that_stop_something_act_at_once_while_a_source_command_runs() {
         wait_for_file(&folder.path().join("gate.asked"));
         stop_everything(&daemon, &server);
         assert!(!adding.is_finished(), "the source has given no token");
-        fs::write(&gate, "").unwrap();
+        put(&gate, "minted-t0ken");
         adding.join().unwrap().succeeds();
     });
     assert_eq!(status(&daemon, &server.url("/minted/x")), 200);
@@ -224,7 +231,9 @@ fn verify_asks_all_registries_at_the_same_time() {
     thread::scope(|scope| {
         let verifying = scope.spawn(|| daemon.ctl(&["verify"]));
         // None is answered before all are asked.
-        ["/a/", "/b/", "/c/"].map(|path| server.wait_for_arrivals(path, 1));
+        for path in ["/a/", "/b/", "/c/"] {
+            server.wait_for_arrivals(path, 1);
+        }
         server.release();
         let verified = verifying.join().unwrap().succeeds().json;
         let results = verified["registries"].as_array().unwrap();
@@ -307,4 +316,69 @@ fn stop_is_heard_while_a_registry_is_asked() {
     daemon.ctl(&["stop"]).succeeds();
     assert!(daemon.wait().success());
     adding.join().unwrap().exits(3);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_registry_that_is_removed_while_a_reload_waits_for_the_store_stays_removed() {
+    let server = HeldServer::start(&[]);
+    let shim = regauth_tests::system_shim::SystemShim::new();
+    let daemon = shim.load_into(Daemon::builder().store("vault")).start();
+    for name in ["kept", "gone"] {
+        add_stored(&daemon, name, &server, &format!("/{name}/"));
+    }
+    // The reload asks the store for the key of a host that is new.
+    let config = daemon.home().join("config.toml");
+    let added =
+        "\n[registries.more]\nkind = \"generic\"\nscopes = [\"https://more.invalid/\"]\nsource = \"file:/nowhere\"\n";
+    fs::write(&config, fs::read_to_string(&config).unwrap() + added).unwrap();
+    shim.hold_syncs("vault.age");
+    let rotation = ["rotate", "kept", "--token-stdin", "--no-verify"];
+    thread::scope(|scope| {
+        let rotating = scope.spawn(|| daemon.ctl_with_input(&rotation, "t0ken-of-the-rotation"));
+        shim.wait_for_held_sync();
+        let reloading = scope.spawn(|| daemon.ctl(&["reload"]));
+        daemon.ctl(&["remove-registry", "gone"]).succeeds();
+        assert_eq!(daemon.ctl(&["show", "gone"]).exit, 6);
+        shim.release_syncs();
+        reloading.join().unwrap().succeeds();
+        rotating.join().unwrap();
+    });
+    assert_eq!(daemon.ctl(&["show", "gone"]).exit, 6);
+    daemon.ctl(&["show", "more"]).succeeds();
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_rotation_and_a_removal_during_a_migration_are_not_lost() {
+    let server = HeldServer::start(&[]);
+    let keyring = Keyring::start();
+    let shim = regauth_tests::system_shim::SystemShim::new();
+    let daemon = Daemon::builder()
+        .without_store_flag()
+        .config("store = \"keychain\"\n")
+        .env("DBUS_SESSION_BUS_ADDRESS", &keyring.address());
+    let mut daemon = shim.load_into(daemon).start();
+    for name in ["kept", "gone"] {
+        add_stored(&daemon, name, &server, &format!("/{name}/"));
+    }
+    shim.hold_syncs("vault.age");
+    thread::scope(|scope| {
+        let moving = scope.spawn(|| daemon.ctl(&["store", "move", "vault"]));
+        shim.wait_for_held_sync();
+        let rotation = ["rotate", "kept", "--token-stdin", "--no-verify"];
+        daemon.ctl_with_input(&rotation, "t0ken-of-the-rotation").succeeds();
+        daemon.ctl(&["remove-registry", "gone"]).succeeds();
+        assert!(!moving.is_finished(), "the new store is slow");
+        shim.release_syncs();
+        if !moving.join().unwrap().succeeded() {
+            // This machine was so slow that the store's deadline passed.
+            daemon.ctl(&["store", "move", "vault"]).succeeds();
+        }
+    });
+    daemon.restart();
+    assert_eq!(status(&daemon, &server.url("/kept/x")), 200);
+    assert_eq!(server.arrivals("/kept/x"), ["Bearer t0ken-of-the-rotation"]);
+    let items = regauth_tests::store_items::in_vault(&daemon);
+    assert!(!items.iter().any(|item| item.contains("gone")), "{items:?}");
 }

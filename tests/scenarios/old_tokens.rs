@@ -103,8 +103,9 @@ fn a_removed_registry_is_gone_from_open_connections() {
     daemon.register_secret("minted-t0ken-of-corp");
     // `corp` and `witness` are asked for a token every second.
     let source = |name: &str| {
-        let runs = folder.path().join(name);
-        format!("echo run >>{}; echo minted-t0ken-of-{name}", runs.display())
+        let file = folder.path().join(name);
+        put(&file.with_extension("token"), &format!("minted-t0ken-of-{name}"));
+        format!("echo run >>{0}; cat {0}.token", file.display())
     };
     let runs = |name: &str| {
         fs::read_to_string(folder.path().join(name))
@@ -181,7 +182,8 @@ fn a_token_file_that_changes_during_a_rotation_wins() {
     let file = folder.path().join("token");
     put(&file, OLD);
     let daemon = Daemon::start();
-    [OLD, NEW].map(|token| daemon.register_secret(token));
+    daemon.register_secret(OLD);
+    daemon.register_secret(NEW);
     add(&daemon, &server, &["--source", &format!("file:{}", file.display())]);
     let curl = Curl::new().behind(&daemon);
     thread::scope(|scope| {
@@ -231,7 +233,8 @@ fn a_lost_journal_does_not_make_generation_numbers_go_back() {
     let file = folder.path().join("token");
     put(&file, OLD);
     let mut daemon = Daemon::builder().store("vault").start();
-    [OLD, NEW].map(|token| daemon.register_secret(token));
+    daemon.register_secret(OLD);
+    daemon.register_secret(NEW);
     add(&daemon, &server, &["--token-stdin"]);
     let sourced = HeldServer::start(&[]);
     let location = sourced.location("/");
@@ -245,16 +248,15 @@ fn a_lost_journal_does_not_make_generation_numbers_go_back() {
     daemon.stop();
     fs::remove_file(daemon.home().join("state/ledger.json")).unwrap();
     daemon.restart();
-    let generation = |name: &str| {
+    let generation = |daemon: &Daemon, name: &str| {
         poll::wait_for("a token", || {
             let shown = daemon.ctl(&["show", name]).succeeds().json;
             shown["credential"]["generation"].as_u64().filter(|number| *number > 0)
         })
     };
-    let (stored, filed) = (generation("corp"), generation("filed"));
+    let (stored, filed) = (generation(&daemon, "corp"), generation(&daemon, "filed"));
     assert!(stored > 2 && filed > 2, "{stored} and {filed}");
     assert_eq!(rotate_unverified(&daemon).succeeds().json["generation"], stored + 1);
-    drop(generation);
     daemon.restart();
     assert_eq!(
         daemon.ctl(&["show", "corp"]).json["credential"]["generation"],

@@ -12,8 +12,8 @@ use crate::token::TokenFlags;
 /// Replace a registry's token
 ///
 /// Asks for the new token without echo and lets the daemon verify it first: a token that the registry rejects changes
-/// nothing. Requests in progress finish with the old token; after this command has returned, no new request uses it.
-/// Clients need no restart.
+/// nothing. Requests that wait for the registry's response finish with the old token, for up to 10 s; if some still wait
+/// then, a note says how many. After this command has returned, the old token is not sent again. Clients need no restart.
 ///
 /// For a token from a file or a program, the daemon reads the file or runs the program again.
 #[derive(clap::Args)]

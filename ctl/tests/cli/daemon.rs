@@ -1,5 +1,6 @@
 //! Errors for a daemon that is missing, of another release, or silent.
 
+use std::io::Write;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
@@ -206,5 +207,41 @@ fn times_out_on_a_daemon_that_accepts_no_connection() {
     let _waiting = std::os::unix::net::UnixStream::connect(home.socket()).unwrap();
     let run = home.run(&["status"]);
     assert_eq!(run.code, Some(3));
+    assert!(run.stderr.contains("did not answer within 10 s"), "{run:?}");
+}
+
+/// A daemon that is busy with a slow registry still greets others.
+#[test]
+fn waits_for_a_busy_daemon_that_still_greets() {
+    let home = Home::empty();
+    let listener = UnixListener::bind(home.socket()).unwrap();
+    let peer = std::thread::spawn(move || {
+        let greet = || {
+            let (mut connection, _) = listener.accept().unwrap();
+            writeln!(connection, "{}", golden("hello")).unwrap();
+            connection
+        };
+        let mut first = greet();
+        // The program asks for the hello again before it gives up.
+        drop(greet());
+        writeln!(first, "{}", golden("response/status")).unwrap();
+    });
+    let run = home.run(&["status"]);
+    peer.join().unwrap();
+    assert_eq!(run.code, Some(0), "{run:?}");
+}
+
+#[test]
+fn times_out_on_a_daemon_that_neither_answers_nor_greets() {
+    let home = Home::empty();
+    let listener = UnixListener::bind(home.socket()).unwrap();
+    let (mut connection, run) = std::thread::scope(|scope| {
+        let run = scope.spawn(|| home.run(&["status"]));
+        let (mut connection, _) = listener.accept().unwrap();
+        writeln!(connection, "{}", golden("hello")).unwrap();
+        (connection, run.join().unwrap())
+    });
+    let _ = connection.flush();
+    assert_eq!(run.code, Some(3), "{run:?}");
     assert!(run.stderr.contains("did not answer within 10 s"), "{run:?}");
 }

@@ -7,6 +7,7 @@ use regauth_shared::paths::Folders;
 
 use crate::atomic;
 use crate::config::{Config, ConfigFile, INITIAL};
+use crate::control::state::StateLock;
 use crate::credential::store::StoreKind;
 use crate::daemon::error::StartError;
 use crate::grant::Grants;
@@ -16,9 +17,7 @@ use crate::schema::StateError;
 
 /// State of earlier runs.
 pub(super) struct PersistedState {
-    pub(super) journal: Journal,
-    /// True if the journal is missing though the daemon has run before.
-    pub(super) journal_was_lost: bool,
+    pub(super) state: StateLock,
     pub(super) grants: Grants,
 }
 
@@ -27,8 +26,7 @@ pub(super) struct PersistedState {
 pub(super) fn read_state(folders: &Folders, ephemeral: bool) -> Result<PersistedState, StartError> {
     if ephemeral {
         return Ok(PersistedState {
-            journal: Journal::default(),
-            journal_was_lost: false,
+            state: StateLock::new(Journal::default(), false),
             grants: Grants::default(),
         });
     }
@@ -46,8 +44,7 @@ pub(super) fn read_state(folders: &Folders, ephemeral: bool) -> Result<Persisted
         migrated.map_err(|error| StateError::Unreadable(grants_file, error))?;
     }
     Ok(PersistedState {
-        journal,
-        journal_was_lost,
+        state: StateLock::new(journal, journal_was_lost),
         grants,
     })
 }

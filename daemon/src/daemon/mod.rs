@@ -30,7 +30,6 @@ use crate::config::Config;
 use crate::control::controller::Controller;
 use crate::control::maintenance;
 use crate::control::server::{self, ControlClients};
-use crate::control::state::StateLock;
 use crate::control::state::stores::Stores;
 use crate::control::token_check;
 use crate::control::verbs::lifecycle;
@@ -121,11 +120,7 @@ impl Daemon {
         let folders = Folders::resolve(options.home.as_deref(), |name| std::env::var_os(name))?;
         let (sockets, control_clients) = (inherited.origins(), ControlClients::of(&inherited));
         let mut exclusive = ExclusiveFiles::take(&folders, &options, control_clients).await?;
-        let PersistedState {
-            journal,
-            journal_was_lost,
-            grants,
-        } = read_state(&folders, options.ephemeral)?;
+        let PersistedState { state, grants } = read_state(&folders, options.ephemeral)?;
         let config_file = options.config.clone().unwrap_or_else(|| folders.config_file());
         let config = read_config(&config_file, options.ephemeral)?;
         inherited.check_control(&[folders.socket(), Folders::of_the_system().socket()])?;
@@ -156,7 +151,7 @@ impl Daemon {
             environment: options.environment,
             refreshers: TaskTracker::new(),
             stores: Stores::new(store),
-            state: StateLock::new(journal, journal_was_lost),
+            state,
         });
         let started = lifecycle::start(&controller, &config).await;
         started.map_err(StartError::Registries)?;

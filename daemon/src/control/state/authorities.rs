@@ -101,7 +101,7 @@ impl Controller {
             state.identities.remove(&host);
             let recorded = state.journal.authorities.get(&text).cloned();
             let item = Item::AuthorityKey(host.clone());
-            let deleted = state.unlocked(self.store().thread.delete(&item)).await;
+            let deleted = self.delete_item(state, &item).await;
             // Meanwhile a change may have created another authority for the host.
             if deleted.is_ok() && !is_used(state, &host) && state.journal.authorities.get(&text) == recorded.as_ref() {
                 state.journal.authorities.remove(&text);

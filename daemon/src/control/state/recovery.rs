@@ -45,10 +45,7 @@ impl Controller {
     ) -> Result<(), StoreError> {
         let item = Item::Credential(name.clone());
         state.busy.insert(name.clone());
-        // A queued call whose caller has gone is not carried out.
-        let store = self.store();
-        let deleted = state.unlocked(tokio::time::timeout(DELETION_TIMEOUT, store.thread.delete(&item)));
-        let deleted = deleted.await.unwrap_or(Err(StoreError::NoAnswer));
+        let deleted = self.delete_item(state, &item).await;
         state.busy.remove(name);
         deleted?;
         state.journal.pending.remove(name);
@@ -56,6 +53,21 @@ impl Controller {
         state.journal.rotations.remove(name);
         state.journal.sourced.remove(name);
         Ok(())
+    }
+
+    /// Deletes an item from the store, and waits for it at most [`DELETION_TIMEOUT`].
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(in crate::control) async fn delete_item(
+        &self,
+        state: &mut StateGuard<'_>,
+        item: &Item,
+    ) -> Result<(), StoreError> {
+        // A queued call whose caller has gone is not carried out.
+        let store = self.store();
+        let deleted = tokio::time::timeout(DELETION_TIMEOUT, store.thread.delete(item));
+        state.unlocked(deleted).await.unwrap_or(Err(StoreError::NoAnswer))
     }
 
     /// Loads the tokens and authorities that the store did not give so far, once the store can be used again.

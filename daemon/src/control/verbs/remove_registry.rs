@@ -29,6 +29,7 @@ pub(crate) async fn remove_registry(controller: &Controller, request: ByName) ->
     controller.publish(&state);
     let holders = close_unused(&route, &state.registries);
     let mut notes = holders_note(holders);
+    notes.extend(grants::end_with_registry(controller, &name).await);
     if let Err(error) = controller.delete_credential(&mut state, &name).await {
         notes.push(format!(
             "{}; its token is deleted as soon as the store opens",
@@ -41,7 +42,6 @@ pub(crate) async fn remove_registry(controller: &Controller, request: ByName) ->
     {
         notes.push("its token was not in regauth's store; delete it in its source".to_owned());
     }
-    notes.extend(grants::end_with_registry(controller, &name).await);
     controller.forget_unused_authorities(&mut state).await;
     // The registry is gone already; the next start completes what fails here.
     let mut written = controller.write_journal(&state.journal).await;

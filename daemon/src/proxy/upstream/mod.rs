@@ -27,6 +27,7 @@ pub(crate) mod stream;
 pub(crate) mod trust;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ pub struct Upstream {
     anonymous: Option<Arc<Self>>,
     /// Rotations of the credential that its requests carry.
     rotations: Rotations,
+    /// True once no registry uses it.
+    is_closed: AtomicBool,
 }
 
 impl fmt::Debug for Upstream {
@@ -90,6 +93,7 @@ impl Upstream {
             workers: (0..workers.max(1)).map(|_| Pools::default()).collect(),
             anonymous,
             rotations: Rotations::default(),
+            is_closed: AtomicBool::new(false),
         })
     }
 
@@ -104,6 +108,7 @@ impl Upstream {
             workers: self.workers.iter().map(|_| Pools::default()).collect(),
             anonymous: self.anonymous.clone(),
             rotations,
+            is_closed: AtomicBool::new(false),
         }
     }
 
@@ -148,6 +153,7 @@ impl Upstream {
 
     /// Closes the pools for good: no registry uses this client any more. Requests in flight finish.
     pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
         self.workers.iter().for_each(|pools| pools.each(Pool::close));
     }
 
@@ -236,6 +242,9 @@ impl Pools {
             scheme.clone(),
             authority.clone(),
         );
+        if upstream.is_closed.load(Ordering::Relaxed) {
+            pool.close();
+        }
         pools.push(Arc::clone(&pool));
         pool
     }
