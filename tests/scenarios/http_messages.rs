@@ -240,14 +240,12 @@ fn a_token_in_an_answer_is_found_however_short_or_escaped() {
 fn the_clients_own_value_of_the_credentials_header_is_removed_in_every_spelling() {
     let root = Authority::new("Corp Root");
     let registry = MockServer::builder(&root, "localhost").start();
-    let daemon = Daemon::start();
     let config = format!(
         "[registries.corp]\nkind = 'generic'\nscopes = ['{}']\nscheme = 'Private-Token: {{token}}'\n\
          source = 'env:CORP_TOKEN'\nca-file = '{}'\n",
         registry.url("/"),
         root.file().display()
     );
-    drop(daemon);
     let daemon = Daemon::builder().config(&config).env("CORP_TOKEN", TOKEN).start();
     let curl = Curl::new().behind(&daemon);
     for name in ["Private-Token", "private_token", "PRIVATE_TOKEN"] {

@@ -18,7 +18,7 @@ struct Fixture {
 fn fixture(kind: &str, scopes: &[&str]) -> Fixture {
     let root = Authority::new("Corp Root");
     let server = MockServer::builder(&root, "localhost").start();
-    let daemon = Daemon::start();
+    let daemon = Daemon::builder().store("vault").start();
     for (number, scope) in scopes.iter().enumerate() {
         let location = ["--kind", kind, "--no-verify", "--scope", &server.url(scope)];
         let token = format!("{TOKEN}-{number}");

@@ -18,7 +18,7 @@ use regauthd::policy::{Operation, path};
 use regauthd::proxy::exchange::rewrite;
 use regauthd::registry::{Kind, Scheme, Scope};
 
-/// Canonicalizes a path, finds its scope among eight, and determines the operation.
+/// Reads a path, finds its scope among eight, and determines the operation.
 fn match_scope(criterion: &mut Criterion) {
     let scopes: Vec<Scope> = (0..8)
         .map(|number| {
@@ -30,8 +30,8 @@ fn match_scope(criterion: &mut Criterion) {
     let requested = "/team-7/api/cargo/index/se/rd/serde";
     criterion.bench_function("match a path among 8 scopes", |bencher| {
         bencher.iter(|| {
-            let canonical = path::canonical(black_box(requested)).unwrap();
-            let scope = scopes.iter().find(|scope| scope.covers_path(&canonical));
+            let readings = path::readings(black_box(requested)).unwrap();
+            let scope = scopes.iter().find(|scope| scope.covers_path(readings.literal()));
             let operation = Operation::of(Kind::Cargo, &http::Method::GET, requested, None, None);
             black_box((scope, operation));
         });
