@@ -12,6 +12,8 @@ const TOKEN: &str = "t0ken-of-paths";
 struct Fixture {
     daemon: Daemon,
     server: MockServer,
+    /// Owns the ca-file, which a restarted daemon reads again.
+    _root: Authority,
 }
 
 /// Registries on one host, one for each scope; writes are closed.
@@ -33,7 +35,11 @@ fn fixture(kind: &str, scopes: &[&str]) -> Fixture {
             .succeeds();
     }
     server.clear_requests();
-    Fixture { daemon, server }
+    Fixture {
+        daemon,
+        server,
+        _root: root,
+    }
 }
 
 impl Fixture {
