@@ -30,7 +30,12 @@ fuzz_target!(|bytes: &[u8]| {
     }
     if rewrite::framing(&mut parts.headers).is_ok() {
         let lengths: Vec<_> = parts.headers.get_all(CONTENT_LENGTH).iter().collect();
-        assert!(lengths.len() <= 1 && lengths.iter().all(|length| length.as_bytes().iter().all(u8::is_ascii_digit)));
+        assert!(
+            lengths.len() <= 1
+                && lengths
+                    .iter()
+                    .all(|length| length.as_bytes().iter().all(u8::is_ascii_digit))
+        );
     }
     let before = parts.headers.clone();
     rewrite::request(&mut parts, &UriScheme::HTTPS, &Authority::from_static("corp.example"));
@@ -38,10 +43,26 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(parts.uri.scheme(), Some(&UriScheme::HTTPS));
     assert_stripped(&before, &parts.headers);
     assert!(!parts.headers.contains_key(HOST));
-    assert!(parts.headers.get_all(EXPECT).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")));
+    assert!(
+        parts
+            .headers
+            .get_all(EXPECT)
+            .iter()
+            .all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    );
     let target = parts.uri.path_and_query().unwrap().as_str();
-    assert!(target.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>[]\\^`{|}#".contains(&byte)), "{target}");
-    assert!(target.split('%').skip(1).all(|rest| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2));
+    assert!(
+        target
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !b"\"<>[]\\^`{|}#".contains(&byte)),
+        "{target}"
+    );
+    assert!(
+        target
+            .split('%')
+            .skip(1)
+            .all(|rest| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2)
+    );
     assert!(parts.headers.get_all(COOKIE).iter().count() <= 1);
     let values = parts.headers.get("authorization").map(HeaderValue::as_bytes);
     assert!(!values.is_some_and(|value| value.ends_with(PLACEHOLDER.as_bytes())));
@@ -72,7 +93,10 @@ fn assert_stripped(before: &HeaderMap, after: &HeaderMap) {
         ];
         assert!(!hop_by_hop.contains(&name) && !name.starts_with("proxy-"), "{name}");
         // Ours is added afterwards.
-        assert!(name == "via" || !connection_options.iter().any(|option| option == name), "{name}");
+        assert!(
+            name == "via" || !connection_options.iter().any(|option| option == name),
+            "{name}"
+        );
     }
 }
 

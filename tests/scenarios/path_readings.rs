@@ -12,13 +12,15 @@ const TOKEN: &str = "t0ken-of-paths";
 struct Fixture {
     daemon: Daemon,
     server: MockServer,
+    /// Owns the ca-file, which a restarted daemon reads again.
+    _root: Authority,
 }
 
 /// Registries on one host, one for each scope; writes are closed.
 fn fixture(kind: &str, scopes: &[&str]) -> Fixture {
     let root = Authority::new("Corp Root");
     let server = MockServer::builder(&root, "localhost").start();
-    let daemon = Daemon::start();
+    let daemon = Daemon::builder().store("vault").start();
     for (number, scope) in scopes.iter().enumerate() {
         let location = ["--kind", kind, "--no-verify", "--scope", &server.url(scope)];
         let token = format!("{TOKEN}-{number}");
@@ -33,7 +35,11 @@ fn fixture(kind: &str, scopes: &[&str]) -> Fixture {
             .succeeds();
     }
     server.clear_requests();
-    Fixture { daemon, server }
+    Fixture {
+        daemon,
+        server,
+        _root: root,
+    }
 }
 
 impl Fixture {

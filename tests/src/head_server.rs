@@ -52,11 +52,7 @@ impl HeadServer {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, answer, record) = (acceptor.clone(), Arc::clone(&answer), Arc::clone(&record));
-                connections.spawn(async move {
-                    if let Some(head) = serve(stream, acceptor, interim, &answer).await {
-                        record.lock().unwrap().push(head);
-                    }
-                });
+                connections.spawn(serve(stream, acceptor, interim, answer, record));
             }
         });
         Self {
@@ -86,7 +82,19 @@ impl Drop for HeadServer {
     }
 }
 
-async fn serve(stream: TcpStream, acceptor: TlsAcceptor, interim: &str, answer: &str) -> Option<ReceivedHead> {
+async fn serve(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    interim: &'static str,
+    answer: Arc<str>,
+    record: Arc<Mutex<Vec<ReceivedHead>>>,
+) {
+    if let Some(head) = answer_head(stream, acceptor, interim, &answer).await {
+        record.lock().unwrap().push(head);
+    }
+}
+
+async fn answer_head(stream: TcpStream, acceptor: TlsAcceptor, interim: &str, answer: &str) -> Option<ReceivedHead> {
     let mut stream = acceptor.accept(stream).await.ok()?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

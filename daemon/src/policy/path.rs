@@ -238,7 +238,7 @@ fn resolve_segments(path: &str) -> Result<String, PathProblem> {
     let mut ends_with_slash = false;
     for segment in path.split(['/', '\\']) {
         let bare = segment.split(';').next().unwrap_or_default();
-        let name = bare.trim_end_matches(|character| matches!(character, '.' | ' '));
+        let name = bare.trim_end_matches(['.', ' ']);
         ends_with_slash = name.is_empty();
         if !name.is_empty() {
             kept.push(name);
@@ -433,10 +433,7 @@ pub(crate) mod tests {
             let mut path = literal(path).unwrap();
             for round in 0..=self.decodes {
                 if round > 0 {
-                    if self.leaves_encoded_slashes {
-                        path = path.replace("%2f", "%252f").replace("%2F", "%252F");
-                    }
-                    path = percent_decode(path.as_bytes()).decode_utf8_lossy().into_owned();
+                    path = self.decode(&path);
                 }
                 if self.cuts_query_after == Some(round) {
                     path.truncate(path.find(['?', '#']).unwrap_or(path.len()));
@@ -463,6 +460,15 @@ pub(crate) mod tests {
                 }
             }
             format!("/{}", kept.join("/"))
+        }
+
+        fn decode(self, path: &str) -> String {
+            let path = if self.leaves_encoded_slashes {
+                Cow::Owned(path.replace("%2f", "%252f").replace("%2F", "%252F"))
+            } else {
+                Cow::Borrowed(path)
+            };
+            percent_decode(path.as_bytes()).decode_utf8_lossy().into_owned()
         }
 
         /// Is the path inside the scope, as this server interprets both?

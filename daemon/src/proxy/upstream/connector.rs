@@ -471,8 +471,9 @@ const MAX_STREAM_WINDOW: u32 = 8 * 1024 * 1024;
 const ADDITIONAL_STREAM_WINDOW: u32 = 256 * 1024;
 /// The limit of HTTP/1.1, where the head has to fit in the buffer. Browsers and curl accept about as much.
 const MAX_HEADER_BYTES: u32 = 256 * 1024;
-/// hyper allocates this many entries for each response. Its default of 100 is less than some registries send.
-const MAX_HEADERS: usize = 512;
+/// hyper allocates this many entries, 16 KiB, for each response. Its default of 100 on the stack is less than some registries
+/// send.
+const MAX_HEADERS: usize = 256;
 
 #[cfg(test)]
 mod tests {
