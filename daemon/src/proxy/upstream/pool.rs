@@ -251,9 +251,12 @@ impl Pool {
         let Some((sender, load)) = state.find_retired() else {
             return Found::Nothing;
         };
+        let is_opening = state.opening.upgrade().is_some_and(|opening| opening.is_pending());
         drop(state);
-        let opening = self.join_opening();
-        TokioExecutor::new().execute(async move { drop(opening.outcome().await) });
+        if !is_opening {
+            let opening = self.join_opening();
+            TokioExecutor::new().execute(async move { drop(opening.outcome().await) });
+        }
         Found::Connection(sender, load)
     }
 
