@@ -59,7 +59,8 @@ async fn route(worker: Worker, client: Client, mut stream: TcpStream, target: Or
                 refuse(stream, &RequestProblem::OwnPort.into()).await;
             }
             Some(Ok(upstream)) => {
-                if stream.write_all(ESTABLISHED).await.is_ok() {
+                let is_open = stream.write_all(ESTABLISHED).await.is_ok();
+                if is_open {
                     tunnel::relay_until_done(&worker.state, &mut stream, upstream).await;
                 }
             }
