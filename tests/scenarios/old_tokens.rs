@@ -160,7 +160,7 @@ fn a_removed_registry_is_gone_from_open_connections() {
 }
 
 #[test]
-fn a_reload_closes_the_connections_that_carried_tokens_before_it() {
+fn a_rotation_closes_the_connections_of_before_a_reload() {
     let server = HeldServer::start(&[]);
     let daemon = Daemon::builder().store("vault").start();
     add(&daemon, &server, &["--token-stdin"]);
@@ -169,10 +169,12 @@ fn a_reload_closes_the_connections_that_carried_tokens_before_it() {
     assert_eq!(Curl::new().behind(&daemon).get(&server.url("/x")).status, 200);
     assert!(server.connections() > 0);
     daemon.ctl(&["reload"]).succeeds();
-    poll::wait_for("connections of before the reload to close", || {
+    rotate_unverified(&daemon).succeeds();
+    poll::wait_for("connections that carried the old token to close", || {
         (server.connections() == 0).then_some(())
     });
     assert_eq!(Curl::new().behind(&daemon).get(&server.url("/y")).status, 200);
+    assert_eq!(server.arrivals("/y"), [format!("Bearer {NEW}")]);
 }
 
 #[test]

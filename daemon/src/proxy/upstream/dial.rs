@@ -344,8 +344,9 @@ const LOOPBACK: [SocketAddr; 2] = [
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
     SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 0),
 ];
-/// Time for TCP and all handshakes with a corporate proxy. It answers a CONNECT after it has connected to the host.
-const PROXY_TIMEOUT: Duration = Duration::from_secs(20);
+/// Time for TCP and all handshakes with a corporate proxy. It answers a CONNECT after it has connected to the host. Shorter
+/// than the deadline of the opening, so that the proxy is named.
+const PROXY_TIMEOUT: Duration = Duration::from_secs(12);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 const HAPPY_EYEBALLS_DELAY: Duration = Duration::from_millis(250);
 const KEEP_ALIVE_TIME: Duration = Duration::from_secs(60);
