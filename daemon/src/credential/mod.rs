@@ -43,7 +43,7 @@ use source::FetchedToken;
 #[derive(Debug)]
 pub(crate) struct Credential {
     inner: Mutex<Inner>,
-    /// Sends after each rotation, when no request holds the old token.
+    /// Sends after each rotation, when nothing holds the old token.
     rotations: watch::Sender<()>,
     /// Present if the token comes from a file or a program.
     refresher: Option<RefresherHandle>,
