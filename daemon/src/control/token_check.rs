@@ -60,7 +60,7 @@ async fn verdict(controller: &Controller, route: &RegistryRoute, breaker: &Arc<C
     }
 }
 
-/// What the registry says now about a URL that it has accepted before.
+/// The registry's present answer for a URL that it has accepted before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SampleStatus {
     /// It serves the URL with the token, and not without.

@@ -1,7 +1,7 @@
 //! `rotate`: replaces the token of a registry in service.
 //!
 //! A rotation checks the request, gets the new token, probes the registry with it, commits it to the store and journal,
-//! replaces the credential in memory, and waits for the requests that hold the old token. A failure before the commit
+//! replaces the credential in memory, and waits for the holders of the old token. A failure before the commit
 //! leaves the old token in use. The verb holds no lock while it waits for the registry, the source or the requests. A change
 //! of the registry meanwhile is a conflict: an older token never replaces a newer one.
 

@@ -101,7 +101,7 @@ pub(crate) async fn review(
     }
 }
 
-/// What a denial was about.
+/// Cause of a denial, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Finding {
     /// The token is good, or nothing says otherwise.
