@@ -81,8 +81,8 @@ impl Controller {
         self.state.lock().await
     }
 
-    /// Locks the state for a change: a verb that adds registries or scopes, sets an upstream, applies a configuration or
-    /// migrates secrets, or a background retry. Changes take turns.
+    /// Locks the state for a change. Changes take turns. They are the background retries, and verbs that add registries or
+    /// scopes, set an upstream, apply a configuration or migrate secrets.
     ///
     /// # Errors
     /// As [`Controller::lock_state`].

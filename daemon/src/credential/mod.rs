@@ -349,9 +349,9 @@ impl Replaced {
     ///
     /// 1. `ArcSwap` orders its loads and swaps sequentially consistently. A load that begins after the swap returns the
     ///    new generation.
-    /// 2. When the swap returns, every load of the old generation has been counted: the reader has incremented the
-    ///    reference count, or the swap has found the reader's debt and incremented the count in its place. The swap reads
-    ///    the debts after it has exchanged the pointer, so it misses no reader, and their increments happen before its
+    /// 2. When the swap returns, every load of the old generation has been counted. The reader has incremented the
+    ///    reference count, or the swap has found the reader's debt and incremented the count for it. The swap reads the
+    ///    debts after it has exchanged the pointer, so it misses no reader, and their increments happen before its
     ///    return. From then on the pointer is out of reach and a [`Lease`] is not cloned, so the count only falls.
     /// 3. `Arc::get_mut` reads the count with Acquire, and every holder's drop decrements it with Release. All that a
     ///    holder did has happened before `get_mut` succeeds, and so before the pools are told.

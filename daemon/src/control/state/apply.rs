@@ -232,7 +232,7 @@ impl Controller {
     }
 }
 
-/// What became of a configuration.
+/// Result of applying a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::control) enum Applied {
     /// It is in service.
@@ -242,8 +242,8 @@ pub(in crate::control) enum Applied {
 }
 
 /// Closes what no registry in service uses any more: credentials with their refreshers, and upstream connections. Client
-/// connections that are still open keep the old routes, which then hold no token. Returns the requests that still hold
-/// one.
+/// connections that are still open keep the old routes, which then hold no token. Returns the number of holders
+/// that a closed credential still has.
 pub(in crate::control) fn close_unused<'a>(
     routes: impl IntoIterator<Item = &'a Arc<RegistryRoute>>,
     in_service: &RegistryRoutes,
