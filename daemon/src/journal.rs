@@ -35,7 +35,7 @@ pub struct Journal {
     /// Rotations that have begun. The fingerprint shows if the store has the new credential.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rotations: BTreeMap<RegistryName, Rotation>,
-    /// Last generation of each credential from a file, variable or command, so that its number survives a restart.
+    /// Last generation of each credential from a file or command, so that its number survives a restart.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sourced: BTreeMap<RegistryName, Rotation>,
     /// Certificates of each host's authority. The key is in the store.

@@ -4,9 +4,10 @@
 //! # Two halves
 //!
 //! The **data path** ([`proxy`]) serves clients on worker threads. It reads the current routes and credentials, which
-//! are replaced atomically, and never waits for a store or a file. The **control side** (`control`) serves `regauthctl`
-//! on the main thread. Its verbs change the configuration, the store, the journal and the authorities, one verb at a
-//! time, and then publish new routes and credentials.
+//! are replaced atomically, and never waits for a store. Only a request without a usable token waits for its file or
+//! command source. The **control side** (`control`) serves `regauthctl` on the main thread. Its verbs change the
+//! configuration, the store, the journal and the authorities, then publish new routes and credentials. A lock on the
+//! state makes each change consistent, and is released while a store is called.
 //!
 //! # Reading order
 //!
@@ -14,7 +15,7 @@
 //!    `config.toml`.
 //! 2. Secrets and trust: [`credential`] (generations, sources, stores) and [`authority`] (certificates for intercepted
 //!    hosts).
-//! 3. The data path: [`proxy`]; its module page is the life of a request.
+//! 3. The data path: [`proxy`]; its module page has the picture.
 //! 4. The control side: `control`.
 //! 5. Files: [`home`] (folders, lock), [`journal`], [`schema`], [`atomic`].
 //! 6. The process: [`daemon`] starts and stops everything; [`inherited_sockets`], [`service`], [`logs`] and [`process`]

@@ -1,7 +1,7 @@
 //! Model of a rotation under the memory model of C11, which is weaker than x86 and at least as weak as arm64.
 //!
 //! loom runs every order of the threads' steps, and every value that a load may return. The model has the parts that
-//! `Credential::rotate` relies on: a pointer that is swapped, readers that announce a hold in a debt slot before they are
+//! a rotation (`Credential::replace_in_turn`, `Replaced::wait`) relies on: a pointer that is swapped, readers that announce a hold in a debt slot before they are
 //! counted as `arc-swap` does, the count of an `Arc`, and the check of `Arc::get_mut`. A generation is a cell: a request
 //! reads it while it holds a lease, and the rotation takes it exclusively, as proof that no request uses it. loom fails
 //! when the two can overlap, or when a request can get the old generation after the rotation's answer.
@@ -125,7 +125,7 @@ impl Credential {
         generation.count.fetch_sub(1, self.orderings.release);
     }
 
-    /// `Credential::rotate`: swaps, pays debts, waits until the count is one, and answers. `false` if it timed out.
+    /// `replace_in_turn` and `Replaced::wait`: swaps, pays debts, waits until the count is one, and answers. `false` if it timed out.
     fn rotate(&self) -> bool {
         let old = self.current.swap(1, Ordering::AcqRel);
         self.order();

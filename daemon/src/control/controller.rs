@@ -81,7 +81,8 @@ impl Controller {
         self.state.lock().await
     }
 
-    /// Locks the state for a verb that changes the registries or the store. Such verbs take turns.
+    /// Locks the state for a change. Changes take turns. They are the background retries, and verbs that add registries or
+    /// scopes, set an upstream, apply a configuration or migrate secrets.
     ///
     /// # Errors
     /// As [`Controller::lock_state`].
@@ -163,7 +164,7 @@ impl Controller {
     }
 }
 
-/// The files. An ephemeral daemon writes neither.
+/// The files. An ephemeral daemon writes neither journal nor configuration.
 ///
 /// A slow disk must not delay new connections, which this thread accepts. So files are written on another thread.
 impl Controller {

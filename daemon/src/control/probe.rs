@@ -1,4 +1,4 @@
-//! Probes a registry: does it accept a token, and what does its index say about itself?
+//! Probes a registry with a token, and reads the URLs that its index names.
 //!
 //! The probe sends the token as a proxied request would: over the registry's verified upstream, and never along a redirect.
 

@@ -1,4 +1,4 @@
-//! Checks of tokens that the data path asks for, after a registry has denied requests.
+//! Checks of tokens that the data path asks for, after a registry has denied or accepted a request.
 //!
 //! A check asks for a URL that the registry has accepted with this token, then for the probe's. It runs without the lock
 //! on the state, and requests wait for it only as long as they choose.
@@ -60,7 +60,7 @@ async fn verdict(controller: &Controller, route: &RegistryRoute, breaker: &Arc<C
     }
 }
 
-/// What the registry says now about a URL that it has accepted before.
+/// The registry's present answer for a URL that it has accepted before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SampleStatus {
     /// It serves the URL with the token, and not without.

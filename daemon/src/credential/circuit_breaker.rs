@@ -105,7 +105,7 @@ pub(crate) enum Verdict {
     Unclear,
 }
 
-/// What a denied request does next.
+/// Next step of a denied request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NextStep {
     /// Start a check.

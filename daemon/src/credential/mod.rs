@@ -2,8 +2,8 @@
 //!
 //! A `Credential` is one token in memory. Several registries may send it, each in the header that its scheme asks
 //! for: a `RegistryCredential` keeps that header ready, and every request takes it with
-//! `RegistryCredential::acquire`. `Credential::rotate` puts another token in place and returns when no request
-//! holds the old one.
+//! `RegistryCredential::acquire`. A rotation puts another token in place with `Credential::replace_in_turn`.
+//! `Replaced::wait` then returns when nothing holds the old one.
 //!
 //! - [`header`] makes a secret into a header; `leak_detector` finds the secret in a registry's answer.
 //! - `circuit_breaker` stops sending a token that the registry rejects.
@@ -43,7 +43,7 @@ use source::FetchedToken;
 #[derive(Debug)]
 pub(crate) struct Credential {
     inner: Mutex<Inner>,
-    /// Sends after each rotation, when no request holds the old token.
+    /// Sends after each rotation, when nothing holds the old token.
     rotations: watch::Sender<()>,
     /// Present if the token comes from a file or a program.
     refresher: Option<RefresherHandle>,
@@ -101,12 +101,13 @@ pub(crate) struct Installed {
     pub number: u64,
     /// True if the token differs from the one before.
     pub is_new: bool,
-    /// Number of requests that still held the old token when the wait for them ended.
+    /// Number of holders that the old token still had when the wait for them ended.
     pub holders: usize,
 }
 
 impl Credential {
-    /// A credential that only [`Credential::rotate`] changes.
+    /// A credential without a refresher. It changes by [`Credential::replace_in_turn`], [`Credential::load`] and
+    /// [`Credential::close`].
     pub(crate) fn fixed() -> Arc<Self> {
         Arc::new(Self::new(None, None))
     }
@@ -167,7 +168,7 @@ impl Credential {
         self.lock().tickets.1 > ticket
     }
 
-    /// Puts the value of a rotation in place, as [`Credential::replace`] does.
+    /// First part of a rotation: puts its value in place for every registry. [`Replaced::wait`] is the second part.
     pub(crate) fn replace_in_turn(&self, ticket: u64, state: CredentialState) -> Replaced {
         let mut inner = self.lock();
         inner.tickets.1 = ticket;
@@ -189,7 +190,7 @@ impl Credential {
     }
 
     /// Drops the value for good and ends the refresher: no registry uses the credential any more. Connection pools close
-    /// their connections. Returns the number of requests that still hold the value.
+    /// their connections. Returns the number of holders that the value still has.
     pub(crate) fn close(&self) -> usize {
         let replaced = {
             let mut inner = self.lock();
@@ -213,29 +214,13 @@ impl Credential {
         Rotations(self.rotations.subscribe())
     }
 
-    /// Puts `state` in place for every registry, waits until no request holds the old value, then tells connection pools
-    /// that their connections carried an old token. Waits at most [`HOLDER_TIMEOUT`].
-    ///
-    /// After it has returned, no new request carries the old generation, and unless it timed out, every request that did
-    /// has ended. A request that is sent again takes the current generation (`proxy::exchange::carried`). Returns the
-    /// number of requests that still hold the old generation after the timeout.
-    ///
-    /// This does not depend on the memory model of the CPU; `tests/rotation_model.rs` checks steps 1 to 3 with loom:
-    ///
-    /// 1. `ArcSwap` orders its loads and swaps sequentially consistently. A load that begins after the swap returns the
-    ///    new generation.
-    /// 2. When the swap returns, every load of the old generation has been counted: the reader has incremented the
-    ///    reference count, or the swap has found the reader's debt and incremented the count in its place. The swap reads
-    ///    the debts after it has exchanged the pointer, so it misses no reader, and their increments happen before its
-    ///    return. From then on the pointer is out of reach and a [`Lease`] is not cloned, so the count only falls.
-    /// 3. `Arc::get_mut` reads the count with Acquire, and every holder's drop decrements it with Release. All that a
-    ///    holder did has happened before `get_mut` succeeds, and so before the pools are told.
+    /// [`Credential::replace`], then [`Replaced::wait`].
     #[cfg(test)]
     pub(crate) async fn rotate(&self, state: CredentialState) -> usize {
         self.replace(state).wait().await
     }
 
-    /// Puts a fetched token in place as [`Credential::rotate`] does. `None` if another one was put in place since it was
+    /// Puts a fetched token in place, and waits as [`Replaced::wait`] does. `None` if another one was put in place since it was
     /// fetched: that one is newer.
     pub(crate) async fn install(&self, fetched: Fetched) -> Option<Installed> {
         let (mut installed, replaced) = {
@@ -252,7 +237,7 @@ impl Credential {
         Some(installed)
     }
 
-    /// First part of a rotation: puts `state` in place. [`Replaced::wait`] is the second part.
+    /// [`Credential::replace_in_turn`] without a ticket.
     #[cfg(test)]
     pub(crate) fn replace(&self, state: CredentialState) -> Replaced {
         self.replace_locked(&mut self.lock(), state)
@@ -345,7 +330,7 @@ impl Value {
     }
 }
 
-/// Generations that requests no longer get, and may still hold.
+/// Generations that requests no longer get, and may still hold. Holders are leases of requests, and token checks.
 #[derive(Debug, Default)]
 pub(crate) struct Replaced {
     generations: Vec<Arc<Generation>>,
@@ -354,7 +339,22 @@ pub(crate) struct Replaced {
 }
 
 impl Replaced {
-    /// Waits until no request holds them; see [`Credential::rotate`]. Returns the number of requests that still do.
+    /// Waits until nothing holds them, at most [`HOLDER_TIMEOUT`]. Then tells connection pools that their connections
+    /// carried an old token. Returns the number of holders that are left: leases and token checks.
+    ///
+    /// After the return, no new request carries the old generation. Unless the wait timed out, every holder has gone. A
+    /// request that is sent again takes the current generation (`proxy::exchange::carried`).
+    ///
+    /// This does not depend on the memory model of the CPU; `tests/rotation_model.rs` checks steps 1 to 3 with loom:
+    ///
+    /// 1. `ArcSwap` orders its loads and swaps sequentially consistently. A load that begins after the swap returns the
+    ///    new generation.
+    /// 2. When the swap returns, every load of the old generation has been counted. The reader has incremented the
+    ///    reference count, or the swap has found the reader's debt and incremented the count for it. The swap reads the
+    ///    debts after it has exchanged the pointer, so it misses no reader, and their increments happen before its
+    ///    return. From then on the pointer is out of reach and a [`Lease`] is not cloned, so the count only falls.
+    /// 3. `Arc::get_mut` reads the count with Acquire, and every holder's drop decrements it with Release. All that a
+    ///    holder did has happened before `get_mut` succeeds, and so before the pools are told.
     pub(crate) async fn wait(mut self) -> usize {
         let deadline = Instant::now() + HOLDER_TIMEOUT;
         for generation in &mut self.generations {
@@ -367,7 +367,7 @@ impl Replaced {
         holders
     }
 
-    /// Number of requests that hold them.
+    /// Number of holders: leases and token checks.
     fn holders(&self) -> usize {
         let others = |generation: &Arc<Generation>| Arc::strong_count(generation).saturating_sub(1);
         self.generations.iter().map(others).sum()
@@ -413,7 +413,7 @@ impl Rotations {
     }
 }
 
-/// Time that a rotation waits for requests that hold the old generation.
+/// Time that a rotation waits for holders of the old generation.
 const HOLDER_TIMEOUT: Duration = Duration::from_secs(10);
 const HOLDER_POLL: Duration = Duration::from_millis(2);
 

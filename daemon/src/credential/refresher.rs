@@ -1,5 +1,5 @@
 //! The task that fetches one credential's token from its source: before the current one expires, when a request needs
-//! another, when a file has changed.
+//! another (after a rejection or an expiry), when a file has changed, and for `rotate`.
 //!
 //! Only this task fetches, so a program runs once however many requests wait for its token. It fetches again from a
 //! source that failed after pauses that grow; requests use the current token until that expires.

@@ -155,7 +155,8 @@ impl RegistryCredential {
     }
 }
 
-/// A request's hold on one generation, until the registry has answered (invariant 11). A rotation waits for its drop.
+/// A request's hold on one generation (invariant 11). It lasts until the response head has arrived, or the whole answer if
+/// it is checked. A rotation waits for its drop.
 #[derive(Debug)]
 pub(crate) struct Lease {
     generation: Arc<Generation>,

@@ -9,7 +9,7 @@ use http::StatusCode;
 use http::header::{HeaderMap, HeaderValue, LOCATION, WWW_AUTHENTICATE};
 use memchr::memmem;
 
-/// What an answer says about the token.
+/// Statement of an answer about the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The registry served the request.

@@ -4,7 +4,8 @@
 //! in whole, so each request sees one consistent state. A rotation does not touch them: a new token goes into the
 //! registry's credential, which its route shares.
 //!
-//! Everything here is pure. A CONNECT that is intercepted continues in [`intercept`](crate::proxy::downstream::intercept).
+//! [`Routes::decide`] and [`InterceptedHost::match_scope`] are pure. The usage counters and `warm`, which opens a connection
+//! early, are not. A CONNECT that is intercepted continues in [`intercept`](crate::proxy::downstream::intercept).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU16, AtomicU64, Ordering};

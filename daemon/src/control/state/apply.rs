@@ -160,11 +160,11 @@ impl Controller {
                 let before = state.journal.registries.get(name).copied();
                 // A rotation that is under way settles itself.
                 let interrupted = state.journal.rotations.contains_key(name) && !state.rotating.contains(name);
-                let record = match interrupted {
+                let entry = match interrupted {
                     true => state.journal.settle_rotation(name, &secret),
                     false => before,
                 };
-                let record = record.unwrap_or_else(|| state.journal.recover(name));
+                let entry = entry.unwrap_or_else(|| state.journal.recover(name));
                 if (interrupted || before.is_none())
                     && let Err(error) = self.write_journal(&state.journal).await
                 {
@@ -174,7 +174,7 @@ impl Controller {
                         "could not record a token's generation; the next start tries again"
                     );
                 }
-                record.value(secret).into()
+                entry.value(secret).into()
             }
             Ok(None) => CredentialState::Missing("the store has no token for it".to_owned()),
             Err(error) => Self::unread(state, name, error),
@@ -232,7 +232,7 @@ impl Controller {
     }
 }
 
-/// What became of a configuration.
+/// Result of applying a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::control) enum Applied {
     /// It is in service.
@@ -242,8 +242,8 @@ pub(in crate::control) enum Applied {
 }
 
 /// Closes what no registry in service uses any more: credentials with their refreshers, and upstream connections. Client
-/// connections that are still open keep the old routes, which then hold no token. Returns the requests that still hold
-/// one.
+/// connections that are still open keep the old routes, which then hold no token. Returns the number of holders
+/// that a closed credential still has.
 pub(in crate::control) fn close_unused<'a>(
     routes: impl IntoIterator<Item = &'a Arc<RegistryRoute>>,
     in_service: &RegistryRoutes,

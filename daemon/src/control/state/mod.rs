@@ -2,9 +2,9 @@
 //!
 //! The state lock is held only while this process works, and while it writes its own files. A verb asks registries and
 //! sources before it locks, and releases the lock for each call of a store ([`StateGuard::unlocked`]). So `rotate` and
-//! `remove-registry` of one registry never wait for another registry, source or store. Verbs that add registries, apply a
-//! configuration or migrate secrets take turns on top ([`StateLock::lock_for_change`]). The grants' file has a lock of
-//! its own. Requests take no lock: they use the routes that were published last. Verbs that only read use a [`Snapshot`].
+//! `remove-registry` of one registry never wait for another registry, source or store. Changes take turns on top
+//! ([`StateLock::lock_for_change`]): verbs that add registries or scopes, set an upstream, apply a configuration or
+//! migrate secrets, and the background retries. The grants' file has a lock of its own. Requests take no lock: they use the routes that were published last. Verbs that only read use a [`Snapshot`].
 //!
 //! Operations that several verbs share are methods of the [`Controller`](crate::control::controller::Controller):
 //! [`apply`] puts a configuration into service, [`authorities`] creates and forgets authorities and writes the bundle,
@@ -219,7 +219,7 @@ impl StateLock {
     /// # Errors
     /// `unreachable` when the daemon is ending.
     pub(in crate::control) async fn lock(&self) -> Result<StateGuard<'_>, ErrorBody> {
-        self.lock_inturn(None).await
+        self.lock_with_turn(None).await
     }
 
     /// Waits until no other change is under way, and locks the state.
@@ -228,10 +228,10 @@ impl StateLock {
     /// As [`StateLock::lock`].
     pub(in crate::control) async fn lock_for_change(&self) -> Result<StateGuard<'_>, ErrorBody> {
         let turn = self.changes.lock().await;
-        self.lock_inturn(Some(turn)).await
+        self.lock_with_turn(Some(turn)).await
     }
 
-    async fn lock_inturn<'a>(&'a self, turn: Option<MutexGuard<'a, ()>>) -> Result<StateGuard<'a>, ErrorBody> {
+    async fn lock_with_turn<'a>(&'a self, turn: Option<MutexGuard<'a, ()>>) -> Result<StateGuard<'a>, ErrorBody> {
         let state = self.state.lock().await;
         self.check_open()?;
         Ok(StateGuard {

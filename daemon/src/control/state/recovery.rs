@@ -13,8 +13,8 @@ use crate::proxy::routes::RegistryRoute;
 use crate::registry::Source;
 
 impl Controller {
-    /// Completes pending additions and removals. The configuration decides: a pending name that it has was added, one
-    /// that it lacks is deleted, secret included.
+    /// Completes pending additions and removals. A pending name whose registry is in service was added. Any other is
+    /// deleted, secret included. At a start, the configuration decides what is in service.
     ///
     /// # Errors
     /// `failed` when the journal cannot be written.

@@ -1,7 +1,7 @@
 //! `add-registry`: adds a registry and serves it at once.
 //!
-//! The verb checks the request, gets the initial token and probes the registry with it, all without a lock. Then it checks
-//! again, under the lock, and commits: journal, store, authority, bundle, configuration. The write of the configuration
+//! The verb checks the request, gets the initial token and probes the registry with it. It holds no lock while it waits.
+//! Then it checks again, under the lock, and commits: journal, store, authority, bundle, configuration. The write of the configuration
 //! decides; a failure before it is undone, here or at the next start.
 
 use std::collections::BTreeSet;
@@ -124,8 +124,8 @@ struct NewRegistry {
     notes: Vec<String>,
 }
 
-/// Checks the definition, gets the initial token, probes the registry. Changes nothing, and holds no lock: source and
-/// registry may be slow.
+/// Checks the definition, gets the initial token, probes the registry. Changes nothing, and holds no lock while it waits:
+/// source and registry may be slow.
 async fn prepare(controller: &Controller, request: &AddRegistry) -> Result<NewRegistry, ErrorBody> {
     let name = &request.name;
     let mut registry = definition(request)?;
@@ -215,10 +215,10 @@ fn record(state: &mut State, route: &Arc<RegistryRoute>) {
     state.busy.insert(name.clone());
     if route.registry.source == Source::Store {
         let current = route.credential.shared.state();
-        let record = current
+        let entry = current
             .value()
             .map_or_else(JournalEntry::first, |value| JournalEntry::of(value));
-        state.journal.registries.insert(name.clone(), record);
+        state.journal.registries.insert(name.clone(), entry);
     }
 }
 

@@ -1,9 +1,9 @@
 //! `rotate`: replaces the token of a registry in service.
 //!
 //! A rotation checks the request, gets the new token, probes the registry with it, commits it to the store and journal,
-//! replaces the credential in memory, and waits for the requests that hold the old token. A failure before the commit
-//! leaves the old token in use. The state is locked for the commit only. What changed while the registry was asked is a
-//! conflict: an older token never replaces a newer one.
+//! replaces the credential in memory, and waits for the holders of the old token. A failure before the commit
+//! leaves the old token in use. The verb holds no lock while it waits for the registry, the source or the requests. A change
+//! of the registry meanwhile is a conflict: an older token never replaces a newer one.
 
 use std::sync::Arc;
 
@@ -171,7 +171,7 @@ async fn rotate_at_source(controller: &Controller, route: &RegistryRoute, verify
     Ok(rotated(route, credential.last_number(), None, vec![note]))
 }
 
-/// Says who still uses the old token.
+/// Note about the requests that still use the old token.
 pub(super) fn holders_note(holders: usize) -> Vec<String> {
     let text = match holders {
         0 => return Vec::new(),

@@ -1,7 +1,7 @@
-//! Stores of secrets: the [`Store`] trait and its three kinds, [`keychain`], [`vault`] and [`memory`].
+//! Stores of secrets: the [`Store`] trait and its three kinds, [`keychain`], [`vault`] and `memory`.
 //!
 //! A store's calls may block while a person looks at a dialogue. [`worker`] makes them on its own thread with a
-//! deadline, and no request waits for them. [`select`] opens the store that the configuration records.
+//! deadline, and no request waits for them. `select` opens the store that the configuration records.
 
 pub mod keychain;
 mod memory;

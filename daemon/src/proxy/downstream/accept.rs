@@ -1,8 +1,8 @@
 //! The listener, and the worker threads that serve its connections.
 //!
-//! Each worker is a thread with a single-threaded runtime. A connection stays on its worker from accept to end, and so do
-//! the upstream connections of its requests: no request crosses threads. The control side runs on a thread of its own. A
-//! verb can still delay a request: both sides share the machine's cores and short locks, such as those of the pools.
+//! The main thread accepts connections, and also runs the control side. Each worker is a thread with a single-threaded
+//! runtime. An accepted connection stays on one worker to its end, and so do the upstream connections of its requests: no
+//! request crosses threads.
 //!
 //! A worker serves a connection with [`connect::serve`].
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::proxy::downstream::peer::Peer;
 
-/// Client whose connections are counted together.
+/// Client whose connections are counted together: authenticated, or known only by its user or address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Principal {
     /// All processes of the daemon's user.

@@ -2,10 +2,11 @@
 //!
 //! A token service may give out the very token that it was asked with, in base64. Such an answer is withheld.
 //!
-//! An answer of Git LFS tells the client how to get and put objects. GitLab, Gitea and Forgejo put the Authorization of the request into each action of the answer, so that the client sends
-//! it with the object's request. It is the registry's token, so it is removed: that request gets it here anyway. giftless
-//! and others put a short-lived token of their own there. Our token would replace it, so it travels under another name
-//! between client and proxy. An answer that has our token anywhere else is withheld.
+//! An answer of Git LFS lists the requests that get and put objects. GitLab, Gitea and Forgejo put the Authorization of the
+//! request into each action of the answer. The client then sends it with the object's request. It is the registry's
+//! token, so it is removed: that request gets it here anyway. giftless and others put a short-lived token of their own
+//! there. Our token would replace it, so it travels under another name between client and proxy. An answer that has our
+//! token anywhere else is withheld.
 
 use std::time::Duration;
 

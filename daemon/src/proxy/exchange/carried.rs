@@ -32,10 +32,10 @@ impl<'a> CarriedCredential<'a> {
     /// # Errors
     /// The registry was removed, or has no usable token any more.
     pub(crate) async fn attach(&mut self, headers: &mut HeaderMap) -> Result<(), ProxyError> {
-        let current = self.lease.take_if(|lease| !self.registry.credential.is_current(lease));
-        if let Some(old) = current {
+        let outdated = self.lease.take_if(|lease| !self.registry.credential.is_current(lease));
+        if let Some(outdated) = outdated {
             // A rotation waits for it.
-            drop(old);
+            drop(outdated);
             // Boxed because it is rare, and would make every request's future larger.
             self.lease = Some(Box::pin(lease(self.registry)).await?);
         }

@@ -26,7 +26,7 @@ use crate::proxy::upstream::proxy_handshake::{CorporateProxyError, ProxyProblem}
 /// Reason why a request got no response from its registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProxyError {
-    /// The request is neither a CONNECT nor in absolute form, or its authority, framing or path is invalid or ambiguous.
+    /// The first request's head, or its target, is malformed.
     BadRequest,
     /// The request is malformed or ambiguous.
     Malformed(RequestProblem),

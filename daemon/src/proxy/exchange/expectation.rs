@@ -118,7 +118,7 @@ mod tests {
 
     use super::*;
 
-    /// What becomes of a body, and after how many seconds.
+    /// Outcome for a body, and the seconds until it.
     async fn outcome(act: impl FnOnce(&Expectation)) -> (bool, u64) {
         let begin = Instant::now();
         let (expectation, mut hold) = Expectation::begin(&mut Request::new(()));

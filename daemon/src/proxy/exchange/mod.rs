@@ -1,8 +1,8 @@
 //! One request and its response, between client and registry.
 //!
 //! - [`request`] handles a decrypted request, from its checks to its response.
-//! - [`denial`] decides what a client gets after the registry denied a request with the credential.
-//! - [`rewrite`] changes headers.
+//! - [`denial_review`] decides what a client gets after the registry denied a request with the credential.
+//! - [`rewrite`] changes headers; [`carried`] attaches the credential's, before each attempt.
 //! - [`inspect`] classifies a request by its body, where the head does not tell a read from a write.
 //! - [`answer`] keeps the credential out of answers of Git LFS and of token services.
 //! - [`body`] streams bodies and enforces a minimum rate.
@@ -18,7 +18,7 @@ mod inspect;
 
 pub(crate) mod body;
 pub(crate) mod carried;
-pub(crate) mod denial;
+pub(crate) mod denial_review;
 pub mod error;
 pub(crate) mod expectation;
 pub(crate) mod failure_log;

@@ -1,7 +1,7 @@
 //! One decrypted request, from its checks to its response.
 //!
-//! [`handle`] is the whole story: authority, method, scope, operation, authorization, one generation of the credential,
-//! upstream, response. What can fail before the credential is touched fails first.
+//! [`serve`] checks the SNI. [`handle`] does the rest: framing, authority, method, scope, rewrite, operation, authorization,
+//! a lease of the credential, upstream, response. Each check that needs no credential comes before the lease.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::proxy::downstream::authenticate::Client;
 use crate::proxy::downstream::limits::RequestPermit;
 use crate::proxy::exchange::body::{ClientBody, End, MinRateBody, RequestBody};
 use crate::proxy::exchange::carried::CarriedCredential;
-use crate::proxy::exchange::denial::{self, Denied, OnUnauthorized};
+use crate::proxy::exchange::denial_review::{self, Denied, OnUnauthorized};
 use crate::proxy::exchange::error::{BodyFormat, ProxyError};
 use crate::proxy::exchange::expectation::Expectation;
 use crate::proxy::exchange::request_problem::RequestProblem;
@@ -185,7 +185,7 @@ async fn send_with_credential(
         (response, None) => Ok(response),
         // Boxed, since it is rare and every request's future would have to be as large.
         (response, Some(denied)) => {
-            Box::pin(denial::review(
+            Box::pin(denial_review::review(
                 worker,
                 client,
                 registry,
@@ -198,8 +198,8 @@ async fn send_with_credential(
     }
 }
 
-/// Sends a request with one generation of the credential, which it holds until the registry answers (invariant 11). After a
-/// rotation, an attempt that has not been sent takes the next generation.
+/// Sends a request with a lease of the credential (invariant 11). The lease is held until the response head has arrived,
+/// or the whole answer if it is checked. After a rotation, an attempt that has not been sent takes the next generation.
 pub(super) async fn send_once(
     worker: &Worker,
     client: &Client,

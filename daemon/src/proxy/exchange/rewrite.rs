@@ -1,4 +1,4 @@
-//! Rewriting of headers: strips what belongs to one hop. Pure; it sees no secret.
+//! Rewriting of headers: strips what belongs to one hop. Pure; it never sees the registry's token.
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};

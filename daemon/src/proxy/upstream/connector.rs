@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHORIZATION, TRANSFER_ENCODING};
-use http::uri::{Authority, Scheme, Uri};
+use http::uri::{Authority, Scheme as UriScheme, Uri};
 use http::{HeaderValue, Method, Request, Response};
 use http_body::Body as _;
 use http_body_util::Either;
@@ -209,7 +209,7 @@ pub(super) struct NewConnection {
 /// URL scheme, host and port that a pool's connections lead to.
 pub(super) struct Destination {
     uri: Uri,
-    scheme: Scheme,
+    scheme: UriScheme,
     authority: Authority,
     host: HeaderValue,
     /// Corporate proxy that the connections lead to instead: it takes plain requests in absolute form.
@@ -217,7 +217,7 @@ pub(super) struct Destination {
 }
 
 impl Destination {
-    pub(super) fn new(scheme: Scheme, authority: Authority) -> Self {
+    pub(super) fn new(scheme: UriScheme, authority: Authority) -> Self {
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(scheme.clone());
         parts.authority = Some(authority.clone());
@@ -249,7 +249,7 @@ impl Destination {
         &self.authority
     }
 
-    pub(super) fn is(&self, scheme: &Scheme, authority: &Authority) -> bool {
+    pub(super) fn is(&self, scheme: &UriScheme, authority: &Authority) -> bool {
         self.scheme == *scheme && self.authority == *authority
     }
 

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
-use http::uri::{Authority, Scheme};
+use http::uri::{Authority, Scheme as UriScheme};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::rt::TokioIo;
@@ -94,9 +94,9 @@ impl Dialer {
 
     /// HTTP proxy that takes plain requests for this origin in absolute form (RFC 9112, section 3.2.2). Such a connection
     /// leads to the proxy, not to the origin.
-    pub(super) fn forwarding_proxy(&self, scheme: &Scheme, authority: &Authority) -> Option<Arc<CorporateProxy>> {
+    pub(super) fn forwarding_proxy(&self, scheme: &UriScheme, authority: &Authority) -> Option<Arc<CorporateProxy>> {
         let host = authority.host().parse().ok()?;
-        let plain = *scheme == Scheme::HTTP && self.reach != Reach::Registries;
+        let plain = *scheme == UriScheme::HTTP && self.reach != Reach::Registries;
         let proxy = plain.then(|| self.proxies.select(true, &host)).flatten()?;
         (!proxy.url.scheme.is_socks()).then(|| Arc::clone(proxy))
     }
@@ -111,7 +111,7 @@ impl Dialer {
     }
 
     async fn connect(self, uri: Uri) -> Result<DialedStream, DialError> {
-        let plain = uri.scheme() == Some(&Scheme::HTTP);
+        let plain = uri.scheme() == Some(&UriScheme::HTTP);
         let target = origin(&uri, plain)?;
         let addresses = Addresses::of(self.reach, plain);
         if let Host::Address(address) = target.host {

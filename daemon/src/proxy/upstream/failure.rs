@@ -277,12 +277,12 @@ impl UpstreamFailure {
         self.texts().name
     }
 
-    /// What happened, as a predicate of "The host".
+    /// The failure, as a predicate of "The host".
     pub fn predicate(self) -> &'static str {
         self.texts().predicate
     }
 
-    /// What to do.
+    /// Advice for the user.
     pub fn remedy(self) -> &'static str {
         self.texts().remedy
     }

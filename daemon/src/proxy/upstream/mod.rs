@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::uri::{Authority, Scheme};
+use http::uri::{Authority, Scheme as UriScheme};
 use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::Either;
@@ -57,7 +57,7 @@ pub struct Upstream {
     dialer: Dialer,
     trust: Arc<Trust>,
     /// The client for a host that registries with other roots share, as it was last needed.
-    shared: Arc<Mutex<Option<Arc<Self>>>>,
+    joined: Arc<Mutex<Option<Arc<Self>>>>,
     workers: Vec<Pools>,
     /// The client without its certificate, if it has one.
     anonymous: Option<Arc<Self>>,
@@ -89,7 +89,7 @@ impl Upstream {
             connector: Connector::new(dialer, trust.clone())?,
             dialer: dialer.clone(),
             trust: Arc::new(trust),
-            shared: Arc::default(),
+            joined: Arc::default(),
             workers: (0..workers.max(1)).map(|_| Pools::default()).collect(),
             anonymous,
             rotations: Rotations::default(),
@@ -104,7 +104,7 @@ impl Upstream {
             connector: self.connector.clone(),
             dialer: self.dialer.clone(),
             trust: Arc::clone(&self.trust),
-            shared: Arc::clone(&self.shared),
+            joined: Arc::clone(&self.joined),
             workers: self.workers.iter().map(|_| Pools::default()).collect(),
             anonymous: self.anonymous.clone(),
             rotations,
@@ -124,14 +124,14 @@ impl Upstream {
             return self.anonymous();
         }
         let trust = self.trust.joined(others.iter().map(|other| &*other.trust));
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shared) = &*shared
-            && shared.trust.has_same_roots(&trust)
+        let mut joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(joined) = &*joined
+            && joined.trust.has_same_roots(&trust)
         {
-            return Arc::clone(shared);
+            return Arc::clone(joined);
         }
         match Self::new(&self.dialer, trust, self.workers.len()) {
-            Ok(joined) => Arc::clone(shared.insert(Arc::new(joined))),
+            Ok(upstream) => Arc::clone(joined.insert(Arc::new(upstream))),
             // rustls takes any roots.
             Err(_) => self.anonymous(),
         }
@@ -145,8 +145,8 @@ impl Upstream {
     /// Forgets all connections: new requests open others, since the network or the trusted roots may have changed.
     pub fn reset(&self) {
         self.workers.iter().for_each(|pools| pools.each(Pool::reset));
-        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for other in [&self.anonymous, &shared].into_iter().flatten() {
+        let joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for other in [&self.anonymous, &joined].into_iter().flatten() {
             other.reset();
         }
     }
@@ -159,7 +159,7 @@ impl Upstream {
 
     /// Opens a connection from a worker to an origin, unless one is open: a request is about to come. The opening ends
     /// with the returned value, unless a request waits for it too.
-    pub(crate) fn warm(&self, worker: usize, scheme: &Scheme, authority: &Authority) -> Option<Arc<Opening>> {
+    pub(crate) fn warm(&self, worker: usize, scheme: &UriScheme, authority: &Authority) -> Option<Arc<Opening>> {
         self.pool(worker, scheme, authority)?.warm()
     }
 
@@ -206,7 +206,7 @@ impl Upstream {
         }
     }
 
-    fn pool(&self, worker: usize, scheme: &Scheme, authority: &Authority) -> Option<Arc<Pool>> {
+    fn pool(&self, worker: usize, scheme: &UriScheme, authority: &Authority) -> Option<Arc<Pool>> {
         let pools = self.workers.get(worker % self.workers.len())?;
         Some(pools.of(scheme, authority, self))
     }
@@ -227,7 +227,7 @@ fn check_forwarded(proxy: &CorporateProxy, response: Response<Incoming>) -> Resu
 struct Pools(Mutex<Vec<Arc<Pool>>>);
 
 impl Pools {
-    fn of(&self, scheme: &Scheme, authority: &Authority, upstream: &Upstream) -> Arc<Pool> {
+    fn of(&self, scheme: &UriScheme, authority: &Authority, upstream: &Upstream) -> Arc<Pool> {
         let mut pools = self.pools();
         if let Some(pool) = pools.iter().find(|pool| pool.leads_to(scheme, authority)) {
             return Arc::clone(pool);

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use http::uri::{Authority, Scheme};
+use http::uri::{Authority, Scheme as UriScheme};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -50,13 +50,13 @@ pub(crate) struct Pool {
     is_closed: AtomicBool,
     /// True if the upstream closes HTTP/1.1 connections right after a response without `Connection: close`.
     closes_silently: AtomicBool,
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     /// Ends [`watch_rotations`] with the pool.
     _end: DropGuard,
 }
 
 #[derive(Default)]
-struct State {
+struct PoolState {
     /// HTTP/2, oldest first.
     h2: Vec<H2Connection>,
     /// HTTP/1.1 without a request, last used last.
@@ -94,7 +94,12 @@ impl fmt::Debug for Pool {
 
 impl Pool {
     /// Pool without a connection. Must be called within the worker's runtime.
-    pub(super) fn new(connector: Connector, rotations: Rotations, scheme: Scheme, authority: Authority) -> Arc<Self> {
+    pub(super) fn new(
+        connector: Connector,
+        rotations: Rotations,
+        scheme: UriScheme,
+        authority: Authority,
+    ) -> Arc<Self> {
         let end = CancellationToken::new();
         let destination = Destination::new(scheme, authority).through(&connector);
         let pool = Arc::new(Self {
@@ -103,9 +108,9 @@ impl Pool {
             speaks_h1: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
             closes_silently: AtomicBool::new(false),
-            state: Mutex::new(State {
+            state: Mutex::new(PoolState {
                 rotations: rotations.clone(),
-                ..State::default()
+                ..PoolState::default()
             }),
             _end: end.clone().drop_guard(),
         });
@@ -114,7 +119,7 @@ impl Pool {
         pool
     }
 
-    pub(super) fn leads_to(&self, scheme: &Scheme, authority: &Authority) -> bool {
+    pub(super) fn leads_to(&self, scheme: &UriScheme, authority: &Authority) -> bool {
         self.destination.is(scheme, authority)
     }
 
@@ -399,12 +404,12 @@ impl Pool {
         self.state().last_used
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl PoolState {
     /// The first connection below its limit of requests. At the limit of connections, the one with the fewest requests.
     fn find_h2(&mut self) -> Option<(RequestSender, Arc<ConnectionLoad>)> {
         self.h2.retain(H2Connection::is_usable);
@@ -536,7 +541,7 @@ struct Slot {
 
 impl Slot {
     /// Returns the slot. The result is the next request and its slot, to be delivered without the lock.
-    fn put_back(&mut self, state: &mut State) -> Option<(oneshot::Sender<Self>, Self)> {
+    fn put_back(&mut self, state: &mut PoolState) -> Option<(oneshot::Sender<Self>, Self)> {
         if !std::mem::take(&mut self.is_taken) {
             return None;
         }

@@ -39,7 +39,12 @@ impl CountingServer {
         });
         let dialer = Dialer::new(ProxyRules::direct(), Trust::nobody()).unwrap();
         let connector = Connector::new(&dialer, Trust::nobody()).unwrap();
-        let pool = Pool::new(connector, rotations, Scheme::HTTP, address.to_string().parse().unwrap());
+        let pool = Pool::new(
+            connector,
+            rotations,
+            UriScheme::HTTP,
+            address.to_string().parse().unwrap(),
+        );
         (server, pool)
     }
 
@@ -165,7 +170,12 @@ async fn silent_pool() -> (TcpListener, Arc<Pool>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (_, other) = CountingServer::start(1).await;
     let authority = Authority::try_from(listener.local_addr().unwrap().to_string()).unwrap();
-    let pool = Pool::new(other.connector.clone(), Rotations::default(), Scheme::HTTPS, authority);
+    let pool = Pool::new(
+        other.connector.clone(),
+        Rotations::default(),
+        UriScheme::HTTPS,
+        authority,
+    );
     (listener, pool)
 }
 
@@ -246,7 +256,12 @@ async fn all_waiting_requests_fail_with_the_opening() {
     let (_, pool) = CountingServer::start(1).await;
     let closed_port = Authority::try_from(listener.local_addr().unwrap().to_string()).unwrap();
     drop(listener);
-    let pool = Pool::new(pool.connector.clone(), Rotations::default(), Scheme::HTTP, closed_port);
+    let pool = Pool::new(
+        pool.connector.clone(),
+        Rotations::default(),
+        UriScheme::HTTP,
+        closed_port,
+    );
     let (first, second) = tokio::join!(send(&pool, Method::GET), send(&pool, Method::GET));
     assert_eq!(first.unwrap_err(), ProxyError::Upstream(UpstreamFailure::Refused));
     assert_eq!(second.unwrap_err(), ProxyError::Upstream(UpstreamFailure::Refused));

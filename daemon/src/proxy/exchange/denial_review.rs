@@ -1,4 +1,4 @@
-//! A request that the registry denied: is the token bad, or only this path closed?
+//! Review of a denied request: the token may be bad, or only the path closed.
 //!
 //! [`review`] has the registry asked about the token, unless that was done a moment ago, and decides what the client gets:
 //! the registry's own answer, the answer to a second attempt with a refreshed token, or `token-rejected`. The check runs
@@ -101,7 +101,7 @@ pub(crate) async fn review(
     }
 }
 
-/// What a denial was about.
+/// Cause of a denial, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Finding {
     /// The token is good, or nothing says otherwise.
