@@ -8,6 +8,8 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
+use super::path;
+
 /// Does a query or a form ask a token service for anything but reading, in any reading of its escapes?
 ///
 /// A refresh token is more than reading: whoever holds it gets other tokens later.
@@ -30,28 +32,26 @@ pub(crate) fn names_resource(query: &str) -> bool {
         .any(|(name, value)| Field::of(&decode(name)) == Field::Scope && decode(value).split(':').count() > 2)
 }
 
-/// Is this a request for a token? It names a scope of a container registry, or a service at a path that is usual for
-/// tokens.
-pub(crate) fn is_token_query(path: &str, query: Option<&str>) -> bool {
-    let names_service = |query: &str| {
-        query
-            .split(['&', ';'])
-            .any(|parameter| parameter.starts_with("service="))
-    };
-    match query {
-        Some(query) => names_resource(query) || (is_token_path(path) && names_service(query)),
-        None => false,
-    }
+/// Can a token service answer this request? For the check of its answer, so in doubt yes: the request names a scope of a
+/// container registry, or a reading of its path is usual for token services.
+pub(crate) fn may_ask_for_token(path: &str, query: Option<&str>) -> bool {
+    let is_usual = path::readings(path).map_or(true, |readings| {
+        let mut spellings = std::iter::once(readings.literal()).chain(readings.lenient());
+        spellings.any(is_token_path)
+    });
+    is_usual || query.is_some_and(names_resource)
 }
 
 /// Is a form to this path a request for a token?
 pub(crate) fn is_token_form(path: &str, content_type: &[u8]) -> bool {
-    is_token_path(path) && content_type.eq_ignore_ascii_case(FORM_CONTENT_TYPE)
+    let is_usual = path.ends_with("/token") || path.ends_with("/auth");
+    is_usual && content_type.eq_ignore_ascii_case(FORM_CONTENT_TYPE)
 }
 
-/// Is this a path at which token services usually are?
+/// Is this a path at which a token service can be, for any server?
 fn is_token_path(path: &str) -> bool {
-    path.ends_with("/token") || path.ends_with("/auth")
+    let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    ["token", "auth"].iter().any(|name| last.eq_ignore_ascii_case(name))
 }
 
 /// Is this the form of a token request that asks for reading only (distribution, "Docker Registry v2 authentication using
@@ -251,16 +251,18 @@ mod tests {
     }
 
     #[test]
-    fn a_token_request_names_a_resource_or_a_service() {
+    fn an_answer_that_may_hold_a_token_is_recognised_in_every_spelling_of_its_request() {
         for (path, query, is_request) in [
             ("/token", Some("service=corp"), true),
             ("/jwt/auth", Some("account=me&service=container_registry"), true),
             ("/", Some("scope=repository%3Ax%3Apull"), true),
-            ("/token", None, false),
-            ("/token", Some("page=2"), false),
+            ("/token", None, true),
+            ("/Token/", Some("page=2"), true),
+            ("/%74oken", Some("%73ervice=corp"), true),
+            ("/tokens", Some("service=corp"), false),
             ("/r.git/info/refs", Some("service=git-upload-pack"), false),
         ] {
-            assert_eq!(is_token_query(path, query), is_request, "{path} {query:?}");
+            assert_eq!(may_ask_for_token(path, query), is_request, "{path} {query:?}");
         }
     }
 

@@ -26,9 +26,18 @@ pub(crate) async fn logout(controller: &Controller, request: ByName) -> Result<L
     let mut state = controller.lock_state().await?;
     let route = state.registry(&name)?;
     refuse_other_sources(&route)?;
+    if !Arc::ptr_eq(&route.credential.shared, &credential) {
+        let message = format!("`{name}` was changed meanwhile");
+        return Err(ErrorBody::new(ErrorKind::Failed, message).hint("nothing was deleted; repeat"));
+    }
     let store = controller.store();
     let item = Item::Credential(name.clone());
-    state.unlocked(store.thread.delete(&item)).await?;
+    // A migration waits for it, and copies again.
+    state.rotating.insert(name.clone());
+    let deleted = state.unlocked(store.thread.delete(&item)).await;
+    state.rotating.remove(&name);
+    state.removals += 1;
+    deleted?;
     // A rotation that a kill interrupted cannot be settled any more. The generation stays, so that numbers never go back.
     if state.journal.rotations.remove(&name).is_some() {
         controller.write_journal(&state.journal).await?;

@@ -178,12 +178,12 @@ async fn copy_until_unchanged(
     progress: &MigrationProgress,
 ) -> Result<usize, ErrorBody> {
     for _ in 0..MAX_COPIES {
-        let before = state.journal.registries.clone();
+        let before = (state.removals, state.journal.registries.clone());
         let moved = state.unlocked(copy(from, next, &items, progress)).await?;
         while !state.rotating.is_empty() {
             state.unlocked(tokio::time::sleep(ROTATION_POLL)).await;
         }
-        if state.journal.registries == before {
+        if state.removals == before.0 && state.journal.registries == before.1 {
             return Ok(moved);
         }
         let present = stored_items(state);
@@ -208,6 +208,10 @@ async fn copy(
         if let Some(secret) = read(from, item).await? {
             let written = next.thread.write(item, &secret).await;
             written.map_err(|error| store_error(next.kind, &error))?;
+        } else {
+            // A copy of an earlier migration, whose token was forgotten since.
+            let deleted = next.thread.delete(item).await;
+            deleted.map_err(|error| store_error(next.kind, &error))?;
         }
         progress.step();
     }

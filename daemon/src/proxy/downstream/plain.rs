@@ -25,6 +25,7 @@ use crate::host::Origin;
 use crate::proxy::downstream::authenticate::{Client, UnauthenticatedClient};
 use crate::proxy::downstream::drain::{self, RequestTracker};
 use crate::proxy::downstream::socket::ClientSocket;
+use crate::proxy::exchange::answer::ACTION_AUTHORIZATION;
 use crate::proxy::exchange::body::{ClientBody, MinRateBody};
 use crate::proxy::exchange::error::{BodyFormat, ProxyError};
 use crate::proxy::exchange::request::{self, ResponseBody};
@@ -132,6 +133,7 @@ async fn handle(
     let permit = client.begin_request()?;
     let version = parts.version;
     rewrite::request(&mut parts, &UriScheme::HTTP, &authority);
+    parts.headers.remove(ACTION_AUTHORIZATION);
     let response = request::forward(
         worker,
         client.passthrough(&worker.state),

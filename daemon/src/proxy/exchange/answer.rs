@@ -12,12 +12,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RANGE,
 };
 use http::{Method, Request, Response};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
-use memchr::memmem;
 use serde_json::{Map, Value};
 use url::Url;
 
@@ -31,21 +30,25 @@ use crate::proxy::routes::Routes;
 use crate::proxy::upstream::UpstreamFailure;
 
 /// Header of a request to an object's URL: the authorization that the Git LFS server gave for it.
-pub(super) const ACTION_AUTHORIZATION: HeaderName = HeaderName::from_static("regauth-action-authorization");
+pub(in crate::proxy) const ACTION_AUTHORIZATION: HeaderName = HeaderName::from_static("regauth-action-authorization");
 
 /// Prepares a request whose answer has to be checked, or may have to be: it must not be compressed. Returns true if it has
 /// to be, whatever its media type.
 pub(super) fn prepare(request: &mut Request<RequestBody>) -> bool {
     let (uri, headers) = (request.uri(), request.headers());
-    let names_lfs = |value: &HeaderValue| memmem::find(value.as_bytes(), lfs::MEDIA_TYPE).is_some();
-    let posts = |value: &HeaderValue| {
-        token_scope::is_token_form(uri.path(), value.as_bytes()) || (lfs::is_batch_path(uri.path()) && names_lfs(value))
+    let names_lfs = |value: &HeaderValue| {
+        let mut parts = value.as_bytes().windows(lfs::MEDIA_TYPE.len());
+        parts.any(|part| part.eq_ignore_ascii_case(lfs::MEDIA_TYPE))
     };
-    let has_to_be = token_scope::is_token_query(uri.path(), uri.query())
-        || (*request.method() == Method::POST && headers.get_all(CONTENT_TYPE).iter().any(posts));
+    let is_batch = *request.method() == Method::POST
+        && lfs::is_batch_path(uri.path())
+        && headers.get_all(CONTENT_TYPE).iter().any(names_lfs);
+    let has_to_be = is_batch || token_scope::may_ask_for_token(uri.path(), uri.query());
     if has_to_be || headers.get_all(ACCEPT).iter().any(names_lfs) {
         let identity = HeaderValue::from_static("identity");
         request.headers_mut().insert(ACCEPT_ENCODING, identity);
+        // Half of an answer would not show the credential.
+        request.headers_mut().remove(RANGE);
     }
     has_to_be
 }

@@ -13,7 +13,7 @@
 pub(crate) mod request;
 pub mod rewrite;
 
-mod answer;
+pub(crate) mod answer;
 mod inspect;
 
 pub(crate) mod body;

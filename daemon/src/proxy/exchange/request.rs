@@ -33,6 +33,7 @@ use crate::proxy::routes::{InterceptedHost, RegistryRoute};
 use crate::proxy::state::Worker;
 use crate::proxy::upstream::Upstream;
 use crate::proxy::upstream::pool::PooledConnection;
+use crate::registry::Kind;
 
 /// Body of a response to a client: the upstream's as it streams in, or an error text. While the upstream's streams, the
 /// request counts as in flight and its connection is in use.
@@ -112,7 +113,8 @@ pub(crate) async fn handle(
     };
     client.authorize(registry, operation)?;
     let failed = |error: &ProxyError| failure_log::registry_failed(registry, &host.origin, error);
-    if let Some(authorization) = action_authorization {
+    let may_be_lfs = matches!(registry.registry.kind, Kind::Git | Kind::Generic);
+    if let Some(authorization) = action_authorization.filter(|_| may_be_lfs) {
         parts.headers.insert(registry.registry.scheme.header(), authorization);
         let request = Request::from_parts(parts, body);
         let response = send_without_credential(worker, registry, request, permit).await;
