@@ -175,7 +175,7 @@ fn write_image(folder: &Path) {
     fs::write(folder.join(hash), config).unwrap();
 }
 
-/// Token service of the distribution project's specification: whoever has the password gets all that is asked for.
+/// Token service of the distribution project's specification: the holder of the password gets all that it asks for.
 #[derive(Clone)]
 struct TokenService {
     authorization: Arc<String>,

@@ -133,7 +133,7 @@ impl RunningTransfer {
         fs::metadata(self.folder.path().join("body")).map_or(0, |body| body.len())
     }
 
-    /// Whether curl still runs.
+    /// True while curl runs.
     pub fn is_running(&mut self) -> bool {
         self.running.is_running()
     }

@@ -82,7 +82,7 @@ impl RunningCommand {
         self.child.as_ref().unwrap().id()
     }
 
-    /// Whether the program still runs.
+    /// True while the program runs.
     pub fn is_running(&mut self) -> bool {
         self.child.as_mut().unwrap().try_wait().unwrap().is_none()
     }

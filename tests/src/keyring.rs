@@ -69,7 +69,7 @@ impl Keyring {
         assert!(!self.is_locked(), "the collection is still locked");
     }
 
-    /// Whether the default collection is locked.
+    /// True if the default collection is locked.
     pub fn is_locked(&self) -> bool {
         let mut get = self.dbus_send(COLLECTION, "org.freedesktop.DBus.Properties.Get");
         get.args(["string:org.freedesktop.Secret.Collection", "string:Locked"]);

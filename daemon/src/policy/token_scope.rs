@@ -12,7 +12,7 @@ use super::path;
 
 /// Does a query or a form ask a token service for anything but reading, in any reading of its escapes?
 ///
-/// A refresh token is more than reading: whoever holds it gets other tokens later.
+/// A refresh token is more than reading: its holder gets other tokens later.
 pub(super) fn asks_for_write(form: &str) -> bool {
     form.split(['&', ';'])
         .filter_map(|parameter| parameter.split_once('='))

@@ -293,7 +293,7 @@ impl Pool {
             let mut state = pool.state();
             state.retired.clear();
             match opened {
-                // The credential was rotated meanwhile: whoever waits may have an old token.
+                // The credential was rotated meanwhile, so a waiting request may have an old token.
                 Ok((_, load)) if load.retirements != state.retirements => Outcome::Abandoned,
                 Ok((sender, load)) => {
                     state.put(sender, load);
