@@ -55,6 +55,7 @@ mod start;
 mod store_move;
 mod streams;
 mod tunnel;
+mod unread_answers;
 mod until_eof;
 mod upstream_faults;
 mod vault;

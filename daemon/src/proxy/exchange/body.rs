@@ -105,7 +105,7 @@ pub struct MinRateBody<G = (), B = Incoming> {
     min_rate: MinRate,
     received: u64,
     window: Option<Pin<Box<Sleep>>>,
-    progress: Option<UploadProgress>,
+    progress: Option<BodyProgress>,
     hold: Option<BodyHold>,
     end: End,
     _guard: G,
@@ -162,15 +162,17 @@ impl MinRateBody<(), ClientBody> {
 }
 
 impl<G> MinRateBody<G> {
-    /// Body of a registry's response. A registry may pause to compute: git hosts then send five bytes every five seconds.
-    pub(crate) fn response(body: Incoming, end: End, guard: G) -> Self {
-        Self::new(body, REGISTRY_MIN_RATE, end, guard)
+    /// Body of a registry's response, which counts its bytes in `delivered`. A registry may pause to compute: git hosts then send five bytes every five seconds.
+    pub(crate) fn response(body: Incoming, end: End, delivered: BodyProgress, guard: G) -> Self {
+        let mut body = Self::new(body, REGISTRY_MIN_RATE, end, guard);
+        body.progress = Some(delivered);
+        body
     }
 }
 
 impl<G, B> MinRateBody<G, B> {
     /// Counter of the bytes that pass from now on.
-    pub fn progress(&mut self) -> UploadProgress {
+    pub fn progress(&mut self) -> BodyProgress {
         self.progress.get_or_insert_default().clone()
     }
 
@@ -286,14 +288,19 @@ where
     }
 }
 
-/// Counter of the bytes of a request body that have passed.
+/// Counter of the bytes of bodies that have passed.
 #[derive(Clone, Debug, Default)]
-pub struct UploadProgress(Arc<AtomicU64>);
+pub struct BodyProgress(Arc<AtomicU64>);
 
-impl UploadProgress {
+impl BodyProgress {
     /// Bytes so far.
     pub fn bytes(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// Counts from zero.
+    pub(in crate::proxy) fn reset(&self) {
+        self.0.store(0, Ordering::Relaxed);
     }
 
     /// Adds bytes.

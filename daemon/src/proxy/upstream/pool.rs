@@ -2,8 +2,9 @@
 //!
 //! An HTTP/2 connection carries many requests, which share its streams (servers allow about 100) and its flow-control
 //! window. Stalled uploads or unread downloads would block the next request. So a connection takes a limited number of
-//! requests, and the next one opens another connection. Usually there is one. An HTTP/1.1 connection carries one request
-//! at a time: it leaves the pool with the request and returns after the response.
+//! requests, and none while unread downloads fill half of its window: the next one opens another connection. Usually there
+//! is one. An HTTP/1.1 connection carries one request at a time: it leaves the pool with the request and returns after the
+//! response.
 //!
 //! Requests that find no connection wait for an [`Opening`], and share its outcome. Once a registry is known to speak
 //! HTTP/1.1, each request opens its own, as long as there are [`slots`](crate::proxy::upstream::slots). All waiting has a
@@ -28,7 +29,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::credential::Rotations;
 use crate::proxy::downstream::limits::ClientKey;
-use crate::proxy::exchange::body::RequestBody;
+use crate::proxy::exchange::body::{BodyProgress, RequestBody};
 use crate::proxy::exchange::carried::CarriedCredential;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::exchange::rewrite::repeatable_copy;
@@ -315,15 +316,8 @@ impl Pool {
     }
 
     async fn attempt(&self) -> Result<(NewConnection, Arc<ConnectionLoad>), ProxyError> {
-        let (already_open, load) = {
-            let state = self.state();
-            (state.h2.len(), ConnectionLoad::after(state.retirements))
-        };
-        let opened = self
-            .connector
-            .clone()
-            .open(&self.destination, already_open, &load)
-            .await?;
+        let load = ConnectionLoad::after(self.state().retirements);
+        let opened = self.connector.clone().open(&self.destination, &load).await?;
         Ok((opened, load))
     }
 
@@ -417,7 +411,8 @@ impl PoolState {
             .h2
             .iter()
             .filter(|connection| !connection.load.is_suspiciously_silent());
-        let below_limit = serving.find(|connection| connection.load.active() < MAX_STREAMS);
+        let below_limit =
+            serving.find(|connection| connection.load.active() < MAX_STREAMS && !connection.load.is_full());
         let found = below_limit.or_else(|| {
             let least_busy = self.h2.iter().min_by_key(|connection| connection.load.active());
             least_busy.filter(|_| self.h2.len() >= MAX_H2_CONNECTIONS)
@@ -609,6 +604,11 @@ pub struct PooledConnection {
 }
 
 impl PooledConnection {
+    /// Counter of the bytes of the response's body that the client takes.
+    pub(crate) fn delivered(&self) -> BodyProgress {
+        self.active.0.delivered()
+    }
+
     /// Notes about the connection, and the authority that it leads to.
     pub(crate) fn peer(&self) -> (Arc<ConnectionLoad>, Authority) {
         (Arc::clone(&self.active.0), self.pool.destination.authority().clone())
