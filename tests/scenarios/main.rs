@@ -45,6 +45,7 @@ mod path_readings;
 mod process_isolation;
 mod request_smuggling;
 mod restart;
+mod retired_tokens;
 mod rotation;
 mod run;
 mod scopes;
