@@ -44,6 +44,7 @@ mod packaging;
 mod path_readings;
 mod process_isolation;
 mod request_smuggling;
+mod registry_tokens;
 mod restart;
 mod rotation;
 mod run;
