@@ -46,6 +46,7 @@ mod process_isolation;
 mod request_smuggling;
 mod registry_tokens;
 mod restart;
+mod retired_tokens;
 mod rotation;
 mod run;
 mod scopes;

@@ -27,8 +27,10 @@ pub(crate) async fn remove_registry(controller: &Controller, request: ByName) ->
     state.registries.remove(&name);
     state.removals += 1;
     controller.publish(&state);
-    let holders = close_unused(&route, &state.registries);
-    let mut notes = holders_note(holders);
+    let closed = close_unused(&route, &state.registries);
+    closed.own_requests_ended().await;
+    let mut notes = holders_note(closed.holders());
+    drop(closed);
     notes.extend(grants::end_with_registry(controller, &name).await);
     if let Err(error) = controller.delete_credential(&mut state, &name).await {
         notes.push(format!(
