@@ -213,7 +213,11 @@ fn a_request_is_authorized_again_before_its_second_attempt() {
         waits.display(),
         asked.display()
     );
-    fs::write(source.program(), script.replace("#!/bin/sh\n", &format!("#!/bin/sh\n{hold}\n"))).unwrap();
+    fs::write(
+        source.program(),
+        script.replace("#!/bin/sh\n", &format!("#!/bin/sh\n{hold}\n")),
+    )
+    .unwrap();
     source.add(&daemon, "corp", &server, "/");
     daemon.ctl(&["allow", "corp", "--for", "5m"]).succeeds();
     assert_eq!(status(&daemon, &server, "/index"), 200);
@@ -228,7 +232,10 @@ fn a_request_is_authorized_again_before_its_second_attempt() {
     daemon.ctl(&["deny", "corp"]).succeeds();
     fs::remove_file(waits).unwrap();
     let refused = writing.finish().response();
-    assert_eq!((refused.status, refused.header("regauth-error")), (403, Some("write-denied")));
+    assert_eq!(
+        (refused.status, refused.header("regauth-error")),
+        (403, Some("write-denied"))
+    );
     assert_eq!(server.tokens(WRITE).len(), 1, "nothing was sent after the `deny`");
     assert_eq!(status(&daemon, &server, "/index"), 200);
 }

@@ -43,7 +43,9 @@ fn sealed_token(daemon: &Daemon, server: &PathServer) -> String {
     let batch = r#"{"operation":"download","objects":[{"oid":"ab","size":3}]}"#;
     let curl = Curl::new().behind(daemon).header(LFS).with(&["--data-binary", batch]);
     let answer: Value = serde_json::from_str(&curl.get(&server.url(BATCH)).body()).unwrap();
-    let header = answer["objects"][0]["actions"]["download"]["header"].as_object().unwrap();
+    let header = answer["objects"][0]["actions"]["download"]["header"]
+        .as_object()
+        .unwrap();
     assert_eq!(header.len(), 1, "{answer}");
     header[SEALED].as_str().unwrap().to_owned()
 }
@@ -80,7 +82,11 @@ fn only_a_token_that_was_given_for_the_host_is_sent() {
         let curl = Curl::new().behind(&daemon).header(&format!("{SEALED}: {value}"));
         let refused = curl.get(&target.url(OBJECT));
         assert_eq!(error(&refused), (400, Some("bad-request")), "{}", refused.body());
-        assert!(refused.body().contains("Run the git command again"), "{}", refused.body());
+        assert!(
+            refused.body().contains("Run the git command again"),
+            "{}",
+            refused.body()
+        );
         assert!(target.tokens(OBJECT).is_empty());
     }
 }
@@ -113,7 +119,11 @@ fn only_git_registries_get_the_token_for_an_object() {
         let curl = Curl::new().behind(&daemon).header(&format!("{SEALED}: Bearer x"));
         assert_eq!(curl.get(&server.url("/file")).status, 200, "{kind}");
         let sent = server.requests().pop().unwrap();
-        assert_eq!(sent.header("authorization").unwrap(), format!("Bearer {OURS}"), "{kind}");
+        assert_eq!(
+            sent.header("authorization").unwrap(),
+            format!("Bearer {OURS}"),
+            "{kind}"
+        );
         assert_eq!(sent.header(SEALED), None, "{kind}");
     }
 }
@@ -133,7 +143,9 @@ fn the_token_for_an_object_goes_to_no_plain_host() {
 fn a_token_for_an_object_is_worthless_where_its_url_redirects() {
     const CONTENT: &str = "an object in the storage of another host\n";
     let authority = Authority::new("Storage Root");
-    let storage = MockServer::builder(&authority, "localhost").answer(200, &[], CONTENT).start();
+    let storage = MockServer::builder(&authority, "localhost")
+        .answer(200, &[], CONTENT)
+        .start();
     let server = LfsServer::redirecting("me", OURS, THEIRS, &storage.url("/"));
     let daemon = Daemon::start();
     let location = ["--scope", &server.scope(), "--kind", "git", "--no-verify"];
@@ -163,7 +175,9 @@ fn a_token_for_an_object_is_worthless_where_its_url_redirects() {
     let sent = storage.requests().pop().unwrap();
     assert!(sent.header(SEALED).is_some(), "git-lfs sends the headers of an object");
     for secret in [THEIRS, OURS] {
-        LeakScan::new(secret).scan("the redirected request", sent.text()).assert_clean();
+        LeakScan::new(secret)
+            .scan("the redirected request", sent.text())
+            .assert_clean();
     }
 }
 
@@ -172,13 +186,18 @@ fn the_answer_of_a_token_service_is_checked_in_every_spelling_of_its_path() {
     let authority = Authority::new("Corp Root");
     let answer = format!(r#"{{"token":"{}"}}"#, STANDARD.encode(OURS));
     let media_type = [("content-type", "application/json")];
-    let service = MockServer::builder(&authority, "localhost").answer(200, &media_type, &answer).start();
+    let service = MockServer::builder(&authority, "localhost")
+        .answer(200, &media_type, &answer)
+        .start();
     let daemon = Daemon::start();
     let location = ["--scope", &service.url("/"), "--kind", "generic", "--no-verify"];
     let added = daemon.try_add("corp", &location, &Scheme::bearer(), &authority.file(), OURS);
     added.succeeds();
     let curl = Curl::new().behind(&daemon).with(&["--path-as-is"]);
-    assert!(curl.get(&service.url("/page")).body().contains("token"), "pages are not checked");
+    assert!(
+        curl.get(&service.url("/page")).body().contains("token"),
+        "pages are not checked"
+    );
     for path in [
         "/token",
         "/v2/token/",
@@ -208,7 +227,9 @@ fn a_rotation_does_not_wait_for_the_end_of_an_answer_that_is_checked() {
     let location = ["--scope", &server.url("/"), "--kind", "generic", "--no-verify"];
     let added = daemon.try_add("corp", &location, &Scheme::bearer(), &authority.file(), OURS);
     added.succeeds();
-    let asking = Curl::new().behind(&daemon).start(&server.url("/stops?scope=repository:x:pull"));
+    let asking = Curl::new()
+        .behind(&daemon)
+        .start(&server.url("/stops?scope=repository:x:pull"));
     poll::wait_for("the request for a token", || {
         let asked = |line: &String| line.contains("/stops");
         server.requests().iter().any(asked).then_some(())

@@ -306,8 +306,18 @@ mod tests {
     fn an_authorization_of_the_server_is_sealed_where_ours_would_replace_it() {
         let seal = ActionSeal::new();
         for (registry, host, href, name) in [
-            ("corp", "corp.example", "https://corp.example/git/r.git/objects/ab", "authorization"),
-            ("corp", "corp.example", "https://CORP.example:443/git/r.git/ab?x=y", "Authorization"),
+            (
+                "corp",
+                "corp.example",
+                "https://corp.example/git/r.git/objects/ab",
+                "authorization",
+            ),
+            (
+                "corp",
+                "corp.example",
+                "https://CORP.example:443/git/r.git/ab?x=y",
+                "Authorization",
+            ),
             ("other", "other.example", "https://other.example/ab", "x-token"),
         ] {
             let answer = action(href, &json!({ name: "Bearer theirs" }));
