@@ -44,6 +44,7 @@ mod package_managers;
 mod packaging;
 mod path_readings;
 mod process_isolation;
+mod registry_tokens;
 mod request_smuggling;
 mod restart;
 mod retired_tokens;

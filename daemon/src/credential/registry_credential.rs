@@ -28,8 +28,8 @@ pub(crate) struct RegistryCredential {
 pub(crate) struct Generation {
     /// The value, the same for all registries.
     pub(crate) value: Arc<Value>,
-    /// The header to send.
-    pub(crate) header: CredentialHeader,
+    /// The header to send. A check of the answer may keep it longer than the lease.
+    pub(crate) header: Arc<CredentialHeader>,
     /// The registry's answers to this value.
     pub(crate) breaker: Arc<CircuitBreaker>,
 }
@@ -134,7 +134,7 @@ impl RegistryCredential {
             let same = before.filter(|before| before.value.number == value.number);
             let breaker = same.map_or_else(Arc::default, |before| Arc::clone(&before.breaker));
             Arc::new(Generation {
-                header: CredentialHeader::new(&self.scheme, &value.secret),
+                header: Arc::new(CredentialHeader::new(&self.scheme, &value.secret)),
                 value: Arc::clone(value),
                 breaker,
             })
@@ -172,8 +172,8 @@ impl RegistryCredential {
     }
 }
 
-/// A request's hold on one generation (invariant 11). It lasts until the response head has arrived, or the whole answer if
-/// it is checked. A rotation waits for its drop.
+/// A request's hold on one generation (invariant 11). It lasts until the response head has arrived. A rotation waits for
+/// its drop.
 #[derive(Debug)]
 pub(crate) struct Lease {
     generation: Arc<Generation>,
