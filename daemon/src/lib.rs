@@ -53,6 +53,8 @@ pub mod config;
 
 pub mod credential;
 
+mod crypto;
+
 pub mod authority;
 
 pub mod proxy;

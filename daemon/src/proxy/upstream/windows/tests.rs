@@ -76,7 +76,7 @@ fn self_signed() -> (CertificateDer<'static>, TlsAcceptor) {
     let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let certificate = identity.cert.der().clone();
     let key = PrivateKeyDer::try_from(identity.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = crate::crypto::provider();
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -96,7 +96,7 @@ async fn the_streams_of_later_connections_have_the_window_of_the_first() {
     let tasks = TaskTracker::new();
     tasks.spawn(serve(listener, tls, sender));
     let dialer = Dialer::new(ProxyRules::direct(), Trust::nobody()).unwrap();
-    let upstream = Upstream::new(&dialer, Trust::new(&[certificate], None, None).unwrap(), 1).unwrap();
+    let upstream = Upstream::new(&dialer, Trust::system(&[certificate]), 1).unwrap();
     let mut open = Vec::new();
     // The last one is on a second connection.
     for _ in 0..=MAX_STREAMS {
