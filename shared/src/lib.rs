@@ -5,6 +5,7 @@
 //! - [`name`] and [`secret`]: the checked strings that requests carry.
 //! - [`request`], [`response`], [`error`]: what travels over the control socket, one message per line ([`frame`]).
 //! - [`version`]: the greeting, and how releases of different age work together.
+//! - [`audit`]: the lines of the audit record, and their verification.
 //! - [`paths`]: locations of the socket and the files.
 //! - [`exit_code`]: exit codes of `regauthctl`, for scripts.
 //! - [`index`]: locations that a cargo index names in its `config.json`.
@@ -26,8 +27,11 @@ pub mod request;
 pub mod response;
 
 pub mod error;
+pub mod event;
 pub mod frame;
 pub mod version;
+
+pub mod audit;
 
 pub mod exit_code;
 pub mod index;

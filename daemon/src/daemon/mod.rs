@@ -24,6 +24,7 @@ use self::files::{PersistedState, read_config, read_state, record_store};
 pub use self::options::{Options, variables};
 use self::signals::Signals;
 use crate::atomic;
+use crate::audit::Audit;
 use crate::authority::bundle;
 use crate::authority::company_roots::CompanyRoots;
 use crate::config::Config;
@@ -132,7 +133,11 @@ impl Daemon {
         let system_roots = system_roots.await.map_err(|error| StartError::Threads(error.into()))?;
         let number = options.workers.unwrap_or_else(Workers::usual_number);
         let trusted = company_roots.with(&system_roots);
-        let proxy = Arc::new(ProxyState::new(&config, proxies, grants, listen, &trusted, number)?);
+        let mut proxy = ProxyState::new(&config, proxies, grants, listen, &trusted, number)?;
+        if !options.ephemeral {
+            proxy.audit = Audit::start(&folders.audit(), &config.audit)?;
+        }
+        let proxy = Arc::new(proxy);
         let workers = Workers::start(number, &proxy).map_err(StartError::Threads)?;
         let controller = Arc::new(Controller {
             folders,

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::audit::Audit;
 use crate::config::{Clients, Config};
 use crate::credential::circuit_breaker::CircuitBreaker;
 use crate::grant::Grants;
@@ -54,6 +55,8 @@ pub struct ProxyState {
     pub drain: CancellationToken,
     /// Tasks of all open connections.
     pub tasks: TaskTracker,
+    /// Audit record.
+    pub(crate) audit: Audit,
     /// Counters for `status` and `metrics`.
     pub counters: Counters,
     /// Tokens that the control side is to check.
@@ -91,6 +94,7 @@ impl ProxyState {
             listen,
             drain: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            audit: Audit::off(),
             counters: Counters::default(),
             token_checks: TokenChecks::default(),
             failures: FailureLog::default(),
