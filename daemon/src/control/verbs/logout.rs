@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use regauth_shared::event::{EventKind, RegistryChange};
 use regauth_shared::request::ByName;
 use regauth_shared::response::LoggedOut;
 use regauth_shared::{ErrorBody, ErrorKind};
@@ -48,6 +49,7 @@ pub(crate) async fn logout(controller: &Controller, request: ByName) -> Result<L
     let mut notes = users_of(&state, &route);
     drop((state, turn));
     tracing::info!(registry = %name, "deleted token");
+    controller.announce(EventKind::Logout(RegistryChange { registry: name.clone() }));
     notes.extend(holders_note(replaced.wait().await));
     Ok(LoggedOut { notes, name })
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use regauth_shared::ErrorBody;
+use regauth_shared::event::{EventKind, Verification};
 use regauth_shared::request::{CompareToken, Verify};
 use regauth_shared::response::{TokenComparison, Verdict, VerdictResult, Verified};
 
@@ -61,6 +62,10 @@ async fn verdict(controller: &Controller, route: &RegistryRoute) -> Verdict {
         Some(failure) => route.usage.note_failure(failure),
         None => route.usage.clear_failure(),
     }
+    controller.announce(EventKind::Verification(Verification {
+        registry: name.clone(),
+        result,
+    }));
     Verdict {
         name,
         result,

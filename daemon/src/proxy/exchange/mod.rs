@@ -7,6 +7,7 @@
 //! - [`answer`] keeps the credential out of answers of Git LFS and of token services.
 //! - [`body`] streams bodies and enforces a minimum rate.
 //! - [`expectation`] keeps a body back until the registry asks for it.
+//! - [`recording`] records each request for the stream of events.
 //! - [`error`] has every response that regauthd writes itself, and [`request_problem`] the texts for malformed requests.
 //!   [`failure_log`] logs the reasons.
 
@@ -22,4 +23,5 @@ pub(crate) mod denial_review;
 pub mod error;
 pub(crate) mod expectation;
 pub(crate) mod failure_log;
+pub(crate) mod recording;
 pub mod request_problem;
