@@ -89,13 +89,12 @@ impl Fixture {
     }
 }
 
-fn program(line: &Value) -> &str {
-    line["event"]["client"]["program"].as_str().unwrap_or_default()
-}
-
 fn messages(verified: &Ctl) -> Vec<String> {
     let faults = verified.json["faults"].as_array().cloned().unwrap_or_default();
-    faults.iter().map(|fault| fault["message"].as_str().unwrap().to_owned()).collect()
+    faults
+        .iter()
+        .map(|fault| fault["message"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[test]
@@ -104,19 +103,23 @@ fn the_record_has_changes_refusals_and_each_programs_first_use() {
     for _ in 0..3 {
         assert_eq!(fixture.get(), 200);
     }
-    let upload = Curl::new().behind(&fixture.daemon).upload(&fixture.registry.upload(), 10);
+    let upload = Curl::new()
+        .behind(&fixture.daemon)
+        .upload(&fixture.registry.upload(), 10);
     assert_eq!(upload.status, 403);
     fixture.daemon.rotate("corp", TOKEN).succeeds();
 
-    let curl = fixture.lines(&["--registry", "corp", "--program", "curl"], 2);
-    assert_eq!(curl.len(), 2, "one first use and one refusal: {curl:?}");
-    assert!(curl.iter().all(|line| program(line).ends_with("/curl")), "{curl:?}");
+    let curl = fixture.lines(&["--registry", "corp", "--op", "read"], 1);
+    assert_eq!(curl.len(), 1, "one first use: {curl:?}");
     assert_eq!(curl[0]["event"]["path"], "/api/cargo/index/config.json");
     let refused = fixture.lines(&["--refused", "--op", "write", "--since", "1h"], 1);
     assert_eq!(refused.len(), 1);
     assert_eq!(refused[0]["event"]["code"], "write-denied");
     let all = fixture.lines(&[], 5);
-    let kinds: Vec<&str> = all.iter().map(|line| line["event"]["event"].as_str().unwrap()).collect();
+    let kinds: Vec<&str> = all
+        .iter()
+        .map(|line| line["event"]["event"].as_str().unwrap())
+        .collect();
     for kind in ["started", "registry-added", "request", "refusal", "rotation"] {
         assert!(kinds.contains(&kind), "{kind}: {kinds:?}");
     }
@@ -132,9 +135,13 @@ fn the_mode_says_which_requests_are_recorded() {
     for fixture in [&all, &off] {
         (0..5).for_each(|_| assert_eq!(fixture.get(), 200));
     }
-    assert_eq!(all.lines(&["--program", "curl", "--op", "read"], 5).len(), 5);
+    assert_eq!(all.lines(&["--registry", "corp", "--op", "read"], 5).len(), 5);
     let nothing = off.daemon.ctl(&["audit"]).exits(6);
-    assert!(nothing.output.stdout.contains("there is no audit record"), "{}", nothing.output.report());
+    assert!(
+        nothing.output.stdout.contains("there is no audit record"),
+        "{}",
+        nothing.output.report()
+    );
     assert!(!off.folder().exists());
     assert_eq!(off.daemon.ctl(&["status"]).json["audit"]["mode"], "off");
 }
@@ -143,7 +150,7 @@ fn the_mode_says_which_requests_are_recorded() {
 fn a_changed_missing_or_misplaced_line_is_named() {
     let mut fixture = Fixture::start("audit = \"all\"\n");
     (0..8).for_each(|_| assert_eq!(fixture.get(), 200));
-    fixture.lines(&["--program", "curl"], 8);
+    fixture.lines(&["--op", "read"], 8);
     fixture.daemon.stop();
     let text = fixture.text();
     let lines: Vec<&str> = text.lines().collect();
@@ -154,13 +161,23 @@ fn a_changed_missing_or_misplaced_line_is_named() {
         assert_eq!(verified.json["faults"][0]["row"], row, "{}", verified.output.report());
         assert_eq!(verified.json["faults"][0]["file"], "audit.jsonl");
     };
-    let changed = lines[4].replace("/api/cargo", "/api/kargo").replace("\"status\":200", "\"status\":404");
+    let changed = lines[4]
+        .replace("/api/cargo", "/api/kargo")
+        .replace("\"status\":200", "\"status\":404");
     assert_ne!(changed, lines[4]);
-    check(&[&lines[..4], &[&changed], &lines[5..]].concat(), &["line 5 was changed"], 5);
+    check(
+        &[&lines[..4], &[&changed], &lines[5..]].concat(),
+        &["line 5 was changed"],
+        5,
+    );
     check(&[&lines[..4], &lines[5..]].concat(), &["line 5 is missing"], 5);
     let swapped = [&lines[..4], &[lines[5], lines[4]], &lines[6..]].concat();
     check(&swapped, &["line 5 is in the wrong place"], 6);
-    check(&[&lines[..5], &[lines[2]], &lines[5..]].concat(), &["line 3 is there twice"], 6);
+    check(
+        &[&lines[..5], &[lines[2]], &lines[5..]].concat(),
+        &["line 3 is there twice"],
+        6,
+    );
     fs::write(fixture.folder().join("audit.jsonl"), &text).unwrap();
     fixture.assert_whole();
 }
@@ -210,7 +227,7 @@ fn a_kill_at_any_moment_leaves_a_chain_that_verifies() {
 fn an_incomplete_last_line_is_no_tampering_and_is_repaired() {
     let mut fixture = Fixture::start("");
     assert_eq!(fixture.get(), 200);
-    fixture.lines(&["--program", "curl"], 1);
+    fixture.lines(&["--op", "read"], 1);
     fixture.daemon.kill();
     let text = fixture.text();
     fs::write(fixture.folder().join("audit.jsonl"), &text[..text.len() - 10]).unwrap();
@@ -219,26 +236,42 @@ fn an_incomplete_last_line_is_no_tampering_and_is_repaired() {
     let verified = fixture.assert_whole();
     assert_eq!(verified["incomplete-bytes"], 0);
     assert!(fixture.text().contains("\"note\":{\"kind\":\"repaired\""));
-    assert!(fixture.daemon.log().contains("removed an incomplete line from the audit record"));
+    assert!(
+        fixture
+            .daemon
+            .log()
+            .contains("removed an incomplete line from the audit record")
+    );
 }
 
 #[test]
 fn a_full_disk_stops_no_request_and_shows_in_status_until_there_is_space() {
     let fixture = Fixture::start_with(Daemon::builder().config("audit = \"all\"\n").ignore_file_size_signal());
     assert_eq!(fixture.get(), 200);
-    fixture.lines(&["--program", "curl"], 1);
+    fixture.lines(&["--op", "read"], 1);
     fixture.limit_file_size("10");
     (0..3).for_each(|_| assert_eq!(fixture.get(), 200));
     let problem = |status: &Value| {
         let problems = status["problems"].as_array().cloned().unwrap_or_default();
-        let messages = problems.iter().map(|problem| problem["message"].as_str().unwrap().to_owned());
+        let messages = problems
+            .iter()
+            .map(|problem| problem["message"].as_str().unwrap().to_owned());
         messages.into_iter().find(|message| message.contains("audit record"))
     };
     let message = poll::wait_for("the problem", || problem(&fixture.daemon.ctl(&["status"]).json));
-    assert!(message.contains("cannot be written") && message.contains("requests go on"), "{message}");
+    assert!(
+        message.contains("cannot be written") && message.contains("requests go on"),
+        "{message}"
+    );
     fixture.limit_file_size("unlimited");
-    assert_eq!(fixture.lines(&["--program", "curl"], 4).len(), 4, "events wait for the disk");
-    poll::wait_for("the end of the problem", || problem(&fixture.daemon.ctl(&["status"]).json).is_none().then_some(()));
+    assert_eq!(
+        fixture.lines(&["--op", "read"], 4).len(),
+        4,
+        "events wait for the disk"
+    );
+    poll::wait_for("the end of the problem", || {
+        problem(&fixture.daemon.ctl(&["status"]).json).is_none().then_some(())
+    });
     fixture.assert_whole();
 }
 
@@ -257,14 +290,25 @@ fn a_required_record_is_written_before_the_answer_or_the_request_is_refused() {
     let refused = |status: u16| status == 503;
     let answer = Curl::new().behind(&fixture.daemon).get(&fixture.index());
     assert!(refused(answer.status), "{}", answer.headers);
-    assert!(answer.headers.contains("regauth-error: audit-unavailable"), "{}", answer.headers);
+    assert!(
+        answer.headers.contains("regauth-error: audit-unavailable"),
+        "{}",
+        answer.headers
+    );
     let before = fixture.registry.nginx.requests().len();
     assert!(refused(fixture.get()));
-    assert_eq!(fixture.registry.nginx.requests().len(), before, "a refused request went to the registry");
+    assert_eq!(
+        fixture.registry.nginx.requests().len(),
+        before,
+        "a refused request went to the registry"
+    );
     fixture.limit_file_size("unlimited");
     poll::wait_for("an answer", || (fixture.get() == 200).then_some(()));
     let codes = fixture.lines(&["--refused"], 1);
-    assert!(codes.iter().any(|line| line["event"]["code"] == "audit-unavailable"), "{codes:?}");
+    assert!(
+        codes.iter().any(|line| line["event"]["code"] == "audit-unavailable"),
+        "{codes:?}"
+    );
     fixture.assert_whole();
 }
 
@@ -297,21 +341,23 @@ fn the_record_is_rotated_and_kept_within_its_size() {
         (verified["last"]["line"].as_u64() > verified["lines"].as_u64()).then_some(verified)
     });
     assert!(verified["files"].as_u64().unwrap() > 3, "{verified}");
-    let sizes = fs::read_dir(fixture.folder()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
+    let sizes = fs::read_dir(fixture.folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().len());
     assert!(sizes.sum::<u64>() <= 400 << 10);
     assert!(fixture.daemon.log().contains("deleted old lines of the audit record"));
 }
 
 #[test]
 fn a_daemon_that_drains_and_the_next_one_write_one_chain() {
-    let mut fixture = Fixture::start_with(Daemon::builder().socket_activated().config("audit = \"all\"\n"));
+    let mut fixture = Fixture::start_with(Daemon::builder().store("vault").socket_activated().config("audit = \"all\"\n"));
     for _ in 0..3 {
         assert_eq!(fixture.get(), 200);
         fixture.daemon.replace();
         assert_eq!(fixture.get(), 200);
     }
     fixture.daemon.wait_for_replaced();
-    fixture.lines(&["--program", "curl"], 6);
+    fixture.lines(&["--op", "read"], 6);
     fixture.assert_whole();
 }
 
@@ -326,18 +372,26 @@ fn the_export_is_valid_ocsf_and_jsonl_is_the_record_itself() {
     fixture.daemon.ctl(&["allow", "corp"]).succeeds();
     fixture.daemon.ctl(&["deny", "corp"]).succeeds();
     let grant = fixture.daemon.ctl(&["grant", "--registry", "corp"]).succeeds().json;
-    fixture.daemon.ctl(&["revoke", grant["grant"]["id"].as_str().unwrap()]).succeeds();
+    fixture
+        .daemon
+        .ctl(&["revoke", grant["grant"]["id"].as_str().unwrap()])
+        .succeeds();
     fixture.daemon.ctl(&["verify"]).succeeds();
     fixture.daemon.ctl(&["reload"]).succeeds();
     fixture.daemon.ctl(&["remove-registry", "corp"]).succeeds();
     fixture.lines(&["--registry", "corp"], 9);
     let export = |format: &str| {
         let mut ctl = exec::command(binary("regauthctl"), fixture.daemon.home());
-        ctl.arg("--home").arg(fixture.daemon.home()).args(["audit", "export", "--format", format]);
+        ctl.arg("--home")
+            .arg(fixture.daemon.home())
+            .args(["audit", "export", "--format", format]);
         exec::run(&mut ctl).succeeds().stdout
     };
     let checked = ocsf::validate(&export("ocsf")).succeeds().report();
-    assert!(checked.contains("http_activity") && checked.contains("api_activity"), "{checked}");
+    assert!(
+        checked.contains("http_activity") && checked.contains("api_activity"),
+        "{checked}"
+    );
     assert_eq!(export("jsonl"), fixture.text());
     // A value that the schema does not know must not pass.
     let wrong = export("ocsf").replace("\"category_uid\":4", "\"category_uid\":77");

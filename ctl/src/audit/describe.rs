@@ -9,7 +9,10 @@ use time::format_description::well_known::Rfc3339;
 /// Columns of an event: time, registry, client, what happened.
 pub(crate) fn event(event: &Event) -> Vec<String> {
     let registry = event.kind.registry().map_or("-", |registry| registry.as_str());
-    let client = event.kind.exchange().map_or("-".to_owned(), |exchange| client(&exchange.client));
+    let client = event
+        .kind
+        .exchange()
+        .map_or("-".to_owned(), |exchange| client(&exchange.client));
     vec![time(event.time), registry.to_owned(), client, what(&event.kind)]
 }
 
@@ -31,7 +34,8 @@ pub(crate) fn note(note: &Note) -> Vec<String> {
 pub(crate) fn time(milliseconds: u64) -> String {
     let seconds = i64::try_from(milliseconds / 1000).unwrap_or(i64::MAX);
     let time = OffsetDateTime::from_unix_timestamp(seconds).ok();
-    time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| "-".to_owned())
+    time.and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_else(|| "-".to_owned())
 }
 
 /// Name of a client: its program, grant, user or address.
@@ -45,8 +49,9 @@ fn client(client: &Client) -> String {
     let user = || client.uid.map(|uid| format!("user {uid}"));
     match (named, grant) {
         (Some(named), Some(grant)) => format!("{named}, {grant}"),
-        (named, grant) => (named.or(grant).or_else(user).or_else(|| client.address.clone()))
-            .unwrap_or_else(|| "unknown".to_owned()),
+        (named, grant) => {
+            (named.or(grant).or_else(user).or_else(|| client.address.clone())).unwrap_or_else(|| "unknown".to_owned())
+        }
     }
 }
 
@@ -59,7 +64,10 @@ fn what(kind: &EventKind) -> String {
         }
         EventKind::Renewal(renewal) => match (&renewal.generation, &renewal.failure) {
             (Some(generation), _) => format!("renewed the token, generation {generation}"),
-            (None, failure) => format!("could not renew the token: {}", failure.as_deref().unwrap_or("no reason given")),
+            (None, failure) => format!(
+                "could not renew the token: {}",
+                failure.as_deref().unwrap_or("no reason given")
+            ),
         },
         EventKind::Rotation(rotation) => {
             let verified = if rotation.verified { "" } else { ", not verified" };
@@ -71,9 +79,16 @@ fn what(kind: &EventKind) -> String {
         EventKind::WritesClosed(_) => "closed writes".to_owned(),
         EventKind::GrantCreated(created) => {
             let names: Vec<&str> = created.registries.iter().map(|registry| registry.as_str()).collect();
-            let registries = if names.is_empty() { "every registry".to_owned() } else { names.join(", ") };
+            let registries = if names.is_empty() {
+                "every registry".to_owned()
+            } else {
+                names.join(", ")
+            };
             let writes = if created.write { " and writes" } else { "" };
-            format!("granted {} reads{writes} of {registries} until {}", created.grant, created.expires)
+            format!(
+                "granted {} reads{writes} of {registries} until {}",
+                created.grant, created.expires
+            )
         }
         EventKind::GrantRevoked(revoked) => format!("revoked the grant {}", revoked.grant),
         EventKind::RegistryAdded(_) => "added the registry".to_owned(),
@@ -92,10 +107,23 @@ fn what(kind: &EventKind) -> String {
 fn request(exchange: &Exchange) -> String {
     let method = exchange.method.as_deref().unwrap_or("CONNECT");
     // A refused CONNECT has no path, and a request outside of every scope is told by its host.
-    let host = exchange.host.as_deref().filter(|_| exchange.registry.is_none() || exchange.path.is_none());
-    let target = format!("{}{}", host.unwrap_or_default(), exchange.path.as_deref().unwrap_or_default());
-    let status = exchange.status.map_or("no answer".to_owned(), |status| status.to_string());
-    let write = if exchange.operation == Some(Operation::Write) { ", write" } else { "" };
+    let host = exchange
+        .host
+        .as_deref()
+        .filter(|_| exchange.registry.is_none() || exchange.path.is_none());
+    let target = format!(
+        "{}{}",
+        host.unwrap_or_default(),
+        exchange.path.as_deref().unwrap_or_default()
+    );
+    let status = exchange
+        .status
+        .map_or("no answer".to_owned(), |status| status.to_string());
+    let write = if exchange.operation == Some(Operation::Write) {
+        ", write"
+    } else {
+        ""
+    };
     format!("{method} {target} {status}{write}")
 }
 

@@ -1,7 +1,8 @@
 //! Filters of events: flags, and whether an event passes.
 
+use regauth_shared::RegistryName;
 use regauth_shared::event::{Event, EventKind, Operation};
-use regauth_shared::{RegistryName, event};
+use regauth_shared::request::Watch;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
@@ -12,15 +13,15 @@ pub(crate) struct Filter {
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<OffsetDateTime>,
 
-    /// Only events of this registry
-    #[arg(long, value_name = "NAME")]
-    registry: Option<RegistryName>,
+    /// Only events of this registry; may be repeated
+    #[arg(long = "registry", value_name = "NAME")]
+    registries: Vec<RegistryName>,
 
-    /// Only requests of this program: its name, or its path
-    #[arg(long, value_name = "PROGRAM")]
-    program: Option<String>,
+    /// Only requests of this program: its file name or its path; may be repeated
+    #[arg(long = "program", value_name = "PROGRAM")]
+    programs: Vec<String>,
 
-    /// Only requests with this grant, and the grant's own events
+    /// Only requests with this grant
     #[arg(long, value_name = "ID")]
     grant: Option<String>,
 
@@ -33,53 +34,58 @@ pub(crate) struct Filter {
     op: Option<String>,
 }
 
+/// The flags, ready to be compared with events.
+#[derive(Debug)]
+pub(super) struct EventFilter {
+    since_ms: Option<i128>,
+    watch: Watch,
+    /// True if no flag is about registries or clients.
+    includes_all: bool,
+}
+
 impl Filter {
+    pub(super) fn to_event_filter(&self) -> EventFilter {
+        let operation = self.op.as_deref().map(|name| match name {
+            "write" => Operation::Write,
+            _ => Operation::Read,
+        });
+        EventFilter {
+            since_ms: self.since.map(|since| since.unix_timestamp_nanos() / 1_000_000),
+            includes_all: self.registries.is_empty()
+                && self.programs.is_empty()
+                && self.grant.is_none()
+                && !self.refused
+                && operation.is_none(),
+            watch: Watch {
+                registries: self.registries.clone(),
+                programs: self.programs.clone(),
+                grant: self.grant.clone(),
+                refused: self.refused,
+                operation,
+            },
+        }
+    }
+}
+
+impl EventFilter {
     /// Does the event fit all flags?
-    pub(crate) fn passes(&self, event: &Event) -> bool {
-        let kind = &event.kind;
-        let exchange = kind.exchange();
-        let client = exchange.map(|exchange| &exchange.client);
-        let operation = exchange.and_then(|exchange| exchange.operation);
-        self.includes_time(event.time)
-            && (self.registry.as_ref()).is_none_or(|registry| kind.registry() == Some(registry))
-            && (self.program.as_ref()).is_none_or(|program| client.is_some_and(|client| is_program(client, program)))
-            && (self.grant.as_deref()).is_none_or(|grant| grant_of(kind) == Some(grant))
-            && (!self.refused || matches!(kind, EventKind::Refusal(_)))
-            && (self.op.as_deref()).is_none_or(|name| operation.is_some_and(|operation| name == word(operation)))
+    pub(super) fn passes(&self, event: &Event) -> bool {
+        // `watch` shows these with any filter.
+        let is_of_daemon = matches!(
+            event.kind,
+            EventKind::Started(_) | EventKind::Stopping | EventKind::Lost(_)
+        );
+        self.includes_time(event.time) && (self.includes_all || (!is_of_daemon && self.watch.passes(event)))
     }
 
-    /// Is a line of this time, in milliseconds since 1970, new enough?
-    pub(crate) fn includes_time(&self, time: u64) -> bool {
-        let since = self.since.map(|since| since.unix_timestamp_nanos() / 1_000_000);
-        since.is_none_or(|since| i128::from(time) >= since)
+    /// Do notes of the record itself of this time fit? They are about no registry and no client.
+    pub(super) fn passes_note(&self, time: u64) -> bool {
+        self.includes_all && self.includes_time(time)
     }
 
-    /// Do notes of the record itself pass? They are about no registry and no client.
-    pub(crate) fn includes_notes(&self) -> bool {
-        let about_requests = self.program.is_some() || self.grant.is_some() || self.refused || self.op.is_some();
-        self.registry.is_none() && !about_requests
-    }
-}
-
-fn is_program(client: &event::Client, wanted: &str) -> bool {
-    let Some(path) = client.program.as_deref() else {
-        return wanted == "unknown";
-    };
-    path == wanted || path.rsplit('/').next() == Some(wanted)
-}
-
-fn grant_of(kind: &EventKind) -> Option<&str> {
-    match kind {
-        EventKind::GrantCreated(created) => Some(&created.grant),
-        EventKind::GrantRevoked(revoked) => Some(&revoked.grant),
-        other => other.exchange()?.client.grant.as_deref(),
-    }
-}
-
-fn word(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Read => "read",
-        Operation::Write => "write",
+    /// Is a time, in milliseconds since 1970, late enough?
+    fn includes_time(&self, time: u64) -> bool {
+        self.since_ms.is_none_or(|since| i128::from(time) >= since)
     }
 }
 
@@ -95,63 +101,43 @@ fn since_from(now: OffsetDateTime, text: &str) -> Result<OffsetDateTime, String>
         now.checked_sub(Duration::seconds(number.checked_mul(*seconds)?))
     };
     let time = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
-    (age().or_else(|| time(text)).or_else(|| time(&format!("{text}T00:00:00Z"))))
-        .ok_or_else(|| "expected an age such as 30m, 2h or 7d, or a time such as 2026-03-04T05:06:07Z".to_owned())
+    (age()
+        .or_else(|| time(text))
+        .or_else(|| time(&format!("{text}T00:00:00Z"))))
+    .ok_or_else(|| "expected an age such as 30m, 2h or 7d, or a time such as 2026-03-04T05:06:07Z".to_owned())
 }
 
 const UNITS: [(&str, i64); 5] = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400), ("w", 604_800)];
 
 #[cfg(test)]
 mod tests {
-    use regauth_shared::event::{Client, Exchange, GrantRevoked};
+    use regauth_shared::event::{Exchange, Lost};
 
     use super::*;
 
-    fn event(kind: EventKind) -> Event {
-        Event {
-            time: 1_772_600_767_000,
+    #[test]
+    fn an_event_must_fit_the_time_and_the_flags() {
+        let event = |time, kind| Event {
+            time,
             sequence: 1,
             kind,
-        }
-    }
-
-    fn request() -> Exchange {
-        Exchange {
-            registry: Some("corp".parse().unwrap()),
-            operation: Some(Operation::Read),
-            client: Client {
-                program: Some("/usr/bin/cargo".to_owned()),
-                grant: Some("g1".to_owned()),
-                ..Client::default()
-            },
-            ..Exchange::default()
-        }
-    }
-
-    #[test]
-    fn an_event_must_fit_every_flag() {
-        let read = event(EventKind::Request(request()));
-        let refused = event(EventKind::Refusal(request()));
-        let revoked = event(EventKind::GrantRevoked(GrantRevoked { grant: "g1".to_owned() }));
-        let text = |text: &str| Some(text.to_owned());
-        let none = Filter::default();
-        for (filter, expected) in [
-            (none.clone(), [true, true, true]),
-            (Filter { registry: Some("corp".parse().unwrap()), ..none.clone() }, [true, true, false]),
-            (Filter { registry: Some("other".parse().unwrap()), ..none.clone() }, [false; 3]),
-            (Filter { program: text("cargo"), ..none.clone() }, [true, true, false]),
-            (Filter { program: text("/usr/bin/cargo"), ..none.clone() }, [true, true, false]),
-            (Filter { program: text("argo"), ..none.clone() }, [false; 3]),
-            (Filter { grant: text("g1"), ..none.clone() }, [true; 3]),
-            (Filter { grant: text("g2"), ..none.clone() }, [false; 3]),
-            (Filter { refused: true, ..none.clone() }, [false, true, false]),
-            (Filter { op: text("read"), ..none.clone() }, [true, true, false]),
-            (Filter { op: text("write"), ..none.clone() }, [false; 3]),
-            (Filter { refused: true, op: text("write"), ..none }, [false; 3]),
-        ] {
-            let passes = [&read, &refused, &revoked].map(|event| filter.passes(event));
-            assert_eq!(passes, expected, "{filter:?}");
-        }
+        };
+        let refusal = |time| event(time, EventKind::Refusal(Exchange::default()));
+        let lost = |time| event(time, EventKind::Lost(Lost { events: 1 }));
+        let none = Filter::default().to_event_filter();
+        assert!(none.passes(&refusal(0)) && none.passes(&lost(0)) && none.passes_note(0));
+        let since = Filter {
+            since: Some(OffsetDateTime::from_unix_timestamp(2).unwrap()),
+            ..Filter::default()
+        };
+        let since = since.to_event_filter();
+        assert!(!since.passes(&refusal(1999)) && since.passes(&refusal(2000)) && !since.passes_note(1999));
+        let refused = Filter {
+            refused: true,
+            ..Filter::default()
+        };
+        let refused = refused.to_event_filter();
+        assert!(refused.passes(&refusal(0)) && !refused.passes(&lost(0)) && !refused.passes_note(0));
     }
 
     #[test]
@@ -163,9 +149,21 @@ mod tests {
             ("2026-03-04", "2026-03-04T00:00:00Z"),
             ("2026-03-04T06:06:07+01:00", "2026-03-04T05:06:07Z"),
         ] {
-            assert_eq!(since_from(now, text).unwrap(), OffsetDateTime::parse(expected, &Rfc3339).unwrap(), "{text}");
+            assert_eq!(
+                since_from(now, text).unwrap(),
+                OffsetDateTime::parse(expected, &Rfc3339).unwrap(),
+                "{text}"
+            );
         }
-        for wrong in ["", "h", "-2h", "2 h", "yesterday", "99999999999999999999d", "9223372036854775807w"] {
+        for wrong in [
+            "",
+            "h",
+            "-2h",
+            "2 h",
+            "yesterday",
+            "99999999999999999999d",
+            "9223372036854775807w",
+        ] {
             since_from(now, wrong).unwrap_err();
         }
     }

@@ -20,6 +20,7 @@ use serde_json::value::RawValue;
 
 pub(crate) use filter::Filter;
 
+use self::filter::EventFilter;
 use self::record::{Record, RecordLine};
 use crate::error;
 
@@ -53,7 +54,9 @@ pub(crate) fn select(folder: &Path, filter: &Filter, limit: usize) -> Result<Sel
         Ok(())
     })?;
     let lines: Vec<Box<RawValue>> = newest.into();
-    let rows = lines.iter().filter_map(|line| row(&serde_json::from_str(line.get()).ok()?));
+    let rows = lines
+        .iter()
+        .filter_map(|line| row(&serde_json::from_str(line.get()).ok()?));
     Ok(Selection {
         rows: rows.collect(),
         lines,
@@ -117,6 +120,7 @@ fn each(
     filter: &Filter,
     mut take: impl FnMut(&RecordLine<'_>, &Line<Event>) -> Result<(), Stop>,
 ) -> Result<u64, ErrorBody> {
+    let filter = filter.to_event_filter();
     let mut unreadable = 0;
     let mut stopped = false;
     Record::open(folder)?.for_each_line(|line| {
@@ -124,7 +128,7 @@ fn each(
             return;
         }
         match serde_json::from_slice::<Line<Event>>(line.text) {
-            Ok(parsed) if passes(filter, &parsed) => stopped = take(line, &parsed).is_err(),
+            Ok(parsed) if passes(&filter, &parsed) => stopped = take(line, &parsed).is_err(),
             Ok(_) => {}
             Err(_) => unreadable += 1,
         }
@@ -132,11 +136,11 @@ fn each(
     Ok(unreadable)
 }
 
-fn passes(filter: &Filter, line: &Line<Event>) -> bool {
+fn passes(filter: &EventFilter, line: &Line<Event>) -> bool {
     match (&line.event, &line.note) {
         (Some(event), _) => filter.passes(event),
         (None, Some(Note::Repaired { time, .. } | Note::Damaged { time } | Note::Pruned { time, .. })) => {
-            filter.includes_notes() && filter.includes_time(*time)
+            filter.passes_note(*time)
         }
         (None, _) => false,
     }
@@ -195,7 +199,11 @@ pub(crate) fn verify(folder: &Path, known: Option<Link>) -> Result<Verification,
         }
     })?;
     let (lines, last) = (verifier.lines(), verifier.last());
-    let faults = verifier.finish().iter().map(|finding| fault(finding, &starts)).collect();
+    let faults = verifier
+        .finish()
+        .iter()
+        .map(|finding| fault(finding, &starts))
+        .collect();
     Ok(Verification {
         lines,
         files,

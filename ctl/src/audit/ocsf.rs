@@ -25,7 +25,10 @@ pub(super) fn note(line: u64, note: &Note) -> Option<Value> {
     };
     let mut event = base(line, *time, API_ACTIVITY, OTHER);
     event.insert("activity_name".to_owned(), json!("Record"));
-    event.insert("api".to_owned(), json!({"operation": format!("audit-{}", tag(note, "kind"))}));
+    event.insert(
+        "api".to_owned(),
+        json!({"operation": format!("audit-{}", tag(note, "kind"))}),
+    );
     event.insert("unmapped".to_owned(), without(note, "kind"));
     Some(finish(event, &Client::default()))
 }
@@ -91,8 +94,17 @@ fn api_activity(line: u64, time: u64, kind: &EventKind) -> Value {
 }
 
 /// Attributes that every event must have.
-fn base(line: u64, time: u64, (class, class_name, category, category_name): Class, activity: u64) -> Map<String, Value> {
-    let profiles: &[&str] = if class == HTTP_ACTIVITY.0 { &["host", "security_control"] } else { &[] };
+fn base(
+    line: u64,
+    time: u64,
+    (class, class_name, category, category_name): Class,
+    activity: u64,
+) -> Map<String, Value> {
+    let profiles: &[&str] = if class == HTTP_ACTIVITY.0 {
+        &["host", "security_control"]
+    } else {
+        &[]
+    };
     let event = json!({
         "activity_id": activity,
         "category_uid": category,
@@ -181,7 +193,10 @@ fn url(exchange: &Exchange) -> Value {
 fn destination(exchange: &Exchange) -> Value {
     let (host, port) = host_and_port(exchange);
     let mut endpoint = Map::new();
-    let name = exchange.registry.as_ref().map_or("unknown", |registry| registry.as_str());
+    let name = exchange
+        .registry
+        .as_ref()
+        .map_or("unknown", |registry| registry.as_str());
     endpoint.insert("svc_name".to_owned(), json!(name));
     endpoint.extend(host.map(|host| ("hostname".to_owned(), json!(host))));
     endpoint.extend(port.map(|port| ("port".to_owned(), json!(port))));
@@ -205,9 +220,23 @@ fn traffic(exchange: &Exchange) -> Value {
 
 fn unmapped(exchange: &Exchange) -> Value {
     let mut unmapped = Map::new();
-    unmapped.extend(exchange.operation.map(|operation| ("operation".to_owned(), json!(operation))));
-    unmapped.extend(exchange.generation.map(|number| ("generation".to_owned(), json!(number))));
-    unmapped.extend(exchange.client.parent.as_ref().map(|parent| ("parent".to_owned(), json!(parent))));
+    unmapped.extend(
+        exchange
+            .operation
+            .map(|operation| ("operation".to_owned(), json!(operation))),
+    );
+    unmapped.extend(
+        exchange
+            .generation
+            .map(|number| ("generation".to_owned(), json!(number))),
+    );
+    unmapped.extend(
+        exchange
+            .client
+            .parent
+            .as_ref()
+            .map(|parent| ("parent".to_owned(), json!(parent))),
+    );
     Value::Object(unmapped)
 }
 

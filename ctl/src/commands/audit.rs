@@ -86,7 +86,11 @@ pub(crate) fn run(arguments: Arguments, client: &Client, folders: &Folders) -> R
     let folder = folders.audit();
     match arguments.action {
         None => {
-            let limit = if arguments.limit == 0 { usize::MAX } else { arguments.limit };
+            let limit = if arguments.limit == 0 {
+                usize::MAX
+            } else {
+                arguments.limit
+            };
             let selection = audit::select(&folder, &arguments.filter, limit)?;
             let text = describe(&selection);
             Report::from_value(&selection, text)
@@ -98,8 +102,10 @@ pub(crate) fn run(arguments: Arguments, client: &Client, folders: &Folders) -> R
             let stdout = io::stdout().lock();
             match audit::export(&folder, &export.filter, export.format, stdout)? {
                 0 => Ok(Report::silent(exit_code::DONE)),
-                unreadable => Err(error::failed(format!("{unreadable} lines of the record cannot be read"))
-                    .hint("`regauthctl audit verify` names them; all others were exported")),
+                unreadable => Err(
+                    error::failed(format!("{unreadable} lines of the record cannot be read"))
+                        .hint("`regauthctl audit verify` names them; all others were exported"),
+                ),
             }
         }
     }

@@ -67,7 +67,10 @@ fn audit(status: &Status) -> String {
         Some(audit) if audit.mode == "off" => "off".to_owned(),
         Some(audit) => {
             let required = if audit.required { ", required" } else { "" };
-            format!("{}{required}, {} lines in {}", audit.mode, audit.last.line, audit.folder)
+            format!(
+                "{}{required}, {} lines in {}",
+                audit.mode, audit.last.line, audit.folder
+            )
         }
     }
 }

@@ -111,9 +111,20 @@ mod tests {
             (EventKind::Request(Exchange::default()), false),
             (EventKind::Refusal(Exchange::default()), true),
             (EventKind::Refusal(Exchange::default()), true),
-            (EventKind::RegistryAdded(RegistryChange { registry: registry.clone() }), true),
+            (
+                EventKind::RegistryAdded(RegistryChange {
+                    registry: registry.clone(),
+                }),
+                true,
+            ),
             (EventKind::Stopping, true),
-            (EventKind::Verification(Verification { registry, result: VerdictResult::Accepted }), false),
+            (
+                EventKind::Verification(Verification {
+                    registry,
+                    result: VerdictResult::Accepted,
+                }),
+                false,
+            ),
             (EventKind::Unknown, false),
         ] {
             assert_eq!(coverage.covers(&event), covered, "{event:?}");

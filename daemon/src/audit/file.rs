@@ -9,7 +9,9 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use regauth_shared::audit::{CURRENT_FILE, Content, LineHash, Link, Note, is_rotated_file, link_before, link_of, rotated_file};
+use regauth_shared::audit::{
+    CURRENT_FILE, Content, LineHash, Link, Note, is_rotated_file, link_before, link_of, rotated_file,
+};
 
 /// Bounds of the record.
 #[derive(Clone, Copy, Debug)]
@@ -161,7 +163,11 @@ impl RecordFile {
         match fault {
             None => Ok(()),
             Some(Fault::Torn { bytes }) => {
-                tracing::warn!(bytes, line = link.line + 1, "removed an incomplete line from the audit record");
+                tracing::warn!(
+                    bytes,
+                    line = link.line + 1,
+                    "removed an incomplete line from the audit record"
+                );
                 self.write([Content::Note(Note::Repaired { time, bytes })].into_iter())
             }
             Some(Fault::Damaged) => {
@@ -191,7 +197,11 @@ impl RecordFile {
         if let Some(link) = link_of(last) {
             return Ok((link, torn));
         }
-        let readable = lines.iter().rev().enumerate().find_map(|(behind, line)| Some(link_of(line)?.line + behind as u64));
+        let readable = lines
+            .iter()
+            .rev()
+            .enumerate()
+            .find_map(|(behind, line)| Some(link_of(line)?.line + behind as u64));
         let line = readable.unwrap_or_else(|| self.link_before_current().line + lines.len() as u64);
         let hash = LineHash::of(last);
         Ok((Link { line, hash }, Some(Fault::Damaged)))
@@ -221,7 +231,10 @@ impl RecordFile {
         let first_line = self.current.as_ref().map_or(1, |current| current.first_line);
         let free = [first_line, self.link.line].map(|line| self.folder.join(rotated_file(line)));
         let free = free.into_iter().find(|path| path.symlink_metadata().is_err());
-        std::fs::rename(self.folder.join(CURRENT_FILE), free.ok_or(io::ErrorKind::AlreadyExists)?)?;
+        std::fs::rename(
+            self.folder.join(CURRENT_FILE),
+            free.ok_or(io::ErrorKind::AlreadyExists)?,
+        )?;
         self.current = None;
         self.current = Some(open_current(&self.folder)?);
         File::open(&self.folder)?.sync_all()
@@ -231,7 +244,10 @@ impl RecordFile {
     /// lines would be missing.
     fn prune(&mut self) -> io::Result<()> {
         let files = rotated_files(&self.folder)?;
-        let sizes: Vec<u64> = files.iter().map(|file| file.metadata().map_or(0, |data| data.len())).collect();
+        let sizes: Vec<u64> = files
+            .iter()
+            .map(|file| file.metadata().map_or(0, |data| data.len()))
+            .collect();
         let mut total = sizes.iter().sum::<u64>() + self.current.as_ref().map_or(0, |current| current.length);
         let mut old = 0;
         for (file, size) in files.iter().zip(sizes) {
@@ -244,7 +260,10 @@ impl RecordFile {
         let Some((newest, oldest)) = files.get(..old).and_then(<[PathBuf]>::split_last) else {
             return Ok(());
         };
-        let next = files.get(old).cloned().unwrap_or_else(|| self.folder.join(CURRENT_FILE));
+        let next = files
+            .get(old)
+            .cloned()
+            .unwrap_or_else(|| self.folder.join(CURRENT_FILE));
         let through = last_link(newest).or_else(|| first_link(&next)).unwrap_or(Link::START);
         let time = unix_milliseconds();
         self.write([Content::Note(Note::Pruned { time, through })].into_iter())?;
@@ -293,7 +312,11 @@ impl Tail {
             file.read_to_end(&mut text)?;
             let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
             // The first line may begin before the tail.
-            let first = if start == 0 { 0 } else { text.iter().position(|byte| *byte == b'\n').map_or(whole, |end| end + 1) };
+            let first = if start == 0 {
+                0
+            } else {
+                text.iter().position(|byte| *byte == b'\n').map_or(whole, |end| end + 1)
+            };
             if first < whole || start == 0 {
                 let torn = (text.len() - whole) as u64;
                 text.truncate(whole);
@@ -305,7 +328,10 @@ impl Tail {
     }
 
     fn lines(&self) -> Vec<&[u8]> {
-        self.text.split_inclusive(|byte| *byte == b'\n').map(without_line_feed).collect()
+        self.text
+            .split_inclusive(|byte| *byte == b'\n')
+            .map(without_line_feed)
+            .collect()
     }
 }
 
@@ -319,7 +345,12 @@ fn create_folder(folder: &Path) -> io::Result<()> {
 fn open_current(folder: &Path) -> io::Result<Current> {
     let mut options = OpenOptions::new();
     let no_follow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-    options.read(true).append(true).create(true).mode(0o600).custom_flags(no_follow);
+    options
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(no_follow);
     let file = options.open(folder.join(CURRENT_FILE))?;
     let metadata = file.metadata()?;
     Ok(Current {
@@ -351,7 +382,10 @@ fn last_link(file: &Path) -> Option<Link> {
     let mut end = Vec::new();
     file.read_to_end(&mut end).ok()?;
     let last = without_line_feed(&end);
-    let start = last.iter().rposition(|byte| *byte == b'\n').map_or(0, |before| before + 1);
+    let start = last
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |before| before + 1);
     link_of(last.get(start..)?)
 }
 
@@ -373,7 +407,9 @@ fn is_older_than(file: &Path, age: Duration) -> bool {
 
 /// Time now in milliseconds since 1970.
 pub(super) fn unix_milliseconds() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -454,7 +490,11 @@ mod tests {
             append(&mut RecordFile::new(&folder, LIMITS), 2..3);
             assert_eq!(faults(&folder), Vec::<String>::new(), "cut at {length}");
             let is_torn = length != 0 && length != second;
-            assert_eq!(read(&folder).contains("\"note\":{\"kind\":\"repaired\""), is_torn, "cut at {length}");
+            assert_eq!(
+                read(&folder).contains("\"note\":{\"kind\":\"repaired\""),
+                is_torn,
+                "cut at {length}"
+            );
         }
     }
 
@@ -500,7 +540,12 @@ mod tests {
 
         let long_ago = SystemTime::now() - 2 * LIMITS.age;
         for file in rotated_files(&folder).unwrap() {
-            File::options().append(true).open(file).unwrap().set_modified(long_ago).unwrap();
+            File::options()
+                .append(true)
+                .open(file)
+                .unwrap()
+                .set_modified(long_ago)
+                .unwrap();
         }
         record.tidy().unwrap();
         assert_eq!(rotated_files(&folder).unwrap(), Vec::<PathBuf>::new());

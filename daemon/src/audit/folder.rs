@@ -22,7 +22,9 @@ pub(super) fn check(folder: &Path) -> Result<(), AuditFolderError> {
     // A folder that cannot be read shows in `status`, as a full disk does.
     for entry in folder.read_dir().into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let is_ours = name.to_str().is_some_and(|name| name == CURRENT_FILE || is_rotated_file(name));
+        let is_ours = name
+            .to_str()
+            .is_some_and(|name| name == CURRENT_FILE || is_rotated_file(name));
         if is_ours && let Ok(metadata) = entry.metadata() {
             if !metadata.is_file() {
                 return Err(AuditFolderError::NotAFile(entry.path()));

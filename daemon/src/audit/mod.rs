@@ -16,30 +16,32 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use regauth_shared::audit::Link;
-use regauth_shared::event::{Event, EventKind};
+use regauth_shared::event::{Event, EventKind, Exchange};
 use regauth_shared::response::{AuditView, Problem};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
 
-pub use self::folder::AuditFolderError;
 use self::coverage::Coverage;
 use self::file::{FILES, Limits, RecordFile, unix_milliseconds};
+pub use self::folder::AuditFolderError;
 use self::writer::{Message, Writer};
 use crate::config::{AuditMode, AuditSettings};
+use crate::events::Published;
+use crate::proxy::exchange::error::ProxyError;
+use crate::proxy::state::ProxyState;
 
-/// The audit record of a running daemon. Dropping it writes what is left.
+/// The audit record of a running daemon.
 #[derive(Debug)]
 pub(crate) struct Audit {
     settings: AuditSettings,
     folder: PathBuf,
     coverage: Mutex<Coverage>,
     shared: Arc<Shared>,
-    /// Empty if nothing is recorded, and once the record is closed.
+    /// Empty if nothing is recorded.
     queue: Option<SyncSender<Message>>,
-    thread: Option<JoinHandle<()>>,
 }
 
 /// What the thread reports.
@@ -98,9 +100,8 @@ impl Audit {
         };
         let writer = Writer::new(RecordFile::new(folder, limits), Arc::clone(&audit.shared));
         let thread = std::thread::Builder::new().name("audit".to_owned());
-        match thread.spawn(move || writer.run(&queue)) {
-            Ok(thread) => audit.thread = Some(thread),
-            Err(error) => audit.shared.report(Link::START, Some(&error), 0),
+        if let Err(error) = thread.spawn(move || writer.run(&queue)) {
+            audit.shared.report(Link::START, Some(&error), 0);
         }
         audit.queue = Some(sender);
         Ok(audit)
@@ -113,7 +114,6 @@ impl Audit {
             coverage: Mutex::new(Coverage::new(settings.mode)),
             shared: Arc::default(),
             queue: None,
-            thread: None,
         }
     }
 
@@ -125,16 +125,19 @@ impl Audit {
     /// Records an event, if the record covers it. Never waits.
     ///
     /// With `audit-required`, requests and refusals were recorded by [`Audit::confirm`].
-    pub(crate) fn record(&self, event: &Event) {
-        let is_confirmed = self.is_required() && event.kind.exchange().is_some();
-        if self.queue.is_none() || is_confirmed || !self.lock_coverage().covers(&event.kind) {
+    fn record(&self, published: &Published) {
+        let kind = &published.event.kind;
+        let is_confirmed = self.is_required() && kind.exchange().is_some_and(could_be_confirmed);
+        if self.queue.is_none() || is_confirmed || !self.lock_coverage().covers(kind) {
             return;
         }
-        // An event has texts and numbers only, so serialization cannot fail.
-        let json = serde_json::to_string(event).unwrap_or_default();
-        if self.send(Message::Event(json)).is_err() {
-            self.shared.lost.fetch_add(1, Ordering::Relaxed);
+        if self.send(Message::Event(published.line().to_owned())).is_err() {
+            self.note_lost(1);
         }
+    }
+
+    fn note_lost(&self, events: u64) {
+        self.shared.lost.fetch_add(events, Ordering::Relaxed);
     }
 
     /// Records a request or refusal before its answer, if the record covers it.
@@ -142,12 +145,18 @@ impl Audit {
     /// # Errors
     /// [`Unrecorded`]: the client must not get the answer.
     pub(crate) async fn confirm(&self, kind: EventKind) -> Result<(), Unrecorded> {
-        if !self.is_required() || !self.lock_coverage().covers(&kind) {
+        if !self.lock_coverage().covers(&kind) {
             return Ok(());
         }
-        let written = self.write_now(&kind).await;
+        let event = Event {
+            time: unix_milliseconds(),
+            // The collector numbers events, at the end of the request.
+            sequence: 0,
+            kind,
+        };
+        let written = self.write_now(&event).await;
         if written.is_err() {
-            self.lock_coverage().forget(&kind);
+            self.lock_coverage().forget(&event.kind);
         }
         written
     }
@@ -163,16 +172,12 @@ impl Audit {
         Ok(())
     }
 
-    async fn write_now(&self, kind: &EventKind) -> Result<(), Unrecorded> {
-        let event = Event {
-            time: unix_milliseconds(),
-            // The collector numbers events, at the end of the request.
-            sequence: 0,
-            kind: kind.clone(),
-        };
-        let json = serde_json::to_string(&event).unwrap_or_default();
+    async fn write_now(&self, event: &Event) -> Result<(), Unrecorded> {
+        // An event has texts and numbers only, so serialization cannot fail.
+        let json = serde_json::to_string(event).unwrap_or_default();
         let (sender, written) = oneshot::channel();
-        self.send(Message::Confirmed(json, sender)).map_err(|NotQueued| Unrecorded)?;
+        self.send(Message::Confirmed(json, sender))
+            .map_err(|NotQueued| Unrecorded)?;
         match tokio::time::timeout(CONFIRM_TIMEOUT, written).await {
             Ok(Ok(true)) => Ok(()),
             _ => Err(Unrecorded),
@@ -229,14 +234,31 @@ impl Audit {
     }
 }
 
-/// Writes what is left, and waits for it. A disk that hangs holds the end of the daemon up, as it does for its other files.
-impl Drop for Audit {
-    fn drop(&mut self) {
-        self.queue = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+/// Records the events of the stream to its end. Subscribes before the first event.
+pub(crate) fn follow(proxy: &Arc<ProxyState>) -> impl Future<Output = ()> + Send + use<> {
+    let (proxy, mut feed) = (Arc::clone(proxy), proxy.events.subscribe());
+    async move {
+        let ended = proxy.events.ended();
+        tokio::pin!(ended);
+        loop {
+            let received = tokio::select! {
+                biased;
+                received = feed.recv() => received,
+                // The queue of the subscription is empty by now.
+                () = &mut ended => return proxy.audit.flush().await,
+            };
+            match received {
+                Ok(published) => proxy.audit.record(&published),
+                Err(RecvError::Lagged(events)) => proxy.audit.note_lost(events),
+                Err(RecvError::Closed) => return proxy.audit.flush().await,
+            }
         }
     }
+}
+
+/// A refusal because of the record itself cannot be in it yet.
+fn could_be_confirmed(exchange: &Exchange) -> bool {
+    exchange.code.as_deref() != Some(ProxyError::AuditUnavailable.code())
 }
 
 impl Shared {

@@ -21,7 +21,7 @@ pub(super) enum Message {
     Event(String),
     /// Event to write before the sender goes on. The answer is true once it is written.
     Confirmed(String, oneshot::Sender<bool>),
-    /// Answers once everything before it was written, or could not be.
+    /// Answers once everything before it is on the disk, or could not be written.
     Flush(oneshot::Sender<()>),
 }
 
@@ -97,6 +97,9 @@ impl Writer {
             let _ = sender.send(is_written);
         }
         self.drop_excess();
+        if !flushes.is_empty() {
+            let _ = self.record.sync();
+        }
         for sender in flushes {
             let _ = sender.send(());
         }
@@ -148,7 +151,8 @@ impl Writer {
     }
 
     fn report(&self, error: Option<&io::Error>) {
-        self.shared.report(self.record.link(), error, self.pending.len() as u64 + self.lost);
+        self.shared
+            .report(self.record.link(), error, self.pending.len() as u64 + self.lost);
     }
 }
 

@@ -68,7 +68,9 @@ impl FromStr for AuditMode {
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
         let mut modes = [Self::Off, Self::Changes, Self::All].into_iter();
-        modes.find(|mode| mode.as_str() == text).ok_or("expected \"off\", \"changes\" or \"all\"")
+        modes
+            .find(|mode| mode.as_str() == text)
+            .ok_or("expected \"off\", \"changes\" or \"all\"")
     }
 }
 
@@ -85,7 +87,10 @@ fn max_size(text: &str) -> Result<u64, &'static str> {
         let number: u64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
         number.checked_mul(*bytes)
     };
-    let size = SIZE_UNITS.iter().find_map(unit).ok_or("expected a size such as \"64MiB\" or \"1GiB\"")?;
+    let size = SIZE_UNITS
+        .iter()
+        .find_map(unit)
+        .ok_or("expected a size such as \"64MiB\" or \"1GiB\"")?;
     if size < MIN_SIZE {
         return Err("expected at least \"256KiB\"; `audit = \"off\"` keeps nothing");
     }

@@ -25,7 +25,7 @@ use self::files::{PersistedState, read_config, read_state, record_store};
 pub use self::options::{Options, variables};
 use self::signals::Signals;
 use crate::atomic;
-use crate::audit::Audit;
+use crate::audit::{self, Audit};
 use crate::authority::bundle;
 use crate::authority::company_roots::CompanyRoots;
 use crate::config::Config;
@@ -205,6 +205,10 @@ impl Daemon {
         let events_end = CancellationToken::new();
         background.spawn(collector::collect(Arc::clone(&proxy.events), events_end.clone()));
 
+        let recorder = TaskTracker::new();
+        recorder.spawn(audit::follow(&proxy));
+        recorder.close();
+
         let mut signals = Signals::new()?;
         tracing::info!(listen = %proxy.listen, "ready");
         proxy.events.start();
@@ -237,6 +241,7 @@ impl Daemon {
         events_end.cancel();
         control_tasks.close();
         let _ = tokio::time::timeout(CONTROL_DRAIN_TIMEOUT, control_tasks.wait()).await;
+        recorder.wait().await;
         end.cancel();
         Ok(())
     }

@@ -243,7 +243,14 @@ mod tests {
     fn a_hash_survives_its_text() {
         let hash = LineHash::of(b"x");
         assert_eq!(hash.to_string().parse(), Ok(hash));
-        for wrong in ["", "00", &"0".repeat(63), &"0".repeat(65), &"A".repeat(64), &"é".repeat(32)] {
+        for wrong in [
+            "",
+            "00",
+            &"0".repeat(63),
+            &"0".repeat(65),
+            &"A".repeat(64),
+            &"é".repeat(32),
+        ] {
             assert_eq!(wrong.parse::<LineHash>(), Err(InvalidHash), "{wrong}");
         }
     }
@@ -254,14 +261,20 @@ mod tests {
         let note = Note::Repaired { time: 1, bytes: 3 };
         let text = link.append(&Content::Note(note.clone()));
         let line: Line<serde_json::Value> = serde_json::from_str(&text).unwrap();
-        assert_eq!((line.line, line.previous, line.event, line.note), (1, LineHash::NONE, None, Some(note)));
+        assert_eq!(
+            (line.line, line.previous, line.event, line.note),
+            (1, LineHash::NONE, None, Some(note))
+        );
         assert_eq!(link_of(text.trim_end().as_bytes()), Some(link));
         assert_eq!(link_before(text.trim_end().as_bytes()), Some(Link::START));
     }
 
     #[test]
     fn notes_of_a_newer_release_still_parse() {
-        let line = format!(r#"{{"line":1,"previous":"{}","note":{{"kind":"sealed"}},"new":1}}"#, LineHash::NONE);
+        let line = format!(
+            r#"{{"line":1,"previous":"{}","note":{{"kind":"sealed"}},"new":1}}"#,
+            LineHash::NONE
+        );
         let line: Line<serde_json::Value> = serde_json::from_str(&line).unwrap();
         assert_eq!(line.note, Some(Note::Unknown));
     }

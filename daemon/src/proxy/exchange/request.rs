@@ -16,6 +16,7 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
 
+use crate::audit::Unrecorded;
 use crate::credential::{Lease, Unavailable};
 use crate::host::Origin;
 use crate::policy::header_name::is_alias_of;
@@ -73,7 +74,7 @@ pub(crate) async fn serve(
         recording.note_host(&host.authority);
         Err(ProxyError::AuthorityMismatch)
     };
-    Ok(recording.finish(result, format))
+    Ok(recording.finish(result, format).await)
 }
 
 /// Checks a request to `host`, and sends it with or without the credential of a registry.
@@ -121,6 +122,9 @@ pub(crate) async fn handle(
     };
     recording.note_operation(operation);
     client.authorize(registry, operation)?;
+    // Before anything is sent: a registry must not carry out what cannot be recorded.
+    let writable = worker.state.audit.check_writable();
+    writable.map_err(|Unrecorded| ProxyError::AuditUnavailable)?;
     let failed = |error: &ProxyError| failure_log::registry_failed(registry, &host.origin, error);
     let may_be_lfs = matches!(registry.registry.kind, Kind::Git | Kind::Generic);
     if let Some(authorization) = action_authorization.filter(|_| may_be_lfs) {
