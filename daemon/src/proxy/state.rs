@@ -23,6 +23,7 @@ use crate::grant::Grants;
 use crate::host::{Host, Origin};
 use crate::proxy::downstream::limits::ConnectionLimits;
 use crate::proxy::downstream::peer::PeerResolver;
+use crate::proxy::exchange::action_seal::ActionSeal;
 use crate::proxy::exchange::failure_log::FailureLog;
 use crate::proxy::routes::{RegistryRoute, Routes};
 use crate::proxy::upstream::dial::Dialer;
@@ -60,6 +61,8 @@ pub struct ProxyState {
     pub(crate) audit: Audit,
     /// Counters for `status` and `metrics`.
     pub counters: Counters,
+    /// Seal of tokens that clients keep for objects of Git LFS.
+    pub(crate) action_seal: ActionSeal,
     /// Tokens that the control side is to check.
     pub(crate) token_checks: TokenChecks,
     /// Log lines about failed requests to hosts without a registry.
@@ -99,6 +102,7 @@ impl ProxyState {
             tasks: TaskTracker::new(),
             audit: Audit::off(),
             counters: Counters::default(),
+            action_seal: ActionSeal::new(),
             token_checks: TokenChecks::default(),
             failures: FailureLog::default(),
             events: Arc::new(Events::new(workers)),

@@ -18,6 +18,7 @@ use memchr::memmem;
 use regauth_shared::RegistryName;
 use serde_json::json;
 
+use crate::audit::Unrecorded;
 use crate::policy::token_scope;
 use crate::proxy::exchange::request_problem::RequestProblem;
 use crate::proxy::upstream::failure::{FailureClass, UpstreamFailure};
@@ -73,6 +74,12 @@ pub enum ProxyError {
 impl From<RequestProblem> for ProxyError {
     fn from(problem: RequestProblem) -> Self {
         Self::Malformed(problem)
+    }
+}
+
+impl From<Unrecorded> for ProxyError {
+    fn from(_: Unrecorded) -> Self {
+        Self::AuditUnavailable
     }
 }
 
@@ -391,6 +398,7 @@ mod tests {
             ProxyError::Malformed(RequestProblem::Host),
             ProxyError::Malformed(RequestProblem::PathOverride),
             ProxyError::Malformed(RequestProblem::OwnPort),
+            ProxyError::Malformed(RequestProblem::ActionToken),
             ProxyError::AuthorityMismatch,
             ProxyError::MethodRefused,
             ProxyError::GrantRequired,

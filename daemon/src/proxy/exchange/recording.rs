@@ -15,7 +15,6 @@ use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Either;
 
-use crate::audit::Unrecorded;
 use crate::events::caller::Caller;
 use crate::events::record::{PathText, RequestRecord};
 use crate::host::Origin;
@@ -135,8 +134,7 @@ impl Recording {
             return Ok(());
         }
         self.record.total = self.begun.elapsed();
-        let confirmed = audit.confirm(self.record.to_event()).await;
-        confirmed.map_err(|Unrecorded| ProxyError::AuditUnavailable)
+        Ok(audit.confirm(self.record.to_event()).await?)
     }
 
     /// The client's response, whose body writes the record at its end. An error becomes a response of our own. With
