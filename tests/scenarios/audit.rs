@@ -264,11 +264,7 @@ fn a_full_disk_stops_no_request_and_shows_in_status_until_there_is_space() {
         "{message}"
     );
     fixture.limit_file_size("unlimited");
-    assert_eq!(
-        fixture.lines(&["--op", "read"], 4).len(),
-        4,
-        "events wait for the disk"
-    );
+    assert_eq!(fixture.lines(&["--op", "read"], 4).len(), 4, "events wait for the disk");
     poll::wait_for("the end of the problem", || {
         problem(&fixture.daemon.ctl(&["status"]).json).is_none().then_some(())
     });
@@ -350,7 +346,12 @@ fn the_record_is_rotated_and_kept_within_its_size() {
 
 #[test]
 fn a_daemon_that_drains_and_the_next_one_write_one_chain() {
-    let mut fixture = Fixture::start_with(Daemon::builder().store("vault").socket_activated().config("audit = \"all\"\n"));
+    let mut fixture = Fixture::start_with(
+        Daemon::builder()
+            .store("vault")
+            .socket_activated()
+            .config("audit = \"all\"\n"),
+    );
     for _ in 0..3 {
         assert_eq!(fixture.get(), 200);
         fixture.daemon.replace();

@@ -152,11 +152,12 @@ fn request(exchange: &Exchange, method: &str, activity: u64) -> Value {
 fn actor(client: &Client) -> Value {
     let mut actor = Map::new();
     if let (Some(program), Some(pid)) = (&client.program, client.pid) {
-        let mut process = json!({"pid": pid, "name": base_name(program), "file": file(program)});
-        if let Some(folder) = &client.folder {
-            process["working_directory"] = json!(folder);
-        }
-        actor.insert("process".to_owned(), process);
+        let mut process = Map::new();
+        process.insert("pid".to_owned(), json!(pid));
+        process.insert("name".to_owned(), json!(base_name(program)));
+        process.insert("file".to_owned(), file(program));
+        process.extend(attribute("working_directory", client.folder.as_ref()));
+        actor.insert("process".to_owned(), Value::Object(process));
     }
     if let Some(uid) = client.uid {
         actor.insert("user".to_owned(), json!({"uid": uid.to_string()}));
@@ -180,14 +181,16 @@ fn base_name(path: &str) -> &str {
 
 fn url(exchange: &Exchange) -> Value {
     let (host, port) = host_and_port(exchange);
-    let mut url = json!({"path": exchange.path.as_deref().unwrap_or("/")});
-    if let Some(host) = host {
-        url["hostname"] = json!(host);
-    }
-    if let Some(port) = port {
-        url["port"] = json!(port);
-    }
-    url
+    let mut url = Map::new();
+    url.extend(attribute("path", Some(exchange.path.as_deref().unwrap_or("/"))));
+    url.extend(attribute("hostname", host));
+    url.extend(attribute("port", port));
+    Value::Object(url)
+}
+
+/// Attribute that is left out without a value.
+fn attribute(name: &str, value: Option<impl Serialize>) -> Option<(String, Value)> {
+    Some((name.to_owned(), json!(value?)))
 }
 
 fn destination(exchange: &Exchange) -> Value {
@@ -198,8 +201,8 @@ fn destination(exchange: &Exchange) -> Value {
         .as_ref()
         .map_or("unknown", |registry| registry.as_str());
     endpoint.insert("svc_name".to_owned(), json!(name));
-    endpoint.extend(host.map(|host| ("hostname".to_owned(), json!(host))));
-    endpoint.extend(port.map(|port| ("port".to_owned(), json!(port))));
+    endpoint.extend(attribute("hostname", host));
+    endpoint.extend(attribute("port", port));
     Value::Object(endpoint)
 }
 
@@ -220,23 +223,9 @@ fn traffic(exchange: &Exchange) -> Value {
 
 fn unmapped(exchange: &Exchange) -> Value {
     let mut unmapped = Map::new();
-    unmapped.extend(
-        exchange
-            .operation
-            .map(|operation| ("operation".to_owned(), json!(operation))),
-    );
-    unmapped.extend(
-        exchange
-            .generation
-            .map(|number| ("generation".to_owned(), json!(number))),
-    );
-    unmapped.extend(
-        exchange
-            .client
-            .parent
-            .as_ref()
-            .map(|parent| ("parent".to_owned(), json!(parent))),
-    );
+    unmapped.extend(attribute("operation", exchange.operation));
+    unmapped.extend(attribute("generation", exchange.generation));
+    unmapped.extend(attribute("parent", exchange.client.parent.as_ref()));
     Value::Object(unmapped)
 }
 

@@ -135,11 +135,8 @@ impl Daemon {
         let system_roots = system_roots.await.map_err(|error| StartError::Threads(error.into()))?;
         let number = options.workers.unwrap_or_else(Workers::usual_number);
         let trusted = company_roots.with(&system_roots);
-        let mut proxy = ProxyState::new(&config, proxies, grants, listen, &trusted, number)?;
-        if !options.ephemeral {
-            proxy.audit = Audit::start(&folders.audit(), &config.audit)?;
-        }
-        let proxy = Arc::new(proxy);
+        let proxy = ProxyState::new(&config, proxies, grants, listen, &trusted, number)?;
+        let proxy = Arc::new(proxy.with_audit(open_audit(&folders, &options, &config)?));
         let workers = Workers::start(number, &proxy).map_err(StartError::Threads)?;
         let controller = Arc::new(Controller {
             folders,
@@ -205,10 +202,7 @@ impl Daemon {
         let events_end = CancellationToken::new();
         background.spawn(collector::collect(Arc::clone(&proxy.events), events_end.clone()));
 
-        let recorder = TaskTracker::new();
-        recorder.spawn(audit::follow(&proxy));
-        recorder.close();
-
+        let recorder = recorder(&proxy);
         let mut signals = Signals::new()?;
         tracing::info!(listen = %proxy.listen, "ready");
         proxy.events.start();
@@ -231,11 +225,7 @@ impl Daemon {
             () = signals.terminated() => Some("second signal"),
         };
         if let Some(reason) = interrupted {
-            tracing::warn!(
-                connections = proxy.counters.connections(),
-                reason,
-                "closed connections before they finished"
-            );
+            warn_about_cut_connections(&proxy, reason);
         }
         // Viewers get the last events, then the end.
         events_end.cancel();
@@ -245,6 +235,22 @@ impl Daemon {
         end.cancel();
         Ok(())
     }
+}
+
+/// Task that writes the audit record to the last event.
+fn recorder(proxy: &Arc<ProxyState>) -> TaskTracker {
+    let recorder = TaskTracker::new();
+    recorder.spawn(audit::follow(proxy));
+    recorder.close();
+    recorder
+}
+
+fn warn_about_cut_connections(proxy: &ProxyState, reason: &str) {
+    tracing::warn!(
+        connections = proxy.counters.connections(),
+        reason,
+        "closed connections before they finished"
+    );
 }
 
 /// Starts the tasks of the control side that run without a request.
@@ -273,6 +279,14 @@ fn created_folders(options: &Options) -> CreatedFolders {
         created.adopt(home);
     }
     created
+}
+
+/// Opens the audit record. An ephemeral daemon leaves nothing on the disk.
+fn open_audit(folders: &Folders, options: &Options, config: &Config) -> Result<Audit, StartError> {
+    if options.ephemeral {
+        return Ok(Audit::off());
+    }
+    Ok(Audit::start(&folders.audit(), &config.audit)?)
 }
 
 /// Opens the store, and records its kind in the configuration.

@@ -109,6 +109,11 @@ impl ProxyState {
         })
     }
 
+    /// Records events on disk.
+    pub(crate) fn with_audit(self, audit: Audit) -> Self {
+        Self { audit, ..self }
+    }
+
     /// Returns true if `origin` is our own listener: a request to it would loop.
     ///
     /// The kernel takes the unspecified address (`0.0.0.0`, `[::]`) for loopback, and an IPv4-mapped address for its IPv4

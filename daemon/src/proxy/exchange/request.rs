@@ -121,9 +121,7 @@ pub(crate) async fn handle(
         Classification::ByBody(format) => Box::pin(inspect::classify(client, registry, format, body)).await?,
     };
     recording.note_operation(operation);
-    client.authorize(registry, operation)?;
-    // Before anything is sent: a registry must not carry out what cannot be recorded.
-    worker.state.audit.check_writable()?;
+    authorize(worker, client, registry, operation)?;
     let failed = |error: &ProxyError| failure_log::registry_failed(registry, &host.origin, error);
     let may_be_lfs = matches!(registry.registry.kind, Kind::Git | Kind::Generic);
     if let Some(sealed) = action_authorization.filter(|_| may_be_lfs) {
@@ -140,6 +138,18 @@ pub(crate) async fn handle(
     let request = Request::from_parts(parts, body);
     let response = send_with_credential(worker, (client, operation), registry, lease, request, permit, recording).await;
     response.inspect_err(failed)
+}
+
+/// Authorizes a request, as far as the audit record can be written if it must.
+fn authorize(
+    worker: &Worker,
+    client: &Client,
+    registry: &RegistryRoute,
+    operation: Operation,
+) -> Result<(), ProxyError> {
+    client.authorize(registry, operation)?;
+    // Before anything is sent: a registry must not carry out what cannot be recorded.
+    Ok(worker.state.audit.check_writable()?)
 }
 
 /// Sends a request with the authorization that the registry's Git LFS server has given to the client for it. A 401 loses
