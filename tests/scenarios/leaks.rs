@@ -146,7 +146,11 @@ impl<'a> Day<'a> {
         for (verb, code) in [("list", 0), ("status", 0), ("verify", 0), ("reload", 0)] {
             self.run_ctl(&[verb], "", code);
         }
-        for words in [&["audit", "--limit", "0"][..], &["audit", "verify"], &["audit", "export", "--format", "ocsf"]] {
+        for words in [
+            &["audit", "--limit", "0"][..],
+            &["audit", "verify"],
+            &["audit", "export", "--format", "ocsf"],
+        ] {
             self.run_ctl(words, "", 0);
         }
         // Below the daemon's home, which is scanned as a whole.
