@@ -46,7 +46,10 @@ pub(crate) async fn serve(worker: Worker, mut stream: TcpStream) {
             }
         }
         Ok(Admitted::Plain) => plain::serve(worker, unauthenticated, stream, head).await,
-        Err(error) => refuse(stream, &error).await,
+        Err(error) => {
+            unauthenticated.slow_down(&worker.state, &error).await;
+            refuse(stream, &error).await;
+        }
     }
 }
 

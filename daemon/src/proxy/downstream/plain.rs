@@ -109,7 +109,14 @@ async fn handle(
     }
     // At each request: a proxy in front of us may mix the requests of several clients on one connection.
     let authorization = request.headers().get_all(PROXY_AUTHORIZATION).iter();
-    let client = client.authenticate(&worker.state, authorization.map(HeaderValue::as_bytes))?;
+    let authenticated = client.authenticate(&worker.state, authorization.map(HeaderValue::as_bytes));
+    let client = match authenticated {
+        Ok(client) => client,
+        Err(error) => {
+            client.slow_down(&worker.state, &error).await;
+            return Err(error);
+        }
+    };
     last_client.send_replace(Some(client.clone()));
     let (origin, authority) = target(&request)?;
     if worker.state.is_own_listener(&origin) {
