@@ -39,6 +39,7 @@ mod life;
 mod network;
 mod old_tokens;
 mod operations;
+mod overlapping_changes;
 mod package_managers;
 mod packaging;
 mod path_readings;
