@@ -66,20 +66,22 @@ impl Connector {
         })
     }
 
-    /// Opens a connection to `destination`, and counts its requests in `load`.
+    /// Opens a connection to `destination`, the pool's only one if `is_first`, and counts its requests in `load`.
     ///
     /// # Errors
     /// A [`ProxyError`] for the client when the destination cannot be reached or verified.
     pub(super) async fn open(
         self,
         destination: &Destination,
+        is_first: bool,
         load: &Arc<ConnectionLoad>,
     ) -> Result<NewConnection, ProxyError> {
         if !self.is_usable {
             return Err(ProxyError::Upstream(UpstreamFailure::CertificatesUnreadable));
         }
         let has_certificate = self.has_client_certificate;
-        let (opened, was_requested) = CertificateRequests::notice(self.clone().connect(destination, load)).await;
+        let (opened, was_requested) =
+            CertificateRequests::notice(self.clone().connect(destination, is_first, load)).await;
         opened.map_err(|error| match self.proxy_error(&*error) {
             ProxyError::Upstream(failure) if was_requested => {
                 ProxyError::Upstream(failure.after_certificate_request(has_certificate))
@@ -107,13 +109,15 @@ impl Connector {
     async fn connect(
         mut self,
         destination: &Destination,
+        is_first: bool,
         load: &Arc<ConnectionLoad>,
     ) -> Result<NewConnection, Box<dyn StdError + Send + Sync>> {
         let begin = Instant::now();
         let stream = match self.https.call(destination.uri.clone()).await? {
             MaybeHttpsStream::Https(stream) if stream.inner().get_ref().1.alpn_protocol() == Some(b"h2") => {
                 let round_trip = begin.elapsed() / HANDSHAKE_ROUND_TRIPS;
-                return handshake_h2(stream.into_inner(), round_trip, load).await;
+                let windows = Windows::take(round_trip, is_first);
+                return handshake_h2(stream.into_inner(), windows, load).await;
             }
             stream => stream,
         };
@@ -137,10 +141,9 @@ type Stream = TlsStream<TokioIo<TokioIo<DialedStream>>>;
 
 async fn handshake_h2(
     stream: Stream,
-    round_trip: Duration,
+    windows: Windows,
     load: &Arc<ConnectionLoad>,
 ) -> Result<NewConnection, Box<dyn StdError + Send + Sync>> {
-    let windows = Windows::take(round_trip);
     let (socket, session) = stream.into_inner();
     let (stream, coalescer) = coalesce(socket.into_inner().into_inner(), session);
     let (sender, connection) = http2::Builder::new(CoalescingExecutor::new(coalescer))

@@ -2,8 +2,8 @@
 //!
 //! The window of a stream follows the round trip, on every connection: a file that fits takes one round trip. The window
 //! of a connection limits the bytes that its clients leave unread, all streams together. All connections of the process
-//! take theirs from one budget: as much as all their streams may need while it lasts, then a minimum. So memory is bounded
-//! as a whole, and no stream pays for it while clients read.
+//! take theirs from one budget, while it lasts, and then a minimum. So memory is bounded as a whole, and no stream pays for
+//! it while clients read.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,9 +21,9 @@ pub(super) struct Windows {
 }
 
 impl Windows {
-    /// Windows of a connection with this round-trip time.
-    pub(super) fn take(round_trip: Duration) -> Self {
-        PROCESS_BUDGET.take(stream_window(round_trip))
+    /// Windows of a connection with this round-trip time. The first of a pool serves most requests alone.
+    pub(super) fn take(round_trip: Duration, is_first: bool) -> Self {
+        PROCESS_BUDGET.take(stream_window(round_trip), is_first)
     }
 }
 
@@ -48,10 +48,15 @@ impl Budget {
         }
     }
 
-    fn take(&'static self, stream: u32) -> Windows {
+    fn take(&'static self, stream: u32, is_first: bool) -> Windows {
         let left = BUDGET_BYTES.saturating_sub(self.taken.load(Ordering::Relaxed));
         let left = u32::try_from(left).unwrap_or(u32::MAX);
-        let connection = left.max(MIN_CONNECTION_WINDOW).min(stream * MAX_STREAMS);
+        let most = if is_first {
+            stream * MAX_STREAMS
+        } else {
+            LATER_CONNECTION_WINDOW
+        };
+        let connection = left.max(MIN_CONNECTION_WINDOW).min(most);
         self.taken.fetch_add(u64::from(connection), Ordering::Relaxed);
         Windows {
             stream,
@@ -70,8 +75,10 @@ fn stream_window(round_trip: Duration) -> u32 {
 }
 
 static PROCESS_BUDGET: Budget = Budget::new();
-/// Enough for all streams of the first connection to a registry far away, or of the first four to one nearby.
+/// Enough for all streams of the first connection to one registry far away, or to four nearby.
 const BUDGET_BYTES: u64 = 768 * 1024 * 1024;
+/// Later connections exist only when about a hundred requests are open, of which most wait.
+const LATER_CONNECTION_WINDOW: u32 = 48 * 1024 * 1024;
 /// Three unread responses with the largest window do not stop the others.
 const MIN_CONNECTION_WINDOW: u32 = 24 * 1024 * 1024;
 /// 1 Gbit/s.

@@ -26,7 +26,7 @@ fn the_window_grows_with_the_round_trip() {
 fn every_connection_has_full_stream_windows_within_one_budget() {
     static BUDGET: Budget = Budget::new();
     let stream = stream_window(Duration::from_millis(60));
-    let windows: Vec<Windows> = (0..16).map(|_| BUDGET.take(stream)).collect();
+    let windows: Vec<Windows> = (0..16).map(|number| BUDGET.take(stream, number == 0)).collect();
     assert!(windows.iter().all(|windows| windows.stream == stream));
     assert!(
         windows
@@ -47,7 +47,7 @@ fn every_connection_has_full_stream_windows_within_one_budget() {
         0,
         "a closed connection returns its share"
     );
-    assert_eq!(BUDGET.take(stream).connection, first);
+    assert_eq!(BUDGET.take(stream, true).connection, first);
 }
 
 /// Server that reports the window of each stream, and answers without a body's end.
