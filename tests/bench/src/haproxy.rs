@@ -50,7 +50,8 @@ impl HaProxy {
     }
 
     fn configuration(&self, registry: &TestRegistry, folder: &Path, port: u16) -> String {
-        let [folder, roots] = [folder, &registry.roots()].map(Path::display);
+        let roots = registry.roots();
+        let [folder, roots] = [folder, &roots].map(Path::display);
         let (value, host, protocols) = (authorization().replace(' ', "\\ "), registry::HOST, self.protocols);
         let server = registry.authority().replace(host, "127.0.0.1");
         format!(
