@@ -9,6 +9,7 @@
 //! - [`exit_code`]: exit codes of `regauthctl`, for scripts.
 //! - [`index`]: locations that a cargo index names in its `config.json`.
 //! - [`placeholder`]: the public token for clients that insist on having one.
+//! - [`secret_variables`]: environment variables that hold secrets of a CI job.
 //!
 //! # Public for whom
 //!
@@ -33,6 +34,7 @@ pub mod exit_code;
 pub mod index;
 pub mod paths;
 pub mod placeholder;
+pub mod secret_variables;
 
 pub use error::{ErrorBody, ErrorKind};
 pub use name::RegistryName;

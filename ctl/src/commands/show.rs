@@ -51,7 +51,14 @@ fn describe(view: &RegistryView) -> String {
         ("generation", Some(credential.generation.to_string())),
         ("since", age(&credential.since)),
         ("expires", age(&credential.expires)),
-        ("renewed", age(&credential.renews)),
+        (
+            if credential.failure.is_some() {
+                "tried again"
+            } else {
+                "renewed"
+            },
+            age(&credential.renews),
+        ),
         ("failure", credential.failure.as_ref().map(registry_text::failure)),
         ("trouble", view.trouble.clone()),
         ("requests", Some(format!("{} since the daemon started", view.requests))),
@@ -67,6 +74,8 @@ fn describe(view: &RegistryView) -> String {
             view.last_failure.as_ref().map(|failure| failure.hint.clone()),
         ),
     ]);
+    let hint = credential.failure.as_ref().and_then(|failure| failure.hint.clone());
+    pairs.push(("next step", hint));
     let output = credential
         .failure
         .as_ref()
