@@ -114,3 +114,4 @@ pub mod systemd;
 pub mod terminal;
 pub mod token_service;
 pub mod user;
+pub mod viewer;

@@ -8,8 +8,9 @@
 //! [`proxy_rules`], [`proxy_handshake`] and [`trust`] are the details of opening. [`failure`] names the reason when that does
 //! not succeed. [`slots`] limits requests over HTTP/1.1, and [`endings`] notes how a connection begins and ends.
 //!
-//! The pools are our own because each belongs to a worker, opens its connection during the client's handshake, and moves an
-//! unsent request to another connection. They are not faster than a library's (`docs/performance.md`).
+//! The pools are our own because each belongs to a worker, opens its connection during the client's handshake, limits
+//! streams and connections, and retires connections after a rotation. hyper-util's pools do none of these, and a trial with
+//! them cost as much CPU time per request (`docs/performance.md`).
 
 pub(crate) mod connector;
 pub(crate) mod pool;
@@ -33,13 +34,11 @@ use std::time::Duration;
 
 use http::uri::{Authority, Scheme as UriScheme};
 use http::{Request, Response, StatusCode};
-use http_body::Body as _;
-use http_body_util::Either;
 use hyper::body::Incoming;
 
 use crate::credential::Rotations;
 use crate::proxy::downstream::limits::ClientKey;
-use crate::proxy::exchange::body::{RequestBody, UploadProgress};
+use crate::proxy::exchange::body::{RequestBody, UploadProgress, upload_progress};
 use crate::proxy::exchange::carried::CarriedCredential;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::upstream::dial::Dialer;
@@ -195,10 +194,7 @@ impl Upstream {
         };
         let pool = self.pool(worker, scheme, authority);
         let pool = pool.ok_or(ProxyError::Upstream(UpstreamFailure::Other))?;
-        let progress = match request.body_mut() {
-            Either::Left(body) if !body.is_end_stream() => Some(body.progress()),
-            _ => None,
-        };
+        let progress = upload_progress(&mut request);
         let (response, connection) = with_response_timeout(pool.send(request, client, credential), progress).await?;
         match pool.corporate_proxy() {
             Some(proxy) => check_forwarded(proxy, response).map(|response| (response, connection)),
