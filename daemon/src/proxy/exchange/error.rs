@@ -52,6 +52,8 @@ pub enum ProxyError {
     StoreLocked,
     /// The store or source has no credential, or failed.
     CredentialUnavailable(RegistryName),
+    /// The store has no credential, and the client is a cargo, which can log in.
+    LoggedOut(RegistryName),
     /// The store cannot be read: it is damaged, or its service is gone.
     StoreUnavailable,
     /// The client stopped sending the body of its request.
@@ -88,7 +90,7 @@ impl ProxyError {
             Self::TokenRejected(_) => "token-rejected",
             Self::AccessDenied(_) => "access-denied",
             Self::StoreLocked | Self::StoreUnavailable => "store-locked",
-            Self::CredentialUnavailable(_) => "credential-unavailable",
+            Self::CredentialUnavailable(_) | Self::LoggedOut(_) => "credential-unavailable",
             Self::ClientTimeout => "client-timeout",
             Self::Upstream(failure) => match failure.class() {
                 FailureClass::Unreachable => "upstream-unreachable",
@@ -108,6 +110,8 @@ impl ProxyError {
             Self::AuthorityMismatch => StatusCode::MISDIRECTED_REQUEST,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::GrantRequired => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            // cargo then knows that the index needs a token, and asks its credential provider or proposes `cargo login`.
+            Self::LoggedOut(_) => StatusCode::UNAUTHORIZED,
             Self::GrantDenied
             | Self::HostDenied
             | Self::WriteDenied(_)
@@ -140,7 +144,7 @@ impl ProxyError {
             Self::TokenRejected(_) => Some("rejected the token"),
             Self::StoreLocked => Some("was not asked: the store is locked"),
             Self::StoreUnavailable => Some("was not asked: the store cannot be read"),
-            Self::CredentialUnavailable(_) => Some("was not asked: there is no token"),
+            Self::CredentialUnavailable(_) | Self::LoggedOut(_) => Some("was not asked: there is no token"),
             Self::ClientTimeout => Some("got half a request: the client stopped sending"),
             Self::BadRequest
             | Self::Malformed(_)
@@ -163,7 +167,9 @@ impl ProxyError {
             Self::WriteDenied(name) => return WRITE_DENIED.replace("{name}", name.as_str()),
             Self::TokenRejected(name) => return TOKEN_REJECTED.replace("{name}", name.as_str()),
             Self::AccessDenied(name) => return ACCESS_DENIED.replace("{name}", name.as_str()),
-            Self::CredentialUnavailable(name) => return CREDENTIAL_UNAVAILABLE.replace("{name}", name.as_str()),
+            Self::CredentialUnavailable(name) | Self::LoggedOut(name) => {
+                return CREDENTIAL_UNAVAILABLE.replace("{name}", name.as_str());
+            }
             Self::CorporateProxy(error) => return corporate_proxy_message(error),
             Self::BadRequest => BAD_REQUEST,
             Self::Malformed(problem) => problem.message(),
@@ -220,7 +226,7 @@ impl ProxyError {
     fn oci_code(&self) -> &'static str {
         match self.status() {
             StatusCode::FORBIDDEN => "DENIED",
-            StatusCode::PROXY_AUTHENTICATION_REQUIRED => "UNAUTHORIZED",
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED | StatusCode::UNAUTHORIZED => "UNAUTHORIZED",
             StatusCode::METHOD_NOT_ALLOWED | StatusCode::BAD_REQUEST => "UNSUPPORTED",
             StatusCode::SERVICE_UNAVAILABLE => "TOOMANYREQUESTS",
             _ => "UNKNOWN",
@@ -394,7 +400,8 @@ mod tests {
             ProxyError::TokenRejected(name.clone()),
             ProxyError::AccessDenied(name.clone()),
             ProxyError::StoreLocked,
-            ProxyError::CredentialUnavailable(name),
+            ProxyError::CredentialUnavailable(name.clone()),
+            ProxyError::LoggedOut(name),
             ProxyError::StoreUnavailable,
             ProxyError::ClientTimeout,
             ProxyError::from(CorporateProxyError {
