@@ -7,7 +7,10 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue};
+use http::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue,
+    TRANSFER_ENCODING,
+};
 use http::request::Parts;
 use http::uri::{Scheme as UriScheme, Uri};
 use http::{Method, Request, Response, StatusCode, Version};
@@ -74,7 +77,7 @@ pub(crate) async fn serve(
         recording.note_host(&host.authority);
         Err(ProxyError::AuthorityMismatch)
     };
-    Ok(recording.finish(result, format))
+    Ok(recording.finish(result, format).await)
 }
 
 /// Checks a request to `host`, and sends it with or without the credential of a registry.
@@ -121,7 +124,7 @@ pub(crate) async fn handle(
         Classification::ByBody(format) => Box::pin(inspect::classify(client, registry, format, body)).await?,
     };
     recording.note_operation(operation);
-    client.authorize(registry, operation)?;
+    authorize(worker, client, registry, operation)?;
     let failed = |error: &ProxyError| failure_log::registry_failed(registry, &host.origin, error);
     let may_be_lfs = matches!(registry.registry.kind, Kind::Git | Kind::Generic);
     if let Some(sealed) = action_authorization.filter(|_| may_be_lfs) {
@@ -138,6 +141,18 @@ pub(crate) async fn handle(
     let request = Request::from_parts(parts, body);
     let response = send_with_credential(worker, (client, operation), registry, lease, request, permit, recording).await;
     response.inspect_err(failed)
+}
+
+/// Authorizes a request, as far as the audit record can be written if it must.
+fn authorize(
+    worker: &Worker,
+    client: &Client,
+    registry: &RegistryRoute,
+    operation: Operation,
+) -> Result<(), ProxyError> {
+    client.authorize(registry, operation)?;
+    // Before anything is sent: a registry must not carry out what cannot be recorded.
+    Ok(worker.state.audit.check_writable()?)
 }
 
 /// Sends a request with the authorization that the registry's Git LFS server has given to the client for it. A 401 loses
@@ -283,7 +298,7 @@ pub(crate) async fn forward(
     let sent = upstream
         .send_for(permit.client(), worker.index, request, credential)
         .await;
-    let (response, connection) = sent?;
+    let (response, mut connection) = sent?;
     recording.note_answered(connection.is_reused());
     let (mut head, body) = response.into_parts();
     let end = End::of_response(head.version, &head.headers, || connection.peer());
@@ -293,6 +308,10 @@ pub(crate) async fn forward(
     // Upgrade was stripped, so the upstream must not switch protocols (compare CVE-2021-32714).
     if head.status.is_informational() {
         return Err(ProxyError::UpstreamUnsafe);
+    }
+    // RFC 9112, section 6.3: servers and proxies that disagree on the end can smuggle a response to another client.
+    if head.headers.contains_key(TRANSFER_ENCODING) && head.headers.contains_key(CONTENT_LENGTH) {
+        connection.do_not_reuse();
     }
     rewrite::response(&mut head.headers, head.version).map_err(|_| ProxyError::UpstreamFraming)?;
     // hyper repeats the reason phrase over HTTP/1.1. `send_once` has searched it, if the request carried a credential.
