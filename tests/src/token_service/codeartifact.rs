@@ -122,6 +122,17 @@ fn verify_signature(state: &Arc<State>, request: &Received) -> Result<(), String
     {
         return Err("a header is not signed".to_owned());
     }
+    let canonical = canonical_request(request, signed_headers);
+    let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hash(&canonical));
+    let first = format!("AWS4{secret}").into_bytes();
+    let key = scope.split('/').fold(first, |key, part| mac(&key, part));
+    match hex(&mac(&key, &text)) == signature {
+        true => Ok(()),
+        false => Err("The request signature we calculated does not match the signature you provided.".to_owned()),
+    }
+}
+
+fn canonical_request(request: &Received, signed_headers: &str) -> String {
     let value = |name: &str| match (name, request.uri.authority()) {
         ("host", Some(authority)) => authority.to_string(),
         (name, _) => request.header(name).to_owned(),
@@ -133,19 +144,12 @@ fn verify_signature(state: &Arc<State>, request: &Received) -> Result<(), String
     let mut query: Vec<&str> = request.uri.query().unwrap_or_default().split('&').collect();
     // By names, not by whole pairs: `-` comes before `=`.
     query.sort_unstable_by_key(|pair| pair.split_once('='));
-    let canonical = format!(
+    format!(
         "POST\n{}\n{}\n{headers}\n{signed_headers}\n{}",
         request.path,
         query.join("&"),
         hash("")
-    );
-    let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hash(&canonical));
-    let first = format!("AWS4{secret}").into_bytes();
-    let key = scope.split('/').fold(first, |key, part| mac(&key, part));
-    match hex(&mac(&key, &text)) == signature {
-        true => Ok(()),
-        false => Err("The request signature we calculated does not match the signature you provided.".to_owned()),
-    }
+    )
 }
 
 fn mac(key: &[u8], text: &str) -> Vec<u8> {
