@@ -67,7 +67,7 @@ impl Google {
             (Some(provider), None, false) => Federation::new(settings, provider).map(Self::Federation),
             (None, Some(file), false) => Ok(Self::File(file)),
             (None, None, true) => Ok(Self::Metadata),
-            (None, None, false) => Err(settings.required(&PROVIDER).err().unwrap_or_else(|| Self::several())),
+            (None, None, false) => Err(settings.required(&PROVIDER).err().unwrap_or_else(Self::several)),
             _ => Err(Self::several()),
         }
     }
