@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn an_assertion_verifies_with_the_public_key() {
         let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
-        let der = aws_lc_rs::encoding::Pkcs8V1Der::from(AsDer::as_der(&pair).unwrap());
+        let der: aws_lc_rs::encoding::Pkcs8V1Der<'_> = pair.as_der().unwrap();
         let pem = format!(
             "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
             STANDARD.encode(der.as_ref())
