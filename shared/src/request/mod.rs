@@ -8,12 +8,14 @@ mod daemon;
 mod registry;
 mod store;
 mod token;
+mod traffic;
 
 pub use access::{Allow, Grant, Revoke};
 pub use daemon::{Log, LogLevel, SetUpstream};
 pub use registry::{AddRegistry, AddScope, SourceCommand};
 pub use store::{StoreMove, Unlock};
 pub use token::{CompareToken, Rotate, Verify};
+pub use traffic::TrafficOf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -69,6 +71,8 @@ pub enum Request {
     Revoke(Revoke),
     /// Reports the daemon's state. Answer: [`crate::response::Status`].
     Status(Nothing),
+    /// Reports the counters of the data path. Answer: [`crate::response::Traffic`].
+    Traffic(TrafficOf),
     /// Writes a company's proxy and roots into the configuration. Answer: [`crate::response::UpstreamSet`].
     SetUpstream(SetUpstream),
     /// Reads the configuration and the certificates again. Answer: [`crate::response::Reloaded`].
