@@ -110,3 +110,4 @@ pub mod systemd;
 pub mod terminal;
 pub mod tmux;
 pub mod user;
+pub mod viewer;

@@ -17,10 +17,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{Clients, Config};
 use crate::credential::circuit_breaker::CircuitBreaker;
+use crate::events::Events;
 use crate::grant::Grants;
 use crate::host::{Host, Origin};
 use crate::proxy::downstream::limits::ConnectionLimits;
 use crate::proxy::downstream::peer::PeerResolver;
+use crate::proxy::exchange::action_seal::ActionSeal;
 use crate::proxy::exchange::failure_log::FailureLog;
 use crate::proxy::routes::{RegistryRoute, Routes};
 use crate::proxy::upstream::dial::Dialer;
@@ -56,10 +58,14 @@ pub struct ProxyState {
     pub tasks: TaskTracker,
     /// Counters for `status` and `metrics`.
     pub counters: Counters,
+    /// Seal of tokens that clients keep for objects of Git LFS.
+    pub(crate) action_seal: ActionSeal,
     /// Tokens that the control side is to check.
     pub(crate) token_checks: TokenChecks,
     /// Log lines about failed requests to hosts without a registry.
     pub failures: FailureLog,
+    /// Stream of what happens.
+    pub(crate) events: Arc<Events>,
 }
 
 impl ProxyState {
@@ -92,8 +98,10 @@ impl ProxyState {
             drain: CancellationToken::new(),
             tasks: TaskTracker::new(),
             counters: Counters::default(),
+            action_seal: ActionSeal::new(),
             token_checks: TokenChecks::default(),
             failures: FailureLog::default(),
+            events: Arc::new(Events::new(workers)),
         })
     }
 

@@ -9,6 +9,7 @@ mod registry;
 mod store;
 mod token;
 mod traffic;
+mod watch;
 
 pub use access::{Allow, Grant, Revoke};
 pub use daemon::{Log, LogLevel, SetUpstream};
@@ -16,6 +17,7 @@ pub use registry::{AddRegistry, AddScope, SourceCommand};
 pub use store::{StoreMove, Unlock};
 pub use token::{CompareToken, Rotate, Verify};
 pub use traffic::TrafficOf;
+pub use watch::Watch;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -73,6 +75,9 @@ pub enum Request {
     Status(Nothing),
     /// Reports the counters of the data path. Answer: [`crate::response::Traffic`].
     Traffic(TrafficOf),
+    /// Streams events. Answer: [`crate::response::Watching`], then one [`crate::event::Event`] per line until the daemon or
+    /// the client ends the connection.
+    Watch(Watch),
     /// Writes a company's proxy and roots into the configuration. Answer: [`crate::response::UpstreamSet`].
     SetUpstream(SetUpstream),
     /// Reads the configuration and the certificates again. Answer: [`crate::response::Reloaded`].

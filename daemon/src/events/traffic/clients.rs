@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 
 use regauth_shared::response::ClientTraffic;
 
 use super::{Ended, as_far_as_they_fit, rfc3339, text_length};
+use crate::events::caller::Caller;
+use crate::grant::Grant;
 
 /// Counters of the latest clients.
 #[derive(Debug, Default)]
@@ -23,8 +26,11 @@ struct ClientCounters {
     refusals: u64,
     bytes_up: u64,
     bytes_down: u64,
-    /// Last request, which names the client.
-    last: Ended,
+    /// Time and number of the last request.
+    time: u64,
+    sequence: u64,
+    caller: Arc<Caller>,
+    grant: Option<Arc<Grant>>,
 }
 
 impl Clients {
@@ -41,13 +47,16 @@ impl Clients {
             refusals: 0,
             bytes_up: 0,
             bytes_down: 0,
-            last: ended.clone(),
+            time: 0,
+            sequence: 0,
+            caller: Arc::clone(&ended.record.caller),
+            grant: ended.record.grant.clone(),
         });
         client.requests += 1;
         client.refusals += u64::from(ended.record.code.is_some());
         client.bytes_up += ended.record.bytes_up;
         client.bytes_down += ended.record.bytes_down;
-        client.last = ended.clone();
+        (client.time, client.sequence) = (ended.time, ended.sequence);
     }
 
     /// Number of a request's client, while it is in the table.
@@ -58,7 +67,7 @@ impl Clients {
     /// Clients as the protocol shows them, the latest first, as far as they fit into an answer.
     pub(super) fn view(&self) -> Vec<ClientTraffic> {
         let mut clients: Vec<_> = self.clients.values().collect();
-        clients.sort_unstable_by_key(|client| std::cmp::Reverse(client.last.sequence));
+        clients.sort_unstable_by_key(|client| std::cmp::Reverse(client.sequence));
         let views = clients.into_iter().map(ClientCounters::view);
         as_far_as_they_fit(views, |view| text_length(&view.client))
     }
@@ -74,7 +83,7 @@ impl Clients {
         if self.clients.len() < MAX_CLIENTS {
             return;
         }
-        let silent = self.clients.iter().min_by_key(|(_, client)| client.last.sequence);
+        let silent = self.clients.iter().min_by_key(|(_, client)| client.sequence);
         if let Some(key) = silent.map(|(key, _)| *key) {
             self.clients.remove(&key);
         }
@@ -83,15 +92,16 @@ impl Clients {
 
 impl ClientCounters {
     fn view(&self) -> ClientTraffic {
-        let record = &self.last.record;
         ClientTraffic {
             id: self.id,
-            client: record.client(),
+            client: self
+                .caller
+                .view(self.grant.as_ref().map(|grant| grant.terms.id.as_str())),
             requests: self.requests,
             refusals: self.refusals,
             bytes_up: self.bytes_up,
             bytes_down: self.bytes_down,
-            last_seen: rfc3339(self.last.time),
+            last_seen: rfc3339(self.time),
         }
     }
 }

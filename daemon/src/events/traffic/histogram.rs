@@ -24,7 +24,11 @@ impl DurationCounts {
 
     /// The histogram as the protocol shows it.
     pub(super) fn view(&self) -> Histogram {
-        let used = self.counts.iter().rposition(|count| *count > 0).map_or(0, |last| last + 1);
+        let used = self
+            .counts
+            .iter()
+            .rposition(|count| *count > 0)
+            .map_or(0, |last| last + 1);
         Histogram {
             counts: self.counts.iter().take(used).copied().collect(),
             sum_us: self.sum_us,
@@ -35,8 +39,8 @@ impl DurationCounts {
 /// Upper bounds of the buckets, inclusive, in microseconds: 10 µs to 60 s. regauthd itself takes tens of microseconds, a
 /// registry milliseconds to seconds.
 pub(super) const BOUNDS_US: [u64; 21] = [
-    10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000, 2_000_000,
-    5_000_000, 10_000_000, 30_000_000, 60_000_000,
+    10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000,
+    2_000_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000,
 ];
 
 #[cfg(test)]
@@ -59,7 +63,7 @@ mod tests {
     #[test]
     fn empty_buckets_at_the_end_are_left_out() {
         let mut counts = DurationCounts::default();
-        assert_eq!(counts.view().counts, []);
+        assert!(counts.view().counts.is_empty());
         counts.count(Duration::from_micros(15));
         assert_eq!(counts.view().counts, [0, 1]);
     }

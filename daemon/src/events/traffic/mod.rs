@@ -138,7 +138,10 @@ impl TrafficCounters {
 impl Table {
     /// Latest requests of a registry or a client, newest first.
     fn latest(&self, of: &TrafficOf) -> Vec<Event> {
-        let registry = of.latest_of_registry.as_ref().and_then(|name| self.registries.get(name));
+        let registry = of
+            .latest_of_registry
+            .as_ref()
+            .and_then(|name| self.registries.get(name));
         let mut latest: Vec<_> = match (registry, of.latest_of_client) {
             (Some(registry), _) => registry.latest().collect(),
             (None, Some(client)) => {
@@ -150,7 +153,13 @@ impl Table {
         latest.sort_unstable_by_key(|ended| std::cmp::Reverse(ended.sequence));
         latest.truncate(LATEST);
         let events = latest.into_iter().map(Ended::to_event);
-        let client = |event: &Event| event.kind.exchange().map(|exchange| &exchange.client).map_or(0, text_length);
+        let client = |event: &Event| {
+            event
+                .kind
+                .exchange()
+                .map(|exchange| &exchange.client)
+                .map_or(0, text_length)
+        };
         as_far_as_they_fit(events, client)
     }
 }
@@ -181,7 +190,7 @@ fn rfc3339(unix_ms: u64) -> String {
 
 fn named(counts: &BTreeMap<&'static str, u64>) -> Vec<NamedCount> {
     let count = |(name, count): (&&str, &u64)| NamedCount {
-        name: (*name).to_named(),
+        name: (*name).to_owned(),
         count: *count,
     };
     counts.iter().map(count).collect()

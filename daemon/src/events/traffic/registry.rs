@@ -94,7 +94,7 @@ impl RegistryCounters {
             renewals: named(&self.renewals),
             last_answer: self.last_answer.map(rfc3339),
             last_refusal: self.last_refusal.map(|(code, at)| LastRefusal {
-                code: code.to_named(),
+                code: code.to_owned(),
                 at: rfc3339(at),
             }),
         }
@@ -117,7 +117,7 @@ impl RegistryCounters {
         let used = cells.filter(|(_, (count, _))| **count > 0);
         used.map(|(operation, (count, class))| RequestCount {
             operation,
-            class: class.to_named(),
+            class: class.to_owned(),
             count: *count,
         })
         .collect()
