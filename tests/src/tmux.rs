@@ -28,7 +28,7 @@ impl Tmux {
             .filter_map(|(name, value)| Some((text(name), text(value?))));
         let tmux = Self {
             folder: TempDir::new().unwrap(),
-            environment: variables.chain([("PS1".to_owned(), "$ ".to_owned())]).collect(),
+            environment: variables.collect(),
         };
         let folder = shell.get_current_dir().unwrap_or(tmux.folder.path()).to_owned();
         let [width, height] = [width, height].map(|size| size.to_string());
@@ -45,7 +45,7 @@ impl Tmux {
         ];
         tmux.tmux(&[&["-f", "/dev/null"], size.as_slice()].concat());
         tmux.tmux(&["set-option", "-g", "window-size", "manual"]);
-        tmux.wait_for("$ ");
+        tmux.wait_until("a prompt", |screen| !screen.trim().is_empty());
         tmux
     }
 
