@@ -13,7 +13,7 @@ use regauth_shared::{ErrorBody, exit_code};
 
 use crate::client::Client;
 use crate::commands::{
-    add_registry, add_scope, allow, completions, deny, doctor, env, grant, grants, import, list, log, logs, man,
+    add_registry, add_scope, allow, audit, completions, deny, doctor, env, grant, grants, import, list, log, logs, man,
     overview, reload, remove_registry, revoke, rotate, run as run_command, service, setup, show, status, stop, store,
     top, unlock, verify,
 };
@@ -82,6 +82,7 @@ enum DaemonVerb {
     Revoke(revoke::Arguments),
     Status(status::Arguments),
     Top(top::Arguments),
+    Audit(Box<audit::Arguments>),
     Store(store::Arguments),
     Unlock(unlock::Arguments),
     Reload(reload::Arguments),
@@ -94,7 +95,7 @@ enum DaemonVerb {
 /// Display order of the global flags: after a verb's own.
 const LAST: usize = 100;
 
-const GROUPS: [(&str, &[&str]); 7] = [
+const GROUPS: [(&str, &[&str]); 8] = [
     (
         "Registries",
         &["add-registry", "add-scope", "import", "remove-registry", "list", "show"],
@@ -109,6 +110,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
             "status", "top", "store", "logs", "log", "unlock", "reload", "stop", "service",
         ],
     ),
+    ("What happened", &["audit"]),
     ("For packagers", &["completions", "man"]),
 ];
 
@@ -175,6 +177,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         DaemonVerb::Revoke(arguments) => revoke::run(arguments, &client),
         DaemonVerb::Status(arguments) => status::run(arguments, &client),
         DaemonVerb::Top(arguments) => top::run(&arguments, cli.json, &client),
+        DaemonVerb::Audit(arguments) => audit::run(*arguments, &client, &record_folders(cli.system, folders)),
         DaemonVerb::Store(arguments) => store::run(arguments, &client),
         DaemonVerb::Unlock(arguments) => unlock::run(arguments, &client),
         DaemonVerb::Reload(arguments) => reload::run(arguments, &client),
@@ -197,6 +200,11 @@ fn show_overview(home: Option<&Path>, system: bool) -> Result<Report, ErrorBody>
 
 fn folders(home: Option<&Path>) -> Result<Folders, ErrorBody> {
     Folders::resolve(home, |name| std::env::var_os(name)).map_err(|error| error::usage(error.to_string()))
+}
+
+/// Folders of the daemon whose record is read.
+fn record_folders(system: bool, user: Folders) -> Folders {
+    if system { Folders::of_the_system() } else { user }
 }
 
 /// Client of the daemon that the verb needs. `--system` excludes the verbs that configure a user's clients: the

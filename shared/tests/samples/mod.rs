@@ -2,17 +2,18 @@
 
 use std::fmt::Debug;
 
+use regauth_shared::audit::{LineHash, Link};
 use regauth_shared::event::{Client, Event, EventKind, Exchange, Operation};
 use regauth_shared::request::{
     AddRegistry, AddScope, Allow, ByName, CompareToken, Grant, Log, LogLevel, Nothing, Revoke, Rotate, SetUpstream,
     SourceCommand, StoreMove, TrafficOf, Unlock, Verify, Watch,
 };
 use regauth_shared::response::{
-    ClientTraffic, CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, Histogram, LastRefusal,
-    LogLevels, LoggedOut, NamedCount, Problem, RegistryAdded, RegistryList, RegistryRemoved, RegistryTraffic,
-    RegistryView, Reloaded, RequestCount, Revoked, Rotated, SocketOrigin, Sockets, SourceFailure, Status, Stopping,
-    StoreMoved, StoreMoving, StoreShown, StoreView, TokenComparison, Traffic, Unlocked, UpstreamProxy, UpstreamSet,
-    Verdict, VerdictResult, Verified, Watching, WritesChanged,
+    AuditView, ClientTraffic, CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, Histogram,
+    LastRefusal, LogLevels, LoggedOut, NamedCount, Problem, RegistryAdded, RegistryList, RegistryRemoved,
+    RegistryTraffic, RegistryView, Reloaded, RequestCount, Revoked, Rotated, SocketOrigin, Sockets, SourceFailure,
+    Status, Stopping, StoreMoved, StoreMoving, StoreShown, StoreView, TokenComparison, Traffic, Unlocked,
+    UpstreamProxy, UpstreamSet, Verdict, VerdictResult, Verified, Watching, WritesChanged,
 };
 use regauth_shared::version::{Greeting, Hello};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret};
@@ -594,6 +595,15 @@ fn status(store_is: &str, problems: Vec<Problem>) -> Status {
         clients: "same-user".to_owned(),
         upstream_proxies: Vec::new(),
         ca_file: None,
+        audit: Some(AuditView {
+            mode: "changes".to_owned(),
+            required: false,
+            folder: "/home/me/.local/state/regauth/audit".to_owned(),
+            last: Link {
+                line: 1234,
+                hash: LineHash::of(b"line 1234"),
+            },
+        }),
         connections: 3,
         requests: 1234,
     }
@@ -607,6 +617,7 @@ fn status_behind_proxy() -> Status {
             used_for: vec!["https".to_owned()],
         }],
         ca_file: Some("/etc/corp-root.pem".to_owned()),
+        audit: None,
         ..status("open", vec![])
     }
 }
