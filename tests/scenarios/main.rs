@@ -43,6 +43,7 @@ mod package_managers;
 mod packaging;
 mod path_readings;
 mod process_isolation;
+mod read_ahead;
 mod request_smuggling;
 mod restart;
 mod rotation;

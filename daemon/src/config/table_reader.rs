@@ -128,6 +128,16 @@ impl<'a, 't> TableReader<'a, 't> {
         self.parsed_value(key, "a string", value, parse)
     }
 
+    /// Reads a boolean value.
+    pub(super) fn boolean(&mut self, key: &str) -> Option<bool> {
+        let value = self.value(key)?;
+        let boolean = value.get_ref().as_bool();
+        if boolean.is_none() {
+            self.reject_type(key, "true or false", value);
+        }
+        boolean
+    }
+
     /// Parses an array of strings. Invalid elements are recorded and left out.
     pub(super) fn list<T, E: Display>(
         &mut self,

@@ -37,6 +37,7 @@ pub(super) fn definition(request: &AddRegistry) -> Result<Registry, ErrorBody> {
         scheme,
         source: source(request)?,
         writes,
+        read_ahead: true,
         ca_file,
         client_identity: None,
     })

@@ -103,6 +103,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Identity of the client, as its limits count it.
+    pub(crate) fn principal(&self) -> &Principal {
+        self.permit.principal()
+    }
+
     /// Counts a request of this client.
     ///
     /// # Errors

@@ -29,6 +29,7 @@ use crate::proxy::exchange::error::{BodyFormat, ProxyError};
 use crate::proxy::exchange::expectation::Expectation;
 use crate::proxy::exchange::request_problem::RequestProblem;
 use crate::proxy::exchange::{answer, failure_log, inspect, rewrite};
+use crate::proxy::read_ahead::{Reader, WriteGuard};
 use crate::proxy::routes::{InterceptedHost, RegistryRoute};
 use crate::proxy::state::Worker;
 use crate::proxy::upstream::Upstream;
@@ -124,7 +125,14 @@ pub(crate) async fn handle(
     // Again: writes may have been closed while the request waited for the lease.
     client.authorize(registry, operation)?;
     let request = Request::from_parts(parts, body);
-    let response = send_with_credential(worker, client, registry, lease, request, permit).await;
+    let response = match Reader::of(worker, client, registry, host, &request) {
+        // Boxed, since most requests are not for an index.
+        Some(reader) => Box::pin(reader.serve(lease, request, permit)).await,
+        None => {
+            let _write = WriteGuard::begin(registry, operation);
+            send_with_credential(worker, client, registry, lease, request, permit).await
+        }
+    };
     response.inspect_err(failed)
 }
 
@@ -169,7 +177,7 @@ async fn pass_through(
 /// Sends a request with the registry's credential. A denial is reviewed: it may be about the path or about the token. A
 /// token that can be refreshed is refreshed once. A request that is safe to repeat is then sent again; the client has to
 /// repeat any other.
-async fn send_with_credential(
+pub(in crate::proxy) async fn send_with_credential(
     worker: &Worker,
     client: &Client,
     registry: &Arc<RegistryRoute>,
@@ -202,7 +210,7 @@ async fn send_with_credential(
 
 /// Sends a request with a lease of the credential (invariant 11). The lease is held until the response head has arrived,
 /// or the whole answer if it is checked. After a rotation, an attempt that has not been sent takes the next generation.
-pub(super) async fn send_once(
+pub(in crate::proxy) async fn send_once(
     worker: &Worker,
     client: &Client,
     registry: &Arc<RegistryRoute>,
