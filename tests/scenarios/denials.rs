@@ -197,6 +197,73 @@ fn a_denial_of_a_path_runs_no_source() {
     assert_eq!(source.runs(), runs);
 }
 
+/// The source is asked for another token, and writes are closed meanwhile.
+#[test]
+fn a_request_is_authorized_again_before_its_second_attempt() {
+    const WRITE: &str = "/token";
+    let (server, daemon) = (PathServer::start("t0ken-of-the-first-run"), Daemon::start());
+    daemon.register_secret("t0ken-of-the-first-run");
+    daemon.register_secret(TOKEN);
+    let source = Source::new("t0ken-of-the-first-run");
+    let (waits, asked) = (source.folder.path().join("waits"), source.folder.path().join("asked"));
+    let (waits, asked) = (waits.as_path(), asked.as_path());
+    let script = fs::read_to_string(source.program()).unwrap();
+    let hold = format!(
+        "if [ -e {0} ]; then touch {1}; while [ -e {0} ]; do sleep 0.05; done; fi",
+        waits.display(),
+        asked.display()
+    );
+    fs::write(
+        source.program(),
+        script.replace("#!/bin/sh\n", &format!("#!/bin/sh\n{hold}\n")),
+    )
+    .unwrap();
+    source.add(&daemon, "corp", &server, "/");
+    daemon.ctl(&["allow", "corp", "--for", "5m"]).succeeds();
+    assert_eq!(status(&daemon, &server, "/index"), 200);
+
+    server.accept(&[TOKEN]);
+    source.give(TOKEN);
+    fs::write(waits, "").unwrap();
+    let curl = Curl::new().behind(&daemon);
+    let writing = curl.start(&server.url(&format!("{WRITE}?scope=repository:x:push")));
+    poll::wait_for("the source to be asked", || asked.exists().then_some(()));
+    assert_eq!(server.tokens(WRITE), ["t0ken-of-the-first-run"]);
+    daemon.ctl(&["deny", "corp"]).succeeds();
+    fs::remove_file(waits).unwrap();
+    let refused = writing.finish().response();
+    assert_eq!(
+        (refused.status, refused.header("regauth-error")),
+        (403, Some("write-denied"))
+    );
+    assert_eq!(server.tokens(WRITE).len(), 1, "nothing was sent after the `deny`");
+    assert_eq!(status(&daemon, &server, "/index"), 200);
+}
+
+/// All clients are bearers, and none may end the service for the others.
+#[test]
+fn bearers_cannot_switch_off_a_registry_whose_token_was_never_accepted() {
+    let server = PathServer::start(TOKEN);
+    let daemon = Daemon::builder().config("clients = \"grants\"\n").start();
+    server.answer("/private/", 401, &[], "");
+    server.answer_everybody("/", 500, &[], "");
+    server.answer("/mine/", 200, &[], "");
+    add(&daemon, &server, &["--no-verify"]).succeeds();
+    let bearer = || {
+        let granted = daemon.ctl(&["grant", "--registry", "corp"]).succeeds().json;
+        Curl::new()
+            .proxy(granted["proxy"].as_str().unwrap())
+            .trusts(&daemon.bundle())
+    };
+    let (first, second) = (bearer(), bearer());
+    for number in 0..6 {
+        let denied = first.get(&server.url(&format!("/private/{number}")));
+        assert!(matches!(denied.status, 401 | 403), "{}", denied.status);
+    }
+    assert_eq!(second.get(&server.url("/mine/a")).status, 200);
+    assert_eq!(state(&daemon), "ready");
+}
+
 #[test]
 fn a_token_that_gets_403_everywhere_is_shown_as_rejected_and_sent_no_more() {
     let (server, daemon) = (PathServer::start(TOKEN), Daemon::start());

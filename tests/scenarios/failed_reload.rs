@@ -8,6 +8,7 @@ use regauth_tests::certificates::Authority;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
 use regauth_tests::registry::Registry;
+use serde_json::json;
 use tempfile::TempDir;
 
 const TOKEN: &str = "t0ken-of-the-company";
@@ -112,6 +113,33 @@ fn a_reload_that_cannot_write_the_bundle_removes_no_registry() {
     fixture.daemon.ctl(&["reload"]).exits(1);
     assert_eq!(fixture.names(), ["corp"]);
     assert_eq!(fixture.get(), 200, "its token is still sent");
+}
+
+#[test]
+fn a_company_root_that_does_not_get_into_the_bundle_does_not_get_into_the_configuration() {
+    let fixture = Fixture::start();
+    let company = Authority::new("Company Root");
+    let root = company.file().display().to_string();
+    let set = || {
+        fixture
+            .daemon
+            .request(json!({ "method": "set-upstream", "ca-file": root }))
+    };
+    fixture.break_bundles();
+    let failed = set();
+    let hint = failed["err"]["hint"].as_str().unwrap();
+    assert!(hint.contains("the ca-file was not set"), "{failed}");
+    let config = fs::read_to_string(fixture.config()).unwrap();
+    assert!(!config.contains(&root), "{config}");
+    fixture.mend_bundles();
+    fixture.daemon.ctl(&["reload"]).succeeds();
+    let bundle = || fs::read_to_string(fixture.daemon.bundle()).unwrap();
+    let certificate = fs::read_to_string(company.file()).unwrap();
+    let first_line = certificate.lines().nth(1).unwrap();
+    assert!(!bundle().contains(first_line), "the bundle is as before");
+    assert!(set()["err"].is_null());
+    assert!(bundle().contains(first_line));
+    assert_eq!(fixture.daemon.ctl(&["status"]).succeeds().json["ca-file"], root);
 }
 
 #[test]

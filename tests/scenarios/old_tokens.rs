@@ -265,3 +265,29 @@ fn a_lost_journal_does_not_make_generation_numbers_go_back() {
         stored + 1
     );
 }
+
+#[test]
+fn a_token_from_a_source_that_one_registry_cannot_send_replaces_none() {
+    let [owner, other] = [(), ()].map(|()| HeldServer::start(&[]));
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("token");
+    put(&file, OLD);
+    let daemon = Daemon::start();
+    daemon.register_secret(OLD);
+    let script = format!("cat {}", file.display());
+    let source = ["--source-ttl", "1h", "--source-command", "sh", "-c", &script];
+    add(&daemon, &owner, &[&["--username", "me"], &source[..]].concat());
+    let location = other.location("/");
+    let location: Vec<&str> = location.iter().map(String::as_str).collect();
+    let shared = ["add-registry", "more", "--no-verify", "--credential-of", "corp"];
+    daemon.ctl(&[&shared[..], &location].concat()).succeeds();
+    // Basic can send it, Bearer cannot.
+    put(&file, "pässwörd-of-today");
+    let refused = daemon.ctl(&["rotate", "corp", "--no-verify"]).exits(2).json;
+    assert!(
+        refused["err"]["message"].to_string().contains("scheme basic"),
+        "{refused}"
+    );
+    Curl::new().behind(&daemon).get(&other.url("/x"));
+    assert_eq!(other.arrivals("/x"), [format!("Bearer {OLD}")]);
+}

@@ -290,22 +290,6 @@ fn an_lfs_server_that_repeats_the_token_gives_it_to_no_client() {
     }
 }
 
-/// The header that carries a Git LFS server's own token between client and proxy gives no rights.
-#[test]
-fn a_token_for_an_object_replaces_ours_and_opens_no_writes() {
-    let (server, daemon) = mock("git");
-    let url = server.url("/r.git/info/lfs/objects/ab");
-    let curl = Curl::new()
-        .behind(&daemon)
-        .header("Regauth-Action-Authorization: Bearer theirs");
-    assert_is_refused(&curl.upload(&url, 3));
-    assert!(server.requests().is_empty());
-    assert_eq!(curl.get(&url).status, 200);
-    let sent = server.requests().pop().unwrap();
-    assert_eq!(sent.header("authorization").as_deref(), Some("Bearer theirs"));
-    assert_eq!(sent.header("regauth-action-authorization"), None);
-}
-
 #[test]
 fn only_a_whole_batch_request_for_downloads_is_a_read() {
     let (server, daemon) = mock("git");

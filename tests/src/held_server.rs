@@ -1,12 +1,13 @@
-//! HTTP/1.1 server over TLS that holds its responses until the test releases them. It records each request when it arrives
-//! and counts its open connections.
+//! HTTP/1.1 server over TLS that holds its responses, or its TLS handshakes, until the test releases them. It records each
+//! request when it arrives and counts its open connections.
 //!
 //! Requests for a held path wait for [`HeldServer::release`]. `/lost` waits too, and the first such request then gets no
-//! response: its connection closes. All others are answered at once: 200 with the credential, 401 without one.
+//! response: its connection closes. All others are answered at once: 200 with the credential, 401 without one and for
+//! `/denied`.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufStream};
@@ -34,6 +35,9 @@ struct State {
     held: BTreeSet<String>,
     released: watch::Sender<bool>,
     connections: AtomicUsize,
+    holds_handshakes: AtomicBool,
+    held_handshakes: AtomicUsize,
+    ended_handshakes: AtomicUsize,
 }
 
 /// Request that has arrived.
@@ -58,6 +62,9 @@ impl HeldServer {
             held: held.iter().map(|&path| path.to_owned()).collect(),
             released: watch::Sender::new(false),
             connections: AtomicUsize::new(0),
+            holds_handshakes: AtomicBool::new(false),
+            held_handshakes: AtomicUsize::new(0),
+            ended_handshakes: AtomicUsize::new(0),
         });
         let shared = Arc::clone(&state);
         let task = runtime().spawn(async move {
@@ -105,7 +112,33 @@ impl HeldServer {
         })
     }
 
-    /// Releases all held responses, and holds no more.
+    /// Answers no TLS handshake of a new connection until [`HeldServer::release`].
+    pub fn hold_handshakes(&self) {
+        self.state.holds_handshakes.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits for a connection whose handshake is held.
+    ///
+    /// # Panics
+    /// After [`poll::TIMEOUT`].
+    pub fn wait_for_held_handshake(&self) {
+        poll::wait_for("a connection in the handshake", || {
+            (self.state.held_handshakes.load(Ordering::SeqCst) > 0).then_some(())
+        });
+    }
+
+    /// Waits until each connection whose handshake was held has sent a request or has been closed.
+    ///
+    /// # Panics
+    /// After [`poll::TIMEOUT`].
+    pub fn wait_for_held_connections(&self) {
+        let [held, ended] = [&self.state.held_handshakes, &self.state.ended_handshakes];
+        poll::wait_for("connections that were held", || {
+            (ended.load(Ordering::SeqCst) == held.load(Ordering::SeqCst)).then_some(())
+        });
+    }
+
+    /// Releases all held responses and handshakes, and holds no more.
     pub fn release(&self) {
         self.state.released.send_replace(true);
     }
@@ -123,6 +156,12 @@ impl Drop for HeldServer {
 }
 
 async fn serve(stream: TcpStream, acceptor: TlsAcceptor, state: Arc<State>) {
+    let mut held = None;
+    if state.holds_handshakes.load(Ordering::SeqCst) {
+        state.held_handshakes.fetch_add(1, Ordering::SeqCst);
+        held = Some(Counted(&state.ended_handshakes));
+        let _ = state.released.subscribe().wait_for(|released| *released).await;
+    }
     let Ok(stream) = acceptor.accept(stream).await else {
         return;
     };
@@ -135,6 +174,7 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, state: Arc<State>) {
             requests.push(arrival.clone());
             is_first
         };
+        drop(held.take());
         let is_lost = arrival.path == LOST && is_first;
         if is_lost || state.held.contains(&arrival.path) {
             let _ = state.released.subscribe().wait_for(|released| *released).await;
@@ -142,7 +182,7 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, state: Arc<State>) {
         if is_lost {
             return;
         }
-        let status = if arrival.credential.is_empty() {
+        let status = if arrival.credential.is_empty() || arrival.path == DENIED {
             "401 Unauthorized"
         } else {
             "200 OK"
@@ -179,6 +219,15 @@ async fn read_head(stream: &mut (impl AsyncBufReadExt + Unpin)) -> Option<Arriva
     })
 }
 
+/// Counts when dropped.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 struct OpenConnection(Arc<State>);
 
 impl OpenConnection {
@@ -196,3 +245,5 @@ impl Drop for OpenConnection {
 
 /// Path whose first request gets no response.
 const LOST: &str = "/lost";
+/// Path whose requests get 401, with any credential.
+const DENIED: &str = "/denied";

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, LOCATION};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -72,8 +72,22 @@ impl LfsServer {
 
     /// Starts a host whose LFS server puts the Authorization of the request into its answer.
     pub fn echoing(user: &str, password: &str) -> Self {
+        Self::with_own(user, password, EchoingLfs::default())
+    }
+
+    /// Starts a host whose LFS server gives `token` for each object, and redirects downloads with it to `target`, which
+    /// ends with a slash.
+    pub fn redirecting(user: &str, password: &str, token: &str, target: &str) -> Self {
+        let lfs = EchoingLfs {
+            redirect: Some((token.to_owned(), target.to_owned())),
+            ..EchoingLfs::default()
+        };
+        Self::with_own(user, password, lfs)
+    }
+
+    fn with_own(user: &str, password: &str, lfs: EchoingLfs) -> Self {
         let folder = TempDir::new().unwrap();
-        let server = HttpServer::on_unix_socket(&folder.path().join("lfs"), EchoingLfs::default());
+        let server = HttpServer::on_unix_socket(&folder.path().join("lfs"), lfs);
         Self::start(user, password, folder, "", Lfs::Echoing { _server: server })
     }
 
@@ -148,6 +162,8 @@ MIDDLEWARE:
 #[derive(Clone, Default)]
 struct EchoingLfs {
     objects: Arc<Mutex<HashMap<String, Bytes>>>,
+    /// Token that the server gives for objects, and target of its redirects.
+    redirect: Option<(String, String)>,
 }
 
 impl Handler for EchoingLfs {
@@ -160,13 +176,24 @@ impl Handler for EchoingLfs {
                 let text = |name| head.headers.get(name).map_or("", |value| value.to_str().unwrap());
                 let (folder, _) = head.uri.path().rsplit_once("/batch").unwrap();
                 let base = format!("https://{}{folder}/storage/", text(HOST));
-                let answer = batch_answer(&serde_json::from_slice(&body).unwrap(), &base, text(AUTHORIZATION));
+                let own = self.redirect.as_ref().map(|(token, _)| token.as_str());
+                let authorization = own.unwrap_or_else(|| text(AUTHORIZATION));
+                let answer = batch_answer(&serde_json::from_slice(&body).unwrap(), &base, authorization);
                 let response = Response::builder().header(CONTENT_TYPE, "application/vnd.git-lfs+json");
                 response.body(Full::from(answer.to_string())).unwrap()
             }
             Method::PUT => {
                 self.objects.lock().unwrap().insert(name, body);
                 Response::default()
+            }
+            _ if self.redirect.is_some() => {
+                let (token, target) = self.redirect.as_ref().unwrap();
+                let given = head.headers.get(AUTHORIZATION);
+                let is_own = given.is_some_and(|value| value.as_bytes() == token.as_bytes());
+                let status = if is_own { 307 } else { 401 };
+                let response = Response::builder().status(status);
+                let response = response.header(LOCATION, format!("{target}{name}"));
+                response.body(Full::default()).unwrap()
             }
             _ => match self.objects.lock().unwrap().get(&name) {
                 Some(object) => Response::new(Full::new(object.clone())),

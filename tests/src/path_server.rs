@@ -90,6 +90,13 @@ impl PathServer {
         self.authority.file()
     }
 
+    /// Tokens of the requests for a path so far, in order of arrival; empty for a request without one.
+    pub fn tokens(&self, path: &str) -> Vec<String> {
+        let shared = self.shared();
+        let same = shared.requests.iter().filter(|(known, ..)| known == path);
+        same.map(|(_, token, _)| token.clone().unwrap_or_default()).collect()
+    }
+
     /// Number of requests with a token so far that got this status.
     pub fn count(&self, status: u16) -> usize {
         let is_counted = |(_, token, got): &&(String, Option<String>, u16)| token.is_some() && *got == status;

@@ -33,8 +33,9 @@ pub(crate) async fn serve(controller: Arc<Controller>, end: CancellationToken) {
 
 async fn run(controller: Arc<Controller>, check: TokenCheck) {
     let TokenCheck { registry, breaker } = check;
-    let verdict = tokio::time::timeout(CHECK_TIMEOUT, verdict(&controller, &registry, &breaker)).await;
-    let verdict = verdict.unwrap_or(Verdict::Unclear);
+    let verdict = tokio::time::timeout(CHECK_TIMEOUT, verdict(&controller, &registry, &breaker));
+    let verdict = breaker.retirement.unless_retired(verdict).await;
+    let verdict = verdict.and_then(Result::ok).unwrap_or(Verdict::Unclear);
     match verdict {
         Verdict::Rejected => tracing::warn!(registry = %registry.name, "the registry rejected its token"),
         verdict => tracing::debug!(registry = %registry.name, ?verdict, "checked a token after a denied request"),
@@ -47,7 +48,7 @@ async fn verdict(controller: &Controller, route: &RegistryRoute, breaker: &Arc<C
     if sample == SampleStatus::Accepted {
         return Verdict::Accepted;
     }
-    let Some(generation) = current(controller, route, breaker) else {
+    let Some((route, generation)) = current(controller, route, breaker) else {
         return Verdict::Unclear;
     };
     let pool = controller.upstream_pool();
@@ -80,12 +81,12 @@ pub(super) async fn sample_status(
     let Some(sample) = breaker.sample() else {
         return SampleStatus::Silent;
     };
-    let Some(generation) = current(controller, route, breaker).filter(|_| route.covers(&sample.uri)) else {
+    let present = current(controller, route, breaker);
+    let Some((route, generation)) = present.filter(|(route, _)| route.covers(&sample.uri)) else {
         return SampleStatus::Silent;
     };
     let pool = controller.upstream_pool();
     let with_token = status_of(&route.upstream, pool, &sample.uri, Some(&generation.header)).await;
-    // Held no longer: a rotation waits for its holders.
     drop(generation);
     let status = match with_token {
         Some(status) if is_served(status) => status,
@@ -119,15 +120,18 @@ fn is_served(status: StatusCode) -> bool {
     status.is_success() || status == StatusCode::NOT_MODIFIED
 }
 
-/// The generation to check, unless another one or another registry has replaced it.
-fn current(controller: &Controller, route: &RegistryRoute, breaker: &Arc<CircuitBreaker>) -> Option<Arc<Generation>> {
-    let snapshot = controller.snapshot();
-    let present = snapshot.registries.get(&route.name)?;
+/// The generation to check and the registry's present route, unless another one or another registry has replaced them.
+fn current(
+    controller: &Controller,
+    route: &RegistryRoute,
+    breaker: &Arc<CircuitBreaker>,
+) -> Option<(Arc<RegistryRoute>, Arc<Generation>)> {
+    let present = controller.snapshot().registry(&route.name).ok()?;
     if !Arc::ptr_eq(&present.credential, &route.credential) {
         return None;
     }
-    let generation = route.credential.generation()?;
-    Arc::ptr_eq(&generation.breaker, breaker).then_some(generation)
+    let generation = present.credential.generation()?;
+    Arc::ptr_eq(&generation.breaker, breaker).then_some((present, generation))
 }
 
 /// Longest time of a check. Requests wait a little longer for its verdict.

@@ -18,6 +18,7 @@ use http::Uri;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::credential::retirement::Retirement;
 use crate::policy::Denial;
 
 /// A registry's answers to one generation, and whether requests may carry it.
@@ -34,6 +35,8 @@ pub(crate) struct CircuitBreaker {
     idle_rounds: AtomicU32,
     inner: Mutex<Inner>,
     changed: Notify,
+    /// Ends the daemon's own requests with the generation.
+    pub(crate) retirement: Retirement,
 }
 
 #[derive(Debug)]
@@ -140,6 +143,7 @@ impl CircuitBreaker {
                 sample: None,
             }),
             changed: Notify::new(),
+            retirement: Retirement::default(),
         }
     }
 
@@ -332,12 +336,13 @@ impl CircuitBreaker {
         }
     }
 
-    /// Sends waiting requests to the newer generation.
+    /// Sends waiting requests to the newer generation, and ends the daemon's own requests with this one.
     pub(crate) fn retire(&self) {
         let inner = self.lock();
         self.position.store(RETIRED, Ordering::Relaxed);
         drop(inner);
         self.changed.notify_waiters();
+        self.retirement.begin();
     }
 
     /// True if a newer generation has replaced this one.

@@ -41,22 +41,26 @@ impl CredentialHeader {
     /// Puts the header into a request, in place of the client's headers of that name. Servers that pass headers on in
     /// environment variables read `_` as `-`, so the client's headers with such a name are removed too.
     pub fn attach(&self, headers: &mut HeaderMap) {
-        while let Some(alias) = headers.keys().find(|name| self.is_alias(name)).cloned() {
-            headers.remove(alias);
-        }
-        headers.insert(self.name.clone(), self.value.clone());
-    }
-
-    fn is_alias(&self, name: &HeaderName) -> bool {
-        name.as_str().contains('_') && name != self.name && is_alias_of(name.as_str(), self.name.as_str())
+        replace_header(headers, &self.name, self.value.clone());
     }
 
     /// True if a registry's answer repeats the secret in a header: plain, escaped, in base64 or in hexadecimal, whatever
-    /// is around it. Costs about a microsecond: a search in the values that are long enough to hold the secret.
+    /// is around it, or split over several headers of one name. Costs about a microsecond: a search in the values that are
+    /// long enough to hold the secret.
     pub fn is_leaked_in(&self, headers: &HeaderMap) -> bool {
         let mut names = headers.keys().map(HeaderName::as_str);
         names.any(|name| self.leak_detector.finds_secret_in_name(name.as_bytes()))
             || headers.values().any(|value| self.is_leaked_in_text(value.as_bytes()))
+            || (headers.len() > headers.keys_len() && self.is_split_in(headers))
+    }
+
+    /// True if the values of one name, one after the other, repeat the secret.
+    fn is_split_in(&self, headers: &HeaderMap) -> bool {
+        headers.keys().any(|name| {
+            let values = headers.get_all(name).iter();
+            let values: Vec<&[u8]> = values.map(HeaderValue::as_bytes).collect();
+            values.len() > 1 && self.is_leaked_in_text(&values.concat())
+        })
     }
 
     /// As [`is_leaked_in`](Self::is_leaked_in), for one value or a reason phrase.
@@ -70,9 +74,40 @@ impl CredentialHeader {
     }
 }
 
+/// Puts a header into a request, in place of all that a server may take for it: those of its name, and those with `_` for
+/// `-`.
+pub(crate) fn replace_header(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
+    let is_alias = |other: &&HeaderName| {
+        other.as_str().contains('_') && *other != name && is_alias_of(other.as_str(), name.as_str())
+    };
+    while let Some(alias) = headers.keys().find(is_alias).cloned() {
+        headers.remove(alias);
+    }
+    headers.insert(name.clone(), value);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_that_is_split_over_headers_of_one_name_is_found() {
+        let secret = Secret::parse("s3cret-t0ken-of-corp").unwrap();
+        let header = CredentialHeader::new(&Scheme::parse("bearer", None).unwrap(), &secret);
+        // The last: `me:s3cret-t0ken-of-corp` in base64.
+        for (first, second, is_leaked) in [
+            ("token=s3cret-t0", "ken-of-corp; path=/", true),
+            ("bWU6czNjcmV0LXQw", "a2VuLW9mLWNvcnA=", true),
+            ("s3cret-t0", "ken-of-cork", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append("link", HeaderValue::from_static(first));
+            headers.append("vary", HeaderValue::from_static("accept"));
+            assert!(!header.is_leaked_in(&headers), "{first}");
+            headers.append("link", HeaderValue::from_static(second));
+            assert_eq!(header.is_leaked_in(&headers), is_leaked, "{first}");
+        }
+    }
 
     #[test]
     fn each_scheme_has_its_header() {

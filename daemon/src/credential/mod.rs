@@ -23,6 +23,7 @@ pub(crate) mod refresher;
 mod leak_detector;
 mod lifetime;
 mod registry_credential;
+mod retirement;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -190,23 +191,29 @@ impl Credential {
     }
 
     /// Drops the value for good and ends the refresher: no registry uses the credential any more. Connection pools close
-    /// their connections. Returns the number of holders that the value still has.
-    pub(crate) fn close(&self) -> usize {
-        let replaced = {
+    /// their connections.
+    pub(crate) fn close(&self) -> Replaced {
+        let mut replaced = {
             let mut inner = self.lock();
-            let replaced = self.replace_locked(
-                &mut inner,
-                CredentialState::Missing("its registry was removed".to_owned()),
-            );
+            let replaced = self.replace_locked(&mut inner, CredentialState::Missing(ENDED.to_owned()));
             inner.is_closed = true;
             replaced
         };
         if let Some(refresher) = &self.refresher {
             refresher.end();
         }
-        let holders = replaced.holders();
         replaced.announce();
-        holders
+        replaced
+    }
+
+    /// Takes the value from one registry for good. Other registries send it further.
+    pub(crate) fn detach(&self, registry: &RegistryCredential) -> Replaced {
+        let mut inner = self.lock();
+        inner.registries.retain(|other| !std::ptr::eq(other.as_ptr(), registry));
+        Replaced {
+            generations: registry.detach().into_iter().collect(),
+            rotations: None,
+        }
     }
 
     /// Completed rotations, for a connection pool.
@@ -330,7 +337,8 @@ impl Value {
     }
 }
 
-/// Generations that requests no longer get, and may still hold. Holders are leases of requests, and token checks.
+/// Generations that requests no longer get, and may still hold. Holders are leases of requests, and the daemon's own requests
+/// (`verify`, token checks), which end at once ([`retirement`]).
 #[derive(Debug, Default)]
 pub(crate) struct Replaced {
     generations: Vec<Arc<Generation>>,
@@ -340,7 +348,7 @@ pub(crate) struct Replaced {
 
 impl Replaced {
     /// Waits until nothing holds them, at most [`HOLDER_TIMEOUT`]. Then tells connection pools that their connections
-    /// carried an old token. Returns the number of holders that are left: leases and token checks.
+    /// carried an old token. Returns the number of holders that are left.
     ///
     /// After the return, no new request carries the old generation. Unless the wait timed out, every holder has gone. A
     /// request that is sent again takes the current generation (`proxy::exchange::carried`).
@@ -367,15 +375,28 @@ impl Replaced {
         holders
     }
 
-    /// Number of holders: leases and token checks.
-    fn holders(&self) -> usize {
+    /// Adds the generations of another credential, whose connection pools have been told.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.generations.extend(other.generations);
+    }
+
+    /// Waits until the daemon's own requests with retired generations have been dropped. That takes no longer than the tasks
+    /// before them.
+    pub(crate) async fn own_requests_ended(&self) {
+        for generation in &self.generations {
+            generation.breaker.retirement.ended().await;
+        }
+    }
+
+    /// Number of holders: leases, and the daemon's own requests.
+    pub(crate) fn holders(&self) -> usize {
         let others = |generation: &Arc<Generation>| Arc::strong_count(generation).saturating_sub(1);
         self.generations.iter().map(others).sum()
     }
 
     /// Tells connection pools that the connections that are open now carried an old token.
-    fn announce(self) {
-        if let Some(rotations) = self.rotations {
+    fn announce(&mut self) {
+        if let Some(rotations) = self.rotations.take() {
             rotations.send_replace(());
         }
     }
@@ -413,6 +434,8 @@ impl Rotations {
     }
 }
 
+/// Reason for the absence of a value whose registry was removed, or uses another credential.
+const ENDED: &str = "its registry was removed or has another credential";
 /// Time that a rotation waits for holders of the old generation.
 const HOLDER_TIMEOUT: Duration = Duration::from_secs(10);
 const HOLDER_POLL: Duration = Duration::from_millis(2);

@@ -1,13 +1,14 @@
 //! A credential as one registry sends it: the header is ready, and a request reads it with one atomic load.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
 
 use crate::credential::circuit_breaker::{Admission, CircuitBreaker};
 use crate::credential::header::CredentialHeader;
 use crate::credential::refresher::RefreshReason;
-use crate::credential::{Credential, CredentialState, Value};
+use crate::credential::{Credential, CredentialState, ENDED, Value};
 use crate::registry::{Scheme, UnsendableSecret};
 
 /// A registry's use of a [`Credential`], under the registry's scheme.
@@ -18,6 +19,8 @@ pub(crate) struct RegistryCredential {
     scheme: Scheme,
     /// Written only under the credential's lock.
     current: ArcSwapOption<Generation>,
+    /// True once the registry does not send the credential any more, although others do.
+    is_detached: AtomicBool,
 }
 
 /// One value of a credential, as one registry sends it.
@@ -25,8 +28,8 @@ pub(crate) struct RegistryCredential {
 pub(crate) struct Generation {
     /// The value, the same for all registries.
     pub(crate) value: Arc<Value>,
-    /// The header to send.
-    pub(crate) header: CredentialHeader,
+    /// The header to send. A check of the answer may keep it longer than the lease.
+    pub(crate) header: Arc<CredentialHeader>,
     /// The registry's answers to this value.
     pub(crate) breaker: Arc<CircuitBreaker>,
 }
@@ -51,6 +54,7 @@ impl RegistryCredential {
             shared,
             scheme,
             current: ArcSwapOption::empty(),
+            is_detached: AtomicBool::new(false),
         }
     }
 
@@ -64,6 +68,7 @@ impl RegistryCredential {
         // The lock keeps the state and the generation from changing between the two reads.
         let inner = self.shared.lock();
         match (&inner.state, self.generation()) {
+            _ if self.is_detached() => CredentialState::Missing(ENDED.to_owned()),
             (CredentialState::Missing(why), _) => CredentialState::Missing(why.clone()),
             (CredentialState::Unreadable(why), _) => CredentialState::Unreadable(why.clone()),
             (CredentialState::Ready(_), None) => CredentialState::Missing(UnsendableSecret.to_string()),
@@ -114,7 +119,7 @@ impl RegistryCredential {
                 RefreshReason::Missing => Unavailable::Missing,
                 RefreshReason::Rejected => Unavailable::Rejected,
             };
-            if !self.shared.refresh(number, reason).await {
+            if self.is_detached() || !self.shared.refresh(number, reason).await {
                 break;
             }
         }
@@ -129,7 +134,7 @@ impl RegistryCredential {
             let same = before.filter(|before| before.value.number == value.number);
             let breaker = same.map_or_else(Arc::default, |before| Arc::clone(&before.breaker));
             Arc::new(Generation {
-                header: CredentialHeader::new(&self.scheme, &value.secret),
+                header: Arc::new(CredentialHeader::new(&self.scheme, &value.secret)),
                 value: Arc::clone(value),
                 breaker,
             })
@@ -139,6 +144,18 @@ impl RegistryCredential {
             old.breaker.retire();
         }
         Some(old)
+    }
+
+    /// Drops the value for good, although the credential keeps it. Returns the generation before.
+    pub(super) fn detach(&self) -> Option<Arc<Generation>> {
+        self.is_detached.store(true, Ordering::Relaxed);
+        let old = self.current.swap(None)?;
+        old.breaker.retire();
+        Some(old)
+    }
+
+    fn is_detached(&self) -> bool {
+        self.is_detached.load(Ordering::Relaxed)
     }
 
     /// True if the lease is of the current generation.
@@ -155,8 +172,8 @@ impl RegistryCredential {
     }
 }
 
-/// A request's hold on one generation (invariant 11). It lasts until the response head has arrived, or the whole answer if
-/// it is checked. A rotation waits for its drop.
+/// A request's hold on one generation (invariant 11). It lasts until the response head has arrived. A rotation waits for
+/// its drop.
 #[derive(Debug)]
 pub(crate) struct Lease {
     generation: Arc<Generation>,

@@ -225,7 +225,7 @@ async fn a_closed_credential_has_no_token_for_anyone_and_takes_none() {
     credential.rotate(value(1)).await;
     let mut rotations = credential.rotations();
     let held = registry.acquire().await.unwrap();
-    assert_eq!(credential.close(), 1, "one request still holds it");
+    assert_eq!(credential.close().holders(), 1, "one request still holds it");
     drop(held);
     assert!(rotations.take_changed(), "connections that carried it are closed");
     assert_eq!(registry.acquire().await.unwrap_err(), Unavailable::Missing);
@@ -233,6 +233,24 @@ async fn a_closed_credential_has_no_token_for_anyone_and_takes_none() {
     credential.load(value(3));
     assert!(credential.install(fetched(&credential, "late")).await.is_some());
     assert!(registry.generation().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_detached_registry_loses_a_token_that_others_still_send() {
+    let credential = Credential::fixed();
+    let [kept, gone] = [Scheme::Raw, Scheme::Bearer].map(|scheme| credential.attach(scheme));
+    credential.rotate(value(1)).await;
+    let held = gone.acquire().await.unwrap();
+    let detached = credential.detach(&gone);
+    assert_eq!(detached.holders(), 1, "one request still holds it");
+    assert!(!gone.is_current(&held), "before it is sent, it takes another one");
+    assert!(held.generation().breaker.is_retired());
+    assert_eq!(gone.acquire().await.unwrap_err(), Unavailable::Missing);
+    assert!(matches!(gone.state(), CredentialState::Missing(why) if why == ENDED));
+    assert_eq!(sent_by(&kept).0, 1);
+    credential.rotate(value(2)).await;
+    assert_eq!(sent_by(&kept).0, 2);
+    assert!(gone.generation().is_none());
 }
 
 #[tokio::test(start_paused = true)]

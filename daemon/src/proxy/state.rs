@@ -21,6 +21,7 @@ use crate::grant::Grants;
 use crate::host::{Host, Origin};
 use crate::proxy::downstream::limits::ConnectionLimits;
 use crate::proxy::downstream::peer::PeerResolver;
+use crate::proxy::exchange::action_seal::ActionSeal;
 use crate::proxy::exchange::failure_log::FailureLog;
 use crate::proxy::routes::{RegistryRoute, Routes};
 use crate::proxy::upstream::dial::Dialer;
@@ -56,6 +57,8 @@ pub struct ProxyState {
     pub tasks: TaskTracker,
     /// Counters for `status` and `metrics`.
     pub counters: Counters,
+    /// Seal of tokens that clients keep for objects of Git LFS.
+    pub(crate) action_seal: ActionSeal,
     /// Tokens that the control side is to check.
     pub(crate) token_checks: TokenChecks,
     /// Log lines about failed requests to hosts without a registry.
@@ -92,6 +95,7 @@ impl ProxyState {
             drain: CancellationToken::new(),
             tasks: TaskTracker::new(),
             counters: Counters::default(),
+            action_seal: ActionSeal::new(),
             token_checks: TokenChecks::default(),
             failures: FailureLog::default(),
         })

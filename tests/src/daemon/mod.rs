@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::{Mutex, PoisonError};
@@ -111,6 +113,32 @@ impl Daemon {
         let ctl = Ctl::run(&self.home, arguments, input);
         self.with_scan_targets(|targets| targets.record(input, &ctl));
         ctl
+    }
+
+    /// Sends one request over the control socket, such as `{"method":"logout","name":"corp"}`, and returns the answer. For
+    /// requests that no `regauthctl` command makes.
+    ///
+    /// # Panics
+    /// When the daemon does not answer.
+    pub fn request(&self, request: Value) -> Value {
+        self.start_request(request)()
+    }
+
+    /// Sends a request as [`Daemon::request`] does, and returns a function that waits for the answer.
+    ///
+    /// # Panics
+    /// When the daemon does not accept it.
+    pub fn start_request(&self, mut request: Value) -> impl FnOnce() -> Value {
+        request["v"] = 1.into();
+        let mut stream = UnixStream::connect(self.home.join("run/control.sock")).unwrap();
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        lines.next().unwrap().unwrap();
+        stream.write_all(format!("{request}\n").as_bytes()).unwrap();
+        move || {
+            let answer = lines.next().unwrap().unwrap();
+            self.with_scan_targets(|targets| targets.outputs += &answer);
+            serde_json::from_str(&answer).unwrap()
+        }
     }
 
     /// Adds a secret to the leak scan that the daemon gets from a source, such as a command.

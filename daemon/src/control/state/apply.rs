@@ -11,7 +11,7 @@ use crate::control::state::{RegistryRoutes, State, StateGuard};
 use crate::credential::fingerprint::KnownGeneration;
 use crate::credential::source::TokenSource;
 use crate::credential::store::{Item, StoreError};
-use crate::credential::{Credential, CredentialState, RegistryCredential};
+use crate::credential::{Credential, CredentialState, RegistryCredential, Replaced};
 use crate::host::Host;
 use crate::journal::{JournalEntry, recovered_number};
 use crate::proxy::read_ahead::ReadAhead;
@@ -65,7 +65,9 @@ impl Controller {
             return Err(error);
         }
         self.publish(state);
-        close_unused(previous.values(), &state.registries);
+        close_unused(previous.values(), &state.registries)
+            .own_requests_ended()
+            .await;
         Ok(())
     }
 
@@ -243,18 +245,21 @@ pub(in crate::control) enum Applied {
     Outdated,
 }
 
-/// Closes what no registry in service uses any more: credentials with their refreshers, and upstream connections. Client
-/// connections that are still open keep the old routes, which then hold no token. Returns the number of holders
-/// that a closed credential still has.
+/// Closes what no registry in service uses any more: credentials with their refreshers, and upstream connections. A registry
+/// that is gone, or has another credential, loses one that others still use. Client connections that are open keep the old
+/// routes, which then hold no token. Returns what may still be held.
 pub(in crate::control) fn close_unused<'a>(
     routes: impl IntoIterator<Item = &'a Arc<RegistryRoute>>,
     in_service: &RegistryRoutes,
-) -> usize {
-    let mut holders = 0;
+) -> Replaced {
+    let mut closed = Replaced::default();
     for route in routes {
-        let mut present = in_service.values();
-        if !present.any(|other| Arc::ptr_eq(&other.credential.shared, &route.credential.shared)) {
-            holders += route.credential.shared.close();
+        let shared = &route.credential.shared;
+        let sends_it = |other: &Arc<RegistryRoute>| Arc::ptr_eq(&other.credential.shared, shared);
+        if !in_service.values().any(sends_it) {
+            closed.add(shared.close());
+        } else if !in_service.get(&route.name).is_some_and(sends_it) {
+            closed.add(shared.detach(&route.credential));
         }
         if !in_service
             .values()
@@ -263,7 +268,7 @@ pub(in crate::control) fn close_unused<'a>(
             route.upstream.close();
         }
     }
-    holders
+    closed
 }
 
 /// The registry's present upstream with its open connections; a new one if its certificates or credential changed.

@@ -1,14 +1,13 @@
 //! `logout`: forgets the token of a registry and keeps the registry, so that a new token continues where the old one ended.
 
-use std::sync::Arc;
-
 use regauth_shared::request::ByName;
 use regauth_shared::response::LoggedOut;
 use regauth_shared::{ErrorBody, ErrorKind};
 
 use crate::control::controller::Controller;
 use crate::control::state::State;
-use crate::control::verbs::rotate::holders_note;
+use crate::control::verbs::holders_note;
+use crate::control::verbs::rotate::refuse_replaced;
 use crate::credential::CredentialState;
 use crate::credential::store::Item;
 use crate::proxy::routes::RegistryRoute;
@@ -17,19 +16,17 @@ use crate::registry::Source;
 /// Deletes a registry's token from the store, then from memory. Requests fail until `rotate` gives another token.
 ///
 /// # Errors
-/// `not-found` or `refused` for the request, and those of the store and the journal, which leave the token in use.
+/// `not-found` or `refused` for the request, `failed` when the registry was replaced meanwhile, and those of the store and
+/// the journal, which leave the token in use.
 pub(crate) async fn logout(controller: &Controller, request: ByName) -> Result<LoggedOut, ErrorBody> {
     let name = request.name;
-    let credential = Arc::clone(&controller.snapshot().registry(&name)?.credential.shared);
+    let route = controller.snapshot().registry(&name)?;
+    refuse_other_sources(&route)?;
+    let credential = &route.credential.shared;
     let ticket = credential.take_ticket();
     let turn = credential.rotation_turn().await;
     let mut state = controller.lock_state().await?;
-    let route = state.registry(&name)?;
-    refuse_other_sources(&route)?;
-    if !Arc::ptr_eq(&route.credential.shared, &credential) {
-        let message = format!("`{name}` was changed meanwhile");
-        return Err(ErrorBody::new(ErrorKind::Failed, message).hint("nothing was deleted; repeat"));
-    }
+    refuse_replaced(&state, &route)?;
     let store = controller.store();
     let item = Item::Credential(name.clone());
     // A migration waits for it, and copies again.
@@ -38,12 +35,13 @@ pub(crate) async fn logout(controller: &Controller, request: ByName) -> Result<L
     state.rotating.remove(&name);
     state.removals += 1;
     deleted?;
+    refuse_replaced(&state, &route)?;
     // A rotation that a kill interrupted cannot be settled any more. The generation stays, so that numbers never go back.
     if state.journal.rotations.remove(&name).is_some() {
         controller.write_journal(&state.journal).await?;
     }
     let missing = CredentialState::Missing(format!("logged out; `regauthctl rotate {name}` takes a new token"));
-    let replaced = route.credential.shared.replace_in_turn(ticket, missing);
+    let replaced = credential.replace_in_turn(ticket, missing);
     controller.publish(&state);
     let mut notes = users_of(&state, &route);
     drop((state, turn));

@@ -198,36 +198,36 @@ async fn copy_until_unchanged(
 }
 
 /// Writes each secret to the new store, then reads each back. Returns the number of secrets.
+///
+/// The copy is compared with the secret that was written: a rotation may have changed the old store meanwhile.
 async fn copy(
     from: &OpenStore,
     next: &OpenStore,
     items: &BTreeSet<Item>,
     progress: &MigrationProgress,
 ) -> Result<usize, ErrorBody> {
+    let mut written = Vec::new();
     for item in items {
         if let Some(secret) = read(from, item).await? {
-            let written = next.thread.write(item, &secret).await;
-            written.map_err(|error| store_error(next.kind, &error))?;
+            let copied = next.thread.write(item, &secret).await;
+            copied.map_err(|error| store_error(next.kind, &error))?;
+            written.push((item, secret));
         } else {
             // A copy of an earlier migration, whose token was forgotten since.
             let deleted = next.thread.delete(item).await;
             deleted.map_err(|error| store_error(next.kind, &error))?;
+            progress.step();
         }
         progress.step();
     }
-    let mut copied = 0;
-    for item in items {
-        if let Some(secret) = read(from, item).await? {
-            let copy = read(next, item).await?;
-            if !copy.is_some_and(|copy| copy.is_same(&secret)) {
-                let message = format!("the {} did not give back what was written to it", next.kind.as_str());
-                return Err(ErrorBody::new(ErrorKind::StoreUnavailable, message).hint(NOTHING_CHANGED));
-            }
-            copied += 1;
+    for (item, secret) in &written {
+        if !read(next, item).await?.is_some_and(|copy| copy.is_same(secret)) {
+            let message = format!("the {} did not give back what was written to it", next.kind.as_str());
+            return Err(ErrorBody::new(ErrorKind::StoreUnavailable, message).hint(NOTHING_CHANGED));
         }
         progress.step();
     }
-    Ok(copied)
+    Ok(written.len())
 }
 
 async fn read(store: &OpenStore, item: &Item) -> Result<Option<Secret>, ErrorBody> {

@@ -19,3 +19,13 @@ pub(super) mod migrate;
 pub(super) mod store;
 
 pub(crate) mod lifecycle;
+
+/// Note about the requests that still hold a token that was rotated or removed.
+fn holders_note(holders: usize) -> Vec<String> {
+    let text = match holders {
+        0 => return Vec::new(),
+        1 => "1 request that was sent before still waits for the registry's response".to_owned(),
+        many => format!("{many} requests that were sent before still wait for the registry's response"),
+    };
+    vec![text + "; the old token is not sent again"]
+}

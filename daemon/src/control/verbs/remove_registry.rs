@@ -10,7 +10,7 @@ use crate::control::controller::Controller;
 use crate::control::error::unchanged;
 use crate::control::state::apply::close_unused;
 use crate::control::state::{RegistryRoutes, State, StateGuard};
-use crate::control::verbs::grants;
+use crate::control::verbs::{grants, holders_note};
 use crate::proxy::routes::RegistryRoute;
 use crate::registry::Source;
 
@@ -27,8 +27,10 @@ pub(crate) async fn remove_registry(controller: &Controller, request: ByName) ->
     state.registries.remove(&name);
     state.removals += 1;
     controller.publish(&state);
-    let holders = close_unused(&route, &state.registries);
-    let mut notes = holders_note(holders);
+    let closed = close_unused(&route, &state.registries);
+    closed.own_requests_ended().await;
+    let mut notes = holders_note(closed.holders());
+    drop(closed);
     notes.extend(grants::end_with_registry(controller, &name).await);
     if let Err(error) = controller.delete_credential(&mut state, &name).await {
         notes.push(format!(
@@ -109,13 +111,4 @@ async fn commit(controller: &Controller, state: &mut StateGuard<'_>, name: &Regi
             error
         }
     })
-}
-
-fn holders_note(holders: usize) -> Vec<String> {
-    let text = match holders {
-        0 => return Vec::new(),
-        1 => "1 request that was sent before still waits for the registry's response".to_owned(),
-        many => format!("{many} requests that were sent before still wait for the registry's response"),
-    };
-    vec![text + "; its token is not sent again"]
 }

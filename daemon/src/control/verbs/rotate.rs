@@ -16,12 +16,13 @@ use crate::control::controller::Controller;
 use crate::control::error::unchanged;
 use crate::control::probe::{ProbeResult, probe_token};
 use crate::control::state::{State, StateGuard};
+use crate::control::verbs::holders_note;
+use crate::credential::Installed;
 use crate::credential::circuit_breaker::Verdict;
 use crate::credential::fingerprint::Fingerprint;
 use crate::credential::refresher::Fetched;
 use crate::credential::source::FetchError;
 use crate::credential::store::{Item, StoreError};
-use crate::credential::{Credential, Installed};
 use crate::journal::{JournalEntry, Rotation};
 use crate::proxy::routes::RegistryRoute;
 use crate::registry::Source;
@@ -105,8 +106,11 @@ async fn rotate_stored(
             + 1,
         since: OffsetDateTime::now_utc(),
     };
-    let credential = commit(controller, &mut state, &route.name, &token, entry).await?;
-    let replaced = credential.replace_in_turn(ticket, entry.value(token).into());
+    commit(controller, &mut state, route, &token, entry).await?;
+    let replaced = route
+        .credential
+        .shared
+        .replace_in_turn(ticket, entry.value(token).into());
     drop((state, turn));
     let holders = replaced.wait().await;
     Ok(rotated(route, entry.generation, probed, holders_note(holders)))
@@ -146,7 +150,7 @@ async fn rotate_at_source(controller: &Controller, route: &RegistryRoute, verify
     for _ in 0..MAX_FETCHES {
         let fetched = controller.unless_ending(credential.fetch()).await?;
         let fetched: Fetched = fetched.map_err(|error| source_error(route, &error))?;
-        route.registry.scheme.check(&fetched.token.secret)?;
+        check_schemes(&*controller.lock_state().await?, route, &fetched.token.secret)?;
         let probed = probe(controller, route, &fetched.token.secret, verify).await?;
         let Some(Installed {
             number,
@@ -171,18 +175,6 @@ async fn rotate_at_source(controller: &Controller, route: &RegistryRoute, verify
     Ok(rotated(route, credential.last_number(), None, vec![note]))
 }
 
-/// Note about the requests that still use the old token.
-pub(super) fn holders_note(holders: usize) -> Vec<String> {
-    let text = match holders {
-        0 => return Vec::new(),
-        1 => "1 request that was sent before still waits for the registry's response, with the old token".to_owned(),
-        many => {
-            format!("{many} requests that were sent before still wait for the registry's response, with the old token")
-        }
-    };
-    vec![text + "; it is not sent again"]
-}
-
 /// Asks the registry about the new token, if the request wants it verified.
 async fn probe(
     controller: &Controller,
@@ -201,17 +193,21 @@ async fn probe(
 }
 
 /// Writes the token to the store; this write is the rotation. The journal records the intent before, so that a start after
-/// a kill knows which token the store has, and the result after. Returns the credential to replace.
+/// a kill knows which token the store has, and the result after.
 ///
 /// The state is released while the store writes. If the registry is removed meanwhile, the removal deletes the token: the
 /// store carries out its calls in order.
+///
+/// # Errors
+/// Those of the store and the journal; `not-found` or `failed` when the registry was removed or replaced meanwhile.
 async fn commit(
     controller: &Controller,
     state: &mut StateGuard<'_>,
-    name: &RegistryName,
+    route: &RegistryRoute,
     token: &Secret,
     entry: JournalEntry,
-) -> Result<Arc<Credential>, ErrorBody> {
+) -> Result<(), ErrorBody> {
+    let name = &route.name;
     let fingerprint = Fingerprint::of(token, entry.since);
     let intent = Rotation { entry, fingerprint };
     state.journal.rotations.insert(name.clone(), intent);
@@ -220,14 +216,14 @@ async fn commit(
         return Err(unchanged(error));
     }
     state.rotating.insert(name.clone());
-    let written = write_to_store(controller, state, name, token).await;
+    let written = write_to_store(controller, state, route, token).await;
     state.rotating.remove(name);
     // The write may still take place then; the next start compares the store's token with the fingerprint.
     if written != Err(StoreError::NoAnswer) {
         state.journal.rotations.remove(name);
     }
-    let route = state.registry(name);
-    if written.is_ok() && route.is_ok() {
+    let unreplaced = refuse_replaced(state, route);
+    if written.is_ok() && unreplaced.is_ok() {
         state.journal.registries.insert(name.clone(), entry);
     }
     if let Err(error) = controller.write_journal(&state.journal).await {
@@ -238,23 +234,54 @@ async fn commit(
         );
     }
     written?;
-    Ok(Arc::clone(&route?.credential.shared))
+    if unreplaced.is_err() {
+        delete_orphan(controller, state, name).await;
+    }
+    unreplaced
 }
 
 /// Writes to the store in use, and again if a migration has replaced the store meanwhile.
 async fn write_to_store(
     controller: &Controller,
     state: &mut StateGuard<'_>,
-    name: &RegistryName,
+    route: &RegistryRoute,
     token: &Secret,
 ) -> Result<(), StoreError> {
-    let item = Item::Credential(name.clone());
+    let item = Item::Credential(route.name.clone());
     loop {
         let store = controller.store();
         state.unlocked(store.thread.write(&item, token)).await?;
-        if Arc::ptr_eq(&store, &controller.store()) || state.registry(name).is_err() {
+        if Arc::ptr_eq(&store, &controller.store()) || refuse_replaced(state, route).is_err() {
             return Ok(());
         }
+    }
+}
+
+/// Checks that a verb which released the state still deals with the same registry: another one of its name would get, or
+/// lose, a token that it never had.
+///
+/// # Errors
+/// `not-found` when the registry was removed, `failed` when it was replaced.
+pub(super) fn refuse_replaced(state: &State, route: &RegistryRoute) -> Result<(), ErrorBody> {
+    let name = &route.name;
+    if Arc::ptr_eq(&state.registry(name)?.credential.shared, &route.credential.shared) {
+        return Ok(());
+    }
+    let error = ErrorBody::new(ErrorKind::Failed, format!("`{name}` was replaced meanwhile"));
+    Err(error.hint(format!(
+        "`regauthctl show {name}` shows what is in use; repeat the command if it is meant for that"
+    )))
+}
+
+/// Deletes the token that a rotation has stored, if the registry that has its name now keeps none in the store.
+async fn delete_orphan(controller: &Controller, state: &mut StateGuard<'_>, name: &RegistryName) {
+    let Ok(present) = state.registry(name) else {
+        return;
+    };
+    if present.registry.source != Source::Store
+        && let Err(error) = controller.delete_item(state, &Item::Credential(name.clone())).await
+    {
+        tracing::warn!(registry = %name, %error, "could not delete the token of a registry that was replaced");
     }
 }
 

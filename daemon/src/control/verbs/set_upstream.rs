@@ -2,7 +2,7 @@
 //!
 //! A setting that is in the file or in use stays: a person decided on it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use regauth_shared::request::SetUpstream;
@@ -95,13 +95,33 @@ async fn set_ca_file(
             roots.display()
         ));
     }
-    let roots: PathBuf = roots.to_owned();
-    controller.edit_config(|file| file.set_ca_file(&roots)).await?;
-    controller.company_roots.store(Arc::new(company));
-    controller.write_bundle(state).await?;
+    use_roots(controller, state, company, roots).await?;
     tracing::info!(file = %roots.display(), "added a company's roots to the bundle");
     Ok(format!(
         "the bundle has the roots of {}; that file is `ca-file` at the top of {file}",
         roots.display()
     ))
+}
+
+/// Writes the bundle with the roots, then the configuration; undone if either fails.
+async fn use_roots(
+    controller: &Controller,
+    state: &State,
+    company: CompanyRoots,
+    file: &Path,
+) -> Result<(), ErrorBody> {
+    let before = controller.company_roots.swap(Arc::new(company));
+    let mut used = controller.write_bundle(state).await;
+    if used.is_ok() {
+        used = controller.edit_config(|config| config.set_ca_file(file)).await;
+    }
+    if used.is_err() {
+        controller.company_roots.store(before);
+        // The file may have been replaced before the failure.
+        let _ = controller.write_bundle(state).await;
+    }
+    used.map_err(|error| {
+        let hint = error.hint.clone().unwrap_or_default();
+        error.hint(format!("the ca-file was not set; {hint}"))
+    })
 }

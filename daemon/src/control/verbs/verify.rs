@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
-use regauth_shared::ErrorBody;
 use regauth_shared::request::{CompareToken, Verify};
 use regauth_shared::response::{TokenComparison, Verdict, VerdictResult, Verified};
+use regauth_shared::{ErrorBody, RegistryName};
 
 use crate::control::controller::Controller;
 use crate::control::probe::{ProbeResult, probe_token};
@@ -31,26 +31,50 @@ pub(crate) async fn verify(controller: &Controller, request: Verify) -> Result<V
     })
 }
 
+/// Asks about the token in use; again if a rotation replaces it meanwhile.
 async fn verdict(controller: &Controller, route: &RegistryRoute) -> Verdict {
-    let name = route.name.clone();
-    let no_token = |detail: String| Verdict {
+    let name = &route.name;
+    for _ in 0..MAX_ROTATIONS {
+        // A removal or a reload may have replaced the registry as well.
+        let Ok(route) = controller.snapshot().registry(name) else {
+            return no_token(name, "it was removed meanwhile".to_owned());
+        };
+        let generation = match route.credential.state() {
+            CredentialState::Ready(generation) => generation,
+            CredentialState::Locked => {
+                return no_token(name, "the store is locked; `regauthctl unlock` opens it".to_owned());
+            }
+            CredentialState::Missing(why) | CredentialState::Unreadable(why) => return no_token(name, why),
+        };
+        let asked = ask(controller, &route, &generation);
+        if let Some(verdict) = generation.breaker.retirement.unless_retired(asked).await {
+            return verdict;
+        }
+    }
+    Verdict {
+        result: VerdictResult::Unclear,
+        ..no_token(name, "its token was rotated again and again meanwhile".to_owned())
+    }
+}
+
+fn no_token(name: &RegistryName, detail: String) -> Verdict {
+    Verdict {
         name: name.clone(),
         result: VerdictResult::NoToken,
         detail,
         cause: None,
         hint: None,
-    };
-    let generation = match route.credential.state() {
-        CredentialState::Ready(generation) => generation,
-        CredentialState::Locked => return no_token("the store is locked; `regauthctl unlock` opens it".to_owned()),
-        CredentialState::Missing(why) | CredentialState::Unreadable(why) => return no_token(why),
-    };
+    }
+}
+
+/// Asks about one generation, and records the verdict.
+async fn ask(controller: &Controller, route: &Arc<RegistryRoute>, generation: &Generation) -> Verdict {
     let pool = controller.upstream_pool();
     let probed = probe_token(&route.upstream, pool, &route.registry, &generation.value.secret).await;
     let (probed_failure, remedy) = (probed.failure, probed.remedy);
     let (result, detail) = match probed.verdict {
         VerdictResult::Accepted | VerdictResult::Rejected => (probed.verdict, probed.detail),
-        _ => compare_with_requests(controller, route, &generation, probed).await,
+        _ => compare_with_requests(controller, route, generation, probed).await,
     };
     match result {
         VerdictResult::Accepted => generation.breaker.record_verdict(circuit_breaker::Verdict::Accepted),
@@ -62,7 +86,7 @@ async fn verdict(controller: &Controller, route: &RegistryRoute) -> Verdict {
         None => route.usage.clear_failure(),
     }
     Verdict {
-        name,
+        name: route.name.clone(),
         result,
         detail,
         cause: probed_failure.map(|failure| failure.name().to_owned()),
@@ -74,7 +98,7 @@ async fn verdict(controller: &Controller, route: &RegistryRoute) -> Verdict {
 async fn compare_with_requests(
     controller: &Controller,
     route: &RegistryRoute,
-    generation: &Arc<Generation>,
+    generation: &Generation,
     probed: ProbeResult,
 ) -> (VerdictResult, String) {
     let ProbeResult { verdict, detail, .. } = probed;
@@ -106,3 +130,5 @@ pub(crate) fn holds(controller: &Controller, request: &CompareToken) -> Result<T
 
 /// Registries that are asked at the same time. One that is silent takes 20 s or more.
 const MAX_PROBES: usize = 32;
+/// Generations that are asked about while each is replaced meanwhile.
+const MAX_ROTATIONS: usize = 5;

@@ -156,6 +156,11 @@ impl Client {
         self.grant.is_none() || state.clients != Clients::SameUser
     }
 
+    /// True if the client has shown a grant.
+    pub(crate) fn bears_grant(&self) -> bool {
+        self.grant.is_some()
+    }
+
     /// Dialer for tunnels; bearers of a grant reach public addresses only.
     pub(crate) fn dialer(&self, state: &ProxyState) -> Dialer {
         if self.grant.is_some() {

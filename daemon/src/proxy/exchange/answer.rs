@@ -5,8 +5,8 @@
 //! An answer of Git LFS lists the requests that get and put objects. GitLab, Gitea and Forgejo put the Authorization of the
 //! request into each action of the answer. The client then sends it with the object's request. It is the registry's
 //! token, so it is removed: that request gets it here anyway. giftless and others put a short-lived token of their own
-//! there. Our token would replace it, so it travels under another name between client and proxy. An answer that has our
-//! token anywhere else is withheld.
+//! there. Our token would replace it, so it travels sealed and under another name between client and proxy. An answer that
+//! has our token anywhere else is withheld.
 
 use std::time::Duration;
 
@@ -23,13 +23,14 @@ use url::Url;
 use crate::credential::header::CredentialHeader;
 use crate::host::Origin;
 use crate::policy::{lfs, token_scope};
+use crate::proxy::exchange::action_seal::ActionSeal;
 use crate::proxy::exchange::body::RequestBody;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::exchange::request::ResponseBody;
-use crate::proxy::routes::Routes;
+use crate::proxy::routes::{InterceptedHost, RegistryRoute, Routes};
 use crate::proxy::upstream::UpstreamFailure;
 
-/// Header of a request to an object's URL: the authorization that the Git LFS server gave for it.
+/// Header of a request to an object's URL: the authorization that the Git LFS server gave for it, sealed.
 pub(in crate::proxy) const ACTION_AUTHORIZATION: HeaderName = HeaderName::from_static("regauth-action-authorization");
 
 /// Prepares a request whose answer has to be checked, or may have to be: it must not be compressed. Returns true if it has
@@ -61,13 +62,14 @@ pub(super) fn is_of_lfs(headers: &HeaderMap) -> bool {
         .any(|value| lfs::is_media_type(value.as_bytes()))
 }
 
-/// Reads an answer, removes the credential from its actions, and renames other tokens there.
+/// Reads an answer, removes the credential from its actions, and seals other tokens there.
 ///
 /// # Errors
 /// [`ProxyError::UpstreamUnsafe`] if the credential is anywhere else in it, [`ProxyError::UpstreamUnreadable`] if it cannot
 /// be searched, or that there was no whole answer in time.
 pub(super) async fn check_answer(
     routes: &Routes,
+    seal: &ActionSeal,
     credential: &CredentialHeader,
     response: Response<ResponseBody>,
 ) -> Result<Response<ResponseBody>, ProxyError> {
@@ -80,17 +82,23 @@ pub(super) async fn check_answer(
         return Err(ProxyError::UpstreamUnreadable);
     }
     let body = read_whole(body).await?;
-    let body = without_credential(routes, credential, body)?;
+    let actions = Actions {
+        routes,
+        seal,
+        credential,
+    };
+    let body = without_credential(&actions, body)?;
     for name in [CONTENT_LENGTH, CONTENT_MD5, DIGEST] {
         head.headers.remove(name);
     }
     Ok(Response::from_parts(head, Either::Right(Full::new(body))))
 }
 
-fn without_credential(routes: &Routes, credential: &CredentialHeader, body: Bytes) -> Result<Bytes, ProxyError> {
+fn without_credential(actions: &Actions<'_>, body: Bytes) -> Result<Bytes, ProxyError> {
+    let credential = actions.credential;
     let mut body = body;
     if let Ok(mut answer) = serde_json::from_slice(&body) {
-        if (Actions { routes, credential }).change(&mut answer) {
+        if actions.change(&mut answer) {
             body = answer.to_string().into();
         }
         if repeats(credential, &answer) {
@@ -117,6 +125,7 @@ async fn read_whole(body: ResponseBody) -> Result<Bytes, ProxyError> {
 /// The actions of an answer: objects with `href` and `header`, wherever they are.
 struct Actions<'a> {
     routes: &'a Routes,
+    seal: &'a ActionSeal,
     credential: &'a CredentialHeader,
 }
 
@@ -141,33 +150,41 @@ impl Actions<'_> {
         let Some(Value::String(href)) = action.get("href") else {
             return false;
         };
-        let replaced = self.replaced_header(href);
+        let recipient = self.recipient(href);
         let Some(Value::Object(headers)) = action.get_mut("header") else {
             return false;
         };
         let before = headers.len();
         headers.retain(|_, value| !repeats(self.credential, value));
-        let renamed = headers.keys().find(|name| {
-            let is_replaced = |replaced: &HeaderName| name.eq_ignore_ascii_case(replaced.as_str());
-            replaced.as_ref().is_some_and(is_replaced)
-        });
-        let Some(name) = renamed.cloned() else {
-            return headers.len() < before;
-        };
-        if let Some(value) = headers.remove(&name) {
-            headers.insert(ACTION_AUTHORIZATION.as_str().to_owned(), value);
+        if let Some((host, registry)) = &recipient {
+            self.seal_token(host, registry, headers);
         }
-        true
+        headers.len() < before || headers.contains_key(ACTION_AUTHORIZATION.as_str())
     }
 
-    /// Header that we replace in a request to this URL; `None` outside every scope.
-    fn replaced_header(&self, url: &str) -> Option<HeaderName> {
+    /// Seals the header that we replace in a request to this registry. A value that cannot be sealed is removed.
+    fn seal_token(&self, host: &InterceptedHost, registry: &RegistryRoute, headers: &mut Map<String, Value>) {
+        let replaced = registry.registry.scheme.header();
+        let is_replaced = |name: &&String| name.eq_ignore_ascii_case(replaced.as_str());
+        let Some(name) = headers.keys().find(is_replaced).cloned() else {
+            return;
+        };
+        let value = headers.remove(&name);
+        let token = value.as_ref().and_then(Value::as_str);
+        let sealed = token.and_then(|token| self.seal.seal(&registry.name, &host.origin, token));
+        if let Some(sealed) = sealed {
+            headers.insert(ACTION_AUTHORIZATION.as_str().to_owned(), sealed.into());
+        }
+    }
+
+    /// Host and registry that a request to this URL belongs to; `None` outside every scope.
+    fn recipient(&self, url: &str) -> Option<(&InterceptedHost, &RegistryRoute)> {
         let url = Url::parse(url).ok()?;
         let authority = format!("{}:{}", url.host_str()?, url.port_or_known_default()?);
         let host = self.routes.host(&Origin::parse(&authority, None).ok()?)?;
         let is_plain = url.scheme() == "http";
         let registry = host.match_scope(url.path()).ok()??;
-        (host.plain == is_plain).then(|| registry.registry.scheme.header())
+        (host.plain == is_plain).then_some((&**host, &**registry))
     }
 }
 
@@ -200,17 +217,25 @@ mod tests {
 
     const TOKEN: &str = "s3cret-t0ken-of-corp";
 
-    fn checked(scheme: &Scheme, token: &str, answer: &Value) -> Result<Value, ProxyError> {
-        let routes = routes(
+    fn test_routes() -> Routes {
+        routes(
             r#"
                 registries.corp.scopes = ["https://corp.example/git/"]
                 registries.other.scopes = ["https://other.example/"]
                 registries.other.scheme = "X-Token: {token}"
             "#,
-        );
+        )
+    }
+
+    fn checked(scheme: &Scheme, token: &str, answer: &Value) -> Result<Value, ProxyError> {
+        checked_with(&ActionSeal::new(), scheme, token, answer)
+    }
+
+    fn checked_with(seal: &ActionSeal, scheme: &Scheme, token: &str, answer: &Value) -> Result<Value, ProxyError> {
+        let routes = test_routes();
         let credential = CredentialHeader::new(scheme, &Secret::parse(token).unwrap());
         let body = Either::Right(Full::new(Bytes::from(answer.to_string())));
-        let checking = check_answer(&routes, &credential, Response::new(body));
+        let checking = check_answer(&routes, seal, &credential, Response::new(body));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
@@ -263,26 +288,47 @@ mod tests {
     }
 
     #[test]
-    fn an_authorization_of_the_server_is_renamed_where_ours_would_replace_it() {
+    fn an_authorization_of_the_server_is_kept_where_ours_would_not_replace_it() {
         let theirs = json!({"authorization": "Bearer theirs"});
-        let renamed = json!({"regauth-action-authorization": "Bearer theirs"});
-        for (href, expected) in [
-            ("https://corp.example/git/r.git/objects/ab", &renamed),
-            ("https://CORP.example:443/git/r.git/objects/ab?x=y", &renamed),
-            ("https://corp.example/elsewhere/ab", &theirs),
-            ("https://corp.example:8443/git/ab", &theirs),
-            ("http://corp.example:443/git/ab", &theirs),
-            ("https://other.example/ab", &theirs),
-            ("https://storage.example/ab", &theirs),
-            ("/git/ab", &theirs),
-        ] {
-            check(href, &theirs, expected);
-        }
-        check(
+        for href in [
+            "https://corp.example/elsewhere/ab",
+            "https://corp.example:8443/git/ab",
+            "http://corp.example:443/git/ab",
             "https://other.example/ab",
-            &json!({"x-token": "theirs"}),
-            &json!({"regauth-action-authorization": "theirs"}),
-        );
+            "https://storage.example/ab",
+            "/git/ab",
+        ] {
+            check(href, &theirs, &theirs);
+        }
+    }
+
+    #[test]
+    fn an_authorization_of_the_server_is_sealed_where_ours_would_replace_it() {
+        let seal = ActionSeal::new();
+        for (registry, host, href, name) in [
+            (
+                "corp",
+                "corp.example",
+                "https://corp.example/git/r.git/objects/ab",
+                "authorization",
+            ),
+            (
+                "corp",
+                "corp.example",
+                "https://CORP.example:443/git/r.git/ab?x=y",
+                "Authorization",
+            ),
+            ("other", "other.example", "https://other.example/ab", "x-token"),
+        ] {
+            let answer = action(href, &json!({ name: "Bearer theirs" }));
+            let answer = checked_with(&seal, &Scheme::Bearer, TOKEN, &answer).unwrap();
+            let headers = &answer["objects"][0]["actions"]["download"]["header"];
+            assert_eq!(headers.as_object().unwrap().len(), 1, "{headers}");
+            let sealed = HeaderValue::from_str(headers["regauth-action-authorization"].as_str().unwrap()).unwrap();
+            let host = Origin::parse(host, Some(443)).unwrap();
+            let opened = seal.open(&registry.parse().unwrap(), &host, &sealed);
+            assert_eq!(opened.unwrap(), "Bearer theirs");
+        }
     }
 
     #[test]

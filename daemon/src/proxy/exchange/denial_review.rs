@@ -12,8 +12,8 @@ use http::{Request, Response, StatusCode};
 use crate::credential::Lease;
 use crate::credential::circuit_breaker::{CircuitBreaker, NextStep, Verdict};
 use crate::credential::refresher::RefreshReason;
-use crate::policy::Denial;
 use crate::policy::denial::is_bearer_challenge;
+use crate::policy::{Denial, Operation};
 use crate::proxy::downstream::authenticate::Client;
 use crate::proxy::exchange::body::RequestBody;
 use crate::proxy::exchange::error::ProxyError;
@@ -68,10 +68,11 @@ impl OnUnauthorized {
 ///
 /// # Errors
 /// [`ProxyError::TokenRejected`] if the token is bad, [`ProxyError::AccessDenied`] if only the path is closed and the
-/// client's program would ask for a password.
+/// client's program would ask for a password, [`ProxyError::WriteDenied`] or [`ProxyError::GrantDenied`] if the client may
+/// not send the request any more.
 pub(crate) async fn review(
     worker: &Worker,
-    client: &Client,
+    (client, operation): (&Client, Operation),
     registry: &Arc<RegistryRoute>,
     program: OnUnauthorized,
     first: (Response<ResponseBody>, Denied),
@@ -88,6 +89,8 @@ pub(crate) async fn review(
         (Some(copy), _) => {
             drop(response);
             let lease = request::lease(registry).await?;
+            // Again: a `deny` or `revoke` may have come while the registry and the source were asked.
+            client.authorize(registry, operation)?;
             let permit = client.begin_request()?;
             match request::send_once(worker, client, registry, lease, copy, permit).await? {
                 (response, None) => Ok(response),
@@ -143,8 +146,8 @@ async fn examine(
             if denied.denial == Denial::Vague && verdict == Verdict::Unclear {
                 return Finding::PathClosed;
             }
-            // A bearer of a grant must not be able to end the service for others.
-            if denied.denial == Denial::Clear && client.acts_for_owner(&worker.state) {
+            // A bearer of a grant must not be able to end the service for others, also if all clients are bearers.
+            if denied.denial == Denial::Clear && !client.bears_grant() {
                 breaker.count_rejection();
             }
             if is_unauthorized {
@@ -170,7 +173,7 @@ fn finish(
 
 /// Passes the registry's denial on. A 401 loses its challenges: the credential was sent, so a password cannot help.
 /// A Bearer challenge stays, because no program prompts for it. A program that prompts at any 401 gets 403.
-fn pass_on(
+pub(super) fn pass_on(
     registry: &RegistryRoute,
     program: OnUnauthorized,
     mut response: Response<ResponseBody>,

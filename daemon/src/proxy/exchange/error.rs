@@ -383,6 +383,7 @@ mod tests {
             ProxyError::Malformed(RequestProblem::Host),
             ProxyError::Malformed(RequestProblem::PathOverride),
             ProxyError::Malformed(RequestProblem::OwnPort),
+            ProxyError::Malformed(RequestProblem::ActionToken),
             ProxyError::AuthorityMismatch,
             ProxyError::MethodRefused,
             ProxyError::GrantRequired,

@@ -4,7 +4,8 @@
 //! - [`denial_review`] decides what a client gets after the registry denied a request with the credential.
 //! - [`rewrite`] changes headers; [`carried`] attaches the credential's, before each attempt.
 //! - [`inspect`] classifies a request by its body, where the head does not tell a read from a write.
-//! - [`answer`] keeps the credential out of answers of Git LFS and of token services.
+//! - [`answer`] keeps the credential out of answers of Git LFS and of token services. [`action_seal`] encrypts the tokens of
+//!   a Git LFS server that a client keeps for its objects.
 //! - [`body`] streams bodies and enforces a minimum rate.
 //! - [`expectation`] keeps a body back until the registry asks for it.
 //! - [`error`] has every response that regauthd writes itself, and [`request_problem`] the texts for malformed requests.
@@ -13,6 +14,7 @@
 pub(crate) mod request;
 pub mod rewrite;
 
+pub(crate) mod action_seal;
 pub(crate) mod answer;
 mod inspect;
 

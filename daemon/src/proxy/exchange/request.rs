@@ -16,6 +16,7 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
 
+use crate::credential::header::replace_header;
 use crate::credential::{Lease, Unavailable};
 use crate::host::Origin;
 use crate::policy::header_name::is_alias_of;
@@ -115,8 +116,10 @@ pub(crate) async fn handle(
     client.authorize(registry, operation)?;
     let failed = |error: &ProxyError| failure_log::registry_failed(registry, &host.origin, error);
     let may_be_lfs = matches!(registry.registry.kind, Kind::Git | Kind::Generic);
-    if let Some(authorization) = action_authorization.filter(|_| may_be_lfs) {
-        parts.headers.insert(registry.registry.scheme.header(), authorization);
+    if let Some(sealed) = action_authorization.filter(|_| may_be_lfs) {
+        let token = worker.state.action_seal.open(&registry.name, &host.origin, &sealed);
+        let token = token.ok_or(RequestProblem::ActionToken)?;
+        replace_header(&mut parts.headers, &registry.registry.scheme.header(), token);
         let request = Request::from_parts(parts, body);
         let response = send_without_credential(worker, registry, request, permit).await;
         return response.inspect_err(failed);
@@ -130,22 +133,24 @@ pub(crate) async fn handle(
         Some(reader) => Box::pin(reader.serve(lease, request, permit)).await,
         None => {
             let _write = WriteGuard::begin(registry, operation);
-            send_with_credential(worker, client, registry, lease, request, permit).await
+            send_with_credential(worker, (client, operation), registry, lease, request, permit).await
         }
     };
     response.inspect_err(failed)
 }
 
-/// Sends a request with the authorization that the registry's Git LFS server has given to the client for it.
+/// Sends a request with the authorization that the registry's Git LFS server has given to the client for it. A 401 loses
+/// its password challenges, as one that answers our own token.
 async fn send_without_credential(
     worker: &Worker,
     registry: &RegistryRoute,
     request: Request<RequestBody>,
     permit: RequestPermit,
 ) -> Result<Response<ResponseBody>, ProxyError> {
+    let program = OnUnauthorized::of(registry.registry.kind, request.headers());
     let mut response = forward(worker, &registry.upstream, request, None, permit).await?;
     rewrite::withhold_session(response.headers_mut());
-    Ok(response)
+    denial_review::pass_on(registry, program, response)
 }
 
 /// Sends a request outside of every scope, without a credential. A refusal is counted: the request may have needed one.
@@ -179,7 +184,7 @@ async fn pass_through(
 /// repeat any other.
 pub(in crate::proxy) async fn send_with_credential(
     worker: &Worker,
-    client: &Client,
+    (client, operation): (&Client, Operation),
     registry: &Arc<RegistryRoute>,
     lease: Lease,
     request: Request<RequestBody>,
@@ -197,7 +202,7 @@ pub(in crate::proxy) async fn send_with_credential(
         (response, Some(denied)) => {
             Box::pin(denial_review::review(
                 worker,
-                client,
+                (client, operation),
                 registry,
                 program,
                 (response, denied),
@@ -208,8 +213,8 @@ pub(in crate::proxy) async fn send_with_credential(
     }
 }
 
-/// Sends a request with a lease of the credential (invariant 11). The lease is held until the response head has arrived,
-/// or the whole answer if it is checked. After a rotation, an attempt that has not been sent takes the next generation.
+/// Sends a request with a lease of the credential (invariant 11). The lease is held until the response head has arrived.
+/// After a rotation, an attempt that has not been sent takes the next generation.
 pub(in crate::proxy) async fn send_once(
     worker: &Worker,
     client: &Client,
@@ -235,8 +240,12 @@ pub(in crate::proxy) async fn send_once(
         return Err(ProxyError::UpstreamUnsafe);
     }
     if is_checked || answer::is_of_lfs(response.headers()) {
+        let header = Arc::clone(header);
+        // The registry has answered, so a rotation need not wait for the rest.
+        drop(carried);
         let routes = worker.state.routes.load_full();
-        response = Box::pin(answer::check_answer(&routes, header, response)).await?;
+        let seal = &worker.state.action_seal;
+        response = Box::pin(answer::check_answer(&routes, seal, &header, response)).await?;
     }
     Ok((response, denied))
 }

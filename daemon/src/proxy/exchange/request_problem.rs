@@ -15,6 +15,8 @@ pub enum RequestProblem {
     PathOverride,
     /// The target is regauthd's own port.
     OwnPort,
+    /// The token of a Git LFS object is not one that this process has sealed for this registry and host.
+    ActionToken,
 }
 
 impl RequestProblem {
@@ -31,6 +33,7 @@ impl RequestProblem {
             Self::Host => HOST,
             Self::PathOverride => PATH_OVERRIDE,
             Self::OwnPort => OWN_PORT,
+            Self::ActionToken => ACTION_TOKEN,
         }
     }
 }
@@ -55,3 +58,5 @@ const PATH_OVERRIDE: &str = "The request has a header that replaces its path, su
     it. Remove the header.\n";
 const OWN_PORT: &str =
     "The request's target is regauth's own port. Use that address as a proxy, not as a web server.\n";
+const ACTION_TOKEN: &str = "The token for this Git LFS object was given for another host or registry, or before regauth was \
+    started, so regauth did not send it. Run the git command again, which asks for another token.\n";

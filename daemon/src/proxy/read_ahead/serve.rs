@@ -138,8 +138,8 @@ impl Reader {
         request: Request<RequestBody>,
         permit: RequestPermit,
     ) -> Result<Response<ResponseBody>, ProxyError> {
-        let (worker, client, registry) = (&self.worker, &self.client, &self.registry);
-        let sent = request::send_with_credential(worker, client, registry, lease, request, permit).await;
+        let client = (&self.client, Operation::Read);
+        let sent = request::send_with_credential(&self.worker, client, &self.registry, lease, request, permit).await;
         let is_busy = |status: StatusCode| status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
         if sent.as_ref().map_or(true, |response| is_busy(response.status())) {
             self.pause();

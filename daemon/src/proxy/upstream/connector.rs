@@ -355,8 +355,6 @@ pub(crate) struct ConnectionLoad {
     opened: OnceLock<Instant>,
     /// True if the server has sent its first bytes, or cannot be expected to before a request.
     has_spoken: AtomicBool,
-    /// True if a request with an older token is on a connection that was opened after the rotation.
-    carries_old_token: AtomicBool,
     has_no_close_notify: AtomicBool,
 }
 
@@ -369,7 +367,6 @@ impl ConnectionLoad {
             retirements,
             opened: OnceLock::new(),
             has_spoken: AtomicBool::new(false),
-            carries_old_token: AtomicBool::new(false),
             has_no_close_notify: AtomicBool::new(false),
         })
     }
@@ -389,14 +386,6 @@ impl ConnectionLoad {
     pub(super) fn is_suspiciously_silent(&self) -> bool {
         let is_old = |opened: &Instant| opened.elapsed() > HEDGE_DELAY;
         !self.has_spoken.load(Ordering::Relaxed) && self.opened.get().is_some_and(is_old)
-    }
-
-    pub(super) fn note_old_token(&self) {
-        self.carries_old_token.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn carries_old_token(&self) -> bool {
-        self.carries_old_token.load(Ordering::Relaxed)
     }
 
     pub(super) fn note_missing_close_notify(&self) {

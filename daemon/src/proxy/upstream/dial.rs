@@ -3,6 +3,7 @@
 //! [`ProxyRules`] choose the proxy. Loopback is never proxied, and plain HTTP of a registry goes only to an address that is
 //! loopback after resolution: its token is not encrypted.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -257,8 +258,17 @@ impl Addresses {
             Err(_) if name.parse().is_ok_and(|host: Host| host.is_loopback()) => LOOPBACK.to_vec(),
             Err(error) => return Err(error),
         };
-        found.iter().try_for_each(|address| self.check(address.ip()))?;
+        self.check_all(&found)?;
         Ok(found)
+    }
+
+    /// Checks the addresses of a name. One without an address is an error: a `socks5://` proxy would get the name instead.
+    fn check_all(self, found: &[SocketAddr]) -> Result<(), DialError> {
+        if found.is_empty() {
+            let error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+            return Err(DialError::Unreachable(Box::new(NameLookupError(error))));
+        }
+        found.iter().try_for_each(|address| self.check(address.ip()))
     }
 }
 
@@ -352,3 +362,19 @@ const HAPPY_EYEBALLS_DELAY: Duration = Duration::from_millis(250);
 const KEEP_ALIVE_TIME: Duration = Duration::from_secs(60);
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::upstream::failure::UpstreamFailure;
+
+    #[test]
+    fn a_name_without_an_address_is_an_error_with_its_reason() {
+        for addresses in [Addresses::All, Addresses::Public, Addresses::Loopback] {
+            let error = addresses.check_all(&[]).unwrap_err();
+            assert_eq!(UpstreamFailure::of(&error), UpstreamFailure::NameUnknown);
+        }
+        assert!(Addresses::All.check_all(&LOOPBACK).is_ok());
+        assert!(Addresses::Public.check_all(&LOOPBACK).is_err());
+    }
+}

@@ -9,7 +9,8 @@
 //! HTTP/1.1, each request opens its own, as long as there are [`slots`](crate::proxy::upstream::slots). All waiting has a
 //! deadline.
 //!
-//! A rotation retires all connections, because their buffers still hold the last token. Until a new connection is open,
+//! A rotation retires all connections, because their buffers still hold the last token. A request gets its token when it has
+//! a connection ([`CarriedCredential`]), so connections that are opened later never carry an old one. Until a new connection is open,
 //! requests use the retired ones, so that a rotation causes no delay.
 
 use std::fmt;
@@ -218,9 +219,6 @@ impl Pool {
                     continue;
                 }
             };
-            if needs.retirements.is_some_and(|begun| begun < load.retirements) {
-                load.note_old_token();
-            }
             return Ok(Checkout {
                 slot: needs.slot.take().filter(|_| matches!(sender, RequestSender::H1(_))),
                 active: ActiveRequest::begin(load),
@@ -238,7 +236,6 @@ impl Pool {
             self.retire();
             state = self.state();
         }
-        needs.retirements.get_or_insert(state.retirements);
         state.last_used = Some(Instant::now());
         if let Some((sender, load)) = state.find_h2() {
             return Found::Connection(sender, load);
@@ -417,7 +414,7 @@ impl Pool {
 impl PoolState {
     /// The first connection below its limit of requests. At the limit of connections, the one with the fewest requests.
     fn find_h2(&mut self) -> Option<(RequestSender, Arc<ConnectionLoad>)> {
-        self.h2.retain(H2Connection::is_usable);
+        self.h2.retain(|connection| !connection.sender.is_closed());
         let mut serving = self
             .h2
             .iter()
@@ -485,7 +482,7 @@ impl PoolState {
     }
 
     fn forget_closed(&mut self) {
-        self.h2.retain(H2Connection::is_usable);
+        self.h2.retain(|connection| !connection.sender.is_closed());
         self.idle_h1.retain(|connection| !connection.sender.is_closed());
         self.retired.retain(|connection| !connection.sender.is_closed());
     }
@@ -495,19 +492,11 @@ impl PoolState {
     }
 }
 
-impl H2Connection {
-    fn is_usable(&self) -> bool {
-        !self.sender.is_closed() && !self.load.carries_old_token()
-    }
-}
-
 /// Requirements of one request for its connection.
 struct Needs {
     client: ClientKey,
     /// True if the request may be sent again after it was sent.
     is_repeatable: bool,
-    /// The pool's count of retirements at the begin of the request. After another, its token may be an old one.
-    retirements: Option<u64>,
     /// Taken before an HTTP/1.1 connection.
     slot: Option<Slot>,
 }
@@ -517,7 +506,6 @@ impl Needs {
         Self {
             client,
             is_repeatable,
-            retirements: None,
             slot: None,
         }
     }
@@ -636,7 +624,6 @@ impl Drop for PooledConnection {
         let mut state = self.pool.state();
         if let Some(sender) = sender
             && load.retirements == state.retirements
-            && !load.carries_old_token()
         {
             state.put_h1(sender, Arc::clone(load));
         }

@@ -216,26 +216,17 @@ async fn a_rotation_or_a_reset_abandons_an_opening_and_the_request_starts_anothe
 }
 
 #[tokio::test]
-async fn a_connection_that_carries_an_old_token_is_not_kept() {
+async fn a_connection_that_is_opened_after_a_rotation_is_kept() {
     let (server, pool) = CountingServer::start(100).await;
-    let mut needs = Needs::of(ClientKey::default(), true);
-    let first = pool.checkout(&mut needs).await.unwrap();
-    drop(first);
+    let mut waiting = Box::pin(send(&pool, Method::GET));
+    assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+    // The request waits for its connection.
     pool.retire();
-    // The same request once more, after the rotation.
-    let Checkout {
-        mut sender,
-        active,
-        slot,
-        ..
-    } = pool.checkout(&mut needs).await.unwrap();
-    let response = sender.send(&pool.destination, request(&pool, Method::GET)).await;
-    let connection = pool.pooled(sender, active, slot);
-    response.unwrap().into_body().collect().await.unwrap();
-    drop(connection);
-    assert!(!pool.is_in_use(), "the connection has carried the old token");
+    waiting.await.unwrap();
+    assert!(pool.is_in_use(), "the connection carries the new token");
+    let (connections, _) = server.counts();
     send(&pool, Method::GET).await.unwrap();
-    assert_eq!(server.counts().1, 2);
+    assert_eq!(server.counts(), (connections, 2));
 }
 
 #[tokio::test]
