@@ -8,8 +8,9 @@
 //! [`proxy_rules`], [`proxy_handshake`] and [`trust`] are the details of opening. [`failure`] names the reason when that does
 //! not succeed. [`slots`] limits requests over HTTP/1.1, and [`endings`] notes how a connection begins and ends.
 //!
-//! The pools are our own because each belongs to a worker, opens its connection during the client's handshake, and moves an
-//! unsent request to another connection. They are not faster than a library's (`docs/performance.md`).
+//! The pools are our own because each belongs to a worker, opens its connection during the client's handshake, limits
+//! streams and connections, and retires connections after a rotation. hyper-util's pools do none of these, and a trial with
+//! them cost as much CPU time per request (`docs/performance.md`).
 
 pub(crate) mod connector;
 pub(crate) mod pool;
