@@ -15,7 +15,7 @@
 //!    `config.toml`.
 //! 2. Secrets and trust: [`credential`] (generations, sources, stores) and [`authority`] (certificates for intercepted
 //!    hosts).
-//! 3. The data path: [`proxy`]; its module page has the picture.
+//! 3. Reports: `events`, one stream of what happens. The data path: [`proxy`]; its module page has the picture.
 //! 4. The control side: `control`.
 //! 5. Files: [`home`] (folders, lock), [`journal`], [`schema`], [`atomic`].
 //! 6. The process: [`daemon`] starts and stops everything; [`inherited_sockets`], [`service`], [`logs`] and [`process`]
@@ -54,6 +54,8 @@ pub mod config;
 pub mod credential;
 
 pub mod authority;
+
+mod events;
 
 pub mod proxy;
 

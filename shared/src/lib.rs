@@ -4,9 +4,11 @@
 //!
 //! - [`name`] and [`secret`]: the checked strings that requests carry.
 //! - [`request`], [`response`], [`error`]: what travels over the control socket, one message per line ([`frame`]).
+//! - [`event`]: what the daemon reports as it happens, in the stream of `watch` and in the audit log.
 //! - [`version`]: the greeting, and how releases of different age work together.
 //! - [`paths`]: locations of the socket and the files.
 //! - [`exit_code`]: exit codes of `regauthctl`, for scripts.
+//! - [`program`]: names of programs in filters and registries.
 //! - [`index`]: locations that a cargo index names in its `config.json`.
 //! - [`placeholder`]: the public token for clients that insist on having one.
 //!
@@ -26,6 +28,7 @@ pub mod request;
 pub mod response;
 
 pub mod error;
+pub mod event;
 pub mod frame;
 pub mod version;
 
@@ -33,6 +36,7 @@ pub mod exit_code;
 pub mod index;
 pub mod paths;
 pub mod placeholder;
+pub mod program;
 
 pub use error::{ErrorBody, ErrorKind};
 pub use name::RegistryName;

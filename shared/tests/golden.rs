@@ -9,11 +9,13 @@
     reason = "a table is as long as its cases; clippy takes only functions marked #[test] for tests"
 )]
 
+mod events;
 mod samples;
 
 use std::fmt::Debug;
 use std::path::PathBuf;
 
+use regauth_shared::event::{Event, EventKind};
 use regauth_shared::frame::Answer;
 use regauth_shared::response::{CredentialState, SocketOrigin, Sockets, Status, Stopping, VerdictResult};
 use regauth_shared::version::Greeting;
@@ -58,6 +60,17 @@ fn answers_of_a_newer_daemon_still_parse() {
 }
 
 #[test]
+fn events_match_their_golden_files() {
+    for (name, event) in events::events() {
+        let line = compare_with_golden(&format!("event/{name}"), &serde_json::to_string(&event).unwrap());
+        assert_eq!(serde_json::from_str::<Event>(&line).unwrap(), event, "{name}");
+        let mut value = serde_json::to_value(&event).unwrap();
+        add_unknown_fields(&mut value);
+        assert_eq!(serde_json::from_value::<Event>(value).unwrap(), event, "{name}");
+    }
+}
+
+#[test]
 fn errors_match_their_golden_files() {
     for (name, error) in samples::errors() {
         let line = compare_with_golden(&format!("error/{name}"), &line(&Answer::<Value>::Err(error.clone())));
@@ -75,6 +88,9 @@ fn values_that_only_a_newer_daemon_knows_parse_as_unknown() {
         serde_json::from_value::<ErrorBody>(error).unwrap(),
         ErrorBody::new(ErrorKind::Unknown, "It was.")
     );
+    let event: Event =
+        serde_json::from_value(json!({"time": 1, "sequence": 2, "event": "eclipse", "of": "sun"})).unwrap();
+    assert_eq!(event.kind, EventKind::Unknown);
     let state: CredentialState = serde_json::from_value(json!("dreaming")).unwrap();
     assert_eq!(state, CredentialState::Unknown);
     let origin: SocketOrigin = serde_json::from_value(json!("inherited")).unwrap();

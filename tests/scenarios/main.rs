@@ -27,6 +27,7 @@ mod denials;
 mod diagnosis;
 mod doctor;
 mod doctor_fixes;
+mod events;
 mod failed_reload;
 mod first_steps;
 mod host_identity;

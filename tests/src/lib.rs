@@ -110,3 +110,4 @@ pub mod system_shim;
 pub mod systemd;
 pub mod terminal;
 pub mod user;
+pub mod viewer;

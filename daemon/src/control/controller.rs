@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use regauth_shared::event::{EventKind, RegistryChange, StoreChange};
 use regauth_shared::paths::Folders;
 use regauth_shared::response::Sockets;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
@@ -110,8 +111,41 @@ impl Controller {
     /// Publishes the state: routes to the workers, a snapshot to the verbs that only read, a line to the service manager.
     pub(crate) fn publish(&self, state: &State) {
         service::status(&self.status_line(state));
+        let before = self.snapshot();
         self.state.publish(state);
+        self.announce_changes(&before, &self.snapshot());
         self.proxy.routes.store(Arc::new(state.routes()));
+    }
+
+    /// Reports what happened to whoever looks.
+    pub(super) fn announce(&self, event: EventKind) {
+        self.proxy.events.announce(event);
+    }
+
+    /// Reports registries that were added, removed or changed, and a store that was opened or locked.
+    fn announce_changes(&self, before: &Snapshot, now: &Snapshot) {
+        let change = |name: &RegistryName| RegistryChange { registry: name.clone() };
+        for (name, route) in &now.registries {
+            match before.registries.get(name) {
+                None => self.announce(EventKind::RegistryAdded(change(name))),
+                Some(known) if known.registry != route.registry => {
+                    self.announce(EventKind::RegistryChanged(change(name)));
+                }
+                Some(_) => {}
+            }
+        }
+        let is_gone = |name: &&RegistryName| !now.registries.contains_key(*name);
+        for name in before.registries.keys().filter(is_gone) {
+            self.announce(EventKind::RegistryRemoved(change(name)));
+        }
+        let store = StoreChange {
+            store: self.store().kind.as_str().to_owned(),
+        };
+        match (&before.store_error, &now.store_error) {
+            (Some(_), None) => self.announce(EventKind::StoreOpened(store)),
+            (None, Some(_)) => self.announce(EventKind::StoreLocked(store)),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
     }
 
     /// One line for `systemctl status`.

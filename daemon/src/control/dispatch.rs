@@ -9,16 +9,25 @@ use crate::control::verbs::{
     add_registry, add_scope, grants, lifecycle, logout, migrate, remove_registry, rotate, set_upstream, show, store,
     verify, writes,
 };
+use crate::control::watch::Viewer;
 
-/// Carries out one line of the protocol and returns the line to answer.
-pub(crate) async fn dispatch(controller: &Controller, line: &str) -> String {
+/// Reply to one line of the protocol.
+pub(crate) enum Reply {
+    /// One line.
+    Line(String),
+    /// Line after line, to the end of the connection.
+    Stream(Viewer),
+}
+
+/// Carries out one line of the protocol.
+pub(crate) async fn dispatch(controller: &Controller, line: &str) -> Reply {
     match Request::from_line(line) {
         Ok(request) => carry_out(controller, request).await,
         Err(error) => answer::<()>(Err(error)),
     }
 }
 
-async fn carry_out(controller: &Controller, request: Request) -> String {
+async fn carry_out(controller: &Controller, request: Request) -> Reply {
     match request {
         Request::AddRegistry(request) => answer(add_registry::add_registry(controller, *request).await),
         Request::RemoveRegistry(request) => answer(remove_registry::remove_registry(controller, request).await),
@@ -34,6 +43,10 @@ async fn carry_out(controller: &Controller, request: Request) -> String {
         Request::Grants(_) => answer(Ok(grants::grants(controller))),
         Request::Revoke(request) => answer(grants::revoke(controller, request).await),
         Request::Status(_) => answer(Ok(show::status(controller).await)),
+        Request::Watch(request) => match Viewer::admit(controller, request) {
+            Ok(viewer) => Reply::Stream(viewer),
+            Err(error) => answer::<()>(Err(error)),
+        },
         Request::SetUpstream(request) => answer(set_upstream::set_upstream(controller, request).await),
         Request::Reload(_) => answer(lifecycle::reload(controller).await),
         Request::Unlock(request) => answer(store::unlock(controller, request).await),
@@ -45,7 +58,7 @@ async fn carry_out(controller: &Controller, request: Request) -> String {
     }
 }
 
-fn answer<T: Serialize>(result: Result<T, ErrorBody>) -> String {
+fn answer<T: Serialize>(result: Result<T, ErrorBody>) -> Reply {
     // Serialization cannot fail: answers hold texts, numbers and lists of them.
-    serde_json::to_string(&Answer::from(result)).unwrap_or_default()
+    Reply::Line(serde_json::to_string(&Answer::from(result)).unwrap_or_default())
 }

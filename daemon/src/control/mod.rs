@@ -5,12 +5,15 @@
 //! sources with [`probe`] and [`new_registry`], then changes and publishes the [`state`]. [`error`] turns errors of stores
 //! and files into answers.
 //!
+//! [`watch`] streams events to viewers.
+//!
 //! [`maintenance`] has the tasks that run without a request. [`token_check`] asks registries on behalf of the data path.
 
 pub(crate) mod dispatch;
 pub(crate) mod server;
 
 pub(crate) mod verbs;
+mod watch;
 
 mod archives;
 pub(crate) mod maintenance;

@@ -195,7 +195,14 @@ async fn fetched(controller: &Controller, owner: RegistryName, mut source: Token
         }
     };
     InitialToken {
-        credential: Credential::refreshing(owner, source, fetched, None, &controller.refreshers),
+        credential: Credential::refreshing(
+            owner,
+            source,
+            fetched,
+            None,
+            &controller.refreshers,
+            &controller.proxy.events,
+        ),
         first,
     }
 }

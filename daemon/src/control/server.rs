@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::control::controller::Controller;
-use crate::control::dispatch::dispatch;
+use crate::control::dispatch::{Reply, dispatch};
 use crate::inherited_sockets::InheritedSockets;
 
 /// Users that may use the control socket.
@@ -92,7 +92,10 @@ async fn answer_requests(stream: UnixStream, controller: &Controller) -> Result<
             Err(_) if controller.proxy.drain.is_cancelled() => continue,
             Ok(None) | Err(_) => return Ok(()),
         };
-        lines.send(dispatch(controller, &line).await).await?;
+        match dispatch(controller, &line).await {
+            Reply::Line(line) => lines.send(line).await?,
+            Reply::Stream(viewer) => return viewer.stream(lines).await,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use regauth_shared::event::{EventKind, Verification};
 use regauth_shared::response::VerdictResult;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -40,6 +41,15 @@ async fn run(controller: Arc<Controller>, check: TokenCheck) {
         Verdict::Rejected => tracing::warn!(registry = %registry.name, "the registry rejected its token"),
         verdict => tracing::debug!(registry = %registry.name, ?verdict, "checked a token after a denied request"),
     }
+    let result = match verdict {
+        Verdict::Accepted => VerdictResult::Accepted,
+        Verdict::Rejected => VerdictResult::Rejected,
+        Verdict::Doubtful | Verdict::Unclear => VerdictResult::Unclear,
+    };
+    controller.announce(EventKind::Verification(Verification {
+        registry: registry.name.clone(),
+        result,
+    }));
     breaker.settle(verdict);
 }
 

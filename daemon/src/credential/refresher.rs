@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use regauth_shared::RegistryName;
+use regauth_shared::event::{EventKind, Renewal};
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -18,6 +19,7 @@ use crate::credential::fingerprint::KnownGeneration;
 use crate::credential::lifetime::ClockReading;
 use crate::credential::source::{FetchError, FetchedToken, TokenSource};
 use crate::credential::{Credential, CredentialState};
+use crate::events::Events;
 
 /// Reason that a request needs another value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +93,7 @@ impl Credential {
         first: Option<FetchedToken>,
         known: Option<KnownGeneration>,
         tasks: &TaskTracker,
+        events: &Arc<Events>,
     ) -> Arc<Self> {
         let (sender, requests) = mpsc::unbounded_channel();
         let end = CancellationToken::new();
@@ -112,6 +115,7 @@ impl Credential {
             retry_at: None,
             rejections: RejectionBackoff::new(),
             tasks: tasks.clone(),
+            events: Arc::clone(events),
         };
         tasks.spawn(end.run_until_cancelled_owned(refresher.run()));
         credential
@@ -167,6 +171,7 @@ struct Refresher {
     rejections: RejectionBackoff,
     /// Tasks that wait for requests with an old token.
     tasks: TaskTracker,
+    events: Arc<Events>,
 }
 
 /// Pauses between fetches after rejections. A registry may reject every token, for another reason than the token's age.
@@ -265,6 +270,7 @@ impl Refresher {
         self.tasks.spawn(replaced.wait());
         if installed.is_new {
             tracing::info!(registry = %self.owner, generation = installed.number, "fetched a new token");
+            self.announce(Some(installed.number), None);
         } else {
             // A source may give the same token until that expires.
             self.retry_at = Some(Instant::now() + SAME_TOKEN_PAUSE);
@@ -282,10 +288,19 @@ impl Refresher {
         let before = inner.refresh_status.failure.replace(failure);
         if before.is_none_or(|(before, _)| before.message != error.message) {
             tracing::warn!(registry = %self.owner, error = error.message, "token fetch failed");
+            self.announce(None, Some(error.message.clone()));
         }
         if inner.state.value().is_none() {
             credential.replace_locked(&mut inner, CredentialState::Missing(error.message));
         }
+    }
+
+    fn announce(&self, generation: Option<u64>, failure: Option<String>) {
+        self.events.announce(EventKind::Renewal(Renewal {
+            registry: self.owner.clone(),
+            generation,
+            failure,
+        }));
     }
 
     /// For a caller that verifies the token before it puts it in place.

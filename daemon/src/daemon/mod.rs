@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use regauth_shared::event::EventKind;
 use regauth_shared::paths::Folders;
 use regauth_shared::response::{SocketOrigin, Sockets};
 use time::OffsetDateTime;
@@ -35,6 +36,7 @@ use crate::control::token_check;
 use crate::control::verbs::lifecycle;
 use crate::credential::store::StoreKind;
 use crate::credential::store::select::{self, OpenStore};
+use crate::events::collector;
 use crate::home::{self, CreatedFolders, Lock};
 use crate::inherited_sockets::{self, InheritedSockets};
 use crate::proxy::downstream::accept::{self, Workers};
@@ -194,17 +196,18 @@ impl Daemon {
             end.clone(),
         ));
         background.spawn(accept::accept(self.listener, self.workers, proxy.drain.clone()));
-        background.spawn(maintenance::retry_stores(Arc::clone(&self.controller), end.clone()));
-        background.spawn(maintenance::tidy(Arc::clone(&self.controller), end.clone()));
-        background.spawn(token_check::serve(Arc::clone(&self.controller), end.clone()));
-        background.spawn(maintenance::watch_for_sleep(Arc::clone(&self.controller), end.clone()));
+        maintain(&self.controller, &background, &end);
+        let events_end = CancellationToken::new();
+        background.spawn(collector::collect(Arc::clone(&proxy.events), events_end.clone()));
 
         let mut signals = Signals::new()?;
         tracing::info!(listen = %proxy.listen, "ready");
+        proxy.events.start();
         service::ready();
         signals.wait_for_stop(&self.controller, &control_tasks).await;
         tracing::info!(connections = proxy.counters.connections(), "draining");
         service::stopping(&proxy);
+        proxy.events.announce(EventKind::Stopping);
         proxy.drain.cancel();
         proxy.tasks.close();
         let controller = Arc::clone(&self.controller);
@@ -225,11 +228,21 @@ impl Daemon {
                 "closed connections before they finished"
             );
         }
+        // Viewers get the last events, then the end.
+        events_end.cancel();
         control_tasks.close();
         let _ = tokio::time::timeout(CONTROL_DRAIN_TIMEOUT, control_tasks.wait()).await;
         end.cancel();
         Ok(())
     }
+}
+
+/// Starts the tasks of the control side that run without a request.
+fn maintain(controller: &Arc<Controller>, tasks: &TaskTracker, end: &CancellationToken) {
+    tasks.spawn(maintenance::retry_stores(Arc::clone(controller), end.clone()));
+    tasks.spawn(maintenance::tidy(Arc::clone(controller), end.clone()));
+    tasks.spawn(token_check::serve(Arc::clone(controller), end.clone()));
+    tasks.spawn(maintenance::watch_for_sleep(Arc::clone(controller), end.clone()));
 }
 
 /// Drain timeout. It is short if the daemon ends with the process that started it, because no client is left.

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{Clients, Config};
 use crate::credential::circuit_breaker::CircuitBreaker;
+use crate::events::Events;
 use crate::grant::Grants;
 use crate::host::{Host, Origin};
 use crate::proxy::downstream::limits::ConnectionLimits;
@@ -63,6 +64,8 @@ pub struct ProxyState {
     pub(crate) token_checks: TokenChecks,
     /// Log lines about failed requests to hosts without a registry.
     pub failures: FailureLog,
+    /// Stream of what happens.
+    pub(crate) events: Arc<Events>,
 }
 
 impl ProxyState {
@@ -98,6 +101,7 @@ impl ProxyState {
             action_seal: ActionSeal::new(),
             token_checks: TokenChecks::default(),
             failures: FailureLog::default(),
+            events: Arc::new(Events::new(workers)),
         })
     }
 

@@ -8,12 +8,14 @@ mod daemon;
 mod registry;
 mod store;
 mod token;
+mod watch;
 
 pub use access::{Allow, Grant, Revoke};
 pub use daemon::{Log, LogLevel, SetUpstream};
 pub use registry::{AddRegistry, AddScope, SourceCommand};
 pub use store::{StoreMove, Unlock};
 pub use token::{CompareToken, Rotate, Verify};
+pub use watch::Watch;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -69,6 +71,9 @@ pub enum Request {
     Revoke(Revoke),
     /// Reports the daemon's state. Answer: [`crate::response::Status`].
     Status(Nothing),
+    /// Streams events. Answer: [`crate::response::Watching`], then one [`crate::event::Event`] per line until the daemon or
+    /// the client ends the connection.
+    Watch(Watch),
     /// Writes a company's proxy and roots into the configuration. Answer: [`crate::response::UpstreamSet`].
     SetUpstream(SetUpstream),
     /// Reads the configuration and the certificates again. Answer: [`crate::response::Reloaded`].

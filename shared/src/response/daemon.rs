@@ -113,6 +113,14 @@ pub struct Reloaded {
     pub notes: Vec<String>,
 }
 
+/// First answer to `watch`. One event per line follows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Watching {
+    /// Process id of the daemon: another one has its own sequence numbers.
+    pub pid: u32,
+}
+
 /// Answer to `stop`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -12,7 +12,9 @@ mod store;
 mod token;
 
 pub use access::{GrantList, GrantUrl, GrantView, Granted, Revoked, WritesChanged};
-pub use daemon::{LogLevels, Problem, Reloaded, SocketOrigin, Sockets, Status, Stopping, UpstreamProxy, UpstreamSet};
+pub use daemon::{
+    LogLevels, Problem, Reloaded, SocketOrigin, Sockets, Status, Stopping, UpstreamProxy, UpstreamSet, Watching,
+};
 pub use registry::{
     CredentialState, CredentialView, RegistryAdded, RegistryList, RegistryRemoved, RegistryView, RequestFailure,
     SourceFailure,

@@ -2,15 +2,16 @@
 
 use std::fmt::Debug;
 
+use regauth_shared::event::Operation;
 use regauth_shared::request::{
     AddRegistry, AddScope, Allow, ByName, CompareToken, Grant, Log, LogLevel, Nothing, Revoke, Rotate, SetUpstream,
-    SourceCommand, StoreMove, Unlock, Verify,
+    SourceCommand, StoreMove, Unlock, Verify, Watch,
 };
 use regauth_shared::response::{
     CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, LogLevels, LoggedOut, Problem,
     RegistryAdded, RegistryList, RegistryRemoved, RegistryView, Reloaded, Revoked, Rotated, SocketOrigin, Sockets,
     SourceFailure, Status, Stopping, StoreMoved, StoreMoving, StoreShown, StoreView, TokenComparison, Unlocked,
-    UpstreamProxy, UpstreamSet, Verdict, VerdictResult, Verified, WritesChanged,
+    UpstreamProxy, UpstreamSet, Verdict, VerdictResult, Verified, Watching, WritesChanged,
 };
 use regauth_shared::version::{Greeting, Hello};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret};
@@ -71,6 +72,17 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
             }),
         ),
         ("log-least", Request::Log(Log { level: None })),
+        (
+            "watch",
+            Request::Watch(Watch {
+                registries: vec![name("corp")],
+                programs: vec!["cargo".to_owned()],
+                grant: Some("3f9a1c2e".to_owned()),
+                refused: true,
+                operation: Some(Operation::Write),
+            }),
+        ),
+        ("watch-least", Request::Watch(Watch::default())),
         ("stop", Request::Stop(Nothing {})),
     ];
     requests.extend(requests_with_options());
@@ -283,6 +295,7 @@ fn answers_of_the_daemon(each: &mut impl EachAnswer) {
             ready: 2,
         },
     );
+    each.check("watch", Watching { pid: 4242 });
     each.check(
         "stop",
         Stopping {

@@ -127,7 +127,8 @@ impl Controller {
             let known = state.journal.sourced.get(name).map(KnownGeneration::from);
             let is_lost = known.is_none() && state.journal_was_lost;
             return previous.unwrap_or_else(|| {
-                let credential = Credential::refreshing(name.clone(), source, None, known, &self.refreshers);
+                let credential =
+                    Credential::refreshing(name.clone(), source, None, known, &self.refreshers, &self.proxy.events);
                 if is_lost {
                     credential.count_from(recovered_number());
                 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use regauth_shared::event::{EventKind, GrantCreated, GrantRevoked};
 use regauth_shared::request;
 use regauth_shared::response::{GrantList, GrantUrl, GrantView, Granted, Revoked};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
@@ -54,8 +55,15 @@ pub(crate) async fn grant(controller: &Controller, request: request::Grant) -> R
         write = request.write,
         "created grant"
     );
+    let view = view(&grant);
+    controller.announce(EventKind::GrantCreated(GrantCreated {
+        grant: view.id.clone(),
+        registries: view.registries.clone(),
+        write: view.write,
+        expires: view.expires.clone(),
+    }));
     Ok(Granted {
-        grant: view(&grant),
+        grant: view,
         proxy: GrantUrl(format!("http://regauth:{token}@{}", controller.proxy_address())),
     })
 }
@@ -79,7 +87,7 @@ pub(crate) async fn revoke(controller: &Controller, request: request::Revoke) ->
             ErrorBody::new(ErrorKind::NotFound, "there is no such grant").hint("`regauthctl grants` lists them")
         );
     };
-    grant.revoke();
+    end(controller, &grant);
     tracing::info!(grant = grant.terms.id, "revoked grant");
     let _grants = controller.state.lock_grants().await?;
     let remaining = controller.proxy.grants.load().without(&request.id);
@@ -99,7 +107,7 @@ pub(in crate::control) async fn end_with_registry(controller: &Controller, name:
     }
     let ids: Vec<&str> = ended.iter().map(|grant| grant.terms.id.as_str()).collect();
     let remaining = ids.iter().fold(Grants::clone(&grants), |rest, id| rest.without(id));
-    ended.iter().for_each(|grant| grant.revoke());
+    ended.iter().for_each(|grant| end(controller, grant));
     let written = replace_grants(controller, remaining).await;
     let subject = if ids.len() == 1 { "the grant" } else { "the grants" };
     let mut note = format!("{subject} {} named it and ended with it", ids.join(", "));
@@ -110,6 +118,12 @@ pub(in crate::control) async fn end_with_registry(controller: &Controller, name:
         );
     }
     Some(note)
+}
+
+fn end(controller: &Controller, grant: &Grant) {
+    grant.revoke();
+    let grant = grant.terms.id.clone();
+    controller.announce(EventKind::GrantRevoked(GrantRevoked { grant }));
 }
 
 /// Writes the grants' file, then publishes the grants to the workers. The caller holds the lock of the grants.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use regauth_shared::event::{EventKind, Reload};
 use regauth_shared::request::Log;
 use regauth_shared::response::{LogLevels, Reloaded, Stopping};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, version};
@@ -63,6 +64,9 @@ pub(crate) async fn reload(controller: &Controller) -> Result<Reloaded, ErrorBod
     }
     let reloaded = reloaded?;
     tracing::info!(registries = reloaded.registries, "reloaded configuration");
+    controller.announce(EventKind::Reload(Reload {
+        registries: reloaded.registries as u64,
+    }));
     Ok(reloaded)
 }
 

@@ -1,5 +1,6 @@
 //! `logout`: forgets the token of a registry and keeps the registry, so that a new token continues where the old one ended.
 
+use regauth_shared::event::{EventKind, RegistryChange};
 use regauth_shared::request::ByName;
 use regauth_shared::response::LoggedOut;
 use regauth_shared::{ErrorBody, ErrorKind};
@@ -46,6 +47,7 @@ pub(crate) async fn logout(controller: &Controller, request: ByName) -> Result<L
     let mut notes = users_of(&state, &route);
     drop((state, turn));
     tracing::info!(registry = %name, "deleted token");
+    controller.announce(EventKind::Logout(RegistryChange { registry: name.clone() }));
     notes.extend(holders_note(replaced.wait().await));
     Ok(LoggedOut { notes, name })
 }

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use regauth_shared::event::{self, EventKind};
 use regauth_shared::request::Rotate;
 use regauth_shared::response::Rotated;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
@@ -113,7 +114,13 @@ async fn rotate_stored(
         .replace_in_turn(ticket, entry.value(token).into());
     drop((state, turn));
     let holders = replaced.wait().await;
-    Ok(rotated(route, entry.generation, probed, holders_note(holders)))
+    Ok(rotated(
+        controller,
+        route,
+        entry.generation,
+        probed,
+        holders_note(holders),
+    ))
 }
 
 /// Refuses a rotation if the registry was changed while it was asked about the new token, or if a rotation that began
@@ -167,12 +174,12 @@ async fn rotate_at_source(controller: &Controller, route: &RegistryRoute, verify
             format!("the token comes from {source}, which was asked again and gives the same one as before")
         }];
         notes.extend(holders_note(holders));
-        return Ok(rotated(route, number, probed, notes));
+        return Ok(rotated(controller, route, number, probed, notes));
     }
     controller.snapshot().registry(&route.name)?;
     let note =
         format!("{source} gave newer tokens while the registry was asked; the newest is in use and was not verified");
-    Ok(rotated(route, credential.last_number(), None, vec![note]))
+    Ok(rotated(controller, route, credential.last_number(), None, vec![note]))
 }
 
 /// Asks the registry about the new token, if the request wants it verified.
@@ -285,12 +292,23 @@ async fn delete_orphan(controller: &Controller, state: &mut StateGuard<'_>, name
     }
 }
 
-fn rotated(route: &RegistryRoute, generation: u64, probed: Option<ProbeResult>, mut notes: Vec<String>) -> Rotated {
+fn rotated(
+    controller: &Controller,
+    route: &RegistryRoute,
+    generation: u64,
+    probed: Option<ProbeResult>,
+    mut notes: Vec<String>,
+) -> Rotated {
     let verified = probed.as_ref().is_some_and(ProbeResult::is_accepted);
     if verified && let Some(generation) = route.credential.generation() {
         generation.breaker.record_verdict(Verdict::Accepted);
     }
     tracing::info!(registry = %route.name, generation, "rotated token");
+    controller.announce(EventKind::Rotation(event::Rotation {
+        registry: route.name.clone(),
+        generation,
+        verified,
+    }));
     let unproven = probed.filter(ProbeResult::is_unproven);
     let public = unproven.is_some();
     notes.extend(unproven.map(|probed| probed.detail));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
+use regauth_shared::event::{EventKind, Verification};
 use regauth_shared::request::{CompareToken, Verify};
 use regauth_shared::response::{TokenComparison, Verdict, VerdictResult, Verified};
 use regauth_shared::{ErrorBody, RegistryName};
@@ -85,6 +86,10 @@ async fn ask(controller: &Controller, route: &Arc<RegistryRoute>, generation: &G
         Some(failure) => route.usage.note_failure(failure),
         None => route.usage.clear_failure(),
     }
+    controller.announce(EventKind::Verification(Verification {
+        registry: route.name.clone(),
+        result,
+    }));
     Verdict {
         name: route.name.clone(),
         result,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use regauth_shared::event::{EventKind, RegistryChange, WritesOpened};
 use regauth_shared::request::{Allow, ByName};
 use regauth_shared::response::WritesChanged;
 use regauth_shared::{ErrorBody, ErrorKind};
@@ -27,6 +28,10 @@ pub(crate) fn allow(controller: &Controller, request: Allow) -> Result<WritesCha
     let until = Deadline::after(OffsetDateTime::now_utc(), Duration::from_secs(request.seconds));
     route.usage.open_writes(Some(until));
     tracing::info!(registry = %request.name, seconds = request.seconds, "opened writes");
+    controller.announce(EventKind::WritesOpened(WritesOpened {
+        registry: request.name.clone(),
+        until: rfc3339(until.wall),
+    }));
     Ok(WritesChanged {
         name: request.name,
         open_until: Some(rfc3339(until.wall)),
@@ -47,6 +52,9 @@ pub(crate) fn deny(controller: &Controller, request: ByName) -> Result<WritesCha
             .hint("change it to \"deny\" in config.toml, then `regauthctl reload`"));
     }
     tracing::info!(registry = %request.name, "closed writes");
+    controller.announce(EventKind::WritesClosed(RegistryChange {
+        registry: request.name.clone(),
+    }));
     Ok(WritesChanged {
         name: request.name,
         open_until: None,

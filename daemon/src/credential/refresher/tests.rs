@@ -17,7 +17,9 @@ impl Scene {
         CLOCK_ERROR.set(time::Duration::ZERO);
         let source = ScriptedSource::new(answers);
         let scripted = TokenSource::Scripted(source.clone());
-        let credential = Credential::refreshing("corp".parse().unwrap(), scripted, None, None, &TaskTracker::new());
+        let events = Arc::new(Events::new(1));
+        let owner = "corp".parse().unwrap();
+        let credential = Credential::refreshing(owner, scripted, None, None, &TaskTracker::new(), &events);
         let registry = credential.attach(Scheme::Raw);
         Self { source, registry }
     }

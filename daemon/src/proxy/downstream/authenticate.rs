@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::net::TcpStream;
 
 use crate::config::Clients;
+use crate::events::caller::Caller;
 use crate::grant::Grant;
 use crate::policy::Operation;
 use crate::proxy::downstream::limits::{Permit, Principal, RequestPermit};
@@ -25,6 +26,7 @@ use crate::proxy::upstream::dial::Dialer;
 pub(crate) struct UnauthenticatedClient {
     peer: Peer,
     permit: Arc<Permit>,
+    caller: Arc<Caller>,
 }
 
 impl UnauthenticatedClient {
@@ -41,7 +43,13 @@ impl UnauthenticatedClient {
         Ok(Self {
             peer,
             permit: Arc::new(permit),
+            caller: Arc::new(peer.caller()),
         })
+    }
+
+    /// The connection's other end, for events.
+    pub(crate) fn caller(&self) -> &Arc<Caller> {
+        &self.caller
     }
 
     /// Authenticates by the values of the request's Proxy-Authorization headers, or by the peer.
@@ -71,6 +79,7 @@ impl UnauthenticatedClient {
         Ok(Client {
             grant: Some(grant),
             permit: Arc::new(permit.ok_or(ProxyError::Busy)?),
+            caller: Arc::clone(&self.caller),
         })
     }
 
@@ -81,6 +90,7 @@ impl UnauthenticatedClient {
         Ok(Client {
             grant: None,
             permit: Arc::clone(&self.permit),
+            caller: Arc::clone(&self.caller),
         })
     }
 }
@@ -100,12 +110,23 @@ fn grant_token(authorization: &[u8]) -> Option<Vec<u8>> {
 pub(crate) struct Client {
     grant: Option<Arc<Grant>>,
     permit: Arc<Permit>,
+    caller: Arc<Caller>,
 }
 
 impl Client {
     /// Identity of the client, as its limits count it.
     pub(crate) fn principal(&self) -> &Principal {
         self.permit.principal()
+    }
+
+    /// The connection's other end, for events.
+    pub(crate) fn caller(&self) -> &Arc<Caller> {
+        &self.caller
+    }
+
+    /// The grant that the client has shown.
+    pub(crate) fn grant(&self) -> Option<&Arc<Grant>> {
+        self.grant.as_ref()
     }
 
     /// Counts a request of this client.
@@ -199,6 +220,7 @@ pub(in crate::proxy) mod tests {
         Client {
             grant: None,
             permit: Arc::new(permit),
+            caller: Arc::default(),
         }
     }
 

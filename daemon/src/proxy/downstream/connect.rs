@@ -15,6 +15,7 @@ use crate::host::Origin;
 use crate::proxy::downstream::authenticate::{Client, UnauthenticatedClient};
 use crate::proxy::downstream::{drain, intercept, plain, tunnel};
 use crate::proxy::exchange::error::ProxyError;
+use crate::proxy::exchange::recording::Recording;
 use crate::proxy::exchange::request_problem::RequestProblem;
 use crate::proxy::routes::Decision;
 use crate::proxy::state::Worker;
@@ -24,7 +25,8 @@ pub(crate) async fn serve(worker: Worker, mut stream: TcpStream) {
     let unauthenticated = match UnauthenticatedClient::identify(&worker.state, &stream) {
         Ok(client) => client,
         Err(error) => {
-            // The client has too many connections to wait for this one. The empty send buffer takes the response.
+            // The client has too many connections to wait for this one, or for its event. The empty send buffer takes the
+            // response.
             let _ = stream.writable().await;
             let _ = stream.try_write(error.raw_response().as_bytes());
             return;
@@ -46,17 +48,18 @@ pub(crate) async fn serve(worker: Worker, mut stream: TcpStream) {
             }
         }
         Ok(Admitted::Plain) => plain::serve(worker, unauthenticated, stream, head).await,
-        Err(error) => refuse(stream, &error).await,
+        Err(error) => refuse(stream, &error, Recording::begin(&worker, unauthenticated.caller())).await,
     }
 }
 
 async fn route(worker: Worker, client: Client, mut stream: TcpStream, target: Origin) {
     let decision = worker.state.routes.load().decide(&target);
+    let recording = || Recording::begin_connect(&worker, &client, &target);
     match decision {
         Decision::Tunnel => match tunnel::dial(client.dialer(&worker.state), &target, &stream).await {
             None => {}
             Some(Ok(upstream)) if worker.state.is_own_connection(upstream.tcp()) => {
-                refuse(stream, &RequestProblem::OwnPort.into()).await;
+                refuse(stream, &RequestProblem::OwnPort.into(), recording()).await;
             }
             Some(Ok(upstream)) => {
                 let is_open = stream.write_all(ESTABLISHED).await.is_ok();
@@ -66,7 +69,7 @@ async fn route(worker: Worker, client: Client, mut stream: TcpStream, target: Or
             }
             Some(Err(error)) => {
                 worker.state.failures.host_failed(&target, &error);
-                refuse(stream, &error).await;
+                refuse(stream, &error, recording()).await;
             }
         },
         Decision::Intercept(host, tls) => {
@@ -76,14 +79,16 @@ async fn route(worker: Worker, client: Client, mut stream: TcpStream, target: Or
         }
         Decision::Refuse(error) => {
             worker.state.failures.host_failed(&target, &error);
-            refuse(stream, &error).await;
+            refuse(stream, &error, recording()).await;
         }
     }
 }
 
 /// Answers the first request with an error and ends the connection.
-async fn refuse(mut stream: TcpStream, error: &ProxyError) {
+async fn refuse(mut stream: TcpStream, error: &ProxyError, mut recording: Recording) {
     tracing::debug!(code = error.code(), "refused the first request of a connection");
+    recording.note_refusal(error);
+    drop(recording);
     if stream.write_all(error.raw_response().as_bytes()).await.is_ok() {
         let _ = stream.shutdown().await;
         // Closing with unread bytes would reset the connection and discard our response.

@@ -9,6 +9,8 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 
+use crate::events::caller::Caller;
+
 /// Owner of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Peer {
@@ -18,6 +20,22 @@ pub enum Peer {
     User(u32),
     /// Another machine, or a process that the kernel does not name.
     Address(IpAddr),
+}
+
+impl Peer {
+    /// The peer as events name it.
+    pub(crate) fn caller(self) -> Caller {
+        let (uid, address) = match self {
+            Self::Owner => (Some(own_user()), None),
+            Self::User(uid) => (Some(uid), None),
+            Self::Address(address) => (None, Some(address)),
+        };
+        Caller {
+            uid,
+            address,
+            ..Caller::default()
+        }
+    }
 }
 
 /// Resolver of the [`Peer`] of a connection.

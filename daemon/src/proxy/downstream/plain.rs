@@ -28,6 +28,7 @@ use crate::proxy::downstream::socket::ClientSocket;
 use crate::proxy::exchange::answer::ACTION_AUTHORIZATION;
 use crate::proxy::exchange::body::{ClientBody, MinRateBody};
 use crate::proxy::exchange::error::{BodyFormat, ProxyError};
+use crate::proxy::exchange::recording::{RecordedBody, Recording};
 use crate::proxy::exchange::request::{self, ResponseBody};
 use crate::proxy::exchange::request_problem::RequestProblem;
 use crate::proxy::exchange::rewrite;
@@ -91,11 +92,15 @@ async fn respond(
     client: UnauthenticatedClient,
     last_client: watch::Sender<Option<Client>>,
     request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
+) -> Result<Response<RecordedBody>, Infallible> {
+    let mut recording = Recording::begin(&worker, client.caller());
+    recording.note_head(&request);
     let format = BodyFormat::of(request.uri(), request.headers());
-    let response = handle(&worker, &client, &last_client, request).await;
-    let response = response.unwrap_or_else(|error| error.response(format).map(Either::Right));
-    Ok(drain::close_if_draining(&worker.state, response))
+    let result = handle(&worker, &client, &last_client, request, &mut recording).await;
+    Ok(drain::close_if_draining(
+        &worker.state,
+        recording.finish(result, format),
+    ))
 }
 
 async fn handle(
@@ -103,6 +108,7 @@ async fn handle(
     client: &UnauthenticatedClient,
     last_client: &watch::Sender<Option<Client>>,
     request: Request<Incoming>,
+    recording: &mut Recording,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err(ProxyError::MethodRefused);
@@ -110,8 +116,10 @@ async fn handle(
     // At each request: a proxy in front of us may mix the requests of several clients on one connection.
     let authorization = request.headers().get_all(PROXY_AUTHORIZATION).iter();
     let client = client.authenticate(&worker.state, authorization.map(HeaderValue::as_bytes))?;
+    recording.note_client(&client);
     last_client.send_replace(Some(client.clone()));
     let (origin, authority) = target(&request)?;
+    recording.note_host(&authority);
     if worker.state.is_own_listener(&origin) {
         return Err(RequestProblem::OwnPort.into());
     }
@@ -122,8 +130,10 @@ async fn handle(
     let body = ClientBody::new(body, head.version, &worker.state.tasks);
     let request = Request::from_parts(head, body);
     if let Some(host) = host {
-        return request::handle(worker, &client, &host, request).await;
+        return request::handle(worker, &client, &host, request, recording).await;
     }
+    // No registry's host. Only a refusal is an event.
+    recording.discard();
     let (mut parts, body) = request.into_parts();
     rewrite::framing(&mut parts.headers).map_err(|_| RequestProblem::Framing)?;
     // RFC 9112, section 3.2: a second Host is invalid, also where the target overrides it.
@@ -140,6 +150,7 @@ async fn handle(
         Request::from_parts(parts, Either::Left(MinRateBody::request(version, body))),
         None,
         permit,
+        recording,
     )
     .await;
     response.inspect_err(|error| worker.state.failures.host_failed(&origin, error))

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::Authority;
-use http::{HeaderMap, Version, header};
+use http::{HeaderMap, Request, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Incoming;
@@ -29,6 +29,14 @@ use crate::proxy::upstream::connector::ConnectionLoad;
 
 /// Body of an upstream request: the client's as it streams in, or an empty or short one of our own.
 pub(crate) type RequestBody = Either<MinRateBody<(), ClientBody>, Full<Bytes>>;
+
+/// Counter of the bytes of a request's body; `None` if it has none.
+pub(crate) fn upload_progress(request: &mut Request<RequestBody>) -> Option<UploadProgress> {
+    match request.body_mut() {
+        Either::Left(body) if !body.is_end_stream() => Some(body.progress()),
+        _ => None,
+    }
+}
 
 /// Body of a client's request. What is unread when it is dropped is read and discarded over HTTP/2, within limits.
 ///

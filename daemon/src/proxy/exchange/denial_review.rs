@@ -17,6 +17,7 @@ use crate::policy::{Denial, Operation};
 use crate::proxy::downstream::authenticate::Client;
 use crate::proxy::exchange::body::RequestBody;
 use crate::proxy::exchange::error::ProxyError;
+use crate::proxy::exchange::recording::Recording;
 use crate::proxy::exchange::request::{self, ResponseBody};
 use crate::proxy::routes::RegistryRoute;
 use crate::proxy::state::Worker;
@@ -77,6 +78,7 @@ pub(crate) async fn review(
     program: OnUnauthorized,
     first: (Response<ResponseBody>, Denied),
     copy: Option<Request<RequestBody>>,
+    recording: &mut Recording,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let (response, denied) = first;
     let finding = examine(worker, client, registry, response.status(), &denied).await;
@@ -92,7 +94,7 @@ pub(crate) async fn review(
             // Again: a `deny` or `revoke` may have come while the registry and the source were asked.
             client.authorize(registry, operation)?;
             let permit = client.begin_request()?;
-            match request::send_once(worker, client, registry, lease, copy, permit).await? {
+            match request::send_once(worker, client, registry, lease, copy, permit, recording).await? {
                 (response, None) => Ok(response),
                 (response, Some(denied)) => {
                     let finding = examine(worker, client, registry, response.status(), &denied).await;

@@ -8,6 +8,7 @@
 //!   a Git LFS server that a client keeps for its objects.
 //! - [`body`] streams bodies and enforces a minimum rate.
 //! - [`expectation`] keeps a body back until the registry asks for it.
+//! - [`recording`] records each request for the stream of events.
 //! - [`error`] has every response that regauthd writes itself, and [`request_problem`] the texts for malformed requests.
 //!   [`failure_log`] logs the reasons.
 
@@ -24,4 +25,5 @@ pub(crate) mod denial_review;
 pub mod error;
 pub(crate) mod expectation;
 pub(crate) mod failure_log;
+pub(crate) mod recording;
 pub mod request_problem;

@@ -23,11 +23,12 @@ use crate::policy::header_name::is_alias_of;
 use crate::policy::{Answer, Classification, Operation, RequestHead, path};
 use crate::proxy::downstream::authenticate::Client;
 use crate::proxy::downstream::limits::RequestPermit;
-use crate::proxy::exchange::body::{ClientBody, End, MinRateBody, RequestBody};
+use crate::proxy::exchange::body::{self, ClientBody, End, MinRateBody, RequestBody};
 use crate::proxy::exchange::carried::CarriedCredential;
 use crate::proxy::exchange::denial_review::{self, Denied, OnUnauthorized};
 use crate::proxy::exchange::error::{BodyFormat, ProxyError};
 use crate::proxy::exchange::expectation::Expectation;
+use crate::proxy::exchange::recording::{RecordedBody, Recording};
 use crate::proxy::exchange::request_problem::RequestProblem;
 use crate::proxy::exchange::{answer, failure_log, inspect, rewrite};
 use crate::proxy::read_ahead::{Reader, WriteGuard};
@@ -57,20 +58,24 @@ pub(crate) struct InterceptedConnection {
 pub(crate) async fn serve(
     connection: Arc<InterceptedConnection>,
     request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
+) -> Result<Response<RecordedBody>, Infallible> {
+    let InterceptedConnection {
+        worker, client, host, ..
+    } = &*connection;
+    let mut recording = Recording::begin(worker, client.caller());
+    recording.note_client(client);
+    recording.note_head(&request);
     let format = BodyFormat::of(request.uri(), request.headers());
     let (head, body) = request.into_parts();
-    let body = ClientBody::new(body, head.version, &connection.worker.state.tasks);
+    let body = ClientBody::new(body, head.version, &worker.state.tasks);
     let request = Request::from_parts(head, body);
-    let response = if connection.sni_matches {
-        handle(&connection.worker, &connection.client, &connection.host, request).await
+    let result = if connection.sni_matches {
+        handle(worker, client, host, request, &mut recording).await
     } else {
+        recording.note_host(&host.authority);
         Err(ProxyError::AuthorityMismatch)
     };
-    Ok(response.unwrap_or_else(|error| {
-        tracing::debug!(host = %connection.host.origin, code = error.code(), "refused a request");
-        error.response(format).map(Either::Right)
-    }))
+    Ok(recording.finish(result, format))
 }
 
 /// Checks a request to `host`, and sends it with or without the credential of a registry.
@@ -79,8 +84,10 @@ pub(crate) async fn handle(
     client: &Client,
     host: &InterceptedHost,
     request: Request<ClientBody>,
+    recording: &mut Recording,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     worker.state.counters.count_request();
+    recording.note_host(&host.authority);
     let (mut parts, body) = request.into_parts();
     rewrite::framing(&mut parts.headers).map_err(|_| RequestProblem::Framing)?;
     check_authority(&parts, host)?;
@@ -104,15 +111,17 @@ pub(crate) async fn handle(
     let Some(registry) = registry else {
         client.authorize_passthrough(current.as_deref())?;
         let request = Request::from_parts(parts, body);
-        let response = pass_through(worker, host, current.as_deref(), request, permit).await;
+        let response = pass_through(worker, host, current.as_deref(), request, permit, recording).await;
         return response.inspect_err(|error| worker.state.failures.host_failed(&host.origin, error));
     };
+    recording.note_registry(registry);
     check_path_overrides(&parts)?;
     let (operation, body) = match classify(registry, &parts, &body)? {
         Classification::Known(operation) => (operation, body),
         // Boxed, since it is rare.
         Classification::ByBody(format) => Box::pin(inspect::classify(client, registry, format, body)).await?,
     };
+    recording.note_operation(operation);
     client.authorize(registry, operation)?;
     let failed = |error: &ProxyError| failure_log::registry_failed(registry, &host.origin, error);
     let may_be_lfs = matches!(registry.registry.kind, Kind::Git | Kind::Generic);
@@ -121,7 +130,7 @@ pub(crate) async fn handle(
         let token = token.ok_or(RequestProblem::ActionToken)?;
         replace_header(&mut parts.headers, &registry.registry.scheme.header(), token);
         let request = Request::from_parts(parts, body);
-        let response = send_without_credential(worker, registry, request, permit).await;
+        let response = send_without_credential(worker, registry, request, permit, recording).await;
         return response.inspect_err(failed);
     }
     let lease = lease(registry).await.inspect_err(failed)?;
@@ -130,10 +139,10 @@ pub(crate) async fn handle(
     let request = Request::from_parts(parts, body);
     let response = match Reader::of(worker, client, registry, host, &request) {
         // Boxed, since most requests are not for an index.
-        Some(reader) => Box::pin(reader.serve(lease, request, permit)).await,
+        Some(reader) => Box::pin(reader.serve(lease, request, permit, recording)).await,
         None => {
             let _write = WriteGuard::begin(registry, operation);
-            send_with_credential(worker, (client, operation), registry, lease, request, permit).await
+            send_with_credential(worker, (client, operation), registry, lease, request, permit, recording).await
         }
     };
     response.inspect_err(failed)
@@ -146,9 +155,10 @@ async fn send_without_credential(
     registry: &RegistryRoute,
     request: Request<RequestBody>,
     permit: RequestPermit,
+    recording: &mut Recording,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let program = OnUnauthorized::of(registry.registry.kind, request.headers());
-    let mut response = forward(worker, &registry.upstream, request, None, permit).await?;
+    let mut response = forward(worker, &registry.upstream, request, None, permit, recording).await?;
     rewrite::withhold_session(response.headers_mut());
     denial_review::pass_on(registry, program, response)
 }
@@ -160,12 +170,13 @@ async fn pass_through(
     current: Option<&InterceptedHost>,
     request: Request<RequestBody>,
     permit: RequestPermit,
+    recording: &mut Recording,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let brings_its_own = request.headers().contains_key(AUTHORIZATION);
     let uri = request.uri().clone();
     // The upstream of the CONNECT may have been replaced since.
     let upstream = current.map_or(&host.upstream, |current| &current.upstream);
-    let response = forward(worker, upstream, request, None, permit).await?;
+    let response = forward(worker, upstream, request, None, permit, recording).await?;
     let is_refused = matches!(
         response.status(),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND
@@ -189,6 +200,7 @@ pub(in crate::proxy) async fn send_with_credential(
     lease: Lease,
     request: Request<RequestBody>,
     permit: RequestPermit,
+    recording: &mut Recording,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let copy = if registry.credential.shared.can_refresh() {
         rewrite::repeatable_copy(&request)
@@ -196,7 +208,7 @@ pub(in crate::proxy) async fn send_with_credential(
         None
     };
     let program = OnUnauthorized::of(registry.registry.kind, request.headers());
-    match send_once(worker, client, registry, lease, request, permit).await? {
+    match send_once(worker, client, registry, lease, request, permit, recording).await? {
         (response, None) => Ok(response),
         // Boxed, since it is rare and every request's future would have to be as large.
         (response, Some(denied)) => {
@@ -207,6 +219,7 @@ pub(in crate::proxy) async fn send_with_credential(
                 program,
                 (response, denied),
                 copy,
+                recording,
             ))
             .await
         }
@@ -222,11 +235,25 @@ pub(in crate::proxy) async fn send_once(
     lease: Lease,
     mut request: Request<RequestBody>,
     permit: RequestPermit,
+    recording: &mut Recording,
 ) -> Result<(Response<ResponseBody>, Option<Denied>), ProxyError> {
     let is_checked = answer::prepare(&mut request);
     let sample = sample(worker, client, &lease, &request);
     let mut carried = CarriedCredential::new(registry, lease);
-    let mut response = forward(worker, &registry.upstream, request, Some(&mut carried), permit).await?;
+    let sent = forward(
+        worker,
+        &registry.upstream,
+        request,
+        Some(&mut carried),
+        permit,
+        recording,
+    )
+    .await;
+    // Also for a request without an answer: it may have carried the token.
+    if let Ok(generation) = carried.generation() {
+        recording.note_generation(generation.value.number);
+    }
+    let mut response = sent?;
     let denied = record_outcome(worker, registry, carried.lease()?, &response, sample);
     rewrite::withhold_session(response.headers_mut());
     let header = &carried.generation()?.header;
@@ -257,12 +284,15 @@ pub(crate) async fn forward(
     mut request: Request<RequestBody>,
     credential: Option<&mut CarriedCredential<'_>>,
     permit: RequestPermit,
+    recording: &mut Recording,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let expectation = await_continue(&mut request);
+    recording.note_sent(body::upload_progress(&mut request));
     let sent = upstream
         .send_for(permit.client(), worker.index, request, credential)
         .await;
     let (response, connection) = sent?;
+    recording.note_answered(connection.is_reused());
     let (mut head, body) = response.into_parts();
     let end = End::of_response(head.version, &head.headers, || connection.peer());
     if let Some(expectation) = &expectation {

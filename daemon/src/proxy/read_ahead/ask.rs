@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::policy::Operation;
 use crate::proxy::exchange::body::RequestBody;
+use crate::proxy::exchange::recording::Recording;
 use crate::proxy::exchange::request::{self, ResponseBody};
 use crate::proxy::read_ahead::entry::Entry;
 use crate::proxy::read_ahead::readings::{Answer, Question, ReadingId};
@@ -108,7 +109,11 @@ impl Reader {
         else {
             return Outcome::Nothing;
         };
-        let sent = request::send_once(&self.worker, &self.client, &self.registry, lease, request, permit).await;
+        let (worker, client, registry) = (&self.worker, &self.client, &self.registry);
+        // The client's own request is recorded, which uses the answer or not.
+        let mut recording = Recording::begin(worker, client.caller());
+        recording.discard();
+        let sent = request::send_once(worker, client, registry, lease, request, permit, &mut recording).await;
         let Ok((response, _)) = sent else {
             return Outcome::Refused;
         };

@@ -21,6 +21,7 @@ use crate::proxy::downstream::authenticate::Client;
 use crate::proxy::downstream::limits::RequestPermit;
 use crate::proxy::exchange::body::RequestBody;
 use crate::proxy::exchange::error::ProxyError;
+use crate::proxy::exchange::recording::Recording;
 use crate::proxy::exchange::request::{self, ResponseBody};
 use crate::proxy::read_ahead::readings::{Answer, Begun, EntryRequest, ReadingId};
 use crate::proxy::read_ahead::validator::{self, Validator};
@@ -77,13 +78,14 @@ impl Reader {
         lease: Lease,
         request: Request<RequestBody>,
         permit: RequestPermit,
+        recording: &mut Recording,
     ) -> Result<Response<ResponseBody>, ProxyError> {
         let path = request.uri().path().strip_prefix(&self.index.path).unwrap_or_default();
         let Some(name) = CrateName::of_index_path(path) else {
             if path == "config.json" {
                 self.index.lock().begin_process(self.client.principal());
             }
-            return self.send(lease, request, permit).await;
+            return self.send(lease, request, permit, recording).await;
         };
         let validator = Validator::of_request(request.headers());
         let Begun {
@@ -101,12 +103,13 @@ impl Reader {
             && let Some(response) = Self::answer(awaited, validator.as_ref()).await
             && self.registry.credential.is_current(&lease)
         {
+            recording.note_generation(lease.generation().value.number);
             // The answer took a moment, and rights may have ended meanwhile.
             self.client.authorize(&self.registry, Operation::Read)?;
             tracing::debug!(registry = %self.registry.name, "answered with an index entry that was asked for ahead");
             return Ok(response);
         }
-        let response = self.send(lease, request, permit).await?;
+        let response = self.send(lease, request, permit, recording).await?;
         Ok(self.read_along(reading, name, validator, response))
     }
 
@@ -137,9 +140,11 @@ impl Reader {
         lease: Lease,
         request: Request<RequestBody>,
         permit: RequestPermit,
+        recording: &mut Recording,
     ) -> Result<Response<ResponseBody>, ProxyError> {
+        let (worker, registry) = (&self.worker, &self.registry);
         let client = (&self.client, Operation::Read);
-        let sent = request::send_with_credential(&self.worker, client, &self.registry, lease, request, permit).await;
+        let sent = request::send_with_credential(worker, client, registry, lease, request, permit, recording).await;
         let is_busy = |status: StatusCode| status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
         if sent.as_ref().map_or(true, |response| is_busy(response.status())) {
             self.pause();

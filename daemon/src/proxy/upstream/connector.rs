@@ -401,9 +401,10 @@ impl ConnectionLoad {
         self.active.load(Ordering::Relaxed)
     }
 
-    pub(super) fn begin_request(&self) {
+    /// Counts a request; returns true if the connection has carried an earlier one.
+    pub(super) fn begin_request(&self) -> bool {
         self.active.fetch_add(1, Ordering::Relaxed);
-        self.total.fetch_add(1, Ordering::Relaxed);
+        self.total.fetch_add(1, Ordering::Relaxed) > 0
     }
 
     pub(super) fn end_request(&self) {

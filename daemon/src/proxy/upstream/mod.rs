@@ -34,13 +34,11 @@ use std::time::Duration;
 
 use http::uri::{Authority, Scheme as UriScheme};
 use http::{Request, Response, StatusCode};
-use http_body::Body as _;
-use http_body_util::Either;
 use hyper::body::Incoming;
 
 use crate::credential::Rotations;
 use crate::proxy::downstream::limits::ClientKey;
-use crate::proxy::exchange::body::{RequestBody, UploadProgress};
+use crate::proxy::exchange::body::{RequestBody, UploadProgress, upload_progress};
 use crate::proxy::exchange::carried::CarriedCredential;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::upstream::dial::Dialer;
@@ -202,10 +200,7 @@ impl Upstream {
         };
         let pool = self.pool(worker, scheme, authority);
         let pool = pool.ok_or(ProxyError::Upstream(UpstreamFailure::Other))?;
-        let progress = match request.body_mut() {
-            Either::Left(body) if !body.is_end_stream() => Some(body.progress()),
-            _ => None,
-        };
+        let progress = upload_progress(&mut request);
         let (response, connection) = with_response_timeout(pool.send(request, client, credential), progress).await?;
         match pool.corporate_proxy() {
             Some(proxy) => check_forwarded(proxy, response).map(|response| (response, connection)),

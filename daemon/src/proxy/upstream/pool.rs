@@ -578,18 +578,22 @@ struct Checkout {
 }
 
 /// Guard that counts one request on a connection.
-struct ActiveRequest(Arc<ConnectionLoad>);
+struct ActiveRequest {
+    load: Arc<ConnectionLoad>,
+    /// True if the connection has carried an earlier request.
+    is_reused: bool,
+}
 
 impl ActiveRequest {
     fn begin(load: Arc<ConnectionLoad>) -> Self {
-        load.begin_request();
-        Self(load)
+        let is_reused = load.begin_request();
+        Self { load, is_reused }
     }
 }
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        self.0.end_request();
+        self.load.end_request();
     }
 }
 
@@ -602,9 +606,14 @@ pub struct PooledConnection {
 }
 
 impl PooledConnection {
+    /// True if the connection has carried an earlier request.
+    pub(crate) fn is_reused(&self) -> bool {
+        self.active.is_reused
+    }
+
     /// Notes about the connection, and the authority that it leads to.
     pub(crate) fn peer(&self) -> (Arc<ConnectionLoad>, Authority) {
-        (Arc::clone(&self.active.0), self.pool.destination.authority().clone())
+        (Arc::clone(&self.active.load), self.pool.destination.authority().clone())
     }
 }
 
@@ -620,7 +629,7 @@ impl Drop for PooledConnection {
         if sender.is_none() && slot.is_none() {
             return;
         }
-        let load = &self.active.0;
+        let load = &self.active.load;
         let mut state = self.pool.state();
         if let Some(sender) = sender
             && load.retirements == state.retirements

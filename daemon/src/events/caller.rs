@@ -1,0 +1,46 @@
+//! Client of a connection, as its events name it.
+
+use std::net::IpAddr;
+use std::sync::OnceLock;
+
+use regauth_shared::event;
+
+/// Other end of a client's connection: a user of this machine, or an address.
+#[derive(Debug, Default)]
+pub(crate) struct Caller {
+    /// User, if the kernel names it.
+    pub(crate) uid: Option<u32>,
+    /// Address, if the kernel names no user.
+    pub(crate) address: Option<IpAddr>,
+    /// Program that holds the connection, once it is found.
+    pub(crate) program: OnceLock<Program>,
+}
+
+/// Process that holds a connection. Its arguments and environment are never read: they may hold secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Program {
+    /// Number of the process.
+    pub(crate) pid: u32,
+    /// Path of its executable.
+    pub(crate) path: String,
+    /// Path of its parent's executable.
+    pub(crate) parent: Option<String>,
+    /// Its working folder.
+    pub(crate) folder: Option<String>,
+}
+
+impl Caller {
+    /// The client in an event; `grant` is the id of the grant that it has shown.
+    pub(super) fn view(&self, grant: Option<&str>) -> event::Client {
+        let program = self.program.get();
+        event::Client {
+            uid: self.uid,
+            address: self.address.map(|address| address.to_string()),
+            grant: grant.map(str::to_owned),
+            pid: program.map(|program| program.pid),
+            program: program.map(|program| program.path.clone()),
+            parent: program.and_then(|program| program.parent.clone()),
+            folder: program.and_then(|program| program.folder.clone()),
+        }
+    }
+}

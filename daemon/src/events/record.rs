@@ -1,0 +1,190 @@
+//! Record of one request, of fixed size: written by a worker, read by the collector.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::Method;
+use http::uri::Authority;
+use regauth_shared::RegistryName;
+use regauth_shared::event::{self, EventKind, Exchange, MAX_PATH};
+
+use crate::events::caller::Caller;
+use crate::grant::Grant;
+use crate::policy::Operation;
+
+/// Facts about a request that has ended. Clones of shared values, so that a record costs no allocation.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestRecord {
+    /// Time of the end.
+    pub(crate) ended: Instant,
+    /// Time from the request's head to the end.
+    pub(crate) total: Duration,
+    /// Time from the request's head to the head of the registry's answer.
+    pub(crate) first_byte: Option<Duration>,
+    /// Time before the request was on its way to the registry.
+    pub(crate) own: Option<Duration>,
+    /// Client's end of the connection.
+    pub(crate) caller: Arc<Caller>,
+    /// Grant that the client has shown.
+    pub(crate) grant: Option<Arc<Grant>>,
+    /// Registry whose scope covers the request.
+    pub(crate) registry: Option<RegistryName>,
+    /// Host and port.
+    pub(crate) host: Option<Authority>,
+    /// Method; `None` for a refused CONNECT.
+    pub(crate) method: Option<Method>,
+    /// Path without its query.
+    pub(crate) path: PathText,
+    /// Operation, once it is known.
+    pub(crate) operation: Option<Operation>,
+    /// Status that the client got.
+    pub(crate) status: Option<u16>,
+    /// Code of our refusal.
+    pub(crate) code: Option<&'static str>,
+    /// Generation that the request carried.
+    pub(crate) generation: Option<u64>,
+    /// Bytes of the request's body.
+    pub(crate) bytes_up: u64,
+    /// Bytes of the answer's body.
+    pub(crate) bytes_down: u64,
+    /// True if the connection to the registry has carried an earlier request.
+    pub(crate) reused: Option<bool>,
+}
+
+impl RequestRecord {
+    /// Record of a request of which nothing but its client is known.
+    pub(crate) fn begin(caller: Arc<Caller>, now: Instant) -> Self {
+        Self {
+            ended: now,
+            total: Duration::ZERO,
+            first_byte: None,
+            own: None,
+            caller,
+            grant: None,
+            registry: None,
+            host: None,
+            method: None,
+            path: PathText::NONE,
+            operation: None,
+            status: None,
+            code: None,
+            generation: None,
+            bytes_up: 0,
+            bytes_down: 0,
+            reused: None,
+        }
+    }
+
+    /// The record as an event.
+    pub(super) fn to_event(&self) -> EventKind {
+        let exchange = Exchange {
+            registry: self.registry.clone(),
+            host: self.host.as_ref().map(Authority::to_string),
+            client: self
+                .caller
+                .view(self.grant.as_ref().map(|grant| grant.terms.id.as_str())),
+            operation: self.operation.map(|operation| match operation {
+                Operation::Read => event::Operation::Read,
+                Operation::Write => event::Operation::Write,
+            }),
+            method: self.method.as_ref().map(|method| cut(method.as_str(), MAX_METHOD)),
+            path: self.path.to_text(),
+            status: self.status,
+            code: self.code.map(str::to_owned),
+            generation: self.generation,
+            bytes_up: self.bytes_up,
+            bytes_down: self.bytes_down,
+            total_us: micros(self.total),
+            first_byte_us: self.first_byte.map(micros),
+            own_us: self.own.map(micros),
+            reused: self.reused,
+        };
+        if self.code.is_some() {
+            EventKind::Refusal(exchange)
+        } else {
+            EventKind::Request(exchange)
+        }
+    }
+}
+
+/// Path of a request, cut at [`MAX_PATH`] bytes and kept in place.
+#[derive(Clone, Copy)]
+pub(crate) struct PathText {
+    bytes: [u8; MAX_PATH],
+    /// Length before the cut, as far as it fits.
+    length: u8,
+    is_cut: bool,
+}
+
+impl PathText {
+    /// No path.
+    pub(crate) const NONE: Self = Self {
+        bytes: [0; MAX_PATH],
+        length: 0,
+        is_cut: false,
+    };
+
+    /// Copies a path.
+    pub(crate) fn new(path: &str) -> Self {
+        let kept = path.floor_char_boundary(MAX_PATH);
+        let mut text = Self {
+            length: u8::try_from(kept).unwrap_or(u8::MAX),
+            is_cut: kept < path.len(),
+            ..Self::NONE
+        };
+        for (to, from) in text.bytes.iter_mut().zip(path.as_bytes().iter().take(kept)) {
+            *to = *from;
+        }
+        text
+    }
+
+    /// The path with `…` at a cut; `None` if there is none.
+    fn to_text(self) -> Option<String> {
+        let kept = self.bytes.get(..usize::from(self.length))?;
+        let mut text = String::from_utf8_lossy(kept).into_owned();
+        if self.is_cut {
+            text.push('…');
+        }
+        Some(text).filter(|text| !text.is_empty())
+    }
+}
+
+impl fmt::Debug for PathText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.to_text())
+    }
+}
+
+/// The text, cut to at most `length` bytes.
+fn cut(text: &str, length: usize) -> String {
+    text.get(..text.floor_char_boundary(length))
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Longest method in an event. Any token is a method (RFC 9110, section 9.1).
+const MAX_METHOD: usize = 24;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_path_is_cut_between_characters() {
+        let long = format!("/{}", "ä".repeat(MAX_PATH));
+        for (path, kept) in [
+            ("", None),
+            ("/index/se/rd/serde", Some("/index/se/rd/serde".to_owned())),
+            (long.as_str(), Some(format!("/{}…", "ä".repeat((MAX_PATH - 1) / 2)))),
+        ] {
+            assert_eq!(PathText::new(path).to_text(), kept, "{path}");
+        }
+        let exact = "x".repeat(MAX_PATH);
+        assert_eq!(PathText::new(&exact).to_text(), Some(exact));
+    }
+}

@@ -1,0 +1,314 @@
+//! Events: what happened inside the daemon, one JSON object each.
+//!
+//! `{"time":1772600000000,"sequence":17,"event":"request","registry":"corp",…}`. `watch` streams them and the audit log
+//! keeps them. No event holds a secret, a query, a header, a program's argument or a program's environment.
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::RegistryName;
+use crate::response::VerdictResult;
+
+/// One event, with the time and the number that the daemon gave it.
+///
+/// ```
+/// use regauth_shared::event::{Event, EventKind, RegistryChange};
+///
+/// let line = r#"{"time":1772600000000,"sequence":17,"event":"registry-added","registry":"corp"}"#;
+/// let event: Event = serde_json::from_str(line)?;
+/// assert!(matches!(&event.kind, EventKind::RegistryAdded(RegistryChange { registry }) if registry.as_str() == "corp"));
+/// assert_eq!(serde_json::to_string(&event)?, line);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Time of the event in milliseconds since 1970 (Unix time). A request's is that of its end.
+    pub time: u64,
+    /// Number of the event since the daemon's start, from 1. A gap means that a reader was too slow.
+    pub sequence: u64,
+    /// Content.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// Content of an event. The field `event` names the variant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A request ended that the registry or host has answered, or that the client has abandoned.
+    Request(Exchange),
+    /// A request or connection that regauthd answered itself, with a [`Exchange::code`].
+    Refusal(Exchange),
+    /// A source gave the next token, or failed to.
+    Renewal(Renewal),
+    /// A token was replaced by `rotate` or a login.
+    Rotation(Rotation),
+    /// A token was deleted by `logout`.
+    Logout(RegistryChange),
+    /// A registry was asked about its token.
+    Verification(Verification),
+    /// Writes were opened for a while.
+    WritesOpened(WritesOpened),
+    /// Writes were closed by `deny`.
+    WritesClosed(RegistryChange),
+    /// A grant was created.
+    GrantCreated(GrantCreated),
+    /// A grant was revoked.
+    GrantRevoked(GrantRevoked),
+    /// A registry was added.
+    RegistryAdded(RegistryChange),
+    /// A registry was removed.
+    RegistryRemoved(RegistryChange),
+    /// The scopes of a registry were changed.
+    RegistryChanged(RegistryChange),
+    /// The configuration was read again.
+    Reload(Reload),
+    /// The store cannot be read without a person.
+    StoreLocked(StoreChange),
+    /// The store was opened.
+    StoreOpened(StoreChange),
+    /// The daemon serves requests. Sequence numbers begin again.
+    Started(Started),
+    /// The daemon finishes the requests in flight and ends.
+    Stopping,
+    /// Events are missing here: they came faster than they were read.
+    Lost(Lost),
+    /// An event that only a newer daemon knows.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A request and its answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Exchange {
+    /// Registry whose scope covers the request; absent outside of every scope.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry: Option<RegistryName>,
+    /// Host and port of the request, or of a refused CONNECT.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Client that sent it.
+    pub client: Client,
+    /// Operation, once it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Operation>,
+    /// Method.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Path without its query, cut at [`MAX_PATH`] bytes: a cut one ends with `…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Status code that the client got; absent if it left before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Code of the refusal, as in the header `regauth-error`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Generation of the credential that the request carried; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// Bytes of the request's body.
+    #[serde(default)]
+    pub bytes_up: u64,
+    /// Bytes of the answer's body that the client has taken.
+    #[serde(default)]
+    pub bytes_down: u64,
+    /// Microseconds from the request's head to the end of the answer.
+    #[serde(default)]
+    pub total_us: u64,
+    /// Microseconds from the request's head to the head of the registry's answer; absent if there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_byte_us: Option<u64>,
+    /// Microseconds of [`Exchange::first_byte_us`] that regauthd took itself, before the request was on its way. The
+    /// remainder is the network's and the registry's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_us: Option<u64>,
+    /// True if the connection to the registry has carried an earlier request; absent if there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reused: Option<bool>,
+}
+
+/// Client of a request, as far as it is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Client {
+    /// Number of the user on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Address of a client on another machine, or one whose user the kernel does not name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Id of the grant that the client has shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
+    /// Process that holds the connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// Path of the process's executable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
+    /// Path of its parent's executable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// Working folder of the process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
+}
+
+/// Effect of a request on the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Operation {
+    /// It changes nothing.
+    Read,
+    /// It may change something.
+    Write,
+}
+
+/// Content of [`EventKind::Renewal`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Renewal {
+    /// Registry whose source was asked.
+    pub registry: RegistryName,
+    /// Generation of the new token; absent if the source failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// Reason of the failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+/// Content of [`EventKind::Rotation`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Rotation {
+    /// Registry.
+    pub registry: RegistryName,
+    /// Generation of the new token.
+    pub generation: u64,
+    /// True if the registry accepted it before it was used.
+    pub verified: bool,
+}
+
+/// Content of [`EventKind::Verification`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Verification {
+    /// Registry.
+    pub registry: RegistryName,
+    /// Registry's answer.
+    pub result: VerdictResult,
+}
+
+/// Content of [`EventKind::WritesOpened`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct WritesOpened {
+    /// Registry.
+    pub registry: RegistryName,
+    /// Time at which they close again (RFC 3339).
+    pub until: String,
+}
+
+/// Content of [`EventKind::GrantCreated`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct GrantCreated {
+    /// Id of the grant.
+    pub grant: String,
+    /// Registries that it covers; an empty list covers every registry.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub registries: Vec<RegistryName>,
+    /// True if it covers writes.
+    pub write: bool,
+    /// Time of its end (RFC 3339).
+    pub expires: String,
+}
+
+/// Content of [`EventKind::GrantRevoked`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct GrantRevoked {
+    /// Id of the grant.
+    pub grant: String,
+}
+
+/// Content of events that only name a registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RegistryChange {
+    /// Registry.
+    pub registry: RegistryName,
+}
+
+/// Content of [`EventKind::Reload`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Reload {
+    /// Number of registries in service.
+    pub registries: u64,
+}
+
+/// Content of [`EventKind::StoreLocked`] and [`EventKind::StoreOpened`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StoreChange {
+    /// Kind of the store.
+    pub store: String,
+}
+
+/// Content of [`EventKind::Started`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Started {
+    /// Release of the daemon.
+    pub version: String,
+}
+
+/// Content of [`EventKind::Lost`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Lost {
+    /// Number of missing events.
+    pub events: u64,
+}
+
+impl EventKind {
+    /// The request, if the event is about one.
+    pub fn exchange(&self) -> Option<&Exchange> {
+        match self {
+            Self::Request(exchange) | Self::Refusal(exchange) => Some(exchange),
+            _ => None,
+        }
+    }
+
+    /// Registry that the event is about.
+    pub fn registry(&self) -> Option<&RegistryName> {
+        match self {
+            Self::Request(exchange) | Self::Refusal(exchange) => exchange.registry.as_ref(),
+            Self::Renewal(Renewal { registry, .. })
+            | Self::Rotation(Rotation { registry, .. })
+            | Self::Verification(Verification { registry, .. })
+            | Self::WritesOpened(WritesOpened { registry, .. })
+            | Self::Logout(RegistryChange { registry })
+            | Self::WritesClosed(RegistryChange { registry })
+            | Self::RegistryAdded(RegistryChange { registry })
+            | Self::RegistryRemoved(RegistryChange { registry })
+            | Self::RegistryChanged(RegistryChange { registry }) => Some(registry),
+            Self::GrantCreated(_)
+            | Self::GrantRevoked(_)
+            | Self::Reload(_)
+            | Self::StoreLocked(_)
+            | Self::StoreOpened(_)
+            | Self::Started(_)
+            | Self::Stopping
+            | Self::Lost(_)
+            | Self::Unknown => None,
+        }
+    }
+}
+
+/// Longest path in an event, in bytes.
+pub const MAX_PATH: usize = 160;
