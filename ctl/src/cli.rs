@@ -12,8 +12,9 @@ use regauth_shared::{ErrorBody, exit_code};
 
 use crate::client::Client;
 use crate::commands::{
-    add_registry, add_scope, allow, completions, deny, doctor, env, grant, grants, import, list, log, man, reload,
-    remove_registry, revoke, rotate, run as run_command, service, setup, show, status, stop, store, unlock, verify,
+    add_registry, add_scope, allow, audit, completions, deny, doctor, env, grant, grants, import, list, log, man,
+    reload, remove_registry, revoke, rotate, run as run_command, service, setup, show, status, stop, store, unlock,
+    verify,
 };
 use crate::output::{self, Report};
 use crate::{completion, connect, error, setup as clients};
@@ -77,6 +78,7 @@ enum DaemonVerb {
     Grants(grants::Arguments),
     Revoke(revoke::Arguments),
     Status(status::Arguments),
+    Audit(Box<audit::Arguments>),
     Store(store::Arguments),
     Unlock(unlock::Arguments),
     Reload(reload::Arguments),
@@ -88,7 +90,7 @@ enum DaemonVerb {
 /// Display order of the global flags: after a verb's own.
 const LAST: usize = 100;
 
-const GROUPS: [(&str, &[&str]); 7] = [
+const GROUPS: [(&str, &[&str]); 8] = [
     (
         "Registries",
         &["add-registry", "add-scope", "import", "remove-registry", "list", "show"],
@@ -101,6 +103,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
         "The daemon",
         &["status", "store", "unlock", "reload", "log", "stop", "service"],
     ),
+    ("What happened", &["audit"]),
     ("For packagers", &["completions", "man"]),
 ];
 
@@ -165,6 +168,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         DaemonVerb::Grants(arguments) => grants::run(arguments, &client),
         DaemonVerb::Revoke(arguments) => revoke::run(arguments, &client),
         DaemonVerb::Status(arguments) => status::run(arguments, &client),
+        DaemonVerb::Audit(arguments) => audit::run(*arguments, &client, &record_folders(cli.system, folders)),
         DaemonVerb::Store(arguments) => store::run(arguments, &client),
         DaemonVerb::Unlock(arguments) => unlock::run(arguments, &client),
         DaemonVerb::Reload(arguments) => reload::run(arguments, &client),
@@ -172,6 +176,11 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         DaemonVerb::Log(arguments) => log::run(arguments, &client),
         DaemonVerb::Stop(arguments) => stop::run(arguments, &client),
     }
+}
+
+/// Folders of the daemon whose record is read.
+fn record_folders(system: bool, user: Folders) -> Folders {
+    if system { Folders::of_the_system() } else { user }
 }
 
 /// Client of the daemon that the verb needs. `--system` excludes the verbs that configure a user's clients: the

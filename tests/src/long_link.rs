@@ -27,11 +27,13 @@ pub struct LongLink {
 
 #[derive(Debug)]
 struct Link {
-    /// Answers that are held back, each with the way to its client.
-    held: Mutex<Vec<(mpsc::UnboundedSender<Vec<u8>>, Vec<u8>)>>,
+    held: Mutex<Vec<HeldAnswer>>,
     last_bytes: Mutex<Instant>,
     round_trips: AtomicUsize,
 }
+
+/// Bytes that are held back, and the way to their client.
+type HeldAnswer = (mpsc::UnboundedSender<Vec<u8>>, Vec<u8>);
 
 impl LongLink {
     /// Starts a relay on a free port to a server on this port.

@@ -131,11 +131,11 @@ impl<'a, 't> TableReader<'a, 't> {
     /// Reads a boolean value.
     pub(super) fn boolean(&mut self, key: &str) -> Option<bool> {
         let value = self.value(key)?;
-        let boolean = value.get_ref().as_bool();
-        if boolean.is_none() {
+        let DeValue::Boolean(boolean) = value.get_ref() else {
             self.reject_type(key, "true or false", value);
-        }
-        boolean
+            return None;
+        };
+        Some(*boolean)
     }
 
     /// Parses an array of strings. Invalid elements are recorded and left out.

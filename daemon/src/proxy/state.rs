@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::audit::Audit;
 use crate::config::{Clients, Config};
 use crate::credential::circuit_breaker::CircuitBreaker;
 use crate::events::Events;
@@ -22,6 +23,7 @@ use crate::grant::Grants;
 use crate::host::{Host, Origin};
 use crate::proxy::downstream::limits::ConnectionLimits;
 use crate::proxy::downstream::peer::PeerResolver;
+use crate::proxy::downstream::refusal_pace::RefusalPace;
 use crate::proxy::exchange::action_seal::ActionSeal;
 use crate::proxy::exchange::failure_log::FailureLog;
 use crate::proxy::routes::{RegistryRoute, Routes};
@@ -46,6 +48,8 @@ pub struct ProxyState {
     pub grants: ArcSwap<Grants>,
     /// Connection and request limits of each client.
     pub limits: ConnectionLimits,
+    /// Pace of clients that show no valid grant.
+    pub(crate) refusal_pace: RefusalPace,
     /// Dialer for tunnels of grant bearers: public addresses only.
     pub public_only_dialer: Dialer,
     /// Client for plain HTTP requests of grant bearers: public addresses only.
@@ -56,6 +60,8 @@ pub struct ProxyState {
     pub drain: CancellationToken,
     /// Tasks of all open connections.
     pub tasks: TaskTracker,
+    /// Audit record.
+    pub(crate) audit: Audit,
     /// Counters for `status` and `metrics`.
     pub counters: Counters,
     /// Seal of tokens that clients keep for objects of Git LFS.
@@ -92,17 +98,24 @@ impl ProxyState {
             peers: PeerResolver::new(),
             grants: ArcSwap::from_pointee(grants),
             limits: ConnectionLimits::default(),
+            refusal_pace: RefusalPace::default(),
             public_only_passthrough: Upstream::new(&public_only_dialer, trust, workers)?,
             public_only_dialer,
             listen,
             drain: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            audit: Audit::off(),
             counters: Counters::default(),
             action_seal: ActionSeal::new(),
             token_checks: TokenChecks::default(),
             failures: FailureLog::default(),
             events: Arc::new(Events::new(workers)),
         })
+    }
+
+    /// Records events on disk.
+    pub(crate) fn with_audit(self, audit: Audit) -> Self {
+        Self { audit, ..self }
     }
 
     /// Returns true if `origin` is our own listener: a request to it would loop.

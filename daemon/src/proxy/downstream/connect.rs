@@ -48,7 +48,11 @@ pub(crate) async fn serve(worker: Worker, mut stream: TcpStream) {
             }
         }
         Ok(Admitted::Plain) => plain::serve(worker, unauthenticated, stream, head).await,
-        Err(error) => refuse(stream, &error, Recording::begin(&worker, unauthenticated.caller())).await,
+        Err(error) => {
+            let recording = Recording::begin(&worker, unauthenticated.caller());
+            unauthenticated.slow_down(&worker.state, &error).await;
+            refuse(stream, &error, recording).await;
+        }
     }
 }
 
@@ -88,6 +92,8 @@ async fn route(worker: Worker, client: Client, mut stream: TcpStream, target: Or
 async fn refuse(mut stream: TcpStream, error: &ProxyError, mut recording: Recording) {
     tracing::debug!(code = error.code(), "refused the first request of a connection");
     recording.note_refusal(error);
+    // The connection is refused, whether the audit record has it or not.
+    let _ = recording.confirm().await;
     drop(recording);
     if stream.write_all(error.raw_response().as_bytes()).await.is_ok() {
         let _ = stream.shutdown().await;

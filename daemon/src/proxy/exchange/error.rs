@@ -18,6 +18,7 @@ use memchr::memmem;
 use regauth_shared::RegistryName;
 use serde_json::json;
 
+use crate::audit::Unrecorded;
 use crate::policy::token_scope;
 use crate::proxy::exchange::request_problem::RequestProblem;
 use crate::proxy::upstream::failure::{FailureClass, UpstreamFailure};
@@ -54,6 +55,8 @@ pub enum ProxyError {
     CredentialUnavailable(RegistryName),
     /// The store cannot be read: it is damaged, or its service is gone.
     StoreUnavailable,
+    /// The audit record cannot be written, and `audit-required` forbids answers without it.
+    AuditUnavailable,
     /// The client stopped sending the body of its request.
     ClientTimeout,
     /// The upstream gave no answer, or cannot be trusted.
@@ -74,6 +77,12 @@ impl From<RequestProblem> for ProxyError {
     }
 }
 
+impl From<Unrecorded> for ProxyError {
+    fn from(_: Unrecorded) -> Self {
+        Self::AuditUnavailable
+    }
+}
+
 impl ProxyError {
     /// Value of the `regauth-error` header.
     pub fn code(&self) -> &'static str {
@@ -89,6 +98,7 @@ impl ProxyError {
             Self::AccessDenied(_) => "access-denied",
             Self::StoreLocked | Self::StoreUnavailable => "store-locked",
             Self::CredentialUnavailable(_) => "credential-unavailable",
+            Self::AuditUnavailable => "audit-unavailable",
             Self::ClientTimeout => "client-timeout",
             Self::Upstream(failure) => match failure.class() {
                 FailureClass::Unreachable => "upstream-unreachable",
@@ -121,7 +131,7 @@ impl ProxyError {
             | Self::UpstreamUnsafe
             | Self::UpstreamFraming
             | Self::UpstreamUnreadable => StatusCode::BAD_GATEWAY,
-            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::AuditUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::ClientTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Upstream(failure) => match failure.class() {
                 FailureClass::Unreachable | FailureClass::Untrusted => StatusCode::BAD_GATEWAY,
@@ -151,6 +161,7 @@ impl ProxyError {
             | Self::GrantDenied
             | Self::HostDenied
             | Self::Busy
+            | Self::AuditUnavailable
             | Self::WriteDenied(_)
             | Self::UpstreamUnsafe => None,
         }
@@ -175,6 +186,7 @@ impl ProxyError {
             Self::Busy => BUSY,
             Self::StoreLocked => STORE_LOCKED,
             Self::StoreUnavailable => STORE_UNAVAILABLE,
+            Self::AuditUnavailable => AUDIT_UNAVAILABLE,
             Self::ClientTimeout => CLIENT_TIMEOUT,
             Self::Upstream(failure) => return sentences(*failure),
             Self::UpstreamUnsafe => UPSTREAM_UNSAFE,
@@ -219,6 +231,7 @@ impl ProxyError {
     /// Code of the OCI distribution specification, "Error Codes".
     fn oci_code(&self) -> &'static str {
         match self.status() {
+            _ if *self == Self::AuditUnavailable => "UNKNOWN",
             StatusCode::FORBIDDEN => "DENIED",
             StatusCode::PROXY_AUTHENTICATION_REQUIRED => "UNAUTHORIZED",
             StatusCode::METHOD_NOT_ALLOWED | StatusCode::BAD_REQUEST => "UNSUPPORTED",
@@ -353,6 +366,8 @@ const CREDENTIAL_UNAVAILABLE: &str = "regauth has no token for the registry `{na
     `regauthctl show {name}`, and set a new token with `regauthctl rotate {name}`.\n";
 const STORE_UNAVAILABLE: &str = "The store that keeps regauth's tokens cannot be read, so nothing was sent. Find the reason \
     with `regauthctl status`.\n";
+const AUDIT_UNAVAILABLE: &str = "regauth cannot write its audit record, and its configuration allows no request without it. \
+    Find the reason with `regauthctl status`, then repeat.\n";
 const CLIENT_TIMEOUT: &str = "The client stopped sending the body of its request, so regauth ended the request. Repeat it over \
     a connection that sends at least 10 bytes a second.\n";
 const UPSTREAM_UNSAFE: &str = "The host repeated the token in its response or switched protocols, so regauth withheld the \
@@ -396,6 +411,7 @@ mod tests {
             ProxyError::StoreLocked,
             ProxyError::CredentialUnavailable(name),
             ProxyError::StoreUnavailable,
+            ProxyError::AuditUnavailable,
             ProxyError::ClientTimeout,
             ProxyError::from(CorporateProxyError {
                 proxy: "http://proxy.corp:3128 (set by config.toml)".to_owned(),

@@ -7,7 +7,10 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue};
+use http::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue,
+    TRANSFER_ENCODING,
+};
 use http::request::Parts;
 use http::uri::{Scheme as UriScheme, Uri};
 use http::{Method, Request, Response, StatusCode, Version};
@@ -75,7 +78,7 @@ pub(crate) async fn serve(
         recording.note_host(&host.authority);
         Err(ProxyError::AuthorityMismatch)
     };
-    Ok(recording.finish(result, format))
+    Ok(recording.finish(result, format).await)
 }
 
 /// Checks a request to `host`, and sends it with or without the credential of a registry.
@@ -100,10 +103,8 @@ pub(crate) async fn handle(
     let current = routes.host(&host.origin).filter(|current| current.plain == host.plain);
     let current = current.map(Arc::clone);
     drop(routes);
-    let registry = match &current {
-        Some(current) => current.match_scope(parts.uri.path()).map_err(RequestProblem::Path)?,
-        None => None,
-    };
+    let matched = current.as_ref().map(|current| current.match_scope(parts.uri.path()));
+    let registry = matched.transpose().map_err(RequestProblem::Path)?.flatten();
     let scheme = if host.plain { UriScheme::HTTP } else { UriScheme::HTTPS };
     // Before the policy checks, so that they see what is sent: a client can drop headers by naming them in Connection.
     rewrite::request(&mut parts, &scheme, &host.authority);
@@ -122,7 +123,7 @@ pub(crate) async fn handle(
         Classification::ByBody(format) => Box::pin(inspect::classify(client, registry, format, body)).await?,
     };
     recording.note_operation(operation);
-    client.authorize(registry, operation)?;
+    authorize(worker, client, registry, operation)?;
     let failed = |error: &ProxyError| failure_log::registry_failed(registry, &host.origin, error);
     let may_be_lfs = matches!(registry.registry.kind, Kind::Git | Kind::Generic);
     if let Some(sealed) = action_authorization.filter(|_| may_be_lfs) {
@@ -137,15 +138,39 @@ pub(crate) async fn handle(
     // Again: writes may have been closed while the request waited for the lease.
     client.authorize(registry, operation)?;
     let request = Request::from_parts(parts, body);
-    let response = match Reader::of(worker, client, registry, host, &request) {
-        // Boxed, since most requests are not for an index.
-        Some(reader) => Box::pin(reader.serve(lease, request, permit, recording)).await,
-        None => {
-            let _write = WriteGuard::begin(registry, operation);
-            send_with_credential(worker, (client, operation), registry, lease, request, permit, recording).await
-        }
-    };
+    let (client, registry) = ((client, operation), (registry, host));
+    let response = send_or_answer(worker, client, registry, lease, request, permit, recording).await;
     response.inspect_err(failed)
+}
+
+/// Sends an authorized request, or answers it with an index entry that was asked for ahead.
+async fn send_or_answer(
+    worker: &Worker,
+    (client, operation): (&Client, Operation),
+    (registry, host): (&Arc<RegistryRoute>, &InterceptedHost),
+    lease: Lease,
+    request: Request<RequestBody>,
+    permit: RequestPermit,
+    recording: &mut Recording,
+) -> Result<Response<ResponseBody>, ProxyError> {
+    if let Some(reader) = Reader::of(worker, client, registry, host, &request) {
+        // Boxed, since most requests are not for an index.
+        return Box::pin(reader.serve(lease, request, permit, recording)).await;
+    }
+    let _write = WriteGuard::begin(registry, operation);
+    send_with_credential(worker, (client, operation), registry, lease, request, permit, recording).await
+}
+
+/// Authorizes a request, as far as the audit record can be written if it must.
+fn authorize(
+    worker: &Worker,
+    client: &Client,
+    registry: &RegistryRoute,
+    operation: Operation,
+) -> Result<(), ProxyError> {
+    client.authorize(registry, operation)?;
+    // Before anything is sent: a registry must not carry out what cannot be recorded.
+    Ok(worker.state.audit.check_writable()?)
 }
 
 /// Sends a request with the authorization that the registry's Git LFS server has given to the client for it. A 401 loses
@@ -291,7 +316,7 @@ pub(crate) async fn forward(
     let sent = upstream
         .send_for(permit.client(), worker.index, request, credential)
         .await;
-    let (response, connection) = sent?;
+    let (response, mut connection) = sent?;
     recording.note_answered(connection.is_reused());
     let (mut head, body) = response.into_parts();
     let end = End::of_response(head.version, &head.headers, || connection.peer());
@@ -301,6 +326,10 @@ pub(crate) async fn forward(
     // Upgrade was stripped, so the upstream must not switch protocols (compare CVE-2021-32714).
     if head.status.is_informational() {
         return Err(ProxyError::UpstreamUnsafe);
+    }
+    // RFC 9112, section 6.3: servers and proxies that disagree on the end can smuggle a response to another client.
+    if head.headers.contains_key(TRANSFER_ENCODING) && head.headers.contains_key(CONTENT_LENGTH) {
+        connection.do_not_reuse();
     }
     rewrite::response(&mut head.headers, head.version).map_err(|_| ProxyError::UpstreamFraming)?;
     // hyper repeats the reason phrase over HTTP/1.1. `send_once` has searched it, if the request carried a credential.

@@ -35,13 +35,26 @@ enum Outcome {
 impl Reader {
     /// Asks the questions that are due.
     pub(super) fn ask_due(&self, reading: ReadingId) {
-        let upstream = &self.registry.upstream;
-        let speaks_h1 = upstream.speaks_h1(self.worker.index, &self.scheme, &self.authority);
-        let max_in_flight = if speaks_h1 { MAX_IN_FLIGHT_H1 } else { MAX_IN_FLIGHT };
+        // Only the client's requests are recorded, so a record of all leaves no room for others.
+        if self.worker.state.audit.is_required() {
+            return;
+        }
+        let max_in_flight = self.max_in_flight();
         loop {
             let next = self.index().lock().next(reading, max_in_flight, Instant::now());
             let Some((question, answer)) = next else { return };
             self.worker.state.tasks.spawn(self.clone().ask(question, answer));
+        }
+    }
+
+    fn max_in_flight(&self) -> usize {
+        let upstream = &self.registry.upstream;
+        if upstream.speaks_h1(self.worker.index, &self.scheme, &self.authority) {
+            MAX_IN_FLIGHT_H1
+        } else if self.client.grant().is_some() {
+            MAX_IN_FLIGHT_OF_A_GRANT
+        } else {
+            MAX_IN_FLIGHT
         }
     }
 
@@ -189,6 +202,8 @@ fn unpack<'a>(headers: &HeaderMap, file: &'a [u8]) -> Option<Cow<'a, [u8]>> {
 
 /// A registry allows about 100 streams on a connection. The others are left to the client.
 const MAX_IN_FLIGHT: usize = 64;
+/// A bearer with more streams gets connections with smaller windows.
+const MAX_IN_FLIGHT_OF_A_GRANT: usize = 24;
 /// Over HTTP/1.1, each question takes one of few connections.
 const MAX_IN_FLIGHT_H1: usize = 4;
 

@@ -179,21 +179,20 @@ impl Reader {
         validator: Option<Validator>,
         mut response: Response<ResponseBody>,
     ) -> Response<ResponseBody> {
-        match response.status() {
-            StatusCode::NOT_MODIFIED => self.index.lock().read(reading, &name, validator, None),
-            StatusCode::OK => {
-                let headers = response.headers().clone();
-                if let Either::Left(body) = response.body_mut() {
-                    let copy = body.copy(MAX_FILE_SIZE);
-                    let tasks = self.worker.state.tasks.clone();
-                    tasks.spawn(async move {
-                        if let Ok(file) = copy.await {
-                            self.read(reading, &name, &headers, &Bytes::from(file.concat()));
-                        }
-                    });
-                }
-            }
-            _ => {}
+        if response.status() == StatusCode::NOT_MODIFIED {
+            self.index.lock().read(reading, &name, validator, None);
+        }
+        if response.status() != StatusCode::OK {
+            return response;
+        }
+        let headers = response.headers().clone();
+        if let Either::Left(body) = response.body_mut() {
+            let copy = body.copy(MAX_FILE_SIZE);
+            let tasks = self.worker.state.tasks.clone();
+            tasks.spawn(async move {
+                let Ok(file) = copy.await else { return };
+                self.read(reading, &name, &headers, &Bytes::from(file.concat()));
+            });
         }
         response
     }
