@@ -47,6 +47,7 @@ mod package_managers;
 mod packaging;
 mod path_readings;
 mod process_isolation;
+mod read_ahead;
 mod registry_tokens;
 mod request_smuggling;
 mod restart;

@@ -51,6 +51,7 @@ fn registry(table: &mut TableReader<'_, '_>, owners: &mut ScopeOwners) -> Regist
         scheme: scheme(table, || source.usual_scheme(kind)),
         source,
         writes: table.parsed("writes", str::parse).unwrap_or_default(),
+        read_ahead: table.boolean("read-ahead").unwrap_or(true),
         ca_file: table.parsed("ca-file", absolute_path),
         client_identity: client_identity(table),
     }
@@ -155,6 +156,7 @@ pub(super) const REGISTRY_KEYS: KnownKeys = &[
     ("source", r#""store""#),
     ("credential-of", r#""corp""#),
     ("writes", r#""deny""#),
+    ("read-ahead", "false"),
     ("ca-file", r#""/etc/corp-root.pem""#),
     ("client-cert", r#""/etc/regauth/me.pem""#),
     ("client-key", r#""/etc/regauth/me.key""#),

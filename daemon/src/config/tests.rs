@@ -25,6 +25,7 @@ scheme = "basic"
 username = "me@corp.example"
 source = "env:CORP_TOKEN"
 writes = "allow"
+read-ahead = false
 ca-file = "/etc/corp-root.pem"
 client-cert = "/etc/me.pem"
 client-key = "/etc/me.key"
@@ -65,6 +66,7 @@ fn reads_every_key() {
         scheme: Scheme::parse("basic", Some("me@corp.example")).unwrap(),
         source: Source::Environment("CORP_TOKEN".to_owned()),
         writes: Writes::Allow,
+        read_ahead: false,
         ca_file: Some(PathBuf::from("/etc/corp-root.pem")),
         client_identity: Some(ClientIdentity {
             certificate: PathBuf::from("/etc/me.pem"),

@@ -42,6 +42,7 @@ pub(super) fn definition(request: &AddRegistry) -> Result<Registry, ErrorBody> {
         scheme,
         source,
         writes,
+        read_ahead: true,
         ca_file,
         client_identity: None,
     })

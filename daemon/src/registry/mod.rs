@@ -37,6 +37,8 @@ pub struct Registry {
     pub source: Source,
     /// Default for writes, without `regauthctl allow`.
     pub writes: Writes,
+    /// True if entries of a sparse index are asked for ahead of cargo.
+    pub read_ahead: bool,
     /// File of more root certificates, for this registry only.
     pub ca_file: Option<PathBuf>,
     /// Client certificate for mutual TLS with the registry.
