@@ -228,7 +228,11 @@ impl Controller {
     /// Client for a registry's token services: verified with the registry's roots, and without its client certificate.
     /// If the registry's `ca-file` cannot be read, it asks no service.
     fn token_client(&self, registry: &Registry) -> TokenClient {
-        let trust = Trust::new(&self.system_roots.load(), registry.ca_file.as_deref(), None);
+        let trust = self
+            .system_roots
+            .load()
+            .trust
+            .for_registry(registry.ca_file.as_deref(), None);
         TokenClient::new(
             &self.proxy.dialer.for_registries(),
             trust.unwrap_or_else(|_| Trust::nobody()),
