@@ -11,6 +11,7 @@
 //! - `setup` edits clients' configuration and `environment` sets their variables in the syntax of a `shell`; both use
 //!   `daemon_info`. `doctor` checks the result.
 //! - `audit` reads the record that the daemon keeps.
+//! - `top` shows live what the daemon does.
 //! - `import` moves tokens out of clients' files. `service` installs the daemon in systemd or launchd.
 //! - `run` starts an `ephemeral_daemon`, and `reexec` keeps its tokens out of the environment.
 //! - `credential_provider` answers cargo. `index` reads a cargo index, `program` finds executables, `user_folders`
@@ -39,6 +40,7 @@ mod import;
 mod service;
 mod setup;
 mod shell;
+mod top;
 
 mod ephemeral_daemon;
 mod reexec;

@@ -59,6 +59,7 @@ mod setup_files;
 mod start;
 mod store_move;
 mod streams;
+mod top;
 mod tunnel;
 mod until_eof;
 mod upstream_faults;

@@ -42,6 +42,7 @@
 //! | [`network`] | network namespaces, links, a DNS server (root) | `NetworkNamespace::start(&["203.0.113.1/24"])` |
 //! | [`system_shim`] | wall clock and disk of a daemon under control (LD_PRELOAD) | `SystemShim::new().load_into(Daemon::builder())` |
 //! | [`terminal`] | a program on a pseudo-terminal | `Terminal::start(&command).read_until("Token: ")` |
+//! | [`tmux`] | a shell in a terminal of any size; keys and screens | `Tmux::start(&user.command("sh"), 80, 24).wait_for("$ ")` |
 //! | **checks** | | |
 //! | [`leak_scan`] | search for a secret in texts, files, processes and memory | `LeakScan::new(TOKEN).scan("the log", log).assert_clean()` |
 //! | [`ocsf`] | validation against the published OCSF schema | `ocsf::validate(&exported).succeeds()` |
@@ -109,5 +110,6 @@ pub mod strict_server;
 pub mod system_shim;
 pub mod systemd;
 pub mod terminal;
+pub mod tmux;
 pub mod user;
 pub mod viewer;
