@@ -14,7 +14,7 @@ use regauth_shared::{ErrorBody, exit_code};
 use crate::client::Client;
 use crate::commands::{
     add_registry, add_scope, allow, audit, completions, deny, doctor, env, grant, grants, import, list, log, logs, man,
-    overview, reload, remove_registry, revoke, rotate, run as run_command, service, setup, show, status, stop, store,
+    metrics, overview, reload, remove_registry, revoke, rotate, run as run_command, service, setup, show, status, stop, store,
     top, unlock, verify,
 };
 use crate::output::{self, Report};
@@ -82,6 +82,7 @@ enum DaemonVerb {
     Revoke(revoke::Arguments),
     Status(status::Arguments),
     Audit(Box<audit::Arguments>),
+    Metrics(metrics::Arguments),
     Top(top::Arguments),
     Store(store::Arguments),
     Unlock(unlock::Arguments),
@@ -110,7 +111,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
             "status", "top", "store", "logs", "log", "unlock", "reload", "stop", "service",
         ],
     ),
-    ("What happened", &["audit"]),
+    ("What happened", &["audit", "metrics"]),
     ("For packagers", &["completions", "man"]),
 ];
 
@@ -177,6 +178,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         DaemonVerb::Revoke(arguments) => revoke::run(arguments, &client),
         DaemonVerb::Status(arguments) => status::run(arguments, &client),
         DaemonVerb::Audit(arguments) => audit::run(*arguments, &client, &record_folders(cli.system, folders)),
+        DaemonVerb::Metrics(arguments) => metrics::run(arguments, &client),
         DaemonVerb::Top(arguments) => top::run(&arguments, cli.json, &client),
         DaemonVerb::Store(arguments) => store::run(arguments, &client),
         DaemonVerb::Unlock(arguments) => unlock::run(arguments, &client),

@@ -38,6 +38,7 @@ mod import_formats;
 mod keychain;
 mod leaks;
 mod life;
+mod metrics;
 mod network;
 mod old_tokens;
 mod operations;

@@ -25,6 +25,7 @@ pub(crate) mod grants;
 pub(crate) mod revoke;
 
 pub(crate) mod audit;
+pub(crate) mod metrics;
 pub(crate) mod log;
 pub(crate) mod logs;
 pub(crate) mod overview;

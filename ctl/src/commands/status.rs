@@ -102,6 +102,10 @@ fn describe(status: &Status) -> String {
             format!("{}, {} ({})", store.kind, store.state, store.protection),
         ),
         ("audit", audit(status)),
+        (
+            "metrics",
+            status.metrics.clone().unwrap_or_else(|| "not over HTTP".to_owned()),
+        ),
         ("registries", status.registries.to_string()),
         ("connections", format!("{} open", status.connections)),
         ("requests", format!("{} since it started", status.requests)),

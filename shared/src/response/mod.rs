@@ -14,7 +14,7 @@ mod traffic;
 
 pub use access::{GrantList, GrantUrl, GrantView, Granted, Revoked, WritesChanged};
 pub use daemon::{
-    AuditView, LogLevels, Problem, Reloaded, SocketOrigin, Sockets, Status, Stopping, UpstreamProxy, UpstreamSet,
+    AuditView, LogLevels, Metrics, Problem, Reloaded, SocketOrigin, Sockets, Status, Stopping, UpstreamProxy, UpstreamSet,
     Watching,
 };
 pub use registry::{

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use regauth_shared::audit::{LineHash, Link};
 use regauth_shared::event::{Client, Event, EventKind, Exchange, Operation};
 use regauth_shared::request::{
-    AddRegistry, AddScope, Allow, ByName, CompareToken, Grant, Log, LogLevel, Nothing, Revoke, Rotate, SetUpstream,
+    AddRegistry, AddScope, Allow, ByName, CompareToken, Grant, Log, LogLevel, Metrics, Nothing, Revoke, Rotate, SetUpstream,
     SourceCommand, StoreMove, TrafficOf, Unlock, Verify, Watch,
 };
 use regauth_shared::response::{
@@ -68,6 +68,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
             }),
         ),
         ("set-upstream-least", Request::SetUpstream(SetUpstream::default())),
+        ("metrics", Request::Metrics(Metrics::default())),
         ("reload", Request::Reload(Nothing {})),
         (
             "log",
@@ -305,7 +306,8 @@ fn answers_of_the_daemon(each: &mut impl EachAnswer) {
     each.check(
         "stop",
         Stopping {
-            connections: 3,
+            metrics: Some("http://127.0.0.1:9102/metrics".to_owned()),
+        connections: 3,
             pid: 4242,
             at_most: Some(30),
         },
@@ -618,6 +620,7 @@ fn status_behind_proxy() -> Status {
         }],
         ca_file: Some("/etc/corp-root.pem".to_owned()),
         audit: None,
+        metrics: None,
         ..status("open", vec![])
     }
 }

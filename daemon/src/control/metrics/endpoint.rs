@@ -153,7 +153,7 @@ fn answer(controller: &Controller, request: &Request<Incoming>) -> Response<Full
     } else {
         (MetricsFormat::Prometheus, "text/plain; version=0.0.4; charset=utf-8")
     };
-    text(StatusCode::OK, content_type, metrics(controller, format).text)
+    text(StatusCode::OK, content_type, metrics(controller, format))
 }
 
 /// Refuses host names that a page in a browser could have bound to this machine's address (DNS rebinding).

@@ -13,9 +13,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use regauth_shared::event::Operation;
-use regauth_shared::request::{MetricsFormat, TrafficOf};
+use regauth_shared::frame::MAX_LINE;
+use regauth_shared::request::{Metrics as MetricsRequest, MetricsFormat, TrafficOf};
 use regauth_shared::response::{Histogram, Metrics, NamedCount, RegistryTraffic, Traffic};
-use regauth_shared::version;
+use regauth_shared::{ErrorBody, ErrorKind, version};
 
 use self::exposition::{Exposition, Type};
 use crate::control::controller::Controller;
@@ -25,7 +26,7 @@ use crate::credential::store::StoreError;
 use crate::proxy::routes::RegistryRoute;
 
 /// All metrics as text.
-pub(crate) fn metrics(controller: &Controller, format: MetricsFormat) -> Metrics {
+fn metrics(controller: &Controller, format: MetricsFormat) -> String {
     let traffic = traffic::traffic(controller, &TrafficOf::default());
     let mut text = Exposition::new(format);
     process(&mut text, controller);
@@ -33,7 +34,21 @@ pub(crate) fn metrics(controller: &Controller, format: MetricsFormat) -> Metrics
     durations(&mut text, &traffic);
     credentials(&mut text, controller);
     record(&mut text, controller, &traffic);
-    Metrics { text: text.finish() }
+    text.finish()
+}
+
+/// All metrics as an answer of the protocol.
+///
+/// # Errors
+/// `failed` when they are longer than an answer may be.
+pub(crate) fn answer(controller: &Controller, request: &MetricsRequest) -> Result<Metrics, ErrorBody> {
+    let text = metrics(controller, request.format);
+    // In JSON, each quotation mark of a label has a backslash, and the answer has a frame.
+    if text.len() + text.len() / 4 > MAX_LINE {
+        let error = ErrorBody::new(ErrorKind::Failed, "there are too many registries for one answer");
+        return Err(error.hint("set `metrics-listen = \"127.0.0.1:9102\"` in config.toml and read them over HTTP"));
+    }
+    Ok(Metrics { text })
 }
 
 fn process(text: &mut Exposition, controller: &Controller) {
@@ -127,7 +142,10 @@ fn credentials(text: &mut Exposition, controller: &Controller) {
     });
     gauge("regauth_credential_expiry_timestamp_seconds", "Time at which the token expires, if it is known.", &|route| {
         let state = route.credential.state();
-        Some(state.value()?.value.lifetime?.expires().unix_timestamp().into())
+        Some(state.value()?.value.ends()?.unix_timestamp().into())
+    });
+    gauge("regauth_credential_renewal_timestamp_seconds", "Time at which the source is asked for the next token.", &|route| {
+        Some(route.credential.shared.refresh_status().next?.unix_timestamp().into())
     });
     gauge("regauth_credential_rejected", "1 while the registry rejects the token.", &|route| {
         let state = route.credential.state();
