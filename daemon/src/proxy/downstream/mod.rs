@@ -6,8 +6,9 @@
 //! Off the walk:
 //!
 //! - [`peer`] looks up the user behind a connection.
-//! - [`limits`] bounds the connections and requests of a client.
+//! - [`limits`] bounds the connections and requests of a client, and [`refusal_pace`] slows clients down that get 407.
 //! - [`drain`] gives open connections time to end.
+//! - [`unread`] ends responses that a client does not read.
 //! - [`socket`] closes a connection without losing its last bytes.
 
 pub(crate) mod accept;
@@ -16,6 +17,7 @@ pub mod connect;
 pub(crate) mod authenticate;
 pub(crate) mod limits;
 pub(crate) mod peer;
+pub(crate) mod refusal_pace;
 
 pub(crate) mod intercept;
 pub(crate) mod plain;
@@ -23,3 +25,4 @@ pub(crate) mod tunnel;
 
 pub(crate) mod drain;
 pub(crate) mod socket;
+mod unread;
