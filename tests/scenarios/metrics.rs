@@ -79,9 +79,15 @@ fn counts_requests_refusals_and_tokens_in_a_text_that_promtool_accepts() {
     let checked = exec::run_with_input(promtool.args(["check", "metrics"]), &text).succeeds();
     assert_eq!(checked.stdout + &checked.stderr, "", "promtool has advice");
     let host = registry.nginx.authority();
-    assert!(!text.contains(&host) && !text.contains("localhost"), "a host is a label");
+    assert!(
+        !text.contains(&host) && !text.contains("localhost"),
+        "a host is a label"
+    );
     let open = self::text(&daemon, "openmetrics");
-    assert!(open.contains("# TYPE regauth_requests counter\n") && open.ends_with("# EOF\n"), "{open}");
+    assert!(
+        open.contains("# TYPE regauth_requests counter\n") && open.ends_with("# EOF\n"),
+        "{open}"
+    );
 }
 
 #[test]
@@ -92,8 +98,14 @@ fn the_endpoint_serves_metrics_and_nothing_else() {
     let plain = Curl::new().get(&url);
     assert_eq!(plain.status, 200);
     assert!(plain.headers.contains("text/plain; version=0.0.4"), "{}", plain.headers);
-    let open = Curl::new().header("Accept: application/openmetrics-text;version=1.0.0").get(&url);
-    assert!(open.headers.contains("application/openmetrics-text"), "{}", open.headers);
+    let open = Curl::new()
+        .header("Accept: application/openmetrics-text;version=1.0.0")
+        .get(&url);
+    assert!(
+        open.headers.contains("application/openmetrics-text"),
+        "{}",
+        open.headers
+    );
     assert!(open.body().ends_with("# EOF\n"));
     assert_eq!(Curl::new().get(&url.replace("/metrics", "/")).status, 404);
     assert_eq!(Curl::new().with(&["--request", "POST"]).get(&url).status, 405);
@@ -104,12 +116,17 @@ fn the_endpoint_serves_metrics_and_nothing_else() {
 fn a_port_in_use_is_a_problem_that_ends_when_the_port_is_free() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    let daemon = Daemon::builder().config(&format!("metrics-listen = \"{address}\"\n")).start();
+    let daemon = Daemon::builder()
+        .config(&format!("metrics-listen = \"{address}\"\n"))
+        .start();
     let problem = poll::wait_for("the problem", || {
         let problems = problems(&daemon);
         problems.contains("metrics are not served").then_some(problems)
     });
-    assert!(problem.contains(&address.to_string()) && problem.contains("metrics-listen"), "{problem}");
+    assert!(
+        problem.contains(&address.to_string()) && problem.contains("metrics-listen"),
+        "{problem}"
+    );
     drop(taken);
     assert_eq!(Curl::new().get(&url(&daemon)).status, 200);
     assert!(!problems(&daemon).contains("metrics"));
@@ -118,7 +135,9 @@ fn a_port_in_use_is_a_problem_that_ends_when_the_port_is_free() {
 #[test]
 fn other_machines_cannot_be_served_without_more() {
     let home = tempfile::tempdir().unwrap();
-    let refused = Daemon::builder().config("metrics-listen = \"0.0.0.0:0\"\n").run(&home.path().join("home"));
+    let refused = Daemon::builder()
+        .config("metrics-listen = \"0.0.0.0:0\"\n")
+        .run(&home.path().join("home"));
     refused.fails().says("metrics-listen").says("127.0.0.1");
 }
 
@@ -126,7 +145,11 @@ fn other_machines_cannot_be_served_without_more() {
 fn prometheus_alerts_on_a_token_near_its_end_and_on_a_registry_that_rejects() {
     let (registry, daemon) = start(&token_that_ends_in(36 * 3600));
     assert_eq!(get(&daemon, &registry), 200);
-    assert!(problems(&daemon).contains("the token of the registry `corp` ends at"), "{}", problems(&daemon));
+    assert!(
+        problems(&daemon).contains("the token of the registry `corp` ends at"),
+        "{}",
+        problems(&daemon)
+    );
     let target = url(&daemon).replace("http://", "").replace("/metrics", "");
     let prometheus = Prometheus::scraping(&target);
     let fires = |alert: &str, subject: &str| {
@@ -151,11 +174,17 @@ fn dashboard_shows_data(prometheus: &Prometheus) {
         let title = panel["title"].as_str().unwrap();
         for target in panel["targets"].as_array().unwrap() {
             let query = target["expr"].as_str().unwrap();
-            let query = query.replace("$instance", ".*").replace("$registry", ".*").replace("$__rate_interval", "1m");
+            let query = query
+                .replace("$instance", ".*")
+                .replace("$registry", ".*")
+                .replace("$__rate_interval", "1m");
             let series = prometheus.query(&query);
             queries += 1;
             // Nothing renews the token of this test.
-            assert!(!series.is_empty() || title == "Renewals", "{title}: {query} shows nothing");
+            assert!(
+                !series.is_empty() || title == "Renewals",
+                "{title}: {query} shows nothing"
+            );
         }
     }
     assert!(queries > 15);
@@ -164,6 +193,8 @@ fn dashboard_shows_data(prometheus: &Prometheus) {
 #[test]
 fn the_packaged_rules_are_valid() {
     let mut promtool = exec::command("promtool", &prometheus::monitoring());
-    promtool.args(["check", "rules", "--lint-fatal"]).arg(prometheus::monitoring().join("alerts.yaml"));
+    promtool
+        .args(["check", "rules", "--lint-fatal"])
+        .arg(prometheus::monitoring().join("alerts.yaml"));
     exec::run(&mut promtool).succeeds();
 }

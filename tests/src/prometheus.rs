@@ -43,7 +43,9 @@ impl Prometheus {
             _process: process,
             _folder: folder,
         };
-        poll::wait_for("the first scrape", || (prometheus.value("up") == Some(1.0)).then_some(()));
+        poll::wait_for("the first scrape", || {
+            (prometheus.value("up") == Some(1.0)).then_some(())
+        });
         prometheus
     }
 
@@ -82,7 +84,11 @@ impl Prometheus {
     fn get(&self, path_and_flags: &[&str]) -> Option<Value> {
         let (path, flags) = path_and_flags.split_first()?;
         let answer = Curl::new().with(flags).fetch(&format!("http://{}{path}", self.address));
-        answer.output.status.success().then(|| serde_json::from_str(&answer.response().body()).unwrap())
+        answer
+            .output
+            .status
+            .success()
+            .then(|| serde_json::from_str(&answer.response().body()).unwrap())
     }
 }
 

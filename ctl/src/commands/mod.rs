@@ -25,9 +25,9 @@ pub(crate) mod grants;
 pub(crate) mod revoke;
 
 pub(crate) mod audit;
-pub(crate) mod metrics;
 pub(crate) mod log;
 pub(crate) mod logs;
+pub(crate) mod metrics;
 pub(crate) mod overview;
 pub(crate) mod reload;
 pub(crate) mod service;

@@ -12,8 +12,8 @@
 pub(crate) mod dispatch;
 pub(crate) mod server;
 
-pub(crate) mod verbs;
 pub(crate) mod metrics;
+pub(crate) mod verbs;
 mod watch;
 
 mod archives;

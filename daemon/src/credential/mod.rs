@@ -22,9 +22,9 @@ pub(crate) mod refresher;
 
 mod leak_detector;
 mod lifetime;
-mod token_claims;
 mod registry_credential;
 mod retirement;
+mod token_claims;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;

@@ -23,7 +23,10 @@ pub(super) fn expiry(token: &Secret) -> Option<OffsetDateTime> {
     }
     let claims = Zeroizing::new(URL_SAFE_NO_PAD.decode(claims).ok()?);
     let Claims { exp } = serde_json::from_slice(&claims).ok()?;
-    #[expect(clippy::cast_possible_truncation, reason = "a number beyond the range becomes its end, which is no time")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a number beyond the range becomes its end, which is no time"
+    )]
     OffsetDateTime::from_unix_timestamp(exp as i64).ok()
 }
 

@@ -5,15 +5,15 @@ use std::fmt::Debug;
 use regauth_shared::audit::{LineHash, Link};
 use regauth_shared::event::{Client, Event, EventKind, Exchange, Operation};
 use regauth_shared::request::{
-    AddRegistry, AddScope, Allow, ByName, CompareToken, Grant, Log, LogLevel, Metrics, Nothing, Revoke, Rotate, SetUpstream,
-    SourceCommand, StoreMove, TrafficOf, Unlock, Verify, Watch,
+    AddRegistry, AddScope, Allow, ByName, CompareToken, Grant, Log, LogLevel, Metrics, Nothing, Revoke, Rotate,
+    SetUpstream, SourceCommand, StoreMove, TrafficOf, Unlock, Verify, Watch,
 };
 use regauth_shared::response::{
-    AuditView, ClientTraffic, CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, Histogram, LastRefusal,
-    LogLevels, LoggedOut, NamedCount, Problem, RegistryAdded, RegistryList, RegistryRemoved, RegistryTraffic,
-    RegistryView, Reloaded, RequestCount, Revoked, Rotated, SocketOrigin, Sockets, SourceFailure, Status, Stopping,
-    StoreMoved, StoreMoving, StoreShown, StoreView, TokenComparison, Traffic, Unlocked, UpstreamProxy, UpstreamSet,
-    Verdict, VerdictResult, Verified, Watching, WritesChanged,
+    AuditView, ClientTraffic, CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, Histogram,
+    LastRefusal, LogLevels, LoggedOut, NamedCount, Problem, RegistryAdded, RegistryList, RegistryRemoved,
+    RegistryTraffic, RegistryView, Reloaded, RequestCount, Revoked, Rotated, SocketOrigin, Sockets, SourceFailure,
+    Status, Stopping, StoreMoved, StoreMoving, StoreShown, StoreView, TokenComparison, Traffic, Unlocked,
+    UpstreamProxy, UpstreamSet, Verdict, VerdictResult, Verified, Watching, WritesChanged,
 };
 use regauth_shared::version::{Greeting, Hello};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret};
@@ -280,6 +280,12 @@ fn answers_of_the_daemon(each: &mut impl EachAnswer) {
     each.check("status", status("open", vec![]));
     each.check("status-locked", status("locked", vec![problem]));
     each.check("status-behind-proxy", status_behind_proxy());
+    each.check(
+        "metrics",
+        regauth_shared::response::Metrics {
+            text: "# TYPE regauth_injections counter\nregauth_injections_total{registry=\"corp\"} 3\n# EOF\n".to_owned(),
+        },
+    );
     each.check("traffic", traffic());
     each.check("traffic-least", traffic_least());
     each.check(
@@ -306,8 +312,7 @@ fn answers_of_the_daemon(each: &mut impl EachAnswer) {
     each.check(
         "stop",
         Stopping {
-            metrics: Some("http://127.0.0.1:9102/metrics".to_owned()),
-        connections: 3,
+                connections: 3,
             pid: 4242,
             at_most: Some(30),
         },
@@ -606,6 +611,7 @@ fn status(store_is: &str, problems: Vec<Problem>) -> Status {
                 hash: LineHash::of(b"line 1234"),
             },
         }),
+        metrics: Some("http://127.0.0.1:9102/metrics".to_owned()),
         connections: 3,
         requests: 1234,
     }

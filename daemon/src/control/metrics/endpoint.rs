@@ -54,9 +54,10 @@ impl MetricsEndpoint {
         match &*self.lock() {
             State::Failed(address, error) => Some(Problem {
                 message: format!("the metrics are not served on {address}: {error}"),
-                hint: "choose another `metrics-listen` in config.toml and restart regauthd, or end the program that has \
+                hint:
+                    "choose another `metrics-listen` in config.toml and restart regauthd, or end the program that has \
                        the port; `regauthctl metrics` prints them meanwhile"
-                    .to_owned(),
+                        .to_owned(),
             }),
             State::Closed | State::Open(_) => None,
         }
@@ -139,7 +140,11 @@ async fn answer_requests(controller: &Controller, stream: TcpStream) {
 
 fn answer(controller: &Controller, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     if !is_local_or_address(request.headers()) {
-        return text(StatusCode::MISDIRECTED_REQUEST, TEXT, "Use an address or localhost as the host name.\n");
+        return text(
+            StatusCode::MISDIRECTED_REQUEST,
+            TEXT,
+            "Use an address or localhost as the host name.\n",
+        );
     }
     if request.uri().path() != PATH {
         return text(StatusCode::NOT_FOUND, TEXT, "The metrics are at /metrics.\n");
@@ -147,9 +152,13 @@ fn answer(controller: &Controller, request: &Request<Incoming>) -> Response<Full
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return text(StatusCode::METHOD_NOT_ALLOWED, TEXT, "Use GET.\n");
     }
-    let accepts = |value: &HeaderValue| memchr::memmem::find(value.as_bytes(), b"application/openmetrics-text").is_some();
+    let accepts =
+        |value: &HeaderValue| memchr::memmem::find(value.as_bytes(), b"application/openmetrics-text").is_some();
     let (format, content_type) = if request.headers().get_all(ACCEPT).iter().any(accepts) {
-        (MetricsFormat::OpenMetrics, "application/openmetrics-text; version=1.0.0; charset=utf-8")
+        (
+            MetricsFormat::OpenMetrics,
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        )
     } else {
         (MetricsFormat::Prometheus, "text/plain; version=0.0.4; charset=utf-8")
     };

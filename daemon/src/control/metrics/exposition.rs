@@ -78,7 +78,11 @@ impl Exposition {
         sum += counts.sum::<u64>();
         let infinite = [labels, &[("le", "+Inf")]].concat();
         self.line(format_args!("{name}_bucket{} {sum}", Labels(&infinite)));
-        self.line(format_args!("{name}_sum{} {}", Labels(labels), seconds(histogram.sum_us)));
+        self.line(format_args!(
+            "{name}_sum{} {}",
+            Labels(labels),
+            seconds(histogram.sum_us)
+        ));
         self.line(format_args!("{name}_count{} {sum}", Labels(labels)));
     }
 
@@ -114,7 +118,11 @@ impl Display for Labels<'_> {
 fn seconds(micros: u64) -> String {
     let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
     let text = text.trim_end_matches('0');
-    if text.ends_with('.') { format!("{text}0") } else { text.to_owned() }
+    if text.ends_with('.') {
+        format!("{text}0")
+    } else {
+        text.to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -125,7 +133,8 @@ mod tests {
     fn formats_differ_in_the_names_of_families() {
         let write = |format| {
             let mut text = Exposition::new(format);
-            text.family("x_requests", Type::Counter, "Requests.").sample(&[("registry", "a\"b")], 3);
+            text.family("x_requests", Type::Counter, "Requests.")
+                .sample(&[("registry", "a\"b")], 3);
             text.family("x_seconds", Type::Gauge, "Age.").sample(&[], 1.5);
             text.finish()
         };

@@ -32,7 +32,7 @@ fn metrics(controller: &Controller, format: MetricsFormat) -> String {
     process(&mut text, controller);
     requests(&mut text, &traffic);
     durations(&mut text, &traffic);
-    credentials(&mut text, controller);
+    registries(&mut text, controller);
     record(&mut text, controller, &traffic);
     text.finish()
 }
@@ -56,39 +56,67 @@ fn process(text: &mut Exposition, controller: &Controller) {
         .sample(&[("version", version::PROGRAM)], 1);
     text.family("regauth_start_time_seconds", Type::Gauge, "Time of the daemon's start.")
         .sample(&[], controller.started.unix_timestamp());
-    text.family("regauth_client_connections", Type::Gauge, "Open connections of clients.")
-        .sample(&[], controller.proxy.counters.connections());
+    text.family(
+        "regauth_client_connections",
+        Type::Gauge,
+        "Open connections of clients.",
+    )
+    .sample(&[], controller.proxy.counters.connections());
 }
 
 fn requests(text: &mut Exposition, traffic: &Traffic) {
-    text.family("regauth_requests", Type::Counter, "Ended requests, by the class of the status that the client got.");
-    for (registry, count) in traffic.registries.iter().flat_map(|each| each.requests.iter().map(move |count| (each, count))) {
-        let operation = match count.operation {
-            Some(Operation::Read) => "read",
-            Some(Operation::Write) => "write",
-            None => "unknown",
-        };
-        let labels = [("registry", registry.name.as_str()), ("operation", operation), ("class", count.class.as_str())];
-        text.sample(&labels, count.count);
+    text.family(
+        "regauth_requests",
+        Type::Counter,
+        "Ended requests, by the class of the status that the client got.",
+    );
+    for registry in &traffic.registries {
+        for count in &registry.requests {
+            let labels = [
+                ("registry", registry.name.as_str()),
+                ("operation", operation(count.operation)),
+                ("class", count.class.as_str()),
+            ];
+            text.sample(&labels, count.count);
+        }
     }
-    text.family("regauth_refusals", Type::Counter, "Requests that the daemon answered itself, by the code of the refusal.");
+    text.family(
+        "regauth_refusals",
+        Type::Counter,
+        "Requests that the daemon answered itself, by the code of the refusal.",
+    );
     for (code, count) in refusals(traffic) {
         text.sample(&[("code", code)], count);
     }
-    let counters: [(&str, &str, fn(&RegistryTraffic) -> u64); 5] = [
-        ("regauth_injections", "Requests that carried the credential.", |each| each.injections),
-        ("regauth_request_bytes", "Bytes of request bodies.", |each| each.bytes_up),
-        ("regauth_response_bytes", "Bytes of response bodies.", |each| each.bytes_down),
-        ("regauth_upstream_connections_opened", "Requests that opened a connection.", |each| each.connections_opened),
-        ("regauth_upstream_connections_reused", "Requests on an open connection.", |each| each.connections_reused),
-    ];
-    for (name, help, value) in counters {
+    let mut counter = |name, help, value: fn(&RegistryTraffic) -> u64| {
         text.family(name, Type::Counter, help);
-        traffic.registries.iter().for_each(|each| drop(text.sample(&[("registry", each.name.as_str())], value(each))));
-    }
-    text.family("regauth_requests_in_flight", Type::Gauge, "Requests that have begun and not ended.");
-    for each in &traffic.registries {
-        text.sample(&[("registry", each.name.as_str())], each.in_flight);
+        for registry in &traffic.registries {
+            text.sample(&[("registry", registry.name.as_str())], value(registry));
+        }
+    };
+    counter("regauth_injections", "Requests that carried the credential.", |each| {
+        each.injections
+    });
+    counter("regauth_request_bytes", "Bytes of request bodies.", |each| {
+        each.bytes_up
+    });
+    counter("regauth_response_bytes", "Bytes of response bodies.", |each| {
+        each.bytes_down
+    });
+    let (opened, reused) = ("Requests that opened a connection.", "Requests on an open connection.");
+    counter("regauth_upstream_connections_opened", opened, |each| {
+        each.connections_opened
+    });
+    counter("regauth_upstream_connections_reused", reused, |each| {
+        each.connections_reused
+    });
+}
+
+fn operation(operation: Option<Operation>) -> &'static str {
+    match operation {
+        Some(Operation::Read) => "read",
+        Some(Operation::Write) => "write",
+        None => "unknown",
     }
 }
 
@@ -103,74 +131,117 @@ fn refusals(traffic: &Traffic) -> BTreeMap<&str, u64> {
 }
 
 fn durations(text: &mut Exposition, traffic: &Traffic) {
-    let histograms: [(&str, &str, fn(&RegistryTraffic) -> &Histogram); 2] = [
-        ("regauth_request_seconds", "Time from a request's head to the end of its answer.", |each| &each.total),
-        ("regauth_upstream_seconds", "Time until the head of the answer that the network and the registry took.", |each| {
-            &each.registry
-        }),
-    ];
-    for (name, help, histogram) in histograms {
+    let mut histogram = |name, help, value: fn(&RegistryTraffic) -> &Histogram| {
         text.family(name, Type::Histogram, help);
         for each in &traffic.registries {
-            text.histogram(&[("registry", each.name.as_str())], &traffic.bounds_us, histogram(each));
+            let labels = [("registry", each.name.as_str())];
+            text.histogram(&labels, &traffic.bounds_us, value(each));
         }
-    }
-    let own = traffic.registries.iter().map(|each| &each.own).fold(Histogram::default(), sum);
-    text.family("regauth_overhead_seconds", Type::Histogram, "Time that the daemon itself took before a request was on its way.");
+    };
+    let total = "Time from a request's head to the end of its answer.";
+    histogram("regauth_request_seconds", total, |each| &each.total);
+    let upstream = "Time until the head of the answer that the network and the registry took.";
+    histogram("regauth_upstream_seconds", upstream, |each| &each.registry);
+    let own = traffic.registries.iter().map(|each| &each.own);
+    let own = own.fold(Histogram::default(), sum);
+    let help = "Time that the daemon itself took before a request was on its way.";
+    text.family("regauth_overhead_seconds", Type::Histogram, help);
     text.histogram(&[], &traffic.bounds_us, &own);
 }
 
 fn sum(mut sum: Histogram, each: &Histogram) -> Histogram {
-    sum.counts.resize(sum.counts.len().max(each.counts.len()), 0);
-    sum.counts.iter_mut().zip(&each.counts).for_each(|(sum, count)| *sum += count);
+    let length = sum.counts.len().max(each.counts.len());
+    sum.counts.resize(length, 0);
+    for (sum, count) in sum.counts.iter_mut().zip(&each.counts) {
+        *sum += count;
+    }
     sum.sum_us = sum.sum_us.saturating_add(each.sum_us);
     sum
 }
 
-fn credentials(text: &mut Exposition, controller: &Controller) {
+fn registries(text: &mut Exposition, controller: &Controller) {
     let snapshot = controller.snapshot();
-    let routes: Vec<&Arc<RegistryRoute>> = snapshot.registries.values().collect();
-    let mut gauge = |name: &str, help: &str, value: &dyn Fn(&RegistryRoute) -> Option<i128>| {
+    let mut gauge = |name, help, value: fn(&RegistryRoute) -> Option<i64>| {
         text.family(name, Type::Gauge, help);
-        for route in &routes {
-            let value = value(route);
-            value.into_iter().for_each(|value| drop(text.sample(&[("registry", route.name.as_str())], value)));
+        for route in snapshot.registries.values() {
+            if let Some(value) = value(route) {
+                text.sample(&[("registry", route.name.as_str())], value);
+            }
         }
     };
-    gauge("regauth_credential_generation", "Number of the token in use, 0 without one.", &|route| {
-        Some(route.credential.state().value().map_or(0, |generation| i128::from(generation.value.number)))
+    let in_flight = "Requests that have begun and not ended.";
+    gauge("regauth_requests_in_flight", in_flight, |route| {
+        i64::try_from(route.usage.in_flight()).ok()
     });
-    gauge("regauth_credential_expiry_timestamp_seconds", "Time at which the token expires, if it is known.", &|route| {
+    let writes = "1 while writes are open by `regauthctl allow`.";
+    gauge("regauth_writes_open", writes, |route| {
+        Some(i64::from(route.usage.writes_open_until().is_some()))
+    });
+    let generation = "Number of the token in use, 0 without one.";
+    gauge("regauth_credential_generation", generation, generation_of);
+    let expiry = "Time at which the token expires, if it is known.";
+    gauge("regauth_credential_expiry_timestamp_seconds", expiry, expiry_of);
+    let renewal = "Time at which the source is asked for the next token.";
+    gauge("regauth_credential_renewal_timestamp_seconds", renewal, |route| {
+        Some(route.credential.shared.refresh_status().next?.unix_timestamp())
+    });
+    let rejected = "1 while the registry rejects the token.";
+    gauge("regauth_credential_rejected", rejected, |route| {
         let state = route.credential.state();
-        Some(state.value()?.value.ends()?.unix_timestamp().into())
+        Some(i64::from(
+            state.value().is_some_and(|value| value.breaker.is_rejected()),
+        ))
     });
-    gauge("regauth_credential_renewal_timestamp_seconds", "Time at which the source is asked for the next token.", &|route| {
-        Some(route.credential.shared.refresh_status().next?.unix_timestamp().into())
-    });
-    gauge("regauth_credential_rejected", "1 while the registry rejects the token.", &|route| {
-        let state = route.credential.state();
-        Some(i128::from(state.value().is_some_and(|generation| generation.breaker.is_rejected())))
-    });
-    gauge("regauth_writes_open", "1 while writes are open by `regauthctl allow`.", &|route| {
-        Some(i128::from(route.usage.writes_open_until().is_some()))
-    });
-    let is_locked = |route: &&Arc<RegistryRoute>| matches!(route.credential.state(), CredentialState::Locked);
-    let is_store_locked = matches!(snapshot.store_error, Some(StoreError::Locked | StoreError::WrongPassphrase));
-    let locked = u8::from(is_store_locked || routes.iter().any(is_locked));
-    text.family("regauth_store_locked", Type::Gauge, "1 while the store of the tokens is locked.")
-        .sample(&[], locked);
+    let is_locked = |route: &Arc<RegistryRoute>| matches!(route.credential.state(), CredentialState::Locked);
+    let is_store_locked = matches!(
+        snapshot.store_error,
+        Some(StoreError::Locked | StoreError::WrongPassphrase)
+    );
+    let locked = is_store_locked || snapshot.registries.values().any(is_locked);
+    text.family(
+        "regauth_store_locked",
+        Type::Gauge,
+        "1 while the store of the tokens is locked.",
+    )
+    .sample(&[], u8::from(locked));
+}
+
+fn generation_of(route: &RegistryRoute) -> Option<i64> {
+    let state = route.credential.state();
+    let number = state.value().map_or(0, |generation| generation.value.number);
+    i64::try_from(number).ok()
+}
+
+fn expiry_of(route: &RegistryRoute) -> Option<i64> {
+    let state = route.credential.state();
+    Some(state.value()?.value.ends()?.unix_timestamp())
 }
 
 fn record(text: &mut Exposition, controller: &Controller, traffic: &Traffic) {
-    text.family("regauth_renewals", Type::Counter, "Renewals of tokens by their sources.");
+    text.family(
+        "regauth_renewals",
+        Type::Counter,
+        "Renewals of tokens by their sources.",
+    );
     for each in &traffic.registries {
         for result in &each.renewals {
-            text.sample(&[("registry", each.name.as_str()), ("result", result.name.as_str())], result.count);
+            text.sample(
+                &[("registry", each.name.as_str()), ("result", result.name.as_str())],
+                result.count,
+            );
         }
     }
-    text.family("regauth_events_lost", Type::Counter, "Events that these counters miss because they came too fast.")
-        .sample(&[], traffic.lost);
+    text.family(
+        "regauth_events_lost",
+        Type::Counter,
+        "Events that these counters miss because they came too fast.",
+    )
+    .sample(&[], traffic.lost);
     let is_failing = u8::from(controller.proxy.audit.problem().is_some());
-    text.family("regauth_audit_failing", Type::Gauge, "1 while the audit record cannot be written.")
-        .sample(&[], is_failing);
+    text.family(
+        "regauth_audit_failing",
+        Type::Gauge,
+        "1 while the audit record cannot be written.",
+    )
+    .sample(&[], is_failing);
 }

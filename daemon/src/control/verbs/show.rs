@@ -179,7 +179,11 @@ fn problems(controller: &Controller, registries: &RegistryRoutes, store_error: O
     problems.extend(registries.values().filter_map(|route| certificate_problem(route)));
     problems.extend(registries.values().filter_map(|route| credential_problem(route)));
     let warn_before = controller.at_start.warn_before;
-    problems.extend(registries.values().filter_map(|route| ending_problem(route, warn_before)));
+    problems.extend(
+        registries
+            .values()
+            .filter_map(|route| ending_problem(route, warn_before)),
+    );
     problems
 }
 
@@ -229,7 +233,11 @@ fn ending_problem(route: &RegistryRoute, warn_before: Duration) -> Option<Proble
         return None;
     }
     let name = &route.name;
-    let verb = if ends < OffsetDateTime::now_utc() { "ended" } else { "ends" };
+    let verb = if ends < OffsetDateTime::now_utc() {
+        "ended"
+    } else {
+        "ends"
+    };
     let hint = match &route.registry.source {
         Source::Of(owner) => format!("`regauthctl rotate {owner}` gives it a new one"),
         _ => format!("`regauthctl rotate {name}` gives it a new one"),
