@@ -68,7 +68,10 @@ fn top() -> String {
 
 /// Cell of a table: the word below a heading, in the line that begins with `row`.
 fn cell(screen: &str, row: &str, heading: &str) -> String {
-    let headings = screen.lines().find(|line| line.starts_with("REGISTRY")).unwrap_or_default();
+    let headings = screen
+        .lines()
+        .find(|line| line.starts_with("REGISTRY"))
+        .unwrap_or_default();
     let end = headings
         .find(heading)
         .map(|start| headings[..start].chars().count() + heading.len());

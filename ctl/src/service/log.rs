@@ -47,7 +47,8 @@ pub(crate) fn of_process(pid: u32) -> Result<LogPlace, String> {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use std::process::{Command, Stdio};
 

@@ -283,7 +283,8 @@ fn answers_of_the_daemon(each: &mut impl EachAnswer) {
     each.check(
         "metrics",
         regauth_shared::response::Metrics {
-            text: "# TYPE regauth_injections counter\nregauth_injections_total{registry=\"corp\"} 3\n# EOF\n".to_owned(),
+            text: "# TYPE regauth_injections counter\nregauth_injections_total{registry=\"corp\"} 3\n# EOF\n"
+                .to_owned(),
         },
     );
     each.check("traffic", traffic());
@@ -312,7 +313,7 @@ fn answers_of_the_daemon(each: &mut impl EachAnswer) {
     each.check(
         "stop",
         Stopping {
-                connections: 3,
+            connections: 3,
             pid: 4242,
             at_most: Some(30),
         },

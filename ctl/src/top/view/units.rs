@@ -29,7 +29,7 @@ pub(super) fn bytes(number: u64) -> String {
 pub(super) fn rate(per_second: Option<f64>) -> String {
     match per_second {
         None => "-".to_owned(),
-        Some(rate) if rate == 0.0 => "0".to_owned(),
+        Some(rate) if rate <= 0.0 => "0".to_owned(),
         Some(rate) if rate < 100.0 => format!("{rate:.1}"),
         Some(rate) => count(rounded(rate)),
     }

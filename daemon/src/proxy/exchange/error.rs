@@ -53,6 +53,8 @@ pub enum ProxyError {
     StoreLocked,
     /// The store or source has no credential, or failed.
     CredentialUnavailable(RegistryName),
+    /// The store has no credential, and the client is a cargo, which can log in.
+    LoggedOut(RegistryName),
     /// The store cannot be read: it is damaged, or its service is gone.
     StoreUnavailable,
     /// The audit record cannot be written, and `audit-required` forbids answers without it.
@@ -97,7 +99,7 @@ impl ProxyError {
             Self::TokenRejected(_) => "token-rejected",
             Self::AccessDenied(_) => "access-denied",
             Self::StoreLocked | Self::StoreUnavailable => "store-locked",
-            Self::CredentialUnavailable(_) => "credential-unavailable",
+            Self::CredentialUnavailable(_) | Self::LoggedOut(_) => "credential-unavailable",
             Self::AuditUnavailable => "audit-unavailable",
             Self::ClientTimeout => "client-timeout",
             Self::Upstream(failure) => match failure.class() {
@@ -118,6 +120,8 @@ impl ProxyError {
             Self::AuthorityMismatch => StatusCode::MISDIRECTED_REQUEST,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::GrantRequired => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            // cargo then knows that the index needs a token, and asks its credential provider or proposes `cargo login`.
+            Self::LoggedOut(_) => StatusCode::UNAUTHORIZED,
             Self::GrantDenied
             | Self::HostDenied
             | Self::WriteDenied(_)
@@ -150,7 +154,7 @@ impl ProxyError {
             Self::TokenRejected(_) => Some("rejected the token"),
             Self::StoreLocked => Some("was not asked: the store is locked"),
             Self::StoreUnavailable => Some("was not asked: the store cannot be read"),
-            Self::CredentialUnavailable(_) => Some("was not asked: there is no token"),
+            Self::CredentialUnavailable(_) | Self::LoggedOut(_) => Some("was not asked: there is no token"),
             Self::ClientTimeout => Some("got half a request: the client stopped sending"),
             Self::BadRequest
             | Self::Malformed(_)
@@ -174,7 +178,9 @@ impl ProxyError {
             Self::WriteDenied(name) => return WRITE_DENIED.replace("{name}", name.as_str()),
             Self::TokenRejected(name) => return TOKEN_REJECTED.replace("{name}", name.as_str()),
             Self::AccessDenied(name) => return ACCESS_DENIED.replace("{name}", name.as_str()),
-            Self::CredentialUnavailable(name) => return CREDENTIAL_UNAVAILABLE.replace("{name}", name.as_str()),
+            Self::CredentialUnavailable(name) | Self::LoggedOut(name) => {
+                return CREDENTIAL_UNAVAILABLE.replace("{name}", name.as_str());
+            }
             Self::CorporateProxy(error) => return corporate_proxy_message(error),
             Self::BadRequest => BAD_REQUEST,
             Self::Malformed(problem) => problem.message(),
@@ -233,7 +239,7 @@ impl ProxyError {
         match self.status() {
             _ if *self == Self::AuditUnavailable => "UNKNOWN",
             StatusCode::FORBIDDEN => "DENIED",
-            StatusCode::PROXY_AUTHENTICATION_REQUIRED => "UNAUTHORIZED",
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED | StatusCode::UNAUTHORIZED => "UNAUTHORIZED",
             StatusCode::METHOD_NOT_ALLOWED | StatusCode::BAD_REQUEST => "UNSUPPORTED",
             StatusCode::SERVICE_UNAVAILABLE => "TOOMANYREQUESTS",
             _ => "UNKNOWN",
@@ -409,7 +415,8 @@ mod tests {
             ProxyError::TokenRejected(name.clone()),
             ProxyError::AccessDenied(name.clone()),
             ProxyError::StoreLocked,
-            ProxyError::CredentialUnavailable(name),
+            ProxyError::CredentialUnavailable(name.clone()),
+            ProxyError::LoggedOut(name),
             ProxyError::StoreUnavailable,
             ProxyError::AuditUnavailable,
             ProxyError::ClientTimeout,

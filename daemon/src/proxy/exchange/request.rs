@@ -38,7 +38,7 @@ use crate::proxy::routes::{InterceptedHost, RegistryRoute};
 use crate::proxy::state::Worker;
 use crate::proxy::upstream::Upstream;
 use crate::proxy::upstream::pool::PooledConnection;
-use crate::registry::Kind;
+use crate::registry::{Kind, Source};
 
 /// Body of a response to a client: the upstream's as it streams in, or an error text. While the upstream's streams, the
 /// request counts as in flight and its connection is in use.
@@ -135,7 +135,7 @@ pub(crate) async fn handle(
         let response = send_without_credential(worker, registry, request, permit, recording).await;
         return response.inspect_err(failed);
     }
-    let lease = lease(registry).await.inspect_err(failed)?;
+    let lease = lease_or_login(client, registry, &parts).await.inspect_err(failed)?;
     // Again: writes may have been closed while the request waited for the lease.
     client.authorize(registry, operation)?;
     let request = Request::from_parts(parts, body);
@@ -455,6 +455,17 @@ pub(super) async fn lease(registry: &RegistryRoute) -> Result<Lease, ProxyError>
             Unavailable::Missing => ProxyError::CredentialUnavailable(registry.name.clone()),
             Unavailable::Rejected => ProxyError::TokenRejected(registry.name.clone()),
         })
+}
+
+/// A lease for a client's request. Tells a cargo that a token is missing as registries do, if `cargo login` can store one: a
+/// cargo that does not know yet that its index needs a token could not log in otherwise, because it reads the index first.
+async fn lease_or_login(client: &Client, registry: &RegistryRoute, parts: &Parts) -> Result<Lease, ProxyError> {
+    let may_log_in = !client.bears_grant() && registry.registry.source == Source::Store;
+    let is_cargo = registry.registry.kind == Kind::Cargo && denial_review::is_cargo(&parts.headers);
+    lease(registry).await.map_err(|error| match error {
+        ProxyError::CredentialUnavailable(name) if is_cargo && may_log_in => ProxyError::LoggedOut(name),
+        error => error,
+    })
 }
 
 /// The URL of a request, if it could show later whether the registry still accepts the generation: the URL of a page, not
