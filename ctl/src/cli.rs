@@ -14,13 +14,8 @@ use regauth_shared::{ErrorBody, exit_code};
 use crate::client::Client;
 use crate::commands::{
     add_registry, add_scope, allow, audit, completions, deny, doctor, env, grant, grants, import, list, log, logs, man,
-<<<<<<< HEAD
     metrics, overview, reload, remove_registry, revoke, rotate, run as run_command, service, setup, show, status, stop,
     store, top, unlock, verify,
-=======
-    overview, reload, remove_registry, revoke, rotate, run as run_command, service, setup, show, status, stop, store,
-    top, unlock, verify,
->>>>>>> main
 };
 use crate::output::{self, Report};
 use crate::{completion, connect, error, setup as clients};
@@ -86,14 +81,9 @@ enum DaemonVerb {
     Grants(grants::Arguments),
     Revoke(revoke::Arguments),
     Status(status::Arguments),
-<<<<<<< HEAD
+    Top(top::Arguments),
     Audit(Box<audit::Arguments>),
     Metrics(metrics::Arguments),
-    Top(top::Arguments),
-=======
-    Top(top::Arguments),
-    Audit(Box<audit::Arguments>),
->>>>>>> main
     Store(store::Arguments),
     Unlock(unlock::Arguments),
     Reload(reload::Arguments),
@@ -187,14 +177,9 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         DaemonVerb::Grants(arguments) => grants::run(arguments, &client),
         DaemonVerb::Revoke(arguments) => revoke::run(arguments, &client),
         DaemonVerb::Status(arguments) => status::run(arguments, &client),
-<<<<<<< HEAD
+        DaemonVerb::Top(arguments) => top::run(&arguments, cli.json, &client),
         DaemonVerb::Audit(arguments) => audit::run(*arguments, &client, &record_folders(cli.system, folders)),
         DaemonVerb::Metrics(arguments) => metrics::run(arguments, &client),
-        DaemonVerb::Top(arguments) => top::run(&arguments, cli.json, &client),
-=======
-        DaemonVerb::Top(arguments) => top::run(&arguments, cli.json, &client),
-        DaemonVerb::Audit(arguments) => audit::run(*arguments, &client, &record_folders(cli.system, folders)),
->>>>>>> main
         DaemonVerb::Store(arguments) => store::run(arguments, &client),
         DaemonVerb::Unlock(arguments) => unlock::run(arguments, &client),
         DaemonVerb::Reload(arguments) => reload::run(arguments, &client),
@@ -205,14 +190,6 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
     }
 }
 
-<<<<<<< HEAD
-/// Folders of the daemon whose record is read.
-fn record_folders(system: bool, user: Folders) -> Folders {
-    if system { Folders::of_the_system() } else { user }
-}
-
-=======
->>>>>>> main
 fn show_overview(home: Option<&Path>, system: bool) -> Result<Report, ErrorBody> {
     let folders = folders(home)?;
     let client = if system {
@@ -225,14 +202,11 @@ fn show_overview(home: Option<&Path>, system: bool) -> Result<Report, ErrorBody>
 
 fn folders(home: Option<&Path>) -> Result<Folders, ErrorBody> {
     Folders::resolve(home, |name| std::env::var_os(name)).map_err(|error| error::usage(error.to_string()))
-<<<<<<< HEAD
-=======
 }
 
 /// Folders of the daemon whose record is read.
 fn record_folders(system: bool, user: Folders) -> Folders {
     if system { Folders::of_the_system() } else { user }
->>>>>>> main
 }
 
 /// Client of the daemon that the verb needs. `--system` excludes the verbs that configure a user's clients: the

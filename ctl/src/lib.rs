@@ -10,13 +10,8 @@
 //!   protocol's `ErrorBody`; `error` makes those that start in this crate.
 //! - `setup` edits clients' configuration and `environment` sets their variables in the syntax of a `shell`; both use
 //!   `daemon_info`. `doctor` checks the result.
-<<<<<<< HEAD
-//! - `audit` reads the record that the daemon keeps.
-//! - `top` shows live what the daemon does.
-=======
 //! - `top` shows live what the daemon does.
 //! - `audit` reads the record that the daemon keeps.
->>>>>>> main
 //! - `import` moves tokens out of clients' files. `service` installs the daemon in systemd or launchd.
 //! - `run` starts an `ephemeral_daemon`, and `reexec` keeps its tokens out of the environment.
 //! - `credential_provider` answers cargo. `index` reads a cargo index, `program` finds executables, `user_folders`
