@@ -157,7 +157,7 @@ fn prometheus_alerts_on_a_token_near_its_end_and_on_a_registry_that_rejects() {
         poll::wait_for(alert, || prometheus.firing().contains(&wanted).then_some(()));
     };
     fires("RegauthTokenExpiresSoon", "corp");
-    (0..30).for_each(|_| assert_eq!(upload(&daemon, &registry), 403));
+    (0..60).for_each(|_| assert_eq!(upload(&daemon, &registry), 403));
     fires("RegauthRefusalsRising", "write-denied");
     registry.accept(&["another"]);
     poll::wait_for("the rejection", || (get(&daemon, &registry) == 403).then_some(()));

@@ -84,11 +84,9 @@ impl Prometheus {
     fn get(&self, path_and_flags: &[&str]) -> Option<Value> {
         let (path, flags) = path_and_flags.split_first()?;
         let answer = Curl::new().with(flags).fetch(&format!("http://{}{path}", self.address));
-        answer
-            .output
-            .status
-            .success()
-            .then(|| serde_json::from_str(&answer.response().body()).unwrap())
+        let is_answered = answer.output.status.success();
+        let body = is_answered.then(|| answer.response().body())?;
+        serde_json::from_str(&body).ok()
     }
 }
 
