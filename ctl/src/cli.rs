@@ -14,6 +14,7 @@ use crate::client::Client;
 use crate::commands::{
     add_registry, add_scope, allow, completions, deny, doctor, env, grant, grants, import, list, log, man, reload,
     remove_registry, revoke, rotate, run as run_command, service, setup, show, status, stop, store, unlock, verify,
+    watch,
 };
 use crate::output::{self, Report};
 use crate::{completion, connect, error, setup as clients};
@@ -33,7 +34,7 @@ struct Cli {
     #[arg(long, global = true, display_order = LAST)]
     system: bool,
 
-    /// Print one JSON document
+    /// Print one JSON document; verbs that follow events print one a line
     #[arg(long, global = true, display_order = LAST)]
     json: bool,
 
@@ -77,6 +78,7 @@ enum DaemonVerb {
     Grants(grants::Arguments),
     Revoke(revoke::Arguments),
     Status(status::Arguments),
+    Watch(watch::Arguments),
     Store(store::Arguments),
     Unlock(unlock::Arguments),
     Reload(reload::Arguments),
@@ -88,7 +90,7 @@ enum DaemonVerb {
 /// Display order of the global flags: after a verb's own.
 const LAST: usize = 100;
 
-const GROUPS: [(&str, &[&str]); 7] = [
+const GROUPS: [(&str, &[&str]); 8] = [
     (
         "Registries",
         &["add-registry", "add-scope", "import", "remove-registry", "list", "show"],
@@ -97,6 +99,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
     ("Writes", &["allow", "deny"]),
     ("Clients", &["setup", "env", "run", "doctor"]),
     ("Other clients", &["grant", "grants", "revoke"]),
+    ("Activity", &["watch"]),
     (
         "The daemon",
         &["status", "store", "unlock", "reload", "log", "stop", "service"],
@@ -165,6 +168,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         DaemonVerb::Grants(arguments) => grants::run(arguments, &client),
         DaemonVerb::Revoke(arguments) => revoke::run(arguments, &client),
         DaemonVerb::Status(arguments) => status::run(arguments, &client),
+        DaemonVerb::Watch(arguments) => watch::run(arguments, cli.json, &client),
         DaemonVerb::Store(arguments) => store::run(arguments, &client),
         DaemonVerb::Unlock(arguments) => unlock::run(arguments, &client),
         DaemonVerb::Reload(arguments) => reload::run(arguments, &client),

@@ -45,6 +45,8 @@ mod package_managers;
 mod packaging;
 mod path_readings;
 mod process_isolation;
+#[cfg(target_os = "linux")]
+mod programs;
 mod registry_tokens;
 mod request_smuggling;
 mod restart;

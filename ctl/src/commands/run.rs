@@ -110,6 +110,7 @@ fn add_registry(client: &Client, registry: &RegistryFlags, token: Secret, verify
         scheme: registry.scheme.clone(),
         username: registry.username.clone(),
         writes: registry.writes.clone(),
+        programs: Vec::new(),
         ca_file,
         source: None,
         source_command: None,

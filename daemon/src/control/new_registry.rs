@@ -29,6 +29,8 @@ pub(super) fn definition(request: &AddRegistry) -> Result<Registry, ErrorBody> {
     let default_scheme = if username.is_some() { "basic" } else { "bearer" };
     let scheme = Scheme::parse(request.scheme.as_deref().unwrap_or(default_scheme), username)
         .map_err(|error| invalid_flag("--scheme", &error))?;
+    let programs = request.programs.iter().map(|name| parse_flag("--program", name));
+    let programs = programs.collect::<Result<_, _>>()?;
     let ca_file = request.ca_file.as_ref().map(Into::into);
     Ok(Registry {
         kind,
@@ -37,6 +39,7 @@ pub(super) fn definition(request: &AddRegistry) -> Result<Registry, ErrorBody> {
         scheme,
         source: source(request)?,
         writes,
+        programs,
         ca_file,
         client_identity: None,
     })

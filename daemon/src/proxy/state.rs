@@ -22,6 +22,7 @@ use crate::grant::Grants;
 use crate::host::{Host, Origin};
 use crate::proxy::downstream::limits::ConnectionLimits;
 use crate::proxy::downstream::peer::PeerResolver;
+use crate::proxy::downstream::program::ProgramFinder;
 use crate::proxy::exchange::action_seal::ActionSeal;
 use crate::proxy::exchange::failure_log::FailureLog;
 use crate::proxy::routes::{RegistryRoute, Routes};
@@ -66,6 +67,8 @@ pub struct ProxyState {
     pub failures: FailureLog,
     /// Stream of what happens.
     pub(crate) events: Arc<Events>,
+    /// Finder of the programs behind connections.
+    pub(crate) programs: ProgramFinder,
 }
 
 impl ProxyState {
@@ -102,6 +105,7 @@ impl ProxyState {
             token_checks: TokenChecks::default(),
             failures: FailureLog::default(),
             events: Arc::new(Events::new(workers)),
+            programs: ProgramFinder::start(),
         })
     }
 

@@ -6,6 +6,7 @@
 //! Off the walk:
 //!
 //! - [`peer`] looks up the user behind a connection.
+//! - [`program`] finds the process behind a connection.
 //! - [`limits`] bounds the connections and requests of a client.
 //! - [`drain`] gives open connections time to end.
 //! - [`socket`] closes a connection without losing its last bytes.
@@ -16,6 +17,7 @@ pub mod connect;
 pub(crate) mod authenticate;
 pub(crate) mod limits;
 pub(crate) mod peer;
+pub(crate) mod program;
 
 pub(crate) mod intercept;
 pub(crate) mod plain;

@@ -114,6 +114,10 @@ pub(crate) async fn handle(
         return response.inspect_err(|error| worker.state.failures.host_failed(&host.origin, error));
     };
     recording.note_registry(registry);
+    if !registry.registry.programs.is_empty() {
+        // Boxed, since it is rare.
+        Box::pin(client.authorize_program(&worker.state, registry)).await?;
+    }
     check_path_overrides(&parts)?;
     let (operation, body) = match classify(registry, &parts, &body)? {
         Classification::Known(operation) => (operation, body),
