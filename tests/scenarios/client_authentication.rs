@@ -1,11 +1,11 @@
 //! Client authentication: the daemon's own user and holders of grants may connect, nobody else.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -504,6 +504,25 @@ fn listening_beyond_loopback_requires_grants_for_all_clients() {
     let status = daemon.ctl(&["status"]).succeeds().json;
     assert_eq!(status["clients"], "grants");
     assert!(status["problems"].is_null(), "{status}");
+}
+
+#[test]
+fn a_client_that_guesses_grants_is_slowed_down() {
+    let daemon = Daemon::builder().config("clients = \"grants\"\n").start();
+    let address = daemon.proxy().trim_start_matches("http://").to_owned();
+    let guess = |number: usize| {
+        let login = STANDARD.encode(format!("regauth:guess-{number}"));
+        let mut stream = TcpStream::connect(&address).unwrap();
+        let head = format!("CONNECT localhost:1 HTTP/1.1\r\nProxy-Authorization: Basic {login}\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 407 "), "{answer}");
+    };
+    (0..64).for_each(guess);
+    let begin = Instant::now();
+    guess(64);
+    assert!(begin.elapsed() >= Duration::from_secs(1));
 }
 
 /// Asserts that another machine without a grant gets few connections, and 503 beyond them.

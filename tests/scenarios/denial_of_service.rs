@@ -4,13 +4,15 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use regauth_tests::auth_gate::Scheme;
 use regauth_tests::certificates::Authority;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::{Builder, Daemon};
 use regauth_tests::exec;
 use regauth_tests::http2_frames;
-use regauth_tests::mock_server::MockServer;
+use regauth_tests::mock_server::{MockServer, RecordedRequest};
 use regauth_tests::poll;
 use regauth_tests::proxy_client::{ProxyClient, TlsTunnel, block_on, read_available};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -175,6 +177,43 @@ fn a_thousand_slow_http2_clients_do_not_slow_another_down() {
     });
 }
 
+/// The bearer's connections are alive, and the windows of all responses are shut. Each of them holds a stream of the registry.
+#[test]
+fn a_bearer_that_reads_no_response_leaves_the_registry_to_others() {
+    /// An eighth of the streams of all connections to a registry.
+    const MOST: usize = 192;
+    raise_descriptor_limit();
+    let (registry, daemon) = serve_bytes(quiet(), 1 << 20);
+    let host = registry.authority();
+    let granted = daemon.ctl(&["grant", "--registry", "corp"]).succeeds().json;
+    let proxy = granted["proxy"].as_str().unwrap();
+    let (login, _) = proxy.trim_start_matches("http://").split_once('@').unwrap();
+    let connect = format!(
+        "CONNECT {host} HTTP/1.1\r\nHost: {host}\r\nProxy-Authorization: Basic {}\r\n\r\n",
+        STANDARD.encode(login)
+    );
+    registry.clear_requests();
+    let crowd = block_on(async {
+        let (client, mut crowd) = (ProxyClient::new(&daemon), JoinSet::new());
+        let requests = (0..STREAMS).flat_map(|number| get_headers(&host, 2 * number + 1));
+        let begin = [shut_windows(), requests.collect()].concat();
+        for _ in 0..8 {
+            let stream = client.connect(&connect).await.unwrap();
+            let mut tunnel = client.handshake(stream, Some("localhost"), &["h2"]).await.unwrap();
+            tunnel.write_all(&begin).await.unwrap();
+            let answer_to_ping = http2_frames::frame(6, 1, 0, &[0; 8]);
+            crowd.spawn(dribble(tunnel, answer_to_ping));
+        }
+        crowd
+    });
+    registry.wait_for_requests(MOST);
+    wait_until_memory_is_stable(&daemon);
+    assert_eq!(Curl::new().behind(&daemon).get(&registry.url("/mine")).status, 200);
+    let of_bearer = |request: &&RecordedRequest| !request.uri.ends_with("/mine");
+    assert_eq!(registry.requests().iter().filter(of_bearer).count(), MOST);
+    drop(crowd);
+}
+
 fn pairs<'a>(method: &'a str, host: &'a str) -> [(&'a str, &'a str); 4] {
     [
         (":method", method),
@@ -188,13 +227,20 @@ fn get_headers(host: &str, stream: u32) -> Vec<u8> {
     http2_frames::headers(stream, &pairs("GET", host), true)
 }
 
-/// Opens a connection with an initial stream window of zero (RFC 9113, section 6.9.2) and sends `request`.
+/// Opens a connection with shut windows and sends `request`.
 async fn open_h2(daemon: &Daemon, host: &str, request: &[u8]) -> TlsTunnel {
     let mut tunnel = ProxyClient::new(daemon).open(host, &["h2"]).await.unwrap();
-    let closed = http2_frames::frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
-    let begin = [&http2_frames::preface(), &closed, request].concat();
-    tunnel.write_all(&begin).await.unwrap();
+    tunnel.write_all(&[&shut_windows(), request].concat()).await.unwrap();
     tunnel
+}
+
+/// Begin of a connection with an initial stream window of zero (RFC 9113, section 6.9.2).
+fn shut_windows() -> Vec<u8> {
+    [
+        http2_frames::preface(),
+        http2_frames::frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]),
+    ]
+    .concat()
 }
 
 /// Sends `little` once a second until the connection ends.

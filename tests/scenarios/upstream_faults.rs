@@ -224,6 +224,22 @@ fn a_body_that_ends_without_close_notify_is_passed_on_and_noted() {
     assert_eq!(noted, 2);
 }
 
+/// A server in front of the registry may take the length for the end, and the rest for another response.
+#[test]
+fn a_connection_whose_response_has_two_lengths_is_used_no_more() {
+    let root = Authority::new("Corp Root");
+    let server = MisbehavingServer::http1(&root).start();
+    let daemon = daemon_with(&server, &root, &[]);
+    let transfer = curl(&daemon).fetch(&server.url("/corp/both-lengths"));
+    assert_eq!(body(transfer).as_deref(), Some("ok"));
+    assert!(server.closes_to(0, SOON), "the connection is still open");
+    assert_eq!(curl(&daemon).get(&server.url("/corp/next")).status, 200);
+    assert!(
+        !server.closes_to(0, Duration::from_secs(1)),
+        "other connections are kept"
+    );
+}
+
 #[test]
 fn a_body_that_stops_holds_nothing_once_its_client_has_gone() {
     let root = Authority::new("Corp Root");

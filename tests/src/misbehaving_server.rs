@@ -168,6 +168,7 @@ impl MisbehavingServer {
     /// | `/early` | 413 without reading the request's body, then the connection closes |
     /// | `/dribble` | five bytes, one a second |
     /// | `/hangs-up` | complete, then the connection closes without `Connection: close` |
+    /// | `/both-lengths` | complete, with a length of 100 beside chunks |
     /// | `/held` | complete, after [`MisbehavingServer::release`] |
     /// | any other | complete: `ok` |
     pub fn url(&self, path: &str) -> String {
@@ -326,6 +327,10 @@ fn answer(behaviour: &str) -> (String, Next) {
         "reset" => ("connection: close\r\n\r\nhalf", Next::Reset),
         "early" => return (TOO_LARGE.to_owned(), Next::Close),
         "dribble" => ("content-length: 5\r\n\r\n", Next::Dribble),
+        "both-lengths" => (
+            "content-length: 100\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+            Next::Serve,
+        ),
         "hangs-up" => ("content-length: 2\r\n\r\nok", Next::Close),
         _ => ("content-length: 2\r\n\r\nok", Next::Serve),
     };

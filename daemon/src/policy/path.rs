@@ -169,6 +169,11 @@ fn collect_lenient(path: Vec<u8>, rounds: usize, readings: &mut Vec<String>) -> 
     if path.split(is_slash).any(has_encoded_slash) {
         collect_lenient(without_parameters(&path), rounds, readings)?;
     }
+    // A server that leaves encoded slashes may decode a `;` before one, and then cut.
+    let decoded = with_decoded_semicolons(&path);
+    if decoded.len() < path.len() && decoded.split(is_slash).any(has_encoded_slash) {
+        collect_lenient(without_parameters(&decoded), rounds, readings)?;
+    }
     // The parser of the request has cut off the query and fragment, so these were encoded.
     if let Some(end) = path.iter().position(|byte| matches!(byte, b'?' | b'#')) {
         collect_lenient(path.get(..end).unwrap_or_default().to_vec(), rounds, readings)?;
@@ -189,6 +194,22 @@ fn collect_lenient(path: Vec<u8>, rounds: usize, readings: &mut Vec<String>) -> 
 fn has_encoded_slash(segment: &[u8]) -> bool {
     let mut parts = segment.splitn(2, |byte| *byte == b';').skip(1);
     parts.any(|parameter| percent_decode(parameter).any(|byte| is_slash(&byte)))
+}
+
+fn with_decoded_semicolons(path: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        match rest {
+            [b'3', b'b' | b'B', after @ ..] if byte == b'%' => {
+                decoded.push(b';');
+                rest = after;
+            }
+            _ => decoded.push(byte),
+        }
+    }
+    decoded
 }
 
 fn without_parameters(path: &[u8]) -> Vec<u8> {
@@ -330,6 +351,7 @@ pub(crate) mod tests {
         );
         check("/;%2F%63/cargo", "/;%2Fc/cargo", &["/c/cargo", "/cargo"]);
         check("/%3b%252f%63/cargo", "/%3B%252fc/cargo", &["/c/cargo", "/cargo"]);
+        check("/%3b%2F%63/cargo", "/%3B%2Fc/cargo", &["/c/cargo", "/cargo"]);
         check("/a;x%5Cb/c", "/a;x%5Cb/c", &["/a/b/c", "/a/c"]);
         check("/a;v=%20b/c", "/a;v= b/c", &["/a/c"]);
     }

@@ -23,6 +23,7 @@ use crate::host::{Host, Origin};
 use crate::proxy::downstream::limits::ConnectionLimits;
 use crate::proxy::downstream::peer::PeerResolver;
 use crate::proxy::downstream::program::ProgramFinder;
+use crate::proxy::downstream::refusal_pace::RefusalPace;
 use crate::proxy::exchange::action_seal::ActionSeal;
 use crate::proxy::exchange::failure_log::FailureLog;
 use crate::proxy::routes::{RegistryRoute, Routes};
@@ -47,6 +48,8 @@ pub struct ProxyState {
     pub grants: ArcSwap<Grants>,
     /// Connection and request limits of each client.
     pub limits: ConnectionLimits,
+    /// Pace of clients that show no valid grant.
+    pub(crate) refusal_pace: RefusalPace,
     /// Dialer for tunnels of grant bearers: public addresses only.
     pub public_only_dialer: Dialer,
     /// Client for plain HTTP requests of grant bearers: public addresses only.
@@ -95,6 +98,7 @@ impl ProxyState {
             peers: PeerResolver::new(),
             grants: ArcSwap::from_pointee(grants),
             limits: ConnectionLimits::default(),
+            refusal_pace: RefusalPace::default(),
             public_only_passthrough: Upstream::new(&public_only_dialer, trust, workers)?,
             public_only_dialer,
             listen,

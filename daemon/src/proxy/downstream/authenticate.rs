@@ -81,12 +81,21 @@ impl UnauthenticatedClient {
             .load()
             .find_by_token(&token)
             .ok_or(ProxyError::GrantRequired)?;
+        state.refusal_pace.forget(&Principal::from(self.peer));
         let permit = state.limits.acquire(Principal::Grant(grant.terms.id.clone()));
         Ok(Client {
             grant: Some(grant),
             permit: Arc::new(permit.ok_or(ProxyError::Busy)?),
             caller: Arc::clone(&self.caller),
         })
+    }
+
+    /// Waits before an answer 407, if this client gets many of them.
+    pub(crate) async fn slow_down(&self, state: &ProxyState, error: &ProxyError) {
+        if *error == ProxyError::GrantRequired {
+            let delay = state.refusal_pace.note(&Principal::from(self.peer));
+            tokio::time::sleep(delay).await;
+        }
     }
 
     fn authenticate_by_peer(&self, state: &ProxyState) -> Result<Client, ProxyError> {

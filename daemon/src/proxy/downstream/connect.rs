@@ -48,7 +48,11 @@ pub(crate) async fn serve(worker: Worker, mut stream: TcpStream) {
             }
         }
         Ok(Admitted::Plain) => plain::serve(worker, unauthenticated, stream, head).await,
-        Err(error) => refuse(stream, &error, Recording::begin(&worker, unauthenticated.caller())).await,
+        Err(error) => {
+            let recording = Recording::begin(&worker, unauthenticated.caller());
+            unauthenticated.slow_down(&worker.state, &error).await;
+            refuse(stream, &error, recording).await;
+        }
     }
 }
 

@@ -11,10 +11,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Buf;
 use http::Response;
 use http::header::{CONNECTION, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 
+use crate::proxy::downstream::unread;
 use crate::proxy::state::ProxyState;
 
 /// Waits for the drain and then as long as a client may take for its CONNECT, its handshake or its first request.
@@ -99,7 +101,7 @@ impl Drop for OpenRequest {
     }
 }
 
-/// Response body that keeps its request open until it has been sent.
+/// Response body over HTTP/2 that keeps its request open until it has been sent, and notes if the client reads it.
 #[derive(Debug)]
 pub(crate) struct TrackedBody<B> {
     body: B,
@@ -108,6 +110,7 @@ pub(crate) struct TrackedBody<B> {
 
 impl<B> TrackedBody<B> {
     pub(crate) fn new(body: B, open: OpenRequest) -> Self {
+        unread::note_given(0);
         Self { body, _open: open }
     }
 }
@@ -120,7 +123,13 @@ impl<B: Body + Unpin> Body for TrackedBody<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => unread::note_given(frame.data_ref().map_or(0, Buf::remaining)),
+            Poll::Ready(_) => {}
+            Poll::Pending => unread::note_waiting(),
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -16,6 +16,7 @@ use crate::host::Host;
 use crate::proxy::downstream::authenticate::Client;
 use crate::proxy::downstream::drain::{self, RequestTracker, TrackedBody};
 use crate::proxy::downstream::socket::ClientSocket;
+use crate::proxy::downstream::unread::StreamExecutor;
 use crate::proxy::exchange::request::{self, InterceptedConnection};
 use crate::proxy::routes::InterceptedHost;
 use crate::proxy::state::Worker;
@@ -114,7 +115,7 @@ where
             response.map(|response| response.map(|body| TrackedBody::new(body, open)))
         }
     });
-    let served = http2::Builder::new(TokioExecutor::new())
+    let served = http2::Builder::new(StreamExecutor)
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
@@ -158,9 +159,10 @@ const SEND_BUFFER_BYTES: usize = 256 * 1024;
 mod tests {
     use futures_util::stream::poll_fn;
     use http_body::Frame;
-    use http_body_util::{Empty, StreamBody};
+    use http_body_util::{BodyExt, Empty, StreamBody};
     use hyper::body::Bytes;
     use hyper::client::conn::http2 as client;
+    use hyper_util::rt::TokioExecutor;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
     use tokio::sync::mpsc;
     use tokio::task::JoinSet;
@@ -277,6 +279,24 @@ mod tests {
             tokio::time::sleep(IDLE_TIMEOUT * 9 / 10).await;
         }
         assert!(over.try_join_next().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ends_a_response_whose_window_stays_shut() {
+        let (client, mut over) = served_h2().await;
+        let mut builder = client::Builder::new(TokioExecutor::new());
+        builder.initial_stream_window_size(0);
+        let (mut sender, driver) = builder.handshake(TokioIo::new(client)).await.unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async { driver.await.unwrap_or_default() });
+        let request = http::Request::get("https://corp.example/").body(Empty::<Bytes>::new());
+        let response = sender.send_request(request.unwrap()).await.unwrap();
+        let begin = Instant::now();
+        let mut body = response.into_body();
+        let frame = tokio::time::timeout(Duration::from_secs(4000), body.frame()).await;
+        assert!(frame.unwrap().unwrap().is_err());
+        assert_eq!(begin.elapsed().as_secs(), 600);
+        assert!(over.try_join_next().is_none(), "the connection stays");
     }
 
     /// A reset at the heels of the response would hide it from libcurl 7.88, and a client may need to send all first.

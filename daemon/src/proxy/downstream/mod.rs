@@ -7,8 +7,9 @@
 //!
 //! - [`peer`] looks up the user behind a connection.
 //! - [`program`] finds the process behind a connection.
-//! - [`limits`] bounds the connections and requests of a client.
+//! - [`limits`] bounds the connections and requests of a client, and [`refusal_pace`] slows clients down that get 407.
 //! - [`drain`] gives open connections time to end.
+//! - [`unread`] ends responses that a client does not read.
 //! - [`socket`] closes a connection without losing its last bytes.
 
 pub(crate) mod accept;
@@ -18,6 +19,7 @@ pub(crate) mod authenticate;
 pub(crate) mod limits;
 pub(crate) mod peer;
 pub(crate) mod program;
+pub(crate) mod refusal_pace;
 
 pub(crate) mod intercept;
 pub(crate) mod plain;
@@ -25,3 +27,4 @@ pub(crate) mod tunnel;
 
 pub(crate) mod drain;
 pub(crate) mod socket;
+mod unread;

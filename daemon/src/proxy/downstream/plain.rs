@@ -115,7 +115,14 @@ async fn handle(
     }
     // At each request: a proxy in front of us may mix the requests of several clients on one connection.
     let authorization = request.headers().get_all(PROXY_AUTHORIZATION).iter();
-    let client = client.authenticate(&worker.state, authorization.map(HeaderValue::as_bytes))?;
+    let authenticated = client.authenticate(&worker.state, authorization.map(HeaderValue::as_bytes));
+    let client = match authenticated {
+        Ok(client) => client,
+        Err(error) => {
+            client.slow_down(&worker.state, &error).await;
+            return Err(error);
+        }
+    };
     recording.note_client(&client);
     last_client.send_replace(Some(client.clone()));
     let (origin, authority) = target(&request)?;

@@ -7,7 +7,10 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue};
+use http::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue,
+    TRANSFER_ENCODING,
+};
 use http::request::Parts;
 use http::uri::{Scheme as UriScheme, Uri};
 use http::{Method, Request, Response, StatusCode, Version};
@@ -287,7 +290,7 @@ pub(crate) async fn forward(
     let sent = upstream
         .send_for(permit.client(), worker.index, request, credential)
         .await;
-    let (response, connection) = sent?;
+    let (response, mut connection) = sent?;
     recording.note_answered(connection.is_reused());
     let (mut head, body) = response.into_parts();
     let end = End::of_response(head.version, &head.headers, || connection.peer());
@@ -297,6 +300,10 @@ pub(crate) async fn forward(
     // Upgrade was stripped, so the upstream must not switch protocols (compare CVE-2021-32714).
     if head.status.is_informational() {
         return Err(ProxyError::UpstreamUnsafe);
+    }
+    // RFC 9112, section 6.3: servers and proxies that disagree on the end can smuggle a response to another client.
+    if head.headers.contains_key(TRANSFER_ENCODING) && head.headers.contains_key(CONTENT_LENGTH) {
+        connection.do_not_reuse();
     }
     rewrite::response(&mut head.headers, head.version).map_err(|_| ProxyError::UpstreamFraming)?;
     // hyper repeats the reason phrase over HTTP/1.1. `send_once` has searched it, if the request carried a credential.

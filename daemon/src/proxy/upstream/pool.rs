@@ -6,8 +6,8 @@
 //! at a time: it leaves the pool with the request and returns after the response.
 //!
 //! Requests that find no connection wait for an [`Opening`], and share its outcome. Once a registry is known to speak
-//! HTTP/1.1, each request opens its own, as long as there are [`slots`](crate::proxy::upstream::slots). All waiting has a
-//! deadline.
+//! HTTP/1.1, each request opens its own, as long as there are [`slots`](crate::proxy::upstream::slots). Over HTTP/2, only
+//! bearers of grants need a slot. All waiting has a deadline.
 //!
 //! A rotation retires all connections, because their buffers still hold the last token. A request gets its token when it has
 //! a connection ([`CarriedCredential`]), so connections that are opened later never carry an old one. Until a new connection is open,
@@ -39,7 +39,7 @@ use crate::proxy::upstream::connector::{
 use crate::proxy::upstream::failure::UpstreamFailure;
 use crate::proxy::upstream::opening::{CONNECT_TIMEOUT, Opening, Outcome, first_result};
 use crate::proxy::upstream::proxy_rules::CorporateProxy;
-use crate::proxy::upstream::slots::Slots;
+use crate::proxy::upstream::slots::{Limits, Slots};
 
 /// Connections to one origin.
 pub(crate) struct Pool {
@@ -56,7 +56,6 @@ pub(crate) struct Pool {
     _end: DropGuard,
 }
 
-#[derive(Default)]
 struct PoolState {
     /// HTTP/2, oldest first.
     h2: Vec<H2Connection>,
@@ -64,6 +63,8 @@ struct PoolState {
     idle_h1: Vec<H1Connection>,
     /// Requests over HTTP/1.1.
     slots: Slots<Slot>,
+    /// Requests of bearers of grants over HTTP/2.
+    streams: Slots<Slot>,
     /// HTTP/2 from before a rotation, until another connection is open.
     retired: Vec<H2Connection>,
     /// Rotations of the credential: after each, all connections are stale.
@@ -109,10 +110,7 @@ impl Pool {
             speaks_h1: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
             closes_silently: AtomicBool::new(false),
-            state: Mutex::new(PoolState {
-                rotations: rotations.clone(),
-                ..PoolState::default()
-            }),
+            state: Mutex::new(PoolState::new(rotations.clone())),
             _end: end.clone().drop_guard(),
         });
         let watch = watch_rotations(Arc::downgrade(&pool), rotations);
@@ -177,6 +175,7 @@ impl Pool {
     fn pooled(self: &Arc<Self>, sender: RequestSender, active: ActiveRequest, slot: Option<Slot>) -> PooledConnection {
         PooledConnection {
             h1: sender.into_h1(),
+            is_reusable: true,
             active,
             slot,
             pool: Arc::clone(self),
@@ -215,7 +214,8 @@ impl Pool {
                 }
             };
             return Ok(Checkout {
-                slot: needs.slot.take().filter(|_| matches!(sender, RequestSender::H1(_))),
+                slot: (needs.slot.take())
+                    .filter(|slot| slot.kind == SlotKind::Stream || matches!(sender, RequestSender::H1(_))),
                 active: ActiveRequest::begin(load),
                 sender,
                 is_new,
@@ -232,7 +232,13 @@ impl Pool {
             state = self.state();
         }
         state.last_used = Some(Instant::now());
-        if let Some((sender, load)) = state.find_h2() {
+        if let Some((sender, load)) = state.find_h2(needs.client) {
+            if needs.client.is_grant && needs.slot.is_none() {
+                if !state.streams.try_take(needs.client) {
+                    return Found::Queue(state.streams.wait(needs.client));
+                }
+                needs.slot = Some(self.slot(needs.client, SlotKind::Stream));
+            }
             return Found::Connection(sender, load);
         }
         if self.speaks_h1.load(Ordering::Relaxed) {
@@ -240,7 +246,7 @@ impl Pool {
                 if !state.slots.try_take(needs.client) {
                     return Found::Queue(state.slots.wait(needs.client));
                 }
-                needs.slot = Some(self.slot(needs.client));
+                needs.slot = Some(self.slot(needs.client, SlotKind::H1));
             }
             let idle = state.find_h1();
             // One less idle connection for the one that is opened.
@@ -262,10 +268,11 @@ impl Pool {
         Found::Connection(sender, load)
     }
 
-    fn slot(self: &Arc<Self>, client: ClientKey) -> Slot {
+    fn slot(self: &Arc<Self>, client: ClientKey, kind: SlotKind) -> Slot {
         Slot {
             pool: Arc::clone(self),
             client,
+            kind,
             is_taken: true,
         }
     }
@@ -407,12 +414,31 @@ impl Pool {
 }
 
 impl PoolState {
+    fn new(rotations: Rotations) -> Self {
+        Self {
+            h2: Vec::new(),
+            idle_h1: Vec::new(),
+            slots: Slots::new(Limits::H1),
+            streams: Slots::new(Limits::H2_OF_GRANTS),
+            retired: Vec::new(),
+            rotations,
+            retirements: 0,
+            opening: Weak::new(),
+            last_used: None,
+        }
+    }
+
     /// The first connection below its limit of requests. At the limit of connections, the one with the fewest requests.
-    fn find_h2(&mut self) -> Option<(RequestSender, Arc<ConnectionLoad>)> {
+    ///
+    /// Additional connections have smaller windows. A bearer with many requests uses those: responses that it does not read
+    /// take less memory.
+    fn find_h2(&mut self, client: ClientKey) -> Option<(RequestSender, Arc<ConnectionLoad>)> {
+        let has_many = client.is_grant && self.streams.taken_by(client) >= MAX_WIDE_STREAMS_OF_A_GRANT;
         self.h2.retain(|connection| !connection.sender.is_closed());
         let mut serving = self
             .h2
             .iter()
+            .skip(usize::from(has_many))
             .filter(|connection| !connection.load.is_suspiciously_silent());
         let below_limit = serving.find(|connection| connection.load.active() < MAX_STREAMS);
         let found = below_limit.or_else(|| {
@@ -492,7 +518,7 @@ struct Needs {
     client: ClientKey,
     /// True if the request may be sent again after it was sent.
     is_repeatable: bool,
-    /// Taken before an HTTP/1.1 connection.
+    /// Taken before an HTTP/1.1 connection, or a stream for a bearer.
     slot: Option<Slot>,
 }
 
@@ -510,7 +536,7 @@ impl Needs {
 enum Found {
     /// A connection; the slot that it may need is taken.
     Connection(RequestSender, Arc<ConnectionLoad>),
-    /// A slot, and no idle HTTP/1.1 connection.
+    /// A slot for HTTP/1.1, and no idle connection.
     Slot,
     /// A place in the queue for a slot.
     Queue(oneshot::Receiver<Slot>),
@@ -518,13 +544,22 @@ enum Found {
     Nothing,
 }
 
-/// Right of one request to an HTTP/1.1 connection; returned on drop.
+/// Right of one request to an HTTP/1.1 connection or to a stream; returned on drop.
 #[derive(Debug)]
 struct Slot {
     pool: Arc<Pool>,
     client: ClientKey,
+    kind: SlotKind,
     /// False once [`Slot::put_back`] has returned it.
     is_taken: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SlotKind {
+    /// HTTP/1.1 connection.
+    H1,
+    /// HTTP/2 stream of a bearer.
+    Stream,
 }
 
 impl Slot {
@@ -533,8 +568,12 @@ impl Slot {
         if !std::mem::take(&mut self.is_taken) {
             return None;
         }
-        let (client, next) = state.slots.put_back(self.client)?;
-        Some((next, self.pool.slot(client)))
+        let slots = match self.kind {
+            SlotKind::H1 => &mut state.slots,
+            SlotKind::Stream => &mut state.streams,
+        };
+        let (client, next) = slots.put_back(self.client)?;
+        Some((next, self.pool.slot(client, self.kind)))
     }
 
     /// A request that has gone meanwhile leaves its slot to the next one.
@@ -566,7 +605,7 @@ async fn wait_for_slot(queue: oneshot::Receiver<Slot>) -> Result<Slot, ProxyErro
 struct Checkout {
     sender: RequestSender,
     active: ActiveRequest,
-    /// Present for HTTP/1.1.
+    /// Present for HTTP/1.1 and for bearers of grants.
     slot: Option<Slot>,
     /// Opened for this request.
     is_new: bool,
@@ -595,12 +634,19 @@ impl Drop for ActiveRequest {
 /// Connection in use by one request until its response has ended. On drop, an HTTP/1.1 connection returns to its pool.
 pub struct PooledConnection {
     h1: Option<http1::SendRequest<RequestBody>>,
+    /// False if the end of the response is not certain: the next response might be a part of it.
+    is_reusable: bool,
     active: ActiveRequest,
     slot: Option<Slot>,
     pool: Arc<Pool>,
 }
 
 impl PooledConnection {
+    /// Closes an HTTP/1.1 connection after the response.
+    pub(crate) fn do_not_reuse(&mut self) {
+        self.is_reusable = false;
+    }
+
     /// True if the connection has carried an earlier request.
     pub(crate) fn is_reused(&self) -> bool {
         self.active.is_reused
@@ -619,7 +665,8 @@ impl Drop for PooledConnection {
             // Also the connections that requests have opened since.
             self.pool.reset();
         }
-        let sender = self.h1.take().filter(|sender| !sender.is_closed() && !is_closed);
+        let is_kept = self.is_reusable && !is_closed;
+        let sender = self.h1.take().filter(|sender| !sender.is_closed() && is_kept);
         let mut slot = self.slot.take();
         if sender.is_none() && slot.is_none() {
             return;
@@ -678,7 +725,9 @@ async fn drive_and_reopen(pool: Weak<Pool>, driver: impl Future<Output = ()>, lo
     }
 }
 
-const MAX_H2_CONNECTIONS: usize = 16;
+pub(super) const MAX_H2_CONNECTIONS: usize = 16;
+/// Requests of one bearer on the first connection, whose windows are wide.
+const MAX_WIDE_STREAMS_OF_A_GRANT: usize = 32;
 /// Longest wait for a slot. A client that repeats its request is better off than one that waits for a stalled crowd.
 const SLOT_TIMEOUT: Duration = Duration::from_secs(60);
 /// An idle connection that the upstream closes within this time was closed with its last response.
