@@ -12,9 +12,9 @@ use regauth_shared::{ErrorBody, exit_code};
 
 use crate::client::Client;
 use crate::commands::{
-    add_registry, add_scope, allow, completions, deny, doctor, env, grant, grants, import, list, log, man, reload,
-    remove_registry, revoke, rotate, run as run_command, service, setup, show, status, stop, store, unlock, verify,
-    watch,
+    add_registry, add_scope, allow, audit, completions, deny, doctor, env, grant, grants, import, list, log, man,
+    reload, remove_registry, revoke, rotate, run as run_command, service, setup, show, status, stop, store, unlock,
+    verify, watch,
 };
 use crate::output::{self, Report};
 use crate::{completion, connect, error, setup as clients};
@@ -79,6 +79,7 @@ enum DaemonVerb {
     Revoke(revoke::Arguments),
     Status(status::Arguments),
     Watch(watch::Arguments),
+    Audit(Box<audit::Arguments>),
     Store(store::Arguments),
     Unlock(unlock::Arguments),
     Reload(reload::Arguments),
@@ -99,7 +100,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
     ("Writes", &["allow", "deny"]),
     ("Clients", &["setup", "env", "run", "doctor"]),
     ("Other clients", &["grant", "grants", "revoke"]),
-    ("Activity", &["watch"]),
+    ("What happens", &["watch", "audit"]),
     (
         "The daemon",
         &["status", "store", "unlock", "reload", "log", "stop", "service"],
@@ -169,6 +170,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         DaemonVerb::Revoke(arguments) => revoke::run(arguments, &client),
         DaemonVerb::Status(arguments) => status::run(arguments, &client),
         DaemonVerb::Watch(arguments) => watch::run(arguments, cli.json, &client),
+        DaemonVerb::Audit(arguments) => audit::run(*arguments, &client, &record_folders(cli.system, folders)),
         DaemonVerb::Store(arguments) => store::run(arguments, &client),
         DaemonVerb::Unlock(arguments) => unlock::run(arguments, &client),
         DaemonVerb::Reload(arguments) => reload::run(arguments, &client),
@@ -176,6 +178,11 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         DaemonVerb::Log(arguments) => log::run(arguments, &client),
         DaemonVerb::Stop(arguments) => stop::run(arguments, &client),
     }
+}
+
+/// Folders of the daemon whose record is read.
+fn record_folders(system: bool, user: Folders) -> Folders {
+    if system { Folders::of_the_system() } else { user }
 }
 
 /// Client of the daemon that the verb needs. `--system` excludes the verbs that configure a user's clients: the

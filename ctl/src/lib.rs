@@ -10,6 +10,7 @@
 //!   protocol's `ErrorBody`; `error` makes those that start in this crate.
 //! - `setup` edits clients' configuration and `environment` sets their variables in the syntax of a `shell`; both use
 //!   `daemon_info`. `doctor` checks the result.
+//! - `audit` reads the record that the daemon keeps.
 //! - `import` moves tokens out of clients' files. `service` installs the daemon in systemd or launchd.
 //! - `run` starts an `ephemeral_daemon`, and `reexec` keeps its tokens out of the environment.
 //! - `credential_provider` answers cargo. `index` reads a cargo index, `program` finds executables, `user_folders`
@@ -30,6 +31,7 @@ mod error;
 mod output;
 mod relative_time;
 
+mod audit;
 mod daemon_info;
 mod doctor;
 mod environment;

@@ -17,8 +17,9 @@
 //!    hosts).
 //! 3. Reports: `events`, one stream of what happens. The data path: [`proxy`]; its module page has the picture.
 //! 4. The control side: `control`.
-//! 5. Files: [`home`] (folders, lock), [`journal`], [`schema`], [`atomic`].
-//! 6. The process: [`daemon`] starts and stops everything; [`inherited_sockets`], [`service`], [`logs`] and [`process`]
+//! 5. The record of events on disk: [`audit`].
+//! 6. Files: [`home`] (folders, lock), [`journal`], [`schema`], [`atomic`].
+//! 7. The process: [`daemon`] starts and stops everything; [`inherited_sockets`], [`service`], [`logs`] and [`process`]
 //!    are its connections to the system.
 //!
 //! ARCHITECTURE.md has the map, the life of a request, of a rotation and of `add-registry`, and the glossary.
@@ -60,6 +61,8 @@ mod events;
 pub mod proxy;
 
 mod control;
+
+pub mod audit;
 
 pub mod atomic;
 pub mod home;

@@ -6,6 +6,7 @@
 //! - [`request`], [`response`], [`error`]: what travels over the control socket, one message per line ([`frame`]).
 //! - [`event`]: what the daemon reports as it happens, in the stream of `watch` and in the audit log.
 //! - [`version`]: the greeting, and how releases of different age work together.
+//! - [`audit`]: the lines of the audit record, and their verification.
 //! - [`paths`]: locations of the socket and the files.
 //! - [`exit_code`]: exit codes of `regauthctl`, for scripts.
 //! - [`program`]: names of programs in filters and registries.
@@ -31,6 +32,8 @@ pub mod error;
 pub mod event;
 pub mod frame;
 pub mod version;
+
+pub mod audit;
 
 pub mod exit_code;
 pub mod index;

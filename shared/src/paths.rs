@@ -124,6 +124,11 @@ impl Folders {
         self.state.join("grants.json")
     }
 
+    /// Folder of the audit record.
+    pub fn audit(&self) -> PathBuf {
+        self.state.join("audit")
+    }
+
     /// Control socket.
     pub fn socket(&self) -> PathBuf {
         self.run.join("control.sock")

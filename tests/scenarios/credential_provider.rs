@@ -199,3 +199,29 @@ fn cargo_logout_leaves_a_token_that_is_not_in_the_store() {
     cargo.clear_downloads();
     cargo.build().succeeds();
 }
+
+#[test]
+fn cargo_login_works_after_cargo_logout_for_a_cargo_that_has_not_read_the_index() {
+    for auth_required in [true, false] {
+        let registry = Registry::builder(Scheme::bearer(), TOKEN);
+        let registry = if auth_required {
+            registry.auth_required()
+        } else {
+            registry
+        };
+        let registry = registry.start();
+        let daemon = Daemon::start();
+        daemon.add("corp", &registry);
+        cargo(&daemon, &registry)
+            .run(["logout", "--registry", "corp"])
+            .succeeds();
+        // It has no cache that says `auth-required`.
+        let fresh = cargo(&daemon, &registry).depends_on(SHIP);
+        fresh.build().fails().says("cargo login --registry corp");
+        fresh
+            .run(["login", "--registry", "corp", TOKEN])
+            .succeeds()
+            .says("generation 2");
+        fresh.build().succeeds();
+    }
+}

@@ -1,6 +1,8 @@
 //! Leak test: during a day of builds, refusals, rotations, wrong input and a restart, sentinel tokens reach the registry
 //! and nothing else. The test scans output, logs at `trace`, files, environments and other hosts.
 
+use std::fs;
+
 use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::Cargo;
 use regauth_tests::certificates::{Authority, concatenate};
@@ -16,6 +18,7 @@ use regauth_tests::user::User;
 
 const FIRST: &str = "s3ntinel-before-the-rotation";
 const SECOND: &str = "s3ntinel-after-the-rotation";
+const RECORDED: &str = "audit = \"all\"\n";
 const REJECTED: &str = "s3ntinel-that-is-rejected";
 
 /// Daemon with one registry, clients, and their collected output.
@@ -143,6 +146,16 @@ impl<'a> Day<'a> {
         for (verb, code) in [("list", 0), ("status", 0), ("verify", 0), ("reload", 0)] {
             self.run_ctl(&[verb], "", code);
         }
+        for words in [
+            &["audit", "--limit", "0"][..],
+            &["audit", "verify"],
+            &["audit", "export", "--format", "ocsf"],
+        ] {
+            self.run_ctl(words, "", 0);
+        }
+        // Below the daemon's home, which is scanned as a whole.
+        let record = fs::read_to_string(self.daemon.home().join("state/audit/audit.jsonl")).unwrap();
+        assert!(record.lines().count() > 10, "the day is not recorded: {record}");
         self.run_ctl(&["show", "corp"], "", 0);
         self.run_ctl(&["show", "nobody"], "", 6);
     }
@@ -201,7 +214,7 @@ fn run_day(daemon: &mut Daemon) {
 
 #[test]
 fn tokens_in_the_vault_reach_only_the_registry() {
-    let mut daemon = Daemon::builder().store("vault").start();
+    let mut daemon = Daemon::builder().config(RECORDED).store("vault").start();
     run_day(&mut daemon);
 }
 
@@ -209,6 +222,7 @@ fn tokens_in_the_vault_reach_only_the_registry() {
 fn tokens_in_the_keychain_reach_only_the_registry() {
     let keyring = Keyring::start();
     let mut daemon = Daemon::builder()
+        .config(RECORDED)
         .store("keychain")
         .env("DBUS_SESSION_BUS_ADDRESS", &keyring.address())
         .start();

@@ -9,6 +9,7 @@
     reason = "a scenario fails loudly, is one sequence of steps, and prints its measurements"
 )]
 
+mod audit;
 mod bad_input;
 mod builds;
 mod busy;

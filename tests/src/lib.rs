@@ -44,6 +44,7 @@
 //! | [`terminal`] | a program on a pseudo-terminal | `Terminal::start(&command).read_until("Token: ")` |
 //! | **checks** | | |
 //! | [`leak_scan`] | search for a secret in texts, files, processes and memory | `LeakScan::new(TOKEN).scan("the log", log).assert_clean()` |
+//! | [`ocsf`] | validation against the published OCSF schema | `ocsf::validate(&exported).succeeds()` |
 //! | [`store_items`] | names of the secrets in a store, read without the daemon | `store_items::in_vault(&daemon)` |
 //! | [`privilege`] | skips a test without root, fails it in CI | `if !require_root("network namespaces") { return; }` |
 //! | [`poll`] | wait for a condition with a deadline | `poll::wait_for("the drain", \|\| done().then_some(()))` |
@@ -89,6 +90,7 @@ pub mod mock_server;
 pub mod network;
 pub mod nginx;
 pub mod npm_server;
+pub mod ocsf;
 pub mod path_server;
 pub mod poll;
 pub mod privilege;

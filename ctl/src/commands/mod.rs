@@ -24,6 +24,7 @@ pub(crate) mod grant;
 pub(crate) mod grants;
 pub(crate) mod revoke;
 
+pub(crate) mod audit;
 pub(crate) mod watch;
 
 pub(crate) mod log;

@@ -61,6 +61,20 @@ fn corporate_proxies(status: &Status) -> String {
     }
 }
 
+fn audit(status: &Status) -> String {
+    match &status.audit {
+        None => "off".to_owned(),
+        Some(audit) if audit.mode == "off" => "off".to_owned(),
+        Some(audit) => {
+            let required = if audit.required { ", required" } else { "" };
+            format!(
+                "{}{required}, {} lines in {}",
+                audit.mode, audit.last.line, audit.folder
+            )
+        }
+    }
+}
+
 fn bundle(status: &Status) -> String {
     match &status.ca_file {
         Some(file) => format!("{}, with the roots of {file}", status.bundle),
@@ -87,6 +101,7 @@ fn describe(status: &Status) -> String {
             "store",
             format!("{}, {} ({})", store.kind, store.state, store.protection),
         ),
+        ("audit", audit(status)),
         ("registries", status.registries.to_string()),
         ("connections", format!("{} open", status.connections)),
         ("requests", format!("{} since it started", status.requests)),

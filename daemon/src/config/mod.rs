@@ -8,6 +8,7 @@
 
 mod table_reader;
 
+mod audit;
 mod upstream;
 
 mod registries;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use regauth_shared::RegistryName;
 use toml::de::DeTable;
 
+pub use audit::{AuditMode, AuditSettings};
 pub use edit::ConfigFile;
 pub use problem::{Problem, Problems};
 pub use upstream::{InvalidProxyUrl, ProxyLogin, ProxyScheme, ProxyUrl, UpstreamSettings};
@@ -47,6 +49,8 @@ pub struct Config {
     pub store: Option<StoreKind>,
     /// Time that requests in flight may still take when the daemon stops.
     pub drain_timeout: Duration,
+    /// Audit record.
+    pub audit: AuditSettings,
     /// PEM file with more roots for the bundle and for an `https://` corporate proxy, but not for registries.
     pub ca_file: Option<PathBuf>,
     /// Proxy settings for connections to registries and other hosts.
@@ -96,6 +100,7 @@ impl Config {
             clients,
             store: top.parsed("store", StoreKind::from_str),
             drain_timeout: (top.parsed("drain-timeout", duration)).unwrap_or(DEFAULT_DRAIN_TIMEOUT),
+            audit: AuditSettings::read(&mut top),
             ca_file: top.parsed("ca-file", registries::absolute_path),
             upstream: (top.table("upstream", UPSTREAM_KEYS)).map_or_else(UpstreamSettings::default, |mut table| {
                 UpstreamSettings::read(&mut table)
@@ -119,6 +124,7 @@ impl Default for Config {
             clients: Clients::default(),
             store: None,
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
+            audit: AuditSettings::default(),
             ca_file: None,
             upstream: UpstreamSettings::default(),
             registries: BTreeMap::new(),
@@ -216,6 +222,14 @@ pub const INITIAL: &str = r#"# regauth: registries and settings of the daemon.
 # Time that requests in flight may still take when the daemon stops.
 # drain-timeout = "30s"
 
+# Events that the audit record keeps: "off", "changes" (what verbs change, writes, refusals, each program's first use of a
+# registry) or "all" (every request). `regauthctl audit` shows it. With audit-required, requests that cannot be recorded
+# are refused.
+# audit = "changes"
+# audit-required = false
+# audit-keep = "90d"
+# audit-max-size = "256MiB"
+
 # More roots for the clients' bundle and for an https:// proxy, such as the root of a company that inspects TLS. Registries
 # do not trust them: those behind such a root name it as their own ca-file.
 # ca-file = "/etc/corp-root.pem"
@@ -254,6 +268,10 @@ const TOP_KEYS: KnownKeys = &[
     ("clients", r#""same-user""#),
     ("store", r#""keychain""#),
     ("drain-timeout", r#""30s""#),
+    ("audit", r#""changes""#),
+    ("audit-required", "true"),
+    ("audit-keep", r#""90d""#),
+    ("audit-max-size", r#""256MiB""#),
     ("ca-file", r#""/etc/corp-root.pem""#),
     ("upstream", "[upstream]"),
     ("registries", "[registries.corp]"),

@@ -128,6 +128,16 @@ impl<'a, 't> TableReader<'a, 't> {
         self.parsed_value(key, "a string", value, parse)
     }
 
+    /// Reads a boolean value.
+    pub(super) fn boolean(&mut self, key: &str) -> Option<bool> {
+        let value = self.value(key)?;
+        let DeValue::Boolean(boolean) = value.get_ref() else {
+            self.reject_type(key, "true or false", value);
+            return None;
+        };
+        Some(*boolean)
+    }
+
     /// Parses an array of strings. Invalid elements are recorded and left out.
     pub(super) fn list<T, E: Display>(
         &mut self,

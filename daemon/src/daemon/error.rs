@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use regauth_shared::ErrorBody;
 use regauth_shared::paths::NoHome;
 
+use crate::audit::AuditFolderError;
 use crate::authority::company_roots::InvalidCompanyRoots;
 use crate::config::{InvalidListen, Problems};
 use crate::credential::store::select::OtherStore;
@@ -25,6 +26,9 @@ pub enum StartError {
     /// Folders that cannot be used.
     #[error(transparent)]
     Home(#[from] HomeError),
+    /// Folder of the audit record that cannot be used.
+    #[error(transparent)]
+    Audit(#[from] AuditFolderError),
     /// Configuration file that cannot be read or written.
     #[error("cannot use {}: {}; fix its permissions, or choose another file with --config", .0.display(), .1)]
     ConfigFile(PathBuf, io::Error),

@@ -25,6 +25,7 @@ use self::files::{PersistedState, read_config, read_state, record_store};
 pub use self::options::{Options, variables};
 use self::signals::Signals;
 use crate::atomic;
+use crate::audit::{self, Audit};
 use crate::authority::bundle;
 use crate::authority::company_roots::CompanyRoots;
 use crate::config::Config;
@@ -134,7 +135,8 @@ impl Daemon {
         let system_roots = system_roots.await.map_err(|error| StartError::Threads(error.into()))?;
         let number = options.workers.unwrap_or_else(Workers::usual_number);
         let trusted = company_roots.with(&system_roots);
-        let proxy = Arc::new(ProxyState::new(&config, proxies, grants, listen, &trusted, number)?);
+        let proxy = ProxyState::new(&config, proxies, grants, listen, &trusted, number)?;
+        let proxy = Arc::new(proxy.with_audit(open_audit(&folders, &options, &config)?));
         let workers = Workers::start(number, &proxy).map_err(StartError::Threads)?;
         let controller = Arc::new(Controller {
             folders,
@@ -200,6 +202,7 @@ impl Daemon {
         let events_end = CancellationToken::new();
         background.spawn(collector::collect(Arc::clone(&proxy.events), events_end.clone()));
 
+        let recorder = recorder(&proxy);
         let mut signals = Signals::new()?;
         tracing::info!(listen = %proxy.listen, "ready");
         proxy.events.start();
@@ -222,19 +225,32 @@ impl Daemon {
             () = signals.terminated() => Some("second signal"),
         };
         if let Some(reason) = interrupted {
-            tracing::warn!(
-                connections = proxy.counters.connections(),
-                reason,
-                "closed connections before they finished"
-            );
+            warn_about_cut_connections(&proxy, reason);
         }
         // Viewers get the last events, then the end.
         events_end.cancel();
         control_tasks.close();
         let _ = tokio::time::timeout(CONTROL_DRAIN_TIMEOUT, control_tasks.wait()).await;
+        recorder.wait().await;
         end.cancel();
         Ok(())
     }
+}
+
+/// Task that writes the audit record to the last event.
+fn recorder(proxy: &Arc<ProxyState>) -> TaskTracker {
+    let recorder = TaskTracker::new();
+    recorder.spawn(audit::follow(proxy));
+    recorder.close();
+    recorder
+}
+
+fn warn_about_cut_connections(proxy: &ProxyState, reason: &str) {
+    tracing::warn!(
+        connections = proxy.counters.connections(),
+        reason,
+        "closed connections before they finished"
+    );
 }
 
 /// Starts the tasks of the control side that run without a request.
@@ -263,6 +279,14 @@ fn created_folders(options: &Options) -> CreatedFolders {
         created.adopt(home);
     }
     created
+}
+
+/// Opens the audit record. An ephemeral daemon leaves nothing on the disk.
+fn open_audit(folders: &Folders, options: &Options, config: &Config) -> Result<Audit, StartError> {
+    if options.ephemeral {
+        return Ok(Audit::off());
+    }
+    Ok(Audit::start(&folders.audit(), &config.audit)?)
 }
 
 /// Opens the store, and records its kind in the configuration.

@@ -77,7 +77,7 @@ impl RequestRecord {
     }
 
     /// The record as an event.
-    pub(super) fn to_event(&self) -> EventKind {
+    pub(crate) fn to_event(&self) -> EventKind {
         let exchange = Exchange {
             registry: self.registry.clone(),
             host: self.host.as_ref().map(Authority::to_string),

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::audit::Audit;
 use crate::config::{Clients, Config};
 use crate::credential::circuit_breaker::CircuitBreaker;
 use crate::events::Events;
@@ -60,6 +61,8 @@ pub struct ProxyState {
     pub drain: CancellationToken,
     /// Tasks of all open connections.
     pub tasks: TaskTracker,
+    /// Audit record.
+    pub(crate) audit: Audit,
     /// Counters for `status` and `metrics`.
     pub counters: Counters,
     /// Seal of tokens that clients keep for objects of Git LFS.
@@ -104,6 +107,7 @@ impl ProxyState {
             listen,
             drain: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            audit: Audit::off(),
             counters: Counters::default(),
             action_seal: ActionSeal::new(),
             token_checks: TokenChecks::default(),
@@ -111,6 +115,11 @@ impl ProxyState {
             events: Arc::new(Events::new(workers)),
             programs: ProgramFinder::start(),
         })
+    }
+
+    /// Records events on disk.
+    pub(crate) fn with_audit(self, audit: Audit) -> Self {
+        Self { audit, ..self }
     }
 
     /// Returns true if `origin` is our own listener: a request to it would loop.

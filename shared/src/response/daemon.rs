@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::store::StoreView;
+use crate::audit::Link;
 
 /// Answer to `status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,9 @@ pub struct Status {
     /// PEM file whose roots are in the bundle beside the system's: the global `ca-file`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<String>,
+    /// Audit record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditView>,
     /// Client connections that are open.
     pub connections: u64,
     /// Requests to configured hosts since the start.
@@ -65,6 +69,20 @@ pub struct UpstreamProxy {
     pub set_by: String,
     /// URL schemes of the connections that use it: `http`, `https`.
     pub used_for: Vec<String>,
+}
+
+/// Audit record of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AuditView {
+    /// Events that it keeps: `off`, `changes` or `all`.
+    pub mode: String,
+    /// True if requests that cannot be recorded are refused.
+    pub required: bool,
+    /// Folder of its files.
+    pub folder: String,
+    /// Number and hash of the last line that the daemon has written or found.
+    pub last: Link,
 }
 
 /// Origin of the daemon's listeners.

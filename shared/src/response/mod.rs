@@ -13,7 +13,8 @@ mod token;
 
 pub use access::{GrantList, GrantUrl, GrantView, Granted, Revoked, WritesChanged};
 pub use daemon::{
-    LogLevels, Problem, Reloaded, SocketOrigin, Sockets, Status, Stopping, UpstreamProxy, UpstreamSet, Watching,
+    AuditView, LogLevels, Problem, Reloaded, SocketOrigin, Sockets, Status, Stopping, UpstreamProxy, UpstreamSet,
+    Watching,
 };
 pub use registry::{
     CredentialState, CredentialView, RegistryAdded, RegistryList, RegistryRemoved, RegistryView, RequestFailure,

@@ -2,13 +2,14 @@
 
 use std::fmt::Debug;
 
+use regauth_shared::audit::{LineHash, Link};
 use regauth_shared::event::Operation;
 use regauth_shared::request::{
     AddRegistry, AddScope, Allow, ByName, CompareToken, Grant, Log, LogLevel, Nothing, Revoke, Rotate, SetUpstream,
     SourceCommand, StoreMove, Unlock, Verify, Watch,
 };
 use regauth_shared::response::{
-    CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, LogLevels, LoggedOut, Problem,
+    AuditView, CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, LogLevels, LoggedOut, Problem,
     RegistryAdded, RegistryList, RegistryRemoved, RegistryView, Reloaded, Revoked, Rotated, SocketOrigin, Sockets,
     SourceFailure, Status, Stopping, StoreMoved, StoreMoving, StoreShown, StoreView, TokenComparison, Unlocked,
     UpstreamProxy, UpstreamSet, Verdict, VerdictResult, Verified, Watching, WritesChanged,
@@ -593,6 +594,15 @@ fn status(store_is: &str, problems: Vec<Problem>) -> Status {
         clients: "same-user".to_owned(),
         upstream_proxies: Vec::new(),
         ca_file: None,
+        audit: Some(AuditView {
+            mode: "changes".to_owned(),
+            required: false,
+            folder: "/home/me/.local/state/regauth/audit".to_owned(),
+            last: Link {
+                line: 1234,
+                hash: LineHash::of(b"line 1234"),
+            },
+        }),
         connections: 3,
         requests: 1234,
     }
@@ -606,6 +616,7 @@ fn status_behind_proxy() -> Status {
             used_for: vec!["https".to_owned()],
         }],
         ca_file: Some("/etc/corp-root.pem".to_owned()),
+        audit: None,
         ..status("open", vec![])
     }
 }

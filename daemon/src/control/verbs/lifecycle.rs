@@ -126,6 +126,7 @@ fn keys_for_the_next_start(controller: &Controller, config: &Config) -> impl Ite
     let tls_proxy = controller.proxy.dialer.proxies().proxies().iter().any(speaks_tls);
     let keys = [
         ("ca-file", tls_proxy && config.ca_file != at_start.ca_file),
+        ("audit", config.audit != at_start.audit),
         ("listen", listens_elsewhere && config.listen != at_start.listen),
         ("store", store_differs),
         ("drain-timeout", config.drain_timeout != at_start.drain_timeout),

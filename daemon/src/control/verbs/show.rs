@@ -38,6 +38,7 @@ pub(crate) fn show(controller: &Controller, request: &ByName) -> Result<Registry
 /// The daemon's addresses, files, store, counters and problems.
 pub(crate) async fn status(controller: &Controller) -> Status {
     let store_error = store::check(controller).await;
+    let audit = controller.proxy.audit.view().await;
     let snapshot = controller.snapshot();
     let proxy = &controller.proxy;
     Status {
@@ -55,6 +56,7 @@ pub(crate) async fn status(controller: &Controller) -> Status {
         clients: proxy.clients.as_str().to_owned(),
         upstream_proxies: upstream_proxies(proxy.dialer.proxies()),
         ca_file: (controller.company_roots.load().file.as_ref()).map(|file| file.display().to_string()),
+        audit: Some(audit),
         connections: proxy.counters.connections(),
         requests: proxy.counters.requests(),
     }
@@ -163,6 +165,7 @@ fn problems(controller: &Controller, registries: &RegistryRoutes, store_error: O
     let mut problems = Vec::new();
     problems.extend(clients_problem(controller));
     problems.extend(configuration_problem(controller));
+    problems.extend(controller.proxy.audit.problem());
     problems.extend(store_error.map(store::problem));
     problems.extend(controller.stores.leftover().map(|leftover| Problem {
         message: leftover_message(leftover.kind),

@@ -92,6 +92,8 @@ async fn route(worker: Worker, client: Client, mut stream: TcpStream, target: Or
 async fn refuse(mut stream: TcpStream, error: &ProxyError, mut recording: Recording) {
     tracing::debug!(code = error.code(), "refused the first request of a connection");
     recording.note_refusal(error);
+    // The connection is refused, whether the audit record has it or not.
+    let _ = recording.confirm().await;
     drop(recording);
     if stream.write_all(error.raw_response().as_bytes()).await.is_ok() {
         let _ = stream.shutdown().await;

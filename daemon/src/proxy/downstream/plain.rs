@@ -99,7 +99,7 @@ async fn respond(
     let result = handle(&worker, &client, &last_client, request, &mut recording).await;
     Ok(drain::close_if_draining(
         &worker.state,
-        recording.finish(result, format),
+        recording.finish(result, format).await,
     ))
 }
 

@@ -198,5 +198,12 @@ pub(super) fn pass_on(
     Ok(response)
 }
 
+/// True if a cargo sent these headers.
+pub(super) fn is_cargo(headers: &HeaderMap) -> bool {
+    let agent = headers.get(USER_AGENT).map_or(&b""[..], |agent| agent.as_bytes());
+    CARGO.iter().any(|name| agent.starts_with(name))
+}
+
 /// Programs that ask for a user name, a password or a login after a 401 without a look at its challenge.
-const ASKING_PROGRAMS: [&[u8]; 6] = [b"git/", b"git-lfs/", b"JGit/", b"pip/", b"cargo/", b"cargo "];
+const ASKING_PROGRAMS: [&[u8]; 6] = [b"git/", b"git-lfs/", b"JGit/", b"pip/", CARGO[0], CARGO[1]];
+const CARGO: [&[u8]; 2] = [b"cargo/", b"cargo "];

@@ -18,6 +18,7 @@ use memchr::memmem;
 use regauth_shared::RegistryName;
 use serde_json::json;
 
+use crate::audit::Unrecorded;
 use crate::policy::token_scope;
 use crate::proxy::exchange::request_problem::RequestProblem;
 use crate::proxy::upstream::failure::{FailureClass, UpstreamFailure};
@@ -54,8 +55,12 @@ pub enum ProxyError {
     StoreLocked,
     /// The store or source has no credential, or failed.
     CredentialUnavailable(RegistryName),
+    /// The store has no credential, and the client is a cargo, which can log in.
+    LoggedOut(RegistryName),
     /// The store cannot be read: it is damaged, or its service is gone.
     StoreUnavailable,
+    /// The audit record cannot be written, and `audit-required` forbids answers without it.
+    AuditUnavailable,
     /// The client stopped sending the body of its request.
     ClientTimeout,
     /// The upstream gave no answer, or cannot be trusted.
@@ -76,6 +81,12 @@ impl From<RequestProblem> for ProxyError {
     }
 }
 
+impl From<Unrecorded> for ProxyError {
+    fn from(_: Unrecorded) -> Self {
+        Self::AuditUnavailable
+    }
+}
+
 impl ProxyError {
     /// Value of the `regauth-error` header.
     pub fn code(&self) -> &'static str {
@@ -91,7 +102,8 @@ impl ProxyError {
             Self::TokenRejected(_) => "token-rejected",
             Self::AccessDenied(_) => "access-denied",
             Self::StoreLocked | Self::StoreUnavailable => "store-locked",
-            Self::CredentialUnavailable(_) => "credential-unavailable",
+            Self::CredentialUnavailable(_) | Self::LoggedOut(_) => "credential-unavailable",
+            Self::AuditUnavailable => "audit-unavailable",
             Self::ClientTimeout => "client-timeout",
             Self::Upstream(failure) => match failure.class() {
                 FailureClass::Unreachable => "upstream-unreachable",
@@ -111,6 +123,8 @@ impl ProxyError {
             Self::AuthorityMismatch => StatusCode::MISDIRECTED_REQUEST,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::GrantRequired => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            // cargo then knows that the index needs a token, and asks its credential provider or proposes `cargo login`.
+            Self::LoggedOut(_) => StatusCode::UNAUTHORIZED,
             Self::GrantDenied
             | Self::HostDenied
             | Self::WriteDenied(_)
@@ -125,7 +139,7 @@ impl ProxyError {
             | Self::UpstreamUnsafe
             | Self::UpstreamFraming
             | Self::UpstreamUnreadable => StatusCode::BAD_GATEWAY,
-            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::AuditUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::ClientTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Upstream(failure) => match failure.class() {
                 FailureClass::Unreachable | FailureClass::Untrusted => StatusCode::BAD_GATEWAY,
@@ -144,7 +158,7 @@ impl ProxyError {
             Self::TokenRejected(_) => Some("rejected the token"),
             Self::StoreLocked => Some("was not asked: the store is locked"),
             Self::StoreUnavailable => Some("was not asked: the store cannot be read"),
-            Self::CredentialUnavailable(_) => Some("was not asked: there is no token"),
+            Self::CredentialUnavailable(_) | Self::LoggedOut(_) => Some("was not asked: there is no token"),
             Self::ClientTimeout => Some("got half a request: the client stopped sending"),
             Self::BadRequest
             | Self::Malformed(_)
@@ -155,6 +169,7 @@ impl ProxyError {
             | Self::GrantDenied
             | Self::HostDenied
             | Self::Busy
+            | Self::AuditUnavailable
             | Self::WriteDenied(_)
             | Self::ProgramDenied(_)
             | Self::UpstreamUnsafe => None,
@@ -169,7 +184,9 @@ impl ProxyError {
             Self::ProgramDenied(name) => return PROGRAM_DENIED.replace("{name}", name.as_str()),
             Self::TokenRejected(name) => return TOKEN_REJECTED.replace("{name}", name.as_str()),
             Self::AccessDenied(name) => return ACCESS_DENIED.replace("{name}", name.as_str()),
-            Self::CredentialUnavailable(name) => return CREDENTIAL_UNAVAILABLE.replace("{name}", name.as_str()),
+            Self::CredentialUnavailable(name) | Self::LoggedOut(name) => {
+                return CREDENTIAL_UNAVAILABLE.replace("{name}", name.as_str());
+            }
             Self::CorporateProxy(error) => return corporate_proxy_message(error),
             Self::BadRequest => BAD_REQUEST,
             Self::Malformed(problem) => problem.message(),
@@ -181,6 +198,7 @@ impl ProxyError {
             Self::Busy => BUSY,
             Self::StoreLocked => STORE_LOCKED,
             Self::StoreUnavailable => STORE_UNAVAILABLE,
+            Self::AuditUnavailable => AUDIT_UNAVAILABLE,
             Self::ClientTimeout => CLIENT_TIMEOUT,
             Self::Upstream(failure) => return sentences(*failure),
             Self::UpstreamUnsafe => UPSTREAM_UNSAFE,
@@ -225,8 +243,9 @@ impl ProxyError {
     /// Code of the OCI distribution specification, "Error Codes".
     fn oci_code(&self) -> &'static str {
         match self.status() {
+            _ if *self == Self::AuditUnavailable => "UNKNOWN",
             StatusCode::FORBIDDEN => "DENIED",
-            StatusCode::PROXY_AUTHENTICATION_REQUIRED => "UNAUTHORIZED",
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED | StatusCode::UNAUTHORIZED => "UNAUTHORIZED",
             StatusCode::METHOD_NOT_ALLOWED | StatusCode::BAD_REQUEST => "UNSUPPORTED",
             StatusCode::SERVICE_UNAVAILABLE => "TOOMANYREQUESTS",
             _ => "UNKNOWN",
@@ -362,6 +381,8 @@ const CREDENTIAL_UNAVAILABLE: &str = "regauth has no token for the registry `{na
     `regauthctl show {name}`, and set a new token with `regauthctl rotate {name}`.\n";
 const STORE_UNAVAILABLE: &str = "The store that keeps regauth's tokens cannot be read, so nothing was sent. Find the reason \
     with `regauthctl status`.\n";
+const AUDIT_UNAVAILABLE: &str = "regauth cannot write its audit record, and its configuration allows no request without it. \
+    Find the reason with `regauthctl status`, then repeat.\n";
 const CLIENT_TIMEOUT: &str = "The client stopped sending the body of its request, so regauth ended the request. Repeat it over \
     a connection that sends at least 10 bytes a second.\n";
 const UPSTREAM_UNSAFE: &str = "The host repeated the token in its response or switched protocols, so regauth withheld the \
@@ -404,8 +425,10 @@ mod tests {
             ProxyError::TokenRejected(name.clone()),
             ProxyError::AccessDenied(name.clone()),
             ProxyError::StoreLocked,
-            ProxyError::CredentialUnavailable(name),
+            ProxyError::CredentialUnavailable(name.clone()),
+            ProxyError::LoggedOut(name),
             ProxyError::StoreUnavailable,
+            ProxyError::AuditUnavailable,
             ProxyError::ClientTimeout,
             ProxyError::from(CorporateProxyError {
                 proxy: "http://proxy.corp:3128 (set by config.toml)".to_owned(),

@@ -124,25 +124,38 @@ impl Recording {
         self.record.status = Some(error.status().as_u16());
     }
 
-    /// The client's response, whose body writes the record at its end. An error becomes a response of our own.
+    /// Waits until the audit record has the request, if `audit-required` demands it.
     ///
-    /// This is the last place before the head goes to the client. A record that must be on disk before is awaited here.
-    pub(crate) fn finish(
+    /// # Errors
+    /// [`ProxyError::AuditUnavailable`].
+    pub(crate) async fn confirm(&mut self) -> Result<(), ProxyError> {
+        let audit = &self.worker.state.audit;
+        if !audit.is_required() || self.is_discarded {
+            return Ok(());
+        }
+        self.record.total = self.begun.elapsed();
+        Ok(audit.confirm(self.record.to_event()).await?)
+    }
+
+    /// The client's response, whose body writes the record at its end. An error becomes a response of our own. With
+    /// `audit-required`, the response comes after its line in the audit record, or becomes an error.
+    pub(crate) async fn finish(
         mut self,
-        result: Result<Response<ResponseBody>, ProxyError>,
+        mut result: Result<Response<ResponseBody>, ProxyError>,
         format: BodyFormat,
     ) -> Response<RecordedBody> {
-        let response = match result {
-            Ok(response) => {
-                self.record.status = Some(response.status().as_u16());
-                response
-            }
-            Err(error) => {
-                tracing::debug!(host = ?self.record.host, code = error.code(), "refused a request");
-                self.note_refusal(&error);
-                error.response(format).map(Either::Right)
-            }
-        };
+        match &result {
+            Ok(response) => self.record.status = Some(response.status().as_u16()),
+            Err(error) => self.note_refusal(error),
+        }
+        if let Err(error) = self.confirm().await {
+            self.note_refusal(&error);
+            result = Err(error);
+        }
+        let response = result.unwrap_or_else(|error| {
+            tracing::debug!(host = ?self.record.host, code = error.code(), "refused a request");
+            error.response(format).map(Either::Right)
+        });
         response.map(|body| RecordedBody { body, recording: self })
     }
 }

@@ -38,7 +38,7 @@ use crate::proxy::routes::{InterceptedHost, RegistryRoute};
 use crate::proxy::state::Worker;
 use crate::proxy::upstream::Upstream;
 use crate::proxy::upstream::pool::PooledConnection;
-use crate::registry::Kind;
+use crate::registry::{Kind, Source};
 
 /// Body of a response to a client: the upstream's as it streams in, or an error text. While the upstream's streams, the
 /// request counts as in flight and its connection is in use.
@@ -77,7 +77,7 @@ pub(crate) async fn serve(
         recording.note_host(&host.authority);
         Err(ProxyError::AuthorityMismatch)
     };
-    Ok(recording.finish(result, format))
+    Ok(recording.finish(result, format).await)
 }
 
 /// Checks a request to `host`, and sends it with or without the credential of a registry.
@@ -128,7 +128,7 @@ pub(crate) async fn handle(
         Classification::ByBody(format) => Box::pin(inspect::classify(client, registry, format, body)).await?,
     };
     recording.note_operation(operation);
-    client.authorize(registry, operation)?;
+    authorize(worker, client, registry, operation)?;
     let failed = |error: &ProxyError| failure_log::registry_failed(registry, &host.origin, error);
     let may_be_lfs = matches!(registry.registry.kind, Kind::Git | Kind::Generic);
     if let Some(sealed) = action_authorization.filter(|_| may_be_lfs) {
@@ -139,12 +139,24 @@ pub(crate) async fn handle(
         let response = send_without_credential(worker, registry, request, permit, recording).await;
         return response.inspect_err(failed);
     }
-    let lease = lease(registry).await.inspect_err(failed)?;
+    let lease = lease_or_login(client, registry, &parts).await.inspect_err(failed)?;
     // Again: writes may have been closed while the request waited for the lease.
     client.authorize(registry, operation)?;
     let request = Request::from_parts(parts, body);
     let response = send_with_credential(worker, (client, operation), registry, lease, request, permit, recording).await;
     response.inspect_err(failed)
+}
+
+/// Authorizes a request, as far as the audit record can be written if it must.
+fn authorize(
+    worker: &Worker,
+    client: &Client,
+    registry: &RegistryRoute,
+    operation: Operation,
+) -> Result<(), ProxyError> {
+    client.authorize(registry, operation)?;
+    // Before anything is sent: a registry must not carry out what cannot be recorded.
+    Ok(worker.state.audit.check_writable()?)
 }
 
 /// Sends a request with the authorization that the registry's Git LFS server has given to the client for it. A 401 loses
@@ -447,6 +459,17 @@ pub(super) async fn lease(registry: &RegistryRoute) -> Result<Lease, ProxyError>
             Unavailable::Missing => ProxyError::CredentialUnavailable(registry.name.clone()),
             Unavailable::Rejected => ProxyError::TokenRejected(registry.name.clone()),
         })
+}
+
+/// A lease for a client's request. Tells a cargo that a token is missing as registries do, if `cargo login` can store one: a
+/// cargo that does not know yet that its index needs a token could not log in otherwise, because it reads the index first.
+async fn lease_or_login(client: &Client, registry: &RegistryRoute, parts: &Parts) -> Result<Lease, ProxyError> {
+    let may_log_in = !client.bears_grant() && registry.registry.source == Source::Store;
+    let is_cargo = registry.registry.kind == Kind::Cargo && denial_review::is_cargo(&parts.headers);
+    lease(registry).await.map_err(|error| match error {
+        ProxyError::CredentialUnavailable(name) if is_cargo && may_log_in => ProxyError::LoggedOut(name),
+        error => error,
+    })
 }
 
 /// The URL of a request, if it could show later whether the registry still accepts the generation: the URL of a page, not

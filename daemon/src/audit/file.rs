@@ -1,0 +1,578 @@
+//! Files of the record: appends lines, repairs an incomplete last line, rotates by size, deletes old files.
+//!
+//! While one daemon drains, the next one serves, and both append. So each append takes the lock of the folder and looks
+//! whether the file is as the last append left it.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use regauth_shared::audit::{
+    CURRENT_FILE, Content, LineHash, Link, Note, is_rotated_file, link_before, link_of, rotated_file,
+};
+
+/// Bounds of the record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Size at which a file is rotated.
+    pub(super) file: u64,
+    /// Size of all files together.
+    pub(super) total: u64,
+    /// Age at which a rotated file is deleted.
+    pub(super) age: Duration,
+}
+
+/// The record, open for appending.
+#[derive(Debug)]
+pub(super) struct RecordFile {
+    folder: PathBuf,
+    limits: Limits,
+    lock: Option<File>,
+    current: Option<Current>,
+    link: Link,
+}
+
+/// The file that lines are appended to.
+#[derive(Debug)]
+struct Current {
+    file: File,
+    /// Length after the last append.
+    length: u64,
+    first_line: u64,
+    inode: u64,
+}
+
+/// Fault of the record that a start or an append has found.
+enum Fault {
+    Torn { bytes: u64 },
+    Damaged,
+}
+
+impl RecordFile {
+    pub(super) fn new(folder: &Path, limits: Limits) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            limits,
+            lock: None,
+            current: None,
+            link: Link::START,
+        }
+    }
+
+    /// The last line.
+    pub(super) fn link(&self) -> Link {
+        self.link
+    }
+
+    /// Opens the record and repairs its end. Appends call it too.
+    ///
+    /// # Errors
+    /// Any error of the file system.
+    pub(super) fn open(&mut self) -> io::Result<()> {
+        self.append(&[])
+    }
+
+    /// Appends events, one line each. The lines are with the kernel when this returns: a kill loses none of them.
+    ///
+    /// # Errors
+    /// Any error of the file system. No line of the batch is in the file then.
+    pub(super) fn append(&mut self, events: &[&str]) -> io::Result<()> {
+        self.take_lock()?;
+        let result = self.append_locked(events);
+        if let Some(lock) = &self.lock {
+            let _ = lock.unlock();
+        }
+        result
+    }
+
+    /// Rotates a file that is old, and deletes what the limits do not allow.
+    ///
+    /// # Errors
+    /// Any error of the file system.
+    pub(super) fn tidy(&mut self) -> io::Result<()> {
+        self.append(&[])?;
+        self.take_lock()?;
+        let result = self.rotate_if_old().and_then(|()| self.prune());
+        if let Some(lock) = &self.lock {
+            let _ = lock.unlock();
+        }
+        result
+    }
+
+    /// Writes what the kernel holds to the disk.
+    ///
+    /// # Errors
+    /// Any error of the file system.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.current.as_ref().map_or(Ok(()), |current| current.file.sync_data())
+    }
+
+    fn append_locked(&mut self, events: &[&str]) -> io::Result<()> {
+        if !self.is_as_left() {
+            self.reopen()?;
+        }
+        if events.is_empty() {
+            return Ok(());
+        }
+        let bytes: usize = events.iter().map(|event| event.len() + LINE_OVERHEAD).sum();
+        let current = self.current.as_ref().map_or(0, |current| current.length);
+        let rotates = current > 0 && current + bytes as u64 > self.limits.file;
+        if rotates {
+            self.rotate()?;
+        }
+        self.write(events.iter().map(|event| Content::Event(event)))?;
+        if rotates { self.prune() } else { Ok(()) }
+    }
+
+    /// Writes lines in one call, or none of them.
+    fn write<'a>(&mut self, contents: impl Iterator<Item = Content<'a>>) -> io::Result<()> {
+        let mut link = self.link;
+        let first_line = link.line + 1;
+        let lines: String = contents.map(|content| link.append(&content)).collect();
+        let current = self.current.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        if let Err(error) = current.file.write_all(lines.as_bytes()) {
+            // A full disk may have taken some of the bytes.
+            let _ = current.file.set_len(current.length);
+            return Err(error);
+        }
+        if current.length == 0 {
+            current.first_line = first_line;
+        }
+        current.length += lines.len() as u64;
+        self.link = link;
+        Ok(())
+    }
+
+    /// True if the file is the one of the last append and has its length.
+    fn is_as_left(&self) -> bool {
+        let Some(current) = &self.current else { return false };
+        let path = self.folder.join(CURRENT_FILE);
+        path.symlink_metadata()
+            .is_ok_and(|metadata| metadata.ino() == current.inode && metadata.len() == current.length)
+    }
+
+    /// Opens the file, continues its chain, and notes a fault of its end in it.
+    fn reopen(&mut self) -> io::Result<()> {
+        let mut current = open_current(&self.folder)?;
+        let (link, fault) = self.read_end(&mut current)?;
+        self.link = link;
+        self.current = Some(current);
+        let time = unix_milliseconds();
+        match fault {
+            None => Ok(()),
+            Some(Fault::Torn { bytes }) => {
+                tracing::warn!(
+                    bytes,
+                    line = link.line + 1,
+                    "removed an incomplete line from the audit record"
+                );
+                self.write([Content::Note(Note::Repaired { time, bytes })].into_iter())
+            }
+            Some(Fault::Damaged) => {
+                tracing::error!(
+                    line = link.line,
+                    "the last line of the audit record cannot be read; `regauthctl audit verify` checks the record"
+                );
+                self.rotate()?;
+                self.write([Content::Note(Note::Damaged { time })].into_iter())
+            }
+        }
+    }
+
+    /// Reads the last line of the file, or of the newest rotated file if this one is empty. Cuts off an incomplete line.
+    fn read_end(&self, current: &mut Current) -> io::Result<(Link, Option<Fault>)> {
+        let tail = Tail::read(&mut current.file)?;
+        current.length -= tail.torn;
+        if tail.torn > 0 {
+            current.file.set_len(current.length)?;
+        }
+        let torn = (tail.torn > 0).then_some(Fault::Torn { bytes: tail.torn });
+        let lines = tail.lines();
+        let Some(last) = lines.last() else {
+            return Ok((self.link_before_current(), torn));
+        };
+        current.first_line = first_link(&self.folder.join(CURRENT_FILE)).map_or(1, |before| before.line + 1);
+        if let Some(link) = link_of(last) {
+            return Ok((link, torn));
+        }
+        let readable = lines
+            .iter()
+            .rev()
+            .enumerate()
+            .find_map(|(behind, line)| Some(link_of(line)?.line + behind as u64));
+        let line = readable.unwrap_or_else(|| self.link_before_current().line + lines.len() as u64);
+        let hash = LineHash::of(last);
+        Ok((Link { line, hash }, Some(Fault::Damaged)))
+    }
+
+    /// Last line of the newest rotated file; of this process if there is none.
+    fn link_before_current(&self) -> Link {
+        let newest = rotated_files(&self.folder).ok().and_then(|files| files.last().cloned());
+        let link = newest.and_then(|file| last_link(&file));
+        link.filter(|link| link.line >= self.link.line).unwrap_or(self.link)
+    }
+
+    fn rotate_if_old(&mut self) -> io::Result<()> {
+        let Some(current) = self.current.as_ref().filter(|current| current.length > 0) else {
+            return Ok(());
+        };
+        // Not every file system knows the time of creation.
+        let age = (current.file.metadata()?.created().ok()).and_then(|created| created.elapsed().ok());
+        if age.is_some_and(|age| age > self.limits.age / FILES) {
+            self.rotate()?;
+        }
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        self.sync()?;
+        let first_line = self.current.as_ref().map_or(1, |current| current.first_line);
+        let free = [first_line, self.link.line].map(|line| self.folder.join(rotated_file(line)));
+        let free = free.into_iter().find(|path| path.symlink_metadata().is_err());
+        std::fs::rename(
+            self.folder.join(CURRENT_FILE),
+            free.ok_or(io::ErrorKind::AlreadyExists)?,
+        )?;
+        self.current = None;
+        self.current = Some(open_current(&self.folder)?);
+        File::open(&self.folder)?.sync_all()
+    }
+
+    /// Deletes the oldest rotated files, as far as the limits say so. A note in the record comes first: otherwise their
+    /// lines would be missing.
+    fn prune(&mut self) -> io::Result<()> {
+        let files = rotated_files(&self.folder)?;
+        let sizes: Vec<u64> = files
+            .iter()
+            .map(|file| file.metadata().map_or(0, |data| data.len()))
+            .collect();
+        let mut total = sizes.iter().sum::<u64>() + self.current.as_ref().map_or(0, |current| current.length);
+        let mut old = 0;
+        for (file, size) in files.iter().zip(sizes) {
+            if total <= self.limits.total && !is_older_than(file, self.limits.age) {
+                break;
+            }
+            total = total.saturating_sub(size);
+            old += 1;
+        }
+        let Some((newest, oldest)) = files.get(..old).and_then(<[PathBuf]>::split_last) else {
+            return Ok(());
+        };
+        let next = files
+            .get(old)
+            .cloned()
+            .unwrap_or_else(|| self.folder.join(CURRENT_FILE));
+        let through = last_link(newest).or_else(|| first_link(&next)).unwrap_or(Link::START);
+        let time = unix_milliseconds();
+        self.write([Content::Note(Note::Pruned { time, through })].into_iter())?;
+        tracing::info!(through = through.line, "deleted old lines of the audit record");
+        oldest.iter().chain([newest]).try_for_each(std::fs::remove_file)
+    }
+
+    /// Takes the folder's lock. A daemon holds it for an append only.
+    fn take_lock(&mut self) -> io::Result<()> {
+        if self.lock.is_none() || !self.folder.join(CURRENT_FILE).exists() {
+            create_folder(&self.folder)?;
+            let path = self.folder.join(LOCK_FILE);
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(false).mode(0o600);
+            self.lock = Some(options.open(path)?);
+        }
+        let lock = self.lock.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let deadline = Instant::now() + LOCK_TIMEOUT;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(()),
+                Err(TryLockError::Error(error)) => return Err(error),
+                Err(TryLockError::WouldBlock) if Instant::now() > deadline => {
+                    return Err(io::Error::other("another process holds the lock of the audit folder"));
+                }
+                Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            }
+        }
+    }
+}
+
+/// Last whole lines of a file.
+struct Tail {
+    text: Vec<u8>,
+    /// Length of the incomplete line behind them.
+    torn: u64,
+}
+
+impl Tail {
+    fn read(file: &mut File) -> io::Result<Self> {
+        let length = file.metadata()?.len();
+        let mut start = length.saturating_sub(MAX_LINE);
+        loop {
+            let mut text = Vec::new();
+            file.seek(SeekFrom::Start(start))?;
+            file.read_to_end(&mut text)?;
+            let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            // The first line may begin before the tail.
+            let first = if start == 0 {
+                0
+            } else {
+                text.iter().position(|byte| *byte == b'\n').map_or(whole, |end| end + 1)
+            };
+            if first < whole || start == 0 {
+                let torn = (text.len() - whole) as u64;
+                text.truncate(whole);
+                text.drain(..first);
+                return Ok(Self { text, torn });
+            }
+            start = 0;
+        }
+    }
+
+    fn lines(&self) -> Vec<&[u8]> {
+        self.text
+            .split_inclusive(|byte| *byte == b'\n')
+            .map(without_line_feed)
+            .collect()
+    }
+}
+
+fn create_folder(folder: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn open_current(folder: &Path) -> io::Result<Current> {
+    let mut options = OpenOptions::new();
+    let no_follow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    options
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(no_follow);
+    let file = options.open(folder.join(CURRENT_FILE))?;
+    let metadata = file.metadata()?;
+    Ok(Current {
+        length: metadata.len(),
+        first_line: 1,
+        inode: metadata.ino(),
+        file,
+    })
+}
+
+/// Rotated files, the oldest first.
+fn rotated_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(is_rotated_file) {
+            files.push(entry.path());
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Number and hash of a file's last line.
+fn last_link(file: &Path) -> Option<Link> {
+    let mut file = File::open(file).ok()?;
+    let length = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(MAX_LINE))).ok()?;
+    let mut end = Vec::new();
+    file.read_to_end(&mut end).ok()?;
+    let last = without_line_feed(&end);
+    let start = last
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |before| before + 1);
+    link_of(last.get(start..)?)
+}
+
+/// Link of a file's first line to the line before it.
+fn first_link(file: &Path) -> Option<Link> {
+    let mut start = Vec::new();
+    File::open(file).ok()?.take(MAX_LINE).read_to_end(&mut start).ok()?;
+    link_before(start.split(|byte| *byte == b'\n').next()?)
+}
+
+fn without_line_feed(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\n").unwrap_or(line)
+}
+
+fn is_older_than(file: &Path, age: Duration) -> bool {
+    let modified = file.metadata().and_then(|data| data.modified());
+    modified.is_ok_and(|time| time.elapsed().is_ok_and(|elapsed| elapsed > age))
+}
+
+/// Time now in milliseconds since 1970.
+pub(super) fn unix_milliseconds() -> u64 {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Number of files that the record is divided into.
+pub(super) const FILES: u32 = 8;
+const LOCK_FILE: &str = "lock";
+/// Another daemon appends in microseconds, but its disk may be slow.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
+/// Bytes of a line beside its event: the number, the hash.
+const LINE_OVERHEAD: usize = 120;
+/// Longest line: paths of a program and of its working folder have at most 4 KiB each, six bytes a byte in JSON.
+const MAX_LINE: u64 = 128 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use regauth_shared::audit::Verifier;
+
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        file: 1 << 20,
+        total: 8 << 20,
+        age: Duration::from_secs(86_400),
+    };
+
+    fn event(number: usize) -> String {
+        format!("{{\"number\":{number}}}")
+    }
+
+    fn append(record: &mut RecordFile, numbers: std::ops::Range<usize>) {
+        numbers.for_each(|number| record.append(&[&event(number)]).unwrap());
+    }
+
+    /// Text of all files, in order.
+    fn read(folder: &Path) -> String {
+        let mut files = rotated_files(folder).unwrap();
+        files.push(folder.join(CURRENT_FILE));
+        files.iter().map(|file| fs::read_to_string(file).unwrap()).collect()
+    }
+
+    fn faults(folder: &Path) -> Vec<String> {
+        let mut verifier = Verifier::default();
+        read(folder).lines().for_each(|line| verifier.line(line.as_bytes()));
+        verifier.finish().iter().map(ToString::to_string).collect()
+    }
+
+    fn folder() -> (tempfile::TempDir, PathBuf) {
+        let state = tempfile::tempdir().unwrap();
+        let folder = state.path().join("audit");
+        (state, folder)
+    }
+
+    #[test]
+    fn the_chain_goes_on_after_a_restart_and_a_rotation() {
+        let (_state, folder) = folder();
+        let limits = Limits { file: 1000, ..LIMITS };
+        for run in 0..3 {
+            append(&mut RecordFile::new(&folder, limits), run * 10..run * 10 + 10);
+        }
+        assert!(rotated_files(&folder).unwrap().len() >= 3);
+        assert_eq!(read(&folder).lines().count(), 30);
+        assert_eq!(faults(&folder), Vec::<String>::new());
+        assert_eq!(folder.metadata().unwrap().mode() & 0o777, 0o700);
+        assert_eq!(folder.join(CURRENT_FILE).metadata().unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_line_cut_at_any_byte_is_repaired_without_a_break_in_the_chain() {
+        let (_state, folder) = folder();
+        append(&mut RecordFile::new(&folder, LIMITS), 0..2);
+        let whole = read(&folder);
+        let second = whole.find('\n').unwrap() + 1;
+        for length in 0..whole.len() {
+            fs::write(folder.join(CURRENT_FILE), &whole[..length]).unwrap();
+            append(&mut RecordFile::new(&folder, LIMITS), 2..3);
+            assert_eq!(faults(&folder), Vec::<String>::new(), "cut at {length}");
+            let is_torn = length != 0 && length != second;
+            assert_eq!(
+                read(&folder).contains("\"note\":{\"kind\":\"repaired\""),
+                is_torn,
+                "cut at {length}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_last_line_that_cannot_be_read_stays_as_evidence() {
+        let (_state, folder) = folder();
+        append(&mut RecordFile::new(&folder, LIMITS), 0..3);
+        let mut text = read(&folder);
+        let last = text.trim_end().rfind('\n').unwrap() + 1;
+        text.replace_range(last.., "{\"line\":three}\n");
+        fs::write(folder.join(CURRENT_FILE), &text).unwrap();
+        append(&mut RecordFile::new(&folder, LIMITS), 3..5);
+        assert!(read(&folder).starts_with(&text));
+        assert_eq!(faults(&folder), ["in place of line 3 is a line that cannot be read"]);
+    }
+
+    #[test]
+    fn two_daemons_append_to_one_chain() {
+        let (_state, folder) = folder();
+        let limits = Limits { file: 2000, ..LIMITS };
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| append(&mut RecordFile::new(&folder, limits), 0..100));
+            }
+        });
+        assert_eq!(read(&folder).lines().count(), 200);
+        assert_eq!(faults(&folder), Vec::<String>::new());
+    }
+
+    #[test]
+    fn old_files_are_deleted_by_size_and_by_age_with_a_note() {
+        let (_state, folder) = folder();
+        let limits = Limits {
+            file: 1000,
+            total: 4000,
+            ..LIMITS
+        };
+        let mut record = RecordFile::new(&folder, limits);
+        append(&mut record, 0..100);
+        assert!(read(&folder).len() <= 5000);
+        assert!(read(&folder).contains("\"note\":{\"kind\":\"pruned\""));
+        assert_eq!(faults(&folder), Vec::<String>::new());
+
+        let long_ago = SystemTime::now() - 2 * LIMITS.age;
+        for file in rotated_files(&folder).unwrap() {
+            File::options()
+                .append(true)
+                .open(file)
+                .unwrap()
+                .set_modified(long_ago)
+                .unwrap();
+        }
+        record.tidy().unwrap();
+        assert_eq!(rotated_files(&folder).unwrap(), Vec::<PathBuf>::new());
+        assert_eq!(faults(&folder), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_deleted_folder_is_made_again_and_shows_in_the_chain() {
+        let (_state, folder) = folder();
+        let mut record = RecordFile::new(&folder, LIMITS);
+        append(&mut record, 0..3);
+        fs::remove_dir_all(&folder).unwrap();
+        append(&mut record, 3..4);
+        assert_eq!(faults(&folder), ["lines 1 to 3 are missing"]);
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_record_as_it_was() {
+        let (_state, folder) = folder();
+        let mut record = RecordFile::new(&folder, LIMITS);
+        append(&mut record, 0..1);
+        let before = record.link();
+        record.current.as_mut().unwrap().file = File::open("/dev/full").unwrap();
+        record.append(&["{}"]).unwrap_err();
+        assert_eq!(record.link(), before);
+        record.current = None;
+        append(&mut record, 1..2);
+        assert_eq!(faults(&folder), Vec::<String>::new());
+    }
+}

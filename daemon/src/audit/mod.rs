@@ -1,0 +1,303 @@
+//! Audit record: the events of DESIGN's stream that `audit` in config.toml names, on disk, each line chained to the one
+//! before.
+//!
+//! [`Coverage`](coverage) chooses the events. A thread of its own ([`writer`]) appends them in batches, so nothing on the
+//! data path waits for the disk. The exception is `audit-required = true`: a request that the record covers gets its
+//! answer after its line was written ([`Audit::confirm`]). [`file`] rotates, repairs and deletes files. The format of the
+//! lines is [`regauth_shared::audit`].
+
+mod coverage;
+mod file;
+mod folder;
+mod writer;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use regauth_shared::audit::Link;
+use regauth_shared::event::{Event, EventKind, Exchange};
+use regauth_shared::response::{AuditView, Problem};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::oneshot;
+
+use self::coverage::Coverage;
+use self::file::{FILES, Limits, RecordFile, unix_milliseconds};
+pub use self::folder::AuditFolderError;
+use self::writer::{Message, Writer};
+use crate::config::{AuditMode, AuditSettings};
+use crate::events::Published;
+use crate::proxy::exchange::error::ProxyError;
+use crate::proxy::state::ProxyState;
+
+/// The audit record of a running daemon.
+#[derive(Debug)]
+pub(crate) struct Audit {
+    settings: AuditSettings,
+    folder: PathBuf,
+    coverage: Mutex<Coverage>,
+    shared: Arc<Shared>,
+    /// Empty if nothing is recorded.
+    queue: Option<SyncSender<Message>>,
+}
+
+/// What the thread reports.
+#[derive(Debug, Default)]
+struct Shared {
+    /// True while the record cannot be written.
+    failed: AtomicBool,
+    /// Events that did not fit into the queue.
+    lost: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    link: Link,
+    error: Option<String>,
+    /// Events that wait or are lost.
+    unwritten: u64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            link: Link::START,
+            error: None,
+            unwritten: 0,
+        }
+    }
+}
+
+impl Audit {
+    /// A record that keeps nothing.
+    pub(crate) fn off() -> Self {
+        let settings = AuditSettings {
+            mode: AuditMode::Off,
+            ..AuditSettings::default()
+        };
+        Self::idle(Path::new(""), &settings)
+    }
+
+    /// Checks the folder and starts the thread. A full or read-only disk is no error: the thread goes on trying.
+    ///
+    /// # Errors
+    /// [`AuditFolderError`] for a folder or file of another owner or mode.
+    pub(crate) fn start(folder: &Path, settings: &AuditSettings) -> Result<Self, AuditFolderError> {
+        let mut audit = Self::idle(folder, settings);
+        if settings.mode == AuditMode::Off {
+            return Ok(audit);
+        }
+        folder::check(folder)?;
+        let (sender, queue) = sync_channel(QUEUE_LENGTH);
+        let limits = Limits {
+            file: settings.max_size / u64::from(FILES),
+            total: settings.max_size,
+            age: settings.keep,
+        };
+        let writer = Writer::new(RecordFile::new(folder, limits), Arc::clone(&audit.shared));
+        let thread = std::thread::Builder::new().name("audit".to_owned());
+        if let Err(error) = thread.spawn(move || writer.run(&queue)) {
+            audit.shared.report(Link::START, Some(&error), 0);
+        }
+        audit.queue = Some(sender);
+        Ok(audit)
+    }
+
+    fn idle(folder: &Path, settings: &AuditSettings) -> Self {
+        Self {
+            settings: settings.clone(),
+            folder: folder.to_owned(),
+            coverage: Mutex::new(Coverage::new(settings.mode)),
+            shared: Arc::default(),
+            queue: None,
+        }
+    }
+
+    /// Must a request be recorded before it is answered?
+    pub(crate) fn is_required(&self) -> bool {
+        self.settings.required && self.settings.mode != AuditMode::Off
+    }
+
+    /// Records an event, if the record covers it. Never waits.
+    ///
+    /// With `audit-required`, requests and refusals were recorded by [`Audit::confirm`].
+    fn record(&self, published: &Published) {
+        let kind = &published.event.kind;
+        let is_confirmed = self.is_required() && kind.exchange().is_some_and(could_be_confirmed);
+        if self.queue.is_none() || is_confirmed || !self.lock_coverage().covers(kind) {
+            return;
+        }
+        if self.send(Message::Event(published.line().to_owned())).is_err() {
+            self.note_lost(1);
+        }
+    }
+
+    fn note_lost(&self, events: u64) {
+        self.shared.lost.fetch_add(events, Ordering::Relaxed);
+    }
+
+    /// Records a request or refusal before its answer, if the record covers it.
+    ///
+    /// # Errors
+    /// [`Unrecorded`]: the client must not get the answer.
+    pub(crate) async fn confirm(&self, kind: EventKind) -> Result<(), Unrecorded> {
+        if !self.lock_coverage().covers(&kind) {
+            return Ok(());
+        }
+        let event = Event {
+            time: unix_milliseconds(),
+            // The collector numbers events, at the end of the request.
+            sequence: 0,
+            kind,
+        };
+        let written = self.write_now(&event).await;
+        if written.is_err() {
+            self.lock_coverage().forget(&event.kind);
+        }
+        written
+    }
+
+    /// Fails while requests must be refused: the record is required and cannot be written.
+    ///
+    /// # Errors
+    /// [`Unrecorded`].
+    pub(crate) fn check_writable(&self) -> Result<(), Unrecorded> {
+        if self.is_required() && self.shared.has_failed() {
+            return Err(Unrecorded);
+        }
+        Ok(())
+    }
+
+    async fn write_now(&self, event: &Event) -> Result<(), Unrecorded> {
+        // An event has texts and numbers only, so serialization cannot fail.
+        let json = serde_json::to_string(event).unwrap_or_default();
+        let (sender, written) = oneshot::channel();
+        self.send(Message::Confirmed(json, sender))
+            .map_err(|NotQueued| Unrecorded)?;
+        match tokio::time::timeout(CONFIRM_TIMEOUT, written).await {
+            Ok(Ok(true)) => Ok(()),
+            _ => Err(Unrecorded),
+        }
+    }
+
+    /// Waits until every event so far was written, or could not be.
+    async fn flush(&self) {
+        let (sender, written) = oneshot::channel();
+        if self.send(Message::Flush(sender)).is_ok() {
+            let _ = tokio::time::timeout(FLUSH_TIMEOUT, written).await;
+        }
+    }
+
+    /// The record, for `status`, with all events so far.
+    pub(crate) async fn view(&self) -> AuditView {
+        self.flush().await;
+        let state = self.shared.lock();
+        AuditView {
+            mode: self.settings.mode.as_str().to_owned(),
+            required: self.settings.required,
+            folder: self.folder.display().to_string(),
+            last: state.link,
+        }
+    }
+
+    /// Fault of the record that a person should fix.
+    pub(crate) fn problem(&self) -> Option<Problem> {
+        let state = self.shared.lock();
+        let error = state.error.as_ref()?;
+        let consequence = if self.settings.required {
+            "requests are refused until it can be"
+        } else {
+            "requests go on without it"
+        };
+        Some(Problem {
+            message: format!(
+                "the audit record in {} cannot be written: {error}; {consequence}",
+                self.folder.display()
+            ),
+            hint: "make space or fix the folder's permissions; regauthd tries again every second".to_owned(),
+        })
+    }
+
+    fn send(&self, message: Message) -> Result<(), NotQueued> {
+        let queue = self.queue.as_ref().ok_or(NotQueued)?;
+        queue.try_send(message).map_err(|error| match error {
+            TrySendError::Full(_) | TrySendError::Disconnected(_) => NotQueued,
+        })
+    }
+
+    fn lock_coverage(&self) -> MutexGuard<'_, Coverage> {
+        self.coverage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Records the events of the stream to its end. Subscribes before the first event.
+pub(crate) fn follow(proxy: &Arc<ProxyState>) -> impl Future<Output = ()> + Send + use<> {
+    let (proxy, mut feed) = (Arc::clone(proxy), proxy.events.subscribe());
+    async move {
+        let ended = proxy.events.ended();
+        tokio::pin!(ended);
+        loop {
+            let received = tokio::select! {
+                biased;
+                received = feed.recv() => received,
+                // The queue of the subscription is empty by now.
+                () = &mut ended => return proxy.audit.flush().await,
+            };
+            match received {
+                Ok(published) => proxy.audit.record(&published),
+                Err(RecvError::Lagged(events)) => proxy.audit.note_lost(events),
+                Err(RecvError::Closed) => return proxy.audit.flush().await,
+            }
+        }
+    }
+}
+
+/// A refusal because of the record itself cannot be in it yet.
+fn could_be_confirmed(exchange: &Exchange) -> bool {
+    exchange.code.as_deref() != Some(ProxyError::AuditUnavailable.code())
+}
+
+impl Shared {
+    fn take_lost(&self) -> u64 {
+        self.lost.swap(0, Ordering::Relaxed)
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Takes the result of a write. Logs when the record fails, and when it works again.
+    fn report(&self, link: Link, error: Option<&io::Error>, unwritten: u64) {
+        let mut state = self.lock();
+        let error = error.map(ToString::to_string);
+        match (&state.error, &error) {
+            (None, Some(error)) => tracing::error!(error, "cannot write the audit record"),
+            (Some(_), None) => tracing::info!(events = state.unwritten, "wrote the audit record again"),
+            _ => {}
+        }
+        self.failed.store(error.is_some(), Ordering::Relaxed);
+        *state = State { link, error, unwritten };
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Error of a request that the record should hold and does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unrecorded;
+
+/// Error of a message for which the queue has no place.
+struct NotQueued;
+
+/// Events between the collector and the thread.
+const QUEUE_LENGTH: usize = 8192;
+/// Time that `status` waits for a disk that hangs.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time for a line to be written before its request is refused.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
