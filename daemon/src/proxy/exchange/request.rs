@@ -96,12 +96,7 @@ pub(crate) async fn handle(
     check_method(&parts.method)?;
     let permit = client.begin_request()?;
     let body = Either::Left(MinRateBody::request(parts.version, body));
-    // The current routes, not those of the CONNECT: since then, the registry may have been removed or changed to or from
-    // plain HTTP. Then the request gets no credential.
-    let routes = worker.state.routes.load();
-    let current = routes.host(&host.origin).filter(|current| current.plain == host.plain);
-    let current = current.map(Arc::clone);
-    drop(routes);
+    let current = current_host(worker, host);
     let registry = match &current {
         Some(current) => current.match_scope(parts.uri.path()).map_err(RequestProblem::Path)?,
         None => None,
@@ -157,6 +152,14 @@ fn authorize(
     client.authorize(registry, operation)?;
     // Before anything is sent: a registry must not carry out what cannot be recorded.
     Ok(worker.state.audit.check_writable()?)
+}
+
+/// The host in the current routes, not in those of the CONNECT: since then, the registry may have been removed or changed to
+/// or from plain HTTP. Then the request gets no credential.
+fn current_host(worker: &Worker, host: &InterceptedHost) -> Option<Arc<InterceptedHost>> {
+    let routes = worker.state.routes.load();
+    let current = routes.host(&host.origin).filter(|current| current.plain == host.plain);
+    current.map(Arc::clone)
 }
 
 /// Sends a request with the authorization that the registry's Git LFS server has given to the client for it. A 401 loses
