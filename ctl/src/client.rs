@@ -24,6 +24,7 @@ use serde_json::value::RawValue;
 use crate::error;
 
 /// Client of one daemon. Each request opens a connection of its own.
+#[derive(Clone)]
 pub(crate) struct Client {
     socket: PathBuf,
     start_hint: String,

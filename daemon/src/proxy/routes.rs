@@ -257,6 +257,7 @@ impl RegistryRoute {
 #[derive(Debug, Default)]
 pub struct Usage {
     requests: AtomicU64,
+    in_flight: AtomicU64,
     last_used: AtomicI64,
     last_status: AtomicU16,
     /// Number of the last failure plus one; 0 if a request has succeeded since.
@@ -266,6 +267,16 @@ pub struct Usage {
     pub(crate) failures: FailureLog,
     writes_open_until: ArcSwapOption<Deadline>,
     outside: Mutex<OutsideScopes>,
+}
+
+/// Guard that counts one request of a registry as in flight.
+#[derive(Debug)]
+pub(crate) struct RequestInFlight(Arc<Usage>);
+
+impl Drop for RequestInFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Requests to a registry's hosts that were outside of every scope, and that the host refused.
@@ -278,6 +289,17 @@ pub struct OutsideScopes {
 }
 
 impl Usage {
+    /// Counts a request as in flight until the guard is dropped.
+    pub(crate) fn begin_request(self: &Arc<Self>) -> RequestInFlight {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        RequestInFlight(Arc::clone(self))
+    }
+
+    /// Requests that have begun and not ended.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
     /// Records a request that carried the credential, and the registry's status code.
     pub fn note(&self, status: u16) {
         self.requests.fetch_add(1, Ordering::Relaxed);

@@ -17,8 +17,8 @@ use std::str::FromStr;
 pub use program::{InvalidProgramName, ProgramName};
 pub use scheme::{InvalidScheme, Scheme, UnsendableSecret};
 pub use scope::{Index, InvalidScope, Scope};
-pub(crate) use source::is_variable_name;
 pub use source::{Command, InvalidSource, Output, Source};
+pub(crate) use source::{exchange_names, is_variable_name};
 
 use url::Url;
 

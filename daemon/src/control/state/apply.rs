@@ -9,7 +9,6 @@ use crate::config::Config;
 use crate::control::controller::Controller;
 use crate::control::state::{RegistryRoutes, State, StateGuard};
 use crate::credential::fingerprint::KnownGeneration;
-use crate::credential::source::TokenSource;
 use crate::credential::store::{Item, StoreError};
 use crate::credential::{Credential, CredentialState, RegistryCredential, Replaced};
 use crate::host::Host;
@@ -120,8 +119,14 @@ impl Controller {
     ) -> Arc<Credential> {
         let previous = state.registries.get(name);
         let previous = previous.filter(|route| route.registry.source == registry.source);
+        // A minted token comes from a service that is verified with the registry's roots.
+        let previous = previous.filter(|route| {
+            let is_minted = matches!(registry.source, Source::Minted(_));
+            let upstream = is_minted.then(|| self.upstream(name, registry).ok()).flatten();
+            upstream.is_none_or(|upstream| route.upstream.has_same_trust(&upstream))
+        });
         let previous = previous.map(|route| Arc::clone(&route.credential.shared));
-        if let Some(source) = TokenSource::of(&registry.source) {
+        if let Some(source) = self.token_source(registry) {
             let known = state.journal.sourced.get(name).map(KnownGeneration::from);
             let is_lost = known.is_none() && state.journal_was_lost;
             return previous.unwrap_or_else(|| {

@@ -23,7 +23,7 @@ use crate::proxy::downstream::authenticate::Client;
 use crate::proxy::exchange::body::UploadProgress;
 use crate::proxy::exchange::error::{BodyFormat, ProxyError};
 use crate::proxy::exchange::request::ResponseBody;
-use crate::proxy::routes::RegistryRoute;
+use crate::proxy::routes::{RegistryRoute, RequestInFlight};
 use crate::proxy::state::Worker;
 
 /// Record of a request in progress, written on drop.
@@ -37,6 +37,8 @@ pub(crate) struct Recording {
     /// Time spent waiting for the registry.
     waited: Duration,
     upload: Option<UploadProgress>,
+    /// Counts the request at its registry, once that is known.
+    in_flight: Option<RequestInFlight>,
     is_discarded: bool,
 }
 
@@ -51,6 +53,7 @@ impl Recording {
             waiting_since: None,
             waited: Duration::ZERO,
             upload: None,
+            in_flight: None,
             is_discarded: false,
         }
     }
@@ -82,6 +85,7 @@ impl Recording {
     /// Notes the registry whose scope covers the request.
     pub(crate) fn note_registry(&mut self, registry: &RegistryRoute) {
         self.record.registry = Some(registry.name.clone());
+        self.in_flight = Some(registry.usage.begin_request());
     }
 
     /// Notes the operation.
