@@ -49,6 +49,7 @@ mod path_readings;
 mod process_isolation;
 #[cfg(target_os = "linux")]
 mod programs;
+mod read_ahead;
 mod registry_tokens;
 mod request_smuggling;
 mod restart;

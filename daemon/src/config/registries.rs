@@ -52,6 +52,7 @@ fn registry(table: &mut TableReader<'_, '_>, owners: &mut ScopeOwners) -> Regist
         source,
         writes: table.parsed("writes", str::parse).unwrap_or_default(),
         programs: programs(table),
+        read_ahead: table.boolean("read-ahead").unwrap_or(true),
         ca_file: table.parsed("ca-file", absolute_path),
         client_identity: client_identity(table),
     }
@@ -168,6 +169,7 @@ pub(super) const REGISTRY_KEYS: KnownKeys = &[
     ("credential-of", r#""corp""#),
     ("writes", r#""deny""#),
     ("programs", r#"["cargo", "git"]"#),
+    ("read-ahead", "false"),
     ("ca-file", r#""/etc/corp-root.pem""#),
     ("client-cert", r#""/etc/regauth/me.pem""#),
     ("client-key", r#""/etc/regauth/me.key""#),

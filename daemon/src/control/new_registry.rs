@@ -45,6 +45,7 @@ pub(super) fn definition(request: &AddRegistry) -> Result<Registry, ErrorBody> {
         source,
         writes,
         programs,
+        read_ahead: true,
         ca_file,
         client_identity: None,
     })

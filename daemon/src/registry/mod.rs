@@ -41,6 +41,8 @@ pub struct Registry {
     pub writes: Writes,
     /// Programs that may use the registry; empty for every program.
     pub programs: Vec<ProgramName>,
+    /// True if entries of a sparse index are asked for ahead of cargo.
+    pub read_ahead: bool,
     /// File of more root certificates, for this registry only.
     pub ca_file: Option<PathBuf>,
     /// Client certificate for mutual TLS with the registry.
