@@ -65,6 +65,7 @@ mod store_move;
 mod streams;
 mod top;
 mod tunnel;
+mod unread_answers;
 mod until_eof;
 mod upstream_faults;
 mod vault;

@@ -327,6 +327,7 @@ pub(crate) async fn forward(
     recording.note_answered(connection.is_reused());
     let (mut head, body) = response.into_parts();
     let end = End::of_response(head.version, &head.headers, || connection.peer());
+    let delivered = connection.delivered();
     if let Some(expectation) = &expectation {
         expectation.answered(head.status);
     }
@@ -349,7 +350,12 @@ pub(crate) async fn forward(
     head.version = Version::HTTP_11;
     Ok(Response::from_parts(
         head,
-        Either::Left(MinRateBody::response(body, end, (expectation, permit, connection))),
+        Either::Left(MinRateBody::response(
+            body,
+            end,
+            delivered,
+            (expectation, permit, connection),
+        )),
     ))
 }
 
