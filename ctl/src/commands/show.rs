@@ -67,11 +67,16 @@ fn describe(view: &RegistryView) -> String {
         ("trouble", view.trouble.clone()),
         ("requests", Some(format!("{} since the daemon started", view.requests))),
         ("last used", age(&view.last_used)),
+        ("last worked", age(&view.last_worked)),
         ("last status", view.last_status.map(|status| status.to_string())),
         ("outside", outside(view)),
         (
             "last failure",
             view.last_failure.as_ref().map(registry_text::request_failure),
+        ),
+        (
+            "past failure",
+            view.past_failure.as_ref().map(registry_text::request_failure),
         ),
         (
             "next step",
