@@ -19,11 +19,9 @@ pub(crate) fn measure(testbed: &Testbed, results: &mut Results) {
     let mut viewers = Vec::new();
     for binary in &testbed.binaries {
         let [off, on] = [(OFF, "audit = \"off\"\n"), (ON, "audit = \"all\"\n")].map(|(name, config)| {
-            let candidate = Candidate::with_config(binary, &testbed.registry, config);
-            Candidate {
-                name: format!("{}, {name}", binary.label),
-                ..candidate
-            }
+            let mut candidate = Candidate::with_config(binary, &testbed.registry, config);
+            candidate.name = format!("{}, {name}", binary.label);
+            candidate
         });
         viewers.push(watch(&on));
         candidates.extend([off, on]);
