@@ -11,9 +11,9 @@ use regauth_shared::request::{
 use regauth_shared::response::{
     AuditView, ClientTraffic, CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, Histogram,
     LastRefusal, LogLevels, LoggedOut, NamedCount, Problem, RegistryAdded, RegistryList, RegistryRemoved,
-    RegistryTraffic, RegistryView, Reloaded, RequestCount, Revoked, Rotated, SocketOrigin, Sockets, SourceFailure,
-    Status, Stopping, StoreMoved, StoreMoving, StoreShown, StoreView, TokenComparison, Traffic, Unlocked,
-    UpstreamProxy, UpstreamSet, Verdict, VerdictResult, Verified, Watching, WritesChanged,
+    RegistryTraffic, RegistryView, Reloaded, RequestCount, RequestFailure, Revoked, Rotated, SocketOrigin, Sockets,
+    SourceFailure, Status, Stopping, StoreMoved, StoreMoving, StoreShown, StoreView, TokenComparison, Traffic,
+    Unlocked, UpstreamProxy, UpstreamSet, Verdict, VerdictResult, Verified, Watching, WritesChanged,
 };
 use regauth_shared::version::{Greeting, Hello};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret};
