@@ -28,7 +28,11 @@ fn regauthctl_sends_nothing_to_a_socket_of_another_user() {
         let code = rotate.status.code();
         assert_eq!(code, Some(i32::from(exit_code::REFUSED)), "{}", rotate.report());
         let refused = rotate.says("belongs to nobody (user 65534)").says("nothing was sent");
-        refused.says(if user == ROOT { "sudo -u nobody regauthctl --home" } else { "regauthd --home" });
+        refused.says(if user == ROOT {
+            "sudo -u nobody regauthctl --home"
+        } else {
+            "regauthd --home"
+        });
     }
     planted.rotate(ATTACKER).fails();
     planted.assert_only_its_owner_sent_anything();
