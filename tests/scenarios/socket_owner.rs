@@ -67,7 +67,10 @@ impl PlantedSocket {
             fs::copy(programs::binary(name), folder.path().join(name)).unwrap();
         }
         let mut python = exec::as_user(ATTACKER, folder.path());
-        python.args(["python3", "-c", RECORDER]).current_dir(folder.path());
+        // Another user cannot enter the folder of a python3 that root installed for itself.
+        python
+            .args(["/usr/bin/python3", "-c", RECORDER])
+            .current_dir(folder.path());
         let planted = Self {
             _program: RunningCommand::start(&mut python, b""),
             folder,
