@@ -216,6 +216,37 @@ fn an_unlock_that_leaves_the_vault_locked_names_another_step() {
     fixture.unlock(PASSPHRASE).succeeds();
 }
 
+/// A backup or a hostile program may have copied the key before.
+#[test]
+fn a_copy_of_the_old_key_does_not_open_the_vault_after_a_new_passphrase() {
+    let mut fixture = Fixture::start(Daemon::builder().store("vault"));
+    let state = fixture.daemon.home().join("state");
+    let copy = fixture.daemon.home().join("copy.txt");
+    fs::copy(state.join("vault-identity.txt"), &copy).unwrap();
+    assert_eq!(decrypt_vault(&state, &copy)["corp"], TOKEN);
+    fixture.set_passphrase(PASSPHRASE).succeeds();
+    let mut age = exec::command("age", &state);
+    age.arg("-d").arg("-i").arg(&copy).arg(state.join("vault.age"));
+    exec::run(&mut age).fails().says("no identity matched");
+    fixture.assert_served();
+    fixture.daemon.restart();
+    fixture.unlock(PASSPHRASE).succeeds();
+    fixture.assert_served();
+}
+
+#[test]
+fn a_short_passphrase_is_refused_and_changes_nothing() {
+    let fixture = Fixture::start(Daemon::builder().store("vault"));
+    for passphrase in ["x", "aaaaaaaaaaaaaaaa"] {
+        let set = fixture.set_passphrase(passphrase);
+        assert_eq!(set.exit, i32::from(exit_code::USAGE), "{}", set.output.report());
+        set.output.says("nothing was changed");
+    }
+    let state = fixture.daemon.home().join("state");
+    assert!(!state.join("vault-identity.age").exists());
+    assert_eq!(decrypt_vault(&state, &state.join("vault-identity.txt"))["corp"], TOKEN);
+}
+
 #[test]
 fn other_stores_have_no_passphrase() {
     let daemon = Daemon::start();
