@@ -28,6 +28,30 @@ fn the_age_command_opens_the_vault_with_the_identity_file() {
 }
 
 #[test]
+fn status_and_the_first_start_say_who_can_read_the_tokens_and_what_is_better() {
+    let mut fixture = Fixture::start(Daemon::builder().store("vault"));
+    let is_exposed = "every program of the daemon's user can read the tokens";
+    let exposure = |fixture: &Fixture| {
+        let status = fixture.daemon.ctl(&["status"]).succeeds().json;
+        status["store"]["exposure"].as_str().unwrap().to_owned()
+    };
+    let before = exposure(&fixture);
+    assert!(
+        before.starts_with(is_exposed) && before.contains("unlock --set-passphrase"),
+        "{before}"
+    );
+    assert_eq!(fixture.daemon.log().matches(is_exposed).count(), 1);
+    fixture.set_passphrase(PASSPHRASE).succeeds();
+    let after = exposure(&fixture);
+    assert!(
+        !after.contains(is_exposed) && after.contains("a host of their own"),
+        "{after}"
+    );
+    fixture.daemon.restart();
+    assert_eq!(fixture.daemon.log().matches("chose the store").count(), 1);
+}
+
+#[test]
 fn a_restarted_daemon_reads_its_token_from_the_vault_and_keeps_its_bundle() {
     let mut fixture = Fixture::start(Daemon::builder().store("vault"));
     let bundle = fs::read(fixture.daemon.bundle()).unwrap();

@@ -105,6 +105,7 @@ pub(in crate::control) fn view(controller: &Controller, error: Option<&StoreErro
     StoreView {
         kind: kind.as_str().to_owned(),
         protection: select::protection(&controller.folders, kind),
+        exposure: Some(select::exposure(&controller.folders, kind).to_owned()),
         state: state.to_owned(),
         problem: error.map(problem),
     }

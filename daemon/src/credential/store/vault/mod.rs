@@ -289,6 +289,24 @@ impl Store for VaultStore {
         };
         format!("an age file, its key kept by {key}")
     }
+
+    fn exposure(&self) -> &'static str {
+        match &self.source {
+            VaultKey::File(_) => {
+                "every program of the daemon's user can read the tokens, with the key beside the vault; better: a \
+                 passphrase, `regauthctl unlock --set-passphrase`, or a daemon with a user of its own, `sudo regauthctl \
+                 service install --system`"
+            }
+            VaultKey::Passphrase(_) => {
+                "programs of the daemon's user cannot read the tokens from the files, but can have them sent to a host of \
+                 their own; better: a daemon with a user of its own, `sudo regauthctl service install --system`"
+            }
+            VaultKey::Credential(_) => {
+                "programs of the daemon's user can read the tokens; the daemon of `service install --system` has a user \
+                 without other programs"
+            }
+        }
+    }
 }
 
 /// Lets one thread at a time change the files. An abandoned thread may wake in the middle of its write, and must not undo
