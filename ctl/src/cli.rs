@@ -3,7 +3,8 @@
 //! No error repeats a value: a misplaced value may be a token.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind as ClapErrorKind};
 use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -12,9 +13,9 @@ use regauth_shared::{ErrorBody, exit_code};
 
 use crate::client::Client;
 use crate::commands::{
-    add_registry, add_scope, allow, audit, completions, deny, doctor, env, grant, grants, import, list, log, man,
-    reload, remove_registry, revoke, rotate, run as run_command, service, setup, show, status, stop, store, unlock,
-    verify,
+    add_registry, add_scope, allow, audit, completions, deny, doctor, env, grant, grants, import, list, log, logs, man,
+    overview, reload, remove_registry, revoke, rotate, run as run_command, service, setup, show, status, stop, store,
+    top, unlock, verify,
 };
 use crate::output::{self, Report};
 use crate::{completion, connect, error, setup as clients};
@@ -25,6 +26,7 @@ use crate::{completion, connect, error, setup as clients};
 /// that none of them holds a token. regauthctl configures it while it runs.
 #[derive(Parser)]
 #[command(name = "regauthctl", version, color = clap::ColorChoice::Never, after_help = EXIT_CODES)]
+#[command(override_usage = "regauthctl [OPTIONS] <COMMAND>")]
 struct Cli {
     /// Folder of all files of regauth [default: REGAUTH_HOME, or the platform's own folders]
     #[arg(long, global = true, value_name = "DIR", display_order = LAST)]
@@ -38,8 +40,9 @@ struct Cli {
     #[arg(long, global = true, display_order = LAST)]
     json: bool,
 
+    /// Without one, a person gets an overview, and a script the usage.
     #[command(subcommand)]
-    verb: Verb,
+    verb: Option<Verb>,
 }
 
 #[derive(Subcommand)]
@@ -78,11 +81,13 @@ enum DaemonVerb {
     Grants(grants::Arguments),
     Revoke(revoke::Arguments),
     Status(status::Arguments),
+    Top(top::Arguments),
     Audit(Box<audit::Arguments>),
     Store(store::Arguments),
     Unlock(unlock::Arguments),
     Reload(reload::Arguments),
     Log(log::Arguments),
+    Logs(logs::Arguments),
     Service(service::Arguments),
     Stop(stop::Arguments),
 }
@@ -101,7 +106,9 @@ const GROUPS: [(&str, &[&str]); 8] = [
     ("Other clients", &["grant", "grants", "revoke"]),
     (
         "The daemon",
-        &["status", "store", "unlock", "reload", "log", "stop", "service"],
+        &[
+            "status", "top", "store", "logs", "log", "unlock", "reload", "stop", "service",
+        ],
     ),
     ("What happened", &["audit"]),
     ("For packagers", &["completions", "man"]),
@@ -124,6 +131,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> u8 {
         return output::finish(Err(token_in_arguments()), json);
     }
     match parse(arguments) {
+        Ok(cli) if cli.verb.is_none() && !io::stdout().is_terminal() => print_usage(),
         Ok(cli) => output::finish(execute(cli), json),
         Err(error) => finish_unparsed(error, json),
     }
@@ -136,17 +144,17 @@ fn parse(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
 
 fn execute(cli: Cli) -> Result<Report, ErrorBody> {
     let verb = match cli.verb {
-        Verb::Standalone(StandaloneVerb::Completions(arguments)) => return completions::run(&arguments),
-        Verb::Standalone(StandaloneVerb::Man(arguments)) => return man::run(&arguments, Cli::command()),
-        Verb::Daemon(verb) => *verb,
+        Some(Verb::Standalone(StandaloneVerb::Completions(arguments))) => return completions::run(&arguments),
+        Some(Verb::Standalone(StandaloneVerb::Man(arguments))) => return man::run(&arguments, Cli::command()),
+        Some(Verb::Daemon(verb)) => *verb,
+        None => return show_overview(cli.home.as_deref(), cli.system),
     };
     if let DaemonVerb::Run(arguments) = &verb
         && arguments.needs_ephemeral_daemon()
     {
         return run_command::run_with_ephemeral_daemon(arguments);
     }
-    let folders = Folders::resolve(cli.home.as_deref(), |name| std::env::var_os(name))
-        .map_err(|error| error::usage(error.to_string()))?;
+    let folders = folders(cli.home.as_deref())?;
     let client = client(cli.system, &folders, &verb)?;
     let updated = |report: Report| report.with_lines(&clients::refresh(&folders, &client));
     match verb {
@@ -168,14 +176,30 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         DaemonVerb::Grants(arguments) => grants::run(arguments, &client),
         DaemonVerb::Revoke(arguments) => revoke::run(arguments, &client),
         DaemonVerb::Status(arguments) => status::run(arguments, &client),
+        DaemonVerb::Top(arguments) => top::run(&arguments, cli.json, &client),
         DaemonVerb::Audit(arguments) => audit::run(*arguments, &client, &record_folders(cli.system, folders)),
         DaemonVerb::Store(arguments) => store::run(arguments, &client),
         DaemonVerb::Unlock(arguments) => unlock::run(arguments, &client),
         DaemonVerb::Reload(arguments) => reload::run(arguments, &client),
         DaemonVerb::Service(arguments) => service::run(&arguments, cli.system, &client, &folders),
         DaemonVerb::Log(arguments) => log::run(arguments, &client),
+        DaemonVerb::Logs(arguments) => logs::run(&arguments, cli.json, cli.system, &client, &folders),
         DaemonVerb::Stop(arguments) => stop::run(arguments, &client),
     }
+}
+
+fn show_overview(home: Option<&Path>, system: bool) -> Result<Report, ErrorBody> {
+    let folders = folders(home)?;
+    let client = if system {
+        connect::system_daemon()
+    } else {
+        connect::user_daemon(&folders)
+    };
+    overview::run(&client, &folders)
+}
+
+fn folders(home: Option<&Path>) -> Result<Folders, ErrorBody> {
+    Folders::resolve(home, |name| std::env::var_os(name)).map_err(|error| error::usage(error.to_string()))
 }
 
 /// Folders of the daemon whose record is read.
@@ -229,6 +253,12 @@ fn has_flag(arguments: &[OsString], flag: &str) -> bool {
 fn token_in_arguments() -> ErrorBody {
     error::usage("tokens in arguments are visible to every process; use --token-stdin")
         .hint("this token was visible just now; if others use this machine, replace it at the registry")
+}
+
+/// Prints the help for a script that gave no verb.
+fn print_usage() -> u8 {
+    output::print_to_stderr(&format!("{}\n", command().render_help().to_string().trim_end()));
+    exit_code::USAGE
 }
 
 /// Prints the help, the version or a usage error, and returns the exit code.

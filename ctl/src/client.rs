@@ -25,6 +25,7 @@ use crate::error;
 use crate::socket_owner::TrustedOwners;
 
 /// Client of one daemon. Each request opens a connection of its own.
+#[derive(Clone)]
 pub(crate) struct Client {
     socket: PathBuf,
     folders: Folders,

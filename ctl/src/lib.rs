@@ -10,6 +10,7 @@
 //!   the answer. All errors are the protocol's `ErrorBody`; `error` makes those that start in this crate.
 //! - `setup` edits clients' configuration and `environment` sets their variables in the syntax of a `shell`; both use
 //!   `daemon_info`. `doctor` checks the result.
+//! - `top` shows live what the daemon does.
 //! - `audit` reads the record that the daemon keeps.
 //! - `import` moves tokens out of clients' files. `service` installs the daemon in systemd or launchd.
 //! - `run` starts an `ephemeral_daemon`, and `reexec` keeps its tokens out of the environment.
@@ -40,6 +41,7 @@ mod import;
 mod service;
 mod setup;
 mod shell;
+mod top;
 
 mod ephemeral_daemon;
 mod reexec;

@@ -26,11 +26,14 @@ pub(crate) mod revoke;
 
 pub(crate) mod audit;
 pub(crate) mod log;
+pub(crate) mod logs;
+pub(crate) mod overview;
 pub(crate) mod reload;
 pub(crate) mod service;
 pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod store;
+pub(crate) mod top;
 pub(crate) mod unlock;
 
 pub(crate) mod completions;

@@ -81,6 +81,18 @@ pub(super) fn state(installation: Installation) -> Result<ServiceState, ErrorBod
     })
 }
 
+/// File that launchd writes the daemon's log to.
+///
+/// # Errors
+/// `HOME` is not set.
+pub(super) fn log_file(installation: Installation) -> Result<PathBuf, ErrorBody> {
+    let job = Job::new(installation)?;
+    Ok(match installation {
+        Installation::User => job.logs.join(LOG_FILE),
+        Installation::System => job.run.join("home").join(LOG_FILE),
+    })
+}
+
 /// launchd job of one installation: its files, and its names for `launchctl`.
 struct Job {
     file: PathBuf,
@@ -168,6 +180,8 @@ fn escape_xml(path: &Path) -> String {
 
 const MANAGER: &str = "launchd";
 const LABEL: &str = "regauthd";
+/// Name in the property lists.
+const LOG_FILE: &str = "regauthd.log";
 const USER: &str = "_regauth";
 const AGENT: &str = include_str!("../../../packaging/launchd/agent.plist");
 const DAEMON: &str = include_str!("../../../packaging/launchd/daemon.plist");
@@ -220,6 +234,10 @@ mod tests {
         assert_eq!(control.get("SockPathMode").unwrap().as_signed_integer(), Some(0o600));
         assert_eq!(agent.get("Umask").unwrap().as_signed_integer(), Some(0o077));
         assert!(!agent.contains_key("UserName"));
+        assert_eq!(
+            agent.get("StandardErrorPath").unwrap().as_string(),
+            Some("/Users/a & b/Library/Logs/regauthd.log")
+        );
     }
 
     #[test]
@@ -228,6 +246,10 @@ mod tests {
         assert_eq!(daemon.get("UserName").unwrap().as_string(), Some(USER));
         let control = socket(&daemon, "Control");
         assert_eq!(control.get("SockPathMode").unwrap().as_signed_integer(), Some(0o600));
+        let log = log_file(Installation::System).unwrap();
+        let written = log.strip_prefix(Folders::of_the_system().run).unwrap();
+        let path = daemon.get("StandardErrorPath").unwrap().as_string().unwrap();
+        assert!(path.ends_with(written.to_str().unwrap()), "{path}");
         let variables = daemon.get("EnvironmentVariables").unwrap().as_dictionary().unwrap();
         assert!(variables.contains_key("REGAUTH_BUNDLE"));
     }

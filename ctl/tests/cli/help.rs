@@ -2,7 +2,7 @@
 
 use crate::peer::{Home, command, golden, run};
 
-const VERBS: [&str; 25] = [
+const VERBS: [&str; 28] = [
     "add-registry",
     "add-scope",
     "import",
@@ -21,9 +21,12 @@ const VERBS: [&str; 25] = [
     "grants",
     "revoke",
     "status",
+    "top",
     "store",
     "unlock",
     "reload",
+    "log",
+    "logs",
     "service",
     "stop",
     "completions",

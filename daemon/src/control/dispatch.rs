@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::control::controller::Controller;
 use crate::control::verbs::{
     add_registry, add_scope, grants, lifecycle, logout, migrate, remove_registry, rotate, set_upstream, show, store,
-    verify, writes,
+    traffic, verify, writes,
 };
 use crate::control::watch::Viewer;
 
@@ -43,6 +43,7 @@ async fn carry_out(controller: &Controller, request: Request) -> Reply {
         Request::Grants(_) => answer(Ok(grants::grants(controller))),
         Request::Revoke(request) => answer(grants::revoke(controller, request).await),
         Request::Status(_) => answer(Ok(show::status(controller).await)),
+        Request::Traffic(request) => answer(Ok(traffic::traffic(controller, &request))),
         Request::Watch(request) => match Viewer::admit(controller, request) {
             Ok(viewer) => Reply::Stream(viewer),
             Err(error) => answer::<()>(Err(error)),

@@ -8,6 +8,7 @@ use regauth_shared::event::{Event, EventKind, Lost};
 use tokio_util::sync::CancellationToken;
 
 use crate::events::record::RequestRecord;
+use crate::events::traffic::Ended;
 use crate::events::{Announcement, Events, Published};
 
 /// Collects events until `end` is cancelled, then those that are left. Only one collector may run.
@@ -93,14 +94,25 @@ impl Collector {
 
     fn pass_on(&mut self, time: u64, collected: Collected) {
         match collected {
-            // Without a subscriber, nobody misses the text.
-            Collected::Request(_) if self.events.feed.receiver_count() == 0 => self.sequence += 1,
-            Collected::Request(record) => self.publish(time, record.to_event()),
+            Collected::Request(record) => {
+                // Without a subscriber, nobody misses the text.
+                if self.events.feed.receiver_count() == 0 {
+                    self.sequence += 1;
+                } else {
+                    self.publish(time, record.to_event());
+                }
+                self.events.traffic.count_request(Ended {
+                    time,
+                    sequence: self.sequence,
+                    record,
+                });
+            }
             Collected::Announced(announcement) => self.publish(time, announcement.kind),
         }
     }
 
     fn publish(&mut self, time: u64, kind: EventKind) {
+        self.events.traffic.count_event(&kind);
         self.sequence += 1;
         let event = Event {
             time,

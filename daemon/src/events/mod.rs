@@ -9,7 +9,7 @@
 //! A worker writes a [`RequestRecord`] of fixed size to a [`ring`] of its own: no lock, no allocation, no wait. If the ring
 //! is full, the record is dropped and counted. The [`collector`] runs on the control thread. It wakes at most every 50 ms,
 //! empties the rings, numbers the events and passes them on. A subscriber that is too slow loses events and learns how
-//! many. Nothing that a subscriber does reaches a worker.
+//! many. Nothing that a subscriber does reaches a worker. The collector also feeds [`traffic`], the counters.
 //!
 //! No event holds a secret: a record has a path without its query, and no header.
 
@@ -17,6 +17,7 @@ pub(crate) mod caller;
 pub(crate) mod collector;
 pub(crate) mod record;
 mod ring;
+pub(crate) mod traffic;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::events::record::RequestRecord;
 use crate::events::ring::Ring;
+use crate::events::traffic::TrafficCounters;
 
 /// Rings of all workers, and the subscribers.
 #[derive(Debug)]
@@ -42,6 +44,8 @@ pub(crate) struct Events {
     /// False while the daemon starts: what it loads then is no news.
     has_started: AtomicBool,
     feed: broadcast::Sender<Arc<Published>>,
+    /// Counters of all requests, which only the collector changes.
+    pub(crate) traffic: TrafficCounters,
     /// Places of viewers over the control socket.
     viewers: Arc<Semaphore>,
     /// Cancelled after the last event.
@@ -89,6 +93,7 @@ impl Events {
             crowded: Notify::new(),
             has_started: AtomicBool::new(false),
             feed: broadcast::channel(SUBSCRIBER_EVENTS).0,
+            traffic: TrafficCounters::new(),
             viewers: Arc::new(Semaphore::new(MAX_VIEWERS)),
             ended: CancellationToken::new(),
         }

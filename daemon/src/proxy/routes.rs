@@ -23,6 +23,7 @@ use crate::host::Origin;
 use crate::policy::path::{self, PathProblem};
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::exchange::failure_log::FailureLog;
+use crate::proxy::read_ahead::ReadAhead;
 use crate::proxy::upstream::opening::Opening;
 use crate::proxy::upstream::{Upstream, UpstreamFailure};
 use crate::registry::{Registry, Scope, Writes};
@@ -238,6 +239,8 @@ pub struct RegistryRoute {
     pub trouble: Option<String>,
     /// Usage counters.
     pub usage: Arc<Usage>,
+    /// Index entries that are asked for ahead of cargo, unless it is off.
+    pub(crate) read_ahead: Option<Arc<ReadAhead>>,
 }
 
 impl RegistryRoute {
@@ -257,6 +260,7 @@ impl RegistryRoute {
 #[derive(Debug, Default)]
 pub struct Usage {
     requests: AtomicU64,
+    in_flight: AtomicU64,
     last_used: AtomicI64,
     last_status: AtomicU16,
     /// Number of the last failure plus one; 0 if a request has succeeded since.
@@ -266,6 +270,16 @@ pub struct Usage {
     pub(crate) failures: FailureLog,
     writes_open_until: ArcSwapOption<Deadline>,
     outside: Mutex<OutsideScopes>,
+}
+
+/// Guard that counts one request of a registry as in flight.
+#[derive(Debug)]
+pub(crate) struct RequestInFlight(Arc<Usage>);
+
+impl Drop for RequestInFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Requests to a registry's hosts that were outside of every scope, and that the host refused.
@@ -278,6 +292,17 @@ pub struct OutsideScopes {
 }
 
 impl Usage {
+    /// Counts a request as in flight until the guard is dropped.
+    pub(crate) fn begin_request(self: &Arc<Self>) -> RequestInFlight {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        RequestInFlight(Arc::clone(self))
+    }
+
+    /// Requests that have begun and not ended.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
     /// Records a request that carried the credential, and the registry's status code.
     pub fn note(&self, status: u16) {
         self.requests.fetch_add(1, Ordering::Relaxed);
@@ -390,10 +415,11 @@ pub(super) mod tests {
         let config = Config::read(text).unwrap();
         let dialer = Dialer::new(ProxyRules::direct(), Trust::nobody()).unwrap();
         let route = |(name, registry): (RegistryName, Registry)| {
-            let trust = Trust::new(&[], None, None).unwrap();
+            let trust = Trust::system(&[]);
             Arc::new(RegistryRoute {
                 name,
                 credential: Credential::fixed().attach(registry.scheme.clone()),
+                read_ahead: None,
                 registry,
                 upstream: Arc::new(Upstream::new(&dialer, trust, 1).unwrap()),
                 trouble: None,

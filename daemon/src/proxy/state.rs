@@ -87,7 +87,7 @@ impl ProxyState {
         roots: &[CertificateDer<'static>],
         workers: usize,
     ) -> Result<Self, TrustError> {
-        let trust = Trust::new(roots, None, None)?;
+        let trust = Trust::system(roots);
         let dialer = Dialer::new(proxies, trust.clone())?;
         let public_only_dialer = dialer.public_only();
         Ok(Self {

@@ -8,6 +8,7 @@ mod daemon;
 mod registry;
 mod store;
 mod token;
+mod traffic;
 mod watch;
 
 pub use access::{Allow, Grant, Revoke};
@@ -15,6 +16,7 @@ pub use daemon::{Log, LogLevel, SetUpstream};
 pub use registry::{AddRegistry, AddScope, SourceCommand};
 pub use store::{StoreMove, Unlock};
 pub use token::{CompareToken, Rotate, Verify};
+pub use traffic::TrafficOf;
 pub use watch::Watch;
 
 use serde::{Deserialize, Serialize};
@@ -71,6 +73,8 @@ pub enum Request {
     Revoke(Revoke),
     /// Reports the daemon's state. Answer: [`crate::response::Status`].
     Status(Nothing),
+    /// Reports the counters of the data path. Answer: [`crate::response::Traffic`].
+    Traffic(TrafficOf),
     /// Streams events. Answer: [`crate::response::Watching`], then one [`crate::event::Event`] per line until the daemon or
     /// the client ends the connection.
     Watch(Watch),

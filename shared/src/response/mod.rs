@@ -10,6 +10,7 @@ mod daemon;
 mod registry;
 mod store;
 mod token;
+mod traffic;
 
 pub use access::{GrantList, GrantUrl, GrantView, Granted, Revoked, WritesChanged};
 pub use daemon::{
@@ -22,3 +23,4 @@ pub use registry::{
 };
 pub use store::{StoreMoved, StoreMoving, StoreShown, StoreView, Unlocked};
 pub use token::{LoggedOut, Rotated, TokenComparison, Verdict, VerdictResult, Verified};
+pub use traffic::{ClientTraffic, Histogram, LastRefusal, NamedCount, RegistryTraffic, RequestCount, Traffic};

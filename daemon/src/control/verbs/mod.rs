@@ -14,6 +14,7 @@ pub(super) mod writes;
 pub(super) mod grants;
 pub(crate) mod set_upstream;
 pub(super) mod show;
+pub(super) mod traffic;
 
 pub(super) mod migrate;
 pub(super) mod store;

@@ -1,0 +1,81 @@
+//! Place of the daemon's log: the journal, a file, or something that only its starter can read.
+
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use super::command::to_words;
+use super::launchd;
+use super::state::Installation;
+
+/// Place where the daemon's log can be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum LogPlace {
+    /// The systemd journal: arguments of `journalctl` that select the daemon's lines.
+    Journal(Vec<String>),
+    /// A file.
+    File(PathBuf),
+}
+
+impl Installation {
+    /// Place of the log of a daemon that the service manager starts; `None` if the installation has none.
+    pub(crate) fn log_place(self) -> Option<LogPlace> {
+        if cfg!(target_os = "macos") {
+            return launchd::log_file(self).ok().map(LogPlace::File);
+        }
+        Some(LogPlace::Journal(match self {
+            Self::User => to_words(&["--user", "--unit=regauthd.service"]),
+            Self::System => to_words(&["--unit=regauthd.service"]),
+        }))
+    }
+}
+
+/// Standard error of a running daemon: the file, or what it is instead.
+///
+/// # Errors
+/// The description of what is no file.
+pub(crate) fn of_process(pid: u32) -> Result<LogPlace, String> {
+    let link = PathBuf::from(format!("/proc/{pid}/fd/2"));
+    let target = fs::read_link(&link).map_err(|_| "standard error of the program that started it".to_owned())?;
+    let kind = fs::metadata(&link).map(|metadata| metadata.file_type());
+    match kind {
+        Ok(kind) if kind.is_file() && target.exists() => Ok(LogPlace::File(target)),
+        Ok(kind) if kind.is_file() => Err("a file that was deleted".to_owned()),
+        Ok(kind) if kind.is_char_device() && target == Path::new("/dev/null") => Err("/dev/null".to_owned()),
+        Ok(kind) if kind.is_char_device() => Err(format!("the terminal {}", target.display())),
+        _ => Err("a pipe or socket of the program that started it".to_owned()),
+    }
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    fn place(stderr: impl Into<Stdio>) -> Result<LogPlace, String> {
+        let mut child = Command::new("sleep").arg("60").stderr(stderr).spawn().unwrap();
+        let place = of_process(child.id());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        place
+    }
+
+    #[test]
+    fn finds_the_file_that_standard_error_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = fs::canonicalize(folder.path()).unwrap().join("regauthd.log");
+        let file = fs::File::create(&path).unwrap();
+        assert_eq!(place(file.try_clone().unwrap()), Ok(LogPlace::File(path.clone())));
+        fs::remove_file(&path).unwrap();
+        assert_eq!(place(file), Err("a file that was deleted".to_owned()));
+    }
+
+    #[test]
+    fn says_what_is_no_file() {
+        assert_eq!(place(Stdio::null()), Err("/dev/null".to_owned()));
+        assert!(place(Stdio::piped()).unwrap_err().contains("pipe"));
+        assert!(of_process(u32::MAX).is_err());
+    }
+}

@@ -1,0 +1,78 @@
+//! The table of clients.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::widgets::Paragraph;
+use regauth_shared::event::Client;
+use time::OffsetDateTime;
+
+use super::columns::{self, Column};
+use super::theme::Theme;
+use super::units;
+use crate::top::model::Model;
+use crate::top::rows::ClientRow;
+
+/// What cells look at besides their row.
+pub(super) struct Context {
+    theme: Theme,
+    now: OffsetDateTime,
+}
+
+/// Draws the table.
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, theme: &Theme, now: OffsetDateTime) {
+    let rows = model.client_rows();
+    if rows.is_empty() {
+        let text = match (&model.status, model.filter.text.is_empty()) {
+            (None, _) => "",
+            (_, true) => "no client has sent a request yet",
+            (_, false) => "no client passes the filter",
+        };
+        frame.render_widget(Paragraph::new(text).style(theme.faint()), area);
+        return;
+    }
+    let selected = theme.marks_selection().then(|| model.client_index(&rows));
+    let context = Context { theme: *theme, now };
+    columns::draw(frame, area, &COLUMNS, &rows, &context, (theme, selected));
+}
+
+const COLUMNS: [Column<ClientRow, Context>; 10] = [
+    Column::text("PROGRAM", 14, 24, 0, |row, at, _| {
+        (program(&row.client), at.theme.name())
+    }),
+    Column::number("PID", 7, 1, |row, _, _| plain(pid(&row.client))),
+    Column::text("GRANT", 10, 10, 4, |row, _, _| {
+        plain(row.client.grant.clone().unwrap_or_else(|| "-".to_owned()))
+    }),
+    Column::number("REQ/S", 6, 2, |row, _, _| plain(units::rate(row.requests_per_second))),
+    Column::number("REQUESTS", 8, 3, |row, _, _| plain(units::count(row.requests))),
+    Column::number("REFUSED", 7, 5, |row, at, _| match row.refused {
+        0 => plain("0".to_owned()),
+        refused => (units::count(refused), at.theme.warning()),
+    }),
+    Column::number("DOWN", 7, 6, |row, _, _| plain(units::bytes(row.bytes_down))),
+    Column::number("UP", 7, 8, |row, _, _| plain(units::bytes(row.bytes_up))),
+    Column::number("SEEN", 6, 7, |row, at, _| plain(units::since(&row.last_seen, at.now))),
+    Column::text("PATH", 20, 120, 9, |row, _, _| {
+        plain(row.client.program.clone().unwrap_or_default())
+    }),
+];
+
+fn plain(text: String) -> (String, Style) {
+    (text, Style::new())
+}
+
+/// Program of a client, or what is known instead.
+pub(super) fn program(client: &Client) -> String {
+    match (&client.program, &client.address, client.uid) {
+        (Some(program), ..) => units::file_name(program).to_owned(),
+        (None, Some(address), _) => address.clone(),
+        (None, None, Some(uid)) => format!("user {uid}"),
+        (None, None, None) => "unknown".to_owned(),
+    }
+}
+
+/// Process id of a client.
+pub(super) fn pid(client: &Client) -> String {
+    client.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string())
+}
