@@ -47,6 +47,8 @@ mod package_managers;
 mod packaging;
 mod path_readings;
 mod process_isolation;
+#[cfg(target_os = "linux")]
+mod programs;
 mod read_ahead;
 mod registry_tokens;
 mod request_smuggling;
