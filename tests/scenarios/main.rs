@@ -61,6 +61,7 @@ mod scopes;
 mod service;
 mod setup;
 mod setup_files;
+mod socket_owner;
 mod start;
 mod store_move;
 mod streams;

@@ -303,7 +303,10 @@ async fn open_store(
     } else {
         select::open(folders, config.store, options.store).await?
     };
-    record_store(config_file, config, store.kind, options.ephemeral)?;
+    if record_store(config_file, config, store.kind, options.ephemeral)? {
+        let exposure = select::exposure(folders, store.kind);
+        tracing::info!(store = store.kind.as_str(), exposure, "chose the store");
+    }
     Ok(store)
 }
 

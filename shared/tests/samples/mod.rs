@@ -240,6 +240,15 @@ fn answers_about_the_store(each: &mut impl EachAnswer) {
         let store = store("open");
         each.check(form, StoreShown { store, moving, notes });
     }
+    let exposed = StoreShown {
+        store: StoreView {
+            exposure: Some("every program of the daemon's user can read the tokens".to_owned()),
+            ..store("open")
+        },
+        moving: None,
+        notes: vec![],
+    };
+    each.check("store-exposed", exposed);
     for (form, notes) in [("store-move", note()), ("store-move-least", vec![])] {
         let moved = StoreMoved {
             from: "keychain".to_owned(),
@@ -650,6 +659,7 @@ fn store(state: &str) -> StoreView {
     StoreView {
         kind: "vault".to_owned(),
         protection: "encrypted under a passphrase".to_owned(),
+        exposure: None,
         state: state.to_owned(),
         problem: None,
     }
