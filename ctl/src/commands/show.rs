@@ -46,6 +46,10 @@ fn describe(view: &RegistryView) -> String {
         ),
         ("source", Some(registry_text::source(view))),
         ("writes", Some(registry_text::writes(view))),
+        (
+            "programs",
+            Some(view.programs.join(", ")).filter(|programs| !programs.is_empty()),
+        ),
         ("state", Some(registry_text::state(credential.state).to_owned())),
         ("reason", credential.reason.clone()),
         ("generation", Some(credential.generation.to_string())),

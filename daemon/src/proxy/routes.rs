@@ -415,7 +415,7 @@ pub(super) mod tests {
         let config = Config::read(text).unwrap();
         let dialer = Dialer::new(ProxyRules::direct(), Trust::nobody()).unwrap();
         let route = |(name, registry): (RegistryName, Registry)| {
-            let trust = Trust::new(&[], None, None).unwrap();
+            let trust = Trust::system(&[]);
             Arc::new(RegistryRoute {
                 name,
                 credential: Credential::fixed().attach(registry.scheme.clone()),

@@ -70,6 +70,9 @@ pub struct RegistryView {
     /// Time at which writes opened by `allow` close again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writes_open_until: Option<String>,
+    /// Programs that may use the registry; an empty list stands for every program.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<String>,
     /// State of the credential.
     pub credential: CredentialView,
     /// Time of the last request.
