@@ -13,7 +13,7 @@ use toml::Spanned;
 
 use crate::config::sources::{self, CredentialReference};
 use crate::config::table_reader::{KnownKeys, TableReader};
-use crate::registry::{ClientIdentity, Index, InvalidScheme, Registry, Scheme, Scope};
+use crate::registry::{ClientIdentity, Index, InvalidScheme, ProgramName, Registry, Scheme, Scope};
 
 /// Reads all registries.
 pub(super) fn read(top: &mut TableReader<'_, '_>) -> BTreeMap<RegistryName, Registry> {
@@ -42,13 +42,17 @@ pub(super) fn read(top: &mut TableReader<'_, '_>) -> BTreeMap<RegistryName, Regi
 
 fn registry(table: &mut TableReader<'_, '_>, owners: &mut ScopeOwners) -> Registry {
     let index = table.parsed_with_span("index", Index::from_str);
+    let kind = table.parsed("kind", str::parse).unwrap_or_default();
+    let source = sources::source(table);
     Registry {
-        kind: table.parsed("kind", str::parse).unwrap_or_default(),
+        kind,
         scopes: scopes(table, index.as_ref(), owners),
         index: index.map(Spanned::into_inner),
-        scheme: scheme(table),
-        source: sources::source(table),
+        scheme: scheme(table, || source.usual_scheme(kind)),
+        source,
         writes: table.parsed("writes", str::parse).unwrap_or_default(),
+        programs: programs(table),
+        read_ahead: table.boolean("read-ahead").unwrap_or(true),
         ca_file: table.parsed("ca-file", absolute_path),
         client_identity: client_identity(table),
     }
@@ -96,7 +100,11 @@ fn check_unique(table: &mut TableReader<'_, '_>, key: &str, scope: &Spanned<Scop
     }
 }
 
-fn scheme(table: &mut TableReader<'_, '_>) -> Scheme {
+/// Reads `scheme` and `username`. `usual` is the scheme without both.
+fn scheme(table: &mut TableReader<'_, '_>, usual: impl FnOnce() -> Scheme) -> Scheme {
+    if !table.has("scheme") && !table.has("username") {
+        return usual();
+    }
     let username = table.parsed("username", any_text);
     let scheme_text = table.parsed("scheme", any_text);
     if scheme_text.is_none() && table.has("scheme") {
@@ -114,6 +122,17 @@ fn scheme(table: &mut TableReader<'_, '_>) -> Scheme {
         Err(error) => table.reject("scheme", error),
     }
     Scheme::Bearer
+}
+
+fn programs(table: &mut TableReader<'_, '_>) -> Vec<ProgramName> {
+    if table.has_empty_list("programs") {
+        table.reject(
+            "programs",
+            "it must not be empty; without this key every program may use the registry",
+        );
+    }
+    let programs = table.list("programs", ProgramName::from_str).unwrap_or_default();
+    programs.into_iter().map(Spanned::into_inner).collect()
 }
 
 fn client_identity(table: &mut TableReader<'_, '_>) -> Option<ClientIdentity> {
@@ -149,6 +168,8 @@ pub(super) const REGISTRY_KEYS: KnownKeys = &[
     ("source", r#""store""#),
     ("credential-of", r#""corp""#),
     ("writes", r#""deny""#),
+    ("programs", r#"["cargo", "git"]"#),
+    ("read-ahead", "false"),
     ("ca-file", r#""/etc/corp-root.pem""#),
     ("client-cert", r#""/etc/regauth/me.pem""#),
     ("client-key", r#""/etc/regauth/me.key""#),

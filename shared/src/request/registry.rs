@@ -30,11 +30,14 @@ pub struct AddRegistry {
     /// Write policy: `allow` or `deny` (default).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writes: Option<String>,
+    /// Programs that may use the registry: file names or absolute paths. An empty list leaves it open to every program.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<String>,
     /// Absolute path of a PEM file with extra roots for this registry's upstream connections.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<String>,
-    /// Token source: `store` (default), `env:VARIABLE`, `file:/path`, or a preset such as `google` or
-    /// `vault:path=secret/cargo,field=token`.
+    /// Token source: `store` (default), `env:VARIABLE`, `file:/path`, an exchange such as
+    /// `jfrog:host=corp.jfrog.io,provider=github`, or a preset such as `google` or `vault:path=secret/cargo,field=token`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// Program that prints the token.

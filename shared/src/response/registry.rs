@@ -70,6 +70,9 @@ pub struct RegistryView {
     /// Time at which writes opened by `allow` close again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writes_open_until: Option<String>,
+    /// Programs that may use the registry; an empty list stands for every program.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<String>,
     /// State of the credential.
     pub credential: CredentialView,
     /// Time of the last request.
@@ -147,6 +150,9 @@ pub struct SourceFailure {
     /// End of the program's standard error, secrets removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
+    /// Next step for the person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
     /// Time of the failure.
     pub at: String,
 }

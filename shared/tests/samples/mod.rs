@@ -359,6 +359,7 @@ fn add_registry() -> AddRegistry {
         scheme: Some("basic".to_owned()),
         username: Some("me@corp.example".to_owned()),
         writes: Some("deny".to_owned()),
+        programs: vec!["cargo".to_owned(), "/usr/bin/git".to_owned()],
         ca_file: Some("/etc/corp-root.pem".to_owned()),
         verify: false,
         ..add_registry_least()
@@ -374,6 +375,7 @@ fn add_registry_least() -> AddRegistry {
         scheme: None,
         username: None,
         writes: None,
+        programs: vec![],
         ca_file: None,
         source: None,
         source_command: None,
@@ -434,6 +436,7 @@ fn registry() -> RegistryView {
         credential_of: None,
         writes: "deny".to_owned(),
         writes_open_until: Some("2026-03-04T05:11:07Z".to_owned()),
+        programs: vec!["cargo".to_owned(), "/usr/bin/git".to_owned()],
         credential: CredentialView {
             state: CredentialState::Ready,
             generation: 3,
@@ -466,6 +469,7 @@ fn registry_least() -> RegistryView {
         credential_of: None,
         writes: "allow".to_owned(),
         writes_open_until: None,
+        programs: vec![],
         credential: CredentialView {
             state: CredentialState::Missing,
             generation: 0,
@@ -522,6 +526,7 @@ fn registry_minted() -> RegistryView {
             failure: Some(SourceFailure {
                 message: "`mint-token` failed: exit status: 1".to_owned(),
                 output: Some("no session\nlog in again".to_owned()),
+                hint: Some("run `mint-token login`".to_owned()),
                 at: "2026-03-01T20:59:30Z".to_owned(),
             }),
             reason: None,

@@ -11,6 +11,7 @@ mod allocations;
 mod body;
 mod fetch;
 mod memory;
+mod registries;
 mod rotation;
 mod small;
 mod start;
@@ -33,6 +34,8 @@ pub(crate) enum Group {
     Memory,
     /// Time to start, and size of the binary
     Start,
+    /// Start, memory, `list` and idle CPU with 1, 100 and 1,000 registries
+    Registries,
     /// Allocations per request
     Allocations,
 }
@@ -48,13 +51,17 @@ impl Group {
             Self::Workers => "CPU per request with one to eight workers",
             Self::Memory => "resident memory",
             Self::Start => "time to start, and size of the binary",
+            Self::Registries => "start, memory, `list` and idle CPU with 1, 100 and 1,000 registries",
             Self::Allocations => "allocations per request",
         }
     }
 
     /// Returns whether the group measures other proxies too.
     pub(crate) fn includes_other_proxies(self) -> bool {
-        !matches!(self, Self::Rotation | Self::Workers | Self::Start | Self::Allocations)
+        !matches!(
+            self,
+            Self::Rotation | Self::Workers | Self::Start | Self::Registries | Self::Allocations
+        )
     }
 
     /// Measures all candidates of the group.
@@ -67,6 +74,7 @@ impl Group {
             Self::Workers => workers::measure(testbed, results),
             Self::Memory => memory::measure(testbed, results),
             Self::Start => start::measure(testbed, results),
+            Self::Registries => registries::measure(testbed, results),
             Self::Allocations => allocations::measure(testbed, results),
         }
     }
