@@ -88,14 +88,14 @@ fn top_shows_real_requests_and_obeys_its_keys() {
     let desk = Desk::new();
     desk.send_requests(5);
     let terminal = desk.top(80, 24);
-    terminal.wait_for("6 requests");
+    terminal.wait_for("requests 6 ");
     let screen = terminal.wait_for("refused     write-denied 1");
     assert_eq!(cell(&screen, "corp", "REFUSED"), "1", "{screen}");
     assert_eq!(screen.lines().count(), 24, "{screen}");
     desk.send_requests(5);
     let busy = terminal.wait_until("times", |screen| cell(screen, "corp", "OWN P95").ends_with('s'));
     assert!(cell(&busy, "corp", "P50").ends_with('s'), "{busy}");
-    terminal.wait_for("12 requests");
+    terminal.wait_for("requests 12 ");
     assert!(screen.contains("writes      closed"), "{screen}");
     assert!(
         screen
@@ -107,9 +107,15 @@ fn top_shows_real_requests_and_obeys_its_keys() {
     );
 
     terminal.press(&["Tab"]);
-    let clients = terminal.wait_for("Tab registries");
-    assert!(clients.contains("PROGRAM") && clients.contains("REQUESTS"), "{clients}");
-    assert!(clients.contains("12 requests, 2 refused"), "{clients}");
+    let clients = terminal.wait_for("/curl");
+    assert!(
+        clients.contains("Tab registries") && clients.contains("\ncurl "),
+        "{clients}"
+    );
+    assert!(
+        clients.contains("started by") && clients.contains("requests 1 "),
+        "{clients}"
+    );
     terminal.press(&["Tab", "Enter"]);
     let detail = terminal.wait_for("config.json");
     assert!(
@@ -281,7 +287,7 @@ fn the_picture_in_the_readme_shows_what_top_shows() {
                 .all(|status| *status == 200)
         );
         sent += requests;
-        terminal.wait_for(&format!("traffic     {sent} requests"));
+        terminal.wait_for(&format!("requests {sent} "));
     }
     let picture = screen_picture::svg(&terminal.coloured_screen(), 100);
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/top.svg");
