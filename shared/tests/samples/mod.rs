@@ -11,9 +11,9 @@ use regauth_shared::request::{
 use regauth_shared::response::{
     AuditView, ClientTraffic, CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, Histogram,
     LastRefusal, LogLevels, LoggedOut, NamedCount, Problem, RegistryAdded, RegistryList, RegistryRemoved,
-    RegistryTraffic, RegistryView, Reloaded, RequestCount, Revoked, Rotated, SocketOrigin, Sockets, SourceFailure,
-    Status, Stopping, StoreMoved, StoreMoving, StoreShown, StoreView, TokenComparison, Traffic, Unlocked,
-    UpstreamProxy, UpstreamSet, Verdict, VerdictResult, Verified, Watching, WritesChanged,
+    RegistryTraffic, RegistryView, Reloaded, RequestCount, RequestFailure, Revoked, Rotated, SocketOrigin, Sockets,
+    SourceFailure, Status, Stopping, StoreMoved, StoreMoving, StoreShown, StoreView, TokenComparison, Traffic,
+    Unlocked, UpstreamProxy, UpstreamSet, Verdict, VerdictResult, Verified, Watching, WritesChanged,
 };
 use regauth_shared::version::{Greeting, Hello};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret};
@@ -449,7 +449,14 @@ fn registry() -> RegistryView {
         },
         last_used: Some("2026-03-04T05:06:07Z".to_owned()),
         last_status: Some(200),
+        last_worked: Some("2026-03-04T05:06:07Z".to_owned()),
         last_failure: None,
+        past_failure: Some(RequestFailure {
+            cause: "refused".to_owned(),
+            message: "corp.example:443 refuses connections".to_owned(),
+            hint: "check the port".to_owned(),
+            at: "2026-03-04T04:00:00Z".to_owned(),
+        }),
         requests: 1234,
         refused_outside: 2,
         wider_scope: Some("https://corp.example/api/".to_owned()),
@@ -482,6 +489,8 @@ fn registry_least() -> RegistryView {
         },
         last_used: None,
         last_status: None,
+        last_worked: None,
+        past_failure: None,
         last_failure: None,
         requests: 0,
         refused_outside: 0,
