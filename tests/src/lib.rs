@@ -29,6 +29,7 @@
 //! | [`faulty_server`] | TLS server with one fault: a bad certificate, a failing handshake | `FaultyServer::start(Fault::Expired)` |
 //! | [`misbehaving_server`] | server that is silent, cuts bodies, closes without a word | `MisbehavingServer::http1(&authority).first(&[Silence::InHandshake]).start()` |
 //! | [`nginx`] | real nginx with a JSON access log | `nginx.wait_for_request(\|request\| request.status == 200)` |
+//! | [`prometheus`] | real Prometheus with the packaged alert rules | `Prometheus::scraping("127.0.0.1:9102").firing()` |
 //! | [`squid`] | company proxy: real Squid with Basic authentication, port rules, TLS, TLS interception | `Squid::builder().login("me", "pw").start()` |
 //! | [`socks_proxy`] | SOCKS5 proxy: real microsocks | `SocksProxy::start(&["registry.corp.example"])` |
 //! | [`certificates`] | private CA and the certificates it issues | `Authority::new("Corp Root").issue(&["localhost"])` |
@@ -105,6 +106,7 @@ pub mod poll;
 pub mod privilege;
 pub mod process;
 pub mod programs;
+pub mod prometheus;
 pub mod proxy_client;
 pub mod pypi_server;
 pub mod random;
