@@ -61,6 +61,19 @@ impl Candidate {
         }
     }
 
+    /// Starts regauthd with lines of `config.toml`.
+    pub(crate) fn with_config(binary: &Binary, registry: &TestRegistry, config: &str) -> Self {
+        Self::start(Daemon::builder().config(config), binary, registry)
+    }
+
+    /// `REGAUTH_HOME` of a regauthd.
+    pub(crate) fn home(&self) -> Option<&Path> {
+        match &self.kind {
+            Kind::Regauthd(daemon) => Some(daemon.home()),
+            _ => None,
+        }
+    }
+
     fn start(builder: Builder, binary: &Binary, registry: &TestRegistry) -> Self {
         let daemon = builder.program(&binary.path).store("vault").log_level("info").start();
         let candidate = Self::running(&binary.label, daemon);

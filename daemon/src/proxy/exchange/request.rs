@@ -519,7 +519,7 @@ fn record_outcome(
     sample: Option<Uri>,
 ) -> Option<Denied> {
     let status = response.status();
-    registry.usage.note(status.as_u16());
+    failure_log::registry_recovered(registry, registry.usage.note(status.as_u16()));
     let breaker = &lease.generation().breaker;
     match Answer::of(status, response.headers()) {
         Answer::Accepted => {

@@ -11,6 +11,7 @@ mod allocations;
 mod body;
 mod fetch;
 mod memory;
+mod observed;
 mod registries;
 mod rotation;
 mod small;
@@ -22,6 +23,8 @@ mod workers;
 pub(crate) enum Group {
     /// Requests for 1 KiB, sixteen at a time
     Small,
+    /// Requests for 1 KiB with audit record and a viewer, and without
+    Observed,
     /// Bodies of 1 GiB, local and over a link of 60 ms
     Body,
     /// `cargo fetch`, local and over a link of 60 ms
@@ -45,6 +48,7 @@ impl Group {
     pub(crate) fn description(self) -> &'static str {
         match self {
             Self::Small => "requests for 1 KiB, sixteen at a time",
+            Self::Observed => "requests for 1 KiB with audit record and a viewer, and without",
             Self::Body => "bodies of 1 GiB, local and over a link of 60 ms",
             Self::Fetch => "cargo fetch with an empty CARGO_HOME, local and over a link of 60 ms",
             Self::Rotation => "a new token every 100 ms under load",
@@ -60,7 +64,7 @@ impl Group {
     pub(crate) fn includes_other_proxies(self) -> bool {
         !matches!(
             self,
-            Self::Rotation | Self::Workers | Self::Start | Self::Registries | Self::Allocations
+            Self::Observed | Self::Rotation | Self::Workers | Self::Start | Self::Registries | Self::Allocations
         )
     }
 
@@ -68,6 +72,7 @@ impl Group {
     pub(crate) fn measure(self, testbed: &Testbed, results: &mut Results) {
         match self {
             Self::Small => small::measure(testbed, results),
+            Self::Observed => observed::measure(testbed, results),
             Self::Body => body::measure(testbed, results),
             Self::Fetch => fetch::measure(testbed, results),
             Self::Rotation => rotation::measure(testbed, results),
