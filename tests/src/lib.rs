@@ -48,6 +48,7 @@
 //! | [`system_shim`] | wall clock and disk of a daemon under control (LD_PRELOAD) | `SystemShim::new().load_into(Daemon::builder())` |
 //! | [`terminal`] | a program on a pseudo-terminal | `Terminal::start(&command).read_until("Token: ")` |
 //! | [`tmux`] | a shell in a terminal of any size; keys and screens | `Tmux::start(&user.command("sh"), 80, 24).wait_for("$ ")` |
+//! | [`screen_picture`] | SVG of a screen with its colours | `screen_picture::svg(&terminal.coloured_screen(), 80)` |
 //! | **checks** | | |
 //! | [`leak_scan`] | search for a secret in texts, files, processes and memory | `LeakScan::new(TOKEN).scan("the log", log).assert_clean()` |
 //! | [`ocsf`] | validation against the published OCSF schema | `ocsf::validate(&exported).succeeds()` |
@@ -111,6 +112,7 @@ pub mod pypi_server;
 pub mod random;
 pub mod registry;
 pub mod registry_api;
+pub mod screen_picture;
 pub mod socks_proxy;
 pub mod squid;
 pub mod store_items;
