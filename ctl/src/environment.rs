@@ -14,18 +14,37 @@ pub(crate) type Variable = (String, Option<String>);
 /// All variables for the caller's environment: regauth's own, and changed values of the caller's.
 pub(crate) fn caller_variables(info: &DaemonInfo) -> Vec<Variable> {
     let current = |name: &str| std::env::var(name).ok();
-    let mut variables = variables(info);
-    variables.extend(java_options(info, current));
+    let grant = grant_of_caller(info);
+    let mut variables = variables_with_proxy(info, grant.as_deref().unwrap_or(&info.proxy));
+    variables.extend(java_options(&info.proxy, Path::new(&info.bundle), current));
     variables.extend(no_proxy(info, current));
     variables
 }
 
+/// Proxy URL in the caller's environment, if it is a grant of this daemon. A job can run with fewer rights than its user.
+pub(crate) fn grant_of_caller(info: &DaemonInfo) -> Option<String> {
+    let candidates = ["HTTPS_PROXY", "https_proxy"].into_iter();
+    let mut values = candidates.filter_map(|name| std::env::var(name).ok());
+    values.find(|value| is_grant(value, &info.proxy))
+}
+
+fn is_grant(value: &str, proxy: &str) -> bool {
+    let [Ok(value), Ok(proxy)] = [value, proxy].map(url::Url::parse) else {
+        return false;
+    };
+    value.username() == "regauth" && value.password().is_some() && value.origin() == proxy.origin()
+}
+
 /// Variables that do not depend on the caller's environment.
 pub(crate) fn variables(info: &DaemonInfo) -> Vec<Variable> {
+    variables_with_proxy(info, &info.proxy)
+}
+
+fn variables_with_proxy(info: &DaemonInfo, proxy: &str) -> Vec<Variable> {
     let mut variables: Vec<Variable> = Vec::new();
     let mut set = |name: &str, value: &str| variables.push((name.to_owned(), Some(value.to_owned())));
     for name in PROXY_VARIABLES {
-        set(name, &info.proxy);
+        set(name, proxy);
     }
     for name in BUNDLE_VARIABLES {
         set(name, &info.bundle);
@@ -67,9 +86,9 @@ fn credential_provider(info: &DaemonInfo) -> &str {
 
 /// `JAVA_TOOL_OPTIONS` with the caller's own options kept: Java reads neither the proxy variables nor a PEM file.
 /// `None` if the bundle's path has a blank, which the variable cannot express.
-fn java_options(info: &DaemonInfo, current: impl Fn(&str) -> Option<String>) -> Option<Variable> {
-    let proxy = url::Url::parse(&info.proxy).ok()?;
-    let key_store = Path::new(&info.bundle).with_extension("jks").display().to_string();
+pub(crate) fn java_options(proxy: &str, bundle: &Path, current: impl Fn(&str) -> Option<String>) -> Option<Variable> {
+    let proxy = url::Url::parse(proxy).ok()?;
+    let key_store = bundle.with_extension("jks").display().to_string();
     if key_store.contains(char::is_whitespace) {
         return None;
     }
@@ -169,6 +188,22 @@ pub(crate) const JAVA_OPTIONS: &str = "JAVA_TOOL_OPTIONS";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_grant_is_a_proxy_url_of_this_daemon_with_a_token() {
+        let proxy = "http://127.0.0.1:9001";
+        assert!(is_grant("http://regauth:tok@127.0.0.1:9001/", proxy));
+        for other in [
+            proxy,
+            "http://regauth@127.0.0.1:9001",
+            "http://me:tok@127.0.0.1:9001",
+            "http://regauth:tok@127.0.0.1:9002",
+            "http://regauth:tok@proxy.corp:9001",
+            "regauth:tok@127.0.0.1:9001",
+        ] {
+            assert!(!is_grant(other, proxy), "{other}");
+        }
+    }
 
     #[test]
     fn removes_only_the_no_proxy_entries_of_registries() {

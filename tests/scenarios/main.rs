@@ -35,6 +35,7 @@ mod host_identity;
 mod http_messages;
 mod import;
 mod import_formats;
+mod java;
 mod keychain;
 mod leaks;
 mod life;

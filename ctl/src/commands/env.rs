@@ -9,14 +9,14 @@ use crate::client::Client;
 use crate::company;
 use crate::daemon_info::DaemonInfo;
 use crate::environment;
-use crate::output::Report;
+use crate::output::{self, Report};
 use crate::shell::Shell;
 
 /// Print the environment that makes all clients use the proxy
 ///
 /// Sets the proxy, the bundle and the credential provider in every variable that cargo, git, curl, pip, uv, npm, Node
 /// and the AWS tools read, and JAVA_TOOL_OPTIONS with a trust store for Java, in your shell's syntax. Corrects a
-/// NO_PROXY that would send a registry past the proxy.
+/// NO_PROXY that would send a registry past the proxy. A grant of this daemon in HTTPS_PROXY stays.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -38,6 +38,11 @@ pub(crate) fn run(arguments: Arguments, client: &Client, folders: &Folders) -> R
     let info = DaemonInfo::fetch(client, folders)?;
     let variables = environment::caller_variables(&info);
     company::warn_of_replaced_variables(&info);
+    if environment::grant_of_caller(&info).is_some() {
+        output::print_to_stderr(
+            "note: Java cannot show the grant; `regauthctl run -- CMD` or `regauthctl forward` shows it for Java\n",
+        );
+    }
     let shell = arguments.shell.unwrap_or_else(Shell::of_caller);
     let text = shell.script(&variables);
     Report::from_value(&variables.into_iter().collect::<BTreeMap<_, _>>(), text)

@@ -23,6 +23,7 @@ pub(crate) mod setup;
 pub(crate) mod grant;
 pub(crate) mod grants;
 pub(crate) mod revoke;
+pub(crate) mod forward;
 
 pub(crate) mod audit;
 pub(crate) mod log;

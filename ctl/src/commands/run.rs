@@ -23,6 +23,7 @@ use crate::company;
 use crate::daemon_info::DaemonInfo;
 use crate::environment::{self, Variable};
 use crate::ephemeral_daemon::EphemeralDaemon;
+use crate::forward::{Forwarder, GrantSource};
 use crate::output::{self, Report};
 use crate::program::{PROVIDER, on_path, sibling};
 use crate::{error, reexec};
@@ -34,7 +35,7 @@ use crate::{error, reexec};
 /// the variables that hold tokens are removed. The daemon ends with the command. The exit code is the command's. Flags
 /// after a --registry belong to that registry.
 ///
-/// Without --registry the command uses the running daemon.
+/// Without --registry the command uses the running daemon. A grant for it in HTTPS_PROXY stays, and Java uses it too.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -69,7 +70,11 @@ impl Arguments {
 /// Runs the command behind the running daemon.
 pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
     let info = DaemonInfo::fetch(client, folders)?;
-    run_command(&arguments.command, environment(&info)).map(Report::silent)
+    let mut variables = environment(&info);
+    if let Some(grant) = environment::grant_of_caller(&info) {
+        variables.extend(java_options_with_grant(&info, grant));
+    }
+    run_command(&arguments.command, variables).map(Report::silent)
 }
 
 /// Runs the command behind a daemon of its own.
@@ -141,8 +146,20 @@ fn environment(info: &DaemonInfo) -> Vec<Variable> {
     variables
 }
 
+/// `JAVA_TOOL_OPTIONS` with a forwarder in this process: Java cannot show a grant. Without a forwarder, a note says so.
+fn java_options_with_grant(info: &DaemonInfo, grant: String) -> Option<Variable> {
+    let current = |name: &str| std::env::var(name).ok();
+    match Forwarder::start(GrantSource::Url(grant), 0) {
+        Ok(forwarder) => environment::java_options(&forwarder.url(), Path::new(&info.bundle), current),
+        Err(error) => {
+            output::print_to_stderr(&format!("note: Java will not use the grant: {}\n", error.message));
+            None
+        }
+    }
+}
+
 /// Runs the command to its end, forwards signals to it, and returns its exit code.
-fn run_command(command: &[OsString], variables: Vec<Variable>) -> Result<u8, ErrorBody> {
+pub(super) fn run_command(command: &[OsString], variables: Vec<Variable>) -> Result<u8, ErrorBody> {
     let (program, arguments) = command
         .split_first()
         .ok_or_else(|| error::usage("there is no command"))?;
