@@ -13,9 +13,9 @@ use regauth_shared::{ErrorBody, exit_code};
 
 use crate::client::Client;
 use crate::commands::{
-    add_registry, add_scope, allow, audit, completions, deny, doctor, env, forward, grant, grants, import, list, log, logs, man,
-    overview, reload, remove_registry, revoke, rotate, run as run_command, service, setup, show, status, stop, store,
-    top, unlock, verify,
+    add_registry, add_scope, allow, audit, completions, deny, doctor, env, forward, grant, grants, import, list, log,
+    logs, man, overview, reload, remove_registry, revoke, rotate, run as run_command, service, setup, show, status,
+    stop, store, top, unlock, verify,
 };
 use crate::output::{self, Report};
 use crate::{completion, connect, error, setup as clients};

@@ -161,7 +161,10 @@ fn run_shows_a_grant_of_the_environment_for_every_client() {
     bearer.ctl(&java).succeeds().says("auth-required");
     let curl = ["run", "--", "curl", "-sS", "--noproxy", "", &url];
     bearer.ctl(&curl).succeeds().says("auth-required");
-    let line = format!("eval \"$({} env --shell bash)\"; exec curl -sS --noproxy '' {url}", binary("regauthctl").display());
+    let line = format!(
+        "eval \"$({} env --shell bash)\"; exec curl -sS --noproxy '' {url}",
+        binary("regauthctl").display()
+    );
     let fetched = bearer.run("bash", &["-c", &line]).succeeds();
     fetched.says("auth-required").says("Java cannot show the grant");
 }
@@ -171,11 +174,17 @@ fn run_shows_a_grant_of_the_environment_for_every_client() {
 fn a_grant_in_the_authorization_of_a_connect_counts() {
     let (registry, daemon) = registry_and_daemon();
     let granted = grant(&daemon);
-    let login = url_of(&granted).trim_start_matches("http://").split('@').next().unwrap();
+    let login = url_of(&granted)
+        .trim_start_matches("http://")
+        .split('@')
+        .next()
+        .unwrap();
     let header = format!("Authorization: Basic {}", STANDARD.encode(login));
     let curl = Curl::new().behind(&daemon).with(&["--proxy-header", &header]);
     assert_eq!(curl.get(&config(&registry)).status, 200);
-    let other = Curl::new().behind(&daemon).with(&["--proxy-header", "Authorization: Basic eDp5"]);
+    let other = Curl::new()
+        .behind(&daemon)
+        .with(&["--proxy-header", "Authorization: Basic eDp5"]);
     other.fetch(&config(&registry)).output.fails().says("407");
 }
 

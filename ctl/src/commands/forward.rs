@@ -50,7 +50,10 @@ Examples:
 
 /// Runs the forwarder, for a command or until a signal.
 pub(crate) fn run(arguments: &Arguments, json: bool) -> Result<Report, ErrorBody> {
-    let bundle = arguments.bundle.clone().or_else(|| Some(std::env::var_os("SSL_CERT_FILE")?.into()));
+    let bundle = arguments
+        .bundle
+        .clone()
+        .or_else(|| Some(std::env::var_os("SSL_CERT_FILE")?.into()));
     let bundle = bundle.ok_or_else(|| {
         error::usage("the bundle is not known").hint("--bundle FILE, with a copy of the daemon's bundle and its .jks")
     })?;
@@ -73,7 +76,9 @@ fn grant_source(arguments: &Arguments) -> Result<GrantSource, ErrorBody> {
     if let Some(file) = &arguments.grant_file {
         return Ok(GrantSource::File(file.clone()));
     }
-    let url = ["HTTPS_PROXY", "https_proxy"].into_iter().find_map(|name| std::env::var(name).ok());
+    let url = ["HTTPS_PROXY", "https_proxy"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok());
     url.map(GrantSource::Url).ok_or_else(|| {
         error::usage("there is no grant").hint("--grant-file FILE, with the proxy URL that `regauthctl grant` prints")
     })

@@ -20,10 +20,10 @@ pub(crate) mod env;
 pub(crate) mod run;
 pub(crate) mod setup;
 
+pub(crate) mod forward;
 pub(crate) mod grant;
 pub(crate) mod grants;
 pub(crate) mod revoke;
-pub(crate) mod forward;
 
 pub(crate) mod audit;
 pub(crate) mod log;

@@ -45,7 +45,8 @@ async fn try_serve(client: &mut TcpStream, context: &Context) -> Result<(), Fail
         proxy.write_all(&head.text).await?;
         proxy.write_all(rest).await
     };
-    sent.await.map_err(|error: io::Error| Failure::Unreachable(error.kind()))?;
+    sent.await
+        .map_err(|error: io::Error| Failure::Unreachable(error.kind()))?;
     if head.is_connect {
         report_refused_grant(&proxy, context).await;
     }

@@ -25,7 +25,11 @@ pub(super) fn with_grant(received: &[u8], authorization: &str) -> Result<Option<
         }
     }
     text.extend(format!("Proxy-Authorization: {authorization}\r\n").into_bytes());
-    text.extend(if is_connect { &b"\r\n"[..] } else { b"Connection: close\r\n\r\n" });
+    text.extend(if is_connect {
+        &b"\r\n"[..]
+    } else {
+        b"Connection: close\r\n\r\n"
+    });
     Ok(Some(Head {
         text,
         length,

@@ -65,7 +65,11 @@ fn owner_in_row(row: &str, local: &str, remote: &str) -> Option<u32> {
 
 /// Address as the kernel prints it: a number in the machine's byte order, and the port.
 fn hexadecimal(address: SocketAddrV4) -> String {
-    format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port())
+    format!(
+        "{:08X}:{:04X}",
+        u32::from_ne_bytes(address.ip().octets()),
+        address.port()
+    )
 }
 
 fn own_user() -> u32 {
@@ -97,14 +101,19 @@ mod tests {
     #[test]
     fn reads_the_owner_of_an_open_socket_that_a_process_holds() {
         let row = |state: &str, inode: &str| {
-            format!("  3: 0100007F:D2F0 0100007F:2329 {state} 00000000:00000000 00:00000000 00000000  1000        0 {inode} 1")
+            format!(
+                "  3: 0100007F:D2F0 0100007F:2329 {state} 00000000:00000000 00:00000000 00000000  1000        0 {inode} 1"
+            )
         };
         let owner = |row: String| owner_in_row(&row, "0100007F:D2F0", "0100007F:2329");
         assert_eq!(owner(row("01", "77")), Some(1000));
         assert_eq!(owner(row("06", "77")), None, "TIME_WAIT");
         assert_eq!(owner(row("01", "0")), None, "no process");
         assert_eq!(owner_in_row(&row("01", "77"), "0100007F:2329", "0100007F:D2F0"), None);
-        assert_eq!(owner_in_row("  sl  local_address rem_address", "local_address", "rem_address"), None);
+        assert_eq!(
+            owner_in_row("  sl  local_address rem_address", "local_address", "rem_address"),
+            None
+        );
     }
 
     #[cfg(target_os = "linux")]

@@ -163,7 +163,11 @@ impl<'a> FirstRequest<'a> {
         };
         // Maven's own transport sends the proxy's login in the wrong header. On CONNECT only the proxy reads it.
         let for_proxy = values("proxy-authorization");
-        let authorization = if for_proxy.is_empty() { values("authorization") } else { for_proxy };
+        let authorization = if for_proxy.is_empty() {
+            values("authorization")
+        } else {
+            for_proxy
+        };
         Ok(Self::Connect(Connect {
             authority,
             hosts: values("host"),
