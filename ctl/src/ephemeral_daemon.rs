@@ -12,7 +12,7 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use regauth_shared::paths::Folders;
-use regauth_shared::{ErrorBody, ErrorKind};
+use regauth_shared::{ErrorBody, ErrorKind, Secret};
 
 use crate::client::Client;
 use crate::{error, program};
@@ -29,17 +29,22 @@ pub(crate) struct EphemeralDaemon {
 }
 
 impl EphemeralDaemon {
-    /// Starts a daemon without the variables `removed` in its environment, and waits until it answers.
+    /// Starts a daemon without the variables `removed` in its environment, and waits until it answers. The daemon takes
+    /// the variables `secrets` out of its environment when it starts.
     ///
     /// # Errors
     /// There is no regauthd or no usable temporary folder, or the daemon does not start; its log gives the reason.
-    pub(crate) fn start(removed: &[OsString]) -> Result<Self, ErrorBody> {
+    pub(crate) fn start(removed: &[OsString], secrets: &[(&String, &Secret)]) -> Result<Self, ErrorBody> {
         let program = program::regauthd().ok_or_else(|| {
             error::failed("there is no regauthd next to regauthctl or in PATH")
                 .hint("install both programs of the same release")
         })?;
         let home = temporary_folder()?;
-        let mut child = command(&program, &home, removed).spawn().map_err(|why| {
+        let mut command = command(&program, &home, removed);
+        for (name, secret) in secrets {
+            command.args(["--secret-variable", name]).env(name, secret.expose());
+        }
+        let mut child = command.spawn().map_err(|why| {
             let _ = fs::remove_dir_all(&home);
             error::failed(format!("cannot start {}: {why}", program.display()))
         })?;

@@ -1,9 +1,10 @@
-//! Removes tokens from this process's environment by executing itself again.
+//! Removes secrets from this process's environment by executing itself again.
 //!
 //! `/proc/PID/environ` shows the initial environment of a process to root and to the user's debuggers, as long as the
 //! process runs; unsetting a variable does not change it. So the program executes itself without the variables that
-//! hold tokens, and passes the tokens through a pipe.
+//! hold secrets, and passes the secrets through a pipe.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -17,19 +18,22 @@ use secrecy::zeroize::Zeroizing;
 
 use crate::error;
 
-/// Returns the tokens in these environment variables, in order, from a process whose environment has none of them. The
-/// first call does not return: it executes the program again, and the call in the new process returns.
+/// Returns the secrets in the environment variables `required`, and in those of `optional` that are set, by variable, from
+/// a process whose environment has none of them. The first call does not return: it executes the program again, and the
+/// call in the new process returns.
 ///
 /// # Errors
-/// A variable is not set or is not a token, or the program cannot be executed again.
-pub(crate) fn take_tokens(variables: &[OsString]) -> Result<Vec<Secret>, ErrorBody> {
+/// A variable is not set or holds no secret, or the program cannot be executed again.
+pub(crate) fn take_secrets(required: &[String], optional: &[String]) -> Result<BTreeMap<String, Secret>, ErrorBody> {
+    if let Some(descriptor) = std::env::var_os(PIPE_VARIABLE) {
+        return receive_secrets(&descriptor, required);
+    }
+    let is_set = |name: &&String| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let variables: Vec<&String> = required.iter().chain(optional.iter().filter(is_set)).collect();
     if variables.is_empty() {
-        return Ok(Vec::new());
+        return Ok(BTreeMap::new());
     }
-    match std::env::var_os(PIPE_VARIABLE) {
-        Some(descriptor) => receive_tokens(&descriptor, variables.len()),
-        None => Err(execute_again(variables)?),
-    }
+    Err(execute_again(&variables)?)
 }
 
 /// Environment variable with the pipe's descriptor. Child processes must not inherit it.
@@ -38,9 +42,9 @@ pub(crate) fn pipe_variable() -> OsString {
 }
 
 /// Executes the program again. Returns only if that fails, with the error of `execve`.
-fn execute_again(variables: &[OsString]) -> Result<ErrorBody, ErrorBody> {
-    let lines = token_lines(variables)?;
-    let io_error = || error::io("cannot pass the tokens to a new regauthctl process");
+fn execute_again(variables: &[&String]) -> Result<ErrorBody, ErrorBody> {
+    let lines = secret_lines(variables)?;
+    let io_error = || error::io("cannot pass the secrets to a new regauthctl process");
     let (reader, mut writer) = std::io::pipe().map_err(io_error())?;
     writer.write_all(lines.as_bytes()).map_err(io_error())?;
     drop(writer);
@@ -58,23 +62,25 @@ fn execute_again(variables: &[OsString]) -> Result<ErrorBody, ErrorBody> {
     Ok(io_error()(command.exec()))
 }
 
-/// Reads the tokens from their variables, one a line. The buffer never grows, so no copy of a token stays behind.
-fn token_lines(variables: &[OsString]) -> Result<Zeroizing<String>, ErrorBody> {
+/// Reads the secrets from their variables, `NAME=SECRET` a line. The buffer never grows, so no copy of a secret stays
+/// behind.
+fn secret_lines(variables: &[&String]) -> Result<Zeroizing<String>, ErrorBody> {
     let mut lines = Zeroizing::new(String::with_capacity(PIPE_CAPACITY));
     for variable in variables {
-        let token = token_in(variable)?;
-        if lines.len() + token.expose().len() >= PIPE_CAPACITY {
+        let secret = secret_in(OsStr::new(variable))?;
+        if lines.len() + variable.len() + secret.expose().len() + 2 > PIPE_CAPACITY {
             return Err(error::usage(format!(
-                "the tokens in the variables of --token-env are longer than {PIPE_CAPACITY} bytes together"
+                "the secrets in the environment variables are longer than {PIPE_CAPACITY} bytes together"
             )));
         }
-        lines.push_str(token.expose());
-        lines.push('\n');
+        for part in [variable, "=", secret.expose(), "\n"] {
+            lines.push_str(part);
+        }
     }
     Ok(lines)
 }
 
-fn token_in(variable: &OsStr) -> Result<Secret, ErrorBody> {
+fn secret_in(variable: &OsStr) -> Result<Secret, ErrorBody> {
     // The error does not repeat the name: with `--token-env "$TOKEN"` it would be the token.
     let value = std::env::var_os(variable).ok_or_else(|| {
         error::usage("an environment variable that --token-env names is not set")
@@ -82,12 +88,15 @@ fn token_in(variable: &OsStr) -> Result<Secret, ErrorBody> {
     })?;
     let text = value.into_string().map(Zeroizing::new);
     let text = text.map_err(|_| error::usage("an environment variable that --token-env names is not UTF-8"))?;
-    Secret::parse(&text).map_err(|invalid| error::usage(invalid.to_string()))
+    // A private key in PEM has several lines, and a secret has one.
+    let is_key = text.starts_with("-----BEGIN ");
+    let line = is_key.then(|| Zeroizing::new(text.trim().replace(['\r', '\n'], " ")));
+    Secret::parse(line.as_ref().unwrap_or(&text)).map_err(|invalid| error::usage(invalid.to_string()))
 }
 
-fn receive_tokens(descriptor: &OsStr, expected: usize) -> Result<Vec<Secret>, ErrorBody> {
+fn receive_secrets(descriptor: &OsStr, required: &[String]) -> Result<BTreeMap<String, Secret>, ErrorBody> {
     let invalid = || {
-        error::failed(format!("the pipe in {PIPE_VARIABLE} does not have the tokens"))
+        error::failed(format!("the pipe in {PIPE_VARIABLE} does not have the secrets"))
             .hint(format!("unset {PIPE_VARIABLE} and try again"))
     };
     let descriptor: RawFd = descriptor
@@ -103,10 +112,13 @@ fn receive_tokens(descriptor: &OsStr, expected: usize) -> Result<Vec<Secret>, Er
     let mut lines = Zeroizing::new(String::with_capacity(PIPE_CAPACITY));
     let read = File::from(pipe).take(PIPE_CAPACITY as u64).read_to_string(&mut lines);
     read.map_err(|_| invalid())?;
-    let tokens = lines.lines().map(Secret::parse);
-    let tokens: Vec<Secret> = tokens.collect::<Result<_, _>>().map_err(|_| invalid())?;
-    if tokens.len() == expected {
-        Ok(tokens)
+    let mut secrets = BTreeMap::new();
+    for line in lines.lines() {
+        let (name, secret) = line.split_once('=').ok_or_else(invalid)?;
+        secrets.insert(name.to_owned(), Secret::parse(secret).map_err(|_| invalid())?);
+    }
+    if required.iter().all(|name| secrets.contains_key(name)) {
+        Ok(secrets)
     } else {
         Err(invalid())
     }

@@ -62,7 +62,10 @@ impl TokenFlags {
 pub(crate) struct SourceFlags {
     /// Source of the token: store (default), env:VARIABLE, file:/PATH, or a program that regauthd knows:
     /// codeartifact:domain=D,owner=ACCOUNT,region=R, google, azure[:resource=R], vault:path=P[,field=F],
-    /// 1password:reference=op://V/I/F
+    /// 1password:reference=op://V/I/F. Or an exchange that mints tokens from the identity of this job or machine:
+    /// jfrog:host=H,provider=P, cloudsmith:organization=O,service=S, codeartifact:…,role=ARN, azure:tenant=T,client-id=C,
+    /// google:provider=P, github-app:client-id=C,installation=I,private-key=file:/PATH, vault:address=URL,role=R,path=P,
+    /// oauth:token-url=URL; each with identity=file:/PATH to name another identity
     #[arg(long, conflicts_with_all = ["command", "credential_of"])]
     pub(crate) source: Option<String>,
 

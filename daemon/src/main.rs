@@ -57,6 +57,9 @@ struct Arguments {
     /// and folders that the daemon made
     #[arg(long, requires_all = ["ephemeral", "home"])]
     until_eof: bool,
+    /// Take this environment variable, which holds a secret that a source will name, out of the daemon's environment
+    #[arg(long, value_name = "VAR", hide = true)]
+    secret_variable: Vec<String>,
     /// Remove --home too, if nothing else is in it: the process that started the daemon made it for the daemon alone
     #[arg(long, requires = "until_eof", hide = true)]
     home_is_temporary: bool,
@@ -147,6 +150,7 @@ fn serve(arguments: Arguments) -> anyhow::Result<()> {
         workers: arguments.workers.map(usize::from),
         store: arguments.store.map(StoreKind::from),
         ephemeral: arguments.ephemeral,
+        secret_variables: arguments.secret_variable,
         environment: Environment::default(),
         until_eof: arguments.until_eof,
         home_is_temporary: arguments.home_is_temporary,

@@ -12,6 +12,7 @@
 //! - [`program`]: names of programs in filters and registries.
 //! - [`index`]: locations that a cargo index names in its `config.json`.
 //! - [`placeholder`]: the public token for clients that insist on having one.
+//! - [`secret_variables`]: environment variables that hold secrets of a CI job.
 //!
 //! # Public for whom
 //!
@@ -40,6 +41,7 @@ pub mod index;
 pub mod paths;
 pub mod placeholder;
 pub mod program;
+pub mod secret_variables;
 
 pub use error::{ErrorBody, ErrorKind};
 pub use name::RegistryName;

@@ -1,5 +1,5 @@
 //! Examples in packaging/ci: each runs unchanged, read as its CI system reads it, in an environment like the CI system's.
-//! Only the installation of regauth is done beforehand.
+//! Only the installation of regauth is done beforehand. A real OpenID provider stands in for the forge's.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -10,8 +10,10 @@ use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::{self, Cargo};
 use regauth_tests::exec;
 use regauth_tests::leak_scan::LeakScan;
+use regauth_tests::openid_provider::{JOB_TOKEN, OpenidProvider};
 use regauth_tests::programs::{binary, tool};
-use regauth_tests::registry::{Registry, USERNAME};
+use regauth_tests::registry::Registry;
+use regauth_tests::token_service::{TokenService, Vendor};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -24,20 +26,44 @@ struct Job {
     cargo: Cargo,
 }
 
+/// OpenID provider in place of the forge's, and Artifactory's exchange, which trusts it.
+struct Forge {
+    provider: OpenidProvider,
+    artifactory: TokenService,
+}
+
+impl Forge {
+    /// From now on the registry accepts minted tokens only.
+    fn new(job: &Job) -> Self {
+        job.registry.accept(&[]);
+        let provider = OpenidProvider::start(job.registry.gate());
+        let (gate, authority) = (job.registry.gate(), job.registry.authority());
+        let artifactory = TokenService::start(Vendor::Jfrog, &provider, gate, authority);
+        Self { provider, artifactory }
+    }
+
+    /// Asserts that no secret of the build is in the job's output or folders.
+    fn assert_no_leaks(&self, job: &Job, output: &exec::Output) {
+        let minted = self.artifactory.secrets();
+        assert!(minted.len() >= 2, "an identity and a token: {minted:?}");
+        for secret in minted.iter().map(String::as_str).chain([JOB_TOKEN]) {
+            LeakScan::new(secret)
+                .scan("stdout", &output.stdout)
+                .scan("stderr", &output.stderr)
+                .scan_folder(job.cargo.home(), &[])
+                .assert_clean();
+        }
+    }
+}
+
 impl Job {
     fn new(scheme: Scheme) -> Self {
         let registry = Registry::builder(scheme, TOKEN).auth_required().start();
         let cargo = Cargo::new().depends_on(r#"ship = { version = "1", registry = "corp" }"#);
         let job = Self { registry, cargo };
-        let user = ["--scheme", "basic", "--username", USERNAME];
-        let scheme = match job.registry.scheme() {
-            Scheme::Basic { .. } => &user[..],
-            _ => &user[..0],
-        };
         let mut lock = job.command(binary("regauthctl"));
         lock.args(["run", "--registry", &format!("corp={}", job.registry.index())])
             .args(["--token-env", "CORP_TOKEN"])
-            .args(scheme)
             .args(["--", "cargo", "generate-lockfile"]);
         exec::run(&mut lock).succeeds();
         job
@@ -53,9 +79,22 @@ impl Job {
             .envs(set)
             .env("CORP_TOKEN", TOKEN)
             .env("CORP_INDEX", self.registry.index())
-            .env("CORP_USER", USERNAME)
             .env("SSL_CERT_FILE", self.registry.ca())
             .current_dir(self.cargo.project());
+        command
+    }
+
+    /// Command in the project with the settings of the forge's examples. A build script checks that the build can get no
+    /// identity and no token.
+    fn command_without_a_secret(&self, forge: &Forge) -> Command {
+        let script = "fn main() {\n    for name in [\"ACTIONS_ID_TOKEN_REQUEST_TOKEN\", \"REGAUTH_ID_TOKEN\"] {\n        \
+                      assert!(std::env::var_os(name).is_none(), \"{name} is set\");\n    }\n}\n";
+        fs::write(self.cargo.project().join("build.rs"), script).unwrap();
+        let mut command = self.command("bash");
+        command
+            .env_remove("CORP_TOKEN")
+            .env("CORP_HOST", forge.artifactory.host())
+            .env("CORP_PROVIDER", "corp");
         command
     }
 
@@ -95,9 +134,11 @@ fn yaml(name: &str) -> Value {
 /// GitHub runs a step by `bash -e` on a file (its documentation, "jobs.<job_id>.steps[*].shell").
 #[test]
 fn the_github_actions_example_builds() {
-    let job = Job::new(Scheme::basic(USERNAME));
+    let job = Job::new(Scheme::bearer());
+    let forge = Forge::new(&job);
     job.install(&job.cargo.home().join("regauth"));
     let workflow = yaml("github-actions.yml");
+    assert_eq!(workflow["permissions"]["id-token"], "write");
     let steps = workflow["jobs"]["build"]["steps"].as_array().unwrap();
     let restored = "steps.regauth.outputs.cache-hit != 'true'";
     let mut ran = 0;
@@ -107,45 +148,54 @@ fn the_github_actions_example_builds() {
         };
         let file = job.cargo.home().join("step.sh");
         fs::write(&file, script).unwrap();
-        let mut bash = job.command("bash");
+        let mut bash = job.command_without_a_secret(&forge);
         // The settings come from the step's own `env` only.
-        for name in ["CORP_TOKEN", "CORP_INDEX", "CORP_USER"] {
+        for name in ["CORP_INDEX", "CORP_HOST", "CORP_PROVIDER"] {
             bash.env_remove(name);
         }
         for (name, value) in step["env"].as_object().unwrap() {
-            bash.env(name, setting(value.as_str().unwrap(), &job));
+            bash.env(name, setting(value.as_str().unwrap(), &job, &forge));
         }
-        exec::run(bash.arg("-e").arg(&file)).succeeds();
+        bash.envs(forge.provider.github_job());
+        let output = exec::run(bash.arg("-e").arg(&file)).succeeds();
+        forge.assert_no_leaks(&job, &output);
         ran += 1;
     }
     assert_eq!(ran, 1, "{workflow}");
     job.assert_built("debug");
 }
 
-/// Value of `${{ secrets.NAME }}` or `${{ vars.NAME }}`.
-fn setting(expression: &str, job: &Job) -> String {
+/// Value of `${{ vars.NAME }}`.
+fn setting(expression: &str, job: &Job, forge: &Forge) -> String {
     let inner = expression
         .strip_prefix("${{ ")
         .and_then(|rest| rest.strip_suffix(" }}"));
     match inner.unwrap_or_else(|| panic!("not an expression: {expression}")) {
-        "secrets.CORP_TOKEN" => TOKEN.to_owned(),
         "vars.CORP_INDEX" => job.registry.index(),
-        "vars.CORP_USER" => USERNAME.to_owned(),
+        "vars.CORP_HOST" => forge.artifactory.host(),
+        "vars.CORP_PROVIDER" => "corp".to_owned(),
         other => panic!("the example needs the unknown setting {other}"),
     }
 }
 
-/// GitLab runs `before_script` and `script` in one shell (its documentation, "before_script").
+/// GitLab runs `before_script` and `script` in one shell (its documentation, "before_script"), and puts an identity into each
+/// variable of `id_tokens`.
 #[test]
 fn the_gitlab_example_builds() {
     let job = Job::new(Scheme::bearer());
+    let forge = Forge::new(&job);
     job.install(&job.cargo.project().join(".regauth"));
     let pipeline = yaml("gitlab-ci.yml");
     let lines = |key: &str| pipeline["build"][key].as_array().unwrap().clone();
     let lines = [lines("before_script"), lines("script")].concat();
     let script: Vec<&str> = lines.iter().map(|line| line.as_str().unwrap()).collect();
-    let mut bash = job.command("bash");
-    exec::run(bash.args(["-eo", "pipefail", "-c", &script.join("\n")])).succeeds();
+    let mut bash = job.command_without_a_secret(&forge);
+    bash.env("GITLAB_CI", "true");
+    for (name, identity) in pipeline["build"]["id_tokens"].as_object().unwrap() {
+        bash.env(name, forge.provider.identity(identity["aud"].as_str().unwrap()));
+    }
+    let output = exec::run(bash.args(["-eo", "pipefail", "-c", &script.join("\n")])).succeeds();
+    forge.assert_no_leaks(&job, &output);
     job.assert_built("debug");
 }
 

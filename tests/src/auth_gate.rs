@@ -66,8 +66,8 @@ impl Scheme {
     }
 }
 
-/// Token check in nginx's configuration.
-#[derive(Debug)]
+/// Token check in nginx's configuration. Clones share its files.
+#[derive(Clone, Debug)]
 pub struct AuthGate {
     scheme: Scheme,
     folder: PathBuf,
@@ -106,6 +106,17 @@ impl AuthGate {
         for file in stale.iter().filter(|file| !present.contains(file)) {
             fs::remove_file(file).unwrap();
         }
+    }
+
+    /// Accepts one more token, besides the first one of [`AuthGate::accept`].
+    pub fn accept_also(&self, token: &str) {
+        replace(&self.accepted_file(token), b"");
+    }
+
+    /// Ends what [`AuthGate::accept_also`] began.
+    pub fn reject(&self, token: &str) {
+        // A lease that was renewed ends once for each renewal, and the test may be over.
+        let _ = fs::remove_file(self.accepted_file(token));
     }
 
     /// Directives for nginx's `http` block.
@@ -162,7 +173,8 @@ impl AuthGate {
         self.folder.join("htpasswd")
     }
 
-    fn accepted(&self) -> PathBuf {
+    /// Folder with a file for each token of [`AuthGate::accept_also`], named by the header's value after the prefix.
+    pub(crate) fn accepted(&self) -> PathBuf {
         self.folder.join("accepted")
     }
 }

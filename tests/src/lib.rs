@@ -17,6 +17,9 @@
 //! | [`pypi_server`] | private Python index: pypiserver | `PypiServer::start("me", "password")` |
 //! | [`npm_server`] | private npm registry: verdaccio | `NpmServer::start("me", "password")` |
 //! | [`container_registry`] | private container registry: docker-registry, with a password or a token service | `ContainerRegistry::with_token_service("me", "password")` |
+//! | [`openid_provider`] | OpenID provider: the certified oidc-provider | `OpenidProvider::start(registry.gate()).identity("corp")` |
+//! | [`token_service`] | token service of a vendor, which checks requests and identities | `TokenService::start(Vendor::Jfrog, &provider, registry.gate(), registry.authority())` |
+//! | [`moto`] | AWS's security token service: moto | `Moto::start().address()` |
 //! | [`lfs_server`] | private git host with Git LFS: giftless, or a server that repeats the token | `LfsServer::giftless("me", "password")` |
 //! | [`mock_server`] | HTTP server that records requests and answers as configured | `MockServer::builder(&authority, "localhost").start()` |
 //! | [`held_server`] | HTTP/1.1 server that holds its responses until they are released | `HeldServer::start(&["/slow"]).release()` |
@@ -39,6 +42,7 @@
 //! | [`load`] | clients that send requests until stopped | `LoadGenerator::start(counts, &proxy, &bundle, &url).stop()` |
 //! | **environment** | | |
 //! | [`keyring`] | gnome-keyring on a session bus of its own | `Keyring::start().lock()` |
+//! | [`long_link`] | relay that counts round trips | `LongLink::start(registry.nginx.port())` |
 //! | [`network`] | network namespaces, links, a DNS server (root) | `NetworkNamespace::start(&["203.0.113.1/24"])` |
 //! | [`system_shim`] | wall clock and disk of a daemon under control (LD_PRELOAD) | `SystemShim::new().load_into(Daemon::builder())` |
 //! | [`terminal`] | a program on a pseudo-terminal | `Terminal::start(&command).read_until("Token: ")` |
@@ -85,13 +89,16 @@ pub mod keyring;
 pub mod leak_scan;
 pub mod lfs_server;
 pub mod load;
+pub mod long_link;
 pub mod misbehaving_server;
 pub mod mock_server;
+pub mod moto;
 #[cfg(target_os = "linux")]
 pub mod network;
 pub mod nginx;
 pub mod npm_server;
 pub mod ocsf;
+pub mod openid_provider;
 pub mod path_server;
 pub mod poll;
 pub mod privilege;
@@ -111,5 +118,6 @@ pub mod system_shim;
 pub mod systemd;
 pub mod terminal;
 pub mod tmux;
+pub mod token_service;
 pub mod user;
 pub mod viewer;

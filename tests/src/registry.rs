@@ -257,6 +257,11 @@ impl Registry {
         self.scheme().value(&self.token)
     }
 
+    /// Check of the tokens, for a service that issues them.
+    pub fn gate(&self) -> &AuthGate {
+        &self.gate
+    }
+
     /// Replaces the set of accepted tokens.
     pub fn accept(&self, tokens: &[&str]) {
         self.gate.accept(tokens);

@@ -93,6 +93,8 @@ Examples:
       --source file:/run/secrets/corp
   regauthctl add-registry aws --index sparse+https://aws.example/index/ \\
       --scheme raw --source codeartifact:domain=d,owner=1,region=eu-west-1
+  regauthctl add-registry jf --index sparse+https://jf.example/index/ \\
+      --source jfrog:host=jf.example,provider=github
   regauthctl add-registry gcp --scope https://gcp.example/ --source google
   regauthctl add-registry own --scope https://own.example/ \\
       --source-json /token --source-expires /expires \\

@@ -1,5 +1,6 @@
 //! `regauthctl run`: runs a command with the environment set, behind the running daemon or an ephemeral one.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::process::{Child, Command, ExitStatus};
 use regauth_shared::index::AUTH_REQUIRED;
 use regauth_shared::paths::Folders;
 use regauth_shared::response::RegistryAdded;
-use regauth_shared::{ErrorBody, Request, Secret, request};
+use regauth_shared::{ErrorBody, Request, Secret, request, secret_variables};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::SignalsInfo;
@@ -17,7 +18,7 @@ use signal_hook::low_level::siginfo::Cause;
 
 use super::add_registry::readable;
 use super::git_index;
-use super::run_flags::{RegistryFlags, RegistryList};
+use super::run_flags::{RegistryFlags, RegistryList, TokenOrigin};
 use crate::client::Client;
 use crate::company;
 use crate::daemon_info::DaemonInfo;
@@ -34,6 +35,9 @@ use crate::{error, reexec};
 /// folder, its secrets in memory. The command's environment makes cargo, git, pip, uv, npm and curl use this daemon;
 /// the variables that hold tokens are removed. The daemon ends with the command. The exit code is the command's. Flags
 /// after a --registry belong to that registry.
+///
+/// With --source, the job needs no secret: the daemon mints tokens from the job's identity. The command cannot: the variables
+/// that give the identity are removed too.
 ///
 /// Without --registry the command uses the running daemon. A grant for it in HTTPS_PROXY stays, and Java uses it too.
 #[derive(clap::Args)]
@@ -57,6 +61,8 @@ Examples:
   regauthctl run --registry corp=sparse+https://corp.example/index/ \\
       --scheme basic --username ci@corp.example --token-env CORP_TOKEN \\
       -- cargo build --locked
+  regauthctl run --registry corp=sparse+https://corp.example/index/ \\
+      --source jfrog:host=corp.example,provider=github -- cargo build --locked
   regauthctl run --registry forge=https://git.example/team/ --kind git \\
       --token-env FORGE_TOKEN -- git clone https://git.example/team/plans.git";
 
@@ -80,15 +86,18 @@ pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> 
 /// Runs the command behind a daemon of its own.
 pub(crate) fn run_with_ephemeral_daemon(arguments: &Arguments) -> Result<Report, ErrorBody> {
     let RegistryList(registries) = &arguments.registries;
-    let token_variables: Vec<OsString> = registries
+    let SecretVariables { tokens, identities } = SecretVariables::of(registries);
+    let secrets = reexec::take_secrets(&tokens, &identities)?;
+    let of_sources: Vec<(&String, &Secret)> = secrets.iter().filter(|(name, _)| identities.contains(*name)).collect();
+    let removed: Vec<OsString> = tokens
         .iter()
-        .map(|registry| registry.token_env.clone().into())
+        .map(OsString::from)
+        .chain([reexec::pipe_variable()])
         .collect();
-    let tokens = reexec::take_tokens(&token_variables)?;
-    let daemon = EphemeralDaemon::start(&[&token_variables[..], &[reexec::pipe_variable()]].concat())?;
+    let daemon = EphemeralDaemon::start(&removed, &of_sources)?;
     let client = daemon.client();
-    for (registry, token) in registries.iter().zip(tokens) {
-        add_registry(&client, registry, token, !arguments.no_verify)?;
+    for registry in registries {
+        add_registry(&client, registry, &secrets, !arguments.no_verify)?;
     }
     let info = DaemonInfo::fetch(&client, &daemon.folders)?;
     let mut variables = environment(&info);
@@ -99,7 +108,42 @@ pub(crate) fn run_with_ephemeral_daemon(arguments: &Arguments) -> Result<Report,
     exit_code.map(Report::silent)
 }
 
-fn add_registry(client: &Client, registry: &RegistryFlags, token: Secret, verify: bool) -> Result<(), ErrorBody> {
+/// Environment variables with secrets, which are taken out of this process's environment.
+struct SecretVariables {
+    /// Tokens, which must be set.
+    tokens: Vec<String>,
+    /// Secrets that sources name, and identities of CI systems, as far as they are set. The daemon gets them.
+    identities: Vec<String>,
+}
+
+impl SecretVariables {
+    fn of(registries: &[RegistryFlags]) -> Self {
+        let (mut tokens, mut identities) = (Vec::new(), Vec::new());
+        for registry in registries {
+            match &registry.token {
+                TokenOrigin::Variable(variable) => tokens.push(variable.clone()),
+                TokenOrigin::Source(source) => {
+                    identities.extend(secret_variables::OF_CI_SYSTEMS.map(str::to_owned));
+                    identities.extend(secret_variables::named_in(source).map(str::to_owned));
+                }
+            }
+        }
+        identities.sort_unstable();
+        identities.dedup();
+        Self { tokens, identities }
+    }
+}
+
+fn add_registry(
+    client: &Client,
+    registry: &RegistryFlags,
+    secrets: &BTreeMap<String, Secret>,
+    verify: bool,
+) -> Result<(), ErrorBody> {
+    let (token, source) = match &registry.token {
+        TokenOrigin::Variable(variable) => (secrets.get(variable).cloned(), None),
+        TokenOrigin::Source(source) => (None, Some(source.clone())),
+    };
     let url = registry.url.clone();
     let (index, scopes) = if registry.has_index() {
         (Some(url), registry.scopes.clone())
@@ -116,10 +160,10 @@ fn add_registry(client: &Client, registry: &RegistryFlags, token: Secret, verify
         username: registry.username.clone(),
         writes: registry.writes.clone(),
         ca_file,
-        source: None,
+        source,
         source_command: None,
         credential_of: None,
-        token: Some(token),
+        token,
         verify,
     })))?;
     git_index::complete(&mut added.answer, client);

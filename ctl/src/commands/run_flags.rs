@@ -19,8 +19,8 @@ pub(super) struct RegistryFlags {
     pub(super) name: RegistryName,
     /// Index of a cargo registry, scope of another one.
     pub(super) url: String,
-    /// Environment variable that holds the token.
-    pub(super) token_env: String,
+    /// Origin of the token.
+    pub(super) token: TokenOrigin,
     /// Protocol: `cargo`, `git` and so on.
     pub(super) kind: Option<String>,
     /// Further scopes.
@@ -33,6 +33,15 @@ pub(super) struct RegistryFlags {
     pub(super) writes: Option<String>,
     /// File of extra roots.
     pub(super) ca_file: Option<PathBuf>,
+}
+
+/// Origin of a registry's token.
+#[derive(Debug)]
+pub(super) enum TokenOrigin {
+    /// An environment variable.
+    Variable(String),
+    /// A source that the daemon asks, such as `jfrog:host=…,provider=…`.
+    Source(String),
 }
 
 impl RegistryFlags {
@@ -58,6 +67,12 @@ impl Args for RegistryList {
                 "A registry: its name, and its index or, for kinds without one, its scope",
             ),
             flag("token-env", "VAR", "The environment variable that holds its token"),
+            flag(
+                "source",
+                "SOURCE",
+                "In place of a token: a source as add-registry takes it, such as an exchange that mints tokens from this \
+                 job's identity",
+            ),
             flag(
                 "scheme",
                 "SCHEME",
@@ -128,12 +143,21 @@ impl Span<'_> {
         let name: RegistryName = name
             .parse()
             .map_err(|error| usage_error(&format!("--registry: {error}")))?;
-        let token_env = self
-            .one("token-env")?
-            .ok_or_else(|| usage_error(&format!("the registry {name} has no --token-env")))?;
+        let token = match (self.one("token-env")?, self.one("source")?) {
+            (Some(variable), None) => TokenOrigin::Variable(variable),
+            (None, Some(source)) => TokenOrigin::Source(source),
+            (None, None) => {
+                let message = format!("the registry {name} has no --token-env and no --source");
+                return Err(usage_error(&message));
+            }
+            (Some(_), Some(_)) => {
+                let message = format!("the registry {name} has both --token-env and --source; give one of them");
+                return Err(usage_error(&message));
+            }
+        };
         Ok(RegistryFlags {
             url: url.to_owned(),
-            token_env,
+            token,
             kind: self.one("kind")?,
             scopes: self.all("scope"),
             scheme: self.one("scheme")?,
@@ -179,7 +203,16 @@ fn usage_error(message: &str) -> clap::Error {
 }
 
 const REGISTRY: &str = "registry";
-const FLAGS_OF_A_REGISTRY: [&str; 7] = ["token-env", "scheme", "username", "kind", "scope", "writes", "ca-file"];
+const FLAGS_OF_A_REGISTRY: [&str; 8] = [
+    "token-env",
+    "source",
+    "scheme",
+    "username",
+    "kind",
+    "scope",
+    "writes",
+    "ca-file",
+];
 
 #[cfg(test)]
 mod tests {
@@ -193,24 +226,22 @@ mod tests {
     #[test]
     fn assigns_flags_to_the_registry_before_them() {
         let line = "--registry a=sparse+https://a/ --token-env A --scheme basic --username me --registry b=https://b/ \
-                    --kind git --token-env B --scope https://c/ --scope https://d/";
+                    --kind git --source jfrog:host=h,provider=p --scope https://c/ --scope https://d/";
         let RegistryList(all) = read(line).unwrap();
         let [a, b] = all.try_into().unwrap();
-        assert_eq!(
-            (a.token_env.as_str(), a.scheme.as_deref(), a.kind.as_deref()),
-            ("A", Some("basic"), None)
-        );
-        assert_eq!(
-            (b.token_env.as_str(), b.scheme.as_deref(), b.scopes.len()),
-            ("B", None, 2)
-        );
+        assert!(matches!(&a.token, TokenOrigin::Variable(name) if name == "A"));
+        assert!(matches!(&b.token, TokenOrigin::Source(source) if source == "jfrog:host=h,provider=p"));
+        assert_eq!((a.scheme.as_deref(), a.kind.as_deref()), (Some("basic"), None));
+        assert_eq!((b.scheme.as_deref(), b.scopes.len()), (None, 2));
         assert!(a.has_index() && !b.has_index());
     }
 
     #[test]
     fn rejects_incomplete_and_repeated_flags() {
         for (line, message) in [
-            ("--registry a=x", "has no --token-env"),
+            ("--registry a=x", "has no --token-env and no --source"),
+            ("--registry a=x --token-env A --source google", "has both"),
+            ("--source google --registry a=x", "belongs behind"),
             ("--registry a --token-env A", "NAME=URL"),
             ("--token-env A --registry a=x", "belongs behind"),
             ("--registry a=x --token-env A --token-env B", "given twice"),

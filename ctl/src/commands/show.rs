@@ -1,7 +1,7 @@
 //! `regauthctl show`.
 
 use regauth_shared::request::ByName;
-use regauth_shared::response::RegistryView;
+use regauth_shared::response::{RegistryView, SourceFailure};
 use regauth_shared::{ErrorBody, RegistryName, Request};
 
 use super::registry_text;
@@ -51,7 +51,14 @@ fn describe(view: &RegistryView) -> String {
         ("generation", Some(credential.generation.to_string())),
         ("since", age(&credential.since)),
         ("expires", age(&credential.expires)),
-        ("renewed", age(&credential.renews)),
+        (
+            if credential.failure.is_some() {
+                "tried again"
+            } else {
+                "renewed"
+            },
+            age(&credential.renews),
+        ),
         ("failure", credential.failure.as_ref().map(registry_text::failure)),
         ("trouble", view.trouble.clone()),
         ("requests", Some(format!("{} since the daemon started", view.requests))),
@@ -67,17 +74,17 @@ fn describe(view: &RegistryView) -> String {
             view.last_failure.as_ref().map(|failure| failure.hint.clone()),
         ),
     ]);
-    let output = credential
-        .failure
-        .as_ref()
-        .and_then(|failure| failure.output.as_deref());
-    let lines = output.into_iter().flat_map(str::lines).map(str::to_owned);
-    pairs.extend(
-        lines
-            .enumerate()
-            .map(|(number, line)| (if number == 0 { "it said" } else { "" }, Some(line))),
-    );
+    pairs.extend(credential.failure.iter().flat_map(more_about));
     output::key_values(pairs.into_iter().filter_map(|(key, value)| Some((key, value?))))
+}
+
+/// Next step after a failure of the source, and the output of its program.
+fn more_about(failure: &SourceFailure) -> Vec<(&'static str, Option<String>)> {
+    let lines = failure.output.iter().flat_map(|output| output.lines());
+    let lines = lines
+        .enumerate()
+        .map(|(number, line)| (if number == 0 { "it said" } else { "" }, Some(line.to_owned())));
+    [("next step", failure.hint.clone())].into_iter().chain(lines).collect()
 }
 
 /// Refused requests that no scope covered, and the command that would cover them.

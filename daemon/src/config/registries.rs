@@ -42,13 +42,16 @@ pub(super) fn read(top: &mut TableReader<'_, '_>) -> BTreeMap<RegistryName, Regi
 
 fn registry(table: &mut TableReader<'_, '_>, owners: &mut ScopeOwners) -> Registry {
     let index = table.parsed_with_span("index", Index::from_str);
+    let kind = table.parsed("kind", str::parse).unwrap_or_default();
+    let source = sources::source(table);
     Registry {
-        kind: table.parsed("kind", str::parse).unwrap_or_default(),
+        kind,
         scopes: scopes(table, index.as_ref(), owners),
         index: index.map(Spanned::into_inner),
-        scheme: scheme(table),
-        source: sources::source(table),
+        scheme: scheme(table, || source.usual_scheme(kind)),
+        source,
         writes: table.parsed("writes", str::parse).unwrap_or_default(),
+        read_ahead: table.boolean("read-ahead").unwrap_or(true),
         ca_file: table.parsed("ca-file", absolute_path),
         client_identity: client_identity(table),
     }
@@ -96,7 +99,11 @@ fn check_unique(table: &mut TableReader<'_, '_>, key: &str, scope: &Spanned<Scop
     }
 }
 
-fn scheme(table: &mut TableReader<'_, '_>) -> Scheme {
+/// Reads `scheme` and `username`. `usual` is the scheme without both.
+fn scheme(table: &mut TableReader<'_, '_>, usual: impl FnOnce() -> Scheme) -> Scheme {
+    if !table.has("scheme") && !table.has("username") {
+        return usual();
+    }
     let username = table.parsed("username", any_text);
     let scheme_text = table.parsed("scheme", any_text);
     if scheme_text.is_none() && table.has("scheme") {
@@ -149,6 +156,7 @@ pub(super) const REGISTRY_KEYS: KnownKeys = &[
     ("source", r#""store""#),
     ("credential-of", r#""corp""#),
     ("writes", r#""deny""#),
+    ("read-ahead", "false"),
     ("ca-file", r#""/etc/corp-root.pem""#),
     ("client-cert", r#""/etc/regauth/me.pem""#),
     ("client-key", r#""/etc/regauth/me.key""#),

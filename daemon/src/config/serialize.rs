@@ -4,11 +4,14 @@ use std::path::Path;
 
 use toml_edit::{Array, Table, Value};
 
+use crate::credential::source::exchange::Mint;
+use crate::credential::source::identity::Identity;
 use crate::credential::source::preset::COMMAND_TIMEOUT;
-use crate::registry::{Command, Kind, Output, Registry, Scheme, Source, Writes};
+use crate::registry::{Command, Kind, Output, Registry, Source, Writes};
 
 /// Table of a registry: the keys whose value is not the default, and always its scopes.
 pub(super) fn table(registry: &Registry) -> Table {
+    let is_usual = registry.scheme == registry.source.usual_scheme(registry.kind);
     let mut table = Table::new();
     let mut put = |key: &str, value: Option<Value>| {
         table.extend(value.map(|value| (key, value)));
@@ -19,11 +22,11 @@ pub(super) fn table(registry: &Registry) -> Table {
     );
     put("index", registry.index.as_ref().map(|index| index.to_string().into()));
     put("scopes", Some(Value::Array(array(&registry.scopes))));
+    put("scheme", (!is_usual).then(|| registry.scheme.to_string().into()));
     put(
-        "scheme",
-        (registry.scheme != Scheme::Bearer).then(|| registry.scheme.to_string().into()),
+        "username",
+        registry.scheme.username().filter(|_| !is_usual).map(Value::from),
     );
-    put("username", registry.scheme.username().map(Value::from));
     put("source", source(&registry.source));
     if let Source::Of(owner) = &registry.source {
         put("credential-of", Some(owner.as_str().into()));
@@ -32,6 +35,7 @@ pub(super) fn table(registry: &Registry) -> Table {
         "writes",
         (registry.writes != Writes::default()).then(|| registry.writes.as_str().into()),
     );
+    put("read-ahead", (!registry.read_ahead).then(|| false.into()));
     put("ca-file", registry.ca_file.as_deref().map(path));
     let identity = registry.client_identity.as_ref();
     put("client-cert", identity.map(|identity| path(&identity.certificate)));
@@ -50,7 +54,23 @@ fn source(source: &Source) -> Option<Value> {
         Source::Environment(name) => Some(format!("env:{name}").into()),
         Source::File(path) => Some(format!("file:{}", path.display()).into()),
         Source::Command(command) => Some(Value::InlineTable(command_table(command).into_inline_table())),
+        Source::Minted(mint) => Some(Value::InlineTable(mint_table(mint).into_inline_table())),
     }
+}
+
+fn mint_table(mint: &Mint) -> Table {
+    let mut table = Table::new();
+    table.extend([("exchange", mint.settings.exchange())]);
+    table.extend(mint.settings.values());
+    match &mint.identity {
+        Identity::Found => {}
+        Identity::Command(command) => {
+            let command = Value::InlineTable(command_table(command).into_inline_table());
+            table.extend([("identity", command)]);
+        }
+        identity => table.extend([("identity", identity.to_string())]),
+    }
+    table
 }
 
 fn command_table(command: &Command) -> Table {

@@ -1,6 +1,7 @@
 //! Keys `source` and `credential-of`: the source of a registry's credential.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 use std::time::Duration;
 
 use regauth_shared::RegistryName;
@@ -8,8 +9,11 @@ use toml::Spanned;
 
 use crate::config::registries::any_text;
 use crate::config::table_reader::{KnownKeys, TableReader};
+use crate::credential::source::exchange::settings::Settings;
+use crate::credential::source::exchange::{COMMON_KEYS, ExchangeKind, Mint};
+use crate::credential::source::identity::Identity;
 use crate::credential::source::preset::{self, COMMAND_TIMEOUT, PRESETS, Preset};
-use crate::registry::{Command, Output, Registry, Source, is_variable_name};
+use crate::registry::{Command, Output, Registry, Source, exchange_names, is_variable_name};
 
 /// Reads `source` or `credential-of`; a registry has at most one of them.
 pub(super) fn source(table: &mut TableReader<'_, '_>) -> Source {
@@ -22,6 +26,9 @@ pub(super) fn source(table: &mut TableReader<'_, '_>) -> Source {
     }
     if !table.has_table("source") {
         return table.parsed("source", str::parse).unwrap_or(Source::Store);
+    }
+    if table.peek("source", "exchange").is_some() {
+        return exchange(table).map_or(Source::Store, |mint| Source::Minted(Box::new(mint)));
     }
     let read = match table.peek("source", "preset").map(Preset::find) {
         Some(Some(preset)) => {
@@ -39,6 +46,47 @@ pub(super) fn source(table: &mut TableReader<'_, '_>) -> Source {
         None => table.table("source", COMMAND_KEYS).map(|mut table| command(&mut table)),
     };
     read.map_or(Source::Store, Source::Command)
+}
+
+/// Reads a table with `exchange`.
+fn exchange(table: &mut TableReader<'_, '_>) -> Option<Mint> {
+    let Some(kind) = table.peek("source", "exchange").and_then(ExchangeKind::find) else {
+        let mut table = table.table_of_names("source")?;
+        table.reject("exchange", format_args!("an exchange is one of {}", exchange_names()));
+        return None;
+    };
+    let own = kind.keys.iter().chain(COMMON_KEYS).map(|key| (key.name, key.example));
+    let keys: Vec<_> = own.chain(EXCHANGE_KEYS.iter().copied()).collect();
+    let mut table = table.table("source", keys)?;
+    let mut settings = Settings::new(kind.name);
+    for key in kind.keys.iter().chain(COMMON_KEYS) {
+        table.parsed(key.name, |text| settings.set(key.name, text));
+    }
+    let identity = identity(&mut table)?;
+    match kind.mint(settings, identity) {
+        Ok(mint) => Some(mint),
+        Err(invalid) if invalid.is_missing => {
+            if !table.has(invalid.key) {
+                table.reject_missing(invalid.key, invalid.reason);
+            }
+            None
+        }
+        Err(invalid) => {
+            table.reject(invalid.key, invalid.reason);
+            None
+        }
+    }
+}
+
+/// Reads `identity`: a text, or a table with a command that prints it.
+fn identity(table: &mut TableReader<'_, '_>) -> Option<Identity> {
+    if !table.has_table("identity") {
+        let given = table.has("identity");
+        let identity = table.parsed("identity", Identity::from_str);
+        return identity.or_else(|| (!given).then_some(Identity::Found));
+    }
+    let mut table = table.table("identity", COMMAND_KEYS)?;
+    Some(Identity::Command(command(&mut table)))
 }
 
 fn from_preset(table: &mut TableReader<'_, '_>, preset: &'static Preset) -> Option<Command> {
@@ -206,6 +254,9 @@ pub(super) const COMMAND_KEYS: KnownKeys = &[
     ("timeout", r#""20s""#),
     ("env", r#"["AWS_PROFILE"]"#),
 ];
+
+/// Keys that every exchange's table may have besides its own.
+const EXCHANGE_KEYS: KnownKeys = &[("exchange", r#""jfrog""#), ("identity", r#""github-actions""#)];
 
 /// Keys that every preset's table may have besides its own.
 const PRESET_KEYS: KnownKeys = &[

@@ -25,6 +25,7 @@ scheme = "basic"
 username = "me@corp.example"
 source = "env:CORP_TOKEN"
 writes = "allow"
+read-ahead = false
 ca-file = "/etc/corp-root.pem"
 client-cert = "/etc/me.pem"
 client-key = "/etc/me.key"
@@ -65,6 +66,7 @@ fn reads_every_key() {
         scheme: Scheme::parse("basic", Some("me@corp.example")).unwrap(),
         source: Source::Environment("CORP_TOKEN".to_owned()),
         writes: Writes::Allow,
+        read_ahead: false,
         ca_file: Some(PathBuf::from("/etc/corp-root.pem")),
         client_identity: Some(ClientIdentity {
             certificate: PathBuf::from("/etc/me.pem"),
@@ -314,7 +316,7 @@ const INVALID_KEYS: &[(&str, &str)] = &[
     ),
     (
         "source = 'keychain'",
-        "3:10: `source` in CORP: a source is \"store\", \"env:VARIABLE\", \"file:/path\", a preset (codeartifact, google, azure, vault, 1password) or a table with a command",
+        "3:10: `source` in CORP: a source is \"store\", \"env:VARIABLE\", \"file:/path\", an exchange (codeartifact, azure, jfrog, cloudsmith, google, github-app, vault, oauth), a preset (codeartifact, google, azure, vault, 1password) or a table with a command",
     ),
     (
         "source = 'file:token'",
@@ -363,6 +365,26 @@ const INVALID_KEYS: &[(&str, &str)] = &[
     (
         "source = { command = ['a'], env = ['A-B'] }",
         "3:36: `env` in SOURCE: expected the name of an environment variable",
+    ),
+    (
+        "source = { exchange = 'aws' }",
+        "3:23: `exchange` in SOURCE: an exchange is one of codeartifact, azure, jfrog, cloudsmith, google, github-app, vault, oauth",
+    ),
+    (
+        "source = { exchange = 'jfrog', host = 'h' }",
+        "3:10: `provider` in SOURCE is missing: `jfrog` needs provider, such as \"github-corp\"",
+    ),
+    (
+        "source = { exchange = 'jfrog', host = 'h', provider = 'p', identity = 'me' }",
+        "3:71: `identity` in SOURCE: an identity is github-actions, gitlab, kubernetes, circleci, buildkite, bitbucket, azure-pipelines, \"file:/path\" or \"env:VARIABLE\"",
+    ),
+    (
+        "source = { exchange = 'oauth', token-url = 'http://h/' }",
+        "3:44: `token-url` in SOURCE: a token service is asked over https://; http:// is for loopback only",
+    ),
+    (
+        "source = { exchange = 'jfrog', host = 'h', provider = 'p', ttl = '0s' }",
+        "3:66: `ttl` in SOURCE: it must be longer than zero",
     ),
     (
         "source = { preset = 'aws' }",

@@ -25,7 +25,10 @@ use crate::config::{Config, ConfigFile, Problems};
 use crate::control::error::{read_error, write_error};
 use crate::control::state::stores::Stores;
 use crate::control::state::{Snapshot, State, StateGuard, StateLock, ending};
+use crate::credential::source::TokenSource;
 use crate::credential::source::environment::Environment;
+use crate::credential::source::exchange::Minter;
+use crate::credential::source::token_client::TokenClient;
 use crate::credential::store::select::OpenStore;
 use crate::journal::Journal;
 use crate::logs::Logs;
@@ -195,6 +198,26 @@ impl Controller {
             ErrorBody::new(ErrorKind::Invalid, format!("registry `{name}`: {error}"))
                 .hint("ca-file is a PEM file with the certificate of the authority that signed the registry's")
         })
+    }
+}
+
+/// Sources of tokens.
+impl Controller {
+    /// The source that fetches a registry's token; `None` for the store and the environment, which give a token once.
+    pub(super) fn token_source(&self, registry: &Registry) -> Option<TokenSource> {
+        TokenSource::of(&registry.source, |mint| {
+            Minter::new(mint.clone(), self.environment.clone(), self.token_client(registry))
+        })
+    }
+
+    /// Client for a registry's token services: verified with the registry's roots, and without its client certificate.
+    /// If the registry's `ca-file` cannot be read, it asks no service.
+    fn token_client(&self, registry: &Registry) -> TokenClient {
+        let trust = Trust::new(&self.system_roots.load(), registry.ca_file.as_deref(), None);
+        TokenClient::new(
+            &self.proxy.dialer.for_registries(),
+            trust.unwrap_or_else(|_| Trust::nobody()),
+        )
     }
 }
 

@@ -11,8 +11,8 @@ use crate::control::controller::Controller;
 use crate::control::state::State;
 use crate::credential::CredentialState;
 use crate::credential::fingerprint::Fingerprint;
-use crate::credential::source::TokenSource;
 use crate::journal::{JournalEntry, Rotation};
+use crate::registry::Source;
 
 /// Every [`STORE_RETRY_INTERVAL`]: loads what a closed store did not give, deletes the copies that a migration left.
 pub(crate) async fn retry_stores(controller: Arc<Controller>, end: CancellationToken) {
@@ -98,7 +98,7 @@ impl Controller {
         } = state;
         let has_source = |name: &RegistryName| {
             let source = registries.get(name).map(|route| &route.registry.source);
-            source.is_some_and(|source| TokenSource::of(source).is_some())
+            source.is_some_and(Source::can_be_fetched)
         };
         let before = journal.sourced.len();
         journal.sourced.retain(|name, _| has_source(name));

@@ -25,18 +25,24 @@ pub(super) fn definition(request: &AddRegistry) -> Result<Registry, ErrorBody> {
     let (index, scopes) = index_and_scopes(request)?;
     let kind: Kind = parse_flag("--kind", request.kind.as_deref().unwrap_or("cargo"))?;
     let writes: Writes = parse_flag("--writes", request.writes.as_deref().unwrap_or("deny"))?;
-    let username = request.username.as_deref();
-    let default_scheme = if username.is_some() { "basic" } else { "bearer" };
-    let scheme = Scheme::parse(request.scheme.as_deref().unwrap_or(default_scheme), username)
-        .map_err(|error| invalid_flag("--scheme", &error))?;
+    let source = source(request)?;
+    let scheme = match (request.scheme.as_deref(), request.username.as_deref()) {
+        (None, None) => Ok(source.usual_scheme(kind)),
+        (scheme, username) => {
+            let usual = if username.is_some() { "basic" } else { "bearer" };
+            Scheme::parse(scheme.unwrap_or(usual), username)
+        }
+    };
+    let scheme = scheme.map_err(|error| invalid_flag("--scheme", &error))?;
     let ca_file = request.ca_file.as_ref().map(Into::into);
     Ok(Registry {
         kind,
         index,
         scopes,
         scheme,
-        source: source(request)?,
+        source,
         writes,
+        read_ahead: true,
         ca_file,
         client_identity: None,
     })
@@ -159,7 +165,7 @@ pub(super) async fn initial_token(
 ) -> Result<InitialToken, ErrorBody> {
     let initial = match &registry.source {
         Source::Of(owner) => borrowed(controller, owner)?,
-        source => match TokenSource::of(source) {
+        source => match controller.token_source(registry) {
             Some(source) => fetched(controller, request.name.clone(), source).await,
             None => given(controller, source, request),
         },
@@ -187,10 +193,10 @@ async fn fetched(controller: &Controller, owner: RegistryName, mut source: Token
     let (fetched, first) = match source.fetch().await {
         Ok(fetched) => (Some(fetched.clone()), Ok(fetched.secret)),
         Err(error) => {
-            let output = error
-                .output
-                .map_or_else(String::new, |output| format!("; its output: {output}"));
-            (None, Err(error.message + &output))
+            let output = error.output.map(|output| format!("; its output: {output}"));
+            let hint = error.hint.map(|hint| format!("; {hint}"));
+            let more = output.into_iter().chain(hint).collect::<String>();
+            (None, Err(error.message + &more))
         }
     };
     InitialToken {

@@ -58,7 +58,7 @@ impl Lifetime {
             (left, ttl) => left.or(ttl)?,
         };
         Some(Self {
-            refresh_at: now.plus(span.mul_f64(REFRESH_FRACTION))?,
+            refresh_at: now.plus(refresh_after(span, fastrand::f64()))?,
             expires_at: now.plus(span)?,
         })
     }
@@ -81,8 +81,18 @@ impl Lifetime {
     }
 }
 
+/// Age at which a token is refreshed: 80 % of its lifetime, or 5 min before its end if that is earlier, but at least half
+/// of it. `jitter`, 0 to 1, moves it by up to 10 %, so that many daemons do not ask a service at the same moment.
+fn refresh_after(span: Duration, jitter: f64) -> Duration {
+    let usual = span.mul_f64(REFRESH_FRACTION).min(span.saturating_sub(REFRESH_MARGIN));
+    let earliest = span / 2;
+    usual.max(earliest).mul_f64(0.9 + jitter / 5.0).max(earliest)
+}
+
 /// Part of its lifetime after which a token is refreshed. The rest is the margin for fetches that fail.
 const REFRESH_FRACTION: f64 = 0.8;
+/// Least margin for fetches that fail, if the lifetime is long enough.
+const REFRESH_MARGIN: Duration = Duration::from_secs(300);
 /// Time for which a token is used that, by our clock, had expired before it was fetched.
 const WRONG_CLOCK_LIFETIME: Duration = Duration::from_secs(60);
 
@@ -112,16 +122,16 @@ pub(crate) mod tests {
         let lifetime = Lifetime::new(now, None, Some(HOUR)).unwrap();
         for (monotonic, wall, due, expired) in [
             (0, 0, false, false),
-            (2879, 2879, false, false),
-            (2880, 2880, true, false),
+            (2591, 2591, false, false),
+            (3169, 3169, true, false),
             (3599, 3599, true, false),
             (3600, 3600, true, true),
             // Set forward, a little and a lot: the token may still be good, and is refreshed.
-            (10, 2880, true, false),
+            (10, 3169, true, false),
             (10, 86_400, true, true),
             // Set back: the wall clock does not prolong a lifetime.
             (10, -86_400, false, false),
-            (2880, -86_400, true, false),
+            (3169, -86_400, true, false),
             (3600, -86_400, true, true),
         ] {
             let then = at(now, monotonic, wall);
@@ -150,9 +160,17 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_refresh_is_due_after_four_fifths() {
-        let now = ClockReading::now();
-        let lifetime = Lifetime::new(now, None, Some(Duration::from_secs(2))).unwrap();
-        assert_eq!(lifetime.refresh_in(now), Duration::from_millis(1600));
+    fn a_refresh_is_due_after_four_fifths_or_five_minutes_before_the_end() {
+        let check = |lifetime, jitter, expected| {
+            let found = refresh_after(Duration::from_secs(lifetime), jitter).as_secs();
+            assert_eq!(found, expected, "{lifetime} s, jitter {jitter}");
+        };
+        // 12 h: 80 %; 15 min: 5 min before the end; 6 min and less: half.
+        for (lifetime, usual) in [(43_200, 34_560), (900, 600), (360, 180), (20, 10)] {
+            check(lifetime, 0.5, usual);
+            check(lifetime, 1.0, usual * 11 / 10);
+        }
+        check(43_200, 0.0, 31_104);
+        check(20, 0.0, 10);
     }
 }

@@ -10,7 +10,7 @@
 //! - [`source`] fetches tokens from files and programs; `refresher` does so before a token's `lifetime` ends.
 //! - [`store`] keeps secrets across restarts: keychain, vault or memory.
 //!
-//! Nothing here imports the proxy. Connection pools follow `Credential::rotations`.
+//! Only [`source::token_client`] imports the proxy: its requests go over an `Upstream`. Connection pools follow `Credential::rotations`.
 
 pub mod header;
 pub mod source;

@@ -282,7 +282,8 @@ impl Refresher {
             return;
         };
         self.failures = self.failures.saturating_add(1);
-        self.retry_at = Some(Instant::now() + backoff(self.failures, fastrand::f64()));
+        let pause = backoff(self.failures, fastrand::f64()).max(error.retry_after.unwrap_or_default());
+        self.retry_at = Some(Instant::now() + pause);
         let mut inner = credential.lock();
         let failure = (error.clone(), ClockReading::now().wall);
         let before = inner.refresh_status.failure.replace(failure);
@@ -383,7 +384,7 @@ impl RejectionBackoff {
     }
 }
 
-/// Pause after failed fetches: 1 s, doubled with every failure, at most 5 min. Half of it is random (`jitter`, 0 to 1),
+/// Pause after failed fetches: 1 s, doubled with every failure, at most 1 min. Half of it is random (`jitter`, 0 to 1),
 /// so that many daemons do not fetch at the same moment.
 fn backoff(failures: u32, jitter: f64) -> Duration {
     let doubled = FIRST_BACKOFF * 2_u32.pow(failures.saturating_sub(1).min(16));
@@ -397,7 +398,7 @@ const MAX_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 const IDLE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 const SAME_TOKEN_PAUSE: Duration = Duration::from_secs(1);
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-const MAX_BACKOFF: Duration = Duration::from_secs(300);
+const MAX_BACKOFF: Duration = Duration::from_secs(60);
 const FIRST_REJECTION_PAUSE: Duration = Duration::from_secs(30);
 const MAX_REJECTION_PAUSE: Duration = Duration::from_secs(600);
 

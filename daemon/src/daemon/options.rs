@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use regauth_shared::paths::Folders;
+use regauth_shared::secret_variables;
 
 use crate::config::Config;
 use crate::credential::source::environment::Environment;
@@ -31,24 +32,31 @@ pub struct Options {
     pub until_eof: bool,
     /// True if the process that started the daemon made the home for it alone. With `until_eof`, the daemon removes it.
     pub home_is_temporary: bool,
+    /// Environment variables with secrets that sources will name once the daemon runs.
+    pub secret_variables: Vec<String>,
     /// Tokens from the environment variables that [`variables`] names.
     pub environment: Environment,
     /// Handle of the log level.
     pub logs: Logs,
 }
 
-/// Environment variables that the configuration names as sources. An invalid configuration names none; the start
-/// reports its errors.
+/// Environment variables with secrets: those that the configuration names as sources, those of CI systems, and those of
+/// [`Options::secret_variables`]. An invalid configuration names none; the start reports its errors.
+///
+/// A variable of a CI system that a command is to get stays in the environment.
 pub fn variables(options: &Options) -> Vec<String> {
     let folders = Folders::resolve(options.home.as_deref(), |name| std::env::var_os(name)).ok();
     let file = options.config.clone().or_else(|| Some(folders?.config_file()));
     let text = file.and_then(|file| std::fs::read_to_string(file).ok());
     let config = text.and_then(|text| Config::read(&text).ok()).unwrap_or_default();
-    let sources = config.registries.into_values().map(|registry| registry.source);
-    let variable = |source| match source {
-        Source::Environment(variable) => Some(variable),
-        _ => None,
-    };
-    let names: BTreeSet<String> = sources.filter_map(variable).collect();
+    let sources = config.registries.values().map(|registry| &registry.source);
+    let passed_on: BTreeSet<&str> = sources.clone().flat_map(Source::passed_variables).collect();
+    let of_ci_systems = secret_variables::OF_CI_SYSTEMS
+        .into_iter()
+        .filter(|name| !passed_on.contains(name));
+    let names: BTreeSet<String> = (sources.flat_map(Source::secret_variables))
+        .chain(of_ci_systems.map(str::to_owned))
+        .chain(options.secret_variables.iter().cloned())
+        .collect();
     names.into_iter().collect()
 }

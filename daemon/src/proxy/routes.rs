@@ -23,6 +23,7 @@ use crate::host::Origin;
 use crate::policy::path::{self, PathProblem};
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::exchange::failure_log::FailureLog;
+use crate::proxy::read_ahead::ReadAhead;
 use crate::proxy::upstream::opening::Opening;
 use crate::proxy::upstream::{Upstream, UpstreamFailure};
 use crate::registry::{Registry, Scope, Writes};
@@ -238,6 +239,8 @@ pub struct RegistryRoute {
     pub trouble: Option<String>,
     /// Usage counters.
     pub usage: Arc<Usage>,
+    /// Index entries that are asked for ahead of cargo, unless it is off.
+    pub(crate) read_ahead: Option<Arc<ReadAhead>>,
 }
 
 impl RegistryRoute {
@@ -416,6 +419,7 @@ pub(super) mod tests {
             Arc::new(RegistryRoute {
                 name,
                 credential: Credential::fixed().attach(registry.scheme.clone()),
+                read_ahead: None,
                 registry,
                 upstream: Arc::new(Upstream::new(&dialer, trust, 1).unwrap()),
                 trouble: None,

@@ -15,8 +15,8 @@ use std::str::FromStr;
 
 pub use scheme::{InvalidScheme, Scheme, UnsendableSecret};
 pub use scope::{Index, InvalidScope, Scope};
-pub(crate) use source::is_variable_name;
 pub use source::{Command, InvalidSource, Output, Source};
+pub(crate) use source::{exchange_names, is_variable_name};
 
 use url::Url;
 
@@ -37,6 +37,8 @@ pub struct Registry {
     pub source: Source,
     /// Default for writes, without `regauthctl allow`.
     pub writes: Writes,
+    /// True if entries of a sparse index are asked for ahead of cargo.
+    pub read_ahead: bool,
     /// File of more root certificates, for this registry only.
     pub ca_file: Option<PathBuf>,
     /// Client certificate for mutual TLS with the registry.

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use regauth_shared::RegistryName;
 
+use super::{Kind, Scheme};
+use crate::credential::source::exchange::{EXCHANGES, ExchangeKind, InvalidExchange, Mint};
 use crate::credential::source::preset::{InvalidPreset, PRESETS, Preset, PresetChoice};
 
 /// Source of a credential.
@@ -20,12 +22,49 @@ pub enum Source {
     File(PathBuf),
     /// A program that prints the token.
     Command(Command),
+    /// An exchange that gives a token for an identity.
+    Minted(Box<Mint>),
     /// Another registry's credential.
     Of(RegistryName),
 }
 
-/// Parses `store`, `env:VAR`, `file:/path`, or a preset such as `google` or `vault:path=…,field=…`. Other commands have
-/// no short form.
+impl Source {
+    /// True if the token can be fetched again.
+    pub(crate) fn can_be_fetched(&self) -> bool {
+        matches!(self, Self::File(_) | Self::Command(_) | Self::Minted(_))
+    }
+
+    /// Scheme that the token is sent by, unless the configuration has one.
+    pub(crate) fn usual_scheme(&self, kind: Kind) -> Scheme {
+        match self {
+            Self::Minted(mint) => mint.usual_scheme(kind),
+            Self::Store | Self::Environment(_) | Self::File(_) | Self::Command(_) | Self::Of(_) => Scheme::Bearer,
+        }
+    }
+
+    /// Environment variables of the daemon that a program gets.
+    pub(crate) fn passed_variables(&self) -> impl Iterator<Item = &str> {
+        let command = match self {
+            Self::Command(command) => Some(command),
+            Self::Minted(mint) => mint.command(),
+            Self::Store | Self::Environment(_) | Self::File(_) | Self::Of(_) => None,
+        };
+        let names = command.into_iter().flat_map(|command| &command.environment);
+        names.map(String::as_str)
+    }
+
+    /// Environment variables with secrets that the daemon takes out of its environment for this source.
+    pub(crate) fn secret_variables(&self) -> Vec<String> {
+        match self {
+            Self::Environment(variable) => vec![variable.clone()],
+            Self::Minted(mint) => mint.secret_variables(),
+            Self::Store | Self::File(_) | Self::Command(_) | Self::Of(_) => Vec::new(),
+        }
+    }
+}
+
+/// Parses `store`, `env:VAR`, `file:/path`, an exchange such as `jfrog:host=…,provider=…`, or a preset such as `google`
+/// or `vault:path=…,field=…`. Other commands have no short form.
 impl FromStr for Source {
     type Err = InvalidSource;
 
@@ -38,8 +77,15 @@ impl FromStr for Source {
             Some(("file", _)) => Err(InvalidSource::RelativeFile),
             split => {
                 let (name, values) = split.unwrap_or((text, ""));
-                let preset = Preset::find(name).ok_or(InvalidSource::Unknown)?;
-                Ok(Self::Command(preset.parse(values)?))
+                let (preset, exchange) = (Preset::find(name), ExchangeKind::find(name));
+                match (
+                    exchange.filter(|_| !preset.is_some_and(|preset| preset.fits(values))),
+                    preset,
+                ) {
+                    (Some(exchange), _) => Ok(Self::Minted(Box::new(exchange.parse(values)?))),
+                    (None, Some(preset)) => Ok(Self::Command(preset.parse(values)?)),
+                    (None, None) => Err(InvalidSource::Unknown),
+                }
             }
         }
     }
@@ -56,6 +102,7 @@ impl fmt::Display for Source {
                 Some(choice) => f.write_str(choice.preset),
                 None => write!(f, "command:{}", command.program()),
             },
+            Self::Minted(mint) => mint.fmt(f),
             Self::Of(name) => write!(f, "credential-of:{name}"),
         }
     }
@@ -73,19 +120,28 @@ pub(crate) fn is_variable_name(text: &str) -> bool {
 pub enum InvalidSource {
     /// It has none of the forms.
     #[error(
-        "a source is \"store\", \"env:VARIABLE\", \"file:/path\", a preset ({}) or a table with a command",
+        "a source is \"store\", \"env:VARIABLE\", \"file:/path\", an exchange ({}), a preset ({}) or a table with a command",
+        exchange_names(),
         preset_names()
     )]
     Unknown,
     /// It names a preset and cannot be used.
     #[error(transparent)]
     Preset(#[from] InvalidPreset),
+    /// It names an exchange and cannot be used.
+    #[error(transparent)]
+    Exchange(#[from] InvalidExchange),
     /// No shell can set a variable of this name.
     #[error("what follows `env:` is not the name of an environment variable")]
     BadVariable,
     /// A relative path: a daemon has no useful working directory.
     #[error("what follows `file:` is not an absolute path")]
     RelativeFile,
+}
+
+/// Names of all exchanges, for messages.
+pub(crate) fn exchange_names() -> String {
+    EXCHANGES.iter().map(|kind| kind.name).collect::<Vec<_>>().join(", ")
 }
 
 fn preset_names() -> String {

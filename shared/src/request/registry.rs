@@ -33,8 +33,8 @@ pub struct AddRegistry {
     /// Absolute path of a PEM file with extra roots for this registry's upstream connections.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<String>,
-    /// Token source: `store` (default), `env:VARIABLE`, `file:/path`, or a preset such as `google` or
-    /// `vault:path=secret/cargo,field=token`.
+    /// Token source: `store` (default), `env:VARIABLE`, `file:/path`, an exchange such as
+    /// `jfrog:host=corp.jfrog.io,provider=github`, or a preset such as `google` or `vault:path=secret/cargo,field=token`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// Program that prints the token.

@@ -147,6 +147,9 @@ pub struct SourceFailure {
     /// End of the program's standard error, secrets removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
+    /// Next step for the person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
     /// Time of the failure.
     pub at: String,
 }

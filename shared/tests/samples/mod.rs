@@ -522,6 +522,7 @@ fn registry_minted() -> RegistryView {
             failure: Some(SourceFailure {
                 message: "`mint-token` failed: exit status: 1".to_owned(),
                 output: Some("no session\nlog in again".to_owned()),
+                hint: Some("run `mint-token login`".to_owned()),
                 at: "2026-03-01T20:59:30Z".to_owned(),
             }),
             reason: None,

@@ -293,6 +293,13 @@ fn registries() -> Vec<Registry> {
     vary(&|registry| {
         registry.source = "vault:path=a b/'c\"".parse().unwrap();
     });
+    for source in [
+        "jfrog:host=h:8443,provider=a b,audience=\"ü,ttl=1h",
+        "github-app:client-id=a,installation=1,private-key=env:APP_KEY",
+        "vault:address=http://localhost/,role=r,path=s/p,identity=file:/run/id",
+    ] {
+        vary(&|registry| registry.source = source.parse().unwrap());
+    }
     vary(&|registry| registry.writes = Writes::Allow);
     vary(&|registry| registry.ca_file = Some("/etc/my \"roots\"/ü.pem".into()));
     vary(&|registry| {

@@ -9,11 +9,11 @@ use crate::config::Config;
 use crate::control::controller::Controller;
 use crate::control::state::{RegistryRoutes, State, StateGuard};
 use crate::credential::fingerprint::KnownGeneration;
-use crate::credential::source::TokenSource;
 use crate::credential::store::{Item, StoreError};
 use crate::credential::{Credential, CredentialState, RegistryCredential, Replaced};
 use crate::host::Host;
 use crate::journal::{JournalEntry, recovered_number};
+use crate::proxy::read_ahead::ReadAhead;
 use crate::proxy::routes::RegistryRoute;
 use crate::proxy::upstream::{Trust, Upstream};
 use crate::registry::{Registry, Source};
@@ -102,6 +102,7 @@ impl Controller {
                 name: name.clone(),
                 registry: registry.clone(),
                 credential: registry_credential(previous, registry, credential),
+                read_ahead: read_ahead(previous, registry),
                 upstream: registry_upstream(previous, &upstream, credential),
                 trouble,
                 usage: previous.map_or_else(Arc::default, |route| Arc::clone(&route.usage)),
@@ -120,8 +121,14 @@ impl Controller {
     ) -> Arc<Credential> {
         let previous = state.registries.get(name);
         let previous = previous.filter(|route| route.registry.source == registry.source);
+        // A minted token comes from a service that is verified with the registry's roots.
+        let previous = previous.filter(|route| {
+            let is_minted = matches!(registry.source, Source::Minted(_));
+            let upstream = is_minted.then(|| self.upstream(name, registry).ok()).flatten();
+            upstream.is_none_or(|upstream| route.upstream.has_same_trust(&upstream))
+        });
         let previous = previous.map(|route| Arc::clone(&route.credential.shared));
-        if let Some(source) = TokenSource::of(&registry.source) {
+        if let Some(source) = self.token_source(registry) {
             let known = state.journal.sourced.get(name).map(KnownGeneration::from);
             let is_lost = known.is_none() && state.journal_was_lost;
             return previous.unwrap_or_else(|| {
@@ -282,6 +289,18 @@ fn registry_upstream(
     match previous.filter(is_same) {
         Some(previous) => Arc::clone(&previous.upstream),
         None => Arc::new(upstream.with_rotations(credential.rotations())),
+    }
+}
+
+/// What the registry's clients read, with the memory of earlier reading; new if the index changed.
+fn read_ahead(previous: Option<&Arc<RegistryRoute>>, registry: &Registry) -> Option<Arc<ReadAhead>> {
+    let is_same = |previous: &&Arc<RegistryRoute>| {
+        let before = &previous.registry;
+        (before.kind, &before.index, before.read_ahead) == (registry.kind, &registry.index, registry.read_ahead)
+    };
+    match previous.filter(is_same) {
+        Some(previous) => previous.read_ahead.clone(),
+        None => ReadAhead::of(registry).map(Arc::new),
     }
 }
 

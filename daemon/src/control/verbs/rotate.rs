@@ -72,7 +72,7 @@ fn new_token(route: &RegistryRoute, token: Option<Secret>) -> Result<NewToken, E
         (source, Some(_)) => Err(elsewhere(source).hint(format!(
             "replace it there; `regauthctl rotate {name}` without a token reads it again"
         ))),
-        (Source::File(_) | Source::Command(_), None) => Ok(NewToken::AtSource),
+        (Source::File(_) | Source::Command(_) | Source::Minted(_), None) => Ok(NewToken::AtSource),
     }
 }
 
@@ -325,6 +325,7 @@ fn source_error(route: &RegistryRoute, error: &FetchError) -> ErrorBody {
     let name = &route.name;
     ErrorBody::new(ErrorKind::Failed, error.message.clone()).hint(match &error.output {
         Some(output) => format!("its output: {output}"),
+        None if let Some(hint) = &error.hint => hint.clone(),
         None => format!("fix its source; `regauthctl show {name}` shows its state"),
     })
 }

@@ -139,6 +139,7 @@ fn credential_view(route: &RegistryRoute) -> CredentialView {
         failure: refresh.failure.map(|(failure, at)| SourceFailure {
             message: failure.message,
             output: failure.output,
+            hint: failure.hint,
             at: rfc3339(at),
         }),
         reason,
@@ -234,7 +235,7 @@ fn credential_problem(route: &RegistryRoute) -> Option<Problem> {
     let hint = match &route.registry.source {
         Source::Store => format!("`regauthctl rotate {name}` gives it a new one"),
         Source::Environment(_) => "set the variable where regauthd is started, and start it again".to_owned(),
-        Source::File(_) | Source::Command(_) => {
+        Source::File(_) | Source::Command(_) | Source::Minted(_) => {
             format!("fix its source; regauthd asks it again by itself, and at once by `regauthctl rotate {name}`")
         }
         Source::Of(owner) => format!("`regauthctl rotate {owner}` gives both a new one"),

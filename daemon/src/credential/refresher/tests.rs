@@ -65,8 +65,8 @@ async fn a_token_is_refreshed_before_it_expires_and_no_request_waits() {
                 .is_some_and(|generation| !generation.value.has_expired())
         );
     }
-    // Each fetch takes 0.2 s, and each token is due after 8 s.
-    assert!((12..=14).contains(&scene.source.runs()), "{}", scene.source.runs());
+    // Each fetch takes 0.2 s, and each token is due after 5 to 5.5 s.
+    assert!((17..=20).contains(&scene.source.runs()), "{}", scene.source.runs());
 }
 
 #[tokio::test(start_paused = true)]
@@ -113,7 +113,7 @@ async fn a_clock_set_back_prolongs_no_lifetime() {
     let scene = Scene::new(&[Some(3600)]);
     assert_eq!(scene.request().await, Ok(1));
     CLOCK_ERROR.set(-time::Duration::days(1));
-    pass(2900).await;
+    pass(3200).await;
     assert_eq!((scene.request().await, scene.source.runs()), (Ok(2), 2));
 }
 
@@ -142,12 +142,7 @@ async fn an_accepted_token_is_refreshed_at_once_when_it_is_rejected() {
 
 #[test]
 fn backoff_doubles_and_half_of_it_is_random() {
-    for (failures, least, most) in [
-        (1, 500, 1000),
-        (2, 1000, 2000),
-        (5, 8000, 16_000),
-        (40, 150_000, 300_000),
-    ] {
+    for (failures, least, most) in [(1, 500, 1000), (2, 1000, 2000), (5, 8000, 16_000), (40, 30_000, 60_000)] {
         let [least, most] = [least, most].map(Duration::from_millis);
         assert_eq!([backoff(failures, 0.0), backoff(failures, 1.0)], [least, most]);
     }

@@ -44,8 +44,8 @@ pub(super) async fn run(command: &Command) -> Result<FetchedToken, FetchError> {
 fn error(message: String, printed: &Printed) -> FetchError {
     let output = redact::tail(&printed.stderr, &printed.stdout, MAX_KEPT);
     FetchError {
-        message,
         output: (!output.is_empty()).then_some(output),
+        ..FetchError::new(message)
     }
 }
 

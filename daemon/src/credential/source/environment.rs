@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char};
 
 use regauth_shared::Secret;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 /// Tokens that were in the environment at the start, by variable.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +26,16 @@ impl Environment {
             Some((name, value))
         };
         Self(names.into_iter().filter_map(take).collect())
+    }
+
+    /// True if the variable is set and not empty.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name) || self.text(name).is_some()
+    }
+
+    /// Value of a variable that holds no secret, such as the address of a CI system; `None` if it is not set or empty.
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok().filter(|text| !text.is_empty())
     }
 
     /// The token in a variable.
@@ -58,6 +68,7 @@ unsafe fn take_variable(name: &str) -> Option<Result<Secret, String>> {
     // SAFETY: these are the value's bytes in this process, and no other thread reads or writes them.
     let bytes = unsafe { std::slice::from_raw_parts_mut(value.cast::<u8>(), length) };
     let secret = match std::str::from_utf8(bytes) {
+        Ok(text) if text.starts_with(PEM_BEGIN) => parse_pem(text),
         Ok(text) => Secret::parse(text).map_err(|invalid| invalid.to_string()),
         Err(_) => Err("it is not text".to_owned()),
     };
@@ -66,6 +77,15 @@ unsafe fn take_variable(name: &str) -> Option<Result<Secret, String>> {
     unsafe { std::env::remove_var(name) };
     Some(secret)
 }
+
+/// A private key in PEM, kept on one line: a secret has no line endings.
+pub(super) fn parse_pem(text: &str) -> Result<Secret, String> {
+    let line = Zeroizing::new(text.trim().replace(['\r', '\n'], " "));
+    Secret::parse(&line).map_err(|invalid| invalid.to_string())
+}
+
+/// Begin of a private key in PEM (RFC 7468).
+pub(super) const PEM_BEGIN: &str = "-----BEGIN ";
 
 #[expect(unsafe_code, reason = "std only copies values, and this returns their address")]
 unsafe extern "C" {

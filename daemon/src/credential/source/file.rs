@@ -12,6 +12,7 @@ use regauth_shared::Secret;
 use tokio::io::AsyncReadExt;
 use zeroize::Zeroizing;
 
+use crate::credential::source::environment::{PEM_BEGIN, parse_pem};
 use crate::credential::source::{FetchError, FetchedToken};
 
 /// A file with a token, and its stamp at the last read.
@@ -95,6 +96,30 @@ impl WatchedFile {
     fn unreadable(&self, error: &io::Error) -> FetchError {
         FetchError::new(format!("cannot read {}: {error}", self.path.display()))
     }
+}
+
+/// Reads a secret from a file once: one line, or a private key in PEM.
+///
+/// # Errors
+/// [`FetchError`] if the file cannot be read or holds no secret.
+pub(super) async fn read_secret(path: &Path) -> Result<Secret, FetchError> {
+    let file = WatchedFile::new(path);
+    let (text, _) = file.contents().await.map_err(|error| file.unreadable(&error))?;
+    let secret = match text.starts_with(PEM_BEGIN) {
+        true => parse_pem(&text),
+        false => Secret::parse(&text).map_err(|invalid| invalid.to_string()),
+    };
+    secret.map_err(|invalid| FetchError::new(format!("what {} holds is no secret: {invalid}", path.display())))
+}
+
+/// Reads a document, such as a credentials file in JSON, once.
+///
+/// # Errors
+/// [`FetchError`] if the file cannot be read.
+pub(super) async fn read_document(path: &Path) -> Result<Zeroizing<String>, FetchError> {
+    let file = WatchedFile::new(path);
+    let contents = file.contents().await.map_err(|error| file.unreadable(&error))?;
+    Ok(contents.0)
 }
 
 async fn read_text(path: &Path) -> io::Result<Zeroizing<String>> {

@@ -1,22 +1,28 @@
-//! Sources of tokens that are not in the store: a file, a program, or the daemon's environment.
+//! Sources of tokens that are not in the store: a file, a program, an exchange, or the daemon's environment.
 //!
 //! `file` and `command` fetch a token again whenever it is due; `preset` has ready-made commands, [`output`]
 //! reads what a program printed, `redact` cuts secrets out of its error messages. [`environment`] gives a token once.
+//!
+//! An [`exchange`] mints a token for an [`identity`]. Both ask services over the [`token_client`].
 
 mod command;
 pub mod environment;
+pub mod exchange;
 mod file;
+pub mod identity;
 pub mod output;
 pub(crate) mod preset;
 mod redact;
 #[cfg(test)]
 pub(crate) mod scripted;
+pub mod token_client;
 
 use std::time::Duration;
 
 use regauth_shared::Secret;
 use time::OffsetDateTime;
 
+use crate::credential::source::exchange::{Mint, Minter};
 use crate::credential::source::file::WatchedFile;
 use crate::registry::{Command, Source};
 
@@ -27,6 +33,8 @@ pub(crate) enum TokenSource {
     File(WatchedFile),
     /// A program, run when its last token is due for a refresh.
     Command(Command),
+    /// An exchange, asked when its last token is due for a refresh.
+    Minted(Box<Minter>),
     /// A script of a test.
     #[cfg(test)]
     Scripted(crate::credential::source::scripted::ScriptedSource),
@@ -51,6 +59,10 @@ pub(crate) struct FetchError {
     pub message: String,
     /// End of the program's stderr, secrets cut out.
     pub output: Option<String>,
+    /// Next step for the person.
+    pub hint: Option<String>,
+    /// Time for which the source wants to be left alone.
+    pub retry_after: Option<Duration>,
 }
 
 impl FetchError {
@@ -59,21 +71,33 @@ impl FetchError {
         Self {
             message: message.into(),
             output: None,
+            hint: None,
+            retry_after: None,
+        }
+    }
+
+    /// The error with a next step.
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(hint.into()),
+            ..self
         }
     }
 }
 
 impl TokenSource {
     /// The token source for a configured source; `None` for the store and the environment, which give a token once.
-    pub(crate) fn of(source: &Source) -> Option<Self> {
+    /// `minter` makes the one for an exchange.
+    pub(crate) fn of(source: &Source, minter: impl FnOnce(&Mint) -> Minter) -> Option<Self> {
         match source {
             Source::Store | Source::Environment(_) | Source::Of(_) => None,
             Source::File(path) => Some(Self::File(WatchedFile::new(path))),
             Source::Command(command) => Some(Self::Command(command.clone())),
+            Source::Minted(mint) => Some(Self::Minted(Box::new(minter(mint)))),
         }
     }
 
-    /// Reads the file or runs the program.
+    /// Reads the file, runs the program, or asks the exchange.
     ///
     /// # Errors
     /// [`FetchError`] if there is no token.
@@ -81,6 +105,7 @@ impl TokenSource {
         match self {
             Self::File(file) => file.read().await,
             Self::Command(command) => command::run(command).await,
+            Self::Minted(minter) => minter.fetch().await,
             #[cfg(test)]
             Self::Scripted(script) => script.next().await,
         }

@@ -200,6 +200,12 @@ impl Preset {
         Ok(self.fill(values)?)
     }
 
+    /// True if each key of `key=value,key=value` is one of this preset's. An exchange of the same name has others.
+    pub(crate) fn fits(&self, text: &str) -> bool {
+        let mut given = text.split(',').filter_map(|pair| pair.split_once('='));
+        given.all(|(given, _)| self.keys.iter().any(|(key, _)| *key == given))
+    }
+
     fn known_keys(&self) -> String {
         match self.keys {
             [] => "none".to_owned(),

@@ -123,6 +123,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Identity of the client, as its limits count it.
+    pub(crate) fn principal(&self) -> &Principal {
+        self.permit.principal()
+    }
+
     /// The connection's other end, for events.
     pub(crate) fn caller(&self) -> &Arc<Caller> {
         &self.caller

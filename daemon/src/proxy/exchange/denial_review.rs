@@ -29,6 +29,8 @@ pub(crate) struct Denied {
     denial: Denial,
     breaker: Arc<CircuitBreaker>,
     number: u64,
+    /// True if the token's known end passed while the request was under way.
+    is_expired: bool,
 }
 
 impl Denied {
@@ -39,6 +41,7 @@ impl Denied {
             denial,
             breaker: Arc::clone(&generation.breaker),
             number: generation.value.number,
+            is_expired: generation.value.has_expired(),
         }
     }
 }
@@ -81,12 +84,18 @@ pub(crate) async fn review(
     recording: &mut Recording,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let (response, denied) = first;
-    let finding = examine(worker, client, registry, response.status(), &denied).await;
+    let credential = &registry.credential.shared;
+    let (finding, reason) = if denied.is_expired && credential.can_refresh() {
+        // Registries answer an expired token with 403 or 404 as well, so there is nothing to ask.
+        (Finding::TokenSuspect, RefreshReason::Missing)
+    } else {
+        let finding = examine(worker, client, registry, response.status(), &denied).await;
+        (finding, RefreshReason::Rejected)
+    };
     if finding == Finding::PathClosed {
         return pass_on(registry, program, response);
     }
-    let credential = &registry.credential.shared;
-    let refreshed = credential.can_refresh() && credential.refresh(denied.number, RefreshReason::Rejected).await;
+    let refreshed = credential.can_refresh() && credential.refresh(denied.number, reason).await;
     match (copy.filter(|_| refreshed), finding) {
         (Some(copy), _) => {
             drop(response);

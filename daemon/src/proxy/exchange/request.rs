@@ -34,6 +34,7 @@ use crate::proxy::exchange::expectation::Expectation;
 use crate::proxy::exchange::recording::{RecordedBody, Recording};
 use crate::proxy::exchange::request_problem::RequestProblem;
 use crate::proxy::exchange::{answer, failure_log, inspect, rewrite};
+use crate::proxy::read_ahead::{Reader, WriteGuard};
 use crate::proxy::routes::{InterceptedHost, RegistryRoute};
 use crate::proxy::state::Worker;
 use crate::proxy::upstream::Upstream;
@@ -102,10 +103,8 @@ pub(crate) async fn handle(
     let current = routes.host(&host.origin).filter(|current| current.plain == host.plain);
     let current = current.map(Arc::clone);
     drop(routes);
-    let registry = match &current {
-        Some(current) => current.match_scope(parts.uri.path()).map_err(RequestProblem::Path)?,
-        None => None,
-    };
+    let matched = current.as_ref().map(|current| current.match_scope(parts.uri.path()));
+    let registry = matched.transpose().map_err(RequestProblem::Path)?.flatten();
     let scheme = if host.plain { UriScheme::HTTP } else { UriScheme::HTTPS };
     // Before the policy checks, so that they see what is sent: a client can drop headers by naming them in Connection.
     rewrite::request(&mut parts, &scheme, &host.authority);
@@ -139,8 +138,27 @@ pub(crate) async fn handle(
     // Again: writes may have been closed while the request waited for the lease.
     client.authorize(registry, operation)?;
     let request = Request::from_parts(parts, body);
-    let response = send_with_credential(worker, (client, operation), registry, lease, request, permit, recording).await;
+    let (client, registry) = ((client, operation), (registry, host));
+    let response = send_or_answer(worker, client, registry, lease, request, permit, recording).await;
     response.inspect_err(failed)
+}
+
+/// Sends an authorized request, or answers it with an index entry that was asked for ahead.
+async fn send_or_answer(
+    worker: &Worker,
+    (client, operation): (&Client, Operation),
+    (registry, host): (&Arc<RegistryRoute>, &InterceptedHost),
+    lease: Lease,
+    request: Request<RequestBody>,
+    permit: RequestPermit,
+    recording: &mut Recording,
+) -> Result<Response<ResponseBody>, ProxyError> {
+    if let Some(reader) = Reader::of(worker, client, registry, host, &request) {
+        // Boxed, since most requests are not for an index.
+        return Box::pin(reader.serve(lease, request, permit, recording)).await;
+    }
+    let _write = WriteGuard::begin(registry, operation);
+    send_with_credential(worker, (client, operation), registry, lease, request, permit, recording).await
 }
 
 /// Authorizes a request, as far as the audit record can be written if it must.
@@ -200,7 +218,7 @@ async fn pass_through(
 /// Sends a request with the registry's credential. A denial is reviewed: it may be about the path or about the token. A
 /// token that can be refreshed is refreshed once. A request that is safe to repeat is then sent again; the client has to
 /// repeat any other.
-async fn send_with_credential(
+pub(in crate::proxy) async fn send_with_credential(
     worker: &Worker,
     (client, operation): (&Client, Operation),
     registry: &Arc<RegistryRoute>,
@@ -235,7 +253,7 @@ async fn send_with_credential(
 
 /// Sends a request with a lease of the credential (invariant 11). The lease is held until the response head has arrived.
 /// After a rotation, an attempt that has not been sent takes the next generation.
-pub(super) async fn send_once(
+pub(in crate::proxy) async fn send_once(
     worker: &Worker,
     client: &Client,
     registry: &Arc<RegistryRoute>,

@@ -122,6 +122,11 @@ impl Pool {
         self.destination.is(scheme, authority)
     }
 
+    /// True if the last connection that was opened speaks HTTP/1.1.
+    pub(super) fn speaks_h1(&self) -> bool {
+        self.speaks_h1.load(Ordering::Relaxed)
+    }
+
     /// Corporate proxy that answers the pool's plain requests, if any.
     pub(super) fn corporate_proxy(&self) -> Option<&CorporateProxy> {
         self.destination.corporate_proxy()

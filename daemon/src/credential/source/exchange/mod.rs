@@ -1,0 +1,366 @@
+//! Exchanges: services that give a registry's token for an identity. One file a service.
+//!
+//! [`settings`] reads the keys of a `source` table or flag; [`Mint`] is such a source with every text checked, and
+//! [`Minter`] fetches its tokens. [`token_answer`] reads OAuth 2.0's answer; [`jwt`] and [`sigv4`] sign requests.
+
+pub(crate) mod settings;
+
+mod azure;
+mod cloudsmith;
+mod codeartifact;
+mod github_app;
+mod google;
+mod google_file;
+mod jfrog;
+mod oauth;
+mod vault;
+
+mod jwt;
+mod sigv4;
+mod token_answer;
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use regauth_shared::Secret;
+
+use crate::config::sources::lifetime;
+use crate::credential::source::environment::Environment;
+use crate::credential::source::identity::Identity;
+use crate::credential::source::token_client::TokenClient;
+use crate::credential::source::{FetchError, FetchedToken};
+use crate::registry::{Command, Kind, Scheme};
+use settings::{InvalidSetting, Key, SecretReference, Settings};
+
+/// Source that mints tokens: an identity and the exchange that takes it, as configured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mint {
+    /// The service.
+    pub(crate) exchange: Exchange,
+    /// Its settings as written.
+    pub(crate) settings: Settings,
+    /// The identity.
+    pub(crate) identity: Identity,
+    /// Audience that the identity is asked for, if not the exchange's usual one.
+    pub(crate) audience: Option<String>,
+    /// Longest lifetime of a token.
+    pub(crate) ttl: Option<Duration>,
+}
+
+/// Service that gives a token for an identity.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Exchange {
+    /// Any OAuth 2.0 server.
+    Oauth(oauth::Oauth),
+    /// JFrog Artifactory.
+    Jfrog(jfrog::Jfrog),
+    /// Cloudsmith.
+    Cloudsmith(cloudsmith::Cloudsmith),
+    /// HashiCorp Vault or OpenBao.
+    Vault(vault::Vault),
+    /// AWS CodeArtifact.
+    Codeartifact(codeartifact::Codeartifact),
+    /// Google Artifact Registry.
+    Google(google::Google),
+    /// Azure Artifacts.
+    Azure(azure::Azure),
+    /// GitHub App.
+    GithubApp(github_app::GithubApp),
+}
+
+/// Exchange as a person configures it.
+#[derive(Debug)]
+pub(crate) struct ExchangeKind {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// Its keys.
+    pub(crate) keys: &'static [Key],
+    build: fn(&Settings) -> Result<Exchange, InvalidSetting>,
+}
+
+/// All exchanges.
+pub(crate) const EXCHANGES: &[ExchangeKind] = &[
+    codeartifact::KIND,
+    azure::KIND,
+    jfrog::KIND,
+    cloudsmith::KIND,
+    google::KIND,
+    github_app::KIND,
+    vault::KIND,
+    oauth::KIND,
+];
+
+impl ExchangeKind {
+    /// The exchange of this name.
+    pub(crate) fn find(name: &str) -> Option<&'static Self> {
+        EXCHANGES.iter().find(|kind| kind.name == name)
+    }
+
+    /// Checks settings.
+    ///
+    /// # Errors
+    /// [`InvalidSetting`] for a key that is missing or unusable.
+    pub(crate) fn mint(&self, settings: Settings, identity: Identity) -> Result<Mint, InvalidSetting> {
+        let exchange = (self.build)(&settings)?;
+        if identity != Identity::Found && !exchange.takes_identity() {
+            return Err(InvalidSetting::new(
+                "identity",
+                "this exchange takes none as it is set; remove it",
+            ));
+        }
+        let ttl = settings.text("ttl").map(lifetime).transpose();
+        Ok(Mint {
+            exchange,
+            identity,
+            audience: settings.text("audience").map(str::to_owned),
+            ttl: ttl.map_err(|reason| InvalidSetting::new("ttl", reason))?,
+            settings,
+        })
+    }
+
+    /// Parses `key=value,key=value`.
+    ///
+    /// # Errors
+    /// [`InvalidExchange`]; it repeats no value.
+    pub(crate) fn parse(&'static self, text: &str) -> Result<Mint, InvalidExchange> {
+        let mut settings = Settings::new(self.name);
+        let mut identity = Identity::Found;
+        for pair in text.split(',').filter(|pair| !pair.is_empty()) {
+            let (given, value) = pair.split_once('=').ok_or(InvalidExchange::NoPair(self.name))?;
+            if given == "identity" {
+                let parsed = Identity::from_str(value);
+                identity = parsed.map_err(|reason| InvalidSetting::new("identity", reason))?;
+                continue;
+            }
+            let known = self.keys.iter().chain(COMMON_KEYS).find(|key| key.name == given);
+            let key = known.ok_or_else(|| InvalidExchange::UnknownKey(self.name, self.known_keys()))?;
+            settings.set(key.name, value)?;
+        }
+        Ok(self.mint(settings, identity)?)
+    }
+
+    fn known_keys(&self) -> String {
+        let keys = self.keys.iter().chain(COMMON_KEYS).map(|key| key.name);
+        keys.chain(["identity"]).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Exchange {
+    fn takes_identity(&self) -> bool {
+        match self {
+            Self::Oauth(oauth) => oauth.takes_identity(),
+            Self::Google(google) => google.takes_identity(),
+            Self::GithubApp(_) => false,
+            Self::Jfrog(_) | Self::Cloudsmith(_) | Self::Vault(_) | Self::Codeartifact(_) | Self::Azure(_) => true,
+        }
+    }
+}
+
+impl Mint {
+    /// Scheme that the service's registries of this kind want.
+    pub(crate) fn usual_scheme(&self, kind: Kind) -> Scheme {
+        match &self.exchange {
+            Exchange::Codeartifact(_) => codeartifact::Codeartifact::scheme(kind),
+            Exchange::Google(_) => google::Google::scheme(kind),
+            Exchange::GithubApp(_) => github_app::GithubApp::scheme(kind),
+            Exchange::Oauth(_)
+            | Exchange::Jfrog(_)
+            | Exchange::Cloudsmith(_)
+            | Exchange::Vault(_)
+            | Exchange::Azure(_) => Scheme::Bearer,
+        }
+    }
+
+    /// Program that prints the identity, if there is one.
+    pub(crate) fn command(&self) -> Option<&Command> {
+        match &self.identity {
+            Identity::Command(command) => Some(command),
+            _ => None,
+        }
+    }
+
+    /// Environment variables with secrets that the configuration names for this source.
+    pub(crate) fn secret_variables(&self) -> Vec<String> {
+        let identity = self.identity.variable().map(str::to_owned);
+        let references = self.settings.secret_references();
+        let references = references.filter_map(SecretReference::into_variable);
+        identity.into_iter().chain(references).collect()
+    }
+}
+
+/// Name of the exchange and its identity, for `show` and for messages.
+impl fmt::Display for Mint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.settings.exchange())?;
+        match self.exchange.takes_identity() {
+            true => write!(f, " with the identity of {}", self.identity),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Fetches the tokens of a [`Mint`].
+#[derive(Debug)]
+pub(crate) struct Minter {
+    mint: Mint,
+    environment: Environment,
+    client: TokenClient,
+    session: Session,
+}
+
+/// What an exchange keeps from one token to the next.
+#[derive(Debug, Default)]
+struct Session {
+    /// Vault's login and lease.
+    vault: Option<vault::Login>,
+    /// Refresh token that replaced the configured one.
+    refresh_token: Option<oauth::Rotated>,
+}
+
+impl Minter {
+    /// Minter that gets identities from this environment and sends over this client.
+    pub(crate) fn new(mint: Mint, environment: Environment, client: TokenClient) -> Self {
+        Self {
+            mint,
+            environment,
+            client,
+            session: Session::default(),
+        }
+    }
+
+    /// Gets an identity and exchanges it.
+    ///
+    /// # Errors
+    /// [`FetchError`] with the part that failed and the service's own reason.
+    pub(crate) async fn fetch(&mut self) -> Result<FetchedToken, FetchError> {
+        let Self {
+            mint,
+            environment,
+            client,
+            session,
+        } = self;
+        let context = MintContext {
+            mint,
+            environment,
+            client,
+        };
+        let fetched = match &mint.exchange {
+            Exchange::Oauth(oauth) => oauth.mint(&context, &mut session.refresh_token).await,
+            Exchange::Jfrog(jfrog) => jfrog.mint(&context).await,
+            Exchange::Cloudsmith(cloudsmith) => cloudsmith.mint(&context).await,
+            Exchange::Vault(vault) => vault.mint(&context, &mut session.vault).await,
+            Exchange::Codeartifact(codeartifact) => codeartifact.mint(&context).await,
+            Exchange::Google(google) => google.mint(&context).await,
+            Exchange::Azure(azure) => azure.mint(&context).await,
+            Exchange::GithubApp(app) => app.mint(&context).await,
+        };
+        let fetched = fetched?;
+        Ok(FetchedToken {
+            ttl: fetched.ttl.into_iter().chain(mint.ttl).min(),
+            ..fetched
+        })
+    }
+}
+
+/// Everything that an exchange needs to mint one token.
+struct MintContext<'a> {
+    mint: &'a Mint,
+    environment: &'a Environment,
+    client: &'a TokenClient,
+}
+
+impl MintContext<'_> {
+    /// The identity for the configured audience, or else for the exchange's usual one.
+    async fn identity(&self, usual_audience: Option<&str>) -> Result<Secret, FetchError> {
+        let audience = self.mint.audience.as_deref().or(usual_audience);
+        self.mint.identity.fetch(audience, self.environment, self.client).await
+    }
+
+    /// A secret that the settings refer to.
+    async fn secret(&self, reference: &SecretReference) -> Result<Secret, FetchError> {
+        reference.read(self.environment).await
+    }
+}
+
+/// Flag that names an exchange and cannot be used as written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidExchange {
+    /// A value is missing or unusable.
+    #[error(transparent)]
+    Setting(#[from] InvalidSetting),
+    /// Not `key=value`.
+    #[error("what follows `{0}:` is not of the form key=value,key=value")]
+    NoPair(&'static str),
+    /// Not one of its keys.
+    #[error("`{0}` does not know one of the keys that follow it; it knows: {1}")]
+    UnknownKey(&'static str, String),
+}
+
+/// Keys of every exchange besides `identity`.
+pub(crate) const COMMON_KEYS: &[Key] = &[
+    Key::new("audience", r#""https://corp.example""#),
+    Key::new("ttl", r#""1h""#),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_becomes_a_mint() {
+        let mint = ExchangeKind::find("jfrog").unwrap();
+        let mint = mint
+            .parse("host=corp.jfrog.io,provider=github,identity=file:/run/id,audience=corp")
+            .unwrap();
+        assert_eq!(mint.to_string(), "jfrog with the identity of file:/run/id");
+        assert_eq!(mint.audience.as_deref(), Some("corp"));
+        assert_eq!(mint.secret_variables(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_wrong_flag_is_explained_and_no_value_repeated() {
+        for (name, text, error) in [
+            (
+                "jfrog",
+                "host=corp.jfrog.io",
+                "`jfrog` needs provider, such as \"github-corp\"",
+            ),
+            (
+                "jfrog",
+                "canary",
+                "what follows `jfrog:` is not of the form key=value,key=value",
+            ),
+            (
+                "jfrog",
+                "canary=1",
+                "`jfrog` does not know one of the keys that follow it; it knows: host, provider, provider-type, \
+                 token-audience, mapping, project, audience, ttl, identity",
+            ),
+            (
+                "jfrog",
+                "host=https://canary/,provider=p",
+                "host: expected a host such as corp.jfrog.io, without https:// and path",
+            ),
+            (
+                "jfrog",
+                "host=h,provider=p,identity=canary",
+                "identity: an identity is github-actions, gitlab, kubernetes, \
+              circleci, buildkite, bitbucket, azure-pipelines, \"file:/path\" or \"env:VARIABLE\"",
+            ),
+            (
+                "oauth",
+                "token-url=http://idp.example/",
+                "token-url: a token service is asked over https://; http:// is for loopback only",
+            ),
+            (
+                "oauth",
+                "token-url=https://idp.example/,grant=client-credentials,client-id=a,client-secret=canary",
+                "client-secret: a secret does not belong here; give file:/path or env:VARIABLE",
+            ),
+        ] {
+            let found = ExchangeKind::find(name).unwrap().parse(text).unwrap_err().to_string();
+            assert_eq!(found, error, "{text}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Gets the identity that a CI system or a cluster has for its jobs: from a variable, a file, or the system's own service.
+
+use std::path::Path;
+
+use http::header::{self, HeaderName, HeaderValue};
+use regauth_shared::Secret;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::file;
+use super::place::{KUBERNETES_TOKEN, Place};
+use crate::credential::source::FetchError;
+use crate::credential::source::environment::Environment;
+use crate::credential::source::token_client::{Endpoint, ServiceRequest, TokenClient};
+
+/// Gets the identity.
+///
+/// # Errors
+/// [`FetchError`] if the job has none, with the setting that it lacks.
+pub(super) async fn fetch(
+    place: Place,
+    audience: Option<&str>,
+    environment: &Environment,
+    client: &TokenClient,
+) -> Result<Secret, FetchError> {
+    let secret = || match place.secret_variable() {
+        Some(name) => environment.secret(name).map_err(|_| place.lacking()),
+        None => Err(place.lacking()),
+    };
+    let job = Job {
+        place,
+        environment,
+        client,
+    };
+    match place {
+        Place::GithubActions => job.ask_github(&secret()?, audience).await,
+        Place::Buildkite => job.ask_buildkite(&secret()?, audience).await,
+        Place::AzurePipelines => job.ask_azure(&secret()?).await,
+        Place::Kubernetes => file(Path::new(KUBERNETES_TOKEN)).await.map_err(|_| place.lacking()),
+        Place::Gitlab | Place::Circleci | Place::Bitbucket => secret(),
+    }
+}
+
+/// A job, and what it needs to ask its system.
+struct Job<'a> {
+    place: Place,
+    environment: &'a Environment,
+    client: &'a TokenClient,
+}
+
+impl Job<'_> {
+    /// GitHub: "Security hardening with OpenID Connect", section "Requesting the JWT using environment variables".
+    async fn ask_github(&self, request_token: &Secret, audience: Option<&str>) -> Result<Secret, FetchError> {
+        let url = self.endpoint("ACTIONS_ID_TOKEN_REQUEST_URL")?;
+        let url = match audience {
+            Some(audience) => url.with_query([("audience", audience)]),
+            None => url,
+        };
+        let accept = HeaderValue::from_static("application/json; api-version=2.0");
+        let request = ServiceRequest::get(&url)
+            .bearer(request_token)
+            .header(header::ACCEPT, accept);
+        self.read(request).await
+    }
+
+    /// Buildkite's agent API, as `buildkite-agent oidc request-token` uses it.
+    async fn ask_buildkite(&self, agent_token: &Secret, audience: Option<&str>) -> Result<Secret, FetchError> {
+        let job = self.variable("BUILDKITE_JOB_ID")?;
+        let endpoint = match self.environment.text("BUILDKITE_AGENT_ENDPOINT") {
+            Some(_) => self.endpoint("BUILDKITE_AGENT_ENDPOINT")?,
+            None => BUILDKITE_ENDPOINT.parse().map_err(|_| self.place.lacking())?,
+        };
+        let body = audience.map_or_else(|| json!({}), |audience| json!({ "audience": audience }));
+        let request = ServiceRequest::post_json(&endpoint.join(["jobs", &job, "oidc", "tokens"]), &body);
+        let authorization = format!("Token {}", agent_token.expose());
+        self.read(request.secret_header(header::AUTHORIZATION, &authorization, agent_token))
+            .await
+    }
+
+    /// Azure DevOps REST API 7.1, "Oidctoken - Create". The audience is always `api://AzureADTokenExchange`.
+    async fn ask_azure(&self, access_token: &Secret) -> Result<Secret, FetchError> {
+        let url = self
+            .endpoint("SYSTEM_OIDCREQUESTURI")?
+            .with_query([("api-version", "7.1")]);
+        let connection = self.environment.text("AZURESUBSCRIPTION_SERVICE_CONNECTION_ID");
+        let url = match &connection {
+            Some(connection) => url.with_query([("serviceConnectionId", connection.as_str())]),
+            None => url,
+        };
+        // Azure DevOps answers an expired token with a login page otherwise.
+        let no_login_page = (
+            HeaderName::from_static("x-tfs-fedauthredirect"),
+            HeaderValue::from_static("Suppress"),
+        );
+        let request = ServiceRequest::post_json(&url, &json!({})).bearer(access_token);
+        self.read(request.header(no_login_page.0, no_login_page.1)).await
+    }
+
+    async fn read(&self, request: ServiceRequest) -> Result<Secret, FetchError> {
+        let answer = self.client.send(request).await?;
+        let given: Given = answer.json()?;
+        answer.token(&given.token)
+    }
+
+    fn endpoint(&self, variable: &str) -> Result<Endpoint, FetchError> {
+        let text = self.variable(variable)?;
+        text.parse()
+            .map_err(|error| FetchError::new(format!("{variable}: {error}")))
+    }
+
+    fn variable(&self, name: &str) -> Result<String, FetchError> {
+        self.environment.text(name).ok_or_else(|| self.place.lacking())
+    }
+}
+
+/// Answer with an identity.
+#[derive(Deserialize)]
+struct Given {
+    #[serde(alias = "value", alias = "oidcToken")]
+    token: String,
+}
+
+const BUILDKITE_ENDPOINT: &str = "https://agent.buildkite.com/v3";

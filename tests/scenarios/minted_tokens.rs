@@ -1,0 +1,496 @@
+//! Tokens minted from an identity: a real OpenID provider signs it, a service of each vendor checks it and the request, and
+//! real cargo, git and pip use the token.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use regauth_shared::exit_code;
+use regauth_tests::auth_gate::Scheme;
+use regauth_tests::cargo::Cargo;
+use regauth_tests::ctl::Ctl;
+use regauth_tests::curl::Curl;
+use regauth_tests::daemon::Daemon;
+use regauth_tests::moto::Moto;
+use regauth_tests::openid_provider::{CLIENT, CLIENT_SECRET, JOB_TOKEN, OpenidProvider};
+use regauth_tests::poll;
+use regauth_tests::registry::Registry;
+use regauth_tests::token_service::{Fault, TokenService, Vendor, app_key};
+use tempfile::TempDir;
+
+/// A registry that accepts only minted tokens, and the provider of the identities.
+struct Forge {
+    registry: Registry,
+    provider: OpenidProvider,
+    folder: TempDir,
+}
+
+impl Forge {
+    fn new(scheme: Scheme) -> Self {
+        let registry = Registry::builder(scheme, "no-token-of-a-person").start();
+        registry.accept(&[]);
+        let provider = OpenidProvider::start(registry.gate());
+        Self {
+            registry,
+            provider,
+            folder: TempDir::new().unwrap(),
+        }
+    }
+
+    fn bearer() -> Self {
+        Self::new(Scheme::bearer())
+    }
+
+    fn service(&self, vendor: Vendor) -> TokenService {
+        TokenService::start(vendor, &self.provider, self.registry.gate(), self.registry.authority())
+    }
+
+    /// Daemon in a job of GitHub Actions.
+    fn daemon(&self) -> Daemon {
+        let job = self.provider.github_job();
+        let builder = job
+            .iter()
+            .fold(Daemon::builder(), |builder, (name, value)| builder.env(name, value));
+        builder.start()
+    }
+
+    fn add(&self, daemon: &Daemon, source: &str, more: &[&str]) -> Ctl {
+        let (index, scope, ca) = (self.registry.index(), self.registry.scope(), self.registry.ca());
+        let first = ["add-registry", "corp", "--index", &index, "--scope", &scope];
+        let last = ["--ca-file", ca.to_str().unwrap(), "--source", source];
+        daemon.ctl(&[&first[..], &last, more].concat())
+    }
+
+    /// Writes a secret and returns its reference.
+    fn secret_file(&self, name: &str, secret: &str) -> String {
+        let path = self.folder.path().join(name);
+        fs::write(&path, secret).unwrap();
+        format!("file:{}", path.display())
+    }
+
+    fn assert_cargo_builds(&self, daemon: &Daemon) {
+        let cargo = Cargo::new()
+            .registry("corp", &self.registry.index())
+            .depends_on(r#"ship = { version = "1", registry = "corp" }"#)
+            .behind(daemon);
+        cargo.build().succeeds();
+    }
+
+    /// Number of requests with a token that the registry rejected.
+    fn rejections(&self) -> usize {
+        let requests = self.registry.nginx.requests();
+        let rejected = requests
+            .iter()
+            .filter(|request| request.status == 401 && request.authorization().is_some());
+        rejected.count()
+    }
+}
+
+/// Adds a registry with this source, builds with cargo, and scans for each secret.
+fn builds_with(forge: &Forge, service: &TokenService, source: &str) -> Daemon {
+    let daemon = forge.daemon();
+    let added = forge.add(&daemon, source, &[]).succeeds().json;
+    assert_eq!(added["verified"], true, "{added}");
+    forge.assert_cargo_builds(&daemon);
+    service
+        .secrets()
+        .iter()
+        .for_each(|secret| daemon.register_secret(secret));
+    assert!(!service.minted().is_empty());
+    daemon
+}
+
+#[test]
+fn cargo_builds_with_a_token_of_jfrog_for_an_identity_of_github_actions() {
+    let forge = Forge::bearer();
+    let service = forge.service(Vendor::Jfrog);
+    let source = format!("jfrog:host={},provider=corp,audience=jfrog", service.host());
+    let daemon = builds_with(&forge, &service, &source);
+    let shown = daemon.ctl(&["show", "corp"]).succeeds().json;
+    assert_eq!(shown["source"], "jfrog with the identity of the environment");
+    assert!(
+        shown["credential"]["expires"].is_string() && shown["credential"]["renews"].is_string(),
+        "{shown}"
+    );
+    assert_eq!(
+        (service.minted().len(), forge.rejections()),
+        (1, 0),
+        "one token serves all requests"
+    );
+}
+
+#[test]
+fn cargo_builds_with_tokens_of_each_vendor() {
+    let moto = Moto::start();
+    for (vendor, scheme, source) in [
+        (
+            Vendor::Cloudsmith,
+            Scheme::bearer(),
+            "cloudsmith:organization=corp,service=ci,api=URL,audience=cloudsmith",
+        ),
+        (
+            Vendor::Azure,
+            Scheme::bearer(),
+            "azure:tenant=corp,client-id=app,authority=URL,identity=github-actions",
+        ),
+        (
+            Vendor::Google,
+            Scheme::bearer(),
+            "google:provider=projects/1/locations/global/workloadIdentityPools/ci/providers/corp,sts-url=URL,\
+             service-account=ci@corp.iam.gserviceaccount.com,iam-url=URL",
+        ),
+        (
+            Vendor::Codeartifact(moto.address()),
+            Scheme::bearer(),
+            "codeartifact:domain=corp,owner=123456789012,region=eu-central-1,\
+             role=arn:aws:iam::123456789012:role/ci,sts-url=URL,url=URL",
+        ),
+        (
+            Vendor::Vault,
+            Scheme::bearer(),
+            "vault:address=URL,role=ci,path=secret/cargo,namespace=corp,audience=vault",
+        ),
+        (
+            Vendor::Vault,
+            Scheme::bearer(),
+            "vault:address=URL,role=ci,path=secret/cargo,namespace=corp,audience=vault,auth=kubernetes,auth-mount=cluster",
+        ),
+    ] {
+        let forge = Forge::new(scheme);
+        let service = forge.service(vendor);
+        builds_with(&forge, &service, &source.replace("URL", &service.url()));
+    }
+}
+
+#[test]
+fn a_key_signs_for_a_token_of_a_github_app() {
+    let forge = Forge::bearer();
+    let service = forge.service(Vendor::GithubApp);
+    let key = forge.secret_file("app.pem", &app_key());
+    let source = format!(
+        "github-app:client-id=Iv23corp,installation=42,private-key={key},repositories=plans,permissions=contents:read,api={}",
+        service.url()
+    );
+    builds_with(&forge, &service, &source);
+}
+
+#[test]
+fn each_credentials_file_of_google_gives_a_token() {
+    let forge = Forge::bearer();
+    let service = forge.service(Vendor::Google);
+    let identity = forge
+        .provider
+        .identity("https://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/ci/providers/corp");
+    let identity = forge.secret_file("identity", &identity);
+    for document in [
+        serde_json::json!({
+            "type": "authorized_user", "client_id": "gcloud", "client_secret": "secret-of-gcloud",
+            "refresh_token": "refresh-token-of-me", "token_uri": format!("{}/token", service.url()),
+        }),
+        serde_json::json!({
+            "type": "service_account", "client_email": "ci@corp.iam.gserviceaccount.com", "private_key": app_key(),
+            "private_key_id": "app-key", "token_uri": format!("{}/token", service.url()),
+        }),
+        serde_json::json!({
+            "type": "external_account",
+            "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/ci/providers/corp",
+            "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+            "token_url": format!("{}/v1/token", service.url()),
+            "credential_source": { "file": identity.trim_start_matches("file:") },
+        }),
+    ] {
+        let file = forge.secret_file("google.json", &serde_json::to_string_pretty(&document).unwrap());
+        let daemon = builds_with(&forge, &service, &format!("google:credentials={file}"));
+        daemon.register_secret("secret-of-gcloud");
+        daemon.register_secret("refresh-token-of-me");
+    }
+}
+
+#[test]
+fn a_secret_id_gives_a_token_of_vault() {
+    let forge = Forge::bearer();
+    let service = forge.service(Vendor::Vault);
+    let secret_id = forge.secret_file("secret-id", "secret-id-of-ci");
+    let source = format!(
+        "vault:address={},auth=approle,role=ci,path=secret/cargo,namespace=corp,identity={secret_id}",
+        service.url()
+    );
+    let daemon = builds_with(&forge, &service, &source);
+    daemon.register_secret("secret-id-of-ci");
+}
+
+#[test]
+fn a_lease_of_vault_is_renewed_and_replaced_at_its_end() {
+    let forge = Forge::bearer();
+    let service = forge.service(Vendor::Vault);
+    service.set_lifetime(Duration::from_secs(4));
+    let daemon = forge.daemon();
+    let source = format!(
+        "vault:address={},role=ci,path=database/creds/ci,engine=leased,field=password,namespace=corp,audience=vault",
+        service.url()
+    );
+    forge.add(&daemon, &source, &[]).succeeds();
+    let file = forge.registry.file("f", 100);
+    // Vault renews twice, then gives a new password.
+    poll::wait_for("another password", || {
+        assert_eq!(Curl::new().behind(&daemon).get(&file).status, 200);
+        (service.minted().len() == 2).then_some(())
+    });
+    let renewals = service
+        .requests()
+        .iter()
+        .filter(|line| **line == "POST /v1/sys/leases/renew 200")
+        .count();
+    assert_eq!((renewals, forge.rejections()), (2, 0), "{:?}", service.requests());
+    service
+        .secrets()
+        .iter()
+        .for_each(|secret| daemon.register_secret(secret));
+}
+
+#[test]
+fn an_oauth_server_gives_tokens_for_a_client_and_for_an_identity() {
+    let forge = Forge::bearer();
+    let secret = forge.secret_file("client", CLIENT_SECRET);
+    let url = forge.provider.token_url();
+    for source in [
+        format!("oauth:token-url={url},grant=client-credentials,client-id={CLIENT},client-secret={secret}"),
+        format!("oauth:token-url={url},client-id={CLIENT},client-secret={secret},audience=packages"),
+    ] {
+        let daemon = forge.daemon();
+        daemon.register_secret(CLIENT_SECRET);
+        forge.add(&daemon, &source, &[]).succeeds();
+        forge.assert_cargo_builds(&daemon);
+    }
+}
+
+#[test]
+fn a_source_that_mints_survives_a_restart_and_an_edit_of_the_configuration() {
+    let forge = Forge::bearer();
+    let service = forge.service(Vendor::Jfrog);
+    let mut daemon = forge.daemon();
+    let source = format!(
+        "jfrog:host={},provider=corp,audience=jfrog,identity=github-actions",
+        service.host()
+    );
+    forge.add(&daemon, &source, &[]).succeeds();
+    let config = fs::read_to_string(daemon.home().join("config.toml")).unwrap();
+    let expected = format!(
+        r#"source = {{ exchange = "jfrog", audience = "jfrog", host = "{}", provider = "corp", identity = "github-actions" }}"#,
+        service.host()
+    );
+    assert!(config.contains(&expected), "{config}");
+    daemon.restart();
+    forge.assert_cargo_builds(&daemon);
+    assert_eq!(service.minted().len(), 2);
+    let identity = forge.secret_file("identity", &forge.provider.identity("jfrog"));
+    let edited = config.replace(
+        "\"github-actions\"",
+        &format!(
+            "{{ command = [\"cat\", \"{}\"] }}",
+            identity.trim_start_matches("file:")
+        ),
+    );
+    fs::write(daemon.home().join("config.toml"), edited).unwrap();
+    daemon.ctl(&["reload"]).succeeds();
+    forge.assert_cargo_builds(&daemon);
+    let shown = daemon.ctl(&["show", "corp"]).succeeds().json;
+    assert_eq!(shown["source"], "jfrog with the identity of command:cat");
+    service
+        .secrets()
+        .iter()
+        .for_each(|secret| daemon.register_secret(secret));
+}
+
+/// Sends GETs from two threads while `during` runs, and returns their number. Each must succeed.
+fn under_load(daemon: &Daemon, url: &str, during: impl FnOnce(&AtomicUsize)) -> usize {
+    let (over, served) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let answer = Curl::new().behind(daemon).get(url);
+                    assert_eq!(answer.status, 200, "{}{}", answer.headers, answer.body());
+                    served.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        during(&served);
+        over.store(true, Ordering::Relaxed);
+    });
+    served.into_inner()
+}
+
+#[test]
+fn tokens_of_two_seconds_and_a_provider_that_is_down_for_a_while_fail_no_request() {
+    let forge = Forge::bearer();
+    let service = forge.service(Vendor::Jfrog);
+    service.set_lifetime(Duration::from_secs(2));
+    let daemon = forge.daemon();
+    let source = format!("jfrog:host={},provider=corp,audience=jfrog", service.host());
+    forge.add(&daemon, &source, &[]).succeeds();
+    let file = forge.registry.file("f", 100);
+    let long = std::env::var_os("REGAUTH_LONG").is_some();
+    let served = under_load(&daemon, &file, |_| {
+        let wanted = if long { 40 } else { 5 };
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while service.minted().len() < wanted {
+            assert!(Instant::now() < deadline, "{:?}", service.requests());
+            thread::sleep(Duration::from_millis(20));
+        }
+        // A token of an hour outlives the fault.
+        service.set_lifetime(Duration::from_secs(20));
+        let before = service.minted().len();
+        poll::wait_for("a longer token", || (service.minted().len() > before).then_some(()));
+        service.set_fault(Some(Fault::Down));
+        poll::wait_for("a failed renewal", || {
+            daemon.ctl(&["show", "corp"]).json["credential"]["failure"]
+                .is_object()
+                .then_some(())
+        });
+        let shown = daemon.ctl(&["show", "corp"]).json["credential"].clone();
+        assert_eq!(shown["state"], "ready", "{shown}");
+        assert!(shown["renews"].is_string(), "{shown}");
+        let message = shown["failure"]["message"].as_str().unwrap();
+        assert_eq!(message, format!("{} answered 503", service.host()));
+        service.set_fault(None);
+        let before = service.minted().len();
+        poll::wait_for("a renewal", || (service.minted().len() > before).then_some(()));
+    });
+    assert!(served > 20, "{served} requests");
+    assert_eq!(forge.rejections(), 0, "an expired token was used");
+    assert!(daemon.ctl(&["show", "corp"]).json["credential"]["failure"].is_null());
+    service
+        .secrets()
+        .iter()
+        .for_each(|secret| daemon.register_secret(secret));
+}
+
+#[test]
+fn a_registry_is_served_again_once_its_provider_is_back() {
+    let forge = Forge::bearer();
+    let service = forge.service(Vendor::Jfrog);
+    service.set_fault(Some(Fault::Down));
+    let daemon = forge.daemon();
+    let source = format!("jfrog:host={},provider=corp,audience=jfrog", service.host());
+    let refused = forge
+        .add(&daemon, &source, &[])
+        .exits(i32::from(exit_code::FAILED))
+        .json;
+    assert!(
+        refused["err"]["message"].as_str().unwrap().contains("answered 503"),
+        "{refused}"
+    );
+    forge.add(&daemon, &source, &["--no-verify"]).succeeds();
+    let file = forge.registry.file("f", 100);
+    let answer = Curl::new().behind(&daemon).get(&file);
+    assert_eq!(
+        (answer.status, answer.header("regauth-error")),
+        (502, Some("credential-unavailable"))
+    );
+    service.set_fault(None);
+    poll::wait_for("a token", || {
+        (Curl::new().behind(&daemon).get(&file).status == 200).then_some(())
+    });
+}
+
+/// Failure of a mint: message and next step.
+fn failure(forge: &Forge, daemon: &Daemon, source: &str) -> String {
+    let refused = forge.add(daemon, source, &[]).exits(i32::from(exit_code::FAILED)).json;
+    let error = &refused["err"];
+    format!(
+        "{} / {}",
+        error["message"].as_str().unwrap(),
+        error["hint"].as_str().unwrap()
+    )
+}
+
+#[test]
+fn a_mint_that_fails_says_what_failed_and_what_to_do() {
+    let forge = Forge::bearer();
+    let service = forge.service(Vendor::Jfrog);
+    let daemon = forge.daemon();
+    let (host, issuer) = (service.host(), forge.provider.issuer());
+    let refused = forge.secret_file("refused", "no.identity.atall");
+    let jfrog = format!("jfrog:host={host},provider=corp");
+    for (source, message) in [
+        (
+            format!("{jfrog},audience=other"),
+            "answered 401: the audience other is not accepted",
+        ),
+        (
+            format!("{jfrog},identity={refused}"),
+            "answered 401: the identity is no JWT",
+        ),
+        (
+            format!("jfrog:host={host},provider=wrong"),
+            "answered 401: provider_name is not corp",
+        ),
+        (
+            format!("{jfrog},identity=gitlab"),
+            "give it `id_tokens: { REGAUTH_ID_TOKEN: { aud: … } }`",
+        ),
+        (format!("{jfrog},identity=bitbucket"), "give the step `oidc: true`"),
+        (format!("{jfrog},identity=kubernetes"), "mount one"),
+        (
+            format!("{jfrog},identity=env:CORP_ID"),
+            "the environment variable CORP_ID was not set",
+        ),
+        (format!("{jfrog},identity=file:/nowhere/id"), "cannot read /nowhere/id"),
+        (format!("oauth:token-url={issuer}/nowhere"), "answered 404"),
+        ("jfrog:host=localhost:1,provider=corp".to_owned(), "localhost:1"),
+    ] {
+        let found = failure(&forge, &daemon, &source);
+        assert!(found.contains(message), "{source}: {found}");
+        assert!(!found.contains("no.identity") && !found.contains(JOB_TOKEN), "{found}");
+    }
+    for (fault, message) in [
+        (Fault::WebPage, "something other than JSON (text/html)"),
+        (Fault::Redirect, "a redirect, which an identity is never sent along"),
+        (Fault::Flood, "is too long"),
+    ] {
+        service.set_fault(Some(fault));
+        let found = failure(&forge, &daemon, &format!("{jfrog},audience=jfrog"));
+        assert!(found.contains(message), "{fault:?}: {found}");
+    }
+    assert!(
+        !service.requests().iter().any(|line| line.contains("/stolen")),
+        "{:?}",
+        service.requests()
+    );
+    service
+        .secrets()
+        .iter()
+        .for_each(|secret| daemon.register_secret(secret));
+}
+
+#[test]
+fn a_github_job_without_the_permission_is_told_which_one() {
+    let forge = Forge::bearer();
+    let service = forge.service(Vendor::Jfrog);
+    let daemon = Daemon::builder().env("GITHUB_ACTIONS", "true").start();
+    let found = failure(&forge, &daemon, &format!("jfrog:host={},provider=corp", service.host()));
+    assert!(found.contains("permissions: id-token: write"), "{found}");
+}
+
+#[test]
+fn a_token_without_an_end_is_served_until_the_registry_rejects_it() {
+    let forge = Forge::bearer();
+    let service = forge.service(Vendor::Jfrog);
+    service.set_fault(Some(Fault::Endless));
+    let daemon = forge.daemon();
+    let source = format!("jfrog:host={},provider=corp,audience=jfrog", service.host());
+    forge.add(&daemon, &source, &[]).succeeds();
+    let shown = daemon.ctl(&["show", "corp"]).json["credential"].clone();
+    assert!(shown["expires"].is_null() && shown["state"] == "ready", "{shown}");
+    let file = forge.registry.file("f", 100);
+    assert_eq!(Curl::new().behind(&daemon).get(&file).status, 200);
+    forge.registry.gate().reject(&service.minted()[0]);
+    assert_eq!(
+        Curl::new().behind(&daemon).get(&file).status,
+        200,
+        "a new token was minted"
+    );
+    assert_eq!(service.minted().len(), 2);
+}
