@@ -105,7 +105,7 @@ fn java_of_another_user_fetches_with_a_grant_by_a_forwarder() {
     }
     revoke(&daemon, &granted);
     let refused = bearer.fetch(CLIENTS[0], &config(&registry)).fails();
-    refused.says("407").says("the proxy refuses the grant");
+    let refused = refused.says("407").says("the proxy refuses the grant");
     let secret = url_of(&granted).split(['/', '@']).nth(2).unwrap();
     assert!(!refused.report().contains(secret), "{}", refused.report());
 }
