@@ -3,8 +3,10 @@
 
 use std::path::Path;
 
+use regauth_shared::placeholder::PLACEHOLDER;
 use regauth_shared::response::RegistryView;
 
+use crate::client_files::{self, ClientFile};
 use crate::daemon_info::DaemonInfo;
 use crate::program::PROVIDER;
 
@@ -18,7 +20,29 @@ pub(crate) fn caller_variables(info: &DaemonInfo) -> Vec<Variable> {
     let mut variables = variables_with_proxy(info, grant.as_deref().unwrap_or(&info.proxy));
     variables.extend(java_options(&info.proxy, Path::new(&info.bundle), current));
     variables.extend(no_proxy(info, current));
+    // Their proxy is the daemon's own, which answers 407 to a client that needs a grant.
+    if grant.is_none() {
+        let files = client_files::all(info).into_iter().filter(ClientFile::is_written);
+        variables.extend(files.map(|file| file.variable(current)));
+    }
+    variables.extend(uv_placeholders(info, current));
     variables
+}
+
+/// Login for uv's index of the name of each PyPI registry. uv sends nothing without one for `authenticate = "always"`.
+fn uv_placeholders(info: &DaemonInfo, current: impl Fn(&str) -> Option<String>) -> Vec<Variable> {
+    let names = info.of_kind("pypi").map(|view| view.name.as_str().to_ascii_uppercase());
+    let variables = names.flat_map(|name| {
+        let name = name.replace(['-', '.'], "_");
+        ["USERNAME", "PASSWORD"].map(|part| format!("UV_INDEX_{name}_{part}"))
+    });
+    placeholders(variables, current)
+}
+
+/// Placeholders for variables that the caller has not set.
+fn placeholders(names: impl IntoIterator<Item = String>, current: impl Fn(&str) -> Option<String>) -> Vec<Variable> {
+    let unset = names.into_iter().filter(|name| current(name).is_none());
+    unset.map(|name| (name, Some(PLACEHOLDER.to_owned()))).collect()
 }
 
 /// Proxy URL in the caller's environment, if it is a grant of this daemon. A job can run with fewer rights than its user.
@@ -37,7 +61,24 @@ fn is_grant(value: &str, proxy: &str) -> bool {
 
 /// Variables that do not depend on the caller's environment.
 pub(crate) fn variables(info: &DaemonInfo) -> Vec<Variable> {
-    variables_with_proxy(info, &info.proxy)
+    let mut variables = variables_with_proxy(info, &info.proxy);
+    variables.extend(client_files::all(info).iter().map(|file| file.variable(|_| None)));
+    variables
+}
+
+/// Placeholders for clients that publish only with a login. They hide the login that such a client has for other
+/// registries, so they are for a command with registries of its own.
+pub(crate) fn publishing_placeholders(info: &DaemonInfo) -> Vec<Variable> {
+    let of_kind = |kind: &str, names: &'static [&'static str]| {
+        let names = if info.of_kind(kind).next().is_some() {
+            names
+        } else {
+            &[]
+        };
+        names.iter().copied().map(str::to_owned)
+    };
+    let names = of_kind("pypi", &PYPI_LOGINS).chain(of_kind("npm", &["YARN_NPM_AUTH_TOKEN"]));
+    placeholders(names, |name| std::env::var(name).ok())
 }
 
 fn variables_with_proxy(info: &DaemonInfo, proxy: &str) -> Vec<Variable> {
@@ -49,6 +90,8 @@ fn variables_with_proxy(info: &DaemonInfo, proxy: &str) -> Vec<Variable> {
     for name in BUNDLE_VARIABLES {
         set(name, &info.bundle);
     }
+    // Without it, Node 22 and later read no proxy variable.
+    set("NODE_USE_ENV_PROXY", "1");
     // Any [http] setting makes cargo use libgit2, which runs no credential helpers, for all hosts.
     set("CARGO_NET_GIT_FETCH_WITH_CLI", "true");
     // Cargo splits the list at blanks, so the provider gets no arguments; REGAUTH_HOME names the daemon's folder
@@ -97,6 +140,9 @@ pub(crate) fn java_options(proxy: &str, bundle: &Path, current: impl Fn(&str) ->
         ("-Djavax.net.ssl.trustStore=", key_store),
         ("-Dhttps.proxyHost=", host),
         ("-Dhttps.proxyPort=", proxy.port_or_known_default()?.to_string()),
+        // Maven 3.9 and 4 have transports of their own, which read the properties above only if told so.
+        ("-Daether.connector.http.useSystemProperties=", "true".to_owned()),
+        ("-Daether.transport.apache.useSystemProperties=", "true".to_owned()),
     ];
     let present = current(JAVA_OPTIONS).unwrap_or_default();
     let is_added = |option: &&str| added.iter().any(|(prefix, _)| option.starts_with(prefix));
@@ -162,16 +208,17 @@ fn without_port(entry: &str) -> &str {
 }
 
 /// Proxy variables. `HTTP_PROXY` is left out: it applies to plain http only, and no registry uses that.
-pub(crate) const PROXY_VARIABLES: [&str; 5] = [
+pub(crate) const PROXY_VARIABLES: [&str; 6] = [
     "HTTPS_PROXY",
     "https_proxy",
     "CARGO_HTTP_PROXY",
     "PIP_PROXY",
     "npm_config_https_proxy",
+    "YARN_HTTPS_PROXY",
 ];
 
 /// Bundle variables. npm needs two, because a `cafile` in an npmrc silently disables `NODE_EXTRA_CA_CERTS`.
-pub(crate) const BUNDLE_VARIABLES: [&str; 9] = [
+pub(crate) const BUNDLE_VARIABLES: [&str; 10] = [
     "SSL_CERT_FILE",
     "CURL_CA_BUNDLE",
     "REQUESTS_CA_BUNDLE",
@@ -181,6 +228,16 @@ pub(crate) const BUNDLE_VARIABLES: [&str; 9] = [
     "AWS_CA_BUNDLE",
     "NODE_EXTRA_CA_CERTS",
     "npm_config_cafile",
+    "PERL_LWP_SSL_CA_FILE",
+];
+
+const PYPI_LOGINS: [&str; 6] = [
+    "TWINE_USERNAME",
+    "TWINE_PASSWORD",
+    "UV_PUBLISH_USERNAME",
+    "UV_PUBLISH_PASSWORD",
+    "PDM_PUBLISH_USERNAME",
+    "PDM_PUBLISH_PASSWORD",
 ];
 
 pub(crate) const JAVA_OPTIONS: &str = "JAVA_TOOL_OPTIONS";

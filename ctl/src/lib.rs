@@ -34,6 +34,7 @@ mod output;
 mod relative_time;
 
 mod audit;
+mod client_files;
 mod daemon_info;
 mod doctor;
 mod environment;

@@ -28,6 +28,7 @@ mod denials;
 mod diagnosis;
 mod doctor;
 mod doctor_fixes;
+mod environment_clients;
 mod events;
 mod failed_reload;
 mod first_steps;

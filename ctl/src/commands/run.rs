@@ -20,6 +20,7 @@ use super::add_registry::readable;
 use super::git_index;
 use super::run_flags::{RegistryFlags, RegistryList, TokenOrigin};
 use crate::client::Client;
+use crate::client_files;
 use crate::company;
 use crate::daemon_info::DaemonInfo;
 use crate::environment::{self, Variable};
@@ -76,6 +77,7 @@ impl Arguments {
 /// Runs the command behind the running daemon.
 pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
     let info = DaemonInfo::fetch(client, folders)?;
+    client_files::write(&info)?;
     let mut variables = environment(&info);
     if let Some(grant) = environment::grant_of_caller(&info) {
         variables.extend(java_options_with_grant(&info, grant));
@@ -102,6 +104,7 @@ pub(crate) fn run_with_ephemeral_daemon(arguments: &Arguments) -> Result<Report,
     let info = DaemonInfo::fetch(&client, &daemon.folders)?;
     let mut variables = environment(&info);
     variables.extend(environment::registry_variables(&info));
+    variables.extend(environment::publishing_placeholders(&info));
     variables.push((reexec::pipe_variable().to_string_lossy().into_owned(), None));
     let exit_code = run_command(&arguments.command, variables);
     drop(daemon);
