@@ -1,6 +1,6 @@
 //! Lookup of the user who holds a loopback connection, in Linux's tables of TCP sockets.
 //!
-//! Whoever connects to a forwarder uses its grant, so a forwarder serves no other user. Other systems have no table that
+//! Each connection to a forwarder uses its grant, so a forwarder serves no other user. Other systems have no table that
 //! is safe without `unsafe` code. There a forwarder does not start.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
