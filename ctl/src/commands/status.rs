@@ -103,6 +103,10 @@ fn describe(status: &Status) -> String {
         ),
         ("exposure", store.exposure.clone().unwrap_or_default()),
         ("audit", audit(status)),
+        (
+            "metrics",
+            status.metrics.clone().unwrap_or_else(|| "not over HTTP".to_owned()),
+        ),
         ("registries", status.registries.to_string()),
         ("connections", format!("{} open", status.connections)),
         ("requests", format!("{} since it started", status.requests)),
