@@ -73,7 +73,7 @@ async fn read_head(client: &mut TcpStream, grant: &GrantedProxy) -> Result<Optio
 /// Reports the first answer 407 to a CONNECT. Most clients show just the number.
 async fn report_refused_grant(proxy: &TcpStream, context: &Context) {
     let mut start = [0; STATUS_407.len()];
-    let is_refused = matches!(proxy.peek(&mut start).await, Ok(_) if start == *STATUS_407);
+    let is_refused = proxy.peek(&mut start).await.is_ok() && start == *STATUS_407;
     if is_refused && !context.has_reported_refusal.swap(true, Ordering::Relaxed) {
         output::print_to_stderr(
             "note: the proxy refuses the grant: it has expired or was revoked; `regauthctl grant` makes a new one\n",
