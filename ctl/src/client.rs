@@ -1,10 +1,12 @@
-//! Client of the control socket: connects, reads the daemon's hello, writes one line, reads one line.
+//! Client of the control socket: connects, checks the socket's owner, reads the daemon's hello, writes one line, reads one
+//! line.
 //!
 //! The client blocks: one request and one response need no runtime. Every read and write has a timeout. When the answer is
 //! late, the client asks on another connection for the daemon's hello: a daemon that hangs is reported as unreachable, and
 //! one that is busy with a slow registry, source or store is waited for. The daemon has deadlines for these.
 
 use std::io::{self, BufRead, BufReader, ErrorKind as IoErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -21,11 +23,14 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::error;
+use crate::socket_owner::TrustedOwners;
 
 /// Client of one daemon. Each request opens a connection of its own.
 #[derive(Clone)]
 pub(crate) struct Client {
     socket: PathBuf,
+    folders: Folders,
+    trusted_owners: TrustedOwners,
     start_hint: String,
     permission_hint: &'static str,
     diagnose: Option<Diagnose>,
@@ -55,6 +60,8 @@ impl Client {
         };
         Self {
             socket: folders.socket(),
+            folders: folders.clone(),
+            trusted_owners: TrustedOwners::OwnUserAndRoot,
             start_hint,
             permission_hint: "a daemon obeys the user that it runs as; become that user, or start a daemon of your own",
             diagnose: None,
@@ -64,6 +71,7 @@ impl Client {
     /// Client of the machine's daemon, whose folders these are.
     pub(crate) fn of_system(folders: &Folders) -> Self {
         Self {
+            trusted_owners: TrustedOwners::AlsoOwnerOfFolder,
             start_hint: "start it: sudo regauthctl service install --system".to_owned(),
             permission_hint: "the machine's daemon obeys root, and on Linux the members of the group regauth",
             ..Self::new(folders)
@@ -118,6 +126,17 @@ impl Client {
         Ok(reply)
     }
 
+    /// Sends a request whose answer is followed by a stream of lines.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub(crate) fn stream<T: DeserializeOwned>(&self, request: &Request) -> Result<Lines, ErrorBody> {
+        let (mut connection, daemon) = self.send(request)?;
+        let line = self.wait_for_answer(&mut connection)?;
+        parse_answer::<T>(&line).map_err(|error| explain_unknown_request(&daemon, error))?;
+        Ok(Lines(connection))
+    }
+
     /// Waits for the answer for as long as the daemon greets other clients, at most [`ANSWER_TIMEOUT`].
     fn wait_for_answer(&self, connection: &mut Connection) -> Result<String, ErrorBody> {
         let begin = Instant::now();
@@ -151,6 +170,7 @@ impl Client {
 
     fn open(&self) -> Result<(Connection, Hello), ErrorBody> {
         let stream = self.connect().map_err(|errno| self.connect_error(errno))?;
+        self.trusted_owners.check(&stream, &self.socket, &self.folders)?;
         let mut connection = Connection(BufReader::new(stream));
         if let Some(diagnose) = self.diagnose
             && !connection.has_input_within(DIAGNOSIS_DELAY)
@@ -212,6 +232,34 @@ impl Client {
                 self.socket.display()
             )),
         }
+    }
+}
+
+/// Stream of lines from the daemon.
+pub(crate) struct Lines(Connection);
+
+impl Lines {
+    /// Next line; `None` at the end of the connection. Blocks until then.
+    ///
+    /// # Errors
+    /// A line that is too long or no UTF-8.
+    pub(crate) fn next_line(&mut self) -> Result<Option<String>, ErrorBody> {
+        match self.0.read_line(LOCAL_TIMEOUT) {
+            Ok(line) => Ok(Some(line)),
+            Err(error) if error.kind == ErrorKind::Unreachable => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// True if bytes have been read that are not a line yet.
+    pub(crate) fn has_buffered(&self) -> bool {
+        !self.0.0.buffer().is_empty()
+    }
+}
+
+impl AsFd for Lines {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.0.get_ref().as_fd()
     }
 }
 

@@ -44,4 +44,5 @@ pub(crate) mod upstream;
 mod descriptors;
 pub(crate) mod routes;
 pub(crate) mod state;
+pub mod trouble;
 mod write_coalescer;

@@ -5,15 +5,15 @@ use std::fmt::Debug;
 use regauth_shared::audit::{LineHash, Link};
 use regauth_shared::event::{Client, Event, EventKind, Exchange, Operation};
 use regauth_shared::request::{
-    AddRegistry, AddScope, Allow, ByName, CompareToken, Grant, Log, LogLevel, Nothing, Revoke, Rotate, SetUpstream,
-    SourceCommand, StoreMove, TrafficOf, Unlock, Verify, Watch,
+    AddRegistry, AddScope, Allow, ByName, CompareToken, Grant, Log, LogLevel, Metrics, Nothing, Revoke, Rotate,
+    SetUpstream, SourceCommand, StoreMove, TrafficOf, Unlock, Verify, Watch,
 };
 use regauth_shared::response::{
     AuditView, ClientTraffic, CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, Histogram,
     LastRefusal, LogLevels, LoggedOut, NamedCount, Problem, RegistryAdded, RegistryList, RegistryRemoved,
-    RegistryTraffic, RegistryView, Reloaded, RequestCount, Revoked, Rotated, SocketOrigin, Sockets, SourceFailure,
-    Status, Stopping, StoreMoved, StoreMoving, StoreShown, StoreView, TokenComparison, Traffic, Unlocked,
-    UpstreamProxy, UpstreamSet, Verdict, VerdictResult, Verified, Watching, WritesChanged,
+    RegistryTraffic, RegistryView, Reloaded, RequestCount, RequestFailure, Revoked, Rotated, SocketOrigin, Sockets,
+    SourceFailure, Status, Stopping, StoreMoved, StoreMoving, StoreShown, StoreView, TokenComparison, Traffic,
+    Unlocked, UpstreamProxy, UpstreamSet, Verdict, VerdictResult, Verified, Watching, WritesChanged,
 };
 use regauth_shared::version::{Greeting, Hello};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret};
@@ -68,6 +68,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
             }),
         ),
         ("set-upstream-least", Request::SetUpstream(SetUpstream::default())),
+        ("metrics", Request::Metrics(Metrics::default())),
         ("reload", Request::Reload(Nothing {})),
         (
             "log",
@@ -239,6 +240,15 @@ fn answers_about_the_store(each: &mut impl EachAnswer) {
         let store = store("open");
         each.check(form, StoreShown { store, moving, notes });
     }
+    let exposed = StoreShown {
+        store: StoreView {
+            exposure: Some("every program of the daemon's user can read the tokens".to_owned()),
+            ..store("open")
+        },
+        moving: None,
+        notes: vec![],
+    };
+    each.check("store-exposed", exposed);
     for (form, notes) in [("store-move", note()), ("store-move-least", vec![])] {
         let moved = StoreMoved {
             from: "keychain".to_owned(),
@@ -279,6 +289,13 @@ fn answers_of_the_daemon(each: &mut impl EachAnswer) {
     each.check("status", status("open", vec![]));
     each.check("status-locked", status("locked", vec![problem]));
     each.check("status-behind-proxy", status_behind_proxy());
+    each.check(
+        "metrics",
+        regauth_shared::response::Metrics {
+            text: "# TYPE regauth_injections counter\nregauth_injections_total{registry=\"corp\"} 3\n# EOF\n"
+                .to_owned(),
+        },
+    );
     each.check("traffic", traffic());
     each.check("traffic-least", traffic_least());
     each.check(
@@ -359,6 +376,7 @@ fn add_registry() -> AddRegistry {
         scheme: Some("basic".to_owned()),
         username: Some("me@corp.example".to_owned()),
         writes: Some("deny".to_owned()),
+        programs: vec!["cargo".to_owned(), "/usr/bin/git".to_owned()],
         ca_file: Some("/etc/corp-root.pem".to_owned()),
         verify: false,
         ..add_registry_least()
@@ -374,6 +392,7 @@ fn add_registry_least() -> AddRegistry {
         scheme: None,
         username: None,
         writes: None,
+        programs: vec![],
         ca_file: None,
         source: None,
         source_command: None,
@@ -434,6 +453,7 @@ fn registry() -> RegistryView {
         credential_of: None,
         writes: "deny".to_owned(),
         writes_open_until: Some("2026-03-04T05:11:07Z".to_owned()),
+        programs: vec!["cargo".to_owned(), "/usr/bin/git".to_owned()],
         credential: CredentialView {
             state: CredentialState::Ready,
             generation: 3,
@@ -446,7 +466,14 @@ fn registry() -> RegistryView {
         },
         last_used: Some("2026-03-04T05:06:07Z".to_owned()),
         last_status: Some(200),
+        last_worked: Some("2026-03-04T05:06:07Z".to_owned()),
         last_failure: None,
+        past_failure: Some(RequestFailure {
+            cause: "refused".to_owned(),
+            message: "corp.example:443 refuses connections".to_owned(),
+            hint: "check the port".to_owned(),
+            at: "2026-03-04T04:00:00Z".to_owned(),
+        }),
         requests: 1234,
         refused_outside: 2,
         wider_scope: Some("https://corp.example/api/".to_owned()),
@@ -466,6 +493,7 @@ fn registry_least() -> RegistryView {
         credential_of: None,
         writes: "allow".to_owned(),
         writes_open_until: None,
+        programs: vec![],
         credential: CredentialView {
             state: CredentialState::Missing,
             generation: 0,
@@ -478,6 +506,8 @@ fn registry_least() -> RegistryView {
         },
         last_used: None,
         last_status: None,
+        last_worked: None,
+        past_failure: None,
         last_failure: None,
         requests: 0,
         refused_outside: 0,
@@ -605,6 +635,7 @@ fn status(store_is: &str, problems: Vec<Problem>) -> Status {
                 hash: LineHash::of(b"line 1234"),
             },
         }),
+        metrics: Some("http://127.0.0.1:9102/metrics".to_owned()),
         connections: 3,
         requests: 1234,
     }
@@ -619,6 +650,7 @@ fn status_behind_proxy() -> Status {
         }],
         ca_file: Some("/etc/corp-root.pem".to_owned()),
         audit: None,
+        metrics: None,
         ..status("open", vec![])
     }
 }
@@ -627,6 +659,7 @@ fn store(state: &str) -> StoreView {
     StoreView {
         kind: "vault".to_owned(),
         protection: "encrypted under a passphrase".to_owned(),
+        exposure: None,
         state: state.to_owned(),
         problem: None,
     }

@@ -11,7 +11,7 @@ use rustls_pki_types::CertificateDer;
 use crate::authority::bundle;
 use crate::authority::company_roots::CompanyRoots;
 use crate::config::{Config, ProxyScheme};
-use crate::control::controller::Controller;
+use crate::control::controller::{Controller, SystemRoots};
 use crate::control::error::unchanged;
 use crate::control::state::apply::Applied;
 use crate::control::state::{State, StateGuard};
@@ -55,7 +55,7 @@ pub(crate) async fn reload(controller: &Controller) -> Result<Reloaded, ErrorBod
     let read = read_system_roots();
     let roots = state.unlocked(read).await;
     if let Some(roots) = roots {
-        controller.system_roots.store(Arc::new(roots));
+        controller.system_roots.store(Arc::new(SystemRoots::new(roots)));
     }
     let reloaded = reload_config(controller, &mut state).await;
     if reloaded.is_err() {
@@ -127,6 +127,8 @@ fn keys_for_the_next_start(controller: &Controller, config: &Config) -> impl Ite
     let keys = [
         ("ca-file", tls_proxy && config.ca_file != at_start.ca_file),
         ("audit", config.audit != at_start.audit),
+        ("metrics-listen", config.metrics_listen != at_start.metrics_listen),
+        ("warn-before", config.warn_before != at_start.warn_before),
         ("listen", listens_elsewhere && config.listen != at_start.listen),
         ("store", store_differs),
         ("drain-timeout", config.drain_timeout != at_start.drain_timeout),

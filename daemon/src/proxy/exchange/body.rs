@@ -31,7 +31,7 @@ use crate::proxy::upstream::connector::ConnectionLoad;
 pub(crate) type RequestBody = Either<MinRateBody<(), ClientBody>, Full<Bytes>>;
 
 /// Counter of the bytes of a request's body; `None` if it has none.
-pub(crate) fn upload_progress(request: &mut Request<RequestBody>) -> Option<UploadProgress> {
+pub(crate) fn upload_progress(request: &mut Request<RequestBody>) -> Option<BodyProgress> {
     match request.body_mut() {
         Either::Left(body) if !body.is_end_stream() => Some(body.progress()),
         _ => None,
@@ -114,7 +114,7 @@ pub struct MinRateBody<G = (), B = Incoming> {
     min_rate: MinRate,
     received: u64,
     window: Option<Pin<Box<Sleep>>>,
-    progress: Option<UploadProgress>,
+    progress: Option<BodyProgress>,
     hold: Option<BodyHold>,
     copy: Option<Box<BodyCopy>>,
     end: End,
@@ -181,15 +181,17 @@ impl MinRateBody<(), ClientBody> {
 }
 
 impl<G> MinRateBody<G> {
-    /// Body of a registry's response. A registry may pause to compute: git hosts then send five bytes every five seconds.
-    pub(crate) fn response(body: Incoming, end: End, guard: G) -> Self {
-        Self::new(body, REGISTRY_MIN_RATE, end, guard)
+    /// Body of a registry's response, which counts its bytes in `delivered`. A registry may pause to compute: git hosts then send five bytes every five seconds.
+    pub(crate) fn response(body: Incoming, end: End, delivered: BodyProgress, guard: G) -> Self {
+        let mut body = Self::new(body, REGISTRY_MIN_RATE, end, guard);
+        body.progress = Some(delivered);
+        body
     }
 }
 
 impl<G, B> MinRateBody<G, B> {
     /// Counter of the bytes that pass from now on.
-    pub fn progress(&mut self) -> UploadProgress {
+    pub fn progress(&mut self) -> BodyProgress {
         self.progress.get_or_insert_default().clone()
     }
 
@@ -340,14 +342,19 @@ where
     }
 }
 
-/// Counter of the bytes of a request body that have passed.
+/// Counter of the bytes of bodies that have passed.
 #[derive(Clone, Debug, Default)]
-pub struct UploadProgress(Arc<AtomicU64>);
+pub struct BodyProgress(Arc<AtomicU64>);
 
-impl UploadProgress {
+impl BodyProgress {
     /// Bytes so far.
     pub fn bytes(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// Counts from zero.
+    pub(in crate::proxy) fn reset(&self) {
+        self.0.store(0, Ordering::Relaxed);
     }
 
     /// Adds bytes.

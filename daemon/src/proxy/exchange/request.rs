@@ -97,12 +97,7 @@ pub(crate) async fn handle(
     check_method(&parts.method)?;
     let permit = client.begin_request()?;
     let body = Either::Left(MinRateBody::request(parts.version, body));
-    // The current routes, not those of the CONNECT: since then, the registry may have been removed or changed to or from
-    // plain HTTP. Then the request gets no credential.
-    let routes = worker.state.routes.load();
-    let current = routes.host(&host.origin).filter(|current| current.plain == host.plain);
-    let current = current.map(Arc::clone);
-    drop(routes);
+    let current = current_host(worker, host);
     let matched = current.as_ref().map(|current| current.match_scope(parts.uri.path()));
     let registry = matched.transpose().map_err(RequestProblem::Path)?.flatten();
     let scheme = if host.plain { UriScheme::HTTP } else { UriScheme::HTTPS };
@@ -116,6 +111,10 @@ pub(crate) async fn handle(
         return response.inspect_err(|error| worker.state.failures.host_failed(&host.origin, error));
     };
     recording.note_registry(registry);
+    if !registry.registry.programs.is_empty() {
+        // Boxed, since it is rare.
+        Box::pin(client.authorize_program(&worker.state, registry)).await?;
+    }
     check_path_overrides(&parts)?;
     let (operation, body) = match classify(registry, &parts, &body)? {
         Classification::Known(operation) => (operation, body),
@@ -171,6 +170,14 @@ fn authorize(
     client.authorize(registry, operation)?;
     // Before anything is sent: a registry must not carry out what cannot be recorded.
     Ok(worker.state.audit.check_writable()?)
+}
+
+/// The host in the current routes, not in those of the CONNECT: since then, the registry may have been removed or changed to
+/// or from plain HTTP. Then the request gets no credential.
+fn current_host(worker: &Worker, host: &InterceptedHost) -> Option<Arc<InterceptedHost>> {
+    let routes = worker.state.routes.load();
+    let current = routes.host(&host.origin).filter(|current| current.plain == host.plain);
+    current.map(Arc::clone)
 }
 
 /// Sends a request with the authorization that the registry's Git LFS server has given to the client for it. A 401 loses
@@ -320,6 +327,7 @@ pub(crate) async fn forward(
     recording.note_answered(connection.is_reused());
     let (mut head, body) = response.into_parts();
     let end = End::of_response(head.version, &head.headers, || connection.peer());
+    let delivered = connection.delivered();
     if let Some(expectation) = &expectation {
         expectation.answered(head.status);
     }
@@ -342,7 +350,12 @@ pub(crate) async fn forward(
     head.version = Version::HTTP_11;
     Ok(Response::from_parts(
         head,
-        Either::Left(MinRateBody::response(body, end, (expectation, permit, connection))),
+        Either::Left(MinRateBody::response(
+            body,
+            end,
+            delivered,
+            (expectation, permit, connection),
+        )),
     ))
 }
 
@@ -506,7 +519,7 @@ fn record_outcome(
     sample: Option<Uri>,
 ) -> Option<Denied> {
     let status = response.status();
-    registry.usage.note(status.as_u16());
+    failure_log::registry_recovered(registry, registry.usage.note(status.as_u16()));
     let breaker = &lease.generation().breaker;
     match Answer::of(status, response.headers()) {
         Answer::Accepted => {
