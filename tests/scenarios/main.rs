@@ -59,6 +59,7 @@ mod restart;
 mod retired_tokens;
 mod rotation;
 mod run;
+mod same_user;
 mod scopes;
 mod service;
 mod setup;
