@@ -68,10 +68,17 @@ fn configuration(tokens: &Path, registries: usize) -> String {
     text
 }
 
+/// Starts regauthd twice: without a registry, then with all of them. The second start creates their authorities, which takes
+/// longer than the harness waits.
 fn start(binary: &Binary, configuration: &str) -> Candidate {
     let builder = Daemon::builder().program(&binary.path).store("vault");
-    let daemon = builder.log_level("warn").config(configuration).start();
-    Candidate::running(&binary.label, daemon)
+    let daemon = builder.log_level("warn").config("").start();
+    let file = daemon.home().join("config.toml");
+    let mut candidate = Candidate::running(&binary.label, daemon);
+    fs::write(file, configuration).unwrap();
+    candidate.restart();
+    candidate.wait_until_ready();
+    candidate
 }
 
 fn list(candidate: &Candidate) -> Duration {
