@@ -13,9 +13,9 @@ use regauth_shared::{ErrorBody, exit_code};
 
 use crate::client::Client;
 use crate::commands::{
-    add_registry, add_scope, allow, audit, completions, deny, doctor, env, grant, grants, import, list, log, logs, man,
-    overview, reload, remove_registry, revoke, rotate, run as run_command, service, setup, show, status, stop, store,
-    top, unlock, verify,
+    add_registry, add_scope, allow, audit, completions, deny, doctor, env, grant, grants, import, list, log, login,
+    logs, man, overview, reload, remove_registry, revoke, rotate, run as run_command, service, setup, show, status,
+    stop, store, top, unlock, verify,
 };
 use crate::output::{self, Report};
 use crate::{completion, connect, error, setup as clients};
@@ -69,6 +69,7 @@ enum DaemonVerb {
     Import(import::Arguments),
     List(list::Arguments),
     Show(show::Arguments),
+    Login(login::Arguments),
     Rotate(rotate::Arguments),
     Verify(verify::Arguments),
     Allow(allow::Arguments),
@@ -100,7 +101,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
         "Registries",
         &["add-registry", "add-scope", "import", "remove-registry", "list", "show"],
     ),
-    ("Tokens", &["rotate", "verify"]),
+    ("Tokens", &["login", "rotate", "verify"]),
     ("Writes", &["allow", "deny"]),
     ("Clients", &["setup", "env", "run", "doctor"]),
     ("Other clients", &["grant", "grants", "revoke"]),
@@ -164,6 +165,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         DaemonVerb::Import(arguments) => import::run(&arguments, &client, &folders),
         DaemonVerb::List(arguments) => list::run(arguments, &client),
         DaemonVerb::Show(arguments) => show::run(arguments, &client),
+        DaemonVerb::Login(arguments) => login::run(arguments, &client),
         DaemonVerb::Rotate(arguments) => rotate::run(arguments, &client),
         DaemonVerb::Verify(arguments) => verify::run(arguments, &client),
         DaemonVerb::Allow(arguments) => allow::run(arguments, &client),

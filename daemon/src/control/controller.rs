@@ -25,11 +25,13 @@ use crate::config::{Config, ConfigFile, Problems};
 use crate::control::error::{read_error, write_error};
 use crate::control::state::stores::Stores;
 use crate::control::state::{Snapshot, State, StateGuard, StateLock, ending};
+use crate::control::verbs::device_login::PendingLogins;
 use crate::credential::source::TokenSource;
 use crate::credential::source::environment::Environment;
 use crate::credential::source::exchange::Minter;
 use crate::credential::source::token_client::TokenClient;
 use crate::credential::store::select::OpenStore;
+use crate::credential::store::stored_secret::StoredSecret;
 use crate::journal::Journal;
 use crate::logs::Logs;
 use crate::proxy::state::ProxyState;
@@ -72,6 +74,8 @@ pub(crate) struct Controller {
     pub(crate) refreshers: TaskTracker,
     /// The store in use, and during a migration the other one.
     pub(crate) stores: Stores,
+    /// Logins that people have to confirm.
+    pub(crate) logins: PendingLogins,
     /// Registries in service, journal and authorities.
     pub(crate) state: StateLock,
 }
@@ -204,15 +208,21 @@ impl Controller {
 /// Sources of tokens.
 impl Controller {
     /// The source that fetches a registry's token; `None` for the store and the environment, which give a token once.
-    pub(super) fn token_source(&self, registry: &Registry) -> Option<TokenSource> {
+    pub(super) fn token_source(&self, name: &RegistryName, registry: &Registry) -> Option<TokenSource> {
         TokenSource::of(&registry.source, |mint| {
-            Minter::new(mint.clone(), self.environment.clone(), self.token_client(registry))
+            let login = StoredSecret::new(self.stores.shared(), name.clone());
+            Minter::new(
+                mint.clone(),
+                self.environment.clone(),
+                self.token_client(registry),
+                login,
+            )
         })
     }
 
     /// Client for a registry's token services: verified with the registry's roots, and without its client certificate.
     /// If the registry's `ca-file` cannot be read, it asks no service.
-    fn token_client(&self, registry: &Registry) -> TokenClient {
+    pub(super) fn token_client(&self, registry: &Registry) -> TokenClient {
         let trust = Trust::new(&self.system_roots.load(), registry.ca_file.as_deref(), None);
         TokenClient::new(
             &self.proxy.dialer.for_registries(),

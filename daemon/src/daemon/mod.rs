@@ -34,6 +34,7 @@ use crate::control::maintenance;
 use crate::control::server::{self, ControlClients};
 use crate::control::state::stores::Stores;
 use crate::control::token_check;
+use crate::control::verbs::device_login::PendingLogins;
 use crate::control::verbs::lifecycle;
 use crate::credential::store::StoreKind;
 use crate::credential::store::select::{self, OpenStore};
@@ -155,6 +156,7 @@ impl Daemon {
             environment: options.environment,
             refreshers: TaskTracker::new(),
             stores: Stores::new(store),
+            logins: PendingLogins::default(),
             state,
         });
         let started = lifecycle::start(&controller, &config).await;
