@@ -15,7 +15,7 @@ use crate::client::Client;
 use crate::commands::{
     add_registry, add_scope, allow, audit, completions, deny, doctor, env, grant, grants, import, list, log, login,
     logs, man, overview, reload, remove_registry, revoke, rotate, run as run_command, service, setup, show, status,
-    stop, store, top, unlock, verify,
+    stop, store, top, unlock, verify, watch,
 };
 use crate::output::{self, Report};
 use crate::{completion, connect, error, setup as clients};
@@ -36,7 +36,7 @@ struct Cli {
     #[arg(long, global = true, display_order = LAST)]
     system: bool,
 
-    /// Print one JSON document
+    /// Print one JSON document; verbs that follow events print one a line
     #[arg(long, global = true, display_order = LAST)]
     json: bool,
 
@@ -82,6 +82,7 @@ enum DaemonVerb {
     Grants(grants::Arguments),
     Revoke(revoke::Arguments),
     Status(status::Arguments),
+    Watch(watch::Arguments),
     Top(top::Arguments),
     Audit(Box<audit::Arguments>),
     Store(store::Arguments),
@@ -105,13 +106,13 @@ const GROUPS: [(&str, &[&str]); 8] = [
     ("Writes", &["allow", "deny"]),
     ("Clients", &["setup", "env", "run", "doctor"]),
     ("Other clients", &["grant", "grants", "revoke"]),
+    ("What happens", &["watch", "audit"]),
     (
         "The daemon",
         &[
             "status", "top", "store", "logs", "log", "unlock", "reload", "stop", "service",
         ],
     ),
-    ("What happened", &["audit"]),
     ("For packagers", &["completions", "man"]),
 ];
 
@@ -178,6 +179,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         DaemonVerb::Grants(arguments) => grants::run(arguments, &client),
         DaemonVerb::Revoke(arguments) => revoke::run(arguments, &client),
         DaemonVerb::Status(arguments) => status::run(arguments, &client),
+        DaemonVerb::Watch(arguments) => watch::run(arguments, cli.json, &client),
         DaemonVerb::Top(arguments) => top::run(&arguments, cli.json, &client),
         DaemonVerb::Audit(arguments) => audit::run(*arguments, &client, &record_folders(cli.system, folders)),
         DaemonVerb::Store(arguments) => store::run(arguments, &client),

@@ -5,6 +5,7 @@
 //! one that is busy with a slow registry, source or store is waited for. The daemon has deadlines for these.
 
 use std::io::{self, BufRead, BufReader, ErrorKind as IoErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -118,6 +119,17 @@ impl Client {
         Ok(reply)
     }
 
+    /// Sends a request whose answer is followed by a stream of lines.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub(crate) fn stream<T: DeserializeOwned>(&self, request: &Request) -> Result<Lines, ErrorBody> {
+        let (mut connection, daemon) = self.send(request)?;
+        let line = self.wait_for_answer(&mut connection)?;
+        parse_answer::<T>(&line).map_err(|error| explain_unknown_request(&daemon, error))?;
+        Ok(Lines(connection))
+    }
+
     /// Waits for the answer for as long as the daemon greets other clients, at most [`ANSWER_TIMEOUT`].
     fn wait_for_answer(&self, connection: &mut Connection) -> Result<String, ErrorBody> {
         let begin = Instant::now();
@@ -212,6 +224,34 @@ impl Client {
                 self.socket.display()
             )),
         }
+    }
+}
+
+/// Stream of lines from the daemon.
+pub(crate) struct Lines(Connection);
+
+impl Lines {
+    /// Next line; `None` at the end of the connection. Blocks until then.
+    ///
+    /// # Errors
+    /// A line that is too long or no UTF-8.
+    pub(crate) fn next_line(&mut self) -> Result<Option<String>, ErrorBody> {
+        match self.0.read_line(LOCAL_TIMEOUT) {
+            Ok(line) => Ok(Some(line)),
+            Err(error) if error.kind == ErrorKind::Unreachable => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// True if bytes have been read that are not a line yet.
+    pub(crate) fn has_buffered(&self) -> bool {
+        !self.0.0.buffer().is_empty()
+    }
+}
+
+impl AsFd for Lines {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.0.get_ref().as_fd()
     }
 }
 

@@ -110,6 +110,16 @@ pub(crate) fn print(text: &str, exit_code: u8) -> u8 {
     }
 }
 
+/// Writes one line of a stream to stdout, at once.
+///
+/// # Errors
+/// Those of stdout; a reader that has left is [`IoErrorKind::BrokenPipe`].
+pub(crate) fn print_line(line: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(format!("{}\n", without_control_characters(line)).as_bytes())?;
+    stdout.flush()
+}
+
 /// Writes text to stderr and ignores errors: there is no other place to report them.
 pub(crate) fn print_to_stderr(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());

@@ -54,6 +54,8 @@ pub mod config;
 
 pub mod credential;
 
+mod crypto;
+
 pub mod authority;
 
 mod events;

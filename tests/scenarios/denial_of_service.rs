@@ -146,8 +146,8 @@ fn a_thousand_slow_clients_do_not_slow_another_down() {
 /// Each client has an HTTP/2 connection of its own, never reads, and sends a few bytes each second. A third never ends a
 /// head, a third closes the window of the response, a third writes a body. Four more open all streams that they may.
 ///
-/// A request costs at most the upstream window of its response. That is 2 MiB (8 MiB on long routes) for the first 96
-/// requests of a registry, and 256 KiB for each after those. Each response here has 1 MiB.
+/// A request costs at most the upstream window of its response: 2 MiB, or 8 MiB on long routes. All responses together
+/// have a budget. Each response here has 1 MiB.
 #[test]
 fn a_thousand_slow_http2_clients_do_not_slow_another_down() {
     assert_isolated(700 << 20, async |daemon, host| {

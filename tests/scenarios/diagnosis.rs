@@ -329,13 +329,27 @@ fn a_registry_that_answers_again_has_no_failure_any_more() {
         .succeeds();
     assert_eq!(Curl::new().behind(&daemon).get(&url).status, 502);
     assert_eq!(daemon.ctl(&["show", "corp"]).json["last-failure"]["cause"], "refused");
+    let status = daemon.ctl(&["status"]).json;
+    let problem = status["problems"][0]["message"].as_str().unwrap();
+    assert!(problem.contains(&format!("localhost:{port}")), "{problem}");
+    assert!(
+        problem.ends_with("it has not worked since the daemon started"),
+        "{problem}"
+    );
     let config = daemon.home().join("config.toml");
     let text = std::fs::read_to_string(&config).unwrap();
     let moved = text.replace(&url, &server.url("/"));
     std::fs::write(&config, moved).unwrap();
     daemon.ctl(&["reload"]).succeeds();
     assert_eq!(Curl::new().behind(&daemon).get(&server.url("/")).status, 200);
-    assert!(daemon.ctl(&["show", "corp"]).json["last-failure"].is_null());
+    let shown = daemon.ctl(&["show", "corp"]).json;
+    assert!(
+        shown["last-failure"].is_null() && shown["last-worked"].is_string(),
+        "{shown}"
+    );
+    assert_eq!(shown["past-failure"]["cause"], "refused");
+    assert_eq!(daemon.log().matches("registry answers again").count(), 1);
+    assert!(daemon.ctl(&["status"]).json["problems"].is_null());
 }
 
 /// The text about a certificate that is an authority's tells to have it issued again as a server's: that one works.

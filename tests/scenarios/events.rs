@@ -1,10 +1,15 @@
 //! Events: what each request, refusal and change says about itself, and that no viewer can hold up the daemon.
 
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{self, Receiver};
+
 use regauth_tests::auth_gate::Scheme;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
 use regauth_tests::registry::Registry;
 use regauth_tests::viewer::Viewer;
+use regauth_tests::{burst, exec, poll, programs};
 use serde_json::{Value, json};
 
 const TOKEN: &str = "t0ken-of-the-company";
@@ -116,11 +121,149 @@ fn viewers_beyond_the_limit_are_refused_and_a_place_is_free_again_when_one_leave
     let refused = Viewer::request(daemon.home(), json!({}));
     assert_eq!(refused.answer["err"]["kind"], "refused");
     viewers.pop();
-    regauth_tests::poll::wait_for("a free place", || {
+    poll::wait_for("a free place", || {
         Viewer::request(daemon.home(), json!({})).answer["ok"]
             .is_object()
             .then_some(())
     });
     let unknown = Viewer::request(daemon.home(), json!({"registries": ["nope"]}));
     assert_eq!(unknown.answer["err"]["kind"], "not-found");
+}
+
+/// Running `regauthctl watch` and its lines so far.
+struct Watch {
+    child: Child,
+    lines: Receiver<String>,
+    notes: Receiver<String>,
+}
+
+impl Watch {
+    fn start(daemon: &Daemon, arguments: &[&str]) -> Self {
+        let mut command = exec::command(programs::binary("regauthctl"), daemon.home());
+        command.arg("--home").arg(daemon.home()).arg("watch").args(arguments);
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = lines_of(child.stdout.take().unwrap());
+        let notes = lines_of(child.stderr.take().unwrap());
+        Self { child, lines, notes }
+    }
+
+    /// First line that an action causes, which is repeated until `watch` has begun.
+    fn first_line(&self, action: impl Fn()) -> String {
+        poll::wait_for("the first line of watch", || {
+            action();
+            self.lines.recv_timeout(std::time::Duration::from_millis(300)).ok()
+        })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn lines_of(output: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+#[test]
+fn watch_prints_a_line_each_and_goes_on_over_a_restart() {
+    let registry = Registry::builder(Scheme::bearer(), TOKEN).start();
+    let mut daemon = Daemon::builder().store("vault").start();
+    daemon.add_with("corp", &registry, &["--scope", &registry.scope()]);
+    let watch = Watch::start(&daemon, &["--json", "--registry", "corp", "--op", "read"]);
+    let url = registry.file("crate", 1000);
+    let get = |daemon: &Daemon| {
+        Curl::new().behind(daemon).get(&url);
+    };
+    let event: Value = serde_json::from_str(&watch.first_line(|| get(&daemon))).unwrap();
+    assert_eq!((&event["event"], &event["status"]), (&json!("request"), &json!(200)));
+    daemon.restart();
+    let back = || watch.notes.recv_timeout(poll::TIMEOUT).unwrap();
+    assert_eq!(back(), "note: regauthd ended; waiting for the next one");
+    assert_eq!(back(), "note: regauthd is back");
+    while watch.lines.try_recv().is_ok() {}
+    get(&daemon);
+    let event: Value = serde_json::from_str(&watch.lines.recv_timeout(poll::TIMEOUT).unwrap()).unwrap();
+    assert_eq!(
+        event["sequence"].as_u64().map(|number| number < 5),
+        Some(true),
+        "{event}"
+    );
+}
+
+#[test]
+fn watch_is_text_for_people_and_ends_quietly_with_its_reader() {
+    let registry = Registry::builder(Scheme::bearer(), TOKEN).start();
+    let daemon = Daemon::start();
+    daemon.add_with("corp", &registry, &["--scope", &registry.scope()]);
+    let watch = Watch::start(&daemon, &["--refused", "--op", "write"]);
+    let curl = Curl::new().behind(&daemon);
+    let line = watch.first_line(|| {
+        curl.get(&registry.file("crate", 1000));
+        curl.upload(&registry.upload(), 10);
+    });
+    assert!(
+        line.contains(" PUT  403 write-denied ") && line.contains("corp"),
+        "{line}"
+    );
+    let mut without_reader = exec::command(programs::binary("regauthctl"), daemon.home());
+    without_reader.arg("--home").arg(daemon.home()).arg("watch");
+    let mut child = without_reader
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr), (Some(0), vec![]));
+}
+
+#[test]
+fn unknown_filters_are_clear_errors() {
+    let mut daemon = Daemon::start();
+    for (arguments, exit, says) in [
+        (["--registry", "nope"], 6, "nope"),
+        (["--grant", "00000000"], 6, "regauthctl grants"),
+        (["--op", "delete"], 2, "read, write"),
+        (["--registry", "No Name"], 2, "--registry"),
+        (["--program", ""], 2, "--program"),
+    ] {
+        let ctl = daemon.ctl(&["watch", arguments[0], arguments[1]]).exits(exit);
+        assert!(ctl.output.stdout.contains(says), "{}", ctl.output.report());
+    }
+    daemon.stop();
+    daemon.ctl(&["watch"]).exits(3);
+}
+
+#[test]
+fn viewers_that_read_nothing_lose_events_and_hold_up_no_request() {
+    let registry = Registry::builder(Scheme::bearer(), TOKEN).start();
+    let daemon = Daemon::builder().log_level("info").start();
+    daemon.add_with("corp", &registry, &["--scope", &registry.scope()]);
+    // As many as are admitted, and hundreds that are not.
+    let mut viewers: Vec<_> = (0..300).map(|_| Viewer::request(daemon.home(), json!({}))).collect();
+    let url = registry.file("crate", 100);
+    for _ in 0..6 {
+        let statuses = burst::send(&daemon, &url, 1000, 10);
+        assert!(statuses.iter().all(|status| *status == 200));
+    }
+    let first = viewers.first_mut().unwrap();
+    let lost = first.next_of("lost");
+    assert!(lost["events"].as_u64() > Some(0), "{lost}");
+    assert!(daemon.memory().peak < 64 << 20, "{} MiB", daemon.memory().peak >> 20);
 }

@@ -47,6 +47,9 @@ mod package_managers;
 mod packaging;
 mod path_readings;
 mod process_isolation;
+#[cfg(target_os = "linux")]
+mod programs;
+mod read_ahead;
 mod registry_tokens;
 mod request_smuggling;
 mod restart;
@@ -62,6 +65,7 @@ mod store_move;
 mod streams;
 mod top;
 mod tunnel;
+mod unread_answers;
 mod until_eof;
 mod upstream_faults;
 mod vault;

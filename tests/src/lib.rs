@@ -42,6 +42,7 @@
 //! | [`load`] | clients that send requests until stopped | `LoadGenerator::start(counts, &proxy, &bundle, &url).stop()` |
 //! | **environment** | | |
 //! | [`keyring`] | gnome-keyring on a session bus of its own | `Keyring::start().lock()` |
+//! | [`long_link`] | relay that counts round trips | `LongLink::start(registry.nginx.port())` |
 //! | [`network`] | network namespaces, links, a DNS server (root) | `NetworkNamespace::start(&["203.0.113.1/24"])` |
 //! | [`system_shim`] | wall clock and disk of a daemon under control (LD_PRELOAD) | `SystemShim::new().load_into(Daemon::builder())` |
 //! | [`terminal`] | a program on a pseudo-terminal | `Terminal::start(&command).read_until("Token: ")` |
@@ -88,6 +89,7 @@ pub mod keyring;
 pub mod leak_scan;
 pub mod lfs_server;
 pub mod load;
+pub mod long_link;
 pub mod misbehaving_server;
 pub mod mock_server;
 pub mod moto;

@@ -182,6 +182,11 @@ impl Nginx {
         format!("{}:{}", self.host, self.port)
     }
 
+    /// Port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// `https://localhost:PORT` followed by `path`, which starts with a slash.
     pub fn url(&self, path: &str) -> String {
         format!("https://{}{path}", self.authority())

@@ -60,6 +60,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "POLICY", value_parser = ["allow", "deny"])]
     writes: Option<String>,
 
+    /// A program that may use the registry: the executable's file name, or its path; can be given several times [default:
+    /// every program]
+    #[arg(long = "program", value_name = "PROGRAM")]
+    programs: Vec<String>,
+
     /// A PEM file of extra roots that this registry's certificate may chain to
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
@@ -96,6 +101,8 @@ Examples:
   regauthctl add-registry jf --index sparse+https://jf.example/index/ \\
       --source jfrog:host=jf.example,provider=github
   regauthctl add-registry gcp --scope https://gcp.example/ --source google
+  regauthctl add-registry corp --index sparse+https://corp.example/index/ \\
+      --program cargo --program git
   regauthctl add-registry own --scope https://own.example/ \\
       --source-json /token --source-expires /expires \\
       --source-command mint-token --for own";
@@ -118,6 +125,7 @@ pub(crate) fn run(mut arguments: Arguments, client: &Client) -> Result<Report, E
         scheme: arguments.scheme,
         username: arguments.username,
         writes: arguments.writes,
+        programs: arguments.programs,
         ca_file,
         source: arguments.source.source,
         source_command: arguments.source.command.into_request()?,

@@ -43,7 +43,15 @@ fn describe(list: &RegistryList) -> String {
     ];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     rows.extend(list.registries.iter().map(row));
-    output::table(&rows)
+    let failures = list.registries.iter().filter_map(failure);
+    output::table(&rows) + &failures.collect::<String>()
+}
+
+/// What last went wrong, if the registry has not answered since.
+fn failure(view: &RegistryView) -> Option<String> {
+    let failure = registry_text::request_failure(view.last_failure.as_ref()?);
+    let worked = view.last_worked.as_deref().map_or("never".to_owned(), relative);
+    Some(format!("{}: {failure}; last worked: {worked}\n", view.name))
 }
 
 fn row(view: &RegistryView) -> Vec<String> {

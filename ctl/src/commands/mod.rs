@@ -1,6 +1,6 @@
 //! Verbs, one file each: the clap arguments and the function that runs them. In the order of the help.
 //!
-//! `registry_text` formats a registry the same way in every verb, and `run_flags` parses the repeated flags of `run`.
+//! `event_text` formats an event as one line, `registry_text` formats a registry the same way in every verb, and `run_flags` parses the repeated flags of `run`.
 
 pub(crate) mod add_registry;
 pub(crate) mod add_scope;
@@ -26,6 +26,8 @@ pub(crate) mod grants;
 pub(crate) mod revoke;
 
 pub(crate) mod audit;
+pub(crate) mod watch;
+
 pub(crate) mod log;
 pub(crate) mod logs;
 pub(crate) mod overview;
@@ -40,6 +42,7 @@ pub(crate) mod unlock;
 pub(crate) mod completions;
 pub(crate) mod man;
 
+mod event_text;
 mod git_index;
 mod import_report;
 mod registry_text;

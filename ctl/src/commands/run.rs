@@ -154,6 +154,7 @@ fn add_registry(
         scheme: registry.scheme.clone(),
         username: registry.username.clone(),
         writes: registry.writes.clone(),
+        programs: Vec::new(),
         ca_file,
         source,
         source_command: None,

@@ -1,7 +1,7 @@
 //! `regauthctl show`.
 
 use regauth_shared::request::ByName;
-use regauth_shared::response::{RegistryView, SourceFailure};
+use regauth_shared::response::{RegistryView, RequestFailure, SourceFailure};
 use regauth_shared::{ErrorBody, RegistryName, Request};
 
 use super::registry_text;
@@ -46,6 +46,10 @@ fn describe(view: &RegistryView) -> String {
         ),
         ("source", Some(registry_text::source(view))),
         ("writes", Some(registry_text::writes(view))),
+        (
+            "programs",
+            Some(view.programs.join(", ")).filter(|programs| !programs.is_empty()),
+        ),
         ("state", Some(registry_text::state(credential.state).to_owned())),
         ("reason", credential.reason.clone()),
         ("generation", Some(credential.generation.to_string())),
@@ -61,21 +65,27 @@ fn describe(view: &RegistryView) -> String {
         ),
         ("failure", credential.failure.as_ref().map(registry_text::failure)),
         ("trouble", view.trouble.clone()),
-        ("requests", Some(format!("{} since the daemon started", view.requests))),
-        ("last used", age(&view.last_used)),
-        ("last status", view.last_status.map(|status| status.to_string())),
-        ("outside", outside(view)),
-        (
-            "last failure",
-            view.last_failure.as_ref().map(registry_text::request_failure),
-        ),
-        (
-            "next step",
-            view.last_failure.as_ref().map(|failure| failure.hint.clone()),
-        ),
     ]);
+    pairs.extend(requests(view));
     pairs.extend(credential.failure.iter().flat_map(more_about));
     output::key_values(pairs.into_iter().filter_map(|(key, value)| Some((key, value?))))
+}
+
+/// What the registry's requests came to.
+fn requests(view: &RegistryView) -> [(&'static str, Option<String>); 8] {
+    let age = |time: &Option<String>| time.as_deref().map(absolute_and_relative);
+    let failure = |failure: &Option<RequestFailure>| failure.as_ref().map(registry_text::request_failure);
+    let next_step = view.last_failure.as_ref().map(|failure| failure.hint.clone());
+    [
+        ("requests", Some(format!("{} since the daemon started", view.requests))),
+        ("last used", age(&view.last_used)),
+        ("last worked", age(&view.last_worked)),
+        ("last status", view.last_status.map(|status| status.to_string())),
+        ("outside", outside(view)),
+        ("last failure", failure(&view.last_failure)),
+        ("past failure", failure(&view.past_failure)),
+        ("next step", next_step),
+    ]
 }
 
 /// Next step after a failure of the source, and the output of its program.

@@ -8,7 +8,6 @@ use rcgen::string::Ia5String;
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose, SanType,
 };
-use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 use time::{Duration, OffsetDateTime};
@@ -16,6 +15,7 @@ use time::{Duration, OffsetDateTime};
 use super::AuthorityError;
 use crate::authority::key::Key;
 use crate::authority::root::{CLOCK_SKEW, ORGANIZATION, truncate_name};
+use crate::crypto;
 use crate::host::Host;
 
 pub(super) struct Leaf {
@@ -38,7 +38,7 @@ impl Leaf {
             .map_err(AuthorityError::Signing)?;
         let chain = vec![certificate.into(), intermediate.clone()];
         let certified =
-            CertifiedKey::from_der(chain, key.to_tls(), &default_provider()).map_err(AuthorityError::Tls)?;
+            CertifiedKey::from_der(chain, key.to_tls(), &crypto::provider()).map_err(AuthorityError::Tls)?;
         Ok(Self {
             certified: Arc::new(certified),
             not_before,

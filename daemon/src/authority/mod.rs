@@ -17,15 +17,16 @@ use arc_swap::ArcSwap;
 use rcgen::Issuer;
 use regauth_shared::secret::Secret;
 use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
+use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use crate::crypto;
 use crate::host::Host;
 
 pub mod bundle;
@@ -99,13 +100,14 @@ impl Authority {
     /// # Errors
     /// [`AuthorityError::Tls`] if the cryptography library fails.
     pub fn server_config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, AuthorityError> {
-        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        let mut config = ServerConfig::builder_with_provider(crypto::provider())
             .with_protocol_versions(&[&TLS13, &TLS12])
             .map_err(AuthorityError::Tls)?
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.ticketer = Ticketer::new().map_err(AuthorityError::Tls)?;
+        config.session_storage = ServerSessionMemoryCache::new(SESSIONS_WITHOUT_TICKETS);
         Ok(Arc::new(config))
     }
 
@@ -216,6 +218,9 @@ pub enum AuthorityError {
     #[error("the certificates of the authority do not form a chain")]
     Broken(#[source] rustls::Error),
 }
+
+/// Sessions that a host remembers for clients of TLS 1.2 without tickets. rustls would reserve memory for 256.
+const SESSIONS_WITHOUT_TICKETS: usize = 16;
 
 #[cfg(test)]
 mod tests;

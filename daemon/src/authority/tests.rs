@@ -26,7 +26,7 @@ fn authority(text: &str) -> (Arc<Authority>, Secret) {
 fn client(authority: &Authority, versions: &[&'static SupportedProtocolVersion], alpn: &[&str]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(parse_pem(&authority.certificates.root).unwrap()).unwrap();
-    let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+    let mut config = ClientConfig::builder_with_provider(crypto::provider())
         .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots)
@@ -81,7 +81,7 @@ fn rogue(authority: &Authority, key: &Secret, alternative_name: SanType) -> Arc<
     let key = KeyPair::generate().unwrap();
     let leaf = parameters.signed_by(&key, &issuer).unwrap();
     let chain = vec![leaf.into(), authority.intermediate.clone()];
-    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+    let config = ServerConfig::builder_with_provider(crypto::provider())
         .with_protocol_versions(&[&TLS13, &TLS12])
         .unwrap()
         .with_no_client_auth()

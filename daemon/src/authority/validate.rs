@@ -8,7 +8,6 @@ use std::sync::Arc;
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
-use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use time::{Duration, OffsetDateTime};
 use x509_parser::certificate::X509Certificate;
@@ -17,6 +16,7 @@ use x509_parser::extensions::{GeneralName, GeneralSubtree};
 use super::AuthorityError;
 use crate::authority::leaf::Leaf;
 use crate::authority::root::NO_HOST;
+use crate::crypto;
 use crate::host::Host;
 
 /// Checks that a certificate is constrained to `host` and valid for more than 30 days. Returns its SubjectPublicKeyInfo
@@ -79,7 +79,7 @@ pub(super) fn verify_as_client(
 ) -> Result<(), AuthorityError> {
     let mut roots = RootCertStore::empty();
     roots.add(root).map_err(AuthorityError::Broken)?;
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(default_provider()))
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), crypto::provider())
         .build()
         .map_err(|_| AuthorityError::Unreadable)?;
     let seconds = u64::try_from(now.unix_timestamp()).unwrap_or_default();

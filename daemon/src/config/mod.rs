@@ -254,6 +254,8 @@ pub const INITIAL: &str = r#"# regauth: registries and settings of the daemon.
 #                                   # preset: codeartifact, google, azure, vault, 1password
 #                                   # instead of a source: credential-of, with the name of another registry
 # writes = "deny"                   # deny | allow; `regauthctl allow corp --for 5m` opens it for a while
+# programs = ["cargo", "git"]       # programs that may use it, by file name or path; default: every program
+# read-ahead = true                 # ask a sparse index for the entries that cargo needs next, before cargo does
 # ca-file = "/etc/corp-root.pem"    # more roots, trusted for this registry only
 # client-cert = "/etc/corp/me.pem"  # for registries that require a client certificate
 # client-key = "/etc/corp/me.key"

@@ -13,7 +13,7 @@ use toml::Spanned;
 
 use crate::config::sources::{self, CredentialReference};
 use crate::config::table_reader::{KnownKeys, TableReader};
-use crate::registry::{ClientIdentity, Index, InvalidScheme, Registry, Scheme, Scope};
+use crate::registry::{ClientIdentity, Index, InvalidScheme, ProgramName, Registry, Scheme, Scope};
 
 /// Reads all registries.
 pub(super) fn read(top: &mut TableReader<'_, '_>) -> BTreeMap<RegistryName, Registry> {
@@ -51,6 +51,8 @@ fn registry(table: &mut TableReader<'_, '_>, owners: &mut ScopeOwners) -> Regist
         scheme: scheme(table, || source.usual_scheme(kind)),
         source,
         writes: table.parsed("writes", str::parse).unwrap_or_default(),
+        programs: programs(table),
+        read_ahead: table.boolean("read-ahead").unwrap_or(true),
         ca_file: table.parsed("ca-file", absolute_path),
         client_identity: client_identity(table),
     }
@@ -122,6 +124,17 @@ fn scheme(table: &mut TableReader<'_, '_>, usual: impl FnOnce() -> Scheme) -> Sc
     Scheme::Bearer
 }
 
+fn programs(table: &mut TableReader<'_, '_>) -> Vec<ProgramName> {
+    if table.has_empty_list("programs") {
+        table.reject(
+            "programs",
+            "it must not be empty; without this key every program may use the registry",
+        );
+    }
+    let programs = table.list("programs", ProgramName::from_str).unwrap_or_default();
+    programs.into_iter().map(Spanned::into_inner).collect()
+}
+
 fn client_identity(table: &mut TableReader<'_, '_>) -> Option<ClientIdentity> {
     let certificate = table.parsed("client-cert", absolute_path);
     let key = table.parsed("client-key", absolute_path);
@@ -155,6 +168,8 @@ pub(super) const REGISTRY_KEYS: KnownKeys = &[
     ("source", r#""store""#),
     ("credential-of", r#""corp""#),
     ("writes", r#""deny""#),
+    ("programs", r#"["cargo", "git"]"#),
+    ("read-ahead", "false"),
     ("ca-file", r#""/etc/corp-root.pem""#),
     ("client-cert", r#""/etc/regauth/me.pem""#),
     ("client-key", r#""/etc/regauth/me.key""#),

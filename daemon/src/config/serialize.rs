@@ -35,6 +35,12 @@ pub(super) fn table(registry: &Registry) -> Table {
         "writes",
         (registry.writes != Writes::default()).then(|| registry.writes.as_str().into()),
     );
+    let programs = &registry.programs;
+    put(
+        "programs",
+        (!programs.is_empty()).then(|| Value::Array(programs.iter().map(ToString::to_string).collect())),
+    );
+    put("read-ahead", (!registry.read_ahead).then(|| false.into()));
     put("ca-file", registry.ca_file.as_deref().map(path));
     let identity = registry.client_identity.as_ref();
     put("client-cert", identity.map(|identity| path(&identity.certificate)));

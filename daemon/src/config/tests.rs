@@ -25,7 +25,9 @@ scheme = "basic"
 username = "me@corp.example"
 source = "env:CORP_TOKEN"
 writes = "allow"
+read-ahead = false
 ca-file = "/etc/corp-root.pem"
+programs = ["cargo", "/usr/bin/git"]
 client-cert = "/etc/me.pem"
 client-key = "/etc/me.key"
 
@@ -65,6 +67,8 @@ fn reads_every_key() {
         scheme: Scheme::parse("basic", Some("me@corp.example")).unwrap(),
         source: Source::Environment("CORP_TOKEN".to_owned()),
         writes: Writes::Allow,
+        programs: vec!["cargo".parse().unwrap(), "/usr/bin/git".parse().unwrap()],
+        read_ahead: false,
         ca_file: Some(PathBuf::from("/etc/corp-root.pem")),
         client_identity: Some(ClientIdentity {
             certificate: PathBuf::from("/etc/me.pem"),

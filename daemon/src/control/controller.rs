@@ -39,6 +39,21 @@ use crate::proxy::upstream::{Trust, Upstream};
 use crate::registry::Registry;
 use crate::{atomic, service};
 
+/// The system's root certificates, for the bundle, and the trust in them, which registries share.
+#[derive(Debug)]
+pub(crate) struct SystemRoots {
+    pub(super) certificates: Vec<CertificateDer<'static>>,
+    trust: Trust,
+}
+
+impl SystemRoots {
+    /// Roots as they were read.
+    pub(crate) fn new(certificates: Vec<CertificateDer<'static>>) -> Self {
+        let trust = Trust::system(&certificates);
+        Self { certificates, trust }
+    }
+}
+
 /// Files, stores, proxy and state of one daemon.
 #[derive(Debug)]
 pub(crate) struct Controller {
@@ -53,7 +68,7 @@ pub(crate) struct Controller {
     /// The configuration that the daemon started with; some keys take effect only at a start.
     pub(crate) at_start: Config,
     /// The system's root certificates, as last read.
-    pub(crate) system_roots: ArcSwap<Vec<CertificateDer<'static>>>,
+    pub(crate) system_roots: ArcSwap<SystemRoots>,
     /// Roots of the global `ca-file`, as last read.
     pub(crate) company_roots: ArcSwap<CompanyRoots>,
     /// Origin of each listening socket: the daemon's own, or passed by the service manager.
@@ -192,13 +207,13 @@ impl Controller {
     /// # Errors
     /// `invalid` when the registry's `ca-file` or client certificate cannot be used.
     pub(super) fn upstream(&self, name: &RegistryName, registry: &Registry) -> Result<Upstream, ErrorBody> {
-        Trust::new(
-            &self.system_roots.load(),
-            registry.ca_file.as_deref(),
-            registry.client_identity.clone(),
-        )
-        .and_then(|trust| Upstream::new(&self.proxy.dialer.for_registries(), trust, self.workers + 1))
-        .map_err(|error| {
+        let system = self.system_roots.load();
+        let trust = system
+            .trust
+            .for_registry(registry.ca_file.as_deref(), registry.client_identity.clone());
+        let upstream =
+            trust.and_then(|trust| Upstream::new(&self.proxy.dialer.for_registries(), trust, self.workers + 1));
+        upstream.map_err(|error| {
             ErrorBody::new(ErrorKind::Invalid, format!("registry `{name}`: {error}"))
                 .hint("ca-file is a PEM file with the certificate of the authority that signed the registry's")
         })
@@ -223,7 +238,11 @@ impl Controller {
     /// Client for a registry's token services: verified with the registry's roots, and without its client certificate.
     /// If the registry's `ca-file` cannot be read, it asks no service.
     pub(super) fn token_client(&self, registry: &Registry) -> TokenClient {
-        let trust = Trust::new(&self.system_roots.load(), registry.ca_file.as_deref(), None);
+        let trust = self
+            .system_roots
+            .load()
+            .trust
+            .for_registry(registry.ca_file.as_deref(), None);
         TokenClient::new(
             &self.proxy.dialer.for_registries(),
             trust.unwrap_or_else(|_| Trust::nobody()),

@@ -34,6 +34,8 @@ pub(super) fn definition(request: &AddRegistry) -> Result<Registry, ErrorBody> {
         }
     };
     let scheme = scheme.map_err(|error| invalid_flag("--scheme", &error))?;
+    let programs = request.programs.iter().map(|name| parse_flag("--program", name));
+    let programs = programs.collect::<Result<_, _>>()?;
     let ca_file = request.ca_file.as_ref().map(Into::into);
     Ok(Registry {
         kind,
@@ -42,6 +44,8 @@ pub(super) fn definition(request: &AddRegistry) -> Result<Registry, ErrorBody> {
         scheme,
         source,
         writes,
+        programs,
+        read_ahead: true,
         ca_file,
         client_identity: None,
     })

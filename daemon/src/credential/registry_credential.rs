@@ -91,7 +91,7 @@ impl RegistryCredential {
 
     /// Takes the current generation if it has not expired and the circuit breaker is closed. Nearly all requests pass
     /// here: no lock, and no clock unless the value expires.
-    fn try_acquire(&self) -> Option<Lease> {
+    pub(crate) fn try_acquire(&self) -> Option<Lease> {
         // Counted as a holder first, checked then: a rotation looks for holders after it has replaced the generation.
         let generation = self.current.load_full()?;
         let is_usable = generation.breaker.is_closed() && !generation.value.has_expired();

@@ -29,7 +29,7 @@ use crate::audit::{self, Audit};
 use crate::authority::bundle;
 use crate::authority::company_roots::CompanyRoots;
 use crate::config::Config;
-use crate::control::controller::Controller;
+use crate::control::controller::{Controller, SystemRoots};
 use crate::control::maintenance;
 use crate::control::server::{self, ControlClients};
 use crate::control::state::stores::Stores;
@@ -145,7 +145,7 @@ impl Daemon {
             proxy,
             workers: number,
             at_start: config.clone(),
-            system_roots: ArcSwap::from_pointee(system_roots),
+            system_roots: ArcSwap::from_pointee(SystemRoots::new(system_roots)),
             company_roots: ArcSwap::from_pointee(company_roots),
             sockets,
             logs: options.logs,

@@ -1,19 +1,21 @@
 //! Client of a connection, as its events name it.
 
 use std::net::IpAddr;
-use std::sync::OnceLock;
 
 use regauth_shared::event;
+use tokio::sync::SetOnce;
 
 /// Other end of a client's connection: a user of this machine, or an address.
 #[derive(Debug, Default)]
 pub(crate) struct Caller {
     /// User, if the kernel names it.
     pub(crate) uid: Option<u32>,
+    /// True for a process of the daemon's own user, by the kernel's word.
+    pub(crate) is_own_user: bool,
     /// Address, if the kernel names no user.
     pub(crate) address: Option<IpAddr>,
-    /// Program that holds the connection, once it is found.
-    pub(crate) program: OnceLock<Program>,
+    /// Program that holds the connection, once the search has ended; `None` if it found none.
+    pub(crate) program: SetOnce<Option<Program>>,
 }
 
 /// Process that holds a connection. Its arguments and environment are never read: they may hold secrets.
@@ -32,7 +34,7 @@ pub(crate) struct Program {
 impl Caller {
     /// The client in an event; `grant` is the id of the grant that it has shown.
     pub(super) fn view(&self, grant: Option<&str>) -> event::Client {
-        let program = self.program.get();
+        let program = self.program.get().and_then(Option::as_ref);
         event::Client {
             uid: self.uid,
             address: self.address.map(|address| address.to_string()),

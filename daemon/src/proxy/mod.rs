@@ -10,6 +10,8 @@
 //!                          │ framing ▸ authority ▸ method ▸ path ▸ scope ▸ rewrite
 //!                          │ operation ▸ authorization ▸ lease of the credential
 //!                          ▼
+//!           read_ahead/ index entries that cargo asks for next, in part
+//!                          ▼
 //!           upstream/   Upstream ─▶ pool ─▶ connector ─▶ registry
 //!                          │         └ carried attaches the header before each attempt
 //! client ◀── exchange/  body ◀── denial_review ◀── response
@@ -36,9 +38,11 @@
 
 pub mod downstream;
 pub mod exchange;
+pub mod read_ahead;
 pub(crate) mod upstream;
 
 mod descriptors;
 pub(crate) mod routes;
 pub(crate) mod state;
+pub mod trouble;
 mod write_coalescer;

@@ -8,7 +8,7 @@
 //! early, are not. A CONNECT that is intercepted continues in [`intercept`](crate::proxy::downstream::intercept).
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -23,8 +23,10 @@ use crate::host::Origin;
 use crate::policy::path::{self, PathProblem};
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::exchange::failure_log::FailureLog;
+use crate::proxy::read_ahead::ReadAhead;
+use crate::proxy::trouble::{LastTrouble, Trouble};
+use crate::proxy::upstream::Upstream;
 use crate::proxy::upstream::opening::Opening;
-use crate::proxy::upstream::{Upstream, UpstreamFailure};
 use crate::registry::{Registry, Scope, Writes};
 
 /// Decision for a CONNECT.
@@ -238,6 +240,8 @@ pub struct RegistryRoute {
     pub trouble: Option<String>,
     /// Usage counters.
     pub usage: Arc<Usage>,
+    /// Index entries that are asked for ahead of cargo, unless it is off.
+    pub(crate) read_ahead: Option<Arc<ReadAhead>>,
 }
 
 impl RegistryRoute {
@@ -260,9 +264,9 @@ pub struct Usage {
     in_flight: AtomicU64,
     last_used: AtomicI64,
     last_status: AtomicU16,
-    /// Number of the last failure plus one; 0 if a request has succeeded since.
-    failure: AtomicU8,
-    failed_at: AtomicI64,
+    last_worked: AtomicI64,
+    /// Last trouble.
+    pub trouble: LastTrouble,
     /// Log lines about failed requests.
     pub(crate) failures: FailureLog,
     writes_open_until: ArcSwapOption<Deadline>,
@@ -300,32 +304,23 @@ impl Usage {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Records a request that carried the credential, and the registry's status code.
-    pub fn note(&self, status: u16) {
+    /// Records a request that carried the credential, and the registry's status code. Returns the trouble that its answer
+    /// has ended.
+    pub fn note(&self, status: u16) -> Option<Trouble> {
+        let now = OffsetDateTime::now_utc().unix_timestamp();
         self.requests.fetch_add(1, Ordering::Relaxed);
-        self.last_used
-            .store(OffsetDateTime::now_utc().unix_timestamp(), Ordering::Relaxed);
+        self.last_used.store(now, Ordering::Relaxed);
         self.last_status.store(status, Ordering::Relaxed);
-        self.clear_failure();
+        let is_denial = matches!(status, 401 | 403);
+        if !is_denial && status < 500 {
+            self.last_worked.store(now, Ordering::Relaxed);
+        }
+        self.trouble.end(is_denial)
     }
 
-    /// Records that the registry gave no answer.
-    pub fn note_failure(&self, failure: UpstreamFailure) {
-        self.failed_at
-            .store(OffsetDateTime::now_utc().unix_timestamp(), Ordering::Relaxed);
-        self.failure.store(failure as u8 + 1, Ordering::Relaxed);
-    }
-
-    /// Forgets the last failure: the registry answers.
-    pub fn clear_failure(&self) {
-        self.failure.store(0, Ordering::Relaxed);
-    }
-
-    /// Reason and time of the last failure, if the registry has given no answer since.
-    pub fn last_failure(&self) -> Option<(UpstreamFailure, OffsetDateTime)> {
-        let number = self.failure.load(Ordering::Relaxed).checked_sub(1)?;
-        let at = from_unix_timestamp(self.failed_at.load(Ordering::Relaxed))?;
-        Some((UpstreamFailure::from_number(number)?, at))
+    /// Time of the registry's last answer that was neither a denial nor an error of its own.
+    pub fn last_worked(&self) -> Option<OffsetDateTime> {
+        from_unix_timestamp(self.last_worked.load(Ordering::Relaxed))
     }
 
     /// Counts a refused request outside of every scope, which `covering` would cover.
@@ -412,10 +407,11 @@ pub(super) mod tests {
         let config = Config::read(text).unwrap();
         let dialer = Dialer::new(ProxyRules::direct(), Trust::nobody()).unwrap();
         let route = |(name, registry): (RegistryName, Registry)| {
-            let trust = Trust::new(&[], None, None).unwrap();
+            let trust = Trust::system(&[]);
             Arc::new(RegistryRoute {
                 name,
                 credential: Credential::fixed().attach(registry.scheme.clone()),
+                read_ahead: None,
                 registry,
                 upstream: Arc::new(Upstream::new(&dialer, trust, 1).unwrap()),
                 trouble: None,

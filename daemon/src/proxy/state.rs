@@ -23,6 +23,7 @@ use crate::grant::Grants;
 use crate::host::{Host, Origin};
 use crate::proxy::downstream::limits::ConnectionLimits;
 use crate::proxy::downstream::peer::PeerResolver;
+use crate::proxy::downstream::program::ProgramFinder;
 use crate::proxy::downstream::refusal_pace::RefusalPace;
 use crate::proxy::exchange::action_seal::ActionSeal;
 use crate::proxy::exchange::failure_log::FailureLog;
@@ -72,6 +73,8 @@ pub struct ProxyState {
     pub failures: FailureLog,
     /// Stream of what happens.
     pub(crate) events: Arc<Events>,
+    /// Finder of the programs behind connections.
+    pub(crate) programs: ProgramFinder,
 }
 
 impl ProxyState {
@@ -87,7 +90,7 @@ impl ProxyState {
         roots: &[CertificateDer<'static>],
         workers: usize,
     ) -> Result<Self, TrustError> {
-        let trust = Trust::new(roots, None, None)?;
+        let trust = Trust::system(roots);
         let dialer = Dialer::new(proxies, trust.clone())?;
         let public_only_dialer = dialer.public_only();
         Ok(Self {
@@ -110,6 +113,7 @@ impl ProxyState {
             token_checks: TokenChecks::default(),
             failures: FailureLog::default(),
             events: Arc::new(Events::new(workers)),
+            programs: ProgramFinder::start(),
         })
     }
 

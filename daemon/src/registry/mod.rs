@@ -4,6 +4,7 @@
 //! [`Scheme`] describes the header that carries the secret, a [`Source`] the origin of the secret. [`crate::policy`]
 //! classifies requests.
 
+mod program;
 mod scope;
 
 mod scheme;
@@ -13,6 +14,7 @@ mod source;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+pub use program::{InvalidProgramName, ProgramName};
 pub use scheme::{InvalidScheme, Scheme, UnsendableSecret};
 pub use scope::{Index, InvalidScope, Scope};
 pub use source::{Command, InvalidSource, Output, Source};
@@ -37,6 +39,10 @@ pub struct Registry {
     pub source: Source,
     /// Default for writes, without `regauthctl allow`.
     pub writes: Writes,
+    /// Programs that may use the registry; empty for every program.
+    pub programs: Vec<ProgramName>,
+    /// True if entries of a sparse index are asked for ahead of cargo.
+    pub read_ahead: bool,
     /// File of more root certificates, for this registry only.
     pub ca_file: Option<PathBuf>,
     /// Client certificate for mutual TLS with the registry.

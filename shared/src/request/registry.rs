@@ -30,6 +30,9 @@ pub struct AddRegistry {
     /// Write policy: `allow` or `deny` (default).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writes: Option<String>,
+    /// Programs that may use the registry: file names or absolute paths. An empty list leaves it open to every program.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<String>,
     /// Absolute path of a PEM file with extra roots for this registry's upstream connections.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<String>,

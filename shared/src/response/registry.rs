@@ -70,6 +70,9 @@ pub struct RegistryView {
     /// Time at which writes opened by `allow` close again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writes_open_until: Option<String>,
+    /// Programs that may use the registry; an empty list stands for every program.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<String>,
     /// State of the credential.
     pub credential: CredentialView,
     /// Time of the last request.
@@ -87,9 +90,15 @@ pub struct RegistryView {
     /// Scope that would cover those requests and one of the registry's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wider_scope: Option<String>,
+    /// Time of the last answer that was neither a denial nor an error of the registry's own, since the daemon started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_worked: Option<String>,
     /// Failure of the last request or verification, until the registry answers again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<RequestFailure>,
+    /// Last failure that is over: the registry has answered since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub past_failure: Option<RequestFailure>,
     /// Fault of the registry's certificate files, if any. Until it is fixed, the daemon sends nothing to the registry
     /// or uses the certificates that it read before.
     #[serde(default, skip_serializing_if = "Option::is_none")]

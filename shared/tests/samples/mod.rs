@@ -11,9 +11,10 @@ use regauth_shared::request::{
 use regauth_shared::response::{
     AuditView, ClientTraffic, CredentialState, CredentialView, DeviceLogin, DeviceLoginState, GrantList, GrantUrl,
     GrantView, Granted, Histogram, LastRefusal, LogLevels, LoggedOut, NamedCount, Problem, RegistryAdded, RegistryList,
-    RegistryRemoved, RegistryTraffic, RegistryView, Reloaded, RequestCount, Revoked, Rotated, SocketOrigin, Sockets,
-    SourceFailure, Status, Stopping, StoreMoved, StoreMoving, StoreShown, StoreView, TokenComparison, Traffic,
-    Unlocked, UpstreamProxy, UpstreamSet, Verdict, VerdictResult, Verified, Watching, WritesChanged,
+    RegistryRemoved, RegistryTraffic, RegistryView, Reloaded, RequestCount, RequestFailure, Revoked, Rotated,
+    SocketOrigin, Sockets, SourceFailure, Status, Stopping, StoreMoved, StoreMoving, StoreShown, StoreView,
+    TokenComparison, Traffic, Unlocked, UpstreamProxy, UpstreamSet, Verdict, VerdictResult, Verified, Watching,
+    WritesChanged,
 };
 use regauth_shared::version::{Greeting, Hello};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret};
@@ -380,6 +381,7 @@ fn add_registry() -> AddRegistry {
         scheme: Some("basic".to_owned()),
         username: Some("me@corp.example".to_owned()),
         writes: Some("deny".to_owned()),
+        programs: vec!["cargo".to_owned(), "/usr/bin/git".to_owned()],
         ca_file: Some("/etc/corp-root.pem".to_owned()),
         verify: false,
         ..add_registry_least()
@@ -395,6 +397,7 @@ fn add_registry_least() -> AddRegistry {
         scheme: None,
         username: None,
         writes: None,
+        programs: vec![],
         ca_file: None,
         source: None,
         source_command: None,
@@ -455,6 +458,7 @@ fn registry() -> RegistryView {
         credential_of: None,
         writes: "deny".to_owned(),
         writes_open_until: Some("2026-03-04T05:11:07Z".to_owned()),
+        programs: vec!["cargo".to_owned(), "/usr/bin/git".to_owned()],
         credential: CredentialView {
             state: CredentialState::Ready,
             generation: 3,
@@ -467,7 +471,14 @@ fn registry() -> RegistryView {
         },
         last_used: Some("2026-03-04T05:06:07Z".to_owned()),
         last_status: Some(200),
+        last_worked: Some("2026-03-04T05:06:07Z".to_owned()),
         last_failure: None,
+        past_failure: Some(RequestFailure {
+            cause: "refused".to_owned(),
+            message: "corp.example:443 refuses connections".to_owned(),
+            hint: "check the port".to_owned(),
+            at: "2026-03-04T04:00:00Z".to_owned(),
+        }),
         requests: 1234,
         refused_outside: 2,
         wider_scope: Some("https://corp.example/api/".to_owned()),
@@ -487,6 +498,7 @@ fn registry_least() -> RegistryView {
         credential_of: None,
         writes: "allow".to_owned(),
         writes_open_until: None,
+        programs: vec![],
         credential: CredentialView {
             state: CredentialState::Missing,
             generation: 0,
@@ -499,6 +511,8 @@ fn registry_least() -> RegistryView {
         },
         last_used: None,
         last_status: None,
+        last_worked: None,
+        past_failure: None,
         last_failure: None,
         requests: 0,
         refused_outside: 0,

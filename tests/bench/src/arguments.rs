@@ -56,6 +56,8 @@ pub(crate) enum Comparison {
     Mitmproxy,
     /// Squid, if it is installed
     Squid,
+    /// HAProxy, if it is installed
+    Haproxy,
 }
 
 /// A regauthd program with its label in the table.

@@ -32,6 +32,7 @@ enum Kind {
     Direct,
     Regauthd(Box<Daemon>),
     OtherProxy { proxy: String, process: Process },
+    InPlaceOfTheRegistry { authority: String, process: Process },
 }
 
 impl Candidate {
@@ -60,17 +61,35 @@ impl Candidate {
         }
     }
 
+    /// Starts regauthd with lines of `config.toml`.
+    pub(crate) fn with_config(binary: &Binary, registry: &TestRegistry, config: &str) -> Self {
+        Self::start(Daemon::builder().config(config), binary, registry)
+    }
+
+    /// `REGAUTH_HOME` of a regauthd.
+    pub(crate) fn home(&self) -> Option<&Path> {
+        match &self.kind {
+            Kind::Regauthd(daemon) => Some(daemon.home()),
+            _ => None,
+        }
+    }
+
     fn start(builder: Builder, binary: &Binary, registry: &TestRegistry) -> Self {
         let daemon = builder.program(&binary.path).store("vault").log_level("info").start();
-        let candidate = Self {
-            name: binary.label.clone(),
+        let candidate = Self::running(&binary.label, daemon);
+        candidate.add_registry(REGISTRY, &registry.authority(), &registry.roots());
+        candidate
+    }
+
+    /// Wraps a regauthd that already runs.
+    pub(crate) fn running(label: &str, daemon: Daemon) -> Self {
+        Self {
+            name: label.to_owned(),
             roots: daemon.bundle(),
             workers: None,
             supports_h2: true,
             kind: Kind::Regauthd(Box::new(daemon)),
-        };
-        candidate.add_registry(REGISTRY, &registry.authority(), &registry.roots());
-        candidate
+        }
     }
 
     /// Wraps another proxy that already listens.
@@ -84,9 +103,38 @@ impl Candidate {
         }
     }
 
+    /// Wraps a server that clients connect to in place of the registry.
+    pub(crate) fn in_place_of_the_registry(
+        name: &str,
+        authority: String,
+        registry: &TestRegistry,
+        process: Process,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            roots: registry.roots(),
+            workers: None,
+            supports_h2: true,
+            kind: Kind::InPlaceOfTheRegistry { authority, process },
+        }
+    }
+
+    /// Host and port that clients connect to for the registry, through the proxy if there is one.
+    pub(crate) fn authority(&self, registry: &TestRegistry) -> String {
+        match &self.kind {
+            Kind::InPlaceOfTheRegistry { authority, .. } => authority.clone(),
+            _ => registry.authority(),
+        }
+    }
+
+    /// Returns whether the candidate can serve any host: it is a proxy, or there is none.
+    pub(crate) fn serves_any_host(&self) -> bool {
+        !matches!(self.kind, Kind::InPlaceOfTheRegistry { .. })
+    }
+
     /// Returns whether this is another proxy. The benchmark reports its failures and goes on.
     pub(crate) fn is_other_proxy(&self) -> bool {
-        matches!(self.kind, Kind::OtherProxy { .. })
+        matches!(self.kind, Kind::OtherProxy { .. } | Kind::InPlaceOfTheRegistry { .. })
     }
 
     /// Restricts clients to HTTP/1.1.
@@ -122,13 +170,16 @@ impl Candidate {
     pub(crate) fn wait_until_ready(&self) {
         let Some(proxy) = self.proxy() else { return };
         let address = proxy.trim_start_matches("http://");
+        let begin = Instant::now();
         let mut stream = loop {
             match TcpStream::connect(address) {
                 Ok(stream) => break stream,
                 Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{}", self.name),
             }
+            assert!(begin.elapsed() < READY_LIMIT, "{} does not listen", self.name);
             thread::sleep(CONNECT_RETRY_INTERVAL);
         };
+        stream.set_read_timeout(Some(READY_LIMIT)).unwrap();
         stream
             .write_all(b"CONNECT localhost:1 HTTP/1.1\r\nHost: localhost:1\r\n\r\n")
             .unwrap();
@@ -139,14 +190,14 @@ impl Candidate {
     pub(crate) fn path_prefix(&self) -> &'static str {
         match self.kind {
             Kind::Direct => registry::PUBLIC,
-            Kind::Regauthd(_) | Kind::OtherProxy { .. } => registry::PROTECTED,
+            Kind::Regauthd(_) | Kind::OtherProxy { .. } | Kind::InPlaceOfTheRegistry { .. } => registry::PROTECTED,
         }
     }
 
     /// URL of the proxy.
     pub(crate) fn proxy(&self) -> Option<String> {
         match &self.kind {
-            Kind::Direct => None,
+            Kind::Direct | Kind::InPlaceOfTheRegistry { .. } => None,
             Kind::Regauthd(daemon) => Some(daemon.proxy()),
             Kind::OtherProxy { proxy, .. } => Some(proxy.clone()),
         }
@@ -157,7 +208,7 @@ impl Candidate {
         match &self.kind {
             Kind::Direct => None,
             Kind::Regauthd(daemon) => Some(daemon.pid()),
-            Kind::OtherProxy { process, .. } => Some(process.pid()),
+            Kind::OtherProxy { process, .. } | Kind::InPlaceOfTheRegistry { process, .. } => Some(process.pid()),
         }
     }
 
@@ -165,7 +216,7 @@ impl Candidate {
     pub(crate) fn daemon(&self) -> Option<&Daemon> {
         match &self.kind {
             Kind::Regauthd(daemon) => Some(daemon),
-            Kind::Direct | Kind::OtherProxy { .. } => None,
+            Kind::Direct | Kind::OtherProxy { .. } | Kind::InPlaceOfTheRegistry { .. } => None,
         }
     }
 }
@@ -176,4 +227,5 @@ pub(crate) const REGISTRY: &str = "corp";
 /// Name of the candidate without a proxy.
 pub(crate) const DIRECT: &str = "direct";
 
+const READY_LIMIT: Duration = Duration::from_secs(60);
 const CONNECT_RETRY_INTERVAL: Duration = Duration::from_micros(100);

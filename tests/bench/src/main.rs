@@ -2,8 +2,8 @@
 //!
 //! In reading order: [`arguments`] parses the command line and [`tools`] builds the programs. [`testbed`] starts the
 //! [`registry`] and the candidates. A [`candidate`] is one way to the registry: directly, through regauthd, or through one of
-//! the [`other_proxies`]. The [`groups`] measure the candidates in turns, some over a [`link_emulator`]. They measure with
-//! [`load`], [`transfer`], [`cpu_time`] and [`memory`]. [`results`] keeps the values, [`table`] and [`plot`] format them, and
+//! the [`other_proxies`], with [`haproxy`] in place of the registry. The [`groups`] measure the candidates in turns, some over a [`link_emulator`]. They measure with
+//! [`load`], [`transfer`], [`cpu_time`] and [`memory`]. A [`deadline`] ends a step that hangs. [`results`] keeps the values, [`table`] and [`plot`] format them, and
 //! [`doc_page`] writes them into the documentation.
 #![allow(
     clippy::unwrap_used,
@@ -25,8 +25,10 @@ mod candidate;
 mod control_client;
 mod cpu_time;
 mod crate_index;
+mod deadline;
 mod doc_page;
 mod groups;
+mod haproxy;
 mod idle_connections;
 mod link_emulator;
 mod load;
@@ -47,6 +49,7 @@ fn main() -> anyhow::Result<()> {
     let mut results = Results::default();
     for group in arguments.groups() {
         eprintln!("{group}: {}", group.description());
+        testbed.begin_step(&group.to_string());
         group.measure(&testbed, &mut results);
         ensure!(
             !testbed.is_interrupted(),

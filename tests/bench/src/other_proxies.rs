@@ -10,6 +10,7 @@ use regauth_tests::exec;
 use regauth_tests::process::Process;
 
 use crate::candidate::Candidate;
+use crate::haproxy;
 use crate::registry::{self, TestRegistry};
 use crate::tools;
 
@@ -65,7 +66,8 @@ impl OtherProxy {
     }
 }
 
-fn installed(program: &str) -> Option<PathBuf> {
+/// Finds a program in `PATH`; says so if it is not there.
+pub(crate) fn installed(program: &str) -> Option<PathBuf> {
     let found = tools::find_in_path(program);
     if found.is_none() {
         eprintln!("skipped {program}: not installed");
@@ -116,7 +118,9 @@ fn mitmproxy(context: &LaunchContext<'_>) -> Candidate {
             &setting("ssl_verify_upstream_trusted_ca", &context.registry.roots()),
         ]);
     let process = Process::spawn(MITMPROXY, &mut command, &folder.join("log"));
-    wait_until_listening(MITMPROXY, port, folder.join("mitmproxy-ca-cert.pem"), process)
+    let roots = folder.join("mitmproxy-ca-cert.pem");
+    let process = wait_until_listening(port, &roots, process);
+    Candidate::other_proxy(MITMPROXY, format!("http://127.0.0.1:{port}"), roots, process)
 }
 
 /// Starts Squid without a cache: ssl-bump for the registry's host, splice for all others.
@@ -168,7 +172,8 @@ fn squid(context: &LaunchContext<'_>) -> Candidate {
     let mut command = exec::command(context.program, &folder);
     command.args(["--foreground", "-f"]).arg(&configuration);
     let process = Process::spawn(SQUID, &mut command, &folder.join("log"));
-    wait_until_listening(SQUID, port, certificate, process).http1_only()
+    let process = wait_until_listening(port, &certificate, process);
+    Candidate::other_proxy(SQUID, format!("http://127.0.0.1:{port}"), certificate, process).http1_only()
 }
 
 fn squid_configuration(folder: &Path, certificate_helper: &Path, roots: &Path, port: u16) -> String {
@@ -189,25 +194,27 @@ fn squid_configuration(folder: &Path, certificate_helper: &Path, roots: &Path, p
     )
 }
 
-fn wait_until_listening(name: &str, port: u16, roots: PathBuf, mut process: Process) -> Candidate {
+/// Waits until a proxy listens and its file of roots exists.
+pub(crate) fn wait_until_listening(port: u16, roots: &Path, mut process: Process) -> Process {
     process.wait_until("the proxy's port", || {
         (TcpStream::connect(("127.0.0.1", port)).is_ok() && roots.exists()).then_some(())
     });
-    Candidate::other_proxy(name, format!("http://127.0.0.1:{port}"), roots, process)
+    process
 }
 
 /// Free port, for programs that can neither report a port that they chose nor inherit a socket.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
 
-fn authorization() -> String {
+/// Value of the header that every proxy attaches.
+pub(crate) fn authorization() -> String {
     format!("Bearer {}0", registry::TOKEN_PREFIX)
 }
 
 /// Names of the other proxies in the table.
-pub(crate) const NAMES: &[&str] = &[HUDSUCKER, MITMPROXY, SQUID];
+pub(crate) const NAMES: &[&str] = &[HUDSUCKER, MITMPROXY, SQUID, haproxy::OVER_H1, haproxy::OVER_H2];
 
 const HUDSUCKER: &str = "hudsucker";
 const MITMPROXY: &str = "mitmproxy";

@@ -60,6 +60,14 @@ impl TestRegistry {
         self.nginx.authority()
     }
 
+    /// Another certificate for the registry's name and its key, in one PEM text.
+    pub(crate) fn certificate_and_key(&self) -> String {
+        let certificate = self.authority.issue(&[HOST]);
+        [certificate.chain_file(), certificate.key_file()]
+            .map(|file| fs::read_to_string(file).unwrap())
+            .concat()
+    }
+
     /// PEM file with the root that signed the registry's certificate.
     pub(crate) fn roots(&self) -> PathBuf {
         self.authority.file()

@@ -13,7 +13,9 @@ use tempfile::TempDir;
 
 use crate::arguments::{Arguments, Binary, Comparison};
 use crate::candidate::Candidate;
+use crate::deadline::StepDeadline;
 use crate::groups::Group;
+use crate::haproxy::HaProxy;
 use crate::other_proxies::OtherProxy;
 use crate::registry::TestRegistry;
 use crate::tools;
@@ -37,6 +39,8 @@ pub(crate) struct Testbed {
     pub rounds: usize,
     direct: bool,
     other_proxies: Vec<OtherProxy>,
+    haproxies: Vec<HaProxy>,
+    deadline: StepDeadline,
     folder: TempDir,
     interrupted: Arc<AtomicBool>,
 }
@@ -52,6 +56,7 @@ impl Testbed {
         Ok(Self {
             oha: tools::oha()?,
             other_proxies: other_proxies(arguments)?,
+            haproxies: haproxies(arguments),
             direct: arguments.includes(Comparison::Direct),
             binaries,
             registry: TestRegistry::start(LARGE_FILE_SIZE / divisor),
@@ -61,6 +66,8 @@ impl Testbed {
             h2_connections: arguments.h2_connections,
             folder: TempDir::new()?,
             interrupted: interruption()?,
+            // After the builds, which may take longer than any step.
+            deadline: StepDeadline::watch(),
         })
     }
 
@@ -74,13 +81,20 @@ impl Testbed {
     pub(crate) fn proxies(&self) -> impl Iterator<Item = Candidate> {
         let others = self.other_proxies.iter();
         let started = others.map(|proxy| proxy.start(&self.registry, self.folder.path()));
-        started.chain(self.daemons())
+        let haproxies = self.haproxies.iter();
+        let haproxies = haproxies.map(|proxy| proxy.start(&self.registry, self.folder.path()));
+        started.chain(haproxies).chain(self.daemons())
     }
 
     /// Starts the regauthds.
     pub(crate) fn daemons(&self) -> impl Iterator<Item = Candidate> {
         let binaries = self.binaries.iter();
         binaries.map(|binary| Candidate::regauthd(binary, &self.registry))
+    }
+
+    /// Names the step that begins. If it does not end before its deadline, the benchmark ends with that name.
+    pub(crate) fn begin_step(&self, name: &str) {
+        self.deadline.begin(name.to_owned());
     }
 
     /// Returns whether SIGINT or SIGTERM arrived. Callers then return, so that destructors stop every process.
@@ -97,7 +111,9 @@ impl Testbed {
                 }
                 let next = (round + turn) % candidates.len();
                 let candidate = &mut candidates[next];
-                show_progress(&format!("  round {} of {}: {}", round + 1, self.rounds, candidate.name));
+                let step = format!("round {} of {}: {}", round + 1, self.rounds, candidate.name);
+                self.begin_step(&step);
+                show_progress(&format!("  {step}"));
                 measure(candidate);
             }
         }
@@ -151,6 +167,14 @@ fn other_proxies(arguments: &Arguments) -> anyhow::Result<Vec<OtherProxy>> {
         proxies.extend(OtherProxy::squid());
     }
     Ok(proxies)
+}
+
+fn haproxies(arguments: &Arguments) -> Vec<HaProxy> {
+    let mut groups = arguments.groups().into_iter();
+    match arguments.includes(Comparison::Haproxy) && groups.any(Group::includes_other_proxies) {
+        true => HaProxy::both(),
+        false => Vec::new(),
+    }
 }
 
 /// 1 GiB.

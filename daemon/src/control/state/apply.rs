@@ -13,6 +13,7 @@ use crate::credential::store::{Item, StoreError};
 use crate::credential::{Credential, CredentialState, RegistryCredential, Replaced};
 use crate::host::Host;
 use crate::journal::{JournalEntry, recovered_number};
+use crate::proxy::read_ahead::ReadAhead;
 use crate::proxy::routes::RegistryRoute;
 use crate::proxy::upstream::{Trust, Upstream};
 use crate::registry::{Registry, Source};
@@ -101,6 +102,7 @@ impl Controller {
                 name: name.clone(),
                 registry: registry.clone(),
                 credential: registry_credential(previous, registry, credential),
+                read_ahead: read_ahead(previous, registry),
                 upstream: registry_upstream(previous, &upstream, credential),
                 trouble,
                 usage: previous.map_or_else(Arc::default, |route| Arc::clone(&route.usage)),
@@ -287,6 +289,18 @@ fn registry_upstream(
     match previous.filter(is_same) {
         Some(previous) => Arc::clone(&previous.upstream),
         None => Arc::new(upstream.with_rotations(credential.rotations())),
+    }
+}
+
+/// What the registry's clients read, with the memory of earlier reading; new if the index changed.
+fn read_ahead(previous: Option<&Arc<RegistryRoute>>, registry: &Registry) -> Option<Arc<ReadAhead>> {
+    let is_same = |previous: &&Arc<RegistryRoute>| {
+        let before = &previous.registry;
+        (before.kind, &before.index, before.read_ahead) == (registry.kind, &registry.index, registry.read_ahead)
+    };
+    match previous.filter(is_same) {
+        Some(previous) => previous.read_ahead.clone(),
+        None => ReadAhead::of(registry).map(Arc::new),
     }
 }
 

@@ -116,7 +116,7 @@ impl Controller {
     pub(in crate::control) async fn write_bundle(&self, state: &State) -> Result<(), ErrorBody> {
         let authorities = state.identities.values().map(|identity| &identity.authority);
         let roots = authorities.map(|authority| (authority.host(), authority.certificates().root.as_str()));
-        let trusted = self.company_roots.load().with(&self.system_roots.load());
+        let trusted = self.company_roots.load().with(&self.system_roots.load().certificates);
         let text = bundle::compose(&trusted, roots);
         let for_java = java::trust_store(&bundle::certificates(&text));
         self.replace_file(&self.folders.bundle(), text.into_bytes()).await?;

@@ -23,6 +23,7 @@ use crate::credential::circuit_breaker::Verdict;
 use crate::credential::store::Item;
 use crate::host::Host;
 use crate::journal::JournalEntry;
+use crate::proxy::read_ahead::ReadAhead;
 use crate::proxy::routes::RegistryRoute;
 use crate::registry::{Index, Registry, Scope, Source};
 
@@ -155,6 +156,7 @@ async fn prepare(controller: &Controller, request: &AddRegistry) -> Result<NewRe
     let route = RegistryRoute {
         name: name.clone(),
         credential: credential.attach(registry.scheme.clone()),
+        read_ahead: ReadAhead::of(&registry).map(Arc::new),
         registry,
         upstream: Arc::new(upstream.with_rotations(credential.rotations())),
         trouble: None,

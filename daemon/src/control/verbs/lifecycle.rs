@@ -11,7 +11,7 @@ use rustls_pki_types::CertificateDer;
 use crate::authority::bundle;
 use crate::authority::company_roots::CompanyRoots;
 use crate::config::{Config, ProxyScheme};
-use crate::control::controller::Controller;
+use crate::control::controller::{Controller, SystemRoots};
 use crate::control::error::unchanged;
 use crate::control::state::apply::Applied;
 use crate::control::state::{State, StateGuard};
@@ -55,7 +55,7 @@ pub(crate) async fn reload(controller: &Controller) -> Result<Reloaded, ErrorBod
     let read = read_system_roots();
     let roots = state.unlocked(read).await;
     if let Some(roots) = roots {
-        controller.system_roots.store(Arc::new(roots));
+        controller.system_roots.store(Arc::new(SystemRoots::new(roots)));
     }
     let reloaded = reload_config(controller, &mut state).await;
     if reloaded.is_err() {

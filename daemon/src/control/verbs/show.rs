@@ -16,6 +16,7 @@ use crate::control::verbs::store;
 use crate::credential::CredentialState;
 use crate::credential::store::StoreError;
 use crate::proxy::routes::RegistryRoute;
+use crate::proxy::trouble::Trouble;
 use crate::proxy::upstream::proxy_rules::{CorporateProxy, ProxyRules};
 use crate::registry::Source;
 
@@ -79,6 +80,7 @@ fn upstream_proxies(rules: &ProxyRules) -> Vec<UpstreamProxy> {
 pub(in crate::control) fn view(route: &RegistryRoute) -> RegistryView {
     let registry = &route.registry;
     let outside = route.usage.outside(&registry.scopes);
+    let trouble = route.usage.trouble.last();
     RegistryView {
         name: route.name.clone(),
         kind: registry.kind.as_str().to_owned(),
@@ -93,19 +95,26 @@ pub(in crate::control) fn view(route: &RegistryRoute) -> RegistryView {
         },
         writes: registry.writes.as_str().to_owned(),
         writes_open_until: route.usage.writes_open_until().map(rfc3339),
+        programs: registry.programs.iter().map(ToString::to_string).collect(),
         credential: credential_view(route),
         last_used: route.usage.last_used().map(rfc3339),
         last_status: route.usage.last_status(),
-        last_failure: route.usage.last_failure().map(|(failure, at)| RequestFailure {
-            cause: failure.name().to_owned(),
-            message: format!("the host {}", failure.predicate()),
-            hint: failure.remedy().to_owned(),
-            at: rfc3339(at),
-        }),
+        last_worked: route.usage.last_worked().map(rfc3339),
+        last_failure: trouble.clone().filter(|trouble| !trouble.is_over).map(failure_view),
+        past_failure: trouble.filter(|trouble| trouble.is_over).map(failure_view),
         requests: route.usage.requests(),
         refused_outside: outside.requests,
         wider_scope: outside.covering.map(|scope| scope.to_string()),
         trouble: route.trouble.clone(),
+    }
+}
+
+fn failure_view(trouble: Trouble) -> RequestFailure {
+    RequestFailure {
+        cause: trouble.cause.to_owned(),
+        message: trouble.message,
+        hint: trouble.hint,
+        at: rfc3339(trouble.at),
     }
 }
 
@@ -176,6 +185,7 @@ fn problems(controller: &Controller, registries: &RegistryRoutes, store_error: O
     }));
     problems.extend(registries.values().filter_map(|route| certificate_problem(route)));
     problems.extend(registries.values().filter_map(|route| credential_problem(route)));
+    problems.extend(registries.values().filter_map(|route| request_problem(route)));
     problems
 }
 
@@ -208,6 +218,23 @@ fn certificate_problem(route: &RegistryRoute) -> Option<Problem> {
     Some(Problem {
         message,
         hint: hint.to_owned(),
+    })
+}
+
+/// A registry that gives no answer. One that rejects its token is the credential's problem.
+fn request_problem(route: &RegistryRoute) -> Option<Problem> {
+    let trouble = route.usage.trouble.last()?;
+    let is_current = !trouble.is_over && !trouble.is_rejection();
+    let worked = route.usage.last_worked().map_or_else(
+        || "it has not worked since the daemon started".to_owned(),
+        |at| format!("it last worked at {}", rfc3339(at)),
+    );
+    is_current.then(|| Problem {
+        message: format!(
+            "the registry `{}` gives no answer: {}; {worked}",
+            route.name, trouble.message
+        ),
+        hint: trouble.hint,
     })
 }
 

@@ -13,7 +13,10 @@ use crate::control::probe::{ProbeResult, probe_token};
 use crate::control::token_check::{self, SampleStatus};
 use crate::credential::{CredentialState, Generation, circuit_breaker};
 use crate::policy::Denial;
+use crate::proxy::exchange::error::ProxyError;
+use crate::proxy::exchange::failure_log;
 use crate::proxy::routes::RegistryRoute;
+use crate::proxy::trouble::Trouble;
 
 /// Asks one registry about the token in use, or all of them at the same time.
 ///
@@ -83,8 +86,11 @@ async fn ask(controller: &Controller, route: &Arc<RegistryRoute>, generation: &G
         _ => {}
     }
     match probed_failure {
-        Some(failure) => route.usage.note_failure(failure),
-        None => route.usage.clear_failure(),
+        Some(failure) => note_trouble(route, &ProxyError::Upstream(failure)),
+        None if result == VerdictResult::Rejected => {
+            note_trouble(route, &ProxyError::TokenRejected(route.name.clone()));
+        }
+        None => failure_log::registry_recovered(route, route.usage.trouble.end(false)),
     }
     controller.announce(EventKind::Verification(Verification {
         registry: route.name.clone(),
@@ -97,6 +103,15 @@ async fn ask(controller: &Controller, route: &Arc<RegistryRoute>, generation: &G
         cause: probed_failure.map(|failure| failure.name().to_owned()),
         hint: remedy.map(str::to_owned),
     }
+}
+
+/// Records what went wrong, for `show`.
+fn note_trouble(route: &RegistryRoute, error: &ProxyError) {
+    let host = route.registry.scopes.first().map(|scope| scope.origin.to_string());
+    let trouble = Trouble::of(&route.name, host.unwrap_or_default(), error);
+    trouble
+        .into_iter()
+        .for_each(|trouble| route.usage.trouble.begin(trouble));
 }
 
 /// Turns to what the registry has answered to requests, if the probe does not tell.

@@ -74,7 +74,11 @@ impl Clients {
 
     fn key(&self, ended: &Ended) -> u64 {
         let caller = &ended.record.caller;
-        let program = caller.program.get().map(|program| (program.pid, &program.path));
+        let program = caller
+            .program
+            .get()
+            .and_then(Option::as_ref)
+            .map(|program| (program.pid, &program.path));
         let grant = ended.record.grant.as_ref().map(|grant| &grant.terms.id);
         self.hasher.hash_one((caller.uid, caller.address, program, grant))
     }

@@ -27,12 +27,12 @@ fn caller(pid: u32) -> Arc<Caller> {
     };
     caller
         .program
-        .set(Program {
+        .set(Some(Program {
             pid,
             path: "/usr/bin/cargo".to_owned(),
             parent: Some("/usr/bin/bash".to_owned()),
             folder: Some("/home/me/project".to_owned()),
-        })
+        }))
         .unwrap();
     Arc::new(caller)
 }
@@ -214,7 +214,7 @@ fn the_longest_names_fit_into_one_line_of_the_protocol() {
             parent: Some(path.clone()),
             folder: Some(path),
         };
-        long.program.set(program).unwrap();
+        long.program.set(Some(program)).unwrap();
         counters.count_request(read(sequence.into(), Arc::new(long)));
     }
     let traffic = snapshot(

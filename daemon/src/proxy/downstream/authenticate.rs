@@ -4,13 +4,15 @@
 //! grant, the user that [the kernel names](crate::proxy::downstream::peer) decides.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use regauth_shared::program;
 use tokio::net::TcpStream;
 
 use crate::config::Clients;
-use crate::events::caller::Caller;
+use crate::events::caller::{Caller, Program};
 use crate::grant::Grant;
 use crate::policy::Operation;
 use crate::proxy::downstream::limits::{Permit, Principal, RequestPermit};
@@ -38,12 +40,16 @@ impl UnauthenticatedClient {
         let disconnected = |_| ProxyError::BadRequest;
         let client = stream.peer_addr().map_err(disconnected)?;
         let server = stream.local_addr().map_err(disconnected)?;
-        let peer = state.peers.resolve(client, server);
+        let (peer, inode) = state.peers.resolve_socket(client, server);
         let permit = state.limits.acquire(Principal::from(peer)).ok_or(ProxyError::Busy)?;
+        let caller = Arc::new(peer.caller(inode));
+        if let Some(inode) = inode {
+            state.programs.find(inode, &caller);
+        }
         Ok(Self {
             peer,
             permit: Arc::new(permit),
-            caller: Arc::new(peer.caller()),
+            caller,
         })
     }
 
@@ -123,6 +129,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Identity of the client, as its limits count it.
+    pub(crate) fn principal(&self) -> &Principal {
+        self.permit.principal()
+    }
+
     /// The connection's other end, for events.
     pub(crate) fn caller(&self) -> &Arc<Caller> {
         &self.caller
@@ -155,6 +166,35 @@ impl Client {
                 Err(ProxyError::WriteDenied(registry.name.clone()))
             }
             None => Ok(()),
+        }
+    }
+
+    /// Checks that the client's program is one of the registry's. Waits until it is found. A registry without a list has
+    /// no restriction, and needs no wait.
+    ///
+    /// A bearer of a grant from elsewhere has no program that we could name: its grant is the permission.
+    ///
+    /// # Errors
+    /// [`ProxyError::ProgramDenied`] when it is another program, or none was found.
+    pub(crate) async fn authorize_program(
+        &self,
+        state: &ProxyState,
+        registry: &RegistryRoute,
+    ) -> Result<(), ProxyError> {
+        let allowed = &registry.registry.programs;
+        if allowed.is_empty() {
+            return Ok(());
+        }
+        if !self.caller.is_own_user && state.peers.unavailable().is_none() {
+            return Ok(());
+        }
+        let found = tokio::time::timeout(PROGRAM_TIMEOUT, self.caller.program.wait()).await;
+        let program = found.ok().and_then(Option::as_ref);
+        let is_allowed = |program: &Program| allowed.iter().any(|name| program::matches(name, &program.path));
+        if program.is_some_and(is_allowed) {
+            Ok(())
+        } else {
+            Err(ProxyError::ProgramDenied(registry.name.clone()))
         }
     }
 
@@ -212,6 +252,9 @@ impl Client {
         }
     }
 }
+
+/// Longest wait for the name of a client's program.
+const PROGRAM_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 pub(in crate::proxy) mod tests {

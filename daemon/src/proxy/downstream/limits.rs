@@ -106,6 +106,11 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// The client.
+    pub(crate) fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
     /// Counts a request; `None` when the client has reached its limit.
     pub fn begin_request(&self) -> Option<RequestPermit> {
         increment_below(&self.counters.requests, MAX_REQUESTS)?;

@@ -6,6 +6,7 @@
 //! Off the walk:
 //!
 //! - [`peer`] looks up the user behind a connection.
+//! - [`program`] finds the process behind a connection.
 //! - [`limits`] bounds the connections and requests of a client, and [`refusal_pace`] slows clients down that get 407.
 //! - [`drain`] gives open connections time to end.
 //! - [`unread`] ends responses that a client does not read.
@@ -17,6 +18,7 @@ pub mod connect;
 pub(crate) mod authenticate;
 pub(crate) mod limits;
 pub(crate) mod peer;
+pub(crate) mod program;
 pub(crate) mod refusal_pace;
 
 pub(crate) mod intercept;

@@ -9,6 +9,8 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 
+use tokio::sync::SetOnce;
+
 use crate::events::caller::Caller;
 
 /// Owner of a connection.
@@ -23,8 +25,8 @@ pub enum Peer {
 }
 
 impl Peer {
-    /// The peer as events name it.
-    pub(crate) fn caller(self) -> Caller {
+    /// The peer as events name it. Without an inode, no program can be found.
+    pub(crate) fn caller(self, inode: Option<u32>) -> Caller {
         let (uid, address) = match self {
             Self::Owner => (Some(own_user()), None),
             Self::User(uid) => (Some(uid), None),
@@ -32,8 +34,12 @@ impl Peer {
         };
         Caller {
             uid,
+            is_own_user: self == Self::Owner,
             address,
-            ..Caller::default()
+            program: match inode {
+                Some(_) => SetOnce::new(),
+                None => SetOnce::new_with(Some(None)),
+            },
         }
     }
 }
@@ -66,16 +72,23 @@ impl PeerResolver {
 
     /// Owner of the socket whose own address is `client` and whose peer address is `server`.
     pub fn resolve(&self, client: SocketAddr, server: SocketAddr) -> Peer {
+        self.resolve_socket(client, server).0
+    }
+
+    /// Owner as [`PeerResolver::resolve`] finds it. For the daemon's own user with the inode of the client's socket.
+    pub(crate) fn resolve_socket(&self, client: SocketAddr, server: SocketAddr) -> (Peer, Option<u32>) {
         let [client, server] = [client, server].map(to_canonical);
         let unknown = Peer::Address(client.ip());
         if !client.ip().is_loopback() || !server.ip().is_loopback() {
-            return unknown;
+            return (unknown, None);
         }
-        let Ok(sock_diag) = &self.sock_diag else { return unknown };
+        let Ok(sock_diag) = &self.sock_diag else {
+            return (unknown, None);
+        };
         match sock_diag.owner(client, server) {
-            Some(user) if user == own_user() => Peer::Owner,
-            Some(user) => Peer::User(user),
-            None => unknown,
+            Some((user, inode)) if user == own_user() => (Peer::Owner, Some(inode)),
+            Some((user, _)) => (Peer::User(user), None),
+            None => (unknown, None),
         }
     }
 }
@@ -113,7 +126,8 @@ fn self_test(sock_diag: &system::SockDiag) -> Result<(), PeerLookupError> {
     let finds_own_user = || -> std::io::Result<bool> {
         let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
         let client = TcpStream::connect(listener.local_addr()?)?;
-        Ok(sock_diag.owner(client.local_addr()?, client.peer_addr()?) == Some(own_user()))
+        let owner = sock_diag.owner(client.local_addr()?, client.peer_addr()?);
+        Ok(owner.is_some_and(|(user, _)| user == own_user()))
     };
     match finds_own_user() {
         Ok(true) => Ok(()),
@@ -163,8 +177,8 @@ mod system {
             Ok(Self(Mutex::new(NetlinkSocket { socket, sequence: 0 })))
         }
 
-        /// User that owns the client's socket, if a process holds it. The kernel reports root for an orphaned socket.
-        pub(super) fn owner(&self, client: SocketAddr, server: SocketAddr) -> Option<u32> {
+        /// User and inode of the client's socket, if a process holds it. The kernel reports root for an orphaned socket.
+        pub(super) fn owner(&self, client: SocketAddr, server: SocketAddr) -> Option<(u32, u32)> {
             let mut netlink = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let socket = netlink.query(client, server)?;
             let is_held = [TCP_ESTABLISHED, TCP_FIN_WAIT1, TCP_FIN_WAIT2].contains(&socket.state) && socket.inode != 0;
@@ -173,7 +187,7 @@ mod system {
             let is_same = (id.source_address.to_canonical(), id.destination_address.to_canonical())
                 == (client.ip(), server.ip())
                 && (id.source_port, id.destination_port) == (client.port(), server.port());
-            (is_held && is_same).then_some(socket.uid)
+            (is_held && is_same).then_some((socket.uid, socket.inode))
         }
     }
 
@@ -252,7 +266,7 @@ mod system {
             Err(PeerLookupError::UnsupportedSystem)
         }
 
-        pub(super) fn owner(&self, _client: SocketAddr, _server: SocketAddr) -> Option<u32> {
+        pub(super) fn owner(&self, _client: SocketAddr, _server: SocketAddr) -> Option<(u32, u32)> {
             None
         }
     }

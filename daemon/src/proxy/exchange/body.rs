@@ -19,6 +19,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 use tokio_util::task::TaskTracker;
 
@@ -30,7 +31,7 @@ use crate::proxy::upstream::connector::ConnectionLoad;
 pub(crate) type RequestBody = Either<MinRateBody<(), ClientBody>, Full<Bytes>>;
 
 /// Counter of the bytes of a request's body; `None` if it has none.
-pub(crate) fn upload_progress(request: &mut Request<RequestBody>) -> Option<UploadProgress> {
+pub(crate) fn upload_progress(request: &mut Request<RequestBody>) -> Option<BodyProgress> {
     match request.body_mut() {
         Either::Left(body) if !body.is_end_stream() => Some(body.progress()),
         _ => None,
@@ -113,10 +114,20 @@ pub struct MinRateBody<G = (), B = Incoming> {
     min_rate: MinRate,
     received: u64,
     window: Option<Pin<Box<Sleep>>>,
-    progress: Option<UploadProgress>,
+    progress: Option<BodyProgress>,
     hold: Option<BodyHold>,
+    copy: Option<Box<BodyCopy>>,
     end: End,
     _guard: G,
+}
+
+/// Copy of a body for a task that reads it too. The body itself is not delayed: its buffers are shared.
+#[derive(Debug)]
+struct BodyCopy {
+    buffers: Vec<Bytes>,
+    size: usize,
+    max_size: usize,
+    whole: oneshot::Sender<Vec<Bytes>>,
 }
 
 /// Framing of a body's end.
@@ -170,21 +181,35 @@ impl MinRateBody<(), ClientBody> {
 }
 
 impl<G> MinRateBody<G> {
-    /// Body of a registry's response. A registry may pause to compute: git hosts then send five bytes every five seconds.
-    pub(crate) fn response(body: Incoming, end: End, guard: G) -> Self {
-        Self::new(body, REGISTRY_MIN_RATE, end, guard)
+    /// Body of a registry's response, which counts its bytes in `delivered`. A registry may pause to compute: git hosts then send five bytes every five seconds.
+    pub(crate) fn response(body: Incoming, end: End, delivered: BodyProgress, guard: G) -> Self {
+        let mut body = Self::new(body, REGISTRY_MIN_RATE, end, guard);
+        body.progress = Some(delivered);
+        body
     }
 }
 
 impl<G, B> MinRateBody<G, B> {
     /// Counter of the bytes that pass from now on.
-    pub fn progress(&mut self) -> UploadProgress {
+    pub fn progress(&mut self) -> BodyProgress {
         self.progress.get_or_insert_default().clone()
     }
 
     /// Keeps the body back until `hold` is ready.
     pub(super) fn hold(&mut self, hold: BodyHold) {
         self.hold = Some(hold);
+    }
+
+    /// Copies the body as it passes. The copy is delivered at its end, unless it is cut or longer than `max_size` bytes.
+    pub(in crate::proxy) fn copy(&mut self, max_size: usize) -> oneshot::Receiver<Vec<Bytes>> {
+        let (whole, receiver) = oneshot::channel();
+        self.copy = Some(Box::new(BodyCopy {
+            buffers: Vec::new(),
+            size: 0,
+            max_size,
+            whole,
+        }));
+        receiver
     }
 
     /// Lets a body go that was kept back.
@@ -200,6 +225,7 @@ impl<G, B> MinRateBody<G, B> {
             window: None,
             progress: None,
             hold: None,
+            copy: None,
             end,
             _guard: guard,
         }
@@ -227,6 +253,19 @@ impl<G, B> MinRateBody<G, B> {
 }
 
 impl<G, B: Body> MinRateBody<G, B> {
+    /// Adds a buffer to the copy, and delivers it with the last one: hyper does not ask for more after that.
+    fn add_to_copy(&mut self, data: Option<&Bytes>) {
+        let Some(mut copy) = self.copy.take() else { return };
+        copy.size += data.map_or(0, Bytes::len);
+        copy.buffers.extend(data.cloned());
+        if data.is_none() || self.body.is_end_stream() {
+            // The task may be gone.
+            drop(copy.whole.send(copy.buffers));
+        } else if copy.size <= copy.max_size {
+            self.copy = Some(copy);
+        }
+    }
+
     /// Checks the end of the body; an error if it was cut.
     fn end(&self) -> Option<Box<dyn std::error::Error + Send + Sync>> {
         match &self.end {
@@ -274,12 +313,21 @@ where
                         if let Some(progress) = &self.progress {
                             progress.add(length);
                         }
+                        if self.copy.is_some() {
+                            self.add_to_copy(frame.data_ref());
+                        }
                         Poll::Ready(Some(Ok(frame)))
                     }
                     None => continue,
                 },
                 Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
-                Poll::Ready(None) => Poll::Ready(self.end().map(Err)),
+                Poll::Ready(None) => {
+                    let cut = self.end();
+                    if cut.is_none() {
+                        self.add_to_copy(None);
+                    }
+                    Poll::Ready(cut.map(Err))
+                }
                 Poll::Pending => self.poll_stalled(context).map(|stalled| Some(Err(stalled.into()))),
             };
         }
@@ -294,14 +342,19 @@ where
     }
 }
 
-/// Counter of the bytes of a request body that have passed.
+/// Counter of the bytes of bodies that have passed.
 #[derive(Clone, Debug, Default)]
-pub struct UploadProgress(Arc<AtomicU64>);
+pub struct BodyProgress(Arc<AtomicU64>);
 
-impl UploadProgress {
+impl BodyProgress {
     /// Bytes so far.
     pub fn bytes(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// Counts from zero.
+    pub(in crate::proxy) fn reset(&self) {
+        self.0.store(0, Ordering::Relaxed);
     }
 
     /// Adds bytes.
@@ -452,6 +505,27 @@ mod tests {
         // This stream of frames knows no END_STREAM.
         let cut = body.frame().await.unwrap().unwrap_err();
         assert!(cut.is::<CutBody>(), "{cut}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copy_is_delivered_if_the_body_is_whole_and_short_enough() {
+        for (max_size, is_cut, is_delivered) in [(6, false, true), (5, false, false), (6, true, false)] {
+            let (sender, mut body) = body(REGISTRY_MIN_RATE);
+            let copy = body.copy(max_size);
+            sender.send(data(3)).unwrap();
+            sender.send(data(3)).unwrap();
+            if is_cut {
+                sender.send(Err(std::io::ErrorKind::ConnectionReset.into())).unwrap();
+            }
+            drop(sender);
+            while let Some(Ok(_)) = body.frame().await {}
+            drop(body);
+            assert_eq!(
+                copy.await.is_ok_and(|copy| copy.concat() == [0; 6]),
+                is_delivered,
+                "{max_size}"
+            );
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -45,6 +45,8 @@ pub enum ProxyError {
     Busy,
     /// The request is a write, and writes are closed.
     WriteDenied(RegistryName),
+    /// The client's program is none of the registry's.
+    ProgramDenied(RegistryName),
     /// The registry rejected the credential.
     TokenRejected(RegistryName),
     /// The registry answers 401 for this path and accepts the credential elsewhere.
@@ -96,6 +98,7 @@ impl ProxyError {
             Self::GrantDenied | Self::HostDenied => "grant-denied",
             Self::Busy => "too-many-requests",
             Self::WriteDenied(_) => "write-denied",
+            Self::ProgramDenied(_) => "program-denied",
             Self::TokenRejected(_) => "token-rejected",
             Self::AccessDenied(_) => "access-denied",
             Self::StoreLocked | Self::StoreUnavailable => "store-locked",
@@ -125,6 +128,7 @@ impl ProxyError {
             Self::GrantDenied
             | Self::HostDenied
             | Self::WriteDenied(_)
+            | Self::ProgramDenied(_)
             | Self::TokenRejected(_)
             | Self::AccessDenied(_)
             | Self::StoreLocked
@@ -167,6 +171,7 @@ impl ProxyError {
             | Self::Busy
             | Self::AuditUnavailable
             | Self::WriteDenied(_)
+            | Self::ProgramDenied(_)
             | Self::UpstreamUnsafe => None,
         }
     }
@@ -176,6 +181,7 @@ impl ProxyError {
     pub fn message(&self) -> String {
         let text = match self {
             Self::WriteDenied(name) => return WRITE_DENIED.replace("{name}", name.as_str()),
+            Self::ProgramDenied(name) => return PROGRAM_DENIED.replace("{name}", name.as_str()),
             Self::TokenRejected(name) => return TOKEN_REJECTED.replace("{name}", name.as_str()),
             Self::AccessDenied(name) => return ACCESS_DENIED.replace("{name}", name.as_str()),
             Self::CredentialUnavailable(name) | Self::LoggedOut(name) => {
@@ -362,6 +368,9 @@ const BUSY: &str = "There are too many open connections or requests, of this cli
     per connection. Repeat when some have ended.\n";
 const WRITE_DENIED: &str = "regauth keeps writes to the registry `{name}` closed, so nothing was sent. Open them for a \
     while with `regauthctl allow {name} --for 5m`, then repeat.\n";
+const PROGRAM_DENIED: &str = "The registry `{name}` serves only the programs that its `programs` lists, and this one is none of them, \
+    so nothing was sent. `regauthctl watch --refused` names it: add it to `programs` in config.toml, then `regauthctl \
+    reload`.\n";
 const TOKEN_REJECTED: &str = "The registry `{name}` rejected the token that regauth holds for it. Ask the registry again \
     with `regauthctl verify {name}`, or replace the token with `regauthctl rotate {name}`.\n";
 const ACCESS_DENIED: &str = "The registry `{name}` answers 401 for this URL, and nothing says that the token is bad. Check \
@@ -412,6 +421,7 @@ mod tests {
             ProxyError::HostDenied,
             ProxyError::Busy,
             ProxyError::WriteDenied(name.clone()),
+            ProxyError::ProgramDenied(name.clone()),
             ProxyError::TokenRejected(name.clone()),
             ProxyError::AccessDenied(name.clone()),
             ProxyError::StoreLocked,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::host::Origin;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::routes::RegistryRoute;
-use crate::proxy::upstream::UpstreamFailure;
+use crate::proxy::trouble::Trouble;
 
 /// Times of the last line about each reason, for one registry or for all hosts without one.
 #[derive(Debug, Default)]
@@ -43,15 +43,20 @@ impl FailureLog {
 
 /// Logs a failed request to a registry, and keeps its reason for `show`.
 pub(crate) fn registry_failed(registry: &RegistryRoute, host: &Origin, error: &ProxyError) {
-    match error {
-        ProxyError::Upstream(failure) => registry.usage.note_failure(*failure),
-        ProxyError::CorporateProxy(_) => registry.usage.note_failure(UpstreamFailure::CorporateProxy),
-        _ => {}
+    if let Some(trouble) = Trouble::of(&registry.name, host, error) {
+        registry.usage.trouble.begin(trouble);
     }
     if let Some(reason) = error.log_reason()
         && registry.usage.failures.is_due(reason, Instant::now())
     {
         tracing::info!(registry = %registry.name, %host, code = error.code(), reason, "could not serve a request");
+    }
+}
+
+/// Logs that a registry answers after a trouble.
+pub(crate) fn registry_recovered(registry: &RegistryRoute, trouble: Option<Trouble>) {
+    if let Some(trouble) = trouble {
+        tracing::info!(registry = %registry.name, after = trouble.cause, "registry answers again");
     }
 }
 

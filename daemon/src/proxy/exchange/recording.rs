@@ -20,7 +20,7 @@ use crate::events::record::{PathText, RequestRecord};
 use crate::host::Origin;
 use crate::policy::Operation;
 use crate::proxy::downstream::authenticate::Client;
-use crate::proxy::exchange::body::UploadProgress;
+use crate::proxy::exchange::body::BodyProgress;
 use crate::proxy::exchange::error::{BodyFormat, ProxyError};
 use crate::proxy::exchange::request::ResponseBody;
 use crate::proxy::routes::{RegistryRoute, RequestInFlight};
@@ -36,7 +36,7 @@ pub(crate) struct Recording {
     waiting_since: Option<Instant>,
     /// Time spent waiting for the registry.
     waited: Duration,
-    upload: Option<UploadProgress>,
+    upload: Option<BodyProgress>,
     /// Counts the request at its registry, once that is known.
     in_flight: Option<RequestInFlight>,
     is_discarded: bool,
@@ -99,7 +99,7 @@ impl Recording {
     }
 
     /// Notes that the request is on its way. `upload` counts the bytes of its body.
-    pub(crate) fn note_sent(&mut self, upload: Option<UploadProgress>) {
+    pub(crate) fn note_sent(&mut self, upload: Option<BodyProgress>) {
         self.waiting_since = Some(Instant::now());
         self.upload = upload.or(self.upload.take());
     }
@@ -172,7 +172,7 @@ impl Drop for Recording {
         let ended = Instant::now();
         self.record.ended = ended;
         self.record.total = ended.duration_since(self.begun);
-        self.record.bytes_up = self.upload.as_ref().map_or(0, UploadProgress::bytes);
+        self.record.bytes_up = self.upload.as_ref().map_or(0, BodyProgress::bytes);
         let none = RequestRecord::begin(Arc::clone(&self.record.caller), ended);
         let record = std::mem::replace(&mut self.record, none);
         self.worker.state.events.record(self.worker.index, record);

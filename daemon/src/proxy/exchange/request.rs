@@ -34,6 +34,7 @@ use crate::proxy::exchange::expectation::Expectation;
 use crate::proxy::exchange::recording::{RecordedBody, Recording};
 use crate::proxy::exchange::request_problem::RequestProblem;
 use crate::proxy::exchange::{answer, failure_log, inspect, rewrite};
+use crate::proxy::read_ahead::{Reader, WriteGuard};
 use crate::proxy::routes::{InterceptedHost, RegistryRoute};
 use crate::proxy::state::Worker;
 use crate::proxy::upstream::Upstream;
@@ -96,16 +97,9 @@ pub(crate) async fn handle(
     check_method(&parts.method)?;
     let permit = client.begin_request()?;
     let body = Either::Left(MinRateBody::request(parts.version, body));
-    // The current routes, not those of the CONNECT: since then, the registry may have been removed or changed to or from
-    // plain HTTP. Then the request gets no credential.
-    let routes = worker.state.routes.load();
-    let current = routes.host(&host.origin).filter(|current| current.plain == host.plain);
-    let current = current.map(Arc::clone);
-    drop(routes);
-    let registry = match &current {
-        Some(current) => current.match_scope(parts.uri.path()).map_err(RequestProblem::Path)?,
-        None => None,
-    };
+    let current = current_host(worker, host);
+    let matched = current.as_ref().map(|current| current.match_scope(parts.uri.path()));
+    let registry = matched.transpose().map_err(RequestProblem::Path)?.flatten();
     let scheme = if host.plain { UriScheme::HTTP } else { UriScheme::HTTPS };
     // Before the policy checks, so that they see what is sent: a client can drop headers by naming them in Connection.
     rewrite::request(&mut parts, &scheme, &host.authority);
@@ -117,6 +111,10 @@ pub(crate) async fn handle(
         return response.inspect_err(|error| worker.state.failures.host_failed(&host.origin, error));
     };
     recording.note_registry(registry);
+    if !registry.registry.programs.is_empty() {
+        // Boxed, since it is rare.
+        Box::pin(client.authorize_program(&worker.state, registry)).await?;
+    }
     check_path_overrides(&parts)?;
     let (operation, body) = match classify(registry, &parts, &body)? {
         Classification::Known(operation) => (operation, body),
@@ -139,8 +137,27 @@ pub(crate) async fn handle(
     // Again: writes may have been closed while the request waited for the lease.
     client.authorize(registry, operation)?;
     let request = Request::from_parts(parts, body);
-    let response = send_with_credential(worker, (client, operation), registry, lease, request, permit, recording).await;
+    let (client, registry) = ((client, operation), (registry, host));
+    let response = send_or_answer(worker, client, registry, lease, request, permit, recording).await;
     response.inspect_err(failed)
+}
+
+/// Sends an authorized request, or answers it with an index entry that was asked for ahead.
+async fn send_or_answer(
+    worker: &Worker,
+    (client, operation): (&Client, Operation),
+    (registry, host): (&Arc<RegistryRoute>, &InterceptedHost),
+    lease: Lease,
+    request: Request<RequestBody>,
+    permit: RequestPermit,
+    recording: &mut Recording,
+) -> Result<Response<ResponseBody>, ProxyError> {
+    if let Some(reader) = Reader::of(worker, client, registry, host, &request) {
+        // Boxed, since most requests are not for an index.
+        return Box::pin(reader.serve(lease, request, permit, recording)).await;
+    }
+    let _write = WriteGuard::begin(registry, operation);
+    send_with_credential(worker, (client, operation), registry, lease, request, permit, recording).await
 }
 
 /// Authorizes a request, as far as the audit record can be written if it must.
@@ -153,6 +170,14 @@ fn authorize(
     client.authorize(registry, operation)?;
     // Before anything is sent: a registry must not carry out what cannot be recorded.
     Ok(worker.state.audit.check_writable()?)
+}
+
+/// The host in the current routes, not in those of the CONNECT: since then, the registry may have been removed or changed to
+/// or from plain HTTP. Then the request gets no credential.
+fn current_host(worker: &Worker, host: &InterceptedHost) -> Option<Arc<InterceptedHost>> {
+    let routes = worker.state.routes.load();
+    let current = routes.host(&host.origin).filter(|current| current.plain == host.plain);
+    current.map(Arc::clone)
 }
 
 /// Sends a request with the authorization that the registry's Git LFS server has given to the client for it. A 401 loses
@@ -200,7 +225,7 @@ async fn pass_through(
 /// Sends a request with the registry's credential. A denial is reviewed: it may be about the path or about the token. A
 /// token that can be refreshed is refreshed once. A request that is safe to repeat is then sent again; the client has to
 /// repeat any other.
-async fn send_with_credential(
+pub(in crate::proxy) async fn send_with_credential(
     worker: &Worker,
     (client, operation): (&Client, Operation),
     registry: &Arc<RegistryRoute>,
@@ -235,7 +260,7 @@ async fn send_with_credential(
 
 /// Sends a request with a lease of the credential (invariant 11). The lease is held until the response head has arrived.
 /// After a rotation, an attempt that has not been sent takes the next generation.
-pub(super) async fn send_once(
+pub(in crate::proxy) async fn send_once(
     worker: &Worker,
     client: &Client,
     registry: &Arc<RegistryRoute>,
@@ -302,6 +327,7 @@ pub(crate) async fn forward(
     recording.note_answered(connection.is_reused());
     let (mut head, body) = response.into_parts();
     let end = End::of_response(head.version, &head.headers, || connection.peer());
+    let delivered = connection.delivered();
     if let Some(expectation) = &expectation {
         expectation.answered(head.status);
     }
@@ -324,7 +350,12 @@ pub(crate) async fn forward(
     head.version = Version::HTTP_11;
     Ok(Response::from_parts(
         head,
-        Either::Left(MinRateBody::response(body, end, (expectation, permit, connection))),
+        Either::Left(MinRateBody::response(
+            body,
+            end,
+            delivered,
+            (expectation, permit, connection),
+        )),
     ))
 }
 
@@ -488,7 +519,7 @@ fn record_outcome(
     sample: Option<Uri>,
 ) -> Option<Denied> {
     let status = response.status();
-    registry.usage.note(status.as_u16());
+    failure_log::registry_recovered(registry, registry.usage.note(status.as_u16()));
     let breaker = &lease.generation().breaker;
     match Answer::of(status, response.headers()) {
         Answer::Accepted => {

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
 use crate::proxy::descriptors;
-use crate::proxy::exchange::body::RequestBody;
+use crate::proxy::exchange::body::{BodyProgress, RequestBody};
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::upstream::dial::{Dialer, is_forbidden};
 use crate::proxy::upstream::endings::{FirstBytes, LenientClose};
@@ -32,6 +32,7 @@ use crate::proxy::upstream::proxy_handshake::CorporateProxyError;
 use crate::proxy::upstream::proxy_rules::CorporateProxy;
 use crate::proxy::upstream::stream::DialedStream;
 use crate::proxy::upstream::trust::{CertificateRequests, Trust, TrustError};
+use crate::proxy::upstream::windows::Windows;
 use crate::proxy::write_coalescer::{WriteCoalescer, coalesce};
 
 /// Opener of verified connections. Clones share the trust and the cache of resumable TLS sessions.
@@ -65,14 +66,14 @@ impl Connector {
         })
     }
 
-    /// Opens a connection to `destination`, next to `already_open` others, and counts its requests in `load`.
+    /// Opens a connection to `destination`, the pool's only one if `is_first`, and counts its requests in `load`.
     ///
     /// # Errors
     /// A [`ProxyError`] for the client when the destination cannot be reached or verified.
     pub(super) async fn open(
         self,
         destination: &Destination,
-        already_open: usize,
+        is_first: bool,
         load: &Arc<ConnectionLoad>,
     ) -> Result<NewConnection, ProxyError> {
         if !self.is_usable {
@@ -80,7 +81,7 @@ impl Connector {
         }
         let has_certificate = self.has_client_certificate;
         let (opened, was_requested) =
-            CertificateRequests::notice(self.clone().connect(destination, already_open, load)).await;
+            CertificateRequests::notice(self.clone().connect(destination, is_first, load)).await;
         opened.map_err(|error| match self.proxy_error(&*error) {
             ProxyError::Upstream(failure) if was_requested => {
                 ProxyError::Upstream(failure.after_certificate_request(has_certificate))
@@ -108,14 +109,15 @@ impl Connector {
     async fn connect(
         mut self,
         destination: &Destination,
-        already_open: usize,
+        is_first: bool,
         load: &Arc<ConnectionLoad>,
     ) -> Result<NewConnection, Box<dyn StdError + Send + Sync>> {
         let begin = Instant::now();
         let stream = match self.https.call(destination.uri.clone()).await? {
             MaybeHttpsStream::Https(stream) if stream.inner().get_ref().1.alpn_protocol() == Some(b"h2") => {
                 let round_trip = begin.elapsed() / HANDSHAKE_ROUND_TRIPS;
-                return handshake_h2(stream.into_inner(), round_trip, already_open, load).await;
+                let windows = Windows::take(round_trip, is_first);
+                return handshake_h2(stream.into_inner(), windows, load).await;
             }
             stream => stream,
         };
@@ -139,30 +141,28 @@ type Stream = TlsStream<TokioIo<TokioIo<DialedStream>>>;
 
 async fn handshake_h2(
     stream: Stream,
-    round_trip: Duration,
-    already_open: usize,
+    windows: Windows,
     load: &Arc<ConnectionLoad>,
 ) -> Result<NewConnection, Box<dyn StdError + Send + Sync>> {
-    let window = if already_open == 0 {
-        stream_window(round_trip)
-    } else {
-        ADDITIONAL_STREAM_WINDOW
-    };
     let (socket, session) = stream.into_inner();
     let (stream, coalescer) = coalesce(socket.into_inner().into_inner(), session);
     let (sender, connection) = http2::Builder::new(CoalescingExecutor::new(coalescer))
         .timer(TokioTimer::new())
-        .initial_stream_window_size(window)
-        .initial_connection_window_size(window * MAX_STREAMS)
+        .initial_stream_window_size(windows.stream)
+        .initial_connection_window_size(windows.connection)
         .max_header_list_size(MAX_HEADER_BYTES)
         .keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .handshake(TokioIo::new(FirstBytes::new(stream, Arc::clone(load))))
         .await?;
-    load.note_open();
+    load.note_open(windows.connection);
+    let driver = drive_until_idle(connection, Arc::clone(load));
     Ok(NewConnection {
         sender: RequestSender::H2(sender),
-        driver: Box::pin(drive_until_idle(connection, Arc::clone(load))),
+        driver: Box::pin(async move {
+            let _windows = windows;
+            driver.await;
+        }),
     })
 }
 
@@ -188,15 +188,6 @@ where
             None => TokioExecutor::new().execute(task),
         }
     }
-}
-
-/// Window of a response stream: the bytes that a fast line carries in one round trip. A slow client leaves at most this
-/// much of one response in memory.
-fn stream_window(round_trip: Duration) -> u32 {
-    let bytes = round_trip.as_micros() * BYTES_PER_MICROSECOND;
-    u32::try_from(bytes)
-        .unwrap_or(u32::MAX)
-        .clamp(MIN_STREAM_WINDOW, MAX_STREAM_WINDOW)
 }
 
 /// Connection after its handshake.
@@ -353,6 +344,12 @@ pub(crate) struct ConnectionLoad {
     pub(super) retirements: u64,
     /// End of the TLS handshake.
     opened: OnceLock<Instant>,
+    /// Flow-control window of an HTTP/2 connection.
+    window: AtomicU32,
+    /// Decrypted bytes that have arrived since the connection was last without a request.
+    received: AtomicU64,
+    /// Bytes of response bodies that clients have taken since then.
+    delivered: BodyProgress,
     /// True if the server has sent its first bytes, or cannot be expected to before a request.
     has_spoken: AtomicBool,
     has_no_close_notify: AtomicBool,
@@ -366,13 +363,38 @@ impl ConnectionLoad {
             total: AtomicU32::new(0),
             retirements,
             opened: OnceLock::new(),
+            window: AtomicU32::new(u32::MAX),
+            received: AtomicU64::new(0),
+            delivered: BodyProgress::default(),
             has_spoken: AtomicBool::new(false),
             has_no_close_notify: AtomicBool::new(false),
         })
     }
 
-    fn note_open(&self) {
+    fn note_open(&self, window: u32) {
         let _ = self.opened.set(Instant::now());
+        self.window.store(window, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_received(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Counter of the bytes of response bodies that clients take.
+    pub(super) fn delivered(&self) -> BodyProgress {
+        self.delivered.clone()
+    }
+
+    /// Returns true if unread responses take half of the connection's window, so that they might stop another one.
+    ///
+    /// Heads and aborted responses count as unread until the connection is without a request. A connection that looks
+    /// full for that reason gets no new request, so that time comes.
+    pub(super) fn is_full(&self) -> bool {
+        let unread = self
+            .received
+            .load(Ordering::Relaxed)
+            .saturating_sub(self.delivered.bytes());
+        unread > u64::from(self.window.load(Ordering::Relaxed) / 2)
     }
 
     pub(super) fn note_first_bytes(&self) {
@@ -403,7 +425,10 @@ impl ConnectionLoad {
 
     /// Counts a request; returns true if the connection has carried an earlier one.
     pub(super) fn begin_request(&self) -> bool {
-        self.active.fetch_add(1, Ordering::Relaxed);
+        if self.active.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.received.store(0, Ordering::Relaxed);
+            self.delivered.reset();
+        }
         self.total.fetch_add(1, Ordering::Relaxed) > 0
     }
 
@@ -453,12 +478,6 @@ const H1_BUFFER_BYTES: usize = 256 * 1024;
 pub(super) const MAX_STREAMS: u32 = 96;
 /// Round trips until a connection is verified: TCP and TLS 1.3, without the DNS lookup.
 const HANDSHAKE_ROUND_TRIPS: u32 = 2;
-/// 1 Gbit/s.
-const BYTES_PER_MICROSECOND: u128 = 125;
-const MIN_STREAM_WINDOW: u32 = 2 * 1024 * 1024;
-const MAX_STREAM_WINDOW: u32 = 8 * 1024 * 1024;
-/// Additional connections exist only when about a hundred requests are open, and most of those wait.
-const ADDITIONAL_STREAM_WINDOW: u32 = 256 * 1024;
 /// The limit of HTTP/1.1, where the head has to fit in the buffer. Browsers and curl accept about as much.
 const MAX_HEADER_BYTES: u32 = 256 * 1024;
 /// hyper allocates this many entries, 16 KiB, for each response. Its default of 100 on the stack is less than some registries
@@ -470,10 +489,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_window_grows_with_the_round_trip() {
-        for (milliseconds, mebibytes) in [(0, 2.0), (1, 2.0), (30, 3.6), (60, 7.2), (300, 8.0), (100_000, 8.0)] {
-            let window = f64::from(stream_window(Duration::from_millis(milliseconds))) / 1_048_576.0;
-            assert!((window - mebibytes).abs() < 0.1, "{milliseconds} ms: {window} MiB");
-        }
+    fn a_connection_is_full_while_unread_responses_take_half_of_its_window() {
+        let load = ConnectionLoad::after(0);
+        load.note_open(1000);
+        load.begin_request();
+        load.note_received(501);
+        assert!(load.is_full());
+        load.delivered().add(1);
+        assert!(!load.is_full());
+        load.note_received(1);
+        assert!(load.is_full());
+        load.end_request();
+        load.begin_request();
+        assert!(
+            !load.is_full(),
+            "aborted responses count until the connection is without a request"
+        );
     }
 }

@@ -71,7 +71,7 @@ impl<S: Write + Unpin> Write for LenientClose<S> {
     }
 }
 
-/// HTTP/2 stream that notes the server's first bytes, and fails if there are none in [`CONNECT_TIMEOUT`]. A server that
+/// HTTP/2 stream that counts the server's bytes, and fails if there are none in [`CONNECT_TIMEOUT`]. A server that
 /// accepts the TLS handshake and sends no SETTINGS frame does not serve.
 pub(super) struct FirstBytes<S> {
     stream: S,
@@ -98,6 +98,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for FirstBytes<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.load.note_received(buffer.filled().len() - before);
         let Some(deadline) = &mut self.deadline else {
             return read;
         };

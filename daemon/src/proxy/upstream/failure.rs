@@ -287,11 +287,6 @@ impl UpstreamFailure {
         self.texts().remedy
     }
 
-    /// The failure with this number, its place in [`UpstreamFailure::ALL`].
-    pub(crate) fn from_number(number: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(number)).copied()
-    }
-
     #[expect(clippy::too_many_lines, reason = "a table")]
     fn texts(self) -> Texts {
         use FailureClass::{Timeout, Unreachable, Untrusted};

@@ -6,7 +6,8 @@
 //!
 //! The walk: [`pool`] finds a connection, or waits for an [`opening`], which lets [`connector`] open one. [`dial`],
 //! [`proxy_rules`], [`proxy_handshake`] and [`trust`] are the details of opening. [`failure`] names the reason when that does
-//! not succeed. [`slots`] limits requests over HTTP/1.1, and [`endings`] notes how a connection begins and ends.
+//! not succeed. [`slots`] limits requests over HTTP/1.1, [`windows`] the unread bytes over HTTP/2, and [`endings`] notes
+//! how a connection begins and ends.
 //!
 //! The pools are our own because each belongs to a worker, opens its connection during the client's handshake, limits
 //! streams and connections, and retires connections after a rotation. hyper-util's pools do none of these, and a trial with
@@ -19,6 +20,7 @@ pub(crate) mod opening;
 
 mod endings;
 mod slots;
+mod windows;
 
 pub(crate) mod dial;
 pub(crate) mod failure;
@@ -38,7 +40,7 @@ use hyper::body::Incoming;
 
 use crate::credential::Rotations;
 use crate::proxy::downstream::limits::ClientKey;
-use crate::proxy::exchange::body::{RequestBody, UploadProgress, upload_progress};
+use crate::proxy::exchange::body::{BodyProgress, RequestBody, upload_progress};
 use crate::proxy::exchange::carried::CarriedCredential;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::upstream::dial::Dialer;
@@ -162,6 +164,12 @@ impl Upstream {
         self.pool(worker, scheme, authority)?.warm()
     }
 
+    /// True if the origin is known to speak HTTP/1.1 only.
+    pub(crate) fn speaks_h1(&self, worker: usize, scheme: &UriScheme, authority: &Authority) -> bool {
+        self.pool(worker, scheme, authority)
+            .is_some_and(|pool| pool.speaks_h1())
+    }
+
     /// Sends a request of the daemon itself as [`Upstream::send_for`] does.
     ///
     /// # Errors
@@ -269,7 +277,7 @@ fn forget_oldest(pools: &mut Vec<Arc<Pool>>) {
 /// again, so it takes one to two times [`RESPONSE_TIMEOUT`].
 async fn with_response_timeout<T>(
     response: impl Future<Output = Result<T, ProxyError>>,
-    progress: Option<UploadProgress>,
+    progress: Option<BodyProgress>,
 ) -> Result<T, ProxyError> {
     let mut response = std::pin::pin!(response);
     let mut before = 0;
@@ -277,7 +285,7 @@ async fn with_response_timeout<T>(
         if let Ok(response) = tokio::time::timeout(RESPONSE_TIMEOUT, response.as_mut()).await {
             return response;
         }
-        let now = progress.as_ref().map_or(0, UploadProgress::bytes);
+        let now = progress.as_ref().map_or(0, BodyProgress::bytes);
         if now == before {
             return Err(ProxyError::Upstream(UpstreamFailure::NoAnswer));
         }
@@ -301,7 +309,7 @@ mod tests {
 
     /// Time until an upload of one byte a minute fails, if no response follows.
     async fn time_until_timeout(minutes: u64) -> Duration {
-        let (progress, begin) = (UploadProgress::default(), Instant::now());
+        let (progress, begin) = (BodyProgress::default(), Instant::now());
         let uploaded = progress.clone();
         let upload = async {
             for _ in 0..minutes {

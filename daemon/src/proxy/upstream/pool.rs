@@ -2,8 +2,9 @@
 //!
 //! An HTTP/2 connection carries many requests, which share its streams (servers allow about 100) and its flow-control
 //! window. Stalled uploads or unread downloads would block the next request. So a connection takes a limited number of
-//! requests, and the next one opens another connection. Usually there is one. An HTTP/1.1 connection carries one request
-//! at a time: it leaves the pool with the request and returns after the response.
+//! requests, and none while unread downloads fill half of its window: the next one opens another connection. Usually there
+//! is one. An HTTP/1.1 connection carries one request at a time: it leaves the pool with the request and returns after the
+//! response.
 //!
 //! Requests that find no connection wait for an [`Opening`], and share its outcome. Once a registry is known to speak
 //! HTTP/1.1, each request opens its own, as long as there are [`slots`](crate::proxy::upstream::slots). Over HTTP/2, only
@@ -29,7 +30,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::credential::Rotations;
 use crate::proxy::downstream::limits::ClientKey;
-use crate::proxy::exchange::body::RequestBody;
+use crate::proxy::exchange::body::{BodyProgress, RequestBody};
 use crate::proxy::exchange::carried::CarriedCredential;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::exchange::rewrite::repeatable_copy;
@@ -120,6 +121,11 @@ impl Pool {
 
     pub(super) fn leads_to(&self, scheme: &UriScheme, authority: &Authority) -> bool {
         self.destination.is(scheme, authority)
+    }
+
+    /// True if the last connection that was opened speaks HTTP/1.1.
+    pub(super) fn speaks_h1(&self) -> bool {
+        self.speaks_h1.load(Ordering::Relaxed)
     }
 
     /// Corporate proxy that answers the pool's plain requests, if any.
@@ -319,15 +325,11 @@ impl Pool {
     }
 
     async fn attempt(&self) -> Result<(NewConnection, Arc<ConnectionLoad>), ProxyError> {
-        let (already_open, load) = {
+        let (is_first, load) = {
             let state = self.state();
-            (state.h2.len(), ConnectionLoad::after(state.retirements))
+            (state.h2.is_empty(), ConnectionLoad::after(state.retirements))
         };
-        let opened = self
-            .connector
-            .clone()
-            .open(&self.destination, already_open, &load)
-            .await?;
+        let opened = self.connector.clone().open(&self.destination, is_first, &load).await?;
         Ok((opened, load))
     }
 
@@ -440,7 +442,8 @@ impl PoolState {
             .iter()
             .skip(usize::from(has_many))
             .filter(|connection| !connection.load.is_suspiciously_silent());
-        let below_limit = serving.find(|connection| connection.load.active() < MAX_STREAMS);
+        let below_limit =
+            serving.find(|connection| connection.load.active() < MAX_STREAMS && !connection.load.is_full());
         let found = below_limit.or_else(|| {
             let least_busy = self.h2.iter().min_by_key(|connection| connection.load.active());
             least_busy.filter(|_| self.h2.len() >= MAX_H2_CONNECTIONS)
@@ -642,6 +645,11 @@ pub struct PooledConnection {
 }
 
 impl PooledConnection {
+    /// Counter of the bytes of the response's body that the client takes.
+    pub(crate) fn delivered(&self) -> BodyProgress {
+        self.active.load.delivered()
+    }
+
     /// Closes an HTTP/1.1 connection after the response.
     pub(crate) fn do_not_reuse(&mut self) {
         self.is_reusable = false;

@@ -4,19 +4,20 @@ use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::client::ResolvesClientCert;
+use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest as _, Sha256};
 
+use crate::crypto;
 use crate::registry::ClientIdentity;
 
 /// Trusted roots and client certificate of a registry's connections.
 #[derive(Clone, Debug)]
 pub struct Trust {
-    roots: RootCertStore,
+    roots: Arc<RootCertStore>,
     identity: Option<ClientIdentity>,
     is_usable: bool,
     /// Digest of the client certificate and key as they were read.
@@ -24,31 +25,35 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// Trust in the system's roots and those of `ca_file`, with an optional client certificate.
+    /// Trust in the system's roots, without a client certificate.
+    pub fn system(roots: &[CertificateDer<'static>]) -> Self {
+        let mut store = RootCertStore::empty();
+        store.add_parsable_certificates(roots.iter().cloned());
+        Self {
+            roots: Arc::new(store),
+            is_usable: true,
+            ..Self::nobody()
+        }
+    }
+
+    /// This trust for a registry, with the roots of `ca_file` and a client certificate, if it has them. Registries without
+    /// a `ca_file` share the roots.
     ///
     /// # Errors
     /// [`TrustError`] when `ca_file` cannot be read or has no certificate.
-    pub fn new(
-        system: &[CertificateDer<'static>],
-        ca_file: Option<&Path>,
-        identity: Option<ClientIdentity>,
-    ) -> Result<Self, TrustError> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(system.iter().cloned());
+    pub fn for_registry(&self, ca_file: Option<&Path>, identity: Option<ClientIdentity>) -> Result<Self, TrustError> {
+        let mut trust = self.clone();
         if let Some(file) = ca_file {
+            let roots = Arc::make_mut(&mut trust.roots);
             for certificate in certificates(file)? {
                 roots
                     .add(certificate)
                     .map_err(|_| TrustError::NoCertificate(display(file)))?;
             }
         }
-        let identity_digest = identity.as_ref().map_or([0; 32], digest);
-        Ok(Self {
-            roots,
-            identity,
-            identity_digest,
-            is_usable: true,
-        })
+        trust.identity_digest = identity.as_ref().map_or([0; 32], digest);
+        trust.identity = identity;
+        Ok(trust)
     }
 
     /// Returns true if `other` has the same roots and the same client certificate.
@@ -58,19 +63,19 @@ impl Trust {
 
     /// Returns true if `other` has the same roots.
     pub(super) fn has_same_roots(&self, other: &Self) -> bool {
-        self.roots.roots == other.roots.roots
+        Arc::ptr_eq(&self.roots, &other.roots) || self.roots.roots == other.roots.roots
     }
 
     /// The roots of this and of `others`, without a client certificate.
     pub(super) fn joined<'a>(&self, others: impl Iterator<Item = &'a Self>) -> Self {
-        let mut roots = self.roots.clone();
+        let mut roots = RootCertStore::clone(&self.roots);
         for root in others.flat_map(|other| &other.roots.roots) {
             if !roots.roots.contains(root) {
                 roots.roots.push(root.clone());
             }
         }
         Self {
-            roots,
+            roots: Arc::new(roots),
             is_usable: true,
             ..Self::nobody()
         }
@@ -80,7 +85,7 @@ impl Trust {
     pub(super) fn anonymous(&self) -> Option<Self> {
         self.identity.as_ref()?;
         Some(Self {
-            roots: self.roots.clone(),
+            roots: Arc::clone(&self.roots),
             is_usable: self.is_usable,
             ..Self::nobody()
         })
@@ -89,7 +94,7 @@ impl Trust {
     /// Trust in no root, for a registry whose certificates cannot be read: no connection is opened.
     pub(crate) fn nobody() -> Self {
         Self {
-            roots: RootCertStore::empty(),
+            roots: Arc::new(RootCertStore::empty()),
             identity: None,
             is_usable: false,
             identity_digest: [0; 32],
@@ -106,9 +111,9 @@ impl Trust {
         self.identity.is_some()
     }
 
+    /// TLS settings with a session store of their own: a session that one registry's trust has verified serves no other.
     pub(super) fn client_config(self) -> Result<ClientConfig, TrustError> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
+        let builder = ClientConfig::builder_with_provider(crypto::provider())
             .with_safe_default_protocol_versions()
             .map_err(TrustError::Tls)?
             .with_root_certificates(self.roots);
@@ -121,6 +126,7 @@ impl Trust {
                 builder.with_client_auth_cert(chain, key).map_err(TrustError::Tls)?
             }
         };
+        config.resumption = Resumption::in_memory_sessions(SESSIONS);
         config.client_auth_cert_resolver = Arc::new(CertificateRequests(config.client_auth_cert_resolver));
         Ok(config)
     }
@@ -198,6 +204,9 @@ pub enum TrustError {
     Tls(rustls::Error),
 }
 
+/// rustls counts eight for each host. A registry has one host or two, and plain requests need none.
+const SESSIONS: usize = 64;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,7 +214,7 @@ mod tests {
     /// Trust in one self-signed root.
     fn trust() -> Trust {
         let root = rcgen::generate_simple_self_signed(["root.example".to_owned()]).unwrap();
-        Trust::new(&[root.cert.der().clone()], None, None).unwrap()
+        Trust::system(&[root.cert.der().clone()])
     }
 
     #[test]

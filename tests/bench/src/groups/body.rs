@@ -13,16 +13,17 @@ use crate::transfer::Transfer;
 /// Measures all candidates.
 pub(crate) fn measure(testbed: &Testbed, results: &mut Results) {
     let mut candidates = testbed.candidates();
-    let local = testbed.registry.authority();
     for case in LOCAL_CASES {
         testbed.measure_in_turns(&mut candidates, |candidate| {
             if let Some(pid) = candidate.pid() {
                 memory::reset_peak(pid);
             }
+            let local = candidate.authority(&testbed.registry);
             transfer(testbed, candidate, &local, case, results);
             results.record(PEAK, &candidate.name, candidate.pid().map(memory::peak));
         });
     }
+    candidates.retain(Candidate::serves_any_host);
     testbed.measure_in_turns(&mut candidates, |candidate| tunnel(testbed, candidate, results));
     let link = LinkEmulator::start(&testbed.registry);
     for candidate in &candidates {

@@ -15,6 +15,7 @@ use crate::testbed::Testbed;
 /// Measures all candidates.
 pub(crate) fn measure(testbed: &Testbed, results: &mut Results) {
     let mut candidates = testbed.candidates();
+    candidates.retain(Candidate::serves_any_host);
     let link = LinkEmulator::start(&testbed.registry);
     for candidate in &candidates {
         candidate.add_registry("remote", &link.authority(), &testbed.registry.roots());

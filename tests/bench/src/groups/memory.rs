@@ -15,10 +15,12 @@ use crate::testbed::Testbed;
 pub(crate) fn measure(testbed: &Testbed, results: &mut Results) {
     for measure_row in [idle, tunnels, intercepted] {
         for candidate in testbed.proxies().take_while(|_| !testbed.is_interrupted()) {
+            testbed.begin_step(&format!("memory: {}", candidate.name));
             measure_row(testbed, &candidate, results);
         }
     }
     for candidate in testbed.daemons().take_while(|_| !testbed.is_interrupted()) {
+        testbed.begin_step(&format!("memory after requests: {}", candidate.name));
         after_requests(testbed, &candidate, results);
     }
 }
@@ -28,11 +30,17 @@ fn idle(_: &Testbed, candidate: &Candidate, results: &mut Results) {
 }
 
 fn tunnels(_: &Testbed, candidate: &Candidate, results: &mut Results) {
+    if !candidate.serves_any_host() {
+        return;
+    }
     let _open = idle_connections::open_tunnels(candidate, CLIENTS);
     results.record(TUNNELS, &candidate.name, candidate.pid().map(resident));
 }
 
 fn intercepted(testbed: &Testbed, candidate: &Candidate, results: &mut Results) {
+    if !candidate.serves_any_host() {
+        return;
+    }
     let path = format!("/{PROTECTED}/{SMALL}");
     let _open = idle_connections::open_intercepted(candidate, &testbed.registry.authority(), &path, CLIENTS);
     results.record(INTERCEPTED, &candidate.name, candidate.pid().map(resident));

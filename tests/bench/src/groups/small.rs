@@ -23,7 +23,8 @@ pub(crate) fn measure(testbed: &Testbed, results: &mut Results) {
 }
 
 fn send_requests(testbed: &Testbed, candidate: &Candidate, protocol: Protocol, results: &mut Results) {
-    let url = testbed.registry.url(candidate.path_prefix(), registry::SMALL);
+    let authority = candidate.authority(&testbed.registry);
+    let url = format!("https://{authority}/{}/{}", candidate.path_prefix(), registry::SMALL);
     let size = LoadSize::Duration(testbed.duration);
     let Some(load) = try_load(&testbed.oha, candidate, &url, protocol, size) else {
         assert!(candidate.is_other_proxy(), "no answers through {}", candidate.name);

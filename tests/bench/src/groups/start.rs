@@ -68,7 +68,8 @@ fn time_status(candidate: &Candidate) -> Duration {
     time(&mut status)
 }
 
-fn time(command: &mut Command) -> Duration {
+/// Time of a command to its end.
+pub(super) fn time(command: &mut Command) -> Duration {
     let begin = Instant::now();
     let output = command.output().unwrap();
     let elapsed = begin.elapsed();

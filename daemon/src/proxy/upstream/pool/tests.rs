@@ -38,7 +38,7 @@ impl CountingServer {
             }
         });
         let dialer = Dialer::new(ProxyRules::direct(), Trust::nobody()).unwrap();
-        let connector = Connector::new(&dialer, Trust::new(&[], None, None).unwrap()).unwrap();
+        let connector = Connector::new(&dialer, Trust::system(&[])).unwrap();
         let pool = Pool::new(
             connector,
             rotations,

@@ -1,0 +1,161 @@
+//! `regauthctl watch`.
+
+use std::io::{self, ErrorKind as IoErrorKind};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use regauth_shared::event::{Event, Operation};
+use regauth_shared::request::Watch;
+use regauth_shared::response::Watching;
+use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, exit_code};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::client::{Client, Lines};
+use crate::commands::event_text;
+use crate::error;
+use crate::output::{self, Report};
+
+/// Follow requests, refusals and changes as they happen
+///
+/// One line for each: time (UTC), registry, program, method, status, duration, bytes and path. No line holds a token or a
+/// query. Goes on when the daemon is restarted. A reader that is too slow loses lines, and is told how many.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// Only this registry; may be repeated
+    #[arg(long, value_name = "NAME")]
+    registry: Vec<RegistryName>,
+
+    /// Only requests of this program: a file name, or a path with a slash; may be repeated
+    #[arg(long, value_name = "PROGRAM", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    program: Vec<String>,
+
+    /// Only requests that show this grant
+    #[arg(long, value_name = "ID")]
+    grant: Option<String>,
+
+    /// Only what regauthd refused or answered itself
+    #[arg(long)]
+    refused: bool,
+
+    /// Only reads, or only writes
+    #[arg(long, value_name = "OPERATION", value_parser = ["read", "write"])]
+    op: Option<String>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  regauthctl watch
+  regauthctl watch --registry corp --op write
+  regauthctl watch --program curl --json
+  regauthctl watch --refused";
+
+/// Follows events until stdout is closed.
+pub(crate) fn run(arguments: Arguments, json: bool, client: &Client) -> Result<Report, ErrorBody> {
+    let request = Request::Watch(Watch {
+        registries: arguments.registry,
+        programs: arguments.program,
+        grant: arguments.grant,
+        refused: arguments.refused,
+        operation: arguments.op.map(|name| match name.as_str() {
+            "write" => Operation::Write,
+            _ => Operation::Read,
+        }),
+    });
+    let mut lines = client.stream::<Watching>(&request)?;
+    loop {
+        if follow(&mut lines, json)? == End::Reader {
+            return Ok(Report::silent(exit_code::DONE));
+        }
+        output::print_to_stderr("note: regauthd ended; waiting for the next one\n");
+        let Some(next) = reconnect(client, &request)? else {
+            return Ok(Report::silent(exit_code::DONE));
+        };
+        lines = next;
+        output::print_to_stderr("note: regauthd is back\n");
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The reader of our output has left.
+    Reader,
+    /// The daemon has ended.
+    Daemon,
+}
+
+/// Prints events until the daemon or the reader ends.
+fn follow(lines: &mut Lines, json: bool) -> Result<End, ErrorBody> {
+    loop {
+        if !lines.has_buffered() && wait(Some(lines.as_fd()), None)? == Woken::ByReader {
+            return Ok(End::Reader);
+        }
+        let Some(line) = lines.next_line()? else {
+            return Ok(End::Daemon);
+        };
+        let text = if json {
+            line
+        } else {
+            // A newer daemon may send events that this release does not know.
+            match serde_json::from_str::<Event>(&line) {
+                Ok(event) => event_text::line(&event, width()),
+                Err(_) => continue,
+            }
+        };
+        match output::print_line(&text) {
+            Ok(()) => {}
+            Err(error) if error.kind() == IoErrorKind::BrokenPipe => return Ok(End::Reader),
+            Err(error) => return Err(error::io("cannot write to stdout")(error)),
+        }
+    }
+}
+
+/// Connects to the next daemon, however long that takes; `None` if the reader leaves first.
+fn reconnect(client: &Client, request: &Request) -> Result<Option<Lines>, ErrorBody> {
+    loop {
+        match client.stream::<Watching>(request) {
+            Ok(lines) => return Ok(Some(lines)),
+            Err(error) if error.kind != ErrorKind::Unreachable => return Err(error),
+            Err(_) => {}
+        }
+        if wait(None, Some(RETRY_INTERVAL))? == Woken::ByReader {
+            return Ok(None);
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Woken {
+    /// Input has come, or the time is over.
+    ByInput,
+    /// The reader of our output has left.
+    ByReader,
+}
+
+/// Waits for input, for the end of our output's reader, or for a time.
+fn wait(input: Option<BorrowedFd<'_>>, timeout: Option<Duration>) -> Result<Woken, ErrorBody> {
+    let stdout = io::stdout();
+    // A pipe without a reader reports an error, which needs no flag.
+    let mut watched = vec![PollFd::from_borrowed_fd(stdout.as_fd(), PollFlags::empty())];
+    watched.extend(input.map(|input| PollFd::from_borrowed_fd(input, PollFlags::IN)));
+    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+    match poll(&mut watched, timeout.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(errno) => return Err(error::io("cannot wait for events")(errno.into())),
+    }
+    let has_left = watched
+        .first()
+        .is_some_and(|output| output.revents().intersects(PollFlags::ERR | PollFlags::NVAL));
+    Ok(if has_left { Woken::ByReader } else { Woken::ByInput })
+}
+
+/// Columns of the terminal; [`WIDEST`] without one.
+fn width() -> usize {
+    let size = rustix::termios::tcgetwinsize(io::stdout());
+    let columns = size.map_or(WIDEST, |size| usize::from(size.ws_col));
+    columns.clamp(NARROWEST, WIDEST)
+}
+
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+const NARROWEST: usize = 80;
+const WIDEST: usize = 200;

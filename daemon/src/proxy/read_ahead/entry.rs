@@ -1,0 +1,299 @@
+//! Index entry of a crate: its releases and their dependencies. Pure.
+//!
+//! An index file has a line of JSON for each release (the Cargo book, "Index Format"). cargo tries the newest release that
+//! a requirement allows, so only the newest of each compatible range is read: 1.x, 2.x, 0.3.x.
+
+use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use semver::{Version, VersionReq};
+use serde::Deserialize;
+
+use crate::proxy::read_ahead::CrateName;
+
+/// Newest release of each compatible range, newest first.
+#[derive(Debug)]
+pub struct Entry {
+    releases: Vec<Release>,
+}
+
+/// Release with all that decides which crates cargo asks for next.
+#[derive(Debug)]
+pub struct Release {
+    version: Version,
+    /// Dependencies for builds of other crates: normal and build, of every target.
+    pub(super) dependencies: Vec<Dependency>,
+    /// Content of each feature.
+    pub(super) features: BTreeMap<String, Vec<String>>,
+}
+
+/// Dependency on a crate of the same index.
+#[derive(Debug)]
+pub(super) struct Dependency {
+    /// Name in the manifest, by which features name it.
+    pub(super) key: String,
+    pub(super) package: CrateName,
+    pub(super) requirement: VersionReq,
+    pub(super) is_optional: bool,
+    pub(super) uses_default_features: bool,
+    pub(super) features: Vec<String>,
+}
+
+impl Entry {
+    /// Parses an index file. `is_own` tells whether the URL of another index is this one. A line that cannot be read is
+    /// left out. `None` if no line can be read.
+    pub fn parse(file: &[u8], is_own: impl Fn(&str) -> bool) -> Option<Self> {
+        let mut newest: BTreeMap<Range, (Version, &[u8])> = BTreeMap::new();
+        for line in file.split(|byte| *byte == b'\n').take(MAX_LINES) {
+            let Some(version) = unyanked_version(line) else {
+                continue;
+            };
+            let range = Range::of(&version);
+            if newest
+                .get(&range)
+                .is_none_or(|(present, _)| is_preferred(&version, present))
+            {
+                newest.insert(range, (version, line));
+            }
+        }
+        let newest = newest.into_values().rev().take(MAX_RANGES);
+        let releases = newest.filter_map(|(version, line)| Release::parse(version, line, &is_own));
+        let mut releases: Vec<Release> = releases.collect();
+        releases.sort_unstable_by_key(|release| Reverse((release.version.pre.is_empty(), release.version.clone())));
+        (!releases.is_empty()).then_some(Self { releases })
+    }
+
+    /// Number of the release that cargo tries first for a requirement, or without one. If none of the known releases is
+    /// allowed, that of the same range is next to it.
+    pub(super) fn choose(&self, requirement: Option<&VersionReq>) -> Option<usize> {
+        let Some(requirement) = requirement else { return Some(0) };
+        let mut versions = self.releases.iter().map(|release| &release.version);
+        versions
+            .clone()
+            .position(|version| requirement.matches(version))
+            .or_else(|| {
+                let bound = requirement.comparators.first()?;
+                let bound = Version::new(bound.major, bound.minor.unwrap_or(0), bound.patch.unwrap_or(0));
+                versions.position(|version| Range::of(version) == Range::of(&bound))
+            })
+    }
+
+    pub(super) fn release(&self, number: usize) -> Option<&Release> {
+        self.releases.get(number)
+    }
+
+    /// All crates that a release here may need, with optional ones.
+    pub(super) fn potential_dependencies(&self) -> impl Iterator<Item = &CrateName> {
+        let dependencies = self.releases.iter().flat_map(|release| &release.dependencies);
+        dependencies.map(|dependency| &dependency.package)
+    }
+}
+
+impl Release {
+    fn parse(version: Version, line: &[u8], is_own: impl Fn(&str) -> bool) -> Option<Self> {
+        let line: Line = serde_json::from_slice(line).ok()?;
+        let mut features = line.features;
+        features.extend(line.features2.unwrap_or_default());
+        let dependencies = line.deps.into_iter().take(MAX_DEPENDENCIES);
+        Some(Self {
+            version,
+            dependencies: dependencies
+                .filter_map(|dependency| dependency.for_builds(&is_own))
+                .collect(),
+            features,
+        })
+    }
+}
+
+/// Releases that a caret requirement takes as compatible.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Range(u64, u64, u64);
+
+impl Range {
+    fn of(version: &Version) -> Self {
+        match (version.major, version.minor) {
+            (0, 0) => Self(0, 0, version.patch),
+            (0, minor) => Self(0, minor, 0),
+            (major, _) => Self(major, 0, 0),
+        }
+    }
+}
+
+/// cargo takes a pre-release only if nothing else is allowed.
+fn is_preferred(version: &Version, present: &Version) -> bool {
+    (version.pre.is_empty(), version) > (present.pre.is_empty(), present)
+}
+
+fn unyanked_version(line: &[u8]) -> Option<Version> {
+    let head: Head<'_> = serde_json::from_slice(line).ok()?;
+    let is_yanked = head.yanked.unwrap_or(false);
+    Version::parse(&head.vers).ok().filter(|_| !is_yanked)
+}
+
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow)]
+    vers: Cow<'a, str>,
+    #[serde(default)]
+    yanked: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    #[serde(default)]
+    deps: Vec<LineDependency>,
+    #[serde(default)]
+    features: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    features2: Option<BTreeMap<String, Vec<String>>>,
+}
+
+#[derive(Deserialize)]
+struct LineDependency {
+    name: String,
+    req: String,
+    #[serde(default)]
+    features: Vec<String>,
+    #[serde(default)]
+    optional: bool,
+    #[serde(default = "yes")]
+    default_features: bool,
+    #[serde(default)]
+    kind: Option<String>,
+    #[serde(default)]
+    registry: Option<String>,
+    #[serde(default)]
+    package: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl LineDependency {
+    /// `None` for a dependency of tests, and for one on another index.
+    fn for_builds(self, is_own: impl Fn(&str) -> bool) -> Option<Dependency> {
+        let is_elsewhere = self.registry.as_deref().is_some_and(|registry| !is_own(registry));
+        if is_elsewhere || self.kind.as_deref() == Some("dev") {
+            return None;
+        }
+        Some(Dependency {
+            package: CrateName::parse(self.package.as_deref().unwrap_or(&self.name))?,
+            requirement: VersionReq::parse(&self.req).ok()?,
+            key: self.name,
+            is_optional: self.optional,
+            uses_default_features: self.default_features,
+            features: self.features,
+        })
+    }
+}
+
+/// crates.io has some thousand releases of its most released crate.
+const MAX_LINES: usize = 16_384;
+const MAX_RANGES: usize = 12;
+const MAX_DEPENDENCIES: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn entry(lines: &[serde_json::Value]) -> Option<Entry> {
+        let file: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        Entry::parse(file.as_bytes(), |url| url == "sparse+https://corp.example/index/")
+    }
+
+    fn versions(entry: &Entry) -> Vec<String> {
+        entry
+            .releases
+            .iter()
+            .map(|release| release.version.to_string())
+            .collect()
+    }
+
+    fn release(version: &str) -> serde_json::Value {
+        json!({"name": "a", "vers": version, "deps": [], "cksum": "00", "features": {}, "yanked": false})
+    }
+
+    #[test]
+    fn the_newest_of_each_range_is_read() {
+        let lines = [
+            "1.0.0",
+            "0.3.1",
+            "1.10.0",
+            "1.9.0",
+            "0.3.9",
+            "2.0.0-rc.1",
+            "0.0.1",
+            "0.0.2",
+            "1.11.0-pre",
+        ];
+        let entry = entry(&lines.map(release)).unwrap();
+        assert_eq!(versions(&entry), ["1.10.0", "0.3.9", "0.0.2", "0.0.1", "2.0.0-rc.1"]);
+    }
+
+    #[test]
+    fn yanked_and_unreadable_lines_are_left_out() {
+        let mut yanked = release("1.2.0");
+        yanked["yanked"] = json!(true);
+        let odd = json!({"vers": "not a version"});
+        assert_eq!(
+            versions(&entry(&[release("1.1.0"), yanked.clone(), odd.clone()]).unwrap()),
+            ["1.1.0"]
+        );
+        assert!(entry(&[yanked, odd]).is_none());
+        assert!(Entry::parse(b"<html>\n\n{\"vers\":\n", |_| true).is_none());
+    }
+
+    #[test]
+    fn a_requirement_chooses_as_cargo_does() {
+        let entry = entry(&["0.3.9", "1.10.0", "2.4.0"].map(release)).unwrap();
+        let chosen = |requirement: &str| {
+            let requirement = requirement.parse().unwrap();
+            versions(&entry)[entry.choose(Some(&requirement)).unwrap()].clone()
+        };
+        for (requirement, version) in [
+            ("^1", "1.10.0"),
+            ("1.2", "1.10.0"),
+            ("*", "2.4.0"),
+            (">=0.3, <2", "1.10.0"),
+            ("0.3.1", "0.3.9"),
+            // The release itself is not known, and that of its range has most likely the same dependencies.
+            ("=1.2.3", "1.10.0"),
+        ] {
+            assert_eq!(chosen(requirement), version, "{requirement}");
+        }
+        assert_eq!(entry.choose(None), Some(0));
+        assert_eq!(entry.choose(Some(&"^7".parse().unwrap())), None);
+    }
+
+    #[test]
+    fn dependencies_of_tests_and_of_other_indexes_are_left_out() {
+        let dependency = |name: &str, kind: &str, registry: Option<&str>| {
+            json!({"name": name, "req": "^1", "features": ["x"], "optional": false, "default_features": false,
+                "target": "cfg(windows)", "kind": kind, "registry": registry, "package": null})
+        };
+        let mut line = release("1.0.0");
+        line["deps"] = json!([
+            dependency("normal", "normal", None),
+            dependency("built", "build", Some("sparse+https://corp.example/index/")),
+            dependency("tested", "dev", None),
+            dependency("elsewhere", "normal", Some("https://github.com/rust-lang/crates.io-index")),
+            {"name": "renamed", "req": "1.2", "package": "Real-Name"},
+            {"name": "../../etc/passwd", "req": "1"},
+        ]);
+        let entry = entry(&[line]).unwrap();
+        let names: Vec<String> = entry.potential_dependencies().map(ToString::to_string).collect();
+        assert_eq!(names, ["normal", "built", "real-name"]);
+        let [normal, _, renamed] = &entry.releases[0].dependencies[..] else {
+            panic!("{entry:?}")
+        };
+        assert!(!normal.uses_default_features && renamed.uses_default_features);
+        assert_eq!(
+            (renamed.key.as_str(), &normal.features[..]),
+            ("renamed", &["x".to_owned()][..])
+        );
+    }
+}

@@ -1,0 +1,151 @@
+//! Memory of earlier walks: names only. Pure.
+//!
+//! An entry names more crates than cargo asks for, and cargo learns of a layer of the graph only from the entries of the
+//! one before. The memory has the dependencies of each crate, with a mark at those that cargo has asked for. So the first
+//! request of the next walk tells all of them at once. It has no content of any entry, only its validator.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+
+use crate::proxy::read_ahead::CrateName;
+use crate::proxy::read_ahead::validator::Validator;
+
+/// Dependencies and validators of the crates of one index.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    crates: HashMap<CrateName, Remembered>,
+}
+
+#[derive(Debug, Default)]
+struct Remembered {
+    validator: Option<Validator>,
+    /// Each dependency, and whether cargo asked for it in the last walk.
+    dependencies: Vec<(CrateName, bool)>,
+    /// True if cargo asked for none of them in the last walk, which ended at this crate.
+    was_last: bool,
+}
+
+impl Memory {
+    /// Crates that the last walks reached from a crate, nearest first.
+    pub(super) fn reached_from(&self, name: &CrateName) -> Vec<CrateName> {
+        let mut seen = HashSet::from([name]);
+        let mut unread = VecDeque::from([name]);
+        let mut reached = Vec::new();
+        while let Some(from) = unread.pop_front() {
+            let dependencies = self.crates.get(from).into_iter().flat_map(|known| &known.dependencies);
+            for (to, _) in dependencies.filter(|(_, is_used)| *is_used) {
+                if seen.insert(to) {
+                    reached.push(to.clone());
+                    unread.push_back(to);
+                }
+            }
+        }
+        reached
+    }
+
+    /// True if the last walk had no use for a dependency.
+    pub(super) fn is_unused(&self, from: &CrateName, to: &CrateName) -> bool {
+        let known = self.crates.get(from);
+        known.is_some_and(|known| known.dependencies.iter().any(|(name, is_used)| name == to && !is_used))
+    }
+
+    /// Validator of the entry that the registry sent last.
+    pub(super) fn validator(&self, name: &CrateName) -> Option<&Validator> {
+        self.crates.get(name)?.validator.as_ref()
+    }
+
+    /// Records the validator of an entry.
+    pub(super) fn note_validator(&mut self, name: &CrateName, validator: Option<Validator>) {
+        self.remembered(name).validator = validator;
+    }
+
+    /// Records at the end of a walk which dependencies of a crate cargo has `asked` for. `named` are all that its entry
+    /// names, if it was read. `cargo info` and `cargo publish` read single entries: one walk that ends at a crate changes
+    /// nothing that is known.
+    pub(super) fn learn(&mut self, name: &CrateName, named: Option<BTreeSet<CrateName>>, asked: &HashSet<CrateName>) {
+        let known = self.remembered(name);
+        let is_last = !known.dependencies.iter().any(|(to, _)| asked.contains(to))
+            && !named.iter().flatten().any(|to| asked.contains(to));
+        let was_last = std::mem::replace(&mut known.was_last, is_last);
+        if is_last && !was_last && !known.dependencies.is_empty() {
+            return;
+        }
+        match named {
+            Some(named) => {
+                let marked = named.into_iter().map(|to| {
+                    let is_used = asked.contains(&to);
+                    (to, is_used)
+                });
+                known.dependencies = marked.collect();
+            }
+            None => known
+                .dependencies
+                .iter_mut()
+                .for_each(|(to, is_used)| *is_used = asked.contains(to)),
+        }
+    }
+
+    fn remembered(&mut self, name: &CrateName) -> &mut Remembered {
+        if self.crates.len() >= MAX_CRATES && !self.crates.contains_key(name) {
+            self.crates.clear();
+        }
+        self.crates.entry(name.clone()).or_default()
+    }
+}
+
+/// More than a company's programs use together. At about 300 bytes each.
+const MAX_CRATES: usize = 8192;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(texts: &[&str]) -> Vec<CrateName> {
+        texts.iter().map(|text| CrateName::parse(text).unwrap()).collect()
+    }
+
+    fn learn(memory: &mut Memory, asked: &[&str], graph: &[(&str, &[&str])]) {
+        let asked: HashSet<CrateName> = names(asked).into_iter().collect();
+        for (name, named) in graph {
+            let named = names(named).into_iter().collect();
+            memory.learn(&names(&[name])[0], Some(named), &asked);
+        }
+    }
+
+    #[test]
+    fn only_used_dependencies_are_reached() {
+        let mut memory = Memory::default();
+        let graph: &[(&str, &[&str])] = &[("top", &["base", "extra"]), ("base", &["end", "top"]), ("end", &[])];
+        learn(&mut memory, &["top", "base", "end"], graph);
+        let [top, extra] = ["top", "extra"].map(|name| CrateName::parse(name).unwrap());
+        assert_eq!(memory.reached_from(&top), names(&["base", "end"]));
+        assert!(memory.is_unused(&top, &extra));
+        learn(&mut memory, &["top", "extra"], &[("top", &["base", "extra"])]);
+        assert_eq!(memory.reached_from(&top), names(&["extra"]));
+    }
+
+    #[test]
+    fn an_unread_entry_keeps_its_names() {
+        let mut memory = Memory::default();
+        learn(&mut memory, &["top", "base"], &[("top", &["base"])]);
+        let top = CrateName::parse("top").unwrap();
+        memory.learn(&top, None, &HashSet::from([top.clone()]));
+        assert_eq!(
+            memory.reached_from(&top),
+            names(&["base"]),
+            "cargo has read a single entry"
+        );
+        memory.learn(&top, None, &HashSet::from([top.clone()]));
+        assert!(memory.reached_from(&top).is_empty());
+        memory.learn(&top, None, &names(&["top", "base"]).into_iter().collect());
+        assert_eq!(memory.reached_from(&top), names(&["base"]));
+    }
+
+    #[test]
+    fn a_full_memory_starts_again() {
+        let mut memory = Memory::default();
+        for number in 0..=MAX_CRATES {
+            memory.note_validator(&CrateName::parse(&format!("c{number}")).unwrap(), None);
+        }
+        assert_eq!(memory.crates.len(), 1);
+    }
+}

@@ -1,0 +1,273 @@
+//! cargo's walk through the dependency graph, as far as the entries tell it. Pure.
+//!
+//! cargo resolves the newest allowed release of each crate, with the features that its dependents enable, and asks for the
+//! entry of each dependency: normal and build ones of every target, optional ones if a feature enables them, those of
+//! tests only for its own packages. Its own packages are not known here. So a crate that no known crate depends on counts
+//! as wanted in its newest release, with default features.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use semver::VersionReq;
+
+use crate::proxy::read_ahead::CrateName;
+use crate::proxy::read_ahead::entry::{Dependency, Entry, Release};
+
+/// Crates of one walk.
+#[derive(Debug, Default)]
+pub struct Walk {
+    crates: HashMap<CrateName, Node>,
+}
+
+/// Crate of which an entry was read, or which another crate wants.
+#[derive(Debug, Default)]
+struct Node {
+    wants: Vec<Want>,
+    entry: Option<Entry>,
+    /// Enabled features of each release whose dependencies are known to the walk.
+    settled: BTreeMap<usize, BTreeSet<String>>,
+}
+
+/// Wish of a dependent: a release, and its features.
+#[derive(Clone, Debug, PartialEq)]
+struct Want {
+    requirement: VersionReq,
+    features: BTreeSet<String>,
+}
+
+impl Walk {
+    /// Adds the entry of a crate. Returns the crates whose entries cargo asks for next, each once in a walk and with the crate
+    /// that depends on it.
+    pub fn read(&mut self, name: &CrateName, entry: Entry) -> Vec<Step> {
+        let node = self.crates.entry(name.clone()).or_default();
+        node.entry = Some(entry);
+        node.settled.clear();
+        let mut steps = Vec::new();
+        let mut unsettled = vec![name.clone()];
+        while let Some(from) = unsettled.pop() {
+            let wanted = self.crates.get_mut(&from).map(Node::settle).unwrap_or_default();
+            for (to, want) in wanted {
+                if self.crates.len() >= MAX_CRATES && !self.crates.contains_key(&to) {
+                    continue;
+                }
+                let node = self.crates.entry(to.clone()).or_default();
+                let is_new = node.wants.is_empty() && node.entry.is_none();
+                if !node.add(want) {
+                    continue;
+                }
+                if is_new {
+                    let from = from.clone();
+                    steps.push(Step { from, to });
+                } else if node.entry.is_some() {
+                    unsettled.push(to);
+                }
+            }
+        }
+        steps
+    }
+
+    /// Crates that the entry of a crate names, if it was read.
+    pub(super) fn potential_dependencies(&self, name: &CrateName) -> Option<BTreeSet<CrateName>> {
+        let entry = self.crates.get(name)?.entry.as_ref()?;
+        Some(entry.potential_dependencies().cloned().collect())
+    }
+}
+
+/// Crate whose entry cargo asks for next, and the crate that depends on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Dependent.
+    pub from: CrateName,
+    /// Dependency.
+    pub to: CrateName,
+}
+
+impl Node {
+    /// Adds a wish; false if it is known.
+    fn add(&mut self, want: Want) -> bool {
+        let is_new = self.wants.len() < MAX_WANTS && !self.wants.contains(&want);
+        if is_new {
+            self.wants.push(want);
+        }
+        is_new
+    }
+
+    /// Wishes of the releases that are wanted with more features than before.
+    fn settle(&mut self) -> Vec<(CrateName, Want)> {
+        let Some(entry) = &self.entry else { return Vec::new() };
+        let mut wanted: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
+        if self.wants.is_empty() {
+            wanted.extend(
+                entry
+                    .choose(None)
+                    .map(|release| (release, BTreeSet::from([DEFAULT.to_owned()]))),
+            );
+        }
+        for want in &self.wants {
+            if let Some(release) = entry.choose(Some(&want.requirement)) {
+                wanted.entry(release).or_default().extend(want.features.iter().cloned());
+            }
+        }
+        let mut wishes = Vec::new();
+        for (number, features) in wanted {
+            if self.settled.get(&number) == Some(&features) {
+                continue;
+            }
+            if let Some(release) = entry.release(number) {
+                wishes.extend(wishes_of(release, &features));
+            }
+            self.settled.insert(number, features);
+        }
+        wishes
+    }
+}
+
+/// Wishes of a release with these features.
+fn wishes_of(release: &Release, features: &BTreeSet<String>) -> Vec<(CrateName, Want)> {
+    let enabled = Enabled::of(release, features);
+    let dependencies = release.dependencies.iter();
+    let active =
+        dependencies.filter(|dependency| !dependency.is_optional || enabled.dependencies.contains(&*dependency.key));
+    active
+        .map(|dependency| (dependency.package.clone(), enabled.want(dependency)))
+        .collect()
+}
+
+/// What the features of a release enable (the Cargo book, "Features").
+#[derive(Default)]
+struct Enabled<'a> {
+    features: BTreeSet<&'a str>,
+    /// Optional dependencies, by name in the manifest.
+    dependencies: BTreeSet<&'a str>,
+    /// Features of dependencies: `name/feature`, also with `?`.
+    of_dependencies: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Enabled<'a> {
+    fn of(release: &'a Release, features: &'a BTreeSet<String>) -> Self {
+        let mut enabled = Self::default();
+        let mut unread: Vec<&str> = features.iter().map(String::as_str).collect();
+        while let Some(name) = unread.pop() {
+            if let Some(dependency) = name.strip_prefix("dep:") {
+                enabled.dependencies.insert(dependency);
+            } else if let Some((dependency, feature)) = name.split_once('/') {
+                let strong = dependency.strip_suffix('?').is_none();
+                let dependency = dependency.trim_end_matches('?');
+                if strong {
+                    enabled.dependencies.insert(dependency);
+                }
+                enabled.of_dependencies.push((dependency, feature));
+            } else if enabled.features.insert(name) {
+                match release.features.get(name) {
+                    Some(content) => unread.extend(content.iter().map(String::as_str)),
+                    // An optional dependency is a feature too.
+                    None => drop(enabled.dependencies.insert(name)),
+                }
+            }
+        }
+        enabled
+    }
+
+    fn want(&self, dependency: &Dependency) -> Want {
+        let named = self.of_dependencies.iter();
+        let named = named
+            .filter(|(key, _)| *key == dependency.key)
+            .map(|(_, feature)| *feature);
+        let own = dependency.features.iter().map(String::as_str);
+        let default = dependency.uses_default_features.then_some(DEFAULT);
+        Want {
+            requirement: dependency.requirement.clone(),
+            features: own.chain(named).chain(default).map(str::to_owned).collect(),
+        }
+    }
+}
+
+const DEFAULT: &str = "default";
+/// Twice the crates of the largest programs.
+const MAX_CRATES: usize = 8192;
+/// Different wishes for one crate that are followed.
+const MAX_WANTS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn name(text: &str) -> CrateName {
+        CrateName::parse(text).unwrap()
+    }
+
+    fn dependency(name: &str, more: &Value) -> Value {
+        let mut dependency = json!({"name": name, "req": "^1", "features": [], "optional": false,
+            "default_features": true, "target": null, "kind": "normal"});
+        let object = dependency.as_object_mut().unwrap();
+        object.extend(more.as_object().unwrap().clone());
+        dependency
+    }
+
+    /// Reads an entry with one release and returns the names of the next crates.
+    fn read(walk: &mut Walk, crate_name: &str, dependencies: &[Value], features: &Value) -> Vec<String> {
+        let line = json!({"name": crate_name, "vers": "1.0.0", "deps": dependencies, "features": features});
+        let entry = Entry::parse(line.to_string().as_bytes(), |_| false).unwrap();
+        let steps = walk.read(&name(crate_name), entry);
+        steps.into_iter().map(|step| step.to.to_string()).collect()
+    }
+
+    #[test]
+    fn each_crate_is_a_step_once() {
+        let mut walk = Walk::default();
+        let none = json!({});
+        let [left, right, end] = ["left", "right", "end"].map(|name| dependency(name, &none));
+        assert_eq!(read(&mut walk, "top", &[left, right], &none), ["left", "right"]);
+        assert_eq!(read(&mut walk, "left", std::slice::from_ref(&end), &none), ["end"]);
+        assert!(read(&mut walk, "right", &[end, dependency("top", &none)], &none).is_empty());
+        assert!(read(&mut walk, "end", &[], &none).is_empty());
+    }
+
+    #[test]
+    fn optional_dependencies_follow_their_features() {
+        let optional = json!({"optional": true});
+        let dependencies = ["a", "b", "c", "d", "e"].map(|name| dependency(name, &optional));
+        let features = json!({"default": ["std"], "std": ["dep:a", "b/x", "c?/y"], "more": ["d"], "d": ["dep:d"]});
+        let mut walk = Walk::default();
+        assert_eq!(read(&mut walk, "root", &dependencies, &features), ["a", "b"]);
+        let mut walk = Walk::default();
+        let with = dependency("root", &json!({"default_features": false, "features": ["more", "e"]}));
+        read(&mut walk, "top", &[with], &json!({}));
+        assert_eq!(read(&mut walk, "root", &dependencies, &features), ["d", "e"]);
+    }
+
+    #[test]
+    fn a_later_dependent_enables_more() {
+        let mut walk = Walk::default();
+        let none = json!({});
+        let bare = dependency("base", &json!({"default_features": false}));
+        let full = dependency("base", &json!({"default_features": false, "features": ["full"]}));
+        read(&mut walk, "one", &[bare], &none);
+        let extra = dependency("extra", &json!({"optional": true}));
+        assert!(read(&mut walk, "base", &[extra], &json!({"full": ["dep:extra"]})).is_empty());
+        assert_eq!(read(&mut walk, "two", &[full], &none), ["extra"]);
+    }
+
+    #[test]
+    fn features_of_a_dependency_reach_it_through_its_dependent() {
+        let mut walk = Walk::default();
+        let none = json!({});
+        read(
+            &mut walk,
+            "top",
+            &[dependency("base", &none)],
+            &json!({"default": ["base/extra"]}),
+        );
+        let extra = dependency("extra", &json!({"optional": true}));
+        assert_eq!(read(&mut walk, "base", &[extra], &none), ["extra"]);
+    }
+
+    #[test]
+    fn a_cycle_of_wishes_ends() {
+        let mut walk = Walk::default();
+        let to = |name: &str, feature: &str| dependency(name, &json!({"features": [feature]}));
+        read(&mut walk, "a", &[to("b", "x")], &json!({"y": ["b/z"]}));
+        assert!(read(&mut walk, "b", &[to("a", "y")], &json!({"z": ["a/w"]})).is_empty());
+    }
+}
