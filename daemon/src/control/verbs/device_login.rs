@@ -170,7 +170,8 @@ async fn store(controller: &Controller, route: &RegistryRoute, refresh_token: &S
     let written = write_to_store(controller, &mut state, route, refresh_token).await;
     state.rotating.remove(name);
     state.removals += 1;
-    Ok(written?)
+    written?;
+    Ok(())
 }
 
 /// RFC 8628, section 3.5.
