@@ -14,8 +14,8 @@ use regauth_shared::{ErrorBody, exit_code};
 use crate::client::Client;
 use crate::commands::{
     add_registry, add_scope, allow, audit, completions, deny, doctor, env, grant, grants, import, list, log, login,
-    logs, man, overview, reload, remove_registry, revoke, rotate, run as run_command, service, setup, show, status,
-    stop, store, top, unlock, verify, watch,
+    logs, man, metrics, overview, reload, remove_registry, revoke, rotate, run as run_command, service, setup, show,
+    status, stop, store, top, unlock, verify, watch,
 };
 use crate::output::{self, Report};
 use crate::{completion, connect, error, setup as clients};
@@ -85,6 +85,7 @@ enum DaemonVerb {
     Watch(watch::Arguments),
     Top(top::Arguments),
     Audit(Box<audit::Arguments>),
+    Metrics(metrics::Arguments),
     Store(store::Arguments),
     Unlock(unlock::Arguments),
     Reload(reload::Arguments),
@@ -106,7 +107,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
     ("Writes", &["allow", "deny"]),
     ("Clients", &["setup", "env", "run", "doctor"]),
     ("Other clients", &["grant", "grants", "revoke"]),
-    ("What happens", &["watch", "audit"]),
+    ("What happens", &["watch", "audit", "metrics"]),
     (
         "The daemon",
         &[
@@ -182,6 +183,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         DaemonVerb::Watch(arguments) => watch::run(arguments, cli.json, &client),
         DaemonVerb::Top(arguments) => top::run(&arguments, cli.json, &client),
         DaemonVerb::Audit(arguments) => audit::run(*arguments, &client, &record_folders(cli.system, folders)),
+        DaemonVerb::Metrics(arguments) => metrics::run(arguments, &client),
         DaemonVerb::Store(arguments) => store::run(arguments, &client),
         DaemonVerb::Unlock(arguments) => unlock::run(arguments, &client),
         DaemonVerb::Reload(arguments) => reload::run(arguments, &client),

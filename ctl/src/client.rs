@@ -1,4 +1,5 @@
-//! Client of the control socket: connects, reads the daemon's hello, writes one line, reads one line.
+//! Client of the control socket: connects, checks the socket's owner, reads the daemon's hello, writes one line, reads one
+//! line.
 //!
 //! The client blocks: one request and one response need no runtime. Every read and write has a timeout. When the answer is
 //! late, the client asks on another connection for the daemon's hello: a daemon that hangs is reported as unreachable, and
@@ -22,11 +23,14 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::error;
+use crate::socket_owner::TrustedOwners;
 
 /// Client of one daemon. Each request opens a connection of its own.
 #[derive(Clone)]
 pub(crate) struct Client {
     socket: PathBuf,
+    folders: Folders,
+    trusted_owners: TrustedOwners,
     start_hint: String,
     permission_hint: &'static str,
     diagnose: Option<Diagnose>,
@@ -56,6 +60,8 @@ impl Client {
         };
         Self {
             socket: folders.socket(),
+            folders: folders.clone(),
+            trusted_owners: TrustedOwners::OwnUserAndRoot,
             start_hint,
             permission_hint: "a daemon obeys the user that it runs as; become that user, or start a daemon of your own",
             diagnose: None,
@@ -65,6 +71,7 @@ impl Client {
     /// Client of the machine's daemon, whose folders these are.
     pub(crate) fn of_system(folders: &Folders) -> Self {
         Self {
+            trusted_owners: TrustedOwners::AlsoOwnerOfFolder,
             start_hint: "start it: sudo regauthctl service install --system".to_owned(),
             permission_hint: "the machine's daemon obeys root, and on Linux the members of the group regauth",
             ..Self::new(folders)
@@ -163,6 +170,7 @@ impl Client {
 
     fn open(&self) -> Result<(Connection, Hello), ErrorBody> {
         let stream = self.connect().map_err(|errno| self.connect_error(errno))?;
+        self.trusted_owners.check(&stream, &self.socket, &self.folders)?;
         let mut connection = Connection(BufReader::new(stream));
         if let Some(diagnose) = self.diagnose
             && !connection.has_input_within(DIAGNOSIS_DELAY)

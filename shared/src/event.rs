@@ -23,7 +23,8 @@ use crate::response::VerdictResult;
 pub struct Event {
     /// Time of the event in milliseconds since 1970 (Unix time). A request's is that of its end.
     pub time: u64,
-    /// Number of the event since the daemon's start, from 1. A gap means that a reader was too slow.
+    /// Number of the event since the daemon's start, from 1. A gap stands for events that nobody asked for, or that a reader
+    /// was too slow for.
     pub sequence: u64,
     /// Content.
     #[serde(flatten)]

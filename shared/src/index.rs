@@ -41,8 +41,12 @@ impl IndexConfig {
             ("the API (`api`) is", self.api.as_deref().map(api_prefix)),
         ];
         named.into_iter().filter_map(|(what, url)| {
-            let url = url?.parse().ok()?;
-            Some(IndexLocation { what, url })
+            let text = url?;
+            Some(IndexLocation {
+                what,
+                url: text.parse().ok()?,
+                is_whole_host: is_whole_host(&text),
+            })
         })
     }
 }
@@ -54,14 +58,26 @@ pub struct IndexLocation<U> {
     pub what: &'static str,
     /// Common prefix of all requests to it.
     pub url: U,
+    /// True if that prefix is all of a host, for example because the first segment of `dl` has a marker.
+    pub is_whole_host: bool,
 }
 
 impl<U: Display> IndexLocation<U> {
     /// Note for the person about a location outside the index's own host.
     pub fn other_host_note(&self, name: &RegistryName) -> String {
-        let Self { what, url } = self;
+        let Self { what, url, .. } = self;
         format!(
             "{what} at {url}, another host, which does not get the token; if it needs it: `regauthctl add-scope {name} {url}`"
+        )
+    }
+
+    /// Note for the person about a location on the index's own host that is not added by itself: an index may name
+    /// folders, but not the whole host, which others may share.
+    pub fn whole_host_note(&self, name: &RegistryName) -> String {
+        let Self { what, url, .. } = self;
+        format!(
+            "{what} anywhere on {url}: the index names no folder, and the whole host does not get the token; if all of it \
+             belongs to `{name}`: `regauthctl add-scope {name} {url}`"
         )
     }
 }
@@ -79,6 +95,12 @@ fn download_prefix(dl: &str) -> Option<String> {
         None => rest.trim_end_matches('/'),
     };
     Some(format!("{scheme}://{folder}/"))
+}
+
+/// True for a prefix without a path.
+fn is_whole_host(prefix: &str) -> bool {
+    let after_scheme = prefix.split_once("://").map_or(prefix, |(_, rest)| rest);
+    after_scheme.trim_end_matches('/').split(['/', '?', '#']).count() == 1
 }
 
 /// Prefix of all API requests: cargo appends `/api/v1/` to the base (the Cargo book, "Web API").
@@ -102,6 +124,23 @@ mod tests {
         }
         for dl in ["https://{crate}.example/", "https://a.example{crate}/", "not a url"] {
             assert_eq!(download_prefix(dl), None, "{dl}");
+        }
+    }
+
+    #[test]
+    fn a_marker_in_the_first_segment_means_the_whole_host() {
+        for (dl, expected) in [
+            ("https://a.example/x?token={crate}", true),
+            ("https://a.example/{prefix}/x", true),
+            ("https://a.example", true),
+            ("https://a.example//{crate}", true),
+            ("https://a.example/dl/{crate}", false),
+            ("https://a.example/dl", false),
+        ] {
+            let text = format!(r#"{{"dl":"{dl}","api":"https://a.example"}}"#);
+            let config: IndexConfig = serde_json::from_str(&text).unwrap();
+            let whole: Vec<_> = config.locations::<String>().map(|place| place.is_whole_host).collect();
+            assert_eq!(whole, [expected, false], "{dl}");
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Nothing here does I/O. In reading order:
 //!
-//! - [`name`] and [`secret`]: the checked strings that requests carry.
+//! - [`name`], [`secret`] and [`passphrase`]: the checked strings that requests carry.
 //! - [`request`], [`response`], [`error`]: what travels over the control socket, one message per line ([`frame`]).
 //! - [`event`]: what the daemon reports as it happens, in the stream of `watch` and in the audit log.
 //! - [`version`]: the greeting, and how releases of different age work together.
@@ -24,6 +24,7 @@
 #![cfg_attr(test, allow(clippy::too_many_lines, reason = "a table is as long as its cases"))]
 
 pub mod name;
+pub mod passphrase;
 pub mod secret;
 
 pub mod request;

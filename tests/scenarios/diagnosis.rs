@@ -329,6 +329,8 @@ fn a_registry_that_answers_again_has_no_failure_any_more() {
         .succeeds();
     assert_eq!(Curl::new().behind(&daemon).get(&url).status, 502);
     assert_eq!(daemon.ctl(&["show", "corp"]).json["last-failure"]["cause"], "refused");
+    let listed = User::new(&daemon).ctl(&["list"]).succeeds();
+    listed.says(&format!("corp: localhost:{port} refuses connections"));
     let status = daemon.ctl(&["status"]).json;
     let problem = status["problems"][0]["message"].as_str().unwrap();
     assert!(problem.contains(&format!("localhost:{port}")), "{problem}");

@@ -34,15 +34,29 @@ fn the_next_step_leads_from_the_first_start_to_a_working_client() {
     daemon.add_with("corp", &registry, &["--scope", &registry.scope()]);
     let unused = overview(&user);
     assert_eq!(next(&unused), "regauthctl setup cargo", "{unused}");
-    let labels: Vec<_> = unused.lines().skip(1).take(5).filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(labels, ["regauthd", "store", "registries", "clients", "traffic"], "{unused}");
+    let labels: Vec<_> = unused
+        .lines()
+        .skip(1)
+        .take(5)
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert_eq!(
+        labels,
+        ["regauthd", "store", "registries", "clients", "traffic"],
+        "{unused}"
+    );
     assert!(unused.contains("corp (ready)"), "{unused}");
 
     user.ctl(&["setup", "cargo"]).succeeds();
-    let page = Curl::new().behind(&daemon).get(&format!("{}index/config.json", registry.scope()));
+    let page = Curl::new()
+        .behind(&daemon)
+        .get(&format!("{}index/config.json", registry.scope()));
     assert_eq!(page.status, 200);
     let busy = overview(&user);
-    assert!(next(&busy).starts_with("regauthctl top") && busy.contains("cargo is set up"), "{busy}");
+    assert!(
+        next(&busy).starts_with("regauthctl top") && busy.contains("cargo is set up"),
+        "{busy}"
+    );
     assert!(busy.contains("status=0"), "{busy}");
 
     registry.accept(&["another-token"]);
@@ -59,6 +73,9 @@ fn the_next_step_leads_from_the_first_start_to_a_working_client() {
 #[test]
 fn a_script_without_a_verb_gets_the_usage() {
     let daemon = Daemon::start();
-    let output = User::new(&daemon).ctl(&[]).fails().says("Usage: regauthctl [OPTIONS] <COMMAND>");
+    let output = User::new(&daemon)
+        .ctl(&[])
+        .fails()
+        .says("Usage: regauthctl [OPTIONS] <COMMAND>");
     assert_eq!((output.status.code(), output.stdout.as_str()), (Some(2), ""));
 }

@@ -127,3 +127,36 @@ fn a_session_cookie_set_inside_the_scopes_is_removed() {
         );
     }
 }
+
+/// `dl` decides where cargo downloads, and the registry writes it.
+#[test]
+fn an_index_widens_its_scope_to_folders_of_its_host_and_never_to_the_whole_host() {
+    let root = Authority::new("Corp Root");
+    for (dl, expected) in [
+        ("/files/{crate}", vec!["/index/", "/files/"]),
+        ("/x?token={crate}", vec!["/index/"]),
+        ("", vec!["/index/"]),
+    ] {
+        // A host cannot know its own port before it listens, so the text takes it from the request.
+        let index = format!(r#"return 200 '{{"dl":"https://localhost:$server_port{dl}","api":null}}';"#);
+        let server = Nginx::builder(&root.issue(&["localhost"]))
+            .location("/index/", &index)
+            .location("/", "return 200 'other';")
+            .start();
+        let daemon = Daemon::start();
+        let sparse = format!("sparse+{}", server.url("/index/"));
+        let location = ["--kind", "cargo", "--index", &sparse];
+        let added = daemon
+            .try_add("corp", &location, &Scheme::bearer(), &root.file(), "t0ken-of-the-index")
+            .succeeds()
+            .json;
+        let scopes: Vec<_> = expected.iter().map(|path| server.url(path)).collect();
+        assert_eq!(added["registry"]["scopes"], serde_json::json!(scopes), "{added}");
+        let command = format!("regauthctl add-scope corp {}", server.url("/"));
+        let is_told = added["notes"].to_string().contains(&command);
+        assert_eq!(is_told, expected.len() == 1, "{added}");
+        let other = Curl::new().behind(&daemon).get(&server.url("/another/tenant"));
+        assert_eq!(other.status, 200);
+        assert_eq!(server.requests().pop().unwrap().authorization(), None);
+    }
+}

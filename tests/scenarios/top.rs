@@ -1,15 +1,18 @@
 //! `regauthctl top` in a real terminal (tmux), with real requests to a private registry: keys, sizes, restarts, signals.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use regauth_tests::auth_gate::Scheme;
+use regauth_tests::burst;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
 use regauth_tests::exec::Output;
 use regauth_tests::poll;
 use regauth_tests::programs::binary;
 use regauth_tests::registry::{Registry, USERNAME};
+use regauth_tests::screen_picture;
 use regauth_tests::tmux::Tmux;
 use regauth_tests::user::User;
 
@@ -85,14 +88,14 @@ fn top_shows_real_requests_and_obeys_its_keys() {
     let desk = Desk::new();
     desk.send_requests(5);
     let terminal = desk.top(80, 24);
-    terminal.wait_for("6 requests");
+    terminal.wait_for("requests 6 ");
     let screen = terminal.wait_for("refused     write-denied 1");
     assert_eq!(cell(&screen, "corp", "REFUSED"), "1", "{screen}");
     assert_eq!(screen.lines().count(), 24, "{screen}");
     desk.send_requests(5);
     let busy = terminal.wait_until("times", |screen| cell(screen, "corp", "OWN P95").ends_with('s'));
     assert!(cell(&busy, "corp", "P50").ends_with('s'), "{busy}");
-    terminal.wait_for("12 requests");
+    terminal.wait_for("requests 12 ");
     assert!(screen.contains("writes      closed"), "{screen}");
     assert!(
         screen
@@ -104,8 +107,15 @@ fn top_shows_real_requests_and_obeys_its_keys() {
     );
 
     terminal.press(&["Tab"]);
-    let clients = terminal.wait_for("curl");
-    assert!(clients.contains("Tab registries"), "{clients}");
+    let clients = terminal.wait_for("/curl");
+    assert!(
+        clients.contains("Tab registries") && clients.contains("\ncurl "),
+        "{clients}"
+    );
+    assert!(
+        clients.contains("started by") && clients.contains("requests 1 "),
+        "{clients}"
+    );
     terminal.press(&["Tab", "Enter"]);
     let detail = terminal.wait_for("config.json");
     assert!(
@@ -255,4 +265,52 @@ fn no_color_turns_colours_off() {
     desk.user = User::new(&desk.daemon).env("NO_COLOR", "1");
     let plain = desk.top(80, 24).coloured_screen();
     assert!(!is_coloured(&plain), "{plain:?}");
+}
+
+/// The README's picture, docs/top.svg, is a screen of this run. `REGAUTH_BLESS=1 cargo test -p regauth-tests --test scenarios
+/// the_picture` draws it again. Numbers differ from run to run, so headings, labels and keys are compared.
+#[test]
+fn the_picture_in_the_readme_shows_what_top_shows() {
+    let desk = Desk::new();
+    let wheels = Registry::builder(Scheme::bearer(), "t0ken-of-the-wheels").start();
+    desk.daemon.add_with("wheels", &wheels, &["--scope", &wheels.scope()]);
+    wheels.accept(&["another-token"]);
+    desk.daemon.ctl(&["verify", "wheels"]).exits(4);
+    desk.daemon.ctl(&["allow", "corp", "--for", "5m"]).succeeds();
+    let terminal = desk.top(100, 22);
+    let page = format!("{}index/config.json", desk.registry.scope());
+    let mut sent = 0;
+    for requests in [20, 45, 70, 30, 60, 110, 150, 90, 130, 40] {
+        assert!(
+            burst::send(&desk.daemon, &page, requests, 2)
+                .iter()
+                .all(|status| *status == 200)
+        );
+        sent += requests;
+        terminal.wait_for(&format!("requests {sent} "));
+    }
+    let picture = screen_picture::svg(&terminal.coloured_screen(), 100);
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/top.svg");
+    if std::env::var_os("REGAUTH_BLESS").is_some() {
+        fs::write(&file, &picture).unwrap();
+    }
+    let words = |svg: &str| -> Vec<String> {
+        let lines = screen_picture::text(svg).into_iter();
+        let is_name =
+            |word: &&str| word.chars().all(|letter| letter.is_alphabetic() || letter == '/') && word.len() > 2;
+        lines
+            .flat_map(|line| {
+                line.split_whitespace()
+                    .filter(is_name)
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            })
+            .collect()
+    };
+    let shown = fs::read_to_string(&file).unwrap_or_default();
+    assert_eq!(
+        words(&shown),
+        words(&picture),
+        "docs/top.svg is old; REGAUTH_BLESS=1 draws it again"
+    );
 }

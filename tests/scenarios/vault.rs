@@ -28,6 +28,30 @@ fn the_age_command_opens_the_vault_with_the_identity_file() {
 }
 
 #[test]
+fn status_and_the_first_start_say_who_can_read_the_tokens_and_what_is_better() {
+    let mut fixture = Fixture::start(Daemon::builder().store("vault"));
+    let is_exposed = "every program of the daemon's user can read the tokens";
+    let exposure = |fixture: &Fixture| {
+        let status = fixture.daemon.ctl(&["status"]).succeeds().json;
+        status["store"]["exposure"].as_str().unwrap().to_owned()
+    };
+    let before = exposure(&fixture);
+    assert!(
+        before.starts_with(is_exposed) && before.contains("unlock --set-passphrase"),
+        "{before}"
+    );
+    assert_eq!(fixture.daemon.log().matches(is_exposed).count(), 1);
+    fixture.set_passphrase(PASSPHRASE).succeeds();
+    let after = exposure(&fixture);
+    assert!(
+        !after.contains(is_exposed) && after.contains("a host of their own"),
+        "{after}"
+    );
+    fixture.daemon.restart();
+    assert_eq!(fixture.daemon.log().matches("chose the store").count(), 1);
+}
+
+#[test]
 fn a_restarted_daemon_reads_its_token_from_the_vault_and_keeps_its_bundle() {
     let mut fixture = Fixture::start(Daemon::builder().store("vault"));
     let bundle = fs::read(fixture.daemon.bundle()).unwrap();
@@ -214,6 +238,37 @@ fn an_unlock_that_leaves_the_vault_locked_names_another_step() {
     assert_eq!(unlock.exit, i32::from(exit_code::STORE));
     unlock.output.says("--passphrase-stdin");
     fixture.unlock(PASSPHRASE).succeeds();
+}
+
+/// A backup or a hostile program may have copied the key before.
+#[test]
+fn a_copy_of_the_old_key_does_not_open_the_vault_after_a_new_passphrase() {
+    let mut fixture = Fixture::start(Daemon::builder().store("vault"));
+    let state = fixture.daemon.home().join("state");
+    let copy = fixture.daemon.home().join("copy.txt");
+    fs::copy(state.join("vault-identity.txt"), &copy).unwrap();
+    assert_eq!(decrypt_vault(&state, &copy)["corp"], TOKEN);
+    fixture.set_passphrase(PASSPHRASE).succeeds();
+    let mut age = exec::command("age", &state);
+    age.arg("-d").arg("-i").arg(&copy).arg(state.join("vault.age"));
+    exec::run(&mut age).fails().says("no identity matched");
+    fixture.assert_served();
+    fixture.daemon.restart();
+    fixture.unlock(PASSPHRASE).succeeds();
+    fixture.assert_served();
+}
+
+#[test]
+fn a_short_passphrase_is_refused_and_changes_nothing() {
+    let fixture = Fixture::start(Daemon::builder().store("vault"));
+    for passphrase in ["x", "aaaaaaaaaaaaaaaa"] {
+        let set = fixture.set_passphrase(passphrase);
+        assert_eq!(set.exit, i32::from(exit_code::USAGE), "{}", set.output.report());
+        set.output.says("nothing was changed");
+    }
+    let state = fixture.daemon.home().join("state");
+    assert!(!state.join("vault-identity.age").exists());
+    assert_eq!(decrypt_vault(&state, &state.join("vault-identity.txt"))["corp"], TOKEN);
 }
 
 #[test]

@@ -29,6 +29,7 @@
 //! | [`faulty_server`] | TLS server with one fault: a bad certificate, a failing handshake | `FaultyServer::start(Fault::Expired)` |
 //! | [`misbehaving_server`] | server that is silent, cuts bodies, closes without a word | `MisbehavingServer::http1(&authority).first(&[Silence::InHandshake]).start()` |
 //! | [`nginx`] | real nginx with a JSON access log | `nginx.wait_for_request(\|request\| request.status == 200)` |
+//! | [`prometheus`] | real Prometheus with the packaged alert rules | `Prometheus::scraping("127.0.0.1:9102").firing()` |
 //! | [`squid`] | company proxy: real Squid with Basic authentication, port rules, TLS, TLS interception | `Squid::builder().login("me", "pw").start()` |
 //! | [`socks_proxy`] | SOCKS5 proxy: real microsocks | `SocksProxy::start(&["registry.corp.example"])` |
 //! | [`certificates`] | private CA and the certificates it issues | `Authority::new("Corp Root").issue(&["localhost"])` |
@@ -47,6 +48,7 @@
 //! | [`system_shim`] | wall clock and disk of a daemon under control (LD_PRELOAD) | `SystemShim::new().load_into(Daemon::builder())` |
 //! | [`terminal`] | a program on a pseudo-terminal | `Terminal::start(&command).read_until("Token: ")` |
 //! | [`tmux`] | a shell in a terminal of any size; keys and screens | `Tmux::start(&user.command("sh"), 80, 24).wait_for("$ ")` |
+//! | [`screen_picture`] | SVG of a screen with its colours | `screen_picture::svg(&terminal.coloured_screen(), 80)` |
 //! | **checks** | | |
 //! | [`leak_scan`] | search for a secret in texts, files, processes and memory | `LeakScan::new(TOKEN).scan("the log", log).assert_clean()` |
 //! | [`ocsf`] | validation against the published OCSF schema | `ocsf::validate(&exported).succeeds()` |
@@ -104,11 +106,13 @@ pub mod poll;
 pub mod privilege;
 pub mod process;
 pub mod programs;
+pub mod prometheus;
 pub mod proxy_client;
 pub mod pypi_server;
 pub mod random;
 pub mod registry;
 pub mod registry_api;
+pub mod screen_picture;
 pub mod socks_proxy;
 pub mod squid;
 pub mod store_items;

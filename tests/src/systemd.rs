@@ -102,6 +102,14 @@ impl Systemd {
         exec::run(journalctl.args(["--output=json", "--unit", unit])).stdout
     }
 
+    /// Runs a program of this machine in systemd's namespaces.
+    pub fn run(&self, program: &Path, arguments: &[&str]) -> Output {
+        let mut nsenter = exec::command("nsenter", self.folder.path());
+        let target = self.systemd_pid.to_string();
+        nsenter.args(["--mount", "--pid", "--target", &target]).arg(program);
+        exec::run(nsenter.args(arguments))
+    }
+
     /// Process id on the host of the process that has this id in the namespace.
     ///
     /// # Panics

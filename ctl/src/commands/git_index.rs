@@ -35,6 +35,7 @@ pub(super) fn complete(added: &mut RegistryAdded, client: &Client) {
     let (own, foreign): (Vec<_>, Vec<_>) = uncovered
         .into_iter()
         .partition(|place| index::is_on_index_host(place, &index));
+    let (whole, own): (Vec<_>, Vec<_>) = own.into_iter().partition(|place| place.is_whole_host);
     if !own.is_empty() {
         match add_scopes(&added.registry, &own, client) {
             Ok(view) => added.registry = view,
@@ -42,6 +43,9 @@ pub(super) fn complete(added: &mut RegistryAdded, client: &Client) {
         }
     }
     let name = &added.registry.name;
+    added
+        .notes
+        .extend(whole.iter().map(|place| place.whole_host_note(name)));
     added
         .notes
         .extend(foreign.iter().map(|place| place.other_host_note(name)));

@@ -30,6 +30,7 @@ pub(crate) mod watch;
 
 pub(crate) mod log;
 pub(crate) mod logs;
+pub(crate) mod metrics;
 pub(crate) mod overview;
 pub(crate) mod reload;
 pub(crate) mod service;

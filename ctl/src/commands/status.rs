@@ -90,7 +90,7 @@ fn describe(status: &Status) -> String {
         status.pid,
         relative(&status.started)
     );
-    text += &output::key_values([
+    let rows = [
         ("listens on", listens_on(status)),
         ("proxy", status.proxy.clone()),
         ("clients", clients(&status.clients).to_owned()),
@@ -101,11 +101,18 @@ fn describe(status: &Status) -> String {
             "store",
             format!("{}, {} ({})", store.kind, store.state, store.protection),
         ),
+        ("exposure", store.exposure.clone().unwrap_or_default()),
         ("audit", audit(status)),
+        (
+            "metrics",
+            status.metrics.clone().unwrap_or_else(|| "not over HTTP".to_owned()),
+        ),
         ("registries", status.registries.to_string()),
         ("connections", format!("{} open", status.connections)),
         ("requests", format!("{} since it started", status.requests)),
-    ]);
+    ];
+    // A daemon of an older release does not say what the store's exposure is.
+    text += &output::key_values(rows.into_iter().filter(|(_, value)| !value.is_empty()));
     if status.version != PROGRAM {
         text += &format!(
             "\nproblem: this is regauthctl {PROGRAM}, and the regauthd that runs is {}\nhint: {}\n",

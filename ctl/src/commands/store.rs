@@ -124,7 +124,8 @@ fn describe(shown: &StoreShown) -> String {
         ("state", store.state.clone()),
         ("protection", store.protection.clone()),
     ];
-    output::key_values(lines.into_iter().chain(moving)) + &output::notes(&shown.notes)
+    let exposure = store.exposure.clone().map(|exposure| ("exposure", exposure));
+    output::key_values(lines.into_iter().chain(exposure).chain(moving)) + &output::notes(&shown.notes)
 }
 
 fn describe_move(moved: &StoreMoved) -> String {

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use regauth_shared::request::{Nothing, Unlock};
 use regauth_shared::response::{Status, Unlocked};
-use regauth_shared::{ErrorBody, Request, Secret};
+use regauth_shared::{ErrorBody, Request, Secret, passphrase as rule};
 
 use crate::client::Client;
 use crate::output::{self, Report};
@@ -14,9 +14,9 @@ use crate::{error, token};
 ///
 /// A keychain opens a window of its own. For a vault with a passphrase, this command asks for it without echo.
 ///
-/// --set-passphrase sets or changes the vault's passphrase. From then on the vault is locked after every start of the
-/// daemon until this command opens it. Without a passphrase, every program that can read the daemon's files can read
-/// the tokens.
+/// --set-passphrase sets or changes the vault's passphrase, of at least 12 characters. It makes a new key: copies of the
+/// old one open no later vault. From then on the vault is locked after every start of the daemon until this command
+/// opens it. Without a passphrase, every program that can read the daemon's files can read the tokens.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -67,6 +67,7 @@ fn from_prompts(set: bool, client: &Client) -> Result<Unlock, ErrorBody> {
     }
     if set {
         let first = passphrase(&token::from_terminal("New passphrase of the vault: ")?)?;
+        rule::check(&first).map_err(|weak| error::usage(weak.to_string()).hint(rule::HINT))?;
         if *token::from_terminal("The same again: ")? != first.expose() {
             return Err(error::usage("the two passphrases differ").hint("nothing was changed; repeat"));
         }

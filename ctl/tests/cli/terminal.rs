@@ -215,8 +215,8 @@ fn changes_nothing_if_two_passphrases_differ() {
     let mut terminal = Terminal::open();
     let mut child = terminal.run(&home, &["unlock", "--set-passphrase"]);
     for (prompt, typed) in [
-        ("New passphrase of the vault: ", "one\r"),
-        ("The same again: ", "two\r"),
+        ("New passphrase of the vault: ", "one of twelve\r"),
+        ("The same again: ", "two of twelve\r"),
     ] {
         terminal.read_until(prompt);
         terminal.wait_until_echo_is_off();
@@ -224,6 +224,21 @@ fn changes_nothing_if_two_passphrases_differ() {
     }
     terminal.read_until("nothing was changed");
     assert_eq!(child.wait().unwrap().code(), Some(2));
+}
+
+#[test]
+fn refuses_a_passphrase_of_one_letter_before_it_asks_again() {
+    let (home, peer) = Home::answering(&[golden("response/status")]);
+    let mut terminal = Terminal::open();
+    let mut child = terminal.run(&home, &["unlock", "--set-passphrase"]);
+    terminal.read_until("New passphrase of the vault: ");
+    terminal.wait_until_echo_is_off();
+    terminal.type_in("x\r");
+    let seen = terminal.read_until("nothing was changed");
+    assert!(seen.contains("at least 12 characters"), "{seen}");
+    assert!(!seen.contains("again"), "{seen}");
+    assert_eq!(child.wait().unwrap().code(), Some(2));
+    assert_eq!(peer.requests(), [golden("request/status")]);
 }
 
 #[test]

@@ -236,7 +236,11 @@ impl Audit {
 
 /// Records the events of the stream to its end. Subscribes before the first event.
 pub(crate) fn follow(proxy: &Arc<ProxyState>) -> impl Future<Output = ()> + Send + use<> {
-    let (proxy, mut feed) = (Arc::clone(proxy), proxy.events.subscribe());
+    let proxy = Arc::clone(proxy);
+    let mut feed = match proxy.audit.settings.mode {
+        AuditMode::All => proxy.events.subscribe(),
+        AuditMode::Changes | AuditMode::Off => proxy.events.subscribe_to_news(),
+    };
     async move {
         let ended = proxy.events.ended();
         tokio::pin!(ended);

@@ -51,6 +51,10 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Audit record.
     pub audit: AuditSettings,
+    /// Address that serves metrics over HTTP.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Time before a token's end at which `status` warns.
+    pub warn_before: Duration,
     /// PEM file with more roots for the bundle and for an `https://` corporate proxy, but not for registries.
     pub ca_file: Option<PathBuf>,
     /// Proxy settings for connections to registries and other hosts.
@@ -101,6 +105,8 @@ impl Config {
             store: top.parsed("store", StoreKind::from_str),
             drain_timeout: (top.parsed("drain-timeout", duration)).unwrap_or(DEFAULT_DRAIN_TIMEOUT),
             audit: AuditSettings::read(&mut top),
+            metrics_listen: top.parsed("metrics-listen", listen),
+            warn_before: top.parsed("warn-before", duration).unwrap_or(DEFAULT_WARN_BEFORE),
             ca_file: top.parsed("ca-file", registries::absolute_path),
             upstream: (top.table("upstream", UPSTREAM_KEYS)).map_or_else(UpstreamSettings::default, |mut table| {
                 UpstreamSettings::read(&mut table)
@@ -125,6 +131,8 @@ impl Default for Config {
             store: None,
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
             audit: AuditSettings::default(),
+            metrics_listen: None,
+            warn_before: DEFAULT_WARN_BEFORE,
             ca_file: None,
             upstream: UpstreamSettings::default(),
             registries: BTreeMap::new(),
@@ -230,6 +238,12 @@ pub const INITIAL: &str = r#"# regauth: registries and settings of the daemon.
 # audit-keep = "90d"
 # audit-max-size = "256MiB"
 
+# Metrics for Prometheus over HTTP. Without this key, only `regauthctl metrics` prints them.
+# metrics-listen = "127.0.0.1:9102"
+
+# Time before a token's end at which `regauthctl status` warns, if nothing renews the token.
+# warn-before = "3d"
+
 # More roots for the clients' bundle and for an https:// proxy, such as the root of a company that inspects TLS. Registries
 # do not trust them: those behind such a root name it as their own ca-file.
 # ca-file = "/etc/corp-root.pem"
@@ -262,6 +276,7 @@ pub const INITIAL: &str = r#"# regauth: registries and settings of the daemon.
 "#;
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9001);
+const DEFAULT_WARN_BEFORE: Duration = Duration::from_secs(3 * 24 * 3600);
 const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 const TOP_KEYS: KnownKeys = &[
@@ -269,6 +284,8 @@ const TOP_KEYS: KnownKeys = &[
     ("clients", r#""same-user""#),
     ("store", r#""keychain""#),
     ("drain-timeout", r#""30s""#),
+    ("metrics-listen", r#""127.0.0.1:9102""#),
+    ("warn-before", r#""3d""#),
     ("audit", r#""changes""#),
     ("audit-required", "true"),
     ("audit-keep", r#""90d""#),

@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use crate::authority::company_roots::CompanyRoots;
 use crate::config::{Config, ConfigFile, Problems};
 use crate::control::error::{read_error, write_error};
+use crate::control::metrics::MetricsEndpoint;
 use crate::control::state::stores::Stores;
 use crate::control::state::{Snapshot, State, StateGuard, StateLock, ending};
 use crate::control::verbs::device_login::PendingLogins;
@@ -73,6 +74,8 @@ pub(crate) struct Controller {
     pub(crate) company_roots: ArcSwap<CompanyRoots>,
     /// Origin of each listening socket: the daemon's own, or passed by the service manager.
     pub(crate) sockets: Sockets,
+    /// HTTP endpoint of the metrics.
+    pub(crate) metrics: MetricsEndpoint,
     /// The log's level.
     pub(crate) logs: Logs,
     /// Time of the daemon's start.

@@ -5,6 +5,7 @@ use regauth_shared::{ErrorBody, Request};
 use serde::Serialize;
 
 use crate::control::controller::Controller;
+use crate::control::metrics;
 use crate::control::verbs::{
     add_registry, add_scope, device_login, grants, lifecycle, logout, migrate, remove_registry, rotate, set_upstream,
     show, store, traffic, verify, writes,
@@ -45,6 +46,7 @@ async fn carry_out(controller: &Controller, request: Request) -> Reply {
         Request::Grants(_) => answer(Ok(grants::grants(controller))),
         Request::Revoke(request) => answer(grants::revoke(controller, request).await),
         Request::Status(_) => answer(Ok(show::status(controller).await)),
+        Request::Metrics(request) => answer(metrics::answer(controller, &request)),
         Request::Traffic(request) => answer(Ok(traffic::traffic(controller, &request))),
         Request::Watch(request) => match Viewer::admit(controller, request) {
             Ok(viewer) => Reply::Stream(viewer),

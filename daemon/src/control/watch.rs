@@ -54,7 +54,8 @@ impl Viewer {
         })?;
         Ok(Self {
             filters,
-            feed: events.subscribe(),
+            // Its place says that it wants every request.
+            feed: events.subscribe_to_news(),
             events,
             last: 0,
             _place: place,

@@ -24,6 +24,7 @@ mod leak_detector;
 mod lifetime;
 mod registry_credential;
 mod retirement;
+mod token_claims;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -330,6 +331,12 @@ impl From<Value> for CredentialState {
 }
 
 impl Value {
+    /// Time of its end, as its source or the token itself tells.
+    pub(crate) fn ends(&self) -> Option<OffsetDateTime> {
+        let told = self.lifetime.map(|lifetime| lifetime.expires());
+        told.or_else(|| token_claims::expiry(&self.secret))
+    }
+
     /// True if its lifetime has ended. Reads no clock if it has none.
     pub(crate) fn has_expired(&self) -> bool {
         self.lifetime

@@ -67,13 +67,14 @@ pub(super) fn read_config(file: &Path, ephemeral: bool) -> Result<Config, StartE
 }
 
 /// Records the kind of store in the configuration, so that later starts use the same one.
-pub(super) fn record_store(file: &Path, config: &Config, kind: StoreKind, ephemeral: bool) -> Result<(), StartError> {
+pub(super) fn record_store(file: &Path, config: &Config, kind: StoreKind, ephemeral: bool) -> Result<bool, StartError> {
     if ephemeral || config.store.is_some() {
-        return Ok(());
+        return Ok(false);
     }
     let unusable = |error| StartError::ConfigFile(file.to_path_buf(), error);
     let text = std::fs::read_to_string(file).map_err(unusable)?;
     let mut document = ConfigFile::parse(&text).map_err(|problems| StartError::Config(file.to_path_buf(), problems))?;
     document.set_store(kind);
-    atomic::write(file, document.to_string().as_bytes(), 0o600).map_err(unusable)
+    atomic::write(file, document.to_string().as_bytes(), 0o600).map_err(unusable)?;
+    Ok(true)
 }

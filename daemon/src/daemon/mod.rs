@@ -31,6 +31,7 @@ use crate::authority::company_roots::CompanyRoots;
 use crate::config::Config;
 use crate::control::controller::{Controller, SystemRoots};
 use crate::control::maintenance;
+use crate::control::metrics::{self, MetricsEndpoint};
 use crate::control::server::{self, ControlClients};
 use crate::control::state::stores::Stores;
 use crate::control::token_check;
@@ -148,6 +149,7 @@ impl Daemon {
             system_roots: ArcSwap::from_pointee(SystemRoots::new(system_roots)),
             company_roots: ArcSwap::from_pointee(company_roots),
             sockets,
+            metrics: MetricsEndpoint::default(),
             logs: options.logs,
             started: OffsetDateTime::now_utc(),
             stop: CancellationToken::new(),
@@ -159,8 +161,7 @@ impl Daemon {
             logins: PendingLogins::default(),
             state,
         });
-        let started = lifecycle::start(&controller, &config).await;
-        started.map_err(StartError::Registries)?;
+        (lifecycle::start(&controller, &config).await).map_err(StartError::Registries)?;
         Ok(Self {
             controller,
             listener,
@@ -260,6 +261,7 @@ fn maintain(controller: &Arc<Controller>, tasks: &TaskTracker, end: &Cancellatio
     tasks.spawn(maintenance::retry_stores(Arc::clone(controller), end.clone()));
     tasks.spawn(maintenance::tidy(Arc::clone(controller), end.clone()));
     tasks.spawn(token_check::serve(Arc::clone(controller), end.clone()));
+    tasks.spawn(metrics::serve(Arc::clone(controller), end.clone()));
     tasks.spawn(maintenance::watch_for_sleep(Arc::clone(controller), end.clone()));
 }
 
@@ -303,7 +305,10 @@ async fn open_store(
     } else {
         select::open(folders, config.store, options.store).await?
     };
-    record_store(config_file, config, store.kind, options.ephemeral)?;
+    if record_store(config_file, config, store.kind, options.ephemeral)? {
+        let exposure = select::exposure(folders, store.kind);
+        tracing::info!(store = store.kind.as_str(), exposure, "chose the store");
+    }
     Ok(store)
 }
 

@@ -1,8 +1,10 @@
 //! Client of a connection, as its events name it.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use regauth_shared::event;
+use regauth_shared::{RegistryName, event};
 use tokio::sync::SetOnce;
 
 /// Other end of a client's connection: a user of this machine, or an address.
@@ -16,6 +18,8 @@ pub(crate) struct Caller {
     pub(crate) address: Option<IpAddr>,
     /// Program that holds the connection, once the search has ended; `None` if it found none.
     pub(crate) program: SetOnce<Option<Program>>,
+    /// Digest of what the last event about this connection said of it; 0 before the first.
+    pub(crate) reported: AtomicU64,
 }
 
 /// Process that holds a connection. Its arguments and environment are never read: they may hold secrets.
@@ -32,6 +36,14 @@ pub(crate) struct Program {
 }
 
 impl Caller {
+    /// True for the first request, and for one with another registry or grant, or with a program that was not known before.
+    pub(super) fn is_news(&self, registry: Option<&RegistryName>, grant: Option<&str>) -> bool {
+        let mut hasher = DefaultHasher::new();
+        (registry, grant, self.program.get().is_some()).hash(&mut hasher);
+        let digest = hasher.finish().max(1);
+        self.reported.swap(digest, Ordering::Relaxed) != digest
+    }
+
     /// The client in an event; `grant` is the id of the grant that it has shown.
     pub(super) fn view(&self, grant: Option<&str>) -> event::Client {
         let program = self.program.get().and_then(Option::as_ref);

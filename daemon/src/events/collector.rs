@@ -96,7 +96,8 @@ impl Collector {
         match collected {
             Collected::Request(record) => {
                 // Without a subscriber, nobody misses the text.
-                if self.events.feed.receiver_count() == 0 {
+                let events = &self.events;
+                if events.feed.receiver_count() == 0 || (!events.wants_routine() && record.is_routine()) {
                     self.sequence += 1;
                 } else {
                     self.publish(time, record.to_event());
@@ -180,6 +181,42 @@ mod tests {
         assert_eq!(numbers, [1, 2, 3, 4]);
         assert!(matches!(received[0].event.kind, EventKind::Request(_)));
         assert!(received.is_sorted_by_key(|received| received.event.time));
+    }
+
+    #[test]
+    fn reads_after_a_clients_first_become_events_only_while_somebody_wants_them() {
+        let mut collector = collector(1);
+        let events = Arc::clone(&collector.events);
+        let mut news = events.subscribe_to_news();
+        let client = record(Instant::now());
+        let refused = || RequestRecord {
+            code: Some("write-denied"),
+            ..client.clone()
+        };
+        let other_registry = || RequestRecord {
+            registry: Some("corp".parse().unwrap()),
+            ..client.clone()
+        };
+        for record in [
+            client.clone(),
+            client.clone(),
+            refused(),
+            other_registry(),
+            client.clone(),
+        ] {
+            events.record(0, record);
+        }
+        let mut numbers = |collector: &mut Collector| -> Vec<u64> {
+            collector.round();
+            std::iter::from_fn(|| news.try_recv().ok().map(|published| published.event.sequence)).collect()
+        };
+        assert_eq!(numbers(&mut collector), [1, 3, 4, 5]);
+        let viewer = events.admit_viewer().unwrap();
+        events.record(0, client.clone());
+        assert_eq!(numbers(&mut collector), [6]);
+        drop(viewer);
+        events.record(0, client.clone());
+        assert!(numbers(&mut collector).is_empty());
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub(crate) struct Events {
     feed: broadcast::Sender<Arc<Published>>,
     /// Counters of all requests, which only the collector changes.
     pub(crate) traffic: TrafficCounters,
+    /// True once a subscriber wants every request.
+    keeps_routine: AtomicBool,
     /// Places of viewers over the control socket.
     viewers: Arc<Semaphore>,
     /// Cancelled after the last event.
@@ -94,6 +96,7 @@ impl Events {
             has_started: AtomicBool::new(false),
             feed: broadcast::channel(SUBSCRIBER_EVENTS).0,
             traffic: TrafficCounters::new(),
+            keeps_routine: AtomicBool::new(false),
             viewers: Arc::new(Semaphore::new(MAX_VIEWERS)),
             ended: CancellationToken::new(),
         }
@@ -127,10 +130,22 @@ impl Events {
         self.notify();
     }
 
-    /// Events from now on. A subscriber that falls [`SUBSCRIBER_EVENTS`] behind loses the oldest, and `recv` returns
+    /// All events from now on. A subscriber that falls [`SUBSCRIBER_EVENTS`] behind loses the oldest, and `recv` returns
     /// their number.
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Published>> {
+        self.keeps_routine.store(true, Ordering::Relaxed);
         self.feed.subscribe()
+    }
+
+    /// Events from now on, without the reads of a client after its first, as long as nobody else wants those: they are most
+    /// of all events, and each costs a microsecond.
+    pub(crate) fn subscribe_to_news(&self) -> broadcast::Receiver<Arc<Published>> {
+        self.feed.subscribe()
+    }
+
+    /// True while somebody wants every request.
+    fn wants_routine(&self) -> bool {
+        self.keeps_routine.load(Ordering::Relaxed) || self.viewers.available_permits() < MAX_VIEWERS
     }
 
     /// Takes one of [`MAX_VIEWERS`] places, until it is dropped.

@@ -76,6 +76,13 @@ impl RequestRecord {
         }
     }
 
+    /// True for one more read of a client whose use of the registry is known: only who follows all requests misses it.
+    pub(super) fn is_routine(&self) -> bool {
+        let grant = self.grant.as_ref().map(|grant| grant.terms.id.as_str());
+        let is_news = self.caller.is_news(self.registry.as_ref(), grant);
+        self.code.is_none() && self.operation != Some(Operation::Write) && !is_news
+    }
+
     /// The record as an event.
     pub(crate) fn to_event(&self) -> EventKind {
         let exchange = Exchange {

@@ -32,6 +32,26 @@ pub struct SetUpstream {
     pub ca_file: Option<String>,
 }
 
+/// Fields of `metrics`.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    /// Format of the text.
+    #[serde(default)]
+    pub format: MetricsFormat,
+}
+
+/// Text format of metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MetricsFormat {
+    /// OpenMetrics 1.0.
+    #[default]
+    OpenMetrics,
+    /// The older text format of Prometheus, 0.0.4.
+    Prometheus,
+}
+
 /// Log level; each level includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -12,7 +12,7 @@ mod traffic;
 mod watch;
 
 pub use access::{Allow, Grant, Revoke};
-pub use daemon::{Log, LogLevel, SetUpstream};
+pub use daemon::{Log, LogLevel, Metrics, MetricsFormat, SetUpstream};
 pub use registry::{AddRegistry, AddScope, SourceCommand};
 pub use store::{StoreMove, Unlock};
 pub use token::{CompareToken, Rotate, Verify};
@@ -83,6 +83,8 @@ pub enum Request {
     /// Streams events. Answer: [`crate::response::Watching`], then one [`crate::event::Event`] per line until the daemon or
     /// the client ends the connection.
     Watch(Watch),
+    /// Reports the metrics as text. Answer: [`crate::response::Metrics`].
+    Metrics(Metrics),
     /// Writes a company's proxy and roots into the configuration. Answer: [`crate::response::UpstreamSet`].
     SetUpstream(SetUpstream),
     /// Reads the configuration and the certificates again. Answer: [`crate::response::Reloaded`].

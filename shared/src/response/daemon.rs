@@ -45,6 +45,9 @@ pub struct Status {
     /// Audit record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<AuditView>,
+    /// URL of the metrics, if they are served over HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<String>,
     /// Client connections that are open.
     pub connections: u64,
     /// Requests to configured hosts since the start.
@@ -69,6 +72,14 @@ pub struct UpstreamProxy {
     pub set_by: String,
     /// URL schemes of the connections that use it: `http`, `https`.
     pub used_for: Vec<String>,
+}
+
+/// Answer to `metrics`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Metrics {
+    /// Metrics in the format of the request.
+    pub text: String,
 }
 
 /// Audit record of the daemon.

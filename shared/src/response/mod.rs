@@ -14,8 +14,8 @@ mod traffic;
 
 pub use access::{GrantList, GrantUrl, GrantView, Granted, Revoked, WritesChanged};
 pub use daemon::{
-    AuditView, LogLevels, Problem, Reloaded, SocketOrigin, Sockets, Status, Stopping, UpstreamProxy, UpstreamSet,
-    Watching,
+    AuditView, LogLevels, Metrics, Problem, Reloaded, SocketOrigin, Sockets, Status, Stopping, UpstreamProxy,
+    UpstreamSet, Watching,
 };
 pub use registry::{
     CredentialState, CredentialView, RegistryAdded, RegistryList, RegistryRemoved, RegistryView, RequestFailure,

@@ -12,6 +12,9 @@ pub struct StoreView {
     pub kind: String,
     /// Protection of the secrets, in words.
     pub protection: String,
+    /// What other programs of the daemon's user can do with the secrets, and what would be better, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exposure: Option<String>,
     /// State: `open`, `locked` or `unavailable`.
     pub state: String,
     /// Reason why it is not open, and the next step.

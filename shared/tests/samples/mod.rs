@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use regauth_shared::audit::{LineHash, Link};
 use regauth_shared::event::{Client, Event, EventKind, Exchange, Operation};
 use regauth_shared::request::{
-    AddRegistry, AddScope, Allow, ByName, CompareToken, Grant, Log, LogLevel, Nothing, Revoke, Rotate, SetUpstream,
-    SourceCommand, StoreMove, TrafficOf, Unlock, Verify, Watch,
+    AddRegistry, AddScope, Allow, ByName, CompareToken, Grant, Log, LogLevel, Metrics, Nothing, Revoke, Rotate,
+    SetUpstream, SourceCommand, StoreMove, TrafficOf, Unlock, Verify, Watch,
 };
 use regauth_shared::response::{
     AuditView, ClientTraffic, CredentialState, CredentialView, DeviceLogin, DeviceLoginState, GrantList, GrantUrl,
@@ -71,6 +71,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
             }),
         ),
         ("set-upstream-least", Request::SetUpstream(SetUpstream::default())),
+        ("metrics", Request::Metrics(Metrics::default())),
         ("reload", Request::Reload(Nothing {})),
         (
             "log",
@@ -261,6 +262,15 @@ fn answers_about_the_store(each: &mut impl EachAnswer) {
         let store = store("open");
         each.check(form, StoreShown { store, moving, notes });
     }
+    let exposed = StoreShown {
+        store: StoreView {
+            exposure: Some("every program of the daemon's user can read the tokens".to_owned()),
+            ..store("open")
+        },
+        moving: None,
+        notes: vec![],
+    };
+    each.check("store-exposed", exposed);
     for (form, notes) in [("store-move", note()), ("store-move-least", vec![])] {
         let moved = StoreMoved {
             from: "keychain".to_owned(),
@@ -301,6 +311,13 @@ fn answers_of_the_daemon(each: &mut impl EachAnswer) {
     each.check("status", status("open", vec![]));
     each.check("status-locked", status("locked", vec![problem]));
     each.check("status-behind-proxy", status_behind_proxy());
+    each.check(
+        "metrics",
+        regauth_shared::response::Metrics {
+            text: "# TYPE regauth_injections counter\nregauth_injections_total{registry=\"corp\"} 3\n# EOF\n"
+                .to_owned(),
+        },
+    );
     each.check("traffic", traffic());
     each.check("traffic-least", traffic_least());
     each.check(
@@ -651,6 +668,7 @@ fn status(store_is: &str, problems: Vec<Problem>) -> Status {
                 hash: LineHash::of(b"line 1234"),
             },
         }),
+        metrics: Some("http://127.0.0.1:9102/metrics".to_owned()),
         connections: 3,
         requests: 1234,
     }
@@ -665,6 +683,7 @@ fn status_behind_proxy() -> Status {
         }],
         ca_file: Some("/etc/corp-root.pem".to_owned()),
         audit: None,
+        metrics: None,
         ..status("open", vec![])
     }
 }
@@ -673,6 +692,7 @@ fn store(state: &str) -> StoreView {
     StoreView {
         kind: "vault".to_owned(),
         protection: "encrypted under a passphrase".to_owned(),
+        exposure: None,
         state: state.to_owned(),
         problem: None,
     }

@@ -60,6 +60,9 @@ fn labels(model: &Model) -> Vec<(&'static str, String)> {
         ]);
     }
     labels.push(("p", own(if model.is_paused { "go on" } else { "pause" })));
-    labels.extend([("r", own("reverse")), ("t", own("times"))]);
+    if model.detail.is_none() {
+        labels.push(("r", own("reverse")));
+    }
+    labels.push(("t", own("times")));
     labels
 }

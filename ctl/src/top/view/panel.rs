@@ -51,7 +51,7 @@ fn registry(row: &RegistryRow, now: OffsetDateTime) -> Vec<(&'static str, String
         (
             "traffic",
             format!(
-                "{} requests   down {} ({}/s)   up {} ({}/s)",
+                "requests {}   down {} ({}/s)   up {} ({}/s)",
                 units::count(row.requests),
                 units::bytes(row.bytes_down),
                 units::byte_rate(row.bytes_down_per_second),
@@ -110,7 +110,7 @@ fn client(row: &ClientRow, now: OffsetDateTime) -> Vec<(&'static str, String)> {
         (
             "traffic",
             format!(
-                "{} requests, {} refused   down {}   up {}   seen {} ago",
+                "requests {}   refused {}   down {}   up {}   seen {} ago",
                 units::count(row.requests),
                 units::count(row.refused),
                 units::bytes(row.bytes_down),

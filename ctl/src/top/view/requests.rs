@@ -41,27 +41,30 @@ impl<'a> Request<'a> {
 }
 
 /// The columns; a function, since the rows borrow from the model.
-fn columns<'a>() -> [Column<Request<'a>, Theme>; 11] {
+fn columns<'a>() -> [Column<Request<'a>, Theme>; 12] {
     [
         Column::text("UTC", 8, 8, 2, |row, _, _| plain(units::time_of_day(row.time))),
         Column::text("METHOD", 6, 8, 3, |row, _, _| {
             plain(row.exchange.method.clone().unwrap_or_else(|| "-".to_owned()))
         }),
-        Column::text("STATUS", 6, 22, 0, status),
-        Column::text("PATH", 18, 120, 1, |row, _, _| {
-            plain(row.exchange.path.clone().unwrap_or_default())
+        Column::text("STATUS", 6, 6, 0, status),
+        Column::text("REFUSAL", 16, 22, 8, |row, theme, _| {
+            (row.exchange.code.clone().unwrap_or_default(), theme.warning())
+        }),
+        Column::text("PATH", 18, 120, 1, |row, _, width| {
+            plain(end_of(row.exchange.path.as_deref().unwrap_or_default(), width))
         }),
         Column::number("TOTAL", 6, 4, |row, _, _| plain(units::micros(row.exchange.total_us))),
         Column::number("OWN", 6, 6, |row, _, _| {
             plain(units::optional_micros(row.exchange.own_us))
         }),
         Column::number("DOWN", 7, 7, |row, _, _| plain(units::bytes(row.exchange.bytes_down))),
-        Column::number("UP", 7, 9, |row, _, _| plain(units::bytes(row.exchange.bytes_up))),
+        Column::number("UP", 7, 10, |row, _, _| plain(units::bytes(row.exchange.bytes_up))),
         Column::text("PROGRAM", 10, 20, 5, |row, theme, _| {
             (clients::program(&row.exchange.client), theme.name())
         }),
-        Column::number("PID", 7, 8, |row, _, _| plain(clients::pid(&row.exchange.client))),
-        Column::text("CONNECTION", 10, 10, 10, |row, _, _| {
+        Column::number("PID", 7, 9, |row, _, _| plain(clients::pid(&row.exchange.client))),
+        Column::text("CONNECTION", 10, 10, 11, |row, _, _| {
             let text = match row.exchange.reused {
                 Some(true) => "reused",
                 Some(false) => "opened",
@@ -72,8 +75,18 @@ fn columns<'a>() -> [Column<Request<'a>, Theme>; 11] {
     ]
 }
 
-/// Status, and the refusal code where there is room.
-fn status(row: &Request<'_>, theme: &Theme, width: u16) -> (String, Style) {
+/// The end of a path, which differs more often than its start.
+fn end_of(path: &str, width: u16) -> String {
+    let width = usize::from(width);
+    let length = path.chars().count();
+    if length <= width || width == 0 {
+        return path.to_owned();
+    }
+    let end: String = path.chars().skip(length + 1 - width).collect();
+    format!("…{end}")
+}
+
+fn status(row: &Request<'_>, theme: &Theme, _: u16) -> (String, Style) {
     let exchange = row.exchange;
     let status = exchange
         .status
@@ -83,12 +96,21 @@ fn status(row: &Request<'_>, theme: &Theme, width: u16) -> (String, Style) {
         (None, Some(200..400)) => theme.good(),
         (None, _) => theme.bad(),
     };
-    match &exchange.code {
-        Some(code) if usize::from(width) > 6 => (format!("{status} {code}"), style),
-        _ => (status, style),
-    }
+    (status, style)
 }
 
 fn plain(text: String) -> (String, Style) {
     (text, Style::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_path_shows_its_end() {
+        assert_eq!(end_of("/index/se/rd/serde", 18), "/index/se/rd/serde");
+        assert_eq!(end_of("/index/se/rd/serde", 9), "…rd/serde");
+        assert_eq!(end_of("/ü", 1), "…");
+    }
 }

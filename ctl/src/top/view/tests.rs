@@ -92,7 +92,7 @@ fn the_detail_pane_lists_requests_with_the_refusal_code() {
         &screen(&model, 80, 24),
         &["05:06:07", "GET", "200", "/index/se/rd/serde", "85µs", "Esc back"],
     );
-    assert_shows(&screen(&model, 200, 50), &["403 write-denied", "PUT", "reused"]);
+    assert_shows(&screen(&model, 200, 50), &["403", "write-denied", "PUT", "reused"]);
     press(&mut model, KeyCode::Down);
     assert!(!screen(&model, 80, 24).contains("/index/se/rd/serde"));
 }

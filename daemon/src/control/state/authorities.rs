@@ -145,7 +145,8 @@ impl Controller {
 
 /// True if a registry is on the host, or one is being added to it.
 fn is_used(state: &State, host: &Host) -> bool {
-    state.reserved_hosts.contains(host) || state.hosts().contains(host)
+    let mut registries = state.registries.values().map(|route| &route.registry);
+    state.reserved_hosts.contains(host) || registries.any(|registry| registry.hosts().any(|other| other == host))
 }
 
 fn identity(authority: Authority) -> Result<HostIdentity, AuthorityError> {

@@ -175,8 +175,8 @@ fn require_accepted(probed: ProbeResult, name: &RegistryName) -> Result<ProbeRes
     probed.require_accepted(&if_rejected, if_unclear)
 }
 
-/// Adds the scopes of downloads and of the API, which the index names, if they are on the index's own host. Another host
-/// gets the token only when a person says so. Returns notes for the person.
+/// Adds the scopes of downloads and of the API, which the index names, if they are in folders of the index's own host.
+/// Another host, or the whole host, gets the token only when a person says so. Returns notes for the person.
 fn cover_index(registry: &mut Registry, config: Option<&IndexConfig>, name: &RegistryName) -> Vec<String> {
     let mut notes = Vec::new();
     let Some(home) = registry.index.as_ref().and_then(|index| index.scope().ok()) else {
@@ -198,10 +198,11 @@ fn cover_index(registry: &mut Registry, config: Option<&IndexConfig>, name: &Reg
         if registry.scopes.iter().any(|covered| covered.covers(scope)) {
             continue;
         }
-        if scope.origin == home.origin && scope.plain == home.plain {
-            push_scope(&mut registry.scopes, location.url);
-        } else {
-            notes.push(location.other_host_note(name));
+        let is_own_host = scope.origin == home.origin && scope.plain == home.plain;
+        match (is_own_host, location.is_whole_host) {
+            (true, false) => push_scope(&mut registry.scopes, location.url),
+            (true, true) => notes.push(location.whole_host_note(name)),
+            (false, _) => notes.push(location.other_host_note(name)),
         }
     }
     if config.auth_required {

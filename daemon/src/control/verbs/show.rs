@@ -1,5 +1,7 @@
 //! `list`, `show` and `status`: configuration and state of the registries and of the daemon, never a secret.
 
+use std::time::Duration;
+
 use regauth_shared::request::ByName;
 use regauth_shared::response::{
     CredentialView, Problem, RegistryList, RegistryView, RequestFailure, SourceFailure, Status, UpstreamProxy,
@@ -58,6 +60,7 @@ pub(crate) async fn status(controller: &Controller) -> Status {
         upstream_proxies: upstream_proxies(proxy.dialer.proxies()),
         ca_file: (controller.company_roots.load().file.as_ref()).map(|file| file.display().to_string()),
         audit: Some(audit),
+        metrics: controller.metrics.url(),
         connections: proxy.counters.connections(),
         requests: proxy.counters.requests(),
     }
@@ -134,7 +137,6 @@ fn credential_view(route: &RegistryRoute) -> CredentialView {
         CredentialState::Unreadable(why) | CredentialState::Missing(why) => Some(why.clone()),
     };
     let value = current.value().map(|generation| &generation.value);
-    let lifetime = value.and_then(|value| value.lifetime);
     let refresh = route.credential.shared.refresh_status();
     CredentialView {
         state,
@@ -143,7 +145,7 @@ fn credential_view(route: &RegistryRoute) -> CredentialView {
             .value()
             .is_some_and(|generation| generation.breaker.was_accepted()),
         since: value.map(|value| rfc3339(value.since)),
-        expires: lifetime.map(|lifetime| rfc3339(lifetime.expires())),
+        expires: value.and_then(|value| value.ends()).map(rfc3339),
         renews: refresh.next.map(rfc3339),
         failure: refresh.failure.map(|(failure, at)| SourceFailure {
             message: failure.message,
@@ -175,6 +177,7 @@ fn problems(controller: &Controller, registries: &RegistryRoutes, store_error: O
     problems.extend(clients_problem(controller));
     problems.extend(configuration_problem(controller));
     problems.extend(controller.proxy.audit.problem());
+    problems.extend(controller.metrics.problem());
     problems.extend(store_error.map(store::problem));
     problems.extend(controller.stores.leftover().map(|leftover| Problem {
         message: leftover_message(leftover.kind),
@@ -185,6 +188,12 @@ fn problems(controller: &Controller, registries: &RegistryRoutes, store_error: O
     }));
     problems.extend(registries.values().filter_map(|route| certificate_problem(route)));
     problems.extend(registries.values().filter_map(|route| credential_problem(route)));
+    let warn_before = controller.at_start.warn_before;
+    problems.extend(
+        registries
+            .values()
+            .filter_map(|route| ending_problem(route, warn_before)),
+    );
     problems.extend(registries.values().filter_map(|route| request_problem(route)));
     problems
 }
@@ -218,6 +227,35 @@ fn certificate_problem(route: &RegistryRoute) -> Option<Problem> {
     Some(Problem {
         message,
         hint: hint.to_owned(),
+    })
+}
+
+/// A token that ends soon and that nothing renews.
+fn ending_problem(route: &RegistryRoute, warn_before: Duration) -> Option<Problem> {
+    let state = route.credential.state();
+    let generation = state.value()?;
+    let is_renewed = route.credential.shared.refresh_status().next.is_some();
+    let ends = generation.value.ends()?;
+    // Expired ones are reported with their cause.
+    if is_renewed || generation.value.has_expired() || generation.breaker.is_rejected() {
+        return None;
+    }
+    if ends - OffsetDateTime::now_utc() > warn_before {
+        return None;
+    }
+    let name = &route.name;
+    let verb = if ends < OffsetDateTime::now_utc() {
+        "ended"
+    } else {
+        "ends"
+    };
+    let hint = match &route.registry.source {
+        Source::Of(owner) => format!("`regauthctl rotate {owner}` gives it a new one"),
+        _ => format!("`regauthctl rotate {name}` gives it a new one"),
+    };
+    Some(Problem {
+        message: format!("the token of the registry `{name}` {verb} at {}", rfc3339(ends)),
+        hint,
     })
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use regauth_shared::ErrorBody;
 use regauth_shared::request::Unlock;
 use regauth_shared::response::{Problem, StoreMoving, StoreShown, StoreView, Unlocked};
+use regauth_shared::{ErrorBody, ErrorKind, Secret, passphrase};
 
 use crate::control::controller::Controller;
 use crate::control::state::cleanup::leftover_message;
@@ -29,8 +29,11 @@ pub(crate) async fn store(controller: &Controller) -> StoreShown {
 /// Opens a locked store and serves the tokens in it; seals a vault with a new passphrase.
 ///
 /// # Errors
-/// Those of the store.
+/// Those of the store, and a new passphrase that is too short.
 pub(crate) async fn unlock(controller: &Controller, request: Unlock) -> Result<Unlocked, ErrorBody> {
+    if let Some(passphrase) = &request.set_passphrase {
+        check_new(passphrase)?;
+    }
     let store = &controller.store().thread;
     // Unlocking shows the keychain's window. It is useless if only a passphrase is to be set, which a keychain refuses.
     if request.passphrase.is_some() || request.set_passphrase.is_none() {
@@ -39,7 +42,7 @@ pub(crate) async fn unlock(controller: &Controller, request: Unlock) -> Result<U
     }
     if let Some(passphrase) = &request.set_passphrase {
         store.seal(passphrase).await?;
-        tracing::info!("changed the vault's passphrase");
+        tracing::info!("changed the vault's passphrase and key");
     }
     store.check().await?;
     controller.retry_store().await;
@@ -53,6 +56,11 @@ pub(crate) async fn unlock(controller: &Controller, request: Unlock) -> Result<U
         store: view(controller, snapshot.store_error.as_ref()),
         ready,
     })
+}
+
+/// Refuses a passphrase that is guessed quickly. Another client than our own may not have checked it.
+fn check_new(new: &Secret) -> Result<(), ErrorBody> {
+    passphrase::check(new).map_err(|weak| ErrorBody::new(ErrorKind::Invalid, weak.to_string()).hint(passphrase::HINT))
 }
 
 /// A store that an unlock has left locked, with a next step other than an unlock.
@@ -97,6 +105,7 @@ pub(in crate::control) fn view(controller: &Controller, error: Option<&StoreErro
     StoreView {
         kind: kind.as_str().to_owned(),
         protection: select::protection(&controller.folders, kind),
+        exposure: Some(select::exposure(&controller.folders, kind).to_owned()),
         state: state.to_owned(),
         problem: error.map(problem),
     }

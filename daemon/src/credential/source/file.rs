@@ -2,7 +2,8 @@
 //!
 //! The refresher checks the file every second. inotify and kqueue do not see changes behind a bind mount or on a
 //! network, and see a Kubernetes secret change only in another folder. A check is one stat that follows links. Only a
-//! file that differs is read.
+//! file that differs is read. On a local file system the stat takes a microsecond, so it needs no other thread: a thousand
+//! files cost little.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -20,6 +21,8 @@ use crate::credential::source::{FetchError, FetchedToken};
 pub(crate) struct WatchedFile {
     path: PathBuf,
     last_read: Option<Stamp>,
+    /// True if the file was on a file system of this machine at the last read, where a stat does not wait.
+    is_local: bool,
 }
 
 /// Metadata that changes when a file is replaced or written in place.
@@ -38,6 +41,7 @@ impl WatchedFile {
         Self {
             path: path.to_owned(),
             last_read: None,
+            is_local: false,
         }
     }
 
@@ -51,6 +55,9 @@ impl WatchedFile {
     /// # Errors
     /// [`FetchError`] if the file cannot be read or holds no token.
     pub(crate) async fn read(&mut self) -> Result<FetchedToken, FetchError> {
+        let path = self.path.clone();
+        let is_local = tokio::task::spawn_blocking(move || is_local(&path)).await;
+        self.is_local = is_local.unwrap_or(false);
         // An absent or unusable file is not read again until it changes.
         self.last_read = self.stamp().await.ok();
         let (text, stamp) = self.contents().await.map_err(|error| self.unreadable(&error))?;
@@ -79,7 +86,11 @@ impl WatchedFile {
     }
 
     async fn stamp(&self) -> io::Result<Stamp> {
-        let metadata = tokio::fs::metadata(&self.path).await?;
+        let metadata = if self.is_local {
+            std::fs::metadata(&self.path)?
+        } else {
+            tokio::fs::metadata(&self.path).await?
+        };
         if !metadata.is_file() {
             // Reading a pipe or a device might never end.
             return Err(io::Error::other("it is not a regular file"));
@@ -129,6 +140,21 @@ async fn read_text(path: &Path) -> io::Result<Zeroizing<String>> {
     Ok(text)
 }
 
+/// Is the file on a file system whose metadata are in this machine's memory? Others, such as NFS and FUSE, may hang.
+#[cfg(target_os = "linux")]
+fn is_local(path: &Path) -> bool {
+    let kind = rustix::fs::statfs(path).map(|status| u64::try_from(status.f_type));
+    matches!(kind, Ok(Ok(kind)) if LOCAL_FILE_SYSTEMS.contains(&kind))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_local(_: &Path) -> bool {
+    false
+}
+
+/// statfs(2): btrfs, ext4, f2fs, ramfs, tmpfs, xfs.
+#[cfg(target_os = "linux")]
+const LOCAL_FILE_SYSTEMS: [u64; 6] = [0x9123_683e, 0xef53, 0xf2f5_2010, 0x8584_58f6, 0x0102_1994, 0x5846_5342];
 /// Twice the length of the longest [`Secret`], in bytes.
 const READ_LIMIT: usize = 32 * 1024;
 const MAX_READS: usize = 5;
@@ -158,6 +184,14 @@ mod tests {
         assert!(!file.has_changed().await);
         fs::remove_file(&path).unwrap();
         assert!(file.has_changed().await);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_in_memory_is_local_and_one_of_the_kernel_is_not() {
+        assert!(is_local(Path::new("/dev/shm")));
+        assert!(!is_local(Path::new("/proc/version")));
+        assert!(!is_local(Path::new("/absent")));
     }
 
     /// Kubernetes links `token` to `..data/token`, and replaces the link `..data` to a folder.

@@ -45,6 +45,11 @@ impl Store for MemoryStore {
     fn protection(&self) -> String {
         "the daemon's memory, gone when it ends".to_owned()
     }
+
+    fn exposure(&self) -> &'static str {
+        "programs of the daemon's user cannot read the tokens, but can have them sent to a host of their own; better: a \
+         daemon with a user of its own, `sudo regauthctl service install --system`"
+    }
 }
 
 #[cfg(test)]

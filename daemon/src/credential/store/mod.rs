@@ -61,6 +61,9 @@ pub trait Store: Send {
 
     /// Protection of the secrets, in one phrase for `regauthctl status`.
     fn protection(&self) -> String;
+
+    /// What other programs of the daemon's user can do with the secrets, and what would be better, in one sentence.
+    fn exposure(&self) -> &'static str;
 }
 
 /// Kind of a store.

@@ -63,6 +63,11 @@ pub(crate) fn protection(folders: &Folders, kind: StoreKind) -> String {
     store(folders, kind).protection()
 }
 
+/// Exposure of the secrets to other programs of the daemon's user. As [`protection`], it opens nothing.
+pub(crate) fn exposure(folders: &Folders, kind: StoreKind) -> &'static str {
+    store(folders, kind).exposure()
+}
+
 /// Makes a store without opening it.
 fn store(folders: &Folders, kind: StoreKind) -> Box<dyn Store> {
     match kind {

@@ -40,6 +40,7 @@ impl Peer {
                 Some(_) => SetOnce::new(),
                 None => SetOnce::new_with(Some(None)),
             },
+            ..Caller::default()
         }
     }
 }

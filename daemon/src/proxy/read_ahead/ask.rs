@@ -64,36 +64,41 @@ impl Reader {
             () = answer.closed() => Outcome::Nothing,
             () = self.worker.state.drain.cancelled() => Outcome::Nothing,
         };
-        let (reading, name) = (question.reading, &question.name);
-        let whole = match &outcome {
-            Outcome::Answered(Answer::Whole(head, body)) => Some((head.headers.clone(), body.clone())),
-            _ => None,
-        };
+        let (reading, name, index) = (question.reading, &question.name, self.index());
         match outcome {
             Outcome::Answered(answered) => {
+                let whole = match &answered {
+                    Answer::Whole(head, body) => Some((head.headers.clone(), body.clone())),
+                    Answer::Unmodified(..) => None,
+                };
                 let size = whole.as_ref().map_or(0, |(_, body)| body.len());
-                // The receiver is gone if the client is, or has waited long enough.
+                // The receiver is gone if the client is.
                 let is_awaited = answer.send(answered).is_ok();
-                self.index().lock().finish(reading, name, is_awaited.then_some(size));
+                index.lock().finish(reading, name, is_awaited.then_some(size));
+                match whole {
+                    Some((headers, body)) => self.read(reading, name, &headers, &body).await,
+                    None => drop(index.lock().follow(reading, name, question.validator.as_ref())),
+                }
             }
-            Outcome::Nothing => self.index().lock().finish(reading, name, None),
+            Outcome::Nothing => index.lock().finish(reading, name, None),
             Outcome::Refused => {
-                self.index().lock().finish(reading, name, None);
+                index.lock().finish(reading, name, None);
                 self.pause();
             }
-        }
-        if let Some((headers, body)) = whole {
-            self.read(reading, name, &headers, &body);
         }
         self.ask_due(reading);
     }
 
     /// Reads an index file, and asks for the entries that it names.
-    pub(super) fn read(&self, reading: ReadingId, name: &CrateName, headers: &HeaderMap, file: &[u8]) {
+    pub(super) async fn read(&self, reading: ReadingId, name: &CrateName, headers: &HeaderMap, file: &[u8]) {
+        // The client that waits for the file comes first.
+        tokio::task::yield_now().await;
         let index = self.index();
-        let entry = unpack(headers, file).and_then(|file| Entry::parse(&file, |url| index.is_own_url(url)));
         let validator = Validator::of_answer(headers);
-        index.lock().read(reading, name, validator, entry);
+        if !index.lock().follow(reading, name, validator.as_ref()) {
+            let entry = unpack(headers, file).and_then(|file| Entry::parse(&file, |url| index.is_own_url(url)));
+            index.lock().read(reading, name, validator, entry);
+        }
         self.ask_due(reading);
     }
 

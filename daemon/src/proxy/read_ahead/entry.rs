@@ -3,10 +3,10 @@
 //! An index file has a line of JSON for each release (the Cargo book, "Index Format"). cargo tries the newest release that
 //! a requirement allows, so only the newest of each compatible range is read: 1.x, 2.x, 0.3.x.
 
-use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use memchr::memmem;
 use semver::{Version, VersionReq};
 use serde::Deserialize;
 
@@ -46,14 +46,10 @@ impl Entry {
     pub fn parse(file: &[u8], is_own: impl Fn(&str) -> bool) -> Option<Self> {
         let mut newest: BTreeMap<Range, (Version, &[u8])> = BTreeMap::new();
         for line in file.split(|byte| *byte == b'\n').take(MAX_LINES) {
-            let Some(version) = unyanked_version(line) else {
-                continue;
-            };
+            let Some(version) = version_of(line) else { continue };
             let range = Range::of(&version);
-            if newest
-                .get(&range)
-                .is_none_or(|(present, _)| is_preferred(&version, present))
-            {
+            let present = newest.get(&range).map(|(present, _)| present);
+            if present.is_none_or(|present| is_preferred(&version, present)) && !is_yanked(line) {
                 newest.insert(range, (version, line));
             }
         }
@@ -125,18 +121,21 @@ fn is_preferred(version: &Version, present: &Version) -> bool {
     (version.pre.is_empty(), version) > (present.pre.is_empty(), present)
 }
 
-fn unyanked_version(line: &[u8]) -> Option<Version> {
-    let head: Head<'_> = serde_json::from_slice(line).ok()?;
-    let is_yanked = head.yanked.unwrap_or(false);
-    Version::parse(&head.vers).ok().filter(|_| !is_yanked)
+/// Version in a line, found without parsing it: nearly all lines are of old releases.
+fn version_of(line: &[u8]) -> Option<Version> {
+    let text = value_of(b"\"vers\"", line)?.strip_prefix(b"\"")?;
+    let end = memchr::memchr(b'"', text)?;
+    Version::parse(std::str::from_utf8(text.get(..end)?).ok()?).ok()
 }
 
-#[derive(Deserialize)]
-struct Head<'a> {
-    #[serde(borrow)]
-    vers: Cow<'a, str>,
-    #[serde(default)]
-    yanked: Option<bool>,
+fn is_yanked(line: &[u8]) -> bool {
+    value_of(b"\"yanked\"", line).is_some_and(|value| value.starts_with(b"true"))
+}
+
+/// Text from the value of a key on.
+fn value_of<'a>(key: &[u8], line: &'a [u8]) -> Option<&'a [u8]> {
+    let after = line.get(memmem::find(line, key)? + key.len()..)?;
+    Some(after.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start())
 }
 
 #[derive(Deserialize)]

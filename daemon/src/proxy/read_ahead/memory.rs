@@ -18,6 +18,8 @@ pub(super) struct Memory {
 #[derive(Debug, Default)]
 struct Remembered {
     validator: Option<Validator>,
+    /// True if the dependencies are those of the entry with the validator.
+    is_read: bool,
     /// Each dependency, and whether cargo asked for it in the last walk.
     dependencies: Vec<(CrateName, bool)>,
     /// True if cargo asked for none of them in the last walk, which ended at this crate.
@@ -25,15 +27,15 @@ struct Remembered {
 }
 
 impl Memory {
-    /// Crates that the last walks reached from a crate, nearest first.
-    pub(super) fn reached_from(&self, name: &CrateName) -> Vec<CrateName> {
+    /// Crates that the last walks reached from a crate, nearest first. Those that are not `new` have been followed before.
+    pub(super) fn reached_from(&self, name: &CrateName, is_new: impl Fn(&CrateName) -> bool) -> Vec<CrateName> {
         let mut seen = HashSet::from([name]);
         let mut unread = VecDeque::from([name]);
         let mut reached = Vec::new();
         while let Some(from) = unread.pop_front() {
             let dependencies = self.crates.get(from).into_iter().flat_map(|known| &known.dependencies);
             for (to, _) in dependencies.filter(|(_, is_used)| *is_used) {
-                if seen.insert(to) {
+                if is_new(to) && seen.insert(to) {
                     reached.push(to.clone());
                     unread.push_back(to);
                 }
@@ -48,6 +50,12 @@ impl Memory {
         known.is_some_and(|known| known.dependencies.iter().any(|(name, is_used)| name == to && !is_used))
     }
 
+    /// True if the dependencies of the entry with this validator are known.
+    pub(super) fn knows(&self, name: &CrateName, validator: Option<&Validator>) -> bool {
+        let known = self.crates.get(name);
+        known.is_some_and(|known| known.is_read && validator.is_some() && known.validator.as_ref() == validator)
+    }
+
     /// Validator of the entry that the registry sent last.
     pub(super) fn validator(&self, name: &CrateName) -> Option<&Validator> {
         self.crates.get(name)?.validator.as_ref()
@@ -55,7 +63,11 @@ impl Memory {
 
     /// Records the validator of an entry.
     pub(super) fn note_validator(&mut self, name: &CrateName, validator: Option<Validator>) {
-        self.remembered(name).validator = validator;
+        let known = self.remembered(name);
+        if known.validator != validator {
+            known.validator = validator;
+            known.is_read = false;
+        }
     }
 
     /// Records at the end of a walk which dependencies of a crate cargo has `asked` for. `named` are all that its entry
@@ -71,6 +83,7 @@ impl Memory {
         }
         match named {
             Some(named) => {
+                known.is_read = true;
                 let marked = named.into_iter().map(|to| {
                     let is_used = asked.contains(&to);
                     (to, is_used)
@@ -97,6 +110,8 @@ const MAX_CRATES: usize = 8192;
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn names(texts: &[&str]) -> Vec<CrateName> {
@@ -117,10 +132,10 @@ mod tests {
         let graph: &[(&str, &[&str])] = &[("top", &["base", "extra"]), ("base", &["end", "top"]), ("end", &[])];
         learn(&mut memory, &["top", "base", "end"], graph);
         let [top, extra] = ["top", "extra"].map(|name| CrateName::parse(name).unwrap());
-        assert_eq!(memory.reached_from(&top), names(&["base", "end"]));
+        assert_eq!(memory.reached_from(&top, |_| true), names(&["base", "end"]));
         assert!(memory.is_unused(&top, &extra));
         learn(&mut memory, &["top", "extra"], &[("top", &["base", "extra"])]);
-        assert_eq!(memory.reached_from(&top), names(&["extra"]));
+        assert_eq!(memory.reached_from(&top, |_| true), names(&["extra"]));
     }
 
     #[test]
@@ -130,14 +145,28 @@ mod tests {
         let top = CrateName::parse("top").unwrap();
         memory.learn(&top, None, &HashSet::from([top.clone()]));
         assert_eq!(
-            memory.reached_from(&top),
+            memory.reached_from(&top, |_| true),
             names(&["base"]),
             "cargo has read a single entry"
         );
         memory.learn(&top, None, &HashSet::from([top.clone()]));
-        assert!(memory.reached_from(&top).is_empty());
+        assert!(memory.reached_from(&top, |_| true).is_empty());
         memory.learn(&top, None, &names(&["top", "base"]).into_iter().collect());
-        assert_eq!(memory.reached_from(&top), names(&["base"]));
+        assert_eq!(memory.reached_from(&top, |_| true), names(&["base"]));
+    }
+
+    #[test]
+    fn an_entry_is_known_by_its_validator() {
+        let mut memory = Memory::default();
+        let tag = |text: &'static str| Some(Validator::Tag(HeaderValue::from_static(text)));
+        let top = CrateName::parse("top").unwrap();
+        memory.note_validator(&top, tag("\"1\""));
+        assert!(!memory.knows(&top, tag("\"1\"").as_ref()), "not learned yet");
+        learn(&mut memory, &["top"], &[("top", &[])]);
+        assert!(memory.knows(&top, tag("\"1\"").as_ref()));
+        assert!(!memory.knows(&top, tag("\"2\"").as_ref()) && !memory.knows(&top, None));
+        memory.note_validator(&top, tag("\"2\""));
+        assert!(!memory.knows(&top, tag("\"2\"").as_ref()));
     }
 
     #[test]

@@ -135,18 +135,21 @@ impl Readings {
         let awaited = ahead.filter(|ahead| now.duration_since(ahead.sent) < MAX_AGE);
         let awaited = awaited.map(|ahead| ahead.answer);
         let id = reading.id;
-        let reached = self.memory.reached_from(&name);
-        if let Some(reading) = self.reading(id) {
-            let new = reached.into_iter().filter(|name| reading.is_new(name));
-            let new: Vec<CrateName> = new.collect();
-            reading.planned.extend(new.iter().cloned());
-            reading.remembered.extend(new);
-        }
+        self.plan_reached(id, &name);
         Begun {
             reading: id,
             is_new,
             awaited,
         }
+    }
+
+    /// Plans what followed an entry in earlier walks. False if the entry has another validator and has to be read.
+    pub(super) fn follow(&mut self, id: ReadingId, name: &CrateName, validator: Option<&Validator>) -> bool {
+        let is_known = self.memory.knows(name, validator);
+        if is_known {
+            self.plan_reached(id, name);
+        }
+        is_known
     }
 
     /// Takes an entry that has arrived, and plans those that it names.
@@ -221,6 +224,15 @@ impl Readings {
             reading.remembered.clear();
             reading.named.clear();
         }
+    }
+
+    fn plan_reached(&mut self, id: ReadingId, name: &CrateName) {
+        let Some(reading) = self.readings.iter_mut().find(|reading| reading.id == id) else {
+            return;
+        };
+        let reached = self.memory.reached_from(name, |name| reading.is_new(name));
+        reading.planned.extend(reached.iter().cloned());
+        reading.remembered.extend(reached);
     }
 
     fn reading_of(&mut self, request: EntryRequest, now: Instant) -> (&mut Reading, bool) {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{
     CACHE_CONTROL, COOKIE, HeaderName, IF_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA, RANGE, USER_AGENT,
 };
@@ -191,7 +190,7 @@ impl Reader {
             let tasks = self.worker.state.tasks.clone();
             tasks.spawn(async move {
                 let Ok(file) = copy.await else { return };
-                self.read(reading, &name, &headers, &Bytes::from(file.concat()));
+                self.read(reading, &name, &headers, &file.concat()).await;
             });
         }
         response

@@ -21,6 +21,9 @@ pub(super) struct Platform {
 impl Platform {
     pub(super) const PROTECTION: &str = "the login keychain";
 
+    pub(super) const EXPOSURE: &str = "programs of this user can have the tokens sent to a host of their own, and may be \
+        able to read them; better: a daemon with a user of its own, `sudo regauthctl service install --system`";
+
     /// Opens nothing: the system's own daemon reads the keychain's file at each call.
     pub(super) fn connect() -> Result<Self, StoreError> {
         let store = Store::new().map_err(failure)?;

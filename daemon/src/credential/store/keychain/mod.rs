@@ -103,6 +103,10 @@ impl Store for KeychainStore {
     fn protection(&self) -> String {
         Platform::PROTECTION.to_owned()
     }
+
+    fn exposure(&self) -> &'static str {
+        Platform::EXPOSURE
+    }
 }
 
 /// Deletes the item from every collection. Two may have it, after a migration for instance.

@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::iter;
 
 use age::secrecy::{ExposeSecret, SecretString};
-use age::{DecryptError, Decryptor, EncryptError, Encryptor, scrypt, x25519};
+use age::{DecryptError, Decryptor, EncryptError, Encryptor, Recipient, scrypt, x25519};
 use regauth_shared::Secret;
 use zeroize::Zeroizing;
 
@@ -45,8 +45,15 @@ impl Key {
         ))
     }
 
-    pub(super) fn encrypt(&self, plain: &[u8]) -> Result<Vec<u8>, EncryptError> {
-        age::encrypt(&self.0.to_public(), plain)
+    /// Encrypts for each of these keys: any one of them decrypts.
+    pub(super) fn encrypt(keys: &[&Self], plain: &[u8]) -> Result<Vec<u8>, EncryptError> {
+        let recipients: Vec<_> = keys.iter().map(|key| key.0.to_public()).collect();
+        let recipients = recipients.iter().map(|recipient| recipient as &dyn Recipient);
+        let mut encrypted = Vec::new();
+        let mut writer = Encryptor::with_recipients(recipients)?.wrap_output(&mut encrypted)?;
+        writer.write_all(plain)?;
+        writer.finish()?;
+        Ok(encrypted)
     }
 
     pub(super) fn decrypt(&self, bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
@@ -101,6 +108,14 @@ pub(super) enum UnsealError {
     Damaged(DecryptError),
     #[error("it holds no age identity under a passphrase")]
     NoKey,
+}
+
+/// Number of X25519 keys that open this file, by its header. The header is text, and ends with a line `--- MAC`.
+pub(super) fn recipients(encrypted: &[u8]) -> usize {
+    let header = encrypted
+        .split(|byte| *byte == b'\n')
+        .take_while(|line| !line.starts_with(b"---"));
+    header.filter(|line| line.starts_with(b"-> X25519 ")).count()
 }
 
 /// Decrypts a file of `capacity` bytes. The plaintext is shorter, so the buffer never grows and leaves no copy behind.

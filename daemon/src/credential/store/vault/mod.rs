@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use age::DecryptError;
 use regauth_shared::Secret;
@@ -85,10 +85,13 @@ impl VaultStore {
         }
     }
 
-    /// Puts the key under a passphrase, or under a new one, and removes the plain file. A kill in between leaves both.
-    /// Then the passphrase applies, and the next unlock removes the plain file.
+    /// Encrypts the vault for a new key, and keeps that key under `passphrase` only. The old key, or a copy of it, opens
+    /// no later vault.
     ///
-    /// The plain file's blocks may survive on the disk.
+    /// At first both keys open the vault, so a kill at any moment leaves one that opens: before the new key's file is
+    /// written with the old key, and then with the new one. The next unlock finishes the rest ([`Self::drop_old_key`]).
+    ///
+    /// The old files' blocks may survive on the disk.
     ///
     /// # Errors
     /// [`StoreError::Locked`] if the vault is locked, [`StoreError::Refused`] if the key is systemd's,
@@ -97,8 +100,9 @@ impl VaultStore {
         if let VaultKey::Credential(path) = &self.source {
             return Err(StoreError::Refused(VaultError::NotOurs(path.clone()).to_string()));
         }
-        let key = self.load_or_create_key()?;
+        self.secrets()?;
         let path = self.folders.vault_identity_sealed();
+        let key = Key::generate();
         let sealed = key
             .seal(passphrase, self.work_factor)
             .map_err(|error| VaultError::Encrypt(error.to_string()))?;
@@ -107,10 +111,36 @@ impl VaultStore {
         if opened != key {
             return Err(VaultError::Sealed(path, UnsealError::NoKey).into());
         }
+        let _writing = lock_writes();
+        if let Some(old) = self.load_key()? {
+            self.encrypt_again(&[&old, &key])?;
+        }
         atomic::write(&path, &sealed, PRIVATE).map_err(|error| VaultError::Write(path.clone(), error))?;
+        let old = self.key.replace(key);
         self.source = VaultKey::Passphrase(path);
-        let plain = self.folders.vault_identity();
-        atomic::remove(&plain).map_err(|error| VaultError::Write(plain, error).into())
+        if let Some(old) = old {
+            self.remove_plain_file(&old)?;
+            self.encrypt_again(&[])?;
+        }
+        Ok(())
+    }
+
+    /// Encrypts the vault for these keys, or for the key in use alone. The caller holds the lock on writes.
+    fn encrypt_again(&mut self, keys: &[&Key]) -> Result<(), StoreError> {
+        if !self.folders.vault().exists() {
+            return Ok(());
+        }
+        let secrets = self.secrets()?;
+        self.save(&secrets, keys)
+    }
+
+    fn save(&mut self, secrets: &Secrets, keys: &[&Key]) -> Result<(), StoreError> {
+        let plain = to_json(secrets).map_err(|error| VaultError::Encrypt(error.to_string()))?;
+        let own = self.load_or_create_key()?;
+        let keys = if keys.is_empty() { &[&own] } else { keys };
+        let bytes = Key::encrypt(keys, &plain).map_err(|error| VaultError::Encrypt(error.to_string()))?;
+        let path = self.folders.vault();
+        Ok(atomic::write(&path, &bytes, PRIVATE).map_err(|error| VaultError::Write(path, error))?)
     }
 
     fn secrets(&mut self) -> Result<Secrets, StoreError> {
@@ -130,18 +160,10 @@ impl VaultStore {
     }
 
     fn change(&mut self, change: impl FnOnce(&mut Secrets)) -> Result<(), StoreError> {
-        // An abandoned thread may wake in the middle of its write, and must not undo this one.
-        static WRITING: Mutex<()> = Mutex::new(());
-        let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writing = lock_writes();
         let mut secrets = self.secrets()?;
         change(&mut secrets);
-        let plain = to_json(&secrets).map_err(|error| VaultError::Encrypt(error.to_string()))?;
-        let bytes = self
-            .load_or_create_key()?
-            .encrypt(&plain)
-            .map_err(|error| VaultError::Encrypt(error.to_string()))?;
-        let path = self.folders.vault();
-        Ok(atomic::write(&path, &bytes, PRIVATE).map_err(|error| VaultError::Write(path, error))?)
+        self.save(&secrets, &[])
     }
 
     /// The key; `None` if it is a plain file that does not exist yet.
@@ -182,13 +204,32 @@ impl VaultStore {
         }
     }
 
-    /// Removes the plain file that a kill in the middle of [`VaultStore::put_under`] has left.
-    fn finish_sealing(&self, key: &Key) {
-        let plain = self.folders.vault_identity();
-        let left_over = read_private_key(&plain).is_ok_and(|found| found.as_ref() == Some(key));
-        if let Some(error) = left_over.then(|| atomic::remove(&plain)).and_then(Result::err) {
-            tracing::warn!(path = %plain.display(), %error, "could not remove the plain file with the vault's key");
+    /// Finishes a change of keys that a kill has cut short ([`Self::put_under`]): removes the old key's plain file, and
+    /// encrypts the vault for the key in use alone.
+    fn drop_old_key(&mut self) -> Result<(), StoreError> {
+        let _writing = lock_writes();
+        let Some(vault) = read_if_exists(&self.folders.vault())? else {
+            return Ok(());
+        };
+        // A plain key that does not open this vault is another vault's, and stays.
+        if let Ok(Some(plain)) = read_private_key(&self.folders.vault_identity())
+            && plain.decrypt(&vault).is_ok()
+        {
+            self.remove_plain_file(&plain)?;
         }
+        if key::recipients(&vault) > 1 {
+            self.encrypt_again(&[])?;
+        }
+        Ok(())
+    }
+
+    /// Removes the plain file if it holds `key`.
+    fn remove_plain_file(&self, key: &Key) -> Result<(), VaultError> {
+        let plain = self.folders.vault_identity();
+        if read_private_key(&plain)?.as_ref() != Some(key) {
+            return Ok(());
+        }
+        atomic::remove(&plain).map_err(|error| VaultError::Write(plain, error))
     }
 }
 
@@ -225,8 +266,10 @@ impl Store for VaultStore {
             UnsealError::WrongPassphrase => StoreError::WrongPassphrase,
             error => VaultError::Sealed(path.clone(), error).into(),
         })?;
-        self.finish_sealing(&key);
         self.key = Some(key);
+        if let Err(error) = self.drop_old_key() {
+            tracing::warn!(%error, "could not remove the vault's old key");
+        }
         Ok(())
     }
 
@@ -246,6 +289,31 @@ impl Store for VaultStore {
         };
         format!("an age file, its key kept by {key}")
     }
+
+    fn exposure(&self) -> &'static str {
+        match &self.source {
+            VaultKey::File(_) => {
+                "every program of the daemon's user can read the tokens, with the key beside the vault; better: a \
+                 passphrase, `regauthctl unlock --set-passphrase`, or a daemon with a user of its own, `sudo regauthctl \
+                 service install --system`"
+            }
+            VaultKey::Passphrase(_) => {
+                "programs of the daemon's user cannot read the tokens from the files, but can have them sent to a host of \
+                 their own; better: a daemon with a user of its own, `sudo regauthctl service install --system`"
+            }
+            VaultKey::Credential(_) => {
+                "programs of the daemon's user can read the tokens; the daemon of `service install --system` has a user \
+                 without other programs"
+            }
+        }
+    }
+}
+
+/// Lets one thread at a time change the files. An abandoned thread may wake in the middle of its write, and must not undo
+/// another one.
+fn lock_writes() -> MutexGuard<'static, ()> {
+    static WRITING: Mutex<()> = Mutex::new(());
+    WRITING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>, VaultError> {

@@ -149,7 +149,7 @@ fn a_vault_that_does_not_open_is_never_overwritten() {
     let home = Home::new();
     home.open().write(&corp(), &secret("canary")).unwrap();
     let whole = fs::read(home.folders.vault()).unwrap();
-    let encrypt = |plain: &[u8]| home.open().load_key().unwrap().unwrap().encrypt(plain).unwrap();
+    let encrypt = |plain: &[u8]| Key::encrypt(&[&home.open().load_key().unwrap().unwrap()], plain).unwrap();
     let half = whole.len() / 2;
     for (bytes, message) in [
         (whole[..whole.len() - 1].to_vec(), "damaged"),
@@ -157,7 +157,10 @@ fn a_vault_that_does_not_open_is_never_overwritten() {
         (Vec::new(), "damaged"),
         (b"{}".to_vec(), "damaged"),
         ([&whole[..], b"x"].concat(), "damaged"),
-        (Key::generate().encrypt(b"{}").unwrap(), "does not open the vault"),
+        (
+            Key::encrypt(&[&Key::generate()], b"{}").unwrap(),
+            "does not open the vault",
+        ),
         (encrypt(br#"{"corp":"canary""#), "line 1, column 16"),
         (encrypt(br#"{"corp":["canary"]}"#), "not a JSON map"),
         (encrypt(br#""canary""#), "not a JSON map"),
@@ -283,7 +286,7 @@ fn a_damaged_sealed_key_is_not_a_wrong_passphrase() {
     store.seal(&secret("open sesame")).unwrap();
     let path = home.folders.vault_identity_sealed();
     let sealed = fs::read(&path).unwrap();
-    let foreign = Key::generate().encrypt(b"").unwrap();
+    let foreign = Key::encrypt(&[&Key::generate()], b"").unwrap();
     for bytes in [&sealed[..sealed.len() - 1], &sealed[..40], b"", &foreign] {
         fs::write(&path, bytes).unwrap();
         let message = failure(home.open().unlock(Some(&secret("open sesame"))));
@@ -292,23 +295,87 @@ fn a_damaged_sealed_key_is_not_a_wrong_passphrase() {
 }
 
 #[test]
-fn an_unlock_finishes_a_sealing_that_was_killed() {
+fn a_new_passphrase_makes_a_new_key_and_old_keys_open_no_later_vault() {
     let home = Home::new();
     let mut store = home.open();
     store.write(&corp(), &secret("one")).unwrap();
-    let plain = fs::read(home.folders.vault_identity()).unwrap();
-    store.seal(&secret("open sesame")).unwrap();
-    atomic::write(&home.folders.vault_identity(), &plain, PRIVATE).unwrap();
-    home.open().unlock(Some(&secret("open sesame"))).unwrap();
-    assert_eq!(home.files(), ["vault-identity.age", "vault.age"]);
+    let mut old = vec![home.open().load_key().unwrap().unwrap()];
+    for passphrase in ["open sesame", "another"] {
+        store.seal(&secret(passphrase)).unwrap();
+        old.push(store.load_key().unwrap().unwrap());
+        let (current, former) = old.split_last().unwrap();
+        let vault = fs::read(home.folders.vault()).unwrap();
+        assert!(current.decrypt(&vault).is_ok());
+        assert_eq!(key::recipients(&vault), 1);
+        for key in former {
+            assert!(matches!(key.decrypt(&vault), Err(DecryptError::NoMatchingKeys)));
+        }
+    }
+    // A copy of the first key beside the vault changes nothing.
+    atomic::write(&home.folders.vault_identity(), old[0].to_text().as_bytes(), PRIVATE).unwrap();
+    let mut store = home.open();
+    store.unlock(Some(&secret("another"))).unwrap();
+    assert_eq!(store.read(&corp()).unwrap().unwrap().expose(), "one");
+}
 
-    // A key of another vault is not a leftover, and stays.
-    atomic::write(
-        &home.folders.vault_identity(),
-        Key::generate().to_text().as_bytes(),
-        PRIVATE,
-    )
-    .unwrap();
+#[test]
+fn an_empty_vault_gets_its_passphrase_before_its_first_secret() {
+    let home = Home::new();
+    home.open().seal(&secret("open sesame")).unwrap();
+    assert_eq!(home.files(), ["vault-identity.age"]);
+    let mut store = home.open();
+    store.unlock(Some(&secret("open sesame"))).unwrap();
+    store.write(&corp(), &secret("one")).unwrap();
+    assert_eq!(home.files(), ["vault-identity.age", "vault.age"]);
+}
+
+/// A change of keys has four steps; each case has done this many of them.
+#[test]
+fn a_change_of_keys_that_was_killed_opens_with_one_key_and_the_next_unlock_finishes_it() {
+    for steps in 0..=4 {
+        let home = Home::new();
+        home.open().write(&corp(), &secret("one")).unwrap();
+        let first = home.open().load_key().unwrap().unwrap();
+        let plain = fs::read(home.folders.vault()).unwrap();
+        let second = Key::generate();
+        let secrets = first.decrypt(&plain).unwrap();
+        if steps > 0 {
+            let both = Key::encrypt(&[&first, &second], &secrets).unwrap();
+            atomic::write(&home.folders.vault(), &both, PRIVATE).unwrap();
+        }
+        if steps > 1 {
+            let sealed = second.seal(&secret("open sesame"), 2).unwrap();
+            atomic::write(&home.folders.vault_identity_sealed(), &sealed, PRIVATE).unwrap();
+        }
+        if steps > 2 {
+            atomic::remove(&home.folders.vault_identity()).unwrap();
+        }
+        if steps > 3 {
+            let one = Key::encrypt(&[&second], &secrets).unwrap();
+            atomic::write(&home.folders.vault(), &one, PRIVATE).unwrap();
+        }
+        let mut store = home.open();
+        store.unlock(Some(&secret("open sesame"))).unwrap();
+        assert_eq!(store.read(&corp()).unwrap().unwrap().expose(), "one", "{steps}");
+        if steps > 1 {
+            assert_eq!(home.files(), ["vault-identity.age", "vault.age"], "{steps}");
+            let vault = fs::read(home.folders.vault()).unwrap();
+            assert_eq!(key::recipients(&vault), 1, "{steps}");
+            assert!(first.decrypt(&vault).is_err(), "{steps}");
+        }
+        store.write(&corp(), &secret("two")).unwrap();
+        assert_eq!(key::recipients(&fs::read(home.folders.vault()).unwrap()), 1, "{steps}");
+    }
+}
+
+#[test]
+fn a_plain_key_of_another_vault_stays() {
+    let home = Home::new();
+    let mut store = home.open();
+    store.write(&corp(), &secret("one")).unwrap();
+    store.seal(&secret("open sesame")).unwrap();
+    let foreign = Key::generate().to_text();
+    atomic::write(&home.folders.vault_identity(), foreign.as_bytes(), PRIVATE).unwrap();
     home.open().unlock(Some(&secret("open sesame"))).unwrap();
     assert_eq!(home.files(), ["vault-identity.age", "vault-identity.txt", "vault.age"]);
 }

@@ -56,6 +56,10 @@ impl Store for CuedStore {
     fn protection(&self) -> String {
         "none".to_owned()
     }
+
+    fn exposure(&self) -> &'static str {
+        "none"
+    }
 }
 
 struct Stage {

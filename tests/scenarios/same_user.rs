@@ -1,0 +1,109 @@
+//! Ways of a hostile program of the daemon's own user to a token, as SECURITY.md's table has them. Each fails or succeeds as
+//! the table says, so a way that is closed, or a new one, changes this file and the table together.
+
+use std::fs;
+use std::process::Stdio;
+
+use regauth_tests::certificates::{Authority, concatenate};
+use regauth_tests::curl::Curl;
+use regauth_tests::daemon::Daemon;
+use regauth_tests::exec;
+use regauth_tests::mock_server::MockServer;
+
+const TOKEN: &str = "t0ken-that-a-program-wants";
+const PASSPHRASE: &str = "correct horse battery staple";
+
+#[test]
+fn a_vault_with_its_key_in_a_file_is_read_and_one_under_a_passphrase_is_not() {
+    let case = Case::start();
+    assert!(case.reads_vault());
+    let set = ["unlock", "--set-passphrase", "--passphrase-stdin"];
+    case.daemon.ctl_with_input(&set, PASSPHRASE).succeeds();
+    assert!(!case.reads_vault());
+}
+
+#[test]
+fn regauthctl_sends_the_token_to_another_host_by_a_scope_or_by_a_registry_that_shares_it() {
+    let case = Case::start();
+    case.daemon
+        .ctl(&["add-scope", "corp", &case.elsewhere.url("/scope/")])
+        .succeeds();
+    assert!(case.sends_token_to("/scope/"));
+    let (scope, ca) = (case.elsewhere.url("/shared/"), case.root.file());
+    let copy = ["add-registry", "copy", "--credential-of", "corp", "--scope", &scope];
+    let options = ["--no-verify", "--ca-file", ca.to_str().unwrap()];
+    case.daemon.ctl(&[&copy[..], &options].concat()).succeeds();
+    assert!(case.sends_token_to("/shared/"));
+}
+
+#[test]
+fn a_changed_configuration_sends_the_token_to_another_host_after_reload() {
+    let case = Case::start();
+    assert!(!case.sends_token_to("/edited/"));
+    let file = case.daemon.home().join("config.toml");
+    let (mine, theirs) = (case.registry.url("/corp/"), case.elsewhere.url("/edited/"));
+    let text = fs::read_to_string(&file).unwrap();
+    let changed = text.replace(&format!("\"{mine}\""), &format!("\"{mine}\", \"{theirs}\""));
+    assert_ne!(changed, text);
+    fs::write(&file, changed).unwrap();
+    case.daemon.ctl(&["reload"]).succeeds();
+    assert!(case.sends_token_to("/edited/"));
+}
+
+#[test]
+fn regauthctl_opens_writes() {
+    let case = Case::start();
+    let put = || {
+        let curl = Curl::new().behind(&case.daemon).with(&["--request", "PUT"]);
+        curl.get(&case.registry.url("/corp/")).status
+    };
+    assert_eq!(put(), 403);
+    case.daemon.ctl(&["allow", "corp", "--for", "5m"]).succeeds();
+    assert_eq!(put(), 200);
+}
+
+/// Daemon with its vault, a registry, and a host of the attacker.
+struct Case {
+    daemon: Daemon,
+    registry: MockServer,
+    elsewhere: MockServer,
+    /// Issues both certificates, as a public authority would.
+    root: Authority,
+}
+
+impl Case {
+    fn start() -> Self {
+        let root = Authority::new("Public Root");
+        let [registry, elsewhere] = [(); 2].map(|()| MockServer::builder(&root, "localhost").start());
+        let daemon = Daemon::builder().store("vault").start();
+        let (scope, ca) = (registry.url("/corp/"), root.file());
+        let add = ["add-registry", "corp", "--token-stdin", "--scope", &scope, "--ca-file"];
+        daemon
+            .ctl_with_input(&[&add[..], &[ca.to_str().unwrap()]].concat(), TOKEN)
+            .succeeds();
+        Self {
+            daemon,
+            registry,
+            elsewhere,
+            root,
+        }
+    }
+
+    /// Decrypts the vault with what lies in the state folder.
+    fn reads_vault(&self) -> bool {
+        let state = self.daemon.home().join("state");
+        let mut age = exec::command("age", &state);
+        age.args(["-d", "-i"]).arg(state.join("vault-identity.txt"));
+        age.arg(state.join("vault.age")).stdin(Stdio::null());
+        exec::run(&mut age).stdout.contains(TOKEN)
+    }
+
+    /// Requests a page of the attacker's host through the proxy.
+    fn sends_token_to(&self, path: &str) -> bool {
+        let bundle = concatenate(&[&self.daemon.bundle(), &self.root.file()]);
+        let curl = Curl::new().proxy(&self.daemon.proxy()).trusts(&bundle);
+        assert_eq!(curl.get(&self.elsewhere.url(path)).status, 200);
+        let sent = self.elsewhere.requests().pop().unwrap().header("authorization");
+        sent == Some(format!("Bearer {TOKEN}"))
+    }
+}
