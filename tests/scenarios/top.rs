@@ -267,6 +267,21 @@ fn no_color_turns_colours_off() {
     assert!(!is_coloured(&plain), "{plain:?}");
 }
 
+/// A closed terminal reads as its end, over and over: a view that goes on would keep a core busy.
+#[test]
+fn top_ends_with_its_terminal() {
+    let desk = Desk::new();
+    let pid = desk.user.home().join("pid");
+    let terminal = desk.terminal(80, 24);
+    terminal.run(&format!("echo $$ >{} && exec {}", pid.display(), top()));
+    terminal.wait_for("\ncorp ");
+    let pid = fs::read_to_string(pid).unwrap();
+    let process = std::path::PathBuf::from("/proc").join(pid.trim());
+    assert!(process.exists());
+    drop(terminal);
+    poll::wait_for("the end of top", || (!process.exists()).then_some(()));
+}
+
 /// The README's picture, docs/top.svg, is a screen of this run. `REGAUTH_BLESS=1 cargo test -p regauth-tests --test scenarios
 /// the_picture` draws it again. Numbers differ from run to run, so headings, labels and keys are compared.
 #[test]

@@ -1,13 +1,17 @@
 //! The loop: keys, polls and signals change the model, and each change is drawn.
 
+use std::fs::File;
 use std::io;
 use std::io::IsTerminal;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use regauth_shared::{ErrorBody, exit_code};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use time::OffsetDateTime;
 
@@ -31,12 +35,14 @@ pub(crate) fn run(client: &Client, interval: Duration) -> Result<Report, ErrorBo
     }
     let signals = Signals::catch().map_err(error::io("cannot handle signals"))?;
     let poller = Poller::start(client.clone(), interval)?;
+    let keyboard = keyboard().map_err(error::io("cannot read keys from the terminal"))?;
     let screen = Screen::open().map_err(error::io("cannot use the terminal"))?;
     let ended = Top {
         model: Model::default(),
         theme: Theme::from_environment(),
         poller,
         screen,
+        keyboard,
     }
     .run(&signals);
     signals.end_as_usual();
@@ -48,11 +54,23 @@ pub(crate) fn run(client: &Client, interval: Duration) -> Result<Report, ErrorBo
     }
 }
 
+/// Standard input, or the terminal itself if standard input is none.
+fn keyboard() -> io::Result<OwnedFd> {
+    let stdin = io::stdin();
+    if stdin.is_terminal() {
+        stdin.as_fd().try_clone_to_owned()
+    } else {
+        File::open("/dev/tty").map(OwnedFd::from)
+    }
+}
+
 struct Top {
     model: Model,
     theme: Theme,
     poller: Poller,
     screen: Screen,
+    /// Terminal that keys come from, as crossterm chooses it.
+    keyboard: OwnedFd,
 }
 
 impl Top {
@@ -65,7 +83,8 @@ impl Top {
                 self.model.take(poll);
                 is_changed = true;
             }
-            if event::poll(if is_changed { Duration::ZERO } else { PATIENCE })? {
+            self.wait_for_input(if is_changed { Duration::ZERO } else { PATIENCE })?;
+            if event::poll(Duration::ZERO)? {
                 match self.handle(&event::read()?) {
                     Effect::Draw => {}
                     Effect::Clear => self.screen.clear()?,
@@ -77,6 +96,24 @@ impl Top {
                 self.draw()?;
                 drawn = Some(Instant::now());
             }
+        }
+        Ok(())
+    }
+
+    /// Waits for a key, at most for `time`. crossterm would read from a closed terminal for ever.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::BrokenPipe`] when the terminal was closed.
+    fn wait_for_input(&self, time: Duration) -> io::Result<()> {
+        let mut keyboard = [PollFd::new(&self.keyboard, PollFlags::IN)];
+        let time = Timespec::try_from(time).map_err(io::Error::other)?;
+        match rustix::event::poll(&mut keyboard, Some(&time)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let closed = PollFlags::HUP | PollFlags::ERR;
+        if keyboard.iter().any(|keyboard| keyboard.revents().intersects(closed)) {
+            return Err(io::ErrorKind::BrokenPipe.into());
         }
         Ok(())
     }
