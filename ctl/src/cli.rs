@@ -13,9 +13,9 @@ use regauth_shared::{ErrorBody, exit_code};
 
 use crate::client::Client;
 use crate::commands::{
-    add_registry, add_scope, allow, audit, completions, deny, doctor, env, grant, grants, import, list, log, login,
-    logs, man, metrics, overview, reload, remove_registry, revoke, rotate, run as run_command, service, setup, show,
-    status, stop, store, top, unlock, verify, watch,
+    add_registry, add_scope, allow, audit, completions, deny, doctor, env, forward, grant, grants, import, list, log,
+    login, logs, man, metrics, overview, reload, remove_registry, revoke, rotate, run as run_command, service, setup,
+    show, status, stop, store, top, unlock, verify, watch,
 };
 use crate::output::{self, Report};
 use crate::{completion, connect, error, setup as clients};
@@ -56,6 +56,7 @@ enum Verb {
 /// Verbs that need neither a daemon nor a folder.
 #[derive(Subcommand)]
 enum StandaloneVerb {
+    Forward(forward::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
 }
@@ -106,7 +107,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
     ("Tokens", &["login", "rotate", "verify"]),
     ("Writes", &["allow", "deny"]),
     ("Clients", &["setup", "env", "run", "doctor"]),
-    ("Other clients", &["grant", "grants", "revoke"]),
+    ("Other clients", &["grant", "grants", "revoke", "forward"]),
     ("What happens", &["watch", "audit", "metrics"]),
     (
         "The daemon",
@@ -149,6 +150,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
     let verb = match cli.verb {
         Some(Verb::Standalone(StandaloneVerb::Completions(arguments))) => return completions::run(&arguments),
         Some(Verb::Standalone(StandaloneVerb::Man(arguments))) => return man::run(&arguments, Cli::command()),
+        Some(Verb::Standalone(StandaloneVerb::Forward(arguments))) => return forward::run(&arguments, cli.json),
         Some(Verb::Daemon(verb)) => *verb,
         None => return show_overview(cli.home.as_deref(), cli.system),
     };

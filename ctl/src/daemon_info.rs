@@ -57,9 +57,14 @@ impl DaemonInfo {
         })
     }
 
+    /// Registries of this kind.
+    pub(crate) fn of_kind(&self, kind: &str) -> impl Iterator<Item = &RegistryView> {
+        self.registries.iter().filter(move |view| view.kind == kind)
+    }
+
     /// Cargo registries that have an index, each with the index.
     pub(crate) fn cargo_indexes(&self) -> impl Iterator<Item = (&RegistryView, &str)> {
-        let cargo = self.registries.iter().filter(|view| view.kind == "cargo");
+        let cargo = self.of_kind("cargo");
         cargo.filter_map(|view| Some((view, view.index.as_deref()?)))
     }
 
@@ -72,8 +77,8 @@ impl DaemonInfo {
 
     /// npm's token settings: a key for each npm registry, and the placeholder, without which npm does not publish.
     pub(crate) fn npm_tokens(&self) -> impl Iterator<Item = (String, &'static str)> {
-        let npm = self.registries.iter().filter(|view| view.kind == "npm");
-        let locations = npm
+        let locations = self
+            .of_kind("npm")
             .flat_map(|view| &view.scopes)
             .filter_map(|scope| scope.split_once("://"));
         locations.map(|(_, location)| (format!("//{location}:_authToken"), placeholder::PLACEHOLDER))

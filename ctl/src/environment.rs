@@ -3,8 +3,10 @@
 
 use std::path::Path;
 
+use regauth_shared::placeholder::PLACEHOLDER;
 use regauth_shared::response::RegistryView;
 
+use crate::client_files::{self, ClientFile};
 use crate::daemon_info::DaemonInfo;
 use crate::program::PROVIDER;
 
@@ -14,22 +16,82 @@ pub(crate) type Variable = (String, Option<String>);
 /// All variables for the caller's environment: regauth's own, and changed values of the caller's.
 pub(crate) fn caller_variables(info: &DaemonInfo) -> Vec<Variable> {
     let current = |name: &str| std::env::var(name).ok();
-    let mut variables = variables(info);
-    variables.extend(java_options(info, current));
+    let grant = grant_of_caller(info);
+    let mut variables = variables_with_proxy(info, grant.as_deref().unwrap_or(&info.proxy));
+    variables.extend(java_options(&info.proxy, Path::new(&info.bundle), current));
     variables.extend(no_proxy(info, current));
+    // Their proxy is the daemon's own, which answers 407 to a client that needs a grant.
+    if grant.is_none() {
+        let files = client_files::all(info).into_iter().filter(ClientFile::is_written);
+        variables.extend(files.map(|file| file.variable(current)));
+    }
+    variables.extend(uv_placeholders(info, current));
     variables
+}
+
+/// Login for uv's index of the name of each PyPI registry. uv sends nothing without one for `authenticate = "always"`.
+fn uv_placeholders(info: &DaemonInfo, current: impl Fn(&str) -> Option<String>) -> Vec<Variable> {
+    let names = info.of_kind("pypi").map(|view| view.name.as_str().to_ascii_uppercase());
+    let variables = names.flat_map(|name| {
+        let name = name.replace(['-', '.'], "_");
+        ["USERNAME", "PASSWORD"].map(|part| format!("UV_INDEX_{name}_{part}"))
+    });
+    placeholders(variables, current)
+}
+
+/// Placeholders for variables that the caller has not set.
+fn placeholders(names: impl IntoIterator<Item = String>, current: impl Fn(&str) -> Option<String>) -> Vec<Variable> {
+    let unset = names.into_iter().filter(|name| current(name).is_none());
+    unset.map(|name| (name, Some(PLACEHOLDER.to_owned()))).collect()
+}
+
+/// Proxy URL in the caller's environment, if it is a grant of this daemon. A job can run with fewer rights than its user.
+pub(crate) fn grant_of_caller(info: &DaemonInfo) -> Option<String> {
+    let candidates = ["HTTPS_PROXY", "https_proxy"].into_iter();
+    let mut values = candidates.filter_map(|name| std::env::var(name).ok());
+    values.find(|value| is_grant(value, &info.proxy))
+}
+
+fn is_grant(value: &str, proxy: &str) -> bool {
+    let [Ok(value), Ok(proxy)] = [value, proxy].map(url::Url::parse) else {
+        return false;
+    };
+    value.username() == "regauth" && value.password().is_some() && value.origin() == proxy.origin()
 }
 
 /// Variables that do not depend on the caller's environment.
 pub(crate) fn variables(info: &DaemonInfo) -> Vec<Variable> {
+    let mut variables = variables_with_proxy(info, &info.proxy);
+    variables.extend(client_files::all(info).iter().map(|file| file.variable(|_| None)));
+    variables
+}
+
+/// Placeholders for clients that publish only with a login. They hide the login that such a client has for other
+/// registries, so they are for a command with registries of its own.
+pub(crate) fn publishing_placeholders(info: &DaemonInfo) -> Vec<Variable> {
+    let of_kind = |kind: &str, names: &'static [&'static str]| {
+        let names = if info.of_kind(kind).next().is_some() {
+            names
+        } else {
+            &[]
+        };
+        names.iter().copied().map(str::to_owned)
+    };
+    let names = of_kind("pypi", &PYPI_LOGINS).chain(of_kind("npm", &["YARN_NPM_AUTH_TOKEN"]));
+    placeholders(names, |name| std::env::var(name).ok())
+}
+
+fn variables_with_proxy(info: &DaemonInfo, proxy: &str) -> Vec<Variable> {
     let mut variables: Vec<Variable> = Vec::new();
     let mut set = |name: &str, value: &str| variables.push((name.to_owned(), Some(value.to_owned())));
     for name in PROXY_VARIABLES {
-        set(name, &info.proxy);
+        set(name, proxy);
     }
     for name in BUNDLE_VARIABLES {
         set(name, &info.bundle);
     }
+    // Without it, Node 22 and later read no proxy variable.
+    set("NODE_USE_ENV_PROXY", "1");
     // Any [http] setting makes cargo use libgit2, which runs no credential helpers, for all hosts.
     set("CARGO_NET_GIT_FETCH_WITH_CLI", "true");
     // Cargo splits the list at blanks, so the provider gets no arguments; REGAUTH_HOME names the daemon's folder
@@ -67,9 +129,9 @@ fn credential_provider(info: &DaemonInfo) -> &str {
 
 /// `JAVA_TOOL_OPTIONS` with the caller's own options kept: Java reads neither the proxy variables nor a PEM file.
 /// `None` if the bundle's path has a blank, which the variable cannot express.
-fn java_options(info: &DaemonInfo, current: impl Fn(&str) -> Option<String>) -> Option<Variable> {
-    let proxy = url::Url::parse(&info.proxy).ok()?;
-    let key_store = Path::new(&info.bundle).with_extension("jks").display().to_string();
+pub(crate) fn java_options(proxy: &str, bundle: &Path, current: impl Fn(&str) -> Option<String>) -> Option<Variable> {
+    let proxy = url::Url::parse(proxy).ok()?;
+    let key_store = bundle.with_extension("jks").display().to_string();
     if key_store.contains(char::is_whitespace) {
         return None;
     }
@@ -78,6 +140,9 @@ fn java_options(info: &DaemonInfo, current: impl Fn(&str) -> Option<String>) -> 
         ("-Djavax.net.ssl.trustStore=", key_store),
         ("-Dhttps.proxyHost=", host),
         ("-Dhttps.proxyPort=", proxy.port_or_known_default()?.to_string()),
+        // Maven 3.9 and 4 have transports of their own, which read the properties above only if told so.
+        ("-Daether.connector.http.useSystemProperties=", "true".to_owned()),
+        ("-Daether.transport.apache.useSystemProperties=", "true".to_owned()),
     ];
     let present = current(JAVA_OPTIONS).unwrap_or_default();
     let is_added = |option: &&str| added.iter().any(|(prefix, _)| option.starts_with(prefix));
@@ -143,16 +208,17 @@ fn without_port(entry: &str) -> &str {
 }
 
 /// Proxy variables. `HTTP_PROXY` is left out: it applies to plain http only, and no registry uses that.
-pub(crate) const PROXY_VARIABLES: [&str; 5] = [
+pub(crate) const PROXY_VARIABLES: [&str; 6] = [
     "HTTPS_PROXY",
     "https_proxy",
     "CARGO_HTTP_PROXY",
     "PIP_PROXY",
     "npm_config_https_proxy",
+    "YARN_HTTPS_PROXY",
 ];
 
 /// Bundle variables. npm needs two, because a `cafile` in an npmrc silently disables `NODE_EXTRA_CA_CERTS`.
-pub(crate) const BUNDLE_VARIABLES: [&str; 9] = [
+pub(crate) const BUNDLE_VARIABLES: [&str; 10] = [
     "SSL_CERT_FILE",
     "CURL_CA_BUNDLE",
     "REQUESTS_CA_BUNDLE",
@@ -162,6 +228,16 @@ pub(crate) const BUNDLE_VARIABLES: [&str; 9] = [
     "AWS_CA_BUNDLE",
     "NODE_EXTRA_CA_CERTS",
     "npm_config_cafile",
+    "PERL_LWP_SSL_CA_FILE",
+];
+
+const PYPI_LOGINS: [&str; 6] = [
+    "TWINE_USERNAME",
+    "TWINE_PASSWORD",
+    "UV_PUBLISH_USERNAME",
+    "UV_PUBLISH_PASSWORD",
+    "PDM_PUBLISH_USERNAME",
+    "PDM_PUBLISH_PASSWORD",
 ];
 
 pub(crate) const JAVA_OPTIONS: &str = "JAVA_TOOL_OPTIONS";
@@ -169,6 +245,22 @@ pub(crate) const JAVA_OPTIONS: &str = "JAVA_TOOL_OPTIONS";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_grant_is_a_proxy_url_of_this_daemon_with_a_token() {
+        let proxy = "http://127.0.0.1:9001";
+        assert!(is_grant("http://regauth:tok@127.0.0.1:9001/", proxy));
+        for other in [
+            proxy,
+            "http://regauth@127.0.0.1:9001",
+            "http://me:tok@127.0.0.1:9001",
+            "http://regauth:tok@127.0.0.1:9002",
+            "http://regauth:tok@proxy.corp:9001",
+            "regauth:tok@127.0.0.1:9001",
+        ] {
+            assert!(!is_grant(other, proxy), "{other}");
+        }
+    }
 
     #[test]
     fn removes_only_the_no_proxy_entries_of_registries() {

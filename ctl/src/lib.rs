@@ -14,6 +14,7 @@
 //! - `audit` reads the record that the daemon keeps.
 //! - `import` moves tokens out of clients' files. `service` installs the daemon in systemd or launchd.
 //! - `run` starts an `ephemeral_daemon`, and `reexec` keeps its tokens out of the environment.
+//! - `forward` adds a grant to the requests of clients that cannot show one.
 //! - `credential_provider` answers cargo. `index` reads a cargo index, `program` finds executables, `user_folders`
 //!   finds clients' files, and `text_file` and `diff` change them.
 
@@ -34,6 +35,7 @@ mod relative_time;
 mod socket_owner;
 
 mod audit;
+mod client_files;
 mod daemon_info;
 mod doctor;
 mod environment;
@@ -44,6 +46,7 @@ mod shell;
 mod top;
 
 mod ephemeral_daemon;
+mod forward;
 mod reexec;
 
 mod credential_provider;

@@ -1,7 +1,9 @@
 //! `regauthctl grant`, and the text form of a grant.
 
-use regauth_shared::request::Grant;
-use regauth_shared::response::{GrantView, Granted};
+use std::path::Path;
+
+use regauth_shared::request::{Grant, Nothing};
+use regauth_shared::response::{GrantView, Granted, Status};
 use regauth_shared::{ErrorBody, RegistryName, Request};
 
 use super::allow;
@@ -29,12 +31,24 @@ pub(crate) struct Arguments {
     /// Duration: a number with s, m or h
     #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = allow::seconds)]
     seconds: u64,
+
+    /// Print also how this client uses the grant
+    #[arg(long = "as", value_enum, value_name = "CLIENT")]
+    recipe: Option<Recipe>,
+}
+
+/// Client that a recipe is for. The variants' docs are help texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Recipe {
+    /// Java, Maven and Gradle, by a forwarder
+    Java,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   regauthctl grant --registry corp
-  regauthctl grant --registry corp --write --for 15m";
+  regauthctl grant --registry corp --write --for 15m
+  regauthctl grant --registry corp --as java";
 
 /// Makes the grant.
 pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
@@ -43,7 +57,30 @@ pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, Error
         write: arguments.write,
         seconds: arguments.seconds,
     }))?;
-    Ok(Report::from_reply(reply, describe))
+    let lines = match arguments.recipe {
+        Some(Recipe::Java) => java_recipe(client)?,
+        None => String::new(),
+    };
+    Ok(Report::from_reply(reply, describe).with_lines(&lines))
+}
+
+/// Commands for the bearer's account. The URL is in a file and not in a command: others see the arguments of processes.
+fn java_recipe(client: &Client) -> Result<String, ErrorBody> {
+    let status: Status = client.call(&Request::Status(Nothing {}))?.answer;
+    let bundle = Path::new(&status.bundle);
+    Ok(format!(
+        "
+Java cannot show a grant. Write the URL to a file that only the bearer can read, here ~/grant.
+Copy {} and {} to the bearer, here to ~/regauth/. Then, as the bearer:
+
+  regauthctl forward --grant-file ~/grant --bundle ~/regauth/{} -- mvn package
+
+Without a command, the forwarder runs until it is stopped, and prints JAVA_TOOL_OPTIONS for other shells.
+",
+        bundle.display(),
+        bundle.with_extension("jks").display(),
+        bundle.file_name().unwrap_or_default().display(),
+    ))
 }
 
 fn describe(granted: &Granted) -> String {

@@ -21,6 +21,7 @@ pub(crate) mod env;
 pub(crate) mod run;
 pub(crate) mod setup;
 
+pub(crate) mod forward;
 pub(crate) mod grant;
 pub(crate) mod grants;
 pub(crate) mod revoke;

@@ -20,10 +20,12 @@ use super::add_registry::readable;
 use super::git_index;
 use super::run_flags::{RegistryFlags, RegistryList, TokenOrigin};
 use crate::client::Client;
+use crate::client_files;
 use crate::company;
 use crate::daemon_info::DaemonInfo;
 use crate::environment::{self, Variable};
 use crate::ephemeral_daemon::EphemeralDaemon;
+use crate::forward::{Forwarder, GrantSource};
 use crate::output::{self, Report};
 use crate::program::{PROVIDER, on_path, sibling};
 use crate::{error, reexec};
@@ -38,7 +40,7 @@ use crate::{error, reexec};
 /// With --source, the job needs no secret: the daemon mints tokens from the job's identity. The command cannot: the variables
 /// that give the identity are removed too.
 ///
-/// Without --registry the command uses the running daemon.
+/// Without --registry the command uses the running daemon. A grant for it in HTTPS_PROXY stays, and Java uses it too.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -75,7 +77,12 @@ impl Arguments {
 /// Runs the command behind the running daemon.
 pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
     let info = DaemonInfo::fetch(client, folders)?;
-    run_command(&arguments.command, environment(&info)).map(Report::silent)
+    client_files::write(&info)?;
+    let mut variables = environment(&info);
+    if let Some(grant) = environment::grant_of_caller(&info) {
+        variables.extend(java_options_with_grant(&info, grant));
+    }
+    run_command(&arguments.command, variables).map(Report::silent)
 }
 
 /// Runs the command behind a daemon of its own.
@@ -97,6 +104,7 @@ pub(crate) fn run_with_ephemeral_daemon(arguments: &Arguments) -> Result<Report,
     let info = DaemonInfo::fetch(&client, &daemon.folders)?;
     let mut variables = environment(&info);
     variables.extend(environment::registry_variables(&info));
+    variables.extend(environment::publishing_placeholders(&info));
     variables.push((reexec::pipe_variable().to_string_lossy().into_owned(), None));
     let exit_code = run_command(&arguments.command, variables);
     drop(daemon);
@@ -186,8 +194,20 @@ fn environment(info: &DaemonInfo) -> Vec<Variable> {
     variables
 }
 
+/// `JAVA_TOOL_OPTIONS` with a forwarder in this process: Java cannot show a grant. Without a forwarder, a note says so.
+fn java_options_with_grant(info: &DaemonInfo, grant: String) -> Option<Variable> {
+    let current = |name: &str| std::env::var(name).ok();
+    match Forwarder::start(GrantSource::Url(grant), 0) {
+        Ok(forwarder) => environment::java_options(&forwarder.url(), Path::new(&info.bundle), current),
+        Err(error) => {
+            output::print_to_stderr(&format!("note: Java will not use the grant: {}\n", error.message));
+            None
+        }
+    }
+}
+
 /// Runs the command to its end, forwards signals to it, and returns its exit code.
-fn run_command(command: &[OsString], variables: Vec<Variable>) -> Result<u8, ErrorBody> {
+pub(super) fn run_command(command: &[OsString], variables: Vec<Variable>) -> Result<u8, ErrorBody> {
     let (program, arguments) = command
         .split_first()
         .ok_or_else(|| error::usage("there is no command"))?;

@@ -11,6 +11,7 @@ use super::record::SetupRecord;
 use super::setting::{Setting, SettingValue};
 use super::target::SetupTarget;
 use super::{cargo_names, ini, secrets};
+use crate::client_files;
 use crate::company::{self, CompanySetting};
 use crate::daemon_info::{DaemonInfo, is_git_index};
 use crate::program::on_path;
@@ -283,8 +284,14 @@ fn shell(profile: PathBuf, info: &DaemonInfo) -> ToolSettings {
         format: Format::Line,
         settings: vec![setting(&[], SettingValue::Text(line))],
     };
+    let client_files = client_files::all(info).into_iter().map(|file| FileSettings {
+        role: file.role,
+        path: file.path,
+        format: Format::Whole,
+        settings: vec![setting(&[], SettingValue::Text(file.text))],
+    });
     ToolSettings {
-        files: vec![environment, profile],
+        files: [environment, profile].into_iter().chain(client_files).collect(),
         notes: vec!["running shells do not change; `eval \"$(regauthctl env)\"` sets this one up".to_owned()],
         other_files: Vec::new(),
     }

@@ -2,7 +2,7 @@
 
 use crate::peer::{Home, command, golden, run};
 
-const VERBS: [&str; 28] = [
+const VERBS: [&str; 29] = [
     "add-registry",
     "add-scope",
     "import",
@@ -20,6 +20,7 @@ const VERBS: [&str; 28] = [
     "grant",
     "grants",
     "revoke",
+    "forward",
     "status",
     "top",
     "store",

@@ -122,6 +122,7 @@ impl Daemon {
     pub async fn start(options: Options, inherited: InheritedSockets) -> Result<Self, StartError> {
         // Often hundreds of files, so they are read in parallel with the rest of the start.
         let system_roots = tokio::task::spawn_blocking(bundle::system_roots_or_warn);
+        let number = options.workers.unwrap_or_else(Workers::usual_number);
         let folders = Folders::resolve(options.home.as_deref(), |name| std::env::var_os(name))?;
         let (sockets, control_clients) = (inherited.origins(), ControlClients::of(&inherited));
         let mut exclusive = ExclusiveFiles::take(&folders, &options, control_clients).await?;
@@ -133,11 +134,16 @@ impl Daemon {
         let (proxies, company_roots) = corporate_network(&config, listen)?;
         let control = control_socket(inherited.control, &folders)?;
         exclusive.add_socket(&folders, sockets);
-        let store = open_store(&folders, &config_file, &options, &config).await?;
+        let stores = Stores::new(open_store(&folders, &config_file, &options, &config).await?);
         let system_roots = system_roots.await.map_err(|error| StartError::Threads(error.into()))?;
-        let number = options.workers.unwrap_or_else(Workers::usual_number);
-        let trusted = company_roots.with(&system_roots);
-        let proxy = ProxyState::new(&config, proxies, grants, listen, &trusted, number)?;
+        let proxy = ProxyState::new(
+            &config,
+            proxies,
+            grants,
+            listen,
+            &company_roots.with(&system_roots),
+            number,
+        )?;
         let proxy = Arc::new(proxy.with_audit(open_audit(&folders, &options, &config)?));
         let workers = Workers::start(number, &proxy).map_err(StartError::Threads)?;
         let controller = Arc::new(Controller {
@@ -157,7 +163,7 @@ impl Daemon {
             persistent: !options.ephemeral,
             environment: options.environment,
             refreshers: TaskTracker::new(),
-            stores: Stores::new(store),
+            stores,
             logins: PendingLogins::default(),
             state,
         });

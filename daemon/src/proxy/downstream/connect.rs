@@ -154,17 +154,24 @@ impl<'a> FirstRequest<'a> {
         if method != "CONNECT" {
             return Ok(Self::Plain);
         }
-        let values = |name: &str| {
+        let values = |name: &str| -> Vec<&'a [u8]> {
             let named = request
                 .headers
                 .iter()
                 .filter(|header| header.name.eq_ignore_ascii_case(name));
             named.map(|header| header.value).collect()
         };
+        // Maven's own transport sends the proxy's login in the wrong header. On CONNECT only the proxy reads it.
+        let for_proxy = values("proxy-authorization");
+        let authorization = if for_proxy.is_empty() {
+            values("authorization")
+        } else {
+            for_proxy
+        };
         Ok(Self::Connect(Connect {
             authority,
             hosts: values("host"),
-            authorization: values("proxy-authorization"),
+            authorization,
         }))
     }
 }
