@@ -36,7 +36,8 @@ impl HaProxy {
 
     /// Starts HAProxy with its files in a folder.
     pub(crate) fn start(&self, registry: &TestRegistry, folder: &Path) -> Candidate {
-        let folder = folder.join(self.name);
+        // HAProxy's configuration separates words by blanks.
+        let folder = folder.join(format!("haproxy-{}", self.protocols.replace('/', "-")));
         fs::create_dir_all(&folder).unwrap();
         let port = free_port();
         let configuration = folder.join("haproxy.cfg");
