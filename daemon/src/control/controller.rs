@@ -26,7 +26,6 @@ use crate::control::error::{read_error, write_error};
 use crate::control::metrics::MetricsEndpoint;
 use crate::control::state::stores::Stores;
 use crate::control::state::{Snapshot, State, StateGuard, StateLock, ending};
-use crate::control::verbs::device_login::PendingLogins;
 use crate::credential::source::TokenSource;
 use crate::credential::source::environment::Environment;
 use crate::credential::source::exchange::Minter;
@@ -92,8 +91,6 @@ pub(crate) struct Controller {
     pub(crate) refreshers: TaskTracker,
     /// The store in use, and during a migration the other one.
     pub(crate) stores: Stores,
-    /// Logins that people have to confirm.
-    pub(crate) logins: PendingLogins,
     /// Registries in service, journal and authorities.
     pub(crate) state: StateLock,
 }

@@ -35,7 +35,6 @@ use crate::control::metrics::{self, MetricsEndpoint};
 use crate::control::server::{self, ControlClients};
 use crate::control::state::stores::Stores;
 use crate::control::token_check;
-use crate::control::verbs::device_login::PendingLogins;
 use crate::control::verbs::lifecycle;
 use crate::credential::store::StoreKind;
 use crate::credential::store::select::{self, OpenStore};
@@ -122,7 +121,6 @@ impl Daemon {
     pub async fn start(options: Options, inherited: InheritedSockets) -> Result<Self, StartError> {
         // Often hundreds of files, so they are read in parallel with the rest of the start.
         let system_roots = tokio::task::spawn_blocking(bundle::system_roots_or_warn);
-        let number = options.workers.unwrap_or_else(Workers::usual_number);
         let folders = Folders::resolve(options.home.as_deref(), |name| std::env::var_os(name))?;
         let (sockets, control_clients) = (inherited.origins(), ControlClients::of(&inherited));
         let mut exclusive = ExclusiveFiles::take(&folders, &options, control_clients).await?;
@@ -134,16 +132,11 @@ impl Daemon {
         let (proxies, company_roots) = corporate_network(&config, listen)?;
         let control = control_socket(inherited.control, &folders)?;
         exclusive.add_socket(&folders, sockets);
-        let stores = Stores::new(open_store(&folders, &config_file, &options, &config).await?);
+        let store = open_store(&folders, &config_file, &options, &config).await?;
         let system_roots = system_roots.await.map_err(|error| StartError::Threads(error.into()))?;
-        let proxy = ProxyState::new(
-            &config,
-            proxies,
-            grants,
-            listen,
-            &company_roots.with(&system_roots),
-            number,
-        )?;
+        let number = options.workers.unwrap_or_else(Workers::usual_number);
+        let trusted = company_roots.with(&system_roots);
+        let proxy = ProxyState::new(&config, proxies, grants, listen, &trusted, number)?;
         let proxy = Arc::new(proxy.with_audit(open_audit(&folders, &options, &config)?));
         let workers = Workers::start(number, &proxy).map_err(StartError::Threads)?;
         let controller = Arc::new(Controller {
@@ -163,8 +156,7 @@ impl Daemon {
             persistent: !options.ephemeral,
             environment: options.environment,
             refreshers: TaskTracker::new(),
-            stores,
-            logins: PendingLogins::default(),
+            stores: Stores::new(store),
             state,
         });
         (lifecycle::start(&controller, &config).await).map_err(StartError::Registries)?;

@@ -79,7 +79,7 @@ pub(crate) async fn begin(controller: &Controller, request: ByName) -> Result<De
         client,
         started,
     };
-    controller.logins.insert(request.name, login);
+    controller.state.logins.insert(request.name, login);
     Ok(answer)
 }
 
@@ -99,7 +99,7 @@ pub(crate) async fn poll(controller: &Controller, request: ByName) -> Result<Dev
         );
         error.hint(format!("`regauthctl login {name}` begins one"))
     };
-    let login = controller.logins.find(&name).ok_or_else(none)?;
+    let login = controller.state.logins.find(&name).ok_or_else(none)?;
     let pending = |pause: Duration| DeviceLoginState {
         name: name.clone(),
         interval: Some(pause.as_secs().max(1)),
@@ -116,11 +116,11 @@ pub(crate) async fn poll(controller: &Controller, request: ByName) -> Result<Dev
         Ok(Poll::SlowDown) => return Ok(pending(login.next(SLOW_DOWN))),
         Ok(Poll::Confirmed(refresh_token)) => refresh_token,
         Err(error) => {
-            controller.logins.remove(&name);
+            controller.state.logins.remove(&name);
             return Err(source_error(&route, &error));
         }
     };
-    controller.logins.remove(&name);
+    controller.state.logins.remove(&name);
     store(controller, &route, &refresh_token).await?;
     tracing::info!(registry = %name, "logged in");
     Ok(DeviceLoginState {
