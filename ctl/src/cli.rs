@@ -14,8 +14,8 @@ use regauth_shared::{ErrorBody, exit_code};
 use crate::client::Client;
 use crate::commands::{
     add_registry, add_scope, allow, audit, completions, deny, doctor, env, forward, grant, grants, import, list, log,
-    logs, man, metrics, overview, reload, remove_registry, revoke, rotate, run as run_command, service, setup, show,
-    status, stop, store, top, unlock, verify, watch,
+    login, logs, man, metrics, overview, reload, remove_registry, revoke, rotate, run as run_command, service, setup,
+    show, status, stop, store, top, unlock, verify, watch,
 };
 use crate::output::{self, Report};
 use crate::{completion, connect, error, setup as clients};
@@ -70,6 +70,7 @@ enum DaemonVerb {
     Import(import::Arguments),
     List(list::Arguments),
     Show(show::Arguments),
+    Login(login::Arguments),
     Rotate(rotate::Arguments),
     Verify(verify::Arguments),
     Allow(allow::Arguments),
@@ -103,7 +104,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
         "Registries",
         &["add-registry", "add-scope", "import", "remove-registry", "list", "show"],
     ),
-    ("Tokens", &["rotate", "verify"]),
+    ("Tokens", &["login", "rotate", "verify"]),
     ("Writes", &["allow", "deny"]),
     ("Clients", &["setup", "env", "run", "doctor"]),
     ("Other clients", &["grant", "grants", "revoke", "forward"]),
@@ -168,6 +169,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         DaemonVerb::Import(arguments) => import::run(&arguments, &client, &folders),
         DaemonVerb::List(arguments) => list::run(arguments, &client),
         DaemonVerb::Show(arguments) => show::run(arguments, &client),
+        DaemonVerb::Login(arguments) => login::run(arguments, &client),
         DaemonVerb::Rotate(arguments) => rotate::run(arguments, &client),
         DaemonVerb::Verify(arguments) => verify::run(arguments, &client),
         DaemonVerb::Allow(arguments) => allow::run(arguments, &client),

@@ -2,20 +2,31 @@
 //! real cargo, git and pip use the token.
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::{Request, Response, StatusCode};
 use regauth_shared::exit_code;
 use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::Cargo;
 use regauth_tests::ctl::Ctl;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
+use regauth_tests::exec;
+use regauth_tests::http_server::{Handler, HttpServer};
 use regauth_tests::moto::Moto;
-use regauth_tests::openid_provider::{CLIENT, CLIENT_SECRET, JOB_TOKEN, OpenidProvider};
+use regauth_tests::openid_provider::{CLIENT, CLIENT_SECRET, JOB_TOKEN, OpenidProvider, PERSON};
 use regauth_tests::poll;
+use regauth_tests::process::Process;
+use regauth_tests::programs::binary;
 use regauth_tests::registry::Registry;
+use regauth_tests::store_items;
 use regauth_tests::token_service::{Fault, TokenService, Vendor, app_key};
 use tempfile::TempDir;
 
@@ -493,4 +504,191 @@ fn a_token_without_an_end_is_served_until_the_registry_rejects_it() {
         "a new token was minted"
     );
     assert_eq!(service.minted().len(), 2);
+}
+
+/// Source of a login with a code, and a daemon that keeps its secrets in a vault.
+fn device(forge: &Forge) -> (Daemon, String) {
+    let (provider, daemon) = (&forge.provider, Daemon::builder().store("vault").start());
+    let source = format!(
+        "oauth:token-url={},device-url={},client-id={PERSON},scope=openid offline_access,identity=device",
+        provider.token_url(),
+        provider.device_url()
+    );
+    (daemon, source)
+}
+
+#[test]
+fn a_person_logs_in_with_a_code_and_the_refresh_token_is_rotated_and_stored() {
+    let forge = Forge::bearer();
+    let (mut daemon, source) = device(&forge);
+    forge.provider.set_lifetime(Duration::from_secs(4));
+    let added = forge.add(&daemon, &source, &[]).succeeds().json;
+    assert!(added["notes"].to_string().contains("regauthctl login corp"), "{added}");
+    let file = forge.registry.file("f", 100);
+    let refused = Curl::new().behind(&daemon).get(&file);
+    assert_eq!(refused.header("regauth-error"), Some("credential-unavailable"));
+
+    let mut login = exec::command(binary("regauthctl"), daemon.home());
+    login
+        .arg("--home")
+        .arg(daemon.home())
+        .args(["login", "corp", "--no-browser"]);
+    let mut login = Process::spawn("regauthctl login", &mut login, &forge.folder.path().join("login.log"));
+    let code = login.wait_until("the code", || {
+        let log = fs::read_to_string(forge.folder.path().join("login.log")).unwrap();
+        let (_, code) = log.split_once("enter the code ")?;
+        code.split_once('\n').map(|(code, _)| code.to_owned())
+    });
+    forge.provider.confirm(&code);
+    let status = poll::wait_for("the login", || login.exited());
+    let printed = login.log();
+    assert!(
+        status.success() && printed.contains("Logged in to corp; the registry accepts the token."),
+        "{printed}"
+    );
+
+    // Each renewal uses the refresh token once: the provider ends a login whose token is used twice.
+    let generation = || daemon.ctl(&["show", "corp"]).json["credential"]["generation"].as_u64();
+    let first = generation();
+    poll::wait_for("two renewals", || {
+        (generation() >= first.map(|first| first + 2)).then_some(())
+    });
+    assert_eq!(Curl::new().behind(&daemon).get(&file).status, 200);
+    daemon.restart();
+    poll::wait_for("a token after the restart", || {
+        (Curl::new().behind(&daemon).get(&file).status == 200).then_some(())
+    });
+    assert_eq!(forge.rejections(), 0);
+    daemon.ctl(&["rotate", "corp"]).succeeds();
+    daemon.ctl(&["remove-registry", "corp"]).succeeds();
+    assert!(
+        !store_items::in_vault(&daemon).iter().any(|item| item == "corp"),
+        "the refresh token is deleted"
+    );
+}
+
+#[test]
+fn a_login_that_cannot_be_confirmed_says_why() {
+    let forge = Forge::bearer();
+    let (daemon, source) = device(&forge);
+    forge.add(&daemon, &source, &[]).succeeds();
+    let ci = ["--source", "jfrog:host=localhost:1,provider=corp", "--no-verify"];
+    let location = ["add-registry", "ci", "--scope", "https://ci.example/"];
+    daemon.ctl(&[&location[..], &ci].concat()).succeeds();
+    let refused = daemon.ctl(&["login", "ci"]).exits(i32::from(exit_code::REFUSED)).json;
+    assert!(
+        refused["err"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("no login with a code"),
+        "{refused}"
+    );
+    forge.provider.take_down();
+    let refused = daemon.ctl(&["login", "corp"]).exits(i32::from(exit_code::FAILED)).json;
+    assert!(
+        refused["err"]["message"].as_str().unwrap().contains("answered 503"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_service_knows_the_scheme_and_the_user_name_of_each_kind() {
+    let moto = Moto::start();
+    let forge = Forge::new(Scheme::basic("aws"));
+    let service = forge.service(Vendor::Codeartifact(moto.address()));
+    let source = format!(
+        "codeartifact:domain=corp,owner=123456789012,region=eu-central-1,role=arn:aws:iam::123456789012:role/ci,\
+         sts-url={url},url={url}",
+        url = service.url()
+    );
+    let daemon = forge.daemon();
+    let (scope, ca) = (forge.registry.scope(), forge.registry.ca());
+    let location = [
+        "add-registry",
+        "python",
+        "--kind",
+        "pypi",
+        "--scope",
+        &scope,
+        "--no-verify",
+    ];
+    let source = ["--ca-file", ca.to_str().unwrap(), "--source", &source];
+    let added = daemon.ctl(&[&location[..], &source].concat()).succeeds().json;
+    assert_eq!(
+        (&added["registry"]["scheme"], &added["registry"]["username"]),
+        (&"basic".into(), &"aws".into())
+    );
+    assert_eq!(
+        Curl::new().behind(&daemon).get(&forge.registry.file("f", 100)).status,
+        200
+    );
+    service
+        .secrets()
+        .iter()
+        .for_each(|secret| daemon.register_secret(secret));
+}
+
+/// A registry that holds its answer to the first token until that has ended, and then answers 404, as GitLab does.
+#[derive(Clone)]
+struct ForgetfulRegistry {
+    first: Arc<OnceLock<String>>,
+    released: tokio::sync::watch::Receiver<bool>,
+}
+
+impl Handler for ForgetfulRegistry {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let credential = request.headers()["authorization"].to_str().unwrap().to_owned();
+        let status = if *self.first.get_or_init(|| credential.clone()) == credential {
+            let mut released = self.released.clone();
+            released.wait_for(|released| *released).await.unwrap();
+            404
+        } else {
+            200
+        };
+        let mut response = Response::new(Full::default());
+        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+        response
+    }
+}
+
+#[test]
+fn a_request_whose_token_ended_meanwhile_is_sent_again_after_404() {
+    let forge = Forge::bearer();
+    let service = forge.service(Vendor::Jfrog);
+    service.set_lifetime(Duration::from_secs(2));
+    let (release, released) = tokio::sync::watch::channel(false);
+    let registry = ForgetfulRegistry {
+        first: Arc::default(),
+        released,
+    };
+    let tls = forge
+        .registry
+        .authority()
+        .issue(&["localhost"])
+        .server_config(&["http/1.1"]);
+    let (_server, address) = HttpServer::on_tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Some(tls), registry);
+    let daemon = forge.daemon();
+    let (scope, ca) = (format!("https://localhost:{}/", address.port()), forge.registry.ca());
+    let source = format!("jfrog:host={},provider=corp,audience=jfrog", service.host());
+    let location = [
+        "add-registry",
+        "corp",
+        "--kind",
+        "generic",
+        "--scope",
+        &scope,
+        "--no-verify",
+    ];
+    daemon
+        .ctl(&[&location[..], &["--ca-file", ca.to_str().unwrap(), "--source", &source]].concat())
+        .succeeds();
+    let request = Curl::new().behind(&daemon).start(&format!("{scope}private"));
+    // Each token is replaced after half of its life, so the first has ended when the fourth is there.
+    poll::wait_for("the first token's end", || (service.minted().len() >= 4).then_some(()));
+    release.send(true).unwrap();
+    assert_eq!(request.finish().response().status, 200);
+    service
+        .secrets()
+        .iter()
+        .for_each(|secret| daemon.register_secret(secret));
 }

@@ -129,12 +129,27 @@ async function identity(request, response) {
   response.writeHead(value ? 200 : 500, { 'content-type': 'application/json', 'x-id': randomUUID() }).end(text);
 }
 
+// A person opens the page of the device flow, logs in and confirms, all at once.
+async function confirm(request, response) {
+  const entered = new URL(request.url, issuer).searchParams.get('user_code').replace(/\W/g, '');
+  const code = await provider.DeviceCode.findByUserCode(entered);
+  const grant = new provider.Grant({ accountId: 'me', clientId: code.clientId });
+  const { scope } = code.params;
+  grant.addOIDCScope(scope);
+  const grantId = await grant.save();
+  Object.assign(code, { accountId: 'me', grantId, scope, authTime: Math.floor(Date.now() / 1000), claims: {} });
+  await code.save();
+  response.writeHead(204).end();
+}
+
 const handle = provider.callback();
 server.on('request', (request, response) => {
   if (settings().down) {
     response.writeHead(503, { 'retry-after': '1' }).end();
   } else if (request.url.startsWith('/actions/')) {
     identity(request, response);
+  } else if (request.url.startsWith('/confirm?')) {
+    confirm(request, response);
   } else {
     handle(request, response);
   }

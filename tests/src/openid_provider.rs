@@ -86,6 +86,17 @@ impl OpenidProvider {
             .to_owned()
     }
 
+    /// Confirms the device flow with this code, as a person does on the provider's page.
+    pub fn confirm(&self, user_code: &str) {
+        let answer = Curl::new().get(&format!("{}/confirm?user_code={user_code}", self.issuer));
+        assert_eq!(answer.status, 204, "{}", answer.body());
+    }
+
+    /// Device authorization endpoint.
+    pub fn device_url(&self) -> String {
+        format!("{}/device/auth", self.issuer)
+    }
+
     /// Sets the life of the tokens that it issues from now on.
     pub fn set_lifetime(&self, lifetime: Duration) {
         self.set(&json!({ "lifetime": lifetime.as_secs() }));

@@ -9,6 +9,7 @@ pub(crate) mod list;
 pub(crate) mod remove_registry;
 pub(crate) mod show;
 
+pub(crate) mod login;
 pub(crate) mod rotate;
 pub(crate) mod verify;
 

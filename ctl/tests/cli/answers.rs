@@ -89,15 +89,16 @@ fn shows_the_state_and_the_failure_of_a_source() {
     let (home, _peer) = Home::answering(&[golden("response/show-minted")]);
     let run = home.run(&["show", "minted"]);
     for line in [
-        "source      command:mint-token",
-        "state       expired",
-        "it said     no session",
-        "            log in again",
+        "source       command:mint-token",
+        "state        expired",
+        "it said      no session",
+        "             log in again",
     ] {
         assert!(run.stdout.lines().any(|printed| printed == line), "{line}: {run:?}");
     }
     assert!(
-        run.stdout.contains("failure     `mint-token` failed: exit status: 1 ("),
+        run.stdout
+            .contains("failure      `mint-token` failed: exit status: 1 ("),
         "{run:?}"
     );
 }

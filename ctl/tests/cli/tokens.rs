@@ -115,6 +115,7 @@ fn sends_every_flag_of_add_registry() {
         "--ca-file",
         "root.pem",
     ]);
+    arguments.extend(["--program", "cargo", "--program", "/usr/bin/git"]);
     arguments.extend(["--no-verify", "--token-stdin"]);
     let mut command = home.command(&arguments);
     command.current_dir(home.path());

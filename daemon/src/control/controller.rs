@@ -31,6 +31,7 @@ use crate::credential::source::environment::Environment;
 use crate::credential::source::exchange::Minter;
 use crate::credential::source::token_client::TokenClient;
 use crate::credential::store::select::OpenStore;
+use crate::credential::store::stored_secret::StoredSecret;
 use crate::journal::Journal;
 use crate::logs::Logs;
 use crate::proxy::state::ProxyState;
@@ -222,15 +223,21 @@ impl Controller {
 /// Sources of tokens.
 impl Controller {
     /// The source that fetches a registry's token; `None` for the store and the environment, which give a token once.
-    pub(super) fn token_source(&self, registry: &Registry) -> Option<TokenSource> {
+    pub(super) fn token_source(&self, name: &RegistryName, registry: &Registry) -> Option<TokenSource> {
         TokenSource::of(&registry.source, |mint| {
-            Minter::new(mint.clone(), self.environment.clone(), self.token_client(registry))
+            let login = StoredSecret::new(self.stores.shared(), name.clone());
+            Minter::new(
+                mint.clone(),
+                self.environment.clone(),
+                self.token_client(registry),
+                login,
+            )
         })
     }
 
     /// Client for a registry's token services: verified with the registry's roots, and without its client certificate.
     /// If the registry's `ca-file` cannot be read, it asks no service.
-    fn token_client(&self, registry: &Registry) -> TokenClient {
+    pub(super) fn token_client(&self, registry: &Registry) -> TokenClient {
         let trust = self
             .system_roots
             .load()

@@ -7,8 +7,8 @@ use serde::Serialize;
 use crate::control::controller::Controller;
 use crate::control::metrics;
 use crate::control::verbs::{
-    add_registry, add_scope, grants, lifecycle, logout, migrate, remove_registry, rotate, set_upstream, show, store,
-    traffic, verify, writes,
+    add_registry, add_scope, device_login, grants, lifecycle, logout, migrate, remove_registry, rotate, set_upstream,
+    show, store, traffic, verify, writes,
 };
 use crate::control::watch::Viewer;
 
@@ -36,6 +36,8 @@ async fn carry_out(controller: &Controller, request: Request) -> Reply {
         Request::List(_) => answer(Ok(show::list(controller))),
         Request::Show(request) => answer(show::show(controller, &request)),
         Request::Rotate(request) => answer(rotate::rotate(controller, request).await),
+        Request::DeviceLogin(request) => answer(device_login::begin(controller, request).await),
+        Request::DeviceLoginPoll(request) => answer(device_login::poll(controller, request).await),
         Request::Logout(request) => answer(logout::logout(controller, request).await),
         Request::Verify(request) => answer(verify::verify(controller, request).await),
         Request::Allow(request) => answer(writes::allow(controller, request)),

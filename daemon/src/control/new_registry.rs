@@ -168,13 +168,18 @@ pub(super) async fn initial_token(
 ) -> Result<InitialToken, ErrorBody> {
     let initial = match &registry.source {
         Source::Of(owner) => borrowed(controller, owner)?,
-        source => match controller.token_source(registry) {
+        source => match controller.token_source(&request.name, registry) {
             Some(source) => fetched(controller, request.name.clone(), source).await,
             None => given(controller, source, request),
         },
     };
     match &initial.first {
-        Err(why) if request.verify => Err(ErrorBody::new(ErrorKind::Failed, why.clone()).hint(
+        // A person logs in once the registry is there.
+        Err(why) if request.verify && !registry.source.needs_login() => Err(ErrorBody::new(
+            ErrorKind::Failed,
+            why.clone(),
+        )
+        .hint(
             "nothing was stored; fix the source and repeat, or add the registry without verification with --no-verify",
         )),
         _ => Ok(initial),

@@ -34,6 +34,16 @@ impl Source {
         matches!(self, Self::File(_) | Self::Command(_) | Self::Minted(_))
     }
 
+    /// True if a person has to log in before there is a token.
+    pub(crate) fn needs_login(&self) -> bool {
+        matches!(self, Self::Minted(mint) if mint.device_flow().is_some())
+    }
+
+    /// True if regauth's store has the token, or the refresh token that gives one.
+    pub(crate) fn is_stored(&self) -> bool {
+        *self == Self::Store || self.needs_login()
+    }
+
     /// Scheme that the token is sent by, unless the configuration has one.
     pub(crate) fn usual_scheme(&self, kind: Kind) -> Scheme {
         match self {

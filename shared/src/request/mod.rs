@@ -59,6 +59,11 @@ pub enum Request {
     Rotate(Rotate),
     /// Deletes a registry's token and keeps the registry. Answer: [`crate::response::LoggedOut`].
     Logout(ByName),
+    /// Begins a login with a device code, for a source with the identity `device`. Answer:
+    /// [`crate::response::DeviceLogin`].
+    DeviceLogin(ByName),
+    /// Asks whether the person has confirmed the login. Answer: [`crate::response::DeviceLoginState`].
+    DeviceLoginPoll(ByName),
     /// Asks registries whether they accept their tokens. Answer: [`crate::response::Verified`].
     Verify(Verify),
     /// Opens a registry for writes for a limited time. Answer: [`crate::response::WritesChanged`].

@@ -22,5 +22,5 @@ pub use registry::{
     SourceFailure,
 };
 pub use store::{StoreMoved, StoreMoving, StoreShown, StoreView, Unlocked};
-pub use token::{LoggedOut, Rotated, TokenComparison, Verdict, VerdictResult, Verified};
+pub use token::{DeviceLogin, DeviceLoginState, LoggedOut, Rotated, TokenComparison, Verdict, VerdictResult, Verified};
 pub use traffic::{ClientTraffic, Histogram, LastRefusal, NamedCount, RegistryTraffic, RequestCount, Traffic};

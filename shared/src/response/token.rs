@@ -22,6 +22,39 @@ pub struct Rotated {
     pub notes: Vec<String>,
 }
 
+/// Answer to `device-login` (RFC 8628, section 3.2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DeviceLogin {
+    /// Name of the registry.
+    pub name: RegistryName,
+    /// Code that the person enters.
+    pub user_code: String,
+    /// Page that asks for the code.
+    pub verification_url: String,
+    /// The same page with the code in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complete_url: Option<String>,
+    /// Seconds until the code ends.
+    pub expires_in: u64,
+    /// Seconds until the first `device-login-poll`.
+    pub interval: u64,
+}
+
+/// Answer to `device-login-poll`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DeviceLoginState {
+    /// Name of the registry.
+    pub name: RegistryName,
+    /// Seconds until the next `device-login-poll`; absent once the person is logged in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<u64>,
+    /// The first token, once the person is logged in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotated: Option<Rotated>,
+}
+
 /// Answer to `logout`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -9,11 +9,12 @@ use regauth_shared::request::{
     SetUpstream, SourceCommand, StoreMove, TrafficOf, Unlock, Verify, Watch,
 };
 use regauth_shared::response::{
-    AuditView, ClientTraffic, CredentialState, CredentialView, GrantList, GrantUrl, GrantView, Granted, Histogram,
-    LastRefusal, LogLevels, LoggedOut, NamedCount, Problem, RegistryAdded, RegistryList, RegistryRemoved,
-    RegistryTraffic, RegistryView, Reloaded, RequestCount, RequestFailure, Revoked, Rotated, SocketOrigin, Sockets,
-    SourceFailure, Status, Stopping, StoreMoved, StoreMoving, StoreShown, StoreView, TokenComparison, Traffic,
-    Unlocked, UpstreamProxy, UpstreamSet, Verdict, VerdictResult, Verified, Watching, WritesChanged,
+    AuditView, ClientTraffic, CredentialState, CredentialView, DeviceLogin, DeviceLoginState, GrantList, GrantUrl,
+    GrantView, Granted, Histogram, LastRefusal, LogLevels, LoggedOut, NamedCount, Problem, RegistryAdded, RegistryList,
+    RegistryRemoved, RegistryTraffic, RegistryView, Reloaded, RequestCount, RequestFailure, Revoked, Rotated,
+    SocketOrigin, Sockets, SourceFailure, Status, Stopping, StoreMoved, StoreMoving, StoreShown, StoreView,
+    TokenComparison, Traffic, Unlocked, UpstreamProxy, UpstreamSet, Verdict, VerdictResult, Verified, Watching,
+    WritesChanged,
 };
 use regauth_shared::version::{Greeting, Hello};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret};
@@ -52,6 +53,8 @@ pub(crate) fn requests() -> Vec<(&'static str, Request)> {
         ("rotate", rotate("corp", Some("s3cret-token"))),
         ("rotate-least", rotate("minted", None)),
         ("logout", Request::Logout(by_name())),
+        ("device-login", Request::DeviceLogin(by_name())),
+        ("device-login-poll", Request::DeviceLoginPoll(by_name())),
         ("remove-registry", Request::RemoveRegistry(by_name())),
         ("list", Request::List(Nothing {})),
         ("show", Request::Show(by_name())),
@@ -212,6 +215,25 @@ pub(crate) fn answers(each: &mut impl EachAnswer) {
     each.check("rotate", rotated("corp", 4, vec![]));
     let note = "the token comes from command:mint-token, which was asked again";
     each.check("rotate-minted", rotated("minted", 8, vec![note.to_owned()]));
+    each.check(
+        "device-login",
+        device_login(Some("https://login.example/device?user_code=WDJB-MJHT".to_owned())),
+    );
+    each.check("device-login-least", device_login(None));
+    for (form, interval, rotated) in [
+        ("device-login-poll", None, Some(rotated("corp", 4, vec![]))),
+        ("device-login-poll-pending", Some(5), None),
+    ] {
+        let name = name("corp");
+        each.check(
+            form,
+            DeviceLoginState {
+                name,
+                interval,
+                rotated,
+            },
+        );
+    }
     for (form, notes) in [
         ("logout", vec!["api used the same token, and has none now".to_owned()]),
         ("logout-least", vec![]),
@@ -558,6 +580,17 @@ fn registry_minted() -> RegistryView {
             reason: None,
         },
         ..registry_least()
+    }
+}
+
+fn device_login(complete_url: Option<String>) -> DeviceLogin {
+    DeviceLogin {
+        name: name("corp"),
+        user_code: "WDJB-MJHT".to_owned(),
+        verification_url: "https://login.example/device".to_owned(),
+        complete_url,
+        expires_in: 900,
+        interval: 5,
     }
 }
 

@@ -128,7 +128,7 @@ impl Controller {
             upstream.is_none_or(|upstream| route.upstream.has_same_trust(&upstream))
         });
         let previous = previous.map(|route| Arc::clone(&route.credential.shared));
-        if let Some(source) = self.token_source(registry) {
+        if let Some(source) = self.token_source(name, registry) {
             let known = state.journal.sourced.get(name).map(KnownGeneration::from);
             let is_lost = known.is_none() && state.journal_was_lost;
             return previous.unwrap_or_else(|| {

@@ -27,6 +27,7 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::authority::Authority;
+use crate::control::verbs::device_login::PendingLogins;
 use crate::credential::store::StoreError;
 use crate::host::Host;
 use crate::journal::Journal;
@@ -140,6 +141,8 @@ pub(crate) struct StateLock {
     /// Held while the grants' file is replaced.
     grants: Mutex<()>,
     snapshot: ArcSwap<Snapshot>,
+    /// Logins that people have to confirm. They have a lock of their own.
+    pub(in crate::control) logins: PendingLogins,
     /// True once the daemon is ending: another daemon may own the files by now.
     closed: AtomicBool,
 }
@@ -210,6 +213,7 @@ impl StateLock {
             changes: Mutex::default(),
             grants: Mutex::default(),
             snapshot: ArcSwap::default(),
+            logins: PendingLogins::default(),
             closed: AtomicBool::new(false),
         }
     }

@@ -11,7 +11,7 @@ use crate::credential::store::select::OpenStore;
 /// The store in use, the store that a migration leaves copies in, and the migration's progress.
 #[derive(Debug)]
 pub(crate) struct Stores {
-    current: ArcSwap<OpenStore>,
+    current: Arc<ArcSwap<OpenStore>>,
     leftover: ArcSwapOption<OpenStore>,
     migration: ArcSwapOption<MigrationProgress>,
 }
@@ -20,7 +20,7 @@ impl Stores {
     /// Starts with one store and no migration.
     pub(crate) fn new(current: OpenStore) -> Self {
         Self {
-            current: ArcSwap::from_pointee(current),
+            current: Arc::new(ArcSwap::from_pointee(current)),
             leftover: ArcSwapOption::empty(),
             migration: ArcSwapOption::empty(),
         }
@@ -29,6 +29,11 @@ impl Stores {
     /// The store that has the secrets.
     pub(in crate::control) fn current(&self) -> Arc<OpenStore> {
         self.current.load_full()
+    }
+
+    /// Handle of the store that has the secrets, which follows a migration.
+    pub(in crate::control) fn shared(&self) -> Arc<ArcSwap<OpenStore>> {
+        Arc::clone(&self.current)
     }
 
     /// The other store, until the copies that a migration left there are deleted.

@@ -41,7 +41,11 @@ pub(crate) async fn logout(controller: &Controller, request: ByName) -> Result<L
     if state.journal.rotations.remove(&name).is_some() {
         controller.write_journal(&state.journal).await?;
     }
-    let missing = CredentialState::Missing(format!("logged out; `regauthctl rotate {name}` takes a new token"));
+    let next = match route.registry.source.needs_login() {
+        true => format!("`regauthctl login {name}` logs in again"),
+        false => format!("`regauthctl rotate {name}` takes a new token"),
+    };
+    let missing = CredentialState::Missing(format!("logged out; {next}"));
     let replaced = credential.replace_in_turn(ticket, missing);
     controller.publish(&state);
     let mut notes = users_of(&state, &route);
@@ -55,7 +59,7 @@ pub(crate) async fn logout(controller: &Controller, request: ByName) -> Result<L
 fn refuse_other_sources(route: &RegistryRoute) -> Result<(), ErrorBody> {
     let name = &route.name;
     let (message, hint) = match &route.registry.source {
-        Source::Store => return Ok(()),
+        source if source.is_stored() => return Ok(()),
         Source::Of(owner) => (
             format!("`{name}` uses the credential of `{owner}`"),
             format!("log `{owner}` out, which ends it for both, or `regauthctl remove-registry {name}`"),

@@ -23,7 +23,6 @@ use crate::control::verbs::store;
 use crate::credential::store::select::OpenStore;
 use crate::credential::store::{Item, StoreError, StoreKind};
 use crate::journal::{Journal, StoreMigration};
-use crate::registry::Source;
 
 /// Migrates all secrets. If the target is in use already, deletes the copies that an earlier migration left in the other
 /// store.
@@ -160,7 +159,7 @@ fn stored_items(state: &State) -> BTreeSet<Item> {
     let stored = state
         .registries
         .values()
-        .filter(|route| route.registry.source == Source::Store);
+        .filter(|route| route.registry.source.is_stored());
     let names = stored.map(|route| &route.name).chain(&journal.pending);
     let names = names.chain(journal.registries.keys()).chain(journal.rotations.keys());
     let with_authority = journal.authorities.keys().filter_map(|host| host.parse().ok());

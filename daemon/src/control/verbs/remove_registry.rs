@@ -40,7 +40,7 @@ pub(crate) async fn remove_registry(controller: &Controller, request: ByName) ->
     }
     if route
         .as_ref()
-        .is_some_and(|route| !matches!(route.registry.source, Source::Store | Source::Of(_)))
+        .is_some_and(|route| !route.registry.source.is_stored() && !matches!(route.registry.source, Source::Of(_)))
     {
         notes.push("its token was not in regauth's store; delete it in its source".to_owned());
     }

@@ -151,7 +151,11 @@ fn refuse_conflict(state: &State, route: &RegistryRoute, ticket: u64) -> Result<
 
 /// Reads the file or runs the program again, probes the registry, replaces the credential. If the source gives another
 /// token meanwhile, that one is newer: it is asked about instead.
-async fn rotate_at_source(controller: &Controller, route: &RegistryRoute, verify: bool) -> Result<Rotated, ErrorBody> {
+pub(super) async fn rotate_at_source(
+    controller: &Controller,
+    route: &RegistryRoute,
+    verify: bool,
+) -> Result<Rotated, ErrorBody> {
     let source = &route.registry.source;
     let credential = &route.credential.shared;
     for _ in 0..MAX_FETCHES {
@@ -248,7 +252,7 @@ async fn commit(
 }
 
 /// Writes to the store in use, and again if a migration has replaced the store meanwhile.
-async fn write_to_store(
+pub(super) async fn write_to_store(
     controller: &Controller,
     state: &mut StateGuard<'_>,
     route: &RegistryRoute,
@@ -321,7 +325,7 @@ fn rotated(
     }
 }
 
-fn source_error(route: &RegistryRoute, error: &FetchError) -> ErrorBody {
+pub(super) fn source_error(route: &RegistryRoute, error: &FetchError) -> ErrorBody {
     let name = &route.name;
     ErrorBody::new(ErrorKind::Failed, error.message.clone()).hint(match &error.output {
         Some(output) => format!("its output: {output}"),

@@ -299,6 +299,7 @@ fn credential_problem(route: &RegistryRoute) -> Option<Problem> {
     };
     let hint = match &route.registry.source {
         Source::Store => format!("`regauthctl rotate {name}` gives it a new one"),
+        source if source.needs_login() => format!("`regauthctl login {name}` logs you in"),
         Source::Environment(_) => "set the variable where regauthd is started, and start it again".to_owned(),
         Source::File(_) | Source::Command(_) | Source::Minted(_) => {
             format!("fix its source; regauthd asks it again by itself, and at once by `regauthctl rotate {name}`")

@@ -61,6 +61,8 @@ pub(crate) struct FetchError {
     pub output: Option<String>,
     /// Next step for the person.
     pub hint: Option<String>,
+    /// Error code of OAuth 2.0, such as `invalid_grant`.
+    pub code: Option<String>,
     /// Time for which the source wants to be left alone.
     pub retry_after: Option<Duration>,
 }
@@ -72,6 +74,7 @@ impl FetchError {
             message: message.into(),
             output: None,
             hint: None,
+            code: None,
             retry_after: None,
         }
     }

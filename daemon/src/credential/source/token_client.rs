@@ -336,6 +336,7 @@ impl ServiceAnswer {
         let reason = self.reason(secrets);
         let said = reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
         let mut error = FetchError::new(format!("{host} answered {status}{said}"));
+        error.code = self.oauth_code();
         error.retry_after = self.retry_after();
         error.hint = match self.clock_error() {
             Some(error) => Some(format!("this machine's clock is {error} than that of {host}: set it")),
@@ -343,6 +344,14 @@ impl ServiceAnswer {
             None => None,
         };
         Err(error)
+    }
+
+    /// Error code of a short form (RFC 6749, section 5.2).
+    fn oauth_code(&self) -> Option<String> {
+        let document: Value = serde_json::from_slice(&self.body).ok()?;
+        let code = document.get("error")?.as_str()?;
+        let is_code = code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        is_code.then(|| code.to_owned())
     }
 
     /// The service's own reason, without secrets: the fields of RFC 6749 (section 5.2) and of the services' own formats.

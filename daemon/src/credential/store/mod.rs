@@ -6,6 +6,7 @@
 pub mod keychain;
 mod memory;
 pub(crate) mod select;
+pub(crate) mod stored_secret;
 pub mod vault;
 pub mod worker;
 

@@ -2,6 +2,7 @@
 //!
 //! Microsoft, "OAuth 2.0 client credentials flow", section "Access token request with a federated credential".
 
+use super::device::DeviceFlow;
 use super::oauth::ASSERTION_TYPE;
 use super::settings::{InvalidSetting, Key, Settings};
 use super::token_answer::TokenAnswer;
@@ -13,6 +14,7 @@ use crate::credential::source::{FetchError, FetchedToken};
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Azure {
     token_url: Endpoint,
+    device_url: Endpoint,
     client_id: String,
     scope: String,
 }
@@ -29,9 +31,20 @@ impl Azure {
         let tenant = settings.required(&TENANT)?;
         Ok(Self {
             token_url: authority.join([&*tenant, "oauth2", "v2.0", "token"]),
+            device_url: authority.join([&*tenant, "oauth2", "v2.0", "devicecode"]),
             client_id: settings.required(&CLIENT_ID)?,
             scope: settings.text_or(SCOPE.name, AZURE_DEVOPS),
         })
+    }
+
+    /// Login of a person with a code.
+    pub(super) fn device_flow(&self) -> DeviceFlow {
+        DeviceFlow {
+            authorization_url: self.device_url.clone(),
+            token_url: self.token_url.clone(),
+            client_id: self.client_id.clone(),
+            scope: Some(format!("{} offline_access", self.scope)),
+        }
     }
 
     /// Exchanges the identity.

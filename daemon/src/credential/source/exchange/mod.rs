@@ -8,6 +8,7 @@ pub(crate) mod settings;
 mod azure;
 mod cloudsmith;
 mod codeartifact;
+mod device;
 mod github_app;
 mod google;
 mod google_file;
@@ -30,7 +31,9 @@ use crate::credential::source::environment::Environment;
 use crate::credential::source::identity::Identity;
 use crate::credential::source::token_client::TokenClient;
 use crate::credential::source::{FetchError, FetchedToken};
+use crate::credential::store::stored_secret::StoredSecret;
 use crate::registry::{Command, Kind, Scheme};
+pub(crate) use device::{DeviceFlow, Poll, StartedLogin};
 use settings::{InvalidSetting, Key, SecretReference, Settings};
 
 /// Source that mints tokens: an identity and the exchange that takes it, as configured.
@@ -109,6 +112,10 @@ impl ExchangeKind {
                 "this exchange takes none as it is set; remove it",
             ));
         }
+        if identity == Identity::Device && exchange.device_flow().is_none() {
+            let reason = "this exchange has no login with a code; azure has, and oauth with device-url and client-id";
+            return Err(InvalidSetting::new("identity", reason));
+        }
         let ttl = settings.text("ttl").map(lifetime).transpose();
         Ok(Mint {
             exchange,
@@ -147,6 +154,15 @@ impl ExchangeKind {
 }
 
 impl Exchange {
+    /// Login of a person with a code, if the service has one.
+    fn device_flow(&self) -> Option<DeviceFlow> {
+        match self {
+            Self::Oauth(oauth) => oauth.device_flow(),
+            Self::Azure(azure) => Some(azure.device_flow()),
+            _ => None,
+        }
+    }
+
     fn takes_identity(&self) -> bool {
         match self {
             Self::Oauth(oauth) => oauth.takes_identity(),
@@ -170,6 +186,13 @@ impl Mint {
             | Exchange::Vault(_)
             | Exchange::Azure(_) => Scheme::Bearer,
         }
+    }
+
+    /// Login of a person with a code, if that is the identity.
+    pub(crate) fn device_flow(&self) -> Option<DeviceFlow> {
+        (self.identity == Identity::Device)
+            .then(|| self.exchange.device_flow())
+            .flatten()
     }
 
     /// Program that prints the identity, if there is one.
@@ -206,6 +229,7 @@ pub(crate) struct Minter {
     mint: Mint,
     environment: Environment,
     client: TokenClient,
+    login: StoredSecret,
     session: Session,
 }
 
@@ -216,15 +240,19 @@ struct Session {
     vault: Option<vault::Login>,
     /// Refresh token that replaced the configured one.
     refresh_token: Option<oauth::Rotated>,
+    /// Refresh token that replaced the one in the store.
+    login: Option<device::Replaced>,
 }
 
 impl Minter {
     /// Minter that gets identities from this environment and sends over this client.
-    pub(crate) fn new(mint: Mint, environment: Environment, client: TokenClient) -> Self {
+    /// The refresh token of a person's login is in `login`.
+    pub(crate) fn new(mint: Mint, environment: Environment, client: TokenClient, login: StoredSecret) -> Self {
         Self {
             mint,
             environment,
             client,
+            login,
             session: Session::default(),
         }
     }
@@ -238,13 +266,18 @@ impl Minter {
             mint,
             environment,
             client,
+            login,
             session,
         } = self;
         let context = MintContext {
             mint,
             environment,
             client,
+            login,
         };
+        if let Some(flow) = mint.device_flow() {
+            return flow.refresh(&context, &mut session.login).await;
+        }
         let fetched = match &mint.exchange {
             Exchange::Oauth(oauth) => oauth.mint(&context, &mut session.refresh_token).await,
             Exchange::Jfrog(jfrog) => jfrog.mint(&context).await,
@@ -268,6 +301,7 @@ struct MintContext<'a> {
     mint: &'a Mint,
     environment: &'a Environment,
     client: &'a TokenClient,
+    login: &'a StoredSecret,
 }
 
 impl MintContext<'_> {
@@ -346,7 +380,7 @@ mod tests {
                 "jfrog",
                 "host=h,provider=p,identity=canary",
                 "identity: an identity is github-actions, gitlab, kubernetes, \
-              circleci, buildkite, bitbucket, azure-pipelines, \"file:/path\" or \"env:VARIABLE\"",
+              circleci, buildkite, bitbucket, azure-pipelines, device, \"file:/path\" or \"env:VARIABLE\"",
             ),
             (
                 "oauth",

@@ -3,6 +3,7 @@
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use regauth_shared::Secret;
 
+use super::device::DeviceFlow;
 use super::settings::{InvalidSetting, Key, SecretReference, Settings};
 use super::token_answer::TokenAnswer;
 use super::{Exchange, ExchangeKind, MintContext};
@@ -13,6 +14,7 @@ use crate::credential::source::{FetchError, FetchedToken};
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Oauth {
     token_url: Endpoint,
+    device_url: Option<Endpoint>,
     grant: Grant,
     client: Option<Client>,
     /// Optional fields of the request, by their names there.
@@ -56,6 +58,7 @@ pub(super) const KIND: ExchangeKind = ExchangeKind {
     name: "oauth",
     keys: &[
         TOKEN_URL,
+        DEVICE_URL,
         GRANT,
         CLIENT_ID,
         CLIENT_SECRET,
@@ -85,10 +88,23 @@ impl Oauth {
         let option = |(key, field): &(Key, &'static str)| Some((*field, settings.owned(key.name)?));
         Ok(Self {
             token_url: token_url.map_err(|reason| InvalidSetting::new(TOKEN_URL.name, reason))?,
+            device_url: settings.parsed(DEVICE_URL.name)?,
             grant,
             client,
             options: OPTIONS.iter().filter_map(option).collect(),
             subject_token_type: settings.text_or(SUBJECT_TOKEN_TYPE.name, JWT_TYPE),
+        })
+    }
+
+    /// Login of a person with a code: public clients, which have no secret, can do it.
+    pub(super) fn device_flow(&self) -> Option<DeviceFlow> {
+        let client = self.client.as_ref().filter(|client| client.secret.is_none())?;
+        let scope = self.options.iter().find(|(field, _)| *field == "scope");
+        Some(DeviceFlow {
+            authorization_url: self.device_url.clone()?,
+            token_url: self.token_url.clone(),
+            client_id: client.id.clone(),
+            scope: scope.map(|(_, scope)| scope.clone()),
         })
     }
 
@@ -213,6 +229,7 @@ fn encoded(text: &str) -> String {
 }
 
 const TOKEN_URL: Key = Key::new("token-url", r#""https://login.corp.example/token""#);
+const DEVICE_URL: Key = Key::new("device-url", r#""https://login.corp.example/device/auth""#);
 const GRANT: Key = Key::new("grant", r#""token-exchange""#);
 const CLIENT_ID: Key = Key::new("client-id", r#""ci""#);
 const CLIENT_SECRET: Key = Key::new("client-secret", r#""file:/run/secrets/ci""#);

@@ -22,7 +22,7 @@ use place::Place;
 
 /// Origin of an identity, as configured.
 ///
-/// Only [`Identity::Found`] and [`Identity::Of`] may come from a file that someone else has written: the others read a
+/// Only [`Identity::Found`], [`Identity::Of`] and [`Identity::Device`] may come from a file that someone else has written: the others read a
 /// path or a variable of this machine, or run a program.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Identity {
@@ -37,6 +37,8 @@ pub enum Identity {
     Variable(String),
     /// A program that prints the identity.
     Command(Command),
+    /// A person, who logs in with a code (RFC 8628). The refresh token is in the store.
+    Device,
 }
 
 impl Identity {
@@ -59,6 +61,7 @@ impl Identity {
                 secret.map_err(|error| FetchError::new(error.to_string()))
             }
             Self::Command(command) => Ok(command::run(command).await?.secret),
+            Self::Device => Err(FetchError::new("a person's login gives no identity, only tokens")),
         }
     }
 
@@ -66,7 +69,7 @@ impl Identity {
     pub(crate) fn variable(&self) -> Option<&str> {
         match self {
             Self::Variable(name) => Some(name),
-            Self::Found | Self::Of(_) | Self::File(_) | Self::Command(_) => None,
+            Self::Found | Self::Of(_) | Self::File(_) | Self::Command(_) | Self::Device => None,
         }
     }
 }
@@ -84,6 +87,7 @@ impl FromStr for Identity {
             Some(("env", name)) if is_variable_name(name) => Ok(Self::Variable(name.to_owned())),
             Some(("file", path)) if Path::new(path).is_absolute() => Ok(Self::File(path.into())),
             Some(("env" | "file", _)) => Err(InvalidIdentity::Place),
+            None if text == "device" => Ok(Self::Device),
             _ => Place::parse(text).map(Self::Of).ok_or(InvalidIdentity::Unknown),
         }
     }
@@ -98,6 +102,7 @@ impl fmt::Display for Identity {
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::Variable(name) => write!(f, "env:{name}"),
             Self::Command(command) => write!(f, "command:{}", command.program()),
+            Self::Device => f.write_str("device"),
         }
     }
 }
@@ -106,7 +111,7 @@ impl fmt::Display for Identity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidIdentity {
     /// It has none of the forms.
-    #[error("an identity is {}, \"file:/path\" or \"env:VARIABLE\"", place::NAMES)]
+    #[error("an identity is {}, device, \"file:/path\" or \"env:VARIABLE\"", place::NAMES)]
     Unknown,
     /// It names no variable and no absolute path.
     #[error("expected file: with an absolute path, or env: with the name of an environment variable")]
@@ -124,6 +129,7 @@ mod tests {
             "gitlab",
             "kubernetes",
             "azure-pipelines",
+            "device",
             "file:/run/id",
             "env:CORP_ID",
         ] {

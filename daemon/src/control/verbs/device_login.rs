@@ -1,0 +1,178 @@
+//! `device-login` and `device-login-poll`: a person logs in with a code, and the refresh token goes to the store.
+//!
+//! The device code stays in memory. `regauthctl` polls, and a poll that comes too early is answered without asking the
+//! service.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use regauth_shared::request::ByName;
+use regauth_shared::response::{DeviceLogin, DeviceLoginState};
+use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
+use tokio::time::Instant;
+
+use crate::control::controller::Controller;
+use crate::control::verbs::rotate::{rotate_at_source, source_error, write_to_store};
+use crate::credential::source::exchange::{DeviceFlow, Poll, StartedLogin};
+use crate::credential::source::token_client::TokenClient;
+use crate::proxy::routes::RegistryRoute;
+use crate::registry::Source;
+
+/// Logins that people have to confirm, by registry.
+#[derive(Debug, Default)]
+pub(crate) struct PendingLogins(Mutex<BTreeMap<RegistryName, Arc<PendingLogin>>>);
+
+#[derive(Debug)]
+struct PendingLogin {
+    flow: DeviceFlow,
+    client: TokenClient,
+    started: StartedLogin,
+    ends: Instant,
+    /// Pause between polls, and the time of the next one.
+    pace: Mutex<(Duration, Instant)>,
+}
+
+impl PendingLogins {
+    fn insert(&self, name: RegistryName, login: PendingLogin) {
+        self.lock().insert(name, Arc::new(login));
+    }
+
+    fn find(&self, name: &RegistryName) -> Option<Arc<PendingLogin>> {
+        let mut logins = self.lock();
+        logins.retain(|_, login| Instant::now() < login.ends);
+        logins.get(name).cloned()
+    }
+
+    fn remove(&self, name: &RegistryName) {
+        self.lock().remove(name);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<RegistryName, Arc<PendingLogin>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Asks the registry's login service for a code.
+///
+/// # Errors
+/// `not-found` and `refused` for the request, `failed` with the service's reason.
+pub(crate) async fn begin(controller: &Controller, request: ByName) -> Result<DeviceLogin, ErrorBody> {
+    let route = controller.snapshot().registry(&request.name)?;
+    let flow = flow(&route)?;
+    let client = controller.token_client(&route.registry);
+    let started = controller.unless_ending(flow.begin(&client)).await?;
+    let started = started.map_err(|error| source_error(&route, &error))?;
+    let answer = DeviceLogin {
+        name: request.name.clone(),
+        user_code: started.user_code.clone(),
+        verification_url: started.verification_url.clone(),
+        complete_url: started.complete_url.clone(),
+        expires_in: started.expires_in.as_secs(),
+        interval: started.interval.as_secs(),
+    };
+    let now = Instant::now();
+    let login = PendingLogin {
+        ends: now + started.expires_in,
+        pace: Mutex::new((started.interval, now)),
+        flow,
+        client,
+        started,
+    };
+    controller.state.logins.insert(request.name, login);
+    Ok(answer)
+}
+
+/// Asks the service whether the person has confirmed. Then the refresh token goes to the store, and the first token into
+/// service.
+///
+/// # Errors
+/// `not-found` if there is no login to confirm, `failed` with the service's reason, and those of the store.
+pub(crate) async fn poll(controller: &Controller, request: ByName) -> Result<DeviceLoginState, ErrorBody> {
+    let name = request.name;
+    let route = controller.snapshot().registry(&name)?;
+    flow(&route)?;
+    let none = || {
+        let error = ErrorBody::new(
+            ErrorKind::NotFound,
+            format!("no login to `{name}` waits for a confirmation"),
+        );
+        error.hint(format!("`regauthctl login {name}` begins one"))
+    };
+    let login = controller.state.logins.find(&name).ok_or_else(none)?;
+    let pending = |pause: Duration| DeviceLoginState {
+        name: name.clone(),
+        interval: Some(pause.as_secs().max(1)),
+        rotated: None,
+    };
+    if let Some(pause) = login.pause() {
+        return Ok(pending(pause));
+    }
+    let polled = controller
+        .unless_ending(login.flow.poll(&login.client, &login.started))
+        .await?;
+    let refresh_token = match polled {
+        Ok(Poll::Pending) => return Ok(pending(login.next(Duration::ZERO))),
+        Ok(Poll::SlowDown) => return Ok(pending(login.next(SLOW_DOWN))),
+        Ok(Poll::Confirmed(refresh_token)) => refresh_token,
+        Err(error) => {
+            controller.state.logins.remove(&name);
+            return Err(source_error(&route, &error));
+        }
+    };
+    controller.state.logins.remove(&name);
+    store(controller, &route, &refresh_token).await?;
+    tracing::info!(registry = %name, "logged in");
+    Ok(DeviceLoginState {
+        interval: None,
+        rotated: Some(rotate_at_source(controller, &route, true).await?),
+        name,
+    })
+}
+
+impl PendingLogin {
+    /// Time until the next poll may be sent; `None` if it may be sent now.
+    fn pause(&self) -> Option<Duration> {
+        let next = self.pace.lock().unwrap_or_else(PoisonError::into_inner).1;
+        let pause = next.saturating_duration_since(Instant::now());
+        (!pause.is_zero()).then_some(pause)
+    }
+
+    /// Makes polls rarer by `more`, and returns the time until the next one.
+    fn next(&self, more: Duration) -> Duration {
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        let interval = pace.0 + more;
+        *pace = (interval, Instant::now() + interval);
+        interval
+    }
+}
+
+fn flow(route: &RegistryRoute) -> Result<DeviceFlow, ErrorBody> {
+    let name = &route.name;
+    let flow = match &route.registry.source {
+        Source::Minted(mint) => mint.device_flow(),
+        _ => None,
+    };
+    flow.ok_or_else(|| {
+        let message = format!(
+            "`{name}` has no login with a code: its token comes from {}",
+            route.registry.source
+        );
+        ErrorBody::new(ErrorKind::Refused, message).hint(format!("`regauthctl rotate {name}` gives it a new token"))
+    })
+}
+
+/// Writes the refresh token to the store. A migration waits for it, and copies again.
+async fn store(controller: &Controller, route: &RegistryRoute, refresh_token: &Secret) -> Result<(), ErrorBody> {
+    let name = &route.name;
+    let mut state = controller.lock_state().await?;
+    state.rotating.insert(name.clone());
+    let written = write_to_store(controller, &mut state, route, refresh_token).await;
+    state.rotating.remove(name);
+    state.removals += 1;
+    written?;
+    Ok(())
+}
+
+/// RFC 8628, section 3.5.
+const SLOW_DOWN: Duration = Duration::from_secs(5);

@@ -1,0 +1,191 @@
+//! Login of a person with a code: OAuth 2.0 device authorization (RFC 8628), and the refresh of its tokens.
+//!
+//! The refresh token is in the store. A server that rotates it accepts each once (RFC 9700, section 4.14.2), so the new one
+//! replaces it there before the access token is used.
+
+use std::time::Duration;
+
+use regauth_shared::Secret;
+use serde::Deserialize;
+
+use super::MintContext;
+use super::token_answer::TokenAnswer;
+use crate::credential::source::token_client::{Endpoint, ServiceRequest, TokenClient};
+use crate::credential::source::{FetchError, FetchedToken};
+
+/// Endpoints and client of a login with a code.
+#[derive(Clone, Debug)]
+pub(crate) struct DeviceFlow {
+    pub(super) authorization_url: Endpoint,
+    pub(super) token_url: Endpoint,
+    pub(super) client_id: String,
+    pub(super) scope: Option<String>,
+}
+
+/// Login that a person has to confirm (RFC 8628, section 3.2).
+#[derive(Debug)]
+pub(crate) struct StartedLogin {
+    device_code: Secret,
+    /// Code that the person enters.
+    pub(crate) user_code: String,
+    /// Page that asks for the code.
+    pub(crate) verification_url: String,
+    /// The same page with the code in it.
+    pub(crate) complete_url: Option<String>,
+    /// Lifetime of the code.
+    pub(crate) expires_in: Duration,
+    /// Pause between two polls.
+    pub(crate) interval: Duration,
+}
+
+/// Answer to a poll (RFC 8628, section 3.5).
+#[derive(Debug)]
+pub(crate) enum Poll {
+    /// The person has not confirmed yet.
+    Pending,
+    /// The same, and polls must be rarer.
+    SlowDown,
+    /// The person has confirmed; this is the refresh token.
+    Confirmed(Secret),
+}
+
+/// Refresh tokens that were replaced since the start, and the present one.
+#[derive(Debug)]
+pub(super) struct Replaced {
+    old: Vec<Secret>,
+    new: Secret,
+}
+
+#[derive(Deserialize)]
+struct Authorization {
+    device_code: String,
+    user_code: String,
+    #[serde(alias = "verification_url")]
+    verification_uri: String,
+    #[serde(default)]
+    verification_uri_complete: Option<String>,
+    expires_in: u64,
+    #[serde(default)]
+    interval: Option<u64>,
+}
+
+impl DeviceFlow {
+    /// Asks for a code.
+    ///
+    /// # Errors
+    /// [`FetchError`] with the server's reason.
+    pub(crate) async fn begin(&self, client: &TokenClient) -> Result<StartedLogin, FetchError> {
+        let mut form = vec![("client_id", self.client_id.as_str())];
+        form.extend(self.scope.as_deref().map(|scope| ("scope", scope)));
+        let answer = client
+            .send(ServiceRequest::post_form(&self.authorization_url, &form))
+            .await?;
+        let authorization: Authorization = answer.json()?;
+        // A person is sent there, so it has to be a page that a browser opens safely.
+        let page = |text: &str| text.parse::<Endpoint>().map(|url| url.to_string());
+        let page = |text: &str| page(text).map_err(|_| answer.lacks("https:// page for the code"));
+        Ok(StartedLogin {
+            device_code: answer.token(&authorization.device_code)?,
+            user_code: authorization
+                .user_code
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(64)
+                .collect(),
+            verification_url: page(&authorization.verification_uri)?,
+            complete_url: authorization
+                .verification_uri_complete
+                .as_deref()
+                .map(page)
+                .transpose()?,
+            expires_in: Duration::from_secs(authorization.expires_in.min(MAX_CODE_SECONDS)),
+            interval: Duration::from_secs(authorization.interval.unwrap_or(USUAL_INTERVAL).clamp(1, 60)),
+        })
+    }
+
+    /// Asks whether the person has confirmed.
+    ///
+    /// # Errors
+    /// [`FetchError`] if the person has refused, the code has ended, or the server gives no refresh token.
+    pub(crate) async fn poll(&self, client: &TokenClient, login: &StartedLogin) -> Result<Poll, FetchError> {
+        let form = [
+            ("grant_type", "urn:ietf:params:oauth:grant-type:device_code"),
+            ("device_code", login.device_code.expose()),
+            ("client_id", &self.client_id),
+        ];
+        let request = ServiceRequest::post_form(&self.token_url, &form).hiding(&login.device_code);
+        let answer = match client.send(request).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                return match error.code.as_deref() {
+                    Some("authorization_pending") => Ok(Poll::Pending),
+                    Some("slow_down") => Ok(Poll::SlowDown),
+                    _ => Err(error),
+                };
+            }
+        };
+        let tokens: TokenAnswer = answer.json()?;
+        let refresh_token = tokens.refresh_token(&answer)?;
+        let missing = || {
+            answer
+                .lacks("refresh token")
+                .hint("ask for one by the scope: for many servers, offline_access")
+        };
+        refresh_token.map(Poll::Confirmed).ok_or_else(missing)
+    }
+
+    /// Gets an access token for the refresh token in the store.
+    ///
+    /// # Errors
+    /// [`FetchError`] if nobody is logged in, or with the server's reason.
+    pub(super) async fn refresh(
+        &self,
+        context: &MintContext<'_>,
+        replaced: &mut Option<Replaced>,
+    ) -> Result<FetchedToken, FetchError> {
+        let login = format!("`regauthctl login {}` logs you in", context.login.name());
+        let stored = context
+            .login
+            .read()
+            .await
+            .map_err(|error| FetchError::new(error.to_string()))?;
+        let stored = stored.ok_or_else(|| FetchError::new("nobody is logged in").hint(&*login))?;
+        // A store that was moved meanwhile may have an old one.
+        let is_old = |replaced: &&Replaced| replaced.old.iter().any(|old| old.is_same(&stored));
+        let newer = replaced.as_ref().filter(is_old);
+        let present = newer.map_or_else(|| stored.clone(), |replaced| replaced.new.clone());
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", present.expose()),
+            ("client_id", &self.client_id),
+        ];
+        let request = ServiceRequest::post_form(&self.token_url, &form).hiding(&present);
+        let answer = context
+            .client
+            .send(request)
+            .await
+            .map_err(|error| match error.code.as_deref() {
+                Some("invalid_grant") => error.hint(&*login),
+                _ => error,
+            })?;
+        let tokens: TokenAnswer = answer.json()?;
+        if let Some(new) = tokens.refresh_token(&answer)?.filter(|new| !new.is_same(&stored)) {
+            let written = context.login.write(&new).await;
+            let mut old = replaced.take().map(|replaced| replaced.old).unwrap_or_default();
+            old.truncate(MAX_OLD - 1);
+            old.insert(0, stored);
+            *replaced = Some(Replaced { old, new });
+            if let Err(error) = written {
+                tracing::warn!(registry = %context.login.name(), %error, "could not store a new refresh token");
+            }
+        }
+        tokens.fetched(&answer)
+    }
+}
+
+/// Pause between polls if the server names none (RFC 8628, section 3.2).
+const USUAL_INTERVAL: u64 = 5;
+/// Replaced refresh tokens that are remembered: a move of the store takes less time than so many renewals.
+const MAX_OLD: usize = 16;
+/// Longest life of a code that is believed.
+const MAX_CODE_SECONDS: u64 = 3600;
