@@ -135,7 +135,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> u8 {
         return output::finish(Err(token_in_arguments()), json);
     }
     match parse(arguments) {
-        Ok(cli) if cli.verb.is_none() && !io::stdout().is_terminal() => print_usage(),
+        Ok(cli) if cli.verb.is_none() && !io::stdout().is_terminal() => finish_without_verb(json),
         Ok(cli) => output::finish(execute(cli), json),
         Err(error) => finish_unparsed(error, json),
     }
@@ -264,7 +264,12 @@ fn token_in_arguments() -> ErrorBody {
 }
 
 /// Prints the help for a script that gave no verb.
-fn print_usage() -> u8 {
+/// Refuses a command line without a verb from a script.
+fn finish_without_verb(json: bool) -> u8 {
+    if json {
+        let error = error::usage("a subcommand is missing").hint("regauthctl --help lists them");
+        return output::finish(Err(error), json);
+    }
     output::print_to_stderr(&format!("{}\n", command().render_help().to_string().trim_end()));
     exit_code::USAGE
 }

@@ -165,9 +165,10 @@ fn tokens_of_two_seconds_fail_no_request_and_command_runs_never_overlap() {
     });
     let runs = command.runs().len();
     assert!(command.runs_never_overlapped());
+    // A token is renewed after half of its life at the earliest, since five minutes before its end is too early.
     let expected = usize::try_from(seconds).unwrap() / 2;
     assert!(
-        (expected..=expected * 3 / 2 + 2).contains(&runs),
+        (expected..=expected * 2 + 2).contains(&runs),
         "{runs} runs in {seconds} s"
     );
     assert!(served > 20, "{served} requests");

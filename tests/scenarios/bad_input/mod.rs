@@ -99,7 +99,8 @@ impl Fixture {
         let mut list = self.daemon.ctl(&["list"]).succeeds().json;
         for registry in list["registries"].as_array_mut().unwrap() {
             let fields = registry.as_object_mut().unwrap();
-            fields.retain(|field, _| !["last-used", "last-status", "requests"].contains(&field.as_str()));
+            fields
+                .retain(|field, _| !["last-used", "last-status", "last-worked", "requests"].contains(&field.as_str()));
             fields["credential"].as_object_mut().unwrap().remove("accepted");
         }
         let mut journal: Value = serde_json::from_str(&read("state/ledger.json")).unwrap();

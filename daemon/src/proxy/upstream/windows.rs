@@ -75,8 +75,8 @@ fn stream_window(round_trip: Duration) -> u32 {
 }
 
 static PROCESS_BUDGET: Budget = Budget::new();
-/// Enough for all streams of the first connection to one registry far away, or to four nearby.
-const BUDGET_BYTES: u64 = 768 * 1024 * 1024;
+/// Enough for all streams of the first connections to two registries nearby, or for two thirds of those to one far away.
+const BUDGET_BYTES: u64 = 512 * 1024 * 1024;
 /// Later connections exist only when about a hundred requests are open, of which most wait.
 const LATER_CONNECTION_WINDOW: u32 = 48 * 1024 * 1024;
 /// Three unread responses with the largest window do not stop the others.

@@ -37,8 +37,15 @@ fn every_connection_has_full_stream_windows_within_one_budget() {
     assert!(bytes <= BUDGET_BYTES + 16 * u64::from(MIN_CONNECTION_WINDOW), "{bytes}");
     let first = windows.first().unwrap().connection;
     assert_eq!(
-        first,
-        stream * MAX_STREAMS,
+        u64::from(first),
+        BUDGET_BYTES,
+        "the first connection to a registry far away may take the budget"
+    );
+    static OTHER: Budget = Budget::new();
+    let nearby = OTHER.take(MIN_STREAM_WINDOW, true);
+    assert_eq!(
+        nearby.connection,
+        MIN_STREAM_WINDOW * MAX_STREAMS,
         "no stream of the first connection stops another"
     );
     drop(windows);
