@@ -124,6 +124,11 @@ impl Folders {
         self.state.join("grants.json")
     }
 
+    /// Times of the last desktop notifications.
+    pub fn notifications(&self) -> PathBuf {
+        self.state.join("notifications.json")
+    }
+
     /// Folder of the audit record.
     pub fn audit(&self) -> PathBuf {
         self.state.join("audit")

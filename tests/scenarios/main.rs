@@ -44,6 +44,8 @@ mod logs;
 mod metrics;
 mod minted_tokens;
 mod network;
+#[cfg(target_os = "linux")]
+mod notifications;
 mod old_tokens;
 mod operations;
 mod overlapping_changes;

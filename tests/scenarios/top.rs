@@ -9,6 +9,7 @@ use regauth_tests::burst;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
 use regauth_tests::exec::Output;
+use regauth_tests::leak_scan::LeakScan;
 use regauth_tests::poll;
 use regauth_tests::programs::binary;
 use regauth_tests::registry::{Registry, USERNAME};
@@ -122,6 +123,10 @@ fn top_shows_real_requests_and_obeys_its_keys() {
         detail.contains("GET") && detail.contains("PUT") && detail.contains("403"),
         "{detail}"
     );
+    let object = desk.ctl(&["top", "--json"]).succeeds().stdout;
+    for shown in [&busy, &clients, &detail, &object] {
+        LeakScan::new(TOKEN).scan("top", shown).assert_clean();
+    }
     terminal.press(&["Escape"]);
     terminal.wait_for("Enter detail");
 

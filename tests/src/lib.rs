@@ -43,6 +43,7 @@
 //! | [`load`] | clients that send requests until stopped | `LoadGenerator::start(counts, &proxy, &bundle, &url).stop()` |
 //! | **environment** | | |
 //! | [`keyring`] | gnome-keyring on a session bus of its own | `Keyring::start().lock()` |
+//! | [`notification_daemon`] | dunst on a session bus | `NotificationDaemon::start(&bus).wait_for("the store is locked")` |
 //! | [`long_link`] | relay that counts round trips | `LongLink::start(registry.nginx.port())` |
 //! | [`network`] | network namespaces, links, a DNS server (root) | `NetworkNamespace::start(&["203.0.113.1/24"])` |
 //! | [`system_shim`] | wall clock and disk of a daemon under control (LD_PRELOAD) | `SystemShim::new().load_into(Daemon::builder())` |
@@ -98,6 +99,7 @@ pub mod moto;
 #[cfg(target_os = "linux")]
 pub mod network;
 pub mod nginx;
+pub mod notification_daemon;
 pub mod npm_server;
 pub mod ocsf;
 pub mod openid_provider;

@@ -55,6 +55,8 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
     /// Time before a token's end at which `status` warns.
     pub warn_before: Duration,
+    /// Desktop notifications of a token near its end, a registry that rejects its token, and a locked store.
+    pub notify: bool,
     /// PEM file with more roots for the bundle and for an `https://` corporate proxy, but not for registries.
     pub ca_file: Option<PathBuf>,
     /// Proxy settings for connections to registries and other hosts.
@@ -107,6 +109,7 @@ impl Config {
             audit: AuditSettings::read(&mut top),
             metrics_listen: top.parsed("metrics-listen", listen),
             warn_before: top.parsed("warn-before", duration).unwrap_or(DEFAULT_WARN_BEFORE),
+            notify: top.boolean("notify").unwrap_or(true),
             ca_file: top.parsed("ca-file", registries::absolute_path),
             upstream: (top.table("upstream", UPSTREAM_KEYS)).map_or_else(UpstreamSettings::default, |mut table| {
                 UpstreamSettings::read(&mut table)
@@ -133,6 +136,7 @@ impl Default for Config {
             audit: AuditSettings::default(),
             metrics_listen: None,
             warn_before: DEFAULT_WARN_BEFORE,
+            notify: true,
             ca_file: None,
             upstream: UpstreamSettings::default(),
             registries: BTreeMap::new(),
@@ -244,6 +248,9 @@ pub const INITIAL: &str = r#"# regauth: registries and settings of the daemon.
 # Time before a token's end at which `regauthctl status` warns, if nothing renews the token.
 # warn-before = "3d"
 
+# Notifications on a Linux desktop: a token near its end, a registry that rejects its token, a locked store.
+# notify = true
+
 # More roots for the clients' bundle and for an https:// proxy, such as the root of a company that inspects TLS. Registries
 # do not trust them: those behind such a root name it as their own ca-file.
 # ca-file = "/etc/corp-root.pem"
@@ -286,6 +293,7 @@ const TOP_KEYS: KnownKeys = &[
     ("drain-timeout", r#""30s""#),
     ("metrics-listen", r#""127.0.0.1:9102""#),
     ("warn-before", r#""3d""#),
+    ("notify", "false"),
     ("audit", r#""changes""#),
     ("audit-required", "true"),
     ("audit-keep", r#""90d""#),

@@ -19,6 +19,8 @@ mod watch;
 mod archives;
 pub(crate) mod maintenance;
 mod new_registry;
+#[cfg(target_os = "linux")]
+pub(crate) mod notifications;
 mod probe;
 pub(crate) mod token_check;
 

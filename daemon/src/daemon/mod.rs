@@ -32,6 +32,8 @@ use crate::config::Config;
 use crate::control::controller::{Controller, SystemRoots};
 use crate::control::maintenance;
 use crate::control::metrics::{self, MetricsEndpoint};
+#[cfg(target_os = "linux")]
+use crate::control::notifications;
 use crate::control::server::{self, ControlClients};
 use crate::control::state::stores::Stores;
 use crate::control::token_check;
@@ -191,6 +193,8 @@ impl Daemon {
         let end = CancellationToken::new();
         let control_tasks = TaskTracker::new();
         background.spawn(service::watchdog(self.workers.liveness(), end.clone()));
+        #[cfg(target_os = "linux")]
+        notify_desktop(&self.controller, self.control_clients, &background);
         background.spawn(server::serve(
             self.control,
             self.control_clients,
@@ -261,6 +265,17 @@ fn maintain(controller: &Arc<Controller>, tasks: &TaskTracker, end: &Cancellatio
     tasks.spawn(token_check::serve(Arc::clone(controller), end.clone()));
     tasks.spawn(metrics::serve(Arc::clone(controller), end.clone()));
     tasks.spawn(maintenance::watch_for_sleep(Arc::clone(controller), end.clone()));
+}
+
+/// Starts the desktop notifications, unless they are turned off or this daemon serves no desktop: the system's daemon, whose
+/// control socket is for a group, and an ephemeral one, whose tokens no command replaces. They end with the drain, since
+/// the next daemon owns their file then.
+#[cfg(target_os = "linux")]
+fn notify_desktop(controller: &Arc<Controller>, clients: ControlClients, tasks: &TaskTracker) {
+    if controller.at_start.notify && controller.persistent && clients == ControlClients::Owner {
+        let drain = controller.proxy.drain.clone();
+        tasks.spawn(notifications::serve(Arc::clone(controller), drain));
+    }
 }
 
 /// Drain timeout. It is short if the daemon ends with the process that started it, because no client is left.

@@ -129,6 +129,7 @@ fn keys_for_the_next_start(controller: &Controller, config: &Config) -> impl Ite
         ("audit", config.audit != at_start.audit),
         ("metrics-listen", config.metrics_listen != at_start.metrics_listen),
         ("warn-before", config.warn_before != at_start.warn_before),
+        ("notify", config.notify != at_start.notify),
         ("listen", listens_elsewhere && config.listen != at_start.listen),
         ("store", store_differs),
         ("drain-timeout", config.drain_timeout != at_start.drain_timeout),

@@ -231,7 +231,7 @@ fn certificate_problem(route: &RegistryRoute) -> Option<Problem> {
 }
 
 /// A token that ends soon and that nothing renews.
-fn ending_problem(route: &RegistryRoute, warn_before: Duration) -> Option<Problem> {
+pub(in crate::control) fn ending_problem(route: &RegistryRoute, warn_before: Duration) -> Option<Problem> {
     let state = route.credential.state();
     let generation = state.value()?;
     let is_renewed = route.credential.shared.refresh_status().next.is_some();
@@ -276,7 +276,8 @@ fn request_problem(route: &RegistryRoute) -> Option<Problem> {
     })
 }
 
-fn credential_problem(route: &RegistryRoute) -> Option<Problem> {
+/// A token that the registry rejects, that has expired, or that the source does not give.
+pub(in crate::control) fn credential_problem(route: &RegistryRoute) -> Option<Problem> {
     let name = &route.name;
     let failure = route.credential.shared.refresh_status().failure;
     let message = match (route.credential.state(), failure) {
