@@ -152,11 +152,12 @@ impl Watch {
         Self { child, lines, notes }
     }
 
-    /// First line that an action causes, which is repeated until `watch` has begun.
+    /// First line that an action causes, which is repeated until `watch` has begun. The daemon's own start may come before.
     fn first_line(&self, action: impl Fn()) -> String {
         poll::wait_for("the first line of watch", || {
             action();
-            self.lines.recv_timeout(std::time::Duration::from_millis(300)).ok()
+            let line = self.lines.recv_timeout(std::time::Duration::from_millis(300)).ok();
+            line.filter(|line| !line.contains(" serves") && !line.contains("\"started\""))
         })
     }
 }
