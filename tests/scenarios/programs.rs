@@ -4,6 +4,7 @@ use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::Cargo;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
+use regauth_tests::poll;
 use regauth_tests::registry::Registry;
 use regauth_tests::viewer::Viewer;
 use serde_json::Value;
@@ -59,6 +60,12 @@ fn a_build_script_that_reads_through_curl_shows_up_under_its_own_name() {
     let client = &by_curl["client"];
     assert!(client["parent"].as_str().unwrap().contains("build-script"), "{by_curl}");
     assert!(client["folder"].as_str().unwrap().contains("/out"), "{by_curl}");
+    // The record on disk keeps each program's first use of a registry.
+    let recorded = poll::wait_for("curl in the record", || {
+        let lines = daemon.ctl(&["audit", "--program", "curl", "--registry", "corp"]).json;
+        lines["lines"].get(0).map(|line| line["event"].clone())
+    });
+    assert!(program(&recorded).ends_with("/curl"), "{recorded}");
 }
 
 #[test]
