@@ -108,7 +108,7 @@ impl Reader {
         tracing::debug!(registry = %self.registry.name, "stopped asking for index entries ahead of cargo for a minute");
     }
 
-    /// The answer. One that takes long is still worth waiting for, since the client would wait as long for its own.
+    /// The answer. A slow one ends further questions, and is of use until the client stops waiting for it.
     async fn outcome(&self, question: &Question) -> Outcome {
         // Boxed: a reading has many of these tasks.
         let mut answer = Box::pin(self.answer_to(question));

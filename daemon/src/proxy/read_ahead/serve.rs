@@ -11,7 +11,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::{Either, Full};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::credential::Lease;
@@ -24,7 +24,7 @@ use crate::proxy::exchange::recording::Recording;
 use crate::proxy::exchange::request::{self, ResponseBody};
 use crate::proxy::read_ahead::readings::{Answer, Begun, EntryRequest, ReadingId};
 use crate::proxy::read_ahead::validator::{self, Validator};
-use crate::proxy::read_ahead::{CrateName, MAX_FILE_SIZE, ReadAhead};
+use crate::proxy::read_ahead::{CrateName, MAX_FILE_SIZE, ReadAhead, SLOW_ANSWER};
 use crate::proxy::routes::{InterceptedHost, RegistryRoute};
 use crate::proxy::state::Worker;
 
@@ -151,12 +151,13 @@ impl Reader {
         sent
     }
 
-    /// Waits for an answer that was asked for ahead. `None` if the client's own request has to be sent.
+    /// Waits for an answer that was asked for ahead, at most [`SLOW_ANSWER`]. `None` if the client's own request has to be
+    /// sent: a question that hangs must not hold up the client.
     async fn answer(
         awaited: oneshot::Receiver<Answer>,
         validator: Option<&Validator>,
     ) -> Option<Response<ResponseBody>> {
-        match awaited.await.ok()? {
+        match timeout(SLOW_ANSWER, awaited).await.ok()?.ok()? {
             Answer::Whole(mut head, _) if validator.is_some_and(|validator| validator.is_of(&head.headers)) => {
                 head.status = StatusCode::NOT_MODIFIED;
                 validator::without_body(&mut head.headers);
@@ -246,3 +247,16 @@ const NEEDS_REGISTRY: [HeaderName; 7] = [
     RANGE,
 ];
 const CLEAN_UP_INTERVAL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_without_an_answer_holds_a_client_up_for_two_seconds_at_most() {
+        let (_unanswered, awaited) = oneshot::channel();
+        let begin = Instant::now();
+        assert!(Reader::answer(awaited, None).await.is_none());
+        assert_eq!(begin.elapsed(), SLOW_ANSWER);
+    }
+}
