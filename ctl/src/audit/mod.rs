@@ -154,7 +154,7 @@ pub(crate) struct Verification {
     pub(crate) lines: u64,
     /// Number of files.
     pub(crate) files: usize,
-    /// Last line: note it elsewhere to find out later that somebody wrote the record anew.
+    /// Last line. A note of it elsewhere reveals later that the whole record was replaced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) last: Option<Link>,
     /// Length of the incomplete line that a kill has left at the end, 0 without one.

@@ -42,8 +42,8 @@ enum Action {
 /// Find changed, missing and misplaced lines
 ///
 /// Compares each line with its hash in the next line, across all files, and the last line with the daemon that wrote it.
-/// Exits with 1 if a line is changed or missing. Somebody who can write the files can also write all of them anew while
-/// the daemon does not run: note the last line's hash elsewhere, or export the record.
+/// Exits with 1 if a line is changed or missing. While the daemon does not run, a program that can write the files can
+/// replace the whole record, and nothing here shows that: note the last line's hash elsewhere, or export the record.
 #[derive(clap::Args)]
 #[command(after_help = VERIFY_EXAMPLES)]
 struct VerifyArguments {

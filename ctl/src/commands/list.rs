@@ -47,7 +47,7 @@ fn describe(list: &RegistryList) -> String {
     output::table(&rows) + &failures.collect::<String>()
 }
 
-/// What last went wrong, if the registry has not answered since.
+/// Last failure of a registry that has not answered since.
 fn failure(view: &RegistryView) -> Option<String> {
     let failure = registry_text::request_failure(view.last_failure.as_ref()?);
     let worked = view.last_worked.as_deref().map_or("never".to_owned(), relative);

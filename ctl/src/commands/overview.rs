@@ -26,7 +26,7 @@ struct Overview {
     next: NextStep,
 }
 
-/// What a person should do next.
+/// Next step for the person, with its reason.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct NextStep {

@@ -71,7 +71,7 @@ fn describe(view: &RegistryView) -> String {
     output::key_values(pairs.into_iter().filter_map(|(key, value)| Some((key, value?))))
 }
 
-/// What the registry's requests came to.
+/// Lines about the registry's requests: when one last worked, and the last failure.
 fn requests(view: &RegistryView) -> [(&'static str, Option<String>); 8] {
     let age = |time: &Option<String>| time.as_deref().map(absolute_and_relative);
     let failure = |failure: &Option<RequestFailure>| failure.as_ref().map(registry_text::request_failure);

@@ -14,7 +14,7 @@ pub(super) struct Coverage {
     seen: HashSet<(RegistryName, Identity)>,
 }
 
-/// What distinguishes clients of a registry: the program, or what is known in its place.
+/// Identity of a client of a registry: its program, or its grant or user if the program is unknown.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Identity {
     Grant(String),

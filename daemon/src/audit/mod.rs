@@ -44,7 +44,7 @@ pub(crate) struct Audit {
     queue: Option<SyncSender<Message>>,
 }
 
-/// What the thread reports.
+/// Reports of the writing thread.
 #[derive(Debug, Default)]
 struct Shared {
     /// True while the record cannot be written.

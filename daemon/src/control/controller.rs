@@ -139,7 +139,7 @@ impl Controller {
         self.proxy.routes.store(Arc::new(state.routes()));
     }
 
-    /// Reports what happened to whoever looks.
+    /// Announces an event to the viewers and the audit record.
     pub(super) fn announce(&self, event: EventKind) {
         self.proxy.events.announce(event);
     }

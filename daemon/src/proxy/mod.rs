@@ -8,7 +8,7 @@
 //!                                                 │
 //!           exchange/   request ◀─────────────────┘
 //!                          │ framing ▸ authority ▸ method ▸ path ▸ scope ▸ rewrite
-//!                          │ operation ▸ authorization ▸ lease of the credential
+//!                          │ operation ▸ authorization ▸ lease of the credential ▸ send
 //!                          ▼
 //!           read_ahead/ index entries that cargo asks for next, in part
 //!                          ▼
@@ -45,4 +45,5 @@ mod descriptors;
 pub(crate) mod routes;
 pub(crate) mod state;
 pub mod trouble;
+pub(crate) mod usage;
 mod write_coalescer;

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::upstream::UpstreamFailure;
 
-/// What went wrong, in the words of `show`.
+/// Description of a failure, in the words of `show`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
     /// Stable name for programs.

@@ -4,8 +4,8 @@
 //! of the event. Lines count from 1, also across rotated files. The hash covers a line's bytes without the line feed, so
 //! no reader needs a canonical form of JSON. [`Verifier`] finds changed, missing and misplaced lines.
 //!
-//! The chain reveals a change in the middle of the record. It cannot reveal that somebody wrote all of it anew: keep the
-//! last line's number and hash elsewhere for that, or export the record.
+//! The chain reveals a change in the middle of the record. It cannot reveal that the whole record was replaced: for that,
+//! keep the last line's number and hash elsewhere, or export the record.
 //!
 //! No I/O: the daemon writes the files, `regauthctl` reads them.
 

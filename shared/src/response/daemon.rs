@@ -58,7 +58,7 @@ pub struct Status {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct UpstreamSet {
-    /// What was written and when it takes effect, or why a setting was left as it was.
+    /// Lines that say which settings were written and when they take effect, or why one was not written.
     pub notes: Vec<String>,
 }
 

@@ -12,7 +12,7 @@ pub struct StoreView {
     pub kind: String,
     /// Protection of the secrets, in words.
     pub protection: String,
-    /// What other programs of the daemon's user can do with the secrets, and what would be better, in words.
+    /// Sentence about the access of other programs of the daemon's user to the secrets, and a safer choice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exposure: Option<String>,
     /// State: `open`, `locked` or `unavailable`.

@@ -32,7 +32,7 @@ pub struct DeviceLogin {
     pub user_code: String,
     /// Page that asks for the code.
     pub verification_url: String,
-    /// The same page with the code in it.
+    /// Page for the person, with the code in its URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub complete_url: Option<String>,
     /// Seconds until the code ends.

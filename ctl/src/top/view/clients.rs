@@ -13,7 +13,7 @@ use super::units;
 use crate::top::model::Model;
 use crate::top::rows::ClientRow;
 
-/// What cells look at besides their row.
+/// Values that cells need besides their row.
 pub(super) struct Context {
     theme: Theme,
     now: OffsetDateTime,

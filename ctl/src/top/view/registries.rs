@@ -14,7 +14,7 @@ use crate::top::distribution::Percentiles;
 use crate::top::model::Model;
 use crate::top::rows::RegistryRow;
 
-/// What cells look at besides their row.
+/// Values that cells need besides their row.
 pub(super) struct Context {
     theme: Theme,
     now: OffsetDateTime,

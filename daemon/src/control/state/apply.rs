@@ -292,7 +292,7 @@ fn registry_upstream(
     }
 }
 
-/// What the registry's clients read, with the memory of earlier reading; new if the index changed.
+/// Read-ahead of a registry's index. It is kept, with its memory of names, unless the index has changed.
 fn read_ahead(previous: Option<&Arc<RegistryRoute>>, registry: &Registry) -> Option<Arc<ReadAhead>> {
     let is_same = |previous: &&Arc<RegistryRoute>| {
         let before = &previous.registry;

@@ -62,7 +62,7 @@ pub trait Store: Send {
     /// Protection of the secrets, in one phrase for `regauthctl status`.
     fn protection(&self) -> String;
 
-    /// What other programs of the daemon's user can do with the secrets, and what would be better, in one sentence.
+    /// Sentence about the access of other programs of the daemon's user to the secrets, and a safer choice.
     fn exposure(&self) -> &'static str;
 }
 

@@ -29,9 +29,10 @@ use crate::proxy::exchange::answer::ACTION_AUTHORIZATION;
 use crate::proxy::exchange::body::{ClientBody, MinRateBody};
 use crate::proxy::exchange::error::{BodyFormat, ProxyError};
 use crate::proxy::exchange::recording::{RecordedBody, Recording};
-use crate::proxy::exchange::request::{self, ResponseBody};
+use crate::proxy::exchange::request;
 use crate::proxy::exchange::request_problem::RequestProblem;
 use crate::proxy::exchange::rewrite;
+use crate::proxy::exchange::send::{self, ResponseBody};
 use crate::proxy::state::Worker;
 
 /// Serves a connection whose first request is no CONNECT; `head` is that request's head.
@@ -151,7 +152,7 @@ async fn handle(
     let version = parts.version;
     rewrite::request(&mut parts, &UriScheme::HTTP, &authority);
     parts.headers.remove(ACTION_AUTHORIZATION);
-    let response = request::forward(
+    let response = send::forward(
         worker,
         client.passthrough(&worker.state),
         Request::from_parts(parts, Either::Left(MinRateBody::request(version, body))),

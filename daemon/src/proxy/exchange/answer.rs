@@ -26,7 +26,7 @@ use crate::policy::{lfs, token_scope};
 use crate::proxy::exchange::action_seal::ActionSeal;
 use crate::proxy::exchange::body::RequestBody;
 use crate::proxy::exchange::error::ProxyError;
-use crate::proxy::exchange::request::ResponseBody;
+use crate::proxy::exchange::send::ResponseBody;
 use crate::proxy::routes::{InterceptedHost, RegistryRoute, Routes};
 use crate::proxy::upstream::UpstreamFailure;
 

@@ -8,7 +8,7 @@ use http::HeaderMap;
 
 use crate::credential::{Generation, Lease};
 use crate::proxy::exchange::error::ProxyError;
-use crate::proxy::exchange::request::lease;
+use crate::proxy::exchange::send::lease;
 use crate::proxy::routes::RegistryRoute;
 
 /// A lease, replaced by one of the current generation after a rotation.

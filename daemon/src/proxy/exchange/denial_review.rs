@@ -18,7 +18,7 @@ use crate::proxy::downstream::authenticate::Client;
 use crate::proxy::exchange::body::RequestBody;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::exchange::recording::Recording;
-use crate::proxy::exchange::request::{self, ResponseBody};
+use crate::proxy::exchange::send::{self, ResponseBody};
 use crate::proxy::routes::RegistryRoute;
 use crate::proxy::state::Worker;
 use crate::registry::Kind;
@@ -99,11 +99,11 @@ pub(crate) async fn review(
     match (copy.filter(|_| refreshed), finding) {
         (Some(copy), _) => {
             drop(response);
-            let lease = request::lease(registry).await?;
+            let lease = send::lease(registry).await?;
             // Again: a `deny` or `revoke` may have come while the registry and the source were asked.
             client.authorize(registry, operation)?;
             let permit = client.begin_request()?;
-            match request::send_once(worker, client, registry, lease, copy, permit, recording).await? {
+            match send::send_once(worker, client, registry, lease, copy, permit, recording).await? {
                 (response, None) => Ok(response),
                 (response, Some(denied)) => {
                     let finding = examine(worker, client, registry, response.status(), &denied).await;

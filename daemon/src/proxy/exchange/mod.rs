@@ -1,6 +1,6 @@
 //! One request and its response, between client and registry.
 //!
-//! - [`request`] handles a decrypted request, from its checks to its response.
+//! - [`request`] checks a decrypted request; [`send`] sends it and prepares the response.
 //! - [`denial_review`] decides what a client gets after the registry denied a request with the credential.
 //! - [`rewrite`] changes headers; [`carried`] attaches the credential's, before each attempt.
 //! - [`inspect`] classifies a request by its body, where the head does not tell a read from a write.
@@ -13,6 +13,8 @@
 //!   [`failure_log`] logs the reasons.
 
 pub(crate) mod request;
+pub(crate) mod send;
+
 pub mod rewrite;
 
 pub(crate) mod action_seal;

@@ -22,9 +22,10 @@ use crate::policy::Operation;
 use crate::proxy::downstream::authenticate::Client;
 use crate::proxy::exchange::body::BodyProgress;
 use crate::proxy::exchange::error::{BodyFormat, ProxyError};
-use crate::proxy::exchange::request::ResponseBody;
-use crate::proxy::routes::{RegistryRoute, RequestInFlight};
+use crate::proxy::exchange::send::ResponseBody;
+use crate::proxy::routes::RegistryRoute;
 use crate::proxy::state::Worker;
+use crate::proxy::usage::RequestInFlight;
 
 /// Record of a request in progress, written on drop.
 #[derive(Debug)]

@@ -1,49 +1,37 @@
 //! One decrypted request, from its checks to its response.
 //!
 //! [`serve`] checks the SNI. [`handle`] does the rest: framing, authority, method, scope, rewrite, operation, authorization,
-//! a lease of the credential, upstream, response. Each check that needs no credential comes before the lease.
+//! a lease of the credential. [`send`] takes it from there. Each check that needs no credential comes before the lease.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue,
-    TRANSFER_ENCODING,
-};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::uri::{Scheme as UriScheme, Uri};
-use http::{Method, Request, Response, StatusCode, Version};
+use http::uri::Scheme as UriScheme;
+use http::{Method, Request, Response, Version};
 use http_body::Body as _;
-use http_body_util::{Either, Full};
+use http_body_util::Either;
 use hyper::body::Incoming;
-use hyper::ext::ReasonPhrase;
 
+use crate::credential::Lease;
 use crate::credential::header::replace_header;
-use crate::credential::{Lease, Unavailable};
 use crate::host::Origin;
 use crate::policy::header_name::is_alias_of;
-use crate::policy::{Answer, Classification, Operation, RequestHead, path};
+use crate::policy::{Classification, Operation, RequestHead, path};
 use crate::proxy::downstream::authenticate::Client;
 use crate::proxy::downstream::limits::RequestPermit;
-use crate::proxy::exchange::body::{self, ClientBody, End, MinRateBody, RequestBody};
-use crate::proxy::exchange::carried::CarriedCredential;
-use crate::proxy::exchange::denial_review::{self, Denied, OnUnauthorized};
+use crate::proxy::exchange::body::{ClientBody, MinRateBody, RequestBody};
+use crate::proxy::exchange::denial_review::{self};
 use crate::proxy::exchange::error::{BodyFormat, ProxyError};
-use crate::proxy::exchange::expectation::Expectation;
 use crate::proxy::exchange::recording::{RecordedBody, Recording};
 use crate::proxy::exchange::request_problem::RequestProblem;
+use crate::proxy::exchange::send::{self, ResponseBody};
 use crate::proxy::exchange::{answer, failure_log, inspect, rewrite};
 use crate::proxy::read_ahead::{Reader, WriteGuard};
 use crate::proxy::routes::{InterceptedHost, RegistryRoute};
 use crate::proxy::state::Worker;
-use crate::proxy::upstream::Upstream;
-use crate::proxy::upstream::pool::PooledConnection;
 use crate::registry::{Kind, Source};
-
-/// Body of a response to a client: the upstream's as it streams in, or an error text. While the upstream's streams, the
-/// request counts as in flight and its connection is in use.
-pub(crate) type ResponseBody = Either<MinRateBody<(Option<Expectation>, RequestPermit, PooledConnection)>, Full<Bytes>>;
 
 /// Client connection whose TLS regauthd has terminated.
 #[derive(Debug)]
@@ -107,7 +95,7 @@ pub(crate) async fn handle(
     let Some(registry) = registry else {
         client.authorize_passthrough(current.as_deref())?;
         let request = Request::from_parts(parts, body);
-        let response = pass_through(worker, host, current.as_deref(), request, permit, recording).await;
+        let response = send::pass_through(worker, host, current.as_deref(), request, permit, recording).await;
         return response.inspect_err(|error| worker.state.failures.host_failed(&host.origin, error));
     };
     recording.note_registry(registry);
@@ -130,7 +118,7 @@ pub(crate) async fn handle(
         let token = token.ok_or(RequestProblem::ActionToken)?;
         replace_header(&mut parts.headers, &registry.registry.scheme.header(), token);
         let request = Request::from_parts(parts, body);
-        let response = send_without_credential(worker, registry, request, permit, recording).await;
+        let response = send::send_without_credential(worker, registry, request, permit, recording).await;
         return response.inspect_err(failed);
     }
     let lease = lease_or_login(client, registry, &parts).await.inspect_err(failed)?;
@@ -157,7 +145,7 @@ async fn send_or_answer(
         return Box::pin(reader.serve(lease, request, permit, recording)).await;
     }
     let _write = WriteGuard::begin(registry, operation);
-    send_with_credential(worker, (client, operation), registry, lease, request, permit, recording).await
+    send::send_with_credential(worker, (client, operation), registry, lease, request, permit, recording).await
 }
 
 /// Authorizes a request, as far as the audit record can be written if it must.
@@ -178,201 +166,6 @@ fn current_host(worker: &Worker, host: &InterceptedHost) -> Option<Arc<Intercept
     let routes = worker.state.routes.load();
     let current = routes.host(&host.origin).filter(|current| current.plain == host.plain);
     current.map(Arc::clone)
-}
-
-/// Sends a request with the authorization that the registry's Git LFS server has given to the client for it. A 401 loses
-/// its password challenges, as one that answers our own token.
-async fn send_without_credential(
-    worker: &Worker,
-    registry: &RegistryRoute,
-    request: Request<RequestBody>,
-    permit: RequestPermit,
-    recording: &mut Recording,
-) -> Result<Response<ResponseBody>, ProxyError> {
-    let program = OnUnauthorized::of(registry.registry.kind, request.headers());
-    let mut response = forward(worker, &registry.upstream, request, None, permit, recording).await?;
-    rewrite::withhold_session(response.headers_mut());
-    denial_review::pass_on(registry, program, response)
-}
-
-/// Sends a request outside of every scope, without a credential. A refusal is counted: the request may have needed one.
-async fn pass_through(
-    worker: &Worker,
-    host: &InterceptedHost,
-    current: Option<&InterceptedHost>,
-    request: Request<RequestBody>,
-    permit: RequestPermit,
-    recording: &mut Recording,
-) -> Result<Response<ResponseBody>, ProxyError> {
-    let brings_its_own = request.headers().contains_key(AUTHORIZATION);
-    let uri = request.uri().clone();
-    // The upstream of the CONNECT may have been replaced since.
-    let upstream = current.map_or(&host.upstream, |current| &current.upstream);
-    let response = forward(worker, upstream, request, None, permit, recording).await?;
-    let is_refused = matches!(
-        response.status(),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND
-    );
-    if is_refused
-        && !brings_its_own
-        && let Some(current) = current
-    {
-        current.note_refusal_outside_scopes(uri.path());
-    }
-    Ok(response)
-}
-
-/// Sends a request with the registry's credential. A denial is reviewed: it may be about the path or about the token. A
-/// token that can be refreshed is refreshed once. A request that is safe to repeat is then sent again; the client has to
-/// repeat any other.
-pub(in crate::proxy) async fn send_with_credential(
-    worker: &Worker,
-    (client, operation): (&Client, Operation),
-    registry: &Arc<RegistryRoute>,
-    lease: Lease,
-    request: Request<RequestBody>,
-    permit: RequestPermit,
-    recording: &mut Recording,
-) -> Result<Response<ResponseBody>, ProxyError> {
-    let copy = if registry.credential.shared.can_refresh() {
-        rewrite::repeatable_copy(&request)
-    } else {
-        None
-    };
-    let program = OnUnauthorized::of(registry.registry.kind, request.headers());
-    match send_once(worker, client, registry, lease, request, permit, recording).await? {
-        (response, None) => Ok(response),
-        // Boxed, since it is rare and every request's future would have to be as large.
-        (response, Some(denied)) => {
-            Box::pin(denial_review::review(
-                worker,
-                (client, operation),
-                registry,
-                program,
-                (response, denied),
-                copy,
-                recording,
-            ))
-            .await
-        }
-    }
-}
-
-/// Sends a request with a lease of the credential (invariant 11). The lease is held until the response head has arrived.
-/// After a rotation, an attempt that has not been sent takes the next generation.
-pub(in crate::proxy) async fn send_once(
-    worker: &Worker,
-    client: &Client,
-    registry: &Arc<RegistryRoute>,
-    lease: Lease,
-    mut request: Request<RequestBody>,
-    permit: RequestPermit,
-    recording: &mut Recording,
-) -> Result<(Response<ResponseBody>, Option<Denied>), ProxyError> {
-    let is_checked = answer::prepare(&mut request);
-    let sample = sample(worker, client, &lease, &request);
-    let mut carried = CarriedCredential::new(registry, lease);
-    let sent = forward(
-        worker,
-        &registry.upstream,
-        request,
-        Some(&mut carried),
-        permit,
-        recording,
-    )
-    .await;
-    // Also for a request without an answer: it may have carried the token.
-    if let Ok(generation) = carried.generation() {
-        recording.note_generation(generation.value.number);
-    }
-    let mut response = sent?;
-    let denied = record_outcome(worker, registry, carried.lease()?, &response, sample);
-    rewrite::withhold_session(response.headers_mut());
-    let header = &carried.generation()?.header;
-    let reason = response.extensions().get::<ReasonPhrase>();
-    if reason.is_some_and(|reason| header.is_leaked_in_text(reason.as_bytes())) {
-        tracing::error!(registry = %registry.name, "removed a reason phrase: the registry repeated its token in it");
-        response.extensions_mut().remove::<ReasonPhrase>();
-    }
-    if header.is_leaked_in(response.headers()) {
-        tracing::error!(registry = %registry.name, "withheld a response: the registry repeated its token in a header");
-        return Err(ProxyError::UpstreamUnsafe);
-    }
-    if is_checked || answer::is_of_lfs(response.headers()) {
-        let header = Arc::clone(header);
-        // The registry has answered, so a rotation need not wait for the rest.
-        drop(carried);
-        let routes = worker.state.routes.load_full();
-        let seal = &worker.state.action_seal;
-        response = Box::pin(answer::check_answer(&routes, seal, &header, response)).await?;
-    }
-    Ok((response, denied))
-}
-
-/// Sends a rewritten request and prepares the upstream's response for the client.
-pub(crate) async fn forward(
-    worker: &Worker,
-    upstream: &Upstream,
-    mut request: Request<RequestBody>,
-    credential: Option<&mut CarriedCredential<'_>>,
-    permit: RequestPermit,
-    recording: &mut Recording,
-) -> Result<Response<ResponseBody>, ProxyError> {
-    let expectation = await_continue(&mut request);
-    recording.note_sent(body::upload_progress(&mut request));
-    let sent = upstream
-        .send_for(permit.client(), worker.index, request, credential)
-        .await;
-    let (response, mut connection) = sent?;
-    recording.note_answered(connection.is_reused());
-    let (mut head, body) = response.into_parts();
-    let end = End::of_response(head.version, &head.headers, || connection.peer());
-    let delivered = connection.delivered();
-    if let Some(expectation) = &expectation {
-        expectation.answered(head.status);
-    }
-    // Upgrade was stripped, so the upstream must not switch protocols (compare CVE-2021-32714).
-    if head.status.is_informational() {
-        return Err(ProxyError::UpstreamUnsafe);
-    }
-    // RFC 9112, section 6.3: servers and proxies that disagree on the end can smuggle a response to another client.
-    if head.headers.contains_key(TRANSFER_ENCODING) && head.headers.contains_key(CONTENT_LENGTH) {
-        connection.do_not_reuse();
-    }
-    rewrite::response(&mut head.headers, head.version).map_err(|_| ProxyError::UpstreamFraming)?;
-    // hyper repeats the reason phrase over HTTP/1.1. `send_once` has searched it, if the request carried a credential.
-    let reason = head.extensions.remove::<ReasonPhrase>();
-    head.extensions.clear();
-    if let Some(reason) = reason {
-        head.extensions.insert(reason);
-    }
-    // hyper writes the version that the client speaks.
-    head.version = Version::HTTP_11;
-    Ok(Response::from_parts(
-        head,
-        Either::Left(MinRateBody::response(
-            body,
-            end,
-            delivered,
-            (expectation, permit, connection),
-        )),
-    ))
-}
-
-/// Keeps the body of a request back until the upstream asks for it, if the client waits for that.
-fn await_continue(request: &mut Request<RequestBody>) -> Option<Expectation> {
-    // Without a body, the expectation is void.
-    if request.body().is_end_stream() {
-        request.headers_mut().remove(EXPECT);
-    }
-    if !request.headers().contains_key(EXPECT) {
-        return None;
-    }
-    let (expectation, hold) = Expectation::begin(request);
-    if let Either::Left(body) = request.body_mut() {
-        body.hold(hold);
-    }
-    Some(expectation)
 }
 
 /// Checks invariant 1: Host, `:authority` and the absolute form name the CONNECT's host and port, or are absent.
@@ -475,68 +268,15 @@ fn is_among(names: &[&str], name: &HeaderName) -> bool {
     names.iter().any(|known| is_alias_of(name.as_str(), known))
 }
 
-pub(super) async fn lease(registry: &RegistryRoute) -> Result<Lease, ProxyError> {
-    registry
-        .credential
-        .acquire()
-        .await
-        .map_err(|unavailable| match unavailable {
-            Unavailable::Locked => ProxyError::StoreLocked,
-            Unavailable::Unreadable => ProxyError::StoreUnavailable,
-            Unavailable::Missing => ProxyError::CredentialUnavailable(registry.name.clone()),
-            Unavailable::Rejected => ProxyError::TokenRejected(registry.name.clone()),
-        })
-}
-
 /// A lease for a client's request. Tells a cargo that a token is missing as registries do, if `cargo login` can store one: a
 /// cargo that does not know yet that its index needs a token could not log in otherwise, because it reads the index first.
 async fn lease_or_login(client: &Client, registry: &RegistryRoute, parts: &Parts) -> Result<Lease, ProxyError> {
     let may_log_in = !client.bears_grant() && registry.registry.source == Source::Store;
     let is_cargo = registry.registry.kind == Kind::Cargo && denial_review::is_cargo(&parts.headers);
-    lease(registry).await.map_err(|error| match error {
+    send::lease(registry).await.map_err(|error| match error {
         ProxyError::CredentialUnavailable(name) if is_cargo && may_log_in => ProxyError::LoggedOut(name),
         error => error,
     })
-}
-
-/// The URL of a request, if it could show later whether the registry still accepts the generation: the URL of a page, not
-/// a signed or a computed one. A bearer of a grant chooses none for others.
-fn sample(worker: &Worker, client: &Client, lease: &Lease, request: &Request<RequestBody>) -> Option<Uri> {
-    if !lease.generation().breaker.wants_sample() || request.method() != Method::GET {
-        return None;
-    }
-    let is_page = |query: Option<&str>| query.is_none_or(|query| query.starts_with("service=git-"));
-    let suits = is_page(request.uri().query()) && client.acts_for_owner(&worker.state);
-    suits.then(|| request.uri().clone())
-}
-
-/// Reports the registry's answer to its usage counters and the circuit breaker. Returns a denial for review.
-fn record_outcome(
-    worker: &Worker,
-    registry: &Arc<RegistryRoute>,
-    lease: &Lease,
-    response: &Response<ResponseBody>,
-    sample: Option<Uri>,
-) -> Option<Denied> {
-    let status = response.status();
-    failure_log::registry_recovered(registry, registry.usage.note(status.as_u16()));
-    let breaker = &lease.generation().breaker;
-    match Answer::of(status, response.headers()) {
-        Answer::Accepted => {
-            if breaker.record_acceptance() {
-                worker.state.token_checks.request(registry, breaker);
-            }
-            if let Some(uri) = sample {
-                breaker.offer_sample(uri);
-            }
-            None
-        }
-        Answer::Neutral => {
-            breaker.record_neutral();
-            None
-        }
-        Answer::Denied(denial) => Some(Denied::new(denial, lease)),
-    }
 }
 
 const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];

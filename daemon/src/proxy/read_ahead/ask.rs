@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 use crate::policy::Operation;
 use crate::proxy::exchange::body::RequestBody;
 use crate::proxy::exchange::recording::Recording;
-use crate::proxy::exchange::request::{self, ResponseBody};
+use crate::proxy::exchange::send::{self, ResponseBody};
 use crate::proxy::read_ahead::entry::Entry;
 use crate::proxy::read_ahead::readings::{Answer, Question, ReadingId};
 use crate::proxy::read_ahead::validator::Validator;
@@ -131,7 +131,7 @@ impl Reader {
         // The client's own request is recorded, which uses the answer or not.
         let mut recording = Recording::begin(worker, client.caller());
         recording.discard();
-        let sent = request::send_once(worker, client, registry, lease, request, permit, &mut recording).await;
+        let sent = send::send_once(worker, client, registry, lease, request, permit, &mut recording).await;
         let Ok((response, _)) = sent else {
             return Outcome::Refused;
         };

@@ -1,4 +1,4 @@
-//! What the clients of one index are reading: questions to make, and answers that wait for the client. No I/O.
+//! State of the clients that read one index: questions to make, and answers that wait for the client. No I/O.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -41,7 +41,7 @@ pub(super) struct EntryRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ReadingId(u64);
 
-/// What a request for an entry begins with.
+/// State of a request for an entry as it begins.
 #[derive(Debug)]
 pub(super) struct Begun {
     pub(super) reading: ReadingId,

@@ -21,7 +21,7 @@ use crate::proxy::downstream::limits::RequestPermit;
 use crate::proxy::exchange::body::RequestBody;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::exchange::recording::Recording;
-use crate::proxy::exchange::request::{self, ResponseBody};
+use crate::proxy::exchange::send::{self, ResponseBody};
 use crate::proxy::read_ahead::readings::{Answer, Begun, EntryRequest, ReadingId};
 use crate::proxy::read_ahead::validator::{self, Validator};
 use crate::proxy::read_ahead::{CrateName, MAX_FILE_SIZE, ReadAhead, SLOW_ANSWER};
@@ -143,7 +143,7 @@ impl Reader {
     ) -> Result<Response<ResponseBody>, ProxyError> {
         let (worker, registry) = (&self.worker, &self.registry);
         let client = (&self.client, Operation::Read);
-        let sent = request::send_with_credential(worker, client, registry, lease, request, permit, recording).await;
+        let sent = send::send_with_credential(worker, client, registry, lease, request, permit, recording).await;
         let is_busy = |status: StatusCode| status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
         if sent.as_ref().map_or(true, |response| is_busy(response.status())) {
             self.pause();
@@ -198,7 +198,7 @@ impl Reader {
     }
 }
 
-/// Drops what nobody has asked for in time.
+/// Drops answers that no client has asked for in time.
 async fn clean_up(index: Arc<ReadAhead>, reading: ReadingId, drain: CancellationToken) {
     loop {
         tokio::select! {

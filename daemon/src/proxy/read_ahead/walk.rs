@@ -132,7 +132,7 @@ fn wishes_of(release: &Release, features: &BTreeSet<String>) -> Vec<(CrateName, 
         .collect()
 }
 
-/// What the features of a release enable (the Cargo book, "Features").
+/// Dependencies and features that the features of a release enable (the Cargo book, "Features").
 #[derive(Default)]
 struct Enabled<'a> {
     features: BTreeSet<&'a str>,

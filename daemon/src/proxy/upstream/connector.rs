@@ -1,19 +1,12 @@
 //! Opening of one upstream connection: dial, TLS, ALPN, and the HTTP/1.1 or HTTP/2 handshake.
 
 use std::error::Error as StdError;
-use std::fmt;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::header::{CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHORIZATION, TRANSFER_ENCODING};
-use http::uri::{Authority, Scheme as UriScheme, Uri};
-use http::{HeaderValue, Method, Request, Response};
-use http_body::Body as _;
-use http_body_util::Either;
-use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1, http2};
+use http::uri::{Authority, Scheme as UriScheme};
+use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -22,12 +15,12 @@ use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
 use crate::proxy::descriptors;
-use crate::proxy::exchange::body::{BodyProgress, RequestBody};
 use crate::proxy::exchange::error::ProxyError;
+use crate::proxy::upstream::connection_load::ConnectionLoad;
+use crate::proxy::upstream::destination::{Destination, RequestSender};
 use crate::proxy::upstream::dial::{Dialer, is_forbidden};
 use crate::proxy::upstream::endings::{FirstBytes, LenientClose};
 use crate::proxy::upstream::failure::{UpstreamFailure, is_stalled_upload};
-use crate::proxy::upstream::opening::HEDGE_DELAY;
 use crate::proxy::upstream::proxy_handshake::CorporateProxyError;
 use crate::proxy::upstream::proxy_rules::CorporateProxy;
 use crate::proxy::upstream::stream::DialedStream;
@@ -64,6 +57,11 @@ impl Connector {
             has_client_certificate,
             is_usable,
         })
+    }
+
+    /// Corporate proxy that takes plain requests for a destination, if any.
+    pub(super) fn forwarding_proxy(&self, scheme: &UriScheme, authority: &Authority) -> Option<Arc<CorporateProxy>> {
+        self.dialer.forwarding_proxy(scheme, authority)
     }
 
     /// Opens a connection to `destination`, the pool's only one if `is_first`, and counts its requests in `load`.
@@ -197,263 +195,6 @@ pub(super) struct NewConnection {
     pub(super) driver: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
-/// URL scheme, host and port that a pool's connections lead to.
-pub(super) struct Destination {
-    uri: Uri,
-    scheme: UriScheme,
-    authority: Authority,
-    host: HeaderValue,
-    /// Corporate proxy that the connections lead to instead: it takes plain requests in absolute form.
-    corporate_proxy: Option<Arc<CorporateProxy>>,
-}
-
-impl Destination {
-    pub(super) fn new(scheme: UriScheme, authority: Authority) -> Self {
-        let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(scheme.clone());
-        parts.authority = Some(authority.clone());
-        parts.path_and_query = Some(http::uri::PathAndQuery::from_static("/"));
-        Self {
-            // A scheme, an authority and a path make a URI, and an authority's characters are valid in a header.
-            uri: Uri::from_parts(parts).unwrap_or_default(),
-            host: HeaderValue::from_str(authority.as_str()).unwrap_or(HeaderValue::from_static("")),
-            scheme,
-            authority,
-            corporate_proxy: None,
-        }
-    }
-
-    /// The destination by the way that the connector takes: plain requests may go to a corporate proxy.
-    pub(super) fn through(self, connector: &Connector) -> Self {
-        Self {
-            corporate_proxy: connector.dialer.forwarding_proxy(&self.scheme, &self.authority),
-            ..self
-        }
-    }
-
-    pub(super) fn corporate_proxy(&self) -> Option<&CorporateProxy> {
-        self.corporate_proxy.as_deref()
-    }
-
-    /// Host and port.
-    pub(super) fn authority(&self) -> &Authority {
-        &self.authority
-    }
-
-    pub(super) fn is(&self, scheme: &UriScheme, authority: &Authority) -> bool {
-        self.scheme == *scheme && self.authority == *authority
-    }
-
-    /// Turns a request into the form that HTTP/1.1 wants: for an origin a path and a Host (RFC 9112, section 3.2.1), for a
-    /// corporate proxy the absolute form, a Host and the proxy's login.
-    fn set_h1_form(&self, request: &mut Request<RequestBody>) {
-        if let Some(proxy) = &self.corporate_proxy {
-            if let Some(authorization) = &proxy.authorization {
-                (request.headers_mut()).insert(PROXY_AUTHORIZATION, authorization.clone());
-            }
-        } else if let Some(path) = request.uri().path_and_query().cloned() {
-            *request.uri_mut() = path.into();
-        }
-        request.headers_mut().insert(HOST, self.host.clone());
-        // hyper drops the body of a GET or HEAD that has no length, unless the request itself says that one follows.
-        let may_lose_body = matches!(*request.method(), Method::GET | Method::HEAD);
-        if may_lose_body && !request.body().is_end_stream() && !request.headers().contains_key(CONTENT_LENGTH) {
-            let chunked = HeaderValue::from_static("chunked");
-            request.headers_mut().insert(TRANSFER_ENCODING, chunked);
-        }
-    }
-
-    /// Turns a request that was not sent back into absolute form.
-    pub(super) fn set_absolute_form(&self, request: &mut Request<RequestBody>) {
-        let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(self.scheme.clone());
-        parts.authority = Some(self.authority.clone());
-        parts.path_and_query = request.uri().path_and_query().cloned();
-        *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
-        request.headers_mut().remove(HOST);
-        request.headers_mut().remove(TRANSFER_ENCODING);
-        request.headers_mut().remove(PROXY_AUTHORIZATION);
-    }
-}
-
-impl fmt::Display for Destination {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.uri.fmt(f)
-    }
-}
-
-/// Handle that sends requests on a connection.
-#[derive(Debug)]
-pub(crate) enum RequestSender {
-    /// One request at a time.
-    H1(http1::SendRequest<RequestBody>),
-    /// Many requests at a time.
-    H2(http2::SendRequest<RequestBody>),
-}
-
-impl RequestSender {
-    /// Sends a request in absolute form.
-    ///
-    /// # Errors
-    /// The error holds the request if none of its bytes were sent.
-    pub(super) async fn send(
-        &mut self,
-        destination: &Destination,
-        mut request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
-        match self {
-            Self::H1(sender) => {
-                destination.set_h1_form(&mut request);
-                sender.try_send_request(request).await
-            }
-            Self::H2(sender) => {
-                // See `expectation`.
-                request.headers_mut().remove(EXPECT);
-                if let Either::Left(body) = request.body_mut() {
-                    body.release();
-                }
-                sender.try_send_request(request).await
-            }
-        }
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        match self {
-            Self::H1(sender) => sender.is_closed(),
-            Self::H2(sender) => sender.is_closed(),
-        }
-    }
-
-    /// The sender of an HTTP/1.1 connection, to be returned to the pool after its request.
-    pub(super) fn into_h1(self) -> Option<http1::SendRequest<RequestBody>> {
-        match self {
-            Self::H1(sender) => Some(sender),
-            Self::H2(_) => None,
-        }
-    }
-}
-
-/// Request counters of one connection, and notes about it.
-#[derive(Debug)]
-pub(crate) struct ConnectionLoad {
-    /// Requests in flight.
-    active: AtomicU32,
-    /// Requests since the connection was opened.
-    total: AtomicU32,
-    /// The pool's count of retirements when the connection was opened.
-    pub(super) retirements: u64,
-    /// End of the TLS handshake.
-    opened: OnceLock<Instant>,
-    /// Flow-control window of an HTTP/2 connection.
-    window: AtomicU32,
-    /// Decrypted bytes that have arrived since the connection was last without a request.
-    received: AtomicU64,
-    /// Bytes of response bodies that clients have taken since then.
-    delivered: BodyProgress,
-    /// True if the server has sent its first bytes, or cannot be expected to before a request.
-    has_spoken: AtomicBool,
-    has_no_close_notify: AtomicBool,
-}
-
-impl ConnectionLoad {
-    /// Counters of a connection that is opened after so many retirements of its pool.
-    pub(super) fn after(retirements: u64) -> Arc<Self> {
-        Arc::new(Self {
-            active: AtomicU32::new(0),
-            total: AtomicU32::new(0),
-            retirements,
-            opened: OnceLock::new(),
-            window: AtomicU32::new(u32::MAX),
-            received: AtomicU64::new(0),
-            delivered: BodyProgress::default(),
-            has_spoken: AtomicBool::new(false),
-            has_no_close_notify: AtomicBool::new(false),
-        })
-    }
-
-    fn note_open(&self, window: u32) {
-        let _ = self.opened.set(Instant::now());
-        self.window.store(window, Ordering::Relaxed);
-    }
-
-    pub(super) fn note_received(&self, bytes: usize) {
-        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-
-    /// Counter of the bytes of response bodies that clients take.
-    pub(super) fn delivered(&self) -> BodyProgress {
-        self.delivered.clone()
-    }
-
-    /// Returns true if unread responses take half of the connection's window, so that they might stop another one.
-    ///
-    /// Heads and aborted responses count as unread until the connection is without a request. A connection that looks
-    /// full for that reason gets no new request, so that time comes.
-    pub(super) fn is_full(&self) -> bool {
-        let unread = self
-            .received
-            .load(Ordering::Relaxed)
-            .saturating_sub(self.delivered.bytes());
-        unread > u64::from(self.window.load(Ordering::Relaxed) / 2)
-    }
-
-    pub(super) fn note_first_bytes(&self) {
-        // A load first: a store by every read would keep the cache line busy.
-        if !self.has_spoken.load(Ordering::Relaxed) {
-            self.has_spoken.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Returns true if the server has been silent since the TLS handshake, for longer than a handshake takes.
-    pub(super) fn is_suspiciously_silent(&self) -> bool {
-        let is_old = |opened: &Instant| opened.elapsed() > HEDGE_DELAY;
-        !self.has_spoken.load(Ordering::Relaxed) && self.opened.get().is_some_and(is_old)
-    }
-
-    pub(super) fn note_missing_close_notify(&self) {
-        self.has_no_close_notify.store(true, Ordering::Relaxed);
-    }
-
-    /// Returns true if the server closed TLS without `close_notify`.
-    pub(crate) fn has_no_close_notify(&self) -> bool {
-        self.has_no_close_notify.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn active(&self) -> u32 {
-        self.active.load(Ordering::Relaxed)
-    }
-
-    /// Counts a request; returns true if the connection has carried an earlier one.
-    pub(super) fn begin_request(&self) -> bool {
-        if self.active.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.received.store(0, Ordering::Relaxed);
-            self.delivered.reset();
-        }
-        self.total.fetch_add(1, Ordering::Relaxed) > 0
-    }
-
-    pub(super) fn end_request(&self) {
-        self.active.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn has_carried_requests(&self) -> bool {
-        self.total.load(Ordering::Relaxed) > 0
-    }
-
-    /// Waits until the connection has had no request for [`IDLE_TIMEOUT`].
-    async fn until_idle(&self) {
-        let mut before = self.total.load(Ordering::Relaxed);
-        loop {
-            tokio::time::sleep(IDLE_TIMEOUT).await;
-            let now = self.total.load(Ordering::Relaxed);
-            if now == before && self.active() == 0 {
-                return;
-            }
-            before = now;
-        }
-    }
-}
-
 async fn drive_until_idle<E: StdError + 'static>(
     connection: impl Future<Output = Result<(), E>>,
     load: Arc<ConnectionLoad>,
@@ -468,9 +209,6 @@ async fn drive_until_idle<E: StdError + 'static>(
     }
 }
 
-/// An idle connection is closed after this time, at most twice that. Registries and load balancers usually close theirs
-/// sooner.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 const H1_BUFFER_BYTES: usize = 256 * 1024;
@@ -483,27 +221,3 @@ const MAX_HEADER_BYTES: u32 = 256 * 1024;
 /// hyper allocates this many entries, 16 KiB, for each response. Its default of 100 on the stack is less than some registries
 /// send.
 const MAX_HEADERS: usize = 256;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_connection_is_full_while_unread_responses_take_half_of_its_window() {
-        let load = ConnectionLoad::after(0);
-        load.note_open(1000);
-        load.begin_request();
-        load.note_received(501);
-        assert!(load.is_full());
-        load.delivered().add(1);
-        assert!(!load.is_full());
-        load.note_received(1);
-        assert!(load.is_full());
-        load.end_request();
-        load.begin_request();
-        assert!(
-            !load.is_full(),
-            "aborted responses count until the connection is without a request"
-        );
-    }
-}

@@ -10,7 +10,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use crate::proxy::upstream::connector::ConnectionLoad;
+use crate::proxy::upstream::connection_load::ConnectionLoad;
 use crate::proxy::upstream::opening::CONNECT_TIMEOUT;
 
 /// HTTP/1.1 stream whose end without `close_notify` (RFC 8446, section 6.1) is an end, as for curl and browsers.

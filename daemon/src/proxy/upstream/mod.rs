@@ -4,7 +4,7 @@
 //! trip. Each worker has pools of its own, so a request and its upstream connection stay on one thread. Verification has no
 //! off switch; a registry's `ca-file` adds roots for that registry only.
 //!
-//! The walk: [`pool`] finds a connection, or waits for an [`opening`], which lets [`connector`] open one. [`dial`],
+//! The walk: [`pool`] finds a connection, or waits for an [`opening`], which lets [`connector`] open one to a [`destination`]. [`connection_load`] counts its requests. [`dial`],
 //! [`proxy_rules`], [`proxy_handshake`] and [`trust`] are the details of opening. [`failure`] names the reason when that does
 //! not succeed. [`slots`] limits requests over HTTP/1.1, [`windows`] the unread bytes over HTTP/2, and [`endings`] notes
 //! how a connection begins and ends.
@@ -13,8 +13,11 @@
 //! streams and connections, and retires connections after a rotation. hyper-util's pools do none of these, and a trial with
 //! them cost as much CPU time per request (`docs/performance.md`).
 
-pub(crate) mod connector;
 pub(crate) mod pool;
+
+pub(crate) mod connection_load;
+mod connector;
+mod destination;
 
 pub(crate) mod opening;
 

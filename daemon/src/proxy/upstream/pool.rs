@@ -14,6 +14,9 @@
 //! a connection ([`CarriedCredential`]), so connections that are opened later never carry an old one. Until a new connection is open,
 //! requests use the retired ones, so that a rotation causes no delay.
 
+mod checkout;
+mod state;
+
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -22,25 +25,25 @@ use std::time::{Duration, Instant};
 use http::uri::{Authority, Scheme as UriScheme};
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor as _;
 use hyper_util::rt::TokioExecutor;
-use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::credential::Rotations;
 use crate::proxy::downstream::limits::ClientKey;
-use crate::proxy::exchange::body::{BodyProgress, RequestBody};
+use crate::proxy::exchange::body::RequestBody;
 use crate::proxy::exchange::carried::CarriedCredential;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::exchange::rewrite::repeatable_copy;
-use crate::proxy::upstream::connector::{
-    ConnectionLoad, Connector, Destination, MAX_STREAMS, NewConnection, RequestSender,
-};
+use crate::proxy::upstream::connection_load::ConnectionLoad;
+use crate::proxy::upstream::connector::{Connector, NewConnection};
+use crate::proxy::upstream::destination::{Destination, RequestSender};
 use crate::proxy::upstream::failure::UpstreamFailure;
 use crate::proxy::upstream::opening::{CONNECT_TIMEOUT, Opening, Outcome, first_result};
 use crate::proxy::upstream::proxy_rules::CorporateProxy;
-use crate::proxy::upstream::slots::{Limits, Slots};
+pub(crate) use checkout::PooledConnection;
+use checkout::{ActiveRequest, Checkout, Found, Needs, Slot, SlotKind, wait_for_slot};
+use state::PoolState;
 
 /// Connections to one origin.
 pub(crate) struct Pool {
@@ -55,38 +58,6 @@ pub(crate) struct Pool {
     state: Mutex<PoolState>,
     /// Ends [`watch_rotations`] with the pool.
     _end: DropGuard,
-}
-
-struct PoolState {
-    /// HTTP/2, oldest first.
-    h2: Vec<H2Connection>,
-    /// HTTP/1.1 without a request, last used last.
-    idle_h1: Vec<H1Connection>,
-    /// Requests over HTTP/1.1.
-    slots: Slots<Slot>,
-    /// Requests of bearers of grants over HTTP/2.
-    streams: Slots<Slot>,
-    /// HTTP/2 from before a rotation, until another connection is open.
-    retired: Vec<H2Connection>,
-    /// Rotations of the credential: after each, all connections are stale.
-    rotations: Rotations,
-    /// Number of times that all connections were retired.
-    retirements: u64,
-    /// Opening that was started last; it ends when nobody waits for it.
-    opening: Weak<Opening>,
-    last_used: Option<Instant>,
-}
-
-#[derive(Clone)]
-struct H2Connection {
-    sender: http2::SendRequest<RequestBody>,
-    load: Arc<ConnectionLoad>,
-}
-
-struct H1Connection {
-    sender: http1::SendRequest<RequestBody>,
-    load: Arc<ConnectionLoad>,
-    since: Instant,
 }
 
 impl fmt::Debug for Pool {
@@ -415,290 +386,6 @@ impl Pool {
     }
 }
 
-impl PoolState {
-    fn new(rotations: Rotations) -> Self {
-        Self {
-            h2: Vec::new(),
-            idle_h1: Vec::new(),
-            slots: Slots::new(Limits::H1),
-            streams: Slots::new(Limits::H2_OF_GRANTS),
-            retired: Vec::new(),
-            rotations,
-            retirements: 0,
-            opening: Weak::new(),
-            last_used: None,
-        }
-    }
-
-    /// The first connection below its limit of requests. At the limit of connections, the one with the fewest requests.
-    ///
-    /// Additional connections have smaller windows. A bearer with many requests uses those: responses that it does not read
-    /// take less memory.
-    fn find_h2(&mut self, client: ClientKey) -> Option<(RequestSender, Arc<ConnectionLoad>)> {
-        let has_many = client.is_grant && self.streams.taken_by(client) >= MAX_WIDE_STREAMS_OF_A_GRANT;
-        self.h2.retain(|connection| !connection.sender.is_closed());
-        let mut serving = self
-            .h2
-            .iter()
-            .skip(usize::from(has_many))
-            .filter(|connection| !connection.load.is_suspiciously_silent());
-        let below_limit =
-            serving.find(|connection| connection.load.active() < MAX_STREAMS && !connection.load.is_full());
-        let found = below_limit.or_else(|| {
-            let least_busy = self.h2.iter().min_by_key(|connection| connection.load.active());
-            least_busy.filter(|_| self.h2.len() >= MAX_H2_CONNECTIONS)
-        })?;
-        Some((RequestSender::H2(found.sender.clone()), Arc::clone(&found.load)))
-    }
-
-    fn find_h1(&mut self) -> Option<(RequestSender, Arc<ConnectionLoad>)> {
-        while let Some(H1Connection { sender, load, .. }) = self.idle_h1.pop() {
-            if sender.is_ready() {
-                return Some((RequestSender::H1(sender), load));
-            }
-        }
-        None
-    }
-
-    fn find_retired(&mut self) -> Option<(RequestSender, Arc<ConnectionLoad>)> {
-        self.retired.retain(|connection| !connection.sender.is_closed());
-        let found = self.retired.iter().min_by_key(|connection| connection.load.active())?;
-        Some((RequestSender::H2(found.sender.clone()), Arc::clone(&found.load)))
-    }
-
-    /// Retires all connections and returns the number of this retirement.
-    fn retire(&mut self) -> u64 {
-        self.abandon_opening();
-        if self.last_used.is_some_and(|last| last.elapsed() < RETIREMENT) {
-            self.retirements += 1;
-            self.idle_h1.clear();
-            self.retired.append(&mut self.h2);
-        } else {
-            self.reset();
-        }
-        self.retirements
-    }
-
-    fn reset(&mut self) {
-        self.abandon_opening();
-        self.retirements += 1;
-        self.idle_h1.clear();
-        self.h2.clear();
-        self.retired.clear();
-    }
-
-    fn abandon_opening(&mut self) {
-        if let Some(opening) = std::mem::take(&mut self.opening).upgrade() {
-            opening.abandon();
-        }
-    }
-
-    fn put(&mut self, sender: RequestSender, load: Arc<ConnectionLoad>) {
-        match sender {
-            RequestSender::H1(sender) => self.put_h1(sender, load),
-            RequestSender::H2(sender) => self.h2.push(H2Connection { sender, load }),
-        }
-    }
-
-    fn put_h1(&mut self, sender: http1::SendRequest<RequestBody>, load: Arc<ConnectionLoad>) {
-        let since = Instant::now();
-        self.idle_h1.push(H1Connection { sender, load, since });
-    }
-
-    fn forget_closed(&mut self) {
-        self.h2.retain(|connection| !connection.sender.is_closed());
-        self.idle_h1.retain(|connection| !connection.sender.is_closed());
-        self.retired.retain(|connection| !connection.sender.is_closed());
-    }
-
-    fn is_empty(&self) -> bool {
-        self.h2.is_empty() && self.idle_h1.is_empty() && self.retired.is_empty()
-    }
-}
-
-/// Requirements of one request for its connection.
-struct Needs {
-    client: ClientKey,
-    /// True if the request may be sent again after it was sent.
-    is_repeatable: bool,
-    /// Taken before an HTTP/1.1 connection, or a stream for a bearer.
-    slot: Option<Slot>,
-}
-
-impl Needs {
-    fn of(client: ClientKey, is_repeatable: bool) -> Self {
-        Self {
-            client,
-            is_repeatable,
-            slot: None,
-        }
-    }
-}
-
-/// Result of the search for an open connection.
-enum Found {
-    /// A connection; the slot that it may need is taken.
-    Connection(RequestSender, Arc<ConnectionLoad>),
-    /// A slot for HTTP/1.1, and no idle connection.
-    Slot,
-    /// A place in the queue for a slot.
-    Queue(oneshot::Receiver<Slot>),
-    /// Neither, and the protocol is not known.
-    Nothing,
-}
-
-/// Right of one request to an HTTP/1.1 connection or to a stream; returned on drop.
-#[derive(Debug)]
-struct Slot {
-    pool: Arc<Pool>,
-    client: ClientKey,
-    kind: SlotKind,
-    /// False once [`Slot::put_back`] has returned it.
-    is_taken: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SlotKind {
-    /// HTTP/1.1 connection.
-    H1,
-    /// HTTP/2 stream of a bearer.
-    Stream,
-}
-
-impl Slot {
-    /// Returns the slot. The result is the next request and its slot, to be delivered without the lock.
-    fn put_back(&mut self, state: &mut PoolState) -> Option<(oneshot::Sender<Self>, Self)> {
-        if !std::mem::take(&mut self.is_taken) {
-            return None;
-        }
-        let slots = match self.kind {
-            SlotKind::H1 => &mut state.slots,
-            SlotKind::Stream => &mut state.streams,
-        };
-        let (client, next) = slots.put_back(self.client)?;
-        Some((next, self.pool.slot(client, self.kind)))
-    }
-
-    /// A request that has gone meanwhile leaves its slot to the next one.
-    fn deliver(next: Option<(oneshot::Sender<Self>, Self)>) {
-        if let Some((request, slot)) = next {
-            drop(request.send(slot));
-        }
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        if self.is_taken {
-            let pool = Arc::clone(&self.pool);
-            let next = self.put_back(&mut pool.state());
-            Self::deliver(next);
-        }
-    }
-}
-
-async fn wait_for_slot(queue: oneshot::Receiver<Slot>) -> Result<Slot, ProxyError> {
-    match tokio::time::timeout(SLOT_TIMEOUT, queue).await {
-        Ok(Ok(slot)) => Ok(slot),
-        Ok(Err(_)) | Err(_) => Err(ProxyError::Busy),
-    }
-}
-
-/// Connection taken for one request.
-struct Checkout {
-    sender: RequestSender,
-    active: ActiveRequest,
-    /// Present for HTTP/1.1 and for bearers of grants.
-    slot: Option<Slot>,
-    /// Opened for this request.
-    is_new: bool,
-}
-
-/// Guard that counts one request on a connection.
-struct ActiveRequest {
-    load: Arc<ConnectionLoad>,
-    /// True if the connection has carried an earlier request.
-    is_reused: bool,
-}
-
-impl ActiveRequest {
-    fn begin(load: Arc<ConnectionLoad>) -> Self {
-        let is_reused = load.begin_request();
-        Self { load, is_reused }
-    }
-}
-
-impl Drop for ActiveRequest {
-    fn drop(&mut self) {
-        self.load.end_request();
-    }
-}
-
-/// Connection in use by one request until its response has ended. On drop, an HTTP/1.1 connection returns to its pool.
-pub struct PooledConnection {
-    h1: Option<http1::SendRequest<RequestBody>>,
-    /// False if the end of the response is not certain: the next response might be a part of it.
-    is_reusable: bool,
-    active: ActiveRequest,
-    slot: Option<Slot>,
-    pool: Arc<Pool>,
-}
-
-impl PooledConnection {
-    /// Counter of the bytes of the response's body that the client takes.
-    pub(crate) fn delivered(&self) -> BodyProgress {
-        self.active.load.delivered()
-    }
-
-    /// Closes an HTTP/1.1 connection after the response.
-    pub(crate) fn do_not_reuse(&mut self) {
-        self.is_reusable = false;
-    }
-
-    /// True if the connection has carried an earlier request.
-    pub(crate) fn is_reused(&self) -> bool {
-        self.active.is_reused
-    }
-
-    /// Notes about the connection, and the authority that it leads to.
-    pub(crate) fn peer(&self) -> (Arc<ConnectionLoad>, Authority) {
-        (Arc::clone(&self.active.load), self.pool.destination.authority().clone())
-    }
-}
-
-impl Drop for PooledConnection {
-    fn drop(&mut self) {
-        let is_closed = self.pool.is_closed.load(Ordering::Relaxed);
-        if is_closed {
-            // Also the connections that requests have opened since.
-            self.pool.reset();
-        }
-        let is_kept = self.is_reusable && !is_closed;
-        let sender = self.h1.take().filter(|sender| !sender.is_closed() && is_kept);
-        let mut slot = self.slot.take();
-        if sender.is_none() && slot.is_none() {
-            return;
-        }
-        let load = &self.active.load;
-        let mut state = self.pool.state();
-        if let Some(sender) = sender
-            && load.retirements == state.retirements
-        {
-            state.put_h1(sender, Arc::clone(load));
-        }
-        // After the connection, so that the next request finds it.
-        let next = slot.as_mut().and_then(|slot| slot.put_back(&mut state));
-        drop(state);
-        Slot::deliver(next);
-    }
-}
-
-impl fmt::Debug for PooledConnection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PooledConnection")
-    }
-}
-
 /// Closes idle connections after each rotation, before the next request comes.
 async fn watch_rotations(pool: Weak<Pool>, mut rotations: Rotations) {
     loop {
@@ -734,10 +421,6 @@ async fn drive_and_reopen(pool: Weak<Pool>, driver: impl Future<Output = ()>, lo
 }
 
 pub(super) const MAX_H2_CONNECTIONS: usize = 16;
-/// Requests of one bearer on the first connection, whose windows are wide.
-const MAX_WIDE_STREAMS_OF_A_GRANT: usize = 32;
-/// Longest wait for a slot. A client that repeats its request is better off than one that waits for a stalled crowd.
-const SLOT_TIMEOUT: Duration = Duration::from_secs(60);
 /// An idle connection that the upstream closes within this time was closed with its last response.
 const SILENT_CLOSE: Duration = Duration::from_secs(1);
 /// Every attempt but the last fails on a pooled connection that the upstream has closed.

@@ -81,7 +81,7 @@ impl Trust {
         }
     }
 
-    /// The same roots without the client certificate; `None` if there is none.
+    /// Trust in these roots, without the client certificate; `None` if there is no certificate.
     pub(super) fn anonymous(&self) -> Option<Self> {
         self.identity.as_ref()?;
         Some(Self {

@@ -30,7 +30,7 @@ pub(crate) struct StartedLogin {
     pub(crate) user_code: String,
     /// Page that asks for the code.
     pub(crate) verification_url: String,
-    /// The same page with the code in it.
+    /// Page for the person, with the code in its URL.
     pub(crate) complete_url: Option<String>,
     /// Lifetime of the code.
     pub(crate) expires_in: Duration,
@@ -43,7 +43,7 @@ pub(crate) struct StartedLogin {
 pub(crate) enum Poll {
     /// The person has not confirmed yet.
     Pending,
-    /// The same, and polls must be rarer.
+    /// The person has not confirmed yet, and polls must be rarer.
     SlowDown,
     /// The person has confirmed; this is the refresh token.
     Confirmed(Secret),

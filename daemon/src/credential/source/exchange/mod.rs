@@ -233,7 +233,7 @@ pub(crate) struct Minter {
     session: Session,
 }
 
-/// What an exchange keeps from one token to the next.
+/// State that an exchange keeps from one token to the next.
 #[derive(Debug, Default)]
 struct Session {
     /// Vault's login and lease.
