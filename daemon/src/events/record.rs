@@ -50,6 +50,8 @@ pub(crate) struct RequestRecord {
     pub(crate) bytes_down: u64,
     /// True if the connection to the registry has carried an earlier request.
     pub(crate) reused: Option<bool>,
+    /// True if the audit record has the request already.
+    pub(crate) is_recorded: bool,
 }
 
 impl RequestRecord {
@@ -73,6 +75,7 @@ impl RequestRecord {
             bytes_up: 0,
             bytes_down: 0,
             reused: None,
+            is_recorded: false,
         }
     }
 
