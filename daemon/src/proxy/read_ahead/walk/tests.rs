@@ -1,0 +1,83 @@
+//! Tests of walks: entries arrive, and steps follow.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn name(text: &str) -> CrateName {
+    CrateName::parse(text).unwrap()
+}
+
+fn dependency(name: &str, more: &Value) -> Value {
+    let mut dependency = json!({"name": name, "req": "^1", "features": [], "optional": false,
+        "default_features": true, "target": null, "kind": "normal"});
+    let object = dependency.as_object_mut().unwrap();
+    object.extend(more.as_object().unwrap().clone());
+    dependency
+}
+
+/// Reads an entry with one release and returns the names of the next crates.
+fn read(walk: &mut Walk, crate_name: &str, dependencies: &[Value], features: &Value) -> Vec<String> {
+    let line = json!({"name": crate_name, "vers": "1.0.0", "deps": dependencies, "features": features});
+    let entry = Entry::parse(line.to_string().as_bytes(), |_| false).unwrap();
+    let steps = walk.read(&name(crate_name), entry);
+    steps.into_iter().map(|step| step.to.to_string()).collect()
+}
+
+#[test]
+fn each_crate_is_a_step_once() {
+    let mut walk = Walk::default();
+    let none = json!({});
+    let [left, right, end] = ["left", "right", "end"].map(|name| dependency(name, &none));
+    assert_eq!(read(&mut walk, "top", &[left, right], &none), ["left", "right"]);
+    assert_eq!(read(&mut walk, "left", std::slice::from_ref(&end), &none), ["end"]);
+    assert!(read(&mut walk, "right", &[end, dependency("top", &none)], &none).is_empty());
+    assert!(read(&mut walk, "end", &[], &none).is_empty());
+}
+
+#[test]
+fn optional_dependencies_follow_their_features() {
+    let optional = json!({"optional": true});
+    let dependencies = ["a", "b", "c", "d", "e"].map(|name| dependency(name, &optional));
+    let features = json!({"default": ["std"], "std": ["dep:a", "b/x", "c?/y"], "more": ["d"], "d": ["dep:d"]});
+    let mut walk = Walk::default();
+    assert_eq!(read(&mut walk, "root", &dependencies, &features), ["a", "b"]);
+    let mut walk = Walk::default();
+    let with = dependency("root", &json!({"default_features": false, "features": ["more", "e"]}));
+    read(&mut walk, "top", &[with], &json!({}));
+    assert_eq!(read(&mut walk, "root", &dependencies, &features), ["d", "e"]);
+}
+
+#[test]
+fn a_later_dependent_enables_more() {
+    let mut walk = Walk::default();
+    let none = json!({});
+    let bare = dependency("base", &json!({"default_features": false}));
+    let full = dependency("base", &json!({"default_features": false, "features": ["full"]}));
+    read(&mut walk, "one", &[bare], &none);
+    let extra = dependency("extra", &json!({"optional": true}));
+    assert!(read(&mut walk, "base", &[extra], &json!({"full": ["dep:extra"]})).is_empty());
+    assert_eq!(read(&mut walk, "two", &[full], &none), ["extra"]);
+}
+
+#[test]
+fn features_of_a_dependency_reach_it_through_its_dependent() {
+    let mut walk = Walk::default();
+    let none = json!({});
+    read(
+        &mut walk,
+        "top",
+        &[dependency("base", &none)],
+        &json!({"default": ["base/extra"]}),
+    );
+    let extra = dependency("extra", &json!({"optional": true}));
+    assert_eq!(read(&mut walk, "base", &[extra], &none), ["extra"]);
+}
+
+#[test]
+fn a_cycle_of_wishes_ends() {
+    let mut walk = Walk::default();
+    let to = |name: &str, feature: &str| dependency(name, &json!({"features": [feature]}));
+    read(&mut walk, "a", &[to("b", "x")], &json!({"y": ["b/z"]}));
+    assert!(read(&mut walk, "b", &[to("a", "y")], &json!({"z": ["a/w"]})).is_empty());
+}
