@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use memchr::memmem;
-use semver::{Version, VersionReq};
+use semver::{Comparator, Version, VersionReq};
 use serde::Deserialize;
 
 use crate::proxy::read_ahead::CrateName;
@@ -16,6 +16,7 @@ use crate::proxy::read_ahead::CrateName;
 #[derive(Debug)]
 pub struct Entry {
     releases: Vec<Release>,
+    size: usize,
 }
 
 /// Release with all that decides which crates cargo asks for next.
@@ -41,11 +42,14 @@ pub(super) struct Dependency {
 }
 
 impl Entry {
-    /// Parses an index file. `is_own` tells whether the URL of another index is this one. A line that cannot be read is
-    /// left out. `None` if no line can be read.
+    /// Parses an index file. `is_own` tells whether the URL of another index is this one. A line that cannot be read or has
+    /// too much in it is left out. `None` if no line can be read.
     pub fn parse(file: &[u8], is_own: impl Fn(&str) -> bool) -> Option<Self> {
         let mut newest: BTreeMap<Range, (Version, &[u8])> = BTreeMap::new();
         for line in file.split(|byte| *byte == b'\n').take(MAX_LINES) {
+            if line.len() > MAX_LINE_SIZE {
+                continue;
+            }
             let Some(version) = version_of(line) else { continue };
             let range = Range::of(&version);
             let present = newest.get(&range).map(|(present, _)| present);
@@ -57,7 +61,13 @@ impl Entry {
         let releases = newest.filter_map(|(version, line)| Release::parse(version, line, &is_own));
         let mut releases: Vec<Release> = releases.collect();
         releases.sort_unstable_by_key(|release| Reverse((release.version.pre.is_empty(), release.version.clone())));
-        (!releases.is_empty()).then_some(Self { releases })
+        let size = releases.iter().map(Release::size).sum();
+        (!releases.is_empty()).then_some(Self { releases, size })
+    }
+
+    /// Bytes in memory, about.
+    pub(super) fn size(&self) -> usize {
+        self.size
     }
 
     /// Number of the release that cargo tries first for a requirement, or without one. If none of the known releases is
@@ -92,14 +102,36 @@ impl Release {
         let mut features = line.features;
         features.extend(line.features2.unwrap_or_default());
         let dependencies = line.deps.into_iter().take(MAX_DEPENDENCIES);
-        Some(Self {
+        let release = Self {
             version,
             dependencies: dependencies
                 .filter_map(|dependency| dependency.for_builds(&is_own))
                 .collect(),
             features,
-        })
+        };
+        (release.strings().count() <= MAX_FEATURES).then_some(release)
     }
+
+    /// All features: their names, their content, and those of dependencies.
+    fn strings(&self) -> impl Iterator<Item = &String> {
+        let features = self.features.iter();
+        let features = features.flat_map(|(name, content)| std::iter::once(name).chain(content));
+        features.chain(self.dependencies.iter().flat_map(|dependency| &dependency.features))
+    }
+
+    fn size(&self) -> usize {
+        let strings: usize = self.strings().map(|text| size_of_text(text)).sum();
+        let requirement = |dependency: &Dependency| dependency.requirement.comparators.len() * size_of::<Comparator>();
+        let dependency = |dependency: &Dependency| {
+            size_of::<Dependency>() + dependency.key.len() + NAME_SIZE + requirement(dependency)
+        };
+        size_of::<Self>() + strings + self.dependencies.iter().map(dependency).sum::<usize>()
+    }
+}
+
+/// Bytes of a string in memory, with what an allocation and a set of strings add to it.
+pub(super) fn size_of_text(text: &str) -> usize {
+    text.len() + 2 * size_of::<String>()
 }
 
 /// Releases that a caret requirement takes as compatible.
@@ -190,8 +222,14 @@ impl LineDependency {
 
 /// crates.io has some thousand releases of its most released crate.
 const MAX_LINES: usize = 16_384;
+/// The longest lines of crates.io, those of bindings to operating systems and browsers, have half of that.
+const MAX_LINE_SIZE: usize = 128 * 1024;
 const MAX_RANGES: usize = 12;
 const MAX_DEPENDENCIES: usize = 512;
+/// Features of a release and of its dependencies. Bindings to browsers have some thousand.
+const MAX_FEATURES: usize = 8192;
+/// Bytes of a name with its allocation; most have fewer.
+const NAME_SIZE: usize = 64;
 
 #[cfg(test)]
 mod tests;

@@ -5,30 +5,34 @@
 //! tests only for its own packages. Its own packages are not known here. So a crate that no known crate depends on counts
 //! as wanted in its newest release, with default features.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use semver::VersionReq;
+use semver::{Comparator, VersionReq};
 
 use crate::proxy::read_ahead::CrateName;
-use crate::proxy::read_ahead::entry::{Dependency, Entry, Release};
+use crate::proxy::read_ahead::entry::{Dependency, Entry, Release, size_of_text};
 
 /// Crates of one walk.
+///
+/// Entries come from a registry, so their effect is bounded: a walk takes no more above [`MAX_SIZE`] bytes, and an entry
+/// causes [`MAX_WORK`] at most.
 #[derive(Debug, Default)]
 pub struct Walk {
     crates: HashMap<CrateName, Node>,
+    size: usize,
 }
 
 /// Crate of which an entry was read, or which another crate wants.
 #[derive(Debug, Default)]
 struct Node {
-    wants: Vec<Want>,
+    wants: HashSet<Want>,
     entry: Option<Entry>,
     /// Enabled features of each release whose dependencies are known to the walk.
     settled: BTreeMap<usize, BTreeSet<String>>,
 }
 
 /// Wish of a dependent: a release, and its features.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Want {
     requirement: VersionReq,
     features: BTreeSet<String>,
@@ -38,37 +42,90 @@ impl Walk {
     /// Adds the entry of a crate. Returns the crates whose entries cargo asks for next, each once in a walk and with the crate
     /// that depends on it.
     pub fn read(&mut self, name: &CrateName, entry: Entry) -> Vec<Step> {
-        let node = self.crates.entry(name.clone()).or_default();
-        node.entry = Some(entry);
-        node.settled.clear();
+        if !self.has_room_for(name, &entry) {
+            return Vec::new();
+        }
+        self.insert(name, entry);
         let mut steps = Vec::new();
         let mut unsettled = vec![name.clone()];
+        let mut work = Work(MAX_WORK);
         while let Some(from) = unsettled.pop() {
-            let wanted = self.crates.get_mut(&from).map(Node::settle).unwrap_or_default();
+            let Some(node) = self.crates.get_mut(&from) else {
+                continue;
+            };
+            let size = node.size_of_settled();
+            let wanted = node.settle(&mut work);
+            self.size = (self.size + node.size_of_settled()).saturating_sub(size);
             for (to, want) in wanted {
-                if self.crates.len() >= MAX_CRATES && !self.crates.contains_key(&to) {
-                    continue;
-                }
-                let node = self.crates.entry(to.clone()).or_default();
-                let is_new = node.wants.is_empty() && node.entry.is_none();
-                if !node.add(want) {
-                    continue;
-                }
-                if is_new {
-                    let from = from.clone();
-                    steps.push(Step { from, to });
-                } else if node.entry.is_some() {
-                    unsettled.push(to);
+                if let Some(is_new) = self.add(&to, want) {
+                    if is_new {
+                        let from = from.clone();
+                        steps.push(Step { from, to });
+                    } else {
+                        unsettled.push(to);
+                    }
                 }
             }
         }
         steps
     }
 
+    /// Bytes in memory, about.
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
     /// Crates that the entry of a crate names, if it was read.
     pub(super) fn potential_dependencies(&self, name: &CrateName) -> Option<BTreeSet<CrateName>> {
         let entry = self.crates.get(name)?.entry.as_ref()?;
         Some(entry.potential_dependencies().cloned().collect())
+    }
+
+    fn has_room_for(&self, name: &CrateName, entry: &Entry) -> bool {
+        let is_known = self.crates.contains_key(name);
+        (is_known || self.crates.len() < MAX_CRATES) && self.size + entry.size() <= MAX_SIZE
+    }
+
+    fn insert(&mut self, name: &CrateName, entry: Entry) {
+        self.size += entry.size();
+        let node = self.crates.entry(name.clone()).or_insert_with(|| {
+            self.size += NODE_SIZE;
+            Node::default()
+        });
+        let settled = node.size_of_settled();
+        let previous = node.entry.replace(entry);
+        node.settled.clear();
+        self.size -= settled + previous.map_or(0, |previous| previous.size());
+    }
+
+    /// Adds a wish for a crate. Tells whether its entry is to be asked for; `None` if it changes nothing.
+    fn add(&mut self, to: &CrateName, want: Want) -> Option<bool> {
+        let size = want.size();
+        if self.size + size > MAX_SIZE || (self.crates.len() >= MAX_CRATES && !self.crates.contains_key(to)) {
+            return None;
+        }
+        let node = self.crates.entry(to.clone()).or_insert_with(|| {
+            self.size += NODE_SIZE;
+            Node::default()
+        });
+        let is_new = node.wants.is_empty() && node.entry.is_none();
+        if !node.add(want) {
+            return None;
+        }
+        self.size += size;
+        (is_new || node.entry.is_some()).then_some(is_new)
+    }
+}
+
+/// Work that an entry may still cause, in features that are looked at.
+struct Work(usize);
+
+impl Work {
+    /// Takes a part. False if not so much is left.
+    fn take(&mut self, features: usize) -> bool {
+        let is_left = features <= self.0;
+        self.0 = self.0.saturating_sub(features);
+        is_left
     }
 }
 
@@ -81,18 +138,29 @@ pub struct Step {
     pub to: CrateName,
 }
 
+impl Want {
+    fn size(&self) -> usize {
+        let comparators = self.requirement.comparators.len() * size_of::<Comparator>();
+        size_of::<Self>() + comparators + size_of_texts(&self.features)
+    }
+}
+
+fn size_of_texts(texts: &BTreeSet<String>) -> usize {
+    texts.iter().map(|text| size_of_text(text)).sum()
+}
+
 impl Node {
     /// Adds a wish; false if it is known.
     fn add(&mut self, want: Want) -> bool {
-        let is_new = self.wants.len() < MAX_WANTS && !self.wants.contains(&want);
-        if is_new {
-            self.wants.push(want);
-        }
-        is_new
+        self.wants.len() < MAX_WANTS && self.wants.insert(want)
+    }
+
+    fn size_of_settled(&self) -> usize {
+        self.settled.values().map(size_of_texts).sum()
     }
 
     /// Wishes of the releases that are wanted with more features than before.
-    fn settle(&mut self) -> Vec<(CrateName, Want)> {
+    fn settle(&mut self, work: &mut Work) -> Vec<(CrateName, Want)> {
         let Some(entry) = &self.entry else { return Vec::new() };
         let mut wanted: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
         if self.wants.is_empty() {
@@ -103,6 +171,9 @@ impl Node {
             );
         }
         for want in &self.wants {
+            if !work.take(1 + want.features.len()) {
+                return Vec::new();
+            }
             if let Some(release) = entry.choose(Some(&want.requirement)) {
                 wanted.entry(release).or_default().extend(want.features.iter().cloned());
             }
@@ -113,7 +184,7 @@ impl Node {
                 continue;
             }
             if let Some(release) = entry.release(number) {
-                wishes.extend(wishes_of(release, &features));
+                wishes.extend(wishes_of(release, &features, work));
             }
             self.settled.insert(number, features);
         }
@@ -121,14 +192,18 @@ impl Node {
     }
 }
 
-/// Wishes of a release with these features.
-fn wishes_of(release: &Release, features: &BTreeSet<String>) -> Vec<(CrateName, Want)> {
-    let enabled = Enabled::of(release, features);
+/// Wishes of a release with these features, as many as the work allows.
+fn wishes_of(release: &Release, features: &BTreeSet<String>, work: &mut Work) -> Vec<(CrateName, Want)> {
+    let enabled = Enabled::of(release, features, work);
     let dependencies = release.dependencies.iter();
     let active =
         dependencies.filter(|dependency| !dependency.is_optional || enabled.dependencies.contains(&*dependency.key));
     active
-        .map(|dependency| (dependency.package.clone(), enabled.want(dependency)))
+        .map_while(|dependency| {
+            let want = enabled.want(dependency);
+            let is_allowed = work.take(1 + want.features.len());
+            is_allowed.then(|| (dependency.package.clone(), want))
+        })
         .collect()
 }
 
@@ -138,15 +213,18 @@ struct Enabled<'a> {
     features: BTreeSet<&'a str>,
     /// Optional dependencies, by name in the manifest.
     dependencies: BTreeSet<&'a str>,
-    /// Features of dependencies: `name/feature`, also with `?`.
-    of_dependencies: Vec<(&'a str, &'a str)>,
+    /// Features of dependencies by their names in the manifest: `name/feature`, also with `?`.
+    of_dependencies: BTreeMap<&'a str, BTreeSet<&'a str>>,
 }
 
 impl<'a> Enabled<'a> {
-    fn of(release: &'a Release, features: &'a BTreeSet<String>) -> Self {
+    fn of(release: &'a Release, features: &'a BTreeSet<String>, work: &mut Work) -> Self {
         let mut enabled = Self::default();
         let mut unread: Vec<&str> = features.iter().map(String::as_str).collect();
         while let Some(name) = unread.pop() {
+            if !work.take(1) {
+                break;
+            }
             if let Some(dependency) = name.strip_prefix("dep:") {
                 enabled.dependencies.insert(dependency);
             } else if let Some((dependency, feature)) = name.split_once('/') {
@@ -155,7 +233,7 @@ impl<'a> Enabled<'a> {
                 if strong {
                     enabled.dependencies.insert(dependency);
                 }
-                enabled.of_dependencies.push((dependency, feature));
+                enabled.of_dependencies.entry(dependency).or_default().insert(feature);
             } else if enabled.features.insert(name) {
                 match release.features.get(name) {
                     Some(content) => unread.extend(content.iter().map(String::as_str)),
@@ -168,15 +246,18 @@ impl<'a> Enabled<'a> {
     }
 
     fn want(&self, dependency: &Dependency) -> Want {
-        let named = self.of_dependencies.iter();
-        let named = named
-            .filter(|(key, _)| *key == dependency.key)
-            .map(|(_, feature)| *feature);
+        let named = self
+            .of_dependencies
+            .get(&*dependency.key)
+            .into_iter()
+            .flatten()
+            .copied();
         let own = dependency.features.iter().map(String::as_str);
         let default = dependency.uses_default_features.then_some(DEFAULT);
+        let features = default.into_iter().chain(own).chain(named).take(MAX_WANTED_FEATURES);
         Want {
             requirement: dependency.requirement.clone(),
-            features: own.chain(named).chain(default).map(str::to_owned).collect(),
+            features: features.map(str::to_owned).collect(),
         }
     }
 }
@@ -186,6 +267,14 @@ const DEFAULT: &str = "default";
 const MAX_CRATES: usize = 8192;
 /// Different wishes for one crate that are followed.
 const MAX_WANTS: usize = 64;
+/// Features of one wish. Users of bindings to a browser enable some hundred.
+const MAX_WANTED_FEATURES: usize = 512;
+/// A large program with a thousand crates needs about ten megabytes.
+pub(super) const MAX_SIZE: usize = 16 * 1024 * 1024;
+/// Some milliseconds.
+const MAX_WORK: usize = 64 * 1024;
+/// A name with its allocations.
+const NODE_SIZE: usize = 256;
 
 #[cfg(test)]
 mod tests;

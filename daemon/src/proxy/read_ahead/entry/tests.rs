@@ -100,3 +100,28 @@ fn dependencies_of_tests_and_of_other_indexes_are_left_out() {
         ("renamed", &["x".to_owned()][..])
     );
 }
+
+#[test]
+fn lines_with_too_much_in_them_are_left_out() {
+    let with = |features: usize, length: usize| {
+        let mut line = release("2.0.0");
+        line["features"] = json!({"default": vec!["d".repeat(length); features]});
+        versions(&entry(&[release("1.0.0"), line]).unwrap())
+    };
+    assert_eq!(with(MAX_FEATURES - 1, 1), ["2.0.0", "1.0.0"]);
+    assert_eq!(with(MAX_FEATURES, 1), ["1.0.0"], "features");
+    assert_eq!(with(1, MAX_LINE_SIZE - 200), ["2.0.0", "1.0.0"]);
+    assert_eq!(with(1, MAX_LINE_SIZE), ["1.0.0"], "bytes");
+    let mut line = release("1.0.0");
+    line["deps"] = json!(vec![json!({"name": "d", "req": "1", "features": vec!["x"; 100]}); 82]);
+    assert!(entry(&[line]).is_none(), "features of dependencies");
+}
+
+#[test]
+fn an_entry_knows_its_size() {
+    let mut line = release("1.0.0");
+    line["deps"] = json!([{"name": "d", "req": "1", "features": ["x".repeat(1000)]}]);
+    line["features"] = json!({"y".repeat(1000): ["z".repeat(1000)]});
+    let size = entry(&[line]).unwrap().size();
+    assert!((3000..4000).contains(&size), "{size}");
+}

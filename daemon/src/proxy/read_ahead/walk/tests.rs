@@ -81,3 +81,47 @@ fn a_cycle_of_wishes_ends() {
     read(&mut walk, "a", &[to("b", "x")], &json!({"y": ["b/z"]}));
     assert!(read(&mut walk, "b", &[to("a", "y")], &json!({"z": ["a/w"]})).is_empty());
 }
+
+/// Dependencies with one key, and many features of it.
+fn crowd(name: &str, dependencies: usize, features: usize) -> (Vec<Value>, Value) {
+    let package = |number| dependency("d", &json!({"package": format!("{name}-{number}")}));
+    let features: Vec<String> = (0..features).map(|number| format!("d/{number:04}")).collect();
+    ((0..dependencies).map(package).collect(), json!({"default": features}))
+}
+
+#[test]
+fn one_entry_has_little_effect() {
+    let (dependencies, features) = crowd("top", 512, 6000);
+    let mut walk = Walk::default();
+    let steps = read(&mut walk, "top", &dependencies, &features).len();
+    assert!((100..=MAX_WORK / MAX_WANTED_FEATURES).contains(&steps), "{steps}");
+    let wants = walk.crates.values().flat_map(|node| &node.wants);
+    assert_eq!(wants.map(|want| want.features.len()).max(), Some(MAX_WANTED_FEATURES));
+    assert!(walk.size() < MAX_SIZE / 3, "{}", walk.size());
+}
+
+#[test]
+fn a_walk_that_is_full_takes_no_more() {
+    let mut walk = Walk::default();
+    let mut sizes = Vec::new();
+    for number in 0..40 {
+        let name = format!("top{number}");
+        let (dependencies, features) = crowd(&name, 60, 500);
+        let steps = read(&mut walk, &name, &dependencies, &features).len();
+        sizes.push((steps, walk.size()));
+    }
+    assert_eq!(sizes[0].0, 60);
+    let (steps, size) = sizes[sizes.len() - 1];
+    assert_eq!(steps, 0);
+    assert!((MAX_SIZE / 8 * 7..=MAX_SIZE / 8 * 9).contains(&size), "{size}");
+}
+
+#[test]
+fn a_replaced_entry_does_not_count() {
+    let mut walk = Walk::default();
+    let (dependencies, features) = crowd("top", 10, 10);
+    read(&mut walk, "top", &dependencies, &features);
+    let size = walk.size();
+    read(&mut walk, "top", &dependencies, &features);
+    assert_eq!(walk.size(), size);
+}
