@@ -13,6 +13,8 @@ use crate::proxy::read_ahead::validator::Validator;
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     crates: HashMap<CrateName, Remembered>,
+    /// Dependencies of all crates together.
+    links: usize,
 }
 
 #[derive(Debug, Default)]
@@ -61,8 +63,9 @@ impl Memory {
         self.crates.get(name)?.validator.as_ref()
     }
 
-    /// Records the validator of an entry.
+    /// Records the validator of an entry, unless it is long.
     pub(super) fn note_validator(&mut self, name: &CrateName, validator: Option<Validator>) {
+        let validator = validator.and_then(|validator| validator.copy(MAX_VALIDATOR_SIZE));
         let known = self.remembered(name);
         if known.validator != validator {
             known.validator = validator;
@@ -84,11 +87,13 @@ impl Memory {
         match named {
             Some(named) => {
                 known.is_read = true;
-                let marked = named.into_iter().map(|to| {
-                    let is_used = asked.contains(&to);
-                    (to, is_used)
-                });
-                known.dependencies = marked.collect();
+                let (used, unused): (Vec<_>, Vec<_>) = named.into_iter().partition(|to| asked.contains(to));
+                let used = used.into_iter().map(|to| (to, true));
+                let marked = used.chain(unused.into_iter().map(|to| (to, false)));
+                let before = known.dependencies.len();
+                known.dependencies = marked.take(MAX_DEPENDENCIES).collect();
+                let after = known.dependencies.len();
+                self.links = self.links + after - before;
             }
             None => known
                 .dependencies
@@ -98,15 +103,22 @@ impl Memory {
     }
 
     fn remembered(&mut self, name: &CrateName) -> &mut Remembered {
-        if self.crates.len() >= MAX_CRATES && !self.crates.contains_key(name) {
-            self.crates.clear();
+        let is_full = self.crates.len() >= MAX_CRATES && !self.crates.contains_key(name);
+        if is_full || self.links > MAX_LINKS {
+            *self = Self::default();
         }
         self.crates.entry(name.clone()).or_default()
     }
 }
 
-/// More than a company's programs use together. At about 300 bytes each.
+/// More than a company's programs use together. At about 200 bytes each.
 const MAX_CRATES: usize = 8192;
+/// Dependencies that are remembered of one crate, used ones first.
+const MAX_DEPENDENCIES: usize = 256;
+/// Dependencies of all crates, at about 60 bytes each.
+const MAX_LINKS: usize = 16 * MAX_CRATES;
+/// ETags and dates are shorter.
+const MAX_VALIDATOR_SIZE: usize = 128;
 
 #[cfg(test)]
 mod tests {
@@ -176,5 +188,32 @@ mod tests {
             memory.note_validator(&CrateName::parse(&format!("c{number}")).unwrap(), None);
         }
         assert_eq!(memory.crates.len(), 1);
+    }
+
+    #[test]
+    fn dependencies_are_limited_for_each_crate_and_together() {
+        let texts: Vec<String> = (0..1000).map(|number| format!("d{number:03}")).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let mut memory = Memory::default();
+        learn(&mut memory, &["d999"], &[("top", &texts)]);
+        let top = CrateName::parse("top").unwrap();
+        assert_eq!(memory.reached_from(&top, |_| true), names(&["d999"]), "used ones first");
+        for number in 0..2 * MAX_LINKS / MAX_DEPENDENCIES {
+            learn(&mut memory, &[], &[(&format!("c{number}"), &texts)]);
+            let links = memory.crates.values().map(|known| known.dependencies.len());
+            assert_eq!(links.sum::<usize>(), memory.links);
+            assert!(memory.links <= MAX_LINKS + MAX_DEPENDENCIES);
+        }
+    }
+
+    #[test]
+    fn a_long_validator_is_not_remembered() {
+        let mut memory = Memory::default();
+        let top = CrateName::parse("top").unwrap();
+        for (length, is_remembered) in [(MAX_VALIDATOR_SIZE, true), (MAX_VALIDATOR_SIZE + 1, false)] {
+            let tag = HeaderValue::from_str(&"x".repeat(length)).unwrap();
+            memory.note_validator(&top, Some(Validator::Tag(tag)));
+            assert_eq!(memory.validator(&top).is_some(), is_remembered);
+        }
     }
 }

@@ -34,6 +34,18 @@ impl Validator {
         answer.get(name) == Some(value)
     }
 
+    /// Copy that holds no buffer of its answer. `None` if it has more than `max_size` bytes.
+    pub(super) fn copy(&self, max_size: usize) -> Option<Self> {
+        let copy = |value: &HeaderValue| {
+            let bytes = Some(value.as_bytes()).filter(|bytes| bytes.len() <= max_size)?;
+            HeaderValue::from_bytes(bytes).ok()
+        };
+        match self {
+            Self::Tag(tag) => copy(tag).map(Self::Tag),
+            Self::Date(date) => copy(date).map(Self::Date),
+        }
+    }
+
     /// Makes a request conditional.
     pub(super) fn attach(&self, headers: &mut HeaderMap) {
         match self {
