@@ -6,6 +6,8 @@
 //! A body that moves costs one addition a frame. A body that stalls costs one timer, which is read when its window ends.
 //! Trailers are dropped: cargo, git, pip and npm send none, and nobody has checked the headers in them.
 
+mod copy;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,13 +21,14 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 use tokio_util::task::TaskTracker;
 
 use crate::proxy::exchange::expectation::BodyHold;
-
+use crate::proxy::read_ahead::Budget;
 use crate::proxy::upstream::connection_load::ConnectionLoad;
+
+use copy::{BodyCopy, CopiedBody};
 
 /// Body of an upstream request: the client's as it streams in, or an empty or short one of our own.
 pub(crate) type RequestBody = Either<MinRateBody<(), ClientBody>, Full<Bytes>>;
@@ -121,15 +124,6 @@ pub struct MinRateBody<G = (), B = Incoming> {
     _guard: G,
 }
 
-/// Copy of a body for a task that reads it too. The body itself is not delayed: its buffers are shared.
-#[derive(Debug)]
-struct BodyCopy {
-    buffers: Vec<Bytes>,
-    size: usize,
-    max_size: usize,
-    whole: oneshot::Sender<Vec<Bytes>>,
-}
-
 /// Framing of a body's end.
 #[derive(Debug)]
 pub(crate) enum End {
@@ -200,16 +194,12 @@ impl<G, B> MinRateBody<G, B> {
         self.hold = Some(hold);
     }
 
-    /// Copies the body as it passes. The copy is delivered at its end, unless it is cut or longer than `max_size` bytes.
-    pub(in crate::proxy) fn copy(&mut self, max_size: usize) -> oneshot::Receiver<Vec<Bytes>> {
-        let (whole, receiver) = oneshot::channel();
-        self.copy = Some(Box::new(BodyCopy {
-            buffers: Vec::new(),
-            size: 0,
-            max_size,
-            whole,
-        }));
-        receiver
+    /// Copies the body as it passes. The copy is delivered at its end, unless it is cut, longer than `max_size` bytes or
+    /// beyond the budget.
+    pub(in crate::proxy) fn copy(&mut self, max_size: usize, budget: Arc<Budget>) -> CopiedBody {
+        let (copy, copied) = BodyCopy::new(max_size, budget);
+        self.copy = Some(Box::new(copy));
+        copied
     }
 
     /// Lets a body go that was kept back.
@@ -256,12 +246,12 @@ impl<G, B: Body> MinRateBody<G, B> {
     /// Adds a buffer to the copy, and delivers it with the last one: hyper does not ask for more after that.
     fn add_to_copy(&mut self, data: Option<&Bytes>) {
         let Some(mut copy) = self.copy.take() else { return };
-        copy.size += data.map_or(0, Bytes::len);
-        copy.buffers.extend(data.cloned());
+        if data.is_some_and(|data| !copy.add(data)) {
+            return;
+        }
         if data.is_none() || self.body.is_end_stream() {
-            // The task may be gone.
-            drop(copy.whole.send(copy.buffers));
-        } else if copy.size <= copy.max_size {
+            copy.end();
+        } else {
             self.copy = Some(copy);
         }
     }

@@ -7,17 +7,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use http::header::{CONTENT_ENCODING, HeaderMap};
-use http::response::Parts;
 use http::uri::Uri;
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Either, Full, Limited};
+use http::{Request, StatusCode};
+use http_body::Body;
+use http_body_util::{BodyExt, Either, Full};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use crate::policy::Operation;
 use crate::proxy::exchange::body::RequestBody;
 use crate::proxy::exchange::recording::Recording;
-use crate::proxy::exchange::send::{self, ResponseBody};
+use crate::proxy::exchange::send;
+use crate::proxy::read_ahead::budget::Charge;
 use crate::proxy::read_ahead::entry::Entry;
 use crate::proxy::read_ahead::readings::{Answer, Question, ReadingId};
 use crate::proxy::read_ahead::validator::Validator;
@@ -64,25 +65,25 @@ impl Reader {
             () = answer.closed() => Outcome::Nothing,
             () = self.worker.state.drain.cancelled() => Outcome::Nothing,
         };
-        let (reading, name, index) = (question.reading, &question.name, self.index());
+        let (reading, name, validator) = (question.reading, question.name.clone(), question.validator.clone());
+        let index = self.index();
         match outcome {
             Outcome::Answered(answered) => {
                 let whole = match &answered {
                     Answer::Whole(head, body) => Some((head.headers.clone(), body.clone())),
                     Answer::Unmodified(..) => None,
                 };
-                let size = whole.as_ref().map_or(0, |(_, body)| body.len());
                 // The receiver is gone if the client is.
                 let is_awaited = answer.send(answered).is_ok();
-                index.lock().finish(reading, name, is_awaited.then_some(size));
+                index.lock().finish(question, is_awaited);
                 match whole {
-                    Some((headers, body)) => self.read(reading, name, &headers, &body).await,
-                    None => drop(index.lock().follow(reading, name, question.validator.as_ref())),
+                    Some((headers, body)) => self.read(reading, &name, &headers, &body).await,
+                    None => drop(index.lock().follow(reading, &name, validator.as_ref())),
                 }
             }
-            Outcome::Nothing => index.lock().finish(reading, name, None),
+            Outcome::Nothing => index.lock().finish(question, false),
             Outcome::Refused => {
-                index.lock().finish(reading, name, None);
+                index.lock().finish(question, false);
                 self.pause();
             }
         }
@@ -97,7 +98,7 @@ impl Reader {
         let validator = Validator::of_answer(headers);
         if !index.lock().follow(reading, name, validator.as_ref()) {
             let entry = unpack(headers, file).and_then(|file| Entry::parse(&file, |url| index.is_own_url(url)));
-            index.lock().read(reading, name, validator, entry);
+            index.read(reading, name, validator, entry).await;
         }
         self.ask_due(reading);
     }
@@ -141,10 +142,13 @@ impl Reader {
             return Outcome::Nothing;
         }
         match (response.status(), &question.validator) {
-            (StatusCode::OK, _) => match read_whole(response).await {
-                Some((head, body)) => Outcome::Answered(Answer::Whole(head, body)),
-                None => Outcome::Nothing,
-            },
+            (StatusCode::OK, _) => {
+                let (head, body) = response.into_parts();
+                match read_whole(body, question.permit.charge()).await {
+                    Some(body) => Outcome::Answered(Answer::Whole(head, body)),
+                    None => Outcome::Nothing,
+                }
+            }
             (StatusCode::NOT_MODIFIED, Some(validator)) => {
                 let head = response.into_parts().0;
                 Outcome::Answered(Answer::Unmodified(head, validator.clone()))
@@ -181,11 +185,17 @@ impl Reader {
     }
 }
 
-/// `None` if the body is too long or was cut.
-async fn read_whole(response: Response<ResponseBody>) -> Option<(Parts, Bytes)> {
-    let (head, body) = response.into_parts();
-    let body = Limited::new(body, MAX_FILE_SIZE).collect().await.ok()?;
-    Some((head, body.to_bytes()))
+/// Reads a body. `None` if it is too long, was cut or has no room.
+async fn read_whole(mut body: impl Body<Data = Bytes> + Unpin, mut charge: Charge) -> Option<Bytes> {
+    let mut whole = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.ok()?.into_data() else { continue };
+        if whole.len() + data.len() > MAX_FILE_SIZE || !charge.add(data.len()) {
+            return None;
+        }
+        whole.extend_from_slice(&data);
+    }
+    Some(charge.hold(whole))
 }
 
 /// Undoes the compression that cargo accepts. `None` if it is another, or the file is too long.
@@ -221,6 +231,7 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+    use crate::proxy::read_ahead::Budget;
 
     fn unpacked(coding: &'static str, file: &[u8]) -> Option<Vec<u8>> {
         let headers = HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static(coding))]);
@@ -245,5 +256,20 @@ mod tests {
         let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
         gzip.write_all(&vec![0; MAX_UNPACKED_SIZE + 1]).unwrap();
         assert_eq!(unpacked("gzip", &gzip.finish().unwrap()), None);
+    }
+
+    #[tokio::test]
+    async fn answers_are_limited_together_while_they_arrive() {
+        let budget: Arc<Budget> = Arc::default();
+        let body = |size: usize| Full::new(Bytes::from(vec![0; size]));
+        assert!(read_whole(body(MAX_FILE_SIZE + 1), budget.charge()).await.is_none());
+        let mut answers = Vec::new();
+        while let Some(answer) = read_whole(body(MAX_FILE_SIZE), budget.charge()).await {
+            answers.push(answer);
+        }
+        assert_eq!(answers.len(), 8);
+        assert!(!budget.has_room());
+        answers.pop();
+        assert!(read_whole(body(MAX_FILE_SIZE), budget.charge()).await.is_some());
     }
 }

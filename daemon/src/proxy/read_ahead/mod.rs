@@ -20,8 +20,9 @@
 //! - An answer belongs to one client and one generation of the credential, is given once, and lives for [`MAX_AGE`]. A new
 //!   cargo process, which begins with `config.json`, gets none from before. A write to the registry drops all.
 //! - The answer is the registry's, byte for byte. A conditional request gets 304 if the validators are equal.
-//! - Requests in flight, answers and bytes are limited. An answer that says no, an error and a slow registry end it for a
-//!   minute.
+//! - Requests in flight, answers and bytes are limited ([`budget`]), also those of entries that are read as they pass. An
+//!   answer that says no, an error and a slow registry end it for a minute.
+//! - What one entry may cause is limited in memory and in work: entries come from many authors.
 //! - Nothing is written to disk. The memory has names and validators, no content.
 
 mod crate_name;
@@ -31,6 +32,7 @@ pub mod walk;
 mod memory;
 mod validator;
 
+mod budget;
 mod readings;
 
 mod ask;
@@ -40,12 +42,15 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub(crate) use budget::{Budget, Charge};
 pub use crate_name::CrateName;
 pub(crate) use serve::{Reader, WriteGuard};
 
 use crate::host::Origin;
 use crate::registry::{Index, Kind, Registry};
-use readings::Readings;
+use entry::Entry;
+use readings::{ReadingId, Readings};
+use validator::Validator;
 
 /// Index of a registry, and what its clients are reading.
 pub(crate) struct ReadAhead {
@@ -88,6 +93,18 @@ impl ReadAhead {
         self.lock().end_all();
     }
 
+    /// Takes an entry that has arrived, and plans those that it names. Nothing is locked while the walk reads the entry.
+    async fn read(&self, reading: ReadingId, name: &CrateName, validator: Option<Validator>, entry: Option<Entry>) {
+        self.lock().arrive(reading, name, validator, entry);
+        loop {
+            let next = self.lock().next_unread(reading);
+            let Some((mut walk, name, entry)) = next else { return };
+            let steps = walk.read(&name, entry);
+            self.lock().put_back(reading, walk, steps);
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Is this the URL of the index, with or without `sparse+`?
     fn is_own_url(&self, url: &str) -> bool {
         url.strip_prefix("sparse+").unwrap_or(url) == self.url
@@ -108,6 +125,6 @@ const SLOW_ANSWER: Duration = Duration::from_secs(2);
 const MAX_ANSWER_TIME: Duration = Duration::from_secs(30);
 /// Time without questions after an answer that says no, an error or a slow answer.
 const PAUSE: Duration = Duration::from_secs(60);
-/// Longest index file, as it is sent and unpacked. That of the crate with the most releases has 2 MB.
+/// Longest index file, as it is sent and unpacked; in it, [`entry`] reads lines of at most 128 KiB. That of the crate with the most releases has 2 MB.
 const MAX_FILE_SIZE: usize = 2 * 1024 * 1024;
 const MAX_UNPACKED_SIZE: usize = 8 * 1024 * 1024;

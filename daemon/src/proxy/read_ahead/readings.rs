@@ -1,18 +1,21 @@
 //! State of the clients that read one index: questions to make, and answers that wait for the client. No I/O.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::header::{HeaderMap, HeaderValue, USER_AGENT};
 use http::response::Parts;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::proxy::downstream::limits::Principal;
+use crate::proxy::read_ahead::budget::{Budget, QuestionPermit};
 use crate::proxy::read_ahead::entry::Entry;
 use crate::proxy::read_ahead::memory::Memory;
 use crate::proxy::read_ahead::validator::Validator;
-use crate::proxy::read_ahead::walk::Walk;
+use crate::proxy::read_ahead::walk::{self, Step, Walk};
 use crate::proxy::read_ahead::{CrateName, MAX_AGE, MAX_IDLE, PAUSE};
 
 /// Readings of all clients of an index.
@@ -20,6 +23,7 @@ use crate::proxy::read_ahead::{CrateName, MAX_AGE, MAX_IDLE, PAUSE};
 pub(super) struct Readings {
     memory: Memory,
     readings: Vec<Reading>,
+    budgets: HashMap<Principal, Weak<Budget>>,
     paused_until: Option<Instant>,
     last_id: u64,
 }
@@ -69,6 +73,15 @@ pub(super) struct Question {
     pub(super) headers: HeaderMap,
     /// Present if the client's cache is warm, and the registry's last validator is known.
     pub(super) validator: Option<Validator>,
+    pub(super) permit: QuestionPermit,
+}
+
+/// Permission to copy an entry that passes.
+#[derive(Debug)]
+pub(super) struct CopyPermit {
+    pub(super) budget: Arc<Budget>,
+    /// Cancelled when the reading ends.
+    pub(super) ended: CancellationToken,
 }
 
 /// Entries that one client reads with one generation and the same headers.
@@ -81,7 +94,12 @@ struct Reading {
     /// True if the client's requests are conditional: its cache is warm.
     is_conditional: bool,
     last_request: Instant,
-    walk: Walk,
+    /// `None` while an entry is read, which happens without the lock.
+    walk: Option<Walk>,
+    /// Entries that wait for the walk.
+    unread: VecDeque<(CrateName, Entry)>,
+    /// Bytes of the walk, and of the entries that wait for it.
+    size: usize,
     /// Crates that the client has asked for.
     asked: HashSet<CrateName>,
     /// Crates that were asked for ahead or are about to be.
@@ -91,7 +109,12 @@ struct Reading {
     /// Crates that an entry of this walk names.
     named: VecDeque<CrateName>,
     ahead: HashMap<CrateName, Ahead>,
-    in_flight: usize,
+    /// Crates whose entries are copied as they pass.
+    copies: HashSet<CrateName>,
+    /// Shared with the client's other readings.
+    budget: Arc<Budget>,
+    ended: CancellationToken,
+    _end: DropGuard,
 }
 
 /// Answer that the client has not asked for yet.
@@ -99,14 +122,12 @@ struct Reading {
 struct Ahead {
     sent: Instant,
     answer: oneshot::Receiver<Answer>,
-    /// Size of its body, once it has arrived.
-    size: usize,
 }
 
 impl Readings {
-    /// Ends the reading of a client whose next cargo process begins.
-    pub(super) fn begin_process(&mut self, client: &Principal) {
-        self.end_if(|reading| reading.client == *client);
+    /// Ends the readings of a client whose next process of this cargo begins.
+    pub(super) fn begin_process(&mut self, client: &Principal, agent: Option<&HeaderValue>) {
+        self.end_if(|reading| reading.client == *client && reading.headers.get(USER_AGENT) == agent);
     }
 
     /// Ends all readings.
@@ -130,7 +151,9 @@ impl Readings {
         let (reading, is_new) = self.reading_of(request, now);
         reading.last_request = now;
         reading.is_conditional = validator.is_some();
-        reading.asked.insert(name.clone());
+        if reading.asked.len() < MAX_ASKED {
+            reading.asked.insert(name.clone());
+        }
         let ahead = reading.ahead.remove(&name);
         let awaited = ahead.filter(|ahead| now.duration_since(ahead.sent) < MAX_AGE);
         let awaited = awaited.map(|ahead| ahead.answer);
@@ -152,13 +175,48 @@ impl Readings {
         is_known
     }
 
-    /// Takes an entry that has arrived, and plans those that it names.
-    pub(super) fn read(&mut self, id: ReadingId, name: &CrateName, validator: Option<Validator>, entry: Option<Entry>) {
+    /// Takes an entry that has arrived. It waits for the reading's walk, unless those of the client or of all have no room.
+    pub(super) fn arrive(
+        &mut self,
+        id: ReadingId,
+        name: &CrateName,
+        validator: Option<Validator>,
+        entry: Option<Entry>,
+    ) {
         self.memory.note_validator(name, validator);
+        let Some((entry, reading)) = entry.zip(self.readings.iter().find(|reading| reading.id == id)) else {
+            return;
+        };
+        let size = |reading: &Reading| reading.size;
+        let all: usize = self.readings.iter().map(size).sum();
+        let own = self.readings.iter().filter(|other| other.client == reading.client);
+        let own: usize = own.map(size).sum();
+        let added = entry.size();
+        if all + added <= MAX_WALKS_SIZE
+            && own + added <= walk::MAX_SIZE
+            && let Some(reading) = self.reading(id)
+        {
+            reading.size += added;
+            reading.unread.push_back((name.clone(), entry));
+        }
+    }
+
+    /// The walk of a reading, and an entry for it. `None` if there is no entry, or another worker has the walk.
+    pub(super) fn next_unread(&mut self, id: ReadingId) -> Option<(Walk, CrateName, Entry)> {
+        let reading = self.reading(id).filter(|reading| !reading.unread.is_empty())?;
+        let walk = reading.walk.take()?;
+        let (name, entry) = reading.unread.pop_front()?;
+        Some((walk, name, entry))
+    }
+
+    /// Takes a walk back that has read an entry, and plans its steps.
+    pub(super) fn put_back(&mut self, id: ReadingId, walk: Walk, steps: Vec<Step>) {
         let Some(reading) = self.readings.iter_mut().find(|reading| reading.id == id) else {
             return;
         };
-        let steps = entry.map(|entry| reading.walk.read(name, entry)).unwrap_or_default();
+        let unread = reading.unread.iter().map(|(_, entry)| entry.size());
+        reading.size = walk.size() + unread.sum::<usize>();
+        reading.walk = Some(walk);
         for step in steps {
             if reading.is_new(&step.to) && !self.memory.is_unused(&step.from, &step.to) {
                 reading.planned.insert(step.to.clone());
@@ -167,7 +225,23 @@ impl Readings {
         }
     }
 
-    /// The next question of a reading, as long as it has at most so many in flight.
+    /// Begins to copy an entry as it passes. `None` if one of that crate is being copied.
+    pub(super) fn begin_copy(&mut self, id: ReadingId, name: &CrateName) -> Option<CopyPermit> {
+        let reading = self.reading(id)?;
+        reading.copies.insert(name.clone()).then(|| CopyPermit {
+            budget: Arc::clone(&reading.budget),
+            ended: reading.ended.clone(),
+        })
+    }
+
+    /// Counts a copy that has ended.
+    pub(super) fn end_copy(&mut self, id: ReadingId, name: &CrateName) {
+        if let Some(reading) = self.reading(id) {
+            reading.copies.remove(name);
+        }
+    }
+
+    /// The next question of a reading, as long as its client has at most so many in flight.
     pub(super) fn next(
         &mut self,
         id: ReadingId,
@@ -178,17 +252,15 @@ impl Readings {
             return None;
         }
         let reading = self.readings.iter_mut().find(|reading| reading.id == id)?;
-        if reading.in_flight >= max_in_flight || now.duration_since(reading.last_request) >= MAX_IDLE {
+        if reading.budget.questions() >= max_in_flight || now.duration_since(reading.last_request) >= MAX_IDLE {
             return None;
         }
         let name = reading.next_name()?;
-        reading.in_flight += 1;
         let (sender, receiver) = oneshot::channel();
         let validator = self.memory.validator(&name).filter(|_| reading.is_conditional);
         let ahead = Ahead {
             sent: now,
             answer: receiver,
-            size: 0,
         };
         reading.ahead.insert(name.clone(), ahead);
         let question = Question {
@@ -197,24 +269,19 @@ impl Readings {
             headers: reading.headers.clone(),
             validator: validator.cloned(),
             name,
+            permit: reading.budget.begin_question(),
         };
         Some((question, sender))
     }
 
-    /// Counts a question that is no longer in flight. `size` is that of its answer, if there is one for the client.
-    pub(super) fn finish(&mut self, id: ReadingId, name: &CrateName, size: Option<usize>) {
-        let Some(reading) = self.reading(id) else { return };
-        reading.in_flight -= 1;
-        match size {
-            Some(size) => {
-                if let Some(ahead) = reading.ahead.get_mut(name) {
-                    ahead.size = size;
-                }
-            }
-            None => {
-                reading.ahead.remove(name);
-            }
+    /// Ends a question. `is_awaited` if there is an answer, and the client may ask for it.
+    pub(super) fn finish(&mut self, question: Question, is_awaited: bool) {
+        if let Some(reading) = self.reading(question.reading)
+            && !is_awaited
+        {
+            reading.ahead.remove(&question.name);
         }
+        drop(question.permit);
     }
 
     /// Makes no more questions for a while.
@@ -230,7 +297,8 @@ impl Readings {
         let Some(reading) = self.readings.iter_mut().find(|reading| reading.id == id) else {
             return;
         };
-        let reached = self.memory.reached_from(name, |name| reading.is_new(name));
+        let mut reached = self.memory.reached_from(name, |name| reading.is_new(name));
+        reached.truncate(MAX_QUESTIONS.saturating_sub(reading.planned.len()));
         reading.planned.extend(reached.iter().cloned());
         reading.remembered.extend(reached);
     }
@@ -241,16 +309,14 @@ impl Readings {
                 && reading.generation == request.generation
                 && reading.headers == request.headers
         };
-        self.end_if(|reading| reading.client == request.client && !is_same(reading));
+        self.displace(|reading| reading.client == request.client && reading.generation < request.generation);
         let present = self.readings.iter().position(is_same);
         let index = present.unwrap_or_else(|| {
-            if self.readings.len() >= MAX_READINGS {
-                let oldest = self.readings.iter().min_by_key(|reading| reading.last_request);
-                let oldest = oldest.map(|reading| reading.id);
-                self.end_if(|reading| Some(reading.id) == oldest);
-            }
+            self.make_room(&request.client);
             self.last_id += 1;
-            self.readings.push(Reading::new(ReadingId(self.last_id), request, now));
+            let budget = self.budget_of(&request.client);
+            let reading = Reading::new(ReadingId(self.last_id), request, budget, now);
+            self.readings.push(reading);
             self.readings.len() - 1
         });
         #[expect(
@@ -260,8 +326,41 @@ impl Readings {
         (&mut self.readings[index], present.is_none())
     }
 
+    /// Ends the reading that was used least recently if a client's next one would be too many.
+    fn make_room(&mut self, client: &Principal) {
+        let own = self.readings.iter().filter(|reading| reading.client == *client);
+        let oldest = |readings: &mut dyn Iterator<Item = &Reading>| {
+            let oldest = readings.min_by_key(|reading| reading.last_request);
+            oldest.map(|reading| reading.id)
+        };
+        let oldest = if own.clone().count() >= MAX_READINGS_OF_A_CLIENT {
+            oldest(&mut own.into_iter())
+        } else if self.readings.len() >= MAX_READINGS {
+            oldest(&mut self.readings.iter())
+        } else {
+            return;
+        };
+        self.displace(|reading| Some(reading.id) == oldest);
+    }
+
+    /// The budget that all readings of a client share, also those that have ended and still have questions in flight.
+    fn budget_of(&mut self, client: &Principal) -> Arc<Budget> {
+        if let Some(budget) = self.budgets.get(client).and_then(Weak::upgrade) {
+            return budget;
+        }
+        self.budgets.retain(|_, budget| budget.strong_count() > 0);
+        let budget = Arc::default();
+        self.budgets.insert(client.clone(), Arc::downgrade(&budget));
+        budget
+    }
+
     fn reading(&mut self, id: ReadingId) -> Option<&mut Reading> {
         self.readings.iter_mut().find(|reading| reading.id == id)
+    }
+
+    /// Ends readings in the middle of a walk: the memory learns nothing of them, because cargo may go on.
+    fn displace(&mut self, is_over: impl Fn(&Reading) -> bool) {
+        self.readings.retain(|reading| !is_over(reading));
     }
 
     /// Ends readings: their answers are dropped, and the memory learns what they used.
@@ -270,8 +369,10 @@ impl Readings {
         self.readings.retain(|reading| {
             let ends = is_over(reading);
             if ends {
+                let walk = reading.walk.as_ref();
                 for name in &reading.asked {
-                    memory.learn(name, reading.walk.potential_dependencies(name), &reading.asked);
+                    let named = walk.and_then(|walk| walk.potential_dependencies(name));
+                    memory.learn(name, named, &reading.asked);
                 }
             }
             !ends
@@ -280,7 +381,8 @@ impl Readings {
 }
 
 impl Reading {
-    fn new(id: ReadingId, request: EntryRequest, now: Instant) -> Self {
+    fn new(id: ReadingId, request: EntryRequest, budget: Arc<Budget>, now: Instant) -> Self {
+        let ended = CancellationToken::new();
         Self {
             id,
             client: request.client,
@@ -288,13 +390,18 @@ impl Reading {
             headers: request.headers,
             is_conditional: false,
             last_request: now,
-            walk: Walk::default(),
+            walk: Some(Walk::default()),
+            unread: VecDeque::new(),
+            size: 0,
             asked: HashSet::new(),
             planned: HashSet::new(),
             remembered: VecDeque::new(),
             named: VecDeque::new(),
             ahead: HashMap::new(),
-            in_flight: 0,
+            copies: HashSet::new(),
+            budget,
+            ended: ended.clone(),
+            _end: ended.drop_guard(),
         }
     }
 
@@ -311,8 +418,7 @@ impl Reading {
             }
         }
         let waiting = self.ahead.len();
-        let size: usize = self.ahead.values().map(|ahead| ahead.size).sum();
-        if size >= MAX_WAITING_SIZE {
+        if !self.budget.has_room() {
             return None;
         }
         if waiting < MAX_WAITING
@@ -328,13 +434,18 @@ impl Reading {
     }
 }
 
-/// Clients of one index that read at once.
+/// Readings of one index at once.
 const MAX_READINGS: usize = 16;
+/// Different programs of one client: versions of cargo.
+const MAX_READINGS_OF_A_CLIENT: usize = 4;
+/// Bytes of the walks of all readings.
+const MAX_WALKS_SIZE: usize = 4 * walk::MAX_SIZE;
+/// Crates that the client itself asks for, and that are remembered.
+const MAX_ASKED: usize = 8192;
 /// Questions of one reading.
 const MAX_QUESTIONS: usize = 4096;
-/// Answers that wait for the client, those in flight included, and the size of their bodies.
+/// Answers that wait for the client, those in flight included.
 const MAX_WAITING: usize = 1024;
-const MAX_WAITING_SIZE: usize = 16 * 1024 * 1024;
 const MIN_GUESSES: usize = 32;
 const GUESSES_FOR_EACH_REQUEST: usize = 3;
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CACHE_CONTROL, COOKIE, HeaderName, IF_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA, RANGE};
+use http::header::{
+    CACHE_CONTROL, COOKIE, HeaderName, IF_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA, RANGE, USER_AGENT,
+};
 use http::uri::{Authority, Scheme as UriScheme};
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
@@ -21,7 +23,7 @@ use crate::proxy::exchange::denial_review;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::exchange::recording::Recording;
 use crate::proxy::exchange::send::{self, ResponseBody};
-use crate::proxy::read_ahead::readings::{Answer, Begun, EntryRequest, ReadingId};
+use crate::proxy::read_ahead::readings::{Answer, Begun, CopyPermit, EntryRequest, ReadingId};
 use crate::proxy::read_ahead::validator::{self, Validator};
 use crate::proxy::read_ahead::{CrateName, MAX_FILE_SIZE, ReadAhead, SLOW_ANSWER};
 use crate::proxy::routes::{InterceptedHost, RegistryRoute};
@@ -82,7 +84,8 @@ impl Reader {
         let path = request.uri().path().strip_prefix(&self.index.path).unwrap_or_default();
         let Some(name) = CrateName::of_index_path(path) else {
             if path == "config.json" {
-                self.index.lock().begin_process(self.client.principal());
+                let agent = request.headers().get(USER_AGENT);
+                self.index.lock().begin_process(self.client.principal(), agent);
             }
             return self.send(lease, request, permit, recording).await;
         };
@@ -180,20 +183,31 @@ impl Reader {
         mut response: Response<ResponseBody>,
     ) -> Response<ResponseBody> {
         if response.status() == StatusCode::NOT_MODIFIED {
-            self.index.lock().read(reading, &name, validator, None);
+            self.index.lock().arrive(reading, &name, validator, None);
         }
         if response.status() != StatusCode::OK {
             return response;
         }
         let headers = response.headers().clone();
-        if let Either::Left(body) = response.body_mut() {
-            let copy = body.copy(MAX_FILE_SIZE);
-            let tasks = self.worker.state.tasks.clone();
-            tasks.spawn(async move {
-                let Ok(file) = copy.await else { return };
-                self.read(reading, &name, &headers, &file.concat()).await;
-            });
-        }
+        let Either::Left(body) = response.body_mut() else {
+            return response;
+        };
+        let permit = self.index.lock().begin_copy(reading, &name);
+        let Some(CopyPermit { budget, ended }) = permit else {
+            return response;
+        };
+        let copy = body.copy(MAX_FILE_SIZE, budget);
+        let tasks = self.worker.state.tasks.clone();
+        tasks.spawn(async move {
+            let whole = tokio::select! {
+                whole = copy.whole() => whole,
+                () = ended.cancelled() => None,
+            };
+            self.index.lock().end_copy(reading, &name);
+            if let Some((file, _charge)) = whole {
+                self.read(reading, &name, &headers, &file).await;
+            }
+        });
         response
     }
 }

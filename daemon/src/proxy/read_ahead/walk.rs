@@ -14,8 +14,7 @@ use crate::proxy::read_ahead::entry::{Dependency, Entry, Release, size_of_text};
 
 /// Crates of one walk.
 ///
-/// Entries come from a registry, so their effect is bounded: a walk takes no more above [`MAX_SIZE`] bytes, and an entry
-/// causes [`MAX_WORK`] at most.
+/// Entries come from many authors, so their effect is bounded: a full walk takes no more, and one entry causes little work.
 #[derive(Debug, Default)]
 pub struct Walk {
     crates: HashMap<CrateName, Node>,
@@ -29,6 +28,8 @@ struct Node {
     entry: Option<Entry>,
     /// Enabled features of each release whose dependencies are known to the walk.
     settled: BTreeMap<usize, BTreeSet<String>>,
+    /// Bytes of the settled features.
+    settled_size: usize,
 }
 
 /// Wish of a dependent: a release, and its features.
@@ -53,17 +54,14 @@ impl Walk {
             let Some(node) = self.crates.get_mut(&from) else {
                 continue;
             };
-            let size = node.size_of_settled();
+            let size = node.settled_size;
             let wanted = node.settle(&mut work);
-            self.size = (self.size + node.size_of_settled()).saturating_sub(size);
+            self.size = self.size + node.settled_size - size;
             for (to, want) in wanted {
-                if let Some(is_new) = self.add(&to, want) {
-                    if is_new {
-                        let from = from.clone();
-                        steps.push(Step { from, to });
-                    } else {
-                        unsettled.push(to);
-                    }
+                match self.add(&to, want) {
+                    Some(true) => steps.push(Step { from: from.clone(), to }),
+                    Some(false) => unsettled.push(to),
+                    None => {}
                 }
             }
         }
@@ -92,9 +90,9 @@ impl Walk {
             self.size += NODE_SIZE;
             Node::default()
         });
-        let settled = node.size_of_settled();
         let previous = node.entry.replace(entry);
         node.settled.clear();
+        let settled = std::mem::take(&mut node.settled_size);
         self.size -= settled + previous.map_or(0, |previous| previous.size());
     }
 
@@ -155,10 +153,6 @@ impl Node {
         self.wants.len() < MAX_WANTS && self.wants.insert(want)
     }
 
-    fn size_of_settled(&self) -> usize {
-        self.settled.values().map(size_of_texts).sum()
-    }
-
     /// Wishes of the releases that are wanted with more features than before.
     fn settle(&mut self, work: &mut Work) -> Vec<(CrateName, Want)> {
         let Some(entry) = &self.entry else { return Vec::new() };
@@ -186,7 +180,9 @@ impl Node {
             if let Some(release) = entry.release(number) {
                 wishes.extend(wishes_of(release, &features, work));
             }
-            self.settled.insert(number, features);
+            self.settled_size += size_of_texts(&features);
+            let previous = self.settled.insert(number, features);
+            self.settled_size -= previous.as_ref().map_or(0, size_of_texts);
         }
         wishes
     }
@@ -269,11 +265,11 @@ const MAX_CRATES: usize = 8192;
 const MAX_WANTS: usize = 64;
 /// Features of one wish. Users of bindings to a browser enable some hundred.
 const MAX_WANTED_FEATURES: usize = 512;
-/// A large program with a thousand crates needs about ten megabytes.
+/// Bytes of a walk that takes no more. A large program with a thousand crates needs about ten million.
 pub(super) const MAX_SIZE: usize = 16 * 1024 * 1024;
-/// Some milliseconds.
+/// Features that one entry may have looked at, about ten milliseconds.
 const MAX_WORK: usize = 64 * 1024;
-/// A name with its allocations.
+/// Bytes of a node and its name.
 const NODE_SIZE: usize = 256;
 
 #[cfg(test)]

@@ -120,7 +120,7 @@ async fn an_http2_body_that_ends_before_end_stream_is_cut() {
 async fn a_copy_is_delivered_if_the_body_is_whole_and_short_enough() {
     for (max_size, is_cut, is_delivered) in [(6, false, true), (5, false, false), (6, true, false)] {
         let (sender, mut body) = body(REGISTRY_MIN_RATE);
-        let copy = body.copy(max_size);
+        let copy = body.copy(max_size, Arc::default());
         sender.send(data(3)).unwrap();
         sender.send(data(3)).unwrap();
         if is_cut {
@@ -130,7 +130,7 @@ async fn a_copy_is_delivered_if_the_body_is_whole_and_short_enough() {
         while let Some(Ok(_)) = body.frame().await {}
         drop(body);
         assert_eq!(
-            copy.await.is_ok_and(|copy| copy.concat() == [0; 6]),
+            copy.whole().await.is_some_and(|(copy, _)| copy == [0; 6]),
             is_delivered,
             "{max_size}"
         );
@@ -147,4 +147,23 @@ async fn trailers_are_dropped_and_errors_are_passed_on() {
     assert!(body.frame().await.unwrap().is_err());
     drop(sender);
     assert!(body.frame().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn copies_are_limited_together_and_dropped_with_their_reader() {
+    let budget: Arc<Budget> = Arc::default();
+    let size = 6 * 1024 * 1024;
+    let mut stalled = Vec::new();
+    for is_copied in [true, true, false] {
+        let (sender, mut body) = body(REGISTRY_MIN_RATE);
+        let mut copy = Box::pin(body.copy(usize::MAX, Arc::clone(&budget)).whole());
+        sender.send(data(size)).unwrap();
+        body.frame().await.unwrap().unwrap();
+        assert_eq!(futures_util::poll!(&mut copy).is_pending(), is_copied);
+        stalled.push((sender, body, copy));
+    }
+    // The bodies remain, and hold no copy.
+    let stalled: Vec<_> = stalled.into_iter().map(|(sender, body, _)| (sender, body)).collect();
+    assert!(budget.charge().add(16 * 1024 * 1024));
+    drop(stalled);
 }

@@ -125,3 +125,24 @@ fn a_replaced_entry_does_not_count() {
     read(&mut walk, "top", &dependencies, &features);
     assert_eq!(walk.size(), size);
 }
+
+#[test]
+fn a_crate_that_many_want_is_settled_within_the_work() {
+    let mut walk = Walk::default();
+    let features = |from: usize| (0..500).map(move |number| format!("f{from}-{number}"));
+    for number in 0..MAX_WANTS {
+        let features: Vec<String> = features(number).collect();
+        let to = dependency("base", &json!({"features": features}));
+        read(&mut walk, &format!("top{number}"), &[to], &json!({}));
+    }
+    let deep = dependency("deep", &json!({}));
+    assert_eq!(
+        read(&mut walk, "base", std::slice::from_ref(&deep), &json!({})),
+        ["deep"]
+    );
+    let mut work = Work(1000);
+    let base = walk.crates.get_mut(&name("base")).unwrap();
+    base.settled.clear();
+    assert!(base.settle(&mut work).is_empty(), "its wishes take more work");
+    assert!(base.settled.is_empty());
+}
