@@ -1,6 +1,8 @@
 //! State of the clients that read one index: questions to make, and answers that wait for the client. No I/O.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+mod reading;
+
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
@@ -8,7 +10,7 @@ use http::header::{HeaderMap, HeaderValue, USER_AGENT};
 use http::response::Parts;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 use crate::proxy::downstream::limits::Principal;
 use crate::proxy::read_ahead::budget::{Budget, QuestionPermit};
@@ -17,6 +19,7 @@ use crate::proxy::read_ahead::memory::Memory;
 use crate::proxy::read_ahead::validator::Validator;
 use crate::proxy::read_ahead::walk::{self, Step, Walk};
 use crate::proxy::read_ahead::{CrateName, MAX_AGE, MAX_IDLE, PAUSE};
+use reading::{Ahead, MAX_QUESTIONS, Reading};
 
 /// Readings of all clients of an index.
 #[derive(Debug, Default)]
@@ -82,46 +85,6 @@ pub(super) struct CopyPermit {
     pub(super) budget: Arc<Budget>,
     /// Cancelled when the reading ends.
     pub(super) ended: CancellationToken,
-}
-
-/// Entries that one client reads with one generation and the same headers.
-#[derive(Debug)]
-struct Reading {
-    id: ReadingId,
-    client: Principal,
-    generation: u64,
-    headers: HeaderMap,
-    /// True if the client's requests are conditional: its cache is warm.
-    is_conditional: bool,
-    last_request: Instant,
-    /// `None` while an entry is read, which happens without the lock.
-    walk: Option<Walk>,
-    /// Entries that wait for the walk.
-    unread: VecDeque<(CrateName, Entry)>,
-    /// Bytes of the walk, and of the entries that wait for it.
-    size: usize,
-    /// Crates that the client has asked for.
-    asked: HashSet<CrateName>,
-    /// Crates that were asked for ahead or are about to be.
-    planned: HashSet<CrateName>,
-    /// Crates that cargo asked for in an earlier walk.
-    remembered: VecDeque<CrateName>,
-    /// Crates that an entry of this walk names.
-    named: VecDeque<CrateName>,
-    ahead: HashMap<CrateName, Ahead>,
-    /// Crates whose entries are copied as they pass.
-    copies: HashSet<CrateName>,
-    /// Shared with the client's other readings.
-    budget: Arc<Budget>,
-    ended: CancellationToken,
-    _end: DropGuard,
-}
-
-/// Answer that the client has not asked for yet.
-#[derive(Debug)]
-struct Ahead {
-    sent: Instant,
-    answer: oneshot::Receiver<Answer>,
 }
 
 impl Readings {
@@ -380,60 +343,6 @@ impl Readings {
     }
 }
 
-impl Reading {
-    fn new(id: ReadingId, request: EntryRequest, budget: Arc<Budget>, now: Instant) -> Self {
-        let ended = CancellationToken::new();
-        Self {
-            id,
-            client: request.client,
-            generation: request.generation,
-            headers: request.headers,
-            is_conditional: false,
-            last_request: now,
-            walk: Some(Walk::default()),
-            unread: VecDeque::new(),
-            size: 0,
-            asked: HashSet::new(),
-            planned: HashSet::new(),
-            remembered: VecDeque::new(),
-            named: VecDeque::new(),
-            ahead: HashMap::new(),
-            copies: HashSet::new(),
-            budget,
-            ended: ended.clone(),
-            _end: ended.drop_guard(),
-        }
-    }
-
-    fn is_new(&self, name: &CrateName) -> bool {
-        !self.asked.contains(name) && !self.planned.contains(name) && self.planned.len() < MAX_QUESTIONS
-    }
-
-    /// The next crate to ask for. One that only an entry names is a guess, so there are few of them until the client has
-    /// asked for more itself.
-    fn next_name(&mut self) -> Option<CrateName> {
-        for queue in [&mut self.remembered, &mut self.named] {
-            while queue.front().is_some_and(|name| self.asked.contains(name)) {
-                queue.pop_front();
-            }
-        }
-        let waiting = self.ahead.len();
-        if !self.budget.has_room() {
-            return None;
-        }
-        if waiting < MAX_WAITING
-            && let Some(name) = self.remembered.pop_front()
-        {
-            return Some(name);
-        }
-        let max_guesses = MIN_GUESSES + GUESSES_FOR_EACH_REQUEST * self.asked.len();
-        if waiting < max_guesses.min(MAX_WAITING) {
-            return self.named.pop_front();
-        }
-        None
-    }
-}
-
 /// Readings of one index at once.
 const MAX_READINGS: usize = 16;
 /// Different programs of one client: versions of cargo.
@@ -442,12 +351,5 @@ const MAX_READINGS_OF_A_CLIENT: usize = 4;
 const MAX_WALKS_SIZE: usize = 4 * walk::MAX_SIZE;
 /// Crates that the client itself asks for, and that are remembered.
 const MAX_ASKED: usize = 8192;
-/// Questions of one reading.
-const MAX_QUESTIONS: usize = 4096;
-/// Answers that wait for the client, those in flight included.
-const MAX_WAITING: usize = 1024;
-const MIN_GUESSES: usize = 32;
-const GUESSES_FOR_EACH_REQUEST: usize = 3;
-
 #[cfg(test)]
 mod tests;

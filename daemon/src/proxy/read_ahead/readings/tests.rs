@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::Response;
 use serde_json::json;
 
+use super::reading::{GUESSES_FOR_EACH_REQUEST, MIN_GUESSES};
 use super::*;
 use crate::proxy::read_ahead::budget;
 
