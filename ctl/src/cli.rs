@@ -182,7 +182,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         DaemonVerb::Grants(arguments) => grants::run(arguments, &client),
         DaemonVerb::Revoke(arguments) => revoke::run(arguments, &client),
         DaemonVerb::Status(arguments) => status::run(arguments, &client),
-        DaemonVerb::Watch(arguments) => watch::run(arguments, cli.json, &client),
+        DaemonVerb::Watch(arguments) => watch::run(&arguments, cli.json, &client),
         DaemonVerb::Top(arguments) => top::run(&arguments, cli.json, &client),
         DaemonVerb::Audit(arguments) => audit::run(*arguments, &client, &record_folders(cli.system, folders)),
         DaemonVerb::Metrics(arguments) => metrics::run(arguments, &client),
