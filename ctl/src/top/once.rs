@@ -37,7 +37,7 @@ pub(crate) fn once(client: &Client, interval: Duration) -> Result<Report, ErrorB
     model.span = Span::SinceStart;
     for pause in [Duration::ZERO, interval] {
         thread::sleep(pause);
-        let sample = Sample::fetch(client, TrafficOf::default())?;
+        let sample = Sample::fetch(client, TrafficOf::default(), None)?;
         model.take(Poll {
             result: Ok(sample),
             is_regular: true,
