@@ -11,7 +11,8 @@
 //! - `setup` edits clients' configuration and `environment` sets their variables in the syntax of a `shell`; both use
 //!   `daemon_info`. `doctor` checks the result.
 //! - `top` shows live what the daemon does.
-//! - `audit` reads the record that the daemon keeps. `event_flags` are the filters of `audit` and `watch`.
+//! - `audit` reads the record that the daemon keeps. `event_flags` are the filters of `audit` and `watch`,
+//!   and `change_text` has their texts.
 //! - `import` moves tokens out of clients' files. `service` installs the daemon in systemd or launchd.
 //! - `run` starts an `ephemeral_daemon`, and `reexec` keeps its tokens out of the environment.
 //! - `forward` adds a grant to the requests of clients that cannot show one.
@@ -27,6 +28,7 @@ mod presets;
 mod prompt;
 mod token;
 
+mod change_text;
 mod client;
 mod connect;
 mod error;

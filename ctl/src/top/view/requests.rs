@@ -9,6 +9,7 @@ use regauth_shared::event::{Event, Exchange};
 use super::columns::{self, Column};
 use super::theme::Theme;
 use super::{clients, units};
+use crate::change_text::NO_ANSWER;
 use crate::top::model::Model;
 
 /// Draws the requests.
@@ -47,7 +48,7 @@ fn columns<'a>() -> [Column<Request<'a>, Theme>; 12] {
         Column::text("METHOD", 6, 8, 3, |row, _, _| {
             plain(row.exchange.method.clone().unwrap_or_else(|| "-".to_owned()))
         }),
-        Column::text("STATUS", 6, 6, 0, status),
+        Column::text("STATUS", 9, 9, 0, status),
         Column::text("REFUSAL", 16, 22, 8, |row, theme, _| {
             (row.exchange.code.clone().unwrap_or_default(), theme.warning())
         }),
@@ -61,7 +62,7 @@ fn columns<'a>() -> [Column<Request<'a>, Theme>; 12] {
         Column::number("DOWN", 7, 7, |row, _, _| plain(units::bytes(row.exchange.bytes_down))),
         Column::number("UP", 7, 10, |row, _, _| plain(units::bytes(row.exchange.bytes_up))),
         Column::text("PROGRAM", 10, 20, 5, |row, theme, _| {
-            (clients::program(&row.exchange.client), theme.name())
+            (row.exchange.client.name(), theme.name())
         }),
         Column::number("PID", 7, 9, |row, _, _| plain(clients::pid(&row.exchange.client))),
         Column::text("CONNECTION", 10, 10, 11, |row, _, _| {
@@ -90,7 +91,7 @@ fn status(row: &Request<'_>, theme: &Theme, _: u16) -> (String, Style) {
     let exchange = row.exchange;
     let status = exchange
         .status
-        .map_or_else(|| "left".to_owned(), |status| status.to_string());
+        .map_or_else(|| NO_ANSWER.to_owned(), |status| status.to_string());
     let style = match (&exchange.code, exchange.status) {
         (Some(_), _) => theme.warning(),
         (None, Some(200..400)) => theme.good(),
