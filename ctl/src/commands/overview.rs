@@ -1,4 +1,4 @@
-//! `regauthctl` without a verb, at a terminal: the state in five lines, and the one next step that helps.
+//! `regauthctl` without a verb, at a terminal or with `--json`: the state in five lines, and the one next step that helps.
 
 use regauth_shared::paths::Folders;
 use regauth_shared::request::Nothing;

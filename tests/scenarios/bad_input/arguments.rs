@@ -69,7 +69,6 @@ fn an_invalid_command_line_is_a_usage_error() {
         ("list --colour", "unexpected argument"),
         ("unlock --set-passphrase", "--passphrase-stdin"),
         ("--home", "a value is required"),
-        ("", "subcommand"),
     ] {
         fixture.refuses(line, USAGE, says);
     }
