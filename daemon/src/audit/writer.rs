@@ -63,7 +63,7 @@ impl Writer {
             self.maintain();
         }
         self.write_pending();
-        let _ = self.record.sync();
+        self.sync();
     }
 
     /// Takes the messages that are there, and writes them together.
@@ -98,7 +98,7 @@ impl Writer {
         }
         self.drop_excess();
         if !flushes.is_empty() {
-            let _ = self.record.sync();
+            self.sync();
         }
         for sender in flushes {
             let _ = sender.send(());
@@ -137,16 +137,22 @@ impl Writer {
 
     fn maintain(&mut self) {
         if self.unsynced.is_some_and(|since| since.elapsed() >= PERIOD) {
-            self.unsynced = None;
-            let result = self.record.sync();
-            if result.is_err() {
-                self.report(result.as_ref().err());
-            }
+            self.sync();
         }
         if self.tidied.elapsed() >= TIDY_INTERVAL {
             self.tidied = Instant::now();
             let result = self.record.tidy();
             self.report(result.as_ref().err());
+        }
+    }
+
+    /// Writes to the disk what has not reached it, if anything, and reports a failure.
+    fn sync(&mut self) {
+        // The kernel reports a failed sync once: a second attempt would succeed without the data.
+        if self.unsynced.take().is_some()
+            && let Err(error) = self.record.sync()
+        {
+            self.report(Some(&error));
         }
     }
 
