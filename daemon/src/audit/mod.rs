@@ -1,5 +1,4 @@
-//! Audit record: the events of DESIGN's stream that `audit` in config.toml names, on disk, each line chained to the one
-//! before.
+//! Audit record on disk: the events that `audit` in config.toml chooses, each line chained to the one before.
 //!
 //! [`Coverage`](coverage) chooses the events. A thread of its own ([`writer`]) appends them in batches, so nothing on the
 //! data path waits for the disk. The exception is `audit-required = true`: a request that the record covers gets its
@@ -128,7 +127,7 @@ impl Audit {
     fn record(&self, published: &Published) {
         let kind = &published.event.kind;
         let is_confirmed = self.is_required() && kind.exchange().is_some_and(could_be_confirmed);
-        if self.queue.is_none() || is_confirmed || !self.lock_coverage().covers(kind) {
+        if self.queue.is_none() || is_confirmed || !self.lock_coverage().take(kind) {
             return;
         }
         if self.send(Message::Event(published.line().to_owned())).is_err() {
@@ -145,7 +144,7 @@ impl Audit {
     /// # Errors
     /// [`Unrecorded`]: the client must not get the answer.
     pub(crate) async fn confirm(&self, kind: EventKind) -> Result<(), Unrecorded> {
-        if !self.lock_coverage().covers(&kind) {
+        if !self.lock_coverage().take(&kind) {
             return Ok(());
         }
         let event = Event {

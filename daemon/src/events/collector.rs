@@ -97,7 +97,7 @@ impl Collector {
             Collected::Request(record) => {
                 // Without a subscriber, nobody misses the text.
                 let events = &self.events;
-                if events.feed.receiver_count() == 0 || (!events.wants_routine() && record.is_routine()) {
+                if events.feed.receiver_count() == 0 || (!events.wants_routine() && record.take_routine()) {
                     self.sequence += 1;
                 } else {
                     self.publish(time, record.to_event());
