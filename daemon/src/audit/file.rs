@@ -79,12 +79,7 @@ impl RecordFile {
     /// # Errors
     /// Any error of the file system. No line of the batch is in the file then.
     pub(super) fn append(&mut self, events: &[&str]) -> io::Result<()> {
-        self.take_lock()?;
-        let result = self.append_locked(events);
-        if let Some(lock) = &self.lock {
-            let _ = lock.unlock();
-        }
-        result
+        self.locked(|record| record.append_locked(events))
     }
 
     /// Rotates a file that is old, and deletes what the limits do not allow.
@@ -92,13 +87,11 @@ impl RecordFile {
     /// # Errors
     /// Any error of the file system.
     pub(super) fn tidy(&mut self) -> io::Result<()> {
-        self.append(&[])?;
-        self.take_lock()?;
-        let result = self.rotate_if_old().and_then(|()| self.prune());
-        if let Some(lock) = &self.lock {
-            let _ = lock.unlock();
-        }
-        result
+        self.locked(|record| {
+            record.append_locked(&[])?;
+            record.rotate_if_old()?;
+            record.prune()
+        })
     }
 
     /// Writes what the kernel holds to the disk.
@@ -271,6 +264,16 @@ impl RecordFile {
         oldest.iter().chain([newest]).try_for_each(std::fs::remove_file)
     }
 
+    /// Does the work while this process holds the folder's lock.
+    fn locked(&mut self, work: impl FnOnce(&mut Self) -> io::Result<()>) -> io::Result<()> {
+        self.take_lock()?;
+        let result = work(self);
+        if let Some(lock) = &self.lock {
+            let _ = lock.unlock();
+        }
+        result
+    }
+
     /// Takes the folder's lock. A daemon holds it for an append only.
     fn take_lock(&mut self) -> io::Result<()> {
         if self.lock.is_none() || !self.folder.join(CURRENT_FILE).exists() {
@@ -374,19 +377,11 @@ fn rotated_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Number and hash of a file's last line.
+/// Number and hash of a file's last line; `None` if that line is incomplete or cannot be read.
 fn last_link(file: &Path) -> Option<Link> {
-    let mut file = File::open(file).ok()?;
-    let length = file.metadata().ok()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(MAX_LINE))).ok()?;
-    let mut end = Vec::new();
-    file.read_to_end(&mut end).ok()?;
-    let last = without_line_feed(&end);
-    let start = last
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |before| before + 1);
-    link_of(last.get(start..)?)
+    let tail = Tail::read(&mut File::open(file).ok()?).ok()?;
+    let last = tail.lines().last().copied().filter(|_| tail.torn == 0);
+    link_of(last?)
 }
 
 /// Link of a file's first line to the line before it.
