@@ -7,7 +7,7 @@
 //! - `cli` parses the arguments and starts one of the `commands`; each verb is one file.
 //! - `token` reads tokens, `prompt` asks a person for other values, `presets` knows common registries.
 //! - `connect` chooses the daemon, `client` sends it a request after `socket_owner` has checked whose it is, `output` prints
-//!   the answer. All errors are the protocol's `ErrorBody`; `error` makes those that start in this crate.
+//!   the answer, `duration` and `relative_time` read and write times. All errors are the protocol's `ErrorBody`; `error` makes those that start in this crate.
 //! - `setup` edits clients' configuration and `environment` sets their variables in the syntax of a `shell`; both use
 //!   `daemon_info`. `doctor` checks the result.
 //! - `top` shows live what the daemon does.
@@ -31,6 +31,7 @@ mod token;
 mod change_text;
 mod client;
 mod connect;
+mod duration;
 mod error;
 mod event_flags;
 mod output;

@@ -5,6 +5,7 @@ use regauth_shared::request::Watch;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
+use crate::duration;
 use crate::event_flags::EventFlags;
 
 /// Flags that choose events of the record. An event passes if it fits all of them.
@@ -67,9 +68,8 @@ fn since(text: &str) -> Result<OffsetDateTime, String> {
 
 fn since_from(now: OffsetDateTime, text: &str) -> Result<OffsetDateTime, String> {
     let age = || {
-        let (unit, seconds) = UNITS.iter().find(|(unit, _)| text.ends_with(unit))?;
-        let number: i64 = text.strip_suffix(unit)?.parse().ok().filter(|number| *number >= 0)?;
-        now.checked_sub(Duration::seconds(number.checked_mul(*seconds)?))
+        let seconds = i64::try_from(duration::seconds(text)?).ok()?;
+        now.checked_sub(Duration::seconds(seconds))
     };
     let time = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
     (age()
@@ -77,8 +77,6 @@ fn since_from(now: OffsetDateTime, text: &str) -> Result<OffsetDateTime, String>
         .or_else(|| time(&format!("{text}T00:00:00Z"))))
     .ok_or_else(|| "expected an age such as 30m, 2h or 7d, or a time such as 2026-03-04T05:06:07Z".to_owned())
 }
-
-const UNITS: [(&str, i64); 5] = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400), ("w", 604_800)];
 
 #[cfg(test)]
 mod tests {

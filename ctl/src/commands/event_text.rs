@@ -1,14 +1,15 @@
 //! An event as one line for people, cut to the width of the terminal.
 
 use regauth_shared::event::{Event, EventKind, Exchange};
-use time::OffsetDateTime;
 
 use crate::change_text::{self, NO_ANSWER};
+use crate::output::cut_start;
+use crate::relative_time::time_of_day;
 
 /// Formats an event, at most `width` columns wide: `18:44:16Z corp  cargo  GET 200  31 ms  23 kB  /index/se/rd/serde`.
 pub(crate) fn line(event: &Event, width: usize) -> String {
     let registry = event.kind.registry().map_or("-", |name| name.as_str());
-    let start = format!("{} {registry:<10} ", clock(event.time));
+    let start = format!("{}Z {registry:<10} ", time_of_day(event.time));
     let rest = match &event.kind {
         EventKind::Request(exchange) | EventKind::Refusal(exchange) => {
             return request(&start, exchange, width);
@@ -41,13 +42,6 @@ fn request(start: &str, exchange: &Exchange, width: usize) -> String {
     cut_end(&(start + &cut_start(&target, left)), width)
 }
 
-/// Time of the day in UTC.
-fn clock(unix_ms: u64) -> String {
-    let seconds = i64::try_from(unix_ms / 1000).unwrap_or_default();
-    let time = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    format!("{:02}:{:02}:{:02}Z", time.hour(), time.minute(), time.second())
-}
-
 fn duration(micros: u64) -> String {
     match micros {
         0..10_000 => format!("{}.{} ms", micros / 1000, micros % 1000 / 100),
@@ -71,16 +65,6 @@ fn cut_end(text: &str, width: usize) -> String {
         return text.to_owned();
     }
     text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
-}
-
-/// Cuts the start of a path that is wider than `width`: its end says more.
-fn cut_start(path: &str, width: usize) -> String {
-    let length = path.chars().count();
-    if length <= width {
-        return path.to_owned();
-    }
-    let kept = path.chars().skip(length + 1 - width.max(1));
-    std::iter::once('…').chain(kept).collect()
 }
 
 #[cfg(test)]

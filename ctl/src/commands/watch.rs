@@ -125,9 +125,7 @@ fn wait(input: Option<BorrowedFd<'_>>, timeout: Option<Duration>) -> Result<Woke
 
 /// Columns of the terminal; [`WIDEST`] without one.
 fn width() -> usize {
-    let size = rustix::termios::tcgetwinsize(io::stdout());
-    let columns = size.map_or(WIDEST, |size| usize::from(size.ws_col));
-    columns.clamp(NARROWEST, WIDEST)
+    output::width().map_or(WIDEST, usize::from).clamp(NARROWEST, WIDEST)
 }
 
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);

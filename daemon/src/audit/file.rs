@@ -13,6 +13,8 @@ use regauth_shared::audit::{
     CURRENT_FILE, Content, LineHash, Link, Note, is_rotated_file, link_before, link_of, rotated_file,
 };
 
+use crate::events::unix_milliseconds;
+
 /// Bounds of the record.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -152,7 +154,7 @@ impl RecordFile {
         let (link, fault) = self.read_end(&mut current)?;
         self.link = link;
         self.current = Some(current);
-        let time = unix_milliseconds();
+        let time = unix_milliseconds(SystemTime::now());
         match fault {
             None => Ok(()),
             Some(Fault::Torn { bytes }) => {
@@ -258,7 +260,7 @@ impl RecordFile {
             .cloned()
             .unwrap_or_else(|| self.folder.join(CURRENT_FILE));
         let through = last_link(newest).or_else(|| first_link(&next)).unwrap_or(Link::START);
-        let time = unix_milliseconds();
+        let time = unix_milliseconds(SystemTime::now());
         self.write([Content::Note(Note::Pruned { time, through })].into_iter())?;
         tracing::info!(through = through.line, "deleted old lines of the audit record");
         oldest.iter().chain([newest]).try_for_each(std::fs::remove_file)
@@ -398,14 +400,6 @@ fn without_line_feed(line: &[u8]) -> &[u8] {
 fn is_older_than(file: &Path, age: Duration) -> bool {
     let modified = file.metadata().and_then(|data| data.modified());
     modified.is_ok_and(|time| time.elapsed().is_ok_and(|elapsed| elapsed > age))
-}
-
-/// Time now in milliseconds since 1970.
-pub(super) fn unix_milliseconds() -> u64 {
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Number of files that the record is divided into.

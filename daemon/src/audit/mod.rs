@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use regauth_shared::audit::Link;
 use regauth_shared::event::{Event, EventKind, Exchange};
@@ -24,11 +24,11 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
 
 use self::coverage::Coverage;
-use self::file::{FILES, Limits, RecordFile, unix_milliseconds};
+use self::file::{FILES, Limits, RecordFile};
 pub use self::folder::AuditFolderError;
 use self::writer::{Message, Writer};
 use crate::config::{AuditMode, AuditSettings};
-use crate::events::Published;
+use crate::events::{Published, unix_milliseconds};
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::state::ProxyState;
 
@@ -148,7 +148,7 @@ impl Audit {
             return Ok(());
         }
         let event = Event {
-            time: unix_milliseconds(),
+            time: unix_milliseconds(SystemTime::now()),
             // The collector numbers events, at the end of the request.
             sequence: 0,
             kind,

@@ -7,13 +7,14 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use regauth_shared::event::{Event, EventKind, Lost};
 use tokio::sync::oneshot;
 
 use super::Shared;
-use super::file::{RecordFile, unix_milliseconds};
+use super::file::RecordFile;
+use crate::events::unix_milliseconds;
 
 /// Message to the thread.
 pub(super) enum Message {
@@ -165,7 +166,7 @@ impl Writer {
 /// Event in place of those that are missing.
 fn lost_event(events: u64) -> String {
     let event = Event {
-        time: unix_milliseconds(),
+        time: unix_milliseconds(SystemTime::now()),
         sequence: 0,
         kind: EventKind::Lost(Lost { events }),
     };

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use regauth_shared::event::{Event, EventKind, Lost};
 use tokio_util::sync::CancellationToken;
 
 use crate::events::record::RequestRecord;
 use crate::events::traffic::Ended;
-use crate::events::{Announcement, Events, Published};
+use crate::events::{Announcement, Events, Published, unix_milliseconds};
 
 /// Collects events until `end` is cancelled, then those that are left. Only one collector may run.
 pub(crate) async fn collect(events: Arc<Events>, end: CancellationToken) {
@@ -141,8 +141,7 @@ impl Clock {
 
     fn unix_ms(&self, at: Instant) -> u64 {
         let wall = self.wall - self.monotonic.saturating_duration_since(at);
-        let since_epoch = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+        unix_milliseconds(wall)
     }
 }
 
