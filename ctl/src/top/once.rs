@@ -9,7 +9,7 @@ use regauth_shared::response::Status;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::model::{Model, Poll};
+use super::model::{Model, PollResult};
 use super::rows::{ClientRow, RegistryRow, Span};
 use super::sample::Sample;
 use super::view;
@@ -36,7 +36,7 @@ pub(crate) fn once(client: &Client, interval: Duration) -> Result<Report, ErrorB
     for pause in [Duration::ZERO, interval] {
         thread::sleep(pause);
         let sample = Sample::fetch(client, TrafficOf::default(), None)?;
-        model.take(Poll {
+        model.take(PollResult {
             result: Ok(sample),
             is_regular: true,
         });

@@ -8,7 +8,7 @@ use regauth_shared::ErrorBody;
 use regauth_shared::request::TrafficOf;
 use regauth_shared::response::Status;
 
-use super::model::Poll;
+use super::model::PollResult;
 use super::sample::Sample;
 use crate::client::Client;
 use crate::error;
@@ -17,7 +17,7 @@ use crate::error;
 #[derive(Debug)]
 pub(super) struct Poller {
     queries: Sender<TrafficOf>,
-    polls: Receiver<Poll>,
+    polls: Receiver<PollResult>,
     asked: TrafficOf,
 }
 
@@ -50,12 +50,12 @@ impl Poller {
     }
 
     /// Polls that ended since the last call.
-    pub(super) fn polls(&self) -> impl Iterator<Item = Poll> {
+    pub(super) fn polls(&self) -> impl Iterator<Item = PollResult> {
         self.polls.try_iter()
     }
 }
 
-fn poll(client: &Client, interval: Duration, queries: &Receiver<TrafficOf>, results: &Sender<Poll>) {
+fn poll(client: &Client, interval: Duration, queries: &Receiver<TrafficOf>, results: &Sender<PollResult>) {
     let mut query = TrafficOf::default();
     let mut is_regular = true;
     let mut last_status = LastStatus::default();
@@ -63,7 +63,7 @@ fn poll(client: &Client, interval: Duration, queries: &Receiver<TrafficOf>, resu
     loop {
         let result = Sample::fetch(client, query.clone(), last_status.take(is_regular));
         last_status.keep(result.as_ref().ok());
-        let poll = Poll { result, is_regular };
+        let poll = PollResult { result, is_regular };
         if results.send(poll).is_err() {
             return;
         }

@@ -11,12 +11,12 @@ use crate::config::AuditMode;
 #[derive(Debug)]
 pub(super) struct Coverage {
     mode: AuditMode,
-    seen: HashSet<(RegistryName, Identity)>,
+    seen: HashSet<(RegistryName, ClientIdentity)>,
 }
 
 /// Identity of a client of a registry: its grant, else its program, user or address.
 #[derive(Debug, PartialEq, Eq, Hash)]
-enum Identity {
+enum ClientIdentity {
     Grant(String),
     Program(String),
     User(u32),
@@ -24,7 +24,7 @@ enum Identity {
     Unknown,
 }
 
-impl Identity {
+impl ClientIdentity {
     fn of(client: &Client) -> Self {
         let named = (client.grant.clone().map(Self::Grant)).or_else(|| client.program.clone().map(Self::Program));
         let user = || client.uid.map(Self::User);
@@ -61,7 +61,7 @@ impl Coverage {
         if let EventKind::Request(exchange) = event
             && let Some(registry) = &exchange.registry
         {
-            self.seen.remove(&(registry.clone(), Identity::of(&exchange.client)));
+            self.seen.remove(&(registry.clone(), ClientIdentity::of(&exchange.client)));
         }
     }
 
@@ -74,7 +74,7 @@ impl Coverage {
         if self.seen.len() >= MAX_CLIENTS {
             self.seen.clear();
         }
-        self.seen.insert((registry.clone(), Identity::of(&exchange.client)))
+        self.seen.insert((registry.clone(), ClientIdentity::of(&exchange.client)))
     }
 }
 
