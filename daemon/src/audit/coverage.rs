@@ -61,7 +61,8 @@ impl Coverage {
         if let EventKind::Request(exchange) = event
             && let Some(registry) = &exchange.registry
         {
-            self.seen.remove(&(registry.clone(), ClientIdentity::of(&exchange.client)));
+            self.seen
+                .remove(&(registry.clone(), ClientIdentity::of(&exchange.client)));
         }
     }
 
@@ -74,7 +75,8 @@ impl Coverage {
         if self.seen.len() >= MAX_CLIENTS {
             self.seen.clear();
         }
-        self.seen.insert((registry.clone(), ClientIdentity::of(&exchange.client)))
+        self.seen
+            .insert((registry.clone(), ClientIdentity::of(&exchange.client)))
     }
 }
 
