@@ -13,6 +13,7 @@ use super::sigv4::{self, AwsCredentials};
 use super::{Exchange, ExchangeKind, MintContext};
 use crate::credential::source::token_client::{Endpoint, ServiceAnswer, ServiceRequest, xml_element};
 use crate::credential::source::{FetchError, FetchedToken};
+use crate::credential::token_claims;
 use crate::registry::{Kind, Scheme};
 
 /// Exchange of AWS CodeArtifact.
@@ -102,10 +103,9 @@ impl Codeartifact {
             });
         let answer = context.client.send(request).await?;
         let Answer { token, expiration } = answer.json()?;
-        let since_1970 = time::Duration::checked_seconds_f64(expiration);
         Ok(FetchedToken {
             secret: answer.token(&token)?,
-            expires: since_1970.and_then(|span| OffsetDateTime::UNIX_EPOCH.checked_add(span)),
+            expires: token_claims::from_seconds(expiration),
             ttl: None,
         })
     }
