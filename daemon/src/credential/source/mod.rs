@@ -15,6 +15,7 @@ pub(crate) mod preset;
 mod redact;
 #[cfg(test)]
 pub(crate) mod scripted;
+pub(crate) mod secret_reference;
 pub mod token_client;
 
 use std::time::Duration;

@@ -6,10 +6,10 @@ use regauth_shared::Secret;
 use serde::Deserialize;
 
 use super::google::{self, Federation};
-use super::settings::SecretReference;
 use super::token_answer::TokenAnswer;
 use super::{MintContext, jwt};
 use crate::credential::source::file;
+use crate::credential::source::secret_reference::SecretReference;
 use crate::credential::source::token_client::{Endpoint, ServiceRequest, TokenClient};
 use crate::credential::source::{FetchError, FetchedToken};
 

@@ -29,12 +29,13 @@ use regauth_shared::Secret;
 use crate::config::sources::lifetime;
 use crate::credential::source::environment::Environment;
 use crate::credential::source::identity::Identity;
+use crate::credential::source::secret_reference::SecretReference;
 use crate::credential::source::token_client::TokenClient;
 use crate::credential::source::{FetchError, FetchedToken};
 use crate::credential::store::stored_secret::StoredSecret;
 use crate::registry::{Command, Kind, Scheme};
 pub(crate) use device::{DeviceFlow, Poll, StartedLogin};
-use settings::{InvalidSetting, Key, SecretReference, Settings};
+use settings::{InvalidSetting, Key, Settings};
 
 /// Source that mints tokens: an identity and the exchange that takes it, as configured.
 #[derive(Clone, Debug, PartialEq)]
@@ -142,7 +143,7 @@ impl ExchangeKind {
             }
             let known = self.keys.iter().chain(COMMON_KEYS).find(|key| key.name == given);
             let key = known.ok_or_else(|| InvalidExchange::UnknownKey(self.name, self.known_keys()))?;
-            settings.set(key.name, value)?;
+            settings.set(key, value)?;
         }
         Ok(self.mint(settings, identity)?)
     }
@@ -205,10 +206,9 @@ impl Mint {
 
     /// Environment variables with secrets that the configuration names for this source.
     pub(crate) fn secret_variables(&self) -> Vec<String> {
-        let identity = self.identity.variable().map(str::to_owned);
-        let references = self.settings.secret_references();
-        let references = references.filter_map(SecretReference::into_variable);
-        identity.into_iter().chain(references).collect()
+        let identity = self.identity.secret_reference().cloned();
+        let references = identity.into_iter().chain(self.settings.secret_references());
+        references.filter_map(SecretReference::into_variable).collect()
     }
 }
 
@@ -350,6 +350,19 @@ mod tests {
         assert_eq!(mint.to_string(), "jfrog with the identity of file:/run/id");
         assert_eq!(mint.audience.as_deref(), Some("corp"));
         assert_eq!(mint.secret_variables(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_variable_with_a_secret_is_named() {
+        let mint = ExchangeKind::find("oauth").unwrap();
+        let mint = mint
+            .parse("token-url=https://idp.example/,client-id=a,client-secret=env:SECRET,identity=env:ID")
+            .unwrap();
+        assert_eq!(mint.secret_variables(), ["ID", "SECRET"]);
+        for key in EXCHANGES.iter().flat_map(|kind| kind.keys) {
+            let refers = key.example.trim_matches('"').parse::<SecretReference>().is_ok();
+            assert_eq!(key.is_secret, refers, "{}", key.name);
+        }
     }
 
     #[test]

@@ -4,9 +4,10 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use regauth_shared::Secret;
 
 use super::device::DeviceFlow;
-use super::settings::{InvalidSetting, Key, SecretReference, Settings};
+use super::settings::{InvalidSetting, Key, Settings};
 use super::token_answer::TokenAnswer;
 use super::{Exchange, ExchangeKind, MintContext};
+use crate::credential::source::secret_reference::SecretReference;
 use crate::credential::source::token_client::{Endpoint, ServiceRequest};
 use crate::credential::source::{FetchError, FetchedToken};
 
@@ -74,7 +75,6 @@ pub(super) const KIND: ExchangeKind = ExchangeKind {
 
 impl Oauth {
     fn new(settings: &Settings) -> Result<Self, InvalidSetting> {
-        let token_url = settings.required(&TOKEN_URL)?.parse();
         let grants = [
             ("token-exchange", Grant::TokenExchange),
             ("client-credentials", Grant::ClientCredentials),
@@ -83,11 +83,11 @@ impl Oauth {
         let grant = settings.choice(GRANT.name, &grants)?;
         let client = Client::new(settings)?;
         if grant == Grant::ClientCredentials && client.is_none() {
-            settings.required(&CLIENT_ID)?;
+            return Err(settings.missing(&CLIENT_ID));
         }
         let option = |(key, field): &(Key, &'static str)| Some((*field, settings.owned(key.name)?));
         Ok(Self {
-            token_url: token_url.map_err(|reason| InvalidSetting::new(TOKEN_URL.name, reason))?,
+            token_url: settings.required_parsed(&TOKEN_URL)?,
             device_url: settings.parsed(DEVICE_URL.name)?,
             grant,
             client,
@@ -215,7 +215,7 @@ impl Client {
             &[("basic", Proof::Basic), ("post", Proof::Post)],
         )?;
         let id = match settings.owned(CLIENT_ID.name) {
-            None if secret.is_some() => settings.required(&CLIENT_ID)?,
+            None if secret.is_some() => return Err(settings.missing(&CLIENT_ID)),
             None => return Ok(None),
             Some(id) => id,
         };
@@ -232,7 +232,7 @@ const TOKEN_URL: Key = Key::new("token-url", r#""https://login.corp.example/toke
 const DEVICE_URL: Key = Key::new("device-url", r#""https://login.corp.example/device/auth""#);
 const GRANT: Key = Key::new("grant", r#""token-exchange""#);
 const CLIENT_ID: Key = Key::new("client-id", r#""ci""#);
-const CLIENT_SECRET: Key = Key::new("client-secret", r#""file:/run/secrets/ci""#);
+const CLIENT_SECRET: Key = Key::secret("client-secret", r#""file:/run/secrets/ci""#);
 const CLIENT_AUTHENTICATION: Key = Key::new("client-auth", r#""basic""#);
 const SUBJECT_TOKEN_TYPE: Key = Key::new("subject-token-type", r#""urn:ietf:params:oauth:token-type:id_token""#);
 const OPTIONS: [(Key, &str); 4] = [

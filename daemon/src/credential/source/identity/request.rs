@@ -7,11 +7,10 @@ use regauth_shared::Secret;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::file;
 use super::place::{KUBERNETES_TOKEN, Place};
-use crate::credential::source::FetchError;
 use crate::credential::source::environment::Environment;
 use crate::credential::source::token_client::{Endpoint, ServiceRequest, TokenClient};
+use crate::credential::source::{FetchError, file};
 
 /// Gets the identity.
 ///
@@ -36,7 +35,9 @@ pub(super) async fn fetch(
         Place::GithubActions => job.ask_github(&secret()?, audience).await,
         Place::Buildkite => job.ask_buildkite(&secret()?, audience).await,
         Place::AzurePipelines => job.ask_azure(&secret()?).await,
-        Place::Kubernetes => file(Path::new(KUBERNETES_TOKEN)).await.map_err(|_| place.lacking()),
+        Place::Kubernetes => file::read_secret(Path::new(KUBERNETES_TOKEN))
+            .await
+            .map_err(|_| place.lacking()),
         Place::Gitlab | Place::Circleci | Place::Bitbucket => secret(),
     }
 }
