@@ -40,7 +40,7 @@ pub(crate) struct StartedLogin {
 
 /// Answer to a poll (RFC 8628, section 3.5).
 #[derive(Debug)]
-pub(crate) enum Poll {
+pub(crate) enum LoginPoll {
     /// The person has not confirmed yet.
     Pending,
     /// The person has not confirmed yet, and polls must be rarer.
@@ -107,7 +107,7 @@ impl DeviceFlow {
     ///
     /// # Errors
     /// [`FetchError`] if the person has refused, the code has ended, or the server gives no refresh token.
-    pub(crate) async fn poll(&self, client: &TokenClient, login: &StartedLogin) -> Result<Poll, FetchError> {
+    pub(crate) async fn poll(&self, client: &TokenClient, login: &StartedLogin) -> Result<LoginPoll, FetchError> {
         let form = [
             ("grant_type", "urn:ietf:params:oauth:grant-type:device_code"),
             ("device_code", login.device_code.expose()),
@@ -118,8 +118,8 @@ impl DeviceFlow {
             Ok(answer) => answer,
             Err(error) => {
                 return match error.code.as_deref() {
-                    Some("authorization_pending") => Ok(Poll::Pending),
-                    Some("slow_down") => Ok(Poll::SlowDown),
+                    Some("authorization_pending") => Ok(LoginPoll::Pending),
+                    Some("slow_down") => Ok(LoginPoll::SlowDown),
                     _ => Err(error),
                 };
             }
@@ -131,7 +131,7 @@ impl DeviceFlow {
                 .lacks("refresh token")
                 .hint("ask for one by the scope: for many servers, offline_access")
         };
-        refresh_token.map(Poll::Confirmed).ok_or_else(missing)
+        refresh_token.map(LoginPoll::Confirmed).ok_or_else(missing)
     }
 
     /// Gets an access token for the refresh token in the store.

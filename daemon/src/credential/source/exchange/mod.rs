@@ -34,7 +34,7 @@ use crate::credential::source::token_client::TokenClient;
 use crate::credential::source::{FetchError, FetchedToken};
 use crate::credential::store::stored_secret::StoredSecret;
 use crate::registry::{Command, Kind, Scheme};
-pub(crate) use device::{DeviceFlow, Poll, StartedLogin};
+pub(crate) use device::{DeviceFlow, LoginPoll as Poll, StartedLogin};
 use settings::{InvalidSetting, Key, Settings};
 
 /// Source that mints tokens: an identity and the exchange that takes it, as configured.

@@ -1,10 +1,10 @@
 //! Identities: the signed token, or other secret, that an exchange takes for a registry's token.
 //!
-//! [`place`] finds the CI system or cluster that the daemon runs in, and says what a job lacks. [`request`] asks the
+//! [`platform`] finds the CI system or cluster that the daemon runs in, and says what a job lacks. [`request`] asks the
 //! systems that give an identity only on request. A file, a variable and a program give any other identity. An identity
 //! is fetched again for each exchange.
 
-pub(crate) mod place;
+pub(crate) mod platform;
 mod request;
 
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::credential::source::secret_reference::SecretReference;
 use crate::credential::source::token_client::TokenClient;
 use crate::credential::source::{FetchError, command};
 use crate::registry::Command;
-use place::Place;
+use platform::Platform;
 
 /// Origin of an identity, as configured.
 ///
@@ -29,7 +29,7 @@ pub enum Identity {
     #[default]
     Found,
     /// This CI system or cluster.
-    Of(Place),
+    Of(Platform),
     /// A file, read at each exchange, or an environment variable of the daemon.
     Secret(SecretReference),
     /// A program that prints the identity.
@@ -50,8 +50,8 @@ impl Identity {
         client: &TokenClient,
     ) -> Result<Secret, FetchError> {
         let identity = match self {
-            Self::Found => request::fetch(Place::find(environment)?, audience, environment, client).await?,
-            Self::Of(place) => request::fetch(*place, audience, environment, client).await?,
+            Self::Found => request::fetch(Platform::find(environment)?, audience, environment, client).await?,
+            Self::Of(platform) => request::fetch(*platform, audience, environment, client).await?,
             Self::Secret(reference) => reference.read(environment).await?,
             Self::Command(command) => command::run(command).await?.secret,
             Self::Device => return Err(FetchError::new("a person's login gives no identity, only tokens")),
@@ -77,7 +77,7 @@ impl Identity {
     }
 }
 
-/// Parses a place's name, `file:/path` or `env:VAR`. A program has no short form.
+/// Parses a platform's name, `file:/path` or `env:VAR`. A program has no short form.
 impl FromStr for Identity {
     type Err = InvalidIdentity;
 
@@ -88,7 +88,7 @@ impl FromStr for Identity {
                 reference.map_err(|_| InvalidIdentity::SecretReference)
             }
             None if text == "device" => Ok(Self::Device),
-            _ => Place::parse(text).map(Self::Of).ok_or(InvalidIdentity::Unknown),
+            _ => Platform::parse(text).map(Self::Of).ok_or(InvalidIdentity::Unknown),
         }
     }
 }
@@ -98,7 +98,7 @@ impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Found => f.write_str("the environment"),
-            Self::Of(place) => f.write_str(place.name()),
+            Self::Of(platform) => f.write_str(platform.name()),
             Self::Secret(reference) => reference.fmt(f),
             Self::Command(command) => write!(f, "command:{}", command.program()),
             Self::Device => f.write_str("device"),
@@ -110,7 +110,7 @@ impl fmt::Display for Identity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidIdentity {
     /// It has none of the forms.
-    #[error("an identity is {}, device, \"file:/path\" or \"env:VARIABLE\"", place::NAMES)]
+    #[error("an identity is {}, device, \"file:/path\" or \"env:VARIABLE\"", platform::NAMES)]
     Unknown,
     /// It has the form of a reference to a secret, but names no absolute path and no variable.
     #[error("expected file: with an absolute path, or env: with the name of an environment variable")]
@@ -142,7 +142,11 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Identity>().unwrap_err(), error, "{text}");
         }
-        assert!(Place::ALL.iter().all(|place| place::NAMES.contains(place.name())));
+        assert!(
+            Platform::ALL
+                .iter()
+                .all(|platform| platform::NAMES.contains(platform.name()))
+        );
     }
 
     #[tokio::test]
