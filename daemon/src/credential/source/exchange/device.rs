@@ -1,7 +1,7 @@
 //! Login of a person with a code: OAuth 2.0 device authorization (RFC 8628), and the refresh of its tokens.
 //!
-//! The refresh token is in the store. A server that rotates it accepts each once (RFC 9700, section 4.14.2), so the new one
-//! replaces it there before the access token is used.
+//! The refresh token is in the store. A server that rotates it accepts each once, so the new one replaces it there before
+//! the access token is used.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use regauth_shared::Secret;
 use serde::Deserialize;
 
 use super::MintContext;
+use super::refresh_token::ReplacedRefreshToken;
 use super::token_answer::TokenAnswer;
 use crate::credential::source::token_client::{Endpoint, ServiceRequest, TokenClient};
 use crate::credential::source::{FetchError, FetchedToken};
@@ -47,13 +48,6 @@ pub(crate) enum LoginPoll {
     SlowDown,
     /// The person has confirmed; this is the refresh token.
     Confirmed(Secret),
-}
-
-/// Refresh tokens that were replaced since the start, and the present one.
-#[derive(Debug)]
-pub(super) struct Replaced {
-    old: Vec<Secret>,
-    new: Secret,
 }
 
 #[derive(Deserialize)]
@@ -141,7 +135,7 @@ impl DeviceFlow {
     pub(super) async fn refresh(
         &self,
         context: &MintContext<'_>,
-        replaced: &mut Option<Replaced>,
+        replaced: &mut ReplacedRefreshToken,
     ) -> Result<FetchedToken, FetchError> {
         let login = format!("`regauthctl login {}` logs you in", context.login.name());
         let stored = context
@@ -150,16 +144,13 @@ impl DeviceFlow {
             .await
             .map_err(|error| FetchError::new(error.to_string()))?;
         let stored = stored.ok_or_else(|| FetchError::new("nobody is logged in").hint(&*login))?;
-        // A store that was moved meanwhile may have an old one.
-        let is_old = |replaced: &&Replaced| replaced.old.iter().any(|old| old.is_same(&stored));
-        let newer = replaced.as_ref().filter(is_old);
-        let present = newer.map_or_else(|| stored.clone(), |replaced| replaced.new.clone());
+        let present = replaced.current(&stored);
         let form = [
             ("grant_type", "refresh_token"),
             ("refresh_token", present.expose()),
             ("client_id", &self.client_id),
         ];
-        let request = ServiceRequest::post_form(&self.token_url, &form).hiding(&present);
+        let request = ServiceRequest::post_form(&self.token_url, &form).hiding(present);
         let answer = context
             .client
             .send(request)
@@ -171,10 +162,7 @@ impl DeviceFlow {
         let tokens: TokenAnswer = answer.json()?;
         if let Some(new) = tokens.refresh_token(&answer)?.filter(|new| !new.is_same(&stored)) {
             let written = context.login.write(&new).await;
-            let mut old = replaced.take().map(|replaced| replaced.old).unwrap_or_default();
-            old.truncate(MAX_OLD - 1);
-            old.insert(0, stored);
-            *replaced = Some(Replaced { old, new });
+            replaced.replace(stored, new);
             if let Err(error) = written {
                 tracing::warn!(registry = %context.login.name(), %error, "could not store a new refresh token");
             }
@@ -185,7 +173,5 @@ impl DeviceFlow {
 
 /// Pause between polls if the server names none (RFC 8628, section 3.2).
 const USUAL_INTERVAL: u64 = 5;
-/// Replaced refresh tokens that are remembered: a move of the store takes less time than so many renewals.
-const MAX_OLD: usize = 16;
 /// Longest life of a code that is believed.
 const MAX_CODE_SECONDS: u64 = 3600;

@@ -1,7 +1,8 @@
 //! Exchanges: services that give a registry's token for an identity. One file a service.
 //!
 //! [`settings`] reads the keys of a `source` table or flag; [`Mint`] is such a source with every text checked, and
-//! [`Minter`] fetches its tokens. [`token_answer`] reads OAuth 2.0's answer; [`jwt`] and [`sigv4`] sign requests.
+//! [`Minter`] fetches its tokens. [`token_answer`] reads OAuth 2.0's answer, and [`refresh_token`] keeps a replaced refresh
+//! token. [`jwt`] and [`sigv4`] sign requests.
 
 pub(crate) mod settings;
 
@@ -17,6 +18,7 @@ mod oauth;
 mod vault;
 
 mod jwt;
+mod refresh_token;
 mod sigv4;
 mod token_answer;
 
@@ -35,6 +37,7 @@ use crate::credential::source::{FetchError, FetchedToken};
 use crate::credential::store::stored_secret::StoredSecret;
 use crate::registry::{Command, Kind, Scheme};
 pub(crate) use device::{DeviceFlow, LoginPoll as Poll, StartedLogin};
+use refresh_token::ReplacedRefreshToken;
 use settings::{InvalidSetting, Key, Settings};
 
 /// Source that mints tokens: an identity and the exchange that takes it, as configured.
@@ -238,10 +241,8 @@ pub(crate) struct Minter {
 struct Session {
     /// Vault's login and lease.
     vault: Option<vault::Login>,
-    /// Refresh token that replaced the configured one.
-    refresh_token: Option<oauth::Rotated>,
-    /// Refresh token that replaced the one in the store.
-    login: Option<device::Replaced>,
+    /// Refresh token that replaced the configured one, or the one in the store.
+    refresh_token: ReplacedRefreshToken,
 }
 
 impl Minter {
@@ -276,7 +277,7 @@ impl Minter {
             login,
         };
         if let Some(flow) = mint.device_flow() {
-            return flow.refresh(&context, &mut session.login).await;
+            return flow.refresh(&context, &mut session.refresh_token).await;
         }
         let fetched = match &mint.exchange {
             Exchange::Oauth(oauth) => oauth.mint(&context, &mut session.refresh_token).await,

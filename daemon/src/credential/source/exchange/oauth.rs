@@ -4,6 +4,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use regauth_shared::Secret;
 
 use super::device::DeviceFlow;
+use super::refresh_token::ReplacedRefreshToken;
 use super::settings::{InvalidSetting, Key, Settings};
 use super::token_answer::TokenAnswer;
 use super::{Exchange, ExchangeKind, MintContext};
@@ -46,13 +47,6 @@ struct Client {
 enum Proof {
     Basic,
     Post,
-}
-
-/// Refresh token that a server gave in place of another one.
-#[derive(Debug)]
-pub(super) struct Rotated {
-    old: Secret,
-    new: Secret,
 }
 
 pub(super) const KIND: ExchangeKind = ExchangeKind {
@@ -120,10 +114,10 @@ impl Oauth {
     pub(super) async fn mint(
         &self,
         context: &MintContext<'_>,
-        rotated: &mut Option<Rotated>,
+        replaced: &mut ReplacedRefreshToken,
     ) -> Result<FetchedToken, FetchError> {
         if self.grant == Grant::RefreshToken {
-            return self.refresh(context, rotated).await;
+            return self.refresh(context, replaced).await;
         }
         let identity = match self.takes_identity() {
             true => Some(context.identity(None).await?),
@@ -137,23 +131,20 @@ impl Oauth {
         )
     }
 
-    /// A server that rotates refresh tokens accepts each once (RFC 9700, section 4.14.2). The new one replaces the
-    /// identity's until the identity itself changes.
+    /// The server's new refresh token replaces the identity's until the identity itself changes.
     async fn refresh(
         &self,
         context: &MintContext<'_>,
-        rotated: &mut Option<Rotated>,
+        replaced: &mut ReplacedRefreshToken,
     ) -> Result<FetchedToken, FetchError> {
         let configured = context.identity(None).await?;
-        let replaced = rotated.as_ref().filter(|rotated| rotated.old.is_same(&configured));
-        let present = replaced.map_or_else(|| configured.clone(), |rotated| rotated.new.clone());
         let answer = context
             .client
-            .send(self.request(context, Some(&present)).await?)
+            .send(self.request(context, Some(replaced.current(&configured))).await?)
             .await?;
         let tokens: TokenAnswer = answer.json()?;
         if let Some(new) = tokens.refresh_token(&answer)? {
-            *rotated = Some(Rotated { old: configured, new });
+            replaced.replace(configured, new);
         }
         tokens.fetched(&answer)
     }
