@@ -9,7 +9,8 @@ use serde_json::json;
 
 use super::settings::{InvalidSetting, Key, Settings};
 use super::{Exchange, ExchangeKind, MintContext};
-use crate::credential::source::token_client::{Endpoint, ServiceRequest};
+use crate::credential::source::endpoint::Endpoint;
+use crate::credential::source::token_client::ServiceRequest;
 use crate::credential::source::{FetchError, FetchedToken};
 use crate::credential::token_claims;
 

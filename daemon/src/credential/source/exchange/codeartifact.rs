@@ -11,7 +11,9 @@ use time::OffsetDateTime;
 use super::settings::{InvalidSetting, Key, Settings};
 use super::sigv4::{self, AwsCredentials};
 use super::{Exchange, ExchangeKind, MintContext};
-use crate::credential::source::token_client::{Endpoint, ServiceAnswer, ServiceRequest, xml_element};
+use crate::credential::source::endpoint::Endpoint;
+use crate::credential::source::service_answer::{ServiceAnswer, xml_element};
+use crate::credential::source::token_client::ServiceRequest;
 use crate::credential::source::{FetchError, FetchedToken};
 use crate::credential::token_claims;
 use crate::registry::{Kind, Scheme};
@@ -127,7 +129,7 @@ impl Codeartifact {
 }
 
 fn credentials(answer: &ServiceAnswer) -> Result<AwsCredentials, FetchError> {
-    let text = std::str::from_utf8(answer.body()).unwrap_or_default();
+    let text = std::str::from_utf8(&answer.body).unwrap_or_default();
     let element = |name| xml_element(text, name).ok_or_else(|| answer.lacks(name));
     let secret = |name| -> Result<Secret, FetchError> { answer.token(element(name)?) };
     Ok(AwsCredentials {

@@ -11,7 +11,8 @@ use serde::Deserialize;
 use super::MintContext;
 use super::refresh_token::ReplacedRefreshToken;
 use super::token_answer::TokenAnswer;
-use crate::credential::source::token_client::{Endpoint, ServiceRequest, TokenClient};
+use crate::credential::source::endpoint::Endpoint;
+use crate::credential::source::token_client::{ServiceRequest, TokenClient};
 use crate::credential::source::{FetchError, FetchedToken};
 
 /// Endpoints and client of a login with a code.

@@ -10,8 +10,9 @@ use time::format_description::well_known::Rfc3339;
 
 use super::settings::{InvalidSetting, Key, Settings};
 use super::{Exchange, ExchangeKind, MintContext, jwt};
+use crate::credential::source::endpoint::Endpoint;
 use crate::credential::source::secret_reference::SecretReference;
-use crate::credential::source::token_client::{Endpoint, ServiceRequest};
+use crate::credential::source::token_client::ServiceRequest;
 use crate::credential::source::{FetchError, FetchedToken};
 use crate::registry::{Kind, Scheme};
 

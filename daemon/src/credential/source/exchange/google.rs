@@ -12,8 +12,9 @@ use time::format_description::well_known::Rfc3339;
 use super::settings::{InvalidSetting, Key, Settings};
 use super::token_answer::TokenAnswer;
 use super::{Exchange, ExchangeKind, MintContext, google_file, jwt};
+use crate::credential::source::endpoint::Endpoint;
 use crate::credential::source::secret_reference::SecretReference;
-use crate::credential::source::token_client::{Endpoint, ServiceRequest, TokenClient};
+use crate::credential::source::token_client::{ServiceRequest, TokenClient};
 use crate::credential::source::{FetchError, FetchedToken};
 use crate::registry::{Kind, Scheme};
 

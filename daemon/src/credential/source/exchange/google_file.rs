@@ -8,9 +8,10 @@ use serde::Deserialize;
 use super::google::{self, Federation};
 use super::token_answer::TokenAnswer;
 use super::{MintContext, jwt};
+use crate::credential::source::endpoint::Endpoint;
 use crate::credential::source::file;
 use crate::credential::source::secret_reference::SecretReference;
-use crate::credential::source::token_client::{Endpoint, ServiceRequest, TokenClient};
+use crate::credential::source::token_client::{ServiceRequest, TokenClient};
 use crate::credential::source::{FetchError, FetchedToken};
 
 /// Credentials of one of the types that exist.

@@ -8,8 +8,9 @@ use super::refresh_token::ReplacedRefreshToken;
 use super::settings::{InvalidSetting, Key, Settings};
 use super::token_answer::TokenAnswer;
 use super::{Exchange, ExchangeKind, MintContext};
+use crate::credential::source::endpoint::Endpoint;
 use crate::credential::source::secret_reference::SecretReference;
-use crate::credential::source::token_client::{Endpoint, ServiceRequest};
+use crate::credential::source::token_client::ServiceRequest;
 use crate::credential::source::{FetchError, FetchedToken};
 
 /// Exchange of an OAuth 2.0 server.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::credential::source::endpoint::Endpoint;
 use crate::credential::source::secret_reference::SecretReference;
-use crate::credential::source::token_client::Endpoint;
 
 /// Key of an exchange.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use regauth_shared::Secret;
 use serde::Deserialize;
 
-use crate::credential::source::token_client::ServiceAnswer;
+use crate::credential::source::service_answer::ServiceAnswer;
 use crate::credential::source::{FetchError, FetchedToken};
 use crate::credential::token_claims;
 

@@ -13,7 +13,9 @@ use tokio::time::Instant;
 
 use super::settings::{InvalidSetting, Key, Settings};
 use super::{Exchange, ExchangeKind, MintContext};
-use crate::credential::source::token_client::{Endpoint, ServiceAnswer, ServiceRequest, TokenClient};
+use crate::credential::source::endpoint::Endpoint;
+use crate::credential::source::service_answer::ServiceAnswer;
+use crate::credential::source::token_client::{ServiceRequest, TokenClient};
 use crate::credential::source::{FetchError, FetchedToken};
 
 /// Exchange of Vault or OpenBao.

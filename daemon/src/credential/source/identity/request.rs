@@ -8,8 +8,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::platform::{KUBERNETES_TOKEN, Platform};
+use crate::credential::source::endpoint::Endpoint;
 use crate::credential::source::environment::Environment;
-use crate::credential::source::token_client::{Endpoint, ServiceRequest, TokenClient};
+use crate::credential::source::token_client::{ServiceRequest, TokenClient};
 use crate::credential::source::{FetchError, file};
 
 /// Gets the identity.
