@@ -22,6 +22,7 @@ mod token_answer;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use regauth_shared::Secret;
@@ -228,7 +229,7 @@ impl fmt::Display for Mint {
 pub(crate) struct Minter {
     mint: Mint,
     environment: Environment,
-    client: TokenClient,
+    client: Arc<TokenClient>,
     login: StoredSecret,
     session: Session,
 }
@@ -251,7 +252,7 @@ impl Minter {
         Self {
             mint,
             environment,
-            client,
+            client: Arc::new(client),
             login,
             session: Session::default(),
         }
@@ -300,7 +301,7 @@ impl Minter {
 struct MintContext<'a> {
     mint: &'a Mint,
     environment: &'a Environment,
-    client: &'a TokenClient,
+    client: &'a Arc<TokenClient>,
     login: &'a StoredSecret,
 }
 
