@@ -47,6 +47,8 @@ pub(crate) enum Poll {
     Pending,
     /// The person has not confirmed yet, and polls must be rarer.
     SlowDown,
+    /// The service gave no usable answer: it is down, or the network. The login can still be confirmed.
+    Unanswered(FetchError),
     /// The person has confirmed; this is the refresh token.
     Confirmed(Secret),
 }
@@ -122,7 +124,8 @@ impl DeviceFlow {
                 return match error.code.as_deref() {
                     Some("authorization_pending") => Ok(Poll::Pending),
                     Some("slow_down") => Ok(Poll::SlowDown),
-                    _ => Err(error),
+                    Some(_) => Err(error),
+                    None => Ok(Poll::Unanswered(error)),
                 };
             }
         };
