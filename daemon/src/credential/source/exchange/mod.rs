@@ -276,10 +276,8 @@ impl Minter {
             client,
             login,
         };
-        if let Some(flow) = mint.device_flow() {
-            return flow.refresh(&context, &mut session.login).await;
-        }
         let fetched = match &mint.exchange {
+            _ if let Some(flow) = mint.device_flow() => flow.refresh(&context, &mut session.login).await,
             Exchange::Oauth(oauth) => oauth.mint(&context, &mut session.refresh_token).await,
             Exchange::Jfrog(jfrog) => jfrog.mint(&context).await,
             Exchange::Cloudsmith(cloudsmith) => cloudsmith.mint(&context).await,
