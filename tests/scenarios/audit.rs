@@ -11,6 +11,7 @@ use regauth_tests::ctl::Ctl;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::{Builder, Daemon};
 use regauth_tests::exec;
+use regauth_tests::held_server::HeldServer;
 use regauth_tests::load::{ClientCounts, LoadGenerator};
 use regauth_tests::ocsf;
 use regauth_tests::poll;
@@ -306,6 +307,31 @@ fn a_required_record_is_written_before_the_answer_or_the_request_is_refused() {
         "{codes:?}"
     );
     fixture.assert_whole();
+}
+
+#[test]
+fn a_required_record_has_the_write_of_a_client_that_left_before_its_answer() {
+    let server = HeldServer::start(&["/publish"]);
+    let config = "audit-required = true\n";
+    let daemon = Daemon::builder().config(config).start();
+    let location = server.location("/");
+    let location: Vec<&str> = location.iter().map(String::as_str).collect();
+    let add = [&["add-registry", "corp", "--no-verify", "--token-stdin"], &location[..]].concat();
+    daemon.ctl_with_input(&add, TOKEN).succeeds();
+    daemon.ctl(&["allow", "corp", "--for", "5m"]).succeeds();
+    let leaving = Curl::new()
+        .behind(&daemon)
+        .with(&["--request", "DELETE"])
+        .start(&server.url("/publish"));
+    server.wait_for_arrivals("/publish", 1);
+    drop(leaving);
+    let recorded = poll::wait_for("the write in the record", || {
+        let lines = daemon.ctl(&["audit", "--op", "write", "--registry", "corp"]).json;
+        lines["lines"].get(0).cloned()
+    });
+    assert_eq!(recorded["event"]["method"], "DELETE", "{recorded}");
+    assert_eq!(recorded["event"]["status"], Value::Null, "{recorded}");
+    server.release();
 }
 
 #[test]

@@ -196,6 +196,17 @@ fn other_programs_read_single_entries() {
 }
 
 #[test]
+fn a_write_by_a_header_is_sent_once_and_reads_nothing_ahead() {
+    let (registry, daemon) = start();
+    let ship = registry.nginx.url(&index_path("ship"));
+    let deleting = cargo_like(&daemon).header("x-http-method-override: DELETE");
+    deleting.get(&ship);
+    assert_eq!(Curl::new().behind(&daemon).get(&ship).status, 200);
+    assert!(requests_for(&registry, "rope").is_empty());
+    assert_eq!(requests_for(&registry, "ship").len(), 2);
+}
+
+#[test]
 fn a_conditional_request_gets_304_only_for_an_equal_validator() {
     let (registry, daemon) = start();
     let condition = |answer: &Response| format!("if-none-match: {}", answer.header("etag").unwrap());

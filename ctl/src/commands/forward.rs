@@ -50,6 +50,8 @@ Examples:
 
 /// Runs the forwarder, for a command or until a signal.
 pub(crate) fn run(arguments: &Arguments, json: bool) -> Result<Report, ErrorBody> {
+    // First, since without a grant no bundle helps.
+    let grant = grant_source(arguments)?;
     let bundle = arguments
         .bundle
         .clone()
@@ -59,7 +61,7 @@ pub(crate) fn run(arguments: &Arguments, json: bool) -> Result<Report, ErrorBody
     })?;
     let bundle = std::path::absolute(&bundle).map_err(error::io(format!("cannot find {}", bundle.display())))?;
     check_trust_store(&bundle.with_extension("jks"))?;
-    let forwarder = Forwarder::start(grant_source(arguments)?, arguments.port)?;
+    let forwarder = Forwarder::start(grant, arguments.port)?;
     let current = |name: &str| std::env::var(name).ok();
     let options = environment::java_options(&forwarder.url(), &bundle, current).ok_or_else(|| {
         error::usage("Java cannot read a trust store whose path has a blank").hint("copy it to another folder")

@@ -37,8 +37,8 @@ use crate::{error, reexec};
 /// the variables that hold tokens are removed. The daemon ends with the command. The exit code is the command's. Flags
 /// after a --registry belong to that registry.
 ///
-/// With --source, the job needs no secret: the daemon mints tokens from the job's identity. The command cannot: the variables
-/// that give the identity are removed too.
+/// With --source, the job needs no secret: the daemon mints tokens from the job's identity. The variables that give the
+/// identity are not in the command's environment. A hostile command may still read them from the job's shell.
 ///
 /// Without --registry the command uses the running daemon. A grant for it in HTTPS_PROXY stays, and Java uses it too.
 #[derive(clap::Args)]

@@ -67,8 +67,9 @@ fn audit(status: &Status) -> String {
         Some(audit) if audit.mode == "off" => "off".to_owned(),
         Some(audit) => {
             let required = if audit.required { ", required" } else { "" };
+            let lines = if audit.last.line == 1 { "line" } else { "lines" };
             format!(
-                "{}{required}, {} lines in {}",
+                "{}{required}, {} {lines} in {}",
                 audit.mode, audit.last.line, audit.folder
             )
         }

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rustix::net::sockopt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -40,6 +41,7 @@ async fn try_serve(client: &mut TcpStream, context: &Context) -> Result<(), Fail
         Err(_) => return Err(Failure::Unreachable(io::ErrorKind::TimedOut)),
     };
     let _ = (client.set_nodelay(true), proxy.set_nodelay(true));
+    let _ = notice_dead_peer(&proxy);
     let rest = received.get(head.length..).unwrap_or_default();
     let sent = async {
         proxy.write_all(&head.text).await?;
@@ -70,10 +72,22 @@ async fn read_head(client: &mut TcpStream, grant: &GrantedProxy) -> Result<Optio
     }
 }
 
+/// Has the kernel close a connection whose other end is gone: a proxy on another machine may disappear with its network.
+fn notice_dead_peer(proxy: &TcpStream) -> rustix::io::Result<()> {
+    sockopt::set_socket_keepalive(proxy, true)?;
+    sockopt::set_tcp_keepidle(proxy, KEEPALIVE)?;
+    sockopt::set_tcp_keepintvl(proxy, KEEPALIVE)?;
+    sockopt::set_tcp_keepcnt(proxy, MAX_UNANSWERED_KEEPALIVES)?;
+    #[cfg(target_os = "linux")]
+    sockopt::set_tcp_user_timeout(proxy, USER_TIMEOUT_MS)?;
+    Ok(())
+}
+
 /// Reports the first answer 407 to a CONNECT. Most clients show just the number.
 async fn report_refused_grant(proxy: &TcpStream, context: &Context) {
     let mut start = [0; STATUS_407.len()];
-    let is_refused = proxy.peek(&mut start).await.is_ok() && start == *STATUS_407;
+    let answered = timeout(ANSWER_TIMEOUT, proxy.peek(&mut start)).await;
+    let is_refused = matches!(answered, Ok(Ok(_))) && start == *STATUS_407;
     if is_refused && !context.has_reported_refusal.swap(true, Ordering::Relaxed) {
         output::print_to_stderr(
             "note: the proxy refuses the grant: it has expired or was revoked; `regauthctl grant` makes a new one\n",
@@ -114,5 +128,11 @@ impl Failure {
 
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time for the proxy's answer to a CONNECT, until the answer is passed on unread.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const MAX_UNANSWERED_KEEPALIVES: u32 = 4;
+#[cfg(target_os = "linux")]
+const USER_TIMEOUT_MS: u32 = 120_000;
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 const STATUS_407: &[u8; 12] = b"HTTP/1.1 407";

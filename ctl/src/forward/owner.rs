@@ -2,6 +2,8 @@
 //!
 //! Each connection to a forwarder uses its grant, so a forwarder serves no other user. Other systems have no table that
 //! is safe without `unsafe` code. There a forwarder does not start.
+//!
+//! regauthd asks the kernel for one socket (sock_diag). `ctl` reads the whole table, and so needs no netlink library.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 

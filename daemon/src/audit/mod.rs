@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use regauth_shared::audit::Link;
-use regauth_shared::event::{Event, EventKind, Exchange};
+use regauth_shared::event::{Event, EventKind};
 use regauth_shared::response::{AuditView, Problem};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
@@ -30,7 +30,6 @@ pub use self::folder::AuditFolderError;
 use self::writer::{Message, Writer};
 use crate::config::{AuditMode, AuditSettings};
 use crate::events::Published;
-use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::state::ProxyState;
 
 /// The audit record of a running daemon.
@@ -124,11 +123,11 @@ impl Audit {
 
     /// Records an event, if the record covers it. Never waits.
     ///
-    /// With `audit-required`, requests and refusals were recorded by [`Audit::confirm`].
+    /// With `audit-required`, [`Audit::confirm`] has recorded most requests. Those whose clients left before the answer come
+    /// here.
     fn record(&self, published: &Published) {
         let kind = &published.event.kind;
-        let is_confirmed = self.is_required() && kind.exchange().is_some_and(could_be_confirmed);
-        if self.queue.is_none() || is_confirmed || !self.lock_coverage().covers(kind) {
+        if self.queue.is_none() || published.is_recorded || !self.lock_coverage().covers(kind) {
             return;
         }
         if self.send(Message::Event(published.line().to_owned())).is_err() {
@@ -258,11 +257,6 @@ pub(crate) fn follow(proxy: &Arc<ProxyState>) -> impl Future<Output = ()> + Send
             }
         }
     }
-}
-
-/// A refusal because of the record itself cannot be in it yet.
-fn could_be_confirmed(exchange: &Exchange) -> bool {
-    exchange.code.as_deref() != Some(ProxyError::AuditUnavailable.code())
 }
 
 impl Shared {

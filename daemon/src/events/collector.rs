@@ -88,7 +88,11 @@ impl Collector {
         }
         self.batch = batch;
         if lost > 0 {
-            self.publish(clock.unix_ms(clock.monotonic), EventKind::Lost(Lost { events: lost }));
+            self.publish(
+                clock.unix_ms(clock.monotonic),
+                EventKind::Lost(Lost { events: lost }),
+                false,
+            );
         }
     }
 
@@ -100,7 +104,7 @@ impl Collector {
                 if events.feed.receiver_count() == 0 || (!events.wants_routine() && record.is_routine()) {
                     self.sequence += 1;
                 } else {
-                    self.publish(time, record.to_event());
+                    self.publish(time, record.to_event(), record.is_recorded);
                 }
                 self.events.traffic.count_request(Ended {
                     time,
@@ -108,11 +112,11 @@ impl Collector {
                     record,
                 });
             }
-            Collected::Announced(announcement) => self.publish(time, announcement.kind),
+            Collected::Announced(announcement) => self.publish(time, announcement.kind, false),
         }
     }
 
-    fn publish(&mut self, time: u64, kind: EventKind) {
+    fn publish(&mut self, time: u64, kind: EventKind, is_recorded: bool) {
         self.events.traffic.count_event(&kind);
         self.sequence += 1;
         let event = Event {
@@ -121,7 +125,7 @@ impl Collector {
             kind,
         };
         // An error says that nobody listens.
-        let _ = self.events.feed.send(Arc::new(Published::new(event)));
+        let _ = self.events.feed.send(Arc::new(Published::new(event, is_recorded)));
     }
 }
 

@@ -58,13 +58,16 @@ pub(crate) struct Events {
 #[derive(Debug)]
 pub(crate) struct Published {
     pub(crate) event: Event,
+    /// True if the audit record has it already.
+    pub(crate) is_recorded: bool,
     line: OnceLock<String>,
 }
 
 impl Published {
-    fn new(event: Event) -> Self {
+    fn new(event: Event, is_recorded: bool) -> Self {
         Self {
             event,
+            is_recorded,
             line: OnceLock::new(),
         }
     }

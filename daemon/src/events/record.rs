@@ -50,6 +50,8 @@ pub(crate) struct RequestRecord {
     pub(crate) bytes_down: u64,
     /// True if the connection to the registry has carried an earlier request.
     pub(crate) reused: Option<bool>,
+    /// True if the audit record has the request already.
+    pub(crate) is_recorded: bool,
 }
 
 impl RequestRecord {
@@ -73,6 +75,7 @@ impl RequestRecord {
             bytes_up: 0,
             bytes_down: 0,
             reused: None,
+            is_recorded: false,
         }
     }
 
@@ -132,18 +135,29 @@ impl PathText {
         is_cut: false,
     };
 
-    /// Copies a path.
+    /// Copies a path, with `…` for each segment that is a token of the client.
     pub(crate) fn new(path: &str) -> Self {
-        let kept = path.floor_char_boundary(MAX_PATH);
-        let mut text = Self {
-            length: u8::try_from(kept).unwrap_or(u8::MAX),
-            is_cut: kept < path.len(),
-            ..Self::NONE
-        };
-        for (to, from) in text.bytes.iter_mut().zip(path.as_bytes().iter().take(kept)) {
-            *to = *from;
+        let mut text = Self::NONE;
+        let mut before = ["", ""];
+        for (number, segment) in path.split('/').enumerate() {
+            if number > 0 {
+                text.push("/");
+            }
+            text.push(if is_token(before, segment) { "…" } else { segment });
+            before = [before[1], segment];
         }
         text
+    }
+
+    fn push(&mut self, part: &str) {
+        let (begin, room) = (usize::from(self.length), MAX_PATH - usize::from(self.length));
+        let kept = if self.is_cut { 0 } else { part.floor_char_boundary(room) };
+        self.is_cut |= kept < part.len();
+        let to = self.bytes.iter_mut().skip(begin);
+        for (to, from) in to.zip(part.as_bytes().iter().take(kept)) {
+            *to = *from;
+        }
+        self.length = u8::try_from(begin + kept).unwrap_or(u8::MAX);
     }
 
     /// The path with `…` at a cut; `None` if there is none.
@@ -163,6 +177,13 @@ impl fmt::Debug for PathText {
     }
 }
 
+/// True for a segment of a path that is a token: npm ends a login by `DELETE /-/user/token/TOKEN`, conda reads below
+/// `/t/TOKEN/`, and some tokens have a prefix of their own.
+fn is_token(before: [&str; 2], segment: &str) -> bool {
+    let is_named = before == ["user", "token"] || before[1] == "t";
+    (is_named && segment.len() >= MIN_TOKEN) || TOKEN_PREFIXES.iter().any(|prefix| segment.starts_with(prefix))
+}
+
 /// The text, cut to at most `length` bytes.
 fn cut(text: &str, length: usize) -> String {
     text.get(..text.floor_char_boundary(length))
@@ -174,6 +195,19 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
+const MIN_TOKEN: usize = 8;
+const TOKEN_PREFIXES: [&str; 10] = [
+    "eyJ",
+    "ghp_",
+    "gho_",
+    "ghs_",
+    "ghu_",
+    "github_pat_",
+    "gldt-",
+    "glpat-",
+    "npm_",
+    "pypi-Ag",
+];
 /// Longest method in an event. Any token is a method (RFC 9110, section 9.1).
 const MAX_METHOD: usize = 24;
 
@@ -182,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_path_is_cut_between_characters() {
+    fn a_path_is_kept_without_tokens_and_cut_between_characters() {
         let long = format!("/{}", "ä".repeat(MAX_PATH));
         for (path, kept) in [
             ("", None),
@@ -190,6 +224,21 @@ mod tests {
             (long.as_str(), Some(format!("/{}…", "ä".repeat((MAX_PATH - 1) / 2)))),
         ] {
             assert_eq!(PathText::new(path).to_text(), kept, "{path}");
+        }
+        for (path, kept) in [
+            ("/npm/-/user/token/0f5a3c0e-9a51-4c4e", "/npm/-/user/token/…"),
+            (
+                "/t/ab-1234567890/main/noarch/repodata.json",
+                "/t/…/main/noarch/repodata.json",
+            ),
+            ("/simple/glpat-abcdefgh/x", "/simple/…/x"),
+            (
+                "/v2/corp/blobs/sha256:0f5a3c0e9a514c4e",
+                "/v2/corp/blobs/sha256:0f5a3c0e9a514c4e",
+            ),
+            ("/se/rd/serde/", "/se/rd/serde/"),
+        ] {
+            assert_eq!(PathText::new(path).to_text().as_deref(), Some(kept), "{path}");
         }
         let exact = "x".repeat(MAX_PATH);
         assert_eq!(PathText::new(&exact).to_text(), Some(exact));

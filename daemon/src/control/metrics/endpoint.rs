@@ -116,6 +116,9 @@ async fn accept(controller: &Arc<Controller>, listener: &TcpListener, end: &Canc
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             continue;
         };
+        // A scraper that does not read must not keep its place.
+        #[cfg(target_os = "linux")]
+        let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_TIMEOUT));
         let (controller, end) = (Arc::clone(controller), end.clone());
         tasks.spawn(async move {
             tokio::select! {
@@ -190,5 +193,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const MAX_CONNECTIONS: usize = 16;
 const MAX_HEAD: usize = 16 * 1024;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time for which a scraper may leave an answer unread.
+#[cfg(target_os = "linux")]
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Prometheus keeps its connection between scrapes, and opens another one when it is closed.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(600);

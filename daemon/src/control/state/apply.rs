@@ -98,12 +98,14 @@ impl Controller {
             };
             let previous = state.registries.get(name);
             let (upstream, trouble) = self.upstream_or_fallback(name, registry, previous)?;
+            let upstream = registry_upstream(previous, &upstream, credential);
+            let credential = registry_credential(previous, registry, credential);
             let route = RegistryRoute {
                 name: name.clone(),
                 registry: registry.clone(),
-                credential: registry_credential(previous, registry, credential),
-                read_ahead: read_ahead(previous, registry),
-                upstream: registry_upstream(previous, &upstream, credential),
+                read_ahead: read_ahead(previous, registry, &credential),
+                credential,
+                upstream,
                 trouble,
                 usage: previous.map_or_else(Arc::default, |route| Arc::clone(&route.usage)),
             };
@@ -292,14 +294,28 @@ fn registry_upstream(
     }
 }
 
-/// Read-ahead of a registry's index. It is kept, with its memory of names, unless the index has changed.
-fn read_ahead(previous: Option<&Arc<RegistryRoute>>, registry: &Registry) -> Option<Arc<ReadAhead>> {
+/// Read-ahead of a registry's index. It is kept, with its memory of names, unless the index has changed. Answers that came
+/// by another credential are dropped.
+fn read_ahead(
+    previous: Option<&Arc<RegistryRoute>>,
+    registry: &Registry,
+    credential: &Arc<RegistryCredential>,
+) -> Option<Arc<ReadAhead>> {
     let is_same = |previous: &&Arc<RegistryRoute>| {
         let before = &previous.registry;
         (before.kind, &before.index, before.read_ahead) == (registry.kind, &registry.index, registry.read_ahead)
     };
     match previous.filter(is_same) {
-        Some(previous) => previous.read_ahead.clone(),
+        Some(previous) => {
+            let kept = previous.read_ahead.clone();
+            // Generations count for each credential, so the number of another one may be equal.
+            if let Some(read_ahead) = &kept
+                && !Arc::ptr_eq(&previous.credential, credential)
+            {
+                read_ahead.forget_answers();
+            }
+            kept
+        }
         None => ReadAhead::of(registry).map(Arc::new),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The kernel names the inode of the client's socket (see [`peer`](crate::proxy::downstream::peer)). On Linux,
 //! `/proc/PID/fd` has a link for each open file, and the process with a link to that inode is the client. A thread of its
-//! own searches, so that no connection waits: a connection only puts its inode in a bounded queue. The thread looks at the
+//! own searches, and a connection only puts its inode in a bounded queue. Requests to a registry with `programs` wait for it. The thread looks at the
 //! processes that it has found lately, then at all processes of our user, the newest first, at most every [`SCAN_INTERVAL`].
 //!
 //! A process that ends before the search has no name: its events have no program. Arguments and environment are never read,

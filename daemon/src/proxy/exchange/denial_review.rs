@@ -208,7 +208,7 @@ pub(super) fn pass_on(
 }
 
 /// True if a cargo sent these headers.
-pub(super) fn is_cargo(headers: &HeaderMap) -> bool {
+pub(in crate::proxy) fn is_cargo(headers: &HeaderMap) -> bool {
     let agent = headers.get(USER_AGENT).map_or(&b""[..], |agent| agent.as_bytes());
     CARGO.iter().any(|name| agent.starts_with(name))
 }

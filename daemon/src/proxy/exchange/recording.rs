@@ -139,7 +139,9 @@ impl Recording {
             return Ok(());
         }
         self.record.total = self.begun.elapsed();
-        Ok(audit.confirm(self.record.to_event()).await?)
+        audit.confirm(self.record.to_event()).await?;
+        self.record.is_recorded = true;
+        Ok(())
     }
 
     /// The client's response, whose body writes the record at its end. An error becomes a response of our own. With

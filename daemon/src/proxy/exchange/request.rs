@@ -140,7 +140,10 @@ async fn send_or_answer(
     permit: RequestPermit,
     recording: &mut Recording,
 ) -> Result<Response<ResponseBody>, ProxyError> {
-    if let Some(reader) = Reader::of(worker, client, registry, host, &request) {
+    // A GET can be a write, by a header that overrides its method.
+    if operation == Operation::Read
+        && let Some(reader) = Reader::of(worker, client, registry, host, &request)
+    {
         // Boxed, since most requests are not for an index.
         return Box::pin(reader.serve(lease, request, permit, recording)).await;
     }

@@ -49,9 +49,9 @@ impl Reader {
 
     fn max_in_flight(&self) -> usize {
         let upstream = &self.registry.upstream;
-        if upstream.speaks_h1(self.worker.index, &self.scheme, &self.authority) {
+        if !upstream.has_h2(self.worker.index, &self.scheme, &self.authority) {
             MAX_IN_FLIGHT_H1
-        } else if self.client.grant().is_some() {
+        } else if self.client.bears_grant() {
             MAX_IN_FLIGHT_OF_A_GRANT
         } else {
             MAX_IN_FLIGHT
@@ -209,7 +209,7 @@ fn unpack<'a>(headers: &HeaderMap, file: &'a [u8]) -> Option<Cow<'a, [u8]>> {
 const MAX_IN_FLIGHT: usize = 64;
 /// A bearer with more streams gets connections with smaller windows.
 const MAX_IN_FLIGHT_OF_A_GRANT: usize = 24;
-/// Over HTTP/1.1, each question takes one of few connections.
+/// Over HTTP/1.1, or while the protocol is not known: each question may take one of few connections.
 const MAX_IN_FLIGHT_H1: usize = 4;
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ impl ReadAhead {
     }
 
     /// Ends all readings and drops their answers.
-    fn forget_answers(&self) {
+    pub(crate) fn forget_answers(&self) {
         self.lock().end_all();
     }
 

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{
-    CACHE_CONTROL, COOKIE, HeaderName, IF_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA, RANGE, USER_AGENT,
-};
+use http::header::{CACHE_CONTROL, COOKIE, HeaderName, IF_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA, RANGE};
 use http::uri::{Authority, Scheme as UriScheme};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::{Either, Full};
 use tokio::sync::oneshot;
@@ -19,6 +17,7 @@ use crate::policy::Operation;
 use crate::proxy::downstream::authenticate::Client;
 use crate::proxy::downstream::limits::RequestPermit;
 use crate::proxy::exchange::body::RequestBody;
+use crate::proxy::exchange::denial_review;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::exchange::recording::Recording;
 use crate::proxy::exchange::send::{self, ResponseBody};
@@ -55,7 +54,8 @@ impl Reader {
             return None;
         }
         let headers = request.headers();
-        if !is_cargo(headers) || NEEDS_REGISTRY.iter().any(|name| headers.contains_key(name)) {
+        // Other programs read single entries of an index.
+        if !denial_review::is_cargo(headers) || NEEDS_REGISTRY.iter().any(|name| headers.contains_key(name)) {
             return None;
         }
         Some(Self {
@@ -228,12 +228,6 @@ impl Drop for WriteGuard {
     fn drop(&mut self) {
         self.0.forget_answers();
     }
-}
-
-/// Other programs read single entries of an index.
-fn is_cargo(headers: &HeaderMap) -> bool {
-    let agent = headers.get(USER_AGENT).map_or(&b""[..], |agent| agent.as_bytes());
-    agent.starts_with(b"cargo/") || agent.starts_with(b"cargo ")
 }
 
 /// Headers of requests that only the registry can answer.

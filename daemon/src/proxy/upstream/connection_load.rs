@@ -62,8 +62,11 @@ impl ConnectionLoad {
     /// Returns true if unread responses take half of the connection's window, so that they might stop another one.
     ///
     /// Heads and aborted responses count as unread until the connection is without a request. A connection that looks
-    /// full for that reason gets no new request, so that time comes.
+    /// full for that reason gets no new request, so that time comes, and then it is not full.
     pub(super) fn is_full(&self) -> bool {
+        if self.active() == 0 {
+            return false;
+        }
         let unread = self
             .received
             .load(Ordering::Relaxed)
@@ -148,7 +151,6 @@ mod tests {
         load.note_received(1);
         assert!(load.is_full());
         load.end_request();
-        load.begin_request();
         assert!(
             !load.is_full(),
             "aborted responses count until the connection is without a request"

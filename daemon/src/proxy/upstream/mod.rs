@@ -167,10 +167,9 @@ impl Upstream {
         self.pool(worker, scheme, authority)?.warm()
     }
 
-    /// True if the origin is known to speak HTTP/1.1 only.
-    pub(crate) fn speaks_h1(&self, worker: usize, scheme: &UriScheme, authority: &Authority) -> bool {
-        self.pool(worker, scheme, authority)
-            .is_some_and(|pool| pool.speaks_h1())
+    /// True if the worker has an open HTTP/2 connection to the origin.
+    pub(crate) fn has_h2(&self, worker: usize, scheme: &UriScheme, authority: &Authority) -> bool {
+        self.pool(worker, scheme, authority).is_some_and(|pool| pool.has_h2())
     }
 
     /// Sends a request of the daemon itself as [`Upstream::send_for`] does.

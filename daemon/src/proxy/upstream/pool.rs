@@ -94,9 +94,9 @@ impl Pool {
         self.destination.is(scheme, authority)
     }
 
-    /// True if the last connection that was opened speaks HTTP/1.1.
-    pub(super) fn speaks_h1(&self) -> bool {
-        self.speaks_h1.load(Ordering::Relaxed)
+    /// True if an HTTP/2 connection is open.
+    pub(super) fn has_h2(&self) -> bool {
+        !self.state().h2.is_empty()
     }
 
     /// Corporate proxy that answers the pool's plain requests, if any.
