@@ -264,22 +264,31 @@ fn a_reload_during_a_refresh_keeps_the_login() {
 }
 
 #[test]
-fn a_store_move_during_a_refresh_keeps_the_login() {
+fn a_refresh_during_a_store_move_reaches_the_new_store() {
     let scene = Scene::new();
-    let keyring = Keyring::start();
-    let mut daemon = Daemon::builder()
+    let (keyring, shim) = (Keyring::start(), SystemShim::new());
+    let mut daemon = shim
+        .load_into(Daemon::builder())
         .env("DBUS_SESSION_BUS_ADDRESS", &keyring.address())
-        .config("store = \"vault\"\n")
+        .config("store = \"keychain\"\n")
         .without_store_flag()
         .start();
     scene.add(&daemon, "");
     scene.log_in_and_hold_refresh(&daemon);
-    daemon.ctl(&["store", "move", "keychain"]).succeeds();
-    scene.service.release();
-    poll::wait_for("the refresh", || {
-        let shown = daemon.ctl(&["show", "corp"]).json;
-        (shown["credential"]["generation"] == 2).then_some(())
+    shim.hold_syncs("vault.age");
+    thread::scope(|scope| {
+        let moving = scope.spawn(|| daemon.ctl(&["store", "move", "vault"]));
+        // The spent refresh token is in the vault.
+        shim.wait_for_held_sync();
+        scene.service.release();
+        poll::wait_for("the refresh", || {
+            let shown = daemon.ctl(&["show", "corp"]).json;
+            (shown["credential"]["generation"] == 2).then_some(())
+        });
+        shim.release_syncs();
+        moving.join().unwrap().succeeds();
     });
+    assert!(has_refresh_token(&daemon));
     daemon.restart();
     scene.assert_login_lives(&daemon);
     scene.scan(&daemon);
