@@ -231,13 +231,7 @@ impl Credential {
     /// Puts a fetched token in place, and waits as [`Replaced::wait`] does. `None` if another one was put in place since it was
     /// fetched: that one is newer.
     pub(crate) async fn install(&self, fetched: Fetched) -> Option<Installed> {
-        let (mut installed, replaced) = {
-            let mut inner = self.lock();
-            if inner.changes != fetched.changes_before {
-                return None;
-            }
-            self.replace_with_fetched_locked(&mut inner, fetched.token, ClockReading::now())
-        };
+        let (mut installed, replaced) = self.replace_unless_changed(fetched)?;
         installed.holders = replaced.wait().await;
         if let Some(refresher) = &self.refresher {
             refresher.reschedule();
@@ -249,6 +243,13 @@ impl Credential {
     #[cfg(test)]
     pub(crate) fn replace(&self, state: CredentialState) -> Replaced {
         self.replace_locked(&mut self.lock(), state)
+    }
+
+    /// Puts a fetched token in place, unless another value was put in place since the fetch began.
+    fn replace_unless_changed(&self, fetched: Fetched) -> Option<(Installed, Replaced)> {
+        let mut inner = self.lock();
+        (inner.changes == fetched.changes_before)
+            .then(|| self.replace_with_fetched_locked(&mut inner, fetched.token, ClockReading::now()))
     }
 
     /// A token that is the current one gets the new lifetime, and its generation stays.

@@ -3,6 +3,7 @@
 //! The refresh token is in the store. A server that rotates it accepts each once, so the new one replaces it there before
 //! the access token is used.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use regauth_shared::Secret;
@@ -14,6 +15,7 @@ use super::token_answer::TokenAnswer;
 use crate::credential::source::endpoint::Endpoint;
 use crate::credential::source::token_client::{ServiceRequest, TokenClient};
 use crate::credential::source::{FetchError, FetchedToken};
+use crate::credential::store::stored_secret::StoredSecret;
 
 /// Endpoints and client of a login with a code.
 #[derive(Clone, Debug)]
@@ -47,6 +49,8 @@ pub(crate) enum LoginPoll {
     Pending,
     /// The person has not confirmed yet, and polls must be rarer.
     SlowDown,
+    /// The service gave no usable answer: it is down, or the network. The login can still be confirmed.
+    Unanswered(FetchError),
     /// The person has confirmed; this is the refresh token.
     Confirmed(Secret),
 }
@@ -115,7 +119,8 @@ impl DeviceFlow {
                 return match error.code.as_deref() {
                     Some("authorization_pending") => Ok(LoginPoll::Pending),
                     Some("slow_down") => Ok(LoginPoll::SlowDown),
-                    _ => Err(error),
+                    Some(_) => Err(error),
+                    None => Ok(LoginPoll::Unanswered(error)),
                 };
             }
         };
@@ -139,36 +144,80 @@ impl DeviceFlow {
         replaced: &mut ReplacedRefreshToken,
     ) -> Result<FetchedToken, FetchError> {
         let login = format!("`regauthctl login {}` logs you in", context.login.name());
+        // A refresh before a change of the configuration may still be under way.
+        let turn = context.login.take_turn().await;
         let stored = context
             .login
             .read()
             .await
             .map_err(|error| FetchError::new(error.to_string()))?;
         let stored = stored.ok_or_else(|| FetchError::new("nobody is logged in").hint(&*login))?;
-        let present = replaced.current(&stored);
+        let present = replaced.current(&stored).clone();
+        let exchange = Exchange {
+            flow: self.clone(),
+            client: Arc::clone(context.client),
+            login: context.login.clone(),
+            stored: stored.clone(),
+            present,
+        };
+        let ending = || FetchError::new("this regauthd is ending; the next one refreshes the login");
+        let exchanged = turn.finish(exchange.run()).await.ok_or_else(ending)?;
+        let Exchanged { fetched, new } = exchanged.map_err(|error| match error.code.as_deref() {
+            Some("invalid_grant") => error.hint(&*login),
+            _ => error,
+        })?;
+        if let Some(new) = new {
+            replaced.replace(stored, new);
+        }
+        fetched
+    }
+}
+
+/// Exchange of a refresh token. It owns everything, because its caller may be dropped meanwhile.
+struct Exchange {
+    flow: DeviceFlow,
+    client: Arc<TokenClient>,
+    login: StoredSecret,
+    /// Refresh token in the store.
+    stored: Secret,
+    /// The same, or the one that has replaced it.
+    present: Secret,
+}
+
+/// Result of an exchange.
+struct Exchanged {
+    fetched: Result<FetchedToken, FetchError>,
+    /// Refresh token that replaces the one that was sent.
+    new: Option<Secret>,
+}
+
+impl Exchange {
+    /// Sends the refresh token, and stores the one that replaces it.
+    ///
+    /// # Errors
+    /// [`FetchError`] with the server's reason, or if the store has another refresh token by now, or none.
+    async fn run(self) -> Result<Exchanged, FetchError> {
         let form = [
             ("grant_type", "refresh_token"),
-            ("refresh_token", present.expose()),
-            ("client_id", &self.client_id),
+            ("refresh_token", self.present.expose()),
+            ("client_id", &self.flow.client_id),
         ];
-        let request = ServiceRequest::post_form(&self.token_url, &form).hiding(present);
-        let answer = context
-            .client
-            .send(request)
-            .await
-            .map_err(|error| match error.code.as_deref() {
-                Some("invalid_grant") => error.hint(&*login),
-                _ => error,
-            })?;
+        let request = ServiceRequest::post_form(&self.flow.token_url, &form).hiding(&self.present);
+        let answer = self.client.send(request).await?;
         let tokens: TokenAnswer = answer.json()?;
-        if let Some(new) = tokens.refresh_token(&answer)?.filter(|new| !new.is_same(&stored)) {
-            let written = context.login.write(&new).await;
-            replaced.replace(stored, new);
-            if let Err(error) = written {
-                tracing::warn!(registry = %context.login.name(), %error, "could not store a new refresh token");
+        let new = tokens.refresh_token(&answer)?.filter(|new| !new.is_same(&self.stored));
+        if let Some(new) = &new {
+            let name = self.login.name();
+            match self.login.replace(&[self.stored, self.present], new).await {
+                Ok(true) => {}
+                Ok(false) => return Err(FetchError::new("the login has ended or was replaced meanwhile")),
+                Err(error) => tracing::warn!(registry = %name, %error, "could not store a new refresh token"),
             }
         }
-        tokens.fetched(&answer)
+        Ok(Exchanged {
+            fetched: tokens.fetched(&answer),
+            new,
+        })
     }
 }
 

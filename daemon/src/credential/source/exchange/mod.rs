@@ -24,6 +24,7 @@ mod token_answer;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use regauth_shared::Secret;
@@ -36,7 +37,7 @@ use crate::credential::source::token_client::TokenClient;
 use crate::credential::source::{FetchError, FetchedToken};
 use crate::credential::store::stored_secret::StoredSecret;
 use crate::registry::{Command, Kind, Scheme};
-pub(crate) use device::{DeviceFlow, LoginPoll as Poll, StartedLogin};
+pub(crate) use device::{DeviceFlow, LoginPoll, StartedLogin};
 use refresh_token::ReplacedRefreshToken;
 use settings::{InvalidSetting, Key, Settings};
 
@@ -231,7 +232,7 @@ impl fmt::Display for Mint {
 pub(crate) struct Minter {
     mint: Mint,
     environment: Environment,
-    client: TokenClient,
+    client: Arc<TokenClient>,
     login: StoredSecret,
     session: Session,
 }
@@ -252,7 +253,7 @@ impl Minter {
         Self {
             mint,
             environment,
-            client,
+            client: Arc::new(client),
             login,
             session: Session::default(),
         }
@@ -276,10 +277,8 @@ impl Minter {
             client,
             login,
         };
-        if let Some(flow) = mint.device_flow() {
-            return flow.refresh(&context, &mut session.refresh_token).await;
-        }
         let fetched = match &mint.exchange {
+            _ if let Some(flow) = mint.device_flow() => flow.refresh(&context, &mut session.refresh_token).await,
             Exchange::Oauth(oauth) => oauth.mint(&context, &mut session.refresh_token).await,
             Exchange::Jfrog(jfrog) => jfrog.mint(&context).await,
             Exchange::Cloudsmith(cloudsmith) => cloudsmith.mint(&context).await,
@@ -301,7 +300,7 @@ impl Minter {
 struct MintContext<'a> {
     mint: &'a Mint,
     environment: &'a Environment,
-    client: &'a TokenClient,
+    client: &'a Arc<TokenClient>,
     login: &'a StoredSecret,
 }
 
