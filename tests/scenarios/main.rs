@@ -25,6 +25,7 @@ mod credential_provider;
 mod credentials;
 mod denial_of_service;
 mod denials;
+mod device_logins;
 mod diagnosis;
 mod doctor;
 mod doctor_fixes;

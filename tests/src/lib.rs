@@ -19,6 +19,7 @@
 //! | [`container_registry`] | private container registry: docker-registry, with a password or a token service | `ContainerRegistry::with_token_service("me", "password")` |
 //! | [`openid_provider`] | OpenID provider: the certified oidc-provider | `OpenidProvider::start(registry.gate()).identity("corp")` |
 //! | [`token_service`] | token service of a vendor, which checks requests and identities | `TokenService::start(Vendor::Jfrog, &provider, registry.gate(), registry.authority())` |
+//! | [`device_service`] | OAuth 2.0 server for logins with a code, which holds its answers until they are released | `DeviceService::start(registry.gate()).hold()` |
 //! | [`moto`] | AWS's security token service: moto | `Moto::start().address()` |
 //! | [`lfs_server`] | private git host with Git LFS: giftless, or a server that repeats the token | `LfsServer::giftless("me", "password")` |
 //! | [`mock_server`] | HTTP server that records requests and answers as configured | `MockServer::builder(&authority, "localhost").start()` |
@@ -78,6 +79,7 @@ pub mod crates;
 pub mod ctl;
 pub mod curl;
 pub mod daemon;
+pub mod device_service;
 pub mod exec;
 pub mod fake_service_manager;
 pub mod faulty_server;

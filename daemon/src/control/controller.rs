@@ -31,7 +31,6 @@ use crate::credential::source::environment::Environment;
 use crate::credential::source::exchange::Minter;
 use crate::credential::source::token_client::TokenClient;
 use crate::credential::store::select::OpenStore;
-use crate::credential::store::stored_secret::StoredSecret;
 use crate::journal::Journal;
 use crate::logs::Logs;
 use crate::proxy::state::ProxyState;
@@ -225,7 +224,7 @@ impl Controller {
     /// The source that fetches a registry's token; `None` for the store and the environment, which give a token once.
     pub(super) fn token_source(&self, name: &RegistryName, registry: &Registry) -> Option<TokenSource> {
         TokenSource::of(&registry.source, |mint| {
-            let login = StoredSecret::new(self.stores.shared(), name.clone());
+            let login = self.stores.secrets().secret(name.clone());
             Minter::new(
                 mint.clone(),
                 self.environment.clone(),

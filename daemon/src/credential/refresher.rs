@@ -250,22 +250,38 @@ impl Refresher {
         self.has_newer(than, reason)
     }
 
-    /// Fetches a token and puts it in place.
+    /// Fetches a token and puts it in place. Fetches again if a logout or a rotation has changed the value meanwhile: the
+    /// answer may be from before it.
     async fn refresh(&mut self) {
-        match self.source.fetch().await {
-            Ok(fetched) => self.install(fetched),
-            Err(error) => self.fail(error),
+        while let Some(changes_before) = self.changes() {
+            let fetched = self.source.fetch().await;
+            if self.changes() == Some(changes_before) {
+                match fetched {
+                    Ok(token) => self.install(Fetched { token, changes_before }),
+                    Err(error) => self.fail(error),
+                }
+                break;
+            }
         }
         self.publish_next();
     }
 
-    fn install(&mut self, fetched: FetchedToken) {
+    /// The credential's count of values; `None` if no registry uses it any more.
+    fn changes(&self) -> Option<u64> {
+        let credential = self.credential.upgrade()?;
+        let inner = credential.lock();
+        (!inner.is_closed).then_some(inner.changes)
+    }
+
+    fn install(&mut self, fetched: Fetched) {
         let Some(credential) = self.credential.upgrade() else {
+            return;
+        };
+        let Some((installed, replaced)) = credential.replace_unless_changed(fetched) else {
             return;
         };
         self.failures = 0;
         self.retry_at = None;
-        let (installed, replaced) = credential.replace_with_fetched(fetched, ClockReading::now());
         // Requests for the new token do not wait for those that hold the old one.
         self.tasks.spawn(replaced.wait());
         if installed.is_new {
@@ -306,10 +322,11 @@ impl Refresher {
 
     /// For a caller that verifies the token before it puts it in place.
     async fn fetch_for_caller(&mut self, done: oneshot::Sender<Result<Fetched, FetchError>>) {
-        let credential = self.credential.upgrade();
-        let changes_before = credential.map_or(0, |credential| credential.lock().changes);
+        let changes_before = self.changes().unwrap_or_default();
         let fetched = self.source.fetch().await.map(|token| Fetched { token, changes_before });
-        if let Err(error) = &fetched {
+        if let Err(error) = &fetched
+            && self.changes() == Some(changes_before)
+        {
             self.fail(error.clone());
         }
         let _ = done.send(fetched);

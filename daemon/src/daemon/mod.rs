@@ -17,6 +17,7 @@ use regauth_shared::paths::Folders;
 use regauth_shared::response::{SocketOrigin, Sockets};
 use time::OffsetDateTime;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -183,7 +184,8 @@ impl Daemon {
     }
 
     /// Serves until SIGTERM, SIGINT or `regauthctl stop`, then drains. While it drains, it accepts no connections, and
-    /// requests in flight finish. The drain ends after `drain-timeout` or at the next signal.
+    /// requests in flight finish. The drain ends after `drain-timeout` or at the next signal. A login whose refresh is under
+    /// way may prolong it to 25 s.
     ///
     /// # Errors
     /// Signals cannot be handled.
@@ -218,19 +220,17 @@ impl Daemon {
         proxy.events.announce(EventKind::Stopping);
         proxy.drain.cancel();
         proxy.tasks.close();
-        let controller = Arc::clone(&self.controller);
         // The next daemon may start while the last connections of this one finish.
-        let release = async move {
-            lifecycle::close(&controller).await;
-            drop(self.exclusive);
+        let deadline = Instant::now() + self.controller.drain_timeout;
+        let release = release(Arc::clone(&self.controller), self.exclusive, deadline);
+        let drained = async {
+            if tokio::time::timeout_at(deadline, proxy.tasks.wait()).await.is_err() {
+                warn_about_cut_connections(&proxy, "drain timeout passed");
+            }
         };
-        let interrupted = tokio::select! {
-            ((), ()) = async { tokio::join!(proxy.tasks.wait(), release) } => None,
-            () = tokio::time::sleep(self.controller.drain_timeout) => Some("drain timeout passed"),
-            () = signals.terminated() => Some("second signal"),
-        };
-        if let Some(reason) = interrupted {
-            warn_about_cut_connections(&proxy, reason);
+        tokio::select! {
+            ((), ()) = async { tokio::join!(drained, release) } => {}
+            () = signals.terminated() => warn_about_cut_connections(&proxy, "second signal"),
         }
         // Viewers get the last events, then the end.
         events_end.cancel();
@@ -240,6 +240,15 @@ impl Daemon {
         end.cancel();
         Ok(())
     }
+}
+
+/// Releases the exclusive files once nothing is written any more. The drain's deadline does not cut the refresh of a login
+/// short, which would lose the login.
+async fn release(controller: Arc<Controller>, exclusive: ExclusiveFiles, deadline: Instant) {
+    lifecycle::finish_refreshes(&controller).await;
+    let deadline = deadline.max(Instant::now() + CONTROL_DRAIN_TIMEOUT);
+    let _ = tokio::time::timeout_at(deadline, lifecycle::close(&controller)).await;
+    drop(exclusive);
 }
 
 /// Task that writes the audit record to the last event.

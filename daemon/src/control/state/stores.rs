@@ -7,11 +7,13 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::credential::store::StoreKind;
 use crate::credential::store::select::OpenStore;
+use crate::credential::store::stored_secret::StoredSecrets;
 
 /// The store in use, the store that a migration leaves copies in, and the migration's progress.
 #[derive(Debug)]
 pub(crate) struct Stores {
     current: Arc<ArcSwap<OpenStore>>,
+    secrets: Arc<StoredSecrets>,
     leftover: ArcSwapOption<OpenStore>,
     migration: ArcSwapOption<MigrationProgress>,
 }
@@ -19,8 +21,10 @@ pub(crate) struct Stores {
 impl Stores {
     /// Starts with one store and no migration.
     pub(crate) fn new(current: OpenStore) -> Self {
+        let current = Arc::new(ArcSwap::from_pointee(current));
         Self {
-            current: Arc::new(ArcSwap::from_pointee(current)),
+            secrets: Arc::new(StoredSecrets::new(Arc::clone(&current))),
+            current,
             leftover: ArcSwapOption::empty(),
             migration: ArcSwapOption::empty(),
         }
@@ -31,9 +35,9 @@ impl Stores {
         self.current.load_full()
     }
 
-    /// Handle of the store that has the secrets, which follows a migration.
-    pub(in crate::control) fn shared(&self) -> Arc<ArcSwap<OpenStore>> {
-        Arc::clone(&self.current)
+    /// Secrets that their owners replace by themselves. They follow a migration.
+    pub(in crate::control) fn secrets(&self) -> &Arc<StoredSecrets> {
+        &self.secrets
     }
 
     /// The other store, until the copies that a migration left there are deleted.

@@ -13,9 +13,12 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
 use tokio::time::Instant;
 
 use crate::control::controller::Controller;
-use crate::control::verbs::rotate::{rotate_at_source, source_error, write_to_store};
-use crate::credential::source::exchange::{DeviceFlow, Poll, StartedLogin};
+use crate::control::state::StateGuard;
+use crate::control::verbs::rotate::{refuse_replaced, rotate_at_source, source_error, write_to_store};
+use crate::credential::Credential;
+use crate::credential::source::exchange::{DeviceFlow, LoginPoll, StartedLogin};
 use crate::credential::source::token_client::TokenClient;
+use crate::credential::store::Item;
 use crate::proxy::routes::RegistryRoute;
 use crate::registry::Source;
 
@@ -25,6 +28,8 @@ pub(crate) struct PendingLogins(Mutex<BTreeMap<RegistryName, Arc<PendingLogin>>>
 
 #[derive(Debug)]
 struct PendingLogin {
+    /// Credential that the login is for. Another registry may get its name.
+    credential: Arc<Credential>,
     flow: DeviceFlow,
     client: TokenClient,
     started: StartedLogin,
@@ -44,8 +49,12 @@ impl PendingLogins {
         logins.get(name).cloned()
     }
 
-    fn remove(&self, name: &RegistryName) {
-        self.lock().remove(name);
+    /// Removes this login, not one that began later.
+    fn remove(&self, name: &RegistryName, login: &Arc<PendingLogin>) {
+        let mut logins = self.lock();
+        if logins.get(name).is_some_and(|present| Arc::ptr_eq(present, login)) {
+            logins.remove(name);
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<RegistryName, Arc<PendingLogin>>> {
@@ -75,6 +84,7 @@ pub(crate) async fn begin(controller: &Controller, request: ByName) -> Result<De
     let login = PendingLogin {
         ends: now + started.expires_in,
         pace: Mutex::new((started.interval, now)),
+        credential: Arc::clone(&route.credential.shared),
         flow,
         client,
         started,
@@ -100,6 +110,10 @@ pub(crate) async fn poll(controller: &Controller, request: ByName) -> Result<Dev
         error.hint(format!("`regauthctl login {name}` begins one"))
     };
     let login = controller.state.logins.find(&name).ok_or_else(none)?;
+    if !Arc::ptr_eq(&login.credential, &route.credential.shared) {
+        controller.state.logins.remove(&name, &login);
+        return Err(none());
+    }
     let pending = |pause: Duration| DeviceLoginState {
         name: name.clone(),
         interval: Some(pause.as_secs().max(1)),
@@ -112,15 +126,19 @@ pub(crate) async fn poll(controller: &Controller, request: ByName) -> Result<Dev
         .unless_ending(login.flow.poll(&login.client, &login.started))
         .await?;
     let refresh_token = match polled {
-        Ok(Poll::Pending) => return Ok(pending(login.next(Duration::ZERO))),
-        Ok(Poll::SlowDown) => return Ok(pending(login.next(SLOW_DOWN))),
-        Ok(Poll::Confirmed(refresh_token)) => refresh_token,
+        Ok(LoginPoll::Pending) => return Ok(pending(login.next(Duration::ZERO))),
+        Ok(LoginPoll::SlowDown) => return Ok(pending(login.next(SLOW_DOWN))),
+        Ok(LoginPoll::Unanswered(error)) => {
+            tracing::warn!(registry = %name, error = error.message, "login poll failed");
+            return Ok(pending(login.back_off(error.retry_after)));
+        }
+        Ok(LoginPoll::Confirmed(refresh_token)) => refresh_token,
         Err(error) => {
-            controller.state.logins.remove(&name);
+            controller.state.logins.remove(&name, &login);
             return Err(source_error(&route, &error));
         }
     };
-    controller.state.logins.remove(&name);
+    controller.state.logins.remove(&name, &login);
     store(controller, &route, &refresh_token).await?;
     tracing::info!(registry = %name, "logged in");
     Ok(DeviceLoginState {
@@ -145,6 +163,16 @@ impl PendingLogin {
         *pace = (interval, Instant::now() + interval);
         interval
     }
+
+    /// Doubles the pause between polls after one without an answer (RFC 8628, section 3.5), and returns the time until the
+    /// next one. The service may want a longer pause.
+    fn back_off(&self, retry_after: Option<Duration>) -> Duration {
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        let interval = (pace.0 * 2).min(MAX_BACKED_OFF).max(pace.0);
+        let pause = interval.max(retry_after.unwrap_or_default());
+        *pace = (interval, Instant::now() + pause);
+        pause
+    }
 }
 
 fn flow(route: &RegistryRoute) -> Result<DeviceFlow, ErrorBody> {
@@ -162,17 +190,42 @@ fn flow(route: &RegistryRoute) -> Result<DeviceFlow, ErrorBody> {
     })
 }
 
-/// Writes the refresh token to the store. A migration waits for it, and copies again.
+/// Writes the refresh token to the store. A migration waits for it, and copies again. The token is deleted if the registry
+/// was removed or replaced meanwhile.
 async fn store(controller: &Controller, route: &RegistryRoute, refresh_token: &Secret) -> Result<(), ErrorBody> {
     let name = &route.name;
+    // Another registry of this name reads the token only after it is known which of them is in service.
+    let secret = controller.stores.secrets().secret(name.clone());
+    let _turn = controller.unless_ending(secret.take_turn()).await?;
     let mut state = controller.lock_state().await?;
+    refuse_replaced(&state, route)?;
     state.rotating.insert(name.clone());
     let written = write_to_store(controller, &mut state, route, refresh_token).await;
+    let unreplaced = refuse_replaced(&state, route);
+    if unreplaced.is_err() {
+        delete_orphan(controller, &mut state, name, refresh_token).await;
+    }
     state.rotating.remove(name);
     state.removals += 1;
     written?;
-    Ok(())
+    unreplaced
+}
+
+/// Deletes the refresh token of a registry that is gone, unless the store has another secret of its name.
+async fn delete_orphan(
+    controller: &Controller,
+    state: &mut StateGuard<'_>,
+    name: &RegistryName,
+    refresh_token: &Secret,
+) {
+    let (item, store) = (Item::Credential(name.clone()), controller.store());
+    let deleted = store.thread.replace(&item, std::slice::from_ref(refresh_token), None);
+    if let Err(error) = state.unlocked(deleted).await {
+        tracing::warn!(registry = %name, %error, "could not delete the refresh token of a registry that was replaced");
+    }
 }
 
 /// RFC 8628, section 3.5.
 const SLOW_DOWN: Duration = Duration::from_secs(5);
+/// Longest pause to which polls without an answer lead.
+const MAX_BACKED_OFF: Duration = Duration::from_secs(60);

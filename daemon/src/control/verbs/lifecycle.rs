@@ -181,6 +181,11 @@ pub(crate) fn stop(controller: &Controller) -> Stopping {
     }
 }
 
+/// Lets no refresh of a login begin, and waits for those under way: their refresh tokens are spent. It has a deadline.
+pub(crate) async fn finish_refreshes(controller: &Controller) {
+    controller.stores.secrets().end().await;
+}
+
 /// Records the generations of sources and ends all writes: another daemon may own the files after this. Waits for a write
 /// under way, not for a verb that waits for a registry, a source or a store.
 pub(crate) async fn close(controller: &Controller) {

@@ -21,6 +21,7 @@ use crate::control::state::stores::MigrationProgress;
 use crate::control::state::{State, StateGuard};
 use crate::control::verbs::store;
 use crate::credential::store::select::OpenStore;
+use crate::credential::store::stored_secret::PausedWrites;
 use crate::credential::store::{Item, StoreError, StoreKind};
 use crate::journal::{Journal, StoreMigration};
 
@@ -125,16 +126,22 @@ async fn migrate(
         items: items.clone(),
     });
     let copied = match controller.write_journal(&state.journal).await {
-        Ok(()) => copy_until_unchanged(state, from, next, items, &progress).await,
+        Ok(()) => copy_until_unchanged(controller, state, from, next, items, &progress).await,
         Err(error) => Err(error),
     };
     let committed = match copied {
-        Ok(moved) => commit(controller, &mut state.journal, next.kind).await.map(|()| moved),
+        Ok((moved, paused)) => {
+            let committed = commit(controller, &mut state.journal, next.kind).await;
+            if committed.is_ok() {
+                controller.stores.switch(Arc::clone(next));
+            }
+            drop(paused);
+            committed.map(|()| moved)
+        }
         Err(error) => Err(error),
     };
     match &committed {
         Ok(moved) => {
-            controller.stores.switch(Arc::clone(next));
             state.store_error = None;
             tracing::info!(
                 from = from.kind.as_str(),
@@ -167,24 +174,28 @@ fn stored_items(state: &State) -> BTreeSet<Item> {
     names.cloned().map(Item::Credential).chain(keys).collect()
 }
 
-/// Copies the secrets, and again if one was rotated or removed meanwhile. The lock is held from the last comparison to the
-/// commit. Returns the number of secrets.
-async fn copy_until_unchanged(
+/// Copies the secrets, and again if one was rotated, refreshed or removed meanwhile. The lock is held, and refreshed logins
+/// are not written, from the last comparison to the commit. Returns the number of secrets.
+async fn copy_until_unchanged<'a>(
+    controller: &'a Controller,
     state: &mut StateGuard<'_>,
     from: &OpenStore,
     next: &OpenStore,
     mut items: BTreeSet<Item>,
     progress: &MigrationProgress,
-) -> Result<usize, ErrorBody> {
+) -> Result<(usize, PausedWrites<'a>), ErrorBody> {
+    let secrets = controller.stores.secrets();
     for _ in 0..MAX_COPIES {
-        let before = (state.removals, state.journal.registries.clone());
+        let before = (state.removals, state.journal.registries.clone(), secrets.writes());
         let moved = state.unlocked(copy(from, next, &items, progress)).await?;
+        let paused = state.unlocked(secrets.pause_writes()).await;
         while !state.rotating.is_empty() {
             state.unlocked(tokio::time::sleep(ROTATION_POLL)).await;
         }
-        if state.removals == before.0 && state.journal.registries == before.1 {
-            return Ok(moved);
+        if state.removals == before.0 && state.journal.registries == before.1 && secrets.writes() == before.2 {
+            return Ok((moved, paused));
         }
+        drop(paused);
         let present = stored_items(state);
         for item in items.difference(&present) {
             let deleted = state.unlocked(next.thread.delete(item)).await;

@@ -140,6 +140,38 @@ async fn an_accepted_token_is_refreshed_at_once_when_it_is_rejected() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_answer_from_before_a_logout_or_a_rotation_is_dropped() {
+    let scene = Scene::new(&[Some(3600)]);
+    assert_eq!(scene.request().await, Ok(1));
+    let credential = &scene.registry.shared;
+    let change = async {
+        // A fetch takes 0.2 s.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        credential
+            .rotate(CredentialState::Missing("logged out".to_owned()))
+            .await;
+    };
+    let token = || {
+        scene
+            .registry
+            .generation()
+            .map(|one| one.value.secret.expose().to_owned())
+    };
+    let (refreshed, ()) = tokio::join!(scene.reject(1), change);
+    assert!(refreshed);
+    assert_eq!(token().as_deref(), Some("token-3"), "the second answer was dropped");
+    let change = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        credential
+            .rotate(CredentialState::Missing("logged out".to_owned()))
+            .await;
+    };
+    let (fetched, ()) = tokio::join!(credential.fetch(), change);
+    assert_eq!(credential.install(fetched.unwrap()).await, None);
+    assert_eq!(token(), None);
+}
+
 #[test]
 fn backoff_doubles_and_half_of_it_is_random() {
     for (failures, least, most) in [(1, 500, 1000), (2, 1000, 2000), (5, 8000, 16_000), (40, 30_000, 60_000)] {

@@ -89,6 +89,27 @@ impl StoreThread {
         self.call(self.usual(), move |store| store.write(&item, &secret)).await
     }
 
+    /// Replaces an item's secret, or deletes it without a `new` one, if it is one of the `expected`. `false` if the store has
+    /// none or another one. No other call comes between the comparison and the write.
+    ///
+    /// # Errors
+    /// As [`StoreThread::write`].
+    pub async fn replace(&self, item: &Item, expected: &[Secret], new: Option<&Secret>) -> Result<bool, StoreError> {
+        let (item, expected, new) = (item.clone(), expected.to_vec(), new.cloned());
+        self.call(self.usual(), move |store| {
+            let present = store.read(&item)?;
+            if !present.is_some_and(|present| expected.iter().any(|one| one.is_same(&present))) {
+                return Ok(false);
+            }
+            match &new {
+                Some(new) => store.write(&item, new),
+                None => store.delete(&item),
+            }
+            .map(|()| true)
+        })
+        .await
+    }
+
     /// [`Store::delete`].
     ///
     /// # Errors

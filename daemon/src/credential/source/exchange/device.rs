@@ -1,17 +1,21 @@
 //! Login of a person with a code: OAuth 2.0 device authorization (RFC 8628), and the refresh of its tokens.
 //!
-//! The refresh token is in the store. A server that rotates it accepts each once (RFC 9700, section 4.14.2), so the new one
-//! replaces it there before the access token is used.
+//! The refresh token is in the store. A server that rotates it accepts each once, so the new one replaces it there before
+//! the access token is used.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use regauth_shared::Secret;
 use serde::Deserialize;
 
 use super::MintContext;
+use super::refresh_token::ReplacedRefreshToken;
 use super::token_answer::TokenAnswer;
-use crate::credential::source::token_client::{Endpoint, ServiceRequest, TokenClient};
+use crate::credential::source::endpoint::Endpoint;
+use crate::credential::source::token_client::{ServiceRequest, TokenClient};
 use crate::credential::source::{FetchError, FetchedToken};
+use crate::credential::store::stored_secret::StoredSecret;
 
 /// Endpoints and client of a login with a code.
 #[derive(Clone, Debug)]
@@ -40,20 +44,15 @@ pub(crate) struct StartedLogin {
 
 /// Answer to a poll (RFC 8628, section 3.5).
 #[derive(Debug)]
-pub(crate) enum Poll {
+pub(crate) enum LoginPoll {
     /// The person has not confirmed yet.
     Pending,
     /// The person has not confirmed yet, and polls must be rarer.
     SlowDown,
+    /// The service gave no usable answer: it is down, or the network. The login can still be confirmed.
+    Unanswered(FetchError),
     /// The person has confirmed; this is the refresh token.
     Confirmed(Secret),
-}
-
-/// Refresh tokens that were replaced since the start, and the present one.
-#[derive(Debug)]
-pub(super) struct Replaced {
-    old: Vec<Secret>,
-    new: Secret,
 }
 
 #[derive(Deserialize)]
@@ -107,7 +106,7 @@ impl DeviceFlow {
     ///
     /// # Errors
     /// [`FetchError`] if the person has refused, the code has ended, or the server gives no refresh token.
-    pub(crate) async fn poll(&self, client: &TokenClient, login: &StartedLogin) -> Result<Poll, FetchError> {
+    pub(crate) async fn poll(&self, client: &TokenClient, login: &StartedLogin) -> Result<LoginPoll, FetchError> {
         let form = [
             ("grant_type", "urn:ietf:params:oauth:grant-type:device_code"),
             ("device_code", login.device_code.expose()),
@@ -118,9 +117,10 @@ impl DeviceFlow {
             Ok(answer) => answer,
             Err(error) => {
                 return match error.code.as_deref() {
-                    Some("authorization_pending") => Ok(Poll::Pending),
-                    Some("slow_down") => Ok(Poll::SlowDown),
-                    _ => Err(error),
+                    Some("authorization_pending") => Ok(LoginPoll::Pending),
+                    Some("slow_down") => Ok(LoginPoll::SlowDown),
+                    Some(_) => Err(error),
+                    None => Ok(LoginPoll::Unanswered(error)),
                 };
             }
         };
@@ -131,7 +131,7 @@ impl DeviceFlow {
                 .lacks("refresh token")
                 .hint("ask for one by the scope: for many servers, offline_access")
         };
-        refresh_token.map(Poll::Confirmed).ok_or_else(missing)
+        refresh_token.map(LoginPoll::Confirmed).ok_or_else(missing)
     }
 
     /// Gets an access token for the refresh token in the store.
@@ -141,51 +141,87 @@ impl DeviceFlow {
     pub(super) async fn refresh(
         &self,
         context: &MintContext<'_>,
-        replaced: &mut Option<Replaced>,
+        replaced: &mut ReplacedRefreshToken,
     ) -> Result<FetchedToken, FetchError> {
         let login = format!("`regauthctl login {}` logs you in", context.login.name());
+        // A refresh before a change of the configuration may still be under way.
+        let turn = context.login.take_turn().await;
         let stored = context
             .login
             .read()
             .await
             .map_err(|error| FetchError::new(error.to_string()))?;
         let stored = stored.ok_or_else(|| FetchError::new("nobody is logged in").hint(&*login))?;
-        // A store that was moved meanwhile may have an old one.
-        let is_old = |replaced: &&Replaced| replaced.old.iter().any(|old| old.is_same(&stored));
-        let newer = replaced.as_ref().filter(is_old);
-        let present = newer.map_or_else(|| stored.clone(), |replaced| replaced.new.clone());
+        let present = replaced.current(&stored).clone();
+        let exchange = Exchange {
+            flow: self.clone(),
+            client: Arc::clone(context.client),
+            login: context.login.clone(),
+            stored: stored.clone(),
+            present,
+        };
+        let ending = || FetchError::new("this regauthd is ending; the next one refreshes the login");
+        let exchanged = turn.finish(exchange.run()).await.ok_or_else(ending)?;
+        let Exchanged { fetched, new } = exchanged.map_err(|error| match error.code.as_deref() {
+            Some("invalid_grant") => error.hint(&*login),
+            _ => error,
+        })?;
+        if let Some(new) = new {
+            replaced.replace(stored, new);
+        }
+        fetched
+    }
+}
+
+/// Exchange of a refresh token. It owns everything, because its caller may be dropped meanwhile.
+struct Exchange {
+    flow: DeviceFlow,
+    client: Arc<TokenClient>,
+    login: StoredSecret,
+    /// Refresh token in the store.
+    stored: Secret,
+    /// The same, or the one that has replaced it.
+    present: Secret,
+}
+
+/// Result of an exchange.
+struct Exchanged {
+    fetched: Result<FetchedToken, FetchError>,
+    /// Refresh token that replaces the one that was sent.
+    new: Option<Secret>,
+}
+
+impl Exchange {
+    /// Sends the refresh token, and stores the one that replaces it.
+    ///
+    /// # Errors
+    /// [`FetchError`] with the server's reason, or if the store has another refresh token by now, or none.
+    async fn run(self) -> Result<Exchanged, FetchError> {
         let form = [
             ("grant_type", "refresh_token"),
-            ("refresh_token", present.expose()),
-            ("client_id", &self.client_id),
+            ("refresh_token", self.present.expose()),
+            ("client_id", &self.flow.client_id),
         ];
-        let request = ServiceRequest::post_form(&self.token_url, &form).hiding(&present);
-        let answer = context
-            .client
-            .send(request)
-            .await
-            .map_err(|error| match error.code.as_deref() {
-                Some("invalid_grant") => error.hint(&*login),
-                _ => error,
-            })?;
+        let request = ServiceRequest::post_form(&self.flow.token_url, &form).hiding(&self.present);
+        let answer = self.client.send(request).await?;
         let tokens: TokenAnswer = answer.json()?;
-        if let Some(new) = tokens.refresh_token(&answer)?.filter(|new| !new.is_same(&stored)) {
-            let written = context.login.write(&new).await;
-            let mut old = replaced.take().map(|replaced| replaced.old).unwrap_or_default();
-            old.truncate(MAX_OLD - 1);
-            old.insert(0, stored);
-            *replaced = Some(Replaced { old, new });
-            if let Err(error) = written {
-                tracing::warn!(registry = %context.login.name(), %error, "could not store a new refresh token");
+        let new = tokens.refresh_token(&answer)?.filter(|new| !new.is_same(&self.stored));
+        if let Some(new) = &new {
+            let name = self.login.name();
+            match self.login.replace(&[self.stored, self.present], new).await {
+                Ok(true) => {}
+                Ok(false) => return Err(FetchError::new("the login has ended or was replaced meanwhile")),
+                Err(error) => tracing::warn!(registry = %name, %error, "could not store a new refresh token"),
             }
         }
-        tokens.fetched(&answer)
+        Ok(Exchanged {
+            fetched: tokens.fetched(&answer),
+            new,
+        })
     }
 }
 
 /// Pause between polls if the server names none (RFC 8628, section 3.2).
 const USUAL_INTERVAL: u64 = 5;
-/// Replaced refresh tokens that are remembered: a move of the store takes less time than so many renewals.
-const MAX_OLD: usize = 16;
 /// Longest life of a code that is believed.
 const MAX_CODE_SECONDS: u64 = 3600;

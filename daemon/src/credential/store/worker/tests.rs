@@ -149,6 +149,33 @@ async fn passes_calls_to_the_store() {
 }
 
 #[tokio::test]
+async fn replaces_and_deletes_only_an_expected_secret() {
+    let store = StoreThread::new(|| Box::new(MemoryStore::new()), Deadlines::default());
+    let [one, two] = ["one", "two"].map(secret);
+    let present = async || {
+        store
+            .read(&corp())
+            .await
+            .unwrap()
+            .map(|secret| secret.expose().to_owned())
+    };
+    assert_eq!(
+        store.replace(&corp(), std::slice::from_ref(&one), Some(&two)).await,
+        Ok(false)
+    );
+    assert_eq!(present().await, None, "an item that is gone stays gone");
+    store.write(&corp(), &one).await.unwrap();
+    assert_eq!(
+        store.replace(&corp(), std::slice::from_ref(&two), None).await,
+        Ok(false)
+    );
+    assert_eq!(store.replace(&corp(), &[two.clone(), one], Some(&two)).await, Ok(true));
+    assert_eq!(present().await.as_deref(), Some("two"));
+    assert_eq!(store.replace(&corp(), &[two], None).await, Ok(true));
+    assert_eq!(present().await, None);
+}
+
+#[tokio::test]
 async fn runs_on_its_own_thread_outside_the_runtime() {
     let open = || -> Box<dyn Store> {
         assert_eq!(thread::current().name(), Some("store"));
