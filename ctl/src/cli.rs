@@ -135,7 +135,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> u8 {
         return output::finish(Err(token_in_arguments()), json);
     }
     match parse(arguments) {
-        Ok(cli) if cli.verb.is_none() && !io::stdout().is_terminal() => finish_without_verb(json),
+        Ok(cli) if cli.verb.is_none() && !json && !io::stdout().is_terminal() => finish_without_verb(),
         Ok(cli) => output::finish(execute(cli), json),
         Err(error) => finish_unparsed(error, json),
     }
@@ -182,7 +182,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         DaemonVerb::Grants(arguments) => grants::run(arguments, &client),
         DaemonVerb::Revoke(arguments) => revoke::run(arguments, &client),
         DaemonVerb::Status(arguments) => status::run(arguments, &client),
-        DaemonVerb::Watch(arguments) => watch::run(arguments, cli.json, &client),
+        DaemonVerb::Watch(arguments) => watch::run(&arguments, cli.json, &client),
         DaemonVerb::Top(arguments) => top::run(&arguments, cli.json, &client),
         DaemonVerb::Audit(arguments) => audit::run(*arguments, &client, &record_folders(cli.system, folders)),
         DaemonVerb::Metrics(arguments) => metrics::run(arguments, &client),
@@ -263,13 +263,8 @@ fn token_in_arguments() -> ErrorBody {
         .hint("this token was visible just now; if others use this machine, replace it at the registry")
 }
 
-/// Prints the help for a script that gave no verb.
-/// Refuses a command line without a verb from a script.
-fn finish_without_verb(json: bool) -> u8 {
-    if json {
-        let error = error::usage("a subcommand is missing").hint("regauthctl --help lists them");
-        return output::finish(Err(error), json);
-    }
+/// Prints the help to stderr for a script that gave neither a verb nor `--json`, and returns the exit code of a usage error.
+fn finish_without_verb() -> u8 {
     output::print_to_stderr(&format!("{}\n", command().render_help().to_string().trim_end()));
     exit_code::USAGE
 }

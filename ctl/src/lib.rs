@@ -7,11 +7,12 @@
 //! - `cli` parses the arguments and starts one of the `commands`; each verb is one file.
 //! - `token` reads tokens, `prompt` asks a person for other values, `presets` knows common registries.
 //! - `connect` chooses the daemon, `client` sends it a request after `socket_owner` has checked whose it is, `output` prints
-//!   the answer. All errors are the protocol's `ErrorBody`; `error` makes those that start in this crate.
+//!   the answer, `duration` and `relative_time` read and write times. All errors are the protocol's `ErrorBody`; `error` makes those that start in this crate.
 //! - `setup` edits clients' configuration and `environment` sets their variables in the syntax of a `shell`; both use
 //!   `daemon_info`. `doctor` checks the result.
 //! - `top` shows live what the daemon does.
-//! - `audit` reads the record that the daemon keeps.
+//! - `audit` reads the record that the daemon keeps. `event_flags` are the filters of `audit` and `watch`,
+//!   and `change_text` has their texts.
 //! - `import` moves tokens out of clients' files. `service` installs the daemon in systemd or launchd.
 //! - `run` starts an `ephemeral_daemon`, and `reexec` keeps its tokens out of the environment.
 //! - `forward` adds a grant to the requests of clients that cannot show one.
@@ -27,9 +28,12 @@ mod presets;
 mod prompt;
 mod token;
 
+mod change_text;
 mod client;
 mod connect;
+mod duration;
 mod error;
+mod event_flags;
 mod output;
 mod relative_time;
 mod socket_owner;

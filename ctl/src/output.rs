@@ -149,6 +149,22 @@ fn without_control_characters(text: &str) -> String {
         .collect()
 }
 
+/// Columns of the terminal that stdout is; `None` if it is none.
+pub(crate) fn width() -> Option<u16> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(size.ws_col).filter(|columns| *columns > 0)
+}
+
+/// Cuts the start of a path that is wider than `width`: ends differ more often.
+pub(crate) fn cut_start(path: &str, width: usize) -> String {
+    let length = path.chars().count();
+    if length <= width {
+        return path.to_owned();
+    }
+    let kept = path.chars().skip(length + 1 - width.max(1));
+    std::iter::once('…').chain(kept).collect()
+}
+
 /// Formats rows as aligned columns; the first row is the heading.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
@@ -192,6 +208,13 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [["NAME", "KIND"], ["ä", "x"]].map(|row| row.map(str::to_owned).to_vec());
         assert_eq!(table(&rows), "NAME  KIND\nä     x\n");
+    }
+
+    #[test]
+    fn a_long_path_shows_its_end() {
+        assert_eq!(cut_start("/index/se/rd/serde", 18), "/index/se/rd/serde");
+        assert_eq!(cut_start("/index/se/rd/serde", 9), "…rd/serde");
+        assert_eq!(cut_start("/ü", 1), "…");
     }
 
     #[test]

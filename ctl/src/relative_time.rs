@@ -1,4 +1,4 @@
-//! Formats times relative to now: `2 h ago`, `in 5 min`.
+//! Formats times relative to now (`2 h ago`, `in 5 min`) and as the time of day.
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -11,6 +11,12 @@ pub(crate) fn relative(timestamp: &str) -> String {
 /// Formats an RFC 3339 time as `2026-03-04T05:06:07Z (2 h ago)`.
 pub(crate) fn absolute_and_relative(timestamp: &str) -> String {
     format!("{timestamp} ({})", relative(timestamp))
+}
+
+/// Time of day in UTC, such as `18:44:16`, of milliseconds since 1970.
+pub(crate) fn time_of_day(unix_ms: u64) -> String {
+    let seconds = unix_ms / 1_000 % 86_400;
+    format!("{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60)
 }
 
 fn relative_to(now: OffsetDateTime, timestamp: &str) -> String {

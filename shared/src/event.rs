@@ -276,6 +276,39 @@ pub struct Lost {
     pub events: u64,
 }
 
+impl Client {
+    /// File name of the client's program.
+    pub fn program_name(&self) -> Option<&str> {
+        let path = self.program.as_deref()?;
+        Some(path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(path))
+    }
+
+    /// Name of the client for people: its program, grant, address or user, the first that is known.
+    ///
+    /// ```
+    /// use regauth_shared::event::Client;
+    ///
+    /// let mut client = Client {
+    ///     grant: Some("3f9a1c2e".to_owned()),
+    ///     address: Some("192.0.2.7".to_owned()),
+    ///     ..Client::default()
+    /// };
+    /// assert_eq!(client.name(), "grant 3f9a1c2e");
+    /// client.program = Some("/usr/bin/cargo".to_owned());
+    /// assert_eq!(client.name(), "cargo");
+    /// assert_eq!(Client::default().name(), "unknown");
+    /// ```
+    pub fn name(&self) -> String {
+        match (self.program_name(), &self.grant, &self.address, self.uid) {
+            (Some(program), ..) => program.to_owned(),
+            (None, Some(grant), ..) => format!("grant {grant}"),
+            (None, None, Some(address), _) => address.clone(),
+            (None, None, None, Some(uid)) => format!("user {uid}"),
+            (None, None, None, None) => "unknown".to_owned(),
+        }
+    }
+}
+
 impl EventKind {
     /// The request, if the event is about one.
     pub fn exchange(&self) -> Option<&Exchange> {

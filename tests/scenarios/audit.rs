@@ -432,6 +432,8 @@ fn wrong_filters_and_closed_pipes_have_an_answer() {
         (&["audit", "--op", "delete"][..], "read, write"),
         (&["audit", "--since", "yesterday"], "2h or 7d"),
         (&["audit", "--registry", "no registry"], "registry"),
+        (&["audit", "--program", ""], "--program"),
+        (&["audit", "export", "--program", ""], "--program"),
         (&["audit", "export", "--format", "xml"], "jsonl, ocsf"),
     ] {
         let refused = fixture.daemon.ctl(arguments).exits(2);

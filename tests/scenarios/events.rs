@@ -157,7 +157,7 @@ impl Watch {
         poll::wait_for("the first line of watch", || {
             action();
             let line = self.lines.recv_timeout(std::time::Duration::from_millis(300)).ok();
-            line.filter(|line| !line.contains(" serves") && !line.contains("\"started\""))
+            line.filter(|line| !line.contains(" started") && !line.contains("\"started\""))
         })
     }
 }

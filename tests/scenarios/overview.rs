@@ -1,4 +1,4 @@
-//! `regauthctl` without a verb, in a real terminal: the state and the one next step, from the first start to a busy day.
+//! `regauthctl` without a verb, in a real terminal and with `--json`: the state and the one next step, from the first start to a busy day.
 
 use regauth_tests::auth_gate::Scheme;
 use regauth_tests::curl::Curl;
@@ -68,6 +68,23 @@ fn the_next_step_leads_from_the_first_start_to_a_working_client() {
     let stopped = overview(&user);
     assert!(next(&stopped).contains("regauthd"), "{stopped}");
     assert!(stopped.contains("status=3"), "{stopped}");
+}
+
+#[test]
+fn a_program_without_a_verb_gets_the_overview_as_json() {
+    let mut daemon = Daemon::start();
+    let running = daemon.ctl(&[]).succeeds().json;
+    assert_eq!(running["status"]["pid"], daemon.pid(), "{running}");
+    assert_eq!(
+        running["next"]["step"], "regauthctl add-registry NAME --index URL",
+        "{running}"
+    );
+
+    daemon.stop();
+    let stopped = daemon.ctl(&[]).exits(3).json;
+    assert!(stopped.get("status").is_none(), "{stopped}");
+    let step = stopped["next"]["step"].as_str().unwrap();
+    assert!(step.contains("regauthd"), "{stopped}");
 }
 
 #[test]

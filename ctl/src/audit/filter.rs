@@ -1,37 +1,22 @@
 //! Filters of events: flags, and whether an event passes.
 
-use regauth_shared::RegistryName;
-use regauth_shared::event::{Event, EventKind, Operation};
+use regauth_shared::event::{Event, EventKind};
 use regauth_shared::request::Watch;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
-/// Flags that choose events. An event passes if it fits all of them.
+use crate::duration;
+use crate::event_flags::EventFlags;
+
+/// Flags that choose events of the record. An event passes if it fits all of them.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Filter {
     /// Only events since then: an age such as 30m, 2h or 7d, or a time such as 2026-03-04 or 2026-03-04T05:06:07Z
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<OffsetDateTime>,
 
-    /// Only events of this registry; may be repeated
-    #[arg(long = "registry", value_name = "NAME")]
-    registries: Vec<RegistryName>,
-
-    /// Only requests of this program: its file name or its path; may be repeated
-    #[arg(long = "program", value_name = "PROGRAM")]
-    programs: Vec<String>,
-
-    /// Only requests with this grant
-    #[arg(long, value_name = "ID")]
-    grant: Option<String>,
-
-    /// Only requests that regauthd refused
-    #[arg(long)]
-    refused: bool,
-
-    /// Only reads or only writes
-    #[arg(long, value_name = "OPERATION", value_parser = ["read", "write"])]
-    op: Option<String>,
+    #[command(flatten)]
+    events: EventFlags,
 }
 
 /// The flags, ready to be compared with events.
@@ -45,24 +30,11 @@ pub(super) struct EventFilter {
 
 impl Filter {
     pub(super) fn to_event_filter(&self) -> EventFilter {
-        let operation = self.op.as_deref().map(|name| match name {
-            "write" => Operation::Write,
-            _ => Operation::Read,
-        });
+        let watch = self.events.to_watch();
         EventFilter {
             since_ms: self.since.map(|since| since.unix_timestamp_nanos() / 1_000_000),
-            includes_all: self.registries.is_empty()
-                && self.programs.is_empty()
-                && self.grant.is_none()
-                && !self.refused
-                && operation.is_none(),
-            watch: Watch {
-                registries: self.registries.clone(),
-                programs: self.programs.clone(),
-                grant: self.grant.clone(),
-                refused: self.refused,
-                operation,
-            },
+            includes_all: watch == Watch::default(),
+            watch,
         }
     }
 }
@@ -96,9 +68,8 @@ fn since(text: &str) -> Result<OffsetDateTime, String> {
 
 fn since_from(now: OffsetDateTime, text: &str) -> Result<OffsetDateTime, String> {
     let age = || {
-        let (unit, seconds) = UNITS.iter().find(|(unit, _)| text.ends_with(unit))?;
-        let number: i64 = text.strip_suffix(unit)?.parse().ok().filter(|number| *number >= 0)?;
-        now.checked_sub(Duration::seconds(number.checked_mul(*seconds)?))
+        let seconds = i64::try_from(duration::seconds(text)?).ok()?;
+        now.checked_sub(Duration::seconds(seconds))
     };
     let time = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
     (age()
@@ -106,8 +77,6 @@ fn since_from(now: OffsetDateTime, text: &str) -> Result<OffsetDateTime, String>
         .or_else(|| time(&format!("{text}T00:00:00Z"))))
     .ok_or_else(|| "expected an age such as 30m, 2h or 7d, or a time such as 2026-03-04T05:06:07Z".to_owned())
 }
-
-const UNITS: [(&str, i64); 5] = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400), ("w", 604_800)];
 
 #[cfg(test)]
 mod tests {
@@ -133,7 +102,10 @@ mod tests {
         let since = since.to_event_filter();
         assert!(!since.passes(&refusal(1999)) && since.passes(&refusal(2000)) && !since.passes_note(1999));
         let refused = Filter {
-            refused: true,
+            events: EventFlags {
+                refused: true,
+                ..EventFlags::default()
+            },
             ..Filter::default()
         };
         let refused = refused.to_event_filter();

@@ -10,6 +10,7 @@ mod record;
 
 use std::collections::VecDeque;
 use std::io::{self, BufWriter, Write};
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use regauth_shared::ErrorBody;
@@ -51,7 +52,7 @@ pub(crate) fn select(folder: &Path, filter: &Filter, limit: usize) -> Result<Sel
             newest.pop_front();
             earlier += 1;
         }
-        Ok(())
+        ControlFlow::Continue(())
     })?;
     let lines: Vec<Box<RawValue>> = newest.into();
     let rows = lines
@@ -98,7 +99,11 @@ pub(crate) fn export(folder: &Path, filter: &Filter, format: Format, out: impl W
     let mut result = Ok(());
     let unreadable = each(folder, filter, |line, parsed| {
         result = write(line, parsed);
-        result.as_ref().map_or(Err(Stop), |()| Ok(()))
+        if result.is_ok() {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
     })?;
     match result.and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error::io("cannot write the export")(error)),
@@ -111,27 +116,24 @@ fn ocsf_event(line: &Line<Event>) -> Option<serde_json::Value> {
     event.or_else(|| ocsf::note(line.line, line.note.as_ref()?))
 }
 
-/// Ends a walk over the record.
-struct Stop;
-
-/// Passes the lines that a filter chooses to `take`. Returns the number of lines that cannot be read.
+/// Passes the lines that a filter chooses to `take`, until it breaks. Returns the number of lines that cannot be read.
 fn each(
     folder: &Path,
     filter: &Filter,
-    mut take: impl FnMut(&RecordLine<'_>, &Line<Event>) -> Result<(), Stop>,
+    mut take: impl FnMut(&RecordLine<'_>, &Line<Event>) -> ControlFlow<()>,
 ) -> Result<u64, ErrorBody> {
     let filter = filter.to_event_filter();
     let mut unreadable = 0;
-    let mut stopped = false;
     Record::open(folder)?.for_each_line(|line| {
-        if stopped || !line.is_whole {
-            return;
+        if !line.is_whole {
+            return ControlFlow::Continue(());
         }
         match serde_json::from_slice::<Line<Event>>(line.text) {
-            Ok(parsed) if passes(&filter, &parsed) => stopped = take(line, &parsed).is_err(),
+            Ok(parsed) if passes(&filter, &parsed) => return take(line, &parsed),
             Ok(_) => {}
             Err(_) => unreadable += 1,
         }
+        ControlFlow::Continue(())
     })?;
     Ok(unreadable)
 }
@@ -197,6 +199,7 @@ pub(crate) fn verify(folder: &Path, known: Option<Link>) -> Result<Verification,
         } else {
             incomplete_bytes = line.text.len();
         }
+        ControlFlow::Continue(())
     })?;
     let (lines, last) = (verifier.lines(), verifier.last());
     let faults = verifier

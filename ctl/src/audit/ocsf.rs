@@ -151,11 +151,11 @@ fn request(exchange: &Exchange, method: &str, activity: u64) -> Value {
 
 fn actor(client: &Client) -> Value {
     let mut actor = Map::new();
-    if let (Some(program), Some(pid)) = (&client.program, client.pid) {
+    if let (Some(program), Some(name), Some(pid)) = (&client.program, client.program_name(), client.pid) {
         let mut process = Map::new();
         process.insert("pid".to_owned(), json!(pid));
-        process.insert("name".to_owned(), json!(base_name(program)));
-        process.insert("file".to_owned(), file(program));
+        process.insert("name".to_owned(), json!(name));
+        process.insert("file".to_owned(), file(program, name));
         process.extend(attribute("working_directory", client.folder.as_ref()));
         actor.insert("process".to_owned(), Value::Object(process));
     }
@@ -171,12 +171,8 @@ fn actor(client: &Client) -> Value {
     Value::Object(actor)
 }
 
-fn file(path: &str) -> Value {
-    json!({"name": base_name(path), "path": path, "type_id": 1})
-}
-
-fn base_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
+fn file(path: &str, name: &str) -> Value {
+    json!({"name": name, "path": path, "type_id": 1})
 }
 
 fn url(exchange: &Exchange) -> Value {

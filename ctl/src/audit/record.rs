@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
+use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -56,11 +57,14 @@ impl Record {
         self.files.len()
     }
 
-    /// Passes each line to `each`, in the order of the record.
+    /// Passes each line to `each`, in the order of the record, until it breaks.
     ///
     /// # Errors
     /// A file that cannot be read.
-    pub(super) fn for_each_line(self, mut each: impl FnMut(&RecordLine<'_>)) -> Result<(), ErrorBody> {
+    pub(super) fn for_each_line(
+        self,
+        mut each: impl FnMut(&RecordLine<'_>) -> ControlFlow<()>,
+    ) -> Result<(), ErrorBody> {
         let newest = self.files.len();
         for (index, RecordFile { name, file }) in self.files.into_iter().enumerate() {
             let mut reader = BufReader::with_capacity(BUFFER, file);
@@ -70,14 +74,18 @@ impl Record {
                 let read = reader.read_until(b'\n', &mut line);
                 read.map_err(error::io(format!("cannot read {name}")))?;
                 let text = line.strip_suffix(b"\n");
-                match text.unwrap_or(&line) {
-                    [] if text.is_none() => break,
-                    bytes => each(&RecordLine {
-                        file: &name,
-                        row,
-                        text: bytes,
-                        is_whole: text.is_some() || index + 1 < newest,
-                    }),
+                let bytes = text.unwrap_or(&line);
+                if bytes.is_empty() && text.is_none() {
+                    break;
+                }
+                let record_line = RecordLine {
+                    file: &name,
+                    row,
+                    text: bytes,
+                    is_whole: text.is_some() || index + 1 < newest,
+                };
+                if each(&record_line).is_break() {
+                    return Ok(());
                 }
             }
         }

@@ -5,6 +5,7 @@ use regauth_shared::response::WritesChanged;
 use regauth_shared::{ErrorBody, RegistryName, Request};
 
 use crate::client::Client;
+use crate::duration;
 use crate::output::Report;
 use crate::relative_time::absolute_and_relative;
 
@@ -19,7 +20,7 @@ pub(crate) struct Arguments {
     name: RegistryName,
 
     /// Duration: a number with s, m or h
-    #[arg(long = "for", value_name = "TIME", default_value = "5m", value_parser = seconds)]
+    #[arg(long = "for", value_name = "TIME", default_value = "5m", value_parser = duration::positive_seconds)]
     seconds: u64,
 }
 
@@ -46,33 +47,5 @@ pub(super) fn describe(changed: &WritesChanged) -> String {
             absolute_and_relative(until)
         ),
         None => format!("Writes to {} are closed.\n", changed.name),
-    }
-}
-
-/// Parses a duration such as `90s`, `5m` or `1h` into seconds.
-pub(super) fn seconds(text: &str) -> Result<u64, String> {
-    let units = [("s", 1), ("m", 60), ("h", 3_600)];
-    let parsed = units.iter().find_map(|(unit, seconds)| {
-        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
-        number.checked_mul(*seconds)
-    });
-    match parsed {
-        Some(seconds) if seconds > 0 => Ok(seconds),
-        _ => Err("a time is a number with a unit: 90s, 5m, 1h".to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requires_a_positive_number_and_a_unit() {
-        assert_eq!(seconds("90s"), Ok(90));
-        assert_eq!(seconds("5m"), Ok(300));
-        assert_eq!(seconds("2h"), Ok(7200));
-        for bad in ["", "5", "m", "0m", "-5m", "5 m", "5d", "18446744073709551615h"] {
-            assert!(seconds(bad).is_err(), "{bad}");
-        }
     }
 }

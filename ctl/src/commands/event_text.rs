@@ -1,42 +1,22 @@
 //! An event as one line for people, cut to the width of the terminal.
 
-use regauth_shared::event::{Client, Event, EventKind, Exchange};
-use time::OffsetDateTime;
+use regauth_shared::event::{Event, EventKind, Exchange};
+
+use crate::change_text::{self, NO_ANSWER};
+use crate::output::cut_start;
+use crate::relative_time::time_of_day;
 
 /// Formats an event, at most `width` columns wide: `18:44:16Z corp  cargo  GET 200  31 ms  23 kB  /index/se/rd/serde`.
 pub(crate) fn line(event: &Event, width: usize) -> String {
     let registry = event.kind.registry().map_or("-", |name| name.as_str());
-    let start = format!("{} {registry:<10} ", clock(event.time));
+    let start = format!("{}Z {registry:<10} ", time_of_day(event.time));
     let rest = match &event.kind {
         EventKind::Request(exchange) | EventKind::Refusal(exchange) => {
             return request(&start, exchange, width);
         }
-        EventKind::Renewal(renewal) => match (&renewal.generation, &renewal.failure) {
-            (Some(generation), _) => format!("its source gave generation {generation}"),
-            (None, Some(failure)) => format!("its source gave no token: {failure}"),
-            (None, None) => "its source gave no token".to_owned(),
-        },
-        EventKind::Rotation(rotation) => format!("rotated to generation {}", rotation.generation),
-        EventKind::Logout(_) => "token deleted".to_owned(),
-        EventKind::Verification(verification) => {
-            let result = serde_json::to_value(verification.result).unwrap_or_default();
-            format!("verified: {}", result.as_str().unwrap_or("unknown"))
-        }
-        EventKind::WritesOpened(opened) => format!("writes opened until {}", opened.until),
-        EventKind::WritesClosed(_) => "writes closed".to_owned(),
-        EventKind::GrantCreated(grant) => format!("grant {} created until {}", grant.grant, grant.expires),
-        EventKind::GrantRevoked(grant) => format!("grant {} revoked", grant.grant),
-        EventKind::RegistryAdded(_) => "registry added".to_owned(),
-        EventKind::RegistryRemoved(_) => "registry removed".to_owned(),
-        EventKind::RegistryChanged(_) => "registry changed".to_owned(),
-        EventKind::Reload(_) => "configuration reloaded".to_owned(),
-        EventKind::StoreLocked(store) => format!("the store ({}) cannot be read; run `regauthctl status`", store.store),
-        EventKind::StoreOpened(store) => format!("the store ({}) is open", store.store),
-        EventKind::Started(started) => format!("regauthd {} serves", started.version),
-        EventKind::Stopping => "regauthd ends".to_owned(),
         EventKind::Lost(lost) => format!("lost {} events: they came faster than they were read", lost.events),
-        // Of a newer daemon.
-        _ => "an event that this regauthctl does not know".to_owned(),
+        EventKind::StoreLocked(_) => format!("{}; run `regauthctl status`", change_text::describe(&event.kind)),
+        change => change_text::describe(change),
     };
     cut_end(&(start + &rest), width)
 }
@@ -45,11 +25,11 @@ fn request(start: &str, exchange: &Exchange, width: usize) -> String {
     let status = match (exchange.status, &exchange.code) {
         (Some(status), Some(code)) => format!("{status} {code}"),
         (Some(status), None) => status.to_string(),
-        (None, _) => "abandoned".to_owned(),
+        (None, _) => NO_ANSWER.to_owned(),
     };
     let start = format!(
         "{start}{:<12} {:<4} {status:<3} {:>7} {:>7} ",
-        cut_end(&client(&exchange.client), 24),
+        cut_end(&exchange.client.name(), 24),
         exchange.method.as_deref().unwrap_or("CONNECT"),
         duration(exchange.total_us),
         bytes(exchange.bytes_up.max(exchange.bytes_down)),
@@ -60,25 +40,6 @@ fn request(start: &str, exchange: &Exchange, width: usize) -> String {
     };
     let left = width.saturating_sub(start.chars().count());
     cut_end(&(start + &cut_start(&target, left)), width)
-}
-
-/// Program of the client, else its grant, address or user.
-fn client(client: &Client) -> String {
-    let program = client.program.as_deref().and_then(|path| path.rsplit('/').next());
-    match (program, &client.grant, &client.address, client.uid) {
-        (Some(program), ..) => program.to_owned(),
-        (None, Some(grant), ..) => format!("grant {grant}"),
-        (None, None, Some(address), _) => address.clone(),
-        (None, None, None, Some(uid)) => format!("user {uid}"),
-        (None, None, None, None) => "unknown".to_owned(),
-    }
-}
-
-/// Time of the day in UTC.
-fn clock(unix_ms: u64) -> String {
-    let seconds = i64::try_from(unix_ms / 1000).unwrap_or_default();
-    let time = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    format!("{:02}:{:02}:{:02}Z", time.hour(), time.minute(), time.second())
 }
 
 fn duration(micros: u64) -> String {
@@ -106,19 +67,9 @@ fn cut_end(text: &str, width: usize) -> String {
     text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// Cuts the start of a path that is wider than `width`: its end says more.
-fn cut_start(path: &str, width: usize) -> String {
-    let length = path.chars().count();
-    if length <= width {
-        return path.to_owned();
-    }
-    let kept = path.chars().skip(length + 1 - width.max(1));
-    std::iter::once('…').chain(kept).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use regauth_shared::event::{Lost, Operation};
+    use regauth_shared::event::{Client, Lost, Operation};
 
     use super::*;
 
@@ -173,7 +124,7 @@ mod tests {
             ),
             (
                 EventKind::Request(abandoned),
-                "04:53:20Z corp       cargo        GET  abandoned   31 ms   23 kB /api/cargo/index/se/rd/serde",
+                "04:53:20Z corp       cargo        GET  no answer   31 ms   23 kB /api/cargo/index/se/rd/serde",
             ),
             (
                 EventKind::Refusal(refused),

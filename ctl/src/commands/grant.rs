@@ -6,8 +6,8 @@ use regauth_shared::request::{Grant, Nothing};
 use regauth_shared::response::{GrantView, Granted, Status};
 use regauth_shared::{ErrorBody, RegistryName, Request};
 
-use super::allow;
 use crate::client::Client;
+use crate::duration;
 use crate::output::Report;
 use crate::relative_time::absolute_and_relative;
 
@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
     write: bool,
 
     /// Duration: a number with s, m or h
-    #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = allow::seconds)]
+    #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = duration::positive_seconds)]
     seconds: u64,
 
     /// Print also how this client uses the grant

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::client::{Client, Reply};
 use crate::error;
 use crate::output::Report;
-use crate::service::{Installation, LogPlace, log_of_process};
+use crate::service::{Installation, LogDestination, log_of_process};
 
 /// Show the daemon's log
 ///
@@ -71,8 +71,8 @@ pub(crate) fn run(
     let text = String::from_utf8_lossy(&output.stdout);
     let lines = Lines {
         source: match &place {
-            LogPlace::Journal(_) => "journal".to_owned(),
-            LogPlace::File(path) => path.display().to_string(),
+            LogDestination::Journal(_) => "journal".to_owned(),
+            LogDestination::File(path) => path.display().to_string(),
         },
         lines: text.lines().map(str::to_owned).collect(),
     };
@@ -80,14 +80,14 @@ pub(crate) fn run(
 }
 
 /// A service's log first: asking its daemon could start it.
-fn place(system: bool, client: &Client, folders: &Folders) -> Result<LogPlace, ErrorBody> {
+fn place(system: bool, client: &Client, folders: &Folders) -> Result<LogDestination, ErrorBody> {
     let installation = if system {
         Installation::System
     } else {
         Installation::User
     };
     let is_service = folders.home.is_none() && installation.state().is_ok_and(|state| state.installed);
-    if is_service && let Some(place) = installation.log_place() {
+    if is_service && let Some(place) = installation.log_destination() {
         return Ok(place);
     }
     let status: Reply<Status> = client.call(&Request::Status(Nothing {}))?;
@@ -99,16 +99,16 @@ fn place(system: bool, client: &Client, folders: &Folders) -> Result<LogPlace, E
     })
 }
 
-fn command(place: &LogPlace, arguments: &Arguments) -> Command {
+fn command(place: &LogDestination, arguments: &Arguments) -> Command {
     let mut command;
     match place {
-        LogPlace::Journal(selection) => {
+        LogDestination::Journal(selection) => {
             command = Command::new("journalctl");
             command.args(selection).arg("--no-pager");
             command.arg(format!("--lines={}", arguments.lines));
             command.args(arguments.follow.then_some("--follow"));
         }
-        LogPlace::File(path) => {
+        LogDestination::File(path) => {
             command = Command::new("tail");
             command.args(["-n", &arguments.lines.to_string()]);
             // -F goes on with a new file of the name after a rotation.

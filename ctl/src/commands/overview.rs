@@ -1,12 +1,10 @@
-//! `regauthctl` without a verb, at a terminal: the state in five lines, and the one next step that helps.
+//! `regauthctl` without a verb, at a terminal or with `--json`: the state in five lines, and the one next step that helps.
 
 use regauth_shared::paths::Folders;
 use regauth_shared::request::Nothing;
 use regauth_shared::response::{CredentialState, RegistryList, RegistryView, Status};
 use regauth_shared::{ErrorBody, Request};
 use serde::Serialize;
-use time::format_description::well_known::Rfc3339;
-use time::{Duration, OffsetDateTime};
 
 use super::registry_text;
 use crate::client::Client;
@@ -51,7 +49,7 @@ pub(crate) fn run(client: &Client, folders: &Folders) -> Result<Report, ErrorBod
     };
     let list: RegistryList = client.call(&Request::List(Nothing {}))?.answer;
     let clients = clients(folders);
-    let next = next_step(&status, &list.registries, &clients, OffsetDateTime::now_utc());
+    let next = next_step(&status, &list.registries, &clients);
     let text = format!(
         "{}{}",
         describe(&status, &list.registries, &clients),
@@ -162,17 +160,13 @@ fn client_names(clients: &[&str]) -> String {
     }
 }
 
-/// The first of these that applies: a problem, a token that ends soon, no registry, no client.
-fn next_step(status: &Status, registries: &[RegistryView], clients: &[&str], now: OffsetDateTime) -> NextStep {
+/// The first of these that applies: a problem, no registry, no client.
+fn next_step(status: &Status, registries: &[RegistryView], clients: &[&str]) -> NextStep {
     if let Some(problem) = status.problems.first() {
         return NextStep::new(capitalized(&problem.message), &problem.hint);
     }
     if registries.is_empty() {
         return NextStep::new("There is no registry yet", "regauthctl add-registry NAME --index URL");
-    }
-    if let Some((view, expires)) = ending_soon(registries, now) {
-        let why = format!("The token of {} ends {}", view.name, relative(expires));
-        return NextStep::new(why, format!("regauthctl rotate {}", view.name));
     }
     // Clients may also get the proxy from `regauthctl env` or `run`: then requests arrive.
     if clients.is_empty() && status.requests == 0 {
@@ -186,21 +180,6 @@ fn next_step(status: &Status, registries: &[RegistryView], clients: &[&str], now
         "Nothing needs to be done",
         "regauthctl top (shows requests as they pass)",
     )
-}
-
-/// Registry whose token ends soon, with its end. A token that its source renews does not count.
-fn ending_soon(registries: &[RegistryView], now: OffsetDateTime) -> Option<(&RegistryView, &str)> {
-    let ends = registries.iter().filter_map(|view| {
-        let expires = view
-            .credential
-            .expires
-            .as_deref()
-            .filter(|_| view.credential.renews.is_none())?;
-        let end = OffsetDateTime::parse(expires, &Rfc3339).ok()?;
-        (end - now < WARN_BEFORE).then_some((end, view, expires))
-    });
-    let (_, view, expires) = ends.min_by_key(|(end, ..)| *end)?;
-    Some((view, expires))
 }
 
 fn tool_for(kind: &str) -> &'static str {
@@ -223,4 +202,3 @@ fn capitalized(text: &str) -> String {
 const TOOLS: [&str; 6] = ["cargo", "git", "pip", "uv", "npm", "shell"];
 /// Names in the line of registries.
 const MAX_NAMES: usize = 6;
-const WARN_BEFORE: Duration = Duration::days(3);

@@ -4,15 +4,15 @@ use std::io::{self, ErrorKind as IoErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use regauth_shared::event::{Event, Operation};
-use regauth_shared::request::Watch;
+use regauth_shared::event::Event;
 use regauth_shared::response::Watching;
-use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, exit_code};
+use regauth_shared::{ErrorBody, ErrorKind, Request, exit_code};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::client::{Client, Lines};
 use crate::commands::event_text;
 use crate::error;
+use crate::event_flags::EventFlags;
 use crate::output::{self, Report};
 
 /// Follow requests, refusals and changes as they happen
@@ -22,25 +22,8 @@ use crate::output::{self, Report};
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Only this registry; may be repeated
-    #[arg(long, value_name = "NAME")]
-    registry: Vec<RegistryName>,
-
-    /// Only requests of this program: a file name, or a path with a slash; may be repeated
-    #[arg(long, value_name = "PROGRAM", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    program: Vec<String>,
-
-    /// Only requests that show this grant
-    #[arg(long, value_name = "ID")]
-    grant: Option<String>,
-
-    /// Only what regauthd refused or answered itself
-    #[arg(long)]
-    refused: bool,
-
-    /// Only reads, or only writes
-    #[arg(long, value_name = "OPERATION", value_parser = ["read", "write"])]
-    op: Option<String>,
+    #[command(flatten)]
+    events: EventFlags,
 }
 
 const EXAMPLES: &str = "\
@@ -51,17 +34,8 @@ Examples:
   regauthctl watch --refused";
 
 /// Follows events until stdout is closed.
-pub(crate) fn run(arguments: Arguments, json: bool, client: &Client) -> Result<Report, ErrorBody> {
-    let request = Request::Watch(Watch {
-        registries: arguments.registry,
-        programs: arguments.program,
-        grant: arguments.grant,
-        refused: arguments.refused,
-        operation: arguments.op.map(|name| match name.as_str() {
-            "write" => Operation::Write,
-            _ => Operation::Read,
-        }),
-    });
+pub(crate) fn run(arguments: &Arguments, json: bool, client: &Client) -> Result<Report, ErrorBody> {
+    let request = Request::Watch(arguments.events.to_watch());
     let mut lines = client.stream::<Watching>(&request)?;
     loop {
         if follow(&mut lines, json)? == End::Reader {
@@ -151,9 +125,7 @@ fn wait(input: Option<BorrowedFd<'_>>, timeout: Option<Duration>) -> Result<Woke
 
 /// Columns of the terminal; [`WIDEST`] without one.
 fn width() -> usize {
-    let size = rustix::termios::tcgetwinsize(io::stdout());
-    let columns = size.map_or(WIDEST, |size| usize::from(size.ws_col));
-    columns.clamp(NARROWEST, WIDEST)
+    output::width().map_or(WIDEST, usize::from).clamp(NARROWEST, WIDEST)
 }
 
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);

@@ -1,4 +1,4 @@
-//! Place of the daemon's log: the journal, a file, or something that only its starter can read.
+//! Destination of the daemon's log: the journal, a file, or something that only its starter can read.
 
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
@@ -8,9 +8,9 @@ use super::command::to_words;
 use super::launchd;
 use super::state::Installation;
 
-/// Place where the daemon's log can be read.
+/// Destination of the daemon's log, where it can be read.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum LogPlace {
+pub(crate) enum LogDestination {
     /// The systemd journal: arguments of `journalctl` that select the daemon's lines.
     Journal(Vec<String>),
     /// A file.
@@ -18,12 +18,12 @@ pub(crate) enum LogPlace {
 }
 
 impl Installation {
-    /// Place of the log of a daemon that the service manager starts; `None` if the installation has none.
-    pub(crate) fn log_place(self) -> Option<LogPlace> {
+    /// Destination of the log of a daemon that the service manager starts; `None` if the installation has none.
+    pub(crate) fn log_destination(self) -> Option<LogDestination> {
         if cfg!(target_os = "macos") {
-            return launchd::log_file(self).ok().map(LogPlace::File);
+            return launchd::log_file(self).ok().map(LogDestination::File);
         }
-        Some(LogPlace::Journal(match self {
+        Some(LogDestination::Journal(match self {
             Self::User => to_words(&["--user", "--unit=regauthd.service"]),
             Self::System => to_words(&["--unit=regauthd.service"]),
         }))
@@ -34,12 +34,12 @@ impl Installation {
 ///
 /// # Errors
 /// The description of what is no file.
-pub(crate) fn of_process(pid: u32) -> Result<LogPlace, String> {
+pub(crate) fn of_process(pid: u32) -> Result<LogDestination, String> {
     let link = PathBuf::from(format!("/proc/{pid}/fd/2"));
     let target = fs::read_link(&link).map_err(|_| "standard error of the program that started it".to_owned())?;
     let kind = fs::metadata(&link).map(|metadata| metadata.file_type());
     match kind {
-        Ok(kind) if kind.is_file() && target.exists() => Ok(LogPlace::File(target)),
+        Ok(kind) if kind.is_file() && target.exists() => Ok(LogDestination::File(target)),
         Ok(kind) if kind.is_file() => Err("a file that was deleted".to_owned()),
         Ok(kind) if kind.is_char_device() && target == Path::new("/dev/null") => Err("/dev/null".to_owned()),
         Ok(kind) if kind.is_char_device() => Err(format!("the terminal {}", target.display())),
@@ -54,7 +54,7 @@ mod tests {
 
     use super::*;
 
-    fn place(stderr: impl Into<Stdio>) -> Result<LogPlace, String> {
+    fn place(stderr: impl Into<Stdio>) -> Result<LogDestination, String> {
         let mut child = Command::new("sleep").arg("60").stderr(stderr).spawn().unwrap();
         let place = of_process(child.id());
         child.kill().unwrap();
@@ -67,7 +67,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = fs::canonicalize(folder.path()).unwrap().join("regauthd.log");
         let file = fs::File::create(&path).unwrap();
-        assert_eq!(place(file.try_clone().unwrap()), Ok(LogPlace::File(path.clone())));
+        assert_eq!(place(file.try_clone().unwrap()), Ok(LogDestination::File(path.clone())));
         fs::remove_file(&path).unwrap();
         assert_eq!(place(file), Err("a file that was deleted".to_owned()));
     }

@@ -21,7 +21,7 @@ use regauth_shared::ErrorBody;
 
 use crate::error;
 use crate::program;
-pub(crate) use log::{LogPlace, of_process as log_of_process};
+pub(crate) use log::{LogDestination, of_process as log_of_process};
 pub(crate) use plan::{ServiceOutcome, ServicePlan, ServiceStep};
 pub(crate) use state::{Health, Installation, ServiceState, Unit};
 

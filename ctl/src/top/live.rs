@@ -78,12 +78,12 @@ impl Top {
     fn run(mut self, signals: &Signals) -> io::Result<()> {
         let mut drawn = None::<Instant>;
         while !signals.caught() {
-            let mut is_changed = drawn.is_none_or(|drawn| drawn.elapsed() >= CLOCK);
+            let mut is_changed = drawn.is_none_or(|drawn| drawn.elapsed() >= REDRAW_INTERVAL);
             for poll in self.poller.polls() {
                 self.model.take(poll);
                 is_changed = true;
             }
-            self.wait_for_input(if is_changed { Duration::ZERO } else { PATIENCE })?;
+            self.wait_for_input(if is_changed { Duration::ZERO } else { INPUT_TIMEOUT })?;
             if event::poll(Duration::ZERO)? {
                 match self.handle(&event::read()?) {
                     Effect::Draw => {}
@@ -165,6 +165,6 @@ impl Signals {
 
 const ENDING: [i32; 3] = [SIGTERM, SIGINT, SIGHUP];
 /// Longest wait for a key, before polls and signals are looked at.
-const PATIENCE: Duration = Duration::from_millis(100);
+const INPUT_TIMEOUT: Duration = Duration::from_millis(100);
 /// Time between two frames without a change: countdowns show seconds.
-const CLOCK: Duration = Duration::from_secs(1);
+const REDRAW_INTERVAL: Duration = Duration::from_secs(1);

@@ -179,7 +179,7 @@ fn descending(a: Option<f64>, b: Option<f64>) -> Ordering {
 
 /// Result of one poll.
 #[derive(Debug)]
-pub(super) struct Poll {
+pub(super) struct PollResult {
     /// The daemon's answers.
     pub(super) result: Result<Sample, ErrorBody>,
     /// False for an extra poll, which only fills the detail pane: rates come from polls of equal distance.
@@ -188,7 +188,7 @@ pub(super) struct Poll {
 
 impl Model {
     /// Takes the result of a poll.
-    pub(super) fn take(&mut self, poll: Poll) {
+    pub(super) fn take(&mut self, poll: PollResult) {
         if self.is_paused {
             return;
         }

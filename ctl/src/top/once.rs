@@ -1,22 +1,20 @@
 //! One frame as text, or as one JSON object.
 
-use std::io::{self, IsTerminal};
 use std::thread;
 use std::time::Duration;
 
-use ratatui::crossterm::terminal;
 use regauth_shared::ErrorBody;
 use regauth_shared::request::TrafficOf;
 use regauth_shared::response::Status;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::model::{Model, Poll};
+use super::model::{Model, PollResult};
 use super::rows::{ClientRow, RegistryRow, Span};
 use super::sample::Sample;
 use super::view;
 use crate::client::Client;
-use crate::output::Report;
+use crate::output::{self, Report};
 
 /// The object that `--json` prints.
 #[derive(Serialize)]
@@ -37,8 +35,8 @@ pub(crate) fn once(client: &Client, interval: Duration) -> Result<Report, ErrorB
     model.span = Span::SinceStart;
     for pause in [Duration::ZERO, interval] {
         thread::sleep(pause);
-        let sample = Sample::fetch(client, TrafficOf::default())?;
-        model.take(Poll {
+        let sample = Sample::fetch(client, TrafficOf::default(), None)?;
+        model.take(PollResult {
             result: Ok(sample),
             is_regular: true,
         });
@@ -55,9 +53,8 @@ pub(crate) fn once(client: &Client, interval: Duration) -> Result<Report, ErrorB
 
 /// Width of the terminal, or the width that the environment asks for.
 fn width() -> u16 {
-    let terminal = io::stdout().is_terminal().then(terminal::size);
     let columns = || std::env::var("COLUMNS").ok()?.parse().ok();
-    let width = terminal.and_then(Result::ok).map(|(width, _)| width).or_else(columns);
+    let width = output::width().or_else(columns);
     width.unwrap_or(DEFAULT_WIDTH).clamp(MIN_WIDTH, MAX_WIDTH)
 }
 

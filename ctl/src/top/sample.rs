@@ -18,14 +18,18 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    /// Asks the daemon.
+    /// Asks the daemon. A status that is `known` is not asked for.
     ///
     /// # Errors
     /// No daemon answers, or it is of another release.
-    pub(super) fn fetch(client: &Client, of: TrafficOf) -> Result<Self, ErrorBody> {
+    pub(super) fn fetch(client: &Client, of: TrafficOf, known: Option<Status>) -> Result<Self, ErrorBody> {
         let list = client.call::<RegistryList>(&Request::List(Nothing {}))?;
+        let status = match known {
+            Some(status) => status,
+            None => client.call(&Request::Status(Nothing {}))?.answer,
+        };
         Ok(Self {
-            status: client.call(&Request::Status(Nothing {}))?.answer,
+            status,
             registries: list.answer.registries,
             // Last, so that the times between two samples are those between two answers.
             traffic: client.call(&Request::Traffic(of))?.answer,

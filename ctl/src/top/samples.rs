@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::model::{Model, Poll};
+use super::model::{Model, PollResult};
 use super::sample::Sample;
 
 /// Time at which the frames are drawn.
@@ -33,7 +33,7 @@ pub(super) fn model() -> Model {
 
 /// Gives a sample to a model.
 pub(super) fn take(model: &mut Model, sample: Sample) {
-    model.take(Poll {
+    model.take(PollResult {
         result: Ok(sample),
         is_regular: true,
     });

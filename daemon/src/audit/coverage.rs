@@ -11,12 +11,12 @@ use crate::config::AuditMode;
 #[derive(Debug)]
 pub(super) struct Coverage {
     mode: AuditMode,
-    seen: HashSet<(RegistryName, Identity)>,
+    seen: HashSet<(RegistryName, ClientIdentity)>,
 }
 
-/// Identity of a client of a registry: its program, or its grant or user if the program is unknown.
+/// Identity of a client of a registry: its grant, else its program, user or address.
 #[derive(Debug, PartialEq, Eq, Hash)]
-enum Identity {
+enum ClientIdentity {
     Grant(String),
     Program(String),
     User(u32),
@@ -24,7 +24,7 @@ enum Identity {
     Unknown,
 }
 
-impl Identity {
+impl ClientIdentity {
     fn of(client: &Client) -> Self {
         let named = (client.grant.clone().map(Self::Grant)).or_else(|| client.program.clone().map(Self::Program));
         let user = || client.uid.map(Self::User);
@@ -41,14 +41,15 @@ impl Coverage {
         }
     }
 
-    /// Does the record keep this event? In the mode `changes`, the second request of a client is not kept.
-    pub(super) fn covers(&mut self, event: &EventKind) -> bool {
+    /// Takes an event, and remembers its client. True if the record keeps the event. In the mode `changes`, only the first
+    /// read of a client is kept.
+    pub(super) fn take(&mut self, event: &EventKind) -> bool {
         match (self.mode, event) {
             (AuditMode::Off, _) | (_, EventKind::Unknown) => false,
             (AuditMode::All, _) => true,
             (AuditMode::Changes, EventKind::Request(exchange)) => {
                 // The order matters: a write is a first use too.
-                self.is_first_use(exchange) || exchange.operation == Some(Operation::Write)
+                self.take_first_use(exchange) || exchange.operation == Some(Operation::Write)
             }
             (AuditMode::Changes, EventKind::Verification(_)) => false,
             (AuditMode::Changes, _) => true,
@@ -60,11 +61,13 @@ impl Coverage {
         if let EventKind::Request(exchange) = event
             && let Some(registry) = &exchange.registry
         {
-            self.seen.remove(&(registry.clone(), Identity::of(&exchange.client)));
+            self.seen
+                .remove(&(registry.clone(), ClientIdentity::of(&exchange.client)));
         }
     }
 
-    fn is_first_use(&mut self, exchange: &Exchange) -> bool {
+    /// Remembers that a client uses a registry. True for its first use.
+    fn take_first_use(&mut self, exchange: &Exchange) -> bool {
         let Some(registry) = &exchange.registry else {
             return false;
         };
@@ -72,7 +75,8 @@ impl Coverage {
         if self.seen.len() >= MAX_CLIENTS {
             self.seen.clear();
         }
-        self.seen.insert((registry.clone(), Identity::of(&exchange.client)))
+        self.seen
+            .insert((registry.clone(), ClientIdentity::of(&exchange.client)))
     }
 }
 
@@ -127,7 +131,7 @@ mod tests {
             ),
             (EventKind::Unknown, false),
         ] {
-            assert_eq!(coverage.covers(&event), covered, "{event:?}");
+            assert_eq!(coverage.take(&event), covered, "{event:?}");
         }
     }
 
@@ -135,15 +139,15 @@ mod tests {
     fn all_keeps_every_request_and_off_none() {
         let again = request("/usr/bin/cargo", Operation::Read);
         let mut all = Coverage::new(AuditMode::All);
-        assert!(all.covers(&again) && all.covers(&again));
-        assert!(!Coverage::new(AuditMode::Off).covers(&again));
+        assert!(all.take(&again) && all.take(&again));
+        assert!(!Coverage::new(AuditMode::Off).take(&again));
     }
 
     #[test]
     fn many_clients_do_not_fill_the_memory() {
         let mut coverage = Coverage::new(AuditMode::Changes);
         for number in 0..3 * MAX_CLIENTS {
-            assert!(coverage.covers(&request(&number.to_string(), Operation::Read)));
+            assert!(coverage.take(&request(&number.to_string(), Operation::Read)));
         }
         assert!(coverage.seen.len() <= MAX_CLIENTS);
     }

@@ -13,6 +13,8 @@ use regauth_shared::audit::{
     CURRENT_FILE, Content, LineHash, Link, Note, is_rotated_file, link_before, link_of, rotated_file,
 };
 
+use crate::events::unix_milliseconds;
+
 /// Bounds of the record.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -79,12 +81,7 @@ impl RecordFile {
     /// # Errors
     /// Any error of the file system. No line of the batch is in the file then.
     pub(super) fn append(&mut self, events: &[&str]) -> io::Result<()> {
-        self.take_lock()?;
-        let result = self.append_locked(events);
-        if let Some(lock) = &self.lock {
-            let _ = lock.unlock();
-        }
-        result
+        self.locked(|record| record.append_locked(events))
     }
 
     /// Rotates a file that is old, and deletes what the limits do not allow.
@@ -92,13 +89,11 @@ impl RecordFile {
     /// # Errors
     /// Any error of the file system.
     pub(super) fn tidy(&mut self) -> io::Result<()> {
-        self.append(&[])?;
-        self.take_lock()?;
-        let result = self.rotate_if_old().and_then(|()| self.prune());
-        if let Some(lock) = &self.lock {
-            let _ = lock.unlock();
-        }
-        result
+        self.locked(|record| {
+            record.append_locked(&[])?;
+            record.rotate_if_old()?;
+            record.prune()
+        })
     }
 
     /// Writes what the kernel holds to the disk.
@@ -159,7 +154,7 @@ impl RecordFile {
         let (link, fault) = self.read_end(&mut current)?;
         self.link = link;
         self.current = Some(current);
-        let time = unix_milliseconds();
+        let time = unix_milliseconds(SystemTime::now());
         match fault {
             None => Ok(()),
             Some(Fault::Torn { bytes }) => {
@@ -265,10 +260,20 @@ impl RecordFile {
             .cloned()
             .unwrap_or_else(|| self.folder.join(CURRENT_FILE));
         let through = last_link(newest).or_else(|| first_link(&next)).unwrap_or(Link::START);
-        let time = unix_milliseconds();
+        let time = unix_milliseconds(SystemTime::now());
         self.write([Content::Note(Note::Pruned { time, through })].into_iter())?;
         tracing::info!(through = through.line, "deleted old lines of the audit record");
         oldest.iter().chain([newest]).try_for_each(std::fs::remove_file)
+    }
+
+    /// Does the work while this process holds the folder's lock.
+    fn locked(&mut self, work: impl FnOnce(&mut Self) -> io::Result<()>) -> io::Result<()> {
+        self.take_lock()?;
+        let result = work(self);
+        if let Some(lock) = &self.lock {
+            let _ = lock.unlock();
+        }
+        result
     }
 
     /// Takes the folder's lock. A daemon holds it for an append only.
@@ -374,19 +379,11 @@ fn rotated_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Number and hash of a file's last line.
+/// Number and hash of a file's last line; `None` if that line is incomplete or cannot be read.
 fn last_link(file: &Path) -> Option<Link> {
-    let mut file = File::open(file).ok()?;
-    let length = file.metadata().ok()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(MAX_LINE))).ok()?;
-    let mut end = Vec::new();
-    file.read_to_end(&mut end).ok()?;
-    let last = without_line_feed(&end);
-    let start = last
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |before| before + 1);
-    link_of(last.get(start..)?)
+    let tail = Tail::read(&mut File::open(file).ok()?).ok()?;
+    let last = tail.lines().last().copied().filter(|_| tail.torn == 0);
+    link_of(last?)
 }
 
 /// Link of a file's first line to the line before it.
@@ -403,14 +400,6 @@ fn without_line_feed(line: &[u8]) -> &[u8] {
 fn is_older_than(file: &Path, age: Duration) -> bool {
     let modified = file.metadata().and_then(|data| data.modified());
     modified.is_ok_and(|time| time.elapsed().is_ok_and(|elapsed| elapsed > age))
-}
-
-/// Time now in milliseconds since 1970.
-pub(super) fn unix_milliseconds() -> u64 {
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Number of files that the record is divided into.

@@ -1,5 +1,4 @@
-//! Audit record: the events of DESIGN's stream that `audit` in config.toml names, on disk, each line chained to the one
-//! before.
+//! Audit record on disk: the events that `audit` in config.toml chooses, each line chained to the one before.
 //!
 //! [`Coverage`](coverage) chooses the events. A thread of its own ([`writer`]) appends them in batches, so nothing on the
 //! data path waits for the disk. The exception is `audit-required = true`: a request that the record covers gets its
@@ -16,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use regauth_shared::audit::Link;
 use regauth_shared::event::{Event, EventKind};
@@ -25,11 +24,11 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
 
 use self::coverage::Coverage;
-use self::file::{FILES, Limits, RecordFile, unix_milliseconds};
+use self::file::{FILES, Limits, RecordFile};
 pub use self::folder::AuditFolderError;
 use self::writer::{Message, Writer};
 use crate::config::{AuditMode, AuditSettings};
-use crate::events::Published;
+use crate::events::{Published, unix_milliseconds};
 use crate::proxy::state::ProxyState;
 
 /// The audit record of a running daemon.
@@ -127,7 +126,7 @@ impl Audit {
     /// here.
     fn record(&self, published: &Published) {
         let kind = &published.event.kind;
-        if self.queue.is_none() || published.is_recorded || !self.lock_coverage().covers(kind) {
+        if self.queue.is_none() || published.is_recorded || !self.lock_coverage().take(kind) {
             return;
         }
         if self.send(Message::Event(published.line().to_owned())).is_err() {
@@ -144,11 +143,11 @@ impl Audit {
     /// # Errors
     /// [`Unrecorded`]: the client must not get the answer.
     pub(crate) async fn confirm(&self, kind: EventKind) -> Result<(), Unrecorded> {
-        if !self.lock_coverage().covers(&kind) {
+        if !self.lock_coverage().take(&kind) {
             return Ok(());
         }
         let event = Event {
-            time: unix_milliseconds(),
+            time: unix_milliseconds(SystemTime::now()),
             // The collector numbers events, at the end of the request.
             sequence: 0,
             kind,

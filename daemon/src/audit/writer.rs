@@ -7,13 +7,14 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use regauth_shared::event::{Event, EventKind, Lost};
 use tokio::sync::oneshot;
 
 use super::Shared;
-use super::file::{RecordFile, unix_milliseconds};
+use super::file::RecordFile;
+use crate::events::unix_milliseconds;
 
 /// Message to the thread.
 pub(super) enum Message {
@@ -63,7 +64,7 @@ impl Writer {
             self.maintain();
         }
         self.write_pending();
-        let _ = self.record.sync();
+        self.sync();
     }
 
     /// Takes the messages that are there, and writes them together.
@@ -98,7 +99,7 @@ impl Writer {
         }
         self.drop_excess();
         if !flushes.is_empty() {
-            let _ = self.record.sync();
+            self.sync();
         }
         for sender in flushes {
             let _ = sender.send(());
@@ -137,16 +138,22 @@ impl Writer {
 
     fn maintain(&mut self) {
         if self.unsynced.is_some_and(|since| since.elapsed() >= PERIOD) {
-            self.unsynced = None;
-            let result = self.record.sync();
-            if result.is_err() {
-                self.report(result.as_ref().err());
-            }
+            self.sync();
         }
         if self.tidied.elapsed() >= TIDY_INTERVAL {
             self.tidied = Instant::now();
             let result = self.record.tidy();
             self.report(result.as_ref().err());
+        }
+    }
+
+    /// Writes to the disk what has not reached it, if anything, and reports a failure.
+    fn sync(&mut self) {
+        // The kernel reports a failed sync once: a second attempt would succeed without the data.
+        if self.unsynced.take().is_some()
+            && let Err(error) = self.record.sync()
+        {
+            self.report(Some(&error));
         }
     }
 
@@ -159,7 +166,7 @@ impl Writer {
 /// Event in place of those that are missing.
 fn lost_event(events: u64) -> String {
     let event = Event {
-        time: unix_milliseconds(),
+        time: unix_milliseconds(SystemTime::now()),
         sequence: 0,
         kind: EventKind::Lost(Lost { events }),
     };

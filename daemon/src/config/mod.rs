@@ -271,7 +271,7 @@ pub const INITIAL: &str = r#"# regauth: registries and settings of the daemon.
 # scopes = ["https://corp.example/api/cargo/"]    # URLs that get the token; default: below the index
 # scheme = "basic"                  # bearer | basic | raw | "X-Api-Key: {token}"
 # username = "me@corp.example"      # for basic only
-# source = "store"                  # store | env:VARIABLE | file:/path | { command = ["program", "argument"] } | a
+# source = "store"                  # store | env:VAR | file:/path | { command = ["…"] } | { exchange = "jfrog", … } | a
 #                                   # preset: codeartifact, google, azure, vault, 1password
 #                                   # instead of a source: credential-of, with the name of another registry
 # writes = "deny"                   # deny | allow; `regauthctl allow corp --for 5m` opens it for a while

@@ -60,7 +60,7 @@ fn exchange(table: &mut TableReader<'_, '_>) -> Option<Mint> {
     let mut table = table.table("source", keys)?;
     let mut settings = Settings::new(kind.name);
     for key in kind.keys.iter().chain(COMMON_KEYS) {
-        table.parsed(key.name, |text| settings.set(key.name, text));
+        table.parsed(key.name, |text| settings.set(key, text));
     }
     let identity = identity(&mut table)?;
     match kind.mint(settings, identity) {

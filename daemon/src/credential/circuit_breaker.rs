@@ -10,6 +10,8 @@
 //! reports its [`Verdict`]. Only a rejection there opens the breaker, or, where no check can tell and the registry has
 //! never accepted the token, [`MAX_REJECTIONS`] denials in a row.
 
+mod check;
+
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,6 +19,9 @@ use std::time::Duration;
 use http::Uri;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use check::{Check, VERDICT_TIMEOUT};
+pub(crate) use check::{NextStep, Sample, Verdict};
 
 use crate::credential::retirement::Retirement;
 use crate::policy::Denial;
@@ -60,28 +65,6 @@ struct Inner {
     sample: Option<Sample>,
 }
 
-/// State of the checks: the daemon's own questions about the token, which client requests cause.
-#[derive(Debug)]
-struct Check {
-    running_since: Option<Instant>,
-    last: Verdict,
-    /// Time from which a clear denial causes another check.
-    clear_at: Instant,
-    clear_pause: Duration,
-    /// Time from which a vague denial causes another check.
-    vague_at: Instant,
-    vague_pause: Duration,
-}
-
-/// URL of a request that the registry has accepted with the generation.
-#[derive(Clone, Debug)]
-pub(crate) struct Sample {
-    /// The URL, in absolute form.
-    pub(crate) uri: Uri,
-    /// True if the registry is known to refuse the URL without the token.
-    pub(crate) is_private: bool,
-}
-
 /// Decision about one request that wants to carry the generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
@@ -93,30 +76,6 @@ pub(crate) enum Admission {
     Rejected,
     /// A newer generation has replaced this one.
     Retired,
-}
-
-/// Result of a check of the token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// The registry accepts the token.
-    Accepted,
-    /// The registry rejects the token.
-    Rejected,
-    /// Something that the token could read is gone: the token may have ended, or the file was deleted.
-    Doubtful,
-    /// The registry did not answer, or its answers say nothing about the token.
-    Unclear,
-}
-
-/// Next step of a denied request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NextStep {
-    /// Start a check.
-    Check,
-    /// A check is under way.
-    Wait,
-    /// A check ended a moment ago, or none is needed.
-    Known(Verdict),
 }
 
 impl CircuitBreaker {
@@ -290,8 +249,7 @@ impl CircuitBreaker {
         let inner = self.lock();
         match self.position.load(Ordering::Relaxed) {
             RETIRED => Some(Verdict::Doubtful),
-            _ if inner.check.running_since.is_some() => None,
-            _ => Some(inner.check.last),
+            _ => inner.check.verdict(),
         }
     }
 
@@ -463,54 +421,6 @@ impl Inner {
     }
 }
 
-impl Check {
-    fn new(now: Instant) -> Self {
-        Self {
-            running_since: None,
-            last: Verdict::Unclear,
-            clear_at: now,
-            clear_pause: CHECK_PAUSE,
-            vague_at: now,
-            vague_pause: CHECK_PAUSE,
-        }
-    }
-
-    /// Starts a check unless one is under way or has just ended.
-    fn next_step(&mut self, denial: Denial, now: Instant) -> NextStep {
-        let is_under_way = |since| now < since + VERDICT_TIMEOUT;
-        if self.running_since.is_some_and(is_under_way) {
-            return NextStep::Wait;
-        }
-        let next = match denial {
-            Denial::Clear => self.clear_at,
-            Denial::Vague => self.vague_at,
-        };
-        if now < next {
-            return NextStep::Known(self.last);
-        }
-        self.running_since = Some(now);
-        NextStep::Check
-    }
-
-    /// True if trials wait for the check.
-    fn holds_trials(&self, now: Instant) -> bool {
-        self.running_since.is_some_and(|since| now < since + TRIAL_HOLD)
-    }
-
-    fn end(&mut self, verdict: Verdict, now: Instant) {
-        self.running_since = None;
-        self.last = verdict;
-        // A token that may be bad is not shown to the registry every second. One that is good may.
-        self.clear_pause = match verdict {
-            Verdict::Accepted => CHECK_PAUSE,
-            _ => (self.clear_pause * 2).min(MAX_CHECK_PAUSE),
-        };
-        self.clear_at = now + self.clear_pause;
-        self.vague_pause = (self.vague_pause * 2).min(MAX_CHECK_PAUSE);
-        self.vague_at = now + self.vague_pause;
-    }
-}
-
 const CLOSED: u8 = 0;
 const HALF_OPEN: u8 = 1;
 const OPEN: u8 = 2;
@@ -527,13 +437,6 @@ const MAX_COOL_DOWN: Duration = Duration::from_secs(600);
 const DOUBLING_INTERVAL: Duration = Duration::from_secs(2);
 const MAX_DOUBLINGS: u64 = 16;
 const RECHECK_INTERVAL: Duration = Duration::from_millis(500);
-/// Time for which the verdict of a check holds.
-const CHECK_PAUSE: Duration = Duration::from_secs(1);
-const MAX_CHECK_PAUSE: Duration = Duration::from_secs(60);
-/// Time that a denied request waits for a verdict; a check that takes longer counts as lost.
-const VERDICT_TIMEOUT: Duration = Duration::from_secs(12);
-/// Time that trials wait for a check.
-const TRIAL_HOLD: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests;

@@ -1,3 +1,8 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::rotation::HOLDER_TIMEOUT;
 use super::*;
 
 pub(crate) fn value(number: u64) -> CredentialState {

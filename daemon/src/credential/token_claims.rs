@@ -1,6 +1,7 @@
 //! Expiry that a token itself states: the claim `exp` of a JWT (RFC 7519, section 4.1.4).
 //!
-//! It is for people only: a registry may accept a token for longer, and its answer decides.
+//! A minted token is renewed by it if the service states no lifetime. Of any other token it is for people only: a
+//! registry may accept a token for longer, and its answer decides.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -23,11 +24,13 @@ pub(super) fn expiry(token: &Secret) -> Option<OffsetDateTime> {
     }
     let claims = Zeroizing::new(URL_SAFE_NO_PAD.decode(claims).ok()?);
     let Claims { exp } = serde_json::from_slice(&claims).ok()?;
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a number beyond the range becomes its end, which is no time"
-    )]
-    OffsetDateTime::from_unix_timestamp(exp as i64).ok()
+    from_seconds(exp)
+}
+
+/// Time of a number of seconds since 1970; `None` beyond the range of times.
+pub(super) fn from_seconds(seconds: f64) -> Option<OffsetDateTime> {
+    let since_1970 = time::Duration::checked_seconds_f64(seconds)?;
+    OffsetDateTime::UNIX_EPOCH.checked_add(since_1970)
 }
 
 #[cfg(test)]
@@ -42,9 +45,14 @@ mod tests {
             (jwt(r#"{"iat":1,"exp":1772600767.9}"#), Some(1_772_600_767)),
             (jwt(r#"{"iat":1}"#), None),
             (jwt(r#"{"exp":1e99}"#), None),
+            (jwt(r#"{"exp":1e15}"#), None),
+            (jwt(r#"{"exp":"1772600767"}"#), None),
+            (jwt("{}"), None),
             (jwt("no json"), None),
             (format!("{}.x", jwt(r#"{"exp":1772600767}"#)), None),
+            ("a.b".to_owned(), None),
             ("a.b.c".to_owned(), None),
+            ("a.b.c.d".to_owned(), None),
             ("ghp_plain".to_owned(), None),
         ] {
             let secret = Secret::parse(&token).unwrap();

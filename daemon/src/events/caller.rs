@@ -36,8 +36,9 @@ pub(crate) struct Program {
 }
 
 impl Caller {
-    /// True for the first request, and for one with another registry or grant, or with a program that was not known before.
-    pub(super) fn is_news(&self, registry: Option<&RegistryName>, grant: Option<&str>) -> bool {
+    /// Records what an event says of this connection. True if that is new: for the first request, and for one with another
+    /// registry or grant, or with a program that was not known before.
+    pub(super) fn take_news(&self, registry: Option<&RegistryName>, grant: Option<&str>) -> bool {
         let mut hasher = DefaultHasher::new();
         (registry, grant, self.program.get().is_some()).hash(&mut hasher);
         let digest = hasher.finish().max(1);

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use regauth_shared::event::{Event, EventKind, Lost};
 use tokio_util::sync::CancellationToken;
 
 use crate::events::record::RequestRecord;
 use crate::events::traffic::Ended;
-use crate::events::{Announcement, Events, Published};
+use crate::events::{Announcement, Events, Published, unix_milliseconds};
 
 /// Collects events until `end` is cancelled, then those that are left. Only one collector may run.
 pub(crate) async fn collect(events: Arc<Events>, end: CancellationToken) {
@@ -101,7 +101,7 @@ impl Collector {
             Collected::Request(record) => {
                 // Without a subscriber, nobody misses the text.
                 let events = &self.events;
-                if events.feed.receiver_count() == 0 || (!events.wants_routine() && record.is_routine()) {
+                if events.feed.receiver_count() == 0 || (!events.wants_routine() && record.take_routine()) {
                     self.sequence += 1;
                 } else {
                     self.publish(time, record.to_event(), record.is_recorded);
@@ -145,8 +145,7 @@ impl Clock {
 
     fn unix_ms(&self, at: Instant) -> u64 {
         let wall = self.wall - self.monotonic.saturating_duration_since(at);
-        let since_epoch = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+        unix_milliseconds(wall)
     }
 }
 

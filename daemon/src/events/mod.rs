@@ -21,7 +21,7 @@ pub(crate) mod traffic;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use regauth_shared::event::{Event, EventKind, Started};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError, broadcast};
@@ -169,6 +169,12 @@ impl Events {
             self.due.notify_one();
         }
     }
+}
+
+/// A time in milliseconds since 1970, as events and the audit record have it.
+pub(crate) fn unix_milliseconds(time: SystemTime) -> u64 {
+    let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Viewers at a time. Each costs the control thread work for every event.

@@ -79,10 +79,11 @@ impl RequestRecord {
         }
     }
 
-    /// True for one more read of a client whose use of the registry is known: only who follows all requests misses it.
-    pub(super) fn is_routine(&self) -> bool {
+    /// Records the client's use of the registry. True for one more read of a client whose use is known: only subscribers to
+    /// all requests need its event.
+    pub(super) fn take_routine(&self) -> bool {
         let grant = self.grant.as_ref().map(|grant| grant.terms.id.as_str());
-        let is_news = self.caller.is_news(self.registry.as_ref(), grant);
+        let is_news = self.caller.take_news(self.registry.as_ref(), grant);
         self.code.is_none() && self.operation != Some(Operation::Write) && !is_news
     }
 

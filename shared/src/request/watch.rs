@@ -9,7 +9,7 @@ use crate::program;
 /// Fields of `watch`: filters, which an event must all pass. An empty one passes everything.
 ///
 /// Events of the daemon itself (`started`, `stopping`, `lost`) pass every filter.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Watch {
     /// Registries of the events.

@@ -22,7 +22,7 @@ fn names(model: &Model) -> Vec<String> {
 }
 
 fn fail(model: &mut Model, kind: ErrorKind) {
-    model.take(Poll {
+    model.take(PollResult {
         result: Err(ErrorBody::new(kind, "no answer")),
         is_regular: true,
     });
@@ -46,7 +46,7 @@ fn an_extra_poll_changes_no_rate() {
     let mut model = model();
     let mut extra = sample(11, 151);
     extra.traffic.latest = latest();
-    model.take(Poll {
+    model.take(PollResult {
         result: Ok(extra),
         is_regular: false,
     });

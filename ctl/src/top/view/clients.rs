@@ -37,9 +37,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, theme: &The
 }
 
 const COLUMNS: [Column<ClientRow, Context>; 10] = [
-    Column::text("PROGRAM", 14, 24, 0, |row, at, _| {
-        (program(&row.client), at.theme.name())
-    }),
+    Column::text("PROGRAM", 14, 24, 0, |row, at, _| (row.client.name(), at.theme.name())),
     Column::number("PID", 7, 1, |row, _, _| plain(pid(&row.client))),
     Column::text("GRANT", 10, 10, 4, |row, _, _| {
         plain(row.client.grant.clone().unwrap_or_else(|| "-".to_owned()))
@@ -53,23 +51,20 @@ const COLUMNS: [Column<ClientRow, Context>; 10] = [
     Column::number("DOWN", 7, 6, |row, _, _| plain(units::bytes(row.bytes_down))),
     Column::number("UP", 7, 8, |row, _, _| plain(units::bytes(row.bytes_up))),
     Column::number("SEEN", 6, 7, |row, at, _| plain(units::since(&row.last_seen, at.now))),
-    Column::text("PATH", 20, 120, 9, |row, _, _| {
-        plain(row.client.program.clone().unwrap_or_default())
+    Column::text("PATH OR ADDRESS", 20, 120, 9, |row, _, _| {
+        let client = &row.client;
+        plain(
+            client
+                .program
+                .clone()
+                .or_else(|| client.address.clone())
+                .unwrap_or_default(),
+        )
     }),
 ];
 
 fn plain(text: String) -> (String, Style) {
     (text, Style::new())
-}
-
-/// Program of a client, or what is known instead.
-pub(super) fn program(client: &Client) -> String {
-    match (&client.program, &client.address, client.uid) {
-        (Some(program), ..) => units::file_name(program).to_owned(),
-        (None, Some(address), _) => address.clone(),
-        (None, None, Some(uid)) => format!("user {uid}"),
-        (None, None, None) => "unknown".to_owned(),
-    }
 }
 
 /// Process id of a client.

@@ -23,7 +23,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, theme: &The
             None => return,
         },
         Tab::Clients => match model.selected_client() {
-            Some(row) => (clients::program(&row.client), client(&row, now)),
+            Some(row) => (row.client.name(), client(&row, now)),
             None => return,
         },
     };

@@ -9,6 +9,9 @@ use regauth_shared::event::{Event, Exchange};
 use super::columns::{self, Column};
 use super::theme::Theme;
 use super::{clients, units};
+use crate::change_text::NO_ANSWER;
+use crate::output;
+use crate::relative_time::time_of_day;
 use crate::top::model::Model;
 
 /// Draws the requests.
@@ -43,16 +46,17 @@ impl<'a> Request<'a> {
 /// The columns; a function, since the rows borrow from the model.
 fn columns<'a>() -> [Column<Request<'a>, Theme>; 12] {
     [
-        Column::text("UTC", 8, 8, 2, |row, _, _| plain(units::time_of_day(row.time))),
+        Column::text("UTC", 8, 8, 2, |row, _, _| plain(time_of_day(row.time))),
         Column::text("METHOD", 6, 8, 3, |row, _, _| {
             plain(row.exchange.method.clone().unwrap_or_else(|| "-".to_owned()))
         }),
-        Column::text("STATUS", 6, 6, 0, status),
+        Column::text("STATUS", 9, 9, 0, status),
         Column::text("REFUSAL", 16, 22, 8, |row, theme, _| {
             (row.exchange.code.clone().unwrap_or_default(), theme.warning())
         }),
         Column::text("PATH", 18, 120, 1, |row, _, width| {
-            plain(end_of(row.exchange.path.as_deref().unwrap_or_default(), width))
+            let path = row.exchange.path.as_deref().unwrap_or_default();
+            plain(output::cut_start(path, usize::from(width)))
         }),
         Column::number("TOTAL", 6, 4, |row, _, _| plain(units::micros(row.exchange.total_us))),
         Column::number("OWN", 6, 6, |row, _, _| {
@@ -61,7 +65,7 @@ fn columns<'a>() -> [Column<Request<'a>, Theme>; 12] {
         Column::number("DOWN", 7, 7, |row, _, _| plain(units::bytes(row.exchange.bytes_down))),
         Column::number("UP", 7, 10, |row, _, _| plain(units::bytes(row.exchange.bytes_up))),
         Column::text("PROGRAM", 10, 20, 5, |row, theme, _| {
-            (clients::program(&row.exchange.client), theme.name())
+            (row.exchange.client.name(), theme.name())
         }),
         Column::number("PID", 7, 9, |row, _, _| plain(clients::pid(&row.exchange.client))),
         Column::text("CONNECTION", 10, 10, 11, |row, _, _| {
@@ -75,22 +79,11 @@ fn columns<'a>() -> [Column<Request<'a>, Theme>; 12] {
     ]
 }
 
-/// The end of a path, which differs more often than its start.
-fn end_of(path: &str, width: u16) -> String {
-    let width = usize::from(width);
-    let length = path.chars().count();
-    if length <= width || width == 0 {
-        return path.to_owned();
-    }
-    let end: String = path.chars().skip(length + 1 - width).collect();
-    format!("…{end}")
-}
-
 fn status(row: &Request<'_>, theme: &Theme, _: u16) -> (String, Style) {
     let exchange = row.exchange;
     let status = exchange
         .status
-        .map_or_else(|| "left".to_owned(), |status| status.to_string());
+        .map_or_else(|| NO_ANSWER.to_owned(), |status| status.to_string());
     let style = match (&exchange.code, exchange.status) {
         (Some(_), _) => theme.warning(),
         (None, Some(200..400)) => theme.good(),
@@ -101,16 +94,4 @@ fn status(row: &Request<'_>, theme: &Theme, _: u16) -> (String, Style) {
 
 fn plain(text: String) -> (String, Style) {
     (text, Style::new())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_path_shows_its_end() {
-        assert_eq!(end_of("/index/se/rd/serde", 18), "/index/se/rd/serde");
-        assert_eq!(end_of("/index/se/rd/serde", 9), "…rd/serde");
-        assert_eq!(end_of("/ü", 1), "…");
-    }
 }

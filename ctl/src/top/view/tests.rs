@@ -75,12 +75,13 @@ fn clients_show_program_process_and_grant() {
             "PROGRAM",
             "cargo",
             "4711",
-            "192.0.2.7",
-            "3f9a1c2e",
+            "grant 3f9a1c2e",
             "/home/me/project",
             "Tab registries",
         ],
     );
+    press(&mut model, KeyCode::Down);
+    assert_shows(&self::screen(&model, 80, 24), &["192.0.2.7"]);
 }
 
 #[test]

@@ -75,17 +75,6 @@ pub(super) fn since(timestamp: &str, now: OffsetDateTime) -> String {
     }
 }
 
-/// Time of day in UTC, of milliseconds since 1970.
-pub(super) fn time_of_day(unix_ms: u64) -> String {
-    let seconds = unix_ms / 1_000 % 86_400;
-    format!("{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60)
-}
-
-/// Last part of a path.
-pub(super) fn file_name(path: &str) -> &str {
-    path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(path)
-}
-
 /// Share of a part, in whole percent; `-` of nothing.
 pub(super) fn percent(part: u64, of: u64) -> String {
     match of {

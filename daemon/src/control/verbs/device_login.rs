@@ -16,7 +16,7 @@ use crate::control::controller::Controller;
 use crate::control::state::StateGuard;
 use crate::control::verbs::rotate::{refuse_replaced, rotate_at_source, source_error, write_to_store};
 use crate::credential::Credential;
-use crate::credential::source::exchange::{DeviceFlow, Poll, StartedLogin};
+use crate::credential::source::exchange::{DeviceFlow, LoginPoll, StartedLogin};
 use crate::credential::source::token_client::TokenClient;
 use crate::credential::store::Item;
 use crate::proxy::routes::RegistryRoute;
@@ -126,13 +126,13 @@ pub(crate) async fn poll(controller: &Controller, request: ByName) -> Result<Dev
         .unless_ending(login.flow.poll(&login.client, &login.started))
         .await?;
     let refresh_token = match polled {
-        Ok(Poll::Pending) => return Ok(pending(login.next(Duration::ZERO))),
-        Ok(Poll::SlowDown) => return Ok(pending(login.next(SLOW_DOWN))),
-        Ok(Poll::Unanswered(error)) => {
+        Ok(LoginPoll::Pending) => return Ok(pending(login.next(Duration::ZERO))),
+        Ok(LoginPoll::SlowDown) => return Ok(pending(login.next(SLOW_DOWN))),
+        Ok(LoginPoll::Unanswered(error)) => {
             tracing::warn!(registry = %name, error = error.message, "login poll failed");
             return Ok(pending(login.back_off(error.retry_after)));
         }
-        Ok(Poll::Confirmed(refresh_token)) => refresh_token,
+        Ok(LoginPoll::Confirmed(refresh_token)) => refresh_token,
         Err(error) => {
             controller.state.logins.remove(&name, &login);
             return Err(source_error(&route, &error));

@@ -3,9 +3,11 @@
 //! `file` and `command` fetch a token again whenever it is due; `preset` has ready-made commands, [`output`]
 //! reads what a program printed, `redact` cuts secrets out of its error messages. [`environment`] gives a token once.
 //!
-//! An [`exchange`] mints a token for an [`identity`]. Both ask services over the [`token_client`].
+//! An [`exchange`] mints a token for an [`identity`]. Both name a service by its `endpoint`, ask it over the
+//! [`token_client`] and read its `service_answer`. A `secret_reference` names the file or variable of a secret.
 
 mod command;
+pub(crate) mod endpoint;
 pub mod environment;
 pub mod exchange;
 mod file;
@@ -15,6 +17,8 @@ pub(crate) mod preset;
 mod redact;
 #[cfg(test)]
 pub(crate) mod scripted;
+pub(crate) mod secret_reference;
+mod service_answer;
 pub mod token_client;
 
 use std::time::Duration;

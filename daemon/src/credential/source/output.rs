@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::credential::source::FetchedToken;
+use crate::credential::token_claims;
 use crate::registry::Output;
 
 /// Reads a token from a program's output.
@@ -54,8 +55,7 @@ fn parse_time(value: &Value) -> Option<OffsetDateTime> {
         },
         _ => return None,
     };
-    let span = time::Duration::checked_seconds_f64(seconds)?;
-    OffsetDateTime::UNIX_EPOCH.checked_add(span)
+    token_claims::from_seconds(seconds)
 }
 
 /// Reason that an output has no token.

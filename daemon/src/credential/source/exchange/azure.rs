@@ -7,7 +7,8 @@ use super::oauth::ASSERTION_TYPE;
 use super::settings::{InvalidSetting, Key, Settings};
 use super::token_answer::TokenAnswer;
 use super::{Exchange, ExchangeKind, MintContext};
-use crate::credential::source::token_client::{Endpoint, ServiceRequest};
+use crate::credential::source::endpoint::Endpoint;
+use crate::credential::source::token_client::ServiceRequest;
 use crate::credential::source::{FetchError, FetchedToken};
 
 /// Exchange of Azure Artifacts.

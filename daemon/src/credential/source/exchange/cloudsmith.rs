@@ -8,9 +8,11 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::settings::{InvalidSetting, Key, Settings};
-use super::{Exchange, ExchangeKind, MintContext, jwt};
-use crate::credential::source::token_client::{Endpoint, ServiceRequest};
+use super::{Exchange, ExchangeKind, MintContext};
+use crate::credential::source::endpoint::Endpoint;
+use crate::credential::source::token_client::ServiceRequest;
 use crate::credential::source::{FetchError, FetchedToken};
+use crate::credential::token_claims;
 
 /// Exchange of Cloudsmith.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,7 +53,7 @@ impl Cloudsmith {
         let request = ServiceRequest::post_json(&endpoint, &document).hiding(&identity);
         let answer = context.client.send(request).await?;
         let secret = answer.token(&answer.json::<Answer>()?.token)?;
-        let expires = jwt::expiry(&secret);
+        let expires = token_claims::expiry(&secret);
         Ok(FetchedToken {
             ttl: expires.is_none().then_some(LIFETIME),
             expires,

@@ -11,8 +11,11 @@ use time::OffsetDateTime;
 use super::settings::{InvalidSetting, Key, Settings};
 use super::sigv4::{self, AwsCredentials};
 use super::{Exchange, ExchangeKind, MintContext};
-use crate::credential::source::token_client::{Endpoint, ServiceAnswer, ServiceRequest, xml_element};
+use crate::credential::source::endpoint::Endpoint;
+use crate::credential::source::service_answer::{ServiceAnswer, xml_element};
+use crate::credential::source::token_client::ServiceRequest;
 use crate::credential::source::{FetchError, FetchedToken};
+use crate::credential::token_claims;
 use crate::registry::{Kind, Scheme};
 
 /// Exchange of AWS CodeArtifact.
@@ -102,10 +105,9 @@ impl Codeartifact {
             });
         let answer = context.client.send(request).await?;
         let Answer { token, expiration } = answer.json()?;
-        let since_1970 = time::Duration::checked_seconds_f64(expiration);
         Ok(FetchedToken {
             secret: answer.token(&token)?,
-            expires: since_1970.and_then(|span| OffsetDateTime::UNIX_EPOCH.checked_add(span)),
+            expires: token_claims::from_seconds(expiration),
             ttl: None,
         })
     }
@@ -127,7 +129,7 @@ impl Codeartifact {
 }
 
 fn credentials(answer: &ServiceAnswer) -> Result<AwsCredentials, FetchError> {
-    let text = std::str::from_utf8(answer.body()).unwrap_or_default();
+    let text = std::str::from_utf8(&answer.body).unwrap_or_default();
     let element = |name| xml_element(text, name).ok_or_else(|| answer.lacks(name));
     let secret = |name| -> Result<Secret, FetchError> { answer.token(element(name)?) };
     Ok(AwsCredentials {

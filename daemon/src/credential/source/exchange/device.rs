@@ -1,7 +1,7 @@
 //! Login of a person with a code: OAuth 2.0 device authorization (RFC 8628), and the refresh of its tokens.
 //!
-//! The refresh token is in the store. A server that rotates it accepts each once (RFC 9700, section 4.14.2), so the new one
-//! replaces it there before the access token is used.
+//! The refresh token is in the store. A server that rotates it accepts each once, so the new one replaces it there before
+//! the access token is used.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +10,10 @@ use regauth_shared::Secret;
 use serde::Deserialize;
 
 use super::MintContext;
+use super::refresh_token::ReplacedRefreshToken;
 use super::token_answer::TokenAnswer;
-use crate::credential::source::token_client::{Endpoint, ServiceRequest, TokenClient};
+use crate::credential::source::endpoint::Endpoint;
+use crate::credential::source::token_client::{ServiceRequest, TokenClient};
 use crate::credential::source::{FetchError, FetchedToken};
 use crate::credential::store::stored_secret::StoredSecret;
 
@@ -42,7 +44,7 @@ pub(crate) struct StartedLogin {
 
 /// Answer to a poll (RFC 8628, section 3.5).
 #[derive(Debug)]
-pub(crate) enum Poll {
+pub(crate) enum LoginPoll {
     /// The person has not confirmed yet.
     Pending,
     /// The person has not confirmed yet, and polls must be rarer.
@@ -51,13 +53,6 @@ pub(crate) enum Poll {
     Unanswered(FetchError),
     /// The person has confirmed; this is the refresh token.
     Confirmed(Secret),
-}
-
-/// Refresh tokens that were replaced since the start, and the present one.
-#[derive(Debug)]
-pub(super) struct Replaced {
-    old: Vec<Secret>,
-    new: Secret,
 }
 
 #[derive(Deserialize)]
@@ -111,7 +106,7 @@ impl DeviceFlow {
     ///
     /// # Errors
     /// [`FetchError`] if the person has refused, the code has ended, or the server gives no refresh token.
-    pub(crate) async fn poll(&self, client: &TokenClient, login: &StartedLogin) -> Result<Poll, FetchError> {
+    pub(crate) async fn poll(&self, client: &TokenClient, login: &StartedLogin) -> Result<LoginPoll, FetchError> {
         let form = [
             ("grant_type", "urn:ietf:params:oauth:grant-type:device_code"),
             ("device_code", login.device_code.expose()),
@@ -122,10 +117,10 @@ impl DeviceFlow {
             Ok(answer) => answer,
             Err(error) => {
                 return match error.code.as_deref() {
-                    Some("authorization_pending") => Ok(Poll::Pending),
-                    Some("slow_down") => Ok(Poll::SlowDown),
+                    Some("authorization_pending") => Ok(LoginPoll::Pending),
+                    Some("slow_down") => Ok(LoginPoll::SlowDown),
                     Some(_) => Err(error),
-                    None => Ok(Poll::Unanswered(error)),
+                    None => Ok(LoginPoll::Unanswered(error)),
                 };
             }
         };
@@ -136,7 +131,7 @@ impl DeviceFlow {
                 .lacks("refresh token")
                 .hint("ask for one by the scope: for many servers, offline_access")
         };
-        refresh_token.map(Poll::Confirmed).ok_or_else(missing)
+        refresh_token.map(LoginPoll::Confirmed).ok_or_else(missing)
     }
 
     /// Gets an access token for the refresh token in the store.
@@ -146,7 +141,7 @@ impl DeviceFlow {
     pub(super) async fn refresh(
         &self,
         context: &MintContext<'_>,
-        replaced: &mut Option<Replaced>,
+        replaced: &mut ReplacedRefreshToken,
     ) -> Result<FetchedToken, FetchError> {
         let login = format!("`regauthctl login {}` logs you in", context.login.name());
         // A refresh before a change of the configuration may still be under way.
@@ -157,10 +152,7 @@ impl DeviceFlow {
             .await
             .map_err(|error| FetchError::new(error.to_string()))?;
         let stored = stored.ok_or_else(|| FetchError::new("nobody is logged in").hint(&*login))?;
-        // The store keeps an old one if it was closed when that was replaced.
-        let is_old = |replaced: &&Replaced| replaced.old.iter().any(|old| old.is_same(&stored));
-        let newer = replaced.as_ref().filter(is_old);
-        let present = newer.map_or_else(|| stored.clone(), |replaced| replaced.new.clone());
+        let present = replaced.current(&stored).clone();
         let exchange = Exchange {
             flow: self.clone(),
             client: Arc::clone(context.client),
@@ -175,10 +167,7 @@ impl DeviceFlow {
             _ => error,
         })?;
         if let Some(new) = new {
-            let mut old = replaced.take().map(|replaced| replaced.old).unwrap_or_default();
-            old.truncate(MAX_OLD - 1);
-            old.insert(0, stored);
-            *replaced = Some(Replaced { old, new });
+            replaced.replace(stored, new);
         }
         fetched
     }
@@ -234,7 +223,5 @@ impl Exchange {
 
 /// Pause between polls if the server names none (RFC 8628, section 3.2).
 const USUAL_INTERVAL: u64 = 5;
-/// Replaced refresh tokens that are remembered while the store is closed.
-const MAX_OLD: usize = 16;
 /// Longest life of a code that is believed.
 const MAX_CODE_SECONDS: u64 = 3600;

@@ -8,9 +8,11 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::settings::{InvalidSetting, Key, SecretReference, Settings};
+use super::settings::{InvalidSetting, Key, Settings};
 use super::{Exchange, ExchangeKind, MintContext, jwt};
-use crate::credential::source::token_client::{Endpoint, ServiceRequest};
+use crate::credential::source::endpoint::Endpoint;
+use crate::credential::source::secret_reference::SecretReference;
+use crate::credential::source::token_client::ServiceRequest;
 use crate::credential::source::{FetchError, FetchedToken};
 use crate::registry::{Kind, Scheme};
 
@@ -40,12 +42,10 @@ impl GithubApp {
     fn new(settings: &Settings) -> Result<Self, InvalidSetting> {
         let api = settings.endpoint(API.name, "https://api.github.com")?;
         let installation = settings.required(&INSTALLATION)?;
-        settings.required(&PRIVATE_KEY)?;
-        let private_key = settings.parsed(PRIVATE_KEY.name)?;
         Ok(Self {
             tokens: api.join(["app", "installations", &installation, "access_tokens"]),
             client_id: settings.required(&CLIENT_ID)?,
-            private_key: private_key.ok_or_else(|| InvalidSetting::new(PRIVATE_KEY.name, "it is missing"))?,
+            private_key: settings.required_parsed(&PRIVATE_KEY)?,
             limits: limits(settings)?,
         })
     }
@@ -107,7 +107,7 @@ fn limits(settings: &Settings) -> Result<Value, InvalidSetting> {
 
 const CLIENT_ID: Key = Key::new("client-id", r#""Iv23liExample""#);
 const INSTALLATION: Key = Key::new("installation", r#""12345678""#);
-const PRIVATE_KEY: Key = Key::new("private-key", r#""file:/run/secrets/app.pem""#);
+const PRIVATE_KEY: Key = Key::secret("private-key", r#""file:/run/secrets/app.pem""#);
 const REPOSITORIES: Key = Key::new("repositories", r#""plans tools""#);
 const PERMISSIONS: Key = Key::new("permissions", r#""contents:read packages:read""#);
 const API: Key = Key::new("api", r#""https://github.corp.example/api/v3""#);

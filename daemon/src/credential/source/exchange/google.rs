@@ -9,10 +9,12 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::settings::{InvalidSetting, Key, SecretReference, Settings};
+use super::settings::{InvalidSetting, Key, Settings};
 use super::token_answer::TokenAnswer;
 use super::{Exchange, ExchangeKind, MintContext, google_file, jwt};
-use crate::credential::source::token_client::{Endpoint, ServiceRequest, TokenClient};
+use crate::credential::source::endpoint::Endpoint;
+use crate::credential::source::secret_reference::SecretReference;
+use crate::credential::source::token_client::{ServiceRequest, TokenClient};
 use crate::credential::source::{FetchError, FetchedToken};
 use crate::registry::{Kind, Scheme};
 
@@ -67,7 +69,7 @@ impl Google {
             (Some(provider), None, false) => Federation::new(settings, provider).map(Self::Federation),
             (None, Some(file), false) => Ok(Self::File(file)),
             (None, None, true) => Ok(Self::Metadata),
-            (None, None, false) => Err(settings.required(&PROVIDER).err().unwrap_or_else(Self::several)),
+            (None, None, false) => Err(settings.missing(&PROVIDER)),
             _ => Err(Self::several()),
         }
     }
@@ -214,7 +216,7 @@ const PROVIDER: Key = Key::new(
     r#""projects/1/locations/global/workloadIdentityPools/ci/providers/github""#,
 );
 const SERVICE_ACCOUNT: Key = Key::new("service-account", r#""ci@corp.iam.gserviceaccount.com""#);
-const CREDENTIALS: Key = Key::new(
+const CREDENTIALS: Key = Key::secret(
     "credentials",
     r#""file:/home/me/.config/gcloud/application_default_credentials.json""#,
 );

@@ -6,11 +6,12 @@ use regauth_shared::Secret;
 use serde::Deserialize;
 
 use super::google::{self, Federation};
-use super::settings::SecretReference;
 use super::token_answer::TokenAnswer;
 use super::{MintContext, jwt};
+use crate::credential::source::endpoint::Endpoint;
 use crate::credential::source::file;
-use crate::credential::source::token_client::{Endpoint, ServiceRequest, TokenClient};
+use crate::credential::source::secret_reference::SecretReference;
+use crate::credential::source::token_client::{ServiceRequest, TokenClient};
 use crate::credential::source::{FetchError, FetchedToken};
 
 /// Credentials of one of the types that exist.

@@ -1,32 +1,15 @@
-//! JSON Web Tokens (RFC 7519): reads the expiry of one, and signs assertions with RS256 (RFC 7518, section 3.3).
+//! Signs assertions, which are JSON Web Tokens (RFC 7519), with RS256 (RFC 7518, section 3.3).
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use regauth_shared::Secret;
-use serde::Deserialize;
 use serde_json::{Value, json};
-use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use crate::credential::source::FetchError;
 use crate::credential::source::environment::parse_pem;
-
-#[derive(Deserialize)]
-struct Claims {
-    exp: f64,
-}
-
-/// Time of expiry of a token, if it is a JWT. The signature is not checked: the service that gave the token is the one
-/// that will accept or reject it.
-pub(super) fn expiry(token: &Secret) -> Option<OffsetDateTime> {
-    let mut parts = token.expose().split('.');
-    let claims = parts.nth(1).filter(|_| parts.count() == 1)?;
-    let claims: Claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
-    let since_1970 = time::Duration::checked_seconds_f64(claims.exp)?;
-    OffsetDateTime::UNIX_EPOCH.checked_add(since_1970)
-}
 
 /// Private key from a text in PEM.
 ///
@@ -84,22 +67,6 @@ mod tests {
     use aws_lc_rs::signature::{KeyPair, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 
     use super::*;
-
-    #[test]
-    fn only_a_jwt_tells_its_end() {
-        let jwt = |claims: &str| format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims));
-        for (token, expected) in [
-            (jwt(r#"{"exp":1591005600}"#), Some(1_591_005_600)),
-            (jwt(r#"{"exp":"1591005600"}"#), None),
-            (jwt("{}"), None),
-            ("opaque".to_owned(), None),
-            ("a.b".to_owned(), None),
-            ("a.b.c.d".to_owned(), None),
-        ] {
-            let found = expiry(&Secret::parse(&token).unwrap()).map(OffsetDateTime::unix_timestamp);
-            assert_eq!(found, expected, "{token}");
-        }
-    }
 
     #[test]
     fn an_assertion_verifies_with_the_public_key() {

@@ -1,7 +1,8 @@
 //! Exchanges: services that give a registry's token for an identity. One file a service.
 //!
 //! [`settings`] reads the keys of a `source` table or flag; [`Mint`] is such a source with every text checked, and
-//! [`Minter`] fetches its tokens. [`token_answer`] reads OAuth 2.0's answer; [`jwt`] and [`sigv4`] sign requests.
+//! [`Minter`] fetches its tokens. [`token_answer`] reads OAuth 2.0's answer, and [`refresh_token`] keeps a replaced refresh
+//! token. [`jwt`] and [`sigv4`] sign requests.
 
 pub(crate) mod settings;
 
@@ -17,6 +18,7 @@ mod oauth;
 mod vault;
 
 mod jwt;
+mod refresh_token;
 mod sigv4;
 mod token_answer;
 
@@ -30,12 +32,14 @@ use regauth_shared::Secret;
 use crate::config::sources::lifetime;
 use crate::credential::source::environment::Environment;
 use crate::credential::source::identity::Identity;
+use crate::credential::source::secret_reference::SecretReference;
 use crate::credential::source::token_client::TokenClient;
 use crate::credential::source::{FetchError, FetchedToken};
 use crate::credential::store::stored_secret::StoredSecret;
 use crate::registry::{Command, Kind, Scheme};
-pub(crate) use device::{DeviceFlow, Poll, StartedLogin};
-use settings::{InvalidSetting, Key, SecretReference, Settings};
+pub(crate) use device::{DeviceFlow, LoginPoll, StartedLogin};
+use refresh_token::ReplacedRefreshToken;
+use settings::{InvalidSetting, Key, Settings};
 
 /// Source that mints tokens: an identity and the exchange that takes it, as configured.
 #[derive(Clone, Debug, PartialEq)]
@@ -143,7 +147,7 @@ impl ExchangeKind {
             }
             let known = self.keys.iter().chain(COMMON_KEYS).find(|key| key.name == given);
             let key = known.ok_or_else(|| InvalidExchange::UnknownKey(self.name, self.known_keys()))?;
-            settings.set(key.name, value)?;
+            settings.set(key, value)?;
         }
         Ok(self.mint(settings, identity)?)
     }
@@ -206,10 +210,9 @@ impl Mint {
 
     /// Environment variables with secrets that the configuration names for this source.
     pub(crate) fn secret_variables(&self) -> Vec<String> {
-        let identity = self.identity.variable().map(str::to_owned);
-        let references = self.settings.secret_references();
-        let references = references.filter_map(SecretReference::into_variable);
-        identity.into_iter().chain(references).collect()
+        let identity = self.identity.secret_reference().cloned();
+        let references = identity.into_iter().chain(self.settings.secret_references());
+        references.filter_map(SecretReference::into_variable).collect()
     }
 }
 
@@ -239,10 +242,8 @@ pub(crate) struct Minter {
 struct Session {
     /// Vault's login and lease.
     vault: Option<vault::Login>,
-    /// Refresh token that replaced the configured one.
-    refresh_token: Option<oauth::Rotated>,
-    /// Refresh token that replaced the one in the store.
-    login: Option<device::Replaced>,
+    /// Refresh token that replaced the configured one, or the one in the store.
+    refresh_token: ReplacedRefreshToken,
 }
 
 impl Minter {
@@ -277,7 +278,7 @@ impl Minter {
             login,
         };
         let fetched = match &mint.exchange {
-            _ if let Some(flow) = mint.device_flow() => flow.refresh(&context, &mut session.login).await,
+            _ if let Some(flow) = mint.device_flow() => flow.refresh(&context, &mut session.refresh_token).await,
             Exchange::Oauth(oauth) => oauth.mint(&context, &mut session.refresh_token).await,
             Exchange::Jfrog(jfrog) => jfrog.mint(&context).await,
             Exchange::Cloudsmith(cloudsmith) => cloudsmith.mint(&context).await,
@@ -349,6 +350,19 @@ mod tests {
         assert_eq!(mint.to_string(), "jfrog with the identity of file:/run/id");
         assert_eq!(mint.audience.as_deref(), Some("corp"));
         assert_eq!(mint.secret_variables(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_variable_with_a_secret_is_named() {
+        let mint = ExchangeKind::find("oauth").unwrap();
+        let mint = mint
+            .parse("token-url=https://idp.example/,client-id=a,client-secret=env:SECRET,identity=env:ID")
+            .unwrap();
+        assert_eq!(mint.secret_variables(), ["ID", "SECRET"]);
+        for key in EXCHANGES.iter().flat_map(|kind| kind.keys) {
+            let refers = key.example.trim_matches('"').parse::<SecretReference>().is_ok();
+            assert_eq!(key.is_secret, refers, "{}", key.name);
+        }
     }
 
     #[test]

@@ -4,10 +4,13 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use regauth_shared::Secret;
 
 use super::device::DeviceFlow;
-use super::settings::{InvalidSetting, Key, SecretReference, Settings};
+use super::refresh_token::ReplacedRefreshToken;
+use super::settings::{InvalidSetting, Key, Settings};
 use super::token_answer::TokenAnswer;
 use super::{Exchange, ExchangeKind, MintContext};
-use crate::credential::source::token_client::{Endpoint, ServiceRequest};
+use crate::credential::source::endpoint::Endpoint;
+use crate::credential::source::secret_reference::SecretReference;
+use crate::credential::source::token_client::ServiceRequest;
 use crate::credential::source::{FetchError, FetchedToken};
 
 /// Exchange of an OAuth 2.0 server.
@@ -47,13 +50,6 @@ enum Proof {
     Post,
 }
 
-/// Refresh token that a server gave in place of another one.
-#[derive(Debug)]
-pub(super) struct Rotated {
-    old: Secret,
-    new: Secret,
-}
-
 pub(super) const KIND: ExchangeKind = ExchangeKind {
     name: "oauth",
     keys: &[
@@ -74,7 +70,6 @@ pub(super) const KIND: ExchangeKind = ExchangeKind {
 
 impl Oauth {
     fn new(settings: &Settings) -> Result<Self, InvalidSetting> {
-        let token_url = settings.required(&TOKEN_URL)?.parse();
         let grants = [
             ("token-exchange", Grant::TokenExchange),
             ("client-credentials", Grant::ClientCredentials),
@@ -83,11 +78,11 @@ impl Oauth {
         let grant = settings.choice(GRANT.name, &grants)?;
         let client = Client::new(settings)?;
         if grant == Grant::ClientCredentials && client.is_none() {
-            settings.required(&CLIENT_ID)?;
+            return Err(settings.missing(&CLIENT_ID));
         }
         let option = |(key, field): &(Key, &'static str)| Some((*field, settings.owned(key.name)?));
         Ok(Self {
-            token_url: token_url.map_err(|reason| InvalidSetting::new(TOKEN_URL.name, reason))?,
+            token_url: settings.required_parsed(&TOKEN_URL)?,
             device_url: settings.parsed(DEVICE_URL.name)?,
             grant,
             client,
@@ -120,10 +115,10 @@ impl Oauth {
     pub(super) async fn mint(
         &self,
         context: &MintContext<'_>,
-        rotated: &mut Option<Rotated>,
+        replaced: &mut ReplacedRefreshToken,
     ) -> Result<FetchedToken, FetchError> {
         if self.grant == Grant::RefreshToken {
-            return self.refresh(context, rotated).await;
+            return self.refresh(context, replaced).await;
         }
         let identity = match self.takes_identity() {
             true => Some(context.identity(None).await?),
@@ -137,23 +132,20 @@ impl Oauth {
         )
     }
 
-    /// A server that rotates refresh tokens accepts each once (RFC 9700, section 4.14.2). The new one replaces the
-    /// identity's until the identity itself changes.
+    /// The server's new refresh token replaces the identity's until the identity itself changes.
     async fn refresh(
         &self,
         context: &MintContext<'_>,
-        rotated: &mut Option<Rotated>,
+        replaced: &mut ReplacedRefreshToken,
     ) -> Result<FetchedToken, FetchError> {
         let configured = context.identity(None).await?;
-        let replaced = rotated.as_ref().filter(|rotated| rotated.old.is_same(&configured));
-        let present = replaced.map_or_else(|| configured.clone(), |rotated| rotated.new.clone());
         let answer = context
             .client
-            .send(self.request(context, Some(&present)).await?)
+            .send(self.request(context, Some(replaced.current(&configured))).await?)
             .await?;
         let tokens: TokenAnswer = answer.json()?;
         if let Some(new) = tokens.refresh_token(&answer)? {
-            *rotated = Some(Rotated { old: configured, new });
+            replaced.replace(configured, new);
         }
         tokens.fetched(&answer)
     }
@@ -215,7 +207,7 @@ impl Client {
             &[("basic", Proof::Basic), ("post", Proof::Post)],
         )?;
         let id = match settings.owned(CLIENT_ID.name) {
-            None if secret.is_some() => settings.required(&CLIENT_ID)?,
+            None if secret.is_some() => return Err(settings.missing(&CLIENT_ID)),
             None => return Ok(None),
             Some(id) => id,
         };
@@ -232,7 +224,7 @@ const TOKEN_URL: Key = Key::new("token-url", r#""https://login.corp.example/toke
 const DEVICE_URL: Key = Key::new("device-url", r#""https://login.corp.example/device/auth""#);
 const GRANT: Key = Key::new("grant", r#""token-exchange""#);
 const CLIENT_ID: Key = Key::new("client-id", r#""ci""#);
-const CLIENT_SECRET: Key = Key::new("client-secret", r#""file:/run/secrets/ci""#);
+const CLIENT_SECRET: Key = Key::secret("client-secret", r#""file:/run/secrets/ci""#);
 const CLIENT_AUTHENTICATION: Key = Key::new("client-auth", r#""basic""#);
 const SUBJECT_TOKEN_TYPE: Key = Key::new("subject-token-type", r#""urn:ietf:params:oauth:token-type:id_token""#);
 const OPTIONS: [(Key, &str); 4] = [

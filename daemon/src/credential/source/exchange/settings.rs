@@ -1,18 +1,12 @@
-//! Keys of an exchange and their values, as a person writes them. A value is never a secret: it may name a file or a
-//! variable that holds one.
+//! Keys of an exchange and their values, as a person writes them. A value is never a secret; that of [`Key::secret`] is
+//! a [`SecretReference`].
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use regauth_shared::Secret;
-
-use crate::credential::source::FetchError;
-use crate::credential::source::environment::Environment;
-use crate::credential::source::file;
-use crate::credential::source::token_client::Endpoint;
-use crate::registry::is_variable_name;
+use crate::credential::source::endpoint::Endpoint;
+use crate::credential::source::secret_reference::SecretReference;
 
 /// Key of an exchange.
 #[derive(Clone, Copy, Debug)]
@@ -21,12 +15,27 @@ pub(crate) struct Key {
     pub(crate) name: &'static str,
     /// Example of a value, in quotes.
     pub(crate) example: &'static str,
+    /// True if its value is a [`SecretReference`].
+    pub(crate) is_secret: bool,
 }
 
 impl Key {
     /// A key with an example of its value.
     pub(crate) const fn new(name: &'static str, example: &'static str) -> Self {
-        Self { name, example }
+        Self {
+            name,
+            example,
+            is_secret: false,
+        }
+    }
+
+    /// A key whose value is a [`SecretReference`].
+    pub(crate) const fn secret(name: &'static str, example: &'static str) -> Self {
+        Self {
+            name,
+            example,
+            is_secret: true,
+        }
     }
 }
 
@@ -34,7 +43,13 @@ impl Key {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
     exchange: &'static str,
-    values: BTreeMap<&'static str, String>,
+    values: BTreeMap<&'static str, Setting>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Setting {
+    text: String,
+    is_secret: bool,
 }
 
 impl Settings {
@@ -53,27 +68,31 @@ impl Settings {
 
     /// Keys and values in the order of the keys.
     pub(crate) fn values(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.values.iter().map(|(key, value)| (*key, value.as_str()))
+        self.values.iter().map(|(key, value)| (*key, value.text.as_str()))
     }
 
     /// Sets a value.
     ///
     /// # Errors
     /// [`InvalidSetting`] if it is empty or has a control character.
-    pub(crate) fn set(&mut self, key: &'static str, value: &str) -> Result<(), InvalidSetting> {
+    pub(crate) fn set(&mut self, key: &Key, value: &str) -> Result<(), InvalidSetting> {
         if value.is_empty() || value.chars().any(char::is_control) {
             return Err(InvalidSetting::new(
-                key,
+                key.name,
                 "it must not be empty and must not have control characters",
             ));
         }
-        self.values.insert(key, value.to_owned());
+        let setting = Setting {
+            text: value.to_owned(),
+            is_secret: key.is_secret,
+        };
+        self.values.insert(key.name, setting);
         Ok(())
     }
 
     /// Value of a key, if there is one.
     pub(super) fn text(&self, key: &str) -> Option<&str> {
-        self.values.get(key).map(String::as_str)
+        self.values.get(key).map(|setting| setting.text.as_str())
     }
 
     /// Value of a key, or a default.
@@ -91,11 +110,16 @@ impl Settings {
     /// # Errors
     /// [`InvalidSetting`] if it is missing.
     pub(super) fn required(&self, key: &Key) -> Result<String, InvalidSetting> {
-        self.owned(key.name).ok_or_else(|| InvalidSetting {
+        self.owned(key.name).ok_or_else(|| self.missing(key))
+    }
+
+    /// Error of a key that must be set and is not.
+    pub(super) fn missing(&self, key: &Key) -> InvalidSetting {
+        InvalidSetting {
             key: key.name,
             reason: format!("`{}` needs {}, such as {}", self.exchange, key.name, key.example),
             is_missing: true,
-        })
+        }
     }
 
     /// Parsed value of a key, if there is one.
@@ -105,6 +129,14 @@ impl Settings {
     pub(super) fn parsed<T: FromStr<Err: fmt::Display>>(&self, key: &'static str) -> Result<Option<T>, InvalidSetting> {
         let parsed = self.text(key).map(T::from_str).transpose();
         parsed.map_err(|reason| InvalidSetting::new(key, reason))
+    }
+
+    /// Parsed value of a key that must be set.
+    ///
+    /// # Errors
+    /// [`InvalidSetting`] if it is missing or cannot be parsed.
+    pub(super) fn required_parsed<T: FromStr<Err: fmt::Display>>(&self, key: &Key) -> Result<T, InvalidSetting> {
+        self.parsed(key.name)?.ok_or_else(|| self.missing(key))
     }
 
     /// Endpoint of a key, or a default one.
@@ -132,55 +164,8 @@ impl Settings {
 
     /// References to secrets among the values.
     pub(super) fn secret_references(&self) -> impl Iterator<Item = SecretReference> {
-        let is_secret = |key: &str| SECRET_KEYS.contains(&key);
-        let values = self.values.iter().filter(move |(key, _)| is_secret(key));
-        values.filter_map(|(_, value)| value.parse().ok())
-    }
-}
-
-/// File or variable that holds a secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum SecretReference {
-    /// A file, read at each use.
-    File(PathBuf),
-    /// An environment variable of the daemon.
-    Variable(String),
-}
-
-impl SecretReference {
-    /// Reads the secret.
-    ///
-    /// # Errors
-    /// [`FetchError`] if there is none.
-    pub(super) async fn read(&self, environment: &Environment) -> Result<Secret, FetchError> {
-        match self {
-            Self::File(path) => file::read_secret(path).await,
-            Self::Variable(name) => {
-                let secret = environment.secret(name);
-                secret.map_err(|error| FetchError::new(error.to_string()))
-            }
-        }
-    }
-
-    /// The variable's name.
-    pub(super) fn into_variable(self) -> Option<String> {
-        match self {
-            Self::File(_) => None,
-            Self::Variable(name) => Some(name),
-        }
-    }
-}
-
-/// The text of an invalid reference is not repeated: it may be the secret.
-impl FromStr for SecretReference {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once(':') {
-            Some(("file", path)) if Path::new(path).is_absolute() => Ok(Self::File(path.into())),
-            Some(("env", name)) if is_variable_name(name) => Ok(Self::Variable(name.to_owned())),
-            _ => Err("a secret does not belong here; give file:/path or env:VARIABLE"),
-        }
+        let secrets = self.values.values().filter(|setting| setting.is_secret);
+        secrets.filter_map(|setting| setting.text.parse().ok())
     }
 }
 
@@ -216,6 +201,3 @@ impl fmt::Display for InvalidSetting {
         }
     }
 }
-
-/// Keys whose values are references to secrets.
-const SECRET_KEYS: [&str; 2] = ["client-secret", "private-key"];

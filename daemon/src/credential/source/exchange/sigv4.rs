@@ -12,7 +12,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use regauth_shared::Secret;
 use time::OffsetDateTime;
 
-use crate::credential::source::token_client::Endpoint;
+use crate::credential::source::endpoint::Endpoint;
 
 /// Temporary credentials of a role.
 #[derive(Debug)]

@@ -5,9 +5,9 @@ use std::time::Duration;
 use regauth_shared::Secret;
 use serde::Deserialize;
 
-use super::jwt;
-use crate::credential::source::token_client::ServiceAnswer;
+use crate::credential::source::service_answer::ServiceAnswer;
 use crate::credential::source::{FetchError, FetchedToken};
+use crate::credential::token_claims;
 
 /// Answer of a token endpoint.
 #[derive(Deserialize)]
@@ -44,7 +44,7 @@ impl TokenAnswer {
         let ttl = self.expires_in.as_ref().and_then(Seconds::duration);
         let secret = answer.token(&self.access_token)?;
         Ok(FetchedToken {
-            expires: ttl.is_none().then(|| jwt::expiry(&secret)).flatten(),
+            expires: ttl.is_none().then(|| token_claims::expiry(&secret)).flatten(),
             ttl,
             secret,
         })

@@ -13,7 +13,9 @@ use tokio::time::Instant;
 
 use super::settings::{InvalidSetting, Key, Settings};
 use super::{Exchange, ExchangeKind, MintContext};
-use crate::credential::source::token_client::{Endpoint, ServiceAnswer, ServiceRequest, TokenClient};
+use crate::credential::source::endpoint::Endpoint;
+use crate::credential::source::service_answer::ServiceAnswer;
+use crate::credential::source::token_client::{ServiceRequest, TokenClient};
 use crate::credential::source::{FetchError, FetchedToken};
 
 /// Exchange of Vault or OpenBao.
@@ -101,7 +103,6 @@ struct SecretAnswer {
 
 impl Vault {
     fn new(settings: &Settings) -> Result<Self, InvalidSetting> {
-        let address = settings.required(&ADDRESS)?.parse();
         let methods = [
             ("jwt", ("jwt", Method::Jwt)),
             ("kubernetes", ("kubernetes", Method::Jwt)),
@@ -111,7 +112,7 @@ impl Vault {
         let path = settings.required(&PATH)?;
         let namespace = settings.text(NAMESPACE.name).map(HeaderValue::from_str).transpose();
         Ok(Self {
-            address: address.map_err(|reason| InvalidSetting::new(ADDRESS.name, reason))?,
+            address: settings.required_parsed(&ADDRESS)?,
             namespace: namespace.map_err(|_| InvalidSetting::new(NAMESPACE.name, "it does not fit into a header"))?,
             method,
             mount: settings.text_or(MOUNT.name, usual_mount),

@@ -1,40 +1,37 @@
 //! Identities: the signed token, or other secret, that an exchange takes for a registry's token.
 //!
-//! [`place`] finds the CI system or cluster that the daemon runs in, and says what a job lacks. [`request`] asks the
+//! [`platform`] finds the CI system or cluster that the daemon runs in, and says what a job lacks. [`request`] asks the
 //! systems that give an identity only on request. A file, a variable and a program give any other identity. An identity
 //! is fetched again for each exchange.
 
-pub(crate) mod place;
+pub(crate) mod platform;
 mod request;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use regauth_shared::Secret;
 
-use crate::credential::source::environment::Environment;
-use crate::credential::source::file::WatchedFile;
+use crate::credential::source::environment::{Environment, PEM_BEGIN};
+use crate::credential::source::secret_reference::SecretReference;
 use crate::credential::source::token_client::TokenClient;
 use crate::credential::source::{FetchError, command};
-use crate::registry::{Command, is_variable_name};
-use place::Place;
+use crate::registry::Command;
+use platform::Platform;
 
 /// Origin of an identity, as configured.
 ///
-/// Only [`Identity::Found`], [`Identity::Of`] and [`Identity::Device`] may come from a file that someone else has written: the others read a
-/// path or a variable of this machine, or run a program.
+/// Only [`Identity::Found`], [`Identity::Of`] and [`Identity::Device`] may come from a file that someone else has written:
+/// the others read a path or a variable of this machine, or run a program.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Identity {
     /// The CI system or cluster that the daemon runs in.
     #[default]
     Found,
     /// This CI system or cluster.
-    Of(Place),
-    /// A file, read at each exchange.
-    File(PathBuf),
-    /// An environment variable of the daemon.
-    Variable(String),
+    Of(Platform),
+    /// A file, read at each exchange, or an environment variable of the daemon.
+    Secret(SecretReference),
     /// A program that prints the identity.
     Command(Command),
     /// A person, who logs in with a code (RFC 8628). The refresh token is in the store.
@@ -52,43 +49,46 @@ impl Identity {
         environment: &Environment,
         client: &TokenClient,
     ) -> Result<Secret, FetchError> {
-        match self {
-            Self::Found => request::fetch(Place::find(environment)?, audience, environment, client).await,
-            Self::Of(place) => request::fetch(*place, audience, environment, client).await,
-            Self::File(path) => file(path).await,
-            Self::Variable(name) => {
-                let secret = environment.secret(name);
-                secret.map_err(|error| FetchError::new(error.to_string()))
-            }
-            Self::Command(command) => Ok(command::run(command).await?.secret),
-            Self::Device => Err(FetchError::new("a person's login gives no identity, only tokens")),
+        let identity = match self {
+            Self::Found => request::fetch(Platform::find(environment)?, audience, environment, client).await?,
+            Self::Of(platform) => request::fetch(*platform, audience, environment, client).await?,
+            Self::Secret(reference) => reference.read(environment).await?,
+            Self::Command(command) => command::run(command).await?.secret,
+            Self::Device => return Err(FetchError::new("a person's login gives no identity, only tokens")),
+        };
+        self.reject_key(identity)
+    }
+
+    /// Rejects a private key, which no service needs to see.
+    fn reject_key(&self, identity: Secret) -> Result<Secret, FetchError> {
+        match identity.expose().starts_with(PEM_BEGIN) {
+            true => Err(FetchError::new(format!("the identity of {self} is a private key"))
+                .hint("name the signed token or the secret that the service takes")),
+            false => Ok(identity),
         }
     }
 
-    /// Environment variable with the identity, if it is not one of a CI system's.
-    pub(crate) fn variable(&self) -> Option<&str> {
+    /// File or variable with the identity, if the configuration names one.
+    pub(crate) fn secret_reference(&self) -> Option<&SecretReference> {
         match self {
-            Self::Variable(name) => Some(name),
-            Self::Found | Self::Of(_) | Self::File(_) | Self::Command(_) | Self::Device => None,
+            Self::Secret(reference) => Some(reference),
+            Self::Found | Self::Of(_) | Self::Command(_) | Self::Device => None,
         }
     }
 }
 
-async fn file(path: &Path) -> Result<Secret, FetchError> {
-    Ok(WatchedFile::new(path).read().await?.secret)
-}
-
-/// Parses a place's name, `file:/path` or `env:VAR`. A program has no short form.
+/// Parses a platform's name, `file:/path` or `env:VAR`. A program has no short form.
 impl FromStr for Identity {
     type Err = InvalidIdentity;
 
     fn from_str(text: &str) -> Result<Self, InvalidIdentity> {
         match text.split_once(':') {
-            Some(("env", name)) if is_variable_name(name) => Ok(Self::Variable(name.to_owned())),
-            Some(("file", path)) if Path::new(path).is_absolute() => Ok(Self::File(path.into())),
-            Some(("env" | "file", _)) => Err(InvalidIdentity::Place),
+            Some(("env" | "file", _)) => {
+                let reference = text.parse().map(Self::Secret);
+                reference.map_err(|_| InvalidIdentity::SecretReference)
+            }
             None if text == "device" => Ok(Self::Device),
-            _ => Place::parse(text).map(Self::Of).ok_or(InvalidIdentity::Unknown),
+            _ => Platform::parse(text).map(Self::Of).ok_or(InvalidIdentity::Unknown),
         }
     }
 }
@@ -98,9 +98,8 @@ impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Found => f.write_str("the environment"),
-            Self::Of(place) => f.write_str(place.name()),
-            Self::File(path) => write!(f, "file:{}", path.display()),
-            Self::Variable(name) => write!(f, "env:{name}"),
+            Self::Of(platform) => f.write_str(platform.name()),
+            Self::Secret(reference) => reference.fmt(f),
             Self::Command(command) => write!(f, "command:{}", command.program()),
             Self::Device => f.write_str("device"),
         }
@@ -111,11 +110,11 @@ impl fmt::Display for Identity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidIdentity {
     /// It has none of the forms.
-    #[error("an identity is {}, device, \"file:/path\" or \"env:VARIABLE\"", place::NAMES)]
+    #[error("an identity is {}, device, \"file:/path\" or \"env:VARIABLE\"", platform::NAMES)]
     Unknown,
-    /// It names no variable and no absolute path.
+    /// It has the form of a reference to a secret, but names no absolute path and no variable.
     #[error("expected file: with an absolute path, or env: with the name of an environment variable")]
-    Place,
+    SecretReference,
 }
 
 #[cfg(test)]
@@ -136,13 +135,33 @@ mod tests {
             assert_eq!(text.parse::<Identity>().unwrap().to_string(), text);
         }
         for (text, error) in [
-            ("file:id", InvalidIdentity::Place),
-            ("env:A-B", InvalidIdentity::Place),
+            ("file:id", InvalidIdentity::SecretReference),
+            ("env:A-B", InvalidIdentity::SecretReference),
             ("github", InvalidIdentity::Unknown),
             ("", InvalidIdentity::Unknown),
         ] {
             assert_eq!(text.parse::<Identity>().unwrap_err(), error, "{text}");
         }
-        assert!(Place::ALL.iter().all(|place| place::NAMES.contains(place.name())));
+        assert!(
+            Platform::ALL
+                .iter()
+                .all(|platform| platform::NAMES.contains(platform.name()))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_private_key_is_no_identity_and_is_not_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("id");
+        let reference = SecretReference::File(path.clone());
+        let identity = Identity::Secret(reference.clone());
+        for (text, is_identity) in [("a.b.c\n", true), ("-----BEGIN PRIVATE KEY-----\ncanary\n", false)] {
+            std::fs::write(&path, text).unwrap();
+            let secret = reference.read(&Environment::default()).await.unwrap();
+            match identity.reject_key(secret) {
+                Ok(_) => assert!(is_identity, "{text}"),
+                Err(error) => assert!(!is_identity && !error.message.contains("canary"), "{error}"),
+            }
+        }
     }
 }

@@ -7,43 +7,45 @@ use regauth_shared::Secret;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::file;
-use super::place::{KUBERNETES_TOKEN, Place};
-use crate::credential::source::FetchError;
+use super::platform::{KUBERNETES_TOKEN, Platform};
+use crate::credential::source::endpoint::Endpoint;
 use crate::credential::source::environment::Environment;
-use crate::credential::source::token_client::{Endpoint, ServiceRequest, TokenClient};
+use crate::credential::source::token_client::{ServiceRequest, TokenClient};
+use crate::credential::source::{FetchError, file};
 
 /// Gets the identity.
 ///
 /// # Errors
 /// [`FetchError`] if the job has none, with the setting that it lacks.
 pub(super) async fn fetch(
-    place: Place,
+    platform: Platform,
     audience: Option<&str>,
     environment: &Environment,
     client: &TokenClient,
 ) -> Result<Secret, FetchError> {
-    let secret = || match place.secret_variable() {
-        Some(name) => environment.secret(name).map_err(|_| place.lacking()),
-        None => Err(place.lacking()),
+    let secret = || match platform.secret_variable() {
+        Some(name) => environment.secret(name).map_err(|_| platform.lacking()),
+        None => Err(platform.lacking()),
     };
     let job = Job {
-        place,
+        platform,
         environment,
         client,
     };
-    match place {
-        Place::GithubActions => job.ask_github(&secret()?, audience).await,
-        Place::Buildkite => job.ask_buildkite(&secret()?, audience).await,
-        Place::AzurePipelines => job.ask_azure(&secret()?).await,
-        Place::Kubernetes => file(Path::new(KUBERNETES_TOKEN)).await.map_err(|_| place.lacking()),
-        Place::Gitlab | Place::Circleci | Place::Bitbucket => secret(),
+    match platform {
+        Platform::GithubActions => job.ask_github(&secret()?, audience).await,
+        Platform::Buildkite => job.ask_buildkite(&secret()?, audience).await,
+        Platform::AzurePipelines => job.ask_azure(&secret()?).await,
+        Platform::Kubernetes => file::read_secret(Path::new(KUBERNETES_TOKEN))
+            .await
+            .map_err(|_| platform.lacking()),
+        Platform::Gitlab | Platform::Circleci | Platform::Bitbucket => secret(),
     }
 }
 
 /// A job, and what it needs to ask its system.
 struct Job<'a> {
-    place: Place,
+    platform: Platform,
     environment: &'a Environment,
     client: &'a TokenClient,
 }
@@ -68,7 +70,7 @@ impl Job<'_> {
         let job = self.variable("BUILDKITE_JOB_ID")?;
         let endpoint = match self.environment.text("BUILDKITE_AGENT_ENDPOINT") {
             Some(_) => self.endpoint("BUILDKITE_AGENT_ENDPOINT")?,
-            None => BUILDKITE_ENDPOINT.parse().map_err(|_| self.place.lacking())?,
+            None => BUILDKITE_ENDPOINT.parse().map_err(|_| self.platform.lacking())?,
         };
         let body = audience.map_or_else(|| json!({}), |audience| json!({ "audience": audience }));
         let request = ServiceRequest::post_json(&endpoint.join(["jobs", &job, "oidc", "tokens"]), &body);
@@ -109,7 +111,7 @@ impl Job<'_> {
     }
 
     fn variable(&self, name: &str) -> Result<String, FetchError> {
-        self.environment.text(name).ok_or_else(|| self.place.lacking())
+        self.environment.text(name).ok_or_else(|| self.platform.lacking())
     }
 }
 

@@ -7,7 +7,7 @@ use crate::credential::source::environment::Environment;
 
 /// CI system or cluster with an identity for its jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Platform {
     /// GitHub Actions.
     GithubActions,
     /// GitLab CI.
@@ -24,8 +24,8 @@ pub enum Place {
     Kubernetes,
 }
 
-impl Place {
-    /// All places. A CI job may run in a cluster, so the cluster is last.
+impl Platform {
+    /// All platforms. A CI job may run in a cluster, so the cluster is last.
     pub(super) const ALL: [Self; 7] = [
         Self::GithubActions,
         Self::Gitlab,
@@ -36,9 +36,9 @@ impl Place {
         Self::Kubernetes,
     ];
 
-    /// Place of this name.
+    /// Platform of this name.
     pub(super) fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|place| place.name() == name)
+        Self::ALL.into_iter().find(|platform| platform.name() == name)
     }
 
     /// Name in the configuration.
@@ -54,12 +54,12 @@ impl Place {
         }
     }
 
-    /// Place that the daemon runs in.
+    /// Platform that the daemon runs in.
     ///
     /// # Errors
     /// [`FetchError`] if it is none of them.
     pub(super) fn find(environment: &Environment) -> Result<Self, FetchError> {
-        let is_here = |place: &Self| place.is_here(environment);
+        let is_here = |platform: &Self| platform.is_here(environment);
         Self::ALL.into_iter().find(is_here).ok_or_else(|| {
             FetchError::new("no identity was found: this is not a job of a CI system that regauth knows, and no pod")
                 .hint("name one: identity=file:/PATH or identity=env:VARIABLE")
@@ -128,7 +128,7 @@ impl Place {
     }
 }
 
-/// Names of all places, for messages.
+/// Names of all platforms, for messages.
 pub(super) const NAMES: &str = "github-actions, gitlab, kubernetes, circleci, buildkite, bitbucket, azure-pipelines";
 
 /// Token that Kubernetes mounts into each pod. Its audience is the cluster's own, which Vault and JFrog can be set to.
@@ -142,7 +142,10 @@ mod tests {
 
     #[test]
     fn every_secret_variable_is_taken_out_of_the_environment() {
-        let of_places: Vec<_> = Place::ALL.iter().filter_map(|place| place.secret_variable()).collect();
-        assert_eq!(of_places, secret_variables::OF_CI_SYSTEMS);
+        let of_platforms: Vec<_> = Platform::ALL
+            .iter()
+            .filter_map(|platform| platform.secret_variable())
+            .collect();
+        assert_eq!(of_platforms, secret_variables::OF_CI_SYSTEMS);
     }
 }

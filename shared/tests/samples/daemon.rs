@@ -1,0 +1,142 @@
+//! Samples of the messages about the daemon itself.
+
+use regauth_shared::Request;
+use regauth_shared::audit::{LineHash, Link};
+use regauth_shared::event::Operation;
+use regauth_shared::request::{Log, LogLevel, Metrics, Nothing, SetUpstream, Watch};
+use regauth_shared::response::{
+    AuditView, LogLevels, Problem, Reloaded, SocketOrigin, Sockets, Status, Stopping, UpstreamProxy, UpstreamSet,
+    Watching,
+};
+
+use super::store::store;
+use super::{EachAnswer, name, secret};
+
+pub(super) fn requests() -> Vec<(&'static str, Request)> {
+    vec![
+        ("status", Request::Status(Nothing {})),
+        (
+            "set-upstream",
+            Request::SetUpstream(SetUpstream {
+                proxy: Some(secret("http://me:s3cret@proxy.corp.example:3128")),
+                no_proxy: vec![".corp.example".to_owned()],
+                ca_file: Some("/etc/corp-root.pem".to_owned()),
+            }),
+        ),
+        ("set-upstream-least", Request::SetUpstream(SetUpstream::default())),
+        ("metrics", Request::Metrics(Metrics::default())),
+        ("reload", Request::Reload(Nothing {})),
+        (
+            "log",
+            Request::Log(Log {
+                level: Some(LogLevel::Debug),
+            }),
+        ),
+        ("log-least", Request::Log(Log { level: None })),
+        (
+            "watch",
+            Request::Watch(Watch {
+                registries: vec![name("corp")],
+                programs: vec!["cargo".to_owned()],
+                grant: Some("3f9a1c2e".to_owned()),
+                refused: true,
+                operation: Some(Operation::Write),
+            }),
+        ),
+        ("watch-least", Request::Watch(Watch::default())),
+        ("stop", Request::Stop(Nothing {})),
+    ]
+}
+
+pub(super) fn answers(each: &mut impl EachAnswer) {
+    let problem = Problem {
+        message: "corp: the registry rejected the token".to_owned(),
+        hint: "regauthctl rotate corp".to_owned(),
+    };
+    each.check("status", status("open", vec![]));
+    each.check("status-locked", status("locked", vec![problem]));
+    each.check("status-behind-proxy", status_behind_proxy());
+    each.check(
+        "metrics",
+        regauth_shared::response::Metrics {
+            text: "# TYPE regauth_injections counter\nregauth_injections_total{registry=\"corp\"} 3\n# EOF\n"
+                .to_owned(),
+        },
+    );
+    each.check(
+        "set-upstream",
+        UpstreamSet {
+            notes: vec!["regauthd uses the proxy from its next start".to_owned()],
+        },
+    );
+    each.check(
+        "reload",
+        Reloaded {
+            registries: 2,
+            notes: vec!["`listen` changes at the next start".to_owned()],
+        },
+    );
+    each.check("watch", Watching { pid: 4242 });
+    each.check(
+        "stop",
+        Stopping {
+            connections: 3,
+            pid: 4242,
+            at_most: Some(30),
+        },
+    );
+    each.check(
+        "log",
+        LogLevels {
+            level: "debug".to_owned(),
+        },
+    );
+}
+
+fn status(store_is: &str, problems: Vec<Problem>) -> Status {
+    Status {
+        version: "0.1.0".to_owned(),
+        pid: 4242,
+        started: "2026-03-04T05:00:00Z".to_owned(),
+        listen: "127.0.0.1:9001".to_owned(),
+        sockets: Sockets {
+            proxy: SocketOrigin::Passed,
+            control: SocketOrigin::Own,
+        },
+        proxy: "http://127.0.0.1:9001".to_owned(),
+        bundle: "/home/me/.local/state/regauth/ca-bundle.pem".to_owned(),
+        config: "/home/me/.config/regauth/config.toml".to_owned(),
+        store: store(store_is),
+        registries: 2,
+        problems,
+        clients: "same-user".to_owned(),
+        upstream_proxies: Vec::new(),
+        ca_file: None,
+        audit: Some(AuditView {
+            mode: "changes".to_owned(),
+            required: false,
+            folder: "/home/me/.local/state/regauth/audit".to_owned(),
+            last: Link {
+                line: 1234,
+                hash: LineHash::of(b"line 1234"),
+            },
+        }),
+        metrics: Some("http://127.0.0.1:9102/metrics".to_owned()),
+        connections: 3,
+        requests: 1234,
+    }
+}
+
+fn status_behind_proxy() -> Status {
+    Status {
+        upstream_proxies: vec![UpstreamProxy {
+            url: "https://proxy.corp.example:3128".to_owned(),
+            set_by: "https_proxy".to_owned(),
+            used_for: vec!["https".to_owned()],
+        }],
+        ca_file: Some("/etc/corp-root.pem".to_owned()),
+        audit: None,
+        metrics: None,
+        ..status("open", vec![])
+    }
+}

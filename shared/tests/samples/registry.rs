@@ -1,0 +1,243 @@
+//! Samples of the messages about registries: added, shown, removed.
+
+use regauth_shared::Request;
+use regauth_shared::request::{AddRegistry, AddScope, Nothing, SourceCommand};
+use regauth_shared::response::{
+    CredentialState, CredentialView, RegistryAdded, RegistryList, RegistryRemoved, RegistryView, RequestFailure,
+    SourceFailure,
+};
+
+use super::{EachAnswer, by_name, name, secret};
+
+pub(super) fn requests() -> Vec<(&'static str, Request)> {
+    let add = |registry| Request::AddRegistry(Box::new(registry));
+    vec![
+        ("add-registry", add(add_registry())),
+        ("add-registry-least", add(add_registry_least())),
+        ("add-registry-minted", add(add_registry_minted())),
+        ("add-registry-shared", add(add_registry_shared())),
+        ("add-registry-file", add(add_registry_file())),
+        (
+            "add-scope",
+            Request::AddScope(AddScope {
+                name: name("corp"),
+                scopes: vec!["https://cdn.example/crates/".to_owned()],
+            }),
+        ),
+        ("remove-registry", Request::RemoveRegistry(by_name())),
+        ("list", Request::List(Nothing {})),
+        ("show", Request::Show(by_name())),
+    ]
+}
+
+pub(super) fn answers(each: &mut impl EachAnswer) {
+    each.check(
+        "add-registry",
+        RegistryAdded {
+            registry: registry(),
+            verified: true,
+            public: false,
+            notes: vec!["the index downloads from cdn.example, which gets no token".to_owned()],
+            bundle: "/home/me/.local/state/regauth/ca-bundle.pem".to_owned(),
+            proxy: "http://127.0.0.1:9001".to_owned(),
+        },
+    );
+    each.check(
+        "remove-registry",
+        RegistryRemoved {
+            name: name("corp"),
+            notes: vec!["the keychain is locked; the secret is deleted when it opens".to_owned()],
+        },
+    );
+    each.check(
+        "list",
+        RegistryList {
+            registries: vec![registry(), registry_least()],
+        },
+    );
+    each.check("list-least", RegistryList { registries: vec![] });
+    each.check("show", registry());
+    each.check("show-least", registry_least());
+    each.check("show-minted", registry_minted());
+    each.check("show-shared", registry_shared());
+}
+
+fn add_registry() -> AddRegistry {
+    AddRegistry {
+        index: Some("sparse+https://corp.example/api/cargo/index/".to_owned()),
+        scopes: vec!["https://corp.example/api/cargo/".to_owned()],
+        kind: Some("cargo".to_owned()),
+        scheme: Some("basic".to_owned()),
+        username: Some("me@corp.example".to_owned()),
+        writes: Some("deny".to_owned()),
+        programs: vec!["cargo".to_owned(), "/usr/bin/git".to_owned()],
+        ca_file: Some("/etc/corp-root.pem".to_owned()),
+        verify: false,
+        ..add_registry_least()
+    }
+}
+
+fn add_registry_least() -> AddRegistry {
+    AddRegistry {
+        name: name("corp"),
+        index: None,
+        scopes: vec![],
+        kind: None,
+        scheme: None,
+        username: None,
+        writes: None,
+        programs: vec![],
+        ca_file: None,
+        source: None,
+        source_command: None,
+        credential_of: None,
+        token: Some(secret("s3cret-token")),
+        verify: true,
+    }
+}
+
+fn add_registry_minted() -> AddRegistry {
+    AddRegistry {
+        name: name("minted"),
+        scopes: vec!["https://x.example/".to_owned()],
+        source_command: Some(SourceCommand {
+            command: ["mint-token", "--token", "x", "--json"].map(str::to_owned).into(),
+            token: Some("/token".to_owned()),
+            expires: Some("/expires".to_owned()),
+            ttl: Some("11h".to_owned()),
+            timeout: Some("5s".to_owned()),
+            env: vec!["AWS_PROFILE".to_owned()],
+        }),
+        token: None,
+        ..add_registry_least()
+    }
+}
+
+fn add_registry_shared() -> AddRegistry {
+    AddRegistry {
+        name: name("other"),
+        scopes: vec!["https://y.example/".to_owned()],
+        credential_of: Some(name("minted")),
+        token: None,
+        ..add_registry_least()
+    }
+}
+
+fn add_registry_file() -> AddRegistry {
+    AddRegistry {
+        scopes: vec!["https://z.example/".to_owned()],
+        source: Some("file:/run/secrets/corp".to_owned()),
+        token: None,
+        ..add_registry_least()
+    }
+}
+
+fn registry() -> RegistryView {
+    RegistryView {
+        name: name("corp"),
+        kind: "cargo".to_owned(),
+        index: Some("sparse+https://corp.example/api/cargo/index/".to_owned()),
+        scopes: vec![
+            "https://corp.example/api/cargo/".to_owned(),
+            "https://dl.corp.example:8443/crates/".to_owned(),
+        ],
+        scheme: "basic".to_owned(),
+        username: Some("me@corp.example".to_owned()),
+        source: "store".to_owned(),
+        credential_of: None,
+        writes: "deny".to_owned(),
+        writes_open_until: Some("2026-03-04T05:11:07Z".to_owned()),
+        programs: vec!["cargo".to_owned(), "/usr/bin/git".to_owned()],
+        credential: CredentialView {
+            state: CredentialState::Ready,
+            generation: 3,
+            accepted: true,
+            since: Some("2026-03-01T09:00:00Z".to_owned()),
+            expires: Some("2027-03-01T09:00:00Z".to_owned()),
+            renews: None,
+            failure: None,
+            reason: None,
+        },
+        last_used: Some("2026-03-04T05:06:07Z".to_owned()),
+        last_status: Some(200),
+        last_worked: Some("2026-03-04T05:06:07Z".to_owned()),
+        last_failure: None,
+        past_failure: Some(RequestFailure {
+            cause: "refused".to_owned(),
+            message: "corp.example:443 refuses connections".to_owned(),
+            hint: "check the port".to_owned(),
+            at: "2026-03-04T04:00:00Z".to_owned(),
+        }),
+        requests: 1234,
+        refused_outside: 2,
+        wider_scope: Some("https://corp.example/api/".to_owned()),
+        trouble: Some("registry `corp`: cannot read /etc/corp-root.pem: No such file or directory".to_owned()),
+    }
+}
+
+fn registry_least() -> RegistryView {
+    RegistryView {
+        name: name("wheels"),
+        kind: "pypi".to_owned(),
+        index: None,
+        scopes: vec!["https://pypi.example/simple/".to_owned()],
+        scheme: "bearer".to_owned(),
+        username: None,
+        source: "env:WHEELS_TOKEN".to_owned(),
+        credential_of: None,
+        writes: "allow".to_owned(),
+        writes_open_until: None,
+        programs: vec![],
+        credential: CredentialView {
+            state: CredentialState::Missing,
+            generation: 0,
+            accepted: false,
+            since: None,
+            expires: None,
+            renews: None,
+            failure: None,
+            reason: None,
+        },
+        last_used: None,
+        last_status: None,
+        last_worked: None,
+        past_failure: None,
+        last_failure: None,
+        requests: 0,
+        refused_outside: 0,
+        wider_scope: None,
+        trouble: None,
+    }
+}
+
+fn registry_minted() -> RegistryView {
+    RegistryView {
+        name: name("minted"),
+        source: "command:mint-token".to_owned(),
+        credential: CredentialView {
+            state: CredentialState::Expired,
+            generation: 7,
+            accepted: false,
+            since: Some("2026-03-01T09:00:00Z".to_owned()),
+            expires: Some("2026-03-01T21:00:00Z".to_owned()),
+            renews: Some("2026-03-01T21:05:00Z".to_owned()),
+            failure: Some(SourceFailure {
+                message: "`mint-token` failed: exit status: 1".to_owned(),
+                output: Some("no session\nlog in again".to_owned()),
+                hint: Some("run `mint-token login`".to_owned()),
+                at: "2026-03-01T20:59:30Z".to_owned(),
+            }),
+            reason: None,
+        },
+        ..registry_least()
+    }
+}
+
+fn registry_shared() -> RegistryView {
+    RegistryView {
+        name: name("other"),
+        source: "credential-of:minted".to_owned(),
+        credential_of: Some(name("minted")),
+        ..registry_least()
+    }
+}
