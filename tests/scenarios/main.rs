@@ -18,6 +18,7 @@ mod client_authentication;
 #[cfg(target_os = "linux")]
 mod clock_and_disk;
 mod completion;
+mod container_tokens;
 mod corporate_network;
 mod corporate_setup;
 mod crash_safety;
@@ -35,6 +36,8 @@ mod failed_reload;
 mod first_steps;
 mod host_identity;
 mod http_messages;
+#[cfg(target_os = "linux")]
+mod identities;
 mod import;
 mod import_formats;
 mod java;

@@ -44,7 +44,7 @@ pub(crate) struct Arguments {
     scopes: Vec<String>,
 
     /// Protocol, which tells reads from writes [default: cargo]
-    #[arg(long, value_parser = ["cargo", "git", "pypi", "npm", "generic"])]
+    #[arg(long, value_parser = ["cargo", "git", "pypi", "npm", "oci", "generic"])]
     kind: Option<String>,
 
     /// Header that carries the token: basic, bearer, raw, or a template as "X-Api-Key: {token}" [default: basic with
@@ -55,6 +55,11 @@ pub(crate) struct Arguments {
     /// The user name, for the scheme basic
     #[arg(long, value_name = "USER")]
     username: Option<String>,
+
+    /// The service that gives a container registry's clients short tokens, for --kind oci [default: the one that the
+    /// registry names, if it is on the registry's own host]
+    #[arg(long, value_name = "URL")]
+    token_service: Option<String>,
 
     /// Policy for writes such as publish and push [default: deny]
     #[arg(long, value_name = "POLICY", value_parser = ["allow", "deny"])]
@@ -100,6 +105,8 @@ Examples:
       --scheme raw --source codeartifact:domain=d,owner=1,region=eu-west-1
   regauthctl add-registry jf --index sparse+https://jf.example/index/ \\
       --source jfrog:host=jf.example,provider=github
+  regauthctl add-registry images --kind oci --username me \
+      --scope https://registry.example/v2/
   regauthctl add-registry gcp --scope https://gcp.example/ --source google
   regauthctl add-registry corp --index sparse+https://corp.example/index/ \\
       --program cargo --program git
@@ -124,6 +131,7 @@ pub(crate) fn run(mut arguments: Arguments, client: &Client) -> Result<Report, E
         kind: arguments.kind,
         scheme: arguments.scheme,
         username: arguments.username,
+        token_service: arguments.token_service,
         writes: arguments.writes,
         programs: arguments.programs,
         ca_file,

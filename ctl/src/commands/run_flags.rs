@@ -84,7 +84,7 @@ impl Args for RegistryList {
                 "KIND",
                 "Protocol, which tells reads from writes [default: cargo]",
             )
-            .value_parser(["cargo", "git", "pypi", "npm", "generic"]),
+            .value_parser(["cargo", "git", "pypi", "npm", "oci", "generic"]),
             flag(
                 "scope",
                 "URL",

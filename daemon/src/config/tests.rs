@@ -68,6 +68,7 @@ fn reads_every_key() {
         source: Source::Environment("CORP_TOKEN".to_owned()),
         writes: Writes::Allow,
         programs: vec!["cargo".parse().unwrap(), "/usr/bin/git".parse().unwrap()],
+        token_service: None,
         read_ahead: false,
         ca_file: Some(PathBuf::from("/etc/corp-root.pem")),
         client_identity: Some(ClientIdentity {

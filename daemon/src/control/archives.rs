@@ -67,7 +67,7 @@ impl Reader<'_> {
                 let document = self.page(&page).await?;
                 text_after(&document, b"\"tarball\":\"", b'"')?.parse().ok()
             }
-            Kind::Cargo | Kind::Git | Kind::Generic => None,
+            Kind::Cargo | Kind::Git | Kind::Oci | Kind::Generic => None,
         }
     }
 

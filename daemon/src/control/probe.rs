@@ -15,9 +15,14 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
+use crate::credential::Rotations;
 use crate::credential::header::CredentialHeader;
+use crate::credential::scoped_tokens::NoScopedToken;
+use crate::policy::challenge::Challenge;
 use crate::policy::denial::refers_to_token_server;
+use crate::policy::repository::api_root;
 use crate::proxy::exchange::error::ProxyError;
+use crate::proxy::exchange::token_flow::{NoToken, TokenFlow};
 use crate::proxy::upstream::{Upstream, UpstreamFailure};
 use crate::registry::{Index, Kind, Registry, Scheme};
 
@@ -106,6 +111,9 @@ impl ProbeResult {
 
 /// Asks a registry about a token. Never fails: a registry that cannot be asked gives [`VerdictResult::Unclear`].
 pub(crate) async fn probe_token(upstream: &Upstream, pool: usize, registry: &Registry, token: &Secret) -> ProbeResult {
+    if let Some(flow) = TokenFlow::of(registry, upstream, Rotations::default()) {
+        return ask_token_service(&flow, upstream, pool, registry, token).await;
+    }
     let Some((url, evidence)) = probe_url(registry) else {
         return ProbeResult::unclear("the registry has no scope to ask about".to_owned());
     };
@@ -119,6 +127,47 @@ pub(crate) async fn probe_token(upstream: &Upstream, pool: usize, registry: &Reg
         Ok(answer) => prober.evaluate(registry, evidence, &header, answer).await,
         Err(error) => ProbeResult::no_answer(&url, &error),
     }
+}
+
+/// Asks the token service of a container registry for a token without access to anything.
+async fn ask_token_service(
+    flow: &TokenFlow,
+    upstream: &Upstream,
+    pool: usize,
+    registry: &Registry,
+    token: &Secret,
+) -> ProbeResult {
+    let header = CredentialHeader::new(&registry.scheme, token);
+    let service = registry
+        .token_service
+        .as_ref()
+        .map_or_else(String::new, ToString::to_string);
+    let Some(root) = api_url(registry) else {
+        return ProbeResult::unclear("the registry has no scope to ask about".to_owned());
+    };
+    match flow.fetch((upstream, pool), (&header, token), &root, &[]).await {
+        Ok(_) => ProbeResult::new(
+            VerdictResult::Accepted,
+            format!("the token service {service} gave a token"),
+        ),
+        Err(NoToken { kind, message }) => match kind {
+            NoScopedToken::Rejected => ProbeResult::new(
+                VerdictResult::Rejected,
+                format!("{message}: the token service does not accept this token"),
+            ),
+            NoScopedToken::Denied | NoScopedToken::Failed => ProbeResult::unclear(message),
+        },
+    }
+}
+
+/// URL of a container registry's API.
+pub(super) fn api_url(registry: &Registry) -> Option<Uri> {
+    let scope: Url = registry.scopes.first()?.to_string().parse().ok()?;
+    let root = match scope.path().contains("/v2/") {
+        true => scope.join(api_root(scope.path())).ok()?,
+        false => scope.join("v2/").ok()?,
+    };
+    root.as_str().parse().ok()
 }
 
 /// The URL to GET: the index's config.json, a git index's references, the page of all Python packages, npm's `whoami`, or
@@ -139,6 +188,7 @@ pub(super) fn probe_url(registry: &Registry) -> Option<(Url, Evidence)> {
                 Kind::Pypi if scope.path().ends_with("/simple/") => (scope, Evidence::PageStatus),
                 Kind::Pypi => (scope.join("simple/").ok()?, Evidence::PageStatus),
                 Kind::Npm => (scope.join("-/whoami").ok()?, Evidence::Username),
+                Kind::Oci => (api_url(registry)?.to_string().parse().ok()?, Evidence::PageStatus),
                 _ => (scope, Evidence::ScopeStatus),
             })
         }
@@ -200,8 +250,8 @@ impl Prober<'_> {
         let (url, status) = (self.url, answer.status());
         if let Some(realm) = token_service(registry, &answer) {
             return ProbeResult::unclear(format!(
-                "GET {url} answered {}: clients of this registry get their tokens from {realm}, so that is the URL to \
-                 cover, with --scope {realm}",
+                "GET {url} answered {}: clients of this registry get their tokens from {realm}, so add it with --kind oci \
+                 --token-service {realm}",
                 status.as_u16()
             ));
         }
@@ -290,7 +340,7 @@ impl Prober<'_> {
                 ("api/v1/user", Question::NamesUser),
                 ("user", Question::NamesUser),
             ],
-            Kind::Pypi | Kind::Cargo => &[],
+            Kind::Pypi | Kind::Cargo | Kind::Oci => &[],
         };
         let scope: Url = registry.scopes.first()?.to_string().parse().ok()?;
         for (path, question) in questions {
@@ -350,11 +400,8 @@ impl Prober<'_> {
 /// takes the password, and the registry itself does not.
 fn token_service(registry: &Registry, answer: &Response<Incoming>) -> Option<Url> {
     let is_asked = answer.status() == StatusCode::UNAUTHORIZED && matches!(registry.scheme, Scheme::Basic { .. });
-    let challenge = answer.headers().get(header::WWW_AUTHENTICATE)?.to_str().ok()?;
-    let (scheme, parameters) = challenge.split_once(' ')?;
-    let (_, realm) = parameters.split_once("realm=\"")?;
-    let realm: Url = realm.split('"').next()?.parse().ok()?;
-    (is_asked && scheme.eq_ignore_ascii_case("bearer") && realm.scheme() == "https").then_some(realm)
+    let realm = Challenge::of(answer.headers())?.realm;
+    (is_asked && realm.scheme() == "https").then_some(realm)
 }
 
 async fn names_a_user(answer: Response<Incoming>) -> bool {

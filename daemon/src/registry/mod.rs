@@ -22,6 +22,7 @@ pub(crate) use source::{exchange_names, is_variable_name};
 
 use url::Url;
 
+use crate::credential::source::endpoint::Endpoint;
 use crate::host::Host;
 
 /// Configured registry. Its name is the key in [`crate::config::Config::registries`].
@@ -37,6 +38,8 @@ pub struct Registry {
     pub scheme: Scheme,
     /// Source of the credential.
     pub source: Source,
+    /// Token service of a container registry, which gets the credential in place of the registry.
+    pub(crate) token_service: Option<Endpoint>,
     /// Default for writes, without `regauthctl allow`.
     pub writes: Writes,
     /// Programs that may use the registry; empty for every program.
@@ -83,6 +86,8 @@ pub enum Kind {
     Pypi,
     /// npm registry.
     Npm,
+    /// Container registry (OCI distribution).
+    Oci,
     /// Any other: reads are GET, HEAD and OPTIONS, fetches of git and audits of npm.
     Generic,
 }
@@ -95,6 +100,7 @@ impl Kind {
             Self::Git => "git",
             Self::Pypi => "pypi",
             Self::Npm => "npm",
+            Self::Oci => "oci",
             Self::Generic => "generic",
         }
     }
@@ -104,7 +110,7 @@ impl FromStr for Kind {
     type Err = InvalidKind;
 
     fn from_str(text: &str) -> Result<Self, InvalidKind> {
-        [Self::Cargo, Self::Git, Self::Pypi, Self::Npm, Self::Generic]
+        [Self::Cargo, Self::Git, Self::Pypi, Self::Npm, Self::Oci, Self::Generic]
             .into_iter()
             .find(|kind| kind.as_str() == text)
             .ok_or(InvalidKind)
@@ -113,7 +119,7 @@ impl FromStr for Kind {
 
 /// Error of parsing a [`Kind`].
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a kind is cargo, git, pypi, npm or generic")]
+#[error("a kind is cargo, git, pypi, npm, oci or generic")]
 pub struct InvalidKind;
 
 /// Default for writes, without `regauthctl allow`.
