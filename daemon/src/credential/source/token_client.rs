@@ -48,7 +48,7 @@ impl TokenClient {
 
     /// Client for Google's metadata server, which it asks without TLS. It reaches nothing else.
     pub(crate) fn for_metadata_server(dialer: &Dialer) -> Self {
-        Self::new(&dialer.for_metadata_server(), Trust::nobody())
+        Self::new(&dialer.for_metadata_server(), Trust::system(&[]))
     }
 
     /// Sends a request and reads the whole answer.
