@@ -10,7 +10,7 @@ use crate::company;
 use crate::daemon_info::DaemonInfo;
 use crate::error;
 use crate::output::{self, Report};
-use crate::setup::{SetupOutcome, SetupPlan, SetupTarget, Tool};
+use crate::setup::{self, SetupOutcome, SetupPlan, SetupTarget, Tool};
 
 /// Make a client use the proxy, or undo it exactly
 ///
@@ -21,7 +21,7 @@ use crate::setup::{SetupOutcome, SetupPlan, SetupTarget, Tool};
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// The client
-    #[arg(value_enum)]
+    #[arg(value_parser = setup::parser())]
     client: Tool,
 
     /// Set it up for the project in the current folder instead of for your user
@@ -46,6 +46,7 @@ const EXAMPLES: &str = "\
 Examples:
   regauthctl setup cargo
   regauthctl setup git --dry-run
+  regauthctl setup maven
   regauthctl setup pip --carry-over
   regauthctl setup cargo --undo
   regauthctl setup shell --project";
