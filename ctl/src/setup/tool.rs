@@ -2,15 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use clap::builder::{EnumValueParser, TypedValueParser};
 use regauth_shared::ErrorBody;
+use regauth_shared::response::RegistryView;
 use serde::{Deserialize, Serialize};
 
 use super::clients::{self, CONFIG_ROLE, Client, Context, ToolSettings};
 use super::record::SetupRecord;
 use super::target::SetupTarget;
 use crate::company::{self, CompanySetting};
-use crate::daemon_info::DaemonInfo;
+use crate::daemon_info::{DaemonInfo, is_git_index};
+use crate::program::on_path;
 
 /// Tool that can be set up. The comments are help texts of `regauthctl setup`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -78,6 +81,33 @@ impl Tool {
             Self::Aria2 => clients::ARIA2,
             Self::Shell => clients::SHELL,
         }
+    }
+
+    /// All tools, in the order of the help. The shell is last: what it starts has its own configuration first.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        let tools = Self::value_variants().iter().copied();
+        let others = tools.filter(|tool| *tool != Self::Shell);
+        others.chain([Self::Shell])
+    }
+
+    /// Tools that are installed here.
+    pub(crate) fn found() -> impl Iterator<Item = Self> {
+        Self::all().filter(|tool| tool.is_found())
+    }
+
+    /// True if one of the tool's programs is in `PATH`, or the user has a configuration file of it.
+    pub(crate) fn is_found(self) -> bool {
+        let Ok(file) = self.config_file(&SetupTarget::User) else {
+            return false;
+        };
+        let programs = self.client().programs;
+        self == Self::Shell || file.is_file() || programs.iter().any(|program| on_path(program).is_some())
+    }
+
+    /// True if the tool can use this registry.
+    pub(crate) fn uses(self, view: &RegistryView) -> bool {
+        let is_of_kind = self.client().kinds.contains(&view.kind.as_str());
+        self == Self::Shell || is_of_kind || (self == Self::Git && is_git_index(view))
     }
 
     /// Computes the settings of this tool. The configuration file of an earlier setup stays the one, even if the

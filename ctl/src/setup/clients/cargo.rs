@@ -14,6 +14,8 @@ use crate::user_folders::cargo_home;
 
 pub(in crate::setup) const CARGO: Client = Client {
     name: "cargo",
+    programs: &["cargo"],
+    kinds: &["cargo"],
     file: SetupTarget::cargo_file,
     settings,
 };

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use regauth_shared::ErrorBody;
 
 use super::{Client, Context, ToolSettings, no_project, one_file, setting};
+use crate::error;
 use crate::setup::format::Format;
 use crate::setup::setting::SettingValue;
 use crate::setup::target::SetupTarget;
@@ -12,11 +13,13 @@ use crate::user_folders::{path_variable, xdg_config};
 
 pub(in crate::setup) const PODMAN: Client = Client {
     name: "podman",
+    programs: &["podman", "buildah"],
+    kinds: &["oci", "generic"],
     file,
     settings,
 };
 
-/// The file that `CONTAINERS_CONF` names, the machine's for root, or the user's (containers.conf(5), "FILES").
+/// The file that `CONTAINERS_CONF` names, or the user's, which root does not read (containers.conf(5), "FILES").
 fn file(target: &SetupTarget) -> Result<PathBuf, ErrorBody> {
     if matches!(target, SetupTarget::Project(_)) {
         return Err(no_project("podman"));
@@ -25,7 +28,9 @@ fn file(target: &SetupTarget) -> Result<PathBuf, ErrorBody> {
         return Ok(file);
     }
     if nix::unistd::geteuid().is_root() {
-        return Ok(PathBuf::from("/etc/containers/containers.conf"));
+        let message = "podman of root reads only the machine's containers.conf, which serves all users";
+        let hint = "`regauthctl setup shell` sets the environment, which podman reads too";
+        return Err(error::refused(message).hint(hint));
     }
     Ok(xdg_config()?.join("containers/containers.conf"))
 }

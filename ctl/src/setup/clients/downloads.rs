@@ -12,12 +12,16 @@ use crate::user_folders::{home, path_variable, xdg_config};
 
 pub(in crate::setup) const WGET: Client = Client {
     name: "wget",
+    programs: &["wget"],
+    kinds: &["generic"],
     file: wget_file,
     settings: wget,
 };
 
 pub(in crate::setup) const ARIA2: Client = Client {
     name: "aria2",
+    programs: &["aria2c"],
+    kinds: &["generic"],
     file: aria2_file,
     settings: aria2,
 };

@@ -12,6 +12,8 @@ use crate::setup::target::SetupTarget;
 
 pub(in crate::setup) const GIT: Client = Client {
     name: "git",
+    programs: &["git"],
+    kinds: &["git", "generic"],
     file: SetupTarget::git_file,
     settings,
 };

@@ -15,12 +15,16 @@ use crate::user_folders::{home, path_variable};
 
 pub(in crate::setup) const MAVEN: Client = Client {
     name: "maven",
+    programs: &["mvn"],
+    kinds: &["maven", "generic"],
     file: maven_file,
     settings: maven,
 };
 
 pub(in crate::setup) const GRADLE: Client = Client {
     name: "gradle",
+    programs: &["gradle"],
+    kinds: &["maven", "generic"],
     file: gradle_file,
     settings: gradle,
 };

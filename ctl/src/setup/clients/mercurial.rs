@@ -11,6 +11,8 @@ use crate::user_folders::{home, xdg_config};
 
 pub(in crate::setup) const MERCURIAL: Client = Client {
     name: "mercurial",
+    programs: &["hg"],
+    kinds: &["generic"],
     file,
     settings,
 };

@@ -39,6 +39,10 @@ pub(super) use shell::SHELL;
 pub(super) struct Client {
     /// Name on the command line.
     pub(super) name: &'static str,
+    /// Programs that show that the client is installed.
+    pub(super) programs: &'static [&'static str],
+    /// Kinds of registries that it connects to.
+    pub(super) kinds: &'static [&'static str],
     /// Finds the configuration file that a setup for the target edits. It may be missing.
     pub(super) file: fn(&SetupTarget) -> Result<PathBuf, ErrorBody>,
     /// Computes the settings.

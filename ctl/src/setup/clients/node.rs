@@ -12,18 +12,24 @@ use crate::user_folders::{home, path_variable};
 
 pub(in crate::setup) const NPM: Client = Client {
     name: "npm",
+    programs: &["npm", "pnpm"],
+    kinds: &["npm"],
     file: SetupTarget::npm_file,
     settings: npm,
 };
 
 pub(in crate::setup) const YARN: Client = Client {
     name: "yarn",
+    programs: &["yarn"],
+    kinds: &["npm"],
     file: yarn_file,
     settings: yarn,
 };
 
 pub(in crate::setup) const BUN: Client = Client {
     name: "bun",
+    programs: &["bun"],
+    kinds: &["npm"],
     file: bun_file,
     settings: bun,
 };

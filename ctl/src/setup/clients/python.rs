@@ -12,12 +12,16 @@ use crate::setup::target::SetupTarget;
 
 pub(in crate::setup) const PIP: Client = Client {
     name: "pip",
+    programs: &["pip", "pip3"],
+    kinds: &["pypi"],
     file: SetupTarget::pip_file,
     settings: pip,
 };
 
 pub(in crate::setup) const UV: Client = Client {
     name: "uv",
+    programs: &["uv"],
+    kinds: &["pypi"],
     file: SetupTarget::uv_file,
     settings: uv,
 };

@@ -11,6 +11,8 @@ use crate::user_folders::{home, xdg_config};
 
 pub(in crate::setup) const GEM: Client = Client {
     name: "gem",
+    programs: &["gem", "bundle"],
+    kinds: &["rubygems", "generic"],
     file,
     settings,
 };

@@ -12,6 +12,8 @@ use crate::shell::Shell;
 
 pub(in crate::setup) const SHELL: Client = Client {
     name: "shell",
+    programs: &[],
+    kinds: &[],
     file: SetupTarget::shell_profile,
     settings,
 };
