@@ -151,7 +151,7 @@ fn maven_of_another_user_reads_a_private_repository_by_a_settings_file() {
     fs::remove_dir_all(home.path().join("repository")).unwrap();
     run(home.path(), &words, &variables)
         .fails()
-        .says("the proxy refuses the grant");
+        .says("Proxy Authentication Required");
 }
 
 #[test]
