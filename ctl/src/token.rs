@@ -17,7 +17,7 @@ use signal_hook::low_level::emulate_default_handler;
 use crate::error;
 
 /// Flags of every verb that takes a token.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 #[group(multiple = false)]
 pub(crate) struct TokenFlags {
     /// Read the token from stdin, all of it

@@ -4,15 +4,17 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use clap::ArgGroup;
+use regauth_shared::paths::Folders;
 use regauth_shared::response::RegistryAdded;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret, request};
 use serde_json::Value;
 
-use super::{git_index, registry_text};
+use super::{add_from, git_index, registry_text};
 use crate::client::{Client, Reply};
 use crate::daemon_info::is_git_index;
 use crate::output::{self, Report};
 use crate::presets::{self, Preset, Username};
+use crate::team_file::{Location, index_in_project};
 use crate::token::{SourceFlags, TokenFlags};
 use crate::{error, prompt};
 
@@ -38,6 +40,21 @@ pub(crate) struct Arguments {
     /// The index, as cargo has it: sparse+https://…/ or the https:// URL of a git index
     #[arg(long, value_name = "URL", group = "covered")]
     index: Option<String>,
+
+    /// Add the missing registries of a team's file: a file, a folder at or below it, or an https URL. With NAME, only that
+    /// one
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = [
+            "covered", "preset", "kind", "scheme", "writes", "programs", "ca_file", "source", "credential_of", "command",
+        ],
+    )]
+    from: Option<Location>,
+
+    /// With --from: agree to what the file adds and changes, without a question
+    #[arg(long, short, requires = "from")]
+    yes: bool,
 
     /// A scope that the registry covers, https://host/path/; can be given several times
     #[arg(long = "scope", value_name = "URL", group = "covered")]
@@ -103,21 +120,29 @@ Examples:
   regauthctl add-registry gcp --scope https://gcp.example/ --source google
   regauthctl add-registry corp --index sparse+https://corp.example/index/ \\
       --program cargo --program git
+  regauthctl add-registry --from regauth.toml
   regauthctl add-registry own --scope https://own.example/ \\
       --source-json /token --source-expires /expires \\
       --source-command mint-token --for own";
 
-/// Adds the registry.
-pub(crate) fn run(mut arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
+/// Adds the registry, or those of a team's file.
+pub(crate) fn run(mut arguments: Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
+    if let Some(from) = &arguments.from {
+        let options = add_from::Options {
+            from,
+            only: arguments.name.as_ref(),
+            username: arguments.username.as_deref(),
+            token: &arguments.token,
+            yes: arguments.yes,
+            verify: !arguments.no_verify,
+        };
+        return add_from::run(&options, client, folders);
+    }
     let ca_file = arguments.ca_file.as_deref().map(readable).transpose()?;
     let name = arguments.complete(client)?;
-    let token = if arguments.source.is_external() && !arguments.token.is_given() {
-        None
-    } else {
-        Some(read_token(&arguments, &name, client)?)
-    };
+    let needs_token = !arguments.source.is_external() || arguments.token.is_given();
     let preset = arguments.preset;
-    let reply = client.call(&Request::AddRegistry(Box::new(request::AddRegistry {
+    let mut request = request::AddRegistry {
         name,
         index: arguments.index,
         scopes: arguments.scopes,
@@ -130,9 +155,14 @@ pub(crate) fn run(mut arguments: Arguments, client: &Client) -> Result<Report, E
         source: arguments.source.source,
         source_command: arguments.source.command.into_request()?,
         credential_of: arguments.source.credential_of,
-        token,
+        untrusted: false,
+        token: None,
         verify: !arguments.no_verify,
-    })));
+    };
+    if needs_token {
+        request.token = Some(read_token(&request, &arguments.token, client)?);
+    }
+    let reply = client.call(&Request::AddRegistry(Box::new(request)));
     let reply: Reply<RegistryAdded> = reply.map_err(|error| with_rejection_hint(error, preset))?;
     if !is_git_index(&reply.answer.registry) {
         return Ok(Report::from_reply(reply, describe));
@@ -141,6 +171,27 @@ pub(crate) fn run(mut arguments: Arguments, client: &Client) -> Result<Report, E
     let mut added = reply.answer;
     git_index::complete(&mut added, client);
     Report::from_value(&added, describe(&added))
+}
+
+/// Adds a registry whose definition is complete, apart from the token.
+///
+/// # Errors
+/// There is no token; those of the daemon.
+pub(super) fn add(
+    mut request: request::AddRegistry,
+    preset: Option<&Preset>,
+    token: &TokenFlags,
+    client: &Client,
+) -> Result<RegistryAdded, ErrorBody> {
+    let is_stored = request.source.as_deref().is_none_or(|source| source == "store");
+    if is_stored || token.is_given() {
+        request.token = Some(read_token(&request, token, client)?);
+    }
+    let reply = client.call(&Request::AddRegistry(Box::new(request)));
+    let reply: Reply<RegistryAdded> = reply.map_err(|error| with_rejection_hint(error, preset))?;
+    let mut added = reply.answer;
+    git_index::complete(&mut added, client);
+    Ok(added)
 }
 
 impl Arguments {
@@ -156,13 +207,30 @@ impl Arguments {
             client.ping()?;
         }
         let name = self.name.take().map_or_else(prompt::registry_name, Ok)?;
-        if covers_nothing {
+        if covers_nothing && !self.use_project_index(&name) {
             self.prompt_for_location()?;
         }
         if let Some(preset) = self.preset {
             self.apply_preset(preset)?;
         }
         Ok(name)
+    }
+
+    /// Takes the index from the project's own cargo configuration, and shows it before the token is asked for.
+    fn use_project_index(&mut self, name: &RegistryName) -> bool {
+        let Some(found) = std::env::current_dir()
+            .ok()
+            .and_then(|folder| index_in_project(&folder, name.as_str()))
+        else {
+            return false;
+        };
+        output::show(&format!(
+            "The index of {name} in {}: {}\n",
+            found.file.display(),
+            found.index
+        ));
+        self.index = Some(found.index);
+        true
     }
 
     fn prompt_for_location(&mut self) -> Result<(), ErrorBody> {
@@ -202,14 +270,14 @@ impl Arguments {
     }
 }
 
-fn read_token(arguments: &Arguments, name: &RegistryName, client: &Client) -> Result<Secret, ErrorBody> {
-    arguments.token.read(|| {
+fn read_token(request: &request::AddRegistry, flags: &TokenFlags, client: &Client) -> Result<Secret, ErrorBody> {
+    flags.read(|| {
         client.ping()?;
-        let username = arguments.username.as_deref();
+        let username = request.username.as_deref();
         // The daemon's defaults.
         let default = if username.is_some() { "basic" } else { "bearer" };
-        let scheme = registry_text::scheme(arguments.scheme.as_deref().unwrap_or(default), username);
-        Ok(format!("Token for {name} ({scheme}): "))
+        let scheme = registry_text::scheme(request.scheme.as_deref().unwrap_or(default), username);
+        Ok(format!("Token for {} ({scheme}): ", request.name))
     })
 }
 
@@ -241,11 +309,16 @@ pub(super) fn readable(file: &Path) -> Result<String, ErrorBody> {
 }
 
 fn describe(added: &RegistryAdded) -> String {
+    describe_briefly(added) + &client_settings(added)
+}
+
+/// What was added, without the settings of clients.
+pub(super) fn describe_briefly(added: &RegistryAdded) -> String {
     let registry = &added.registry;
     let verification = registry_text::verification(added.verified, added.public);
     let scopes: String = registry.scopes.iter().map(|scope| format!("  {scope}\n")).collect();
     let notes = output::notes(&added.notes);
-    format!("Added {}; {verification}.\nIt covers:\n{scopes}{notes}", registry.name) + &client_settings(added)
+    format!("Added {}; {verification}.\nIt covers:\n{scopes}{notes}", registry.name)
 }
 
 /// Settings that make cargo, git or another client use the proxy for the registry.

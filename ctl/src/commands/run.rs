@@ -168,6 +168,7 @@ fn add_registry(
         source_command: None,
         credential_of: None,
         token,
+        untrusted: false,
         verify,
     })))?;
     git_index::complete(&mut added.answer, client);

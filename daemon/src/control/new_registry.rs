@@ -26,6 +26,9 @@ pub(super) fn definition(request: &AddRegistry) -> Result<Registry, ErrorBody> {
     let kind: Kind = parse_flag("--kind", request.kind.as_deref().unwrap_or("cargo"))?;
     let writes: Writes = parse_flag("--writes", request.writes.as_deref().unwrap_or("deny"))?;
     let source = source(request)?;
+    if request.untrusted {
+        source.require_portable()?;
+    }
     let scheme = match (request.scheme.as_deref(), request.username.as_deref()) {
         (None, None) => Ok(source.usual_scheme(kind)),
         (scheme, username) => {

@@ -53,6 +53,10 @@ pub struct AddRegistry {
         serialize_with = "secret::expose_option"
     )]
     pub token: Option<Secret>,
+    /// True if someone else has written the definition, as that of a repository: its source may then be the store or an
+    /// exchange, but no command, path or variable of this machine.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untrusted: bool,
     /// True if the registry must accept the token before the daemon stores anything. The default.
     #[serde(default = "yes")]
     pub verify: bool,
