@@ -64,6 +64,9 @@ impl Terminal {
     }
 
     /// Types a line.
+    ///
+    /// # Panics
+    /// When the terminal is closed.
     pub fn type_line(&mut self, line: &str) {
         self.user_end.write_all(format!("{line}\r").as_bytes()).unwrap();
     }

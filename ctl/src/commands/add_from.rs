@@ -180,12 +180,12 @@ fn add(entry: Entry, options: &Options<'_>, client: &Client, folders: &Folders) 
     let ca_file = entry.installed_ca_file(folders)?;
     let username = entry.username(options.username)?;
     let preset = entry.preset();
-    let request = entry.add_request(ca_file.clone(), username, options.verify);
+    let request = |token| entry.add_request(ca_file.as_deref(), username.as_deref(), token, options.verify);
     let added = add_registry::add(request, preset, options.token, client);
     if added.is_err()
-        && let Some(copy) = ca_file
+        && let Some(copy) = &ca_file
     {
-        forget_ca_file(client, folders, Path::new(&copy))?;
+        forget_ca_file(client, folders, Path::new(copy))?;
     }
     added
 }

@@ -8,7 +8,7 @@ use regauth_shared::request::{
 };
 use regauth_shared::response::{
     ConfigurationChange, ConfigurationChanged, CredentialState, CredentialView, Definition, Exported, RegistryAdded,
-    RegistryList, RegistryRemoved, RegistryView, RequestFailure, SourceFailure,
+    RegistryChecked, RegistryList, RegistryProblem, RegistryRemoved, RegistryView, RequestFailure, SourceFailure,
 };
 
 use serde_json::json;
@@ -23,6 +23,10 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
         ("add-registry-minted", add(add_registry_minted())),
         ("add-registry-shared", add(add_registry_shared())),
         ("add-registry-file", add(add_registry_file())),
+        (
+            "check-registry",
+            Request::CheckRegistry(Box::new(add_registry_without_token())),
+        ),
         (
             "add-scope",
             Request::AddScope(AddScope {
@@ -90,6 +94,28 @@ pub(super) fn answers(each: &mut impl EachAnswer) {
         "export",
         Exported {
             registries: vec![definition()],
+        },
+    );
+    each.check(
+        "check-registry",
+        RegistryChecked {
+            url: "https://corp.example/api/cargo/index/config.json".to_owned(),
+            status: Some(401),
+            challenges: vec!["basic".to_owned(), "bearer".to_owned()],
+            problem: None,
+        },
+    );
+    each.check(
+        "check-registry-untrusted",
+        RegistryChecked {
+            url: "https://corp.example/api/cargo/index/config.json".to_owned(),
+            status: None,
+            challenges: vec![],
+            problem: Some(RegistryProblem {
+                cause: "certificate-untrusted".to_owned(),
+                message: "corp.example shows a certificate that no trusted authority signed".to_owned(),
+                hint: "give the authority's certificate with --ca-file".to_owned(),
+            }),
         },
     );
     each.check(
@@ -171,8 +197,16 @@ fn add_registry() -> AddRegistry {
         writes: Some("deny".to_owned()),
         programs: vec!["cargo".to_owned(), "/usr/bin/git".to_owned()],
         ca_file: Some("/etc/corp-root.pem".to_owned()),
+        read_ahead: Some(false),
         untrusted: true,
         verify: false,
+        ..add_registry_least()
+    }
+}
+
+fn add_registry_without_token() -> AddRegistry {
+    AddRegistry {
+        token: None,
         ..add_registry_least()
     }
 }
@@ -192,6 +226,7 @@ fn add_registry_least() -> AddRegistry {
         source_command: None,
         credential_of: None,
         token: Some(secret("s3cret-token")),
+        read_ahead: None,
         untrusted: false,
         verify: true,
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use regauth_shared::paths::Folders;
 use regauth_shared::request::{AddRegistry, SetRegistry};
 use regauth_shared::response::{ConfigurationChange, ConfigurationChanged, RegistryView};
-use regauth_shared::{ErrorBody, RegistryName, Request};
+use regauth_shared::{ErrorBody, RegistryName, Request, Secret};
 use serde_json::{Value, json};
 
 use super::super::{agreement, registry_text};
@@ -111,24 +111,31 @@ impl Entry {
         self.definition.preset
     }
 
-    /// Request that adds the registry, without its token.
-    pub(super) fn add_request(self, ca_file: Option<String>, username: Option<String>, verify: bool) -> AddRegistry {
-        let definition = self.definition;
+    /// Request that adds the registry.
+    pub(super) fn add_request(
+        &self,
+        ca_file: Option<&str>,
+        username: Option<&str>,
+        token: Option<Secret>,
+        verify: bool,
+    ) -> AddRegistry {
+        let definition = &self.definition;
         AddRegistry {
-            name: definition.name,
-            index: definition.index,
-            scopes: definition.scopes,
-            kind: definition.kind,
-            scheme: definition.scheme,
-            username,
+            name: definition.name.clone(),
+            index: definition.index.clone(),
+            scopes: definition.scopes.clone(),
+            kind: definition.kind.clone(),
+            scheme: definition.scheme.clone(),
+            username: username.map(str::to_owned),
             writes: None,
-            programs: definition.programs,
-            ca_file,
-            source: definition.source,
+            programs: definition.programs.clone(),
+            ca_file: ca_file.map(str::to_owned),
+            source: definition.source.clone(),
             source_command: None,
             credential_of: None,
+            read_ahead: definition.read_ahead,
             untrusted: true,
-            token: None,
+            token,
             verify,
         }
     }
