@@ -18,8 +18,8 @@ mod client_authentication;
 #[cfg(target_os = "linux")]
 mod clock_and_disk;
 mod completion;
-mod container_examples;
 mod configuration_changes;
+mod container_examples;
 mod corporate_network;
 mod corporate_setup;
 mod crash_safety;
