@@ -138,7 +138,7 @@ fn mercurial_clones_after_setup() {
 #[test]
 fn maven_resolves_after_setup() {
     let (server, _daemon, user) = server_daemon_user("generic");
-    server.write("com/corp/parent/1.0/parent-1.0.pom", &pom("parent", ""));
+    server.write("com/corp/parent/1.0/parent-1.0.pom", pom("parent", ""));
     let parent = "<parent><groupId>com.corp</groupId><artifactId>parent</artifactId><version>1.0</version></parent>";
     let repository = format!(
         "<repositories><repository><id>corp</id><url>{}</url></repository></repositories>",
@@ -173,7 +173,7 @@ fn gradle_resolves_after_setup() {
     let (server, _daemon, user) = server_daemon_user("generic");
     server.write(
         "com/corp/treasure/1.0/treasure-1.0.pom",
-        &pom("treasure", "").replace(">pom<", ">jar<"),
+        pom("treasure", "").replace(">pom<", ">jar<"),
     );
     server.write("com/corp/treasure/1.0/treasure-1.0.jar", "gold\n");
     user.write("build.gradle", &GRADLE.replace("URL", &server.nginx.url("/")));
