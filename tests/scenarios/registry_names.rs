@@ -4,7 +4,7 @@
 use std::fs;
 
 use regauth_tests::auth_gate::Scheme;
-use regauth_tests::cargo::Cargo;
+use regauth_tests::cargo::{self, Cargo};
 use regauth_tests::daemon::Daemon;
 use regauth_tests::programs::binary;
 use regauth_tests::registry::Registry;
@@ -24,19 +24,26 @@ fn a_cargo_registry_with_capitals_is_imported_under_its_name_and_builds() {
     let user = User::at(&daemon, cargo.home());
     let ca = registry.ca();
     let imported = user
-        .ctl(&["import", "--only", "Internal", "--ca-file", ca.to_str().unwrap()])
+        .ctl(&[
+            "import",
+            "--only",
+            "Internal",
+            "--remove-originals",
+            "--ca-file",
+            ca.to_str().unwrap(),
+        ])
         .succeeds();
     assert!(imported.stdout.contains("Internal"), "{}", imported.report());
     user.ctl(&["setup", "cargo"]).succeeds();
     let config = fs::read_to_string(cargo.home().join("cargo/config.toml")).unwrap();
     assert_eq!(config.matches("index = ").count(), 1, "{config}");
-    let path = std::env::join_paths(
-        std::iter::once(binary("regauthctl").parent().unwrap().to_owned())
-            .chain(std::env::split_paths(&regauth_tests::exec::path())),
-    );
+    let usual = cargo::command(cargo.home());
+    let (_, path) = usual.get_envs().find(|(name, _)| *name == "PATH").unwrap();
+    let programs = binary("regauthctl").parent().unwrap().to_owned();
+    let path = [programs.as_os_str(), path.unwrap()].join(std::ffi::OsStr::new(":"));
     cargo
         .env("REGAUTH_HOME", daemon.home().to_str().unwrap())
-        .env("PATH", path.unwrap().to_str().unwrap())
+        .env("PATH", path.to_str().unwrap())
         .build()
         .succeeds()
         .says("Compiling ship");

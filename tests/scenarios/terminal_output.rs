@@ -85,21 +85,12 @@ fn help_and_hints_break_between_words_at_80_columns() {
 
 #[test]
 fn a_sign_of_life_shows_what_is_waited_for_and_disappears() {
-    let server = HeldServer::start(&["/index/config.json"]);
+    let server = HeldServer::start(&["/index/"]);
     let daemon = Daemon::start();
-    let index = format!("sparse+{}", server.url("/index/"));
-    let ca = server.ca();
-    let add = [
-        "add-registry",
-        "corp",
-        "--index",
-        &index,
-        "--ca-file",
-        ca.to_str().unwrap(),
-    ];
-    daemon
-        .ctl_with_input(&[&add[..], &["--token-stdin", "--no-verify"]].concat(), TOKEN)
-        .succeeds();
+    let location = server.location("/index/");
+    let location: Vec<&str> = location.iter().map(String::as_str).collect();
+    let add = [&["add-registry", "corp", "--token-stdin", "--no-verify"], &location[..]].concat();
+    daemon.ctl_with_input(&add, TOKEN).succeeds();
     let user = User::new(&daemon);
     let terminal = Tmux::start(&user.command("sh"), 80, 24);
     terminal.run(&format!(
