@@ -2,8 +2,13 @@
 //!
 //! All output of the program goes through this module. A closed stdout (`regauthctl list | head -1`) is not an error.
 
-use std::io::{self, ErrorKind as IoErrorKind, Write};
+mod colour;
 
+use std::io::{self, ErrorKind as IoErrorKind, Write};
+use std::os::fd::AsFd;
+
+use anstream::stream::RawStream;
+use clap::builder::StyledStr;
 use regauth_shared::frame::Answer;
 use regauth_shared::{ErrorBody, exit_code};
 use serde::Serialize;
@@ -11,6 +16,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::client::Reply;
 use crate::error::failed;
+pub(crate) use colour::fill;
 
 /// Result of a command: its text, its JSON and its exit code.
 pub(crate) struct Report {
@@ -79,7 +85,7 @@ pub(crate) fn finish(result: Result<Report, ErrorBody>, json: bool) -> u8 {
         Ok(report) => {
             let text = match report.body {
                 Some(body) if json => format!("{body}\n"),
-                Some(_) => without_control_characters(&report.text),
+                Some(_) => for_person(&without_control_characters(&report.text), &io::stdout()),
                 None => report.text,
             };
             print(&text, report.exit_code)
@@ -136,7 +142,28 @@ pub(crate) fn print_error(error: &ErrorBody) {
     if let Some(hint) = &error.hint {
         text.push_str(&format!("hint: {hint}\n"));
     }
-    print_to_stderr(&without_control_characters(&text));
+    print_to_stderr(&for_person(&without_control_characters(&text), &io::stderr()));
+}
+
+/// Breaks long lines and adds colours, if the stream is a terminal.
+fn for_person(text: &str, stream: &(impl RawStream + AsFd)) -> String {
+    let wrapped = match width_of(stream) {
+        Some(width) => colour::wrap(text, width),
+        None => text.to_owned(),
+    };
+    match colour::is_coloured(stream) {
+        true => colour::paint(&wrapped),
+        false => wrapped,
+    }
+}
+
+/// Text of clap, with its styles if stdout is a terminal.
+pub(crate) fn help(text: &StyledStr) -> String {
+    let text = match colour::is_coloured(&io::stdout()) {
+        true => text.ansi().to_string(),
+        false => text.to_string(),
+    };
+    format!("{}\n", text.trim_end())
 }
 
 /// Replaces control characters other than line feeds and tabs, and those that change the direction of text.
@@ -161,7 +188,11 @@ fn is_invisible_format(c: char) -> bool {
 
 /// Columns of the terminal that stdout is; `None` if it is none.
 pub(crate) fn width() -> Option<u16> {
-    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    width_of(&io::stdout())
+}
+
+fn width_of(stream: &impl AsFd) -> Option<u16> {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
     Some(size.ws_col).filter(|columns| *columns > 0)
 }
 

@@ -221,10 +221,10 @@ fn complete_index(
         .filter(|_| is_cargo)
         .and_then(|project| index_in_project(project, definition.name.as_str()));
     if found.is_none() && view.is_none() {
-        let name = &definition.name;
+        let (name, key) = (&definition.name, definition.name.toml_key());
         return Err(
             error::usage(format!("the file gives `{name}` neither an index nor scopes")).hint(format!(
-                "add one there, or `[registries.{name}] index` to the project's .cargo/config.toml"
+                "add one there, or `[registries.{key}] index` to the project's .cargo/config.toml"
             )),
         );
     }
