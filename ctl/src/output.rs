@@ -222,10 +222,31 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     rows.iter().map(line).collect()
 }
 
-/// Formats lines of a key and a value, aligned. A line with an empty key continues the one above.
+/// Formats lines of a key and a value, aligned. A line with an empty key continues the one above. At a terminal, long values
+/// are broken between words.
 pub(crate) fn key_values<K: Into<String>>(pairs: impl IntoIterator<Item = (K, String)>) -> String {
     let rows: Vec<_> = pairs.into_iter().map(|(key, value)| vec![key.into(), value]).collect();
-    table(&rows)
+    let text = table(&rows);
+    let keys = rows.iter().filter_map(|row| row.first());
+    let column = 2 + keys.map(|key| key.chars().count()).max().unwrap_or_default();
+    match width() {
+        Some(width) => text
+            .lines()
+            .map(|line| break_value(line, column, width.into()))
+            .collect(),
+        None => text,
+    }
+}
+
+/// Breaks the value of a line that is wider than the terminal.
+fn break_value(line: &str, column: usize, width: usize) -> String {
+    let end_of_key = line.char_indices().nth(column).map(|(at, _)| at);
+    match end_of_key.and_then(|at| line.split_at_checked(at)) {
+        Some((key, value)) if line.chars().count() > width => {
+            format!("{key}{}\n", fill(value, width, column, column))
+        }
+        _ => format!("{line}\n"),
+    }
 }
 
 /// Formats notes, one a line.
@@ -255,6 +276,14 @@ mod tests {
     fn a_cell_cannot_begin_another_line() {
         let row = ["/tmp/a\n12:00 corp", "\u{202e}x\u{2028}"].map(str::to_owned).to_vec();
         assert_eq!(table(&[row]), "/tmp/a\u{fffd}12:00 corp  \u{fffd}x\u{fffd}\n");
+    }
+
+    #[test]
+    fn a_long_value_continues_below_itself() {
+        let line = "next step  run `regauthctl rotate corp` again";
+        let broken = "next step  run\n           `regauthctl rotate corp`\n           again\n";
+        assert_eq!(break_value(line, 11, 36), broken);
+        assert_eq!(break_value("key  short", 5, 36), "key  short\n");
     }
 
     #[test]
