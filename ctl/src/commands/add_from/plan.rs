@@ -24,6 +24,8 @@ pub(super) struct Entry {
     definition: Definition,
     ca_file: Option<CaFile>,
     index_from: Option<NamedIndex>,
+    /// CA file that the registry has here.
+    ca_file_before: Option<String>,
     /// What is to be done.
     pub(super) action: Action,
 }
@@ -56,6 +58,7 @@ impl Entry {
             definition,
             ca_file,
             index_from,
+            ca_file_before: view.and_then(|view| view.ca_file.clone()),
             action: Action::Add,
         };
         let Some(view) = view else {
@@ -75,6 +78,11 @@ impl Entry {
     /// Name of the registry.
     pub(super) fn name(&self) -> &RegistryName {
         &self.definition.name
+    }
+
+    /// CA file that the registry has here.
+    pub(super) fn ca_file_before(&self) -> Option<&Path> {
+        self.ca_file_before.as_deref().map(Path::new)
     }
 
     /// True if a token is asked for.
