@@ -8,6 +8,7 @@ use regauth_shared::request::{AddRegistry, SetRegistry};
 use regauth_shared::response::{ConfigurationChange, ConfigurationChanged, RegistryView};
 use regauth_shared::{ErrorBody, RegistryName, Request, Secret};
 use serde_json::{Value, json};
+use url::Url;
 
 use super::super::{agreement, registry_text};
 use super::set_request;
@@ -260,7 +261,7 @@ fn describe_new(entry: &Entry) -> String {
     let definition = &entry.definition;
     let mut lines = vec![format!("  {}: new", definition.name)];
     let places = definition.index.iter().chain(&definition.scopes);
-    let urls: Vec<String> = places.map(|url| url.trim_start_matches("sparse+").to_owned()).collect();
+    let urls: Vec<String> = places.map(|url| in_ascii(url)).collect();
     lines.push(format!("    its token goes to {}", registry_text::hosts(&urls)));
     lines.extend(urls.iter().map(|url| format!("      {url}")));
     if let Some(found) = &entry.index_from {
@@ -280,4 +281,24 @@ fn describe_new(entry: &Entry) -> String {
         .iter()
         .map(|line| format!("{}\n", line.replace(char::is_control, "\u{fffd}")))
         .collect()
+}
+
+/// URL with its host in ASCII: letters of another alphabet may look like those of a host that the person knows.
+fn in_ascii(url: &str) -> String {
+    let url = url.strip_prefix("sparse+").unwrap_or(url);
+    Url::parse(url).map_or_else(|_| url.to_owned(), |url| url.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_looks_like_another_is_shown_as_it_is() {
+        assert_eq!(
+            in_ascii("sparse+https://c\u{43e}rp.example/"),
+            "https://xn--crp-sed.example/"
+        );
+        assert_eq!(in_ascii("sparse+https://Corp.example:443/x"), "https://corp.example/x");
+    }
 }
