@@ -156,7 +156,7 @@ mod tests {
             .map(|found| (found.name.as_str(), found.locations.len()))
             .collect();
         let wanted = [
-            ("my-corp", 1),
+            ("My.Corp", 1),
             ("a-example", 2),
             ("a-example-2", 1),
             ("1-4-npm", 1),

@@ -199,7 +199,7 @@ mod tests {
             "hint: run\n  `regauthctl add-scope corp https://x/`\n  or `regauthctl rotate corp` now\n\
              NAME  A VERY LONG TABLE LINE THAT STAYS\n"
         );
-        assert_eq!(fill("one `two three", 8, 0, 0), "one\n`two\nthree");
+        assert_eq!(fill("one `two three", 8, 0, 0), "one `two\nthree");
         assert_eq!(
             wrap("  fix: run this or that\n", 16),
             "  fix: run this\n       or that\n"
