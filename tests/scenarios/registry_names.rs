@@ -52,7 +52,7 @@ fn a_cargo_registry_with_capitals_is_imported_under_its_name_and_builds() {
 #[test]
 fn names_with_a_dot_work_and_those_that_cargo_cannot_use_are_refused() {
     let registry = Registry::builder(Scheme::bearer(), TOKEN).start();
-    let mut daemon = Daemon::start();
+    let mut daemon = Daemon::builder().store("vault").start();
     daemon.add("my.corp", &registry);
     daemon.restart();
     assert_eq!(daemon.ctl(&["show", "my.corp"]).json["credential"]["state"], "ready");
