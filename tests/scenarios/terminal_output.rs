@@ -64,7 +64,7 @@ fn colours_mark_states_and_errors_at_a_terminal_only() {
 fn help_and_hints_break_between_words_at_80_columns() {
     let daemon = Daemon::start();
     let user = User::new(&daemon);
-    let terminal = Tmux::start(&user.command("sh"), 80, 120);
+    let terminal = Tmux::start(&user.command("sh"), 80, 250);
     for arguments in ["--help", "help add-registry", "help set"] {
         let screen = run(&terminal, arguments);
         let (shown, _) = screen.split_once("status=").unwrap();
