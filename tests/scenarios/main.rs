@@ -33,6 +33,8 @@ mod environment_clients;
 mod events;
 mod failed_reload;
 mod first_steps;
+mod gateway_identity;
+mod gateway_tls;
 mod host_identity;
 mod http_messages;
 mod import;

@@ -83,6 +83,7 @@ pub mod device_service;
 pub mod exec;
 pub mod fake_service_manager;
 pub mod faulty_server;
+pub mod gateway;
 pub mod git;
 pub mod git_backend;
 pub mod git_server;

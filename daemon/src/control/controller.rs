@@ -42,7 +42,7 @@ use crate::{atomic, service};
 #[derive(Debug)]
 pub(crate) struct SystemRoots {
     pub(super) certificates: Vec<CertificateDer<'static>>,
-    trust: Trust,
+    pub(super) trust: Trust,
 }
 
 impl SystemRoots {
@@ -86,7 +86,7 @@ pub(crate) struct Controller {
     pub(crate) persistent: bool,
     /// Tokens that the environment held when the daemon started.
     pub(crate) environment: Environment,
-    /// Tasks that refresh credentials.
+    /// Tasks that refresh credentials and the keys of issuers.
     pub(crate) refreshers: TaskTracker,
     /// The store in use, and during a migration the other one.
     pub(crate) stores: Stores,

@@ -175,10 +175,16 @@ fn as_far_as_they_fit<T>(items: impl Iterator<Item = T>, length: impl Fn(&T) -> 
     items.take_while(fits).collect()
 }
 
-/// Length of the paths that name a client: each may be thousands of bytes long.
+/// Length of the paths and names of a client: each may be thousands of bytes long.
 fn text_length(client: &Client) -> usize {
-    let texts = [&client.program, &client.parent, &client.folder];
-    texts.into_iter().flatten().map(String::len).sum()
+    let paths = [&client.program, &client.parent, &client.folder].into_iter().flatten();
+    let workload = client.workload.iter();
+    let names = workload.flat_map(|workload| {
+        [&workload.issuer, &workload.subject]
+            .into_iter()
+            .chain(&workload.repository)
+    });
+    paths.chain(names).map(String::len).sum()
 }
 
 /// A time in milliseconds since 1970, in RFC 3339, to the second.
