@@ -161,7 +161,7 @@ pub struct Client {
 }
 
 /// Workload: a CI job, a pod or a service, by the token that an OpenID provider has signed for it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Workload {
     /// Issuer of the token.

@@ -11,6 +11,7 @@ use toml::Spanned;
 use crate::config::registries::absolute_path;
 use crate::config::table_reader::{KnownKeys, TableReader};
 use crate::config::{Clients, InvalidListen, listen_address};
+use crate::policy::network::Network;
 use crate::workload::Glob;
 use crate::workload::rule::{KeyLocation, TrustRule};
 
@@ -23,6 +24,8 @@ pub struct TlsListener {
     pub certificate: PathBuf,
     /// PEM file with its private key.
     pub key: PathBuf,
+    /// Load balancers, whose connections begin with a PROXY protocol header.
+    pub proxy_protocol: Vec<Network>,
 }
 
 impl TlsListener {
@@ -40,10 +43,12 @@ impl TlsListener {
         let address = table.parsed("address", listen);
         let certificate = table.parsed("cert", absolute_path);
         let key = table.parsed("key", absolute_path);
+        let balancers = table.list("proxy-protocol", Network::from_str).unwrap_or_default();
         Some(Self {
             address: address?,
             certificate: certificate?,
             key: key?,
+            proxy_protocol: balancers.into_iter().map(Spanned::into_inner).collect(),
         })
     }
 }
@@ -144,4 +149,5 @@ pub(super) const LISTEN_TLS_KEYS: KnownKeys = &[
     ("address", r#""0.0.0.0:9443""#),
     ("cert", r#""/etc/regauth/tls.crt""#),
     ("key", r#""/etc/regauth/tls.key""#),
+    ("proxy-protocol", r#"["10.0.0.0/8"]"#),
 ];

@@ -50,12 +50,16 @@ pub struct Config {
     pub listen_tls: Option<TlsListener>,
     /// Clients that may connect without a grant.
     pub clients: Clients,
+    /// Folder with the authorities that several daemons share, a file for each host.
+    pub authorities: Option<PathBuf>,
     /// Tokens of OpenID providers that count as a grant does.
     pub trust: Vec<TrustRule>,
     /// Kind of store for secrets. `None` until the first start records its choice.
     pub store: Option<StoreKind>,
     /// Time that requests in flight may still take when the daemon stops.
     pub drain_timeout: Duration,
+    /// Time between the order to stop and the drain, for load balancers to notice.
+    pub drain_delay: Duration,
     /// Audit record.
     pub audit: AuditSettings,
     /// Address that serves metrics over HTTP.
@@ -114,9 +118,11 @@ impl Config {
             listen: top.parsed("listen", listen).unwrap_or(DEFAULT_LISTEN),
             listen_tls: TlsListener::read(&mut top, clients),
             clients,
+            authorities: top.parsed("authorities", registries::absolute_path),
             trust: gateway::trust(&mut top, clients),
             store: top.parsed("store", StoreKind::from_str),
             drain_timeout: (top.parsed("drain-timeout", duration)).unwrap_or(DEFAULT_DRAIN_TIMEOUT),
+            drain_delay: top.parsed("drain-delay", duration).unwrap_or_default(),
             audit: AuditSettings::read(&mut top),
             metrics_listen: top.parsed("metrics-listen", metrics_listen),
             warn_before: top.parsed("warn-before", duration).unwrap_or(DEFAULT_WARN_BEFORE),
@@ -143,9 +149,11 @@ impl Default for Config {
             listen: DEFAULT_LISTEN,
             listen_tls: None,
             clients: Clients::default(),
+            authorities: None,
             trust: Vec::new(),
             store: None,
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
+            drain_delay: Duration::ZERO,
             audit: AuditSettings::default(),
             metrics_listen: None,
             warn_before: DEFAULT_WARN_BEFORE,
@@ -267,11 +275,14 @@ pub const INITIAL: &str = r#"# regauth: registries and settings of the daemon.
 # clients = "same-user"
 
 # Listener for clients that speak TLS to the proxy (https://HOST:9443 as the proxy's URL). The files are read again when
-# they change.
+# they change. Load balancers in proxy-protocol = ["10.0.0.0/8"] name their clients with PROXY protocol, version 2.
 # listen-tls = { address = "0.0.0.0:9443", cert = "/etc/regauth/tls.crt", key = "/etc/regauth/tls.key" }
 
 # Time that requests in flight may still take when the daemon stops.
 # drain-timeout = "30s"
+
+# Time for which the daemon goes on as before once it is to stop, with /readyz false, for load balancers to notice.
+# drain-delay = "0s"
 
 # Events that the audit record keeps: "off", "changes" (what verbs change, writes, refusals, each program's first use of a
 # registry) or "all" (every request). `regauthctl audit` shows it. With audit-required, requests that cannot be recorded
@@ -281,7 +292,7 @@ pub const INITIAL: &str = r#"# regauth: registries and settings of the daemon.
 # audit-keep = "90d"
 # audit-max-size = "256MiB"
 
-# Metrics for Prometheus over HTTP. Without this key, only `regauthctl metrics` prints them.
+# Metrics for Prometheus over HTTP (/metrics), and the daemon's health (/healthz, /readyz). Without this key, only `regauthctl metrics` prints them.
 # metrics-listen = "127.0.0.1:9102"
 
 # Time before a token's end at which `regauthctl status` warns, if nothing renews the token.
@@ -289,6 +300,10 @@ pub const INITIAL: &str = r#"# regauth: registries and settings of the daemon.
 
 # Notifications on a Linux desktop: a token near its end, a registry that rejects its token, a locked store.
 # notify = true
+
+# Folder with the authorities that the daemons behind a load balancer share. `regauthd --create-authority HOST` prints the
+# file HOST.pem. Without this key, each daemon has authorities of its own.
+# authorities = "/etc/regauth/authorities"
 
 # More roots for the clients' bundle and for an https:// proxy, such as the root of a company that inspects TLS. Registries
 # do not trust them: those behind such a root name it as their own ca-file.
@@ -345,6 +360,7 @@ const TOP_KEYS: KnownKeys = &[
     ("clients", r#""same-user""#),
     ("store", r#""keychain""#),
     ("drain-timeout", r#""30s""#),
+    ("drain-delay", r#""5s""#),
     ("metrics-listen", r#""127.0.0.1:9102""#),
     ("warn-before", r#""3d""#),
     ("notify", "false"),
@@ -353,6 +369,7 @@ const TOP_KEYS: KnownKeys = &[
     ("audit-keep", r#""90d""#),
     ("audit-max-size", r#""256MiB""#),
     ("ca-file", r#""/etc/corp-root.pem""#),
+    ("authorities", r#""/etc/regauth/authorities""#),
     ("trust", "[[trust]]"),
     ("upstream", "[upstream]"),
     ("registries", "[registries.corp]"),

@@ -72,7 +72,7 @@ pub(crate) struct Controller {
     pub(crate) company_roots: ArcSwap<CompanyRoots>,
     /// Origin of each listening socket: the daemon's own, or passed by the service manager.
     pub(crate) sockets: Sockets,
-    /// HTTP endpoint of the metrics.
+    /// HTTP endpoint of the metrics and of the daemon's health.
     pub(crate) metrics: MetricsEndpoint,
     /// The log's level.
     pub(crate) logs: Logs,

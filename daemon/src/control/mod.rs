@@ -25,6 +25,7 @@ mod probe;
 pub(crate) mod token_check;
 mod workload_trust;
 
+pub(crate) mod config_watch;
 pub(crate) mod controller;
 pub(crate) mod state;
 

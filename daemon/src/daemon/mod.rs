@@ -30,6 +30,7 @@ use crate::audit::{self, Audit};
 use crate::authority::bundle;
 use crate::authority::company_roots::CompanyRoots;
 use crate::config::Config;
+use crate::control::config_watch;
 use crate::control::controller::{Controller, SystemRoots};
 use crate::control::maintenance;
 use crate::control::metrics::{self, MetricsEndpoint};
@@ -152,7 +153,7 @@ impl Daemon {
             system_roots: ArcSwap::from_pointee(SystemRoots::new(system_roots)),
             company_roots: ArcSwap::from_pointee(company_roots),
             sockets,
-            metrics: MetricsEndpoint::default(),
+            metrics: MetricsEndpoint::new(workers.liveness()),
             logs: options.logs,
             started: OffsetDateTime::now_utc(),
             stop: CancellationToken::new(),
@@ -217,6 +218,7 @@ impl Daemon {
         proxy.events.start();
         service::ready();
         signals.wait_for_stop(&self.controller, &control_tasks).await;
+        leave(&self.controller, &mut signals).await;
         tracing::info!(connections = proxy.counters.connections(), "draining");
         service::stopping(&proxy);
         proxy.events.announce(EventKind::Stopping);
@@ -241,6 +243,20 @@ impl Daemon {
         recorder.wait().await;
         end.cancel();
         Ok(())
+    }
+}
+
+/// Makes `/readyz` false and waits for `drain-delay`, while connections are still accepted: load balancers need a moment to
+/// notice. A second signal ends the wait.
+async fn leave(controller: &Controller, signals: &mut Signals) {
+    controller.stop.cancel();
+    let delay = controller.at_start.drain_delay;
+    if !delay.is_zero() {
+        tracing::info!(seconds = delay.as_secs(), "waiting before the drain");
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = signals.terminated() => {}
+        }
     }
 }
 
@@ -276,6 +292,7 @@ fn maintain(controller: &Arc<Controller>, tasks: &TaskTracker, end: &Cancellatio
     tasks.spawn(token_check::serve(Arc::clone(controller), end.clone()));
     tasks.spawn(metrics::serve(Arc::clone(controller), end.clone()));
     tasks.spawn(maintenance::watch_for_sleep(Arc::clone(controller), end.clone()));
+    tasks.spawn(config_watch::follow(Arc::clone(controller), end.clone()));
     let (proxy, end) = (Arc::clone(&controller.proxy), end.clone());
     tasks.spawn(async move {
         if let Some(certificate) = &proxy.certificate {

@@ -3,6 +3,7 @@
 //! A grant takes precedence, also for the daemon's own user: a job can run with fewer rights than its user. Without a
 //! grant, the user that [the kernel names](crate::proxy::downstream::peer) decides.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,15 +34,23 @@ pub(crate) struct UnauthenticatedClient {
 }
 
 impl UnauthenticatedClient {
-    /// Looks up the peer of a new connection and counts it.
+    /// Looks up the peer of a new connection and counts it. `address` is the client's if a load balancer names it.
     ///
     /// # Errors
     /// [`ProxyError::Busy`] when the peer has reached its connection limit.
-    pub(crate) fn identify(state: &ProxyState, stream: &TcpStream) -> Result<Self, ProxyError> {
+    pub(crate) fn identify(
+        state: &ProxyState,
+        stream: &TcpStream,
+        address: Option<IpAddr>,
+    ) -> Result<Self, ProxyError> {
         let disconnected = |_| ProxyError::BadRequest;
         let client = stream.peer_addr().map_err(disconnected)?;
         let server = stream.local_addr().map_err(disconnected)?;
-        let (peer, inode) = state.peers.resolve_socket(client, server);
+        // A load balancer's word is no proof of a user.
+        let (peer, inode) = match address {
+            Some(address) => (Peer::Address(address), None),
+            None => state.peers.resolve_socket(client, server),
+        };
         let permit = state.limits.acquire(Principal::from(peer)).ok_or(ProxyError::Busy)?;
         let caller = Arc::new(peer.caller(inode));
         if let Some(inode) = inode {

@@ -23,8 +23,11 @@ use crate::proxy::routes::Decision;
 use crate::proxy::state::Worker;
 
 /// Serves one connection from its first byte to its end.
-pub(crate) async fn serve(worker: Worker, stream: TcpStream, entrance: Entrance) {
-    let unauthenticated = match UnauthenticatedClient::identify(&worker.state, &stream) {
+pub(crate) async fn serve(worker: Worker, mut stream: TcpStream, entrance: Entrance) {
+    let Ok(address) = entrance::client_address(&worker.state, &mut stream, entrance).await else {
+        return;
+    };
+    let unauthenticated = match UnauthenticatedClient::identify(&worker.state, &stream, address) {
         Ok(client) => client,
         Err(error) => {
             // The client has too many connections to wait for this one, or for its event. The empty send buffer takes the
@@ -43,8 +46,15 @@ pub(crate) async fn serve(worker: Worker, stream: TcpStream, entrance: Entrance)
         head = tokio::time::timeout(HEAD_TIMEOUT, read_head(&mut stream)) => head,
         () = drain::first_request_grace(&worker.state) => return,
     };
-    // A client that is silent or gone gets no response.
-    let Ok(Ok(head)) = head else { return };
+    let head = match head {
+        Ok(Ok(head)) => head,
+        Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+            let recording = Recording::begin(&worker, unauthenticated.caller());
+            return refuse(stream, &RequestProblem::LongHead.into(), recording).await;
+        }
+        // A client that is silent or gone gets no response.
+        _ => return,
+    };
     match admit(&head, &worker, &unauthenticated).await {
         Ok(Admitted::Connect(target, client)) => {
             // From here on, only the authenticated client's permit counts.

@@ -1,8 +1,11 @@
-//! Entrance of a connection: the plain listener, or the one with TLS (`listen-tls`).
+//! Entrance of a connection: the plain listener, or the one with TLS (`listen-tls`). A load balancer in front of the latter
+//! may name the address of its client.
 //!
 //! The certificate is read again when its files change. New connections get the new one, and open ones go on. A file that
 //! is half written or does not fit its key leaves the previous certificate in service.
 
+use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +24,7 @@ use crate::config::TlsListener;
 use crate::crypto;
 use crate::file_stamp::FileStamp;
 use crate::proxy::downstream::client_stream::ClientStream;
-use crate::proxy::downstream::drain;
+use crate::proxy::downstream::{drain, proxy_protocol};
 use crate::proxy::state::ProxyState;
 
 /// Listener that a connection came by.
@@ -31,6 +34,29 @@ pub(crate) enum Entrance {
     Plain,
     /// `listen-tls`: HTTP/1.1 inside TLS.
     Tls,
+}
+
+/// Reads the address of the client, if a load balancer names it.
+///
+/// # Errors
+/// When the peer is a load balancer, and its connection begins with something else or with nothing for a while.
+pub(super) async fn client_address(
+    state: &ProxyState,
+    stream: &mut TcpStream,
+    entrance: Entrance,
+) -> io::Result<Option<IpAddr>> {
+    let files = state.certificate.as_ref().map(|certificate| &certificate.files);
+    let Some(files) = files.filter(|_| entrance == Entrance::Tls) else {
+        return Ok(None);
+    };
+    let peer = stream.peer_addr()?.ip();
+    if !files.proxy_protocol.iter().any(|network| network.contains(peer)) {
+        return Ok(None);
+    }
+    let header = tokio::time::timeout(HANDSHAKE_TIMEOUT, proxy_protocol::read_header(stream)).await;
+    header?.inspect_err(|error| {
+        tracing::debug!(%peer, %error, "closed the connection of a load balancer: no PROXY protocol header, version 2");
+    })
 }
 
 /// Terminates the client's TLS, if its entrance has any. `None` if that fails.

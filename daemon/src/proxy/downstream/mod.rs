@@ -1,6 +1,7 @@
 //! Client side of the proxy: from an accepted TCP connection to a decrypted request, a tunnel or an error response.
 //!
-//! The walk: [`accept`] hands a connection to a worker, [`entrance`] terminates the TLS of `listen-tls`, [`connect`] reads
+//! The walk: [`accept`] hands a connection to a worker, [`entrance`] reads a load
+//! balancer's header (`proxy_protocol`) and terminates the TLS of `listen-tls`, [`connect`] reads
 //! the CONNECT, and [`authenticate`] identifies the client. Then the connection is [`intercept`]ed, becomes a [`tunnel`],
 //! or carries [`plain`] HTTP.
 //!
@@ -15,6 +16,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod entrance;
+mod proxy_protocol;
 
 pub(crate) mod client_stream;
 pub mod connect;

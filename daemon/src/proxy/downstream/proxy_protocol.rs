@@ -67,7 +67,10 @@ mod tests {
         let client = |text: &str| Some(Some(text.parse().unwrap()));
         for (bytes, names) in [
             (header(PROXY, TCP_OVER_IPV4, &V4), client("192.0.2.7")),
-            (header(PROXY, TCP_OVER_IPV4, &[&V4[..], &[3, 0, 4, 1, 2, 3, 4]].concat()), client("192.0.2.7")),
+            (
+                header(PROXY, TCP_OVER_IPV4, &[&V4[..], &[3, 0, 4, 1, 2, 3, 4]].concat()),
+                client("192.0.2.7"),
+            ),
             (header(PROXY, TCP_OVER_IPV6, &v6), client("2001::")),
             (header(PROXY, TCP_OVER_IPV6, &mapped), client("192.0.2.7")),
             (header(LOCAL, 0, &[]), Some(None)),

@@ -14,6 +14,7 @@ fn every_error_has_two_sentences() {
         ProxyError::Malformed(RequestProblem::Path(PathProblem::DifferentScopes)),
         ProxyError::Malformed(RequestProblem::Framing),
         ProxyError::Malformed(RequestProblem::Host),
+        ProxyError::Malformed(RequestProblem::LongHead),
         ProxyError::Malformed(RequestProblem::PathOverride),
         ProxyError::Malformed(RequestProblem::OwnPort),
         ProxyError::Malformed(RequestProblem::ActionToken),
