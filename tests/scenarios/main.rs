@@ -32,6 +32,7 @@ mod doctor_fixes;
 mod environment_clients;
 mod events;
 mod failed_reload;
+mod first_minutes;
 mod first_steps;
 mod gateway_identity;
 mod gateway_replicas;
