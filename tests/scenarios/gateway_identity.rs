@@ -54,10 +54,10 @@ impl Team {
         self.registry.nginx.url("/api/cargo/index/config.json")
     }
 
-    /// Answer of the gateway itself to a client with this token. The host is nobody's.
+    /// Answer of the gateway itself to a client with this token, which does not lead to such a host.
     fn answer_to(&self, token: &str) -> Response {
         let curl = self.gateway.curl(&self.gateway.proxy(token));
-        curl.get("http://registry.invalid/")
+        curl.get("http://127.0.0.1:1/")
     }
 
     fn is_accepted(&self, token: &str) -> bool {
@@ -177,11 +177,11 @@ fn a_token_that_proves_nothing_is_answered_407_with_a_reason() {
 #[test]
 fn a_genuine_token_without_a_rule_is_told_so() {
     let team = Team::new();
+    let token = team.identity();
+    assert!(team.is_accepted(&token));
     let config = team.gateway.daemon.home().join("config.toml");
     let text = fs::read_to_string(&config).unwrap().replace("corp/*", "corp/other");
     fs::write(&config, text).unwrap();
-    let token = team.identity();
-    assert!(team.is_accepted(&token));
     team.gateway.daemon.ctl(&["reload"]).succeeds();
     let answer = team.answer_to(&token);
     assert_eq!(answer.status, 407);
@@ -303,5 +303,5 @@ fn tokens_count_only_where_every_client_needs_a_grant() {
     fs::write(&config, text).unwrap();
     let refused = daemon.ctl(&["reload"]);
     assert_ne!(refused.exit, 0);
-    refused.output.says("set clients = \"gateway\"");
+    refused.output.says("tokens count only where every client needs a grant");
 }

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
 use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::Cargo;
@@ -272,7 +271,7 @@ fn readiness_ends_before_the_listener_and_health_does_not() {
     poll::wait_for("readiness to end", || (status_of("/readyz") == 503).then_some(()));
     assert_eq!(status_of("/healthz"), 200);
     // The gateway itself answers, so it still accepts connections: a grant does not lead to such a host.
-    let answer = gateway.curl(&proxy).get("http://registry.invalid/");
+    let answer = gateway.curl(&proxy).get("http://127.0.0.1:1/");
     assert_eq!(answer.header("regauth-error"), Some("grant-denied"));
     gateway.daemon.signal(Signal::TERM);
     assert!(gateway.daemon.wait().success());
@@ -320,11 +319,11 @@ fn a_load_balancer_has_to_name_its_clients() {
     fs::write(&config, named).unwrap();
     gateway.daemon.restart();
     let proxy = gateway.grant(&[]);
-    let refused = gateway.curl(&proxy).fetch("http://registry.invalid/");
+    let refused = gateway.curl(&proxy).fetch("http://127.0.0.1:1/");
     refused.output.fails();
     // curl's own header is version 1, which anybody could send by accident.
     let version_one = gateway.curl(&proxy).with(&["--haproxy-protocol"]);
-    version_one.fetch("http://registry.invalid/").output.fails();
+    version_one.fetch("http://127.0.0.1:1/").output.fails();
     fs::write(
         &config,
         text.replace("tls.key\" }", "tls.key\", proxy-protocol = [\"10.0.0.0/33\"] }"),

@@ -55,11 +55,22 @@ fn full() -> Value {
 
 #[test]
 fn the_chart_is_whole_for_each_choice_of_values() {
-    let usual = ["ConfigMap", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service", "ServiceAccount"];
+    let usual = [
+        "ConfigMap",
+        "Deployment",
+        "NetworkPolicy",
+        "PodDisruptionBudget",
+        "Service",
+        "ServiceAccount",
+    ];
     for (values, more, fewer) in [
         (json!({}), &[][..], &[][..]),
         (full(), &["HorizontalPodAutoscaler", "ServiceMonitor"], &[]),
-        (json!({"autoscaling": {"enabled": true}}), &["HorizontalPodAutoscaler"], &[]),
+        (
+            json!({"autoscaling": {"enabled": true}}),
+            &["HorizontalPodAutoscaler"],
+            &[],
+        ),
         (json!({"serviceMonitor": {"enabled": true}}), &["ServiceMonitor"], &[]),
         (
             json!({"networkPolicy": {"enabled": false}, "podDisruptionBudget": {"enabled": false}}),
@@ -69,7 +80,10 @@ fn the_chart_is_whole_for_each_choice_of_values() {
     ] {
         let rendered = render(&values);
         assert_eq!(rendered.lint, Vec::<Value>::new(), "{values}");
-        let kinds = rendered.documents.iter().map(|document| document["kind"].as_str().unwrap());
+        let kinds = rendered
+            .documents
+            .iter()
+            .map(|document| document["kind"].as_str().unwrap());
         let expected = usual.iter().chain(more).copied().filter(|kind| !fewer.contains(kind));
         assert_eq!(kinds.collect::<BTreeSet<_>>(), expected.collect(), "{values}");
         check_documents(&rendered);
@@ -83,7 +97,10 @@ fn check_documents(rendered: &Rendered) {
     let mut names = BTreeSet::new();
     for document in &rendered.documents {
         let name = document["metadata"]["name"].as_str().unwrap();
-        assert!(names.insert((document["kind"].to_string(), name.to_owned())), "{name} twice");
+        assert!(
+            names.insert((document["kind"].to_string(), name.to_owned())),
+            "{name} twice"
+        );
         assert!(name.starts_with("ci-regauth") && name.len() <= 63, "{name}");
         assert!(document["apiVersion"].is_string(), "{document}");
         let labels = &document["metadata"]["labels"];
@@ -96,7 +113,10 @@ fn check_pods(rendered: &Rendered) {
     let pod = &rendered.only("Deployment")["spec"]["template"]["spec"];
     assert_eq!(pod["automountServiceAccountToken"], false);
     let security = &pod["securityContext"];
-    assert_eq!((&security["runAsNonRoot"], &security["runAsUser"]), (&json!(true), &json!(65532)));
+    assert_eq!(
+        (&security["runAsNonRoot"], &security["runAsUser"]),
+        (&json!(true), &json!(65532))
+    );
     assert_eq!(security["seccompProfile"]["type"], "RuntimeDefault");
     for kind in ["hostNetwork", "hostPID", "hostIPC"] {
         assert_eq!(pod.get(kind), None);
@@ -128,10 +148,18 @@ fn check_references(rendered: &Rendered) {
     let pod = &template["spec"];
     let container = &pod["containers"][0];
     let names = |list: &Value| -> BTreeSet<String> {
-        let names = list.as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap().to_owned());
+        let names = list
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| item["name"].as_str().unwrap().to_owned());
         names.collect()
     };
-    assert_eq!(names(&container["volumeMounts"]), names(&pod["volumes"]), "each volume is mounted");
+    assert_eq!(
+        names(&container["volumeMounts"]),
+        names(&pod["volumes"]),
+        "each volume is mounted"
+    );
     let ports = names(&container["ports"]);
     let labels = template["metadata"]["labels"].as_object().unwrap();
     let selects = |selector: &Value| {
@@ -148,7 +176,12 @@ fn check_references(rendered: &Rendered) {
     for kind in ["NetworkPolicy", "PodDisruptionBudget"] {
         for document in rendered.all(kind) {
             let spec = &document["spec"];
-            selects(spec.get("podSelector").unwrap_or(&spec["selector"]).get("matchLabels").unwrap());
+            selects(
+                spec.get("podSelector")
+                    .unwrap_or(&spec["selector"])
+                    .get("matchLabels")
+                    .unwrap(),
+            );
         }
     }
     for monitor in rendered.all("ServiceMonitor") {
@@ -163,9 +196,17 @@ fn check_references(rendered: &Rendered) {
         assert_eq!(scaler["spec"]["scaleTargetRef"]["name"], deployment["metadata"]["name"]);
         assert_eq!(deployment["spec"].get("replicas"), None, "the autoscaler decides");
     }
-    assert_eq!(pod["serviceAccountName"], rendered.only("ServiceAccount")["metadata"]["name"]);
+    assert_eq!(
+        pod["serviceAccountName"],
+        rendered.only("ServiceAccount")["metadata"]["name"]
+    );
     let config = pod["volumes"][0]["configMap"]["name"].as_str().unwrap();
-    assert!(rendered.all("ConfigMap").iter().any(|map| map["metadata"]["name"] == config));
+    assert!(
+        rendered
+            .all("ConfigMap")
+            .iter()
+            .any(|map| map["metadata"]["name"] == config)
+    );
 }
 
 #[test]
@@ -177,7 +218,10 @@ fn values_that_cannot_work_are_refused_by_name() {
         (json!({"image": {"repository": ""}}), "/image/repository"),
         (json!({"tls": {"secretName": ""}}), "/tls/secretName"),
         (json!({"registries": {"corp": {"token": "secret"}}}), "/registries/corp"),
-        (json!({"trust": [{"issuer": "https://issuer.example"}]}), "missing properties"),
+        (
+            json!({"trust": [{"issuer": "https://issuer.example"}]}),
+            "missing properties",
+        ),
         (
             json!({"trust": [{"issuer": "i", "audience": "a", "jwks": "http://corp.example/", "registries": ["corp"]}]}),
             "/trust/0/jwks",
@@ -236,22 +280,38 @@ fn the_container_runs_as_rendered_and_follows_its_config_map() {
     // The container's own folders and ports are below the temporary folder, and free ones of this machine.
     let here = |text: &str| {
         let folder = root.path().display();
-        let moved = ["/etc/regauth", "/run/regauth", "/var/lib/regauth"].iter().fold(text.to_owned(), |text, path| {
-            text.replace(path, &format!("{folder}{path}"))
-        });
-        moved.replace(":9443", &format!(":{}", ports[0])).replace(":9102", &format!(":{}", ports[1]))
+        let moved = ["/etc/regauth", "/run/regauth", "/var/lib/regauth"]
+            .iter()
+            .fold(text.to_owned(), |text, path| {
+                text.replace(path, &format!("{folder}{path}"))
+            });
+        moved
+            .replace(":9443", &format!(":{}", ports[0]))
+            .replace(":9102", &format!(":{}", ports[1]))
     };
     let rendered = render(&values(json!({ "corp": corp(registry.scope()) })));
     let config = |rendered: &Rendered| here(rendered.only("ConfigMap")["data"]["config.toml"].as_str().unwrap());
     let at = |path: &str| root.path().join(path);
     let certificate = authority.issue(&["localhost"]);
     let [chain, key] = [certificate.chain_file(), certificate.key_file()].map(|file| fs::read(file).unwrap());
-    mount(&at("etc/regauth"), "..v1", &[("config.toml", config(&rendered).as_bytes())]);
-    mount(&at("run/regauth/tls"), "..v1", &[("tls.crt", &chain), ("tls.key", &key)]);
+    mount(
+        &at("etc/regauth"),
+        "..v1",
+        &[("config.toml", config(&rendered).as_bytes())],
+    );
+    mount(
+        &at("run/regauth/tls"),
+        "..v1",
+        &[("tls.crt", &chain), ("tls.key", &key)],
+    );
     mount(&at("run/regauth/tokens/corp"), "..v1", &[("token", TOKEN.as_bytes())]);
     let mut create = exec::command(binary("regauthd"), root.path());
     let created = exec::run(create.args(["--create-authority", "localhost"])).succeeds();
-    mount(&at("run/regauth/authorities"), "..v1", &[("localhost.pem", created.stdout.as_bytes())]);
+    mount(
+        &at("run/regauth/authorities"),
+        "..v1",
+        &[("localhost.pem", created.stdout.as_bytes())],
+    );
     // An emptyDir is open to everybody.
     fs::create_dir_all(at("var/lib/regauth")).unwrap();
     fs::set_permissions(at("var/lib/regauth"), fs::Permissions::from_mode(0o777)).unwrap();
@@ -278,12 +338,19 @@ fn the_container_runs_as_rendered_and_follows_its_config_map() {
     let job = provider.identity("regauth");
     let proxy = format!("https://regauth:{job}@localhost:{}", ports[0]);
     let (bundle, roots) = (at("var/lib/regauth/ca-bundle.pem"), authority.file());
-    let curl = Curl::new().proxy(&proxy).trusts(&bundle).with(&["--proxy-cacert", roots.to_str().unwrap()]);
+    let curl = Curl::new()
+        .proxy(&proxy)
+        .trusts(&bundle)
+        .with(&["--proxy-cacert", roots.to_str().unwrap()]);
     let url = registry.nginx.url("/api/cargo/index/config.json");
     assert_eq!(curl.get(&url).status, 200);
     // Another ConfigMap: the registry has moved, so its old place gets no token and the rule opens nothing there.
     let moved = render(&values(json!({ "corp": corp(registry.nginx.url("/elsewhere/")) })));
-    mount(&at("etc/regauth"), "..v2", &[("config.toml", config(&moved).as_bytes())]);
+    mount(
+        &at("etc/regauth"),
+        "..v2",
+        &[("config.toml", config(&moved).as_bytes())],
+    );
     poll::wait_for("the new ConfigMap", || (curl.get(&url).status != 200).then_some(()));
     assert!(process.stop().success());
     assert!(!process.log().contains(TOKEN) && !process.log().contains(&job));

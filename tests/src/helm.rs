@@ -30,7 +30,10 @@ impl Rendered {
 
     /// All documents of a kind.
     pub fn all(&self, kind: &str) -> Vec<&Value> {
-        self.documents.iter().filter(|document| document["kind"] == kind).collect()
+        self.documents
+            .iter()
+            .filter(|document| document["kind"] == kind)
+            .collect()
     }
 }
 
@@ -49,7 +52,9 @@ pub fn render(values: &Value) -> Rendered {
     let rendered: Value = serde_json::from_str(&output.stdout).unwrap();
     let files = rendered["documents"].as_object().unwrap().values();
     Rendered {
-        documents: files.flat_map(|documents| documents.as_array().unwrap().clone()).collect(),
+        documents: files
+            .flat_map(|documents| documents.as_array().unwrap().clone())
+            .collect(),
         lint: rendered["lint"].as_array().unwrap().clone(),
     }
 }
@@ -59,5 +64,5 @@ pub fn try_render(values: &Value) -> Output {
     let folder = tempfile::TempDir::new().unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/helm_render.py");
     let mut python = exec::command(tool("helm/bin/python"), folder.path());
-    exec::run_with_input(python.arg(script).arg(chart()), &values.to_string())
+    exec::run_with_input(python.arg(script).arg(chart()), values.to_string())
 }

@@ -73,7 +73,7 @@ const configuration = {
   extraTokenClaims: (_, token) => (token.client?.clientId === 'forge' ? { repository: 'corp/project' } : undefined),
   issueRefreshToken: () => true,
   rotateRefreshToken: true,
-  ttl: { AccessToken: () => lifetime(), ClientCredentials: () => lifetime(), RefreshToken: 86400, Grant: 86400, Session: 86400 },
+  ttl: { AccessToken: () => lifetime(), ClientCredentials: (_, token) => token.resourceServer?.accessTokenTTL ?? lifetime(), RefreshToken: 86400, Grant: 86400, Session: 86400 },
 };
 const provider = new Provider(issuer, configuration);
 

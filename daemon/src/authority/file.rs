@@ -23,7 +23,7 @@ pub fn create(host: &Host) -> Result<Zeroizing<String>, AuthorityError> {
     let (certificates, key) = root::create(host, OffsetDateTime::now_utc())?;
     let key = Zeroizing::new(key.to_pem());
     Ok(Zeroizing::new(
-        [&*key, &certificates.intermediate, &certificates.root].concat(),
+        [key.as_str(), &certificates.intermediate, &certificates.root].concat(),
     ))
 }
 

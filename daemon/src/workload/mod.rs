@@ -221,6 +221,22 @@ impl Workload {
     }
 }
 
+#[cfg(test)]
+impl Workload {
+    /// Bearer of an expired token that no rule fits.
+    pub(crate) fn without_rules(issuer: &str, subject: &str) -> Self {
+        Self {
+            identity: Identity {
+                issuer: issuer.to_owned(),
+                subject: subject.to_owned(),
+                repository: Some("corp/plans".to_owned()),
+            },
+            rules: Vec::new(),
+            deadline: Deadline::after(OffsetDateTime::now_utc(), Duration::ZERO),
+        }
+    }
+}
+
 /// Reason why a token opens nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
