@@ -303,5 +303,7 @@ fn tokens_count_only_where_every_client_needs_a_grant() {
     fs::write(&config, text).unwrap();
     let refused = daemon.ctl(&["reload"]);
     assert_ne!(refused.exit, 0);
-    refused.output.says("tokens count only where every client needs a grant");
+    refused
+        .output
+        .says("tokens count only where every client needs a grant");
 }

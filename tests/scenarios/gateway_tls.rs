@@ -27,7 +27,9 @@ fn curl_git_and_cargo_reach_registries_over_tls_to_the_proxy() {
     let host = GitServer::start(&Authority::new("Git Root"), Scheme::basic("me"), TOKEN);
     host.repository("plans", &[("README", "secret\n")]);
     let gateway = Gateway::start("");
-    gateway.daemon.add_with("corp", &registry, &["--scope", &registry.scope()]);
+    gateway
+        .daemon
+        .add_with("corp", &registry, &["--scope", &registry.scope()]);
     gateway.daemon.add_git("code", &host);
     let proxy = gateway.grant(&[]);
     let url = registry.nginx.url("/api/cargo/index/config.json");
@@ -97,7 +99,10 @@ fn pip_uv_and_npm_reach_registries_over_tls_to_the_proxy() {
     user.run("python3", &install).succeeds();
     let install = ["pip", "install", "--target", "uv", "--index-url", &index, "treasure"];
     user.run(uv.to_str().unwrap(), &install).succeeds();
-    user.write(".npmrc", &format!("registry={}\nfund=false\ncafile={roots}\n", node.url()));
+    user.write(
+        ".npmrc",
+        &format!("registry={}\nfund=false\ncafile={roots}\n", node.url()),
+    );
     user.write("treasure/package.json", r#"{"name":"treasure","version":"1.0.0"}"#);
     let mut npm = user.command("npm");
     npm.args(["publish", "--no-update-notifier", "--fetch-retries=0"]);

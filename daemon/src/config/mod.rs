@@ -15,6 +15,7 @@ mod upstream;
 mod registries;
 pub(crate) mod sources;
 
+mod changes;
 mod edit;
 mod serialize;
 
@@ -30,6 +31,7 @@ use regauth_shared::RegistryName;
 use toml::de::DeTable;
 
 pub use audit::{AuditMode, AuditSettings};
+pub(crate) use changes::{changes, definition};
 pub use edit::ConfigFile;
 pub use gateway::TlsListener;
 pub use problem::{Problem, Problems};
