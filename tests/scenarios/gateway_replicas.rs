@@ -139,52 +139,53 @@ ca-file = "{ca}"
 
 /// Jobs that fetch a page over and over, with a new connection each time.
 struct Jobs {
-    stop: Arc<AtomicBool>,
-    fetched: Arc<AtomicUsize>,
-    failures: Arc<Mutex<Vec<String>>>,
+    shared: Arc<JobResults>,
     threads: Vec<thread::JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct JobResults {
+    stop: AtomicBool,
+    fetched: AtomicUsize,
+    failures: Mutex<Vec<String>>,
+}
+
+impl JobResults {
+    fn fetch_until_stopped(&self, curl: &Curl, url: &str) {
+        while !self.stop.load(Ordering::Relaxed) {
+            let transfer = curl.fetch(url);
+            if transfer.output.status.success() {
+                self.fetched.fetch_add(1, Ordering::Relaxed);
+            } else {
+                self.failures.lock().unwrap().push(transfer.output.report());
+            }
+        }
+    }
 }
 
 impl Jobs {
     fn start(curl: &Curl, url: &str) -> Self {
-        let jobs = Self {
-            stop: Arc::default(),
-            fetched: Arc::default(),
-            failures: Arc::default(),
-            threads: Vec::new(),
+        let shared = Arc::new(JobResults::default());
+        let start = |_| {
+            let (shared, curl, url) = (Arc::clone(&shared), curl.clone(), url.to_owned());
+            thread::spawn(move || shared.fetch_until_stopped(&curl, &url))
         };
-        let threads = (0..2).map(|_| {
-            let (curl, url) = (curl.clone(), url.to_owned());
-            let (stop, fetched, failures) = (jobs.stop.clone(), jobs.fetched.clone(), jobs.failures.clone());
-            thread::spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    let transfer = curl.fetch(&url);
-                    if transfer.output.status.success() {
-                        fetched.fetch_add(1, Ordering::Relaxed);
-                    } else {
-                        failures.lock().unwrap().push(transfer.output.report());
-                    }
-                }
-            })
-        });
-        Self {
-            threads: threads.collect(),
-            ..jobs
-        }
+        let threads = (0..2).map(start).collect();
+        Self { shared, threads }
     }
 
     /// Waits for more pages.
     fn go_on(&self) {
-        let before = self.fetched.load(Ordering::Relaxed);
+        let before = self.shared.fetched.load(Ordering::Relaxed);
         poll::wait_for("more pages", || {
-            (self.fetched.load(Ordering::Relaxed) >= before + 10).then_some(())
+            (self.shared.fetched.load(Ordering::Relaxed) >= before + 10).then_some(())
         });
     }
 
     fn assert_no_failure(self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.shared.stop.store(true, Ordering::Relaxed);
         self.threads.into_iter().for_each(|thread| thread.join().unwrap());
-        assert_eq!(*self.failures.lock().unwrap(), Vec::<String>::new());
+        assert_eq!(*self.shared.failures.lock().unwrap(), Vec::<String>::new());
     }
 }
 
