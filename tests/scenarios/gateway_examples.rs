@@ -76,6 +76,11 @@ impl Job {
             "CORP_INDEX" => self.registry.index(),
             "REGAUTH_GATEWAY" => self.gateway.address(),
             "REGAUTH_BUNDLE" => text(&self.gateway.daemon.bundle()),
+            "REGAUTH_ROOTS" => {
+                let bundle = text(&self.gateway.daemon.bundle());
+                let ours = bundle.split_once("# regauth authority for").unwrap().1;
+                format!("# {ours}\n{}", text(&self.gateway.authority.file()))
+            }
             "REGAUTH_ROOT" => text(&self.gateway.authority.file()),
             other => panic!("the example needs the unknown setting {other}"),
         }

@@ -276,9 +276,7 @@ pub const INITIAL: &str = r#"# regauth: registries and settings of the daemon.
 # and machines always need a grant.
 # clients = "same-user"
 
-# Listener for clients that speak TLS to the proxy (https://HOST:9443 as the proxy's URL). The files are read again when
-# they change. Load balancers in proxy-protocol = ["10.0.0.0/8"] name their clients with PROXY protocol, version 2.
-# listen-tls = { address = "0.0.0.0:9443", cert = "/etc/regauth/tls.crt", key = "/etc/regauth/tls.key" }
+# A gateway for a team has more settings: `listen-tls`, `[[trust]]` and `authorities`. docs/gateway.md explains them.
 
 # Time that requests in flight may still take when the daemon stops.
 # drain-timeout = "30s"
@@ -303,10 +301,6 @@ pub const INITIAL: &str = r#"# regauth: registries and settings of the daemon.
 # Notifications on a Linux desktop: a token near its end, a registry that rejects its token, a locked store.
 # notify = true
 
-# Folder with the authorities that the daemons behind a load balancer share. `regauthd --create-authority HOST` prints the
-# file HOST.pem. Without this key, each daemon has authorities of its own.
-# authorities = "/etc/regauth/authorities"
-
 # More roots for the clients' bundle and for an https:// proxy, such as the root of a company that inspects TLS. Registries
 # do not trust them: those behind such a root name it as their own ca-file.
 # ca-file = "/etc/corp-root.pem"
@@ -319,17 +313,6 @@ pub const INITIAL: &str = r#"# regauth: registries and settings of the daemon.
 # [upstream]
 # proxy = "http://proxy.corp.example:3128"
 # no-proxy = [".corp.example", "10.0.0.0/8"]
-
-# Tokens that count as a grant, with clients = "gateway": those of CI jobs, Kubernetes pods and SPIFFE workloads. Such a
-# client shows its token as the password of the proxy. In a pattern, * ends at / and at :, ** does not.
-# [[trust]]
-# issuer = "https://token.actions.githubusercontent.com"
-# audience = "regauth"
-# jwks = "https://token.actions.githubusercontent.com/.well-known/jwks"    # or the path of a file
-# ca-file = "/etc/regauth/issuer-root.pem"    # more roots for the host of the keys
-# match = { repository = "corp/*", ref = ["refs/heads/main", "refs/tags/**"] }
-# registries = ["corp"]
-# operations = ["read"]             # read, write
 
 # A registry with every key. Most registries need only `index`.
 # [registries.corp]
