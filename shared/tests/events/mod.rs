@@ -15,7 +15,6 @@ pub(crate) fn events() -> Vec<(&'static str, Event)> {
     let grant = || "3f9a1c2e".to_owned();
     let kinds = vec![
         ("request", EventKind::Request(request())),
-        ("request-of-workload", EventKind::Request(request_of_workload())),
         ("request-least", EventKind::Request(Exchange::default())),
         ("refusal", EventKind::Refusal(refusal())),
         (
@@ -94,6 +93,7 @@ pub(crate) fn events() -> Vec<(&'static str, Event)> {
         ),
         ("stopping", EventKind::Stopping),
         ("lost", EventKind::Lost(Lost { events: 12 })),
+        ("request-of-workload", EventKind::Request(request_of_workload())),
     ];
     let numbered = kinds.into_iter().zip(17..);
     numbered
