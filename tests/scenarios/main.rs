@@ -37,7 +37,12 @@ mod events;
 mod failed_reload;
 mod first_minutes;
 mod first_steps;
+mod gateway_examples;
+mod gateway_identity;
+mod gateway_replicas;
+mod gateway_tls;
 mod grants_in_containers;
+mod helm_chart;
 mod host_identity;
 mod http_messages;
 #[cfg(target_os = "linux")]
@@ -66,6 +71,7 @@ mod process_isolation;
 #[cfg(target_os = "linux")]
 mod programs;
 mod read_ahead;
+mod registry_names;
 mod registry_tokens;
 mod request_smuggling;
 mod restart;
@@ -83,6 +89,7 @@ mod start;
 mod store_move;
 mod streams;
 mod team_file;
+mod terminal_output;
 mod top;
 mod tunnel;
 mod unread_answers;
