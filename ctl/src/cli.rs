@@ -184,14 +184,17 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         DaemonVerb::Status(arguments) => status::run(arguments, &client),
         DaemonVerb::Watch(arguments) => watch::run(&arguments, cli.json, &client),
         DaemonVerb::Top(arguments) => top::run(&arguments, cli.json, &client),
-        DaemonVerb::Audit(arguments) => audit::run(*arguments, &client, &record_folders(cli.system, folders)),
+        DaemonVerb::Audit(arguments) => audit::run(*arguments, &client, &record_folders(&client, folders)),
         DaemonVerb::Metrics(arguments) => metrics::run(arguments, &client),
         DaemonVerb::Store(arguments) => store::run(arguments, &client),
         DaemonVerb::Unlock(arguments) => unlock::run(arguments, &client),
         DaemonVerb::Reload(arguments) => reload::run(arguments, &client),
         DaemonVerb::Service(arguments) => service::run(&arguments, cli.system, &client, &folders),
         DaemonVerb::Log(arguments) => log::run(arguments, &client),
-        DaemonVerb::Logs(arguments) => logs::run(&arguments, cli.json, cli.system, &client, &folders),
+        DaemonVerb::Logs(arguments) => {
+            let is_of_system = cli.system || client.is_guarded();
+            logs::run(&arguments, cli.json, is_of_system, &client, &folders)
+        }
         DaemonVerb::Stop(arguments) => stop::run(arguments, &client),
     }
 }
@@ -211,8 +214,12 @@ fn folders(home: Option<&Path>) -> Result<Folders, ErrorBody> {
 }
 
 /// Folders of the daemon whose record is read.
-fn record_folders(system: bool, user: Folders) -> Folders {
-    if system { Folders::of_the_system() } else { user }
+fn record_folders(client: &Client, user: Folders) -> Folders {
+    if client.is_of_system() {
+        Folders::of_the_system()
+    } else {
+        user
+    }
 }
 
 /// Client of the daemon that the verb needs. `--system` excludes the verbs that configure a user's clients: the

@@ -9,6 +9,7 @@
     reason = "a scenario fails loudly, is one sequence of steps, and prints its measurements"
 )]
 
+mod attacks;
 mod audit;
 mod bad_input;
 mod builds;
@@ -33,6 +34,7 @@ mod environment_clients;
 mod events;
 mod failed_reload;
 mod first_steps;
+mod guarded;
 mod host_identity;
 mod http_messages;
 mod import;

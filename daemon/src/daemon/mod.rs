@@ -42,6 +42,7 @@ use crate::control::verbs::lifecycle;
 use crate::credential::store::StoreKind;
 use crate::credential::store::select::{self, OpenStore};
 use crate::events::collector;
+use crate::guarded::{self, ServedUsers};
 use crate::home::{self, CreatedFolders, Lock};
 use crate::inherited_sockets::{self, InheritedSockets};
 use crate::proxy::downstream::accept::{self, Workers};
@@ -74,9 +75,9 @@ struct ExclusiveFiles {
 impl ExclusiveFiles {
     /// Prepares and locks the folders. At the end the bundles of an ephemeral daemon are removed. A daemon that ends with
     /// its parent also removes the lock file and the folders that it created.
-    async fn take(folders: &Folders, options: &Options, clients: ControlClients) -> Result<Self, StartError> {
+    async fn take(folders: &Folders, options: &Options, clients: &ControlClients) -> Result<Self, StartError> {
         let mut created = created_folders(options);
-        home::prepare(folders, clients == ControlClients::Group, &mut created)?;
+        home::prepare(folders, clients.folder_mode(), &mut created)?;
         let lock = Lock::take_over(folders).await?;
         let lock_file = lock.created_file().filter(|_| options.until_eof);
         let lock_file = lock_file.map(|file| (file.to_owned(), None));
@@ -125,22 +126,26 @@ impl Daemon {
         // Often hundreds of files, so they are read in parallel with the rest of the start.
         let system_roots = tokio::task::spawn_blocking(bundle::system_roots_or_warn);
         let folders = Folders::resolve(options.home.as_deref(), |name| std::env::var_os(name))?;
-        let (sockets, control_clients) = (inherited.origins(), ControlClients::of(&inherited));
-        let mut exclusive = ExclusiveFiles::take(&folders, &options, control_clients).await?;
+        let served = ServedUsers::new(&options.guarded_for)?;
+        let (sockets, control_clients) = (inherited.origins(), ControlClients::of(&inherited, &served));
+        let mut exclusive = ExclusiveFiles::take(&folders, &options, &control_clients).await?;
         let PersistedState { state, grants } = read_state(&folders, options.ephemeral)?;
         let config_file = options.config.clone().unwrap_or_else(|| folders.config_file());
         let config = read_config(&config_file, options.ephemeral)?;
-        inherited.check_control(&[folders.socket(), Folders::of_the_system().socket()])?;
+        check_exposure(&inherited, &folders, &served, &config)?;
         let (listener, listen) = listen(inherited.proxy, &options, &config).await?;
         let (proxies, company_roots) = corporate_network(&config, listen)?;
-        let control = control_socket(inherited.control, &folders)?;
+        let control = control_socket(inherited.control, &folders, &control_clients)?;
         exclusive.add_socket(&folders, sockets);
         let store = open_store(&folders, &config_file, &options, &config).await?;
         let system_roots = system_roots.await.map_err(|error| StartError::Threads(error.into()))?;
         let number = options.workers.unwrap_or_else(Workers::usual_number);
         let trusted = company_roots.with(&system_roots);
         let proxy = ProxyState::new(&config, proxies, grants, listen, &trusted, number)?;
-        let proxy = Arc::new(proxy.with_audit(open_audit(&folders, &options, &config)?));
+        let proxy = proxy
+            .with_served(served)
+            .with_audit(open_audit(&folders, &options, &config)?);
+        let proxy = Arc::new(proxy);
         let workers = Workers::start(number, &proxy).map_err(StartError::Threads)?;
         let controller = Arc::new(Controller {
             folders,
@@ -150,6 +155,7 @@ impl Daemon {
             at_start: config.clone(),
             system_roots: ArcSwap::from_pointee(SystemRoots::new(system_roots)),
             company_roots: ArcSwap::from_pointee(company_roots),
+            is_for_a_group: control_clients == ControlClients::Group,
             sockets,
             metrics: MetricsEndpoint::default(),
             logs: options.logs,
@@ -196,7 +202,7 @@ impl Daemon {
         let control_tasks = TaskTracker::new();
         background.spawn(service::watchdog(self.workers.liveness(), end.clone()));
         #[cfg(target_os = "linux")]
-        notify_desktop(&self.controller, self.control_clients, &background);
+        notify_desktop(&self.controller, &self.control_clients, &background);
         background.spawn(server::serve(
             self.control,
             self.control_clients,
@@ -276,14 +282,29 @@ fn maintain(controller: &Arc<Controller>, tasks: &TaskTracker, end: &Cancellatio
     tasks.spawn(maintenance::watch_for_sleep(Arc::clone(controller), end.clone()));
 }
 
-/// Starts the desktop notifications, unless they are turned off or this daemon serves no desktop: the system's daemon, whose
-/// control socket is for a group, and an ephemeral one, whose tokens no command replaces. They end with the drain, since
+/// Starts the desktop notifications, unless they are turned off or this daemon serves no desktop: the machine's daemon, whose
+/// control socket is for a group or for several users, and an ephemeral one, whose tokens no command replaces. They end with the drain, since
 /// the next daemon owns their file then.
 #[cfg(target_os = "linux")]
-fn notify_desktop(controller: &Arc<Controller>, clients: ControlClients, tasks: &TaskTracker) {
-    if controller.at_start.notify && controller.persistent && clients == ControlClients::Owner {
+fn notify_desktop(controller: &Arc<Controller>, clients: &ControlClients, tasks: &TaskTracker) {
+    if controller.at_start.notify && controller.persistent && *clients == ControlClients::Owner {
         let drain = controller.proxy.drain.clone();
         tasks.spawn(notifications::serve(Arc::clone(controller), drain));
+    }
+}
+
+/// Checks that others can neither use the control socket nor, if the daemon is guarded, change what it reads.
+fn check_exposure(
+    inherited: &InheritedSockets,
+    folders: &Folders,
+    served: &ServedUsers,
+    config: &Config,
+) -> Result<(), StartError> {
+    let sockets = [folders.socket(), Folders::of_the_system().socket()];
+    inherited.check_control(&sockets, served.is_guarded())?;
+    match served.is_guarded() {
+        true => guarded::check_config(config).map_err(StartError::Registries),
+        false => Ok(()),
     }
 }
 
@@ -346,9 +367,11 @@ fn corporate_network(config: &Config, listen: SocketAddr) -> Result<(ProxyRules,
 fn control_socket(
     inherited: Option<std::os::unix::net::UnixListener>,
     folders: &Folders,
+    clients: &ControlClients,
 ) -> Result<UnixListener, StartError> {
     let path = folders.socket();
-    inherited_sockets::control(inherited, &path).map_err(|error| StartError::Socket(path, error))
+    let control = inherited_sockets::control(inherited, &path, clients.socket_mode());
+    control.map_err(|error| StartError::Socket(path, error))
 }
 
 async fn listen(

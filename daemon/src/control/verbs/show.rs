@@ -56,6 +56,8 @@ pub(crate) async fn status(controller: &Controller) -> Status {
         store: store::view(controller, store_error.as_ref()),
         registries: snapshot.registries.len(),
         problems: problems(controller, &snapshot.registries, store_error.as_ref()),
+        mode: mode(controller).to_owned(),
+        users: proxy.served.ids().to_vec(),
         clients: proxy.clients.as_str().to_owned(),
         upstream_proxies: upstream_proxies(proxy.dialer.proxies()),
         ca_file: (controller.company_roots.load().file.as_ref()).map(|file| file.display().to_string()),
@@ -63,6 +65,16 @@ pub(crate) async fn status(controller: &Controller) -> Status {
         metrics: controller.metrics.url(),
         connections: proxy.counters.connections(),
         requests: proxy.counters.requests(),
+    }
+}
+
+fn mode(controller: &Controller) -> &'static str {
+    if controller.proxy.served.is_guarded() {
+        "guarded"
+    } else if controller.is_for_a_group {
+        "machine"
+    } else {
+        "user"
     }
 }
 
