@@ -13,6 +13,7 @@ use crate::prompt;
 use crate::service::{
     GuardedOutcome, Guarding, Health, Installation, ServiceOutcome, ServiceState, ServiceStep, is_guarded_installed,
 };
+use crate::setup;
 
 /// Run the daemon as a service of systemd or launchd
 ///
@@ -108,7 +109,7 @@ pub(crate) fn run(
         Action::Uninstall { dry_run: true } => dry_run_report(installation.plan_uninstall()?.outcome()),
         Action::Uninstall { dry_run: false } => {
             let outcome = installation.plan_uninstall()?.carry_out()?;
-            let text = steps(&outcome, "");
+            let text = steps(&outcome, "") + &setup::dead_port_note(folders);
             Report::from_value(&outcome, text)
         }
         Action::Status => status(installation),
@@ -154,8 +155,8 @@ fn is_guarded_and_root() -> bool {
 /// Installs the guarded service. A person sees which tokens move to where before anything changes: a program may have
 /// changed the user's configuration.
 fn install_guarded(users: &[String], dry_run: bool, ask: bool, yes: bool) -> Result<Report, ErrorBody> {
-    let guarding = Guarding::plan(users)?;
-    let moves = guarding.describe_moves(ask)?;
+    let mut guarding = Guarding::plan(users)?;
+    let moves = guarding.read_registries(ask)?;
     if dry_run {
         let outcome = guarding.outcome();
         let moves: String = moves.iter().map(|line| format!("  would move {line}\n")).collect();
@@ -166,7 +167,7 @@ fn install_guarded(users: &[String], dry_run: bool, ask: bool, yes: bool) -> Res
         return Err(error::refused("nothing was changed")
             .hint("remove a registry that is not yours to send there: regauthctl remove-registry NAME"));
     }
-    let outcome = guarding.carry_out(ask)?;
+    let outcome = guarding.carry_out()?;
     let text = describe_guarded(&outcome);
     Report::from_value(&outcome, text)
 }

@@ -24,6 +24,7 @@ use crate::authority::company_roots::CompanyRoots;
 use crate::config::{Config, ConfigFile, Problems};
 use crate::control::error::{read_error, write_error};
 use crate::control::metrics::MetricsEndpoint;
+use crate::control::server::ControlClients;
 use crate::control::state::stores::Stores;
 use crate::control::state::{Snapshot, State, StateGuard, StateLock, ending};
 use crate::credential::source::TokenSource;
@@ -70,8 +71,8 @@ pub(crate) struct Controller {
     pub(crate) system_roots: ArcSwap<SystemRoots>,
     /// Roots of the global `ca-file`, as last read.
     pub(crate) company_roots: ArcSwap<CompanyRoots>,
-    /// True if the control socket is for a group: this is the machine's daemon.
-    pub(crate) is_for_a_group: bool,
+    /// Users that may use the control socket.
+    pub(crate) control_clients: ControlClients,
     /// Origin of each listening socket: the daemon's own, or passed by the service manager.
     pub(crate) sockets: Sockets,
     /// HTTP endpoint of the metrics.

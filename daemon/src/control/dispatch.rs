@@ -9,8 +9,8 @@ use crate::control::metrics;
 use crate::control::presence;
 use crate::control::server::Peer;
 use crate::control::verbs::{
-    add_registry, add_scope, device_login, grants, lifecycle, logout, migrate, remove_registry, rotate, set_upstream,
-    show, store, traffic, verify, writes,
+    add_registry, add_scope, check_registry, device_login, grants, lifecycle, logout, migrate, remove_registry, rotate,
+    set_upstream, show, store, traffic, verify, writes,
 };
 use crate::control::watch::Viewer;
 
@@ -34,6 +34,7 @@ pub(crate) async fn dispatch(controller: &Controller, peer: Peer, line: &str) ->
 async fn carry_out(controller: &Controller, request: Request) -> Reply {
     match request {
         Request::AddRegistry(request) => answer(add_registry::add_registry(controller, *request).await),
+        Request::CheckRegistry(request) => answer(check_registry::check_registry(controller, &request).await),
         Request::RemoveRegistry(request) => answer(remove_registry::remove_registry(controller, request).await),
         Request::AddScope(request) => answer(add_scope::add_scope(controller, &request).await),
         Request::List(_) => answer(Ok(show::list(controller))),

@@ -33,6 +33,7 @@ fn is_present(peer: Peer) -> bool {
 fn widening(request: &Request) -> Option<&'static str> {
     match request {
         Request::AddRegistry(request) => addition(request),
+        Request::CheckRegistry(request) => request.ca_file.as_ref().map(|_| READS_FILES),
         Request::AddScope(_) => Some("sends a token to more URLs"),
         Request::Allow(_) => Some("opens writes"),
         Request::Grant(_) => Some("makes grants"),
@@ -72,8 +73,10 @@ fn addition(request: &AddRegistry) -> Option<&'static str> {
         return Some("runs programs and reads files or variables of its own for a token");
     }
     if request.ca_file.is_some() {
-        return Some("reads files and trusts more roots");
+        return Some(READS_FILES);
     }
     let opens_writes = request.writes.as_deref().is_some_and(|writes| writes != "deny");
     opens_writes.then_some("opens writes")
 }
+
+const READS_FILES: &str = "reads files and trusts more roots";

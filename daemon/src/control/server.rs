@@ -17,7 +17,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::control::controller::Controller;
 use crate::control::dispatch::{Reply, dispatch};
-use crate::guarded::ServedUsers;
+use crate::daemon::Options;
+use crate::guarded::{NotGuarded, ServedUsers};
 use crate::inherited_sockets::InheritedSockets;
 
 /// Users that may use the control socket.
@@ -33,13 +34,22 @@ pub(crate) enum ControlClients {
 
 impl ControlClients {
     /// The users that the passed sockets are for, or those of a guarded daemon.
-    pub(crate) fn of(passed: &InheritedSockets, served: &ServedUsers) -> Self {
-        if served.is_guarded() {
-            Self::Served(served.clone())
-        } else if passed.is_for_a_group() {
-            Self::Group
-        } else {
-            Self::Owner
+    ///
+    /// # Errors
+    /// [`NotGuarded`].
+    pub(crate) fn of(passed: &InheritedSockets, options: &Options) -> Result<Self, NotGuarded> {
+        Ok(match (options.guarded_for.as_slice(), passed.is_for_a_group()) {
+            ([], false) => Self::Owner,
+            ([], true) => Self::Group,
+            (users, _) => Self::Served(ServedUsers::new(users)?),
+        })
+    }
+
+    /// Users that a guarded daemon serves.
+    pub(crate) fn served(&self) -> ServedUsers {
+        match self {
+            Self::Served(users) => users.clone(),
+            Self::Owner | Self::Group => ServedUsers::default(),
         }
     }
 
@@ -92,7 +102,6 @@ impl Peer {
 /// cut when `end` is cancelled.
 pub(crate) async fn serve(
     listener: UnixListener,
-    clients: ControlClients,
     controller: Arc<Controller>,
     tasks: TaskTracker,
     end: CancellationToken,
@@ -107,9 +116,9 @@ pub(crate) async fn serve(
         match accepted {
             Ok((stream, _)) => {
                 let peer = Peer::of(&stream);
-                if !clients.admit(peer) {
+                if !controller.control_clients.admit(peer) {
                     tracing::warn!(user = peer.0, "refused another user on the control socket");
-                    refuse(stream, &clients);
+                    refuse(stream, &controller.control_clients);
                     continue;
                 }
                 let (controller, end) = (Arc::clone(&controller), end.clone());

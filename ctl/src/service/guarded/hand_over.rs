@@ -74,6 +74,27 @@ impl HandingOver {
         Err(handing_over.failure(account))
     }
 
+    /// A line for each registry: where its token goes.
+    pub(super) fn describe(&self, user: &str) -> Vec<String> {
+        let line = |moving: &Moving| {
+            let request = &moving.request;
+            let scheme = request.scheme.as_deref().unwrap_or("bearer");
+            let is_open = request.writes.as_deref() == Some("allow");
+            let writes = if is_open { ", writes open" } else { "" };
+            let roots = if moving.roots.is_some() {
+                ", roots of its own"
+            } else {
+                ""
+            };
+            format!(
+                "{} of {user}: {scheme} to {}{writes}{roots}",
+                request.name,
+                request.scopes.join(" ")
+            )
+        };
+        self.registries.iter().map(line).collect()
+    }
+
     /// Reason that keeps a registry from being moved, besides those that the user's side gives.
     pub(super) fn obstacle(request: &AddRegistry, moved: &BTreeSet<RegistryName>, with_tokens: bool) -> Option<String> {
         if request.ca_file.is_some() || request.source.is_some() || request.source_command.is_some() {

@@ -34,8 +34,12 @@ pub(crate) struct Guarding {
     present: Vec<u32>,
     plan: ServicePlan,
     programs: Programs,
-    /// Users whose own service is installed.
-    own_services: BTreeSet<u32>,
+    /// The users' own daemons.
+    own: Vec<OwnDaemon>,
+    /// What the users have, in the order of the accounts.
+    handovers: Vec<HandingOver>,
+    /// True if a person gives each token again.
+    asks: bool,
 }
 
 /// Programs that only root can change.
@@ -111,10 +115,9 @@ impl Guarding {
         let own: Vec<OwnDaemon> = new
             .map(|account| OwnDaemon::find(account, &programs))
             .collect::<Result<_, _>>()?;
-        let own_services: BTreeSet<u32> = own.iter().filter(|own| own.is_service).map(|own| own.user).collect();
         let installed = state.listen_addresses.first().filter(|_| !present.is_empty());
         let listen = installed.map_or_else(|| common_address(&own), |address| Ok(*address))?;
-        if present.is_empty() && own_services.is_empty() {
+        if present.is_empty() && !own.iter().any(|own| own.is_service) {
             Installation::System.refuse_occupied_port(&[listen])?;
         }
         let ids: BTreeSet<u32> = present
@@ -129,39 +132,27 @@ impl Guarding {
             present,
             plan,
             programs,
-            own_services,
+            own,
+            handovers: Vec::new(),
+            asks: false,
         })
     }
 
-    /// Describes what would be moved, for a person to agree. Reads the users' registries.
+    /// Reads what the users have, for a person to agree to. With `ask`, a person gives each token again. Nothing that a
+    /// program changes after this is moved.
     ///
     /// # Errors
     /// A user's registries cannot be read.
-    pub(crate) fn describe_moves(&self, ask: bool) -> Result<Vec<String>, ErrorBody> {
-        let mut lines = Vec::new();
+    pub(crate) fn read_registries(&mut self, ask: bool) -> Result<Vec<String>, ErrorBody> {
+        self.asks = ask;
         for account in &self.accounts {
             let handing_over = HandingOver::start(account, &self.programs.regauthd, !ask)?;
-            for moving in &handing_over.registries {
-                let (request, user) = (&moving.request, &account.name);
-                let scheme = request.scheme.as_deref().unwrap_or("bearer");
-                let scopes = request.scopes.join(" ");
-                let writes = if request.writes.as_deref() == Some("allow") {
-                    ", writes open"
-                } else {
-                    ""
-                };
-                let roots = if moving.roots.is_some() {
-                    ", roots of its own"
-                } else {
-                    ""
-                };
-                lines.push(format!(
-                    "{} of {user}: {scheme} to {scopes}{writes}{roots}",
-                    request.name
-                ));
-            }
+            self.handovers.push(handing_over);
         }
-        Ok(lines)
+        let users = self.accounts.iter().zip(&self.handovers);
+        Ok(users
+            .flat_map(|(account, handing_over)| handing_over.describe(&account.name))
+            .collect())
     }
 
     /// Reports the plan without carrying it out.
@@ -176,30 +167,40 @@ impl Guarding {
         }
     }
 
-    /// Installs the service and moves the users' registries; with `ask`, a person gives each token again.
+    /// Installs the service and moves the registries that were read.
     ///
     /// # Errors
     /// A step failed. The users' own daemons run again, and a new installation is undone.
-    pub(crate) fn carry_out(self, ask: bool) -> Result<GuardedOutcome, ErrorBody> {
+    pub(crate) fn carry_out(self) -> Result<GuardedOutcome, ErrorBody> {
         let Self {
             accounts,
             present,
             plan,
             programs,
-            own_services,
+            own,
+            handovers,
+            asks,
         } = self;
-        let mut handovers = Vec::new();
-        for account in &accounts {
-            handovers.push(HandingOver::start(account, &programs.regauthd, !ask)?);
-        }
-        let own = || accounts.iter().filter(|account| own_services.contains(&account.uid));
-        let stop = || own().try_for_each(|account| account.run(&programs.regauthctl, &["service", "uninstall"]));
+        let has_service = |account: &&Account| own.iter().any(|own| own.user == account.uid && own.is_service);
+        let stop = || {
+            accounts
+                .iter()
+                .filter(has_service)
+                .try_for_each(|account| account.run(&programs.regauthctl, &["service", "uninstall"]))
+        };
         let started = stop()
             .and_then(|()| plan.carry_out())
             .and_then(|steps| Ok((steps, guarded_client()?)));
         let (steps, client) = match started {
             Ok(started) => started,
-            Err(error) => return Err(undo(&reason(error), own(), &programs, present.is_empty())),
+            Err(error) => {
+                return Err(undo(
+                    &reason(error),
+                    accounts.iter().filter(has_service),
+                    &programs,
+                    present.is_empty(),
+                ));
+            }
         };
         let mut outcome = GuardedOutcome {
             manager: "systemd",
@@ -210,7 +211,12 @@ impl Guarding {
             notes: Vec::new(),
         };
         for (account, handing_over) in accounts.iter().zip(handovers) {
-            take_over::take_over(account, handing_over, ask, &client, &mut outcome)?;
+            let bundle = own
+                .iter()
+                .find(|own| own.user == account.uid)
+                .and_then(|own| own.bundle.clone());
+            take_over::link_bundle(account, bundle, &mut outcome);
+            take_over::take_over(account, handing_over, asks, &client, &mut outcome)?;
             note_copies(account, &mut outcome);
         }
         Ok(outcome)
@@ -242,6 +248,8 @@ struct InstalledService {
 struct OwnDaemon {
     user: u32,
     listen: Option<SocketAddr>,
+    /// Bundle that the user's clients know.
+    bundle: Option<PathBuf>,
     is_service: bool,
 }
 
@@ -270,7 +278,8 @@ impl OwnDaemon {
         }
         Ok(Self {
             user: account.uid,
-            listen: status.and_then(|status| status.listen.parse().ok()),
+            listen: status.as_ref().and_then(|status| status.listen.parse().ok()),
+            bundle: status.map(|status| status.bundle.into()),
             is_service,
         })
     }
@@ -366,8 +375,7 @@ fn reason(error: ErrorBody) -> String {
 }
 
 /// Starts the users' own daemons again, and removes a service that was not there before.
-fn undo<'a>(
-    reason: &str, own: impl Iterator<Item = &'a Account>, programs: &Programs, is_new: bool) -> ErrorBody {
+fn undo<'a>(reason: &str, own: impl Iterator<Item = &'a Account>, programs: &Programs, is_new: bool) -> ErrorBody {
     let mut failures = Vec::new();
     if is_new {
         let removed = systemd::plan_uninstall(Installation::System).and_then(ServicePlan::carry_out);
@@ -401,7 +409,6 @@ fn note_copies(account: &Account, outcome: &mut GuardedOutcome) {
 const USER: &str = "regauth";
 /// Folder of certificates that registries name.
 const ETC: &str = "/etc/regauth";
-/// Folder of the bundles for clients.
-const PUBLISHED: &str = "/var/cache/regauth";
-const BUNDLES: [&str; 2] = ["ca-bundle.pem", "ca-bundle.jks"];
+/// Bundle for clients; the one for Java is beside it.
+const BUNDLE: &str = "/var/cache/regauth/ca-bundle.pem";
 const OTHERS_WRITE: u32 = 0o022;

@@ -10,9 +10,10 @@ use regauth_shared::request::{CompareToken, Nothing};
 use regauth_shared::response::{RegistryAdded, RegistryList, TokenComparison, UpstreamSet};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret};
 
+use super::super::command;
 use super::account::Account;
 use super::hand_over::{HandingOver, Moving};
-use super::{BUNDLES, GuardedOutcome, MovedRegistry, PUBLISHED, StayingRegistry};
+use super::{BUNDLE, GuardedOutcome, MovedRegistry, StayingRegistry};
 use crate::client::Client;
 use crate::{error, token};
 
@@ -46,8 +47,9 @@ pub(super) fn take_over(
         request.ca_file = roots.map(|roots| install_roots("upstream", &roots)).transpose()?;
         let set: UpstreamSet = client.call(&Request::SetUpstream(request))?.answer;
         outcome.notes.extend(set.notes);
+        // The proxy is used from the next start.
+        command::run(&command::to_words(&["systemctl", "restart", "regauthd.service"]))?;
     }
-    link_bundles(account, outcome);
     if let Err(error) = handing_over.delete_tokens(account, &moved) {
         outcome.notes.push(format!(
             "the tokens of {} are in the store of {} still: {}",
@@ -128,20 +130,15 @@ fn install_roots(name: &str, roots: &str) -> Result<String, ErrorBody> {
     Ok(path.display().to_string())
 }
 
-/// Makes the paths that the user's clients know lead to the new bundles. It runs as the user: in a folder of the user, root
-/// might write through a link of the user's.
-fn link_bundles(account: &Account, outcome: &mut GuardedOutcome) {
-    for bundle in BUNDLES {
-        let path = account.in_home(&format!(".local/state/regauth/{bundle}"));
-        let new = format!("{PUBLISHED}/{bundle}");
-        let link = [
-            "--symbolic",
-            "--force",
-            "--no-target-directory",
-            &new,
-            &path.display().to_string(),
-        ];
-        if path.symlink_metadata().is_ok()
+/// Makes the paths that the user's clients know lead to the new bundle, and to the one for Java beside it. It runs as the user:
+/// in a folder of the user, root might write through a link of the user's.
+pub(super) fn link_bundle(account: &Account, known: Option<PathBuf>, outcome: &mut GuardedOutcome) {
+    let known = known.unwrap_or_else(|| account.in_home(".local/state/regauth/ca-bundle.pem"));
+    for extension in ["pem", "jks"] {
+        let [path, new] =
+            [&*known, Path::new(BUNDLE)].map(|bundle| bundle.with_extension(extension).display().to_string());
+        let link = ["--symbolic", "--force", "--no-target-directory", &new, &path];
+        if Path::new(&path).symlink_metadata().is_ok()
             && let Err(error) = account.run(Path::new("/bin/ln"), &link)
         {
             outcome

@@ -74,7 +74,7 @@ pub(crate) async fn add_registry(controller: &Controller, request: AddRegistry) 
 }
 
 /// Refuses what would fail at the commit: before the registry is asked, and again before the commit.
-fn refuse_conflicts(controller: &Controller, state: &State, request: &AddRegistry) -> Result<(), ErrorBody> {
+pub(super) fn refuse_conflicts(controller: &Controller, state: &State, request: &AddRegistry) -> Result<(), ErrorBody> {
     refuse_taken_name(state, &request.name)?;
     refuse_unread_changes(controller, &request.name)
 }

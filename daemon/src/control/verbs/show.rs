@@ -12,6 +12,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::config::Clients;
 use crate::control::controller::Controller;
+use crate::control::server::ControlClients;
 use crate::control::state::RegistryRoutes;
 use crate::control::state::cleanup::leftover_message;
 use crate::control::verbs::store;
@@ -69,12 +70,10 @@ pub(crate) async fn status(controller: &Controller) -> Status {
 }
 
 fn mode(controller: &Controller) -> &'static str {
-    if controller.proxy.served.is_guarded() {
-        "guarded"
-    } else if controller.is_for_a_group {
-        "machine"
-    } else {
-        "user"
+    match controller.control_clients {
+        ControlClients::Owner => "user",
+        ControlClients::Group => "machine",
+        ControlClients::Served(_) => "guarded",
     }
 }
 
