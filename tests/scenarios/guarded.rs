@@ -81,6 +81,7 @@ fn widening_is_refused_to_a_program_of_a_served_user_and_not_to_root() {
     let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<String>>();
     let refused = [
         (words(&format!("add-scope corp {scope}")), "more URLs"),
+        (words("set corp scheme raw --no-verify --yes"), "changed configuration"),
         (words("allow corp --for 5m"), "opens writes"),
         (words("grant --registry corp"), "makes grants"),
         (words("reload"), "changed configuration"),

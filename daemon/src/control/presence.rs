@@ -35,14 +35,17 @@ fn widening(request: &Request) -> Option<&'static str> {
         Request::AddRegistry(request) => addition(request),
         Request::CheckRegistry(request) => request.ca_file.as_ref().map(|_| READS_FILES),
         Request::AddScope(_) => Some("sends a token to more URLs"),
+        Request::SetRegistry(request) => (!request.check).then_some(CHANGES_CONFIGURATION),
+        Request::ReplaceConfiguration(request) => (!request.check).then_some(CHANGES_CONFIGURATION),
         Request::Allow(_) => Some("opens writes"),
         Request::Grant(_) => Some("makes grants"),
         Request::SetUpstream(_) => Some("changes its way to other hosts"),
-        Request::Reload(_) => Some("takes in a changed configuration"),
+        Request::Reload(_) => Some(CHANGES_CONFIGURATION),
         Request::Unlock(_) | Request::StoreMove(_) => Some("opens or changes its store"),
         Request::Log(request) if request.level.is_some() => Some("changes its log"),
         Request::Stop(_) => Some("stops"),
         Request::RemoveRegistry(_)
+        | Request::Export(_)
         | Request::List(_)
         | Request::Show(_)
         | Request::Rotate(_)
@@ -79,4 +82,5 @@ fn addition(request: &AddRegistry) -> Option<&'static str> {
     opens_writes.then_some("opens writes")
 }
 
+const CHANGES_CONFIGURATION: &str = "takes in a changed configuration";
 const READS_FILES: &str = "reads files and trusts more roots";
