@@ -117,10 +117,8 @@ fn obstacle(registry: &Registry) -> Option<String> {
     if registry.client_identity.is_some() {
         return Some("it has a client certificate, whose key a daemon of another user cannot read".to_owned());
     }
-    if let Some(scope) = registry.scopes.iter().find(|scope| scope.plain) {
-        return Some(format!("every program can listen on the port of {scope}"));
-    }
-    (!registry.read_ahead).then(|| "it has `read-ahead = false`, which add-registry cannot set".to_owned())
+    let plain = registry.scopes.iter().find(|scope| scope.plain)?;
+    Some(format!("every program can listen on the port of {plain}"))
 }
 
 fn request(name: &RegistryName, registry: &Registry, token: Option<Secret>) -> AddRegistry {
@@ -133,6 +131,8 @@ fn request(name: &RegistryName, registry: &Registry, token: Option<Secret>) -> A
         username: registry.scheme.username().map(str::to_owned),
         writes: Some(registry.writes.as_str().to_owned()),
         programs: registry.programs.iter().map(ToString::to_string).collect(),
+        read_ahead: Some(registry.read_ahead),
+        untrusted: false,
         ca_file: None,
         source: None,
         source_command: None,
