@@ -106,6 +106,7 @@ fn status(store_is: &str, problems: Vec<Problem>) -> Status {
         },
         proxy: "http://127.0.0.1:9001".to_owned(),
         bundle: "/home/me/.local/state/regauth/ca-bundle.pem".to_owned(),
+        bundle_folder: Some("/home/me/.local/state/regauth/bundle".to_owned()),
         config: "/home/me/.config/regauth/config.toml".to_owned(),
         store: store(store_is),
         registries: 2,
@@ -135,6 +136,7 @@ fn status_guarded() -> Status {
         mode: "guarded".to_owned(),
         users: vec![1000, 1001],
         bundle: "/var/cache/regauth/ca-bundle.pem".to_owned(),
+        bundle_folder: Some("/var/cache/regauth".to_owned()),
         config: "/var/lib/regauth/config.toml".to_owned(),
         ..status("open", vec![])
     }
