@@ -146,6 +146,24 @@ pub(super) fn link_bundle(account: &Account, known: Option<PathBuf>, outcome: &m
                 .push(format!("{}; clients that trust that file need {new}", error.message));
         }
     }
+    link_folder(account, &known.with_file_name("bundle"), outcome);
+}
+
+/// Makes the folder that is mounted into containers lead to the new one. It has nothing but copies of the bundles.
+fn link_folder(account: &Account, known: &Path, outcome: &mut GuardedOutcome) {
+    if !known.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        return;
+    }
+    let (known, new) = (known.display().to_string(), Path::new(BUNDLE).with_file_name(""));
+    let link = ["--symbolic", &*new.to_string_lossy(), &known];
+    let removed = account.run(Path::new("/bin/rm"), &["--recursive", "--force", &known]);
+    if let Err(error) = removed.and_then(|()| account.run(Path::new("/bin/ln"), &link)) {
+        outcome.notes.push(format!(
+            "{}; containers that mount that folder need {}",
+            error.message,
+            new.display()
+        ));
+    }
 }
 
 fn names(names: &BTreeSet<RegistryName>) -> String {
