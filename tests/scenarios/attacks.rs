@@ -96,7 +96,7 @@ const WAYS: &[Way] = &[
         "add a scope as root of a user namespace",
         "unshare --user --map-root-user $CTL add-scope corp $EVIL || ctl add-scope corp $EVIL; get $EVIL",
     ),
-    succeeds(
+    fails(
         "add a scope with a regauthctl that believes to be root",
         "printf 'int geteuid(void) { return 0; } int getuid(void) { return 0; }' | cc -shared -xc -o $LOOT/root.so - && LD_PRELOAD=$LOOT/root.so $CTL add-scope corp $EVIL && get $EVIL",
     ),
@@ -206,7 +206,7 @@ const WAYS: &[Way] = &[
     ),
     succeeds(
         "start another daemon on a copy of the files",
-        "cp -r $STATE $LOOT/state && sed 's#^scopes = \\[#&\"'$EVIL'\", #' $CONFIG >$LOOT/config.toml && chmod -R go= $LOOT && other_daemon && get $EVIL --proxy $(other_ctl status --json | grep -o 'http://127[^\"]*'); other_ctl stop",
+        "cp -r $STATE $LOOT/state && sed '/^\\[registries.corp\\]/,/^scopes/s#^scopes = \\[#&\"'$EVIL'\", #' $CONFIG >$LOOT/config.toml && chmod -R go= $LOOT && other_daemon && get $EVIL --proxy $(other_ctl status --json | grep -o 'http://127[^\"]*'); other_ctl stop",
     ),
     fails(
         "replace the bundle for the clients",
@@ -464,5 +464,6 @@ other_ctl() { "$CTL" --home "$LOOT" "$@"; }
 other_daemon() {
   timeout 20 regauthd --home "$LOOT" --listen 127.0.0.1:0 >"$LOOT/log" 2>&1 &
   for attempt in 1 2 3 4 5 6 7 8 9 10; do other_ctl status && return; sleep 0.2; done
+  cat "$LOOT/log"
 }
 "#;

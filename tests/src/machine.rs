@@ -71,7 +71,7 @@ impl Machine {
             return None;
         }
         for program in ["regauthd", "regauthctl", "cargo-credential-regauth"] {
-            fs::copy(programs::binary(program), folder.path().join(program)).unwrap();
+            install_program(&programs::binary(program), &folder.path().join(program));
         }
         for (name, owner, mode) in [
             ("state", DAEMON, 0o700),
@@ -232,6 +232,13 @@ impl Machine {
             let answer = exec::run(&mut status);
             (answer.status.success()).then(|| serde_json::from_str(&answer.stdout).unwrap())
         });
+    }
+}
+
+/// Puts a program where every user can run it. A link, as the programs are large.
+fn install_program(program: &Path, to: &Path) {
+    if fs::hard_link(program, to).is_err() {
+        fs::copy(program, to).unwrap();
     }
 }
 
