@@ -147,6 +147,10 @@ fn main() -> ExitCode {
 
 fn hand_over(home: Option<&Path>, what: HandOverOf) -> ExitCode {
     let write = || -> anyhow::Result<()> {
+        // Keychain gives the tokens to this program only, and any program could run it. A Secret Service makes no difference.
+        if cfg!(target_os = "macos") {
+            anyhow::bail!("--hand-over is for the guarded service, which needs systemd");
+        }
         if std::io::stdout().is_terminal() {
             anyhow::bail!("--hand-over writes tokens to a pipe, and standard output is a terminal");
         }
