@@ -145,9 +145,11 @@ fn link_in(path: &Path) -> io::Result<Option<PathBuf>> {
     parts.reverse();
     for part in parts {
         if fs::symlink_metadata(part)?.is_symlink() {
-            let rest = path.strip_prefix(part).unwrap_or(Path::new(""));
             let folder = part.parent().unwrap_or(Path::new("/"));
-            return Ok(Some(folder.join(fs::read_link(part)?).join(rest)));
+            let target = folder.join(fs::read_link(part)?);
+            let rest = path.strip_prefix(part).ok().filter(|rest| !rest.as_os_str().is_empty());
+            // Without a slash at the end, with which the kernel would follow a link.
+            return Ok(Some(rest.map_or_else(|| target.clone(), |rest| target.join(rest))));
         }
     }
     Ok(None)
