@@ -45,6 +45,7 @@ fn clients(status: &Status) -> String {
         }
         "same-user" => "this user's processes; others need a grant".to_owned(),
         "grants" => "everyone needs a grant".to_owned(),
+        "gateway" => "everyone needs a grant, and other machines TLS".to_owned(),
         other => other.to_owned(),
     }
 }
@@ -62,7 +63,11 @@ fn listens_on(status: &Status) -> String {
         (_, SocketOrigin::Passed) => "; the control socket is the service manager's",
         _ => "",
     };
-    format!("{}{by_manager}", status.listen)
+    let tls = status
+        .listen_tls
+        .as_ref()
+        .map_or_else(String::new, |tls| format!(", and {tls} with TLS"));
+    format!("{}{tls}{by_manager}", status.listen)
 }
 
 fn corporate_proxies(status: &Status) -> String {

@@ -17,6 +17,9 @@ pub struct Status {
     pub started: String,
     /// Address of the proxy's listener, as `127.0.0.1:9001`.
     pub listen: String,
+    /// Address of the listener for clients that speak TLS to the proxy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen_tls: Option<String>,
     /// Origin of the listeners.
     #[serde(default)]
     pub sockets: Sockets,
@@ -43,7 +46,8 @@ pub struct Status {
     /// Ids of the users that a guarded daemon serves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub users: Vec<u32>,
-    /// Client policy: `same-user` (this user's processes need no grant) or `grants` (every client needs one).
+    /// Client policy: `same-user` (this user's processes need no grant), `grants` (every client needs one) or `gateway` (as
+    /// `grants`, and other machines connect over TLS only).
     #[serde(default)]
     pub clients: String,
     /// Corporate proxies in use for connections to registries and other hosts. Empty: connections are direct.
