@@ -113,7 +113,7 @@ mod tests {
         assert!(
             files
                 .iter()
-                .all(|(_, text)| text.contains(OWNERSHIP_MARKER) && !text.contains('@'))
+                .all(|(_, text)| text.contains(OWNERSHIP_MARKER) && !text.contains("@USERS@"))
         );
     }
 
