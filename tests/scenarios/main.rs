@@ -9,6 +9,7 @@
     reason = "a scenario fails loudly, is one sequence of steps, and prints its measurements"
 )]
 
+mod attacks;
 mod audit;
 mod bad_input;
 mod builds;
@@ -42,6 +43,7 @@ mod gateway_identity;
 mod gateway_replicas;
 mod gateway_tls;
 mod grants_in_containers;
+mod guarded;
 mod helm_chart;
 mod host_identity;
 mod http_messages;
