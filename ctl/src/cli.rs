@@ -13,9 +13,9 @@ use regauth_shared::{ErrorBody, exit_code};
 
 use crate::client::Client;
 use crate::commands::{
-    add_registry, add_scope, allow, audit, completions, deny, doctor, env, forward, grant, grants, import, list, log,
-    login, logs, man, metrics, overview, reload, remove_registry, revoke, rotate, run as run_command, service, setup,
-    show, status, stop, store, top, unlock, verify, watch,
+    add_registry, add_scope, allow, audit, completions, deny, doctor, edit, env, export, forward, grant, grants,
+    import, list, log, login, logout, logs, man, metrics, overview, reload, remove_registry, revoke, rotate,
+    run as run_command, service, set, setup, show, status, stop, store, top, uninstall, unlock, verify, watch,
 };
 use crate::output::{self, Report};
 use crate::{completion, connect, error, setup as clients};
@@ -25,7 +25,7 @@ use crate::{completion, connect, error, setup as clients};
 /// regauthd is a local proxy that adds registries' credentials to the requests of cargo, git and other build tools, so
 /// that none of them holds a token. regauthctl configures it while it runs.
 #[derive(Parser)]
-#[command(name = "regauthctl", version, color = clap::ColorChoice::Never, after_help = EXIT_CODES)]
+#[command(name = "regauthctl", version = env!("REGAUTH_VERSION"), after_help = EXIT_CODES)]
 #[command(override_usage = "regauthctl [OPTIONS] <COMMAND>")]
 struct Cli {
     /// Folder of all files of regauth [default: REGAUTH_HOME, or the platform's own folders]
@@ -64,24 +64,36 @@ enum StandaloneVerb {
 /// Verbs that need the daemon or its folders.
 #[derive(Subcommand)]
 enum DaemonVerb {
+    #[command(visible_alias = "add")]
     AddRegistry(Box<add_registry::Arguments>),
     AddScope(add_scope::Arguments),
+    Set(set::Arguments),
+    #[command(alias = "config")]
+    Edit(edit::Arguments),
+    Export(export::Arguments),
+    #[command(visible_alias = "rm", aliases = ["remove", "delete"])]
     RemoveRegistry(remove_registry::Arguments),
     Import(import::Arguments),
+    #[command(visible_alias = "ls")]
     List(list::Arguments),
+    #[command(aliases = ["info", "get"])]
     Show(show::Arguments),
     Login(login::Arguments),
+    Logout(logout::Arguments),
     Rotate(rotate::Arguments),
     Verify(verify::Arguments),
     Allow(allow::Arguments),
     Deny(deny::Arguments),
     Setup(setup::Arguments),
     Env(env::Arguments),
+    #[command(alias = "exec")]
     Run(run_command::Arguments),
+    #[command(aliases = ["check", "diagnose"])]
     Doctor(doctor::Arguments),
     Grant(grant::Arguments),
     Grants(grants::Arguments),
     Revoke(revoke::Arguments),
+    #[command(alias = "ps")]
     Status(status::Arguments),
     Watch(watch::Arguments),
     Top(top::Arguments),
@@ -94,6 +106,7 @@ enum DaemonVerb {
     Logs(logs::Arguments),
     Service(service::Arguments),
     Stop(stop::Arguments),
+    Uninstall(uninstall::Arguments),
 }
 
 /// Display order of the global flags: after a verb's own.
@@ -102,9 +115,19 @@ const LAST: usize = 100;
 const GROUPS: [(&str, &[&str]); 8] = [
     (
         "Registries",
-        &["add-registry", "add-scope", "import", "remove-registry", "list", "show"],
+        &[
+            "add-registry",
+            "add-scope",
+            "import",
+            "export",
+            "set",
+            "edit",
+            "remove-registry",
+            "list",
+            "show",
+        ],
     ),
-    ("Tokens", &["login", "rotate", "verify"]),
+    ("Tokens", &["login", "logout", "rotate", "verify"]),
     ("Writes", &["allow", "deny"]),
     ("Clients", &["setup", "env", "run", "doctor"]),
     ("Other clients", &["grant", "grants", "revoke", "forward"]),
@@ -112,7 +135,16 @@ const GROUPS: [(&str, &[&str]); 8] = [
     (
         "The daemon",
         &[
-            "status", "top", "store", "logs", "log", "unlock", "reload", "stop", "service",
+            "status",
+            "top",
+            "store",
+            "logs",
+            "log",
+            "unlock",
+            "reload",
+            "stop",
+            "service",
+            "uninstall",
         ],
     ),
     ("For packagers", &["completions", "man"]),
@@ -159,40 +191,50 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
     {
         return run_command::run_with_ephemeral_daemon(arguments);
     }
-    let folders = folders(cli.home.as_deref())?;
-    let client = client(cli.system, &folders, &verb)?;
+    carry_out(verb, cli.home.as_deref(), cli.json, cli.system)
+}
+
+fn carry_out(verb: DaemonVerb, home: Option<&Path>, json: bool, system: bool) -> Result<Report, ErrorBody> {
+    let folders = folders(home)?;
+    let client = client(system, &folders, &verb)?;
+    let daemon_folders = daemon_folders(&client, &folders);
     let updated = |report: Report| report.with_lines(&clients::refresh(&folders, &client));
     match verb {
-        DaemonVerb::AddRegistry(arguments) => add_registry::run(*arguments, &client).map(updated),
+        DaemonVerb::AddRegistry(arguments) => add_registry::run(*arguments, &client, &daemon_folders).map(updated),
         DaemonVerb::AddScope(arguments) => add_scope::run(arguments, &client).map(updated),
-        DaemonVerb::RemoveRegistry(arguments) => remove_registry::run(arguments, &client).map(updated),
+        DaemonVerb::Export(arguments) => export::run(arguments, &client),
+        DaemonVerb::Set(arguments) => set::run(arguments, &client).map(updated),
+        DaemonVerb::Edit(arguments) => edit::run(&arguments, &client, &daemon_folders).map(updated),
+        DaemonVerb::RemoveRegistry(arguments) => remove_registry::run(arguments, &client, &daemon_folders).map(updated),
         DaemonVerb::Import(arguments) => import::run(&arguments, &client, &folders),
         DaemonVerb::List(arguments) => list::run(arguments, &client),
         DaemonVerb::Show(arguments) => show::run(arguments, &client),
         DaemonVerb::Login(arguments) => login::run(arguments, &client),
+        DaemonVerb::Logout(arguments) => logout::run(arguments, &client),
         DaemonVerb::Rotate(arguments) => rotate::run(arguments, &client),
         DaemonVerb::Verify(arguments) => verify::run(arguments, &client),
         DaemonVerb::Allow(arguments) => allow::run(arguments, &client),
         DaemonVerb::Deny(arguments) => deny::run(arguments, &client),
-        DaemonVerb::Setup(arguments) => setup::run(arguments, &client, &folders),
+        DaemonVerb::Setup(arguments) => setup::run(&arguments, &client, &folders),
         DaemonVerb::Env(arguments) => env::run(arguments, &client, &folders),
         DaemonVerb::Run(arguments) => run_command::run(&arguments, &client, &folders),
         DaemonVerb::Doctor(arguments) => doctor::run(&arguments, &client, &folders),
-        DaemonVerb::Grant(arguments) => grant::run(arguments, &client),
+        DaemonVerb::Grant(arguments) => grant::run(arguments, &client, &folders),
         DaemonVerb::Grants(arguments) => grants::run(arguments, &client),
         DaemonVerb::Revoke(arguments) => revoke::run(arguments, &client),
         DaemonVerb::Status(arguments) => status::run(arguments, &client),
-        DaemonVerb::Watch(arguments) => watch::run(&arguments, cli.json, &client),
-        DaemonVerb::Top(arguments) => top::run(&arguments, cli.json, &client),
-        DaemonVerb::Audit(arguments) => audit::run(*arguments, &client, &record_folders(cli.system, folders)),
+        DaemonVerb::Watch(arguments) => watch::run(&arguments, json, &client),
+        DaemonVerb::Top(arguments) => top::run(&arguments, json, &client),
+        DaemonVerb::Audit(arguments) => audit::run(*arguments, &client, &daemon_folders),
         DaemonVerb::Metrics(arguments) => metrics::run(arguments, &client),
         DaemonVerb::Store(arguments) => store::run(arguments, &client),
         DaemonVerb::Unlock(arguments) => unlock::run(arguments, &client),
         DaemonVerb::Reload(arguments) => reload::run(arguments, &client),
-        DaemonVerb::Service(arguments) => service::run(&arguments, cli.system, &client, &folders),
+        DaemonVerb::Service(arguments) => service::run(&arguments, system, &client, &folders),
         DaemonVerb::Log(arguments) => log::run(arguments, &client),
-        DaemonVerb::Logs(arguments) => logs::run(&arguments, cli.json, cli.system, &client, &folders),
-        DaemonVerb::Stop(arguments) => stop::run(arguments, &client),
+        DaemonVerb::Logs(arguments) => logs::run(&arguments, json, system, &client, &folders),
+        DaemonVerb::Stop(arguments) => stop::run(arguments, &client, &folders),
+        DaemonVerb::Uninstall(arguments) => uninstall::run(&arguments, &client, &folders),
     }
 }
 
@@ -210,9 +252,13 @@ fn folders(home: Option<&Path>) -> Result<Folders, ErrorBody> {
     Folders::resolve(home, |name| std::env::var_os(name)).map_err(|error| error::usage(error.to_string()))
 }
 
-/// Folders of the daemon whose record is read.
-fn record_folders(system: bool, user: Folders) -> Folders {
-    if system { Folders::of_the_system() } else { user }
+/// Folders of the daemon that is asked.
+fn daemon_folders(client: &Client, user: &Folders) -> Folders {
+    if client.is_of_system() {
+        Folders::of_the_system()
+    } else {
+        user.clone()
+    }
 }
 
 /// Client of the daemon that the verb needs. `--system` excludes the verbs that configure a user's clients: the
@@ -222,6 +268,10 @@ fn client(system: bool, folders: &Folders, verb: &DaemonVerb) -> Result<Client, 
         return Ok(connect::user_daemon(folders));
     }
     match verb {
+        DaemonVerb::Uninstall(_) => Err(
+            error::refused("the machine's daemon is a service, and has set up no client")
+                .hint("sudo regauthctl service uninstall --system"),
+        ),
         DaemonVerb::Setup(_) | DaemonVerb::Env(_) | DaemonVerb::Run(_) | DaemonVerb::Doctor(_) => Err(error::refused(
             "the machine's daemon serves only clients with a grant, so it cannot configure yours",
         )
@@ -235,19 +285,27 @@ fn client(system: bool, folders: &Folders, verb: &DaemonVerb) -> Result<Client, 
 /// Command line with its verbs in groups: clap has one heading for all of them.
 fn command() -> Command {
     let command = Cli::command();
+    let heading = *command.get_styles().get_header();
+    let width = output::width().map_or(WIDTH_WITHOUT_TERMINAL, usize::from);
     let mut verbs = String::new();
     for (group, names) in GROUPS {
-        verbs += &format!("{group}:\n");
+        verbs += &format!("{heading}{group}:{heading:#}\n");
         for verb in names.iter().filter_map(|name| command.find_subcommand(name)) {
             let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
+            let about = output::fill(&about, width, VERB_COLUMN, VERB_COLUMN);
             verbs += &format!("  {:<15}  {about}\n", verb.get_name());
         }
         verbs += "\n";
     }
     command.help_template(format!(
-        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{verbs}Options:\n{{options}}{{after-help}}"
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{verbs}{heading}Options:{heading:#}\n{{options}}{{after-help}}"
     ))
 }
+
+/// Column in which the descriptions of verbs begin.
+const VERB_COLUMN: usize = 19;
+/// As clap has it.
+const WIDTH_WITHOUT_TERMINAL: usize = 100;
 
 /// True if a flag is given, as `--flag` or `--flag=value`, before the words of a wrapped command.
 fn has_flag(arguments: &[OsString], flag: &str) -> bool {
@@ -272,21 +330,69 @@ fn finish_without_verb() -> u8 {
 /// Prints the help, the version or a usage error, and returns the exit code.
 fn finish_unparsed(mut clap: clap::Error, json: bool) -> u8 {
     match clap.kind() {
-        ClapErrorKind::DisplayHelp | ClapErrorKind::DisplayVersion => output::print(&help_text(&clap), exit_code::DONE),
+        ClapErrorKind::DisplayHelp | ClapErrorKind::DisplayVersion => {
+            output::print(&output::help(&clap.render()), exit_code::DONE)
+        }
         ClapErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            output::print_to_stderr(&help_text(&clap));
+            output::print_to_stderr(&output::help(&clap.render()));
             exit_code::USAGE
         }
         _ => {
+            if let Some(error) = known_by_another_name(&clap) {
+                return output::finish(Err(error), json);
+            }
             remove_values(&mut clap);
             output::finish(Err(usage_error(&clap.render().to_string())), json)
         }
     }
 }
 
-fn help_text(help: &clap::Error) -> String {
-    format!("{}\n", help.render().to_string().trim_end())
+/// Error for a verb that people know from other programs, with what stands for it here.
+fn known_by_another_name(error: &clap::Error) -> Option<ErrorBody> {
+    if error.kind() != ClapErrorKind::InvalidSubcommand {
+        return None;
+    }
+    let Some(ContextValue::String(verb)) = error.get(ContextKind::InvalidSubcommand) else {
+        return None;
+    };
+    let (name, hint) = OTHER_NAMES.iter().find(|(name, _)| name == verb)?;
+    Some(error::usage(format!("there is no verb `{name}`")).hint(*hint))
 }
+
+/// Verbs of other programs, and what to do instead.
+const OTHER_NAMES: [(&str, &str); 10] = [
+    (
+        "start",
+        "`regauthctl service install` has it started when it is needed; by hand: regauthd",
+    ),
+    (
+        "restart",
+        "under systemd: systemctl --user restart regauthd; by hand: `regauthctl stop --wait`, then regauthd",
+    ),
+    ("install", "`regauthctl service install`, then `regauthctl setup`"),
+    (
+        "init",
+        "`regauthctl add-registry` asks for all it needs; then `regauthctl setup`",
+    ),
+    (
+        "update",
+        "your package manager updates regauth; a new token for a registry: `regauthctl rotate NAME`",
+    ),
+    (
+        "upgrade",
+        "your package manager updates regauth; `regauthctl service install` then starts the new release",
+    ),
+    ("version", "regauthctl --version"),
+    (
+        "token",
+        "no command shows a token; `regauthctl show NAME` shows its state, `regauthctl rotate NAME` replaces it",
+    ),
+    ("unset", "`regauthctl set NAME KEY --unset`"),
+    (
+        "publish",
+        "open writes with `regauthctl allow NAME --for 5m`, then run cargo publish",
+    ),
+];
 
 /// Removes typed values from clap's error, other than flags and choices from a list.
 fn remove_values(error: &mut clap::Error) {

@@ -2,8 +2,13 @@
 //!
 //! All output of the program goes through this module. A closed stdout (`regauthctl list | head -1`) is not an error.
 
-use std::io::{self, ErrorKind as IoErrorKind, Write};
+mod colour;
 
+use std::io::{self, ErrorKind as IoErrorKind, Write};
+use std::os::fd::AsFd;
+
+use anstream::stream::RawStream;
+use clap::builder::StyledStr;
 use regauth_shared::frame::Answer;
 use regauth_shared::{ErrorBody, exit_code};
 use serde::Serialize;
@@ -11,6 +16,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::client::Reply;
 use crate::error::failed;
+pub(crate) use colour::fill;
 
 /// Result of a command: its text, its JSON and its exit code.
 pub(crate) struct Report {
@@ -79,7 +85,7 @@ pub(crate) fn finish(result: Result<Report, ErrorBody>, json: bool) -> u8 {
         Ok(report) => {
             let text = match report.body {
                 Some(body) if json => format!("{body}\n"),
-                Some(_) => without_control_characters(&report.text),
+                Some(_) => for_person(&without_control_characters(&report.text), &io::stdout()),
                 None => report.text,
             };
             print(&text, report.exit_code)
@@ -116,7 +122,7 @@ pub(crate) fn print(text: &str, exit_code: u8) -> u8 {
 /// Those of stdout; a reader that has left is [`IoErrorKind::BrokenPipe`].
 pub(crate) fn print_line(line: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(format!("{}\n", without_control_characters(line)).as_bytes())?;
+    stdout.write_all(format!("{}\n", one_line(line)).as_bytes())?;
     stdout.flush()
 }
 
@@ -125,33 +131,68 @@ pub(crate) fn print_to_stderr(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
+/// Shows text on stderr, for a person who is about to be asked something. Control characters are replaced.
+pub(crate) fn show(text: &str) {
+    print_to_stderr(&without_control_characters(text));
+}
+
 /// Writes an error and its hint to stderr.
 pub(crate) fn print_error(error: &ErrorBody) {
     let mut text = format!("error: {}\n", error.message);
     if let Some(hint) = &error.hint {
         text.push_str(&format!("hint: {hint}\n"));
     }
-    print_to_stderr(&without_control_characters(&text));
+    print_to_stderr(&for_person(&without_control_characters(&text), &io::stderr()));
 }
 
-/// Replaces control characters other than line feeds and tabs.
+/// Breaks long lines and adds colours, if the stream is a terminal.
+fn for_person(text: &str, stream: &(impl RawStream + AsFd)) -> String {
+    let wrapped = match width_of(stream) {
+        Some(width) => colour::wrap(text, width),
+        None => text.to_owned(),
+    };
+    match colour::is_coloured(stream) {
+        true => colour::paint(&wrapped),
+        false => wrapped,
+    }
+}
+
+/// Text of clap, with its styles if stdout is a terminal.
+pub(crate) fn help(text: &StyledStr) -> String {
+    let text = match colour::is_coloured(&io::stdout()) {
+        true => text.ansi().to_string(),
+        false => text.to_string(),
+    };
+    format!("{}\n", text.trim_end())
+}
+
+/// Replaces control characters other than line feeds and tabs, and those that change the direction of text.
 ///
 /// An answer may quote a registry, and a hostile registry could send escape sequences to the terminal.
 fn without_control_characters(text: &str) -> String {
+    let is_hostile = |c: char| !matches!(c, '\n' | '\t') && (c.is_control() || is_invisible_format(c));
     text.chars()
-        .map(|c| {
-            if c.is_control() && !matches!(c, '\n' | '\t') {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
+        .map(|c| if is_hostile(c) { char::REPLACEMENT_CHARACTER } else { c })
         .collect()
+}
+
+/// Replaces what could begin another line as well: a program may lie in a folder whose name has a line feed.
+fn one_line(text: &str) -> String {
+    without_control_characters(text).replace(['\n', '\t'], "\u{fffd}")
+}
+
+/// True for characters that reorder or break lines: UAX #9 (bidirectional text), line and paragraph separators.
+fn is_invisible_format(c: char) -> bool {
+    matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Columns of the terminal that stdout is; `None` if it is none.
 pub(crate) fn width() -> Option<u16> {
-    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    width_of(&io::stdout())
+}
+
+fn width_of(stream: &impl AsFd) -> Option<u16> {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
     Some(size.ws_col).filter(|columns| *columns > 0)
 }
 
@@ -174,17 +215,38 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let line = |row: &Vec<String>| {
         let cells = row.iter().enumerate();
         let padded: Vec<_> = cells
-            .map(|(column, cell)| format!("{cell:<0$}", width(column)))
+            .map(|(column, cell)| format!("{:<1$}", one_line(cell), width(column)))
             .collect();
         format!("{}\n", padded.join("  ").trim_end())
     };
     rows.iter().map(line).collect()
 }
 
-/// Formats lines of a key and a value, aligned. A line with an empty key continues the one above.
+/// Formats lines of a key and a value, aligned. A line with an empty key continues the one above. At a terminal, long values
+/// are broken between words.
 pub(crate) fn key_values<K: Into<String>>(pairs: impl IntoIterator<Item = (K, String)>) -> String {
     let rows: Vec<_> = pairs.into_iter().map(|(key, value)| vec![key.into(), value]).collect();
-    table(&rows)
+    let text = table(&rows);
+    let keys = rows.iter().filter_map(|row| row.first());
+    let column = 2 + keys.map(|key| key.chars().count()).max().unwrap_or_default();
+    match width() {
+        Some(width) => text
+            .lines()
+            .map(|line| break_value(line, column, width.into()))
+            .collect(),
+        None => text,
+    }
+}
+
+/// Breaks the value of a line that is wider than the terminal.
+fn break_value(line: &str, column: usize, width: usize) -> String {
+    let end_of_key = line.char_indices().nth(column).map(|(at, _)| at);
+    match end_of_key.and_then(|at| line.split_at_checked(at)) {
+        Some((key, value)) if line.chars().count() > width => {
+            format!("{key}{}\n", fill(value, width, column, column))
+        }
+        _ => format!("{line}\n"),
+    }
 }
 
 /// Formats notes, one a line.
@@ -208,6 +270,20 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [["NAME", "KIND"], ["ä", "x"]].map(|row| row.map(str::to_owned).to_vec());
         assert_eq!(table(&rows), "NAME  KIND\nä     x\n");
+    }
+
+    #[test]
+    fn a_cell_cannot_begin_another_line() {
+        let row = ["/tmp/a\n12:00 corp", "\u{202e}x\u{2028}"].map(str::to_owned).to_vec();
+        assert_eq!(table(&[row]), "/tmp/a\u{fffd}12:00 corp  \u{fffd}x\u{fffd}\n");
+    }
+
+    #[test]
+    fn a_long_value_continues_below_itself() {
+        let line = "next step  run `regauthctl rotate corp` again";
+        let broken = "next step  run\n           `regauthctl rotate corp`\n           again\n";
+        assert_eq!(break_value(line, 11, 36), broken);
+        assert_eq!(break_value("key  short", 5, 36), "key  short\n");
     }
 
     #[test]

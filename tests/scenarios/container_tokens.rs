@@ -179,8 +179,8 @@ fn a_blob_in_storage_is_reached_without_the_token() {
     registry.set_storage(&storage.url("/blob"));
     let daemon = daemon_for(&registry);
     let roots = tempfile::NamedTempFile::new().unwrap();
-    let text = |file: &std::path::Path| std::fs::read_to_string(file).unwrap();
-    std::fs::write(roots.path(), text(daemon.bundle()) + &text(&registry.ca())).unwrap();
+    let text = |file: std::path::PathBuf| std::fs::read_to_string(file).unwrap();
+    std::fs::write(roots.path(), text(daemon.bundle()) + &text(registry.ca())).unwrap();
     let curl = Curl::new()
         .behind(&daemon)
         .with(&["--location", "--cacert", roots.path().to_str().unwrap()]);

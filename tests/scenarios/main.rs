@@ -9,6 +9,7 @@
     reason = "a scenario fails loudly, is one sequence of steps, and prints its measurements"
 )]
 
+mod attacks;
 mod audit;
 mod bad_input;
 mod builds;
@@ -18,6 +19,8 @@ mod client_authentication;
 #[cfg(target_os = "linux")]
 mod clock_and_disk;
 mod completion;
+mod configuration_changes;
+mod container_examples;
 mod container_tokens;
 mod corporate_network;
 mod corporate_setup;
@@ -34,7 +37,15 @@ mod doctor_fixes;
 mod environment_clients;
 mod events;
 mod failed_reload;
+mod first_minutes;
 mod first_steps;
+mod gateway_examples;
+mod gateway_identity;
+mod gateway_replicas;
+mod gateway_tls;
+mod grants_in_containers;
+mod guarded;
+mod helm_chart;
 mod host_identity;
 mod http_messages;
 #[cfg(target_os = "linux")]
@@ -42,6 +53,7 @@ mod identities;
 mod import;
 mod import_formats;
 mod java;
+mod java_builds_with_a_grant;
 mod keychain;
 mod leaks;
 mod life;
@@ -57,6 +69,7 @@ mod old_tokens;
 mod operations;
 mod overlapping_changes;
 mod overview;
+mod package_kinds;
 mod package_managers;
 mod packaging;
 mod path_readings;
@@ -64,6 +77,7 @@ mod process_isolation;
 #[cfg(target_os = "linux")]
 mod programs;
 mod read_ahead;
+mod registry_names;
 mod registry_tokens;
 mod request_smuggling;
 mod restart;
@@ -74,11 +88,14 @@ mod same_user;
 mod scopes;
 mod service;
 mod setup;
+mod setup_clients;
 mod setup_files;
 mod socket_owner;
 mod start;
 mod store_move;
 mod streams;
+mod team_file;
+mod terminal_output;
 mod top;
 mod tunnel;
 mod unread_answers;

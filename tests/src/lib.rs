@@ -10,12 +10,14 @@
 //! | [`user`] | a person with a `HOME` and `regauthctl` | `User::new(&daemon).ctl(&["setup", "cargo"]).succeeds()` |
 //! | [`programs`] | paths of the programs under test | `programs::binary("regauthctl")` |
 //! | [`fake_service_manager`] | listeners passed by descriptor, `sd_notify` messages kept | `Daemon::builder().socket_activated().start()` |
+//! | [`machine`] | guarded daemon of a system user, or a user's own, on a machine with users and a `/run` of its own (root) | `Machine::start(Mode::Guarded)?.ctl(ME, &["status"])` |
 //! | [`systemd`] | real systemd in namespaces of its own (root) | `systemd.systemctl(&["restart", "regauthd.service"])` |
 //! | **registries and servers** | | |
 //! | [`registry`] | private cargo registry: nginx, token check, index, web API | `Registry::start("token")` |
 //! | [`git_server`] | private git host for fetch and push | `GitServer::start(&authority, Scheme::basic("me"), "token")` |
 //! | [`pypi_server`] | private Python index: pypiserver | `PypiServer::start("me", "password")` |
 //! | [`npm_server`] | private npm registry: verdaccio | `NpmServer::start("me", "password")` |
+//! | [`file_server`] | folder that needs a password, and takes PUT: repositories of Maven, RubyGems, Composer and others | `FileServer::start("me", "password").write("a.txt", "x")` |
 //! | [`container_registry`] | private container registry: docker-registry, with a password or a token service | `ContainerRegistry::with_token_service("me", "password")` |
 //! | [`token_registry`] | container registry with a token service, which can end its tokens | `TokenRegistry::start("me", "password").end_tokens()` |
 //! | [`openid_provider`] | OpenID provider: the certified oidc-provider | `OpenidProvider::start(registry.gate()).identity("corp")` |
@@ -46,6 +48,7 @@
 //! | [`load`] | clients that send requests until stopped | `LoadGenerator::start(counts, &proxy, &bundle, &url).stop()` |
 //! | **environment** | | |
 //! | [`keyring`] | gnome-keyring on a session bus of its own | `Keyring::start().lock()` |
+//! | [`containers`] | images, containers and sandboxes: real buildah, podman and bubblewrap (root) | `Containers::new().build(&words, &[])` |
 //! | [`notification_daemon`] | dunst on a session bus | `NotificationDaemon::start(&bus).wait_for("the store is locked")` |
 //! | [`long_link`] | relay that counts round trips | `LongLink::start(registry.nginx.port())` |
 //! | [`network`] | network namespaces, links, a DNS server (root) | `NetworkNamespace::start(&["203.0.113.1/24"])` |
@@ -76,6 +79,7 @@ pub mod burst;
 pub mod cargo;
 pub mod certificates;
 pub mod container_registry;
+pub mod containers;
 pub mod crate_index;
 pub mod crates;
 pub mod ctl;
@@ -85,12 +89,16 @@ pub mod device_service;
 pub mod exec;
 pub mod fake_service_manager;
 pub mod faulty_server;
+pub mod file_server;
 pub mod forge;
+pub mod gateway;
 pub mod git;
 pub mod git_backend;
 pub mod git_server;
+pub mod haproxy;
 pub mod head_server;
 pub mod held_server;
+pub mod helm;
 pub mod http2_frames;
 pub mod http_server;
 pub mod keyring;
@@ -98,6 +106,7 @@ pub mod leak_scan;
 pub mod lfs_server;
 pub mod load;
 pub mod long_link;
+pub mod machine;
 pub mod misbehaving_server;
 pub mod mock_server;
 pub mod moto;

@@ -1,20 +1,27 @@
-//! `regauthctl add-registry`: completes the arguments, reads the token, sends the request, prints the client settings.
+//! `regauthctl add-registry`: completes the arguments (`wizard`), asks the registry what it says without a token
+//! (`preflight`), reads the token, sends the request, prints the client settings.
+
+mod preflight;
+mod wizard;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use clap::ArgGroup;
+use regauth_shared::kind::KINDS;
+use regauth_shared::paths::Folders;
 use regauth_shared::response::RegistryAdded;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret, request};
 use serde_json::Value;
 
-use super::{git_index, registry_text};
+use super::{add_from, git_index, registry_text};
 use crate::client::{Client, Reply};
 use crate::daemon_info::is_git_index;
+use crate::error;
 use crate::output::{self, Report};
-use crate::presets::{self, Preset, Username};
-use crate::token::{SourceFlags, TokenFlags};
-use crate::{error, prompt};
+use crate::presets::{self, Preset};
+use crate::team_file::Location;
+use crate::token::{SourceFlags, TokenFlags, TokenPrompt};
 
 /// Add a registry and serve it at once
 ///
@@ -28,7 +35,7 @@ use crate::{error, prompt};
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, group = ArgGroup::new("covered").multiple(true))]
 pub(crate) struct Arguments {
-    /// Name of the registry: a-z, 0-9, - and _. Without it, a terminal prompts for all missing values
+    /// Name of the registry: letters, digits, -, _ and dots. Without it, a terminal prompts for all missing values
     name: Option<RegistryName>,
 
     /// Kind of registry: sets what the other flags leave open, and checks the index
@@ -39,12 +46,27 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "URL", group = "covered")]
     index: Option<String>,
 
+    /// Add the missing registries of a team's file: a file, a folder at or below it, or an https URL. With NAME, only that
+    /// one
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = [
+            "covered", "preset", "kind", "scheme", "writes", "programs", "ca_file", "source", "credential_of", "command",
+        ],
+    )]
+    from: Option<Location>,
+
+    /// With --from: agree to what the file adds and changes, without a question
+    #[arg(long, short, requires = "from")]
+    yes: bool,
+
     /// A scope that the registry covers, https://host/path/; can be given several times
     #[arg(long = "scope", value_name = "URL", group = "covered")]
     scopes: Vec<String>,
 
     /// Protocol, which tells reads from writes [default: cargo]
-    #[arg(long, value_parser = ["cargo", "git", "pypi", "npm", "oci", "generic"])]
+    #[arg(long, value_parser = KINDS)]
     kind: Option<String>,
 
     /// Header that carries the token: basic, bearer, raw, or a template as "X-Api-Key: {token}" [default: basic with
@@ -83,6 +105,14 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     source: SourceFlags,
+
+    /// Flags that stand for the answers of a person.
+    #[arg(skip)]
+    answers: Vec<String>,
+
+    /// True once the registry has been asked, by the questions about its URL.
+    #[arg(skip)]
+    is_checked: bool,
 }
 
 const PRESET_HELP: &str = "\
@@ -110,114 +140,118 @@ Examples:
   regauthctl add-registry gcp --scope https://gcp.example/ --source google
   regauthctl add-registry corp --index sparse+https://corp.example/index/ \\
       --program cargo --program git
+  regauthctl add-registry --from regauth.toml
   regauthctl add-registry own --scope https://own.example/ \\
       --source-json /token --source-expires /expires \\
       --source-command mint-token --for own";
 
-/// Adds the registry.
-pub(crate) fn run(mut arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
-    let ca_file = arguments.ca_file.as_deref().map(readable).transpose()?;
+/// Adds the registry, or those of a team's file.
+pub(crate) fn run(mut arguments: Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
+    if let Some(from) = &arguments.from {
+        let options = add_from::Options {
+            from,
+            only: arguments.name.as_ref(),
+            username: arguments.username.as_deref(),
+            token: &arguments.token,
+            yes: arguments.yes,
+            verify: !arguments.no_verify,
+        };
+        return add_from::run(&options, client, folders);
+    }
+    arguments.ca_file.as_deref().map(readable).transpose()?;
     let name = arguments.complete(client)?;
     let token = if arguments.source.is_external() && !arguments.token.is_given() {
         None
     } else {
-        Some(read_token(&arguments, &name, client)?)
+        arguments.check_before_token(&name, client)?;
+        let (scheme, username) = (arguments.scheme.as_deref(), arguments.username.as_deref());
+        Some(read_token(&arguments.token, &name, scheme, username, client)?)
     };
     let preset = arguments.preset;
-    let reply = client.call(&Request::AddRegistry(Box::new(request::AddRegistry {
-        name,
-        index: arguments.index,
-        scopes: arguments.scopes,
-        kind: arguments.kind,
-        scheme: arguments.scheme,
-        username: arguments.username,
-        token_service: arguments.token_service,
-        writes: arguments.writes,
-        programs: arguments.programs,
-        ca_file,
-        source: arguments.source.source,
-        source_command: arguments.source.command.into_request()?,
-        credential_of: arguments.source.credential_of,
-        token,
-        verify: !arguments.no_verify,
-    })));
+    let request = arguments.request(&name, token)?;
+    let reply = client.call(&Request::AddRegistry(Box::new(request)));
     let reply: Reply<RegistryAdded> = reply.map_err(|error| with_rejection_hint(error, preset))?;
+    let command = arguments.command_without_questions();
+    let command = command.map(|line| format!("\nThe same without questions:\n\n{line}\n"));
+    let command = command.unwrap_or_default();
     if !is_git_index(&reply.answer.registry) {
-        return Ok(Report::from_reply(reply, describe));
+        return Ok(Report::from_reply(reply, describe).with_lines(&command));
     }
     // The daemon does not speak git, so this program reads a git index and extends the answer.
     let mut added = reply.answer;
     git_index::complete(&mut added, client);
-    Report::from_value(&added, describe(&added))
+    Ok(Report::from_value(&added, describe(&added))?.with_lines(&command))
 }
 
 impl Arguments {
-    /// Fills in missing values from a preset and from prompts at the terminal. Returns the name.
-    fn complete(&mut self, client: &Client) -> Result<RegistryName, ErrorBody> {
-        let covers_nothing = self.index.is_none() && self.scopes.is_empty();
-        let incomplete = covers_nothing || self.name.is_none();
-        if incomplete && !prompt::is_interactive() {
-            return Err(error::usage("a registry needs a NAME and --index or --scope")
-                .hint("usage: regauthctl add-registry NAME --index URL; a terminal prompts for all missing values"));
-        }
-        if incomplete {
-            client.ping()?;
-        }
-        let name = self.name.take().map_or_else(prompt::registry_name, Ok)?;
-        if covers_nothing {
-            self.prompt_for_location()?;
-        }
-        if let Some(preset) = self.preset {
-            self.apply_preset(preset)?;
-        }
-        Ok(name)
-    }
-
-    fn prompt_for_location(&mut self) -> Result<(), ErrorBody> {
-        if self.preset.is_none() {
-            self.preset = prompt::preset()?;
-        }
-        let preset = self.preset;
-        let url = prompt::index_or_scope(preset)?;
-        if url.starts_with("sparse+") || url.ends_with(".git") {
-            self.index = Some(url);
-        } else {
-            self.scopes.push(url);
-        }
-        if self.username.is_none() && self.scheme.is_none() {
-            self.username = prompt::username(preset)?;
-        }
-        Ok(())
-    }
-
-    /// Flags override the preset. An index that the preset excludes is an error.
-    fn apply_preset(&mut self, preset: &Preset) -> Result<(), ErrorBody> {
-        if self.index.iter().any(|index| !preset.matches_index(index)) {
-            let patterns = preset.index_patterns.join(" or ");
-            return Err(error::usage(format!("{} has its index at {patterns}", preset.title))
-                .hint("correct --index, or leave out --preset to use this index"));
-        }
-        if self.scheme.is_none() {
-            if let (Username::Fixed(username), None) = (&preset.username, &self.username) {
-                self.username = Some((*username).to_owned());
-            }
-            self.scheme = preset.scheme_for(self.username.as_deref()).map(str::to_owned);
-        }
-        if self.kind.is_none() && self.index.is_none() && preset.name == "github" {
-            self.kind = Some("git".to_owned());
-        }
-        Ok(())
+    /// The request to the daemon. For a check, `token` is `None`.
+    fn request(&self, name: &RegistryName, token: Option<Secret>) -> Result<request::AddRegistry, ErrorBody> {
+        Ok(request::AddRegistry {
+            name: name.clone(),
+            index: self.index.clone(),
+            scopes: self.scopes.clone(),
+            kind: self.kind.clone(),
+            scheme: self.scheme.clone(),
+            username: self.username.clone(),
+            token_service: self.token_service.clone(),
+            writes: self.writes.clone(),
+            programs: self.programs.clone(),
+            ca_file: self.ca_file.as_deref().map(readable).transpose()?,
+            source: self.source.source.clone(),
+            source_command: self.source.command.clone().into_request()?,
+            credential_of: self.source.credential_of.clone(),
+            read_ahead: None,
+            untrusted: false,
+            token,
+            verify: !self.no_verify,
+        })
     }
 }
 
-fn read_token(arguments: &Arguments, name: &RegistryName, client: &Client) -> Result<Secret, ErrorBody> {
-    arguments.token.read(|| {
+/// Adds a registry whose definition is complete, apart from the token. A person is asked for it after the registry.
+///
+/// # Errors
+/// There is no token; those of the daemon.
+pub(super) fn add(
+    request: impl Fn(Option<Secret>) -> request::AddRegistry,
+    preset: Option<&Preset>,
+    flags: &TokenFlags,
+    client: &Client,
+) -> Result<RegistryAdded, ErrorBody> {
+    let unchecked = request(None);
+    let is_stored = unchecked.source.as_deref().is_none_or(|source| source == "store");
+    let token = if is_stored || flags.is_given() {
+        if unchecked.verify && flags.asks_a_person() {
+            preflight::require_passed(request(None), client)?;
+        }
+        let (scheme, username) = (unchecked.scheme.as_deref(), unchecked.username.as_deref());
+        Some(read_token(flags, &unchecked.name, scheme, username, client)?)
+    } else {
+        None
+    };
+    let reply = client.call(&Request::AddRegistry(Box::new(request(token))));
+    let reply: Reply<RegistryAdded> = reply.map_err(|error| with_rejection_hint(error, preset))?;
+    let mut added = reply.answer;
+    git_index::complete(&mut added, client);
+    Ok(added)
+}
+
+fn read_token(
+    flags: &TokenFlags,
+    name: &RegistryName,
+    scheme: Option<&str>,
+    username: Option<&str>,
+    client: &Client,
+) -> Result<Secret, ErrorBody> {
+    flags.read(|| {
         client.ping()?;
-        let username = arguments.username.as_deref();
         // The daemon's defaults.
         let default = if username.is_some() { "basic" } else { "bearer" };
-        let scheme = registry_text::scheme(arguments.scheme.as_deref().unwrap_or(default), username);
-        Ok(format!("Token for {name} ({scheme}): "))
+        let scheme = scheme.unwrap_or(default);
+        Ok(TokenPrompt {
+            text: format!("Token for {name} ({}): ", registry_text::scheme(scheme, username)),
+            scheme: scheme.to_owned(),
+        })
     })
 }
 
@@ -249,11 +283,16 @@ pub(super) fn readable(file: &Path) -> Result<String, ErrorBody> {
 }
 
 fn describe(added: &RegistryAdded) -> String {
+    describe_briefly(added) + &client_settings(added)
+}
+
+/// What was added, without the settings of clients.
+pub(super) fn describe_briefly(added: &RegistryAdded) -> String {
     let registry = &added.registry;
     let verification = registry_text::verification(added.verified, added.public);
     let scopes: String = registry.scopes.iter().map(|scope| format!("  {scope}\n")).collect();
     let notes = output::notes(&added.notes);
-    format!("Added {}; {verification}.\nIt covers:\n{scopes}{notes}", registry.name) + &client_settings(added)
+    format!("Added {}; {verification}.\nIt covers:\n{scopes}{notes}", registry.name)
 }
 
 /// Settings that make cargo, git or another client use the proxy for the registry.
@@ -271,7 +310,10 @@ fn client_settings(added: &RegistryAdded) -> String {
 /// With any `[http]` setting cargo's own git ignores credential helpers, for all hosts. The git program does not.
 fn cargo_settings(added: &RegistryAdded) -> String {
     let registry = match &added.registry.index {
-        Some(index) => format!("\n[registries.{}]\nindex = {}\n", added.registry.name, quoted(index)),
+        Some(index) => {
+            let name = added.registry.name.toml_key();
+            format!("\n[registries.{name}]\nindex = {}\n", quoted(index))
+        }
         None => String::new(),
     };
     format!(

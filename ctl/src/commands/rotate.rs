@@ -7,7 +7,7 @@ use regauth_shared::{ErrorBody, RegistryName, Request, Secret};
 use super::registry_text;
 use crate::client::Client;
 use crate::output::{self, Report};
-use crate::token::TokenFlags;
+use crate::token::{TokenFlags, TokenPrompt};
 
 /// Replace a registry's token
 ///
@@ -47,6 +47,16 @@ pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, Error
     Ok(Report::from_reply(reply, describe))
 }
 
+/// Rotates to a token that the person types.
+pub(super) fn with_typed_token(name: RegistryName, client: &Client) -> Result<Report, ErrorBody> {
+    let arguments = Arguments {
+        name,
+        no_verify: false,
+        token: TokenFlags::default(),
+    };
+    run(arguments, client)
+}
+
 /// Reads the new token; `None` if the registry has another source than the store.
 ///
 /// Looks the registry up before it prompts, so that nobody pastes a token for a registry that does not exist.
@@ -65,9 +75,12 @@ fn new_token(arguments: &Arguments, client: &Client) -> Result<Option<Secret>, E
     }
 }
 
-fn prompt(view: &RegistryView) -> String {
+fn prompt(view: &RegistryView) -> TokenPrompt {
     let scheme = registry_text::scheme(&view.scheme, view.username.as_deref());
-    format!("New token for {} ({scheme}): ", view.name)
+    TokenPrompt {
+        text: format!("New token for {} ({scheme}): ", view.name),
+        scheme: view.scheme.clone(),
+    }
 }
 
 fn describe(rotated: &Rotated) -> String {

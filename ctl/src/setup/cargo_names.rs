@@ -7,19 +7,22 @@ use std::path::{Path, PathBuf};
 use toml_edit::DocumentMut;
 use url::Url;
 
+use crate::user_folders::cargo_home;
+
 /// Name of an index in a file of cargo's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct IndexName {
+pub(crate) struct IndexName {
     /// The file.
-    pub(super) file: PathBuf,
+    pub(crate) file: PathBuf,
     /// Key below `[registries]`.
-    pub(super) name: String,
-    index: String,
+    pub(crate) name: String,
+    /// Index.
+    pub(crate) index: String,
 }
 
 impl IndexName {
     /// Note for the user that setup gives the index no second name.
-    pub(super) fn note(&self, registry: &str) -> String {
+    pub(crate) fn note(&self, registry: &str) -> String {
         format!(
             "{} calls the index of {registry} `{}` already, and cargo rejects an index with two names; use that one",
             self.file.display(),
@@ -29,25 +32,41 @@ impl IndexName {
 }
 
 /// Reads the names in these files. A file that is missing or no TOML has none.
-pub(super) fn read(files: &[PathBuf]) -> Vec<IndexName> {
+pub(crate) fn read(files: &[PathBuf]) -> Vec<IndexName> {
     files.iter().flat_map(|file| names_in(file)).collect()
 }
 
 /// Names of an index other than `own`.
-pub(super) fn others<'a>(names: &'a [IndexName], index: &str, own: &str) -> Vec<&'a IndexName> {
+pub(crate) fn others<'a>(names: &'a [IndexName], index: &str, own: &str) -> Vec<&'a IndexName> {
     let wanted = normalized(index);
     let is_other = |name: &&IndexName| name.name != own && normalized(&name.index) == wanted;
     names.iter().filter(is_other).collect()
 }
 
+/// Another name that cargo's configuration has for an index: of the project in the current folder, or of the user.
+pub(crate) fn other_name(index: &str, own: &str) -> Option<IndexName> {
+    let folder = std::env::current_dir().unwrap_or_default();
+    let of_user = cargo_home().ok().map(|home| files_in(&home));
+    let files: Vec<_> = files_above(&folder)
+        .into_iter()
+        .chain(of_user.into_iter().flatten())
+        .collect();
+    let names = read(&files);
+    let has_own = names
+        .iter()
+        .any(|name| name.name == own && normalized(&name.index) == normalized(index));
+    let other = others(&names, index, own).into_iter().next().cloned();
+    other.filter(|_| !has_own)
+}
+
 /// Configuration files that cargo merges when it runs in this folder (the Cargo book, "Hierarchical structure").
-pub(super) fn files_above(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn files_above(folder: &Path) -> Vec<PathBuf> {
     let folders = folder.ancestors().map(|folder| folder.join(".cargo"));
     folders.flat_map(|folder| files_in(&folder)).collect()
 }
 
 /// Configuration files of a folder such as `~/.cargo`.
-pub(super) fn files_in(folder: &Path) -> [PathBuf; 2] {
+pub(crate) fn files_in(folder: &Path) -> [PathBuf; 2] {
     ["config", "config.toml"].map(|file| folder.join(file))
 }
 

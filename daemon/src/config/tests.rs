@@ -116,7 +116,13 @@ fn the_initial_file_shows_every_key_and_sets_none() {
     assert_eq!(Config::read(INITIAL).unwrap(), Config::default());
     let is_setting = |line: &&str| line.starts_with("# ") && (line.contains(" = ") || line.starts_with("# ["));
     let settings: Vec<_> = (INITIAL.lines().filter(is_setting)).map(|line| &line[2..]).collect();
-    let config = Config::read(&settings.join("\n")).unwrap();
+    // The example is no container registry.
+    let of_cargo: Vec<_> = settings
+        .iter()
+        .filter(|line| !line.starts_with("token-service"))
+        .copied()
+        .collect();
+    let config = Config::read(&of_cargo.join("\n")).unwrap();
     assert_eq!(
         (config.listen, config.drain_timeout),
         (DEFAULT_LISTEN, DEFAULT_DRAIN_TIMEOUT)
@@ -132,12 +138,104 @@ fn the_initial_file_shows_every_key_and_sets_none() {
 }
 
 #[test]
+fn a_token_service_is_for_container_registries() {
+    let of = |kind: &str| {
+        format!(
+            "[registries.images]\nscopes = ['https://registry.example/v2/']\nkind = '{kind}'\ntoken-service = 'https://auth.example/token'"
+        )
+    };
+    let images = &Config::read(&of("oci")).unwrap().registries[&"images".parse().unwrap()];
+    let service = images.token_service.as_ref().map(ToString::to_string);
+    assert_eq!(service.as_deref(), Some("https://auth.example/token"));
+    check(
+        &of("generic"),
+        &[
+            "4:17: `token-service` in [registries.images]: it is for container registries: add kind = \"oci\" or remove it",
+        ],
+    );
+    check(
+        &of("oci").replace("https://auth", "http://auth"),
+        &[
+            "4:17: `token-service` in [registries.images]: a token service is asked over https://; http:// is for loopback only",
+        ],
+    );
+}
+
+#[test]
 fn listening_beyond_loopback_needs_grants() {
     let config = Config::read("listen = '0.0.0.0:9001'\nclients = 'grants'").unwrap();
     assert_eq!((config.listen.port(), config.clients), (9001, Clients::Grants));
     check(
         "clients = 'all'",
-        &["1:11: `clients`: clients are \"same-user\" or \"grants\""],
+        &["1:11: `clients`: clients are \"same-user\", \"grants\" or \"gateway\""],
+    );
+}
+
+#[test]
+fn a_gateway_is_read_with_its_listener_and_its_rules() {
+    let text = r#"
+clients = "gateway"
+drain-delay = "5s"
+authorities = "/etc/regauth/authorities"
+
+[listen-tls]
+address = "0.0.0.0:9443"
+cert = "/tls.crt"
+key = "/tls.key"
+proxy-protocol = ["10.0.0.0/8"]
+
+[[trust]]
+issuer = "https://issuer.example"
+audience = "regauth"
+jwks = "https://issuer.example/jwks"
+match = { repository = "corp/*", ref = ["refs/heads/main", "refs/tags/**"] }
+registries = ["corp"]
+operations = ["read", "write"]
+
+[[trust]]
+issuer = "https://kubernetes.default.svc"
+audience = "regauth"
+jwks = "/jwks.json"
+registries = ["corp", "wheels"]
+"#;
+    let config = Config::read(text).unwrap();
+    let listener = config.listen_tls.unwrap();
+    assert_eq!((listener.address.port(), listener.proxy_protocol.len()), (9443, 1));
+    assert_eq!(config.drain_delay.as_secs(), 5);
+    let [first, second] = &config.trust[..] else {
+        panic!("{:?}", config.trust)
+    };
+    assert!(first.write && !first.fits_everything() && first.claims["ref"].len() == 2);
+    assert!(!second.write && second.fits_everything() && second.registries.len() == 2);
+}
+
+#[test]
+fn problems_of_a_gateway_are_named() {
+    check(
+        r#"clients = "gateway"
+listen = "0.0.0.0:9001"
+listen-tls = { address = "0.0.0.0:9443", cert = "tls.crt", proxy-protocol = ["corp"] }
+
+[[trust]]
+issuer = ""
+audience = "regauth"
+jwks = "http://issuer.example/jwks"
+registries = []
+operations = ["write"]
+matches = { repository = "corp/*" }
+"#,
+        &[
+            "2:10: `listen`: other machines can reach this address, and a gateway serves them over TLS only; use 127.0.0.1 or \
+             [::1] here, and set listen-tls = { address = \"0.0.0.0:9443\", cert = \"…\", key = \"…\" } in config.toml",
+            "3:14: `key` in [listen-tls] is missing: `listen-tls` needs an address, a certificate and its key",
+            "3:49: `cert` in [listen-tls]: expected an absolute path",
+            "3:78: `proxy-protocol` in [listen-tls]: expected an IP address or a network such as \"10.0.0.0/8\"",
+            "6:10: `issuer` in [trust]: expected a text",
+            "8:8: `jwks` in [trust]: expected an https:// URL of a JSON Web Key Set, or the absolute path of a file with one",
+            "9:14: `registries` in [trust]: it must name a registry",
+            "10:14: `operations` in [trust]: who writes has to read; use [\"read\", \"write\"]",
+            "11:1: unknown key `matches` in [trust]; did you mean `match`?",
+        ],
     );
 }
 
@@ -151,7 +249,7 @@ colour = "red"
 [upstream]
 proxy = "socks4://localhost"
 
-[registries.Corp]
+[registries._corp]
 index = "sparse+http://corp.example/index/"
 
 [registries.corp]
@@ -165,8 +263,8 @@ writes = true
             "3:1: unknown key `colour`",
             "6:9: `proxy` in [upstream]: this kind of proxy is not supported; use an http://, https://, socks5h:// or \
              socks5:// URL",
-            "8:13: a registry name is 1 to 64 characters of a-z, 0-9, - and _, and starts with a letter or a digit",
-            "9:9: `index` in [registries.Corp]: plain http would show the token to the network; only https is allowed \
+            "8:13: a registry name is 1 to 64 letters, digits, `-`, `_` and `.`, and starts with a letter or a digit",
+            "9:9: `index` in [registries._corp]: plain http would show the token to the network; only https is allowed \
              (loopback aside)",
             "11:1: `scopes` in [registries.corp] is missing: a registry needs an index or scopes",
             "12:1: unknown key `shceme` in [registries.corp]; did you mean `scheme`?",
@@ -184,7 +282,7 @@ fn reports_syntax_errors_and_problems_outside_the_guessed_lines() {
             "2:1: unknown key `colour`",
             "3:12: invalid literal string, expected `'`",
             "4:1: duplicate key",
-            "6:8: `kind` in [registries.corp]: a kind is cargo, git, pypi, npm or generic",
+            "6:8: `kind` in [registries.corp]: a kind is one of: cargo, git, pypi, npm, oci, maven, go, rubygems, composer, nuget, apt, generic",
             "7:10: unclosed table, expected `]`",
         ],
     );
@@ -258,7 +356,7 @@ fn reports_invalid_keys_of_a_registry() {
 const INVALID_KEYS: &[(&str, &str)] = &[
     (
         "kind = 'rust'",
-        "3:8: `kind` in CORP: a kind is cargo, git, pypi, npm or generic",
+        "3:8: `kind` in CORP: a kind is one of: cargo, git, pypi, npm, oci, maven, go, rubygems, composer, nuget, apt, generic",
     ),
     ("writes = 'yes'", "3:10: `writes` in CORP: writes are deny or allow"),
     (
@@ -410,8 +508,8 @@ const INVALID_KEYS: &[(&str, &str)] = &[
         "3:10: `source` in CORP: `vault` needs path, such as \"secret/cargo\"",
     ),
     (
-        "credential-of = 'Corp'",
-        "3:17: `credential-of` in CORP: a registry name is 1 to 64 characters of a-z, 0-9, - and _, and starts with a letter or a digit",
+        "credential-of = '_corp'",
+        "3:17: `credential-of` in CORP: a registry name is 1 to 64 letters, digits, `-`, `_` and `.`, and starts with a letter or a digit",
     ),
     (
         "credential-of = 'other'",

@@ -24,6 +24,7 @@ use crate::authority::company_roots::CompanyRoots;
 use crate::config::{Config, ConfigFile, Problems};
 use crate::control::error::{read_error, write_error};
 use crate::control::metrics::MetricsEndpoint;
+use crate::control::server::ControlClients;
 use crate::control::state::stores::Stores;
 use crate::control::state::{Snapshot, State, StateGuard, StateLock, ending};
 use crate::credential::source::TokenSource;
@@ -36,13 +37,13 @@ use crate::logs::Logs;
 use crate::proxy::state::ProxyState;
 use crate::proxy::upstream::{Trust, Upstream};
 use crate::registry::Registry;
-use crate::{atomic, service};
+use crate::{atomic, guarded, service};
 
 /// The system's root certificates, for the bundle, and the trust in them, which registries share.
 #[derive(Debug)]
 pub(crate) struct SystemRoots {
     pub(super) certificates: Vec<CertificateDer<'static>>,
-    trust: Trust,
+    pub(super) trust: Trust,
 }
 
 impl SystemRoots {
@@ -70,9 +71,11 @@ pub(crate) struct Controller {
     pub(crate) system_roots: ArcSwap<SystemRoots>,
     /// Roots of the global `ca-file`, as last read.
     pub(crate) company_roots: ArcSwap<CompanyRoots>,
+    /// Users that may use the control socket.
+    pub(crate) control_clients: ControlClients,
     /// Origin of each listening socket: the daemon's own, or passed by the service manager.
     pub(crate) sockets: Sockets,
-    /// HTTP endpoint of the metrics.
+    /// HTTP endpoint of the metrics and of the daemon's health.
     pub(crate) metrics: MetricsEndpoint,
     /// The log's level.
     pub(crate) logs: Logs,
@@ -86,7 +89,7 @@ pub(crate) struct Controller {
     pub(crate) persistent: bool,
     /// Tokens that the environment held when the daemon started.
     pub(crate) environment: Environment,
-    /// Tasks that refresh credentials.
+    /// Tasks that refresh credentials and the keys of issuers.
     pub(crate) refreshers: TaskTracker,
     /// The store in use, and during a migration the other one.
     pub(crate) stores: Stores,
@@ -199,6 +202,28 @@ impl Controller {
     /// Index of the control side's pool of upstream connections, which follows the workers' pools.
     pub(super) fn upstream_pool(&self) -> usize {
         self.workers
+    }
+
+    /// Checks what a configuration names, if the daemon is guarded.
+    ///
+    /// # Errors
+    /// `refused` for a file or a port that a program of a served user can take.
+    pub(super) fn check_config(&self, config: &Config) -> Result<(), ErrorBody> {
+        match self.proxy.served.is_guarded() {
+            true => guarded::check_config(config),
+            false => Ok(()),
+        }
+    }
+
+    /// Checks a new or changed registry as [`Controller::check_config`] does.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn check_registry(&self, registry: &Registry) -> Result<(), ErrorBody> {
+        match self.proxy.served.is_guarded() {
+            true => guarded::check_registry(registry),
+            false => Ok(()),
+        }
     }
 
     /// A verified upstream for a registry, with a pool for each worker and one for the control side.
@@ -318,14 +343,23 @@ impl Controller {
             .await
     }
 
-    fn read_config_text(&self) -> Result<(String, Config), ErrorBody> {
+    /// Text of the configuration file as it is on disk now, which may have errors.
+    ///
+    /// # Errors
+    /// `failed` when it cannot be read.
+    pub(super) fn read_config_file(&self) -> Result<String, ErrorBody> {
         let file = &self.config_file;
-        let text = std::fs::read_to_string(file).map_err(|error| read_error(file, &error))?;
+        std::fs::read_to_string(file).map_err(|error| read_error(file, &error))
+    }
+
+    fn read_config_text(&self) -> Result<(String, Config), ErrorBody> {
+        let text = self.read_config_file()?;
         let config = Config::read(&text).map_err(|problems| self.config_errors(&problems))?;
         Ok((text, config))
     }
 
-    fn config_errors(&self, problems: &Problems) -> ErrorBody {
+    /// `invalid`, with every problem of the file.
+    pub(super) fn config_errors(&self, problems: &Problems) -> ErrorBody {
         let message = format!("{} has errors:\n{problems}", self.config_file.display());
         ErrorBody::new(ErrorKind::Invalid, message)
             .hint("the daemon keeps its present configuration; correct the file, then `regauthctl reload`")

@@ -6,9 +6,11 @@ use serde::Serialize;
 
 use crate::control::controller::Controller;
 use crate::control::metrics;
+use crate::control::presence;
+use crate::control::server::Peer;
 use crate::control::verbs::{
-    add_registry, add_scope, device_login, grants, lifecycle, logout, migrate, remove_registry, rotate, set_upstream,
-    show, store, traffic, verify, writes,
+    add_registry, add_scope, change_configuration, check_registry, device_login, grants, lifecycle, logout, migrate,
+    remove_registry, rotate, set_upstream, show, store, traffic, verify, writes,
 };
 use crate::control::watch::Viewer;
 
@@ -21,8 +23,9 @@ pub(crate) enum Reply {
 }
 
 /// Carries out one line of the protocol.
-pub(crate) async fn dispatch(controller: &Controller, line: &str) -> Reply {
-    match Request::from_line(line) {
+pub(crate) async fn dispatch(controller: &Controller, peer: Peer, line: &str) -> Reply {
+    let request = Request::from_line(line);
+    match request.and_then(|request| presence::require(controller, peer, &request).map(|()| request)) {
         Ok(request) => carry_out(controller, request).await,
         Err(error) => answer::<()>(Err(error)),
     }
@@ -31,8 +34,14 @@ pub(crate) async fn dispatch(controller: &Controller, line: &str) -> Reply {
 async fn carry_out(controller: &Controller, request: Request) -> Reply {
     match request {
         Request::AddRegistry(request) => answer(add_registry::add_registry(controller, *request).await),
+        Request::CheckRegistry(request) => answer(check_registry::check_registry(controller, &request).await),
         Request::RemoveRegistry(request) => answer(remove_registry::remove_registry(controller, request).await),
         Request::AddScope(request) => answer(add_scope::add_scope(controller, &request).await),
+        Request::SetRegistry(request) => answer(change_configuration::set_registry(controller, request).await),
+        Request::ReplaceConfiguration(request) => {
+            answer(change_configuration::replace_configuration(controller, request).await)
+        }
+        Request::Export(request) => answer(change_configuration::export(controller, &request)),
         Request::List(_) => answer(Ok(show::list(controller))),
         Request::Show(request) => answer(show::show(controller, &request)),
         Request::Rotate(request) => answer(rotate::rotate(controller, request).await),

@@ -5,24 +5,23 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::Incoming;
 use regauth_shared::index::IndexConfig;
-use regauth_shared::response::VerdictResult;
+use regauth_shared::response::{RegistryChecked, RegistryProblem, VerdictResult};
 use regauth_shared::{ErrorBody, ErrorKind, Secret};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
+use crate::control::token_service::{self, api_url};
 use crate::credential::Rotations;
 use crate::credential::header::CredentialHeader;
-use crate::credential::scoped_tokens::NoScopedToken;
 use crate::policy::challenge::Challenge;
 use crate::policy::denial::refers_to_token_server;
-use crate::policy::repository::api_root;
 use crate::proxy::exchange::error::ProxyError;
-use crate::proxy::exchange::token_flow::{NoToken, TokenFlow};
+use crate::proxy::exchange::token_flow::TokenFlow;
 use crate::proxy::upstream::{Upstream, UpstreamFailure};
 use crate::registry::{Index, Kind, Registry, Scheme};
 
@@ -42,7 +41,8 @@ pub(crate) struct ProbeResult {
 }
 
 impl ProbeResult {
-    fn new(verdict: VerdictResult, detail: String) -> Self {
+    /// A verdict with its reason.
+    pub(super) fn new(verdict: VerdictResult, detail: String) -> Self {
         Self {
             verdict,
             detail,
@@ -53,7 +53,7 @@ impl ProbeResult {
     }
 
     /// A result that says nothing about the token, with the reason: the registry did not answer as a registry does.
-    fn unclear(detail: String) -> Self {
+    pub(super) fn unclear(detail: String) -> Self {
         Self::new(VerdictResult::Unclear, detail)
     }
 
@@ -112,7 +112,7 @@ impl ProbeResult {
 /// Asks a registry about a token. Never fails: a registry that cannot be asked gives [`VerdictResult::Unclear`].
 pub(crate) async fn probe_token(upstream: &Upstream, pool: usize, registry: &Registry, token: &Secret) -> ProbeResult {
     if let Some(flow) = TokenFlow::of(registry, upstream, Rotations::default()) {
-        return ask_token_service(&flow, upstream, pool, registry, token).await;
+        return token_service::ask(&flow, upstream, pool, registry, token).await;
     }
     let Some((url, evidence)) = probe_url(registry) else {
         return ProbeResult::unclear("the registry has no scope to ask about".to_owned());
@@ -129,45 +129,63 @@ pub(crate) async fn probe_token(upstream: &Upstream, pool: usize, registry: &Reg
     }
 }
 
-/// Asks the token service of a container registry for a token without access to anything.
-async fn ask_token_service(
-    flow: &TokenFlow,
-    upstream: &Upstream,
-    pool: usize,
-    registry: &Registry,
-    token: &Secret,
-) -> ProbeResult {
-    let header = CredentialHeader::new(&registry.scheme, token);
-    let service = registry
-        .token_service
-        .as_ref()
-        .map_or_else(String::new, ToString::to_string);
-    let Some(root) = api_url(registry) else {
-        return ProbeResult::unclear("the registry has no scope to ask about".to_owned());
+/// Asks a registry without a token. Never fails: a registry that cannot be asked is a problem in the answer.
+pub(super) async fn probe_without_token(upstream: &Upstream, pool: usize, registry: &Registry) -> RegistryChecked {
+    let Some((url, evidence)) = probe_url(registry) else {
+        return RegistryChecked {
+            url: String::new(),
+            status: None,
+            challenges: Vec::new(),
+            problem: None,
+        };
     };
-    match flow.fetch((upstream, pool), (&header, token), &root, &[]).await {
-        Ok(_) => ProbeResult::new(
-            VerdictResult::Accepted,
-            format!("the token service {service} gave a token"),
-        ),
-        Err(NoToken { kind, message }) => match kind {
-            NoScopedToken::Rejected => ProbeResult::new(
-                VerdictResult::Rejected,
-                format!("{message}: the token service does not accept this token"),
-            ),
-            NoScopedToken::Denied | NoScopedToken::Failed => ProbeResult::unclear(message),
-        },
+    let prober = Prober {
+        upstream,
+        pool,
+        url: &url,
+    };
+    let (status, challenges, problem) = match prober.get(None).await {
+        Err(error) => (None, Vec::new(), Some(no_answer_problem(&url, &error))),
+        Ok(answer) => {
+            let status = answer.status();
+            let challenges = challenges(answer.headers());
+            (
+                Some(status.as_u16()),
+                challenges,
+                prober.find_problem(registry, evidence, answer).await,
+            )
+        }
+    };
+    RegistryChecked {
+        url: url.into(),
+        status,
+        challenges,
+        problem,
     }
 }
 
-/// URL of a container registry's API.
-pub(super) fn api_url(registry: &Registry) -> Option<Uri> {
-    let scope: Url = registry.scopes.first()?.to_string().parse().ok()?;
-    let root = match scope.path().contains("/v2/") {
-        true => scope.join(api_root(scope.path())).ok()?,
-        false => scope.join("v2/").ok()?,
-    };
-    root.as_str().parse().ok()
+fn no_answer_problem(url: &Url, error: &ProxyError) -> RegistryProblem {
+    let result = ProbeResult::no_answer(url, error);
+    RegistryProblem {
+        cause: result.failure.map_or(error.code(), UpstreamFailure::name).to_owned(),
+        message: result.detail,
+        hint: result.remedy.unwrap_or("try again later").to_owned(),
+    }
+}
+
+/// Authentication schemes of an answer's challenges, in lower case (RFC 9110, section 11.6.1).
+fn challenges(headers: &HeaderMap) -> Vec<String> {
+    let values = headers.get_all(header::WWW_AUTHENTICATE).iter();
+    let parts = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    let schemes = parts.filter_map(|part| part.split_whitespace().next());
+    // A part of a quoted text, or a parameter, is no scheme.
+    let schemes = schemes.filter(|word| word.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'));
+    let mut found: Vec<String> = schemes.map(str::to_ascii_lowercase).collect();
+    found.sort();
+    found.dedup();
+    found
 }
 
 /// The URL to GET: the index's config.json, a git index's references, the page of all Python packages, npm's `whoami`, or
@@ -189,6 +207,9 @@ pub(super) fn probe_url(registry: &Registry) -> Option<(Url, Evidence)> {
                 Kind::Pypi => (scope.join("simple/").ok()?, Evidence::PageStatus),
                 Kind::Npm => (scope.join("-/whoami").ok()?, Evidence::Username),
                 Kind::Oci => (api_url(registry)?.to_string().parse().ok()?, Evidence::PageStatus),
+                Kind::Rubygems => (scope.join("specs.4.8.gz").ok()?, Evidence::PageStatus),
+                Kind::Composer => (scope.join("packages.json").ok()?, Evidence::PageStatus),
+                Kind::Nuget => (scope.join("index.json").ok()?, Evidence::PageStatus),
                 _ => (scope, Evidence::ScopeStatus),
             })
         }
@@ -264,8 +285,10 @@ impl Prober<'_> {
         if registry.index.is_none() && (verdict == VerdictResult::Unclear || may_be_for_everybody) {
             return self.compare_without_token(registry, header, status, detail).await;
         }
+        let is_git_index = matches!(registry.index, Some(Index::Git(_)));
+        let remedy = unclear_remedy(status);
         let mut result = ProbeResult {
-            remedy: unclear_remedy(status),
+            remedy: remedy.map(|remedy| if is_git_index { SPARSE_HINT } else { remedy }),
             ..ProbeResult::new(verdict, detail)
         };
         if !result.is_accepted() {
@@ -291,6 +314,37 @@ impl Prober<'_> {
             }
         }
         self.detect_public(result).await
+    }
+
+    /// The reason why this URL cannot be a registry's, whatever the token. A missing page may be a private one.
+    async fn find_problem(
+        &self,
+        registry: &Registry,
+        evidence: Evidence,
+        answer: Response<Incoming>,
+    ) -> Option<RegistryProblem> {
+        let (url, status) = (self.url, answer.status());
+        let is_index = evidence == Evidence::IndexConfig;
+        let problem = |message: String, hint: &str| {
+            Some(RegistryProblem {
+                cause: "no-index".to_owned(),
+                message,
+                hint: hint.to_owned(),
+            })
+        };
+        if is_index && status.is_success() && read_json::<IndexConfig>(answer).await.is_none() {
+            let message = format!("GET {url} did not give a cargo index's config.json");
+            return problem(message, "compare the URL with the registry's documentation");
+        }
+        let looks_like_git = status.is_success() || status == StatusCode::UNAUTHORIZED;
+        if matches!(registry.index, Some(Index::Git(_))) && !looks_like_git {
+            let message = format!(
+                "GET {url} answered {}, so there is no git repository there",
+                status.as_u16()
+            );
+            return problem(message, SPARSE_HINT);
+        }
+        None
     }
 
     /// Repeats the request without the token. A scope need not be a page: a git host answers 404 there or redirects to a
@@ -340,7 +394,15 @@ impl Prober<'_> {
                 ("api/v1/user", Question::NamesUser),
                 ("user", Question::NamesUser),
             ],
-            Kind::Pypi | Kind::Cargo | Kind::Oci => &[],
+            // Maven's repository managers have this file or answer 404; they ask for the login first.
+            Kind::Maven => &[("archetype-catalog.xml", Question::NeedsToken)],
+            // The GOPROXY protocol's question about a checksum database.
+            Kind::Go => &[("sumdb/sum.golang.org/supported", Question::NeedsToken)],
+            Kind::Apt => &[
+                ("dists/", Question::NeedsToken),
+                ("dists/stable/InRelease", Question::NeedsToken),
+            ],
+            Kind::Pypi | Kind::Cargo | Kind::Oci | Kind::Rubygems | Kind::Composer | Kind::Nuget => &[],
         };
         let scope: Url = registry.scopes.first()?.to_string().parse().ok()?;
         for (path, question) in questions {
@@ -486,5 +548,8 @@ fn unclear_remedy(status: StatusCode) -> Option<&'static str> {
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("regauth/", env!("CARGO_PKG_VERSION")));
 /// Time for the head of an answer, and again for its body.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
+/// An `https://` URL is a git index in cargo's configuration.
+const SPARSE_HINT: &str =
+    "an https:// URL without sparse+ is a git index; if the index is a sparse one, put sparse+ in front";
 /// Longest body that is read, in bytes.
 const MAX_BODY: usize = 64 * 1024;

@@ -1,10 +1,17 @@
-//! Token service of a new container registry: the one that its challenge names, if it is on the registry's own host.
+//! Token service of a container registry: the one that the challenge of a new registry names, if it is on the registry's own
+//! host; and its verdict on a token.
 
-use regauth_shared::{ErrorBody, ErrorKind};
+use http::Uri;
+use regauth_shared::response::VerdictResult;
+use regauth_shared::{ErrorBody, ErrorKind, Secret};
+use url::Url;
 
-use crate::control::probe::api_url;
+use crate::control::probe::ProbeResult;
+use crate::credential::header::CredentialHeader;
+use crate::credential::scoped_tokens::NoScopedToken;
 use crate::policy::challenge::Challenge;
-use crate::proxy::exchange::token_flow::challenge;
+use crate::policy::repository::api_root;
+use crate::proxy::exchange::token_flow::{NoToken, TokenFlow, challenge};
 use crate::proxy::upstream::Upstream;
 use crate::registry::{Kind, Registry};
 
@@ -48,4 +55,45 @@ pub(super) async fn discover(
             Err(ErrorBody::new(ErrorKind::NotVerified, message))
         }
     }
+}
+
+/// Asks the token service of a container registry for a token without access to anything.
+pub(super) async fn ask(
+    flow: &TokenFlow,
+    upstream: &Upstream,
+    pool: usize,
+    registry: &Registry,
+    token: &Secret,
+) -> ProbeResult {
+    let header = CredentialHeader::new(&registry.scheme, token);
+    let service = registry
+        .token_service
+        .as_ref()
+        .map_or_else(String::new, ToString::to_string);
+    let Some(root) = api_url(registry) else {
+        return ProbeResult::unclear("the registry has no scope to ask about".to_owned());
+    };
+    match flow.fetch((upstream, pool), (&header, token), &root, &[]).await {
+        Ok(_) => ProbeResult::new(
+            VerdictResult::Accepted,
+            format!("the token service {service} gave a token"),
+        ),
+        Err(NoToken { kind, message }) => match kind {
+            NoScopedToken::Rejected => ProbeResult::new(
+                VerdictResult::Rejected,
+                format!("{message}: the token service does not accept this token"),
+            ),
+            NoScopedToken::Denied | NoScopedToken::Failed => ProbeResult::unclear(message),
+        },
+    }
+}
+
+/// URL of a container registry's API.
+pub(super) fn api_url(registry: &Registry) -> Option<Uri> {
+    let scope: Url = registry.scopes.first()?.to_string().parse().ok()?;
+    let root = match scope.path().contains("/v2/") {
+        true => scope.join(api_root(scope.path())).ok()?,
+        false => scope.join("v2/").ok()?,
+    };
+    root.as_str().parse().ok()
 }

@@ -14,7 +14,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use regauth_shared::event::EventKind;
 use regauth_shared::paths::Folders;
-use regauth_shared::response::{SocketOrigin, Sockets};
 use time::OffsetDateTime;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::time::Instant;
@@ -30,6 +29,7 @@ use crate::audit::{self, Audit};
 use crate::authority::bundle;
 use crate::authority::company_roots::CompanyRoots;
 use crate::config::Config;
+use crate::control::config_watch;
 use crate::control::controller::{Controller, SystemRoots};
 use crate::control::maintenance;
 use crate::control::metrics::{self, MetricsEndpoint};
@@ -42,9 +42,11 @@ use crate::control::verbs::lifecycle;
 use crate::credential::store::StoreKind;
 use crate::credential::store::select::{self, OpenStore};
 use crate::events::collector;
+use crate::guarded;
 use crate::home::{self, CreatedFolders, Lock};
 use crate::inherited_sockets::{self, InheritedSockets};
-use crate::proxy::downstream::accept::{self, Workers};
+use crate::proxy::downstream::accept::{self, Listeners, Workers};
+use crate::proxy::downstream::entrance::ServerCertificate;
 use crate::proxy::state::ProxyState;
 use crate::proxy::upstream::proxy_rules::ProxyRules;
 use crate::service;
@@ -53,10 +55,9 @@ use crate::service;
 #[derive(Debug)]
 pub struct Daemon {
     controller: Arc<Controller>,
-    listener: TcpListener,
+    listeners: Listeners,
     workers: Workers,
     control: UnixListener,
-    control_clients: ControlClients,
     exclusive: ExclusiveFiles,
 }
 
@@ -74,9 +75,9 @@ struct ExclusiveFiles {
 impl ExclusiveFiles {
     /// Prepares and locks the folders. At the end the bundles of an ephemeral daemon are removed. A daemon that ends with
     /// its parent also removes the lock file and the folders that it created.
-    async fn take(folders: &Folders, options: &Options, clients: ControlClients) -> Result<Self, StartError> {
+    async fn take(folders: &Folders, options: &Options, clients: &ControlClients) -> Result<Self, StartError> {
         let mut created = created_folders(options);
-        home::prepare(folders, clients == ControlClients::Group, &mut created)?;
+        home::prepare(folders, clients.folder_mode(), &mut created)?;
         let lock = Lock::take_over(folders).await?;
         let lock_file = lock.created_file().filter(|_| options.until_eof);
         let lock_file = lock_file.map(|file| (file.to_owned(), None));
@@ -94,11 +95,18 @@ impl ExclusiveFiles {
         })
     }
 
-    /// Adds the control socket, once it is bound. An inherited socket stays.
-    fn add_socket(&mut self, folders: &Folders, sockets: Sockets) {
-        if sockets.control == SocketOrigin::Own {
-            self.files.push((folders.socket(), None));
-        }
+    /// Binds the control socket, which is removed at the end. An inherited socket stays.
+    fn control_socket(
+        &mut self,
+        inherited: Option<std::os::unix::net::UnixListener>,
+        folders: &Folders,
+        clients: &ControlClients,
+    ) -> Result<UnixListener, StartError> {
+        let (path, is_own) = (folders.socket(), inherited.is_none());
+        let control = inherited_sockets::control(inherited, &path, clients.socket_mode());
+        let control = control.map_err(|error| StartError::Socket(path.clone(), error))?;
+        self.files.extend(is_own.then_some((path, None)));
+        Ok(control)
     }
 }
 
@@ -125,21 +133,21 @@ impl Daemon {
         // Often hundreds of files, so they are read in parallel with the rest of the start.
         let system_roots = tokio::task::spawn_blocking(bundle::system_roots_or_warn);
         let folders = Folders::resolve(options.home.as_deref(), |name| std::env::var_os(name))?;
-        let (sockets, control_clients) = (inherited.origins(), ControlClients::of(&inherited));
-        let mut exclusive = ExclusiveFiles::take(&folders, &options, control_clients).await?;
+        let (sockets, control_clients) = (inherited.origins(), ControlClients::of(&inherited, &options)?);
+        let mut exclusive = ExclusiveFiles::take(&folders, &options, &control_clients).await?;
         let PersistedState { state, grants } = read_state(&folders, options.ephemeral)?;
         let config_file = options.config.clone().unwrap_or_else(|| folders.config_file());
         let config = read_config(&config_file, options.ephemeral)?;
-        inherited.check_control(&[folders.socket(), Folders::of_the_system().socket()])?;
-        let (listener, listen) = listen(inherited.proxy, &options, &config).await?;
+        check_exposure(&inherited, &folders, &control_clients, &config)?;
+        let (listeners, listen, tls) = listen(inherited.proxy, &options, &config).await?;
         let (proxies, company_roots) = corporate_network(&config, listen)?;
-        let control = control_socket(inherited.control, &folders)?;
-        exclusive.add_socket(&folders, sockets);
+        let control = exclusive.control_socket(inherited.control, &folders, &control_clients)?;
         let store = open_store(&folders, &config_file, &options, &config).await?;
         let system_roots = system_roots.await.map_err(|error| StartError::Threads(error.into()))?;
         let number = options.workers.unwrap_or_else(Workers::usual_number);
         let trusted = company_roots.with(&system_roots);
-        let proxy = ProxyState::new(&config, proxies, grants, listen, &trusted, number)?;
+        let proxy = ProxyState::new(&config, proxies, grants, listen, &trusted, number)?.with_tls(tls);
+        let proxy = proxy.with_served(control_clients.served());
         let proxy = Arc::new(proxy.with_audit(open_audit(&folders, &options, &config)?));
         let workers = Workers::start(number, &proxy).map_err(StartError::Threads)?;
         let controller = Arc::new(Controller {
@@ -150,8 +158,9 @@ impl Daemon {
             at_start: config.clone(),
             system_roots: ArcSwap::from_pointee(SystemRoots::new(system_roots)),
             company_roots: ArcSwap::from_pointee(company_roots),
+            control_clients,
             sockets,
-            metrics: MetricsEndpoint::default(),
+            metrics: MetricsEndpoint::new(workers.liveness()),
             logs: options.logs,
             started: OffsetDateTime::now_utc(),
             stop: CancellationToken::new(),
@@ -165,10 +174,9 @@ impl Daemon {
         (lifecycle::start(&controller, &config).await).map_err(StartError::Registries)?;
         Ok(Self {
             controller,
-            listener,
+            listeners,
             workers,
             control,
-            control_clients,
             exclusive,
         })
     }
@@ -196,25 +204,26 @@ impl Daemon {
         let control_tasks = TaskTracker::new();
         background.spawn(service::watchdog(self.workers.liveness(), end.clone()));
         #[cfg(target_os = "linux")]
-        notify_desktop(&self.controller, self.control_clients, &background);
+        notify_desktop(&self.controller, &background);
         background.spawn(server::serve(
             self.control,
-            self.control_clients,
             Arc::clone(&self.controller),
             control_tasks.clone(),
             end.clone(),
         ));
-        background.spawn(accept::accept(self.listener, self.workers, proxy.drain.clone()));
+        background.spawn(accept::accept(self.listeners, self.workers, proxy.drain.clone()));
         maintain(&self.controller, &background, &end);
         let events_end = CancellationToken::new();
         background.spawn(collector::collect(Arc::clone(&proxy.events), events_end.clone()));
 
         let recorder = recorder(&proxy);
         let mut signals = Signals::new()?;
-        tracing::info!(listen = %proxy.listen, "ready");
+        let tls = proxy.listen_tls.map(tracing::field::display);
+        tracing::info!(listen = %proxy.listen, tls, "ready");
         proxy.events.start();
         service::ready();
         signals.wait_for_stop(&self.controller, &control_tasks).await;
+        leave(&self.controller, &mut signals).await;
         tracing::info!(connections = proxy.counters.connections(), "draining");
         service::stopping(&proxy);
         proxy.events.announce(EventKind::Stopping);
@@ -239,6 +248,20 @@ impl Daemon {
         recorder.wait().await;
         end.cancel();
         Ok(())
+    }
+}
+
+/// Makes `/readyz` false and waits for `drain-delay`, while connections are still accepted: load balancers need a moment to
+/// notice. A second signal ends the wait.
+async fn leave(controller: &Controller, signals: &mut Signals) {
+    controller.stop.cancel();
+    let delay = controller.at_start.drain_delay;
+    if !delay.is_zero() {
+        tracing::info!(seconds = delay.as_secs(), "waiting before the drain");
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = signals.terminated() => {}
+        }
     }
 }
 
@@ -274,16 +297,39 @@ fn maintain(controller: &Arc<Controller>, tasks: &TaskTracker, end: &Cancellatio
     tasks.spawn(token_check::serve(Arc::clone(controller), end.clone()));
     tasks.spawn(metrics::serve(Arc::clone(controller), end.clone()));
     tasks.spawn(maintenance::watch_for_sleep(Arc::clone(controller), end.clone()));
+    tasks.spawn(config_watch::follow(Arc::clone(controller), end.clone()));
+    let (proxy, end) = (Arc::clone(&controller.proxy), end.clone());
+    tasks.spawn(async move {
+        if let Some(certificate) = &proxy.certificate {
+            certificate.follow_files(end).await;
+        }
+    });
 }
 
-/// Starts the desktop notifications, unless they are turned off or this daemon serves no desktop: the system's daemon, whose
-/// control socket is for a group, and an ephemeral one, whose tokens no command replaces. They end with the drain, since
+/// Starts the desktop notifications, unless they are turned off or this daemon serves no desktop: the machine's daemon, whose
+/// control socket is for a group or for several users, and an ephemeral one, whose tokens no command replaces. They end with the drain, since
 /// the next daemon owns their file then.
 #[cfg(target_os = "linux")]
-fn notify_desktop(controller: &Arc<Controller>, clients: ControlClients, tasks: &TaskTracker) {
-    if controller.at_start.notify && controller.persistent && clients == ControlClients::Owner {
+fn notify_desktop(controller: &Arc<Controller>, tasks: &TaskTracker) {
+    let is_of_a_desktop = controller.control_clients == ControlClients::Owner;
+    if controller.at_start.notify && controller.persistent && is_of_a_desktop {
         let drain = controller.proxy.drain.clone();
         tasks.spawn(notifications::serve(Arc::clone(controller), drain));
+    }
+}
+
+/// Checks that others can neither use the control socket nor, if the daemon is guarded, change what it reads.
+fn check_exposure(
+    inherited: &InheritedSockets,
+    folders: &Folders,
+    clients: &ControlClients,
+    config: &Config,
+) -> Result<(), StartError> {
+    let (sockets, served) = ([folders.socket(), Folders::of_the_system().socket()], clients.served());
+    inherited.check_control(&sockets, served.is_guarded())?;
+    match served.is_guarded() {
+        true => guarded::check_config(config).map_err(StartError::Registries),
+        false => Ok(()),
     }
 }
 
@@ -343,26 +389,33 @@ fn corporate_network(config: &Config, listen: SocketAddr) -> Result<(ProxyRules,
     Ok((proxies, CompanyRoots::read(config.ca_file.as_deref())?))
 }
 
-fn control_socket(
-    inherited: Option<std::os::unix::net::UnixListener>,
-    folders: &Folders,
-) -> Result<UnixListener, StartError> {
-    let path = folders.socket();
-    inherited_sockets::control(inherited, &path).map_err(|error| StartError::Socket(path, error))
-}
-
+/// Listeners of the proxy, the address of the plain one, and the address and certificate of the one with TLS.
 async fn listen(
     inherited: Option<std::net::TcpListener>,
     options: &Options,
     config: &Config,
-) -> Result<(TcpListener, SocketAddr), StartError> {
+) -> Result<(Listeners, SocketAddr, Option<(SocketAddr, ServerCertificate)>), StartError> {
     let address = options.listen.unwrap_or(config.listen);
     let inherited_address = inherited.as_ref().and_then(|listener| listener.local_addr().ok());
     config.clients.check_listen(inherited_address.unwrap_or(address))?;
     let failed = |error| StartError::Listen { address, error };
-    let listener = inherited_sockets::proxy(inherited, address).await.map_err(failed)?;
+    let plain = inherited_sockets::proxy(inherited, address).await.map_err(failed)?;
+    let address = plain.local_addr().map_err(failed)?;
+    let (tls, certificate) = listen_tls(config).await?.unzip();
+    Ok((Listeners { plain, tls }, address, certificate))
+}
+
+/// Listener of `listen-tls`, its address and its certificate.
+async fn listen_tls(config: &Config) -> Result<Option<(TcpListener, (SocketAddr, ServerCertificate))>, StartError> {
+    let Some(settings) = &config.listen_tls else {
+        return Ok(None);
+    };
+    let certificate = ServerCertificate::read(settings)?;
+    let address = settings.address;
+    let failed = |error| StartError::ListenTls { address, error };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    Ok((listener, address))
+    Ok(Some((listener, (address, certificate))))
 }
 
 /// Time after the drain for requests on the control socket to finish.

@@ -4,7 +4,7 @@
 
 use http::Method;
 
-use crate::policy::{lfs, token_scope};
+use crate::policy::{lfs, package_requests, token_scope};
 use crate::registry::Kind;
 
 /// Effect of a request on the registry.
@@ -57,12 +57,14 @@ impl Classification {
         }
         let reads = match *head.method {
             // The first request of a push is a GET (gitprotocol-http, "Smart Clients").
-            Method::GET | Method::HEAD | Method::OPTIONS => !announces_push(head) && !has_form(head),
+            Method::GET | Method::HEAD | Method::OPTIONS => {
+                !announces_push(head) && !has_form(head) && !package_requests::hands_out_credential(head.path)
+            }
             // Every POST of a container registry's API begins an upload.
             Method::POST if kind == Kind::Oci => false,
             Method::POST => match deciding_format(head) {
                 Some(format) => return Self::ByBody(format),
-                None => is_fetch(head) || is_audit(kind, head.path),
+                None => is_fetch(head) || is_audit(kind, head.path) || package_requests::is_composer_report(kind, head),
             },
             _ => false,
         };
@@ -152,7 +154,20 @@ const AUDITS: [&str; 3] = [
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 5] = [Kind::Cargo, Kind::Git, Kind::Pypi, Kind::Npm, Kind::Generic];
+    /// All but container registries, which read by GET and HEAD only.
+    const KINDS: [Kind; 11] = [
+        Kind::Cargo,
+        Kind::Git,
+        Kind::Pypi,
+        Kind::Npm,
+        Kind::Maven,
+        Kind::Go,
+        Kind::Rubygems,
+        Kind::Composer,
+        Kind::Nuget,
+        Kind::Apt,
+        Kind::Generic,
+    ];
     const FETCH: &str = "application/x-git-upload-pack-request";
     const LFS: &str = "application/vnd.git-lfs+json; charset=utf-8";
 

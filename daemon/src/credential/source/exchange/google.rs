@@ -86,10 +86,10 @@ impl Google {
         *self == Self::Metadata
     }
 
-    /// Scheme for a registry of this kind. pip sends a password.
+    /// Scheme for a registry of this kind. pip and container clients send a password.
     pub(super) fn scheme(kind: Kind) -> Scheme {
         match kind {
-            Kind::Pypi => Scheme::Basic {
+            Kind::Pypi | Kind::Oci => Scheme::Basic {
                 username: "oauth2accesstoken".to_owned(),
             },
             _ => Scheme::Bearer,

@@ -23,6 +23,7 @@ mod sigv4;
 mod token_answer;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -221,6 +222,12 @@ impl Mint {
         matches!(&self.exchange, Exchange::Google(google) if google.asks_metadata_server())
     }
 
+    /// True if neither the identity nor a setting is a program, a path or a variable of this machine.
+    pub(crate) fn is_portable(&self) -> bool {
+        let is_portable = matches!(self.identity, Identity::Found | Identity::Of(_) | Identity::Device);
+        is_portable && !self.asks_metadata_server() && self.settings.secret_references().next().is_none()
+    }
+
     /// Program that prints the identity, if there is one.
     pub(crate) fn command(&self) -> Option<&Command> {
         match &self.identity {
@@ -231,9 +238,19 @@ impl Mint {
 
     /// Environment variables with secrets that the configuration names for this source.
     pub(crate) fn secret_variables(&self) -> Vec<String> {
+        self.secret_references()
+            .filter_map(SecretReference::into_variable)
+            .collect()
+    }
+
+    /// Files with secrets that the configuration names for this source.
+    pub(crate) fn files(&self) -> impl Iterator<Item = PathBuf> {
+        self.secret_references().filter_map(SecretReference::into_file)
+    }
+
+    fn secret_references(&self) -> impl Iterator<Item = SecretReference> {
         let identity = self.identity.secret_reference().cloned();
-        let references = identity.into_iter().chain(self.settings.secret_references());
-        references.filter_map(SecretReference::into_variable).collect()
+        identity.into_iter().chain(self.settings.secret_references())
     }
 }
 
