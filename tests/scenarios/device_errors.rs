@@ -66,7 +66,10 @@ fn a_login_that_was_revoked_serves_its_last_token_and_says_what_to_do() {
     service.end_login();
     let refused = daemon.ctl(&["rotate", "corp"]).exits(i32::from(exit_code::FAILED)).json;
     let error = refused["err"].to_string();
-    assert!(error.contains("invalid_grant") && error.contains("regauthctl login corp"), "{error}");
+    assert!(
+        error.contains("invalid_grant") && error.contains("regauthctl login corp"),
+        "{error}"
+    );
     let answer = Curl::new().behind(&daemon).get(&registry.file("f", 100));
     assert_eq!(answer.status, 200, "the token in service has not ended");
     service

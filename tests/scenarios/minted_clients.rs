@@ -58,7 +58,16 @@ fn pip_installs_with_a_token_of_codeartifact() {
         .env("PIP_NO_INPUT", "1");
     user.ctl(&["setup", "pip"]).succeeds();
     let index = format!("{scope}simple/");
-    let install = ["-m", "pip", "install", "--target", "t", "--index-url", &index, "treasure"];
+    let install = [
+        "-m",
+        "pip",
+        "install",
+        "--target",
+        "t",
+        "--index-url",
+        &index,
+        "treasure",
+    ];
     user.run("python3", &install)
         .succeeds()
         .says("Successfully installed treasure-1.0");

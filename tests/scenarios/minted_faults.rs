@@ -24,7 +24,11 @@ fn an_identity_of_new_keys_is_read_at_the_next_mint() {
     let message = refused["err"]["message"].as_str().unwrap();
     assert!(message.contains("answered 401: the signature is wrong"), "{message}");
     let file = forge.registry.file("f", 100);
-    assert_eq!(Curl::new().behind(&daemon).get(&file).status, 200, "the old token serves");
+    assert_eq!(
+        Curl::new().behind(&daemon).get(&file).status,
+        200,
+        "the old token serves"
+    );
     forge.secret_file("identity", &renewed.identity("jfrog"));
     daemon.ctl(&["rotate", "corp"]).succeeds();
     assert_eq!(service.minted().len(), 2);
@@ -51,9 +55,15 @@ fn a_clock_that_is_off_is_named_with_its_error() {
         service.url()
     );
     shim.shift_clock(2 * 3600);
-    let refused = forge.add(&daemon, &source, &[]).exits(i32::from(exit_code::FAILED)).json;
+    let refused = forge
+        .add(&daemon, &source, &[])
+        .exits(i32::from(exit_code::FAILED))
+        .json;
     let message = refused["err"]["message"].as_str().unwrap();
-    assert!(message.contains("answered 401: the identity is not valid now"), "{message}");
+    assert!(
+        message.contains("answered 401: the identity is not valid now"),
+        "{message}"
+    );
     assert!(message.contains("clock is 2h"), "{message}");
     shim.shift_clock(0);
     forge.add(&daemon, &source, &[]).succeeds();

@@ -26,7 +26,11 @@ pub(super) async fn answer(state: &Arc<State>, request: &Received, moto: SocketA
         "" => "43200",
         _ => "0",
     };
-    let expected = [("domain", "corp"), ("domain-owner", "123456789012"), ("duration", duration)];
+    let expected = [
+        ("domain", "corp"),
+        ("domain-owner", "123456789012"),
+        ("duration", duration),
+    ];
     let mut query = request.query();
     query.sort();
     if query != expected.map(|(name, value)| (name.to_owned(), value.to_owned())) || !request.text().is_empty() {

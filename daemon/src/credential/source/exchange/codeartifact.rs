@@ -39,7 +39,17 @@ pub(crate) struct Codeartifact {
 
 pub(super) const KIND: ExchangeKind = ExchangeKind {
     name: "codeartifact",
-    keys: &[DOMAIN, OWNER, REGION, ROLE, SESSION_NAME, PROFILE, DURATION, STS_URL, URL],
+    keys: &[
+        DOMAIN,
+        OWNER,
+        REGION,
+        ROLE,
+        SESSION_NAME,
+        PROFILE,
+        DURATION,
+        STS_URL,
+        URL,
+    ],
     build: |settings| Codeartifact::new(settings).map(Exchange::Codeartifact),
 };
 
@@ -127,7 +137,12 @@ impl Codeartifact {
         let duration = self.duration.as_deref().unwrap_or(usual);
         let endpoint = self.authorization.with_query([("duration", duration)]);
         let place = (&*self.region, "codeartifact");
-        let headers = sigv4::headers(&credentials, place, (&Method::POST, &endpoint), OffsetDateTime::now_utc());
+        let headers = sigv4::headers(
+            &credentials,
+            place,
+            (&Method::POST, &endpoint),
+            OffsetDateTime::now_utc(),
+        );
         let request = headers
             .iter()
             .fold(ServiceRequest::post(&endpoint), |request, (name, value)| {

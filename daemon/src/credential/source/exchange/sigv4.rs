@@ -35,7 +35,10 @@ pub(super) fn headers(
     let (date, time) = timestamps(now);
     let token = credentials.session_token.as_ref().map(Secret::expose);
     let (token_line, signed_headers) = match token {
-        Some(token) => (format!("{SECURITY_TOKEN}:{token}\n"), "host;x-amz-date;x-amz-security-token"),
+        Some(token) => (
+            format!("{SECURITY_TOKEN}:{token}\n"),
+            "host;x-amz-date;x-amz-security-token",
+        ),
         None => (String::new(), "host;x-amz-date"),
     };
     let canonical = format!(

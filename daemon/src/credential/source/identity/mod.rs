@@ -125,7 +125,10 @@ impl fmt::Display for Identity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidIdentity {
     /// It has none of the forms.
-    #[error("an identity is {}, device, aws, \"file:/path\" or \"env:VARIABLE\"", platform::NAMES)]
+    #[error(
+        "an identity is {}, device, aws, \"file:/path\" or \"env:VARIABLE\"",
+        platform::NAMES
+    )]
     Unknown,
     /// It has the form of a reference to a secret, but names no absolute path and no variable.
     #[error("expected file: with an absolute path, or env: with the name of an environment variable")]
