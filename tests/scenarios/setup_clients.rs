@@ -13,6 +13,7 @@ use regauth_tests::file_server::FileServer;
 use regauth_tests::leak_scan::LeakScan;
 use regauth_tests::npm_server::NpmServer;
 use regauth_tests::programs::tool;
+use regauth_tests::pypi_server::PypiServer;
 use regauth_tests::user::User;
 
 const USER: &str = "me@corp.example";
@@ -308,6 +309,55 @@ fn npms_relatives_publish_and_install_after_setup() {
     assert_eq!(user.read(".bunfig.toml").unwrap(), "[install]\nexact = true\n");
 }
 
+/// Both take all from the environment. pdm uploads with a login, which may be anything.
+#[test]
+fn poetry_and_pdm_resolve_and_pdm_publishes_after_setup_of_the_shell() {
+    let (server, daemon) = (PypiServer::start(USER, PASSWORD), Daemon::start());
+    server.package("treasure");
+    let root = server.nginx.url("/");
+    daemon
+        .try_add(
+            "corp",
+            &["--kind", "pypi", "--scope", &root],
+            &Scheme::basic(USER),
+            &server.ca(),
+            PASSWORD,
+        )
+        .succeeds();
+    let user = User::new(&daemon)
+        .env("SHELL", "/bin/bash")
+        .env("PDM_CHECK_UPDATE", "0");
+    let project = PYPROJECT.replace("INDEX", &server.index());
+    for tool in ["poetry", "pdm"] {
+        user.write(&format!("{tool}/pyproject.toml"), &project);
+    }
+    fs::create_dir(user.home().join("pdm/dist")).unwrap();
+    let wheel = user.home().join("pdm/dist/treasure-1.0-py3-none-any.whl");
+    fs::copy(server.wheel("treasure"), wheel).unwrap();
+    let run = |program: &str, arguments: &str| {
+        let path = tool(&format!("python_clients/bin/{program}"));
+        let line = format!(". ~/.bashrc; cd {program}; exec {} {arguments}", path.display());
+        user.run("bash", &["-c", &line])
+    };
+    user.write(".bashrc", "# mine\n");
+    for program in ["poetry", "pdm"] {
+        run(program, "lock").fails();
+    }
+    user.ctl(&["setup", "shell"]).succeeds();
+    for program in ["poetry", "pdm"] {
+        run(program, "lock").succeeds();
+        let locked = user.read(&format!("{program}/{program}.lock")).unwrap();
+        assert!(locked.contains("name = \"treasure\""), "{locked}");
+    }
+    let publish = format!("publish --no-build -r {root} -u x -P x");
+    run("pdm", &publish).fails().says("regauthctl allow corp --for 5m");
+    daemon.ctl(&["allow", "corp"]).succeeds();
+    fs::remove_file(server.wheel("treasure")).unwrap();
+    run("pdm", &publish).succeeds();
+    assert!(server.wheel("treasure").exists());
+    LeakScan::new(PASSWORD).scan_folder(user.home(), &[]).assert_clean();
+}
+
 #[test]
 fn buildah_pulls_after_setup_and_gives_containers_no_proxy() {
     let registry = ContainerRegistry::with_password(USER, PASSWORD);
@@ -470,6 +520,20 @@ const YARN_CLASSIC: &str = "yarn-classic/bin/yarn.js";
 const BUN: &str = "@oven/bun-linux-x64-baseline/bin/bun";
 #[cfg(not(target_arch = "x86_64"))]
 const BUN: &str = "@oven/bun-linux-aarch64/bin/bun";
+const PYPROJECT: &str = "[project]
+name = \"project\"
+version = \"1.0\"
+requires-python = \">=3.11\"
+dependencies = [\"treasure==1.0\"]
+
+[[tool.poetry.source]]
+name = \"corp\"
+url = \"INDEX\"
+
+[[tool.pdm.source]]
+name = \"pypi\"
+url = \"INDEX\"
+";
 const GEMSPEC: &str = "Gem::Specification.new do |gem|
   gem.name, gem.version, gem.summary, gem.authors = 'treasure', '1.0', 'gold', ['me']
 end
