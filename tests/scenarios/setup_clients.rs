@@ -2,7 +2,7 @@
 //! files are restored byte for byte.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use regauth_tests::auth_gate::Scheme;
@@ -12,7 +12,7 @@ use regauth_tests::exec::{self, Output};
 use regauth_tests::file_server::FileServer;
 use regauth_tests::leak_scan::LeakScan;
 use regauth_tests::npm_server::NpmServer;
-use regauth_tests::programs::tool;
+use regauth_tests::programs::{binary, tool};
 use regauth_tests::pypi_server::PypiServer;
 use regauth_tests::user::User;
 
@@ -140,12 +140,7 @@ fn mercurial_clones_after_setup() {
 fn maven_resolves_after_setup() {
     let (server, _daemon, user) = server_daemon_user("generic");
     server.write("com/corp/parent/1.0/parent-1.0.pom", pom("parent", ""));
-    let parent = "<parent><groupId>com.corp</groupId><artifactId>parent</artifactId><version>1.0</version></parent>";
-    let repository = format!(
-        "<repositories><repository><id>corp</id><url>{}</url></repository></repositories>",
-        server.nginx.url("/")
-    );
-    user.write("pom.xml", &pom("project", &format!("{parent}{repository}")));
+    user.write("pom.xml", &project_pom(&server));
     let settings = "<?xml version=\"1.0\"?>\n<!-- mine -->\n<settings>\n  <interactiveMode>false</interactiveMode>\n\
                     </settings>\n";
     let client = Client {
@@ -406,6 +401,58 @@ fn buildah_pulls_after_setup_and_gives_containers_no_proxy() {
 }
 
 #[test]
+fn setup_project_changes_files_of_the_project_only() {
+    let (server, daemon, user) = server_daemon_user("maven");
+    server.write("com/corp/parent/1.0/parent-1.0.pom", pom("parent", ""));
+    user.write("project/pom.xml", &project_pom(&server));
+    user.write("project/.mvn/jvm.config", "-Xmx128m\n-Dhttp.nonProxyHosts=");
+    let in_project = |program: &Path, arguments: &[&str]| {
+        let mut command = user.command(program);
+        exec::run(command.args(arguments).current_dir(user.home().join("project")))
+    };
+    let ctl = binary("regauthctl");
+    let files = [
+        ("maven", ".mvn/jvm.config"),
+        ("gradle", "gradle.properties"),
+        ("yarn", ".yarnrc.yml"),
+        ("bun", "bunfig.toml"),
+        ("hg", ".hg/hgrc"),
+    ];
+    for (client, file) in files {
+        in_project(&ctl, &["setup", client, "--project"]).succeeds().says(file);
+    }
+    let validate = ["-B", "-U", "-Dmaven.repo.local=repository", "validate"];
+    in_project(Path::new("mvn"), &validate).succeeds();
+    server.assert_served("/parent-1.0.pom");
+    for (client, file) in files {
+        in_project(&ctl, &["setup", client, "--project", "--undo"])
+            .succeeds()
+            .says(file);
+    }
+    let mut left: Vec<_> = fs::read_dir(user.home().join("project"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    left.sort();
+    assert_eq!(left, [".mvn", "pom.xml", "repository"]);
+    assert_eq!(
+        user.read("project/.mvn/jvm.config").unwrap(),
+        "-Xmx128m\n-Dhttp.nonProxyHosts="
+    );
+    for client in ["wget", "aria2", "gem"] {
+        let refused = in_project(&ctl, &["setup", client, "--project"]).fails();
+        assert_eq!(refused.status.code(), Some(2), "{}", refused.report());
+        refused.says("has no settings of a project");
+    }
+    assert!(
+        fs::read_dir(daemon.home().join("state/setup"))
+            .unwrap()
+            .next()
+            .is_none()
+    );
+}
+
+#[test]
 fn clients_without_a_setup_are_refused_with_the_way_that_they_have() {
     let daemon = Daemon::start();
     let user = User::new(&daemon);
@@ -504,6 +551,16 @@ fn a_companys_values_are_replaced_with_a_note_and_come_back() {
         user.ctl(&["setup", client, "--undo"]).succeeds();
         assert_eq!(user.read(file).as_deref(), Some(text));
     }
+}
+
+/// Project whose parent is in the repository.
+fn project_pom(server: &FileServer) -> String {
+    let parent = "<parent><groupId>com.corp</groupId><artifactId>parent</artifactId><version>1.0</version></parent>";
+    let repository = format!(
+        "<repositories><repository><id>corp</id><url>{}</url></repository></repositories>",
+        server.nginx.url("/")
+    );
+    pom("project", &format!("{parent}{repository}"))
 }
 
 fn pom(name: &str, content: &str) -> String {
