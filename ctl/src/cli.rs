@@ -13,7 +13,7 @@ use regauth_shared::{ErrorBody, exit_code};
 
 use crate::client::Client;
 use crate::commands::{
-    add_registry, add_scope, allow, audit, completions, deny, doctor, env, forward, grant, grants, import, list, log,
+    add_registry, add_scope, allow, audit, completions, deny, doctor, env, explain, forward, grant, grants, import, list, log,
     login, logs, man, metrics, overview, reload, remove_registry, revoke, rotate, run as run_command, service, setup,
     show, status, stop, store, top, uninstall, unlock, verify, watch,
 };
@@ -57,6 +57,7 @@ enum Verb {
 #[derive(Subcommand)]
 enum StandaloneVerb {
     Forward(forward::Arguments),
+    Explain(explain::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
 }
@@ -107,7 +108,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
     ),
     ("Tokens", &["login", "rotate", "verify"]),
     ("Writes", &["allow", "deny"]),
-    ("Clients", &["setup", "env", "run", "doctor"]),
+    ("Clients", &["setup", "env", "run", "doctor", "explain"]),
     ("Other clients", &["grant", "grants", "revoke", "forward"]),
     ("What happens", &["watch", "audit", "metrics"]),
     (
@@ -161,6 +162,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         Some(Verb::Standalone(StandaloneVerb::Completions(arguments))) => return completions::run(&arguments),
         Some(Verb::Standalone(StandaloneVerb::Man(arguments))) => return man::run(&arguments, Cli::command()),
         Some(Verb::Standalone(StandaloneVerb::Forward(arguments))) => return forward::run(&arguments, cli.json),
+        Some(Verb::Standalone(StandaloneVerb::Explain(arguments))) => return explain::run(&arguments),
         Some(Verb::Daemon(verb)) => *verb,
         None => return show_overview(cli.home.as_deref(), cli.system),
     };
@@ -169,11 +171,11 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
     {
         return run_command::run_with_ephemeral_daemon(arguments);
     }
-    let folders = folders(cli.home.as_deref())?;
+    let folders = connect::folders(cli.home.as_deref())?;
     let client = client(cli.system, &folders, &verb)?;
     let updated = |report: Report| report.with_lines(&clients::refresh(&folders, &client));
     match verb {
-        DaemonVerb::AddRegistry(arguments) => add_registry::run(*arguments, &client).map(updated),
+        DaemonVerb::AddRegistry(arguments) => add_registry::run(*arguments, &client, &folders).map(updated),
         DaemonVerb::AddScope(arguments) => add_scope::run(arguments, &client).map(updated),
         DaemonVerb::RemoveRegistry(arguments) => remove_registry::run(arguments, &client).map(updated),
         DaemonVerb::Import(arguments) => import::run(&arguments, &client, &folders),
@@ -208,17 +210,13 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
 }
 
 fn show_overview(home: Option<&Path>, system: bool) -> Result<Report, ErrorBody> {
-    let folders = folders(home)?;
+    let folders = connect::folders(home)?;
     let client = if system {
         connect::system_daemon()
     } else {
         connect::user_daemon(&folders)
     };
     overview::run(&client, &folders)
-}
-
-fn folders(home: Option<&Path>) -> Result<Folders, ErrorBody> {
-    Folders::resolve(home, |name| std::env::var_os(name)).map_err(|error| error::usage(error.to_string()))
 }
 
 /// Folders of the daemon whose record is read.

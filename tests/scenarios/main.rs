@@ -9,6 +9,7 @@
     reason = "a scenario fails loudly, is one sequence of steps, and prints its measurements"
 )]
 
+mod any_environment;
 mod audit;
 mod bad_input;
 mod builds;
@@ -29,11 +30,14 @@ mod device_logins;
 mod diagnosis;
 mod doctor;
 mod doctor_fixes;
+mod doctor_homes;
+mod editor_files;
 mod environment_clients;
 mod events;
 mod failed_reload;
 mod first_minutes;
 mod first_steps;
+mod guides;
 mod host_identity;
 mod http_messages;
 mod import;

@@ -8,13 +8,14 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use clap::ArgGroup;
+use regauth_shared::paths::Folders;
 use regauth_shared::response::RegistryAdded;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret, request};
 use serde_json::Value;
 
 use super::{git_index, registry_text};
 use crate::client::{Client, Reply};
-use crate::daemon_info::is_git_index;
+use crate::daemon_info::{is_git_index, provider_command};
 use crate::error;
 use crate::output::{self, Report};
 use crate::presets::{self, Preset};
@@ -120,7 +121,7 @@ Examples:
       --source-command mint-token --for own";
 
 /// Adds the registry.
-pub(crate) fn run(mut arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
+pub(crate) fn run(mut arguments: Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
     arguments.ca_file.as_deref().map(readable).transpose()?;
     let name = arguments.complete(client)?;
     let token = if arguments.source.is_external() && !arguments.token.is_given() {
@@ -133,16 +134,17 @@ pub(crate) fn run(mut arguments: Arguments, client: &Client) -> Result<Report, E
     let request = arguments.request(&name, token)?;
     let reply = client.call(&Request::AddRegistry(Box::new(request)));
     let reply: Reply<RegistryAdded> = reply.map_err(|error| with_rejection_hint(error, preset))?;
+    let provider = provider_command(folders);
     let command = arguments.command_without_questions();
     let command = command.map(|line| format!("\nThe same without questions:\n\n{line}\n"));
     let command = command.unwrap_or_default();
     if !is_git_index(&reply.answer.registry) {
-        return Ok(Report::from_reply(reply, describe).with_lines(&command));
+        return Ok(Report::from_reply(reply, |added| describe(added, &provider)).with_lines(&command));
     }
     // The daemon does not speak git, so this program reads a git index and extends the answer.
     let mut added = reply.answer;
     git_index::complete(&mut added, client);
-    Ok(Report::from_value(&added, describe(&added))?.with_lines(&command))
+    Ok(Report::from_value(&added, describe(&added, &provider))?.with_lines(&command))
 }
 
 impl Arguments {
@@ -208,37 +210,49 @@ pub(super) fn readable(file: &Path) -> Result<String, ErrorBody> {
     }
 }
 
-fn describe(added: &RegistryAdded) -> String {
+fn describe(added: &RegistryAdded, provider: &[String]) -> String {
     let registry = &added.registry;
     let verification = registry_text::verification(added.verified, added.public);
     let scopes: String = registry.scopes.iter().map(|scope| format!("  {scope}\n")).collect();
     let notes = output::notes(&added.notes);
-    format!("Added {}; {verification}.\nIt covers:\n{scopes}{notes}", registry.name) + &client_settings(added)
+    format!("Added {}; {verification}.\nIt covers:\n{scopes}{notes}", registry.name) + &client_settings(added, provider)
 }
 
 /// Settings that make cargo, git or another client use the proxy for the registry.
-fn client_settings(added: &RegistryAdded) -> String {
+fn client_settings(added: &RegistryAdded, provider: &[String]) -> String {
     let is_cargo = added.registry.kind == "cargo";
     let is_git = added.registry.kind == "git" || is_git_index(&added.registry);
     match (is_cargo, is_git) {
-        (true, true) => cargo_settings(added) + &git_settings(added),
-        (true, false) => cargo_settings(added),
+        (true, true) => cargo_settings(added, provider) + &git_settings(added),
+        (true, false) => cargo_settings(added, provider),
         (false, true) => git_settings(added),
         (false, false) => environment_settings(added),
     }
 }
 
 /// With any `[http]` setting cargo's own git ignores credential helpers, for all hosts. The git program does not.
-fn cargo_settings(added: &RegistryAdded) -> String {
+fn cargo_settings(added: &RegistryAdded, provider: &[String]) -> String {
     let registry = match &added.registry.index {
         Some(index) => format!("\n[registries.{}]\nindex = {}\n", added.registry.name, quoted(index)),
         None => String::new(),
     };
+    // Cargo splits a provider's command at blanks, and an alias is a list of words.
+    let (alias, provider) = if provider.iter().any(|word| word.contains(char::is_whitespace)) {
+        let words = Value::from(provider.to_vec());
+        (
+            format!("\n[credential-alias]\nregauth = {words}\n"),
+            "regauth".to_owned(),
+        )
+    } else {
+        (String::new(), provider.join(" "))
+    };
     format!(
         "\nFor cargo, `regauthctl setup cargo` does it; by hand, in ~/.cargo/config.toml:\n\n\
-         [http]\nproxy = {}\ncainfo = {}\n\n[net]\ngit-fetch-with-cli = true\n{registry}",
+         [http]\nproxy = {}\ncainfo = {}\n\n[net]\ngit-fetch-with-cli = true\n\n\
+         [registry]\nglobal-credential-providers = [\"cargo:token\", {}]\n{alias}{registry}",
         quoted(&added.proxy),
         quoted(&added.bundle),
+        quoted(&provider),
     )
 }
 

@@ -1,5 +1,7 @@
 //! `regauthctl service`.
 
+use std::net::SocketAddr;
+
 use clap::Subcommand;
 use regauth_shared::paths::Folders;
 use regauth_shared::{ErrorBody, exit_code};
@@ -30,6 +32,7 @@ const EXAMPLES: &str = "\
 Examples:
   regauthctl service install
   regauthctl service install --dry-run
+  regauthctl service install --listen 127.0.0.1:9002
   regauthctl service status --json
   regauthctl service uninstall
 
@@ -42,6 +45,11 @@ enum Action {
         /// Show the steps without doing them
         #[arg(long)]
         dry_run: bool,
+
+        /// Listen on this address instead of 127.0.0.1:9001, such as a port of your own on a machine that others use too.
+        /// Clients that are set up follow
+        #[arg(long, value_name = "ADDR:PORT")]
+        listen: Option<SocketAddr>,
     },
     /// Stop the daemon and remove the service's files
     Uninstall {
@@ -72,10 +80,14 @@ pub(crate) fn run(
         Installation::User
     };
     match arguments.action {
-        Action::Install { dry_run: true } => dry_run(installation.plan_install(|| client.ping().is_ok())?.outcome()),
+        Action::Install { dry_run: true, listen } => {
+            dry_run(installation.plan_install(listen, || client.ping().is_ok())?.outcome())
+        }
         Action::Uninstall { dry_run: true } => dry_run(installation.plan_uninstall()?.outcome()),
-        Action::Install { dry_run: false } => {
-            let outcome = installation.plan_install(|| client.ping().is_ok())?.carry_out()?;
+        Action::Install { dry_run: false, listen } => {
+            let outcome = installation
+                .plan_install(listen, || client.ping().is_ok())?
+                .carry_out()?;
             client.ping().map_err(|error| no_answer(installation, error))?;
             // A service has the service manager's environment, so the company's proxy and roots in ours are not in it.
             if let Ok(info) = DaemonInfo::fetch(client, folders) {
@@ -85,7 +97,11 @@ pub(crate) fn run(
                 "regauthd runs as a service now; connections start it from here on.\n{}",
                 steps(&outcome, "")
             );
-            Report::from_value(&outcome, text)
+            let updated = match installation {
+                Installation::User => setup::refresh(folders, client),
+                Installation::System => String::new(),
+            };
+            Ok(Report::from_value(&outcome, text)?.with_lines(&updated))
         }
         Action::Uninstall { dry_run: false } => {
             let outcome = installation.plan_uninstall()?.carry_out()?;

@@ -1,5 +1,6 @@
 //! systemd units and other files of the service, from `packaging/systemd`.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use regauth_shared::ErrorBody;
@@ -26,6 +27,26 @@ pub(super) fn files(installation: Installation, regauthd: &Path) -> Result<Vec<(
         files.push(("/etc/tmpfiles.d/regauth.conf".into(), marked(TMPFILES)));
     }
     Ok(files)
+}
+
+/// Drop-in of the proxy's socket that moves it to another address.
+///
+/// # Errors
+/// `HOME` is not set.
+pub(super) fn listen_drop_in(installation: Installation) -> Result<PathBuf, ErrorBody> {
+    let folder = match installation {
+        Installation::User => user_unit_folder()?,
+        Installation::System => PathBuf::from("/etc/systemd/system"),
+    };
+    Ok(folder.join("regauthd-proxy.socket.d/listen.conf"))
+}
+
+/// Text of the drop-in. An empty setting takes the unit's own address away.
+pub(super) fn listen_drop_in_text(address: SocketAddr) -> String {
+    format!(
+        "# Written by {OWNERSHIP_MARKER}, and removed by `regauthctl service uninstall`.\n[Socket]\nListenStream=\n\
+         ListenStream={address}\n"
+    )
 }
 
 /// True if a package has installed the units for this regauthd.

@@ -149,7 +149,14 @@ impl Tool {
             Self::Pip => Ok(pip(path, info)),
             Self::Uv => uv(path, info),
             Self::Npm => Ok(npm(path, info)),
-            Self::Shell => Ok(shell(path, info)),
+            Self::Shell => Ok(shell(
+                path,
+                earlier
+                    .path_of(LOGIN_ROLE)
+                    .map(Path::to_owned)
+                    .or_else(|| target.login_profile()),
+                info,
+            )),
         }
     }
 
@@ -239,7 +246,7 @@ fn needs_git(name: &str) -> String {
 
 /// Configuration files that cargo merges with the one that setup edits: those above the current folder, those of an
 /// earlier setup, and the user's. They may name an index.
-fn other_cargo_files(target: &SetupTarget, earlier: &[PathBuf]) -> Vec<PathBuf> {
+pub(super) fn other_cargo_files(target: &SetupTarget, earlier: &[PathBuf]) -> Vec<PathBuf> {
     let folder = match target {
         SetupTarget::User => std::env::current_dir().unwrap_or_default(),
         SetupTarget::Project(folder) => folder.clone(),
@@ -302,7 +309,7 @@ fn npm(path: PathBuf, info: &DaemonInfo) -> ToolSettings {
 }
 
 /// The environment is in a file of regauth's own, which setup rewrites. The profile gets one line that reads it.
-fn shell(profile: PathBuf, info: &DaemonInfo) -> ToolSettings {
+fn shell(profile: PathBuf, login_profile: Option<PathBuf>, info: &DaemonInfo) -> ToolSettings {
     let shell = Shell::of_profile(&profile);
     let path = info.state.join(shell.environment_file());
     let line = shell.source(&path);
@@ -313,12 +320,18 @@ fn shell(profile: PathBuf, info: &DaemonInfo) -> ToolSettings {
         format: Format::Whole,
         settings: vec![setting(&[], SettingValue::Text(script))],
     };
-    let profile = FileSettings {
-        role: CONFIG_ROLE,
-        path: profile,
-        format: Format::Line,
-        settings: vec![setting(&[], SettingValue::Text(line))],
-    };
+    let login_profile = login_profile
+        .filter(|login| *login != profile)
+        .map(|path| (LOGIN_ROLE, path));
+    let profiles = login_profile.into_iter().chain([(CONFIG_ROLE, profile)]);
+    let profiles: Vec<_> = profiles
+        .map(|(role, path)| FileSettings {
+            role,
+            path,
+            format: Format::Line,
+            settings: vec![setting(&[], SettingValue::Text(line.clone()))],
+        })
+        .collect();
     let client_files = client_files::all(info).into_iter().map(|file| FileSettings {
         role: file.role,
         path: file.path,
@@ -326,7 +339,10 @@ fn shell(profile: PathBuf, info: &DaemonInfo) -> ToolSettings {
         settings: vec![setting(&[], SettingValue::Text(file.text))],
     });
     ToolSettings {
-        files: [environment, profile].into_iter().chain(client_files).collect(),
+        files: std::iter::once(environment)
+            .chain(profiles)
+            .chain(client_files)
+            .collect(),
         notes: vec!["running shells do not change; `eval \"$(regauthctl env)\"` sets this one up".to_owned()],
         other_files: Vec::new(),
     }
@@ -377,4 +393,6 @@ fn text(key: &[&str], value: &str) -> Setting {
 
 /// Role of a tool's own configuration file in the setup record.
 pub(super) const CONFIG_ROLE: &str = "config";
+/// Role of the profile of login shells.
+const LOGIN_ROLE: &str = "login";
 const PROVIDER_ALIAS: &str = "regauth";

@@ -318,4 +318,6 @@ const KEYS_BY_TABLE: [(&str, KnownKeys); 4] = [
 ];
 
 #[cfg(test)]
+mod schema_tests;
+#[cfg(test)]
 mod tests;
