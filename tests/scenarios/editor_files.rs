@@ -16,7 +16,9 @@ fn project(path: &str) -> PathBuf {
 /// Validates a TOML text against the schema, as an editor does.
 fn validate(text: &str) -> Output {
     let mut python = exec::command(tool("python/bin/python3"), Path::new("/nonexistent"));
-    python.args(["-c", VALIDATE]).arg(project("packaging/config.schema.json"));
+    python
+        .args(["-c", VALIDATE])
+        .arg(project("packaging/config.schema.json"));
     exec::run_with_input(&mut python, text)
 }
 
@@ -34,7 +36,14 @@ sys.exit(1 if faults else 0)
 /// Blocks of TOML in the documentation that are for config.toml.
 fn documented() -> Vec<(String, String)> {
     let mut found = Vec::new();
-    for page in ["README.md", "docs/registries.md", "docs/clients.md", "docs/minted-tokens.md", "docs/ci.md", "docs/observability.md"] {
+    for page in [
+        "README.md",
+        "docs/registries.md",
+        "docs/clients.md",
+        "docs/minted-tokens.md",
+        "docs/ci.md",
+        "docs/observability.md",
+    ] {
         let text = fs::read_to_string(project(page)).unwrap();
         for block in text.split("```toml\n").skip(1) {
             let block = block.split("```").next().unwrap();
@@ -68,17 +77,27 @@ fn the_schema_refuses_what_the_daemon_refuses() {
         ("lisen = \"127.0.0.1:1\"", "lisen"),
         ("clients = \"everybody\"", "clients"),
         ("[upstream]\nprxy = \"http://p:1\"", "prxy"),
-        ("[registries.corp]\nindex = \"sparse+https://x.example/\"\ntoken = \"s3cret\"", "token"),
+        (
+            "[registries.corp]\nindex = \"sparse+https://x.example/\"\ntoken = \"s3cret\"",
+            "token",
+        ),
         ("[registries.corp]\nkind = \"cargo\"", "registries"),
         ("[registries.corp]\nscopes = []", "scopes"),
-        ("[registries.corp]\nscopes = [\"https://x.example/\"]\nclient-cert = \"/me.pem\"", "client-key"),
+        (
+            "[registries.corp]\nscopes = [\"https://x.example/\"]\nclient-cert = \"/me.pem\"",
+            "client-key",
+        ),
         (
             "[registries.corp]\nscopes = [\"https://x.example/\"]\nsource = { exchange = \"jfrog\", hots = \"x\" }",
             "source",
         ),
     ] {
         let output = validate(text);
-        assert!(!output.status.success() && output.stdout.contains(said), "{text}\n{}", output.report());
+        assert!(
+            !output.status.success() && output.stdout.contains(said),
+            "{text}\n{}",
+            output.report()
+        );
     }
 }
 
@@ -108,6 +127,9 @@ fn the_command_that_an_error_names_explains_it() {
     let words: Vec<_> = command.split('`').next().unwrap().split(' ').skip(1).collect();
     let explained = daemon.ctl(&words).succeeds().json;
     assert_eq!(explained["code"], "bad-request");
-    assert!(explained["text"].as_str().unwrap().contains("it is a proxy"), "{explained}");
+    assert!(
+        explained["text"].as_str().unwrap().contains("it is a proxy"),
+        "{explained}"
+    );
     daemon.ctl(&["explain", "no-such-code"]).exits(6);
 }

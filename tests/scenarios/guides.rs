@@ -59,7 +59,10 @@ fn follow(guide: &str, daemon: &Daemon, cargo: &Cargo) {
     let path = format!("{ours}:{}", path.unwrap().to_str().unwrap());
     for Step { command, shown } in steps(guide) {
         let mut shell: Command = user.command("sh");
-        shell.env("PATH", &path).args(["-c", &command]).current_dir(cargo.project());
+        shell
+            .env("PATH", &path)
+            .args(["-c", &command])
+            .current_dir(cargo.project());
         let wants_token = shown.first().is_some_and(|line| line.starts_with("Token for "));
         let (output, succeeded) = if wants_token {
             let mut terminal = Terminal::start(&shell);
@@ -75,27 +78,41 @@ fn follow(guide: &str, daemon: &Daemon, cargo: &Cargo) {
         for line in shown {
             // A commit differs each time.
             let line = line.split('#').next().unwrap();
-            assert!(output.contains(line), "{guide}: $ {command}\nhas no line {line:?}:\n{output}");
+            assert!(
+                output.contains(line),
+                "{guide}: $ {command}\nhas no line {line:?}:\n{output}"
+            );
         }
     }
-    assert!(!fs::read_to_string(cargo.home().join("cargo/config.toml")).unwrap().contains(TOKEN));
+    assert!(
+        !fs::read_to_string(cargo.home().join("cargo/config.toml"))
+            .unwrap()
+            .contains(TOKEN)
+    );
 }
 
 /// Index URL in a guide's command.
 fn index_of(guide: &str) -> String {
     let steps = steps(guide);
     let words = steps.iter().flat_map(|step| step.command.split_whitespace());
-    words.filter_map(|word| word.strip_prefix("sparse+")).next().unwrap().to_owned()
+    words
+        .filter_map(|word| word.strip_prefix("sparse+"))
+        .next()
+        .unwrap()
+        .to_owned()
 }
 
 /// A registry as the guide describes it, and a daemon on a machine that trusts its authority.
 fn follow_with_registry(guide: &str, scheme: Scheme) {
     let index = index_of(guide);
-    let registry = Registry::builder(scheme, TOKEN).auth_required().public_index(&index).start();
+    let registry = Registry::builder(scheme, TOKEN)
+        .auth_required()
+        .public_index(&index)
+        .start();
     let host = index.split('/').nth(2).unwrap();
     let proxy = NameProxy::start(&[(host, registry.nginx.port())]);
     let programs = aws();
-    let path = format!("{}:{}", programs.path().display(), exec::path().to_str().unwrap());
+    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", programs.path().display());
     let daemon = Daemon::builder()
         .env("https_proxy", &proxy.url())
         .env("SSL_CERT_FILE", registry.ca().to_str().unwrap())
@@ -104,8 +121,15 @@ fn follow_with_registry(guide: &str, scheme: Scheme) {
     let cargo = Cargo::new().depends_on(r#"ship = { version = "1", registry = "corp" }"#);
     fs::remove_file(cargo.home().join("cargo/config.toml")).unwrap();
     follow(guide, &daemon, &cargo);
-    let archives = registry.nginx.requests().into_iter().filter(|request| request.uri.contains("/download"));
-    assert!(archives.count() >= 3, "{guide}: the build took no archive from the registry");
+    let archives = registry
+        .nginx
+        .requests()
+        .into_iter()
+        .filter(|request| request.uri.contains("/download"));
+    assert!(
+        archives.count() >= 3,
+        "{guide}: the build took no archive from the registry"
+    );
 }
 
 /// Folder with an `aws` that knows the one command that regauthd runs.
@@ -152,7 +176,12 @@ fn each_guide_to_a_registry_ends_with_a_build() {
 
 #[test]
 fn the_guide_to_github_ends_with_a_build_of_a_git_dependency() {
-    let host = GitServer::start_at(&Authority::new("Corp Root"), Scheme::basic("x-access-token"), TOKEN, "/corp/");
+    let host = GitServer::start_at(
+        &Authority::new("Corp Root"),
+        Scheme::basic("x-access-token"),
+        TOKEN,
+        "/corp/",
+    );
     host.library("plans");
     let proxy = NameProxy::start(&[("github.com", host.nginx.port())]);
     let daemon = Daemon::builder()

@@ -19,6 +19,7 @@ mod client_authentication;
 #[cfg(target_os = "linux")]
 mod clock_and_disk;
 mod completion;
+mod configuration_changes;
 mod corporate_network;
 mod corporate_setup;
 mod crash_safety;
@@ -78,6 +79,7 @@ mod socket_owner;
 mod start;
 mod store_move;
 mod streams;
+mod team_file;
 mod top;
 mod tunnel;
 mod unread_answers;

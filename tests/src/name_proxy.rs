@@ -21,7 +21,10 @@ impl NameProxy {
     /// # Panics
     /// When no port is free.
     pub fn start(hosts: &[(&str, u16)]) -> Self {
-        let hosts: Vec<_> = hosts.iter().map(|(host, port)| (format!("{host}:443"), *port)).collect();
+        let hosts: Vec<_> = hosts
+            .iter()
+            .map(|(host, port)| (format!("{host}:443"), *port))
+            .collect();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let is_over = Arc::new(AtomicBool::new(false));

@@ -155,7 +155,10 @@ impl Builder {
             let path = path.split_at(path.find('/').unwrap()).1;
             nginx = nginx
                 .location(path, &format!("{guard} alias {folder}/index/;"))
-                .location(&format!("{path}{ARCHIVES}/"), &format!("{guard} alias {folder}/crates/;"));
+                .location(
+                    &format!("{path}{ARCHIVES}/"),
+                    &format!("{guard} alias {folder}/crates/;"),
+                );
         }
         for (path, directives) in &self.locations {
             nginx = nginx.location(path, directives);

@@ -112,7 +112,11 @@ mod tests {
         Man::new(Program::command()).render(&mut page).unwrap();
         let page = complete(&String::from_utf8(page).unwrap(), true);
         for section in ["EXAMPLES", "FILES", "ENVIRONMENT", "SEE ALSO"] {
-            assert_eq!(page.matches(&format!(".SH {section}\n")).count(), 1, "{section}:\n{page}");
+            assert_eq!(
+                page.matches(&format!(".SH {section}\n")).count(),
+                1,
+                "{section}:\n{page}"
+            );
         }
         assert!(!page.contains("EXTRA"));
     }

@@ -32,7 +32,11 @@ fn the_schema_has_the_keys_of_the_parser() {
     check(&schema["properties"]["upstream"], UPSTREAM_KEYS);
     let registry = &schema["properties"]["registries"]["additionalProperties"];
     check(registry, registries::REGISTRY_KEYS);
-    let command: Vec<_> = sources::COMMAND_KEYS.iter().filter(|(key, _)| *key != "preset").copied().collect();
+    let command: Vec<_> = sources::COMMAND_KEYS
+        .iter()
+        .filter(|(key, _)| *key != "preset")
+        .copied()
+        .collect();
     check(&registry["properties"]["source"]["oneOf"][1], command.leak());
 }
 
@@ -73,8 +77,17 @@ fn table<'a>(kind: &str, name: &str, keys: impl Iterator<Item = &'a str>, more: 
 #[test]
 fn the_manual_page_names_every_key() {
     let page = include_str!("../../../packaging/man/regauth-config.5");
-    for (key, _) in [TOP_KEYS, UPSTREAM_KEYS, registries::REGISTRY_KEYS, sources::COMMAND_KEYS].concat() {
-        let is_named = page.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').any(|word| word == key);
+    for (key, _) in [
+        TOP_KEYS,
+        UPSTREAM_KEYS,
+        registries::REGISTRY_KEYS,
+        sources::COMMAND_KEYS,
+    ]
+    .concat()
+    {
+        let is_named = page
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+            .any(|word| word == key);
         assert!(is_named, "regauth-config(5) does not name {key}");
     }
 }

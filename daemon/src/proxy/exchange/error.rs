@@ -210,7 +210,11 @@ impl ProxyError {
 
     /// The message, and the command that explains the code.
     fn body(&self) -> String {
-        format!("{} More: `regauthctl explain {}`.\n", self.message().trim_end(), self.code())
+        format!(
+            "{} More: `regauthctl explain {}`.\n",
+            self.message().trim_end(),
+            self.code()
+        )
     }
 
     /// Response for hyper to send.

@@ -51,7 +51,11 @@ fn every_error_has_two_sentences() {
         let command = format!("`regauthctl explain {}`.\n", error.code());
         assert!(error.raw_response().ends_with(&command));
         let anchor = format!("\n### `{}`\n", error.code());
-        assert!(TROUBLESHOOTING.contains(&anchor), "docs/troubleshooting.md has no {}", error.code());
+        assert!(
+            TROUBLESHOOTING.contains(&anchor),
+            "docs/troubleshooting.md has no {}",
+            error.code()
+        );
         let row = format!("| [`{0}`](docs/troubleshooting.md#{0}) |", error.code());
         assert!(README.contains(&row), "README.md has no row for {}", error.code());
         let reason = error.reason_phrase();
