@@ -47,8 +47,10 @@ fn documented() -> Vec<(String, String)> {
         let text = fs::read_to_string(project(page)).unwrap();
         for block in text.split("```toml\n").skip(1) {
             let block = block.split("```").next().unwrap();
-            // The others are cargo's.
-            let is_ours = block.contains("source =") || block.contains("scopes =") || block.contains("listen =");
+            // The others are cargo's and a team's.
+            let is_ours = !block.contains("format = 1");
+            let is_ours =
+                is_ours && (block.contains("source =") || block.contains("scopes =") || block.contains("listen ="));
             found.extend(is_ours.then(|| (page.to_owned(), block.to_owned())));
         }
     }
