@@ -213,7 +213,7 @@ fn carry_out(verb: DaemonVerb, home: Option<&Path>, json: bool, system: bool) ->
         DaemonVerb::Env(arguments) => env::run(arguments, &client, &folders),
         DaemonVerb::Run(arguments) => run_command::run(&arguments, &client, &folders),
         DaemonVerb::Doctor(arguments) => doctor::run(&arguments, &client, &folders),
-        DaemonVerb::Grant(arguments) => grant::run(arguments, &client),
+        DaemonVerb::Grant(arguments) => grant::run(arguments, &client, &folders),
         DaemonVerb::Grants(arguments) => grants::run(arguments, &client),
         DaemonVerb::Revoke(arguments) => revoke::run(arguments, &client),
         DaemonVerb::Status(arguments) => status::run(arguments, &client),

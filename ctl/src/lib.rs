@@ -46,6 +46,7 @@ mod daemon_info;
 mod doctor;
 mod environment;
 mod import;
+mod recipe;
 mod service;
 mod setup;
 mod shell;

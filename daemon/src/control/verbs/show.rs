@@ -52,6 +52,7 @@ pub(crate) async fn status(controller: &Controller) -> Status {
         sockets: controller.sockets,
         proxy: proxy_url(controller),
         bundle: controller.folders.bundle().display().to_string(),
+        bundle_folder: (controller.shared_bundle_folder()).map(|folder| folder.display().to_string()),
         config: controller.config_file.display().to_string(),
         store: store::view(controller, store_error.as_ref()),
         registries: snapshot.registries.len(),
