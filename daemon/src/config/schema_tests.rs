@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::{KnownKeys, TOP_KEYS, UPSTREAM_KEYS, registries, sources};
+use super::{KnownKeys, TOP_KEYS, UPSTREAM_KEYS, gateway, registries, sources};
 use crate::credential::source::exchange::{COMMON_KEYS, EXCHANGES};
 use crate::credential::source::preset::PRESETS;
 
@@ -30,6 +30,8 @@ fn the_schema_has_the_keys_of_the_parser() {
     let schema = read();
     check(&schema, TOP_KEYS);
     check(&schema["properties"]["upstream"], UPSTREAM_KEYS);
+    check(&schema["properties"]["listen-tls"], gateway::LISTEN_TLS_KEYS);
+    check(&schema["properties"]["trust"]["items"], gateway::TRUST_KEYS);
     let registry = &schema["properties"]["registries"]["additionalProperties"];
     check(registry, registries::REGISTRY_KEYS);
     let command: Vec<_> = sources::COMMAND_KEYS
@@ -82,6 +84,8 @@ fn the_manual_page_names_every_key() {
         UPSTREAM_KEYS,
         registries::REGISTRY_KEYS,
         sources::COMMAND_KEYS,
+        gateway::LISTEN_TLS_KEYS,
+        gateway::TRUST_KEYS,
     ]
     .concat()
     {
