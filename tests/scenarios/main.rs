@@ -10,6 +10,7 @@
 )]
 
 mod any_environment;
+mod attacks;
 mod audit;
 mod bad_input;
 mod builds;
@@ -44,6 +45,7 @@ mod gateway_identity;
 mod gateway_replicas;
 mod gateway_tls;
 mod grants_in_containers;
+mod guarded;
 mod guides;
 mod helm_chart;
 mod host_identity;
@@ -65,6 +67,7 @@ mod old_tokens;
 mod operations;
 mod overlapping_changes;
 mod overview;
+mod package_kinds;
 mod package_managers;
 mod packaging;
 mod path_readings;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use regauth_shared::kind::KINDS;
 use serde_json::{Map, Value, json};
 
 use super::{KnownKeys, TOP_KEYS, UPSTREAM_KEYS, gateway, registries, sources};
@@ -34,6 +35,7 @@ fn the_schema_has_the_keys_of_the_parser() {
     check(&schema["properties"]["trust"]["items"], gateway::TRUST_KEYS);
     let registry = &schema["properties"]["registries"]["additionalProperties"];
     check(registry, registries::REGISTRY_KEYS);
+    assert_eq!(registry["properties"]["kind"]["enum"], json!(KINDS));
     let command: Vec<_> = sources::COMMAND_KEYS
         .iter()
         .filter(|(key, _)| *key != "preset")
