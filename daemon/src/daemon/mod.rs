@@ -135,13 +135,13 @@ impl Daemon {
         inherited.check_control(&[folders.socket(), Folders::of_the_system().socket()])?;
         let (listeners, listen, tls) = listen(inherited.proxy, &options, &config).await?;
         let (proxies, company_roots) = corporate_network(&config, listen)?;
-        let control = control_socket(inherited.control, &folders)?;
-        exclusive.add_socket(&folders, sockets);
+        let control = control_socket(inherited.control, &folders, sockets, &mut exclusive)?;
         let store = open_store(&folders, &config_file, &options, &config).await?;
         let system_roots = system_roots.await.map_err(|error| StartError::Threads(error.into()))?;
         let number = options.workers.unwrap_or_else(Workers::usual_number);
-        let trusted = company_roots.with(&system_roots);
-        let proxy = ProxyState::new(&config, proxies, grants, listen, &trusted, number)?.with_tls(tls);
+        let roots = company_roots.with(&system_roots);
+        let proxy = ProxyState::new(&config, proxies, grants, listen, &roots, number)?.with_tls(tls);
+        let proxy = proxy.with_signed_grants(&config)?;
         let proxy = Arc::new(proxy.with_audit(open_audit(&folders, &options, &config)?));
         let workers = Workers::start(number, &proxy).map_err(StartError::Threads)?;
         let controller = Arc::new(Controller {
@@ -295,9 +295,17 @@ fn maintain(controller: &Arc<Controller>, tasks: &TaskTracker, end: &Cancellatio
     tasks.spawn(config_watch::follow(Arc::clone(controller), end.clone()));
     let (proxy, end) = (Arc::clone(&controller.proxy), end.clone());
     tasks.spawn(async move {
-        if let Some(certificate) = &proxy.certificate {
-            certificate.follow_files(end).await;
-        }
+        let certificate = async {
+            if let Some(certificate) = &proxy.certificate {
+                certificate.follow_files(end.clone()).await;
+            }
+        };
+        let revoked = async {
+            if let Some(grants) = &proxy.signed_grants {
+                grants.follow_file(end.clone()).await;
+            }
+        };
+        tokio::join!(certificate, revoked);
     });
 }
 
@@ -371,9 +379,13 @@ fn corporate_network(config: &Config, listen: SocketAddr) -> Result<(ProxyRules,
 fn control_socket(
     inherited: Option<std::os::unix::net::UnixListener>,
     folders: &Folders,
+    sockets: Sockets,
+    exclusive: &mut ExclusiveFiles,
 ) -> Result<UnixListener, StartError> {
     let path = folders.socket();
-    inherited_sockets::control(inherited, &path).map_err(|error| StartError::Socket(path, error))
+    let socket = inherited_sockets::control(inherited, &path).map_err(|error| StartError::Socket(path, error))?;
+    exclusive.add_socket(folders, sockets);
+    Ok(socket)
 }
 
 /// Listeners of the proxy, the address of the plain one, and the address and certificate of the one with TLS.
