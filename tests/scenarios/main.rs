@@ -22,6 +22,7 @@ mod clock_and_disk;
 mod completion;
 mod configuration_changes;
 mod container_examples;
+mod container_tokens;
 mod corporate_network;
 mod corporate_setup;
 mod crash_safety;
@@ -50,6 +51,8 @@ mod guides;
 mod helm_chart;
 mod host_identity;
 mod http_messages;
+#[cfg(target_os = "linux")]
+mod identities;
 mod import;
 mod import_formats;
 mod java;
