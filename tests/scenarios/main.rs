@@ -21,6 +21,7 @@ mod clock_and_disk;
 mod completion;
 mod configuration_changes;
 mod container_examples;
+mod container_tokens;
 mod corporate_network;
 mod corporate_setup;
 mod crash_safety;
@@ -46,6 +47,8 @@ mod guarded;
 mod helm_chart;
 mod host_identity;
 mod http_messages;
+#[cfg(target_os = "linux")]
+mod identities;
 mod import;
 mod import_formats;
 mod java;

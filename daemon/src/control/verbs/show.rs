@@ -110,6 +110,7 @@ pub(in crate::control) fn view(route: &RegistryRoute) -> RegistryView {
             Source::Of(owner) => Some(owner.clone()),
             _ => None,
         },
+        token_service: registry.token_service.as_ref().map(ToString::to_string),
         writes: registry.writes.as_str().to_owned(),
         writes_open_until: route.usage.writes_open_until().map(rfc3339),
         programs: registry.programs.iter().map(ToString::to_string).collect(),
