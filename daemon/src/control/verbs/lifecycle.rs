@@ -139,6 +139,7 @@ fn keys_for_the_next_start(controller: &Controller, config: &Config) -> impl Ite
         ("notify", config.notify != at_start.notify),
         ("listen", listens_elsewhere && config.listen != at_start.listen),
         ("listen-tls", config.listen_tls != at_start.listen_tls),
+        ("signed-grants", config.signed_grants != at_start.signed_grants),
         ("authorities", config.authorities != at_start.authorities),
         ("store", store_differs),
         ("drain-timeout", config.drain_timeout != at_start.drain_timeout),
