@@ -125,6 +125,11 @@ pub(crate) fn print_to_stderr(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
+/// Shows text on stderr, for a person who is about to be asked something. Control characters are replaced.
+pub(crate) fn show(text: &str) {
+    print_to_stderr(&without_control_characters(text));
+}
+
 /// Writes an error and its hint to stderr.
 pub(crate) fn print_error(error: &ErrorBody) {
     let mut text = format!("error: {}\n", error.message);

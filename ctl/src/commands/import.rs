@@ -229,6 +229,8 @@ fn add(arguments: &Arguments, found: &FoundToken, client: &Client) -> Result<(),
         source_command: None,
         credential_of: None,
         token: Some(found.secret.clone()),
+        read_ahead: None,
+        untrusted: false,
         verify: !arguments.no_verify,
     };
     client

@@ -168,6 +168,8 @@ fn add_registry(
         source_command: None,
         credential_of: None,
         token,
+        read_ahead: None,
+        untrusted: false,
         verify,
     })))?;
     git_index::complete(&mut added.answer, client);

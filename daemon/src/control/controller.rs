@@ -42,7 +42,7 @@ use crate::{atomic, service};
 #[derive(Debug)]
 pub(crate) struct SystemRoots {
     pub(super) certificates: Vec<CertificateDer<'static>>,
-    trust: Trust,
+    pub(super) trust: Trust,
 }
 
 impl SystemRoots {
@@ -72,7 +72,7 @@ pub(crate) struct Controller {
     pub(crate) company_roots: ArcSwap<CompanyRoots>,
     /// Origin of each listening socket: the daemon's own, or passed by the service manager.
     pub(crate) sockets: Sockets,
-    /// HTTP endpoint of the metrics.
+    /// HTTP endpoint of the metrics and of the daemon's health.
     pub(crate) metrics: MetricsEndpoint,
     /// The log's level.
     pub(crate) logs: Logs,
@@ -86,7 +86,7 @@ pub(crate) struct Controller {
     pub(crate) persistent: bool,
     /// Tokens that the environment held when the daemon started.
     pub(crate) environment: Environment,
-    /// Tasks that refresh credentials.
+    /// Tasks that refresh credentials and the keys of issuers.
     pub(crate) refreshers: TaskTracker,
     /// The store in use, and during a migration the other one.
     pub(crate) stores: Stores,
@@ -315,14 +315,23 @@ impl Controller {
             .await
     }
 
-    fn read_config_text(&self) -> Result<(String, Config), ErrorBody> {
+    /// Text of the configuration file as it is on disk now, which may have errors.
+    ///
+    /// # Errors
+    /// `failed` when it cannot be read.
+    pub(super) fn read_config_file(&self) -> Result<String, ErrorBody> {
         let file = &self.config_file;
-        let text = std::fs::read_to_string(file).map_err(|error| read_error(file, &error))?;
+        std::fs::read_to_string(file).map_err(|error| read_error(file, &error))
+    }
+
+    fn read_config_text(&self) -> Result<(String, Config), ErrorBody> {
+        let text = self.read_config_file()?;
         let config = Config::read(&text).map_err(|problems| self.config_errors(&problems))?;
         Ok((text, config))
     }
 
-    fn config_errors(&self, problems: &Problems) -> ErrorBody {
+    /// `invalid`, with every problem of the file.
+    pub(super) fn config_errors(&self, problems: &Problems) -> ErrorBody {
         let message = format!("{} has errors:\n{problems}", self.config_file.display());
         ErrorBody::new(ErrorKind::Invalid, message)
             .hint("the daemon keeps its present configuration; correct the file, then `regauthctl reload`")
