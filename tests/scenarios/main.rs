@@ -68,6 +68,7 @@ mod process_isolation;
 #[cfg(target_os = "linux")]
 mod programs;
 mod read_ahead;
+mod registry_names;
 mod registry_tokens;
 mod request_smuggling;
 mod restart;
@@ -85,6 +86,7 @@ mod start;
 mod store_move;
 mod streams;
 mod team_file;
+mod terminal_output;
 mod top;
 mod tunnel;
 mod unread_answers;

@@ -34,7 +34,7 @@ use crate::token::{SourceFlags, TokenFlags, TokenPrompt};
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, group = ArgGroup::new("covered").multiple(true))]
 pub(crate) struct Arguments {
-    /// Name of the registry: a-z, 0-9, - and _. Without it, a terminal prompts for all missing values
+    /// Name of the registry: letters, digits, -, _ and dots. Without it, a terminal prompts for all missing values
     name: Option<RegistryName>,
 
     /// Kind of registry: sets what the other flags leave open, and checks the index
@@ -301,7 +301,10 @@ fn client_settings(added: &RegistryAdded) -> String {
 /// With any `[http]` setting cargo's own git ignores credential helpers, for all hosts. The git program does not.
 fn cargo_settings(added: &RegistryAdded) -> String {
     let registry = match &added.registry.index {
-        Some(index) => format!("\n[registries.{}]\nindex = {}\n", added.registry.name, quoted(index)),
+        Some(index) => {
+            let name = added.registry.name.toml_key();
+            format!("\n[registries.{name}]\nindex = {}\n", quoted(index))
+        }
         None => String::new(),
     };
     format!(

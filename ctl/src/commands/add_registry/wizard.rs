@@ -12,6 +12,7 @@ use super::preflight::Preflight;
 use crate::client::Client;
 use crate::output::{self, print_to_stderr};
 use crate::presets::{Preset, Username};
+use crate::setup::cargo_names;
 use crate::shell::quote_sh;
 use crate::team_file::index_in_project;
 use crate::{error, paste, prompt};
@@ -45,7 +46,34 @@ impl Arguments {
         if let Some(preset) = self.preset {
             self.apply_preset(preset)?;
         }
-        Ok(name)
+        self.take_name_of_cargo(name)
+    }
+
+    /// Offers the name that cargo's configuration has for the index already: cargo rejects an index with two names.
+    fn take_name_of_cargo(&mut self, name: RegistryName) -> Result<RegistryName, ErrorBody> {
+        let is_cargo = self.kind.as_deref().is_none_or(|kind| kind == "cargo");
+        let index = self.index.as_deref().filter(|_| is_cargo);
+        let Some(other) = index.and_then(|index| cargo_names::other_name(index, name.as_str())) else {
+            return Ok(name);
+        };
+        let file = other.file.display();
+        let Ok(other) = other.name.parse::<RegistryName>() else {
+            return Ok(name);
+        };
+        if !prompt::is_interactive() {
+            output::show(&format!(
+                "note: {file} calls this index `{other}`, and Cargo.toml must use that name; `regauthctl add-registry {other}` \
+                 would give regauth the same name\n"
+            ));
+            return Ok(name);
+        }
+        let question = format!("{file} calls this index {other}. Use that name here too?");
+        if !prompt::confirm(&question)? {
+            return Ok(name);
+        }
+        // The command line has the other name, so it cannot be shown with the answers.
+        self.answers.clear();
+        Ok(other)
     }
 
     /// The command that does the same without a question; `None` if nothing was asked.
