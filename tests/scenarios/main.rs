@@ -9,6 +9,7 @@
     reason = "a scenario fails loudly, is one sequence of steps, and prints its measurements"
 )]
 
+mod attacks;
 mod audit;
 mod bad_input;
 mod builds;
@@ -41,6 +42,7 @@ mod gateway_identity;
 mod gateway_replicas;
 mod gateway_tls;
 mod grants_in_containers;
+mod guarded;
 mod helm_chart;
 mod host_identity;
 mod http_messages;
@@ -61,6 +63,7 @@ mod old_tokens;
 mod operations;
 mod overlapping_changes;
 mod overview;
+mod package_kinds;
 mod package_managers;
 mod packaging;
 mod path_readings;

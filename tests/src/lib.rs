@@ -10,6 +10,7 @@
 //! | [`user`] | a person with a `HOME` and `regauthctl` | `User::new(&daemon).ctl(&["setup", "cargo"]).succeeds()` |
 //! | [`programs`] | paths of the programs under test | `programs::binary("regauthctl")` |
 //! | [`fake_service_manager`] | listeners passed by descriptor, `sd_notify` messages kept | `Daemon::builder().socket_activated().start()` |
+//! | [`machine`] | guarded daemon of a system user, or a user's own, on a machine with users and a `/run` of its own (root) | `Machine::start(Mode::Guarded)?.ctl(ME, &["status"])` |
 //! | [`systemd`] | real systemd in namespaces of its own (root) | `systemd.systemctl(&["restart", "regauthd.service"])` |
 //! | **registries and servers** | | |
 //! | [`registry`] | private cargo registry: nginx, token check, index, web API | `Registry::start("token")` |
@@ -102,6 +103,7 @@ pub mod leak_scan;
 pub mod lfs_server;
 pub mod load;
 pub mod long_link;
+pub mod machine;
 pub mod misbehaving_server;
 pub mod mock_server;
 pub mod moto;

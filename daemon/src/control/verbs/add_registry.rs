@@ -134,6 +134,7 @@ struct NewRegistry {
 async fn prepare(controller: &Controller, request: &AddRegistry) -> Result<NewRegistry, ErrorBody> {
     let name = &request.name;
     let mut registry = definition(request)?;
+    controller.check_registry(&registry)?;
     controller.lock_state().await?.refuse_taken_scopes(name, &registry)?;
     let upstream = Arc::new(controller.upstream(name, &registry)?);
     let initial = initial_token(controller, &registry, request);

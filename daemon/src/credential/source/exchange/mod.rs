@@ -23,6 +23,7 @@ mod sigv4;
 mod token_answer;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -216,9 +217,19 @@ impl Mint {
 
     /// Environment variables with secrets that the configuration names for this source.
     pub(crate) fn secret_variables(&self) -> Vec<String> {
+        self.secret_references()
+            .filter_map(SecretReference::into_variable)
+            .collect()
+    }
+
+    /// Files with secrets that the configuration names for this source.
+    pub(crate) fn files(&self) -> impl Iterator<Item = PathBuf> {
+        self.secret_references().filter_map(SecretReference::into_file)
+    }
+
+    fn secret_references(&self) -> impl Iterator<Item = SecretReference> {
         let identity = self.identity.secret_reference().cloned();
-        let references = identity.into_iter().chain(self.settings.secret_references());
-        references.filter_map(SecretReference::into_variable).collect()
+        identity.into_iter().chain(self.settings.secret_references())
     }
 }
 
