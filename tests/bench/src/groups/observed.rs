@@ -54,9 +54,15 @@ fn watch(candidate: &Candidate) -> Process {
 /// Starts `regauthctl top` in a terminal of its own (script(1)).
 fn top(candidate: &Candidate) -> Process {
     let regauthctl = programs::binary("regauthctl");
-    let top = format!("stty rows 40 cols 160; exec {} --home {} top", regauthctl.display(), candidate.home().unwrap().display());
+    let top = format!(
+        "stty rows 40 cols 160; exec {} --home {} top",
+        regauthctl.display(),
+        candidate.home().unwrap().display()
+    );
     let mut script = Command::new("script");
-    script.args(["--quiet", "--return", "--command", &top, "/dev/null"]).env("TERM", "xterm-256color");
+    script
+        .args(["--quiet", "--return", "--command", &top, "/dev/null"])
+        .env("TERM", "xterm-256color");
     Process::spawn("top", &mut script, Path::new("/dev/null"))
 }
 
