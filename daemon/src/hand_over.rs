@@ -129,6 +129,7 @@ fn request(name: &RegistryName, registry: &Registry, token: Option<Secret>) -> A
         kind: Some(registry.kind.as_str().to_owned()),
         scheme: Some(registry.scheme.to_string()),
         username: registry.scheme.username().map(str::to_owned),
+        token_service: registry.token_service.as_ref().map(ToString::to_string),
         writes: Some(registry.writes.as_str().to_owned()),
         programs: registry.programs.iter().map(ToString::to_string).collect(),
         read_ahead: Some(registry.read_ahead),

@@ -9,6 +9,7 @@
     reason = "a scenario fails loudly, is one sequence of steps, and prints its measurements"
 )]
 
+mod any_environment;
 mod attacks;
 mod audit;
 mod bad_input;
@@ -21,6 +22,7 @@ mod clock_and_disk;
 mod completion;
 mod configuration_changes;
 mod container_examples;
+mod container_tokens;
 mod corporate_network;
 mod corporate_setup;
 mod crash_safety;
@@ -32,6 +34,8 @@ mod device_logins;
 mod diagnosis;
 mod doctor;
 mod doctor_fixes;
+mod doctor_homes;
+mod editor_files;
 mod environment_clients;
 mod events;
 mod failed_reload;
@@ -43,9 +47,12 @@ mod gateway_replicas;
 mod gateway_tls;
 mod grants_in_containers;
 mod guarded;
+mod guides;
 mod helm_chart;
 mod host_identity;
 mod http_messages;
+#[cfg(target_os = "linux")]
+mod identities;
 mod import;
 mod import_formats;
 mod java;

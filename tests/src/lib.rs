@@ -19,9 +19,11 @@
 //! | [`npm_server`] | private npm registry: verdaccio | `NpmServer::start("me", "password")` |
 //! | [`file_server`] | folder that needs a password, and takes PUT: repositories of Maven, RubyGems, Composer and others | `FileServer::start("me", "password").write("a.txt", "x")` |
 //! | [`container_registry`] | private container registry: docker-registry, with a password or a token service | `ContainerRegistry::with_token_service("me", "password")` |
+//! | [`token_registry`] | container registry with a token service, which can end its tokens | `TokenRegistry::start("me", "password").end_tokens()` |
 //! | [`openid_provider`] | OpenID provider: the certified oidc-provider | `OpenidProvider::start(registry.gate()).identity("corp")` |
 //! | [`token_service`] | token service of a vendor, which checks requests and identities | `TokenService::start(Vendor::Jfrog, &provider, registry.gate(), registry.authority())` |
 //! | [`device_service`] | OAuth 2.0 server for logins with a code, which holds its answers until they are released | `DeviceService::start(registry.gate()).hold()` |
+//! | [`forge`] | registry that accepts only minted tokens, and a job with an identity | `Forge::bearer().add(&daemon, source, &[])` |
 //! | [`moto`] | AWS's security token service: moto | `Moto::start().address()` |
 //! | [`lfs_server`] | private git host with Git LFS: giftless, or a server that repeats the token | `LfsServer::giftless("me", "password")` |
 //! | [`mock_server`] | HTTP server that records requests and answers as configured | `MockServer::builder(&authority, "localhost").start()` |
@@ -49,6 +51,7 @@
 //! | [`containers`] | images, containers and sandboxes: real buildah, podman and bubblewrap (root) | `Containers::new().build(&words, &[])` |
 //! | [`notification_daemon`] | dunst on a session bus | `NotificationDaemon::start(&bus).wait_for("the store is locked")` |
 //! | [`long_link`] | relay that counts round trips | `LongLink::start(registry.nginx.port())` |
+//! | [`name_proxy`] | company proxy that leads names of the real world to servers of a test | `NameProxy::start(&[("github.com", port)]).url()` |
 //! | [`network`] | network namespaces, links, a DNS server (root) | `NetworkNamespace::start(&["203.0.113.1/24"])` |
 //! | [`system_shim`] | wall clock and disk of a daemon under control (LD_PRELOAD) | `SystemShim::new().load_into(Daemon::builder())` |
 //! | [`terminal`] | a program on a pseudo-terminal | `Terminal::start(&command).read_until("Token: ")` |
@@ -88,6 +91,7 @@ pub mod exec;
 pub mod fake_service_manager;
 pub mod faulty_server;
 pub mod file_server;
+pub mod forge;
 pub mod gateway;
 pub mod git;
 pub mod git_backend;
@@ -107,6 +111,7 @@ pub mod machine;
 pub mod misbehaving_server;
 pub mod mock_server;
 pub mod moto;
+pub mod name_proxy;
 #[cfg(target_os = "linux")]
 pub mod network;
 pub mod nginx;
@@ -135,6 +140,7 @@ pub mod system_shim;
 pub mod systemd;
 pub mod terminal;
 pub mod tmux;
+pub mod token_registry;
 pub mod token_service;
 pub mod user;
 pub mod viewer;

@@ -262,6 +262,9 @@ impl Controller {
     /// Client for a registry's token services: verified with the registry's roots, and without its client certificate.
     /// If the registry's `ca-file` cannot be read, it asks no service.
     pub(super) fn token_client(&self, registry: &Registry) -> TokenClient {
+        if registry.source.asks_metadata_server() {
+            return TokenClient::for_metadata_server(&self.proxy.dialer);
+        }
         let trust = self
             .system_roots
             .load()

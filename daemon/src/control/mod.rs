@@ -24,6 +24,7 @@ mod new_registry;
 pub(crate) mod notifications;
 mod probe;
 pub(crate) mod token_check;
+mod token_service;
 mod workload_trust;
 
 pub(crate) mod config_watch;
