@@ -153,7 +153,7 @@ fn revoke_signed(controller: &Controller, signed: &SignedGrants, id: &str) -> Re
     })?;
     tracing::info!(grant = id, "revoked signed grant");
     let grant = id.to_owned();
-    controller.announce(EventKind::GrantRevoked(GrantRevoked { grant }));
+    controller.announce(EventKind::GrantRevoked(GrantChange { grant }));
     let now = OffsetDateTime::now_utc();
     Ok(Revoked {
         grant: view(&Grant::signed(id.to_owned(), None, false, now, now)),
