@@ -104,7 +104,7 @@ const WAYS: &[Way] = &[
         "edit the configuration and reload",
         "sed -i '/^\\[registries.corp\\]/,/^scopes/s#^scopes = \\[#&\"'$EVIL'\", #' $CONFIG && ctl reload && get $EVIL",
     ),
-    succeeds(
+    fails(
         "set other scopes",
         "ctl set corp scopes ${CORP%/corp/*}/corp/ $EVIL --no-verify --yes && get $EVIL",
     ),
