@@ -366,10 +366,16 @@ fn a_file_at_a_url_is_read_through_the_proxy() {
 fn the_first_step_in_a_repository_with_a_file_is_to_add_from_it() {
     let daemon = Daemon::start();
     let user = User::new(&daemon);
-    user.write("repository/regauth.toml", "[registries.corp]\nscopes = [\"https://corp.example/\"]\n");
+    user.write(
+        "repository/regauth.toml",
+        "[registries.corp]\nscopes = [\"https://corp.example/\"]\n",
+    );
     user.write("repository/src/main.rs", "");
     let mut ctl = user.command(binary("regauthctl"));
     ctl.arg("--json").current_dir(user.home().join("repository/src"));
     let overview: serde_json::Value = serde_json::from_str(&exec::run(&mut ctl).succeeds().stdout).unwrap();
-    assert_eq!(overview["next"]["step"], "regauthctl add-registry --from .", "{overview}");
+    assert_eq!(
+        overview["next"]["step"], "regauthctl add-registry --from .",
+        "{overview}"
+    );
 }
