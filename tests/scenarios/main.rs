@@ -61,6 +61,7 @@ mod old_tokens;
 mod operations;
 mod overlapping_changes;
 mod overview;
+mod package_kinds;
 mod package_managers;
 mod packaging;
 mod path_readings;

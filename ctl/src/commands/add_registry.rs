@@ -8,6 +8,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use clap::ArgGroup;
+use regauth_shared::kind::KINDS;
 use regauth_shared::paths::Folders;
 use regauth_shared::response::RegistryAdded;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret, request};
@@ -65,7 +66,7 @@ pub(crate) struct Arguments {
     scopes: Vec<String>,
 
     /// Protocol, which tells reads from writes [default: cargo]
-    #[arg(long, value_parser = ["cargo", "git", "pypi", "npm", "generic"])]
+    #[arg(long, value_parser = KINDS)]
     kind: Option<String>,
 
     /// Header that carries the token: basic, bearer, raw, or a template as "X-Api-Key: {token}" [default: basic with

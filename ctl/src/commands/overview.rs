@@ -191,6 +191,8 @@ fn tool_for(kind: &str) -> &'static str {
         "git" => "git",
         "pypi" => "pip",
         "npm" => "npm",
+        "maven" => "maven",
+        "rubygems" => "gem",
         "cargo" => "cargo",
         _ => "shell",
     }

@@ -251,7 +251,7 @@ fn reports_syntax_errors_and_problems_outside_the_guessed_lines() {
             "2:1: unknown key `colour`",
             "3:12: invalid literal string, expected `'`",
             "4:1: duplicate key",
-            "6:8: `kind` in [registries.corp]: a kind is cargo, git, pypi, npm or generic",
+            "6:8: `kind` in [registries.corp]: a kind is one of: cargo, git, pypi, npm, maven, go, rubygems, composer, nuget, apt, generic",
             "7:10: unclosed table, expected `]`",
         ],
     );
@@ -325,7 +325,7 @@ fn reports_invalid_keys_of_a_registry() {
 const INVALID_KEYS: &[(&str, &str)] = &[
     (
         "kind = 'rust'",
-        "3:8: `kind` in CORP: a kind is cargo, git, pypi, npm or generic",
+        "3:8: `kind` in CORP: a kind is one of: cargo, git, pypi, npm, maven, go, rubygems, composer, nuget, apt, generic",
     ),
     ("writes = 'yes'", "3:10: `writes` in CORP: writes are deny or allow"),
     (
