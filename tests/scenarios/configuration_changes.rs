@@ -181,3 +181,27 @@ fn an_edit_is_kept_for_later_and_then_continued() {
     terminal.wait_for("status=0");
     assert_eq!(daemon.ctl(&["show", "corp"]).json["writes"], "allow");
 }
+
+#[test]
+fn a_new_index_outside_of_the_scopes_gets_the_token_only_with_a_yes() {
+    let registry = Registry::builder(Scheme::bearer(), TOKEN).start();
+    let other = Registry::builder(Scheme::bearer(), "another-token").start();
+    let daemon = Daemon::start();
+    daemon.add("corp", &registry);
+    let index = other.index();
+    let refused = daemon.ctl(&["set", "corp", "index", &index]).exits(8);
+    assert!(
+        refused.output.stdout.contains("the token also goes to"),
+        "{}",
+        refused.output.report()
+    );
+
+    // By hand it is in the file without a scope. Then nobody sends the token there, not even to ask.
+    let file = daemon.home().join("config.toml");
+    let edited = fs::read_to_string(&file).unwrap().replace(&registry.index(), &index);
+    fs::write(&file, edited).unwrap();
+    daemon.ctl(&["reload"]).succeeds();
+    daemon.ctl(&["verify", "corp"]);
+    daemon.rotate("corp", TOKEN);
+    assert!(other.nginx.requests().is_empty(), "{:?}", other.nginx.requests());
+}
