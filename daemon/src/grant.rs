@@ -68,7 +68,7 @@ impl Grant {
         expires: OffsetDateTime,
     ) -> io::Result<(Self, String)> {
         let token = URL_SAFE_NO_PAD.encode(random::<32>()?);
-        let id: String = random::<4>()?.iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = new_id::<4>()?;
         let hash = hash(token.as_bytes());
         let terms = Terms {
             id,
@@ -79,6 +79,30 @@ impl Grant {
             expires,
         };
         Ok((Self::from(terms), token))
+    }
+
+    /// A grant whose token carries these terms. No file has it.
+    pub(crate) fn signed(
+        id: String,
+        registries: Option<BTreeSet<RegistryName>>,
+        write: bool,
+        created: OffsetDateTime,
+        expires: OffsetDateTime,
+    ) -> Self {
+        Self::from(Terms {
+            id,
+            hash: String::new(),
+            registries,
+            write,
+            created,
+            expires,
+        })
+    }
+
+    /// Notes that a client has presented the token.
+    pub(crate) fn note_use(&self) {
+        let now = OffsetDateTime::now_utc().unix_timestamp();
+        self.last_used.store(now, Ordering::Relaxed);
     }
 
     /// Does the grant cover this operation on this registry now?
@@ -185,8 +209,7 @@ impl Grants {
         let same =
             |grant: &&Arc<Grant>| verify_slices_are_equal(grant.terms.hash.as_bytes(), presented.as_bytes()).is_ok();
         let found = self.valid().find(same)?;
-        let now = OffsetDateTime::now_utc().unix_timestamp();
-        found.last_used.store(now, Ordering::Relaxed);
+        found.note_use();
         Some(Arc::clone(found))
     }
 }
@@ -195,6 +218,11 @@ impl Grants {
 #[serde(deny_unknown_fields)]
 struct GrantsFile {
     grants: Vec<Terms>,
+}
+
+/// Random identifier: two hexadecimal digits a byte.
+pub(crate) fn new_id<const LENGTH: usize>() -> io::Result<String> {
+    Ok(random::<LENGTH>()?.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn hash(token: &[u8]) -> String {
