@@ -377,7 +377,8 @@ fn a_source_of_ones_own_is_no_difference_to_a_file_that_names_none() {
     let registry = Registry::builder(Scheme::bearer(), TOKEN).start();
     let daemon = Daemon::start();
     daemon.register_secret(TOKEN);
-    let token = daemon.home().join("token");
+    let folder = TempDir::new().unwrap();
+    let token = folder.path().join("token");
     fs::write(&token, TOKEN).unwrap();
     let (ca, source) = (registry.ca(), format!("file:{}", token.display()));
     let add = [
