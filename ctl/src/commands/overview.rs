@@ -170,7 +170,10 @@ fn next_step(status: &Status, registries: &[RegistryView], clients: &[&str]) -> 
         );
     }
     if registries.is_empty() {
-        return NextStep::new("There is no registry yet", "regauthctl add-registry NAME --index URL");
+        return NextStep::new(
+            "There is no registry yet",
+            "regauthctl add-registry (asks for everything)",
+        );
     }
     // Clients may also get the proxy from `regauthctl env` or `run`: then requests arrive.
     if clients.is_empty() && status.requests == 0 {
