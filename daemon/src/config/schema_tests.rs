@@ -22,7 +22,10 @@ fn check(object: &Value, keys: KnownKeys) {
     let properties = object["properties"].as_object().unwrap();
     let described: BTreeSet<&str> = properties.keys().map(String::as_str).collect();
     let known: BTreeSet<&str> = keys.iter().map(|(key, _)| *key).collect();
-    assert_eq!(described, known);
+    assert_eq!(
+        described, known,
+        "describe a new key in config.schema.json and in man/regauth-config.5"
+    );
     assert_eq!(object["additionalProperties"], false, "an unknown key is an error");
 }
 
@@ -33,6 +36,7 @@ fn the_schema_has_the_keys_of_the_parser() {
     check(&schema["properties"]["upstream"], UPSTREAM_KEYS);
     check(&schema["properties"]["listen-tls"], gateway::LISTEN_TLS_KEYS);
     check(&schema["properties"]["trust"]["items"], gateway::TRUST_KEYS);
+    check(&schema["properties"]["signed-grants"], gateway::SIGNED_GRANTS_KEYS);
     let registry = &schema["properties"]["registries"]["additionalProperties"];
     check(registry, registries::REGISTRY_KEYS);
     assert_eq!(registry["properties"]["kind"]["enum"], json!(KINDS));
@@ -88,6 +92,7 @@ fn the_manual_page_names_every_key() {
         sources::COMMAND_KEYS,
         gateway::LISTEN_TLS_KEYS,
         gateway::TRUST_KEYS,
+        gateway::SIGNED_GRANTS_KEYS,
     ]
     .concat()
     {
