@@ -89,6 +89,7 @@ enum DaemonVerb {
     Metrics(metrics::Arguments),
     Store(store::Arguments),
     Unlock(unlock::Arguments),
+    Upstream(upstream::Arguments),
     Reload(reload::Arguments),
     Log(log::Arguments),
     Logs(logs::Arguments),
@@ -112,7 +113,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
     (
         "The daemon",
         &[
-            "status", "top", "store", "logs", "log", "unlock", "reload", "stop", "service",
+            "status", "top", "store", "upstream", "logs", "log", "unlock", "reload", "stop", "service",
         ],
     ),
     ("For packagers", &["completions", "man"]),
@@ -188,6 +189,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         DaemonVerb::Metrics(arguments) => metrics::run(arguments, &client),
         DaemonVerb::Store(arguments) => store::run(arguments, &client),
         DaemonVerb::Unlock(arguments) => unlock::run(arguments, &client),
+        DaemonVerb::Upstream(arguments) => upstream::run(arguments, &client),
         DaemonVerb::Reload(arguments) => reload::run(arguments, &client),
         DaemonVerb::Service(arguments) => service::run(&arguments, cli.system, &client, &folders),
         DaemonVerb::Log(arguments) => log::run(arguments, &client),

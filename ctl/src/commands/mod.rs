@@ -40,6 +40,7 @@ pub(crate) mod stop;
 pub(crate) mod store;
 pub(crate) mod top;
 pub(crate) mod unlock;
+pub(crate) mod upstream;
 
 pub(crate) mod completions;
 pub(crate) mod man;
