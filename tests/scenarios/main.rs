@@ -62,6 +62,7 @@ mod path_readings;
 mod process_isolation;
 #[cfg(target_os = "linux")]
 mod programs;
+mod proxy_password;
 mod read_ahead;
 mod registry_tokens;
 mod request_smuggling;

@@ -124,7 +124,11 @@ impl ConfigFile {
         let is_new = self.document.get(UPSTREAM).is_none();
         let upstream = self.document.entry(UPSTREAM).or_insert_with(toml_edit::table);
         if let Some(upstream) = upstream.as_table_like_mut() {
-            upstream.insert("proxy", toml_edit::value(proxy.to_text()));
+            let mut value = Value::from(proxy.to_text());
+            if let Some(present) = upstream.get("proxy").and_then(Item::as_value) {
+                *value.decor_mut() = present.decor().clone();
+            }
+            upstream.insert("proxy", Item::Value(value));
             if !no_proxy.is_empty() && !upstream.contains_key("no-proxy") {
                 upstream.insert("no-proxy", toml_edit::value(no_proxy.iter().collect::<Array>()));
             }

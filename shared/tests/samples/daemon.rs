@@ -21,6 +21,7 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
                 proxy: Some(secret("http://me:s3cret@proxy.corp.example:3128")),
                 no_proxy: vec![".corp.example".to_owned()],
                 ca_file: Some("/etc/corp-root.pem".to_owned()),
+                replace: true,
             }),
         ),
         ("set-upstream-least", Request::SetUpstream(SetUpstream::default())),
