@@ -15,7 +15,8 @@ use crate::client::Client;
 use crate::commands::{
     add_registry, add_scope, allow, audit, completions, deny, doctor, edit, env, export, forward, grant, grants,
     import, list, log, login, logout, logs, man, metrics, overview, reload, remove_registry, revoke, rotate,
-    run as run_command, service, set, setup, show, status, stop, store, top, uninstall, unlock, verify, watch,
+    run as run_command, service, set, setup, show, status, stop, store, top, uninstall, unlock, upstream, verify,
+    watch,
 };
 use crate::output::{self, Report};
 use crate::{completion, connect, error, setup as clients};

@@ -188,7 +188,7 @@ pub(crate) fn carry_over(
         proxy: proxy.map(secret).transpose()?,
         no_proxy: no_proxy(|name| std::env::var(name).ok()),
         ca_file: ca_file.map(absolute).transpose()?,
-        replace: false,
+        ..SetUpstream::default()
     });
     client.call::<UpstreamSet>(&request).map(|reply| reply.answer.notes)
 }

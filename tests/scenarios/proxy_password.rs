@@ -130,6 +130,9 @@ fn the_password_follows_the_secrets_to_another_store() {
     assert!(!store_items::in_vault(&daemon).contains(&ITEM.to_owned()));
     daemon.restart();
     assert_eq!(company.ask(&daemon).0, 200);
+    daemon.ctl(&["upstream", "--remove"]).succeeds();
+    assert!(!store_items::in_keyring(&keyring, &daemon).contains(&ITEM.to_owned()));
+    assert!(!config(&daemon).contains("proxy ="), "{}", config(&daemon));
 }
 
 #[test]

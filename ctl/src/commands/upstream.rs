@@ -27,6 +27,10 @@ pub(crate) struct Arguments {
     #[arg(long, requires = "proxy")]
     password_stdin: bool,
 
+    /// Remove the proxy from config.toml, and its password from the store
+    #[arg(long, conflicts_with = "proxy")]
+    remove: bool,
+
     /// A host, .suffix or address range to reach without the proxy; can be given several times
     #[arg(long, value_name = "HOST", requires = "proxy")]
     no_proxy: Vec<String>,
@@ -37,10 +41,14 @@ Examples:
   regauthctl upstream
   regauthctl upstream http://proxy.corp.example:3128 --no-proxy .corp.example
   regauthctl upstream http://me@proxy.corp.example:3128
+  regauthctl upstream --remove
   pass show proxy | regauthctl upstream http://me@proxy:3128 --password-stdin";
 
 /// Shows or sets the proxy.
 pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
+    if arguments.remove {
+        return removal(client);
+    }
     let Some(proxy) = &arguments.proxy else {
         let status: Status = client.call(&Request::Status(Nothing {}))?.answer;
         let text = describe(&status.upstream_proxies);
@@ -49,11 +57,27 @@ pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, Error
     let request = Request::SetUpstream(SetUpstream {
         proxy: Some(with_password(proxy, arguments.password_stdin)?),
         no_proxy: arguments.no_proxy,
-        ca_file: None,
         replace: true,
+        ..SetUpstream::default()
     });
     let reply = client.call(&request)?;
-    Ok(Report::from_reply(reply, |set: &UpstreamSet| output::notes(&set.notes)))
+    Ok(Report::from_reply(reply, describe_change))
+}
+
+/// Removes the proxy and its password.
+///
+/// # Errors
+/// Those of the store and the files.
+pub(super) fn removal(client: &Client) -> Result<Report, ErrorBody> {
+    let request = Request::SetUpstream(SetUpstream {
+        remove: true,
+        ..SetUpstream::default()
+    });
+    Ok(Report::from_reply(client.call(&request)?, describe_change))
+}
+
+fn describe_change(set: &UpstreamSet) -> String {
+    output::notes(&set.notes)
 }
 
 /// The URL with the password of its user, if it names one.

@@ -138,6 +138,13 @@ impl ConfigFile {
         }
     }
 
+    /// Removes the corporate proxy.
+    pub fn remove_proxy(&mut self) {
+        if let Some(upstream) = self.document.get_mut(UPSTREAM).and_then(Item::as_table_like_mut) {
+            upstream.remove("proxy");
+        }
+    }
+
     /// Sets the file with a company's roots.
     pub fn set_ca_file(&mut self, file: &Path) {
         let is_first_key = self.document.as_table().get_values().is_empty();

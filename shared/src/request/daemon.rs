@@ -33,6 +33,9 @@ pub struct SetUpstream {
     /// True to replace a proxy that the configuration has, or the daemon uses, already.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replace: bool,
+    /// True to remove the proxy from the configuration, and its password from the store. No other field counts then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub remove: bool,
 }
 
 /// Fields of `metrics`.

@@ -22,6 +22,14 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
                 no_proxy: vec![".corp.example".to_owned()],
                 ca_file: Some("/etc/corp-root.pem".to_owned()),
                 replace: true,
+                remove: false,
+            }),
+        ),
+        (
+            "set-upstream-remove",
+            Request::SetUpstream(SetUpstream {
+                remove: true,
+                ..SetUpstream::default()
             }),
         ),
         ("set-upstream-least", Request::SetUpstream(SetUpstream::default())),

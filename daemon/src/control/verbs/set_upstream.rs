@@ -10,9 +10,10 @@ use regauth_shared::response::UpstreamSet;
 use regauth_shared::{ErrorBody, ErrorKind};
 
 use crate::authority::company_roots::CompanyRoots;
-use crate::config::{Config, ProxyUrl, UpstreamSettings};
+use crate::config::{Config, ConfigFile, ProxyUrl, UpstreamSettings};
 use crate::control::controller::Controller;
 use crate::control::state::{State, StateGuard};
+use crate::credential::store::Item;
 use crate::proxy::upstream::proxy_rules::ProxySetting;
 
 /// Writes the settings that are missing. The proxy takes effect at the next start, the roots are in the bundle at once.
@@ -27,6 +28,9 @@ pub(crate) async fn set_upstream(controller: &Controller, request: SetUpstream) 
                 .hint("set https_proxy and SSL_CERT_FILE in its environment"),
         );
     }
+    if request.remove {
+        return remove_proxy(controller, &mut state).await;
+    }
     let config = controller.read_config()?;
     let mut notes = Vec::new();
     if let Some(text) = &request.proxy {
@@ -36,6 +40,16 @@ pub(crate) async fn set_upstream(controller: &Controller, request: SetUpstream) 
         notes.push(set_ca_file(controller, &state, &config, Path::new(file)).await?);
     }
     Ok(UpstreamSet { notes })
+}
+
+/// Removes the proxy. The password goes last, so that a configuration which still names its user finds it.
+async fn remove_proxy(controller: &Controller, state: &mut StateGuard<'_>) -> Result<UpstreamSet, ErrorBody> {
+    controller.edit_config(ConfigFile::remove_proxy).await?;
+    controller.delete_item(state, &Item::ProxyUrl).await?;
+    tracing::info!("removed corporate proxy");
+    let file = controller.config_file.display();
+    let note = format!("{file} names no proxy, and the store has no password for one; restart regauthd");
+    Ok(UpstreamSet { notes: vec![note] })
 }
 
 async fn set_proxy(
