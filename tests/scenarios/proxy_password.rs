@@ -83,7 +83,11 @@ fn without_the_store_a_request_says_that_the_password_is_missing() {
     assert!(status == 502 && body.contains("regauthctl upstream"), "{body}");
     let set = ["upstream", &company.url(), "--password-stdin"];
     let set = daemon.ctl_with_input(&set, PASSWORD).succeeds();
-    assert!(set.output.stdout.contains("from now on"), "{}", set.output.stdout);
+    assert!(
+        set.output.stdout.contains("from now on") && set.output.stdout.contains("in the vault"),
+        "{}",
+        set.output.stdout
+    );
     assert_eq!(company.ask(&daemon).0, 200, "without a restart");
     let passphrase = "correct horse battery staple";
     let input = format!("{passphrase}\n");

@@ -19,7 +19,7 @@ impl Controller {
         {
             let moved = match self.store_proxy_password(state, &url).await {
                 Ok(()) => {
-                    self.edit_config(|file| file.set_proxy(&url.with_password(None), &[]))
+                    self.edit_config(|file| file.set_proxy(&url.with_password(None), &[], false))
                         .await
                 }
                 Err(error) => Err(error),

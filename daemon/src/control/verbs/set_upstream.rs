@@ -82,33 +82,45 @@ async fn set_proxy(
             "regauthd uses the proxy {present} already, so {proxy} was not written"
         )]);
     }
+    let mut notes = write_proxy(controller, state, &proxy, request).await?;
+    tracing::info!(%proxy, "set corporate proxy");
+    let used = in_use.filter(|used| used.setting == ProxySetting::File && used.is_at(&proxy));
+    let effect = if let Some(used) = used {
+        used.set_stored(Some(&proxy));
+        format!("regauthd uses the proxy {proxy} with this login from now on")
+    } else {
+        format!(
+            "regauthd uses the proxy {proxy} from its next start, so restart it; it is `proxy` below [upstream] in {file}"
+        )
+    };
+    notes.insert(0, effect);
+    Ok(notes)
+}
+
+/// Writes the password to the store, then the rest of the URL to the configuration. Returns where the password is.
+async fn write_proxy(
+    controller: &Controller,
+    state: &mut StateGuard<'_>,
+    proxy: &ProxyUrl,
+    request: &SetUpstream,
+) -> Result<Vec<String>, ErrorBody> {
     // curl ignores a form that it does not know, such as a host with a port.
     let accepted = (request.no_proxy.iter()).filter(|entry| UpstreamSettings::accepts_no_proxy(entry));
     let no_proxy: Vec<String> = accepted.cloned().collect();
-    let mut notes = Vec::new();
-    let is_stored = proxy.has_password() && controller.keeps_proxy_password();
-    if is_stored {
-        controller.store_proxy_password(state, &proxy).await?;
-        notes.push(format!("its password is in the {}", controller.store().kind.as_str()));
-    } else if proxy.has_password() {
-        notes.push(format!("the memory forgets everything, so its password is in {file}"));
-    }
-    let written = proxy.with_password(proxy.password().filter(|_| !is_stored).map(str::to_owned));
-    controller
-        .edit_config(|file| file.set_proxy(&written, &no_proxy))
-        .await?;
-    tracing::info!(%proxy, "set corporate proxy");
-    let used = in_use.filter(|used| used.setting == ProxySetting::File && used.is_at(&proxy));
-    notes.insert(0, match used {
-        Some(used) => {
-            used.set_stored(Some(&proxy));
-            format!("regauthd uses the proxy {proxy} with this password from now on")
-        }
-        None => format!(
-            "regauthd uses the proxy {proxy} from its next start, so restart it; it is `proxy` below [upstream] in {file}"
-        ),
-    });
-    Ok(notes)
+    let file = controller.config_file.display();
+    let (written, note) = if !proxy.has_password() {
+        (proxy.clone(), None)
+    } else if controller.keeps_proxy_password() {
+        controller.store_proxy_password(state, proxy).await?;
+        let note = format!("its password is in the {}", controller.store().kind.as_str());
+        (proxy.with_password(None), Some(note))
+    } else {
+        let note = format!("the store `memory` keeps nothing, so its password is in {file}");
+        (proxy.clone(), Some(note))
+    };
+    let edit = |file: &mut ConfigFile| file.set_proxy(&written, &no_proxy, request.replace);
+    controller.edit_config(edit).await?;
+    Ok(note.into_iter().collect())
 }
 
 async fn set_ca_file(
