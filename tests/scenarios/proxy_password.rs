@@ -125,7 +125,7 @@ fn the_password_of_one_proxy_is_not_sent_to_another() {
 fn the_password_follows_the_secrets_to_another_store() {
     let (company, keyring) = (Company::new(), Keyring::start());
     let daemon = company.configured(&company.url());
-    let mut daemon = daemon.env("DBUS_SESSION_BUS_ADDRESS", keyring.address()).start();
+    let mut daemon = daemon.env("DBUS_SESSION_BUS_ADDRESS", &keyring.address()).start();
     daemon
         .ctl_with_input(&["upstream", &company.url(), "--password-stdin"], PASSWORD)
         .succeeds();
