@@ -74,6 +74,7 @@ mod same_user;
 mod scopes;
 mod service;
 mod setup;
+mod setup_clients;
 mod setup_files;
 mod socket_owner;
 mod start;
