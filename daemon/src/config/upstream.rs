@@ -6,7 +6,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use toml::Spanned;
 
 use crate::config::table_reader::TableReader;
@@ -107,7 +107,7 @@ impl ProxyUrl {
 
     /// Text for the file or the store, with user and password.
     pub(crate) fn to_text(&self) -> String {
-        let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let encoded = |text: &str| utf8_percent_encode(text, RESERVED).to_string();
         let login = self.login.as_ref().map_or_else(String::new, |login| {
             let password = login
                 .password
@@ -264,6 +264,8 @@ fn has_port(text: &str) -> bool {
             .is_some_and(|(_, port)| port.parse::<u16>().is_ok())
 }
 
+/// Characters that a user or password may not have (RFC 3986, section 2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// RFC 1929, section 2. HTTP has no limit.
 const MAX_LOGIN_BYTES: usize = 255;
 
