@@ -10,6 +10,7 @@ use regauth_tests::containers::{self, Containers};
 use regauth_tests::daemon::Daemon;
 use regauth_tests::exec::{self, Output, RunningCommand};
 use regauth_tests::leak_scan::LeakScan;
+use regauth_tests::network::NetworkNamespace;
 use regauth_tests::poll;
 use regauth_tests::privilege::require_root;
 use regauth_tests::programs::tool;
@@ -155,10 +156,7 @@ fn a_podman_container_follows_registries_that_are_added_later() {
         return;
     }
     let fixture = Fixture::new();
-    let containers = Containers::new();
-    containers.containerfile("");
-    let build = ["buildah", "build", "."].map(str::to_owned);
-    exec::run(&mut containers.build(&build, &[])).succeeds();
+    let containers = image();
     let granted = fixture.grant("podman", &[]);
     let other = Registry::builder(Scheme::bearer(), TOKEN)
         .host("127.0.0.1")
@@ -185,6 +183,55 @@ fn a_podman_container_follows_registries_that_are_added_later() {
     fixture.daemon.add("other", &other);
     fs::write(fixture.folder.path().join("added"), "").unwrap();
     run.unwrap().finish().succeeds().says("auth-required");
+}
+
+/// Image with the project.
+fn image() -> Containers {
+    let containers = Containers::new();
+    containers.containerfile("");
+    let build = ["buildah", "build", "."].map(str::to_owned);
+    exec::run(&mut containers.build(&build, &[])).succeeds();
+    containers
+}
+
+/// The network is made by hand, since a test machine has no container network.
+#[test]
+fn a_podman_container_with_a_network_of_its_own_reaches_a_daemon_that_listens_on_all_addresses() {
+    if !require_root("podman and network namespaces") {
+        return;
+    }
+    let [machine, container] = [(); 2].map(|()| NetworkNamespace::start(&[]));
+    machine.link_to("203.0.113.1/24", &container, "203.0.113.2/24");
+    let registry = machine.enter(|| Registry::builder(Scheme::bearer(), TOKEN).auth_required().start());
+    let daemon = Daemon::builder()
+        .config("clients = \"grants\"\n")
+        .wrapped_in(&machine.enter_command())
+        .listen("0.0.0.0:0")
+        .start();
+    daemon.add("corp", &registry);
+    let fixture = Fixture {
+        registry,
+        daemon,
+        folder: TempDir::new().unwrap(),
+    };
+    let granted = fixture.grant("podman", &["--registry", "corp"]);
+    let words = granted.command();
+    assert!(!words.contains(&"--network".to_owned()), "{words:?}");
+    let [.., pid] = container.enter_command();
+    let network = format!("ns:/proc/{pid}/ns/net");
+    // podman gives this name to the machine in a network that it makes.
+    let more = [
+        "--network",
+        &network,
+        "--add-host",
+        "host.containers.internal:203.0.113.1",
+    ];
+    exec::run(&mut image().run(&words, &more, "cargo fetch")).succeeds();
+    let docker = fixture.grant("docker", &["--registry", "corp"]).command();
+    assert!(
+        docker.contains(&"host.docker.internal:host-gateway".to_owned()),
+        "{docker:?}"
+    );
 }
 
 /// A container of docker, as far as its settings go: the variables of the file, the mount, another user.
