@@ -23,7 +23,9 @@ mod new_registry;
 pub(crate) mod notifications;
 mod probe;
 pub(crate) mod token_check;
+mod workload_trust;
 
+pub(crate) mod config_watch;
 pub(crate) mod controller;
 pub(crate) mod state;
 

@@ -2,12 +2,13 @@
 //!
 //! [`operation`] classifies a request as read or write by the registry's kind; [`lfs`] and `token_scope` are two flows
 //! in which the method does not tell. [`denial`] classifies a registry's answer. [`path`] finds paths that servers
-//! interpret differently. [`address`] classifies IP addresses as public or not. `header_name` compares names of headers.
+//! interpret differently. [`address`] classifies IP addresses as public or not, and [`network`] compares them with configured ranges. `header_name` compares names of headers.
 
 pub mod address;
 pub mod denial;
 pub(crate) mod header_name;
 pub mod lfs;
+pub mod network;
 pub mod operation;
 pub mod path;
 pub(crate) mod token_scope;
