@@ -8,6 +8,13 @@ fn rules(variables: &[(&str, &str)]) -> Result<ProxyRules, InvalidProxySetting> 
     ProxyRules::new(&UpstreamSettings::default(), ([127, 0, 0, 1], 9001).into(), value)
 }
 
+fn settings(url: &str) -> UpstreamSettings {
+    UpstreamSettings {
+        proxy: Some(ProxyUrl::from_file(url).unwrap()),
+        no_proxy: None,
+    }
+}
+
 fn selected(rules: &ProxyRules, url: &str) -> String {
     let (scheme, host) = url.split_once("://").unwrap();
     let proxy = rules.select(scheme == "http", &host.parse().unwrap());
@@ -132,10 +139,6 @@ fn a_variable_that_cannot_be_read_is_named_and_not_repeated() {
 
 #[test]
 fn the_file_overrides_the_environment_and_may_not_name_us() {
-    let settings = |url: &str| UpstreamSettings {
-        proxy: Some(ProxyUrl::from_file(url).unwrap()),
-        no_proxy: None,
-    };
     let listen = ([127, 0, 0, 1], 9001).into();
     let environment = |_: &str| Some("ftp://unreadable".into());
     let rules = ProxyRules::new(&settings("http://file:1"), listen, environment).unwrap();
