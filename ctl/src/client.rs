@@ -23,6 +23,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::error;
+use crate::progress::Progress;
 use crate::socket_owner::TrustedOwners;
 
 /// Client of one daemon. Each request opens a connection of its own.
@@ -34,6 +35,7 @@ pub(crate) struct Client {
     start_hint: String,
     permission_hint: &'static str,
     diagnose: Option<Diagnose>,
+    is_guarded: bool,
 }
 
 /// Looks for the reason why a daemon stays silent; `None` if it may just be slow.
@@ -65,6 +67,7 @@ impl Client {
             start_hint,
             permission_hint: "a daemon obeys the user that it runs as; become that user, or start a daemon of your own",
             diagnose: None,
+            is_guarded: false,
         }
     }
 
@@ -76,6 +79,25 @@ impl Client {
             permission_hint: "the machine's daemon obeys root, and on Linux the members of the group regauth",
             ..Self::new(folders)
         }
+    }
+
+    /// Client of the guarded daemon, whose folders these are.
+    pub(crate) fn of_guarded(folders: &Folders) -> Self {
+        Self {
+            start_hint: "start it: sudo systemctl start regauthd-control.socket regauthd-proxy.socket".to_owned(),
+            is_guarded: true,
+            ..Self::of_system(folders)
+        }
+    }
+
+    /// True for the machine's daemon, guarded or not.
+    pub(crate) fn is_of_system(&self) -> bool {
+        self.trusted_owners == TrustedOwners::AlsoOwnerOfFolder
+    }
+
+    /// True for the guarded daemon.
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.is_guarded
     }
 
     /// Calls `diagnose` when a connection is accepted and no hello comes within two seconds. Its error, if it finds
@@ -106,7 +128,7 @@ impl Client {
     /// answers.
     pub(crate) fn call<T: DeserializeOwned>(&self, request: &Request) -> Result<Reply<T>, ErrorBody> {
         let (mut connection, daemon) = self.send(request)?;
-        let line = self.wait_for_answer(&mut connection)?;
+        let line = self.wait_for_answer(&mut connection, request)?;
         parse_answer(&line).map_err(|error| explain_unknown_request(&daemon, error))
     }
 
@@ -121,7 +143,8 @@ impl Client {
         exit_timeout: impl FnOnce(&T) -> Duration,
     ) -> Result<Reply<T>, ErrorBody> {
         let (mut connection, _) = self.send(request)?;
-        let reply = parse_answer(&self.wait_for_answer(&mut connection)?)?;
+        let reply = parse_answer(&self.wait_for_answer(&mut connection, request)?)?;
+        let _progress = Progress::start("waiting for regauthd to end");
         connection.wait_for_close(exit_timeout(&reply.answer))?;
         Ok(reply)
     }
@@ -132,13 +155,14 @@ impl Client {
     /// As [`Client::call`].
     pub(crate) fn stream<T: DeserializeOwned>(&self, request: &Request) -> Result<Lines, ErrorBody> {
         let (mut connection, daemon) = self.send(request)?;
-        let line = self.wait_for_answer(&mut connection)?;
+        let line = self.wait_for_answer(&mut connection, request)?;
         parse_answer::<T>(&line).map_err(|error| explain_unknown_request(&daemon, error))?;
         Ok(Lines(connection))
     }
 
     /// Waits for the answer for as long as the daemon greets other clients, at most [`ANSWER_TIMEOUT`].
-    fn wait_for_answer(&self, connection: &mut Connection) -> Result<String, ErrorBody> {
+    fn wait_for_answer(&self, connection: &mut Connection, request: &Request) -> Result<String, ErrorBody> {
+        let _progress = Progress::start(waited_for(request));
         let begin = Instant::now();
         while !connection.is_readable_within(LIVENESS_INTERVAL) {
             // The answer, or the end of the connection, may have come since.
@@ -323,6 +347,22 @@ impl Connection {
                     .hint("a second SIGTERM ends it at once and breaks off open requests"),
             ),
         }
+    }
+}
+
+/// What the daemon may be waiting for while it carries out a request.
+fn waited_for(request: &Request) -> &'static str {
+    match request {
+        Request::AddRegistry(_)
+        | Request::CheckRegistry(_)
+        | Request::SetRegistry(_)
+        | Request::ReplaceConfiguration(_)
+        | Request::Rotate(_)
+        | Request::Verify(_)
+        | Request::DeviceLogin(_)
+        | Request::DeviceLoginPoll(_) => "waiting for the registry",
+        Request::Unlock(_) | Request::Store(_) | Request::StoreMove(_) | Request::Logout(_) => "waiting for the store",
+        _ => "waiting for regauthd",
     }
 }
 

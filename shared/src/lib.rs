@@ -5,12 +5,14 @@
 //! - [`name`], [`secret`] and [`passphrase`]: the checked strings that requests carry.
 //! - [`request`], [`response`], [`error`]: what travels over the control socket, one message per line ([`frame`]).
 //! - [`event`]: what the daemon reports as it happens, in the stream of `watch` and in the audit log.
+//! - [`hand_over`]: registries and tokens on their way from a user's store to a guarded daemon, through a pipe.
 //! - [`version`]: the greeting, and how releases of different age work together.
 //! - [`audit`]: the lines of the audit record, and their verification.
 //! - [`paths`]: locations of the socket and the files.
 //! - [`exit_code`]: exit codes of `regauthctl`, for scripts.
 //! - [`program`]: names of programs in filters and registries.
 //! - [`index`]: locations that a cargo index names in its `config.json`.
+//! - [`kind`]: the kinds of registries.
 //! - [`placeholder`]: the public token for clients that insist on having one.
 //! - [`secret_variables`]: environment variables that hold secrets of a CI job.
 //!
@@ -33,12 +35,14 @@ pub mod response;
 pub mod error;
 pub mod event;
 pub mod frame;
+pub mod hand_over;
 pub mod version;
 
 pub mod audit;
 
 pub mod exit_code;
 pub mod index;
+pub mod kind;
 pub mod paths;
 pub mod placeholder;
 pub mod program;

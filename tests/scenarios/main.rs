@@ -9,6 +9,7 @@
     reason = "a scenario fails loudly, is one sequence of steps, and prints its measurements"
 )]
 
+mod attacks;
 mod audit;
 mod bad_input;
 mod builds;
@@ -20,6 +21,7 @@ mod clock_and_disk;
 mod completion;
 mod configuration_changes;
 mod container_examples;
+mod container_tokens;
 mod corporate_network;
 mod corporate_setup;
 mod crash_safety;
@@ -41,9 +43,12 @@ mod gateway_identity;
 mod gateway_replicas;
 mod gateway_tls;
 mod grants_in_containers;
+mod guarded;
 mod helm_chart;
 mod host_identity;
 mod http_messages;
+#[cfg(target_os = "linux")]
+mod identities;
 mod import;
 mod import_formats;
 mod java;
@@ -61,6 +66,7 @@ mod old_tokens;
 mod operations;
 mod overlapping_changes;
 mod overview;
+mod package_kinds;
 mod package_managers;
 mod packaging;
 mod path_readings;
@@ -69,6 +75,7 @@ mod process_isolation;
 mod programs;
 mod proxy_password;
 mod read_ahead;
+mod registry_names;
 mod registry_tokens;
 mod request_smuggling;
 mod restart;
@@ -86,6 +93,7 @@ mod start;
 mod store_move;
 mod streams;
 mod team_file;
+mod terminal_output;
 mod top;
 mod tunnel;
 mod unread_answers;

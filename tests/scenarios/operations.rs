@@ -4,6 +4,7 @@
 use std::fs;
 
 use base64::Engine;
+use regauth_shared::kind::KINDS;
 use regauth_tests::auth_gate::Scheme;
 use regauth_tests::certificates::Authority;
 use regauth_tests::container_registry::ContainerRegistry;
@@ -121,7 +122,10 @@ fn add_registry_names_the_token_service_of_a_container_registry() {
     let realm = registry.image("").replace("docker://LOCALHOST", "https://localhost");
     let realm = format!("{}token", realm);
     assert_ne!(refused.exit, 0);
-    refused.output.clone().says(&format!("--scope {realm}"));
+    refused
+        .output
+        .clone()
+        .says(&format!("--kind oci --token-service {realm}"));
     add(&realm).succeeds();
 }
 
@@ -138,7 +142,7 @@ fn a_container_client_shows_the_whole_refusal() {
 
 #[test]
 fn a_request_for_more_than_pulling_is_a_write_for_every_kind() {
-    for kind in ["cargo", "git", "pypi", "npm", "generic"] {
+    for kind in KINDS {
         let (server, daemon) = mock(kind);
         let curl = Curl::new().behind(&daemon);
         for query in [

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use clap::ArgGroup;
+use regauth_shared::kind::KINDS;
 use regauth_shared::paths::Folders;
 use regauth_shared::response::RegistryAdded;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret, request};
@@ -34,7 +35,7 @@ use crate::token::{SourceFlags, TokenFlags, TokenPrompt};
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, group = ArgGroup::new("covered").multiple(true))]
 pub(crate) struct Arguments {
-    /// Name of the registry: a-z, 0-9, - and _. Without it, a terminal prompts for all missing values
+    /// Name of the registry: letters, digits, -, _ and dots. Without it, a terminal prompts for all missing values
     name: Option<RegistryName>,
 
     /// Kind of registry: sets what the other flags leave open, and checks the index
@@ -65,7 +66,7 @@ pub(crate) struct Arguments {
     scopes: Vec<String>,
 
     /// Protocol, which tells reads from writes [default: cargo]
-    #[arg(long, value_parser = ["cargo", "git", "pypi", "npm", "generic"])]
+    #[arg(long, value_parser = KINDS)]
     kind: Option<String>,
 
     /// Header that carries the token: basic, bearer, raw, or a template as "X-Api-Key: {token}" [default: basic with
@@ -76,6 +77,11 @@ pub(crate) struct Arguments {
     /// The user name, for the scheme basic
     #[arg(long, value_name = "USER")]
     username: Option<String>,
+
+    /// The service that gives a container registry's clients short tokens, for --kind oci [default: the one that the
+    /// registry names, if it is on the registry's own host]
+    #[arg(long, value_name = "URL")]
+    token_service: Option<String>,
 
     /// Policy for writes such as publish and push [default: deny]
     #[arg(long, value_name = "POLICY", value_parser = ["allow", "deny"])]
@@ -129,6 +135,8 @@ Examples:
       --scheme raw --source codeartifact:domain=d,owner=1,region=eu-west-1
   regauthctl add-registry jf --index sparse+https://jf.example/index/ \\
       --source jfrog:host=jf.example,provider=github
+  regauthctl add-registry images --kind oci --username me \
+      --scope https://registry.example/v2/
   regauthctl add-registry gcp --scope https://gcp.example/ --source google
   regauthctl add-registry corp --index sparse+https://corp.example/index/ \\
       --program cargo --program git
@@ -185,6 +193,7 @@ impl Arguments {
             kind: self.kind.clone(),
             scheme: self.scheme.clone(),
             username: self.username.clone(),
+            token_service: self.token_service.clone(),
             writes: self.writes.clone(),
             programs: self.programs.clone(),
             ca_file: self.ca_file.as_deref().map(readable).transpose()?,
@@ -301,7 +310,10 @@ fn client_settings(added: &RegistryAdded) -> String {
 /// With any `[http]` setting cargo's own git ignores credential helpers, for all hosts. The git program does not.
 fn cargo_settings(added: &RegistryAdded) -> String {
     let registry = match &added.registry.index {
-        Some(index) => format!("\n[registries.{}]\nindex = {}\n", added.registry.name, quoted(index)),
+        Some(index) => {
+            let name = added.registry.name.toml_key();
+            format!("\n[registries.{name}]\nindex = {}\n", quoted(index))
+        }
         None => String::new(),
     };
     format!(

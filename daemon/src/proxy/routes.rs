@@ -17,6 +17,7 @@ use crate::credential::RegistryCredential;
 use crate::host::Origin;
 use crate::policy::path::{self, PathProblem};
 use crate::proxy::exchange::error::ProxyError;
+use crate::proxy::exchange::token_flow::TokenFlow;
 use crate::proxy::read_ahead::ReadAhead;
 use crate::proxy::upstream::Upstream;
 use crate::proxy::upstream::opening::Opening;
@@ -236,6 +237,8 @@ pub struct RegistryRoute {
     pub usage: Arc<Usage>,
     /// Index entries that are asked for ahead of cargo, unless it is off.
     pub(crate) read_ahead: Option<Arc<ReadAhead>>,
+    /// Token flow of a container registry with a token service.
+    pub(crate) token_flow: Option<Arc<TokenFlow>>,
 }
 
 impl RegistryRoute {

@@ -20,8 +20,10 @@ pub use scope::{Index, InvalidScope, Scope};
 pub use source::{Command, InvalidSource, Output, Source};
 pub(crate) use source::{exchange_names, is_variable_name};
 
+use regauth_shared::kind::KINDS;
 use url::Url;
 
+use crate::credential::source::endpoint::Endpoint;
 use crate::host::Host;
 
 /// Configured registry. Its name is the key in [`crate::config::Config::registries`].
@@ -37,6 +39,8 @@ pub struct Registry {
     pub scheme: Scheme,
     /// Source of the credential.
     pub source: Source,
+    /// Token service of a container registry, which gets the credential in place of the registry.
+    pub(crate) token_service: Option<Endpoint>,
     /// Default for writes, without `regauthctl allow`.
     pub writes: Writes,
     /// Programs that may use the registry; empty for every program.
@@ -83,11 +87,41 @@ pub enum Kind {
     Pypi,
     /// npm registry.
     Npm,
+    /// Container registry (OCI distribution).
+    Oci,
+    /// Maven repository, for Maven and Gradle.
+    Maven,
+    /// Go module proxy.
+    Go,
+    /// RubyGems server.
+    Rubygems,
+    /// Composer repository.
+    Composer,
+    /// NuGet feed.
+    Nuget,
+    /// Debian package repository.
+    Apt,
     /// Any other: reads are GET, HEAD and OPTIONS, fetches of git and audits of npm.
     Generic,
 }
 
 impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 12] = [
+        Self::Cargo,
+        Self::Git,
+        Self::Pypi,
+        Self::Npm,
+        Self::Oci,
+        Self::Maven,
+        Self::Go,
+        Self::Rubygems,
+        Self::Composer,
+        Self::Nuget,
+        Self::Apt,
+        Self::Generic,
+    ];
+
     /// Value in flags and files.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -95,6 +129,13 @@ impl Kind {
             Self::Git => "git",
             Self::Pypi => "pypi",
             Self::Npm => "npm",
+            Self::Oci => "oci",
+            Self::Maven => "maven",
+            Self::Go => "go",
+            Self::Rubygems => "rubygems",
+            Self::Composer => "composer",
+            Self::Nuget => "nuget",
+            Self::Apt => "apt",
             Self::Generic => "generic",
         }
     }
@@ -104,16 +145,14 @@ impl FromStr for Kind {
     type Err = InvalidKind;
 
     fn from_str(text: &str) -> Result<Self, InvalidKind> {
-        [Self::Cargo, Self::Git, Self::Pypi, Self::Npm, Self::Generic]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
-            .ok_or(InvalidKind)
+        let mut kinds = Self::ALL.into_iter();
+        kinds.find(|kind| kind.as_str() == text).ok_or(InvalidKind)
     }
 }
 
 /// Error of parsing a [`Kind`].
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a kind is cargo, git, pypi, npm or generic")]
+#[error("a kind is one of: {}", KINDS.join(", "))]
 pub struct InvalidKind;
 
 /// Default for writes, without `regauthctl allow`.

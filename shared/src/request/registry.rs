@@ -18,7 +18,7 @@ pub struct AddRegistry {
     /// Scopes besides those that the index's `config.json` names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
-    /// Registry kind: `cargo` (default), `git`, `pypi`, `npm` or `generic`.
+    /// Registry kind: one of [`KINDS`](crate::kind::KINDS); `cargo` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// Credential scheme: `basic`, `bearer` (default), `raw` or a header template.
@@ -27,6 +27,9 @@ pub struct AddRegistry {
     /// User name for the `basic` scheme.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
+    /// Token service of a container registry, an `https://` URL: it gets the credential in place of the registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_service: Option<String>,
     /// Write policy: `allow` or `deny` (default).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writes: Option<String>,

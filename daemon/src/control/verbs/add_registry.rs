@@ -18,11 +18,13 @@ use crate::control::error::unchanged;
 use crate::control::new_registry::{InitialToken, definition, initial_token, push_scope};
 use crate::control::probe::{ProbeResult, probe_token};
 use crate::control::state::{State, StateGuard};
+use crate::control::token_service;
 use crate::control::verbs::show;
 use crate::credential::circuit_breaker::Verdict;
 use crate::credential::store::Item;
 use crate::host::Host;
 use crate::journal::JournalEntry;
+use crate::proxy::exchange::token_flow::TokenFlow;
 use crate::proxy::read_ahead::ReadAhead;
 use crate::proxy::routes::RegistryRoute;
 use crate::registry::{Index, Registry, Scope, Source};
@@ -97,6 +99,10 @@ fn refuse_taken_name(state: &State, name: &RegistryName) -> Result<(), ErrorBody
         let message = format!("`{name}` is being added or removed by another command");
         return Err(ErrorBody::new(ErrorKind::Exists, message).hint("`regauthctl list` shows the result; then repeat"));
     }
+    if let Some(other) = state.registries.keys().find(|other| other.differs_only_in_case(name)) {
+        let message = format!("there is a registry `{other}`, and cargo's variables cannot tell `{name}` from it");
+        return Err(ErrorBody::new(ErrorKind::Exists, message).hint("choose another name"));
+    }
     if !state.registries.contains_key(name) {
         return Ok(());
     }
@@ -130,8 +136,12 @@ struct NewRegistry {
 async fn prepare(controller: &Controller, request: &AddRegistry) -> Result<NewRegistry, ErrorBody> {
     let name = &request.name;
     let mut registry = definition(request)?;
+    controller.check_registry(&registry)?;
     controller.lock_state().await?.refuse_taken_scopes(name, &registry)?;
     let upstream = Arc::new(controller.upstream(name, &registry)?);
+    let pool = controller.upstream_pool();
+    let discovering = token_service::discover(&upstream, pool, request.verify, &mut registry);
+    let discovered = controller.unless_ending(discovering).await??;
     let initial = initial_token(controller, &registry, request);
     let InitialToken { credential, first } = controller.unless_ending(initial).await??;
     if let Ok(token) = &first {
@@ -139,7 +149,7 @@ async fn prepare(controller: &Controller, request: &AddRegistry) -> Result<NewRe
     }
     let probed = match &first {
         Ok(token) if request.verify => {
-            let probed = probe_token(&upstream, controller.upstream_pool(), &registry, token);
+            let probed = probe_token(&upstream, pool, &registry, token);
             let probed = controller.unless_ending(probed).await?;
             Some(require_accepted(probed, name)?)
         }
@@ -148,8 +158,9 @@ async fn prepare(controller: &Controller, request: &AddRegistry) -> Result<NewRe
     let index = probed.as_ref().and_then(|probed| probed.index.as_ref());
     let mut notes = cover_index(&mut registry, index, name);
     if let (Some(_), Ok(token)) = (&probed, &first) {
-        notes.extend(uncovered_archives(&upstream, controller.upstream_pool(), name, &registry, token).await);
+        notes.extend(uncovered_archives(&upstream, pool, name, &registry, token).await);
     }
+    notes.extend(discovered);
     let verdict = probed.as_ref().map(|probed| probed.verdict);
     notes.extend(probed.filter(ProbeResult::is_unproven).map(|probed| probed.detail));
     notes.extend(first.err().map(|why| format!("there is no token yet: {why}")));
@@ -157,6 +168,7 @@ async fn prepare(controller: &Controller, request: &AddRegistry) -> Result<NewRe
         name: name.clone(),
         credential: credential.attach(registry.scheme.clone()),
         read_ahead: ReadAhead::of(&registry).map(Arc::new),
+        token_flow: TokenFlow::of(&registry, &upstream, credential.rotations()).map(Arc::new),
         registry,
         upstream: Arc::new(upstream.with_rotations(credential.rotations())),
         trouble: None,

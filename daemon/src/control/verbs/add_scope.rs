@@ -27,6 +27,7 @@ pub(crate) async fn add_scope(controller: &Controller, request: &AddScope) -> Re
         for text in &request.scopes {
             push_scope(&mut wider.scopes, parse_flag::<Scope>("the scope", text)?);
         }
+        controller.check_registry(&wider)?;
         state.refuse_taken_scopes(name, &wider)?;
         let scopes = wider.scopes.clone();
         config.registries.insert(name.clone(), wider);

@@ -14,6 +14,7 @@ use crate::config::{Config, ConfigFile, ProxyUrl, UpstreamSettings};
 use crate::control::controller::Controller;
 use crate::control::state::{State, StateGuard};
 use crate::credential::store::Item;
+use crate::guarded;
 use crate::proxy::upstream::proxy_rules::ProxySetting;
 
 /// Writes the settings that are missing. The proxy takes effect at the next start, the roots are in the bundle at once.
@@ -133,6 +134,9 @@ async fn set_ca_file(
     let invalid = |message: String| ErrorBody::new(ErrorKind::Invalid, format!("the CA file: {message}"));
     if !roots.is_absolute() {
         return Err(invalid("expected an absolute path".to_owned()));
+    }
+    if controller.proxy.served.is_guarded() {
+        guarded::check_file("ca-file", roots)?;
     }
     let company = CompanyRoots::read(Some(roots)).map_err(|error| invalid(error.to_string()))?;
     if let Some(present) = config.ca_file.as_ref().filter(|present| *present != roots) {

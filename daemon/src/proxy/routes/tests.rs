@@ -16,6 +16,7 @@ pub(in crate::proxy) fn routes(text: &str) -> Routes {
             name,
             credential: Credential::fixed().attach(registry.scheme.clone()),
             read_ahead: None,
+            token_flow: None,
             registry,
             upstream: Arc::new(Upstream::new(&dialer, trust, 1).unwrap()),
             trouble: None,
