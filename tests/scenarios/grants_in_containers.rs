@@ -13,7 +13,7 @@ use regauth_tests::leak_scan::LeakScan;
 use regauth_tests::network::NetworkNamespace;
 use regauth_tests::poll;
 use regauth_tests::privilege::require_root;
-use regauth_tests::programs::tool;
+use regauth_tests::programs::{binary, tool};
 use regauth_tests::registry::Registry;
 use regauth_tests::user::User;
 use serde_json::Value;
@@ -235,12 +235,15 @@ fn a_podman_container_with_a_network_of_its_own_reaches_a_daemon_that_listens_on
 }
 
 /// A container of docker, as far as its settings go: the variables of the file, the mount, another user.
-fn contained(fixture: &Fixture, env_file: &Path, volume: &str, script: &str) -> Output {
+fn contained(fixture: &Fixture, env_file: &Path, volume: &str, more: &[(&Path, &str)], script: &str) -> Output {
     let work = TempDir::new_in(fixture.folder.path()).unwrap();
     containers::write_project(work.path());
     exec::run(Command::new("chown").args(["-R", "4711"]).arg(work.path())).succeeds();
     let (source, target) = volume.strip_suffix(":ro,z").unwrap().split_once(':').unwrap();
     let mut command = containers::sandbox(work.path());
+    for (source, target) in more {
+        command.arg("--ro-bind").arg(source).arg(target);
+    }
     command
         .args(["--ro-bind", source, target, "--bind"])
         .arg(work.path())
@@ -296,10 +299,10 @@ fn settings_for_docker_compose_and_devcontainers_let_another_user_build() {
         ),
     ] {
         assert_eq!(Path::new(&env_file), granted.file);
-        contained(&fixture, &granted.file, &volume, "cargo build").succeeds();
+        contained(&fixture, &granted.file, &volume, &[], "cargo build").succeeds();
     }
     fixture.daemon.ctl(&["revoke", docker.id()]).succeeds();
-    contained(&fixture, &docker.file, after("--volume"), "cargo fetch")
+    contained(&fixture, &docker.file, after("--volume"), &[], "cargo fetch")
         .fails()
         .says("407");
 }
@@ -309,6 +312,39 @@ fn yaml(file: &Path) -> Value {
     let mut python = exec::command(tool("python/bin/python"), Path::new("/"));
     let output = exec::run(python.args(["-c", read]).arg(file)).succeeds();
     serde_json::from_str(&output.stdout).unwrap()
+}
+
+#[test]
+fn doctor_in_a_container_names_the_grant_the_bundle_or_the_network() {
+    if !require_root("another user") {
+        return;
+    }
+    let fixture = Fixture::new();
+    let granted = fixture.grant("docker", &["--registry", "corp"]);
+    let programs = fixture.folder.path().join("programs");
+    fs::create_dir(&programs).unwrap();
+    fs::copy(binary("regauthctl"), programs.join("regauthctl")).unwrap();
+    let outdated = fixture.folder.path().join("outdated");
+    fs::create_dir(&outdated).unwrap();
+    fs::write(outdated.join("ca-bundle.pem"), "").unwrap();
+    fs::set_permissions(fixture.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let bundle = fixture.daemon.home().join("state/bundle");
+    let doctor = |bundle: &Path, before: &str| {
+        let volume = format!("{}:/regauth:ro,z", bundle.display());
+        let script = format!("{before} /programs/regauthctl doctor");
+        contained(&fixture, &granted.file, &volume, &[(&programs, "/programs")], &script)
+    };
+    doctor(&bundle, "").succeeds().says("All is well.");
+    doctor(&outdated, "").fails().says("has no authority for localhost");
+    doctor(&bundle, "NO_PROXY=localhost")
+        .fails()
+        .says("NO_PROXY contains localhost");
+    doctor(&bundle, "HTTPS_PROXY=http://regauth:x@127.0.0.1:1")
+        .fails()
+        .says("cannot be reached");
+    fixture.daemon.ctl(&["revoke", granted.id()]).succeeds();
+    let ended = doctor(&bundle, "").fails().says("refuses the grant");
+    assert!(!ended.report().contains(granted.secret()), "{}", ended.report());
 }
 
 /// A sandbox of the daemon's own user, as agents have it: the network is the machine's, or none at all.
