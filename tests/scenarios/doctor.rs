@@ -95,7 +95,11 @@ impl Case {
             );
         }
         let wanted = findings.filter(|finding| finding["broken"] == broken);
-        wanted
+        let codes = wanted.flat_map(|finding| {
+            let also = finding["also"].as_array().into_iter().flatten();
+            std::iter::once(finding).chain(also)
+        });
+        codes
             .map(|finding| finding["code"].as_str().unwrap().to_owned())
             .collect()
     }
@@ -115,6 +119,28 @@ fn finds_nothing_in_a_working_set_up() {
     case.edit(".gitconfig", |text| format!("{text}[user]\n\tname = Me\n"));
     assert_eq!(case.broken(&[]), [""; 0]);
     case.user.ctl(&["setup", "cargo"]).succeeds().says("Nothing to change");
+}
+
+/// Every client that is installed here is set up, and the shell is a new one.
+#[test]
+fn finds_nothing_after_setup_all() {
+    let mut case = Case::working();
+    for kind in ["pypi", "npm", "generic"] {
+        let scope = case.registry.nginx.url(&format!("/api/cargo/{kind}/"));
+        let location = ["--kind", kind, "--scope", &scope];
+        let ca = case.registry.ca();
+        let added = case.daemon.try_add(kind, &location, &Scheme::bearer(), &ca, TOKEN);
+        added.succeeds();
+    }
+    let uv = tool("python/bin/uv").parent().unwrap().display().to_string();
+    let cargo = cargo::command(Path::new("/"));
+    let (_, path) = cargo.get_envs().find(|(name, _)| *name == "PATH").unwrap();
+    let path = format!("{}:{uv}", path.unwrap().to_str().unwrap());
+    case = case.env("PATH", &path).env("SHELL", "/bin/bash");
+    case.user.ctl(&["setup", "--all"]).succeeds();
+    // /etc/profile sets another PATH.
+    let line = format!("PATH={path} {} doctor", binary("regauthctl").display());
+    case.user.run("bash", &["-lc", &line]).succeeds().says("All is well.");
 }
 
 #[test]
