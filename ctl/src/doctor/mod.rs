@@ -9,6 +9,7 @@ mod finding;
 
 mod daemon;
 mod environment;
+pub(crate) mod gateway;
 mod index;
 mod registries;
 
