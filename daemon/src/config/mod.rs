@@ -320,7 +320,7 @@ pub const INITIAL: &str = r#"# regauth: registries and settings of the daemon.
 
 # A registry with every key. Most registries need only `index`.
 # [registries.corp]
-# kind = "cargo"                    # cargo | git | pypi | npm | oci | generic
+# kind = "cargo"                    # cargo | git | pypi | npm | oci | maven | go | …: docs/registries.md
 # index = "sparse+https://corp.example/api/cargo/index/"
 # scopes = ["https://corp.example/api/cargo/"]    # URLs that get the token; default: below the index
 # scheme = "basic"                  # bearer | basic | raw | "X-Api-Key: {token}"
@@ -386,5 +386,7 @@ const KEYS_BY_TABLE: [(&str, KnownKeys); 7] = [
     ("in the table of a source", sources::COMMAND_KEYS),
 ];
 
+#[cfg(test)]
+mod schema_tests;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! Life of the daemon: start in order, serve, drain, end.
 
+mod check;
 mod error;
 mod files;
 mod options;
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::check::check;
 pub use self::error::StartError;
 use self::files::{PersistedState, read_config, read_state, record_store};
 pub use self::options::{Options, variables};
