@@ -1,9 +1,11 @@
 //! `regauthctl doctor --gateway`: what a client's machine would run into, without a daemon of its own.
 
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
+use std::thread;
 
 use regauth_tests::auth_gate::Scheme;
-use regauth_tests::certificates::Authority;
 use regauth_tests::exec;
 use regauth_tests::gateway::Gateway;
 use regauth_tests::nginx::Nginx;
@@ -46,6 +48,18 @@ fn examine(url: &str, root: Option<&Path>, token: Option<&str>) -> (bool, Vec<(S
     (diagnosis["well"] == true, findings.collect())
 }
 
+/// Port of a server that answers everything with a line of HTTP.
+fn port_without_tls() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            stream.unwrap().write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+        }
+    });
+    port
+}
+
 #[test]
 fn doctor_says_what_a_client_of_a_gateway_would_run_into() {
     let registry = Registry::builder(Scheme::bearer(), TOKEN).start();
@@ -68,7 +82,7 @@ fn doctor_says_what_a_client_of_a_gateway_would_run_into() {
     );
 
     let nobody = format!("https://localhost:{}", free_port());
-    let plain = format!("https://{}", gateway.daemon.proxy().trim_start_matches("http://"));
+    let plain = format!("https://localhost:{}", port_without_tls());
     let web = Nginx::builder(&gateway.authority.issue(&["localhost"])).start();
     let other = provider.identity("packages");
     for (url, root, token, code, says) in [
