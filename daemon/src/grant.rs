@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -33,6 +33,8 @@ pub struct Grant {
     deadline: Deadline,
     last_used: AtomicI64,
     revoked: CancellationToken,
+    /// True once its expiry was announced.
+    expiry_is_known: AtomicBool,
 }
 
 /// Terms of a grant, and the hash of its token.
@@ -133,6 +135,12 @@ impl Grant {
         self.revoked.cancel();
     }
 
+    /// True at the first call after the grant has expired without having been revoked.
+    fn take_expiry(&self) -> bool {
+        let has_expired = self.deadline.has_passed() && !self.revoked.is_cancelled();
+        has_expired && !self.expiry_is_known.swap(true, Ordering::Relaxed)
+    }
+
     /// Waits until the grant expires or is revoked.
     pub async fn ended(&self) {
         tokio::select! {
@@ -153,8 +161,11 @@ impl Grant {
 impl From<Terms> for Grant {
     fn from(terms: Terms) -> Self {
         let lifetime = Duration::try_from(terms.expires - terms.created).unwrap_or_default();
+        let deadline = Deadline::at(terms.expires, lifetime);
         Self {
-            deadline: Deadline::at(terms.expires, lifetime),
+            // The end of a grant that a file brings is no news.
+            expiry_is_known: AtomicBool::new(deadline.has_passed()),
+            deadline,
             terms,
             last_used: AtomicI64::new(0),
             revoked: CancellationToken::new(),
@@ -189,6 +200,11 @@ impl Grants {
     /// Valid grants, oldest first.
     pub fn valid(&self) -> impl Iterator<Item = &Arc<Grant>> {
         self.0.iter().filter(|grant| grant.is_valid())
+    }
+
+    /// Grants that have expired since the last call.
+    pub fn take_expired(&self) -> impl Iterator<Item = &Arc<Grant>> {
+        self.0.iter().filter(|grant| grant.take_expiry())
     }
 
     /// Set of the valid grants and one more.

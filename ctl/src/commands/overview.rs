@@ -164,7 +164,10 @@ fn next_step(status: &Status, registries: &[RegistryView], clients: &[&str]) -> 
         return NextStep::new(capitalized(&problem.message), &problem.hint);
     }
     if registries.is_empty() {
-        return NextStep::new("There is no registry yet", "regauthctl add-registry NAME --index URL");
+        return NextStep::new(
+            "There is no registry yet",
+            "regauthctl add-registry (asks for everything)",
+        );
     }
     // Clients may also get the proxy from `regauthctl env` or `run`: then requests arrive.
     if clients.is_empty() && status.requests == 0 {

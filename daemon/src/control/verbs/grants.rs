@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use regauth_shared::event::{EventKind, GrantCreated, GrantRevoked};
+use regauth_shared::event::{EventKind, GrantChange, GrantCreated};
 use regauth_shared::request;
 use regauth_shared::response::{GrantList, GrantUrl, GrantView, Granted, Revoked};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
@@ -153,7 +153,7 @@ fn revoke_signed(controller: &Controller, signed: &SignedGrants, id: &str) -> Re
     })?;
     tracing::info!(grant = id, "revoked signed grant");
     let grant = id.to_owned();
-    controller.announce(EventKind::GrantRevoked(GrantRevoked { grant }));
+    controller.announce(EventKind::GrantRevoked(GrantChange { grant }));
     let now = OffsetDateTime::now_utc();
     Ok(Revoked {
         grant: view(&Grant::signed(id.to_owned(), None, false, now, now)),
@@ -188,11 +188,20 @@ pub(in crate::control) async fn end_with_registry(controller: &Controller, name:
 fn end(controller: &Controller, grant: &Grant) {
     grant.revoke();
     let grant = grant.terms.id.clone();
-    controller.announce(EventKind::GrantRevoked(GrantRevoked { grant }));
+    controller.announce(EventKind::GrantRevoked(GrantChange { grant }));
 }
 
-/// Writes the grants' file, then publishes the grants to the workers. The caller holds the lock of the grants.
+/// Announces the grants that have expired since the last call.
+pub(in crate::control) fn announce_expired(controller: &Controller) {
+    for expired in controller.proxy.grants.load().take_expired() {
+        let grant = expired.terms.id.clone();
+        controller.announce(EventKind::GrantExpired(GrantChange { grant }));
+    }
+}
+
+/// Writes the grants' file, then publishes the grants to the workers. Expired ones are dropped. The caller holds the lock of the grants.
 async fn replace_grants(controller: &Controller, grants: Grants) -> Result<(), ErrorBody> {
+    announce_expired(controller);
     let grants = Arc::new(grants);
     if controller.persistent {
         let (file, written) = (controller.folders.grants(), Arc::clone(&grants));
