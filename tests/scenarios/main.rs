@@ -41,6 +41,7 @@ mod events;
 mod failed_reload;
 mod first_minutes;
 mod first_steps;
+mod gateway_doctor;
 mod gateway_examples;
 mod gateway_identity;
 mod gateway_replicas;

@@ -10,6 +10,7 @@ mod finding;
 mod bearer;
 mod daemon;
 mod environment;
+pub(crate) mod gateway;
 mod index;
 mod offline;
 mod registries;
