@@ -477,7 +477,7 @@ const INVALID_KEYS: &[(&str, &str)] = &[
     ),
     (
         "source = { exchange = 'jfrog', host = 'h', provider = 'p', identity = 'me' }",
-        "3:71: `identity` in SOURCE: an identity is github-actions, gitlab, kubernetes, circleci, buildkite, bitbucket, azure-pipelines, device, \"file:/path\" or \"env:VARIABLE\"",
+        "3:71: `identity` in SOURCE: an identity is github-actions, gitlab, kubernetes, circleci, buildkite, bitbucket, azure-pipelines, device, aws, \"file:/path\" or \"env:VARIABLE\"",
     ),
     (
         "source = { exchange = 'oauth', token-url = 'http://h/' }",
