@@ -13,9 +13,9 @@ use regauth_shared::{ErrorBody, exit_code};
 
 use crate::client::Client;
 use crate::commands::{
-    add_registry, add_scope, allow, audit, completions, deny, doctor, env, forward, grant, grants, import, list, log,
-    login, logs, man, metrics, overview, reload, remove_registry, revoke, rotate, run as run_command, service, setup,
-    show, status, stop, store, top, unlock, verify, watch,
+    add_registry, add_scope, allow, audit, completions, confirm, deny, doctor, env, forward, grant, grants, import,
+    list, log, login, logs, man, metrics, overview, reload, remove_registry, revoke, rotate, run as run_command,
+    service, setup, show, status, stop, store, top, unlock, verify, watch,
 };
 use crate::output::{self, Report};
 use crate::{completion, connect, error, setup as clients};
@@ -66,6 +66,7 @@ enum StandaloneVerb {
 enum DaemonVerb {
     AddRegistry(Box<add_registry::Arguments>),
     AddScope(add_scope::Arguments),
+    Confirm(confirm::Arguments),
     RemoveRegistry(remove_registry::Arguments),
     Import(import::Arguments),
     List(list::Arguments),
@@ -102,7 +103,15 @@ const LAST: usize = 100;
 const GROUPS: [(&str, &[&str]); 8] = [
     (
         "Registries",
-        &["add-registry", "add-scope", "import", "remove-registry", "list", "show"],
+        &[
+            "add-registry",
+            "add-scope",
+            "confirm",
+            "import",
+            "remove-registry",
+            "list",
+            "show",
+        ],
     ),
     ("Tokens", &["login", "rotate", "verify"]),
     ("Writes", &["allow", "deny"]),
@@ -165,6 +174,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
     match verb {
         DaemonVerb::AddRegistry(arguments) => add_registry::run(*arguments, &client).map(updated),
         DaemonVerb::AddScope(arguments) => add_scope::run(arguments, &client).map(updated),
+        DaemonVerb::Confirm(arguments) => confirm::run(arguments, &client),
         DaemonVerb::RemoveRegistry(arguments) => remove_registry::run(arguments, &client).map(updated),
         DaemonVerb::Import(arguments) => import::run(&arguments, &client, &folders),
         DaemonVerb::List(arguments) => list::run(arguments, &client),

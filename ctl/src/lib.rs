@@ -26,6 +26,7 @@ mod completion;
 
 mod presets;
 mod prompt;
+mod proof;
 mod token;
 
 mod change_text;

@@ -11,6 +11,7 @@
 
 mod audit;
 mod bad_input;
+mod binding;
 mod builds;
 mod busy;
 mod ci_examples;

@@ -14,14 +14,15 @@ use crate::daemon_info::is_git_index;
 use crate::output::{self, Report};
 use crate::presets::{self, Preset, Username};
 use crate::token::{SourceFlags, TokenFlags};
-use crate::{error, prompt};
+use crate::{error, prompt, proof};
 
 /// Add a registry and serve it at once
 ///
 /// Asks for the registry's token without echo, lets the daemon verify it against the registry, stores it in the
 /// daemon's store and serves it from then on. Nothing is stored when the registry rejects the token.
 ///
-/// No token is asked for if --source, --source-command or --credential-of names a source.
+/// No token is asked for if --source or --source-command names a source. --credential-of sends the token of another
+/// registry to more places, so it asks for that token again.
 ///
 /// With --index, the registry also covers the locations that the index names on its own host; --scope covers more. The
 /// token is sent nowhere else.
@@ -111,13 +112,14 @@ Examples:
 pub(crate) fn run(mut arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
     let ca_file = arguments.ca_file.as_deref().map(readable).transpose()?;
     let name = arguments.complete(client)?;
-    let token = if arguments.source.is_external() && !arguments.token.is_given() {
-        None
-    } else {
-        Some(read_token(&arguments, &name, client)?)
+    let owner = arguments.source.credential_of.clone();
+    let is_asked_later = owner.is_some() || (arguments.source.is_external() && !arguments.token.is_given());
+    let token = match is_asked_later {
+        true => None,
+        false => Some(read_token(&arguments, &name, client)?),
     };
     let preset = arguments.preset;
-    let reply = client.call(&Request::AddRegistry(Box::new(request::AddRegistry {
+    let request = Request::AddRegistry(Box::new(request::AddRegistry {
         name,
         index: arguments.index,
         scopes: arguments.scopes,
@@ -130,16 +132,21 @@ pub(crate) fn run(mut arguments: Arguments, client: &Client) -> Result<Report, E
         source: arguments.source.source,
         source_command: arguments.source.command.into_request()?,
         credential_of: arguments.source.credential_of,
-        token,
+        token: token.clone(),
+        proof: None,
         verify: !arguments.no_verify,
-    })));
+    }));
+    let reply = match &owner {
+        Some(owner) => proof::call(client, request, &arguments.token, owner),
+        None => client.call(&request),
+    };
     let reply: Reply<RegistryAdded> = reply.map_err(|error| with_rejection_hint(error, preset))?;
     if !is_git_index(&reply.answer.registry) {
         return Ok(Report::from_reply(reply, describe));
     }
     // The daemon does not speak git, so this program reads a git index and extends the answer.
     let mut added = reply.answer;
-    git_index::complete(&mut added, client);
+    git_index::complete(&mut added, client, token);
     Report::from_value(&added, describe(&added))
 }
 

@@ -229,6 +229,7 @@ fn add(arguments: &Arguments, found: &FoundToken, client: &Client) -> Result<(),
         source_command: None,
         credential_of: None,
         token: Some(found.secret.clone()),
+        proof: None,
         verify: !arguments.no_verify,
     };
     client

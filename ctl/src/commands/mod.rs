@@ -4,6 +4,7 @@
 
 pub(crate) mod add_registry;
 pub(crate) mod add_scope;
+pub(crate) mod confirm;
 pub(crate) mod import;
 pub(crate) mod list;
 pub(crate) mod remove_registry;

@@ -2,9 +2,10 @@
 
 use crate::peer::{Home, command, golden, run};
 
-const VERBS: [&str; 29] = [
+const VERBS: [&str; 30] = [
     "add-registry",
     "add-scope",
+    "confirm",
     "import",
     "remove-registry",
     "list",

@@ -15,7 +15,7 @@ mod registries;
 pub(crate) mod sources;
 
 mod edit;
-mod serialize;
+pub(crate) mod serialize;
 
 mod problem;
 

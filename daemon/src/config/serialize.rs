@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use sha2::{Digest as _, Sha256};
 use toml_edit::{Array, Table, Value};
 
 use crate::credential::source::exchange::Mint;
@@ -46,6 +47,16 @@ pub(super) fn table(registry: &Registry) -> Table {
     put("client-cert", identity.map(|identity| path(&identity.certificate)));
     put("client-key", identity.map(|identity| path(&identity.key)));
     table
+}
+
+/// Name of a source that stores a secret, with a digest of its settings: a service named by them gets the secret.
+pub(crate) fn source_record(source: &Source) -> String {
+    let Source::Minted(mint) = source else {
+        return source.to_string();
+    };
+    let digest = Sha256::digest(mint_table(mint).to_string());
+    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{mint}, SHA-256 {digest}")
 }
 
 /// Inline table of a registry, for a file that writes `registries = { … }`.

@@ -48,6 +48,7 @@ pub(super) fn definition(request: &AddRegistry) -> Result<Registry, ErrorBody> {
         read_ahead: true,
         ca_file,
         client_identity: None,
+        bound_roots: None,
     })
 }
 

@@ -11,6 +11,7 @@ mod scheme;
 
 mod source;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -23,6 +24,7 @@ pub(crate) use source::{exchange_names, is_variable_name};
 use url::Url;
 
 use crate::host::Host;
+use crate::policy::binding::RootDigest;
 
 /// Configured registry. Its name is the key in [`crate::config::Config::registries`].
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +49,8 @@ pub struct Registry {
     pub ca_file: Option<PathBuf>,
     /// Client certificate for mutual TLS with the registry.
     pub client_identity: Option<ClientIdentity>,
+    /// Certificates of `ca_file` that a stored token's binding allows; `None` for all. A configuration has none.
+    pub(crate) bound_roots: Option<BTreeSet<RootDigest>>,
 }
 
 impl Registry {

@@ -53,6 +53,13 @@ pub struct AddRegistry {
         serialize_with = "secret::expose_option"
     )]
     pub token: Option<Secret>,
+    /// Present token of the registry in `credential_of`, typed again. It permits to send it elsewhere.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "secret::expose_option"
+    )]
+    pub proof: Option<Secret>,
     /// True if the registry must accept the token before the daemon stores anything. The default.
     #[serde(default = "yes")]
     pub verify: bool,
@@ -89,4 +96,28 @@ pub struct AddScope {
     pub name: RegistryName,
     /// Scopes to add: `https://host/path/`.
     pub scopes: Vec<String>,
+    /// Present token of the registry, typed again. It permits to send it elsewhere.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "secret::expose_option"
+    )]
+    pub proof: Option<Secret>,
+}
+
+/// Fields of `confirm`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Confirm {
+    /// Name of the registry.
+    pub name: RegistryName,
+    /// Changes that the person has seen, as [`crate::response::RegistryView::changes`] has them. Others are not taken in.
+    pub changes: Vec<String>,
+    /// Present token of the registry, typed again. It permits to send it elsewhere.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "secret::expose_option"
+    )]
+    pub proof: Option<Secret>,
 }

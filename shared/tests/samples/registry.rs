@@ -1,7 +1,7 @@
 //! Samples of the messages about registries: added, shown, removed.
 
 use regauth_shared::Request;
-use regauth_shared::request::{AddRegistry, AddScope, Nothing, SourceCommand};
+use regauth_shared::request::{AddRegistry, AddScope, Confirm, Nothing, SourceCommand};
 use regauth_shared::response::{
     CredentialState, CredentialView, RegistryAdded, RegistryList, RegistryRemoved, RegistryView, RequestFailure,
     SourceFailure,
@@ -16,12 +16,38 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
         ("add-registry-least", add(add_registry_least())),
         ("add-registry-minted", add(add_registry_minted())),
         ("add-registry-shared", add(add_registry_shared())),
+        ("add-registry-shared-again", add(add_registry_shared_again())),
         ("add-registry-file", add(add_registry_file())),
         (
             "add-scope",
             Request::AddScope(AddScope {
                 name: name("corp"),
                 scopes: vec!["https://cdn.example/crates/".to_owned()],
+                proof: Some(secret("s3cret-token")),
+            }),
+        ),
+        (
+            "add-scope-least",
+            Request::AddScope(AddScope {
+                name: name("corp"),
+                scopes: vec!["https://cdn.example/crates/".to_owned()],
+                proof: None,
+            }),
+        ),
+        (
+            "confirm",
+            Request::Confirm(Confirm {
+                name: name("corp"),
+                changes: vec!["it sends its token to https://cdn.example/crates/".to_owned()],
+                proof: Some(secret("s3cret-token")),
+            }),
+        ),
+        (
+            "confirm-least",
+            Request::Confirm(Confirm {
+                name: name("corp"),
+                changes: vec!["it opens writes for good".to_owned()],
+                proof: None,
             }),
         ),
         ("remove-registry", Request::RemoveRegistry(by_name())),
@@ -92,6 +118,7 @@ fn add_registry_least() -> AddRegistry {
         source_command: None,
         credential_of: None,
         token: Some(secret("s3cret-token")),
+        proof: None,
         verify: true,
     }
 }
@@ -120,6 +147,13 @@ fn add_registry_shared() -> AddRegistry {
         credential_of: Some(name("minted")),
         token: None,
         ..add_registry_least()
+    }
+}
+
+fn add_registry_shared_again() -> AddRegistry {
+    AddRegistry {
+        proof: Some(secret("s3cret-token")),
+        ..add_registry_shared()
     }
 }
 
@@ -172,6 +206,7 @@ fn registry() -> RegistryView {
         refused_outside: 2,
         wider_scope: Some("https://corp.example/api/".to_owned()),
         trouble: Some("registry `corp`: cannot read /etc/corp-root.pem: No such file or directory".to_owned()),
+        changes: vec!["it opens writes for good".to_owned()],
     }
 }
 
@@ -207,6 +242,7 @@ fn registry_least() -> RegistryView {
         refused_outside: 0,
         wider_scope: None,
         trouble: None,
+        changes: vec![],
     }
 }
 

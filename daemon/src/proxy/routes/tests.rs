@@ -17,6 +17,8 @@ pub(in crate::proxy) fn routes(text: &str) -> Routes {
             credential: Credential::fixed().attach(registry.scheme.clone()),
             read_ahead: None,
             registry,
+            unconfirmed: None,
+            is_placeholder: false,
             upstream: Arc::new(Upstream::new(&dialer, trust, 1).unwrap()),
             trouble: None,
             usage: Arc::default(),
