@@ -15,7 +15,7 @@ use crate::client::Client;
 use crate::commands::{
     add_registry, add_scope, allow, audit, completions, confirm, deny, doctor, env, forward, grant, grants, import,
     list, log, login, logs, man, metrics, overview, reload, remove_registry, revoke, rotate, run as run_command,
-    service, setup, show, status, stop, store, top, unlock, verify, watch,
+    service, setup, show, status, stop, store, top, uninstall, unlock, verify, watch,
 };
 use crate::output::{self, Report};
 use crate::{completion, connect, error, setup as clients};
@@ -95,6 +95,7 @@ enum DaemonVerb {
     Logs(logs::Arguments),
     Service(service::Arguments),
     Stop(stop::Arguments),
+    Uninstall(uninstall::Arguments),
 }
 
 /// Display order of the global flags: after a verb's own.
@@ -121,7 +122,16 @@ const GROUPS: [(&str, &[&str]); 8] = [
     (
         "The daemon",
         &[
-            "status", "top", "store", "logs", "log", "unlock", "reload", "stop", "service",
+            "status",
+            "top",
+            "store",
+            "logs",
+            "log",
+            "unlock",
+            "reload",
+            "stop",
+            "service",
+            "uninstall",
         ],
     ),
     ("For packagers", &["completions", "man"]),
@@ -184,7 +194,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         DaemonVerb::Verify(arguments) => verify::run(arguments, &client),
         DaemonVerb::Allow(arguments) => allow::run(arguments, &client),
         DaemonVerb::Deny(arguments) => deny::run(arguments, &client),
-        DaemonVerb::Setup(arguments) => setup::run(arguments, &client, &folders),
+        DaemonVerb::Setup(arguments) => setup::run(&arguments, &client, &folders),
         DaemonVerb::Env(arguments) => env::run(arguments, &client, &folders),
         DaemonVerb::Run(arguments) => run_command::run(&arguments, &client, &folders),
         DaemonVerb::Doctor(arguments) => doctor::run(&arguments, &client, &folders),
@@ -202,7 +212,8 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         DaemonVerb::Service(arguments) => service::run(&arguments, cli.system, &client, &folders),
         DaemonVerb::Log(arguments) => log::run(arguments, &client),
         DaemonVerb::Logs(arguments) => logs::run(&arguments, cli.json, cli.system, &client, &folders),
-        DaemonVerb::Stop(arguments) => stop::run(arguments, &client),
+        DaemonVerb::Stop(arguments) => stop::run(arguments, &client, &folders),
+        DaemonVerb::Uninstall(arguments) => uninstall::run(&arguments, &client, &folders),
     }
 }
 
@@ -232,6 +243,10 @@ fn client(system: bool, folders: &Folders, verb: &DaemonVerb) -> Result<Client, 
         return Ok(connect::user_daemon(folders));
     }
     match verb {
+        DaemonVerb::Uninstall(_) => Err(
+            error::refused("the machine's daemon is a service, and has set up no client")
+                .hint("sudo regauthctl service uninstall --system"),
+        ),
         DaemonVerb::Setup(_) | DaemonVerb::Env(_) | DaemonVerb::Run(_) | DaemonVerb::Doctor(_) => Err(error::refused(
             "the machine's daemon serves only clients with a grant, so it cannot configure yours",
         )

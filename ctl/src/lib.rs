@@ -5,7 +5,7 @@
 //! In reading order:
 //!
 //! - `cli` parses the arguments and starts one of the `commands`; each verb is one file.
-//! - `token` reads tokens, `prompt` asks a person for other values, `presets` knows common registries.
+//! - `token` reads tokens, `paste` finds values in what was pasted, `prompt` asks a person for other values, `presets` knows common registries.
 //! - `connect` chooses the daemon, `client` sends it a request after `socket_owner` has checked whose it is, `output` prints
 //!   the answer, `duration` and `relative_time` read and write times. All errors are the protocol's `ErrorBody`; `error` makes those that start in this crate.
 //! - `setup` edits clients' configuration and `environment` sets their variables in the syntax of a `shell`; both use
@@ -24,6 +24,7 @@ mod commands;
 mod company;
 mod completion;
 
+mod paste;
 mod presets;
 mod prompt;
 mod proof;

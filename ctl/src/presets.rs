@@ -150,9 +150,15 @@ pub(crate) fn parser() -> impl TypedValueParser<Value = &'static Preset> {
 }
 
 impl Preset {
-    /// True if this kind of registry may have its index, or a scope, at `url`.
-    pub(crate) fn matches_index(&self, url: &str) -> bool {
-        self.index_patterns.is_empty() || self.index_patterns.iter().any(|pattern| matches(pattern, url))
+    /// The index, or the scope, that `url` stands for: itself, or with `sparse+` in front. `None` if this kind of registry
+    /// has none there.
+    pub(crate) fn index_at(&self, url: &str) -> Option<String> {
+        let sparse = format!("sparse+{url}");
+        let has = |url: &str| self.index_patterns.iter().any(|pattern| matches(pattern, url));
+        if self.index_patterns.is_empty() || has(url) {
+            return Some(url.to_owned());
+        }
+        has(&sparse).then_some(sparse)
     }
 
     /// Scheme for a token with or without a user name.
@@ -211,7 +217,7 @@ mod tests {
             ),
             (
                 "artifactory",
-                "https://corp.jfrog.io/artifactory/api/cargo/crates/index/",
+                "https://corp.jfrog.io/artifactory/api/cargo/crates/",
                 false,
             ),
             (
@@ -234,8 +240,10 @@ mod tests {
             ("kellnr", "sparse+https://kellnr.corp:8443/api/v1/crates/", true),
             ("shipyard", "https://anywhere/", true),
         ] {
-            assert_eq!(preset(name).matches_index(url), expected, "{name} {url}");
+            assert_eq!(preset(name).index_at(url).is_some(), expected, "{name} {url}");
         }
+        let url = "https://corp.jfrog.io/artifactory/api/cargo/crates/index/";
+        assert_eq!(preset("artifactory").index_at(url), Some(format!("sparse+{url}")));
     }
 
     #[test]

@@ -2,12 +2,14 @@
 //! [`token`](crate::token).
 
 use std::io::{self, BufRead, IsTerminal};
+use std::path::PathBuf;
 
 use regauth_shared::{ErrorBody, RegistryName};
 
 use crate::error;
 use crate::output::print_to_stderr;
-use crate::presets::{self, Preset, Username};
+use crate::paste;
+use crate::presets::{self, Preset};
 
 /// True if stdin and stderr are terminals, so that a person can answer.
 pub(crate) fn is_interactive() -> bool {
@@ -42,22 +44,54 @@ pub(crate) fn index_or_scope(preset: Option<&Preset>) -> Result<String, ErrorBod
     for pattern in preset.map_or(&[][..], |preset| preset.index_patterns) {
         print_to_stderr(&format!("  such as {pattern}\n"));
     }
-    ask_until_valid("Index, or https:// URL: ", |text| match preset {
-        _ if text.is_empty() => Err("an index or a URL is needed".to_owned()),
-        Some(preset) if !preset.matches_index(text) => {
-            Err(format!("{} does not have its index at this URL", preset.title))
+    loop {
+        let url = ask_until_valid("Index, or https:// URL: ", |text| match paste::url(text) {
+            "" => Err("an index or a URL is needed".to_owned()),
+            url => Ok(url.to_owned()),
+        })?;
+        match preset {
+            Some(preset) if preset.index_at(&url).is_none() => {
+                let question = format!("{} usually has its index elsewhere. Use this URL?", preset.title);
+                if confirm(&question)? {
+                    return Ok(url);
+                }
+            }
+            Some(preset) => return Ok(preset.index_at(&url).unwrap_or(url)),
+            None => return Ok(url),
         }
-        _ => Ok(text.to_owned()),
+    }
+}
+
+/// Asks for the kind of a registry; nothing is cargo.
+pub(crate) fn kind() -> Result<&'static str, ErrorBody> {
+    let question = format!("Kind ({}; nothing for cargo): ", KINDS.join(", "));
+    ask_until_valid(&question, |text| match text {
+        "" => Ok("cargo"),
+        text => KINDS
+            .into_iter()
+            .find(|kind| *kind == text)
+            .ok_or_else(|| NOT_AN_ITEM.to_owned()),
     })
 }
 
-/// Asks for the user name, unless the preset fixes it.
-pub(crate) fn username(preset: Option<&Preset>) -> Result<Option<String>, ErrorBody> {
-    let description = match preset.map(|preset| &preset.username) {
-        Some(Username::Optional(description)) => description,
-        Some(_) => return Ok(None),
-        None => "if the registry requires one with the token",
-    };
+/// Asks for the file of the authority that signed a registry's certificate; `None` if the person has none.
+pub(crate) fn ca_file() -> Result<Option<PathBuf>, ErrorBody> {
+    print_to_stderr("If your company's own authority signed it, regauth can trust that for this registry only.\n");
+    ask_until_valid(
+        "File with the authority's certificate (PEM; nothing to stop): ",
+        |text| {
+            let file = PathBuf::from(paste::url(text));
+            match text {
+                "" => Ok(None),
+                _ if file.is_file() => Ok(Some(file)),
+                _ => Err("there is no such file".to_owned()),
+            }
+        },
+    )
+}
+
+/// Asks for the user name; nothing is none.
+pub(crate) fn username(description: &str) -> Result<Option<String>, ErrorBody> {
     ask_until_valid(&format!("User name ({description}): "), |text| {
         Ok((!text.is_empty()).then(|| text.to_owned()))
     })
@@ -108,4 +142,5 @@ fn ask_until_valid<T>(prompt: &str, parse: impl Fn(&str) -> Result<T, String>) -
     }
 }
 
+const KINDS: [&str; 5] = ["cargo", "git", "pypi", "npm", "generic"];
 const NOT_AN_ITEM: &str = "this is not in the list";

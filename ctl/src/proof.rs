@@ -2,13 +2,15 @@
 //!
 //! The daemon decides whether a request is one. Only then is the person asked.
 
+use regauth_shared::request::ByName;
+use regauth_shared::response::RegistryView;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret};
 use serde::de::DeserializeOwned;
 
 use crate::client::{Client, Reply};
 use crate::output::print_to_stderr;
 use crate::prompt;
-use crate::token::TokenFlags;
+use crate::token::{TokenFlags, TokenPrompt};
 
 /// Sends a request. If the daemon needs the token of `owner` for it, asks for the token at the terminal and sends the request
 /// again. A token from stdin or the environment is sent at once.
@@ -21,7 +23,13 @@ pub(crate) fn call<T: DeserializeOwned>(
     token: &TokenFlags,
     owner: &RegistryName,
 ) -> Result<Reply<T>, ErrorBody> {
-    let prompt = || Ok(format!("Present token of {owner}: "));
+    let prompt = || {
+        let show = Request::Show(ByName { name: owner.clone() });
+        Ok(TokenPrompt {
+            text: format!("Present token of {owner}: "),
+            scheme: client.call::<RegistryView>(&show)?.answer.scheme,
+        })
+    };
     if token.is_given() {
         give(&mut request, token.read(prompt)?);
         return client.call(&request);

@@ -102,7 +102,7 @@ impl Shell {
 }
 
 /// Quotes for POSIX shells. Within single quotes only the single quote is special.
-fn quote_sh(text: &str) -> String {
+pub(crate) fn quote_sh(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/:._-+@,=".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         return text.to_owned();

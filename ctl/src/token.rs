@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 
 use regauth_shared::request::SourceCommand;
+use regauth_shared::secret::InvalidSecret;
 use regauth_shared::{ErrorBody, RegistryName, Secret};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use secrecy::zeroize::Zeroizing;
@@ -14,7 +15,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-use crate::error;
+use crate::output::print_to_stderr;
+use crate::{error, paste};
 
 /// Flags of every verb that takes a token.
 #[derive(clap::Args)]
@@ -35,25 +37,50 @@ impl TokenFlags {
         self.token_stdin || self.token_env.is_some()
     }
 
+    /// True if [`TokenFlags::read`] would ask a person.
+    pub(crate) fn asks_a_person(&self) -> bool {
+        self.token_env.is_none() && io::stdin().is_terminal()
+    }
+
     /// Reads the token. `prompt` is called only before a person is asked.
     ///
     /// # Errors
     /// The text is not a token, no flag was given and there is no terminal, or `prompt` fails.
-    pub(crate) fn read(&self, prompt: impl FnOnce() -> Result<String, ErrorBody>) -> Result<Secret, ErrorBody> {
-        let text = match &self.token_env {
-            Some(variable) => from_environment(variable)?,
+    pub(crate) fn read(&self, prompt: impl FnOnce() -> Result<TokenPrompt, ErrorBody>) -> Result<Secret, ErrorBody> {
+        let secret = match &self.token_env {
+            Some(variable) => Secret::parse(paste::piped_token(&from_environment(variable)?)),
             // `--token-stdin` at a terminal would show the token as it is typed.
-            None if io::stdin().is_terminal() => from_terminal(&prompt()?)?,
-            None if self.token_stdin => from_stdin()?,
+            None if io::stdin().is_terminal() => {
+                let TokenPrompt { text, scheme } = prompt()?;
+                parse_pasted(&from_terminal(&text)?, &scheme)
+            }
+            None if self.token_stdin => Secret::parse(paste::piped_token(&from_stdin()?)),
             None => {
                 return Err(error::usage("cannot ask for the token without a terminal")
                     .hint("pipe the token in with --token-stdin, or name a variable with --token-env VAR"));
             }
         };
-        Secret::parse(&text).map_err(|invalid| {
+        secret.map_err(|invalid| {
             error::usage(invalid.to_string()).hint("nothing was sent; give the token as the registry has shown it")
         })
     }
+}
+
+/// Prompt for a token.
+pub(crate) struct TokenPrompt {
+    /// Text of the prompt.
+    pub(crate) text: String,
+    /// Scheme of the registry, such as `bearer`: it tells what is not part of a token.
+    pub(crate) scheme: String,
+}
+
+/// Reads the token in a pasted text, and says so if the text had more.
+fn parse_pasted(text: &str, scheme: &str) -> Result<Secret, InvalidSecret> {
+    let token = paste::token(text, scheme);
+    if token.len() < text.trim().len() {
+        print_to_stderr("note: quotes and words around the token were left out\n");
+    }
+    Secret::parse(token)
 }
 
 /// Flags that name a source from which the daemon reads the token itself.
@@ -78,7 +105,7 @@ pub(crate) struct SourceFlags {
 }
 
 /// Flags of a program that prints the token.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 #[command(next_help_heading = "Token sources")]
 pub(crate) struct CommandFlags {
     /// A program that prints the token, and its arguments; no shell. All words that follow belong to the program, so

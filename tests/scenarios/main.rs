@@ -33,6 +33,7 @@ mod doctor_fixes;
 mod environment_clients;
 mod events;
 mod failed_reload;
+mod first_minutes;
 mod first_steps;
 mod host_identity;
 mod http_messages;

@@ -63,6 +63,14 @@ impl Terminal {
         String::from_utf8(output).unwrap()
     }
 
+    /// Types a line.
+    ///
+    /// # Panics
+    /// When the terminal is closed.
+    pub fn type_line(&mut self, line: &str) {
+        self.user_end.write_all(format!("{line}\r").as_bytes()).unwrap();
+    }
+
     /// Types a line after the program has turned echo off, as a user does at a password prompt.
     ///
     /// # Panics

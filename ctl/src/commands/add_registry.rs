@@ -1,4 +1,8 @@
-//! `regauthctl add-registry`: completes the arguments, reads the token, sends the request, prints the client settings.
+//! `regauthctl add-registry`: completes the arguments (`wizard`), asks the registry what it says without a token
+//! (`preflight`), reads the token, sends the request, prints the client settings.
+
+mod preflight;
+mod wizard;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,10 +15,11 @@ use serde_json::Value;
 use super::{git_index, registry_text};
 use crate::client::{Client, Reply};
 use crate::daemon_info::is_git_index;
+use crate::error;
 use crate::output::{self, Report};
-use crate::presets::{self, Preset, Username};
-use crate::token::{SourceFlags, TokenFlags};
-use crate::{error, prompt, proof};
+use crate::presets::{self, Preset};
+use crate::proof;
+use crate::token::{SourceFlags, TokenFlags, TokenPrompt};
 
 /// Add a registry and serve it at once
 ///
@@ -79,6 +84,14 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     source: SourceFlags,
+
+    /// Flags that stand for the answers of a person.
+    #[arg(skip)]
+    answers: Vec<String>,
+
+    /// True once the registry has been asked, by the questions about its URL.
+    #[arg(skip)]
+    is_checked: bool,
 }
 
 const PRESET_HELP: &str = "\
@@ -110,102 +123,55 @@ Examples:
 
 /// Adds the registry.
 pub(crate) fn run(mut arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
-    let ca_file = arguments.ca_file.as_deref().map(readable).transpose()?;
+    arguments.ca_file.as_deref().map(readable).transpose()?;
     let name = arguments.complete(client)?;
     let owner = arguments.source.credential_of.clone();
     let is_asked_later = owner.is_some() || (arguments.source.is_external() && !arguments.token.is_given());
-    let token = match is_asked_later {
-        true => None,
-        false => Some(read_token(&arguments, &name, client)?),
+    let token = if is_asked_later {
+        None
+    } else {
+        arguments.check_before_token(&name, client)?;
+        Some(read_token(&arguments, &name, client)?)
     };
     let preset = arguments.preset;
-    let request = Request::AddRegistry(Box::new(request::AddRegistry {
-        name,
-        index: arguments.index,
-        scopes: arguments.scopes,
-        kind: arguments.kind,
-        scheme: arguments.scheme,
-        username: arguments.username,
-        writes: arguments.writes,
-        programs: arguments.programs,
-        ca_file,
-        source: arguments.source.source,
-        source_command: arguments.source.command.into_request()?,
-        credential_of: arguments.source.credential_of,
-        token: token.clone(),
-        proof: None,
-        verify: !arguments.no_verify,
-    }));
+    let request = Request::AddRegistry(Box::new(arguments.request(&name, token.clone())?));
     let reply = match &owner {
         Some(owner) => proof::call(client, request, &arguments.token, owner),
         None => client.call(&request),
     };
     let reply: Reply<RegistryAdded> = reply.map_err(|error| with_rejection_hint(error, preset))?;
+    let command = arguments.command_without_questions();
+    let command = command.map(|line| format!("\nThe same without questions:\n\n{line}\n"));
+    let command = command.unwrap_or_default();
     if !is_git_index(&reply.answer.registry) {
-        return Ok(Report::from_reply(reply, describe));
+        return Ok(Report::from_reply(reply, describe).with_lines(&command));
     }
     // The daemon does not speak git, so this program reads a git index and extends the answer.
     let mut added = reply.answer;
     git_index::complete(&mut added, client, token);
-    Report::from_value(&added, describe(&added))
+    Ok(Report::from_value(&added, describe(&added))?.with_lines(&command))
 }
 
 impl Arguments {
-    /// Fills in missing values from a preset and from prompts at the terminal. Returns the name.
-    fn complete(&mut self, client: &Client) -> Result<RegistryName, ErrorBody> {
-        let covers_nothing = self.index.is_none() && self.scopes.is_empty();
-        let incomplete = covers_nothing || self.name.is_none();
-        if incomplete && !prompt::is_interactive() {
-            return Err(error::usage("a registry needs a NAME and --index or --scope")
-                .hint("usage: regauthctl add-registry NAME --index URL; a terminal prompts for all missing values"));
-        }
-        if incomplete {
-            client.ping()?;
-        }
-        let name = self.name.take().map_or_else(prompt::registry_name, Ok)?;
-        if covers_nothing {
-            self.prompt_for_location()?;
-        }
-        if let Some(preset) = self.preset {
-            self.apply_preset(preset)?;
-        }
-        Ok(name)
-    }
-
-    fn prompt_for_location(&mut self) -> Result<(), ErrorBody> {
-        if self.preset.is_none() {
-            self.preset = prompt::preset()?;
-        }
-        let preset = self.preset;
-        let url = prompt::index_or_scope(preset)?;
-        if url.starts_with("sparse+") || url.ends_with(".git") {
-            self.index = Some(url);
-        } else {
-            self.scopes.push(url);
-        }
-        if self.username.is_none() && self.scheme.is_none() {
-            self.username = prompt::username(preset)?;
-        }
-        Ok(())
-    }
-
-    /// Flags override the preset. An index that the preset excludes is an error.
-    fn apply_preset(&mut self, preset: &Preset) -> Result<(), ErrorBody> {
-        if self.index.iter().any(|index| !preset.matches_index(index)) {
-            let patterns = preset.index_patterns.join(" or ");
-            return Err(error::usage(format!("{} has its index at {patterns}", preset.title))
-                .hint("correct --index, or leave out --preset to use this index"));
-        }
-        if self.scheme.is_none() {
-            if let (Username::Fixed(username), None) = (&preset.username, &self.username) {
-                self.username = Some((*username).to_owned());
-            }
-            self.scheme = preset.scheme_for(self.username.as_deref()).map(str::to_owned);
-        }
-        if self.kind.is_none() && self.index.is_none() && preset.name == "github" {
-            self.kind = Some("git".to_owned());
-        }
-        Ok(())
+    /// The request to the daemon. For a check, `token` is `None`.
+    fn request(&self, name: &RegistryName, token: Option<Secret>) -> Result<request::AddRegistry, ErrorBody> {
+        Ok(request::AddRegistry {
+            name: name.clone(),
+            index: self.index.clone(),
+            scopes: self.scopes.clone(),
+            kind: self.kind.clone(),
+            scheme: self.scheme.clone(),
+            username: self.username.clone(),
+            writes: self.writes.clone(),
+            programs: self.programs.clone(),
+            ca_file: self.ca_file.as_deref().map(readable).transpose()?,
+            source: self.source.source.clone(),
+            source_command: self.source.command.clone().into_request()?,
+            credential_of: self.source.credential_of.clone(),
+            token,
+            proof: None,
+            verify: !self.no_verify,
+        })
     }
 }
 
@@ -215,8 +181,11 @@ fn read_token(arguments: &Arguments, name: &RegistryName, client: &Client) -> Re
         let username = arguments.username.as_deref();
         // The daemon's defaults.
         let default = if username.is_some() { "basic" } else { "bearer" };
-        let scheme = registry_text::scheme(arguments.scheme.as_deref().unwrap_or(default), username);
-        Ok(format!("Token for {name} ({scheme}): "))
+        let scheme = arguments.scheme.as_deref().unwrap_or(default);
+        Ok(TokenPrompt {
+            text: format!("Token for {name} ({}): ", registry_text::scheme(scheme, username)),
+            scheme: scheme.to_owned(),
+        })
     })
 }
 

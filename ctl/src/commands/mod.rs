@@ -1,6 +1,7 @@
 //! Verbs, one file each: the clap arguments and the function that runs them. In the order of the help.
 //!
-//! `event_text` formats an event as one line, `registry_text` formats a registry the same way in every verb, and `run_flags` parses the repeated flags of `run`.
+//! `event_text` formats an event as one line, `registry_text` formats a registry the same way in every verb, and `run_flags` parses the repeated flags of `run`. `setup_list` is
+//! `setup` without a client.
 
 pub(crate) mod add_registry;
 pub(crate) mod add_scope;
@@ -40,6 +41,7 @@ pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod store;
 pub(crate) mod top;
+pub(crate) mod uninstall;
 pub(crate) mod unlock;
 
 pub(crate) mod completions;
@@ -50,3 +52,4 @@ mod git_index;
 mod import_report;
 mod registry_text;
 mod run_flags;
+mod setup_list;

@@ -146,10 +146,8 @@ fn registry_names(registries: &[RegistryView]) -> String {
 }
 
 fn clients(folders: &Folders) -> Vec<&'static str> {
-    TOOLS
-        .into_iter()
-        .filter(|tool| setup::is_set_up(tool, folders))
-        .collect()
+    let names = setup::Tool::all().map(setup::Tool::name);
+    names.filter(|tool| setup::is_set_up(tool, folders)).collect()
 }
 
 fn client_names(clients: &[&str]) -> String {
@@ -199,6 +197,5 @@ fn capitalized(text: &str) -> String {
         .map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-const TOOLS: [&str; 6] = ["cargo", "git", "pip", "uv", "npm", "shell"];
 /// Names in the line of registries.
 const MAX_NAMES: usize = 6;

@@ -7,7 +7,7 @@ use regauth_shared::{ErrorBody, RegistryName, Request, Secret};
 use super::registry_text;
 use crate::client::Client;
 use crate::output::{self, Report};
-use crate::token::TokenFlags;
+use crate::token::{TokenFlags, TokenPrompt};
 
 /// Replace a registry's token
 ///
@@ -65,9 +65,12 @@ fn new_token(arguments: &Arguments, client: &Client) -> Result<Option<Secret>, E
     }
 }
 
-fn prompt(view: &RegistryView) -> String {
+fn prompt(view: &RegistryView) -> TokenPrompt {
     let scheme = registry_text::scheme(&view.scheme, view.username.as_deref());
-    format!("New token for {} ({scheme}): ", view.name)
+    TokenPrompt {
+        text: format!("New token for {} ({scheme}): ", view.name),
+        scheme: view.scheme.clone(),
+    }
 }
 
 fn describe(rotated: &Rotated) -> String {

@@ -10,6 +10,7 @@ use crate::daemon_info::DaemonInfo;
 use crate::error;
 use crate::output::{self, Report};
 use crate::service::{Health, Installation, ServiceOutcome, ServiceState, ServiceStep};
+use crate::setup;
 
 /// Run the daemon as a service of systemd or launchd
 ///
@@ -88,7 +89,7 @@ pub(crate) fn run(
         }
         Action::Uninstall { dry_run: false } => {
             let outcome = installation.plan_uninstall()?.carry_out()?;
-            let text = steps(&outcome, "");
+            let text = steps(&outcome, "") + &setup::dead_port_note(folders);
             Report::from_value(&outcome, text)
         }
         Action::Status => {

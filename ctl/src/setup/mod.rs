@@ -237,6 +237,26 @@ pub(crate) fn refresh(folders: &Folders, client: &Client) -> String {
         .collect()
 }
 
+/// Every setup: its tool and target.
+pub(crate) fn recorded(folders: &Folders) -> Vec<(Tool, SetupTarget)> {
+    let records = SetupRecord::all(folders).into_iter();
+    records.map(|record| (record.tool, record.target)).collect()
+}
+
+/// Note about the clients that are set up and get no answer once the daemon is gone; empty if there are none.
+pub(crate) fn dead_port_note(folders: &Folders) -> String {
+    let mut names: Vec<_> = recorded(folders).into_iter().map(|(tool, _)| tool.name()).collect();
+    names.dedup();
+    match names.as_slice() {
+        [] => String::new(),
+        names => format!(
+            "note: still set up to use regauthd, so without HTTPS until it runs again: {}; `regauthctl setup --all \
+             --undo` restores their files\n",
+            names.join(", ")
+        ),
+    }
+}
+
 /// True if the tool of this name is set up for the user.
 pub(crate) fn is_set_up(tool: &str, folders: &Folders) -> bool {
     let records = SetupRecord::all(folders);

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use clap::ValueEnum;
 use regauth_shared::ErrorBody;
+use regauth_shared::response::RegistryView;
 use serde::{Deserialize, Serialize};
 
 use super::format::Format;
@@ -90,6 +92,39 @@ impl Tool {
             Self::Uv => "uv",
             Self::Npm => "npm",
             Self::Shell => "shell",
+        }
+    }
+
+    /// All tools, in the order of the help. The shell is last: what it starts has its own configuration first.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        let tools = Self::value_variants().iter().copied();
+        let others = tools.filter(|tool| *tool != Self::Shell);
+        others.chain([Self::Shell])
+    }
+
+    /// Tools that are installed here.
+    pub(crate) fn found() -> impl Iterator<Item = Self> {
+        Self::all().filter(|tool| tool.is_found())
+    }
+
+    /// True if the tool's program is in `PATH`, or the user has a configuration file of it.
+    pub(crate) fn is_found(self) -> bool {
+        let has_program = match self {
+            Self::Shell => true,
+            Self::Pip => on_path("pip").or_else(|| on_path("pip3")).is_some(),
+            _ => on_path(self.name()).is_some(),
+        };
+        has_program || self.config_file(&SetupTarget::User).is_ok_and(|file| file.is_file())
+    }
+
+    /// True if the tool can use this registry.
+    pub(crate) fn uses(self, view: &RegistryView) -> bool {
+        match self {
+            Self::Cargo => view.kind == "cargo",
+            Self::Git => is_git_index(view) || matches!(view.kind.as_str(), "git" | "generic"),
+            Self::Pip | Self::Uv => view.kind == "pypi",
+            Self::Npm => view.kind == "npm",
+            Self::Shell => true,
         }
     }
 

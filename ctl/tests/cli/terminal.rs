@@ -83,7 +83,11 @@ fn prompts_for_a_token_with_name_and_scheme_without_echo() {
 
 #[test]
 fn prompts_for_every_value_of_add_registry() {
-    let (home, peer) = Home::answering(&[golden("response/add-registry")]);
+    let (home, peer) = Home::answering(&[
+        golden("error/not-found"),
+        golden("response/check-registry"),
+        golden("response/add-registry"),
+    ]);
     let mut terminal = Terminal::open();
     let mut child = terminal.run(&home, &["add-registry"]);
     for (question, answer) in [
@@ -92,10 +96,10 @@ fn prompts_for_every_value_of_add_registry() {
         ("Name (as in cargo's configuration, such as corp): ", "corp\r"),
         ("nothing for another kind of registry): ", "1\r"),
         ("Index, or https:// URL: ", "sparse+https://x.example/\r"),
-        ("does not have its index at this URL", ""),
+        ("Use this URL? (y/N) ", "n\r"),
         (
             "https:// URL: ",
-            "sparse+https://x.example/artifactory/api/cargo/crates/index/\r",
+            " registry = \"https://x.example/artifactory/api/cargo/crates/index/\" \r",
         ),
         ("used as a password): ", "me@corp.example\r"),
     ] {
@@ -104,14 +108,26 @@ fn prompts_for_every_value_of_add_registry() {
     }
     terminal.read_until("Token for corp (basic, me@corp.example): ");
     terminal.wait_until_echo_is_off();
-    terminal.type_in("s3cret-token\r");
-    terminal.read_until("Added corp");
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    terminal.type_in("\"Bearer s3cret-token\"\r");
+    let seen = terminal.read_until("Added corp") + &terminal.read_until("--username me@corp.example");
+    assert!(!seen.contains("s3cret"), "{seen}");
+    assert!(seen.contains("words around the token were left out"), "{seen}");
     assert!(
-        peer.requests()
-            .concat()
-            .contains(r#""scheme":"basic","username":"me@corp.example""#)
+        seen.ends_with(
+            "The same without questions:\r\n\r\nregauthctl add-registry corp --preset artifactory --index \
+             sparse+https://x.example/artifactory/api/cargo/crates/index/ --username me@corp.example"
+        ),
+        "{seen}"
     );
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let requests = peer.requests();
+    assert_eq!(requests.len(), 3, "{requests:?}");
+    assert!(
+        requests[1].contains("check-registry") && !requests[1].contains("token\""),
+        "{requests:?}"
+    );
+    let expected = r#""scheme":"basic","username":"me@corp.example","token":"s3cret-token""#;
+    assert!(requests[2].contains(expected), "{requests:?}");
 }
 
 #[test]

@@ -7,8 +7,8 @@ use serde::Serialize;
 use crate::control::controller::Controller;
 use crate::control::metrics;
 use crate::control::verbs::{
-    add_registry, add_scope, confirm, device_login, grants, lifecycle, logout, migrate, remove_registry, rotate,
-    set_upstream, show, store, traffic, verify, writes,
+    add_registry, add_scope, check_registry, confirm, device_login, grants, lifecycle, logout, migrate,
+    remove_registry, rotate, set_upstream, show, store, traffic, verify, writes,
 };
 use crate::control::watch::Viewer;
 
@@ -31,6 +31,7 @@ pub(crate) async fn dispatch(controller: &Controller, line: &str) -> Reply {
 async fn carry_out(controller: &Controller, request: Request) -> Reply {
     match request {
         Request::AddRegistry(request) => answer(add_registry::add_registry(controller, *request).await),
+        Request::CheckRegistry(request) => answer(check_registry::check_registry(controller, &request).await),
         Request::RemoveRegistry(request) => answer(remove_registry::remove_registry(controller, request).await),
         Request::AddScope(request) => answer(add_scope::add_scope(controller, &request).await),
         Request::Confirm(request) => answer(confirm::confirm(controller, request).await),

@@ -20,8 +20,23 @@ use crate::registry::{Command, Index, Kind, Output, Registry, Scheme, Scope, Sou
 /// The registry that a request defines.
 ///
 /// # Errors
-/// `invalid`, with the flag whose text is wrong.
+/// `invalid`, with the flag whose text is wrong, or if the request has a token too many or too few.
 pub(super) fn definition(request: &AddRegistry) -> Result<Registry, ErrorBody> {
+    let registry = definition_without_token(request)?;
+    match (&registry.source, &request.token) {
+        (Source::Store, None) => Err(invalid(TOKEN_NEEDED)),
+        (Source::Store, Some(_)) | (_, None) => Ok(registry),
+        (source, Some(_)) => Err(invalid(format!(
+            "a token was given, but the registry's token comes from {source}"
+        ))),
+    }
+}
+
+/// The registry that a request defines. Its token does not matter.
+///
+/// # Errors
+/// `invalid`, with the flag whose text is wrong.
+pub(super) fn definition_without_token(request: &AddRegistry) -> Result<Registry, ErrorBody> {
     let (index, scopes) = index_and_scopes(request)?;
     let kind: Kind = parse_flag("--kind", request.kind.as_deref().unwrap_or("cargo"))?;
     let writes: Writes = parse_flag("--writes", request.writes.as_deref().unwrap_or("deny"))?;
@@ -94,26 +109,16 @@ fn invalid(message: impl Into<String>) -> ErrorBody {
     ErrorBody::new(ErrorKind::Invalid, message)
 }
 
-/// The source of the token: at most one flag names it, and only the store takes a token from the request.
+/// The source of the token: at most one flag names it.
 fn source(request: &AddRegistry) -> Result<Source, ErrorBody> {
-    let flags = (&request.source, &request.source_command, &request.credential_of);
-    let source = match flags {
-        (None, None, None) => Source::Store,
-        (Some(text), None, None) => parse_flag("--source", text)?,
-        (None, Some(flags), None) => Source::Command(command(flags)?),
-        (None, None, Some(owner)) => Source::Of(owner.clone()),
-        _ => {
-            return Err(invalid(
-                "--source, --source-command and --credential-of exclude each other",
-            ));
-        }
-    };
-    match (&source, &request.token) {
-        (Source::Store, None) => Err(invalid(TOKEN_NEEDED)),
-        (Source::Store, Some(_)) | (_, None) => Ok(source),
-        (source, Some(_)) => Err(invalid(format!(
-            "a token was given, but the registry's token comes from {source}"
-        ))),
+    match (&request.source, &request.source_command, &request.credential_of) {
+        (None, None, None) => Ok(Source::Store),
+        (Some(text), None, None) => parse_flag("--source", text),
+        (None, Some(flags), None) => Ok(Source::Command(command(flags)?)),
+        (None, None, Some(owner)) => Ok(Source::Of(owner.clone())),
+        _ => Err(invalid(
+            "--source, --source-command and --credential-of exclude each other",
+        )),
     }
 }
 

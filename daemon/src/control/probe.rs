@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::Incoming;
 use regauth_shared::index::IndexConfig;
-use regauth_shared::response::VerdictResult;
+use regauth_shared::response::{RegistryChecked, RegistryProblem, VerdictResult};
 use regauth_shared::{ErrorBody, ErrorKind, Secret};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -121,6 +121,65 @@ pub(crate) async fn probe_token(upstream: &Upstream, pool: usize, registry: &Reg
     }
 }
 
+/// Asks a registry without a token. Never fails: a registry that cannot be asked is a problem in the answer.
+pub(super) async fn probe_without_token(upstream: &Upstream, pool: usize, registry: &Registry) -> RegistryChecked {
+    let Some((url, evidence)) = probe_url(registry) else {
+        return RegistryChecked {
+            url: String::new(),
+            status: None,
+            challenges: Vec::new(),
+            problem: None,
+        };
+    };
+    let prober = Prober {
+        upstream,
+        pool,
+        url: &url,
+    };
+    let (status, challenges, problem) = match prober.get(None).await {
+        Err(error) => (None, Vec::new(), Some(no_answer_problem(&url, &error))),
+        Ok(answer) => {
+            let status = answer.status();
+            let challenges = challenges(answer.headers());
+            (
+                Some(status.as_u16()),
+                challenges,
+                prober.find_problem(registry, evidence, answer).await,
+            )
+        }
+    };
+    RegistryChecked {
+        url: url.into(),
+        status,
+        challenges,
+        problem,
+    }
+}
+
+fn no_answer_problem(url: &Url, error: &ProxyError) -> RegistryProblem {
+    let result = ProbeResult::no_answer(url, error);
+    RegistryProblem {
+        cause: result.failure.map_or(error.code(), UpstreamFailure::name).to_owned(),
+        message: result.detail,
+        hint: result.remedy.unwrap_or("try again later").to_owned(),
+    }
+}
+
+/// Authentication schemes of an answer's challenges, in lower case (RFC 9110, section 11.6.1).
+fn challenges(headers: &HeaderMap) -> Vec<String> {
+    let values = headers.get_all(header::WWW_AUTHENTICATE).iter();
+    let parts = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    let schemes = parts.filter_map(|part| part.split_whitespace().next());
+    // A part of a quoted text, or a parameter, is no scheme.
+    let schemes = schemes.filter(|word| word.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'));
+    let mut found: Vec<String> = schemes.map(str::to_ascii_lowercase).collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
 /// The URL to GET: the index's config.json, a git index's references, the page of all Python packages, npm's `whoami`, or
 /// the first scope. The front page of a package server is often public and says nothing about a token.
 pub(super) fn probe_url(registry: &Registry) -> Option<(Url, Evidence)> {
@@ -214,8 +273,10 @@ impl Prober<'_> {
         if registry.index.is_none() && (verdict == VerdictResult::Unclear || may_be_for_everybody) {
             return self.compare_without_token(registry, header, status, detail).await;
         }
+        let is_git_index = matches!(registry.index, Some(Index::Git(_)));
+        let remedy = unclear_remedy(status);
         let mut result = ProbeResult {
-            remedy: unclear_remedy(status),
+            remedy: remedy.map(|remedy| if is_git_index { SPARSE_HINT } else { remedy }),
             ..ProbeResult::new(verdict, detail)
         };
         if !result.is_accepted() {
@@ -241,6 +302,37 @@ impl Prober<'_> {
             }
         }
         self.detect_public(result).await
+    }
+
+    /// The reason why this URL cannot be a registry's, whatever the token. A missing page may be a private one.
+    async fn find_problem(
+        &self,
+        registry: &Registry,
+        evidence: Evidence,
+        answer: Response<Incoming>,
+    ) -> Option<RegistryProblem> {
+        let (url, status) = (self.url, answer.status());
+        let is_index = evidence == Evidence::IndexConfig;
+        let problem = |message: String, hint: &str| {
+            Some(RegistryProblem {
+                cause: "no-index".to_owned(),
+                message,
+                hint: hint.to_owned(),
+            })
+        };
+        if is_index && status.is_success() && read_json::<IndexConfig>(answer).await.is_none() {
+            let message = format!("GET {url} did not give a cargo index's config.json");
+            return problem(message, "compare the URL with the registry's documentation");
+        }
+        let looks_like_git = status.is_success() || status == StatusCode::UNAUTHORIZED;
+        if matches!(registry.index, Some(Index::Git(_))) && !looks_like_git {
+            let message = format!(
+                "GET {url} answered {}, so there is no git repository there",
+                status.as_u16()
+            );
+            return problem(message, SPARSE_HINT);
+        }
+        None
     }
 
     /// Repeats the request without the token. A scope need not be a page: a git host answers 404 there or redirects to a
@@ -439,5 +531,8 @@ fn unclear_remedy(status: StatusCode) -> Option<&'static str> {
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("regauth/", env!("CARGO_PKG_VERSION")));
 /// Time for the head of an answer, and again for its body.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
+/// An `https://` URL is a git index in cargo's configuration.
+const SPARSE_HINT: &str =
+    "an https:// URL without sparse+ is a git index; if the index is a sparse one, put sparse+ in front";
 /// Longest body that is read, in bytes.
 const MAX_BODY: usize = 64 * 1024;

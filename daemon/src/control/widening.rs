@@ -78,8 +78,11 @@ impl Widening {
     /// # Errors
     /// `presence-needed` without the token, `refused` for another one, and those of the store.
     pub(super) async fn permit(&self, controller: &Controller, proof: Option<&Secret>) -> Result<(), ErrorBody> {
+        if self.is_login(controller) {
+            return Err(self.needs_another_login());
+        }
         let Some(proof) = proof else {
-            return Err(self.needs_token(controller));
+            return Err(self.needs_token());
         };
         let _turn = controller.state.proofs.lock().await;
         if self.is_token(controller, proof).await? {
@@ -94,24 +97,32 @@ impl Widening {
         )))
     }
 
-    fn needs_token(&self, controller: &Controller) -> ErrorBody {
-        let (name, owner) = (&self.name, &self.owner);
+    fn needs_token(&self) -> ErrorBody {
         let message = format!(
-            "this change goes beyond what the token of `{owner}` was given for ({}), so it needs that token again",
+            "this change goes beyond what the token of `{}` was given for ({}), so it needs that token again",
+            self.owner,
             self.changes().join("; ")
         );
-        let route = controller.snapshot().registry(owner);
-        let error = ErrorBody::new(ErrorKind::PresenceNeeded, message);
-        match route.is_ok_and(|route| route.configured().source.needs_login()) {
-            true => error.hint(format!(
-                "nothing was changed; a login has no token to type: `regauthctl remove-registry {name}`, add it again as \
-                 it is to be, and log in"
-            )),
-            false => error.hint(
-                "nothing was changed; repeat it at a terminal, which asks for the token, or pipe the token in with \
-                 --token-stdin",
-            ),
-        }
+        ErrorBody::new(ErrorKind::PresenceNeeded, message).hint(
+            "nothing was changed; repeat it at a terminal, which asks for the token, or pipe the token in with --token-stdin",
+        )
+    }
+
+    fn is_login(&self, controller: &Controller) -> bool {
+        let owner = controller.snapshot().registry(&self.owner);
+        owner.is_ok_and(|owner| owner.configured().source.needs_login())
+    }
+
+    /// A login has no token that a person could type.
+    fn needs_another_login(&self) -> ErrorBody {
+        let owner = &self.owner;
+        let message = format!(
+            "this change goes beyond what the login of `{owner}` was made for ({})",
+            self.changes().join("; ")
+        );
+        ErrorBody::new(ErrorKind::Refused, message).hint(format!(
+            "nothing was changed; `regauthctl remove-registry {owner}`, add it again as it is to be, and log in"
+        ))
     }
 
     /// Compares in constant time. A token that is withheld is only in the store.

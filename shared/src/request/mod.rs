@@ -47,6 +47,9 @@ use crate::version;
 pub enum Request {
     /// Adds a registry and serves it at once. Answer: [`crate::response::RegistryAdded`].
     AddRegistry(Box<AddRegistry>),
+    /// Asks a registry that is to be added what can be known without a token. The fields are those of `add-registry`; a
+    /// token is not used. Answer: [`crate::response::RegistryChecked`].
+    CheckRegistry(Box<AddRegistry>),
     /// Removes a registry and deletes its secret. Answer: [`crate::response::RegistryRemoved`].
     RemoveRegistry(ByName),
     /// Adds scopes to a registry. Answer: [`crate::response::RegistryView`].

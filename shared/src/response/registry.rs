@@ -24,6 +24,35 @@ pub struct RegistryAdded {
     pub proxy: String,
 }
 
+/// Answer to `check-registry`: what the registry says to a client without a token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RegistryChecked {
+    /// URL that was requested.
+    pub url: String,
+    /// Status of the answer; missing if there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Authentication schemes of the answer's challenges, in lower case, such as `basic`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub challenges: Vec<String>,
+    /// Reason why no token for this registry would work at this URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<RegistryProblem>,
+}
+
+/// Reason why a registry cannot be used as described.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RegistryProblem {
+    /// Stable name of the reason, such as `certificate-untrusted` or `no-index`.
+    pub cause: String,
+    /// Description of the reason.
+    pub message: String,
+    /// Next step for the person.
+    pub hint: String,
+}
+
 /// Answer to `remove-registry`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -3,8 +3,8 @@
 use regauth_shared::Request;
 use regauth_shared::request::{AddRegistry, AddScope, Confirm, Nothing, SourceCommand};
 use regauth_shared::response::{
-    CredentialState, CredentialView, RegistryAdded, RegistryList, RegistryRemoved, RegistryView, RequestFailure,
-    SourceFailure,
+    CredentialState, CredentialView, RegistryAdded, RegistryChecked, RegistryList, RegistryProblem, RegistryRemoved,
+    RegistryView, RequestFailure, SourceFailure,
 };
 
 use super::{EachAnswer, by_name, name, secret};
@@ -18,6 +18,10 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
         ("add-registry-shared", add(add_registry_shared())),
         ("add-registry-shared-again", add(add_registry_shared_again())),
         ("add-registry-file", add(add_registry_file())),
+        (
+            "check-registry",
+            Request::CheckRegistry(Box::new(add_registry_without_token())),
+        ),
         (
             "add-scope",
             Request::AddScope(AddScope {
@@ -69,6 +73,28 @@ pub(super) fn answers(each: &mut impl EachAnswer) {
         },
     );
     each.check(
+        "check-registry",
+        RegistryChecked {
+            url: "https://corp.example/api/cargo/index/config.json".to_owned(),
+            status: Some(401),
+            challenges: vec!["basic".to_owned(), "bearer".to_owned()],
+            problem: None,
+        },
+    );
+    each.check(
+        "check-registry-untrusted",
+        RegistryChecked {
+            url: "https://corp.example/api/cargo/index/config.json".to_owned(),
+            status: None,
+            challenges: vec![],
+            problem: Some(RegistryProblem {
+                cause: "certificate-untrusted".to_owned(),
+                message: "corp.example shows a certificate that no trusted authority signed".to_owned(),
+                hint: "give the authority's certificate with --ca-file".to_owned(),
+            }),
+        },
+    );
+    each.check(
         "remove-registry",
         RegistryRemoved {
             name: name("corp"),
@@ -99,6 +125,13 @@ fn add_registry() -> AddRegistry {
         programs: vec!["cargo".to_owned(), "/usr/bin/git".to_owned()],
         ca_file: Some("/etc/corp-root.pem".to_owned()),
         verify: false,
+        ..add_registry_least()
+    }
+}
+
+fn add_registry_without_token() -> AddRegistry {
+    AddRegistry {
+        token: None,
         ..add_registry_least()
     }
 }

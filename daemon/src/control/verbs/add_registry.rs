@@ -48,10 +48,7 @@ pub(crate) async fn add_registry(controller: &Controller, request: AddRegistry) 
     let mut state = controller.lock_for_change().await?;
     refuse_conflicts(controller, &state, &request)?;
     refuse_changes(&state, &route)?;
-    let widening = Widening::of(&state, &name, None, &route.registry);
-    if let Some(widening) = &widening {
-        widening.refuse_beyond(permitted.as_ref())?;
-    }
+    let widening = permitted_widening(&state, &route, permitted.as_ref())?;
     let bindings = state.bindings.clone();
     record(&mut state, &route);
     if let Err(error) = commit(controller, &mut state, &request, &route, widening.as_ref()).await {
@@ -89,7 +86,7 @@ pub(crate) async fn add_registry(controller: &Controller, request: AddRegistry) 
 }
 
 /// Refuses what would fail at the commit: before the registry is asked, and again before the commit.
-fn refuse_conflicts(controller: &Controller, state: &State, request: &AddRegistry) -> Result<(), ErrorBody> {
+pub(super) fn refuse_conflicts(controller: &Controller, state: &State, request: &AddRegistry) -> Result<(), ErrorBody> {
     refuse_taken_name(state, &request.name)?;
     refuse_unread_changes(controller, &request.name)
 }
@@ -105,6 +102,19 @@ fn refuse_changes(state: &State, route: &RegistryRoute) -> Result<(), ErrorBody>
     }
     let message = format!("`{owner}` was changed while the registry was asked about its token");
     Err(ErrorBody::new(ErrorKind::Failed, message).hint("nothing was changed; repeat the command"))
+}
+
+/// What the registry adds to the use of a token that it shares, if that is what was permitted.
+fn permitted_widening(
+    state: &State,
+    route: &RegistryRoute,
+    permitted: Option<&Widening>,
+) -> Result<Option<Widening>, ErrorBody> {
+    let widening = Widening::of(state, &route.name, None, &route.registry);
+    if let Some(widening) = &widening {
+        widening.refuse_beyond(permitted)?;
+    }
+    Ok(widening)
 }
 
 fn refuse_taken_name(state: &State, name: &RegistryName) -> Result<(), ErrorBody> {

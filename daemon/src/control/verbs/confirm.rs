@@ -1,5 +1,6 @@
 //! `confirm`: takes in what a changed configuration adds to what a stored token was given for.
 
+use regauth_shared::event::{EventKind, RegistryChange};
 use regauth_shared::request::Confirm;
 use regauth_shared::response::RegistryView;
 use regauth_shared::{ErrorBody, ErrorKind};
@@ -32,6 +33,7 @@ pub(crate) async fn confirm(controller: &Controller, request: Confirm) -> Result
         now.record(controller, &mut state).await?;
         controller.apply_again(&mut state).await?;
     }
+    controller.announce(EventKind::RegistryChanged(RegistryChange { registry: name.clone() }));
     tracing::info!(registry = %name, changes = request.changes.len(), "confirmed changes");
     state.registry(name).map(|route| show::view(&route))
 }

@@ -1,0 +1,177 @@
+//! Questions of `add-registry` for the values that the command line leaves out.
+//!
+//! Each answer is checked at once: the name, then the URL with the registry itself (`preflight`). The answers are kept, so
+//! that the command without questions can be shown at the end.
+
+use regauth_shared::request::ByName;
+use regauth_shared::response::RegistryView;
+use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request};
+
+use super::Arguments;
+use super::preflight::Preflight;
+use crate::client::Client;
+use crate::output::print_to_stderr;
+use crate::presets::{Preset, Username};
+use crate::shell::quote_sh;
+use crate::{error, paste, prompt};
+
+impl Arguments {
+    /// Fills in missing values from a preset and from prompts at the terminal. Returns the name.
+    ///
+    /// # Errors
+    /// A value is missing and there is no terminal, or the preset excludes the index.
+    pub(super) fn complete(&mut self, client: &Client) -> Result<RegistryName, ErrorBody> {
+        self.index = self.index.as_deref().map(|text| paste::url(text).to_owned());
+        self.scopes
+            .iter_mut()
+            .for_each(|scope| *scope = paste::url(scope).to_owned());
+        let covers_nothing = self.index.is_none() && self.scopes.is_empty();
+        let incomplete = covers_nothing || self.name.is_none();
+        if incomplete && !prompt::is_interactive() {
+            return Err(error::usage("a registry needs a NAME and --index or --scope")
+                .hint("usage: regauthctl add-registry NAME --index URL; a terminal prompts for all missing values"));
+        }
+        if incomplete {
+            client.ping()?;
+        }
+        let name = match self.name.take() {
+            Some(name) => name,
+            None => self.prompt_for_name(client)?,
+        };
+        if covers_nothing {
+            self.prompt_for_location(&name, client)?;
+        }
+        if let Some(preset) = self.preset {
+            self.apply_preset(preset)?;
+        }
+        Ok(name)
+    }
+
+    /// The command that does the same without a question; `None` if nothing was asked.
+    pub(super) fn command_without_questions(&self) -> Option<String> {
+        if self.answers.is_empty() {
+            return None;
+        }
+        // A token is never an argument, so the line may be shown.
+        let given = std::env::args().skip(1);
+        let words = given.chain(self.answers.iter().cloned()).map(|word| quote_sh(&word));
+        Some(format!("regauthctl {}", words.collect::<Vec<_>>().join(" ")))
+    }
+
+    /// Keeps an answer for the command without questions.
+    pub(super) fn keep_answer(&mut self, words: &[&str]) {
+        self.answers.extend(words.iter().map(ToString::to_string));
+    }
+
+    fn prompt_for_name(&mut self, client: &Client) -> Result<RegistryName, ErrorBody> {
+        loop {
+            let name = prompt::registry_name()?;
+            let show = Request::Show(ByName { name: name.clone() });
+            match client.call::<RegistryView>(&show) {
+                Ok(_) => print_to_stderr(&format!("there is a registry {name} already; choose another name\n")),
+                Err(error) if error.kind == ErrorKind::NotFound => {
+                    self.keep_answer(&[name.as_str()]);
+                    return Ok(name);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn prompt_for_location(&mut self, name: &RegistryName, client: &Client) -> Result<(), ErrorBody> {
+        if self.preset.is_none() {
+            self.preset = prompt::preset()?;
+            if let Some(preset) = self.preset {
+                self.keep_answer(&["--preset", preset.name]);
+            }
+        }
+        if self.preset.is_none() && self.kind.is_none() {
+            let kind = prompt::kind()?;
+            self.keep_answer(&["--kind", kind]);
+            self.kind = Some(kind.to_owned());
+        }
+        let checked = loop {
+            let url = prompt::index_or_scope(self.preset)?;
+            self.leave_preset_of_other_layout(&url);
+            self.set_location(&url);
+            match self.check_with_person(name, client)? {
+                Preflight::Passed(checked) => break checked,
+                Preflight::Problem(error) => {
+                    print_to_stderr(&format!(
+                        "{}\nhint: {}\n",
+                        error.message,
+                        error.hint.unwrap_or_default()
+                    ));
+                    (self.index, self.scopes) = (None, Vec::new());
+                }
+            }
+        };
+        self.is_checked = true;
+        match (self.index.clone(), self.scopes.first().cloned()) {
+            (Some(index), _) => self.keep_answer(&["--index", &index]),
+            (None, scope) => self.keep_answer(&["--scope", &scope.unwrap_or_default()]),
+        }
+        self.prompt_for_username(&checked)
+    }
+
+    /// Drops a preset whose layout the URL does not have, and keeps its scheme and user name. The prompt has asked.
+    fn leave_preset_of_other_layout(&mut self, url: &str) {
+        let Some(preset) = self.preset.filter(|preset| preset.index_at(url).is_none()) else {
+            return;
+        };
+        if let (Username::Fixed(username), None) = (&preset.username, &self.username) {
+            self.username = Some((*username).to_owned());
+            self.keep_answer(&["--username", username]);
+        }
+        if let (Some(scheme), None) = (preset.scheme_for(self.username.as_deref()), &self.scheme) {
+            self.scheme = Some(scheme.to_owned());
+            self.keep_answer(&["--scheme", scheme]);
+        }
+        self.answers.retain(|word| word != "--preset" && word != preset.name);
+        self.preset = None;
+    }
+
+    /// Takes the URL as an index or a scope. A cargo registry's `https://` URL is that of a sparse index: git indexes end
+    /// in `.git`.
+    fn set_location(&mut self, url: &str) {
+        let is_cargo = match self.preset {
+            Some(preset) => preset
+                .index_patterns
+                .iter()
+                .any(|pattern| pattern.starts_with("sparse+")),
+            None => self.kind.as_deref().is_none_or(|kind| kind == "cargo"),
+        };
+        if url.starts_with("sparse+") || url.ends_with(".git") {
+            self.index = Some(url.to_owned());
+        } else if is_cargo {
+            print_to_stderr(&format!(
+                "note: read as sparse+{url}, as cargo writes the URL of a sparse index\n"
+            ));
+            self.index = Some(format!("sparse+{url}"));
+        } else {
+            self.scopes = vec![url.to_owned()];
+        }
+    }
+
+    /// Flags override the preset. An index that the preset excludes is an error.
+    fn apply_preset(&mut self, preset: &'static Preset) -> Result<(), ErrorBody> {
+        if let Some(index) = &self.index {
+            let Some(read_as) = preset.index_at(index) else {
+                let patterns = preset.index_patterns.join(" or ");
+                return Err(error::usage(format!("{} has its index at {patterns}", preset.title))
+                    .hint("correct --index, or leave out --preset to use this index"));
+            };
+            self.index = Some(read_as);
+        }
+        if self.scheme.is_none() {
+            if let (Username::Fixed(username), None) = (&preset.username, &self.username) {
+                self.username = Some((*username).to_owned());
+            }
+            self.scheme = preset.scheme_for(self.username.as_deref()).map(str::to_owned);
+        }
+        if self.kind.is_none() && self.index.is_none() && preset.name == "github" {
+            self.kind = Some("git".to_owned());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,109 @@
+//! Values as people paste them: a token with its header, a URL with the line of a configuration file around it.
+//!
+//! The functions remove only what cannot be part of the value.
+
+/// The token in a text that was pasted at a prompt. `scheme` is the registry's, such as `bearer` or `X-Api-Key: {token}`.
+pub(crate) fn token<'a>(text: &'a str, scheme: &str) -> &'a str {
+    let text = without_quotes(text.trim());
+    let text = without_quotes(without_key(text, TOKEN_KEYS));
+    let text = without_word(text, "authorization:");
+    let text = match scheme {
+        // The value of the header may begin with any word.
+        "raw" => text,
+        // No token of these schemes has a blank (RFC 6750, section 2.1), and a password hardly begins so.
+        "bearer" | "basic" => without_word(text, "bearer "),
+        template => without_word(text, words_before_token(template)),
+    };
+    without_quotes(text)
+}
+
+/// Text of a token that was piped in, without the line endings after it.
+pub(crate) fn piped_token(text: &str) -> &str {
+    text.trim_end_matches(['\n', '\r'])
+}
+
+/// The URL in a text that was pasted or given with a flag.
+pub(crate) fn url(text: &str) -> &str {
+    let text = without_key(text.trim(), URL_KEYS);
+    let text = text.trim_end_matches([',', ';']);
+    let text = without_quotes(text);
+    let inner = text.strip_prefix('<').and_then(|text| text.strip_suffix('>'));
+    inner.unwrap_or(text).trim()
+}
+
+/// What comes after `key = ` or `key: `, for one of the keys.
+fn without_key<'a>(text: &'a str, keys: &[&str]) -> &'a str {
+    let after_key = |key: &&str| {
+        let rest = text.strip_prefix(key)?.trim_start();
+        rest.strip_prefix(['=', ':'])
+    };
+    keys.iter().find_map(after_key).map_or(text, str::trim)
+}
+
+/// What comes after a word in any case.
+fn without_word<'a>(text: &'a str, word: &str) -> &'a str {
+    match text.split_at_checked(word.len()) {
+        Some((start, rest)) if !word.is_empty() && start.eq_ignore_ascii_case(word) => rest.trim_start(),
+        _ => text,
+    }
+}
+
+/// The part of a header template between the header's name and the token.
+fn words_before_token(template: &str) -> &str {
+    let value = template.split_once(": ").map_or("", |(_, value)| value);
+    value.split("{token}").next().unwrap_or_default()
+}
+
+fn without_quotes(text: &str) -> &str {
+    let inner = |quote| text.strip_prefix(quote)?.strip_suffix(quote);
+    ['"', '\'', '`'].into_iter().find_map(inner).unwrap_or(text)
+}
+
+const TOKEN_KEYS: &[&str] = &["token", "_authToken", "password"];
+const URL_KEYS: &[&str] = &["registry", "index", "index-url", "url", "--index", "--scope"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_found_in_what_surrounds_it() {
+        for (pasted, scheme, token_in_it) in [
+            ("tok", "bearer", "tok"),
+            (" tok\r\n\n", "bearer", "tok"),
+            ("\"tok\"", "basic", "tok"),
+            ("Bearer tok", "bearer", "tok"),
+            ("bearer tok", "basic", "tok"),
+            ("Authorization: Bearer tok", "bearer", "tok"),
+            ("\"Bearer tok\"", "bearer", "tok"),
+            ("token = \"Bearer tok\"", "basic", "tok"),
+            ("_authToken=tok", "bearer", "tok"),
+            ("Bearer tok", "raw", "Bearer tok"),
+            ("Authorization: tok", "raw", "tok"),
+            ("Token tok", "Authorization: Token {token}", "tok"),
+            ("tok", "X-Api-Key: {token}", "tok"),
+            ("token-of-me=", "bearer", "token-of-me="),
+            ("pass word", "basic", "pass word"),
+            ("\"", "basic", "\""),
+        ] {
+            assert_eq!(token(pasted, scheme), token_in_it, "{pasted:?} {scheme}");
+        }
+        assert_eq!(piped_token("tok\n\r\n"), "tok");
+        assert_eq!(piped_token(" \"tok\" "), " \"tok\" ");
+    }
+
+    #[test]
+    fn a_url_is_found_in_a_line_of_a_configuration_file() {
+        for pasted in [
+            "sparse+https://corp.example/index/",
+            "  sparse+https://corp.example/index/ ",
+            "\"sparse+https://corp.example/index/\"",
+            "registry = \"sparse+https://corp.example/index/\"",
+            "index = 'sparse+https://corp.example/index/',",
+            "<sparse+https://corp.example/index/>",
+        ] {
+            assert_eq!(url(pasted), "sparse+https://corp.example/index/", "{pasted}");
+        }
+        assert_eq!(url("https://index.example/"), "https://index.example/");
+    }
+}

@@ -1,0 +1,32 @@
+//! `check-registry`: what can be known about a new registry without its token.
+//!
+//! `regauthctl` asks before it prompts for the token, so that nobody types one for a name that is taken, a host that
+//! cannot be reached, or a URL without an index. The verb changes nothing.
+
+use regauth_shared::ErrorBody;
+use regauth_shared::request::AddRegistry;
+use regauth_shared::response::RegistryChecked;
+
+use crate::control::controller::Controller;
+use crate::control::new_registry::definition_without_token;
+use crate::control::probe::probe_without_token;
+use crate::control::verbs::add_registry::refuse_conflicts;
+
+/// Checks the definition, and asks the registry without a token.
+///
+/// # Errors
+/// `exists` or `invalid` for the request. A registry that cannot be used is an answer.
+pub(crate) async fn check_registry(
+    controller: &Controller,
+    request: &AddRegistry,
+) -> Result<RegistryChecked, ErrorBody> {
+    let registry = definition_without_token(request)?;
+    {
+        let state = controller.lock_state().await?;
+        refuse_conflicts(controller, &state, request)?;
+        state.refuse_taken_scopes(&request.name, &registry)?;
+    }
+    let upstream = controller.upstream(&request.name, &registry)?;
+    let probed = probe_without_token(&upstream, controller.upstream_pool(), &registry);
+    controller.unless_ending(probed).await
+}
