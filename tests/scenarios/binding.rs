@@ -217,7 +217,7 @@ fn a_token_of_an_older_release_is_bound_once_to_what_the_configuration_says() {
         .replace("\"version\": 3", "\"version\": 2");
     assert!(text.contains("\"version\": 2"));
     fs::write(&journal, text).unwrap();
-    case.daemon.start_again();
+    case.daemon.restart();
     assert_eq!((case.sent("/corp/"), case.changes()), (bearer(), json!([])));
     assert!(case.daemon.log().contains("bound the token of an older release"));
     // Once: a later change is new.
@@ -232,7 +232,7 @@ fn a_token_whose_record_is_lost_is_not_sent_before_it_is_confirmed() {
     let mut case = Case::start();
     case.daemon.stop();
     case.change_vault(|items| drop(items.remove("binding:corp").unwrap()));
-    case.daemon.start_again();
+    case.daemon.restart();
     let refused = case.get("/corp/");
     assert!(refused.body().contains("regauthctl confirm corp"), "{}", refused.body());
     assert_eq!(case.registry.requests().len(), 0);
@@ -242,7 +242,7 @@ fn a_token_whose_record_is_lost_is_not_sent_before_it_is_confirmed() {
     // A damaged record, and a new token: the person has given it for the configuration.
     case.daemon.stop();
     case.change_vault(|items| drop(items.insert("binding:corp".to_owned(), "no record".into())));
-    case.daemon.start_again();
+    case.daemon.restart();
     assert_eq!(case.changes(), json!(["nothing records what its token was given for"]));
     case.daemon
         .ctl_with_input(&["rotate", "corp", "--token-stdin", "--no-verify"], NEW_TOKEN)
@@ -257,7 +257,8 @@ fn bearer() -> Option<String> {
 
 fn in_keyring(daemon: Builder, keyring: &Keyring) -> Builder {
     daemon
-        .store("keychain")
+        .without_store_flag()
+        .config("store = \"keychain\"\n")
         .env("DBUS_SESSION_BUS_ADDRESS", &keyring.address())
 }
 

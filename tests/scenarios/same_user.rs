@@ -74,7 +74,7 @@ fn a_vault_with_its_key_in_a_file_takes_a_forged_binding() {
     let file = case.daemon.home().join("config.toml");
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.replace("/corp/", "/")).unwrap();
-    case.daemon.start_again();
+    case.daemon.restart();
     let shown = case.daemon.ctl(&["show", "corp"]).succeeds().json;
     assert!(shown["changes"].is_null(), "{shown}");
 }

@@ -266,6 +266,13 @@ impl Unconfirmed {
 }
 
 impl RegistryRoute {
+    /// True if nothing of the configuration is covered by what the token was given for.
+    pub(crate) fn is_withheld(&self) -> bool {
+        self.unconfirmed
+            .as_ref()
+            .is_some_and(|unconfirmed| unconfirmed.is_withheld)
+    }
+
     /// The configuration as it is, also beyond what is served.
     pub(crate) fn configured(&self) -> &Registry {
         let unconfirmed = self.unconfirmed.as_ref();

@@ -300,11 +300,7 @@ fn request_problem(route: &RegistryRoute) -> Option<Problem> {
 
 /// A token that the registry rejects, that has expired, or that the source does not give.
 pub(in crate::control) fn credential_problem(route: &RegistryRoute) -> Option<Problem> {
-    if route
-        .unconfirmed
-        .as_ref()
-        .is_some_and(|unconfirmed| unconfirmed.is_withheld)
-    {
+    if route.is_withheld() {
         return None;
     }
     let name = &route.name;
