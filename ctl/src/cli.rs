@@ -13,9 +13,9 @@ use regauth_shared::{ErrorBody, exit_code};
 
 use crate::client::Client;
 use crate::commands::{
-    add_registry, add_scope, allow, audit, completions, confirm, deny, doctor, env, forward, grant, grants, import,
-    list, log, login, logs, man, metrics, overview, reload, remove_registry, revoke, rotate, run as run_command,
-    service, setup, show, status, stop, store, top, uninstall, unlock, verify, watch,
+    add_registry, add_scope, allow, audit, completions, confirm, deny, doctor, edit, env, export, forward, grant,
+    grants, import, list, log, login, logout, logs, man, metrics, overview, reload, remove_registry, revoke, rotate,
+    run as run_command, service, set, setup, show, status, stop, store, top, uninstall, unlock, verify, watch,
 };
 use crate::output::{self, Report};
 use crate::{completion, connect, error, setup as clients};
@@ -67,11 +67,15 @@ enum DaemonVerb {
     AddRegistry(Box<add_registry::Arguments>),
     AddScope(add_scope::Arguments),
     Confirm(confirm::Arguments),
+    Set(set::Arguments),
+    Edit(edit::Arguments),
+    Export(export::Arguments),
     RemoveRegistry(remove_registry::Arguments),
     Import(import::Arguments),
     List(list::Arguments),
     Show(show::Arguments),
     Login(login::Arguments),
+    Logout(logout::Arguments),
     Rotate(rotate::Arguments),
     Verify(verify::Arguments),
     Allow(allow::Arguments),
@@ -109,12 +113,15 @@ const GROUPS: [(&str, &[&str]); 8] = [
             "add-scope",
             "confirm",
             "import",
+            "export",
+            "set",
+            "edit",
             "remove-registry",
             "list",
             "show",
         ],
     ),
-    ("Tokens", &["login", "rotate", "verify"]),
+    ("Tokens", &["login", "logout", "rotate", "verify"]),
     ("Writes", &["allow", "deny"]),
     ("Clients", &["setup", "env", "run", "doctor"]),
     ("Other clients", &["grant", "grants", "revoke", "forward"]),
@@ -178,18 +185,27 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
     {
         return run_command::run_with_ephemeral_daemon(arguments);
     }
-    let folders = folders(cli.home.as_deref())?;
-    let client = client(cli.system, &folders, &verb)?;
+    carry_out(verb, cli.home.as_deref(), cli.json, cli.system)
+}
+
+fn carry_out(verb: DaemonVerb, home: Option<&Path>, json: bool, system: bool) -> Result<Report, ErrorBody> {
+    let folders = folders(home)?;
+    let daemon_folders = daemon_folders(system, folders.clone());
+    let client = client(system, &folders, &verb)?;
     let updated = |report: Report| report.with_lines(&clients::refresh(&folders, &client));
     match verb {
-        DaemonVerb::AddRegistry(arguments) => add_registry::run(*arguments, &client).map(updated),
+        DaemonVerb::AddRegistry(arguments) => add_registry::run(*arguments, &client, &daemon_folders).map(updated),
         DaemonVerb::AddScope(arguments) => add_scope::run(arguments, &client).map(updated),
         DaemonVerb::Confirm(arguments) => confirm::run(arguments, &client),
-        DaemonVerb::RemoveRegistry(arguments) => remove_registry::run(arguments, &client).map(updated),
+        DaemonVerb::Export(arguments) => export::run(arguments, &client),
+        DaemonVerb::Set(arguments) => set::run(arguments, &client).map(updated),
+        DaemonVerb::Edit(arguments) => edit::run(&arguments, &client, &daemon_folders).map(updated),
+        DaemonVerb::RemoveRegistry(arguments) => remove_registry::run(arguments, &client, &daemon_folders).map(updated),
         DaemonVerb::Import(arguments) => import::run(&arguments, &client, &folders),
         DaemonVerb::List(arguments) => list::run(arguments, &client),
         DaemonVerb::Show(arguments) => show::run(arguments, &client),
         DaemonVerb::Login(arguments) => login::run(arguments, &client),
+        DaemonVerb::Logout(arguments) => logout::run(arguments, &client),
         DaemonVerb::Rotate(arguments) => rotate::run(arguments, &client),
         DaemonVerb::Verify(arguments) => verify::run(arguments, &client),
         DaemonVerb::Allow(arguments) => allow::run(arguments, &client),
@@ -198,20 +214,20 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         DaemonVerb::Env(arguments) => env::run(arguments, &client, &folders),
         DaemonVerb::Run(arguments) => run_command::run(&arguments, &client, &folders),
         DaemonVerb::Doctor(arguments) => doctor::run(&arguments, &client, &folders),
-        DaemonVerb::Grant(arguments) => grant::run(arguments, &client),
+        DaemonVerb::Grant(arguments) => grant::run(arguments, &client, &folders),
         DaemonVerb::Grants(arguments) => grants::run(arguments, &client),
         DaemonVerb::Revoke(arguments) => revoke::run(arguments, &client),
         DaemonVerb::Status(arguments) => status::run(arguments, &client),
-        DaemonVerb::Watch(arguments) => watch::run(&arguments, cli.json, &client),
-        DaemonVerb::Top(arguments) => top::run(&arguments, cli.json, &client),
-        DaemonVerb::Audit(arguments) => audit::run(*arguments, &client, &record_folders(cli.system, folders)),
+        DaemonVerb::Watch(arguments) => watch::run(&arguments, json, &client),
+        DaemonVerb::Top(arguments) => top::run(&arguments, json, &client),
+        DaemonVerb::Audit(arguments) => audit::run(*arguments, &client, &daemon_folders),
         DaemonVerb::Metrics(arguments) => metrics::run(arguments, &client),
         DaemonVerb::Store(arguments) => store::run(arguments, &client),
         DaemonVerb::Unlock(arguments) => unlock::run(arguments, &client),
         DaemonVerb::Reload(arguments) => reload::run(arguments, &client),
-        DaemonVerb::Service(arguments) => service::run(&arguments, cli.system, &client, &folders),
+        DaemonVerb::Service(arguments) => service::run(&arguments, system, &client, &folders),
         DaemonVerb::Log(arguments) => log::run(arguments, &client),
-        DaemonVerb::Logs(arguments) => logs::run(&arguments, cli.json, cli.system, &client, &folders),
+        DaemonVerb::Logs(arguments) => logs::run(&arguments, json, system, &client, &folders),
         DaemonVerb::Stop(arguments) => stop::run(arguments, &client, &folders),
         DaemonVerb::Uninstall(arguments) => uninstall::run(&arguments, &client, &folders),
     }
@@ -231,8 +247,8 @@ fn folders(home: Option<&Path>) -> Result<Folders, ErrorBody> {
     Folders::resolve(home, |name| std::env::var_os(name)).map_err(|error| error::usage(error.to_string()))
 }
 
-/// Folders of the daemon whose record is read.
-fn record_folders(system: bool, user: Folders) -> Folders {
+/// Folders of the daemon that is asked.
+fn daemon_folders(system: bool, user: Folders) -> Folders {
     if system { Folders::of_the_system() } else { user }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use regauth_shared::ErrorBody;
 use regauth_shared::paths::Folders;
 use regauth_shared::request::Nothing;
-use regauth_shared::response::{RegistryList, RegistryView, Status};
+use regauth_shared::response::{RegistryList, RegistryView, SocketOrigin, Status};
 use regauth_shared::{Request, placeholder};
 
 use crate::client::Client;
@@ -16,8 +16,16 @@ use crate::program::{self, PROVIDER};
 pub(crate) struct DaemonInfo {
     /// URL of the proxy.
     pub(crate) proxy: String,
+    /// Address of the listener.
+    pub(crate) listen: String,
+    /// True if a service manager opened the listener.
+    pub(crate) is_socket_activated: bool,
+    /// Client policy: `same-user` or `grants`.
+    pub(crate) clients: String,
     /// Path of the bundle.
     pub(crate) bundle: String,
+    /// Folder with the bundle, to mount into containers.
+    pub(crate) bundle_folder: Option<String>,
     /// Corporate proxies that the daemon uses, without user and password.
     pub(crate) upstream_proxies: Vec<String>,
     /// True if a company's roots are in the bundle: the global `ca-file` is set.
@@ -47,7 +55,11 @@ impl DaemonInfo {
         }
         Ok(Self {
             proxy: status.proxy,
+            listen: status.listen,
+            is_socket_activated: status.sockets.proxy == SocketOrigin::Passed,
+            clients: status.clients,
             bundle: status.bundle,
+            bundle_folder: status.bundle_folder,
             has_company_roots: status.ca_file.is_some(),
             upstream_proxies: status.upstream_proxies.into_iter().map(|proxy| proxy.url).collect(),
             registries: list.registries,
@@ -55,6 +67,11 @@ impl DaemonInfo {
             state: folders.state.clone(),
             provider,
         })
+    }
+
+    /// Name of the bundle's file, also in its folder for containers.
+    pub(crate) fn bundle_file_name(&self) -> &str {
+        self.bundle.rsplit('/').next().unwrap_or(&self.bundle)
     }
 
     /// Registries of this kind.

@@ -31,12 +31,24 @@ pub(crate) fn caller_variables(info: &DaemonInfo) -> Vec<Variable> {
 
 /// Login for uv's index of the name of each PyPI registry. uv sends nothing without one for `authenticate = "always"`.
 fn uv_placeholders(info: &DaemonInfo, current: impl Fn(&str) -> Option<String>) -> Vec<Variable> {
-    let names = info.of_kind("pypi").map(|view| view.name.as_str().to_ascii_uppercase());
-    let variables = names.flat_map(|name| {
-        let name = name.replace(['-', '.'], "_");
-        ["USERNAME", "PASSWORD"].map(|part| format!("UV_INDEX_{name}_{part}"))
-    });
-    placeholders(variables, current)
+    placeholders(info.of_kind("pypi").flat_map(uv_logins), current)
+}
+
+fn uv_logins(view: &RegistryView) -> [String; 2] {
+    let name = view.name.as_str().to_ascii_uppercase().replace(['-', '.'], "_");
+    ["USERNAME", "PASSWORD"].map(|part| format!("UV_INDEX_{name}_{part}"))
+}
+
+/// Variables with a login that clients of this registry insist on, to read or also to publish.
+pub(crate) fn login_variables(view: &RegistryView, publishes: bool) -> Vec<String> {
+    let publishing: &[&str] = match view.kind.as_str() {
+        "pypi" if publishes => &PYPI_LOGINS,
+        "npm" if publishes => &NPM_LOGINS,
+        _ => &[],
+    };
+    let reading = (view.kind == "pypi").then(|| uv_logins(view));
+    let publishing = publishing.iter().map(|name| (*name).to_owned());
+    reading.into_iter().flatten().chain(publishing).collect()
 }
 
 /// Placeholders for variables that the caller has not set.
@@ -77,23 +89,28 @@ pub(crate) fn publishing_placeholders(info: &DaemonInfo) -> Vec<Variable> {
         };
         names.iter().copied().map(str::to_owned)
     };
-    let names = of_kind("pypi", &PYPI_LOGINS).chain(of_kind("npm", &["YARN_NPM_AUTH_TOKEN"]));
+    let names = of_kind("pypi", &PYPI_LOGINS).chain(of_kind("npm", &NPM_LOGINS));
     placeholders(names, |name| std::env::var(name).ok())
 }
 
+/// Variables of all clients for the proxy and the bundle.
+pub(crate) fn proxy_and_bundle(proxy: &str, bundle: &str) -> Vec<Variable> {
+    let proxies = PROXY_VARIABLES.map(|name| (name, proxy));
+    let bundles = BUNDLE_VARIABLES.map(|name| (name, bundle));
+    let switches = [
+        // Without it, Node 22 and later read no proxy variable.
+        ("NODE_USE_ENV_PROXY", "1"),
+        // Any [http] setting makes cargo use libgit2, which runs no credential helpers, for all hosts.
+        ("CARGO_NET_GIT_FETCH_WITH_CLI", "true"),
+    ];
+    let all = proxies.into_iter().chain(bundles).chain(switches);
+    all.map(|(name, value)| (name.to_owned(), Some(value.to_owned())))
+        .collect()
+}
+
 fn variables_with_proxy(info: &DaemonInfo, proxy: &str) -> Vec<Variable> {
-    let mut variables: Vec<Variable> = Vec::new();
+    let mut variables = proxy_and_bundle(proxy, &info.bundle);
     let mut set = |name: &str, value: &str| variables.push((name.to_owned(), Some(value.to_owned())));
-    for name in PROXY_VARIABLES {
-        set(name, proxy);
-    }
-    for name in BUNDLE_VARIABLES {
-        set(name, &info.bundle);
-    }
-    // Without it, Node 22 and later read no proxy variable.
-    set("NODE_USE_ENV_PROXY", "1");
-    // Any [http] setting makes cargo use libgit2, which runs no credential helpers, for all hosts.
-    set("CARGO_NET_GIT_FETCH_WITH_CLI", "true");
     // Cargo splits the list at blanks, so the provider gets no arguments; REGAUTH_HOME names the daemon's folder
     // instead.
     let provider = credential_provider(info);
@@ -239,6 +256,8 @@ const PYPI_LOGINS: [&str; 6] = [
     "PDM_PUBLISH_USERNAME",
     "PDM_PUBLISH_PASSWORD",
 ];
+
+const NPM_LOGINS: [&str; 1] = ["YARN_NPM_AUTH_TOKEN"];
 
 pub(crate) const JAVA_OPTIONS: &str = "JAVA_TOOL_OPTIONS";
 

@@ -8,6 +8,7 @@
 //! - `token` reads tokens, `paste` finds values in what was pasted, `prompt` asks a person for other values, `presets` knows common registries.
 //! - `connect` chooses the daemon, `client` sends it a request after `socket_owner` has checked whose it is, `output` prints
 //!   the answer, `duration` and `relative_time` read and write times. All errors are the protocol's `ErrorBody`; `error` makes those that start in this crate.
+//! - `team_file` reads and writes a team's file of definitions.
 //! - `setup` edits clients' configuration and `environment` sets their variables in the syntax of a `shell`; both use
 //!   `daemon_info`. `doctor` checks the result.
 //! - `top` shows live what the daemon does.
@@ -46,9 +47,11 @@ mod daemon_info;
 mod doctor;
 mod environment;
 mod import;
+mod recipe;
 mod service;
 mod setup;
 mod shell;
+mod team_file;
 mod top;
 
 mod ephemeral_daemon;

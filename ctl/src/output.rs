@@ -116,13 +116,18 @@ pub(crate) fn print(text: &str, exit_code: u8) -> u8 {
 /// Those of stdout; a reader that has left is [`IoErrorKind::BrokenPipe`].
 pub(crate) fn print_line(line: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(format!("{}\n", without_control_characters(line)).as_bytes())?;
+    stdout.write_all(format!("{}\n", one_line(line)).as_bytes())?;
     stdout.flush()
 }
 
 /// Writes text to stderr and ignores errors: there is no other place to report them.
 pub(crate) fn print_to_stderr(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Shows text on stderr, for a person who is about to be asked something. Control characters are replaced.
+pub(crate) fn show(text: &str) {
+    print_to_stderr(&without_control_characters(text));
 }
 
 /// Writes an error and its hint to stderr.
@@ -134,19 +139,24 @@ pub(crate) fn print_error(error: &ErrorBody) {
     print_to_stderr(&without_control_characters(&text));
 }
 
-/// Replaces control characters other than line feeds and tabs.
+/// Replaces control characters other than line feeds and tabs, and those that change the direction of text.
 ///
 /// An answer may quote a registry, and a hostile registry could send escape sequences to the terminal.
 fn without_control_characters(text: &str) -> String {
+    let is_hostile = |c: char| !matches!(c, '\n' | '\t') && (c.is_control() || is_invisible_format(c));
     text.chars()
-        .map(|c| {
-            if c.is_control() && !matches!(c, '\n' | '\t') {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
+        .map(|c| if is_hostile(c) { char::REPLACEMENT_CHARACTER } else { c })
         .collect()
+}
+
+/// Replaces what could begin another line as well: a program may lie in a folder whose name has a line feed.
+fn one_line(text: &str) -> String {
+    without_control_characters(text).replace(['\n', '\t'], "\u{fffd}")
+}
+
+/// True for characters that reorder or break lines: UAX #9 (bidirectional text), line and paragraph separators.
+fn is_invisible_format(c: char) -> bool {
+    matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Columns of the terminal that stdout is; `None` if it is none.
@@ -174,7 +184,7 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let line = |row: &Vec<String>| {
         let cells = row.iter().enumerate();
         let padded: Vec<_> = cells
-            .map(|(column, cell)| format!("{cell:<0$}", width(column)))
+            .map(|(column, cell)| format!("{:<1$}", one_line(cell), width(column)))
             .collect();
         format!("{}\n", padded.join("  ").trim_end())
     };
@@ -208,6 +218,12 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [["NAME", "KIND"], ["ä", "x"]].map(|row| row.map(str::to_owned).to_vec());
         assert_eq!(table(&rows), "NAME  KIND\nä     x\n");
+    }
+
+    #[test]
+    fn a_cell_cannot_begin_another_line() {
+        let row = ["/tmp/a\n12:00 corp", "\u{202e}x\u{2028}"].map(str::to_owned).to_vec();
+        assert_eq!(table(&[row]), "/tmp/a\u{fffd}12:00 corp  \u{fffd}x\u{fffd}\n");
     }
 
     #[test]

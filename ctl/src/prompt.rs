@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use regauth_shared::{ErrorBody, RegistryName};
 
+use crate::commands::edit::NextStep;
 use crate::error;
 use crate::output::print_to_stderr;
 use crate::paste;
@@ -97,12 +98,30 @@ pub(crate) fn username(description: &str) -> Result<Option<String>, ErrorBody> {
     })
 }
 
+/// Asks for the user name of a registry that needs one.
+pub(crate) fn username_for(name: &RegistryName) -> Result<String, ErrorBody> {
+    ask_until_valid(&format!("User name for {name}: "), |text| match text {
+        "" => Err("a user name is needed".to_owned()),
+        _ => Ok(text.to_owned()),
+    })
+}
+
 /// Asks a yes-or-no question; the default is no.
 pub(crate) fn confirm(question: &str) -> Result<bool, ErrorBody> {
     ask_until_valid(&format!("{question} (y/N) "), |text| match text {
         "y" | "Y" | "yes" => Ok(true),
         "" | "n" | "N" | "no" => Ok(false),
         _ => Err("y or n".to_owned()),
+    })
+}
+
+/// Asks what to do with an edited configuration that cannot be used.
+pub(crate) fn next_step_of_edit() -> Result<NextStep, ErrorBody> {
+    ask_until_valid("(e)dit again, (k)eep for later, or (d)iscard? ", |text| match text {
+        "e" | "edit" => Ok(NextStep::EditAgain),
+        "k" | "keep" => Ok(NextStep::Keep),
+        "d" | "discard" => Ok(NextStep::Discard),
+        _ => Err("e, k or d".to_owned()),
     })
 }
 

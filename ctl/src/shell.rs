@@ -88,6 +88,15 @@ impl Shell {
         }
     }
 
+    /// Lines that a POSIX shell and most readers of environment files understand: `NAME=value`.
+    pub(crate) fn assignments(variables: &[Variable]) -> String {
+        let set = variables
+            .iter()
+            .filter_map(|(name, value)| Some((name, value.as_deref()?)));
+        set.map(|(name, value)| format!("{name}={}\n", quote_sh(value)))
+            .collect()
+    }
+
     fn assignment(self, name: &str, value: Option<&str>) -> String {
         match (self, value) {
             (Self::Fish, Some(value)) => format!("set -gx {name} {};\n", quote_fish(value)),
@@ -99,6 +108,21 @@ impl Shell {
             (_, None) => format!("unset {name}\n"),
         }
     }
+}
+
+/// Formats a command for POSIX shells, indented, with each flag and its value on a line of its own.
+pub(crate) fn command(words: &[String]) -> String {
+    let mut text = " ".to_owned();
+    for word in words {
+        text += if word.starts_with("--") { " \\\n      " } else { " " };
+        text += &quote_sh(word);
+    }
+    text + "\n"
+}
+
+/// Indents each line.
+pub(crate) fn indent(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}\n")).collect()
 }
 
 /// Quotes for POSIX shells. Within single quotes only the single quote is special.

@@ -19,7 +19,7 @@ use crate::output::print_to_stderr;
 use crate::{error, paste};
 
 /// Flags of every verb that takes a token.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 #[group(multiple = false)]
 pub(crate) struct TokenFlags {
     /// Read the token from stdin, all of it

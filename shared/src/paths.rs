@@ -99,6 +99,13 @@ impl Folders {
         self.bundle().with_extension("jks")
     }
 
+    /// Folder with the bundle and the trust store but no secret, to be mounted into containers. The daemon replaces files
+    /// by renaming, so a mounted file would stay as it was, and the state folder has secrets.
+    pub fn bundle_folder(&self) -> PathBuf {
+        let published = self.published.as_deref().and_then(Path::parent);
+        published.map_or_else(|| self.state.join("bundle"), Path::to_path_buf)
+    }
+
     /// Encrypted vault.
     pub fn vault(&self) -> PathBuf {
         self.state.join("vault.age")
@@ -202,6 +209,7 @@ mod tests {
         let folders = resolve(Some("/x"), &[("REGAUTH_HOME", "/y"), ("HOME", "/z")]).unwrap();
         assert_eq!(folders.config_file(), Path::new("/x/config.toml"));
         assert_eq!(folders.bundle(), Path::new("/x/state/ca-bundle.pem"));
+        assert_eq!(folders.bundle_folder(), Path::new("/x/state/bundle"));
         assert_eq!(folders.socket(), Path::new("/x/run/control.sock"));
         assert_eq!(
             resolve(None, &[("REGAUTH_HOME", "/y")]).unwrap(),
@@ -229,6 +237,7 @@ mod tests {
         for (home, variable) in [(None, "REGAUTH_HOME"), (None, "HOME"), (Some("/x"), "HOME")] {
             let folders = resolve(home, &[elsewhere, (variable, "/y")]).unwrap();
             assert_eq!(folders.bundle(), Path::new("/b/ca-bundle.pem"));
+            assert_eq!(folders.bundle_folder(), Path::new("/b"));
         }
     }
 }

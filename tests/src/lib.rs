@@ -44,6 +44,7 @@
 //! | [`load`] | clients that send requests until stopped | `LoadGenerator::start(counts, &proxy, &bundle, &url).stop()` |
 //! | **environment** | | |
 //! | [`keyring`] | gnome-keyring on a session bus of its own | `Keyring::start().lock()` |
+//! | [`containers`] | images, containers and sandboxes: real buildah, podman and bubblewrap (root) | `Containers::new().build(&words, &[])` |
 //! | [`notification_daemon`] | dunst on a session bus | `NotificationDaemon::start(&bus).wait_for("the store is locked")` |
 //! | [`long_link`] | relay that counts round trips | `LongLink::start(registry.nginx.port())` |
 //! | [`network`] | network namespaces, links, a DNS server (root) | `NetworkNamespace::start(&["203.0.113.1/24"])` |
@@ -74,6 +75,7 @@ pub mod burst;
 pub mod cargo;
 pub mod certificates;
 pub mod container_registry;
+pub mod containers;
 pub mod crate_index;
 pub mod crates;
 pub mod ctl;

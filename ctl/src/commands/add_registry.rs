@@ -8,17 +8,19 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use clap::ArgGroup;
+use regauth_shared::paths::Folders;
 use regauth_shared::response::RegistryAdded;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret, request};
 use serde_json::Value;
 
-use super::{git_index, registry_text};
+use super::{add_from, git_index, registry_text};
 use crate::client::{Client, Reply};
 use crate::daemon_info::is_git_index;
 use crate::error;
 use crate::output::{self, Report};
 use crate::presets::{self, Preset};
 use crate::proof;
+use crate::team_file::Location;
 use crate::token::{SourceFlags, TokenFlags, TokenPrompt};
 
 /// Add a registry and serve it at once
@@ -44,6 +46,21 @@ pub(crate) struct Arguments {
     /// The index, as cargo has it: sparse+https://…/ or the https:// URL of a git index
     #[arg(long, value_name = "URL", group = "covered")]
     index: Option<String>,
+
+    /// Add the missing registries of a team's file: a file, a folder at or below it, or an https URL. With NAME, only that
+    /// one
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = [
+            "covered", "preset", "kind", "scheme", "writes", "programs", "ca_file", "source", "credential_of", "command",
+        ],
+    )]
+    from: Option<Location>,
+
+    /// With --from: agree to what the file adds and changes, without a question
+    #[arg(long, short, requires = "from")]
+    yes: bool,
 
     /// A scope that the registry covers, https://host/path/; can be given several times
     #[arg(long = "scope", value_name = "URL", group = "covered")]
@@ -117,12 +134,24 @@ Examples:
   regauthctl add-registry gcp --scope https://gcp.example/ --source google
   regauthctl add-registry corp --index sparse+https://corp.example/index/ \\
       --program cargo --program git
+  regauthctl add-registry --from regauth.toml
   regauthctl add-registry own --scope https://own.example/ \\
       --source-json /token --source-expires /expires \\
       --source-command mint-token --for own";
 
-/// Adds the registry.
-pub(crate) fn run(mut arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
+/// Adds the registry, or those of a team's file.
+pub(crate) fn run(mut arguments: Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
+    if let Some(from) = &arguments.from {
+        let options = add_from::Options {
+            from,
+            only: arguments.name.as_ref(),
+            username: arguments.username.as_deref(),
+            token: &arguments.token,
+            yes: arguments.yes,
+            verify: !arguments.no_verify,
+        };
+        return add_from::run(&options, client, folders);
+    }
     arguments.ca_file.as_deref().map(readable).transpose()?;
     let name = arguments.complete(client)?;
     let owner = arguments.source.credential_of.clone();
@@ -131,7 +160,8 @@ pub(crate) fn run(mut arguments: Arguments, client: &Client) -> Result<Report, E
         None
     } else {
         arguments.check_before_token(&name, client)?;
-        Some(read_token(&arguments, &name, client)?)
+        let (scheme, username) = (arguments.scheme.as_deref(), arguments.username.as_deref());
+        Some(read_token(&arguments.token, &name, scheme, username, client)?)
     };
     let preset = arguments.preset;
     let request = Request::AddRegistry(Box::new(arguments.request(&name, token.clone())?));
@@ -168,6 +198,8 @@ impl Arguments {
             source: self.source.source.clone(),
             source_command: self.source.command.clone().into_request()?,
             credential_of: self.source.credential_of.clone(),
+            read_ahead: None,
+            untrusted: false,
             token,
             proof: None,
             verify: !self.no_verify,
@@ -175,13 +207,46 @@ impl Arguments {
     }
 }
 
-fn read_token(arguments: &Arguments, name: &RegistryName, client: &Client) -> Result<Secret, ErrorBody> {
-    arguments.token.read(|| {
+/// Adds a registry whose definition is complete, apart from the token. A person is asked for it after the registry.
+///
+/// # Errors
+/// There is no token; those of the daemon.
+pub(super) fn add(
+    request: impl Fn(Option<Secret>) -> request::AddRegistry,
+    preset: Option<&Preset>,
+    flags: &TokenFlags,
+    client: &Client,
+) -> Result<RegistryAdded, ErrorBody> {
+    let unchecked = request(None);
+    let is_stored = unchecked.source.as_deref().is_none_or(|source| source == "store");
+    let token = if is_stored || flags.is_given() {
+        if unchecked.verify && flags.asks_a_person() {
+            preflight::require_passed(request(None), client)?;
+        }
+        let (scheme, username) = (unchecked.scheme.as_deref(), unchecked.username.as_deref());
+        Some(read_token(flags, &unchecked.name, scheme, username, client)?)
+    } else {
+        None
+    };
+    let reply = client.call(&Request::AddRegistry(Box::new(request(token))));
+    let reply: Reply<RegistryAdded> = reply.map_err(|error| with_rejection_hint(error, preset))?;
+    let mut added = reply.answer;
+    git_index::complete(&mut added, client);
+    Ok(added)
+}
+
+fn read_token(
+    flags: &TokenFlags,
+    name: &RegistryName,
+    scheme: Option<&str>,
+    username: Option<&str>,
+    client: &Client,
+) -> Result<Secret, ErrorBody> {
+    flags.read(|| {
         client.ping()?;
-        let username = arguments.username.as_deref();
         // The daemon's defaults.
         let default = if username.is_some() { "basic" } else { "bearer" };
-        let scheme = arguments.scheme.as_deref().unwrap_or(default);
+        let scheme = scheme.unwrap_or(default);
         Ok(TokenPrompt {
             text: format!("Token for {name} ({}): ", registry_text::scheme(scheme, username)),
             scheme: scheme.to_owned(),
@@ -217,11 +282,16 @@ pub(super) fn readable(file: &Path) -> Result<String, ErrorBody> {
 }
 
 fn describe(added: &RegistryAdded) -> String {
+    describe_briefly(added) + &client_settings(added)
+}
+
+/// What was added, without the settings of clients.
+pub(super) fn describe_briefly(added: &RegistryAdded) -> String {
     let registry = &added.registry;
     let verification = registry_text::verification(added.verified, added.public);
     let scopes: String = registry.scopes.iter().map(|scope| format!("  {scope}\n")).collect();
     let notes = output::notes(&added.notes);
-    format!("Added {}; {verification}.\nIt covers:\n{scopes}{notes}", registry.name) + &client_settings(added)
+    format!("Added {}; {verification}.\nIt covers:\n{scopes}{notes}", registry.name)
 }
 
 /// Settings that make cargo, git or another client use the proxy for the registry.

@@ -4,7 +4,7 @@ use regauth_shared::request::{self, ByName};
 use regauth_shared::response::RegistryView;
 use regauth_shared::{ErrorBody, RegistryName, Request};
 
-use crate::client::Client;
+use crate::client::{Client, Reply};
 use crate::output::{self, Report};
 use crate::proof;
 use crate::token::TokenFlags;
@@ -43,18 +43,29 @@ pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, Error
             )
         }));
     }
-    let changes = view.changes.clone();
-    output::print_to_stderr(&format!("{name} has changed:\n{}", list(&changes)));
-    let owner = view.credential_of.clone().unwrap_or_else(|| name.clone());
-    let request = Request::Confirm(request::Confirm {
-        name,
-        changes: changes.clone(),
-        proof: None,
-    });
-    let reply = proof::call(client, request, &arguments.token, &owner)?;
+    let reply = confirm(view, client, &arguments.token)?;
     Ok(Report::from_reply(reply, |view: &RegistryView| {
         format!("Confirmed; {} is served as it is configured.\n", view.name)
     }))
+}
+
+/// Shows the changes of a registry, and has them confirmed.
+///
+/// # Errors
+/// Those of the daemon: `presence-needed` where nobody can be asked.
+pub(super) fn confirm(
+    view: &RegistryView,
+    client: &Client,
+    token: &TokenFlags,
+) -> Result<Reply<RegistryView>, ErrorBody> {
+    let name = &view.name;
+    output::print_to_stderr(&format!("{name} has changed:\n{}", list(&view.changes)));
+    let request = Request::Confirm(request::Confirm {
+        name: name.clone(),
+        changes: view.changes.clone(),
+        proof: None,
+    });
+    proof::call(client, request, token, view.credential_of.as_ref().unwrap_or(name))
 }
 
 fn list(changes: &[String]) -> String {

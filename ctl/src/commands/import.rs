@@ -230,6 +230,8 @@ fn add(arguments: &Arguments, found: &FoundToken, client: &Client) -> Result<(),
         credential_of: None,
         token: Some(found.secret.clone()),
         proof: None,
+        read_ahead: None,
+        untrusted: false,
         verify: !arguments.no_verify,
     };
     client

@@ -5,18 +5,19 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use regauth_shared::request::ByName;
-use regauth_shared::response::{DeviceLogin, DeviceLoginState, Rotated};
+use regauth_shared::response::{DeviceLogin, DeviceLoginState, RegistryView, Rotated};
 use regauth_shared::{ErrorBody, RegistryName, Request};
 
-use super::registry_text;
+use super::{registry_text, rotate};
 use crate::client::Client;
 use crate::error;
 use crate::output::{self, Report};
 use crate::program::on_path;
 
-/// Log in to a registry with a code
+/// Log in to a registry: type its token, or confirm a code
 ///
-/// For a registry whose source has identity=device. Shows a code and the page that asks for it, opens the page on a
+/// For a registry whose token is in the store, asks for a token as `regauthctl rotate` does. For one whose source has
+/// identity=device, shows a code and the page that asks for it, opens the page on a
 /// desktop, and waits until you have confirmed. The daemon keeps the refresh token in its store and gets tokens with it
 /// from then on.
 #[derive(clap::Args)]
@@ -32,13 +33,18 @@ pub(crate) struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
+  regauthctl login corp
   regauthctl add-registry corp --index sparse+https://corp.example/index/ \\
       --source azure:tenant=corp.example,client-id=…,identity=device
-  regauthctl login corp";
+  regauthctl login corp --no-browser";
 
 /// Logs in.
 pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, ErrorBody> {
     let Arguments { name, no_browser } = arguments;
+    let view: RegistryView = client.call(&Request::Show(ByName { name: name.clone() }))?.answer;
+    if view.source == "store" {
+        return rotate::with_typed_token(name, client);
+    }
     let by_name = || ByName { name: name.clone() };
     let login = client.call::<DeviceLogin>(&Request::DeviceLogin(by_name()))?.answer;
     show(&login, no_browser);

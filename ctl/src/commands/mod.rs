@@ -6,12 +6,16 @@
 pub(crate) mod add_registry;
 pub(crate) mod add_scope;
 pub(crate) mod confirm;
+pub(crate) mod edit;
+pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod list;
 pub(crate) mod remove_registry;
+pub(crate) mod set;
 pub(crate) mod show;
 
 pub(crate) mod login;
+pub(crate) mod logout;
 pub(crate) mod rotate;
 pub(crate) mod verify;
 
@@ -47,6 +51,8 @@ pub(crate) mod unlock;
 pub(crate) mod completions;
 pub(crate) mod man;
 
+mod add_from;
+mod agreement;
 mod event_text;
 mod git_index;
 mod import_report;

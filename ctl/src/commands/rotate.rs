@@ -47,6 +47,16 @@ pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, Error
     Ok(Report::from_reply(reply, describe))
 }
 
+/// Rotates to a token that the person types.
+pub(super) fn with_typed_token(name: RegistryName, client: &Client) -> Result<Report, ErrorBody> {
+    let arguments = Arguments {
+        name,
+        no_verify: false,
+        token: TokenFlags::default(),
+    };
+    run(arguments, client)
+}
+
 /// Reads the new token; `None` if the registry has another source than the store.
 ///
 /// Looks the registry up before it prompts, so that nobody pastes a token for a registry that does not exist.

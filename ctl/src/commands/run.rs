@@ -169,6 +169,8 @@ fn add_registry(
         credential_of: None,
         token: token.clone(),
         proof: None,
+        read_ahead: None,
+        untrusted: false,
         verify,
     })))?;
     git_index::complete(&mut added.answer, client, token);

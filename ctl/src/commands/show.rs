@@ -47,6 +47,7 @@ fn describe(view: &RegistryView) -> String {
         ),
         ("source", Some(registry_text::source(view))),
         ("writes", Some(registry_text::writes(view))),
+        ("ca-file", view.ca_file.clone()),
         (
             "programs",
             Some(view.programs.join(", ")).filter(|programs| !programs.is_empty()),

@@ -9,17 +9,18 @@ use url::Url;
 
 /// Name of an index in a file of cargo's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct IndexName {
+pub(crate) struct IndexName {
     /// The file.
-    pub(super) file: PathBuf,
+    pub(crate) file: PathBuf,
     /// Key below `[registries]`.
-    pub(super) name: String,
-    index: String,
+    pub(crate) name: String,
+    /// Index.
+    pub(crate) index: String,
 }
 
 impl IndexName {
     /// Note for the user that setup gives the index no second name.
-    pub(super) fn note(&self, registry: &str) -> String {
+    pub(crate) fn note(&self, registry: &str) -> String {
         format!(
             "{} calls the index of {registry} `{}` already, and cargo rejects an index with two names; use that one",
             self.file.display(),
@@ -29,25 +30,25 @@ impl IndexName {
 }
 
 /// Reads the names in these files. A file that is missing or no TOML has none.
-pub(super) fn read(files: &[PathBuf]) -> Vec<IndexName> {
+pub(crate) fn read(files: &[PathBuf]) -> Vec<IndexName> {
     files.iter().flat_map(|file| names_in(file)).collect()
 }
 
 /// Names of an index other than `own`.
-pub(super) fn others<'a>(names: &'a [IndexName], index: &str, own: &str) -> Vec<&'a IndexName> {
+pub(crate) fn others<'a>(names: &'a [IndexName], index: &str, own: &str) -> Vec<&'a IndexName> {
     let wanted = normalized(index);
     let is_other = |name: &&IndexName| name.name != own && normalized(&name.index) == wanted;
     names.iter().filter(is_other).collect()
 }
 
 /// Configuration files that cargo merges when it runs in this folder (the Cargo book, "Hierarchical structure").
-pub(super) fn files_above(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn files_above(folder: &Path) -> Vec<PathBuf> {
     let folders = folder.ancestors().map(|folder| folder.join(".cargo"));
     folders.flat_map(|folder| files_in(&folder)).collect()
 }
 
 /// Configuration files of a folder such as `~/.cargo`.
-pub(super) fn files_in(folder: &Path) -> [PathBuf; 2] {
+pub(crate) fn files_in(folder: &Path) -> [PathBuf; 2] {
     ["config", "config.toml"].map(|file| folder.join(file))
 }
 

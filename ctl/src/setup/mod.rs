@@ -14,7 +14,7 @@ mod target;
 mod format;
 mod setting;
 
-mod cargo_names;
+pub(crate) mod cargo_names;
 mod git;
 mod ini;
 mod toml;

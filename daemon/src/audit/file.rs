@@ -125,7 +125,8 @@ impl RecordFile {
     fn write<'a>(&mut self, contents: impl Iterator<Item = Content<'a>>) -> io::Result<()> {
         let mut link = self.link;
         let first_line = link.line + 1;
-        let lines: String = contents.map(|content| link.append(&content)).collect();
+        let mut lines = String::new();
+        contents.for_each(|content| link.append(&content, &mut lines));
         let current = self.current.as_mut().ok_or(io::ErrorKind::NotFound)?;
         if let Err(error) = current.file.write_all(lines.as_bytes()) {
             // A full disk may have taken some of the bytes.

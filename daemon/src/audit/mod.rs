@@ -12,7 +12,7 @@ mod writer;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -20,7 +20,8 @@ use std::time::{Duration, SystemTime};
 use regauth_shared::audit::Link;
 use regauth_shared::event::{Event, EventKind};
 use regauth_shared::response::{AuditView, Problem};
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::oneshot;
 
 use self::coverage::Coverage;
@@ -47,6 +48,8 @@ pub(crate) struct Audit {
 struct Shared {
     /// True while the record cannot be written.
     failed: AtomicBool,
+    /// Events in the queue, other than those that a request waits for.
+    queued: AtomicUsize,
     /// Events that did not fit into the queue.
     lost: AtomicU64,
     state: Mutex<State>,
@@ -120,17 +123,48 @@ impl Audit {
         self.settings.required && self.settings.mode != AuditMode::Off
     }
 
-    /// Records an event, if the record covers it. Never waits.
+    /// Adds what a subscription received to the batch, if the record covers it. Never waits.
     ///
     /// With `audit-required`, [`Audit::confirm`] has recorded most requests. Those whose clients left before the answer come
     /// here.
-    fn record(&self, published: &Published) {
-        let kind = &published.event.kind;
-        if self.queue.is_none() || published.is_recorded || !self.lock_coverage().take(kind) {
+    fn take(&self, received: Result<Arc<Published>, u64>, batch: &mut Vec<Arc<Published>>) {
+        match received {
+            Err(lost) => self.note_lost(lost),
+            Ok(published) if self.queue.is_none() || published.is_recorded() => {}
+            Ok(published) => {
+                // Without a look at the event: its value is made for those who look.
+                if self.settings.mode == AuditMode::All || self.lock_coverage().take(&published.event().kind) {
+                    batch.push(published);
+                }
+            }
+        }
+    }
+
+    /// Records what a subscription has received and what else is there: one message to the thread for many events.
+    fn record_round(&self, first: Result<Arc<Published>, u64>, feed: &mut Receiver<Arc<Published>>) {
+        let mut batch = Vec::new();
+        self.take(first, &mut batch);
+        while batch.len() < MAX_BATCH {
+            let received = match feed.try_recv() {
+                Ok(published) => Ok(published),
+                Err(TryRecvError::Lagged(events)) => Err(events),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            };
+            self.take(received, &mut batch);
+        }
+        self.record(batch);
+    }
+
+    /// Hands a batch to the thread. Never waits.
+    fn record(&self, batch: Vec<Arc<Published>>) {
+        let events = batch.len();
+        if events == 0 {
             return;
         }
-        if self.send(Message::Event(published.line().to_owned())).is_err() {
-            self.note_lost(1);
+        let queued = self.shared.queued.fetch_add(events, Ordering::Relaxed);
+        if queued + events > QUEUE_LENGTH || self.send(Message::Events(batch)).is_err() {
+            self.shared.queued.fetch_sub(events, Ordering::Relaxed);
+            self.note_lost(events as u64);
         }
     }
 
@@ -249,11 +283,12 @@ pub(crate) fn follow(proxy: &Arc<ProxyState>) -> impl Future<Output = ()> + Send
                 // The queue of the subscription is empty by now.
                 () = &mut ended => return proxy.audit.flush().await,
             };
-            match received {
-                Ok(published) => proxy.audit.record(&published),
-                Err(RecvError::Lagged(events)) => proxy.audit.note_lost(events),
+            let first = match received {
+                Ok(published) => Ok(published),
+                Err(RecvError::Lagged(events)) => Err(events),
                 Err(RecvError::Closed) => return proxy.audit.flush().await,
-            }
+            };
+            proxy.audit.record_round(first, &mut feed);
         }
     }
 }
@@ -292,8 +327,10 @@ pub(crate) struct Unrecorded;
 /// Error of a message for which the queue has no place.
 struct NotQueued;
 
-/// Events between the collector and the thread.
+/// Messages, and events in them, between the collector and the thread.
 const QUEUE_LENGTH: usize = 8192;
+/// Events of a message.
+const MAX_BATCH: usize = 256;
 /// Time that `status` waits for a disk that hangs.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time for a line to be written before its request is refused.

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,16 +15,31 @@ use tokio::sync::oneshot;
 
 use super::Shared;
 use super::file::RecordFile;
-use crate::events::unix_milliseconds;
+use crate::events::{Published, unix_milliseconds};
 
 /// Message to the thread.
 pub(super) enum Message {
-    /// Event to write, as JSON.
-    Event(String),
-    /// Event to write before the sender goes on. The answer is true once it is written.
+    /// Events to write.
+    Events(Vec<Arc<Published>>),
+    /// Event to write, as JSON, before the sender goes on. The answer is true once it is written.
     Confirmed(String, oneshot::Sender<bool>),
     /// Answers once everything before it is on the disk, or could not be written.
     Flush(oneshot::Sender<()>),
+}
+
+/// Event that is not written yet.
+enum Pending {
+    Published(Arc<Published>),
+    Json(String),
+}
+
+impl Pending {
+    fn json(&self) -> &str {
+        match self {
+            Self::Published(published) => published.line(),
+            Self::Json(json) => json,
+        }
+    }
 }
 
 /// State of the thread.
@@ -31,7 +47,7 @@ pub(super) struct Writer {
     record: RecordFile,
     shared: Arc<Shared>,
     /// Events that are not written yet.
-    pending: VecDeque<String>,
+    pending: VecDeque<Pending>,
     /// Events that will never be written, since the last line about them.
     lost: u64,
     /// Time of the last write that has not reached the disk.
@@ -75,13 +91,14 @@ impl Writer {
         let mut next = Some(first);
         while let Some(message) = next {
             match message {
-                Message::Event(json) => {
-                    size += json.len();
-                    self.pending.push_back(json);
+                Message::Events(events) => {
+                    self.shared.queued.fetch_sub(events.len(), Ordering::Relaxed);
+                    size += events.iter().map(|event| event.line().len()).sum::<usize>();
+                    self.pending.extend(events.into_iter().map(Pending::Published));
                 }
                 Message::Confirmed(json, sender) => {
                     size += json.len();
-                    self.pending.push_back(json);
+                    self.pending.push_back(Pending::Json(json));
                     confirmations.push((self.pending.len() - 1, sender));
                 }
                 Message::Flush(sender) => flushes.push(sender),
@@ -118,7 +135,7 @@ impl Writer {
             return;
         }
         let gap = (self.lost > 0).then(|| lost_event(self.lost));
-        let events: Vec<&str> = self.pending.iter().chain(&gap).map(String::as_str).collect();
+        let events: Vec<&str> = (self.pending.iter().map(Pending::json)).chain(gap.as_deref()).collect();
         let result = self.record.append(&events);
         self.report(result.as_ref().err());
         if result.is_ok() {

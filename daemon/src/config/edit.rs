@@ -10,6 +10,7 @@ use std::fmt;
 use std::path::Path;
 
 use regauth_shared::RegistryName;
+use serde_json::Value as Json;
 use toml_edit::{Array, DocumentMut, Item, Table, Value};
 
 use super::serialize;
@@ -78,6 +79,29 @@ impl ConfigFile {
             Some(listed) => append_missing(listed, scopes),
             None => drop(registry.insert("scopes", toml_edit::value(serialize::array(scopes)))),
         }
+    }
+
+    /// Sets or, with `null`, removes a key of a registry. Comments beside the key stay. Does nothing when there is no
+    /// registry of that name.
+    ///
+    /// # Errors
+    /// A sentence about a value that no key has.
+    pub fn set_registry_key(&mut self, name: &RegistryName, key: &str, value: &Json) -> Result<(), &'static str> {
+        let registry = self.registries().and_then(|table| table.get_mut(name.as_str()));
+        let Some(registry) = registry.and_then(Item::as_table_like_mut) else {
+            return Ok(());
+        };
+        let Some(mut value) = serialize::from_json(value)? else {
+            registry.remove(key);
+            return Ok(());
+        };
+        if let Some(present) = registry.get_mut(key).and_then(Item::as_value_mut) {
+            *value.decor_mut() = present.decor().clone();
+            *present = value;
+        } else {
+            registry.insert(key, toml_edit::value(value));
+        }
+        Ok(())
     }
 
     /// Records the kind of store.

@@ -14,6 +14,7 @@ mod upstream;
 mod registries;
 pub(crate) mod sources;
 
+mod changes;
 mod edit;
 pub(crate) mod serialize;
 
@@ -29,6 +30,7 @@ use regauth_shared::RegistryName;
 use toml::de::DeTable;
 
 pub use audit::{AuditMode, AuditSettings};
+pub(crate) use changes::{changes, definition};
 pub use edit::ConfigFile;
 pub use problem::{Problem, Problems};
 pub use upstream::{InvalidProxyUrl, ProxyLogin, ProxyScheme, ProxyUrl, UpstreamSettings};

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
-use toml_edit::{Array, Table, Value};
+use toml_edit::{Array, InlineTable, Table, Value};
 
 use crate::credential::source::exchange::Mint;
 use crate::credential::source::identity::Identity;
@@ -62,6 +63,31 @@ pub(crate) fn source_record(source: &Source) -> String {
 /// Inline table of a registry, for a file that writes `registries = { … }`.
 pub(super) fn inline_table(registry: &Registry) -> Value {
     Value::InlineTable(table(registry).into_inline_table())
+}
+
+/// Value of a request as TOML; `None` for `null`.
+///
+/// # Errors
+/// A sentence about a value that no key has.
+pub(super) fn from_json(value: &Json) -> Result<Option<Value>, &'static str> {
+    const UNSUITABLE: &str = "a value is a text, a list of texts, true or false, or a table of them";
+    Ok(Some(match value {
+        Json::Null => return Ok(None),
+        Json::String(text) => text.into(),
+        Json::Bool(boolean) => (*boolean).into(),
+        Json::Array(list) => {
+            let texts: Option<Vec<&str>> = list.iter().map(Json::as_str).collect();
+            array(&texts.ok_or(UNSUITABLE)?).into()
+        }
+        Json::Object(fields) => {
+            let mut table = InlineTable::new();
+            for (key, field) in fields {
+                table.extend(from_json(field)?.map(|field| (key, field)));
+            }
+            table.into()
+        }
+        Json::Number(_) => return Err(UNSUITABLE),
+    }))
 }
 
 fn source(source: &Source) -> Option<Value> {

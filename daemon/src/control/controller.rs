@@ -320,14 +320,23 @@ impl Controller {
             .await
     }
 
-    fn read_config_text(&self) -> Result<(String, Config), ErrorBody> {
+    /// Text of the configuration file as it is on disk now, which may have errors.
+    ///
+    /// # Errors
+    /// `failed` when it cannot be read.
+    pub(super) fn read_config_file(&self) -> Result<String, ErrorBody> {
         let file = &self.config_file;
-        let text = std::fs::read_to_string(file).map_err(|error| read_error(file, &error))?;
+        std::fs::read_to_string(file).map_err(|error| read_error(file, &error))
+    }
+
+    fn read_config_text(&self) -> Result<(String, Config), ErrorBody> {
+        let text = self.read_config_file()?;
         let config = Config::read(&text).map_err(|problems| self.config_errors(&problems))?;
         Ok((text, config))
     }
 
-    fn config_errors(&self, problems: &Problems) -> ErrorBody {
+    /// `invalid`, with every problem of the file.
+    pub(super) fn config_errors(&self, problems: &Problems) -> ErrorBody {
         let message = format!("{} has errors:\n{problems}", self.config_file.display());
         ErrorBody::new(ErrorKind::Invalid, message)
             .hint("the daemon keeps its present configuration; correct the file, then `regauthctl reload`")

@@ -7,8 +7,8 @@ use serde::Serialize;
 use crate::control::controller::Controller;
 use crate::control::metrics;
 use crate::control::verbs::{
-    add_registry, add_scope, check_registry, confirm, device_login, grants, lifecycle, logout, migrate,
-    remove_registry, rotate, set_upstream, show, store, traffic, verify, writes,
+    add_registry, add_scope, change_configuration, check_registry, confirm, device_login, grants, lifecycle, logout,
+    migrate, remove_registry, rotate, set_upstream, show, store, traffic, verify, writes,
 };
 use crate::control::watch::Viewer;
 
@@ -35,6 +35,11 @@ async fn carry_out(controller: &Controller, request: Request) -> Reply {
         Request::RemoveRegistry(request) => answer(remove_registry::remove_registry(controller, request).await),
         Request::AddScope(request) => answer(add_scope::add_scope(controller, &request).await),
         Request::Confirm(request) => answer(confirm::confirm(controller, request).await),
+        Request::SetRegistry(request) => answer(change_configuration::set_registry(controller, request).await),
+        Request::ReplaceConfiguration(request) => {
+            answer(change_configuration::replace_configuration(controller, request).await)
+        }
+        Request::Export(request) => answer(change_configuration::export(controller, &request)),
         Request::List(_) => answer(Ok(show::list(controller))),
         Request::Show(request) => answer(show::show(controller, &request)),
         Request::Rotate(request) => answer(rotate::rotate(controller, request).await),

@@ -41,6 +41,9 @@ pub(super) fn definition_without_token(request: &AddRegistry) -> Result<Registry
     let kind: Kind = parse_flag("--kind", request.kind.as_deref().unwrap_or("cargo"))?;
     let writes: Writes = parse_flag("--writes", request.writes.as_deref().unwrap_or("deny"))?;
     let source = source(request)?;
+    if request.untrusted {
+        source.require_portable()?;
+    }
     let scheme = match (request.scheme.as_deref(), request.username.as_deref()) {
         (None, None) => Ok(source.usual_scheme(kind)),
         (scheme, username) => {
@@ -60,7 +63,7 @@ pub(super) fn definition_without_token(request: &AddRegistry) -> Result<Registry
         source,
         writes,
         programs,
-        read_ahead: true,
+        read_ahead: request.read_ahead.unwrap_or(true),
         ca_file,
         client_identity: None,
         bound_roots: None,

@@ -4,7 +4,7 @@
 //! number. It holds up nobody else.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use futures_util::{SinkExt, StreamExt};
 use regauth_shared::event::{Event, EventKind, Lost};
@@ -19,11 +19,13 @@ use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
 use tokio_util::codec::{Framed, LinesCodec, LinesCodecError};
 
 use crate::control::controller::Controller;
-use crate::events::{Events, Published};
+use crate::events::{Events, Published, unix_milliseconds};
 
 /// Viewer that was admitted. Its subscription has begun.
 pub(crate) struct Viewer {
     filters: Watch,
+    /// True without filters: then no event is looked at.
+    passes_all: bool,
     events: Arc<Events>,
     feed: Receiver<Arc<Published>>,
     /// Number of the last event that it got.
@@ -53,6 +55,7 @@ impl Viewer {
             ErrorBody::new(ErrorKind::Refused, message).hint("end another `regauthctl watch`, then repeat")
         })?;
         Ok(Self {
+            passes_all: filters == Watch::default(),
             filters,
             // Its place says that it wants every request.
             feed: events.subscribe_to_news(),
@@ -71,6 +74,7 @@ impl Viewer {
             pid: std::process::id(),
         });
         lines.send(serde_json::to_string(&watching).unwrap_or_default()).await?;
+        lines.set_backpressure_boundary(BATCH);
         loop {
             let received = tokio::select! {
                 // In this order: the last events come before the end.
@@ -101,8 +105,8 @@ impl Viewer {
     ) -> Result<(), LinesCodecError> {
         match received {
             Ok(published) => {
-                self.last = published.event.sequence;
-                if self.filters.passes(&published.event) {
+                self.last = published.sequence;
+                if self.passes_all || self.filters.passes(published.event()) {
                     lines.feed(published.line()).await?;
                 }
                 Ok(())
@@ -119,11 +123,13 @@ impl Viewer {
 
     /// Event that stands for those that were lost.
     fn lost(&self, events: u64) -> Event {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Event {
-            time: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
+            time: unix_milliseconds(SystemTime::now()),
             sequence: self.last + 1,
             kind: EventKind::Lost(Lost { events }),
         }
     }
 }
+
+/// Bytes of events that are sent together.
+const BATCH: usize = 64 * 1024;

@@ -190,5 +190,20 @@ impl Widening {
     }
 }
 
+/// True if the token that a registry sends was given for all of its configuration, or is not a stored one.
+pub(super) fn is_covered(state: &State, name: &RegistryName, registry: &Registry) -> bool {
+    let owner = match &registry.source {
+        Source::Of(owner) => owner_in_service(state, owner),
+        _ => name.clone(),
+    };
+    match state.bindings.get(&owner) {
+        Some(binding) => binding.wider(name, &token_use(registry)).is_empty(),
+        None => {
+            let owner = state.registries.get(&owner);
+            owner.is_some_and(|owner| !owner.configured().source.is_stored())
+        }
+    }
+}
+
 /// Pause after a token that is not the present one.
 const WRONG_PROOF_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);

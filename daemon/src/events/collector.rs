@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
-use regauth_shared::event::{Event, EventKind, Lost};
+use regauth_shared::event::{EventKind, Lost};
 use tokio_util::sync::CancellationToken;
 
 use crate::events::record::RequestRecord;
 use crate::events::traffic::Ended;
-use crate::events::{Announcement, Events, Published, unix_milliseconds};
+use crate::events::{Announcement, Content, Events, Published, unix_milliseconds};
 
 /// Collects events until `end` is cancelled, then those that are left. Only one collector may run.
 pub(crate) async fn collect(events: Arc<Events>, end: CancellationToken) {
@@ -88,11 +88,7 @@ impl Collector {
         }
         self.batch = batch;
         if lost > 0 {
-            self.publish(
-                clock.unix_ms(clock.monotonic),
-                EventKind::Lost(Lost { events: lost }),
-                false,
-            );
+            self.announce(clock.unix_ms(clock.monotonic), EventKind::Lost(Lost { events: lost }));
         }
     }
 
@@ -104,7 +100,7 @@ impl Collector {
                 if events.feed.receiver_count() == 0 || (!events.wants_routine() && record.take_routine()) {
                     self.sequence += 1;
                 } else {
-                    self.publish(time, record.to_event(), record.is_recorded);
+                    self.publish(time, Content::Request(record.clone()));
                 }
                 self.events.traffic.count_request(Ended {
                     time,
@@ -112,20 +108,22 @@ impl Collector {
                     record,
                 });
             }
-            Collected::Announced(announcement) => self.publish(time, announcement.kind, false),
+            Collected::Announced(announcement) => self.announce(time, announcement.kind),
         }
     }
 
-    fn publish(&mut self, time: u64, kind: EventKind, is_recorded: bool) {
+    fn announce(&mut self, time: u64, kind: EventKind) {
         self.events.traffic.count_event(&kind);
+        self.publish(time, Content::Other(kind));
+    }
+
+    fn publish(&mut self, time: u64, content: Content) {
         self.sequence += 1;
-        let event = Event {
-            time,
-            sequence: self.sequence,
-            kind,
-        };
         // An error says that nobody listens.
-        let _ = self.events.feed.send(Arc::new(Published::new(event, is_recorded)));
+        let _ = self
+            .events
+            .feed
+            .send(Arc::new(Published::new(time, self.sequence, content)));
     }
 }
 
@@ -180,10 +178,10 @@ mod tests {
         events.announce(EventKind::Reload(Reload { registries: 1 }));
         collector.round();
         let received: Vec<_> = std::iter::from_fn(|| subscriber.try_recv().ok()).collect();
-        let numbers: Vec<_> = received.iter().map(|received| received.event.sequence).collect();
+        let numbers: Vec<_> = received.iter().map(|received| received.sequence).collect();
         assert_eq!(numbers, [1, 2, 3, 4]);
-        assert!(matches!(received[0].event.kind, EventKind::Request(_)));
-        assert!(received.is_sorted_by_key(|received| received.event.time));
+        assert!(matches!(received[0].event().kind, EventKind::Request(_)));
+        assert!(received.is_sorted_by_key(|received| received.event().time));
     }
 
     #[test]
@@ -211,7 +209,7 @@ mod tests {
         }
         let mut numbers = |collector: &mut Collector| -> Vec<u64> {
             collector.round();
-            std::iter::from_fn(|| news.try_recv().ok().map(|published| published.event.sequence)).collect()
+            std::iter::from_fn(|| news.try_recv().ok().map(|published| published.sequence)).collect()
         };
         assert_eq!(numbers(&mut collector), [1, 3, 4, 5]);
         let viewer = events.admit_viewer().unwrap();
@@ -233,7 +231,10 @@ mod tests {
         collector.round();
         let received: Vec<_> = std::iter::from_fn(|| subscriber.try_recv().ok()).collect();
         assert_eq!(received.len(), WORKER_RECORDS + 1);
-        assert_eq!(received[WORKER_RECORDS].event.kind, EventKind::Lost(Lost { events: 7 }));
+        assert_eq!(
+            received[WORKER_RECORDS].event().kind,
+            EventKind::Lost(Lost { events: 7 })
+        );
     }
 
     #[test]
@@ -253,7 +254,7 @@ mod tests {
         }
         let lost = (rounds * WORKER_RECORDS - SUBSCRIBER_EVENTS) as u64;
         assert_eq!(slow.try_recv().unwrap_err(), TryRecvError::Lagged(lost));
-        assert_eq!(slow.try_recv().unwrap().event.sequence, lost + 1);
+        assert_eq!(slow.try_recv().unwrap().sequence, lost + 1);
     }
 
     #[tokio::test(start_paused = true)]
@@ -265,13 +266,13 @@ mod tests {
         let watching = async {
             for number in 1..=3 {
                 events.record(0, record(Instant::now()));
-                assert_eq!(subscriber.recv().await.unwrap().event.sequence, number);
+                assert_eq!(subscriber.recv().await.unwrap().sequence, number);
             }
             events.record(0, record(Instant::now()));
             end.cancel();
         };
         tokio::join!(collecting, watching);
-        assert_eq!(subscriber.recv().await.unwrap().event.sequence, 4);
+        assert_eq!(subscriber.recv().await.unwrap().sequence, 4);
         events.ended().await;
     }
 }

@@ -15,6 +15,7 @@
 
 pub(crate) mod caller;
 pub(crate) mod collector;
+mod json;
 pub(crate) mod record;
 mod ring;
 pub(crate) mod traffic;
@@ -54,29 +55,59 @@ pub(crate) struct Events {
     ended: CancellationToken,
 }
 
-/// Event with its line of JSON, which is written once for all viewers.
+/// Event with its time and number. Its two forms are made when somebody needs them, once for all.
 #[derive(Debug)]
 pub(crate) struct Published {
-    pub(crate) event: Event,
-    /// True if the audit record has it already.
-    pub(crate) is_recorded: bool,
+    /// Time in milliseconds since 1970.
+    time: u64,
+    /// Number since the daemon's start.
+    pub(crate) sequence: u64,
+    content: Content,
+    event: OnceLock<Event>,
     line: OnceLock<String>,
 }
 
+#[derive(Debug)]
+enum Content {
+    Request(RequestRecord),
+    Other(EventKind),
+}
+
 impl Published {
-    fn new(event: Event, is_recorded: bool) -> Self {
+    fn new(time: u64, sequence: u64, content: Content) -> Self {
         Self {
-            event,
-            is_recorded,
+            time,
+            sequence,
+            content,
+            event: OnceLock::new(),
             line: OnceLock::new(),
         }
     }
 
+    /// The event as a value.
+    pub(crate) fn event(&self) -> &Event {
+        self.event.get_or_init(|| Event {
+            time: self.time,
+            sequence: self.sequence,
+            kind: match &self.content {
+                Content::Request(record) => record.to_event(),
+                Content::Other(kind) => kind.clone(),
+            },
+        })
+    }
+
     /// The event as one line of JSON.
     pub(crate) fn line(&self) -> &str {
-        // Serialization cannot fail: events hold texts and numbers.
-        self.line
-            .get_or_init(|| serde_json::to_string(&self.event).unwrap_or_default())
+        self.line.get_or_init(|| match &self.content {
+            Content::Request(record) => json::request_line(self.time, self.sequence, record),
+            // Serialization cannot fail: events hold texts and numbers.
+            Content::Other(_) => serde_json::to_string(self.event()).unwrap_or_default(),
+        })
+    }
+
+    /// True if the audit record has it already.
+    pub(crate) fn is_recorded(&self) -> bool {
+        matches!(&self.content, Content::Request(record) if record.is_recorded)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Record of one request, of fixed size: written by a worker, read by the collector.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -99,8 +100,8 @@ impl RequestRecord {
                 Operation::Read => event::Operation::Read,
                 Operation::Write => event::Operation::Write,
             }),
-            method: self.method.as_ref().map(|method| cut(method.as_str(), MAX_METHOD)),
-            path: self.path.to_text(),
+            method: (self.method.as_ref()).map(|method| cut(method.as_str(), MAX_METHOD).to_owned()),
+            path: self.path.as_text().map(Cow::into_owned),
             status: self.status,
             code: self.code.map(str::to_owned),
             generation: self.generation,
@@ -162,11 +163,11 @@ impl PathText {
     }
 
     /// The path with `…` at a cut; `None` if there is none.
-    fn to_text(self) -> Option<String> {
+    pub(super) fn as_text(&self) -> Option<Cow<'_, str>> {
         let kept = self.bytes.get(..usize::from(self.length))?;
-        let mut text = String::from_utf8_lossy(kept).into_owned();
+        let mut text = String::from_utf8_lossy(kept);
         if self.is_cut {
-            text.push('…');
+            text.to_mut().push('…');
         }
         Some(text).filter(|text| !text.is_empty())
     }
@@ -174,7 +175,7 @@ impl PathText {
 
 impl fmt::Debug for PathText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.to_text())
+        write!(f, "{:?}", self.as_text())
     }
 }
 
@@ -186,13 +187,12 @@ fn is_token(before: [&str; 2], segment: &str) -> bool {
 }
 
 /// The text, cut to at most `length` bytes.
-fn cut(text: &str, length: usize) -> String {
-    text.get(..text.floor_char_boundary(length))
-        .unwrap_or_default()
-        .to_owned()
+pub(super) fn cut(text: &str, length: usize) -> &str {
+    text.get(..text.floor_char_boundary(length)).unwrap_or_default()
 }
 
-fn micros(duration: Duration) -> u64 {
+/// The duration in whole microseconds.
+pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
@@ -210,7 +210,7 @@ const TOKEN_PREFIXES: [&str; 10] = [
     "pypi-Ag",
 ];
 /// Longest method in an event. Any token is a method (RFC 9110, section 9.1).
-const MAX_METHOD: usize = 24;
+pub(super) const MAX_METHOD: usize = 24;
 
 #[cfg(test)]
 mod tests {
@@ -224,7 +224,7 @@ mod tests {
             ("/index/se/rd/serde", Some("/index/se/rd/serde".to_owned())),
             (long.as_str(), Some(format!("/{}…", "ä".repeat((MAX_PATH - 1) / 2)))),
         ] {
-            assert_eq!(PathText::new(path).to_text(), kept, "{path}");
+            assert_eq!(PathText::new(path).as_text().map(Cow::into_owned), kept, "{path}");
         }
         for (path, kept) in [
             ("/npm/-/user/token/0f5a3c0e-9a51-4c4e", "/npm/-/user/token/…"),
@@ -239,9 +239,9 @@ mod tests {
             ),
             ("/se/rd/serde/", "/se/rd/serde/"),
         ] {
-            assert_eq!(PathText::new(path).to_text().as_deref(), Some(kept), "{path}");
+            assert_eq!(PathText::new(path).as_text().as_deref(), Some(kept), "{path}");
         }
         let exact = "x".repeat(MAX_PATH);
-        assert_eq!(PathText::new(&exact).to_text(), Some(exact));
+        assert_eq!(PathText::new(&exact).as_text().as_deref(), Some(exact.as_str()));
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct Binding {
 pub(crate) struct TokenUse {
     /// URLs that the token is sent to.
     pub(crate) scopes: Vec<Scope>,
-    /// Header that carries it.
+    /// Scheme, whose header carries it. Other schemes with that header, and other user names, are the same use.
     pub(crate) scheme: Scheme,
     /// Root certificates that verify the registry besides the system's.
     pub(crate) roots: BTreeSet<RootDigest>,
@@ -43,8 +43,8 @@ pub(crate) struct RootDigest(pub(crate) [u8; 32]);
 pub(crate) enum Wider {
     /// The token is sent to more URLs.
     Scope(Scope),
-    /// The token is sent in another header or form.
-    Scheme(Scheme),
+    /// The token is sent in another header, by this scheme.
+    Header(Scheme),
     /// A certificate that verifies the registry.
     Root(RootDigest),
     /// Writes are open for good.
@@ -67,8 +67,8 @@ impl Binding {
         };
         let scopes = scopes.filter(|scope| !given.covers_scope(scope));
         let mut wider: Vec<Wider> = scopes.cloned().map(Wider::Scope).collect();
-        if given.scheme != now.scheme {
-            wider.push(Wider::Scheme(now.scheme.clone()));
+        if given.scheme.header() != now.scheme.header() {
+            wider.push(Wider::Header(now.scheme.clone()));
         }
         wider.extend(now.roots.difference(&given.roots).copied().map(Wider::Root));
         if !given.allows(now.writes) {
@@ -101,7 +101,7 @@ impl Binding {
         }
         (!scopes.is_empty()).then(|| TokenUse {
             scopes,
-            scheme: given.scheme.clone(),
+            scheme: given.in_header_of(now).clone(),
             roots: now.roots.intersection(&given.roots).copied().collect(),
             writes: if given.allows(now.writes) {
                 now.writes
@@ -145,10 +145,18 @@ impl Binding {
 
 impl TokenUse {
     fn covers(&self, now: &Self) -> bool {
-        self.scheme == now.scheme
+        self.scheme.header() == now.scheme.header()
             && now.scopes.iter().all(|scope| self.covers_scope(scope))
             && now.roots.is_subset(&self.roots)
             && self.allows(now.writes)
+    }
+
+    /// The scheme of `now` if its header is this one's.
+    fn in_header_of<'a>(&'a self, now: &'a Self) -> &'a Scheme {
+        match self.scheme.header() == now.scheme.header() {
+            true => &now.scheme,
+            false => &self.scheme,
+        }
     }
 
     fn covers_scope(&self, scope: &Scope) -> bool {
@@ -165,13 +173,7 @@ impl fmt::Display for Wider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Scope(scope) => write!(f, "it sends its token to {scope}"),
-            Self::Scheme(Scheme::Basic { username }) => {
-                write!(
-                    f,
-                    "it sends its token by the scheme basic with the user name {username}"
-                )
-            }
-            Self::Scheme(scheme) => write!(f, "it sends its token by the scheme {scheme}"),
+            Self::Header(scheme) => write!(f, "it sends its token in the header {}", scheme.header()),
             Self::Root(root) => write!(f, "it trusts the certificate {root} of its ca-file"),
             Self::Writes => f.write_str("it opens writes for good"),
             Self::Source(source) => write!(f, "its source is {source}, which would get the secret that is stored"),

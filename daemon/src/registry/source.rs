@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use regauth_shared::RegistryName;
+use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 
 use super::{Kind, Scheme};
 use crate::credential::source::exchange::{EXCHANGES, ExchangeKind, InvalidExchange, Mint};
@@ -29,6 +29,30 @@ pub enum Source {
 }
 
 impl Source {
+    /// True if the source may come from a file that someone else has written: it names no command, path or variable of
+    /// this machine, and no other registry's credential.
+    pub(crate) fn is_portable(&self) -> bool {
+        match self {
+            Self::Store => true,
+            Self::Minted(mint) => mint.is_portable(),
+            Self::Environment(_) | Self::File(_) | Self::Command(_) | Self::Of(_) => false,
+        }
+    }
+
+    /// Refuses a source that only this machine's owner may configure.
+    ///
+    /// # Errors
+    /// `refused`, unless [`Source::is_portable`].
+    pub(crate) fn require_portable(&self) -> Result<(), ErrorBody> {
+        if self.is_portable() {
+            return Ok(());
+        }
+        let message = "a shared definition may name the store or an exchange as its source, but no command, preset, path, \
+                       variable or other registry of this machine";
+        Err(ErrorBody::new(ErrorKind::Refused, message)
+            .hint("remove `source` from the file; give your own with `regauthctl add-registry --source`"))
+    }
+
     /// True if the token can be fetched again.
     pub(crate) fn can_be_fetched(&self) -> bool {
         matches!(self, Self::File(_) | Self::Command(_) | Self::Minted(_))

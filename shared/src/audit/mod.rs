@@ -56,9 +56,20 @@ impl LineHash {
     }
 }
 
+impl LineHash {
+    /// Appends the hash in hex. The formatting machinery would take longer than the hash itself.
+    fn write(&self, text: &mut String) {
+        let digits =
+            |byte: u8| [byte >> 4, byte & 15].map(|digit| char::from_digit(u32::from(digit), 16).unwrap_or('0'));
+        text.extend(self.0.iter().flat_map(|byte| digits(*byte)));
+    }
+}
+
 impl fmt::Display for LineHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        let mut text = String::with_capacity(2 * self.0.len());
+        self.write(&mut text);
+        f.write_str(&text)
     }
 }
 
@@ -120,32 +131,45 @@ impl Link {
         hash: LineHash::NONE,
     };
 
-    /// Writes the next line, with its line feed, and moves to it.
+    /// Appends the next line to `text`, with its line feed, and moves to it.
     ///
     /// ```
     /// use regauth_shared::audit::{Content, Line, LineHash, Link};
     ///
     /// let mut link = Link::START;
-    /// let line = link.append(&Content::Event("{\"kind\":\"reload\"}"));
-    /// assert!(line.starts_with("{\"line\":1,\"previous\":\"0000") && line.ends_with(",\"event\":{\"kind\":\"reload\"}}\n"));
+    /// let mut text = String::new();
+    /// link.append(&Content::Event("{\"kind\":\"reload\"}"), &mut text);
+    /// assert!(text.starts_with("{\"line\":1,\"previous\":\"0000") && text.ends_with(",\"event\":{\"kind\":\"reload\"}}\n"));
     /// assert_eq!(link.line, 1);
-    /// assert_eq!(link.hash, LineHash::of(line.trim_end().as_bytes()));
+    /// assert_eq!(link.hash, LineHash::of(text.trim_end().as_bytes()));
     /// ```
-    pub fn append(&mut self, content: &Content<'_>) -> String {
-        let (line, previous) = (self.line + 1, self.hash);
-        let mut text = match content {
-            Content::Event(json) => format!("{{\"line\":{line},\"previous\":\"{previous}\",\"event\":{json}}}"),
-            Content::Note(note) => {
-                // Notes hold numbers and constant texts, so serialization cannot fail.
-                let json = serde_json::to_string(note).unwrap_or_default();
-                format!("{{\"line\":{line},\"previous\":\"{previous}\",\"note\":{json}}}")
+    pub fn append(&mut self, content: &Content<'_>, text: &mut String) {
+        let start = text.len();
+        self.line += 1;
+        text.push_str("{\"line\":");
+        text.push_str(&self.line.to_string());
+        text.push_str(",\"previous\":\"");
+        self.hash.write(text);
+        match content {
+            Content::Event(json) => {
+                text.push_str("\",\"event\":");
+                text.push_str(json);
             }
-        };
-        *self = Self {
-            line,
-            hash: LineHash::of(text.as_bytes()),
-        };
+            Content::Note(note) => {
+                text.push_str("\",\"note\":");
+                // Notes hold numbers and constant texts, so serialization cannot fail.
+                text.push_str(&serde_json::to_string(note).unwrap_or_default());
+            }
+        }
+        text.push('}');
+        self.hash = LineHash::of(text.get(start..).unwrap_or_default().as_bytes());
         text.push('\n');
+    }
+
+    /// The next line, with its line feed.
+    pub fn next_line(&mut self, content: &Content<'_>) -> String {
+        let mut text = String::new();
+        self.append(content, &mut text);
         text
     }
 }
@@ -259,7 +283,7 @@ mod tests {
     fn a_written_line_reads_back() {
         let mut link = Link::START;
         let note = Note::Repaired { time: 1, bytes: 3 };
-        let text = link.append(&Content::Note(note.clone()));
+        let text = link.next_line(&Content::Note(note.clone()));
         let line: Line<serde_json::Value> = serde_json::from_str(&text).unwrap();
         assert_eq!(
             (line.line, line.previous, line.event, line.note),

@@ -8,7 +8,7 @@ use super::{Header, LineHash, Link, Note};
 /// use regauth_shared::audit::{Content, Link, Verifier};
 ///
 /// let mut link = Link::START;
-/// let lines: Vec<String> = (0..3).map(|_| link.append(&Content::Event("{}"))).collect();
+/// let lines: Vec<String> = (0..3).map(|_| link.next_line(&Content::Event("{}"))).collect();
 /// let mut verifier = Verifier::default();
 /// for line in [&lines[0], &lines[2]] {
 ///     verifier.line(line.trim_end().as_bytes());
@@ -260,7 +260,7 @@ mod tests {
     fn lines(number: usize) -> Vec<String> {
         let mut link = Link::START;
         let event = |number: usize| format!("{{\"number\":{number}}}");
-        let lines = (1..=number).map(|number| link.append(&Content::Event(&event(number))).trim_end().to_owned());
+        let lines = (1..=number).map(|number| link.next_line(&Content::Event(&event(number))).trim_end().to_owned());
         lines.collect()
     }
 
@@ -340,11 +340,11 @@ mod tests {
     #[test]
     fn lines_that_the_record_says_were_deleted_are_not_missing() {
         let mut link = Link::START;
-        let deleted: Vec<_> = (0..3).map(|_| link.append(&Content::Event("{}"))).collect();
+        let deleted: Vec<_> = (0..3).map(|_| link.next_line(&Content::Event("{}"))).collect();
         let through = link;
-        let mut kept = vec![link.append(&Content::Event("{}"))];
+        let mut kept = vec![link.next_line(&Content::Event("{}"))];
         let time = 1;
-        kept.push(link.append(&Content::Note(Note::Pruned { time, through })));
+        kept.push(link.next_line(&Content::Note(Note::Pruned { time, through })));
         let kept: Vec<String> = kept.iter().map(|line| line.trim_end().to_owned()).collect();
         assert_eq!(deleted.len(), 3);
         assert_eq!(verify(&kept), Vec::<String>::new());

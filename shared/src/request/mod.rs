@@ -4,6 +4,7 @@
 //! Structs hold text as the person typed it; the daemon parses and checks it.
 
 mod access;
+mod configuration;
 mod daemon;
 mod registry;
 mod store;
@@ -12,6 +13,7 @@ mod traffic;
 mod watch;
 
 pub use access::{Allow, Grant, Revoke};
+pub use configuration::{ConfigurationText, Export, ReplaceConfiguration, SetRegistry};
 pub use daemon::{Log, LogLevel, Metrics, MetricsFormat, SetUpstream};
 pub use registry::{AddRegistry, AddScope, Confirm, SourceCommand};
 pub use store::{StoreMove, Unlock};
@@ -56,6 +58,12 @@ pub enum Request {
     AddScope(AddScope),
     /// Takes in what a configuration adds to what a stored token was given for. Answer: [`crate::response::RegistryView`].
     Confirm(Confirm),
+    /// Changes keys of a registry. Answer: [`crate::response::ConfigurationChanged`].
+    SetRegistry(SetRegistry),
+    /// Replaces the text of the configuration file. Answer: [`crate::response::ConfigurationChanged`].
+    ReplaceConfiguration(ReplaceConfiguration),
+    /// Reports the definitions of registries, for another person. Answer: [`crate::response::Exported`].
+    Export(Export),
     /// Lists all registries. Answer: [`crate::response::RegistryList`].
     List(Nothing),
     /// Shows one registry. Answer: [`crate::response::RegistryView`].

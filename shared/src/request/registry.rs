@@ -33,6 +33,9 @@ pub struct AddRegistry {
     /// Programs that may use the registry: file names or absolute paths. An empty list leaves it open to every program.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub programs: Vec<String>,
+    /// False if entries of a sparse index are not asked for ahead of cargo. True is the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_ahead: Option<bool>,
     /// Absolute path of a PEM file with extra roots for this registry's upstream connections.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<String>,
@@ -60,6 +63,10 @@ pub struct AddRegistry {
         serialize_with = "secret::expose_option"
     )]
     pub proof: Option<Secret>,
+    /// True if someone else has written the definition, as that of a repository: its source may then be the store or an
+    /// exchange, but no command, path or variable of this machine.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untrusted: bool,
     /// True if the registry must accept the token before the daemon stores anything. The default.
     #[serde(default = "yes")]
     pub verify: bool,

@@ -24,6 +24,9 @@ pub struct Status {
     pub proxy: String,
     /// Path of the bundle that clients must trust.
     pub bundle: String,
+    /// Folder to mount into containers: it has the bundle and the trust store for Java. Absent for an ephemeral daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle_folder: Option<String>,
     /// Path of the configuration file.
     pub config: String,
     /// Store in use.

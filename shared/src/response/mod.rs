@@ -6,6 +6,7 @@
 //! Times are RFC 3339 in UTC. A later release may add fields; readers ignore fields that they do not know.
 
 mod access;
+mod configuration;
 mod daemon;
 mod registry;
 mod store;
@@ -13,6 +14,7 @@ mod token;
 mod traffic;
 
 pub use access::{GrantList, GrantUrl, GrantView, Granted, Revoked, WritesChanged};
+pub use configuration::{ConfigurationChange, ConfigurationChanged, Definition, Exported};
 pub use daemon::{
     AuditView, LogLevels, Metrics, Problem, Reloaded, SocketOrigin, Sockets, Status, Stopping, UpstreamProxy,
     UpstreamSet, Watching,

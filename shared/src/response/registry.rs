@@ -102,6 +102,9 @@ pub struct RegistryView {
     /// Programs that may use the registry; an empty list stands for every program.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub programs: Vec<String>,
+    /// Path of the PEM file with extra roots for this registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<String>,
     /// State of the credential.
     pub credential: CredentialView,
     /// Time of the last request.

@@ -105,6 +105,7 @@ fn status(store_is: &str, problems: Vec<Problem>) -> Status {
         },
         proxy: "http://127.0.0.1:9001".to_owned(),
         bundle: "/home/me/.local/state/regauth/ca-bundle.pem".to_owned(),
+        bundle_folder: Some("/home/me/.local/state/regauth/bundle".to_owned()),
         config: "/home/me/.config/regauth/config.toml".to_owned(),
         store: store(store_is),
         registries: 2,

@@ -1,11 +1,18 @@
 //! Samples of the messages about registries: added, shown, removed.
 
+use std::collections::BTreeMap;
+
 use regauth_shared::Request;
-use regauth_shared::request::{AddRegistry, AddScope, Confirm, Nothing, SourceCommand};
-use regauth_shared::response::{
-    CredentialState, CredentialView, RegistryAdded, RegistryChecked, RegistryList, RegistryProblem, RegistryRemoved,
-    RegistryView, RequestFailure, SourceFailure,
+use regauth_shared::request::{
+    AddRegistry, AddScope, ConfigurationText, Confirm, Export, Nothing, ReplaceConfiguration, SetRegistry,
+    SourceCommand,
 };
+use regauth_shared::response::{
+    ConfigurationChange, ConfigurationChanged, CredentialState, CredentialView, Definition, Exported, RegistryAdded,
+    RegistryChecked, RegistryList, RegistryProblem, RegistryRemoved, RegistryView, RequestFailure, SourceFailure,
+};
+
+use serde_json::json;
 
 use super::{EachAnswer, by_name, name, secret};
 
@@ -54,6 +61,35 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
                 proof: None,
             }),
         ),
+        ("set-registry", Request::SetRegistry(set_registry())),
+        (
+            "set-registry-least",
+            Request::SetRegistry(SetRegistry {
+                name: name("corp"),
+                values: BTreeMap::new(),
+                untrusted: false,
+                check: false,
+                widen: false,
+                verify: true,
+            }),
+        ),
+        (
+            "replace-configuration",
+            Request::ReplaceConfiguration(ReplaceConfiguration {
+                text: ConfigurationText("notify = false\n".to_owned()),
+                base: "0".repeat(64),
+                check: true,
+                widen: true,
+                verify: false,
+            }),
+        ),
+        (
+            "export",
+            Request::Export(Export {
+                names: vec![name("corp")],
+            }),
+        ),
+        ("export-least", Request::Export(Export { names: vec![] })),
         ("remove-registry", Request::RemoveRegistry(by_name())),
         ("list", Request::List(Nothing {})),
         ("show", Request::Show(by_name())),
@@ -70,6 +106,21 @@ pub(super) fn answers(each: &mut impl EachAnswer) {
             notes: vec!["the index downloads from cdn.example, which gets no token".to_owned()],
             bundle: "/home/me/.local/state/regauth/ca-bundle.pem".to_owned(),
             proxy: "http://127.0.0.1:9001".to_owned(),
+        },
+    );
+    each.check("set-registry", configuration_changed());
+    each.check(
+        "set-registry-least",
+        ConfigurationChanged {
+            applied: false,
+            changes: vec![],
+            notes: vec![],
+        },
+    );
+    each.check(
+        "export",
+        Exported {
+            registries: vec![definition()],
         },
     );
     each.check(
@@ -114,6 +165,55 @@ pub(super) fn answers(each: &mut impl EachAnswer) {
     each.check("show-shared", registry_shared());
 }
 
+fn set_registry() -> SetRegistry {
+    let values = [
+        ("username", json!("me@corp.example")),
+        ("scopes", json!(["https://corp.example/api/cargo/"])),
+        ("read-ahead", json!(false)),
+        ("ca-file", json!(null)),
+    ];
+    SetRegistry {
+        name: name("corp"),
+        values: values.map(|(key, value)| (key.to_owned(), value)).into(),
+        untrusted: true,
+        check: true,
+        widen: true,
+        verify: false,
+    }
+}
+
+fn configuration_changed() -> ConfigurationChanged {
+    ConfigurationChanged {
+        applied: true,
+        changes: vec![
+            ConfigurationChange {
+                registry: name("corp"),
+                key: Some("ca-file".to_owned()),
+                before: Some("\"/etc/old-root.pem\"".to_owned()),
+                after: Some("\"/etc/corp-root.pem\"".to_owned()),
+                widens: Some("other authorities can vouch for the registry".to_owned()),
+            },
+            ConfigurationChange {
+                registry: name("old"),
+                key: None,
+                before: Some("https://old.example/".to_owned()),
+                after: None,
+                widens: None,
+            },
+        ],
+        notes: vec!["`listen` differs in the file and takes effect at the next start".to_owned()],
+    }
+}
+
+fn definition() -> Definition {
+    Definition {
+        name: name("corp"),
+        toml: "index = \"sparse+https://corp.example/api/cargo/index/\"\n".to_owned(),
+        ca_file: Some("/etc/corp-root.pem".to_owned()),
+        left_out: vec!["its client certificate, which each person sets".to_owned()],
+    }
+}
+
 fn add_registry() -> AddRegistry {
     AddRegistry {
         index: Some("sparse+https://corp.example/api/cargo/index/".to_owned()),
@@ -124,6 +224,8 @@ fn add_registry() -> AddRegistry {
         writes: Some("deny".to_owned()),
         programs: vec!["cargo".to_owned(), "/usr/bin/git".to_owned()],
         ca_file: Some("/etc/corp-root.pem".to_owned()),
+        read_ahead: Some(false),
+        untrusted: true,
         verify: false,
         ..add_registry_least()
     }
@@ -152,6 +254,8 @@ fn add_registry_least() -> AddRegistry {
         credential_of: None,
         token: Some(secret("s3cret-token")),
         proof: None,
+        read_ahead: None,
+        untrusted: false,
         verify: true,
     }
 }
@@ -215,6 +319,7 @@ fn registry() -> RegistryView {
         writes: "deny".to_owned(),
         writes_open_until: Some("2026-03-04T05:11:07Z".to_owned()),
         programs: vec!["cargo".to_owned(), "/usr/bin/git".to_owned()],
+        ca_file: Some("/etc/corp-root.pem".to_owned()),
         credential: CredentialView {
             state: CredentialState::Ready,
             generation: 3,
@@ -256,6 +361,7 @@ fn registry_least() -> RegistryView {
         writes: "allow".to_owned(),
         writes_open_until: None,
         programs: vec![],
+        ca_file: None,
         credential: CredentialView {
             state: CredentialState::Missing,
             generation: 0,

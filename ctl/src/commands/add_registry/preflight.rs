@@ -3,6 +3,7 @@
 //!
 //! The daemon asks (`check-registry`), over the same verified connection that the token will take later.
 
+use regauth_shared::request::AddRegistry;
 use regauth_shared::response::{RegistryChecked, RegistryProblem};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request};
 
@@ -18,6 +19,19 @@ pub(super) enum Preflight {
     Passed(RegistryChecked),
     /// No token would work at this URL.
     Problem(ErrorBody),
+}
+
+/// Asks a registry that a team's file defines.
+///
+/// # Errors
+/// It cannot be used as described.
+pub(super) fn require_passed(request: AddRegistry, client: &Client) -> Result<(), ErrorBody> {
+    let checked: RegistryChecked = client.call(&Request::CheckRegistry(Box::new(request)))?.answer;
+    match checked.problem {
+        Some(problem) => Err(ErrorBody::new(ErrorKind::NotVerified, problem.message)
+            .hint(format!("{}; --no-verify adds it unseen", problem.hint))),
+        None => Ok(()),
+    }
 }
 
 impl Arguments {

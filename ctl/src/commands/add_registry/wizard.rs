@@ -10,9 +10,10 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request};
 use super::Arguments;
 use super::preflight::Preflight;
 use crate::client::Client;
-use crate::output::print_to_stderr;
+use crate::output::{self, print_to_stderr};
 use crate::presets::{Preset, Username};
 use crate::shell::quote_sh;
+use crate::team_file::index_in_project;
 use crate::{error, paste, prompt};
 
 impl Arguments {
@@ -38,7 +39,7 @@ impl Arguments {
             Some(name) => name,
             None => self.prompt_for_name(client)?,
         };
-        if covers_nothing {
+        if covers_nothing && !self.use_project_index(&name) {
             self.prompt_for_location(&name, client)?;
         }
         if let Some(preset) = self.preset {
@@ -76,6 +77,23 @@ impl Arguments {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Takes the index from the project's own cargo configuration, and shows it before the token is asked for.
+    fn use_project_index(&mut self, name: &RegistryName) -> bool {
+        let is_cargo = self.kind.as_deref().is_none_or(|kind| kind == "cargo");
+        let folder = std::env::current_dir().ok().filter(|_| is_cargo);
+        let Some(found) = folder.and_then(|folder| index_in_project(&folder, name.as_str())) else {
+            return false;
+        };
+        output::show(&format!(
+            "The index of {name} in {}: {}\n",
+            found.file.display(),
+            found.index
+        ));
+        self.keep_answer(&["--index", &found.index]);
+        self.index = Some(found.index);
+        true
     }
 
     fn prompt_for_location(&mut self, name: &RegistryName, client: &Client) -> Result<(), ErrorBody> {

@@ -193,10 +193,7 @@ fn registries(text: &mut Exposition, controller: &Controller) {
         ))
     });
     let is_locked = |route: &Arc<RegistryRoute>| matches!(route.credential.state(), CredentialState::Locked);
-    let is_store_locked = matches!(
-        snapshot.store_error,
-        Some(StoreError::Locked | StoreError::WrongPassphrase)
-    );
+    let is_store_locked = snapshot.store_error.as_ref().is_some_and(StoreError::is_locked);
     let locked = is_store_locked || snapshot.registries.values().any(is_locked);
     text.family(
         "regauth_store_locked",

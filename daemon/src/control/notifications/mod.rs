@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use self::history::History;
 use crate::control::controller::Controller;
 use crate::control::verbs::{show, store};
-use crate::credential::store::StoreError;
 use crate::proxy::routes::RegistryRoute;
 use crate::registry::Source;
 
@@ -65,7 +64,7 @@ async fn notify(history: &mut History, due: Vec<(Cause, Problem)>) -> Result<(),
 fn warnings(controller: &Controller) -> BTreeMap<Cause, Problem> {
     let snapshot = controller.snapshot();
     let error = snapshot.store_error.as_ref();
-    let locked = error.filter(|error| matches!(error, StoreError::Locked | StoreError::WrongPassphrase));
+    let locked = error.filter(|error| error.is_locked());
     let locked = locked.map(|error| ("locked store".to_owned(), store::problem(error)));
     let warn_before = controller.at_start.warn_before;
     let of_registries = snapshot

@@ -1,7 +1,10 @@
 //! One authority for each configured host, and the bundle files that make clients trust them.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use regauth_shared::{ErrorBody, ErrorKind};
@@ -109,7 +112,12 @@ impl Controller {
         }
     }
 
-    /// Writes the bundle and the trust store for Java, if they changed.
+    /// Folder for containers. An ephemeral daemon leaves no file behind, so it has one only if its bundle is published.
+    pub(in crate::control) fn shared_bundle_folder(&self) -> Option<PathBuf> {
+        (self.persistent || self.folders.published.is_some()).then(|| self.folders.bundle_folder())
+    }
+
+    /// Writes the bundle and the trust store for Java, if they changed, and their copies for containers.
     ///
     /// # Errors
     /// `failed` when a file cannot be written.
@@ -119,8 +127,26 @@ impl Controller {
         let trusted = self.company_roots.load().with(&self.system_roots.load().certificates);
         let text = bundle::compose(&trusted, roots);
         let for_java = java::trust_store(&bundle::certificates(&text));
-        self.replace_file(&self.folders.bundle(), text.into_bytes()).await?;
-        self.replace_file(&self.folders.java_trust_store(), for_java).await
+        for (file, contents) in [
+            (self.folders.bundle(), text.into_bytes()),
+            (self.folders.java_trust_store(), for_java),
+        ] {
+            if let Some(copy) = self.copy_for_containers(&file) {
+                let path = copy.clone();
+                self.write(&copy, move || create_readable_folder(path.parent())).await?;
+                self.replace_file(&copy, contents.clone()).await?;
+            }
+            self.replace_file(&file, contents).await?;
+        }
+        Ok(())
+    }
+
+    /// Path of a copy. A published bundle needs none.
+    fn copy_for_containers(&self, file: &Path) -> Option<PathBuf> {
+        let folder = self
+            .shared_bundle_folder()
+            .filter(|_| self.folders.published.is_none())?;
+        Some(folder.join(file.file_name()?))
     }
 
     /// Leaves a file with equal contents alone: clients may be reading it.
@@ -140,6 +166,17 @@ impl Controller {
         let hint = "free disk space or fix the folder's permissions, or name another file in REGAUTH_BUNDLE and start regauthd again";
         let written = self.write(file, replace).await;
         written.map_err(|error| ErrorBody::new(error.kind, error.message).hint(hint))
+    }
+}
+
+/// Creates the last folder of a path if it is missing. Containers read it, perhaps as other users.
+fn create_readable_folder(folder: Option<&Path>) -> io::Result<()> {
+    match folder {
+        Some(folder) if !folder.exists() => {
+            std::fs::create_dir(folder)?;
+            std::fs::set_permissions(folder, Permissions::from_mode(0o755))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -107,8 +107,8 @@ impl State {
     pub(in crate::control) fn routes(&self) -> Routes {
         let registries: Vec<Arc<RegistryRoute>> = self.registries.values().map(Arc::clone).collect();
         let without_authority = match &self.store_error {
-            None | Some(StoreError::Locked | StoreError::WrongPassphrase) => ProxyError::StoreLocked,
-            Some(_) => ProxyError::StoreUnavailable,
+            Some(error) if !error.is_locked() => ProxyError::StoreUnavailable,
+            _ => ProxyError::StoreLocked,
         };
         let routes = Routes::new(&registries, |origin| {
             let identity = self.identities.get(&origin.host)?;

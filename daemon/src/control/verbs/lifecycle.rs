@@ -71,8 +71,11 @@ pub(crate) async fn reload(controller: &Controller) -> Result<Reloaded, ErrorBod
     Ok(reloaded)
 }
 
-/// Applies the configuration file as it is now. An error leaves everything as it was.
-async fn reload_config(controller: &Controller, state: &mut StateGuard<'_>) -> Result<Reloaded, ErrorBody> {
+/// Applies the configuration file as it is now.
+///
+/// # Errors
+/// As [`reload`]. An error leaves everything as it was.
+pub(super) async fn reload_config(controller: &Controller, state: &mut StateGuard<'_>) -> Result<Reloaded, ErrorBody> {
     if !controller.persistent {
         controller.write_bundle(state).await.map_err(unchanged)?;
         return Ok(Reloaded {

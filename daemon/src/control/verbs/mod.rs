@@ -5,6 +5,7 @@
 
 pub(super) mod add_registry;
 pub(super) mod add_scope;
+pub(super) mod change_configuration;
 pub(super) mod check_registry;
 pub(super) mod confirm;
 pub(crate) mod device_login;

@@ -98,7 +98,7 @@ pub(in crate::control) async fn check(controller: &Controller) -> Option<StoreEr
 pub(in crate::control) fn view(controller: &Controller, error: Option<&StoreError>) -> StoreView {
     let state = match error {
         None => "open",
-        Some(StoreError::Locked | StoreError::WrongPassphrase) => "locked",
+        Some(error) if error.is_locked() => "locked",
         Some(_) => "unavailable",
     };
     let kind = controller.store().kind;

@@ -189,3 +189,10 @@ pub enum StoreError {
     #[error("the store failed: {0}")]
     Failed(String),
 }
+
+impl StoreError {
+    /// True if a person can open the store.
+    pub(crate) fn is_locked(&self) -> bool {
+        matches!(self, Self::Locked | Self::WrongPassphrase)
+    }
+}

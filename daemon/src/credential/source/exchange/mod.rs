@@ -200,6 +200,12 @@ impl Mint {
             .flatten()
     }
 
+    /// True if neither the identity nor a setting is a program, a path or a variable of this machine.
+    pub(crate) fn is_portable(&self) -> bool {
+        let is_portable = matches!(self.identity, Identity::Found | Identity::Of(_) | Identity::Device);
+        is_portable && self.settings.secret_references().next().is_none()
+    }
+
     /// Program that prints the identity, if there is one.
     pub(crate) fn command(&self) -> Option<&Command> {
         match &self.identity {

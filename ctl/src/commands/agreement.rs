@@ -1,0 +1,85 @@
+//! Agreement of a person to a change of the configuration: shows what changes, asks about what widens, makes the change.
+
+use regauth_shared::response::{ConfigurationChange, ConfigurationChanged};
+use regauth_shared::{ErrorBody, Request};
+
+use crate::client::{Client, Reply};
+use crate::output::{self, Report};
+use crate::{error, prompt};
+
+/// Flag of every verb that may widen where a token goes.
+#[derive(clap::Args)]
+pub(crate) struct Agreement {
+    /// Agree to what is shown, without a question
+    #[arg(long, short = 'y')]
+    pub(crate) yes: bool,
+}
+
+/// Checks a change, asks the person if it widens anything, and makes it. `request` builds the request from `check` and
+/// `widen`.
+///
+/// # Errors
+/// `refused` if nobody agrees; those of the daemon.
+pub(super) fn change(
+    client: &Client,
+    agreement: &Agreement,
+    request: impl Fn(bool, bool) -> Request,
+) -> Result<Report, ErrorBody> {
+    let checked: Reply<ConfigurationChanged> = client.call(&request(true, false))?;
+    let widens = checked.answer.changes.iter().any(|change| change.widens.is_some());
+    if widens {
+        agree(agreement, &checked.answer.changes)?;
+    }
+    let changed = client.call(&request(false, widens))?;
+    Ok(Report::from_reply(changed, describe))
+}
+
+/// Asks the person to agree to changes that widen.
+///
+/// # Errors
+/// `refused`, if the person says no, or there is nobody to ask and no `--yes`.
+pub(super) fn agree(agreement: &Agreement, changes: &[ConfigurationChange]) -> Result<(), ErrorBody> {
+    if agreement.yes {
+        return Ok(());
+    }
+    if !prompt::is_interactive() {
+        let message = format!("the change needs your agreement:\n{}", table(changes));
+        return Err(error::refused(message.trim_end()).hint("nothing was changed; repeat with --yes to agree"));
+    }
+    output::show(&table(changes));
+    match prompt::confirm("Make this change?")? {
+        true => Ok(()),
+        false => Err(error::refused("nothing was changed")),
+    }
+}
+
+fn describe(changed: &ConfigurationChanged) -> String {
+    let title = match (changed.applied, changed.changes.is_empty()) {
+        (true, false) => "Changed:\n",
+        (true, true) => "Saved; no registry changed.\n",
+        (false, _) => "Nothing to change.\n",
+    };
+    format!("{title}{}{}", table(&changed.changes), output::notes(&changed.notes))
+}
+
+/// Changes as aligned lines, each followed by what it widens.
+pub(super) fn table(changes: &[ConfigurationChange]) -> String {
+    let rows: Vec<_> = changes.iter().map(row).collect();
+    let lines = output::table(&rows);
+    let lines = lines.lines().zip(changes).map(|(line, change)| {
+        let widens = change.widens.as_deref();
+        let widens = widens.map_or_else(String::new, |widens| format!("      which means: {widens}\n"));
+        format!("  {line}\n{widens}")
+    });
+    lines.collect()
+}
+
+fn row(change: &ConfigurationChange) -> Vec<String> {
+    let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "(default)".to_owned());
+    let (key, change_of_value) = match (&change.key, &change.before, &change.after) {
+        (Some(key), before, after) => (key.as_str(), format!("{} -> {}", value(before), value(after))),
+        (None, _, Some(scopes)) => ("new", scopes.clone()),
+        (None, _, None) => ("removed", value(&change.before)),
+    };
+    vec![change.registry.to_string(), key.to_owned(), change_of_value]
+}
