@@ -228,10 +228,10 @@ pub(super) fn add(
     } else {
         None
     };
-    let reply = client.call(&Request::AddRegistry(Box::new(request(token))));
+    let reply = client.call(&Request::AddRegistry(Box::new(request(token.clone()))));
     let reply: Reply<RegistryAdded> = reply.map_err(|error| with_rejection_hint(error, preset))?;
     let mut added = reply.answer;
-    git_index::complete(&mut added, client);
+    git_index::complete(&mut added, client, token);
     Ok(added)
 }
 
