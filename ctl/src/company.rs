@@ -57,6 +57,14 @@ impl CompanySetting {
         }
     }
 
+    /// A trust store of Java.
+    pub(crate) fn java_trust_store(place: &str, file: &str) -> Self {
+        Self {
+            place: place.to_owned(),
+            value: CompanyValue::JavaTrustStore(file.to_owned()),
+        }
+    }
+
     /// A proxy and a trust store in `JAVA_TOOL_OPTIONS`.
     fn of_java(options: &str) -> Vec<Self> {
         let value = |name: &str| {
@@ -68,10 +76,8 @@ impl CompanySetting {
         let port = value("-Dhttps.proxyPort=").unwrap_or("80");
         let proxy = value("-Dhttps.proxyHost=");
         let proxy = proxy.map(|host| Self::proxy(JAVA_OPTIONS, &format!("http://{host}:{port}")));
-        let trust_store = value("-Djavax.net.ssl.trustStore=").map(|file| Self {
-            place: JAVA_OPTIONS.to_owned(),
-            value: CompanyValue::JavaTrustStore(file.to_owned()),
-        });
+        let trust_store = value("-Djavax.net.ssl.trustStore=");
+        let trust_store = trust_store.map(|file| Self::java_trust_store(JAVA_OPTIONS, file));
         proxy.into_iter().chain(trust_store).collect()
     }
 

@@ -64,6 +64,11 @@ impl TextFile {
         }
     }
 
+    /// True if the file exists and nobody may write it.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.text.is_some() && self.mode & 0o222 == 0
+    }
+
     /// Permission bits.
     pub(crate) fn mode(&self) -> u32 {
         self.mode

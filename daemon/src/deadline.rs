@@ -45,12 +45,22 @@ impl Deadline {
         wall >= self.wall || monotonic >= self.monotonic
     }
 
+    /// Waits until either clock has passed it.
+    pub async fn passed(&self) {
+        while !self.has_passed() {
+            // Checked repeatedly: a clock may be set, and a machine may sleep.
+            tokio::time::sleep(self.left().min(CHECK_INTERVAL)).await;
+        }
+    }
+
     /// Time until the first clock passes it; zero after that.
     pub fn left(&self) -> Duration {
         let by_wall = Duration::try_from(self.wall - OffsetDateTime::now_utc()).unwrap_or_default();
         by_wall.min(self.monotonic.saturating_duration_since(Instant::now()))
     }
 }
+
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

@@ -113,14 +113,7 @@ impl Grant {
     pub async fn ended(&self) {
         tokio::select! {
             () = self.revoked.cancelled() => {}
-            () = self.expired() => {}
-        }
-    }
-
-    async fn expired(&self) {
-        while !self.deadline.has_passed() {
-            // Checked repeatedly: a clock may be set, and a machine may sleep.
-            tokio::time::sleep(self.deadline.left().min(EXPIRY_CHECK_INTERVAL)).await;
+            () = self.deadline.passed() => {}
         }
     }
 
@@ -214,7 +207,6 @@ fn random<const LENGTH: usize>() -> io::Result<[u8; LENGTH]> {
     Ok(bytes)
 }
 
-const EXPIRY_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 const SCHEMA: SchemaVersion = SchemaVersion {
     // Version 2 added the release, which is outside the content.
     migrations: &[|_| {}],

@@ -46,15 +46,18 @@
 pub mod host;
 pub mod registry;
 
+mod bearer;
 pub mod deadline;
 pub mod grant;
 pub mod policy;
+pub mod workload;
 
 pub mod config;
 
 pub mod credential;
 
 mod crypto;
+mod file_stamp;
 
 pub mod authority;
 

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, ValueEnum};
+use regauthd::authority;
 use regauthd::config::listen_address;
 use regauthd::credential::source::environment::Environment;
 use regauthd::credential::store::StoreKind;
 use regauthd::credential::store::vault::new_identity;
+use regauthd::host::Host;
 use regauthd::inherited_sockets::InheritedSockets;
 use regauthd::logs::{Format, Logs};
 use regauthd::{Daemon, Options, process};
@@ -66,6 +68,9 @@ struct Arguments {
     /// Print a new key for a vault and exit, for `systemd-creds encrypt --name=vault-identity`
     #[arg(long)]
     new_vault_identity: bool,
+    /// Print a new authority for this host and exit: the file HOST.pem for the folder `authorities` of several daemons
+    #[arg(long, value_name = "HOST")]
+    create_authority: Option<Host>,
     /// Print the manual page, for packagers
     #[arg(long, hide = true)]
     man_page: bool,
@@ -116,6 +121,15 @@ fn main() -> ExitCode {
     }
     if arguments.man_page {
         return print(&man_page());
+    }
+    if let Some(host) = &arguments.create_authority {
+        return match authority::file::create(host) {
+            Ok(text) => print(text.as_bytes()),
+            Err(error) => {
+                let _ = writeln!(std::io::stderr(), "error: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
     }
     match serve(arguments) {
         Ok(()) => ExitCode::SUCCESS,
@@ -195,6 +209,7 @@ Examples:
   regauthd                                  start with the default folders
   regauthd --listen 127.0.0.1:0             on a free port; `regauthctl status` shows it
   regauthd --home /tmp/try --store vault    all files below one folder
+  regauthd --create-authority corp.example >corp.example.pem
 
 Sockets from a service manager (systemd: FileDescriptorName=proxy and control; launchd: Proxy and Control) replace the
 daemon's own and stay open during a restart.";

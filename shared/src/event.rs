@@ -143,6 +143,9 @@ pub struct Client {
     /// Id of the grant that the client has shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<String>,
+    /// Workload whose token the client has shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<Workload>,
     /// Process that holds the connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
@@ -155,6 +158,19 @@ pub struct Client {
     /// Working folder of the process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<String>,
+}
+
+/// Workload: a CI job, a pod or a service, by the token that an OpenID provider has signed for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Workload {
+    /// Issuer of the token.
+    pub issuer: String,
+    /// Its subject.
+    pub subject: String,
+    /// Repository of a CI job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
 }
 
 /// Effect of a request on the registry.
@@ -299,6 +315,9 @@ impl Client {
     /// assert_eq!(Client::default().name(), "unknown");
     /// ```
     pub fn name(&self) -> String {
+        if let Some(workload) = self.workload.as_ref().filter(|_| self.program.is_none()) {
+            return workload.name().to_owned();
+        }
         match (self.program_name(), &self.grant, &self.address, self.uid) {
             (Some(program), ..) => program.to_owned(),
             (None, Some(grant), ..) => format!("grant {grant}"),
@@ -306,6 +325,13 @@ impl Client {
             (None, None, None, Some(uid)) => format!("user {uid}"),
             (None, None, None, None) => "unknown".to_owned(),
         }
+    }
+}
+
+impl Workload {
+    /// Shortest name for people: the repository, or else the subject.
+    pub fn name(&self) -> &str {
+        self.repository.as_ref().unwrap_or(&self.subject)
     }
 }
 

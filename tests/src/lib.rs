@@ -16,6 +16,7 @@
 //! | [`git_server`] | private git host for fetch and push | `GitServer::start(&authority, Scheme::basic("me"), "token")` |
 //! | [`pypi_server`] | private Python index: pypiserver | `PypiServer::start("me", "password")` |
 //! | [`npm_server`] | private npm registry: verdaccio | `NpmServer::start("me", "password")` |
+//! | [`file_server`] | folder that needs a password, and takes PUT: repositories of Maven, RubyGems, Composer and others | `FileServer::start("me", "password").write("a.txt", "x")` |
 //! | [`container_registry`] | private container registry: docker-registry, with a password or a token service | `ContainerRegistry::with_token_service("me", "password")` |
 //! | [`openid_provider`] | OpenID provider: the certified oidc-provider | `OpenidProvider::start(registry.gate()).identity("corp")` |
 //! | [`token_service`] | token service of a vendor, which checks requests and identities | `TokenService::start(Vendor::Jfrog, &provider, registry.gate(), registry.authority())` |
@@ -85,11 +86,15 @@ pub mod device_service;
 pub mod exec;
 pub mod fake_service_manager;
 pub mod faulty_server;
+pub mod file_server;
+pub mod gateway;
 pub mod git;
 pub mod git_backend;
 pub mod git_server;
+pub mod haproxy;
 pub mod head_server;
 pub mod held_server;
+pub mod helm;
 pub mod http2_frames;
 pub mod http_server;
 pub mod keyring;

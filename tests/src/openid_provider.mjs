@@ -23,8 +23,11 @@ const GRACE = 400;
 const server = createServer();
 await new Promise((listening) => server.listen(0, '127.0.0.1', listening));
 const issuer = `http://127.0.0.1:${server.address().port}`;
-const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
-const key = { ...privateKey.export({ format: 'jwk' }), kid: 'k1', alg: 'RS256', use: 'sig' };
+const newKey = (kid) => {
+  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  return { ...privateKey.export({ format: 'jwk' }), kid, alg: 'RS256', use: 'sig' };
+};
+const key = newKey('k1');
 const { d, p, q, dp, dq, qi, ...publicKey } = key;
 const settings = () => {
   try {
@@ -42,7 +45,7 @@ const client = (client_id, client_secret, ...grant_types) => ({
   redirect_uris: [],
   response_types: [],
 });
-const provider = new Provider(issuer, {
+const configuration = {
   clients: [
     client('forge', 'password-of-the-forge', 'client_credentials'),
     client('ci', 'pass/word+of=the ci', 'client_credentials', TOKEN_EXCHANGE),
@@ -61,7 +64,7 @@ const provider = new Provider(issuer, {
       getResourceServerInfo: (_, resource) => ({
         scope: 'packages:read',
         audience: decodeURIComponent(resource.replace(AUDIENCE, '')),
-        accessTokenTTL: resource.startsWith(AUDIENCE) ? 300 : lifetime(),
+        accessTokenTTL: resource.startsWith(AUDIENCE) ? settings().identityLifetime ?? 300 : lifetime(),
         accessTokenFormat: 'jwt',
         jwt: { sign: { alg: 'RS256' } },
       }),
@@ -70,8 +73,9 @@ const provider = new Provider(issuer, {
   extraTokenClaims: (_, token) => (token.client?.clientId === 'forge' ? { repository: 'corp/project' } : undefined),
   issueRefreshToken: () => true,
   rotateRefreshToken: true,
-  ttl: { AccessToken: () => lifetime(), ClientCredentials: () => lifetime(), RefreshToken: 86400, Grant: 86400, Session: 86400 },
-});
+  ttl: { AccessToken: () => lifetime(), ClientCredentials: (_, token) => token.resourceServer?.accessTokenTTL ?? lifetime(), RefreshToken: 86400, Grant: 86400, Session: 86400 },
+};
+const provider = new Provider(issuer, configuration);
 
 const parameters = ['subject_token', 'subject_token_type', 'requested_token_type', 'audience', 'scope'];
 provider.registerGrantType(TOKEN_EXCHANGE, async (ctx, next) => {
@@ -142,7 +146,14 @@ async function confirm(request, response) {
   response.writeHead(204).end();
 }
 
-const handle = provider.callback();
+// With another key, the identities are those of another instance.
+const handlers = { k1: provider.callback() };
+function handle(request, response) {
+  const kid = settings().key ?? 'k1';
+  handlers[kid] ??= new Provider(issuer, { ...configuration, jwks: { keys: [newKey(kid)] } }).callback();
+  handlers[kid](request, response);
+}
+
 server.on('request', (request, response) => {
   if (settings().down) {
     response.writeHead(503, { 'retry-after': '1' }).end();

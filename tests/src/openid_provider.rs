@@ -102,6 +102,21 @@ impl OpenidProvider {
         self.set(&json!({ "lifetime": lifetime.as_secs() }));
     }
 
+    /// URL of its public keys.
+    pub fn keys_url(&self) -> String {
+        format!("{}/jwks", self.issuer)
+    }
+
+    /// Sets the life of the identities that it issues from now on.
+    pub fn set_identity_lifetime(&self, lifetime: Duration) {
+        self.set(&json!({ "identityLifetime": lifetime.as_secs() }));
+    }
+
+    /// Replaces its key by one with this id, which is `k1` at first.
+    pub fn use_key(&self, id: &str) {
+        self.set(&json!({ "key": id }));
+    }
+
     /// Answers every request with 503 from now on.
     pub fn take_down(&self) {
         self.set(&json!({ "down": true }));

@@ -173,7 +173,7 @@ fn command(folder: &Path, program: &str) -> Command {
 }
 
 /// A port that is free now. Squid cannot take a socket, nor choose a port.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     socket.local_addr().unwrap().port()
 }

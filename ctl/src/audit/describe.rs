@@ -45,6 +45,7 @@ fn client(client: &Client) -> String {
     if client.program.is_some() {
         name += &client.pid.map_or_else(String::new, |pid| format!("[{pid}]"));
         name += &(client.grant.as_ref()).map_or_else(String::new, |grant| format!(", grant {grant}"));
+        name += &(client.workload.as_ref()).map_or_else(String::new, |workload| format!(", {}", workload.name()));
     }
     name
 }

@@ -165,6 +165,10 @@ fn actor(client: &Client) -> Value {
     if let Some(grant) = &client.grant {
         actor.insert("session".to_owned(), json!({"uid": grant}));
     }
+    if let Some(workload) = &client.workload {
+        let session = json!({"uid": workload.subject, "issuer": workload.issuer});
+        actor.insert("session".to_owned(), session);
+    }
     if actor.is_empty() {
         actor.insert("app_name".to_owned(), json!("regauth"));
     }

@@ -27,7 +27,7 @@ use crate::setup::{self, SetupOutcome, SetupPlan, SetupTarget, Tool};
 #[command(after_help = EXAMPLES, group = ArgGroup::new("which"))]
 pub(crate) struct Arguments {
     /// The client
-    #[arg(value_enum, group = "which")]
+    #[arg(value_parser = setup::parser(), group = "which")]
     client: Option<Tool>,
 
     /// Set up every client that was found; with --undo, undo every setup, also those of projects
@@ -59,6 +59,7 @@ Examples:
   regauthctl setup --all --dry-run
   regauthctl setup --all
   regauthctl setup git --dry-run
+  regauthctl setup maven
   regauthctl setup pip --carry-over
   regauthctl setup cargo --undo
   regauthctl setup --all --undo

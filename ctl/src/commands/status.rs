@@ -31,6 +31,7 @@ fn clients(word: &str) -> &str {
     match word {
         "same-user" => "this user's processes; others need a grant",
         "grants" => "everyone needs a grant",
+        "gateway" => "everyone needs a grant, and other machines TLS",
         other => other,
     }
 }
@@ -42,7 +43,11 @@ fn listens_on(status: &Status) -> String {
         (_, SocketOrigin::Passed) => "; the control socket is the service manager's",
         _ => "",
     };
-    format!("{}{by_manager}", status.listen)
+    let tls = status
+        .listen_tls
+        .as_ref()
+        .map_or_else(String::new, |tls| format!(", and {tls} with TLS"));
+    format!("{}{tls}{by_manager}", status.listen)
 }
 
 fn corporate_proxies(status: &Status) -> String {

@@ -1,4 +1,4 @@
-//! `pip.conf` and `.npmrc`, edited line by line: all other lines stay byte for byte.
+//! `pip.conf`, `.npmrc`, `gradle.properties` and the like, edited line by line: all other lines stay byte for byte.
 //!
 //! Own code, because the INI crates lose comments, blank lines and pip's continuation lines.
 
@@ -12,6 +12,10 @@ pub(super) enum Separator {
     Either,
     /// `=` only, because npm's keys contain colons.
     Equals,
+    /// `=`, `:` or a blank, as in Java's properties, where a backslash at the end continues a line.
+    Properties,
+    /// `=`, as in wget's file, where keys have any case and `-` is `_`.
+    Wgetrc,
 }
 
 /// Applies settings. A key is section and key, or only a key in a file without sections.
@@ -107,7 +111,11 @@ impl IniFile {
         let mut found: Option<Entry> = None;
         for (number, line) in self.lines.iter().enumerate() {
             let trimmed = line.trim();
-            if let Some(name) = trimmed.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            if !self.separator.has_sections() {
+                let is_new = !self.continues(number);
+                let value = self.separator.value(trimmed, key).filter(|_| is_new);
+                found = value.map(|value| self.with_continuations(number, value)).or(found);
+            } else if let Some(name) = trimmed.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
                 current = Some(name.trim().to_owned());
             } else if current.as_deref() == section && !self.is_continuation(line) {
                 let value = self.separator.value(trimmed, key);
@@ -119,10 +127,10 @@ impl IniFile {
     }
 
     fn with_continuations(&self, first_line: usize, value: &str) -> Entry {
-        let rest = self.lines.iter().skip(first_line + 1);
+        let rest = self.lines.iter().enumerate().skip(first_line + 1);
         let continuations: Vec<&str> = rest
-            .take_while(|line| self.is_continuation(line))
-            .map(|line| line.trim())
+            .take_while(|(number, line)| self.is_continuation(line) || self.continues(*number))
+            .map(|(_, line)| line.trim())
             .collect();
         Entry {
             first_line,
@@ -136,6 +144,17 @@ impl IniFile {
 
     fn is_continuation(&self, line: &str) -> bool {
         matches!(self.separator, Separator::Either) && line.starts_with([' ', '\t']) && !line.trim().is_empty()
+    }
+
+    /// True if the line belongs to the one before, which ends in an odd number of backslashes.
+    fn continues(&self, number: usize) -> bool {
+        let before = number.checked_sub(1).and_then(|before| self.lines.get(before));
+        let Some(before) = before.filter(|_| matches!(self.separator, Separator::Properties)) else {
+            return false;
+        };
+        let content = before.trim_end_matches(['\n', '\r']);
+        let is_comment = content.trim_start().starts_with(['#', '!']) && !self.continues(number - 1);
+        !is_comment && (content.len() - content.trim_end_matches('\\').len()) % 2 == 1
     }
 
     fn lines_of(&self, entry: &Entry) -> String {
@@ -176,7 +195,8 @@ impl IniFile {
 
     /// Range of lines from the one after the section's header to the next header.
     fn section_lines(&self, section: Option<&str>) -> Option<(usize, usize)> {
-        let is_header = |line: &String| line.trim().starts_with('[');
+        let has_sections = self.separator.has_sections();
+        let is_header = |line: &String| has_sections && line.trim().starts_with('[');
         let start = match section {
             None => 0,
             Some(name) => 1 + self.lines.iter().position(|line| line.trim() == format!("[{name}]"))?,
@@ -198,8 +218,8 @@ impl IniFile {
 impl Separator {
     fn line(self, key: &str, value: &str) -> String {
         match self {
-            Self::Either => format!("{key} = {value}"),
-            Self::Equals => format!("{key}={value}"),
+            Self::Either | Self::Wgetrc => format!("{key} = {value}"),
+            Self::Equals | Self::Properties => format!("{key}={value}"),
         }
     }
 
@@ -210,14 +230,26 @@ impl Separator {
         }
         let (name, value) = match self {
             Self::Either => line.split_once(['=', ':'])?,
-            Self::Equals => line.split_once('=')?,
+            Self::Equals | Self::Wgetrc => line.split_once('=')?,
+            Self::Properties => line.split_once(['=', ':', ' ', '\t'])?,
         };
         let name = name.trim();
+        let with_dashes = |name: &str| name.to_lowercase().replace('_', "-");
         let matches = match self {
-            Self::Either => name.to_lowercase().replace('_', "-") == key,
-            Self::Equals => name == key,
+            Self::Either | Self::Wgetrc => with_dashes(name) == with_dashes(key),
+            Self::Equals | Self::Properties => name == key,
         };
-        matches.then(|| value.trim())
+        let value = value.trim();
+        // `key = value`, separated at the blank.
+        let value = match self {
+            Self::Properties => value.trim_start_matches(['=', ':']).trim_start(),
+            _ => value,
+        };
+        matches.then_some(value)
+    }
+
+    fn has_sections(self) -> bool {
+        matches!(self, Self::Either | Self::Equals)
     }
 }
 
@@ -268,6 +300,40 @@ mod tests {
             let back = revert(&edited, &first.settings, Separator::Either).text;
             assert!(!back.contains("http://p") && back.ends_with("# an edit\n"), "{back}");
             assert_eq!(back.contains("http://corp"), before.contains("http://corp"));
+        }
+    }
+
+    #[test]
+    fn properties_and_wgetrc_are_read_as_their_programs_do() {
+        for (separator, before, value) in [
+            (Separator::Properties, "a.b = x", Some("x")),
+            (Separator::Properties, "a.b:x", Some("x")),
+            (Separator::Properties, "c=1\na.b\tx", Some("x")),
+            (
+                Separator::Properties,
+                "# a.b=x\\\na.b=y\\\n  a.b=z\n",
+                Some("y\\\na.b=z"),
+            ),
+            (Separator::Properties, "c=\\\na.b=x\nA.b=y", None),
+            (Separator::Wgetrc, "A.B = x", Some("x")),
+            (Separator::Wgetrc, "a.b: x\n# a.b=x", None),
+        ] {
+            let file = IniFile::parse(before, separator);
+            assert_eq!(
+                file.find(None, "a.b").map(|entry| entry.value).as_deref(),
+                value,
+                "{before}"
+            );
+            let applied = apply(before, &[setting(&["a.b"], "new")], separator);
+            assert_eq!(
+                IniFile::parse(&applied.text, separator)
+                    .find(None, "a.b")
+                    .unwrap()
+                    .value,
+                "new"
+            );
+            let reverted = revert(&applied.text, &applied.settings, separator).text;
+            assert_eq!(reverted.trim_end(), before.trim_end());
         }
     }
 

@@ -1,6 +1,6 @@
 //! Configures tools to use the proxy, and undoes that exactly.
 //!
-//! A [`Tool`] computes the settings that its files need; [`SetupTarget`] knows the paths of these files. A `format`
+//! `clients` is a table: the file that each client reads and the settings that it needs. A `format`
 //! applies settings to a text and reverts them, with comments and order kept. The `record` stores the undo hunks of
 //! each file: the replaced text, never a copy of the file. If that text had a secret (`secrets`), setup refuses.
 //!
@@ -9,6 +9,7 @@
 
 mod tool;
 
+mod clients;
 mod target;
 
 mod format;
@@ -17,7 +18,9 @@ mod setting;
 pub(crate) mod cargo_names;
 mod git;
 mod ini;
+mod maven_settings;
 mod toml;
+mod yaml;
 
 mod record;
 mod secrets;
@@ -33,10 +36,10 @@ use crate::company::{CompanySetting, without_repetitions};
 use crate::daemon_info::DaemonInfo;
 use crate::text_file::TextFile;
 use crate::{diff, error};
+use clients::FileSettings;
 use record::{FileRecord, SetupRecord};
 pub(crate) use target::SetupTarget;
-use tool::FileSettings;
-pub(crate) use tool::Tool;
+pub(crate) use tool::{Tool, parser};
 
 /// Report on a setup that was carried out, or would be.
 #[derive(Debug, Serialize)]
@@ -115,6 +118,11 @@ impl SetupPlan {
     }
 
     fn set_up_file(&mut self, wanted: &FileSettings, record: Option<&FileRecord>) -> Result<(), ErrorBody> {
+        self.plan_file(wanted, record)
+            .map_err(|error| naming_the_file(error, &wanted.path))
+    }
+
+    fn plan_file(&mut self, wanted: &FileSettings, record: Option<&FileRecord>) -> Result<(), ErrorBody> {
         let file = TextFile::read(&wanted.path)?;
         if let Some(record) = record
             && record.is_up_to_date(&file, wanted)?
@@ -194,9 +202,13 @@ impl SetupPlan {
     /// undo skips them.
     ///
     /// # Errors
-    /// A file cannot be written.
+    /// A file is read-only or cannot be written.
     pub(crate) fn carry_out(self, folders: &Folders) -> Result<SetupOutcome, ErrorBody> {
         let outcome = self.outcome();
+        let mut changed = self.files.iter().filter(|(file, after)| file.text != *after);
+        if let Some((file, _)) = changed.find(|(file, _)| file.is_read_only()) {
+            return Err(refuse_read_only(&file.path, self.tool));
+        }
         let has_files = !self.record.files.is_empty();
         if has_files {
             self.record.write(folders)?;
@@ -209,6 +221,25 @@ impl SetupPlan {
         }
         Ok(outcome)
     }
+}
+
+fn naming_the_file(error: ErrorBody, path: &Path) -> ErrorBody {
+    let path = path.display().to_string();
+    if error.message.contains(&path) {
+        return error;
+    }
+    ErrorBody {
+        message: format!("{path}: {}", error.message),
+        ..error
+    }
+}
+
+/// A file without any write permission is meant to stay as it is, even for root.
+fn refuse_read_only(path: &Path, tool: Tool) -> ErrorBody {
+    let (path, name) = (path.display(), tool.name());
+    error::refused(format!("{path} is read-only, so setup does not replace it")).hint(format!(
+        "`chmod u+w {path}` and repeat; `regauthctl setup {name} --dry-run` shows the change"
+    ))
 }
 
 /// Diff of a file, with its secrets masked.
@@ -267,7 +298,7 @@ pub(crate) fn is_set_up(tool: &str, folders: &Folders) -> bool {
 /// True if a setup for the user edits this file, under any name.
 pub(crate) fn edits(tool: Tool, file: &Path, folders: &Folders) -> bool {
     let recorded = SetupRecord::read(folders, tool, &SetupTarget::User).ok();
-    let recorded = recorded.and_then(|record| record.path_of(tool::CONFIG_ROLE).map(Path::to_owned));
+    let recorded = recorded.and_then(|record| record.path_of(clients::CONFIG_ROLE).map(Path::to_owned));
     let Some(edited) = recorded.or_else(|| tool.config_file(&SetupTarget::User).ok()) else {
         return false;
     };

@@ -12,11 +12,12 @@ use regauth_shared::ErrorBody;
 use regauth_shared::paths::Folders;
 use serde::{Deserialize, Serialize};
 
+use super::clients::FileSettings;
 use super::format::Format;
 use super::secrets;
 use super::setting::{Applied, AppliedSetting, Setting};
 use super::target::SetupTarget;
-use super::tool::{FileSettings, Tool};
+use super::tool::Tool;
 use crate::company::CompanySetting;
 use crate::daemon_info::DaemonInfo;
 use crate::diff::{self, Hunk};
@@ -191,17 +192,34 @@ impl FileRecord {
     /// A company's settings that setup replaced in the file.
     pub(super) fn replaced(&self, info: &DaemonInfo) -> Vec<CompanySetting> {
         let place = self.path.display().to_string();
+        let address = info.proxy.trim_start_matches("http://");
+        let trust_store = Path::new(&info.bundle).with_extension("jks");
         let replaced = |setting: &AppliedSetting| {
             let before = setting.previous_text()?;
-            if setting.wrote(&info.proxy) {
+            if setting.wrote(&info.proxy) || setting.wrote(address) {
                 Some(CompanySetting::proxy(&place, &before))
             } else if setting.wrote(&info.bundle) {
                 Some(CompanySetting::ca_file(&place, &before))
+            } else if setting.wrote(&trust_store.display().to_string()) {
+                Some(CompanySetting::java_trust_store(&place, &before))
+            } else if setting.key.last().is_some_and(|key| key.ends_with("proxyHost")) {
+                let port = self.previous_port().unwrap_or_else(|| "80".to_owned());
+                Some(CompanySetting::proxy(&place, &format!("http://{before}:{port}")))
             } else {
                 None
             }
         };
         self.applied.iter().filter_map(replaced).collect()
+    }
+
+    /// Previous port of Java's proxy, which is a setting of its own.
+    fn previous_port(&self) -> Option<String> {
+        let is_port = |key: &String| key.ends_with("proxyPort");
+        let mut ports = self
+            .applied
+            .iter()
+            .filter(|setting| setting.key.last().is_some_and(is_port));
+        ports.next()?.previous_text()
     }
 
     /// True if a file that was edited since setup has all wanted settings and no outdated one. Setup leaves such a file

@@ -24,8 +24,12 @@ pub(super) enum SettingValue {
     Placeholder(String),
     /// The boolean `true`.
     True,
+    /// The boolean `false`.
+    False,
     /// List of these texts.
     List(Vec<String>),
+    /// List that has this text, after all that it has already.
+    ListEntry(String),
     /// List that ends in the first text. The others come before it if the file has no list yet.
     ListEnd(String, Vec<String>),
 }
@@ -34,10 +38,13 @@ impl SettingValue {
     /// The value as text, for formats without types.
     pub(super) fn text(&self) -> String {
         match self {
-            Self::Text(text) | Self::ReplaceOnly(text) | Self::Placeholder(text) | Self::ListEnd(text, _) => {
-                text.clone()
-            }
+            Self::Text(text)
+            | Self::ReplaceOnly(text)
+            | Self::Placeholder(text)
+            | Self::ListEntry(text)
+            | Self::ListEnd(text, _) => text.clone(),
             Self::True => "true".to_owned(),
+            Self::False => "false".to_owned(),
             Self::List(texts) => texts.join(" "),
         }
     }
@@ -63,13 +70,9 @@ impl AppliedSetting {
     /// Previous value as text, from the syntax of a file: a TOML string, or a line `key = value`.
     pub(super) fn previous_text(&self) -> Option<String> {
         let before = self.before.as_deref()?.trim();
-        let value = before.lines().next().unwrap_or_default();
-        let starts_with_key = self.key.last().is_some_and(|key| value.starts_with(key.as_str()));
-        let value = match value.find(['=', ':']) {
-            Some(at) if starts_with_key => value.get(at + 1..).unwrap_or_default(),
-            _ => value,
-        };
-        let value = value.trim().trim_matches(['"', '\'']);
+        let line = before.lines().next().unwrap_or_default();
+        let value = self.key.last().and_then(|key| value_of_line(line, key)).unwrap_or(line);
+        let value = without_quotes_and_comment(value.trim());
         (!value.is_empty()).then(|| value.to_owned())
     }
 
@@ -77,6 +80,21 @@ impl AppliedSetting {
     pub(super) fn wrote(&self, text: &str) -> bool {
         self.written.trim().trim_matches(['"', '\'']) == text
     }
+}
+
+/// Text after the key of a line, with `=` or `:` in between. wget reads keys in any case, and `-` as `_`.
+fn value_of_line<'a>(line: &'a str, key: &str) -> Option<&'a str> {
+    let name = line.get(..key.len())?;
+    let rest = line.get(key.len()..)?.trim_start();
+    let normal = |name: &str| name.to_ascii_lowercase().replace('-', "_");
+    let value = rest.strip_prefix(['=', ':'])?;
+    (normal(name) == normal(key)).then_some(value)
+}
+
+fn without_quotes_and_comment(value: &str) -> &str {
+    let quoted = |quote: char| value.strip_prefix(quote)?.split(quote).next();
+    let unquoted = || value.split(" #").next().unwrap_or(value).trim_end();
+    quoted('"').or_else(|| quoted('\'')).unwrap_or_else(unquoted)
 }
 
 /// Text after settings were applied to it.

@@ -1,4 +1,4 @@
-//! TOML with comments and order kept: cargo's `config.toml` and uv's `uv.toml`.
+//! TOML with comments and order kept: the files of cargo, uv, bun and podman.
 
 use regauth_shared::ErrorBody;
 use toml_edit::{Array, DocumentMut, Item, Table, TableLike, Value};
@@ -58,8 +58,10 @@ fn apply_one(document: &mut DocumentMut, setting: &Setting) -> Result<Option<App
     };
     let before = present.map(without_decor);
     let written = without_decor(&value);
-    let table = find_or_insert_table(document.as_table_mut(), tables)
-        .ok_or_else(|| error::failed(format!("{} is not a table in the file", tables.join("."))))?;
+    let table = find_or_insert_table(document.as_table_mut(), tables).ok_or_else(|| {
+        let message = format!("{} is not a table in the file", tables.join("."));
+        error::failed(message).hint("make it a table, or move the file away, and try again")
+    })?;
     set_value(table, key, value);
     Ok(Some(AppliedSetting {
         key: setting.key.clone(),
@@ -106,12 +108,23 @@ fn new_value(wanted: &SettingValue, present: Option<&Value>) -> Option<(Value, O
             differs.then(|| (text.into(), None))
         }
         SettingValue::True => (present.and_then(Value::as_bool) != Some(true)).then(|| (true.into(), None)),
+        SettingValue::False => (present.and_then(Value::as_bool) != Some(false)).then(|| (false.into(), None)),
+        SettingValue::ListEntry(text) => list_with(text, present),
         SettingValue::List(texts) => {
             let list = Value::Array(texts.iter().collect());
             (present.map(without_decor) != Some(without_decor(&list))).then_some((list, None))
         }
         SettingValue::ListEnd(text, default) => list_ending_in(text, default, present),
     }
+}
+
+fn list_with(text: &str, present: Option<&Value>) -> Option<(Value, Option<String>)> {
+    let mut list = present.and_then(Value::as_array).cloned().unwrap_or_default();
+    if list.iter().any(|element| element.as_str() == Some(text)) {
+        return None;
+    }
+    list.push(text);
+    Some((Value::Array(list), Some(text.to_owned())))
 }
 
 fn list_ending_in(text: &str, default: &[String], present: Option<&Value>) -> Option<(Value, Option<String>)> {
@@ -273,6 +286,23 @@ mod tests {
         let back = revert(&edited, &after.settings).unwrap();
         assert!(back.text.contains("\"cargo:libsecret\", \"new\"]"), "{}", back.text);
         assert!(!back.text.contains("us\""), "{}", back.text);
+    }
+
+    #[test]
+    fn entries_of_a_list_are_added_once_and_taken_out_of_an_edited_one() {
+        let entry = |text: &str| Setting {
+            key: vec!["engine".to_owned(), "env".to_owned()],
+            value: SettingValue::ListEntry(text.to_owned()),
+        };
+        let settings = [entry("A=1"), entry("B=2")];
+        let before = "[engine]\nenv = [\"X=0\"] # mine\n";
+        let after = apply(before, &settings).unwrap();
+        assert_eq!(after.text, "[engine]\nenv = [\"X=0\", \"A=1\", \"B=2\"] # mine\n");
+        assert!(apply(&after.text, &settings).unwrap().settings.is_empty());
+        assert_eq!(revert(&after.text, &after.settings).unwrap().text, before);
+        let edited = after.text.replace("\"B=2\"]", "\"B=2\", \"C=3\"]");
+        let back = revert(&edited, &after.settings).unwrap();
+        assert!(back.text.contains("[\"X=0\", \"C=3\"]"), "{}", back.text);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use regauth_shared::event::Event;
+use regauth_shared::event::{Event, Workload};
 use regauth_shared::request::TrafficOf;
 use regauth_shared::response::{RegistryView, Status};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
@@ -243,7 +243,13 @@ impl Model {
         let mut rows = rows::clients(&self.window);
         rows.retain(|row| {
             let pid = row.client.pid.map(|pid| pid.to_string()).unwrap_or_default();
-            let names = [row.client.program.as_deref(), row.client.grant.as_deref(), Some(&pid)];
+            let workload = row.client.workload.as_ref().map(Workload::name);
+            let names = [
+                row.client.program.as_deref(),
+                row.client.grant.as_deref(),
+                workload,
+                Some(&pid),
+            ];
             self.filter.matches(names.into_iter().flatten())
         });
         self.client_order.sort(&mut rows, &CLIENT_ORDERS);

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use regauth_shared::RegistryName;
-use regauth_shared::event::{Client, EventKind, Exchange, Operation};
+use regauth_shared::event::{Client, EventKind, Exchange, Operation, Workload};
 
 use crate::config::AuditMode;
 
@@ -14,10 +14,11 @@ pub(super) struct Coverage {
     seen: HashSet<(RegistryName, ClientIdentity)>,
 }
 
-/// Identity of a client of a registry: its grant, else its program, user or address.
+/// Identity of a client of a registry: its grant or workload, else its program, user or address.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum ClientIdentity {
     Grant(String),
+    Workload(Workload),
     Program(String),
     User(u32),
     Address(String),
@@ -26,7 +27,9 @@ enum ClientIdentity {
 
 impl ClientIdentity {
     fn of(client: &Client) -> Self {
-        let named = (client.grant.clone().map(Self::Grant)).or_else(|| client.program.clone().map(Self::Program));
+        let grant = client.grant.clone().map(Self::Grant);
+        let shown = grant.or_else(|| client.workload.clone().map(Self::Workload));
+        let named = shown.or_else(|| client.program.clone().map(Self::Program));
         let user = || client.uid.map(Self::User);
         let address = || client.address.clone().map(Self::Address);
         named.or_else(user).or_else(address).unwrap_or(Self::Unknown)

@@ -37,6 +37,11 @@ impl Key {
         Secret::parse(&text).map_err(|_| AuthorityError::UnreadableKey)
     }
 
+    /// PKCS#8 in PEM.
+    pub(super) fn to_pem(&self) -> String {
+        self.0.serialize_pem()
+    }
+
     /// Copy for rustls, which keeps it while it serves the certificate.
     pub(super) fn to_tls(&self) -> PrivateKeyDer<'static> {
         PrivatePkcs8KeyDer::from(self.0.serialize_der()).into()

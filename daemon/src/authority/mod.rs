@@ -7,7 +7,7 @@
 //!
 //! The module writes no files: the caller keeps the [`Certificates`] and the key. The data path compares the SNI with
 //! the CONNECT authority. `root` creates the two certificates, `leaf` the short-lived one that is served, `key`
-//! signs, `validate` checks certificates from the journal, and [`bundle`] composes the file that clients trust,
+//! signs, `validate` checks certificates from the journal or from a [`file`] that daemons share, and [`bundle`] composes the file that clients trust,
 //! with a company's roots if [`company_roots`] has any.
 
 use std::fmt;
@@ -31,6 +31,7 @@ use crate::host::Host;
 
 pub mod bundle;
 pub mod company_roots;
+pub mod file;
 pub mod java;
 mod key;
 mod leaf;

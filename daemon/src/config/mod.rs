@@ -9,6 +9,7 @@
 mod table_reader;
 
 mod audit;
+mod gateway;
 mod upstream;
 
 mod registries;
@@ -32,11 +33,13 @@ use toml::de::DeTable;
 pub use audit::{AuditMode, AuditSettings};
 pub(crate) use changes::{changes, definition};
 pub use edit::ConfigFile;
+pub use gateway::TlsListener;
 pub use problem::{Problem, Problems};
 pub use upstream::{InvalidProxyUrl, ProxyLogin, ProxyScheme, ProxyUrl, UpstreamSettings};
 
 use crate::credential::store::StoreKind;
 use crate::registry::Registry;
+use crate::workload::rule::TrustRule;
 use problem::ProblemCollector;
 use table_reader::{KnownKeys, TableReader};
 
@@ -45,12 +48,20 @@ use table_reader::{KnownKeys, TableReader};
 pub struct Config {
     /// Address of the proxy listener. Port 0 picks a free port.
     pub listen: SocketAddr,
+    /// Listener for clients that speak TLS to the proxy.
+    pub listen_tls: Option<TlsListener>,
     /// Clients that may connect without a grant.
     pub clients: Clients,
+    /// Folder with the authorities that several daemons share, a file for each host.
+    pub authorities: Option<PathBuf>,
+    /// Tokens of OpenID providers that count as a grant does.
+    pub trust: Vec<TrustRule>,
     /// Kind of store for secrets. `None` until the first start records its choice.
     pub store: Option<StoreKind>,
     /// Time that requests in flight may still take when the daemon stops.
     pub drain_timeout: Duration,
+    /// Time between the order to stop and the drain, for load balancers to notice.
+    pub drain_delay: Duration,
     /// Audit record.
     pub audit: AuditSettings,
     /// Address that serves metrics over HTTP.
@@ -103,13 +114,19 @@ impl Config {
         let clients = top.parsed("clients", Clients::from_str).unwrap_or_default();
         let listen =
             |text: &str| listen_address(text).and_then(|address| clients.check_listen(address).map(|()| address));
+        let metrics_listen =
+            |text: &str| listen_address(text).and_then(|address| clients.check_tls(address).map(|()| address));
         let config = Self {
             listen: top.parsed("listen", listen).unwrap_or(DEFAULT_LISTEN),
+            listen_tls: TlsListener::read(&mut top, clients),
             clients,
+            authorities: top.parsed("authorities", registries::absolute_path),
+            trust: gateway::trust(&mut top, clients),
             store: top.parsed("store", StoreKind::from_str),
             drain_timeout: (top.parsed("drain-timeout", duration)).unwrap_or(DEFAULT_DRAIN_TIMEOUT),
+            drain_delay: top.parsed("drain-delay", duration).unwrap_or_default(),
             audit: AuditSettings::read(&mut top),
-            metrics_listen: top.parsed("metrics-listen", listen),
+            metrics_listen: top.parsed("metrics-listen", metrics_listen),
             warn_before: top.parsed("warn-before", duration).unwrap_or(DEFAULT_WARN_BEFORE),
             notify: top.boolean("notify").unwrap_or(true),
             ca_file: top.parsed("ca-file", registries::absolute_path),
@@ -132,9 +149,13 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: DEFAULT_LISTEN,
+            listen_tls: None,
             clients: Clients::default(),
+            authorities: None,
+            trust: Vec::new(),
             store: None,
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
+            drain_delay: Duration::ZERO,
             audit: AuditSettings::default(),
             metrics_listen: None,
             warn_before: DEFAULT_WARN_BEFORE,
@@ -163,6 +184,8 @@ pub enum Clients {
     SameUser,
     /// Bearers of grants only.
     Grants,
+    /// Bearers of grants only, and those on other machines only over TLS.
+    Gateway,
 }
 
 impl Clients {
@@ -171,15 +194,28 @@ impl Clients {
         match self {
             Self::SameUser => "same-user",
             Self::Grants => "grants",
+            Self::Gateway => "gateway",
         }
     }
 
-    /// Rejects an address that other machines can reach, unless every client needs a grant.
+    /// Rejects an address for plain HTTP that other machines can reach, unless every client needs a grant. A gateway serves
+    /// other machines over TLS only.
+    ///
+    /// # Errors
+    /// [`InvalidListen::BeyondLoopback`] and [`InvalidListen::WithoutTls`].
+    pub fn check_listen(self, address: SocketAddr) -> Result<(), InvalidListen> {
+        if self == Self::Gateway && !address.ip().is_loopback() {
+            return Err(InvalidListen::WithoutTls);
+        }
+        self.check_tls(address)
+    }
+
+    /// Rejects an address for TLS or metrics that other machines can reach, unless every client needs a grant.
     ///
     /// # Errors
     /// [`InvalidListen::BeyondLoopback`].
-    pub fn check_listen(self, address: SocketAddr) -> Result<(), InvalidListen> {
-        if self == Self::Grants || address.ip().is_loopback() {
+    pub fn check_tls(self, address: SocketAddr) -> Result<(), InvalidListen> {
+        if self != Self::SameUser || address.ip().is_loopback() {
             Ok(())
         } else {
             Err(InvalidListen::BeyondLoopback)
@@ -191,7 +227,7 @@ impl FromStr for Clients {
     type Err = InvalidClients;
 
     fn from_str(text: &str) -> Result<Self, InvalidClients> {
-        [Self::SameUser, Self::Grants]
+        [Self::SameUser, Self::Grants, Self::Gateway]
             .into_iter()
             .find(|clients| clients.as_str() == text)
             .ok_or(InvalidClients)
@@ -200,7 +236,7 @@ impl FromStr for Clients {
 
 /// Error of parsing [`Clients`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("clients are \"same-user\" or \"grants\"")]
+#[error("clients are \"same-user\", \"grants\" or \"gateway\"")]
 pub struct InvalidClients;
 
 /// Error of an address to listen on.
@@ -214,6 +250,12 @@ pub enum InvalidListen {
         "other machines can reach this address; set clients = \"grants\" in config.toml too, or use 127.0.0.1 or [::1]"
     )]
     BeyondLoopback,
+    /// Address of a gateway beyond loopback, without TLS.
+    #[error(
+        "other machines can reach this address, and a gateway serves them over TLS only; use 127.0.0.1 or [::1] here, and \
+         set listen-tls = {{ address = \"0.0.0.0:9443\", cert = \"…\", key = \"…\" }} in config.toml"
+    )]
+    WithoutTls,
 }
 
 fn duration(text: &str) -> Result<Duration, &'static str> {
@@ -229,12 +271,18 @@ pub const INITIAL: &str = r#"# regauth: registries and settings of the daemon.
 # Address that build tools connect to. Loopback only, unless every client needs a grant; port 0 picks a free port.
 # listen = "127.0.0.1:9001"
 
-# Clients that may connect: "same-user" (this user's own processes need no grant) or "grants" (every client needs a
-# grant from `regauthctl grant`). Other users, containers and machines always need a grant.
+# Clients that may connect: "same-user" (this user's own processes need no grant), "grants" (every client needs a grant
+# from `regauthctl grant`), or "gateway" (as "grants", and other machines connect over TLS only). Other users, containers
+# and machines always need a grant.
 # clients = "same-user"
+
+# A gateway for a team has more settings: `listen-tls`, `[[trust]]` and `authorities`. docs/gateway.md explains them.
 
 # Time that requests in flight may still take when the daemon stops.
 # drain-timeout = "30s"
+
+# Time for which the daemon goes on as before once it is to stop, with /readyz false, for load balancers to notice.
+# drain-delay = "0s"
 
 # Events that the audit record keeps: "off", "changes" (what verbs change, writes, refusals, each program's first use of a
 # registry) or "all" (every request). `regauthctl audit` shows it. With audit-required, requests that cannot be recorded
@@ -244,7 +292,7 @@ pub const INITIAL: &str = r#"# regauth: registries and settings of the daemon.
 # audit-keep = "90d"
 # audit-max-size = "256MiB"
 
-# Metrics for Prometheus over HTTP. Without this key, only `regauthctl metrics` prints them.
+# Metrics for Prometheus over HTTP (/metrics), and the daemon's health (/healthz, /readyz). Without this key, only `regauthctl metrics` prints them.
 # metrics-listen = "127.0.0.1:9102"
 
 # Time before a token's end at which `regauthctl status` warns, if nothing renews the token.
@@ -290,9 +338,14 @@ const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 const TOP_KEYS: KnownKeys = &[
     ("listen", r#""127.0.0.1:9001""#),
+    (
+        "listen-tls",
+        r#"{ address = "0.0.0.0:9443", cert = "/etc/regauth/tls.crt", key = "/etc/regauth/tls.key" }"#,
+    ),
     ("clients", r#""same-user""#),
     ("store", r#""keychain""#),
     ("drain-timeout", r#""30s""#),
+    ("drain-delay", r#""5s""#),
     ("metrics-listen", r#""127.0.0.1:9102""#),
     ("warn-before", r#""3d""#),
     ("notify", "false"),
@@ -301,6 +354,8 @@ const TOP_KEYS: KnownKeys = &[
     ("audit-keep", r#""90d""#),
     ("audit-max-size", r#""256MiB""#),
     ("ca-file", r#""/etc/corp-root.pem""#),
+    ("authorities", r#""/etc/regauth/authorities""#),
+    ("trust", "[[trust]]"),
     ("upstream", "[upstream]"),
     ("registries", "[registries.corp]"),
 ];
@@ -312,8 +367,10 @@ const UPSTREAM_KEYS: KnownKeys = &[
 
 /// Known keys by table, for a hint about a key in the wrong table. That happens easily: a table goes on until the next
 /// header.
-const KEYS_BY_TABLE: [(&str, KnownKeys); 4] = [
+const KEYS_BY_TABLE: [(&str, KnownKeys); 6] = [
     ("at the top, before the first [table]", TOP_KEYS),
+    ("in listen-tls", gateway::LISTEN_TLS_KEYS),
+    ("in [[trust]]", gateway::TRUST_KEYS),
     ("in [upstream]", UPSTREAM_KEYS),
     ("in [registries.NAME]", registries::REGISTRY_KEYS),
     ("in the table of a source", sources::COMMAND_KEYS),

@@ -79,6 +79,30 @@ impl<'a, 't> TableReader<'a, 't> {
         })
     }
 
+    /// Calls `read` with the reader of each table in an array of tables. Unknown keys are recorded at once.
+    pub(super) fn each_table(&mut self, key: &str, keys: KnownKeys, mut read: impl FnMut(&mut TableReader<'_, 't>)) {
+        let Some(value) = self.value(key) else { return };
+        let DeValue::Array(tables) = value.get_ref() else {
+            return self.reject_type(key, "an array of tables", value);
+        };
+        for table in tables.iter() {
+            let DeValue::Table(content) = table.get_ref() else {
+                self.reject_type(key, "an array of tables", table);
+                continue;
+            };
+            let mut reader = TableReader {
+                path: key.to_owned(),
+                rotate_command: self.rotate_command.clone(),
+                header_offset: table.span().start,
+                table: content,
+                keys: keys.into(),
+                problems: self.problems,
+            };
+            reader.reject_unknown_keys();
+            read(&mut reader);
+        }
+    }
+
     /// Name of the table in messages: `[registries.corp]`.
     pub(super) fn title(&self) -> String {
         format!("[{}]", self.path)
@@ -95,6 +119,11 @@ impl<'a, 't> TableReader<'a, 't> {
     /// Is the key present, with a valid value or not?
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
+    }
+
+    /// Is the value an array, for a key that also takes a string?
+    pub(super) fn has_list(&self, key: &str) -> bool {
+        self.value(key).is_some_and(|value| value.get_ref().is_array())
     }
 
     /// Is the value a table, for a key that also takes a string?

@@ -42,7 +42,7 @@ use crate::{atomic, service};
 #[derive(Debug)]
 pub(crate) struct SystemRoots {
     pub(super) certificates: Vec<CertificateDer<'static>>,
-    trust: Trust,
+    pub(super) trust: Trust,
 }
 
 impl SystemRoots {
@@ -72,7 +72,7 @@ pub(crate) struct Controller {
     pub(crate) company_roots: ArcSwap<CompanyRoots>,
     /// Origin of each listening socket: the daemon's own, or passed by the service manager.
     pub(crate) sockets: Sockets,
-    /// HTTP endpoint of the metrics.
+    /// HTTP endpoint of the metrics and of the daemon's health.
     pub(crate) metrics: MetricsEndpoint,
     /// The log's level.
     pub(crate) logs: Logs,
@@ -86,7 +86,7 @@ pub(crate) struct Controller {
     pub(crate) persistent: bool,
     /// Tokens that the environment held when the daemon started.
     pub(crate) environment: Environment,
-    /// Tasks that refresh credentials.
+    /// Tasks that refresh credentials and the keys of issuers.
     pub(crate) refreshers: TaskTracker,
     /// The store in use, and during a migration the other one.
     pub(crate) stores: Stores,

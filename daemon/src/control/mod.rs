@@ -24,7 +24,9 @@ pub(crate) mod notifications;
 mod probe;
 pub(crate) mod token_check;
 mod widening;
+mod workload_trust;
 
+pub(crate) mod config_watch;
 pub(crate) mod controller;
 pub(crate) mod state;
 

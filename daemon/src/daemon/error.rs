@@ -13,6 +13,7 @@ use crate::config::{InvalidListen, Problems};
 use crate::credential::store::select::OtherStore;
 use crate::home::HomeError;
 use crate::inherited_sockets::InheritedSocketsError;
+use crate::proxy::downstream::entrance::InvalidCertificate;
 use crate::proxy::upstream::TrustError;
 use crate::proxy::upstream::proxy_rules::InvalidProxySetting;
 use crate::schema::StateError;
@@ -52,6 +53,17 @@ pub enum StartError {
         /// Error of the system.
         error: io::Error,
     },
+    /// Port of `listen-tls` in use, or address of another machine.
+    #[error("cannot listen on {address} for TLS: {error}; choose another address for `listen-tls` in config.toml")]
+    ListenTls {
+        /// Address from the configuration.
+        address: SocketAddr,
+        /// Error of the system.
+        error: io::Error,
+    },
+    /// Certificate of `listen-tls` that cannot be used.
+    #[error("`listen-tls` in config.toml: {0}; correct the path or the file and start again")]
+    Certificate(#[from] InvalidCertificate),
     /// Control socket that cannot be created.
     #[error("cannot create the control socket {}: {}; {}", .0.display(), .1, if .1.kind() == io::ErrorKind::InvalidInput {
         "choose a folder with a shorter path with --home"

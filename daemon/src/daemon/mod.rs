@@ -30,6 +30,7 @@ use crate::audit::{self, Audit};
 use crate::authority::bundle;
 use crate::authority::company_roots::CompanyRoots;
 use crate::config::Config;
+use crate::control::config_watch;
 use crate::control::controller::{Controller, SystemRoots};
 use crate::control::maintenance;
 use crate::control::metrics::{self, MetricsEndpoint};
@@ -44,7 +45,8 @@ use crate::credential::store::select::{self, OpenStore};
 use crate::events::collector;
 use crate::home::{self, CreatedFolders, Lock};
 use crate::inherited_sockets::{self, InheritedSockets};
-use crate::proxy::downstream::accept::{self, Workers};
+use crate::proxy::downstream::accept::{self, Listeners, Workers};
+use crate::proxy::downstream::entrance::ServerCertificate;
 use crate::proxy::state::ProxyState;
 use crate::proxy::upstream::proxy_rules::ProxyRules;
 use crate::service;
@@ -53,7 +55,7 @@ use crate::service;
 #[derive(Debug)]
 pub struct Daemon {
     controller: Arc<Controller>,
-    listener: TcpListener,
+    listeners: Listeners,
     workers: Workers,
     control: UnixListener,
     control_clients: ControlClients,
@@ -131,7 +133,7 @@ impl Daemon {
         let config_file = options.config.clone().unwrap_or_else(|| folders.config_file());
         let config = read_config(&config_file, options.ephemeral)?;
         inherited.check_control(&[folders.socket(), Folders::of_the_system().socket()])?;
-        let (listener, listen) = listen(inherited.proxy, &options, &config).await?;
+        let (listeners, listen, tls) = listen(inherited.proxy, &options, &config).await?;
         let (proxies, company_roots) = corporate_network(&config, listen)?;
         let control = control_socket(inherited.control, &folders)?;
         exclusive.add_socket(&folders, sockets);
@@ -139,7 +141,7 @@ impl Daemon {
         let system_roots = system_roots.await.map_err(|error| StartError::Threads(error.into()))?;
         let number = options.workers.unwrap_or_else(Workers::usual_number);
         let trusted = company_roots.with(&system_roots);
-        let proxy = ProxyState::new(&config, proxies, grants, listen, &trusted, number)?;
+        let proxy = ProxyState::new(&config, proxies, grants, listen, &trusted, number)?.with_tls(tls);
         let proxy = Arc::new(proxy.with_audit(open_audit(&folders, &options, &config)?));
         let workers = Workers::start(number, &proxy).map_err(StartError::Threads)?;
         let controller = Arc::new(Controller {
@@ -151,7 +153,7 @@ impl Daemon {
             system_roots: ArcSwap::from_pointee(SystemRoots::new(system_roots)),
             company_roots: ArcSwap::from_pointee(company_roots),
             sockets,
-            metrics: MetricsEndpoint::default(),
+            metrics: MetricsEndpoint::new(workers.liveness()),
             logs: options.logs,
             started: OffsetDateTime::now_utc(),
             stop: CancellationToken::new(),
@@ -165,7 +167,7 @@ impl Daemon {
         (lifecycle::start(&controller, &config).await).map_err(StartError::Registries)?;
         Ok(Self {
             controller,
-            listener,
+            listeners,
             workers,
             control,
             control_clients,
@@ -204,17 +206,19 @@ impl Daemon {
             control_tasks.clone(),
             end.clone(),
         ));
-        background.spawn(accept::accept(self.listener, self.workers, proxy.drain.clone()));
+        background.spawn(accept::accept(self.listeners, self.workers, proxy.drain.clone()));
         maintain(&self.controller, &background, &end);
         let events_end = CancellationToken::new();
         background.spawn(collector::collect(Arc::clone(&proxy.events), events_end.clone()));
 
         let recorder = recorder(&proxy);
         let mut signals = Signals::new()?;
-        tracing::info!(listen = %proxy.listen, "ready");
+        let tls = proxy.listen_tls.map(tracing::field::display);
+        tracing::info!(listen = %proxy.listen, tls, "ready");
         proxy.events.start();
         service::ready();
         signals.wait_for_stop(&self.controller, &control_tasks).await;
+        leave(&self.controller, &mut signals).await;
         tracing::info!(connections = proxy.counters.connections(), "draining");
         service::stopping(&proxy);
         proxy.events.announce(EventKind::Stopping);
@@ -239,6 +243,20 @@ impl Daemon {
         recorder.wait().await;
         end.cancel();
         Ok(())
+    }
+}
+
+/// Makes `/readyz` false and waits for `drain-delay`, while connections are still accepted: load balancers need a moment to
+/// notice. A second signal ends the wait.
+async fn leave(controller: &Controller, signals: &mut Signals) {
+    controller.stop.cancel();
+    let delay = controller.at_start.drain_delay;
+    if !delay.is_zero() {
+        tracing::info!(seconds = delay.as_secs(), "waiting before the drain");
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = signals.terminated() => {}
+        }
     }
 }
 
@@ -274,6 +292,13 @@ fn maintain(controller: &Arc<Controller>, tasks: &TaskTracker, end: &Cancellatio
     tasks.spawn(token_check::serve(Arc::clone(controller), end.clone()));
     tasks.spawn(metrics::serve(Arc::clone(controller), end.clone()));
     tasks.spawn(maintenance::watch_for_sleep(Arc::clone(controller), end.clone()));
+    tasks.spawn(config_watch::follow(Arc::clone(controller), end.clone()));
+    let (proxy, end) = (Arc::clone(&controller.proxy), end.clone());
+    tasks.spawn(async move {
+        if let Some(certificate) = &proxy.certificate {
+            certificate.follow_files(end).await;
+        }
+    });
 }
 
 /// Starts the desktop notifications, unless they are turned off or this daemon serves no desktop: the system's daemon, whose
@@ -351,18 +376,33 @@ fn control_socket(
     inherited_sockets::control(inherited, &path).map_err(|error| StartError::Socket(path, error))
 }
 
+/// Listeners of the proxy, the address of the plain one, and the address and certificate of the one with TLS.
 async fn listen(
     inherited: Option<std::net::TcpListener>,
     options: &Options,
     config: &Config,
-) -> Result<(TcpListener, SocketAddr), StartError> {
+) -> Result<(Listeners, SocketAddr, Option<(SocketAddr, ServerCertificate)>), StartError> {
     let address = options.listen.unwrap_or(config.listen);
     let inherited_address = inherited.as_ref().and_then(|listener| listener.local_addr().ok());
     config.clients.check_listen(inherited_address.unwrap_or(address))?;
     let failed = |error| StartError::Listen { address, error };
-    let listener = inherited_sockets::proxy(inherited, address).await.map_err(failed)?;
+    let plain = inherited_sockets::proxy(inherited, address).await.map_err(failed)?;
+    let address = plain.local_addr().map_err(failed)?;
+    let (tls, certificate) = listen_tls(config).await?.unzip();
+    Ok((Listeners { plain, tls }, address, certificate))
+}
+
+/// Listener of `listen-tls`, its address and its certificate.
+async fn listen_tls(config: &Config) -> Result<Option<(TcpListener, (SocketAddr, ServerCertificate))>, StartError> {
+    let Some(settings) = &config.listen_tls else {
+        return Ok(None);
+    };
+    let certificate = ServerCertificate::read(settings)?;
+    let address = settings.address;
+    let failed = |error| StartError::ListenTls { address, error };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    Ok((listener, address))
+    Ok(Some((listener, (address, certificate))))
 }
 
 /// Time after the drain for requests on the control socket to finish.

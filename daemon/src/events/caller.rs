@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use regauth_shared::{RegistryName, event};
 use tokio::sync::SetOnce;
 
+use crate::bearer::Bearer;
+
 /// Other end of a client's connection: a user of this machine, or an address.
 #[derive(Debug, Default)]
 pub(crate) struct Caller {
@@ -37,21 +39,27 @@ pub(crate) struct Program {
 
 impl Caller {
     /// Records what an event says of this connection. True if that is new: for the first request, and for one with another
-    /// registry or grant, or with a program that was not known before.
-    pub(super) fn take_news(&self, registry: Option<&RegistryName>, grant: Option<&str>) -> bool {
+    /// registry, grant or workload, or with a program that was not known before.
+    pub(super) fn take_news(&self, registry: Option<&RegistryName>, bearer: Option<&Bearer>) -> bool {
         let mut hasher = DefaultHasher::new();
-        (registry, grant, self.program.get().is_some()).hash(&mut hasher);
+        let (grant, workload) = (bearer.and_then(Bearer::grant_id), bearer.and_then(Bearer::workload));
+        (registry, grant, workload, self.program.get().is_some()).hash(&mut hasher);
         let digest = hasher.finish().max(1);
         self.reported.swap(digest, Ordering::Relaxed) != digest
     }
 
-    /// The client in an event; `grant` is the id of the grant that it has shown.
-    pub(super) fn view(&self, grant: Option<&str>) -> event::Client {
+    /// The client in an event, with the grant or token that it has shown.
+    pub(super) fn view(&self, bearer: Option<&Bearer>) -> event::Client {
         let program = self.program.get().and_then(Option::as_ref);
         event::Client {
             uid: self.uid,
             address: self.address.map(|address| address.to_string()),
-            grant: grant.map(str::to_owned),
+            grant: bearer.and_then(Bearer::grant_id).map(str::to_owned),
+            workload: bearer.and_then(Bearer::workload).map(|identity| event::Workload {
+                issuer: identity.issuer.clone(),
+                subject: identity.subject.clone(),
+                repository: identity.repository.clone(),
+            }),
             pid: program.map(|program| program.pid),
             program: program.map(|program| program.path.clone()),
             parent: program.and_then(|program| program.parent.clone()),

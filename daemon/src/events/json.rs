@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::Method;
 use http::uri::Authority;
 
+use crate::bearer::Bearer;
 use crate::events::caller::Caller;
 use crate::events::record::{MAX_METHOD, RequestRecord, cut, micros};
 use crate::policy::Operation;
@@ -50,7 +51,15 @@ fn write_client(client: &mut Object, record: &RequestRecord) {
     let program = caller.program.get().and_then(Option::as_ref);
     client.optional_number("uid", caller.uid.map(u64::from));
     client.text("address", caller.address.as_ref().map(IpAddr::to_string).as_deref());
-    client.text("grant", record.grant.as_ref().map(|grant| grant.terms.id.as_str()));
+    let bearer = record.bearer.as_ref();
+    client.text("grant", bearer.and_then(Bearer::grant_id));
+    if let Some(identity) = bearer.and_then(Bearer::workload) {
+        client.object("workload", |workload| {
+            workload.text("issuer", Some(&identity.issuer));
+            workload.text("subject", Some(&identity.subject));
+            workload.text("repository", identity.repository.as_deref());
+        });
+    }
     client.optional_number("pid", program.map(|program| u64::from(program.pid)));
     client.text("program", program.map(|program| program.path.as_str()));
     client.text("parent", program.and_then(|program| program.parent.as_deref()));
@@ -153,6 +162,7 @@ mod tests {
     use super::*;
     use crate::events::caller::Program;
     use crate::events::record::PathText;
+    use crate::workload::Workload;
 
     fn caller(program: Option<Program>) -> Arc<Caller> {
         Arc::new(Caller {
@@ -195,6 +205,13 @@ mod tests {
             operation: Some(Operation::Write),
             ..full_record("/", "/")
         };
+        let workload = RequestRecord {
+            bearer: Some(Bearer::Workload(Arc::new(Workload::without_rules(
+                "https://issuer.example",
+                "repo:\"corp\"/plans",
+            )))),
+            ..full_record("/", "/")
+        };
         let from_afar = Caller {
             address: Some("2001:db8::1".parse().unwrap()),
             ..Caller::default()
@@ -203,6 +220,7 @@ mod tests {
             full_record("/index/se/rd/serde", "/home/a/project"),
             full_record(&long, "/tmp/line\nfeed\tand \u{1b}[31m \\ \u{202e} ü"),
             refusal,
+            workload,
             RequestRecord::begin(caller(None), Instant::now()),
             RequestRecord::begin(Arc::new(from_afar), Instant::now()),
         ] {

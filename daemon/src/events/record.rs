@@ -10,8 +10,8 @@ use http::uri::Authority;
 use regauth_shared::RegistryName;
 use regauth_shared::event::{self, EventKind, Exchange, MAX_PATH};
 
+use crate::bearer::Bearer;
 use crate::events::caller::Caller;
-use crate::grant::Grant;
 use crate::policy::Operation;
 
 /// Facts about a request that has ended. Clones of shared values, so that a record costs no allocation.
@@ -27,8 +27,8 @@ pub(crate) struct RequestRecord {
     pub(crate) own: Option<Duration>,
     /// Client's end of the connection.
     pub(crate) caller: Arc<Caller>,
-    /// Grant that the client has shown.
-    pub(crate) grant: Option<Arc<Grant>>,
+    /// Grant or token that the client has shown.
+    pub(crate) bearer: Option<Bearer>,
     /// Registry whose scope covers the request.
     pub(crate) registry: Option<RegistryName>,
     /// Host and port.
@@ -64,7 +64,7 @@ impl RequestRecord {
             first_byte: None,
             own: None,
             caller,
-            grant: None,
+            bearer: None,
             registry: None,
             host: None,
             method: None,
@@ -83,8 +83,7 @@ impl RequestRecord {
     /// Records the client's use of the registry. True for one more read of a client whose use is known: only subscribers to
     /// all requests need its event.
     pub(super) fn take_routine(&self) -> bool {
-        let grant = self.grant.as_ref().map(|grant| grant.terms.id.as_str());
-        let is_news = self.caller.take_news(self.registry.as_ref(), grant);
+        let is_news = self.caller.take_news(self.registry.as_ref(), self.bearer.as_ref());
         self.code.is_none() && self.operation != Some(Operation::Write) && !is_news
     }
 
@@ -93,9 +92,7 @@ impl RequestRecord {
         let exchange = Exchange {
             registry: self.registry.clone(),
             host: self.host.as_ref().map(Authority::to_string),
-            client: self
-                .caller
-                .view(self.grant.as_ref().map(|grant| grant.terms.id.as_str())),
+            client: self.caller.view(self.bearer.as_ref()),
             operation: self.operation.map(|operation| match operation {
                 Operation::Read => event::Operation::Read,
                 Operation::Write => event::Operation::Write,

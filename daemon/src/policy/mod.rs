@@ -2,13 +2,14 @@
 //!
 //! [`operation`] classifies a request as read or write by the registry's kind; [`lfs`] and `token_scope` are two flows
 //! in which the method does not tell. [`denial`] classifies a registry's answer. [`path`] finds paths that servers
-//! interpret differently. `binding` compares a configuration with what a token was given for. [`address`] classifies IP addresses as public or not. `header_name` compares names of headers.
+//! interpret differently. `binding` compares a configuration with what a token was given for. [`address`] classifies IP addresses as public or not, and [`network`] compares them with configured ranges. `header_name` compares names of headers.
 
 pub mod address;
 pub(crate) mod binding;
 pub mod denial;
 pub(crate) mod header_name;
 pub mod lfs;
+pub mod network;
 pub mod operation;
 pub mod path;
 pub(crate) mod token_scope;

@@ -21,6 +21,7 @@ use crate::credential::circuit_breaker::CircuitBreaker;
 use crate::events::Events;
 use crate::grant::Grants;
 use crate::host::{Host, Origin};
+use crate::proxy::downstream::entrance::ServerCertificate;
 use crate::proxy::downstream::limits::ConnectionLimits;
 use crate::proxy::downstream::peer::PeerResolver;
 use crate::proxy::downstream::program::ProgramFinder;
@@ -31,6 +32,7 @@ use crate::proxy::routes::{RegistryRoute, Routes};
 use crate::proxy::upstream::dial::Dialer;
 use crate::proxy::upstream::proxy_rules::ProxyRules;
 use crate::proxy::upstream::{Trust, TrustError, Upstream};
+use crate::workload::WorkloadTrust;
 
 /// State that all workers share.
 #[derive(Debug)]
@@ -47,6 +49,8 @@ pub struct ProxyState {
     pub peers: PeerResolver,
     /// Current grants.
     pub grants: ArcSwap<Grants>,
+    /// Current trust rules for tokens of workloads.
+    pub(crate) trust: ArcSwap<WorkloadTrust>,
     /// Connection and request limits of each client.
     pub limits: ConnectionLimits,
     /// Pace of clients that show no valid grant.
@@ -57,6 +61,10 @@ pub struct ProxyState {
     pub public_only_passthrough: Upstream,
     /// Address of the proxy listener.
     pub listen: SocketAddr,
+    /// Address of the listener with TLS.
+    pub listen_tls: Option<SocketAddr>,
+    /// Certificate of the listener with TLS.
+    pub certificate: Option<ServerCertificate>,
     /// Cancelled when the daemon starts to drain.
     pub drain: CancellationToken,
     /// Tasks of all open connections.
@@ -100,11 +108,14 @@ impl ProxyState {
             clients: config.clients,
             peers: PeerResolver::new(),
             grants: ArcSwap::from_pointee(grants),
+            trust: ArcSwap::default(),
             limits: ConnectionLimits::default(),
             refusal_pace: RefusalPace::default(),
             public_only_passthrough: Upstream::new(&public_only_dialer, trust, workers)?,
             public_only_dialer,
             listen,
+            listen_tls: None,
+            certificate: None,
             drain: CancellationToken::new(),
             tasks: TaskTracker::new(),
             audit: Audit::off(),
@@ -117,24 +128,40 @@ impl ProxyState {
         })
     }
 
+    /// Serves TLS at this address with this certificate.
+    pub(crate) fn with_tls(self, tls: Option<(SocketAddr, ServerCertificate)>) -> Self {
+        let (listen_tls, certificate) = tls.unzip();
+        Self {
+            listen_tls,
+            certificate,
+            ..self
+        }
+    }
+
+    /// Addresses of our own listeners.
+    fn own_addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        [self.listen].into_iter().chain(self.listen_tls)
+    }
+
     /// Records events on disk.
     pub(crate) fn with_audit(self, audit: Audit) -> Self {
         Self { audit, ..self }
     }
 
-    /// Returns true if `origin` is our own listener: a request to it would loop.
+    /// Returns true if `origin` is a listener of ours: a request to it would loop.
     ///
     /// The kernel takes the unspecified address (`0.0.0.0`, `[::]`) for loopback, and an IPv4-mapped address for its IPv4
     /// address. A name that resolves to this machine is found by [`is_own_connection`](Self::is_own_connection).
     pub(crate) fn is_own_listener(&self, origin: &Origin) -> bool {
-        let is_own_host = match origin.host {
+        let is_own_host = |own: SocketAddr| match origin.host {
             Host::Name(_) => origin.host.is_loopback(),
             Host::Address(address) => {
                 let address = address.to_canonical();
-                address.is_loopback() || address.is_unspecified() || address == self.listen.ip().to_canonical()
+                address.is_loopback() || address.is_unspecified() || address == own.ip().to_canonical()
             }
         };
-        origin.port == self.listen.port() && is_own_host
+        self.own_addresses()
+            .any(|own| origin.port == own.port() && is_own_host(own))
     }
 
     /// Returns true if a connection that we have opened leads to our own listener.
@@ -142,11 +169,14 @@ impl ProxyState {
         let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else {
             return false;
         };
-        let listen = self.listen.ip().to_canonical();
         let address = peer.ip().to_canonical();
         // To reach an address of this machine, the kernel chooses it as the source address too.
         let is_own_machine = address.is_loopback() || peer.ip() == local.ip();
-        peer.port() == self.listen.port() && (address == listen || (listen.is_unspecified() && is_own_machine))
+        let leads_to = |own: SocketAddr| {
+            let listen = own.ip().to_canonical();
+            peer.port() == own.port() && (address == listen || (listen.is_unspecified() && is_own_machine))
+        };
+        self.own_addresses().any(leads_to)
     }
 
     /// Counts an open connection until the guard is dropped.

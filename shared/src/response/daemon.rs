@@ -17,6 +17,9 @@ pub struct Status {
     pub started: String,
     /// Address of the proxy's listener, as `127.0.0.1:9001`.
     pub listen: String,
+    /// Address of the listener for clients that speak TLS to the proxy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen_tls: Option<String>,
     /// Origin of the listeners.
     #[serde(default)]
     pub sockets: Sockets,
@@ -36,7 +39,8 @@ pub struct Status {
     /// Registries that cannot be served, each with its cause.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
-    /// Client policy: `same-user` (this user's processes need no grant) or `grants` (every client needs one).
+    /// Client policy: `same-user` (this user's processes need no grant), `grants` (every client needs one) or `gateway` (as
+    /// `grants`, and other machines connect over TLS only).
     #[serde(default)]
     pub clients: String,
     /// Corporate proxies in use for connections to registries and other hosts. Empty: connections are direct.

@@ -25,4 +25,6 @@ pub use registry::{
 };
 pub use store::{StoreMoved, StoreMoving, StoreShown, StoreView, Unlocked};
 pub use token::{DeviceLogin, DeviceLoginState, LoggedOut, Rotated, TokenComparison, Verdict, VerdictResult, Verified};
-pub use traffic::{ClientTraffic, Histogram, LastRefusal, NamedCount, RegistryTraffic, RequestCount, Traffic};
+pub use traffic::{
+    ClientTraffic, Histogram, LastRefusal, NamedCount, RegistryTraffic, RequestCount, Traffic, WorkloadTraffic,
+};

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Client, Event, Operation};
+use crate::event::{Client, Event, Operation, Workload};
 use crate::name::RegistryName;
 
 /// Counters of all registries and clients.
@@ -25,12 +25,28 @@ pub struct Traffic {
     pub refusals_elsewhere: Vec<NamedCount>,
     /// Clients, the latest first. The table is bounded, and the client that was silent for longest leaves it.
     pub clients: Vec<ClientTraffic>,
+    /// Workloads. The first hundreds are counted each, and the others together under an empty name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workloads: Vec<WorkloadTraffic>,
     /// Latest requests of the registry or client that the request named, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub latest: Vec<Event>,
     /// Events that the counters miss because they came faster than they were counted.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub lost: u64,
+}
+
+/// Counters of one workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct WorkloadTraffic {
+    /// Workload.
+    #[serde(flatten)]
+    pub workload: Workload,
+    /// Requests that have ended.
+    pub requests: u64,
+    /// Those of them that the daemon refused.
+    pub refusals: u64,
 }
 
 /// Counters of one registry.

@@ -3,7 +3,7 @@
 use regauth_shared::RegistryName;
 use regauth_shared::event::{
     Client, Event, EventKind, Exchange, GrantCreated, GrantRevoked, Lost, Operation, RegistryChange, Reload, Renewal,
-    Rotation, Started, StoreChange, Verification, WritesOpened,
+    Rotation, Started, StoreChange, Verification, Workload, WritesOpened,
 };
 use regauth_shared::response::VerdictResult;
 
@@ -93,6 +93,7 @@ pub(crate) fn events() -> Vec<(&'static str, Event)> {
         ),
         ("stopping", EventKind::Stopping),
         ("lost", EventKind::Lost(Lost { events: 12 })),
+        ("request-of-workload", EventKind::Request(request_of_workload())),
     ];
     let numbered = kinds.into_iter().zip(17..);
     numbered
@@ -115,6 +116,7 @@ fn request() -> Exchange {
             uid: Some(1000),
             address: None,
             grant: None,
+            workload: None,
             pid: Some(4242),
             program: Some("/usr/bin/cargo".to_owned()),
             parent: Some("/usr/bin/bash".to_owned()),
@@ -132,6 +134,21 @@ fn request() -> Exchange {
         first_byte_us: Some(30_100),
         own_us: Some(140),
         reused: Some(true),
+    }
+}
+
+fn request_of_workload() -> Exchange {
+    Exchange {
+        client: Client {
+            address: Some("192.0.2.7".to_owned()),
+            workload: Some(Workload {
+                issuer: "https://token.actions.githubusercontent.com".to_owned(),
+                subject: "repo:corp/plans:ref:refs/heads/main".to_owned(),
+                repository: Some("corp/plans".to_owned()),
+            }),
+            ..Client::default()
+        },
+        ..request()
     }
 }
 

@@ -56,6 +56,7 @@ pub(super) fn answers(each: &mut impl EachAnswer) {
     each.check("status", status("open", vec![]));
     each.check("status-locked", status("locked", vec![problem]));
     each.check("status-behind-proxy", status_behind_proxy());
+    each.check("status-of-gateway", status_of_gateway());
     each.check(
         "metrics",
         regauth_shared::response::Metrics {
@@ -99,6 +100,7 @@ fn status(store_is: &str, problems: Vec<Problem>) -> Status {
         pid: 4242,
         started: "2026-03-04T05:00:00Z".to_owned(),
         listen: "127.0.0.1:9001".to_owned(),
+        listen_tls: None,
         sockets: Sockets {
             proxy: SocketOrigin::Passed,
             control: SocketOrigin::Own,
@@ -138,6 +140,14 @@ fn status_behind_proxy() -> Status {
         ca_file: Some("/etc/corp-root.pem".to_owned()),
         audit: None,
         metrics: None,
+        ..status("open", vec![])
+    }
+}
+
+fn status_of_gateway() -> Status {
+    Status {
+        listen_tls: Some("0.0.0.0:9443".to_owned()),
+        clients: "gateway".to_owned(),
         ..status("open", vec![])
     }
 }

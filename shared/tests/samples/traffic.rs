@@ -1,10 +1,10 @@
 //! Samples of the messages about the counters of requests.
 
 use regauth_shared::Request;
-use regauth_shared::event::{Client, Event, EventKind, Exchange, Operation};
+use regauth_shared::event::{Client, Event, EventKind, Exchange, Operation, Workload};
 use regauth_shared::request::TrafficOf;
 use regauth_shared::response::{
-    ClientTraffic, Histogram, LastRefusal, NamedCount, RegistryTraffic, RequestCount, Traffic,
+    ClientTraffic, Histogram, LastRefusal, NamedCount, RegistryTraffic, RequestCount, Traffic, WorkloadTraffic,
 };
 
 use super::{EachAnswer, name};
@@ -36,8 +36,21 @@ fn traffic() -> Traffic {
         registries: vec![registry_traffic()],
         refusals_elsewhere: counts(&[("grant-required", 2)]),
         clients: vec![client_traffic()],
+        workloads: vec![workload_traffic()],
         latest: vec![latest_request()],
         lost: 5,
+    }
+}
+
+fn workload_traffic() -> WorkloadTraffic {
+    WorkloadTraffic {
+        workload: Workload {
+            issuer: "https://token.actions.githubusercontent.com".to_owned(),
+            subject: "repo:corp/plans:ref:refs/heads/main".to_owned(),
+            repository: Some("corp/plans".to_owned()),
+        },
+        requests: 120,
+        refusals: 3,
     }
 }
 

@@ -40,7 +40,8 @@ const COLUMNS: [Column<ClientRow, Context>; 10] = [
     Column::text("PROGRAM", 14, 24, 0, |row, at, _| (row.client.name(), at.theme.name())),
     Column::number("PID", 7, 1, |row, _, _| plain(pid(&row.client))),
     Column::text("GRANT", 10, 10, 4, |row, _, _| {
-        plain(row.client.grant.clone().unwrap_or_else(|| "-".to_owned()))
+        let workload = row.client.workload.as_ref().map(|workload| workload.name().to_owned());
+        plain(row.client.grant.clone().or(workload).unwrap_or_else(|| "-".to_owned()))
     }),
     Column::number("REQ/S", 6, 2, |row, _, _| plain(units::rate(row.requests_per_second))),
     Column::number("REQUESTS", 8, 3, |row, _, _| plain(units::count(row.requests))),

@@ -100,10 +100,11 @@ fn client(row: &ClientRow, now: OffsetDateTime) -> Vec<(&'static str, String)> {
         (
             "client",
             format!(
-                "pid {}   user {}   grant {}   address {}",
+                "pid {}   user {}   grant {}   workload {}   address {}",
                 clients::pid(client),
                 client.uid.map_or_else(|| "-".to_owned(), |uid| uid.to_string()),
                 known(&client.grant),
+                known(&client.workload.as_ref().map(|workload| workload.subject.clone())),
                 known(&client.address),
             ),
         ),

@@ -1,4 +1,5 @@
-//! HTTP endpoint of the metrics: `GET /metrics` on the address `metrics-listen`.
+//! HTTP endpoint on the address `metrics-listen`: the metrics (`/metrics`), and for Kubernetes and load balancers whether the
+//! daemon works (`/healthz`) and wants more connections (`/readyz`).
 //!
 //! A port in use does not stop the daemon: `status` and the log say so, and the endpoint tries again.
 
@@ -26,10 +27,14 @@ use tokio_util::task::TaskTracker;
 use super::metrics;
 use crate::control::controller::Controller;
 use crate::host::Origin;
+use crate::proxy::downstream::accept::Liveness;
 
 /// State of the endpoint, for `status`.
-#[derive(Debug, Default)]
-pub(crate) struct MetricsEndpoint(Mutex<State>);
+#[derive(Debug)]
+pub(crate) struct MetricsEndpoint {
+    state: Mutex<State>,
+    liveness: Liveness,
+}
 
 #[derive(Debug, Default)]
 enum State {
@@ -41,6 +46,14 @@ enum State {
 }
 
 impl MetricsEndpoint {
+    /// Closed endpoint of a daemon with these workers.
+    pub(crate) fn new(liveness: Liveness) -> Self {
+        Self {
+            state: Mutex::default(),
+            liveness,
+        }
+    }
+
     /// URL of the metrics, while they are served.
     pub(crate) fn url(&self) -> Option<String> {
         match *self.lock() {
@@ -64,7 +77,7 @@ impl MetricsEndpoint {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -131,7 +144,7 @@ async fn accept(controller: &Arc<Controller>, listener: &TcpListener, end: &Canc
 }
 
 async fn answer_requests(controller: &Controller, stream: TcpStream) {
-    let service = service_fn(|request| async move { Ok::<_, Infallible>(answer(controller, &request)) });
+    let service = service_fn(|request| async move { Ok::<_, Infallible>(answer(controller, &request).await) });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
@@ -141,7 +154,7 @@ async fn answer_requests(controller: &Controller, stream: TcpStream) {
     let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
 }
 
-fn answer(controller: &Controller, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(controller: &Controller, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     if !is_local_or_address(request.headers()) {
         return text(
             StatusCode::MISDIRECTED_REQUEST,
@@ -149,12 +162,39 @@ fn answer(controller: &Controller, request: &Request<Incoming>) -> Response<Full
             "Use an address or localhost as the host name.\n",
         );
     }
-    if request.uri().path() != PATH {
-        return text(StatusCode::NOT_FOUND, TEXT, "The metrics are at /metrics.\n");
-    }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return text(StatusCode::METHOD_NOT_ALLOWED, TEXT, "Use GET.\n");
     }
+    match request.uri().path() {
+        PATH => scrape(controller, request),
+        "/healthz" => health(controller).await,
+        "/readyz" => readiness(controller),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            TEXT,
+            "The metrics are at /metrics, and the daemon's health is at /healthz and /readyz.\n",
+        ),
+    }
+}
+
+/// Does every thread respond? The control thread answers this itself, so only the workers are asked.
+async fn health(controller: &Controller) -> Response<Full<Bytes>> {
+    match tokio::time::timeout(HEALTH_TIMEOUT, controller.metrics.liveness.check()).await {
+        Ok(()) => text(StatusCode::OK, TEXT, "ok\n"),
+        Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, TEXT, "A worker does not respond.\n"),
+    }
+}
+
+/// Should new connections come here? No longer as soon as the daemon is to end.
+fn readiness(controller: &Controller) -> Response<Full<Bytes>> {
+    if controller.stop.is_cancelled() || controller.proxy.drain.is_cancelled() {
+        text(StatusCode::SERVICE_UNAVAILABLE, TEXT, "The daemon is about to end.\n")
+    } else {
+        text(StatusCode::OK, TEXT, "ok\n")
+    }
+}
+
+fn scrape(controller: &Controller, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let accepts =
         |value: &HeaderValue| memchr::memmem::find(value.as_bytes(), b"application/openmetrics-text").is_some();
     let (format, content_type) = if request.headers().get_all(ACCEPT).iter().any(accepts) {
@@ -168,9 +208,11 @@ fn answer(controller: &Controller, request: &Request<Incoming>) -> Response<Full
     text(StatusCode::OK, content_type, metrics(controller, format))
 }
 
-/// Refuses host names that a page in a browser could have bound to this machine's address (DNS rebinding).
+/// Refuses host names that a page in a browser could have bound to this machine's address (DNS rebinding). The checks of load
+/// balancers have no Host, and those of browsers always do.
 fn is_local_or_address(headers: &HeaderMap) -> bool {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let Some(host) = headers.get(HOST) else { return true };
+    let host = host.to_str().ok();
     let origin = host.and_then(|host| Origin::parse(host, Some(80)).ok());
     origin.is_some_and(|origin| origin.host.is_loopback() || matches!(origin.host, crate::host::Host::Address(_)))
 }
@@ -188,6 +230,8 @@ const PATH: &str = "/metrics";
 const TEXT: &str = "text/plain; charset=utf-8";
 /// Time between two attempts to listen.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
+/// Longest wait for the workers. Kubernetes waits for one second unless it is told otherwise.
+const HEALTH_TIMEOUT: Duration = Duration::from_millis(800);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Scrapers at a time.
 const MAX_CONNECTIONS: usize = 16;

@@ -2,7 +2,7 @@
 //! `metrics-listen`.
 //!
 //! The counters are those of `traffic`; gauges are read when somebody asks. Labels are few: a registry's name, and words
-//! from fixed lists. No host, path or client is a label.
+//! from fixed lists, and the names of workloads, of which a few hundred are counted each. No host or path is a label.
 
 mod endpoint;
 mod exposition;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use regauth_shared::event::Operation;
 use regauth_shared::frame::MAX_LINE;
 use regauth_shared::request::{Metrics as MetricsRequest, MetricsFormat, TrafficOf};
-use regauth_shared::response::{Histogram, Metrics, NamedCount, RegistryTraffic, Traffic};
+use regauth_shared::response::{Histogram, Metrics, NamedCount, RegistryTraffic, Traffic, WorkloadTraffic};
 use regauth_shared::{ErrorBody, ErrorKind, version};
 
 use self::exposition::{Exposition, Type};
@@ -31,6 +31,7 @@ fn metrics(controller: &Controller, format: MetricsFormat) -> String {
     let mut text = Exposition::new(format);
     process(&mut text, controller);
     requests(&mut text, &traffic);
+    workloads(&mut text, &traffic);
     durations(&mut text, &traffic);
     registries(&mut text, controller);
     record(&mut text, controller, &traffic);
@@ -110,6 +111,32 @@ fn requests(text: &mut Exposition, traffic: &Traffic) {
     counter("regauth_upstream_connections_reused", reused, |each| {
         each.connections_reused
     });
+}
+
+/// Without a workload, the families are left out: only a gateway has any.
+fn workloads(text: &mut Exposition, traffic: &Traffic) {
+    if traffic.workloads.is_empty() {
+        return;
+    }
+    let mut counter = |name, help, value: fn(&WorkloadTraffic) -> u64| {
+        text.family(name, Type::Counter, help);
+        for each in &traffic.workloads {
+            let labels = [
+                ("issuer", each.workload.issuer.as_str()),
+                ("subject", each.workload.subject.as_str()),
+                ("repository", each.workload.repository.as_deref().unwrap_or_default()),
+            ];
+            text.sample(&labels, value(each));
+        }
+    };
+    counter("regauth_workload_requests", "Ended requests of a workload.", |each| {
+        each.requests
+    });
+    counter(
+        "regauth_workload_refusals",
+        "Requests of a workload that were refused.",
+        |each| each.refusals,
+    );
 }
 
 fn operation(operation: Option<Operation>) -> &'static str {

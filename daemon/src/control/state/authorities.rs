@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use regauth_shared::{ErrorBody, ErrorKind};
+use zeroize::Zeroizing;
 
 use crate::atomic;
-use crate::authority::{Authority, AuthorityError, bundle, java};
+use crate::authority::{Authority, AuthorityError, bundle, file, java};
 use crate::control::controller::Controller;
 use crate::control::state::{HostIdentity, State, StateGuard};
 use crate::credential::store::{Item, StoreError};
@@ -37,6 +38,12 @@ impl Controller {
     }
 
     async fn ensure_authority(&self, state: &mut StateGuard<'_>, host: &Host) -> Result<(), ErrorBody> {
+        if let Some(folder) = &self.at_start.authorities {
+            let authority = shared_authority(folder, host).await?;
+            let identity = identity(authority).map_err(|error| authority_error(host, &error))?;
+            state.identities.insert(host.clone(), identity);
+            return Ok(());
+        }
         let item = Item::AuthorityKey(host.clone());
         let key = match state.unlocked(self.store().thread.read(&item)).await {
             Ok(key) => key,
@@ -167,6 +174,23 @@ impl Controller {
         let written = self.write(file, replace).await;
         written.map_err(|error| ErrorBody::new(error.kind, error.message).hint(hint))
     }
+}
+
+/// Reads the authority that daemons share. None is created: clients trust the shared one only.
+async fn shared_authority(folder: &Path, host: &Host) -> Result<Authority, ErrorBody> {
+    let path = file::path(folder, host);
+    let text = tokio::fs::read_to_string(&path).await.map(Zeroizing::new);
+    let problem = match text.map(|text| file::restore(host, &text)) {
+        Ok(Ok(authority)) => return Ok(authority),
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    };
+    let message = format!("the authority for {host} in {}: {problem}", path.display());
+    let hint = format!(
+        "make one with `regauthd --create-authority {host} > {}`, and give the same file to every replica",
+        path.display()
+    );
+    Err(ErrorBody::new(ErrorKind::Invalid, message).hint(hint))
 }
 
 /// Creates the last folder of a path if it is missing. Containers read it, perhaps as other users.

@@ -15,6 +15,7 @@ use crate::control::controller::{Controller, SystemRoots};
 use crate::control::error::unchanged;
 use crate::control::state::apply::Applied;
 use crate::control::state::{State, StateGuard};
+use crate::control::workload_trust;
 use crate::proxy::upstream::proxy_rules::CorporateProxy;
 use crate::service;
 
@@ -41,6 +42,7 @@ pub(crate) async fn start(controller: &Controller, config: &Config) -> Result<()
         controller.write_journal(&state.journal).await?;
     }
     controller.publish(&state);
+    workload_trust::apply(controller, config);
     Ok(())
 }
 
@@ -93,6 +95,7 @@ pub(super) async fn reload_config(controller: &Controller, state: &mut StateGuar
             break (before, config);
         }
     };
+    workload_trust::apply(controller, &config);
     let troubles = state.registries.values().filter_map(|route| route.trouble.clone());
     let mut notes: Vec<String> = troubles.collect();
     notes.extend(state.registries.values().filter_map(|route| {
@@ -139,8 +142,11 @@ fn keys_for_the_next_start(controller: &Controller, config: &Config) -> impl Ite
         ("warn-before", config.warn_before != at_start.warn_before),
         ("notify", config.notify != at_start.notify),
         ("listen", listens_elsewhere && config.listen != at_start.listen),
+        ("listen-tls", config.listen_tls != at_start.listen_tls),
+        ("authorities", config.authorities != at_start.authorities),
         ("store", store_differs),
         ("drain-timeout", config.drain_timeout != at_start.drain_timeout),
+        ("drain-delay", config.drain_delay != at_start.drain_delay),
         ("clients", config.clients != controller.proxy.clients),
         ("[upstream]", config.upstream != at_start.upstream),
     ];

@@ -15,6 +15,7 @@ use crate::control::controller::Controller;
 use crate::control::state::RegistryRoutes;
 use crate::control::state::cleanup::leftover_message;
 use crate::control::verbs::store;
+use crate::control::workload_trust;
 use crate::credential::CredentialState;
 use crate::credential::store::StoreError;
 use crate::proxy::routes::RegistryRoute;
@@ -49,6 +50,7 @@ pub(crate) async fn status(controller: &Controller) -> Status {
         pid: std::process::id(),
         started: rfc3339(controller.started),
         listen: proxy.listen.to_string(),
+        listen_tls: proxy.listen_tls.map(|address| address.to_string()),
         sockets: controller.sockets,
         proxy: proxy_url(controller),
         bundle: controller.folders.bundle().display().to_string(),
@@ -183,6 +185,8 @@ fn problems(controller: &Controller, registries: &RegistryRoutes, store_error: O
     problems.extend(configuration_problem(controller));
     problems.extend(controller.proxy.audit.problem());
     problems.extend(controller.metrics.problem());
+    problems.extend(tls_problem(controller));
+    problems.extend(workload_trust::problems(controller, registries));
     problems.extend(store_error.map(store::problem));
     problems.extend(controller.stores.leftover().map(|leftover| Problem {
         message: leftover_message(leftover.kind),
@@ -223,6 +227,15 @@ fn clients_problem(controller: &Controller) -> Option<Problem> {
     Some(Problem {
         message: format!("every client needs a grant: {why}"),
         hint: hint.to_owned(),
+    })
+}
+
+/// Files of `listen-tls` that changed and cannot be used.
+fn tls_problem(controller: &Controller) -> Option<Problem> {
+    let message = controller.proxy.certificate.as_ref()?.problem()?;
+    Some(Problem {
+        message: format!("the proxy serves its previous TLS certificate: {message}"),
+        hint: "write the certificate and its key again; they are read when they change".to_owned(),
     })
 }
 

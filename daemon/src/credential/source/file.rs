@@ -6,7 +6,6 @@
 //! files cost little.
 
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use regauth_shared::Secret;
@@ -15,24 +14,15 @@ use zeroize::Zeroizing;
 
 use crate::credential::source::environment::{PEM_BEGIN, parse_pem};
 use crate::credential::source::{FetchError, FetchedToken};
+use crate::file_stamp::FileStamp;
 
 /// A file with a token, and its stamp at the last read.
 #[derive(Debug)]
 pub(crate) struct WatchedFile {
     path: PathBuf,
-    last_read: Option<Stamp>,
+    last_read: Option<FileStamp>,
     /// True if the file was on a file system of this machine at the last read, where a stat does not wait.
     is_local: bool,
-}
-
-/// Metadata that changes when a file is replaced or written in place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    length: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
 }
 
 impl WatchedFile {
@@ -72,7 +62,7 @@ impl WatchedFile {
     }
 
     /// Reads until the stamp is the same before and after: a program may be writing the file in place.
-    async fn contents(&self) -> io::Result<(Zeroizing<String>, Stamp)> {
+    async fn contents(&self) -> io::Result<(Zeroizing<String>, FileStamp)> {
         let mut before = self.stamp().await?;
         for _ in 0..MAX_READS {
             let text = read_text(&self.path).await?;
@@ -85,23 +75,13 @@ impl WatchedFile {
         Err(io::Error::other("it does not stop changing"))
     }
 
-    async fn stamp(&self) -> io::Result<Stamp> {
+    async fn stamp(&self) -> io::Result<FileStamp> {
         let metadata = if self.is_local {
             std::fs::metadata(&self.path)?
         } else {
             tokio::fs::metadata(&self.path).await?
         };
-        if !metadata.is_file() {
-            // Reading a pipe or a device might never end.
-            return Err(io::Error::other("it is not a regular file"));
-        }
-        Ok(Stamp {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            length: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        })
+        FileStamp::from_metadata(&metadata)
     }
 
     fn unreadable(&self, error: &io::Error) -> FetchError {

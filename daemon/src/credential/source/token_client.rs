@@ -45,14 +45,32 @@ impl TokenClient {
     /// own reason without secrets.
     pub(super) async fn send(&self, request: ServiceRequest) -> Result<ServiceAnswer, FetchError> {
         let ServiceRequest { request, host, secrets } = request;
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.answer(request, &host));
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.answer(request, &host, MAX_ANSWER_BYTES));
         let late = || FetchError::new(format!("{host} gave no answer within {} s", ANSWER_TIMEOUT.as_secs()));
         let answer = answer.await.map_err(|_| late())??;
         answer.check(&secrets)?;
         Ok(answer)
     }
 
-    async fn answer(&self, request: Request<Full<Bytes>>, host: &str) -> Result<ServiceAnswer, FetchError> {
+    /// Reads a public document of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`FetchError`] if the server gives none, redirects, or answers with an error.
+    pub(crate) async fn document(&self, url: &Endpoint, limit: usize) -> Result<Bytes, FetchError> {
+        let ServiceRequest { request, host, .. } = ServiceRequest::get(url);
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.answer(request, &host, limit));
+        let late = || FetchError::new(format!("{host} gave no answer within {} s", ANSWER_TIMEOUT.as_secs()));
+        let answer = answer.await.map_err(|_| late())??;
+        answer.check(&[])?;
+        Ok(answer.body)
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Full<Bytes>>,
+        host: &str,
+        limit: usize,
+    ) -> Result<ServiceAnswer, FetchError> {
         let unusable = ProxyError::Upstream(UpstreamFailure::CertificatesUnreadable);
         let sent = match &self.upstream {
             Some(upstream) => upstream.send(0, request.map(Either::Right)).await,
@@ -61,7 +79,7 @@ impl TokenClient {
         // The connection is in use until the body has been read.
         let (response, _connection) = sent.map_err(|error| no_answer(host, &error))?;
         let (head, body) = response.into_parts();
-        let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
+        let body = Limited::new(body, limit).collect().await;
         let body = body.map_err(|_| FetchError::new(format!("the answer of {host} was cut, or is too long")))?;
         Ok(ServiceAnswer {
             host: host.to_owned(),

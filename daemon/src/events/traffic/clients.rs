@@ -7,8 +7,8 @@ use std::sync::Arc;
 use regauth_shared::response::ClientTraffic;
 
 use super::{Ended, as_far_as_they_fit, rfc3339, text_length};
+use crate::bearer::Bearer;
 use crate::events::caller::Caller;
-use crate::grant::Grant;
 
 /// Counters of the latest clients.
 #[derive(Debug, Default)]
@@ -30,7 +30,7 @@ struct ClientCounters {
     time: u64,
     sequence: u64,
     caller: Arc<Caller>,
-    grant: Option<Arc<Grant>>,
+    bearer: Option<Bearer>,
 }
 
 impl Clients {
@@ -50,7 +50,7 @@ impl Clients {
             time: 0,
             sequence: 0,
             caller: Arc::clone(&ended.record.caller),
-            grant: ended.record.grant.clone(),
+            bearer: ended.record.bearer.clone(),
         });
         client.requests += 1;
         client.refusals += u64::from(ended.record.code.is_some());
@@ -79,8 +79,10 @@ impl Clients {
             .get()
             .and_then(Option::as_ref)
             .map(|program| (program.pid, &program.path));
-        let grant = ended.record.grant.as_ref().map(|grant| &grant.terms.id);
-        self.hasher.hash_one((caller.uid, caller.address, program, grant))
+        let bearer = ended.record.bearer.as_ref();
+        let (grant, workload) = (bearer.and_then(Bearer::grant_id), bearer.and_then(Bearer::workload));
+        self.hasher
+            .hash_one((caller.uid, caller.address, program, grant, workload))
     }
 
     fn make_room(&mut self) {
@@ -98,9 +100,7 @@ impl ClientCounters {
     fn view(&self) -> ClientTraffic {
         ClientTraffic {
             id: self.id,
-            client: self
-                .caller
-                .view(self.grant.as_ref().map(|grant| grant.terms.id.as_str())),
+            client: self.caller.view(self.bearer.as_ref()),
             requests: self.requests,
             refusals: self.refusals,
             bytes_up: self.bytes_up,

@@ -6,13 +6,14 @@
 mod clients;
 mod histogram;
 mod registry;
+mod workloads;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use regauth_shared::RegistryName;
-use regauth_shared::event::{Client, Event, EventKind};
+use regauth_shared::event::{Client, Event, EventKind, Workload};
 use regauth_shared::request::TrafficOf;
 use regauth_shared::response::{NamedCount, RegistryTraffic, Traffic};
 use time::OffsetDateTime;
@@ -21,6 +22,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::events::record::RequestRecord;
 use clients::Clients;
 use registry::RegistryCounters;
+use workloads::Workloads;
 
 /// Counters of all registries and clients since the daemon's start.
 #[derive(Debug)]
@@ -33,6 +35,7 @@ pub(crate) struct TrafficCounters {
 struct Table {
     registries: HashMap<RegistryName, RegistryCounters>,
     clients: Clients,
+    workloads: Workloads,
     /// Requests that were refused before their registry was known.
     refusals_elsewhere: BTreeMap<&'static str, u64>,
     lost: u64,
@@ -72,6 +75,7 @@ impl TrafficCounters {
     pub(super) fn count_request(&self, ended: Ended) {
         let table = &mut *self.lock();
         table.clients.count(&ended);
+        table.workloads.count(&ended);
         let Some(name) = &ended.record.registry else {
             if let Some(code) = ended.record.code {
                 *table.refusals_elsewhere.entry(code).or_default() += 1;
@@ -125,6 +129,9 @@ impl TrafficCounters {
             registries: names.into_iter().map(view).collect(),
             refusals_elsewhere: named(&table.refusals_elsewhere),
             clients: table.clients.view(),
+            workloads: as_far_as_they_fit(table.workloads.view().into_iter(), |each| {
+                workload_length(&each.workload)
+            }),
             latest: table.latest(of),
             lost: table.lost,
         }
@@ -175,10 +182,17 @@ fn as_far_as_they_fit<T>(items: impl Iterator<Item = T>, length: impl Fn(&T) -> 
     items.take_while(fits).collect()
 }
 
-/// Length of the paths that name a client: each may be thousands of bytes long.
+/// Length of the paths and names of a client: each may be thousands of bytes long.
 fn text_length(client: &Client) -> usize {
-    let texts = [&client.program, &client.parent, &client.folder];
-    texts.into_iter().flatten().map(String::len).sum()
+    let paths = [&client.program, &client.parent, &client.folder].into_iter().flatten();
+    paths.map(String::len).sum::<usize>() + client.workload.as_ref().map_or(0, workload_length)
+}
+
+fn workload_length(workload: &Workload) -> usize {
+    let names = [&workload.issuer, &workload.subject]
+        .into_iter()
+        .chain(&workload.repository);
+    names.map(String::len).sum()
 }
 
 /// A time in milliseconds since 1970, in RFC 3339, to the second.

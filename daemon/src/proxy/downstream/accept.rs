@@ -21,18 +21,47 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::proxy::descriptors;
 use crate::proxy::downstream::connect;
+use crate::proxy::downstream::entrance::Entrance;
 use crate::proxy::state::{ProxyState, Worker};
 
 /// Accepts connections until `drain` is cancelled.
 ///
 /// An accept error costs a pause and never ends the loop. At the limit of open connections, clients wait in the kernel's
 /// queue.
-pub(crate) async fn accept(listener: TcpListener, workers: Workers, drain: CancellationToken) {
+pub(crate) async fn accept(listeners: Listeners, workers: Workers, drain: CancellationToken) {
     let slots = Arc::new(Semaphore::new(max_connections()));
+    let tls = async {
+        match &listeners.tls {
+            Some(listener) => accept_at(listener, Entrance::Tls, &workers, &slots, &drain).await,
+            None => drain.cancelled().await,
+        }
+    };
+    tokio::join!(
+        accept_at(&listeners.plain, Entrance::Plain, &workers, &slots, &drain),
+        tls
+    );
+}
+
+/// Listeners of the proxy.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    /// `listen`.
+    pub(crate) plain: TcpListener,
+    /// `listen-tls`.
+    pub(crate) tls: Option<TcpListener>,
+}
+
+async fn accept_at(
+    listener: &TcpListener,
+    entrance: Entrance,
+    workers: &Workers,
+    slots: &Arc<Semaphore>,
+    drain: &CancellationToken,
+) {
     loop {
         let next = async {
             // The semaphore is never closed.
-            let slot = Arc::clone(&slots).acquire_owned().await.map_err(io::Error::other)?;
+            let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
             let (stream, _) = listener.accept().await?;
             Ok((stream, slot))
         };
@@ -45,7 +74,7 @@ pub(crate) async fn accept(listener: TcpListener, workers: Workers, drain: Cance
         match accepted {
             Ok((stream, slot)) => {
                 set_options(&stream);
-                workers.dispatch(stream, slot);
+                workers.dispatch(stream, entrance, slot);
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
@@ -101,7 +130,7 @@ struct WorkerHandle {
 #[derive(Debug)]
 enum WorkerMessage {
     /// Serve a connection. The permit is its slot under the limit; the token makes the drain wait for it.
-    Serve(std::net::TcpStream, OwnedSemaphorePermit, TaskTrackerToken),
+    Serve(std::net::TcpStream, Entrance, OwnedSemaphorePermit, TaskTrackerToken),
     /// Reply at once, to prove that the runtime is alive.
     Ping(oneshot::Sender<()>),
 }
@@ -132,7 +161,7 @@ impl Workers {
 
     /// Sends a connection to the worker with the fewest open ones. Of equals the first is taken, so that a lone client
     /// finds the upstream connections of its predecessor.
-    fn dispatch(&self, stream: TcpStream, slot: OwnedSemaphorePermit) {
+    fn dispatch(&self, stream: TcpStream, entrance: Entrance, slot: OwnedSemaphorePermit) {
         let least_busy = self
             .workers
             .iter()
@@ -142,7 +171,7 @@ impl Workers {
             // A worker ends only with the process.
             let _ = worker
                 .messages
-                .send(WorkerMessage::Serve(stream, slot, self.tasks.token()));
+                .send(WorkerMessage::Serve(stream, entrance, slot, self.tasks.token()));
         }
     }
 
@@ -190,8 +219,8 @@ async fn run_worker(
     open_connections: Arc<AtomicU64>,
 ) {
     while let Some(message) = inbox.recv().await {
-        let (stream, slot, drain_token) = match message {
-            WorkerMessage::Serve(stream, slot, drain_token) => (stream, slot, drain_token),
+        let (stream, entrance, slot, drain_token) = match message {
+            WorkerMessage::Serve(stream, entrance, slot, drain_token) => (stream, entrance, slot, drain_token),
             WorkerMessage::Ping(reply) => {
                 // The watchdog may have stopped waiting.
                 let _ = reply.send(());
@@ -205,7 +234,7 @@ async fn run_worker(
         let counted = worker.state.count_connection();
         let tasks = worker.state.tasks.clone();
         tasks.spawn(async move {
-            connect::serve(worker, stream).await;
+            connect::serve(worker, stream, entrance).await;
             open_connections.fetch_sub(1, Ordering::Relaxed);
             drop((counted, slot, drain_token));
         });

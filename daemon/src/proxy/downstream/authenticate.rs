@@ -1,8 +1,9 @@
-//! Client authentication and authorization: the daemon's own user, or the bearer of a grant.
+//! Client authentication and authorization: the daemon's own user, or the bearer of a grant or of a workload's token.
 //!
 //! A grant takes precedence, also for the daemon's own user: a job can run with fewer rights than its user. Without a
 //! grant, the user that [the kernel names](crate::proxy::downstream::peer) decides.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +12,9 @@ use base64::engine::general_purpose::STANDARD;
 use regauth_shared::program;
 use tokio::net::TcpStream;
 
+use crate::bearer::Bearer;
 use crate::config::Clients;
 use crate::events::caller::{Caller, Program};
-use crate::grant::Grant;
 use crate::policy::Operation;
 use crate::proxy::downstream::limits::{Permit, Principal, RequestPermit};
 use crate::proxy::downstream::peer::Peer;
@@ -22,6 +23,7 @@ use crate::proxy::routes::{InterceptedHost, RegistryRoute};
 use crate::proxy::state::ProxyState;
 use crate::proxy::upstream::Upstream;
 use crate::proxy::upstream::dial::Dialer;
+use crate::workload::is_token;
 
 /// Connection that is counted and has not authenticated yet.
 #[derive(Clone, Debug)]
@@ -32,15 +34,23 @@ pub(crate) struct UnauthenticatedClient {
 }
 
 impl UnauthenticatedClient {
-    /// Looks up the peer of a new connection and counts it.
+    /// Looks up the peer of a new connection and counts it. `address` is the client's if a load balancer names it.
     ///
     /// # Errors
     /// [`ProxyError::Busy`] when the peer has reached its connection limit.
-    pub(crate) fn identify(state: &ProxyState, stream: &TcpStream) -> Result<Self, ProxyError> {
+    pub(crate) fn identify(
+        state: &ProxyState,
+        stream: &TcpStream,
+        address: Option<IpAddr>,
+    ) -> Result<Self, ProxyError> {
         let disconnected = |_| ProxyError::BadRequest;
         let client = stream.peer_addr().map_err(disconnected)?;
         let server = stream.local_addr().map_err(disconnected)?;
-        let (peer, inode) = state.peers.resolve_socket(client, server);
+        // A load balancer's word is no proof of a user.
+        let (peer, inode) = match address {
+            Some(address) => (Peer::Address(address), None),
+            None => state.peers.resolve_socket(client, server),
+        };
         let permit = state.limits.acquire(Principal::from(peer)).ok_or(ProxyError::Busy)?;
         let caller = Arc::new(peer.caller(inode));
         if let Some(inode) = inode {
@@ -61,30 +71,38 @@ impl UnauthenticatedClient {
     /// Authenticates by the values of the request's Proxy-Authorization headers, or by the peer.
     ///
     /// # Errors
-    /// [`ProxyError::GrantRequired`] when the client needs a grant and shows no valid one, and [`ProxyError::Busy`]
-    /// when the grant has reached its connection limit.
-    pub(crate) fn authenticate<'a>(
+    /// [`ProxyError::GrantRequired`] when the client needs a grant and shows no valid one,
+    /// [`ProxyError::IdentityRejected`] for a workload's token that opens nothing, and [`ProxyError::Busy`] when the client
+    /// has reached its connection limit.
+    pub(crate) async fn authenticate<'a>(
         &self,
         state: &ProxyState,
         authorization: impl Iterator<Item = &'a [u8]>,
     ) -> Result<Client, ProxyError> {
+        let trust = state.trust.load_full();
         // Any other content of that header is meant for another proxy.
-        let mut tokens = authorization.filter_map(grant_token);
+        let bearer_token = |value| bearer_token(value).filter(|token| !trust.is_empty() && is_token(token));
+        let mut tokens = authorization.filter_map(|value| grant_token(value).or_else(|| bearer_token(value)));
         let Some(token) = tokens.next() else {
             return self.authenticate_by_peer(state);
         };
         if tokens.next().is_some() {
             return Err(ProxyError::GrantRequired);
         }
-        let grant = state
-            .grants
-            .load()
-            .find_by_token(&token)
-            .ok_or(ProxyError::GrantRequired)?;
+        let (bearer, principal) = if is_token(&token) && !trust.is_empty() {
+            let workload = trust.authenticate(&token).await.map_err(ProxyError::IdentityRejected)?;
+            let principal = Principal::Workload(workload.identity.key());
+            (Bearer::Workload(Arc::new(workload)), principal)
+        } else {
+            let grant = state.grants.load().find_by_token(&token);
+            let grant = grant.ok_or(ProxyError::GrantRequired)?;
+            let principal = Principal::Grant(grant.terms.id.clone());
+            (Bearer::Grant(grant), principal)
+        };
         state.refusal_pace.forget(&Principal::from(self.peer));
-        let permit = state.limits.acquire(Principal::Grant(grant.terms.id.clone()));
+        let permit = state.limits.acquire(principal);
         Ok(Client {
-            grant: Some(grant),
+            bearer: Some(bearer),
             permit: Arc::new(permit.ok_or(ProxyError::Busy)?),
             caller: Arc::clone(&self.caller),
         })
@@ -92,7 +110,10 @@ impl UnauthenticatedClient {
 
     /// Waits before an answer 407, if this client gets many of them.
     pub(crate) async fn slow_down(&self, state: &ProxyState, error: &ProxyError) {
-        if *error == ProxyError::GrantRequired {
+        if let ProxyError::IdentityRejected(rejection) = error {
+            tracing::debug!(reason = rejection.as_str(), "rejected the token of a workload");
+        }
+        if matches!(error, ProxyError::GrantRequired | ProxyError::IdentityRejected(_)) {
             let delay = state.refusal_pace.note(&Principal::from(self.peer));
             tokio::time::sleep(delay).await;
         }
@@ -103,7 +124,7 @@ impl UnauthenticatedClient {
             return Err(ProxyError::GrantRequired);
         }
         Ok(Client {
-            grant: None,
+            bearer: None,
             permit: Arc::clone(&self.permit),
             caller: Arc::clone(&self.caller),
         })
@@ -120,10 +141,18 @@ fn grant_token(authorization: &[u8]) -> Option<Vec<u8>> {
     pair.strip_prefix(b"regauth:").map(<[u8]>::to_vec)
 }
 
+/// Token of `Bearer TOKEN` (RFC 6750).
+fn bearer_token(authorization: &[u8]) -> Option<Vec<u8>> {
+    let (scheme, token) = authorization.split_at_checked(7)?;
+    scheme
+        .eq_ignore_ascii_case(b"bearer ")
+        .then(|| token.trim_ascii().to_vec())
+}
+
 /// Authenticated client.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
-    grant: Option<Arc<Grant>>,
+    bearer: Option<Bearer>,
     permit: Arc<Permit>,
     caller: Arc<Caller>,
 }
@@ -139,9 +168,9 @@ impl Client {
         &self.caller
     }
 
-    /// The grant that the client has shown.
-    pub(crate) fn grant(&self) -> Option<&Arc<Grant>> {
-        self.grant.as_ref()
+    /// The grant or token that the client has shown.
+    pub(crate) fn bearer(&self) -> Option<&Bearer> {
+        self.bearer.as_ref()
     }
 
     /// Counts a request of this client.
@@ -159,8 +188,8 @@ impl Client {
     /// # Errors
     /// [`ProxyError::WriteDenied`] or [`ProxyError::GrantDenied`].
     pub(crate) fn authorize(&self, registry: &RegistryRoute, operation: Operation) -> Result<(), ProxyError> {
-        match &self.grant {
-            Some(grant) if grant.covers(&registry.name, operation) => Ok(()),
+        match &self.bearer {
+            Some(bearer) if bearer.covers(&registry.name, operation) => Ok(()),
             Some(_) => Err(ProxyError::GrantDenied),
             None if operation == Operation::Write && !registry.writes_are_open() => {
                 Err(ProxyError::WriteDenied(registry.name.clone()))
@@ -205,12 +234,12 @@ impl Client {
     /// # Errors
     /// [`ProxyError::GrantDenied`] when the client's grant opens no registry on that host.
     pub(crate) fn authorize_passthrough(&self, host: Option<&InterceptedHost>) -> Result<(), ProxyError> {
-        let opens = |grant: &Grant, host: &InterceptedHost| {
+        let opens = |bearer: &Bearer, host: &InterceptedHost| {
             let mut registries = host.registries();
-            registries.any(|registry| grant.covers_registry(&registry.name))
+            registries.any(|registry| bearer.covers_registry(&registry.name))
         };
-        match &self.grant {
-            Some(grant) if !host.is_some_and(|host| opens(grant, host)) => Err(ProxyError::GrantDenied),
+        match &self.bearer {
+            Some(bearer) if !host.is_some_and(|host| opens(bearer, host)) => Err(ProxyError::GrantDenied),
             _ => Ok(()),
         }
     }
@@ -218,17 +247,17 @@ impl Client {
     /// True if the client is the daemon's own user, or if the daemon serves nobody else than bearers of grants. What other
     /// bearers see at a registry decides nothing for the rest.
     pub(crate) fn acts_for_owner(&self, state: &ProxyState) -> bool {
-        self.grant.is_none() || state.clients != Clients::SameUser
+        self.bearer.is_none() || state.clients != Clients::SameUser
     }
 
-    /// True if the client has shown a grant.
+    /// True if the client has shown a grant or a token.
     pub(crate) fn bears_grant(&self) -> bool {
-        self.grant.is_some()
+        self.bearer.is_some()
     }
 
     /// Dialer for tunnels; bearers of a grant reach public addresses only.
     pub(crate) fn dialer(&self, state: &ProxyState) -> Dialer {
-        if self.grant.is_some() {
+        if self.bearer.is_some() {
             state.public_only_dialer.clone()
         } else {
             state.dialer.clone()
@@ -237,17 +266,17 @@ impl Client {
 
     /// Upstream for plain HTTP requests; bearers of a grant reach public addresses only.
     pub(crate) fn passthrough<'a>(&self, state: &'a ProxyState) -> &'a Upstream {
-        if self.grant.is_some() {
+        if self.bearer.is_some() {
             &state.public_only_passthrough
         } else {
             &state.passthrough
         }
     }
 
-    /// Waits until the client's grant expires or is revoked; forever without a grant.
+    /// Waits until the client's grant or token ends; forever without one.
     pub(crate) async fn grant_ended(&self) {
-        match &self.grant {
-            Some(grant) => grant.ended().await,
+        match &self.bearer {
+            Some(bearer) => bearer.ended().await,
             None => std::future::pending().await,
         }
     }
@@ -265,7 +294,7 @@ pub(in crate::proxy) mod tests {
     pub(in crate::proxy) fn owner() -> Client {
         let permit = ConnectionLimits::default().acquire(Principal::Owner).unwrap();
         Client {
-            grant: None,
+            bearer: None,
             permit: Arc::new(permit),
             caller: Arc::default(),
         }

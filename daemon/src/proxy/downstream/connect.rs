@@ -13,6 +13,8 @@ use tokio::net::TcpStream;
 
 use crate::host::Origin;
 use crate::proxy::downstream::authenticate::{Client, UnauthenticatedClient};
+use crate::proxy::downstream::client_stream::ClientStream;
+use crate::proxy::downstream::entrance::{self, Entrance};
 use crate::proxy::downstream::{drain, intercept, plain, tunnel};
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::exchange::recording::Recording;
@@ -21,24 +23,39 @@ use crate::proxy::routes::Decision;
 use crate::proxy::state::Worker;
 
 /// Serves one connection from its first byte to its end.
-pub(crate) async fn serve(worker: Worker, mut stream: TcpStream) {
-    let unauthenticated = match UnauthenticatedClient::identify(&worker.state, &stream) {
+pub(crate) async fn serve(worker: Worker, mut stream: TcpStream, entrance: Entrance) {
+    let Ok(address) = entrance::client_address(&worker.state, &mut stream, entrance).await else {
+        return;
+    };
+    let unauthenticated = match UnauthenticatedClient::identify(&worker.state, &stream, address) {
         Ok(client) => client,
         Err(error) => {
             // The client has too many connections to wait for this one, or for its event. The empty send buffer takes the
-            // response.
+            // response. A client that expects TLS cannot read it.
             let _ = stream.writable().await;
-            let _ = stream.try_write(error.raw_response().as_bytes());
+            if entrance == Entrance::Plain {
+                let _ = stream.try_write(error.raw_response().as_bytes());
+            }
             return;
         }
+    };
+    let Some(mut stream) = entrance::enter(&worker.state, stream, entrance).await else {
+        return;
     };
     let head = tokio::select! {
         head = tokio::time::timeout(HEAD_TIMEOUT, read_head(&mut stream)) => head,
         () = drain::first_request_grace(&worker.state) => return,
     };
-    // A client that is silent or gone gets no response.
-    let Ok(Ok(head)) = head else { return };
-    match admit(&head, &worker, &unauthenticated) {
+    let head = match head {
+        Ok(Ok(head)) => head,
+        Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+            let recording = Recording::begin(&worker, unauthenticated.caller());
+            return refuse(stream, &RequestProblem::LongHead.into(), recording).await;
+        }
+        // A client that is silent or gone gets no response.
+        _ => return,
+    };
+    match admit(&head, &worker, &unauthenticated).await {
         Ok(Admitted::Connect(target, client)) => {
             // From here on, only the authenticated client's permit counts.
             drop(unauthenticated);
@@ -56,28 +73,26 @@ pub(crate) async fn serve(worker: Worker, mut stream: TcpStream) {
     }
 }
 
-async fn route(worker: Worker, client: Client, mut stream: TcpStream, target: Origin) {
+async fn route(worker: Worker, client: Client, mut stream: ClientStream, target: Origin) {
     let decision = worker.state.routes.load().decide(&target);
     let recording = || Recording::begin_connect(&worker, &client, &target);
     match decision {
-        Decision::Tunnel => match tunnel::dial(client.dialer(&worker.state), &target, &stream).await {
+        Decision::Tunnel => match tunnel::dial(client.dialer(&worker.state), &target, stream.tcp()).await {
             None => {}
             Some(Ok(upstream)) if worker.state.is_own_connection(upstream.tcp()) => {
                 refuse(stream, &RequestProblem::OwnPort.into(), recording()).await;
             }
-            Some(Ok(upstream)) => {
-                let is_open = stream.write_all(ESTABLISHED).await.is_ok();
-                if is_open {
-                    tunnel::relay_until_done(&worker.state, &mut stream, upstream).await;
-                }
+            Some(Ok(upstream)) if establish(&mut stream).await => {
+                tunnel::relay_until_done(&worker.state, stream, upstream).await;
             }
+            Some(Ok(_)) => {}
             Some(Err(error)) => {
                 worker.state.failures.host_failed(&target, &error);
                 refuse(stream, &error, recording()).await;
             }
         },
         Decision::Intercept(host, tls) => {
-            if stream.write_all(ESTABLISHED).await.is_ok() {
+            if establish(&mut stream).await {
                 intercept::serve(worker, client, stream, host, tls).await;
             }
         }
@@ -88,8 +103,13 @@ async fn route(worker: Worker, client: Client, mut stream: TcpStream, target: Or
     }
 }
 
+/// Accepts the CONNECT. False if the client has gone.
+async fn establish(stream: &mut ClientStream) -> bool {
+    stream.write_all(ESTABLISHED).await.is_ok() && stream.flush().await.is_ok()
+}
+
 /// Answers the first request with an error and ends the connection.
-async fn refuse(mut stream: TcpStream, error: &ProxyError, mut recording: Recording) {
+async fn refuse(mut stream: ClientStream, error: &ProxyError, mut recording: Recording) {
     tracing::debug!(code = error.code(), "refused the first request of a connection");
     recording.note_refusal(error);
     // The connection is refused, whether the audit record has it or not.
@@ -109,12 +129,13 @@ enum Admitted {
     Plain,
 }
 
-fn admit(head: &[u8], worker: &Worker, unauthenticated: &UnauthenticatedClient) -> Result<Admitted, ProxyError> {
+async fn admit(head: &[u8], worker: &Worker, unauthenticated: &UnauthenticatedClient) -> Result<Admitted, ProxyError> {
     let FirstRequest::Connect(connect) = FirstRequest::parse(head)? else {
         return Ok(Admitted::Plain);
     };
     // Before the target is looked at: an unauthenticated client must not learn which targets are valid.
-    let client = unauthenticated.authenticate(&worker.state, connect.authorization.iter().copied())?;
+    let authorization = connect.authorization.iter().copied();
+    let client = unauthenticated.authenticate(&worker.state, authorization).await?;
     let target = connect.target()?;
     if worker.state.is_own_listener(&target) {
         return Err(RequestProblem::OwnPort.into());
@@ -197,7 +218,7 @@ impl Connect<'_> {
 }
 
 /// Reads a request's head, up to and including its empty line.
-async fn read_head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+async fn read_head(stream: &mut ClientStream) -> io::Result<Vec<u8>> {
     let mut head = Vec::with_capacity(READ_BYTES);
     loop {
         let begin = head.len();
@@ -256,7 +277,7 @@ mod tests {
     async fn leaves_bytes_after_the_head_in_the_socket() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (mut server, _) = listener.accept().await.unwrap();
+        let mut server = ClientStream::Tcp(listener.accept().await.unwrap().0);
         let head = format!("CONNECT a:1 HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(3000));
         client.write_all(format!("{head}TLS").as_bytes()).await.unwrap();
         assert_eq!(read_head(&mut server).await.unwrap(), head.as_bytes());

@@ -9,11 +9,11 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::host::Host;
 use crate::proxy::downstream::authenticate::Client;
+use crate::proxy::downstream::client_stream::ClientStream;
 use crate::proxy::downstream::drain::{self, RequestTracker, TrackedBody};
 use crate::proxy::downstream::socket::ClientSocket;
 use crate::proxy::downstream::unread::StreamExecutor;
@@ -26,7 +26,7 @@ use crate::proxy::write_coalescer::coalesce;
 pub(crate) async fn serve(
     worker: Worker,
     client: Client,
-    stream: TcpStream,
+    stream: ClientStream,
     host: Arc<InterceptedHost>,
     tls: Arc<rustls::ServerConfig>,
 ) {

@@ -20,6 +20,8 @@ pub enum Principal {
     Address(IpAddr),
     /// All bearers of one grant.
     Grant(String),
+    /// All bearers of tokens of one workload, by issuer and subject.
+    Workload(Arc<str>),
 }
 
 impl From<Peer> for Principal {
@@ -37,7 +39,7 @@ impl Principal {
         match self {
             Self::Owner => MAX_OWNER_CONNECTIONS,
             Self::User(_) | Self::Address(_) => MAX_UNAUTHENTICATED_CONNECTIONS,
-            Self::Grant(_) => MAX_GRANT_CONNECTIONS,
+            Self::Grant(_) | Self::Workload(_) => MAX_GRANT_CONNECTIONS,
         }
     }
 }
@@ -52,7 +54,7 @@ impl ConnectionLimits {
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let counters = Arc::clone(clients.entry(principal.clone()).or_insert_with(|| {
             Arc::new(ClientCounters {
-                is_grant: matches!(principal, Principal::Grant(_)),
+                is_grant: matches!(principal, Principal::Grant(_) | Principal::Workload(_)),
                 ..ClientCounters::default()
             })
         }));
@@ -85,7 +87,7 @@ struct ClientCounters {
 pub(crate) struct ClientKey {
     /// Address of the client's counters, which no other client has; zero for the daemon itself.
     pub(crate) id: usize,
-    /// True for the bearers of a grant.
+    /// True for the bearers of a grant or of a workload's token.
     pub(crate) is_grant: bool,
 }
 

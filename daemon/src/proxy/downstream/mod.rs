@@ -1,7 +1,9 @@
 //! Client side of the proxy: from an accepted TCP connection to a decrypted request, a tunnel or an error response.
 //!
-//! The walk: [`accept`] hands a connection to a worker, [`connect`] reads the CONNECT, and [`authenticate`] identifies the
-//! client. Then the connection is [`intercept`]ed, becomes a [`tunnel`], or carries [`plain`] HTTP.
+//! The walk: [`accept`] hands a connection to a worker, [`entrance`] reads a load
+//! balancer's header (`proxy_protocol`) and terminates the TLS of `listen-tls`, [`connect`] reads
+//! the CONNECT, and [`authenticate`] identifies the client. Then the connection is [`intercept`]ed, becomes a [`tunnel`],
+//! or carries [`plain`] HTTP.
 //!
 //! Off the walk:
 //!
@@ -13,6 +15,10 @@
 //! - [`socket`] closes a connection without losing its last bytes.
 
 pub(crate) mod accept;
+pub(crate) mod entrance;
+mod proxy_protocol;
+
+pub(crate) mod client_stream;
 pub mod connect;
 
 pub(crate) mod authenticate;

@@ -18,11 +18,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use crate::host::Origin;
 use crate::proxy::downstream::authenticate::{Client, UnauthenticatedClient};
+use crate::proxy::downstream::client_stream::ClientStream;
 use crate::proxy::downstream::drain::{self, RequestTracker};
 use crate::proxy::downstream::socket::ClientSocket;
 use crate::proxy::exchange::answer::ACTION_AUTHORIZATION;
@@ -36,7 +36,7 @@ use crate::proxy::exchange::send::{self, ResponseBody};
 use crate::proxy::state::Worker;
 
 /// Serves a connection whose first request is no CONNECT; `head` is that request's head.
-pub(crate) async fn serve(worker: Worker, client: UnauthenticatedClient, stream: TcpStream, head: Vec<u8>) {
+pub(crate) async fn serve(worker: Worker, client: UnauthenticatedClient, stream: ClientStream, head: Vec<u8>) {
     let (state, requests) = (Arc::clone(&worker.state), RequestTracker::default());
     // The first request has begun: its head was read.
     drop(requests.begin());
@@ -117,7 +117,7 @@ async fn handle(
     // At each request: a proxy in front of us may mix the requests of several clients on one connection.
     let authorization = request.headers().get_all(PROXY_AUTHORIZATION).iter();
     let authenticated = client.authenticate(&worker.state, authorization.map(HeaderValue::as_bytes));
-    let client = match authenticated {
+    let client = match authenticated.await {
         Ok(client) => client,
         Err(error) => {
             client.slow_down(&worker.state, &error).await;

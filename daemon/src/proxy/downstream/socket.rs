@@ -5,21 +5,21 @@
 //! which hands the TCP stream back when the server drops it. [`SocketReclaim::linger`] then waits for the client to close.
 
 use std::io;
-use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
+
+use crate::proxy::downstream::client_stream::ClientStream;
 
 /// Client socket that hands its stream to a [`SocketReclaim`] on drop.
 #[derive(Debug)]
 pub(crate) struct ClientSocket {
     /// `None` only while the socket is dropped.
-    stream: Option<TcpStream>,
+    stream: Option<ClientStream>,
     last_body: Option<Instant>,
     /// Shorter writes are no part of a body.
     min_body_bytes: usize,
@@ -32,22 +32,22 @@ pub(crate) struct SocketReclaim(oneshot::Receiver<ReclaimedSocket>);
 
 #[derive(Debug)]
 struct ReclaimedSocket {
-    stream: TcpStream,
+    stream: ClientStream,
     last_body: Option<Instant>,
 }
 
 impl ClientSocket {
     /// Wraps a stream of TLS.
-    pub(crate) fn new(stream: TcpStream) -> (Self, SocketReclaim) {
+    pub(crate) fn new(stream: ClientStream) -> (Self, SocketReclaim) {
         Self::with_min_body(stream, MIN_BODY_BYTES)
     }
 
     /// Wraps a stream of plain HTTP/1.1, where each write is part of a response.
-    pub(crate) fn plain(stream: TcpStream) -> (Self, SocketReclaim) {
+    pub(crate) fn plain(stream: ClientStream) -> (Self, SocketReclaim) {
         Self::with_min_body(stream, 1)
     }
 
-    fn with_min_body(stream: TcpStream, min_body_bytes: usize) -> (Self, SocketReclaim) {
+    fn with_min_body(stream: ClientStream, min_body_bytes: usize) -> (Self, SocketReclaim) {
         let (reclaim, receiver) = oneshot::channel();
         let socket = Self {
             stream: Some(stream),
@@ -58,7 +58,7 @@ impl ClientSocket {
         (socket, SocketReclaim(receiver))
     }
 
-    fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+    fn stream(&mut self) -> io::Result<Pin<&mut ClientStream>> {
         let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         Ok(Pin::new(stream))
     }
@@ -86,12 +86,12 @@ impl SocketReclaim {
     ///
     /// It waits for the client only if a body was sent lately: an idle connection does not delay a drain.
     pub(crate) async fn linger(self) {
-        let Ok(ReclaimedSocket { stream, last_body }) = self.0.await else {
+        let Ok(ReclaimedSocket { mut stream, last_body }) = self.0.await else {
             return;
         };
-        let _ = SockRef::from(&stream).shutdown(Shutdown::Write);
+        let _ = tokio::time::timeout(SILENCE_TIMEOUT, stream.shutdown()).await;
         if last_body.is_some_and(|last| last.elapsed() < SILENCE_TIMEOUT) {
-            discard_until_closed(&stream).await;
+            discard_until_closed(stream.tcp()).await;
         }
     }
 }

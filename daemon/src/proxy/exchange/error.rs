@@ -23,6 +23,7 @@ use crate::policy::token_scope;
 use crate::proxy::exchange::request_problem::RequestProblem;
 use crate::proxy::upstream::failure::{FailureClass, UpstreamFailure};
 use crate::proxy::upstream::proxy_handshake::{CorporateProxyError, ProxyProblem};
+use crate::workload::Rejection;
 
 /// Reason why a request got no response from its registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub enum ProxyError {
     MethodRefused,
     /// The client is neither this user nor the bearer of a grant.
     GrantRequired,
+    /// The client's token of a workload opens nothing.
+    IdentityRejected(Rejection),
     /// The client's grant does not cover this registry or operation.
     GrantDenied,
     /// The client has a grant, and the host is neither a registry nor public.
@@ -97,6 +100,7 @@ impl ProxyError {
             Self::AuthorityMismatch => "authority-mismatch",
             Self::MethodRefused => "method-refused",
             Self::GrantRequired => "grant-required",
+            Self::IdentityRejected(_) => "identity-rejected",
             Self::GrantDenied | Self::HostDenied => "grant-denied",
             Self::Busy => "too-many-requests",
             Self::WriteDenied(_) => "write-denied",
@@ -125,7 +129,7 @@ impl ProxyError {
             Self::BadRequest | Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::AuthorityMismatch => StatusCode::MISDIRECTED_REQUEST,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
-            Self::GrantRequired => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            Self::GrantRequired | Self::IdentityRejected(_) => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
             // cargo then knows that the index needs a token, and asks its credential provider or proposes `cargo login`.
             Self::LoggedOut(_) => StatusCode::UNAUTHORIZED,
             Self::GrantDenied
@@ -171,6 +175,7 @@ impl ProxyError {
             | Self::AuthorityMismatch
             | Self::MethodRefused
             | Self::GrantRequired
+            | Self::IdentityRejected(_)
             | Self::GrantDenied
             | Self::HostDenied
             | Self::Busy
@@ -199,6 +204,10 @@ impl ProxyError {
             Self::AuthorityMismatch => AUTHORITY_MISMATCH,
             Self::MethodRefused => METHOD_REFUSED,
             Self::GrantRequired => GRANT_REQUIRED,
+            Self::IdentityRejected(Rejection::Invalid) => IDENTITY_INVALID,
+            Self::IdentityRejected(Rejection::Expired) => IDENTITY_EXPIRED,
+            Self::IdentityRejected(Rejection::NotYetValid) => IDENTITY_EARLY,
+            Self::IdentityRejected(Rejection::NoRule) => IDENTITY_WITHOUT_RULE,
             Self::GrantDenied => GRANT_DENIED,
             Self::HostDenied => HOST_DENIED,
             Self::Busy => BUSY,
@@ -270,7 +279,7 @@ impl ProxyError {
     /// Header that lets a client react without a person.
     fn extra_header(&self) -> Option<(HeaderName, &'static str)> {
         match self {
-            Self::GrantRequired => Some((PROXY_AUTHENTICATE, "Basic realm=\"regauth\"")),
+            Self::GrantRequired | Self::IdentityRejected(_) => Some((PROXY_AUTHENTICATE, "Basic realm=\"regauth\"")),
             Self::Busy => Some((RETRY_AFTER, "1")),
             _ => None,
         }
@@ -366,6 +375,14 @@ const AUTHORITY_MISMATCH: &str = "The request names another host than its CONNEC
 const METHOD_REFUSED: &str = "regauth does not forward this method. Use the methods of the registry's API.\n";
 const GRANT_REQUIRED: &str = "regauth serves its own user and the bearers of grants, and this connection is from neither. \
     Run `regauthctl grant` as the user who runs regauthd, and use the proxy URL that it prints.\n";
+const IDENTITY_INVALID: &str = "regauth does not accept this token. Show a token of an issuer that the gateway trusts, for the \
+    audience that its operator names, exactly as it was issued.\n";
+const IDENTITY_EXPIRED: &str = "The token has expired, so regauth does not accept it. Ask its issuer for a new one right before the \
+    build.\n";
+const IDENTITY_EARLY: &str = "The token is not valid yet, so regauth does not accept it. Compare the clocks of its issuer and of the \
+    gateway.\n";
+const IDENTITY_WITHOUT_RULE: &str = "The token is genuine, but its claims fit no trust rule of the gateway. Ask the gateway's operator for \
+    a [[trust]] rule for this repository, branch or account.\n";
 const GRANT_DENIED: &str = "The client's grant has ended, or does not cover this registry or operation, so nothing was \
     sent. Create another with `regauthctl grant`: --registry NAME opens a registry, --write its writes.\n";
 const HOST_DENIED: &str = "A grant opens registries and public hosts, and this host is neither. Connect to it without \

@@ -73,9 +73,9 @@ impl Recording {
         self.record.path = PathText::new(request.uri().path());
     }
 
-    /// Notes the grant that the client has shown.
+    /// Notes the grant or token that the client has shown.
     pub(crate) fn note_client(&mut self, client: &Client) {
-        self.record.grant = client.grant().cloned();
+        self.record.bearer = client.bearer().cloned();
     }
 
     /// Notes the host and port of the request.

@@ -11,6 +11,8 @@ pub enum RequestProblem {
     Framing,
     /// HTTP/1.1 without exactly one valid Host, or HTTP/2 without `:authority`.
     Host,
+    /// The head of a connection's first request is too long.
+    LongHead,
     /// A header overrides the path.
     PathOverride,
     /// The target is regauthd's own port.
@@ -31,6 +33,7 @@ impl RequestProblem {
             Self::Path(PathProblem::DifferentScopes) => PATH_DIFFERENT_SCOPES,
             Self::Framing => FRAMING,
             Self::Host => HOST,
+            Self::LongHead => LONG_HEAD,
             Self::PathOverride => PATH_OVERRIDE,
             Self::OwnPort => OWN_PORT,
             Self::ActionToken => ACTION_TOKEN,
@@ -54,6 +57,8 @@ const FRAMING: &str = "The request's Content-Length is not one number, or its Tr
     did not send the request. Send one length or one chunked body.\n";
 const HOST: &str = "The request does not name exactly one host, so regauth did not send it. Send one Host header, or \
     `:authority` over HTTP/2.\n";
+const LONG_HEAD: &str = "The head of the request is longer than 32 KiB, so regauth did not read it. Send fewer or shorter headers; a \
+    token for the proxy may have 16 KiB.\n";
 const PATH_OVERRIDE: &str = "The request has a header that replaces its path, such as X-Original-URL, so regauth did not send \
     it. Remove the header.\n";
 const OWN_PORT: &str =

@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 
 use crate::host::Origin;
 use crate::proxy::descriptors;
+use crate::proxy::downstream::client_stream::ClientStream;
 use crate::proxy::downstream::socket::discard_until_closed;
 #[cfg(not(target_os = "linux"))]
 use crate::proxy::downstream::tunnel::copy::relay;
@@ -87,12 +88,14 @@ fn proxy_error(error: &DialError) -> ProxyError {
 
 /// Relays bytes both ways until both sides have closed, or the tunnel is idle: for an hour, for minutes once a side has
 /// closed, or for seconds while the daemon drains.
-pub(crate) async fn relay_until_done(state: &ProxyState, downstream: &mut TcpStream, upstream: DialedStream) {
+pub(crate) async fn relay_until_done(state: &ProxyState, downstream: ClientStream, upstream: DialedStream) {
     let relayed = AtomicU64::new(0);
     let relay = async {
-        match upstream {
-            DialedStream::Tcp(upstream) => relay_both_ways(downstream, &upstream, &relayed).await,
-            DialedStream::Tls(upstream) => drop(tls::relay_both_ways(downstream, *upstream, &relayed).await),
+        match (downstream, upstream) {
+            (ClientStream::Tcp(downstream), DialedStream::Tcp(upstream)) => {
+                relay_both_ways(&downstream, &upstream, &relayed).await;
+            }
+            (downstream, upstream) => drop(tls::relay_both_ways(downstream, upstream, &relayed).await),
         }
     };
     tokio::select! {

@@ -1,22 +1,23 @@
-//! Relay of a tunnel inside the TLS of an `https://` corporate proxy.
+//! Relay of a tunnel with TLS on a side of ours: a client of `listen-tls`, or an `https://` corporate proxy.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
+
+use crate::proxy::downstream::client_stream::ClientStream;
+use crate::proxy::upstream::stream::DialedStream;
 
 /// Relays bytes both ways until both sides have ended. Adds the bytes to `relayed`.
 ///
 /// # Errors
 /// When reading or writing fails.
 pub(super) async fn relay_both_ways(
-    downstream: &mut TcpStream,
-    upstream: TlsStream<TcpStream>,
+    downstream: ClientStream,
+    upstream: DialedStream,
     relayed: &AtomicU64,
 ) -> io::Result<()> {
-    let (downstream_read, downstream_write) = downstream.split();
+    let (downstream_read, downstream_write) = tokio::io::split(downstream);
     let (upstream_read, upstream_write) = tokio::io::split(upstream);
     tokio::try_join!(
         relay(downstream_read, upstream_write, relayed),

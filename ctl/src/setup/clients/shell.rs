@@ -1,0 +1,51 @@
+//! The shell: the environment for everything that it starts.
+
+use regauth_shared::ErrorBody;
+
+use super::{CONFIG_ROLE, Client, Context, FileSettings, ToolSettings, setting};
+use crate::client_files;
+use crate::environment;
+use crate::setup::format::Format;
+use crate::setup::setting::SettingValue;
+use crate::setup::target::SetupTarget;
+use crate::shell::Shell;
+
+pub(in crate::setup) const SHELL: Client = Client {
+    name: "shell",
+    programs: &[],
+    kinds: &[],
+    file: SetupTarget::shell_profile,
+    settings,
+};
+
+/// The environment is in a file of regauth's own, which setup rewrites. The profile gets one line that reads it.
+fn settings(context: &Context<'_>) -> Result<ToolSettings, ErrorBody> {
+    let (profile, info) = (context.path.clone(), context.info);
+    let shell = Shell::of_profile(&profile);
+    let path = info.state.join(shell.environment_file());
+    let line = shell.source(&path);
+    let script = shell.script(&environment::variables(info));
+    let environment = FileSettings {
+        role: "environment",
+        path,
+        format: Format::Whole,
+        settings: vec![setting(&[], SettingValue::Text(script))],
+    };
+    let profile = FileSettings {
+        role: CONFIG_ROLE,
+        path: profile,
+        format: Format::Line,
+        settings: vec![setting(&[], SettingValue::Text(line))],
+    };
+    let client_files = client_files::all(info).into_iter().map(|file| FileSettings {
+        role: file.role,
+        path: file.path,
+        format: Format::Whole,
+        settings: vec![setting(&[], SettingValue::Text(file.text))],
+    });
+    Ok(ToolSettings {
+        files: [environment, profile].into_iter().chain(client_files).collect(),
+        notes: vec!["running shells do not change; `eval \"$(regauthctl env)\"` sets this one up".to_owned()],
+        other_files: Vec::new(),
+    })
+}

@@ -1,0 +1,71 @@
+//! Trust rules of the configuration, put in service at the start and at each reload.
+
+use std::sync::Arc;
+
+use regauth_shared::response::Problem;
+
+use crate::config::Config;
+use crate::control::controller::Controller;
+use crate::control::state::RegistryRoutes;
+use crate::credential::source::token_client::TokenClient;
+use crate::proxy::upstream::Trust;
+use crate::workload::KeySource;
+use crate::workload::rule::TrustRule;
+
+/// Puts the trust rules of a configuration in service, and logs what is wrong with them.
+pub(in crate::control) fn apply(controller: &Controller, config: &Config) {
+    let trust = &controller.proxy.trust;
+    let next = trust.load().replace(&config.trust, |rule| start(controller, rule));
+    trust.store(Arc::new(next));
+    for rule in &config.trust {
+        if rule.fits_everything() {
+            tracing::warn!(issuer = rule.issuer, audience = rule.audience, "{EVERYTHING}");
+        }
+    }
+}
+
+/// Problems of the trust rules, for `status`.
+pub(in crate::control) fn problems(controller: &Controller, registries: &RegistryRoutes) -> Vec<Problem> {
+    let trust = controller.proxy.trust.load();
+    let mut problems = Vec::new();
+    for (rule, keys) in trust.rules() {
+        let issuer = &rule.issuer;
+        let mut add = |message: String, hint: &str| {
+            let hint = hint.to_owned();
+            problems.push(Problem { message, hint });
+        };
+        if let Some(error) = keys {
+            add(
+                format!("the keys of {issuer}: {error}"),
+                "correct `jwks` or `ca-file` of the trust rule, then `regauthctl reload`; the keys are asked for again by \
+                 themselves",
+            );
+        }
+        if rule.fits_everything() {
+            add(
+                format!("{issuer}: {EVERYTHING}"),
+                "add `match` to the trust rule, with claims that only your workloads have, then `regauthctl reload`",
+            );
+        }
+        for name in rule.registries.iter().filter(|name| !registries.contains_key(*name)) {
+            add(
+                format!("the trust rule for {issuer} opens the registry `{name}`, which does not exist"),
+                "add it with `regauthctl add-registry`, or correct `registries` of the rule, then `regauthctl reload`",
+            );
+        }
+    }
+    problems
+}
+
+fn start(controller: &Controller, rule: &TrustRule) -> KeySource {
+    let roots = controller.system_roots.load();
+    let trust = roots.trust.for_registry(rule.ca_file.as_deref(), None);
+    let trust = trust.unwrap_or_else(|error| {
+        tracing::warn!(issuer = rule.issuer, %error, "could not read the `ca-file` of a trust rule");
+        Trust::nobody()
+    });
+    let client = TokenClient::new(&controller.proxy.dialer.for_registries(), trust);
+    KeySource::start(rule.keys.clone(), client, &controller.refreshers)
+}
+
+const EVERYTHING: &str = "a trust rule without patterns accepts every token of its issuer for its audience";

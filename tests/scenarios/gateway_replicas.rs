@@ -1,0 +1,334 @@
+//! Several gateways behind a real load balancer: they share an authority and nothing else, and jobs notice no restart.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use regauth_tests::auth_gate::Scheme;
+use regauth_tests::cargo::Cargo;
+use regauth_tests::certificates::{Authority, Certificate};
+use regauth_tests::curl::Curl;
+use regauth_tests::daemon::Daemon;
+use regauth_tests::exec;
+use regauth_tests::gateway::Gateway;
+use regauth_tests::haproxy::{Backend, Haproxy, wait_for_ready};
+use regauth_tests::openid_provider::OpenidProvider;
+use regauth_tests::poll;
+use regauth_tests::programs::binary;
+use regauth_tests::registry::{Registry, USERNAME};
+use regauth_tests::squid::free_port;
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+const TOKEN: &str = "t0ken-of-the-company";
+
+/// Three gateways behind HAProxy, with what they share: certificate, authority, and the registry's token in a file.
+struct Fleet {
+    replicas: Vec<Daemon>,
+    backends: Vec<Backend>,
+    balancer: Haproxy,
+    registry: Registry,
+    provider: OpenidProvider,
+    authority: Authority,
+    files: TempDir,
+}
+
+impl Fleet {
+    fn start() -> Self {
+        let registry = Registry::builder(Scheme::basic(USERNAME), TOKEN).start();
+        let provider = OpenidProvider::start(registry.gate());
+        let (authority, files) = (Authority::new("Gateway Root"), TempDir::new().unwrap());
+        fs::write(files.path().join("token"), TOKEN).unwrap();
+        install(&authority.issue(&["localhost"]), files.path());
+        create_authority(files.path());
+        let backends = [(); 3].map(|()| Backend {
+            address: format!("127.0.0.1:{}", free_port()),
+            health_port: free_port(),
+        });
+        let replica = |backend: &Backend| {
+            let config = configuration(&registry, &provider, files.path(), backend);
+            Daemon::builder().log_level("info").config(&config).start()
+        };
+        let replicas: Vec<Daemon> = backends.iter().map(replica).collect();
+        replicas.iter().for_each(|replica| replica.register_secret(TOKEN));
+        wait_for_ready(&backends);
+        Self {
+            replicas,
+            balancer: Haproxy::start(&backends),
+            backends: backends.to_vec(),
+            registry,
+            provider,
+            authority,
+            files,
+        }
+    }
+
+    /// URL of the load balancer for a new job.
+    fn proxy(&self) -> String {
+        let token = self.provider.identity("regauth");
+        self.replicas.iter().for_each(|replica| replica.register_secret(&token));
+        format!("https://regauth:{token}@{}", self.balancer.address())
+    }
+
+    fn curl(&self, proxy: &str) -> Curl {
+        let authority = self.authority.file();
+        let trusts = ["--proxy-cacert", authority.to_str().unwrap()];
+        Curl::new()
+            .proxy(proxy)
+            .trusts(&self.replicas[0].bundle())
+            .with(&trusts)
+    }
+
+    fn page(&self) -> String {
+        self.registry.nginx.url("/api/cargo/index/config.json")
+    }
+}
+
+fn install(certificate: &Certificate, folder: &Path) {
+    for (from, to) in [
+        (certificate.chain_file(), "tls.crt"),
+        (certificate.key_file(), "tls.key"),
+    ] {
+        let beside = folder.join("new");
+        fs::copy(from, &beside).unwrap();
+        fs::rename(&beside, folder.join(to)).unwrap();
+    }
+}
+
+fn create_authority(folder: &Path) {
+    let mut regauthd = exec::command(binary("regauthd"), folder);
+    let created = exec::run(regauthd.args(["--create-authority", "localhost"])).succeeds();
+    fs::create_dir(folder.join("authorities")).unwrap();
+    fs::write(folder.join("authorities/localhost.pem"), created.stdout).unwrap();
+}
+
+fn configuration(registry: &Registry, provider: &OpenidProvider, files: &Path, backend: &Backend) -> String {
+    let (address, health, files) = (&backend.address, backend.health_port, files.display());
+    format!(
+        r#"
+clients = "gateway"
+listen-tls = {{ address = "{address}", cert = "{files}/tls.crt", key = "{files}/tls.key", proxy-protocol = ["127.0.0.1"] }}
+metrics-listen = "127.0.0.1:{health}"
+drain-delay = "1s"
+authorities = "{files}/authorities"
+
+[[trust]]
+issuer = "{issuer}"
+audience = "regauth"
+jwks = "{keys}"
+match = {{ repository = "corp/*" }}
+registries = ["corp"]
+
+[registries.corp]
+index = "{index}"
+scopes = ["{scope}"]
+scheme = "basic"
+username = "{USERNAME}"
+source = "file:{files}/token"
+ca-file = "{ca}"
+"#,
+        issuer = provider.issuer(),
+        keys = provider.keys_url(),
+        index = registry.index(),
+        scope = registry.scope(),
+        ca = registry.ca().display(),
+    )
+}
+
+/// Jobs that fetch a page over and over, with a new connection each time.
+struct Jobs {
+    shared: Arc<JobResults>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct JobResults {
+    stop: AtomicBool,
+    fetched: AtomicUsize,
+    failures: Mutex<Vec<String>>,
+}
+
+impl JobResults {
+    fn fetch_until_stopped(&self, curl: &Curl, url: &str) {
+        while !self.stop.load(Ordering::Relaxed) {
+            let transfer = curl.fetch(url);
+            if transfer.output.status.success() {
+                self.fetched.fetch_add(1, Ordering::Relaxed);
+            } else {
+                self.failures.lock().unwrap().push(transfer.output.report());
+            }
+        }
+    }
+}
+
+impl Jobs {
+    fn start(curl: &Curl, url: &str) -> Self {
+        let shared = Arc::new(JobResults::default());
+        let start = |_| {
+            let (shared, curl, url) = (Arc::clone(&shared), curl.clone(), url.to_owned());
+            thread::spawn(move || shared.fetch_until_stopped(&curl, &url))
+        };
+        let threads = (0..2).map(start).collect();
+        Self { shared, threads }
+    }
+
+    /// Waits for more pages.
+    fn go_on(&self) {
+        let before = self.shared.fetched.load(Ordering::Relaxed);
+        poll::wait_for("more pages", || {
+            (self.shared.fetched.load(Ordering::Relaxed) >= before + 10).then_some(())
+        });
+    }
+
+    fn assert_no_failure(self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(*self.shared.failures.lock().unwrap(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_build_goes_through_any_replica_and_a_rolling_restart_fails_no_request() {
+    let mut fleet = Fleet::start();
+    let proxy = fleet.proxy();
+    let roots = fleet.authority.file();
+    let cargo = Cargo::new()
+        .registry("corp", &fleet.registry.index())
+        .depends_on(r#"ship = { version = "1", registry = "corp" }"#)
+        .proxy(&proxy)
+        .config(&format!("http.proxy-cainfo = \"{}\"", roots.display()))
+        .trusts(&fleet.replicas[0].bundle());
+    cargo.build().succeeds();
+    // Round robin: as many requests as replicas reach each of them, and name the client's address.
+    let curl = fleet.curl(&proxy);
+    for _ in 0..6 {
+        assert_eq!(
+            curl.clone()
+                .with(&["--interface", "127.0.0.7"])
+                .get(&fleet.page())
+                .status,
+            200
+        );
+    }
+    for replica in &fleet.replicas {
+        poll::wait_for("the client's address in the record", || {
+            let audit = replica.ctl(&["audit"]).output.stdout;
+            (audit.contains("corp/project") && audit.contains("127.0.0.")).then_some(())
+        });
+        let metrics = replica.ctl(&["metrics"]).succeeds().json["text"].to_string();
+        assert!(metrics.contains("regauth_workload_requests"), "{metrics}");
+    }
+    let clients: String = fleet
+        .replicas
+        .iter()
+        .map(|replica| replica.ctl(&["top"]).output.stdout)
+        .collect();
+    assert!(clients.contains("127.0.0.7"), "{clients}");
+
+    let jobs = Jobs::start(&curl, &fleet.page());
+    jobs.go_on();
+    for number in 0..3 {
+        fleet.replicas[number].restart();
+        wait_for_ready(&fleet.backends);
+        jobs.go_on();
+    }
+    // The certificate is replaced under load, by one that the same root has signed.
+    install(&fleet.authority.issue(&["localhost"]), fleet.files.path());
+    for replica in &fleet.replicas {
+        poll::wait_for("the new certificate", || {
+            replica.log().contains("read the proxy's new certificate").then_some(())
+        });
+    }
+    jobs.go_on();
+    jobs.assert_no_failure();
+
+    // One is killed. The load balancer connects to another one.
+    fleet.replicas[1].kill();
+    for _ in 0..6 {
+        assert_eq!(curl.get(&fleet.page()).status, 200);
+    }
+    // All have the same authority. A daemon that is to share it makes none of its own.
+    let bundles = fleet.replicas.iter().map(|replica| fs::read(replica.bundle()).unwrap());
+    let bundles: Vec<Vec<u8>> = bundles.collect();
+    assert!(bundles.iter().all(|bundle| *bundle == bundles[0]));
+}
+
+#[test]
+fn readiness_ends_before_the_listener_and_health_does_not() {
+    let health = free_port();
+    let mut gateway = Gateway::start(&format!(
+        "metrics-listen = \"127.0.0.1:{health}\"\ndrain-delay = \"60s\"\n"
+    ));
+    let ask = |path: &str| Curl::new().fetch(&format!("http://127.0.0.1:{health}{path}"));
+    let status_of = |path: &str| ask(path).response().status;
+    assert_eq!(
+        ["/healthz", "/readyz", "/metrics", "/"].map(status_of),
+        [200, 200, 200, 404]
+    );
+    let proxy = gateway.grant(&[]);
+    gateway.daemon.signal(Signal::TERM);
+    poll::wait_for("readiness to end", || (status_of("/readyz") == 503).then_some(()));
+    assert_eq!(status_of("/healthz"), 200);
+    // The gateway itself answers, so it still accepts connections: a grant does not lead to such a host.
+    let answer = gateway.curl(&proxy).get("http://127.0.0.1:1/");
+    assert_eq!(answer.header("regauth-error"), Some("grant-denied"));
+    gateway.daemon.signal(Signal::TERM);
+    assert!(gateway.daemon.wait().success());
+}
+
+#[test]
+fn a_changed_configuration_file_takes_effect_and_a_broken_one_does_not() {
+    let registry = Registry::start(TOKEN);
+    let gateway = Gateway::start("");
+    gateway.daemon.add("corp", &registry);
+    let file = gateway.daemon.home().join("config.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    // Kubernetes replaces a link to a folder; to the daemon that is another file at the same path.
+    let replace = |text: &str| {
+        let beside = file.with_extension("new");
+        fs::write(&beside, text).unwrap();
+        fs::rename(&beside, &file).unwrap();
+    };
+    replace(&format!("{text}\n[registries.broken]\n"));
+    poll::wait_for("an error", || {
+        gateway
+            .daemon
+            .log()
+            .contains("kept the previous configuration")
+            .then_some(())
+    });
+    let names = || {
+        let list = gateway.daemon.ctl(&["list"]).succeeds().json["registries"].clone();
+        list.as_array().unwrap().len()
+    };
+    assert_eq!(names(), 1);
+    replace(&format!(
+        "{text}\n[registries.more]\nscopes = [\"https://more.example/\"]\n"
+    ));
+    poll::wait_for("the new registry", || (names() == 2).then_some(()));
+}
+
+#[test]
+fn a_load_balancer_has_to_name_its_clients() {
+    let gateway = Gateway::start("");
+    let config = gateway.daemon.home().join("config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let mut gateway = gateway;
+    let named = text.replace("tls.key\" }", "tls.key\", proxy-protocol = [\"127.0.0.0/8\"] }");
+    fs::write(&config, named).unwrap();
+    gateway.daemon.restart();
+    let proxy = gateway.grant(&[]);
+    let refused = gateway.curl(&proxy).fetch("http://127.0.0.1:1/");
+    refused.output.fails();
+    // curl's own header is version 1, which anybody could send by accident.
+    let version_one = gateway.curl(&proxy).with(&["--haproxy-protocol"]);
+    version_one.fetch("http://127.0.0.1:1/").output.fails();
+    fs::write(
+        &config,
+        text.replace("tls.key\" }", "tls.key\", proxy-protocol = [\"10.0.0.0/33\"] }"),
+    )
+    .unwrap();
+    gateway.daemon.ctl(&["reload"]).output.says("a network such as");
+}

@@ -1,0 +1,237 @@
+//! TLS to the proxy: real clients reach a registry through a gateway, and its certificate is replaced while it serves.
+
+use std::fs;
+
+use regauth_tests::auth_gate::Scheme;
+use regauth_tests::cargo::Cargo;
+use regauth_tests::certificates::{Authority, concatenate};
+use regauth_tests::curl::Curl;
+use regauth_tests::daemon::Daemon;
+use regauth_tests::exec;
+use regauth_tests::gateway::{Gateway, listen_tls};
+use regauth_tests::git::Git;
+use regauth_tests::git_server::GitServer;
+use regauth_tests::npm_server::NpmServer;
+use regauth_tests::poll;
+use regauth_tests::programs::{binary, tool};
+use regauth_tests::pypi_server::PypiServer;
+use regauth_tests::registry::{Registry, USERNAME};
+use regauth_tests::user::User;
+use tempfile::TempDir;
+
+const TOKEN: &str = "t0ken-of-the-company";
+
+#[test]
+fn curl_git_and_cargo_reach_registries_over_tls_to_the_proxy() {
+    let registry = Registry::start(TOKEN);
+    let host = GitServer::start(&Authority::new("Git Root"), Scheme::basic("me"), TOKEN);
+    host.repository("plans", &[("README", "secret\n")]);
+    let gateway = Gateway::start("");
+    gateway
+        .daemon
+        .add_with("corp", &registry, &["--scope", &registry.scope()]);
+    gateway.daemon.add_git("code", &host);
+    let proxy = gateway.grant(&[]);
+    let url = registry.nginx.url("/api/cargo/index/config.json");
+    for version in ["--http1.1", "--http2"] {
+        let answer = gateway.curl(&proxy).with(&[version]).get(&url);
+        assert_eq!(answer.status, 200, "{version}: {}", answer.body());
+    }
+    let anonymous = gateway.curl(&format!("https://{}", gateway.address())).fetch(&url);
+    anonymous.output.fails().says("407");
+    let file = registry.file("large", 20_000_000);
+    let download = gateway.curl(&proxy).get(&file);
+    assert_eq!(
+        download.header("content-length"),
+        Some("20000000"),
+        "{}",
+        download.status
+    );
+    let roots = gateway.authority.file();
+    let git = Git::new().config("http.proxySSLCAInfo", roots.to_str().unwrap());
+    let git = git.proxy(&proxy).trusts(&gateway.daemon.bundle());
+    git.clone_from(&host.url("plans")).succeeds();
+    let cargo = Cargo::new()
+        .registry("corp", &registry.index())
+        .depends_on(r#"ship = { version = "1", registry = "corp" }"#)
+        .proxy(&proxy)
+        .trusts(&gateway.daemon.bundle());
+    cargo.build().fails();
+    let cargo = cargo.config(&format!("http.proxy-cainfo = \"{}\"", roots.display()));
+    cargo.build().succeeds();
+}
+
+#[test]
+fn pip_uv_and_npm_reach_registries_over_tls_to_the_proxy() {
+    let (python, node) = (PypiServer::start(USERNAME, TOKEN), NpmServer::start(USERNAME, TOKEN));
+    python.package("treasure");
+    let gateway = Gateway::start("");
+    let index = python.index();
+    for (name, kind, scope, ca) in [
+        ("wheels", "pypi", index.trim_end_matches("simple/"), python.ca()),
+        ("packages", "npm", &node.url(), node.ca()),
+    ] {
+        let location = ["--kind", kind, "--scope", scope];
+        let added = gateway
+            .daemon
+            .try_add(name, &location, &Scheme::basic(USERNAME), &ca, TOKEN);
+        added.succeeds();
+    }
+    let proxy = gateway.grant(&["--write"]);
+    let roots = concatenate(&[&gateway.daemon.bundle(), &gateway.authority.file()]);
+    let roots = roots.to_str().unwrap();
+    let uv = tool("python/bin/uv");
+    let user = User::new(&gateway.daemon)
+        .env("HTTPS_PROXY", &proxy)
+        .env("SSL_CERT_FILE", roots)
+        .env("PIP_CERT", roots)
+        .env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
+    let install = [
+        "-m",
+        "pip",
+        "install",
+        "--target",
+        "pip",
+        "--index-url",
+        &index,
+        "treasure",
+    ];
+    user.run("python3", &install).succeeds();
+    let install = ["pip", "install", "--target", "uv", "--index-url", &index, "treasure"];
+    user.run(uv.to_str().unwrap(), &install).succeeds();
+    user.write(
+        ".npmrc",
+        &format!("registry={}\nfund=false\ncafile={roots}\n", node.url()),
+    );
+    user.write("treasure/package.json", r#"{"name":"treasure","version":"1.0.0"}"#);
+    let mut npm = user.command("npm");
+    npm.args(["publish", "--no-update-notifier", "--fetch-retries=0"]);
+    // npm insists on a login of its own, which the gateway replaces.
+    npm.arg(format!(
+        "--{}:_authToken=placeholder",
+        node.url().trim_start_matches("https:")
+    ));
+    exec::run(npm.current_dir(user.home().join("treasure"))).succeeds();
+    user.write(
+        "project/package.json",
+        r#"{"name":"project","version":"1.0.0","dependencies":{"treasure":"1"}}"#,
+    );
+    let mut npm = user.command("npm");
+    npm.args(["install", "--no-update-notifier", "--fetch-retries=0"]);
+    exec::run(npm.current_dir(user.home().join("project"))).succeeds();
+}
+
+#[test]
+fn a_tunnel_inside_tls_carries_every_byte() {
+    let authority = Authority::new("Elsewhere");
+    let server = regauth_tests::mock_server::MockServer::builder(&authority, "localhost").start();
+    let gateway = Gateway::start("");
+    // The daemon's own user has no grant, so this daemon lets it reach loopback.
+    let config = listen_tls(gateway.files()[0].parent().unwrap()).replace("gateway", "same-user");
+    let daemon = Daemon::builder().config(&config).start();
+    let status = daemon.ctl(&["status"]).succeeds().json;
+    let proxy = format!(
+        "https://{}",
+        status["listen-tls"].as_str().unwrap().replace("127.0.0.1", "localhost")
+    );
+    let curl = Curl::new().proxy(&proxy).trusts(&authority.file());
+    let roots = gateway.authority.file();
+    let curl = curl.with(&["--proxy-cacert", roots.to_str().unwrap()]);
+    assert_eq!(curl.get(&server.url("/")).status, 200);
+    assert_eq!(curl.upload(&server.url("/"), 3_000_000).status, 200);
+}
+
+#[test]
+fn a_certificate_is_replaced_without_a_cut_connection_and_a_broken_one_is_not_served() {
+    let registry = Registry::start(TOKEN);
+    let gateway = Gateway::start("");
+    gateway
+        .daemon
+        .add_with("corp", &registry, &["--scope", &registry.scope()]);
+    let proxy = gateway.grant(&[]);
+    let url = registry.nginx.url("/api/cargo/index/config.json");
+    let file = registry.file("slow", 1_000_000);
+    let mut download = gateway.curl(&proxy).with(&["--limit-rate", "100k"]).start(&file);
+    poll::wait_for("the download", || (download.received() > 0).then_some(()));
+
+    // The certificate of another authority, cut in the middle, with a key that does not fit the old one either.
+    let next = Authority::new("Next Root");
+    let certificate = next.issue(&["localhost"]);
+    let whole = fs::read(certificate.chain_file()).unwrap();
+    let [chain, key] = gateway.files();
+    fs::write(&chain, &whole[..whole.len() / 2]).unwrap();
+    poll::wait_for("a warning", || {
+        gateway
+            .daemon
+            .log()
+            .contains("kept the proxy's previous certificate")
+            .then_some(())
+    });
+    let status = gateway.daemon.ctl(&["status"]).succeeds().json;
+    let problem = status["problems"][0]["message"].as_str().unwrap();
+    assert!(problem.contains("it is no complete PEM file"), "{status}");
+    assert_eq!(gateway.curl(&proxy).get(&url).status, 200, "the old one is in service");
+
+    fs::write(&chain, &whole).unwrap();
+    fs::copy(certificate.key_file(), &key).unwrap();
+    let roots = next.file();
+    let curl = gateway.curl(&proxy).with(&["--proxy-cacert", roots.to_str().unwrap()]);
+    poll::wait_for("the new certificate", || {
+        let fetched = curl.fetch(&url);
+        fetched.output.status.success().then_some(())
+    });
+    gateway.curl(&proxy).fetch(&url).output.fails();
+    let status = gateway.daemon.ctl(&["status"]).succeeds().json;
+    assert_eq!(status.get("problems"), None, "{status}");
+    assert!(download.is_running(), "the download outlives the old certificate");
+    let finished = download.finish();
+    assert_eq!(finished.response().header("content-length"), Some("1000000"));
+    let warnings = gateway
+        .daemon
+        .log()
+        .matches("kept the proxy's previous certificate")
+        .count();
+    assert!(
+        (1..=2).contains(&warnings),
+        "{warnings}: once for each state of the files"
+    );
+}
+
+#[test]
+fn a_gateway_that_cannot_be_safe_does_not_start() {
+    let folder = TempDir::new().unwrap();
+    let [one, other] = ["One", "Other"].map(|name| Authority::new(name).issue(&["localhost"]));
+    fs::copy(one.chain_file(), folder.path().join("tls.crt")).unwrap();
+    fs::copy(other.key_file(), folder.path().join("tls.key")).unwrap();
+    let files = listen_tls(folder.path());
+    let absent = files.replace("tls.crt", "absent.crt");
+    for (config, says) in [
+        (
+            "clients = \"gateway\"\nlisten = \"0.0.0.0:0\"\n",
+            "serves them over TLS only",
+        ),
+        (
+            &*files
+                .replace("127.0.0.1:0", "0.0.0.0:0")
+                .replace("gateway", "same-user"),
+            "set clients",
+        ),
+        (
+            "listen-tls = { address = \"127.0.0.1:0\" }\n",
+            "needs an address, a certificate and its key",
+        ),
+        (&*absent, "absent.crt: No such file"),
+        (&*files, "keys may not be consistent"),
+    ] {
+        let home = TempDir::new().unwrap();
+        let file = home.path().join("config.toml");
+        fs::write(&file, config).unwrap();
+        let mut regauthd = exec::command(binary("regauthd"), home.path());
+        regauthd
+            .arg("--home")
+            .arg(home.path().join("home"))
+            .arg("--config")
+            .arg(&file);
+        exec::run(&mut regauthd).fails().says(says);
+    }
+}

@@ -1,0 +1,487 @@
+//! `regauthctl setup` for clients with files of their own: each real one fetches from a server that needs a password, and its
+//! files are restored byte for byte.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use regauth_tests::auth_gate::Scheme;
+use regauth_tests::container_registry::ContainerRegistry;
+use regauth_tests::daemon::Daemon;
+use regauth_tests::exec::{self, Output};
+use regauth_tests::file_server::FileServer;
+use regauth_tests::leak_scan::LeakScan;
+use regauth_tests::npm_server::NpmServer;
+use regauth_tests::programs::tool;
+use regauth_tests::user::User;
+
+const USER: &str = "me@corp.example";
+const PASSWORD: &str = "passw0rd-of-the-daemon";
+
+/// Client, with the files that its user has before setup.
+struct Client<'a> {
+    name: &'static str,
+    files: &'a [(&'static str, &'a str)],
+}
+
+impl Client<'_> {
+    /// Uses the client without setup, with it, and restores it. Returns what it printed with setup.
+    fn check(&self, user: &User, mut fetch: impl FnMut() -> Output) -> Output {
+        for (file, mine) in self.files {
+            user.write(file, mine);
+        }
+        fetch().fails();
+        let set_up = user.ctl(&["setup", self.name]).succeeds();
+        assert!(!set_up.stdout.contains("Nothing to change"), "{}", set_up.report());
+        user.ctl(&["setup", self.name]).succeeds().says("Nothing to change");
+        let fetched = fetch().succeeds();
+        LeakScan::new(PASSWORD).scan_folder(user.home(), &[]).assert_clean();
+        user.ctl(&["setup", self.name, "--undo"]).succeeds();
+        for (file, mine) in self.files {
+            assert_eq!(user.read(file).as_deref(), Some(*mine), "{file}");
+        }
+        fetched
+    }
+}
+
+fn server_daemon_user(kind: &str) -> (FileServer, Daemon, User) {
+    let (server, daemon) = (FileServer::start(USER, PASSWORD), Daemon::start());
+    server.write("private/treasure.txt", "gold\n");
+    server.add_to(&daemon, kind);
+    let user = User::new(&daemon);
+    (server, daemon, user)
+}
+
+#[test]
+fn wget_fetches_after_setup() {
+    let (server, _daemon, user) = server_daemon_user("generic");
+    let url = server.nginx.url("/private/treasure.txt");
+    let client = Client {
+        name: "wget",
+        files: &[(".wgetrc", "# mine\nCheck-Certificate = on\ntimeout = 20")],
+    };
+    client
+        .check(&user, || user.run("wget", &["-q", "-O-", "--tries=1", &url]))
+        .says("gold");
+}
+
+#[test]
+fn aria2_fetches_after_setup() {
+    let (server, _daemon, user) = server_daemon_user("generic");
+    let url = server.nginx.url("/private/treasure.txt");
+    let client = Client {
+        name: "aria2",
+        files: &[(".config/aria2/aria2.conf", "# mine\nmax-tries=1\n")],
+    };
+    client.check(&user, || {
+        user.run("aria2c", &["--quiet", "--allow-overwrite=true", "--out=treasure", &url])
+    });
+    assert_eq!(user.read("treasure").unwrap(), "gold\n");
+}
+
+/// RubyGems and Bundler read the same file.
+#[test]
+fn gem_and_bundler_install_after_setup() {
+    let (server, _daemon, user) = server_daemon_user("generic");
+    server.write("treasure.gemspec", GEMSPEC);
+    server
+        .run("mkdir gems; gem build --quiet treasure.gemspec --output gems/treasure-1.0.gem; gem generate_index -d .");
+    let source = server.nginx.url("/");
+    user.write("Gemfile", &format!("source \"{source}\"\ngem \"treasure\"\n"));
+    let user = user.env("BUNDLE_RETRY", "0").env("BUNDLE_PATH", "bundled");
+    let gem = [
+        "install",
+        "treasure",
+        "--clear-sources",
+        "--source",
+        &source,
+        "--install-dir",
+        "gems",
+        "--no-document",
+    ];
+    let client = Client {
+        name: "gem",
+        files: &[(".gemrc", "---\n# mine\n:backtrace: false\ngem: --no-document # short\n")],
+    };
+    client.check(&user, || {
+        let gem = user.run("gem", &gem);
+        if gem.status.success() {
+            user.run("bundle", &["install"])
+        } else {
+            gem
+        }
+    });
+    assert!(user.home().join("gems/gems/treasure-1.0").exists());
+    server.assert_served("/gems/treasure-1.0.gem");
+}
+
+#[test]
+fn mercurial_clones_after_setup() {
+    let server = FileServer::with_program(USER, PASSWORD, HGWEB);
+    server.run("hg init repository; cd repository; echo gold > treasure; hg commit -qAu me -m one");
+    let daemon = Daemon::start();
+    server.add_to(&daemon, "generic");
+    let user = User::new(&daemon);
+    let url = server.nginx.url("/");
+    // Mercurial sends loopback past a proxy unless told otherwise.
+    let client = Client {
+        name: "hg",
+        files: &[(
+            ".hgrc",
+            "[ui]\nusername = me\n; mine\n[http_proxy]\nalways = True\n\n[extensions]\n",
+        )],
+    };
+    client.check(&user, || user.run("hg", &["clone", "--noninteractive", &url, "clone"]));
+    assert_eq!(user.read("clone/treasure").unwrap(), "gold\n");
+}
+
+#[test]
+fn maven_resolves_after_setup() {
+    let (server, _daemon, user) = server_daemon_user("generic");
+    server.write("com/corp/parent/1.0/parent-1.0.pom", pom("parent", ""));
+    let parent = "<parent><groupId>com.corp</groupId><artifactId>parent</artifactId><version>1.0</version></parent>";
+    let repository = format!(
+        "<repositories><repository><id>corp</id><url>{}</url></repository></repositories>",
+        server.nginx.url("/")
+    );
+    user.write("pom.xml", &pom("project", &format!("{parent}{repository}")));
+    let settings = "<?xml version=\"1.0\"?>\n<!-- mine -->\n<settings>\n  <interactiveMode>false</interactiveMode>\n\
+                    </settings>\n";
+    let client = Client {
+        name: "maven",
+        files: &[
+            (".m2/settings.xml", settings),
+            (".mavenrc", "# mine\nMAVEN_OPTS=\"$MAVEN_OPTS -Xmx128m\"\n"),
+        ],
+    };
+    // Java takes the home folder from the system's list of users.
+    let home = format!("-Duser.home={}", user.home().display());
+    let user = user.env("JAVA_TOOL_OPTIONS", &home);
+    client.check(&user, || {
+        user.run("mvn", &["-B", "-U", "-Dmaven.repo.local=repository", "validate"])
+    });
+    server.assert_served("/parent-1.0.pom");
+    assert!(
+        user.home()
+            .join("repository/com/corp/parent/1.0/parent-1.0.pom")
+            .exists()
+    );
+}
+
+#[test]
+fn gradle_resolves_after_setup() {
+    let (server, _daemon, user) = server_daemon_user("generic");
+    server.write(
+        "com/corp/treasure/1.0/treasure-1.0.pom",
+        pom("treasure", "").replace(">pom<", ">jar<"),
+    );
+    server.write("com/corp/treasure/1.0/treasure-1.0.jar", "gold\n");
+    user.write("build.gradle", &GRADLE.replace("URL", &server.nginx.url("/")));
+    let gradle_home = user.home().join(".gradle").display().to_string();
+    let user = user.env("GRADLE_USER_HOME", &gradle_home);
+    // The JVM sends loopback past a proxy unless told otherwise.
+    let mine = "# mine\norg.gradle.daemon=false\nsystemProp.http.nonProxyHosts=\n";
+    let client = Client {
+        name: "gradle",
+        files: &[(".gradle/gradle.properties", mine)],
+    };
+    client
+        .check(&user, || user.run("gradle", &["--quiet", "--no-daemon", "show"]))
+        .says("treasure-1.0.jar");
+    server.assert_served("/treasure-1.0.jar");
+}
+
+/// npm registry with a package, a daemon that serves it, and a user with a project that needs the package.
+fn npm_server_daemon_user() -> (NpmServer, Daemon, User) {
+    let (server, daemon) = (NpmServer::start(USER, PASSWORD), Daemon::start());
+    let location = ["--kind", "npm", "--scope", &server.url()];
+    daemon
+        .try_add("corp", &location, &Scheme::basic(USER), &server.ca(), PASSWORD)
+        .succeeds();
+    let user = User::new(&daemon);
+    user.write(
+        "treasure/package.json",
+        r#"{"name":"treasure","version":"1.0.0","license":"MIT"}"#,
+    );
+    let manifest = r#"{"name":"project","version":"1.0.0","license":"MIT","dependencies":{"treasure":"1.0.0"}}"#;
+    user.write("project/package.json", manifest);
+    (server, daemon, user)
+}
+
+fn node_client(user: &User, program: &str, folder: &str, arguments: &[&str]) -> Output {
+    let mut command = node_command(user, program);
+    exec::run(command.args(arguments).current_dir(user.home().join(folder)))
+}
+
+fn node_command(user: &User, program: &str) -> Command {
+    let path = tool(&format!("node_clients/node_modules/{program}"));
+    if program.starts_with("@oven") {
+        return user.command(path);
+    }
+    let mut command = user.command("node");
+    command.arg(path);
+    command
+}
+
+#[test]
+fn yarn_publishes_and_installs_after_setup() {
+    let (server, daemon, user) = npm_server_daemon_user();
+    let project = format!(
+        "npmRegistryServer: \"{}\"\nnodeLinker: node-modules\nenableTelemetry: false\nnpmMinimalAgeGate: 0\n",
+        server.url()
+    );
+    for folder in ["treasure", "project"] {
+        user.write(&format!("{folder}/.yarnrc.yml"), &project);
+        user.write(&format!("{folder}/yarn.lock"), "");
+    }
+    let yarn = |folder: &str, arguments: &[&str]| node_client(&user, YARN, folder, arguments);
+    let client = Client {
+        name: "yarn",
+        files: &[(
+            ".yarnrc.yml",
+            "# mine\nenableGlobalCache: false # each project has its own\n\n",
+        )],
+    };
+    let publish = || {
+        yarn("treasure", &["install"]).succeeds();
+        let refused = yarn("treasure", &["npm", "publish"]);
+        if refused.stdout.contains("regauthctl allow corp") {
+            daemon.ctl(&["allow", "corp"]).succeeds();
+            yarn("treasure", &["npm", "publish"]).succeeds();
+            return yarn("project", &["install"]);
+        }
+        refused
+    };
+    client.check(&user, publish);
+    assert!(user.home().join("project/node_modules/treasure/package.json").exists());
+}
+
+/// All four read `.npmrc`. bun takes the proxy from the shell.
+#[test]
+fn npms_relatives_publish_and_install_after_setup() {
+    let (server, daemon, user) = npm_server_daemon_user();
+    daemon.ctl(&["allow", "corp"]).succeeds();
+    user.write(".npmrc", &format!("registry={}\n", server.url()));
+    node_client(&user, PNPM, "project", &["install"]).fails();
+    for (client, bunfig) in [("pnpm", None), ("bun", Some("[install]\nexact = true\n"))] {
+        if let Some(text) = bunfig {
+            user.write(".bunfig.toml", text);
+        }
+        user.ctl(&["setup", client]).succeeds();
+    }
+    let flags: [(&str, &[&str], &[&str]); 3] = [
+        (PNPM, &["publish", "--no-git-checks"], &["install"]),
+        (
+            YARN_CLASSIC,
+            &["publish", "--non-interactive"],
+            &["install", "--non-interactive"],
+        ),
+        (BUN, &["publish"], &["install"]),
+    ];
+    for (number, (program, publish, install)) in flags.into_iter().enumerate() {
+        let version = format!("1.0.{number}");
+        // Yarn 1 ignores the home folder of root, but not of a fake root.
+        let user = User::at(&daemon, user.home()).env("FAKEROOTKEY", "1");
+        let user = if program == BUN {
+            user.env("HTTPS_PROXY", &daemon.proxy())
+        } else {
+            user
+        };
+        for folder in ["treasure", "project"] {
+            let file = format!("{folder}/package.json");
+            let text = user.read(&file).unwrap();
+            user.write(
+                &file,
+                &text.replace(&format!("1.0.{}", number.saturating_sub(1)), &version),
+            );
+        }
+        node_client(&user, program, "treasure", publish).succeeds();
+        node_client(&user, program, "project", install).succeeds();
+        let installed = user.home().join("project/node_modules");
+        assert!(installed.join("treasure/package.json").exists(), "{program}");
+        fs::remove_dir_all(installed).unwrap();
+    }
+    LeakScan::new(PASSWORD).scan_folder(user.home(), &[]).assert_clean();
+    for client in ["npm", "bun"] {
+        user.ctl(&["setup", client, "--undo"]).succeeds();
+    }
+    assert_eq!(user.read(".bunfig.toml").unwrap(), "[install]\nexact = true\n");
+}
+
+#[test]
+fn buildah_pulls_after_setup_and_gives_containers_no_proxy() {
+    let registry = ContainerRegistry::with_password(USER, PASSWORD);
+    let daemon = Daemon::start();
+    let scope = registry.nginx.url("/v2/");
+    daemon
+        .try_add(
+            "corp",
+            &["--kind", "generic", "--scope", &scope],
+            &Scheme::basic(USER),
+            &registry.ca(),
+            PASSWORD,
+        )
+        .succeeds();
+    daemon.ctl(&["allow", "corp"]).succeeds();
+    let image = registry.image("treasure:1");
+    registry
+        .skopeo(&daemon, &daemon.proxy(), &["copy", &registry.sample_image(), &image])
+        .succeeds();
+    let user = User::new(&daemon);
+    let configuration = user.home().join("containers.conf");
+    let user = user.env("CONTAINERS_CONF", &configuration.display().to_string());
+    let mine = "# mine\n[engine]\nenv = [\"LANG=C\"] # two\n";
+    user.write("policy.json", r#"{"default":[{"type":"insecureAcceptAnything"}]}"#);
+    let client = Client {
+        name: "podman",
+        files: &[("containers.conf", mine)],
+    };
+    let root: PathBuf = user.home().join("storage");
+    let run_root = user.home().join("run");
+    let arguments = [
+        "--root",
+        root.to_str().unwrap(),
+        "--runroot",
+        run_root.to_str().unwrap(),
+        "--storage-driver",
+        "vfs",
+        "pull",
+        "--signature-policy",
+        "policy.json",
+        &image,
+    ];
+    client.check(&user, || user.run("buildah", &arguments));
+    let shown = user.ctl(&["setup", "buildah", "--dry-run"]).succeeds();
+    shown.says("+http_proxy = false").says("SSL_CERT_FILE=");
+}
+
+#[test]
+fn clients_without_a_setup_are_refused_with_the_way_that_they_have() {
+    let daemon = Daemon::start();
+    let user = User::new(&daemon);
+    for (client, said) in [
+        ("poetry", "regauthctl setup shell"),
+        ("go", "regauthctl setup shell"),
+        ("docker", "regauthctl grant"),
+        ("apt", "regauthctl grant"),
+        ("svn", "docs/clients.md"),
+        ("wget2", "CONNECT"),
+        ("cobol", "possible values"),
+    ] {
+        let refused = user.ctl(&["setup", client]).fails().says(said);
+        assert_eq!(refused.status.code(), Some(2), "{}", refused.report());
+    }
+}
+
+#[test]
+fn files_that_are_not_what_they_should_be_stay_and_are_named() {
+    let daemon = Daemon::start();
+    let user = User::new(&daemon);
+    for (client, file, text, said) in [
+        (
+            "maven",
+            ".m2/settings.xml",
+            "<settings>\n<proxies>\n</settings>",
+            "line 3",
+        ),
+        ("maven", ".m2/settings.xml", "<project/>", "no whole <settings>"),
+        ("yarn", ".yarnrc.yml", "httpsProxy: x\n- a\n  b: {\n}\n", "line 4"),
+        ("gem", ".gemrc", "{ http_proxy: x }\n", "line 1"),
+        ("bun", ".bunfig.toml", "install = \n", "line 1"),
+        ("bun", ".bunfig.toml", "install = 3\n", "install is not a table"),
+    ] {
+        user.write(file, text);
+        let refused = user.ctl(&["setup", client]).fails().says(said).says(file);
+        assert!(refused.stderr.contains("hint"), "{}", refused.report());
+        assert_eq!(user.read(file).as_deref(), Some(text));
+        fs::remove_file(user.home().join(file)).unwrap();
+    }
+    fs::create_dir(user.home().join(".wgetrc")).unwrap();
+    user.ctl(&["setup", "wget"]).fails().says(".wgetrc: Is a directory");
+    fs::write(user.home().join(".hgrc"), b"[ui]\nusername = \xff\n").unwrap();
+    user.ctl(&["setup", "mercurial"]).fails().says(".hgrc");
+}
+
+#[test]
+fn a_read_only_file_is_shown_and_not_replaced() {
+    let daemon = Daemon::start();
+    let user = User::new(&daemon);
+    user.write(".wgetrc", "timeout = 5\n");
+    let file = user.home().join(".wgetrc");
+    let mode = |mode| fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    mode(0o444);
+    user.ctl(&["setup", "wget", "--dry-run"])
+        .succeeds()
+        .says("+ca_certificate");
+    user.ctl(&["setup", "wget"]).fails().says("read-only").says("chmod u+w");
+    assert!(!daemon.home().join("state/setup/wget.json").exists());
+    mode(0o644);
+    user.ctl(&["setup", "wget"]).succeeds();
+    mode(0o444);
+    user.ctl(&["setup", "wget", "--undo"]).fails().says("read-only");
+}
+
+#[test]
+fn a_companys_values_are_replaced_with_a_note_and_come_back() {
+    let daemon = Daemon::start();
+    let user = User::new(&daemon);
+    for (client, file, text) in [
+        ("wget", ".wgetrc", "HTTPS-Proxy = http://proxy.corp:3128\n"),
+        (
+            "aria2",
+            ".config/aria2/aria2.conf",
+            "https-proxy=http://proxy.corp:3128\n",
+        ),
+        ("yarn", ".yarnrc.yml", "httpsProxy: \"http://proxy.corp:3128\" # ours\n"),
+        ("gem", ".gemrc", "http_proxy: http://proxy.corp:3128\n"),
+        ("mercurial", ".hgrc", "[http_proxy]\nhost = proxy.corp:3128\n"),
+        (
+            "gradle",
+            ".gradle/gradle.properties",
+            "systemProp.https.proxyHost=proxy.corp\nsystemProp.https.proxyPort = 3128\n",
+        ),
+        (
+            "maven",
+            ".m2/settings.xml",
+            "<settings><proxies><proxy><host>proxy.corp</host><port>3128</port></proxy></proxies></settings>",
+        ),
+    ] {
+        user.write(file, text);
+        user.ctl(&["setup", client])
+            .succeeds()
+            .says("sets the proxy http://proxy.corp:3128, and regauthd does not use it")
+            .says(&format!("`regauthctl setup {client} --carry-over`"));
+        user.ctl(&["setup", client, "--undo"]).succeeds();
+        assert_eq!(user.read(file).as_deref(), Some(text));
+    }
+}
+
+fn pom(name: &str, content: &str) -> String {
+    format!(
+        "<project><modelVersion>4.0.0</modelVersion>{content}<groupId>com.corp</groupId><artifactId>{name}</artifactId>\
+         <version>1.0</version><packaging>pom</packaging></project>"
+    )
+}
+
+const YARN: &str = "@yarnpkg/cli-dist/bin/yarn.js";
+const PNPM: &str = "pnpm/bin/pnpm.mjs";
+const YARN_CLASSIC: &str = "yarn-classic/bin/yarn.js";
+#[cfg(target_arch = "x86_64")]
+const BUN: &str = "@oven/bun-linux-x64-baseline/bin/bun";
+#[cfg(not(target_arch = "x86_64"))]
+const BUN: &str = "@oven/bun-linux-aarch64/bin/bun";
+const GEMSPEC: &str = "Gem::Specification.new do |gem|
+  gem.name, gem.version, gem.summary, gem.authors = 'treasure', '1.0', 'gold', ['me']
+end
+";
+const HGWEB: &str = "#!/usr/bin/python3
+import os
+from mercurial.hgweb import hgweb, wsgicgi
+wsgicgi.launch(hgweb(os.environb[b'HOME'] + b'/repository', b'repository'))
+";
+const GRADLE: &str = "
+repositories { maven { url 'URL' } }
+configurations { treasure }
+dependencies { treasure 'com.corp:treasure:1.0' }
+task show { doLast { configurations.treasure.each { println it } } }
+";
