@@ -25,7 +25,7 @@ use crate::{completion, connect, error, setup as clients};
 /// regauthd is a local proxy that adds registries' credentials to the requests of cargo, git and other build tools, so
 /// that none of them holds a token. regauthctl configures it while it runs.
 #[derive(Parser)]
-#[command(name = "regauthctl", version, color = clap::ColorChoice::Never, after_help = EXIT_CODES)]
+#[command(name = "regauthctl", version = env!("REGAUTH_VERSION"), after_help = EXIT_CODES)]
 #[command(override_usage = "regauthctl [OPTIONS] <COMMAND>")]
 struct Cli {
     /// Folder of all files of regauth [default: REGAUTH_HOME, or the platform's own folders]
@@ -64,15 +64,20 @@ enum StandaloneVerb {
 /// Verbs that need the daemon or its folders.
 #[derive(Subcommand)]
 enum DaemonVerb {
+    #[command(visible_alias = "add")]
     AddRegistry(Box<add_registry::Arguments>),
     AddScope(add_scope::Arguments),
     Confirm(confirm::Arguments),
     Set(set::Arguments),
+    #[command(alias = "config")]
     Edit(edit::Arguments),
     Export(export::Arguments),
+    #[command(visible_alias = "rm", aliases = ["remove", "delete"])]
     RemoveRegistry(remove_registry::Arguments),
     Import(import::Arguments),
+    #[command(visible_alias = "ls")]
     List(list::Arguments),
+    #[command(aliases = ["info", "get"])]
     Show(show::Arguments),
     Login(login::Arguments),
     Logout(logout::Arguments),
@@ -82,11 +87,14 @@ enum DaemonVerb {
     Deny(deny::Arguments),
     Setup(setup::Arguments),
     Env(env::Arguments),
+    #[command(alias = "exec")]
     Run(run_command::Arguments),
+    #[command(aliases = ["check", "diagnose"])]
     Doctor(doctor::Arguments),
     Grant(grant::Arguments),
     Grants(grants::Arguments),
     Revoke(revoke::Arguments),
+    #[command(alias = "ps")]
     Status(status::Arguments),
     Watch(watch::Arguments),
     Top(top::Arguments),
@@ -276,19 +284,27 @@ fn client(system: bool, folders: &Folders, verb: &DaemonVerb) -> Result<Client, 
 /// Command line with its verbs in groups: clap has one heading for all of them.
 fn command() -> Command {
     let command = Cli::command();
+    let heading = *command.get_styles().get_header();
+    let width = output::width().map_or(WIDTH_WITHOUT_TERMINAL, usize::from);
     let mut verbs = String::new();
     for (group, names) in GROUPS {
-        verbs += &format!("{group}:\n");
+        verbs += &format!("{heading}{group}:{heading:#}\n");
         for verb in names.iter().filter_map(|name| command.find_subcommand(name)) {
             let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
+            let about = output::fill(&about, width, VERB_COLUMN, VERB_COLUMN);
             verbs += &format!("  {:<15}  {about}\n", verb.get_name());
         }
         verbs += "\n";
     }
     command.help_template(format!(
-        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{verbs}Options:\n{{options}}{{after-help}}"
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{verbs}{heading}Options:{heading:#}\n{{options}}{{after-help}}"
     ))
 }
+
+/// Column in which the descriptions of verbs begin.
+const VERB_COLUMN: usize = 19;
+/// As clap has it.
+const WIDTH_WITHOUT_TERMINAL: usize = 100;
 
 /// True if a flag is given, as `--flag` or `--flag=value`, before the words of a wrapped command.
 fn has_flag(arguments: &[OsString], flag: &str) -> bool {
@@ -313,21 +329,69 @@ fn finish_without_verb() -> u8 {
 /// Prints the help, the version or a usage error, and returns the exit code.
 fn finish_unparsed(mut clap: clap::Error, json: bool) -> u8 {
     match clap.kind() {
-        ClapErrorKind::DisplayHelp | ClapErrorKind::DisplayVersion => output::print(&help_text(&clap), exit_code::DONE),
+        ClapErrorKind::DisplayHelp | ClapErrorKind::DisplayVersion => {
+            output::print(&output::help(&clap.render()), exit_code::DONE)
+        }
         ClapErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            output::print_to_stderr(&help_text(&clap));
+            output::print_to_stderr(&output::help(&clap.render()));
             exit_code::USAGE
         }
         _ => {
+            if let Some(error) = known_by_another_name(&clap) {
+                return output::finish(Err(error), json);
+            }
             remove_values(&mut clap);
             output::finish(Err(usage_error(&clap.render().to_string())), json)
         }
     }
 }
 
-fn help_text(help: &clap::Error) -> String {
-    format!("{}\n", help.render().to_string().trim_end())
+/// Error for a verb that people know from other programs, with what stands for it here.
+fn known_by_another_name(error: &clap::Error) -> Option<ErrorBody> {
+    if error.kind() != ClapErrorKind::InvalidSubcommand {
+        return None;
+    }
+    let Some(ContextValue::String(verb)) = error.get(ContextKind::InvalidSubcommand) else {
+        return None;
+    };
+    let (name, hint) = OTHER_NAMES.iter().find(|(name, _)| name == verb)?;
+    Some(error::usage(format!("there is no verb `{name}`")).hint(*hint))
 }
+
+/// Verbs of other programs, and what to do instead.
+const OTHER_NAMES: [(&str, &str); 10] = [
+    (
+        "start",
+        "`regauthctl service install` has it started when it is needed; by hand: regauthd",
+    ),
+    (
+        "restart",
+        "under systemd: systemctl --user restart regauthd; by hand: `regauthctl stop --wait`, then regauthd",
+    ),
+    ("install", "`regauthctl service install`, then `regauthctl setup`"),
+    (
+        "init",
+        "`regauthctl add-registry` asks for all it needs; then `regauthctl setup`",
+    ),
+    (
+        "update",
+        "your package manager updates regauth; a new token for a registry: `regauthctl rotate NAME`",
+    ),
+    (
+        "upgrade",
+        "your package manager updates regauth; `regauthctl service install` then starts the new release",
+    ),
+    ("version", "regauthctl --version"),
+    (
+        "token",
+        "no command shows a token; `regauthctl show NAME` shows its state, `regauthctl rotate NAME` replaces it",
+    ),
+    ("unset", "`regauthctl set NAME KEY --unset`"),
+    (
+        "publish",
+        "open writes with `regauthctl allow NAME --for 5m`, then run cargo publish",
+    ),
+];
 
 /// Removes typed values from clap's error, other than flags and choices from a list.
 fn remove_values(error: &mut clap::Error) {

@@ -23,6 +23,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::error;
+use crate::progress::Progress;
 use crate::socket_owner::TrustedOwners;
 
 /// Client of one daemon. Each request opens a connection of its own.
@@ -106,7 +107,7 @@ impl Client {
     /// answers.
     pub(crate) fn call<T: DeserializeOwned>(&self, request: &Request) -> Result<Reply<T>, ErrorBody> {
         let (mut connection, daemon) = self.send(request)?;
-        let line = self.wait_for_answer(&mut connection)?;
+        let line = self.wait_for_answer(&mut connection, request)?;
         parse_answer(&line).map_err(|error| explain_unknown_request(&daemon, error))
     }
 
@@ -121,7 +122,8 @@ impl Client {
         exit_timeout: impl FnOnce(&T) -> Duration,
     ) -> Result<Reply<T>, ErrorBody> {
         let (mut connection, _) = self.send(request)?;
-        let reply = parse_answer(&self.wait_for_answer(&mut connection)?)?;
+        let reply = parse_answer(&self.wait_for_answer(&mut connection, request)?)?;
+        let _progress = Progress::start("waiting for regauthd to end");
         connection.wait_for_close(exit_timeout(&reply.answer))?;
         Ok(reply)
     }
@@ -132,13 +134,14 @@ impl Client {
     /// As [`Client::call`].
     pub(crate) fn stream<T: DeserializeOwned>(&self, request: &Request) -> Result<Lines, ErrorBody> {
         let (mut connection, daemon) = self.send(request)?;
-        let line = self.wait_for_answer(&mut connection)?;
+        let line = self.wait_for_answer(&mut connection, request)?;
         parse_answer::<T>(&line).map_err(|error| explain_unknown_request(&daemon, error))?;
         Ok(Lines(connection))
     }
 
     /// Waits for the answer for as long as the daemon greets other clients, at most [`ANSWER_TIMEOUT`].
-    fn wait_for_answer(&self, connection: &mut Connection) -> Result<String, ErrorBody> {
+    fn wait_for_answer(&self, connection: &mut Connection, request: &Request) -> Result<String, ErrorBody> {
+        let _progress = Progress::start(waited_for(request));
         let begin = Instant::now();
         while !connection.is_readable_within(LIVENESS_INTERVAL) {
             // The answer, or the end of the connection, may have come since.
@@ -323,6 +326,22 @@ impl Connection {
                     .hint("a second SIGTERM ends it at once and breaks off open requests"),
             ),
         }
+    }
+}
+
+/// What the daemon may be waiting for while it carries out a request.
+fn waited_for(request: &Request) -> &'static str {
+    match request {
+        Request::AddRegistry(_)
+        | Request::CheckRegistry(_)
+        | Request::SetRegistry(_)
+        | Request::ReplaceConfiguration(_)
+        | Request::Rotate(_)
+        | Request::Verify(_)
+        | Request::DeviceLogin(_)
+        | Request::DeviceLoginPoll(_) => "waiting for the registry",
+        Request::Unlock(_) | Request::Store(_) | Request::StoreMove(_) | Request::Logout(_) => "waiting for the store",
+        _ => "waiting for regauthd",
     }
 }
 

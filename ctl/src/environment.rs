@@ -131,7 +131,12 @@ pub(crate) fn registry_variables(info: &DaemonInfo) -> Vec<Variable> {
         [("INDEX", index), ("CREDENTIAL_PROVIDER", credential_provider(info))]
             .map(|(key, value)| (format!("CARGO_REGISTRIES_{name}_{key}"), Some(value.to_owned())))
     };
-    info.cargo_indexes().flat_map(of_registry).collect()
+    // No shell can set a variable with a dot, and cargo refuses such a name anyway.
+    let can_be_variable = |(view, _): &(&RegistryView, &str)| !view.name.as_str().contains('.');
+    info.cargo_indexes()
+        .filter(can_be_variable)
+        .flat_map(of_registry)
+        .collect()
 }
 
 /// Path of the credential provider, or only its name if cargo would split the path at a blank.

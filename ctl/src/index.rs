@@ -9,6 +9,7 @@ use regauth_shared::response::RegistryView;
 use url::Url;
 
 use crate::program::on_path;
+use crate::progress::Progress;
 
 /// Connection settings for a client of the daemon.
 pub(crate) struct ProxySettings<'a> {
@@ -20,6 +21,7 @@ pub(crate) struct ProxySettings<'a> {
 
 /// Fetches an index's `config.json`; `None` if curl or git is missing, or the registry does not answer.
 pub(crate) fn fetch_config(settings: &ProxySettings<'_>, index: &str) -> Option<IndexConfig> {
+    let _progress = Progress::start("reading the index");
     let text = match index.strip_prefix("sparse+") {
         Some(sparse) => fetch_with_curl(settings, sparse)?,
         None => fetch_with_git(settings, index)?,

@@ -2,8 +2,13 @@
 //!
 //! All output of the program goes through this module. A closed stdout (`regauthctl list | head -1`) is not an error.
 
-use std::io::{self, ErrorKind as IoErrorKind, Write};
+mod colour;
 
+use std::io::{self, ErrorKind as IoErrorKind, Write};
+use std::os::fd::AsFd;
+
+use anstream::stream::RawStream;
+use clap::builder::StyledStr;
 use regauth_shared::frame::Answer;
 use regauth_shared::{ErrorBody, exit_code};
 use serde::Serialize;
@@ -11,6 +16,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::client::Reply;
 use crate::error::failed;
+pub(crate) use colour::fill;
 
 /// Result of a command: its text, its JSON and its exit code.
 pub(crate) struct Report {
@@ -79,7 +85,7 @@ pub(crate) fn finish(result: Result<Report, ErrorBody>, json: bool) -> u8 {
         Ok(report) => {
             let text = match report.body {
                 Some(body) if json => format!("{body}\n"),
-                Some(_) => without_control_characters(&report.text),
+                Some(_) => for_person(&without_control_characters(&report.text), &io::stdout()),
                 None => report.text,
             };
             print(&text, report.exit_code)
@@ -136,7 +142,28 @@ pub(crate) fn print_error(error: &ErrorBody) {
     if let Some(hint) = &error.hint {
         text.push_str(&format!("hint: {hint}\n"));
     }
-    print_to_stderr(&without_control_characters(&text));
+    print_to_stderr(&for_person(&without_control_characters(&text), &io::stderr()));
+}
+
+/// Breaks long lines and adds colours, if the stream is a terminal.
+fn for_person(text: &str, stream: &(impl RawStream + AsFd)) -> String {
+    let wrapped = match width_of(stream) {
+        Some(width) => colour::wrap(text, width),
+        None => text.to_owned(),
+    };
+    match colour::is_coloured(stream) {
+        true => colour::paint(&wrapped),
+        false => wrapped,
+    }
+}
+
+/// Text of clap, with its styles if stdout is a terminal.
+pub(crate) fn help(text: &StyledStr) -> String {
+    let text = match colour::is_coloured(&io::stdout()) {
+        true => text.ansi().to_string(),
+        false => text.to_string(),
+    };
+    format!("{}\n", text.trim_end())
 }
 
 /// Replaces control characters other than line feeds and tabs, and those that change the direction of text.
@@ -161,7 +188,11 @@ fn is_invisible_format(c: char) -> bool {
 
 /// Columns of the terminal that stdout is; `None` if it is none.
 pub(crate) fn width() -> Option<u16> {
-    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    width_of(&io::stdout())
+}
+
+fn width_of(stream: &impl AsFd) -> Option<u16> {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
     Some(size.ws_col).filter(|columns| *columns > 0)
 }
 
@@ -191,10 +222,31 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     rows.iter().map(line).collect()
 }
 
-/// Formats lines of a key and a value, aligned. A line with an empty key continues the one above.
+/// Formats lines of a key and a value, aligned. A line with an empty key continues the one above. At a terminal, long values
+/// are broken between words.
 pub(crate) fn key_values<K: Into<String>>(pairs: impl IntoIterator<Item = (K, String)>) -> String {
     let rows: Vec<_> = pairs.into_iter().map(|(key, value)| vec![key.into(), value]).collect();
-    table(&rows)
+    let text = table(&rows);
+    let keys = rows.iter().filter_map(|row| row.first());
+    let column = 2 + keys.map(|key| key.chars().count()).max().unwrap_or_default();
+    match width() {
+        Some(width) => text
+            .lines()
+            .map(|line| break_value(line, column, width.into()))
+            .collect(),
+        None => text,
+    }
+}
+
+/// Breaks the value of a line that is wider than the terminal.
+fn break_value(line: &str, column: usize, width: usize) -> String {
+    let end_of_key = line.char_indices().nth(column).map(|(at, _)| at);
+    match end_of_key.and_then(|at| line.split_at_checked(at)) {
+        Some((key, value)) if line.chars().count() > width => {
+            format!("{key}{}\n", fill(value, width, column, column))
+        }
+        _ => format!("{line}\n"),
+    }
 }
 
 /// Formats notes, one a line.
@@ -224,6 +276,14 @@ mod tests {
     fn a_cell_cannot_begin_another_line() {
         let row = ["/tmp/a\n12:00 corp", "\u{202e}x\u{2028}"].map(str::to_owned).to_vec();
         assert_eq!(table(&[row]), "/tmp/a\u{fffd}12:00 corp  \u{fffd}x\u{fffd}\n");
+    }
+
+    #[test]
+    fn a_long_value_continues_below_itself() {
+        let line = "next step  run `regauthctl rotate corp` again";
+        let broken = "next step  run\n           `regauthctl rotate corp`\n           again\n";
+        assert_eq!(break_value(line, 11, 36), broken);
+        assert_eq!(break_value("key  short", 5, 36), "key  short\n");
     }
 
     #[test]

@@ -2,7 +2,13 @@
 //!
 //! The table holds documented or tested facts only.
 
+mod offers;
+
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use regauth_shared::ErrorBody;
+
+use crate::error;
+pub(crate) use offers::{Login, Offer};
 
 /// Known properties of one kind of registry.
 #[derive(Debug)]
@@ -158,7 +164,47 @@ impl Preset {
         if self.index_patterns.is_empty() || has(url) {
             return Some(url.to_owned());
         }
-        has(&sparse).then_some(sparse)
+        if has(&sparse) {
+            return Some(sparse);
+        }
+        self.is_repository(url).then(|| url.to_owned())
+    }
+
+    /// True if the URL is that of a repository of another kind than cargo.
+    pub(crate) fn is_repository(&self, url: &str) -> bool {
+        let sparse = format!("sparse+{url}");
+        let is_index = |pattern: &&str| matches(pattern, url) || matches(pattern, &sparse);
+        let patterns = offers::of(self.name).iter().flat_map(|offer| offer.patterns);
+        let has_one = patterns
+            .into_iter()
+            .any(|pattern| matches(pattern, repository_url(url)));
+        has_one && !self.index_patterns.iter().any(is_index)
+    }
+
+    /// The product's repositories of which `url` is one, of this kind if one is given. `None` if the table has no such kind.
+    ///
+    /// # Errors
+    /// Several kinds have such URLs and none is given, or those of the given kind have others.
+    pub(crate) fn offer_at(&self, url: &str, kind: Option<&str>) -> Result<Option<&'static Offer>, ErrorBody> {
+        let url = repository_url(url);
+        let of_kind = |offer: &&'static Offer| kind.is_none_or(|kind| kind == offer.kind);
+        let offers: Vec<_> = offers::of(self.name).iter().filter(of_kind).collect();
+        let is_there = |offer: &&&Offer| offer.patterns.iter().any(|pattern| matches(pattern, url));
+        let found: Vec<_> = offers.iter().filter(is_there).collect();
+        match (found.as_slice(), offers.as_slice()) {
+            ([one], _) => Ok(Some(one)),
+            ([], [offer]) if kind.is_some() => {
+                let patterns = offer.patterns.join(" or ");
+                let message = format!("{} has its {} repositories at {patterns}", self.title, offer.kind);
+                Err(error::usage(message).hint("correct --scope, or leave out --preset to use this URL"))
+            }
+            ([], _) => Ok(None),
+            (several, _) => {
+                let kinds: Vec<_> = several.iter().map(|offer| offer.kind).collect();
+                let message = format!("{} has several kinds of repositories at such URLs", self.title);
+                Err(error::usage(message).hint(format!("say which one: --kind {}", kinds.join(", --kind "))))
+            }
+        }
     }
 
     /// Scheme for a token with or without a user name.
@@ -168,6 +214,13 @@ impl Preset {
             _ => self.scheme,
         }
     }
+}
+
+/// URL of a repository, from one that its clients are given.
+fn repository_url(url: &str) -> &str {
+    let pages = ["index.json", "packages.json", "simple/", "simple"];
+    let repository = pages.iter().find_map(|page| url.strip_suffix(page));
+    repository.filter(|repository| repository.ends_with('/')).unwrap_or(url)
 }
 
 /// Matches a URL against a pattern. `{path}` takes the rest, even nothing; every other marker takes at least one
@@ -189,67 +242,4 @@ fn matches(pattern: &str, text: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn preset(name: &str) -> &'static Preset {
-        all().iter().find(|preset| preset.name == name).unwrap()
-    }
-
-    #[test]
-    fn accepts_only_index_urls_that_match_a_pattern() {
-        for (name, url, expected) in [
-            (
-                "artifactory",
-                "sparse+https://corp.jfrog.io/artifactory/api/cargo/crates/index/",
-                true,
-            ),
-            (
-                "artifactory",
-                "sparse+https://corp.jfrog.io/artifactory/api/cargo/crates/index",
-                true,
-            ),
-            ("artifactory", "https://corp.jfrog.io/artifactory/git/crates.git", true),
-            (
-                "artifactory",
-                "sparse+https://corp.jfrog.io/api/cargo/crates/index/",
-                false,
-            ),
-            (
-                "artifactory",
-                "https://corp.jfrog.io/artifactory/api/cargo/crates/",
-                false,
-            ),
-            (
-                "codeartifact",
-                "sparse+https://d-123.d.codeartifact.eu-west-1.amazonaws.com/cargo/r/",
-                true,
-            ),
-            (
-                "azure",
-                "sparse+https://pkgs.dev.azure.com/o/p/_packaging/f/Cargo/index/",
-                true,
-            ),
-            (
-                "azure",
-                "sparse+https://pkgs.dev.azure.com/o/_packaging/f/Cargo/index/",
-                true,
-            ),
-            ("github", "https://github.com/corp/", true),
-            ("github", "https://github.com.evil/corp/", false),
-            ("kellnr", "sparse+https://kellnr.corp:8443/api/v1/crates/", true),
-            ("shipyard", "https://anywhere/", true),
-        ] {
-            assert_eq!(preset(name).index_at(url).is_some(), expected, "{name} {url}");
-        }
-        let url = "https://corp.jfrog.io/artifactory/api/cargo/crates/index/";
-        assert_eq!(preset("artifactory").index_at(url), Some(format!("sparse+{url}")));
-    }
-
-    #[test]
-    fn an_optional_user_name_selects_the_basic_scheme() {
-        assert_eq!(preset("artifactory").scheme_for(None), Some("bearer"));
-        assert_eq!(preset("artifactory").scheme_for(Some("me")), Some("basic"));
-        assert_eq!(preset("margo").scheme_for(None), None);
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@
 use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
 
+use regauth_shared::kind::KINDS;
 use regauth_shared::{ErrorBody, RegistryName};
 
 use crate::commands::edit::NextStep;
@@ -161,5 +162,4 @@ fn ask_until_valid<T>(prompt: &str, parse: impl Fn(&str) -> Result<T, String>) -
     }
 }
 
-const KINDS: [&str; 5] = ["cargo", "git", "pypi", "npm", "generic"];
 const NOT_AN_ITEM: &str = "this is not in the list";

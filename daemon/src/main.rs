@@ -22,7 +22,7 @@ use regauthd::{Daemon, Options, process};
 /// Runs in the foreground, as systemd and launchd want it. `regauthctl` adds registries and rotates tokens while it
 /// runs.
 #[derive(Debug, Parser)]
-#[command(name = "regauthd", version, after_help = EXAMPLES)]
+#[command(name = "regauthd", version = env!("REGAUTH_VERSION"), after_help = EXAMPLES)]
 struct Arguments {
     /// Keep all files below this folder
     #[arg(long, value_name = "DIR", env = "REGAUTH_HOME")]

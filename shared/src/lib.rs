@@ -11,6 +11,7 @@
 //! - [`exit_code`]: exit codes of `regauthctl`, for scripts.
 //! - [`program`]: names of programs in filters and registries.
 //! - [`index`]: locations that a cargo index names in its `config.json`.
+//! - [`kind`]: the kinds of registries.
 //! - [`placeholder`]: the public token for clients that insist on having one.
 //! - [`secret_variables`]: environment variables that hold secrets of a CI job.
 //!
@@ -39,6 +40,7 @@ pub mod audit;
 
 pub mod exit_code;
 pub mod index;
+pub mod kind;
 pub mod paths;
 pub mod placeholder;
 pub mod program;

@@ -4,6 +4,7 @@
 use std::fs;
 
 use base64::Engine;
+use regauth_shared::kind::KINDS;
 use regauth_tests::auth_gate::Scheme;
 use regauth_tests::certificates::Authority;
 use regauth_tests::container_registry::ContainerRegistry;
@@ -138,7 +139,7 @@ fn a_container_client_shows_the_whole_refusal() {
 
 #[test]
 fn a_request_for_more_than_pulling_is_a_write_for_every_kind() {
-    for kind in ["cargo", "git", "pypi", "npm", "generic"] {
+    for kind in KINDS {
         let (server, daemon) = mock(kind);
         let curl = Curl::new().behind(&daemon);
         for query in [

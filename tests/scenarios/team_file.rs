@@ -265,7 +265,15 @@ fn an_existing_registry_is_changed_only_with_a_yes() {
     assert!(kept.contains("corp stays as it is"), "{kept}");
     assert_eq!(fs::read_to_string(&config).unwrap(), before);
 
-    let changed = user.ctl(&[&from[..], &["--yes"]].concat()).succeeds();
+    // A source of one's own is no difference to a file that names none.
+    daemon
+        .ctl(&["set", "corp", "source", "file:/dev/null", "--yes"])
+        .succeeds();
+    let refused = user.ctl(&from).fails();
+    assert!(!refused.stderr.contains("source"), "{}", refused.report());
+    daemon.ctl(&["set", "corp", "source", "store"]).succeeds();
+
+    let changed = user.ctl(&[&from[..], &["--yes", "--no-verify"]].concat()).succeeds();
     assert!(changed.stdout.contains("Changed corp"), "{}", changed.report());
     assert_eq!(daemon.ctl(&["show", "corp"]).json["scopes"][0], host.as_str());
 }

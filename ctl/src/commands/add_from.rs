@@ -166,6 +166,9 @@ fn carry_out(
             let request = entry.set_request(entry.installed_ca_file(folders)?.as_deref(), false, options.verify);
             let changed: ConfigurationChanged = client.call(&Request::SetRegistry(request))?.answer;
             report.changed.push(name.clone());
+            if let Some(file) = entry.ca_file_before() {
+                forget_ca_file(client, folders, file)?;
+            }
             let notes = output::notes(&changed.notes);
             Ok(format!("Changed {name}:\n{}{notes}", agreement::table(changes)))
         }

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use clap::ArgGroup;
+use regauth_shared::kind::KINDS;
 use regauth_shared::paths::Folders;
 use regauth_shared::response::RegistryAdded;
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Request, Secret, request};
@@ -36,7 +37,7 @@ use crate::token::{SourceFlags, TokenFlags, TokenPrompt};
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, group = ArgGroup::new("covered").multiple(true))]
 pub(crate) struct Arguments {
-    /// Name of the registry: a-z, 0-9, - and _. Without it, a terminal prompts for all missing values
+    /// Name of the registry: letters, digits, -, _ and dots. Without it, a terminal prompts for all missing values
     name: Option<RegistryName>,
 
     /// Kind of registry: sets what the other flags leave open, and checks the index
@@ -67,7 +68,7 @@ pub(crate) struct Arguments {
     scopes: Vec<String>,
 
     /// Protocol, which tells reads from writes [default: cargo]
-    #[arg(long, value_parser = ["cargo", "git", "pypi", "npm", "generic"])]
+    #[arg(long, value_parser = KINDS)]
     kind: Option<String>,
 
     /// Header that carries the token: basic, bearer, raw, or a template as "X-Api-Key: {token}" [default: basic with
@@ -309,7 +310,10 @@ fn client_settings(added: &RegistryAdded) -> String {
 /// With any `[http]` setting cargo's own git ignores credential helpers, for all hosts. The git program does not.
 fn cargo_settings(added: &RegistryAdded) -> String {
     let registry = match &added.registry.index {
-        Some(index) => format!("\n[registries.{}]\nindex = {}\n", added.registry.name, quoted(index)),
+        Some(index) => {
+            let name = added.registry.name.toml_key();
+            format!("\n[registries.{name}]\nindex = {}\n", quoted(index))
+        }
         None => String::new(),
     };
     format!(

@@ -38,7 +38,7 @@ pub(crate) struct Arguments {
 const EXAMPLES: &str = "\
 Examples:
   regauthctl export --output regauth.toml
-  regauthctl export corp forge > regauth.toml";
+  regauthctl export corp forge";
 
 /// Result of an export.
 #[derive(Serialize)]

@@ -185,6 +185,8 @@ fn tool_for(kind: &str) -> &'static str {
         "git" => "git",
         "pypi" => "pip",
         "npm" => "npm",
+        "maven" => "maven",
+        "rubygems" => "gem",
         "cargo" => "cargo",
         _ => "shell",
     }

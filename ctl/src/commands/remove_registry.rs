@@ -44,12 +44,13 @@ pub(crate) fn run(arguments: Arguments, client: &Client, folders: &Folders) -> R
         return Err(error::refused("nothing was removed"));
     }
     let reply = client.call(&Request::RemoveRegistry(ByName { name }))?;
-    if let Some(file) = view.and_then(|view| view.ca_file) {
-        forget_ca_file(client, folders, Path::new(&file))?;
-    }
-    Ok(Report::from_reply(reply, |removed: &RegistryRemoved| {
+    let ca_file = view.and_then(|view| view.ca_file);
+    let leftover = ca_file.and_then(|file| forget_ca_file(client, folders, Path::new(&file)).err());
+    let leftover: Vec<String> = leftover.into_iter().map(|error| error.message).collect();
+    let report = Report::from_reply(reply, |removed: &RegistryRemoved| {
         format!("Removed {}.\n{}", removed.name, output::notes(&removed.notes))
-    }))
+    });
+    Ok(report.with_lines(&output::notes(&leftover)))
 }
 
 /// The registry; `None` if it is gone from the configuration, while its token may still be in the store.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, value_parser};
 use regauth_shared::RegistryName;
+use regauth_shared::kind::KINDS;
 
 /// Registries in the order of the command line.
 #[derive(Debug)]
@@ -84,7 +85,7 @@ impl Args for RegistryList {
                 "KIND",
                 "Protocol, which tells reads from writes [default: cargo]",
             )
-            .value_parser(["cargo", "git", "pypi", "npm", "generic"]),
+            .value_parser(KINDS),
             flag(
                 "scope",
                 "URL",

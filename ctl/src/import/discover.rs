@@ -62,13 +62,20 @@ fn add(found: &mut Vec<FoundToken>, token: ScannedToken, secret: Secret) -> Opti
     None
 }
 
-/// Name from the file, or from the host of the target, with a number if another token has that name.
+/// Name from the file, or from the host of the target, with a number if another token has that name. A name of the file
+/// stays as it is, if it can.
 fn unused_name(token: &ScannedToken, others: &[FoundToken]) -> Option<RegistryName> {
+    let is_taken = |name: &RegistryName| {
+        let mut names = others.iter().map(|other| &other.name);
+        names.any(|other| other == name || other.differs_only_in_case(name))
+    };
     let wanted = match &token.name {
-        Some(name) => name.clone(),
+        Some(name) => match name.parse().ok().filter(|name| !is_taken(name)) {
+            Some(own) => return Some(own),
+            None => name.clone(),
+        },
         None => name_after_host(&token.target, token.kind)?,
     };
-    let is_taken = |name: &RegistryName| others.iter().any(|other| other.name == *name);
     number_name(&wanted, is_taken)
 }
 
@@ -149,7 +156,7 @@ mod tests {
             .map(|found| (found.name.as_str(), found.locations.len()))
             .collect();
         let wanted = [
-            ("my-corp", 1),
+            ("My.Corp", 1),
             ("a-example", 2),
             ("a-example-2", 1),
             ("1-4-npm", 1),

@@ -12,7 +12,7 @@ use super::auth_scheme::AuthScheme;
 pub(crate) struct FoundToken {
     /// Proposed name of the registry.
     pub(crate) name: RegistryName,
-    /// Kind of registry: `cargo`, `git`, `pypi`, `npm` or `generic`.
+    /// Kind of registry, as in flags.
     pub(crate) kind: &'static str,
     /// Index or scope that the token is for.
     pub(crate) target: TokenTarget,

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use toml_edit::DocumentMut;
 use url::Url;
 
+use crate::user_folders::cargo_home;
+
 /// Name of an index in a file of cargo's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct IndexName {
@@ -39,6 +41,22 @@ pub(crate) fn others<'a>(names: &'a [IndexName], index: &str, own: &str) -> Vec<
     let wanted = normalized(index);
     let is_other = |name: &&IndexName| name.name != own && normalized(&name.index) == wanted;
     names.iter().filter(is_other).collect()
+}
+
+/// Another name that cargo's configuration has for an index: of the project in the current folder, or of the user.
+pub(crate) fn other_name(index: &str, own: &str) -> Option<IndexName> {
+    let folder = std::env::current_dir().unwrap_or_default();
+    let of_user = cargo_home().ok().map(|home| files_in(&home));
+    let files: Vec<_> = files_above(&folder)
+        .into_iter()
+        .chain(of_user.into_iter().flatten())
+        .collect();
+    let names = read(&files);
+    let has_own = names
+        .iter()
+        .any(|name| name.name == own && normalized(&name.index) == normalized(index));
+    let other = others(&names, index, own).into_iter().next().cloned();
+    other.filter(|_| !has_own)
 }
 
 /// Configuration files that cargo merges when it runs in this folder (the Cargo book, "Hierarchical structure").

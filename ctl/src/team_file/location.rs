@@ -14,6 +14,7 @@ use super::{FILE_NAME, MAX_BYTES};
 use crate::error;
 use crate::index::ProxySettings;
 use crate::program::on_path;
+use crate::progress::Progress;
 
 /// Location as typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,6 +165,7 @@ fn fetch(url: &Url, (proxy, bundle): &(String, String)) -> Result<String, ErrorB
     let curl = on_path("curl").ok_or_else(|| {
         error::failed("curl is needed to read a URL, and is not installed").hint("download the file, and give its path")
     })?;
+    let _progress = Progress::start("reading the file");
     let output = Command::new(curl)
         .args([
             "-q",

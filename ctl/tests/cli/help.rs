@@ -2,14 +2,19 @@
 
 use crate::peer::{Home, command, golden, run};
 
-const VERBS: [&str; 30] = [
+const VERBS: [&str; 36] = [
     "add-registry",
     "add-scope",
     "confirm",
     "import",
+    "export",
+    "set",
+    "edit",
     "remove-registry",
     "list",
     "show",
+    "login",
+    "logout",
     "rotate",
     "verify",
     "allow",
@@ -31,6 +36,7 @@ const VERBS: [&str; 30] = [
     "logs",
     "service",
     "stop",
+    "uninstall",
     "completions",
     "man",
 ];
@@ -122,5 +128,34 @@ fn prints_a_script_for_every_shell_and_a_page_for_every_verb() {
     for verb in VERBS {
         let page = std::fs::read_to_string(home.path().join(format!("man/regauthctl-{verb}.1"))).unwrap();
         assert!(page.contains("Examples"), "{verb}");
+    }
+}
+
+#[path = "../../../packaging/version.rs"]
+#[expect(dead_code, reason = "the build script uses the rest")]
+mod version;
+
+#[test]
+fn the_version_has_the_commit_and_its_date_where_they_are_known() {
+    let commit = "1a2b3c4d5e6f7890".repeat(3);
+    let archived = format!("{commit} 1795824000\n");
+    assert_eq!(
+        version::parse_archived(&archived),
+        Some((commit.clone(), Some(1_795_824_000)))
+    );
+    assert_eq!(version::parse_archived("$Format:%H %ct$\n"), None);
+    assert_eq!(
+        version::text("0.1.0", &commit, Some(1_795_824_000)),
+        "0.1.0 (1a2b3c4d5e6f 2026-11-28)"
+    );
+    assert_eq!(version::text("0.1.0", "", None), "0.1.0");
+    assert_eq!(version::text("0.1.0", "$(reboot)", None), "0.1.0");
+    for (time, date) in [
+        (0, "1970-01-01"),
+        (951_782_400, "2000-02-29"),
+        (1_709_164_800, "2024-02-29"),
+        (4_102_444_799, "2099-12-31"),
+    ] {
+        assert_eq!(version::date(time), date);
     }
 }

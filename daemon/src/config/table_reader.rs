@@ -62,7 +62,9 @@ impl<'a, 't> TableReader<'a, 't> {
             self.reject_type(key, "a table", value);
             return None;
         };
-        let presentable = is_presentable(key) || key.parse::<RegistryName>().is_ok();
+        // A long text with capitals may be a token.
+        let is_lower = !key.contains(|c: char| c.is_ascii_uppercase());
+        let presentable = is_presentable(key) || (is_lower && key.parse::<RegistryName>().is_ok());
         let name = if presentable { key } else { "…" };
         let (path, rotate_command) = match self.path.as_str() {
             "" => (name.to_owned(), self.rotate_command.clone()),

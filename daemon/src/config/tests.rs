@@ -219,7 +219,7 @@ colour = "red"
 [upstream]
 proxy = "socks4://localhost"
 
-[registries.Corp]
+[registries._corp]
 index = "sparse+http://corp.example/index/"
 
 [registries.corp]
@@ -233,8 +233,8 @@ writes = true
             "3:1: unknown key `colour`",
             "6:9: `proxy` in [upstream]: this kind of proxy is not supported; use an http://, https://, socks5h:// or \
              socks5:// URL",
-            "8:13: a registry name is 1 to 64 characters of a-z, 0-9, - and _, and starts with a letter or a digit",
-            "9:9: `index` in [registries.Corp]: plain http would show the token to the network; only https is allowed \
+            "8:13: a registry name is 1 to 64 letters, digits, `-`, `_` and `.`, and starts with a letter or a digit",
+            "9:9: `index` in [registries._corp]: plain http would show the token to the network; only https is allowed \
              (loopback aside)",
             "11:1: `scopes` in [registries.corp] is missing: a registry needs an index or scopes",
             "12:1: unknown key `shceme` in [registries.corp]; did you mean `scheme`?",
@@ -252,7 +252,7 @@ fn reports_syntax_errors_and_problems_outside_the_guessed_lines() {
             "2:1: unknown key `colour`",
             "3:12: invalid literal string, expected `'`",
             "4:1: duplicate key",
-            "6:8: `kind` in [registries.corp]: a kind is cargo, git, pypi, npm or generic",
+            "6:8: `kind` in [registries.corp]: a kind is one of: cargo, git, pypi, npm, maven, go, rubygems, composer, nuget, apt, generic",
             "7:10: unclosed table, expected `]`",
         ],
     );
@@ -326,7 +326,7 @@ fn reports_invalid_keys_of_a_registry() {
 const INVALID_KEYS: &[(&str, &str)] = &[
     (
         "kind = 'rust'",
-        "3:8: `kind` in CORP: a kind is cargo, git, pypi, npm or generic",
+        "3:8: `kind` in CORP: a kind is one of: cargo, git, pypi, npm, maven, go, rubygems, composer, nuget, apt, generic",
     ),
     ("writes = 'yes'", "3:10: `writes` in CORP: writes are deny or allow"),
     (
@@ -478,8 +478,8 @@ const INVALID_KEYS: &[(&str, &str)] = &[
         "3:10: `source` in CORP: `vault` needs path, such as \"secret/cargo\"",
     ),
     (
-        "credential-of = 'Corp'",
-        "3:17: `credential-of` in CORP: a registry name is 1 to 64 characters of a-z, 0-9, - and _, and starts with a letter or a digit",
+        "credential-of = '_corp'",
+        "3:17: `credential-of` in CORP: a registry name is 1 to 64 letters, digits, `-`, `_` and `.`, and starts with a letter or a digit",
     ),
     (
         "credential-of = 'other'",

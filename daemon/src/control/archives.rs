@@ -1,4 +1,4 @@
-//! Finds archives that a registry's scopes miss: Python indexes and npm registries may have them outside of their own
+//! Finds archives that a registry's scopes miss: indexes of Python, npm, NuGet and Composer may have them outside of their own
 //! path on the same host, where clients that know a password per host find them, and ours would get no token.
 //!
 //! One package page is read. Nothing is added by itself: a note names the command.
@@ -67,7 +67,24 @@ impl Reader<'_> {
                 let document = self.page(&page).await?;
                 text_after(&document, b"\"tarball\":\"", b'"')?.parse().ok()
             }
-            Kind::Cargo | Kind::Git | Kind::Generic => None,
+            Kind::Nuget => {
+                let (page, _) = probe::probe_url(self.registry)?;
+                let index = serde_json::from_slice(&self.page(&page).await?).ok()?;
+                resources(&page, &index).find(|resource| scope_for(self.registry, resource).is_some())
+            }
+            Kind::Composer => {
+                let (page, _) = probe::probe_url(self.registry)?;
+                let root: Value = serde_json::from_slice(&self.page(&page).await?).ok()?;
+                match first_archive(&page, &root) {
+                    Some(archive) => Some(archive),
+                    None => {
+                        let package = package_page(&page, &root)?;
+                        first_archive(&package, &serde_json::from_slice(&self.page(&package).await?).ok()?)
+                    }
+                }
+            }
+            // These have their archives below the index, or no index.
+            Kind::Cargo | Kind::Git | Kind::Maven | Kind::Go | Kind::Rubygems | Kind::Apt | Kind::Generic => None,
         }
     }
 
@@ -93,6 +110,35 @@ impl Reader<'_> {
             page.extend_from_slice(frame.ok()?.data_ref().map_or(&[], |data| data));
         }
         Some(page)
+    }
+}
+
+/// URLs of a NuGet feed's resources ("Service index").
+fn resources<'a>(page: &'a Url, index: &'a Value) -> impl Iterator<Item = Url> + 'a {
+    let resources = index.get("resources").and_then(Value::as_array).into_iter().flatten();
+    resources.filter_map(|resource| page.join(resource.get("@id")?.as_str()?).ok())
+}
+
+/// URL of the first archive of a Composer document: `dist` of any version of any package.
+fn first_archive(page: &Url, document: &Value) -> Option<Url> {
+    let versions = children(document.get("packages")?).flat_map(children);
+    let mut urls = versions.filter_map(|version| version.pointer("/dist/url")?.as_str());
+    page.join(urls.next()?).ok()
+}
+
+/// URL of the page of the first package that a Composer repository names ("metadata-url", "available-packages").
+fn package_page(page: &Url, root: &Value) -> Option<Url> {
+    let pattern = root.get("metadata-url")?.as_str()?;
+    let name = root.get("available-packages")?.get(0)?.as_str()?;
+    page.join(&pattern.replace("%package%", name)).ok()
+}
+
+/// Elements of a list, or values of an object.
+fn children(value: &Value) -> Box<dyn Iterator<Item = &Value> + '_> {
+    match value {
+        Value::Array(elements) => Box::new(elements.iter()),
+        Value::Object(members) => Box::new(members.values()),
+        _ => Box::new(std::iter::empty()),
     }
 }
 
@@ -170,6 +216,29 @@ mod tests {
         ] {
             assert_eq!(suggested(scope, archive).as_deref(), suggestion, "{archive}");
         }
+    }
+
+    #[test]
+    fn finds_the_archives_of_composer_and_nuget() {
+        let page: Url = "https://a.example/repo/packages.json".parse().unwrap();
+        let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        for document in [
+            r#"{"packages":{"corp/x":{"1.0":{"dist":{"url":"https:\/\/a.example\/files\/x.zip"}}}}}"#,
+            r#"{"packages":{"corp/x":[{"version":"1.0","dist":{"type":"zip","url":"/files/x.zip"}}]}}"#,
+        ] {
+            let archive = first_archive(&page, &json(document)).unwrap();
+            assert_eq!(archive.as_str(), "https://a.example/files/x.zip");
+        }
+        let lazy = json(r#"{"packages":[],"metadata-url":"/p2/%package%.json","available-packages":["corp/x"]}"#);
+        assert_eq!(first_archive(&page, &lazy), None);
+        assert_eq!(
+            package_page(&page, &lazy).unwrap().as_str(),
+            "https://a.example/p2/corp/x.json"
+        );
+        let index = json(r#"{"resources":[{"@id":"https://a.example/7f/flat2/","@type":"x"},{"@type":"y"}]}"#);
+        let found: Vec<_> = resources(&page, &index).collect();
+        assert_eq!(found[0].as_str(), "https://a.example/7f/flat2/");
+        assert_eq!(found.len(), 1);
     }
 
     #[test]

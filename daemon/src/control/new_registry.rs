@@ -39,6 +39,7 @@ pub(super) fn definition(request: &AddRegistry) -> Result<Registry, ErrorBody> {
 pub(super) fn definition_without_token(request: &AddRegistry) -> Result<Registry, ErrorBody> {
     let (index, scopes) = index_and_scopes(request)?;
     let kind: Kind = parse_flag("--kind", request.kind.as_deref().unwrap_or("cargo"))?;
+    refuse_reserved_name(&request.name, kind)?;
     let writes: Writes = parse_flag("--writes", request.writes.as_deref().unwrap_or("deny"))?;
     let source = source(request)?;
     if request.untrusted {
@@ -68,6 +69,18 @@ pub(super) fn definition_without_token(request: &AddRegistry) -> Result<Registry
         client_identity: None,
         bound_roots: None,
     })
+}
+
+/// Refuses the one name that cargo keeps for itself.
+fn refuse_reserved_name(name: &RegistryName, kind: Kind) -> Result<(), ErrorBody> {
+    if kind != Kind::Cargo || !name.as_str().eq_ignore_ascii_case(CRATES_IO) {
+        return Ok(());
+    }
+    let message = "cargo reserves the name `crates-io` for crates.io itself, so it would never use this registry";
+    Err(invalid(message).hint(
+        "choose another name; to use the registry in place of crates.io, name it in cargo's configuration: \
+         [source.crates-io] replace-with = \"NAME\"",
+    ))
 }
 
 /// The index, and the scopes of the request and of the index itself.
@@ -247,4 +260,6 @@ fn given(controller: &Controller, source: &Source, request: &AddRegistry) -> Ini
     InitialToken { credential, first }
 }
 
+/// Name of the registry that cargo knows without configuration (the Cargo book, "Registries").
+const CRATES_IO: &str = "crates-io";
 const TOKEN_NEEDED: &str = "a token is needed for the store";

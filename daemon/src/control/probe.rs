@@ -198,6 +198,9 @@ pub(super) fn probe_url(registry: &Registry) -> Option<(Url, Evidence)> {
                 Kind::Pypi if scope.path().ends_with("/simple/") => (scope, Evidence::PageStatus),
                 Kind::Pypi => (scope.join("simple/").ok()?, Evidence::PageStatus),
                 Kind::Npm => (scope.join("-/whoami").ok()?, Evidence::Username),
+                Kind::Rubygems => (scope.join("specs.4.8.gz").ok()?, Evidence::PageStatus),
+                Kind::Composer => (scope.join("packages.json").ok()?, Evidence::PageStatus),
+                Kind::Nuget => (scope.join("index.json").ok()?, Evidence::PageStatus),
                 _ => (scope, Evidence::ScopeStatus),
             })
         }
@@ -382,7 +385,15 @@ impl Prober<'_> {
                 ("api/v1/user", Question::NamesUser),
                 ("user", Question::NamesUser),
             ],
-            Kind::Pypi | Kind::Cargo => &[],
+            // Maven's repository managers have this file or answer 404; they ask for the login first.
+            Kind::Maven => &[("archetype-catalog.xml", Question::NeedsToken)],
+            // The GOPROXY protocol's question about a checksum database.
+            Kind::Go => &[("sumdb/sum.golang.org/supported", Question::NeedsToken)],
+            Kind::Apt => &[
+                ("dists/", Question::NeedsToken),
+                ("dists/stable/InRelease", Question::NeedsToken),
+            ],
+            Kind::Pypi | Kind::Cargo | Kind::Rubygems | Kind::Composer | Kind::Nuget => &[],
         };
         let scope: Url = registry.scopes.first()?.to_string().parse().ok()?;
         for (path, question) in questions {

@@ -1,8 +1,10 @@
 //! Policy: pure functions about one request, and about what a token may be used for.
 //!
 //! [`operation`] classifies a request as read or write by the registry's kind; [`lfs`] and `token_scope` are two flows
-//! in which the method does not tell. [`denial`] classifies a registry's answer. [`path`] finds paths that servers
-//! interpret differently. `binding` compares a configuration with what a token was given for. [`address`] classifies IP addresses as public or not, and [`network`] compares them with configured ranges. `header_name` compares names of headers.
+//! in which the method does not tell, `package_requests` single requests of that kind. [`denial`] classifies a registry's
+//! answer. [`path`] finds paths that servers interpret differently. `binding` compares a
+//! configuration with what a token was given for. [`address`] classifies IP addresses as public or not, and
+//! [`network`] compares them with configured ranges. `header_name` compares names of headers.
 
 pub mod address;
 pub(crate) mod binding;
@@ -11,6 +13,7 @@ pub(crate) mod header_name;
 pub mod lfs;
 pub mod network;
 pub mod operation;
+mod package_requests;
 pub mod path;
 pub(crate) mod token_scope;
 

@@ -4,7 +4,7 @@
 
 use http::Method;
 
-use crate::policy::{lfs, token_scope};
+use crate::policy::{lfs, package_requests, token_scope};
 use crate::registry::Kind;
 
 /// Effect of a request on the registry.
@@ -57,10 +57,12 @@ impl Classification {
         }
         let reads = match *head.method {
             // The first request of a push is a GET (gitprotocol-http, "Smart Clients").
-            Method::GET | Method::HEAD | Method::OPTIONS => !announces_push(head) && !has_form(head),
+            Method::GET | Method::HEAD | Method::OPTIONS => {
+                !announces_push(head) && !has_form(head) && !package_requests::hands_out_credential(head.path)
+            }
             Method::POST => match deciding_format(head) {
                 Some(format) => return Self::ByBody(format),
-                None => is_fetch(head) || is_audit(kind, head.path),
+                None => is_fetch(head) || is_audit(kind, head.path) || package_requests::is_composer_report(kind, head),
             },
             _ => false,
         };
@@ -150,7 +152,7 @@ const AUDITS: [&str; 3] = [
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 5] = [Kind::Cargo, Kind::Git, Kind::Pypi, Kind::Npm, Kind::Generic];
+    const KINDS: [Kind; 11] = Kind::ALL;
     const FETCH: &str = "application/x-git-upload-pack-request";
     const LFS: &str = "application/vnd.git-lfs+json; charset=utf-8";
 

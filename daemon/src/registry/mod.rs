@@ -21,6 +21,7 @@ pub use scope::{Index, InvalidScope, Scope};
 pub use source::{Command, InvalidSource, Output, Source};
 pub(crate) use source::{exchange_names, is_variable_name};
 
+use regauth_shared::kind::KINDS;
 use url::Url;
 
 use crate::host::Host;
@@ -87,11 +88,38 @@ pub enum Kind {
     Pypi,
     /// npm registry.
     Npm,
+    /// Maven repository, for Maven and Gradle.
+    Maven,
+    /// Go module proxy.
+    Go,
+    /// RubyGems server.
+    Rubygems,
+    /// Composer repository.
+    Composer,
+    /// NuGet feed.
+    Nuget,
+    /// Debian package repository.
+    Apt,
     /// Any other: reads are GET, HEAD and OPTIONS, fetches of git and audits of npm.
     Generic,
 }
 
 impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 11] = [
+        Self::Cargo,
+        Self::Git,
+        Self::Pypi,
+        Self::Npm,
+        Self::Maven,
+        Self::Go,
+        Self::Rubygems,
+        Self::Composer,
+        Self::Nuget,
+        Self::Apt,
+        Self::Generic,
+    ];
+
     /// Value in flags and files.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -99,6 +127,12 @@ impl Kind {
             Self::Git => "git",
             Self::Pypi => "pypi",
             Self::Npm => "npm",
+            Self::Maven => "maven",
+            Self::Go => "go",
+            Self::Rubygems => "rubygems",
+            Self::Composer => "composer",
+            Self::Nuget => "nuget",
+            Self::Apt => "apt",
             Self::Generic => "generic",
         }
     }
@@ -108,16 +142,14 @@ impl FromStr for Kind {
     type Err = InvalidKind;
 
     fn from_str(text: &str) -> Result<Self, InvalidKind> {
-        [Self::Cargo, Self::Git, Self::Pypi, Self::Npm, Self::Generic]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
-            .ok_or(InvalidKind)
+        let mut kinds = Self::ALL.into_iter();
+        kinds.find(|kind| kind.as_str() == text).ok_or(InvalidKind)
     }
 }
 
 /// Error of parsing a [`Kind`].
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a kind is cargo, git, pypi, npm or generic")]
+#[error("a kind is one of: {}", KINDS.join(", "))]
 pub struct InvalidKind;
 
 /// Default for writes, without `regauthctl allow`.

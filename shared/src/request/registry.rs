@@ -18,7 +18,7 @@ pub struct AddRegistry {
     /// Scopes besides those that the index's `config.json` names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
-    /// Registry kind: `cargo` (default), `git`, `pypi`, `npm` or `generic`.
+    /// Registry kind: one of [`KINDS`](crate::kind::KINDS); `cargo` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// Credential scheme: `basic`, `bearer` (default), `raw` or a header template.

@@ -77,7 +77,7 @@ pub struct RegistryList {
 pub struct RegistryView {
     /// Name.
     pub name: RegistryName,
-    /// Kind: `cargo`, `git`, `pypi`, `npm` or `generic`.
+    /// Kind: one of [`KINDS`](crate::kind::KINDS).
     pub kind: String,
     /// Index URL, as in the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]

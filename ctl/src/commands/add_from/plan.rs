@@ -8,6 +8,7 @@ use regauth_shared::request::{AddRegistry, SetRegistry};
 use regauth_shared::response::{ConfigurationChange, ConfigurationChanged, RegistryView};
 use regauth_shared::{ErrorBody, RegistryName, Request, Secret};
 use serde_json::{Value, json};
+use url::Url;
 
 use super::super::{agreement, registry_text};
 use super::set_request;
@@ -24,6 +25,8 @@ pub(super) struct Entry {
     definition: Definition,
     ca_file: Option<CaFile>,
     index_from: Option<NamedIndex>,
+    /// CA file that the registry has here.
+    ca_file_before: Option<String>,
     /// What is to be done.
     pub(super) action: Action,
 }
@@ -56,6 +59,7 @@ impl Entry {
             definition,
             ca_file,
             index_from,
+            ca_file_before: view.and_then(|view| view.ca_file.clone()),
             action: Action::Add,
         };
         let Some(view) = view else {
@@ -75,6 +79,11 @@ impl Entry {
     /// Name of the registry.
     pub(super) fn name(&self) -> &RegistryName {
         &self.definition.name
+    }
+
+    /// CA file that the registry has here.
+    pub(super) fn ca_file_before(&self) -> Option<&Path> {
+        self.ca_file_before.as_deref().map(Path::new)
     }
 
     /// True if a token is asked for.
@@ -222,10 +231,10 @@ fn complete_index(
         .filter(|_| is_cargo)
         .and_then(|project| index_in_project(project, definition.name.as_str()));
     if found.is_none() && view.is_none() {
-        let name = &definition.name;
+        let (name, key) = (&definition.name, definition.name.toml_key());
         return Err(
             error::usage(format!("the file gives `{name}` neither an index nor scopes")).hint(format!(
-                "add one there, or `[registries.{name}] index` to the project's .cargo/config.toml"
+                "add one there, or `[registries.{key}] index` to the project's .cargo/config.toml"
             )),
         );
     }
@@ -253,7 +262,7 @@ fn describe_new(entry: &Entry) -> String {
     let definition = &entry.definition;
     let mut lines = vec![format!("  {}: new", definition.name)];
     let places = definition.index.iter().chain(&definition.scopes);
-    let urls: Vec<String> = places.map(|url| url.trim_start_matches("sparse+").to_owned()).collect();
+    let urls: Vec<String> = places.map(|url| in_ascii(url)).collect();
     lines.push(format!("    its token goes to {}", registry_text::hosts(&urls)));
     lines.extend(urls.iter().map(|url| format!("      {url}")));
     if let Some(found) = &entry.index_from {
@@ -273,4 +282,24 @@ fn describe_new(entry: &Entry) -> String {
         .iter()
         .map(|line| format!("{}\n", line.replace(char::is_control, "\u{fffd}")))
         .collect()
+}
+
+/// URL with its host in ASCII: letters of another alphabet may look like those of a host that the person knows.
+fn in_ascii(url: &str) -> String {
+    let url = url.strip_prefix("sparse+").unwrap_or(url);
+    Url::parse(url).map_or_else(|_| url.to_owned(), |url| url.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_looks_like_another_is_shown_as_it_is() {
+        assert_eq!(
+            in_ascii("sparse+https://c\u{43e}rp.example/"),
+            "https://xn--crp-sed.example/"
+        );
+        assert_eq!(in_ascii("sparse+https://Corp.example:443/x"), "https://corp.example/x");
+    }
 }

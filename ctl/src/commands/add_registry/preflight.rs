@@ -84,6 +84,11 @@ impl Arguments {
         if self.username.is_some() || self.scheme.is_some() || self.source.is_external() {
             return Ok(());
         }
+        // The product's table knows which of its repositories want one.
+        let location = self.scopes.first();
+        if location.is_some_and(|url| self.preset.is_some_and(|preset| preset.is_repository(url))) {
+            return Ok(());
+        }
         let wants = |scheme: &str| checked.challenges.iter().any(|challenge| challenge == scheme);
         let description = match self.preset.map(|preset| &preset.username) {
             Some(Username::Optional(description)) => *description,

@@ -11,7 +11,8 @@ use super::Arguments;
 use super::preflight::Preflight;
 use crate::client::Client;
 use crate::output::{self, print_to_stderr};
-use crate::presets::{Preset, Username};
+use crate::presets::{Login, Offer, Preset, Username};
+use crate::setup::cargo_names;
 use crate::shell::quote_sh;
 use crate::team_file::index_in_project;
 use crate::{error, paste, prompt};
@@ -45,7 +46,34 @@ impl Arguments {
         if let Some(preset) = self.preset {
             self.apply_preset(preset)?;
         }
-        Ok(name)
+        self.take_name_of_cargo(name)
+    }
+
+    /// Offers the name that cargo's configuration has for the index already: cargo rejects an index with two names.
+    fn take_name_of_cargo(&mut self, name: RegistryName) -> Result<RegistryName, ErrorBody> {
+        let is_cargo = self.kind.as_deref().is_none_or(|kind| kind == "cargo");
+        let index = self.index.as_deref().filter(|_| is_cargo);
+        let Some(other) = index.and_then(|index| cargo_names::other_name(index, name.as_str())) else {
+            return Ok(name);
+        };
+        let file = other.file.display();
+        let Ok(other) = other.name.parse::<RegistryName>() else {
+            return Ok(name);
+        };
+        if !prompt::is_interactive() {
+            output::show(&format!(
+                "note: {file} calls this index `{other}`, and Cargo.toml must use that name; `regauthctl add-registry {other}` \
+                 would give regauth the same name\n"
+            ));
+            return Ok(name);
+        }
+        let question = format!("{file} calls this index {other}. Use that name here too?");
+        if !prompt::confirm(&question)? {
+            return Ok(name);
+        }
+        // The command line has the other name, so it cannot be shown with the answers.
+        self.answers.clear();
+        Ok(other)
     }
 
     /// The command that does the same without a question; `None` if nothing was asked.
@@ -153,6 +181,7 @@ impl Arguments {
     /// in `.git`.
     fn set_location(&mut self, url: &str) {
         let is_cargo = match self.preset {
+            Some(preset) if preset.is_repository(url) => false,
             Some(preset) => preset
                 .index_patterns
                 .iter()
@@ -171,6 +200,44 @@ impl Arguments {
         }
     }
 
+    /// Sets the kind and the login of a product's repository, unless flags do.
+    fn apply_offer(&mut self, preset: &'static Preset, offer: &Offer) -> Result<(), ErrorBody> {
+        self.kind = Some(offer.kind.to_owned());
+        for scope in &mut self.scopes {
+            for page in ["index.json", "packages.json"] {
+                scope.truncate(scope.trim_end_matches(page).len());
+            }
+        }
+        if self.scheme.is_some() {
+            return Ok(());
+        }
+        match (&offer.login, &preset.username) {
+            (Login::Scheme(scheme), _) if self.username.is_none() => self.scheme = Some((*scheme).to_owned()),
+            (Login::User(user), _) | (Login::OfPreset, Username::Fixed(user)) if self.username.is_none() => {
+                self.username = Some((*user).to_owned());
+            }
+            (Login::OwnUser(description), _) if self.username.is_none() => {
+                if !prompt::is_interactive() {
+                    let kind = offer.kind;
+                    let message = format!("{} takes a user name for its {kind} repositories", preset.title);
+                    return Err(error::usage(message).hint(format!("--username NAME: {description}")));
+                }
+                self.username = prompt::username(description)?;
+            }
+            _ => {}
+        }
+        if self.scheme.is_none() {
+            let of_preset = preset.scheme_for(self.username.as_deref());
+            let scheme = if self.username.is_some() {
+                Some("basic")
+            } else {
+                of_preset
+            };
+            self.scheme = scheme.map(str::to_owned);
+        }
+        Ok(())
+    }
+
     /// Flags override the preset. An index that the preset excludes is an error.
     fn apply_preset(&mut self, preset: &'static Preset) -> Result<(), ErrorBody> {
         if let Some(index) = &self.index {
@@ -180,6 +247,11 @@ impl Arguments {
                     .hint("correct --index, or leave out --preset to use this index"));
             };
             self.index = Some(read_as);
+        }
+        if let (None, Some(scope)) = (&self.index, self.scopes.first().cloned())
+            && let Some(offer) = preset.offer_at(&scope, self.kind.as_deref())?
+        {
+            return self.apply_offer(preset, offer);
         }
         if self.scheme.is_none() {
             if let (Username::Fixed(username), None) = (&preset.username, &self.username) {

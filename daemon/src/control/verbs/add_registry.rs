@@ -122,6 +122,10 @@ fn refuse_taken_name(state: &State, name: &RegistryName) -> Result<(), ErrorBody
         let message = format!("`{name}` is being added or removed by another command");
         return Err(ErrorBody::new(ErrorKind::Exists, message).hint("`regauthctl list` shows the result; then repeat"));
     }
+    if let Some(other) = state.registries.keys().find(|other| other.differs_only_in_case(name)) {
+        let message = format!("there is a registry `{other}`, and cargo's variables cannot tell `{name}` from it");
+        return Err(ErrorBody::new(ErrorKind::Exists, message).hint("choose another name"));
+    }
     if !state.registries.contains_key(name) {
         return Ok(());
     }

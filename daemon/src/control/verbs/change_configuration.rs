@@ -47,7 +47,8 @@ pub(crate) async fn set_registry(
         check: request.check,
         widen: request.widen,
         verify: request.verify,
-        untrusted: request.untrusted.then_some(name),
+        // A source that the registry has already is not the stranger's.
+        untrusted: (request.untrusted && request.values.contains_key("source")).then_some(name),
         only: Some(name),
     };
     change(controller, edit, &options).await
