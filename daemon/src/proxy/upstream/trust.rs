@@ -48,21 +48,31 @@ impl Trust {
         registry: &Registry,
         identity: Option<ClientIdentity>,
     ) -> Result<Self, TrustError> {
-        let mut trust = self.clone();
-        if let Some(file) = &registry.ca_file {
-            let is_bound = |certificate: &CertificateDer<'_>| {
-                let bound = registry.bound_roots.as_ref();
-                bound.is_none_or(|bound| bound.contains(&root_digest(certificate)))
-            };
-            let roots = Arc::make_mut(&mut trust.roots);
-            for certificate in certificates(file)?.into_iter().filter(is_bound) {
-                roots
-                    .add(certificate)
-                    .map_err(|_| TrustError::NoCertificate(display(file)))?;
-            }
-        }
+        let mut trust = self.with_roots(registry.ca_file.as_deref(), registry.bound_roots.as_ref())?;
         trust.identity_digest = identity.as_ref().map_or([0; 32], digest);
         trust.identity = identity;
+        Ok(trust)
+    }
+
+    /// This trust and the roots in a file, if there is one: all of them, or those that a binding has.
+    ///
+    /// # Errors
+    /// As [`Trust::for_registry`].
+    pub(crate) fn with_roots(
+        &self,
+        file: Option<&Path>,
+        bound: Option<&BTreeSet<RootDigest>>,
+    ) -> Result<Self, TrustError> {
+        let mut trust = self.clone();
+        let Some(file) = file else { return Ok(trust) };
+        let is_bound =
+            |certificate: &CertificateDer<'_>| bound.is_none_or(|bound| bound.contains(&root_digest(certificate)));
+        let roots = Arc::make_mut(&mut trust.roots);
+        for certificate in certificates(file)?.into_iter().filter(is_bound) {
+            roots
+                .add(certificate)
+                .map_err(|_| TrustError::NoCertificate(display(file)))?;
+        }
         Ok(trust)
     }
 
