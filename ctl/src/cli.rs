@@ -198,8 +198,8 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
 
 fn carry_out(verb: DaemonVerb, home: Option<&Path>, json: bool, system: bool) -> Result<Report, ErrorBody> {
     let folders = folders(home)?;
-    let daemon_folders = daemon_folders(system, folders.clone());
     let client = client(system, &folders, &verb)?;
+    let daemon_folders = daemon_folders(&client, &folders);
     let updated = |report: Report| report.with_lines(&clients::refresh(&folders, &client));
     match verb {
         DaemonVerb::AddRegistry(arguments) => add_registry::run(*arguments, &client, &daemon_folders).map(updated),
@@ -256,8 +256,12 @@ fn folders(home: Option<&Path>) -> Result<Folders, ErrorBody> {
 }
 
 /// Folders of the daemon that is asked.
-fn daemon_folders(system: bool, user: Folders) -> Folders {
-    if system { Folders::of_the_system() } else { user }
+fn daemon_folders(client: &Client, user: &Folders) -> Folders {
+    if client.is_of_system() {
+        Folders::of_the_system()
+    } else {
+        user.clone()
+    }
 }
 
 /// Client of the daemon that the verb needs. `--system` excludes the verbs that configure a user's clients: the

@@ -35,6 +35,7 @@ pub(crate) struct Client {
     start_hint: String,
     permission_hint: &'static str,
     diagnose: Option<Diagnose>,
+    is_guarded: bool,
 }
 
 /// Looks for the reason why a daemon stays silent; `None` if it may just be slow.
@@ -66,6 +67,7 @@ impl Client {
             start_hint,
             permission_hint: "a daemon obeys the user that it runs as; become that user, or start a daemon of your own",
             diagnose: None,
+            is_guarded: false,
         }
     }
 
@@ -77,6 +79,25 @@ impl Client {
             permission_hint: "the machine's daemon obeys root, and on Linux the members of the group regauth",
             ..Self::new(folders)
         }
+    }
+
+    /// Client of the guarded daemon, whose folders these are.
+    pub(crate) fn of_guarded(folders: &Folders) -> Self {
+        Self {
+            start_hint: "start it: sudo systemctl start regauthd-control.socket regauthd-proxy.socket".to_owned(),
+            is_guarded: true,
+            ..Self::of_system(folders)
+        }
+    }
+
+    /// True for the machine's daemon, guarded or not.
+    pub(crate) fn is_of_system(&self) -> bool {
+        self.trusted_owners == TrustedOwners::AlsoOwnerOfFolder
+    }
+
+    /// True for the guarded daemon.
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.is_guarded
     }
 
     /// Calls `diagnose` when a connection is accepted and no hello comes within two seconds. Its error, if it finds

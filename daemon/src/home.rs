@@ -9,13 +9,12 @@ use std::time::{Duration, Instant};
 use regauth_shared::paths::Folders;
 
 /// Creates missing folders with mode 0700. Rejects folders of another user and folders that others may enter, except
-/// that `open_to_group` allows the group in the run folder, for a control socket that a service manager made for a
-/// group. Records the folders that it creates in `created`, also if it fails.
+/// that the run folder may have the permission bits `run_may_allow`, for a control socket that others may use. Records the
+/// folders that it creates in `created`, also if it fails.
 ///
 /// # Errors
 /// [`HomeError`] with what to do.
-pub fn prepare(folders: &Folders, open_to_group: bool, created: &mut CreatedFolders) -> Result<(), HomeError> {
-    let run_may_allow = if open_to_group { GROUP_ENTERS } else { 0 };
+pub fn prepare(folders: &Folders, run_may_allow: u32, created: &mut CreatedFolders) -> Result<(), HomeError> {
     for (folder, allowed) in [(&folders.config, 0), (&folders.state, 0), (&folders.run, run_may_allow)] {
         created.create(folder).map_err(|error| HomeError::Create {
             folder: folder.clone(),
@@ -251,7 +250,6 @@ pub enum HomeError {
     },
 }
 
-const GROUP_ENTERS: u32 = 0o050;
 /// Time that a stopping daemon may take to release the lock.
 const TAKE_OVER_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -265,7 +263,7 @@ mod tests {
     fn creates_private_folders_and_locks_them_for_one_daemon() {
         let home = tempfile::tempdir().unwrap();
         let folders = Folders::below(&home.path().join("regauth"));
-        prepare(&folders, false, &mut CreatedFolders::default()).unwrap();
+        prepare(&folders, 0, &mut CreatedFolders::default()).unwrap();
         assert_eq!(folders.state.metadata().unwrap().mode() & 0o777, 0o700);
         let lock = Lock::take(&folders).unwrap();
         let error = Lock::take(&folders).unwrap_err().to_string();
@@ -278,7 +276,7 @@ mod tests {
     fn refuses_a_folder_that_others_may_enter() {
         let home = tempfile::tempdir().unwrap();
         std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let error = prepare(&Folders::below(home.path()), false, &mut CreatedFolders::default());
+        let error = prepare(&Folders::below(home.path()), 0, &mut CreatedFolders::default());
         let error = error.unwrap_err().to_string();
         assert!(error.contains("chmod 700"), "{error}");
     }
@@ -289,14 +287,14 @@ mod tests {
         let (home, state) = (parent.path().join("a/b"), parent.path().join("a/b/state"));
         let folders = Folders::below(&home);
         let mut created = CreatedFolders::temporary();
-        prepare(&folders, false, &mut created).unwrap();
+        prepare(&folders, 0, &mut created).unwrap();
         drop(created);
         assert!(!parent.path().join("a").exists());
 
         std::fs::create_dir_all(&home).unwrap();
         std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o700)).unwrap();
         let mut created = CreatedFolders::temporary();
-        prepare(&folders, false, &mut created).unwrap();
+        prepare(&folders, 0, &mut created).unwrap();
         std::fs::write(state.join("precious"), "x").unwrap();
         drop(created);
         assert!(home.is_dir() && state.join("precious").is_file() && !home.join("run").exists());

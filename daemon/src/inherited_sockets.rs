@@ -66,11 +66,15 @@ impl InheritedSockets {
     }
 
     /// Checks the control socket. It must be at one of the two paths where `regauthctl` looks (without and with
-    /// `--system`), belong to this user or root, and be closed to other users.
+    /// `--system`), belong to this user or root, and be closed to other users, unless the daemon is guarded.
     ///
     /// # Errors
     /// [`InheritedSocketsError`], each with what to do.
-    pub fn check_control(&self, [user_path, system_path]: &[PathBuf; 2]) -> Result<(), InheritedSocketsError> {
+    pub fn check_control(
+        &self,
+        [user_path, system_path]: &[PathBuf; 2],
+        is_guarded: bool,
+    ) -> Result<(), InheritedSocketsError> {
         let Some(listener) = &self.control else { return Ok(()) };
         let path = path_of(listener).ok_or(InheritedSocketsError::WithoutPath)?;
         let metadata = path.metadata().map_err(InheritedSocketsError::Unusable)?;
@@ -85,7 +89,8 @@ impl InheritedSockets {
             });
         }
         let ours = rustix::process::geteuid().as_raw();
-        if ![ours, ROOT].contains(&metadata.uid()) || metadata.mode() & OTHERS_WRITE != 0 {
+        let is_open = metadata.mode() & OTHERS_WRITE != 0 && !is_guarded;
+        if ![ours, ROOT].contains(&metadata.uid()) || is_open {
             return Err(InheritedSocketsError::Accessible { path });
         }
         Ok(())
@@ -103,12 +108,12 @@ pub async fn proxy(inherited: Option<TcpListener>, address: SocketAddr) -> io::R
     }
 }
 
-/// Control listener: the inherited one, or one bound to `path` with mode 0600. The caller holds the lock of the run
-/// folder, so a socket at `path` belongs to a daemon that was killed.
+/// Control listener: the inherited one, or one bound to `path` with this mode. The caller holds the lock of the run folder,
+/// so a socket at `path` belongs to a daemon that was killed.
 ///
 /// # Errors
 /// Any error of the file system.
-pub fn control(inherited: Option<UnixListener>, path: &Path) -> io::Result<tokio::net::UnixListener> {
+pub fn control(inherited: Option<UnixListener>, path: &Path, mode: u32) -> io::Result<tokio::net::UnixListener> {
     if let Some(listener) = inherited {
         return tokio::net::UnixListener::from_std(listener);
     }
@@ -117,7 +122,7 @@ pub fn control(inherited: Option<UnixListener>, path: &Path) -> io::Result<tokio
         _ => {}
     }
     let listener = tokio::net::UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     Ok(listener)
 }
 

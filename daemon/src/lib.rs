@@ -70,6 +70,8 @@ mod control;
 pub mod audit;
 
 pub mod atomic;
+pub mod guarded;
+pub mod hand_over;
 pub mod home;
 pub mod inherited_sockets;
 pub mod journal;

@@ -1,8 +1,8 @@
 //! Binary `regauthd`: arguments, process hardening, logs, runtime, daemon, exit code.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, ValueEnum};
@@ -14,7 +14,7 @@ use regauthd::credential::store::vault::new_identity;
 use regauthd::host::Host;
 use regauthd::inherited_sockets::InheritedSockets;
 use regauthd::logs::{Format, Logs};
-use regauthd::{Daemon, Options, process};
+use regauthd::{Daemon, Options, hand_over, process};
 
 /// Attaches registry credentials to the requests of cargo, git and other build tools, for the registries you configured
 /// and for nothing else.
@@ -40,6 +40,10 @@ struct Arguments {
     /// Store for the secrets, if config.toml does not record one yet
     #[arg(long, value_name = "KIND")]
     store: Option<Store>,
+    /// Serve these users of the machine, by their ids, beside the user that the daemon runs as. Only root may widen what a
+    /// token can do. `sudo regauthctl service install --for USER` sets it up
+    #[arg(long, value_name = "UID", value_delimiter = ',')]
+    guarded_for: Vec<u32>,
     /// Keep nothing: secrets in memory, no configuration written
     #[arg(long)]
     ephemeral: bool,
@@ -65,6 +69,9 @@ struct Arguments {
     /// Remove --home too, if nothing else is in it: the process that started the daemon made it for the daemon alone
     #[arg(long, requires = "until_eof", hide = true)]
     home_is_temporary: bool,
+    /// Write the registries and tokens of this user to a pipe, for `service install --for`, which runs it
+    #[arg(long, hide = true, value_name = "WHAT")]
+    hand_over: Option<HandOverOf>,
     /// Print a new key for a vault and exit, for `systemd-creds encrypt --name=vault-identity`
     #[arg(long)]
     new_vault_identity: bool,
@@ -96,6 +103,14 @@ impl From<Store> for StoreKind {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum HandOverOf {
+    /// With tokens
+    Tokens,
+    /// Without tokens
+    Definitions,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum LogFormat {
     /// Text for people
@@ -119,6 +134,9 @@ fn main() -> ExitCode {
     if arguments.new_vault_identity {
         return print(new_identity().as_bytes());
     }
+    if let Some(what) = arguments.hand_over {
+        return hand_over(arguments.home.as_deref(), what);
+    }
     if arguments.man_page {
         return print(&man_page());
     }
@@ -135,6 +153,31 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Printed at every log level, because the person or service manager needs it.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn hand_over(home: Option<&Path>, what: HandOverOf) -> ExitCode {
+    let write = || -> anyhow::Result<()> {
+        // Keychain gives the tokens to this program only, and any program could run it. A Secret Service makes no difference.
+        if cfg!(target_os = "macos") {
+            anyhow::bail!("--hand-over is for the guarded service, which needs systemd");
+        }
+        if std::io::stdout().is_terminal() {
+            anyhow::bail!("--hand-over writes tokens to a pipe, and standard output is a terminal");
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (input, output) = (std::io::stdin().lock(), std::io::stdout());
+        let result = runtime.block_on(hand_over::run(home, what == HandOverOf::Tokens, input, output));
+        // As in `run`: a call of the store may wait for a person.
+        runtime.shutdown_background();
+        Ok(result?)
+    };
+    match write() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         }
@@ -164,6 +207,7 @@ fn serve(arguments: Arguments) -> anyhow::Result<()> {
         workers: arguments.workers.map(usize::from),
         store: arguments.store.map(StoreKind::from),
         ephemeral: arguments.ephemeral,
+        guarded_for: arguments.guarded_for,
         secret_variables: arguments.secret_variable,
         environment: Environment::default(),
         until_eof: arguments.until_eof,

@@ -5,6 +5,7 @@
 //! - [`name`], [`secret`] and [`passphrase`]: the checked strings that requests carry.
 //! - [`request`], [`response`], [`error`]: what travels over the control socket, one message per line ([`frame`]).
 //! - [`event`]: what the daemon reports as it happens, in the stream of `watch` and in the audit log.
+//! - [`hand_over`]: registries and tokens on their way from a user's store to a guarded daemon, through a pipe.
 //! - [`version`]: the greeting, and how releases of different age work together.
 //! - [`audit`]: the lines of the audit record, and their verification.
 //! - [`paths`]: locations of the socket and the files.
@@ -34,6 +35,7 @@ pub mod response;
 pub mod error;
 pub mod event;
 pub mod frame;
+pub mod hand_over;
 pub mod version;
 
 pub mod audit;

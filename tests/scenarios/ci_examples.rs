@@ -173,7 +173,8 @@ fn setting(expression: &str, job: &Job, forge: &Forge) -> String {
     match inner.unwrap_or_else(|| panic!("not an expression: {expression}")) {
         "vars.CORP_INDEX" => job.registry.index(),
         "vars.CORP_HOST" => forge.artifactory.host(),
-        "vars.CORP_PROVIDER" => "corp".to_owned(),
+        // The provider is a forge of one's own.
+        "vars.CORP_PROVIDER" => format!("corp,identity-host={}", forge.provider.host()),
         other => panic!("the example needs the unknown setting {other}"),
     }
 }

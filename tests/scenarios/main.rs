@@ -9,6 +9,7 @@
     reason = "a scenario fails loudly, is one sequence of steps, and prints its measurements"
 )]
 
+mod attacks;
 mod audit;
 mod bad_input;
 mod binding;
@@ -21,6 +22,7 @@ mod clock_and_disk;
 mod completion;
 mod configuration_changes;
 mod container_examples;
+mod container_tokens;
 mod corporate_network;
 mod corporate_setup;
 mod crash_safety;
@@ -42,9 +44,12 @@ mod gateway_identity;
 mod gateway_replicas;
 mod gateway_tls;
 mod grants_in_containers;
+mod guarded;
 mod helm_chart;
 mod host_identity;
 mod http_messages;
+#[cfg(target_os = "linux")]
+mod identities;
 mod import;
 mod import_formats;
 mod java;

@@ -14,110 +14,25 @@ use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use regauth_shared::exit_code;
 use regauth_tests::auth_gate::Scheme;
-use regauth_tests::cargo::Cargo;
-use regauth_tests::ctl::Ctl;
 use regauth_tests::curl::Curl;
 use regauth_tests::daemon::Daemon;
 use regauth_tests::exec;
+use regauth_tests::forge::Forge;
 use regauth_tests::http_server::{Handler, HttpServer};
 use regauth_tests::moto::Moto;
-use regauth_tests::openid_provider::{CLIENT, CLIENT_SECRET, JOB_TOKEN, OpenidProvider, PERSON};
+use regauth_tests::openid_provider::{CLIENT, CLIENT_SECRET, JOB_TOKEN, PERSON};
 use regauth_tests::poll;
 use regauth_tests::process::Process;
 use regauth_tests::programs::binary;
-use regauth_tests::registry::Registry;
 use regauth_tests::store_items;
-use regauth_tests::token_service::{Fault, TokenService, Vendor, app_key};
-use tempfile::TempDir;
-
-/// A registry that accepts only minted tokens, and the provider of the identities.
-struct Forge {
-    registry: Registry,
-    provider: OpenidProvider,
-    folder: TempDir,
-}
-
-impl Forge {
-    fn new(scheme: Scheme) -> Self {
-        let registry = Registry::builder(scheme, "no-token-of-a-person").start();
-        registry.accept(&[]);
-        let provider = OpenidProvider::start(registry.gate());
-        Self {
-            registry,
-            provider,
-            folder: TempDir::new().unwrap(),
-        }
-    }
-
-    fn bearer() -> Self {
-        Self::new(Scheme::bearer())
-    }
-
-    fn service(&self, vendor: Vendor) -> TokenService {
-        TokenService::start(vendor, &self.provider, self.registry.gate(), self.registry.authority())
-    }
-
-    /// Daemon in a job of GitHub Actions.
-    fn daemon(&self) -> Daemon {
-        let job = self.provider.github_job();
-        let builder = job
-            .iter()
-            .fold(Daemon::builder(), |builder, (name, value)| builder.env(name, value));
-        builder.start()
-    }
-
-    fn add(&self, daemon: &Daemon, source: &str, more: &[&str]) -> Ctl {
-        let (index, scope, ca) = (self.registry.index(), self.registry.scope(), self.registry.ca());
-        let first = ["add-registry", "corp", "--index", &index, "--scope", &scope];
-        let last = ["--ca-file", ca.to_str().unwrap(), "--source", source];
-        daemon.ctl(&[&first[..], &last, more].concat())
-    }
-
-    /// Writes a secret and returns its reference.
-    fn secret_file(&self, name: &str, secret: &str) -> String {
-        let path = self.folder.path().join(name);
-        fs::write(&path, secret).unwrap();
-        format!("file:{}", path.display())
-    }
-
-    fn assert_cargo_builds(&self, daemon: &Daemon) {
-        let cargo = Cargo::new()
-            .registry("corp", &self.registry.index())
-            .depends_on(r#"ship = { version = "1", registry = "corp" }"#)
-            .behind(daemon);
-        cargo.build().succeeds();
-    }
-
-    /// Number of requests with a token that the registry rejected.
-    fn rejections(&self) -> usize {
-        let requests = self.registry.nginx.requests();
-        let rejected = requests
-            .iter()
-            .filter(|request| request.status == 401 && request.authorization().is_some());
-        rejected.count()
-    }
-}
-
-/// Adds a registry with this source, builds with cargo, and scans for each secret.
-fn builds_with(forge: &Forge, service: &TokenService, source: &str) -> Daemon {
-    let daemon = forge.daemon();
-    let added = forge.add(&daemon, source, &[]).succeeds().json;
-    assert_eq!(added["verified"], true, "{added}");
-    forge.assert_cargo_builds(&daemon);
-    service
-        .secrets()
-        .iter()
-        .for_each(|secret| daemon.register_secret(secret));
-    assert!(!service.minted().is_empty());
-    daemon
-}
+use regauth_tests::token_service::{Fault, Vendor, app_key};
 
 #[test]
 fn cargo_builds_with_a_token_of_jfrog_for_an_identity_of_github_actions() {
     let forge = Forge::bearer();
     let service = forge.service(Vendor::Jfrog);
     let source = format!("jfrog:host={},provider=corp,audience=jfrog", service.host());
-    let daemon = builds_with(&forge, &service, &source);
+    let daemon = forge.builds_with(&service, &source);
     let shown = daemon.ctl(&["show", "corp"]).succeeds().json;
     assert_eq!(shown["source"], "jfrog with the identity of the environment");
     assert!(
@@ -170,7 +85,7 @@ fn cargo_builds_with_tokens_of_each_vendor() {
     ] {
         let forge = Forge::new(scheme);
         let service = forge.service(vendor);
-        builds_with(&forge, &service, &source.replace("URL", &service.url()));
+        forge.builds_with(&service, &source.replace("URL", &service.url()));
     }
 }
 
@@ -183,7 +98,7 @@ fn a_key_signs_for_a_token_of_a_github_app() {
         "github-app:client-id=Iv23corp,installation=42,private-key={key},repositories=plans,permissions=contents:read,api={}",
         service.url()
     );
-    builds_with(&forge, &service, &source);
+    forge.builds_with(&service, &source);
 }
 
 #[test]
@@ -212,7 +127,7 @@ fn each_credentials_file_of_google_gives_a_token() {
         }),
     ] {
         let file = forge.secret_file("google.json", &serde_json::to_string_pretty(&document).unwrap());
-        let daemon = builds_with(&forge, &service, &format!("google:credentials={file}"));
+        let daemon = forge.builds_with(&service, &format!("google:credentials={file}"));
         daemon.register_secret("secret-of-gcloud");
         daemon.register_secret("refresh-token-of-me");
     }
@@ -227,7 +142,7 @@ fn a_secret_id_gives_a_token_of_vault() {
         "vault:address={},auth=approle,role=ci,path=secret/cargo,namespace=corp,identity={secret_id}",
         service.url()
     );
-    let daemon = builds_with(&forge, &service, &source);
+    let daemon = forge.builds_with(&service, &source);
     daemon.register_secret("secret-id-of-ci");
 }
 
@@ -288,8 +203,9 @@ fn a_source_that_mints_survives_a_restart_and_an_edit_of_the_configuration() {
     forge.add(&daemon, &source, &[]).succeeds();
     let config = fs::read_to_string(daemon.home().join("config.toml")).unwrap();
     let expected = format!(
-        r#"source = {{ exchange = "jfrog", audience = "jfrog", host = "{}", provider = "corp", identity = "github-actions" }}"#,
-        service.host()
+        r#"source = {{ exchange = "jfrog", audience = "jfrog", host = "{}", identity-host = "{}", provider = "corp", identity = "github-actions" }}"#,
+        service.host(),
+        forge.provider.host()
     );
     assert!(config.contains(&expected), "{config}");
     daemon.restart();
@@ -598,8 +514,9 @@ fn a_service_knows_the_scheme_and_the_user_name_of_each_kind() {
     let service = forge.service(Vendor::Codeartifact(moto.address()));
     let source = format!(
         "codeartifact:domain=corp,owner=123456789012,region=eu-central-1,role=arn:aws:iam::123456789012:role/ci,\
-         sts-url={url},url={url}",
-        url = service.url()
+         sts-url={url},url={url},identity-host={host}",
+        url = service.url(),
+        host = forge.provider.host()
     );
     let daemon = forge.daemon();
     let (scope, ca) = (forge.registry.scope(), forge.registry.ca());
@@ -669,7 +586,11 @@ fn a_request_whose_token_ended_meanwhile_is_sent_again_after_404() {
     let (_server, address) = HttpServer::on_tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Some(tls), registry);
     let daemon = forge.daemon();
     let (scope, ca) = (format!("https://localhost:{}/", address.port()), forge.registry.ca());
-    let source = format!("jfrog:host={},provider=corp,audience=jfrog", service.host());
+    let source = format!(
+        "jfrog:host={},provider=corp,audience=jfrog,identity-host={}",
+        service.host(),
+        forge.provider.host()
+    );
     let location = [
         "add-registry",
         "corp",

@@ -122,7 +122,10 @@ fn add_registry_names_the_token_service_of_a_container_registry() {
     let realm = registry.image("").replace("docker://LOCALHOST", "https://localhost");
     let realm = format!("{}token", realm);
     assert_ne!(refused.exit, 0);
-    refused.output.clone().says(&format!("--scope {realm}"));
+    refused
+        .output
+        .clone()
+        .says(&format!("--kind oci --token-service {realm}"));
     add(&realm).succeeds();
 }
 

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 #[test]
 fn systemd_accepts_every_unit() {
-    for (scope, manager) in [("user", "--user"), ("system", "--system")] {
+    for (scope, manager) in [("user", "--user"), ("system", "--system"), ("guarded", "--system")] {
         let units = units(scope);
         let files = fs::read_dir(&units).unwrap().map(|file| file.unwrap().path());
         let mut verify = exec::command("systemd-analyze", units.path());
@@ -21,17 +21,28 @@ fn systemd_accepts_every_unit() {
 }
 
 #[test]
-fn the_system_service_meets_its_security_score() {
-    let units = units("system");
-    let mut security = exec::command("systemd-analyze", units.path());
-    security.args(["security", "--offline=yes", "--threshold=12"]);
-    security.arg(units.path().join("regauthd.service"));
-    exec::run(&mut security).succeeds();
+fn the_services_of_the_machine_meet_their_security_scores() {
+    for (scope, threshold) in [("system", 12), ("guarded", 14)] {
+        let units = units(scope);
+        let mut security = exec::command("systemd-analyze", units.path());
+        security.args(["security", "--offline=yes", &format!("--threshold={threshold}")]);
+        security.arg(units.path().join("regauthd.service"));
+        exec::run(&mut security).succeeds();
+    }
 }
 
-/// The script `packaging/lifecycle` has the steps and the expected results.
 #[test]
 fn a_service_is_installed_restarted_under_load_and_uninstalled_without_leftovers() {
+    run_lifecycle("source");
+}
+
+#[test]
+fn a_guarded_service_takes_over_the_registries_of_its_users_and_leads_back() {
+    run_lifecycle("guarded");
+}
+
+/// Runs a case of the script `packaging/lifecycle`, which has the steps and the expected results.
+fn run_lifecycle(case: &str) {
     let can_boot = || boot(&packaging(""), &["/bin/true"]).status.success();
     if !require_root("a throw-away root file system") || !require(can_boot(), "namespaces and control groups") {
         return;
@@ -43,7 +54,7 @@ fn a_service_is_installed_restarted_under_load_and_uninstalled_without_leftovers
         fs::copy(binary(program), bin.join(program)).unwrap();
     }
     fs::copy(packaging("lifecycle"), fixture.path().join("lifecycle")).unwrap();
-    let output = boot(fixture.path(), &["/bin/bash", "/test/lifecycle", "source", "/test/bin"]).succeeds();
+    let output = boot(fixture.path(), &["/bin/bash", "/test/lifecycle", case, "/test/bin"]).succeeds();
     assert!(
         output.stdout.ends_with("== lifecycle test passed\n"),
         "{}",
@@ -63,6 +74,7 @@ fn units(scope: &str) -> TempDir {
     for file in fs::read_dir(packaging("systemd").join(scope)).unwrap() {
         let file = file.unwrap();
         let text = fs::read_to_string(file.path()).unwrap();
+        let text = text.replace("@USERS@", "1000");
         let program = binary("regauthd").display().to_string();
         fs::write(
             folder.path().join(file.file_name()),

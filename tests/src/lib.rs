@@ -10,6 +10,7 @@
 //! | [`user`] | a person with a `HOME` and `regauthctl` | `User::new(&daemon).ctl(&["setup", "cargo"]).succeeds()` |
 //! | [`programs`] | paths of the programs under test | `programs::binary("regauthctl")` |
 //! | [`fake_service_manager`] | listeners passed by descriptor, `sd_notify` messages kept | `Daemon::builder().socket_activated().start()` |
+//! | [`machine`] | guarded daemon of a system user, or a user's own, on a machine with users and a `/run` of its own (root) | `Machine::start(Mode::Guarded)?.ctl(ME, &["status"])` |
 //! | [`systemd`] | real systemd in namespaces of its own (root) | `systemd.systemctl(&["restart", "regauthd.service"])` |
 //! | **registries and servers** | | |
 //! | [`registry`] | private cargo registry: nginx, token check, index, web API | `Registry::start("token")` |
@@ -18,9 +19,11 @@
 //! | [`npm_server`] | private npm registry: verdaccio | `NpmServer::start("me", "password")` |
 //! | [`file_server`] | folder that needs a password, and takes PUT: repositories of Maven, RubyGems, Composer and others | `FileServer::start("me", "password").write("a.txt", "x")` |
 //! | [`container_registry`] | private container registry: docker-registry, with a password or a token service | `ContainerRegistry::with_token_service("me", "password")` |
+//! | [`token_registry`] | container registry with a token service, which can end its tokens | `TokenRegistry::start("me", "password").end_tokens()` |
 //! | [`openid_provider`] | OpenID provider: the certified oidc-provider | `OpenidProvider::start(registry.gate()).identity("corp")` |
 //! | [`token_service`] | token service of a vendor, which checks requests and identities | `TokenService::start(Vendor::Jfrog, &provider, registry.gate(), registry.authority())` |
 //! | [`device_service`] | OAuth 2.0 server for logins with a code, which holds its answers until they are released | `DeviceService::start(registry.gate()).hold()` |
+//! | [`forge`] | registry that accepts only minted tokens, and a job with an identity | `Forge::bearer().add(&daemon, source, &[])` |
 //! | [`moto`] | AWS's security token service: moto | `Moto::start().address()` |
 //! | [`lfs_server`] | private git host with Git LFS: giftless, or a server that repeats the token | `LfsServer::giftless("me", "password")` |
 //! | [`mock_server`] | HTTP server that records requests and answers as configured | `MockServer::builder(&authority, "localhost").start()` |
@@ -87,6 +90,7 @@ pub mod exec;
 pub mod fake_service_manager;
 pub mod faulty_server;
 pub mod file_server;
+pub mod forge;
 pub mod gateway;
 pub mod git;
 pub mod git_backend;
@@ -102,6 +106,7 @@ pub mod leak_scan;
 pub mod lfs_server;
 pub mod load;
 pub mod long_link;
+pub mod machine;
 pub mod misbehaving_server;
 pub mod mock_server;
 pub mod moto;
@@ -133,6 +138,7 @@ pub mod system_shim;
 pub mod systemd;
 pub mod terminal;
 pub mod tmux;
+pub mod token_registry;
 pub mod token_service;
 pub mod user;
 pub mod viewer;

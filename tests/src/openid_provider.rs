@@ -51,6 +51,11 @@ impl OpenidProvider {
         &self.issuer
     }
 
+    /// `HOST:PORT` of the issuer.
+    pub fn host(&self) -> &str {
+        self.issuer.trim_start_matches("http://")
+    }
+
     /// Public keys as JSON Web Keys.
     pub fn keys(&self) -> &[Value] {
         &self.keys

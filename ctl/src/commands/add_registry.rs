@@ -80,6 +80,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "USER")]
     username: Option<String>,
 
+    /// The service that gives a container registry's clients short tokens, for --kind oci [default: the one that the
+    /// registry names, if it is on the registry's own host]
+    #[arg(long, value_name = "URL")]
+    token_service: Option<String>,
+
     /// Policy for writes such as publish and push [default: deny]
     #[arg(long, value_name = "POLICY", value_parser = ["allow", "deny"])]
     writes: Option<String>,
@@ -132,6 +137,8 @@ Examples:
       --scheme raw --source codeartifact:domain=d,owner=1,region=eu-west-1
   regauthctl add-registry jf --index sparse+https://jf.example/index/ \\
       --source jfrog:host=jf.example,provider=github
+  regauthctl add-registry images --kind oci --username me \
+      --scope https://registry.example/v2/
   regauthctl add-registry gcp --scope https://gcp.example/ --source google
   regauthctl add-registry corp --index sparse+https://corp.example/index/ \\
       --program cargo --program git
@@ -193,6 +200,7 @@ impl Arguments {
             kind: self.kind.clone(),
             scheme: self.scheme.clone(),
             username: self.username.clone(),
+            token_service: self.token_service.clone(),
             writes: self.writes.clone(),
             programs: self.programs.clone(),
             ca_file: self.ca_file.as_deref().map(readable).transpose()?,

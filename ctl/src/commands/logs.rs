@@ -81,7 +81,7 @@ pub(crate) fn run(
 
 /// A service's log first: asking its daemon could start it.
 fn place(system: bool, client: &Client, folders: &Folders) -> Result<LogDestination, ErrorBody> {
-    let installation = if system {
+    let installation = if system || client.is_guarded() {
         Installation::System
     } else {
         Installation::User

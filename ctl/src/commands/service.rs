@@ -9,7 +9,10 @@ use crate::company;
 use crate::daemon_info::DaemonInfo;
 use crate::error;
 use crate::output::{self, Report};
-use crate::service::{Health, Installation, ServiceOutcome, ServiceState, ServiceStep};
+use crate::prompt;
+use crate::service::{
+    GuardedOutcome, Guarding, Health, Installation, ServiceOutcome, ServiceState, ServiceStep, is_guarded_installed,
+};
 use crate::setup;
 
 /// Run the daemon as a service of systemd or launchd
@@ -17,8 +20,9 @@ use crate::setup;
 /// The service manager listens for the daemon and starts it at the first connection. While the daemon restarts or is
 /// upgraded, connections wait and none is refused. Without --system the daemon is yours, with your keychain, while you
 /// are logged in. With --system it is the machine's: it keeps tokens in a vault and serves the bearers of grants
-/// (`regauthctl --system grant`). A second install changes nothing. Uninstalling removes the files that installing
-/// wrote; registries and tokens stay.
+/// (`regauthctl --system grant`). With --for it is guarded: it has a system user of its own and serves these users without
+/// grants, so that no program of theirs can read a token or send it elsewhere; their registries and tokens move along. A
+/// second install changes nothing. Uninstalling removes the files that installing wrote; registries and tokens stay.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -33,6 +37,8 @@ Examples:
   regauthctl service status --json
   regauthctl service uninstall
 
+  sudo regauthctl service install --for me
+  sudo regauthctl service uninstall
   sudo regauthctl service install --system";
 
 #[derive(Subcommand)]
@@ -42,6 +48,18 @@ enum Action {
         /// Show the steps without doing them
         #[arg(long)]
         dry_run: bool,
+
+        /// Install the guarded service for these users, and move their registries and tokens into it
+        #[arg(long = "for", value_name = "USER", value_delimiter = ',')]
+        users: Vec<String>,
+
+        /// Ask for each token again, instead of reading it from the user's store
+        #[arg(long, requires = "users")]
+        ask: bool,
+
+        /// Move the registries without asking
+        #[arg(long, requires = "users")]
+        yes: bool,
     },
     /// Stop the daemon and remove the service's files
     Uninstall {
@@ -66,45 +84,124 @@ pub(crate) fn run(
                 .hint("leave out --home and REGAUTH_HOME"),
         );
     }
-    let installation = if system {
+    let is_of_system = match arguments.action {
+        Action::Install { .. } => system,
+        // Where there is a guarded daemon, root and its users have none of their own.
+        Action::Uninstall { .. } | Action::Status => system || client.is_guarded() || is_guarded_and_root(),
+    };
+    let installation = if is_of_system {
         Installation::System
     } else {
         Installation::User
     };
-    match arguments.action {
-        Action::Install { dry_run: true } => dry_run(installation.plan_install(|| client.ping().is_ok())?.outcome()),
-        Action::Uninstall { dry_run: true } => dry_run(installation.plan_uninstall()?.outcome()),
-        Action::Install { dry_run: false } => {
-            let outcome = installation.plan_install(|| client.ping().is_ok())?.carry_out()?;
-            client.ping().map_err(|error| no_answer(installation, error))?;
-            // A service has the service manager's environment, so the company's proxy and roots in ours are not in it.
-            if let Ok(info) = DaemonInfo::fetch(client, folders) {
-                company::warn_of_replaced_variables(&info);
-            }
-            let text = format!(
-                "regauthd runs as a service now; connections start it from here on.\n{}",
-                steps(&outcome, "")
-            );
-            Report::from_value(&outcome, text)
-        }
+    match &arguments.action {
+        Action::Install { users, .. } if !users.is_empty() && system => Err(error::usage(
+            "--system installs the machine's daemon, whose clients have grants, and --for a guarded one",
+        )
+        .hint("leave out one of them")),
+        Action::Install {
+            users,
+            dry_run,
+            ask,
+            yes,
+        } if !users.is_empty() => install_guarded(users, *dry_run, *ask, *yes),
+        Action::Install { dry_run, .. } => install(installation, *dry_run, client, folders),
+        Action::Uninstall { dry_run: true } => dry_run_report(installation.plan_uninstall()?.outcome()),
         Action::Uninstall { dry_run: false } => {
             let outcome = installation.plan_uninstall()?.carry_out()?;
             let text = steps(&outcome, "") + &setup::dead_port_note(folders);
             Report::from_value(&outcome, text)
         }
-        Action::Status => {
-            let state = installation.state()?;
-            let code = match state.health {
-                Health::Serving => exit_code::DONE,
-                Health::Failing | Health::Stopped => exit_code::FAILED,
-                Health::Absent => exit_code::NOT_FOUND,
-            };
-            Ok(Report::from_value(&state, describe(&state))?.with_exit_code(code))
-        }
+        Action::Status => status(installation),
     }
 }
 
-fn dry_run(outcome: ServiceOutcome) -> Result<Report, ErrorBody> {
+fn install(installation: Installation, dry_run: bool, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
+    if client.is_guarded() {
+        return Err(error::refused("this machine's guarded regauthd serves you")
+            .hint("`regauthctl status` shows it; `sudo regauthctl service uninstall` removes it"));
+    }
+    let plan = installation.plan_install(|| client.ping().is_ok())?;
+    if dry_run {
+        return dry_run_report(plan.outcome());
+    }
+    let outcome = plan.carry_out()?;
+    client.ping().map_err(|error| no_answer(installation, error))?;
+    // A service has the service manager's environment, so the company's proxy and roots in ours are not in it.
+    if let Ok(info) = DaemonInfo::fetch(client, folders) {
+        company::warn_of_replaced_variables(&info);
+    }
+    let text = format!(
+        "regauthd runs as a service now; connections start it from here on.\n{}",
+        steps(&outcome, "")
+    );
+    Report::from_value(&outcome, text)
+}
+
+fn status(installation: Installation) -> Result<Report, ErrorBody> {
+    let state = installation.state()?;
+    let code = match state.health {
+        Health::Serving => exit_code::DONE,
+        Health::Failing | Health::Stopped => exit_code::FAILED,
+        Health::Absent => exit_code::NOT_FOUND,
+    };
+    Ok(Report::from_value(&state, describe(&state))?.with_exit_code(code))
+}
+
+fn is_guarded_and_root() -> bool {
+    rustix::process::geteuid().is_root() && is_guarded_installed()
+}
+
+/// Installs the guarded service. A person sees which tokens move to where before anything changes: a program may have
+/// changed the user's configuration.
+fn install_guarded(users: &[String], dry_run: bool, ask: bool, yes: bool) -> Result<Report, ErrorBody> {
+    let mut guarding = Guarding::plan(users)?;
+    let moves = guarding.read_registries(ask)?;
+    if dry_run {
+        let outcome = guarding.outcome();
+        let moves: String = moves.iter().map(|line| format!("  would move {line}\n")).collect();
+        let text = step_lines(&outcome.steps, "would ") + &moves;
+        return Report::from_value(&outcome, text);
+    }
+    if !moves.is_empty() && !yes && !agrees(&moves)? {
+        return Err(error::refused("nothing was changed")
+            .hint("remove a registry that is not yours to send there: regauthctl remove-registry NAME"));
+    }
+    let outcome = guarding.carry_out()?;
+    let text = describe_guarded(&outcome);
+    Report::from_value(&outcome, text)
+}
+
+fn agrees(moves: &[String]) -> Result<bool, ErrorBody> {
+    if !prompt::is_interactive() {
+        return Err(
+            error::usage("there are registries to move, and no terminal to ask whether they may")
+                .hint("`--dry-run` shows them, and `--yes` moves them"),
+        );
+    }
+    let lines: String = moves.iter().map(|line| format!("  {line}\n")).collect();
+    output::print_to_stderr(&format!(
+        "These registries and their tokens move into the guarded daemon:\n{lines}"
+    ));
+    prompt::confirm("Is each of them yours, and sent to where it belongs?")
+}
+
+fn describe_guarded(outcome: &GuardedOutcome) -> String {
+    let mut text = format!(
+        "regauthd is guarded now: it runs as the user regauth, and serves {}.\n{}",
+        outcome.users.join(", "),
+        step_lines(&outcome.steps, "")
+    );
+    for moved in &outcome.moved {
+        text += &format!("  moved {} of {}\n", moved.name, moved.user);
+    }
+    for staying in &outcome.staying {
+        text += &format!("  {} of {} stays: {}\n", staying.name, staying.user, staying.reason);
+    }
+    text + &output::notes(&outcome.notes)
+}
+
+fn dry_run_report(outcome: ServiceOutcome) -> Result<Report, ErrorBody> {
     let text = steps(&outcome, "would ");
     Report::from_value(&outcome, text)
 }
@@ -115,6 +212,10 @@ fn no_answer(installation: Installation, error: ErrorBody) -> ErrorBody {
 }
 
 fn steps(outcome: &ServiceOutcome, would: &str) -> String {
+    step_lines(&outcome.steps, would) + &output::notes(&outcome.notes)
+}
+
+fn step_lines(steps: &[ServiceStep], would: &str) -> String {
     let line = |step: &ServiceStep| match step {
         ServiceStep::Write { file, .. } => format!("  {would}write {}\n", file.display()),
         ServiceStep::Remove { file, .. } => format!("  {would}remove {}\n", file.display()),
@@ -122,8 +223,7 @@ fn steps(outcome: &ServiceOutcome, would: &str) -> String {
         ServiceStep::Run { command } => format!("  {would}run {}\n", command.join(" ")),
         ServiceStep::Pipe { from, to } => format!("  {would}run {} | {}\n", from.join(" "), to.join(" ")),
     };
-    let lines: String = outcome.steps.iter().map(line).collect();
-    lines + &output::notes(&outcome.notes)
+    steps.iter().map(line).collect()
 }
 
 fn describe(state: &ServiceState) -> String {

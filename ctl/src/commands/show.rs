@@ -46,6 +46,7 @@ fn describe(view: &RegistryView) -> String {
             Some(registry_text::scheme(&view.scheme, view.username.as_deref())),
         ),
         ("source", Some(registry_text::source(view))),
+        ("token service", view.token_service.clone()),
         ("writes", Some(registry_text::writes(view))),
         ("ca-file", view.ca_file.clone()),
         (

@@ -1,5 +1,6 @@
 //! `regauthctl status`.
 
+use nix::unistd::{Uid, User};
 use regauth_shared::request::Nothing;
 use regauth_shared::response::{SocketOrigin, Status};
 use regauth_shared::version::PROGRAM;
@@ -27,13 +28,32 @@ pub(crate) fn run(_: Arguments, client: &Client) -> Result<Report, ErrorBody> {
     Ok(Report::from_reply(client.call(&Request::Status(Nothing {}))?, describe))
 }
 
-fn clients(word: &str) -> &str {
-    match word {
-        "same-user" => "this user's processes; others need a grant",
-        "grants" => "everyone needs a grant",
-        "gateway" => "everyone needs a grant, and other machines TLS",
-        other => other,
+fn mode(status: &Status) -> String {
+    match &*status.mode {
+        "guarded" => "guarded: as a user of its own; only root widens what a token can do".to_owned(),
+        "machine" => "the machine's: as a user of its own, for bearers of grants".to_owned(),
+        "user" => "user: as you, so your programs can do what you can".to_owned(),
+        other => other.to_owned(),
     }
+}
+
+fn clients(status: &Status) -> String {
+    match &*status.clients {
+        "same-user" if status.mode == "guarded" => {
+            let users: Vec<String> = status.users.iter().map(|user| user_name(*user)).collect();
+            format!("processes of {}; others need a grant", users.join(", "))
+        }
+        "same-user" => "this user's processes; others need a grant".to_owned(),
+        "grants" => "everyone needs a grant".to_owned(),
+        "gateway" => "everyone needs a grant, and other machines TLS".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+/// Name of a user, or the id if the system knows no name.
+fn user_name(user: u32) -> String {
+    let found = User::from_uid(Uid::from_raw(user)).ok().flatten();
+    found.map_or_else(|| format!("user {user}"), |found| found.name)
 }
 
 fn listens_on(status: &Status) -> String {
@@ -99,7 +119,8 @@ fn describe(status: &Status) -> String {
     let rows = [
         ("listens on", listens_on(status)),
         ("proxy", status.proxy.clone()),
-        ("clients", clients(&status.clients).to_owned()),
+        ("mode", mode(status)),
+        ("clients", clients(status)),
         ("corporate proxy", corporate_proxies(status)),
         ("bundle", bundle(status)),
         ("config", status.config.clone()),
@@ -117,7 +138,7 @@ fn describe(status: &Status) -> String {
         ("connections", format!("{} open", status.connections)),
         ("requests", format!("{} since it started", status.requests)),
     ];
-    // A daemon of an older release does not say what the store's exposure is.
+    // A daemon of an older release does not say what its mode and the store's exposure are.
     text += &output::key_values(rows.into_iter().filter(|(_, value)| !value.is_empty()));
     if status.version != PROGRAM {
         text += &format!(

@@ -126,6 +126,11 @@ fn undo_setups(arguments: &Arguments, folders: &Folders, done: &mut Uninstalled)
 
 /// Removes the service if there is one, and else stops a daemon that was started by hand.
 fn remove_service(arguments: &Arguments, client: &Client, folders: &Folders, done: &mut Uninstalled) {
+    if client.is_guarded() {
+        done.notes
+            .push("the guarded daemon stays; `sudo regauthctl service uninstall` removes it".to_owned());
+        return;
+    }
     let is_service = folders.home.is_none()
         && Installation::User
             .state()

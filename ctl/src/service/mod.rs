@@ -2,9 +2,11 @@
 //! listening sockets, so a connection starts the daemon and a restart refuses none.
 //!
 //! [`Installation`] is the entry point. `systemd` and `launchd` turn it into a [`ServicePlan`] of steps, which
-//! `command` and [`crate::text_file`] carry out. Units that a package has installed are used and never changed.
+//! `command` and [`crate::text_file`] carry out. Units that a package has installed are used and never changed. `guarded`
+//! installs a daemon with a user of its own and moves the users' registries into it.
 
 mod command;
+mod guarded;
 mod journal;
 mod launchd;
 mod log;
@@ -21,6 +23,7 @@ use regauth_shared::ErrorBody;
 
 use crate::error;
 use crate::program;
+pub(crate) use guarded::{GuardedOutcome, Guarding, is_installed as is_guarded_installed};
 pub(crate) use log::{LogDestination, of_process as log_of_process};
 pub(crate) use plan::{ServiceOutcome, ServicePlan, ServiceStep};
 pub(crate) use state::{Health, Installation, ServiceState, Unit};

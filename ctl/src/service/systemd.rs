@@ -1,7 +1,7 @@
 //! systemd: two sockets and the service that they start, from the units in `packaging/systemd`.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use regauth_shared::ErrorBody;
 
@@ -46,6 +46,32 @@ pub(super) fn plan_install(installation: Installation, regauthd: &Path) -> Resul
     Ok(plan)
 }
 
+/// Plans the steps that install the guarded service with these files. The vault's key comes first: where systemd cannot
+/// encrypt it, nothing is installed.
+///
+/// # Errors
+/// As [`plan_install`].
+pub(super) fn plan_guarded_install(files: Vec<(PathBuf, String)>, regauthd: &Path) -> Result<ServicePlan, ErrorBody> {
+    let mut plan = ServicePlan::new(MANAGER, Installation::System);
+    plan_vault_key(&mut plan, regauthd);
+    let mut changed = false;
+    for (file, text) in files {
+        changed |= plan.write(file, text)?;
+    }
+    plan.run(&["systemd-sysusers", "regauth.conf"]);
+    plan.run(&["systemd-tmpfiles", "--create", "regauth.conf"]);
+    plan.steps.push(ServiceStep::Folder {
+        folder: "/etc/regauth".into(),
+        mode: 0o755,
+    });
+    plan.run(&["systemctl", "daemon-reload"]);
+    if changed {
+        plan.run(&["systemctl", "try-restart", "regauthd.service"]);
+    }
+    plan.run(&[&["systemctl", "enable", "--now"][..], &UNITS].concat());
+    Ok(plan)
+}
+
 /// Plans the steps that uninstall the service. The daemon's state folder stays, because it holds tokens.
 ///
 /// # Errors
@@ -59,6 +85,7 @@ pub(super) fn plan_uninstall(installation: Installation) -> Result<ServicePlan, 
         plan.notes.push("the service is not installed".to_owned());
         return Ok(plan);
     }
+    let is_guarded = installation == Installation::System && super::is_guarded_installed();
     plan.run(&[systemctl, &["disable", "--now"], &UNITS].concat());
     let mut removed_any = false;
     for (file, _) in systemd_units::files(installation, Path::new(systemd_units::PACKAGED_REGAUTHD))? {
@@ -68,7 +95,13 @@ pub(super) fn plan_uninstall(installation: Installation) -> Result<ServicePlan, 
         plan_vault_key_removal(&mut plan);
         if removed_any {
             plan.run(&["rm", "-r", "-f", "/var/cache/regauth"]);
-            plan.run(&["groupdel", "-f", "regauth"]);
+        }
+        match is_guarded {
+            // The user stays while it owns a vault: another one could get its number.
+            true if existing_vault().is_some() => plan.notes.push(WAY_BACK.to_owned()),
+            true => plan.run(&["userdel", "-f", "regauth"]),
+            false if removed_any => plan.run(&["groupdel", "-f", "regauth"]),
+            false => {}
         }
     }
     plan.run(&[systemctl, &["daemon-reload"]].concat());
@@ -109,7 +142,7 @@ pub(super) fn state(installation: Installation) -> Result<ServiceState, ErrorBod
 }
 
 /// Reads the daemon's last error from the journal; `None` if this user may not read it.
-fn last_error(installation: Installation) -> Option<String> {
+pub(super) fn last_error(installation: Installation) -> Option<String> {
     let journalctl: &[&str] = match installation {
         Installation::User => &["journalctl", "--user"],
         Installation::System => &["journalctl"],
@@ -186,7 +219,7 @@ impl Installation {
 
 /// Plans the creation of the vault's key. An existing vault or key is left alone: no new key opens that vault.
 fn plan_vault_key(plan: &mut ServicePlan, regauthd: &Path) {
-    if Path::new(VAULT).exists() || Path::new(VAULT_KEY).exists() {
+    if existing_vault().is_some() || Path::new(VAULT_KEY).exists() {
         return;
     }
     if on_path("systemd-creds").is_none() {
@@ -208,9 +241,10 @@ fn plan_vault_key(plan: &mut ServicePlan, regauthd: &Path) {
 
 /// Plans the removal of the vault's key, unless a vault needs it.
 fn plan_vault_key_removal(plan: &mut ServicePlan) {
-    if Path::new(VAULT).exists() {
+    if let Some(vault) = existing_vault() {
+        let folder = vault.parent().unwrap_or(vault).display();
         plan.notes.push(format!(
-            "the vault with your tokens stays in {STATE_FOLDER}, and its key in {VAULT_KEY}"
+            "the vault with your tokens stays in {folder}, and its key in {VAULT_KEY}"
         ));
     } else if Path::new(VAULT_KEY).exists() {
         plan.steps.push(ServiceStep::Remove {
@@ -218,6 +252,11 @@ fn plan_vault_key_removal(plan: &mut ServicePlan) {
             folders: vec![CREDENTIAL_FOLDER.into()],
         });
     }
+}
+
+/// Vault of the machine's or the guarded daemon. A dynamic user's state is in a private folder.
+fn existing_vault() -> Option<&'static Path> {
+    VAULTS.map(Path::new).into_iter().find(|vault| vault.exists())
 }
 
 fn require_systemd(installation: Installation) -> Result<(), ErrorBody> {
@@ -241,8 +280,10 @@ const MANAGER: &str = "systemd";
 /// More restarts than a crash or two explains.
 const FAILING_AFTER_RESTARTS: u32 = 3;
 const UNITS: [&str; 3] = ["regauthd-proxy.socket", "regauthd-control.socket", "regauthd.service"];
-const STATE_FOLDER: &str = "/var/lib/private/regauth";
-const VAULT: &str = "/var/lib/private/regauth/vault.age";
+const VAULTS: [&str; 2] = ["/var/lib/private/regauth/vault.age", "/var/lib/regauth/vault.age"];
+/// Note for the users of a guarded daemon that is removed.
+const WAY_BACK: &str = "each user gets a daemon of their own again with `regauthctl service install`; their config.toml still has \
+                        the registries that were moved, and `regauthctl rotate NAME` gives each its token again";
 const CREDENTIAL_FOLDER: &str = "/etc/credstore.encrypted";
 const VAULT_KEY: &str = "/etc/credstore.encrypted/regauth.vault-identity";
 

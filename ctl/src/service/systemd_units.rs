@@ -1,17 +1,19 @@
 //! systemd units and other files of the service, from `packaging/systemd`.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use regauth_shared::ErrorBody;
 
-use super::state::{Installation, OWNERSHIP_MARKER};
+use super::state::{DEFAULT_LISTEN_ADDRESS, Installation, OWNERSHIP_MARKER};
 use crate::error;
 
 /// Files of the service with their contents: those of a package, with the path of this regauthd.
 pub(super) fn files(installation: Installation, regauthd: &Path) -> Result<Vec<(PathBuf, String)>, ErrorBody> {
     let (folder, units) = match installation {
         Installation::User => (user_unit_folder()?, &USER_UNITS),
-        Installation::System => (PathBuf::from("/etc/systemd/system"), &SYSTEM_UNITS),
+        Installation::System => (PathBuf::from(SYSTEM_FOLDER), &SYSTEM_UNITS),
     };
     let marked = |text: &str| {
         let text = text.replace(PACKAGED_REGAUTHD, &regauthd.display().to_string());
@@ -26,6 +28,23 @@ pub(super) fn files(installation: Installation, regauthd: &Path) -> Result<Vec<(
         files.push(("/etc/tmpfiles.d/regauth.conf".into(), marked(TMPFILES)));
     }
     Ok(files)
+}
+
+/// Files of the guarded service, for the users with these ids.
+pub(super) fn guarded_files(regauthd: &Path, users: &BTreeSet<u32>, listen: SocketAddr) -> Vec<(PathBuf, String)> {
+    let users: Vec<String> = users.iter().map(ToString::to_string).collect();
+    let marked = |text: &str| {
+        let text = text
+            .replace(PACKAGED_REGAUTHD, &regauthd.display().to_string())
+            .replace("@USERS@", &users.join(","))
+            .replace(&format!("={DEFAULT_LISTEN_ADDRESS}\n"), &format!("={listen}\n"));
+        format!("# Written by {OWNERSHIP_MARKER}, and removed by `regauthctl service uninstall`.\n{text}")
+    };
+    let units = GUARDED_UNITS.map(|(name, text)| (Path::new(SYSTEM_FOLDER).join(name), marked(text)));
+    let mut files = Vec::from(units);
+    files.push(("/etc/sysusers.d/regauth.conf".into(), marked(GUARDED_SYSUSERS)));
+    files.push(("/etc/tmpfiles.d/regauth.conf".into(), marked(GUARDED_TMPFILES)));
+    files
 }
 
 /// True if a package has installed the units for this regauthd.
@@ -66,12 +85,37 @@ pub(super) const USER_UNITS: [(&str, &str); 3] =
     units!["regauthd.service", "regauthd-proxy.socket", "regauthd-control.socket" in "user"];
 pub(super) const SYSTEM_UNITS: [(&str, &str); 3] =
     units!["regauthd.service", "regauthd-proxy.socket", "regauthd-control.socket" in "system"];
+/// Templates: `@USERS@` stands for the ids of the users.
+pub(super) const GUARDED_UNITS: [(&str, &str); 3] =
+    units!["regauthd.service", "regauthd-proxy.socket", "regauthd-control.socket" in "guarded"];
+/// Unit of the guarded service, whose units replace those of a package.
+pub(super) const GUARDED_SERVICE: &str = "/etc/systemd/system/regauthd.service";
+const SYSTEM_FOLDER: &str = "/etc/systemd/system";
+const GUARDED_SYSUSERS: &str = include_str!("../../../packaging/systemd/guarded-sysusers.conf");
+const GUARDED_TMPFILES: &str = include_str!("../../../packaging/systemd/guarded-tmpfiles.conf");
 const SYSUSERS: &str = include_str!("../../../packaging/systemd/sysusers.conf");
 const TMPFILES: &str = include_str!("../../../packaging/systemd/tmpfiles.conf");
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_guarded_service_names_its_users_and_keeps_the_port_of_their_daemons() {
+        let users = BTreeSet::from([1001, 1000]);
+        let files = guarded_files(Path::new("/opt/x/regauthd"), &users, "127.0.0.1:9100".parse().unwrap());
+        let text = |name: &str| &files.iter().find(|(file, _)| file.ends_with(name)).unwrap().1;
+        let service = text("regauthd.service");
+        assert!(service.contains("\nExecStart=/opt/x/regauthd --store vault --guarded-for 1000,1001\n"));
+        assert!(service.contains("\nUser=regauth\n") && !service.contains("PrivateUsers"));
+        assert!(text("regauthd-proxy.socket").contains("\nListenStream=127.0.0.1:9100\n"));
+        assert!(text("regauthd-control.socket").contains("\nSocketMode=0666\n"));
+        assert!(
+            files
+                .iter()
+                .all(|(_, text)| text.contains(OWNERSHIP_MARKER) && !text.contains("@USERS@"))
+        );
+    }
 
     #[test]
     fn units_start_the_regauthd_that_was_found() {

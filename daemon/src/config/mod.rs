@@ -316,7 +316,7 @@ pub const INITIAL: &str = r#"# regauth: registries and settings of the daemon.
 
 # A registry with every key. Most registries need only `index`.
 # [registries.corp]
-# kind = "cargo"                    # cargo | git | pypi | npm | generic
+# kind = "cargo"                    # cargo | git | pypi | npm | oci | generic
 # index = "sparse+https://corp.example/api/cargo/index/"
 # scopes = ["https://corp.example/api/cargo/"]    # URLs that get the token; default: below the index
 # scheme = "basic"                  # bearer | basic | raw | "X-Api-Key: {token}"
@@ -324,6 +324,7 @@ pub const INITIAL: &str = r#"# regauth: registries and settings of the daemon.
 # source = "store"                  # store | env:VAR | file:/path | { command = ["…"] } | { exchange = "jfrog", … } | a
 #                                   # preset: codeartifact, google, azure, vault, 1password
 #                                   # instead of a source: credential-of, with the name of another registry
+# token-service = "https://auth.corp.example/token"    # for kind = "oci": the service that gives its clients short tokens
 # writes = "deny"                   # deny | allow; `regauthctl allow corp --for 5m` opens it for a while
 # programs = ["cargo", "git"]       # programs that may use it, by file name or path; default: every program
 # read-ahead = true                 # ask a sparse index for the entries that cargo needs next, before cargo does

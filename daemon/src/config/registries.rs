@@ -13,7 +13,8 @@ use toml::Spanned;
 
 use crate::config::sources::{self, CredentialReference};
 use crate::config::table_reader::{KnownKeys, TableReader};
-use crate::registry::{ClientIdentity, Index, InvalidScheme, ProgramName, Registry, Scheme, Scope};
+use crate::credential::source::endpoint::Endpoint;
+use crate::registry::{ClientIdentity, Index, InvalidScheme, Kind, ProgramName, Registry, Scheme, Scope};
 
 /// Reads all registries.
 pub(super) fn read(top: &mut TableReader<'_, '_>) -> BTreeMap<RegistryName, Registry> {
@@ -50,6 +51,7 @@ fn registry(table: &mut TableReader<'_, '_>, owners: &mut ScopeOwners) -> Regist
         index: index.map(Spanned::into_inner),
         scheme: scheme(table, || source.usual_scheme(kind)),
         source,
+        token_service: token_service(table, kind),
         writes: table.parsed("writes", str::parse).unwrap_or_default(),
         programs: programs(table),
         read_ahead: table.boolean("read-ahead").unwrap_or(true),
@@ -125,6 +127,17 @@ fn scheme(table: &mut TableReader<'_, '_>, usual: impl FnOnce() -> Scheme) -> Sc
     Scheme::Bearer
 }
 
+fn token_service(table: &mut TableReader<'_, '_>, kind: Kind) -> Option<Endpoint> {
+    let service = table.parsed("token-service", Endpoint::from_str);
+    if kind != Kind::Oci && table.has("token-service") {
+        table.reject(
+            "token-service",
+            "it is for container registries: add kind = \"oci\" or remove it",
+        );
+    }
+    service
+}
+
 fn programs(table: &mut TableReader<'_, '_>) -> Vec<ProgramName> {
     if table.has_empty_list("programs") {
         table.reject(
@@ -168,6 +181,7 @@ pub(super) const REGISTRY_KEYS: KnownKeys = &[
     ("username", r#""me@corp.example""#),
     ("source", r#""store""#),
     ("credential-of", r#""corp""#),
+    ("token-service", r#""https://auth.corp.example/token""#),
     ("writes", r#""deny""#),
     ("programs", r#"["cargo", "git"]"#),
     ("read-ahead", "false"),

@@ -33,6 +33,8 @@ pub(super) fn table(registry: &Registry) -> Table {
     if let Source::Of(owner) = &registry.source {
         put("credential-of", Some(owner.as_str().into()));
     }
+    let token_service = registry.token_service.as_ref();
+    put("token-service", token_service.map(|url| url.to_string().into()));
     put(
         "writes",
         (registry.writes != Writes::default()).then(|| registry.writes.as_str().into()),

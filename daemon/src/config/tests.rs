@@ -68,6 +68,7 @@ fn reads_every_key() {
         source: Source::Environment("CORP_TOKEN".to_owned()),
         writes: Writes::Allow,
         programs: vec!["cargo".parse().unwrap(), "/usr/bin/git".parse().unwrap()],
+        token_service: None,
         read_ahead: false,
         ca_file: Some(PathBuf::from("/etc/corp-root.pem")),
         client_identity: Some(ClientIdentity {
@@ -116,7 +117,13 @@ fn the_initial_file_shows_every_key_and_sets_none() {
     assert_eq!(Config::read(INITIAL).unwrap(), Config::default());
     let is_setting = |line: &&str| line.starts_with("# ") && (line.contains(" = ") || line.starts_with("# ["));
     let settings: Vec<_> = (INITIAL.lines().filter(is_setting)).map(|line| &line[2..]).collect();
-    let config = Config::read(&settings.join("\n")).unwrap();
+    // The example is no container registry.
+    let of_cargo: Vec<_> = settings
+        .iter()
+        .filter(|line| !line.starts_with("token-service"))
+        .copied()
+        .collect();
+    let config = Config::read(&of_cargo.join("\n")).unwrap();
     assert_eq!(
         (config.listen, config.drain_timeout),
         (DEFAULT_LISTEN, DEFAULT_DRAIN_TIMEOUT)
@@ -129,6 +136,30 @@ fn the_initial_file_shows_every_key_and_sets_none() {
         "the example shows every key but credential-of, which excludes source"
     );
     assert!(corp.client_identity.is_some());
+}
+
+#[test]
+fn a_token_service_is_for_container_registries() {
+    let of = |kind: &str| {
+        format!(
+            "[registries.images]\nscopes = ['https://registry.example/v2/']\nkind = '{kind}'\ntoken-service = 'https://auth.example/token'"
+        )
+    };
+    let images = &Config::read(&of("oci")).unwrap().registries[&"images".parse().unwrap()];
+    let service = images.token_service.as_ref().map(ToString::to_string);
+    assert_eq!(service.as_deref(), Some("https://auth.example/token"));
+    check(
+        &of("generic"),
+        &[
+            "4:17: `token-service` in [registries.images]: it is for container registries: add kind = \"oci\" or remove it",
+        ],
+    );
+    check(
+        &of("oci").replace("https://auth", "http://auth"),
+        &[
+            "4:17: `token-service` in [registries.images]: a token service is asked over https://; http:// is for loopback only",
+        ],
+    );
 }
 
 #[test]
@@ -252,7 +283,7 @@ fn reports_syntax_errors_and_problems_outside_the_guessed_lines() {
             "2:1: unknown key `colour`",
             "3:12: invalid literal string, expected `'`",
             "4:1: duplicate key",
-            "6:8: `kind` in [registries.corp]: a kind is one of: cargo, git, pypi, npm, maven, go, rubygems, composer, nuget, apt, generic",
+            "6:8: `kind` in [registries.corp]: a kind is one of: cargo, git, pypi, npm, oci, maven, go, rubygems, composer, nuget, apt, generic",
             "7:10: unclosed table, expected `]`",
         ],
     );
@@ -326,7 +357,7 @@ fn reports_invalid_keys_of_a_registry() {
 const INVALID_KEYS: &[(&str, &str)] = &[
     (
         "kind = 'rust'",
-        "3:8: `kind` in CORP: a kind is one of: cargo, git, pypi, npm, maven, go, rubygems, composer, nuget, apt, generic",
+        "3:8: `kind` in CORP: a kind is one of: cargo, git, pypi, npm, oci, maven, go, rubygems, composer, nuget, apt, generic",
     ),
     ("writes = 'yes'", "3:10: `writes` in CORP: writes are deny or allow"),
     (

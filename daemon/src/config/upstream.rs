@@ -81,7 +81,7 @@ impl ProxyUrl {
     }
 
     /// Text for the file, with user and password.
-    pub(super) fn to_text(&self) -> String {
+    pub(crate) fn to_text(&self) -> String {
         let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         let login = self.login.as_ref().map_or_else(String::new, |login| {
             format!("{}:{}@", encoded(&login.user), encoded(&login.password))

@@ -84,7 +84,14 @@ impl Reader<'_> {
                 }
             }
             // These have their archives below the index, or no index.
-            Kind::Cargo | Kind::Git | Kind::Maven | Kind::Go | Kind::Rubygems | Kind::Apt | Kind::Generic => None,
+            Kind::Cargo
+            | Kind::Git
+            | Kind::Oci
+            | Kind::Maven
+            | Kind::Go
+            | Kind::Rubygems
+            | Kind::Apt
+            | Kind::Generic => None,
         }
     }
 

@@ -24,6 +24,7 @@ use crate::authority::company_roots::CompanyRoots;
 use crate::config::{Config, ConfigFile, Problems};
 use crate::control::error::{read_error, write_error};
 use crate::control::metrics::MetricsEndpoint;
+use crate::control::server::ControlClients;
 use crate::control::state::stores::Stores;
 use crate::control::state::{Snapshot, State, StateGuard, StateLock, ending};
 use crate::credential::source::TokenSource;
@@ -36,7 +37,7 @@ use crate::logs::Logs;
 use crate::proxy::state::ProxyState;
 use crate::proxy::upstream::{Trust, Upstream};
 use crate::registry::Registry;
-use crate::{atomic, service};
+use crate::{atomic, guarded, service};
 
 /// The system's root certificates, for the bundle, and the trust in them, which registries share.
 #[derive(Debug)]
@@ -70,6 +71,8 @@ pub(crate) struct Controller {
     pub(crate) system_roots: ArcSwap<SystemRoots>,
     /// Roots of the global `ca-file`, as last read.
     pub(crate) company_roots: ArcSwap<CompanyRoots>,
+    /// Users that may use the control socket.
+    pub(crate) control_clients: ControlClients,
     /// Origin of each listening socket: the daemon's own, or passed by the service manager.
     pub(crate) sockets: Sockets,
     /// HTTP endpoint of the metrics and of the daemon's health.
@@ -201,6 +204,28 @@ impl Controller {
         self.workers
     }
 
+    /// Checks what a configuration names, if the daemon is guarded.
+    ///
+    /// # Errors
+    /// `refused` for a file or a port that a program of a served user can take.
+    pub(super) fn check_config(&self, config: &Config) -> Result<(), ErrorBody> {
+        match self.proxy.served.is_guarded() {
+            true => guarded::check_config(config),
+            false => Ok(()),
+        }
+    }
+
+    /// Checks a new or changed registry as [`Controller::check_config`] does.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn check_registry(&self, registry: &Registry) -> Result<(), ErrorBody> {
+        match self.proxy.served.is_guarded() {
+            true => guarded::check_registry(registry),
+            false => Ok(()),
+        }
+    }
+
     /// A verified upstream for a registry, with a pool for each worker and one for the control side.
     ///
     /// # Errors
@@ -246,6 +271,9 @@ impl Controller {
     /// Client for a registry's token services: verified with the registry's roots, and without its client certificate.
     /// If the registry's `ca-file` cannot be read, it asks no service.
     pub(super) fn token_client(&self, registry: &Registry) -> TokenClient {
+        if registry.source.asks_metadata_server() {
+            return TokenClient::for_metadata_server(&self.proxy.dialer);
+        }
         let trust = self.system_roots.load().trust.for_registry(registry, None);
         TokenClient::new(
             &self.proxy.dialer.for_registries(),

@@ -6,6 +6,8 @@ use serde::Serialize;
 
 use crate::control::controller::Controller;
 use crate::control::metrics;
+use crate::control::presence;
+use crate::control::server::Peer;
 use crate::control::verbs::{
     add_registry, add_scope, change_configuration, check_registry, confirm, device_login, grants, lifecycle, logout,
     migrate, remove_registry, rotate, set_upstream, show, store, traffic, verify, writes,
@@ -21,8 +23,9 @@ pub(crate) enum Reply {
 }
 
 /// Carries out one line of the protocol.
-pub(crate) async fn dispatch(controller: &Controller, line: &str) -> Reply {
-    match Request::from_line(line) {
+pub(crate) async fn dispatch(controller: &Controller, peer: Peer, line: &str) -> Reply {
+    let request = Request::from_line(line);
+    match request.and_then(|request| presence::require(controller, peer, &request).map(|()| request)) {
         Ok(request) => carry_out(controller, request).await,
         Err(error) => answer::<()>(Err(error)),
     }

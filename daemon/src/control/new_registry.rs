@@ -56,12 +56,20 @@ pub(super) fn definition_without_token(request: &AddRegistry) -> Result<Registry
     let programs = request.programs.iter().map(|name| parse_flag("--program", name));
     let programs = programs.collect::<Result<_, _>>()?;
     let ca_file = request.ca_file.as_ref().map(Into::into);
+    let token_service = request.token_service.as_deref();
+    let token_service = token_service
+        .map(|text| parse_flag("--token-service", text))
+        .transpose()?;
+    if token_service.is_some() && kind != Kind::Oci {
+        return Err(invalid("--token-service is for container registries; add --kind oci"));
+    }
     Ok(Registry {
         kind,
         index,
         scopes,
         scheme,
         source,
+        token_service,
         writes,
         programs,
         read_ahead: request.read_ahead.unwrap_or(true),

@@ -15,9 +15,13 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
+use crate::control::token_service::{self, api_url};
+use crate::credential::Rotations;
 use crate::credential::header::CredentialHeader;
+use crate::policy::challenge::Challenge;
 use crate::policy::denial::refers_to_token_server;
 use crate::proxy::exchange::error::ProxyError;
+use crate::proxy::exchange::token_flow::TokenFlow;
 use crate::proxy::upstream::{Upstream, UpstreamFailure};
 use crate::registry::{Index, Kind, Registry, Scheme};
 
@@ -37,7 +41,8 @@ pub(crate) struct ProbeResult {
 }
 
 impl ProbeResult {
-    fn new(verdict: VerdictResult, detail: String) -> Self {
+    /// A verdict with its reason.
+    pub(super) fn new(verdict: VerdictResult, detail: String) -> Self {
         Self {
             verdict,
             detail,
@@ -48,7 +53,7 @@ impl ProbeResult {
     }
 
     /// A result that says nothing about the token, with the reason: the registry did not answer as a registry does.
-    fn unclear(detail: String) -> Self {
+    pub(super) fn unclear(detail: String) -> Self {
         Self::new(VerdictResult::Unclear, detail)
     }
 
@@ -106,6 +111,9 @@ impl ProbeResult {
 
 /// Asks a registry about a token. Never fails: a registry that cannot be asked gives [`VerdictResult::Unclear`].
 pub(crate) async fn probe_token(upstream: &Upstream, pool: usize, registry: &Registry, token: &Secret) -> ProbeResult {
+    if let Some(flow) = TokenFlow::of(registry, upstream, Rotations::default()) {
+        return token_service::ask(&flow, upstream, pool, registry, token).await;
+    }
     let Some((url, evidence)) = probe_url(registry) else {
         return ProbeResult::unclear("the registry has no scope to ask about".to_owned());
     };
@@ -198,6 +206,7 @@ pub(super) fn probe_url(registry: &Registry) -> Option<(Url, Evidence)> {
                 Kind::Pypi if scope.path().ends_with("/simple/") => (scope, Evidence::PageStatus),
                 Kind::Pypi => (scope.join("simple/").ok()?, Evidence::PageStatus),
                 Kind::Npm => (scope.join("-/whoami").ok()?, Evidence::Username),
+                Kind::Oci => (api_url(registry)?.to_string().parse().ok()?, Evidence::PageStatus),
                 Kind::Rubygems => (scope.join("specs.4.8.gz").ok()?, Evidence::PageStatus),
                 Kind::Composer => (scope.join("packages.json").ok()?, Evidence::PageStatus),
                 Kind::Nuget => (scope.join("index.json").ok()?, Evidence::PageStatus),
@@ -262,8 +271,8 @@ impl Prober<'_> {
         let (url, status) = (self.url, answer.status());
         if let Some(realm) = token_service(registry, &answer) {
             return ProbeResult::unclear(format!(
-                "GET {url} answered {}: clients of this registry get their tokens from {realm}, so that is the URL to \
-                 cover, with --scope {realm}",
+                "GET {url} answered {}: clients of this registry get their tokens from {realm}, so add it with --kind oci \
+                 --token-service {realm}",
                 status.as_u16()
             ));
         }
@@ -393,7 +402,7 @@ impl Prober<'_> {
                 ("dists/", Question::NeedsToken),
                 ("dists/stable/InRelease", Question::NeedsToken),
             ],
-            Kind::Pypi | Kind::Cargo | Kind::Rubygems | Kind::Composer | Kind::Nuget => &[],
+            Kind::Pypi | Kind::Cargo | Kind::Oci | Kind::Rubygems | Kind::Composer | Kind::Nuget => &[],
         };
         let scope: Url = registry.scopes.first()?.to_string().parse().ok()?;
         for (path, question) in questions {
@@ -453,11 +462,8 @@ impl Prober<'_> {
 /// takes the password, and the registry itself does not.
 fn token_service(registry: &Registry, answer: &Response<Incoming>) -> Option<Url> {
     let is_asked = answer.status() == StatusCode::UNAUTHORIZED && matches!(registry.scheme, Scheme::Basic { .. });
-    let challenge = answer.headers().get(header::WWW_AUTHENTICATE)?.to_str().ok()?;
-    let (scheme, parameters) = challenge.split_once(' ')?;
-    let (_, realm) = parameters.split_once("realm=\"")?;
-    let realm: Url = realm.split('"').next()?.parse().ok()?;
-    (is_asked && scheme.eq_ignore_ascii_case("bearer") && realm.scheme() == "https").then_some(realm)
+    let realm = Challenge::of(answer.headers())?.realm;
+    (is_asked && realm.scheme() == "https").then_some(realm)
 }
 
 async fn names_a_user(answer: Response<Incoming>) -> bool {

@@ -1,5 +1,8 @@
 //! The Unix socket: checks the peer's user, greets, then answers line after line through [`dispatch`].
+//!
+//! A served user of a guarded daemon may look, narrow and rotate. For anything else [`super::presence`] needs more.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,25 +17,84 @@ use tokio_util::task::TaskTracker;
 
 use crate::control::controller::Controller;
 use crate::control::dispatch::{Reply, dispatch};
+use crate::daemon::Options;
+use crate::guarded::{NotGuarded, ServedUsers};
 use crate::inherited_sockets::InheritedSockets;
 
 /// Users that may use the control socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ControlClients {
     /// The daemon's own user and root.
     Owner,
     /// Every user that can connect: the socket was passed with a group, and the kernel checks the file's mode.
     Group,
+    /// The daemon's own user, root, and the users of a guarded daemon. Everybody can connect.
+    Served(ServedUsers),
 }
 
 impl ControlClients {
-    /// The users that the passed sockets are for.
-    pub(crate) fn of(passed: &InheritedSockets) -> Self {
-        if passed.is_for_a_group() {
-            Self::Group
-        } else {
-            Self::Owner
+    /// The users that the passed sockets are for, or those of a guarded daemon.
+    ///
+    /// # Errors
+    /// [`NotGuarded`].
+    pub(crate) fn of(passed: &InheritedSockets, options: &Options) -> Result<Self, NotGuarded> {
+        Ok(match (options.guarded_for.as_slice(), passed.is_for_a_group()) {
+            ([], false) => Self::Owner,
+            ([], true) => Self::Group,
+            (users, _) => Self::Served(ServedUsers::new(users)?),
+        })
+    }
+
+    /// Users that a guarded daemon serves.
+    pub(crate) fn served(&self) -> ServedUsers {
+        match self {
+            Self::Served(users) => users.clone(),
+            Self::Owner | Self::Group => ServedUsers::default(),
         }
+    }
+
+    /// Permission bits of a control socket that the daemon creates itself.
+    pub(crate) fn socket_mode(&self) -> u32 {
+        match self {
+            Self::Owner | Self::Group => 0o600,
+            Self::Served(_) => 0o666,
+        }
+    }
+
+    /// Permission bits that the folder of the control socket may have for others.
+    pub(crate) fn folder_mode(&self) -> u32 {
+        match self {
+            Self::Owner => 0,
+            Self::Group => 0o050,
+            Self::Served(_) => 0o055,
+        }
+    }
+
+    fn admit(&self, peer: Peer) -> bool {
+        match self {
+            Self::Group => true,
+            Self::Owner => peer.is_owner_or_root(),
+            Self::Served(users) => peer.is_owner_or_root() || peer.0.is_some_and(|user| users.contains(user)),
+        }
+    }
+}
+
+/// User at the other end of a control connection, if the kernel names one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Peer(Option<u32>);
+
+impl Peer {
+    fn of(stream: &UnixStream) -> Self {
+        Self(stream.peer_cred().ok().map(|peer| peer.uid()))
+    }
+
+    /// True for root, also by sudo.
+    pub(crate) fn is_root(self) -> bool {
+        self.0 == Some(rustix::process::Uid::ROOT.as_raw())
+    }
+
+    fn is_owner_or_root(self) -> bool {
+        self.is_root() || self.0 == Some(rustix::process::geteuid().as_raw())
     }
 }
 
@@ -40,7 +102,6 @@ impl ControlClients {
 /// cut when `end` is cancelled.
 pub(crate) async fn serve(
     listener: UnixListener,
-    clients: ControlClients,
     controller: Arc<Controller>,
     tasks: TaskTracker,
     end: CancellationToken,
@@ -53,16 +114,21 @@ pub(crate) async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) if clients == ControlClients::Group || is_owner_or_root(&stream) => {
+            Ok((stream, _)) => {
+                let peer = Peer::of(&stream);
+                if !controller.control_clients.admit(peer) {
+                    tracing::warn!(user = peer.0, "refused another user on the control socket");
+                    refuse(stream, &controller.control_clients);
+                    continue;
+                }
                 let (controller, end) = (Arc::clone(&controller), end.clone());
                 tasks.spawn(async move {
                     tokio::select! {
-                        _ = answer_requests(stream, &controller) => {}
+                        _ = answer_requests(stream, peer, &controller) => {}
                         () = end.cancelled() => {}
                     }
                 });
             }
-            Ok(_) => tracing::warn!("refused another user on the control socket"),
             Err(error) => {
                 tracing::warn!(%error, "could not accept a control connection, pausing");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -71,14 +137,23 @@ pub(crate) async fn serve(
     }
 }
 
-/// Checks the peer's user, before a byte is read.
-fn is_owner_or_root(stream: &UnixStream) -> bool {
-    let allowed = [rustix::process::geteuid(), rustix::process::Uid::ROOT].map(rustix::process::Uid::as_raw);
-    stream.peer_cred().is_ok_and(|peer| allowed.contains(&peer.uid()))
+/// Tells a user why a guarded daemon, to whose socket everybody can connect, does not greet. Never waits: the line fits into
+/// the buffer of a new socket.
+fn refuse(stream: UnixStream, clients: &ControlClients) {
+    if !matches!(clients, ControlClients::Served(_)) {
+        return;
+    }
+    let message = "this machine's guarded regauthd does not serve you";
+    let error = ErrorBody::new(ErrorKind::Refused, message)
+        .hint("an administrator adds you: sudo regauthctl service install --for USER");
+    if let Ok(mut stream) = stream.into_std() {
+        let line = serde_json::to_string(&Answer::<()>::Err(error)).unwrap_or_default();
+        let _ = stream.write_all(format!("{line}\n").as_bytes());
+    }
 }
 
 /// Greets, then answers one line at a time until the client leaves or is silent for [`IDLE_TIMEOUT`].
-async fn answer_requests(stream: UnixStream, controller: &Controller) -> Result<(), LinesCodecError> {
+async fn answer_requests(stream: UnixStream, peer: Peer, controller: &Controller) -> Result<(), LinesCodecError> {
     let mut lines = Framed::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
     lines
         .send(serde_json::to_string(&Greeting::ours()).unwrap_or_default())
@@ -92,7 +167,7 @@ async fn answer_requests(stream: UnixStream, controller: &Controller) -> Result<
             Err(_) if controller.proxy.drain.is_cancelled() => continue,
             Ok(None) | Err(_) => return Ok(()),
         };
-        match dispatch(controller, &line).await {
+        match dispatch(controller, peer, &line).await {
             Reply::Line(line) => lines.send(line).await?,
             Reply::Stream(viewer) => return viewer.stream(lines).await,
         }

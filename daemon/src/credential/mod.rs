@@ -21,10 +21,11 @@ pub(crate) mod fingerprint;
 pub(crate) mod refresher;
 
 mod leak_detector;
-mod lifetime;
+pub(crate) mod lifetime;
 mod registry_credential;
 mod retirement;
 mod rotation;
+pub(crate) mod scoped_tokens;
 mod token_claims;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};

@@ -8,6 +8,7 @@ use arc_swap::ArcSwapOption;
 use crate::credential::circuit_breaker::{Admission, CircuitBreaker};
 use crate::credential::header::CredentialHeader;
 use crate::credential::refresher::RefreshReason;
+use crate::credential::scoped_tokens::ScopedTokens;
 use crate::credential::{Credential, CredentialState, ENDED, Value};
 use crate::registry::{Scheme, UnsendableSecret};
 
@@ -32,6 +33,8 @@ pub(crate) struct Generation {
     pub(crate) header: Arc<CredentialHeader>,
     /// The registry's answers to this value.
     pub(crate) breaker: Arc<CircuitBreaker>,
+    /// Short tokens of a container registry that this value gave.
+    pub(crate) tokens: Arc<ScopedTokens>,
 }
 
 /// Reason that there is no credential for a request.
@@ -132,11 +135,13 @@ impl RegistryCredential {
         let value = state.value().filter(|value| self.scheme.check(&value.secret).is_ok());
         let next = value.map(|value| {
             let same = before.filter(|before| before.value.number == value.number);
-            let breaker = same.map_or_else(Arc::default, |before| Arc::clone(&before.breaker));
+            let kept = same.map(|same| (Arc::clone(&same.breaker), Arc::clone(&same.tokens)));
+            let (breaker, tokens) = kept.unwrap_or_default();
             Arc::new(Generation {
                 header: Arc::new(CredentialHeader::new(&self.scheme, &value.secret)),
                 value: Arc::clone(value),
                 breaker,
+                tokens,
             })
         });
         let old = self.current.swap(next.clone())?;

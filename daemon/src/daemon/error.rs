@@ -11,6 +11,7 @@ use crate::audit::AuditFolderError;
 use crate::authority::company_roots::InvalidCompanyRoots;
 use crate::config::{InvalidListen, Problems};
 use crate::credential::store::select::OtherStore;
+use crate::guarded::NotGuarded;
 use crate::home::HomeError;
 use crate::inherited_sockets::InheritedSocketsError;
 use crate::proxy::downstream::entrance::InvalidCertificate;
@@ -27,6 +28,9 @@ pub enum StartError {
     /// Folders that cannot be used.
     #[error(transparent)]
     Home(#[from] HomeError),
+    /// Guarded daemon that runs as the user that it is to be guarded from.
+    #[error(transparent)]
+    NotGuarded(#[from] NotGuarded),
     /// Folder of the audit record that cannot be used.
     #[error(transparent)]
     Audit(#[from] AuditFolderError),

@@ -14,7 +14,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use regauth_shared::event::EventKind;
 use regauth_shared::paths::Folders;
-use regauth_shared::response::{SocketOrigin, Sockets};
 use time::OffsetDateTime;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::time::Instant;
@@ -43,6 +42,7 @@ use crate::control::verbs::lifecycle;
 use crate::credential::store::StoreKind;
 use crate::credential::store::select::{self, OpenStore};
 use crate::events::collector;
+use crate::guarded;
 use crate::home::{self, CreatedFolders, Lock};
 use crate::inherited_sockets::{self, InheritedSockets};
 use crate::proxy::downstream::accept::{self, Listeners, Workers};
@@ -58,7 +58,6 @@ pub struct Daemon {
     listeners: Listeners,
     workers: Workers,
     control: UnixListener,
-    control_clients: ControlClients,
     exclusive: ExclusiveFiles,
 }
 
@@ -76,9 +75,9 @@ struct ExclusiveFiles {
 impl ExclusiveFiles {
     /// Prepares and locks the folders. At the end the bundles of an ephemeral daemon are removed. A daemon that ends with
     /// its parent also removes the lock file and the folders that it created.
-    async fn take(folders: &Folders, options: &Options, clients: ControlClients) -> Result<Self, StartError> {
+    async fn take(folders: &Folders, options: &Options, clients: &ControlClients) -> Result<Self, StartError> {
         let mut created = created_folders(options);
-        home::prepare(folders, clients == ControlClients::Group, &mut created)?;
+        home::prepare(folders, clients.folder_mode(), &mut created)?;
         let lock = Lock::take_over(folders).await?;
         let lock_file = lock.created_file().filter(|_| options.until_eof);
         let lock_file = lock_file.map(|file| (file.to_owned(), None));
@@ -96,11 +95,18 @@ impl ExclusiveFiles {
         })
     }
 
-    /// Adds the control socket, once it is bound. An inherited socket stays.
-    fn add_socket(&mut self, folders: &Folders, sockets: Sockets) {
-        if sockets.control == SocketOrigin::Own {
-            self.files.push((folders.socket(), None));
-        }
+    /// Binds the control socket, which is removed at the end. An inherited socket stays.
+    fn control_socket(
+        &mut self,
+        inherited: Option<std::os::unix::net::UnixListener>,
+        folders: &Folders,
+        clients: &ControlClients,
+    ) -> Result<UnixListener, StartError> {
+        let (path, is_own) = (folders.socket(), inherited.is_none());
+        let control = inherited_sockets::control(inherited, &path, clients.socket_mode());
+        let control = control.map_err(|error| StartError::Socket(path.clone(), error))?;
+        self.files.extend(is_own.then_some((path, None)));
+        Ok(control)
     }
 }
 
@@ -127,21 +133,21 @@ impl Daemon {
         // Often hundreds of files, so they are read in parallel with the rest of the start.
         let system_roots = tokio::task::spawn_blocking(bundle::system_roots_or_warn);
         let folders = Folders::resolve(options.home.as_deref(), |name| std::env::var_os(name))?;
-        let (sockets, control_clients) = (inherited.origins(), ControlClients::of(&inherited));
-        let mut exclusive = ExclusiveFiles::take(&folders, &options, control_clients).await?;
+        let (sockets, control_clients) = (inherited.origins(), ControlClients::of(&inherited, &options)?);
+        let mut exclusive = ExclusiveFiles::take(&folders, &options, &control_clients).await?;
         let PersistedState { state, grants } = read_state(&folders, options.ephemeral)?;
         let config_file = options.config.clone().unwrap_or_else(|| folders.config_file());
         let config = read_config(&config_file, options.ephemeral)?;
-        inherited.check_control(&[folders.socket(), Folders::of_the_system().socket()])?;
+        check_exposure(&inherited, &folders, &control_clients, &config)?;
         let (listeners, listen, tls) = listen(inherited.proxy, &options, &config).await?;
         let (proxies, company_roots) = corporate_network(&config, listen)?;
-        let control = control_socket(inherited.control, &folders)?;
-        exclusive.add_socket(&folders, sockets);
+        let control = exclusive.control_socket(inherited.control, &folders, &control_clients)?;
         let store = open_store(&folders, &config_file, &options, &config).await?;
         let system_roots = system_roots.await.map_err(|error| StartError::Threads(error.into()))?;
         let number = options.workers.unwrap_or_else(Workers::usual_number);
         let trusted = company_roots.with(&system_roots);
         let proxy = ProxyState::new(&config, proxies, grants, listen, &trusted, number)?.with_tls(tls);
+        let proxy = proxy.with_served(control_clients.served());
         let proxy = Arc::new(proxy.with_audit(open_audit(&folders, &options, &config)?));
         let workers = Workers::start(number, &proxy).map_err(StartError::Threads)?;
         let controller = Arc::new(Controller {
@@ -152,6 +158,7 @@ impl Daemon {
             at_start: config.clone(),
             system_roots: ArcSwap::from_pointee(SystemRoots::new(system_roots)),
             company_roots: ArcSwap::from_pointee(company_roots),
+            control_clients,
             sockets,
             metrics: MetricsEndpoint::new(workers.liveness()),
             logs: options.logs,
@@ -170,7 +177,6 @@ impl Daemon {
             listeners,
             workers,
             control,
-            control_clients,
             exclusive,
         })
     }
@@ -198,10 +204,9 @@ impl Daemon {
         let control_tasks = TaskTracker::new();
         background.spawn(service::watchdog(self.workers.liveness(), end.clone()));
         #[cfg(target_os = "linux")]
-        notify_desktop(&self.controller, self.control_clients, &background);
+        notify_desktop(&self.controller, &background);
         background.spawn(server::serve(
             self.control,
-            self.control_clients,
             Arc::clone(&self.controller),
             control_tasks.clone(),
             end.clone(),
@@ -301,14 +306,30 @@ fn maintain(controller: &Arc<Controller>, tasks: &TaskTracker, end: &Cancellatio
     });
 }
 
-/// Starts the desktop notifications, unless they are turned off or this daemon serves no desktop: the system's daemon, whose
-/// control socket is for a group, and an ephemeral one, whose tokens no command replaces. They end with the drain, since
+/// Starts the desktop notifications, unless they are turned off or this daemon serves no desktop: the machine's daemon, whose
+/// control socket is for a group or for several users, and an ephemeral one, whose tokens no command replaces. They end with the drain, since
 /// the next daemon owns their file then.
 #[cfg(target_os = "linux")]
-fn notify_desktop(controller: &Arc<Controller>, clients: ControlClients, tasks: &TaskTracker) {
-    if controller.at_start.notify && controller.persistent && clients == ControlClients::Owner {
+fn notify_desktop(controller: &Arc<Controller>, tasks: &TaskTracker) {
+    let is_of_a_desktop = controller.control_clients == ControlClients::Owner;
+    if controller.at_start.notify && controller.persistent && is_of_a_desktop {
         let drain = controller.proxy.drain.clone();
         tasks.spawn(notifications::serve(Arc::clone(controller), drain));
+    }
+}
+
+/// Checks that others can neither use the control socket nor, if the daemon is guarded, change what it reads.
+fn check_exposure(
+    inherited: &InheritedSockets,
+    folders: &Folders,
+    clients: &ControlClients,
+    config: &Config,
+) -> Result<(), StartError> {
+    let (sockets, served) = ([folders.socket(), Folders::of_the_system().socket()], clients.served());
+    inherited.check_control(&sockets, served.is_guarded())?;
+    match served.is_guarded() {
+        true => guarded::check_config(config).map_err(StartError::Registries),
+        false => Ok(()),
     }
 }
 
@@ -366,14 +387,6 @@ fn corporate_network(config: &Config, listen: SocketAddr) -> Result<(ProxyRules,
         tracing::info!(proxy = %proxy.url, set_by = %proxy.setting, "found corporate proxy");
     }
     Ok((proxies, CompanyRoots::read(config.ca_file.as_deref())?))
-}
-
-fn control_socket(
-    inherited: Option<std::os::unix::net::UnixListener>,
-    folders: &Folders,
-) -> Result<UnixListener, StartError> {
-    let path = folders.socket();
-    inherited_sockets::control(inherited, &path).map_err(|error| StartError::Socket(path, error))
 }
 
 /// Listeners of the proxy, the address of the plain one, and the address and certificate of the one with TLS.

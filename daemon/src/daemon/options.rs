@@ -32,6 +32,8 @@ pub struct Options {
     pub until_eof: bool,
     /// True if the process that started the daemon made the home for it alone. With `until_eof`, the daemon removes it.
     pub home_is_temporary: bool,
+    /// Users that a guarded daemon serves. Empty: the daemon is not guarded.
+    pub guarded_for: Vec<u32>,
     /// Environment variables with secrets that sources will name once the daemon runs.
     pub secret_variables: Vec<String>,
     /// Tokens from the environment variables that [`variables`] names.

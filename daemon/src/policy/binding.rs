@@ -30,6 +30,8 @@ pub(crate) struct TokenUse {
     pub(crate) scheme: Scheme,
     /// Root certificates that verify the registry besides the system's.
     pub(crate) roots: BTreeSet<RootDigest>,
+    /// Token service of a container registry, which gets the token in place of the registry.
+    pub(crate) token_service: Option<String>,
     /// Writes without `regauthctl allow`.
     pub(crate) writes: Writes,
 }
@@ -45,6 +47,8 @@ pub(crate) enum Wider {
     Scope(Scope),
     /// The token is sent in another header, by this scheme.
     Header(Scheme),
+    /// The token is sent to a token service.
+    TokenService(String),
     /// A certificate that verifies the registry.
     Root(RootDigest),
     /// Writes are open for good.
@@ -69,6 +73,9 @@ impl Binding {
         let mut wider: Vec<Wider> = scopes.cloned().map(Wider::Scope).collect();
         if given.scheme.header() != now.scheme.header() {
             wider.push(Wider::Header(now.scheme.clone()));
+        }
+        if !given.covers_token_service(now) {
+            wider.extend(now.token_service.clone().map(Wider::TokenService));
         }
         wider.extend(now.roots.difference(&given.roots).copied().map(Wider::Root));
         if !given.allows(now.writes) {
@@ -103,6 +110,10 @@ impl Binding {
             scopes,
             scheme: given.in_header_of(now).clone(),
             roots: now.roots.intersection(&given.roots).copied().collect(),
+            token_service: match given.covers_token_service(now) {
+                true => now.token_service.clone(),
+                false => given.token_service.clone(),
+            },
             writes: if given.allows(now.writes) {
                 now.writes
             } else {
@@ -122,6 +133,7 @@ impl Binding {
             scopes: Vec::new(),
             scheme: after.scheme.clone(),
             roots: BTreeSet::new(),
+            token_service: None,
             writes: Writes::Deny,
         });
         for scope in &after.scopes {
@@ -132,6 +144,9 @@ impl Binding {
         given.roots.extend(after.roots.difference(&before.roots));
         if after.scheme != before.scheme {
             given.scheme.clone_from(&after.scheme);
+        }
+        if after.token_service != before.token_service {
+            given.token_service.clone_from(&after.token_service);
         }
         if after.writes != before.writes {
             given.writes = after.writes;
@@ -148,7 +163,12 @@ impl TokenUse {
         self.scheme.header() == now.scheme.header()
             && now.scopes.iter().all(|scope| self.covers_scope(scope))
             && now.roots.is_subset(&self.roots)
+            && self.covers_token_service(now)
             && self.allows(now.writes)
+    }
+
+    fn covers_token_service(&self, now: &Self) -> bool {
+        now.token_service.is_none() || now.token_service == self.token_service
     }
 
     /// The scheme of `now` if its header is this one's.
@@ -174,6 +194,7 @@ impl fmt::Display for Wider {
         match self {
             Self::Scope(scope) => write!(f, "it sends its token to {scope}"),
             Self::Header(scheme) => write!(f, "it sends its token in the header {}", scheme.header()),
+            Self::TokenService(service) => write!(f, "it sends its token to the token service {service}"),
             Self::Root(root) => write!(f, "it trusts the certificate {root} of its ca-file"),
             Self::Writes => f.write_str("it opens writes for good"),
             Self::Source(source) => write!(f, "its source is {source}, which would get the secret that is stored"),

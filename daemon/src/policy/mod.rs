@@ -2,12 +2,13 @@
 //!
 //! [`operation`] classifies a request as read or write by the registry's kind; [`lfs`] and `token_scope` are two flows
 //! in which the method does not tell, `package_requests` single requests of that kind. [`denial`] classifies a registry's
-//! answer. [`path`] finds paths that servers interpret differently. `binding` compares a
-//! configuration with what a token was given for. [`address`] classifies IP addresses as public or not, and
-//! [`network`] compares them with configured ranges. `header_name` compares names of headers.
+//! answer. [`path`] finds paths that servers interpret differently. `repository` and `challenge` are the token flow of
+//! container registries. [`address`] classifies IP addresses as public or not, and [`network`] compares them with configured
+//! ranges. `binding` compares a configuration with what a token was given for. `header_name` compares names of headers.
 
 pub mod address;
 pub(crate) mod binding;
+pub(crate) mod challenge;
 pub mod denial;
 pub(crate) mod header_name;
 pub mod lfs;
@@ -15,6 +16,7 @@ pub mod network;
 pub mod operation;
 mod package_requests;
 pub mod path;
+pub(crate) mod repository;
 pub(crate) mod token_scope;
 
 pub use denial::{Answer, Denial};

@@ -60,6 +60,8 @@ impl Classification {
             Method::GET | Method::HEAD | Method::OPTIONS => {
                 !announces_push(head) && !has_form(head) && !package_requests::hands_out_credential(head.path)
             }
+            // Every POST of a container registry's API begins an upload.
+            Method::POST if kind == Kind::Oci => false,
             Method::POST => match deciding_format(head) {
                 Some(format) => return Self::ByBody(format),
                 None => is_fetch(head) || is_audit(kind, head.path) || package_requests::is_composer_report(kind, head),
@@ -152,7 +154,20 @@ const AUDITS: [&str; 3] = [
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 11] = Kind::ALL;
+    /// All but container registries, which read by GET and HEAD only.
+    const KINDS: [Kind; 11] = [
+        Kind::Cargo,
+        Kind::Git,
+        Kind::Pypi,
+        Kind::Npm,
+        Kind::Maven,
+        Kind::Go,
+        Kind::Rubygems,
+        Kind::Composer,
+        Kind::Nuget,
+        Kind::Apt,
+        Kind::Generic,
+    ];
     const FETCH: &str = "application/x-git-upload-pack-request";
     const LFS: &str = "application/vnd.git-lfs+json; charset=utf-8";
 
@@ -332,6 +347,28 @@ mod tests {
         }
         assert!(BodyFormat::TokenForm.is_read(b"grant_type=password&scope=repository:x:pull"));
         assert!(!BodyFormat::TokenForm.is_read(b"grant_type=password&scope=repository:x:push"));
+    }
+
+    /// Requests of the OCI distribution specification, "Endpoints".
+    #[test]
+    fn a_container_registry_is_read_by_get_and_head_only() {
+        use Operation::{Read, Write};
+        for (method, target, operation) in [
+            ("GET", "/v2/", Read),
+            ("HEAD", "/v2/app/manifests/1.0", Read),
+            ("GET", "/v2/app/blobs/sha256:0", Read),
+            ("GET", "/v2/app/blobs/uploads/0-1", Read),
+            ("GET", "/v2/app/tags/list", Read),
+            ("POST", "/v2/app/blobs/uploads/?mount=sha256:0&from=base", Write),
+            ("PATCH", "/v2/app/blobs/uploads/0-1", Write),
+            ("PUT", "/v2/app/manifests/1.0", Write),
+            ("DELETE", "/v2/app/manifests/sha256:0", Write),
+            // With the content type of a fetch.
+            ("POST", "/v2/app/manifests/git-upload-pack", Write),
+            ("GET", "/v2/token?scope=repository:app:push", Write),
+        ] {
+            check(Kind::Oci, method, target, operation);
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::host::Origin;
 use crate::policy::binding::Wider;
 use crate::policy::path::{self, PathProblem};
 use crate::proxy::exchange::error::ProxyError;
+use crate::proxy::exchange::token_flow::TokenFlow;
 use crate::proxy::read_ahead::ReadAhead;
 use crate::proxy::upstream::Upstream;
 use crate::proxy::upstream::opening::Opening;
@@ -241,6 +242,8 @@ pub struct RegistryRoute {
     pub usage: Arc<Usage>,
     /// Index entries that are asked for ahead of cargo, unless it is off.
     pub(crate) read_ahead: Option<Arc<ReadAhead>>,
+    /// Token flow of a container registry with a token service.
+    pub(crate) token_flow: Option<Arc<TokenFlow>>,
 }
 
 /// Configuration of a registry that says more than its token was given for. A person confirms it.

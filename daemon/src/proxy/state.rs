@@ -20,6 +20,7 @@ use crate::config::{Clients, Config};
 use crate::credential::circuit_breaker::CircuitBreaker;
 use crate::events::Events;
 use crate::grant::Grants;
+use crate::guarded::ServedUsers;
 use crate::host::{Host, Origin};
 use crate::proxy::downstream::entrance::ServerCertificate;
 use crate::proxy::downstream::limits::ConnectionLimits;
@@ -45,6 +46,8 @@ pub struct ProxyState {
     pub passthrough: Upstream,
     /// Clients that may connect without a grant.
     pub clients: Clients,
+    /// Users that need no grant, if the daemon is guarded.
+    pub(crate) served: ServedUsers,
     /// Resolver of the user behind a loopback connection.
     pub peers: PeerResolver,
     /// Current grants.
@@ -106,6 +109,7 @@ impl ProxyState {
             passthrough: Upstream::new(&dialer, trust.clone(), workers)?,
             dialer,
             clients: config.clients,
+            served: ServedUsers::default(),
             peers: PeerResolver::new(),
             grants: ArcSwap::from_pointee(grants),
             trust: ArcSwap::default(),
@@ -126,6 +130,11 @@ impl ProxyState {
             events: Arc::new(Events::new(workers)),
             programs: ProgramFinder::start(),
         })
+    }
+
+    /// Serves users of this machine beside its own one.
+    pub(crate) fn with_served(self, served: ServedUsers) -> Self {
+        Self { served, ..self }
     }
 
     /// Serves TLS at this address with this certificate.

@@ -24,6 +24,7 @@ pub(crate) use source::{exchange_names, is_variable_name};
 use regauth_shared::kind::KINDS;
 use url::Url;
 
+use crate::credential::source::endpoint::Endpoint;
 use crate::host::Host;
 use crate::policy::binding::RootDigest;
 
@@ -40,6 +41,8 @@ pub struct Registry {
     pub scheme: Scheme,
     /// Source of the credential.
     pub source: Source,
+    /// Token service of a container registry, which gets the credential in place of the registry.
+    pub(crate) token_service: Option<Endpoint>,
     /// Default for writes, without `regauthctl allow`.
     pub writes: Writes,
     /// Programs that may use the registry; empty for every program.
@@ -88,6 +91,8 @@ pub enum Kind {
     Pypi,
     /// npm registry.
     Npm,
+    /// Container registry (OCI distribution).
+    Oci,
     /// Maven repository, for Maven and Gradle.
     Maven,
     /// Go module proxy.
@@ -106,11 +111,12 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Cargo,
         Self::Git,
         Self::Pypi,
         Self::Npm,
+        Self::Oci,
         Self::Maven,
         Self::Go,
         Self::Rubygems,
@@ -127,6 +133,7 @@ impl Kind {
             Self::Git => "git",
             Self::Pypi => "pypi",
             Self::Npm => "npm",
+            Self::Oci => "oci",
             Self::Maven => "maven",
             Self::Go => "go",
             Self::Rubygems => "rubygems",

@@ -63,6 +63,11 @@ impl Source {
         matches!(self, Self::Minted(mint) if mint.device_flow().is_some())
     }
 
+    /// True if Google's metadata server gives the token.
+    pub(crate) fn asks_metadata_server(&self) -> bool {
+        matches!(self, Self::Minted(mint) if mint.asks_metadata_server())
+    }
+
     /// True if regauth's store has the token, or the refresh token that gives one.
     pub(crate) fn is_stored(&self) -> bool {
         *self == Self::Store || self.needs_login()

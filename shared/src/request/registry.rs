@@ -27,6 +27,9 @@ pub struct AddRegistry {
     /// User name for the `basic` scheme.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
+    /// Token service of a container registry, an `https://` URL: it gets the credential in place of the registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_service: Option<String>,
     /// Write policy: `allow` or `deny` (default).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writes: Option<String>,

@@ -39,6 +39,13 @@ pub struct Status {
     /// Registries that cannot be served, each with its cause.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
+    /// Mode: `user` (the daemon of one user, as that user), `guarded` (as a system user, for `users`), or `machine` (as a
+    /// system user, for bearers of grants). An older daemon does not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mode: String,
+    /// Ids of the users that a guarded daemon serves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<u32>,
     /// Client policy: `same-user` (this user's processes need no grant), `grants` (every client needs one) or `gateway` (as
     /// `grants`, and other machines connect over TLS only).
     #[serde(default)]

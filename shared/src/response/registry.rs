@@ -94,6 +94,9 @@ pub struct RegistryView {
     /// Registry whose credential this one shares.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential_of: Option<RegistryName>,
+    /// Token service of a container registry, which gets the credential in place of the registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_service: Option<String>,
     /// Write policy as configured: `allow` or `deny`.
     pub writes: String,
     /// Time at which writes opened by `allow` close again.

@@ -56,6 +56,7 @@ pub(super) fn answers(each: &mut impl EachAnswer) {
     each.check("status", status("open", vec![]));
     each.check("status-locked", status("locked", vec![problem]));
     each.check("status-behind-proxy", status_behind_proxy());
+    each.check("status-guarded", status_guarded());
     each.check("status-of-gateway", status_of_gateway());
     each.check(
         "metrics",
@@ -112,6 +113,8 @@ fn status(store_is: &str, problems: Vec<Problem>) -> Status {
         store: store(store_is),
         registries: 2,
         problems,
+        mode: "user".to_owned(),
+        users: Vec::new(),
         clients: "same-user".to_owned(),
         upstream_proxies: Vec::new(),
         ca_file: None,
@@ -127,6 +130,17 @@ fn status(store_is: &str, problems: Vec<Problem>) -> Status {
         metrics: Some("http://127.0.0.1:9102/metrics".to_owned()),
         connections: 3,
         requests: 1234,
+    }
+}
+
+fn status_guarded() -> Status {
+    Status {
+        mode: "guarded".to_owned(),
+        users: vec![1000, 1001],
+        bundle: "/var/cache/regauth/ca-bundle.pem".to_owned(),
+        bundle_folder: Some("/var/cache/regauth".to_owned()),
+        config: "/var/lib/regauth/config.toml".to_owned(),
+        ..status("open", vec![])
     }
 }
 

@@ -25,6 +25,7 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
         ("add-registry-shared", add(add_registry_shared())),
         ("add-registry-shared-again", add(add_registry_shared_again())),
         ("add-registry-file", add(add_registry_file())),
+        ("add-registry-images", add(add_registry_images())),
         (
             "check-registry",
             Request::CheckRegistry(Box::new(add_registry_without_token())),
@@ -163,6 +164,7 @@ pub(super) fn answers(each: &mut impl EachAnswer) {
     each.check("show-least", registry_least());
     each.check("show-minted", registry_minted());
     each.check("show-shared", registry_shared());
+    each.check("show-images", registry_images());
 }
 
 fn set_registry() -> SetRegistry {
@@ -252,6 +254,7 @@ fn add_registry_least() -> AddRegistry {
         source: None,
         source_command: None,
         credential_of: None,
+        token_service: None,
         token: Some(secret("s3cret-token")),
         proof: None,
         read_ahead: None,
@@ -303,6 +306,16 @@ fn add_registry_file() -> AddRegistry {
     }
 }
 
+fn add_registry_images() -> AddRegistry {
+    AddRegistry {
+        scopes: vec!["https://registry.example/v2/".to_owned()],
+        kind: Some("oci".to_owned()),
+        username: Some("me".to_owned()),
+        token_service: Some("https://auth.example/token".to_owned()),
+        ..add_registry_least()
+    }
+}
+
 fn registry() -> RegistryView {
     RegistryView {
         name: name("corp"),
@@ -316,6 +329,7 @@ fn registry() -> RegistryView {
         username: Some("me@corp.example".to_owned()),
         source: "store".to_owned(),
         credential_of: None,
+        token_service: None,
         writes: "deny".to_owned(),
         writes_open_until: Some("2026-03-04T05:11:07Z".to_owned()),
         programs: vec!["cargo".to_owned(), "/usr/bin/git".to_owned()],
@@ -358,6 +372,7 @@ fn registry_least() -> RegistryView {
         username: None,
         source: "env:WHEELS_TOKEN".to_owned(),
         credential_of: None,
+        token_service: None,
         writes: "allow".to_owned(),
         writes_open_until: None,
         programs: vec![],
@@ -404,6 +419,19 @@ fn registry_minted() -> RegistryView {
             }),
             reason: None,
         },
+        ..registry_least()
+    }
+}
+
+fn registry_images() -> RegistryView {
+    RegistryView {
+        name: name("images"),
+        kind: "oci".to_owned(),
+        scopes: vec!["https://registry.example/v2/".to_owned()],
+        scheme: "basic".to_owned(),
+        username: Some("me".to_owned()),
+        source: "store".to_owned(),
+        token_service: Some("https://auth.example/token".to_owned()),
         ..registry_least()
     }
 }

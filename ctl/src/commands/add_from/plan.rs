@@ -136,6 +136,7 @@ impl Entry {
             kind: definition.kind.clone(),
             scheme: definition.scheme.clone(),
             username: username.map(str::to_owned),
+            token_service: None,
             writes: None,
             programs: definition.programs.clone(),
             ca_file: ca_file.map(str::to_owned),

@@ -14,6 +14,7 @@ use crate::credential::store::{Item, StoreError};
 use crate::credential::{Credential, CredentialState, RegistryCredential, Replaced};
 use crate::host::Host;
 use crate::journal::{JournalEntry, recovered_number};
+use crate::proxy::exchange::token_flow::TokenFlow;
 use crate::proxy::read_ahead::ReadAhead;
 use crate::proxy::routes::RegistryRoute;
 use crate::proxy::upstream::{Trust, Upstream};
@@ -123,6 +124,7 @@ impl Controller {
                 unconfirmed: config.unconfirmed.get(name).cloned(),
                 is_placeholder,
                 read_ahead: read_ahead(previous, registry, &credential),
+                token_flow: TokenFlow::of(registry, &upstream, credential.shared.rotations()).map(Arc::new),
                 credential,
                 upstream,
                 trouble,

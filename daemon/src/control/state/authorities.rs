@@ -197,6 +197,10 @@ async fn shared_authority(folder: &Path, host: &Host) -> Result<Authority, Error
 fn create_readable_folder(folder: Option<&Path>) -> io::Result<()> {
     match folder {
         Some(folder) if !folder.exists() => {
+            // A guarded daemon has left a link to its folder, which was removed with it.
+            if folder.is_symlink() {
+                std::fs::remove_file(folder)?;
+            }
             std::fs::create_dir(folder)?;
             std::fs::set_permissions(folder, Permissions::from_mode(0o755))
         }

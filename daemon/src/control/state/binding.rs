@@ -294,6 +294,7 @@ pub(in crate::control) fn token_use(registry: &Registry) -> TokenUse {
         scopes,
         scheme: registry.scheme.clone(),
         roots: registry.ca_file.as_deref().map(root_digests).unwrap_or_default(),
+        token_service: registry.token_service.as_ref().map(ToString::to_string),
         writes: registry.writes,
     }
 }
@@ -338,6 +339,7 @@ fn restrict(registry: &mut Registry, given: TokenUse) {
     }
     registry.scopes = scopes;
     registry.scheme = given.scheme;
+    registry.token_service = given.token_service.and_then(|service| service.parse().ok());
     registry.writes = given.writes;
     registry.bound_roots = Some(given.roots);
 }

@@ -20,6 +20,7 @@ use crate::control::new_registry::{InitialToken, definition, initial_token, push
 use crate::control::probe::{ProbeResult, probe_token};
 use crate::control::state::binding::token_use;
 use crate::control::state::{State, StateGuard};
+use crate::control::token_service;
 use crate::control::verbs::show;
 use crate::control::widening::Widening;
 use crate::credential::circuit_breaker::Verdict;
@@ -27,6 +28,7 @@ use crate::credential::store::Item;
 use crate::host::Host;
 use crate::journal::JournalEntry;
 use crate::policy::binding::Binding;
+use crate::proxy::exchange::token_flow::TokenFlow;
 use crate::proxy::read_ahead::ReadAhead;
 use crate::proxy::routes::RegistryRoute;
 use crate::registry::{Index, Registry, Scope, Source};
@@ -161,11 +163,15 @@ struct NewRegistry {
 async fn prepare(controller: &Controller, request: &AddRegistry) -> Result<NewRegistry, ErrorBody> {
     let name = &request.name;
     let mut registry = definition(request)?;
-    // Before the registry is asked, which sends the token there.
-    let permitted = permit_sharing(controller, request, &registry).await?;
+    controller.check_registry(&registry)?;
     let is_shared = matches!(registry.source, Source::Of(_));
     registry.bound_roots = registry.source.is_stored().then(|| token_use(&registry).roots);
     let upstream = Arc::new(controller.upstream(name, &registry)?);
+    let pool = controller.upstream_pool();
+    let discovering = token_service::discover(&upstream, pool, request.verify, &mut registry);
+    let discovered = controller.unless_ending(discovering).await??;
+    // Before the token is sent there.
+    let permitted = permit_sharing(controller, request, &registry).await?;
     let initial = initial_token(controller, &registry, request);
     let InitialToken { credential, first } = controller.unless_ending(initial).await??;
     if let Ok(token) = &first {
@@ -173,7 +179,7 @@ async fn prepare(controller: &Controller, request: &AddRegistry) -> Result<NewRe
     }
     let probed = match &first {
         Ok(token) if request.verify => {
-            let probed = probe_token(&upstream, controller.upstream_pool(), &registry, token);
+            let probed = probe_token(&upstream, pool, &registry, token);
             let probed = controller.unless_ending(probed).await?;
             Some(require_accepted(probed, name)?)
         }
@@ -182,8 +188,9 @@ async fn prepare(controller: &Controller, request: &AddRegistry) -> Result<NewRe
     let index = probed.as_ref().and_then(|probed| probed.index.as_ref());
     let mut notes = cover_index(&mut registry, index, name, is_shared);
     if let (Some(_), Ok(token)) = (&probed, &first) {
-        notes.extend(uncovered_archives(&upstream, controller.upstream_pool(), name, &registry, token).await);
+        notes.extend(uncovered_archives(&upstream, pool, name, &registry, token).await);
     }
+    notes.extend(discovered);
     let verdict = probed.as_ref().map(|probed| probed.verdict);
     notes.extend(probed.filter(ProbeResult::is_unproven).map(|probed| probed.detail));
     notes.extend(first.err().map(|why| format!("there is no token yet: {why}")));
@@ -191,6 +198,7 @@ async fn prepare(controller: &Controller, request: &AddRegistry) -> Result<NewRe
         name: name.clone(),
         credential: credential.attach(registry.scheme.clone()),
         read_ahead: ReadAhead::of(&registry).map(Arc::new),
+        token_flow: TokenFlow::of(&registry, &upstream, credential.rotations()).map(Arc::new),
         registry,
         unconfirmed: None,
         is_placeholder: false,

@@ -31,6 +31,7 @@ pub(crate) async fn add_scope(controller: &Controller, request: &AddScope) -> Re
     let mut state = controller.lock_for_change().await?;
     let before = state.registry(&request.name)?.configured().clone();
     let wider = with_scopes(&state, &before, request)?;
+    controller.check_registry(&wider)?;
     let Some(widening) = Widening::of(&state, &request.name, Some(&before), &wider) else {
         return serve(controller, &mut state, request, &before).await;
     };

@@ -21,6 +21,7 @@ pub(crate) async fn check_registry(
     request: &AddRegistry,
 ) -> Result<RegistryChecked, ErrorBody> {
     let registry = definition_without_token(request)?;
+    controller.check_registry(&registry)?;
     {
         let state = controller.lock_state().await?;
         refuse_conflicts(controller, &state, request)?;

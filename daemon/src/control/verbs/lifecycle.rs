@@ -87,6 +87,7 @@ pub(super) async fn reload_config(controller: &Controller, state: &mut StateGuar
     }
     let (before, config) = loop {
         let config = controller.read_config()?;
+        controller.check_config(&config)?;
         controller.company_roots.store(Arc::new(company_roots(&config)?));
         let before: Vec<RegistryName> = state.registries.keys().cloned().collect();
         // Again after each removal of a registry meanwhile; there are not endlessly many.

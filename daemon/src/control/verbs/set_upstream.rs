@@ -13,6 +13,7 @@ use crate::authority::company_roots::CompanyRoots;
 use crate::config::{Config, ProxyUrl, UpstreamSettings};
 use crate::control::controller::Controller;
 use crate::control::state::State;
+use crate::guarded;
 
 /// Writes the settings that are missing. The proxy takes effect at the next start, the roots are in the bundle at once.
 ///
@@ -86,6 +87,9 @@ async fn set_ca_file(
     let invalid = |message: String| ErrorBody::new(ErrorKind::Invalid, format!("the CA file: {message}"));
     if !roots.is_absolute() {
         return Err(invalid("expected an absolute path".to_owned()));
+    }
+    if controller.proxy.served.is_guarded() {
+        guarded::check_file("ca-file", roots)?;
     }
     let company = CompanyRoots::read(Some(roots)).map_err(|error| invalid(error.to_string()))?;
     if let Some(present) = config.ca_file.as_ref().filter(|present| *present != roots) {

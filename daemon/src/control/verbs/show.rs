@@ -12,6 +12,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::config::Clients;
 use crate::control::controller::Controller;
+use crate::control::server::ControlClients;
 use crate::control::state::RegistryRoutes;
 use crate::control::state::cleanup::leftover_message;
 use crate::control::verbs::store;
@@ -59,6 +60,8 @@ pub(crate) async fn status(controller: &Controller) -> Status {
         store: store::view(controller, store_error.as_ref()),
         registries: snapshot.registries.len(),
         problems: problems(controller, &snapshot.registries, store_error.as_ref()),
+        mode: mode(controller).to_owned(),
+        users: proxy.served.ids().to_vec(),
         clients: proxy.clients.as_str().to_owned(),
         upstream_proxies: upstream_proxies(proxy.dialer.proxies()),
         ca_file: (controller.company_roots.load().file.as_ref()).map(|file| file.display().to_string()),
@@ -66,6 +69,14 @@ pub(crate) async fn status(controller: &Controller) -> Status {
         metrics: controller.metrics.url(),
         connections: proxy.counters.connections(),
         requests: proxy.counters.requests(),
+    }
+}
+
+fn mode(controller: &Controller) -> &'static str {
+    match controller.control_clients {
+        ControlClients::Owner => "user",
+        ControlClients::Group => "machine",
+        ControlClients::Served(_) => "guarded",
     }
 }
 
@@ -99,6 +110,7 @@ pub(in crate::control) fn view(route: &RegistryRoute) -> RegistryView {
             Source::Of(owner) => Some(owner.clone()),
             _ => None,
         },
+        token_service: registry.token_service.as_ref().map(ToString::to_string),
         writes: registry.writes.as_str().to_owned(),
         writes_open_until: route.usage.writes_open_until().map(rfc3339),
         programs: registry.programs.iter().map(ToString::to_string).collect(),

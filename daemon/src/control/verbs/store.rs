@@ -105,9 +105,18 @@ pub(in crate::control) fn view(controller: &Controller, error: Option<&StoreErro
     StoreView {
         kind: kind.as_str().to_owned(),
         protection: select::protection(&controller.folders, kind),
-        exposure: Some(select::exposure(&controller.folders, kind).to_owned()),
+        exposure: Some(exposure(controller, kind).to_owned()),
         state: state.to_owned(),
         problem: error.map(problem),
+    }
+}
+
+/// Access of other programs to the secrets, in a sentence.
+fn exposure(controller: &Controller, kind: StoreKind) -> &'static str {
+    if controller.proxy.served.is_guarded() {
+        GUARDED
+    } else {
+        select::exposure(&controller.folders, kind)
     }
 }
 
@@ -120,4 +129,6 @@ pub(in crate::control) fn problem(error: &StoreError) -> Problem {
     }
 }
 
+const GUARDED: &str = "programs of the users that this daemon serves cannot read the tokens or send them elsewhere; they can \
+                       use the registries for what is open";
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);

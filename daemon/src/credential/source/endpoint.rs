@@ -6,6 +6,7 @@ use std::str::FromStr;
 use url::Url;
 
 use crate::host::Host;
+use crate::proxy::upstream::dial::METADATA_SERVER;
 
 /// URL of a token service: `https://`, or `http://` on loopback, without user information and fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,10 +24,14 @@ impl Endpoint {
         format!("https://{text}").parse().map_err(|_| InvalidEndpoint::NotAHost)
     }
 
-    /// Google's metadata server, which is reached in the clear. Its name leads to an address of the machine's own link.
-    pub(super) fn google_metadata() -> Self {
-        // A constant URL is valid.
-        Self(Url::parse("http://metadata.google.internal/").unwrap_or_else(|_| unreachable!("a valid URL")))
+    /// Google's metadata server, which is asked in the clear over the machine's own link. Its address needs no name, which
+    /// somebody else could answer for.
+    ///
+    /// # Errors
+    /// None: the address is valid.
+    pub(super) fn of_metadata_server() -> Result<Self, InvalidEndpoint> {
+        let url = Url::parse(&format!("http://{METADATA_SERVER}/"));
+        url.map(Self).map_err(|_| InvalidEndpoint::NotAUrl)
     }
 
     /// The URL with these path segments appended, each percent-encoded.
@@ -45,7 +50,7 @@ impl Endpoint {
     }
 
     /// The URL with these parameters appended to its query.
-    pub(super) fn with_query<'a>(&self, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+    pub(crate) fn with_query<'a>(&self, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut url = self.0.clone();
         url.query_pairs_mut().extend_pairs(pairs);
         Self(url)
@@ -61,7 +66,7 @@ impl Endpoint {
     }
 
     /// The URL.
-    pub(super) fn url(&self) -> &Url {
+    pub(crate) fn url(&self) -> &Url {
         &self.0
     }
 }

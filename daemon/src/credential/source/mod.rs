@@ -65,6 +65,8 @@ pub(crate) struct FetchError {
     pub output: Option<String>,
     /// Next step for the person.
     pub hint: Option<String>,
+    /// Status of the service's answer.
+    pub status: Option<u16>,
     /// Error code of OAuth 2.0, such as `invalid_grant`.
     pub code: Option<String>,
     /// Time for which the source wants to be left alone.
@@ -78,6 +80,7 @@ impl FetchError {
             message: message.into(),
             output: None,
             hint: None,
+            status: None,
             code: None,
             retry_after: None,
         }

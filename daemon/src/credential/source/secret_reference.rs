@@ -36,6 +36,14 @@ impl SecretReference {
         }
     }
 
+    /// The file's path.
+    pub(super) fn into_file(self) -> Option<PathBuf> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Variable(_) => None,
+        }
+    }
+
     /// The variable's name.
     pub(super) fn into_variable(self) -> Option<String> {
         match self {

@@ -10,10 +10,11 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
+use crate::credential::leak_detector::SecretLeakDetector;
 use crate::credential::source::{FetchError, redact};
 
 /// Answer of a token service.
-pub(super) struct ServiceAnswer {
+pub(crate) struct ServiceAnswer {
     /// Host of the service, for messages.
     pub(super) host: String,
     /// Status code.
@@ -29,7 +30,7 @@ impl ServiceAnswer {
     ///
     /// # Errors
     /// [`FetchError`] if the body is something else; the message repeats nothing of it.
-    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, FetchError> {
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, FetchError> {
         serde_json::from_slice(&self.body).map_err(|error| self.unreadable(&error))
     }
 
@@ -37,7 +38,7 @@ impl ServiceAnswer {
     ///
     /// # Errors
     /// [`FetchError`] if the text cannot be one.
-    pub(super) fn token(&self, text: &str) -> Result<Secret, FetchError> {
+    pub(crate) fn token(&self, text: &str) -> Result<Secret, FetchError> {
         let host = &self.host;
         Secret::parse(text).map_err(|error| FetchError::new(format!("the answer of {host} has no token: {error}")))
     }
@@ -53,13 +54,13 @@ impl ServiceAnswer {
             // serde's messages may repeat a value of the document.
             return FetchError::new(format!("the answer of {host} lacks the fields of a token"));
         }
-        let kind = self
+        let given = self
             .headers
             .get(header::CONTENT_TYPE)
-            .and_then(|kind| kind.to_str().ok());
-        let kind = kind.map_or_else(String::new, |kind| {
-            format!(" ({})", kind.split(';').next().unwrap_or_default())
-        });
+            .map_or(&b""[..], |kind| kind.as_bytes());
+        // Only known texts are repeated.
+        let kind = PAGE_TYPES.iter().find(|kind| given.starts_with(kind.as_bytes()));
+        let kind = kind.map_or_else(String::new, |kind| format!(" ({kind})"));
         FetchError::new(format!("{host} answered with something other than JSON{kind}"))
             .hint("compare the address of the service with its documentation: this looks like a web page")
     }
@@ -81,13 +82,20 @@ impl ServiceAnswer {
             .hint("if the service has moved, configure its new address"));
         }
         let reason = self.reason(secrets);
-        let said = reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+        let said = match &reason {
+            Reason::None => String::new(),
+            Reason::Withheld => "; its reason repeats a secret and is not shown".to_owned(),
+            Reason::Text(text) => format!(": {text}"),
+        };
         let mut error = FetchError::new(format!("{host} answered {status}{said}"));
+        error.status = Some(status);
         error.code = self.oauth_code();
         error.retry_after = self.retry_after();
         error.hint = match self.clock_error() {
             Some(error) => Some(format!("this machine's clock is {error} than that of {host}: set it")),
-            None if reason.is_none() => Some("compare the address of the service with its documentation".to_owned()),
+            None if reason == Reason::None => {
+                Some("compare the address of the service with its documentation".to_owned())
+            }
             None => None,
         };
         Err(error)
@@ -101,8 +109,9 @@ impl ServiceAnswer {
         is_code.then(|| code.to_owned())
     }
 
-    /// The service's own reason, without secrets: the fields of RFC 6749 (section 5.2) and of the services' own formats.
-    fn reason(&self, secrets: &[Secret]) -> Option<String> {
+    /// The service's own reason: the fields of RFC 6749 (section 5.2) and of the services' own formats. One with a secret in
+    /// any encoding is withheld whole.
+    fn reason(&self, secrets: &[Secret]) -> Reason {
         let text = match serde_json::from_slice::<Value>(&self.body) {
             Ok(document) => {
                 let parts = REASON_POINTERS
@@ -114,15 +123,23 @@ impl ServiceAnswer {
             }
             Err(_) => xml_reason(&String::from_utf8_lossy(&self.body)),
         };
-        let secrets: Vec<&str> = secrets.iter().map(Secret::expose).collect();
-        let reason = redact::tail(text.as_bytes(), secrets.join(" ").as_bytes(), usize::MAX);
+        let is_in_text = |secret: &Secret| {
+            let detector = SecretLeakDetector::new(secret.expose(), secret.expose());
+            detector.finds_secret_in(text.as_bytes())
+        };
+        if secrets.iter().any(is_in_text) {
+            return Reason::Withheld;
+        }
+        let reason = redact::tail(text.as_bytes(), b"", usize::MAX);
         let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
         let end = reason
             .char_indices()
             .nth(MAX_REASON_CHARS)
             .map_or(reason.len(), |(at, _)| at);
-        let reason = reason.get(..end).unwrap_or_default();
-        (!reason.is_empty()).then(|| reason.to_owned())
+        match reason.get(..end).unwrap_or_default() {
+            "" => Reason::None,
+            reason => Reason::Text(reason.to_owned()),
+        }
     }
 
     /// Time until the service wants to be asked again, in seconds (RFC 9110, section 10.2.3).
@@ -146,6 +163,17 @@ impl ServiceAnswer {
         let span = Duration::from_secs(span.as_secs());
         (span > CLOCK_TOLERANCE).then(|| format!("{} {direction}", humantime::format_duration(span)))
     }
+}
+
+/// Reason for an error, as the service gives it.
+#[derive(Debug, PartialEq, Eq)]
+enum Reason {
+    /// None that can be read.
+    None,
+    /// It repeats a secret of the request.
+    Withheld,
+    /// A text without anything that looks like a token.
+    Text(String),
 }
 
 /// Parses the preferred form of a date (RFC 9110, section 5.6.7), which is RFC 2822's with another name of the zone.
@@ -179,6 +207,8 @@ const REASON_POINTERS: [&str; 10] = [
     "/errors/0/message",
     "/errors/0",
 ];
+/// Media types that answers of a wrong address have.
+const PAGE_TYPES: [&str; 4] = ["text/html", "text/plain", "text/xml", "application/xml"];
 const MAX_REASON_CHARS: usize = 300;
 /// Longest `Retry-After` that is obeyed: a service must not end the renewal by a wrong header.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
@@ -204,11 +234,30 @@ mod tests {
     }
 
     #[test]
+    fn a_reason_that_repeats_a_secret_in_any_encoding_is_withheld() {
+        let secrets = ["canary-identity", "pin7"].map(|text| Secret::parse(text).unwrap());
+        for description in [
+            "bad canary-identity",
+            "bad Y2FuYXJ5LWlkZW50aXR5",
+            "bad 63616e6172792d6964656e74697479",
+            "bad canary%2Didentity",
+            "got pin7.",
+        ] {
+            let body = format!(r#"{{"error":"invalid_grant","error_description":"{description}"}}"#);
+            let error = answer(400, &[], &body).check(&secrets).unwrap_err();
+            let expected = "sts.example answered 400; its reason repeats a secret and is not shown";
+            assert_eq!((&*error.message, error.hint), (expected, None), "{description}");
+        }
+        let error = answer(400, &[], r#"{"error":"spin7x"}"#).check(&secrets).unwrap_err();
+        assert_eq!(error.message, "sts.example answered 400: spin7x");
+    }
+
+    #[test]
     fn an_error_has_the_services_own_reason_without_secrets() {
         let secret = Secret::parse("canary-identity").unwrap();
         for (body, expected) in [
             (
-                r#"{"error":"invalid_grant","error_description":"bad canary-identity"}"#,
+                r#"{"error":"invalid_grant","error_description":"bad eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl"}"#,
                 "sts.example answered 400: invalid_grant: bad …",
             ),
             (
@@ -251,6 +300,10 @@ mod tests {
             error.message,
             "sts.example answered with something other than JSON (text/html)"
         );
+        let error = answer(200, &[("content-type", "text/canary")], "x")
+            .json::<Value>()
+            .unwrap_err();
+        assert!(!error.message.contains("canary"), "{error}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use http_body_util::{BodyExt, Either, Full, Limited};
 use regauth_shared::Secret;
 use serde_json::Value;
 
+use crate::credential::header::CredentialHeader;
 use crate::credential::source::FetchError;
 use crate::credential::source::endpoint::Endpoint;
 use crate::credential::source::service_answer::ServiceAnswer;
@@ -30,6 +31,13 @@ pub(crate) struct TokenClient {
 }
 
 impl TokenClient {
+    /// Client over the connections of this upstream.
+    pub(crate) fn over(upstream: Upstream) -> Self {
+        Self {
+            upstream: Some(upstream),
+        }
+    }
+
     /// Client that dials with `dialer` and trusts only `trust`, which must have no client certificate: that is a
     /// credential for the registry.
     pub(crate) fn new(dialer: &Dialer, trust: Trust) -> Self {
@@ -38,12 +46,17 @@ impl TokenClient {
         }
     }
 
+    /// Client for Google's metadata server, which it asks without TLS. It reaches nothing else.
+    pub(crate) fn for_metadata_server(dialer: &Dialer) -> Self {
+        Self::new(&dialer.for_metadata_server(), Trust::system(&[]))
+    }
+
     /// Sends a request and reads the whole answer.
     ///
     /// # Errors
     /// [`FetchError`] if the service gives no answer, redirects, or answers with an error; the message has the service's
     /// own reason without secrets.
-    pub(super) async fn send(&self, request: ServiceRequest) -> Result<ServiceAnswer, FetchError> {
+    pub(crate) async fn send(&self, request: ServiceRequest) -> Result<ServiceAnswer, FetchError> {
         let ServiceRequest { request, host, secrets } = request;
         let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.answer(request, &host, MAX_ANSWER_BYTES));
         let late = || FetchError::new(format!("{host} gave no answer within {} s", ANSWER_TIMEOUT.as_secs()));
@@ -104,7 +117,7 @@ fn no_answer(host: &str, error: &ProxyError) -> FetchError {
 
 /// Request to a token service, and the secrets in it, which are cut out of the service's error messages.
 #[derive(Debug)]
-pub(super) struct ServiceRequest {
+pub(crate) struct ServiceRequest {
     request: Request<Full<Bytes>>,
     host: String,
     secrets: Vec<Secret>,
@@ -112,7 +125,7 @@ pub(super) struct ServiceRequest {
 
 impl ServiceRequest {
     /// GET.
-    pub(super) fn get(endpoint: &Endpoint) -> Self {
+    pub(crate) fn get(endpoint: &Endpoint) -> Self {
         Self::new(Method::GET, endpoint, Bytes::new())
     }
 
@@ -167,6 +180,12 @@ impl ServiceRequest {
     pub(super) fn basic(self, user: &str, password: &str, secret: &Secret) -> Self {
         let login = STANDARD.encode(format!("{user}:{password}"));
         self.secret_header(header::AUTHORIZATION, &format!("Basic {login}"), secret)
+    }
+
+    /// Sets the header of a registry's credential.
+    pub(crate) fn credential(mut self, header: &CredentialHeader, secret: &Secret) -> Self {
+        header.attach(self.request.headers_mut());
+        self.hiding(secret)
     }
 
     /// Sets a header whose value contains a secret.

@@ -72,6 +72,8 @@ struct RecordedUse {
     username: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     roots: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token_service: Option<String>,
     writes: String,
 }
 
@@ -82,6 +84,7 @@ impl From<&TokenUse> for RecordedUse {
             scheme: token_use.scheme.to_string(),
             username: token_use.scheme.username().map(str::to_owned),
             roots: token_use.roots.iter().map(|root| hex(&root.0)).collect(),
+            token_service: token_use.token_service.clone(),
             writes: token_use.writes.as_str().to_owned(),
         }
     }
@@ -95,6 +98,7 @@ impl RecordedUse {
             scopes: scopes.collect::<Option<_>>()?,
             scheme: Scheme::parse(&self.scheme, self.username.as_deref()).ok()?,
             roots: roots.collect::<Option<_>>()?,
+            token_service: self.token_service.clone(),
             writes: self.writes.parse::<Writes>().ok()?,
         })
     }

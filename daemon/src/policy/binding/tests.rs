@@ -14,6 +14,7 @@ fn token_use(scopes: &[&str]) -> TokenUse {
         scopes: scopes.iter().map(|scope| scope.parse().unwrap()).collect(),
         scheme: Scheme::Bearer,
         roots: [RootDigest([1; 32])].into(),
+        token_service: None,
         writes: Writes::Deny,
     }
 }
@@ -60,7 +61,7 @@ fn a_configuration_that_says_the_same_or_less_is_served_as_it_is() {
 #[test]
 fn a_configuration_that_says_more_is_named_and_served_as_before() {
     type Change = fn(&mut TokenUse);
-    let changes: [(Change, &str); 6] = [
+    let changes: [(Change, &str); 7] = [
         (
             |now| now.scopes.push(scope("https://attacker.example/")),
             "it sends its token to https://attacker.example/",
@@ -82,6 +83,10 @@ fn a_configuration_that_says_more_is_named_and_served_as_before() {
             "it trusts the certificate SHA-256 AB:AB:AB:AB:AB:AB:AB:AB… of its ca-file",
         ),
         (|now| now.writes = Writes::Allow, "it opens writes for good"),
+        (
+            |now| now.token_service = Some("https://attacker.example/token".to_owned()),
+            "it sends its token to the token service https://attacker.example/token",
+        ),
     ];
     for (change, text) in changes {
         assert_eq!(wider(change), (vec![text.to_owned()], Some(token_use(&[CORP]))));
@@ -158,10 +163,17 @@ fn any_use() -> impl Strategy<Value = TokenUse> {
     let roots = prop::collection::btree_set((0..3_u8).prop_map(|byte| RootDigest([byte; 32])), 0..3);
     let writes = prop_oneof![Just(Writes::Deny), Just(Writes::Allow)];
     let scopes = prop::collection::vec(any_scope(), 1..4);
-    (scopes, scheme, roots, writes).prop_map(|(scopes, scheme, roots, writes)| TokenUse {
+    let services = prop_oneof![
+        Just(None),
+        Just(Some("https://a.example/token")),
+        Just(Some("https://b.example/token"))
+    ];
+    let parts = (scopes, scheme, roots, services, writes);
+    parts.prop_map(|(scopes, scheme, roots, service, writes)| TokenUse {
         scopes,
         scheme,
         roots,
+        token_service: service.map(str::to_owned),
         writes,
     })
 }
@@ -180,6 +192,7 @@ fn was_given(given: &Binding, served: &TokenUse, scope: &Scope) -> bool {
         given.scheme.header() == served.scheme.header()
             && given.scopes.iter().any(|wide| wide.covers(scope))
             && served.roots.iter().all(|root| given.roots.contains(root))
+            && (served.token_service.is_none() || served.token_service == given.token_service)
             && (served.writes == Writes::Deny || given.writes == Writes::Allow)
     })
 }

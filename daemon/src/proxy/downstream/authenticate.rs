@@ -1,7 +1,8 @@
-//! Client authentication and authorization: the daemon's own user, or the bearer of a grant or of a workload's token.
+//! Client authentication and authorization: the daemon's own user, a user that a guarded daemon serves, or the bearer of a
+//! grant or of a workload's token.
 //!
-//! A grant takes precedence, also for the daemon's own user: a job can run with fewer rights than its user. Without a
-//! grant, the user that [the kernel names](crate::proxy::downstream::peer) decides.
+//! A grant takes precedence, also for these users: a job can run with fewer rights than its user. Without a grant, the user
+//! that [the kernel names](crate::proxy::downstream::peer) decides.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,7 +29,6 @@ use crate::workload::is_token;
 /// Connection that is counted and has not authenticated yet.
 #[derive(Clone, Debug)]
 pub(crate) struct UnauthenticatedClient {
-    peer: Peer,
     permit: Arc<Permit>,
     caller: Arc<Caller>,
 }
@@ -51,13 +51,13 @@ impl UnauthenticatedClient {
             Some(address) => (Peer::Address(address), None),
             None => state.peers.resolve_socket(client, server),
         };
-        let permit = state.limits.acquire(Principal::from(peer)).ok_or(ProxyError::Busy)?;
+        let principal = Principal::of(peer, &state.served);
+        let permit = state.limits.acquire(principal).ok_or(ProxyError::Busy)?;
         let caller = Arc::new(peer.caller(inode));
         if let Some(inode) = inode {
             state.programs.find(inode, &caller);
         }
         Ok(Self {
-            peer,
             permit: Arc::new(permit),
             caller,
         })
@@ -99,7 +99,7 @@ impl UnauthenticatedClient {
             let principal = Principal::Grant(grant.terms.id.clone());
             (Bearer::Grant(grant), principal)
         };
-        state.refusal_pace.forget(&Principal::from(self.peer));
+        state.refusal_pace.forget(self.permit.principal());
         let permit = state.limits.acquire(principal);
         Ok(Client {
             bearer: Some(bearer),
@@ -114,13 +114,14 @@ impl UnauthenticatedClient {
             tracing::debug!(reason = rejection.as_str(), "rejected the token of a workload");
         }
         if matches!(error, ProxyError::GrantRequired | ProxyError::IdentityRejected(_)) {
-            let delay = state.refusal_pace.note(&Principal::from(self.peer));
+            let delay = state.refusal_pace.note(self.permit.principal());
             tokio::time::sleep(delay).await;
         }
     }
 
     fn authenticate_by_peer(&self, state: &ProxyState) -> Result<Client, ProxyError> {
-        if state.clients != Clients::SameUser || self.peer != Peer::Owner {
+        let is_served = matches!(self.permit.principal(), Principal::Owner | Principal::Served(_));
+        if state.clients != Clients::SameUser || !is_served {
             return Err(ProxyError::GrantRequired);
         }
         Ok(Client {
@@ -201,7 +202,8 @@ impl Client {
     /// Checks that the client's program is one of the registry's. Waits until it is found. A registry without a list has
     /// no restriction, and needs no wait.
     ///
-    /// A bearer of a grant from elsewhere has no program that we could name: its grant is the permission.
+    /// A bearer of a grant from elsewhere has no program that we could name: its grant is the permission. A guarded daemon
+    /// may not look at its users' processes, so it finds no program of theirs.
     ///
     /// # Errors
     /// [`ProxyError::ProgramDenied`] when it is another program, or none was found.
@@ -214,7 +216,7 @@ impl Client {
         if allowed.is_empty() {
             return Ok(());
         }
-        if !self.caller.is_own_user && state.peers.unavailable().is_none() {
+        if self.bearer.is_some() && !self.caller.is_own_user && state.peers.unavailable().is_none() {
             return Ok(());
         }
         let found = tokio::time::timeout(PROGRAM_TIMEOUT, self.caller.program.wait()).await;
@@ -244,7 +246,7 @@ impl Client {
         }
     }
 
-    /// True if the client is the daemon's own user, or if the daemon serves nobody else than bearers of grants. What other
+    /// True if the client needs no grant, or if the daemon serves nobody else than bearers of grants. What other
     /// bearers see at a registry decides nothing for the rest.
     pub(crate) fn acts_for_owner(&self, state: &ProxyState) -> bool {
         self.bearer.is_none() || state.clients != Clients::SameUser

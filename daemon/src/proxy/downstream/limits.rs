@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::guarded::ServedUsers;
 use crate::proxy::downstream::peer::Peer;
 
 /// Client whose connections are counted together: authenticated, or known only by its user or address.
@@ -14,6 +15,8 @@ use crate::proxy::downstream::peer::Peer;
 pub enum Principal {
     /// All processes of the daemon's user.
     Owner,
+    /// All processes of a user that a guarded daemon serves.
+    Served(u32),
     /// Another user of this machine, before showing a grant.
     User(u32),
     /// Another machine, before showing a grant.
@@ -24,20 +27,20 @@ pub enum Principal {
     Workload(Arc<str>),
 }
 
-impl From<Peer> for Principal {
-    fn from(peer: Peer) -> Self {
+impl Principal {
+    /// The peer of a connection, before it shows a grant.
+    pub(crate) fn of(peer: Peer, served: &ServedUsers) -> Self {
         match peer {
             Peer::Owner => Self::Owner,
+            Peer::User(user) if served.contains(user) => Self::Served(user),
             Peer::User(user) => Self::User(user),
             Peer::Address(address) => Self::Address(address),
         }
     }
-}
 
-impl Principal {
     fn max_connections(&self) -> u32 {
         match self {
-            Self::Owner => MAX_OWNER_CONNECTIONS,
+            Self::Owner | Self::Served(_) => MAX_OWNER_CONNECTIONS,
             Self::User(_) | Self::Address(_) => MAX_UNAUTHENTICATED_CONNECTIONS,
             Self::Grant(_) | Self::Workload(_) => MAX_GRANT_CONNECTIONS,
         }

@@ -115,6 +115,19 @@ pub(crate) async fn review(
     }
 }
 
+/// Error of a request whose credential a token service has rejected. The token is checked first.
+pub(super) async fn rejection(
+    worker: &Worker,
+    client: &Client,
+    registry: &Arc<RegistryRoute>,
+    denied: &Denied,
+) -> ProxyError {
+    match examine(worker, client, registry, StatusCode::UNAUTHORIZED, denied).await {
+        Finding::PathClosed => ProxyError::AccessDenied(registry.name.clone()),
+        Finding::TokenSuspect | Finding::TokenBad => ProxyError::TokenRejected(registry.name.clone()),
+    }
+}
+
 /// Cause of a denial, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Finding {

@@ -60,6 +60,8 @@ pub enum ProxyError {
     StoreLocked,
     /// The store or source has no credential, or failed.
     CredentialUnavailable(RegistryName),
+    /// The registry's token service gave no token.
+    TokenService(RegistryName),
     /// The store has no credential, and the client is a cargo, which can log in.
     LoggedOut(RegistryName),
     /// The store cannot be read: it is damaged, or its service is gone.
@@ -109,7 +111,7 @@ impl ProxyError {
             Self::AccessDenied(_) => "access-denied",
             Self::Unconfirmed(_) => "unconfirmed",
             Self::StoreLocked | Self::StoreUnavailable => "store-locked",
-            Self::CredentialUnavailable(_) | Self::LoggedOut(_) => "credential-unavailable",
+            Self::CredentialUnavailable(_) | Self::LoggedOut(_) | Self::TokenService(_) => "credential-unavailable",
             Self::AuditUnavailable => "audit-unavailable",
             Self::ClientTimeout => "client-timeout",
             Self::Upstream(failure) => match failure.class() {
@@ -143,6 +145,7 @@ impl ProxyError {
             | Self::StoreUnavailable => StatusCode::FORBIDDEN,
             Self::CorporateProxy(error) if error.problem == ProxyProblem::Silent => StatusCode::GATEWAY_TIMEOUT,
             Self::CredentialUnavailable(_)
+            | Self::TokenService(_)
             | Self::CorporateProxy(_)
             | Self::UpstreamUnsafe
             | Self::UpstreamFraming
@@ -168,6 +171,7 @@ impl ProxyError {
             Self::StoreLocked => Some("was not asked: the store is locked"),
             Self::StoreUnavailable => Some("was not asked: the store cannot be read"),
             Self::CredentialUnavailable(_) | Self::LoggedOut(_) => Some("was not asked: there is no token"),
+            Self::TokenService(_) => Some("was not asked: its token service gave no token"),
             Self::ClientTimeout => Some("got half a request: the client stopped sending"),
             Self::BadRequest
             | Self::Malformed(_)
@@ -198,6 +202,7 @@ impl ProxyError {
             Self::CredentialUnavailable(name) | Self::LoggedOut(name) => {
                 return CREDENTIAL_UNAVAILABLE.replace("{name}", name.as_str());
             }
+            Self::TokenService(name) => return TOKEN_SERVICE.replace("{name}", name.as_str()),
             Self::CorporateProxy(error) => return corporate_proxy_message(error),
             Self::BadRequest => BAD_REQUEST,
             Self::Malformed(problem) => problem.message(),
@@ -404,6 +409,8 @@ const STORE_LOCKED: &str = "The store that keeps regauth's tokens is locked, so 
     `regauthctl unlock`.\n";
 const CREDENTIAL_UNAVAILABLE: &str = "regauth has no token for the registry `{name}`, so nothing was sent. Find the reason with \
     `regauthctl show {name}`, and set a new token with `regauthctl rotate {name}`.\n";
+const TOKEN_SERVICE: &str = "The token service of the registry `{name}` gave no token, so nothing was sent. Find the reason with \
+    `regauthctl verify {name}`.\n";
 const STORE_UNAVAILABLE: &str = "The store that keeps regauth's tokens cannot be read, so nothing was sent. Find the reason \
     with `regauthctl status`.\n";
 const AUDIT_UNAVAILABLE: &str = "regauth cannot write its audit record, and its configuration allows no request without it. \

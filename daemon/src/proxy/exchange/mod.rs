@@ -2,6 +2,7 @@
 //!
 //! - [`request`] checks a decrypted request; [`send`] sends it and prepares the response.
 //! - [`denial_review`] decides what a client gets after the registry denied a request with the credential.
+//! - [`token_flow`] gets short tokens for requests to a container registry with a token service.
 //! - [`rewrite`] changes headers; [`carried`] attaches the credential's, before each attempt.
 //! - [`inspect`] classifies a request by its body, where the head does not tell a read from a write.
 //! - [`answer`] keeps the credential out of answers of Git LFS and of token services. [`action_seal`] encrypts the tokens of
@@ -29,3 +30,4 @@ pub(crate) mod expectation;
 pub(crate) mod failure_log;
 pub(crate) mod recording;
 pub mod request_problem;
+pub(crate) mod token_flow;

@@ -23,7 +23,7 @@ use crate::proxy::exchange::denial_review::{self, Denied, OnUnauthorized};
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::exchange::expectation::Expectation;
 use crate::proxy::exchange::recording::Recording;
-use crate::proxy::exchange::{answer, failure_log, rewrite};
+use crate::proxy::exchange::{answer, failure_log, rewrite, token_flow};
 use crate::proxy::routes::{InterceptedHost, RegistryRoute};
 use crate::proxy::state::Worker;
 use crate::proxy::upstream::Upstream;
@@ -45,6 +45,11 @@ pub(in crate::proxy) async fn send_with_credential(
     permit: RequestPermit,
     recording: &mut Recording,
 ) -> Result<Response<ResponseBody>, ProxyError> {
+    if registry.token_flow.is_some() {
+        // Boxed, since it is rare.
+        let sending = token_flow::send(worker, (client, operation), registry, lease, request, permit, recording);
+        return Box::pin(sending).await;
+    }
     let copy = if registry.credential.shared.can_refresh() {
         rewrite::repeatable_copy(&request)
     } else {
@@ -76,13 +81,26 @@ pub(in crate::proxy) async fn send_once(
     client: &Client,
     registry: &Arc<RegistryRoute>,
     lease: Lease,
+    request: Request<RequestBody>,
+    permit: RequestPermit,
+    recording: &mut Recording,
+) -> Result<(Response<ResponseBody>, Option<Denied>), ProxyError> {
+    let carried = CarriedCredential::new(registry, lease);
+    send_carried(worker, client, registry, carried, request, permit, recording).await
+}
+
+/// As [`send_once`], with a credential that may be a short token.
+pub(super) async fn send_carried(
+    worker: &Worker,
+    client: &Client,
+    registry: &Arc<RegistryRoute>,
+    mut carried: CarriedCredential<'_>,
     mut request: Request<RequestBody>,
     permit: RequestPermit,
     recording: &mut Recording,
 ) -> Result<(Response<ResponseBody>, Option<Denied>), ProxyError> {
     let is_checked = answer::prepare(&mut request);
-    let sample = sample(worker, client, &lease, &request);
-    let mut carried = CarriedCredential::new(registry, lease);
+    let sample = sample(worker, client, carried.lease()?, &request).filter(|_| registry.token_flow.is_none());
     let sent = forward(
         worker,
         &registry.upstream,
@@ -99,7 +117,7 @@ pub(in crate::proxy) async fn send_once(
     let mut response = sent?;
     let denied = record_outcome(worker, registry, carried.lease()?, &response, sample);
     rewrite::withhold_session(response.headers_mut());
-    let header = &carried.generation()?.header;
+    let header = carried.header()?;
     let reason = response.extensions().get::<ReasonPhrase>();
     if reason.is_some_and(|reason| header.is_leaked_in_text(reason.as_bytes())) {
         tracing::error!(registry = %registry.name, "removed a reason phrase: the registry repeated its token in it");
@@ -110,12 +128,14 @@ pub(in crate::proxy) async fn send_once(
         return Err(ProxyError::UpstreamUnsafe);
     }
     if is_checked || answer::is_of_lfs(response.headers()) {
-        let header = Arc::clone(header);
+        let token = carried.token();
+        let header = Arc::clone(&carried.generation()?.header);
         // The registry has answered, so a rotation need not wait for the rest.
         drop(carried);
         let routes = worker.state.routes.load_full();
         let seal = &worker.state.action_seal;
-        response = Box::pin(answer::check_answer(&routes, seal, &header, response)).await?;
+        let header = token.as_deref().map_or(&*header, |token| &token.header);
+        response = Box::pin(answer::check_answer(&routes, seal, header, response)).await?;
     }
     Ok((response, denied))
 }

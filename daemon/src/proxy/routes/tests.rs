@@ -16,6 +16,7 @@ pub(in crate::proxy) fn routes(text: &str) -> Routes {
             name,
             credential: Credential::fixed().attach(registry.scheme.clone()),
             read_ahead: None,
+            token_flow: None,
             registry,
             unconfirmed: None,
             is_placeholder: false,

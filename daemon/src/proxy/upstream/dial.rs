@@ -54,6 +54,8 @@ enum Reach {
     Public,
     /// All over TLS, but only loopback for plain HTTP: requests carry tokens.
     Registries,
+    /// [`METADATA_SERVER`] alone.
+    MetadataServer,
 }
 
 impl Dialer {
@@ -73,6 +75,12 @@ impl Dialer {
     #[must_use]
     pub fn for_registries(&self) -> Self {
         self.reaching(Reach::Registries)
+    }
+
+    /// Dialer that connects only to [`METADATA_SERVER`], without a proxy.
+    #[must_use]
+    pub(crate) fn for_metadata_server(&self) -> Self {
+        self.reaching(Reach::MetadataServer)
     }
 
     /// Dialer with the same settings that connects only to public addresses, for the bearers of grants.
@@ -97,7 +105,7 @@ impl Dialer {
     /// leads to the proxy, not to the origin.
     pub(super) fn forwarding_proxy(&self, scheme: &UriScheme, authority: &Authority) -> Option<Arc<CorporateProxy>> {
         let host = authority.host().parse().ok()?;
-        let plain = *scheme == UriScheme::HTTP && self.reach != Reach::Registries;
+        let plain = *scheme == UriScheme::HTTP && matches!(self.reach, Reach::Anywhere | Reach::Public);
         let proxy = plain.then(|| self.proxies.select(true, &host)).flatten()?;
         (!proxy.url.scheme.is_socks()).then(|| Arc::clone(proxy))
     }
@@ -118,9 +126,10 @@ impl Dialer {
         if let Host::Address(address) = target.host {
             addresses.check(address)?;
         }
-        // `addresses` has only loopback for a token in the clear.
+        // A token in the clear stays on this machine, or on its link to the metadata server.
+        let is_local = matches!(addresses, Addresses::Loopback | Addresses::MetadataServer);
         let proxy = self.proxies.select(plain, &target.host);
-        let Some(proxy) = proxy.filter(|_| addresses != Addresses::Loopback) else {
+        let Some(proxy) = proxy.filter(|_| !is_local) else {
             return direct(uri, addresses).await.map(DialedStream::Tcp);
         };
         let opening = self.through(proxy, plain, &target, addresses);
@@ -224,6 +233,7 @@ enum Addresses {
     All,
     Public,
     Loopback,
+    MetadataServer,
 }
 
 impl Addresses {
@@ -232,6 +242,7 @@ impl Addresses {
             Reach::Registries if plain => Self::Loopback,
             Reach::Anywhere | Reach::Registries => Self::All,
             Reach::Public => Self::Public,
+            Reach::MetadataServer => Self::MetadataServer,
         }
     }
 
@@ -239,7 +250,8 @@ impl Addresses {
         match self {
             Self::Public if !is_public(address) || is_own_address(address) => Err(DialError::Forbidden(Forbidden)),
             Self::Loopback if !is_loopback_address(address) => Err(DialError::NotLoopback(NotLoopback)),
-            Self::All | Self::Public | Self::Loopback => Ok(()),
+            Self::MetadataServer if address != METADATA_SERVER => Err(DialError::Forbidden(Forbidden)),
+            Self::All | Self::Public | Self::Loopback | Self::MetadataServer => Ok(()),
         }
     }
 
@@ -347,6 +359,8 @@ pub struct Forbidden;
 #[error("the name has an address that is not loopback")]
 pub struct NotLoopback;
 
+/// Metadata server of a Google machine, on its own link ("About VM metadata").
+pub(crate) const METADATA_SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
 /// Any port works, because nothing is sent.
 const DISCARD_PORT: u16 = 9;
 /// Port 0: the connector sets the port of the URL.
@@ -376,5 +390,23 @@ mod tests {
         }
         assert!(Addresses::All.check_all(&LOOPBACK).is_ok());
         assert!(Addresses::Public.check_all(&LOOPBACK).is_err());
+    }
+
+    #[test]
+    fn the_dialer_for_the_metadata_server_reaches_nothing_else() {
+        for (address, is_reached) in [
+            ("169.254.169.254", true),
+            ("169.254.169.253", false),
+            ("127.0.0.1", false),
+            ("192.0.2.1", false),
+            ("::ffff:169.254.169.254", false),
+        ] {
+            let address = address.parse().unwrap();
+            for plain in [true, false] {
+                let addresses = Addresses::of(Reach::MetadataServer, plain);
+                assert_eq!(addresses.check(address).is_ok(), is_reached, "{address}");
+            }
+            assert!(Addresses::of(Reach::Registries, true).check(METADATA_SERVER).is_err());
+        }
     }
 }

@@ -116,6 +116,11 @@ impl Upstream {
         }
     }
 
+    /// Client for the registry's token service: as [`Upstream::with_rotations`], without the client certificate.
+    pub(crate) fn for_token_service(&self, rotations: Rotations) -> Self {
+        self.anonymous.as_deref().unwrap_or(self).with_rotations(rotations)
+    }
+
     /// Client for requests outside the registry's scopes: without the client certificate, which is a credential too.
     pub(crate) fn anonymous(self: &Arc<Self>) -> Arc<Self> {
         Arc::clone(self.anonymous.as_ref().unwrap_or(self))

@@ -80,17 +80,18 @@ impl DeviceFlow {
             .send(ServiceRequest::post_form(&self.authorization_url, &form))
             .await?;
         let authorization: Authorization = answer.json()?;
-        // A person is sent there, so it has to be a page that a browser opens safely.
-        let page = |text: &str| text.parse::<Endpoint>().map(|url| url.to_string());
-        let page = |text: &str| page(text).map_err(|_| answer.lacks("https:// page for the code"));
+        let page = |text: &str| {
+            self.page(text)
+                .ok_or_else(|| answer.lacks("https:// page for the code"))
+        };
+        let user_code = authorization.user_code;
+        let is_shown = (1..=MAX_CODE_LENGTH).contains(&user_code.len()) && user_code.bytes().all(is_printable);
+        if !is_shown {
+            return Err(answer.lacks("code of printable ASCII characters"));
+        }
         Ok(StartedLogin {
             device_code: answer.token(&authorization.device_code)?,
-            user_code: authorization
-                .user_code
-                .chars()
-                .filter(|c| !c.is_control())
-                .take(64)
-                .collect(),
+            user_code,
             verification_url: page(&authorization.verification_uri)?,
             complete_url: authorization
                 .verification_uri_complete
@@ -100,6 +101,15 @@ impl DeviceFlow {
             expires_in: Duration::from_secs(authorization.expires_in.min(MAX_CODE_SECONDS)),
             interval: Duration::from_secs(authorization.interval.unwrap_or(USUAL_INTERVAL).clamp(1, 60)),
         })
+    }
+
+    /// URL of a page that a browser opens for a person, with every character beyond ASCII encoded. It is `https://`, or on
+    /// loopback for a server on loopback.
+    fn page(&self, text: &str) -> Option<String> {
+        let url = text.parse::<Endpoint>().ok()?;
+        let is_safe = url.url().scheme() == "https" || self.authorization_url.url().scheme() == "http";
+        let page = url.to_string();
+        (is_safe && page.len() <= MAX_PAGE_LENGTH && page.bytes().all(is_printable)).then_some(page)
     }
 
     /// Asks whether the person has confirmed.
@@ -221,7 +231,53 @@ impl Exchange {
     }
 }
 
+/// True if a terminal shows the character, and does nothing else.
+fn is_printable(byte: u8) -> bool {
+    byte.is_ascii_graphic() || byte == b' '
+}
+
+/// Longest code that a person types in.
+const MAX_CODE_LENGTH: usize = 64;
+const MAX_PAGE_LENGTH: usize = 2048;
 /// Pause between polls if the server names none (RFC 8628, section 3.2).
 const USUAL_INTERVAL: u64 = 5;
 /// Longest life of a code that is believed.
 const MAX_CODE_SECONDS: u64 = 3600;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_for_the_code_is_printable_and_https() {
+        let page = |server: &str, text: &str| {
+            let flow = DeviceFlow {
+                authorization_url: server.parse().unwrap(),
+                token_url: server.parse().unwrap(),
+                client_id: "person".to_owned(),
+                scope: None,
+            };
+            flow.page(text)
+        };
+        let there = "https://login.example/device/auth";
+        for (text, expected) in [
+            ("https://login.example/device", Some("https://login.example/device")),
+            (
+                "https://login.example/\u{202e}x",
+                Some("https://login.example/%E2%80%AEx"),
+            ),
+            ("https://l\u{f6}gin.example/", Some("https://xn--lgin-5qa.example/")),
+            ("http://127.0.0.1/device", None),
+            ("http://login.example/device", None),
+            ("javascript:alert(1)", None),
+            ("file:///etc/passwd", None),
+        ] {
+            assert_eq!(page(there, text).as_deref(), expected, "{text}");
+        }
+        assert_eq!(
+            page(there, &format!("https://login.example/{}", "x".repeat(3000))),
+            None
+        );
+        assert!(page("http://127.0.0.1:1/auth", "http://127.0.0.1:1/device").is_some());
+    }
+}

@@ -82,10 +82,14 @@ impl Google {
         matches!(self, Self::Federation(_))
     }
 
-    /// Scheme for a registry of this kind. pip sends a password.
+    pub(super) fn asks_metadata_server(&self) -> bool {
+        *self == Self::Metadata
+    }
+
+    /// Scheme for a registry of this kind. pip and container clients send a password.
     pub(super) fn scheme(kind: Kind) -> Scheme {
         match kind {
-            Kind::Pypi => Scheme::Basic {
+            Kind::Pypi | Kind::Oci => Scheme::Basic {
                 username: "oauth2accesstoken".to_owned(),
             },
             _ => Scheme::Bearer,
@@ -104,7 +108,7 @@ impl Google {
                 federation.exchange(context.client, &identity).await
             }
             Self::File(file) => google_file::mint(context, file).await,
-            Self::Metadata => from_metadata(context).await,
+            Self::Metadata => from_metadata(context.client).await,
         }
     }
 }
@@ -162,14 +166,10 @@ async fn impersonate(client: &TokenClient, url: &Endpoint, federated: &Secret) -
     })
 }
 
-/// Google, "About VM metadata". The server is reached in the clear, over the machine's own link.
-async fn from_metadata(context: &MintContext<'_>) -> Result<FetchedToken, FetchError> {
-    let server = match context.environment.text("GCE_METADATA_HOST") {
-        Some(host) => format!("http://{host}")
-            .parse()
-            .map_err(|error| FetchError::new(format!("GCE_METADATA_HOST: {error}")))?,
-        None => Endpoint::google_metadata(),
-    };
+/// Gets a token of the machine's service account (Google, "About VM metadata"). No variable of the environment moves the
+/// server elsewhere.
+async fn from_metadata(client: &TokenClient) -> Result<FetchedToken, FetchError> {
+    let server = Endpoint::of_metadata_server().map_err(|error| FetchError::new(error.to_string()))?;
     let path = [
         "computeMetadata",
         "v1",
@@ -178,16 +178,18 @@ async fn from_metadata(context: &MintContext<'_>) -> Result<FetchedToken, FetchE
         "default",
         "token",
     ];
-    let flavor = (
-        HeaderName::from_static("metadata-flavor"),
-        HeaderValue::from_static("Google"),
-    );
-    let request = ServiceRequest::get(&server.join(path)).header(flavor.0, flavor.1);
-    let answer = context.client.send(request).await.map_err(|error| match error.hint {
-        Some(_) => error,
-        None => error.hint("the metadata server exists on Google's machines only, and needs a service account"),
-    });
-    TokenAnswer::read(&answer?)
+    let flavor = HeaderName::from_static("metadata-flavor");
+    let request = ServiceRequest::get(&server.join(path)).header(flavor.clone(), GOOGLE);
+    let answer = client.send(request).await.map_err(|error| error.hint(METADATA_HINT))?;
+    // Other clouds have a server at this address, and so may anybody on the link.
+    if answer.headers.get(flavor) != Some(&GOOGLE) {
+        let message = format!(
+            "{} is not Google's: its answer has no `Metadata-Flavor: Google`",
+            answer.host
+        );
+        return Err(FetchError::new(message).hint(METADATA_HINT));
+    }
+    TokenAnswer::read(&answer)
 }
 
 /// Signs an assertion of a service account and exchanges it (RFC 7523).
@@ -223,5 +225,8 @@ const CREDENTIALS: Key = Key::secret(
 const METADATA: Key = Key::new("metadata", r#""true""#);
 const STS_URL: Key = Key::new("sts-url", r#""https://sts.googleapis.com""#);
 const IAM_URL: Key = Key::new("iam-url", r#""https://iamcredentials.googleapis.com""#);
+const GOOGLE: HeaderValue = HeaderValue::from_static("Google");
+const METADATA_HINT: &str =
+    "metadata=true is for Google's machines with a service account; elsewhere, use provider= or credentials=";
 /// Artifact Registry has no narrower scope.
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";

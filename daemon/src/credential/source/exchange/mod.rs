@@ -23,6 +23,7 @@ mod sigv4;
 mod token_answer;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,8 +31,9 @@ use std::time::Duration;
 use regauth_shared::Secret;
 
 use crate::config::sources::lifetime;
+use crate::credential::source::endpoint::Endpoint;
 use crate::credential::source::environment::Environment;
-use crate::credential::source::identity::Identity;
+use crate::credential::source::identity::{Identity, Wanted};
 use crate::credential::source::secret_reference::SecretReference;
 use crate::credential::source::token_client::TokenClient;
 use crate::credential::source::{FetchError, FetchedToken};
@@ -52,6 +54,8 @@ pub struct Mint {
     pub(crate) identity: Identity,
     /// Audience that the identity is asked for, if not the exchange's usual one.
     pub(crate) audience: Option<String>,
+    /// Host of a CI system of one's own, with its port, which may be asked for the identity.
+    pub(crate) identity_host: Option<String>,
     /// Longest lifetime of a token.
     pub(crate) ttl: Option<Duration>,
 }
@@ -122,7 +126,10 @@ impl ExchangeKind {
             return Err(InvalidSetting::new("identity", reason));
         }
         let ttl = settings.text("ttl").map(lifetime).transpose();
+        let identity_host = settings.text(IDENTITY_HOST).map(Endpoint::of_host).transpose();
+        let identity_host = identity_host.map_err(|reason| InvalidSetting::new(IDENTITY_HOST, reason))?;
         Ok(Mint {
+            identity_host: identity_host.map(|endpoint| endpoint.host()),
             exchange,
             identity,
             audience: settings.text("audience").map(str::to_owned),
@@ -200,10 +207,15 @@ impl Mint {
             .flatten()
     }
 
+    /// True if Google's metadata server gives the token.
+    pub(crate) fn asks_metadata_server(&self) -> bool {
+        matches!(&self.exchange, Exchange::Google(google) if google.asks_metadata_server())
+    }
+
     /// True if neither the identity nor a setting is a program, a path or a variable of this machine.
     pub(crate) fn is_portable(&self) -> bool {
         let is_portable = matches!(self.identity, Identity::Found | Identity::Of(_) | Identity::Device);
-        is_portable && self.settings.secret_references().next().is_none()
+        is_portable && !self.asks_metadata_server() && self.settings.secret_references().next().is_none()
     }
 
     /// Program that prints the identity, if there is one.
@@ -216,9 +228,19 @@ impl Mint {
 
     /// Environment variables with secrets that the configuration names for this source.
     pub(crate) fn secret_variables(&self) -> Vec<String> {
+        self.secret_references()
+            .filter_map(SecretReference::into_variable)
+            .collect()
+    }
+
+    /// Files with secrets that the configuration names for this source.
+    pub(crate) fn files(&self) -> impl Iterator<Item = PathBuf> {
+        self.secret_references().filter_map(SecretReference::into_file)
+    }
+
+    fn secret_references(&self) -> impl Iterator<Item = SecretReference> {
         let identity = self.identity.secret_reference().cloned();
-        let references = identity.into_iter().chain(self.settings.secret_references());
-        references.filter_map(SecretReference::into_variable).collect()
+        identity.into_iter().chain(self.settings.secret_references())
     }
 }
 
@@ -313,8 +335,11 @@ struct MintContext<'a> {
 impl MintContext<'_> {
     /// The identity for the configured audience, or else for the exchange's usual one.
     async fn identity(&self, usual_audience: Option<&str>) -> Result<Secret, FetchError> {
-        let audience = self.mint.audience.as_deref().or(usual_audience);
-        self.mint.identity.fetch(audience, self.environment, self.client).await
+        let wanted = Wanted {
+            audience: self.mint.audience.as_deref().or(usual_audience),
+            host: self.mint.identity_host.as_deref(),
+        };
+        self.mint.identity.fetch(wanted, self.environment, self.client).await
     }
 
     /// A secret that the settings refer to.
@@ -340,8 +365,11 @@ pub enum InvalidExchange {
 /// Keys of every exchange besides `identity`.
 pub(crate) const COMMON_KEYS: &[Key] = &[
     Key::new("audience", r#""https://corp.example""#),
+    Key::new(IDENTITY_HOST, r#""github.corp.example""#),
     Key::new("ttl", r#""1h""#),
 ];
+
+const IDENTITY_HOST: &str = "identity-host";
 
 #[cfg(test)]
 mod tests {
@@ -388,7 +416,7 @@ mod tests {
                 "jfrog",
                 "canary=1",
                 "`jfrog` does not know one of the keys that follow it; it knows: host, provider, provider-type, \
-                 token-audience, mapping, project, audience, ttl, identity",
+                 token-audience, mapping, project, audience, identity-host, ttl, identity",
             ),
             (
                 "jfrog",

@@ -1,6 +1,6 @@
 //! Identities: the signed token, or other secret, that an exchange takes for a registry's token.
 //!
-//! [`platform`] finds the CI system or cluster that the daemon runs in, and says what a job lacks. [`request`] asks the
+//! [`platform`] finds the CI system that the daemon runs in, and says what a job lacks. [`request`] asks the
 //! systems that give an identity only on request. A file, a variable and a program give any other identity. An identity
 //! is fetched again for each exchange.
 
@@ -25,7 +25,7 @@ use platform::Platform;
 /// the others read a path or a variable of this machine, or run a program.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Identity {
-    /// The CI system or cluster that the daemon runs in.
+    /// The CI system that the daemon runs in.
     #[default]
     Found,
     /// This CI system or cluster.
@@ -39,19 +39,19 @@ pub enum Identity {
 }
 
 impl Identity {
-    /// Gets the identity for an audience; without one, the system's default applies.
+    /// Gets the identity.
     ///
     /// # Errors
     /// [`FetchError`] if there is none, with what is missing.
     pub(super) async fn fetch(
         &self,
-        audience: Option<&str>,
+        wanted: Wanted<'_>,
         environment: &Environment,
         client: &TokenClient,
     ) -> Result<Secret, FetchError> {
         let identity = match self {
-            Self::Found => request::fetch(Platform::find(environment)?, audience, environment, client).await?,
-            Self::Of(platform) => request::fetch(*platform, audience, environment, client).await?,
+            Self::Found => request::fetch(Platform::find(environment)?, wanted, environment, client).await?,
+            Self::Of(platform) => request::fetch(*platform, wanted, environment, client).await?,
             Self::Secret(reference) => reference.read(environment).await?,
             Self::Command(command) => command::run(command).await?.secret,
             Self::Device => return Err(FetchError::new("a person's login gives no identity, only tokens")),
@@ -75,6 +75,15 @@ impl Identity {
             Self::Found | Self::Of(_) | Self::Command(_) | Self::Device => None,
         }
     }
+}
+
+/// Identity that an exchange wants.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'a> {
+    /// Audience; without one, the system's default applies.
+    pub(super) audience: Option<&'a str>,
+    /// Host of a CI system of one's own, as configured. The environment alone must not name one: it gets the job's token.
+    pub(super) host: Option<&'a str>,
 }
 
 /// Parses a platform's name, `file:/path` or `env:VAR`. A program has no short form.

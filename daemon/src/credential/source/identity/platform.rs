@@ -25,7 +25,7 @@ pub enum Platform {
 }
 
 impl Platform {
-    /// All platforms. A CI job may run in a cluster, so the cluster is last.
+    /// All platforms.
     pub(super) const ALL: [Self; 7] = [
         Self::GithubActions,
         Self::Gitlab,
@@ -54,15 +54,23 @@ impl Platform {
         }
     }
 
-    /// Platform that the daemon runs in.
+    /// CI system that the daemon runs in.
+    ///
+    /// A pod's token is never found by itself: the API server of the cluster accepts it, so a person decides who gets it.
     ///
     /// # Errors
     /// [`FetchError`] if it is none of them.
     pub(super) fn find(environment: &Environment) -> Result<Self, FetchError> {
         let is_here = |platform: &Self| platform.is_here(environment);
+        let hint = match Path::new(KUBERNETES_TOKEN).exists() {
+            true => {
+                "mount a token for the service's audience and name its file: identity=file:/PATH; identity=kubernetes \
+                 sends the pod's own token, which the cluster's API server accepts too"
+            }
+            false => "name one: identity=file:/PATH or identity=env:VARIABLE",
+        };
         Self::ALL.into_iter().find(is_here).ok_or_else(|| {
-            FetchError::new("no identity was found: this is not a job of a CI system that regauth knows, and no pod")
-                .hint("name one: identity=file:/PATH or identity=env:VARIABLE")
+            FetchError::new("no identity was found: this is not a job of a CI system that regauth knows").hint(hint)
         })
     }
 
@@ -75,7 +83,17 @@ impl Platform {
             Self::Buildkite => environment.has("BUILDKITE"),
             Self::Bitbucket => environment.has("BITBUCKET_BUILD_NUMBER"),
             Self::AzurePipelines => environment.has("TF_BUILD"),
-            Self::Kubernetes => Path::new(KUBERNETES_TOKEN).exists(),
+            Self::Kubernetes => false,
+        }
+    }
+
+    /// Ends of the names of the hosts that give this platform's identities.
+    pub(super) fn hosts(self) -> &'static [&'static str] {
+        match self {
+            Self::GithubActions => &["actions.githubusercontent.com", "ghe.com"],
+            Self::Buildkite => &["buildkite.com"],
+            Self::AzurePipelines => &["dev.azure.com", "visualstudio.com"],
+            Self::Gitlab | Self::Circleci | Self::Bitbucket | Self::Kubernetes => &[],
         }
     }
 

@@ -7,6 +7,7 @@ use regauth_shared::Secret;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::Wanted;
 use super::platform::{KUBERNETES_TOKEN, Platform};
 use crate::credential::source::endpoint::Endpoint;
 use crate::credential::source::environment::Environment;
@@ -19,7 +20,7 @@ use crate::credential::source::{FetchError, file};
 /// [`FetchError`] if the job has none, with the setting that it lacks.
 pub(super) async fn fetch(
     platform: Platform,
-    audience: Option<&str>,
+    wanted: Wanted<'_>,
     environment: &Environment,
     client: &TokenClient,
 ) -> Result<Secret, FetchError> {
@@ -27,8 +28,10 @@ pub(super) async fn fetch(
         Some(name) => environment.secret(name).map_err(|_| platform.lacking()),
         None => Err(platform.lacking()),
     };
+    let Wanted { audience, host } = wanted;
     let job = Job {
         platform,
+        host,
         environment,
         client,
     };
@@ -46,6 +49,8 @@ pub(super) async fn fetch(
 /// A job, and what it needs to ask its system.
 struct Job<'a> {
     platform: Platform,
+    /// Host of one's own that may be asked besides the platform's.
+    host: Option<&'a str>,
     environment: &'a Environment,
     client: &'a TokenClient,
 }
@@ -104,15 +109,43 @@ impl Job<'_> {
         answer.token(&given.token)
     }
 
+    /// URL in a variable. It gets a token of the job, so its host is one of the platform's, or the configured one.
     fn endpoint(&self, variable: &str) -> Result<Endpoint, FetchError> {
         let text = self.variable(variable)?;
-        text.parse()
-            .map_err(|error| FetchError::new(format!("{variable}: {error}")))
+        let endpoint: Endpoint = text
+            .parse()
+            .map_err(|error| FetchError::new(format!("{variable}: {error}")))?;
+        let host = endpoint.host();
+        let is_expected = match self.host {
+            Some(expected) => expected == host,
+            None => is_among(self.platform.hosts(), &endpoint),
+        };
+        if is_expected {
+            return Ok(endpoint);
+        }
+        let owner = self.host.unwrap_or_else(|| self.platform.name());
+        Err(FetchError::new(format!(
+            "{variable} leads to {host} instead of {owner}, so it was not sent the token of the job"
+        ))
+        .hint(format!(
+            "if {host} is a CI system of your own, add identity-host={host} to the source"
+        )))
     }
 
     fn variable(&self, name: &str) -> Result<String, FetchError> {
         self.environment.text(name).ok_or_else(|| self.platform.lacking())
     }
+}
+
+/// True if a URL leads, over TLS and to the usual port, to one of these domains or a host below one.
+fn is_among(domains: &[&str], endpoint: &Endpoint) -> bool {
+    let url = endpoint.url();
+    let host = url.host_str().unwrap_or_default();
+    let is_within = |domain: &&str| {
+        let below = host.strip_suffix(domain);
+        below.is_some_and(|below| below.is_empty() || below.ends_with('.'))
+    };
+    url.scheme() == "https" && url.port().is_none() && domains.iter().any(is_within)
 }
 
 /// Answer with an identity.
@@ -123,3 +156,50 @@ struct Given {
 }
 
 const BUILDKITE_ENDPOINT: &str = "https://agent.buildkite.com/v3";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_of_a_job_goes_to_hosts_of_its_platform_only() {
+        for (platform, url, is_expected) in [
+            (
+                Platform::GithubActions,
+                "https://run-actions-1.actions.githubusercontent.com/x",
+                true,
+            ),
+            (
+                Platform::GithubActions,
+                "https://pipelines.actions.githubusercontent.com:443/x",
+                true,
+            ),
+            (Platform::GithubActions, "https://actions.corp.ghe.com/x", true),
+            (Platform::GithubActions, "https://raw.githubusercontent.com/x", false),
+            (
+                Platform::GithubActions,
+                "https://actions.githubusercontent.com.example/x",
+                false,
+            ),
+            (
+                Platform::GithubActions,
+                "https://xactions.githubusercontent.com/x",
+                false,
+            ),
+            (
+                Platform::GithubActions,
+                "https://pipelines.actions.githubusercontent.com:8443/x",
+                false,
+            ),
+            (Platform::GithubActions, "http://127.0.0.1/x", false),
+            (Platform::Buildkite, "https://agent.buildkite.com/v3", true),
+            (Platform::Buildkite, "https://buildkite.com.example/", false),
+            (Platform::AzurePipelines, "https://dev.azure.com/corp/x", true),
+            (Platform::AzurePipelines, "https://corp.visualstudio.com/x", true),
+            (Platform::AzurePipelines, "https://example.com/dev.azure.com", false),
+        ] {
+            let endpoint: Endpoint = url.parse().unwrap();
+            assert_eq!(is_among(platform.hosts(), &endpoint), is_expected, "{url}");
+        }
+    }
+}

@@ -1,0 +1,414 @@
+//! Guarded service: a daemon with a system user of its own, which serves certain users of this machine.
+//!
+//! [`Guarding::plan`] checks everything before the first change. [`Guarding::carry_out`] stops the users' own daemons,
+//! installs the service on the same port, and moves registries and tokens ([`take_over`]). If the service does not start,
+//! the users' daemons start again.
+
+mod account;
+mod hand_over;
+mod take_over;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use regauth_shared::response::Status;
+use regauth_shared::{ErrorBody, RegistryName};
+use serde::{Deserialize, Serialize};
+
+use self::account::Account;
+use self::hand_over::HandingOver;
+use super::plan::{ServicePlan, ServiceStep};
+use super::state::{DEFAULT_LISTEN_ADDRESS, Installation};
+use super::{find_regauthd, systemd, systemd_units};
+use crate::client::Client;
+use crate::program::on_path;
+use crate::{connect, error};
+
+/// Installation of the guarded service, checked and ready.
+pub(crate) struct Guarding {
+    accounts: Vec<Account>,
+    /// Users that the installed service serves already and keeps serving.
+    present: Vec<u32>,
+    plan: ServicePlan,
+    programs: Programs,
+    /// The users' own daemons.
+    own: Vec<OwnDaemon>,
+    /// What the users have, in the order of the accounts.
+    handovers: Vec<HandingOver>,
+    /// True if a person gives each token again.
+    asks: bool,
+}
+
+/// Programs that only root can change.
+struct Programs {
+    regauthd: PathBuf,
+    regauthctl: PathBuf,
+}
+
+/// Report on an installation that was carried out, or would be.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct GuardedOutcome {
+    /// `systemd`.
+    manager: &'static str,
+    /// Names of the users.
+    pub(crate) users: Vec<String>,
+    /// Steps of the installation, in order.
+    pub(crate) steps: Vec<ServiceStep>,
+    /// Registries that the guarded daemon serves now.
+    pub(crate) moved: Vec<MovedRegistry>,
+    /// Registries that were not moved.
+    pub(crate) staying: Vec<StayingRegistry>,
+    /// Advice for the administrator.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Registry that was moved.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct MovedRegistry {
+    /// User that had it.
+    pub(crate) user: String,
+    /// Name of the registry.
+    pub(crate) name: RegistryName,
+}
+
+/// Registry that stays with its user.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct StayingRegistry {
+    /// User that has it.
+    pub(crate) user: String,
+    /// Name of the registry.
+    pub(crate) name: RegistryName,
+    /// Reason.
+    pub(crate) reason: String,
+}
+
+impl Guarding {
+    /// Checks users, programs, service manager and port. Changes nothing.
+    ///
+    /// # Errors
+    /// `refused` or `failed`, with what to do; `not-found` for a user.
+    pub(crate) fn plan(users: &[String]) -> Result<Self, ErrorBody> {
+        require_root(users)?;
+        let accounts: Vec<Account> = users.iter().map(|name| Account::find(name)).collect::<Result<_, _>>()?;
+        let programs = Programs::find()?;
+        require_credentials()?;
+        let state = Installation::System.state()?;
+        let present = guarded_users();
+        let is_installed = state
+            .units
+            .iter()
+            .any(|unit| unit.enabled == "enabled" || unit.active == "active");
+        if present.is_empty() && is_installed {
+            return Err(
+                error::refused("this machine has the daemon of `service install --system`").hint(
+                    "one machine has one of the two; remove it first: sudo regauthctl service uninstall --system",
+                ),
+            );
+        }
+        let new = accounts.iter().filter(|account| !present.contains(&account.uid));
+        let own: Vec<OwnDaemon> = new
+            .map(|account| OwnDaemon::find(account, &programs))
+            .collect::<Result<_, _>>()?;
+        let installed = state.listen_addresses.first().filter(|_| !present.is_empty());
+        let listen = installed.map_or_else(|| common_address(&own), |address| Ok(*address))?;
+        if present.is_empty() && !own.iter().any(|own| own.is_service) {
+            Installation::System.refuse_occupied_port(&[listen])?;
+        }
+        let ids: BTreeSet<u32> = present
+            .iter()
+            .copied()
+            .chain(accounts.iter().map(|account| account.uid))
+            .collect();
+        let files = systemd_units::guarded_files(&programs.regauthd, &ids, listen);
+        let plan = systemd::plan_guarded_install(files, &programs.regauthd)?;
+        Ok(Self {
+            accounts,
+            present,
+            plan,
+            programs,
+            own,
+            handovers: Vec::new(),
+            asks: false,
+        })
+    }
+
+    /// Reads what the users have, for a person to agree to. With `ask`, a person gives each token again. Nothing that a
+    /// program changes after this is moved.
+    ///
+    /// # Errors
+    /// A user's registries cannot be read.
+    pub(crate) fn read_registries(&mut self, ask: bool) -> Result<Vec<String>, ErrorBody> {
+        self.asks = ask;
+        for account in &self.accounts {
+            let handing_over = HandingOver::start(account, &self.programs.regauthd, !ask)?;
+            self.handovers.push(handing_over);
+        }
+        let users = self.accounts.iter().zip(&self.handovers);
+        Ok(users
+            .flat_map(|(account, handing_over)| handing_over.describe(&account.name))
+            .collect())
+    }
+
+    /// Reports the plan without carrying it out.
+    pub(crate) fn outcome(self) -> GuardedOutcome {
+        GuardedOutcome {
+            manager: "systemd",
+            users: self.accounts.iter().map(|account| account.name.clone()).collect(),
+            steps: self.plan.outcome().steps,
+            moved: Vec::new(),
+            staying: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Installs the service and moves the registries that were read.
+    ///
+    /// # Errors
+    /// A step failed. The users' own daemons run again, and a new installation is undone.
+    pub(crate) fn carry_out(self) -> Result<GuardedOutcome, ErrorBody> {
+        let Self {
+            accounts,
+            present,
+            plan,
+            programs,
+            own,
+            handovers,
+            asks,
+        } = self;
+        let has_service = |account: &&Account| own.iter().any(|own| own.user == account.uid && own.is_service);
+        let stop = || {
+            accounts
+                .iter()
+                .filter(has_service)
+                .try_for_each(|account| account.run(&programs.regauthctl, &["service", "uninstall"]))
+        };
+        let started = stop()
+            .and_then(|()| plan.carry_out())
+            .and_then(|steps| Ok((steps, guarded_client()?)));
+        let (steps, client) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                return Err(undo(
+                    &reason(error),
+                    accounts.iter().filter(has_service),
+                    &programs,
+                    present.is_empty(),
+                ));
+            }
+        };
+        let mut outcome = GuardedOutcome {
+            manager: "systemd",
+            users: accounts.iter().map(|account| account.name.clone()).collect(),
+            steps: steps.steps,
+            moved: Vec::new(),
+            staying: Vec::new(),
+            notes: Vec::new(),
+        };
+        for (account, handing_over) in accounts.iter().zip(handovers) {
+            let bundle = own
+                .iter()
+                .find(|own| own.user == account.uid)
+                .and_then(|own| own.bundle.clone());
+            take_over::link_bundle(account, bundle, &mut outcome);
+            take_over::take_over(account, handing_over, asks, &client, &mut outcome)?;
+            note_copies(account, &mut outcome);
+        }
+        Ok(outcome)
+    }
+}
+
+impl Programs {
+    /// Finds both programs.
+    ///
+    /// # Errors
+    /// `refused` if others than root can change one: whoever changes the daemon's program has its tokens.
+    fn find() -> Result<Self, ErrorBody> {
+        let regauthctl = std::env::current_exe().map_err(error::io("cannot find regauthctl's own program"))?;
+        let programs = Self {
+            regauthd: safe_program(&find_regauthd()?)?,
+            regauthctl: safe_program(&regauthctl)?,
+        };
+        Ok(programs)
+    }
+}
+
+/// Part of the answer of `service status`.
+#[derive(Deserialize)]
+struct InstalledService {
+    installed: bool,
+}
+
+/// Daemon that a user runs now.
+struct OwnDaemon {
+    user: u32,
+    listen: Option<SocketAddr>,
+    /// Bundle that the user's clients know.
+    bundle: Option<PathBuf>,
+    is_service: bool,
+}
+
+impl OwnDaemon {
+    /// Asks the user's own `regauthctl`.
+    ///
+    /// # Errors
+    /// `refused` for a daemon that no service manager can stop, and for a service whose manager does not run.
+    fn find(account: &Account, programs: &Programs) -> Result<Self, ErrorBody> {
+        let (name, unit) = (
+            &account.name,
+            account.in_home(".config/systemd/user/regauthd-proxy.socket"),
+        );
+        if unit.exists() && !account.has_session() {
+            let message = format!("{name} has a regauthd service, and is not logged in, so that it cannot be stopped");
+            return Err(error::refused(message).hint(format!(
+                "log in as {name}, or run `sudo loginctl enable-linger {name}`; then repeat"
+            )));
+        }
+        let service: Option<InstalledService> = account.ask(&programs.regauthctl, &["service", "status"]);
+        let is_service = service.is_some_and(|service| service.installed);
+        let status: Option<Status> = account.ask(&programs.regauthctl, &["status"]);
+        if status.is_some() && !is_service {
+            return Err(error::refused(format!("{name} runs a regauthd that is not a service"))
+                .hint(format!("stop it and try again: as {name}, regauthctl stop --wait")));
+        }
+        Ok(Self {
+            user: account.uid,
+            listen: status.as_ref().and_then(|status| status.listen.parse().ok()),
+            bundle: status.map(|status| status.bundle.into()),
+            is_service,
+        })
+    }
+}
+
+/// Canonical path of a program.
+fn safe_program(program: &Path) -> Result<PathBuf, ErrorBody> {
+    let path = program
+        .canonicalize()
+        .map_err(error::io(format!("cannot find {}", program.display())))?;
+    let is_changeable = |part: &&Path| {
+        let metadata = part.symlink_metadata();
+        metadata.is_ok_and(|metadata| metadata.uid() != 0 || metadata.mode() & OTHERS_WRITE != 0)
+    };
+    match path.ancestors().find(is_changeable) {
+        None => Ok(path),
+        Some(part) => Err(error::refused(format!(
+            "others than root can change {}: whoever changes the daemon's program has its tokens",
+            part.display()
+        ))
+        .hint(format!(
+            "install the programs where only root can write: sudo install --mode=755 --target-directory=/usr/local/bin {}; \
+             then repeat with /usr/local/bin/regauthctl",
+            path.parent().unwrap_or(Path::new("/")).join("{regauthd,regauthctl,cargo-credential-regauth}").display()
+        ))),
+    }
+}
+
+fn require_root(users: &[String]) -> Result<(), ErrorBody> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(error::refused("only root can install a guarded daemon")
+        .hint(format!("sudo regauthctl service install --for {}", users.join(","))))
+}
+
+fn require_credentials() -> Result<(), ErrorBody> {
+    let missing = ["systemctl", "systemd-creds", "systemd-sysusers", "setpriv"].map(|name| (name, on_path(name)));
+    match missing.iter().find(|(_, path)| path.is_none()) {
+        None => Ok(()),
+        Some((name, _)) => Err(error::failed(format!(
+            "a guarded daemon needs {name}, which is not here: its vault's key is kept by systemd (250 or newer)"
+        ))
+        .hint("nothing was changed; `regauthctl service install` runs a daemon of your own instead")),
+    }
+}
+
+/// Address that the clients of all users know.
+///
+/// # Errors
+/// `refused` if they know several: one daemon has one port.
+fn common_address(own: &[OwnDaemon]) -> Result<SocketAddr, ErrorBody> {
+    let listen: BTreeSet<SocketAddr> = own.iter().filter_map(|own| own.listen).collect();
+    if listen.len() < 2 {
+        return Ok(listen.first().copied().unwrap_or(DEFAULT_LISTEN_ADDRESS));
+    }
+    let addresses: Vec<String> = listen.iter().map(ToString::to_string).collect();
+    let message = format!(
+        "the users' daemons listen on several addresses: {}",
+        addresses.join(", ")
+    );
+    Err(error::refused(message).hint(
+        "one daemon has one port, which their clients name; give them the same one first, or install for one user",
+    ))
+}
+
+/// Users that the installed guarded service serves; empty if there is none.
+fn guarded_users() -> Vec<u32> {
+    let text = fs::read_to_string(systemd_units::GUARDED_SERVICE).unwrap_or_default();
+    let option = text.split_once("--guarded-for ").map(|(_, rest)| rest);
+    let list = option
+        .and_then(|rest| rest.split_whitespace().next())
+        .unwrap_or_default();
+    list.split(',').filter_map(|id| id.parse().ok()).collect()
+}
+
+/// True if the guarded service is installed on this machine.
+pub(crate) fn is_installed() -> bool {
+    !guarded_users().is_empty()
+}
+
+/// Client of the daemon that was just installed.
+fn guarded_client() -> Result<Client, ErrorBody> {
+    connect::guarded_daemon()
+        .ok_or_else(|| error::failed("systemd has started no guarded regauthd"))
+        .and_then(|client| client.ping().map(|()| client))
+}
+
+/// systemctl refers to the journal for the reason why the daemon does not start. Quotes it.
+fn reason(error: ErrorBody) -> String {
+    let logged = systemd::last_error(Installation::System).filter(|_| error.message.contains("journalctl"));
+    logged.unwrap_or(error.message)
+}
+
+/// Starts the users' own daemons again, and removes a service that was not there before.
+fn undo<'a>(reason: &str, own: impl Iterator<Item = &'a Account>, programs: &Programs, is_new: bool) -> ErrorBody {
+    let mut failures = Vec::new();
+    if is_new {
+        let removed = systemd::plan_uninstall(Installation::System).and_then(ServicePlan::carry_out);
+        failures.extend(removed.err().map(|error| error.message));
+    }
+    for account in own {
+        let restored = account.run(&programs.regauthctl, &["service", "install"]);
+        failures.extend(restored.err().map(|error| error.message));
+    }
+    let hint = match failures.is_empty() {
+        true => "everything is as it was; correct the cause and repeat".to_owned(),
+        false => format!("not everything is as it was: {}", failures.join("; ")),
+    };
+    error::failed(format!("the guarded daemon was not installed: {reason}")).hint(hint)
+}
+
+/// Notes copies of files with tokens that `import` keeps for `--undo`. Programs of the user can read them.
+fn note_copies(account: &Account, outcome: &mut GuardedOutcome) {
+    let copies = account.in_home(".local/state/regauth/import");
+    if copies.exists() {
+        outcome.notes.push(format!(
+            "{} has copies of imported tokens in {}, which every program of {0} can read; as {0}, delete them: regauthctl \
+             import --forget-backup",
+            account.name,
+            copies.display()
+        ));
+    }
+}
+
+/// User that the guarded daemon runs as.
+const USER: &str = "regauth";
+/// Folder of certificates that registries name.
+const ETC: &str = "/etc/regauth";
+/// Bundle for clients; the one for Java is beside it.
+const BUNDLE: &str = "/var/cache/regauth/ca-bundle.pem";
+const OTHERS_WRITE: u32 = 0o022;

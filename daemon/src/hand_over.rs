@@ -1,0 +1,262 @@
+//! `regauthd --hand-over`: gives a user's registries and tokens to a guarded daemon, when `service install --for` moves them.
+//!
+//! It runs as the user, reads what that user can read, and uses pipes only. It takes no lock: the user's daemon may still
+//! serve while the registries are listed. [`HandOver`] describes the lines.
+
+use std::fs;
+use std::io::{self, BufRead, Write};
+use std::path::{Path, PathBuf};
+
+use regauth_shared::hand_over::HandOver;
+use regauth_shared::paths::{Folders, NoHome};
+use regauth_shared::request::{AddRegistry, SetUpstream};
+use regauth_shared::{RegistryName, Secret};
+
+use crate::config::{Config, Problems};
+use crate::credential::store::select::OpenStore;
+use crate::credential::store::{Item, StoreError};
+use crate::registry::{Registry, Source};
+
+/// Lists the registries and, when the reader asks for it, deletes their tokens. `with_tokens` is false if the reader asks a
+/// person for each token again.
+///
+/// # Errors
+/// [`HandOverError`], each with what to do.
+pub async fn run(
+    home: Option<&Path>,
+    with_tokens: bool,
+    mut answers: impl BufRead,
+    mut lines: impl Write,
+) -> Result<(), HandOverError> {
+    let folders = Folders::resolve(home, |name| std::env::var_os(name))?;
+    let config = read_config(&folders)?;
+    let store = config.store.map(|kind| OpenStore::new(&folders, kind));
+    let mut write = |line: &HandOver| -> Result<(), HandOverError> {
+        serde_json::to_writer(&mut lines, line).map_err(io::Error::from)?;
+        lines.write_all(b"\n")?;
+        Ok(lines.flush()?)
+    };
+    for (name, registry) in in_order(&config) {
+        write(&registry_line(name, registry, store.as_ref(), with_tokens).await?)?;
+    }
+    if let Some(line) = upstream_line(&config)? {
+        write(&line)?;
+    }
+    write(&HandOver::End)?;
+    let mut removed = 0;
+    let mut name = String::new();
+    while answers.read_line(&mut name)? > 0 {
+        if let (Ok(name), Some(store)) = (name.trim().parse(), &store) {
+            store.thread.delete(&Item::Credential(name)).await?;
+            removed += 1;
+        }
+        name.clear();
+    }
+    writeln!(lines, "{removed}")?;
+    Ok(lines.flush()?)
+}
+
+/// The user's configuration; the default one if there is no file.
+fn read_config(folders: &Folders) -> Result<Config, HandOverError> {
+    let file = folders.config_file();
+    let text = match fs::read_to_string(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(HandOverError::Unreadable(file, error)),
+    };
+    Config::read(&text).map_err(|problems| HandOverError::Config(file, problems))
+}
+
+/// Registries that share a credential come after its owner.
+fn in_order(config: &Config) -> impl Iterator<Item = (&RegistryName, &Registry)> {
+    let shares = |registry: &Registry| matches!(registry.source, Source::Of(_));
+    let owners = config.registries.iter().filter(move |(_, registry)| !shares(registry));
+    owners.chain(config.registries.iter().filter(move |(_, registry)| shares(registry)))
+}
+
+async fn registry_line(
+    name: &RegistryName,
+    registry: &Registry,
+    store: Option<&OpenStore>,
+    with_tokens: bool,
+) -> Result<HandOver, HandOverError> {
+    let left = |reason: String| HandOver::Left {
+        name: name.clone(),
+        reason,
+    };
+    if let Some(reason) = obstacle(registry) {
+        return Ok(left(reason));
+    }
+    let roots = match registry.ca_file.as_deref().map(fs::read_to_string).transpose() {
+        Ok(roots) => roots,
+        Err(error) => return Ok(left(format!("its ca-file cannot be read: {error}"))),
+    };
+    let mut token = None;
+    if let (Source::Store, Some(store), true) = (&registry.source, store, with_tokens) {
+        token = store.thread.read(&Item::Credential(name.clone())).await?;
+        if token.is_none() {
+            return Ok(left("it has no token".to_owned()));
+        }
+    }
+    Ok(HandOver::Registry {
+        request: Box::new(request(name, registry, token)),
+        roots,
+    })
+}
+
+/// Reason why a guarded daemon cannot serve the registry, or not as it is.
+fn obstacle(registry: &Registry) -> Option<String> {
+    match &registry.source {
+        Source::Store | Source::Of(_) => {}
+        source => {
+            return Some(format!(
+                "its token comes from {source}, which a daemon of another user cannot use"
+            ));
+        }
+    }
+    if registry.client_identity.is_some() {
+        return Some("it has a client certificate, whose key a daemon of another user cannot read".to_owned());
+    }
+    let plain = registry.scopes.iter().find(|scope| scope.plain)?;
+    Some(format!("every program can listen on the port of {plain}"))
+}
+
+fn request(name: &RegistryName, registry: &Registry, token: Option<Secret>) -> AddRegistry {
+    AddRegistry {
+        name: name.clone(),
+        index: registry.index.as_ref().map(ToString::to_string),
+        scopes: registry.scopes.iter().map(ToString::to_string).collect(),
+        kind: Some(registry.kind.as_str().to_owned()),
+        scheme: Some(registry.scheme.to_string()),
+        username: registry.scheme.username().map(str::to_owned),
+        token_service: registry.token_service.as_ref().map(ToString::to_string),
+        writes: Some(registry.writes.as_str().to_owned()),
+        programs: registry.programs.iter().map(ToString::to_string).collect(),
+        read_ahead: Some(registry.read_ahead),
+        untrusted: false,
+        ca_file: None,
+        source: None,
+        source_command: None,
+        credential_of: match &registry.source {
+            Source::Of(owner) => Some(owner.clone()),
+            _ => None,
+        },
+        token,
+        proof: None,
+        verify: false,
+    }
+}
+
+/// The corporate proxy and the company's roots of the configuration. Those of the environment stay with the environment.
+fn upstream_line(config: &Config) -> Result<Option<HandOver>, HandOverError> {
+    let proxy = config.upstream.proxy.as_ref();
+    if proxy.is_none() && config.ca_file.is_none() {
+        return Ok(None);
+    }
+    let unreadable = |file: &PathBuf, error| HandOverError::Unreadable(file.clone(), error);
+    let roots = config.ca_file.as_ref();
+    let roots = roots.map(|file| fs::read_to_string(file).map_err(|error| unreadable(file, error)));
+    Ok(Some(HandOver::Upstream {
+        request: SetUpstream {
+            proxy: proxy.and_then(|proxy| Secret::parse(&proxy.to_text()).ok()),
+            no_proxy: config.upstream.no_proxy.clone().unwrap_or_default(),
+            ca_file: None,
+        },
+        roots: roots.transpose()?,
+    }))
+}
+
+/// Error of a handover.
+#[derive(Debug, thiserror::Error)]
+pub enum HandOverError {
+    /// No folders: neither `--home` nor a home directory.
+    #[error(transparent)]
+    NoHome(#[from] NoHome),
+    /// File that cannot be read.
+    #[error("cannot read {}: {}", .0.display(), .1)]
+    Unreadable(PathBuf, io::Error),
+    /// Configuration with errors.
+    #[error("{} has errors:\n{}", .0.display(), .1)]
+    Config(PathBuf, Problems),
+    /// Store that does not give its tokens.
+    #[error("{0}; open it as that user, or give the tokens again with --ask")]
+    Store(#[from] StoreError),
+    /// Pipe that was closed.
+    #[error("the handover was broken off: {0}")]
+    Pipe(#[from] io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use regauth_shared::paths::Folders;
+
+    use super::*;
+    use crate::credential::store::StoreKind;
+
+    const CONFIG: &str = r#"
+store = "vault"
+
+[registries.a-copy]
+scopes = ["https://a.example/copy/"]
+credential-of = "corp"
+
+[registries.corp]
+index = "sparse+https://corp.example/index/"
+scheme = "basic"
+username = "me"
+
+[registries.minted]
+scopes = ["https://minted.example/"]
+source = { command = ["mint"] }
+
+[registries.plain]
+scopes = ["http://127.0.0.1:8000/x/"]
+"#;
+
+    #[tokio::test]
+    async fn registries_and_tokens_are_handed_over_and_removed_only_when_asked_for() {
+        let home = tempfile::tempdir().unwrap();
+        let folders = Folders::below(home.path());
+        fs::create_dir_all(&folders.state).unwrap();
+        fs::write(folders.config_file(), CONFIG).unwrap();
+        let item = Item::Credential("corp".parse().unwrap());
+        let store = OpenStore::new(&folders, StoreKind::Vault);
+        store
+            .thread
+            .write(&item, &Secret::parse("t0ken").unwrap())
+            .await
+            .unwrap();
+
+        let lines = hand_over(home.path(), "").await;
+        assert!(
+            lines[0].contains(r#""name":"corp""#) && lines[0].contains("t0ken"),
+            "{lines:?}"
+        );
+        assert!(lines[0].contains(r#""scheme":"basic""#) && lines[0].contains(r#""username":"me""#));
+        assert!(
+            lines[1].contains("minted") && lines[1].contains("another user"),
+            "{lines:?}"
+        );
+        assert!(
+            lines[2].contains("plain") && lines[2].contains("can listen"),
+            "{lines:?}"
+        );
+        assert!(
+            lines[3].contains(r#""credential-of":"corp""#),
+            "an owner comes first: {lines:?}"
+        );
+        assert_eq!(lines[4..], [r#""end""#, "0"]);
+        assert!(store.thread.read(&item).await.unwrap().is_some());
+
+        assert_eq!(hand_over(home.path(), "corp\n").await.last().unwrap(), "1");
+        assert!(store.thread.read(&item).await.unwrap().is_none());
+        assert!(hand_over(home.path(), "").await[0].contains("it has no token"));
+    }
+
+    async fn hand_over(home: &Path, answers: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        run(Some(home), true, answers.as_bytes(), &mut lines).await.unwrap();
+        let text = String::from_utf8(lines).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+}
