@@ -11,6 +11,7 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName, Secret};
 
 use crate::config::serialize::source_record;
 use crate::control::controller::Controller;
+use crate::control::presence::Presence;
 use crate::control::state::binding::{owner_in_service, token_use};
 use crate::control::state::{State, StateGuard};
 use crate::credential::store::Item;
@@ -73,11 +74,19 @@ impl Widening {
         self.changes.iter().map(ToString::to_string).collect()
     }
 
-    /// Permits the change if `proof` is the token itself.
+    /// Permits the change if a person is there, or `proof` is the token itself.
     ///
     /// # Errors
     /// `presence-needed` without the token, `refused` for another one, and those of the store.
-    pub(super) async fn permit(&self, controller: &Controller, proof: Option<&Secret>) -> Result<(), ErrorBody> {
+    pub(super) async fn permit(
+        &self,
+        controller: &Controller,
+        presence: Presence,
+        proof: Option<&Secret>,
+    ) -> Result<(), ErrorBody> {
+        if presence == Presence::Person {
+            return Ok(());
+        }
         if self.is_login(controller) {
             return Err(self.needs_another_login());
         }

@@ -17,6 +17,7 @@ use crate::control::archives::uncovered_archives;
 use crate::control::controller::Controller;
 use crate::control::error::unchanged;
 use crate::control::new_registry::{InitialToken, definition, initial_token, push_scope};
+use crate::control::presence::Presence;
 use crate::control::probe::{ProbeResult, probe_token};
 use crate::control::state::binding::token_use;
 use crate::control::state::{State, StateGuard};
@@ -38,14 +39,18 @@ use crate::registry::{Index, Registry, Scope, Source};
 /// # Errors
 /// `exists` or `invalid` for the request, `token-rejected` or `not-verified` by the registry, and those of the source, the
 /// store and the files. Nothing is left behind.
-pub(crate) async fn add_registry(controller: &Controller, request: AddRegistry) -> Result<RegistryAdded, ErrorBody> {
+pub(crate) async fn add_registry(
+    controller: &Controller,
+    request: AddRegistry,
+    presence: Presence,
+) -> Result<RegistryAdded, ErrorBody> {
     refuse_conflicts(controller, &*controller.lock_state().await?, &request)?;
     let NewRegistry {
         route,
         verdict,
         notes,
         permitted,
-    } = prepare(controller, &request).await?;
+    } = prepare(controller, &request, presence).await?;
     let name = request.name.clone();
     let mut state = controller.lock_for_change().await?;
     refuse_conflicts(controller, &state, &request)?;
@@ -160,7 +165,7 @@ struct NewRegistry {
 
 /// Checks the definition, gets the initial token, probes the registry. Changes nothing, and holds no lock while it waits:
 /// source and registry may be slow.
-async fn prepare(controller: &Controller, request: &AddRegistry) -> Result<NewRegistry, ErrorBody> {
+async fn prepare(controller: &Controller, request: &AddRegistry, presence: Presence) -> Result<NewRegistry, ErrorBody> {
     let name = &request.name;
     let mut registry = definition(request)?;
     controller.check_registry(&registry)?;
@@ -171,7 +176,7 @@ async fn prepare(controller: &Controller, request: &AddRegistry) -> Result<NewRe
     let discovering = token_service::discover(&upstream, pool, request.verify, &mut registry);
     let discovered = controller.unless_ending(discovering).await??;
     // Before the token is sent there.
-    let permitted = permit_sharing(controller, request, &registry).await?;
+    let permitted = permit_sharing(controller, request, &registry, presence).await?;
     let initial = initial_token(controller, &registry, request);
     let InitialToken { credential, first } = controller.unless_ending(initial).await??;
     if let Ok(token) = &first {
@@ -219,6 +224,7 @@ async fn permit_sharing(
     controller: &Controller,
     request: &AddRegistry,
     registry: &Registry,
+    presence: Presence,
 ) -> Result<Option<Widening>, ErrorBody> {
     let widening = {
         let state = controller.lock_state().await?;
@@ -226,7 +232,7 @@ async fn permit_sharing(
         Widening::of(&state, &request.name, None, registry)
     };
     if let Some(widening) = &widening {
-        widening.permit(controller, request.proof.as_ref()).await?;
+        widening.permit(controller, presence, request.proof.as_ref()).await?;
     }
     Ok(widening)
 }

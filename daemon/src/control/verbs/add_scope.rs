@@ -7,6 +7,7 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 use crate::control::controller::Controller;
 use crate::control::error::unchanged;
 use crate::control::new_registry::{parse_flag, push_scope};
+use crate::control::presence::Presence;
 use crate::control::state::apply::Applied;
 use crate::control::state::{State, StateGuard};
 use crate::control::verbs::show;
@@ -18,7 +19,11 @@ use crate::registry::{Registry, Scope};
 /// # Errors
 /// `not-found`, `invalid` or `exists` for the request, those of the permission to send the token there, and those of the
 /// authorities and files.
-pub(crate) async fn add_scope(controller: &Controller, request: &AddScope) -> Result<RegistryView, ErrorBody> {
+pub(crate) async fn add_scope(
+    controller: &Controller,
+    request: &AddScope,
+    presence: Presence,
+) -> Result<RegistryView, ErrorBody> {
     let permitted = {
         let state = controller.lock_state().await?;
         let before = state.registry(&request.name)?;
@@ -26,7 +31,7 @@ pub(crate) async fn add_scope(controller: &Controller, request: &AddScope) -> Re
         Widening::of(&state, &request.name, Some(before.configured()), &wider)
     };
     if let Some(widening) = &permitted {
-        widening.permit(controller, request.proof.as_ref()).await?;
+        widening.permit(controller, presence, request.proof.as_ref()).await?;
     }
     let mut state = controller.lock_for_change().await?;
     let before = state.registry(&request.name)?.configured().clone();

@@ -6,6 +6,7 @@ use regauth_shared::response::RegistryView;
 use regauth_shared::{ErrorBody, ErrorKind};
 
 use crate::control::controller::Controller;
+use crate::control::presence::Presence;
 use crate::control::verbs::show;
 use crate::control::widening::Widening;
 
@@ -14,7 +15,11 @@ use crate::control::widening::Widening;
 /// # Errors
 /// `not-found` for an unknown registry, `invalid` if other changes are waiting than the request names, those of the
 /// permission, the store and the files.
-pub(crate) async fn confirm(controller: &Controller, request: Confirm) -> Result<RegistryView, ErrorBody> {
+pub(crate) async fn confirm(
+    controller: &Controller,
+    request: Confirm,
+    presence: Presence,
+) -> Result<RegistryView, ErrorBody> {
     let name = &request.name;
     let route = controller.snapshot().registry(name)?;
     let Some(widening) = Widening::unconfirmed(&*controller.lock_state().await?, name) else {
@@ -26,7 +31,7 @@ pub(crate) async fn confirm(controller: &Controller, request: Confirm) -> Result
             "nothing was changed; `regauthctl show {name}` shows them, then repeat"
         )));
     }
-    widening.permit(controller, request.proof.as_ref()).await?;
+    widening.permit(controller, presence, request.proof.as_ref()).await?;
     let mut state = controller.lock_for_change().await?;
     if let Some(now) = Widening::unconfirmed(&state, name) {
         now.refuse_beyond(Some(&widening))?;
