@@ -10,7 +10,7 @@ use crate::control::server::Peer;
 
 /// Presence of a person behind a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Presence {
+pub(crate) enum Presence {
     /// Root has asked a guarded daemon.
     Person,
     /// It may be any program.
@@ -21,7 +21,7 @@ pub(super) enum Presence {
 ///
 /// # Errors
 /// `refused`, with what to do.
-pub(super) fn require(controller: &Controller, peer: Peer, request: &Request) -> Result<Presence, ErrorBody> {
+pub(crate) fn require(controller: &Controller, peer: Peer, request: &Request) -> Result<Presence, ErrorBody> {
     if !controller.proxy.served.is_guarded() {
         return Ok(Presence::Unknown);
     }
