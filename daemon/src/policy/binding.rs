@@ -67,7 +67,8 @@ impl Binding {
         }
         let scopes = now.scopes.iter();
         let Some(given) = self.uses.get(name) else {
-            return scopes.cloned().map(Wider::Scope).collect();
+            let service = now.token_service.clone().map(Wider::TokenService);
+            return scopes.cloned().map(Wider::Scope).chain(service).collect();
         };
         let scopes = scopes.filter(|scope| !given.covers_scope(scope));
         let mut wider: Vec<Wider> = scopes.cloned().map(Wider::Scope).collect();
