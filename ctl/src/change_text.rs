@@ -34,6 +34,7 @@ pub(crate) fn describe(kind: &EventKind) -> String {
                 created.grant, created.expires
             )
         }
+        EventKind::GrantExpired(expired) => format!("the grant {} has expired", expired.grant),
         EventKind::GrantRevoked(revoked) => format!("revoked the grant {}", revoked.grant),
         EventKind::RegistryAdded(_) => "added the registry".to_owned(),
         EventKind::RegistryRemoved(_) => "removed the registry".to_owned(),

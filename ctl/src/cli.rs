@@ -13,9 +13,9 @@ use regauth_shared::{ErrorBody, exit_code};
 
 use crate::client::Client;
 use crate::commands::{
-    add_registry, add_scope, allow, audit, completions, confirm, deny, doctor, edit, env, export, forward, grant,
-    grants, import, list, log, login, logout, logs, man, metrics, overview, reload, remove_registry, revoke, rotate,
-    run as run_command, service, set, setup, show, status, stop, store, top, uninstall, unlock, verify, watch,
+    add_registry, add_scope, allow, audit, completions, confirm, deny, doctor, edit, env, explain, export, forward,
+    grant, grants, import, list, log, login, logout, logs, man, metrics, overview, reload, remove_registry, revoke,
+    rotate, run as run_command, service, set, setup, show, status, stop, store, top, uninstall, unlock, verify, watch,
 };
 use crate::output::{self, Report};
 use crate::{completion, connect, error, setup as clients};
@@ -57,6 +57,7 @@ enum Verb {
 #[derive(Subcommand)]
 enum StandaloneVerb {
     Forward(forward::Arguments),
+    Explain(explain::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
 }
@@ -131,7 +132,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
     ),
     ("Tokens", &["login", "logout", "rotate", "verify"]),
     ("Writes", &["allow", "deny"]),
-    ("Clients", &["setup", "env", "run", "doctor"]),
+    ("Clients", &["setup", "env", "run", "doctor", "explain"]),
     ("Other clients", &["grant", "grants", "revoke", "forward"]),
     ("What happens", &["watch", "audit", "metrics"]),
     (
@@ -185,6 +186,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
         Some(Verb::Standalone(StandaloneVerb::Completions(arguments))) => return completions::run(&arguments),
         Some(Verb::Standalone(StandaloneVerb::Man(arguments))) => return man::run(&arguments, Cli::command()),
         Some(Verb::Standalone(StandaloneVerb::Forward(arguments))) => return forward::run(&arguments, cli.json),
+        Some(Verb::Standalone(StandaloneVerb::Explain(arguments))) => return explain::run(&arguments),
         Some(Verb::Daemon(verb)) => *verb,
         None => return show_overview(cli.home.as_deref(), cli.system),
     };
@@ -197,7 +199,7 @@ fn execute(cli: Cli) -> Result<Report, ErrorBody> {
 }
 
 fn carry_out(verb: DaemonVerb, home: Option<&Path>, json: bool, system: bool) -> Result<Report, ErrorBody> {
-    let folders = folders(home)?;
+    let folders = connect::folders(home)?;
     let client = client(system, &folders, &verb)?;
     let daemon_folders = daemon_folders(&client, &folders);
     let updated = |report: Report| report.with_lines(&clients::refresh(&folders, &client));
@@ -242,17 +244,13 @@ fn carry_out(verb: DaemonVerb, home: Option<&Path>, json: bool, system: bool) ->
 }
 
 fn show_overview(home: Option<&Path>, system: bool) -> Result<Report, ErrorBody> {
-    let folders = folders(home)?;
+    let folders = connect::folders(home)?;
     let client = if system {
         connect::system_daemon()
     } else {
         connect::user_daemon(&folders)
     };
     overview::run(&client, &folders)
-}
-
-fn folders(home: Option<&Path>) -> Result<Folders, ErrorBody> {
-    Folders::resolve(home, |name| std::env::var_os(name)).map_err(|error| error::usage(error.to_string()))
 }
 
 /// Folders of the daemon that is asked.
@@ -460,7 +458,7 @@ mod tests {
             let lines: Vec<_> = examples.lines().filter(|line| line.contains("regauthctl")).collect();
             assert!(!lines.is_empty(), "{} has no examples", verb.get_name());
             for line in lines {
-                let line = line.split(" | ").last().unwrap();
+                let line = line.split(" | ").last().unwrap().split(" > ").next().unwrap();
                 let Some(line) = line.trim_start().strip_prefix("regauthctl") else {
                     continue;
                 };

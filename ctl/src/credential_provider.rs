@@ -4,7 +4,6 @@
 //! the request; regauthd replaces it with the credential. For every other registry cargo asks its next provider. `cargo
 //! login` sends the token to regauthd. `cargo logout` makes regauthd forget it, and the registry stays.
 
-use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -194,8 +193,7 @@ fn folders(args: &[&str]) -> Result<Folders, ErrorBody> {
             ));
         }
     };
-    let variable = |name: &str| -> Option<OsString> { std::env::var_os(name) };
-    Folders::resolve(home, variable).map_err(|error| error::usage(error.to_string()))
+    connect::folders(home)
 }
 
 /// True if the registry has this index. A cargo registry without an index serves every index below its scopes.

@@ -49,10 +49,6 @@ impl DaemonInfo {
         let status: Status = client.call(&Request::Status(Nothing {}))?.answer;
         let list: RegistryList = client.call(&Request::List(Nothing {}))?.answer;
         let home = folders.home.as_deref().and_then(|home| std::path::absolute(home).ok());
-        let mut provider = vec![provider_program()];
-        if let Some(home) = &home {
-            provider.extend(["--home".to_owned(), home.display().to_string()]);
-        }
         Ok(Self {
             proxy: status.proxy,
             listen: status.listen,
@@ -65,7 +61,7 @@ impl DaemonInfo {
             registries: list.registries,
             home,
             state: folders.state.clone(),
-            provider,
+            provider: provider_command(folders),
         })
     }
 
@@ -118,12 +114,21 @@ pub(crate) fn is_git_index(view: &RegistryView) -> bool {
     view.index.as_deref().is_some_and(|index| !index.starts_with("sparse+"))
 }
 
-/// Name of the credential provider if it is in `PATH`, so that the setting survives an upgrade; else its path next to
-/// this program.
-fn provider_program() -> String {
-    if program::on_path(PROVIDER).is_some() {
-        return PROVIDER.to_owned();
+/// Command line of cargo's credential provider.
+pub(crate) fn provider_command(folders: &Folders) -> Vec<String> {
+    let mut command = vec![provider_program()];
+    let home = folders.home.as_deref().and_then(|home| std::path::absolute(home).ok());
+    if let Some(home) = home {
+        command.extend(["--home".to_owned(), home.display().to_string()]);
     }
-    let sibling = program::sibling(PROVIDER).filter(|program| program.is_file());
-    sibling.map_or_else(|| PROVIDER.to_owned(), |program| program.display().to_string())
+    command
+}
+
+/// Path of the credential provider: an IDE that the desktop starts has another `PATH` than a shell. The one in `PATH`
+/// comes first, because that survives an upgrade in a folder with a version in its name.
+fn provider_program() -> String {
+    let in_path = program::on_path(PROVIDER);
+    let sibling = || program::sibling(PROVIDER).filter(|program| program.is_file());
+    let program = in_path.or_else(sibling);
+    program.map_or_else(|| PROVIDER.to_owned(), |program| program.display().to_string())
 }

@@ -9,6 +9,7 @@ use regauth_shared::response::RegistryView;
 use crate::client_files::{self, ClientFile};
 use crate::daemon_info::DaemonInfo;
 use crate::program::PROVIDER;
+use crate::setup;
 
 /// Environment variable with its new value; `None` unsets it.
 pub(crate) type Variable = (String, Option<String>);
@@ -26,6 +27,7 @@ pub(crate) fn caller_variables(info: &DaemonInfo) -> Vec<Variable> {
         variables.extend(files.map(|file| file.variable(current)));
     }
     variables.extend(uv_placeholders(info, current));
+    variables.extend(index_variables(info));
     variables
 }
 
@@ -75,6 +77,7 @@ fn is_grant(value: &str, proxy: &str) -> bool {
 pub(crate) fn variables(info: &DaemonInfo) -> Vec<Variable> {
     let mut variables = variables_with_proxy(info, &info.proxy);
     variables.extend(client_files::all(info).iter().map(|file| file.variable(|_| None)));
+    variables.extend(index_variables(info));
     variables
 }
 
@@ -122,6 +125,22 @@ fn variables_with_proxy(info: &DaemonInfo, proxy: &str) -> Vec<Variable> {
         set("REGAUTH_HOME", &home.display().to_string());
     }
     variables
+}
+
+/// Cargo's variables for the index of each registry, so that a project can name it. An index to which cargo's files give
+/// another name gets no second one: cargo rejects that.
+fn index_variables(info: &DaemonInfo) -> Vec<Variable> {
+    let is_expressible = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+    let indexes = info.cargo_indexes();
+    let wanted = indexes.filter(|(view, index)| {
+        let name = view.name.as_str();
+        is_expressible(name) && !setup::has_other_cargo_name(index, name)
+    });
+    let variable = |(view, index): (&RegistryView, &str)| {
+        let name = view.name.as_str().to_ascii_uppercase().replace('-', "_");
+        (format!("CARGO_REGISTRIES_{name}_INDEX"), Some(index.to_owned()))
+    };
+    wanted.map(variable).collect()
 }
 
 /// Cargo's variables for each registry, for a cargo whose files do not name the registries.

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -33,6 +33,8 @@ pub struct Grant {
     deadline: Deadline,
     last_used: AtomicI64,
     revoked: CancellationToken,
+    /// True once its expiry was announced.
+    expiry_is_known: AtomicBool,
 }
 
 /// Terms of a grant, and the hash of its token.
@@ -68,7 +70,7 @@ impl Grant {
         expires: OffsetDateTime,
     ) -> io::Result<(Self, String)> {
         let token = URL_SAFE_NO_PAD.encode(random::<32>()?);
-        let id: String = random::<4>()?.iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = new_id::<4>()?;
         let hash = hash(token.as_bytes());
         let terms = Terms {
             id,
@@ -79,6 +81,30 @@ impl Grant {
             expires,
         };
         Ok((Self::from(terms), token))
+    }
+
+    /// A grant whose token carries these terms. No file has it.
+    pub(crate) fn signed(
+        id: String,
+        registries: Option<BTreeSet<RegistryName>>,
+        write: bool,
+        created: OffsetDateTime,
+        expires: OffsetDateTime,
+    ) -> Self {
+        Self::from(Terms {
+            id,
+            hash: String::new(),
+            registries,
+            write,
+            created,
+            expires,
+        })
+    }
+
+    /// Notes that a client has presented the token.
+    pub(crate) fn note_use(&self) {
+        let now = OffsetDateTime::now_utc().unix_timestamp();
+        self.last_used.store(now, Ordering::Relaxed);
     }
 
     /// Does the grant cover this operation on this registry now?
@@ -109,6 +135,12 @@ impl Grant {
         self.revoked.cancel();
     }
 
+    /// True at the first call after the grant has expired without having been revoked.
+    fn take_expiry(&self) -> bool {
+        let has_expired = self.deadline.has_passed() && !self.revoked.is_cancelled();
+        has_expired && !self.expiry_is_known.swap(true, Ordering::Relaxed)
+    }
+
     /// Waits until the grant expires or is revoked.
     pub async fn ended(&self) {
         tokio::select! {
@@ -129,8 +161,11 @@ impl Grant {
 impl From<Terms> for Grant {
     fn from(terms: Terms) -> Self {
         let lifetime = Duration::try_from(terms.expires - terms.created).unwrap_or_default();
+        let deadline = Deadline::at(terms.expires, lifetime);
         Self {
-            deadline: Deadline::at(terms.expires, lifetime),
+            // The end of a grant that a file brings is no news.
+            expiry_is_known: AtomicBool::new(deadline.has_passed()),
+            deadline,
             terms,
             last_used: AtomicI64::new(0),
             revoked: CancellationToken::new(),
@@ -167,6 +202,11 @@ impl Grants {
         self.0.iter().filter(|grant| grant.is_valid())
     }
 
+    /// Grants that have expired since the last call.
+    pub fn take_expired(&self) -> impl Iterator<Item = &Arc<Grant>> {
+        self.0.iter().filter(|grant| grant.take_expiry())
+    }
+
     /// Set of the valid grants and one more.
     #[must_use]
     pub fn with(&self, grant: Arc<Grant>) -> Self {
@@ -185,8 +225,7 @@ impl Grants {
         let same =
             |grant: &&Arc<Grant>| verify_slices_are_equal(grant.terms.hash.as_bytes(), presented.as_bytes()).is_ok();
         let found = self.valid().find(same)?;
-        let now = OffsetDateTime::now_utc().unix_timestamp();
-        found.last_used.store(now, Ordering::Relaxed);
+        found.note_use();
         Some(Arc::clone(found))
     }
 }
@@ -195,6 +234,11 @@ impl Grants {
 #[serde(deny_unknown_fields)]
 struct GrantsFile {
     grants: Vec<Terms>,
+}
+
+/// Random identifier: two hexadecimal digits a byte.
+pub(crate) fn new_id<const LENGTH: usize>() -> io::Result<String> {
+    Ok(random::<LENGTH>()?.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn hash(token: &[u8]) -> String {

@@ -25,6 +25,16 @@ pub fn prepare(folders: &Folders, run_may_allow: u32, created: &mut CreatedFolde
     Ok(())
 }
 
+/// Rejects existing folders that [`prepare`] would reject. Creates nothing.
+///
+/// # Errors
+/// [`HomeError`] with what to do.
+pub fn check(folders: &Folders) -> Result<(), HomeError> {
+    let existing = [&folders.config, &folders.state, &folders.run].into_iter();
+    let mut existing = existing.filter(|folder| folder.exists());
+    existing.try_for_each(|folder| check_folder(folder, 0))
+}
+
 /// Folders that this process created, the outermost first. They stay when the value is dropped, unless it is
 /// [temporary](Self::temporary).
 #[derive(Debug, Default)]

@@ -50,6 +50,7 @@ mod bearer;
 pub mod deadline;
 pub mod grant;
 pub mod policy;
+pub mod signed_grant;
 pub mod workload;
 
 pub mod config;

@@ -69,6 +69,9 @@ struct Arguments {
     /// Remove --home too, if nothing else is in it: the process that started the daemon made it for the daemon alone
     #[arg(long, requires = "until_eof", hide = true)]
     home_is_temporary: bool,
+    /// Check folders, configuration and port as a start does, and exit: 0 if the daemon can start, else 1
+    #[arg(long)]
+    check: bool,
     /// Write the registries and tokens of this user to a pipe, for `service install --for`, which runs it
     #[arg(long, hide = true, value_name = "WHAT")]
     hand_over: Option<HandOverOf>,
@@ -188,7 +191,8 @@ fn man_page() -> Vec<u8> {
     let mut page = Vec::new();
     // Writing to memory does not fail.
     let _ = clap_mangen::Man::new(Arguments::command()).render(&mut page);
-    page
+    let page = String::from_utf8_lossy(&page).replace(".SH EXTRA\n", ".SH EXAMPLES\n");
+    format!("{}\n{SEE_ALSO}", page.trim_end()).into_bytes()
 }
 
 fn print(text: &[u8]) -> ExitCode {
@@ -199,6 +203,7 @@ fn print(text: &[u8]) -> ExitCode {
 }
 
 fn serve(arguments: Arguments) -> anyhow::Result<()> {
+    let check = arguments.check;
     let logs = Logs::start(&arguments.log, arguments.log_format.map(Format::from))?;
     let mut options = Options {
         home: arguments.home,
@@ -214,6 +219,9 @@ fn serve(arguments: Arguments) -> anyhow::Result<()> {
         home_is_temporary: arguments.home_is_temporary,
         logs,
     };
+    if check {
+        return Ok(regauthd::daemon::check(&options)?);
+    }
     take_environment(&mut options);
     run(options, InheritedSockets::take()?)
 }
@@ -248,11 +256,35 @@ fn run(options: Options, inherited: InheritedSockets) -> anyhow::Result<()> {
 #[global_allocator]
 static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> = zeroizing_alloc::ZeroAlloc(std::alloc::System);
 
+const SEE_ALSO: &str = "\
+.SH FILES
+.TP
+.I ~/.config/regauth/config.toml
+Registries and settings; see
+.BR regauth-config (5).
+.TP
+.I ~/.local/state/regauth/
+Bundle, vault, grants and audit record.
+.SH ENVIRONMENT
+.TP
+.B http_proxy, https_proxy, all_proxy, no_proxy
+The company's proxy, read as
+.BR curl (1)
+does, unless config.toml has one.
+.TP
+.B SSL_CERT_FILE
+The roots that registries are verified with, instead of the system's.
+.SH SEE ALSO
+.BR regauthctl (1),
+.BR regauth-config (5)
+";
+
 const EXAMPLES: &str = "\
 Examples:
   regauthd                                  start with the default folders
   regauthd --listen 127.0.0.1:0             on a free port; `regauthctl status` shows it
   regauthd --home /tmp/try --store vault    all files below one folder
+  regauthd --check                          would it start?
   regauthd --create-authority corp.example >corp.example.pem
 
 Sockets from a service manager (systemd: FileDescriptorName=proxy and control; launchd: Proxy and Control) replace the

@@ -13,6 +13,8 @@ class Regauth < Formula
     system "cargo", "install", *std_cargo_args(path: "ctl")
     (man1/"regauthd.1").write Utils.safe_popen_read(bin/"regauthd", "--man-page")
     system bin/"regauthctl", "man", "--folder", man1
+    man5.install "packaging/man/regauth-config.5"
+    pkgshare.install "packaging/config.schema.json"
     (pkgshare/"monitoring").install Dir["packaging/monitoring/*"]
     generate_completions_from_executable(bin/"regauthctl", "completions")
   end

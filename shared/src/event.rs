@@ -50,12 +50,14 @@ pub enum EventKind {
     Verification(Verification),
     /// Writes were opened for a while.
     WritesOpened(WritesOpened),
-    /// Writes were closed by `deny`.
+    /// Writes were closed, by `deny` or at the end of their window.
     WritesClosed(RegistryChange),
     /// A grant was created.
     GrantCreated(GrantCreated),
     /// A grant was revoked.
-    GrantRevoked(GrantRevoked),
+    GrantRevoked(GrantChange),
+    /// A grant expired.
+    GrantExpired(GrantChange),
     /// A registry was added.
     RegistryAdded(RegistryChange),
     /// A registry was removed.
@@ -244,10 +246,10 @@ pub struct GrantCreated {
     pub expires: String,
 }
 
-/// Content of [`EventKind::GrantRevoked`].
+/// Content of [`EventKind::GrantRevoked`] and [`EventKind::GrantExpired`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct GrantRevoked {
+pub struct GrantChange {
     /// Id of the grant.
     pub grant: String,
 }
@@ -359,6 +361,7 @@ impl EventKind {
             | Self::RegistryChanged(RegistryChange { registry }) => Some(registry),
             Self::GrantCreated(_)
             | Self::GrantRevoked(_)
+            | Self::GrantExpired(_)
             | Self::Reload(_)
             | Self::StoreLocked(_)
             | Self::StoreOpened(_)

@@ -83,6 +83,20 @@ impl Folders {
         })
     }
 
+    /// Folders in which the control socket of this user's daemon may be. A daemon and a client can have different
+    /// environments: cron, `su` and CI agents set no `XDG_RUNTIME_DIR`.
+    pub fn run_candidates(&self, uid: u32) -> Vec<PathBuf> {
+        let mut candidates = vec![self.run.clone()];
+        if self.home.is_none() && cfg!(target_os = "linux") {
+            candidates.extend([
+                PathBuf::from(format!("/run/user/{uid}/regauth")),
+                self.state.join("run"),
+            ]);
+        }
+        candidates.dedup();
+        candidates
+    }
+
     /// Configuration file.
     pub fn config_file(&self) -> PathBuf {
         self.config.join("config.toml")

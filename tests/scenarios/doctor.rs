@@ -95,7 +95,11 @@ impl Case {
             );
         }
         let wanted = findings.filter(|finding| finding["broken"] == broken);
-        wanted
+        let codes = wanted.flat_map(|finding| {
+            let also = finding["also"].as_array().into_iter().flatten();
+            std::iter::once(finding).chain(also)
+        });
+        codes
             .map(|finding| finding["code"].as_str().unwrap().to_owned())
             .collect()
     }

@@ -1,6 +1,7 @@
 //! Fixes that `regauthctl doctor` prints: each is applied as printed, until doctor finds nothing broken.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -105,10 +106,11 @@ impl Desk {
                 return;
             };
             if applied.is_empty() {
-                assert!(
-                    broken.iter().any(|finding| finding["code"] == code),
-                    "{code}: {broken:#?}"
-                );
+                let mut found = broken.iter().flat_map(|finding| {
+                    let also = finding["also"].as_array().into_iter().flatten();
+                    std::iter::once(finding).chain(also)
+                });
+                assert!(found.any(|finding| finding["code"] == code), "{code}: {broken:#?}");
             }
             let fix = first["mend"].as_str().unwrap().to_owned();
             assert!(!applied.contains(&fix), "{code}: {fix:?} did not help: {broken:#?}");
@@ -320,4 +322,46 @@ fn a_configuration_that_the_next_start_refuses_is_found() {
     assert!(broken[0]["what"].as_str().unwrap().contains("nonsense"), "{broken:#?}");
     desk.edit(&config, |text| text.replace("nonsense = 1\n", ""));
     assert_eq!(desk.broken(), [Value::Null; 0]);
+}
+
+#[test]
+fn a_daemon_that_would_not_start_is_explained() {
+    let mut desk = Desk::with(&[]);
+    let config = desk.daemon.home().join("config.toml");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let set_listen = |text: &str| {
+        let others = text.lines().filter(|line| !line.starts_with("listen"));
+        let others: Vec<_> = others.collect();
+        format!("listen = \"{address}\"\n{}\n", others.join("\n"))
+    };
+    desk.edit(&config, set_listen);
+    let broken = desk.broken();
+    assert_eq!(broken[0]["code"], "next-address-taken", "{broken:#?}");
+
+    desk.daemon.stop();
+    let broken = desk.broken();
+    assert_eq!(broken.len(), 1, "{broken:#?}");
+    assert_eq!(broken[0]["code"], "daemon-cannot-start", "{broken:#?}");
+    let said = broken[0]["what"].as_str().unwrap();
+    assert!(said.contains(&format!("cannot listen on {address}")), "{broken:#?}");
+
+    drop(taken);
+    let broken = desk.broken();
+    assert_eq!(broken[0]["code"], "daemon-unreachable", "{broken:#?}");
+    desk.edit(&config, |text| format!("nonsense = 1\n{text}"));
+    let broken = desk.broken();
+    assert!(broken[0]["what"].as_str().unwrap().contains("nonsense"), "{broken:#?}");
+
+    fs::set_permissions(desk.daemon.home(), fs::Permissions::from_mode(0o755)).unwrap();
+    let broken = desk.broken();
+    assert_eq!(broken[0]["code"], "folder-open", "{broken:#?}");
+    let fixed = exec::run(desk.command(binary("regauthctl")).args(["doctor", "--fix"]));
+    assert!(
+        fixed.stdout.contains("removed other users' permissions"),
+        "{}",
+        fixed.report()
+    );
+    let broken = desk.broken();
+    assert_eq!(broken[0]["code"], "daemon-cannot-start", "{broken:#?}");
 }

@@ -103,6 +103,12 @@ fn changes_by_verbs_are_events() {
     assert_eq!(viewer.next_of("grant-created")["grant"], id);
     daemon.ctl(&["revoke", id]).succeeds();
     assert_eq!(viewer.next_of("grant-revoked")["grant"], id);
+    // What ends by itself, at the end of its time.
+    daemon.ctl(&["allow", "corp", "--for", "1s"]).succeeds();
+    assert_eq!(viewer.next_of("writes-closed")["registry"], "corp");
+    let grant = daemon.ctl(&["grant", "--registry", "corp", "--for", "1s"]).succeeds();
+    let id = grant.json["grant"]["id"].as_str().unwrap();
+    assert_eq!(viewer.next_of("grant-expired")["grant"], id);
     daemon.ctl(&["verify", "corp"]).succeeds();
     assert_eq!(viewer.next_of("verification")["result"], "accepted");
     registry.accept(&["an0ther-token"]);

@@ -111,6 +111,10 @@ impl NewUser {
                 "/home/me/.cargo",
             )
             .replace(&self.cargo.home().display().to_string(), "/home/me")
+            .replace(
+                &binary("regauthctl").parent().unwrap().display().to_string(),
+                "/home/me/.cargo/bin",
+            )
             .replace(proxy, "http://127.0.0.1:9001")
     }
 }

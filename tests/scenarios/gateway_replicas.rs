@@ -43,6 +43,7 @@ impl Fleet {
         fs::write(files.path().join("token"), TOKEN).unwrap();
         install(&authority.issue(&["localhost"]), files.path());
         create_authority(files.path());
+        create_grant_key(files.path());
         let backends = [(); 3].map(|()| Backend {
             address: format!("127.0.0.1:{}", free_port()),
             health_port: free_port(),
@@ -104,6 +105,13 @@ fn create_authority(folder: &Path) {
     fs::write(folder.join("authorities/localhost.pem"), created.stdout).unwrap();
 }
 
+fn create_grant_key(folder: &Path) {
+    let mut openssl = exec::command("openssl", folder);
+    let key = folder.join("grants.key");
+    exec::run(openssl.args(["genpkey", "-algorithm", "ed25519", "-out"]).arg(key)).succeeds();
+    fs::write(folder.join("revoked"), "").unwrap();
+}
+
 fn configuration(registry: &Registry, provider: &OpenidProvider, files: &Path, backend: &Backend) -> String {
     let (address, health, files) = (&backend.address, backend.health_port, files.display());
     format!(
@@ -112,6 +120,7 @@ clients = "gateway"
 listen-tls = {{ address = "{address}", cert = "{files}/tls.crt", key = "{files}/tls.key", proxy-protocol = ["127.0.0.1"] }}
 metrics-listen = "127.0.0.1:{health}"
 drain-delay = "1s"
+signed-grants = {{ key = "{files}/grants.key", revoked = "{files}/revoked" }}
 authorities = "{files}/authorities"
 
 [[trust]]
@@ -253,6 +262,51 @@ fn a_build_goes_through_any_replica_and_a_rolling_restart_fails_no_request() {
     let bundles = fleet.replicas.iter().map(|replica| fs::read(replica.bundle()).unwrap());
     let bundles: Vec<Vec<u8>> = bundles.collect();
     assert!(bundles.iter().all(|bundle| *bundle == bundles[0]));
+}
+
+#[test]
+fn a_signed_grant_opens_every_replica_until_one_of_them_revokes_it() {
+    let fleet = Fleet::start();
+    let granted = fleet.replicas[0]
+        .ctl(&["grant", "--signed", "--registry", "corp"])
+        .succeeds()
+        .json;
+    let [id, url] = [&granted["grant"]["id"], &granted["proxy"]].map(|value| value.as_str().unwrap());
+    assert!(
+        url.starts_with("https://regauth:") && url.contains("@localhost:"),
+        "{url}"
+    );
+    let token = url.split(['@', ':']).nth(2).unwrap();
+    fleet.replicas.iter().for_each(|replica| replica.register_secret(token));
+    let curl = fleet.curl(&format!("https://regauth:{token}@{}", fleet.balancer.address()));
+    for _ in 0..6 {
+        assert_eq!(curl.get(&fleet.page()).status, 200);
+    }
+    let denied = curl.clone().with(&["--request", "PUT"]).get(&fleet.registry.upload());
+    assert_eq!(denied.header("regauth-error"), Some("grant-denied"));
+    let file = fleet.registry.file("slow", 100_000_000);
+    let downloads = [(); 3].map(|()| curl.clone().with(&["--limit-rate", "100k"]).start(&file));
+    for download in &downloads {
+        poll::wait_for("a download", || (download.received() > 0).then_some(()));
+    }
+
+    fleet.replicas[1].ctl(&["revoke", id]).succeeds();
+    for replica in &fleet.replicas {
+        poll::wait_for("the end of a download", || {
+            (replica.ctl(&["status"]).succeeds().json["connections"] == 0).then_some(())
+        });
+    }
+    for _ in 0..6 {
+        curl.fetch(&fleet.page()).output.fails().says("407");
+    }
+    // A daemon without the key has nothing to sign with.
+    let other = Gateway::start("");
+    other
+        .daemon
+        .ctl(&["grant", "--signed"])
+        .exits(8)
+        .output
+        .says("no key for signed grants");
 }
 
 #[test]

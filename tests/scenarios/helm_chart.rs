@@ -31,6 +31,7 @@ fn full() -> Value {
         "imagePullSecrets": [{"name": "pull"}],
         "bindAddress": "::",
         "tokenSecrets": ["corp", "wheels"],
+        "signedGrants": {"secretName": "grants"},
         "registries": {"corp": {"index": "sparse+https://corp.example/api/cargo/index/", "source": "file:/run/regauth/tokens/corp/token"}},
         "trust": [{
             "issuer": "https://kubernetes.default.svc", "audience": "regauth", "jwks": "https://kubernetes.default.svc/openid/v1/jwks",

@@ -9,6 +9,7 @@
     reason = "a scenario fails loudly, is one sequence of steps, and prints its measurements"
 )]
 
+mod any_environment;
 mod attacks;
 mod audit;
 mod bad_input;
@@ -34,6 +35,8 @@ mod device_logins;
 mod diagnosis;
 mod doctor;
 mod doctor_fixes;
+mod doctor_homes;
+mod editor_files;
 mod environment_clients;
 mod events;
 mod failed_reload;
@@ -45,6 +48,7 @@ mod gateway_replicas;
 mod gateway_tls;
 mod grants_in_containers;
 mod guarded;
+mod guides;
 mod helm_chart;
 mod host_identity;
 mod http_messages;

@@ -2,7 +2,7 @@
 //! files are restored byte for byte.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use regauth_tests::auth_gate::Scheme;
@@ -12,7 +12,8 @@ use regauth_tests::exec::{self, Output};
 use regauth_tests::file_server::FileServer;
 use regauth_tests::leak_scan::LeakScan;
 use regauth_tests::npm_server::NpmServer;
-use regauth_tests::programs::tool;
+use regauth_tests::programs::{binary, tool};
+use regauth_tests::pypi_server::PypiServer;
 use regauth_tests::user::User;
 
 const USER: &str = "me@corp.example";
@@ -139,12 +140,7 @@ fn mercurial_clones_after_setup() {
 fn maven_resolves_after_setup() {
     let (server, _daemon, user) = server_daemon_user("generic");
     server.write("com/corp/parent/1.0/parent-1.0.pom", pom("parent", ""));
-    let parent = "<parent><groupId>com.corp</groupId><artifactId>parent</artifactId><version>1.0</version></parent>";
-    let repository = format!(
-        "<repositories><repository><id>corp</id><url>{}</url></repository></repositories>",
-        server.nginx.url("/")
-    );
-    user.write("pom.xml", &pom("project", &format!("{parent}{repository}")));
+    user.write("pom.xml", &project_pom(&server));
     let settings = "<?xml version=\"1.0\"?>\n<!-- mine -->\n<settings>\n  <interactiveMode>false</interactiveMode>\n\
                     </settings>\n";
     let client = Client {
@@ -308,6 +304,55 @@ fn npms_relatives_publish_and_install_after_setup() {
     assert_eq!(user.read(".bunfig.toml").unwrap(), "[install]\nexact = true\n");
 }
 
+/// Both take all from the environment. pdm uploads with a login, which may be anything.
+#[test]
+fn poetry_and_pdm_resolve_and_pdm_publishes_after_setup_of_the_shell() {
+    let (server, daemon) = (PypiServer::start(USER, PASSWORD), Daemon::start());
+    server.package("treasure");
+    let root = server.nginx.url("/");
+    daemon
+        .try_add(
+            "corp",
+            &["--kind", "pypi", "--scope", &root],
+            &Scheme::basic(USER),
+            &server.ca(),
+            PASSWORD,
+        )
+        .succeeds();
+    let user = User::new(&daemon)
+        .env("SHELL", "/bin/bash")
+        .env("PDM_CHECK_UPDATE", "0");
+    let project = PYPROJECT.replace("INDEX", &server.index());
+    for tool in ["poetry", "pdm"] {
+        user.write(&format!("{tool}/pyproject.toml"), &project);
+    }
+    fs::create_dir(user.home().join("pdm/dist")).unwrap();
+    let wheel = user.home().join("pdm/dist/treasure-1.0-py3-none-any.whl");
+    fs::copy(server.wheel("treasure"), wheel).unwrap();
+    let run = |program: &str, arguments: &str| {
+        let path = tool(&format!("python_clients/bin/{program}"));
+        let line = format!(". ~/.bashrc; cd {program}; exec {} {arguments}", path.display());
+        user.run("bash", &["-c", &line])
+    };
+    user.write(".bashrc", "# mine\n");
+    for program in ["poetry", "pdm"] {
+        run(program, "lock").fails();
+    }
+    user.ctl(&["setup", "shell"]).succeeds();
+    for program in ["poetry", "pdm"] {
+        run(program, "lock").succeeds();
+        let locked = user.read(&format!("{program}/{program}.lock")).unwrap();
+        assert!(locked.contains("name = \"treasure\""), "{locked}");
+    }
+    let publish = format!("publish --no-build -r {root} -u x -P x");
+    run("pdm", &publish).fails().says("regauthctl allow corp --for 5m");
+    daemon.ctl(&["allow", "corp"]).succeeds();
+    fs::remove_file(server.wheel("treasure")).unwrap();
+    run("pdm", &publish).succeeds();
+    assert!(server.wheel("treasure").exists());
+    LeakScan::new(PASSWORD).scan_folder(user.home(), &[]).assert_clean();
+}
+
 #[test]
 fn buildah_pulls_after_setup_and_gives_containers_no_proxy() {
     let registry = ContainerRegistry::with_password(USER, PASSWORD);
@@ -353,6 +398,58 @@ fn buildah_pulls_after_setup_and_gives_containers_no_proxy() {
     client.check(&user, || user.run("buildah", &arguments));
     let shown = user.ctl(&["setup", "buildah", "--dry-run"]).succeeds();
     shown.says("+http_proxy = false").says("SSL_CERT_FILE=");
+}
+
+#[test]
+fn setup_project_changes_files_of_the_project_only() {
+    let (server, daemon, user) = server_daemon_user("maven");
+    server.write("com/corp/parent/1.0/parent-1.0.pom", pom("parent", ""));
+    user.write("project/pom.xml", &project_pom(&server));
+    user.write("project/.mvn/jvm.config", "-Xmx128m\n-Dhttp.nonProxyHosts=");
+    let in_project = |program: &Path, arguments: &[&str]| {
+        let mut command = user.command(program);
+        exec::run(command.args(arguments).current_dir(user.home().join("project")))
+    };
+    let ctl = binary("regauthctl");
+    let files = [
+        ("maven", ".mvn/jvm.config"),
+        ("gradle", "gradle.properties"),
+        ("yarn", ".yarnrc.yml"),
+        ("bun", "bunfig.toml"),
+        ("hg", ".hg/hgrc"),
+    ];
+    for (client, file) in files {
+        in_project(&ctl, &["setup", client, "--project"]).succeeds().says(file);
+    }
+    let validate = ["-B", "-U", "-Dmaven.repo.local=repository", "validate"];
+    in_project(Path::new("mvn"), &validate).succeeds();
+    server.assert_served("/parent-1.0.pom");
+    for (client, file) in files {
+        in_project(&ctl, &["setup", client, "--project", "--undo"])
+            .succeeds()
+            .says(file);
+    }
+    let mut left: Vec<_> = fs::read_dir(user.home().join("project"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    left.sort();
+    assert_eq!(left, [".mvn", "pom.xml", "repository"]);
+    assert_eq!(
+        user.read("project/.mvn/jvm.config").unwrap(),
+        "-Xmx128m\n-Dhttp.nonProxyHosts="
+    );
+    for client in ["wget", "aria2", "gem"] {
+        let refused = in_project(&ctl, &["setup", client, "--project"]).fails();
+        assert_eq!(refused.status.code(), Some(2), "{}", refused.report());
+        refused.says("has no settings of a project");
+    }
+    assert!(
+        fs::read_dir(daemon.home().join("state/setup"))
+            .unwrap()
+            .next()
+            .is_none()
+    );
 }
 
 #[test]
@@ -456,6 +553,16 @@ fn a_companys_values_are_replaced_with_a_note_and_come_back() {
     }
 }
 
+/// Project whose parent is in the repository.
+fn project_pom(server: &FileServer) -> String {
+    let parent = "<parent><groupId>com.corp</groupId><artifactId>parent</artifactId><version>1.0</version></parent>";
+    let repository = format!(
+        "<repositories><repository><id>corp</id><url>{}</url></repository></repositories>",
+        server.nginx.url("/")
+    );
+    pom("project", &format!("{parent}{repository}"))
+}
+
 fn pom(name: &str, content: &str) -> String {
     format!(
         "<project><modelVersion>4.0.0</modelVersion>{content}<groupId>com.corp</groupId><artifactId>{name}</artifactId>\
@@ -470,6 +577,20 @@ const YARN_CLASSIC: &str = "yarn-classic/bin/yarn.js";
 const BUN: &str = "@oven/bun-linux-x64-baseline/bin/bun";
 #[cfg(not(target_arch = "x86_64"))]
 const BUN: &str = "@oven/bun-linux-aarch64/bin/bun";
+const PYPROJECT: &str = "[project]
+name = \"project\"
+version = \"1.0\"
+requires-python = \">=3.11\"
+dependencies = [\"treasure==1.0\"]
+
+[[tool.poetry.source]]
+name = \"corp\"
+url = \"INDEX\"
+
+[[tool.pdm.source]]
+name = \"pypi\"
+url = \"INDEX\"
+";
 const GEMSPEC: &str = "Gem::Specification.new do |gem|
   gem.name, gem.version, gem.summary, gem.authors = 'treasure', '1.0', 'gold', ['me']
 end

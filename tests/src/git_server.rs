@@ -26,15 +26,20 @@ pub struct GitServer {
 impl GitServer {
     /// Starts a git host with a certificate of this authority that requires `token` by this scheme.
     pub fn start(authority: &Authority, scheme: Scheme, token: &str) -> Self {
+        Self::start_at(authority, scheme, token, "/git/")
+    }
+
+    /// Starts a git host with its repositories below this path. Its certificate is for `github.com`, too.
+    pub fn start_at(authority: &Authority, scheme: Scheme, token: &str, path: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let (gate, backend) = (AuthGate::new(scheme, folder.path()), GitBackend::start());
         gate.accept(&[token]);
-        let nginx = Nginx::builder(&authority.issue(&["localhost", "127.0.0.1"]))
+        let nginx = Nginx::builder(&authority.issue(&["localhost", "127.0.0.1", "github.com"]))
             .http(&gate.http_directives())
             .server(&gate.server_directives())
             .location(
-                "/git/",
-                &format!("{}{}", gate.location_directives(), backend.directives("/git/")),
+                path,
+                &format!("{}{}", gate.location_directives(), backend.directives(path)),
             )
             .start();
         Self {

@@ -51,6 +51,7 @@
 //! | [`containers`] | images, containers and sandboxes: real buildah, podman and bubblewrap (root) | `Containers::new().build(&words, &[])` |
 //! | [`notification_daemon`] | dunst on a session bus | `NotificationDaemon::start(&bus).wait_for("the store is locked")` |
 //! | [`long_link`] | relay that counts round trips | `LongLink::start(registry.nginx.port())` |
+//! | [`name_proxy`] | company proxy that leads names of the real world to servers of a test | `NameProxy::start(&[("github.com", port)]).url()` |
 //! | [`network`] | network namespaces, links, a DNS server (root) | `NetworkNamespace::start(&["203.0.113.1/24"])` |
 //! | [`system_shim`] | wall clock and disk of a daemon under control (LD_PRELOAD) | `SystemShim::new().load_into(Daemon::builder())` |
 //! | [`terminal`] | a program on a pseudo-terminal | `Terminal::start(&command).read_until("Token: ")` |
@@ -110,6 +111,7 @@ pub mod machine;
 pub mod misbehaving_server;
 pub mod mock_server;
 pub mod moto;
+pub mod name_proxy;
 #[cfg(target_os = "linux")]
 pub mod network;
 pub mod nginx;

@@ -40,6 +40,7 @@ pub struct Builder {
     http1_only: bool,
     downloads: Downloads,
     locations: Vec<(String, String)>,
+    public_index: Option<String>,
 }
 
 impl Builder {
@@ -58,6 +59,15 @@ impl Builder {
     /// Sets `auth-required` in config.json: cargo then needs a token of its own.
     pub fn auth_required(mut self) -> Self {
         self.auth_required = true;
+        self
+    }
+
+    /// Sets host and path of the index to those of a product, `https://HOST/PATH/`, which clients reach on port 443 by a
+    /// [`NameProxy`](crate::name_proxy::NameProxy). Archives are below the same path.
+    pub fn public_index(mut self, url: &str) -> Self {
+        let host = url.split('/').nth(2).unwrap();
+        host.clone_into(&mut self.host);
+        self.public_index = Some(url.to_owned());
         self
     }
 
@@ -140,6 +150,16 @@ impl Builder {
         if let Some(git) = git {
             nginx = nginx.location(GIT_PATH, &format!("{guard} {}", git.directives(GIT_PATH)));
         }
+        if let Some(url) = &self.public_index {
+            let path = url.split_once("://").unwrap().1;
+            let path = path.split_at(path.find('/').unwrap()).1;
+            nginx = nginx
+                .location(path, &format!("{guard} alias {folder}/index/;"))
+                .location(
+                    &format!("{path}{ARCHIVES}/"),
+                    &format!("{guard} alias {folder}/crates/;"),
+                );
+        }
         for (path, directives) in &self.locations {
             nginx = nginx.location(path, directives);
         }
@@ -170,10 +190,15 @@ impl Builder {
 
     fn index_config(&self, nginx: &Nginx, cdn: Option<&Nginx>) -> Value {
         let dl = match (self.downloads, cdn) {
+            _ if self.public_index.is_some() => format!("{}{ARCHIVES}", self.public_index.as_deref().unwrap()),
             (Downloads::OtherHost, Some(cdn)) => cdn.url("/crates"),
             _ => nginx.url("/api/cargo/crates"),
         };
-        let mut config = json!({ "dl": dl, "api": nginx.url("/api/cargo") });
+        let api = match &self.public_index {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => nginx.url("/api/cargo"),
+        };
+        let mut config = json!({ "dl": dl, "api": api });
         if self.auth_required {
             config["auth-required"] = json!(true);
         }
@@ -211,6 +236,7 @@ impl Registry {
             http1_only: false,
             downloads: Downloads::SameHost,
             locations: Vec::new(),
+            public_index: None,
         }
     }
 
@@ -296,6 +322,8 @@ impl Registry {
 /// User name of [`Registry::start`].
 pub const USERNAME: &str = "me@corp.example";
 
+/// Folder of the archives below a public index.
+const ARCHIVES: &str = "v1/archives";
 const GIT_PATH: &str = "/api/cargo/git/";
 
 /// Host of the CDN, with another name and certificate than `localhost`.

@@ -74,7 +74,10 @@ fn api_activity(line: u64, time: u64, kind: &EventKind) -> Value {
     let activity = match kind {
         EventKind::RegistryAdded(_) | EventKind::GrantCreated(_) => CREATE,
         EventKind::Verification(_) => READ,
-        EventKind::RegistryRemoved(_) | EventKind::Logout(_) | EventKind::GrantRevoked(_) => DELETE,
+        EventKind::RegistryRemoved(_)
+        | EventKind::Logout(_)
+        | EventKind::GrantRevoked(_)
+        | EventKind::GrantExpired(_) => DELETE,
         EventKind::Started(_) | EventKind::Stopping | EventKind::Lost(_) | EventKind::Unknown => OTHER,
         _ => UPDATE,
     };

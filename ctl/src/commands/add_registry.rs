@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::{add_from, git_index, registry_text};
 use crate::client::{Client, Reply};
-use crate::daemon_info::is_git_index;
+use crate::daemon_info::{is_git_index, provider_command};
 use crate::error;
 use crate::output::{self, Report};
 use crate::presets::{self, Preset};
@@ -178,16 +178,17 @@ pub(crate) fn run(mut arguments: Arguments, client: &Client, folders: &Folders) 
         None => client.call(&request),
     };
     let reply: Reply<RegistryAdded> = reply.map_err(|error| with_rejection_hint(error, preset))?;
+    let provider = provider_command(folders);
     let command = arguments.command_without_questions();
     let command = command.map(|line| format!("\nThe same without questions:\n\n{line}\n"));
     let command = command.unwrap_or_default();
     if !is_git_index(&reply.answer.registry) {
-        return Ok(Report::from_reply(reply, describe).with_lines(&command));
+        return Ok(Report::from_reply(reply, |added| describe(added, &provider)).with_lines(&command));
     }
     // The daemon does not speak git, so this program reads a git index and extends the answer.
     let mut added = reply.answer;
     git_index::complete(&mut added, client, token);
-    Ok(Report::from_value(&added, describe(&added))?.with_lines(&command))
+    Ok(Report::from_value(&added, describe(&added, &provider))?.with_lines(&command))
 }
 
 impl Arguments {
@@ -290,8 +291,8 @@ pub(super) fn readable(file: &Path) -> Result<String, ErrorBody> {
     }
 }
 
-fn describe(added: &RegistryAdded) -> String {
-    describe_briefly(added) + &client_settings(added)
+fn describe(added: &RegistryAdded, provider: &[String]) -> String {
+    describe_briefly(added) + &client_settings(added, provider)
 }
 
 /// What was added, without the settings of clients.
@@ -304,19 +305,19 @@ pub(super) fn describe_briefly(added: &RegistryAdded) -> String {
 }
 
 /// Settings that make cargo, git or another client use the proxy for the registry.
-fn client_settings(added: &RegistryAdded) -> String {
+fn client_settings(added: &RegistryAdded, provider: &[String]) -> String {
     let is_cargo = added.registry.kind == "cargo";
     let is_git = added.registry.kind == "git" || is_git_index(&added.registry);
     match (is_cargo, is_git) {
-        (true, true) => cargo_settings(added) + &git_settings(added),
-        (true, false) => cargo_settings(added),
+        (true, true) => cargo_settings(added, provider) + &git_settings(added),
+        (true, false) => cargo_settings(added, provider),
         (false, true) => git_settings(added),
         (false, false) => environment_settings(added),
     }
 }
 
 /// With any `[http]` setting cargo's own git ignores credential helpers, for all hosts. The git program does not.
-fn cargo_settings(added: &RegistryAdded) -> String {
+fn cargo_settings(added: &RegistryAdded, provider: &[String]) -> String {
     let registry = match &added.registry.index {
         Some(index) => {
             let name = added.registry.name.toml_key();
@@ -324,11 +325,23 @@ fn cargo_settings(added: &RegistryAdded) -> String {
         }
         None => String::new(),
     };
+    // Cargo splits a provider's command at blanks, and an alias is a list of words.
+    let (alias, provider) = if provider.iter().any(|word| word.contains(char::is_whitespace)) {
+        let words = Value::from(provider.to_vec());
+        (
+            format!("\n[credential-alias]\nregauth = {words}\n"),
+            "regauth".to_owned(),
+        )
+    } else {
+        (String::new(), provider.join(" "))
+    };
     format!(
         "\nFor cargo, `regauthctl setup cargo` does it; by hand, in ~/.cargo/config.toml:\n\n\
-         [http]\nproxy = {}\ncainfo = {}\n\n[net]\ngit-fetch-with-cli = true\n{registry}",
+         [http]\nproxy = {}\ncainfo = {}\n\n[net]\ngit-fetch-with-cli = true\n\n\
+         [registry]\nglobal-credential-providers = [\"cargo:token\", {}]\n{alias}{registry}",
         quoted(&added.proxy),
         quoted(&added.bundle),
+        quoted(&provider),
     )
 }
 

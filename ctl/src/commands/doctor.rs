@@ -16,7 +16,7 @@ use crate::output::{self, Report};
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Fix what needs no decision: the bundle, the permissions of the configuration, clients that were set up
+    /// Fix what needs no decision: the bundle, the permissions of regauth's files, the setup of clients
     #[arg(long)]
     fix: bool,
 }
@@ -57,8 +57,13 @@ fn describe(diagnosis: &Diagnosis) -> String {
     let mut text: String = diagnosis.fixed.iter().map(|line| format!("fixed: {line}\n")).collect();
     for finding in &diagnosis.findings {
         let kind = if finding.broken { "broken" } else { "note" };
+        let also: String = finding
+            .also
+            .iter()
+            .map(|symptom| format!("  also: {}\n", symptom.message))
+            .collect();
         text += &format!(
-            "{kind}: {}\n  why: {}\n  fix: {}\n",
+            "{kind}: {}\n{also}  why: {}\n  fix: {}\n",
             finding.message, finding.consequence, finding.remedy
         );
     }

@@ -38,6 +38,10 @@ pub(crate) struct Arguments {
     #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = duration::positive_seconds)]
     seconds: u64,
 
+    /// Sign the grant: every gateway with the same key accepts it (`signed-grants` in config.toml)
+    #[arg(long)]
+    signed: bool,
+
     /// Print what to pass to this client, or write its file
     #[arg(long = "as", value_enum, value_name = "CLIENT")]
     client: Option<ClientKind>,
@@ -66,6 +70,7 @@ const EXAMPLES: &str = "\
 Examples:
   regauthctl grant --registry corp
   regauthctl grant --registry corp --write --for 15m
+  regauthctl grant --registry corp --signed --for 24h
   regauthctl grant --registry corp --as docker
   regauthctl grant --registry corp --as buildx --for 15m
   regauthctl grant --registry corp --as compose --file ~/corp.env
@@ -77,6 +82,7 @@ pub(crate) fn run(arguments: Arguments, client: &Client, folders: &Folders) -> R
         registries: arguments.registry,
         write: arguments.write,
         seconds: arguments.seconds,
+        signed: arguments.signed,
     });
     let Some(kind) = arguments.client else {
         return Ok(Report::from_reply(client.call(&request)?, describe));

@@ -24,6 +24,7 @@ pub(crate) mod deny;
 
 pub(crate) mod doctor;
 pub(crate) mod env;
+pub(crate) mod explain;
 pub(crate) mod run;
 pub(crate) mod setup;
 

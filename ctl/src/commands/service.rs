@@ -1,5 +1,7 @@
 //! `regauthctl service`.
 
+use std::net::SocketAddr;
+
 use clap::Subcommand;
 use regauth_shared::paths::Folders;
 use regauth_shared::{ErrorBody, exit_code};
@@ -34,6 +36,7 @@ const EXAMPLES: &str = "\
 Examples:
   regauthctl service install
   regauthctl service install --dry-run
+  regauthctl service install --listen 127.0.0.1:9002
   regauthctl service status --json
   regauthctl service uninstall
 
@@ -48,6 +51,11 @@ enum Action {
         /// Show the steps without doing them
         #[arg(long)]
         dry_run: bool,
+
+        /// Listen on this address instead of 127.0.0.1:9001, such as a port of your own on a machine that others use too.
+        /// Clients that are set up follow
+        #[arg(long, value_name = "ADDR:PORT")]
+        listen: Option<SocketAddr>,
 
         /// Install the guarded service for these users, and move their registries and tokens into it
         #[arg(long = "for", value_name = "USER", value_delimiter = ',')]
@@ -104,8 +112,13 @@ pub(crate) fn run(
             dry_run,
             ask,
             yes,
+            listen: None,
         } if !users.is_empty() => install_guarded(users, *dry_run, *ask, *yes),
-        Action::Install { dry_run, .. } => install(installation, *dry_run, client, folders),
+        Action::Install { users, .. } if !users.is_empty() => Err(error::usage(
+            "--listen is for a service of your own or the machine's, and --for installs a guarded one",
+        )
+        .hint("leave out one of them")),
+        Action::Install { dry_run, listen, .. } => install(installation, *listen, *dry_run, client, folders),
         Action::Uninstall { dry_run: true } => dry_run_report(installation.plan_uninstall()?.outcome()),
         Action::Uninstall { dry_run: false } => {
             let outcome = installation.plan_uninstall()?.carry_out()?;
@@ -116,12 +129,18 @@ pub(crate) fn run(
     }
 }
 
-fn install(installation: Installation, dry_run: bool, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
+fn install(
+    installation: Installation,
+    listen: Option<SocketAddr>,
+    dry_run: bool,
+    client: &Client,
+    folders: &Folders,
+) -> Result<Report, ErrorBody> {
     if client.is_guarded() {
         return Err(error::refused("this machine's guarded regauthd serves you")
             .hint("`regauthctl status` shows it; `sudo regauthctl service uninstall` removes it"));
     }
-    let plan = installation.plan_install(|| client.ping().is_ok())?;
+    let plan = installation.plan_install(listen, || client.ping().is_ok())?;
     if dry_run {
         return dry_run_report(plan.outcome());
     }
@@ -135,7 +154,11 @@ fn install(installation: Installation, dry_run: bool, client: &Client, folders: 
         "regauthd runs as a service now; connections start it from here on.\n{}",
         steps(&outcome, "")
     );
-    Report::from_value(&outcome, text)
+    let updated = match installation {
+        Installation::User => setup::refresh(folders, client),
+        Installation::System => String::new(),
+    };
+    Ok(Report::from_value(&outcome, text)?.with_lines(&updated))
 }
 
 fn status(installation: Installation) -> Result<Report, ErrorBody> {

@@ -124,8 +124,14 @@ fn undo_setups(arguments: &Arguments, folders: &Folders, done: &mut Uninstalled)
     }
 }
 
-/// Removes the service if there is one, and else stops a daemon that was started by hand.
+/// Removes the service if there is one, and else stops a daemon that was started by hand. A guarded daemon serves others,
+/// too.
 fn remove_service(arguments: &Arguments, client: &Client, folders: &Folders, done: &mut Uninstalled) {
+    if client.is_guarded() {
+        let note = "the guarded daemon stays; `sudo regauthctl service uninstall` removes it for everybody";
+        done.notes.push(note.to_owned());
+        return;
+    }
     if client.is_guarded() {
         done.notes
             .push("the guarded daemon stays; `sudo regauthctl service uninstall` removes it".to_owned());

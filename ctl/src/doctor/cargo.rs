@@ -181,11 +181,35 @@ fn check_index(context: &DoctorContext, config: &MergedConfig, view: &RegistryVi
         Some(_) => format!("unset {}", registry_variable(view, "INDEX")),
         None => context.remedy(Tool::Cargo, &key, config.file_of(&key)),
     };
-    let configured = by_variable.or_else(|| string_at(config, &format!("/registries/{name}/index")))?;
+    let Some(configured) = by_variable.or_else(|| string_at(config, &format!("/registries/{name}/index"))) else {
+        return check_missing_index(context, config, view, index);
+    };
     let differs = !is_same_index(&configured, index);
     let message = format!("cargo's index of {name} is {configured}, and regauth's is {index}");
     let consequence = "cargo reads its own index, and regauth adds the credential only to the other";
     differs.then(|| Finding::new("cargo-other-index", message, consequence, remedy))
+}
+
+/// A project that names the registry is not parsed if no configuration has its index, under this or another name.
+fn check_missing_index(
+    context: &DoctorContext,
+    config: &MergedConfig,
+    view: &RegistryView,
+    index: &str,
+) -> Option<Finding> {
+    let named = config.pointer("/registries").and_then(Value::as_object);
+    let mut indexes = named
+        .into_iter()
+        .flatten()
+        .filter_map(|(_, registry)| registry.get("index")?.as_str());
+    let is_named = indexes.any(|configured| is_same_index(configured, index));
+    let finding = || {
+        let name = &view.name;
+        let message = format!("cargo does not know the index of {name}");
+        let consequence = "cargo reads no project that names the registry in its Cargo.toml";
+        Finding::new("cargo-no-index", message, consequence, SETUP)
+    };
+    (!is_named && !context.is_set_up(Tool::Cargo)).then(finding)
 }
 
 fn is_same_index(one: &str, other: &str) -> bool {

@@ -1,11 +1,13 @@
 //! Checks of the daemon: its store, its bundle, its files and its version.
 
 use std::fs;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use regauth_shared::paths::Folders;
 use regauth_shared::request::Nothing;
-use regauth_shared::response::Reloaded;
+use regauth_shared::response::{Reloaded, SocketOrigin};
 use regauth_shared::{ErrorBody, Request, version};
 
 use super::context::DoctorContext;
@@ -14,30 +16,20 @@ use crate::client::Client;
 use crate::error;
 use crate::import::backup;
 
-/// Finding for a daemon that does not answer.
-pub(super) fn unreachable(error: &ErrorBody) -> Finding {
-    Finding::new(
-        "daemon-unreachable",
-        error.message.clone(),
-        "without a daemon, no tool that is set up reaches a registry",
-        error.hint.clone().unwrap_or_else(|| "regauthd".to_owned()),
-    )
-}
-
 /// Runs all checks of the daemon.
 pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
     let checks = [
         store_state,
         store_kind,
         bundle,
-        configuration,
         configuration_errors,
-        folders,
+        next_address,
         import_backup,
         daemon_version,
         registry_count,
     ];
-    checks.iter().filter_map(|check| check(context)).collect()
+    let found = checks.iter().filter_map(|check| check(context));
+    found.chain(permissions(&context.folders)).collect()
 }
 
 fn store_state(context: &DoctorContext) -> Option<Finding> {
@@ -92,8 +84,16 @@ fn bundle(context: &DoctorContext) -> Option<Finding> {
     Some(finding.with_fix(AutomaticFix::ReloadDaemon))
 }
 
-fn configuration(context: &DoctorContext) -> Option<Finding> {
-    let path = context.folders.config_file();
+/// Permissions of the configuration and the folders, which a running daemon does not notice.
+pub(super) fn permissions(folders: &Folders) -> Vec<Finding> {
+    [configuration(folders), open_folders(folders)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn configuration(folders: &Folders) -> Option<Finding> {
+    let path = folders.config_file();
     let mode = fs::metadata(&path).ok()?.permissions().mode() & 0o777;
     let finding = || {
         Finding::new(
@@ -102,7 +102,7 @@ fn configuration(context: &DoctorContext) -> Option<Finding> {
             "a user who can change it decides which hosts get your tokens; regauthd does not start with it",
             format!("chmod 600 {}", path.display()),
         )
-        .with_fix(AutomaticFix::RestrictConfiguration)
+        .with_fix(AutomaticFix::RestrictFiles)
     };
     (mode & 0o077 != 0).then(finding)
 }
@@ -119,26 +119,65 @@ fn configuration_errors(context: &DoctorContext) -> Option<Finding> {
     ))
 }
 
-/// A daemon does not start with folders that others may enter. A running one does not notice.
-fn folders(context: &DoctorContext) -> Option<Finding> {
-    let of_daemon = &context.folders;
-    let open: Vec<String> = [&of_daemon.config, &of_daemon.state]
-        .into_iter()
-        .filter(|folder| {
-            fs::metadata(folder).is_ok_and(|metadata| metadata.is_dir() && metadata.permissions().mode() & 0o077 != 0)
-        })
+fn open_folders(folders: &Folders) -> Option<Finding> {
+    let open: Vec<String> = accessible(folders)
+        .iter()
         .map(|folder| folder.display().to_string())
         .collect();
-    let folders = open.join(" ");
+    let open = open.join(" ");
     let finding = || {
         Finding::new(
             "folder-open",
-            format!("other users may enter {folders}"),
+            format!("other users may enter {open}"),
             "regauthd does not start with it",
-            format!("chmod 700 {folders}"),
+            format!("chmod 700 {open}"),
         )
+        .with_fix(AutomaticFix::RestrictFiles)
     };
     (!open.is_empty()).then(finding)
+}
+
+/// Folders that other users may enter.
+fn accessible(folders: &Folders) -> Vec<PathBuf> {
+    let is_open = |folder: &&PathBuf| {
+        fs::metadata(folder).is_ok_and(|metadata| metadata.is_dir() && metadata.permissions().mode() & 0o077 != 0)
+    };
+    [&folders.config, &folders.state]
+        .into_iter()
+        .filter(is_open)
+        .cloned()
+        .collect()
+}
+
+/// The address in the configuration counts at the next start. Under a service manager, its socket counts.
+fn next_address(context: &DoctorContext) -> Option<Finding> {
+    if context.status.sockets.proxy != SocketOrigin::Own {
+        return None;
+    }
+    let text = fs::read_to_string(&context.status.config).ok()?;
+    let document: toml_edit::DocumentMut = text.parse().ok()?;
+    let next: SocketAddr = document.get("listen")?.as_str()?.parse().ok()?;
+    let present: SocketAddr = context.status.listen.parse().ok()?;
+    if next == present || next.port() == 0 {
+        return None;
+    }
+    match TcpListener::bind(next) {
+        Ok(_) => Some(
+            Finding::new(
+                "address-changes",
+                format!("regauthd listens on {present}, and its configuration says {next}"),
+                "it moves there at its next start, and clients that are set up have to follow",
+                "regauthctl stop --wait, start regauthd, then regauthctl doctor --fix",
+            )
+            .into_note(),
+        ),
+        Err(why) => Some(Finding::new(
+            "next-address-taken",
+            format!("the configuration says {next}, and that cannot be used: {why}"),
+            "regauthd does not start with it",
+            format!("set another address as `listen` in {}", context.status.config),
+        )),
+    }
 }
 
 fn import_backup(context: &DoctorContext) -> Option<Finding> {
@@ -185,10 +224,16 @@ pub(super) fn reload(client: &Client) -> Result<String, ErrorBody> {
     Ok("made regauthd read its configuration and write its bundle again".to_owned())
 }
 
-/// Gives the configuration mode 0600.
-pub(super) fn restrict_configuration(folders: &Folders) -> Result<String, ErrorBody> {
-    let path = folders.config_file();
-    let private = fs::Permissions::from_mode(0o600);
-    fs::set_permissions(&path, private).map_err(error::io(format!("cannot change {}", path.display())))?;
-    Ok(format!("removed other users' permissions on {}", path.display()))
+/// Removes other users' permissions on the configuration and the folders.
+pub(super) fn restrict_files(folders: &Folders) -> Result<String, ErrorBody> {
+    let config = folders.config_file();
+    let files = config.exists().then_some((config, 0o600));
+    let folders = accessible(folders).into_iter().map(|folder| (folder, 0o700));
+    let mut restricted = Vec::new();
+    for (path, mode) in files.into_iter().chain(folders) {
+        let private = fs::Permissions::from_mode(mode);
+        fs::set_permissions(&path, private).map_err(error::io(format!("cannot change {}", path.display())))?;
+        restricted.push(path.display().to_string());
+    }
+    Ok(format!("removed other users' permissions on {}", restricted.join(", ")))
 }

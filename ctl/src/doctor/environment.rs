@@ -1,7 +1,7 @@
 //! Checks of the environment that all clients share, and of the tools that are set up.
 
 use super::context::{DoctorContext, variable};
-use super::finding::{AutomaticFix, Finding};
+use super::finding::Finding;
 use crate::company::{self, CompanySetting};
 use crate::environment::{bypassing_entries, without_bypassing_entries};
 use crate::setup;
@@ -72,9 +72,8 @@ fn outdated_setups(context: &DoctorContext) -> Vec<Finding> {
             "set-up-outdated",
             format!("{tool} was set up for another address, bundle or list of registries"),
             "it connects to an address that regauthd no longer listens on, or lacks the settings of a registry",
-            "regauthctl doctor --fix",
+            format!("regauthctl setup {tool}"),
         )
-        .with_fix(AutomaticFix::RefreshSetup)
     };
     setup::outdated(&context.folders, &context.info)
         .into_iter()

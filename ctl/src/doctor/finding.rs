@@ -1,6 +1,9 @@
 //! Findings of the checks.
 
+use clap::ValueEnum;
 use serde::Serialize;
+
+use crate::setup::Tool;
 
 /// Problem or note that a check found.
 #[derive(Debug, Serialize)]
@@ -19,9 +22,21 @@ pub(crate) struct Finding {
     /// Command that fixes the problem, or advice if no command can.
     #[serde(rename = "mend")]
     pub(crate) remedy: String,
+    /// Other findings with the same cause, which the same command fixes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) also: Vec<Symptom>,
     /// Fix that `--fix` applies.
     #[serde(skip)]
     pub(super) fix: Option<AutomaticFix>,
+}
+
+/// Observation that was joined with another finding.
+#[derive(Debug, Serialize)]
+pub(crate) struct Symptom {
+    code: &'static str,
+    /// Observation.
+    #[serde(rename = "what")]
+    pub(crate) message: String,
 }
 
 /// Fix that needs no decision by the user.
@@ -29,10 +44,32 @@ pub(crate) struct Finding {
 pub(super) enum AutomaticFix {
     /// Makes the daemon read its configuration and write its bundle again.
     ReloadDaemon,
-    /// Removes other users' permissions on the configuration.
-    RestrictConfiguration,
-    /// Updates the tools that are set up.
-    RefreshSetup,
+    /// Removes other users' permissions on the configuration and the folders.
+    RestrictFiles,
+    /// Sets a tool up for the user.
+    SetUp(Tool),
+}
+
+/// Joins findings that the same command fixes: they have one cause. A finding is broken if one of them is.
+pub(super) fn join(findings: Vec<Finding>) -> Vec<Finding> {
+    let mut joined: Vec<Finding> = Vec::new();
+    for mut finding in findings {
+        let tool = finding.remedy.strip_prefix("regauthctl setup ");
+        let Some(tool) = tool.and_then(|name| Tool::from_str(name, false).ok()) else {
+            joined.push(finding);
+            continue;
+        };
+        finding.fix = Some(AutomaticFix::SetUp(tool));
+        let same = |known: &&mut Finding| known.remedy == finding.remedy && known.broken == finding.broken;
+        match joined.iter_mut().find(same) {
+            Some(known) => known.also.push(Symptom {
+                code: finding.code,
+                message: finding.message,
+            }),
+            None => joined.push(finding),
+        }
+    }
+    joined
 }
 
 impl Finding {
@@ -49,6 +86,7 @@ impl Finding {
             message: message.into(),
             consequence,
             remedy: remedy.into(),
+            also: Vec::new(),
             fix: None,
         }
     }

@@ -10,6 +10,7 @@ mod finding;
 mod daemon;
 mod environment;
 mod index;
+mod offline;
 mod registries;
 
 mod cargo;
@@ -21,7 +22,8 @@ use regauth_shared::ErrorBody;
 use regauth_shared::paths::Folders;
 
 use crate::client::Client;
-use crate::setup;
+use crate::daemon_info::DaemonInfo;
+use crate::setup::{SetupPlan, SetupTarget, Tool};
 use context::DoctorContext;
 use finding::AutomaticFix;
 pub(crate) use finding::Finding;
@@ -30,7 +32,7 @@ pub(crate) use finding::Finding;
 pub(crate) fn examine(folders: &Folders, client: &Client) -> Vec<Finding> {
     let context = match DoctorContext::new(folders, client) {
         Ok(context) => context,
-        Err(error) => return vec![daemon::unreachable(&error)],
+        Err(error) => return offline::check(folders, &error),
     };
     let checks = [
         daemon::check,
@@ -42,7 +44,7 @@ pub(crate) fn examine(folders: &Folders, client: &Client) -> Vec<Finding> {
         npm::check,
         python::check,
     ];
-    checks.iter().flat_map(|check| check(&context)).collect()
+    finding::join(checks.iter().flat_map(|check| check(&context)).collect())
 }
 
 /// Applies the automatic fixes of the findings, and returns one line for each change.
@@ -56,10 +58,20 @@ pub(crate) fn fix(findings: &[Finding], folders: &Folders, client: &Client) -> R
     for fix in fixes {
         done.push(match fix {
             AutomaticFix::ReloadDaemon => daemon::reload(client)?,
-            AutomaticFix::RestrictConfiguration => daemon::restrict_configuration(folders)?,
-            AutomaticFix::RefreshSetup => setup::refresh(folders, client).trim_end().to_owned(),
+            AutomaticFix::RestrictFiles => daemon::restrict_files(folders)?,
+            AutomaticFix::SetUp(tool) => set_up(tool, folders, client)?,
         });
     }
     done.retain(|line| !line.is_empty());
     Ok(done)
+}
+
+fn set_up(tool: Tool, folders: &Folders, client: &Client) -> Result<String, ErrorBody> {
+    let info = DaemonInfo::fetch(client, folders)?;
+    let outcome = SetupPlan::set_up(tool, &SetupTarget::User, &info, folders)?.carry_out(folders)?;
+    let files: Vec<_> = outcome.files.iter().map(|changed| changed.file.as_str()).collect();
+    Ok(match files.as_slice() {
+        [] => String::new(),
+        files => format!("set up {}: {}", tool.name(), files.join(", ")),
+    })
 }

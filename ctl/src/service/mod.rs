@@ -35,18 +35,50 @@ impl Installation {
     /// # Errors
     /// No regauthd or no service manager was found, the user is not root, a file of that name was written by somebody
     /// else, or another program listens on the port.
-    pub(crate) fn plan_install(self, daemon_answers: impl FnOnce() -> bool) -> Result<ServicePlan, ErrorBody> {
+    pub(crate) fn plan_install(
+        self,
+        listen: Option<SocketAddr>,
+        daemon_answers: impl FnOnce() -> bool,
+    ) -> Result<ServicePlan, ErrorBody> {
         self.require_root("install")?;
+        self.check_listen(listen)?;
         let state = self.state()?;
         if matches!(state.health, Health::Stopped | Health::Absent) {
             self.refuse_running_daemon(daemon_answers)?;
-            self.refuse_occupied_port(&state.listen_addresses)?;
+        }
+        match listen {
+            Some(address) if !state.listen_addresses.contains(&address) => self.refuse_occupied_port(&[address])?,
+            None if matches!(state.health, Health::Stopped | Health::Absent) => {
+                self.refuse_occupied_port(&state.listen_addresses)?;
+            }
+            _ => {}
         }
         if cfg!(target_os = "macos") {
             launchd::plan_install(self, &find_regauthd()?)
         } else {
-            systemd::plan_install(self, &find_regauthd()?)
+            systemd::plan_install(self, &find_regauthd()?, listen)
         }
+    }
+
+    /// Refuses an address that the daemon would not start with, or that this service manager's plan does not set.
+    fn check_listen(self, listen: Option<SocketAddr>) -> Result<(), ErrorBody> {
+        let Some(address) = listen else { return Ok(()) };
+        if cfg!(target_os = "macos") {
+            return Err(error::usage("--listen is for systemd")
+                .hint("on macOS, change SockServiceName in ~/Library/LaunchAgents/regauthd.plist"));
+        }
+        if address.port() == 0 {
+            return Err(error::usage(
+                "--listen: a service needs a port of its own, so 0 is none",
+            ));
+        }
+        if self == Self::User && !address.ip().is_loopback() {
+            return Err(
+                error::refused(format!("--listen: other machines could connect to {address}"))
+                    .hint("give an address of this machine alone, such as 127.0.0.1:9002"),
+            );
+        }
+        Ok(())
     }
 
     /// Plans the steps that uninstall the service.

@@ -125,9 +125,15 @@ impl Installation {
         } else {
             format!("sudo ss -ltnp sport = :{port}")
         };
+        let option = self.option();
+        // Another user's regauthd has the port as well as any other program.
+        let other = SocketAddr::new(
+            address.ip(),
+            port.checked_add(1).unwrap_or(DEFAULT_LISTEN_ADDRESS.port()),
+        );
         format!(
-            "find the program: {list_listeners}; stop it, then: regauthctl service install{}",
-            self.option()
+            "find the program: {list_listeners}; stop it, then: regauthctl service install{option}; or take another \
+             port: regauthctl service install{option} --listen {other}"
         )
     }
 }

@@ -16,7 +16,11 @@ use crate::program::on_path;
 ///
 /// # Errors
 /// systemd is missing or does not run for this user, or a unit file is not regauthctl's.
-pub(super) fn plan_install(installation: Installation, regauthd: &Path) -> Result<ServicePlan, ErrorBody> {
+pub(super) fn plan_install(
+    installation: Installation,
+    regauthd: &Path,
+    listen: Option<SocketAddr>,
+) -> Result<ServicePlan, ErrorBody> {
     let systemctl = installation.systemctl();
     require_systemd(installation)?;
     let mut plan = ServicePlan::new(MANAGER, installation);
@@ -26,13 +30,23 @@ pub(super) fn plan_install(installation: Installation, regauthd: &Path) -> Resul
             changed |= plan.write(file, text)?;
         }
     }
+    let moves = match listen {
+        Some(address) => {
+            let drop_in = systemd_units::listen_drop_in(installation)?;
+            plan.write(drop_in, systemd_units::listen_drop_in_text(address))?
+        }
+        None => false,
+    };
     if installation == Installation::System {
         plan.run(&["systemd-sysusers", "regauth.conf"]);
         plan.run(&["systemd-tmpfiles", "--create", "regauth.conf"]);
         plan_vault_key(&mut plan, regauthd);
     }
     plan.run(&[systemctl, &["daemon-reload"]].concat());
-    if changed {
+    if moves {
+        // systemd binds a socket to its new address only while the service that uses it does not run.
+        plan.run(&[systemctl, &["stop", "regauthd.service", "regauthd-proxy.socket"]].concat());
+    } else if changed {
         plan.run(&[systemctl, &["try-restart", "regauthd.service"]].concat());
     }
     plan.run(&[systemctl, &["enable", "--now"], installation.enabled_units()].concat());
@@ -91,6 +105,7 @@ pub(super) fn plan_uninstall(installation: Installation) -> Result<ServicePlan, 
     for (file, _) in systemd_units::files(installation, Path::new(systemd_units::PACKAGED_REGAUTHD))? {
         removed_any |= plan.remove(file)?;
     }
+    plan.remove(systemd_units::listen_drop_in(installation)?)?;
     if installation == Installation::System {
         plan_vault_key_removal(&mut plan);
         if removed_any {

@@ -30,6 +30,26 @@ pub(super) fn files(installation: Installation, regauthd: &Path) -> Result<Vec<(
     Ok(files)
 }
 
+/// Drop-in of the proxy's socket that moves it to another address.
+///
+/// # Errors
+/// `HOME` is not set.
+pub(super) fn listen_drop_in(installation: Installation) -> Result<PathBuf, ErrorBody> {
+    let folder = match installation {
+        Installation::User => user_unit_folder()?,
+        Installation::System => PathBuf::from("/etc/systemd/system"),
+    };
+    Ok(folder.join("regauthd-proxy.socket.d/listen.conf"))
+}
+
+/// Text of the drop-in. An empty setting takes the unit's own address away.
+pub(super) fn listen_drop_in_text(address: SocketAddr) -> String {
+    format!(
+        "# Written by {OWNERSHIP_MARKER}, and removed by `regauthctl service uninstall`.\n[Socket]\nListenStream=\n\
+         ListenStream={address}\n"
+    )
+}
+
 /// Files of the guarded service, for the users with these ids.
 pub(super) fn guarded_files(regauthd: &Path, users: &BTreeSet<u32>, listen: SocketAddr) -> Vec<(PathBuf, String)> {
     let users: Vec<String> = users.iter().map(ToString::to_string).collect();

@@ -288,6 +288,12 @@ pub(crate) fn dead_port_note(folders: &Folders) -> String {
     }
 }
 
+/// True if cargo's configuration, here or of the user, gives this index a name other than `own`.
+pub(crate) fn has_other_cargo_name(index: &str, own: &str) -> bool {
+    let names = cargo_names::read(&clients::other_cargo_files(&SetupTarget::User, &[]));
+    !cargo_names::others(&names, index, own).is_empty()
+}
+
 /// True if the tool of this name is set up for the user.
 pub(crate) fn is_set_up(tool: &str, folders: &Folders) -> bool {
     let records = SetupRecord::all(folders);

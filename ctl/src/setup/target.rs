@@ -96,10 +96,25 @@ impl SetupTarget {
         match name.as_str() {
             "bash" if cfg!(target_os = "macos") => Ok(home()?.join(".bash_profile")),
             "bash" => Ok(home()?.join(".bashrc")),
-            "zsh" => Ok(path_variable("ZDOTDIR").map_or_else(home, Ok)?.join(".zshrc")),
+            // The only file that every zsh reads, also one that is not interactive.
+            "zsh" => Ok(path_variable("ZDOTDIR").map_or_else(home, Ok)?.join(".zshenv")),
             "fish" => Ok(xdg_config()?.join("fish/conf.d/regauth.fish")),
             _ => Ok(home()?.join(".profile")),
         }
+    }
+}
+
+impl SetupTarget {
+    /// Profile of the user's login shells, beside [`SetupTarget::shell_profile`]. bash reads the first of three files, and
+    /// not `.bashrc`, whose usual first lines end it in a shell that is not interactive (bash(1), "INVOCATION").
+    pub(super) fn login_profile(&self) -> Option<PathBuf> {
+        let shell = path_variable("SHELL")?;
+        if *self != Self::User || shell.file_name()? != "bash" || cfg!(target_os = "macos") {
+            return None;
+        }
+        let home = home().ok()?;
+        let profiles = [".bash_profile", ".bash_login", ".profile"].map(|name| home.join(name));
+        Some(first_existing(&profiles).unwrap_or_else(|| home.join(".profile")))
     }
 }
 

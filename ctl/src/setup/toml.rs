@@ -132,12 +132,21 @@ fn list_ending_in(text: &str, default: &[String], present: Option<&Value>) -> Op
         Some(list) => list.clone(),
         None => default.iter().collect::<Array>(),
     };
-    if present.is_some() && list.iter().last().and_then(Value::as_str) == Some(text) {
+    // An older path of the same program may not exist any more.
+    let is_same_program = |element: &Value| element.as_str().is_some_and(|other| program(other) == program(text));
+    let is_last = list.iter().last().and_then(Value::as_str) == Some(text);
+    if present.is_some() && is_last && list.iter().filter(|element| is_same_program(element)).count() == 1 {
         return None;
     }
-    list.retain(|element| element.as_str() != Some(text));
+    list.retain(|element| !is_same_program(element));
     list.push(text);
     Some((Value::Array(list), Some(text.to_owned())))
+}
+
+/// File name of a command line's program.
+fn program(command: &str) -> &str {
+    let path = command.split(' ').next().unwrap_or_default();
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 fn parse(text: &str) -> Result<DocumentMut, ErrorBody> {

@@ -1,4 +1,5 @@
-//! `listen-tls` and `[[trust]]`: the listener for clients on other machines, and the tokens that such clients may show.
+//! `listen-tls`, `[[trust]]` and `signed-grants`: the listener for clients on other machines, and the tokens that such clients
+//! may show.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -53,6 +54,32 @@ impl TlsListener {
     }
 }
 
+/// Files of signed grants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedGrantFiles {
+    /// PEM file with the Ed25519 key that signs and verifies them.
+    pub key: PathBuf,
+    /// File with the ids of revoked ones, one a line.
+    pub revoked: PathBuf,
+}
+
+impl SignedGrantFiles {
+    pub(super) fn read(top: &mut TableReader<'_, '_>) -> Option<Self> {
+        let mut table = top.table("signed-grants", SIGNED_GRANTS_KEYS)?;
+        for key in ["key", "revoked"] {
+            if !table.has(key) {
+                table.reject_missing(key, "signed grants need a key, and a file with the ids of revoked ones");
+            }
+        }
+        let key = table.parsed("key", absolute_path);
+        let revoked = table.parsed("revoked", absolute_path);
+        Some(Self {
+            key: key?,
+            revoked: revoked?,
+        })
+    }
+}
+
 /// Reads the trust rules.
 pub(super) fn trust(top: &mut TableReader<'_, '_>, clients: Clients) -> Vec<TrustRule> {
     let mut rules = Vec::new();
@@ -81,11 +108,15 @@ fn rule(table: &mut TableReader<'_, '_>) -> Option<TrustRule> {
     let claims = claims(table);
     let registries = table.list("registries", str::parse);
     let write = operations(table);
+    let issuer = table.parsed("issuer", text);
+    let audience = table.parsed("audience", text);
+    let keys = table.parsed("jwks", KeyLocation::from_str);
+    let ca_file = table.parsed("ca-file", absolute_path);
     let rule = TrustRule {
-        issuer: table.parsed("issuer", text)?,
-        audience: table.parsed("audience", text)?,
-        keys: table.parsed("jwks", KeyLocation::from_str)?,
-        ca_file: table.parsed("ca-file", absolute_path),
+        issuer: issuer?,
+        audience: audience?,
+        keys: keys?,
+        ca_file,
         claims,
         registries: registries?.into_iter().map(Spanned::into_inner).collect(),
         write,
@@ -143,6 +174,11 @@ pub(super) const TRUST_KEYS: KnownKeys = &[
     ("match", r#"{ repository = "corp/*", ref = "refs/heads/main" }"#),
     ("registries", r#"["corp"]"#),
     ("operations", r#"["read"]"#),
+];
+
+pub(super) const SIGNED_GRANTS_KEYS: KnownKeys = &[
+    ("key", r#""/etc/regauth/grants/key.pem""#),
+    ("revoked", r#""/etc/regauth/grants/revoked""#),
 ];
 
 pub(super) const LISTEN_TLS_KEYS: KnownKeys = &[

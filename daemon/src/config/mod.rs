@@ -33,7 +33,7 @@ use toml::de::DeTable;
 pub use audit::{AuditMode, AuditSettings};
 pub(crate) use changes::{changes, definition};
 pub use edit::ConfigFile;
-pub use gateway::TlsListener;
+pub use gateway::{SignedGrantFiles, TlsListener};
 pub use problem::{Problem, Problems};
 pub use upstream::{InvalidProxyUrl, ProxyLogin, ProxyScheme, ProxyUrl, UpstreamSettings};
 
@@ -52,6 +52,8 @@ pub struct Config {
     pub listen_tls: Option<TlsListener>,
     /// Clients that may connect without a grant.
     pub clients: Clients,
+    /// Key and list of signed grants.
+    pub signed_grants: Option<SignedGrantFiles>,
     /// Folder with the authorities that several daemons share, a file for each host.
     pub authorities: Option<PathBuf>,
     /// Tokens of OpenID providers that count as a grant does.
@@ -120,6 +122,7 @@ impl Config {
             listen: top.parsed("listen", listen).unwrap_or(DEFAULT_LISTEN),
             listen_tls: TlsListener::read(&mut top, clients),
             clients,
+            signed_grants: SignedGrantFiles::read(&mut top),
             authorities: top.parsed("authorities", registries::absolute_path),
             trust: gateway::trust(&mut top, clients),
             store: top.parsed("store", StoreKind::from_str),
@@ -151,6 +154,7 @@ impl Default for Config {
             listen: DEFAULT_LISTEN,
             listen_tls: None,
             clients: Clients::default(),
+            signed_grants: None,
             authorities: None,
             trust: Vec::new(),
             store: None,
@@ -276,7 +280,7 @@ pub const INITIAL: &str = r#"# regauth: registries and settings of the daemon.
 # and machines always need a grant.
 # clients = "same-user"
 
-# A gateway for a team has more settings: `listen-tls`, `[[trust]]` and `authorities`. docs/gateway.md explains them.
+# A gateway for a team has more settings: `listen-tls`, `[[trust]]`, `signed-grants` and `authorities`. docs/gateway.md explains them.
 
 # Time that requests in flight may still take when the daemon stops.
 # drain-timeout = "30s"
@@ -316,7 +320,7 @@ pub const INITIAL: &str = r#"# regauth: registries and settings of the daemon.
 
 # A registry with every key. Most registries need only `index`.
 # [registries.corp]
-# kind = "cargo"                    # cargo | git | pypi | npm | oci | generic
+# kind = "cargo"                    # cargo | git | pypi | npm | oci | maven | go | …: docs/registries.md
 # index = "sparse+https://corp.example/api/cargo/index/"
 # scopes = ["https://corp.example/api/cargo/"]    # URLs that get the token; default: below the index
 # scheme = "basic"                  # bearer | basic | raw | "X-Api-Key: {token}"
@@ -356,6 +360,10 @@ const TOP_KEYS: KnownKeys = &[
     ("audit-max-size", r#""256MiB""#),
     ("ca-file", r#""/etc/corp-root.pem""#),
     ("authorities", r#""/etc/regauth/authorities""#),
+    (
+        "signed-grants",
+        r#"{ key = "/etc/regauth/grants/key.pem", revoked = "/etc/regauth/grants/revoked" }"#,
+    ),
     ("trust", "[[trust]]"),
     ("upstream", "[upstream]"),
     ("registries", "[registries.corp]"),
@@ -368,14 +376,17 @@ const UPSTREAM_KEYS: KnownKeys = &[
 
 /// Known keys by table, for a hint about a key in the wrong table. That happens easily: a table goes on until the next
 /// header.
-const KEYS_BY_TABLE: [(&str, KnownKeys); 6] = [
+const KEYS_BY_TABLE: [(&str, KnownKeys); 7] = [
     ("at the top, before the first [table]", TOP_KEYS),
     ("in listen-tls", gateway::LISTEN_TLS_KEYS),
     ("in [[trust]]", gateway::TRUST_KEYS),
+    ("in signed-grants", gateway::SIGNED_GRANTS_KEYS),
     ("in [upstream]", UPSTREAM_KEYS),
     ("in [registries.NAME]", registries::REGISTRY_KEYS),
     ("in the table of a source", sources::COMMAND_KEYS),
 ];
 
+#[cfg(test)]
+mod schema_tests;
 #[cfg(test)]
 mod tests;

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use regauth_shared::RegistryName;
+use regauth_shared::event::{EventKind, RegistryChange};
 use tokio_util::sync::CancellationToken;
 
 use crate::control::controller::Controller;
 use crate::control::state::State;
+use crate::control::verbs::grants;
 use crate::credential::CredentialState;
 use crate::credential::fingerprint::Fingerprint;
 use crate::journal::{JournalEntry, Rotation};
@@ -27,13 +29,15 @@ pub(crate) async fn retry_stores(controller: Arc<Controller>, end: CancellationT
     }
 }
 
-/// Every [`TIDY_INTERVAL`]: expires the trust in idle generations, records the generations that sources gave.
+/// Every [`TIDY_INTERVAL`]: expires the trust in idle generations, announces permissions that have ended, records the
+/// generations that sources gave.
 pub(crate) async fn tidy(controller: Arc<Controller>, end: CancellationToken) {
     loop {
         tokio::select! {
             () = end.cancelled() => return,
             () = tokio::time::sleep(TIDY_INTERVAL) => {
                 controller.expire_trust();
+                controller.announce_ends();
                 // A verb that holds the lock is not waited for: the next round comes soon.
                 if let Some(mut state) = controller.state.try_lock() {
                     controller.record_sourced_generations(&mut state).await;
@@ -86,6 +90,17 @@ impl Controller {
         for route in self.snapshot().registries.values() {
             if let Some(generation) = route.credential.generation() {
                 generation.breaker.expire_trust();
+            }
+        }
+    }
+
+    /// Announces grants and windows for writes that have ended by themselves.
+    fn announce_ends(&self) {
+        grants::announce_expired(self);
+        for (registry, route) in &self.snapshot().registries {
+            if route.usage.close_ended_window() {
+                let registry = registry.clone();
+                self.announce(EventKind::WritesClosed(RegistryChange { registry }));
             }
         }
     }

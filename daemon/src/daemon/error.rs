@@ -18,6 +18,7 @@ use crate::proxy::downstream::entrance::InvalidCertificate;
 use crate::proxy::upstream::TrustError;
 use crate::proxy::upstream::proxy_rules::InvalidProxySetting;
 use crate::schema::StateError;
+use crate::signed_grant::InvalidSignedGrants;
 
 /// Error of starting the daemon. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +69,9 @@ pub enum StartError {
     /// Certificate of `listen-tls` that cannot be used.
     #[error("`listen-tls` in config.toml: {0}; correct the path or the file and start again")]
     Certificate(#[from] InvalidCertificate),
+    /// Key or list of signed grants that cannot be used.
+    #[error("`signed-grants` in config.toml: {0}; correct the path or the file and start again")]
+    SignedGrants(#[from] InvalidSignedGrants),
     /// Control socket that cannot be created.
     #[error("cannot create the control socket {}: {}; {}", .0.display(), .1, if .1.kind() == io::ErrorKind::InvalidInput {
         "choose a folder with a shorter path with --home"

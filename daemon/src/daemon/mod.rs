@@ -1,5 +1,6 @@
 //! Life of the daemon: start in order, serve, drain, end.
 
+mod check;
 mod error;
 mod files;
 mod options;
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::check::check;
 pub use self::error::StartError;
 use self::files::{PersistedState, read_config, read_state, record_store};
 pub use self::options::{Options, variables};
@@ -147,7 +149,7 @@ impl Daemon {
         let number = options.workers.unwrap_or_else(Workers::usual_number);
         let trusted = company_roots.with(&system_roots);
         let proxy = ProxyState::new(&config, proxies, grants, listen, &trusted, number)?.with_tls(tls);
-        let proxy = proxy.with_served(control_clients.served());
+        let proxy = admit_clients(proxy, &config, &control_clients)?;
         let proxy = Arc::new(proxy.with_audit(open_audit(&folders, &options, &config)?));
         let workers = Workers::start(number, &proxy).map_err(StartError::Threads)?;
         let controller = Arc::new(Controller {
@@ -300,9 +302,17 @@ fn maintain(controller: &Arc<Controller>, tasks: &TaskTracker, end: &Cancellatio
     tasks.spawn(config_watch::follow(Arc::clone(controller), end.clone()));
     let (proxy, end) = (Arc::clone(&controller.proxy), end.clone());
     tasks.spawn(async move {
-        if let Some(certificate) = &proxy.certificate {
-            certificate.follow_files(end).await;
-        }
+        let certificate = async {
+            if let Some(certificate) = &proxy.certificate {
+                certificate.follow_files(end.clone()).await;
+            }
+        };
+        let revoked = async {
+            if let Some(grants) = &proxy.signed_grants {
+                grants.follow_file(end.clone()).await;
+            }
+        };
+        tokio::join!(certificate, revoked);
     });
 }
 
@@ -387,6 +397,12 @@ fn corporate_network(config: &Config, listen: SocketAddr) -> Result<(ProxyRules,
         tracing::info!(proxy = %proxy.url, set_by = %proxy.setting, "found corporate proxy");
     }
     Ok((proxies, CompanyRoots::read(config.ca_file.as_deref())?))
+}
+
+/// Sets which clients need no grant of this daemon: its users, and bearers of signed grants.
+fn admit_clients(proxy: ProxyState, config: &Config, clients: &ControlClients) -> Result<ProxyState, StartError> {
+    let proxy = proxy.with_served(clients.served());
+    Ok(proxy.with_signed_grants(config)?)
 }
 
 /// Listeners of the proxy, the address of the plain one, and the address and certificate of the one with TLS.

@@ -33,6 +33,7 @@ use crate::proxy::routes::{RegistryRoute, Routes};
 use crate::proxy::upstream::dial::Dialer;
 use crate::proxy::upstream::proxy_rules::ProxyRules;
 use crate::proxy::upstream::{Trust, TrustError, Upstream};
+use crate::signed_grant::{InvalidSignedGrants, SignedGrants};
 use crate::workload::WorkloadTrust;
 
 /// State that all workers share.
@@ -52,6 +53,8 @@ pub struct ProxyState {
     pub peers: PeerResolver,
     /// Current grants.
     pub grants: ArcSwap<Grants>,
+    /// Grants that are verified by their signature.
+    pub(crate) signed_grants: Option<SignedGrants>,
     /// Current trust rules for tokens of workloads.
     pub(crate) trust: ArcSwap<WorkloadTrust>,
     /// Connection and request limits of each client.
@@ -112,6 +115,7 @@ impl ProxyState {
             served: ServedUsers::default(),
             peers: PeerResolver::new(),
             grants: ArcSwap::from_pointee(grants),
+            signed_grants: None,
             trust: ArcSwap::default(),
             limits: ConnectionLimits::default(),
             refusal_pace: RefusalPace::default(),
@@ -145,6 +149,15 @@ impl ProxyState {
             certificate,
             ..self
         }
+    }
+
+    /// Accepts signed grants, if the configuration has a key for them.
+    ///
+    /// # Errors
+    /// [`InvalidSignedGrants`] when the key or the list of revoked ones cannot be read.
+    pub(crate) fn with_signed_grants(self, config: &Config) -> Result<Self, InvalidSignedGrants> {
+        let signed_grants = config.signed_grants.as_ref().map(SignedGrants::read).transpose()?;
+        Ok(Self { signed_grants, ..self })
     }
 
     /// Addresses of our own listeners.

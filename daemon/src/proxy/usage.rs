@@ -120,6 +120,17 @@ impl Usage {
         self.writes_open_until.store(until.map(Arc::new));
     }
 
+    /// Ends a window for writes that is over. True if there was one.
+    pub fn close_ended_window(&self) -> bool {
+        let until = self.writes_open_until.load_full();
+        let ended = until.filter(|until| until.has_passed());
+        // `allow` may have opened another window meanwhile, which stays.
+        ended.is_some_and(|ended| {
+            let before = self.writes_open_until.compare_and_swap(&ended, None);
+            before.as_ref().is_some_and(|before| Arc::ptr_eq(before, &ended))
+        })
+    }
+
     /// End of the window for writes, if one is open.
     pub fn writes_open_until(&self) -> Option<OffsetDateTime> {
         let until = self.writes_open_until.load();

@@ -194,3 +194,16 @@ impl FromStr for Writes {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("writes are deny or allow")]
 pub struct InvalidWrites;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kinds_of_the_protocol_are_those_of_the_daemon() {
+        assert_eq!(Kind::ALL.map(Kind::as_str), KINDS);
+        assert!(KINDS.into_iter().all(|name| name.parse().map(Kind::as_str) == Ok(name)));
+        let unknown = "cobol".parse::<Kind>().unwrap_err();
+        assert!(unknown.to_string().ends_with("nuget, apt, generic"), "{unknown}");
+    }
+}

@@ -14,7 +14,9 @@ mod token;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use regauth_shared::RegistryName;
+use serde_json::Value;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +26,18 @@ pub(crate) use self::token::is_token;
 use crate::deadline::Deadline;
 use crate::policy::Operation;
 use crate::workload::rule::TrustRule;
-use crate::workload::token::{Claims, UnverifiedToken, is_printable};
+use crate::workload::token::{Algorithm, Claims, UnverifiedToken, is_printable};
+
+/// Claims of a token of our own: of this type, and signed by the holder of this Ed25519 key.
+pub(crate) fn own_token(token: &[u8], type_name: &str, public_key: &[u8]) -> Option<Value> {
+    let token = UnverifiedToken::parse_any(token)?;
+    let is_ours = token.has_type(type_name)
+        && token.algorithm == Algorithm::EdDsa
+        && UnparsedPublicKey::new(&ED25519, public_key)
+            .verify(token.signed, &token.signature)
+            .is_ok();
+    is_ours.then(|| token.claims.into_object())
+}
 
 /// Trust rules in service. The control side replaces the set as a whole.
 #[derive(Debug, Default)]

@@ -23,6 +23,8 @@ pub(super) struct UnverifiedToken<'a> {
     pub(super) algorithm: Algorithm,
     /// Key that the header names.
     pub(super) key_id: Option<String>,
+    /// Type that the header names.
+    type_name: Option<String>,
     /// Claims.
     pub(super) claims: Claims,
 }
@@ -56,8 +58,15 @@ pub(crate) fn is_token(text: &[u8]) -> bool {
 }
 
 impl<'a> UnverifiedToken<'a> {
-    /// Parses a token; `None` if it is malformed.
+    /// Parses a token that may prove an identity; `None` if it is malformed.
     pub(super) fn parse(text: &'a [u8]) -> Option<Self> {
+        let token = Self::parse_any(text)?;
+        // A logout token or a security event is signed by the same key.
+        (token.type_name.is_none() || TYPES.iter().any(|name| token.has_type(name))).then_some(token)
+    }
+
+    /// Parses a token of any type; `None` if it is malformed.
+    pub(super) fn parse_any(text: &'a [u8]) -> Option<Self> {
         if text.len() > MAX_TOKEN_BYTES {
             return None;
         }
@@ -68,13 +77,7 @@ impl<'a> UnverifiedToken<'a> {
         let claims: UniqueNames = decode(claims)?;
         let header = Claims(header.0);
         // Extensions that must be understood: we understand none. `b64` changes what is signed (RFC 7797).
-        let has_usual_type = header
-            .text("typ")
-            .is_none_or(|name| TYPES.contains(&name.to_ascii_lowercase().as_str()));
-        if header.has("crit") || header.has("b64") || !has_usual_type || header.is_no_text("typ") {
-            return None;
-        }
-        if header.is_no_text("kid") {
+        if header.has("crit") || header.has("b64") || header.is_no_text("typ") || header.is_no_text("kid") {
             return None;
         }
         Some(Self {
@@ -83,8 +86,18 @@ impl<'a> UnverifiedToken<'a> {
             signature: URL_SAFE_NO_PAD.decode(signature).ok()?,
             algorithm: Algorithm::parse(header.text("alg")?)?,
             key_id: header.text("kid").map(str::to_owned),
+            type_name: header.text("typ").map(str::to_owned),
             claims: Claims(claims.0),
         })
+    }
+}
+
+impl UnverifiedToken<'_> {
+    /// True if the header names this type, in any letter case (RFC 7515, section 4.1.9).
+    pub(super) fn has_type(&self, name: &str) -> bool {
+        self.type_name
+            .as_ref()
+            .is_some_and(|own| own.eq_ignore_ascii_case(name))
     }
 }
 
@@ -97,6 +110,11 @@ fn decode(part: &str) -> Option<UniqueNames> {
 pub(super) struct Claims(BTreeMap<String, Value>);
 
 impl Claims {
+    /// All claims as one object.
+    pub(super) fn into_object(self) -> Value {
+        Value::Object(self.0.into_iter().collect())
+    }
+
     /// A claim that is a string.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name)?.as_str()
@@ -194,7 +212,7 @@ impl<'de> Visitor<'de> for UniqueNamesVisitor {
 
 /// Longest token. Those of CI systems take one to three KiB.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
-/// Types of a token that may prove an identity. A logout token or a security event is signed by the same key.
+/// Types of a token that may prove an identity.
 const TYPES: [&str; 3] = ["jwt", "jose", "at+jwt"];
 /// First second of the year 10000.
 const LATEST: f64 = 253_402_300_800.0;

@@ -26,6 +26,9 @@ pub struct Grant {
     pub write: bool,
     /// Seconds until the grant ends.
     pub seconds: u64,
+    /// True for a signed grant, which every daemon with the same key accepts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub signed: bool,
 }
 
 /// Fields of `revoke`.

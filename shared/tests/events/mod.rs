@@ -2,7 +2,7 @@
 
 use regauth_shared::RegistryName;
 use regauth_shared::event::{
-    Client, Event, EventKind, Exchange, GrantCreated, GrantRevoked, Lost, Operation, RegistryChange, Reload, Renewal,
+    Client, Event, EventKind, Exchange, GrantChange, GrantCreated, Lost, Operation, RegistryChange, Reload, Renewal,
     Rotation, Started, StoreChange, Verification, Workload, WritesOpened,
 };
 use regauth_shared::response::VerdictResult;
@@ -75,10 +75,8 @@ pub(crate) fn events() -> Vec<(&'static str, Event)> {
                 expires: "2026-03-04T06:00:00Z".to_owned(),
             }),
         ),
-        (
-            "grant-revoked",
-            EventKind::GrantRevoked(GrantRevoked { grant: grant() }),
-        ),
+        ("grant-revoked", EventKind::GrantRevoked(GrantChange { grant: grant() })),
+        ("grant-expired", EventKind::GrantExpired(GrantChange { grant: grant() })),
         ("registry-added", EventKind::RegistryAdded(registry())),
         ("registry-removed", EventKind::RegistryRemoved(registry())),
         ("registry-changed", EventKind::RegistryChanged(registry())),

@@ -22,6 +22,16 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
                 registries: vec![name("corp")],
                 write: true,
                 seconds: 3600,
+                signed: false,
+            }),
+        ),
+        (
+            "grant-signed",
+            Request::Grant(Grant {
+                registries: vec![name("corp")],
+                write: false,
+                seconds: 3600,
+                signed: true,
             }),
         ),
         (
@@ -30,6 +40,7 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
                 registries: vec![],
                 write: false,
                 seconds: 60,
+                signed: false,
             }),
         ),
         ("grants", Request::Grants(Nothing {})),

@@ -74,6 +74,14 @@ impl Candidate {
         }
     }
 
+    /// URL of a regauthd's metrics, if it serves them.
+    pub(crate) fn metrics_url(&self) -> Option<String> {
+        match &self.kind {
+            Kind::Regauthd(daemon) => daemon.ctl(&["status"]).json["metrics"].as_str().map(str::to_owned),
+            _ => None,
+        }
+    }
+
     fn start(builder: Builder, binary: &Binary, registry: &TestRegistry) -> Self {
         let daemon = builder.program(&binary.path).store("vault").log_level("info").start();
         let candidate = Self::running(&binary.label, daemon);

@@ -74,7 +74,7 @@ fn needs_git(name: &str) -> String {
 
 /// Configuration files that cargo merges with the one that setup edits: those above the current folder, those of an
 /// earlier setup, and the user's. They may name an index.
-fn other_cargo_files(target: &SetupTarget, earlier: &[PathBuf]) -> Vec<PathBuf> {
+pub(in crate::setup) fn other_cargo_files(target: &SetupTarget, earlier: &[PathBuf]) -> Vec<PathBuf> {
     let folder = match target {
         SetupTarget::User => std::env::current_dir().unwrap_or_default(),
         SetupTarget::Project(folder) => folder.clone(),

@@ -23,7 +23,7 @@ use super::target::SetupTarget;
 use crate::daemon_info::DaemonInfo;
 use crate::error;
 
-pub(super) use cargo::CARGO;
+pub(super) use cargo::{CARGO, other_cargo_files};
 pub(super) use containers::PODMAN;
 pub(super) use downloads::{ARIA2, WGET};
 pub(super) use git::GIT;

@@ -1,5 +1,7 @@
 //! The shell: the environment for everything that it starts.
 
+use std::path::Path;
+
 use regauth_shared::ErrorBody;
 
 use super::{CONFIG_ROLE, Client, Context, FileSettings, ToolSettings, setting};
@@ -18,7 +20,7 @@ pub(in crate::setup) const SHELL: Client = Client {
     settings,
 };
 
-/// The environment is in a file of regauth's own, which setup rewrites. The profile gets one line that reads it.
+/// The environment is in a file of regauth's own, which setup rewrites. The profiles get one line that reads it.
 fn settings(context: &Context<'_>) -> Result<ToolSettings, ErrorBody> {
     let (profile, info) = (context.path.clone(), context.info);
     let shell = Shell::of_profile(&profile);
@@ -31,12 +33,17 @@ fn settings(context: &Context<'_>) -> Result<ToolSettings, ErrorBody> {
         format: Format::Whole,
         settings: vec![setting(&[], SettingValue::Text(script))],
     };
-    let profile = FileSettings {
-        role: CONFIG_ROLE,
-        path: profile,
+    let recorded = context.earlier.path_of(LOGIN_ROLE).map(Path::to_owned);
+    let login_profile = recorded.or_else(|| context.target.login_profile());
+    let login_profile = login_profile.filter(|login| *login != profile);
+    let login_profile = login_profile.map(|path| (LOGIN_ROLE, path));
+    let profiles = login_profile.into_iter().chain([(CONFIG_ROLE, profile)]);
+    let profiles = profiles.map(|(role, path)| FileSettings {
+        role,
+        path,
         format: Format::Line,
-        settings: vec![setting(&[], SettingValue::Text(line))],
-    };
+        settings: vec![setting(&[], SettingValue::Text(line.clone()))],
+    });
     let client_files = client_files::all(info).into_iter().map(|file| FileSettings {
         role: file.role,
         path: file.path,
@@ -44,8 +51,14 @@ fn settings(context: &Context<'_>) -> Result<ToolSettings, ErrorBody> {
         settings: vec![setting(&[], SettingValue::Text(file.text))],
     });
     Ok(ToolSettings {
-        files: [environment, profile].into_iter().chain(client_files).collect(),
+        files: std::iter::once(environment)
+            .chain(profiles)
+            .chain(client_files)
+            .collect(),
         notes: vec!["running shells do not change; `eval \"$(regauthctl env)\"` sets this one up".to_owned()],
         other_files: Vec::new(),
     })
 }
+
+/// Role of the profile of login shells.
+const LOGIN_ROLE: &str = "login";

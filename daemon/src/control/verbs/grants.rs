@@ -4,15 +4,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use regauth_shared::event::{EventKind, GrantCreated, GrantRevoked};
+use regauth_shared::event::{EventKind, GrantChange, GrantCreated};
 use regauth_shared::request;
 use regauth_shared::response::{GrantList, GrantUrl, GrantView, Granted, Revoked};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 use time::OffsetDateTime;
 
+use crate::config::Clients;
 use crate::control::controller::Controller;
 use crate::control::verbs::show::rfc3339;
 use crate::grant::{Grant, Grants};
+use crate::proxy::downstream::entrance::ServerCertificate;
+use crate::signed_grant::SignedGrants;
 
 /// Creates a grant. It is valid once it is on disk.
 ///
@@ -30,6 +33,9 @@ pub(crate) async fn grant(controller: &Controller, request: request::Grant) -> R
             ErrorKind::Invalid,
             "a grant lasts between 1 second and 30 days",
         ));
+    }
+    if request.signed {
+        return signed_grant(controller, request);
     }
     let grants = controller.proxy.grants.load();
     if grants.valid().count() >= MAX_GRANTS {
@@ -55,17 +61,54 @@ pub(crate) async fn grant(controller: &Controller, request: request::Grant) -> R
         write = request.write,
         "created grant"
     );
-    let view = view(&grant);
+    Ok(announce_created(controller, &grant, &token))
+}
+
+/// Creates a grant that every daemon with the same key accepts. No file has it.
+fn signed_grant(controller: &Controller, request: request::Grant) -> Result<Granted, ErrorBody> {
+    let Some(signed) = &controller.proxy.signed_grants else {
+        let message = "this daemon has no key for signed grants";
+        let hint = "set signed-grants = { key = \"…\", revoked = \"…\" } in config.toml and restart regauthd, or leave out \
+                    --signed";
+        return Err(ErrorBody::new(ErrorKind::Refused, message).hint(hint));
+    };
+    let registries: BTreeSet<_> = request.registries.into_iter().collect();
+    let now = OffsetDateTime::now_utc();
+    let expires = now + Duration::from_secs(request.seconds);
+    let registries = Some(registries).filter(|set| !set.is_empty());
+    let created = signed.create(registries, request.write, now, expires);
+    let (grant, token) = created.map_err(|error| ErrorBody::new(ErrorKind::Failed, error.to_string()))?;
+    tracing::info!(
+        grant = grant.terms.id,
+        seconds = request.seconds,
+        write = request.write,
+        "created signed grant"
+    );
+    Ok(announce_created(controller, &grant, &token))
+}
+
+fn announce_created(controller: &Controller, grant: &Grant, token: &str) -> Granted {
+    let view = view(grant);
     controller.announce(EventKind::GrantCreated(GrantCreated {
         grant: view.id.clone(),
         registries: view.registries.clone(),
         write: view.write,
         expires: view.expires.clone(),
     }));
-    Ok(Granted {
+    Granted {
         grant: view,
-        proxy: GrantUrl(format!("http://regauth:{token}@{}", controller.proxy_address())),
-    })
+        proxy: GrantUrl(proxy_url(controller, token)),
+    }
+}
+
+/// URL of the proxy with a grant. A gateway's clients are on other machines and speak TLS to the name in its certificate.
+fn proxy_url(controller: &Controller, token: &str) -> String {
+    let proxy = &controller.proxy;
+    let host = proxy.certificate.as_ref().and_then(ServerCertificate::host);
+    match (proxy.clients, proxy.listen_tls, host) {
+        (Clients::Gateway, Some(address), Some(host)) => format!("https://regauth:{token}@{host}:{}", address.port()),
+        _ => format!("http://regauth:{token}@{}", controller.proxy_address()),
+    }
 }
 
 /// All grants that are valid.
@@ -81,6 +124,11 @@ pub(crate) fn grants(controller: &Controller) -> GrantList {
 /// # Errors
 /// `not-found`; `failed` when the file cannot be written: the grant has ended, but a restart brings it back.
 pub(crate) async fn revoke(controller: &Controller, request: request::Revoke) -> Result<Revoked, ErrorBody> {
+    if let Some(signed) = &controller.proxy.signed_grants
+        && SignedGrants::is_id(&request.id)
+    {
+        return revoke_signed(controller, signed, &request.id);
+    }
     let grants = controller.proxy.grants.load();
     let Some(grant) = grants.valid().find(|grant| grant.terms.id == request.id).cloned() else {
         return Err(
@@ -93,6 +141,23 @@ pub(crate) async fn revoke(controller: &Controller, request: request::Revoke) ->
     let remaining = controller.proxy.grants.load().without(&request.id);
     replace_grants(controller, remaining).await.map_err(still_in_file)?;
     Ok(Revoked { grant: view(&grant) })
+}
+
+/// Adds a signed grant to the list of revoked ones. It may be unknown here: another daemon may have made it.
+fn revoke_signed(controller: &Controller, signed: &SignedGrants, id: &str) -> Result<Revoked, ErrorBody> {
+    signed.revoke(id).map_err(|error| {
+        let file = signed.file().display();
+        let hint =
+            format!("add the line `{id}` to that file where it comes from; every daemon reads it when it changes");
+        ErrorBody::new(ErrorKind::Failed, format!("cannot write {file}: {error}")).hint(hint)
+    })?;
+    tracing::info!(grant = id, "revoked signed grant");
+    let grant = id.to_owned();
+    controller.announce(EventKind::GrantRevoked(GrantChange { grant }));
+    let now = OffsetDateTime::now_utc();
+    Ok(Revoked {
+        grant: view(&Grant::signed(id.to_owned(), None, false, now, now)),
+    })
 }
 
 /// Ends the grants that name a removed registry, so that they never open a later registry of that name. Returns a note for
@@ -123,11 +188,20 @@ pub(in crate::control) async fn end_with_registry(controller: &Controller, name:
 fn end(controller: &Controller, grant: &Grant) {
     grant.revoke();
     let grant = grant.terms.id.clone();
-    controller.announce(EventKind::GrantRevoked(GrantRevoked { grant }));
+    controller.announce(EventKind::GrantRevoked(GrantChange { grant }));
 }
 
-/// Writes the grants' file, then publishes the grants to the workers. The caller holds the lock of the grants.
+/// Announces the grants that have expired since the last call.
+pub(in crate::control) fn announce_expired(controller: &Controller) {
+    for expired in controller.proxy.grants.load().take_expired() {
+        let grant = expired.terms.id.clone();
+        controller.announce(EventKind::GrantExpired(GrantChange { grant }));
+    }
+}
+
+/// Writes the grants' file, then publishes the grants to the workers. Expired ones are dropped. The caller holds the lock of the grants.
 async fn replace_grants(controller: &Controller, grants: Grants) -> Result<(), ErrorBody> {
+    announce_expired(controller);
     let grants = Arc::new(grants);
     if controller.persistent {
         let (file, written) = (controller.folders.grants(), Arc::clone(&grants));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use regauth_shared::event::{EventKind, Reload};
 use regauth_shared::request::Log;
-use regauth_shared::response::{LogLevels, Reloaded, Stopping};
+use regauth_shared::response::{LogLevels, Reloaded, SocketOrigin, Stopping};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName, version};
 use rustls_pki_types::CertificateDer;
 
@@ -132,6 +132,7 @@ fn company_roots(config: &Config) -> Result<CompanyRoots, ErrorBody> {
 fn keys_for_the_next_start(controller: &Controller, config: &Config) -> impl Iterator<Item = String> {
     let at_start = &controller.at_start;
     let listens_elsewhere = config.listen.port() != 0 && config.listen != controller.proxy.listen;
+    let is_passed = controller.sockets.proxy == SocketOrigin::Passed;
     let store_differs = config.store.is_some_and(|store| store != controller.store().kind);
     // The bundle has the new roots at once, but the dialer's TLS was built at the start.
     let speaks_tls = |proxy: &&CorporateProxy| proxy.url.scheme == ProxyScheme::Https;
@@ -142,8 +143,12 @@ fn keys_for_the_next_start(controller: &Controller, config: &Config) -> impl Ite
         ("metrics-listen", config.metrics_listen != at_start.metrics_listen),
         ("warn-before", config.warn_before != at_start.warn_before),
         ("notify", config.notify != at_start.notify),
-        ("listen", listens_elsewhere && config.listen != at_start.listen),
+        (
+            "listen",
+            listens_elsewhere && config.listen != at_start.listen && !is_passed,
+        ),
         ("listen-tls", config.listen_tls != at_start.listen_tls),
+        ("signed-grants", config.signed_grants != at_start.signed_grants),
         ("authorities", config.authorities != at_start.authorities),
         ("store", store_differs),
         ("drain-timeout", config.drain_timeout != at_start.drain_timeout),
@@ -152,7 +157,15 @@ fn keys_for_the_next_start(controller: &Controller, config: &Config) -> impl Ite
         ("[upstream]", config.upstream != at_start.upstream),
     ];
     let changed = keys.into_iter().filter(|(_, differs)| *differs);
-    changed.map(|(key, _)| format!("`{key}` differs in the file and takes effect at the next start"))
+    let changed = changed.map(|(key, _)| format!("`{key}` differs in the file and takes effect at the next start"));
+    let unused = (listens_elsewhere && config.listen != at_start.listen && is_passed).then(|| {
+        format!(
+            "`listen` differs in the file and takes no effect: the service manager listens; `regauthctl service install \
+             --listen {}` moves its socket",
+            config.listen
+        )
+    });
+    changed.chain(unused)
 }
 
 /// Notes about registries that a person deleted from the file by hand.

@@ -198,6 +198,7 @@ fn problems(controller: &Controller, registries: &RegistryRoutes, store_error: O
     problems.extend(controller.proxy.audit.problem());
     problems.extend(controller.metrics.problem());
     problems.extend(tls_problem(controller));
+    problems.extend(revocation_problem(controller));
     problems.extend(workload_trust::problems(controller, registries));
     problems.extend(store_error.map(store::problem));
     problems.extend(controller.stores.leftover().map(|leftover| Problem {
@@ -239,6 +240,19 @@ fn clients_problem(controller: &Controller) -> Option<Problem> {
     Some(Problem {
         message: format!("every client needs a grant: {why}"),
         hint: hint.to_owned(),
+    })
+}
+
+fn revocation_problem(controller: &Controller) -> Option<Problem> {
+    let signed = controller.proxy.signed_grants.as_ref()?;
+    let error = signed.problem()?;
+    Some(Problem {
+        message: format!(
+            "cannot read the list of revoked grants, {}: {error}",
+            signed.file().display()
+        ),
+        hint: "the grants that were revoked before stay so; write the file again, it is read when it changes"
+            .to_owned(),
     })
 }
 

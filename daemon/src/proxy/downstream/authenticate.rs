@@ -81,7 +81,8 @@ impl UnauthenticatedClient {
     ) -> Result<Client, ProxyError> {
         let trust = state.trust.load_full();
         // Any other content of that header is meant for another proxy.
-        let bearer_token = |value| bearer_token(value).filter(|token| !trust.is_empty() && is_token(token));
+        let accepts_tokens = !trust.is_empty() || state.signed_grants.is_some();
+        let bearer_token = |value| bearer_token(value).filter(|token| accepts_tokens && is_token(token));
         let mut tokens = authorization.filter_map(|value| grant_token(value).or_else(|| bearer_token(value)));
         let Some(token) = tokens.next() else {
             return self.authenticate_by_peer(state);
@@ -89,15 +90,21 @@ impl UnauthenticatedClient {
         if tokens.next().is_some() {
             return Err(ProxyError::GrantRequired);
         }
-        let (bearer, principal) = if is_token(&token) && !trust.is_empty() {
-            let workload = trust.authenticate(&token).await.map_err(ProxyError::IdentityRejected)?;
-            let principal = Principal::Workload(workload.identity.key());
-            (Bearer::Workload(Arc::new(workload)), principal)
-        } else {
-            let grant = state.grants.load().find_by_token(&token);
-            let grant = grant.ok_or(ProxyError::GrantRequired)?;
-            let principal = Principal::Grant(grant.terms.id.clone());
-            (Bearer::Grant(grant), principal)
+        let known = match &state.signed_grants {
+            Some(signed) if is_token(&token) => signed.find(&token),
+            _ => state.grants.load().find_by_token(&token),
+        };
+        let (bearer, principal) = match known {
+            Some(grant) => {
+                let principal = Principal::Grant(grant.terms.id.clone());
+                (Bearer::Grant(grant), principal)
+            }
+            None if is_token(&token) && !trust.is_empty() => {
+                let workload = trust.authenticate(&token).await.map_err(ProxyError::IdentityRejected)?;
+                let principal = Principal::Workload(workload.identity.key());
+                (Bearer::Workload(Arc::new(workload)), principal)
+            }
+            None => return Err(ProxyError::GrantRequired),
         };
         state.refusal_pace.forget(self.permit.principal());
         let permit = state.limits.acquire(principal);

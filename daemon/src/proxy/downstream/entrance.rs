@@ -19,6 +19,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use x509_parser::extensions::GeneralName;
 
 use crate::config::TlsListener;
 use crate::crypto;
@@ -117,6 +118,17 @@ impl ServerCertificate {
             current,
             files: files.clone(),
             problem: ArcSwap::default(),
+        })
+    }
+
+    /// First DNS name of the certificate, for the proxy's URL.
+    pub(crate) fn host(&self) -> Option<String> {
+        let key = self.current.0.load_full();
+        let (_, certificate) = x509_parser::parse_x509_certificate(key.end_entity_cert().ok()?).ok()?;
+        let names = certificate.subject_alternative_name().ok()??;
+        names.value.general_names.iter().find_map(|name| match name {
+            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            _ => None,
         })
     }
 

@@ -228,10 +228,19 @@ impl ProxyError {
         text.to_owned()
     }
 
+    /// The message, and the command that explains the code.
+    fn body(&self) -> String {
+        format!(
+            "{} More: `regauthctl explain {}`.\n",
+            self.message().trim_end(),
+            self.code()
+        )
+    }
+
     /// Response for hyper to send.
     pub fn response(&self, format: BodyFormat) -> Response<Full<Bytes>> {
         let body = match format {
-            BodyFormat::Text => self.message(),
+            BodyFormat::Text => self.body(),
             BodyFormat::Json | BodyFormat::Npm => self.json(),
         };
         let mut response = Response::new(Full::new(Bytes::from(body)));
@@ -292,7 +301,7 @@ impl ProxyError {
 
     /// Response to the CONNECT itself, as text. The connection ends with it.
     pub fn raw_response(&self) -> String {
-        let (status, code, text, reason) = (self.status(), self.code(), self.message(), self.reason_phrase());
+        let (status, code, text, reason) = (self.status(), self.code(), self.body(), self.reason_phrase());
         let extra_header = self
             .extra_header()
             .map_or_else(String::new, |(name, value)| format!("{name}: {value}\r\n"));

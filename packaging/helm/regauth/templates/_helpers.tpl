@@ -22,6 +22,9 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- $keys := dict "clients" "gateway" "store" "memory" "listen-tls" $listen "metrics-listen" (printf "%s:9102" $host) -}}
 {{- $keys = merge $keys (dict "authorities" "/run/regauth/authorities") -}}
 {{- $keys = merge $keys (dict "drain-delay" (printf "%ds" (int .Values.drain.delay)) "drain-timeout" (printf "%ds" (int .Values.drain.timeout))) -}}
+{{- if .Values.signedGrants.secretName }}
+{{- $keys = set $keys "signed-grants" (dict "key" "/run/regauth/grants/key.pem" "revoked" "/run/regauth/grants/revoked") -}}
+{{- end -}}
 {{- if .Values.registries }}{{ $keys = set $keys "registries" .Values.registries }}{{ end -}}
 {{- if .Values.trust }}{{ $keys = set $keys "trust" .Values.trust }}{{ end -}}
 {{- merge $keys .Values.settings | toToml -}}

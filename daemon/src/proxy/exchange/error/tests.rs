@@ -54,6 +54,16 @@ fn every_error_has_two_sentences() {
         assert!(text.ends_with(".\n") && text.contains(". "), "{text}");
         assert!(!text.contains("  "), "{text}");
         assert!(error.raw_response().contains(error.code()));
+        let command = format!("`regauthctl explain {}`.\n", error.code());
+        assert!(error.raw_response().ends_with(&command));
+        let anchor = format!("\n### `{}`\n", error.code());
+        assert!(
+            TROUBLESHOOTING.contains(&anchor),
+            "docs/troubleshooting.md has no {}",
+            error.code()
+        );
+        let row = format!("| [`{0}`](docs/troubleshooting.md#{0}) |", error.code());
+        assert!(README.contains(&row), "README.md has no row for {}", error.code());
         let reason = error.reason_phrase();
         assert!(reason.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{reason}");
         let response = error.response(BodyFormat::Text);
@@ -120,3 +130,6 @@ fn each_program_gets_the_format_that_it_reads() {
         assert_eq!(field.as_str().unwrap(), error.message().trim_end());
     }
 }
+
+const TROUBLESHOOTING: &str = include_str!("../../../../../docs/troubleshooting.md");
+const README: &str = include_str!("../../../../../README.md");

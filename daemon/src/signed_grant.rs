@@ -1,0 +1,331 @@
+//! Signed grants: grants that any daemon with the same key verifies, without shared state.
+//!
+//! A signed grant is a JSON Web Token of our own: Ed25519, the type `regauth-grant`, and the terms as claims. A list of ids
+//! in a file revokes them. Each daemon looks at the file twice a second.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use regauth_shared::RegistryName;
+use rustls_pki_types::PrivatePkcs8KeyDer;
+use rustls_pki_types::pem::PemObject;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+
+use crate::atomic;
+use crate::config::SignedGrantFiles;
+use crate::file_stamp::FileStamp;
+use crate::grant::{self, Grant};
+use crate::workload::own_token;
+
+/// Key of the signed grants, and those that were revoked.
+#[derive(Debug)]
+pub struct SignedGrants {
+    key: Ed25519KeyPair,
+    file: PathBuf,
+    revoked: ArcSwap<HashSet<String>>,
+    /// Error of the last read of the file, while the earlier list counts.
+    problem: ArcSwap<Option<String>>,
+    /// Grants that were shown lately, by id: all bearers of one share it.
+    shown: Mutex<HashMap<String, Arc<Grant>>>,
+}
+
+/// Terms as the token carries them.
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    jti: String,
+    iat: i64,
+    exp: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    registries: Option<BTreeSet<RegistryName>>,
+    write: bool,
+}
+
+impl SignedGrants {
+    /// Reads the key and the list of revoked grants.
+    ///
+    /// # Errors
+    /// [`InvalidSignedGrants`] when a file cannot be read, or the key is none for Ed25519.
+    pub fn read(files: &SignedGrantFiles) -> Result<Self, InvalidSignedGrants> {
+        let unusable = |path: &PathBuf, reason: String| InvalidSignedGrants(path.clone(), reason);
+        let key = PrivatePkcs8KeyDer::from_pem_file(&files.key)
+            .map_err(|_| unusable(&files.key, "it is no private key in PEM (PKCS #8)".to_owned()))?;
+        let key = Ed25519KeyPair::from_pkcs8(key.secret_pkcs8_der())
+            .map_err(|_| unusable(&files.key, "it is no key for Ed25519".to_owned()))?;
+        let revoked = read_revoked(&files.revoked).map_err(|error| unusable(&files.revoked, error.to_string()))?;
+        Ok(Self {
+            key,
+            file: files.revoked.clone(),
+            revoked: ArcSwap::from_pointee(revoked),
+            problem: ArcSwap::default(),
+            shown: Mutex::default(),
+        })
+    }
+
+    /// Creates a grant and its token, which cannot be shown again.
+    ///
+    /// # Errors
+    /// The system gives no random numbers.
+    pub(crate) fn create(
+        &self,
+        registries: Option<BTreeSet<RegistryName>>,
+        write: bool,
+        created: OffsetDateTime,
+        expires: OffsetDateTime,
+    ) -> io::Result<(Arc<Grant>, String)> {
+        let claims = Claims {
+            iss: ISSUER.to_owned(),
+            jti: grant::new_id::<8>()?,
+            iat: created.unix_timestamp(),
+            exp: expires.unix_timestamp(),
+            registries,
+            write,
+        };
+        let text = serde_json::to_string(&claims).map_err(io::Error::other)?;
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(HEADER), URL_SAFE_NO_PAD.encode(text));
+        let signature = URL_SAFE_NO_PAD.encode(self.key.sign(signed.as_bytes()));
+        Ok((Arc::new(grant_of(claims)), format!("{signed}.{signature}")))
+    }
+
+    /// Grant of a token that this key has signed; `None` for any other, and once it has ended.
+    pub(crate) fn find(&self, token: &[u8]) -> Option<Arc<Grant>> {
+        let claims = own_token(token, TYPE, self.key.public_key().as_ref())?;
+        let claims: Claims = serde_json::from_value(claims).ok()?;
+        if claims.iss != ISSUER || self.revoked.load().contains(&claims.jti) {
+            return None;
+        }
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.len() >= MAX_SHOWN {
+            shown.retain(|_, grant| grant.is_valid());
+        }
+        let id = claims.jti.clone();
+        let known = shown.get(&id).cloned();
+        let grant = known.unwrap_or_else(|| Arc::new(grant_of(claims)));
+        if !grant.is_valid() {
+            return None;
+        }
+        grant.note_use();
+        if shown.len() < MAX_SHOWN {
+            shown.insert(id, Arc::clone(&grant));
+        }
+        drop(shown);
+        // It may have been revoked meanwhile.
+        if self.revoked.load().contains(&grant.terms.id) {
+            grant.revoke();
+        }
+        grant.is_valid().then_some(grant)
+    }
+
+    /// Adds a grant to the list of revoked ones, and ends the connections of its bearers here. Other daemons follow the file.
+    ///
+    /// # Errors
+    /// Any error of the file system.
+    pub(crate) fn revoke(&self, id: &str) -> io::Result<()> {
+        let text = std::fs::read_to_string(&self.file)?;
+        let separator = if text.is_empty() || text.ends_with('\n') {
+            ""
+        } else {
+            "\n"
+        };
+        atomic::write(&self.file, format!("{text}{separator}{id}\n").as_bytes(), 0o600)?;
+        let mut revoked = HashSet::clone(&self.revoked.load());
+        revoked.insert(id.to_owned());
+        self.replace(revoked);
+        Ok(())
+    }
+
+    /// File with the ids of revoked grants.
+    pub(crate) fn file(&self) -> &PathBuf {
+        &self.file
+    }
+
+    /// True if the text has the form of an id of a signed grant. Those of other grants are shorter.
+    pub(crate) fn is_id(text: &str) -> bool {
+        text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    }
+
+    /// Reason why the list in service is not the one in the file.
+    pub(crate) fn problem(&self) -> Option<String> {
+        self.problem.load().as_ref().clone()
+    }
+
+    /// Reads the list again whenever its file changes, until `end` is cancelled.
+    pub(crate) async fn follow_file(&self, end: CancellationToken) {
+        let mut last = None;
+        loop {
+            let file = self.file.clone();
+            let read = tokio::task::spawn_blocking(move || (FileStamp::of(&file).ok(), read_revoked(&file))).await;
+            if let Ok((stamp, read)) = read
+                && (stamp.is_none() || stamp != last)
+            {
+                last = stamp;
+                self.take(read);
+            }
+            tokio::select! {
+                () = end.cancelled() => return,
+                () = tokio::time::sleep(CHECK_INTERVAL) => {}
+            }
+        }
+    }
+
+    fn take(&self, read: io::Result<HashSet<String>>) {
+        match read {
+            Ok(revoked) => {
+                self.problem.store(Arc::new(None));
+                self.replace(revoked);
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if self.problem.load().as_ref().as_ref() != Some(&error) {
+                    tracing::warn!(file = %self.file.display(), error, "could not read the list of revoked grants");
+                }
+                self.problem.store(Arc::new(Some(error)));
+            }
+        }
+    }
+
+    fn replace(&self, revoked: HashSet<String>) {
+        self.revoked.store(Arc::new(revoked));
+        let revoked = self.revoked.load();
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.retain(|id, grant| {
+            if revoked.contains(id) {
+                grant.revoke();
+            }
+            grant.is_valid()
+        });
+    }
+}
+
+fn grant_of(claims: Claims) -> Grant {
+    let time = |seconds| OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    Grant::signed(
+        claims.jti,
+        claims.registries,
+        claims.write,
+        time(claims.iat),
+        time(claims.exp),
+    )
+}
+
+/// Reads ids, one a line. What follows a blank or `#` is a comment.
+fn read_revoked(file: &PathBuf) -> io::Result<HashSet<String>> {
+    if FileStamp::of(file).is_ok() && std::fs::metadata(file)?.len() > MAX_FILE_BYTES {
+        return Err(io::Error::other("it is longer than 1 MiB"));
+    }
+    let text = std::fs::read_to_string(file)?;
+    let ids = text.lines().filter_map(|line| line.split([' ', '\t', '#']).next());
+    Ok(ids.filter(|id| !id.is_empty()).map(str::to_owned).collect())
+}
+
+/// Error of `signed-grants`.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use {}: {}", .0.display(), .1)]
+pub struct InvalidSignedGrants(PathBuf, String);
+
+const ISSUER: &str = "regauth";
+const TYPE: &str = "regauth-grant";
+const HEADER: &str = r#"{"alg":"EdDSA","typ":"regauth-grant"}"#;
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+/// Grants that are remembered. One more works, and has limits of its own for each connection.
+const MAX_SHOWN: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+    use crate::policy::Operation;
+
+    fn grants(folder: &std::path::Path) -> SignedGrants {
+        let key = Ed25519KeyPair::generate().unwrap();
+        let der: Pkcs8V1Der<'_> = key.as_der().unwrap();
+        let pem = format!(
+            "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+            STANDARD.encode(der.as_ref())
+        );
+        std::fs::write(folder.join("key"), pem).unwrap();
+        std::fs::write(folder.join("revoked"), "# none\n").unwrap();
+        again(folder)
+    }
+
+    fn again(folder: &std::path::Path) -> SignedGrants {
+        let files = SignedGrantFiles {
+            key: folder.join("key"),
+            revoked: folder.join("revoked"),
+        };
+        SignedGrants::read(&files).unwrap()
+    }
+
+    fn create(grants: &SignedGrants, seconds: i64) -> (String, String) {
+        let now = OffsetDateTime::now_utc();
+        let registries = Some(BTreeSet::from(["corp".parse().unwrap()]));
+        let (grant, token) = grants
+            .create(registries, false, now, now + time::Duration::seconds(seconds))
+            .unwrap();
+        (grant.terms.id.clone(), token)
+    }
+
+    #[test]
+    fn another_daemon_with_the_key_verifies_a_grant_until_it_is_revoked_or_expires() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (grants(folder.path()), again(folder.path()));
+        let (id, token) = create(&one, 60);
+        let [corp, other]: [RegistryName; 2] = ["corp", "other"].map(|name| name.parse().unwrap());
+        let grant = two.find(token.as_bytes()).unwrap();
+        assert!(grant.covers(&corp, Operation::Read));
+        assert!(!grant.covers(&corp, Operation::Write) && !grant.covers_registry(&other));
+        assert!(
+            Arc::ptr_eq(&grant, &two.find(token.as_bytes()).unwrap()),
+            "bearers share it"
+        );
+        assert!(SignedGrants::is_id(&id) && !SignedGrants::is_id("3f9a1c2e"));
+
+        one.revoke(&id).unwrap();
+        assert!(one.find(token.as_bytes()).is_none());
+        two.take(read_revoked(&folder.path().join("revoked")));
+        assert!(!grant.is_valid() && two.find(token.as_bytes()).is_none());
+        assert!(
+            again(folder.path()).find(token.as_bytes()).is_none(),
+            "a new daemon reads the list"
+        );
+        assert!(one.find(create(&one, 0).1.as_bytes()).is_none(), "expired");
+    }
+
+    #[test]
+    fn tokens_of_others_and_changed_ones_are_no_grants() {
+        let [mine, theirs] = [(), ()].map(|()| tempfile::tempdir().unwrap());
+        let [mine, theirs] = [&mine, &theirs].map(|folder| grants(folder.path()));
+        let token = create(&mine, 60).1;
+        assert!(theirs.find(token.as_bytes()).is_none());
+        let (head, signature) = token.rsplit_once('.').unwrap();
+        let (header, claims) = head.split_once('.').unwrap();
+        let wider = String::from_utf8(URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
+        let wider = URL_SAFE_NO_PAD.encode(wider.replace("false", "true"));
+        let none = URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"regauth-grant"}"#);
+        let identity = URL_SAFE_NO_PAD.encode(r#"{"alg":"EdDSA","typ":"JWT"}"#);
+        for changed in [
+            format!("{header}.{wider}.{signature}"),
+            format!("{header}.{claims}."),
+            format!("{none}.{claims}."),
+            format!("{none}.{claims}.{signature}"),
+            format!("{identity}.{claims}.{signature}"),
+            String::new(),
+            "..".to_owned(),
+        ] {
+            assert!(mine.find(changed.as_bytes()).is_none(), "{changed}");
+        }
+        assert!(mine.find(token.as_bytes()).is_some());
+    }
+}
