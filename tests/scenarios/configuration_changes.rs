@@ -93,7 +93,7 @@ fn what_widens_needs_a_yes_and_what_is_wrong_changes_nothing() {
         (&["kind", "generic"], 8),
         (&["scheme", "X-Api-Key: {token}"], 8),
         (&["source", "file:/etc/token"], 8),
-        (&["kind", "maven"], 2),
+        (&["kind", "elm"], 2),
         (&["scopes", "http://corp.example/"], 2),
         (&["ca-file", "/no/such/file.pem"], 2),
         (&["read-ahead", "perhaps"], 2),
