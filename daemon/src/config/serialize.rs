@@ -57,7 +57,10 @@ pub(crate) fn source_record(source: &Source) -> String {
     let Source::Minted(mint) = source else {
         return source.to_string();
     };
-    let digest = Sha256::digest(mint_table(mint).to_string());
+    let mut settings = mint_table(mint);
+    // A lifetime sends nothing elsewhere.
+    settings.remove("ttl");
+    let digest = Sha256::digest(settings.to_string());
     let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{mint}, SHA-256 {digest}")
 }
