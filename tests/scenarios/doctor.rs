@@ -121,6 +121,28 @@ fn finds_nothing_in_a_working_set_up() {
     case.user.ctl(&["setup", "cargo"]).succeeds().says("Nothing to change");
 }
 
+/// Every client that is installed here is set up, and the shell is a new one.
+#[test]
+fn finds_nothing_after_setup_all() {
+    let mut case = Case::working();
+    for kind in ["pypi", "npm", "generic"] {
+        let scope = case.registry.nginx.url(&format!("/api/cargo/{kind}/"));
+        let location = ["--kind", kind, "--scope", &scope];
+        let ca = case.registry.ca();
+        let added = case.daemon.try_add(kind, &location, &Scheme::bearer(), &ca, TOKEN);
+        added.succeeds();
+    }
+    let uv = tool("python/bin/uv").parent().unwrap().display().to_string();
+    let cargo = cargo::command(Path::new("/"));
+    let (_, path) = cargo.get_envs().find(|(name, _)| *name == "PATH").unwrap();
+    let path = format!("{}:{uv}", path.unwrap().to_str().unwrap());
+    case = case.env("PATH", &path).env("SHELL", "/bin/bash");
+    case.user.ctl(&["setup", "--all"]).succeeds();
+    // /etc/profile sets another PATH.
+    let line = format!("PATH={path} {} doctor", binary("regauthctl").display());
+    case.user.run("bash", &["-lc", &line]).succeeds().says("All is well.");
+}
+
 #[test]
 fn finds_a_daemon_that_does_not_run() {
     let mut case = Case::working();

@@ -4,7 +4,7 @@
 //! folder that all share.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -139,12 +139,11 @@ const FAULTS: [Fault; 20] = [
     ("a file that cargo prefers", |home| {
         fs::write(home.config().with_file_name("config"), "[net]\nretry = 3\n").unwrap();
     }),
-    ("a read-only link to a file without settings", |home| {
+    ("a link to a file without settings", |home| {
         let dotfiles = home.cargo.home().join("dotfiles");
         fs::create_dir(&dotfiles).unwrap();
         let file = dotfiles.join("cargo.toml");
         fs::write(&file, "# kept in git\n[build]\njobs = 1\n").unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o444)).unwrap();
         fs::remove_file(home.config()).unwrap();
         symlink(&file, home.config()).unwrap();
     }),

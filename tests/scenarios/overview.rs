@@ -29,7 +29,7 @@ fn the_next_step_leads_from_the_first_start_to_a_working_client() {
     let user = User::new(&daemon);
 
     let empty = overview(&user);
-    assert_eq!(next(&empty), "regauthctl add-registry NAME --index URL", "{empty}");
+    assert_eq!(next(&empty), "regauthctl add-registry (asks for everything)", "{empty}");
 
     daemon.add_with("corp", &registry, &["--scope", &registry.scope()]);
     let unused = overview(&user);
@@ -76,7 +76,7 @@ fn a_program_without_a_verb_gets_the_overview_as_json() {
     let running = daemon.ctl(&[]).succeeds().json;
     assert_eq!(running["status"]["pid"], daemon.pid(), "{running}");
     assert_eq!(
-        running["next"]["step"], "regauthctl add-registry NAME --index URL",
+        running["next"]["step"], "regauthctl add-registry (asks for everything)",
         "{running}"
     );
 
