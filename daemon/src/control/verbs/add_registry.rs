@@ -24,6 +24,7 @@ use crate::control::state::{State, StateGuard};
 use crate::control::token_service;
 use crate::control::verbs::show;
 use crate::control::widening::Widening;
+use crate::credential::Credential;
 use crate::credential::circuit_breaker::Verdict;
 use crate::credential::store::Item;
 use crate::host::Host;
@@ -32,6 +33,7 @@ use crate::policy::binding::Binding;
 use crate::proxy::exchange::token_flow::TokenFlow;
 use crate::proxy::read_ahead::ReadAhead;
 use crate::proxy::routes::RegistryRoute;
+use crate::proxy::upstream::Upstream;
 use crate::registry::{Index, Registry, Scope, Source};
 
 /// Adds a registry.
@@ -199,24 +201,33 @@ async fn prepare(controller: &Controller, request: &AddRegistry, presence: Prese
     let verdict = probed.as_ref().map(|probed| probed.verdict);
     notes.extend(probed.filter(ProbeResult::is_unproven).map(|probed| probed.detail));
     notes.extend(first.err().map(|why| format!("there is no token yet: {why}")));
-    let route = RegistryRoute {
-        name: name.clone(),
-        credential: credential.attach(registry.scheme.clone()),
-        read_ahead: ReadAhead::of(&registry).map(Arc::new),
-        token_flow: TokenFlow::of(&registry, &upstream, credential.rotations()).map(Arc::new),
-        registry,
-        unconfirmed: None,
-        is_placeholder: false,
-        upstream: Arc::new(upstream.with_rotations(credential.rotations())),
-        trouble: None,
-        usage: Arc::default(),
-    };
+    let route = new_route(name, registry, &upstream, &credential);
     Ok(NewRegistry {
         route: Arc::new(route),
         verdict,
         notes,
         permitted,
     })
+}
+
+fn new_route(
+    name: &RegistryName,
+    registry: Registry,
+    upstream: &Upstream,
+    credential: &Arc<Credential>,
+) -> RegistryRoute {
+    RegistryRoute {
+        name: name.clone(),
+        credential: credential.attach(registry.scheme.clone()),
+        read_ahead: ReadAhead::of(&registry).map(Arc::new),
+        token_flow: TokenFlow::of(&registry, upstream, credential.rotations()).map(Arc::new),
+        registry,
+        unconfirmed: None,
+        is_placeholder: false,
+        upstream: Arc::new(upstream.with_rotations(credential.rotations())),
+        trouble: None,
+        usage: Arc::default(),
+    }
 }
 
 /// Has it permitted that a registry sends the token of another one, if that is beyond what the token was given for.
