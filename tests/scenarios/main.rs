@@ -42,6 +42,7 @@ mod events;
 mod failed_reload;
 mod first_minutes;
 mod first_steps;
+mod gateway_doctor;
 mod gateway_examples;
 mod gateway_identity;
 mod gateway_replicas;
@@ -78,6 +79,7 @@ mod path_readings;
 mod process_isolation;
 #[cfg(target_os = "linux")]
 mod programs;
+mod proxy_password;
 mod read_ahead;
 mod registry_names;
 mod registry_tokens;
