@@ -31,6 +31,7 @@ mod credential_provider;
 mod credentials;
 mod denial_of_service;
 mod denials;
+mod device_errors;
 mod device_logins;
 mod diagnosis;
 mod doctor;
@@ -64,6 +65,8 @@ mod leaks;
 mod life;
 mod logs;
 mod metrics;
+mod minted_clients;
+mod minted_faults;
 mod minted_tokens;
 mod network;
 #[cfg(target_os = "linux")]

@@ -128,7 +128,8 @@ pub(crate) async fn poll(controller: &Controller, request: ByName) -> Result<Dev
         Ok(LoginPoll::Confirmed(refresh_token)) => refresh_token,
         Err(error) => {
             controller.state.logins.remove(&name, &login);
-            return Err(source_error(&route, &error));
+            let again = format!("`regauthctl login {name}` begins another login");
+            return Err(source_error(&route, &error.hint(again)));
         }
     };
     controller.state.logins.remove(&name, &login);
