@@ -18,6 +18,9 @@ use crate::output::{self, Report};
 /// Checks the daemon, its store and its bundle, verifies each registry, and asks the real cargo, git, npm and pip for
 /// their effective settings and for overrides. Each finding has its reason and the command that fixes it. Exits with 0
 /// if all is well, 1 if something is broken.
+///
+/// In a container, or wherever the environment has a grant and no daemon runs, checks what the client has: the way to the
+/// proxy, the grant, the bundle and NO_PROXY.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {

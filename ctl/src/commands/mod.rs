@@ -5,6 +5,7 @@
 
 pub(crate) mod add_registry;
 pub(crate) mod add_scope;
+pub(crate) mod confirm;
 pub(crate) mod edit;
 pub(crate) mod export;
 pub(crate) mod import;
@@ -47,6 +48,7 @@ pub(crate) mod store;
 pub(crate) mod top;
 pub(crate) mod uninstall;
 pub(crate) mod unlock;
+pub(crate) mod upstream;
 
 pub(crate) mod completions;
 pub(crate) mod man;

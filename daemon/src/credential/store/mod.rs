@@ -111,17 +111,23 @@ pub struct InvalidStoreKind;
 pub enum Item {
     /// A registry's credential.
     Credential(RegistryName),
+    /// Record of what a registry's credential was given for. No secret.
+    Binding(RegistryName),
     /// Key of the intermediate authority for one host: PKCS#8 DER in base64.
     AuthorityKey(Host),
+    /// URL of the corporate proxy with its password. With the URL, the password goes to that proxy only.
+    ProxyUrl,
 }
 
-/// The account name in a keychain and the key in a vault: the registry's name, or `authority:host`. A registry's name
-/// has no colon, so the two forms never collide.
+/// The account name in a keychain and the key in a vault: the registry's name, `binding:name`, `authority:host` or `upstream:proxy`. A
+/// registry's name has no colon, so the forms never collide.
 impl fmt::Display for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Credential(name) => name.fmt(f),
+            Self::Binding(name) => write!(f, "binding:{name}"),
             Self::AuthorityKey(host) => write!(f, "authority:{host}"),
+            Self::ProxyUrl => f.write_str(PROXY_URL),
         }
     }
 }
@@ -130,9 +136,11 @@ impl FromStr for Item {
     type Err = InvalidItem;
 
     fn from_str(text: &str) -> Result<Self, InvalidItem> {
-        match text.strip_prefix("authority:") {
-            Some(host) => host.parse().map(Self::AuthorityKey).map_err(|_| InvalidItem),
-            None => text.parse().map(Self::Credential).map_err(|_| InvalidItem),
+        match text.split_once(':') {
+            Some(("authority", host)) => host.parse().map(Self::AuthorityKey).map_err(|_| InvalidItem),
+            Some(("binding", name)) => name.parse().map(Self::Binding).map_err(|_| InvalidItem),
+            _ if text == PROXY_URL => Ok(Self::ProxyUrl),
+            _ => text.parse().map(Self::Credential).map_err(|_| InvalidItem),
         }
     }
 }
@@ -150,6 +158,8 @@ impl From<Item> for String {
         item.to_string()
     }
 }
+
+const PROXY_URL: &str = "upstream:proxy";
 
 /// A text that names no item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
