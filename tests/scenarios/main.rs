@@ -13,6 +13,7 @@ mod any_environment;
 mod attacks;
 mod audit;
 mod bad_input;
+mod binding;
 mod builds;
 mod busy;
 mod ci_examples;
