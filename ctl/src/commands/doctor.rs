@@ -34,20 +34,28 @@ struct Diagnosis {
     findings: Vec<Finding>,
     #[serde(rename = "mended")]
     fixed: Vec<String>,
+    /// Fixes that failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    failed: Vec<ErrorBody>,
 }
 
 /// Runs all checks, and the fixes with `--fix`.
 pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
     let mut findings = doctor::examine(folders, client);
-    let mut fixed = Vec::new();
+    let (mut fixed, mut failed) = (Vec::new(), Vec::new());
     if arguments.fix {
-        fixed = doctor::fix(&findings, folders, client)?;
+        (fixed, failed) = doctor::fix(&findings, folders, client);
     }
     if !fixed.is_empty() {
         findings = doctor::examine(folders, client);
     }
     let well = !findings.iter().any(|finding| finding.broken);
-    let diagnosis = Diagnosis { well, findings, fixed };
+    let diagnosis = Diagnosis {
+        well,
+        findings,
+        fixed,
+        failed,
+    };
     let text = describe(&diagnosis);
     let code = if well { exit_code::DONE } else { exit_code::FAILED };
     Ok(Report::from_value(&diagnosis, text)?.with_exit_code(code))
@@ -55,6 +63,10 @@ pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> 
 
 fn describe(diagnosis: &Diagnosis) -> String {
     let mut text: String = diagnosis.fixed.iter().map(|line| format!("fixed: {line}\n")).collect();
+    for error in &diagnosis.failed {
+        let hint = error.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
+        text += &format!("not fixed: {}{hint}\n", error.message);
+    }
     for finding in &diagnosis.findings {
         let kind = if finding.broken { "broken" } else { "note" };
         let also: String = finding
