@@ -3,6 +3,7 @@
 //! All output of the program goes through this module. A closed stdout (`regauthctl list | head -1`) is not an error.
 
 mod colour;
+mod columns;
 
 use std::io::{self, ErrorKind as IoErrorKind, Write};
 use std::os::fd::AsFd;
@@ -206,8 +207,16 @@ pub(crate) fn cut_start(path: &str, width: usize) -> String {
     std::iter::once('…').chain(kept).collect()
 }
 
-/// Formats rows as aligned columns; the first row is the heading.
+/// Formats rows as aligned columns; the first row is the heading. At a terminal, cells that are too wide continue below.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    match width() {
+        Some(width) => aligned(&columns::fit(rows, width.into())),
+        None => aligned(rows),
+    }
+}
+
+/// Formats rows as aligned columns, each on one line.
+pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
@@ -226,7 +235,7 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
 /// are broken between words.
 pub(crate) fn key_values<K: Into<String>>(pairs: impl IntoIterator<Item = (K, String)>) -> String {
     let rows: Vec<_> = pairs.into_iter().map(|(key, value)| vec![key.into(), value]).collect();
-    let text = table(&rows);
+    let text = aligned(&rows);
     let keys = rows.iter().filter_map(|row| row.first());
     let column = 2 + keys.map(|key| key.chars().count()).max().unwrap_or_default();
     match width() {

@@ -93,7 +93,7 @@ fn what_widens_needs_a_yes_and_what_is_wrong_changes_nothing() {
         (&["kind", "generic"], 8),
         (&["scheme", "X-Api-Key: {token}"], 8),
         (&["source", "file:/etc/token"], 8),
-        (&["kind", "maven"], 2),
+        (&["kind", "perl"], 2),
         (&["scopes", "http://corp.example/"], 2),
         (&["ca-file", "/no/such/file.pem"], 2),
         (&["read-ahead", "perhaps"], 2),
@@ -180,4 +180,28 @@ fn an_edit_is_kept_for_later_and_then_continued() {
     terminal.type_text("y\n");
     terminal.wait_for("status=0");
     assert_eq!(daemon.ctl(&["show", "corp"]).json["writes"], "allow");
+}
+
+#[test]
+fn a_new_index_outside_of_the_scopes_gets_the_token_only_with_a_yes() {
+    let registry = Registry::builder(Scheme::bearer(), TOKEN).start();
+    let other = Registry::builder(Scheme::bearer(), "another-token").start();
+    let daemon = Daemon::start();
+    daemon.add("corp", &registry);
+    let index = other.index();
+    let refused = daemon.ctl(&["set", "corp", "index", &index]).exits(8);
+    assert!(
+        refused.output.stdout.contains("the token also goes to"),
+        "{}",
+        refused.output.report()
+    );
+
+    // By hand it is in the file without a scope. Then nobody sends the token there, not even to ask.
+    let file = daemon.home().join("config.toml");
+    let edited = fs::read_to_string(&file).unwrap().replace(&registry.index(), &index);
+    fs::write(&file, edited).unwrap();
+    daemon.ctl(&["reload"]).succeeds();
+    daemon.ctl(&["verify", "corp"]);
+    daemon.rotate("corp", TOKEN);
+    assert!(other.nginx.requests().is_empty(), "{:?}", other.nginx.requests());
 }

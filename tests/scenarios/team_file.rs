@@ -265,15 +265,7 @@ fn an_existing_registry_is_changed_only_with_a_yes() {
     assert!(kept.contains("corp stays as it is"), "{kept}");
     assert_eq!(fs::read_to_string(&config).unwrap(), before);
 
-    // A source of one's own is no difference to a file that names none.
-    daemon
-        .ctl(&["set", "corp", "source", "file:/dev/null", "--yes"])
-        .succeeds();
-    let refused = user.ctl(&from).fails();
-    assert!(!refused.stderr.contains("source"), "{}", refused.report());
-    daemon.ctl(&["set", "corp", "source", "store"]).succeeds();
-
-    let changed = user.ctl(&[&from[..], &["--yes", "--no-verify"]].concat()).succeeds();
+    let changed = user.ctl(&[&from[..], &["--yes"]].concat()).succeeds();
     assert!(changed.stdout.contains("Changed corp"), "{}", changed.report());
     assert_eq!(daemon.ctl(&["show", "corp"]).json["scopes"][0], host.as_str());
 }
@@ -360,4 +352,54 @@ fn a_file_at_a_url_is_read_through_the_proxy() {
             .stdout
             .contains("answered 401")
     );
+}
+
+#[test]
+fn the_first_step_in_a_repository_with_a_file_is_to_add_from_it() {
+    let daemon = Daemon::start();
+    let user = User::new(&daemon);
+    user.write(
+        "repository/regauth.toml",
+        "[registries.corp]\nscopes = [\"https://corp.example/\"]\n",
+    );
+    user.write("repository/src/main.rs", "");
+    let mut ctl = user.command(binary("regauthctl"));
+    ctl.arg("--json").current_dir(user.home().join("repository/src"));
+    let overview: serde_json::Value = serde_json::from_str(&exec::run(&mut ctl).succeeds().stdout).unwrap();
+    assert_eq!(
+        overview["next"]["step"], "regauthctl add-registry --from .",
+        "{overview}"
+    );
+}
+
+#[test]
+fn a_source_of_ones_own_is_no_difference_to_a_file_that_names_none() {
+    let registry = Registry::builder(Scheme::bearer(), TOKEN).start();
+    let daemon = Daemon::start();
+    daemon.register_secret(TOKEN);
+    let folder = TempDir::new().unwrap();
+    let token = folder.path().join("token");
+    fs::write(&token, TOKEN).unwrap();
+    let (ca, source) = (registry.ca(), format!("file:{}", token.display()));
+    let add = [
+        "add-registry",
+        "corp",
+        "--scope",
+        &registry.scope(),
+        "--source",
+        &source,
+    ];
+    daemon
+        .ctl(&[&add[..], &["--ca-file", ca.to_str().unwrap()]].concat())
+        .succeeds();
+    let file = daemon.home().join("regauth.toml");
+    let scopes = format!("[registries.corp]\nscopes = [\"{}\"]\n", registry.scope());
+    fs::write(&file, &scopes).unwrap();
+    let from = ["add-registry", "--from", file.to_str().unwrap()];
+    assert_eq!(daemon.ctl(&from).succeeds().json["unchanged"][0], "corp");
+
+    // One that names a source is a difference, which a person decides on.
+    fs::write(&file, scopes + "source = \"store\"\n").unwrap();
+    let refused = daemon.ctl(&from).exits(8);
+    assert!(refused.output.stdout.contains("source"), "{}", refused.output.report());
 }

@@ -84,6 +84,28 @@ fn help_and_hints_break_between_words_at_80_columns() {
 }
 
 #[test]
+fn a_wide_table_continues_below_itself() {
+    let registry = Registry::builder(Scheme::bearer(), TOKEN).start();
+    let daemon = Daemon::start();
+    let hosts: Vec<String> = (1..=4)
+        .map(|number| format!("https://host-{number}.corp.example/"))
+        .collect();
+    let scopes: Vec<&str> = hosts.iter().flat_map(|host| ["--scope", host]).collect();
+    daemon.add_with("corp", &registry, &scopes);
+    let user = User::new(&daemon);
+    let terminal = Tmux::start(&user.command("sh"), 80, 24);
+    let screen = run(&terminal, "list");
+    let column = screen.lines().find_map(|line| line.find("HOSTS")).unwrap();
+    for host in hosts {
+        let host = host.trim_start_matches("https://").trim_end_matches('/');
+        let line = screen.lines().find(|line| line.contains(host)).unwrap();
+        assert_eq!(line.find(host), Some(column), "{screen}");
+    }
+    let piped = user.ctl(&["list"]).succeeds().stdout;
+    assert_eq!(piped.lines().count(), 2, "{piped}");
+}
+
+#[test]
 fn a_sign_of_life_shows_what_is_waited_for_and_disappears() {
     let server = HeldServer::start(&["/index/"]);
     let daemon = Daemon::start();

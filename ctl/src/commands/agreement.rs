@@ -65,7 +65,7 @@ fn describe(changed: &ConfigurationChanged) -> String {
 /// Changes as aligned lines, each followed by what it widens.
 pub(super) fn table(changes: &[ConfigurationChange]) -> String {
     let rows: Vec<_> = changes.iter().map(row).collect();
-    let lines = output::table(&rows);
+    let lines = output::aligned(&rows);
     let lines = lines.lines().zip(changes).map(|(line, change)| {
         let widens = change.widens.as_deref();
         let widens = widens.map_or_else(String::new, |widens| format!("      which means: {widens}\n"));

@@ -10,7 +10,7 @@ use super::registry_text;
 use crate::client::Client;
 use crate::output::{self, Report};
 use crate::relative_time::relative;
-use crate::setup;
+use crate::{setup, team_file};
 
 /// The state and the next step, for `--json`.
 #[derive(Serialize)]
@@ -162,6 +162,12 @@ fn client_names(clients: &[&str]) -> String {
 fn next_step(status: &Status, registries: &[RegistryView], clients: &[&str]) -> NextStep {
     if let Some(problem) = status.problems.first() {
         return NextStep::new(capitalized(&problem.message), &problem.hint);
+    }
+    if registries.is_empty() && team_file::is_in_repository() {
+        return NextStep::new(
+            "There is no registry yet, and this repository has a regauth.toml",
+            "regauthctl add-registry --from .",
+        );
     }
     if registries.is_empty() {
         return NextStep::new(

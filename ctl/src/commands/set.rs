@@ -123,6 +123,7 @@ fn assignment(key: &str, values: &[String], view: &RegistryView) -> Result<BTree
                     .hint("put a value with blanks in quotes; scopes and programs take several values"));
             };
             match key {
+                "index" => scopes_for_index(view, value).and_then(|scopes| put("scopes", json!(scopes))),
                 "username" if view.scheme != "basic" => put("scheme", json!("basic")),
                 "scheme" if value != "basic" => put("username", Value::Null),
                 "source" => put("credential-of", Value::Null),
@@ -133,6 +134,14 @@ fn assignment(key: &str, values: &[String], view: &RegistryView) -> Result<BTree
         }
     };
     Ok(new)
+}
+
+/// Scopes with the URL of a new index, unless they cover it: the index without its token would be of no use.
+pub(super) fn scopes_for_index(view: &RegistryView, index: &str) -> Option<Vec<String>> {
+    let url = index.strip_prefix("sparse+").unwrap_or(index);
+    let is_covered = view.scopes.iter().any(|scope| url.starts_with(scope.as_str()));
+    let scopes = view.scopes.iter().cloned().chain([url.to_owned()]);
+    (!is_covered).then(|| scopes.collect())
 }
 
 fn single_value(key: &str, value: &str) -> Result<Value, ErrorBody> {

@@ -23,7 +23,7 @@ mod python_ini;
 mod url_credentials;
 
 #[cfg(test)]
-mod generated;
+pub(crate) mod generated;
 
 mod status;
 

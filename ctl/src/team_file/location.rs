@@ -125,6 +125,11 @@ fn is_below(file: &Url, other: &Url) -> bool {
     file.origin() == other.origin() && other.path().starts_with(&format!("{folder}/"))
 }
 
+/// True if the current folder, or one above it in the same repository, has a team's file.
+pub(crate) fn is_in_repository() -> bool {
+    find(Path::new(".")).is_ok()
+}
+
 /// The file itself; or `regauth.toml` in a folder, or in one above it as far as the repository reaches.
 fn find(path: &Path) -> Result<PathBuf, ErrorBody> {
     if !path.is_dir() {

@@ -313,6 +313,7 @@ const NOT_PORTABLE: &str =
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::import::generated::Generator;
 
     fn problems(text: &str) -> String {
         read(text, "regauth.toml").unwrap_err().message
@@ -389,6 +390,57 @@ mod tests {
         let key = "[registries.corp]\nwrites = 'allow'\nclient-key = '/k'\ncredential-of = 'other'\n";
         let message = problems(key);
         assert_eq!(message.lines().count(), 4, "{message}");
+    }
+
+    /// Any text gives definitions or problems with lines, and no message has a value.
+    #[test]
+    fn hostile_texts_give_problems_and_never_show_a_value() {
+        let pieces = [
+            "[registries.corp]\n",
+            "[registries",
+            ".'a.b'",
+            "]\n",
+            "index = ",
+            "scopes = [",
+            "'c4nary'",
+            "\"c4nary\\u202e\"",
+            ", ",
+            "]",
+            "source = {",
+            " exchange = ",
+            "}",
+            "\n",
+            "ca-file = ",
+            "'../c4nary'",
+            "format = ",
+            "2",
+            "-1",
+            "1e9",
+            "read-ahead = ",
+            "true",
+            "token = ",
+            "# c4nary\n",
+            "\u{0}",
+            "\u{feff}",
+            "=",
+            "\r\n",
+            "registries = 1\n",
+            "preset = 'c4nary'\n",
+        ];
+        let mut generator = Generator::new(7);
+        for _ in 0..5000 {
+            let text = generator.text(&pieces, 24);
+            let Err(error) = read(&text, "regauth.toml") else {
+                continue;
+            };
+            assert!(!error.message.contains("c4nary"), "{text:?}\n{}", error.message);
+            let mut lines = error.message.lines().skip(1);
+            assert!(
+                lines.all(|line| line.starts_with("regauth.toml:")),
+                "{text:?}\n{}",
+                error.message
+            );
+        }
     }
 
     #[test]

@@ -191,27 +191,32 @@ fn challenges(headers: &HeaderMap) -> Vec<String> {
 /// The URL to GET: the index's config.json, a git index's references, the page of all Python packages, npm's `whoami`, or
 /// the first scope. The front page of a package server is often public and says nothing about a token.
 pub(super) fn probe_url(registry: &Registry) -> Option<(Url, Evidence)> {
-    match &registry.index {
-        Some(Index::Sparse(url)) => Some((url.join("config.json").ok()?, Evidence::IndexConfig)),
-        Some(Index::Git(url)) => {
-            let references = format!(
-                "{}/info/refs?service=git-upload-pack",
-                url.as_str().trim_end_matches('/')
-            );
+    let index = registry.index.as_ref().and_then(index_url);
+    // The token goes to the scopes only, also for a question: a changed index may be anywhere.
+    if let Some((url, evidence)) = index.filter(|(url, _)| registry.covers_url(url)) {
+        return Some((url, evidence));
+    }
+    let scope: Url = registry.scopes.first()?.to_string().parse().ok()?;
+    Some(match registry.kind {
+        Kind::Pypi if scope.path().ends_with("/simple/") => (scope, Evidence::PageStatus),
+        Kind::Pypi => (scope.join("simple/").ok()?, Evidence::PageStatus),
+        Kind::Npm => (scope.join("-/whoami").ok()?, Evidence::Username),
+        Kind::Oci => (api_url(registry)?.to_string().parse().ok()?, Evidence::PageStatus),
+        Kind::Rubygems => (scope.join("specs.4.8.gz").ok()?, Evidence::PageStatus),
+        Kind::Composer => (scope.join("packages.json").ok()?, Evidence::PageStatus),
+        Kind::Nuget => (scope.join("index.json").ok()?, Evidence::PageStatus),
+        _ => (scope, Evidence::ScopeStatus),
+    })
+}
+
+/// Page of an index.
+fn index_url(index: &Index) -> Option<(Url, Evidence)> {
+    match index {
+        Index::Sparse(url) => Some((url.join("config.json").ok()?, Evidence::IndexConfig)),
+        Index::Git(url) => {
+            let repository = url.as_str().trim_end_matches('/');
+            let references = format!("{repository}/info/refs?service=git-upload-pack");
             Some((references.parse().ok()?, Evidence::PageStatus))
-        }
-        None => {
-            let scope: Url = registry.scopes.first()?.to_string().parse().ok()?;
-            Some(match registry.kind {
-                Kind::Pypi if scope.path().ends_with("/simple/") => (scope, Evidence::PageStatus),
-                Kind::Pypi => (scope.join("simple/").ok()?, Evidence::PageStatus),
-                Kind::Npm => (scope.join("-/whoami").ok()?, Evidence::Username),
-                Kind::Oci => (api_url(registry)?.to_string().parse().ok()?, Evidence::PageStatus),
-                Kind::Rubygems => (scope.join("specs.4.8.gz").ok()?, Evidence::PageStatus),
-                Kind::Composer => (scope.join("packages.json").ok()?, Evidence::PageStatus),
-                Kind::Nuget => (scope.join("index.json").ok()?, Evidence::PageStatus),
-                _ => (scope, Evidence::ScopeStatus),
-            })
         }
     }
 }

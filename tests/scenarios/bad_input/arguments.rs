@@ -20,7 +20,7 @@ fn an_invalid_registry_url_is_a_usage_error_with_the_fix() {
 fn an_invalid_registry_name_is_a_usage_error() {
     let fixture = Fixture::start();
     let long = "x".repeat(65);
-    for name in ["Corp", "a.b", "a b", "../x", "-x", "_x", "", "ä", &long] {
+    for name in ["a..b", "a.", "a b", "../x", "-x", "_x", "", "ä", &long] {
         let add = words("add-registry --token-stdin --scope https://a.example/ --");
         fixture.refuses_with(TOKEN, &[&add[..], &[name]].concat(), USAGE, "a registry name is");
     }
@@ -36,7 +36,7 @@ fn a_wrong_flag_or_value_of_add_registry_is_a_usage_error() {
         (&["--scheme", "basic", "--username", "a:b"], "colon"),
         (&["--scheme", "Host: {token}"], "cannot carry a credential"),
         (&["--scheme", "X-Key: token"], "no {token}"),
-        (&["--kind", "maven"], "possible values"),
+        (&["--kind", "perl"], "possible values"),
         (&["--writes", "perhaps"], "possible values"),
         (&["--ca-file", "/nowhere.pem"], "cannot read /nowhere.pem"),
         (&["--ca-file", "/"], "is a folder"),
@@ -83,7 +83,6 @@ fn an_invalid_token_is_a_usage_error_and_the_old_one_stays() {
         ("", "is empty"),
         ("\n", "is empty"),
         ("sentinel-in-the-wrong-location\nanother", "several lines"),
-        ("sentinel-in-the-wrong-location\n\n", "several lines"),
         (" sentinel-in-the-wrong-location", "blanks"),
         ("sentinel-in-the-wrong-location\u{e9}", "printable ASCII"),
         ("sentinel-in-the-wrong-location\0", "control character"),

@@ -10,6 +10,7 @@ use regauth_shared::{ErrorBody, RegistryName, Request, Secret};
 use serde_json::{Value, json};
 use url::Url;
 
+use super::super::set::scopes_for_index;
 use super::super::{agreement, registry_text};
 use super::set_request;
 use crate::client::Client;
@@ -173,6 +174,9 @@ impl Entry {
         let definition = &mut self.definition;
         if definition.scheme.as_deref() == Some("basic") && definition.username.is_none() {
             definition.username.clone_from(&view.username);
+        }
+        if let Some(index) = definition.index.as_deref().filter(|_| definition.scopes.is_empty()) {
+            definition.scopes = scopes_for_index(view, index).unwrap_or_default();
         }
         let present = view.ca_file.as_deref();
         if self
