@@ -15,7 +15,8 @@ use crate::client::Client;
 use crate::commands::{
     add_registry, add_scope, allow, audit, completions, deny, doctor, edit, env, explain, export, forward, grant,
     grants, import, list, log, login, logout, logs, man, metrics, overview, reload, remove_registry, revoke, rotate,
-    run as run_command, service, set, setup, show, status, stop, store, top, uninstall, unlock, verify, watch,
+    run as run_command, service, set, setup, show, status, stop, store, top, uninstall, unlock, upstream, verify,
+    watch,
 };
 use crate::output::{self, Report};
 use crate::{completion, connect, error, setup as clients};
@@ -102,6 +103,7 @@ enum DaemonVerb {
     Metrics(metrics::Arguments),
     Store(store::Arguments),
     Unlock(unlock::Arguments),
+    Upstream(upstream::Arguments),
     Reload(reload::Arguments),
     Log(log::Arguments),
     Logs(logs::Arguments),
@@ -139,6 +141,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
             "status",
             "top",
             "store",
+            "upstream",
             "logs",
             "log",
             "unlock",
@@ -231,6 +234,7 @@ fn carry_out(verb: DaemonVerb, home: Option<&Path>, json: bool, system: bool) ->
         DaemonVerb::Metrics(arguments) => metrics::run(arguments, &client),
         DaemonVerb::Store(arguments) => store::run(arguments, &client),
         DaemonVerb::Unlock(arguments) => unlock::run(arguments, &client),
+        DaemonVerb::Upstream(arguments) => upstream::run(arguments, &client),
         DaemonVerb::Reload(arguments) => reload::run(arguments, &client),
         DaemonVerb::Service(arguments) => service::run(&arguments, system, &client, &folders),
         DaemonVerb::Log(arguments) => log::run(arguments, &client),
@@ -480,7 +484,10 @@ mod tests {
                 .replace("\\\n", "")
                 .replace('"', "")
                 .replace("$CORP_INDEX", "sparse+https://x/");
-            let start = text.find("regauthctl run").unwrap();
+            // A job behind a gateway runs no regauthctl.
+            let Some(start) = text.find("regauthctl run") else {
+                continue;
+            };
             let line = text[start..].lines().next().unwrap();
             let parsed = parse(line.split_whitespace().map(OsString::from).collect());
             assert!(parsed.is_ok(), "{line}");

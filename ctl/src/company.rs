@@ -194,6 +194,7 @@ pub(crate) fn carry_over(
         proxy: proxy.map(secret).transpose()?,
         no_proxy: no_proxy(|name| std::env::var(name).ok()),
         ca_file: ca_file.map(absolute).transpose()?,
+        ..SetUpstream::default()
     });
     client.call::<UpstreamSet>(&request).map(|reply| reply.answer.notes)
 }

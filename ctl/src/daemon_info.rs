@@ -1,6 +1,6 @@
 //! Settings that clients need from the running daemon: its proxy address, its bundle, its registries.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use regauth_shared::ErrorBody;
 use regauth_shared::paths::Folders;
@@ -54,7 +54,7 @@ impl DaemonInfo {
             listen: status.listen,
             is_socket_activated: status.sockets.proxy == SocketOrigin::Passed,
             clients: status.clients,
-            bundle: status.bundle,
+            bundle: known_bundle(&folders.bundle(), status.bundle),
             bundle_folder: status.bundle_folder,
             has_company_roots: status.ca_file.is_some(),
             upstream_proxies: status.upstream_proxies.into_iter().map(|proxy| proxy.url).collect(),
@@ -106,6 +106,16 @@ impl DaemonInfo {
         hosts.sort();
         hosts.dedup();
         hosts
+    }
+}
+
+/// The path that this user's clients know, if it leads to the daemon's bundle: `service install --for` makes it a link. Clients
+/// keep it, and find the bundle of a daemon of the user's own there again.
+fn known_bundle(known: &Path, served: String) -> String {
+    let target = known.canonicalize();
+    match target.is_ok_and(|target| Path::new(&served).canonicalize().is_ok_and(|served| served == target)) {
+        true => known.display().to_string(),
+        false => served,
     }
 }
 

@@ -12,7 +12,7 @@ use regauth_shared::paths::{Folders, NoHome};
 use regauth_shared::request::{AddRegistry, SetUpstream};
 use regauth_shared::{RegistryName, Secret};
 
-use crate::config::{Config, Problems};
+use crate::config::{Config, Problems, ProxyUrl};
 use crate::credential::store::select::OpenStore;
 use crate::credential::store::{Item, StoreError};
 use crate::registry::{Registry, Source};
@@ -39,7 +39,8 @@ pub async fn run(
     for (name, registry) in in_order(&config) {
         write(&registry_line(name, registry, store.as_ref(), with_tokens).await?)?;
     }
-    if let Some(line) = upstream_line(&config)? {
+    let proxy = proxy_url(&config, store.as_ref(), with_tokens).await?;
+    if let Some(line) = upstream_line(&config, proxy)? {
         write(&line)?;
     }
     write(&HandOver::End)?;
@@ -146,9 +147,26 @@ fn request(name: &RegistryName, registry: &Registry, token: Option<Secret>) -> A
     }
 }
 
+/// URL of the corporate proxy, with the password that the store has for it.
+async fn proxy_url(
+    config: &Config,
+    store: Option<&OpenStore>,
+    with_password: bool,
+) -> Result<Option<Secret>, HandOverError> {
+    let Some(url) = &config.upstream.proxy else {
+        return Ok(None);
+    };
+    if let Some(store) = store.filter(|_| with_password && url.lacks_password())
+        && let Some(stored) = store.thread.read(&Item::ProxyUrl).await?
+        && ProxyUrl::from_file(stored.expose()).is_ok_and(|stored| stored.with_password(None) == *url)
+    {
+        return Ok(Some(stored));
+    }
+    Ok(Secret::parse(&url.to_text()).ok())
+}
+
 /// The corporate proxy and the company's roots of the configuration. Those of the environment stay with the environment.
-fn upstream_line(config: &Config) -> Result<Option<HandOver>, HandOverError> {
-    let proxy = config.upstream.proxy.as_ref();
+fn upstream_line(config: &Config, proxy: Option<Secret>) -> Result<Option<HandOver>, HandOverError> {
     if proxy.is_none() && config.ca_file.is_none() {
         return Ok(None);
     }
@@ -157,9 +175,9 @@ fn upstream_line(config: &Config) -> Result<Option<HandOver>, HandOverError> {
     let roots = roots.map(|file| fs::read_to_string(file).map_err(|error| unreadable(file, error)));
     Ok(Some(HandOver::Upstream {
         request: SetUpstream {
-            proxy: proxy.and_then(|proxy| Secret::parse(&proxy.to_text()).ok()),
+            proxy,
             no_proxy: config.upstream.no_proxy.clone().unwrap_or_default(),
-            ca_file: None,
+            ..SetUpstream::default()
         },
         roots: roots.transpose()?,
     }))

@@ -104,6 +104,10 @@ const WAYS: &[Way] = &[
         "edit the configuration and reload",
         "sed -i '/^\\[registries.corp\\]/,/^scopes/s#^scopes = \\[#&\"'$EVIL'\", #' $CONFIG && ctl reload && get $EVIL",
     ),
+    fails(
+        "set other scopes",
+        "ctl set corp scopes ${CORP%/corp/*}/corp/ $EVIL --no-verify --yes && get $EVIL",
+    ),
     succeeds("open writes", "ctl allow corp --for 1m && write; ctl deny corp"),
     succeeds(
         "open writes in a race with a request",
@@ -215,6 +219,18 @@ const WAYS: &[Way] = &[
     fails(
         "put links into the daemon's folders",
         "ln -s $LOOT/x $STATE/audit/0.jsonl; ln -s $LOOT/y $STATE/z; ln -s $LOOT/socket /run/regauth/x; cat $LOOT/x",
+    ),
+    fails(
+        "put programs into the PATH",
+        "mkdir bin; for name in regauthd regauthctl age git sh systemctl; do printf '#!/bin/sh\nenv; cat\n' >bin/$name; done; chmod +x bin/*; PATH=$HOME/bin:$PATH; ctl verify; get $CORP; rm -r bin",
+    ),
+    fails(
+        "ask the buses",
+        "busctl --system --no-pager list; busctl --user --no-pager tree org.freedesktop.secrets; cat $STATE/notifications.json",
+    ),
+    fails(
+        "lend a grant to a proxy of its own",
+        "timeout 2 $CTL forward --listen 127.0.0.1:0 -- sh -c 'env; curl --silent $CORP'",
     ),
     fails(
         "change the service's environment",

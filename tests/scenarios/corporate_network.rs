@@ -279,7 +279,7 @@ fn a_password_that_the_proxy_wants_is_asked_for_by_name() {
         (squid.url(), "requires a user and a password (407"),
         (
             squid.url_with_login(USER, "wrong"),
-            "rejected the user and the password of its URL (407",
+            "rejected the user and the password (407",
         ),
     ] {
         let daemon = configured(&url).start();

@@ -203,7 +203,7 @@ fn a_gateway_that_cannot_be_safe_does_not_start() {
     let [one, other] = ["One", "Other"].map(|name| Authority::new(name).issue(&["localhost"]));
     fs::copy(one.chain_file(), folder.path().join("tls.crt")).unwrap();
     fs::copy(other.key_file(), folder.path().join("tls.key")).unwrap();
-    let files = listen_tls(folder.path());
+    let files = format!("listen = \"127.0.0.1:0\"\n{}", listen_tls(folder.path()));
     let absent = files.replace("tls.crt", "absent.crt");
     for (config, says) in [
         (

@@ -10,9 +10,10 @@ use regauth_tests::containers::{self, Containers};
 use regauth_tests::daemon::Daemon;
 use regauth_tests::exec::{self, Output, RunningCommand};
 use regauth_tests::leak_scan::LeakScan;
+use regauth_tests::network::NetworkNamespace;
 use regauth_tests::poll;
 use regauth_tests::privilege::require_root;
-use regauth_tests::programs::tool;
+use regauth_tests::programs::{binary, tool};
 use regauth_tests::registry::Registry;
 use regauth_tests::user::User;
 use serde_json::Value;
@@ -155,10 +156,7 @@ fn a_podman_container_follows_registries_that_are_added_later() {
         return;
     }
     let fixture = Fixture::new();
-    let containers = Containers::new();
-    containers.containerfile("");
-    let build = ["buildah", "build", "."].map(str::to_owned);
-    exec::run(&mut containers.build(&build, &[])).succeeds();
+    let containers = image();
     let granted = fixture.grant("podman", &[]);
     let other = Registry::builder(Scheme::bearer(), TOKEN)
         .host("127.0.0.1")
@@ -187,13 +185,65 @@ fn a_podman_container_follows_registries_that_are_added_later() {
     run.unwrap().finish().succeeds().says("auth-required");
 }
 
+/// Image with the project.
+fn image() -> Containers {
+    let containers = Containers::new();
+    containers.containerfile("");
+    let build = ["buildah", "build", "."].map(str::to_owned);
+    exec::run(&mut containers.build(&build, &[])).succeeds();
+    containers
+}
+
+/// The network is made by hand, since a test machine has no container network.
+#[test]
+fn a_podman_container_with_a_network_of_its_own_reaches_a_daemon_that_listens_on_all_addresses() {
+    if !require_root("podman and network namespaces") {
+        return;
+    }
+    let [machine, container] = [(); 2].map(|()| NetworkNamespace::start(&[]));
+    machine.link_to("203.0.113.1/24", &container, "203.0.113.2/24");
+    let registry = machine.enter(|| Registry::builder(Scheme::bearer(), TOKEN).auth_required().start());
+    let daemon = Daemon::builder()
+        .config("clients = \"grants\"\n")
+        .wrapped_in(&machine.enter_command())
+        .listen("0.0.0.0:0")
+        .start();
+    daemon.add("corp", &registry);
+    let fixture = Fixture {
+        registry,
+        daemon,
+        folder: TempDir::new().unwrap(),
+    };
+    let granted = fixture.grant("podman", &["--registry", "corp"]);
+    let words = granted.command();
+    assert!(!words.contains(&"--network".to_owned()), "{words:?}");
+    let [.., pid] = container.enter_command();
+    let network = format!("ns:/proc/{pid}/ns/net");
+    // podman gives this name to the machine in a network that it makes.
+    let more = [
+        "--network",
+        &network,
+        "--add-host",
+        "host.containers.internal:203.0.113.1",
+    ];
+    exec::run(&mut image().run(&words, &more, "cargo fetch")).succeeds();
+    let docker = fixture.grant("docker", &["--registry", "corp"]).command();
+    assert!(
+        docker.contains(&"host.docker.internal:host-gateway".to_owned()),
+        "{docker:?}"
+    );
+}
+
 /// A container of docker, as far as its settings go: the variables of the file, the mount, another user.
-fn contained(fixture: &Fixture, env_file: &Path, volume: &str, script: &str) -> Output {
+fn contained(fixture: &Fixture, env_file: &Path, volume: &str, more: &[(&Path, &str)], script: &str) -> Output {
     let work = TempDir::new_in(fixture.folder.path()).unwrap();
     containers::write_project(work.path());
     exec::run(Command::new("chown").args(["-R", "4711"]).arg(work.path())).succeeds();
     let (source, target) = volume.strip_suffix(":ro,z").unwrap().split_once(':').unwrap();
     let mut command = containers::sandbox(work.path());
+    for (source, target) in more {
+        command.arg("--ro-bind").arg(source).arg(target);
+    }
     command
         .args(["--ro-bind", source, target, "--bind"])
         .arg(work.path())
@@ -249,10 +299,10 @@ fn settings_for_docker_compose_and_devcontainers_let_another_user_build() {
         ),
     ] {
         assert_eq!(Path::new(&env_file), granted.file);
-        contained(&fixture, &granted.file, &volume, "cargo build").succeeds();
+        contained(&fixture, &granted.file, &volume, &[], "cargo build").succeeds();
     }
     fixture.daemon.ctl(&["revoke", docker.id()]).succeeds();
-    contained(&fixture, &docker.file, after("--volume"), "cargo fetch")
+    contained(&fixture, &docker.file, after("--volume"), &[], "cargo fetch")
         .fails()
         .says("407");
 }
@@ -262,6 +312,39 @@ fn yaml(file: &Path) -> Value {
     let mut python = exec::command(tool("python/bin/python"), Path::new("/"));
     let output = exec::run(python.args(["-c", read]).arg(file)).succeeds();
     serde_json::from_str(&output.stdout).unwrap()
+}
+
+#[test]
+fn doctor_in_a_container_names_the_grant_the_bundle_or_the_network() {
+    if !require_root("another user") {
+        return;
+    }
+    let fixture = Fixture::new();
+    let granted = fixture.grant("docker", &["--registry", "corp"]);
+    let programs = fixture.folder.path().join("programs");
+    fs::create_dir(&programs).unwrap();
+    fs::copy(binary("regauthctl"), programs.join("regauthctl")).unwrap();
+    let outdated = fixture.folder.path().join("outdated");
+    fs::create_dir(&outdated).unwrap();
+    fs::write(outdated.join("ca-bundle.pem"), "").unwrap();
+    fs::set_permissions(fixture.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let bundle = fixture.daemon.home().join("state/bundle");
+    let doctor = |bundle: &Path, before: &str| {
+        let volume = format!("{}:/regauth:ro,z", bundle.display());
+        let script = format!("{before} /programs/regauthctl doctor");
+        contained(&fixture, &granted.file, &volume, &[(&programs, "/programs")], &script)
+    };
+    doctor(&bundle, "").succeeds().says("All is well.");
+    doctor(&outdated, "").fails().says("has no authority for localhost");
+    doctor(&bundle, "NO_PROXY=localhost")
+        .fails()
+        .says("NO_PROXY contains localhost");
+    doctor(&bundle, "HTTPS_PROXY=http://regauth:x@127.0.0.1:1")
+        .fails()
+        .says("cannot be reached");
+    fixture.daemon.ctl(&["revoke", granted.id()]).succeeds();
+    let ended = doctor(&bundle, "").fails().says("refuses the grant");
+    assert!(!ended.report().contains(granted.secret()), "{}", ended.report());
 }
 
 /// A sandbox of the daemon's own user, as agents have it: the network is the machine's, or none at all.

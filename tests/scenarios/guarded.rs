@@ -108,7 +108,7 @@ fn widening_is_refused_to_a_program_of_a_served_user_and_not_to_root() {
             "{}",
             output.report()
         );
-        output.says("is guarded").says(why).says("sudo regauthctl");
+        output.says("is guarded").says(why).says("the same command with sudo");
     }
     assert_eq!(case.get(ME), 200);
     case.exits(ROOT, &["add-scope", "corp", &scope], exit_code::DONE);

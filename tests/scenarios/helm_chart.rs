@@ -287,6 +287,7 @@ fn the_container_runs_as_rendered_and_follows_its_config_map() {
                 text.replace(path, &format!("{folder}{path}"))
             });
         moved
+            .replace(":9001", ":0")
             .replace(":9443", &format!(":{}", ports[0]))
             .replace(":9102", &format!(":{}", ports[1]))
     };

@@ -41,6 +41,7 @@ mod events;
 mod failed_reload;
 mod first_minutes;
 mod first_steps;
+mod gateway_doctor;
 mod gateway_examples;
 mod gateway_identity;
 mod gateway_replicas;
@@ -77,6 +78,7 @@ mod path_readings;
 mod process_isolation;
 #[cfg(target_os = "linux")]
 mod programs;
+mod proxy_password;
 mod read_ahead;
 mod registry_names;
 mod registry_tokens;

@@ -135,7 +135,7 @@ Examples:
       --scheme raw --source codeartifact:domain=d,owner=1,region=eu-west-1
   regauthctl add-registry jf --index sparse+https://jf.example/index/ \\
       --source jfrog:host=jf.example,provider=github
-  regauthctl add-registry images --kind oci --username me \
+  regauthctl add-registry images --kind oci --username me \\
       --scope https://registry.example/v2/
   regauthctl add-registry gcp --scope https://gcp.example/ --source google
   regauthctl add-registry corp --index sparse+https://corp.example/index/ \\

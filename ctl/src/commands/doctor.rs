@@ -1,11 +1,16 @@
 //! `regauthctl doctor`.
 
+use std::path::PathBuf;
+
 use regauth_shared::paths::Folders;
 use regauth_shared::{ErrorBody, exit_code};
 use serde::Serialize;
+use url::Url;
 
 use crate::client::Client;
+use crate::doctor::gateway::{self, Gateway};
 use crate::doctor::{self, Finding};
+use crate::error;
 use crate::output::{self, Report};
 
 /// Find out why a client fails, and the command that fixes it
@@ -13,18 +18,41 @@ use crate::output::{self, Report};
 /// Checks the daemon, its store and its bundle, verifies each registry, and asks the real cargo, git, npm and pip for
 /// their effective settings and for overrides. Each finding has its reason and the command that fixes it. Exits with 0
 /// if all is well, 1 if something is broken.
+///
+/// In a container, or wherever the environment has a grant and no daemon runs, checks what the client has: the way to the
+/// proxy, the grant, the bundle and NO_PROXY.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// Fix what needs no decision: the bundle, the permissions of regauth's files, the setup of clients
     #[arg(long)]
     fix: bool,
+
+    /// Check this gateway from here instead, such as https://regauth.corp.example:9443; no daemon is needed
+    #[arg(long, value_name = "URL", value_parser = gateway::parse_url, conflicts_with = "fix")]
+    gateway: Option<Url>,
+
+    #[command(flatten)]
+    client: GatewayFlags,
+}
+
+#[derive(clap::Args)]
+#[group(requires = "gateway")]
+struct GatewayFlags {
+    /// Root of the gateway's certificate [default: the system's roots]
+    #[arg(long, value_name = "FILE")]
+    gateway_ca: Option<PathBuf>,
+
+    /// Variable with the token or grant to show
+    #[arg(long, value_name = "VAR")]
+    token_env: Option<String>,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   regauthctl doctor
   regauthctl doctor --fix
+  regauthctl doctor --gateway https://regauth.corp.example:9443 --token-env REGAUTH_TOKEN
   regauthctl doctor --json";
 
 /// Result of the checks.
@@ -41,6 +69,9 @@ struct Diagnosis {
 
 /// Runs all checks, and the fixes with `--fix`.
 pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
+    if let Some(url) = &arguments.gateway {
+        return report(examine_gateway(url, &arguments.client)?, Vec::new());
+    }
     let mut findings = doctor::examine(folders, client);
     let (mut fixed, mut failed) = (Vec::new(), Vec::new());
     if arguments.fix {
@@ -49,6 +80,24 @@ pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> 
     if !fixed.is_empty() {
         findings = doctor::examine(folders, client);
     }
+    report(findings, fixed)
+}
+
+fn examine_gateway(url: &Url, flags: &GatewayFlags) -> Result<Vec<Finding>, ErrorBody> {
+    let token = flags.token_env.as_ref().map(|name| {
+        std::env::var(name).map_err(|_| {
+            error::failed(format!("the variable {name} is not set, or is not text"))
+                .hint("put the token into it, as the job does: export REGAUTH_TOKEN=…")
+        })
+    });
+    Ok(gateway::examine(&Gateway {
+        url,
+        root: flags.gateway_ca.as_deref(),
+        token: token.transpose()?,
+    }))
+}
+
+fn report(findings: Vec<Finding>, fixed: Vec<String>) -> Result<Report, ErrorBody> {
     let well = !findings.iter().any(|finding| finding.broken);
     let diagnosis = Diagnosis {
         well,

@@ -47,6 +47,7 @@ pub(crate) mod store;
 pub(crate) mod top;
 pub(crate) mod uninstall;
 pub(crate) mod unlock;
+pub(crate) mod upstream;
 
 pub(crate) mod completions;
 pub(crate) mod man;

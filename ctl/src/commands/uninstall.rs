@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use regauth_shared::paths::Folders;
 use regauth_shared::request::{ByName, Nothing};
-use regauth_shared::response::{RegistryList, RegistryRemoved};
+use regauth_shared::response::{RegistryList, RegistryRemoved, Status};
 use regauth_shared::{ErrorBody, ErrorKind, Request, exit_code};
 use serde::Serialize;
 
-use super::stop;
+use super::{stop, upstream};
 use crate::client::Client;
 use crate::output::{self, Report};
 use crate::service::{Health, Installation};
@@ -103,6 +103,19 @@ fn remove_registries(arguments: &Arguments, client: &Client, done: &mut Uninstal
                 .map(|reply| done.notes.extend(reply.answer.notes))
         };
         done.record(format!("remove the registry {} and its token", view.name), removed);
+    }
+    let status: Status = client.call(&Request::Status(Nothing {}))?.answer;
+    if status
+        .upstream_proxies
+        .iter()
+        .any(|proxy| proxy.set_by == "config.toml")
+    {
+        let removed = if arguments.dry_run {
+            Ok(())
+        } else {
+            upstream::removal(client).map(drop)
+        };
+        done.record("remove the company's proxy and its password".to_owned(), removed);
     }
     Ok(())
 }

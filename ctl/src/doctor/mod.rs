@@ -7,8 +7,10 @@
 mod context;
 mod finding;
 
+mod bearer;
 mod daemon;
 mod environment;
+pub(crate) mod gateway;
 mod index;
 mod offline;
 mod registries;
@@ -32,7 +34,8 @@ pub(crate) use finding::Finding;
 pub(crate) fn examine(folders: &Folders, client: &Client) -> Vec<Finding> {
     let context = match DoctorContext::new(folders, client) {
         Ok(context) => context,
-        Err(error) => return offline::check(folders, &error),
+        // In a container, no daemon is expected.
+        Err(error) => return bearer::check().unwrap_or_else(|| offline::check(folders, &error)),
     };
     let checks = [
         daemon::check,

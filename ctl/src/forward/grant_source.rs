@@ -20,13 +20,13 @@ pub(crate) enum GrantSource {
 }
 
 /// Proxy and the header that shows the grant to it.
-pub(super) struct GrantedProxy {
+pub(crate) struct GrantedProxy {
     /// Host of the proxy, an IPv6 address without brackets.
-    pub(super) host: String,
+    pub(crate) host: String,
     /// Port of the proxy.
-    pub(super) port: u16,
+    pub(crate) port: u16,
     /// Value of `Proxy-Authorization` (RFC 7617).
-    pub(super) authorization: String,
+    pub(crate) authorization: String,
 }
 
 impl GrantSource {
@@ -34,7 +34,7 @@ impl GrantSource {
     ///
     /// # Errors
     /// The file cannot be read, or the text is not a grant's proxy URL. No message repeats it.
-    pub(super) fn read(&self) -> Result<GrantedProxy, ErrorBody> {
+    pub(crate) fn read(&self) -> Result<GrantedProxy, ErrorBody> {
         match self {
             Self::File(file) => {
                 let place = file.display().to_string();

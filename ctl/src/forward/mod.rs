@@ -18,7 +18,7 @@ use regauth_shared::ErrorBody;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-pub(crate) use self::grant_source::GrantSource;
+pub(crate) use self::grant_source::{GrantSource, GrantedProxy};
 use crate::error;
 
 /// Running forwarder. It serves on a thread of its own until the process ends.

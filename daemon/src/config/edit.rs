@@ -119,18 +119,30 @@ impl ConfigFile {
         }
     }
 
-    /// Sets the corporate proxy, and the hosts that are reached without it, unless there are none or the file has a list.
-    pub fn set_proxy(&mut self, proxy: &ProxyUrl, no_proxy: &[String]) {
+    /// Sets the corporate proxy, and the hosts that are reached without it, unless there are none. A list in the file stays,
+    /// unless `replace` is true.
+    pub fn set_proxy(&mut self, proxy: &ProxyUrl, no_proxy: &[String], replace: bool) {
         let is_new = self.document.get(UPSTREAM).is_none();
         let upstream = self.document.entry(UPSTREAM).or_insert_with(toml_edit::table);
         if let Some(upstream) = upstream.as_table_like_mut() {
-            upstream.insert("proxy", toml_edit::value(proxy.to_text()));
-            if !no_proxy.is_empty() && !upstream.contains_key("no-proxy") {
+            let mut value = Value::from(proxy.to_text());
+            if let Some(present) = upstream.get("proxy").and_then(Item::as_value) {
+                *value.decor_mut() = present.decor().clone();
+            }
+            upstream.insert("proxy", Item::Value(value));
+            if !no_proxy.is_empty() && (replace || !upstream.contains_key("no-proxy")) {
                 upstream.insert("no-proxy", toml_edit::value(no_proxy.iter().collect::<Array>()));
             }
         }
         if is_new {
             comments::append_after_blank_line(&mut self.document, &[UPSTREAM]);
+        }
+    }
+
+    /// Removes the corporate proxy.
+    pub fn remove_proxy(&mut self) {
+        if let Some(upstream) = self.document.get_mut(UPSTREAM).and_then(Item::as_table_like_mut) {
+            upstream.remove("proxy");
         }
     }
 

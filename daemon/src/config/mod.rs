@@ -313,7 +313,8 @@ pub const INITIAL: &str = r#"# regauth: registries and settings of the daemon.
 # store = "keychain"
 
 # The proxy between this machine and other hosts: http://, https://, socks5h:// or socks5://. Without it the environment
-# decides, as it does for curl. Loopback is never proxied.
+# decides, as it does for curl. Loopback is never proxied. `regauthctl upstream http://USER@HOST:PORT` asks for a password and
+# keeps it in the store.
 # [upstream]
 # proxy = "http://proxy.corp.example:3128"
 # no-proxy = [".corp.example", "10.0.0.0/8"]

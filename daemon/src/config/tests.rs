@@ -54,7 +54,7 @@ fn reads_every_key() {
     assert_eq!(config.drain_timeout, Duration::from_secs(90));
     let proxy = config.upstream.proxy.unwrap();
     assert_eq!(proxy.to_string(), "http://proxy.corp.example:3128");
-    assert_eq!(proxy.login.unwrap().password, "canary");
+    assert_eq!(proxy.login.unwrap().password.as_deref(), Some("canary"));
     assert_eq!(config.ca_file, Some(PathBuf::from("/etc/company.pem")));
     assert_eq!(config.upstream.no_proxy.unwrap().len(), 3);
     let corp = Registry {

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use toml::Spanned;
 
 use crate::config::table_reader::TableReader;
@@ -80,11 +80,40 @@ impl ProxyUrl {
         Self::new(scheme, authority, scheme.default_port())
     }
 
-    /// Text for the file, with user and password.
+    /// True if the URL has a user whose password is elsewhere.
+    pub(crate) fn lacks_password(&self) -> bool {
+        self.login.as_ref().is_some_and(|login| login.password.is_none())
+    }
+
+    /// Password of the URL.
+    pub(crate) fn password(&self) -> Option<&str> {
+        self.login.as_ref()?.password.as_deref()
+    }
+
+    /// True if the URL has a user and a password.
+    pub(crate) fn has_password(&self) -> bool {
+        self.password().is_some()
+    }
+
+    /// URL with this password for its user.
+    #[must_use]
+    pub(crate) fn with_password(&self, password: Option<String>) -> Self {
+        let login = self.login.as_ref().map(|login| ProxyLogin {
+            user: login.user.clone(),
+            password,
+        });
+        Self { login, ..self.clone() }
+    }
+
+    /// Text for the file or the store, with user and password.
     pub(crate) fn to_text(&self) -> String {
-        let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let encoded = |text: &str| utf8_percent_encode(text, RESERVED).to_string();
         let login = self.login.as_ref().map_or_else(String::new, |login| {
-            format!("{}:{}@", encoded(&login.user), encoded(&login.password))
+            let password = login
+                .password
+                .as_deref()
+                .map(|password| format!(":{}", encoded(password)));
+            format!("{}{}@", encoded(&login.user), password.unwrap_or_default())
         });
         format!("{}://{login}{}", self.scheme.as_str(), self.origin)
     }
@@ -165,22 +194,26 @@ impl ProxyScheme {
 pub struct ProxyLogin {
     /// User, decoded.
     pub user: String,
-    /// Password, decoded; empty if the URL has none.
-    pub password: String,
+    /// Password, decoded. `None`: the URL has none.
+    pub password: Option<String>,
 }
 
 impl ProxyLogin {
     fn parse(text: &str) -> Result<Self, InvalidProxyUrl> {
-        let (user, password) = text.split_once(':').unwrap_or((text, ""));
+        let (user, password) = text
+            .split_once(':')
+            .map_or((text, None), |(user, rest)| (user, Some(rest)));
         let decoded = |text: &str| {
             let text = percent_decode_str(text).decode_utf8().ok()?;
             let fits = text.len() <= MAX_LOGIN_BYTES && !text.contains(char::is_control);
             fits.then(|| text.into_owned())
         };
-        match (decoded(user), decoded(password)) {
-            (Some(user), Some(password)) => Ok(Self { user, password }),
-            _ => Err(InvalidProxyUrl::Login),
-        }
+        let user = decoded(user).ok_or(InvalidProxyUrl::Login)?;
+        let password = password.map(|password| decoded(password).ok_or(InvalidProxyUrl::Login));
+        Ok(Self {
+            user,
+            password: password.transpose()?,
+        })
     }
 }
 
@@ -231,6 +264,8 @@ fn has_port(text: &str) -> bool {
             .is_some_and(|(_, port)| port.parse::<u16>().is_ok())
 }
 
+/// Characters that a user or password may not have (RFC 3986, section 2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// RFC 1929, section 2. HTTP has no limit.
 const MAX_LOGIN_BYTES: usize = 255;
 
@@ -241,7 +276,7 @@ mod tests {
     fn described(parsed: Result<ProxyUrl, InvalidProxyUrl>) -> String {
         match parsed {
             Ok(url) => match url.login {
-                Some(ref login) => format!("{url} {} {}", login.user, login.password),
+                Some(ref login) => format!("{url} {} {}", login.user, login.password.as_deref().unwrap_or("-")),
                 None => url.to_string(),
             },
             Err(error) => format!("{error:?}"),
@@ -261,7 +296,8 @@ mod tests {
             ("socks5h://[::1]", "socks5h://[::1]:1080"),
             ("socks5://10.0.0.1:9050/", "socks5://10.0.0.1:9050"),
             ("me:pass%40word@proxy.corp:1", "http://proxy.corp:1 me pass@word"),
-            ("http://me@proxy.corp:1", "http://proxy.corp:1 me "),
+            ("http://me@proxy.corp:1", "http://proxy.corp:1 me -"),
+            ("http://me:@proxy.corp:1", "http://proxy.corp:1 me "),
             ("http://me:p@ss@proxy.corp:1", "http://proxy.corp:1 me p@ss"),
             ("http://a%0ab:c@proxy.corp:1", "Login"),
             ("http://a%ffb:c@proxy.corp:1", "Login"),
@@ -297,6 +333,8 @@ mod tests {
         for text in [
             "http://me:p%40ss%2Fword%3A@proxy.corp:3128",
             "socks5h://[::1]:1",
+            "http://me@proxy.corp:3128",
+            "http://me:@proxy.corp:3128",
             "https://proxy.corp",
         ] {
             let url = ProxyUrl::from_file(text).unwrap();

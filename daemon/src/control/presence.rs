@@ -21,7 +21,7 @@ pub(crate) fn require(controller: &Controller, peer: Peer, request: &Request) ->
     }
     let message =
         format!("this regauthd is guarded: it {widening} for root only, since a program of yours could ask too");
-    Err(ErrorBody::new(ErrorKind::Refused, message).hint("repeat the command with sudo: sudo regauthctl …"))
+    Err(ErrorBody::new(ErrorKind::Refused, message).hint("repeat the same command with sudo"))
 }
 
 /// A person is present who can become root, with or without a password, as sudo or doas decide.

@@ -13,7 +13,7 @@ pub struct Log {
     pub level: Option<LogLevel>,
 }
 
-/// Fields of `set-upstream`. A setting that the configuration has already stays as it is.
+/// Fields of `set-upstream`. A setting that the configuration has already stays as it is, unless `replace` is true.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct SetUpstream {
@@ -30,6 +30,12 @@ pub struct SetUpstream {
     /// PEM file with a company's roots, for the global `ca-file`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<String>,
+    /// True to replace a proxy that the configuration has, or the daemon uses, already.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replace: bool,
+    /// True to remove the proxy from the configuration, and its password from the store. No other field counts then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub remove: bool,
 }
 
 /// Fields of `metrics`.

@@ -21,6 +21,15 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
                 proxy: Some(secret("http://me:s3cret@proxy.corp.example:3128")),
                 no_proxy: vec![".corp.example".to_owned()],
                 ca_file: Some("/etc/corp-root.pem".to_owned()),
+                replace: true,
+                remove: false,
+            }),
+        ),
+        (
+            "set-upstream-remove",
+            Request::SetUpstream(SetUpstream {
+                remove: true,
+                ..SetUpstream::default()
             }),
         ),
         ("set-upstream-least", Request::SetUpstream(SetUpstream::default())),

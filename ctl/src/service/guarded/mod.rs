@@ -259,11 +259,12 @@ impl OwnDaemon {
     /// # Errors
     /// `refused` for a daemon that no service manager can stop, and for a service whose manager does not run.
     fn find(account: &Account, programs: &Programs) -> Result<Self, ErrorBody> {
-        let (name, unit) = (
-            &account.name,
-            account.in_home(".config/systemd/user/regauthd-proxy.socket"),
-        );
-        if unit.exists() && !account.has_session() {
+        let name = &account.name;
+        // The unit itself, or the link that enables a package's.
+        let units = ["regauthd-proxy.socket", "sockets.target.wants/regauthd-proxy.socket"];
+        let folder = account.in_home(".config/systemd/user");
+        let is_installed = |unit: &str| folder.join(unit).symlink_metadata().is_ok();
+        if units.into_iter().any(is_installed) && !account.has_session() {
             let message = format!("{name} has a regauthd service, and is not logged in, so that it cannot be stopped");
             return Err(error::refused(message).hint(format!(
                 "log in as {name}, or run `sudo loginctl enable-linger {name}`; then repeat"

@@ -219,7 +219,7 @@ fn a_company_proxy_and_its_roots_read_back_from_any_file() {
         "registries = { a = { index = 'https://a.example/' } }\n",
     ] {
         let mut file = ConfigFile::parse(text).unwrap();
-        file.set_proxy(&proxy, &[".corp.example".to_owned()]);
+        file.set_proxy(&proxy, &[".corp.example".to_owned()], false);
         file.set_ca_file(Path::new("/etc/corp-root.pem"));
         let written = file.to_string();
         let (before, after) = (Config::read(text).unwrap(), Config::read(&written).unwrap());

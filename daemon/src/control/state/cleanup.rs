@@ -128,6 +128,7 @@ fn is_known(state: &State, item: &Item) -> bool {
     match item {
         Item::Credential(name) => state.journal.registries.contains_key(name) || state.registries.contains_key(name),
         Item::AuthorityKey(host) => state.journal.authorities.contains_key(&host.to_string()),
+        Item::ProxyUrl => true,
     }
 }
 

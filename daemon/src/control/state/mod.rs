@@ -9,11 +9,12 @@
 //! Operations that several verbs share are methods of the [`Controller`](crate::control::controller::Controller):
 //! [`apply`] puts a configuration into service, [`authorities`] creates and forgets authorities and writes the bundle,
 //! [`recovery`] completes what a kill or a locked store interrupted, [`cleanup`] deletes the copies that a migration
-//! between [`stores`] leaves behind.
+//! between [`stores`] leaves behind, [`proxy_password`] keeps the corporate proxy's password.
 
 pub(super) mod apply;
 pub(super) mod authorities;
 pub(super) mod cleanup;
+pub(super) mod proxy_password;
 pub(super) mod recovery;
 pub(crate) mod stores;
 

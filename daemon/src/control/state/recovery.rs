@@ -81,6 +81,7 @@ impl Controller {
             return;
         };
         state.store_error = None;
+        self.load_proxy_password(&mut state).await;
         self.load_locked_credentials(&mut state).await;
         let hosts = state.hosts();
         if let Err(error) = self.ensure_authorities(&mut state, hosts).await {

@@ -31,6 +31,7 @@ pub(crate) async fn start(controller: &Controller, config: &Config) -> Result<()
     controller.apply_config(&mut state, config).await?;
     controller.finish_pending(&mut state).await?;
     controller.finish_migration(&mut state).await;
+    controller.load_proxy_password(&mut state).await;
     if state.journal_was_lost {
         tracing::warn!(
             file = %controller.folders.journal().display(),

@@ -160,7 +160,7 @@ async fn migrate(
     committed
 }
 
-/// Every item that the store may have: the journal and the registries name them all.
+/// Every item that the store may have: the journal and the registries name all but the proxy's URL.
 fn stored_items(state: &State) -> BTreeSet<Item> {
     let journal = &state.journal;
     let stored = state
@@ -171,7 +171,8 @@ fn stored_items(state: &State) -> BTreeSet<Item> {
     let names = names.chain(journal.registries.keys()).chain(journal.rotations.keys());
     let with_authority = journal.authorities.keys().filter_map(|host| host.parse().ok());
     let keys = with_authority.chain(state.hosts()).map(Item::AuthorityKey);
-    names.cloned().map(Item::Credential).chain(keys).collect()
+    let items = names.cloned().map(Item::Credential).chain(keys);
+    items.chain([Item::ProxyUrl]).collect()
 }
 
 /// Copies the secrets, and again if one was rotated, refreshed or removed meanwhile. The lock is held, and refreshed logins

@@ -1,6 +1,6 @@
 //! `set-upstream`: writes a company's proxy and roots into the configuration, when `setup` replaces them in a client.
 //!
-//! A setting that is in the file or in use stays: a person decided on it.
+//! A setting that is in the file or in use stays, unless the request is a person's decision to replace it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,27 +10,32 @@ use regauth_shared::response::UpstreamSet;
 use regauth_shared::{ErrorBody, ErrorKind};
 
 use crate::authority::company_roots::CompanyRoots;
-use crate::config::{Config, ProxyUrl, UpstreamSettings};
+use crate::config::{Config, ConfigFile, ProxyUrl, UpstreamSettings};
 use crate::control::controller::Controller;
-use crate::control::state::State;
+use crate::control::state::{State, StateGuard};
+use crate::credential::store::Item;
 use crate::guarded;
+use crate::proxy::upstream::proxy_rules::ProxySetting;
 
 /// Writes the settings that are missing. The proxy takes effect at the next start, the roots are in the bundle at once.
 ///
 /// # Errors
 /// `invalid` when a setting cannot be used; those of the files.
 pub(crate) async fn set_upstream(controller: &Controller, request: SetUpstream) -> Result<UpstreamSet, ErrorBody> {
-    let state = controller.lock_for_change().await?;
+    let mut state = controller.lock_for_change().await?;
     if !controller.persistent {
         return Err(
             ErrorBody::new(ErrorKind::Refused, "an ephemeral daemon has no configuration file")
                 .hint("set https_proxy and SSL_CERT_FILE in its environment"),
         );
     }
+    if request.remove {
+        return remove_proxy(controller, &mut state).await;
+    }
     let config = controller.read_config()?;
     let mut notes = Vec::new();
     if let Some(text) = &request.proxy {
-        notes.push(set_proxy(controller, &config, text.expose(), &request.no_proxy).await?);
+        notes.extend(set_proxy(controller, &mut state, &config, text.expose(), &request).await?);
     }
     if let Some(file) = &request.ca_file {
         notes.push(set_ca_file(controller, &state, &config, Path::new(file)).await?);
@@ -38,12 +43,23 @@ pub(crate) async fn set_upstream(controller: &Controller, request: SetUpstream) 
     Ok(UpstreamSet { notes })
 }
 
+/// Removes the proxy. The password goes last, so that a configuration which still names its user finds it.
+async fn remove_proxy(controller: &Controller, state: &mut StateGuard<'_>) -> Result<UpstreamSet, ErrorBody> {
+    controller.edit_config(ConfigFile::remove_proxy).await?;
+    controller.delete_item(state, &Item::ProxyUrl).await?;
+    tracing::info!("removed corporate proxy");
+    let file = controller.config_file.display();
+    let note = format!("{file} names no proxy, and the store has no password for one; restart regauthd");
+    Ok(UpstreamSet { notes: vec![note] })
+}
+
 async fn set_proxy(
     controller: &Controller,
+    state: &mut StateGuard<'_>,
     config: &Config,
     text: &str,
-    no_proxy: &[String],
-) -> Result<String, ErrorBody> {
+    request: &SetUpstream,
+) -> Result<Vec<String>, ErrorBody> {
     let file = controller.config_file.display();
     let parse = if text.contains("://") {
         ProxyUrl::from_file
@@ -55,26 +71,57 @@ async fn set_proxy(
             "set `proxy` below [upstream] in {file} by hand, then restart regauthd"
         ))
     })?;
-    if let Some(present) = &config.upstream.proxy {
-        return Ok(format!(
+    let in_file = config.upstream.proxy.as_ref();
+    if let Some(present) = in_file.filter(|_| !request.replace) {
+        return Ok(vec![format!(
             "{file} has the proxy {present} already, so {proxy} was not written"
-        ));
+        )]);
     }
-    if let Some(present) = controller.proxy.dialer.proxies().proxies().first() {
-        return Ok(format!(
+    let in_use = controller.proxy.dialer.proxies().proxies().into_iter().next();
+    if let Some(present) = in_use.filter(|_| !request.replace) {
+        return Ok(vec![format!(
             "regauthd uses the proxy {present} already, so {proxy} was not written"
-        ));
+        )]);
     }
+    let mut notes = write_proxy(controller, state, &proxy, request).await?;
+    tracing::info!(%proxy, "set corporate proxy");
+    let used = in_use.filter(|used| used.setting == ProxySetting::File && used.is_at(&proxy));
+    let effect = if let Some(used) = used {
+        used.set_stored(Some(&proxy));
+        format!("regauthd uses the proxy {proxy} with this login from now on")
+    } else {
+        format!(
+            "regauthd uses the proxy {proxy} from its next start, so restart it; it is `proxy` below [upstream] in {file}"
+        )
+    };
+    notes.insert(0, effect);
+    Ok(notes)
+}
+
+/// Writes the password to the store, then the rest of the URL to the configuration. Returns where the password is.
+async fn write_proxy(
+    controller: &Controller,
+    state: &mut StateGuard<'_>,
+    proxy: &ProxyUrl,
+    request: &SetUpstream,
+) -> Result<Vec<String>, ErrorBody> {
     // curl ignores a form that it does not know, such as a host with a port.
-    let accepted = no_proxy
-        .iter()
-        .filter(|entry| UpstreamSettings::accepts_no_proxy(entry));
+    let accepted = (request.no_proxy.iter()).filter(|entry| UpstreamSettings::accepts_no_proxy(entry));
     let no_proxy: Vec<String> = accepted.cloned().collect();
-    controller.edit_config(|file| file.set_proxy(&proxy, &no_proxy)).await?;
-    tracing::info!(%proxy, "set corporate proxy for the next start");
-    Ok(format!(
-        "regauthd uses the proxy {proxy} from its next start, so restart it; it is `proxy` below [upstream] in {file}"
-    ))
+    let file = controller.config_file.display();
+    let (written, note) = if !proxy.has_password() {
+        (proxy.clone(), None)
+    } else if controller.keeps_proxy_password() {
+        controller.store_proxy_password(state, proxy).await?;
+        let note = format!("its password is in the {}", controller.store().kind.as_str());
+        (proxy.with_password(None), Some(note))
+    } else {
+        let note = format!("the store `memory` keeps nothing, so its password is in {file}");
+        (proxy.clone(), Some(note))
+    };
+    let edit = |file: &mut ConfigFile| file.set_proxy(&written, &no_proxy, request.replace);
+    controller.edit_config(edit).await?;
+    Ok(note.into_iter().collect())
 }
 
 async fn set_ca_file(

@@ -113,15 +113,18 @@ pub enum Item {
     Credential(RegistryName),
     /// Key of the intermediate authority for one host: PKCS#8 DER in base64.
     AuthorityKey(Host),
+    /// URL of the corporate proxy with its password. With the URL, the password goes to that proxy only.
+    ProxyUrl,
 }
 
-/// The account name in a keychain and the key in a vault: the registry's name, or `authority:host`. A registry's name
-/// has no colon, so the two forms never collide.
+/// The account name in a keychain and the key in a vault: the registry's name, `authority:host` or `upstream:proxy`. A
+/// registry's name has no colon, so the forms never collide.
 impl fmt::Display for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Credential(name) => name.fmt(f),
             Self::AuthorityKey(host) => write!(f, "authority:{host}"),
+            Self::ProxyUrl => f.write_str(PROXY_URL),
         }
     }
 }
@@ -132,6 +135,7 @@ impl FromStr for Item {
     fn from_str(text: &str) -> Result<Self, InvalidItem> {
         match text.strip_prefix("authority:") {
             Some(host) => host.parse().map(Self::AuthorityKey).map_err(|_| InvalidItem),
+            None if text == PROXY_URL => Ok(Self::ProxyUrl),
             None => text.parse().map(Self::Credential).map_err(|_| InvalidItem),
         }
     }
@@ -150,6 +154,8 @@ impl From<Item> for String {
         item.to_string()
     }
 }
+
+const PROXY_URL: &str = "upstream:proxy";
 
 /// A text that names no item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -66,7 +66,10 @@ impl Destination {
     /// corporate proxy the absolute form, a Host and the proxy's login.
     fn set_h1_form(&self, request: &mut Request<RequestBody>) {
         if let Some(proxy) = &self.corporate_proxy {
-            if let Some(authorization) = &proxy.authorization {
+            // A connection to the proxy exists, so its login is known.
+            if let Ok(login) = proxy.login()
+                && let Some(authorization) = &login.authorization
+            {
                 (request.headers_mut()).insert(PROXY_AUTHORIZATION, authorization.clone());
             }
         } else if let Some(path) = request.uri().path_and_query().cloned() {

@@ -146,6 +146,7 @@ impl Dialer {
         addresses: Addresses,
     ) -> Result<DialedStream, DialError> {
         let failed = |problem| CorporateProxyError::new(proxy, problem);
+        let login = proxy.login().map_err(failed)?;
         // `socks5://` leaves the name to us. It is resolved first, so that a refusal costs no connection.
         let address = match (&target.host, proxy.url.scheme) {
             (Host::Name(name), ProxyScheme::Socks5) => addresses.resolve(name).await?.first().map(SocketAddr::ip),
@@ -162,10 +163,10 @@ impl Dialer {
             match proxy.url.scheme {
                 ProxyScheme::Http | ProxyScheme::Https if plain => Ok(()),
                 ProxyScheme::Http | ProxyScheme::Https => {
-                    proxy_handshake::connect(&mut stream, target, proxy.authorization.as_ref()).await
+                    proxy_handshake::connect(&mut stream, target, login.authorization.as_ref()).await
                 }
                 ProxyScheme::Socks5 | ProxyScheme::Socks5h => {
-                    proxy_handshake::socks5(&mut stream, target, address, proxy.url.login.as_ref()).await
+                    proxy_handshake::socks5(&mut stream, target, address, login.login.as_ref()).await
                 }
             }
         };

@@ -229,7 +229,8 @@ fn check_forwarded(proxy: &CorporateProxy, response: Response<Incoming>) -> Resu
     if response.status() != StatusCode::PROXY_AUTHENTICATION_REQUIRED {
         return Ok(response);
     }
-    let problem = proxy_handshake::login_problem(proxy.authorization.is_some());
+    let sent = proxy.login().is_ok_and(|login| login.authorization.is_some());
+    let problem = proxy_handshake::login_problem(sent);
     Err(CorporateProxyError::new(proxy, problem).into())
 }
 

@@ -65,9 +65,9 @@ impl CorporateProxyError {
             }
             ProxyProblem::NotAProxy => "Check the proxy's scheme and port: http://, https://, socks5h:// or socks5://.",
             ProxyProblem::LoginRequired | ProxyProblem::LoginRejected => {
-                "Write the right ones into the proxy's URL, http://USER:PASSWORD@HOST:PORT, as `proxy` below [upstream] \
-                 in config.toml, and restart regauthd."
+                "Run `regauthctl upstream http://USER@HOST:PORT`, which asks for the password and keeps it in the store."
             }
+            ProxyProblem::PasswordLocked => "Open the store: `regauthctl unlock`; `regauthctl store` shows its state.",
             ProxyProblem::Refused(_) => {
                 "Ask the proxy's operator to allow the host and its port, or list the host in `no-proxy` below \
                  [upstream] in config.toml if it is reachable without the proxy."
@@ -98,8 +98,11 @@ pub enum ProxyProblem {
     #[error("requires a user and a password (407 Proxy Authentication Required)")]
     LoginRequired,
     /// 407, though a user and password were sent.
-    #[error("rejected the user and the password of its URL (407 Proxy Authentication Required)")]
+    #[error("rejected the user and the password (407 Proxy Authentication Required)")]
     LoginRejected,
+    /// The password is in a store that has not been opened since the start.
+    #[error("needs a password from the store, which is not open yet")]
+    PasswordLocked,
     /// The proxy does not allow the host or port.
     #[error("refused to connect to the host ({0})")]
     Refused(ProxyReply),
@@ -254,7 +257,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut request = vec![1];
-    for text in [&login.user, &login.password] {
+    for text in [&*login.user, login.password.as_deref().unwrap_or_default()] {
         request.push(u8::try_from(text.len()).map_err(|_| ProxyProblem::LoginRejected)?);
         request.extend_from_slice(text.as_bytes());
     }

@@ -11,6 +11,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderValue, Uri};
@@ -18,6 +19,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 
 use crate::config::{InvalidProxyUrl, ProxyLogin, ProxyUrl, UpstreamSettings};
 use crate::host::{Host, Origin};
+use crate::proxy::upstream::proxy_handshake::ProxyProblem;
 
 /// Corporate proxies by URL scheme, and the hosts that are reached without them.
 pub struct ProxyRules {
@@ -111,24 +113,79 @@ impl fmt::Debug for ProxyRules {
 }
 
 /// A corporate proxy and the place where it was set.
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CorporateProxy {
     /// URL of the proxy. Its `Display` leaves out the user and password.
     pub url: ProxyUrl,
     /// Place where the proxy was set.
     pub setting: ProxySetting,
-    /// Value of Proxy-Authorization (RFC 7617), marked as sensitive.
-    pub(super) authorization: Option<HeaderValue>,
+    /// `None` until the store has given the password.
+    login: ArcSwapOption<Login>,
 }
 
 impl CorporateProxy {
     fn new(url: ProxyUrl, setting: ProxySetting) -> Self {
-        let authorization = url.login.as_ref().and_then(basic_authorization);
-        Self {
+        let proxy = Self {
             url,
             setting,
-            authorization,
+            login: ArcSwapOption::empty(),
+        };
+        if !proxy.has_stored_password() {
+            proxy.set_stored(None);
         }
+        proxy
+    }
+
+    /// True if the file names a user, whose password the store has.
+    pub(crate) fn has_stored_password(&self) -> bool {
+        self.setting == ProxySetting::File && self.url.lacks_password()
+    }
+
+    /// True if the URL is that of this proxy and user, whatever the password.
+    pub(crate) fn is_at(&self, url: &ProxyUrl) -> bool {
+        url.with_password(None) == self.url.with_password(None)
+    }
+
+    /// Uses the login of a stored URL if that is the URL of this proxy and user, else the login of its own URL.
+    pub(crate) fn set_stored(&self, stored: Option<&ProxyUrl>) {
+        let url = stored.filter(|stored| self.is_at(stored)).unwrap_or(&self.url);
+        self.login.store(Some(Arc::new(Login::new(url.login.clone()))));
+    }
+
+    /// User and password, if the proxy has any.
+    ///
+    /// # Errors
+    /// [`ProxyProblem::PasswordLocked`] until the store has given the password.
+    pub(super) fn login(&self) -> Result<Arc<Login>, ProxyProblem> {
+        self.login.load_full().ok_or(ProxyProblem::PasswordLocked)
+    }
+}
+
+/// User and password for a corporate proxy, if it has any.
+pub(super) struct Login {
+    /// For SOCKS5.
+    pub(super) login: Option<ProxyLogin>,
+    /// Value of Proxy-Authorization (RFC 7617), marked as sensitive.
+    pub(super) authorization: Option<HeaderValue>,
+}
+
+impl Login {
+    fn new(login: Option<ProxyLogin>) -> Self {
+        Self {
+            authorization: login.as_ref().and_then(basic_authorization),
+            login,
+        }
+    }
+}
+
+impl PartialEq for CorporateProxy {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.url, self.setting) == (&other.url, other.setting)
+    }
+}
+
+impl fmt::Debug for CorporateProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -243,7 +300,11 @@ fn exceptions(no_proxy: &str) -> Matcher {
 }
 
 fn basic_authorization(login: &ProxyLogin) -> Option<HeaderValue> {
-    let encoded = STANDARD.encode(format!("{}:{}", login.user, login.password));
+    let encoded = STANDARD.encode(format!(
+        "{}:{}",
+        login.user,
+        login.password.as_deref().unwrap_or_default()
+    ));
     let mut value = HeaderValue::from_str(&format!("Basic {encoded}")).ok()?;
     value.set_sensitive(true);
     Some(value)

@@ -20,7 +20,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- $listen := dict "address" (printf "%s:9443" $host) "cert" "/run/regauth/tls/tls.crt" "key" "/run/regauth/tls/tls.key" -}}
 {{- if .Values.proxyProtocol }}{{ $listen = set $listen "proxy-protocol" .Values.proxyProtocol }}{{ end -}}
 {{- $keys := dict "clients" "gateway" "store" "memory" "listen-tls" $listen "metrics-listen" (printf "%s:9102" $host) -}}
-{{- $keys = merge $keys (dict "authorities" "/run/regauth/authorities") -}}
+{{- $keys = merge $keys (dict "authorities" "/run/regauth/authorities" "listen" "127.0.0.1:9001") -}}
 {{- $keys = merge $keys (dict "drain-delay" (printf "%ds" (int .Values.drain.delay)) "drain-timeout" (printf "%ds" (int .Values.drain.timeout))) -}}
 {{- if .Values.signedGrants.secretName }}
 {{- $keys = set $keys "signed-grants" (dict "key" "/run/regauth/grants/key.pem" "revoked" "/run/regauth/grants/revoked") -}}

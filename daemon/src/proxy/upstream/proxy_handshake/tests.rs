@@ -76,7 +76,7 @@ async fn socks5_sends_the_name_and_leaves_the_tunnels_bytes() {
 async fn socks5_logs_in_and_names_every_refusal() {
     let login = ProxyLogin {
         user: "me".to_owned(),
-        password: "word".to_owned(),
+        password: Some("word".to_owned()),
     };
     let answer = [5, 2, 1, 0, 5, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     let (result, sent, _) = socks5_answered(&answer, Some(&login)).await;

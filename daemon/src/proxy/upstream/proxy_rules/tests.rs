@@ -8,6 +8,13 @@ fn rules(variables: &[(&str, &str)]) -> Result<ProxyRules, InvalidProxySetting> 
     ProxyRules::new(&UpstreamSettings::default(), ([127, 0, 0, 1], 9001).into(), value)
 }
 
+fn settings(url: &str) -> UpstreamSettings {
+    UpstreamSettings {
+        proxy: Some(ProxyUrl::from_file(url).unwrap()),
+        no_proxy: None,
+    }
+}
+
 fn selected(rules: &ProxyRules, url: &str) -> String {
     let (scheme, host) = url.split_once("://").unwrap();
     let proxy = rules.select(scheme == "http", &host.parse().unwrap());
@@ -132,10 +139,6 @@ fn a_variable_that_cannot_be_read_is_named_and_not_repeated() {
 
 #[test]
 fn the_file_overrides_the_environment_and_may_not_name_us() {
-    let settings = |url: &str| UpstreamSettings {
-        proxy: Some(ProxyUrl::from_file(url).unwrap()),
-        no_proxy: None,
-    };
     let listen = ([127, 0, 0, 1], 9001).into();
     let environment = |_: &str| Some("ftp://unreadable".into());
     let rules = ProxyRules::new(&settings("http://file:1"), listen, environment).unwrap();
@@ -149,8 +152,31 @@ fn the_file_overrides_the_environment_and_may_not_name_us() {
 fn the_login_becomes_basic_authentication() {
     let rules = rules(&[("https_proxy", "http://Aladdin:open%20sesame@p:1")]).unwrap();
     let proxy = rules.select(false, &"x".parse().unwrap()).unwrap();
-    let value = proxy.authorization.as_ref().unwrap();
+    let login = proxy.login().unwrap();
+    let value = login.authorization.as_ref().unwrap();
     assert_eq!(value, "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
     assert!(value.is_sensitive());
     assert!(!format!("{proxy:?}").contains("QWxh"));
+}
+
+#[test]
+fn a_user_in_the_file_waits_for_the_password_of_the_store() {
+    let listen = "127.0.0.1:9001".parse().unwrap();
+    let authorization = |stored: Option<&str>| {
+        let rules = ProxyRules::new(&settings("http://me@file:1"), listen, |_| None).unwrap();
+        let proxy = rules.select(false, &"x".parse().unwrap()).unwrap();
+        assert_eq!(proxy.login().err(), Some(ProxyProblem::PasswordLocked));
+        proxy.set_stored(stored.map(|url| ProxyUrl::from_file(url).unwrap()).as_ref());
+        proxy.login().unwrap().authorization.clone()
+    };
+    let expected = |login: &str| format!("Basic {}", STANDARD.encode(login));
+    for (stored, login) in [
+        (Some("http://me:word@file:1"), "me:word"),
+        // The password of another proxy or user never goes to this one.
+        (Some("http://me:word@other:1"), "me:"),
+        (Some("http://you:word@file:1"), "me:"),
+        (None, "me:"),
+    ] {
+        assert_eq!(authorization(stored).unwrap(), expected(login), "{stored:?}");
+    }
 }
