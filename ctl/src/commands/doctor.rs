@@ -70,7 +70,7 @@ struct Diagnosis {
 /// Runs all checks, and the fixes with `--fix`.
 pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
     if let Some(url) = &arguments.gateway {
-        return report(examine_gateway(url, &arguments.client)?, Vec::new());
+        return report(examine_gateway(url, &arguments.client)?, Vec::new(), Vec::new());
     }
     let mut findings = doctor::examine(folders, client);
     let (mut fixed, mut failed) = (Vec::new(), Vec::new());
@@ -80,7 +80,7 @@ pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> 
     if !fixed.is_empty() {
         findings = doctor::examine(folders, client);
     }
-    report(findings, fixed)
+    report(findings, fixed, failed)
 }
 
 fn examine_gateway(url: &Url, flags: &GatewayFlags) -> Result<Vec<Finding>, ErrorBody> {
@@ -97,7 +97,7 @@ fn examine_gateway(url: &Url, flags: &GatewayFlags) -> Result<Vec<Finding>, Erro
     }))
 }
 
-fn report(findings: Vec<Finding>, fixed: Vec<String>) -> Result<Report, ErrorBody> {
+fn report(findings: Vec<Finding>, fixed: Vec<String>, failed: Vec<ErrorBody>) -> Result<Report, ErrorBody> {
     let well = !findings.iter().any(|finding| finding.broken);
     let diagnosis = Diagnosis {
         well,
