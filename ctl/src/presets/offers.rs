@@ -44,7 +44,7 @@ const fn offer(kind: &'static str, patterns: &'static [&'static str], login: Log
     Offer { kind, patterns, login }
 }
 
-static ARTIFACTORY: [Offer; 8] = {
+static ARTIFACTORY: [Offer; 9] = {
     use Login::OfPreset;
     [
         offer("maven", &["https://{host}/artifactory/{repository}/"], OfPreset),
@@ -70,6 +70,7 @@ static ARTIFACTORY: [Offer; 8] = {
             OfPreset,
         ),
         offer("apt", &["https://{host}/artifactory/{repository}/"], OfPreset),
+        offer("oci", &["https://{host}/v2/"], Login::OwnUser("your JFrog user name")),
     ]
 };
 
@@ -173,7 +174,7 @@ static CODEARTIFACT: [Offer; 5] = {
     ]
 };
 
-static GITEA: [Offer; 8] = {
+static GITEA: [Offer; 9] = {
     const USER: Login = Login::OwnUser("your user name");
     [
         offer(
@@ -188,16 +189,18 @@ static GITEA: [Offer; 8] = {
         offer("composer", &["https://{host}/api/packages/{owner}/composer/"], USER),
         offer("nuget", &["https://{host}/api/packages/{owner}/nuget/"], USER),
         offer("apt", &["https://{host}/api/packages/{owner}/debian/"], USER),
+        offer("oci", &["https://{host}/v2/"], USER),
     ]
 };
 
-static GITHUB: [Offer; 4] = {
+static GITHUB: [Offer; 5] = {
     const USER: Login = Login::OwnUser("your GitHub user name");
     [
         offer("npm", &["https://npm.pkg.github.com/"], Login::Scheme("bearer")),
         offer("maven", &["https://maven.pkg.github.com/{owner}/{repository}/"], USER),
         offer("rubygems", &["https://rubygems.pkg.github.com/{owner}/"], USER),
         offer("nuget", &["https://nuget.pkg.github.com/{owner}/"], USER),
+        offer("oci", &["https://ghcr.io/v2/"], USER),
     ]
 };
 

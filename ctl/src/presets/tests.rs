@@ -25,6 +25,8 @@ fn a_repository_has_its_kind_and_login() {
     check_offer("azure", simple, None, Some(("pypi", OfPreset)));
     let aws = "https://d-1.d.codeartifact.eu-west-1.amazonaws.com/maven/r/";
     check_offer("codeartifact", aws, None, Some(("maven", User("aws"))));
+    let images = "https://ghcr.io/v2/";
+    check_offer("github", images, None, Some(("oci", OwnUser("your GitHub user name"))));
     let github = "https://maven.pkg.github.com/o/r/";
     check_offer(
         "github",

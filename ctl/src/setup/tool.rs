@@ -196,7 +196,9 @@ impl TypedValueParser for ToolParser {
 
 const ENVIRONMENT_ONLY: &str = "takes its proxy and its certificates from the environment only, for example from \
     `regauthctl setup shell`";
-const ANOTHER_USER: &str = "connects as another user, which needs a grant: `regauthctl grant --help` shows how, and \
+const DOCKER: &str = "connects by a daemon of another user, which needs a grant: docs/clients.md has the lines for it; \
+    for its containers: `regauthctl grant --registry NAME --as docker`";
+const APT: &str = "connects as another user, which needs a grant: `regauthctl grant --registry NAME` makes one, and \
     docs/clients.md has the lines for it";
 
 /// Clients without a setup, and why.
@@ -213,8 +215,8 @@ const WITHOUT_SETUP: [(&[&str], &str); 16] = [
     (&["curl"], ENVIRONMENT_ONLY),
     (&["perl"], ENVIRONMENT_ONLY),
     (&["dotnet", "nuget"], ENVIRONMENT_ONLY),
-    (&["docker"], ANOTHER_USER),
-    (&["apt", "apt-get"], ANOTHER_USER),
+    (&["docker"], DOCKER),
+    (&["apt", "apt-get"], APT),
     (&["wget2"], "cannot use an HTTPS proxy: it sends no CONNECT"),
     (
         &["svn", "subversion"],
