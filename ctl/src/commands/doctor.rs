@@ -52,7 +52,7 @@ const EXAMPLES: &str = "\
 Examples:
   regauthctl doctor
   regauthctl doctor --fix
-  regauthctl doctor --gateway https://regauth.corp.example:9443 --token-env REGAUTH_TOKEN
+  regauthctl doctor --gateway https://gateway:9443 --token-env JOB_TOKEN
   regauthctl doctor --json";
 
 /// Result of the checks.
