@@ -13,10 +13,10 @@ use regauth_shared::{ErrorBody, exit_code};
 
 use crate::client::Client;
 use crate::commands::{
-    add_registry, add_scope, allow, audit, completions, deny, doctor, edit, env, explain, export, forward, grant,
-    grants, import, list, log, login, logout, logs, man, metrics, overview, reload, remove_registry, revoke, rotate,
-    run as run_command, service, set, setup, show, status, stop, store, top, uninstall, unlock, upstream, verify,
-    watch,
+    add_registry, add_scope, allow, audit, completions, confirm, deny, doctor, edit, env, explain, export, forward,
+    grant, grants, import, list, log, login, logout, logs, man, metrics, overview, reload, remove_registry, revoke,
+    rotate, run as run_command, service, set, setup, show, status, stop, store, top, uninstall, unlock, upstream,
+    verify, watch,
 };
 use crate::output::{self, Report};
 use crate::{completion, connect, error, setup as clients};
@@ -69,6 +69,7 @@ enum DaemonVerb {
     #[command(visible_alias = "add")]
     AddRegistry(Box<add_registry::Arguments>),
     AddScope(add_scope::Arguments),
+    Confirm(confirm::Arguments),
     Set(set::Arguments),
     #[command(alias = "config")]
     Edit(edit::Arguments),
@@ -121,6 +122,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
         &[
             "add-registry",
             "add-scope",
+            "confirm",
             "import",
             "export",
             "set",
@@ -207,6 +209,7 @@ fn carry_out(verb: DaemonVerb, home: Option<&Path>, json: bool, system: bool) ->
     match verb {
         DaemonVerb::AddRegistry(arguments) => add_registry::run(*arguments, &client, &daemon_folders).map(updated),
         DaemonVerb::AddScope(arguments) => add_scope::run(arguments, &client).map(updated),
+        DaemonVerb::Confirm(arguments) => confirm::run(arguments, &client),
         DaemonVerb::Export(arguments) => export::run(arguments, &client),
         DaemonVerb::Set(arguments) => set::run(arguments, &client).map(updated),
         DaemonVerb::Edit(arguments) => edit::run(&arguments, &client, &daemon_folders).map(updated),

@@ -28,6 +28,7 @@ mod completion;
 mod paste;
 mod presets;
 mod prompt;
+mod proof;
 mod token;
 
 mod change_text;

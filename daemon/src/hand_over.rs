@@ -143,6 +143,7 @@ fn request(name: &RegistryName, registry: &Registry, token: Option<Secret>) -> A
             _ => None,
         },
         token,
+        proof: None,
         verify: false,
     }
 }

@@ -14,6 +14,7 @@ use std::path::Path;
 
 use regauth_shared::{RegistryName, Secret};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
 
 use crate::authority::Certificates;
@@ -35,6 +36,9 @@ pub struct Journal {
     /// Rotations that have begun. The fingerprint shows if the store has the new credential.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rotations: BTreeMap<RegistryName, Rotation>,
+    /// Stored credentials of a release without bindings. Each is bound to the configuration once, when it is read.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unbound: BTreeSet<RegistryName>,
     /// Last generation of each credential from a file or command, so that its number survives a restart.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sourced: BTreeMap<RegistryName, Rotation>,
@@ -170,9 +174,17 @@ pub(crate) fn recovered_number() -> u64 {
 
 const SCHEMA: SchemaVersion = SchemaVersion {
     // Version 2 added the release, which is outside the content.
-    migrations: &[|_| {}],
+    migrations: &[|_| {}, list_unbound],
     if_lost: "clients that run now must be started again",
 };
+
+/// Version 3 added the bindings, which older releases have not stored.
+fn list_unbound(content: &mut Map<String, Json>) {
+    let named = ["registries", "sourced"].map(|key| content.get(key).and_then(Json::as_object));
+    let names = named.into_iter().flatten().flat_map(Map::keys).cloned();
+    let unbound: BTreeSet<String> = names.collect();
+    content.insert("unbound".to_owned(), unbound.into_iter().map(Json::from).collect());
+}
 
 #[cfg(test)]
 mod tests {
@@ -215,11 +227,24 @@ mod tests {
     }
 
     #[test]
+    fn the_credentials_of_an_older_release_are_to_be_bound() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ledger.json");
+        let entry = r#"{"generation":1,"since":"1970-01-01T00:00:00Z"}"#;
+        let old = format!(
+            r#"{{"version":2,"registries":{{"corp":{entry}}},"sourced":{{"login":{{"record":{entry},"mark":7}}}}}}"#
+        );
+        std::fs::write(&file, old).unwrap();
+        let names = ["corp", "login"].map(|name| name.parse().unwrap());
+        assert_eq!(Journal::read(&file).unwrap().0.unbound, names.into());
+    }
+
+    #[test]
     fn refuses_a_newer_or_damaged_journal() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ledger.json");
         for (text, says) in [
-            (r#"{"version":3,"new":1}"#, "newer"),
+            (r#"{"version":4,"new":1}"#, "newer"),
             ("{", "damaged"),
             (r#"{"version":2,"x":1}"#, "damaged"),
         ] {

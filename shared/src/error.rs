@@ -65,6 +65,8 @@ pub enum ErrorKind {
     StoreUnavailable,
     /// Refused for safety; the message names the reason.
     Refused,
+    /// Only a person may do that: the request needs the registry's present token, or somebody to say yes.
+    PresenceNeeded,
     /// The two programs share no version of the protocol.
     UnsupportedVersion,
     /// No daemon answers, which `regauthctl` finds itself, or the daemon is ending and carries out no more requests.
@@ -86,7 +88,7 @@ impl ErrorKind {
             Self::Exists => EXISTS,
             Self::TokenRejected => TOKEN_REJECTED,
             Self::StoreLocked | Self::StoreUnavailable => STORE,
-            Self::Refused => REFUSED,
+            Self::Refused | Self::PresenceNeeded => REFUSED,
             Self::Unreachable => UNREACHABLE,
             Self::NotVerified | Self::UnsupportedVersion | Self::Failed | Self::Unknown => FAILED,
         }

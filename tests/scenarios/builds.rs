@@ -237,7 +237,7 @@ fn add_registry_covers_urls_on_the_same_host_and_names_those_on_others() {
     assert!(scopes.contains("/api/v1/") && !scopes.contains(&cdn), "{scopes}");
     cargo(&registry, &daemon).build().fails();
     let cdn = registry.cdn.as_ref().unwrap().url("/");
-    daemon.ctl(&["add-scope", "corp", &cdn]).succeeds();
+    daemon.add_scope("corp", &cdn, TOKEN);
     cargo(&registry, &daemon).build().succeeds();
     daemon.ctl(&["remove-registry", "corp"]).succeeds();
     daemon.add_with("corp", &registry, &["--scope", &cdn]);

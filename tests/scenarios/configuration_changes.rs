@@ -106,7 +106,11 @@ fn what_widens_needs_a_yes_and_what_is_wrong_changes_nothing() {
     }
     daemon.ctl(&["set", "nobody", "kind", "git"]).exits(6);
 
-    let agreed = daemon.ctl(&["set", "corp", "writes", "allow", "--yes"]).succeeds().json;
+    let allow = ["set", "corp", "writes", "allow", "--yes"];
+    let agreed = daemon
+        .ctl_with_input(&[&allow[..], &["--token-stdin"]].concat(), TOKEN)
+        .succeeds()
+        .json;
     assert_eq!(
         agreed["changes"][0]["widens"], "writes such as publish are open",
         "{agreed}"

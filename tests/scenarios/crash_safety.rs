@@ -217,6 +217,8 @@ impl Fixture {
         let wanted = [
             ("another", self.another),
             ("authority:localhost", !registries.is_empty()),
+            ("binding:another", self.another),
+            ("binding:corp", corp.is_some()),
             ("corp", corp.is_some()),
         ];
         let wanted: Vec<&str> = wanted

@@ -41,7 +41,13 @@ fn add(daemon: &Daemon, name: &str, registry: &Registry, more: &[&str]) -> Ctl {
         ca.to_str().unwrap(),
     ];
     daemon.register_secret(registry.token());
-    daemon.ctl(&[&first, more].concat())
+    let shares = more.contains(&"--credential-of");
+    let more = if shares {
+        &[more, &["--token-stdin"]].concat()
+    } else {
+        more
+    };
+    daemon.ctl_with_input(&[&first, more].concat(), registry.token())
 }
 
 /// Status of a GET through the proxy.

@@ -533,7 +533,7 @@ fn refused_requests_outside_of_the_scopes_are_counted_and_the_printed_command_co
     let command = format!("regauthctl add-scope corp {scope}");
     assert_eq!((&finding["mend"], &finding["broken"]), (&command.into(), &false.into()));
 
-    daemon.ctl(&["add-scope", "corp", &scope]).succeeds();
+    daemon.add_scope("corp", &scope, TOKEN);
     assert_eq!(status(&daemon, &server, archive), 200);
     let findings = daemon.ctl(&["doctor"]).json["findings"].to_string();
     assert!(!findings.contains("outside-scopes"), "{findings}");

@@ -110,7 +110,7 @@ fn a_request_that_waits_for_a_removed_registry_gets_no_token_that_others_still_u
     // While the worker's one connection is in use, only a request opens another.
     let daemon = Daemon::builder().arg("--workers").arg("1").start();
     add(&daemon, "corp", &owner, &["--token-stdin"]);
-    add(&daemon, "more", &shared, &["--credential-of", "corp"]);
+    add(&daemon, "more", &shared, &["--credential-of", "corp", "--token-stdin"]);
     let curl = Curl::new().behind(&daemon);
     let slow = curl.start(&shared.url("/slow"));
     shared.wait_for_arrivals("/slow", 1);

@@ -23,31 +23,60 @@ fn a_vault_with_its_key_in_a_file_is_read_and_one_under_a_passphrase_is_not() {
 }
 
 #[test]
-fn regauthctl_sends_the_token_to_another_host_by_a_scope_or_by_a_registry_that_shares_it() {
+fn regauthctl_sends_the_token_to_another_host_only_with_the_token_itself() {
     let case = Case::start();
-    case.daemon
-        .ctl(&["add-scope", "corp", &case.elsewhere.url("/scope/")])
-        .succeeds();
-    assert!(case.sends_token_to("/scope/"));
-    let (scope, ca) = (case.elsewhere.url("/shared/"), case.root.file());
-    let copy = ["add-registry", "copy", "--credential-of", "corp", "--scope", &scope];
+    let (scope, shared, ca) = (
+        case.elsewhere.url("/scope/"),
+        case.elsewhere.url("/shared/"),
+        case.root.file(),
+    );
     let options = ["--no-verify", "--ca-file", ca.to_str().unwrap()];
-    case.daemon.ctl(&[&copy[..], &options].concat()).succeeds();
-    assert!(case.sends_token_to("/shared/"));
+    let copy = ["add-registry", "copy", "--credential-of", "corp", "--scope", &shared];
+    for way in [&["add-scope", "corp", &scope][..], &[&copy[..], &options].concat()] {
+        let refused = case.daemon.ctl(way).exits(8);
+        assert_eq!(refused.json["err"]["kind"], "presence-needed", "{}", refused.json);
+        case.daemon
+            .ctl_with_input(&[way, &["--token-stdin"]].concat(), "a-guess")
+            .exits(8);
+    }
+    assert!(!case.sends_token_to("/scope/") && !case.sends_token_to("/shared/"));
+    let list = case.daemon.ctl(&["list"]).json["registries"].to_string();
+    assert!(!list.contains(&case.elsewhere.authority()), "{list}");
 }
 
 #[test]
-fn a_changed_configuration_sends_the_token_to_another_host_after_reload() {
-    let case = Case::start();
-    assert!(!case.sends_token_to("/edited/"));
+fn a_changed_configuration_sends_no_token_to_another_host() {
+    let mut case = Case::start();
     let file = case.daemon.home().join("config.toml");
     let (mine, theirs) = (case.registry.url("/corp/"), case.elsewhere.url("/edited/"));
     let text = fs::read_to_string(&file).unwrap();
-    let changed = text.replace(&format!("\"{mine}\""), &format!("\"{mine}\", \"{theirs}\""));
-    assert_ne!(changed, text);
+    let copy = format!(
+        "\n[registries.copy]\nscopes = [\"{}\"]\ncredential-of = \"corp\"\nca-file = {:?}\n",
+        case.elsewhere.url("/copy/"),
+        case.root.file()
+    );
+    let changed = text.replace(&format!("\"{mine}\""), &format!("\"{mine}\", \"{theirs}\"")) + &copy;
     fs::write(&file, changed).unwrap();
     case.daemon.ctl(&["reload"]).succeeds();
-    assert!(case.sends_token_to("/edited/"));
+    assert!(!case.sends_token_to("/edited/"));
+    assert!(!case.is_served("/copy/"), "a registry of its own is refused");
+    case.daemon.restart();
+    assert!(!case.sends_token_to("/edited/"));
+    assert!(!case.is_served("/copy/"));
+}
+
+/// Which is why the vault's key is to be elsewhere: whoever can write the store can write what the token is for.
+#[test]
+fn a_vault_with_its_key_in_a_file_takes_a_forged_binding() {
+    let mut case = Case::start();
+    case.daemon.stop();
+    case.rewrite_vault(|plain| plain.replace("/corp/", "/"));
+    let file = case.daemon.home().join("config.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("/corp/", "/")).unwrap();
+    case.daemon.restart();
+    let shown = case.daemon.ctl(&["show", "corp"]).succeeds().json;
+    assert!(shown["changes"].is_null(), "{shown}");
 }
 
 #[test]
@@ -96,6 +125,30 @@ impl Case {
         age.args(["-d", "-i"]).arg(state.join("vault-identity.txt"));
         age.arg(state.join("vault.age")).stdin(Stdio::null());
         exec::run(&mut age).stdout.contains(TOKEN)
+    }
+
+    /// Decrypts the vault, changes its text, and encrypts it again.
+    fn rewrite_vault(&self, change: impl FnOnce(String) -> String) {
+        let state = self.daemon.home().join("state");
+        let (key, vault, plain) = (
+            state.join("vault-identity.txt"),
+            state.join("vault.age"),
+            state.join("plain"),
+        );
+        let mut age = exec::command("age", &state);
+        age.args(["-d", "-i"]).arg(&key).arg(&vault).stdin(Stdio::null());
+        fs::write(&plain, change(exec::run(&mut age).succeeds().stdout)).unwrap();
+        let mut age = exec::command("age", &state);
+        age.args(["-e", "-i"]).arg(&key).arg("-o").arg(&vault).arg(&plain);
+        exec::run(age.stdin(Stdio::null())).succeeds();
+        fs::remove_file(plain).unwrap();
+    }
+
+    /// True if a request for a page of the attacker's host arrives there.
+    fn is_served(&self, path: &str) -> bool {
+        let bundle = concatenate(&[&self.daemon.bundle(), &self.root.file()]);
+        let curl = Curl::new().proxy(&self.daemon.proxy()).trusts(&bundle);
+        curl.get(&self.elsewhere.url(path)).status == 200
     }
 
     /// Requests a page of the attacker's host through the proxy.

@@ -32,7 +32,8 @@ fn downloads_on_another_host_get_the_token_after_add_scope() {
     let config = daemon.home().join("config.toml");
     let mine = fs::read_to_string(&config).unwrap() + "# mine\n";
     fs::write(&config, &mine).unwrap();
-    let covered = daemon.ctl(&command).succeeds();
+    let command = [&command[..], &["--token-stdin"]].concat();
+    let covered = daemon.ctl_with_input(&command, TOKEN).succeeds();
     assert_eq!(covered.json["scopes"].as_array().unwrap().len(), 3, "{}", covered.json);
     cargo.build().succeeds();
     let written = fs::read_to_string(&config).unwrap();
@@ -40,7 +41,7 @@ fn downloads_on_another_host_get_the_token_after_add_scope() {
         written.ends_with("# mine\n") && written.contains(command[2]),
         "{written}"
     );
-    daemon.ctl(&command).succeeds();
+    daemon.ctl_with_input(&command, TOKEN).succeeds();
     assert_eq!(fs::read_to_string(&config).unwrap(), written);
     daemon.restart();
     let shown = daemon.ctl(&["show", "corp"]).succeeds();

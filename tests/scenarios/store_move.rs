@@ -33,7 +33,7 @@ fn every_secret_moves_both_ways_while_requests_are_served() {
         assert_eq!(summary, [from, to, "open"], "{moved}");
         assert_eq!(
             (&moved["moved"], &moved["notes"]),
-            (&NAMES.len().into(), &().into()),
+            (&SECRETS.into(), &().into()),
             "{moved}"
         );
         fixture.assert_all_in(to);
@@ -344,7 +344,17 @@ fn kills(usual: u32) -> u32 {
 }
 
 /// Names of the stored items, sorted.
-const NAMES: [&str; 4] = ["another", "authority:localhost", "corp", "third"];
+const NAMES: [&str; 7] = [
+    "another",
+    "authority:localhost",
+    "binding:another",
+    "binding:corp",
+    "binding:third",
+    "corp",
+    "third",
+];
+/// Number of [`NAMES`] that are secrets.
+const SECRETS: usize = 4;
 /// Number of recent requests to search, since other threads send requests too.
 const RECENT: usize = 6;
 const MIN_DELAY: Duration = Duration::from_millis(5);

@@ -350,11 +350,11 @@ fn changes_that_do_not_concern_a_registry_keep_its_connections() {
     let accepted = server.accepted();
     let scope = elsewhere.url("/more/");
     for change in [
-        &["add-scope", "other", &scope][..],
+        &["add-scope", "other", &scope, "--token-stdin"][..],
         &["reload"],
         &["remove-registry", "other"],
     ] {
-        daemon.ctl(change).succeeds();
+        daemon.ctl_with_input(change, TOKEN).succeeds();
         assert_eq!(curl(&daemon).get(&server.url("/corp/ok")).status, 200);
         assert_eq!(server.accepted(), accepted, "{change:?}");
     }

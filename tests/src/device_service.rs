@@ -33,6 +33,8 @@ struct State {
     last: AtomicUsize,
     confirmed: AtomicBool,
     down: AtomicBool,
+    poll_error: Mutex<Option<&'static str>>,
+    has_ended: AtomicBool,
     lifetime: Mutex<Duration>,
     /// Refresh tokens, and whether each was sent already.
     refresh_tokens: Mutex<BTreeMap<String, bool>>,
@@ -50,6 +52,8 @@ impl DeviceService {
             last: AtomicUsize::new(0),
             confirmed: AtomicBool::new(false),
             down: AtomicBool::new(false),
+            poll_error: Mutex::default(),
+            has_ended: AtomicBool::new(false),
             lifetime: Mutex::new(Duration::from_secs(3600)),
             refresh_tokens: Mutex::default(),
             reuses: AtomicUsize::new(0),
@@ -80,6 +84,16 @@ impl DeviceService {
     /// Answers 503 to everything, or no more.
     pub fn set_down(&self, down: bool) {
         self.state.down.store(down, Ordering::SeqCst);
+    }
+
+    /// Answers polls with this error (RFC 8628, section 3.5), or no more.
+    pub fn set_poll_error(&self, code: Option<&'static str>) {
+        *self.state.poll_error.lock().unwrap() = code;
+    }
+
+    /// Ends the login, as its owner can: the refresh token is revoked.
+    pub fn end_login(&self) {
+        self.state.has_ended.store(true, Ordering::SeqCst);
     }
 
     /// Sets the life of the access tokens that it gives from now on.
@@ -155,10 +169,16 @@ impl State {
         }
         if form.contains_key("device_code") {
             self.polls.fetch_add(1, Ordering::SeqCst);
+            if let Some(code) = *self.poll_error.lock().unwrap() {
+                return error(code);
+            }
             return match self.confirmed.load(Ordering::SeqCst) {
                 true => (self.tokens(), true),
                 false => error("authorization_pending"),
             };
+        }
+        if self.has_ended.load(Ordering::SeqCst) {
+            return error("invalid_grant");
         }
         let sent = form.get("refresh_token").cloned().unwrap_or_default();
         let was_sent = self.refresh_tokens.lock().unwrap().insert(sent, true);

@@ -26,7 +26,11 @@ pub struct Forge {
 impl Forge {
     /// Starts both. The registry wants its tokens by this scheme.
     pub fn new(scheme: Scheme) -> Self {
-        let registry = Registry::builder(scheme, "no-token-of-a-person").start();
+        Self::with(Registry::builder(scheme, "no-token-of-a-person").start())
+    }
+
+    /// As [`Forge::new`], with this registry.
+    pub fn with(registry: Registry) -> Self {
         registry.accept(&[]);
         let provider = OpenidProvider::start(registry.gate());
         Self {

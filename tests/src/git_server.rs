@@ -62,6 +62,11 @@ impl GitServer {
         self.gate.scheme()
     }
 
+    /// Check of its tokens.
+    pub fn gate(&self) -> &AuthGate {
+        &self.gate
+    }
+
     /// First token.
     pub fn token(&self) -> &str {
         &self.token

@@ -65,22 +65,27 @@ impl PypiServer {
 
     /// Adds version 1.0 of a package: a minimal wheel (PEP 427).
     pub fn package(&self, name: &str) {
-        let source = self.folder.path().join("source").join(name);
-        let metadata = format!("Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n");
-        let dist_info = format!("{name}-1.0.dist-info");
-        for (file, text) in [
-            (format!("{name}/__init__.py"), ""),
-            (format!("{dist_info}/METADATA"), metadata.as_str()),
-            (format!("{dist_info}/WHEEL"), WHEEL),
-            (format!("{dist_info}/RECORD"), ""),
-        ] {
-            write(&source.join(file), text);
-        }
-        let wheel = self.wheel(name);
-        let mut zip = exec::command("python3", self.folder.path());
-        zip.args(["-m", "zipfile", "-c"]).arg(wheel).args([name, &dist_info]);
-        exec::run(zip.current_dir(&source)).succeeds();
+        write_wheel(&self.wheel(name), name);
     }
+}
+
+/// Writes a minimal wheel (PEP 427) of version 1.0 of a package.
+pub fn write_wheel(wheel: &Path, name: &str) {
+    let source = TempDir::new().unwrap();
+    let source = source.path();
+    let metadata = format!("Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n");
+    let dist_info = format!("{name}-1.0.dist-info");
+    for (file, text) in [
+        (format!("{name}/__init__.py"), ""),
+        (format!("{dist_info}/METADATA"), metadata.as_str()),
+        (format!("{dist_info}/WHEEL"), WHEEL),
+        (format!("{dist_info}/RECORD"), ""),
+    ] {
+        write(&source.join(file), text);
+    }
+    let mut zip = exec::command("python3", source);
+    zip.args(["-m", "zipfile", "-c"]).arg(wheel).args([name, &dist_info]);
+    exec::run(zip.current_dir(source)).succeeds();
 }
 
 fn write(file: &Path, text: &str) {

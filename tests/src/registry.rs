@@ -95,6 +95,12 @@ impl Builder {
         self
     }
 
+    /// Adds an nginx location with the token check, for the files of a folder.
+    pub fn files(self, path: &str, folder: &Path, media_type: &str) -> Self {
+        let directives = format!("GUARD default_type {media_type}; alias {}/;", folder.display());
+        self.location(path, &directives)
+    }
+
     /// Starts the registry with the crates `anchor`, `rope` and `ship`.
     pub fn start(self) -> Registry {
         let folder = TempDir::new().unwrap();
@@ -161,7 +167,7 @@ impl Builder {
                 );
         }
         for (path, directives) in &self.locations {
-            nginx = nginx.location(path, directives);
+            nginx = nginx.location(path, &directives.replace("GUARD", &guard));
         }
         nginx.start()
     }

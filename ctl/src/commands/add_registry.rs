@@ -20,6 +20,7 @@ use crate::daemon_info::{is_git_index, provider_command};
 use crate::error;
 use crate::output::{self, Report};
 use crate::presets::{self, Preset};
+use crate::proof;
 use crate::team_file::Location;
 use crate::token::{SourceFlags, TokenFlags, TokenPrompt};
 
@@ -28,7 +29,8 @@ use crate::token::{SourceFlags, TokenFlags, TokenPrompt};
 /// Asks for the registry's token without echo, lets the daemon verify it against the registry, stores it in the
 /// daemon's store and serves it from then on. Nothing is stored when the registry rejects the token.
 ///
-/// No token is asked for if --source, --source-command or --credential-of names a source.
+/// No token is asked for if --source or --source-command names a source. --credential-of sends the token of another
+/// registry to more places, so it asks for that token again.
 ///
 /// With --index, the registry also covers the locations that the index names on its own host; --scope covers more. The
 /// token is sent nowhere else.
@@ -160,7 +162,9 @@ pub(crate) fn run(mut arguments: Arguments, client: &Client, folders: &Folders) 
     }
     arguments.ca_file.as_deref().map(readable).transpose()?;
     let name = arguments.complete(client)?;
-    let token = if arguments.source.is_external() && !arguments.token.is_given() {
+    let owner = arguments.source.credential_of.clone();
+    let is_asked_later = owner.is_some() || (arguments.source.is_external() && !arguments.token.is_given());
+    let token = if is_asked_later {
         None
     } else {
         arguments.check_before_token(&name, client)?;
@@ -168,8 +172,11 @@ pub(crate) fn run(mut arguments: Arguments, client: &Client, folders: &Folders) 
         Some(read_token(&arguments.token, &name, scheme, username, client)?)
     };
     let preset = arguments.preset;
-    let request = arguments.request(&name, token)?;
-    let reply = client.call(&Request::AddRegistry(Box::new(request)));
+    let request = Request::AddRegistry(Box::new(arguments.request(&name, token.clone())?));
+    let reply = match &owner {
+        Some(owner) => proof::call(client, request, &arguments.token, owner),
+        None => client.call(&request),
+    };
     let reply: Reply<RegistryAdded> = reply.map_err(|error| with_rejection_hint(error, preset))?;
     let provider = provider_command(folders);
     let command = arguments.command_without_questions();
@@ -180,7 +187,7 @@ pub(crate) fn run(mut arguments: Arguments, client: &Client, folders: &Folders) 
     }
     // The daemon does not speak git, so this program reads a git index and extends the answer.
     let mut added = reply.answer;
-    git_index::complete(&mut added, client);
+    git_index::complete(&mut added, client, token);
     Ok(Report::from_value(&added, describe(&added, &provider))?.with_lines(&command))
 }
 
@@ -204,6 +211,7 @@ impl Arguments {
             read_ahead: None,
             untrusted: false,
             token,
+            proof: None,
             verify: !self.no_verify,
         })
     }
@@ -230,10 +238,10 @@ pub(super) fn add(
     } else {
         None
     };
-    let reply = client.call(&Request::AddRegistry(Box::new(request(token))));
+    let reply = client.call(&Request::AddRegistry(Box::new(request(token.clone()))));
     let reply: Reply<RegistryAdded> = reply.map_err(|error| with_rejection_hint(error, preset))?;
     let mut added = reply.answer;
-    git_index::complete(&mut added, client);
+    git_index::complete(&mut added, client, token);
     Ok(added)
 }
 

@@ -5,15 +5,16 @@
 
 use regauth_shared::index::{AUTH_REQUIRED, IndexLocation};
 use regauth_shared::response::{RegistryAdded, RegistryView};
-use regauth_shared::{ErrorBody, Request, request};
+use regauth_shared::{ErrorBody, Request, Secret, request};
 use url::Url;
 
 use crate::client::Client;
 use crate::daemon_info::is_git_index;
 use crate::index::{self, ProxySettings};
 
-/// Adds the scopes on the index's host to a registry that was just added, and a note for each location elsewhere.
-pub(super) fn complete(added: &mut RegistryAdded, client: &Client) {
+/// Adds the scopes on the index's host to a registry that was just added, and a note for each location elsewhere. `token`
+/// is the one that a person has just given for it.
+pub(super) fn complete(added: &mut RegistryAdded, client: &Client, token: Option<Secret>) {
     let Some(index) = added.registry.index.clone() else {
         return;
     };
@@ -37,7 +38,7 @@ pub(super) fn complete(added: &mut RegistryAdded, client: &Client) {
         .partition(|place| index::is_on_index_host(place, &index));
     let (whole, own): (Vec<_>, Vec<_>) = own.into_iter().partition(|place| place.is_whole_host);
     if !own.is_empty() {
-        match add_scopes(&added.registry, &own, client) {
+        match add_scopes(&added.registry, &own, client, token) {
             Ok(view) => added.registry = view,
             Err(error) => added.notes.push(error.message),
         }
@@ -54,10 +55,16 @@ pub(super) fn complete(added: &mut RegistryAdded, client: &Client) {
     }
 }
 
-fn add_scopes(view: &RegistryView, places: &[IndexLocation<Url>], client: &Client) -> Result<RegistryView, ErrorBody> {
+fn add_scopes(
+    view: &RegistryView,
+    places: &[IndexLocation<Url>],
+    client: &Client,
+    proof: Option<Secret>,
+) -> Result<RegistryView, ErrorBody> {
     let reply = client.call(&Request::AddScope(request::AddScope {
         name: view.name.clone(),
         scopes: places.iter().map(|place| place.url.to_string()).collect(),
+        proof,
     }))?;
     Ok(reply.answer)
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod add_registry;
 pub(crate) mod add_scope;
+pub(crate) mod confirm;
 pub(crate) mod edit;
 pub(crate) mod export;
 pub(crate) mod import;

@@ -168,12 +168,13 @@ fn add_registry(
         source,
         source_command: None,
         credential_of: None,
-        token,
+        token: token.clone(),
+        proof: None,
         read_ahead: None,
         untrusted: false,
         verify,
     })))?;
-    git_index::complete(&mut added.answer, client);
+    git_index::complete(&mut added.answer, client, token);
     // The environment gives cargo a placeholder, so this note needs no action.
     let notes = added.answer.notes.iter().filter(|note| *note != AUTH_REQUIRED).cloned();
     output::print_to_stderr(&output::notes(&notes.collect::<Vec<_>>()));

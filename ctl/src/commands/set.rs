@@ -11,14 +11,17 @@ use serde_json::{Value, json};
 
 use super::add_registry::readable;
 use super::agreement::{self, Agreement};
+use super::confirm;
 use crate::client::Client;
 use crate::error;
 use crate::output::Report;
+use crate::token::TokenFlags;
 
 /// Change a registry: its user name, scheme, scopes, CA file and so on
 ///
 /// The daemon checks the change, asks the registry if it accepts the token under it, and serves it at once. The token
-/// stays. A change that lets the token go further, or do more, is shown and needs your yes.
+/// stays. A change that lets the token go further, or do more, is shown and needs your yes. A stored token is needed again
+/// for a change that sends it where it was not given for.
 ///
 /// KEY is one of config.toml: kind, index, scopes, scheme, username, source, credential-of, writes, programs, read-ahead,
 /// ca-file, client-cert (which takes two files: certificate and key).
@@ -46,6 +49,9 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     agreement: Agreement,
+
+    #[command(flatten)]
+    token: TokenFlags,
 }
 
 const EXAMPLES: &str = "\
@@ -53,6 +59,7 @@ Examples:
   regauthctl set corp username me@corp.example
   regauthctl set corp ca-file /etc/corp-root.pem
   regauthctl set corp scopes https://corp.example/api/ https://dl.corp.example/
+  pass show corp | regauthctl set corp writes allow --yes --token-stdin
   regauthctl set corp scheme raw
   regauthctl set corp programs --unset";
 
@@ -89,7 +96,12 @@ pub(crate) fn run(arguments: Arguments, client: &Client) -> Result<Report, Error
             verify: !arguments.no_verify,
         })
     };
-    agreement::change(client, &arguments.agreement, request)
+    let changed = agreement::change(client, &arguments.agreement, request)?;
+    let view: RegistryView = client.call(&Request::Show(ByName { name: name.clone() }))?.answer;
+    if !view.changes.is_empty() {
+        confirm::confirm(&view, client, &arguments.token)?;
+    }
+    Ok(changed)
 }
 
 /// Keys to remove with a key.

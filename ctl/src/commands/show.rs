@@ -39,6 +39,7 @@ fn describe(view: &RegistryView) -> String {
     for (number, scope) in view.scopes.iter().enumerate() {
         pairs.push((if number == 0 { "scopes" } else { "" }, Some(scope.clone())));
     }
+    pairs.extend(unconfirmed(view));
     pairs.extend([
         (
             "scheme",
@@ -71,6 +72,19 @@ fn describe(view: &RegistryView) -> String {
     pairs.extend(requests(view));
     pairs.extend(credential.failure.iter().flat_map(more_about));
     output::key_values(pairs.into_iter().filter_map(|(key, value)| Some((key, value?))))
+}
+
+/// Lines about changes that are not in service until a person confirms them.
+fn unconfirmed(view: &RegistryView) -> Vec<(&'static str, Option<String>)> {
+    let changes = view.changes.iter().enumerate();
+    let mut lines: Vec<_> = changes
+        .map(|(number, change)| (if number == 0 { "changed" } else { "" }, Some(change.clone())))
+        .collect();
+    if !lines.is_empty() {
+        let next = format!("not in service until `regauthctl confirm {}`", view.name);
+        lines.push(("", Some(next)));
+    }
+    lines
 }
 
 /// Lines about the registry's requests: when one last worked, and the last failure.

@@ -13,6 +13,7 @@ pub(super) fn check(context: &DoctorContext) -> Vec<Finding> {
         return Vec::new();
     }
     let mut findings: Vec<Finding> = context.info.registries.iter().filter_map(check_certificates).collect();
+    findings.extend(context.info.registries.iter().filter_map(check_binding));
     let verified = context.client.call::<Verified>(&Request::Verify(Verify { name: None }));
     match verified {
         Ok(reply) => {
@@ -38,6 +39,24 @@ fn is_in_closed_store(context: &DoctorContext, verdict: &Verdict) -> bool {
     !context.is_store_open() && matches!(state, Some(CredentialState::Locked | CredentialState::Unreadable))
 }
 
+fn is_unconfirmed(context: &DoctorContext, verdict: &Verdict) -> bool {
+    let mut views = context.info.registries.iter();
+    views.any(|view| view.name == verdict.name && !view.changes.is_empty())
+}
+
+/// A configuration that goes beyond what the stored token was given for.
+fn check_binding(view: &RegistryView) -> Option<Finding> {
+    let name = &view.name;
+    (!view.changes.is_empty()).then(|| {
+        Finding::new(
+            "unconfirmed",
+            format!("{name} has changed: {}", view.changes.join("; ")),
+            "it is not in service: the token was not given for it",
+            format!("regauthctl confirm {name}"),
+        )
+    })
+}
+
 fn check_verdict(context: &DoctorContext, verdict: &Verdict) -> Option<Finding> {
     let name = &verdict.name;
     let rotate = format!("regauthctl rotate {name}");
@@ -58,8 +77,8 @@ fn check_verdict(context: &DoctorContext, verdict: &Verdict) -> Option<Finding> 
             )
             .into_note(),
         ),
-        // The finding about the store has the cause and its remedy.
-        VerdictResult::NoToken if is_in_closed_store(context, verdict) => None,
+        // The finding about the store, or the changes, has the cause and its remedy.
+        VerdictResult::NoToken if is_in_closed_store(context, verdict) || is_unconfirmed(context, verdict) => None,
         VerdictResult::NoToken => Some(Finding::new(
             "token-missing",
             format!("{name} has no token: {}", verdict.detail),

@@ -2,9 +2,10 @@
 
 use crate::peer::{Home, command, golden, run};
 
-const VERBS: [&str; 35] = [
+const VERBS: [&str; 36] = [
     "add-registry",
     "add-scope",
+    "confirm",
     "import",
     "export",
     "set",

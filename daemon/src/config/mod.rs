@@ -17,7 +17,7 @@ pub(crate) mod sources;
 
 mod changes;
 mod edit;
-mod serialize;
+pub(crate) mod serialize;
 
 mod problem;
 

@@ -57,6 +57,7 @@ fn registry(table: &mut TableReader<'_, '_>, owners: &mut ScopeOwners) -> Regist
         read_ahead: table.boolean("read-ahead").unwrap_or(true),
         ca_file: table.parsed("ca-file", absolute_path),
         client_identity: client_identity(table),
+        bound_roots: None,
     }
 }
 

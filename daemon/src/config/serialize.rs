@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
 use toml_edit::{Array, InlineTable, Table, Value};
 
 use crate::credential::source::exchange::Mint;
@@ -49,6 +50,19 @@ pub(super) fn table(registry: &Registry) -> Table {
     put("client-cert", identity.map(|identity| path(&identity.certificate)));
     put("client-key", identity.map(|identity| path(&identity.key)));
     table
+}
+
+/// Name of a source that stores a secret, with a digest of its settings: a service named by them gets the secret.
+pub(crate) fn source_record(source: &Source) -> String {
+    let Source::Minted(mint) = source else {
+        return source.to_string();
+    };
+    let mut settings = mint_table(mint);
+    // A lifetime sends nothing elsewhere.
+    settings.remove("ttl");
+    let digest = Sha256::digest(settings.to_string());
+    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{mint}, SHA-256 {digest}")
 }
 
 /// Inline table of a registry, for a file that writes `registries = { … }`.

@@ -75,6 +75,7 @@ fn reads_every_key() {
             certificate: PathBuf::from("/etc/me.pem"),
             key: PathBuf::from("/etc/me.key"),
         }),
+        bound_roots: None,
     };
     assert_eq!(config.registries[&"corp".parse().unwrap()], corp);
     let aws = &config.registries[&"aws".parse().unwrap()];

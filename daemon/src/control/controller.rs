@@ -152,7 +152,7 @@ impl Controller {
         for (name, route) in &now.registries {
             match before.registries.get(name) {
                 None => self.announce(EventKind::RegistryAdded(change(name))),
-                Some(known) if known.registry != route.registry => {
+                Some(known) if known.configured() != route.configured() => {
                     self.announce(EventKind::RegistryChanged(change(name)));
                 }
                 Some(_) => {}
@@ -232,15 +232,24 @@ impl Controller {
     /// `invalid` when the registry's `ca-file` or client certificate cannot be used.
     pub(super) fn upstream(&self, name: &RegistryName, registry: &Registry) -> Result<Upstream, ErrorBody> {
         let system = self.system_roots.load();
-        let trust = system
-            .trust
-            .for_registry(registry.ca_file.as_deref(), registry.client_identity.clone());
+        let trust = system.trust.for_registry(registry, registry.client_identity.clone());
         let upstream =
             trust.and_then(|trust| Upstream::new(&self.proxy.dialer.for_registries(), trust, self.workers + 1));
         upstream.map_err(|error| {
             ErrorBody::new(ErrorKind::Invalid, format!("registry `{name}`: {error}"))
                 .hint("ca-file is a PEM file with the certificate of the authority that signed the registry's")
         })
+    }
+
+    /// The registries in service as a configuration, without edits to the file that were not read yet.
+    pub(super) fn config_in_service(&self, state: &State) -> Config {
+        let registries = state.registries.iter();
+        Config {
+            registries: registries
+                .map(|(name, route)| (name.clone(), route.configured().clone()))
+                .collect(),
+            ..self.at_start.clone()
+        }
     }
 }
 
@@ -265,11 +274,7 @@ impl Controller {
         if registry.source.asks_metadata_server() {
             return TokenClient::for_metadata_server(&self.proxy.dialer);
         }
-        let trust = self
-            .system_roots
-            .load()
-            .trust
-            .for_registry(registry.ca_file.as_deref(), None);
+        let trust = self.system_roots.load().trust.for_registry(registry, None);
         TokenClient::new(
             &self.proxy.dialer.for_registries(),
             trust.unwrap_or_else(|_| Trust::nobody()),

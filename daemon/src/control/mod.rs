@@ -2,7 +2,7 @@
 //!
 //! In the order of a request: [`server`] accepts and frames lines, [`dispatch`] has one exhaustive match, [`verbs`] has one
 //! file for each verb or pair of verbs. A verb works on the [`controller`]: it checks the request, asks registries and
-//! sources with [`probe`] and [`new_registry`], then changes and publishes the [`state`]. [`error`] turns errors of stores
+//! sources with [`probe`] and [`new_registry`], has a [`widening`] permitted, then changes and publishes the [`state`]. [`error`] turns errors of stores
 //! and files into answers.
 //!
 //! [`presence`] refuses what a guarded daemon does for root only. [`watch`] streams events to viewers, and [`metrics`] serves counters over HTTP.
@@ -25,6 +25,7 @@ pub(crate) mod notifications;
 mod probe;
 pub(crate) mod token_check;
 mod token_service;
+mod widening;
 mod workload_trust;
 
 pub(crate) mod config_watch;

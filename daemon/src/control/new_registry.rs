@@ -75,6 +75,7 @@ pub(super) fn definition_without_token(request: &AddRegistry) -> Result<Registry
         read_ahead: request.read_ahead.unwrap_or(true),
         ca_file,
         client_identity: None,
+        bound_roots: None,
     })
 }
 

@@ -8,17 +8,29 @@ use regauth_shared::{ErrorBody, ErrorKind, Request};
 use crate::control::controller::Controller;
 use crate::control::server::Peer;
 
+/// Presence of a person behind a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// Root has asked a guarded daemon.
+    Person,
+    /// It may be any program.
+    Unknown,
+}
+
 /// Refuses a guarded request of a user's program.
 ///
 /// # Errors
 /// `refused`, with what to do.
-pub(crate) fn require(controller: &Controller, peer: Peer, request: &Request) -> Result<(), ErrorBody> {
-    let Some(widening) = widening(request) else {
-        return Ok(());
-    };
-    if !controller.proxy.served.is_guarded() || is_present(peer) {
-        return Ok(());
+pub(crate) fn require(controller: &Controller, peer: Peer, request: &Request) -> Result<Presence, ErrorBody> {
+    if !controller.proxy.served.is_guarded() {
+        return Ok(Presence::Unknown);
     }
+    if is_present(peer) {
+        return Ok(Presence::Person);
+    }
+    let Some(widening) = widening(request) else {
+        return Ok(Presence::Unknown);
+    };
     let message =
         format!("this regauthd is guarded: it {widening} for root only, since a program of yours could ask too");
     Err(ErrorBody::new(ErrorKind::Refused, message).hint("repeat the same command with sudo"))
@@ -35,6 +47,8 @@ fn widening(request: &Request) -> Option<&'static str> {
         Request::AddRegistry(request) => addition(request),
         Request::CheckRegistry(request) => request.ca_file.as_ref().map(|_| READS_FILES),
         Request::AddScope(_) => Some("sends a token to more URLs"),
+        // It needs the token itself.
+        Request::Confirm(_) => None,
         Request::SetRegistry(request) => (!request.check).then_some(CHANGES_CONFIGURATION),
         Request::ReplaceConfiguration(request) => (!request.check).then_some(CHANGES_CONFIGURATION),
         Request::Allow(_) => Some("opens writes"),

@@ -59,7 +59,7 @@ pub(in crate::control) fn problems(controller: &Controller, registries: &Registr
 
 fn start(controller: &Controller, rule: &TrustRule) -> KeySource {
     let roots = controller.system_roots.load();
-    let trust = roots.trust.for_registry(rule.ca_file.as_deref(), None);
+    let trust = roots.trust.with_roots(rule.ca_file.as_deref(), None);
     let trust = trust.unwrap_or_else(|error| {
         tracing::warn!(issuer = rule.issuer, %error, "could not read the `ca-file` of a trust rule");
         Trust::nobody()

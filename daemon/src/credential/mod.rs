@@ -115,6 +115,13 @@ impl Credential {
         Arc::new(Self::new(None, None))
     }
 
+    /// A credential that has no value, for this reason.
+    pub(crate) fn without_value(reason: CredentialState) -> Arc<Self> {
+        let credential = Self::fixed();
+        credential.load(reason);
+        credential
+    }
+
     fn new(refresher: Option<RefresherHandle>, known: Option<KnownGeneration>) -> Self {
         Self {
             inner: Mutex::new(Inner {

@@ -15,6 +15,7 @@ use url::Url;
 
 use crate::credential::RegistryCredential;
 use crate::host::Origin;
+use crate::policy::binding::Wider;
 use crate::policy::path::{self, PathProblem};
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::exchange::token_flow::TokenFlow;
@@ -225,8 +226,12 @@ impl InterceptedHost {
 pub struct RegistryRoute {
     /// Name.
     pub name: RegistryName,
-    /// Configuration.
+    /// Configuration, as far as it is served.
     pub registry: Registry,
+    /// Configuration that goes beyond the binding of the stored token.
+    pub(crate) unconfirmed: Option<Unconfirmed>,
+    /// True if the credential has no value and never gets one: the next routes have another credential.
+    pub(crate) is_placeholder: bool,
     /// Credential, in the form that this registry's requests carry.
     pub(crate) credential: Arc<RegistryCredential>,
     /// Verified, pooled connections to the registry.
@@ -241,7 +246,42 @@ pub struct RegistryRoute {
     pub(crate) token_flow: Option<Arc<TokenFlow>>,
 }
 
+/// Configuration of a registry that says more than its token was given for. A person confirms it.
+#[derive(Clone, Debug)]
+pub(crate) struct Unconfirmed {
+    /// The configuration as it is.
+    pub(crate) configured: Registry,
+    /// What it adds; never empty.
+    pub(crate) changes: Vec<Wider>,
+    /// True if nothing of it is served.
+    pub(crate) is_withheld: bool,
+}
+
+impl Unconfirmed {
+    /// What is new, and the next command.
+    pub(crate) fn message(&self, name: &RegistryName) -> String {
+        let changes: Vec<String> = self.changes.iter().map(ToString::to_string).collect();
+        format!(
+            "{name} has changed: {}; `regauthctl confirm {name}` takes it in",
+            changes.join("; ")
+        )
+    }
+}
+
 impl RegistryRoute {
+    /// True if nothing of the configuration is covered by what the token was given for.
+    pub(crate) fn is_withheld(&self) -> bool {
+        self.unconfirmed
+            .as_ref()
+            .is_some_and(|unconfirmed| unconfirmed.is_withheld)
+    }
+
+    /// The configuration as it is, also beyond what is served.
+    pub(crate) fn configured(&self) -> &Registry {
+        let unconfirmed = self.unconfirmed.as_ref();
+        unconfirmed.map_or(&self.registry, |unconfirmed| &unconfirmed.configured)
+    }
+
     /// True if a scope of the registry covers the URL of a request.
     pub(crate) fn covers(&self, uri: &Uri) -> bool {
         let url = uri.to_string().parse::<Url>();

@@ -11,6 +11,7 @@ mod scheme;
 
 mod source;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -25,6 +26,7 @@ use url::Url;
 
 use crate::credential::source::endpoint::Endpoint;
 use crate::host::Host;
+use crate::policy::binding::RootDigest;
 
 /// Configured registry. Its name is the key in [`crate::config::Config::registries`].
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +53,8 @@ pub struct Registry {
     pub ca_file: Option<PathBuf>,
     /// Client certificate for mutual TLS with the registry.
     pub client_identity: Option<ClientIdentity>,
+    /// Certificates of `ca_file` that a stored token's binding allows; `None` for all. A configuration has none.
+    pub(crate) bound_roots: Option<BTreeSet<RootDigest>>,
 }
 
 impl Registry {

@@ -15,7 +15,7 @@ mod watch;
 pub use access::{Allow, Grant, Revoke};
 pub use configuration::{ConfigurationText, Export, ReplaceConfiguration, SetRegistry};
 pub use daemon::{Log, LogLevel, Metrics, MetricsFormat, SetUpstream};
-pub use registry::{AddRegistry, AddScope, SourceCommand};
+pub use registry::{AddRegistry, AddScope, Confirm, SourceCommand};
 pub use store::{StoreMove, Unlock};
 pub use token::{CompareToken, Rotate, Verify};
 pub use traffic::TrafficOf;
@@ -56,6 +56,8 @@ pub enum Request {
     RemoveRegistry(ByName),
     /// Adds scopes to a registry. Answer: [`crate::response::RegistryView`].
     AddScope(AddScope),
+    /// Takes in what a configuration adds to what a stored token was given for. Answer: [`crate::response::RegistryView`].
+    Confirm(Confirm),
     /// Changes keys of a registry. Answer: [`crate::response::ConfigurationChanged`].
     SetRegistry(SetRegistry),
     /// Replaces the text of the configuration file. Answer: [`crate::response::ConfigurationChanged`].

@@ -59,6 +59,13 @@ pub struct AddRegistry {
         serialize_with = "secret::expose_option"
     )]
     pub token: Option<Secret>,
+    /// Present token of the registry in `credential_of`, typed again. It permits to send it elsewhere.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "secret::expose_option"
+    )]
+    pub proof: Option<Secret>,
     /// True if someone else has written the definition, as that of a repository: its source may then be the store or an
     /// exchange, but no command, path or variable of this machine.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -99,4 +106,28 @@ pub struct AddScope {
     pub name: RegistryName,
     /// Scopes to add: `https://host/path/`.
     pub scopes: Vec<String>,
+    /// Present token of the registry, typed again. It permits to send it elsewhere.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "secret::expose_option"
+    )]
+    pub proof: Option<Secret>,
+}
+
+/// Fields of `confirm`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Confirm {
+    /// Name of the registry.
+    pub name: RegistryName,
+    /// Changes that the person has seen, as [`crate::response::RegistryView::changes`] has them. Others are not taken in.
+    pub changes: Vec<String>,
+    /// Present token of the registry, typed again. It permits to send it elsewhere.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "secret::expose_option"
+    )]
+    pub proof: Option<Secret>,
 }

@@ -138,6 +138,9 @@ pub struct RegistryView {
     /// or uses the certificates that it read before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// What the configuration adds to what the stored token was given for. It is not in service until `confirm`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
 }
 
 /// Reason why a registry gave no answer.

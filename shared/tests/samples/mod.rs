@@ -72,6 +72,12 @@ pub(crate) fn errors() -> Vec<(&'static str, ErrorBody)> {
             "regauthctl unlock",
         ),
         plain("store-unavailable", StoreUnavailable, "no keychain answers"),
+        hinted(
+            "presence-needed",
+            PresenceNeeded,
+            "this change needs the token of `corp` again",
+            "nothing was changed",
+        ),
         plain("refused", Refused, "a token never travels over plain http"),
         plain(
             "unsupported-version",

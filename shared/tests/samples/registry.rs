@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use regauth_shared::Request;
 use regauth_shared::request::{
-    AddRegistry, AddScope, ConfigurationText, Export, Nothing, ReplaceConfiguration, SetRegistry, SourceCommand,
+    AddRegistry, AddScope, ConfigurationText, Confirm, Export, Nothing, ReplaceConfiguration, SetRegistry,
+    SourceCommand,
 };
 use regauth_shared::response::{
     ConfigurationChange, ConfigurationChanged, CredentialState, CredentialView, Definition, Exported, RegistryAdded,
@@ -23,6 +24,7 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
         ("add-registry-team", add(add_registry_of_a_team())),
         ("add-registry-minted", add(add_registry_minted())),
         ("add-registry-shared", add(add_registry_shared())),
+        ("add-registry-shared-again", add(add_registry_shared_again())),
         ("add-registry-file", add(add_registry_file())),
         ("add-registry-images", add(add_registry_images())),
         (
@@ -34,6 +36,31 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
             Request::AddScope(AddScope {
                 name: name("corp"),
                 scopes: vec!["https://cdn.example/crates/".to_owned()],
+                proof: Some(secret("s3cret-token")),
+            }),
+        ),
+        (
+            "add-scope-least",
+            Request::AddScope(AddScope {
+                name: name("corp"),
+                scopes: vec!["https://cdn.example/crates/".to_owned()],
+                proof: None,
+            }),
+        ),
+        (
+            "confirm",
+            Request::Confirm(Confirm {
+                name: name("corp"),
+                changes: vec!["it sends its token to https://cdn.example/crates/".to_owned()],
+                proof: Some(secret("s3cret-token")),
+            }),
+        ),
+        (
+            "confirm-least",
+            Request::Confirm(Confirm {
+                name: name("corp"),
+                changes: vec!["it opens writes for good".to_owned()],
+                proof: None,
             }),
         ),
         ("set-registry", Request::SetRegistry(set_registry())),
@@ -236,6 +263,7 @@ fn add_registry_least() -> AddRegistry {
         credential_of: None,
         token_service: None,
         token: Some(secret("s3cret-token")),
+        proof: None,
         read_ahead: None,
         untrusted: false,
         verify: true,
@@ -266,6 +294,13 @@ fn add_registry_shared() -> AddRegistry {
         credential_of: Some(name("minted")),
         token: None,
         ..add_registry_least()
+    }
+}
+
+fn add_registry_shared_again() -> AddRegistry {
+    AddRegistry {
+        proof: Some(secret("s3cret-token")),
+        ..add_registry_shared()
     }
 }
 
@@ -330,6 +365,7 @@ fn registry() -> RegistryView {
         refused_outside: 2,
         wider_scope: Some("https://corp.example/api/".to_owned()),
         trouble: Some("registry `corp`: cannot read /etc/corp-root.pem: No such file or directory".to_owned()),
+        changes: vec!["it opens writes for good".to_owned()],
     }
 }
 
@@ -367,6 +403,7 @@ fn registry_least() -> RegistryView {
         refused_outside: 0,
         wider_scope: None,
         trouble: None,
+        changes: vec![],
     }
 }
 

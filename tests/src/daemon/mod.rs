@@ -190,6 +190,16 @@ impl Daemon {
         self.ctl_with_input(&[&first, location, &scheme].concat(), token)
     }
 
+    /// Adds a scope with the registry's present token.
+    ///
+    /// # Panics
+    /// When `regauthctl` fails; the message has its output.
+    #[track_caller]
+    pub fn add_scope(&self, name: &str, scope: &str, token: &str) -> Ctl {
+        self.ctl_with_input(&["add-scope", name, scope, "--token-stdin"], token)
+            .succeeds()
+    }
+
     /// Rotates a registry's token.
     pub fn rotate(&self, name: &str, token: &str) -> Ctl {
         self.ctl_with_input(&["rotate", name, "--token-stdin"], token)

@@ -80,7 +80,7 @@ pub struct TokenService {
 #[derive(Debug)]
 struct State {
     vendor: Vendor,
-    identities: Identities,
+    identities: Mutex<Identities>,
     gate: AuthGate,
     lifetime: Mutex<Duration>,
     fault: Mutex<Option<Fault>>,
@@ -100,7 +100,7 @@ impl TokenService {
     pub fn start(vendor: Vendor, provider: &OpenidProvider, gate: &AuthGate, authority: &Authority) -> Self {
         let state = Arc::new(State {
             vendor,
-            identities: Identities::of(provider),
+            identities: Mutex::new(Identities::of(provider)),
             gate: gate.clone(),
             lifetime: Mutex::new(Duration::from_secs(3600)),
             fault: Mutex::default(),
@@ -139,6 +139,18 @@ impl TokenService {
     /// Begins or ends a fault.
     pub fn set_fault(&self, fault: Option<Fault>) {
         *self.state.fault.lock().unwrap() = fault;
+    }
+
+    /// Trusts the identities of this provider and of no other, as after a change of keys.
+    pub fn trust(&self, provider: &OpenidProvider) {
+        *self.state.identities.lock().unwrap() = Identities::of(provider);
+    }
+
+    /// Accepts requests that these keys of AWS have signed. `session_token` is empty for keys without an end.
+    pub fn accept_aws_keys(&self, id: &str, secret: &str, session_token: &str) {
+        let session = format!("{secret} {session_token}");
+        self.state.sessions.lock().unwrap().insert(id.to_owned(), session);
+        self.state.note_secret(secret);
     }
 
     /// Tokens that it has given.
@@ -197,7 +209,7 @@ impl State {
     /// An identity of the job whose audience is one of these.
     fn verify(&self, token: &str, audiences: &[&str]) -> Result<(), String> {
         self.note_secret(token);
-        let claims = self.identities.verify(token)?;
+        let claims = self.identities.lock().unwrap().verify(token)?;
         let audience = claims["aud"].as_str().unwrap_or_default();
         if !audiences.contains(&audience) {
             return Err(format!("the audience {audience} is not accepted"));

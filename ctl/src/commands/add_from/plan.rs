@@ -147,6 +147,7 @@ impl Entry {
             read_ahead: definition.read_ahead,
             untrusted: true,
             token,
+            proof: None,
             verify,
         }
     }

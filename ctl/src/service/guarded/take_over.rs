@@ -1,7 +1,7 @@
 //! Takes a user's registries into the guarded daemon. A token is deleted from the user's store only when the guarded daemon
 //! holds the same one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -31,12 +31,13 @@ pub(super) fn take_over(
     let known: RegistryList = client.call(&Request::List(Nothing {}))?.answer;
     let known: BTreeSet<RegistryName> = known.registries.into_iter().map(|view| view.name).collect();
     let mut moved = BTreeSet::new();
+    let mut tokens = BTreeMap::new();
     let mut staying = std::mem::take(&mut handing_over.left);
     // A second installation finds the registries that the first one has moved.
     staying.retain(|(name, _)| !known.contains(name));
     for moving in std::mem::take(&mut handing_over.registries) {
         let name = moving.request.name.clone();
-        match take(moving, ask, &moved, client) {
+        match take(moving, ask, &moved, &mut tokens, client) {
             Ok(()) => {
                 moved.insert(name);
             }
@@ -77,6 +78,7 @@ fn take(
     mut moving: Moving,
     ask: bool,
     moved: &BTreeSet<RegistryName>,
+    tokens: &mut BTreeMap<RegistryName, Secret>,
     client: &Client,
 ) -> Result<(), Result<String, ErrorBody>> {
     let name = moving.request.name.clone();
@@ -87,6 +89,11 @@ fn take(
         moving.request.token = Some(ask_for_token(&name).map_err(Err)?);
     }
     let token = moving.request.token.clone();
+    // A registry that shares a token sends it to more places, which needs that token.
+    let owner = moving.request.credential_of.as_ref();
+    moving.request.proof = owner.and_then(|owner| tokens.get(owner).cloned());
+    let sent = token.clone().or_else(|| moving.request.proof.clone());
+    tokens.extend(sent.map(|token| (name.clone(), token)));
     if let Some(roots) = &moving.roots {
         moving.request.ca_file = Some(install_roots(name.as_str(), roots).map_err(Err)?);
     }

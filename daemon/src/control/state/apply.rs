@@ -7,6 +7,7 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 
 use crate::config::Config;
 use crate::control::controller::Controller;
+use crate::control::state::binding::{BoundConfig, StoredToken};
 use crate::control::state::{RegistryRoutes, State, StateGuard};
 use crate::credential::fingerprint::KnownGeneration;
 use crate::credential::store::{Item, StoreError};
@@ -35,13 +36,20 @@ impl Controller {
     ) -> Result<Applied, ErrorBody> {
         let removals = state.removals;
         let authorities_before: BTreeSet<String> = state.journal.authorities.keys().cloned().collect();
-        let credentials = self.load_credentials(state, config).await;
-        let hosts: BTreeSet<Host> = config.registries.values().flat_map(Registry::hosts).cloned().collect();
+        let config = self.bind_config(state, config).await;
+        let credentials = self.load_credentials(state, &config).await;
+        let hosts: BTreeSet<Host> = config
+            .served
+            .registries
+            .values()
+            .flat_map(Registry::hosts)
+            .cloned()
+            .collect();
         let prepared = self.ensure_authorities(state, hosts).await;
         if state.removals != removals {
             return Ok(Applied::Outdated);
         }
-        let replaced = match prepared.and_then(|()| self.build_routes(state, config, &credentials)) {
+        let replaced = match prepared.and_then(|()| self.build_routes(state, &config, &credentials)) {
             Ok(registries) => self.replace_registries(state, registries).await,
             Err(error) => Err(error),
         };
@@ -71,16 +79,21 @@ impl Controller {
         Ok(())
     }
 
-    /// The credential of each registry that has its own.
+    /// The credential of each registry that has its own, unless it is withheld or cannot be read.
     async fn load_credentials<'a>(
         &self,
         state: &mut StateGuard<'_>,
-        config: &'a Config,
+        config: &'a BoundConfig,
     ) -> BTreeMap<&'a RegistryName, Arc<Credential>> {
         let mut credentials = BTreeMap::new();
-        for (name, registry) in &config.registries {
-            if config.owner(name) == name {
-                credentials.insert(name, self.credential(state, name, registry).await);
+        for (name, registry) in &config.served.registries {
+            if config.served.owner(name) != name {
+                continue;
+            }
+            let token = config.tokens.get(name);
+            if token.is_none_or(StoredToken::is_readable) && !config.withholds_secret(name) {
+                let is_new = matches!(token, Some(StoredToken::NewlyBound));
+                credentials.insert(name, self.credential(state, name, registry, is_new).await);
             }
         }
         credentials
@@ -89,21 +102,27 @@ impl Controller {
     fn build_routes(
         &self,
         state: &State,
-        config: &Config,
+        config: &BoundConfig,
         credentials: &BTreeMap<&RegistryName, Arc<Credential>>,
     ) -> Result<RegistryRoutes, ErrorBody> {
         let mut registries = BTreeMap::new();
-        for (name, registry) in &config.registries {
-            let Some(credential) = credentials.get(config.owner(name)) else {
-                continue;
-            };
+        for (name, registry) in &config.served.registries {
             let previous = state.registries.get(name);
+            let placeholder = config.placeholder(name);
+            let is_placeholder = placeholder.is_some();
+            let credential = match (placeholder, credentials.get(config.served.owner(name))) {
+                (Some(state), _) => Credential::without_value(state),
+                (None, Some(credential)) => Arc::clone(credential),
+                (None, None) => continue,
+            };
             let (upstream, trouble) = self.upstream_or_fallback(name, registry, previous)?;
-            let upstream = registry_upstream(previous, &upstream, credential);
-            let credential = registry_credential(previous, registry, credential);
+            let upstream = registry_upstream(previous, &upstream, &credential);
+            let credential = registry_credential(previous, registry, &credential);
             let route = RegistryRoute {
                 name: name.clone(),
                 registry: registry.clone(),
+                unconfirmed: config.unconfirmed.get(name).cloned(),
+                is_placeholder,
                 read_ahead: read_ahead(previous, registry, &credential),
                 token_flow: TokenFlow::of(registry, &upstream, credential.shared.rotations()).map(Arc::new),
                 credential,
@@ -116,14 +135,19 @@ impl Controller {
         Ok(registries)
     }
 
-    /// A registry's own credential: the present one if its source is unchanged, otherwise a new one.
+    /// A registry's own credential: the present one if its source is unchanged, otherwise a new one. Also a new one if
+    /// its binding is new: connections that are open keep routes that were not cut down to it.
     async fn credential(
         &self,
         state: &mut StateGuard<'_>,
         name: &RegistryName,
         registry: &Registry,
+        is_newly_bound: bool,
     ) -> Arc<Credential> {
-        let previous = state.registries.get(name);
+        let previous = state
+            .registries
+            .get(name)
+            .filter(|route| !is_newly_bound && !route.is_placeholder);
         let previous = previous.filter(|route| route.registry.source == registry.source);
         // A minted token comes from a service that is verified with the registry's roots.
         let previous = previous.filter(|route| {
@@ -196,7 +220,7 @@ impl Controller {
     }
 
     /// State of a token that the store did not give. An item that is unusable says nothing about the others.
-    fn unread(state: &mut State, name: &RegistryName, error: StoreError) -> CredentialState {
+    pub(super) fn unread(state: &mut State, name: &RegistryName, error: StoreError) -> CredentialState {
         let reason = error.to_string();
         let unread = match error {
             StoreError::Locked => CredentialState::Locked,

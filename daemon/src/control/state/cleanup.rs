@@ -126,7 +126,9 @@ impl DeletionRule {
 
 fn is_known(state: &State, item: &Item) -> bool {
     match item {
-        Item::Credential(name) => state.journal.registries.contains_key(name) || state.registries.contains_key(name),
+        Item::Credential(name) | Item::Binding(name) => {
+            state.journal.registries.contains_key(name) || state.registries.contains_key(name)
+        }
         Item::AuthorityKey(host) => state.journal.authorities.contains_key(&host.to_string()),
         Item::ProxyUrl => true,
     }

@@ -7,12 +7,14 @@
 //! migrate secrets, and the background retries. The grants' file has a lock of its own. Requests take no lock: they use the routes that were published last. Verbs that only read use a [`Snapshot`].
 //!
 //! Operations that several verbs share are methods of the [`Controller`](crate::control::controller::Controller):
-//! [`apply`] puts a configuration into service, [`authorities`] creates and forgets authorities and writes the bundle,
+//! [`apply`] puts a configuration into service, [`binding`] cuts it down to what the stored tokens were given for,
+//! [`authorities`] creates and forgets authorities and writes the bundle,
 //! [`recovery`] completes what a kill or a locked store interrupted, [`cleanup`] deletes the copies that a migration
 //! between [`stores`] leaves behind, [`proxy_password`] keeps the corporate proxy's password.
 
 pub(super) mod apply;
 pub(super) mod authorities;
+pub(super) mod binding;
 pub(super) mod cleanup;
 pub(super) mod proxy_password;
 pub(super) mod recovery;
@@ -32,6 +34,7 @@ use crate::control::verbs::device_login::PendingLogins;
 use crate::credential::store::StoreError;
 use crate::host::Host;
 use crate::journal::Journal;
+use crate::policy::binding::Binding;
 use crate::proxy::exchange::error::ProxyError;
 use crate::proxy::routes::{RegistryRoute, Routes};
 use crate::registry::{Kind, Registry};
@@ -46,6 +49,8 @@ pub(crate) struct State {
     pub(crate) journal: Journal,
     /// Registries in service.
     pub(crate) registries: RegistryRoutes,
+    /// Bindings of stored tokens, by owner, as read from the store.
+    pub(in crate::control) bindings: BTreeMap<RegistryName, Binding>,
     /// Hosts whose authority's key was read from the store.
     pub(crate) identities: BTreeMap<Host, HostIdentity>,
     /// The store's last error, for `status`.
@@ -88,7 +93,7 @@ impl State {
     ) -> Result<(), ErrorBody> {
         let others = self.registries.iter().filter(|(other, _)| *other != name);
         for (other, route) in others {
-            let taken = |scope: &&_| route.registry.scopes.contains(scope);
+            let taken = |scope: &&_| route.configured().scopes.contains(scope);
             if let Some(scope) = registry.scopes.iter().find(taken) {
                 let message = format!("the registry `{other}` covers {scope} already");
                 return Err(ErrorBody::new(ErrorKind::Exists, message).hint(format!(
@@ -141,6 +146,8 @@ pub(crate) struct StateLock {
     changes: Mutex<()>,
     /// Held while the grants' file is replaced.
     grants: Mutex<()>,
+    /// Held while a token that a person has typed again is compared: one at a time.
+    pub(in crate::control) proofs: Mutex<()>,
     snapshot: ArcSwap<Snapshot>,
     /// Logins that people have to confirm. They have a lock of their own.
     pub(in crate::control) logins: PendingLogins,
@@ -213,6 +220,7 @@ impl StateLock {
             state: Mutex::new(state),
             changes: Mutex::default(),
             grants: Mutex::default(),
+            proofs: Mutex::default(),
             snapshot: ArcSwap::default(),
             logins: PendingLogins::default(),
             closed: AtomicBool::new(false),

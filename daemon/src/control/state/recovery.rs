@@ -10,7 +10,6 @@ use crate::control::state::StateGuard;
 use crate::credential::CredentialState;
 use crate::credential::store::{Item, StoreError};
 use crate::proxy::routes::RegistryRoute;
-use crate::registry::Source;
 
 impl Controller {
     /// Completes pending additions and removals. A pending name whose registry is in service was added. Any other is
@@ -34,7 +33,7 @@ impl Controller {
         self.write_journal(&state.journal).await
     }
 
-    /// Deletes a registry's secret from the store, and its records from the journal. The caller writes the journal.
+    /// Deletes a registry's secret and its binding from the store, and its records from the journal. The caller writes the journal.
     ///
     /// # Errors
     /// Those of the store; the records stay.
@@ -43,15 +42,19 @@ impl Controller {
         state: &mut StateGuard<'_>,
         name: &RegistryName,
     ) -> Result<(), StoreError> {
-        let item = Item::Credential(name.clone());
         state.busy.insert(name.clone());
-        let deleted = self.delete_item(state, &item).await;
+        let mut deleted = self.delete_item(state, &Item::Credential(name.clone())).await;
+        if deleted.is_ok() {
+            deleted = self.delete_item(state, &Item::Binding(name.clone())).await;
+        }
         state.busy.remove(name);
         deleted?;
+        state.bindings.remove(name);
         state.journal.pending.remove(name);
         state.journal.registries.remove(name);
         state.journal.rotations.remove(name);
         state.journal.sourced.remove(name);
+        state.journal.unbound.remove(name);
         Ok(())
     }
 
@@ -99,22 +102,19 @@ impl Controller {
         }
     }
 
+    /// Puts the configuration in service again if a token could not be read. Its binding may not be known yet, so its
+    /// routes are made anew.
     async fn load_locked_credentials(&self, state: &mut StateGuard<'_>) {
-        let locked: Vec<Arc<RegistryRoute>> = state
-            .registries
-            .values()
-            .filter(|route| route.registry.source == Source::Store)
-            .filter(|route| {
-                matches!(
-                    route.credential.state(),
-                    CredentialState::Locked | CredentialState::Unreadable(_)
-                )
-            })
-            .map(Arc::clone)
-            .collect();
-        for route in locked {
-            let loaded = self.read_stored(state, &route.name).await;
-            route.credential.shared.load(loaded);
+        let is_unread = |route: &Arc<RegistryRoute>| {
+            matches!(
+                route.credential.state(),
+                CredentialState::Locked | CredentialState::Unreadable(_)
+            )
+        };
+        if state.registries.values().any(is_unread)
+            && let Err(error) = self.apply_again(state).await
+        {
+            tracing::warn!(error = error.message, "could not load the tokens; it is tried again");
         }
     }
 }

@@ -4,7 +4,7 @@
 //! Then it checks again, under the lock, and commits: journal, store, authority, bundle, configuration. The write of the configuration
 //! decides; a failure before it is undone, here or at the next start.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use regauth_shared::index::{AUTH_REQUIRED, IndexConfig};
@@ -12,21 +12,28 @@ use regauth_shared::request::AddRegistry;
 use regauth_shared::response::{RegistryAdded, VerdictResult};
 use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 
+use crate::config::serialize::source_record;
 use crate::control::archives::uncovered_archives;
 use crate::control::controller::Controller;
 use crate::control::error::unchanged;
 use crate::control::new_registry::{InitialToken, definition, initial_token, push_scope};
+use crate::control::presence::Presence;
 use crate::control::probe::{ProbeResult, probe_token};
+use crate::control::state::binding::token_use;
 use crate::control::state::{State, StateGuard};
 use crate::control::token_service;
 use crate::control::verbs::show;
+use crate::control::widening::Widening;
+use crate::credential::Credential;
 use crate::credential::circuit_breaker::Verdict;
 use crate::credential::store::Item;
 use crate::host::Host;
 use crate::journal::JournalEntry;
+use crate::policy::binding::Binding;
 use crate::proxy::exchange::token_flow::TokenFlow;
 use crate::proxy::read_ahead::ReadAhead;
 use crate::proxy::routes::RegistryRoute;
+use crate::proxy::upstream::Upstream;
 use crate::registry::{Index, Registry, Scope, Source};
 
 /// Adds a registry.
@@ -34,16 +41,28 @@ use crate::registry::{Index, Registry, Scope, Source};
 /// # Errors
 /// `exists` or `invalid` for the request, `token-rejected` or `not-verified` by the registry, and those of the source, the
 /// store and the files. Nothing is left behind.
-pub(crate) async fn add_registry(controller: &Controller, request: AddRegistry) -> Result<RegistryAdded, ErrorBody> {
+pub(crate) async fn add_registry(
+    controller: &Controller,
+    request: AddRegistry,
+    presence: Presence,
+) -> Result<RegistryAdded, ErrorBody> {
     refuse_conflicts(controller, &*controller.lock_state().await?, &request)?;
-    let NewRegistry { route, verdict, notes } = prepare(controller, &request).await?;
+    let NewRegistry {
+        route,
+        verdict,
+        notes,
+        permitted,
+    } = prepare(controller, &request, presence).await?;
     let name = request.name.clone();
     let mut state = controller.lock_for_change().await?;
     refuse_conflicts(controller, &state, &request)?;
     refuse_changes(&state, &route)?;
+    let widening = permitted_widening(&state, &route, permitted.as_ref())?;
+    let bindings = state.bindings.clone();
     record(&mut state, &route);
-    if let Err(error) = commit(controller, &mut state, &request, &route).await {
+    if let Err(error) = commit(controller, &mut state, &request, &route, widening.as_ref()).await {
         undo(controller, &mut state, &name).await;
+        restore(controller, &mut state, widening.as_ref(), &bindings).await;
         controller.publish(&state);
         return Err(if error.kind == ErrorKind::Failed {
             unchanged(error)
@@ -94,6 +113,19 @@ fn refuse_changes(state: &State, route: &RegistryRoute) -> Result<(), ErrorBody>
     Err(ErrorBody::new(ErrorKind::Failed, message).hint("nothing was changed; repeat the command"))
 }
 
+/// What the registry adds to the use of a token that it shares, if that is what was permitted.
+fn permitted_widening(
+    state: &State,
+    route: &RegistryRoute,
+    permitted: Option<&Widening>,
+) -> Result<Option<Widening>, ErrorBody> {
+    let widening = Widening::of(state, &route.name, None, &route.registry);
+    if let Some(widening) = &widening {
+        widening.refuse_beyond(permitted)?;
+    }
+    Ok(widening)
+}
+
 fn refuse_taken_name(state: &State, name: &RegistryName) -> Result<(), ErrorBody> {
     if state.busy.contains(name) {
         let message = format!("`{name}` is being added or removed by another command");
@@ -129,19 +161,24 @@ struct NewRegistry {
     /// The registry's verdict on the token, if it was asked.
     verdict: Option<VerdictResult>,
     notes: Vec<String>,
+    /// What the registry adds to the use of a token that it shares, as far as that was permitted.
+    permitted: Option<Widening>,
 }
 
 /// Checks the definition, gets the initial token, probes the registry. Changes nothing, and holds no lock while it waits:
 /// source and registry may be slow.
-async fn prepare(controller: &Controller, request: &AddRegistry) -> Result<NewRegistry, ErrorBody> {
+async fn prepare(controller: &Controller, request: &AddRegistry, presence: Presence) -> Result<NewRegistry, ErrorBody> {
     let name = &request.name;
     let mut registry = definition(request)?;
     controller.check_registry(&registry)?;
-    controller.lock_state().await?.refuse_taken_scopes(name, &registry)?;
+    let is_shared = matches!(registry.source, Source::Of(_));
+    registry.bound_roots = registry.source.is_stored().then(|| token_use(&registry).roots);
     let upstream = Arc::new(controller.upstream(name, &registry)?);
     let pool = controller.upstream_pool();
     let discovering = token_service::discover(&upstream, pool, request.verify, &mut registry);
     let discovered = controller.unless_ending(discovering).await??;
+    // Before the token is sent there.
+    let permitted = permit_sharing(controller, request, &registry, presence).await?;
     let initial = initial_token(controller, &registry, request);
     let InitialToken { credential, first } = controller.unless_ending(initial).await??;
     if let Ok(token) = &first {
@@ -156,7 +193,7 @@ async fn prepare(controller: &Controller, request: &AddRegistry) -> Result<NewRe
         _ => None,
     };
     let index = probed.as_ref().and_then(|probed| probed.index.as_ref());
-    let mut notes = cover_index(&mut registry, index, name);
+    let mut notes = cover_index(&mut registry, index, name, is_shared);
     if let (Some(_), Ok(token)) = (&probed, &first) {
         notes.extend(uncovered_archives(&upstream, pool, name, &registry, token).await);
     }
@@ -164,21 +201,51 @@ async fn prepare(controller: &Controller, request: &AddRegistry) -> Result<NewRe
     let verdict = probed.as_ref().map(|probed| probed.verdict);
     notes.extend(probed.filter(ProbeResult::is_unproven).map(|probed| probed.detail));
     notes.extend(first.err().map(|why| format!("there is no token yet: {why}")));
-    let route = RegistryRoute {
-        name: name.clone(),
-        credential: credential.attach(registry.scheme.clone()),
-        read_ahead: ReadAhead::of(&registry).map(Arc::new),
-        token_flow: TokenFlow::of(&registry, &upstream, credential.rotations()).map(Arc::new),
-        registry,
-        upstream: Arc::new(upstream.with_rotations(credential.rotations())),
-        trouble: None,
-        usage: Arc::default(),
-    };
+    let route = new_route(name, registry, &upstream, &credential);
     Ok(NewRegistry {
         route: Arc::new(route),
         verdict,
         notes,
+        permitted,
     })
+}
+
+fn new_route(
+    name: &RegistryName,
+    registry: Registry,
+    upstream: &Upstream,
+    credential: &Arc<Credential>,
+) -> RegistryRoute {
+    RegistryRoute {
+        name: name.clone(),
+        credential: credential.attach(registry.scheme.clone()),
+        read_ahead: ReadAhead::of(&registry).map(Arc::new),
+        token_flow: TokenFlow::of(&registry, upstream, credential.rotations()).map(Arc::new),
+        registry,
+        unconfirmed: None,
+        is_placeholder: false,
+        upstream: Arc::new(upstream.with_rotations(credential.rotations())),
+        trouble: None,
+        usage: Arc::default(),
+    }
+}
+
+/// Has it permitted that a registry sends the token of another one, if that is beyond what the token was given for.
+async fn permit_sharing(
+    controller: &Controller,
+    request: &AddRegistry,
+    registry: &Registry,
+    presence: Presence,
+) -> Result<Option<Widening>, ErrorBody> {
+    let widening = {
+        let state = controller.lock_state().await?;
+        state.refuse_taken_scopes(&request.name, registry)?;
+        Widening::of(&state, &request.name, None, registry)
+    };
+    if let Some(widening) = &widening {
+        widening.permit(controller, presence, request.proof.as_ref()).await?;
+    }
+    Ok(widening)
 }
 
 fn require_accepted(probed: ProbeResult, name: &RegistryName) -> Result<ProbeResult, ErrorBody> {
@@ -188,8 +255,14 @@ fn require_accepted(probed: ProbeResult, name: &RegistryName) -> Result<ProbeRes
 }
 
 /// Adds the scopes of downloads and of the API, which the index names, if they are in folders of the index's own host.
-/// Another host, or the whole host, gets the token only when a person says so. Returns notes for the person.
-fn cover_index(registry: &mut Registry, config: Option<&IndexConfig>, name: &RegistryName) -> Vec<String> {
+/// Another host, or the whole host, gets the token only when a person says so, and so does every place that a shared token
+/// was not given for. Returns notes for the person.
+fn cover_index(
+    registry: &mut Registry,
+    config: Option<&IndexConfig>,
+    name: &RegistryName,
+    is_shared: bool,
+) -> Vec<String> {
     let mut notes = Vec::new();
     let Some(home) = registry.index.as_ref().and_then(|index| index.scope().ok()) else {
         return notes;
@@ -212,6 +285,9 @@ fn cover_index(registry: &mut Registry, config: Option<&IndexConfig>, name: &Reg
         }
         let is_own_host = scope.origin == home.origin && scope.plain == home.plain;
         match (is_own_host, location.is_whole_host) {
+            (true, false) if is_shared => notes.push(format!(
+                "the index names {scope}, which gets no token; `regauthctl add-scope {name} {scope}` adds it"
+            )),
             (true, false) => push_scope(&mut registry.scopes, location.url),
             (true, true) => notes.push(location.whole_host_note(name)),
             (false, _) => notes.push(location.other_host_note(name)),
@@ -244,8 +320,19 @@ async fn commit(
     state: &mut StateGuard<'_>,
     request: &AddRegistry,
     route: &Arc<RegistryRoute>,
+    widening: Option<&Widening>,
 ) -> Result<(), ErrorBody> {
     controller.write_journal(&state.journal).await?;
+    if route.registry.source.is_stored() {
+        let binding = Binding {
+            source: source_record(&route.registry.source),
+            uses: [(request.name.clone(), token_use(&route.registry))].into(),
+        };
+        controller.record_binding(state, &request.name, binding).await?;
+    }
+    if let Some(widening) = widening {
+        widening.record(controller, state).await?;
+    }
     if let Some(token) = &request.token {
         let item = Item::Credential(request.name.clone());
         state.unlocked(controller.store().thread.write(&item, token)).await?;
@@ -264,6 +351,18 @@ async fn commit(
     controller.write_bundle(state).await?;
     let add = controller.edit_config(|config| config.add_registry(&request.name, &route.registry));
     add.await
+}
+
+/// Takes back the use of a token that the registry would have shared.
+async fn restore(
+    controller: &Controller,
+    state: &mut StateGuard<'_>,
+    widening: Option<&Widening>,
+    bindings: &BTreeMap<RegistryName, Binding>,
+) {
+    if let Some(widening) = widening {
+        widening.restore(controller, state, bindings).await;
+    }
 }
 
 async fn undo(controller: &Controller, state: &mut StateGuard<'_>, name: &RegistryName) {

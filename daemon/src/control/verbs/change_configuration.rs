@@ -3,7 +3,7 @@
 //!
 //! A change is compared with the registries in service. One that widens where a token goes, or what it may do, needs the
 //! person's agreement. Then each changed registry is asked about its token, the file is written, and it takes effect as
-//! by `reload`. A failure restores the file.
+//! by `reload`: what a stored token was not given for waits for `confirm`. A failure restores the file.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +19,7 @@ use crate::control::error::unchanged;
 use crate::control::probe::probe_token;
 use crate::control::state::{State, StateGuard};
 use crate::control::verbs::lifecycle;
+use crate::control::widening;
 use crate::credential::CredentialState;
 use crate::registry::Registry;
 
@@ -90,7 +91,7 @@ pub(crate) fn export(controller: &Controller, request: &Export) -> Result<Export
     };
     let definitions = names.into_iter().map(|name| {
         let route = snapshot.registry(name)?;
-        Ok(definition(name, &route.registry))
+        Ok(definition(name, route.configured()))
     });
     Ok(Exported {
         registries: definitions.collect::<Result<_, ErrorBody>>()?,
@@ -159,7 +160,7 @@ async fn change(
 fn in_service(state: &State) -> BTreeMap<RegistryName, Registry> {
     let registries = state.registries.iter();
     registries
-        .map(|(name, route)| (name.clone(), route.registry.clone()))
+        .map(|(name, route)| (name.clone(), route.configured().clone()))
         .collect()
 }
 
@@ -220,7 +221,12 @@ async fn check_registries(
             .scheme
             .check(&value.secret)
             .map_err(|error| unchanged(error.into()))?;
-        if !verify || route.registry.source != registry.source || !is_sent_differently(&route.registry, registry) {
+        let before = route.configured();
+        if !verify || before.source != registry.source || !is_sent_differently(before, registry) {
+            continue;
+        }
+        // A stored token is not even sent for a check where it was not given for. A person confirms the change first.
+        if !widening::is_covered(state, name, registry) {
             continue;
         }
         let probe = probe_token(&upstream, controller.upstream_pool(), registry, &value.secret);

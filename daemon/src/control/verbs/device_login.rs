@@ -102,17 +102,10 @@ pub(crate) async fn poll(controller: &Controller, request: ByName) -> Result<Dev
     let name = request.name;
     let route = controller.snapshot().registry(&name)?;
     flow(&route)?;
-    let none = || {
-        let error = ErrorBody::new(
-            ErrorKind::NotFound,
-            format!("no login to `{name}` waits for a confirmation"),
-        );
-        error.hint(format!("`regauthctl login {name}` begins one"))
-    };
-    let login = controller.state.logins.find(&name).ok_or_else(none)?;
+    let login = controller.state.logins.find(&name).ok_or_else(|| no_login(&name))?;
     if !Arc::ptr_eq(&login.credential, &route.credential.shared) {
         controller.state.logins.remove(&name, &login);
-        return Err(none());
+        return Err(no_login(&name));
     }
     let pending = |pause: Duration| DeviceLoginState {
         name: name.clone(),
@@ -135,17 +128,27 @@ pub(crate) async fn poll(controller: &Controller, request: ByName) -> Result<Dev
         Ok(LoginPoll::Confirmed(refresh_token)) => refresh_token,
         Err(error) => {
             controller.state.logins.remove(&name, &login);
-            return Err(source_error(&route, &error));
+            let again = format!("`regauthctl login {name}` begins another login");
+            return Err(source_error(&route, &error.hint(again)));
         }
     };
     controller.state.logins.remove(&name, &login);
-    store(controller, &route, &refresh_token).await?;
+    let is_bound_now = store(controller, &route, &refresh_token).await?;
+    if is_bound_now {
+        controller.apply_again(&mut controller.lock_for_change().await?).await?;
+    }
+    let route = controller.snapshot().registry(&name)?;
     tracing::info!(registry = %name, "logged in");
     Ok(DeviceLoginState {
         interval: None,
         rotated: Some(rotate_at_source(controller, &route, true).await?),
         name,
     })
+}
+
+fn no_login(name: &RegistryName) -> ErrorBody {
+    let message = format!("no login to `{name}` waits for a confirmation");
+    ErrorBody::new(ErrorKind::NotFound, message).hint(format!("`regauthctl login {name}` begins one"))
 }
 
 impl PendingLogin {
@@ -191,8 +194,8 @@ fn flow(route: &RegistryRoute) -> Result<DeviceFlow, ErrorBody> {
 }
 
 /// Writes the refresh token to the store. A migration waits for it, and copies again. The token is deleted if the registry
-/// was removed or replaced meanwhile.
-async fn store(controller: &Controller, route: &RegistryRoute, refresh_token: &Secret) -> Result<(), ErrorBody> {
+/// was removed or replaced meanwhile. Returns true if the configuration must be applied again.
+async fn store(controller: &Controller, route: &RegistryRoute, refresh_token: &Secret) -> Result<bool, ErrorBody> {
     let name = &route.name;
     // Another registry of this name reads the token only after it is known which of them is in service.
     let secret = controller.stores.secrets().secret(name.clone());
@@ -208,7 +211,8 @@ async fn store(controller: &Controller, route: &RegistryRoute, refresh_token: &S
     state.rotating.remove(name);
     state.removals += 1;
     written?;
-    unreplaced
+    unreplaced?;
+    controller.bind_new_token(&mut state, name).await
 }
 
 /// Deletes the refresh token of a registry that is gone, unless the store has another secret of its name.

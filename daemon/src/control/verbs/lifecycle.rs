@@ -38,7 +38,8 @@ pub(crate) async fn start(controller: &Controller, config: &Config) -> Result<()
             "the journal was missing; generations are numbered by the time, and running clients must be started again"
         );
     }
-    if !controller.folders.journal().exists() {
+    let is_settled = Controller::forget_unbound(&mut state);
+    if is_settled || !controller.folders.journal().exists() {
         controller.write_journal(&state.journal).await?;
     }
     controller.publish(&state);
@@ -99,6 +100,10 @@ pub(super) async fn reload_config(controller: &Controller, state: &mut StateGuar
     workload_trust::apply(controller, &config);
     let troubles = state.registries.values().filter_map(|route| route.trouble.clone());
     let mut notes: Vec<String> = troubles.collect();
+    notes.extend(state.registries.values().filter_map(|route| {
+        let unconfirmed = route.unconfirmed.as_ref()?;
+        Some(unconfirmed.message(&route.name))
+    }));
     notes.extend(keys_for_the_next_start(controller, &config));
     notes.extend(tokens_left_in_the_store(state, &before));
     Ok(Reloaded {

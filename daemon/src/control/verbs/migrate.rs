@@ -171,8 +171,8 @@ fn stored_items(state: &State) -> BTreeSet<Item> {
     let names = names.chain(journal.registries.keys()).chain(journal.rotations.keys());
     let with_authority = journal.authorities.keys().filter_map(|host| host.parse().ok());
     let keys = with_authority.chain(state.hosts()).map(Item::AuthorityKey);
-    let items = names.cloned().map(Item::Credential).chain(keys);
-    items.chain([Item::ProxyUrl]).collect()
+    let secrets = names.flat_map(|name| [Item::Credential(name.clone()), Item::Binding(name.clone())]);
+    secrets.chain(keys).chain([Item::ProxyUrl]).collect()
 }
 
 /// Copies the secrets, and again if one was rotated, refreshed or removed meanwhile. The lock is held, and refreshed logins
@@ -208,7 +208,7 @@ async fn copy_until_unchanged<'a>(
     Err(ErrorBody::new(ErrorKind::Failed, message).hint(NOTHING_CHANGED))
 }
 
-/// Writes each secret to the new store, then reads each back. Returns the number of secrets.
+/// Writes each secret and each binding to the new store, then reads each back. Returns the number of secrets.
 ///
 /// The copy is compared with the secret that was written: a rotation may have changed the old store meanwhile.
 async fn copy(
@@ -238,7 +238,8 @@ async fn copy(
         }
         progress.step();
     }
-    Ok(written.len())
+    let secrets = written.iter().filter(|(item, _)| !matches!(item, Item::Binding(_)));
+    Ok(secrets.count())
 }
 
 async fn read(store: &OpenStore, item: &Item) -> Result<Option<Secret>, ErrorBody> {

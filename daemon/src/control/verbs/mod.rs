@@ -7,6 +7,7 @@ pub(super) mod add_registry;
 pub(super) mod add_scope;
 pub(super) mod change_configuration;
 pub(super) mod check_registry;
+pub(super) mod confirm;
 pub(crate) mod device_login;
 pub(super) mod logout;
 pub(super) mod remove_registry;

@@ -9,6 +9,7 @@ use regauth_shared::{ErrorBody, ErrorKind, RegistryName};
 use crate::control::controller::Controller;
 use crate::control::error::unchanged;
 use crate::control::state::apply::close_unused;
+use crate::control::state::binding::owner_in_service;
 use crate::control::state::{RegistryRoutes, State, StateGuard};
 use crate::control::verbs::{grants, holders_note};
 use crate::proxy::routes::RegistryRoute;
@@ -23,6 +24,7 @@ pub(crate) async fn remove_registry(controller: &Controller, request: ByName) ->
     let mut state = controller.lock_state().await?;
     let name = request.name;
     let route = removable(controller, &state, &name)?;
+    let owner = owner_in_service(&state, &name);
     commit(controller, &mut state, &name).await?;
     state.registries.remove(&name);
     state.removals += 1;
@@ -32,6 +34,9 @@ pub(crate) async fn remove_registry(controller: &Controller, request: ByName) ->
     let mut notes = holders_note(closed.holders());
     drop(closed);
     notes.extend(grants::end_with_registry(controller, &name).await);
+    if owner != name {
+        controller.narrow_binding(&mut state, &owner, &name).await;
+    }
     if let Err(error) = controller.delete_credential(&mut state, &name).await {
         notes.push(format!(
             "{}; its token is deleted as soon as the store opens",

@@ -108,19 +108,23 @@ async fn rotate_stored(
         since: OffsetDateTime::now_utc(),
     };
     commit(controller, &mut state, route, &token, entry).await?;
+    let bound = controller.bind_new_token(&mut state, &route.name).await;
     let replaced = route
         .credential
         .shared
         .replace_in_turn(ticket, entry.value(token).into());
     drop((state, turn));
-    let holders = replaced.wait().await;
-    Ok(rotated(
-        controller,
-        route,
-        entry.generation,
-        probed,
-        holders_note(holders),
-    ))
+    let mut notes = holders_note(replaced.wait().await);
+    match bound {
+        Ok(true) => controller.apply_again(&mut controller.lock_for_change().await?).await?,
+        Ok(false) => {}
+        Err(error) => notes.push(format!(
+            "what the token is for could not be recorded: {}",
+            error.message
+        )),
+    }
+    notes.extend(controller.unconfirmed_note(&route.name));
+    Ok(rotated(controller, route, entry.generation, probed, notes))
 }
 
 /// Refuses a rotation if the registry was changed while it was asked about the new token, or if a rotation that began

@@ -95,8 +95,8 @@ fn upstream_proxies(rules: &ProxyRules) -> Vec<UpstreamProxy> {
 
 /// A registry as the protocol shows it.
 pub(in crate::control) fn view(route: &RegistryRoute) -> RegistryView {
-    let registry = &route.registry;
-    let outside = route.usage.outside(&registry.scopes);
+    let registry = route.configured();
+    let outside = route.usage.outside(&route.registry.scopes);
     let trouble = route.usage.trouble.last();
     RegistryView {
         name: route.name.clone(),
@@ -125,6 +125,9 @@ pub(in crate::control) fn view(route: &RegistryRoute) -> RegistryView {
         refused_outside: outside.requests,
         wider_scope: outside.covering.map(|scope| scope.to_string()),
         trouble: route.trouble.clone(),
+        changes: route.unconfirmed.as_ref().map_or_else(Vec::new, |unconfirmed| {
+            unconfirmed.changes.iter().map(ToString::to_string).collect()
+        }),
     }
 }
 
@@ -206,6 +209,7 @@ fn problems(controller: &Controller, registries: &RegistryRoutes, store_error: O
         ),
     }));
     problems.extend(registries.values().filter_map(|route| certificate_problem(route)));
+    problems.extend(registries.values().filter_map(|route| unconfirmed_problem(route)));
     problems.extend(registries.values().filter_map(|route| credential_problem(route)));
     let warn_before = controller.at_start.warn_before;
     problems.extend(
@@ -271,6 +275,24 @@ fn certificate_problem(route: &RegistryRoute) -> Option<Problem> {
     })
 }
 
+/// A configuration that goes beyond what the stored token was given for.
+fn unconfirmed_problem(route: &RegistryRoute) -> Option<Problem> {
+    let name = &route.name;
+    let changes: Vec<String> = route
+        .unconfirmed
+        .as_ref()?
+        .changes
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    Some(Problem {
+        message: format!("{name} has changed, and this is not served: {}", changes.join("; ")),
+        hint: format!(
+            "`regauthctl confirm {name}` takes it in; otherwise change config.toml back and `regauthctl reload`"
+        ),
+    })
+}
+
 /// A token that ends soon and that nothing renews.
 pub(in crate::control) fn ending_problem(route: &RegistryRoute, warn_before: Duration) -> Option<Problem> {
     let state = route.credential.state();
@@ -319,6 +341,9 @@ fn request_problem(route: &RegistryRoute) -> Option<Problem> {
 
 /// A token that the registry rejects, that has expired, or that the source does not give.
 pub(in crate::control) fn credential_problem(route: &RegistryRoute) -> Option<Problem> {
+    if route.is_withheld() {
+        return None;
+    }
     let name = &route.name;
     let failure = route.credential.shared.refresh_status().failure;
     let message = match (route.credential.state(), failure) {

@@ -6,6 +6,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Child;
 use zeroize::Zeroizing;
@@ -19,6 +20,26 @@ use crate::registry::Command;
 /// # Errors
 /// [`FetchError`] if it cannot be started, fails, takes too long, or prints something other than a token.
 pub(super) async fn run(command: &Command) -> Result<FetchedToken, FetchError> {
+    let printed = print(command).await?;
+    output::read(&printed.stdout, &command.output, command.ttl).map_err(|reason| {
+        let program = command.program();
+        error(format!("the output of `{program}` has no token: {reason}"), &printed)
+    })
+}
+
+/// Runs the program once and reads a JSON document from its stdout.
+///
+/// # Errors
+/// As [`run`]; the message repeats nothing of the document.
+pub(super) async fn read_json<T: DeserializeOwned>(command: &Command) -> Result<T, FetchError> {
+    let printed = print(command).await?;
+    serde_json::from_slice(&printed.stdout).map_err(|_| {
+        let program = command.program();
+        error(format!("the output of `{program}` is not the expected JSON"), &printed)
+    })
+}
+
+async fn print(command: &Command) -> Result<Printed, FetchError> {
     let program = command.program();
     let child = prepared(command)
         .spawn()
@@ -36,8 +57,7 @@ pub(super) async fn run(command: &Command) -> Result<FetchedToken, FetchError> {
         Ok(Ok(_)) if printed.stdout.len() >= MAX_PRINTED => {
             Err(failed(format!("`{program}` printed more than {MAX_PRINTED} bytes")))
         }
-        Ok(Ok(_)) => output::read(&printed.stdout, &command.output, command.ttl)
-            .map_err(|reason| failed(format!("the output of `{program}` has no token: {reason}"))),
+        Ok(Ok(_)) => Ok(printed),
     }
 }
 

@@ -21,6 +21,20 @@ pub(crate) struct Preset {
     environment: &'static [&'static str],
 }
 
+/// Variables that AWS's command line reads.
+pub(super) const AWS_VARIABLES: &[&str] = &[
+    "AWS_PROFILE",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CA_BUNDLE",
+];
+
 /// All presets.
 pub(crate) const PRESETS: &[Preset] = &[
     Preset {
@@ -45,18 +59,7 @@ pub(crate) const PRESETS: &[Preset] = &[
             "json",
         ],
         json: Some(("/authorizationToken", "/expiration")),
-        environment: &[
-            "AWS_PROFILE",
-            "AWS_CONFIG_FILE",
-            "AWS_SHARED_CREDENTIALS_FILE",
-            "AWS_ACCESS_KEY_ID",
-            "AWS_SECRET_ACCESS_KEY",
-            "AWS_SESSION_TOKEN",
-            "AWS_ROLE_ARN",
-            "AWS_ROLE_SESSION_NAME",
-            "AWS_WEB_IDENTITY_TOKEN_FILE",
-            "AWS_CA_BUNDLE",
-        ],
+        environment: AWS_VARIABLES,
     },
     // `gcloud auth print-access-token` prints the same token without its expiry.
     Preset {

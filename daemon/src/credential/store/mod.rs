@@ -111,18 +111,21 @@ pub struct InvalidStoreKind;
 pub enum Item {
     /// A registry's credential.
     Credential(RegistryName),
+    /// Record of what a registry's credential was given for. No secret.
+    Binding(RegistryName),
     /// Key of the intermediate authority for one host: PKCS#8 DER in base64.
     AuthorityKey(Host),
     /// URL of the corporate proxy with its password. With the URL, the password goes to that proxy only.
     ProxyUrl,
 }
 
-/// The account name in a keychain and the key in a vault: the registry's name, `authority:host` or `upstream:proxy`. A
+/// The account name in a keychain and the key in a vault: the registry's name, `binding:name`, `authority:host` or `upstream:proxy`. A
 /// registry's name has no colon, so the forms never collide.
 impl fmt::Display for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Credential(name) => name.fmt(f),
+            Self::Binding(name) => write!(f, "binding:{name}"),
             Self::AuthorityKey(host) => write!(f, "authority:{host}"),
             Self::ProxyUrl => f.write_str(PROXY_URL),
         }
@@ -133,10 +136,11 @@ impl FromStr for Item {
     type Err = InvalidItem;
 
     fn from_str(text: &str) -> Result<Self, InvalidItem> {
-        match text.strip_prefix("authority:") {
-            Some(host) => host.parse().map(Self::AuthorityKey).map_err(|_| InvalidItem),
-            None if text == PROXY_URL => Ok(Self::ProxyUrl),
-            None => text.parse().map(Self::Credential).map_err(|_| InvalidItem),
+        match text.split_once(':') {
+            Some(("authority", host)) => host.parse().map(Self::AuthorityKey).map_err(|_| InvalidItem),
+            Some(("binding", name)) => name.parse().map(Self::Binding).map_err(|_| InvalidItem),
+            _ if text == PROXY_URL => Ok(Self::ProxyUrl),
+            _ => text.parse().map(Self::Credential).map_err(|_| InvalidItem),
         }
     }
 }

@@ -54,6 +54,8 @@ pub enum ProxyError {
     TokenRejected(RegistryName),
     /// The registry answers 401 for this path and accepts the credential elsewhere.
     AccessDenied(RegistryName),
+    /// The configuration goes beyond what the token was given for, and a person has to confirm it.
+    Unconfirmed(RegistryName),
     /// The store needs a person to unlock it.
     StoreLocked,
     /// The store or source has no credential, or failed.
@@ -107,6 +109,7 @@ impl ProxyError {
             Self::ProgramDenied(_) => "program-denied",
             Self::TokenRejected(_) => "token-rejected",
             Self::AccessDenied(_) => "access-denied",
+            Self::Unconfirmed(_) => "unconfirmed",
             Self::StoreLocked | Self::StoreUnavailable => "store-locked",
             Self::CredentialUnavailable(_) | Self::LoggedOut(_) | Self::TokenService(_) => "credential-unavailable",
             Self::AuditUnavailable => "audit-unavailable",
@@ -137,6 +140,7 @@ impl ProxyError {
             | Self::ProgramDenied(_)
             | Self::TokenRejected(_)
             | Self::AccessDenied(_)
+            | Self::Unconfirmed(_)
             | Self::StoreLocked
             | Self::StoreUnavailable => StatusCode::FORBIDDEN,
             Self::CorporateProxy(error) if error.problem == ProxyProblem::Silent => StatusCode::GATEWAY_TIMEOUT,
@@ -163,6 +167,7 @@ impl ProxyError {
             Self::UpstreamFraming => Some("answered with a transfer coding that regauth did not ask for"),
             Self::UpstreamUnreadable => Some("gave an answer of Git LFS that regauth could not search"),
             Self::TokenRejected(_) => Some("rejected the token"),
+            Self::Unconfirmed(_) => Some("was not asked: its configuration goes beyond what the token was given for"),
             Self::StoreLocked => Some("was not asked: the store is locked"),
             Self::StoreUnavailable => Some("was not asked: the store cannot be read"),
             Self::CredentialUnavailable(_) | Self::LoggedOut(_) => Some("was not asked: there is no token"),
@@ -193,6 +198,7 @@ impl ProxyError {
             Self::ProgramDenied(name) => return PROGRAM_DENIED.replace("{name}", name.as_str()),
             Self::TokenRejected(name) => return TOKEN_REJECTED.replace("{name}", name.as_str()),
             Self::AccessDenied(name) => return ACCESS_DENIED.replace("{name}", name.as_str()),
+            Self::Unconfirmed(name) => return UNCONFIRMED.replace("{name}", name.as_str()),
             Self::CredentialUnavailable(name) | Self::LoggedOut(name) => {
                 return CREDENTIAL_UNAVAILABLE.replace("{name}", name.as_str());
             }
@@ -406,6 +412,8 @@ const TOKEN_REJECTED: &str = "The registry `{name}` rejected the token that rega
     with `regauthctl verify {name}`, or replace the token with `regauthctl rotate {name}`.\n";
 const ACCESS_DENIED: &str = "The registry `{name}` answers 401 for this URL, and nothing says that the token is bad. Check \
     the URL and what the token may read; `regauthctl verify {name}` asks the registry about the token.\n";
+const UNCONFIRMED: &str = "The registry `{name}` has changed beyond what its token was given for, so nothing was sent. \
+    `regauthctl show {name}` lists the changes, and `regauthctl confirm {name}` takes them in.\n";
 const STORE_LOCKED: &str = "The store that keeps regauth's tokens is locked, so nothing was sent. Unlock it with \
     `regauthctl unlock`.\n";
 const CREDENTIAL_UNAVAILABLE: &str = "regauth has no token for the registry `{name}`, so nothing was sent. Find the reason with \

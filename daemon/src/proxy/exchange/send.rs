@@ -256,6 +256,7 @@ pub(super) async fn lease(registry: &RegistryRoute) -> Result<Lease, ProxyError>
         .map_err(|unavailable| match unavailable {
             Unavailable::Locked => ProxyError::StoreLocked,
             Unavailable::Unreadable => ProxyError::StoreUnavailable,
+            Unavailable::Missing if registry.is_withheld() => ProxyError::Unconfirmed(registry.name.clone()),
             Unavailable::Missing => ProxyError::CredentialUnavailable(registry.name.clone()),
             Unavailable::Rejected => ProxyError::TokenRejected(registry.name.clone()),
         })

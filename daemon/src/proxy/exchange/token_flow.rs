@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::WWW_AUTHENTICATE;
 use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{Either, Full};
 use regauth_shared::Secret;
@@ -283,7 +284,10 @@ async fn send_once(
     recording: &mut Recording,
 ) -> Result<(Response<ResponseBody>, Option<Arc<ScopedToken>>), ProxyError> {
     let token = carried.token();
-    let (response, _) = send::send_carried(worker, client, registry, carried, request, permit, recording).await?;
+    let sent = send::send_carried(worker, client, registry, carried, request, permit, recording).await?;
+    let (mut response, _) = sent;
+    // A client that saw a challenge would ask the token service itself.
+    response.headers_mut().remove(WWW_AUTHENTICATE);
     Ok((response, token))
 }
 

@@ -18,6 +18,8 @@ pub(in crate::proxy) fn routes(text: &str) -> Routes {
             read_ahead: None,
             token_flow: None,
             registry,
+            unconfirmed: None,
+            is_placeholder: false,
             upstream: Arc::new(Upstream::new(&dialer, trust, 1).unwrap()),
             trouble: None,
             usage: Arc::default(),

@@ -1,6 +1,7 @@
 //! Trusted roots and client certificate of a registry's connections.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +13,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest as _, Sha256};
 
 use crate::crypto;
-use crate::registry::ClientIdentity;
+use crate::policy::binding::RootDigest;
+use crate::registry::{ClientIdentity, Registry};
 
 /// Trusted roots and client certificate of a registry's connections.
 #[derive(Clone, Debug)]
@@ -36,23 +38,41 @@ impl Trust {
         }
     }
 
-    /// This trust for a registry, with the roots of `ca_file` and a client certificate, if it has them. Registries without
-    /// a `ca_file` share the roots.
+    /// This trust for a registry, with the roots of its `ca_file` and a client certificate, if it has them. Registries
+    /// without a `ca_file` share the roots. Roots that the registry's binding does not have are left out.
     ///
     /// # Errors
     /// [`TrustError`] when `ca_file` cannot be read or has no certificate.
-    pub fn for_registry(&self, ca_file: Option<&Path>, identity: Option<ClientIdentity>) -> Result<Self, TrustError> {
-        let mut trust = self.clone();
-        if let Some(file) = ca_file {
-            let roots = Arc::make_mut(&mut trust.roots);
-            for certificate in certificates(file)? {
-                roots
-                    .add(certificate)
-                    .map_err(|_| TrustError::NoCertificate(display(file)))?;
-            }
-        }
+    pub(crate) fn for_registry(
+        &self,
+        registry: &Registry,
+        identity: Option<ClientIdentity>,
+    ) -> Result<Self, TrustError> {
+        let mut trust = self.with_roots(registry.ca_file.as_deref(), registry.bound_roots.as_ref())?;
         trust.identity_digest = identity.as_ref().map_or([0; 32], digest);
         trust.identity = identity;
+        Ok(trust)
+    }
+
+    /// This trust and the roots in a file, if there is one: all of them, or those that a binding has.
+    ///
+    /// # Errors
+    /// As [`Trust::for_registry`].
+    pub(crate) fn with_roots(
+        &self,
+        file: Option<&Path>,
+        bound: Option<&BTreeSet<RootDigest>>,
+    ) -> Result<Self, TrustError> {
+        let mut trust = self.clone();
+        let Some(file) = file else { return Ok(trust) };
+        let is_bound =
+            |certificate: &CertificateDer<'_>| bound.is_none_or(|bound| bound.contains(&root_digest(certificate)));
+        let roots = Arc::make_mut(&mut trust.roots);
+        for certificate in certificates(file)?.into_iter().filter(is_bound) {
+            roots
+                .add(certificate)
+                .map_err(|_| TrustError::NoCertificate(display(file)))?;
+        }
         Ok(trust)
     }
 
@@ -163,6 +183,15 @@ impl ResolvesClientCert for CertificateRequests {
     fn has_certs(&self) -> bool {
         self.0.has_certs()
     }
+}
+
+/// Digests of the certificates in a `ca-file`; none if it cannot be read, since nothing trusts it then.
+pub(crate) fn root_digests(file: &Path) -> BTreeSet<RootDigest> {
+    certificates(file).unwrap_or_default().iter().map(root_digest).collect()
+}
+
+fn root_digest(certificate: &CertificateDer<'_>) -> RootDigest {
+    RootDigest(Sha256::digest(certificate).into())
 }
 
 /// Digest of the files' contents. A file that cannot be read is an error later.

@@ -125,6 +125,7 @@ impl ExchangeKind {
             let reason = "this exchange has no login with a code; azure has, and oauth with device-url and client-id";
             return Err(InvalidSetting::new("identity", reason));
         }
+        exchange.check_identity(&settings, &identity)?;
         let ttl = settings.text("ttl").map(lifetime).transpose();
         let identity_host = settings.text(IDENTITY_HOST).map(Endpoint::of_host).transpose();
         let identity_host = identity_host.map_err(|reason| InvalidSetting::new(IDENTITY_HOST, reason))?;
@@ -172,6 +173,15 @@ impl Exchange {
             Self::Oauth(oauth) => oauth.device_flow(),
             Self::Azure(azure) => Some(azure.device_flow()),
             _ => None,
+        }
+    }
+
+    /// Checks that the identity is of a kind that the exchange takes.
+    fn check_identity(&self, settings: &Settings, identity: &Identity) -> Result<(), InvalidSetting> {
+        match self {
+            Self::Codeartifact(codeartifact) => codeartifact.check_identity(settings, identity),
+            _ if *identity == Identity::Aws => Err(InvalidSetting::new("identity", "aws is for codeartifact only")),
+            _ => Ok(()),
         }
     }
 
@@ -427,7 +437,7 @@ mod tests {
                 "jfrog",
                 "host=h,provider=p,identity=canary",
                 "identity: an identity is github-actions, gitlab, kubernetes, \
-              circleci, buildkite, bitbucket, azure-pipelines, device, \"file:/path\" or \"env:VARIABLE\"",
+              circleci, buildkite, bitbucket, azure-pipelines, device, aws, \"file:/path\" or \"env:VARIABLE\"",
             ),
             (
                 "oauth",

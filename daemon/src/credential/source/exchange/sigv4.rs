@@ -14,15 +14,15 @@ use time::OffsetDateTime;
 
 use crate::credential::source::endpoint::Endpoint;
 
-/// Temporary credentials of a role.
+/// Credentials of a user, or temporary ones of a role.
 #[derive(Debug)]
 pub(super) struct AwsCredentials {
     /// Not secret.
     pub(super) access_key_id: String,
     /// Key of the signature.
     pub(super) secret_access_key: Secret,
-    /// Sent in a header of its own.
-    pub(super) session_token: Secret,
+    /// Sent in a header of its own; temporary credentials have one.
+    pub(super) session_token: Option<Secret>,
 }
 
 /// Headers that sign a request to `endpoint`, which may have a query.
@@ -31,11 +31,18 @@ pub(super) fn headers(
     (region, service): (&str, &str),
     (method, endpoint): (&Method, &Endpoint),
     now: OffsetDateTime,
-) -> [(HeaderName, String); 3] {
+) -> Vec<(HeaderName, String)> {
     let (date, time) = timestamps(now);
-    let token = credentials.session_token.expose();
+    let token = credentials.session_token.as_ref().map(Secret::expose);
+    let (token_line, signed_headers) = match token {
+        Some(token) => (
+            format!("{SECURITY_TOKEN}:{token}\n"),
+            "host;x-amz-date;x-amz-security-token",
+        ),
+        None => (String::new(), "host;x-amz-date"),
+    };
     let canonical = format!(
-        "{method}\n{}\n{}\nhost:{}\nx-amz-date:{time}\nx-amz-security-token:{token}\n\n{SIGNED_HEADERS}\n{}",
+        "{method}\n{}\n{}\nhost:{}\nx-amz-date:{time}\n{token_line}\n{signed_headers}\n{}",
         endpoint.url().path(),
         canonical_query(endpoint),
         endpoint.host(),
@@ -51,15 +58,18 @@ pub(super) fn headers(
         .iter()
         .fold(first.as_bytes().to_vec(), |key, text| sign(&key, text));
     let authorization = format!(
-        "{ALGORITHM} Credential={}/{scope}, SignedHeaders={SIGNED_HEADERS}, Signature={}",
+        "{ALGORITHM} Credential={}/{scope}, SignedHeaders={signed_headers}, Signature={}",
         credentials.access_key_id,
         hex(&signature)
     );
+    let token = token.map(|token| (HeaderName::from_static(SECURITY_TOKEN), token.to_owned()));
     [
         (HeaderName::from_static("x-amz-date"), time),
-        (HeaderName::from_static("x-amz-security-token"), token.to_owned()),
         (AUTHORIZATION, authorization),
     ]
+    .into_iter()
+    .chain(token)
+    .collect()
 }
 
 fn sign(key: &[u8], text: &str) -> Vec<u8> {
@@ -97,7 +107,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-const SIGNED_HEADERS: &str = "host;x-amz-date;x-amz-security-token";
+const SECURITY_TOKEN: &str = "x-amz-security-token";
 /// All but RFC 3986's unreserved characters.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -115,19 +125,32 @@ mod tests {
         let credentials = AwsCredentials {
             access_key_id: "AKIDEXAMPLE".to_owned(),
             secret_access_key: Secret::parse("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY").unwrap(),
-            session_token: Secret::parse(token).unwrap(),
+            session_token: Some(Secret::parse(token).unwrap()),
         };
         let now = OffsetDateTime::from_unix_timestamp(1_440_938_160).unwrap();
         let endpoint: Endpoint = "https://example.amazonaws.com/".parse().unwrap();
         let place = ("us-east-1", "service");
-        let [(_, time), _, (_, authorization)] = headers(&credentials, place, (&Method::POST, &endpoint), now);
-        assert_eq!(time, "20150830T123600Z");
+        let signed = headers(&credentials, place, (&Method::POST, &endpoint), now);
+        assert_eq!(signed[0].1, "20150830T123600Z");
         assert_eq!(
-            authorization,
+            signed[1].1,
             "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, \
              SignedHeaders=host;x-amz-date;x-amz-security-token, \
              Signature=85d96828115b5dc0cfc3bd16ad9e210dd772bbebba041836c64533a82be05ead"
         );
+        assert_eq!(signed.len(), 3);
+        // `post-vanilla`, without a session token.
+        let credentials = AwsCredentials {
+            session_token: None,
+            ..credentials
+        };
+        let signed = headers(&credentials, place, (&Method::POST, &endpoint), now);
+        assert_eq!(
+            signed[1].1,
+            "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, \
+             SignedHeaders=host;x-amz-date, Signature=5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b"
+        );
+        assert_eq!(signed.len(), 2);
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub enum Identity {
     Command(Command),
     /// A person, who logs in with a code (RFC 8628). The refresh token is in the store.
     Device,
+    /// Keys that AWS's command line has, or gets by single sign-on or a role.
+    Aws,
 }
 
 impl Identity {
@@ -54,7 +56,9 @@ impl Identity {
             Self::Of(platform) => request::fetch(*platform, wanted, environment, client).await?,
             Self::Secret(reference) => reference.read(environment).await?,
             Self::Command(command) => command::run(command).await?.secret,
-            Self::Device => return Err(FetchError::new("a person's login gives no identity, only tokens")),
+            Self::Device | Self::Aws => {
+                return Err(FetchError::new(format!("{self} gives tokens or keys, and no identity")));
+            }
         };
         self.reject_key(identity)
     }
@@ -72,7 +76,7 @@ impl Identity {
     pub(crate) fn secret_reference(&self) -> Option<&SecretReference> {
         match self {
             Self::Secret(reference) => Some(reference),
-            Self::Found | Self::Of(_) | Self::Command(_) | Self::Device => None,
+            Self::Found | Self::Of(_) | Self::Command(_) | Self::Device | Self::Aws => None,
         }
     }
 }
@@ -97,6 +101,7 @@ impl FromStr for Identity {
                 reference.map_err(|_| InvalidIdentity::SecretReference)
             }
             None if text == "device" => Ok(Self::Device),
+            None if text == "aws" => Ok(Self::Aws),
             _ => Platform::parse(text).map(Self::Of).ok_or(InvalidIdentity::Unknown),
         }
     }
@@ -111,6 +116,7 @@ impl fmt::Display for Identity {
             Self::Secret(reference) => reference.fmt(f),
             Self::Command(command) => write!(f, "command:{}", command.program()),
             Self::Device => f.write_str("device"),
+            Self::Aws => f.write_str("aws"),
         }
     }
 }
@@ -119,7 +125,10 @@ impl fmt::Display for Identity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidIdentity {
     /// It has none of the forms.
-    #[error("an identity is {}, device, \"file:/path\" or \"env:VARIABLE\"", platform::NAMES)]
+    #[error(
+        "an identity is {}, device, aws, \"file:/path\" or \"env:VARIABLE\"",
+        platform::NAMES
+    )]
     Unknown,
     /// It has the form of a reference to a secret, but names no absolute path and no variable.
     #[error("expected file: with an absolute path, or env: with the name of an environment variable")]
@@ -138,6 +147,7 @@ mod tests {
             "kubernetes",
             "azure-pipelines",
             "device",
+            "aws",
             "file:/run/id",
             "env:CORP_ID",
         ] {

@@ -143,6 +143,7 @@ struct Found {
 fn label(service: &str, item: &Item) -> String {
     match item {
         Item::Credential(name) => format!("{service}: token for {name}"),
+        Item::Binding(name) => format!("{service}: use of the token for {name}"),
         Item::AuthorityKey(host) => format!("{service}: key of the authority for {host}"),
         Item::ProxyUrl => format!("{service}: URL of the company's proxy"),
     }

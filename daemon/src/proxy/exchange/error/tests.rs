@@ -32,6 +32,7 @@ fn every_error_has_two_sentences() {
         ProxyError::ProgramDenied(name.clone()),
         ProxyError::TokenRejected(name.clone()),
         ProxyError::AccessDenied(name.clone()),
+        ProxyError::Unconfirmed(name.clone()),
         ProxyError::StoreLocked,
         ProxyError::CredentialUnavailable(name.clone()),
         ProxyError::LoggedOut(name),
