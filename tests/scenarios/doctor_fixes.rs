@@ -365,3 +365,20 @@ fn a_daemon_that_would_not_start_is_explained() {
     let broken = desk.broken();
     assert_eq!(broken[0]["code"], "daemon-cannot-start", "{broken:#?}");
 }
+
+#[test]
+fn a_fix_that_fails_stops_no_other() {
+    let desk = Desk::with(&[]);
+    let (config, gitconfig) = (desk.home(CONFIG), desk.home(".gitconfig"));
+    let set_mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    desk.edit(&config, |text| text.replace("proxy = ", "#"));
+    set_mode(&config, 0o444);
+    fs::remove_file(&gitconfig).unwrap();
+    let output = exec::run(desk.command(binary("regauthctl")).args(["doctor", "--fix"]));
+    assert!(output.stdout.contains("not fixed: "), "{}", output.report());
+    assert!(output.stdout.contains("fixed: set up git: "), "{}", output.report());
+    assert!(gitconfig.exists());
+    set_mode(&config, 0o644);
+    let output = exec::run(desk.command(binary("regauthctl")).args(["doctor", "--fix"]));
+    assert!(output.stdout.contains("fixed: set up cargo: "), "{}", output.report());
+}

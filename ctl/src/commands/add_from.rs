@@ -198,6 +198,9 @@ fn add(entry: Entry, options: &Options<'_>, client: &Client, folders: &Folders) 
 /// # Errors
 /// The file cannot be deleted; those of the daemon.
 pub(super) fn forget_ca_file(client: &Client, folders: &Folders, file: &Path) -> Result<(), ErrorBody> {
+    if !team_file::is_copy(folders, file) {
+        return Ok(());
+    }
     let list: RegistryList = client.call(&Request::List(Nothing {}))?.answer;
     let in_use = |path: &Path| {
         let mut files = list.registries.iter().filter_map(|view| view.ca_file.as_deref());

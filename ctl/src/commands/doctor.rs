@@ -52,7 +52,7 @@ const EXAMPLES: &str = "\
 Examples:
   regauthctl doctor
   regauthctl doctor --fix
-  regauthctl doctor --gateway https://regauth.corp.example:9443 --token-env REGAUTH_TOKEN
+  regauthctl doctor --gateway https://gateway:9443 --token-env JOB_TOKEN
   regauthctl doctor --json";
 
 /// Result of the checks.
@@ -62,22 +62,25 @@ struct Diagnosis {
     findings: Vec<Finding>,
     #[serde(rename = "mended")]
     fixed: Vec<String>,
+    /// Fixes that failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    failed: Vec<ErrorBody>,
 }
 
 /// Runs all checks, and the fixes with `--fix`.
 pub(crate) fn run(arguments: &Arguments, client: &Client, folders: &Folders) -> Result<Report, ErrorBody> {
     if let Some(url) = &arguments.gateway {
-        return report(examine_gateway(url, &arguments.client)?, Vec::new());
+        return report(examine_gateway(url, &arguments.client)?, Vec::new(), Vec::new());
     }
     let mut findings = doctor::examine(folders, client);
-    let mut fixed = Vec::new();
+    let (mut fixed, mut failed) = (Vec::new(), Vec::new());
     if arguments.fix {
-        fixed = doctor::fix(&findings, folders, client)?;
+        (fixed, failed) = doctor::fix(&findings, folders, client);
     }
     if !fixed.is_empty() {
         findings = doctor::examine(folders, client);
     }
-    report(findings, fixed)
+    report(findings, fixed, failed)
 }
 
 fn examine_gateway(url: &Url, flags: &GatewayFlags) -> Result<Vec<Finding>, ErrorBody> {
@@ -94,9 +97,14 @@ fn examine_gateway(url: &Url, flags: &GatewayFlags) -> Result<Vec<Finding>, Erro
     }))
 }
 
-fn report(findings: Vec<Finding>, fixed: Vec<String>) -> Result<Report, ErrorBody> {
+fn report(findings: Vec<Finding>, fixed: Vec<String>, failed: Vec<ErrorBody>) -> Result<Report, ErrorBody> {
     let well = !findings.iter().any(|finding| finding.broken);
-    let diagnosis = Diagnosis { well, findings, fixed };
+    let diagnosis = Diagnosis {
+        well,
+        findings,
+        fixed,
+        failed,
+    };
     let text = describe(&diagnosis);
     let code = if well { exit_code::DONE } else { exit_code::FAILED };
     Ok(Report::from_value(&diagnosis, text)?.with_exit_code(code))
@@ -104,6 +112,10 @@ fn report(findings: Vec<Finding>, fixed: Vec<String>) -> Result<Report, ErrorBod
 
 fn describe(diagnosis: &Diagnosis) -> String {
     let mut text: String = diagnosis.fixed.iter().map(|line| format!("fixed: {line}\n")).collect();
+    for error in &diagnosis.failed {
+        let hint = error.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
+        text += &format!("not fixed: {}{hint}\n", error.message);
+    }
     for finding in &diagnosis.findings {
         let kind = if finding.broken { "broken" } else { "note" };
         let also: String = finding

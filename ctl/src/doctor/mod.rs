@@ -50,23 +50,24 @@ pub(crate) fn examine(folders: &Folders, client: &Client) -> Vec<Finding> {
     finding::join(checks.iter().flat_map(|check| check(&context)).collect())
 }
 
-/// Applies the automatic fixes of the findings, and returns one line for each change.
-///
-/// # Errors
-/// A fix failed.
-pub(crate) fn fix(findings: &[Finding], folders: &Folders, client: &Client) -> Result<Vec<String>, ErrorBody> {
-    let mut done = Vec::new();
+/// Applies the automatic fixes of the findings. Returns one line for each change, and the errors of fixes that failed.
+pub(crate) fn fix(findings: &[Finding], folders: &Folders, client: &Client) -> (Vec<String>, Vec<ErrorBody>) {
+    let (mut done, mut failed) = (Vec::new(), Vec::new());
     let mut fixes: Vec<AutomaticFix> = findings.iter().filter_map(|finding| finding.fix).collect();
     fixes.dedup();
     for fix in fixes {
-        done.push(match fix {
-            AutomaticFix::ReloadDaemon => daemon::reload(client)?,
-            AutomaticFix::RestrictFiles => daemon::restrict_files(folders)?,
-            AutomaticFix::SetUp(tool) => set_up(tool, folders, client)?,
-        });
+        let fixed = match fix {
+            AutomaticFix::ReloadDaemon => daemon::reload(client),
+            AutomaticFix::RestrictFiles => daemon::restrict_files(folders),
+            AutomaticFix::SetUp(tool) => set_up(tool, folders, client),
+        };
+        match fixed {
+            Ok(line) => done.push(line),
+            Err(error) => failed.push(error),
+        }
     }
     done.retain(|line| !line.is_empty());
-    Ok(done)
+    (done, failed)
 }
 
 fn set_up(tool: Tool, folders: &Folders, client: &Client) -> Result<String, ErrorBody> {

@@ -144,7 +144,7 @@ impl CaFile {
 
 /// Deletes a CA file that regauth has copied, if no registry uses it any more.
 pub(crate) fn forget(folders: &Folders, path: &Path, in_use: impl Fn(&Path) -> bool) -> Result<(), ErrorBody> {
-    if path.parent() != Some(&folder(folders)) || in_use(path) {
+    if !is_copy(folders, path) || in_use(path) {
         return Ok(());
     }
     match fs::remove_file(path) {
@@ -153,6 +153,11 @@ pub(crate) fn forget(folders: &Folders, path: &Path, in_use: impl Fn(&Path) -> b
         }
         _ => Ok(()),
     }
+}
+
+/// True for a CA file that regauth has copied.
+pub(crate) fn is_copy(folders: &Folders, path: &Path) -> bool {
+    path.parent() == Some(&folder(folders))
 }
 
 fn folder(folders: &Folders) -> PathBuf {

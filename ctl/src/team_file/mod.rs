@@ -13,7 +13,7 @@ mod reader;
 mod writer;
 
 pub(crate) use cargo_index::{NamedIndex, index_in_project};
-pub(crate) use certificates::{CaFile, forget as forget_ca_file};
+pub(crate) use certificates::{CaFile, forget as forget_ca_file, is_copy};
 pub(crate) use location::{Location, Source, is_in_repository};
 pub(crate) use reader::{Definition, read};
 pub(crate) use writer::{ExportedFile, write};

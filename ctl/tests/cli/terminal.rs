@@ -169,7 +169,7 @@ fn does_not_prompt_without_a_daemon() {
     let (home, mut terminal) = (Home::empty(), Terminal::open());
     let arguments = ["add-registry", "corp", "--scope", "https://corp.example/"];
     let mut child = terminal.run(&home, &arguments);
-    assert!(!terminal.read_until("hint: ").contains("Token for"));
+    assert!(!terminal.read_until("hint:").contains("Token for"));
     assert_eq!(child.wait().unwrap().code(), Some(3));
 }
 

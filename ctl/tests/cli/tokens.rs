@@ -248,7 +248,6 @@ fn does_not_repeat_a_misplaced_token() {
     let mistyped = format!("--tokn={CANARY}");
     for arguments in [
         &["rotate", "corp", CANARY][..],
-        &["rotate", CANARY],
         &["rotate", "corp", &attached],
         &["rotate", "corp", &mistyped],
         &["rotate", "corp", "--token-env", CANARY],

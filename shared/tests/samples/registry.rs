@@ -21,6 +21,7 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
     vec![
         ("add-registry", add(add_registry())),
         ("add-registry-least", add(add_registry_least())),
+        ("add-registry-team", add(add_registry_of_a_team())),
         ("add-registry-minted", add(add_registry_minted())),
         ("add-registry-shared", add(add_registry_shared())),
         ("add-registry-shared-again", add(add_registry_shared_again())),
@@ -226,9 +227,15 @@ fn add_registry() -> AddRegistry {
         writes: Some("deny".to_owned()),
         programs: vec!["cargo".to_owned(), "/usr/bin/git".to_owned()],
         ca_file: Some("/etc/corp-root.pem".to_owned()),
+        verify: false,
+        ..add_registry_least()
+    }
+}
+
+fn add_registry_of_a_team() -> AddRegistry {
+    AddRegistry {
         read_ahead: Some(false),
         untrusted: true,
-        verify: false,
         ..add_registry_least()
     }
 }
