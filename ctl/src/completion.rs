@@ -33,7 +33,11 @@ fn with_registry_names(mut command: Command) -> Command {
         .collect();
     for verb in verbs {
         command = command.mut_subcommand(verb, |verb| {
-            verb.mut_arg("name", |name| name.add(ArgValueCandidates::new(registries)))
+            // Not `mut_arg`: it would move the name behind the positional arguments that follow it.
+            verb.mut_args(|argument| match argument.get_id().as_str() {
+                "name" => argument.add(ArgValueCandidates::new(registries)),
+                _ => argument,
+            })
         });
     }
     command

@@ -343,6 +343,9 @@ fn a_registry_that_answers_again_has_no_failure_any_more() {
     let moved = text.replace(&url, &server.url("/"));
     std::fs::write(&config, moved).unwrap();
     daemon.ctl(&["reload"]).succeeds();
+    daemon
+        .ctl_with_input(&["confirm", "corp", "--token-stdin"], TOKEN)
+        .succeeds();
     assert_eq!(Curl::new().behind(&daemon).get(&server.url("/")).status, 200);
     let shown = daemon.ctl(&["show", "corp"]).json;
     assert!(

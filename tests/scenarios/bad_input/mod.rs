@@ -138,7 +138,7 @@ impl Fixture {
             .collect()
     }
 
-    /// Items in the vault, decrypted by `age -d`, without the keys of authorities.
+    /// Items in the vault, decrypted by `age -d`, without the keys of authorities and the bindings of the tokens that it has.
     fn items(&self) -> Value {
         let state = self.home().join("state");
         let mut age = exec::command("age", &state);
@@ -146,7 +146,9 @@ impl Fixture {
             .current_dir(&state);
         let opened = exec::run(&mut age).succeeds().stdout;
         let mut items: Map<String, Value> = serde_json::from_str(&opened).unwrap();
-        items.retain(|name, _| !name.starts_with("authority:"));
+        let names: Vec<String> = items.keys().cloned().collect();
+        let has = |token: &str| names.iter().any(|name| name == token);
+        items.retain(|name, _| !name.starts_with("authority:") && !name.strip_prefix("binding:").is_some_and(has));
         Value::Object(items)
     }
 
