@@ -46,9 +46,10 @@ fn the_state_of_the_first_release_is_migrated_with_a_backup() {
     let bundle = fs::read(daemon.bundle()).unwrap();
     daemon.stop();
     let files = ["ledger.json", "grants.json"].map(|name| daemon.home().join("state").join(name));
-    for file in &files {
+    let versions = [3, 2];
+    for (file, version) in files.iter().zip(versions) {
         let mut content = json_of(file);
-        assert_eq!(content["version"], 2);
+        assert_eq!(content["version"], version);
         assert_eq!(content["release"], env!("CARGO_PKG_VERSION"));
         // Schema version 1, as the first release wrote it.
         content["version"] = json!(1);
@@ -57,8 +58,8 @@ fn the_state_of_the_first_release_is_migrated_with_a_backup() {
     }
     let before = files.each_ref().map(|file| fs::read(file).unwrap());
     daemon.restart();
-    for (file, before) in files.iter().zip(before) {
-        assert_eq!(json_of(file)["version"], 2);
+    for ((file, version), before) in files.iter().zip(versions).zip(before) {
+        assert_eq!(json_of(file)["version"], version);
         assert_eq!(fs::read(file.with_extension("json.v1")).unwrap(), before);
     }
     assert_eq!(

@@ -83,6 +83,15 @@ fn a_colleague_clones_types_one_token_and_builds() {
         &format!("clone --quiet {} {}", project.project().display(), clone.display()),
     );
 
+    // A token that is at hand goes nowhere before a yes.
+    let mut given = in_folder(&user, &clone, binary("regauthctl"));
+    given.args(["add-registry", "--from", "regauth.toml", "--token-env", "CORP_TOKEN"]);
+    let mut terminal = Terminal::start(given.env("CORP_TOKEN", TOKEN));
+    terminal.read_until("Add corp?");
+    terminal.type_line("n");
+    let (rest, status) = terminal.finish();
+    assert!(!status.success() && rest.contains("corp was not added"), "{rest}");
+
     let mut add = in_folder(&user, &clone, binary("regauthctl"));
     add.args(["add-registry", "--from", "regauth.toml"]);
     let mut terminal = Terminal::start(&add);

@@ -177,7 +177,9 @@ fn carry_out(
 
 fn add(entry: Entry, options: &Options<'_>, client: &Client, folders: &Folders) -> Result<RegistryAdded, ErrorBody> {
     let name = entry.name().clone();
-    if entry.is_minted() && !options.yes && !prompt::confirm(&format!("Add {name}?"))? {
+    // A person who types the token has read where it goes.
+    let is_typed = !entry.is_minted() && !options.token.is_given();
+    if !is_typed && !options.yes && !prompt::confirm(&format!("Add {name}?"))? {
         return Err(error::refused(format!("{name} was not added")));
     }
     let ca_file = entry.installed_ca_file(folders)?;

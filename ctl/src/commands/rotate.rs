@@ -1,5 +1,7 @@
 //! `regauthctl rotate`.
 
+use std::collections::BTreeSet;
+
 use regauth_shared::request::{ByName, Rotate};
 use regauth_shared::response::{RegistryView, Rotated};
 use regauth_shared::{ErrorBody, RegistryName, Request, Secret};
@@ -78,9 +80,17 @@ fn new_token(arguments: &Arguments, client: &Client) -> Result<Option<Secret>, E
 fn prompt(view: &RegistryView) -> TokenPrompt {
     let scheme = registry_text::scheme(&view.scheme, view.username.as_deref());
     TokenPrompt {
-        text: format!("New token for {} ({scheme}): ", view.name),
+        text: format!("New token for {} ({scheme}){}: ", view.name, destinations(view)),
         scheme: view.scheme.clone(),
     }
+}
+
+/// Hosts that get the token. A person reads them before typing it: a program may have added a registry of that name.
+fn destinations(view: &RegistryView) -> String {
+    let authority = |scope: &String| scope.split("://").nth(1)?.split('/').next().map(str::to_owned);
+    let hosts: BTreeSet<String> = view.scopes.iter().filter_map(authority).collect();
+    let hosts: Vec<String> = hosts.into_iter().collect();
+    format!(", for {}", hosts.join(" and "))
 }
 
 fn describe(rotated: &Rotated) -> String {

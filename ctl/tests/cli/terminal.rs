@@ -71,7 +71,7 @@ fn prompts_for_a_token_with_name_and_scheme_without_echo() {
     let (home, peer) = Home::answering(&[golden("response/show"), golden("response/rotate")]);
     let mut terminal = Terminal::open();
     let mut child = terminal.run(&home, &["rotate", "corp"]);
-    terminal.read_until("New token for corp (basic, me@corp.example): ");
+    terminal.read_until("New token for corp (basic, me@corp.example), for corp.example and dl.corp.example:8443: ");
     terminal.wait_until_echo_is_off();
     terminal.type_in("s3cret-token\r");
     let seen = terminal.read_until("generation 4");
