@@ -44,7 +44,7 @@ fn status_and_the_first_start_say_who_can_read_the_tokens_and_what_is_better() {
     fixture.set_passphrase(PASSPHRASE).succeeds();
     let after = exposure(&fixture);
     assert!(
-        !after.contains(is_exposed) && after.contains("a host of their own"),
+        !after.contains(is_exposed) && after.contains("another store"),
         "{after}"
     );
     fixture.daemon.restart();

@@ -298,8 +298,9 @@ impl Store for VaultStore {
                  service install --system`"
             }
             VaultKey::Passphrase(_) => {
-                "programs of the daemon's user cannot read the tokens from the files, but can have them sent to a host of \
-                 their own; better: a daemon with a user of its own, `sudo regauthctl service install --system`"
+                "programs of the daemon's user cannot read the tokens from the files, but can have the daemon move them to \
+                 another store while it has the vault open; better: a daemon with a user of its own, `sudo regauthctl \
+                 service install --for USER`"
             }
             VaultKey::Credential(_) => {
                 "programs of the daemon's user can read the tokens; the daemon of `service install --system` has a user \
