@@ -9,9 +9,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HOST, HeaderValue, PROXY_AUTHORIZATION};
+use http::header::{CONNECTION, HOST, HeaderValue, PROXY_AUTHORIZATION};
 use http::uri::{Authority, Scheme as UriScheme};
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -98,10 +98,15 @@ async fn respond(
     recording.note_head(&request);
     let format = BodyFormat::of(request.uri(), request.headers());
     let result = handle(&worker, &client, &last_client, request, &mut recording).await;
-    Ok(drain::close_if_draining(
-        &worker.state,
-        recording.finish(result, format).await,
-    ))
+    let is_unauthenticated =
+        matches!(&result, Err(error) if error.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED);
+    let mut response = recording.finish(result, format).await;
+    if is_unauthenticated {
+        // A closed connection frees its place among those without a grant. Clients try again on a new one.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
+    Ok(drain::close_if_draining(&worker.state, response))
 }
 
 async fn handle(
