@@ -529,7 +529,7 @@ fn a_client_that_guesses_grants_is_slowed_down() {
 fn a_plain_connection_without_a_grant_ends_with_its_first_answer() {
     let daemon = Daemon::builder().config("clients = \"grants\"\n").start();
     let address = daemon.proxy().trim_start_matches("http://").to_owned();
-    for method in ["GET"] {
+    for method in ["GET", "TRACE"] {
         let mut stream = TcpStream::connect(&address).unwrap();
         let head = format!("{method} http://localhost:1/ HTTP/1.1\r\nHost: localhost:1\r\n\r\n");
         stream.write_all(head.repeat(3).as_bytes()).unwrap();

@@ -116,9 +116,6 @@ async fn handle(
     request: Request<Incoming>,
     recording: &mut Recording,
 ) -> Result<Response<ResponseBody>, ProxyError> {
-    if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
-        return Err(ProxyError::MethodRefused);
-    }
     // At each request: a proxy in front of us may mix the requests of several clients on one connection.
     let authorization = request.headers().get_all(PROXY_AUTHORIZATION).iter();
     let authenticated = client.authenticate(&worker.state, authorization.map(HeaderValue::as_bytes));
@@ -131,6 +128,9 @@ async fn handle(
     };
     recording.note_client(&client);
     last_client.send_replace(Some(client.clone()));
+    if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+        return Err(ProxyError::MethodRefused);
+    }
     let (origin, authority) = target(&request)?;
     recording.note_host(&authority);
     if worker.state.is_own_listener(&origin) {
