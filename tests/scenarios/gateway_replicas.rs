@@ -1,10 +1,13 @@
 //! Several gateways behind a real load balancer: they share an authority and nothing else, and jobs notice no restart.
 
 use std::fs;
+use std::io::Read;
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use regauth_tests::auth_gate::Scheme;
 use regauth_tests::cargo::Cargo;
@@ -379,6 +382,11 @@ fn a_load_balancer_has_to_name_its_clients() {
     // curl's own header is version 1, which anybody could send by accident.
     let version_one = gateway.curl(&proxy).with(&["--haproxy-protocol"]);
     version_one.fetch("http://127.0.0.1:1/").output.fails();
+    let (_, address) = proxy.rsplit_once('@').unwrap();
+    let mut silent = TcpStream::connect(address).unwrap();
+    silent.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let read = silent.read(&mut [0]).unwrap();
+    assert_eq!(read, 0, "a connection without a header ends soon");
     fs::write(
         &config,
         text.replace("tls.key\" }", "tls.key\", proxy-protocol = [\"10.0.0.0/33\"] }"),

@@ -54,7 +54,7 @@ pub(super) async fn client_address(
     if !files.proxy_protocol.iter().any(|network| network.contains(peer)) {
         return Ok(None);
     }
-    let header = tokio::time::timeout(HANDSHAKE_TIMEOUT, proxy_protocol::read_header(stream)).await;
+    let header = tokio::time::timeout(HEADER_TIMEOUT, proxy_protocol::read_header(stream)).await;
     header?.inspect_err(|error| {
         tracing::debug!(%peer, %error, "closed the connection of a load balancer: no PROXY protocol header, version 2");
     })
@@ -237,6 +237,9 @@ pub enum InvalidCertificate {
 }
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
+/// The connection is not counted before the header names its client. A load balancer sends the header with the first bytes
+/// of its client at the latest.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time between two looks at the files. inotify does not see the changes of a mounted Kubernetes Secret.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 const MAX_FILE_BYTES: u64 = 1024 * 1024;

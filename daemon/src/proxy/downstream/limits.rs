@@ -19,7 +19,7 @@ pub enum Principal {
     Served(u32),
     /// Another user of this machine, before showing a grant.
     User(u32),
-    /// Another machine, before showing a grant.
+    /// Another machine, before showing a grant. Over IPv6, the first address of its /64 network.
     Address(IpAddr),
     /// All bearers of one grant.
     Grant(String),
@@ -34,7 +34,7 @@ impl Principal {
             Peer::Owner => Self::Owner,
             Peer::User(user) if served.contains(user) => Self::Served(user),
             Peer::User(user) => Self::User(user),
-            Peer::Address(address) => Self::Address(address),
+            Peer::Address(address) => Self::Address(network(address)),
         }
     }
 
@@ -44,6 +44,14 @@ impl Principal {
             Self::User(_) | Self::Address(_) => MAX_UNAUTHENTICATED_CONNECTIONS,
             Self::Grant(_) | Self::Workload(_) => MAX_GRANT_CONNECTIONS,
         }
+    }
+}
+
+/// Groups the IPv6 addresses of one network: one machine has all of them (RFC 4291, section 2.5.4).
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() & !u128::from(u64::MAX)).into()),
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -173,6 +181,15 @@ mod tests {
             limits.0.lock().unwrap().is_empty(),
             "a client without connections is forgotten"
         );
+    }
+
+    #[test]
+    fn the_ipv6_addresses_of_a_network_are_one_client() {
+        let client = |text: &str| Principal::of(Peer::Address(text.parse().unwrap()), &ServedUsers::default());
+        assert_eq!(client("2001:db8::1"), client("2001:db8::ffff:0:0:2"));
+        assert_ne!(client("2001:db8::1"), client("2001:db8:0:1::1"));
+        assert_ne!(client("192.0.2.7"), client("192.0.2.8"));
+        assert_ne!(client("::ffff:192.0.2.7"), client("::ffff:192.0.2.8"));
     }
 
     #[test]

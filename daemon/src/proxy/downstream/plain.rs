@@ -9,9 +9,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HOST, HeaderValue, PROXY_AUTHORIZATION};
+use http::header::{CONNECTION, HOST, HeaderValue, PROXY_AUTHORIZATION};
 use http::uri::{Authority, Scheme as UriScheme};
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -98,10 +98,15 @@ async fn respond(
     recording.note_head(&request);
     let format = BodyFormat::of(request.uri(), request.headers());
     let result = handle(&worker, &client, &last_client, request, &mut recording).await;
-    Ok(drain::close_if_draining(
-        &worker.state,
-        recording.finish(result, format).await,
-    ))
+    let is_unauthenticated =
+        matches!(&result, Err(error) if error.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED);
+    let mut response = recording.finish(result, format).await;
+    if is_unauthenticated {
+        // A closed connection frees its place among those without a grant. Clients try again on a new one.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
+    Ok(drain::close_if_draining(&worker.state, response))
 }
 
 async fn handle(
@@ -111,9 +116,6 @@ async fn handle(
     request: Request<Incoming>,
     recording: &mut Recording,
 ) -> Result<Response<ResponseBody>, ProxyError> {
-    if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
-        return Err(ProxyError::MethodRefused);
-    }
     // At each request: a proxy in front of us may mix the requests of several clients on one connection.
     let authorization = request.headers().get_all(PROXY_AUTHORIZATION).iter();
     let authenticated = client.authenticate(&worker.state, authorization.map(HeaderValue::as_bytes));
@@ -126,6 +128,9 @@ async fn handle(
     };
     recording.note_client(&client);
     last_client.send_replace(Some(client.clone()));
+    if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+        return Err(ProxyError::MethodRefused);
+    }
     let (origin, authority) = target(&request)?;
     recording.note_host(&authority);
     if worker.state.is_own_listener(&origin) {

@@ -4,7 +4,6 @@
 //! with a valid grant forgets the refusals of its user or address.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -35,12 +34,13 @@ impl RefusalPace {
         if refused.len() >= MAX_ENTRIES {
             refused.retain(|_, refusals| now.duration_since(refusals.since) < WINDOW);
         }
-        let client = same_network(client);
         // In a crowd of new clients, each gets the delay.
-        if refused.len() >= MAX_ENTRIES && !refused.contains_key(&client) {
+        if refused.len() >= MAX_ENTRIES && !refused.contains_key(client) {
             return DELAY;
         }
-        let refusals = refused.entry(client).or_insert(Refusals { since: now, count: 0 });
+        let refusals = refused
+            .entry(client.clone())
+            .or_insert(Refusals { since: now, count: 0 });
         if now.duration_since(refusals.since) >= WINDOW {
             *refusals = Refusals { since: now, count: 0 };
         }
@@ -56,23 +56,12 @@ impl RefusalPace {
             return;
         }
         let mut refused = self.lock();
-        refused.remove(&same_network(client));
+        refused.remove(client);
         self.entries.store(refused.len(), Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Principal, Refusals>> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One machine has a whole network of IPv6 addresses (RFC 4291, section 2.5.4).
-fn same_network(client: &Principal) -> Principal {
-    match client {
-        Principal::Address(IpAddr::V6(address)) if address.to_ipv4_mapped().is_none() => {
-            let network = address.to_bits() & !u128::from(u64::MAX);
-            Principal::Address(IpAddr::V6(network.into()))
-        }
-        other => other.clone(),
     }
 }
 
@@ -104,12 +93,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_network_counts_as_one_client_and_the_table_is_bounded() {
+    async fn the_table_is_bounded() {
         let pace = RefusalPace::default();
-        let address = |text: &str| Principal::Address(text.parse().unwrap());
-        assert_eq!(fast_refusals(&pace, &address("2001:db8::1")), 64);
-        assert_eq!(pace.note(&address("2001:db8::2")), DELAY);
-        assert_eq!(pace.note(&address("2001:db8:0:1::1")), Duration::ZERO);
         for user in 0..5000 {
             pace.note(&Principal::User(user));
         }
