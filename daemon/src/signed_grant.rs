@@ -61,14 +61,16 @@ impl SignedGrants {
             .map_err(|_| unusable(&files.key, "it is no private key in PEM (PKCS #8)".to_owned()))?;
         let key = Ed25519KeyPair::from_pkcs8(key.secret_pkcs8_der())
             .map_err(|_| unusable(&files.key, "it is no key for Ed25519".to_owned()))?;
-        let revoked = read_revoked(&files.revoked).map_err(|error| unusable(&files.revoked, error.to_string()))?;
-        Ok(Self {
+        let list = read_revoked(&files.revoked).map_err(|error| unusable(&files.revoked, error.to_string()))?;
+        let grants = Self {
             key,
             file: files.revoked.clone(),
-            revoked: ArcSwap::from_pointee(revoked),
+            revoked: ArcSwap::default(),
             problem: ArcSwap::default(),
             shown: Mutex::default(),
-        })
+        };
+        grants.take(Ok(list));
+        Ok(grants)
     }
 
     /// Creates a grant and its token, which cannot be shown again.
@@ -148,12 +150,13 @@ impl SignedGrants {
         &self.file
     }
 
-    /// True if the text has the form of an id of a signed grant. Those of other grants are shorter.
-    pub(crate) fn is_id(text: &str) -> bool {
-        text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    /// Id of a signed grant, in lower case. `None` for any other text: ids of other grants are shorter.
+    pub(crate) fn parse_id(text: &str) -> Option<String> {
+        let is_id = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_id.then(|| text.to_ascii_lowercase())
     }
 
-    /// Reason why the list in service is not the one in the file.
+    /// Error of the last read of the list, or its first line without an id.
     pub(crate) fn problem(&self) -> Option<String> {
         self.problem.load().as_ref().clone()
     }
@@ -177,20 +180,20 @@ impl SignedGrants {
         }
     }
 
-    fn take(&self, read: io::Result<HashSet<String>>) {
-        match read {
-            Ok(revoked) => {
-                self.problem.store(Arc::new(None));
-                self.replace(revoked);
+    fn take(&self, read: io::Result<RevokedList>) {
+        let problem = match read {
+            Ok(list) => {
+                self.replace(list.ids);
+                list.problem
             }
-            Err(error) => {
-                let error = error.to_string();
-                if self.problem.load().as_ref().as_ref() != Some(&error) {
-                    tracing::warn!(file = %self.file.display(), error, "could not read the list of revoked grants");
-                }
-                self.problem.store(Arc::new(Some(error)));
-            }
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(error) = &problem
+            && self.problem.load().as_ref().as_ref() != Some(error)
+        {
+            tracing::warn!(file = %self.file.display(), error, "could not read the list of revoked grants");
         }
+        self.problem.store(Arc::new(problem));
     }
 
     fn replace(&self, revoked: HashSet<String>) {
@@ -217,14 +220,39 @@ fn grant_of(claims: Claims) -> Grant {
     )
 }
 
-/// Reads ids, one a line. What follows a blank or `#` is a comment.
-fn read_revoked(file: &PathBuf) -> io::Result<HashSet<String>> {
+/// List of revoked grants, as read from its file.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct RevokedList {
+    ids: HashSet<String>,
+    /// First line without an id: a person meant to revoke a grant with it.
+    problem: Option<String>,
+}
+
+/// Parses ids, one a line, in either case. Text after a blank or `#` is a comment.
+fn parse_revoked(text: &str) -> RevokedList {
+    let mut list = RevokedList::default();
+    for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        let line = line.trim();
+        let word = line.split([' ', '\t', '#']).next().unwrap_or_default();
+        match SignedGrants::parse_id(word) {
+            Some(id) => {
+                list.ids.insert(id);
+            }
+            None if line.is_empty() || line.starts_with('#') => {}
+            None if list.problem.is_none() => {
+                list.problem = Some(format!("line {} has no id of 16 hexadecimal digits", index + 1));
+            }
+            None => {}
+        }
+    }
+    list
+}
+
+fn read_revoked(file: &PathBuf) -> io::Result<RevokedList> {
     if FileStamp::of(file).is_ok() && std::fs::metadata(file)?.len() > MAX_FILE_BYTES {
         return Err(io::Error::other("it is longer than 1 MiB"));
     }
-    let text = std::fs::read_to_string(file)?;
-    let ids = text.lines().filter_map(|line| line.split([' ', '\t', '#']).next());
-    Ok(ids.filter(|id| !id.is_empty()).map(str::to_owned).collect())
+    Ok(parse_revoked(&std::fs::read_to_string(file)?))
 }
 
 /// Error of `signed-grants`.
@@ -290,7 +318,8 @@ mod tests {
             Arc::ptr_eq(&grant, &two.find(token.as_bytes()).unwrap()),
             "bearers share it"
         );
-        assert!(SignedGrants::is_id(&id) && !SignedGrants::is_id("3f9a1c2e"));
+        assert_eq!(SignedGrants::parse_id(&id.to_uppercase()), Some(id.clone()));
+        assert_eq!(SignedGrants::parse_id("3f9a1c2e"), None);
 
         one.revoke(&id).unwrap();
         assert!(one.find(token.as_bytes()).is_none());
@@ -301,6 +330,43 @@ mod tests {
             "a new daemon reads the list"
         );
         assert!(one.find(create(&one, 0).1.as_bytes()).is_none(), "expired");
+    }
+
+    #[test]
+    fn a_line_of_the_list_revokes_its_id_or_is_a_problem() {
+        const ID: &str = "0123456789abcdef";
+        for (text, ids, problem) in [
+            ("", 0, None),
+            ("# none\n\n  # indented\n", 0, None),
+            (ID, 1, None),
+            ("  0123456789abcdef\r\n", 1, None),
+            ("\t0123456789ABCDEF # alice left\n", 1, None),
+            ("0123456789abcdef alice left", 1, None),
+            ("\u{feff}0123456789abcdef\n", 1, None),
+            ("\"0123456789abcdef\"\n", 0, Some(1)),
+            ("- 0123456789abcdef\n", 0, Some(1)),
+            ("# list\n0123456789abcde\n0123456789abcdef\nx\n", 1, Some(2)),
+            ("0123456789abcdef,fedcba9876543210", 0, Some(1)),
+        ] {
+            let list = parse_revoked(text);
+            let expected = (ids == 1).then(|| ID.to_owned()).into_iter().collect();
+            assert_eq!(list.ids, expected, "{text}");
+            let problem = problem.map(|line| format!("line {line} has no id of 16 hexadecimal digits"));
+            assert_eq!(list.problem, problem, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_list_with_a_wrong_line_is_a_problem_from_the_start_until_it_is_corrected() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("revoked");
+        grants(folder.path());
+        std::fs::write(&file, "revoke everything\n").unwrap();
+        let grants = again(folder.path());
+        assert!(grants.problem().unwrap().starts_with("line 1"));
+        std::fs::write(&file, "").unwrap();
+        grants.take(read_revoked(&file));
+        assert_eq!(grants.problem(), None);
     }
 
     #[test]

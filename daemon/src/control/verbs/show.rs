@@ -248,7 +248,7 @@ fn revocation_problem(controller: &Controller) -> Option<Problem> {
     let error = signed.problem()?;
     Some(Problem {
         message: format!(
-            "cannot read the list of revoked grants, {}: {error}",
+            "cannot read all of the list of revoked grants, {}: {error}",
             signed.file().display()
         ),
         hint: "the grants that were revoked before stay so; write the file again, it is read when it changes"
