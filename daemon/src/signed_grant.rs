@@ -4,8 +4,9 @@
 //! in a file revokes them. Each daemon looks at the file twice a second.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::io;
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +21,6 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
-use crate::atomic;
 use crate::config::SignedGrantFiles;
 use crate::file_stamp::FileStamp;
 use crate::grant::{self, Grant};
@@ -32,6 +32,9 @@ pub struct SignedGrants {
     key: Ed25519KeyPair,
     file: PathBuf,
     revoked: ArcSwap<HashSet<String>>,
+    /// Ids that this process has revoked. No later read of the file restores their grants. The lock also orders changes of
+    /// `revoked`.
+    revoked_here: Mutex<HashSet<String>>,
     /// Error of the last read of the file, while the earlier list counts.
     problem: ArcSwap<Option<String>>,
     /// Grants that were shown lately, by id: all bearers of one share it.
@@ -66,6 +69,7 @@ impl SignedGrants {
             key,
             file: files.revoked.clone(),
             revoked: ArcSwap::default(),
+            revoked_here: Mutex::default(),
             problem: ArcSwap::default(),
             shown: Mutex::default(),
         };
@@ -132,16 +136,13 @@ impl SignedGrants {
     /// # Errors
     /// Any error of the file system.
     pub(crate) fn revoke(&self, id: &str) -> io::Result<()> {
-        let text = std::fs::read_to_string(&self.file)?;
-        let separator = if text.is_empty() || text.ends_with('\n') {
-            ""
-        } else {
-            "\n"
-        };
-        atomic::write(&self.file, format!("{text}{separator}{id}\n").as_bytes(), 0o600)?;
+        append_line(&self.file, id)?;
+        let mut revoked_here = self.revoked_here.lock().unwrap_or_else(PoisonError::into_inner);
+        revoked_here.insert(id.to_owned());
         let mut revoked = HashSet::clone(&self.revoked.load());
         revoked.insert(id.to_owned());
         self.replace(revoked);
+        drop(revoked_here);
         Ok(())
     }
 
@@ -182,8 +183,11 @@ impl SignedGrants {
 
     fn take(&self, read: io::Result<RevokedList>) {
         let problem = match read {
-            Ok(list) => {
+            Ok(mut list) => {
+                let revoked_here = self.revoked_here.lock().unwrap_or_else(PoisonError::into_inner);
+                list.ids.extend(revoked_here.iter().cloned());
                 self.replace(list.ids);
+                drop(revoked_here);
                 list.problem
             }
             Err(error) => Some(error.to_string()),
@@ -196,6 +200,7 @@ impl SignedGrants {
         self.problem.store(Arc::new(problem));
     }
 
+    /// Puts a list in service. The caller holds `revoked_here`.
     fn replace(&self, revoked: HashSet<String>) {
         self.revoked.store(Arc::new(revoked));
         let revoked = self.revoked.load();
@@ -253,6 +258,20 @@ fn read_revoked(file: &PathBuf) -> io::Result<RevokedList> {
         return Err(io::Error::other("it is longer than 1 MiB"));
     }
     Ok(parse_revoked(&std::fs::read_to_string(file)?))
+}
+
+/// Appends a line with one write: other daemons may append to the same file at the same time.
+fn append_line(file: &Path, line: &str) -> io::Result<()> {
+    FileStamp::of(file)?;
+    let mut file = OpenOptions::new().read(true).append(true).open(file)?;
+    let mut last = [b'\n'];
+    if file.metadata()?.len() > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+    }
+    let separator = if last == [b'\n'] { "" } else { "\n" };
+    file.write_all(format!("{separator}{line}\n").as_bytes())?;
+    file.sync_all()
 }
 
 /// Error of `signed-grants`.
@@ -367,6 +386,48 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         grants.take(read_revoked(&file));
         assert_eq!(grants.problem(), None);
+    }
+
+    #[test]
+    fn revoking_adds_a_line_and_keeps_the_mode_and_the_lines_of_others() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("revoked");
+        let grants = grants(folder.path());
+        let id = create(&grants, 60).0;
+        std::fs::write(&file, "fedcba9876543210 # another daemon").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o664)).unwrap();
+        grants.revoke(&id).unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(text, format!("fedcba9876543210 # another daemon\n{id}\n"));
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o664);
+        std::fs::write(&file, "").unwrap();
+        grants.revoke(&id).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), format!("{id}\n"));
+    }
+
+    #[test]
+    fn daemons_that_revoke_at_the_same_time_lose_no_id() {
+        let folder = tempfile::tempdir().unwrap();
+        let daemons = [grants(folder.path()), again(folder.path())];
+        std::thread::scope(|scope| {
+            for (number, daemon) in daemons.iter().enumerate() {
+                scope.spawn(move || (0..50).for_each(|id| daemon.revoke(&format!("{number:08x}{id:08x}")).unwrap()));
+            }
+        });
+        let list = read_revoked(&folder.path().join("revoked")).unwrap();
+        assert_eq!((list.ids.len(), list.problem), (100, None));
+    }
+
+    #[test]
+    fn a_grant_that_this_daemon_has_revoked_stays_so_when_the_file_loses_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let grants = grants(folder.path());
+        let (id, token) = create(&grants, 60);
+        grants.revoke(&id).unwrap();
+        grants.take(Ok(parse_revoked("")));
+        assert!(grants.find(token.as_bytes()).is_none());
     }
 
     #[test]
